@@ -1,0 +1,1 @@
+//! Sources, enrichers, actions and notifiers: one module for each outside system.

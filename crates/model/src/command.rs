@@ -1,0 +1,60 @@
+//! What operators ask for.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{IncidentId, TransactionId};
+use crate::playbook::Mode;
+use crate::time::Span;
+
+/// Who asks, from where, and why. Recorded with every command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Operator {
+    /// The name on the token.
+    pub name: Box<str>,
+    /// The address the request came from.
+    pub from: Box<str>,
+    /// The reason given; may be empty.
+    pub reason: Box<str>,
+}
+
+/// What to release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReleaseScope {
+    /// One transaction.
+    Transaction(TransactionId),
+    /// What one incident holds; what other incidents hold too stays in force.
+    Incident(IncidentId),
+    /// Everything.
+    All,
+}
+
+/// A command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Command {
+    /// Lift containment; stop what is waiting or under way.
+    Release(ReleaseScope),
+    /// Let a containment in force run for this long from now.
+    Renew {
+        /// Which.
+        transaction: TransactionId,
+        /// How long from now.
+        lease: Span,
+    },
+    /// Let a waiting transaction act.
+    Approve(TransactionId),
+    /// Refuse a waiting transaction.
+    Deny(TransactionId),
+    /// Set how far any playbook may go, and close the circuit breaker if it goes beyond observing.
+    SetMode(Mode),
+}
+
+/// What became of a command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandReply {
+    /// The transactions it affected.
+    pub affected: Vec<TransactionId>,
+    /// Why it was refused, if it was; safe to show.
+    pub refused: Option<Box<str>>,
+}

@@ -1,0 +1,36 @@
+//! The nouns of Staunch: values that every other crate speaks.
+//!
+//! Never reads a clock, opens a file or decides anything. Types that are written to the journal avoid serde features
+//! that need a self-describing format (`flatten`, `untagged`, `skip_serializing_if`); enums grow at their end only.
+
+pub mod action;
+pub mod command;
+pub mod event;
+pub mod id;
+pub mod incident;
+pub mod playbook;
+pub mod policy;
+pub mod record;
+pub mod text;
+pub mod time;
+pub mod transaction;
+pub mod verdict;
+
+pub use action::{
+    ActionKind, Capacity, Description, Drift, Failure, FailureKind, Observation, Outcome, Owner, Permissions, Presence,
+    RiskClass, Target, UndoClass,
+};
+pub use command::{Command, CommandReply, Operator, ReleaseScope};
+pub use event::{Endpoint, Event, EventKind, EventView, FieldValue, RawFields, Severity, SystemName};
+pub use id::{ContentHash, EffectKey, IncidentId, InstallationId, NoticeId, TransactionId};
+pub use incident::{Incident, IncidentOutcome, IncidentStatus};
+pub use playbook::{
+    Context, Extractor, Match, MatchedStep, Mode, Modes, NotifyStep, OnFailure, Phase, Playbook, PlaybookGuards,
+    Predicate, Program, Step, Truth, WhenUnknown,
+};
+pub use policy::{Limits, NeverTouch, Policy, Protection};
+pub use record::{Change, Dispatch, Effect, Frame, Input, Notice, NoticeLevel, ObservePurpose, Record, SweepFindings};
+pub use text::Printable;
+pub use time::{Span, Timestamp};
+pub use transaction::{Cause, RefusalReason, State, StateKind, StuckReason, Transaction};
+pub use verdict::{Fact, Facts, GuardName, GuardResult, Judgement, TrafficShare, Unit, Verdict};

@@ -1,0 +1,240 @@
+//! Playbooks as data: what the engine runs, pinned by content hash in each incident.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::action::{ActionKind, RiskClass, Target};
+use crate::event::{EventView, SystemName};
+use crate::id::ContentHash;
+use crate::incident::IncidentOutcome;
+use crate::time::Span;
+
+/// How far Staunch goes by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// All checks and the plan, no act. The default.
+    #[default]
+    Observe,
+    /// A person must approve each act.
+    Approve,
+    /// Acts by itself.
+    Enforce,
+}
+
+impl Mode {
+    /// The word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Observe => "observe",
+            Self::Approve => "approve",
+            Self::Enforce => "enforce",
+        }
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// The mode for each risk class.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Modes {
+    /// For acts of low risk.
+    pub low: Mode,
+    /// For acts of medium risk.
+    pub medium: Mode,
+    /// For acts of high risk.
+    pub high: Mode,
+}
+
+impl Modes {
+    /// The mode for `risk`.
+    #[must_use]
+    pub const fn of(&self, risk: RiskClass) -> Mode {
+        match risk {
+            RiskClass::Low => self.low,
+            RiskClass::Medium => self.medium,
+            RiskClass::High => self.high,
+        }
+    }
+}
+
+/// The phases of a playbook, in the order in which the engine runs them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// Stop the bleeding.
+    Contain,
+    /// Tell people.
+    Notify,
+}
+
+/// Knowledge that a playbook asks for before it acts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Context {
+    /// Networks that are never touched. Always applied; naming it is allowed for clarity.
+    NeverTouch,
+    /// The target's share of this host's traffic.
+    TrafficShare,
+}
+
+/// What a guard does when the fact that it needs is unknown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum WhenUnknown {
+    /// Do not contain by itself; ask a person. The default.
+    #[default]
+    Ask,
+    /// Refuse.
+    Refuse,
+    /// Go on, with the gap shown in the plan.
+    Pass,
+}
+
+/// The limits a playbook sets for itself, within the policy's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlaybookGuards {
+    /// The most traffic an act may stop, in basis points; `None` when the playbook does not ask.
+    pub traffic_share_max_bp: Option<u64>,
+    /// What an unknown fact means.
+    pub when_unknown: WhenUnknown,
+    /// The oldest event that may lead to an act. Default 15 minutes.
+    pub event_age_max: Span,
+    /// Acts of this playbook in an hour. Default 100.
+    pub acts_per_hour_max: u32,
+}
+
+impl Default for PlaybookGuards {
+    fn default() -> Self {
+        Self {
+            traffic_share_max_bp: None,
+            when_unknown: WhenUnknown::Ask,
+            event_age_max: Span::from_mins(15),
+            acts_per_hour_max: 100,
+        }
+    }
+}
+
+/// What happens to the steps that worked when another one fails.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnFailure {
+    /// They are rolled back too, in reverse order of completion. The default.
+    #[default]
+    Rollback,
+    /// They stay in force.
+    Keep,
+}
+
+/// One step: one action on the target that its expression yields.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// The phase it belongs to.
+    pub phase: Phase,
+    /// What it does.
+    pub action: ActionKind,
+    /// The target's expression, as written.
+    pub target: Box<str>,
+    /// How long it stays in force unless a person renews it.
+    pub lease: Span,
+}
+
+/// One notice to people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotifyStep {
+    /// The incident outcomes for which it is sent.
+    pub when: Vec<IncidentOutcome>,
+}
+
+/// A compiled playbook without its expressions: the part that is pinned in incidents and journals.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Playbook {
+    /// Its name, unique among those loaded.
+    pub name: Box<str>,
+    /// One sentence about it.
+    pub summary: Box<str>,
+    /// The hash of its text.
+    pub hash: ContentHash,
+    /// MITRE ATT&CK techniques it answers.
+    pub attack: Vec<Box<str>>,
+    /// For how long after an incident opened further events of the same key join it even though it is closed.
+    pub deduplicate: Span,
+    /// What must be known before acting.
+    pub context: Vec<Context>,
+    /// Its own limits.
+    pub guards: PlaybookGuards,
+    /// The acts, in order.
+    pub steps: Vec<Step>,
+    /// The notices.
+    pub notify: Vec<NotifyStep>,
+    /// How far it goes by itself.
+    pub modes: Modes,
+    /// What a failed step means for the others.
+    pub on_failure: OnFailure,
+}
+
+/// The value of a condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Truth {
+    /// It holds.
+    True,
+    /// It does not.
+    False,
+}
+
+/// A compiled condition over an event. A missing field makes a comparison false; it is never an error.
+pub type Predicate = Arc<dyn Fn(&EventView<'_>) -> bool + Send + Sync>;
+
+/// A compiled expression that yields a text or an address of an event; `None` when the field is missing.
+pub type Extractor = Arc<dyn Fn(&EventView<'_>) -> Option<String> + Send + Sync>;
+
+/// A compiled expression that yields what a step is aimed at.
+pub type TargetExtractor = Arc<dyn Fn(&EventView<'_>) -> Option<Target> + Send + Sync>;
+
+/// A playbook with its compiled expressions: what triage runs on every event.
+#[derive(Clone)]
+pub struct Program {
+    /// The part that is pinned.
+    pub playbook: Arc<Playbook>,
+    /// The systems whose events it looks at.
+    pub systems: Vec<SystemName>,
+    /// Its trigger.
+    pub when: Predicate,
+    /// Its incident key: one open incident for each value.
+    pub incident: Extractor,
+    /// The target of each of its steps, in their order.
+    pub targets: Vec<TargetExtractor>,
+}
+
+impl fmt::Debug for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Program").field("playbook", &self.playbook.name).finish_non_exhaustive()
+    }
+}
+
+/// What triage found for one playbook in one event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Match {
+    /// Which playbook, by hash.
+    pub playbook: ContentHash,
+    /// The incident key.
+    pub key: Box<str>,
+    /// What each step is aimed at.
+    pub steps: Vec<MatchedStep>,
+}
+
+/// A step with its target.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MatchedStep {
+    /// The step's position in the playbook.
+    pub step: u16,
+    /// Its target; `None` when the event has none, which is recorded as a refusal.
+    pub target: Option<Target>,
+}

@@ -1,0 +1,483 @@
+//! Inputs, records and effects: the only ways in and out of the engine.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::action::{ActionKind, Drift, Failure, Observation, Outcome, Target};
+use crate::command::{Command, Operator};
+use crate::event::Event;
+use crate::id::{ContentHash, EffectKey, IncidentId, InstallationId, NoticeId, TransactionId};
+use crate::incident::IncidentOutcome;
+use crate::playbook::{Match, Mode};
+use crate::policy::Policy;
+use crate::time::{Span, Timestamp};
+use crate::transaction::{Cause, RefusalReason, StuckReason};
+use crate::verdict::{Facts, Judgement};
+
+/// Something that happened outside. One input makes one frame.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Input {
+    /// The process started on this journal.
+    Started {
+        /// Whose journal it is.
+        installation: InstallationId,
+        /// The version of the program.
+        build: Box<str>,
+    },
+    /// The policy that holds from here on.
+    Policy(Arc<Policy>),
+    /// An event matched at least one playbook.
+    Event {
+        /// The event.
+        event: Arc<Event>,
+        /// What it matched.
+        matches: Vec<Match>,
+    },
+    /// A driver has looked at the world.
+    Observed {
+        /// For which transaction.
+        transaction: TransactionId,
+        /// The effect this answers.
+        ticket: u32,
+        /// What it saw.
+        result: Result<Observation, Failure>,
+        /// What the enrichers know, when they were asked.
+        facts: Facts,
+    },
+    /// A driver has tried to act.
+    Executed {
+        /// For which transaction.
+        transaction: TransactionId,
+        /// The effect this answers.
+        ticket: u32,
+        /// What became of it.
+        outcome: Outcome,
+    },
+    /// A driver has tried to undo.
+    Undone {
+        /// For which transaction.
+        transaction: TransactionId,
+        /// The effect this answers.
+        ticket: u32,
+        /// What became of it.
+        outcome: Outcome,
+    },
+    /// A notifier has tried to tell people.
+    Notified {
+        /// Which notice.
+        notice: NoticeId,
+        /// Whether it was taken.
+        result: Result<(), Failure>,
+    },
+    /// The drift sweep has compared the world with the state.
+    Swept(SweepFindings),
+    /// An operator asks for something.
+    Operator {
+        /// Who.
+        by: Operator,
+        /// What.
+        command: Command,
+    },
+    /// Time has passed and something is due.
+    Tick,
+}
+
+/// What the drift sweep found, by comparison with the engine's state. Everything in force that is not named here was
+/// found in place and ours.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SweepFindings {
+    /// The kinds whose enforcement point could be read.
+    pub swept: Vec<ActionKind>,
+    /// Containments that are not as they should be.
+    pub drifted: Vec<(TransactionId, Drift)>,
+    /// Objects labelled as ours that no live transaction owns.
+    pub orphans: Vec<(TransactionId, ActionKind, Target)>,
+}
+
+/// An effect that was sent: the number its reply must carry, and until when that is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dispatch {
+    /// The effect's number within its transaction.
+    pub ticket: u32,
+    /// When the reply is given up.
+    pub deadline: Timestamp,
+}
+
+/// A fact about one transaction. `staunch_engine::transaction::after` says which states it is legal in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Change {
+    /// The pre-check was sent.
+    PreCheckStarted(Dispatch),
+    /// A guard, a failed check or a person said no.
+    Refused {
+        /// Why.
+        reason: Box<RefusalReason>,
+        /// What was concluded, when it came to that.
+        judgement: Option<Box<Judgement>>,
+    },
+    /// Observe mode: this is what would have been done.
+    WouldExecute {
+        /// What was concluded.
+        judgement: Box<Judgement>,
+    },
+    /// A person was asked.
+    ApprovalRequested {
+        /// When the question lapses.
+        expires: Timestamp,
+        /// What was concluded.
+        judgement: Box<Judgement>,
+    },
+    /// A person said yes. The pre-check is made again before the act.
+    Approved {
+        /// Who.
+        by: Box<str>,
+    },
+    /// The act is about to be sent.
+    ExecuteIntended {
+        /// The effect.
+        dispatch: Dispatch,
+        /// The version of the world it is conditional on.
+        version: u64,
+        /// How long the enforcement point keeps it by itself: the lease plus a margin.
+        hold: Span,
+        /// What was concluded; `None` for a further attempt.
+        judgement: Option<Box<Judgement>>,
+    },
+    /// The act was carried out, says the driver. The post-check is sent.
+    Landed(Dispatch),
+    /// The act did not work, or its outcome is unknown. The post-check is sent: query, then decide.
+    Unproved {
+        /// What is known.
+        failure: Failure,
+        /// The post-check.
+        dispatch: Dispatch,
+    },
+    /// A check, undo or probe did not work, and is tried again at a later time.
+    Postponed {
+        /// Why it did not work.
+        failure: Failure,
+        /// When it is tried again.
+        until: Timestamp,
+    },
+    /// The present check, undo or probe was sent again.
+    Resent(Dispatch),
+    /// The world is as intended.
+    PostCheckPassed {
+        /// When the lease ends.
+        lease_until: Timestamp,
+    },
+    /// It is being undone.
+    RollbackStarted {
+        /// Why.
+        cause: Box<Cause>,
+        /// The undo.
+        dispatch: Dispatch,
+    },
+    /// The undo was carried out; the next look is at this time.
+    UndoLanded {
+        /// When no request can be in flight any more.
+        settled_at: Timestamp,
+    },
+    /// The look after settling found it still there, and ours.
+    ProbedPresent(Dispatch),
+    /// The look after settling found nothing of ours.
+    ProbedAbsent,
+    /// It cannot be proved clean.
+    GaveUp(Box<StuckReason>),
+    /// It is being lifted.
+    ReleaseStarted {
+        /// Why.
+        cause: Box<Cause>,
+        /// The undo.
+        dispatch: Dispatch,
+    },
+    /// The undo was carried out; a last look was sent.
+    Lifted(Dispatch),
+    /// Nothing of ours is left.
+    ReleaseVerified,
+    /// A longer lease is being set at the enforcement point.
+    RenewStarted {
+        /// The effect.
+        dispatch: Dispatch,
+        /// The end of the lease asked for.
+        until: Timestamp,
+        /// How long the enforcement point keeps it by itself.
+        hold: Span,
+        /// Who asked.
+        by: Box<str>,
+    },
+    /// The longer lease is in place.
+    Renewed {
+        /// When the lease ends.
+        lease_until: Timestamp,
+    },
+    /// The longer lease could not be set; the old one stands.
+    RenewFailed(Failure),
+    /// The drift sweep looked.
+    Swept(Drift),
+    /// Another incident holds it too.
+    Joined(IncidentId),
+    /// An incident no longer holds it.
+    LetGo(IncidentId),
+    /// A reply came to an effect that is not the newest.
+    StaleReply {
+        /// The effect it answers.
+        ticket: u32,
+    },
+}
+
+/// A fact. The engine's state is the fold of all of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Record {
+    /// The process started; effects that were under way have been taken up again.
+    Started {
+        /// Whose journal it is.
+        installation: InstallationId,
+    },
+    /// The policy was pinned. Its text is in the frame's input.
+    PolicyPinned(Arc<Policy>),
+    /// A new incident.
+    IncidentOpened {
+        /// Its id.
+        incident: IncidentId,
+        /// The playbook that answers it.
+        playbook: ContentHash,
+        /// Its key.
+        key: Box<str>,
+        /// When its event happened.
+        event_time: Option<Timestamp>,
+        /// Until when further events join it even though it is closed.
+        absorbs_until: Timestamp,
+    },
+    /// A further event of an incident.
+    EventJoined {
+        /// Which incident.
+        incident: IncidentId,
+    },
+    /// A new transaction.
+    TransactionPlanned {
+        /// Its id.
+        transaction: TransactionId,
+        /// Its incident.
+        incident: IncidentId,
+        /// The step's position in the playbook.
+        step: u16,
+        /// What it does.
+        kind: ActionKind,
+        /// What it is aimed at.
+        target: Target,
+        /// How long it stays in force.
+        lease: Span,
+        /// Its idempotency key.
+        key: EffectKey,
+        /// When it has waited too long for its turn.
+        deadline: Timestamp,
+    },
+    /// A step of an incident that has nothing it could be aimed at.
+    StepWithoutTarget {
+        /// Which incident.
+        incident: IncidentId,
+        /// The step's position in the playbook.
+        step: u16,
+    },
+    /// Something became true of a transaction.
+    Transaction {
+        /// Which.
+        transaction: TransactionId,
+        /// What.
+        change: Change,
+    },
+    /// An object of ours that no transaction owns was found: it is taken up as a transaction and lifted.
+    OrphanAdopted {
+        /// The new transaction.
+        transaction: TransactionId,
+        /// The transaction on the object's label.
+        label: TransactionId,
+        /// What kind of object.
+        kind: ActionKind,
+        /// Where.
+        target: Target,
+        /// The undo.
+        dispatch: Dispatch,
+    },
+    /// How an incident stands after its contain phase.
+    OutcomeReached {
+        /// Which incident.
+        incident: IncidentId,
+        /// How it stands.
+        outcome: IncidentOutcome,
+    },
+    /// Every transaction of an incident has ended.
+    IncidentClosed {
+        /// Which incident.
+        incident: IncidentId,
+        /// Until when further events join it nevertheless.
+        absorbs_until: Timestamp,
+    },
+    /// A closed incident is no longer kept in memory.
+    IncidentForgotten {
+        /// Which incident.
+        incident: IncidentId,
+    },
+    /// The circuit breaker opened: everything is demoted to observing.
+    BreakerOpened {
+        /// Failures counted.
+        failures: u32,
+    },
+    /// The furthest that any playbook may go was set by a person.
+    ModeSet {
+        /// How far.
+        mode: Mode,
+    },
+    /// People are to be told.
+    NoticeQueued(Notice),
+    /// A notice was taken.
+    NoticeSent {
+        /// Which.
+        notice: NoticeId,
+    },
+    /// A notice was not taken; it is tried again at this time, or given up.
+    NoticeFailed {
+        /// Which.
+        notice: NoticeId,
+        /// When it is tried again; `None` when it is given up.
+        retry_at: Option<Timestamp>,
+    },
+    /// A notice is sent once more.
+    NoticeResent {
+        /// Which.
+        notice: NoticeId,
+    },
+    /// A command was carried out.
+    CommandDone {
+        /// The transactions it affected.
+        affected: Vec<TransactionId>,
+    },
+    /// A command was refused.
+    CommandRefused {
+        /// Why, safe to show.
+        why: Box<str>,
+    },
+}
+
+/// How urgent a notice is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NoticeLevel {
+    /// Good to know.
+    Info,
+    /// Somebody should look today.
+    Warning,
+    /// Somebody must look at once.
+    Page,
+}
+
+/// A message to people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notice {
+    /// Its id, which also tells a repeat.
+    pub id: NoticeId,
+    /// How urgent it is.
+    pub level: NoticeLevel,
+    /// The incident it is about.
+    pub incident: Option<IncidentId>,
+    /// The transaction it is about.
+    pub transaction: Option<TransactionId>,
+    /// What it says, safe to show.
+    pub text: Box<str>,
+}
+
+/// Why the world is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ObservePurpose {
+    /// Before the act.
+    PreCheck,
+    /// After it.
+    PostCheck,
+    /// After an undo.
+    Probe,
+}
+
+/// Something the runtime is to do. Effects come out of `apply` only.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Look at the world. Reads nothing but the world, so it may leave before its frame is durable.
+    Observe {
+        /// For which transaction.
+        transaction: TransactionId,
+        /// The number the reply must carry.
+        ticket: u32,
+        /// What for.
+        purpose: ObservePurpose,
+        /// What kind of action.
+        kind: ActionKind,
+        /// Where.
+        target: Target,
+        /// Whether the enrichers are to be asked for the traffic share.
+        traffic: bool,
+        /// When the reply is given up.
+        deadline: Timestamp,
+    },
+    /// Act. Only after its frame is durable.
+    Execute {
+        /// For which transaction.
+        transaction: TransactionId,
+        /// The number the reply must carry.
+        ticket: u32,
+        /// What kind of action.
+        kind: ActionKind,
+        /// Where.
+        target: Target,
+        /// The idempotency key.
+        key: EffectKey,
+        /// The version of the world that the pre-check saw.
+        version: u64,
+        /// How long the enforcement point keeps it by itself.
+        hold: Span,
+        /// True when it only moves the end of a containment that is in force.
+        renewal: bool,
+        /// When the reply is given up.
+        deadline: Timestamp,
+    },
+    /// Undo. Only after its frame is durable.
+    Undo {
+        /// For which transaction: the one on the object's label.
+        label: TransactionId,
+        /// The transaction that is answered.
+        transaction: TransactionId,
+        /// The number the reply must carry.
+        ticket: u32,
+        /// What kind of action.
+        kind: ActionKind,
+        /// Where.
+        target: Target,
+        /// The idempotency key.
+        key: EffectKey,
+        /// When the reply is given up.
+        deadline: Timestamp,
+    },
+    /// Tell people. Only after its frame is durable.
+    Notify(Notice),
+}
+
+impl Effect {
+    /// True for effects that change nothing outside and may leave before their frame is durable.
+    #[must_use]
+    pub const fn is_read(&self) -> bool {
+        matches!(self, Self::Observe { .. })
+    }
+}
+
+/// One step: an input and everything that became true by it. The unit of the journal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Frame {
+    /// What happened.
+    pub input: Input,
+    /// What became true.
+    pub records: Vec<Record>,
+}

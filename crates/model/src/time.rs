@@ -1,0 +1,244 @@
+//! Points in time and lengths of time, in whole microseconds.
+
+use std::fmt;
+use std::ops::{Add, Sub};
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A point in time: microseconds since the Unix epoch, UTC. RFC 3339 in readable formats.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(u64);
+
+/// A length of time in microseconds. `1h30m` in readable formats.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Span(u64);
+
+impl Timestamp {
+    /// The Unix epoch.
+    pub const EPOCH: Self = Self(0);
+
+    /// The point `us` microseconds after the Unix epoch.
+    #[must_use]
+    pub const fn from_micros(us: u64) -> Self {
+        Self(us)
+    }
+
+    /// Microseconds since the Unix epoch.
+    #[must_use]
+    pub const fn as_micros(self) -> u64 {
+        self.0
+    }
+
+    /// How long ago `earlier` was; zero when it lies ahead.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Span {
+        Span(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl Span {
+    /// No time at all.
+    pub const ZERO: Self = Self(0);
+
+    /// A span of `us` microseconds.
+    #[must_use]
+    pub const fn from_micros(us: u64) -> Self {
+        Self(us)
+    }
+
+    /// A span of `ms` milliseconds.
+    #[must_use]
+    pub const fn from_millis(ms: u64) -> Self {
+        Self(ms * 1_000)
+    }
+
+    /// A span of `s` seconds.
+    #[must_use]
+    pub const fn from_secs(s: u64) -> Self {
+        Self(s * 1_000_000)
+    }
+
+    /// A span of `m` minutes.
+    #[must_use]
+    pub const fn from_mins(m: u64) -> Self {
+        Self::from_secs(m * 60)
+    }
+
+    /// A span of `h` hours.
+    #[must_use]
+    pub const fn from_hours(h: u64) -> Self {
+        Self::from_mins(h * 60)
+    }
+
+    /// The span in microseconds.
+    #[must_use]
+    pub const fn as_micros(self) -> u64 {
+        self.0
+    }
+
+    /// The span in whole seconds, rounded down.
+    #[must_use]
+    pub const fn as_secs(self) -> u64 {
+        self.0 / 1_000_000
+    }
+
+    /// The same span as the standard library's type.
+    #[must_use]
+    pub const fn to_std(self) -> std::time::Duration {
+        std::time::Duration::from_micros(self.0)
+    }
+
+    /// The span times `factor`, at most the longest span there is.
+    #[must_use]
+    pub const fn times(self, factor: u64) -> Self {
+        Self(self.0.saturating_mul(factor))
+    }
+}
+
+impl Add<Span> for Timestamp {
+    type Output = Self;
+    fn add(self, span: Span) -> Self {
+        Self(self.0.saturating_add(span.0))
+    }
+}
+
+impl Sub<Span> for Timestamp {
+    type Output = Self;
+    fn sub(self, span: Span) -> Self {
+        Self(self.0.saturating_sub(span.0))
+    }
+}
+
+impl Add for Span {
+    type Output = Self;
+    fn add(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let us = i64::try_from(self.0).unwrap_or(i64::MAX);
+        match jiff::Timestamp::from_microsecond(us) {
+            Ok(time) => write!(f, "{time:.3}"),
+            Err(_) => write!(f, "{us}us"),
+        }
+    }
+}
+
+impl FromStr for Timestamp {
+    type Err = String;
+
+    /// Reads RFC 3339, and the spelling without a colon in the zone (`+0000`) that Suricata writes.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parsed = text.parse::<jiff::Timestamp>().map_err(|_| format!("not a time: {}", crate::Printable(text)))?;
+        u64::try_from(parsed.as_microsecond()).map(Self).map_err(|_| "a time before 1970".to_owned())
+    }
+}
+
+/// The units of [`Span`] texts, longest first, in microseconds.
+const UNITS: [(&str, u64); 6] =
+    [("d", 86_400_000_000), ("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000), ("ms", 1_000), ("us", 1)];
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 == 0 {
+            return f.write_str("0s");
+        }
+        let mut rest = self.0;
+        let mut shown = 0;
+        for (unit, size) in UNITS {
+            let count = rest / size;
+            if count > 0 && shown < 2 {
+                write!(f, "{count}{unit}")?;
+                shown += 1;
+                rest %= size;
+            } else if shown > 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Span {
+    type Err = String;
+
+    /// Reads one or more numbers with units: `90s`, `1h30m`, `250ms`. A bare number is an error.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bad = || format!("not a duration: {} (write for example 90s, 10m, 1h30m)", crate::Printable(text));
+        let mut total: u64 = 0;
+        let mut rest = text.trim();
+        if rest.is_empty() {
+            return Err(bad());
+        }
+        while !rest.is_empty() {
+            let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(bad)?;
+            let number: u64 = rest[..digits].parse().map_err(|_| bad())?;
+            rest = &rest[digits..];
+            let letters = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
+            let size = UNITS.iter().find(|(unit, _)| *unit == &rest[..letters]).ok_or_else(bad)?.1;
+            total = number.checked_mul(size).and_then(|us| total.checked_add(us)).ok_or_else(bad)?;
+            rest = &rest[letters..];
+        }
+        Ok(Self(total))
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() { serializer.collect_str(self) } else { serializer.serialize_u64(self.0) }
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if deserializer.is_human_readable() {
+            String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        } else {
+            u64::deserialize(deserializer).map(Self)
+        }
+    }
+}
+
+impl Serialize for Span {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() { serializer.collect_str(self) } else { serializer.serialize_u64(self.0) }
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if deserializer.is_human_readable() {
+            String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        } else {
+            u64::deserialize(deserializer).map(Self)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_read_what_they_write() {
+        for (text, us) in [("90s", 90_000_000), ("1h30m", 5_400_000_000), ("250ms", 250_000), ("2d", 172_800_000_000)] {
+            assert_eq!(text.parse::<Span>(), Ok(Span(us)), "{text}");
+        }
+        assert_eq!(Span::from_secs(5_400).to_string(), "1h30m");
+        for bad in ["", "10", "h", "1x", "1h-", "99999999999999999999s", "-1s"] {
+            assert!(bad.parse::<Span>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn timestamps_read_both_zone_spellings() {
+        let with_colon: Timestamp = "2022-02-16T14:31:23.329233+00:00".parse().expect("RFC 3339");
+        let without: Timestamp = "2022-02-16T14:31:23.329233+0000".parse().expect("Suricata's spelling");
+        assert_eq!(with_colon, without);
+        assert_eq!(with_colon.to_string(), "2022-02-16T14:31:23.329Z");
+        assert!("2021-04-13T20:58:00.746609046Z+2".parse::<Timestamp>().is_err());
+    }
+}

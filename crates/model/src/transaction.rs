@@ -1,0 +1,294 @@
+//! Safety transactions as values. How they change is `staunch_engine::transaction`'s business.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::action::{ActionKind, Drift, Failure, Target};
+use crate::id::{ContentHash, EffectKey, IncidentId, TransactionId};
+use crate::playbook::Mode;
+use crate::time::{Span, Timestamp};
+use crate::verdict::GuardName;
+
+/// Why a transaction was refused: nothing was touched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RefusalReason {
+    /// A guard said no.
+    Guard {
+        /// Which guard.
+        guard: GuardName,
+        /// Its conclusion, with the numbers.
+        why: Box<str>,
+    },
+    /// The event names nothing that the step could be aimed at.
+    NoTarget,
+    /// The world could not be looked at.
+    CheckFailed(Failure),
+    /// A person said no.
+    Denied {
+        /// Who.
+        by: Box<str>,
+    },
+    /// Nobody approved in time.
+    ApprovalExpired,
+    /// A person released it before it acted.
+    Cancelled {
+        /// Who.
+        by: Box<str>,
+    },
+    /// It waited too long for its turn.
+    QueueTimeout,
+    /// Another step of the same incident failed before this one acted.
+    Abandoned,
+}
+
+/// Why a containment is lifted or rolled back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cause {
+    /// Its lease ended.
+    LeaseEnded,
+    /// A person asked for it.
+    Operator {
+        /// Who.
+        by: Box<str>,
+    },
+    /// The act did not work.
+    ExecuteFailed(Failure),
+    /// The post-check did not find what the act had reported.
+    PostCheckFailed {
+        /// What it found instead.
+        found: Box<str>,
+    },
+    /// Another step of the same incident failed.
+    Sibling(TransactionId),
+    /// No transaction that should be in force owns it.
+    Orphan,
+}
+
+/// What kept a transaction from being proved clean.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct StuckReason {
+    /// What was tried.
+    pub trying: StateKind,
+    /// How often.
+    pub attempts: u16,
+    /// The last failure.
+    pub last: Failure,
+}
+
+/// The state of a transaction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// Waiting for its turn.
+    Planned,
+    /// The world is being looked at.
+    PreChecking,
+    /// Ended: a guard or a person said no. Nothing was touched.
+    Refused(Box<RefusalReason>),
+    /// A person must decide.
+    AwaitingApproval,
+    /// The act is under way: its intent is durable.
+    Executing,
+    /// The world is being asked whether the act took effect.
+    PostChecking,
+    /// Verified, until the lease ends.
+    InForce,
+    /// Being lifted.
+    Releasing(Box<Cause>),
+    /// Ended: lifted and verified.
+    Released(Box<Cause>),
+    /// Being undone because something failed.
+    RollingBack(Box<Cause>),
+    /// Undone; waiting until no request can be in flight any more, to look again.
+    Settling(Box<Cause>),
+    /// Ended: undone and verified.
+    RolledBack(Box<Cause>),
+    /// It cannot be proved clean. A person must look at it; `release` tries again.
+    Stuck(Box<StuckReason>),
+    /// Ended: observe mode. All checks passed and nothing was done.
+    WouldExecute,
+}
+
+/// A state without its details.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StateKind {
+    /// See [`State::Planned`].
+    Planned,
+    /// See [`State::PreChecking`].
+    PreChecking,
+    /// See [`State::Refused`].
+    Refused,
+    /// See [`State::AwaitingApproval`].
+    AwaitingApproval,
+    /// See [`State::Executing`].
+    Executing,
+    /// See [`State::PostChecking`].
+    PostChecking,
+    /// See [`State::InForce`].
+    InForce,
+    /// See [`State::Releasing`].
+    Releasing,
+    /// See [`State::Released`].
+    Released,
+    /// See [`State::RollingBack`].
+    RollingBack,
+    /// See [`State::Settling`].
+    Settling,
+    /// See [`State::RolledBack`].
+    RolledBack,
+    /// See [`State::Stuck`].
+    Stuck,
+    /// See [`State::WouldExecute`].
+    WouldExecute,
+}
+
+impl StateKind {
+    /// All states, in the order of a transaction's life.
+    pub const ALL: [Self; 14] = [
+        Self::Planned,
+        Self::PreChecking,
+        Self::Refused,
+        Self::AwaitingApproval,
+        Self::Executing,
+        Self::PostChecking,
+        Self::InForce,
+        Self::Releasing,
+        Self::Released,
+        Self::RollingBack,
+        Self::Settling,
+        Self::RolledBack,
+        Self::Stuck,
+        Self::WouldExecute,
+    ];
+
+    /// The name in output.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Planned => "planned",
+            Self::PreChecking => "pre-checking",
+            Self::Refused => "refused",
+            Self::AwaitingApproval => "awaiting-approval",
+            Self::Executing => "executing",
+            Self::PostChecking => "post-checking",
+            Self::InForce => "in-force",
+            Self::Releasing => "releasing",
+            Self::Released => "released",
+            Self::RollingBack => "rolling-back",
+            Self::Settling => "settling",
+            Self::RolledBack => "rolled-back",
+            Self::Stuck => "stuck",
+            Self::WouldExecute => "would-execute",
+        }
+    }
+
+    /// True when nothing more happens by itself.
+    #[must_use]
+    pub const fn is_terminal(self) -> bool {
+        matches!(self, Self::Refused | Self::Released | Self::RolledBack | Self::Stuck | Self::WouldExecute)
+    }
+
+    /// True while the action is being carried out: these count against the limit on actions in flight.
+    #[must_use]
+    pub const fn is_in_flight(self) -> bool {
+        matches!(self, Self::PreChecking | Self::Executing | Self::PostChecking)
+    }
+}
+
+impl fmt::Display for StateKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl State {
+    /// The state without its details.
+    #[must_use]
+    pub const fn kind(&self) -> StateKind {
+        match self {
+            Self::Planned => StateKind::Planned,
+            Self::PreChecking => StateKind::PreChecking,
+            Self::Refused(_) => StateKind::Refused,
+            Self::AwaitingApproval => StateKind::AwaitingApproval,
+            Self::Executing => StateKind::Executing,
+            Self::PostChecking => StateKind::PostChecking,
+            Self::InForce => StateKind::InForce,
+            Self::Releasing(_) => StateKind::Releasing,
+            Self::Released(_) => StateKind::Released,
+            Self::RollingBack(_) => StateKind::RollingBack,
+            Self::Settling(_) => StateKind::Settling,
+            Self::RolledBack(_) => StateKind::RolledBack,
+            Self::Stuck(_) => StateKind::Stuck,
+            Self::WouldExecute => StateKind::WouldExecute,
+        }
+    }
+}
+
+/// What a transaction is waiting for, besides its state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Await {
+    /// The reply to the effect with the current ticket.
+    #[default]
+    Reply,
+    /// The time of its deadline: to try again, to look again, or for its lease to end.
+    Timer,
+}
+
+/// A transaction as the engine keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transaction {
+    /// Its id.
+    pub id: TransactionId,
+    /// The incident that planned it.
+    pub incident: IncidentId,
+    /// The playbook it is a step of.
+    pub playbook: ContentHash,
+    /// The step's position in the playbook.
+    pub step: u16,
+    /// What it does.
+    pub kind: ActionKind,
+    /// What it is aimed at.
+    pub target: Target,
+    /// How long it stays in force.
+    pub lease: Span,
+    /// Its idempotency key.
+    pub key: EffectKey,
+    /// Its state.
+    pub state: State,
+    /// What it is waiting for.
+    pub awaits: Await,
+    /// When the engine looks at it again by itself.
+    pub deadline: Timestamp,
+    /// The number of the newest effect; replies to older ones are stale.
+    pub ticket: u32,
+    /// How often the act was sent.
+    pub executions: u16,
+    /// How often the present check, undo or probe was tried.
+    pub attempts: u16,
+    /// When the act was last sent; `None` when never.
+    pub executed_at: Option<Timestamp>,
+    /// The version of the world that the pre-check saw.
+    pub version: u64,
+    /// The mode under which it acts.
+    pub mode: Mode,
+    /// Who approved it.
+    pub approved_by: Option<Box<str>>,
+    /// When its lease ends; `None` before it is in force.
+    pub lease_until: Option<Timestamp>,
+    /// A renewal that is under way: the end of the lease asked for.
+    pub renewing: Option<Timestamp>,
+    /// When it was last verified.
+    pub verified_at: Option<Timestamp>,
+    /// What the last sweep found.
+    pub drift: Drift,
+    /// Its place in the order of completion, for rolling back in reverse.
+    pub completed: Option<u64>,
+    /// The incidents that hold it: the one that planned it and those that joined, unless released.
+    pub holders: Vec<IncidentId>,
+}

@@ -1,0 +1,68 @@
+//! Actions: the four verbs of a driver. Drivers observe and act; only the engine judges.
+
+use staunch_model::{Description, EffectKey, Failure, Observation, Outcome, Span, Target, TransactionId};
+
+/// A request to act.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExecuteRequest {
+    /// The transaction, which becomes part of the ownership label.
+    pub transaction: TransactionId,
+    /// The idempotency key: a second request with the same key must achieve no more than the first.
+    pub key: EffectKey,
+    /// What to act on.
+    pub target: Target,
+    /// The version that `observe` saw; 0 when the system has none.
+    pub version: u64,
+    /// How long the enforcement point is to keep the containment by itself, where it can count down.
+    pub hold: Span,
+    /// True when the containment is in force and only its end is to be moved. It is an error when it is not there.
+    pub renewal: bool,
+}
+
+/// A request to undo.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UndoRequest {
+    /// The transaction on the object's label: nothing else may be removed.
+    pub transaction: TransactionId,
+    /// The key under which it was executed.
+    pub key: EffectKey,
+    /// Where.
+    pub target: Target,
+}
+
+/// An object that carries our label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnedTarget {
+    /// The transaction on its label.
+    pub transaction: TransactionId,
+    /// Where it is.
+    pub target: Target,
+}
+
+/// A driver. All verbs take batches and answer in the order asked, one answer for each request.
+///
+/// Each call is bounded in time by the driver itself. A driver never asks whether Staunch observes or enforces.
+pub trait Action: Send {
+    /// Static facts.
+    fn describe(&self) -> Description;
+
+    /// Reads the world. Changes nothing.
+    ///
+    /// # Errors
+    /// One [`Failure`] for each target that could not be read.
+    fn observe(&mut self, targets: &[Target]) -> Vec<Result<Observation, Failure>>;
+
+    /// Acts. Idempotent under the key; owned; conditional on what `observe` saw: a world that moved in between is
+    /// [`staunch_model::FailureKind::Conflict`].
+    fn execute(&mut self, requests: &[ExecuteRequest]) -> Vec<Outcome>;
+
+    /// Restores. Conditional and owned: removes only what carries the request's label. `Landed` when nothing of ours
+    /// is there, whether or not the act ever landed.
+    fn undo(&mut self, requests: &[UndoRequest]) -> Vec<Outcome>;
+
+    /// Every object that carries this installation's label, for the drift sweep.
+    ///
+    /// # Errors
+    /// When the enforcement point cannot be read.
+    fn owned(&mut self) -> Result<Vec<OwnedTarget>, Failure>;
+}

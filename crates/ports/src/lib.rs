@@ -1,0 +1,16 @@
+//! The outside world as traits: what the runtime needs of stores, actions, enrichers, notifiers and the clock.
+//!
+//! Never decides anything and never names a concrete system. Every trait is blocking: the runtime gives each
+//! implementation a thread of its own and a deadline, so that nothing here needs an async runtime.
+
+pub mod action;
+pub mod clock;
+pub mod enricher;
+pub mod journal;
+pub mod notifier;
+
+pub use action::{Action, ExecuteRequest, OwnedTarget, UndoRequest};
+pub use clock::Clock;
+pub use enricher::Enricher;
+pub use journal::{AppendError, Durability, Epoch, Journal, Lsn, Purpose, ReadError, StoredFrame, Tail};
+pub use notifier::{Notice, Notifier, NotifyError};

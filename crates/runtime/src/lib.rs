@@ -1,0 +1,1 @@
+//! Drives the engine: intake, event loop, effects, timers, drift sweep and telemetry.

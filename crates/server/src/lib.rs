@@ -1,0 +1,1 @@
+//! The HTTP API: event intake, queries and operator commands, with bearer tokens.

@@ -1,0 +1,3 @@
+//! The staunch program: commands, configuration and the wiring of concrete parts.
+
+fn main() {}

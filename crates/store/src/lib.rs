@@ -1,0 +1,1 @@
+//! Durable things: the segment journal, the snapshot store and the SQLite index.

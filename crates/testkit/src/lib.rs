@@ -1,0 +1,1 @@
+//! Fakes and contract suites that connectors and stores are held to. Development only.
