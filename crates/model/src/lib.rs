@@ -26,11 +26,11 @@ pub use id::{ContentHash, EffectKey, IncidentId, InstallationId, NoticeId, Trans
 pub use incident::{Incident, IncidentOutcome, IncidentStatus};
 pub use playbook::{
     Context, Extractor, Match, MatchedStep, Mode, Modes, NotifyStep, OnFailure, Phase, Playbook, PlaybookGuards,
-    Predicate, Program, Step, Truth, WhenUnknown,
+    Predicate, Program, Step, TargetExtractor, Truth, WhenUnknown,
 };
 pub use policy::{Limits, NeverTouch, Policy, Protection};
 pub use record::{Change, Dispatch, Effect, Frame, Input, Notice, NoticeLevel, ObservePurpose, Record, SweepFindings};
 pub use text::Printable;
 pub use time::{Span, Timestamp};
-pub use transaction::{Cause, RefusalReason, State, StateKind, StuckReason, Transaction};
+pub use transaction::{Await, Cause, RefusalReason, State, StateKind, StuckReason, Transaction};
 pub use verdict::{Fact, Facts, GuardName, GuardResult, Judgement, TrafficShare, Unit, Verdict};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::action::{ActionKind, Drift, Failure, Observation, Outcome, Target};
+use crate::action::{ActionKind, Failure, Observation, Outcome, Target};
 use crate::command::{Command, Operator};
 use crate::event::Event;
 use crate::id::{ContentHash, EffectKey, IncidentId, InstallationId, NoticeId, TransactionId};
@@ -85,14 +85,16 @@ pub enum Input {
 }
 
 /// What the drift sweep found, by comparison with the engine's state. Everything in force that is not named here was
-/// found in place and ours.
+/// found in place, ours and enforced.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SweepFindings {
-    /// The kinds whose enforcement point could be read.
+    /// The kinds whose enforcement point was read.
     pub swept: Vec<ActionKind>,
-    /// Containments that are not as they should be.
-    pub drifted: Vec<(TransactionId, Drift)>,
-    /// Objects labelled as ours that no live transaction owns.
+    /// The kinds whose enforcement point could not be read.
+    pub failed: Vec<(ActionKind, Failure)>,
+    /// Containments that are not there as they should be, and what was found instead.
+    pub vanished: Vec<(TransactionId, Box<str>)>,
+    /// Objects labelled as ours that no live transaction owns: the transaction on the label, and where.
     pub orphans: Vec<(TransactionId, ActionKind, Target)>,
 }
 
@@ -216,8 +218,6 @@ pub enum Change {
     },
     /// The longer lease could not be set; the old one stands.
     RenewFailed(Failure),
-    /// The drift sweep looked.
-    Swept(Drift),
     /// Another incident holds it too.
     Joined(IncidentId),
     /// An incident no longer holds it.
@@ -303,6 +303,18 @@ pub enum Record {
         target: Target,
         /// The undo.
         dispatch: Dispatch,
+    },
+    /// The drift sweep read these enforcement points.
+    SweepDone {
+        /// Which kinds of action.
+        kinds: Vec<ActionKind>,
+    },
+    /// The drift sweep could not read an enforcement point.
+    SweepFailed {
+        /// Which kind of action.
+        kind: ActionKind,
+        /// Why.
+        failure: Failure,
     },
     /// How an incident stands after its contain phase.
     OutcomeReached {
@@ -435,7 +447,7 @@ pub enum Effect {
         target: Target,
         /// The idempotency key.
         key: EffectKey,
-        /// The version of the world that the pre-check saw.
+        /// The version of the world that was judged; 0 in a renewal.
         version: u64,
         /// How long the enforcement point keeps it by itself.
         hold: Span,

@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::action::{ActionKind, Drift, Failure, Target};
-use crate::id::{ContentHash, EffectKey, IncidentId, TransactionId};
+use crate::action::{ActionKind, Failure, Target};
+use crate::id::{IncidentId, TransactionId};
 use crate::playbook::Mode;
 use crate::time::{Span, Timestamp};
 use crate::verdict::GuardName;
@@ -65,6 +65,11 @@ pub enum Cause {
     Sibling(TransactionId),
     /// No transaction that should be in force owns it.
     Orphan,
+    /// The drift sweep did not find it as it should be: somebody else removed or replaced it.
+    Vanished {
+        /// What was found instead.
+        found: Box<str>,
+    },
 }
 
 /// What kept a transaction from being proved clean.
@@ -245,10 +250,10 @@ pub enum Await {
 pub struct Transaction {
     /// Its id.
     pub id: TransactionId,
-    /// The incident that planned it.
+    /// The incident that planned it; `INC-0` for an orphan that was taken up.
     pub incident: IncidentId,
-    /// The playbook it is a step of.
-    pub playbook: ContentHash,
+    /// The transaction on the object's label: its own id, but for an orphan.
+    pub label: TransactionId,
     /// The step's position in the playbook.
     pub step: u16,
     /// What it does.
@@ -257,13 +262,11 @@ pub struct Transaction {
     pub target: Target,
     /// How long it stays in force.
     pub lease: Span,
-    /// Its idempotency key.
-    pub key: EffectKey,
     /// Its state.
     pub state: State,
     /// What it is waiting for.
     pub awaits: Await,
-    /// When the engine looks at it again by itself.
+    /// When the engine looks at it again by itself. In an ended transaction: when it ended.
     pub deadline: Timestamp,
     /// The number of the newest effect; replies to older ones are stale.
     pub ticket: u32,
@@ -271,24 +274,44 @@ pub struct Transaction {
     pub executions: u16,
     /// How often the present check, undo or probe was tried.
     pub attempts: u16,
-    /// When the act was last sent; `None` when never.
-    pub executed_at: Option<Timestamp>,
-    /// The version of the world that the pre-check saw.
-    pub version: u64,
+    /// Whether the undo was carried out, so that what is left is to look.
+    pub undone: bool,
     /// The mode under which it acts.
     pub mode: Mode,
+    /// When the act was last sent.
+    pub executed_at: Option<Timestamp>,
+    /// The last failure of the present check, act or undo; `None` when the driver reported success.
+    pub failure: Option<Box<Failure>>,
     /// Who approved it.
     pub approved_by: Option<Box<str>>,
     /// When its lease ends; `None` before it is in force.
     pub lease_until: Option<Timestamp>,
     /// A renewal that is under way: the end of the lease asked for.
     pub renewing: Option<Timestamp>,
-    /// When it was last verified.
+    /// When it was last verified by itself; the drift sweep may have verified it later.
     pub verified_at: Option<Timestamp>,
-    /// What the last sweep found.
-    pub drift: Drift,
-    /// Its place in the order of completion, for rolling back in reverse.
-    pub completed: Option<u64>,
-    /// The incidents that hold it: the one that planned it and those that joined, unless released.
-    pub holders: Vec<IncidentId>,
+    /// Its place in the order of completion, for rolling back in reverse; 0 before it completed.
+    pub completed: u64,
+    /// Whether the incident that planned it still holds it.
+    pub held: bool,
+    /// Further incidents that hold it.
+    pub joined: Vec<IncidentId>,
+}
+
+impl Transaction {
+    /// True when nobody else but `incident` holds it.
+    #[must_use]
+    pub fn held_only_by(&self, incident: IncidentId) -> bool {
+        if incident == self.incident {
+            self.joined.is_empty()
+        } else {
+            !self.held && self.joined.iter().all(|holder| *holder == incident)
+        }
+    }
+
+    /// True when `incident` holds it.
+    #[must_use]
+    pub fn is_held_by(&self, incident: IncidentId) -> bool {
+        (incident == self.incident && self.held) || self.joined.contains(&incident)
+    }
 }

@@ -65,8 +65,6 @@ pub enum GuardName {
     Sample,
     /// Something foreign is in place at the target, or a transaction there is stuck.
     TargetBusy,
-    /// The enforcement point does not enforce.
-    Enforcement,
     /// The enforcement point is full.
     Capacity,
     /// Too much traffic would stop.
@@ -93,7 +91,6 @@ impl GuardName {
             Self::Freshness => "freshness",
             Self::Sample => "sample",
             Self::TargetBusy => "target-busy",
-            Self::Enforcement => "enforcement",
             Self::Capacity => "capacity",
             Self::Impact => "impact",
             Self::BudgetAction => "budget-action",

@@ -39,6 +39,15 @@ pub struct OwnedTarget {
     pub target: Target,
 }
 
+/// What the drift sweep reads.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Owned {
+    /// Every object that carries this installation's label.
+    pub targets: Vec<OwnedTarget>,
+    /// Whether the enforcement point acts on them; see [`staunch_model::Observation::enforcing`].
+    pub enforcing: bool,
+}
+
 /// A driver. All verbs take batches and answer in the order asked, one answer for each request.
 ///
 /// Each call is bounded in time by the driver itself. A driver never asks whether Staunch observes or enforces.
@@ -64,5 +73,5 @@ pub trait Action: Send {
     ///
     /// # Errors
     /// When the enforcement point cannot be read.
-    fn owned(&mut self) -> Result<Vec<OwnedTarget>, Failure>;
+    fn owned(&mut self) -> Result<Owned, Failure>;
 }

@@ -9,8 +9,8 @@ pub mod enricher;
 pub mod journal;
 pub mod notifier;
 
-pub use action::{Action, ExecuteRequest, OwnedTarget, UndoRequest};
+pub use action::{Action, ExecuteRequest, Owned, OwnedTarget, UndoRequest};
 pub use clock::Clock;
 pub use enricher::Enricher;
-pub use journal::{AppendError, Durability, Epoch, Journal, Lsn, Purpose, ReadError, StoredFrame, Tail};
+pub use journal::{AppendError, ChainHash, Durability, Epoch, Journal, Lsn, NewFrame, Purpose, ReadError, StoredFrame, Tail};
 pub use notifier::{Notice, Notifier, NotifyError};

@@ -23,8 +23,7 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Mutex, PoisonError};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
@@ -33,7 +32,7 @@ use staunch_ports::{Epoch, Lsn, Tail};
 use super::disk::read_up_to;
 use super::error::OpenError;
 use super::frame::{self, Defect, FRAME_HEADER_BYTES, FrameView};
-use super::segment::{SEGMENT_HEADER_BYTES, Segment};
+use super::segment::{Header, SEGMENT_HEADER_BYTES, Segment};
 
 /// Read this much at once: large enough for the disk, small enough to be hashed while it is in the cache of the core.
 const BLOCK_BYTES: usize = 256 << 10;
@@ -43,6 +42,8 @@ const BLOCK_BYTES: usize = 256 << 10;
 pub(super) struct End {
     /// The last good frame, or what the header says of the one before the first.
     pub(super) tail: Tail,
+    /// The epoch of the first frame.
+    pub(super) first_epoch: Option<Epoch>,
     /// Good frames in this segment.
     pub(super) frames: u64,
     /// The first byte after the last good frame.
@@ -63,10 +64,10 @@ pub(super) enum Rest {
 /// Calls `visit` with every good frame of `segment` in order. A visitor that returns false ends the scan.
 pub(super) fn frames(segment: &Segment, visit: &mut dyn FnMut(FrameView<'_>) -> bool) -> io::Result<End> {
     let seed = segment.header.seed();
-    let mut window = Window::new(&segment.file, SEGMENT_HEADER_BYTES)?;
+    let mut window = Window::new(&segment.file, SEGMENT_HEADER_BYTES);
     let before_first = Lsn(segment.header.first_lsn.0.saturating_sub(1));
     let mut tail = Tail { lsn: before_first, epoch: Epoch(0), hash: segment.header.prev };
-    let mut frames = 0;
+    let (mut frames, mut first_epoch) = (0, None);
     let defect = loop {
         let frame = match window.next_frame(seed)? {
             Ok(frame) => frame,
@@ -83,13 +84,14 @@ pub(super) fn frames(segment: &Segment, visit: &mut dyn FnMut(FrameView<'_>) -> 
         }
         tail = Tail { lsn: frame.lsn, epoch: frame.epoch, hash: frame.hash };
         frames += 1;
+        first_epoch.get_or_insert(frame.epoch);
         let (len, go_on) = (frame.len(), visit(frame));
         window.advance(len);
         if !go_on {
             break Defect::End;
         }
     };
-    Ok(End { tail, frames, offset: window.offset(), defect })
+    Ok(End { tail, first_epoch, frames, offset: window.offset, defect })
 }
 
 /// Judges what follows the last good frame of a segment, by the table at the top of this file.
@@ -143,36 +145,136 @@ pub(super) struct Damage {
 /// segment starts from; the seams between them are compared afterwards.
 ///
 /// `paths` are all segments of a log, oldest first.
+///
+/// # Errors
+/// The first damage in the order of the log, with what is good before it.
 pub(super) fn log(paths: &[PathBuf]) -> Result<Log, Box<Damage>> {
     let mut log = Log { tail: Tail::default(), frames: 0, offset: 0, rest: Rest::Clean };
-    for (path, (outcome, good)) in paths.iter().zip(scan_all(paths)) {
-        let seam = |what: String| OpenError::Corrupt { path: path.clone(), offset: 0, what };
-        let problem = match &outcome {
-            Ok((header, _, _)) if header.first_lsn != log.tail.lsn.next() => Some(seam(format!(
-                "the segment begins with frame {}, but the frames before it end with {}: a segment is missing",
-                header.first_lsn, log.tail.lsn
-            ))),
-            Ok((header, _, _)) if header.prev != log.tail.hash => {
-                Some(seam("the segment does not follow the one before it: the chain is broken".to_owned()))
-            }
-            Ok((_, end, _)) if end.frames > 0 && end.first_epoch < log.tail.epoch => {
-                Some(seam(Defect::Epoch { found: end.first_epoch, before: log.tail.epoch }.to_string()))
-            }
-            _ => None,
-        };
-        if let Some(error) = problem {
-            return Err(Box::new(Damage { tail: log.tail, frames: log.frames, error }));
+    for (path, scanned) in paths.iter().zip(scan_all(paths)) {
+        let damage = |log: &Log, error| Box::new(Damage { tail: log.tail, frames: log.frames, error });
+        let scanned = scanned.map_err(|error| damage(&log, error))?;
+        if let Some(what) = seam(&log.tail, &scanned) {
+            return Err(damage(&log, OpenError::Corrupt { path: path.clone(), offset: 0, what }));
         }
-        let epoch_before = log.tail.epoch;
-        if let Some(end) = good {
-            log.tail = Tail { epoch: end.tail.epoch.max(epoch_before), ..end.tail };
-            log.frames += end.frames;
-            log.offset = end.offset;
-        }
-        match outcome {
-            Ok((_, _, rest)) => log.rest = rest,
-            Err(error) => return Err(Box::new(Damage { tail: log.tail, frames: log.frames, error })),
-        }
+        log.tail = Tail { epoch: log.tail.epoch.max(scanned.end.tail.epoch), ..scanned.end.tail };
+        log.frames += scanned.end.frames;
+        log.offset = scanned.end.offset;
+        log.rest = scanned.rest.map_err(|error| damage(&log, error))?;
     }
     Ok(log)
+}
+
+/// One segment that could be opened.
+struct Scanned {
+    header: Header,
+    end: End,
+    rest: Result<Rest, OpenError>,
+}
+
+/// Why a segment does not continue a log that ends with `tail`, if so.
+fn seam(tail: &Tail, next: &Scanned) -> Option<String> {
+    if next.header.first_lsn != tail.lsn.next() {
+        let first = next.header.first_lsn;
+        return Some(format!("the segment begins with frame {first}, but the frames before it end with {}", tail.lsn));
+    }
+    if next.header.prev != tail.hash {
+        return Some("the segment does not follow the one before it: the chain is broken".to_owned());
+    }
+    let found = next.end.first_epoch?;
+    (found < tail.epoch).then(|| Defect::Epoch { found, before: tail.epoch }.to_string())
+}
+
+fn scan_all(paths: &[PathBuf]) -> Vec<Result<Scanned, OpenError>> {
+    let threads = thread::available_parallelism().map_or(1, usize::from).min(paths.len());
+    let is_last = |index| index + 1 == paths.len();
+    if threads < 2 {
+        return paths.iter().enumerate().map(|(index, path)| scan_one(path, is_last(index))).collect();
+    }
+    let next = AtomicUsize::new(0);
+    let done = Mutex::new(Vec::with_capacity(paths.len()));
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let index = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(path) = paths.get(index) else { break };
+                    let scanned = scan_one(path, is_last(index));
+                    done.lock().unwrap_or_else(PoisonError::into_inner).push((index, scanned));
+                }
+            });
+        }
+    });
+    let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
+    done.sort_unstable_by_key(|(index, _)| *index);
+    done.into_iter().map(|(_, scanned)| scanned).collect()
+}
+
+fn scan_one(path: &Path, is_last: bool) -> Result<Scanned, OpenError> {
+    let segment = Segment::open(path.to_owned())?;
+    let end = frames(&segment, &mut |_| true).map_err(|error| OpenError::io("read the segment", path, 0, error))?;
+    let rest = judge(&segment, &end, is_last);
+    Ok(Scanned { header: segment.header, end, rest })
+}
+
+/// The offset after the last byte from `from` on that is not zero.
+fn last_byte_set(file: &File, from: u64) -> io::Result<Option<u64>> {
+    let zeros = vec![0; BLOCK_BYTES];
+    let mut block = vec![0; BLOCK_BYTES];
+    let (mut at, mut last) = (from, None);
+    loop {
+        let read = read_up_to(file, &mut block, at)?;
+        if read == 0 {
+            return Ok(last);
+        }
+        if block[..read] != zeros[..read] {
+            last = block[..read].iter().rposition(|byte| *byte != 0).map(|index| at + index as u64 + 1);
+        }
+        at += read as u64;
+    }
+}
+
+/// A part of a file in memory that slides forward. Grows to the largest frame that it meets.
+struct Window<'f> {
+    file: &'f File,
+    buffer: Vec<u8>,
+    /// The unread bytes in `buffer`.
+    start: usize,
+    end: usize,
+    /// The offset in the file of the first unread byte.
+    offset: u64,
+}
+
+impl<'f> Window<'f> {
+    fn new(file: &'f File, offset: u64) -> Self {
+        Self { file, buffer: vec![0; BLOCK_BYTES], start: 0, end: 0, offset }
+    }
+
+    fn next_frame(&mut self, seed: u32) -> io::Result<Result<FrameView<'_>, Defect>> {
+        if !self.holds(FRAME_HEADER_BYTES)? {
+            return Ok(Err(Defect::End));
+        }
+        let Some(len) = frame::length(&self.buffer[self.start..self.end]) else { return Ok(Err(Defect::Length)) };
+        if !self.holds(len)? {
+            return Ok(Err(Defect::Length));
+        }
+        Ok(frame::decode(&self.buffer[self.start..self.start + len], seed))
+    }
+
+    fn advance(&mut self, bytes: usize) {
+        self.start += bytes;
+        self.offset += bytes as u64;
+    }
+
+    /// Reads on until `bytes` unread bytes are in memory; false when the file ends before.
+    fn holds(&mut self, bytes: usize) -> io::Result<bool> {
+        if self.end - self.start < bytes {
+            self.buffer.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+            if self.buffer.len() < bytes {
+                self.buffer.resize(bytes, 0);
+            }
+            self.end += read_up_to(self.file, &mut self.buffer[self.end..], self.offset + self.end as u64)?;
+        }
+        Ok(self.end - self.start >= bytes)
+    }
 }
