@@ -1,1 +1,21 @@
-//! Decides: the pure, deterministic state machine that turns inputs into records and records into effects.
+//! Decides: the pure, deterministic state machine at the heart of Staunch.
+//!
+//! Never reads a clock, rolls dice, waits or opens anything; never iterates in hash order and never decides on a
+//! floating-point number. Time is an argument. State is the fold of records.
+
+pub mod advance;
+pub mod apply;
+pub mod budget;
+mod engine;
+pub mod guard;
+pub mod limits;
+pub mod networks;
+mod react;
+mod recovery;
+pub mod state;
+pub mod sweep;
+pub mod transaction;
+mod turn;
+
+pub use engine::{Engine, Step};
+pub use state::EngineState;

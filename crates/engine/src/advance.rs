@@ -1,0 +1,281 @@
+//! What is due: deadlines, the queue, incidents whose transactions have moved on, and the circuit breaker.
+
+use staunch_model::{
+    Await, Cause, Change, Failure, FailureKind, IncidentId, IncidentOutcome, IncidentStatus, NoticeLevel, OnFailure,
+    Outcome, Record, RefusalReason, State, StateKind, Timestamp, Transaction, TransactionId,
+};
+
+use crate::budget::Scope;
+use crate::state::Subject;
+use crate::transaction::is_failure;
+use crate::turn::Turn;
+
+impl Turn<'_> {
+    /// Does everything that is due, until nothing is.
+    pub(crate) fn advance(&mut self) {
+        loop {
+            self.expire();
+            self.open_breaker();
+            if let Some(incident) = self.state.index.dirty.pop_first() {
+                self.look_after(incident);
+            } else if !self.start_next() {
+                break;
+            }
+        }
+    }
+
+    /// Everything whose deadline has passed. Each leaves with a later deadline or none, so this ends.
+    fn expire(&mut self) {
+        while let Some((at, subject)) = self.state.index.deadlines.first().copied().filter(|(at, _)| *at <= self.now) {
+            match subject {
+                Subject::Transaction(id) => {
+                    let it = (*self.state.transactions[&id]).clone();
+                    self.on_deadline(&it);
+                }
+                Subject::Incident(incident) => self.put(Record::IncidentForgotten { incident }),
+                Subject::Notice(notice) => self.put(Record::NoticeResent { notice }),
+            }
+            debug_assert_ne!(self.state.index.deadlines.first(), Some(&(at, subject)), "a deadline must be dealt with");
+        }
+    }
+
+    fn on_deadline(&mut self, it: &Transaction) {
+        let late = || Failure::new(FailureKind::TimedOut, "no answer within the deadline");
+        match (it.state.kind(), it.awaits) {
+            (StateKind::Planned, _) => self.refuse(it.id, RefusalReason::QueueTimeout),
+            (StateKind::AwaitingApproval, _) => self.refuse(it.id, RefusalReason::ApprovalExpired),
+            (StateKind::PreChecking, Await::Reply) => self.pre_check_failed(it, &late()),
+            (StateKind::Executing, _) => self.unproved(it, late()),
+            (StateKind::PostChecking, Await::Reply) => self.post_check_failed(it, &late()),
+            (StateKind::InForce, Await::Timer) => self.start_release(it, Cause::LeaseEnded),
+            (StateKind::InForce, Await::Reply) if it.lease_until.is_some_and(|end| end <= self.now) => {
+                self.start_release(it, Cause::LeaseEnded);
+            }
+            (StateKind::InForce, Await::Reply) => self.on_executed(it.id, it.ticket, &Outcome::InDoubt(late())),
+            (StateKind::Releasing | StateKind::RollingBack | StateKind::Settling, Await::Reply) => {
+                self.retry_undo(it, &late());
+            }
+            (StateKind::PreChecking | StateKind::PostChecking | StateKind::Settling, Await::Timer) => {
+                let dispatch = self.look(it);
+                self.change(it.id, Change::Resent(dispatch));
+            }
+            (StateKind::Releasing | StateKind::RollingBack, Await::Timer) => {
+                let dispatch = if it.undone { self.look(it) } else { self.act(it) };
+                self.change(it.id, Change::Resent(dispatch));
+            }
+            (
+                StateKind::Refused
+                | StateKind::Released
+                | StateKind::RolledBack
+                | StateKind::Stuck
+                | StateKind::WouldExecute,
+                _,
+            ) => unreachable!("an ended transaction has no deadline"),
+        }
+    }
+
+    fn refuse(&mut self, id: TransactionId, reason: RefusalReason) {
+        self.change(id, Change::Refused { reason: Box::new(reason), judgement: None });
+    }
+
+    /// Starts the first waiting transaction whose target is free, if there is room in flight.
+    fn start_next(&mut self) -> bool {
+        if self.state.index.in_flight >= self.state.limits().actions_in_flight_max {
+            return false;
+        }
+        let next = self.state.index.queue.iter().copied().find(|id| {
+            let it = &self.state.transactions[id];
+            self.state.index.owns_target(it)
+        });
+        let Some(id) = next else { return false };
+        let dispatch = self.look(&self.state.transactions[&id]);
+        self.change(id, Change::PreCheckStarted(dispatch));
+        true
+    }
+
+    /// Opens the circuit breaker when failures pile up.
+    fn open_breaker(&mut self) {
+        if self.state.breaker_open.is_some() {
+            return;
+        }
+        let limits = self.state.limits();
+        let failures = self.state.budgets.spent(Scope::Failures, limits.breaker_window, self.now);
+        if failures < u64::from(limits.breaker_failures) {
+            return;
+        }
+        let failures = u32::try_from(failures).unwrap_or(u32::MAX);
+        self.put(Record::BreakerOpened { failures });
+        let text = format!(
+            "{failures} failures in {}: everything only observes until a person runs `staunch mode`",
+            limits.breaker_window
+        );
+        self.notice(NoticeLevel::Page, None, None, &text);
+    }
+
+    /// Looks after an incident whose transactions have changed: siblings of a failure, the outcome, and its end.
+    fn look_after(&mut self, id: IncidentId) {
+        let Some(incident) = self.state.incidents.get(&id) else { return };
+        if incident.status == IncidentStatus::Closed {
+            return;
+        }
+        let transactions: Vec<Transaction> = incident
+            .transactions
+            .iter()
+            .filter_map(|transaction| self.state.transactions.get(transaction))
+            .map(|it| (**it).clone())
+            .collect();
+        if self.roll_back_siblings(id, &transactions) {
+            return;
+        }
+        self.tell_outcome(id, &transactions);
+        self.close(id, &transactions);
+    }
+
+    /// When one step has failed, the others are undone in reverse order of completion, one after the other.
+    ///
+    /// Returns true when something was done; the incident is then looked at again.
+    fn roll_back_siblings(&mut self, incident: IncidentId, transactions: &[Transaction]) -> bool {
+        let keeps = self
+            .state
+            .incidents
+            .get(&incident)
+            .and_then(|it| self.state.playbooks.get(&it.playbook))
+            .is_none_or(|playbook| playbook.on_failure == OnFailure::Keep);
+        let Some(failed) = transactions.iter().find(|it| has_failed(it)).map(|it| it.id).filter(|_| !keeps) else {
+            return false;
+        };
+        for it in transactions.iter().filter(|it| it.held_only_by(incident)) {
+            if matches!(it.state.kind(), StateKind::Planned | StateKind::AwaitingApproval) {
+                self.refuse(it.id, RefusalReason::Abandoned);
+                return true;
+            }
+        }
+        let busy = transactions
+            .iter()
+            .any(|it| matches!(it.state.kind(), StateKind::RollingBack | StateKind::Settling | StateKind::Releasing));
+        let last = transactions
+            .iter()
+            .filter(|it| it.state.kind() == StateKind::InForce && it.held_only_by(incident))
+            .max_by_key(|it| it.completed);
+        match last {
+            Some(it) if !busy => {
+                self.roll_back(it, Cause::Sibling(failed));
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Tells people how the incident stands, when its contain phase has settled and that is news.
+    fn tell_outcome(&mut self, id: IncidentId, transactions: &[Transaction]) {
+        let Some(outcome) = outcome(transactions) else { return };
+        let Some(incident) = self.state.incidents.get(&id).filter(|it| it.outcome != Some(outcome)) else { return };
+        let playbook = self.state.playbooks.get(&incident.playbook).cloned();
+        let key = staunch_model::Printable(&incident.key).to_string();
+        self.put(Record::OutcomeReached { incident: id, outcome });
+        let Some(playbook) = playbook else { return };
+        if playbook.notify.iter().any(|step| step.when.contains(&outcome)) {
+            let level = match outcome {
+                IncidentOutcome::Stuck | IncidentOutcome::AwaitingApproval | IncidentOutcome::RolledBack => {
+                    NoticeLevel::Page
+                }
+                IncidentOutcome::Refused => NoticeLevel::Warning,
+                IncidentOutcome::Contained | IncidentOutcome::WouldContain => NoticeLevel::Info,
+            };
+            let text = format!("{id} ({}, {key}): {outcome}{}", playbook.name, first_reason(transactions));
+            self.notice(level, Some(id), None, &text);
+        }
+    }
+
+    /// Closes an incident when all its transactions have ended. One whose containment has run its course or was taken
+    /// away absorbs no further events: the next one is a new incident, judged anew.
+    fn close(&mut self, id: IncidentId, transactions: &[Transaction]) {
+        let ended = |it: &Transaction| it.state.kind().is_terminal() && it.state.kind() != StateKind::Stuck;
+        // One that was let go of is no longer this incident's concern.
+        if !transactions.iter().all(|it| ended(it) || !it.is_held_by(id)) {
+            return;
+        }
+        let Some(incident) = self.state.incidents.get(&id) else { return };
+        let ran_its_course = transactions.iter().any(|it| match &it.state {
+            State::Released(cause) | State::RolledBack(cause) => {
+                matches!(**cause, Cause::LeaseEnded | Cause::Vanished { .. })
+            }
+            _ => false,
+        });
+        let absorbs_until: Timestamp =
+            if ran_its_course { self.now } else { incident.absorbs_until.max(self.now) };
+        self.put(Record::IncidentClosed { incident: id, absorbs_until });
+    }
+}
+
+/// True when `it` failed, so that its siblings are to be undone.
+fn has_failed(it: &Transaction) -> bool {
+    match &it.state {
+        State::Stuck(reason) => reason.trying != StateKind::Releasing,
+        State::RollingBack(cause) | State::Settling(cause) | State::RolledBack(cause) => is_failure(cause),
+        _ => false,
+    }
+}
+
+/// How the transactions stand together; `None` while one of them is under way.
+fn outcome(transactions: &[Transaction]) -> Option<IncidentOutcome> {
+    let mut worst = None;
+    for it in transactions {
+        let one = match it.state.kind() {
+            StateKind::InForce => IncidentOutcome::Contained,
+            StateKind::WouldExecute => IncidentOutcome::WouldContain,
+            StateKind::AwaitingApproval => IncidentOutcome::AwaitingApproval,
+            StateKind::Refused => IncidentOutcome::Refused,
+            StateKind::RolledBack => IncidentOutcome::RolledBack,
+            StateKind::Stuck => IncidentOutcome::Stuck,
+            StateKind::Released => continue,
+            StateKind::Planned
+            | StateKind::PreChecking
+            | StateKind::Executing
+            | StateKind::PostChecking
+            | StateKind::Releasing
+            | StateKind::RollingBack
+            | StateKind::Settling => return None,
+        };
+        worst = worst.max(Some(one));
+    }
+    // An incident none of whose steps has a target is refused as a whole.
+    if transactions.is_empty() { Some(IncidentOutcome::Refused) } else { worst }
+}
+
+/// Why the first transaction that did not come into force did not, as the end of a sentence.
+fn first_reason(transactions: &[Transaction]) -> String {
+    transactions.iter().find_map(reason).map_or_else(String::new, |reason| format!(": {reason}"))
+}
+
+/// Why `it` is where it is, for people; `None` when the state says it all.
+#[must_use]
+pub fn reason(it: &Transaction) -> Option<String> {
+    match &it.state {
+        State::Refused(reason) => Some(match &**reason {
+            RefusalReason::Guard { guard, why } => format!("{guard}: {why}"),
+            RefusalReason::NoTarget => "the event names nothing to act on".to_owned(),
+            RefusalReason::CheckFailed(failure) => format!("the target could not be looked at: {failure}"),
+            RefusalReason::Denied { by } => format!("denied by {by}"),
+            RefusalReason::ApprovalExpired => "nobody approved in time".to_owned(),
+            RefusalReason::Cancelled { by } => format!("cancelled by {by}"),
+            RefusalReason::QueueTimeout => "it waited too long for its turn".to_owned(),
+            RefusalReason::Abandoned => "another step of the incident failed".to_owned(),
+        }),
+        State::Stuck(stuck) => Some(format!("{} failed {} times: {}", stuck.trying, stuck.attempts, stuck.last)),
+        State::RollingBack(cause)
+        | State::Settling(cause)
+        | State::RolledBack(cause)
+        | State::Releasing(cause)
+        | State::Released(cause) => Some(match &**cause {
+            Cause::LeaseEnded => "the lease ended".to_owned(),
+            Cause::Operator { by } => format!("released by {by}"),
+            Cause::ExecuteFailed(failure) => format!("the act failed: {failure}"),
+            Cause::PostCheckFailed { found } => format!("the post-check failed: {found}"),
+            Cause::Sibling(other) => format!("{other} of the same incident failed"),
+            Cause::Orphan => "no transaction owned it".to_owned(),
+            Cause::Vanished { found } => format!("somebody else removed or replaced it: {found}"),
+        }),
+        _ => None,
+    }
+}

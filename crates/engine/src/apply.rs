@@ -1,0 +1,456 @@
+//! Applies records to the state. The only code that changes it, in live running, recovery, replay and simulation.
+
+use std::fmt;
+
+use staunch_model::{
+    Await, Change, Context, Dispatch, Effect, Incident, IncidentId, IncidentStatus, ObservePurpose, Record, Span, State,
+    StateKind, Timestamp, Transaction, TransactionId,
+};
+
+use crate::budget::{self, Scope};
+use crate::networks::Networks;
+use crate::state::{EngineState, PendingNotice, Subject, key_hash};
+use crate::transaction::{self, IllegalChange};
+
+/// Why a record does not fit the state: the journal was written by something that decides differently.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ApplyError {
+    /// The change is not in the table.
+    Illegal {
+        /// Whose change.
+        transaction: TransactionId,
+        /// What is illegal.
+        illegal: IllegalChange,
+    },
+    /// There is no such transaction.
+    NoTransaction(TransactionId),
+    /// There is no such incident.
+    NoIncident(IncidentId),
+}
+
+impl fmt::Display for ApplyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Illegal { transaction, illegal } => write!(f, "{transaction}: {illegal}"),
+            Self::NoTransaction(transaction) => write!(f, "there is no {transaction}"),
+            Self::NoIncident(incident) => write!(f, "there is no {incident}"),
+        }
+    }
+}
+
+impl std::error::Error for ApplyError {}
+
+/// Applies `record`, decided at `now`, and adds what is to be done next to `effects`.
+///
+/// # Errors
+/// [`ApplyError`]; the state is as before.
+pub fn apply(state: &mut EngineState, record: &Record, now: Timestamp, effects: &mut Vec<Effect>) -> Result<(), ApplyError> {
+    match record {
+        Record::Started { installation } => state.installation = *installation,
+        Record::PolicyPinned(policy) => {
+            if state.policy.as_ref().is_some_and(|old| old.mode_max != policy.mode_max) {
+                state.mode_set = None;
+            }
+            for playbook in &policy.playbooks {
+                state.playbooks.insert(playbook.hash, playbook.clone());
+            }
+            let in_use: Vec<_> = state.incidents.values().map(|incident| incident.playbook).collect();
+            state.playbooks.retain(|hash, _| {
+                in_use.contains(hash) || policy.playbooks.iter().any(|playbook| playbook.hash == *hash)
+            });
+            state.index.never_touch = Networks::new(&policy.never_touch);
+            state.policy = Some(policy.clone());
+        }
+        Record::IncidentOpened { incident, playbook, key, event_time, absorbs_until } => {
+            state.last_incident = incident.0;
+            state.index.by_key.insert(key_hash(*playbook, key), *incident);
+            state.index.dirty.insert(*incident);
+            let opened = Incident {
+                id: *incident,
+                playbook: *playbook,
+                key: key.clone(),
+                status: IncidentStatus::Open,
+                opened: now,
+                absorbs_until: *absorbs_until,
+                event_time: *event_time,
+                events: 1,
+                transactions: Vec::new(),
+                outcome: None,
+            };
+            state.incidents.insert(*incident, Box::new(opened));
+        }
+        Record::EventJoined { incident } => incident_mut(state, *incident)?.events += 1,
+        Record::TransactionPlanned { transaction, incident, step, kind, target, lease, deadline, .. } => {
+            incident_mut(state, *incident)?.transactions.push(*transaction);
+            state.last_transaction = transaction.0;
+            let mut planned = new_transaction(*transaction, *transaction, *incident, *kind, *target);
+            planned.step = *step;
+            planned.lease = *lease;
+            planned.deadline = *deadline;
+            planned.awaits = Await::Timer;
+            state.index.enter(&planned);
+            state.index.dirty.insert(*incident);
+            state.transactions.insert(*transaction, Box::new(planned));
+        }
+        Record::StepWithoutTarget { incident, .. } => drop(state.index.dirty.insert(*incident)),
+        Record::Transaction { transaction, change } => apply_change(state, *transaction, change, now, effects)?,
+        Record::OrphanAdopted { transaction, label, kind, target, dispatch } => {
+            state.last_transaction = transaction.0;
+            let mut orphan = new_transaction(*transaction, *label, IncidentId(0), *kind, *target);
+            orphan.state = State::Releasing(Box::new(staunch_model::Cause::Orphan));
+            send(&mut orphan, *dispatch);
+            orphan.attempts = 1;
+            effects.push(undo(state, &orphan));
+            state.index.enter(&orphan);
+            state.transactions.insert(*transaction, Box::new(orphan));
+        }
+        Record::SweepDone { kinds } => {
+            for kind in kinds {
+                state.swept_at.insert(*kind, now);
+                state.sweep_failed.remove(kind);
+            }
+        }
+        Record::SweepFailed { kind, failure } => drop(state.sweep_failed.insert(*kind, failure.clone())),
+        Record::OutcomeReached { incident, outcome } => incident_mut(state, *incident)?.outcome = Some(*outcome),
+        Record::IncidentClosed { incident, absorbs_until } => {
+            let closed = incident_mut(state, *incident)?;
+            closed.status = IncidentStatus::Closed;
+            closed.absorbs_until = *absorbs_until;
+            state.index.deadlines.insert((*absorbs_until, Subject::Incident(*incident)));
+        }
+        Record::IncidentForgotten { incident } => forget(state, *incident)?,
+        Record::BreakerOpened { .. } => state.breaker_open = Some(now),
+        Record::ModeSet { mode } => {
+            state.mode_set = Some(*mode);
+            state.breaker_open = None;
+            state.budgets.clear(Scope::Failures);
+        }
+        Record::NoticeQueued(notice) => {
+            state.last_notice = notice.id.0;
+            effects.push(Effect::Notify(notice.clone()));
+            state.notices.insert(notice.id, PendingNotice { notice: notice.clone(), attempts: 1, retry_at: None });
+        }
+        Record::NoticeSent { notice } => drop(state.notices.remove(notice)),
+        Record::NoticeFailed { notice, retry_at } => match retry_at {
+            Some(at) => {
+                if let Some(pending) = state.notices.get_mut(notice) {
+                    pending.retry_at = Some(*at);
+                    state.index.deadlines.insert((*at, Subject::Notice(*notice)));
+                }
+            }
+            None => drop(state.notices.remove(notice)),
+        },
+        Record::NoticeResent { notice } => {
+            if let Some(pending) = state.notices.get_mut(notice) {
+                if let Some(at) = pending.retry_at.take() {
+                    state.index.deadlines.remove(&(at, Subject::Notice(*notice)));
+                }
+                pending.attempts += 1;
+                effects.push(Effect::Notify(pending.notice.clone()));
+            }
+        }
+        Record::CommandDone { .. } | Record::CommandRefused { .. } => {}
+    }
+    Ok(())
+}
+
+fn apply_change(
+    state: &mut EngineState,
+    id: TransactionId,
+    change: &Change,
+    now: Timestamp,
+    effects: &mut Vec<Effect>,
+) -> Result<(), ApplyError> {
+    let current = state.transactions.get(&id).ok_or(ApplyError::NoTransaction(id))?;
+    let next = transaction::after(&current.state, change)
+        .map_err(|illegal| ApplyError::Illegal { transaction: id, illegal })?;
+    let mut it = state.transactions.remove(&id).ok_or(ApplyError::NoTransaction(id))?;
+    let ends = next.kind().is_terminal() && next.kind() != StateKind::Stuck;
+    state.index.leave(&it, ends);
+    it.state = next;
+    update(&mut it, change, now);
+    if let Change::PostCheckPassed { .. } = change {
+        state.completions += 1;
+        it.completed = state.completions;
+    }
+    account(state, &it, change, now);
+    effects.extend(effect_of(state, &it, change));
+    state.index.enter(&it);
+    state.index.dirty.insert(it.incident);
+    state.index.dirty.extend(it.joined.iter().copied());
+    if let Change::LetGo(incident) = change {
+        state.index.dirty.insert(*incident);
+    }
+    if let Change::Joined(incident) = change
+        && let Some(joining) = state.incidents.get_mut(incident)
+        && !joining.transactions.contains(&id)
+    {
+        joining.transactions.push(id);
+    }
+    if !(ends && it.incident == IncidentId(0)) {
+        state.transactions.insert(id, it);
+    }
+    Ok(())
+}
+
+/// Updates everything of a transaction but its state.
+fn update(it: &mut Transaction, change: &Change, now: Timestamp) {
+    match change {
+        Change::PreCheckStarted(dispatch) => {
+            send(it, *dispatch);
+            it.attempts = 1;
+            it.failure = None;
+        }
+        Change::Refused { .. } | Change::WouldExecute { .. } | Change::ProbedAbsent | Change::ReleaseVerified => {
+            it.deadline = now;
+            it.awaits = Await::Timer;
+        }
+        Change::GaveUp(reason) => {
+            it.deadline = now;
+            it.awaits = Await::Timer;
+            it.failure = Some(Box::new(reason.last.clone()));
+        }
+        Change::ApprovalRequested { expires, .. } => wait(it, *expires),
+        Change::Approved { by } => {
+            it.approved_by = Some(by.clone());
+            wait(it, now + crate::limits::QUEUE_WAIT_MAX);
+        }
+        Change::ExecuteIntended { dispatch, judgement, .. } => {
+            send(it, *dispatch);
+            it.executions += 1;
+            it.executed_at = Some(now);
+            it.failure = None;
+            if let Some(judgement) = judgement {
+                it.mode = judgement.mode;
+            }
+        }
+        Change::Landed(dispatch) => {
+            send(it, *dispatch);
+            it.attempts = 1;
+            it.failure = None;
+        }
+        Change::Unproved { failure, dispatch } => {
+            send(it, *dispatch);
+            it.attempts = 1;
+            it.failure = Some(Box::new(failure.clone()));
+        }
+        Change::Postponed { failure, until } => {
+            // In a post-check `failure` is the driver's own report of the act, which a failed look does not replace.
+            if it.state.kind() != StateKind::PostChecking {
+                it.failure = Some(Box::new(failure.clone()));
+            }
+            wait(it, *until);
+        }
+        Change::Resent(dispatch) => {
+            send(it, *dispatch);
+            it.attempts += 1;
+        }
+        Change::PostCheckPassed { lease_until } => {
+            it.lease_until = Some(*lease_until);
+            it.verified_at = Some(now);
+            it.failure = None;
+            wait(it, *lease_until);
+        }
+        Change::RollbackStarted { dispatch, .. } | Change::ReleaseStarted { dispatch, .. } => {
+            send(it, *dispatch);
+            it.attempts = 1;
+            it.undone = false;
+            it.renewing = None;
+            it.failure = None;
+        }
+        Change::UndoLanded { settled_at } => {
+            it.undone = true;
+            it.failure = None;
+            wait(it, *settled_at);
+        }
+        Change::Lifted(dispatch) => {
+            send(it, *dispatch);
+            it.undone = true;
+            it.failure = None;
+        }
+        Change::ProbedPresent(dispatch) => {
+            send(it, *dispatch);
+            it.attempts += 1;
+            it.undone = false;
+        }
+        Change::RenewStarted { dispatch, until, .. } => {
+            send(it, *dispatch);
+            it.deadline = it.deadline.min(it.lease_until.unwrap_or(it.deadline));
+            it.renewing = Some(*until);
+        }
+        Change::Renewed { lease_until } => {
+            it.renewing = None;
+            it.lease_until = Some(*lease_until);
+            wait(it, *lease_until);
+        }
+        Change::RenewFailed(failure) => {
+            it.renewing = None;
+            it.failure = Some(Box::new(failure.clone()));
+            wait(it, it.lease_until.unwrap_or(now));
+        }
+        Change::Joined(incident) => {
+            if *incident == it.incident {
+                it.held = true;
+            } else if !it.joined.contains(incident) {
+                it.joined.push(*incident);
+            }
+        }
+        Change::LetGo(incident) => {
+            if *incident == it.incident {
+                it.held = false;
+            } else {
+                it.joined.retain(|holder| holder != incident);
+            }
+        }
+        Change::StaleReply { .. } => {}
+    }
+}
+
+/// Debits budgets: an act when it is first sent, a failure when it has ended.
+fn account(state: &mut EngineState, it: &Transaction, change: &Change, now: Timestamp) {
+    match change {
+        Change::ExecuteIntended { .. } if it.executions == 1 => {
+            state.budgets.debit(Scope::Total, now);
+            state.budgets.debit(Scope::Action(it.kind), now);
+            state.budgets.debit(budget::group(it.target), now);
+            if let Some(incident) = state.incidents.get(&it.incident) {
+                state.budgets.debit(Scope::Playbook(incident.playbook), now);
+            }
+        }
+        Change::GaveUp(_) => state.budgets.debit(Scope::Failures, now),
+        Change::ProbedAbsent => {
+            if let State::RolledBack(cause) = &it.state
+                && transaction::is_failure(cause)
+            {
+                state.budgets.debit(Scope::Failures, now);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// What is to be done about `change`, which has been applied to `it`.
+fn effect_of(state: &EngineState, it: &Transaction, change: &Change) -> Option<Effect> {
+    match change {
+        Change::PreCheckStarted(_) => Some(observe(state, it, ObservePurpose::PreCheck)),
+        Change::Landed(_) | Change::Unproved { .. } => Some(observe(state, it, ObservePurpose::PostCheck)),
+        Change::Lifted(_) => Some(observe(state, it, ObservePurpose::Probe)),
+        Change::ExecuteIntended { version, hold, .. } => Some(execute(state, it, *version, *hold, false)),
+        Change::RenewStarted { hold, .. } => Some(execute(state, it, 0, *hold, true)),
+        Change::RollbackStarted { .. } | Change::ReleaseStarted { .. } | Change::ProbedPresent(_) => {
+            Some(undo(state, it))
+        }
+        Change::Resent(_) => match it.state.kind() {
+            StateKind::PreChecking => Some(observe(state, it, ObservePurpose::PreCheck)),
+            StateKind::PostChecking => Some(observe(state, it, ObservePurpose::PostCheck)),
+            _ if it.undone => Some(observe(state, it, ObservePurpose::Probe)),
+            _ => Some(undo(state, it)),
+        },
+        _ => None,
+    }
+}
+
+fn observe(state: &EngineState, it: &Transaction, purpose: ObservePurpose) -> Effect {
+    let asks = state.playbook_of(it).is_some_and(|playbook| playbook.context.contains(&Context::TrafficShare));
+    Effect::Observe {
+        transaction: it.id,
+        ticket: it.ticket,
+        purpose,
+        kind: it.kind,
+        target: it.target,
+        traffic: asks && purpose == ObservePurpose::PreCheck,
+        deadline: it.deadline,
+    }
+}
+
+fn execute(state: &EngineState, it: &Transaction, version: u64, hold: Span, renewal: bool) -> Effect {
+    Effect::Execute {
+        transaction: it.id,
+        ticket: it.ticket,
+        kind: it.kind,
+        target: it.target,
+        key: state.effect_key(it),
+        version,
+        hold,
+        renewal,
+        deadline: it.deadline,
+    }
+}
+
+fn undo(state: &EngineState, it: &Transaction) -> Effect {
+    Effect::Undo {
+        label: it.label,
+        transaction: it.id,
+        ticket: it.ticket,
+        kind: it.kind,
+        target: it.target,
+        key: state.effect_key(it),
+        deadline: it.deadline,
+    }
+}
+
+fn send(it: &mut Transaction, dispatch: Dispatch) {
+    it.ticket = dispatch.ticket;
+    it.deadline = dispatch.deadline;
+    it.awaits = Await::Reply;
+}
+
+fn wait(it: &mut Transaction, until: Timestamp) {
+    it.deadline = until;
+    it.awaits = Await::Timer;
+}
+
+fn new_transaction(
+    id: TransactionId,
+    label: TransactionId,
+    incident: IncidentId,
+    kind: staunch_model::ActionKind,
+    target: staunch_model::Target,
+) -> Transaction {
+    Transaction {
+        id,
+        incident,
+        label,
+        step: 0,
+        kind,
+        target,
+        lease: Span::ZERO,
+        state: State::Planned,
+        awaits: Await::Timer,
+        deadline: Timestamp::EPOCH,
+        ticket: 0,
+        executions: 0,
+        attempts: 0,
+        undone: false,
+        mode: staunch_model::Mode::Observe,
+        executed_at: None,
+        failure: None,
+        approved_by: None,
+        lease_until: None,
+        renewing: None,
+        verified_at: None,
+        completed: 0,
+        held: true,
+        joined: Vec::new(),
+    }
+}
+
+fn incident_mut(state: &mut EngineState, id: IncidentId) -> Result<&mut Incident, ApplyError> {
+    state.incidents.get_mut(&id).map(AsMut::as_mut).ok_or(ApplyError::NoIncident(id))
+}
+
+/// Drops a closed incident and the transactions that it planned.
+fn forget(state: &mut EngineState, id: IncidentId) -> Result<(), ApplyError> {
+    let incident = state.incidents.remove(&id).ok_or(ApplyError::NoIncident(id))?;
+    state.index.deadlines.remove(&(incident.absorbs_until, Subject::Incident(id)));
+    let key = key_hash(incident.playbook, &incident.key);
+    if state.index.by_key.get(&key) == Some(&id) {
+        state.index.by_key.remove(&key);
+    }
+    for transaction in &incident.transactions {
+        if state.transactions.get(transaction).is_some_and(|it| it.incident == id) {
+            state.transactions.remove(transaction);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,116 @@
+//! Budgets: how many acts there were in the last hour, for each scope that is limited.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+use staunch_model::{ActionKind, ContentHash, Span, Target, Timestamp};
+
+use crate::limits;
+
+/// What a budget limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Scope {
+    /// All acts.
+    Total,
+    /// Acts of one kind.
+    Action(ActionKind),
+    /// Acts of one playbook.
+    Playbook(ContentHash),
+    /// Acts in one /24 or /48, by its first address.
+    Group(IpAddr),
+    /// Failures, for the circuit breaker.
+    Failures,
+}
+
+/// The group of `target` that shares a budget: the /24 or /48 around it.
+#[must_use]
+pub fn group(target: Target) -> Scope {
+    let Target::Address(ip) = target;
+    Scope::Group(match ip {
+        IpAddr::V4(v4) => IpAddr::V4((u32::from(v4) & 0xffff_ff00).into()),
+        IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) & (u128::MAX << 80)).into()),
+    })
+}
+
+/// Counts by minute. A window's count includes the whole of its first minute, so it never counts too few.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Budgets {
+    counts: BTreeMap<Scope, VecDeque<(u32, u32)>>,
+    pruned_minute: u32,
+}
+
+impl Budgets {
+    /// Counts one act at `now` in `scope`.
+    pub fn debit(&mut self, scope: Scope, now: Timestamp) {
+        let minute = minute_of(now);
+        self.prune(minute);
+        let minutes = self.counts.entry(scope).or_default();
+        match minutes.back_mut() {
+            Some((last, count)) if *last >= minute => *count += 1,
+            _ => minutes.push_back((minute, 1)),
+        }
+    }
+
+    /// Acts in `scope` within `window` before `now`.
+    #[must_use]
+    pub fn spent(&self, scope: Scope, window: Span, now: Timestamp) -> u64 {
+        let first = minute_of(now - window);
+        self.counts
+            .get(&scope)
+            .map_or(0, |minutes| minutes.iter().filter(|(minute, _)| *minute >= first).map(|(_, n)| u64::from(*n)).sum())
+    }
+
+    /// Forgets what was counted in `scope`.
+    pub fn clear(&mut self, scope: Scope) {
+        self.counts.remove(&scope);
+    }
+
+    /// Forgets minutes that no window reaches any more, once a minute.
+    fn prune(&mut self, minute: u32) {
+        if minute == self.pruned_minute {
+            return;
+        }
+        self.pruned_minute = minute;
+        let first = minute.saturating_sub(minute_of(Timestamp::EPOCH + limits::BUDGET_WINDOW));
+        self.counts.retain(|_, minutes| {
+            while minutes.front().is_some_and(|(at, _)| *at < first) {
+                minutes.pop_front();
+            }
+            !minutes.is_empty()
+        });
+    }
+}
+
+fn minute_of(time: Timestamp) -> u32 {
+    u32::try_from(time.as_micros() / 60_000_000).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_forgets_what_lies_before_it_and_never_counts_too_few() {
+        let mut budgets = Budgets::default();
+        let start = Timestamp::from_micros(1_700_000_000_000_000);
+        for second in 0..120 {
+            budgets.debit(Scope::Total, start + Span::from_secs(second * 60));
+        }
+        let end = start + Span::from_secs(119 * 60);
+        assert_eq!(budgets.spent(Scope::Total, Span::from_hours(1), end), 61);
+        assert_eq!(budgets.spent(Scope::Total, Span::from_hours(1), end + Span::from_hours(2)), 0);
+        assert_eq!(budgets.spent(Scope::Failures, Span::from_hours(1), end), 0);
+        budgets.debit(Scope::Failures, end + Span::from_hours(3));
+        assert_eq!(budgets.counts.len(), 1, "old scopes are forgotten");
+    }
+
+    #[test]
+    fn neighbours_share_a_group() {
+        let group_of = |text: &str| group(Target::Address(text.parse().expect("an address")));
+        assert_eq!(group_of("192.0.2.1"), group_of("192.0.2.254"));
+        assert_ne!(group_of("192.0.2.1"), group_of("192.0.3.1"));
+        assert_eq!(group_of("2001:db8:1:2::3"), group_of("2001:db8:1:ffff::1"));
+        assert_ne!(group_of("2001:db8:1::1"), group_of("2001:db8:2::1"));
+    }
+}

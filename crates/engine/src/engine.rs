@@ -1,0 +1,86 @@
+//! The engine: one turn at a time, live or from the journal.
+
+use staunch_model::{Effect, Frame, Input, Record, Timestamp};
+
+use crate::apply::{ApplyError, apply};
+use crate::state::EngineState;
+use crate::turn::Turn;
+
+/// The pure, deterministic engine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Engine {
+    state: EngineState,
+}
+
+/// What one turn produced: the frame for the journal, and what to do once it is durable.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// The time the turn was decided at: never before that of an earlier turn.
+    pub now: Timestamp,
+    /// What became true.
+    pub records: Vec<Record>,
+    /// What to do. See [`Effect::is_read`] for what may leave before the frame is durable.
+    pub effects: Vec<Effect>,
+}
+
+impl Engine {
+    /// An engine that knows nothing.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// An engine with the state of a snapshot.
+    ///
+    /// # Errors
+    /// When the bytes are not a snapshot of this version.
+    pub fn from_snapshot(bytes: &[u8]) -> Result<Self, postcard::Error> {
+        EngineState::decode(bytes).map(|state| Self { state })
+    }
+
+    /// What the engine knows.
+    #[must_use]
+    pub fn state(&self) -> &EngineState {
+        &self.state
+    }
+
+    /// Decides what `input` means at `now` and applies it. Depends on nothing but the state and the arguments.
+    pub fn step(&mut self, input: &Input, now: Timestamp) -> Step {
+        let now = now.max(self.state.now);
+        self.state.now = now;
+        let mut turn = Turn { state: &mut self.state, now, records: Vec::new(), effects: Vec::new() };
+        match input {
+            Input::Started { installation, .. } => turn.on_started(*installation),
+            Input::Policy(policy) => turn.put(Record::PolicyPinned(policy.clone())),
+            Input::Event { event, matches } => matches.iter().for_each(|matched| turn.on_match(event, matched)),
+            Input::Observed { transaction, ticket, result, facts } => {
+                turn.on_observed(*transaction, *ticket, result, facts);
+            }
+            Input::Executed { transaction, ticket, outcome } => turn.on_executed(*transaction, *ticket, outcome),
+            Input::Undone { transaction, ticket, outcome } => turn.on_undone(*transaction, *ticket, outcome),
+            Input::Notified { notice, result } => turn.on_notified(*notice, result),
+            Input::Swept(findings) => turn.on_swept(findings),
+            Input::Operator { by, command } => turn.on_command(by, command),
+            Input::Tick => {}
+        }
+        turn.advance();
+        let Turn { records, effects, .. } = turn;
+        Step { now, records, effects }
+    }
+
+    /// Applies a frame from the journal without deciding anything. Its effects belong to the past and are dropped:
+    /// [`Input::Started`] takes up what is open.
+    ///
+    /// # Errors
+    /// [`ApplyError`] when the frame does not fit the state.
+    pub fn replay(&mut self, frame: &Frame, now: Timestamp) -> Result<(), ApplyError> {
+        self.state.now = self.state.now.max(now);
+        let mut effects = Vec::new();
+        for record in &frame.records {
+            apply(&mut self.state, record, now, &mut effects)?;
+            effects.clear();
+        }
+        self.state.index.dirty.clear();
+        Ok(())
+    }
+}

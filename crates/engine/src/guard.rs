@@ -1,0 +1,340 @@
+//! The guards: pure, in one file, fail closed. A guard never says just no; it says which number crossed which limit.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use staunch_model::{
+    ActionKind, Capacity, Facts, GuardName, GuardResult, Judgement, Mode, Observation, Owner, Playbook, Presence,
+    RiskClass, Span, Target, Timestamp, TransactionId, Unit, Verdict, WhenUnknown,
+};
+
+use crate::budget::{self, Scope};
+use crate::limits;
+use crate::state::EngineState;
+
+/// What is to be judged.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// The playbook that asks.
+    pub playbook: Arc<Playbook>,
+    /// The transaction that would act; `None` in a plan that is only asked for.
+    pub transaction: Option<TransactionId>,
+    /// What would be done.
+    pub kind: ActionKind,
+    /// To what.
+    pub target: Target,
+    /// When the event happened, by the source's clock.
+    pub event_time: Option<Timestamp>,
+    /// Whether the act was counted in the budgets already, because it is sent once more.
+    pub debited: bool,
+}
+
+/// What follows from a judgement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ruling {
+    /// A guard refused.
+    Refuse(GuardResult),
+    /// Nothing is done; this is what would have been.
+    Observe,
+    /// A person must decide.
+    Ask,
+    /// Act.
+    Act,
+}
+
+/// Applies every guard to `question`, given what the driver saw and what is known.
+///
+/// All guards are applied even after one refused, so that the plan shows every number.
+#[must_use]
+pub fn judge(
+    state: &EngineState,
+    question: &Question,
+    observation: Option<&Observation>,
+    facts: &Facts,
+    now: Timestamp,
+) -> Judgement {
+    let risk = risk_of(state, question);
+    let guards = vec![
+        never_touch(state, question.target),
+        prefix_width(question.target),
+        freshness(question, now),
+        target_busy(state, question, observation),
+        capacity(observation.and_then(|seen| seen.capacity)),
+        impact(&question.playbook, facts),
+        spent(state, question, GuardName::BudgetAction, now),
+        spent(state, question, GuardName::BudgetPlaybook, now),
+        spent(state, question, GuardName::BudgetGroup, now),
+        spent(state, question, GuardName::BudgetTotal, now),
+        breaker(state, now),
+    ];
+    Judgement {
+        mode: question.playbook.modes.of(risk).min(state.mode_max()),
+        risk,
+        guards,
+        facts: facts.clone(),
+        observation: observation.cloned(),
+    }
+}
+
+/// What follows from `judgement`. `approved` tells that a person has said yes to this transaction.
+#[must_use]
+pub fn rule(judgement: &Judgement, approved: bool) -> Ruling {
+    if let Some(refusal) = judgement.refusal() {
+        return Ruling::Refuse(refusal.clone());
+    }
+    let asks = judgement.guards.iter().any(|result| result.verdict == Verdict::Ask);
+    match judgement.mode {
+        Mode::Observe => Ruling::Observe,
+        _ if approved => Ruling::Act,
+        Mode::Enforce if !asks => Ruling::Act,
+        Mode::Approve | Mode::Enforce => Ruling::Ask,
+    }
+}
+
+/// The risk class of the act: the driver's, raised to medium for an internal address, whose loss the business notices.
+fn risk_of(state: &EngineState, question: &Question) -> RiskClass {
+    let Target::Address(ip) = question.target;
+    let base = state.driver(question.kind).map_or(RiskClass::High, |driver| driver.risk);
+    if is_internal(ip) { base.max(RiskClass::Medium) } else { base }
+}
+
+/// True for private and unique local addresses (RFC 1918, RFC 4193) and link-local ones.
+#[must_use]
+pub fn is_internal(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(v4) => v4.is_private() || v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unique_local() || v6.is_unicast_link_local(),
+    }
+}
+
+fn never_touch(state: &EngineState, target: Target) -> GuardResult {
+    let Target::Address(ip) = target;
+    match state.index.never_touch.longest_match(ip) {
+        Some((network, reason)) => GuardResult {
+            guard: GuardName::NeverTouch,
+            verdict: Verdict::Refused,
+            measured: Some(1),
+            limit: Some(0),
+            unit: Unit::Count,
+            why: format!("{ip} is in {network}, which is never touched: {}", staunch_model::Printable(reason)).into(),
+        },
+        None => GuardResult {
+            guard: GuardName::NeverTouch,
+            verdict: Verdict::Passed,
+            measured: Some(0),
+            limit: Some(0),
+            unit: Unit::Count,
+            why: format!("{ip} is in no protected network").into(),
+        },
+    }
+}
+
+fn prefix_width(target: Target) -> GuardResult {
+    let Target::Address(ip) = target;
+    let (bits, min) = match ip {
+        IpAddr::V4(_) => (32, limits::PREFIX_V4_MIN),
+        IpAddr::V6(_) => (128, limits::PREFIX_V6_MIN),
+    };
+    GuardResult {
+        guard: GuardName::PrefixWidth,
+        verdict: if bits < min { Verdict::Refused } else { Verdict::Passed },
+        measured: Some(bits),
+        limit: Some(min),
+        unit: Unit::PrefixBits,
+        why: format!("/{bits}, automation may touch /{min} or narrower").into(),
+    }
+}
+
+fn freshness(question: &Question, now: Timestamp) -> GuardResult {
+    let limit = question.playbook.guards.event_age_max;
+    let result = |verdict, measured: Option<Span>, why: String| GuardResult {
+        guard: GuardName::Freshness,
+        verdict,
+        measured: measured.map(Span::as_micros),
+        limit: Some(limit.as_micros()),
+        unit: Unit::Micros,
+        why: why.into(),
+    };
+    let Some(time) = question.event_time else {
+        let verdict = unknown(question.playbook.guards.when_unknown);
+        return result(verdict, None, "the event has no time that can be read, so its age is unknown".into());
+    };
+    let ahead = time.since(now);
+    if ahead > limits::EVENT_SKEW_MAX {
+        let why = format!("the event is {ahead} in the future, more than {}", limits::EVENT_SKEW_MAX);
+        return result(Verdict::Refused, Some(ahead), why);
+    }
+    let age = now.since(time);
+    if age > limit {
+        return result(Verdict::Refused, Some(age), format!("the event is {age} old, more than {limit}"));
+    }
+    result(Verdict::Passed, Some(age), format!("the event is {age} old, at most {limit}"))
+}
+
+fn target_busy(state: &EngineState, question: &Question, observation: Option<&Observation>) -> GuardResult {
+    let result = |verdict, measured, why: String| GuardResult {
+        guard: GuardName::TargetBusy,
+        verdict,
+        measured,
+        limit: Some(0),
+        unit: Unit::Count,
+        why: why.into(),
+    };
+    if let Some(holder) = state.index.by_target.get(&(question.kind, question.target))
+        && let Some(it) = state.transactions.get(holder)
+        && it.state.kind() == staunch_model::StateKind::Stuck
+        && question.transaction != Some(*holder)
+    {
+        return result(Verdict::Refused, Some(1), format!("{holder} is stuck at this target and needs a person"));
+    }
+    match observation.map(|seen| &seen.presence) {
+        None => result(Verdict::Unknown, None, "nobody has looked at the target".into()),
+        Some(Presence::Absent) => result(Verdict::Passed, Some(0), "nothing is in place there".into()),
+        Some(Presence::Present { owner: Owner::Ours(label), .. }) if Some(*label) == question.transaction => {
+            result(Verdict::Passed, Some(0), "what is in place there is this transaction's own".into())
+        }
+        Some(Presence::Present { owner: Owner::Ours(label), .. }) => {
+            result(Verdict::Refused, Some(1), format!("an object of {label} is still in place there"))
+        }
+        Some(Presence::Present { owner: Owner::Foreign(label), .. }) => {
+            let label = staunch_model::Printable(label);
+            result(Verdict::Refused, Some(1), format!("somebody else's object is in place there ({label})"))
+        }
+    }
+}
+
+fn capacity(capacity: Option<Capacity>) -> GuardResult {
+    let (verdict, measured, limit, why) = match capacity {
+        Some(Capacity { used, max }) if used >= max => {
+            (Verdict::Refused, Some(used), Some(max), format!("the enforcement point holds {used} of {max}"))
+        }
+        Some(Capacity { used, max }) => {
+            (Verdict::Passed, Some(used), Some(max), format!("the enforcement point holds {used} of {max}"))
+        }
+        None => (Verdict::Unknown, None, None, "the enforcement point does not tell its room".into()),
+    };
+    GuardResult { guard: GuardName::Capacity, verdict, measured, limit, unit: Unit::Count, why: why.into() }
+}
+
+fn impact(playbook: &Playbook, facts: &Facts) -> GuardResult {
+    let result = |verdict, measured, limit, why: String| GuardResult {
+        guard: GuardName::Impact,
+        verdict,
+        measured,
+        limit,
+        unit: Unit::BasisPoints,
+        why: why.into(),
+    };
+    let limit = playbook.guards.traffic_share_max_bp;
+    let when_unknown = unknown(playbook.guards.when_unknown);
+    let share = match &facts.traffic {
+        None if limit.is_none() => {
+            return result(Verdict::Passed, None, None, "the playbook sets no limit for stopped traffic".into());
+        }
+        None => return result(when_unknown, None, limit, "the share of traffic was not asked for".into()),
+        Some(fact) => match &fact.value {
+            Ok(share) => share,
+            Err(reason) => {
+                let why = format!("the share of traffic is unknown: {}", staunch_model::Printable(reason));
+                return result(if limit.is_none() { Verdict::Unknown } else { when_unknown }, None, limit, why);
+            }
+        },
+    };
+    let measured = share.basis_points();
+    let of = format!(
+        "this would stop {} of the traffic ({} of {} flows{})",
+        percent(measured),
+        share.flows,
+        share.flows_total,
+        match (share.bytes, share.bytes_total) {
+            (Some(part), Some(whole)) => format!(", {part} of {whole} bytes"),
+            _ => String::new(),
+        }
+    );
+    match limit {
+        Some(limit) if measured > limit => {
+            let why = format!("{of}, more than the {} allowed", percent(limit));
+            result(Verdict::Refused, Some(measured), Some(limit), why)
+        }
+        Some(limit) => {
+            result(Verdict::Passed, Some(measured), Some(limit), format!("{of}, at most {}", percent(limit)))
+        }
+        None => result(Verdict::Passed, Some(measured), None, of),
+    }
+}
+
+fn spent(state: &EngineState, question: &Question, guard: GuardName, now: Timestamp) -> GuardResult {
+    let limits = state.limits();
+    let (scope, max, what) = match guard {
+        GuardName::BudgetAction => {
+            (Scope::Action(question.kind), limits.acts_per_action_hour_max, format!("{} acts", question.kind))
+        }
+        GuardName::BudgetPlaybook => (
+            Scope::Playbook(question.playbook.hash),
+            question.playbook.guards.acts_per_hour_max,
+            "acts of this playbook".to_owned(),
+        ),
+        GuardName::BudgetGroup => {
+            (budget::group(question.target), limits.acts_per_group_hour_max, "acts in this neighbourhood".to_owned())
+        }
+        _ => (Scope::Total, limits.acts_per_hour_max, "acts in all".to_owned()),
+    };
+    let count = state.budgets.spent(scope, limits::BUDGET_WINDOW, now) - u64::from(question.debited);
+    let max = u64::from(max);
+    let over = count >= max;
+    let why = if over {
+        format!("{count} {what} in the last hour, {max} allowed")
+    } else {
+        format!("{count} of {max} {what} in the last hour")
+    };
+    GuardResult {
+        guard,
+        verdict: if over { Verdict::Refused } else { Verdict::Passed },
+        measured: Some(count),
+        limit: Some(max),
+        unit: Unit::Count,
+        why: why.into(),
+    }
+}
+
+fn breaker(state: &EngineState, now: Timestamp) -> GuardResult {
+    let limits = state.limits();
+    let failures = state.budgets.spent(Scope::Failures, limits.breaker_window, now);
+    let (verdict, why) = match state.breaker_open {
+        Some(since) => (
+            Verdict::ObserveOnly,
+            format!("open since {since}: everything only observes until a person sets the mode again"),
+        ),
+        None => (
+            Verdict::Passed,
+            format!("{failures} of {} failures in {}", limits.breaker_failures, limits.breaker_window),
+        ),
+    };
+    GuardResult {
+        guard: GuardName::Breaker,
+        verdict,
+        measured: Some(failures),
+        limit: Some(u64::from(limits.breaker_failures)),
+        unit: Unit::Count,
+        why: why.into(),
+    }
+}
+
+const fn unknown(when: WhenUnknown) -> Verdict {
+    match when {
+        WhenUnknown::Ask => Verdict::Ask,
+        WhenUnknown::Refuse => Verdict::Refused,
+        WhenUnknown::Pass => Verdict::Unknown,
+    }
+}
+
+/// Basis points as a percentage: `40 %`, `2.5 %`, `0.05 %`.
+#[must_use]
+pub fn percent(basis_points: u64) -> String {
+    let (whole, rest) = (basis_points / 100, basis_points % 100);
+    match rest {
+        0 => format!("{whole} %"),
+        rest if rest % 10 == 0 => format!("{whole}.{} %", rest / 10),
+        rest => format!("{whole}.{rest:02} %"),
+    }
+}

@@ -1,0 +1,110 @@
+//! Every bound of the engine, with the reason for its number. Relations between bounds are checked when compiling.
+
+use staunch_model::{Limits, Span};
+
+/// Playbooks in force at once. Triage looks at each playbook of an event's system, so this bounds its cost.
+pub const PLAYBOOKS_MAX: usize = 1_000;
+
+/// Steps of one playbook. More targets than this in one response is a case for a person.
+pub const STEPS_PER_PLAYBOOK_MAX: usize = 16;
+
+/// Playbooks that one event may match. Each match makes an incident and its transactions in one frame.
+pub const MATCHES_PER_EVENT_MAX: usize = 32;
+
+/// Open or remembered incidents. Beyond it new events are refused, so that memory stays bounded.
+pub const INCIDENTS_MAX: usize = 1_000_000;
+
+/// Actions in flight at the same time that an operator may configure. The default is 50 (see [`DEFAULT`]).
+pub const ACTIONS_IN_FLIGHT_CEILING: u32 = 1_024;
+
+/// How long a driver may take for one look at the world. Well above a local look (microseconds) and a remote API's
+/// slow answer, well below what a person notices as a hang.
+pub const OBSERVE_DEADLINE: Span = Span::from_secs(5);
+
+/// How often a look is tried before it counts as failed.
+pub const OBSERVE_ATTEMPTS_MAX: u16 = 3;
+
+/// How long a driver may take for an act or an undo beyond its longest time in flight.
+pub const ACT_DEADLINE_MARGIN: Span = Span::from_secs(5);
+
+/// How often an act is sent. A second try covers a reply that was lost; more would only repeat a refusal.
+pub const EXECUTE_ATTEMPTS_MAX: u16 = 2;
+
+/// How often the post-check of a remote driver looks before it believes its eyes; a local one looks once.
+pub const POST_CHECK_ATTEMPTS_REMOTE_MAX: u16 = 5;
+
+/// Time between two looks of a post-check.
+pub const POST_CHECK_PAUSE: Span = Span::from_millis(200);
+
+/// How often an undo and the look after it are tried before a transaction is stuck.
+pub const UNDO_ATTEMPTS_MAX: u16 = 8;
+
+/// The pause after a failed undo; it doubles with each attempt.
+pub const UNDO_PAUSE: Span = Span::from_millis(250);
+
+/// The longest pause between two tries of an undo.
+pub const UNDO_PAUSE_MAX: Span = Span::from_secs(30);
+
+/// What is added to the longest time in flight before an undone act counts as settled: covers scheduling and clock
+/// error.
+pub const SETTLE_MARGIN: Span = Span::from_millis(500);
+
+/// How much longer than the lease the enforcement point keeps a containment by itself. Staunch lifts and verifies at
+/// the end of the lease; the margin is what ends containment if Staunch never comes back.
+pub const HOLD_MARGIN: Span = Span::from_secs(60);
+
+/// How much shorter than asked the enforcement point's own countdown may be found in a post-check.
+pub const HOLD_TOLERANCE: Span = Span::from_secs(30);
+
+/// How long a planned transaction may wait for its turn. Containment that starts later answers an old situation.
+pub const QUEUE_WAIT_MAX: Span = Span::from_mins(5);
+
+/// How far ahead of our clock an event's time may be: sensors' clocks drift, but not by more.
+pub const EVENT_SKEW_MAX: Span = Span::from_mins(5);
+
+/// How often a notice is tried before it is given up.
+pub const NOTICE_ATTEMPTS_MAX: u16 = 10;
+
+/// The pause after a notice that was not taken; it doubles with each attempt.
+pub const NOTICE_PAUSE: Span = Span::from_secs(1);
+
+/// Notices waiting at once. Beyond it the oldest that is not a page is dropped, and that is recorded.
+pub const NOTICES_MAX: usize = 1_000;
+
+/// Transactions named in one notice.
+pub const NAMED_IN_NOTICE_MAX: usize = 5;
+
+/// The widest network an IPv4 act may be aimed at, in prefix bits.
+pub const PREFIX_V4_MIN: u64 = 32;
+
+/// The widest network an IPv6 act may be aimed at, in prefix bits.
+pub const PREFIX_V6_MIN: u64 = 128;
+
+/// The length of a budget's window. Counted in whole minutes.
+pub const BUDGET_WINDOW: Span = Span::from_hours(1);
+
+/// The limits that hold when the configuration says nothing.
+///
+/// 50 actions in flight keep a storm from throttling any API that is driven; 500 acts in an hour are more than any
+/// analyst reviews and far fewer than a false positive on a busy site produces; 20 in one /24 or /48 stop a run
+/// against a shared network; 5 failures in 10 minutes mean that something systematic is wrong.
+pub const DEFAULT: Limits = Limits {
+    actions_in_flight_max: 50,
+    acts_per_action_hour_max: 500,
+    acts_per_group_hour_max: 20,
+    acts_per_hour_max: 500,
+    breaker_failures: 5,
+    breaker_window: Span::from_mins(10),
+    approval_expiry: Span::from_mins(30),
+    lease_max: Span::from_hours(24),
+    sweep_interval: Span::from_secs(30),
+};
+
+const _: () = assert!(DEFAULT.actions_in_flight_max <= ACTIONS_IN_FLIGHT_CEILING);
+const _: () = assert!(DEFAULT.acts_per_group_hour_max <= DEFAULT.acts_per_action_hour_max);
+const _: () = assert!(DEFAULT.acts_per_action_hour_max <= DEFAULT.acts_per_hour_max);
+const _: () = assert!(DEFAULT.breaker_failures >= 1);
+const _: () = assert!(HOLD_TOLERANCE.as_micros() < HOLD_MARGIN.as_micros());
+const _: () = assert!(DEFAULT.breaker_window.as_micros() <= BUDGET_WINDOW.as_micros());
+const _: () = assert!(OBSERVE_DEADLINE.as_micros() < QUEUE_WAIT_MAX.as_micros());
+const _: () = assert!(UNDO_PAUSE.as_micros() <= UNDO_PAUSE_MAX.as_micros());

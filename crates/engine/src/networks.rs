@@ -1,0 +1,94 @@
+//! The networks that are never touched, as a longest-prefix set.
+
+use std::net::IpAddr;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use prefix_trie::PrefixMap;
+use staunch_model::Protection;
+
+/// Networks with the reason why each is protected.
+#[derive(Clone, Debug, Default)]
+pub struct Networks {
+    v4: PrefixMap<Ipv4Net, Box<str>>,
+    v6: PrefixMap<Ipv6Net, Box<str>>,
+}
+
+/// Networks that no containment can mean, whatever the configuration says: blocking them would cut the host off from
+/// itself or from its link (RFC 6890 special-purpose registries).
+const ALWAYS: [(&str, &str); 8] = [
+    ("127.0.0.0/8", "loopback"),
+    ("::1/128", "loopback"),
+    ("0.0.0.0/8", "this network (RFC 1122)"),
+    ("::/128", "the unspecified address"),
+    ("224.0.0.0/4", "multicast"),
+    ("ff00::/8", "multicast"),
+    ("255.255.255.255/32", "broadcast"),
+    ("169.254.169.254/32", "the cloud's metadata service"),
+];
+
+impl Networks {
+    /// The set of `protections` and of what is always protected.
+    ///
+    /// # Panics
+    /// Never: the built-in networks are well formed.
+    #[must_use]
+    pub fn new(protections: &[Protection]) -> Self {
+        let mut networks = Self::default();
+        for (network, reason) in ALWAYS {
+            networks.insert(network.parse().expect("built-in networks are well formed"), reason.into());
+        }
+        for protection in protections {
+            networks.insert(protection.network, protection.reason.clone());
+        }
+        networks
+    }
+
+    /// The narrowest protected network around `ip`, and why it is protected.
+    #[must_use]
+    pub fn longest_match(&self, ip: IpAddr) -> Option<(IpNet, &str)> {
+        match ip {
+            IpAddr::V4(v4) => {
+                self.v4.get_lpm(&Ipv4Net::from(v4)).map(|(net, reason)| (IpNet::V4(net.trunc()), reason.as_ref()))
+            }
+            IpAddr::V6(v6) => {
+                self.v6.get_lpm(&Ipv6Net::from(v6)).map(|(net, reason)| (IpNet::V6(net.trunc()), reason.as_ref()))
+            }
+        }
+    }
+
+    fn insert(&mut self, network: IpNet, reason: Box<str>) {
+        match network.trunc() {
+            IpNet::V4(net) => drop(self.v4.insert(net, reason)),
+            IpNet::V6(net) => drop(self.v6.insert(net, reason)),
+        }
+    }
+}
+
+impl PartialEq for Networks {
+    fn eq(&self, other: &Self) -> bool {
+        self.v4.iter().eq(other.v4.iter()) && self.v6.iter().eq(other.v6.iter())
+    }
+}
+
+impl Eq for Networks {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_narrowest_network_gives_the_reason() {
+        let protection = |network: &str, reason: &str| Protection {
+            network: network.parse().expect("a network"),
+            reason: reason.into(),
+        };
+        let networks = Networks::new(&[protection("10.0.0.0/8", "office"), protection("10.1.2.3/32", "balancer")]);
+        let reason = |ip: &str| networks.longest_match(ip.parse().expect("an address")).map(|(_, reason)| reason);
+        assert_eq!(reason("10.1.2.3"), Some("balancer"));
+        assert_eq!(reason("10.1.2.4"), Some("office"));
+        assert_eq!(reason("198.51.100.1"), None);
+        assert_eq!(reason("127.8.0.1"), Some("loopback"));
+        assert_eq!(reason("::1"), Some("loopback"));
+        assert_eq!(reason("::2"), None);
+    }
+}

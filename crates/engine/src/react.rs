@@ -1,0 +1,538 @@
+//! What an input means: the replies of drivers, events, commands and findings.
+
+use std::sync::Arc;
+
+use staunch_model::{
+    Cause, Change, Command, Event, Failure, FailureKind, IncidentId, IncidentStatus, Match, MatchedStep, NoticeId,
+    NoticeLevel, Observation, Operator, Outcome, Owner, Playbook, Presence, Record, RefusalReason, ReleaseScope,
+    StateKind, StuckReason, SweepFindings, Transaction, TransactionId,
+};
+
+use crate::guard::{self, Question, Ruling};
+use crate::limits;
+use crate::state::{expects, key_hash};
+use crate::transaction::can_be_held;
+use crate::turn::Turn;
+
+impl Turn<'_> {
+    /// An event matched `matched`: it joins the open incident of its key or opens a new one.
+    pub(crate) fn on_match(&mut self, event: &Event, matched: &Match) {
+        let Some(playbook) = self.playbook_in_force(matched) else { return };
+        if let Some(incident) = self.absorbing(matched) {
+            self.put(Record::EventJoined { incident });
+            return;
+        }
+        if self.state.incidents.len() >= limits::INCIDENTS_MAX {
+            return;
+        }
+        let incident = IncidentId(self.state.last_incident + 1);
+        self.put(Record::IncidentOpened {
+            incident,
+            playbook: matched.playbook,
+            key: matched.key.clone(),
+            event_time: event.time,
+            absorbs_until: self.now + playbook.deduplicate,
+        });
+        for step in matched.steps.iter().take(limits::STEPS_PER_PLAYBOOK_MAX) {
+            self.plan_step(incident, &playbook, step);
+        }
+    }
+
+    fn playbook_in_force(&self, matched: &Match) -> Option<Arc<Playbook>> {
+        let policy = self.state.policy.as_ref()?;
+        policy.playbooks.iter().find(|playbook| playbook.hash == matched.playbook).cloned()
+    }
+
+    /// The incident that takes up a further event of this key.
+    fn absorbing(&self, matched: &Match) -> Option<IncidentId> {
+        let id = self.state.index.by_key.get(&key_hash(matched.playbook, &matched.key))?;
+        let incident = self.state.incidents.get(id)?;
+        (incident.status == IncidentStatus::Open || self.now < incident.absorbs_until).then_some(*id)
+    }
+
+    fn plan_step(&mut self, incident: IncidentId, playbook: &Playbook, matched: &MatchedStep) {
+        let Some(step) = playbook.steps.get(usize::from(matched.step)) else { return };
+        let Some(target) = matched.target else {
+            self.put(Record::StepWithoutTarget { incident, step: matched.step });
+            return;
+        };
+        let place = (step.action, target);
+        let index = &self.state.index;
+        let holder = index.by_target.get(&place).filter(|id| self.can_join(**id));
+        let holder = holder.or_else(|| index.next_by_target.get(&place)).copied();
+        if let Some(holder) = holder {
+            if !self.state.transactions[&holder].is_held_by(incident) {
+                self.change(holder, Change::Joined(incident));
+            }
+            return;
+        }
+        let transaction = TransactionId(self.state.last_transaction + 1);
+        let key = staunch_model::EffectKey::new(self.state.installation, incident, playbook.hash, transaction);
+        self.put(Record::TransactionPlanned {
+            transaction,
+            incident,
+            step: matched.step,
+            kind: step.action,
+            target,
+            lease: step.lease,
+            key,
+            deadline: self.now + limits::QUEUE_WAIT_MAX,
+        });
+    }
+
+    fn can_join(&self, id: TransactionId) -> bool {
+        self.state.transactions.get(&id).is_some_and(|it| can_be_held(it.state.kind()))
+    }
+
+    /// A driver has looked at the world.
+    pub(crate) fn on_observed(
+        &mut self,
+        id: TransactionId,
+        ticket: u32,
+        result: &Result<Observation, Failure>,
+        facts: &staunch_model::Facts,
+    ) {
+        let Some(it) = self.awaited(id, ticket) else { return };
+        match (it.state.kind(), result) {
+            (StateKind::PreChecking, Ok(seen)) => self.judge_pre_check(&it, seen, facts),
+            (StateKind::PreChecking, Err(failure)) => self.pre_check_failed(&it, failure),
+            (StateKind::PostChecking, Ok(seen)) => self.judge_post_check(&it, seen),
+            (StateKind::PostChecking, Err(failure)) => self.post_check_failed(&it, failure),
+            (StateKind::Settling, Ok(seen)) if is_ours(&it, seen) => self.still_there(&it),
+            (StateKind::Settling, Ok(_)) => self.change(id, Change::ProbedAbsent),
+            (StateKind::Releasing, Ok(seen)) if is_ours(&it, seen) => self.still_there(&it),
+            (StateKind::Releasing, Ok(_)) => self.change(id, Change::ReleaseVerified),
+            (StateKind::Settling | StateKind::Releasing, Err(failure)) => self.retry_undo(&it, failure),
+            _ => self.change(id, Change::StaleReply { ticket }),
+        }
+    }
+
+    fn judge_pre_check(&mut self, it: &Transaction, seen: &Observation, facts: &staunch_model::Facts) {
+        let Some(question) = self.question(it) else { return };
+        let judgement = Box::new(guard::judge(self.state, &question, Some(seen), facts, self.now));
+        match guard::rule(&judgement, it.approved_by.is_some()) {
+            Ruling::Refuse(result) => {
+                let reason = Box::new(RefusalReason::Guard { guard: result.guard, why: result.why });
+                self.change(it.id, Change::Refused { reason, judgement: Some(judgement) });
+            }
+            Ruling::Observe => self.change(it.id, Change::WouldExecute { judgement }),
+            Ruling::Ask => {
+                let expires = self.now + self.state.limits().approval_expiry;
+                self.change(it.id, Change::ApprovalRequested { expires, judgement });
+            }
+            Ruling::Act => {
+                let dispatch = self.act(it);
+                let hold = it.lease + limits::HOLD_MARGIN;
+                let change =
+                    Change::ExecuteIntended { dispatch, version: seen.version, hold, judgement: Some(judgement) };
+                self.change(it.id, change);
+            }
+        }
+    }
+
+    fn question(&self, it: &Transaction) -> Option<Question> {
+        Some(Question {
+            playbook: self.state.playbook_of(it)?.clone(),
+            transaction: Some(it.id),
+            kind: it.kind,
+            target: it.target,
+            event_time: self.state.incidents.get(&it.incident).and_then(|incident| incident.event_time),
+            debited: it.executions > 0,
+        })
+    }
+
+    pub(crate) fn pre_check_failed(&mut self, it: &Transaction, failure: &Failure) {
+        if it.attempts < limits::OBSERVE_ATTEMPTS_MAX {
+            let until = self.now + limits::POST_CHECK_PAUSE;
+            self.change(it.id, Change::Postponed { failure: failure.clone(), until });
+        } else {
+            let reason = Box::new(RefusalReason::CheckFailed(failure.clone()));
+            self.change(it.id, Change::Refused { reason, judgement: None });
+        }
+    }
+
+    fn judge_post_check(&mut self, it: &Transaction, seen: &Observation) {
+        let Some(found) = missing(it, seen) else {
+            let lease_until = self.now + it.lease;
+            self.change(it.id, Change::PostCheckPassed { lease_until });
+            return;
+        };
+        match it.failure.clone() {
+            // The driver reported success: a remote one may need time to show it, a local one has none.
+            None => {
+                let attempts_max = match self.state.driver(it.kind) {
+                    Some(driver) if driver.local => 1,
+                    _ => limits::POST_CHECK_ATTEMPTS_REMOTE_MAX,
+                };
+                if it.attempts < attempts_max {
+                    let failure = Failure::new(FailureKind::Conflict, &found);
+                    let until = self.now + limits::POST_CHECK_PAUSE;
+                    self.change(it.id, Change::Postponed { failure, until });
+                } else {
+                    self.roll_back(it, Cause::PostCheckFailed { found: found.into() });
+                }
+            }
+            Some(failure) => {
+                let retryable = matches!(
+                    failure.kind,
+                    FailureKind::Unavailable | FailureKind::Conflict | FailureKind::TimedOut | FailureKind::Interrupted
+                );
+                if retryable && it.executions < limits::EXECUTE_ATTEMPTS_MAX && seen.presence == Presence::Absent {
+                    self.execute_again(it, seen, *failure);
+                } else {
+                    self.roll_back(it, Cause::ExecuteFailed(*failure));
+                }
+            }
+        }
+    }
+
+    /// Sends the act once more, if the guards still agree with the world as it is found.
+    fn execute_again(&mut self, it: &Transaction, seen: &Observation, failure: Failure) {
+        let Some(question) = self.question(it) else { return };
+        let touch = guard::judge(self.state, &question, Some(seen), &Default::default(), self.now);
+        let refused = touch.guards.iter().find(|result| {
+            result.verdict == staunch_model::Verdict::Refused && result.guard != staunch_model::GuardName::Impact
+        });
+        if refused.is_some() || touch.mode == staunch_model::Mode::Observe {
+            self.roll_back(it, Cause::ExecuteFailed(failure));
+            return;
+        }
+        let dispatch = self.act(it);
+        let hold = it.lease + limits::HOLD_MARGIN;
+        self.change(it.id, Change::ExecuteIntended { dispatch, version: seen.version, hold, judgement: None });
+    }
+
+    pub(crate) fn post_check_failed(&mut self, it: &Transaction, failure: &Failure) {
+        if it.attempts < limits::OBSERVE_ATTEMPTS_MAX {
+            let until = self.now + limits::POST_CHECK_PAUSE;
+            self.change(it.id, Change::Postponed { failure: failure.clone(), until });
+        } else {
+            let found = format!("the world cannot be looked at: {failure}");
+            self.roll_back(it, Cause::PostCheckFailed { found: found.into() });
+        }
+    }
+
+    pub(crate) fn roll_back(&mut self, it: &Transaction, cause: Cause) {
+        let dispatch = self.act(it);
+        self.change(it.id, Change::RollbackStarted { cause: Box::new(cause), dispatch });
+    }
+
+    fn still_there(&mut self, it: &Transaction) {
+        if it.attempts < limits::UNDO_ATTEMPTS_MAX {
+            let dispatch = self.act(it);
+            self.change(it.id, Change::ProbedPresent(dispatch));
+        } else {
+            self.give_up(it, Failure::new(FailureKind::Conflict, "it is still in place after every undo"));
+        }
+    }
+
+    /// A driver has tried to act.
+    pub(crate) fn on_executed(&mut self, id: TransactionId, ticket: u32, outcome: &Outcome) {
+        let Some(it) = self.awaited(id, ticket) else { return };
+        match (it.state.kind(), outcome) {
+            (StateKind::Executing, Outcome::Landed) => {
+                let dispatch = self.look(&it);
+                self.change(id, Change::Landed(dispatch));
+            }
+            (StateKind::Executing, Outcome::DidNotHappen(failure) | Outcome::InDoubt(failure)) => {
+                self.unproved(&it, failure.clone());
+            }
+            (StateKind::InForce, Outcome::Landed) => {
+                let lease_until = it.renewing.unwrap_or(self.now);
+                self.change(id, Change::Renewed { lease_until });
+            }
+            (StateKind::InForce, Outcome::DidNotHappen(failure) | Outcome::InDoubt(failure)) => {
+                self.change(id, Change::RenewFailed(failure.clone()));
+                let text = format!("the lease of {id} on {} could not be renewed: {failure}", it.target);
+                self.notice(NoticeLevel::Warning, Some(it.incident), Some(id), &text);
+            }
+            _ => self.change(id, Change::StaleReply { ticket }),
+        }
+    }
+
+    pub(crate) fn unproved(&mut self, it: &Transaction, failure: Failure) {
+        let dispatch = self.look(it);
+        self.change(it.id, Change::Unproved { failure, dispatch });
+    }
+
+    /// A driver has tried to undo.
+    pub(crate) fn on_undone(&mut self, id: TransactionId, ticket: u32, outcome: &Outcome) {
+        let Some(it) = self.awaited(id, ticket) else { return };
+        match (it.state.kind(), outcome) {
+            (StateKind::RollingBack, Outcome::Landed) => {
+                let in_flight = it.executed_at.map_or(self.now, |at| at + self.in_flight_max(&it));
+                let settled_at = self.now.max(in_flight + limits::SETTLE_MARGIN);
+                self.change(id, Change::UndoLanded { settled_at });
+            }
+            (StateKind::Releasing, Outcome::Landed) => {
+                let dispatch = self.look(&it);
+                self.change(id, Change::Lifted(dispatch));
+            }
+            (
+                StateKind::RollingBack | StateKind::Releasing,
+                Outcome::DidNotHappen(failure) | Outcome::InDoubt(failure),
+            ) => self.retry_undo(&it, failure),
+            _ => self.change(id, Change::StaleReply { ticket }),
+        }
+    }
+
+    /// An undo or the look after it did not work: again later, or stuck.
+    pub(crate) fn retry_undo(&mut self, it: &Transaction, failure: &Failure) {
+        if it.attempts >= limits::UNDO_ATTEMPTS_MAX {
+            self.give_up(it, failure.clone());
+            return;
+        }
+        let pause = limits::UNDO_PAUSE.times(1 << it.attempts.min(16)).min(limits::UNDO_PAUSE_MAX);
+        self.change(it.id, Change::Postponed { failure: failure.clone(), until: self.now + pause });
+    }
+
+    fn give_up(&mut self, it: &Transaction, last: Failure) {
+        let text = format!(
+            "{} on {} is stuck while {} after {} attempts: {last}. Look at the target, then run `staunch release {}`",
+            it.kind,
+            it.target,
+            it.state.kind(),
+            it.attempts,
+            it.id
+        );
+        let reason = StuckReason { trying: it.state.kind(), attempts: it.attempts, last };
+        self.change(it.id, Change::GaveUp(Box::new(reason)));
+        self.notice(NoticeLevel::Page, Some(it.incident), Some(it.id), &text);
+    }
+
+    /// The transaction that waits for this reply; a stale reply is recorded and goes no further.
+    fn awaited(&mut self, id: TransactionId, ticket: u32) -> Option<Transaction> {
+        let it = self.state.transactions.get(&id)?;
+        if expects(it, ticket) {
+            return Some((**it).clone());
+        }
+        self.change(id, Change::StaleReply { ticket });
+        None
+    }
+
+    /// A notifier has tried to tell people.
+    pub(crate) fn on_notified(&mut self, notice: NoticeId, result: &Result<(), Failure>) {
+        let Some(pending) = self.state.notices.get(&notice) else { return };
+        match result {
+            Ok(()) => self.put(Record::NoticeSent { notice }),
+            Err(_) => {
+                let again = pending.attempts < limits::NOTICE_ATTEMPTS_MAX;
+                let pause = limits::NOTICE_PAUSE.times(1 << pending.attempts.min(16));
+                let retry_at = again.then_some(self.now + pause);
+                self.put(Record::NoticeFailed { notice, retry_at });
+            }
+        }
+    }
+
+    /// The drift sweep has compared the world with the state.
+    pub(crate) fn on_swept(&mut self, findings: &SweepFindings) {
+        if !findings.swept.is_empty() {
+            self.put(Record::SweepDone { kinds: findings.swept.clone() });
+        }
+        for (kind, failure) in &findings.failed {
+            let known = self.state.sweep_failed.contains_key(kind);
+            self.put(Record::SweepFailed { kind: *kind, failure: failure.clone() });
+            if !known {
+                let text = format!("containments of {kind} cannot be verified: {failure}");
+                self.notice(NoticeLevel::Page, None, None, &text);
+            }
+        }
+        let mut vanished = Vec::new();
+        for (id, found) in &findings.vanished {
+            let Some(it) = self.state.transactions.get(id).filter(|it| it.state.kind() == StateKind::InForce) else {
+                continue;
+            };
+            let it = (**it).clone();
+            vanished.push(format!("{} ({}: {found})", it.target, it.id));
+            self.roll_back(&it, Cause::Vanished { found: found.clone() });
+        }
+        if !vanished.is_empty() {
+            let text = format!(
+                "{} containment(s) in force were removed or replaced by somebody else: {}",
+                vanished.len(),
+                list(&vanished)
+            );
+            self.notice(NoticeLevel::Page, None, None, &text);
+        }
+        let mut orphans = Vec::new();
+        for (label, kind, target) in &findings.orphans {
+            if self.state.index.by_target.contains_key(&(*kind, *target)) {
+                continue;
+            }
+            let transaction = TransactionId(self.state.last_transaction + 1);
+            let deadline = self.now + limits::ACT_DEADLINE_MARGIN;
+            let dispatch = staunch_model::Dispatch { ticket: 1, deadline };
+            orphans.push(format!("{target} ({label})"));
+            self.put(Record::OrphanAdopted { transaction, label: *label, kind: *kind, target: *target, dispatch });
+        }
+        if !orphans.is_empty() {
+            let text = format!(
+                "{} object(s) of ours without a transaction were found and are being removed: {}",
+                orphans.len(),
+                list(&orphans)
+            );
+            self.notice(NoticeLevel::Warning, None, None, &text);
+        }
+    }
+
+    /// An operator asks for something.
+    pub(crate) fn on_command(&mut self, by: &Operator, command: &Command) {
+        let result = match command {
+            Command::Release(ReleaseScope::Transaction(id)) => self.release_one(*id, by),
+            Command::Release(ReleaseScope::Incident(id)) => self.release_incident(*id, by),
+            Command::Release(ReleaseScope::All) => Ok(self.release_all(by)),
+            Command::Renew { transaction, lease } => self.renew(*transaction, *lease, by),
+            Command::Approve(id) => self.approve(*id, by),
+            Command::Deny(id) => self.deny(*id, by),
+            Command::SetMode(mode) => {
+                self.put(Record::ModeSet { mode: *mode });
+                Ok(Vec::new())
+            }
+        };
+        match result {
+            Ok(affected) => self.put(Record::CommandDone { affected }),
+            Err(why) => self.put(Record::CommandRefused { why: why.into() }),
+        }
+    }
+
+    fn release_one(&mut self, id: TransactionId, by: &Operator) -> Result<Vec<TransactionId>, String> {
+        let it = self.state.transactions.get(&id).ok_or_else(|| format!("there is no {id}"))?;
+        let it = (**it).clone();
+        if self.release(&it, by) { Ok(vec![id]) } else { Err(format!("{id} is {} already", it.state.kind())) }
+    }
+
+    fn release_incident(&mut self, id: IncidentId, by: &Operator) -> Result<Vec<TransactionId>, String> {
+        let incident = self.state.incidents.get(&id).ok_or_else(|| format!("there is no {id}"))?;
+        let mut affected = Vec::new();
+        for transaction in incident.transactions.clone().into_iter().rev() {
+            let Some(it) = self.state.transactions.get(&transaction) else { continue };
+            let it = (**it).clone();
+            if !it.is_held_by(id) {
+                continue;
+            }
+            if it.held_only_by(id) {
+                if self.release(&it, by) {
+                    affected.push(transaction);
+                }
+            } else if can_be_held(it.state.kind()) {
+                self.change(transaction, Change::LetGo(id));
+            }
+        }
+        Ok(affected)
+    }
+
+    fn release_all(&mut self, by: &Operator) -> Vec<TransactionId> {
+        let all: Vec<_> = self.state.transactions.keys().rev().copied().collect();
+        let mut affected = Vec::new();
+        for id in all {
+            let it = (*self.state.transactions[&id]).clone();
+            if self.release(&it, by) {
+                affected.push(id);
+            }
+        }
+        affected
+    }
+
+    /// Starts to lift `it`, whatever it is doing. False when there is nothing to lift.
+    fn release(&mut self, it: &Transaction, by: &Operator) -> bool {
+        let cause = || Cause::Operator { by: by.name.clone() };
+        match it.state.kind() {
+            StateKind::Planned | StateKind::PreChecking | StateKind::AwaitingApproval => {
+                let reason = Box::new(RefusalReason::Cancelled { by: by.name.clone() });
+                self.change(it.id, Change::Refused { reason, judgement: None });
+            }
+            StateKind::Executing | StateKind::PostChecking => self.roll_back(it, cause()),
+            StateKind::InForce | StateKind::Stuck => self.start_release(it, cause()),
+            _ => return false,
+        }
+        true
+    }
+
+    pub(crate) fn start_release(&mut self, it: &Transaction, cause: Cause) {
+        let dispatch = self.act(it);
+        self.change(it.id, Change::ReleaseStarted { cause: Box::new(cause), dispatch });
+    }
+
+    fn renew(
+        &mut self,
+        id: TransactionId,
+        lease: staunch_model::Span,
+        by: &Operator,
+    ) -> Result<Vec<TransactionId>, String> {
+        let it = self.state.transactions.get(&id).ok_or_else(|| format!("there is no {id}"))?;
+        let it = (**it).clone();
+        if it.state.kind() != StateKind::InForce {
+            return Err(format!("{id} is {}, and only what is in force has a lease", it.state.kind()));
+        }
+        let max = self.state.limits().lease_max;
+        if lease == staunch_model::Span::ZERO || lease > max {
+            return Err(format!("a lease of {lease} is outside 1us to {max}"));
+        }
+        if it.renewing.is_some() {
+            return Err(format!("{id} is being renewed already"));
+        }
+        let dispatch = self.act(&it);
+        let hold = lease + limits::HOLD_MARGIN;
+        let by = by.name.clone();
+        self.change(id, Change::RenewStarted { dispatch, until: self.now + lease, hold, by });
+        Ok(vec![id])
+    }
+
+    fn approve(&mut self, id: TransactionId, by: &Operator) -> Result<Vec<TransactionId>, String> {
+        self.waiting(id)?;
+        self.change(id, Change::Approved { by: by.name.clone() });
+        Ok(vec![id])
+    }
+
+    fn deny(&mut self, id: TransactionId, by: &Operator) -> Result<Vec<TransactionId>, String> {
+        self.waiting(id)?;
+        let reason = Box::new(RefusalReason::Denied { by: by.name.clone() });
+        self.change(id, Change::Refused { reason, judgement: None });
+        Ok(vec![id])
+    }
+
+    fn waiting(&self, id: TransactionId) -> Result<(), String> {
+        let it = self.state.transactions.get(&id).ok_or_else(|| format!("there is no {id}"))?;
+        if it.state.kind() != StateKind::AwaitingApproval {
+            return Err(format!("{id} is {}, not awaiting approval", it.state.kind()));
+        }
+        if it.deadline <= self.now {
+            return Err(format!("the approval of {id} expired at {}", it.deadline));
+        }
+        Ok(())
+    }
+}
+
+/// True when what is in place carries the label of `it`.
+fn is_ours(it: &Transaction, seen: &Observation) -> bool {
+    matches!(seen.presence, Presence::Present { owner: Owner::Ours(label), .. } if label == it.label)
+}
+
+/// What keeps `it` from being in force in the world as it was seen; `None` when nothing does.
+fn missing(it: &Transaction, seen: &Observation) -> Option<String> {
+    match &seen.presence {
+        Presence::Absent => Some("nothing is in place".to_owned()),
+        Presence::Present { owner: Owner::Foreign(label), .. } => {
+            Some(format!("somebody else's object is in place ({})", staunch_model::Printable(label)))
+        }
+        Presence::Present { owner: Owner::Ours(label), .. } if *label != it.label => {
+            Some(format!("an object of {label} is in place"))
+        }
+        Presence::Present { .. } if !seen.enforcing => {
+            Some("it is in place, but the rules that enforce it are not".to_owned())
+        }
+        Presence::Present { expires_in: Some(left), .. } if *left + limits::HOLD_TOLERANCE < it.lease => {
+            Some(format!("it ends by itself in {left}, before the lease of {}", it.lease))
+        }
+        Presence::Present { .. } => None,
+    }
+}
+
+/// The first few of `items`, and how many more there are.
+fn list(items: &[String]) -> String {
+    let shown = items.iter().take(limits::NAMED_IN_NOTICE_MAX).cloned().collect::<Vec<_>>().join(", ");
+    match items.len().saturating_sub(limits::NAMED_IN_NOTICE_MAX) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}

@@ -1,0 +1,74 @@
+//! What is taken up again after a start, state by state. Recovery applies recorded decisions and never re-decides;
+//! what was under way when the process ended is asked about, never assumed.
+//!
+//! | | found | what is known | what is done |
+//! |---|---|---|---|
+//! | a | planned, awaiting approval | nothing was sent | it keeps its place and its deadline |
+//! | b | pre-checking | only reads were sent | the check is sent again |
+//! | c | executing | the intent is durable, the outcome is not | in doubt: the post-check is sent |
+//! | d | post-checking | the same, or the reply was recorded | the post-check is sent again |
+//! | e | in force, renewing | the renewal may have landed | it counts as failed; the old lease stands, and a sweep follows |
+//! | f | in force | verified before | nothing; a sweep follows at once |
+//! | g | rolling back, releasing | the undo may have landed | it is sent again: undo is conditional and owned |
+//! | h | settling | the undo landed, a late act may follow | the whole settling time starts again |
+//! | i | ended, stuck | nothing is under way | nothing |
+//!
+//! One transaction that cannot be taken up never stops the others: each row looks at one transaction only.
+
+use staunch_model::{
+    Await, Change, Failure, FailureKind, InstallationId, NoticeId, Record, StateKind, Transaction, TransactionId,
+};
+
+use crate::limits;
+use crate::turn::Turn;
+
+impl Turn<'_> {
+    /// The process started on this journal.
+    pub(crate) fn on_started(&mut self, installation: InstallationId) {
+        self.put(Record::Started { installation });
+        let all: Vec<TransactionId> = self.state.transactions.keys().copied().collect();
+        for id in all {
+            let it = (*self.state.transactions[&id]).clone();
+            self.take_up(&it);
+        }
+        let waiting: Vec<NoticeId> =
+            self.state.notices.iter().filter(|(_, it)| it.retry_at.is_none()).map(|(id, _)| *id).collect();
+        for notice in waiting {
+            self.put(Record::NoticeResent { notice });
+        }
+    }
+
+    fn take_up(&mut self, it: &Transaction) {
+        let interrupted = || Failure::new(FailureKind::Interrupted, "Staunch was stopped before the answer came");
+        match it.state.kind() {
+            StateKind::Planned | StateKind::AwaitingApproval => {}
+            StateKind::PreChecking | StateKind::PostChecking => {
+                let dispatch = self.look(it);
+                self.change(it.id, Change::Resent(dispatch));
+            }
+            StateKind::Executing => self.unproved(it, interrupted()),
+            StateKind::InForce if it.renewing.is_some() => {
+                self.change(it.id, Change::RenewFailed(interrupted()));
+            }
+            StateKind::InForce => {}
+            StateKind::RollingBack | StateKind::Releasing if it.undone => {
+                let dispatch = self.look(it);
+                self.change(it.id, Change::Resent(dispatch));
+            }
+            StateKind::RollingBack | StateKind::Releasing => {
+                let dispatch = self.act(it);
+                self.change(it.id, Change::Resent(dispatch));
+            }
+            StateKind::Settling => {
+                let until = self.now + self.in_flight_max(it) + limits::SETTLE_MARGIN;
+                debug_assert!(it.undone && matches!(it.awaits, Await::Timer | Await::Reply));
+                self.change(it.id, Change::Postponed { failure: interrupted(), until });
+            }
+            StateKind::Refused
+            | StateKind::Released
+            | StateKind::RolledBack
+            | StateKind::Stuck
+            | StateKind::WouldExecute => {}
+        }
+    }
+}

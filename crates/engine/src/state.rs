@@ -1,0 +1,282 @@
+//! The engine's state: the fold of all records, with the indexes that make it quick to ask.
+//!
+//! Only [`crate::apply`] changes it. Everything under [`Index`] is derived and never stored.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use staunch_model::{
+    ActionKind, Await, ContentHash, Description, EffectKey, Failure, Incident, IncidentId, IncidentStatus,
+    InstallationId, Limits, Mode, Notice, NoticeId, Playbook, Policy, StateKind, Target, Timestamp, Transaction,
+    TransactionId,
+};
+
+use crate::budget::Budgets;
+use crate::limits;
+use crate::networks::Networks;
+
+/// A notice that has not been taken yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PendingNotice {
+    /// The notice.
+    pub notice: Notice,
+    /// How often it was sent.
+    pub attempts: u16,
+    /// When it is sent again; `None` while a reply is awaited.
+    pub retry_at: Option<Timestamp>,
+}
+
+/// Everything the engine knows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EngineState {
+    /// Whose journal this is.
+    pub installation: InstallationId,
+    /// The newest time the engine was given. It never goes back.
+    pub now: Timestamp,
+    /// The policy in force.
+    pub policy: Option<Arc<Policy>>,
+    /// Every playbook that the policy or an incident refers to.
+    pub playbooks: BTreeMap<ContentHash, Arc<Playbook>>,
+    /// Incidents that are open or still absorb events.
+    pub incidents: BTreeMap<IncidentId, Box<Incident>>,
+    /// Transactions of those incidents.
+    pub transactions: BTreeMap<TransactionId, Box<Transaction>>,
+    /// Notices that have not been taken yet.
+    pub notices: BTreeMap<NoticeId, PendingNotice>,
+    /// Acts and failures of the last hour.
+    pub budgets: Budgets,
+    /// When the circuit breaker opened; `None` while it is closed.
+    pub breaker_open: Option<Timestamp>,
+    /// The furthest that any playbook may go, as set by a person; the policy's word holds while it is `None`.
+    pub mode_set: Option<Mode>,
+    /// When each kind of action was last swept.
+    pub swept_at: BTreeMap<ActionKind, Timestamp>,
+    /// Why the last sweep of a kind failed, if it did.
+    pub sweep_failed: BTreeMap<ActionKind, Failure>,
+    /// The last ids given out.
+    pub last_incident: u64,
+    /// See `last_incident`.
+    pub last_transaction: u64,
+    /// See `last_incident`.
+    pub last_notice: u64,
+    /// Transactions that have come into force so far.
+    pub completions: u64,
+    /// What is derived from the rest.
+    #[serde(skip)]
+    pub index: Index,
+}
+
+/// Something with a deadline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject {
+    /// A transaction.
+    Transaction(TransactionId),
+    /// A closed incident, at the end of its absorbing time.
+    Incident(IncidentId),
+    /// A notice to be sent again.
+    Notice(NoticeId),
+}
+
+/// The hash of a playbook and an incident key.
+pub type KeyHash = [u8; 16];
+
+/// Derived look-ups.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Index {
+    /// The newest incident of each key.
+    pub by_key: BTreeMap<KeyHash, IncidentId>,
+    /// The transaction that occupies a target: not ended, or stuck.
+    pub by_target: BTreeMap<(ActionKind, Target), TransactionId>,
+    /// The transaction that waits for an occupied target to be left.
+    pub next_by_target: BTreeMap<(ActionKind, Target), TransactionId>,
+    /// Transactions waiting for their turn.
+    pub queue: BTreeSet<TransactionId>,
+    /// What is due when.
+    pub deadlines: BTreeSet<(Timestamp, Subject)>,
+    /// Transactions in flight.
+    pub in_flight: u32,
+    /// Incidents whose transactions have changed since they were last looked at.
+    pub dirty: BTreeSet<IncidentId>,
+    /// The networks that are never touched.
+    pub never_touch: Networks,
+}
+
+/// The look-up key of an incident.
+#[must_use]
+pub fn key_hash(playbook: ContentHash, key: &str) -> KeyHash {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(playbook.as_bytes());
+    hasher.update(key.as_bytes());
+    let mut out = KeyHash::default();
+    out.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+    out
+}
+
+impl EngineState {
+    /// The limits in force.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        self.policy.as_ref().map_or(limits::DEFAULT, |policy| policy.limits)
+    }
+
+    /// The furthest that any playbook may go at present.
+    #[must_use]
+    pub fn mode_max(&self) -> Mode {
+        if self.breaker_open.is_some() {
+            return Mode::Observe;
+        }
+        self.mode_set.unwrap_or_else(|| self.policy.as_ref().map_or(Mode::Observe, |policy| policy.mode_max))
+    }
+
+    /// What is known about the driver for `kind`; `None` when there is none.
+    #[must_use]
+    pub fn driver(&self, kind: ActionKind) -> Option<&Description> {
+        self.policy.as_ref()?.drivers.iter().find(|driver| driver.kind == kind)
+    }
+
+    /// The playbook of `transaction`; `None` for an orphan.
+    #[must_use]
+    pub fn playbook_of(&self, transaction: &Transaction) -> Option<&Arc<Playbook>> {
+        self.playbooks.get(&self.incidents.get(&transaction.incident)?.playbook)
+    }
+
+    /// The idempotency key of `transaction`.
+    #[must_use]
+    pub fn effect_key(&self, transaction: &Transaction) -> EffectKey {
+        let playbook = self.incidents.get(&transaction.incident).map(|incident| incident.playbook);
+        EffectKey::new(self.installation, transaction.incident, playbook.unwrap_or_default(), transaction.label)
+    }
+
+    /// When `transaction` was last found in place: by its post-check or by a sweep.
+    #[must_use]
+    pub fn verified_at(&self, transaction: &Transaction) -> Option<Timestamp> {
+        transaction.verified_at.max(transaction.verified_at.and(self.swept_at.get(&transaction.kind).copied()))
+    }
+
+    /// When something is due next.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        self.index.deadlines.first().map(|(time, _)| *time)
+    }
+
+    /// Transactions that hold something in the world or may do so.
+    #[must_use]
+    pub fn containments(&self) -> impl Iterator<Item = &Transaction> {
+        self.transactions.values().map(AsRef::as_ref).filter(|transaction| {
+            matches!(
+                transaction.state.kind(),
+                StateKind::InForce
+                    | StateKind::Executing
+                    | StateKind::PostChecking
+                    | StateKind::Releasing
+                    | StateKind::RollingBack
+                    | StateKind::Settling
+                    | StateKind::Stuck
+            )
+        })
+    }
+
+    /// The hash of everything that is stored: equal states have equal hashes.
+    ///
+    /// # Panics
+    /// Never: the state has no value that cannot be encoded.
+    #[must_use]
+    pub fn hash(&self) -> ContentHash {
+        ContentHash::of(&self.encode())
+    }
+
+    /// The state as bytes, for a snapshot.
+    ///
+    /// # Panics
+    /// Never: the state has no value that cannot be encoded.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        postcard::to_stdvec(self).expect("every type of the state can be encoded")
+    }
+
+    /// Reads a snapshot back.
+    ///
+    /// # Errors
+    /// When the bytes are not a state of this version.
+    pub fn decode(bytes: &[u8]) -> Result<Self, postcard::Error> {
+        let mut state: Self = postcard::from_bytes(bytes)?;
+        state.rebuild_index();
+        Ok(state)
+    }
+
+    fn rebuild_index(&mut self) {
+        self.index = Index::default();
+        if let Some(policy) = &self.policy {
+            self.index.never_touch = Networks::new(&policy.never_touch);
+        }
+        for incident in self.incidents.values() {
+            self.index.by_key.insert(key_hash(incident.playbook, &incident.key), incident.id);
+            if incident.status == IncidentStatus::Closed {
+                self.index.deadlines.insert((incident.absorbs_until, Subject::Incident(incident.id)));
+            }
+        }
+        for (id, pending) in &self.notices {
+            if let Some(at) = pending.retry_at {
+                self.index.deadlines.insert((at, Subject::Notice(*id)));
+            }
+        }
+        // Those under way occupy their targets before those that wait for them are entered.
+        let (waiting, others): (Vec<_>, Vec<_>) =
+            self.transactions.values().partition(|transaction| transaction.state.kind() == StateKind::Planned);
+        for transaction in others.into_iter().chain(waiting) {
+            self.index.enter(transaction);
+        }
+    }
+}
+
+impl Index {
+    /// Enters `transaction` as it is now.
+    pub(crate) fn enter(&mut self, transaction: &Transaction) {
+        let kind = transaction.state.kind();
+        let place = (transaction.kind, transaction.target);
+        if !kind.is_terminal() || kind == StateKind::Stuck {
+            match self.by_target.get(&place) {
+                None => drop(self.by_target.insert(place, transaction.id)),
+                Some(holder) if *holder == transaction.id => {}
+                Some(_) => drop(self.next_by_target.entry(place).or_insert(transaction.id)),
+            }
+        }
+        if !kind.is_terminal() {
+            self.deadlines.insert((transaction.deadline, Subject::Transaction(transaction.id)));
+        }
+        if kind == StateKind::Planned {
+            self.queue.insert(transaction.id);
+        }
+        self.in_flight += u32::from(kind.is_in_flight());
+    }
+
+    /// Takes out what [`Index::enter`] entered; the target is left for the next one only when `ends`.
+    pub(crate) fn leave(&mut self, transaction: &Transaction, ends: bool) {
+        let place = (transaction.kind, transaction.target);
+        self.deadlines.remove(&(transaction.deadline, Subject::Transaction(transaction.id)));
+        self.queue.remove(&transaction.id);
+        self.in_flight -= u32::from(transaction.state.kind().is_in_flight());
+        if ends {
+            if self.by_target.get(&place) == Some(&transaction.id) {
+                self.by_target.remove(&place);
+                if let Some(next) = self.next_by_target.remove(&place) {
+                    self.by_target.insert(place, next);
+                }
+            } else if self.next_by_target.get(&place) == Some(&transaction.id) {
+                self.next_by_target.remove(&place);
+            }
+        }
+    }
+
+    /// True when `transaction` may start: its target is not occupied by another one.
+    pub(crate) fn owns_target(&self, transaction: &Transaction) -> bool {
+        self.by_target.get(&(transaction.kind, transaction.target)) == Some(&transaction.id)
+    }
+}
+
+/// True when a reply with `ticket` is the one that `transaction` is waiting for.
+#[must_use]
+pub fn expects(transaction: &Transaction, ticket: u32) -> bool {
+    transaction.ticket == ticket && transaction.awaits == Await::Reply
+}

@@ -1,0 +1,58 @@
+//! The drift sweep: compares what drivers read with what the engine believes.
+
+use std::collections::BTreeMap;
+
+use staunch_model::{ActionKind, Failure, StateKind, SweepFindings, Target, Timestamp, TransactionId};
+
+use crate::state::EngineState;
+
+/// What one driver read.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// The kind of action.
+    pub kind: ActionKind,
+    /// When the reading began. What changed since is left to the next sweep.
+    pub begun: Timestamp,
+    /// The objects that carry our label, and whether the enforcement point acts on them.
+    pub found: Result<(Vec<(TransactionId, Target)>, bool), Failure>,
+}
+
+/// Compares `readings` with `state`. Pure; the findings are the input of the next turn.
+#[must_use]
+pub fn compare(state: &EngineState, readings: &[Reading]) -> SweepFindings {
+    let mut findings = SweepFindings::default();
+    for reading in readings {
+        let (objects, enforcing) = match &reading.found {
+            Ok(found) => found,
+            Err(failure) => {
+                findings.failed.push((reading.kind, failure.clone()));
+                continue;
+            }
+        };
+        findings.swept.push(reading.kind);
+        let objects: BTreeMap<Target, TransactionId> = objects.iter().map(|(label, target)| (*target, *label)).collect();
+        let settled = |at: Option<Timestamp>| at.is_some_and(|at| at < reading.begun);
+        for it in state.transactions.values() {
+            if it.kind != reading.kind || it.state.kind() != StateKind::InForce || !settled(it.verified_at) {
+                continue;
+            }
+            let found = match objects.get(&it.target) {
+                Some(label) if *label != it.label => Some(format!("an object of {label} is in place")),
+                Some(_) if !enforcing => Some("it is in place, but the rules that enforce it are not".to_owned()),
+                Some(_) => None,
+                None => Some("nothing of ours is in place".to_owned()),
+            };
+            if let Some(found) = found {
+                findings.vanished.push((it.id, found.into()));
+            }
+        }
+        for (target, label) in &objects {
+            let owner = state.index.by_target.get(&(reading.kind, *target));
+            let recent = state.transactions.get(label).is_some_and(|it| !settled(Some(it.deadline)));
+            if owner.is_none() && !recent {
+                findings.orphans.push((*label, reading.kind, *target));
+            }
+        }
+    }
+    findings
+}

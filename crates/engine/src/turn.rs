@@ -1,0 +1,77 @@
+//! One turn of the engine: an input goes in, records come out, each applied as soon as it is decided.
+//!
+//! The rest of `decide` is in [`crate::react`] (what an input means), [`crate::advance`] (what is due) and
+//! [`crate::recovery`] (what a start means). They change the state through [`Turn::put`] only.
+
+use staunch_model::{
+    Change, Dispatch, Effect, IncidentId, Notice, NoticeId, NoticeLevel, Record, Span, Timestamp, Transaction,
+    TransactionId,
+};
+
+use crate::apply::{ApplyError, apply};
+use crate::limits;
+use crate::state::EngineState;
+
+/// A turn under way.
+pub(crate) struct Turn<'a> {
+    pub(crate) state: &'a mut EngineState,
+    pub(crate) now: Timestamp,
+    pub(crate) records: Vec<Record>,
+    pub(crate) effects: Vec<Effect>,
+}
+
+impl Turn<'_> {
+    /// Decides that `record` is true.
+    ///
+    /// # Panics
+    /// When the record does not fit the state: the decision that made it is wrong, and nothing may be done on it.
+    pub(crate) fn put(&mut self, record: Record) {
+        if let Err(error) = self.try_put(record) {
+            panic!("the engine decided something that its own table forbids: {error}");
+        }
+    }
+
+    fn try_put(&mut self, record: Record) -> Result<(), ApplyError> {
+        apply(self.state, &record, self.now, &mut self.effects)?;
+        self.records.push(record);
+        Ok(())
+    }
+
+    pub(crate) fn change(&mut self, transaction: TransactionId, change: Change) {
+        self.put(Record::Transaction { transaction, change });
+    }
+
+    /// The next effect of `it`, a look at the world.
+    pub(crate) fn look(&self, it: &Transaction) -> Dispatch {
+        Dispatch { ticket: it.ticket + 1, deadline: self.now + limits::OBSERVE_DEADLINE }
+    }
+
+    /// The next effect of `it`, an act or an undo.
+    pub(crate) fn act(&self, it: &Transaction) -> Dispatch {
+        Dispatch { ticket: it.ticket + 1, deadline: self.now + self.in_flight_max(it) + limits::ACT_DEADLINE_MARGIN }
+    }
+
+    /// The longest time between sending an act of `it` and its last possible effect.
+    pub(crate) fn in_flight_max(&self, it: &Transaction) -> Span {
+        self.state.driver(it.kind).map_or(limits::OBSERVE_DEADLINE, |driver| driver.in_flight_max)
+    }
+
+    pub(crate) fn notice(
+        &mut self,
+        level: NoticeLevel,
+        incident: Option<IncidentId>,
+        transaction: Option<TransactionId>,
+        text: &str,
+    ) {
+        if self.state.notices.len() >= limits::NOTICES_MAX {
+            let victim = self.state.notices.iter().find(|(_, pending)| pending.notice.level != NoticeLevel::Page);
+            let victim = victim.or_else(|| self.state.notices.iter().next()).map(|(id, _)| *id);
+            if let Some(notice) = victim {
+                self.put(Record::NoticeFailed { notice, retry_at: None });
+            }
+        }
+        let id = NoticeId(self.state.last_notice + 1);
+        let text = staunch_model::text::clip(text, 1_000).into();
+        self.put(Record::NoticeQueued(Notice { id, level, incident, transaction, text }));
+    }
+}
