@@ -1,2 +1,71 @@
-//! Project tasks.
-fn main() {}
+//! Project tasks: `cargo xtask <task>`.
+//!
+//! Never imports a crate of ours, so that it builds quickly and can judge all of them.
+//!
+//! A task is a module with `run(arguments) -> Result<ExitCode>` and a row in [`TASKS`].
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "talking to the person at the terminal is the purpose"
+)]
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+mod shell;
+mod test;
+mod tidy;
+mod workspace;
+
+/// A task by its name.
+struct Task {
+    name: &'static str,
+    /// What follows the name, for the help text.
+    arguments: &'static str,
+    summary: &'static str,
+    run: fn(&[String]) -> Result<ExitCode>,
+}
+
+const TASKS: &[Task] = &[
+    Task {
+        name: "test",
+        arguments: "[cargo test options] [-- <name of a test>...]",
+        summary: "set this machine up, run all tests, and list the tests that could not run",
+        run: test::run,
+    },
+    Task {
+        name: "tidy",
+        arguments: "[--fix] [<check>...]",
+        summary: "run all checks of form, or only the named ones, and list everything that failed",
+        run: tidy::run,
+    },
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let Some((name, rest)) = arguments.split_first() else {
+        eprint!("{}", help());
+        return ExitCode::from(2);
+    };
+    if matches!(name.as_str(), "help" | "--help" | "-h") {
+        print!("{}", help());
+        return ExitCode::SUCCESS;
+    }
+    let Some(task) = TASKS.iter().find(|task| task.name == name) else {
+        eprintln!("error: there is no task {name:?}\n\n{}", help());
+        return ExitCode::from(2);
+    };
+    (task.run)(rest).unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn help() -> String {
+    let mut text = String::from("Usage: cargo xtask <task>\n\n");
+    for task in TASKS {
+        text.push_str(&format!("  {} {}\n      {}\n", task.name, task.arguments, task.summary));
+    }
+    text
+}

@@ -4,6 +4,8 @@
 //!
 //! Every reader of kernel bytes is a public `parse_*` function that accepts any bytes and never panics.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 pub mod conntrack;
 pub mod link;
 pub mod message;

@@ -110,7 +110,16 @@ pub enum AppendError {
     /// It is unknown whether the frames landed: re-read the tail and compare hashes.
     #[error("cannot tell whether the frames were written")]
     InDoubt,
-    /// A sync failed. Nothing more may be written; exit and recover from disk.
+    /// A frame or batch is larger than the journal ever takes. Nothing was written, and waiting does not help.
+    #[error("cannot append {bytes} bytes at once; at most {max} are taken")]
+    TooLarge {
+        /// Bytes asked for.
+        bytes: u64,
+        /// The limit.
+        max: u64,
+    },
+    /// A write or sync failed. Nothing more may be written; exit and recover from disk. On the call that failed first
+    /// it is open whether the frames landed.
     #[error("the journal is poisoned by an earlier failure: {reason}")]
     Poisoned {
         /// The first failure.
@@ -183,7 +192,7 @@ pub trait Journal: Send {
     /// Stores a snapshot of the state after `lsn`.
     ///
     /// # Errors
-    /// As for `append`; a failed snapshot never harms the log.
+    /// As for `append`: `Full` without room, `InDoubt` for any other failure. A failed snapshot never harms the log.
     fn put_snapshot(&mut self, lsn: Lsn, state: &[u8]) -> Result<(), AppendError>;
 
     /// The newest snapshot that verifies, if there is one.

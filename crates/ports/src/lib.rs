@@ -6,11 +6,15 @@
 pub mod action;
 pub mod clock;
 pub mod enricher;
+pub mod follower;
 pub mod journal;
 pub mod notifier;
+pub mod source;
 
 pub use action::{Action, ExecuteRequest, Owned, OwnedTarget, UndoRequest};
 pub use clock::Clock;
 pub use enricher::Enricher;
+pub use follower::Follower;
 pub use journal::{AppendError, ChainHash, Durability, Epoch, Journal, Lsn, NewFrame, Purpose, ReadError, StoredFrame, Tail};
 pub use notifier::{Notice, Notifier, NotifyError};
+pub use source::{Malformed, Sighting, Source};

@@ -1,1 +1,18 @@
-//! Drives the engine: intake, event loop, effects, timers, drift sweep and telemetry.
+//! Drives the engine: takes inputs, makes frames durable, carries out effects, keeps time.
+//!
+//! Never decides anything and names no concrete system: every outside part comes in through `staunch_ports`.
+
+mod drivers;
+mod event_loop;
+mod handle;
+mod helpers;
+mod intake;
+pub mod plan;
+pub mod recovery;
+mod runtime;
+pub mod telemetry;
+
+pub use handle::{Busy, EventReply, Handle, Replier, Submission};
+pub use intake::{ElementError, EventPlan, Intake, IntakeError, Taken, TakenReplier, Understood};
+pub use recovery::{RecoverError, Recovered, recover};
+pub use runtime::{Parts, Runtime, Settings, StartError};

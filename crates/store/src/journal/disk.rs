@@ -72,13 +72,19 @@ pub(super) struct Disk {
 
 impl fmt::Debug for Disk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Disk").field("dir", &self.dir).field("hook", &self.hook.is_some()).finish()
+        f.debug_struct("Disk")
+            .field("dir", &self.dir)
+            .field("hook", &self.hook.is_some())
+            .finish()
     }
 }
 
 impl Disk {
     pub(super) fn new(dir: &Path, hook: Option<Arc<dyn DiskHook>>) -> Self {
-        Self { dir: dir.to_owned(), hook }
+        Self {
+            dir: dir.to_owned(),
+            hook,
+        }
     }
 
     pub(super) fn dir(&self) -> &Path {

@@ -24,7 +24,7 @@ pub enum OpenError {
         pid: Option<u32>,
     },
     /// This user may not read or write the journal.
-    #[error("cannot {what} {}: permission denied", path.display())]
+    #[error("cannot {what} {}: access denied", path.display())]
     Denied {
         /// What was being done.
         what: &'static str,
@@ -103,7 +103,12 @@ impl OpenError {
         let path = path.into();
         match source.kind() {
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Self::Denied { what, path, source },
-            _ if super::disk::is_no_space(&source) => Self::NoSpace { what, path, needed, source },
+            _ if super::disk::is_no_space(&source) => Self::NoSpace {
+                what,
+                path,
+                needed,
+                source,
+            },
             _ => Self::Io { what, path, source },
         }
     }
@@ -113,8 +118,15 @@ impl From<OpenError> for ReadError {
     /// For readers that meet a file which cannot be opened in the middle of a log.
     fn from(error: OpenError) -> Self {
         match error {
-            OpenError::Corrupt { path, offset, what } => Self::Corrupt { file: path.display().to_string(), offset, what },
-            other => Self::Io { what: other.to_string(), source: io::Error::other(other) },
+            OpenError::Corrupt { path, offset, what } => Self::Corrupt {
+                file: path.display().to_string(),
+                offset,
+                what,
+            },
+            other => Self::Io {
+                what: other.to_string(),
+                source: io::Error::other(other),
+            },
         }
     }
 }

@@ -150,7 +150,9 @@ pub(super) fn decode(bytes: &[u8], seed: u32) -> Result<FrameView<'_>, Defect> {
         lsn: Lsn(u64_at(bytes, LSN_AT)),
         epoch: Epoch(u32_at(bytes, EPOCH_AT)),
         now_us: u64_at(bytes, NOW_AT),
-        prev: bytes[PREV_AT..FRAME_HEADER_BYTES].try_into().expect("the range has the size of a chain value"),
+        prev: bytes[PREV_AT..FRAME_HEADER_BYTES]
+            .try_into()
+            .expect("the range has the size of a chain value"),
         hash: chain_of(bytes),
         payload: &bytes[FRAME_HEADER_BYTES..],
     })
@@ -168,7 +170,9 @@ pub(super) fn find_later(bytes: &[u8], seed: u32, bad: Lsn) -> Option<(usize, Ls
         if lsn <= bad.0 || lsn > lsn_max || lsn - bad.0 <= u64::from(u32_at(bytes, at + BATCH_AT)) {
             continue;
         }
-        let Some(frame) = length(&bytes[at..]).and_then(|len| bytes.get(at..at + len)) else { continue };
+        let Some(frame) = length(&bytes[at..]).and_then(|len| bytes.get(at..at + len)) else {
+            continue;
+        };
         if checksum(frame, seed) == u32_at(frame, CRC_AT) {
             return Some((at, Lsn(lsn)));
         }
@@ -217,7 +221,13 @@ mod tests {
     use super::*;
 
     fn head(lsn: u64, batch: u32) -> FrameHead {
-        FrameHead { batch, lsn: Lsn(lsn), epoch: Epoch(3), now_us: 1_000_001, prev: [7; 16] }
+        FrameHead {
+            batch,
+            lsn: Lsn(lsn),
+            epoch: Epoch(3),
+            now_us: 1_000_001,
+            prev: [7; 16],
+        }
     }
 
     #[test]
@@ -226,8 +236,14 @@ mod tests {
         let hash = encode(&mut bytes, 5, head(9, 2), b"payload");
         let frame = decode(&bytes, 5).expect("just encoded");
         assert_eq!(length(&bytes), Some(bytes.len()));
-        assert_eq!((frame.lsn, frame.batch, frame.epoch, frame.now_us), (Lsn(9), 2, Epoch(3), 1_000_001));
-        assert_eq!((frame.prev, frame.payload, frame.hash), ([7; 16], b"payload".as_slice(), hash));
+        assert_eq!(
+            (frame.lsn, frame.batch, frame.epoch, frame.now_us),
+            (Lsn(9), 2, Epoch(3), 1_000_001)
+        );
+        assert_eq!(
+            (frame.prev, frame.payload, frame.hash),
+            ([7; 16], b"payload".as_slice(), hash)
+        );
         assert_eq!(chain_hash(Lsn(9), Epoch(3), 1_000_001, &[7; 16], b"payload"), hash);
     }
 
@@ -244,7 +260,10 @@ mod tests {
 
     #[test]
     fn zeros_are_not_a_frame() {
-        assert_eq!(decode(&[0; FRAME_HEADER_BYTES], crc32c::crc32c(&[0; 8])), Err(Defect::Checksum));
+        assert_eq!(
+            decode(&[0; FRAME_HEADER_BYTES], crc32c::crc32c(&[0; 8])),
+            Err(Defect::Checksum)
+        );
     }
 
     #[test]
@@ -253,7 +272,11 @@ mod tests {
             let mut bytes = vec![0xAA; 77];
             encode(&mut bytes, seed, head(lsn, batch), b"later");
             bytes.extend_from_slice(&[0; 100]);
-            assert_eq!(find_later(&bytes, 5, Lsn(10)), expect, "frame {lsn}, {batch} in its write, seed {seed}");
+            assert_eq!(
+                find_later(&bytes, 5, Lsn(10)),
+                expect,
+                "frame {lsn}, {batch} in its write, seed {seed}"
+            );
         };
         check(11, 0, 5, Some((77, Lsn(11))));
         check(11, 1, 5, None); // same write as the bad frame 10

@@ -23,8 +23,8 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use staunch_ports::{Epoch, Lsn, Tail};
@@ -66,7 +66,11 @@ pub(super) fn frames(segment: &Segment, visit: &mut dyn FnMut(FrameView<'_>) -> 
     let seed = segment.header.seed();
     let mut window = Window::new(&segment.file, SEGMENT_HEADER_BYTES);
     let before_first = Lsn(segment.header.first_lsn.0.saturating_sub(1));
-    let mut tail = Tail { lsn: before_first, epoch: Epoch(0), hash: segment.header.prev };
+    let mut tail = Tail {
+        lsn: before_first,
+        epoch: Epoch(0),
+        hash: segment.header.prev,
+    };
     let (mut frames, mut first_epoch) = (0, None);
     let defect = loop {
         let frame = match window.next_frame(seed)? {
@@ -80,9 +84,16 @@ pub(super) fn frames(segment: &Segment, visit: &mut dyn FnMut(FrameView<'_>) -> 
             break Defect::Chain;
         }
         if frame.epoch < tail.epoch {
-            break Defect::Epoch { found: frame.epoch, before: tail.epoch };
+            break Defect::Epoch {
+                found: frame.epoch,
+                before: tail.epoch,
+            };
         }
-        tail = Tail { lsn: frame.lsn, epoch: frame.epoch, hash: frame.hash };
+        tail = Tail {
+            lsn: frame.lsn,
+            epoch: frame.epoch,
+            hash: frame.hash,
+        };
         frames += 1;
         first_epoch.get_or_insert(frame.epoch);
         let (len, go_on) = (frame.len(), visit(frame));
@@ -91,14 +102,26 @@ pub(super) fn frames(segment: &Segment, visit: &mut dyn FnMut(FrameView<'_>) -> 
             break Defect::End;
         }
     };
-    Ok(End { tail, first_epoch, frames, offset: window.offset, defect })
+    Ok(End {
+        tail,
+        first_epoch,
+        frames,
+        offset: window.offset,
+        defect,
+    })
 }
 
 /// Judges what follows the last good frame of a segment, by the table at the top of this file.
 pub(super) fn judge(segment: &Segment, end: &End, is_last: bool) -> Result<Rest, OpenError> {
     let failed = |error| OpenError::io("read the segment", &segment.path, 0, error);
-    let corrupt = |what: String| OpenError::Corrupt { path: segment.path.clone(), offset: end.offset, what };
-    let Some(garbage_end) = last_byte_set(&segment.file, end.offset).map_err(failed)? else { return Ok(Rest::Clean) };
+    let corrupt = |what: String| OpenError::Corrupt {
+        path: segment.path.clone(),
+        offset: end.offset,
+        what,
+    };
+    let Some(garbage_end) = last_byte_set(&segment.file, end.offset).map_err(failed)? else {
+        return Ok(Rest::Clean);
+    };
     if end.defect.is_whole_frame() {
         return Err(corrupt(end.defect.to_string()));
     }
@@ -111,7 +134,10 @@ pub(super) fn judge(segment: &Segment, end: &End, is_last: bool) -> Result<Rest,
     match frame::find_later(&rest[..read], segment.header.seed(), end.tail.lsn.next()) {
         Some((at, lsn)) => {
             let at = end.offset + at as u64;
-            Err(corrupt(format!("{}, and frame {lsn}, written after it, follows at byte {at}", end.defect)))
+            Err(corrupt(format!(
+                "{}, and frame {lsn}, written after it, follows at byte {at}",
+                end.defect
+            )))
         }
         None => Ok(Rest::Torn(garbage_end - end.offset)),
     }
@@ -149,14 +175,35 @@ pub(super) struct Damage {
 /// # Errors
 /// The first damage in the order of the log, with what is good before it.
 pub(super) fn log(paths: &[PathBuf]) -> Result<Log, Box<Damage>> {
-    let mut log = Log { tail: Tail::default(), frames: 0, offset: 0, rest: Rest::Clean };
+    let mut log = Log {
+        tail: Tail::default(),
+        frames: 0,
+        offset: 0,
+        rest: Rest::Clean,
+    };
     for (path, scanned) in paths.iter().zip(scan_all(paths)) {
-        let damage = |log: &Log, error| Box::new(Damage { tail: log.tail, frames: log.frames, error });
+        let damage = |log: &Log, error| {
+            Box::new(Damage {
+                tail: log.tail,
+                frames: log.frames,
+                error,
+            })
+        };
         let scanned = scanned.map_err(|error| damage(&log, error))?;
         if let Some(what) = seam(&log.tail, &scanned) {
-            return Err(damage(&log, OpenError::Corrupt { path: path.clone(), offset: 0, what }));
+            return Err(damage(
+                &log,
+                OpenError::Corrupt {
+                    path: path.clone(),
+                    offset: 0,
+                    what,
+                },
+            ));
         }
-        log.tail = Tail { epoch: log.tail.epoch.max(scanned.end.tail.epoch), ..scanned.end.tail };
+        log.tail = Tail {
+            epoch: log.tail.epoch.max(scanned.end.tail.epoch),
+            ..scanned.end.tail
+        };
         log.frames += scanned.end.frames;
         log.offset = scanned.end.offset;
         log.rest = scanned.rest.map_err(|error| damage(&log, error))?;
@@ -175,20 +222,33 @@ struct Scanned {
 fn seam(tail: &Tail, next: &Scanned) -> Option<String> {
     if next.header.first_lsn != tail.lsn.next() {
         let first = next.header.first_lsn;
-        return Some(format!("the segment begins with frame {first}, but the frames before it end with {}", tail.lsn));
+        return Some(format!(
+            "the segment begins with frame {first}, but the frames before it end with {}",
+            tail.lsn
+        ));
     }
     if next.header.prev != tail.hash {
         return Some("the segment does not follow the one before it: the chain is broken".to_owned());
     }
     let found = next.end.first_epoch?;
-    (found < tail.epoch).then(|| Defect::Epoch { found, before: tail.epoch }.to_string())
+    (found < tail.epoch).then(|| {
+        Defect::Epoch {
+            found,
+            before: tail.epoch,
+        }
+        .to_string()
+    })
 }
 
 fn scan_all(paths: &[PathBuf]) -> Vec<Result<Scanned, OpenError>> {
     let threads = thread::available_parallelism().map_or(1, usize::from).min(paths.len());
     let is_last = |index| index + 1 == paths.len();
     if threads < 2 {
-        return paths.iter().enumerate().map(|(index, path)| scan_one(path, is_last(index))).collect();
+        return paths
+            .iter()
+            .enumerate()
+            .map(|(index, path)| scan_one(path, is_last(index)))
+            .collect();
     }
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Vec::with_capacity(paths.len()));
@@ -199,7 +259,9 @@ fn scan_all(paths: &[PathBuf]) -> Vec<Result<Scanned, OpenError>> {
                     let index = next.fetch_add(1, Ordering::Relaxed);
                     let Some(path) = paths.get(index) else { break };
                     let scanned = scan_one(path, is_last(index));
-                    done.lock().unwrap_or_else(PoisonError::into_inner).push((index, scanned));
+                    done.lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .push((index, scanned));
                 }
             });
         }
@@ -213,7 +275,11 @@ fn scan_one(path: &Path, is_last: bool) -> Result<Scanned, OpenError> {
     let segment = Segment::open(path.to_owned())?;
     let end = frames(&segment, &mut |_| true).map_err(|error| OpenError::io("read the segment", path, 0, error))?;
     let rest = judge(&segment, &end, is_last);
-    Ok(Scanned { header: segment.header, end, rest })
+    Ok(Scanned {
+        header: segment.header,
+        end,
+        rest,
+    })
 }
 
 /// The offset after the last byte from `from` on that is not zero.
@@ -227,7 +293,10 @@ fn last_byte_set(file: &File, from: u64) -> io::Result<Option<u64>> {
             return Ok(last);
         }
         if block[..read] != zeros[..read] {
-            last = block[..read].iter().rposition(|byte| *byte != 0).map(|index| at + index as u64 + 1);
+            last = block[..read]
+                .iter()
+                .rposition(|byte| *byte != 0)
+                .map(|index| at + index as u64 + 1);
         }
         at += read as u64;
     }
@@ -246,14 +315,22 @@ struct Window<'f> {
 
 impl<'f> Window<'f> {
     fn new(file: &'f File, offset: u64) -> Self {
-        Self { file, buffer: vec![0; BLOCK_BYTES], start: 0, end: 0, offset }
+        Self {
+            file,
+            buffer: vec![0; BLOCK_BYTES],
+            start: 0,
+            end: 0,
+            offset,
+        }
     }
 
     fn next_frame(&mut self, seed: u32) -> io::Result<Result<FrameView<'_>, Defect>> {
         if !self.holds(FRAME_HEADER_BYTES)? {
             return Ok(Err(Defect::End));
         }
-        let Some(len) = frame::length(&self.buffer[self.start..self.end]) else { return Ok(Err(Defect::Length)) };
+        let Some(len) = frame::length(&self.buffer[self.start..self.end]) else {
+            return Ok(Err(Defect::Length));
+        };
         if !self.holds(len)? {
             return Ok(Err(Defect::Length));
         }

@@ -54,7 +54,12 @@ impl Header {
     pub(super) fn new(first_lsn: Lsn, bytes: u64, prev: ChainHash) -> io::Result<Self> {
         let mut salt = [0; 8];
         getrandom::fill(&mut salt).map_err(io::Error::other)?;
-        Ok(Self { first_lsn, bytes, prev, salt })
+        Ok(Self {
+            first_lsn,
+            bytes,
+            prev,
+            salt,
+        })
     }
 
     /// Where the checksum of every frame of the segment starts from.
@@ -76,7 +81,11 @@ impl Header {
     }
 
     fn decode(path: &Path, block: &[u8]) -> Result<Self, OpenError> {
-        let corrupt = |offset, what: &str| OpenError::Corrupt { path: path.to_owned(), offset, what: what.to_owned() };
+        let corrupt = |offset, what: &str| OpenError::Corrupt {
+            path: path.to_owned(),
+            offset,
+            what: what.to_owned(),
+        };
         if block.len() < HEADER_USED {
             return Err(corrupt(0, "the file is too short for the header of a segment"));
         }
@@ -85,7 +94,11 @@ impl Header {
         }
         let found = u32_at(block, 8);
         if found > VERSION {
-            return Err(OpenError::Version { path: path.to_owned(), found, supported: VERSION });
+            return Err(OpenError::Version {
+                path: path.to_owned(),
+                found,
+                supported: VERSION,
+            });
         }
         if crc32c::crc32c(&block[..CRC_AT]) != u32_at(block, CRC_AT) {
             return Err(corrupt(0, "the checksum of the segment header does not match"));
@@ -161,7 +174,14 @@ pub(super) fn prepare_spare(disk: &Disk, bytes: u64, stop: &dyn Fn() -> bool) ->
 
 /// Makes `from..to` of a file durable zeros. Pieces that are zeros are not written again, so that a spare left by an
 /// earlier run costs a read only; their durability is the sync at the end.
-pub(super) fn zero_fill(disk: &Disk, file: &File, name: &str, from: u64, to: u64, stop: &dyn Fn() -> bool) -> io::Result<()> {
+pub(super) fn zero_fill(
+    disk: &Disk,
+    file: &File,
+    name: &str,
+    from: u64,
+    to: u64,
+    stop: &dyn Fn() -> bool,
+) -> io::Result<()> {
     let mut buffer = vec![0; ZERO_CHUNK_BYTES];
     let zeros = vec![0; ZERO_CHUNK_BYTES];
     let mut at = from;

@@ -1,0 +1,20 @@
+//! Followers: whoever keeps a view of the journal, such as the query index. A view is never the truth.
+
+use staunch_model::{Frame, Timestamp};
+
+use crate::journal::Lsn;
+
+/// Follows the journal, frame by frame.
+pub trait Follower: Send {
+    /// Takes the frame at `lsn`, which is durable. Called in order and without gaps from [`Follower::position`] on.
+    fn follow(&mut self, lsn: Lsn, now: Timestamp, frame: &Frame);
+
+    /// The last frame taken.
+    fn position(&self) -> Lsn;
+
+    /// Makes what was taken visible to readers. Called when no frame is waiting.
+    fn flush(&mut self);
+
+    /// Frames were passed over because the follower was too slow: catch up from the journal itself.
+    fn catch_up(&mut self);
+}

@@ -1,0 +1,42 @@
+//! Sources: reading what a system sends.
+
+use serde::Serialize;
+use staunch_model::EventView;
+
+/// What one element of a body turned out to be.
+pub enum Sighting<'a> {
+    /// An event.
+    Event(&'a EventView<'a>),
+    /// Something that is not an event by the format or the configuration; the reason is for counting.
+    Ignored(&'static str),
+    /// Not what this system sends.
+    Malformed(Malformed),
+}
+
+/// Why something could not be read, and where.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Malformed {
+    /// The byte of the body where reading failed, from 0.
+    pub offset: usize,
+    /// What is wrong, safe to show.
+    pub what: String,
+    /// What to do about it.
+    pub hint: String,
+}
+
+/// One system's way of sending events.
+pub trait Source: Send + Sync {
+    /// The system's name: what playbooks list under `sources` and what events are posted to.
+    fn name(&self) -> &str;
+
+    /// Reads `body` (one event, an array or NDJSON) and calls `visit` with each element's position and what it is.
+    /// A malformed element never spoils the others.
+    ///
+    /// # Errors
+    /// [`Malformed`] when the body as a whole cannot be read or holds too many elements. Elements before the error
+    /// have been visited.
+    fn read(&self, body: &[u8], visit: &mut dyn FnMut(usize, Sighting<'_>)) -> Result<(), Malformed>;
+
+    /// Why the attacking side of the first event of `body` was chosen as it was, or why none was, for people.
+    fn explain(&self, body: &[u8]) -> Option<String>;
+}

@@ -1,0 +1,187 @@
+//! Driver threads: each driver has one, takes what is waiting as a batch, and answers with inputs.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use staunch_engine::sweep::Reading;
+use staunch_model::{ActionKind, Facts, Failure, FailureKind, Input, Observation, Outcome, Target, TransactionId};
+use staunch_ports::{Action, Clock, Enricher, ExecuteRequest, Owned, UndoRequest};
+
+use crate::telemetry::Telemetry;
+
+/// The most requests carried out as one batch; one nf_tables batch takes as many.
+const BATCH_MAX: usize = 1_000;
+
+pub(crate) type LookReply = Box<dyn FnOnce((Result<Observation, Failure>, Facts)) + Send>;
+
+pub(crate) enum DriverRequest {
+    Observe { transaction: TransactionId, ticket: u32, target: Target, traffic: bool },
+    Execute { ticket: u32, request: ExecuteRequest },
+    Undo { transaction: TransactionId, ticket: u32, request: UndoRequest },
+    Look { target: Target, traffic: bool, reply: LookReply },
+    Sweep { reply: Sender<Reading> },
+}
+
+/// The running driver threads.
+pub(crate) struct Drivers {
+    senders: BTreeMap<ActionKind, Sender<DriverRequest>>,
+}
+
+impl Drivers {
+    /// Starts a thread for each of `actions`; their answers go to `outcomes`.
+    pub(crate) fn start(
+        actions: Vec<Box<dyn Action>>,
+        traffic: Option<Arc<dyn Enricher>>,
+        clock: &Arc<dyn Clock>,
+        outcomes: &Sender<Input>,
+        telemetry: &Arc<Telemetry>,
+    ) -> std::io::Result<(Self, Vec<JoinHandle<()>>)> {
+        let mut senders = BTreeMap::new();
+        let mut threads = Vec::new();
+        for action in actions {
+            let description = action.describe();
+            let (sender, requests) = unbounded();
+            let worker = Worker {
+                action,
+                kind: description.kind,
+                traffic: traffic.clone(),
+                clock: clock.clone(),
+                outcomes: outcomes.clone(),
+                telemetry: telemetry.clone(),
+            };
+            let name = format!("driver-{}", description.driver);
+            threads.push(std::thread::Builder::new().name(name).spawn(move || worker.run(&requests))?);
+            senders.insert(description.kind, sender);
+        }
+        Ok((Self { senders }, threads))
+    }
+
+    /// Hands `request` to the driver of `kind`; false when there is none.
+    pub(crate) fn send(&self, kind: ActionKind, request: DriverRequest) -> bool {
+        self.senders.get(&kind).is_some_and(|sender| sender.send(request).is_ok())
+    }
+
+    pub(crate) fn kinds(&self) -> impl Iterator<Item = ActionKind> {
+        self.senders.keys().copied()
+    }
+}
+
+struct Worker {
+    action: Box<dyn Action>,
+    kind: ActionKind,
+    traffic: Option<Arc<dyn Enricher>>,
+    clock: Arc<dyn Clock>,
+    outcomes: Sender<Input>,
+    telemetry: Arc<Telemetry>,
+}
+
+impl Worker {
+    fn run(mut self, requests: &Receiver<DriverRequest>) {
+        let mut batch = Vec::new();
+        while let Ok(first) = requests.recv() {
+            batch.push(first);
+            batch.extend(requests.try_iter().take(BATCH_MAX - 1));
+            self.telemetry.effects.add(batch.len() as u64);
+            self.carry_out(&mut batch);
+        }
+    }
+
+    /// Carries out `batch` verb by verb: looks and sweeps first, then undos, then acts. Requests of one transaction
+    /// are never in one batch with each other but after a deadline, and then only the newest ticket counts.
+    fn carry_out(&mut self, batch: &mut Vec<DriverRequest>) {
+        let (mut observed, mut undone, mut executed) = (Vec::new(), Vec::new(), Vec::new());
+        for request in batch.drain(..) {
+            match request {
+                DriverRequest::Observe { transaction, ticket, target, traffic } => {
+                    observed.push((transaction, ticket, target, traffic));
+                }
+                DriverRequest::Undo { transaction, ticket, request } => undone.push((transaction, ticket, request)),
+                DriverRequest::Execute { ticket, request } => executed.push((ticket, request)),
+                DriverRequest::Look { target, traffic, reply } => {
+                    let seen = self.observe(&[target]).pop().unwrap_or_else(|| Err(short_answer()));
+                    reply((seen, self.facts(target, traffic)));
+                }
+                DriverRequest::Sweep { reply } => drop(reply.send(self.sweep())),
+            }
+        }
+        if !observed.is_empty() {
+            let targets: Vec<Target> = observed.iter().map(|(_, _, target, _)| *target).collect();
+            let mut results = self.observe(&targets).into_iter();
+            for (transaction, ticket, target, traffic) in observed {
+                let result = results.next().unwrap_or_else(|| Err(short_answer()));
+                let facts = self.facts(target, traffic);
+                self.answer(Input::Observed { transaction, ticket, result, facts });
+            }
+        }
+        if !undone.is_empty() {
+            let requests: Vec<UndoRequest> = undone.iter().map(|(_, _, request)| *request).collect();
+            let mut outcomes = self.guarded(|action| action.undo(&requests)).into_iter();
+            for (transaction, ticket, _) in undone {
+                let outcome = outcomes.next().unwrap_or_else(|| Outcome::InDoubt(short_answer()));
+                self.answer(Input::Undone { transaction, ticket, outcome });
+            }
+        }
+        if !executed.is_empty() {
+            let requests: Vec<ExecuteRequest> = executed.iter().map(|(_, request)| *request).collect();
+            let mut outcomes = self.guarded(|action| action.execute(&requests)).into_iter();
+            for (ticket, request) in executed {
+                let outcome = outcomes.next().unwrap_or_else(|| Outcome::InDoubt(short_answer()));
+                self.answer(Input::Executed { transaction: request.transaction, ticket, outcome });
+            }
+        }
+    }
+
+    fn observe(&mut self, targets: &[Target]) -> Vec<Result<Observation, Failure>> {
+        self.guarded(|action| action.observe(targets))
+    }
+
+    fn sweep(&mut self) -> Reading {
+        let begun = self.clock.now();
+        let found = catch_unwind(AssertUnwindSafe(|| self.action.owned())).unwrap_or_else(|_| Err(panicked()));
+        let found = found.map(|Owned { targets, enforcing }| {
+            (targets.into_iter().map(|owned| (owned.transaction, owned.target)).collect(), enforcing)
+        });
+        Reading { kind: self.kind, begun, found }
+    }
+
+    /// Runs a verb so that a driver that panics costs its answers, not the thread. Missing answers are in doubt.
+    fn guarded<T>(&mut self, verb: impl FnOnce(&mut dyn Action) -> Vec<T>) -> Vec<T> {
+        let action = self.action.as_mut();
+        catch_unwind(AssertUnwindSafe(|| verb(action))).unwrap_or_else(|_| {
+            tracing::error!(kind = %self.kind, "a driver panicked; its requests are in doubt");
+            Vec::new()
+        })
+    }
+
+    fn facts(&self, target: Target, traffic: bool) -> Facts {
+        if !traffic {
+            return Facts::default();
+        }
+        let now = self.clock.now();
+        let fact = match &self.traffic {
+            Some(enricher) => enricher.traffic_share(target, now),
+            None => staunch_model::Fact {
+                value: Err("no provider of traffic shares is configured".into()),
+                source: "none".into(),
+                age: staunch_model::Span::ZERO,
+            },
+        };
+        Facts { traffic: Some(fact) }
+    }
+
+    fn answer(&self, input: Input) {
+        // The loop outlives its drivers; when it does not, the process is ending and recovery asks again.
+        drop(self.outcomes.send(input));
+    }
+}
+
+fn short_answer() -> Failure {
+    Failure::new(FailureKind::Unavailable, "the driver gave no answer to this request")
+}
+
+fn panicked() -> Failure {
+    Failure::new(FailureKind::Unavailable, "the driver panicked")
+}

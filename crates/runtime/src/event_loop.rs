@@ -1,0 +1,338 @@
+//! The event loop: one thread that decides, makes durable, and lets effects go. In this order, always.
+//!
+//! Inputs that are waiting are decided together and made durable by one sync (group commit). Replies and every effect
+//! that changes something leave after that sync. Reads may leave at once, because they change nothing: when a local
+//! driver answers them within the linger time, check and intent share one sync, which halves the time to a block.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
+use staunch_engine::{Engine, sweep};
+use staunch_model::{CommandReply, Effect, Frame, IncidentId, Input, Notice, ObservePurpose, Record, TransactionId};
+use staunch_ports::{AppendError, Clock, Epoch, ExecuteRequest, Journal, Lsn, NewFrame, Purpose, UndoRequest};
+use thiserror::Error;
+
+use crate::drivers::{DriverRequest, Drivers};
+use crate::handle::{Busy, EventReply, Message};
+use crate::helpers::Followed;
+use crate::telemetry::Telemetry;
+
+/// Frames decided before they are made durable together. Bounds the delay of the first one.
+const FRAMES_PER_COMMIT_MAX: usize = 1_024;
+
+/// Room that must be left in the journal before an event is taken, besides its own size: the frames of a whole
+/// transaction with judgement and outcome.
+const ROOM_PER_EVENT: usize = 8 * 1024;
+
+/// How long a stop waits for actions in flight.
+const STOP_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Why the loop ended on its own. The process must exit and recover from the journal.
+#[derive(Debug, Error)]
+pub enum LoopError {
+    /// The journal no longer takes frames.
+    #[error("cannot go on without the journal")]
+    Journal(#[from] AppendError),
+    /// A frame could not be encoded.
+    #[error("cannot encode a frame: {0}")]
+    Encode(String),
+}
+
+/// Everything that waits for the next commit.
+#[derive(Default)]
+struct Pending {
+    bytes: Vec<u8>,
+    frames: Vec<(u64, std::ops::Range<usize>, Arc<Frame>)>,
+    effects: Vec<Effect>,
+    replies: Vec<Box<dyn FnOnce(Result<(), Busy>) + Send>>,
+    settles: bool,
+}
+
+pub(crate) struct EventLoop {
+    pub(crate) engine: Engine,
+    pub(crate) journal: Box<dyn Journal>,
+    pub(crate) epoch: Epoch,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) inbox: Receiver<Message>,
+    pub(crate) commands: Receiver<Message>,
+    pub(crate) outcomes: Receiver<Input>,
+    pub(crate) drivers: Arc<Drivers>,
+    pub(crate) notices: Sender<Notice>,
+    pub(crate) follower: Option<Sender<Followed>>,
+    pub(crate) telemetry: Arc<Telemetry>,
+    pub(crate) linger: Duration,
+    pub(crate) snapshot_every: u64,
+    pub(crate) state: LoopState,
+}
+
+#[derive(Default)]
+pub(crate) struct LoopState {
+    pending: Pending,
+    reads_out: usize,
+    frames_since_snapshot: u64,
+    stopping_since: Option<Instant>,
+}
+
+impl EventLoop {
+    /// Runs until it is stopped. A snapshot is written at the end.
+    pub(crate) fn run(mut self) -> Result<(), LoopError> {
+        loop {
+            self.take_in()?;
+            self.linger()?;
+            self.commit()?;
+            if self.may_stop() {
+                self.snapshot();
+                return Ok(());
+            }
+            if self.state.frames_since_snapshot >= self.snapshot_every {
+                self.snapshot();
+            }
+        }
+    }
+
+    /// Takes up `first_input` before the loop starts: the start itself and the policy.
+    pub(crate) fn take_first(&mut self, input: Input) -> Result<(), LoopError> {
+        self.turn(input)?;
+        self.commit()
+    }
+
+    /// Waits for something to do, then takes up everything that is waiting.
+    fn take_in(&mut self) -> Result<(), LoopError> {
+        let mut taken = self.drain()?;
+        if taken == 0 {
+            let timeout = self.until_deadline();
+            crossbeam_channel::select! {
+                recv(self.outcomes) -> input => if let Ok(input) = input { self.turn(input)?; taken += 1; },
+                recv(self.commands) -> message => if let Ok(message) = message { self.on_message(message)?; taken += 1; },
+                recv(self.inbox) -> message => if let Ok(message) = message { self.on_message(message)?; taken += 1; },
+                default(timeout) => {}
+            }
+            if taken > 0 {
+                self.drain()?;
+            }
+        }
+        let due = self.engine.state().next_deadline().is_some_and(|at| at <= self.clock.now());
+        if due { self.turn(Input::Tick) } else { Ok(()) }
+    }
+
+    /// Takes up what is waiting: outcomes before commands before events, so that work under way is finished first.
+    fn drain(&mut self) -> Result<usize, LoopError> {
+        let mut taken = 0;
+        while self.state.pending.frames.len() < FRAMES_PER_COMMIT_MAX {
+            if let Ok(input) = self.outcomes.try_recv() {
+                self.turn(input)?;
+            } else if let Ok(message) = self.commands.try_recv() {
+                self.on_message(message)?;
+            } else {
+                match self.inbox.try_recv() {
+                    Ok(message) => self.on_message(message)?,
+                    Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
+                }
+            }
+            taken += 1;
+        }
+        Ok(taken)
+    }
+
+    /// Gives local reads a moment to come back, so that what follows from them shares the sync.
+    fn linger(&mut self) -> Result<(), LoopError> {
+        if self.state.reads_out == 0 || self.state.pending.frames.is_empty() {
+            return Ok(());
+        }
+        let end = Instant::now() + self.linger;
+        while self.state.reads_out > 0 && self.state.pending.frames.len() < FRAMES_PER_COMMIT_MAX {
+            match self.outcomes.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(input) => self.turn(input)?,
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        Ok(())
+    }
+
+    fn until_deadline(&self) -> Duration {
+        const IDLE: Duration = Duration::from_secs(1);
+        let next = self.engine.state().next_deadline();
+        let wait = next.map_or(IDLE, |at| at.since(self.clock.now()).to_std().min(IDLE));
+        if self.state.stopping_since.is_some() { wait.min(Duration::from_millis(20)) } else { wait }
+    }
+
+    fn on_message(&mut self, message: Message) -> Result<(), LoopError> {
+        match message {
+            Message::Events(submission) => {
+                let size: usize = submission.events.iter().map(|(event, _)| event.raw.len() + ROOM_PER_EVENT).sum();
+                let refused = if self.state.stopping_since.is_some() {
+                    Some(Busy::Stopping)
+                } else if !self.journal.has_room(self.state.pending.bytes.len() + size) {
+                    Some(Busy::JournalFull)
+                } else {
+                    None
+                };
+                if let Some(busy) = refused {
+                    self.telemetry.events_turned_away.add(submission.events.len() as u64);
+                    (submission.reply)(Err(busy));
+                    return Ok(());
+                }
+                let mut replies = Vec::with_capacity(submission.events.len());
+                for (event, matches) in submission.events {
+                    let records = self.decide(Input::Event { event, matches })?;
+                    replies.push(EventReply { incidents: incidents_of(&records.records) });
+                }
+                let reply = submission.reply;
+                self.state.pending.replies.push(Box::new(move |result| reply(result.map(|()| replies))));
+            }
+            Message::Command { by, command, reply } => {
+                let frame = self.decide(Input::Operator { by, command })?;
+                let outcome = command_reply(&frame.records);
+                self.state.pending.replies.push(Box::new(move |result| reply(result.map(|()| outcome))));
+            }
+            Message::Policy { policy, reply } => {
+                if self.engine.state().policy.as_ref() != Some(&policy) {
+                    self.decide(Input::Policy(policy))?;
+                }
+                self.state.pending.replies.push(reply);
+            }
+            Message::Query(ask) => ask(self.engine.state()),
+            Message::Sweep(readings) => {
+                self.telemetry.sweeps.add(1);
+                let findings = sweep::compare(self.engine.state(), &readings);
+                self.turn(Input::Swept(findings))?;
+            }
+            Message::Stop => self.state.stopping_since = Some(Instant::now()),
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self, input: Input) -> Result<(), LoopError> {
+        if matches!(input, Input::Observed { .. }) {
+            self.state.reads_out = self.state.reads_out.saturating_sub(1);
+        }
+        self.decide(input).map(|_| ())
+    }
+
+    /// One turn of the engine: its frame and effects wait for the commit, its reads leave.
+    fn decide(&mut self, input: Input) -> Result<Arc<Frame>, LoopError> {
+        let settles = !matches!(input, Input::Event { .. });
+        let step = self.engine.step(&input, self.clock.now());
+        let frame = Arc::new(Frame { input, records: step.records });
+        if matches!(frame.input, Input::Tick) && frame.records.is_empty() {
+            return Ok(frame);
+        }
+        let pending = &mut self.state.pending;
+        let start = pending.bytes.len();
+        pending.bytes = postcard::to_extend(&*frame, std::mem::take(&mut pending.bytes))
+            .map_err(|error| LoopError::Encode(error.to_string()))?;
+        pending.frames.push((step.now.as_micros(), start..pending.bytes.len(), frame.clone()));
+        pending.settles |= settles;
+        for effect in step.effects {
+            if effect.is_read() {
+                self.state.reads_out += usize::from(self.perform(effect));
+            } else {
+                self.state.pending.effects.push(effect);
+            }
+        }
+        Ok(frame)
+    }
+
+    /// Makes everything pending durable, then lets replies and effects go.
+    fn commit(&mut self) -> Result<(), LoopError> {
+        if self.state.pending.frames.is_empty() {
+            for reply in self.state.pending.replies.drain(..) {
+                reply(Ok(()));
+            }
+            return Ok(());
+        }
+        let pending = std::mem::take(&mut self.state.pending);
+        let frames: Vec<NewFrame<'_>> = pending
+            .frames
+            .iter()
+            .map(|(now_us, range, _)| NewFrame { now_us: *now_us, payload: &pending.bytes[range.clone()] })
+            .collect();
+        // Room for events was checked when they were taken; from there on they are work that must be finished.
+        let first = self.journal.tail().lsn.next();
+        let last = self.journal.append(self.epoch, self.journal.tail().lsn, Purpose::Settle, &frames)?;
+        debug_assert_eq!(last.0, first.0 + frames.len() as u64 - 1);
+        self.telemetry.frames.add(frames.len() as u64);
+        self.telemetry.commits.add(1);
+        self.state.frames_since_snapshot += frames.len() as u64;
+        for effect in pending.effects {
+            self.perform(effect);
+        }
+        for reply in pending.replies {
+            reply(Ok(()));
+        }
+        if let Some(follower) = &self.follower {
+            for (offset, (now_us, _, frame)) in pending.frames.into_iter().enumerate() {
+                let lsn = Lsn(first.0 + offset as u64);
+                // A full channel makes a gap, which the follower closes from the journal.
+                drop(follower.try_send((lsn, staunch_model::Timestamp::from_micros(now_us), frame)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands `effect` to whoever carries it out. True when it is a read that a local driver is answering.
+    fn perform(&mut self, effect: Effect) -> bool {
+        let (kind, request, local) = match effect {
+            Effect::Observe { transaction, ticket, kind, target, traffic, purpose, .. } => {
+                let local = self.engine.state().driver(kind).is_some_and(|driver| driver.local);
+                let counted = local && purpose != ObservePurpose::Probe;
+                (kind, DriverRequest::Observe { transaction, ticket, target, traffic }, counted)
+            }
+            Effect::Execute { transaction, ticket, kind, target, key, version, hold, renewal, .. } => {
+                let request = ExecuteRequest { transaction, key, target, version, hold, renewal };
+                (kind, DriverRequest::Execute { ticket, request }, false)
+            }
+            Effect::Undo { label, transaction, ticket, kind, target, key, .. } => {
+                let request = UndoRequest { transaction: label, key, target };
+                (kind, DriverRequest::Undo { transaction, ticket, request }, false)
+            }
+            Effect::Notify(notice) => {
+                drop(self.notices.send(notice));
+                return false;
+            }
+        };
+        // Without a driver there is no answer; the deadline of the transaction deals with that.
+        self.drivers.send(kind, request) && local
+    }
+
+    fn may_stop(&self) -> bool {
+        let Some(since) = self.state.stopping_since else { return false };
+        let under_way = self.engine.state().transactions.values().any(|it| {
+            it.state.kind().is_in_flight() || matches!(it.awaits, staunch_model::Await::Reply) && !it.state.kind().is_terminal()
+        });
+        !under_way || since.elapsed() > STOP_DEADLINE
+    }
+
+    fn snapshot(&mut self) {
+        self.state.frames_since_snapshot = 0;
+        let lsn = self.journal.tail().lsn;
+        let state = self.engine.state().encode();
+        if let Err(error) = self.journal.put_snapshot(lsn, &state) {
+            tracing::warn!(%lsn, %error, "snapshot not written; the next start replays more frames");
+        }
+    }
+}
+
+fn incidents_of(records: &[Record]) -> Vec<IncidentId> {
+    records
+        .iter()
+        .filter_map(|record| match record {
+            Record::IncidentOpened { incident, .. } | Record::EventJoined { incident } => Some(*incident),
+            _ => None,
+        })
+        .collect()
+}
+
+fn command_reply(records: &[Record]) -> CommandReply {
+    records
+        .iter()
+        .find_map(|record| match record {
+            Record::CommandDone { affected } => Some(CommandReply { affected: affected.clone(), refused: None }),
+            Record::CommandRefused { why } => {
+                Some(CommandReply { affected: Vec::<TransactionId>::new(), refused: Some(why.clone()) })
+            }
+            _ => None,
+        })
+        .unwrap_or(CommandReply { affected: Vec::new(), refused: Some("the engine gave no answer".into()) })
+}

@@ -1,0 +1,145 @@
+//! The way into a running Staunch, for the HTTP server and the wiring.
+
+use std::sync::Arc;
+
+use crossbeam_channel::{Sender, TrySendError, bounded};
+use staunch_engine::EngineState;
+use staunch_model::{
+    ActionKind, Command, CommandReply, Event, Failure, FailureKind, Facts, IncidentId, Match, Observation, Operator,
+    Policy, Target,
+};
+use staunch_ports::Clock;
+use thiserror::Error;
+
+use crate::drivers::{DriverRequest, Drivers};
+use crate::telemetry::Telemetry;
+
+/// Why something was not taken. Nothing of it was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Busy {
+    /// The queue is full: try again in a moment.
+    #[error("the queue is full")]
+    QueueFull,
+    /// The disk is full: only lifting containment goes on.
+    #[error("the journal is full; only lifting containment goes on")]
+    JournalFull,
+    /// Staunch is stopping or has stopped.
+    #[error("staunch is stopping")]
+    Stopping,
+}
+
+/// What became of an event that matched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventReply {
+    /// The incidents that it opened or joined.
+    pub incidents: Vec<IncidentId>,
+}
+
+/// Called once the frames are durable, or when it is certain that they were not taken.
+pub type Replier<T> = Box<dyn FnOnce(Result<T, Busy>) + Send>;
+
+/// Events that matched, and whom to tell when they are durable.
+pub struct Submission {
+    /// The events with what they matched.
+    pub events: Vec<(Arc<Event>, Vec<Match>)>,
+    /// Called with one reply for each event, in their order.
+    pub reply: Replier<Vec<EventReply>>,
+}
+
+pub(crate) enum Message {
+    Events(Submission),
+    Command { by: Operator, command: Command, reply: Replier<CommandReply> },
+    Policy { policy: Arc<Policy>, reply: Replier<()> },
+    Query(Box<dyn FnOnce(&EngineState) + Send>),
+    Sweep(Vec<staunch_engine::sweep::Reading>),
+    Stop,
+}
+
+/// A handle to a running Staunch. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    pub(crate) inbox: Sender<Message>,
+    pub(crate) commands: Sender<Message>,
+    pub(crate) drivers: Arc<Drivers>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) telemetry: Arc<Telemetry>,
+}
+
+impl Handle {
+    /// Hands over events that matched. Returns at once; the reply comes when they are durable.
+    ///
+    /// # Errors
+    /// [`Busy`] when nothing was taken; the reply is not called then.
+    pub fn submit(&self, submission: Submission) -> Result<(), Busy> {
+        self.inbox.try_send(Message::Events(submission)).map_err(|error| match error {
+            TrySendError::Full(_) => Busy::QueueFull,
+            TrySendError::Disconnected(_) => Busy::Stopping,
+        })
+    }
+
+    /// Hands over a command. It never waits behind events.
+    ///
+    /// # Errors
+    /// [`Busy::Stopping`]; the reply is not called then.
+    pub fn command(&self, by: Operator, command: Command, reply: Replier<CommandReply>) -> Result<(), Busy> {
+        self.commands.send(Message::Command { by, command, reply }).map_err(|_| Busy::Stopping)
+    }
+
+    /// Pins `policy` from here on.
+    ///
+    /// # Errors
+    /// [`Busy`].
+    pub fn set_policy(&self, policy: Arc<Policy>) -> Result<(), Busy> {
+        let (done, wait) = bounded(1);
+        let reply: Replier<()> = Box::new(move |result| {
+            // Nobody waits any more when the receiver is gone.
+            let _ = done.send(result);
+        });
+        self.commands.send(Message::Policy { policy, reply }).map_err(|_| Busy::Stopping)?;
+        wait.recv().map_err(|_| Busy::Stopping)?
+    }
+
+    /// Asks the engine's state. Blocks for the answer.
+    ///
+    /// # Errors
+    /// [`Busy::Stopping`].
+    pub fn query<R: Send + 'static>(&self, ask: impl FnOnce(&EngineState) -> R + Send + 'static) -> Result<R, Busy> {
+        let (done, wait) = bounded(1);
+        let query = Box::new(move |state: &EngineState| drop(done.send(ask(state))));
+        self.commands.send(Message::Query(query)).map_err(|_| Busy::Stopping)?;
+        wait.recv().map_err(|_| Busy::Stopping)
+    }
+
+    /// Looks at `target` through the driver of `kind`, and asks the enrichers if `traffic`. Changes nothing. Blocks.
+    ///
+    /// # Errors
+    /// [`Failure`] when there is no driver or it cannot look.
+    pub fn look(&self, kind: ActionKind, target: Target, traffic: bool) -> (Result<Observation, Failure>, Facts) {
+        let (done, wait) = bounded(1);
+        let request = DriverRequest::Look { target, traffic, reply: Box::new(move |seen| drop(done.send(seen))) };
+        let nobody = |what| (Err(Failure::new(FailureKind::Unavailable, what)), Facts::default());
+        if !self.drivers.send(kind, request) {
+            return nobody("no driver is running for this action");
+        }
+        wait.recv_timeout(staunch_engine::limits::OBSERVE_DEADLINE.to_std())
+            .unwrap_or_else(|_| nobody("the driver did not answer within its deadline"))
+    }
+
+    /// The time, by the clock that the engine is given.
+    #[must_use]
+    pub fn now(&self) -> staunch_model::Timestamp {
+        self.clock.now()
+    }
+
+    /// The counters.
+    #[must_use]
+    pub fn telemetry(&self) -> &Telemetry {
+        &self.telemetry
+    }
+
+    /// Events waiting to be taken up.
+    #[must_use]
+    pub fn queue_depth(&self) -> usize {
+        self.inbox.len()
+    }
+}

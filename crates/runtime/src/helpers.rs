@@ -1,0 +1,116 @@
+//! Helper threads: notices, followers, the drift sweep and the refresh of enrichers.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+use staunch_model::{Frame, Input, Notice, Timestamp};
+use staunch_ports::{Clock, Enricher, Follower, Lsn, Notifier};
+
+use crate::drivers::{DriverRequest, Drivers};
+use crate::handle::Message;
+use crate::telemetry::Telemetry;
+
+/// How long a sweep waits for one driver. Reading 100,000 elements takes about a tenth of a second.
+const SWEEP_DEADLINE: Duration = Duration::from_secs(20);
+
+/// Starts the thread that tells people.
+pub(crate) fn notifiers(
+    mut notifiers: Vec<Box<dyn Notifier>>,
+    outcomes: Sender<Input>,
+) -> std::io::Result<(Sender<Notice>, JoinHandle<()>)> {
+    let (sender, notices): (_, Receiver<Notice>) = unbounded();
+    let thread = std::thread::Builder::new().name("notifiers".into()).spawn(move || {
+        for notice in notices {
+            let mut result = Ok(());
+            for notifier in &mut notifiers {
+                if let Err(error) = notifier.notify(&notice) {
+                    tracing::warn!(notifier = notifier.name(), notice = %notice.id, %error, "notice not taken");
+                    result = Err(error.failure);
+                }
+            }
+            drop(outcomes.send(Input::Notified { notice: notice.id, result }));
+        }
+    })?;
+    Ok((sender, thread))
+}
+
+/// A durable frame on its way to the followers.
+pub(crate) type Followed = (Lsn, Timestamp, Arc<Frame>);
+
+/// Starts the thread that feeds a follower. Frames that do not fit into the channel are fetched from the journal.
+pub(crate) fn follower(
+    mut follower: Box<dyn Follower>,
+    telemetry: Arc<Telemetry>,
+) -> std::io::Result<(Sender<Followed>, JoinHandle<()>)> {
+    let (sender, frames): (_, Receiver<Followed>) = bounded(65_536);
+    let thread = std::thread::Builder::new().name("index".into()).spawn(move || {
+        while let Ok(first) = frames.recv() {
+            for (lsn, now, frame) in std::iter::once(first).chain(frames.try_iter().take(4_096)) {
+                if lsn > follower.position().next() {
+                    telemetry.follower_gaps.add(1);
+                    follower.catch_up();
+                }
+                if lsn == follower.position().next() {
+                    follower.follow(lsn, now, &frame);
+                }
+            }
+            follower.flush();
+        }
+    })?;
+    Ok((sender, thread))
+}
+
+/// Starts the thread that sweeps every `interval`, and at once.
+pub(crate) fn sweeper(
+    drivers: Arc<Drivers>,
+    inbox: Sender<Message>,
+    interval: Duration,
+    stop: Receiver<()>,
+) -> std::io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name("sweep".into()).spawn(move || {
+        loop {
+            let readings: Vec<_> = drivers
+                .kinds()
+                .filter_map(|kind| {
+                    let (reply, wait) = bounded(1);
+                    drivers.send(kind, DriverRequest::Sweep { reply }).then_some(())?;
+                    Some(wait.recv_timeout(SWEEP_DEADLINE).unwrap_or_else(|_| staunch_engine::sweep::Reading {
+                        kind,
+                        begun: Timestamp::EPOCH,
+                        found: Err(staunch_model::Failure::new(
+                            staunch_model::FailureKind::TimedOut,
+                            "the driver did not answer the sweep in time",
+                        )),
+                    }))
+                })
+                .collect();
+            if inbox.send(Message::Sweep(readings)).is_err() || !waits(&stop, interval) {
+                return;
+            }
+        }
+    })
+}
+
+/// Starts the thread that refreshes `enricher` every `interval`, and at once.
+pub(crate) fn refresher(
+    enricher: Arc<dyn Enricher>,
+    clock: Arc<dyn Clock>,
+    interval: Duration,
+    stop: Receiver<()>,
+) -> std::io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name("refresh".into()).spawn(move || {
+        loop {
+            enricher.refresh(clock.now());
+            if !waits(&stop, interval) {
+                return;
+            }
+        }
+    })
+}
+
+/// Waits for `interval`; false when it is time to stop.
+fn waits(stop: &Receiver<()>, interval: Duration) -> bool {
+    matches!(stop.recv_timeout(interval), Err(RecvTimeoutError::Timeout))
+}

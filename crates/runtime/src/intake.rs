@@ -1,0 +1,252 @@
+//! Intake: from the bytes of a request to events in the engine, and the answer that the sender may rely on.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use serde::Serialize;
+use staunch_engine::triage::{Triage, Triaged};
+use staunch_model::{Event, EventKind, EventView, IncidentId, Program};
+use staunch_ports::{Malformed, Sighting, Source};
+use thiserror::Error;
+
+use crate::handle::{Busy, Handle, Submission};
+use crate::plan::{Plan, plan};
+
+/// Malformed events that an answer lists; further ones are only counted.
+const MALFORMED_LISTED_MAX: usize = 100;
+
+/// What was taken of a body. The sender may forget the events that it counts as accepted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Taken {
+    /// Events that were read. Those that matched are durable; the others are known to match nothing.
+    pub accepted: usize,
+    /// Of those, events that matched a playbook.
+    pub matched: usize,
+    /// Of those, sample and test findings, which are never acted on.
+    pub samples: usize,
+    /// Playbooks whose trigger held for one of the events that has nothing to tell its incident by: nothing follows.
+    pub without_key: usize,
+    /// Elements that are not events by the format or the configuration.
+    pub ignored: usize,
+    /// Elements that could not be read.
+    pub malformed: usize,
+    /// The first 100 of them.
+    pub errors: Vec<ElementError>,
+    /// The incidents that the matched events opened or joined, each once.
+    pub incidents: Vec<IncidentId>,
+}
+
+/// An element that could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ElementError {
+    /// Its position in the body, from 0.
+    pub index: usize,
+    /// The byte of the body where reading failed, from 0.
+    pub offset: usize,
+    /// What is wrong, safe to show.
+    pub what: String,
+    /// What to do about it.
+    pub hint: String,
+}
+
+/// Why a body was not taken. Nothing of it was kept, so the sender should send it again where that can help.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum IntakeError {
+    /// There is no such source.
+    #[error("there is no source {0}")]
+    NoSource(String),
+    /// The body as a whole cannot be read.
+    #[error("{}", .0.what)]
+    Malformed(Malformed),
+    /// It cannot be taken at present.
+    #[error("{0}")]
+    Busy(#[from] Busy),
+}
+
+/// The plan for one event, with how the event was understood.
+#[derive(Clone, Debug, Serialize)]
+pub struct EventPlan {
+    /// The event, as triggers see it.
+    pub event: Understood,
+    /// What would be done; without responses when nothing matched.
+    pub plan: Plan,
+}
+
+/// How an event was understood.
+#[derive(Clone, Debug, Serialize)]
+pub struct Understood {
+    /// The system it came from.
+    pub system: String,
+    /// What it is about.
+    pub kind: EventKind,
+    /// When it happened.
+    pub time: Option<staunch_model::Timestamp>,
+    /// How bad it is.
+    pub severity: staunch_model::Severity,
+    /// The rule that fired, safe to show.
+    pub signature: String,
+    /// The attacking side.
+    pub source: staunch_model::Endpoint,
+    /// The attacked side.
+    pub destination: staunch_model::Endpoint,
+    /// Why that side was taken as the attacking one, or none was.
+    pub because: Option<String>,
+}
+
+/// The intake of a running Staunch. Shared by all connections.
+pub struct Intake {
+    sources: BTreeMap<String, Arc<dyn Source>>,
+    triage: RwLock<Arc<Triage>>,
+    handle: Handle,
+}
+
+impl Intake {
+    /// An intake for `sources` that runs `programs`.
+    #[must_use]
+    pub fn new(sources: Vec<Arc<dyn Source>>, programs: Vec<Program>, handle: Handle) -> Self {
+        let sources = sources.into_iter().map(|source| (source.name().to_owned(), source)).collect();
+        Self { sources, triage: RwLock::new(Arc::new(Triage::new(programs))), handle }
+    }
+
+    /// The names of the sources.
+    pub fn source_names(&self) -> impl Iterator<Item = &str> {
+        self.sources.keys().map(String::as_str)
+    }
+
+    /// Replaces the programs. Bodies that are being read keep the old ones. Pin the policy that holds the playbooks
+    /// first: a match of a playbook that the engine does not know is dropped.
+    pub fn set_programs(&self, programs: Vec<Program>) {
+        *self.triage.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Triage::new(programs));
+    }
+
+    /// Takes `body` from `source`. `reply` is called exactly once: when everything that matched is durable, or with
+    /// the reason why nothing was taken.
+    pub fn take(&self, source: &str, body: &[u8], reply: TakenReplier) {
+        let mut taken = Taken::default();
+        let mut events = Vec::new();
+        let received = self.handle.now();
+        let triage = self.triage();
+        let read = self.read(source, body, |index, sighting| match sighting {
+            Sighting::Event(view) => {
+                taken.accepted += 1;
+                match triage.sort(view) {
+                    Triaged::Matched(found) => {
+                        taken.without_key += found.without_key;
+                        if !found.matches.is_empty() {
+                            taken.matched += 1;
+                            events.push((Arc::new(Event::keep(view, received)), found.matches));
+                        }
+                    }
+                    Triaged::NotAnAlert(EventKind::Sample) => taken.samples += 1,
+                    Triaged::NotAnAlert(_) | Triaged::Unmatched => {}
+                }
+            }
+            Sighting::Ignored(_) => taken.ignored += 1,
+            Sighting::Malformed(Malformed { offset, what, hint }) => {
+                taken.malformed += 1;
+                if taken.errors.len() < MALFORMED_LISTED_MAX {
+                    taken.errors.push(ElementError { index, offset, what, hint });
+                }
+            }
+        });
+        if let Err(error) = read {
+            reply(Err(error));
+            return;
+        }
+        let telemetry = self.handle.telemetry();
+        telemetry.events_malformed.add(taken.malformed as u64);
+        telemetry.events_sample.add(taken.samples as u64);
+        let (accepted, matched) = (taken.accepted as u64, taken.matched as u64);
+        if events.is_empty() {
+            telemetry.events_accepted.add(accepted);
+            reply(Ok(taken));
+            return;
+        }
+        // The reply is needed on both ways out of `submit`, and only one of them calls it.
+        let slot = Arc::new(std::sync::Mutex::new(Some((taken, reply))));
+        let take_slot = |slot: &std::sync::Mutex<Option<_>>| slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let durable = slot.clone();
+        let counters = self.handle.clone();
+        let submission = Submission {
+            events,
+            reply: Box::new(move |result: Result<Vec<crate::EventReply>, Busy>| {
+                let Some((mut taken, reply)): Option<(Taken, TakenReplier)> = take_slot(&durable) else { return };
+                reply(result.map_err(IntakeError::Busy).map(|replies| {
+                    counters.telemetry().events_accepted.add(accepted);
+                    counters.telemetry().events_matched.add(matched);
+                    taken.incidents = replies.into_iter().flat_map(|reply| reply.incidents).collect();
+                    taken.incidents.sort_unstable();
+                    taken.incidents.dedup();
+                    taken
+                }));
+            }),
+        };
+        if let Err(busy) = self.handle.submit(submission) {
+            telemetry.events_turned_away.add(accepted);
+            if let Some((_, reply)) = take_slot(&slot) {
+                reply(Err(IntakeError::Busy(busy)));
+            }
+        }
+    }
+
+    /// The plan for the first event of `body`. Looks at the world and changes nothing. Blocks.
+    ///
+    /// # Errors
+    /// [`IntakeError`], also when there is no event in `body`.
+    pub fn plan(&self, source: &str, body: &[u8]) -> Result<EventPlan, IntakeError> {
+        let mut found: Option<Result<EventPlan, IntakeError>> = None;
+        let because = self.sources.get(source).and_then(|source| source.explain(body));
+        let triage = self.triage();
+        self.read(source, body, |_, sighting| {
+            if found.is_some() {
+                return;
+            }
+            found = match sighting {
+                Sighting::Event(view) => Some(self.plan_one(view, &triage, because.clone())),
+                Sighting::Malformed(malformed) => Some(Err(IntakeError::Malformed(malformed))),
+                Sighting::Ignored(_) => None,
+            };
+        })?;
+        found.unwrap_or_else(|| {
+            Err(IntakeError::Malformed(Malformed {
+                offset: 0,
+                what: "there is no event in it".into(),
+                hint: "give one event of the named source as JSON".into(),
+            }))
+        })
+    }
+
+    fn plan_one(&self, view: &EventView<'_>, triage: &Triage, because: Option<String>) -> Result<EventPlan, IntakeError> {
+        let plan = plan(&self.handle, view, triage.matches(view))?;
+        let event = Understood {
+            system: view.system.to_owned(),
+            kind: view.kind,
+            time: view.time,
+            severity: view.severity,
+            signature: staunch_model::Printable(view.signature).to_string(),
+            source: view.source,
+            destination: view.destination,
+            because,
+        };
+        Ok(EventPlan { event, plan })
+    }
+
+    fn read(
+        &self,
+        source: &str,
+        body: &[u8],
+        mut visit: impl FnMut(usize, Sighting<'_>),
+    ) -> Result<(), IntakeError> {
+        let source = self.sources.get(source).ok_or_else(|| {
+            IntakeError::NoSource(staunch_model::Printable(source).to_string())
+        })?;
+        source.read(body, &mut visit).map_err(IntakeError::Malformed)
+    }
+
+    fn triage(&self) -> Arc<Triage> {
+        self.triage.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Called exactly once with what became of a body.
+pub type TakenReplier = Box<dyn FnOnce(Result<Taken, IntakeError>) + Send>;

@@ -1,0 +1,135 @@
+//! The plan: what Staunch would do about an event, and why, without doing it.
+
+use serde::Serialize;
+use staunch_engine::guard::{self, Question, Ruling};
+use staunch_model::{
+    ActionKind, Description, EventView, Facts, IncidentId, Judgement, Match, Playbook, Span, Target, Timestamp,
+    TransactionId,
+};
+
+use crate::handle::{Busy, Handle};
+
+/// What would be done about one event.
+#[derive(Clone, Debug, Serialize)]
+pub struct Plan {
+    /// One entry for each playbook that matched; empty when none did.
+    pub responses: Vec<Response>,
+}
+
+/// What one playbook would do.
+#[derive(Clone, Debug, Serialize)]
+pub struct Response {
+    /// The playbook.
+    pub playbook: Box<str>,
+    /// What it is for.
+    pub summary: Box<str>,
+    /// The incident key.
+    pub key: Box<str>,
+    /// The incident that the event would join; `None` when it would open one.
+    pub joins: Option<IncidentId>,
+    /// Its steps, in order.
+    pub steps: Vec<PlannedStep>,
+}
+
+/// What one step would do.
+#[derive(Clone, Debug, Serialize)]
+pub struct PlannedStep {
+    /// The action.
+    pub action: ActionKind,
+    /// What it is aimed at; `None` when the event names nothing.
+    pub target: Option<Target>,
+    /// How long it would stay in force.
+    pub lease: Span,
+    /// What would happen: `act`, `ask`, `observe`, `refuse` or `join`.
+    pub ruling: &'static str,
+    /// The refusal, or the transaction joined.
+    pub why: Option<Box<str>>,
+    /// Everything that was concluded.
+    pub judgement: Option<Judgement>,
+    /// Why the driver could not look, if it could not.
+    pub look_failed: Option<Box<str>>,
+    /// How it would be done and undone.
+    pub driver: Option<Description>,
+}
+
+/// Makes the plan for `view`, which matched `matches`. Looks at the world and changes nothing. Blocks.
+///
+/// # Errors
+/// [`Busy::Stopping`].
+pub fn plan(handle: &Handle, view: &EventView<'_>, matches: Vec<Match>) -> Result<Plan, Busy> {
+    let mut responses = Vec::new();
+    for matched in matches {
+        responses.push(respond(handle, view.time, matched)?);
+    }
+    Ok(Plan { responses: responses.into_iter().flatten().collect() })
+}
+
+fn respond(handle: &Handle, event_time: Option<Timestamp>, matched: Match) -> Result<Option<Response>, Busy> {
+    let hash = matched.playbook;
+    let key = matched.key.clone();
+    let Some((playbook, joins)) = handle.query(move |state| {
+        let playbook = state.playbooks.get(&hash).cloned()?;
+        let joins = state.index.by_key.get(&staunch_engine::state::key_hash(hash, &key)).copied().filter(|id| {
+            state.incidents.get(id).is_some_and(|incident| {
+                incident.status == staunch_model::IncidentStatus::Open || state.now < incident.absorbs_until
+            })
+        });
+        Some((playbook, joins))
+    })?
+    else {
+        return Ok(None);
+    };
+    let mut steps = Vec::new();
+    for step in &matched.steps {
+        let Some(definition) = playbook.steps.get(usize::from(step.step)) else { continue };
+        let planned = PlannedStep {
+            action: definition.action,
+            target: step.target,
+            lease: definition.lease,
+            ruling: "refuse",
+            why: Some("the event names nothing to act on".into()),
+            judgement: None,
+            look_failed: None,
+            driver: None,
+        };
+        steps.push(match step.target {
+            Some(target) => judge(handle, &playbook, event_time, target, planned)?,
+            None => planned,
+        });
+    }
+    let (name, summary) = (playbook.name.clone(), playbook.summary.clone());
+    Ok(Some(Response { playbook: name, summary, key: matched.key, joins, steps }))
+}
+
+fn judge(
+    handle: &Handle,
+    playbook: &std::sync::Arc<Playbook>,
+    event_time: Option<Timestamp>,
+    target: Target,
+    planned: PlannedStep,
+) -> Result<PlannedStep, Busy> {
+    let kind = planned.action;
+    let (seen, facts): (_, Facts) = handle.look(kind, target, true);
+    let question = Question { playbook: playbook.clone(), transaction: None, kind, target, event_time, debited: false };
+    let now = handle.now();
+    handle.query(move |state| {
+        let now = state.now.max(now);
+        let driver = state.driver(kind).cloned();
+        let holder = state.index.by_target.get(&(kind, target)).copied().filter(|id: &TransactionId| {
+            let held = state.transactions.get(id).map(|it| it.state.kind());
+            held.is_some_and(staunch_engine::transaction::can_be_held)
+        });
+        let observation = seen.as_ref().ok();
+        let judgement = guard::judge(state, &question, observation, &facts, now);
+        let look_failed = seen.as_ref().err().map(|failure| failure.to_string().into());
+        let (ruling, why) = match (holder, guard::rule(&judgement, false)) {
+            (Some(holder), _) => ("join", Some(format!("{holder} acts on this target already").into())),
+            _ if look_failed.is_some() => ("refuse", look_failed.clone()),
+            (None, Ruling::Refuse(result)) => ("refuse", Some(result.why)),
+            (None, Ruling::Observe) => ("observe", None),
+            (None, Ruling::Ask) => ("ask", None),
+            (None, Ruling::Act) => ("act", None),
+        };
+        PlannedStep { ruling, why, judgement: Some(judgement), look_failed, driver, ..planned }
+    })
+}

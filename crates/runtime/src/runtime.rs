@@ -1,0 +1,201 @@
+//! Puts the parts together and starts the threads.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use staunch_model::{Description, Input, InstallationId, Policy};
+use staunch_ports::{Action, AppendError, Clock, Enricher, Follower, Journal, Notifier};
+use thiserror::Error;
+
+use crate::drivers::Drivers;
+use crate::event_loop::{EventLoop, LoopError, LoopState};
+use crate::handle::{Handle, Message};
+use crate::helpers;
+use crate::recovery::{RecoverError, Recovered, recover};
+use crate::telemetry::Telemetry;
+
+/// The outside parts.
+pub struct Parts {
+    /// The journal.
+    pub journal: Box<dyn Journal>,
+    /// The drivers, at most one for each kind of action.
+    pub actions: Vec<Box<dyn Action>>,
+    /// Who knows about traffic.
+    pub traffic: Option<Arc<dyn Enricher>>,
+    /// Who tells people.
+    pub notifiers: Vec<Box<dyn Notifier>>,
+    /// Who keeps a view of the journal. Must have caught up with it.
+    pub follower: Option<Box<dyn Follower>>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// Whose journal it is.
+    pub installation: InstallationId,
+    /// The version of the program, for the record.
+    pub build: Box<str>,
+}
+
+/// How the runtime behaves.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Submissions waiting to be taken up; beyond it intake answers "try again".
+    pub queue_max: usize,
+    /// How long a commit waits for local reads. Default 200 us, the time of one sync.
+    pub linger: Duration,
+    /// Frames between two snapshots.
+    pub snapshot_every: u64,
+    /// How often enrichers are refreshed.
+    pub refresh_interval: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            queue_max: 4_096,
+            linger: Duration::from_micros(200),
+            snapshot_every: 200_000,
+            refresh_interval: Duration::from_secs(2),
+        }
+    }
+}
+
+/// Why Staunch could not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The state could not be recovered.
+    #[error("cannot recover the state")]
+    Recover(#[from] RecoverError),
+    /// The journal does not take frames.
+    #[error("cannot write to the journal")]
+    Journal(#[from] AppendError),
+    /// The first frame could not be written.
+    #[error("cannot write the first frame")]
+    FirstFrame(#[source] LoopError),
+    /// A thread could not be started.
+    #[error("cannot start a thread")]
+    Thread(#[from] std::io::Error),
+}
+
+/// A running Staunch.
+pub struct Runtime {
+    handle: Handle,
+    event_loop: JoinHandle<Result<(), LoopError>>,
+    helpers: Vec<JoinHandle<()>>,
+    stop: Sender<()>,
+    recovered: RecoveredReport,
+}
+
+/// What recovery found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecoveredReport {
+    /// Frames applied.
+    pub frames: u64,
+    /// How long it took.
+    pub took: Duration,
+    /// Transactions that had not ended.
+    pub open: usize,
+}
+
+impl Runtime {
+    /// Recovers the state, pins `policy` (with the drivers' own descriptions), and starts everything.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing runs then.
+    pub fn start(mut parts: Parts, settings: Settings, mut policy: Policy) -> Result<Self, StartError> {
+        let Recovered { engine, frames, took, .. } = recover(parts.journal.as_ref())?;
+        let open = engine.state().transactions.values().filter(|it| !it.state.kind().is_terminal()).count();
+        policy.drivers = parts.actions.iter().map(|action| action.describe()).collect::<Vec<Description>>();
+        let sweep_interval = policy.limits.sweep_interval.to_std();
+        let epoch = parts.journal.open_epoch()?;
+        let telemetry = Arc::new(Telemetry::default());
+        let (outcome_sender, outcomes) = unbounded();
+        let (inbox_sender, inbox) = bounded(settings.queue_max);
+        let (command_sender, commands) = unbounded();
+        let (stop, stopped): (Sender<()>, Receiver<()>) = bounded(0);
+        let (drivers, driver_threads) =
+            Drivers::start(parts.actions, parts.traffic.clone(), &parts.clock, &outcome_sender, &telemetry)?;
+        let drivers = Arc::new(drivers);
+        let mut threads = driver_threads;
+        let (notices, thread) = helpers::notifiers(parts.notifiers, outcome_sender)?;
+        threads.push(thread);
+        let mut follower = None;
+        if let Some(part) = parts.follower {
+            let (sender, thread) = helpers::follower(part, telemetry.clone())?;
+            follower = Some(sender);
+            threads.push(thread);
+        }
+        if let Some(enricher) = parts.traffic {
+            let clock = parts.clock.clone();
+            threads.push(helpers::refresher(enricher, clock, settings.refresh_interval, stopped.clone())?);
+        }
+        let clock = parts.clock.clone();
+        let mut event_loop = EventLoop {
+            engine,
+            journal: parts.journal,
+            epoch,
+            clock: parts.clock,
+            inbox,
+            commands,
+            outcomes,
+            drivers: drivers.clone(),
+            notices,
+            follower,
+            telemetry: telemetry.clone(),
+            linger: settings.linger,
+            snapshot_every: settings.snapshot_every,
+            state: LoopState::default(),
+        };
+        // The policy comes first, so that what is taken up again knows its drivers.
+        if event_loop.engine.state().policy.as_deref() != Some(&policy) {
+            event_loop.take_first(Input::Policy(Arc::new(policy))).map_err(StartError::FirstFrame)?;
+        }
+        let started = Input::Started { installation: parts.installation, build: parts.build };
+        event_loop.take_first(started).map_err(StartError::FirstFrame)?;
+        let event_loop = std::thread::Builder::new().name("engine".into()).spawn(move || event_loop.run())?;
+        threads.push(helpers::sweeper(drivers.clone(), command_sender.clone(), sweep_interval, stopped)?);
+        let handle = Handle { inbox: inbox_sender, commands: command_sender, drivers, clock, telemetry };
+        let recovered = RecoveredReport { frames, took, open };
+        Ok(Self { handle, event_loop, helpers: threads, stop, recovered })
+    }
+
+    /// The way in.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// What recovery found.
+    #[must_use]
+    pub fn recovered(&self) -> RecoveredReport {
+        self.recovered
+    }
+
+    /// True when the loop has ended on its own: the process must exit.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.event_loop.is_finished()
+    }
+
+    /// Stops taking events, lets actions in flight end within a deadline, writes a snapshot and stops.
+    ///
+    /// # Errors
+    /// [`LoopError`] when the loop had ended on its own.
+    ///
+    /// # Panics
+    /// When the loop panicked.
+    pub fn stop(self) -> Result<(), LoopError> {
+        drop(self.handle.commands.send(Message::Stop));
+        let result = match self.event_loop.join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        };
+        drop(self.stop);
+        drop(self.handle);
+        for helper in self.helpers {
+            // A helper that panicked has been logged by its own thread; the state is safe in the journal.
+            drop(helper.join());
+        }
+        result
+    }
+}

@@ -1,0 +1,91 @@
+//! Counters of a running Staunch. Reading them disturbs nothing.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::Serialize;
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `n`.
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// The number.
+    #[must_use]
+    pub fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Everything that is counted.
+#[derive(Debug, Default)]
+pub struct Telemetry {
+    /// Events that were received and could be read.
+    pub events_accepted: Counter,
+    /// Of those, events that matched a playbook.
+    pub events_matched: Counter,
+    /// Events that could not be read.
+    pub events_malformed: Counter,
+    /// Sample and test findings, which are never acted on.
+    pub events_sample: Counter,
+    /// Events turned away because a queue or the journal was full.
+    pub events_turned_away: Counter,
+    /// Frames made durable.
+    pub frames: Counter,
+    /// Times the journal was synced for them.
+    pub commits: Counter,
+    /// Effects carried out.
+    pub effects: Counter,
+    /// Drift sweeps.
+    pub sweeps: Counter,
+    /// Frames the followers had to fetch from the journal because they were too slow.
+    pub follower_gaps: Counter,
+}
+
+/// A reading of all counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// See [`Telemetry`].
+    pub events_accepted: u64,
+    /// See [`Telemetry`].
+    pub events_matched: u64,
+    /// See [`Telemetry`].
+    pub events_malformed: u64,
+    /// See [`Telemetry`].
+    pub events_sample: u64,
+    /// See [`Telemetry`].
+    pub events_turned_away: u64,
+    /// See [`Telemetry`].
+    pub frames: u64,
+    /// See [`Telemetry`].
+    pub commits: u64,
+    /// See [`Telemetry`].
+    pub effects: u64,
+    /// See [`Telemetry`].
+    pub sweeps: u64,
+    /// See [`Telemetry`].
+    pub follower_gaps: u64,
+}
+
+impl Telemetry {
+    /// Reads every counter.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        Counts {
+            events_accepted: self.events_accepted.value(),
+            events_matched: self.events_matched.value(),
+            events_malformed: self.events_malformed.value(),
+            events_sample: self.events_sample.value(),
+            events_turned_away: self.events_turned_away.value(),
+            frames: self.frames.value(),
+            commits: self.commits.value(),
+            effects: self.effects.value(),
+            sweeps: self.sweeps.value(),
+            follower_gaps: self.follower_gaps.value(),
+        }
+    }
+}

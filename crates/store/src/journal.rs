@@ -1,0 +1,398 @@
+//! The journal on local disk: segments of chained frames, synced before they are acknowledged.
+//!
+//! Never looks into a payload, and never cuts a damaged log: only the write that a crash interrupted is cut.
+//!
+//! # Expected flow
+//! `open` locks the directory, proves every frame, cuts a torn tail. `open_epoch` fences earlier writers. Each `append` is
+//! one write into zeros that are already there and one `fdatasync`. A thread keeps the next segment ready.
+//!
+//! # Guarantees
+//! - `Ok` from `append` means that all frames of the call are on stable storage.
+//! - After a crash the log is what was acknowledged, followed by a prefix (none, some or all) of the frames of the one
+//!   append that was under way. Every frame is a step of its own, so a prefix is a history that could have happened; the
+//!   writer had no answer, so it has let nothing out that depends on a lost frame.
+//! - After the first failed write or sync every call answers `Poisoned`: the kernel may have marked pages that never
+//!   reached the disk as clean, so only the disk can tell what is true. `open` therefore drops the cached pages of the
+//!   last segment before it reads it.
+//! - Bytes after the end of the log are zeros before anything is appended, so what a cut leaves behind cannot become part
+//!   of the log later. Even if it could stay, it would have to be at the right offset, with the next position and the
+//!   chain value of a frame that was written anew.
+//! - A restart, `open_epoch` and a settling append need no allocation once segment and spare exist, so containment can be
+//!   lifted on a full disk.
+//!
+//! # Assumptions
+//! `fdatasync` tells the truth, and the file system overwrites in place. On a copy-on-write file system (btrfs, ZFS)
+//! written zeros reserve nothing: a full disk then shows as a failed write, which poisons the journal.
+//!
+//! # Caveats
+//! Nothing removes old segments. An append is never split over two segments, so the end of a segment may stay unused, and
+//! [`SegmentJournal::batch_bytes_max`] limits one call.
+
+mod disk;
+mod epoch;
+mod error;
+mod frame;
+mod lock;
+pub mod memory;
+mod options;
+mod reader;
+mod recovery;
+mod scan;
+mod segment;
+mod snapshot;
+mod spare;
+
+use std::fs::File;
+use std::io;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use staunch_ports::journal::NewFrame;
+use staunch_ports::{AppendError, Durability, Epoch, Journal, Lsn, Purpose, ReadError, StoredFrame, Tail};
+
+pub use disk::{DiskHook, DiskOp};
+pub use error::OpenError;
+pub use frame::{FRAME_HEADER_BYTES, PAYLOAD_BYTES_MAX};
+pub use memory::MemoryJournal;
+pub use options::JournalOptions;
+pub use reader::{Corruption, ReadOnlyJournal, VerifyReport, verify};
+pub use recovery::Recovered;
+pub use segment::SEGMENT_HEADER_BYTES;
+
+use disk::Disk;
+use epoch::EpochFile;
+use frame::FrameHead;
+use lock::Lock;
+use segment::Header;
+use spare::{Backoff, Outlook, Preparer};
+
+/// An append buffer that has grown beyond this is given back after use.
+const BUFFER_KEPT_BYTES: usize = 1 << 20;
+
+/// A journal in a directory of the local disk. See the module for what it guarantees.
+#[derive(Debug)]
+pub struct SegmentJournal {
+    tail: Tail,
+    active: Active,
+    buffer: Vec<u8>,
+    poisoned: Option<String>,
+    recovered: Recovered,
+    options: JournalOptions,
+    epoch_file: EpochFile,
+    disk: Disk,
+    // The thread must have ended before the lock goes, and fields are dropped in this order.
+    preparer: Preparer,
+    _lock: Lock,
+}
+
+/// The segment that is written to.
+#[derive(Debug)]
+struct Active {
+    file: File,
+    name: String,
+    seed: u32,
+    /// Where the next frame goes.
+    offset: u64,
+    /// The end of the zeros.
+    end: u64,
+}
+
+/// Where a batch can go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Room {
+    InActive,
+    InSpare,
+    /// The next segment is being prepared: not known yet.
+    Pending,
+    Nowhere,
+}
+
+impl SegmentJournal {
+    /// Opens the journal in `dir`, or makes an empty one. Waits for nothing but the disk.
+    ///
+    /// # Errors
+    /// See [`OpenError`]. Nothing is changed when the journal is locked, damaged or of a newer format.
+    pub fn open(dir: &Path, options: JournalOptions) -> Result<Self, OpenError> {
+        options.check()?;
+        let disk = Disk::new(dir, options.hook.clone());
+        let found = recovery::recover(&disk, &options)?;
+        let backoff = Backoff {
+            first: options.retry_first,
+            max: options.retry_max,
+        };
+        let preparer = Preparer::start(disk.clone(), options.segment_bytes, backoff)
+            .map_err(|error| OpenError::io("start a thread for", dir, 0, error))?;
+        Ok(Self {
+            tail: found.tail,
+            active: found.active,
+            buffer: Vec::new(),
+            poisoned: None,
+            recovered: found.recovered,
+            options,
+            epoch_file: found.epoch_file,
+            disk,
+            preparer,
+            _lock: found.lock,
+        })
+    }
+
+    /// What `open` found.
+    #[must_use]
+    pub fn recovered(&self) -> &Recovered {
+        &self.recovered
+    }
+
+    /// The most bytes, [`FRAME_HEADER_BYTES`] and payload of all frames together, that one append may have.
+    #[must_use]
+    pub fn batch_bytes_max(&self) -> u64 {
+        self.options.fresh_bytes() - self.options.reserve_bytes
+    }
+
+    /// Tries to allocate the next segment at once, for an operator who has just made room, and waits for the outcome.
+    ///
+    /// Returns true when there is a next segment.
+    #[must_use]
+    pub fn allocate_now(&self) -> bool {
+        self.preparer.try_now()
+    }
+
+    fn check_writer(&self, epoch: Epoch, expected: Lsn) -> Result<(), AppendError> {
+        if let Some(reason) = &self.poisoned {
+            return Err(AppendError::Poisoned { reason: reason.clone() });
+        }
+        if epoch != self.tail.epoch {
+            return Err(AppendError::Fenced {
+                current: self.tail.epoch,
+            });
+        }
+        if expected != self.tail.lsn {
+            return Err(AppendError::Conflict { tail: self.tail.lsn });
+        }
+        Ok(())
+    }
+
+    /// Where `bytes` can go. The reserve lies in the active segment while there is no spare, and in the spare otherwise.
+    fn room(&self, bytes: u64, purpose: Purpose, outlook: Outlook) -> Room {
+        let left = self.active.end.saturating_sub(self.active.offset);
+        let kept = match purpose {
+            Purpose::Intake => self.options.reserve_bytes,
+            Purpose::Settle => 0,
+        };
+        let with_kept = bytes.saturating_add(kept);
+        match outlook {
+            _ if with_kept <= left => Room::InActive,
+            _ if with_kept > self.options.fresh_bytes() && bytes > left => Room::Nowhere,
+            Outlook::Ready if bytes <= left => Room::InActive,
+            Outlook::Ready => Room::InSpare,
+            Outlook::Preparing => Room::Pending,
+            Outlook::Failed => Room::Nowhere,
+        }
+    }
+
+    /// Sees to it that `bytes` fit into the active segment.
+    fn make_room(&mut self, bytes: u64, purpose: Purpose) -> Result<(), AppendError> {
+        let mut room = self.room(bytes, purpose, self.preparer.outlook());
+        if room == Room::Pending {
+            let outlook = if self.preparer.wait() {
+                Outlook::Ready
+            } else {
+                Outlook::Failed
+            };
+            room = self.room(bytes, purpose, outlook);
+        }
+        match room {
+            Room::InActive => Ok(()),
+            Room::InSpare => self.move_on(),
+            Room::Pending | Room::Nowhere => Err(self.full(bytes)),
+        }
+    }
+
+    /// Makes the spare the active segment.
+    fn move_on(&mut self) -> Result<(), AppendError> {
+        let Some(file) = self.preparer.take() else {
+            return Err(self.full(self.options.segment_bytes));
+        };
+        let installed = Header::new(self.tail.lsn.next(), self.options.segment_bytes, self.tail.hash)
+            .and_then(|header| segment::install(&self.disk, &file, &header).map(|()| header));
+        match installed {
+            Ok(header) => {
+                self.active = Active {
+                    file,
+                    name: segment::file_name(header.first_lsn),
+                    seed: header.seed(),
+                    offset: SEGMENT_HEADER_BYTES,
+                    end: header.bytes,
+                };
+                self.preparer.prepare_next();
+                Ok(())
+            }
+            Err(error) => Err(self.poison("cannot begin a segment", &error)),
+        }
+    }
+
+    fn full(&self, needed: u64) -> AppendError {
+        let spare = if self.preparer.outlook() == Outlook::Ready {
+            self.options.fresh_bytes()
+        } else {
+            0
+        };
+        let free = self.active.end.saturating_sub(self.active.offset) + spare;
+        AppendError::Full {
+            free,
+            needed,
+            reserved: self.options.reserve_bytes,
+        }
+    }
+
+    /// Encodes `frames` into the buffer and returns the end of the log with them.
+    fn encode(&mut self, frames: &[NewFrame<'_>]) -> Tail {
+        let mut tail = self.tail;
+        self.buffer.clear();
+        for (batch, new) in (0..).zip(frames) {
+            let lsn = tail.lsn.next();
+            let head = FrameHead {
+                batch,
+                lsn,
+                epoch: tail.epoch,
+                now_us: new.now_us,
+                prev: tail.hash,
+            };
+            let hash = frame::encode(&mut self.buffer, self.active.seed, head, new.payload);
+            tail = Tail {
+                lsn,
+                epoch: tail.epoch,
+                hash,
+            };
+        }
+        tail
+    }
+
+    fn write_buffer(&mut self) -> io::Result<()> {
+        let active = &mut self.active;
+        self.disk
+            .write_at(&active.file, &active.name, &self.buffer, active.offset)?;
+        self.disk.sync(&active.file, &active.name)?;
+        active.offset += self.buffer.len() as u64;
+        Ok(())
+    }
+
+    fn poison(&mut self, what: &str, error: &io::Error) -> AppendError {
+        let reason = format!("{what}: {error}");
+        tracing::error!(%reason, segment = self.active.name, "the journal is poisoned: exit and recover from disk");
+        self.poisoned = Some(reason.clone());
+        AppendError::Poisoned { reason }
+    }
+}
+
+impl Journal for SegmentJournal {
+    /// Frames longer than [`JournalOptions::payload_bytes_max`] and calls of more than
+    /// [`SegmentJournal::batch_bytes_max`] are refused with `Full`, whose numbers then are the limit and the size.
+    ///
+    /// Waits for the next segment only when it is being prepared for the first time, never while the disk is full.
+    fn append(
+        &mut self,
+        epoch: Epoch,
+        expected: Lsn,
+        purpose: Purpose,
+        frames: &[NewFrame<'_>],
+    ) -> Result<Lsn, AppendError> {
+        self.check_writer(epoch, expected)?;
+        let bytes = batch_bytes(frames, self.options.payload_bytes_max)?;
+        if frames.is_empty() {
+            return Ok(self.tail.lsn);
+        }
+        self.make_room(bytes, purpose)?;
+        let tail = self.encode(frames);
+        if let Err(error) = self.write_buffer() {
+            return Err(self.poison("cannot write frames", &error));
+        }
+        if self.buffer.capacity() > BUFFER_KEPT_BYTES {
+            self.buffer = Vec::new();
+        }
+        self.tail = tail;
+        Ok(tail.lsn)
+    }
+
+    fn read(&self, from: Lsn, visit: &mut dyn FnMut(StoredFrame)) -> Result<(), ReadError> {
+        reader::read(self.disk.dir(), from, Some(self.tail.lsn), &mut |frame| {
+            visit(frame);
+            ControlFlow::Continue(())
+        })
+    }
+
+    fn tail(&self) -> Tail {
+        self.tail
+    }
+
+    fn open_epoch(&mut self) -> Result<Epoch, AppendError> {
+        self.check_writer(self.tail.epoch, self.tail.lsn)?;
+        let epoch = Epoch(
+            self.tail
+                .epoch
+                .0
+                .checked_add(1)
+                .expect("nobody restarts four billion times"),
+        );
+        if let Err(error) = self.epoch_file.store(&self.disk, epoch) {
+            return Err(self.poison("cannot store the epoch", &error));
+        }
+        self.tail.epoch = epoch;
+        Ok(epoch)
+    }
+
+    fn has_room(&self, bytes: usize) -> bool {
+        let fits = bytes <= self.options.payload_bytes_max && self.poisoned.is_none();
+        let room = || self.room(frame_bytes(bytes), Purpose::Intake, self.preparer.outlook());
+        fits && room() != Room::Nowhere
+    }
+
+    /// A disk that answers with an error is reported as `InDoubt`: the snapshot may or may not be there. The log is whole.
+    fn put_snapshot(&mut self, lsn: Lsn, state: &[u8]) -> Result<(), AppendError> {
+        self.check_writer(self.tail.epoch, self.tail.lsn)?;
+        if lsn > self.tail.lsn {
+            return Err(AppendError::Conflict { tail: self.tail.lsn });
+        }
+        snapshot::put(&self.disk, lsn, state).map_err(|error| {
+            tracing::warn!(%error, %lsn, "cannot store a snapshot");
+            match disk::is_no_space(&error) {
+                true => AppendError::Full {
+                    free: 0,
+                    needed: state.len() as u64,
+                    reserved: self.options.reserve_bytes,
+                },
+                false => AppendError::InDoubt,
+            }
+        })
+    }
+
+    fn newest_snapshot(&self) -> Result<Option<(Lsn, Vec<u8>)>, ReadError> {
+        snapshot::newest(self.disk.dir(), self.tail.lsn).map_err(|source| ReadError::Io {
+            what: "the newest snapshot".to_owned(),
+            source,
+        })
+    }
+
+    fn durability(&self) -> Durability {
+        Durability {
+            fsync_before_ack: true,
+            max_loss_ms: 0,
+        }
+    }
+}
+
+/// The bytes that `frames` take up, unless one of them is too long.
+fn batch_bytes(frames: &[NewFrame<'_>], payload_bytes_max: usize) -> Result<u64, AppendError> {
+    let mut bytes = 0;
+    for frame in frames {
+        if frame.payload.len() > payload_bytes_max {
+            let (bytes, max) = (frame.payload.len() as u64, payload_bytes_max as u64);
+            return Err(AppendError::TooLarge { bytes, max });
+        }
+        bytes += frame_bytes(frame.payload.len());
+    }
+    Ok(bytes)
+}
+
+fn frame_bytes(payload: usize) -> u64 {
+    (FRAME_HEADER_BYTES + payload) as u64
+}

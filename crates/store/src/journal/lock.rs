@@ -1,0 +1,59 @@
+//! Lets one process at a time write to a journal.
+//!
+//! The lock is `flock`: the kernel lets go of it when the process dies, so there is no stale lock to clean up. The
+//! process id inside is for people.
+
+use std::fs::{File, TryLockError};
+use std::io::Read as _;
+use std::os::unix::fs::FileExt as _;
+use std::process;
+
+use super::disk::Disk;
+use super::error::OpenError;
+
+const NAME: &str = "lock";
+
+/// Held as long as it lives.
+#[derive(Debug)]
+pub(super) struct Lock {
+    file: File,
+}
+
+impl Lock {
+    pub(super) fn take(disk: &Disk) -> Result<Self, OpenError> {
+        let path = disk.path(NAME);
+        let mut file = disk
+            .open_or_create(NAME)
+            .map_err(|error| OpenError::io("open the lock", &path, 0, error))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                let pid = file
+                    .read_to_string(&mut holder)
+                    .ok()
+                    .and_then(|_| holder.trim().parse().ok());
+                return Err(OpenError::Locked {
+                    dir: disk.dir().to_owned(),
+                    pid,
+                });
+            }
+            Err(TryLockError::Error(error)) => return Err(OpenError::io("lock", &path, 0, error)),
+        }
+        // The width is fixed so that the file never has to grow again: a restart on a full disk must not fail here.
+        if let Err(error) = file.write_all_at(format!("{:>10}\n", process::id()).as_bytes(), 0) {
+            tracing::warn!(%error, path = %path.display(), "cannot write the process id into the lock");
+        }
+        Ok(Self { file })
+    }
+}
+
+impl Drop for Lock {
+    /// Unlocks by name. Closing is not enough: a child process that is being started at this moment has a copy of the file
+    /// until it runs its program.
+    fn drop(&mut self) {
+        if let Err(error) = self.file.unlock() {
+            tracing::warn!(%error, "cannot unlock the journal");
+        }
+    }
+}

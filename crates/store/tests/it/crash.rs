@@ -1,0 +1,290 @@
+//! Power cuts at every change of the directory, on a disk that persists unsynced sectors and names as it likes.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use proptest::prelude::*;
+use staunch_ports::{Epoch, Journal, Purpose, StoredFrame};
+use staunch_store::journal::{DiskHook, DiskOp};
+use staunch_store::{JournalOptions, SegmentJournal};
+
+use crate::{append, append_ok, frames, payload};
+
+const SECTOR_BYTES: usize = 512;
+
+#[derive(Clone, Debug)]
+enum Event {
+    Create(String),
+    Write(String, usize, Vec<u8>),
+    SetLen(String, usize),
+    Sync(String),
+    Rename(String, String),
+    Remove(String),
+    SyncDir,
+    /// The writer was told that so many frames are durable.
+    Acknowledged(usize),
+    /// The writer was given this epoch.
+    Epoch(Epoch),
+}
+
+/// Writes down every change, and what the writer was told.
+#[derive(Default)]
+struct Recorder {
+    events: Mutex<Vec<Event>>,
+    /// Syncs of segments fail without having done anything.
+    broken: AtomicBool,
+}
+
+impl Recorder {
+    fn note(&self, event: Event) {
+        self.events.lock().expect("nothing panics in here").push(event);
+    }
+}
+
+impl DiskHook for Recorder {
+    fn before(&self, op: &DiskOp<'_>) -> io::Result<()> {
+        if self.broken.load(Ordering::Relaxed) && matches!(op, DiskOp::Sync { name } if name.ends_with(".seg")) {
+            return Err(io::ErrorKind::Other.into());
+        }
+        let index = |offset: u64| usize::try_from(offset).expect("small files");
+        self.note(match *op {
+            DiskOp::Create { name } => Event::Create(name.to_owned()),
+            DiskOp::Write { name, offset, data } => Event::Write(name.to_owned(), index(offset), data.to_vec()),
+            DiskOp::SetLen { name, len } => Event::SetLen(name.to_owned(), index(len)),
+            DiskOp::Sync { name } => Event::Sync(name.to_owned()),
+            DiskOp::Rename { from, to } => Event::Rename(from.to_owned(), to.to_owned()),
+            DiskOp::Remove { name } => Event::Remove(name.to_owned()),
+            DiskOp::SyncDir => Event::SyncDir,
+        });
+        Ok(())
+    }
+}
+
+/// A file as the disk and as the cache of the kernel has it.
+#[derive(Clone, Debug, Default)]
+struct Inode {
+    durable: Vec<u8>,
+    /// Pieces of at most one sector, or a new length.
+    pending: Vec<Pending>,
+}
+
+#[derive(Clone, Debug)]
+enum Pending {
+    Sector(usize, Vec<u8>),
+    Len(usize),
+}
+
+impl Inode {
+    fn write(&mut self, mut at: usize, mut data: &[u8]) {
+        while !data.is_empty() {
+            let piece = data.len().min(SECTOR_BYTES - at % SECTOR_BYTES);
+            self.pending.push(Pending::Sector(at, data[..piece].to_vec()));
+            (at, data) = (at + piece, &data[piece..]);
+        }
+    }
+
+    /// Makes those pending changes durable that `keep` chooses, and forgets the others.
+    fn settle(&mut self, mut keep: impl FnMut() -> bool) {
+        for change in std::mem::take(&mut self.pending) {
+            if !keep() {
+                continue;
+            }
+            match change {
+                Pending::Sector(at, data) => {
+                    let end = at + data.len();
+                    self.durable.resize(self.durable.len().max(end), 0);
+                    self.durable[at..end].copy_from_slice(&data);
+                }
+                Pending::Len(len) => self.durable.resize(len, 0),
+            }
+        }
+    }
+}
+
+/// A disk that forgets. Names persist in order, as in a journaling file system; sectors persist in any order.
+#[derive(Clone, Debug, Default)]
+struct Disk {
+    inodes: Vec<Inode>,
+    names: BTreeMap<String, usize>,
+    /// What the names were after each change since the last sync of the directory. The first is the durable state.
+    pending_names: Vec<BTreeMap<String, usize>>,
+}
+
+impl Disk {
+    fn run(&mut self, event: &Event) {
+        match event {
+            Event::Create(name) if self.names.contains_key(name) => {}
+            Event::Create(name) => {
+                self.inodes.push(Inode::default());
+                let inode = self.inodes.len() - 1;
+                self.rename_with(|names| names.extend([(name.clone(), inode)]));
+            }
+            Event::Rename(from, to) => self.rename_with(|names| {
+                let inode = names.remove(from).expect("only existing files are renamed");
+                names.insert(to.clone(), inode);
+            }),
+            Event::Remove(name) => self.rename_with(|names| names.retain(|other, _| other != name)),
+            Event::Write(name, at, data) => self.inode(name).write(*at, data),
+            Event::SetLen(name, len) => self.inode(name).pending.push(Pending::Len(*len)),
+            Event::Sync(name) => self.inode(name).settle(|| true),
+            Event::SyncDir => self.pending_names = vec![self.names.clone()],
+            Event::Acknowledged(_) | Event::Epoch(_) => {}
+        }
+    }
+
+    fn inode(&mut self, name: &str) -> &mut Inode {
+        &mut self.inodes[self.names[name]]
+    }
+
+    fn rename_with(&mut self, change: impl FnOnce(&mut BTreeMap<String, usize>)) {
+        if self.pending_names.is_empty() {
+            self.pending_names.push(BTreeMap::new());
+        }
+        change(&mut self.names);
+        self.pending_names.push(self.names.clone());
+    }
+
+    /// What is found after the power comes back, written into `dir`.
+    fn power_cut(mut self, dir: &Path, dice: &mut Dice) {
+        let names = match self.pending_names.len() {
+            0 => BTreeMap::new(),
+            states => self.pending_names.swap_remove(dice.below(states)),
+        };
+        // Sometimes nearly all, sometimes nearly none of the sectors make it.
+        let odds = dice.below(9) + 1;
+        for (name, inode) in names {
+            let inode = &mut self.inodes[inode];
+            inode.settle(|| dice.below(10) < odds);
+            std::fs::write(dir.join(name), &inode.durable).expect("written");
+        }
+    }
+}
+
+/// A small generator of numbers (xorshift64), so that a failing case has one seed.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 >> 16).expect("48 bits") % limit
+    }
+}
+
+fn options(hook: Option<Arc<dyn DiskHook>>) -> JournalOptions {
+    JournalOptions {
+        segment_bytes: 10 << 10,
+        reserve_bytes: 1 << 10,
+        payload_bytes_max: 2 << 10,
+        hook,
+        ..JournalOptions::default()
+    }
+}
+
+/// A directory whose syncs are cheap, where there is one: only the model of the disk matters here.
+fn fast_dir() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| crate::temp_dir())
+}
+
+/// Runs three writers, one after the other, and returns everything that happened, and the whole history.
+///
+/// Every writer but the last dies with frames written that were not synced. The next one finds them and acts upon them.
+fn record(batches: &[Vec<usize>]) -> (Vec<Event>, Vec<StoredFrame>) {
+    let dir = fast_dir();
+    let recorder = Arc::new(Recorder::default());
+    let mut number = 0;
+    let mut history = Vec::new();
+    for run in batches.chunks(batches.len().div_ceil(3)) {
+        recorder.broken.store(false, Ordering::Relaxed);
+        let hook: Arc<dyn DiskHook> = Arc::<Recorder>::clone(&recorder);
+        let mut journal = SegmentJournal::open(dir.path(), options(Some(hook))).expect("it opens");
+        recorder.note(Event::Acknowledged(frames(&journal).len()));
+        recorder.note(Event::Epoch(journal.open_epoch().expect("an epoch")));
+        for sizes in run {
+            let payloads: Vec<_> = (number..)
+                .zip(sizes)
+                .map(|(number, size)| payload(number, *size))
+                .collect();
+            append_ok(&mut journal, &payloads.iter().map(Vec::as_slice).collect::<Vec<_>>());
+            number += sizes.len() as u64;
+            recorder.note(Event::Acknowledged(
+                usize::try_from(journal.tail().lsn.0).expect("small"),
+            ));
+        }
+        history = frames(&journal);
+        recorder.broken.store(true, Ordering::Relaxed);
+        let unsynced: [&[u8]; 2] = [&payload(number, 700), &payload(number + 1, 600)];
+        append(&mut journal, Purpose::Intake, &unsynced).expect_err("the sync fails");
+        number += 2;
+    }
+    // What the last writer left unsynced belongs to the history too.
+    recorder.broken.store(false, Ordering::Relaxed);
+    let events = recorder.events.lock().expect("nothing panics in here").clone();
+    let last = SegmentJournal::open(dir.path(), options(None)).expect("it opens");
+    let found = frames(&last);
+    assert_eq!(found[..history.len()], history);
+    (events, found)
+}
+
+/// Cuts the power after `events` and checks what a restart finds.
+fn check(events: &[Event], history: &[StoredFrame], dice: &mut Dice) {
+    let (mut disk, mut acknowledged, mut epoch) = (Disk::default(), 0, Epoch(0));
+    for event in events {
+        disk.run(event);
+        match event {
+            Event::Acknowledged(frames) => acknowledged = *frames,
+            Event::Epoch(newest) => epoch = *newest,
+            _ => {}
+        }
+    }
+    let dir = fast_dir();
+    disk.power_cut(dir.path(), dice);
+    let context = || format!("after {} events, the last {:?}", events.len(), events.last());
+    let mut journal =
+        SegmentJournal::open(dir.path(), options(None)).unwrap_or_else(|error| panic!("{error} {}", context()));
+    let found = frames(&journal);
+    assert!(
+        found.len() >= acknowledged,
+        "{} of {acknowledged} frames, {}",
+        found.len(),
+        context()
+    );
+    assert!(
+        found.len() <= history.len() && found == history[..found.len()],
+        "another history, {}",
+        context()
+    );
+    assert!(
+        journal.tail().epoch >= epoch,
+        "epoch {epoch} was given out, {}",
+        context()
+    );
+    journal.open_epoch().expect("an epoch");
+    append_ok(&mut journal, &[b"after the power cut"]);
+    let grown = frames(&journal);
+    drop(journal);
+    let journal = SegmentJournal::open(dir.path(), options(None)).expect("nothing is left of what was cut");
+    assert_eq!(frames(&journal), grown, "{}", context());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_power_cut_at_any_moment_leaves_a_prefix_with_all_that_was_acknowledged(
+        batches in prop::collection::vec(prop::collection::vec(1_usize..1_200, 1..5), 6..16),
+        seed in 1..u64::MAX,
+    ) {
+        let (events, history) = record(&batches);
+        let mut dice = Dice(seed);
+        for end in 0..=events.len() {
+            for _ in 0..2 {
+                check(&events[..end], &history, &mut dice);
+            }
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Contract suites: what every implementation of a port is held to, whatever stands behind it.
+//!
+//! Never names an implementation.
+
+pub mod journal;
