@@ -13,6 +13,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
+mod bench;
 mod shell;
 mod test;
 mod tidy;
@@ -39,6 +40,12 @@ const TASKS: &[Task] = &[
         arguments: "[--fix] [<check>...]",
         summary: "run all checks of form, or only the named ones, and list everything that failed",
         run: tidy::run,
+    },
+    Task {
+        name: "bench",
+        arguments: "[--json] [block|triage|durable|storm|replay|memory...]",
+        summary: "measure the bars of the project, or only the named ones, each beside its floor",
+        run: bench::run,
     },
 ];
 

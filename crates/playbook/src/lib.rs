@@ -1,1 +1,122 @@
 //! The playbook language: parse with spans, check everything, compile to the plan the engine runs.
+//!
+//! Never reads a file, a clock or the network: texts and limits are arguments, and every mistake is a value. The language
+//! itself is described in `docs/reference/playbooks.md`.
+
+mod cel;
+mod diagnostic;
+pub mod limits;
+mod schema;
+mod suggest;
+mod yaml;
+
+use staunch_model::{Description, EventView, Program, Span};
+
+pub use cel::explain::{Clause, ClauseValue};
+pub use diagnostic::{Diagnostic, Severity};
+
+use cel::test::Condition;
+
+/// The playbooks that come with Staunch: file name and text.
+pub const BUILT_IN: &[(&str, &str)] = &[
+    (
+        "brute-force-block.yaml",
+        include_str!("../../../playbooks/brute-force-block.yaml"),
+    ),
+    (
+        "exploit-attempt-block.yaml",
+        include_str!("../../../playbooks/exploit-attempt-block.yaml"),
+    ),
+];
+
+/// What playbooks are checked against.
+#[derive(Clone, Debug)]
+pub struct CheckContext {
+    /// The systems that a playbook can name as sources.
+    pub systems: Vec<String>,
+    /// The longest lease.
+    pub lease_max: Span,
+    /// The drivers in use. When there are none, steps are not checked against them.
+    pub drivers: Vec<Description>,
+}
+
+impl Default for CheckContext {
+    /// The decoders that come with Staunch, leases of up to 24 hours, no drivers.
+    fn default() -> Self {
+        let systems = ["suricata", "falco", "generic"].map(str::to_owned).to_vec();
+        Self {
+            systems,
+            lease_max: Span::from_hours(24),
+            drivers: Vec::new(),
+        }
+    }
+}
+
+/// A checked playbook.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    /// What triage runs and the engine pins.
+    pub program: Program,
+    /// What is probably not meant, though it can be used.
+    pub warnings: Vec<Diagnostic>,
+    /// The trigger's tree, for explanations.
+    trigger: Condition,
+    /// The trigger as written.
+    trigger_text: Box<str>,
+}
+
+/// Reads and checks one playbook.
+///
+/// # Errors
+///
+/// Every mistake in the file, in its order, with the warnings among them.
+pub fn compile(file_name: &str, text: &str, context: &CheckContext) -> Result<Compiled, Vec<Diagnostic>> {
+    schema::compile(file_name, text, context).map(|(compiled, _)| compiled)
+}
+
+/// Reads and checks playbooks that are loaded together: `(file name, text)`.
+///
+/// # Errors
+///
+/// Every mistake in every file, in the order of the files, names that are used twice included.
+pub fn compile_all<'a>(
+    files: impl IntoIterator<Item = (&'a str, &'a str)>,
+    context: &CheckContext,
+) -> Result<Vec<Compiled>, Vec<Diagnostic>> {
+    let mut compiled: Vec<(Compiled, &str)> = Vec::new();
+    let mut found = Vec::new();
+    let mut failed = false;
+    for (file, text) in files {
+        match schema::compile(file, text, context) {
+            Ok((one, name_span)) => {
+                let name = &one.program.playbook.name;
+                if let Some((_, first)) = compiled.iter().find(|(other, _)| other.program.playbook.name == *name) {
+                    let mut report = diagnostic::Report::new(file, text);
+                    let message = format!(
+                        "the name `{name}` is already used in {}",
+                        staunch_model::Printable(first)
+                    );
+                    report.error_with_hint("P027", name_span, message, "give each playbook a name of its own");
+                    found.extend(report.finish());
+                    failed = true;
+                }
+                compiled.push((one, file));
+            }
+            Err(diagnostics) => {
+                found.extend(diagnostics);
+                failed = true;
+            }
+        }
+    }
+    if failed {
+        Err(found)
+    } else {
+        Ok(compiled.into_iter().map(|(one, _)| one).collect())
+    }
+}
+
+/// Explains the trigger of a playbook for one event, clause by clause, for people. Slower than the trigger by far.
+#[must_use]
+pub fn program_explain(compiled: &Compiled, event: &EventView<'_>) -> Vec<Clause> {
+    cel::explain::explain(&compiled.trigger, &compiled.trigger_text, event)
+}

@@ -1,0 +1,126 @@
+//! From tests to closures.
+//!
+//! A condition is true, false or unknown, and a trigger fires only when it is true. So each condition becomes one of two
+//! closures, "is true" or "is false", and `!` exchanges them: nothing three-valued is left at run time, and unknown is
+//! what neither closure says.
+
+use std::sync::Arc;
+
+use staunch_model::{Event, EventView, Extractor, FieldValue, Predicate, Target, TargetExtractor};
+
+use super::field::{Field, Type};
+use super::test::{AddressTest, Condition, ConditionKind, LowerTest, Test, TextTest};
+
+type Closure = Box<dyn Fn(&EventView<'_>) -> bool + Send + Sync>;
+
+/// The condition as a closure that says whether it is true.
+pub(crate) fn predicate(condition: &Condition) -> Predicate {
+    Arc::from(closure(condition, true))
+}
+
+/// The field as a text: the key of an incident. Long texts are cut like those of kept events.
+pub(crate) fn extractor(field: Field) -> Extractor {
+    Arc::new(move |event| {
+        let text = match field.kind() {
+            Type::Address => field.address(event)?.to_string(),
+            Type::Number => match field.value(event)? {
+                FieldValue::Int(number) => number.to_string(),
+                _ => return None,
+            },
+            _ => match (field.text(event), field.value(event)) {
+                (Some(text), _) if !text.is_empty() => {
+                    staunch_model::text::clip(text, Event::TEXT_BYTES_MAX).to_owned()
+                }
+                (None, Some(FieldValue::Int(number))) => number.to_string(),
+                (None, Some(FieldValue::UInt(number))) => number.to_string(),
+                _ => return None,
+            },
+        };
+        Some(text)
+    })
+}
+
+/// The field as the target of an act.
+pub(crate) fn target(field: Field) -> TargetExtractor {
+    Arc::new(move |event| field.address(event).map(|ip| Target::Address(ip.to_canonical())))
+}
+
+/// A closure that says whether `condition` is `want`; false when that is unknown.
+fn closure(condition: &Condition, want: bool) -> Closure {
+    match (&condition.kind, want) {
+        (ConditionKind::Constant(value), _) => {
+            let holds = *value == want;
+            Box::new(move |_| holds)
+        }
+        (ConditionKind::Not(inner), _) => closure(inner, !want),
+        (ConditionKind::All(inner), true) | (ConditionKind::Any(inner), false) => all(inner, want),
+        (ConditionKind::Any(inner), true) | (ConditionKind::All(inner), false) => any(inner, want),
+        (ConditionKind::Test(field, test), _) => leaf(field, test, want),
+    }
+}
+
+fn all(conditions: &[Condition], want: bool) -> Closure {
+    let mut closures: Vec<Closure> = conditions.iter().map(|it| closure(it, want)).collect();
+    match (closures.pop(), closures.pop(), closures.is_empty()) {
+        (Some(last), None, _) => last,
+        (Some(second), Some(first), true) => Box::new(move |event| first(event) && second(event)),
+        (last, before, _) => {
+            closures.extend(before);
+            closures.extend(last);
+            let closures = closures.into_boxed_slice();
+            Box::new(move |event| closures.iter().all(|it| it(event)))
+        }
+    }
+}
+
+fn any(conditions: &[Condition], want: bool) -> Closure {
+    let closures: Box<[Closure]> = conditions.iter().map(|it| closure(it, want)).collect();
+    Box::new(move |event| closures.iter().any(|it| it(event)))
+}
+
+fn leaf(field: &Field, test: &Test, want: bool) -> Closure {
+    match test.clone() {
+        Test::Severity(mask) => {
+            let mask = if want { mask } else { !mask };
+            Box::new(move |event| mask & (1 << event.severity as u8) != 0)
+        }
+        Test::Text(test) => text(field.clone(), test, want),
+        Test::Address(test) => address(field.clone(), test, want),
+        test => {
+            let field = field.clone();
+            Box::new(move |event| test.value(&field, event) == Some(want))
+        }
+    }
+}
+
+/// One closure for each kind of test, so that the test itself is not looked up at run time.
+fn text(field: Field, test: TextTest, want: bool) -> Closure {
+    match test {
+        TextTest::Is(expect) => on_text(field, want, move |text| text == &*expect),
+        TextTest::Contains(finder) => on_text(field, want, move |text| finder.find(text.as_bytes()).is_some()),
+        TextTest::StartsWith(start) => on_text(field, want, move |text| text.starts_with(&*start)),
+        TextTest::EndsWith(end) => on_text(field, want, move |text| text.ends_with(&*end)),
+        TextTest::Matches(regex) => on_text(field, want, move |text| regex.is_match(text)),
+        TextTest::Lower(LowerTest::Contains(finder)) => on_text(field, want, move |text| finder.is_in(text.as_bytes())),
+        test @ (TextTest::OneOf(_) | TextTest::Lower(_)) => on_text(field, want, move |text| test.holds(text)),
+    }
+}
+
+/// One closure for each of the fields that triggers look at most.
+fn on_text(field: Field, want: bool, test: impl Fn(&str) -> bool + Send + Sync + 'static) -> Closure {
+    match field {
+        Field::Signature => Box::new(move |event| !event.signature.is_empty() && test(event.signature) == want),
+        Field::Category => Box::new(move |event| !event.category.is_empty() && test(event.category) == want),
+        Field::Raw(path) => {
+            Box::new(move |event| matches!(event.raw.field(&path), Some(FieldValue::Text(text)) if test(text) == want))
+        }
+        field => Box::new(move |event| field.text(event).is_some_and(|text| test(text) == want)),
+    }
+}
+
+fn address(field: Field, test: AddressTest, want: bool) -> Closure {
+    match field {
+        Field::SourceIp => Box::new(move |event| event.source.ip.is_some_and(|ip| test.holds(ip) == want)),
+        field => Box::new(move |event| field.address(event).is_some_and(|ip| test.holds(ip) == want)),
+    }
+}

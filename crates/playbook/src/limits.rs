@@ -1,0 +1,43 @@
+//! The bounds of the language, each with its reason.
+
+use staunch_model::Span;
+
+/// The largest file: a hundred times the largest playbook that a person reads with pleasure.
+pub const FILE_BYTES_MAX: usize = 256 * 1024;
+/// The deepest nesting of YAML. The language itself needs five levels.
+pub const NESTING_MAX: usize = 32;
+/// The most keys of one mapping; the language knows eleven at the top.
+pub const KEYS_MAX: usize = 256;
+/// Steps in one playbook: each is an act for each incident.
+pub const STEPS_MAX: usize = 16;
+/// Notices in one playbook.
+pub const NOTICES_MAX: usize = 16;
+/// Sources, techniques and context entries in one list.
+pub const ENTRIES_MAX: usize = 64;
+/// The longest summary, in characters: it is shown on one line.
+pub const SUMMARY_CHARS_MAX: usize = 200;
+/// The longest name, in characters.
+pub const NAME_CHARS_MAX: usize = 64;
+/// The longest expression.
+pub const EXPRESSION_BYTES_MAX: usize = 4 * 1024;
+/// The deepest nesting of brackets in an expression.
+pub const EXPRESSION_DEPTH_MAX: usize = 64;
+/// The longest chain of `.name`, `[key]`, `(` and `!` around one operand: one of each for every bracket, twice over.
+pub const EXPRESSION_CHAIN_MAX: usize = 2 * EXPRESSION_DEPTH_MAX;
+/// The most nodes of an expression.
+pub const EXPRESSION_NODES_MAX: usize = 1_000;
+/// The memory of one compiled regular expression.
+pub const REGEX_BYTES_MAX: usize = 256 * 1024;
+/// The members of a list in an event that `in` looks at. Falco sends up to a dozen tags.
+pub const LIST_MEMBERS_MAX: usize = 32;
+/// The longest `deduplicate`.
+pub const DEDUPLICATE_MAX: Span = Span::from_hours(30 * 24);
+/// The longest `event_age_max`.
+pub const EVENT_AGE_MAX: Span = Span::from_hours(24);
+/// The largest `acts_per_hour_max`.
+pub const ACTS_PER_HOUR_MAX: u32 = 100_000;
+/// The stack of the thread that parses expressions. The parser of the `cel` crate needs 190 KiB for each bracket in a
+/// debug build (measured 2026-11-20), so that 64 of them overflow the usual 2 MiB. The memory is reserved, not used.
+pub(crate) const PARSER_STACK_BYTES: usize = 64 * 1024 * 1024;
+
+const _: () = assert!(PARSER_STACK_BYTES > 3 * EXPRESSION_DEPTH_MAX * 190 * 1024 / 2);

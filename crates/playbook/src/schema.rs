@@ -1,0 +1,313 @@
+//! The keys of a playbook: from the tree to the plan.
+//!
+//! Every key is looked at even when another one is wrong, so that all mistakes are reported at once.
+
+mod fields;
+mod steps;
+mod trigger;
+mod values;
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use staunch_model::{
+    ContentHash, Context, Mode, Modes, OnFailure, Playbook, PlaybookGuards, Printable, Program, Span, SystemName,
+    WhenUnknown,
+};
+
+use crate::diagnostic::{Diagnostic, Report};
+use crate::yaml::{Kind, Node};
+use crate::{CheckContext, Compiled, limits, yaml};
+use fields::Fields;
+
+/// The keys of a playbook.
+const KEYS: [&str; 10] = [
+    "playbook",
+    "summary",
+    "attack",
+    "trigger",
+    "context",
+    "guards",
+    "contain",
+    "notify",
+    "mode",
+    "on_failure",
+];
+
+/// Events that come this long after an incident opened join it, when the playbook does not say.
+const DEDUPLICATE_DEFAULT: Span = Span::from_mins(10);
+
+/// Compiles one file; with it, the bytes of the playbook's name.
+pub(crate) fn compile(
+    file: &str,
+    text: &str,
+    context: &CheckContext,
+) -> Result<(Compiled, Range<usize>), Vec<Diagnostic>> {
+    let mut report = Report::new(file, text);
+    let compiled = yaml::parse(text, &mut report).and_then(|root| {
+        let mut walk = Walk {
+            text,
+            context,
+            report: &mut report,
+        };
+        walk.playbook(&root)
+    });
+    let errors = report.has_errors();
+    let found = report.finish();
+    match compiled {
+        Some((mut compiled, span)) if !errors => {
+            compiled.warnings = found;
+            Ok((compiled, span))
+        }
+        _ => Err(found),
+    }
+}
+
+/// A walk over the tree of one file.
+struct Walk<'w, 'a> {
+    text: &'w str,
+    context: &'w CheckContext,
+    report: &'w mut Report<'a>,
+}
+
+impl Walk<'_, '_> {
+    fn playbook(&mut self, root: &Node) -> Option<(Compiled, Range<usize>)> {
+        let fields = self.fields(root, "a playbook", &KEYS)?;
+        let name = self
+            .required(&fields, "playbook")
+            .and_then(|node| Some((self.name(node)?, node.span.clone())));
+        let summary = self.required(&fields, "summary").and_then(|node| self.summary(node));
+        let attack = fields
+            .get("attack")
+            .map_or(Some(Vec::new()), |node| self.techniques(node));
+        let trigger = self.required(&fields, "trigger").and_then(|node| self.trigger(node));
+        let knowledge = fields
+            .get("context")
+            .map_or(Some(Vec::new()), |node| self.knowledge(node));
+        let (guards, impact) = fields
+            .get("guards")
+            .map_or((Some(PlaybookGuards::default()), None), |node| self.guards(node));
+        let steps = self.contain(&fields);
+        let notify = self.notify(fields.get("notify"));
+        let modes = fields
+            .get("mode")
+            .map_or(Some(Modes::default()), |node| self.modes(node));
+        let on_failure = fields.get("on_failure").map_or(Some(OnFailure::default()), |node| {
+            self.word(
+                node,
+                "on_failure",
+                &[("rollback", OnFailure::Rollback), ("keep", OnFailure::Keep)],
+            )
+        });
+
+        let (name, name_span) = name?;
+        let (trigger, steps) = (trigger?, steps?);
+        let mut context = knowledge?;
+        if let Some(span) = impact.filter(|_| !context.contains(&Context::TrafficShare)) {
+            let hint = "add `traffic-share` to `context`; it is taken as if it stood there";
+            self.report.warning(
+                "P026",
+                span,
+                "the impact limit needs the traffic share, which `context` does not name",
+                hint,
+            );
+            context.push(Context::TrafficShare);
+        }
+        let (steps, targets) = steps.into_iter().unzip();
+        let playbook = Playbook {
+            name,
+            summary: summary?,
+            hash: ContentHash::of(self.text.as_bytes()),
+            attack: attack?,
+            deduplicate: trigger.deduplicate,
+            context,
+            guards: guards?,
+            steps,
+            notify: notify?,
+            modes: modes?,
+            on_failure: on_failure?,
+        };
+        let systems = trigger.systems.iter().map(|it| SystemName::from(it.as_str())).collect();
+        let program = Program {
+            playbook: Arc::new(playbook),
+            systems,
+            when: trigger.when,
+            incident: trigger.incident,
+            targets,
+        };
+        let compiled = Compiled {
+            program,
+            warnings: Vec::new(),
+            trigger: trigger.condition,
+            trigger_text: trigger.text,
+        };
+        Some((compiled, name_span))
+    }
+
+    fn name(&mut self, node: &Node) -> Option<Box<str>> {
+        let name = self.scalar(node, "playbook")?;
+        let kebab = name.split('-').all(|part| {
+            !part.is_empty()
+                && part
+                    .bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+        });
+        if kebab && name.starts_with(|c: char| c.is_ascii_lowercase()) && name.len() <= limits::NAME_CHARS_MAX {
+            return Some(name.into());
+        }
+        let message = format!("`{}` is not a name for a playbook", Printable(name));
+        let hint = format!(
+            "names are small letters, digits and single hyphens, at most {}: brute-force-block",
+            limits::NAME_CHARS_MAX
+        );
+        self.report.error_with_hint("P012", node.span.clone(), message, hint);
+        None
+    }
+
+    fn summary(&mut self, node: &Node) -> Option<Box<str>> {
+        let summary = self.scalar(node, "summary")?.trim();
+        let characters = summary.chars().count();
+        if characters > limits::SUMMARY_CHARS_MAX {
+            let message = format!(
+                "the summary has {characters} characters, more than {}",
+                limits::SUMMARY_CHARS_MAX
+            );
+            self.report.error_with_hint(
+                "P012",
+                node.span.clone(),
+                message,
+                "write one sentence; details go into comments",
+            );
+            return None;
+        }
+        if summary.is_empty() || summary.chars().any(staunch_model::text::is_unsafe_to_show) {
+            let hint = "write one sentence on one line";
+            self.report.error_with_hint(
+                "P012",
+                node.span.clone(),
+                "the summary is empty or not one line of plain text",
+                hint,
+            );
+            return None;
+        }
+        Some(summary.into())
+    }
+
+    fn techniques(&mut self, node: &Node) -> Option<Vec<Box<str>>> {
+        self.entries(node, "attack", |walk, item| {
+            let technique = walk.scalar(item, "attack")?;
+            let digits =
+                |text: &str, count: usize| text.len() == count && text.bytes().all(|byte| byte.is_ascii_digit());
+            let fits = technique
+                .strip_prefix('T')
+                .is_some_and(|rest| match rest.split_once('.') {
+                    Some((technique, sub)) => digits(technique, 4) && digits(sub, 3),
+                    None => digits(rest, 4),
+                });
+            if !fits {
+                let message = format!("`{}` is not an ATT&CK technique", Printable(technique));
+                walk.report.error_with_hint(
+                    "P012",
+                    item.span.clone(),
+                    message,
+                    "write for example T1110 or T1110.001",
+                );
+                return None;
+            }
+            Some(technique.into())
+        })
+    }
+
+    fn knowledge(&mut self, node: &Node) -> Option<Vec<Context>> {
+        let words = [
+            ("never-touch", Context::NeverTouch),
+            ("traffic-share", Context::TrafficShare),
+        ];
+        self.entries(node, "context", |walk, item| walk.word(item, "context", &words))
+    }
+
+    /// The guards, and where the impact limit stands if there is one.
+    fn guards(&mut self, node: &Node) -> (Option<PlaybookGuards>, Option<Range<usize>>) {
+        let keys = ["impact", "when_unknown", "event_age_max", "acts_per_hour_max"];
+        let Some(fields) = self.fields(node, "`guards`", &keys) else {
+            return (None, None);
+        };
+        let defaults = PlaybookGuards::default();
+        let share = fields.get("impact").and_then(|node| {
+            let fields = self.fields(node, "`impact`", &["traffic_share_max"])?;
+            self.required(&fields, "traffic_share_max")
+        });
+        let traffic_share_max_bp = match (fields.get("impact"), share) {
+            (None, _) => Some(None),
+            (Some(_), None) => None,
+            (Some(_), Some(node)) => self.percentage(node, "traffic_share_max").map(Some),
+        };
+        let when_unknown = fields.get("when_unknown").map_or(Some(defaults.when_unknown), |node| {
+            let words = [
+                ("ask", WhenUnknown::Ask),
+                ("refuse", WhenUnknown::Refuse),
+                ("pass", WhenUnknown::Pass),
+            ];
+            self.word(node, "when_unknown", &words)
+        });
+        let event_age_max = fields
+            .get("event_age_max")
+            .map_or(Some(defaults.event_age_max), |node| {
+                self.duration(node, "event_age_max", Span::from_secs(1), limits::EVENT_AGE_MAX)
+            });
+        let acts_per_hour_max = fields
+            .get("acts_per_hour_max")
+            .map_or(Some(defaults.acts_per_hour_max), |node| {
+                self.number(node, "acts_per_hour_max", 1, limits::ACTS_PER_HOUR_MAX)
+            });
+        let guards = || {
+            Some(PlaybookGuards {
+                traffic_share_max_bp: traffic_share_max_bp?,
+                when_unknown: when_unknown?,
+                event_age_max: event_age_max?,
+                acts_per_hour_max: acts_per_hour_max?,
+            })
+        };
+        (guards(), share.map(|node| node.span.clone()))
+    }
+
+    fn modes(&mut self, node: &Node) -> Option<Modes> {
+        if let (Kind::Scalar { text, .. }, false) = (&node.kind, node.is_null()) {
+            let hint = format!(
+                "write {{ low: {text}, medium: {text}, high: {text} }} to use it for all three",
+                text = Printable(text)
+            );
+            self.report.error_with_hint(
+                "P006",
+                node.span.clone(),
+                "`mode` is a mapping of risk classes to modes",
+                hint,
+            );
+            return None;
+        }
+        let fields = self.fields(node, "`mode`", &["low", "medium", "high"])?;
+        let words = [Mode::Observe, Mode::Approve, Mode::Enforce].map(|mode| (mode.name(), mode));
+        let mut of = |risk: &'static str| {
+            fields
+                .get(risk)
+                .map_or(Some(Mode::default()), |node| self.word(node, risk, &words))
+        };
+        let (low, medium, high) = (of("low"), of("medium"), of("high"));
+        Some(Modes {
+            low: low?,
+            medium: medium?,
+            high: high?,
+        })
+    }
+
+    /// A key that must be there.
+    fn required<'n>(&mut self, fields: &Fields<'n>, key: &'static str) -> Option<&'n Node> {
+        let node = fields.get(key);
+        if node.is_none() && !fields.is_misspelt(key) {
+            let message = format!("the key `{key}` is missing in {}", fields.what);
+            self.report
+                .error_with_hint("P011", fields.point.clone(), message, format!("add `{key}: ...`"));
+        }
+        node
+    }
+}

@@ -1,0 +1,215 @@
+//! What a playbook does: the acts and the notices.
+
+use staunch_model::{
+    ActionKind, IncidentOutcome, NotifyStep, Phase, Printable, Span, Step, TargetExtractor, UndoClass,
+};
+
+use super::Walk;
+use super::fields::Fields;
+use crate::cel::field::Type;
+use crate::cel::{check, compile, outcome};
+use crate::yaml::{Kind, Node};
+use crate::{limits, suggest};
+
+impl Walk<'_, '_> {
+    /// The acts with their targets.
+    pub(super) fn contain(&mut self, fields: &Fields<'_>) -> Option<Vec<(Step, TargetExtractor)>> {
+        let node = self.required(fields, "contain")?;
+        let items = match &node.kind {
+            Kind::List(items) if items.is_empty() => {
+                let hint = "write at least one step, for example - block-ip: { target: event.source.ip, lease: 1h }";
+                self.report
+                    .error_with_hint("P022", node.span.clone(), "`contain` has no steps", hint);
+                return None;
+            }
+            _ => self.list(node, "contain", limits::STEPS_MAX)?,
+        };
+        let steps: Vec<_> = items.iter().map(|item| self.step(item)).collect();
+        let steps = steps.into_iter().collect::<Option<Vec<_>>>()?;
+        for (at, (step, _)) in steps.iter().enumerate() {
+            if steps[..at]
+                .iter()
+                .any(|(other, _)| other.action == step.action && other.target == step.target)
+            {
+                let hint = "remove it; one act on a target is enough";
+                self.report
+                    .warning("P030", items[at].point(), "this step repeats an earlier one", hint);
+            }
+        }
+        Some(steps)
+    }
+
+    fn step(&mut self, node: &Node) -> Option<(Step, TargetExtractor)> {
+        let (key, value) = self.single(node, "a step", "block-ip: { target: event.source.ip, lease: 1h }")?;
+        let name = key.text()?;
+        let names = ActionKind::ALL.map(ActionKind::name);
+        let action = ActionKind::ALL.into_iter().find(|kind| kind.name() == name);
+        if action.is_none() {
+            let message = format!("there is no action `{}`", Printable(name));
+            self.report.error_with_hint(
+                "P015",
+                key.span.clone(),
+                message,
+                suggest::hint(name, &names, "actions"),
+            );
+        }
+        let fields = self.fields(value, "a step", &["target", "lease"])?;
+        let target = self.required(&fields, "target").and_then(|node| self.target(node));
+        let lease = self.lease(&fields, key);
+        let action = action?;
+        self.driver(action, key);
+        let (target, extractor) = target?;
+        Some((
+            Step {
+                phase: Phase::Contain,
+                action,
+                target,
+                lease: lease?,
+            },
+            extractor,
+        ))
+    }
+
+    fn target(&mut self, node: &Node) -> Option<(Box<str>, TargetExtractor)> {
+        let text = self.scalar(node, "target")?;
+        let field = self.expression(node, "target", check::field)?;
+        if !matches!(field.kind(), Type::Address | Type::Any) {
+            let message = format!("{field} is {}, not an address", field.kind().name());
+            self.report.error_with_hint(
+                "P050",
+                node.span.clone(),
+                message,
+                "write event.source.ip or a field of event.raw",
+            );
+            return None;
+        }
+        Some((text.trim().into(), compile::target(field)))
+    }
+
+    fn lease(&mut self, fields: &Fields<'_>, key: &Node) -> Option<Span> {
+        let most = self.context.lease_max;
+        let Some(node) = fields.get("lease") else {
+            if fields.is_misspelt("lease") {
+                return None;
+            }
+            let hint = "add for example `lease: 1h`: every containment ends by itself unless a person renews it";
+            self.report
+                .error_with_hint("P020", key.span.clone(), "this step has no lease", hint);
+            return None;
+        };
+        let lease = self.span(node, "lease")?;
+        // Enforcement points count whole seconds.
+        if lease < Span::from_secs(1) || lease > most {
+            let message = format!("the lease is {lease}, and must be from 1s to {most}");
+            let hint = "a person can renew a containment; the longest lease is set in the configuration";
+            self.report.error_with_hint("P021", node.span.clone(), message, hint);
+            return None;
+        }
+        Some(lease)
+    }
+
+    fn driver(&mut self, action: ActionKind, key: &Node) {
+        let drivers = &self.context.drivers;
+        let fitting = || drivers.iter().filter(|driver| driver.kind == action);
+        if !drivers.is_empty() && fitting().next().is_none() {
+            let message = format!("no driver for `{action}` is configured");
+            self.report.warning(
+                "P031",
+                key.span.clone(),
+                message,
+                "configure one, or the step is refused when it is due",
+            );
+        }
+        if let Some(driver) = fitting().find(|driver| driver.undo == UndoClass::None) {
+            let message = format!(
+                "the driver `{}` of `{action}` cannot undo what it does",
+                Printable(&driver.driver)
+            );
+            let hint = "steps that cannot be undone are not allowed in this version";
+            self.report.error_with_hint("P029", key.span.clone(), message, hint);
+        }
+    }
+
+    /// The notices. Without the key there is one, for every outcome that is not plainly good.
+    pub(super) fn notify(&mut self, node: Option<&Node>) -> Option<Vec<NotifyStep>> {
+        let Some(node) = node else {
+            return Some(vec![NotifyStep {
+                when: default_outcomes(),
+            }]);
+        };
+        let items = self.list(node, "notify", limits::NOTICES_MAX)?;
+        let notices: Vec<_> = items.iter().map(|item| self.notice(item)).collect();
+        notices.into_iter().collect()
+    }
+
+    fn notice(&mut self, node: &Node) -> Option<NotifyStep> {
+        if node.text() == Some("page") {
+            return Some(NotifyStep {
+                when: default_outcomes(),
+            });
+        }
+        let (key, value) = self.single(node, "a notice", "page: { when: outcome != contained }")?;
+        let name = key.text()?;
+        if name != "page" {
+            let message = format!("there is no notice `{}`", Printable(name));
+            self.report.error_with_hint(
+                "P015",
+                key.span.clone(),
+                message,
+                suggest::hint(name, &["page"], "notices"),
+            );
+            return None;
+        }
+        let fields = self.fields(value, "a notice", &["when"])?;
+        let Some(condition) = fields.get("when") else {
+            return Some(NotifyStep {
+                when: default_outcomes(),
+            });
+        };
+        let when = self.expression(condition, "when", outcome::outcomes)?;
+        if when.is_empty() {
+            let hint = "write for example: outcome != contained";
+            self.report
+                .warning("P028", condition.span.clone(), "this notice is never sent", hint);
+        }
+        Some(NotifyStep { when })
+    }
+
+    /// The one key and value of a mapping that names what to do.
+    fn single<'n>(&mut self, node: &'n Node, what: &str, example: &str) -> Option<(&'n Node, &'n Node)> {
+        let hint = || format!("write for example - {example}");
+        match &node.kind {
+            Kind::Mapping(pairs) => match pairs.as_slice() {
+                [(key, value)] if key.text().is_some() => Some((key, value)),
+                [_, (second, _), ..] => {
+                    let message = format!("{what} has one name, and this is a second one");
+                    self.report.error_with_hint(
+                        "P006",
+                        second.point(),
+                        message,
+                        format!("{}; look at the indentation", hint()),
+                    );
+                    None
+                }
+                _ => {
+                    self.report
+                        .error_with_hint("P006", node.point(), format!("{what} has a name"), hint());
+                    None
+                }
+            },
+            Kind::Refused => None,
+            _ => {
+                let message = format!("{what} is a mapping with one name, and this is {}", node.describe());
+                self.report.error_with_hint("P006", node.point(), message, hint());
+                None
+            }
+        }
+    }
+}
+
+fn default_outcomes() -> Vec<IncidentOutcome> {
+    IncidentOutcome::ALL
+        .into_iter()
+        .filter(|outcome| *outcome != IncidentOutcome::Contained)
+        .collect()
+}

@@ -1,0 +1,323 @@
+//! Broken playbooks: each with all its mistakes and their places.
+
+use staunch_model::{ActionKind, Description, Permissions, RiskClass, Span, UndoClass};
+use staunch_playbook::{CheckContext, Severity, compile, compile_all};
+
+use crate::{WHEN_COLUMN, WHEN_LINE, check, places, playbook};
+
+/// A code with its line and column.
+type Place = (&'static str, usize, usize);
+
+const GOOD: &str = "\
+playbook: good-one
+summary: A good one.
+attack: [T1110, T1110.001]
+trigger:
+  sources: [suricata]
+  when: event.severity >= high
+  incident: event.source.ip
+  deduplicate: 10m
+context: [never-touch, traffic-share]
+guards:
+  impact: { traffic_share_max: 2.5% }
+  when_unknown: refuse
+  event_age_max: 5m
+  acts_per_hour_max: 20
+contain:
+  - block-ip: { target: event.source.ip, lease: 1h }
+notify:
+  - page: { when: 'outcome in [stuck, rolled_back]' }
+mode: { low: enforce, medium: approve }
+on_failure: keep
+";
+
+#[test]
+fn the_good_one_is_compiled_as_written() {
+    let compiled = check(GOOD).unwrap_or_else(|found| panic!("{found:?}"));
+    assert_eq!(compiled.warnings, []);
+    insta::assert_debug_snapshot!(compiled.program.playbook);
+}
+
+#[test]
+fn defaults_are_those_of_the_reference() {
+    let compiled = check(&playbook("event.severity >= high")).unwrap_or_else(|found| panic!("{found:?}"));
+    let playbook = &compiled.program.playbook;
+    assert_eq!(
+        (playbook.deduplicate, playbook.modes.low.name()),
+        (Span::from_mins(10), "observe")
+    );
+    assert_eq!(playbook.notify[0].when.len(), 5, "every outcome but contained");
+    assert_eq!(playbook.guards, staunch_model::PlaybookGuards::default());
+}
+
+#[test]
+fn every_mistake_is_found_at_its_place() {
+    #[rustfmt::skip]
+    let table: &[(&str, &str, &[Place])] = &[
+        ("playbook: good-one", "playbook: Good One", &[("P012", 1, 11)]),
+        ("playbook: good-one", "playbook: good--one", &[("P012", 1, 11)]),
+        ("playbook: good-one\n", "", &[("P011", 1, 1)]),
+        ("playbook: good-one", "playbook:", &[("P006", 1, 1)]),
+        ("playbook: good-one", "playbook: [a]", &[("P006", 1, 12)]),
+        ("summary: A good one.", "sumary: x", &[("P010", 2, 1)]),
+        ("summary: A good one.", "summary: \"a\\x1bb\"", &[("P012", 2, 10)]),
+        ("T1110.001", "T1110.1", &[("P012", 3, 17)]),
+        ("attack: [T1110, T1110.001]", "attack: T1110", &[("P006", 3, 9)]),
+        ("sources: [suricata]", "sources: [surikata]", &[("P014", 5, 13)]),
+        ("sources: [suricata]", "sources: []", &[("P011", 5, 12)]),
+        ("  when: event.severity >= high\n", "", &[("P011", 5, 3)]),
+        ("event.severity >= high", "event.severity >= hihg", &[("P051", 6, 27)]),
+        ("event.severity >= high", "'event.severity >= \"hi''gh\"'", &[("P051", 6, 28)]),
+        ("event.severity >= high", "\"event.severity >= \\\"hihg\\\"\"", &[("P051", 6, 28)]),
+        ("event.severity >= high", ">-\n    event.severity >= low\n    && event.sverity == high", &[("P043", 8, 14)]),
+        ("event.severity >= high", "|\n    event.severity >= low &&\n      event.sverity == high", &[("P043", 8, 13)]),
+        ("event.severity >= high", "event.severity >= low\n    && event.sverity == high", &[("P043", 7, 14)]),
+        ("event.severity >= high", "\"\\x65vent.sverity == high\"", &[("P043", 6, 9)]),
+        ("incident: event.source.ip", "incident: event.severity", &[("P050", 7, 13)]),
+        ("incident: event.source.ip", "incident: event.source.ip.isPrivate()", &[("P046", 7, 29)]),
+        ("incident: event.source.ip", "incident: event.sources.ip", &[("P043", 7, 19)]),
+        ("deduplicate: 10m", "deduplicate: 10", &[("P016", 8, 16)]),
+        ("deduplicate: 10m", "deduplicate: 99d", &[("P018", 8, 16)]),
+        ("never-touch, traffic-share", "never-touch, threat-intel", &[("P013", 9, 24)]),
+        ("2.5%", "2.5", &[("P017", 11, 32)]),
+        ("2.5%", "101%", &[("P017", 11, 32)]),
+        ("traffic_share_max: 2.5%", "share: 1%", &[("P010", 11, 13), ("P011", 11, 13)]),
+        ("when_unknown: refuse", "when_unknown: maybe", &[("P013", 12, 17)]),
+        ("event_age_max: 5m", "event_age_max: 25h", &[("P018", 13, 18)]),
+        ("acts_per_hour_max: 20", "acts_per_hour_max: 0", &[("P018", 14, 22)]),
+        ("acts_per_hour_max: 20", "acts_per_hour_max: +20", &[("P018", 14, 22)]),
+        ("block-ip", "block_ip", &[("P015", 16, 5)]),
+        (", lease: 1h", "", &[("P020", 16, 5)]),
+        ("lease: 1h", "lease: 0s", &[("P021", 16, 49)]),
+        ("lease: 1h", "lease: 25h", &[("P021", 16, 49)]),
+        ("lease: 1h", "lease: 1h, until: x", &[("P010", 16, 53)]),
+        ("target: event.source.ip", "target: event.user", &[("P050", 16, 25)]),
+        ("contain:\n  - block-ip: { target: event.source.ip, lease: 1h }\n", "contain: []\n", &[("P022", 15, 10)]),
+        ("contain:\n  - block-ip: { target: event.source.ip, lease: 1h }\n", "", &[("P011", 1, 1)]),
+        ("contain:\n", "contain:\n  - block-ip: { target: event.source.ip, lease: 2h }\n    x: y\n", &[("P006", 17, 5)]),
+        ("page:", "mail:", &[("P015", 18, 5)]),
+        ("[stuck, rolled_back]", "[stuck, rolledback]", &[("P051", 18, 39)]),
+        ("outcome in [stuck, rolled_back]", "event.severity == high", &[("P046", 18, 20)]),
+        ("outcome in [stuck, rolled_back]", "outcome > stuck", &[("P046", 18, 20)]),
+        ("mode: { low: enforce, medium: approve }", "mode: enforce", &[("P006", 19, 7)]),
+        ("low: enforce", "low: on", &[("P013", 19, 14)]),
+        ("low: enforce", "lo: enforce", &[("P010", 19, 9)]),
+        ("on_failure: keep", "on_failure: kep", &[("P013", 20, 13)]),
+        ("on_failure: keep", "preserve: []", &[("P010", 20, 1)]),
+        ("on_failure: keep", "summary: again", &[("P005", 20, 1)]),
+        ("on_failure: keep", "? [a]\n: b", &[("P006", 20, 4)]),
+        ("attack: [T1110, T1110.001]", "attack: &a [T1110]", &[("P003", 3, 9)]),
+        ("summary: A good one.", "summary: !!str x", &[("P003", 2, 10)]),
+        ("summary: A good one.", "summary: *a", &[("P001", 2, 10)]),
+        ("on_failure: keep", "---\nplaybook: two", &[("P004", 20, 1)]),
+        ("on_failure: keep", "on_failure: [", &[("P001", 21, 1)]),
+        ("on_failure: keep", "on_failure: ke\u{7}ep", &[("P001", 20, 15)]),
+    ];
+    for (from, to, expect) in table {
+        assert!(GOOD.contains(from), "{from}");
+        let text = GOOD.replacen(from, to, 1);
+        let found = check(&text).err().unwrap_or_default();
+        assert_eq!(places(&found), *expect, "{from} -> {to}\n{found:#?}");
+    }
+}
+
+#[test]
+fn all_mistakes_are_reported_at_once() {
+    let text = GOOD
+        .replace("T1110,", "1110,")
+        .replace(">= high", ">= hihg && event.usr == 5")
+        .replace("1h", "100h");
+    let found = check(&text).expect_err("three mistakes");
+    assert_eq!(
+        places(&found),
+        [("P012", 3, 10), ("P051", 6, 27), ("P043", 6, 41), ("P021", 16, 49)]
+    );
+}
+
+#[test]
+fn broken_conditions_are_found_at_their_place() {
+    #[rustfmt::skip]
+    let table: &[(&str, &[Place])] = &[
+        ("event.severity = high", &[("P040", 1, 16)]),
+        ("event.severity >= high and true", &[("P040", 1, 24)]),
+        ("not event.raw.ok", &[("P040", 1, 1)]),
+        ("event.severity >=", &[("P040", 1, 18)]),
+        ("event.severity high", &[("P040", 1, 16)]),
+        ("(event.raw.ok", &[("P040", 1, 1)]),
+        ("event.raw.ok)", &[("P040", 1, 13)]),
+        ("event.raw[\"a\"", &[("P040", 1, 10)]),
+        ("event.user == \"root", &[("P040", 1, 15)]),
+        ("event.user == \"ro\\qot\"", &[("P040", 1, 15)]),
+        ("event.user == größe", &[("P040", 1, 17)]),
+        ("event.raw.ok | event.raw.bad", &[("P040", 1, 14)]),
+        ("event.raw.if == 1", &[]),
+        ("if == 1", &[("P040", 1, 1)]),
+        ("event.raw.a == 99999999999999999999", &[("P040", 1, 16)]),
+        ("event.raw.ok ? true : false", &[("P042", 1, 14)]),
+        ("event.raw.count + 1 == 2", &[("P042", 1, 17)]),
+        ("event.raw.count - 1 == 2", &[("P042", 1, 17)]),
+        ("1 < event.raw.count < 5", &[("P042", 1, 21)]),
+        ("event.raw.list.exists(x, x == 1)", &[("P042", 1, 16)]),
+        ("event.raw.a == b\"x\"", &[("P042", 1, 16)]),
+        ("event.raw.a == {}", &[("P042", 1, 16)]),
+        ("event.srverity == high", &[("P043", 1, 7)]),
+        ("evnt.severity == high", &[("P043", 1, 1)]),
+        ("event.user == root", &[("P043", 1, 15)]),
+        ("event.user == high", &[("P043", 1, 15)]),
+        ("event == 1", &[("P043", 1, 1)]),
+        ("event.raw == 1", &[("P043", 1, 7)]),
+        ("\"größe\" == event.usr", &[("P043", 1, 18)]),
+        ("event.signature.contain(\"x\")", &[("P044", 1, 17)]),
+        ("contains(event.signature, \"x\")", &[("P044", 1, 1)]),
+        ("event.signature.contains()", &[("P045", 1, 17)]),
+        ("event.signature.contains(\"a\", \"b\")", &[("P045", 1, 17)]),
+        ("size() == 1", &[("P045", 1, 1)]),
+        ("event.severity >= 3", &[("P046", 1, 19)]),
+        ("event.destination.port == \"22\"", &[("P046", 1, 27)]),
+        ("event.user > \"a\"", &[("P046", 1, 1)]),
+        ("event.source.ip.startsWith(\"10.\")", &[("P046", 1, 1)]),
+        ("event.signature.inNetwork(\"10.0.0.0/8\")", &[("P046", 1, 1)]),
+        ("event.user == 5", &[("P046", 1, 15)]),
+        ("event.source.ip == event.user", &[("P046", 1, 1)]),
+        ("(event.raw.a == 1) == true", &[("P046", 1, 2)]),
+        ("event.user in \"root\"", &[("P046", 1, 15)]),
+        ("event.raw.p in [1, \"a\"]", &[("P046", 1, 20)]),
+        ("1 == \"a\"", &[("P046", 1, 1)]),
+        ("event.user.matches(\"(\")", &[("P047", 1, 20)]),
+        ("event.user.matches(\"(\\\\w{1000}){1000}\")", &[("P047", 1, 20)]),
+        ("event.source.ip.inNetwork(\"10.0.0.0/33\")", &[("P048", 1, 27)]),
+        ("event.source.ip.inNetwork(\"10.0.0.1/8\")", &[("P048", 1, 27)]),
+        ("event.source.ip == \"10.0.0\"", &[("P048", 1, 20)]),
+        ("event.signature", &[("P049", 1, 1)]),
+        ("event.raw.ok && \"x\"", &[("P049", 1, 17)]),
+        ("5", &[("P049", 1, 1)]),
+        ("event.signature.size()", &[("P049", 1, 1)]),
+        ("event.severity == hgih", &[("P051", 1, 19)]),
+        ("event.severity == \"urgent\"", &[("P051", 1, 19)]),
+        ("event.kind == alarm", &[("P043", 1, 15)]),
+        ("event.kind == alrt", &[("P051", 1, 15)]),
+        ("event.user == \"\"", &[("P052", 1, 15)]),
+        ("event.user.lowerAscii() == \"Root\"", &[("P052", 1, 28)]),
+        ("event.user.contains(\"\")", &[("P052", 1, 21)]),
+        ("event.user in []", &[("P052", 1, 15)]),
+        ("event.user == event.user", &[("P052", 1, 1)]),
+        ("event.raw.a[-1] == 1", &[("P046", 1, 13)]),
+        ("event.raw.ok &&\n event.raw.ok &&\n  event.usr == 1", &[("P043", 3, 9)]),
+        ("event.usr == 1 || event.severity >= 3 || evnt.x == 1", &[("P043", 1, 7), ("P046", 1, 37), ("P043", 1, 42)]),
+        // triggers that never match
+        ("false", &[("P024", 1, 1)]),
+        ("1 == 2", &[("P024", 1, 1)]),
+        ("event.severity >= high && event.severity < high", &[("P024", 1, 1)]),
+        ("event.kind == sample", &[("P024", 1, 1)]),
+        ("event.system == \"generic\" && event.raw.ok", &[("P024", 1, 1)]),
+        ("event.destination.port > 65535", &[("P024", 1, 1)]),
+        ("event.raw.a > 5 && event.raw.b == 1 && event.raw.a <= 5", &[("P024", 1, 1)]),
+        ("event.raw.a in [1, 2] && event.raw.a != 1 && event.raw.a < 2", &[("P024", 1, 1)]),
+        ("event.user == \"a\" && event.user == \"b\"", &[("P024", 1, 1)]),
+        ("event.user in [\"ab\", \"ac\"] && !event.user.startsWith(\"a\")", &[("P024", 1, 1)]),
+        ("!has(event.user) && event.user != \"a\"", &[("P024", 1, 1)]),
+        ("!(event.raw.a <= 5 || event.raw.a > 5)", &[("P024", 1, 1)]),
+        ("(event.severity == low || event.severity == info) && event.severity > medium", &[("P024", 1, 1)]),
+    ];
+    for (when, expect) in table {
+        let found = check(&playbook(when)).err().unwrap_or_default();
+        let placed: Vec<_> = expect
+            .iter()
+            .map(|(code, line, column)| (*code, WHEN_LINE + line - 1, WHEN_COLUMN + column - 1))
+            .collect();
+        assert_eq!(places(&found), placed, "{when}\n{found:#?}");
+    }
+}
+
+#[test]
+fn warnings_do_not_stop_a_playbook() {
+    let context = "context: [never-touch, traffic-share]\n";
+    for (from, to, expect) in [
+        ("event.severity >= high", "true", ("P025", 6, 9)),
+        (
+            "event.severity >= high",
+            "event.severity >= unknown || event.raw.ok",
+            ("P025", 6, 9),
+        ),
+        (context, "", ("P026", 10, 32)),
+        (
+            "outcome in [stuck, rolled_back]",
+            "outcome == stuck && outcome != stuck",
+            ("P028", 18, 19),
+        ),
+        (
+            "notify:",
+            "  - block-ip: { target: event.source.ip, lease: 2h }\nnotify:",
+            ("P030", 17, 5),
+        ),
+    ] {
+        let compiled = check(&GOOD.replacen(from, to, 1)).unwrap_or_else(|found| panic!("{to}: {found:?}"));
+        assert_eq!(places(&compiled.warnings), [expect], "{to}");
+        assert!(compiled.warnings.iter().all(|it| it.severity == Severity::Warning));
+    }
+    let compiled = check(&GOOD.replace(context, "")).expect("only a warning");
+    assert_eq!(
+        compiled.program.playbook.context,
+        [staunch_model::Context::TrafficShare],
+        "the share is implied"
+    );
+}
+
+#[test]
+fn steps_are_checked_against_the_drivers() {
+    let driver = |undo| Description {
+        kind: ActionKind::BlockIp,
+        driver: "test".into(),
+        risk: RiskClass::Low,
+        undo,
+        cuts_established: true,
+        in_flight_max: Span::ZERO,
+        d3fend: "D3-ITF".into(),
+        permissions: Permissions {
+            act: "".into(),
+            check: "".into(),
+            undo: "".into(),
+        },
+        local: true,
+    };
+    let run = |undo| {
+        compile(
+            "x.yaml",
+            GOOD,
+            &CheckContext {
+                drivers: vec![driver(undo)],
+                ..CheckContext::default()
+            },
+        )
+    };
+    assert!(run(UndoClass::Owned).is_ok_and(|it| it.warnings.is_empty()));
+    assert_eq!(
+        places(&run(UndoClass::None).expect_err("irreversible")),
+        [("P029", 16, 5)]
+    );
+}
+
+#[test]
+fn fan_out_is_bounded() {
+    let step = "  - block-ip: { target: event.source.ip, lease: 1h }\n";
+    let text = GOOD.replace(step, &step.repeat(17));
+    assert_eq!(places(&check(&text).expect_err("too many")), [("P023", 32, 5)]);
+}
+
+#[test]
+fn names_are_unique_among_all_files() {
+    let other = GOOD.replace("good-one", "other-one");
+    let context = CheckContext::default();
+    assert_eq!(
+        compile_all([("a.yaml", GOOD), ("b.yaml", &other)], &context)
+            .expect("two names")
+            .len(),
+        2
+    );
+    let found = compile_all([("a.yaml", GOOD), ("b.yaml", GOOD), ("c.yaml", "x: 1")], &context).expect_err("one name");
+    assert_eq!(
+        (&*found[0].file, places(&found[..1])),
+        ("b.yaml", vec![("P027", 1, 11)])
+    );
+    assert!(found[1..].iter().all(|it| &*it.file == "c.yaml"));
+}
