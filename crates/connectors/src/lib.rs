@@ -1,1 +1,7 @@
 //! Sources, enrichers, actions and notifiers: one module for each outside system.
+
+pub mod actions;
+pub mod enrichers;
+pub mod json;
+pub mod notifiers;
+pub mod sources;

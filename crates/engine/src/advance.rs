@@ -1,8 +1,9 @@
 //! What is due: deadlines, the queue, incidents whose transactions have moved on, and the circuit breaker.
 
 use staunch_model::{
-    Await, Cause, Change, Failure, FailureKind, IncidentId, IncidentOutcome, IncidentStatus, NoticeLevel, OnFailure,
-    Outcome, Record, RefusalReason, State, StateKind, Timestamp, Transaction, TransactionId,
+    ActionKind, Await, Cause, Change, Failure, FailureKind, IncidentId, IncidentOutcome, IncidentStatus, MatchedStep,
+    NoticeId, NoticeLevel, OnFailure, Outcome, Record, RefusalReason, State, StateKind, Target, Timestamp, Transaction,
+    TransactionId,
 };
 
 use crate::budget::Scope;
@@ -16,26 +17,39 @@ impl Turn<'_> {
         loop {
             self.expire();
             self.open_breaker();
-            if let Some(incident) = self.state.index.dirty.pop_first() {
-                self.look_after(incident);
-            } else if !self.start_next() {
+            if self.state.index.dirty.is_empty() && !self.start_next() {
                 break;
+            }
+            // All of them before anything is forgotten: what one has planned, others may have joined.
+            while let Some(incident) = self.state.index.dirty.pop_first() {
+                self.look_after(incident);
             }
         }
     }
 
     /// Everything whose deadline has passed. Each leaves with a later deadline or none, so this ends.
     fn expire(&mut self) {
-        while let Some((at, subject)) = self.state.index.deadlines.first().copied().filter(|(at, _)| *at <= self.now) {
+        while let Some((at, subject)) = self
+            .state
+            .index
+            .deadlines
+            .first()
+            .copied()
+            .filter(|(at, _)| *at <= self.now)
+        {
             match subject {
                 Subject::Transaction(id) => {
                     let it = (*self.state.transactions[&id]).clone();
                     self.on_deadline(&it);
                 }
                 Subject::Incident(incident) => self.put(Record::IncidentForgotten { incident }),
-                Subject::Notice(notice) => self.put(Record::NoticeResent { notice }),
+                Subject::Notice(notice) => self.on_notice_due(notice),
             }
-            debug_assert_ne!(self.state.index.deadlines.first(), Some(&(at, subject)), "a deadline must be dealt with");
+            debug_assert_ne!(
+                self.state.index.deadlines.first(),
+                Some(&(at, subject)),
+                "a deadline must be dealt with"
+            );
         }
     }
 
@@ -74,8 +88,24 @@ impl Turn<'_> {
         }
     }
 
+    /// Sends a notice again, or gives up its reply.
+    fn on_notice_due(&mut self, notice: NoticeId) {
+        if self.state.notices[&notice].retry_at.is_some() {
+            self.put(Record::NoticeResent { notice });
+        } else {
+            let late = Failure::new(FailureKind::TimedOut, "no answer within the deadline");
+            self.on_notified(notice, &Err(late));
+        }
+    }
+
     fn refuse(&mut self, id: TransactionId, reason: RefusalReason) {
-        self.change(id, Change::Refused { reason: Box::new(reason), judgement: None });
+        self.change(
+            id,
+            Change::Refused {
+                reason: Box::new(reason),
+                judgement: None,
+            },
+        );
     }
 
     /// Starts the first waiting transaction whose target is free, if there is room in flight.
@@ -99,7 +129,10 @@ impl Turn<'_> {
             return;
         }
         let limits = self.state.limits();
-        let failures = self.state.budgets.spent(Scope::Failures, limits.breaker_window, self.now);
+        let failures = self
+            .state
+            .budgets
+            .spent(Scope::Failures, limits.breaker_window, self.now);
         if failures < u64::from(limits.breaker_failures) {
             return;
         }
@@ -114,21 +147,62 @@ impl Turn<'_> {
 
     /// Looks after an incident whose transactions have changed: siblings of a failure, the outcome, and its end.
     fn look_after(&mut self, id: IncidentId) {
-        let Some(incident) = self.state.incidents.get(&id) else { return };
+        let Some(incident) = self.state.incidents.get(&id) else {
+            return;
+        };
         if incident.status == IncidentStatus::Closed {
             return;
         }
-        let transactions: Vec<Transaction> = incident
+        let mut transactions: Vec<Transaction> = incident
             .transactions
             .iter()
             .filter_map(|transaction| self.state.transactions.get(transaction))
             .map(|it| (**it).clone())
             .collect();
+        if self.plan_anew(id, &transactions) {
+            return;
+        }
+        let places: Vec<_> = transactions.iter().map(|it| (it.id, it.kind, it.target)).collect();
+        transactions.retain(|it| !is_judged_anew(it, &places));
         if self.roll_back_siblings(id, &transactions) {
             return;
         }
         self.tell_outcome(id, &transactions);
         self.close(id, &transactions);
+    }
+
+    /// A step that joined another incident's transaction which then did not act is judged by its own playbook: one
+    /// that only observes, or refuses for a reason of its own, does not stop another from containing.
+    ///
+    /// Returns true when something was planned; the incident is then looked at again.
+    fn plan_anew(&mut self, id: IncidentId, transactions: &[Transaction]) -> bool {
+        let Some(playbook) = self
+            .state
+            .incidents
+            .get(&id)
+            .and_then(|it| self.state.playbooks.get(&it.playbook))
+        else {
+            return false;
+        };
+        let playbook = playbook.clone();
+        let places: Vec<_> = transactions.iter().map(|it| (it.id, it.kind, it.target)).collect();
+        let left_out = transactions
+            .iter()
+            .find(|it| it.incident != id && it.is_held_by(id) && another_may_act(it) && !is_judged_anew(it, &places));
+        let Some(it) = left_out else { return false };
+        let Some(step) = playbook.steps.iter().position(|step| step.action == it.kind) else {
+            return false;
+        };
+        let step = u16::try_from(step).unwrap_or(u16::MAX);
+        self.plan_step(
+            id,
+            &playbook,
+            &MatchedStep {
+                step,
+                target: Some(it.target),
+            },
+        );
+        true
     }
 
     /// When one step has failed, the others are undone in reverse order of completion, one after the other.
@@ -141,7 +215,12 @@ impl Turn<'_> {
             .get(&incident)
             .and_then(|it| self.state.playbooks.get(&it.playbook))
             .is_none_or(|playbook| playbook.on_failure == OnFailure::Keep);
-        let Some(failed) = transactions.iter().find(|it| has_failed(it)).map(|it| it.id).filter(|_| !keeps) else {
+        let Some(failed) = transactions
+            .iter()
+            .find(|it| has_failed(it))
+            .map(|it| it.id)
+            .filter(|_| !keeps)
+        else {
             return false;
         };
         for it in transactions.iter().filter(|it| it.held_only_by(incident)) {
@@ -150,9 +229,12 @@ impl Turn<'_> {
                 return true;
             }
         }
-        let busy = transactions
-            .iter()
-            .any(|it| matches!(it.state.kind(), StateKind::RollingBack | StateKind::Settling | StateKind::Releasing));
+        let busy = transactions.iter().any(|it| {
+            matches!(
+                it.state.kind(),
+                StateKind::RollingBack | StateKind::Settling | StateKind::Releasing
+            )
+        });
         let last = transactions
             .iter()
             .filter(|it| it.state.kind() == StateKind::InForce && it.held_only_by(incident))
@@ -169,7 +251,9 @@ impl Turn<'_> {
     /// Tells people how the incident stands, when its contain phase has settled and that is news.
     fn tell_outcome(&mut self, id: IncidentId, transactions: &[Transaction]) {
         let Some(outcome) = outcome(transactions) else { return };
-        let Some(incident) = self.state.incidents.get(&id).filter(|it| it.outcome != Some(outcome)) else { return };
+        let Some(incident) = self.state.incidents.get(&id).filter(|it| it.outcome != Some(outcome)) else {
+            return;
+        };
         let playbook = self.state.playbooks.get(&incident.playbook).cloned();
         let key = staunch_model::Printable(&incident.key).to_string();
         self.put(Record::OutcomeReached { incident: id, outcome });
@@ -182,7 +266,11 @@ impl Turn<'_> {
                 IncidentOutcome::Refused => NoticeLevel::Warning,
                 IncidentOutcome::Contained | IncidentOutcome::WouldContain => NoticeLevel::Info,
             };
-            let text = format!("{id} ({}, {key}): {outcome}{}", playbook.name, first_reason(transactions));
+            let text = format!(
+                "{id} ({}, {key}): {outcome}{}",
+                playbook.name,
+                first_reason(transactions)
+            );
             self.notice(level, Some(id), None, &text);
         }
     }
@@ -195,17 +283,41 @@ impl Turn<'_> {
         if !transactions.iter().all(|it| ended(it) || !it.is_held_by(id)) {
             return;
         }
-        let Some(incident) = self.state.incidents.get(&id) else { return };
+        let Some(incident) = self.state.incidents.get(&id) else {
+            return;
+        };
         let ran_its_course = transactions.iter().any(|it| match &it.state {
             State::Released(cause) | State::RolledBack(cause) => {
                 matches!(**cause, Cause::LeaseEnded | Cause::Vanished { .. })
             }
             _ => false,
         });
-        let absorbs_until: Timestamp =
-            if ran_its_course { self.now } else { incident.absorbs_until.max(self.now) };
-        self.put(Record::IncidentClosed { incident: id, absorbs_until });
+        let absorbs_until: Timestamp = if ran_its_course {
+            self.now
+        } else {
+            incident.absorbs_until.max(self.now)
+        };
+        self.put(Record::IncidentClosed {
+            incident: id,
+            absorbs_until,
+        });
     }
+}
+
+/// True when `it` ended without acting, for a reason that need not hold for another playbook.
+fn another_may_act(it: &Transaction) -> bool {
+    match &it.state {
+        State::WouldExecute => true,
+        State::Refused(reason) => matches!(**reason, RefusalReason::Guard { .. } | RefusalReason::ApprovalExpired),
+        _ => false,
+    }
+}
+
+/// True when a newer one of `places` is where `it` is: then `it` says nothing about the incident any more.
+fn is_judged_anew(it: &Transaction, places: &[(TransactionId, ActionKind, Target)]) -> bool {
+    places
+        .iter()
+        .any(|(id, kind, target)| *id > it.id && (*kind, *target) == (it.kind, it.target))
 }
 
 /// True when `it` failed, so that its siblings are to be undone.
@@ -240,12 +352,19 @@ fn outcome(transactions: &[Transaction]) -> Option<IncidentOutcome> {
         worst = worst.max(Some(one));
     }
     // An incident none of whose steps has a target is refused as a whole.
-    if transactions.is_empty() { Some(IncidentOutcome::Refused) } else { worst }
+    if transactions.is_empty() {
+        Some(IncidentOutcome::Refused)
+    } else {
+        worst
+    }
 }
 
 /// Why the first transaction that did not come into force did not, as the end of a sentence.
 fn first_reason(transactions: &[Transaction]) -> String {
-    transactions.iter().find_map(reason).map_or_else(String::new, |reason| format!(": {reason}"))
+    transactions
+        .iter()
+        .find_map(reason)
+        .map_or_else(String::new, |reason| format!(": {reason}"))
 }
 
 /// Why `it` is where it is, for people; `None` when the state says it all.
@@ -262,7 +381,10 @@ pub fn reason(it: &Transaction) -> Option<String> {
             RefusalReason::QueueTimeout => "it waited too long for its turn".to_owned(),
             RefusalReason::Abandoned => "another step of the incident failed".to_owned(),
         }),
-        State::Stuck(stuck) => Some(format!("{} failed {} times: {}", stuck.trying, stuck.attempts, stuck.last)),
+        State::Stuck(stuck) => Some(format!(
+            "{} failed {} times: {}",
+            stuck.trying, stuck.attempts, stuck.last
+        )),
         State::RollingBack(cause)
         | State::Settling(cause)
         | State::RolledBack(cause)

@@ -1,13 +1,15 @@
 //! Applies records to the state. The only code that changes it, in live running, recovery, replay and simulation.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use staunch_model::{
-    Await, Change, Context, Dispatch, Effect, Incident, IncidentId, IncidentStatus, ObservePurpose, Record, Span, State,
-    StateKind, Timestamp, Transaction, TransactionId,
+    Await, Change, Context, Dispatch, Effect, Incident, IncidentId, IncidentStatus, ObservePurpose, Record, Span,
+    State, StateKind, Timestamp, Transaction, TransactionId,
 };
 
 use crate::budget::{self, Scope};
+use crate::limits;
 use crate::networks::Networks;
 use crate::state::{EngineState, PendingNotice, Subject, key_hash};
 use crate::transaction::{self, IllegalChange};
@@ -44,7 +46,12 @@ impl std::error::Error for ApplyError {}
 ///
 /// # Errors
 /// [`ApplyError`]; the state is as before.
-pub fn apply(state: &mut EngineState, record: &Record, now: Timestamp, effects: &mut Vec<Effect>) -> Result<(), ApplyError> {
+pub fn apply(
+    state: &mut EngineState,
+    record: &Record,
+    now: Timestamp,
+    effects: &mut Vec<Effect>,
+) -> Result<(), ApplyError> {
     match record {
         Record::Started { installation } => state.installation = *installation,
         Record::PolicyPinned(policy) => {
@@ -54,16 +61,27 @@ pub fn apply(state: &mut EngineState, record: &Record, now: Timestamp, effects: 
             for playbook in &policy.playbooks {
                 state.playbooks.insert(playbook.hash, playbook.clone());
             }
-            let in_use: Vec<_> = state.incidents.values().map(|incident| incident.playbook).collect();
+            let in_use: BTreeSet<_> = state.incidents.values().map(|incident| incident.playbook).collect();
+            // Events that were triaged under the policy before this one may still be on their way in.
+            let before = state.policy.take();
+            let pins = |policy: &staunch_model::Policy, hash: &staunch_model::ContentHash| {
+                policy.playbooks.iter().any(|playbook| playbook.hash == *hash)
+            };
             state.playbooks.retain(|hash, _| {
-                in_use.contains(hash) || policy.playbooks.iter().any(|playbook| playbook.hash == *hash)
+                in_use.contains(hash) || pins(policy, hash) || before.as_ref().is_some_and(|before| pins(before, hash))
             });
             state.index.never_touch = Networks::new(&policy.never_touch);
             state.policy = Some(policy.clone());
         }
-        Record::IncidentOpened { incident, playbook, key, event_time, absorbs_until } => {
+        Record::IncidentOpened {
+            incident,
+            playbook,
+            key,
+            event_time,
+            absorbs_until,
+        } => {
             state.last_incident = incident.0;
-            state.index.by_key.insert(key_hash(*playbook, key), *incident);
+            state.index.enter_key(key_hash(*playbook, key), *incident);
             state.index.dirty.insert(*incident);
             let opened = Incident {
                 id: *incident,
@@ -74,13 +92,22 @@ pub fn apply(state: &mut EngineState, record: &Record, now: Timestamp, effects: 
                 absorbs_until: *absorbs_until,
                 event_time: *event_time,
                 events: 1,
-                transactions: Vec::new(),
+                transactions: staunch_model::Few::new(),
                 outcome: None,
             };
             state.incidents.insert(*incident, Box::new(opened));
         }
         Record::EventJoined { incident } => incident_mut(state, *incident)?.events += 1,
-        Record::TransactionPlanned { transaction, incident, step, kind, target, lease, deadline, .. } => {
+        Record::TransactionPlanned {
+            transaction,
+            incident,
+            step,
+            kind,
+            target,
+            lease,
+            deadline,
+            ..
+        } => {
             incident_mut(state, *incident)?.transactions.push(*transaction);
             state.last_transaction = transaction.0;
             let mut planned = new_transaction(*transaction, *transaction, *incident, *kind, *target);
@@ -94,7 +121,13 @@ pub fn apply(state: &mut EngineState, record: &Record, now: Timestamp, effects: 
         }
         Record::StepWithoutTarget { incident, .. } => drop(state.index.dirty.insert(*incident)),
         Record::Transaction { transaction, change } => apply_change(state, *transaction, change, now, effects)?,
-        Record::OrphanAdopted { transaction, label, kind, target, dispatch } => {
+        Record::OrphanAdopted {
+            transaction,
+            label,
+            kind,
+            target,
+            dispatch,
+        } => {
             state.last_transaction = transaction.0;
             let mut orphan = new_transaction(*transaction, *label, IncidentId(0), *kind, *target);
             orphan.state = State::Releasing(Box::new(staunch_model::Cause::Orphan));
@@ -112,11 +145,14 @@ pub fn apply(state: &mut EngineState, record: &Record, now: Timestamp, effects: 
         }
         Record::SweepFailed { kind, failure } => drop(state.sweep_failed.insert(*kind, failure.clone())),
         Record::OutcomeReached { incident, outcome } => incident_mut(state, *incident)?.outcome = Some(*outcome),
-        Record::IncidentClosed { incident, absorbs_until } => {
+        Record::IncidentClosed {
+            incident,
+            absorbs_until,
+        } => {
             let closed = incident_mut(state, *incident)?;
             closed.status = IncidentStatus::Closed;
             closed.absorbs_until = *absorbs_until;
-            state.index.deadlines.insert((*absorbs_until, Subject::Incident(*incident)));
+            state.enter_incident(*incident);
         }
         Record::IncidentForgotten { incident } => forget(state, *incident)?,
         Record::BreakerOpened { .. } => state.breaker_open = Some(now),
@@ -128,24 +164,38 @@ pub fn apply(state: &mut EngineState, record: &Record, now: Timestamp, effects: 
         Record::NoticeQueued(notice) => {
             state.last_notice = notice.id.0;
             effects.push(Effect::Notify(notice.clone()));
-            state.notices.insert(notice.id, PendingNotice { notice: notice.clone(), attempts: 1, retry_at: None });
+            let answer_by = now + limits::NOTICE_DEADLINE;
+            let pending = PendingNotice {
+                notice: notice.clone(),
+                attempts: 1,
+                retry_at: None,
+                answer_by,
+            };
+            state.index.enter_notice(&pending);
+            state.notices.insert(notice.id, pending);
         }
-        Record::NoticeSent { notice } => drop(state.notices.remove(notice)),
-        Record::NoticeFailed { notice, retry_at } => match retry_at {
-            Some(at) => {
-                if let Some(pending) = state.notices.get_mut(notice) {
-                    pending.retry_at = Some(*at);
-                    state.index.deadlines.insert((*at, Subject::Notice(*notice)));
-                }
+        Record::NoticeSent { notice } | Record::NoticeFailed { notice, retry_at: None } => {
+            if let Some(pending) = state.notices.remove(notice) {
+                state.index.leave_notice(&pending);
             }
-            None => drop(state.notices.remove(notice)),
-        },
+        }
+        Record::NoticeFailed {
+            notice,
+            retry_at: Some(at),
+        } => {
+            if let Some(pending) = state.notices.get_mut(notice) {
+                state.index.leave_notice(pending);
+                pending.retry_at = Some(*at);
+                state.index.enter_notice(pending);
+            }
+        }
         Record::NoticeResent { notice } => {
             if let Some(pending) = state.notices.get_mut(notice) {
-                if let Some(at) = pending.retry_at.take() {
-                    state.index.deadlines.remove(&(at, Subject::Notice(*notice)));
-                }
+                state.index.leave_notice(pending);
+                pending.retry_at = None;
+                pending.answer_by = now + limits::NOTICE_DEADLINE;
                 pending.attempts += 1;
+                state.index.enter_notice(pending);
                 effects.push(Effect::Notify(pending.notice.clone()));
             }
         }
@@ -162,8 +212,10 @@ fn apply_change(
     effects: &mut Vec<Effect>,
 ) -> Result<(), ApplyError> {
     let current = state.transactions.get(&id).ok_or(ApplyError::NoTransaction(id))?;
-    let next = transaction::after(&current.state, change)
-        .map_err(|illegal| ApplyError::Illegal { transaction: id, illegal })?;
+    let next = transaction::after(&current.state, change).map_err(|illegal| ApplyError::Illegal {
+        transaction: id,
+        illegal,
+    })?;
     let mut it = state.transactions.remove(&id).ok_or(ApplyError::NoTransaction(id))?;
     let ends = next.kind().is_terminal() && next.kind() != StateKind::Stuck;
     state.index.leave(&it, ends);
@@ -187,8 +239,13 @@ fn apply_change(
     {
         joining.transactions.push(id);
     }
-    if !(ends && it.incident == IncidentId(0)) {
-        state.transactions.insert(id, it);
+    if ends && it.incident == IncidentId(0) {
+        return Ok(());
+    }
+    let incident = it.incident;
+    state.transactions.insert(id, it);
+    if ends {
+        state.enter_incident(incident);
     }
     Ok(())
 }
@@ -213,9 +270,11 @@ fn update(it: &mut Transaction, change: &Change, now: Timestamp) {
         Change::ApprovalRequested { expires, .. } => wait(it, *expires),
         Change::Approved { by } => {
             it.approved_by = Some(by.clone());
-            wait(it, now + crate::limits::QUEUE_WAIT_MAX);
+            wait(it, now + limits::QUEUE_WAIT_MAX);
         }
-        Change::ExecuteIntended { dispatch, judgement, .. } => {
+        Change::ExecuteIntended {
+            dispatch, judgement, ..
+        } => {
             send(it, *dispatch);
             it.executions += 1;
             it.executed_at = Some(now);
@@ -351,7 +410,9 @@ fn effect_of(state: &EngineState, it: &Transaction, change: &Change) -> Option<E
 }
 
 fn observe(state: &EngineState, it: &Transaction, purpose: ObservePurpose) -> Effect {
-    let asks = state.playbook_of(it).is_some_and(|playbook| playbook.context.contains(&Context::TrafficShare));
+    let asks = state
+        .playbook_of(it)
+        .is_some_and(|playbook| playbook.context.contains(&Context::TrafficShare));
     Effect::Observe {
         transaction: it.id,
         ticket: it.ticket,
@@ -431,22 +492,26 @@ fn new_transaction(
         verified_at: None,
         completed: 0,
         held: true,
-        joined: Vec::new(),
+        joined: staunch_model::Few::new(),
     }
 }
 
 fn incident_mut(state: &mut EngineState, id: IncidentId) -> Result<&mut Incident, ApplyError> {
-    state.incidents.get_mut(&id).map(AsMut::as_mut).ok_or(ApplyError::NoIncident(id))
+    state
+        .incidents
+        .get_mut(&id)
+        .map(AsMut::as_mut)
+        .ok_or(ApplyError::NoIncident(id))
 }
 
-/// Drops a closed incident and the transactions that it planned.
+/// Drops a closed incident and the transactions that it planned, which have all ended.
 fn forget(state: &mut EngineState, id: IncidentId) -> Result<(), ApplyError> {
     let incident = state.incidents.remove(&id).ok_or(ApplyError::NoIncident(id))?;
-    state.index.deadlines.remove(&(incident.absorbs_until, Subject::Incident(id)));
-    let key = key_hash(incident.playbook, &incident.key);
-    if state.index.by_key.get(&key) == Some(&id) {
-        state.index.by_key.remove(&key);
-    }
+    state
+        .index
+        .deadlines
+        .remove(&(incident.absorbs_until, Subject::Incident(id)));
+    state.index.leave_key(key_hash(incident.playbook, &incident.key), id);
     for transaction in &incident.transactions {
         if state.transactions.get(transaction).is_some_and(|it| it.incident == id) {
             state.transactions.remove(transaction);

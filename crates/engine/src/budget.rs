@@ -56,9 +56,13 @@ impl Budgets {
     #[must_use]
     pub fn spent(&self, scope: Scope, window: Span, now: Timestamp) -> u64 {
         let first = minute_of(now - window);
-        self.counts
-            .get(&scope)
-            .map_or(0, |minutes| minutes.iter().filter(|(minute, _)| *minute >= first).map(|(_, n)| u64::from(*n)).sum())
+        self.counts.get(&scope).map_or(0, |minutes| {
+            minutes
+                .iter()
+                .filter(|(minute, _)| *minute >= first)
+                .map(|(_, n)| u64::from(*n))
+                .sum()
+        })
     }
 
     /// Forgets what was counted in `scope`.
@@ -99,7 +103,10 @@ mod tests {
         }
         let end = start + Span::from_secs(119 * 60);
         assert_eq!(budgets.spent(Scope::Total, Span::from_hours(1), end), 61);
-        assert_eq!(budgets.spent(Scope::Total, Span::from_hours(1), end + Span::from_hours(2)), 0);
+        assert_eq!(
+            budgets.spent(Scope::Total, Span::from_hours(1), end + Span::from_hours(2)),
+            0
+        );
         assert_eq!(budgets.spent(Scope::Failures, Span::from_hours(1), end), 0);
         budgets.debit(Scope::Failures, end + Span::from_hours(3));
         assert_eq!(budgets.counts.len(), 1, "old scopes are forgotten");

@@ -48,16 +48,34 @@ impl Engine {
     pub fn step(&mut self, input: &Input, now: Timestamp) -> Step {
         let now = now.max(self.state.now);
         self.state.now = now;
-        let mut turn = Turn { state: &mut self.state, now, records: Vec::new(), effects: Vec::new() };
+        let mut turn = Turn {
+            state: &mut self.state,
+            now,
+            records: Vec::new(),
+            effects: Vec::new(),
+        };
         match input {
             Input::Started { installation, .. } => turn.on_started(*installation),
             Input::Policy(policy) => turn.put(Record::PolicyPinned(policy.clone())),
             Input::Event { event, matches } => matches.iter().for_each(|matched| turn.on_match(event, matched)),
-            Input::Observed { transaction, ticket, result, facts } => {
+            Input::Observed {
+                transaction,
+                ticket,
+                result,
+                facts,
+            } => {
                 turn.on_observed(*transaction, *ticket, result, facts);
             }
-            Input::Executed { transaction, ticket, outcome } => turn.on_executed(*transaction, *ticket, outcome),
-            Input::Undone { transaction, ticket, outcome } => turn.on_undone(*transaction, *ticket, outcome),
+            Input::Executed {
+                transaction,
+                ticket,
+                outcome,
+            } => turn.on_executed(*transaction, *ticket, outcome),
+            Input::Undone {
+                transaction,
+                ticket,
+                outcome,
+            } => turn.on_undone(*transaction, *ticket, outcome),
             Input::Notified { notice, result } => turn.on_notified(*notice, result),
             Input::Swept(findings) => turn.on_swept(findings),
             Input::Operator { by, command } => turn.on_command(by, command),

@@ -94,8 +94,14 @@ pub fn rule(judgement: &Judgement, approved: bool) -> Ruling {
 /// The risk class of the act: the driver's, raised to medium for an internal address, whose loss the business notices.
 fn risk_of(state: &EngineState, question: &Question) -> RiskClass {
     let Target::Address(ip) = question.target;
-    let base = state.driver(question.kind).map_or(RiskClass::High, |driver| driver.risk);
-    if is_internal(ip) { base.max(RiskClass::Medium) } else { base }
+    let base = state
+        .driver(question.kind)
+        .map_or(RiskClass::High, |driver| driver.risk);
+    if is_internal(ip) {
+        base.max(RiskClass::Medium)
+    } else {
+        base
+    }
 }
 
 /// True for private and unique local addresses (RFC 1918, RFC 4193) and link-local ones.
@@ -116,7 +122,11 @@ fn never_touch(state: &EngineState, target: Target) -> GuardResult {
             measured: Some(1),
             limit: Some(0),
             unit: Unit::Count,
-            why: format!("{ip} is in {network}, which is never touched: {}", staunch_model::Printable(reason)).into(),
+            why: format!(
+                "{ip} is in {network}, which is never touched: {}",
+                staunch_model::Printable(reason)
+            )
+            .into(),
         },
         None => GuardResult {
             guard: GuardName::NeverTouch,
@@ -157,18 +167,33 @@ fn freshness(question: &Question, now: Timestamp) -> GuardResult {
     };
     let Some(time) = question.event_time else {
         let verdict = unknown(question.playbook.guards.when_unknown);
-        return result(verdict, None, "the event has no time that can be read, so its age is unknown".into());
+        return result(
+            verdict,
+            None,
+            "the event has no time that can be read, so its age is unknown".into(),
+        );
     };
     let ahead = time.since(now);
     if ahead > limits::EVENT_SKEW_MAX {
-        let why = format!("the event is {ahead} in the future, more than {}", limits::EVENT_SKEW_MAX);
+        let why = format!(
+            "the event is {ahead} in the future, more than {}",
+            limits::EVENT_SKEW_MAX
+        );
         return result(Verdict::Refused, Some(ahead), why);
     }
     let age = now.since(time);
     if age > limit {
-        return result(Verdict::Refused, Some(age), format!("the event is {age} old, more than {limit}"));
+        return result(
+            Verdict::Refused,
+            Some(age),
+            format!("the event is {age} old, more than {limit}"),
+        );
     }
-    result(Verdict::Passed, Some(age), format!("the event is {age} old, at most {limit}"))
+    result(
+        Verdict::Passed,
+        Some(age),
+        format!("the event is {age} old, at most {limit}"),
+    )
 }
 
 fn target_busy(state: &EngineState, question: &Question, observation: Option<&Observation>) -> GuardResult {
@@ -185,35 +210,74 @@ fn target_busy(state: &EngineState, question: &Question, observation: Option<&Ob
         && it.state.kind() == staunch_model::StateKind::Stuck
         && question.transaction != Some(*holder)
     {
-        return result(Verdict::Refused, Some(1), format!("{holder} is stuck at this target and needs a person"));
+        return result(
+            Verdict::Refused,
+            Some(1),
+            format!("{holder} is stuck at this target and needs a person"),
+        );
     }
     match observation.map(|seen| &seen.presence) {
         None => result(Verdict::Unknown, None, "nobody has looked at the target".into()),
         Some(Presence::Absent) => result(Verdict::Passed, Some(0), "nothing is in place there".into()),
-        Some(Presence::Present { owner: Owner::Ours(label), .. }) if Some(*label) == question.transaction => {
-            result(Verdict::Passed, Some(0), "what is in place there is this transaction's own".into())
-        }
-        Some(Presence::Present { owner: Owner::Ours(label), .. }) => {
-            result(Verdict::Refused, Some(1), format!("an object of {label} is still in place there"))
-        }
-        Some(Presence::Present { owner: Owner::Foreign(label), .. }) => {
+        Some(Presence::Present {
+            owner: Owner::Ours(label),
+            ..
+        }) if Some(*label) == question.transaction => result(
+            Verdict::Passed,
+            Some(0),
+            "what is in place there is this transaction's own".into(),
+        ),
+        Some(Presence::Present {
+            owner: Owner::Ours(label),
+            ..
+        }) => result(
+            Verdict::Refused,
+            Some(1),
+            format!("an object of {label} is still in place there"),
+        ),
+        Some(Presence::Present {
+            owner: Owner::Foreign(label),
+            ..
+        }) => {
             let label = staunch_model::Printable(label);
-            result(Verdict::Refused, Some(1), format!("somebody else's object is in place there ({label})"))
+            result(
+                Verdict::Refused,
+                Some(1),
+                format!("somebody else's object is in place there ({label})"),
+            )
         }
     }
 }
 
 fn capacity(capacity: Option<Capacity>) -> GuardResult {
     let (verdict, measured, limit, why) = match capacity {
-        Some(Capacity { used, max }) if used >= max => {
-            (Verdict::Refused, Some(used), Some(max), format!("the enforcement point holds {used} of {max}"))
-        }
-        Some(Capacity { used, max }) => {
-            (Verdict::Passed, Some(used), Some(max), format!("the enforcement point holds {used} of {max}"))
-        }
-        None => (Verdict::Unknown, None, None, "the enforcement point does not tell its room".into()),
+        Some(Capacity { used, max }) if used >= max => (
+            Verdict::Refused,
+            Some(used),
+            Some(max),
+            format!("the enforcement point holds {used} of {max}"),
+        ),
+        Some(Capacity { used, max }) => (
+            Verdict::Passed,
+            Some(used),
+            Some(max),
+            format!("the enforcement point holds {used} of {max}"),
+        ),
+        None => (
+            Verdict::Unknown,
+            None,
+            None,
+            "the enforcement point does not tell its room".into(),
+        ),
     };
-    GuardResult { guard: GuardName::Capacity, verdict, measured, limit, unit: Unit::Count, why: why.into() }
+    GuardResult {
+        guard: GuardName::Capacity,
+        verdict,
+        measured,
+        limit,
+        unit: Unit::Count,
+        why: why.into(),
+    }
 }
 
 fn impact(playbook: &Playbook, facts: &Facts) -> GuardResult {
@@ -229,14 +293,35 @@ fn impact(playbook: &Playbook, facts: &Facts) -> GuardResult {
     let when_unknown = unknown(playbook.guards.when_unknown);
     let share = match &facts.traffic {
         None if limit.is_none() => {
-            return result(Verdict::Passed, None, None, "the playbook sets no limit for stopped traffic".into());
+            return result(
+                Verdict::Passed,
+                None,
+                None,
+                "the playbook sets no limit for stopped traffic".into(),
+            );
         }
-        None => return result(when_unknown, None, limit, "the share of traffic was not asked for".into()),
+        None => {
+            return result(
+                when_unknown,
+                None,
+                limit,
+                "the share of traffic was not asked for".into(),
+            );
+        }
         Some(fact) => match &fact.value {
             Ok(share) => share,
             Err(reason) => {
                 let why = format!("the share of traffic is unknown: {}", staunch_model::Printable(reason));
-                return result(if limit.is_none() { Verdict::Unknown } else { when_unknown }, None, limit, why);
+                return result(
+                    if limit.is_none() {
+                        Verdict::Unknown
+                    } else {
+                        when_unknown
+                    },
+                    None,
+                    limit,
+                    why,
+                );
             }
         },
     };
@@ -256,9 +341,12 @@ fn impact(playbook: &Playbook, facts: &Facts) -> GuardResult {
             let why = format!("{of}, more than the {} allowed", percent(limit));
             result(Verdict::Refused, Some(measured), Some(limit), why)
         }
-        Some(limit) => {
-            result(Verdict::Passed, Some(measured), Some(limit), format!("{of}, at most {}", percent(limit)))
-        }
+        Some(limit) => result(
+            Verdict::Passed,
+            Some(measured),
+            Some(limit),
+            format!("{of}, at most {}", percent(limit)),
+        ),
         None => result(Verdict::Passed, Some(measured), None, of),
     }
 }
@@ -266,20 +354,26 @@ fn impact(playbook: &Playbook, facts: &Facts) -> GuardResult {
 fn spent(state: &EngineState, question: &Question, guard: GuardName, now: Timestamp) -> GuardResult {
     let limits = state.limits();
     let (scope, max, what) = match guard {
-        GuardName::BudgetAction => {
-            (Scope::Action(question.kind), limits.acts_per_action_hour_max, format!("{} acts", question.kind))
-        }
+        GuardName::BudgetAction => (
+            Scope::Action(question.kind),
+            limits.acts_per_action_hour_max,
+            format!("{} acts", question.kind),
+        ),
         GuardName::BudgetPlaybook => (
             Scope::Playbook(question.playbook.hash),
             question.playbook.guards.acts_per_hour_max,
             "acts of this playbook".to_owned(),
         ),
-        GuardName::BudgetGroup => {
-            (budget::group(question.target), limits.acts_per_group_hour_max, "acts in this neighbourhood".to_owned())
-        }
+        GuardName::BudgetGroup => (
+            budget::group(question.target),
+            limits.acts_per_group_hour_max,
+            "acts in this neighbourhood".to_owned(),
+        ),
         _ => (Scope::Total, limits.acts_per_hour_max, "acts in all".to_owned()),
     };
-    let count = state.budgets.spent(scope, limits::BUDGET_WINDOW, now) - u64::from(question.debited);
+    let count = state.budgets.spent(scope, limits::BUDGET_WINDOW, now);
+    // The first attempt may lie so far back that it no longer counts.
+    let count = count.saturating_sub(u64::from(question.debited));
     let max = u64::from(max);
     let over = count >= max;
     let why = if over {
@@ -307,7 +401,10 @@ fn breaker(state: &EngineState, now: Timestamp) -> GuardResult {
         ),
         None => (
             Verdict::Passed,
-            format!("{failures} of {} failures in {}", limits.breaker_failures, limits.breaker_window),
+            format!(
+                "{failures} of {} failures in {}",
+                limits.breaker_failures, limits.breaker_window
+            ),
         ),
     };
     GuardResult {

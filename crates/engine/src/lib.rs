@@ -15,6 +15,7 @@ mod recovery;
 pub mod state;
 pub mod sweep;
 pub mod transaction;
+pub mod triage;
 mod turn;
 
 pub use engine::{Engine, Step};

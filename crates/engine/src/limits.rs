@@ -65,6 +65,10 @@ pub const EVENT_SKEW_MAX: Span = Span::from_mins(5);
 /// How often a notice is tried before it is given up.
 pub const NOTICE_ATTEMPTS_MAX: u16 = 10;
 
+/// How long a notifier may take to answer. Well above the time-outs of the services behind it; without it a reply
+/// that is lost would be a page that nobody reads.
+pub const NOTICE_DEADLINE: Span = Span::from_mins(1);
+
 /// The pause after a notice that was not taken; it doubles with each attempt.
 pub const NOTICE_PAUSE: Span = Span::from_secs(1);
 

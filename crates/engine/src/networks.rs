@@ -35,7 +35,10 @@ impl Networks {
     pub fn new(protections: &[Protection]) -> Self {
         let mut networks = Self::default();
         for (network, reason) in ALWAYS {
-            networks.insert(network.parse().expect("built-in networks are well formed"), reason.into());
+            networks.insert(
+                network.parse().expect("built-in networks are well formed"),
+                reason.into(),
+            );
         }
         for protection in protections {
             networks.insert(protection.network, protection.reason.clone());
@@ -47,12 +50,14 @@ impl Networks {
     #[must_use]
     pub fn longest_match(&self, ip: IpAddr) -> Option<(IpNet, &str)> {
         match ip {
-            IpAddr::V4(v4) => {
-                self.v4.get_lpm(&Ipv4Net::from(v4)).map(|(net, reason)| (IpNet::V4(net.trunc()), reason.as_ref()))
-            }
-            IpAddr::V6(v6) => {
-                self.v6.get_lpm(&Ipv6Net::from(v6)).map(|(net, reason)| (IpNet::V6(net.trunc()), reason.as_ref()))
-            }
+            IpAddr::V4(v4) => self
+                .v4
+                .get_lpm(&Ipv4Net::from(v4))
+                .map(|(net, reason)| (IpNet::V4(net.trunc()), reason.as_ref())),
+            IpAddr::V6(v6) => self
+                .v6
+                .get_lpm(&Ipv6Net::from(v6))
+                .map(|(net, reason)| (IpNet::V6(net.trunc()), reason.as_ref())),
         }
     }
 
@@ -82,8 +87,15 @@ mod tests {
             network: network.parse().expect("a network"),
             reason: reason.into(),
         };
-        let networks = Networks::new(&[protection("10.0.0.0/8", "office"), protection("10.1.2.3/32", "balancer")]);
-        let reason = |ip: &str| networks.longest_match(ip.parse().expect("an address")).map(|(_, reason)| reason);
+        let networks = Networks::new(&[
+            protection("10.0.0.0/8", "office"),
+            protection("10.1.2.3/32", "balancer"),
+        ]);
+        let reason = |ip: &str| {
+            networks
+                .longest_match(ip.parse().expect("an address"))
+                .map(|(_, reason)| reason)
+        };
         assert_eq!(reason("10.1.2.3"), Some("balancer"));
         assert_eq!(reason("10.1.2.4"), Some("office"));
         assert_eq!(reason("198.51.100.1"), None);

@@ -1,11 +1,9 @@
 //! What an input means: the replies of drivers, events, commands and findings.
 
-use std::sync::Arc;
-
 use staunch_model::{
     Cause, Change, Command, Event, Failure, FailureKind, IncidentId, IncidentStatus, Match, MatchedStep, NoticeId,
     NoticeLevel, Observation, Operator, Outcome, Owner, Playbook, Presence, Record, RefusalReason, ReleaseScope,
-    StateKind, StuckReason, SweepFindings, Transaction, TransactionId,
+    StateKind, StuckReason, SweepFindings, Timestamp, Transaction, TransactionId,
 };
 
 use crate::guard::{self, Question, Ruling};
@@ -17,7 +15,9 @@ use crate::turn::Turn;
 impl Turn<'_> {
     /// An event matched `matched`: it joins the open incident of its key or opens a new one.
     pub(crate) fn on_match(&mut self, event: &Event, matched: &Match) {
-        let Some(playbook) = self.playbook_in_force(matched) else { return };
+        let Some(playbook) = self.state.playbooks.get(&matched.playbook).cloned() else {
+            return;
+        };
         if let Some(incident) = self.absorbing(matched) {
             self.put(Record::EventJoined { incident });
             return;
@@ -38,11 +38,6 @@ impl Turn<'_> {
         }
     }
 
-    fn playbook_in_force(&self, matched: &Match) -> Option<Arc<Playbook>> {
-        let policy = self.state.policy.as_ref()?;
-        policy.playbooks.iter().find(|playbook| playbook.hash == matched.playbook).cloned()
-    }
-
     /// The incident that takes up a further event of this key.
     fn absorbing(&self, matched: &Match) -> Option<IncidentId> {
         let id = self.state.index.by_key.get(&key_hash(matched.playbook, &matched.key))?;
@@ -50,10 +45,15 @@ impl Turn<'_> {
         (incident.status == IncidentStatus::Open || self.now < incident.absorbs_until).then_some(*id)
     }
 
-    fn plan_step(&mut self, incident: IncidentId, playbook: &Playbook, matched: &MatchedStep) {
-        let Some(step) = playbook.steps.get(usize::from(matched.step)) else { return };
+    pub(crate) fn plan_step(&mut self, incident: IncidentId, playbook: &Playbook, matched: &MatchedStep) {
+        let Some(step) = playbook.steps.get(usize::from(matched.step)) else {
+            return;
+        };
         let Some(target) = matched.target else {
-            self.put(Record::StepWithoutTarget { incident, step: matched.step });
+            self.put(Record::StepWithoutTarget {
+                incident,
+                step: matched.step,
+            });
             return;
         };
         let place = (step.action, target);
@@ -81,7 +81,10 @@ impl Turn<'_> {
     }
 
     fn can_join(&self, id: TransactionId) -> bool {
-        self.state.transactions.get(&id).is_some_and(|it| can_be_held(it.state.kind()))
+        self.state
+            .transactions
+            .get(&id)
+            .is_some_and(|it| can_be_held(it.state.kind()))
     }
 
     /// A driver has looked at the world.
@@ -101,7 +104,7 @@ impl Turn<'_> {
             (StateKind::Settling, Ok(seen)) if is_ours(&it, seen) => self.still_there(&it),
             (StateKind::Settling, Ok(_)) => self.change(id, Change::ProbedAbsent),
             (StateKind::Releasing, Ok(seen)) if is_ours(&it, seen) => self.still_there(&it),
-            (StateKind::Releasing, Ok(_)) => self.change(id, Change::ReleaseVerified),
+            (StateKind::Releasing, Ok(_)) => self.verify_release(&it),
             (StateKind::Settling | StateKind::Releasing, Err(failure)) => self.retry_undo(&it, failure),
             _ => self.change(id, Change::StaleReply { ticket }),
         }
@@ -112,8 +115,17 @@ impl Turn<'_> {
         let judgement = Box::new(guard::judge(self.state, &question, Some(seen), facts, self.now));
         match guard::rule(&judgement, it.approved_by.is_some()) {
             Ruling::Refuse(result) => {
-                let reason = Box::new(RefusalReason::Guard { guard: result.guard, why: result.why });
-                self.change(it.id, Change::Refused { reason, judgement: Some(judgement) });
+                let reason = Box::new(RefusalReason::Guard {
+                    guard: result.guard,
+                    why: result.why,
+                });
+                self.change(
+                    it.id,
+                    Change::Refused {
+                        reason,
+                        judgement: Some(judgement),
+                    },
+                );
             }
             Ruling::Observe => self.change(it.id, Change::WouldExecute { judgement }),
             Ruling::Ask => {
@@ -123,8 +135,12 @@ impl Turn<'_> {
             Ruling::Act => {
                 let dispatch = self.act(it);
                 let hold = it.lease + limits::HOLD_MARGIN;
-                let change =
-                    Change::ExecuteIntended { dispatch, version: seen.version, hold, judgement: Some(judgement) };
+                let change = Change::ExecuteIntended {
+                    dispatch,
+                    version: seen.version,
+                    hold,
+                    judgement: Some(judgement),
+                };
                 self.change(it.id, change);
             }
         }
@@ -136,7 +152,11 @@ impl Turn<'_> {
             transaction: Some(it.id),
             kind: it.kind,
             target: it.target,
-            event_time: self.state.incidents.get(&it.incident).and_then(|incident| incident.event_time),
+            event_time: self
+                .state
+                .incidents
+                .get(&it.incident)
+                .and_then(|incident| incident.event_time),
             debited: it.executions > 0,
         })
     }
@@ -144,16 +164,35 @@ impl Turn<'_> {
     pub(crate) fn pre_check_failed(&mut self, it: &Transaction, failure: &Failure) {
         if it.attempts < limits::OBSERVE_ATTEMPTS_MAX {
             let until = self.now + limits::POST_CHECK_PAUSE;
-            self.change(it.id, Change::Postponed { failure: failure.clone(), until });
+            self.change(
+                it.id,
+                Change::Postponed {
+                    failure: failure.clone(),
+                    until,
+                },
+            );
         } else {
             let reason = Box::new(RefusalReason::CheckFailed(failure.clone()));
-            self.change(it.id, Change::Refused { reason, judgement: None });
+            self.change(
+                it.id,
+                Change::Refused {
+                    reason,
+                    judgement: None,
+                },
+            );
         }
     }
 
     fn judge_post_check(&mut self, it: &Transaction, seen: &Observation) {
         let Some(found) = missing(it, seen) else {
-            let lease_until = self.now + it.lease;
+            // What ends by itself a little early has its lease end with it.
+            let lease = match seen.presence {
+                Presence::Present {
+                    expires_in: Some(left), ..
+                } => it.lease.min(left),
+                _ => it.lease,
+            };
+            let lease_until = self.now + lease;
             self.change(it.id, Change::PostCheckPassed { lease_until });
             return;
         };
@@ -199,13 +238,27 @@ impl Turn<'_> {
         }
         let dispatch = self.act(it);
         let hold = it.lease + limits::HOLD_MARGIN;
-        self.change(it.id, Change::ExecuteIntended { dispatch, version: seen.version, hold, judgement: None });
+        self.change(
+            it.id,
+            Change::ExecuteIntended {
+                dispatch,
+                version: seen.version,
+                hold,
+                judgement: None,
+            },
+        );
     }
 
     pub(crate) fn post_check_failed(&mut self, it: &Transaction, failure: &Failure) {
         if it.attempts < limits::OBSERVE_ATTEMPTS_MAX {
             let until = self.now + limits::POST_CHECK_PAUSE;
-            self.change(it.id, Change::Postponed { failure: failure.clone(), until });
+            self.change(
+                it.id,
+                Change::Postponed {
+                    failure: failure.clone(),
+                    until,
+                },
+            );
         } else {
             let found = format!("the world cannot be looked at: {failure}");
             self.roll_back(it, Cause::PostCheckFailed { found: found.into() });
@@ -214,7 +267,40 @@ impl Turn<'_> {
 
     pub(crate) fn roll_back(&mut self, it: &Transaction, cause: Cause) {
         let dispatch = self.act(it);
-        self.change(it.id, Change::RollbackStarted { cause: Box::new(cause), dispatch });
+        self.change(
+            it.id,
+            Change::RollbackStarted {
+                cause: Box::new(cause),
+                dispatch,
+            },
+        );
+    }
+
+    /// Nothing of `it` is left, unless one of its requests is still under way: then the look is made again.
+    ///
+    /// That can only be when the act was sent twice, or was never seen in force.
+    fn verify_release(&mut self, it: &Transaction) {
+        let settled_at = self.settled_at(it);
+        if (it.executions > 1 || it.lease_until.is_none()) && settled_at > self.now {
+            let failure = Failure::new(FailureKind::TimedOut, "a request may still be under way");
+            self.change(
+                it.id,
+                Change::Postponed {
+                    failure,
+                    until: settled_at,
+                },
+            );
+        } else {
+            self.change(it.id, Change::ReleaseVerified);
+        }
+    }
+
+    /// When no request of `it` can be under way any more.
+    fn settled_at(&self, it: &Transaction) -> Timestamp {
+        let in_flight = it
+            .executed_at
+            .map_or(self.now, |at| at + self.in_flight_max(it.kind) + limits::SETTLE_MARGIN);
+        self.now.max(in_flight)
     }
 
     fn still_there(&mut self, it: &Transaction) {
@@ -222,7 +308,10 @@ impl Turn<'_> {
             let dispatch = self.act(it);
             self.change(it.id, Change::ProbedPresent(dispatch));
         } else {
-            self.give_up(it, Failure::new(FailureKind::Conflict, "it is still in place after every undo"));
+            self.give_up(
+                it,
+                Failure::new(FailureKind::Conflict, "it is still in place after every undo"),
+            );
         }
     }
 
@@ -260,8 +349,7 @@ impl Turn<'_> {
         let Some(it) = self.awaited(id, ticket) else { return };
         match (it.state.kind(), outcome) {
             (StateKind::RollingBack, Outcome::Landed) => {
-                let in_flight = it.executed_at.map_or(self.now, |at| at + self.in_flight_max(&it));
-                let settled_at = self.now.max(in_flight + limits::SETTLE_MARGIN);
+                let settled_at = self.settled_at(&it);
                 self.change(id, Change::UndoLanded { settled_at });
             }
             (StateKind::Releasing, Outcome::Landed) => {
@@ -282,8 +370,16 @@ impl Turn<'_> {
             self.give_up(it, failure.clone());
             return;
         }
-        let pause = limits::UNDO_PAUSE.times(1 << it.attempts.min(16)).min(limits::UNDO_PAUSE_MAX);
-        self.change(it.id, Change::Postponed { failure: failure.clone(), until: self.now + pause });
+        let pause = limits::UNDO_PAUSE
+            .times(1 << it.attempts.min(16))
+            .min(limits::UNDO_PAUSE_MAX);
+        self.change(
+            it.id,
+            Change::Postponed {
+                failure: failure.clone(),
+                until: self.now + pause,
+            },
+        );
     }
 
     fn give_up(&mut self, it: &Transaction, last: Failure) {
@@ -295,7 +391,11 @@ impl Turn<'_> {
             it.attempts,
             it.id
         );
-        let reason = StuckReason { trying: it.state.kind(), attempts: it.attempts, last };
+        let reason = StuckReason {
+            trying: it.state.kind(),
+            attempts: it.attempts,
+            last,
+        };
         self.change(it.id, Change::GaveUp(Box::new(reason)));
         self.notice(NoticeLevel::Page, Some(it.incident), Some(it.id), &text);
     }
@@ -312,9 +412,13 @@ impl Turn<'_> {
 
     /// A notifier has tried to tell people.
     pub(crate) fn on_notified(&mut self, notice: NoticeId, result: &Result<(), Failure>) {
-        let Some(pending) = self.state.notices.get(&notice) else { return };
+        let Some(pending) = self.state.notices.get(&notice) else {
+            return;
+        };
         match result {
             Ok(()) => self.put(Record::NoticeSent { notice }),
+            // A second answer to the same attempt changes nothing.
+            Err(_) if pending.retry_at.is_some() => {}
             Err(_) => {
                 let again = pending.attempts < limits::NOTICE_ATTEMPTS_MAX;
                 let pause = limits::NOTICE_PAUSE.times(1 << pending.attempts.min(16));
@@ -327,11 +431,16 @@ impl Turn<'_> {
     /// The drift sweep has compared the world with the state.
     pub(crate) fn on_swept(&mut self, findings: &SweepFindings) {
         if !findings.swept.is_empty() {
-            self.put(Record::SweepDone { kinds: findings.swept.clone() });
+            self.put(Record::SweepDone {
+                kinds: findings.swept.clone(),
+            });
         }
         for (kind, failure) in &findings.failed {
             let known = self.state.sweep_failed.contains_key(kind);
-            self.put(Record::SweepFailed { kind: *kind, failure: failure.clone() });
+            self.put(Record::SweepFailed {
+                kind: *kind,
+                failure: failure.clone(),
+            });
             if !known {
                 let text = format!("containments of {kind} cannot be verified: {failure}");
                 self.notice(NoticeLevel::Page, None, None, &text);
@@ -339,7 +448,12 @@ impl Turn<'_> {
         }
         let mut vanished = Vec::new();
         for (id, found) in &findings.vanished {
-            let Some(it) = self.state.transactions.get(id).filter(|it| it.state.kind() == StateKind::InForce) else {
+            let Some(it) = self
+                .state
+                .transactions
+                .get(id)
+                .filter(|it| it.state.kind() == StateKind::InForce)
+            else {
                 continue;
             };
             let it = (**it).clone();
@@ -360,10 +474,16 @@ impl Turn<'_> {
                 continue;
             }
             let transaction = TransactionId(self.state.last_transaction + 1);
-            let deadline = self.now + limits::ACT_DEADLINE_MARGIN;
+            let deadline = self.now + self.in_flight_max(*kind) + limits::ACT_DEADLINE_MARGIN;
             let dispatch = staunch_model::Dispatch { ticket: 1, deadline };
             orphans.push(format!("{target} ({label})"));
-            self.put(Record::OrphanAdopted { transaction, label: *label, kind: *kind, target: *target, dispatch });
+            self.put(Record::OrphanAdopted {
+                transaction,
+                label: *label,
+                kind: *kind,
+                target: *target,
+                dispatch,
+            });
         }
         if !orphans.is_empty() {
             let text = format!(
@@ -396,16 +516,31 @@ impl Turn<'_> {
     }
 
     fn release_one(&mut self, id: TransactionId, by: &Operator) -> Result<Vec<TransactionId>, String> {
-        let it = self.state.transactions.get(&id).ok_or_else(|| format!("there is no {id}"))?;
+        let it = self
+            .state
+            .transactions
+            .get(&id)
+            .ok_or_else(|| format!("there is no {id}"))?;
         let it = (**it).clone();
-        if self.release(&it, by) { Ok(vec![id]) } else { Err(format!("{id} is {} already", it.state.kind())) }
+        if self.release(&it, by) {
+            Ok(vec![id])
+        } else {
+            Err(format!("{id} is {} already", it.state.kind()))
+        }
     }
 
     fn release_incident(&mut self, id: IncidentId, by: &Operator) -> Result<Vec<TransactionId>, String> {
-        let incident = self.state.incidents.get(&id).ok_or_else(|| format!("there is no {id}"))?;
+        let incident = self
+            .state
+            .incidents
+            .get(&id)
+            .ok_or_else(|| format!("there is no {id}"))?;
+        let transactions = incident.transactions.clone();
         let mut affected = Vec::new();
-        for transaction in incident.transactions.clone().into_iter().rev() {
-            let Some(it) = self.state.transactions.get(&transaction) else { continue };
+        for transaction in transactions.iter().copied().rev() {
+            let Some(it) = self.state.transactions.get(&transaction) else {
+                continue;
+            };
             let it = (**it).clone();
             if !it.is_held_by(id) {
                 continue;
@@ -439,7 +574,13 @@ impl Turn<'_> {
         match it.state.kind() {
             StateKind::Planned | StateKind::PreChecking | StateKind::AwaitingApproval => {
                 let reason = Box::new(RefusalReason::Cancelled { by: by.name.clone() });
-                self.change(it.id, Change::Refused { reason, judgement: None });
+                self.change(
+                    it.id,
+                    Change::Refused {
+                        reason,
+                        judgement: None,
+                    },
+                );
             }
             StateKind::Executing | StateKind::PostChecking => self.roll_back(it, cause()),
             StateKind::InForce | StateKind::Stuck => self.start_release(it, cause()),
@@ -450,7 +591,13 @@ impl Turn<'_> {
 
     pub(crate) fn start_release(&mut self, it: &Transaction, cause: Cause) {
         let dispatch = self.act(it);
-        self.change(it.id, Change::ReleaseStarted { cause: Box::new(cause), dispatch });
+        self.change(
+            it.id,
+            Change::ReleaseStarted {
+                cause: Box::new(cause),
+                dispatch,
+            },
+        );
     }
 
     fn renew(
@@ -459,10 +606,20 @@ impl Turn<'_> {
         lease: staunch_model::Span,
         by: &Operator,
     ) -> Result<Vec<TransactionId>, String> {
-        let it = self.state.transactions.get(&id).ok_or_else(|| format!("there is no {id}"))?;
+        let it = self
+            .state
+            .transactions
+            .get(&id)
+            .ok_or_else(|| format!("there is no {id}"))?;
         let it = (**it).clone();
         if it.state.kind() != StateKind::InForce {
-            return Err(format!("{id} is {}, and only what is in force has a lease", it.state.kind()));
+            return Err(format!(
+                "{id} is {}, and only what is in force has a lease",
+                it.state.kind()
+            ));
+        }
+        if let Some(end) = it.lease_until.filter(|end| *end <= self.now) {
+            return Err(format!("the lease of {id} ended at {end}"));
         }
         let max = self.state.limits().lease_max;
         if lease == staunch_model::Span::ZERO || lease > max {
@@ -474,7 +631,15 @@ impl Turn<'_> {
         let dispatch = self.act(&it);
         let hold = lease + limits::HOLD_MARGIN;
         let by = by.name.clone();
-        self.change(id, Change::RenewStarted { dispatch, until: self.now + lease, hold, by });
+        self.change(
+            id,
+            Change::RenewStarted {
+                dispatch,
+                until: self.now + lease,
+                hold,
+                by,
+            },
+        );
         Ok(vec![id])
     }
 
@@ -487,12 +652,22 @@ impl Turn<'_> {
     fn deny(&mut self, id: TransactionId, by: &Operator) -> Result<Vec<TransactionId>, String> {
         self.waiting(id)?;
         let reason = Box::new(RefusalReason::Denied { by: by.name.clone() });
-        self.change(id, Change::Refused { reason, judgement: None });
+        self.change(
+            id,
+            Change::Refused {
+                reason,
+                judgement: None,
+            },
+        );
         Ok(vec![id])
     }
 
     fn waiting(&self, id: TransactionId) -> Result<(), String> {
-        let it = self.state.transactions.get(&id).ok_or_else(|| format!("there is no {id}"))?;
+        let it = self
+            .state
+            .transactions
+            .get(&id)
+            .ok_or_else(|| format!("there is no {id}"))?;
         if it.state.kind() != StateKind::AwaitingApproval {
             return Err(format!("{id} is {}, not awaiting approval", it.state.kind()));
         }
@@ -512,16 +687,23 @@ fn is_ours(it: &Transaction, seen: &Observation) -> bool {
 fn missing(it: &Transaction, seen: &Observation) -> Option<String> {
     match &seen.presence {
         Presence::Absent => Some("nothing is in place".to_owned()),
-        Presence::Present { owner: Owner::Foreign(label), .. } => {
-            Some(format!("somebody else's object is in place ({})", staunch_model::Printable(label)))
-        }
-        Presence::Present { owner: Owner::Ours(label), .. } if *label != it.label => {
-            Some(format!("an object of {label} is in place"))
-        }
+        Presence::Present {
+            owner: Owner::Foreign(label),
+            ..
+        } => Some(format!(
+            "somebody else's object is in place ({})",
+            staunch_model::Printable(label)
+        )),
+        Presence::Present {
+            owner: Owner::Ours(label),
+            ..
+        } if *label != it.label => Some(format!("an object of {label} is in place")),
         Presence::Present { .. } if !seen.enforcing => {
             Some("it is in place, but the rules that enforce it are not".to_owned())
         }
-        Presence::Present { expires_in: Some(left), .. } if *left + limits::HOLD_TOLERANCE < it.lease => {
+        Presence::Present {
+            expires_in: Some(left), ..
+        } if *left + limits::HOLD_TOLERANCE < it.lease => {
             Some(format!("it ends by itself in {left}, before the lease of {}", it.lease))
         }
         Presence::Present { .. } => None,
@@ -530,7 +712,12 @@ fn missing(it: &Transaction, seen: &Observation) -> Option<String> {
 
 /// The first few of `items`, and how many more there are.
 fn list(items: &[String]) -> String {
-    let shown = items.iter().take(limits::NAMED_IN_NOTICE_MAX).cloned().collect::<Vec<_>>().join(", ");
+    let shown = items
+        .iter()
+        .take(limits::NAMED_IN_NOTICE_MAX)
+        .cloned()
+        .collect::<Vec<_>>()
+        .join(", ");
     match items.len().saturating_sub(limits::NAMED_IN_NOTICE_MAX) {
         0 => shown,
         more => format!("{shown} and {more} more"),

@@ -31,8 +31,13 @@ impl Turn<'_> {
             let it = (*self.state.transactions[&id]).clone();
             self.take_up(&it);
         }
-        let waiting: Vec<NoticeId> =
-            self.state.notices.iter().filter(|(_, it)| it.retry_at.is_none()).map(|(id, _)| *id).collect();
+        let waiting: Vec<NoticeId> = self
+            .state
+            .notices
+            .iter()
+            .filter(|(_, it)| it.retry_at.is_none())
+            .map(|(id, _)| *id)
+            .collect();
         for notice in waiting {
             self.put(Record::NoticeResent { notice });
         }
@@ -60,9 +65,15 @@ impl Turn<'_> {
                 self.change(it.id, Change::Resent(dispatch));
             }
             StateKind::Settling => {
-                let until = self.now + self.in_flight_max(it) + limits::SETTLE_MARGIN;
+                let until = self.now + self.in_flight_max(it.kind) + limits::SETTLE_MARGIN;
                 debug_assert!(it.undone && matches!(it.awaits, Await::Timer | Await::Reply));
-                self.change(it.id, Change::Postponed { failure: interrupted(), until });
+                self.change(
+                    it.id,
+                    Change::Postponed {
+                        failure: interrupted(),
+                        until,
+                    },
+                );
             }
             StateKind::Refused
             | StateKind::Released

@@ -25,6 +25,16 @@ pub struct PendingNotice {
     pub attempts: u16,
     /// When it is sent again; `None` while a reply is awaited.
     pub retry_at: Option<Timestamp>,
+    /// When a reply that is awaited is given up.
+    pub answer_by: Timestamp,
+}
+
+impl PendingNotice {
+    /// When the engine looks at it again by itself.
+    #[must_use]
+    pub fn deadline(&self) -> Timestamp {
+        self.retry_at.unwrap_or(self.answer_by)
+    }
 }
 
 /// Everything the engine knows.
@@ -86,6 +96,8 @@ pub type KeyHash = [u8; 16];
 pub struct Index {
     /// The newest incident of each key.
     pub by_key: BTreeMap<KeyHash, IncidentId>,
+    /// Older incidents of the same keys, which wait for a transaction that they have let go of.
+    pub superseded: BTreeSet<(KeyHash, IncidentId)>,
     /// The transaction that occupies a target: not ended, or stuck.
     pub by_target: BTreeMap<(ActionKind, Target), TransactionId>,
     /// The transaction that waits for an occupied target to be left.
@@ -126,7 +138,8 @@ impl EngineState {
         if self.breaker_open.is_some() {
             return Mode::Observe;
         }
-        self.mode_set.unwrap_or_else(|| self.policy.as_ref().map_or(Mode::Observe, |policy| policy.mode_max))
+        self.mode_set
+            .unwrap_or_else(|| self.policy.as_ref().map_or(Mode::Observe, |policy| policy.mode_max))
     }
 
     /// What is known about the driver for `kind`; `None` when there is none.
@@ -144,14 +157,26 @@ impl EngineState {
     /// The idempotency key of `transaction`.
     #[must_use]
     pub fn effect_key(&self, transaction: &Transaction) -> EffectKey {
-        let playbook = self.incidents.get(&transaction.incident).map(|incident| incident.playbook);
-        EffectKey::new(self.installation, transaction.incident, playbook.unwrap_or_default(), transaction.label)
+        let playbook = self
+            .incidents
+            .get(&transaction.incident)
+            .map(|incident| incident.playbook);
+        EffectKey::new(
+            self.installation,
+            transaction.incident,
+            playbook.unwrap_or_default(),
+            transaction.label,
+        )
     }
 
     /// When `transaction` was last found in place: by its post-check or by a sweep.
     #[must_use]
     pub fn verified_at(&self, transaction: &Transaction) -> Option<Timestamp> {
-        transaction.verified_at.max(transaction.verified_at.and(self.swept_at.get(&transaction.kind).copied()))
+        transaction.verified_at.max(
+            transaction
+                .verified_at
+                .and(self.swept_at.get(&transaction.kind).copied()),
+        )
     }
 
     /// When something is due next.
@@ -161,7 +186,6 @@ impl EngineState {
     }
 
     /// Transactions that hold something in the world or may do so.
-    #[must_use]
     pub fn containments(&self) -> impl Iterator<Item = &Transaction> {
         self.transactions.values().map(AsRef::as_ref).filter(|transaction| {
             matches!(
@@ -205,25 +229,42 @@ impl EngineState {
         Ok(state)
     }
 
+    /// Enters the time at which a closed incident is forgotten.
+    ///
+    /// One that has let go of a transaction it planned is kept until that has ended: the transaction's playbook and
+    /// its idempotency key hang on it.
+    pub(crate) fn enter_incident(&mut self, id: IncidentId) {
+        let Some(incident) = self.incidents.get(&id).filter(|it| it.status == IncidentStatus::Closed) else {
+            return;
+        };
+        let lives = |it: &Transaction| !it.state.kind().is_terminal() || it.state.kind() == StateKind::Stuck;
+        let mut planned = incident.transactions.iter().filter_map(|it| self.transactions.get(it));
+        if !planned.any(|it| it.incident == id && lives(it)) {
+            self.index
+                .deadlines
+                .insert((incident.absorbs_until, Subject::Incident(id)));
+        }
+    }
+
     fn rebuild_index(&mut self) {
         self.index = Index::default();
         if let Some(policy) = &self.policy {
             self.index.never_touch = Networks::new(&policy.never_touch);
         }
         for incident in self.incidents.values() {
-            self.index.by_key.insert(key_hash(incident.playbook, &incident.key), incident.id);
-            if incident.status == IncidentStatus::Closed {
-                self.index.deadlines.insert((incident.absorbs_until, Subject::Incident(incident.id)));
-            }
+            self.index
+                .enter_key(key_hash(incident.playbook, &incident.key), incident.id);
         }
-        for (id, pending) in &self.notices {
-            if let Some(at) = pending.retry_at {
-                self.index.deadlines.insert((at, Subject::Notice(*id)));
-            }
+        let incidents: Vec<_> = self.incidents.keys().copied().collect();
+        incidents.into_iter().for_each(|incident| self.enter_incident(incident));
+        for pending in self.notices.values() {
+            self.index.enter_notice(pending);
         }
         // Those under way occupy their targets before those that wait for them are entered.
-        let (waiting, others): (Vec<_>, Vec<_>) =
-            self.transactions.values().partition(|transaction| transaction.state.kind() == StateKind::Planned);
+        let (waiting, others): (Vec<_>, Vec<_>) = self
+            .transactions
+            .values()
+            .partition(|transaction| transaction.state.kind() == StateKind::Planned);
         for transaction in others.into_iter().chain(waiting) {
             self.index.enter(transaction);
         }
@@ -243,7 +284,8 @@ impl Index {
             }
         }
         if !kind.is_terminal() {
-            self.deadlines.insert((transaction.deadline, Subject::Transaction(transaction.id)));
+            self.deadlines
+                .insert((transaction.deadline, Subject::Transaction(transaction.id)));
         }
         if kind == StateKind::Planned {
             self.queue.insert(transaction.id);
@@ -254,7 +296,8 @@ impl Index {
     /// Takes out what [`Index::enter`] entered; the target is left for the next one only when `ends`.
     pub(crate) fn leave(&mut self, transaction: &Transaction, ends: bool) {
         let place = (transaction.kind, transaction.target);
-        self.deadlines.remove(&(transaction.deadline, Subject::Transaction(transaction.id)));
+        self.deadlines
+            .remove(&(transaction.deadline, Subject::Transaction(transaction.id)));
         self.queue.remove(&transaction.id);
         self.in_flight -= u32::from(transaction.state.kind().is_in_flight());
         if ends {
@@ -267,6 +310,42 @@ impl Index {
                 self.next_by_target.remove(&place);
             }
         }
+    }
+
+    /// Enters an incident, which is newer than all others of its key.
+    pub(crate) fn enter_key(&mut self, key: KeyHash, incident: IncidentId) {
+        if let Some(older) = self.by_key.insert(key, incident) {
+            self.superseded.insert((key, older));
+        }
+    }
+
+    /// Takes an incident out; the next older one of its key is then the newest.
+    pub(crate) fn leave_key(&mut self, key: KeyHash, incident: IncidentId) {
+        if self.superseded.remove(&(key, incident)) || self.by_key.get(&key) != Some(&incident) {
+            return;
+        }
+        self.by_key.remove(&key);
+        if let Some((_, older)) = self
+            .superseded
+            .range((key, IncidentId(0))..(key, incident))
+            .next_back()
+            .copied()
+        {
+            self.superseded.remove(&(key, older));
+            self.by_key.insert(key, older);
+        }
+    }
+
+    /// Enters a notice as it is now.
+    pub(crate) fn enter_notice(&mut self, pending: &PendingNotice) {
+        self.deadlines
+            .insert((pending.deadline(), Subject::Notice(pending.notice.id)));
+    }
+
+    /// Takes out what [`Index::enter_notice`] entered.
+    pub(crate) fn leave_notice(&mut self, pending: &PendingNotice) {
+        self.deadlines
+            .remove(&(pending.deadline(), Subject::Notice(pending.notice.id)));
     }
 
     /// True when `transaction` may start: its target is not occupied by another one.

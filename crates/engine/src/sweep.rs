@@ -30,7 +30,8 @@ pub fn compare(state: &EngineState, readings: &[Reading]) -> SweepFindings {
             }
         };
         findings.swept.push(reading.kind);
-        let objects: BTreeMap<Target, TransactionId> = objects.iter().map(|(label, target)| (*target, *label)).collect();
+        let objects: BTreeMap<Target, TransactionId> =
+            objects.iter().map(|(label, target)| (*target, *label)).collect();
         let settled = |at: Option<Timestamp>| at.is_some_and(|at| at < reading.begun);
         for it in state.transactions.values() {
             if it.kind != reading.kind || it.state.kind() != StateKind::InForce || !settled(it.verified_at) {
@@ -48,7 +49,10 @@ pub fn compare(state: &EngineState, readings: &[Reading]) -> SweepFindings {
         }
         for (target, label) in &objects {
             let owner = state.index.by_target.get(&(reading.kind, *target));
-            let recent = state.transactions.get(label).is_some_and(|it| !settled(Some(it.deadline)));
+            let recent = state
+                .transactions
+                .get(label)
+                .is_some_and(|it| !settled(Some(it.deadline)));
             if owner.is_none() && !recent {
                 findings.orphans.push((*label, reading.kind, *target));
             }

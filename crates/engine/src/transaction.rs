@@ -17,7 +17,11 @@ pub struct IllegalChange {
 
 impl fmt::Display for IllegalChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a transaction that is {} cannot take the change {}", self.state, self.change)
+        write!(
+            f,
+            "a transaction that is {} cannot take the change {}",
+            self.state, self.change
+        )
     }
 }
 
@@ -97,7 +101,9 @@ pub const fn can_be_held(state: StateKind) -> bool {
 pub fn is_failure(cause: &Cause) -> bool {
     match cause {
         Cause::ExecuteFailed(_) | Cause::PostCheckFailed { .. } => true,
-        Cause::LeaseEnded | Cause::Operator { .. } | Cause::Sibling(_) | Cause::Orphan | Cause::Vanished { .. } => false,
+        Cause::LeaseEnded | Cause::Operator { .. } | Cause::Sibling(_) | Cause::Orphan | Cause::Vanished { .. } => {
+            false
+        }
     }
 }
 
@@ -159,7 +165,10 @@ pub fn diagram() -> String {
             }
         }
     }
-    for state in StateKind::ALL.into_iter().filter(|state| state.is_terminal() && *state != StateKind::Stuck) {
+    for state in StateKind::ALL
+        .into_iter()
+        .filter(|state| state.is_terminal() && *state != StateKind::Stuck)
+    {
         let _ = writeln!(text, "    {} --> [*]", identifier(state));
     }
     text
@@ -197,7 +206,10 @@ pub mod samples {
     /// One value of every change.
     #[must_use]
     pub fn changes() -> Vec<Change> {
-        let dispatch = Dispatch { ticket: 1, deadline: Timestamp::EPOCH };
+        let dispatch = Dispatch {
+            ticket: 1,
+            deadline: Timestamp::EPOCH,
+        };
         let time = Timestamp::EPOCH;
         let failure = || Failure::new(FailureKind::TimedOut, "no answer");
         let judgement = || {
@@ -212,25 +224,53 @@ pub mod samples {
         let cause = || Box::new(Cause::LeaseEnded);
         vec![
             Change::PreCheckStarted(dispatch),
-            Change::Refused { reason: Box::new(RefusalReason::NoTarget), judgement: None },
+            Change::Refused {
+                reason: Box::new(RefusalReason::NoTarget),
+                judgement: None,
+            },
             Change::WouldExecute { judgement: judgement() },
-            Change::ApprovalRequested { expires: time, judgement: judgement() },
+            Change::ApprovalRequested {
+                expires: time,
+                judgement: judgement(),
+            },
             Change::Approved { by: "ann".into() },
-            Change::ExecuteIntended { dispatch, version: 0, hold: Span::ZERO, judgement: None },
+            Change::ExecuteIntended {
+                dispatch,
+                version: 0,
+                hold: Span::ZERO,
+                judgement: None,
+            },
             Change::Landed(dispatch),
-            Change::Unproved { failure: failure(), dispatch },
-            Change::Postponed { failure: failure(), until: time },
+            Change::Unproved {
+                failure: failure(),
+                dispatch,
+            },
+            Change::Postponed {
+                failure: failure(),
+                until: time,
+            },
             Change::Resent(dispatch),
             Change::PostCheckPassed { lease_until: time },
-            Change::RollbackStarted { cause: cause(), dispatch },
+            Change::RollbackStarted {
+                cause: cause(),
+                dispatch,
+            },
             Change::UndoLanded { settled_at: time },
             Change::ProbedPresent(dispatch),
             Change::ProbedAbsent,
             Change::GaveUp(stuck()),
-            Change::ReleaseStarted { cause: cause(), dispatch },
+            Change::ReleaseStarted {
+                cause: cause(),
+                dispatch,
+            },
             Change::Lifted(dispatch),
             Change::ReleaseVerified,
-            Change::RenewStarted { dispatch, until: time, hold: Span::ZERO, by: "ann".into() },
+            Change::RenewStarted {
+                dispatch,
+                until: time,
+                hold: Span::ZERO,
+                by: "ann".into(),
+            },
             Change::Renewed { lease_until: time },
             Change::RenewFailed(failure()),
             Change::Joined(IncidentId(2)),
@@ -241,6 +281,10 @@ pub mod samples {
 
     fn stuck() -> Box<StuckReason> {
         let last = Failure::new(FailureKind::TimedOut, "no answer");
-        Box::new(StuckReason { trying: StateKind::RollingBack, attempts: 8, last })
+        Box::new(StuckReason {
+            trying: StateKind::RollingBack,
+            attempts: 8,
+            last,
+        })
     }
 }

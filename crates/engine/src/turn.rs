@@ -4,8 +4,8 @@
 //! [`crate::recovery`] (what a start means). They change the state through [`Turn::put`] only.
 
 use staunch_model::{
-    Change, Dispatch, Effect, IncidentId, Notice, NoticeId, NoticeLevel, Record, Span, Timestamp, Transaction,
-    TransactionId,
+    ActionKind, Change, Dispatch, Effect, IncidentId, Notice, NoticeId, NoticeLevel, Record, Span, Timestamp,
+    Transaction, TransactionId,
 };
 
 use crate::apply::{ApplyError, apply};
@@ -43,17 +43,25 @@ impl Turn<'_> {
 
     /// The next effect of `it`, a look at the world.
     pub(crate) fn look(&self, it: &Transaction) -> Dispatch {
-        Dispatch { ticket: it.ticket + 1, deadline: self.now + limits::OBSERVE_DEADLINE }
+        Dispatch {
+            ticket: it.ticket + 1,
+            deadline: self.now + limits::OBSERVE_DEADLINE,
+        }
     }
 
     /// The next effect of `it`, an act or an undo.
     pub(crate) fn act(&self, it: &Transaction) -> Dispatch {
-        Dispatch { ticket: it.ticket + 1, deadline: self.now + self.in_flight_max(it) + limits::ACT_DEADLINE_MARGIN }
+        Dispatch {
+            ticket: it.ticket + 1,
+            deadline: self.now + self.in_flight_max(it.kind) + limits::ACT_DEADLINE_MARGIN,
+        }
     }
 
-    /// The longest time between sending an act of `it` and its last possible effect.
-    pub(crate) fn in_flight_max(&self, it: &Transaction) -> Span {
-        self.state.driver(it.kind).map_or(limits::OBSERVE_DEADLINE, |driver| driver.in_flight_max)
+    /// The longest time between sending an act of this kind and its last possible effect.
+    pub(crate) fn in_flight_max(&self, kind: ActionKind) -> Span {
+        self.state
+            .driver(kind)
+            .map_or(limits::OBSERVE_DEADLINE, |driver| driver.in_flight_max)
     }
 
     pub(crate) fn notice(
@@ -64,7 +72,11 @@ impl Turn<'_> {
         text: &str,
     ) {
         if self.state.notices.len() >= limits::NOTICES_MAX {
-            let victim = self.state.notices.iter().find(|(_, pending)| pending.notice.level != NoticeLevel::Page);
+            let victim = self
+                .state
+                .notices
+                .iter()
+                .find(|(_, pending)| pending.notice.level != NoticeLevel::Page);
             let victim = victim.or_else(|| self.state.notices.iter().next()).map(|(id, _)| *id);
             if let Some(notice) = victim {
                 self.put(Record::NoticeFailed { notice, retry_at: None });
@@ -72,6 +84,12 @@ impl Turn<'_> {
         }
         let id = NoticeId(self.state.last_notice + 1);
         let text = staunch_model::text::clip(text, 1_000).into();
-        self.put(Record::NoticeQueued(Notice { id, level, incident, transaction, text }));
+        self.put(Record::NoticeQueued(Notice {
+            id,
+            level,
+            incident,
+            transaction,
+            text,
+        }));
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::few::Few;
 use crate::id::{ContentHash, IncidentId, TransactionId};
 use crate::time::Timestamp;
 
@@ -80,7 +81,7 @@ pub struct Incident {
     /// Events seen, the first included.
     pub events: u64,
     /// Its transactions, and those of others that it joined.
-    pub transactions: Vec<TransactionId>,
+    pub transactions: Few<TransactionId>,
     /// The outcome last told to people.
     pub outcome: Option<IncidentOutcome>,
 }

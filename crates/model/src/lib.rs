@@ -6,6 +6,7 @@
 pub mod action;
 pub mod command;
 pub mod event;
+pub mod few;
 pub mod id;
 pub mod incident;
 pub mod playbook;
@@ -22,6 +23,7 @@ pub use action::{
 };
 pub use command::{Command, CommandReply, Operator, ReleaseScope};
 pub use event::{Endpoint, Event, EventKind, EventView, FieldValue, RawFields, Severity, SystemName};
+pub use few::Few;
 pub use id::{ContentHash, EffectKey, IncidentId, InstallationId, NoticeId, TransactionId};
 pub use incident::{Incident, IncidentOutcome, IncidentStatus};
 pub use playbook::{

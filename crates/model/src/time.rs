@@ -1,14 +1,17 @@
 //! Points in time and lengths of time, in whole microseconds.
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::ops::{Add, Sub};
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A point in time: microseconds since the Unix epoch, UTC. RFC 3339 in readable formats.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Timestamp(u64);
+///
+/// Kept as one more than the microseconds, so that an `Option` of it is no larger: there are several in each open lease.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(NonZeroU64);
 
 /// A length of time in microseconds. `1h30m` in readable formats.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -16,24 +19,36 @@ pub struct Span(u64);
 
 impl Timestamp {
     /// The Unix epoch.
-    pub const EPOCH: Self = Self(0);
+    pub const EPOCH: Self = Self(NonZeroU64::MIN);
 
     /// The point `us` microseconds after the Unix epoch.
     #[must_use]
     pub const fn from_micros(us: u64) -> Self {
-        Self(us)
+        Self(NonZeroU64::MIN.saturating_add(us))
     }
 
     /// Microseconds since the Unix epoch.
     #[must_use]
     pub const fn as_micros(self) -> u64 {
-        self.0
+        self.0.get() - 1
     }
 
     /// How long ago `earlier` was; zero when it lies ahead.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Span {
-        Span(self.0.saturating_sub(earlier.0))
+        Span(self.0.get().saturating_sub(earlier.0.get()))
+    }
+}
+
+impl Default for Timestamp {
+    fn default() -> Self {
+        Self::EPOCH
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Timestamp").field(&self.as_micros()).finish()
     }
 }
 
@@ -106,7 +121,7 @@ impl Add<Span> for Timestamp {
 impl Sub<Span> for Timestamp {
     type Output = Self;
     fn sub(self, span: Span) -> Self {
-        Self(self.0.saturating_sub(span.0))
+        Self::from_micros(self.as_micros().saturating_sub(span.0))
     }
 }
 
@@ -119,7 +134,7 @@ impl Add for Span {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let us = i64::try_from(self.0).unwrap_or(i64::MAX);
+        let us = i64::try_from(self.as_micros()).unwrap_or(i64::MAX);
         match jiff::Timestamp::from_microsecond(us) {
             Ok(time) => write!(f, "{time:.3}"),
             Err(_) => write!(f, "{us}us"),
@@ -133,7 +148,7 @@ impl FromStr for Timestamp {
     /// Reads RFC 3339, and the spelling without a colon in the zone (`+0000`) that Suricata writes.
     fn from_str(text: &str) -> Result<Self, String> {
         let parsed = text.parse::<jiff::Timestamp>().map_err(|_| format!("not a time: {}", crate::Printable(text)))?;
-        u64::try_from(parsed.as_microsecond()).map(Self).map_err(|_| "a time before 1970".to_owned())
+        u64::try_from(parsed.as_microsecond()).map(Self::from_micros).map_err(|_| "a time before 1970".to_owned())
     }
 }
 
@@ -142,7 +157,15 @@ const UNITS: [(&str, u64); 6] =
     [("d", 86_400_000_000), ("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000), ("ms", 1_000), ("us", 1)];
 
 impl fmt::Display for Span {
+    /// The two largest units that follow each other: `1h30m`, and `1h` for an hour and a second.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(f, 2)
+    }
+}
+
+impl Span {
+    /// Writes the largest `units_max` units that follow each other; all that are not zero when it is all of them.
+    fn write(self, f: &mut fmt::Formatter<'_>, units_max: usize) -> fmt::Result {
         if self.0 == 0 {
             return f.write_str("0s");
         }
@@ -150,11 +173,11 @@ impl fmt::Display for Span {
         let mut shown = 0;
         for (unit, size) in UNITS {
             let count = rest / size;
-            if count > 0 && shown < 2 {
+            if count > 0 && shown < units_max {
                 write!(f, "{count}{unit}")?;
                 shown += 1;
                 rest %= size;
-            } else if shown > 0 {
+            } else if shown > 0 && units_max < UNITS.len() {
                 break;
             }
         }
@@ -186,9 +209,35 @@ impl FromStr for Span {
     }
 }
 
+/// A point in time as text without loss: in microseconds unless they are zero.
+struct Exact(Timestamp);
+
+impl fmt::Display for Exact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let us = self.0.as_micros();
+        match i64::try_from(us).map(jiff::Timestamp::from_microsecond) {
+            Ok(Ok(time)) if !us.is_multiple_of(1_000) => write!(f, "{time:.6}"),
+            _ => self.0.fmt(f),
+        }
+    }
+}
+
+/// A length of time as text without loss: in as many units as it takes.
+struct ExactSpan(Span);
+
+impl fmt::Display for ExactSpan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.write(f, UNITS.len())
+    }
+}
+
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if serializer.is_human_readable() { serializer.collect_str(self) } else { serializer.serialize_u64(self.0) }
+        if serializer.is_human_readable() {
+            serializer.collect_str(&Exact(*self))
+        } else {
+            serializer.serialize_u64(self.as_micros())
+        }
     }
 }
 
@@ -197,14 +246,18 @@ impl<'de> Deserialize<'de> for Timestamp {
         if deserializer.is_human_readable() {
             String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
         } else {
-            u64::deserialize(deserializer).map(Self)
+            u64::deserialize(deserializer).map(Self::from_micros)
         }
     }
 }
 
 impl Serialize for Span {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if serializer.is_human_readable() { serializer.collect_str(self) } else { serializer.serialize_u64(self.0) }
+        if serializer.is_human_readable() {
+            serializer.collect_str(&ExactSpan(*self))
+        } else {
+            serializer.serialize_u64(self.0)
+        }
     }
 }
 
@@ -228,9 +281,28 @@ mod tests {
             assert_eq!(text.parse::<Span>(), Ok(Span(us)), "{text}");
         }
         assert_eq!(Span::from_secs(5_400).to_string(), "1h30m");
+        let odd = Span(90_061_001_001);
+        assert_eq!(odd.to_string(), "1d1h");
+        assert_eq!(serde_json::to_string(&odd).expect("serialises"), "\"1d1h1m1s1ms1us\"");
+        for span in [odd, Span(3_600_000_001), Span::ZERO, Span(999), Span::from_mins(90)] {
+            let json = serde_json::to_string(&span).expect("serialises");
+            assert_eq!(serde_json::from_str::<Span>(&json).expect("reads back"), span, "nothing is lost: {json}");
+        }
         for bad in ["", "10", "h", "1x", "1h-", "99999999999999999999s", "-1s"] {
             assert!(bad.parse::<Span>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn the_ends_of_time_hold() {
+        assert_eq!(size_of::<Option<Timestamp>>(), 8);
+        assert_eq!((Timestamp::EPOCH.as_micros(), Timestamp::default()), (0, Timestamp::EPOCH));
+        assert_eq!(Timestamp::EPOCH - Span::from_secs(1), Timestamp::EPOCH);
+        assert_eq!(Timestamp::from_micros(7).as_micros(), 7);
+        let end = Timestamp::from_micros(u64::MAX);
+        assert_eq!((end + Span::from_secs(1), end.as_micros()), (end, u64::MAX - 1));
+        assert_eq!(end.since(Timestamp::EPOCH), Span::from_micros(u64::MAX - 1));
+        assert_eq!(format!("{:?}", Timestamp::from_micros(7)), "Timestamp(7)");
     }
 
     #[test]
@@ -239,6 +311,13 @@ mod tests {
         let without: Timestamp = "2022-02-16T14:31:23.329233+0000".parse().expect("Suricata's spelling");
         assert_eq!(with_colon, without);
         assert_eq!(with_colon.to_string(), "2022-02-16T14:31:23.329Z");
+        for (time, text) in
+            [(with_colon, "2022-02-16T14:31:23.329233Z"), (Timestamp::from_micros(1_000), "1970-01-01T00:00:00.001Z")]
+        {
+            let json = serde_json::to_string(&time).expect("serialises");
+            assert_eq!(json, format!("\"{text}\""));
+            assert_eq!(serde_json::from_str::<Timestamp>(&json).expect("reads back"), time);
+        }
         assert!("2021-04-13T20:58:00.746609046Z+2".parse::<Timestamp>().is_err());
     }
 }

@@ -23,6 +23,7 @@ pub(crate) enum DriverRequest {
     Undo { transaction: TransactionId, ticket: u32, request: UndoRequest },
     Look { target: Target, traffic: bool, reply: LookReply },
     Sweep { reply: Sender<Reading> },
+    Stop,
 }
 
 /// The running driver threads.
@@ -64,6 +65,14 @@ impl Drivers {
         self.senders.get(&kind).is_some_and(|sender| sender.send(request).is_ok())
     }
 
+    /// Ends every driver thread after what it was asked before. Handles to them may live on.
+    pub(crate) fn stop(&self) {
+        for sender in self.senders.values() {
+            // One that has ended needs no telling.
+            let _ = sender.send(DriverRequest::Stop);
+        }
+    }
+
     pub(crate) fn kinds(&self) -> impl Iterator<Item = ActionKind> {
         self.senders.keys().copied()
     }
@@ -84,8 +93,13 @@ impl Worker {
         while let Ok(first) = requests.recv() {
             batch.push(first);
             batch.extend(requests.try_iter().take(BATCH_MAX - 1));
+            let stops = batch.iter().any(|request| matches!(request, DriverRequest::Stop));
+            batch.retain(|request| !matches!(request, DriverRequest::Stop));
             self.telemetry.effects.add(batch.len() as u64);
             self.carry_out(&mut batch);
+            if stops {
+                return;
+            }
         }
     }
 
@@ -105,6 +119,7 @@ impl Worker {
                     reply((seen, self.facts(target, traffic)));
                 }
                 DriverRequest::Sweep { reply } => drop(reply.send(self.sweep())),
+                DriverRequest::Stop => {}
             }
         }
         if !observed.is_empty() {

@@ -21,6 +21,9 @@ use crate::telemetry::Telemetry;
 /// Frames decided before they are made durable together. Bounds the delay of the first one.
 const FRAMES_PER_COMMIT_MAX: usize = 1_024;
 
+/// Bytes decided before they are made durable together, and the most that one append is given.
+const BYTES_PER_COMMIT_MAX: usize = 16 << 20;
+
 /// Room that must be left in the journal before an event is taken, besides its own size: the frames of a whole
 /// transaction with judgement and outcome.
 const ROOM_PER_EVENT: usize = 8 * 1024;
@@ -46,7 +49,6 @@ struct Pending {
     frames: Vec<(u64, std::ops::Range<usize>, Arc<Frame>)>,
     effects: Vec<Effect>,
     replies: Vec<Box<dyn FnOnce(Result<(), Busy>) + Send>>,
-    settles: bool,
 }
 
 pub(crate) struct EventLoop {
@@ -119,7 +121,9 @@ impl EventLoop {
     /// Takes up what is waiting: outcomes before commands before events, so that work under way is finished first.
     fn drain(&mut self) -> Result<usize, LoopError> {
         let mut taken = 0;
-        while self.state.pending.frames.len() < FRAMES_PER_COMMIT_MAX {
+        while self.state.pending.frames.len() < FRAMES_PER_COMMIT_MAX
+            && self.state.pending.bytes.len() < BYTES_PER_COMMIT_MAX
+        {
             if let Ok(input) = self.outcomes.try_recv() {
                 self.turn(input)?;
             } else if let Ok(message) = self.commands.try_recv() {
@@ -161,8 +165,11 @@ impl EventLoop {
         match message {
             Message::Events(submission) => {
                 let size: usize = submission.events.iter().map(|(event, _)| event.raw.len() + ROOM_PER_EVENT).sum();
+                let incidents = self.engine.state().incidents.len() + submission.events.len();
                 let refused = if self.state.stopping_since.is_some() {
                     Some(Busy::Stopping)
+                } else if incidents > staunch_engine::limits::INCIDENTS_MAX {
+                    Some(Busy::QueueFull)
                 } else if !self.journal.has_room(self.state.pending.bytes.len() + size) {
                     Some(Busy::JournalFull)
                 } else {
@@ -212,7 +219,6 @@ impl EventLoop {
 
     /// One turn of the engine: its frame and effects wait for the commit, its reads leave.
     fn decide(&mut self, input: Input) -> Result<Arc<Frame>, LoopError> {
-        let settles = !matches!(input, Input::Event { .. });
         let step = self.engine.step(&input, self.clock.now());
         let frame = Arc::new(Frame { input, records: step.records });
         if matches!(frame.input, Input::Tick) && frame.records.is_empty() {
@@ -223,7 +229,6 @@ impl EventLoop {
         pending.bytes = postcard::to_extend(&*frame, std::mem::take(&mut pending.bytes))
             .map_err(|error| LoopError::Encode(error.to_string()))?;
         pending.frames.push((step.now.as_micros(), start..pending.bytes.len(), frame.clone()));
-        pending.settles |= settles;
         for effect in step.effects {
             if effect.is_read() {
                 self.state.reads_out += usize::from(self.perform(effect));
@@ -250,8 +255,10 @@ impl EventLoop {
             .collect();
         // Room for events was checked when they were taken; from there on they are work that must be finished.
         let first = self.journal.tail().lsn.next();
-        let last = self.journal.append(self.epoch, self.journal.tail().lsn, Purpose::Settle, &frames)?;
-        debug_assert_eq!(last.0, first.0 + frames.len() as u64 - 1);
+        for part in parts(&frames) {
+            self.journal.append(self.epoch, self.journal.tail().lsn, Purpose::Settle, part)?;
+        }
+        debug_assert_eq!(self.journal.tail().lsn.0, first.0 + frames.len() as u64 - 1);
         self.telemetry.frames.add(frames.len() as u64);
         self.telemetry.commits.add(1);
         self.state.frames_since_snapshot += frames.len() as u64;
@@ -312,6 +319,23 @@ impl EventLoop {
             tracing::warn!(%lsn, %error, "snapshot not written; the next start replays more frames");
         }
     }
+}
+
+/// `frames` in parts that are not too large for one append. Order is kept, so a crash between two of them leaves a
+/// prefix of the history.
+fn parts<'f, 'a>(frames: &'f [NewFrame<'a>]) -> impl Iterator<Item = &'f [NewFrame<'a>]> {
+    let mut rest = frames;
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fitting = rest.iter().take_while(|frame| {
+            bytes += frame.payload.len();
+            bytes <= BYTES_PER_COMMIT_MAX
+        });
+        let count = fitting.count().max(1).min(rest.len());
+        let (part, later) = rest.split_at(count);
+        rest = later;
+        (!part.is_empty()).then_some(part)
+    })
 }
 
 fn incidents_of(records: &[Record]) -> Vec<IncidentId> {

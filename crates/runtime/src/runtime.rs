@@ -191,7 +191,7 @@ impl Runtime {
             Err(panic) => std::panic::resume_unwind(panic),
         };
         drop(self.stop);
-        drop(self.handle);
+        self.handle.drivers.stop();
         for helper in self.helpers {
             // A helper that panicked has been logged by its own thread; the state is safe in the journal.
             drop(helper.join());

@@ -1,1 +1,19 @@
 //! The HTTP API: event intake, queries and operator commands, with bearer tokens.
+//!
+//! Never decides anything: it asks the runtime and the index, and passes commands on with the name of who asks.
+
+mod app;
+pub mod auth;
+mod body;
+mod connection;
+mod convert;
+pub mod dto;
+mod limits;
+mod problem;
+mod routes;
+mod service;
+mod view;
+
+pub use auth::{Identity, Role, TokenEntry, Tokens, TokensError};
+pub use limits::HttpLimits;
+pub use service::{Server, Service, serve};

@@ -1,3 +1,30 @@
 //! The staunch program: commands, configuration and the wiring of concrete parts.
+//!
+//! Never decides anything about an incident: that is the engine's business. Commands that operate a running Staunch go
+//! through its API, so that everything an operator does is recorded.
 
-fn main() {}
+mod cli;
+mod client;
+mod commands;
+mod config;
+mod exit;
+mod interim_sources;
+mod log;
+mod output;
+mod playbooks;
+mod wiring;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    match commands::run(cli.command) {
+        Ok(exit) => exit.into(),
+        Err(fault) => {
+            output::say_rendered(&fault.render(output::colors_on_stderr()));
+            fault.exit.into()
+        }
+    }
+}

@@ -2,6 +2,7 @@
 //!
 //! Never decides anything and never looks into what it stores.
 
+pub mod index;
 pub mod journal;
 
 pub use journal::{JournalOptions, MemoryJournal, OpenError, ReadOnlyJournal, SegmentJournal, VerifyReport, verify};

@@ -2,4 +2,5 @@
 //!
 //! Never names an implementation.
 
+pub mod action;
 pub mod journal;

@@ -5,6 +5,7 @@ mod crash;
 mod damage;
 mod disk;
 mod epoch_and_snapshot;
+mod index;
 mod lock;
 mod memory;
 mod reader;

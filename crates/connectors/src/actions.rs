@@ -1,0 +1,5 @@
+//! Actions: the drivers that change the world, one folder for each kind and one file for each way to do it.
+//!
+//! Never judges and never asks whether Staunch observes or enforces.
+
+pub mod block_ip;

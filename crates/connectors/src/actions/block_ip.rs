@@ -1,0 +1,66 @@
+//! Blocks all traffic from and to one address.
+//!
+//! Holds what its drivers have in common; a driver is one file in this folder.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use staunch_model::{ActionKind, Description, Failure, FailureKind, Permissions, RiskClass, Span, Target, UndoClass};
+
+pub mod label;
+pub mod memory;
+pub mod nftables;
+
+pub use label::Label;
+pub use memory::{Fault, MemoryBlockIp, MemoryWorld, Verb};
+pub use nftables::{NftablesBlockIp, NftablesOptions, ReleaseError, StartError, release_everything};
+
+/// The shortest time a block holds. Below it an enforcement point may round to "for ever".
+pub const HOLD_MIN: Span = Span::from_millis(100);
+
+/// The longest time a block holds: a year, far below what any enforcement point can count.
+pub const HOLD_MAX: Span = Span::from_hours(366 * 24);
+
+/// How much a block that is in place may end before the time asked for and still count as the one asked for: an end
+/// is counted from when it was set, and rounded to ticks.
+const HOLD_TOLERANCE: Span = Span::from_secs(2);
+
+/// The address of a target in the form it has on the wire: an IPv4 address written as IPv6 is an IPv4 address.
+fn address_of(target: Target) -> IpAddr {
+    match target {
+        Target::Address(ip) => ip.to_canonical(),
+    }
+}
+
+/// Why `hold` cannot be kept; `None` when it can.
+fn hold_refused(target: Target, hold: Span) -> Option<Failure> {
+    if (HOLD_MIN..=HOLD_MAX).contains(&hold) {
+        return None;
+    }
+    let what = format!("cannot block {target} for {hold}: a block holds between {HOLD_MIN} and {HOLD_MAX}");
+    Some(Failure::new(FailureKind::Invalid, &what))
+}
+
+/// What is said of an element that is not the one asked for.
+fn conflict(target: Target, found: &str) -> Failure {
+    Failure::new(FailureKind::Conflict, &format!("cannot block {target}: {found}"))
+}
+
+/// The facts that hold for every driver of this kind on this machine.
+fn description(driver: &str, in_flight_max: Duration, needs: &str) -> Description {
+    Description {
+        kind: ActionKind::BlockIp,
+        driver: driver.into(),
+        risk: RiskClass::Low,
+        undo: UndoClass::Owned,
+        cuts_established: true,
+        in_flight_max: Span::from_micros(u64::try_from(in_flight_max.as_micros()).unwrap_or(u64::MAX)),
+        d3fend: "D3-ITF".into(),
+        permissions: Permissions {
+            act: needs.into(),
+            check: needs.into(),
+            undo: needs.into(),
+        },
+        local: true,
+    }
+}

@@ -1,0 +1,155 @@
+//! Removes elements, and only those with the expected label.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use staunch_model::{InstallationId, Outcome};
+use staunch_netlink::nftables::{DeleteIf, Element, Nft, NftError};
+use staunch_ports::UndoRequest;
+
+use super::super::{Label, address_of};
+use super::connection::Connection;
+use super::error::outcome;
+use super::{BATCH_MAX, NftablesBlockIp, ROUNDS_MAX, ReleaseError, not_tried, open, stalled, unsettled};
+
+/// What a try to remove a whole batch at once came to.
+enum Removal {
+    /// Nothing of ours is left of it; these were removed.
+    Done(Vec<IpAddr>),
+    /// Somebody changed the ruleset between reading and removing; nothing was removed.
+    Overtaken,
+}
+
+impl NftablesBlockIp {
+    pub(super) fn undo_all(&mut self, requests: &[UndoRequest]) -> Vec<Outcome> {
+        let mut outcomes = Vec::with_capacity(requests.len());
+        for chunk in requests.chunks(BATCH_MAX) {
+            if stalled(outcomes.last()) {
+                outcomes.extend(chunk.iter().map(|_| not_tried()));
+            } else {
+                outcomes.extend(self.undo_chunk(chunk));
+            }
+        }
+        outcomes
+    }
+
+    fn undo_chunk(&mut self, requests: &[UndoRequest]) -> Vec<Outcome> {
+        let wanted: Vec<(IpAddr, String)> = requests
+            .iter()
+            .map(|it| {
+                let label = Label {
+                    installation: self.options.installation,
+                    transaction: it.transaction,
+                };
+                (address_of(it.target), label.to_string())
+            })
+            .collect();
+        for _ in 0..ROUNDS_MAX {
+            match self.with(|it| remove_labelled(it, &wanted)) {
+                Ok(Removal::Done(removed)) => {
+                    if !removed.is_empty() {
+                        self.landed(&removed, false);
+                    }
+                    return vec![Outcome::Landed; requests.len()];
+                }
+                Ok(Removal::Overtaken) => {}
+                Err(error) => return vec![outcome(&error); requests.len()],
+            }
+        }
+        // Somebody changes the ruleset all the time; for one element the moment between reading and removing is short.
+        let mut outcomes = Vec::with_capacity(wanted.len());
+        for (address, label) in &wanted {
+            let outcome = if stalled(outcomes.last()) {
+                not_tried()
+            } else {
+                self.undo_one(*address, label)
+            };
+            outcomes.push(outcome);
+        }
+        outcomes
+    }
+
+    fn undo_one(&mut self, address: IpAddr, label: &str) -> Outcome {
+        match self.with(|it| it.nft.delete_if(address, label)) {
+            Ok(DeleteIf::Deleted) => {
+                self.landed(&[address], false);
+                Outcome::Landed
+            }
+            Ok(DeleteIf::Absent | DeleteIf::Other { .. }) | Err(NftError::Missing { .. }) => Outcome::Landed,
+            Err(NftError::Moved { .. }) => Outcome::DidNotHappen(unsettled(&format!("release {address}"))),
+            Err(error) => outcome(&error),
+        }
+    }
+}
+
+/// Removes those of the addresses whose element has the label that goes with it, if the ruleset does not change
+/// meanwhile.
+fn remove_labelled(connection: &mut Connection, wanted: &[(IpAddr, String)]) -> Result<Removal, NftError> {
+    let at = connection.nft.generation()?;
+    let addresses: Vec<IpAddr> = wanted.iter().map(|(address, _)| *address).collect();
+    let found = connection.elements(&addresses)?;
+    let is_ours = |element: &Option<Element>, label: &str| element.as_ref().is_some_and(|it| it.has_comment(label));
+    let mut ours: Vec<IpAddr> = wanted
+        .iter()
+        .zip(&found)
+        .filter(|((_, label), element)| is_ours(element, label))
+        .map(|((address, _), _)| *address)
+        .collect();
+    ours.sort_unstable();
+    ours.dedup();
+    match connection.nft.delete_elements_at(at, &ours) {
+        Ok(()) => Ok(Removal::Done(ours)),
+        // An element that expired meanwhile does not change the generation, but is as good as a change.
+        Err(NftError::Moved { .. } | NftError::Absent { .. } | NftError::Missing { .. }) => Ok(Removal::Overtaken),
+        Err(error) => Err(error),
+    }
+}
+
+/// Deletes every element with a label of Staunch, of `installation` or of any, and returns how many there were.
+///
+/// The last resort for when the engine cannot be reached: nothing is recorded. A table that is missing holds nothing.
+///
+/// # Errors
+/// [`ReleaseError`], which says how many were released before it.
+pub fn release_everything(table: &str, installation: Option<InstallationId>) -> Result<usize, ReleaseError> {
+    let mut released = 0;
+    let result = open(table).and_then(|mut nft| {
+        for _ in 0..ROUNDS_MAX {
+            let labelled = labelled(&mut nft, installation)?;
+            if labelled.is_empty() {
+                return Ok(());
+            }
+            for (address, label) in &labelled {
+                match nft.delete_if(*address, label) {
+                    Ok(DeleteIf::Deleted) => released += 1,
+                    // The next round sees what became of it.
+                    Ok(_) | Err(NftError::Moved { .. } | NftError::Missing { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Err(NftError::Moved {
+            doing: "release everything".to_owned(),
+        })
+    });
+    match result {
+        Ok(()) => Ok(released),
+        Err(source) => Err(ReleaseError {
+            table: table.to_owned(),
+            released,
+            source,
+        }),
+    }
+}
+
+fn labelled(nft: &mut Nft, installation: Option<InstallationId>) -> Result<BTreeMap<IpAddr, String>, NftError> {
+    let elements = match nft.list_elements() {
+        Err(NftError::Missing { .. }) if !nft.table_present()? => return Ok(BTreeMap::new()),
+        elements => elements?,
+    };
+    let wanted = |label: Label| installation.is_none_or(|it| it == label.installation);
+    let labels = elements.into_iter().filter_map(|it| Some((it.address, it.comment?)));
+    Ok(labels
+        .filter(|(_, comment)| Label::parse(comment).is_some_and(wanted))
+        .collect())
+}

@@ -1,0 +1,9 @@
+//! Enrichers: what is known about targets, one module for each kind of knowledge.
+//!
+//! Never changes anything outside, and never fills a gap with a guess: what is not known is said to be unknown.
+
+pub mod conntrack;
+pub mod own_addresses;
+
+pub use conntrack::ConntrackShare;
+pub use own_addresses::{DiscoverError, RESOLV_CONF, protections};

@@ -1,0 +1,268 @@
+//! The JSON front: the only way in which bytes from outside become a [`Document`].
+//!
+//! Never hands the parser bytes that could hurt it, and never lets two readers of one event see different values.
+//!
+//! ```text
+//! body -> Split (one object, an array or lines) -> size limit -> nesting guard -> sonic-rs -> duplicate keys -> Document
+//! ```
+//!
+//! - **Nesting.** sonic-rs recurses without a limit and overflows the stack, which ends the process (its issues #232 and
+//!   #239, seen with 0.5.10 at 8.7 KB of `[`). The guard refuses more than [`DEPTH_MAX`] levels before it sees a byte.
+//! - **Duplicate keys.** Parsers disagree about which value counts, which lets an event look harmless to one reader and
+//!   not to another. An object with a repeated key is refused.
+//! - **Everything else** that RFC 8259 forbids is refused by sonic-rs and proved by tests: bytes that are not UTF-8, raw
+//!   control characters (NUL too), lone surrogates, text after the value, numbers that no `f64` can hold. Integers beyond
+//!   64 bits become floats.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use sonic_rs::{JsonContainerTrait, JsonNumberTrait, JsonValueTrait, Value, ValueRef};
+use staunch_model::{FieldValue, RawFields};
+
+mod duplicate;
+mod guard;
+mod split;
+
+pub use split::{Element, Split};
+
+/// Levels of objects and arrays that an event may have. The recorded events of the tests have at most 6.
+pub const DEPTH_MAX: usize = 64;
+
+/// Bytes of one event unless the caller sets another limit. Suricata writes lines above 100 KB with payloads switched
+/// on; nothing seen comes near this.
+pub const EVENT_BYTES_MAX: usize = 1 << 20;
+
+/// Events in one body.
+pub const EVENTS_PER_BODY_MAX: usize = 10_000;
+
+/// A parsed event: one JSON object, with the bytes it came from.
+#[derive(Debug)]
+pub struct Document<'b> {
+    bytes: &'b [u8],
+    root: Value,
+}
+
+impl<'b> Document<'b> {
+    /// Parses one event of at most [`EVENT_BYTES_MAX`] bytes.
+    ///
+    /// # Errors
+    ///
+    /// When the bytes are not exactly one well-formed JSON object within the limits of this module.
+    pub fn parse(bytes: &'b [u8]) -> Result<Self, JsonError> {
+        Self::parse_within(bytes, EVENT_BYTES_MAX)
+    }
+
+    /// Parses one event of at most `bytes_max` bytes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Document::parse`].
+    pub fn parse_within(bytes: &'b [u8], bytes_max: usize) -> Result<Self, JsonError> {
+        if bytes.len() > bytes_max {
+            let what = format!("the event has {} bytes, the limit is {bytes_max}", bytes.len());
+            return Err(JsonError::new(
+                bytes_max,
+                what,
+                "send smaller events, or leave payloads out of them",
+            ));
+        }
+        if let Some(offset) = guard::too_deep(bytes, DEPTH_MAX) {
+            let what = format!("objects and arrays are nested more than {DEPTH_MAX} levels deep");
+            return Err(JsonError::new(
+                offset,
+                what,
+                "no known source nests like this; look at who sent it",
+            ));
+        }
+        let root: Value = sonic_rs::from_slice(bytes).map_err(|error| JsonError::from_parser(&error, bytes))?;
+        if !root.is_object() {
+            let offset = bytes.iter().position(|byte| !byte.is_ascii_whitespace()).unwrap_or(0);
+            return Err(JsonError::new(
+                offset,
+                "an event must be a JSON object",
+                "send {...}, [{...}] or one {...} a line",
+            ));
+        }
+        if let Some(key) = duplicate::find(&root) {
+            let what = format!(
+                "the key \"{}\" occurs twice in one object",
+                staunch_model::Printable(key)
+            );
+            let offset = duplicate::locate(bytes).unwrap_or(0);
+            return Err(JsonError::new(
+                offset,
+                what,
+                "parsers disagree on which value counts, so it is refused",
+            ));
+        }
+        Ok(Self { bytes, root })
+    }
+
+    /// The event's top.
+    #[must_use]
+    pub fn root(&self) -> Node<'_> {
+        Node(&self.root)
+    }
+}
+
+impl RawFields for Document<'_> {
+    fn field(&self, path: &[Box<str>]) -> Option<FieldValue<'_>> {
+        self.root().at(path).map(Node::value)
+    }
+
+    fn bytes(&self) -> &[u8] {
+        self.bytes
+    }
+}
+
+/// One value inside a [`Document`].
+#[derive(Clone, Copy, Debug)]
+pub struct Node<'a>(&'a Value);
+
+impl<'a> Node<'a> {
+    /// The text, if it is one.
+    #[inline]
+    #[must_use]
+    pub fn text(self) -> Option<&'a str> {
+        self.0.as_str()
+    }
+
+    /// The whole number, if it is one that fits.
+    #[inline]
+    #[must_use]
+    pub fn integer(self) -> Option<i64> {
+        self.0.as_i64()
+    }
+
+    /// The truth value, if it is one.
+    #[must_use]
+    pub fn truth(self) -> Option<bool> {
+        self.0.as_bool()
+    }
+
+    /// True for an object.
+    #[must_use]
+    pub fn is_object(self) -> bool {
+        self.0.is_object()
+    }
+
+    /// The members of an object, in the order in which they were sent; none for anything else.
+    #[inline]
+    pub fn members(self) -> impl Iterator<Item = (&'a str, Node<'a>)> {
+        let mut members = self.0.as_object().map(|object| object.iter());
+        std::iter::from_fn(move || members.as_mut()?.next().map(|(key, value)| (key, Node(value))))
+    }
+
+    /// The items of an array; none for anything else.
+    #[inline]
+    pub fn items(self) -> impl Iterator<Item = Node<'a>> {
+        let mut items = self.0.as_array().map(|array| array.iter());
+        std::iter::from_fn(move || items.as_mut()?.next().map(Node))
+    }
+
+    /// The value below `path`: object keys, or indexes where it meets an array.
+    #[must_use]
+    pub fn at(self, path: &[Box<str>]) -> Option<Self> {
+        let mut value = self.0;
+        for key in path {
+            value = match value.as_array() {
+                Some(array) => array.get(key.parse::<usize>().ok()?)?,
+                None => value.get(&**key)?,
+            };
+        }
+        Some(Self(value))
+    }
+
+    /// The value in the words of the model.
+    #[must_use]
+    pub fn value(self) -> FieldValue<'a> {
+        match self.0.as_ref() {
+            ValueRef::Null => FieldValue::Null,
+            ValueRef::Bool(truth) => FieldValue::Bool(truth),
+            ValueRef::String(text) => FieldValue::Text(text),
+            ValueRef::Array(array) => FieldValue::List(array.len()),
+            ValueRef::Object(_) => FieldValue::Object,
+            ValueRef::Number(number) => match (number.as_i64(), number.as_u64()) {
+                (Some(int), _) => FieldValue::Int(int),
+                (None, Some(uint)) => FieldValue::UInt(uint),
+                (None, None) => number.as_f64().map_or(FieldValue::Null, FieldValue::Float),
+            },
+        }
+    }
+}
+
+const CONTROL_CHARACTER: &str = "a control character stands unescaped in a text";
+
+/// How messages of the parser begin, and what they mean.
+const PARSER_ERRORS: [(&str, &str); 6] = [
+    ("Invalid UTF-8", "the bytes are not UTF-8"),
+    ("Control character", CONTROL_CHARACTER),
+    ("JSON has non-whitespace trailing", "there is text after the event"),
+    ("Float number must be finite", "the number is too large"),
+    ("Invalid unicode", "the escape is not a character"),
+    ("Invalid surrogate", "the escape is not a character"),
+];
+
+/// What is wrong with the bytes of an event, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JsonError {
+    /// The byte at which it was noticed, counted from the start of what was parsed: the event, or the body for errors
+    /// of [`Element`].
+    pub offset: usize,
+    /// What is wrong, without text of the event other than an escaped key.
+    pub what: Cow<'static, str>,
+    /// What the sender can do.
+    pub hint: &'static str,
+}
+
+impl JsonError {
+    fn new(offset: usize, what: impl Into<Cow<'static, str>>, hint: &'static str) -> Self {
+        Self {
+            offset,
+            what: what.into(),
+            hint,
+        }
+    }
+
+    fn from_parser(error: &sonic_rs::Error, bytes: &[u8]) -> Self {
+        let mut offset = error.offset().min(bytes.len());
+        if bytes[offset..].iter().all(u8::is_ascii_whitespace) {
+            return Self::new(
+                offset,
+                "the JSON ends before it is complete",
+                "the event was cut; check the sender's limits",
+            );
+        }
+        // The parser tells what it met by text only. A text that it changes falls to the last row.
+        let text = error.to_string();
+        let told = PARSER_ERRORS.iter().find(|(start, _)| text.starts_with(start));
+        let what = told.map_or("a character that JSON does not allow here", |(_, what)| what);
+        if what == CONTROL_CHARACTER {
+            // The parser names the start of the text that the character is in.
+            offset += bytes[offset..].iter().position(|byte| *byte < 0x20).unwrap_or(0);
+        }
+        Self::new(offset, what, "the bytes must be JSON as in RFC 8259, in UTF-8")
+    }
+
+    /// The same error, counted from the start of a body in which the event begins at `base`.
+    #[must_use]
+    pub fn shifted(mut self, base: usize) -> Self {
+        self.offset += base;
+        self
+    }
+
+    /// The line of `body` that the error is on, counted from 1.
+    #[must_use]
+    pub fn line(&self, body: &[u8]) -> usize {
+        1 + body.iter().take(self.offset).filter(|byte| **byte == b'\n').count()
+    }
+}
+
+impl fmt::Display for JsonError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "byte {}: {}", self.offset, self.what)
+    }
+}
+
+impl std::error::Error for JsonError {}

@@ -1,0 +1,100 @@
+//! Tells people through the log: one line for each notice.
+//!
+//! Never fails and never waits. A notice sent twice is two lines with one id.
+
+use staunch_model::{Notice, NoticeLevel, Printable};
+use staunch_ports::notifier::{Notifier, NotifyError};
+
+/// The notifier.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LogNotifier;
+
+impl Notifier for LogNotifier {
+    fn name(&self) -> &'static str {
+        "log"
+    }
+
+    fn notify(&mut self, notice: &Notice) -> Result<(), NotifyError> {
+        let incident = notice.incident.map(tracing::field::display);
+        let transaction = notice.transaction.map(tracing::field::display);
+        let text = Printable(&notice.text);
+        match notice.level {
+            NoticeLevel::Page => tracing::error!(notice = %notice.id, incident, transaction, "{text}"),
+            NoticeLevel::Warning => tracing::warn!(notice = %notice.id, incident, transaction, "{text}"),
+            NoticeLevel::Info => tracing::info!(notice = %notice.id, incident, transaction, "{text}"),
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::{Debug, Write};
+    use std::sync::{Arc, Mutex};
+
+    use staunch_model::{IncidentId, NoticeId};
+    use tracing::field::{Field, Visit};
+    use tracing::span::{Attributes, Id, Record};
+    use tracing::{Event, Level, Metadata, Subscriber};
+
+    use super::*;
+
+    /// Keeps every line as text.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<(Level, String)>>>);
+
+    struct Line(String);
+
+    impl Visit for Line {
+        fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+            write!(self.0, "{field}={value:?};").unwrap();
+        }
+    }
+
+    impl Subscriber for Lines {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+        fn event(&self, event: &Event<'_>) {
+            let mut line = Line(String::new());
+            event.record(&mut line);
+            self.0.lock().unwrap().push((*event.metadata().level(), line.0));
+        }
+        fn enter(&self, _: &Id) {}
+        fn exit(&self, _: &Id) {}
+    }
+
+    #[test]
+    fn each_notice_is_one_line_at_its_level() {
+        let lines = Lines::default();
+        tracing::subscriber::with_default(lines.clone(), || {
+            for (id, level) in [
+                (1, NoticeLevel::Page),
+                (2, NoticeLevel::Warning),
+                (3, NoticeLevel::Info),
+            ] {
+                let text = "stuck\n\u{1b}[31mat 192.0.2.1".into();
+                let incident = (id == 1).then_some(IncidentId(7));
+                let notice = Notice {
+                    id: NoticeId(id),
+                    level,
+                    incident,
+                    transaction: None,
+                    text,
+                };
+                LogNotifier.notify(&notice).unwrap();
+            }
+        });
+        let lines = lines.0.lock().unwrap();
+        let levels: Vec<Level> = lines.iter().map(|(level, _)| *level).collect();
+        assert_eq!(levels, [Level::ERROR, Level::WARN, Level::INFO]);
+        let text = "message=stuck\\u{a}\\u{1b}[31mat 192.0.2.1;";
+        assert_eq!(lines[0].1, format!("{text}notice=NOTE-1;incident=INC-7;"));
+        assert_eq!(lines[2].1, format!("{text}notice=NOTE-3;"));
+    }
+}

@@ -1,0 +1,132 @@
+//! Event sources: what each system's JSON means in the words that playbooks use.
+//!
+//! Never receives anything and never judges. A decoder turns one [`Document`] into one [`EventView`] that borrows from
+//! it, without allocating: this is the hot path of Staunch.
+//!
+//! Text of an event stays as it was sent, escape sequences and all; show it with [`staunch_model::Printable`] only.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use staunch_model::EventView;
+
+use crate::json::Document;
+
+pub mod address;
+pub mod falco;
+pub mod generic;
+mod port;
+pub mod suricata;
+pub mod time;
+
+pub use falco::Falco;
+pub use port::ports;
+pub use generic::{Generic, GenericSettings};
+pub use suricata::{Suricata, SuricataSettings};
+
+/// One system's way of writing events.
+pub trait Source: Send + Sync {
+    /// The name of the system: what playbooks list under `sources` and what events are posted to.
+    fn name(&self) -> &str;
+
+    /// Says what `doc` means.
+    fn decode<'a>(&'a self, doc: &'a Document<'_>) -> Decoded<'a>;
+
+    /// Says why [`Source::decode`] took the side that it took as the attacking one, or none. For people; not on the hot
+    /// path.
+    fn explain(&self, doc: &Document<'_>) -> &'static str;
+}
+
+/// What a document turned out to be.
+#[derive(Clone, Copy)]
+pub enum Decoded<'a> {
+    /// An event.
+    Event(EventView<'a>),
+    /// Something that the configuration or the format says is not an event. The reason is for the counter.
+    Ignored(&'static str),
+    /// Not what this system sends.
+    Malformed {
+        /// What is missing or wrong.
+        what: &'static str,
+        /// What to look at.
+        hint: &'static str,
+    },
+}
+
+impl fmt::Debug for Decoded<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Event(view) => write!(f, "Event({} {:?} {:?})", view.system, view.kind, view.signature),
+            Self::Ignored(reason) => write!(f, "Ignored({reason})"),
+            Self::Malformed { what, .. } => write!(f, "Malformed({what})"),
+        }
+    }
+}
+
+/// Settings of all sources.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SourceSettings {
+    /// Suricata. Since v0.1.
+    pub suricata: SuricataSettings,
+    /// Systems that are described by a mapping instead of code. Default none. Since v0.1.
+    pub generic: Vec<GenericSettings>,
+}
+
+/// The sources that are written in code: `suricata` and `falco`.
+#[must_use]
+pub fn built_in(settings: &SourceSettings) -> Vec<Arc<dyn Source>> {
+    vec![Arc::new(Suricata::new(&settings.suricata)), Arc::new(Falco)]
+}
+
+/// The built-in sources and those of `settings.generic`, each name once.
+///
+/// # Errors
+///
+/// When a mapping is invalid or its name is taken. The error names the key, such as `generic[1].source_ip`.
+pub fn all(settings: &SourceSettings) -> Result<Vec<Arc<dyn Source>>, SettingsError> {
+    let mut sources = built_in(settings);
+    for (position, mapping) in settings.generic.iter().enumerate() {
+        let within = |error: SettingsError| SettingsError {
+            key: format!("generic[{position}].{}", error.key),
+            ..error
+        };
+        let generic = Generic::new(mapping).map_err(within)?;
+        if sources.iter().any(|source| source.name() == generic.name()) {
+            let what = format!("there is a source \"{}\" already", generic.name());
+            return Err(within(SettingsError::new("name", what, "choose another name")));
+        }
+        sources.push(Arc::new(generic));
+    }
+    Ok(sources)
+}
+
+/// A setting that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettingsError {
+    /// The key, from the settings of sources on.
+    pub key: String,
+    /// What is wrong with its value.
+    pub what: String,
+    /// What to write instead.
+    pub hint: &'static str,
+}
+
+impl SettingsError {
+    fn new(key: impl Into<String>, what: impl Into<String>, hint: &'static str) -> Self {
+        Self {
+            key: key.into(),
+            what: what.into(),
+            hint,
+        }
+    }
+}
+
+impl fmt::Display for SettingsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.key, self.what)
+    }
+}
+
+impl std::error::Error for SettingsError {}

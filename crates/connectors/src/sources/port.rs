@@ -1,0 +1,51 @@
+//! The sources behind the port: splitting a body, parsing each element, decoding it.
+
+use std::sync::Arc;
+
+use staunch_ports::{Malformed, Sighting};
+
+use super::{Decoded, SettingsError, SourceSettings, all};
+use crate::json::{EVENT_BYTES_MAX, JsonError, Split};
+
+/// Every source of `settings`, as the runtime takes them.
+///
+/// # Errors
+/// [`SettingsError`] when a mapping is wrong.
+pub fn ports(settings: &SourceSettings) -> Result<Vec<Arc<dyn staunch_ports::Source>>, SettingsError> {
+    let port = |source| Arc::new(Port(source)) as Arc<dyn staunch_ports::Source>;
+    Ok(all(settings)?.into_iter().map(port).collect())
+}
+
+struct Port(Arc<dyn super::Source>);
+
+impl staunch_ports::Source for Port {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn read(&self, body: &[u8], visit: &mut dyn FnMut(usize, Sighting<'_>)) -> Result<(), Malformed> {
+        for element in Split::new(body) {
+            match element.parse(EVENT_BYTES_MAX) {
+                Err(error) => visit(element.index, Sighting::Malformed(malformed(error))),
+                Ok(document) => match self.0.decode(&document) {
+                    Decoded::Event(view) => visit(element.index, Sighting::Event(&view)),
+                    Decoded::Ignored(reason) => visit(element.index, Sighting::Ignored(reason)),
+                    Decoded::Malformed { what, hint } => {
+                        let malformed = Malformed { offset: element.offset, what: what.into(), hint: hint.into() };
+                        visit(element.index, Sighting::Malformed(malformed));
+                    }
+                },
+            }
+        }
+        Ok(())
+    }
+
+    fn explain(&self, body: &[u8]) -> Option<String> {
+        let document = Split::new(body).next()?.parse(EVENT_BYTES_MAX).ok()?;
+        Some(self.0.explain(&document).to_owned())
+    }
+}
+
+fn malformed(error: JsonError) -> Malformed {
+    Malformed { offset: error.offset, what: error.what.into_owned(), hint: error.hint.to_owned() }
+}

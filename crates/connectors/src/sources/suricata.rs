@@ -1,0 +1,253 @@
+//! Suricata's EVE records (`eve.json`), tried with records of Suricata 7.0.10.
+//!
+//! Never takes the packet's own direction for the attack's: see [`sides`] for the table that says whom an alert accuses.
+//!
+//! | field of the event | from |
+//! |---|---|
+//! | kind | `event_type`: `alert` = alert, `stats` = health, all others (flow, http, anomaly, ...) = telemetry |
+//! | signature, category | `alert.signature`, `alert.category`; both may be empty |
+//! | severity | the worse of `alert.severity` (1 = high, 2 = medium, 3 = low, 4 and more = info) and `alert.metadata.signature_severity` (Critical, Major = high, Minor = low, Informational = info) |
+//! | time | `timestamp` |
+//! | host | `host`, which Suricata writes when `sensor-name` is set |
+//! | source, destination | the attacking and the attacked side, of alerts only |
+//! | id, user | none: EVE has no id of a record, and `flow_id` is shared by all alerts of a flow |
+//!
+//! The metadata can raise the severity and never lower it: `alert.severity` is what the operator's
+//! `classification.config` says, and is the only way to `critical`. An alert with `alert.action: blocked` is an event
+//! like any other: one dropped packet does not contain its sender.
+
+use ipnet::IpNet;
+use serde::Deserialize;
+use staunch_model::{Endpoint, EventKind, EventView, RawFields, Severity};
+
+use self::sides::{Accusation, Connection, Flow};
+use super::address::{self, Networks};
+use super::{Decoded, Source, time};
+use crate::json::{Document, Node};
+
+pub mod sides;
+
+const NAME: &str = "suricata";
+
+/// Networks that are home unless the settings say otherwise: private (RFC 1918, RFC 4193), loopback, link-local.
+const HOME_DEFAULT: [&str; 8] = [
+    "10.0.0.0/8",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "127.0.0.0/8",
+    "169.254.0.0/16",
+    "fc00::/7",
+    "::1/128",
+    "fe80::/10",
+];
+
+/// Settings of the Suricata source.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SuricataSettings {
+    /// The networks that are yours, as `HOME_NET` in `suricata.yaml`; list public addresses of your own too. Default: the
+    /// private, loopback and link-local networks. Since v0.1.
+    pub home_networks: Vec<IpNet>,
+}
+
+impl Default for SuricataSettings {
+    fn default() -> Self {
+        let home_networks = HOME_DEFAULT.iter().filter_map(|network| network.parse().ok()).collect();
+        Self { home_networks }
+    }
+}
+
+/// Decodes EVE records.
+#[derive(Clone, Debug)]
+pub struct Suricata {
+    home: Networks,
+}
+
+impl Suricata {
+    /// A decoder for the networks of `settings`.
+    #[must_use]
+    pub fn new(settings: &SuricataSettings) -> Self {
+        Self {
+            home: Networks::new(&settings.home_networks),
+        }
+    }
+
+    fn accusation(&self, record: &Record<'_>, alert: &Alert<'_>) -> Accusation {
+        Connection {
+            packet: (
+                address::endpoint(record.src_ip, record.src_port),
+                address::endpoint(record.dest_ip, record.dest_port),
+            ),
+            flow: Flow::of(record.flow, record.direction),
+            named: alert.source.map(end).zip(alert.target.map(end)),
+            attack_response: alert.signature.contains("ATTACK_RESPONSE"),
+            attacks_servers: alert.metadata.is_some_and(attacks_servers),
+        }
+        .accused(&self.home)
+    }
+}
+
+impl Source for Suricata {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn decode<'a>(&'a self, doc: &'a Document<'_>) -> Decoded<'a> {
+        let record = Record::of(doc.root());
+        let Some(event_type) = record.event_type else {
+            return Decoded::Malformed {
+                what: "`event_type` is missing or not a text",
+                hint: "every EVE record has it; look at what is posted here",
+            };
+        };
+        let mut view = EventView {
+            system: NAME,
+            kind: if event_type == "stats" {
+                EventKind::Health
+            } else {
+                EventKind::Telemetry
+            },
+            id: None,
+            time: record.timestamp.and_then(time::read),
+            severity: Severity::Unknown,
+            signature: "",
+            category: "",
+            source: Endpoint::default(),
+            destination: Endpoint::default(),
+            user: None,
+            host: record.host,
+            raw: doc as &dyn RawFields,
+        };
+        if event_type == "alert" {
+            let Some(alert) = record.alert.filter(|node| node.is_object()).map(Alert::of) else {
+                return Decoded::Malformed {
+                    what: "`alert` is missing or not an object",
+                    hint: "a record of type alert must have it; look at what is posted here",
+                };
+            };
+            let accusation = self.accusation(&record, &alert);
+            view.kind = EventKind::Alert;
+            view.severity = alert.severity();
+            view.signature = alert.signature;
+            view.category = alert.category;
+            (view.source, view.destination) = (accusation.source, accusation.destination);
+        }
+        Decoded::Event(view)
+    }
+
+    fn explain(&self, doc: &Document<'_>) -> &'static str {
+        let record = Record::of(doc.root());
+        match (record.event_type, record.alert) {
+            (Some("alert"), Some(alert)) => self.accusation(&record, &Alert::of(alert)).why,
+            _ => "only alerts accuse somebody",
+        }
+    }
+}
+
+/// The members at the top of a record.
+#[derive(Default)]
+struct Record<'a> {
+    event_type: Option<&'a str>,
+    timestamp: Option<&'a str>,
+    host: Option<&'a str>,
+    direction: Option<&'a str>,
+    src_ip: Option<Node<'a>>,
+    src_port: Option<Node<'a>>,
+    dest_ip: Option<Node<'a>>,
+    dest_port: Option<Node<'a>>,
+    alert: Option<Node<'a>>,
+    flow: Option<Node<'a>>,
+}
+
+impl<'a> Record<'a> {
+    fn of(root: Node<'a>) -> Self {
+        let mut record = Self::default();
+        for (key, value) in root.members() {
+            match key {
+                "event_type" => record.event_type = value.text(),
+                "timestamp" => record.timestamp = value.text(),
+                "host" => record.host = value.text(),
+                "direction" => record.direction = value.text(),
+                "src_ip" => record.src_ip = Some(value),
+                "src_port" => record.src_port = Some(value),
+                "dest_ip" => record.dest_ip = Some(value),
+                "dest_port" => record.dest_port = Some(value),
+                "alert" => record.alert = Some(value),
+                "flow" => record.flow = Some(value),
+                _ => {}
+            }
+        }
+        record
+    }
+}
+
+/// The members of `alert`.
+#[derive(Default)]
+struct Alert<'a> {
+    signature: &'a str,
+    category: &'a str,
+    priority: Option<i64>,
+    source: Option<Node<'a>>,
+    target: Option<Node<'a>>,
+    metadata: Option<Node<'a>>,
+}
+
+impl<'a> Alert<'a> {
+    fn of(node: Node<'a>) -> Self {
+        let mut alert = Self::default();
+        for (key, value) in node.members() {
+            match key {
+                "signature" => alert.signature = value.text().unwrap_or_default(),
+                "category" => alert.category = value.text().unwrap_or_default(),
+                "severity" => alert.priority = value.integer(),
+                "source" => alert.source = Some(value),
+                "target" => alert.target = Some(value),
+                "metadata" => alert.metadata = Some(value),
+                _ => {}
+            }
+        }
+        alert
+    }
+
+    fn severity(&self) -> Severity {
+        let by_priority = match self.priority {
+            Some(1) => Severity::High,
+            Some(2) => Severity::Medium,
+            Some(3) => Severity::Low,
+            Some(4..) => Severity::Info,
+            _ => Severity::Unknown,
+        };
+        let by_rule = |word: &str| match word {
+            "Critical" => Severity::Critical,
+            "Major" => Severity::High,
+            "Minor" => Severity::Low,
+            "Informational" => Severity::Info,
+            _ => Severity::Unknown,
+        };
+        let words = self
+            .metadata
+            .into_iter()
+            .flat_map(|metadata| values(metadata, "signature_severity"));
+        words.map(by_rule).fold(by_priority, Severity::max)
+    }
+}
+
+/// The texts of one entry of the metadata, which Suricata writes as a list.
+fn values<'a>(metadata: Node<'a>, name: &str) -> impl Iterator<Item = &'a str> {
+    let entry = metadata.members().find(|(key, _)| *key == name);
+    entry
+        .into_iter()
+        .flat_map(|(_, list)| list.items().chain(Some(list)).filter_map(Node::text))
+}
+
+/// True when the rule says that it protects servers and nothing else (`attack_target`: `Server`, `Web_Server`, ...).
+fn attacks_servers(metadata: Node<'_>) -> bool {
+    let mut targets = values(metadata, "attack_target").peekable();
+    targets.peek().is_some() && targets.all(|target| target.ends_with("Server"))
+}
+
+/// One end of a connection as `alert.source` and `alert.target` name it.
+fn end(node: Node<'_>) -> Endpoint {
+    let member = |name: &str| node.members().find(|(key, _)| *key == name).map(|(_, value)| value);
+    address::endpoint(member("ip"), member("port"))
+}

@@ -1,0 +1,319 @@
+//! Triage: which playbooks an event concerns.
+//!
+//! Never decides what follows from it. Runs on every event, so it allocates only when a playbook matches.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use staunch_model::text::clip;
+use staunch_model::{ContentHash, EventKind, EventView, Match, MatchedStep, Predicate, Program};
+
+/// Playbooks that one event may match. Each match makes an incident and its transactions in one frame.
+pub const MATCHES_MAX: usize = 32;
+
+/// Bytes of an incident key. A longer one is cut, see [`Triage::sort`].
+pub const KEY_BYTES_MAX: usize = 256;
+
+/// Hexadecimal digits of the hash at the end of a key that was cut: 128 bits.
+const KEY_HASH_DIGITS: usize = 32;
+const _: () = assert!(
+    KEY_HASH_DIGITS < KEY_BYTES_MAX && KEY_HASH_DIGITS <= 64,
+    "a hash has 64 digits"
+);
+
+/// The playbooks in force, ordered by the systems whose events they look at.
+#[derive(Clone, Debug, Default)]
+pub struct Triage {
+    programs: Vec<Program>,
+    /// For each system its programs, in the order in which they were given.
+    systems: BTreeMap<Arc<str>, Vec<Candidate>>,
+}
+
+/// A program that an event of a system may match. Its trigger is kept here, beside the others that are asked in a row.
+#[derive(Clone)]
+struct Candidate {
+    when: Predicate,
+    position: usize,
+}
+
+impl fmt::Debug for Candidate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.position.fmt(f)
+    }
+}
+
+/// What triage made of one event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Triaged {
+    /// Playbooks match.
+    Matched(Matches),
+    /// An alert that no playbook matches.
+    Unmatched,
+    /// Not an alert. Telemetry, health and samples match nothing, whatever they say.
+    NotAnAlert(EventKind),
+}
+
+/// The playbooks that match one event. At least one of the three is not empty or zero.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Matches {
+    /// The matches, in the order of the playbooks.
+    pub matches: Vec<Match>,
+    /// Playbooks whose trigger holds but whose incident key is missing or empty: nothing follows from them.
+    pub without_key: usize,
+    /// Playbooks beyond [`MATCHES_MAX`], whose trigger holds: nothing follows from them.
+    pub beyond_limit: usize,
+}
+
+impl Triage {
+    /// Sorts `programs` by system.
+    #[must_use]
+    pub fn new(programs: Vec<Program>) -> Self {
+        let mut systems: BTreeMap<Arc<str>, Vec<Candidate>> = BTreeMap::new();
+        for (position, program) in programs.iter().enumerate() {
+            for system in &program.systems {
+                let candidates = systems.entry(Arc::clone(&system.0)).or_default();
+                if candidates.last().is_none_or(|last| last.position != position) {
+                    candidates.push(Candidate {
+                        when: Arc::clone(&program.when),
+                        position,
+                    });
+                }
+            }
+        }
+        Self { programs, systems }
+    }
+
+    /// The playbooks in force.
+    #[must_use]
+    pub fn programs(&self) -> &[Program] {
+        &self.programs
+    }
+
+    /// Finds the playbooks that `view` matches, with their incident keys and targets.
+    ///
+    /// A key longer than [`KEY_BYTES_MAX`] keeps its beginning and ends with the hash of all of it, so that two long
+    /// keys stay two incidents and no key is refused. A match without a target for a step stays a match: that the event
+    /// names no target is recorded as a refusal of that step, for people to see.
+    #[must_use]
+    pub fn sort(&self, view: &EventView<'_>) -> Triaged {
+        if view.kind != EventKind::Alert {
+            return Triaged::NotAnAlert(view.kind);
+        }
+        let mut found: Option<Matches> = None;
+        for candidate in self.systems.get(view.system).into_iter().flatten() {
+            if (candidate.when)(view) {
+                found
+                    .get_or_insert_default()
+                    .add(&self.programs[candidate.position], view);
+            }
+        }
+        found.map_or(Triaged::Unmatched, Triaged::Matched)
+    }
+
+    /// The matches of [`Triage::sort`] alone.
+    #[must_use]
+    pub fn matches(&self, view: &EventView<'_>) -> Vec<Match> {
+        match self.sort(view) {
+            Triaged::Matched(found) => found.matches,
+            Triaged::Unmatched | Triaged::NotAnAlert(_) => Vec::new(),
+        }
+    }
+}
+
+impl Matches {
+    fn add(&mut self, program: &Program, view: &EventView<'_>) {
+        if self.matches.len() == MATCHES_MAX {
+            self.beyond_limit += 1;
+            return;
+        }
+        let Some(key) = (program.incident)(view).filter(|key| !key.is_empty()) else {
+            self.without_key += 1;
+            return;
+        };
+        let steps = (0_u16..).zip(&program.targets).map(|(step, target)| MatchedStep {
+            step,
+            target: target(view),
+        });
+        self.matches.push(Match {
+            playbook: program.playbook.hash,
+            key: bounded(key),
+            steps: steps.collect(),
+        });
+    }
+}
+
+/// `key` in at most [`KEY_BYTES_MAX`] bytes.
+fn bounded(key: String) -> Box<str> {
+    if key.len() <= KEY_BYTES_MAX {
+        return key.into();
+    }
+    let hash = ContentHash::of(key.as_bytes()).to_string();
+    let kept = clip(&key, KEY_BYTES_MAX - 1 - KEY_HASH_DIGITS);
+    format!("{kept}#{}", clip(&hash, KEY_HASH_DIGITS)).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use staunch_model::{
+        Endpoint, FieldValue, Modes, OnFailure, Playbook, PlaybookGuards, RawFields, Severity, Span, SystemName, Target,
+    };
+
+    use super::*;
+
+    struct Nothing;
+
+    impl RawFields for Nothing {
+        fn field(&self, _: &[Box<str>]) -> Option<FieldValue<'_>> {
+            None
+        }
+        fn bytes(&self) -> &[u8] {
+            b"{}"
+        }
+    }
+
+    fn alert(signature: &str) -> EventView<'_> {
+        EventView {
+            system: "suricata",
+            kind: EventKind::Alert,
+            id: None,
+            time: None,
+            severity: Severity::High,
+            signature,
+            category: "",
+            source: Endpoint {
+                ip: Some([203, 0, 113, 7].into()),
+                port: None,
+            },
+            destination: Endpoint::default(),
+            user: None,
+            host: None,
+            raw: &Nothing,
+        }
+    }
+
+    /// A playbook whose trigger is that the signature contains its name; the signature is the incident key.
+    fn program(name: &'static str, systems: &[&str]) -> Program {
+        let playbook = Playbook {
+            name: name.into(),
+            summary: name.into(),
+            hash: ContentHash::of(name.as_bytes()),
+            attack: Vec::new(),
+            deduplicate: Span::from_mins(10),
+            context: Vec::new(),
+            guards: PlaybookGuards::default(),
+            steps: Vec::new(),
+            notify: Vec::new(),
+            modes: Modes::default(),
+            on_failure: OnFailure::default(),
+        };
+        Program {
+            playbook: Arc::new(playbook),
+            systems: systems.iter().map(|system| SystemName::from(*system)).collect(),
+            when: Arc::new(move |view| view.signature.contains(name)),
+            incident: Arc::new(|view| {
+                view.signature
+                    .strip_prefix("nokey ")
+                    .map_or(Some(view.signature), |_| None)
+                    .map(Into::into)
+            }),
+            targets: vec![Arc::new(|view| view.source.ip.map(Target::Address)), Arc::new(|_| None)],
+        }
+    }
+
+    fn names(triage: &Triage, view: &EventView<'_>) -> Vec<String> {
+        let name = |found: Match| {
+            let program = triage
+                .programs()
+                .iter()
+                .find(|program| program.playbook.hash == found.playbook);
+            program
+                .map(|program| program.playbook.name.to_string())
+                .unwrap_or_default()
+        };
+        triage.matches(view).into_iter().map(name).collect()
+    }
+
+    #[test]
+    fn only_playbooks_of_the_system_match_and_each_once_in_order() {
+        let twice = ["suricata", "falco", "suricata", "suricata"];
+        let triage = Triage::new(vec![
+            program("b", &["suricata"]),
+            program("a", &twice),
+            program("a b", &["falco"]),
+        ]);
+        assert_eq!(names(&triage, &alert("a b")), ["b", "a"]);
+        assert_eq!(
+            names(
+                &triage,
+                &EventView {
+                    system: "falco",
+                    ..alert("a b")
+                }
+            ),
+            ["a", "a b"]
+        );
+        assert_eq!(
+            triage.sort(&EventView {
+                system: "other",
+                ..alert("a b")
+            }),
+            Triaged::Unmatched
+        );
+        assert_eq!(triage.sort(&alert("c")), Triaged::Unmatched);
+    }
+
+    #[test]
+    fn steps_carry_their_targets_or_the_lack_of_one() {
+        let found = Triage::new(vec![program("a", &["suricata"])]).matches(&alert("a"));
+        let target = Some(Target::Address([203, 0, 113, 7].into()));
+        assert_eq!(
+            found[0].steps,
+            [MatchedStep { step: 0, target }, MatchedStep { step: 1, target: None }]
+        );
+        assert_eq!(&*found[0].key, "a");
+    }
+
+    #[test]
+    fn nothing_but_alerts_ever_matches() {
+        let triage = Triage::new(vec![program("a", &["suricata"])]);
+        for kind in [EventKind::Telemetry, EventKind::Health, EventKind::Sample] {
+            let view = EventView { kind, ..alert("a") };
+            assert_eq!(triage.sort(&view), Triaged::NotAnAlert(kind));
+            assert!(triage.matches(&view).is_empty());
+        }
+    }
+
+    #[test]
+    fn matches_are_bounded_and_what_is_left_out_is_counted() {
+        let triage = Triage::new(vec![program("a", &["suricata"]); MATCHES_MAX + 3]);
+        let Triaged::Matched(found) = triage.sort(&alert("a")) else {
+            panic!("it matches")
+        };
+        assert_eq!(
+            (found.matches.len(), found.without_key, found.beyond_limit),
+            (MATCHES_MAX, 0, 3)
+        );
+        let Triaged::Matched(found) = triage.sort(&alert("nokey a")) else {
+            panic!("it matches")
+        };
+        assert_eq!(
+            (found.matches.len(), found.without_key, found.beyond_limit),
+            (0, MATCHES_MAX + 3, 0)
+        );
+    }
+
+    #[test]
+    fn long_keys_are_cut_and_stay_different() {
+        let key_of = |signature: String| {
+            let found = Triage::new(vec![program("a", &["suricata"])]).matches(&alert(&signature));
+            found.into_iter().next().expect("it matches").key
+        };
+        let exact = "aé".repeat(100)[..KEY_BYTES_MAX - 1].to_owned() + "a";
+        assert_eq!(*key_of(exact.clone()), *exact);
+        let (one, other) = (key_of("aé".repeat(200) + "1"), key_of("aé".repeat(200) + "2"));
+        assert_ne!(one, other);
+        assert!(one.len() <= KEY_BYTES_MAX && other.len() <= KEY_BYTES_MAX && one.starts_with("aéaé"));
+        assert_eq!(one, key_of("aé".repeat(200) + "1"));
+    }
+}

@@ -1,0 +1,343 @@
+//! The formats of the journal: compact bytes that come back as they were, and JSON that people can read.
+
+use std::sync::Arc;
+
+use staunch_engine::transaction::samples;
+use staunch_model::{
+    ActionKind, Cause, Change, Command, ContentHash, Dispatch, EffectKey, Failure, FailureKind, Frame, IncidentId,
+    IncidentOutcome, Input, InstallationId, Mode, Notice, NoticeId, NoticeLevel, Operator, Outcome, Owner, Presence,
+    Record, RefusalReason, ReleaseScope, Span, SweepFindings, Timestamp, TransactionId,
+};
+
+use crate::build::{self, START, target};
+
+const TX: TransactionId = TransactionId(17);
+const INC: IncidentId = IncidentId(4);
+
+fn failure() -> Failure {
+    Failure::new(FailureKind::Unavailable, "netlink is busy")
+}
+
+/// One input of every variant, and every variant of what it holds.
+fn inputs() -> Vec<Input> {
+    let mut world = crate::world::World::default();
+    let seen = world.observe(target("2001:db8::7"), START);
+    world.tamper(target("203.0.113.7"), Some(Owner::Foreign("fail2ban".into())));
+    let foreign = world.observe(target("203.0.113.7"), START);
+    let mut ours = seen.clone();
+    ours.presence = Presence::Present {
+        owner: Owner::Ours(TX),
+        expires_in: Some(Span::from_secs(5)),
+    };
+    ours.stopped_packets = Some(9);
+    let kinds = [
+        FailureKind::Denied,
+        FailureKind::Unavailable,
+        FailureKind::Conflict,
+        FailureKind::Full,
+        FailureKind::Invalid,
+        FailureKind::TimedOut,
+        FailureKind::Interrupted,
+    ];
+    let mut inputs = vec![
+        Input::Started {
+            installation: InstallationId([7; 8]),
+            build: "0.1.0".into(),
+        },
+        Input::Policy(Arc::new(build::policy(build::remote))),
+        Input::Event {
+            event: Arc::new(build::event(Some(START))),
+            matches: vec![build::matched("enforce", "key", &["203.0.113.7", "-", "2001:db8::7"])],
+        },
+        Input::Event {
+            event: Arc::new(build::event(None)),
+            matches: Vec::new(),
+        },
+        Input::Notified {
+            notice: NoticeId(3),
+            result: Ok(()),
+        },
+        Input::Notified {
+            notice: NoticeId(3),
+            result: Err(failure()),
+        },
+        Input::Swept(SweepFindings {
+            swept: vec![ActionKind::BlockIp],
+            failed: vec![(ActionKind::BlockIp, failure())],
+            vanished: vec![(TX, "nothing".into())],
+            orphans: vec![(TX, ActionKind::BlockIp, target("203.0.113.7"))],
+        }),
+        Input::Tick,
+    ];
+    for result in [Ok(seen), Ok(foreign), Ok(ours), Err(failure())] {
+        for facts in [
+            staunch_model::Facts::default(),
+            build::traffic(3),
+            build::traffic_unknown("no conntrack"),
+        ] {
+            inputs.push(Input::Observed {
+                transaction: TX,
+                ticket: 300,
+                result: result.clone(),
+                facts,
+            });
+        }
+    }
+    let outcomes = kinds.iter().flat_map(|kind| {
+        let failure = Failure::new(*kind, "why");
+        [Outcome::DidNotHappen(failure.clone()), Outcome::InDoubt(failure)]
+    });
+    for outcome in outcomes.chain([Outcome::Landed]) {
+        inputs.push(Input::Executed {
+            transaction: TX,
+            ticket: 1,
+            outcome: outcome.clone(),
+        });
+        inputs.push(Input::Undone {
+            transaction: TX,
+            ticket: 2,
+            outcome,
+        });
+    }
+    for command in [
+        Command::Release(ReleaseScope::Transaction(TX)),
+        Command::Release(ReleaseScope::Incident(INC)),
+        Command::Release(ReleaseScope::All),
+        Command::Renew {
+            transaction: TX,
+            lease: Span::from_mins(90),
+        },
+        Command::Approve(TX),
+        Command::Deny(TX),
+        Command::SetMode(Mode::Observe),
+        Command::SetMode(Mode::Approve),
+        Command::SetMode(Mode::Enforce),
+    ] {
+        let by = Operator {
+            name: "ann".into(),
+            from: "192.0.2.9".into(),
+            reason: String::new().into(),
+        };
+        inputs.push(Input::Operator { by, command });
+    }
+    inputs
+}
+
+/// One record of every variant, with every variant of a change, a reason and a cause.
+fn records() -> Vec<Record> {
+    let dispatch = Dispatch {
+        ticket: 1,
+        deadline: START,
+    };
+    let mut records = vec![
+        Record::Started {
+            installation: InstallationId([7; 8]),
+        },
+        Record::PolicyPinned(Arc::new(build::policy(|_| {}))),
+        Record::IncidentOpened {
+            incident: INC,
+            playbook: ContentHash::of(b"x"),
+            key: "key".into(),
+            event_time: Some(START),
+            absorbs_until: START,
+        },
+        Record::EventJoined { incident: INC },
+        Record::TransactionPlanned {
+            transaction: TX,
+            incident: INC,
+            step: 1,
+            kind: ActionKind::BlockIp,
+            target: target("203.0.113.7"),
+            lease: Span::from_hours(1),
+            key: EffectKey([3; 16]),
+            deadline: START,
+        },
+        Record::StepWithoutTarget { incident: INC, step: 2 },
+        Record::OrphanAdopted {
+            transaction: TX,
+            label: TransactionId(900),
+            kind: ActionKind::BlockIp,
+            target: target("2001:db8::7"),
+            dispatch,
+        },
+        Record::SweepDone {
+            kinds: vec![ActionKind::BlockIp],
+        },
+        Record::SweepFailed {
+            kind: ActionKind::BlockIp,
+            failure: failure(),
+        },
+        Record::IncidentClosed {
+            incident: INC,
+            absorbs_until: START,
+        },
+        Record::IncidentForgotten { incident: INC },
+        Record::BreakerOpened { failures: 5 },
+        Record::ModeSet { mode: Mode::Observe },
+        Record::NoticeSent { notice: NoticeId(3) },
+        Record::NoticeFailed {
+            notice: NoticeId(3),
+            retry_at: Some(START),
+        },
+        Record::NoticeFailed {
+            notice: NoticeId(3),
+            retry_at: None,
+        },
+        Record::NoticeResent { notice: NoticeId(3) },
+        Record::CommandDone { affected: vec![TX] },
+        Record::CommandRefused {
+            why: "there is no TX-17".into(),
+        },
+    ];
+    records.extend(IncidentOutcome::ALL.map(|outcome| Record::OutcomeReached { incident: INC, outcome }));
+    for level in [NoticeLevel::Info, NoticeLevel::Warning, NoticeLevel::Page] {
+        let notice = Notice {
+            id: NoticeId(3),
+            level,
+            incident: Some(INC),
+            transaction: None,
+            text: "contained".into(),
+        };
+        records.push(Record::NoticeQueued(notice));
+    }
+    let mut changes = samples::changes();
+    for reason in [
+        RefusalReason::Guard {
+            guard: staunch_model::GuardName::NeverTouch,
+            why: "why".into(),
+        },
+        RefusalReason::NoTarget,
+        RefusalReason::CheckFailed(failure()),
+        RefusalReason::Denied { by: "ann".into() },
+        RefusalReason::ApprovalExpired,
+        RefusalReason::Cancelled { by: "ann".into() },
+        RefusalReason::QueueTimeout,
+        RefusalReason::Abandoned,
+    ] {
+        changes.push(Change::Refused {
+            reason: reason.into(),
+            judgement: None,
+        });
+    }
+    for cause in [
+        Cause::LeaseEnded,
+        Cause::Operator { by: "ann".into() },
+        Cause::ExecuteFailed(failure()),
+        Cause::PostCheckFailed {
+            found: "nothing".into(),
+        },
+        Cause::Sibling(TX),
+        Cause::Orphan,
+        Cause::Vanished {
+            found: "nothing".into(),
+        },
+    ] {
+        changes.push(Change::RollbackStarted {
+            cause: cause.into(),
+            dispatch,
+        });
+    }
+    records.extend(changes.into_iter().map(|change| Record::Transaction {
+        transaction: TX,
+        change,
+    }));
+    records
+}
+
+#[test]
+fn every_frame_comes_back_as_it_was() {
+    let records = records();
+    for input in inputs() {
+        let frame = Frame {
+            input,
+            records: records.clone(),
+        };
+        let bytes = postcard::to_stdvec(&frame).unwrap();
+        assert_eq!(postcard::from_bytes::<Frame>(&bytes).unwrap(), frame);
+        let json = serde_json::to_string(&frame).unwrap();
+        assert_eq!(serde_json::from_str::<Frame>(&json).unwrap(), frame);
+    }
+    for record in records {
+        let bytes = postcard::to_stdvec(&record).unwrap();
+        assert_eq!(postcard::from_bytes::<Record>(&bytes).unwrap(), record);
+    }
+}
+
+#[test]
+fn a_frame_that_is_cut_or_garbled_is_an_error_and_never_a_panic() {
+    let frame = Frame {
+        input: inputs().remove(2),
+        records: records(),
+    };
+    let bytes = postcard::to_stdvec(&frame).unwrap();
+    for end in 0..bytes.len() {
+        assert!(postcard::from_bytes::<Frame>(&bytes[..end]).is_err());
+    }
+    let mut chance = crate::chance::Chance::new(1);
+    for _ in 0..2_000 {
+        let mut garbled = bytes.clone();
+        let at = chance.below(garbled.len() as u64) as usize;
+        garbled[at] = chance.next() as u8;
+        drop(postcard::from_bytes::<Frame>(&garbled));
+    }
+}
+
+#[test]
+fn frames_of_a_whole_story_are_readable() {
+    let mut sim = crate::sim::Sim::usual();
+    sim.event("enforce", "203.0.113.7");
+    sim.run(Span::from_secs(1));
+    let lines: Vec<_> = sim.frames[2..]
+        .iter()
+        .map(|(_, frame)| serde_json::to_string(frame).unwrap())
+        .collect();
+    let text = lines.join("\n");
+    for part in [
+        "\"TX-1\"",
+        "\"INC-1\"",
+        "\"NOTE-1\"",
+        "\"1h\"",
+        "\"203.0.113.7\"",
+        "\"2023-11-14T22:13:20.",
+        "\"block-ip\"",
+    ] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    insta::assert_snapshot!("happy-path-frames", text);
+}
+
+/// What is in journals must be readable by every later build. A new variant goes to the end of its enum.
+#[test]
+fn the_bytes_of_a_frame_do_not_change() {
+    let frame = Frame {
+        input: inputs().remove(2),
+        records: records(),
+    };
+    let bytes = postcard::to_stdvec(&frame).unwrap();
+    let lines: Vec<_> = bytes
+        .chunks(32)
+        .map(|chunk| chunk.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+        .collect();
+    insta::assert_snapshot!("frame-bytes", lines.join("\n"));
+    let numbers: Vec<_> = inputs()
+        .iter()
+        .map(|input| postcard::to_stdvec(input).unwrap()[0])
+        .collect();
+    assert_eq!(
+        numbers[..8],
+        [0, 1, 2, 2, 6, 6, 7, 9],
+        "the number of each input variant"
+    );
+}
+
+#[test]
+fn a_time_is_the_same_in_both_formats() {
+    let time = Timestamp::from_micros(1_700_000_000_123_456);
+    assert_eq!(
+        postcard::from_bytes::<Timestamp>(&postcard::to_stdvec(&time).unwrap()).unwrap(),
+        time
+    );
+    let json = serde_json::to_string(&time).unwrap();
+    let back: Timestamp = serde_json::from_str(&json).unwrap();
+    assert_eq!(back, time, "{json}");
+}

@@ -1,0 +1,243 @@
+//! The drift sweep: what vanished, what was replaced, what nobody owns.
+
+use staunch_engine::sweep::{Reading, compare};
+use staunch_model::{
+    ActionKind, Cause, Failure, FailureKind, Input, NoticeLevel, Owner, Span, StateKind, SweepFindings, TransactionId,
+};
+
+use crate::build::{LEASE, target};
+use crate::life::IP;
+use crate::sim::{Fault, Sim, Verb};
+
+fn contained() -> Sim {
+    let mut sim = Sim::usual();
+    sim.event("enforce", IP);
+    sim.run(Span::from_secs(1));
+    sim
+}
+
+#[test]
+fn a_sweep_that_finds_everything_in_place_verifies_it() {
+    let mut sim = contained();
+    let before = sim.state().verified_at(sim.transaction(1));
+    sim.run(Span::from_secs(30));
+    sim.sweep();
+    assert_eq!(sim.state().verified_at(sim.transaction(1)), Some(sim.now));
+    assert!(before < Some(sim.now));
+    assert_eq!(sim.frames.last().unwrap().1.records.len(), 1);
+    sim.ends_clean();
+}
+
+#[test]
+fn what_vanished_is_reported_undone_and_contained_anew_by_the_next_event() {
+    let nothing = "nothing of ours is in place";
+    let no_rules = "it is in place, but the rules that enforce it are not";
+    for (what, found) in [("vanished", nothing), ("replaced", nothing), ("rules", no_rules)] {
+        let mut sim = contained();
+        match what {
+            "vanished" => sim.vanish(IP),
+            "replaced" => sim.foreign(IP),
+            _ => sim.world.enforcing = false,
+        }
+        sim.sweep();
+        assert_eq!(sim.kind(1), Some(StateKind::RollingBack));
+        assert_eq!(sim.cause(1), Cause::Vanished { found: found.into() });
+        sim.run(Span::from_secs(5));
+        assert_eq!(sim.kind(1), Some(StateKind::RolledBack));
+        let page = format!("1 containment(s) in force were removed or replaced by somebody else: {IP} (TX-1: {found})");
+        assert!(sim.told(NoticeLevel::Page).contains(&&*page), "{:?}", sim.told);
+        assert_eq!(sim.world.owned().count(), 0);
+        assert_eq!(sim.state().breaker_open, None);
+        sim.world.enforcing = true;
+        sim.vanish(IP);
+        sim.event("enforce", IP);
+        sim.run(Span::from_secs(1));
+        assert_eq!(sim.kind(2), Some(StateKind::InForce), "a new incident, judged anew");
+        sim.ends_clean();
+    }
+}
+
+#[test]
+fn an_object_of_another_transaction_in_place_of_ours_is_no_containment() {
+    let mut sim = contained();
+    let label = TransactionId(900);
+    sim.invariants.planted.insert(label);
+    sim.world.tamper(target(IP), Some(Owner::Ours(label)));
+    sim.sweep();
+    assert_eq!(
+        sim.cause(1),
+        Cause::Vanished {
+            found: "an object of TX-900 is in place".into()
+        }
+    );
+    sim.run(Span::from_secs(5));
+    assert_eq!(sim.kind(1), Some(StateKind::RolledBack));
+    sim.sweep();
+    sim.run(Span::from_secs(5));
+    assert_eq!(
+        (sim.kind(2), sim.cause(2)),
+        (Some(StateKind::Released), Cause::Orphan),
+        "it was an orphan"
+    );
+    sim.ends_clean();
+}
+
+#[test]
+fn what_changed_since_the_reading_began_is_left_to_the_next_sweep() {
+    let mut sim = Sim::usual();
+    let begun = sim.now;
+    sim.run(Span::from_millis(1));
+    sim.event("enforce", IP);
+    sim.run(Span::from_secs(1));
+    let reading = |found: Vec<_>| Reading {
+        kind: ActionKind::BlockIp,
+        begun,
+        found: Ok((found, true)),
+    };
+    let empty = SweepFindings {
+        swept: vec![ActionKind::BlockIp],
+        ..SweepFindings::default()
+    };
+    assert_eq!(
+        compare(sim.state(), &[reading(Vec::new())]),
+        empty,
+        "it came into force after the reading"
+    );
+    sim.release(1).unwrap();
+    sim.run(Span::from_secs(1));
+    let read = vec![(TransactionId(1), target(IP))];
+    assert_eq!(
+        compare(sim.state(), &[reading(read)]),
+        empty,
+        "it was lifted after the reading"
+    );
+    sim.ends_clean();
+}
+
+#[test]
+fn a_finding_that_is_out_of_date_does_no_harm() {
+    let mut sim = contained();
+    sim.vanish(IP);
+    let reading = Reading {
+        kind: ActionKind::BlockIp,
+        begun: sim.now,
+        found: Ok((Vec::new(), true)),
+    };
+    let mut findings = compare(sim.state(), &[reading]);
+    findings
+        .orphans
+        .push((TransactionId(1), ActionKind::BlockIp, target(IP)));
+    findings.vanished.push((TransactionId(77), "never heard of".into()));
+    sim.release(1).unwrap();
+    sim.input(Input::Swept(findings));
+    assert_eq!((sim.kind(1), sim.transactions()), (Some(StateKind::Releasing), 1));
+    sim.ends_clean();
+}
+
+#[test]
+fn an_orphan_is_adopted_and_removed() {
+    let mut sim = Sim::remote();
+    let label = TransactionId(900);
+    sim.invariants.planted.insert(label);
+    sim.world.tamper(target(IP), Some(Owner::Ours(label)));
+    // The driver may take its time: the deadline of an undo covers the longest time in flight.
+    sim.faults(Verb::Undo, &[Fault::Slow(Span::from_millis(6_500))]);
+    sim.sweep();
+    sim.event("enforce", IP);
+    sim.run(Span::from_secs(20));
+    sim.expect_path(1, "releasing > released");
+    assert_eq!((sim.cause(1), sim.undos.len()), (Cause::Orphan, 1));
+    assert_eq!(sim.kind(2), Some(StateKind::InForce), "what wanted the target waited");
+    let notice = format!("1 object(s) of ours without a transaction were found and are being removed: {IP} (TX-900)");
+    assert_eq!(sim.told(NoticeLevel::Warning), [notice]);
+    sim.ends_clean();
+}
+
+#[test]
+fn an_orphan_that_cannot_be_removed_is_stuck_and_survives_a_restart() {
+    let mut sim = Sim::usual();
+    let label = TransactionId(900);
+    sim.invariants.planted.insert(label);
+    sim.world.tamper(target(IP), Some(Owner::Ours(label)));
+    sim.faults(Verb::Undo, &[Fault::Fails(FailureKind::Denied); 8]);
+    sim.sweep();
+    sim.run(Span::from_secs(1));
+    sim.crash(Span::from_secs(1));
+    sim.run(Span::from_mins(5));
+    assert_eq!(sim.kind(1), Some(StateKind::Stuck));
+    sim.crash(Span::from_secs(1));
+    sim.sweep();
+    assert_eq!(sim.transactions(), 1, "it is not adopted twice");
+    sim.release(1).unwrap();
+    sim.run(Span::from_secs(5));
+    sim.expect_path(1, "releasing > stuck > releasing > released");
+    sim.ends_clean();
+}
+
+#[test]
+fn a_sweep_that_fails_is_told_once() {
+    let mut sim = contained();
+    for _ in 0..3 {
+        sim.sweep_fails();
+        sim.run(Span::from_secs(30));
+    }
+    assert_eq!(
+        sim.told(NoticeLevel::Page),
+        ["containments of block-ip cannot be verified: netlink is busy"],
+        "not once for each sweep"
+    );
+    assert_eq!(sim.state().sweep_failed.len(), 1);
+    assert_eq!(
+        sim.kind(1),
+        Some(StateKind::InForce),
+        "not to know is not to have lost it"
+    );
+    sim.sweep();
+    assert!(sim.state().sweep_failed.is_empty());
+    sim.sweep_fails();
+    sim.run(Span::from_secs(1));
+    assert_eq!(sim.told(NoticeLevel::Page).len(), 2, "a new failure is news");
+    sim.ends_clean();
+}
+
+#[test]
+fn many_findings_are_named_in_part() {
+    let mut sim = Sim::usual();
+    for host in 1..=8 {
+        sim.event("enforce", &format!("203.0.113.{host}"));
+    }
+    sim.run(Span::from_secs(1));
+    sim.world.enforcing = false;
+    sim.sweep();
+    sim.run(Span::from_secs(5));
+    let told = sim.told(NoticeLevel::Page);
+    let page = told.iter().find(|text| text.starts_with("8 containment(s)")).unwrap();
+    assert!(page.ends_with(" and 3 more"), "{page}");
+    sim.ends_clean();
+}
+
+#[test]
+fn drift_during_a_renewal_is_dealt_with() {
+    let mut sim = contained();
+    sim.faults(Verb::Execute, &[Fault::Slow(Span::from_millis(50))]);
+    sim.renew(1, LEASE).unwrap();
+    sim.vanish(IP);
+    sim.sweep();
+    sim.run(Span::from_secs(5));
+    assert_eq!(sim.kind(1), Some(StateKind::RolledBack));
+    sim.ends_clean();
+}
+
+#[test]
+fn a_reading_of_one_kind_says_nothing_of_a_failed_one() {
+    let sim = contained();
+    let failure = Failure::new(FailureKind::Unavailable, "busy");
+    let reading = Reading {
+        kind: ActionKind::BlockIp,
+        begun: sim.now + LEASE,
+        found: Err(failure.clone()),
+    };
+    let findings = compare(sim.state(), &[reading]);
+    assert_eq!(findings.failed, [(ActionKind::BlockIp, failure)]);
+    assert!(findings.swept.is_empty() && findings.vanished.is_empty());
+}

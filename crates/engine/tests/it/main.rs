@@ -1,0 +1,24 @@
+//! The engine against a scripted world: scenarios, invariants, crashes, and the formats of its journal.
+//!
+//! Only [`sim`] and [`build`] touch the engine's and the model's constructors, so that a changed API changes two files.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, and says where")]
+#![allow(clippy::cast_possible_truncation, reason = "the numbers of tests are small")]
+
+mod build;
+mod chance;
+mod codec;
+mod crash;
+mod drift;
+mod guards;
+mod invariants;
+mod joining;
+mod life;
+mod limits;
+mod notices;
+mod operator;
+mod recovery;
+mod rollback;
+mod sim;
+mod table;
+mod walk;
+mod world;

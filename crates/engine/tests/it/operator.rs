@@ -1,0 +1,282 @@
+//! What operators ask for, in every state.
+
+use staunch_model::{Cause, Mode, NoticeLevel, Span, StateKind, TransactionId};
+
+use crate::build::{self, LEASE, adjust_playbook, protection};
+use crate::life::IP;
+use crate::sim::{Fault, OPERATOR, Sim, Verb};
+
+fn awaiting() -> Sim {
+    let mut sim = Sim::usual();
+    sim.event("approve", IP);
+    sim.run(Span::from_secs(1));
+    sim.expect_path(1, "planned > pre-checking > awaiting-approval");
+    assert_eq!(
+        sim.told(NoticeLevel::Page),
+        [format!("INC-1 (approve, {IP}): awaiting-approval")]
+    );
+    sim
+}
+
+#[test]
+fn an_approval_is_checked_again_and_acts() {
+    let mut sim = awaiting();
+    assert_eq!(sim.approve(1), Ok(vec![TransactionId(1)]));
+    sim.run(Span::from_secs(1));
+    sim.expect_path(
+        1,
+        "planned > pre-checking > awaiting-approval > planned > pre-checking > executing > post-checking > in-force",
+    );
+    assert_eq!(sim.transaction(1).approved_by.as_deref(), Some(OPERATOR));
+    assert_eq!(sim.approve(1), Err("TX-1 is in-force, not awaiting approval".into()));
+    sim.ends_clean();
+}
+
+#[test]
+fn a_question_can_be_denied_or_lapse() {
+    let mut sim = awaiting();
+    assert_eq!(sim.deny(1), Ok(vec![TransactionId(1)]));
+    assert_eq!(sim.refusal(1), format!("Denied {{ by: \"{OPERATOR}\" }}"));
+    assert_eq!(sim.deny(1), Err("TX-1 is refused, not awaiting approval".into()));
+    sim.ends_clean();
+
+    let mut sim = awaiting();
+    sim.run(Span::from_mins(30));
+    assert_eq!(sim.refusal(1), "ApprovalExpired");
+    assert!(sim.approve(1).is_err());
+    assert!(sim.acts.is_empty());
+    sim.ends_clean();
+
+    // The approval arrives before the tick that would have ended it.
+    let mut sim = awaiting();
+    sim.now = sim.now + Span::from_mins(30);
+    let refused = sim.approve(1).unwrap_err();
+    assert!(
+        refused.starts_with("the approval of TX-1 expired at 2023-11-14T22:43:20"),
+        "{refused}"
+    );
+    assert_eq!(sim.refusal(1), "ApprovalExpired");
+    sim.ends_clean();
+}
+
+#[test]
+fn a_guard_has_the_last_word_after_an_approval() {
+    let mut sim = awaiting();
+    sim.foreign(IP);
+    sim.approve(1).unwrap();
+    sim.run(Span::from_secs(1));
+    assert_eq!(
+        sim.refusal(1),
+        "target-busy: somebody else's object is in place there (fail2ban)"
+    );
+    sim.ends_clean();
+
+    let mut sim = awaiting();
+    sim.policy(build::policy(|it| {
+        it.never_touch.push(protection("203.0.113.0/28", "the new balancers"))
+    }));
+    sim.approve(1).unwrap();
+    sim.run(Span::from_secs(1));
+    assert_eq!(
+        sim.refusal(1),
+        format!("never-touch: {IP} is in 203.0.113.0/28, which is never touched: the new balancers")
+    );
+    assert!(sim.acts.is_empty());
+    sim.ends_clean();
+
+    let mut sim = awaiting();
+    sim.set_mode(Mode::Observe);
+    sim.approve(1).unwrap();
+    sim.run(Span::from_secs(1));
+    assert_eq!(sim.kind(1), Some(StateKind::WouldExecute));
+    sim.ends_clean();
+}
+
+#[test]
+fn a_release_works_in_every_state() {
+    let slow = Fault::Slow(Span::from_millis(60));
+    // The verb that is slow, the state in which it is caught, and where it ends.
+    let cases = [
+        (Verb::Observe, StateKind::PreChecking, StateKind::Refused),
+        (Verb::Execute, StateKind::Executing, StateKind::RolledBack),
+        (Verb::Notify, StateKind::PostChecking, StateKind::RolledBack),
+        (Verb::Notify, StateKind::InForce, StateKind::Released),
+    ];
+    for (verb, state, end) in cases {
+        let mut sim = Sim::usual();
+        sim.faults(verb, &[slow]);
+        sim.event("enforce", IP);
+        sim.run_until_kind(1, state);
+        assert_eq!(sim.release(1), Ok(vec![TransactionId(1)]), "{state}");
+        if end == StateKind::Refused {
+            assert_eq!(sim.refusal(1), format!("Cancelled {{ by: \"{OPERATOR}\" }}"));
+        } else {
+            assert_eq!(sim.release(1), Err(format!("TX-1 is {} already", sim.kind(1).unwrap())));
+            assert_eq!(sim.cause(1), Cause::Operator { by: OPERATOR.into() });
+        }
+        sim.run(Span::from_secs(5));
+        assert_eq!(sim.kind(1), Some(end), "{state}");
+        assert!(!sim.is_blocked(IP));
+        assert!(sim.release(1).is_err());
+        sim.ends_clean();
+    }
+    let mut sim = awaiting();
+    assert_eq!(sim.release(1), Ok(vec![TransactionId(1)]));
+    assert_eq!(sim.kind(1), Some(StateKind::Refused));
+    sim.ends_clean();
+    assert_eq!(sim.release(99), Err("there is no TX-99".into()));
+    assert_eq!(sim.release_incident(99), Err("there is no INC-99".into()));
+
+    // Waiting for its turn.
+    let mut sim = Sim::new(build::policy(|it| it.limits.actions_in_flight_max = 1));
+    sim.event("enforce", IP);
+    sim.event("enforce", "203.0.113.8");
+    assert_eq!(sim.kind(2), Some(StateKind::Planned));
+    assert_eq!(sim.release(2), Ok(vec![TransactionId(2)]));
+    sim.ends_clean();
+}
+
+#[test]
+fn a_release_of_what_may_be_acting_finds_the_act_that_lands_after_the_undo() {
+    let mut sim = Sim::remote();
+    sim.faults(Verb::Execute, &[Fault::Slow(Span::from_millis(1_500))]);
+    sim.event("enforce", IP);
+    sim.run(Span::from_millis(100));
+    sim.release(1).unwrap();
+    sim.run(Span::from_secs(10));
+    assert_eq!(sim.kind(1), Some(StateKind::RolledBack));
+    assert_eq!(sim.changes(1, "probed-present"), 1);
+    sim.ends_clean();
+}
+
+#[test]
+fn everything_can_be_released_at_once() {
+    let mut sim = Sim::new(build::policy(|it| it.limits.actions_in_flight_max = 3));
+    for host in 1..=3 {
+        sim.event("enforce", &format!("203.0.113.{host}"));
+    }
+    sim.run(Span::from_secs(1));
+    sim.event("approve", "203.0.113.4");
+    sim.run(Span::from_secs(1));
+    for host in 5..=9 {
+        sim.event("enforce", &format!("203.0.113.{host}"));
+    }
+    assert_eq!(sim.kind(9), Some(StateKind::Planned));
+    let affected: Vec<_> = sim.release_all().iter().map(|id| id.0).collect();
+    assert_eq!(affected, [9, 8, 7, 6, 5, 4, 3, 2, 1]);
+    sim.run(Span::from_secs(5));
+    assert!(sim.world.elements.is_empty());
+    assert!((1..=9).all(|id| sim.kind(id).unwrap().is_terminal()));
+    assert_eq!(sim.release_all(), Vec::new());
+    sim.ends_clean();
+}
+
+#[test]
+fn a_renewal_moves_the_end_of_the_lease() {
+    let mut sim = Sim::usual();
+    sim.event("enforce", IP);
+    sim.run(Span::from_mins(30));
+    assert_eq!(sim.renew(1, Span::from_hours(2)), Ok(vec![TransactionId(1)]));
+    assert_eq!(sim.renew(1, LEASE), Err("TX-1 is being renewed already".into()));
+    sim.run(Span::from_secs(1));
+    assert_eq!(sim.acts.len(), 2);
+    sim.run(Span::from_mins(110));
+    assert_eq!(sim.kind(1), Some(StateKind::InForce));
+    assert!(sim.is_in_place(1));
+    sim.run(Span::from_mins(11));
+    assert_eq!(
+        (sim.kind(1), sim.cause(1)),
+        (Some(StateKind::Released), Cause::LeaseEnded)
+    );
+    sim.ends_clean();
+}
+
+#[test]
+fn a_renewal_that_fails_leaves_the_old_lease() {
+    let late = Span::from_secs(30);
+    for fault in [
+        Fault::Fails(staunch_model::FailureKind::Unavailable),
+        Fault::InDoubt,
+        Fault::InDoubtLanded,
+        Fault::RequestLost,
+        Fault::ReplyLost,
+        Fault::ReplyLate(late),
+    ] {
+        let mut sim = Sim::usual();
+        sim.event("enforce", IP);
+        sim.run(Span::from_mins(30));
+        let end = sim.transaction(1).lease_until;
+        sim.faults(Verb::Execute, &[fault]);
+        sim.renew(1, Span::from_hours(5)).unwrap();
+        sim.run(Span::from_mins(1));
+        assert_eq!(
+            (sim.transaction(1).lease_until, sim.transaction(1).renewing),
+            (end, None),
+            "{fault:?}"
+        );
+        let told = sim.told(NoticeLevel::Warning);
+        assert!(
+            told[0].starts_with(&format!("the lease of TX-1 on {IP} could not be renewed: ")),
+            "{told:?}"
+        );
+        sim.run(Span::from_mins(30));
+        assert_eq!(sim.kind(1), Some(StateKind::Released), "{fault:?}");
+        sim.ends_clean();
+    }
+}
+
+#[test]
+fn a_lease_that_ends_during_its_renewal_ends() {
+    let mut sim = Sim::usual();
+    sim.event("enforce", IP);
+    sim.run(Span::from_mins(59));
+    sim.run(Span::from_secs(59));
+    sim.faults(Verb::Execute, &[Fault::RequestLost]);
+    sim.renew(1, LEASE).unwrap();
+    sim.run(Span::from_secs(3));
+    assert_eq!(
+        (sim.kind(1), sim.cause(1)),
+        (Some(StateKind::Released), Cause::LeaseEnded)
+    );
+    sim.ends_clean();
+}
+
+#[test]
+fn a_lease_has_limits() {
+    let mut sim = Sim::usual();
+    sim.event("enforce", IP);
+    assert_eq!(
+        sim.renew(1, LEASE),
+        Err("TX-1 is pre-checking, and only what is in force has a lease".into())
+    );
+    sim.run(Span::from_secs(1));
+    assert_eq!(
+        sim.renew(1, Span::ZERO),
+        Err("a lease of 0s is outside 1us to 1d".into())
+    );
+    assert_eq!(
+        sim.renew(1, Span::from_hours(25)),
+        Err("a lease of 1d1h is outside 1us to 1d".into())
+    );
+    assert_eq!(sim.renew(9, LEASE), Err("there is no TX-9".into()));
+    assert!(sim.renew(1, Span::from_hours(24)).is_ok());
+    sim.run(Span::from_secs(1));
+    assert_eq!(sim.transaction(1).lease_until.unwrap().since(sim.now).as_secs(), 86_399);
+    // The renewal arrives before the tick that ends the lease.
+    sim.now = sim.now + Span::from_hours(24);
+    let refused = sim.renew(1, LEASE).unwrap_err();
+    assert!(refused.starts_with("the lease of TX-1 ended at "), "{refused}");
+    assert_eq!(sim.acts.len(), 2, "nothing is sent for it");
+    sim.ends_clean();
+}
+
+#[test]
+fn a_shorter_lease_is_a_renewal_too() {
+    let mut sim = Sim::new(build::policy(|policy| adjust_playbook(policy, "enforce", |_| {})));
+    sim.event("enforce", IP);
+    sim.run(Span::from_secs(1));
+    sim.renew(1, Span::from_mins(5)).unwrap();
+    sim.run(Span::from_mins(6));
+    assert_eq!(sim.kind(1), Some(StateKind::Released));
+    sim.ends_clean();
+}

@@ -1,0 +1,132 @@
+//! An enforcement point in memory, with a log of what was asked of it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use staunch_model::{
+    ActionKind, Description, Failure, Observation, Outcome, Owner, Permissions, Presence, RiskClass, Span, Target,
+    TransactionId, UndoClass,
+};
+use staunch_ports::{Action, ExecuteRequest, Owned, OwnedTarget, UndoRequest};
+
+/// What the next act does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// It is carried out, and then the driver panics.
+    ActAndPanic,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Log {
+    pub(crate) observed: usize,
+    pub(crate) executed: usize,
+}
+
+#[derive(Default)]
+struct Inner {
+    objects: BTreeMap<Target, TransactionId>,
+    log: Log,
+    fault: Option<Fault>,
+}
+
+#[derive(Clone, Default)]
+pub(crate) struct World(Arc<(Mutex<Inner>, Condvar)>);
+
+impl World {
+    pub(crate) fn driver(&self) -> impl Action + 'static {
+        Driver(self.clone())
+    }
+
+    pub(crate) fn log(&self) -> Log {
+        self.0.0.lock().unwrap().log
+    }
+
+    pub(crate) fn next(&self, fault: Fault) {
+        self.0.0.lock().unwrap().fault = Some(fault);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.0.lock().unwrap().objects.is_empty()
+    }
+
+    pub(crate) fn wait_until(&self, limit: Duration, condition: impl Fn(&Log) -> bool) {
+        let (inner, changed) = &*self.0;
+        let (_inner, timeout) =
+            changed.wait_timeout_while(inner.lock().unwrap(), limit, |inner| !condition(&inner.log)).unwrap();
+        assert!(!timeout.timed_out(), "the world was never asked");
+    }
+
+    /// Changes the world; the lock is free again when this returns, so that a panic after it poisons nothing.
+    fn change<T>(&self, change: impl FnOnce(&mut Inner) -> T) -> T {
+        let result = change(&mut self.0.0.lock().unwrap());
+        self.0.1.notify_all();
+        result
+    }
+}
+
+struct Driver(World);
+
+impl Action for Driver {
+    fn describe(&self) -> Description {
+        let nothing: Box<str> = "nothing".into();
+        Description {
+            kind: ActionKind::BlockIp,
+            driver: "world".into(),
+            risk: RiskClass::Low,
+            undo: UndoClass::Owned,
+            cuts_established: true,
+            in_flight_max: Span::from_millis(100),
+            d3fend: "D3-ITF".into(),
+            permissions: Permissions { act: nothing.clone(), check: nothing.clone(), undo: nothing },
+            local: true,
+        }
+    }
+
+    fn observe(&mut self, targets: &[Target]) -> Vec<Result<Observation, Failure>> {
+        self.0.change(|inner| {
+            inner.log.observed += targets.len();
+            let look = |target: &Target| {
+                let presence = match inner.objects.get(target) {
+                    Some(label) => Presence::Present { owner: Owner::Ours(*label), expires_in: None },
+                    None => Presence::Absent,
+                };
+                Ok(Observation { presence, enforcing: true, version: 1, capacity: None, stopped_packets: None })
+            };
+            targets.iter().map(look).collect()
+        })
+    }
+
+    fn execute(&mut self, requests: &[ExecuteRequest]) -> Vec<Outcome> {
+        let fault = self.0.change(|inner| {
+            for request in requests {
+                inner.log.executed += 1;
+                inner.objects.insert(request.target, request.transaction);
+            }
+            inner.fault.take()
+        });
+        assert_ne!(fault, Some(Fault::ActAndPanic), "the test asked for this panic");
+        vec![Outcome::Landed; requests.len()]
+    }
+
+    fn undo(&mut self, requests: &[UndoRequest]) -> Vec<Outcome> {
+        self.0.change(|inner| {
+            for request in requests {
+                if inner.objects.get(&request.target) == Some(&request.transaction) {
+                    inner.objects.remove(&request.target);
+                }
+            }
+        });
+        vec![Outcome::Landed; requests.len()]
+    }
+
+    fn owned(&mut self) -> Result<Owned, Failure> {
+        self.0.change(|inner| {
+            let own = |(target, transaction): (&Target, &TransactionId)| OwnedTarget {
+                transaction: *transaction,
+                target: *target,
+            };
+            Ok(Owned { targets: inner.objects.iter().map(own).collect(), enforcing: true })
+        })
+    }
+}

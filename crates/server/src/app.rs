@@ -1,0 +1,239 @@
+//! What the handlers share: the way into the runtime and the index, with bounds on how much of it one can take.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use staunch_engine::EngineState;
+use staunch_model::{Operator, Timestamp};
+use staunch_ports::Lsn;
+use staunch_runtime::Busy;
+use staunch_store::index::{IndexError, IndexReader};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use crate::auth::{LOOPBACK_NAME, Role};
+use crate::connection::Peer;
+use crate::dto::{IndexView, path};
+use crate::limits::{PLANS_MAX, QUESTION_TIMEOUT, QUESTIONS_MAX};
+use crate::problem::Failed;
+use crate::service::Service;
+
+pub(crate) type Shared = Arc<App>;
+
+/// A running API.
+pub(crate) struct App {
+    pub(crate) service: Service,
+    pub(crate) started: Timestamp,
+    pub(crate) started_at: Instant,
+    /// Memory for bodies, in the unit of [`crate::body`].
+    pub(crate) memory: Arc<Semaphore>,
+    pub(crate) plans: Arc<Semaphore>,
+    questions: Arc<Semaphore>,
+    /// Requests from this machine need no token.
+    open_to_loopback: bool,
+}
+
+/// Who asks.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    name: Arc<str>,
+    from: SocketAddr,
+}
+
+impl Caller {
+    /// The operator of a command that is given for `reason`.
+    pub(crate) fn operator(&self, reason: &str) -> Operator {
+        Operator {
+            name: (&*self.name).into(),
+            from: self.from.to_string().into(),
+            reason: reason.into(),
+        }
+    }
+}
+
+impl App {
+    pub(crate) fn new(service: Service, local: SocketAddr) -> Shared {
+        Arc::new(Self {
+            started: service.handle.now(),
+            started_at: Instant::now(),
+            memory: crate::body::memory(&service.limits),
+            plans: Arc::new(Semaphore::new(PLANS_MAX)),
+            questions: Arc::new(Semaphore::new(QUESTIONS_MAX)),
+            open_to_loopback: service.unauthenticated_loopback && local.ip().to_canonical().is_loopback(),
+            service,
+        })
+    }
+
+    /// Asks the engine's state.
+    pub(crate) async fn ask<R: Send + 'static>(
+        &self,
+        question: impl FnOnce(&EngineState) -> R + Send + 'static,
+    ) -> Result<R, Failed> {
+        let handle = self.service.handle.clone();
+        let answer: Result<R, Busy> = self
+            .wait(&self.questions, QUESTION_TIMEOUT, move || handle.query(question))
+            .await?;
+        Ok(answer?)
+    }
+
+    /// Asks the index.
+    pub(crate) async fn look_up<R: Send + 'static>(
+        &self,
+        question: impl FnOnce(&IndexReader) -> Result<R, IndexError> + Send + 'static,
+    ) -> Result<R, Failed> {
+        let index = self.service.index.clone().ok_or_else(Failed::no_index)?;
+        let answer = self
+            .wait(&self.questions, QUESTION_TIMEOUT, move || question(&index))
+            .await?;
+        answer.map_err(|error| Failed::index(&error))
+    }
+
+    /// Runs `work`, which blocks, on a thread of its own when one of `turns` is free in time. A turn ends with the work,
+    /// not with the wait, so that work that hangs cannot take all threads.
+    pub(crate) async fn wait<R: Send + 'static>(
+        &self,
+        turns: &Arc<Semaphore>,
+        deadline: Duration,
+        work: impl FnOnce() -> R + Send + 'static,
+    ) -> Result<R, Failed> {
+        let turn: OwnedSemaphorePermit = match timeout(deadline, turns.clone().acquire_owned()).await {
+            Ok(Ok(turn)) => turn,
+            Ok(Err(_)) | Err(_) => return Err(Failed::no_answer()),
+        };
+        let work = tokio::task::spawn_blocking(move || {
+            let result = work();
+            drop(turn);
+            result
+        });
+        match timeout(deadline, work).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) | Err(_) => Err(Failed::no_answer()),
+        }
+    }
+
+    /// The last frame of the journal, when it is known where it ended at the start.
+    pub(crate) fn journal_lsn(&self) -> Option<u64> {
+        let start = self.service.journal_start?;
+        Some(start.0 + self.service.handle.telemetry().counts().frames)
+    }
+
+    /// How far an index at `position` follows the journal.
+    pub(crate) fn index_view(&self, position: Lsn) -> IndexView {
+        let lag = self.journal_lsn().map(|lsn| lsn.saturating_sub(position.0));
+        IndexView {
+            position: position.0,
+            lag,
+        }
+    }
+
+    /// Whether `request` may be made, and who makes it.
+    fn admit(&self, request: &Request, peer: SocketAddr) -> Result<Option<Caller>, Failed> {
+        let path = request.uri().path();
+        if path == path::HEALTH {
+            return Ok(None);
+        }
+        let headers = request.headers();
+        let Some(presented) = headers.get(header::AUTHORIZATION) else {
+            if self.open_to_loopback && peer.ip().to_canonical().is_loopback() {
+                refuse_browsers(headers)?;
+                return Ok(Some(Caller {
+                    name: LOOPBACK_NAME.into(),
+                    from: peer,
+                }));
+            }
+            return Err(unauthorized(
+                "no token was given",
+                "send the header Authorization: Bearer <token>",
+            ));
+        };
+        let token = presented.to_str().ok().and_then(bearer);
+        let identity = token
+            .and_then(|token| self.service.tokens.check(token))
+            .ok_or_else(|| {
+                let hint = "ask an operator for a token: staunch token create";
+                unauthorized("the token is wrong or was revoked", hint)
+            })?;
+        let sends = request.method() == Method::POST && path.starts_with(path::EVENTS);
+        if identity.role == Role::Sender && !sends {
+            let detail = format!("the token {} may only post events", identity.name);
+            return Err(Failed::new(
+                StatusCode::FORBIDDEN,
+                "forbidden",
+                "the token is not good for this",
+                detail,
+            )
+            .hint("use the token of an operator"));
+        }
+        Ok(Some(Caller {
+            name: identity.name,
+            from: peer,
+        }))
+    }
+}
+
+/// Wraps every request: notes where its connection is, admits it, and marks the answer.
+pub(crate) async fn around(
+    State(app): State<Shared>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    peer.watch.busy();
+    let mut response = match app.admit(&request, peer.addr) {
+        Ok(caller) => {
+            if let Some(caller) = caller {
+                request.extensions_mut().insert(caller);
+            }
+            next.run(request).await
+        }
+        Err(failed) => failed.into_response(),
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    peer.watch.answered(response.status().as_u16() >= 400);
+    response
+}
+
+fn unauthorized(detail: &str, hint: &str) -> Failed {
+    Failed::new(StatusCode::UNAUTHORIZED, "unauthorized", "a token is needed", detail).hint(hint)
+}
+
+fn bearer(header: &str) -> Option<&str> {
+    let (scheme, token) = header.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// Without tokens, a page in a browser on this machine must not be able to give commands: neither from another origin
+/// nor under a name that was made to point here.
+fn refuse_browsers(headers: &HeaderMap) -> Result<(), Failed> {
+    let text = |name| {
+        headers
+            .get(name)
+            .map(|value: &HeaderValue| value.to_str().unwrap_or(""))
+    };
+    let local = text("host").is_some_and(|host| {
+        let name = host
+            .rsplit_once(':')
+            .filter(|(_, port)| port.bytes().all(|it| it.is_ascii_digit()));
+        let name = name.map_or(host, |(name, _)| name).trim_matches(['[', ']']);
+        name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
+    });
+    let foreign = text("origin").is_some() || text("sec-fetch-site").is_some_and(|site| site != "none");
+    if local && !foreign {
+        return Ok(());
+    }
+    let detail = "without a token only programs on this machine may ask, not pages in a browser";
+    Err(Failed::new(
+        StatusCode::FORBIDDEN,
+        "forbidden",
+        "the request is not good for this",
+        detail,
+    )
+    .hint("ask http://127.0.0.1, or use a token"))
+}

@@ -1,0 +1,292 @@
+//! Connections: how many there may be, and how long a client may take.
+//!
+//! Never looks into a request. A client that sends or takes its bytes too slowly is cut off, so that nobody can hold
+//! connections without using them.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::extract::connect_info::Connected;
+use axum::serve::{IncomingStream, Listener};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::limits::{HEAD_BYTES_MAX, HttpLimits, LINGER, LINGER_BYTES_MAX};
+
+/// How long to wait after an accept that failed for want of file descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(250);
+
+/// Answers for clients that never come to a request.
+const CROWDED: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\n\
+content-type: application/problem+json\r\ncontent-length: 142\r\n\r\n\
+{\"type\":\"urn:staunch:problem:too-many-connections\",\"title\":\"too many connections\",\"status\":503,\
+\"detail\":\"no further connection is accepted\"}";
+const SLOW_HEAD: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+const LARGE_HEAD: &[u8] =
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
+/// Accepts connections up to a limit.
+pub(crate) struct Gate {
+    listener: TcpListener,
+    free: Arc<Semaphore>,
+    limits: HttpLimits,
+}
+
+impl Gate {
+    pub(crate) fn new(listener: TcpListener, limits: HttpLimits) -> Self {
+        Self {
+            listener,
+            free: Arc::new(Semaphore::new(limits.connections_max)),
+            limits,
+        }
+    }
+}
+
+impl Listener for Gate {
+    type Io = Guarded;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Guarded, SocketAddr) {
+        loop {
+            let (stream, peer) = match self.listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    if !is_of_one_connection(&error) {
+                        tracing::warn!(%error, "cannot accept connections");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                    continue;
+                }
+            };
+            let Ok(permit) = self.free.clone().try_acquire_owned() else {
+                // What the client does not take at once, it does not get.
+                drop(stream.try_write(CROWDED));
+                continue;
+            };
+            // An answer that waits for the next one to fill a packet costs 40 ms.
+            drop(stream.set_nodelay(true));
+            return (Guarded::new(stream, self.limits, permit), peer);
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind as Kind;
+    matches!(
+        error.kind(),
+        Kind::ConnectionRefused | Kind::ConnectionAborted | Kind::ConnectionReset
+    )
+}
+
+/// Where a connection is. Its handler knows; the stream needs to.
+#[derive(Debug, Default)]
+pub(crate) struct Watch {
+    phase: AtomicU8,
+    linger: AtomicBool,
+}
+
+/// Waiting for a request, or reading its head.
+const WAITING: u8 = 0;
+/// A request is being dealt with. Its handler has its own deadlines.
+const BUSY: u8 = 1;
+/// The answer is ready and has not begun to leave.
+const ANSWERED: u8 = 2;
+
+impl Watch {
+    /// A whole head has arrived.
+    pub(crate) fn busy(&self) {
+        self.phase.store(BUSY, Ordering::Release);
+    }
+
+    /// The answer is ready. With `linger` the client may still be sending, and should see the answer nevertheless.
+    pub(crate) fn answered(&self, linger: bool) {
+        self.linger.store(linger, Ordering::Release);
+        self.phase.store(ANSWERED, Ordering::Release);
+    }
+}
+
+/// Who is at the other end.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    pub(crate) addr: SocketAddr,
+    pub(crate) watch: Arc<Watch>,
+}
+
+impl Connected<IncomingStream<'_, Gate>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, Gate>) -> Self {
+        Self {
+            addr: *stream.remote_addr(),
+            watch: stream.io().watch.clone(),
+        }
+    }
+}
+
+/// A stream with deadlines.
+pub(crate) struct Guarded {
+    stream: TcpStream,
+    limits: HttpLimits,
+    watch: Arc<Watch>,
+    head_bytes: usize,
+    /// For the next head; after the shutdown, for lingering.
+    read_deadline: Pin<Box<Sleep>>,
+    /// Set while the client takes nothing.
+    write_deadline: Option<Pin<Box<Sleep>>>,
+    /// Bytes dropped after the shutdown.
+    lingered: Option<usize>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Guarded {
+    fn new(stream: TcpStream, limits: HttpLimits, permit: OwnedSemaphorePermit) -> Self {
+        Self {
+            stream,
+            limits,
+            watch: Arc::default(),
+            head_bytes: 0,
+            read_deadline: Box::pin(sleep_until(Instant::now() + limits.head_timeout)),
+            write_deadline: None,
+            lingered: None,
+            _permit: permit,
+        }
+    }
+
+    /// Takes note of what became of a write.
+    fn wrote(&mut self, result: Poll<io::Result<usize>>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if result.is_ready() {
+            self.write_deadline = None;
+            let phase = self.watch.phase.load(Ordering::Acquire);
+            if phase == ANSWERED {
+                self.watch.phase.store(WAITING, Ordering::Release);
+                self.head_bytes = 0;
+            }
+            if phase != BUSY && self.head_bytes == 0 {
+                self.read_deadline
+                    .as_mut()
+                    .reset(Instant::now() + self.limits.idle_timeout);
+            }
+            return result;
+        }
+        let deadline = Instant::now() + self.limits.write_timeout;
+        let timer = self
+            .write_deadline
+            .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        ready!(timer.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    fn refuse(&self, answer: &'static [u8], kind: io::ErrorKind) -> Poll<io::Result<()>> {
+        drop(self.stream.try_write(answer));
+        Poll::Ready(Err(kind.into()))
+    }
+}
+
+impl AsyncRead for Guarded {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.watch.phase.load(Ordering::Acquire) != WAITING {
+            return Pin::new(&mut this.stream).poll_read(cx, buf);
+        }
+        if this.head_bytes > HEAD_BYTES_MAX {
+            return this.refuse(LARGE_HEAD, io::ErrorKind::InvalidData);
+        }
+        if this.read_deadline.as_mut().poll(cx).is_ready() {
+            let answer = if this.head_bytes > 0 { SLOW_HEAD } else { b"" };
+            return this.refuse(answer, io::ErrorKind::TimedOut);
+        }
+        let before = buf.filled().len();
+        let result = Pin::new(&mut this.stream).poll_read(cx, buf);
+        let read = buf.filled().len() - before;
+        if read > 0 {
+            if this.head_bytes == 0 {
+                this.read_deadline
+                    .as_mut()
+                    .reset(Instant::now() + this.limits.head_timeout);
+            }
+            this.head_bytes += read;
+        }
+        result
+    }
+}
+
+impl AsyncWrite for Guarded {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let result = Pin::new(&mut this.stream).poll_write(cx, data);
+        this.wrote(result, cx)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let result = Pin::new(&mut this.stream).poll_write_vectored(cx, data);
+        this.wrote(result, cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    /// Ends the stream. When the client may still be sending, what it sends is read and dropped for a while: closing at
+    /// once would reset the connection and take the answer away from it.
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.lingered.is_none() {
+            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+            this.lingered = Some(0);
+            this.read_deadline.as_mut().reset(Instant::now() + LINGER);
+        }
+        if !this.watch.linger.load(Ordering::Acquire) {
+            return Poll::Ready(Ok(()));
+        }
+        let mut scratch = [0; 8 << 10];
+        while this.lingered.is_some_and(|bytes| bytes < LINGER_BYTES_MAX) {
+            if this.read_deadline.as_mut().poll(cx).is_ready() {
+                break;
+            }
+            let mut buf = ReadBuf::new(&mut scratch);
+            match ready!(Pin::new(&mut this.stream).poll_read(cx, &mut buf)) {
+                Ok(()) if !buf.filled().is_empty() => {
+                    this.lingered = this.lingered.map(|bytes| bytes + buf.filled().len());
+                }
+                Ok(()) | Err(_) => break,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_answer_to_a_crowd_has_the_length_it_says() {
+        let text = std::str::from_utf8(CROWDED).expect("it is text");
+        let (head, body) = text.split_once("\r\n\r\n").expect("it has a head");
+        assert!(
+            head.contains(&format!("content-length: {}", body.len())),
+            "{}",
+            body.len()
+        );
+        let problem: crate::dto::Problem = serde_json::from_str(body).expect("it is a problem");
+        assert_eq!((problem.code(), problem.status), ("too-many-connections", 503));
+    }
+}

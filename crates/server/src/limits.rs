@@ -1,0 +1,77 @@
+//! Every bound of the API, with the reason for its number.
+
+use std::time::Duration;
+
+/// What one client, and all of them together, may take up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HttpLimits {
+    /// Bytes of the body of one request for events. Default 8 MiB: a thousand events of 8 KiB.
+    pub body_bytes_max: usize,
+    /// Bytes of all bodies that are being read at the same time. Default 64 MiB. Beyond it the answer is "try again".
+    pub buffered_bytes_max: usize,
+    /// Connections at the same time. Default 1,024. Further ones are answered with 503 and closed.
+    pub connections_max: usize,
+    /// How long a client may take for the head of a request, from its first byte on. Default 10 s.
+    pub head_timeout: Duration,
+    /// How long a client may take for the body of a request. Default 30 s.
+    pub body_timeout: Duration,
+    /// How long a connection may be idle between two requests. Default 60 s.
+    pub idle_timeout: Duration,
+    /// How long a client may take no byte of an answer. Default 30 s.
+    pub write_timeout: Duration,
+    /// How long a request waits for the engine. Default 30 s. After that it is open whether it was carried out.
+    pub answer_timeout: Duration,
+    /// How long requests that are under way may take when the server is stopped. Default 5 s.
+    pub stop_timeout: Duration,
+}
+
+impl Default for HttpLimits {
+    fn default() -> Self {
+        Self {
+            body_bytes_max: 8 << 20,
+            buffered_bytes_max: 64 << 20,
+            connections_max: 1_024,
+            head_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(60),
+            write_timeout: Duration::from_secs(30),
+            answer_timeout: Duration::from_secs(30),
+            stop_timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Bytes of the head of a request: eight times what common clients send at the most.
+pub(crate) const HEAD_BYTES_MAX: usize = 64 << 10;
+
+/// Bytes of the body of a command: a reason and two ids, with room for escapes.
+pub(crate) const COMMAND_BYTES_MAX: usize = 16 << 10;
+
+/// Bodies below this are decoded where they were read: that takes less than a tenth of a millisecond.
+pub(crate) const DECODE_INLINE_BYTES_MAX: usize = 64 << 10;
+
+/// Questions to the engine and the index that may wait at the same time; each takes a thread.
+pub(crate) const QUESTIONS_MAX: usize = 16;
+
+/// Plans that may be made at the same time; each takes a thread and waits for a driver.
+pub(crate) const PLANS_MAX: usize = 4;
+
+/// How long a question waits for its turn and for the answer. A loop that takes longer is not healthy.
+pub(crate) const QUESTION_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// After an error, how long the rest of a body is read and dropped, so that the client sees the answer.
+pub(crate) const LINGER: Duration = Duration::from_secs(2);
+
+/// See [`LINGER`]: at most this many bytes.
+pub(crate) const LINGER_BYTES_MAX: usize = 64 << 20;
+
+/// Transactions looked at in one question, so that the engine is not held up: about a millisecond.
+pub(crate) const TRANSACTIONS_PER_QUESTION_MAX: usize = 2_000;
+
+/// Rows of an answer when the request does not say.
+pub(crate) const ROWS_DEFAULT: u32 = 100;
+
+const _: () = assert!(
+    QUESTIONS_MAX + PLANS_MAX < 64,
+    "threads are left for decoding large bodies"
+);

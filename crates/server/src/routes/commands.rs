@@ -1,0 +1,104 @@
+//! What operators ask for. Every command is in the journal with who gave it, from where, and why.
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::{Extension, Json};
+use serde::de::DeserializeOwned;
+use staunch_model::{Command, CommandReply};
+use staunch_runtime::Replier;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use crate::app::{Caller, Shared};
+use crate::body;
+use crate::dto::{DecisionRequest, ModeRequest, REASON_BYTES_MAX, ReleaseRequest, RenewRequest};
+use crate::limits::COMMAND_BYTES_MAX;
+use crate::problem::Failed;
+
+type Answer = Result<Json<CommandReply>, Failed>;
+
+pub(crate) async fn release(
+    State(app): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    let request: ReleaseRequest = read(&app, &headers, body).await?;
+    command(&app, &caller, &request.reason, Command::Release(request.scope)).await
+}
+
+pub(crate) async fn renew(
+    State(app): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    let request: RenewRequest = read(&app, &headers, body).await?;
+    let renewal = Command::Renew {
+        transaction: request.transaction,
+        lease: request.lease,
+    };
+    command(&app, &caller, &request.reason, renewal).await
+}
+
+pub(crate) async fn approve(
+    State(app): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    let request: DecisionRequest = read(&app, &headers, body).await?;
+    command(&app, &caller, &request.reason, Command::Approve(request.transaction)).await
+}
+
+pub(crate) async fn deny(
+    State(app): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    let request: DecisionRequest = read(&app, &headers, body).await?;
+    command(&app, &caller, &request.reason, Command::Deny(request.transaction)).await
+}
+
+pub(crate) async fn set_mode(
+    State(app): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    let request: ModeRequest = read(&app, &headers, body).await?;
+    command(&app, &caller, &request.reason, Command::SetMode(request.mode)).await
+}
+
+async fn read<T: DeserializeOwned>(app: &Shared, headers: &HeaderMap, body: Body) -> Result<T, Failed> {
+    let body = body::read(headers, body, COMMAND_BYTES_MAX, &app.memory, &app.service.limits).await?;
+    body::parse(&body.bytes)
+}
+
+/// Gives `command` and waits until it is durable.
+async fn command(app: &Shared, caller: &Caller, reason: &str, command: Command) -> Answer {
+    if reason.len() > REASON_BYTES_MAX {
+        let detail = format!(
+            "the reason has {} bytes; at most {REASON_BYTES_MAX} are kept",
+            reason.len()
+        );
+        return Err(Failed::malformed(detail).hint("give a shorter reason"));
+    }
+    let (done, answer) = oneshot::channel();
+    // Nobody waits any more when the client has gone; the command is carried out all the same.
+    let reply: Replier<CommandReply> = Box::new(move |result| drop(done.send(result)));
+    app.service.handle.command(caller.operator(reason), command, reply)?;
+    let reply = match timeout(app.service.limits.answer_timeout, answer).await {
+        Ok(Ok(result)) => result?,
+        Ok(Err(_)) | Err(_) => return Err(Failed::in_doubt().hint("look at the state before you give it again")),
+    };
+    match reply.refused {
+        None => Ok(Json(reply)),
+        Some(why) => {
+            let title = "the command was refused";
+            Err(Failed::new(StatusCode::CONFLICT, "refused", title, why.into_string()))
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! Questions. What holds at present comes from the engine and is exact; what was comes from the index.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use staunch_model::{IncidentId, Printable, Span, StateKind, TransactionId};
+use staunch_ports::Lsn;
+use staunch_store::index::{IncidentFilter, IndexError, IndexReader, ROWS_MAX, TransactionFilter};
+
+use crate::app::{App, Shared};
+use crate::dto::{
+    Approval, Approvals, CommandQuery, Commands, Containments, Health, INDEX_LAG_HEADER, IncidentAnswer, IncidentQuery,
+    Incidents, IndexView, ModeView, NoticeQuery, Notices, Status, TransactionQuery, Transactions,
+};
+use crate::limits::{ROWS_DEFAULT, TRANSACTIONS_PER_QUESTION_MAX};
+use crate::problem::Failed;
+use crate::view;
+
+/// Whether the engine answers.
+pub(crate) async fn health(State(app): State<Shared>) -> Result<Json<Health>, Failed> {
+    app.ask(|_| ()).await?;
+    Ok(Json(Health {
+        status: "ok".to_owned(),
+    }))
+}
+
+/// How Staunch stands.
+pub(crate) async fn status(State(app): State<Shared>) -> Result<Json<Status>, Failed> {
+    let service = &app.service;
+    let mut status = Status {
+        version: service.version.to_string(),
+        installation: Default::default(),
+        started: app.started,
+        uptime: Span::from_secs(app.started_at.elapsed().as_secs()),
+        mode: app.ask(view::mode).await?,
+        playbooks: Vec::new(),
+        sources: service.intake.source_names().map(str::to_owned).collect(),
+        counts: service.handle.telemetry().counts().into(),
+        queue_depth: service.handle.queue_depth() as u64,
+        incidents_open: 0,
+        in_force: 0,
+        unverified: 0,
+        under_way: 0,
+        awaiting_approval: 0,
+        stuck: 0,
+        notices_pending: 0,
+        swept_at: None,
+        sweep_failures: Vec::new(),
+        journal_lsn: None,
+        index: None,
+    };
+    let now = service.handle.now();
+    let mut status = app
+        .ask(move |state| {
+            let totals = view::totals(state, now.max(state.now));
+            let playbooks = state.policy.iter().flat_map(|policy| &policy.playbooks);
+            status.installation = state.installation;
+            status.playbooks = playbooks.map(|playbook| playbook.name.to_string()).collect();
+            status.incidents_open = totals.incidents_open;
+            status.in_force = totals.in_force;
+            status.unverified = totals.unverified;
+            status.under_way = totals.under_way;
+            status.awaiting_approval = totals.awaiting_approval;
+            status.stuck = totals.stuck;
+            status.notices_pending = state.notices.len() as u64;
+            status.swept_at = state.swept_at.values().max().copied();
+            status.sweep_failures = view::sweep_failures(state);
+            status
+        })
+        .await?;
+    status.journal_lsn = app.journal_lsn();
+    // An index that fails is no reason to say nothing of the rest.
+    status.index = app
+        .look_up(IndexReader::position)
+        .await
+        .ok()
+        .map(|position| app.index_view(position));
+    Ok(Json(status))
+}
+
+/// How far Staunch goes by itself.
+pub(crate) async fn mode(State(app): State<Shared>) -> Result<Json<ModeView>, Failed> {
+    app.ask(view::mode).await.map(Json)
+}
+
+/// Everything that holds something in the world.
+pub(crate) async fn containments(State(app): State<Shared>) -> Result<Json<Containments>, Failed> {
+    let mut containments = Vec::new();
+    let mut after = Some(TransactionId(0));
+    let now = app.service.handle.now();
+    while let Some(from) = after {
+        let (some, next) = app
+            .ask(move |state| view::containments(state, from, TRANSACTIONS_PER_QUESTION_MAX, now.max(state.now)))
+            .await?;
+        containments.extend(some);
+        after = next;
+    }
+    Ok(Json(Containments { now, containments }))
+}
+
+/// What a person must decide, with what was concluded about it.
+pub(crate) async fn approvals(State(app): State<Shared>) -> Result<Json<Approvals>, Failed> {
+    let mut approvals: Vec<Approval> = Vec::new();
+    let mut after = Some(TransactionId(0));
+    while let Some(from) = after {
+        let (some, next) = app
+            .ask(move |state| view::approvals(state, from, TRANSACTIONS_PER_QUESTION_MAX))
+            .await?;
+        approvals.extend(some);
+        after = next;
+    }
+    let wanted = !approvals.is_empty() && app.service.index.is_some();
+    if wanted {
+        // The question can be answered without the judgements, but only just.
+        if let Ok(mut judgements) = app.look_up(judgements).await {
+            for approval in &mut approvals {
+                approval.judgement = judgements.remove(&approval.transaction);
+            }
+        }
+    }
+    Ok(Json(Approvals {
+        now: app.service.handle.now(),
+        approvals,
+    }))
+}
+
+fn judgements(index: &IndexReader) -> Result<BTreeMap<TransactionId, staunch_model::Judgement>, IndexError> {
+    let filter = TransactionFilter {
+        state: Some(StateKind::AwaitingApproval),
+        ..TransactionFilter::default()
+    };
+    let rows = index.transactions(&filter)?;
+    Ok(rows
+        .into_iter()
+        .filter_map(|row| Some((row.id, row.judgement?)))
+        .collect())
+}
+
+/// Incidents, newest first.
+pub(crate) async fn incidents(
+    State(app): State<Shared>,
+    query: Result<Query<IncidentQuery>, QueryRejection>,
+) -> Result<Response, Failed> {
+    let Query(query) = query.map_err(|error| bad_query(&error))?;
+    let limit = limit(query.limit)?;
+    let filter = IncidentFilter {
+        status: query.status,
+        playbook: query.playbook,
+        text: query.text,
+        since: query.since,
+        before: query.before,
+        limit,
+    };
+    let (incidents, index) = from_index(&app, move |index| index.incidents(&filter)).await?;
+    let next = incidents
+        .last()
+        .map(|it| it.id)
+        .filter(|_| incidents.len() == limit as usize);
+    Ok(indexed(index, Incidents { incidents, next, index }))
+}
+
+/// One incident with what belongs to it.
+pub(crate) async fn incident(
+    State(app): State<Shared>,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<Response, Failed> {
+    let named = id.map(|Path(id)| id).unwrap_or_default();
+    let id: IncidentId = named.parse().map_err(Failed::not_found)?;
+    let (detail, index) = from_index(&app, move |index| index.incident(id)).await?;
+    match detail {
+        Some(detail) => Ok(indexed(index, IncidentAnswer { detail, index })),
+        None => {
+            let known = app.ask(move |state| state.incidents.contains_key(&id)).await?;
+            let failed = Failed::not_found(format!("there is no {id}"));
+            Err(if known {
+                failed.hint("it has just been opened: ask again in a moment")
+            } else {
+                failed
+            })
+        }
+    }
+}
+
+/// Transactions, newest first.
+pub(crate) async fn transactions(
+    State(app): State<Shared>,
+    query: Result<Query<TransactionQuery>, QueryRejection>,
+) -> Result<Response, Failed> {
+    let Query(query) = query.map_err(|error| bad_query(&error))?;
+    let limit = limit(query.limit)?;
+    let filter = TransactionFilter {
+        state: query.state,
+        target: query.target,
+        before: query.before,
+        limit,
+    };
+    let (transactions, index) = from_index(&app, move |index| index.transactions(&filter)).await?;
+    let next = transactions
+        .last()
+        .map(|it| it.id)
+        .filter(|_| transactions.len() == limit as usize);
+    Ok(indexed(
+        index,
+        Transactions {
+            transactions,
+            next,
+            index,
+        },
+    ))
+}
+
+/// Commands, newest first.
+pub(crate) async fn commands(
+    State(app): State<Shared>,
+    query: Result<Query<CommandQuery>, QueryRejection>,
+) -> Result<Response, Failed> {
+    let Query(query) = query.map_err(|error| bad_query(&error))?;
+    let limit = limit(query.limit)?;
+    let (commands, index) = from_index(&app, move |index| index.commands(query.before, limit)).await?;
+    let next = commands
+        .last()
+        .map(|it| it.lsn)
+        .filter(|_| commands.len() == limit as usize);
+    Ok(indexed(index, Commands { commands, next, index }))
+}
+
+/// Notices, newest first.
+pub(crate) async fn notices(
+    State(app): State<Shared>,
+    query: Result<Query<NoticeQuery>, QueryRejection>,
+) -> Result<Response, Failed> {
+    let Query(query) = query.map_err(|error| bad_query(&error))?;
+    let limit = limit(query.limit)?;
+    let (notices, index) = from_index(&app, move |index| index.notices(query.before, limit)).await?;
+    let next = notices
+        .last()
+        .map(|it| it.id)
+        .filter(|_| notices.len() == limit as usize);
+    Ok(indexed(index, Notices { notices, next, index }))
+}
+
+/// An answer of the index, and how far it follows the journal at the least.
+async fn from_index<R: Send + 'static>(
+    app: &App,
+    question: impl FnOnce(&IndexReader) -> Result<R, IndexError> + Send + 'static,
+) -> Result<(R, IndexView), Failed> {
+    let (answer, position): (R, Lsn) = app
+        .look_up(|index| {
+            let position = index.position()?;
+            Ok((question(index)?, position))
+        })
+        .await?;
+    Ok((answer, app.index_view(position)))
+}
+
+fn indexed(index: IndexView, answer: impl Serialize) -> Response {
+    let mut headers = HeaderMap::new();
+    if let Some(lag) = index.lag {
+        headers.insert(INDEX_LAG_HEADER, lag.into());
+    }
+    (headers, Json(answer)).into_response()
+}
+
+fn limit(asked: Option<u32>) -> Result<u32, Failed> {
+    match asked {
+        None => Ok(ROWS_DEFAULT),
+        Some(limit @ 1..=ROWS_MAX) => Ok(limit),
+        Some(limit) => Err(Failed::malformed(format!(
+            "limit is {limit}; it must be 1 to {ROWS_MAX}"
+        ))),
+    }
+}
+
+fn bad_query(error: &QueryRejection) -> Failed {
+    Failed::malformed(Printable(&error.body_text()).to_string())
+}

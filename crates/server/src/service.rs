@@ -1,0 +1,150 @@
+//! The server: what it serves, and how it is started and stopped.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use staunch_ports::Lsn;
+use staunch_runtime::{Handle, Intake};
+use staunch_store::index::IndexReader;
+use tokio::sync::oneshot;
+
+use crate::app::App;
+use crate::auth::Tokens;
+use crate::connection::{Gate, Peer};
+use crate::limits::HttpLimits;
+use crate::routes;
+
+/// Threads that serve connections. What takes long has threads of its own.
+const WORKERS: usize = 2;
+
+/// Threads for questions, plans and large bodies.
+const BLOCKING_THREADS_MAX: usize = 64;
+
+/// What the API serves.
+#[derive(Clone)]
+pub struct Service {
+    /// Takes events.
+    pub intake: Arc<Intake>,
+    /// Takes commands and answers questions.
+    pub handle: Handle,
+    /// Answers questions about the past; `None` without an index.
+    pub index: Option<IndexReader>,
+    /// Who may ask.
+    pub tokens: Arc<Tokens>,
+    /// What clients may take up.
+    pub limits: HttpLimits,
+    /// The version of the program.
+    pub version: Arc<str>,
+    /// Where the journal ended before the runtime was started; `None` when that is not known, and then nobody can tell
+    /// how far the index is behind.
+    pub journal_start: Option<Lsn>,
+    /// Whether requests from this machine to a loopback address need no token. It holds for a listener on a loopback
+    /// address only, whatever is said here.
+    pub unauthenticated_loopback: bool,
+}
+
+/// Serves `service` on `listener` until `shutdown`; requests under way may then end within
+/// [`HttpLimits::stop_timeout`].
+///
+/// # Errors
+/// When the listener has no address.
+pub async fn serve(
+    listener: tokio::net::TcpListener,
+    service: Service,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
+    let local = listener.local_addr()?;
+    let limits = service.limits;
+    let router = routes::router(App::new(service, local));
+    let (closing, closed) = oneshot::channel();
+    let shutdown = async move {
+        shutdown.await;
+        // Nobody waits any more when the server has ended by itself.
+        let _ = closing.send(());
+    };
+    let server = axum::serve(
+        Gate::new(listener, limits),
+        router.into_make_service_with_connect_info::<Peer>(),
+    )
+    .with_graceful_shutdown(shutdown);
+    let overdue = async move {
+        match closed.await {
+            Ok(()) => tokio::time::sleep(limits.stop_timeout).await,
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        result = server => result,
+        () = overdue => {
+            tracing::warn!("requests were cut off because they did not end in time");
+            Ok(())
+        }
+    }
+}
+
+/// A server on threads of its own.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<io::Result<()>>,
+}
+
+impl Server {
+    /// Starts to serve `service` on `listener`.
+    ///
+    /// # Errors
+    /// When the listener cannot be used or a thread cannot be started.
+    pub fn start(listener: std::net::TcpListener, service: Service) -> io::Result<Self> {
+        let address = listener.local_addr()?;
+        listener.set_nonblocking(true)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(WORKERS)
+            .max_blocking_threads(BLOCKING_THREADS_MAX)
+            .thread_name("http")
+            .enable_all()
+            .build()?;
+        let (stop, stopped) = oneshot::channel::<()>();
+        let thread = std::thread::Builder::new().name("http-main".into()).spawn(move || {
+            let result = runtime.block_on(async {
+                let listener = tokio::net::TcpListener::from_std(listener)?;
+                // A sender that is dropped means the same as one that is used.
+                serve(listener, service, async { drop(stopped.await) }).await
+            });
+            // Questions that hang do not hold up the stop.
+            runtime.shutdown_background();
+            result
+        })?;
+        Ok(Self { address, stop, thread })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// True when it has ended on its own.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Accepts no more, lets requests under way end, and stops.
+    ///
+    /// # Errors
+    /// When it had failed on its own.
+    ///
+    /// # Panics
+    /// When it panicked.
+    pub fn stop(self) -> io::Result<()> {
+        drop(self.stop);
+        match self.thread.join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! The engine's state as the API shows it.
+//!
+//! Never judges what to do about it.
+
+use staunch_engine::EngineState;
+use staunch_model::{
+    Cause, IncidentId, IncidentStatus, Mode, Span, State, StateKind, Timestamp, Transaction, TransactionId,
+};
+
+use crate::dto::{Approval, Containment, DriftView, ModeBecause, ModeView, SweepFailure};
+
+/// Sweeps that may be missed before a containment counts as stale.
+const SWEEPS_MISSED_MAX: u64 = 3;
+
+/// What the status says about the state.
+#[derive(Debug, Default)]
+pub(crate) struct Totals {
+    pub(crate) incidents_open: u64,
+    pub(crate) in_force: u64,
+    pub(crate) unverified: u64,
+    pub(crate) under_way: u64,
+    pub(crate) awaiting_approval: u64,
+    pub(crate) stuck: u64,
+}
+
+/// Counts incidents and transactions.
+pub(crate) fn totals(state: &EngineState, now: Timestamp) -> Totals {
+    let open = state
+        .incidents
+        .values()
+        .filter(|incident| incident.status == IncidentStatus::Open);
+    let mut totals = Totals {
+        incidents_open: open.count() as u64,
+        ..Totals::default()
+    };
+    for it in state.transactions.values() {
+        match it.state.kind() {
+            StateKind::InForce => {
+                totals.in_force += 1;
+                totals.unverified += u64::from(!matches!(drift(state, it, now), Some((DriftView::Verified, _))));
+            }
+            StateKind::PreChecking
+            | StateKind::Executing
+            | StateKind::PostChecking
+            | StateKind::Releasing
+            | StateKind::RollingBack
+            | StateKind::Settling => totals.under_way += 1,
+            StateKind::AwaitingApproval => totals.awaiting_approval += 1,
+            StateKind::Stuck => totals.stuck += 1,
+            StateKind::Planned
+            | StateKind::Refused
+            | StateKind::Released
+            | StateKind::RolledBack
+            | StateKind::WouldExecute => {}
+        }
+    }
+    totals
+}
+
+/// How far Staunch goes by itself, and who says so.
+pub(crate) fn mode(state: &EngineState) -> ModeView {
+    let policy = state.policy.as_ref().map_or(Mode::Observe, |policy| policy.mode_max);
+    let mode = state.mode_max();
+    let (because, explanation) = match (state.breaker_open, state.mode_set) {
+        (Some(since), _) => {
+            let then = state.mode_set.unwrap_or(policy);
+            let text = format!(
+                "the circuit breaker opened at {since} after repeated failures: everything only observes until a person \
+                 sets the mode (it was {then})"
+            );
+            (ModeBecause::Breaker, text)
+        }
+        (None, Some(set)) => (
+            ModeBecause::Operator,
+            format!("a person set the mode to {set}; the configuration says {policy}"),
+        ),
+        (None, None) => (ModeBecause::Policy, format!("the configuration says {policy}")),
+    };
+    ModeView {
+        mode,
+        because,
+        breaker_open: state.breaker_open,
+        set: state.mode_set,
+        policy,
+        explanation,
+    }
+}
+
+/// The kinds of action that the last sweep could not verify.
+pub(crate) fn sweep_failures(state: &EngineState) -> Vec<SweepFailure> {
+    let failed = state.sweep_failed.iter();
+    failed
+        .map(|(kind, failure)| SweepFailure {
+            action: *kind,
+            why: failure.to_string(),
+        })
+        .collect()
+}
+
+/// The containments among the first `count` transactions after `after`, and where to go on; `None` at the end.
+pub(crate) fn containments(
+    state: &EngineState,
+    after: TransactionId,
+    count: usize,
+    now: Timestamp,
+) -> (Vec<Containment>, Option<TransactionId>) {
+    page(state, after, count, |it| {
+        holds_something(it.state.kind()).then(|| containment(state, it, now))
+    })
+}
+
+/// The approvals among the first `count` transactions after `after`, and where to go on; `None` at the end.
+pub(crate) fn approvals(
+    state: &EngineState,
+    after: TransactionId,
+    count: usize,
+) -> (Vec<Approval>, Option<TransactionId>) {
+    page(state, after, count, |it| {
+        let incident = state.incidents.get(&it.incident);
+        (it.state.kind() == StateKind::AwaitingApproval).then(|| Approval {
+            transaction: it.id,
+            incident: it.incident,
+            playbook: state.playbook_of(it).map(|playbook| playbook.name.to_string()),
+            key: incident.map(|incident| incident.key.to_string()),
+            action: it.kind,
+            target: it.target.to_string(),
+            lease: it.lease,
+            expires: it.deadline,
+            judgement: None,
+        })
+    })
+}
+
+fn page<T>(
+    state: &EngineState,
+    after: TransactionId,
+    count: usize,
+    show: impl Fn(&Transaction) -> Option<T>,
+) -> (Vec<T>, Option<TransactionId>) {
+    let mut looked_at = state.transactions.range(TransactionId(after.0 + 1)..).take(count);
+    let mut last = None;
+    let mut seen = 0;
+    let shown = looked_at
+        .by_ref()
+        .filter_map(|(id, it)| {
+            last = Some(*id);
+            seen += 1;
+            show(it)
+        })
+        .collect();
+    (shown, last.filter(|_| seen == count))
+}
+
+const fn holds_something(state: StateKind) -> bool {
+    matches!(
+        state,
+        StateKind::InForce
+            | StateKind::Executing
+            | StateKind::PostChecking
+            | StateKind::Releasing
+            | StateKind::RollingBack
+            | StateKind::Settling
+            | StateKind::Stuck
+    )
+}
+
+fn containment(state: &EngineState, it: &Transaction, now: Timestamp) -> Containment {
+    let (drift, drift_reason) = drift(state, it, now).map_or((None, None), |(drift, why)| (Some(drift), why));
+    Containment {
+        transaction: it.id,
+        incident: it.incident,
+        action: it.kind,
+        target: it.target.to_string(),
+        state: it.state.kind(),
+        mode: it.mode,
+        approved_by: it.approved_by.as_deref().map(str::to_owned),
+        playbook: state.playbook_of(it).map(|playbook| playbook.name.to_string()),
+        opened: state.incidents.get(&it.incident).map(|incident| incident.opened),
+        lease_until: it.lease_until,
+        renewing: it.renewing,
+        verified_at: state.verified_at(it),
+        drift,
+        drift_reason,
+        holders: holders(it),
+        reason: staunch_engine::advance::reason(it),
+    }
+}
+
+fn holders(it: &Transaction) -> Vec<IncidentId> {
+    // An orphan has no incident that could hold it.
+    let own = (it.held && it.incident != IncidentId(0)).then_some(it.incident);
+    own.into_iter().chain(it.joined.iter().copied()).collect()
+}
+
+/// What is known of whether `it` is still there; `None` in a state in which a sweep does not tell.
+fn drift(state: &EngineState, it: &Transaction, now: Timestamp) -> Option<(DriftView, Option<String>)> {
+    match &it.state {
+        State::InForce => {
+            let stale = |why: String| Some((DriftView::Stale, Some(why)));
+            if let Some(failure) = state.sweep_failed.get(&it.kind) {
+                return stale(format!("the last sweep failed: {failure}"));
+            }
+            let limit = state.limits().sweep_interval.times(SWEEPS_MISSED_MAX);
+            match state.verified_at(it) {
+                None => stale("it was never verified".to_owned()),
+                Some(at) if now.since(at) > limit => stale(format!(
+                    "it was last verified {} ago, and a sweep is due every {}",
+                    seconds(now.since(at)),
+                    state.limits().sweep_interval
+                )),
+                Some(_) => Some((DriftView::Verified, None)),
+            }
+        }
+        State::RollingBack(cause) | State::Settling(cause) => match &**cause {
+            Cause::Vanished { found } => Some((DriftView::Missing, Some(found.to_string()))),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn seconds(span: Span) -> Span {
+    Span::from_secs(span.as_secs())
+}

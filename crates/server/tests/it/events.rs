@@ -1,0 +1,93 @@
+//! Events in, and the plan for one.
+
+use staunch_model::{IncidentId, Mode};
+use staunch_server::dto::{EventPlan, Ruling, Taken};
+
+use super::{Options, Staunch, until};
+
+const EVENTS: &str = "/v1/events/test";
+const BRUTE: &str = r#"{"rule": "brute", "ip": "203.0.113.7"}"#;
+
+#[test]
+fn what_was_taken_is_told_exactly() {
+    let staunch = Staunch::start(Options::default());
+    let body = format!("{BRUTE}\n{{\"rule\": \"harmless\"}}\nsample\nignore\nbroken\n{BRUTE}");
+    let answer = staunch.client().post(EVENTS, &body);
+    assert_eq!(answer.status, 202, "{answer:?}");
+    let taken: Taken = answer.json();
+    assert_eq!((taken.accepted, taken.matched, taken.samples), (4, 2, 1));
+    assert_eq!((taken.ignored, taken.malformed), (1, 1));
+    assert_eq!(taken.incidents, [IncidentId(1)]);
+    let [error] = &taken.errors[..] else { panic!("one error: {taken:?}") };
+    let offset = body.find("broken").expect("it is there") as u64;
+    assert_eq!((error.index, error.offset, &*error.hint), (4, offset, "mend it"));
+    assert_eq!(error.what, "not JSON\\u{1b}");
+    until("it is blocked", || staunch.world.is_blocked("203.0.113.7"));
+}
+
+#[test]
+fn what_matches_nothing_is_accepted_and_forgotten() {
+    let staunch = Staunch::start(Options::default());
+    let taken: Taken = staunch.client().post(EVENTS, r#"{"rule": "harmless"}"#).json();
+    assert_eq!((taken.accepted, taken.matched, taken.incidents.len()), (1, 0, 0));
+    let taken: Taken = staunch.client().post(EVENTS, "").json();
+    assert_eq!(taken, Taken::default());
+}
+
+#[test]
+fn a_body_of_which_nothing_can_be_read_is_refused_with_the_position() {
+    let staunch = Staunch::start(Options::default());
+    let problem = staunch.client().post(EVENTS, "!").problem(400, "malformed");
+    assert_eq!((problem.position, problem.hint.as_deref()), (Some(0), Some("mend it")));
+    let problem = staunch.client().post(EVENTS, "\nbroken\nbroken too").problem(400, "malformed");
+    assert_eq!((problem.errors.len(), problem.position), (2, Some(0)));
+    assert_eq!(problem.errors[1].index, 1);
+    assert!(problem.detail.contains("none of the 2 elements"), "{problem:?}");
+}
+
+#[test]
+fn an_unknown_source_is_told_the_known_ones_before_its_body_is_read() {
+    let staunch = Staunch::start(Options::default());
+    for path in ["/v1/events/tset", "/v1/plan/tset", "/v1/events/%1b%5b31m"] {
+        let problem = staunch.client().post(path, BRUTE).problem(404, "not-found");
+        assert_eq!(problem.known, ["test"]);
+        assert!(!problem.detail.contains('\u{1b}'), "{problem:?}");
+    }
+    // The answer comes although the body never does.
+    let stream = staunch.client().open("POST", "/v1/events/tset", &["Content-Length: 1000", "Connection: close"]);
+    super::client::answer(stream).problem(404, "not-found");
+}
+
+#[test]
+fn an_encoded_body_is_refused() {
+    let staunch = Staunch::start(Options::default());
+    staunch.client().header("Content-Encoding: gzip").post(EVENTS, "x").problem(415, "encoding");
+    assert_eq!(staunch.client().header("Content-Encoding: identity").post(EVENTS, "").status, 202);
+}
+
+#[test]
+fn a_large_body_is_taken_too() {
+    let staunch = Staunch::start(Options::default());
+    let body = format!("{}{BRUTE}", "ignore\n".repeat(20_000));
+    let taken: Taken = staunch.client().post(EVENTS, &body).json();
+    assert_eq!((taken.ignored, taken.matched), (20_000, 1));
+}
+
+#[test]
+fn the_plan_tells_what_would_be_done_and_does_nothing() {
+    let staunch = Staunch::start(Options::default());
+    let made: EventPlan = staunch.client().post("/v1/plan/test", BRUTE).json();
+    assert_eq!((&*made.event.signature, made.event.because.as_deref()), ("brute", Some("it says so")));
+    let [response] = &made.plan.responses[..] else { panic!("one response: {made:?}") };
+    assert_eq!((&*response.playbook, &*response.key), ("brute", "203.0.113.7"));
+    let [step] = &response.steps[..] else { panic!("one step: {made:?}") };
+    assert_eq!((step.ruling, step.target.as_deref()), (Ruling::Act, Some("203.0.113.7")));
+    assert_eq!(step.judgement.as_ref().map(|it| it.mode), Some(Mode::Enforce));
+    assert!(!staunch.world.is_blocked("203.0.113.7"));
+    let careful: EventPlan = staunch.client().post("/v1/plan/test", r#"{"rule": "careful", "ip": "203.0.113.7"}"#).json();
+    assert_eq!(careful.plan.responses[0].steps[0].ruling, Ruling::Ask);
+    let nothing: EventPlan = staunch.client().post("/v1/plan/test", r#"{"rule": "harmless"}"#).json();
+    assert!(nothing.plan.responses.is_empty());
+    staunch.client().post("/v1/plan/test", "broken").problem(400, "malformed");
+    staunch.client().post("/v1/plan/test", "ignore").problem(400, "malformed");
+}

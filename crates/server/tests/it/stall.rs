@@ -1,0 +1,122 @@
+//! What is answered when the engine cannot take or keep anything.
+
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use std::time::Duration;
+
+use staunch_server::HttpLimits;
+use staunch_server::dto::{CommandReply, Taken, path};
+
+use super::client::{Answer, Client};
+use super::{Options, PATIENCE, Staunch, until};
+
+const EVENTS: &str = "/v1/events/test";
+const BRUTE: &str = r#"{"rule": "brute", "ip": "203.0.113.7"}"#;
+
+/// Posts in the background.
+fn post(client: Client, path: &'static str, body: &'static str) -> Receiver<Answer> {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || drop(sender.send(client.post(path, body))));
+    receiver
+}
+
+/// Closes the gate and waits until the loop stands before it.
+fn stall(staunch: &Staunch) -> Receiver<Answer> {
+    staunch.gate.close();
+    let command = post(staunch.client(), path::MODE, r#"{"mode": "enforce"}"#);
+    staunch.gate.wait_for_arrivals(1);
+    command
+}
+
+fn queued(staunch: &Staunch) {
+    let handle = staunch.runtime.as_ref().expect("it runs").handle();
+    until("the event is queued", || handle.queue_depth() == 1);
+}
+
+#[test]
+fn an_event_is_accepted_only_when_it_is_durable() {
+    let staunch = Staunch::start(Options::default());
+    let command = stall(&staunch);
+    let event = post(staunch.client(), EVENTS, BRUTE);
+    queued(&staunch);
+    // The loop takes the event up and decides. Its frame is not durable, so nobody is told.
+    staunch.gate.let_one_pass();
+    staunch.gate.wait_for_arrivals(2);
+    assert_eq!(staunch.runtime.as_ref().expect("it runs").handle().queue_depth(), 0);
+    assert_eq!(event.try_recv().err(), Some(TryRecvError::Empty));
+    assert!(!staunch.world.is_blocked("203.0.113.7"));
+    staunch.gate.open();
+    let answer = event.recv_timeout(PATIENCE).expect("it is answered");
+    assert_eq!(answer.status, 202, "{answer:?}");
+    assert_eq!(answer.json::<Taken>().matched, 1);
+    let _: CommandReply = command.recv_timeout(PATIENCE).expect("it is answered").json();
+}
+
+#[test]
+fn a_full_queue_says_try_again() {
+    let staunch = Staunch::start(Options { queue_max: 1, ..Options::default() });
+    let _command = stall(&staunch);
+    let first = post(staunch.client(), EVENTS, BRUTE);
+    queued(&staunch);
+    let answer = staunch.client().post(EVENTS, BRUTE);
+    answer.problem(429, "queue-full");
+    assert!(answer.has("retry-after: 1"), "{answer:?}");
+    // What matches nothing needs no room.
+    assert_eq!(staunch.client().post(EVENTS, r#"{"rule": "harmless"}"#).status, 202);
+    staunch.gate.open();
+    assert_eq!(first.recv_timeout(PATIENCE).expect("it is answered").status, 202);
+}
+
+#[test]
+fn an_engine_that_does_not_answer_in_time_leaves_it_open() {
+    let http = HttpLimits { answer_timeout: Duration::from_millis(100), ..HttpLimits::default() };
+    let staunch = Staunch::start(Options { http, ..Options::default() });
+    let command = stall(&staunch);
+    staunch.client().post(EVENTS, BRUTE).problem(503, "in-doubt");
+    command.recv_timeout(PATIENCE).expect("it is answered").problem(503, "in-doubt");
+    staunch.gate.open();
+    until("it was taken nevertheless", || staunch.world.is_blocked("203.0.113.7"));
+}
+
+#[test]
+fn a_full_journal_refuses_events_and_lets_containment_be_lifted() {
+    let staunch = Staunch::start(Options::default());
+    assert_eq!(staunch.client().post(EVENTS, BRUTE).status, 202);
+    until("it is blocked", || staunch.world.is_blocked("203.0.113.7"));
+    // Room for a few settling frames, but not for a whole transaction.
+    staunch.journal.set_capacity(used(&staunch) + 6_000);
+    let answer = staunch.client().post(EVENTS, r#"{"rule": "brute", "ip": "203.0.113.8"}"#);
+    answer.problem(503, "journal-full");
+    assert!(answer.head.contains("retry-after: "), "{answer:?}");
+    let reply: CommandReply = staunch.client().post(path::RELEASE, r#"{"scope": "all"}"#).json();
+    assert_eq!(reply.affected.len(), 1);
+    until("it is lifted", || !staunch.world.is_blocked("203.0.113.7"));
+}
+
+/// Bytes of the journal, once nothing more is written to it.
+fn used(staunch: &Staunch) -> u64 {
+    use staunch_ports::{Journal as _, Lsn};
+    let bytes = || {
+        let mut bytes = 0;
+        let add = &mut |frame: staunch_ports::StoredFrame| bytes += frame.payload.len() as u64 + 64;
+        staunch.journal.read(Lsn(1), add).expect("it can be read");
+        bytes
+    };
+    bytes()
+}
+
+#[test]
+fn a_staunch_that_stops_says_so() {
+    let mut staunch = Staunch::start(Options::default());
+    let runtime = staunch.runtime.take().expect("it runs");
+    // It waits for the server to let go of it.
+    let stopping = std::thread::spawn(move || runtime.stop());
+    until("the loop has ended", || staunch.stranger().get(path::HEALTH).status == 503);
+    staunch.stranger().get(path::HEALTH).problem(503, "stopping");
+    let answer = staunch.client().post(EVENTS, BRUTE);
+    answer.problem(503, "stopping");
+    assert!(answer.head.contains("retry-after: "), "{answer:?}");
+    staunch.client().post(path::RELEASE, r#"{"scope": "all"}"#).problem(503, "stopping");
+    staunch.client().get(path::STATUS).problem(503, "stopping");
+    staunch.server.take().expect("it runs").stop().expect("the server stops");
+    stopping.join().expect("no panic").expect("the runtime stops");
+}

@@ -1,0 +1,277 @@
+//! Time from the first byte of an alert on the HTTP socket to the first packet that is dropped in the kernel.
+//!
+//! Two network namespaces joined by a veth pair; the attacker sends a datagram about every 100 us from the address
+//! that the alert names. The first datagram that does not arrive, with none after it, marks the block. The floor is a
+//! JSON POST that is answered by one netlink write, measured in the same way.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use staunch_netlink::link::{Destination, Links};
+use staunch_netlink::namespace::{NetNs, enter_new_net};
+use staunch_netlink::nftables::{NewElement, Nft, TableOptions};
+
+use crate::report::{Row, quantile};
+use crate::server::{Server, alert, post};
+
+const ROUNDS: u32 = 200;
+const TIMEOUT: Duration = Duration::from_secs(2);
+const VICTIM: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
+const ATTACKER: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 2);
+
+pub fn measure() -> Result<Vec<Row>, String> {
+    std::thread::Builder::new()
+        .name("victim".into())
+        .spawn(in_namespace)
+        .map_err(|error| error.to_string())?
+        .join()
+        .map_err(|_| "the measuring thread panicked".to_owned())?
+}
+
+fn in_namespace() -> Result<Vec<Row>, String> {
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    enter_new_net().map_err(|error| text(&error))?;
+    let attacker = Attacker::start()?;
+    let mut links = Links::open(TIMEOUT).map_err(|error| text(&error))?;
+    links.set_up("lo").map_err(|error| text(&error))?;
+    links.create_pair("veth0", "veth1").map_err(|error| text(&error))?;
+    links
+        .move_link("veth1", &Destination::Handle(&attacker.namespace))
+        .map_err(|error| text(&error))?;
+    links
+        .add_address("veth0", IpAddr::V4(VICTIM), 24)
+        .map_err(|error| text(&error))?;
+    links.set_up("veth0").map_err(|error| text(&error))?;
+    attacker.go()?;
+    links
+        .add_route(
+            Some((IpAddr::V4(Ipv4Addr::new(198, 18, 0, 0)), 15)),
+            Some(IpAddr::V4(ATTACKER)),
+            None,
+        )
+        .map_err(|error| text(&error))?;
+    let receiver = UdpSocket::bind((VICTIM, 9_999)).map_err(|error| text(&error))?;
+    receiver
+        .set_read_timeout(Some(Duration::from_millis(20)))
+        .map_err(|error| text(&error))?;
+    let last = Arc::new(AtomicU64::new(0));
+    let stop = Arc::new(AtomicBool::new(false));
+    let thread = {
+        let (last, stop) = (last.clone(), stop.clone());
+        std::thread::spawn(move || {
+            let mut bytes = [0; 8];
+            while !stop.load(Ordering::Relaxed) {
+                if let Ok((8, _)) = receiver.recv_from(&mut bytes) {
+                    last.fetch_max(u64::from_le_bytes(bytes), Ordering::Relaxed);
+                }
+            }
+        })
+    };
+    let floor_server = floor_server()?;
+    let mut floor_connection = TcpStream::connect(floor_server).map_err(|error| text(&error))?;
+    floor_connection.set_nodelay(true).map_err(|error| text(&error))?;
+    let server = Server::start("nftables")?;
+    let mut connection = server.connect()?;
+    let (mut floor, mut ours) = (Vec::new(), Vec::new());
+    // Floor and figure take turns, so that whatever else the machine does hits both.
+    for round in 0..ROUNDS {
+        let address = |offset: u32| Ipv4Addr::from(u32::from(Ipv4Addr::new(198, 18, 0, 1)) + round * 2 + offset);
+        floor.push(attacker.time(address(0), &last, |source| {
+            post(&mut floor_connection, "/", alert(source).as_bytes()).map(|_| ())
+        })?);
+        ours.push(attacker.time(address(1), &last, |source| {
+            server.post(&mut connection, alert(source).as_bytes()).map(|_| ())
+        })?);
+    }
+    stop.store(true, Ordering::Relaxed);
+    let _ = thread.join();
+    let verified = server.status("/in_force")?;
+    if verified < u64::from(ROUNDS) {
+        return Err(format!("only {verified} of {ROUNDS} blocks were verified"));
+    }
+    let (floor50, floor99) = (quantile(&mut floor, 0.5), quantile(&mut floor, 0.99));
+    let (ours50, ours99) = (quantile(&mut ours, 0.5), quantile(&mut ours, 0.99));
+    Ok(vec![
+        Row {
+            what: "POST to first drop, median",
+            figure: format!("{ours50:.2} ms"),
+            floor: format!("{floor50:.2} ms"),
+            bar: format!("<= 2x ({:.1}x)", ours50 / floor50),
+            reached: ours50 <= 2.0 * floor50 && ours50 < 3.7,
+            numbers: vec![("median_ms", ours50), ("floor_median_ms", floor50)],
+        },
+        Row {
+            what: "POST to first drop, p99",
+            figure: format!("{ours99:.2} ms"),
+            floor: format!("{floor99:.2} ms"),
+            bar: format!("< 10x ({:.1}x)", ours99 / floor50),
+            reached: ours99 < 10.0 * floor50,
+            numbers: vec![("p99_ms", ours99), ("floor_p99_ms", floor99)],
+        },
+    ])
+}
+
+type Job = (Ipv4Addr, Arc<AtomicBool>, mpsc::Sender<Vec<(u64, Instant)>>);
+
+/// The attacking host: a thread in a namespace of its own.
+struct Attacker {
+    namespace: NetNs,
+    jobs: mpsc::Sender<Job>,
+    ready: mpsc::Receiver<Result<(), String>>,
+}
+
+impl Attacker {
+    fn start() -> Result<Self, String> {
+        let (namespace_sender, namespace) = mpsc::channel();
+        let (jobs, inbox) = mpsc::channel::<Job>();
+        let (ready_sender, ready) = mpsc::channel();
+        std::thread::spawn(move || {
+            let entered = enter_new_net().map_err(|error| error.to_string());
+            let _ = namespace_sender.send(entered.and_then(|()| NetNs::current().map_err(|error| error.to_string())));
+            let mut sequence = 0;
+            let mut set_up = false;
+            for (source, stop, reply) in inbox {
+                if !set_up {
+                    let result = configure();
+                    set_up = result.is_ok();
+                    let _ = ready_sender.send(result);
+                    continue;
+                }
+                let _ = reply.send(probe(source, &stop, &mut sequence).unwrap_or_default());
+            }
+        });
+        let namespace = namespace.recv().map_err(|error| error.to_string())??;
+        Ok(Self { namespace, jobs, ready })
+    }
+
+    /// Sets the attacker's end up, once the link has been moved to it.
+    fn go(&self) -> Result<(), String> {
+        let (unused, _) = mpsc::channel();
+        self.jobs
+            .send((ATTACKER, Arc::new(AtomicBool::new(true)), unused))
+            .map_err(|error| error.to_string())?;
+        self.ready.recv().map_err(|error| error.to_string())?
+    }
+
+    /// Milliseconds from the start of `block` to the first datagram from `source` that was dropped.
+    fn time(
+        &self,
+        source: Ipv4Addr,
+        last: &AtomicU64,
+        block: impl FnOnce(Ipv4Addr) -> Result<(), String>,
+    ) -> Result<f64, String> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (reply, sent) = mpsc::channel();
+        let before = last.load(Ordering::Relaxed);
+        self.jobs
+            .send((source, stop.clone(), reply))
+            .map_err(|error| error.to_string())?;
+        wait_until(|| last.load(Ordering::Relaxed) > before + 20)?;
+        let begun = Instant::now();
+        block(source)?;
+        // The block is in place when nothing has arrived for 5 ms.
+        let mut newest = (last.load(Ordering::Relaxed), Instant::now());
+        wait_until(|| {
+            let seen = last.load(Ordering::Relaxed);
+            if seen != newest.0 {
+                newest = (seen, Instant::now());
+            }
+            newest.1.elapsed() > Duration::from_millis(5)
+        })?;
+        stop.store(true, Ordering::Relaxed);
+        let sent = sent.recv().map_err(|error| error.to_string())?;
+        let arrived = last.load(Ordering::Relaxed);
+        let dropped = sent
+            .iter()
+            .find(|(sequence, _)| *sequence > arrived)
+            .ok_or("nothing was dropped")?;
+        Ok(dropped.1.saturating_duration_since(begun).as_secs_f64() * 1e3)
+    }
+}
+
+fn configure() -> Result<(), String> {
+    let mut links = Links::open(TIMEOUT).map_err(|error| error.to_string())?;
+    links.set_up("lo").map_err(|error| error.to_string())?;
+    links
+        .add_address("veth1", IpAddr::V4(ATTACKER), 24)
+        .map_err(|error| error.to_string())?;
+    links.set_up("veth1").map_err(|error| error.to_string())
+}
+
+/// Sends numbered datagrams from `source` until told to stop; returns their numbers and times.
+fn probe(source: Ipv4Addr, stop: &AtomicBool, sequence: &mut u64) -> Result<Vec<(u64, Instant)>, String> {
+    let mut links = Links::open(TIMEOUT).map_err(|error| error.to_string())?;
+    links
+        .add_address("veth1", IpAddr::V4(source), 32)
+        .map_err(|error| error.to_string())?;
+    let socket = UdpSocket::bind((source, 0)).map_err(|error| error.to_string())?;
+    socket.connect((VICTIM, 9_999)).map_err(|error| error.to_string())?;
+    let mut sent = Vec::new();
+    let limit = Instant::now() + Duration::from_secs(10);
+    while !stop.load(Ordering::Relaxed) && Instant::now() < limit {
+        *sequence += 1;
+        sent.push((*sequence, Instant::now()));
+        let _ = socket.send(&sequence.to_le_bytes());
+        std::thread::sleep(Duration::from_micros(50));
+    }
+    Ok(sent)
+}
+
+fn wait_until(mut condition: impl FnMut() -> bool) -> Result<(), String> {
+    let limit = Instant::now() + Duration::from_secs(10);
+    while !condition() {
+        if Instant::now() > limit {
+            return Err("waited 10 s in vain".into());
+        }
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    Ok(())
+}
+
+/// The floor: reads a POST, parses its JSON, adds one element by netlink, answers.
+fn floor_server() -> Result<std::net::SocketAddr, String> {
+    let listener = TcpListener::bind("127.0.0.1:0").map_err(|error| error.to_string())?;
+    let address = listener.local_addr().map_err(|error| error.to_string())?;
+    let mut nft = Nft::open("floor", TIMEOUT).map_err(|error| error.to_string())?;
+    nft.ensure_table(TableOptions {
+        elements_max: 65_536,
+        track_flows: false,
+    })
+    .map_err(|error| error.to_string())?;
+    std::thread::spawn(move || {
+        let Ok((mut connection, _)) = listener.accept() else {
+            return;
+        };
+        let _ = connection.set_nodelay(true);
+        let mut bytes = Vec::new();
+        let mut chunk = [0; 16 * 1024];
+        while let Ok(n) = connection.read(&mut chunk) {
+            if n == 0 {
+                return;
+            }
+            bytes.extend_from_slice(&chunk[..n]);
+            let Some(head) = bytes.windows(4).position(|it| it == b"\r\n\r\n") else {
+                continue;
+            };
+            let Ok(event) = serde_json::from_slice::<serde_json::Value>(&bytes[head + 4..]) else {
+                continue;
+            };
+            let source: Option<IpAddr> = event["src_ip"].as_str().and_then(|ip| ip.parse().ok());
+            if let Some(address) = source {
+                let timeout = Duration::from_secs(3_600);
+                let _ = nft.add_elements(&[NewElement {
+                    address,
+                    timeout,
+                    comment: "floor",
+                }]);
+            }
+            let _ = connection.write_all(b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n");
+            bytes.clear();
+        }
+    });
+    Ok(address)
+}

@@ -1,0 +1,279 @@
+//! Durable transactions a second with an empty driver, 64 in flight, against one fdatasync.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::bounded;
+use staunch_model::{
+    ActionKind, Description, Endpoint, Event, Failure, InstallationId, Limits, Match, MatchedStep, Mode, Modes,
+    Observation, Outcome, Owner, Permissions, Phase, Playbook, PlaybookGuards, Policy, Presence, RiskClass, Severity,
+    Span, StateKind, Step, Target, Timestamp, TransactionId, UndoClass,
+};
+use staunch_ports::clock::SystemClock;
+use staunch_ports::{Action, Clock, ExecuteRequest, Owned, UndoRequest};
+use staunch_runtime::{Parts, Runtime, Settings, Submission};
+use staunch_store::{JournalOptions, SegmentJournal};
+
+use crate::report::{Row, quantile};
+
+const IN_FLIGHT: usize = 64;
+const TRANSACTIONS: u32 = 60_000;
+
+/// A driver that keeps a map and nothing else.
+#[derive(Default)]
+pub struct EmptyDriver(BTreeMap<Target, TransactionId>);
+
+impl Action for EmptyDriver {
+    fn describe(&self) -> Description {
+        let nothing: Box<str> = "nothing".into();
+        Description {
+            kind: ActionKind::BlockIp,
+            driver: "empty".into(),
+            risk: RiskClass::Low,
+            undo: UndoClass::Owned,
+            cuts_established: true,
+            in_flight_max: Span::from_millis(100),
+            d3fend: "D3-ITF".into(),
+            permissions: Permissions {
+                act: nothing.clone(),
+                check: nothing.clone(),
+                undo: nothing,
+            },
+            local: true,
+        }
+    }
+
+    fn observe(&mut self, targets: &[Target]) -> Vec<Result<Observation, Failure>> {
+        let look = |target: &Target| {
+            let presence = match self.0.get(target) {
+                Some(label) => Presence::Present {
+                    owner: Owner::Ours(*label),
+                    expires_in: None,
+                },
+                None => Presence::Absent,
+            };
+            Ok(Observation {
+                presence,
+                enforcing: true,
+                version: 1,
+                capacity: None,
+                stopped_packets: None,
+            })
+        };
+        targets.iter().map(look).collect()
+    }
+
+    fn execute(&mut self, requests: &[ExecuteRequest]) -> Vec<Outcome> {
+        let act = |request: &ExecuteRequest| {
+            self.0.insert(request.target, request.transaction);
+            Outcome::Landed
+        };
+        requests.iter().map(act).collect()
+    }
+
+    fn undo(&mut self, requests: &[UndoRequest]) -> Vec<Outcome> {
+        let act = |request: &UndoRequest| {
+            self.0.remove(&request.target);
+            Outcome::Landed
+        };
+        requests.iter().map(act).collect()
+    }
+
+    fn owned(&mut self) -> Result<Owned, Failure> {
+        let own = |(target, transaction): (&Target, &TransactionId)| staunch_ports::OwnedTarget {
+            transaction: *transaction,
+            target: *target,
+        };
+        Ok(Owned {
+            targets: self.0.iter().map(own).collect(),
+            enforcing: true,
+        })
+    }
+}
+
+/// Limits that never stand in the way of a measurement.
+pub fn wide_limits() -> Limits {
+    Limits {
+        actions_in_flight_max: 1_024,
+        acts_per_action_hour_max: u32::MAX,
+        acts_per_group_hour_max: u32::MAX,
+        acts_per_hour_max: u32::MAX,
+        sweep_interval: Span::from_hours(1),
+        ..staunch_engine::limits::DEFAULT
+    }
+}
+
+/// A playbook that blocks the source of every event.
+pub fn playbook() -> Playbook {
+    Playbook {
+        name: "bench".into(),
+        summary: "blocks every source".into(),
+        hash: staunch_model::ContentHash::of(b"bench"),
+        attack: Vec::new(),
+        deduplicate: Span::from_mins(10),
+        context: Vec::new(),
+        guards: PlaybookGuards {
+            acts_per_hour_max: u32::MAX,
+            ..PlaybookGuards::default()
+        },
+        steps: vec![Step {
+            phase: Phase::Contain,
+            action: ActionKind::BlockIp,
+            target: "event.source.ip".into(),
+            lease: Span::from_hours(1),
+        }],
+        notify: Vec::new(),
+        modes: Modes {
+            low: Mode::Enforce,
+            medium: Mode::Enforce,
+            high: Mode::Enforce,
+        },
+        on_failure: staunch_model::OnFailure::Rollback,
+    }
+}
+
+/// The policy with [`playbook`] in force.
+pub fn policy() -> Policy {
+    Policy {
+        limits: wide_limits(),
+        never_touch: Vec::new(),
+        mode_max: Mode::Enforce,
+        playbooks: vec![Arc::new(playbook())],
+        drivers: Vec::new(),
+    }
+}
+
+/// An event from address number `n`, and its match.
+pub fn event(n: u32, now: Timestamp) -> (Arc<Event>, Vec<Match>) {
+    let ip = IpAddr::V4(Ipv4Addr::from(0x2c00_0000 + n));
+    let event = Event {
+        system: "suricata".into(),
+        id: None,
+        time: Some(now),
+        received: now,
+        severity: Severity::High,
+        signature: "ET SCAN SSH brute force".into(),
+        category: "Attempted Information Leak".into(),
+        source: Endpoint {
+            ip: Some(ip),
+            port: Some(4_444),
+        },
+        destination: Endpoint::default(),
+        user: None,
+        host: None,
+        raw: vec![b'x'; 1_200].into(),
+    };
+    let steps = vec![MatchedStep {
+        step: 0,
+        target: Some(Target::Address(ip)),
+    }];
+    let matched = Match {
+        playbook: playbook().hash,
+        key: ip.to_string().into(),
+        steps,
+    };
+    (Arc::new(event), vec![matched])
+}
+
+pub fn measure() -> Result<Vec<Row>, String> {
+    let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let mut syncs = fdatasync_floor(directory.path())?;
+    let floor_ms = quantile(&mut syncs, 0.5);
+    let journal = SegmentJournal::open(&directory.path().join("journal"), JournalOptions::default())
+        .map_err(|error| error.to_string())?;
+    let parts = Parts {
+        journal: Box::new(journal),
+        actions: vec![Box::new(EmptyDriver::default())],
+        traffic: None,
+        notifiers: Vec::new(),
+        follower: None,
+        clock: Arc::new(SystemClock),
+        installation: InstallationId::default(),
+        build: "bench".into(),
+    };
+    let runtime = Runtime::start(parts, Settings::default(), policy()).map_err(|error| error.to_string())?;
+    let handle = runtime.handle();
+    // One transaction is done when the engine has verified it; the state is asked once for many of them.
+    let (done_sender, done) = bounded::<Instant>(IN_FLIGHT);
+    let mut latencies = Vec::with_capacity(TRANSACTIONS as usize);
+    let mut open: BTreeMap<u64, Instant> = BTreeMap::new();
+    let (mut sent, mut finished) = (0, 0);
+    let begun = Instant::now();
+    while finished < TRANSACTIONS {
+        while open.len() < IN_FLIGHT && sent < TRANSACTIONS {
+            let begun = Instant::now();
+            let done = done_sender.clone();
+            let submission = Submission {
+                events: vec![event(sent, SystemClock.now())],
+                reply: Box::new(move |result| {
+                    result.expect("the queue is long enough");
+                    let _ = done.try_send(begun);
+                }),
+            };
+            handle.submit(submission).map_err(|error| error.to_string())?;
+            sent += 1;
+            open.insert(u64::from(sent), begun);
+        }
+        let _ = done.recv_timeout(Duration::from_millis(1));
+        let ids: Vec<u64> = open.keys().copied().collect();
+        let ended = handle
+            .query(move |state| {
+                let in_force = |id: &u64| {
+                    state
+                        .transactions
+                        .get(&TransactionId(*id))
+                        .is_some_and(|it| it.state.kind() == StateKind::InForce)
+                };
+                ids.into_iter().filter(in_force).collect::<Vec<_>>()
+            })
+            .map_err(|error| error.to_string())?;
+        let now = Instant::now();
+        for id in ended {
+            if let Some(begun) = open.remove(&id) {
+                latencies.push((now - begun).as_secs_f64() * 1e3);
+                finished += 1;
+            }
+        }
+    }
+    let rate = f64::from(TRANSACTIONS) / begun.elapsed().as_secs_f64();
+    runtime.stop().map_err(|error| error.to_string())?;
+    let (p50, p99) = (quantile(&mut latencies, 0.5), quantile(&mut latencies, 0.99));
+    Ok(vec![
+        Row {
+            what: "durable transactions, 64",
+            figure: format!("{rate:.0}/s"),
+            floor: format!("{:.0} sync/s", 1e3 / floor_ms),
+            bar: ">= 20000/s".into(),
+            reached: rate >= 20_000.0,
+            numbers: vec![("per_second", rate)],
+        },
+        Row {
+            what: "  latency p50, p99",
+            figure: format!("{p50:.2}, {p99:.2} ms"),
+            floor: format!("{floor_ms:.3} ms"),
+            bar: "p50 < 3x sync".into(),
+            reached: p50 < 3.0 * floor_ms,
+            numbers: vec![("p50_ms", p50), ("p99_ms", p99), ("sync_p50_ms", floor_ms)],
+        },
+    ])
+}
+
+/// Milliseconds of one fdatasync after 512 bytes into zero-filled space.
+fn fdatasync_floor(directory: &std::path::Path) -> Result<Vec<f64>, String> {
+    let file = std::fs::File::create(directory.join("floor")).map_err(|error| error.to_string())?;
+    file.write_all_at(&vec![0; 8 << 20], 0)
+        .map_err(|error| error.to_string())?;
+    file.sync_all().map_err(|error| error.to_string())?;
+    let mut times = Vec::new();
+    for n in 0..2_000 {
+        let begun = Instant::now();
+        file.write_all_at(&[1; 512], n * 512)
+            .map_err(|error| error.to_string())?;
+        file.sync_data().map_err(|error| error.to_string())?;
+        times.push(begun.elapsed().as_secs_f64() * 1e3);
+    }
+    Ok(times)
+}

@@ -1,0 +1,63 @@
+//! The bars of the project: what Staunch reaches, each beside its floor in the same run.
+//!
+//! Run by `cargo xtask bench`. Without arguments everything is measured; names of measurements pick some. `--json`
+//! prints the figures for machines. Needs root, or a user namespace in which it is root, for the kernel's part.
+
+#![allow(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used, missing_docs)]
+
+mod block;
+mod durable;
+mod memory;
+mod replay;
+mod report;
+mod server;
+mod storm;
+mod triage;
+
+use report::Row;
+
+type Measurement = (&'static str, fn() -> Result<Vec<Row>, String>);
+
+const MEASUREMENTS: [Measurement; 6] = [
+    ("block", block::measure),
+    ("triage", triage::measure),
+    ("durable", durable::measure),
+    ("storm", storm::measure),
+    ("replay", replay::measure),
+    ("memory", memory::measure),
+];
+
+fn main() {
+    let mut wanted: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|argument| argument != "--bench")
+        .collect();
+    let json = wanted
+        .iter()
+        .position(|argument| argument == "--json")
+        .map(|at| wanted.remove(at))
+        .is_some();
+    let mut rows = Vec::new();
+    let mut failed = false;
+    for (name, measure) in MEASUREMENTS {
+        if !wanted.is_empty() && !wanted.iter().any(|it| it == name) {
+            continue;
+        }
+        eprintln!("measuring {name} ...");
+        match measure() {
+            Ok(more) => rows.extend(more),
+            Err(why) => {
+                eprintln!("{name} could not be measured: {why}");
+                failed = true;
+            }
+        }
+    }
+    if json {
+        report::print_json(&rows)
+    } else {
+        report::print_table(&rows)
+    }
+    if failed {
+        std::process::exit(1);
+    }
+}

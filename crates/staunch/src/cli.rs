@@ -1,0 +1,454 @@
+//! The command line, as data. What commands do is in `commands`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use staunch_model::{IncidentId, Span, TransactionId};
+
+/// Stops the bleeding, not the business: contains incidents with safety transactions that can always be undone.
+#[derive(Debug, Parser)]
+#[command(
+    name = "staunch",
+    version,
+    max_term_width = 80,
+    propagate_version = false,
+    disable_help_subcommand = true
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the engine: take events over HTTP, decide, contain
+    Serve(ServeArgs),
+    /// Find every mistake in playbooks, without running them
+    Check(CheckArgs),
+    /// Show what would be done about an event, and why, without doing it
+    Plan(PlanArgs),
+    /// Look at incidents
+    #[command(subcommand)]
+    Incident(IncidentCommand),
+    /// Look at what is contained
+    #[command(subcommand)]
+    Containment(ContainmentCommand),
+    /// Let a waiting transaction act; without one, list what waits
+    Approve(ApproveArgs),
+    /// Refuse a waiting transaction
+    Deny(DenyArgs),
+    /// Lift containment: one transaction, one incident, or everything
+    Release(ReleaseArgs),
+    /// Let a containment run longer
+    Renew(RenewArgs),
+    /// Show or set how far Staunch goes by itself
+    Mode(ModeArgs),
+    /// Show how Staunch stands
+    Status(ShowArgs),
+    /// Make and revoke the tokens of senders and operators
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Prove and read the journal
+    #[command(subcommand)]
+    Journal(JournalCommand),
+    /// Look after the query index
+    #[command(subcommand)]
+    Index(IndexCommand),
+    /// Show the version
+    Version(VersionArgs),
+}
+
+/// Where the configuration is.
+#[derive(Args, Debug, Clone)]
+pub(crate) struct ConfigArgs {
+    /// The configuration file [default: /etc/staunch/staunch.toml if it is there]
+    #[arg(long, env = "STAUNCH_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// Where the data directory is.
+#[derive(Args, Debug, Clone)]
+pub(crate) struct DataArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// The data directory, whatever the configuration says
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+/// How a running Staunch is reached.
+#[derive(Args, Debug, Clone)]
+pub(crate) struct ServerArgs {
+    /// The address of a running Staunch
+    #[arg(
+        long,
+        env = "STAUNCH_URL",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:7450"
+    )]
+    pub(crate) url: String,
+    /// A file that holds the token; otherwise it is taken from STAUNCH_TOKEN
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+}
+
+/// For commands that only show something.
+#[derive(Args, Debug, Clone)]
+pub(crate) struct ShowArgs {
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    /// Answer in JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// For commands that change something.
+#[derive(Args, Debug, Clone)]
+pub(crate) struct ChangeArgs {
+    #[command(flatten)]
+    pub(crate) show: ShowArgs,
+    /// Do not ask before changing anything
+    #[arg(long, short = 'y')]
+    pub(crate) yes: bool,
+    /// Why; it is recorded
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub(crate) reason: String,
+}
+
+/// What carries out `block-ip`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Driver {
+    /// The firewall of this machine; needs CAP_NET_ADMIN
+    Nftables,
+    /// Only pretends, for trying Staunch out: blocks nothing
+    Memory,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+    /// The address and port to listen on, whatever the configuration says; port 0 takes any free one
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) listen: Option<SocketAddr>,
+    /// Accept requests from this machine without a token
+    #[arg(long)]
+    pub(crate) allow_unauthenticated_loopback: bool,
+    /// What carries out `block-ip`
+    #[arg(long, value_enum, default_value_t = Driver::Nftables)]
+    pub(crate) driver: Driver,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CheckArgs {
+    /// Playbook files, or directories of them [default: the configured ones and those built in]
+    #[arg(value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// Answer in JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct PlanArgs {
+    /// The file of one event as its source sends it; - reads stdin
+    #[arg(value_name = "FILE")]
+    pub(crate) event: PathBuf,
+    /// The system that the event comes from
+    #[arg(long, value_name = "NAME", default_value = "suricata")]
+    pub(crate) source: String,
+    /// Do without a running Staunch: nothing is in force, and only this machine's firewall is looked at
+    #[arg(long)]
+    pub(crate) local: bool,
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    #[command(flatten)]
+    pub(crate) show: ShowArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum IncidentCommand {
+    /// List incidents, newest first
+    List {
+        /// Only those that are open, or closed
+        #[arg(long, value_enum)]
+        status: Option<IncidentState>,
+        /// Only those of this playbook
+        #[arg(long, value_name = "NAME")]
+        playbook: Option<String>,
+        /// How many
+        #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        limit: u32,
+        #[command(flatten)]
+        show: ShowArgs,
+    },
+    /// Show one incident with its transactions, events and timeline
+    Show {
+        /// Which, such as INC-17
+        #[arg(value_name = "INCIDENT")]
+        id: IncidentId,
+        #[command(flatten)]
+        show: ShowArgs,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum IncidentState {
+    Open,
+    Closed,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ContainmentCommand {
+    /// List what is in force or on its way: by whom, until when, verified when
+    List {
+        /// List what a person must decide instead
+        #[arg(long)]
+        awaiting: bool,
+        #[command(flatten)]
+        show: ShowArgs,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ApproveArgs {
+    /// Which, such as TX-17
+    #[arg(value_name = "TRANSACTION")]
+    pub(crate) id: Option<TransactionId>,
+    #[command(flatten)]
+    pub(crate) change: ChangeArgs,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct DenyArgs {
+    /// Which, such as TX-17
+    #[arg(value_name = "TRANSACTION")]
+    pub(crate) id: TransactionId,
+    #[command(flatten)]
+    pub(crate) change: ChangeArgs,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "`release --all` is the big red button. When no Staunch answers, it removes what Staunch has put \
+                        in force directly in this machine's firewall, and ends with exit code 10."
+)]
+pub(crate) struct ReleaseArgs {
+    /// Which, such as TX-17
+    #[arg(value_name = "TRANSACTION", required_unless_present_any = ["incident", "all"], conflicts_with_all = ["incident", "all"])]
+    pub(crate) id: Option<TransactionId>,
+    /// What this incident holds; what others hold too stays in force
+    #[arg(long, value_name = "INCIDENT", conflicts_with = "all")]
+    pub(crate) incident: Option<IncidentId>,
+    /// Everything
+    #[arg(long)]
+    pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+    #[command(flatten)]
+    pub(crate) change: ChangeArgs,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct RenewArgs {
+    /// Which, such as TX-17
+    #[arg(value_name = "TRANSACTION")]
+    pub(crate) id: TransactionId,
+    /// For how long from now, such as 2h or 1h30m
+    #[arg(long = "for", value_name = "TIME")]
+    pub(crate) lease: Span,
+    #[command(flatten)]
+    pub(crate) change: ChangeArgs,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ModeArgs {
+    /// How far any playbook may go; left out, the mode is shown
+    #[arg(value_enum)]
+    pub(crate) mode: Option<ModeName>,
+    #[command(flatten)]
+    pub(crate) change: ChangeArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ModeName {
+    /// All checks and the plan, no act
+    Observe,
+    /// A person approves each act
+    Approve,
+    /// Acts by itself
+    Enforce,
+}
+
+impl From<ModeName> for staunch_model::Mode {
+    fn from(name: ModeName) -> Self {
+        match name {
+            ModeName::Observe => Self::Observe,
+            ModeName::Approve => Self::Approve,
+            ModeName::Enforce => Self::Enforce,
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokenCommand {
+    /// Make a token and print it, this once
+    Create {
+        /// Whose it is; shown in the record of what was done with it
+        name: String,
+        /// What it allows
+        #[arg(long, value_enum)]
+        role: TokenRole,
+        #[command(flatten)]
+        data: DataArgs,
+        /// Answer in JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the tokens, without their secrets
+    List {
+        #[command(flatten)]
+        data: DataArgs,
+        /// Answer in JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make a token worthless
+    Revoke {
+        /// Which
+        name: String,
+        #[command(flatten)]
+        data: DataArgs,
+        /// Do not ask before changing anything
+        #[arg(long, short = 'y')]
+        yes: bool,
+        /// Answer in JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TokenRole {
+    /// Sends events
+    Sender,
+    /// Sees everything and gives commands
+    Operator,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum JournalCommand {
+    /// Prove every frame: chain and checksums
+    Verify {
+        #[command(flatten)]
+        data: DataArgs,
+        /// Answer in JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show the frames: what happened and what became true, one line each
+    Cat {
+        /// The first frame
+        #[arg(long, value_name = "LSN", default_value_t = 1)]
+        from: u64,
+        /// How many frames [default: all]
+        #[arg(long, value_name = "N")]
+        limit: Option<u64>,
+        #[command(flatten)]
+        data: DataArgs,
+        /// One line of JSON for each frame
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum IndexCommand {
+    /// Make the index anew from the journal
+    Rebuild {
+        #[command(flatten)]
+        data: DataArgs,
+        /// Answer in JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show how far the index has followed the journal
+    Status {
+        #[command(flatten)]
+        data: DataArgs,
+        /// Answer in JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct VersionArgs {
+    /// Answer in JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::fmt::Write as _;
+    use std::path::PathBuf;
+
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    /// Compares `text` with a page of the reference; with `STAUNCH_UPDATE_DOCS` set, writes it.
+    pub(crate) fn check_reference(page: &str, text: &str) {
+        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+            .join("../../docs/reference")
+            .join(page);
+        if std::env::var_os("STAUNCH_UPDATE_DOCS").is_some() {
+            std::fs::write(&path, text).unwrap();
+        }
+        let found = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            found == text,
+            "docs/reference/{page} is not what the program says; run\n  STAUNCH_UPDATE_DOCS=1 cargo test -p staunch --bin staunch"
+        );
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_reference_is_what_help_says() {
+        let mut text = String::from(
+            "# Commands\n\nWhat `staunch --help` says, for every command. Exit codes are in [exit-codes.md](exit-codes.md).\n\n\
+             Data goes to stdout and talk to stderr. Colour is used on terminals only, and never where `NO_COLOR` is set.\n\
+             The environment knows three names: `STAUNCH_CONFIG`, `STAUNCH_URL` and `STAUNCH_TOKEN`.\n",
+        );
+        // Defaults from the environment must not get into the page.
+        for name in ["STAUNCH_CONFIG", "STAUNCH_URL", "STAUNCH_TOKEN"] {
+            assert!(std::env::var_os(name).is_none(), "{name} is set");
+        }
+        let mut root = Cli::command().term_width(80);
+        root.build();
+        describe(&root, &mut text);
+        check_reference("cli.md", &text);
+    }
+
+    fn describe(command: &clap::Command, text: &mut String) {
+        let name = command.get_bin_name().unwrap_or(command.get_name()).to_owned();
+        let mut wide = command.clone().term_width(80);
+        writeln!(
+            text,
+            "\n## `{name}`\n\n```text\n{}\n```",
+            wide.render_long_help().to_string().trim_end()
+        )
+        .unwrap();
+        for sub in command.get_subcommands() {
+            describe(sub, text);
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! The way to a running Staunch: its HTTP API.
+//!
+//! Never goes through a proxy and never shows the token.
+
+use std::fs;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use staunch_model::Printable;
+use staunch_server::dto::{CommandReply, Problem};
+use ureq::http::{Response, StatusCode};
+use ureq::{Agent, Body};
+
+use crate::cli::ServerArgs;
+use crate::exit::{Exit, Fault};
+
+/// The largest answer that is read: a list of 100,000 containments has about 50 MB.
+const ANSWER_BYTES_MAX: u64 = 256 << 20;
+
+/// How long to wait.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    connect: Duration,
+    whole: Duration,
+}
+
+impl Patience {
+    /// For everyday commands.
+    pub(crate) const USUAL: Self = Self {
+        connect: Duration::from_secs(3),
+        whole: Duration::from_secs(60),
+    };
+    /// For the big red button: somebody is waiting for the bleeding of the business to stop.
+    pub(crate) const SHORT: Self = Self {
+        connect: Duration::from_secs(1),
+        whole: Duration::from_secs(5),
+    };
+}
+
+/// A client of one Staunch.
+pub(crate) struct Client {
+    agent: Agent,
+    url: String,
+    token: Option<String>,
+}
+
+impl Client {
+    /// # Errors
+    /// When the address or the token cannot be used.
+    pub(crate) fn new(args: &ServerArgs, patience: Patience) -> Result<Self, Fault> {
+        let url = args.url.trim_end_matches('/').to_owned();
+        if !url.starts_with("http://") {
+            let what = format!("cannot use the address {}", Printable(&url));
+            let hint = "write http://HOST:PORT; for HTTPS go through a local port of your TLS proxy or an SSH tunnel";
+            return Err(Fault::new(Exit::Usage, what).hint(hint));
+        }
+        let token = match &args.token_file {
+            Some(path) => {
+                let shown = path.display().to_string();
+                let text = fs::read_to_string(path).map_err(|error| {
+                    Fault::doing(
+                        Exit::Usage,
+                        format!("cannot read the token in {}", Printable(&shown)),
+                        &error,
+                    )
+                    .hint("name the file that holds the output of `staunch token create`")
+                })?;
+                Some(text.trim().to_owned())
+            }
+            None => std::env::var("STAUNCH_TOKEN").ok(),
+        };
+        let token = token.filter(|token| !token.is_empty());
+        if token
+            .as_ref()
+            .is_some_and(|token| !token.chars().all(|c| c.is_ascii_graphic()))
+        {
+            let fault = Fault::new(Exit::Usage, "the token holds characters that no token has");
+            return Err(fault.hint("give it exactly as `staunch token create` printed it"));
+        }
+        let agent = Agent::config_builder()
+            .proxy(None)
+            .max_redirects(0)
+            .http_status_as_error(false)
+            .timeout_connect(Some(patience.connect))
+            .timeout_global(Some(patience.whole))
+            .build()
+            .new_agent();
+        Ok(Self { agent, url, token })
+    }
+
+    /// Asks for `path` with the fields of `query` as its query string.
+    ///
+    /// # Errors
+    /// See [`Client::post`].
+    pub(crate) fn get<T: DeserializeOwned>(&self, path: &str, query: &impl Serialize) -> Result<T, Fault> {
+        let mut request = self.agent.get(format!("{}{path}", self.url));
+        if let Ok(serde_json::Value::Object(fields)) = serde_json::to_value(query) {
+            for (key, value) in fields {
+                let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                request = request.query(key, text);
+            }
+        }
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        self.read(request.call())
+    }
+
+    /// Sends `body` as JSON to `path`.
+    ///
+    /// # Errors
+    /// [`Exit::Unreachable`] when there is no answer, otherwise what the answer says.
+    pub(crate) fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, Fault> {
+        let bytes =
+            serde_json::to_vec(body).map_err(|error| Fault::doing(Exit::Failed, "cannot write the request", &error))?;
+        self.post_bytes(path, &bytes)
+    }
+
+    /// Sends `body` as it is to `path`.
+    ///
+    /// # Errors
+    /// See [`Client::post`].
+    pub(crate) fn post_bytes<T: DeserializeOwned>(&self, path: &str, body: &[u8]) -> Result<T, Fault> {
+        let mut request = self
+            .agent
+            .post(format!("{}{path}", self.url))
+            .header("content-type", "application/json");
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        self.read(request.send(body))
+    }
+
+    /// Sends a command.
+    ///
+    /// # Errors
+    /// As for [`Client::post`], and [`Exit::Refused`] when the engine refused it.
+    pub(crate) fn command(&self, path: &str, body: &impl Serialize) -> Result<CommandReply, Fault> {
+        let reply: CommandReply = self.post(path, body)?;
+        match &reply.refused {
+            Some(why) => Err(Fault::new(Exit::Refused, format!("refused: {why}")).hint(
+                "`staunch containment list` shows what is in force, `staunch containment list --awaiting` what waits",
+            )),
+            None => Ok(reply),
+        }
+    }
+
+    fn read<T: DeserializeOwned>(&self, answer: Result<Response<Body>, ureq::Error>) -> Result<T, Fault> {
+        let mut answer = answer.map_err(|error| self.unreachable(&error))?;
+        let status = answer.status();
+        let body = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
+        let body = body.map_err(|error| self.unreachable(&error))?;
+        if !status.is_success() {
+            return Err(self.problem(status, &body));
+        }
+        serde_json::from_slice(&body).map_err(|error| {
+            Fault::doing(
+                Exit::Failed,
+                format!("{} gave an answer that cannot be read", Printable(&self.url)),
+                &error,
+            )
+            .hint("is the same version of Staunch running there? compare with `staunch version`")
+        })
+    }
+
+    fn unreachable(&self, error: &ureq::Error) -> Fault {
+        Fault::doing(
+            Exit::Unreachable,
+            format!("no Staunch answers at {}", Printable(&self.url)),
+            error,
+        )
+        .hint("start it with `staunch serve`, or name its address with --url or STAUNCH_URL")
+    }
+
+    fn problem(&self, status: StatusCode, body: &[u8]) -> Fault {
+        let problem = serde_json::from_slice::<Problem>(body).unwrap_or_default();
+        let exit = match status.as_u16() {
+            401 | 403 => Exit::Denied,
+            404 => Exit::NotFound,
+            409 | 422 => Exit::Refused,
+            400 | 405 | 413 | 415 => Exit::Usage,
+            429 | 503 => Exit::Busy,
+            _ => Exit::Failed,
+        };
+        let mut detail = match (problem.detail.is_empty(), problem.title.is_empty()) {
+            (false, _) => problem.detail,
+            (true, false) => problem.title,
+            (true, true) => format!("{} answered with status {status}", Printable(&self.url)),
+        };
+        if let Some(position) = problem.position {
+            detail.push_str(&format!(" (at byte {position})"));
+        }
+        for error in problem.errors.iter().take(3) {
+            detail.push_str(&format!(
+                "\n  element {}, byte {}: {}",
+                error.index, error.offset, error.what
+            ));
+        }
+        let fault = Fault::new(exit, detail);
+        match (problem.hint, exit) {
+            (Some(hint), _) => fault.hint(hint),
+            (None, Exit::Denied) => fault.hint("put a token with the role operator into STAUNCH_TOKEN"),
+            (None, Exit::Usage) if !problem.known.is_empty() => {
+                fault.hint(format!("known: {}", problem.known.join(", ")))
+            }
+            (None, Exit::Busy) => fault.hint("try again in a moment"),
+            (None, _) => fault,
+        }
+    }
+}

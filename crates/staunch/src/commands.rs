@@ -1,0 +1,61 @@
+//! The commands, one module each.
+
+mod check;
+mod containment;
+mod decide;
+mod incident;
+mod index;
+mod journal;
+mod mode;
+mod plan;
+mod release;
+mod renew;
+mod serve;
+mod status;
+mod token;
+mod version;
+
+use std::path::{Path, PathBuf};
+
+pub(crate) use journal::open_fault;
+
+use crate::cli::{Command, DataArgs};
+use crate::config::{self, Config};
+use crate::exit::{Exit, Fault};
+
+/// Runs `command`.
+///
+/// # Errors
+/// Why it did not do what it was asked to.
+pub(crate) fn run(command: Command) -> Result<Exit, Fault> {
+    match command {
+        Command::Serve(args) => serve::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Plan(args) => plan::run(&args),
+        Command::Incident(args) => incident::run(&args),
+        Command::Containment(args) => containment::run(&args),
+        Command::Approve(args) => decide::approve(&args),
+        Command::Deny(args) => decide::deny(&args),
+        Command::Release(args) => release::run(&args),
+        Command::Renew(args) => renew::run(&args),
+        Command::Mode(args) => mode::run(&args),
+        Command::Status(args) => status::run(&args),
+        Command::Token(args) => token::run(args),
+        Command::Journal(args) => journal::run(&args),
+        Command::Index(args) => index::run(&args),
+        Command::Version(args) => version::run(&args),
+    }
+}
+
+/// The configuration with the data directory of the command line.
+fn load(args: &DataArgs) -> Result<Config, Fault> {
+    load_from(args.config.config.as_deref(), args.data_dir.as_ref())
+}
+
+fn load_from(file: Option<&Path>, data_dir: Option<&PathBuf>) -> Result<Config, Fault> {
+    let mut config = config::load(file)?.config;
+    if let Some(dir) = data_dir {
+        config.data_dir.clone_from(dir);
+    }
+    Ok(config)
+}

@@ -1,0 +1,71 @@
+//! `staunch check`
+
+use serde_json::json;
+use staunch_model::Printable;
+
+use crate::cli::CheckArgs;
+use crate::exit::{Exit, Fault};
+use crate::output::{Output, Tone, say, wrap};
+use crate::playbooks::{Texts, errors};
+use crate::{config, wiring};
+
+pub(super) fn run(args: &CheckArgs) -> Result<Exit, Fault> {
+    let config = config::load(args.config.config.as_deref())?.config;
+    let texts = if args.paths.is_empty() {
+        Texts::configured(&config)
+    } else {
+        Texts::of_paths(&args.paths)
+    };
+    let outcome = texts.compile(&wiring::check_context(&config));
+    let (errors, all) = (
+        errors(&outcome.diagnostics) + texts.unreadable.len(),
+        outcome.diagnostics.len(),
+    );
+    let warnings = all + texts.unreadable.len() - errors;
+    if args.json {
+        let playbooks: Vec<_> = outcome
+            .compiled
+            .iter()
+            .map(|it| {
+                let playbook = &it.program.playbook;
+                let systems: Vec<String> = it.program.systems.iter().map(ToString::to_string).collect();
+                json!({ "name": playbook.name, "summary": playbook.summary, "hash": playbook.hash.to_string(),
+                        "sources": systems, "modes": playbook.modes })
+            })
+            .collect();
+        let answer = json!({ "files": texts.count() + texts.unreadable.len(), "errors": errors, "warnings": warnings,
+                             "playbooks": playbooks, "diagnostics": outcome.diagnostics, "unreadable": texts.unreadable });
+        Output::new(true).show(&answer, |_| String::new())?;
+    } else {
+        texts.tell(&outcome.diagnostics);
+        if outcome.usable {
+            Output::new(false).show(&(), |output| {
+                outcome.compiled.iter().map(|it| entry(output, &it.program)).collect()
+            })?;
+        }
+        let files = texts.count() + texts.unreadable.len();
+        let plural = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+        say(&format!(
+            "{}, {}, {}",
+            plural(files, "file"),
+            plural(errors, "error"),
+            plural(warnings, "warning")
+        ));
+    }
+    Ok(if outcome.usable { Exit::Ok } else { Exit::Usage })
+}
+
+fn entry(output: &Output, program: &staunch_model::Program) -> String {
+    let playbook = &program.playbook;
+    let systems: Vec<String> = program.systems.iter().map(ToString::to_string).collect();
+    let modes = playbook.modes;
+    format!(
+        "{}\n  {}\n  from {}; risk low: {}, medium: {}, high: {}\n",
+        output.paint(Tone::Strong, &Printable(&playbook.name).to_string()),
+        wrap(&Printable(&playbook.summary).to_string(), 2),
+        Printable(&systems.join(", ")),
+        modes.low,
+        modes.medium,
+        modes.high
+    )
+}

@@ -1,0 +1,121 @@
+//! `staunch containment`
+
+use serde_json::json;
+use staunch_model::{Judgement, StateKind, Timestamp, Verdict};
+use staunch_server::dto::{Approval, Approvals, Containment, Containments, DriftView, path};
+
+use crate::cli::ContainmentCommand;
+use crate::client::{Client, Patience};
+use crate::exit::{Exit, Fault};
+use crate::output::{Output, relative, say};
+
+pub(super) fn run(command: &ContainmentCommand) -> Result<Exit, Fault> {
+    let ContainmentCommand::List { awaiting, show } = command;
+    let client = Client::new(&show.server, Patience::USUAL)?;
+    let output = Output::new(show.json);
+    if *awaiting {
+        let found: Approvals = client.get(path::APPROVALS, &json!({}))?;
+        output.show(&found, |output| approvals_text(output, &found))?;
+    } else {
+        let found: Containments = client.get(path::CONTAINMENTS, &json!({}))?;
+        output.show(&found, |output| containments_text(output, &found))?;
+    }
+    Ok(Exit::Ok)
+}
+
+fn containments_text(output: &Output, found: &Containments) -> String {
+    let rows: Vec<Vec<String>> = found.containments.iter().map(|it| row(it, found.now)).collect();
+    if rows.is_empty() {
+        say("nothing is contained");
+        return String::new();
+    }
+    let missing = found
+        .containments
+        .iter()
+        .filter(|it| it.drift == Some(DriftView::Missing))
+        .count();
+    if missing > 0 {
+        say(&format!(
+            "NOT IN PLACE: {missing} of {}; VERIFIED says what was found",
+            rows.len()
+        ));
+    }
+    output.table(&["id", "target", "state", "ends", "verified", "for"], &rows)
+}
+
+fn row(it: &Containment, now: Timestamp) -> Vec<String> {
+    let ends = match (it.renewing, it.lease_until) {
+        (Some(until), _) => format!("renewing to {}", relative(until, now)),
+        (None, Some(until)) => relative(until, now),
+        (None, None) => "-".to_owned(),
+    };
+    let seen = it
+        .verified_at
+        .map_or_else(|| "never".to_owned(), |at| relative(at, now));
+    let verified = match (it.drift, &it.drift_reason) {
+        (Some(DriftView::Verified), _) => seen,
+        (Some(drift), Some(reason)) => format!("{}: {reason}", drift.name().to_uppercase()),
+        (Some(drift), None) => format!("{}, {seen}", drift.name().to_uppercase()),
+        (None, _) if it.state == StateKind::InForce => seen,
+        (None, _) => "-".to_owned(),
+    };
+    let state = match &it.reason {
+        Some(reason) if it.state != StateKind::InForce => format!("{}: {reason}", it.state),
+        _ => it.state.to_string(),
+    };
+    let mut by = match &it.playbook {
+        Some(playbook) => format!("{} {playbook}", it.incident),
+        None => "orphan".to_owned(),
+    };
+    let others = it.holders.iter().filter(|holder| **holder != it.incident).count();
+    if others > 0 {
+        by.push_str(&format!(" and {others} more"));
+    }
+    if let Some(person) = &it.approved_by {
+        by.push_str(&format!(", approved by {person}"));
+    }
+    vec![it.transaction.to_string(), it.target.clone(), state, ends, verified, by]
+}
+
+/// What waits for a person.
+pub(super) fn approvals_text(output: &Output, found: &Approvals) -> String {
+    if found.approvals.is_empty() {
+        say("nothing waits for a decision");
+        return String::new();
+    }
+    let rows: Vec<Vec<String>> = found
+        .approvals
+        .iter()
+        .map(|it| {
+            vec![
+                it.transaction.to_string(),
+                format!("{} {}", it.action, it.target),
+                it.lease.to_string(),
+                relative(it.expires, found.now),
+                format!("{} {}", it.incident, it.playbook.as_deref().unwrap_or("-")),
+                it.judgement.as_ref().map_or_else(|| "-".to_owned(), why_asked),
+            ]
+        })
+        .collect();
+    output.table(&["id", "would", "lease", "lapses", "for", "why a person"], &rows)
+}
+
+/// The guards that want a person, for the question.
+pub(super) fn guards_that_ask(approval: &Approval) -> String {
+    let asking = approval
+        .judgement
+        .iter()
+        .flat_map(|it| &it.guards)
+        .filter(|guard| guard.verdict == Verdict::Ask);
+    asking
+        .map(|guard| format!("{}: {}\n", guard.guard, guard.why))
+        .collect()
+}
+
+fn why_asked(judgement: &Judgement) -> String {
+    let asking = judgement.guards.iter().find(|guard| guard.verdict == Verdict::Ask);
+    asking.map_or_else(
+        || format!("mode {}", judgement.mode),
+        |guard| format!("{}: {}", guard.guard, guard.why),
+    )
+}

@@ -1,0 +1,65 @@
+//! `staunch approve` and `staunch deny`
+
+use serde_json::json;
+use staunch_model::{Printable, TransactionId};
+use staunch_server::dto::{Approvals, DecisionRequest, path};
+
+use super::containment::{approvals_text, guards_that_ask};
+use crate::cli::{ApproveArgs, ChangeArgs, DenyArgs};
+use crate::client::{Client, Patience};
+use crate::exit::{Exit, Fault};
+use crate::output::{Output, confirm};
+
+pub(super) fn approve(args: &ApproveArgs) -> Result<Exit, Fault> {
+    let show = &args.change.show;
+    let client = Client::new(&show.server, Patience::USUAL)?;
+    let waiting: Approvals = client.get(path::APPROVALS, &json!({}))?;
+    let Some(id) = args.id else {
+        Output::new(show.json).show(&waiting, |output| approvals_text(output, &waiting))?;
+        return Ok(Exit::Ok);
+    };
+    decide(&client, &waiting, id, &args.change, true)
+}
+
+pub(super) fn deny(args: &DenyArgs) -> Result<Exit, Fault> {
+    let client = Client::new(&args.change.show.server, Patience::USUAL)?;
+    let waiting: Approvals = client.get(path::APPROVALS, &json!({}))?;
+    decide(&client, &waiting, args.id, &args.change, false)
+}
+
+fn decide(
+    client: &Client,
+    waiting: &Approvals,
+    id: TransactionId,
+    change: &ChangeArgs,
+    yes: bool,
+) -> Result<Exit, Fault> {
+    let Some(approval) = waiting.approvals.iter().find(|approval| approval.transaction == id) else {
+        let fault = Fault::new(Exit::NotFound, format!("{id} does not wait for a decision"));
+        return Err(fault.hint("`staunch approve` without a transaction lists what waits"));
+    };
+    let target = Printable(&approval.target);
+    let act = format!(
+        "{} {target} for {} ({})",
+        approval.action, approval.lease, approval.incident
+    );
+    let question = if yes {
+        format!("{}let {id} act: {act}?", guards_that_ask(approval))
+    } else {
+        format!("refuse {id}: {act}?")
+    };
+    confirm(&question, change.yes)?;
+    let request = DecisionRequest {
+        transaction: id,
+        reason: change.reason.clone(),
+    };
+    let reply = client.command(if yes { path::APPROVE } else { path::DENY }, &request)?;
+    Output::new(change.show.json).show(&reply, |_| {
+        if yes {
+            format!("{id} is approved; the checks are made again before it acts\n")
+        } else {
+            format!("{id} is refused\n")
+        }
+    })?;
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,208 @@
+//! `staunch incident`
+
+use serde_json::json;
+use staunch_model::{IncidentStatus, Judgement, Printable, Timestamp, Verdict};
+use staunch_server::dto::{IncidentAnswer, IncidentQuery, IncidentRow, Incidents, TransactionRow, path};
+
+use crate::cli::{IncidentCommand, IncidentState};
+use crate::client::{Client, Patience};
+use crate::exit::{Exit, Fault};
+use crate::output::{Output, Tone, clock, now, relative, say, wrap};
+
+pub(super) fn run(command: &IncidentCommand) -> Result<Exit, Fault> {
+    match command {
+        IncidentCommand::List {
+            status,
+            playbook,
+            limit,
+            show,
+        } => {
+            let client = Client::new(&show.server, Patience::USUAL)?;
+            let status = status.map(|status| match status {
+                IncidentState::Open => IncidentStatus::Open,
+                IncidentState::Closed => IncidentStatus::Closed,
+            });
+            let query = IncidentQuery {
+                status,
+                playbook: playbook.clone(),
+                limit: Some(*limit),
+                ..Default::default()
+            };
+            let found: Incidents = client.get(path::INCIDENTS, &query)?;
+            Output::new(show.json).show(&found, |output| list_text(output, &found))?;
+        }
+        IncidentCommand::Show { id, show } => {
+            let client = Client::new(&show.server, Patience::USUAL)?;
+            let found: IncidentAnswer = client.get(&format!("{}/{id}", path::INCIDENTS), &json!({}))?;
+            Output::new(show.json).show(&found, |output| show_text(output, &found, now()))?;
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+fn list_text(output: &Output, found: &Incidents) -> String {
+    if found.incidents.is_empty() {
+        say("no incident");
+        return String::new();
+    }
+    let at = now();
+    let rows: Vec<Vec<String>> = found
+        .incidents
+        .iter()
+        .map(|it| {
+            vec![
+                it.id.to_string(),
+                it.key.clone(),
+                state_of(it),
+                relative(it.opened, at),
+                it.events.to_string(),
+                format!("{}: {}", it.playbook, it.signature),
+            ]
+        })
+        .collect();
+    if found.next.is_some() {
+        say("there are more; raise --limit to see them");
+    }
+    output.table(&["id", "key", "outcome", "opened", "events", "what"], &rows)
+}
+
+/// `contained`, or `closed` after a containment has ended.
+fn state_of(it: &IncidentRow) -> String {
+    let outcome = it.outcome.map_or("deciding", |outcome| outcome.name());
+    match it.status {
+        IncidentStatus::Open => outcome.to_owned(),
+        IncidentStatus::Closed => format!("{outcome}, closed"),
+    }
+}
+
+fn show_text(output: &Output, answer: &IncidentAnswer, at: Timestamp) -> String {
+    let detail = &answer.detail;
+    let it = &detail.incident;
+    let mut text = String::new();
+    let title = format!("{}  {}", it.id, state_of(it));
+    text.push_str(&format!(
+        "{}  {}\n",
+        output.paint(Tone::Strong, &title),
+        Printable(&it.key)
+    ));
+    let mut line = |label: &str, value: String| {
+        let label = format!("{label:<10}");
+        text.push_str(&format!(
+            "  {}{}\n",
+            output.paint(Tone::Faint, &label),
+            wrap(&value, 12)
+        ));
+    };
+    line("playbook", Printable(&it.playbook).to_string());
+    line(
+        "event",
+        format!(
+            "{} {}: {}",
+            Printable(&it.system),
+            it.severity,
+            Printable(&it.signature)
+        ),
+    );
+    let side = |ip: &Option<String>| {
+        ip.as_ref()
+            .map_or_else(|| "unknown".to_owned(), |ip| Printable(ip).to_string())
+    };
+    line("attack", format!("{} -> {}", side(&it.source), side(&it.destination)));
+    line(
+        "opened",
+        format!("{} ({})", clock(it.opened, at), relative(it.opened, at)),
+    );
+    if let Some(closed) = it.closed {
+        line("closed", format!("{} ({})", clock(closed, at), relative(closed, at)));
+    }
+    line("events", it.events.to_string());
+    for transaction in &detail.transactions {
+        text.push('\n');
+        text.push_str(&transaction_text(output, transaction, at));
+    }
+    if !detail.events.is_empty() {
+        text.push_str(&format!("\n{}\n", output.paint(Tone::Strong, "Events")));
+        for event in &detail.events {
+            let when = clock(event.time.unwrap_or(event.received), at);
+            let what = format!(
+                "{when}  {} {}: {}",
+                Printable(&event.system),
+                event.severity,
+                Printable(&event.signature)
+            );
+            text.push_str(&format!("  {}\n", wrap(&what, 12)));
+        }
+        if it.events > detail.events.len() as u64 {
+            text.push_str(&format!("  and {} more\n", it.events - detail.events.len() as u64));
+        }
+    }
+    text.push_str(&format!("\n{}\n", output.paint(Tone::Strong, "Timeline")));
+    for entry in &detail.timeline {
+        let whose = entry.transaction.map_or_else(String::new, |id| format!("{id} "));
+        let what = format!("{}  {whose}{}", clock(entry.at, at), Printable(&entry.what));
+        text.push_str(&format!("  {}\n", wrap(&what, 12)));
+    }
+    if detail.timeline_count > detail.timeline.len() as u64 {
+        text.push_str(&format!(
+            "  and {} more entries\n",
+            detail.timeline_count - detail.timeline.len() as u64
+        ));
+    }
+    text
+}
+
+fn transaction_text(output: &Output, it: &TransactionRow, at: Timestamp) -> String {
+    let title = format!("{}  {} {}", it.id, it.kind, Printable(&it.target));
+    let mut text = format!("{}  {}\n", output.paint(Tone::Strong, &title), it.state);
+    let mut line = |label: &str, value: String| {
+        let label = format!("{label:<10}");
+        text.push_str(&format!(
+            "  {}{}\n",
+            output.paint(Tone::Faint, &label),
+            wrap(&value, 12)
+        ));
+    };
+    if let Some(reason) = &it.reason {
+        line("because", Printable(reason).to_string());
+    }
+    if let Some(mode) = it.mode {
+        let by = it
+            .approved_by
+            .as_ref()
+            .map_or_else(String::new, |by| format!(", approved by {}", Printable(by)));
+        line("mode", format!("{mode}{by}"));
+    }
+    if let Some(since) = it.in_force_at {
+        line(
+            "in force",
+            format!("since {} ({})", clock(since, at), relative(since, at)),
+        );
+    }
+    match (it.released_at, it.lease_until) {
+        (Some(lifted), _) => line("lifted", format!("{} ({})", clock(lifted, at), relative(lifted, at))),
+        (None, Some(until)) => line("until", format!("{} ({})", clock(until, at), relative(until, at))),
+        (None, None) => {}
+    }
+    if let Some(judgement) = &it.judgement {
+        text.push_str(&guards_text(output, judgement));
+    }
+    text
+}
+
+/// Every guard with its verdict and its numbers.
+pub(super) fn guards_text(output: &Output, judgement: &Judgement) -> String {
+    let mut text = String::new();
+    for guard in &judgement.guards {
+        let (tone, verdict) = match guard.verdict {
+            Verdict::Passed => (Tone::Good, "passed"),
+            Verdict::Unknown => (Tone::Warning, "unknown"),
+            Verdict::Ask => (Tone::Warning, "ask"),
+            Verdict::ObserveOnly => (Tone::Warning, "observe"),
+            Verdict::Refused => (Tone::Bad, "REFUSED"),
+        };
+        let verdict = output.paint(tone, &format!("{verdict:<8}"));
+        let why = wrap(&Printable(&guard.why).to_string(), 30);
+        text.push_str(&format!("    {:<16}  {verdict}{why}\n", guard.guard));
+    }
+    text
+}

@@ -1,0 +1,233 @@
+//! Frames in words: one line for what happened, one for each thing that became true.
+
+use staunch_model::{
+    Cause, Change, Command, Frame, Input, Observation, Outcome, Owner, Presence, Printable, Record, RefusalReason,
+    ReleaseScope, Timestamp,
+};
+use staunch_ports::StoredFrame;
+
+use crate::output::{Output, Tone};
+
+/// The lines of one frame, each safe to show.
+pub(super) fn frame(output: &Output, stored: &StoredFrame) -> String {
+    let at = Timestamp::from_micros(stored.now_us);
+    let head = format!("{:>6}  {at}  ", stored.lsn);
+    match postcard::from_bytes::<Frame>(&stored.payload) {
+        Ok(frame) => {
+            let mut text = format!(
+                "{}{}\n",
+                output.paint(Tone::Faint, &head),
+                one_line(&input(&frame.input))
+            );
+            for it in &frame.records {
+                text.push_str(&format!("{:>6}  {}\n", "", one_line(&record(it))));
+            }
+            text
+        }
+        Err(error) => format!(
+            "{head}cannot be read by this build: {}\n",
+            Printable(&error.to_string())
+        ),
+    }
+}
+
+fn one_line(text: &str) -> String {
+    Printable(text).to_string()
+}
+
+fn input(input: &Input) -> String {
+    match input {
+        Input::Started { installation, build } => format!("started: {build}, installation {installation}"),
+        Input::Policy(policy) => {
+            let (playbooks, protected) = (policy.playbooks.len(), policy.never_touch.len());
+            format!(
+                "policy: mode {}, {playbooks} playbooks, {protected} protected networks",
+                policy.mode_max
+            )
+        }
+        Input::Event { event, matches } => {
+            let from = event
+                .source
+                .ip
+                .map_or_else(|| "unknown".to_owned(), |ip| ip.to_string());
+            format!(
+                "event: {} {} from {from}, {} matches: {}",
+                event.system,
+                event.severity,
+                matches.len(),
+                event.signature
+            )
+        }
+        Input::Observed {
+            transaction, result, ..
+        } => match result {
+            Ok(seen) => format!("observed for {transaction}: {}", presence_words(seen)),
+            Err(failure) => format!("could not look for {transaction}: {failure}"),
+        },
+        Input::Executed {
+            transaction, outcome, ..
+        } => format!("act of {transaction}: {}", outcome_words(outcome)),
+        Input::Undone {
+            transaction, outcome, ..
+        } => format!("undo of {transaction}: {}", outcome_words(outcome)),
+        Input::Notified { notice, result: Ok(()) } => format!("{notice} was taken"),
+        Input::Notified {
+            notice,
+            result: Err(failure),
+        } => format!("{notice} was not taken: {failure}"),
+        Input::Swept(found) => format!(
+            "sweep: {} vanished, {} orphans",
+            found.vanished.len(),
+            found.orphans.len()
+        ),
+        Input::Operator { by, command } => {
+            let reason = if by.reason.is_empty() {
+                String::new()
+            } else {
+                format!(", because {}", by.reason)
+            };
+            format!("{} from {}: {}{reason}", by.name, by.from, command_words(command))
+        }
+        Input::Tick => "time passed".to_owned(),
+    }
+}
+
+fn command_words(command: &Command) -> String {
+    match command {
+        Command::Release(ReleaseScope::Transaction(id)) => format!("release {id}"),
+        Command::Release(ReleaseScope::Incident(id)) => format!("release what {id} holds"),
+        Command::Release(ReleaseScope::All) => "release everything".to_owned(),
+        Command::Renew { transaction, lease } => format!("renew {transaction} for {lease}"),
+        Command::Approve(id) => format!("approve {id}"),
+        Command::Deny(id) => format!("deny {id}"),
+        Command::SetMode(mode) => format!("set the mode to {mode}"),
+    }
+}
+
+fn outcome_words(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Landed => "landed".to_owned(),
+        Outcome::DidNotHappen(failure) => format!("did not happen: {failure}"),
+        Outcome::InDoubt(failure) => format!("in doubt: {failure}"),
+    }
+}
+
+fn record(record: &Record) -> String {
+    match record {
+        Record::Started { .. } => "what was under way is taken up again".to_owned(),
+        Record::PolicyPinned(_) => "the policy is pinned".to_owned(),
+        Record::IncidentOpened { incident, key, .. } => format!("{incident} opened for {key}"),
+        Record::EventJoined { incident } => format!("{incident} joined by the event"),
+        Record::TransactionPlanned {
+            transaction,
+            incident,
+            kind,
+            target,
+            lease,
+            ..
+        } => {
+            format!("{transaction} planned for {incident}: {kind} {target} for {lease}")
+        }
+        Record::StepWithoutTarget { incident, step } => format!("{incident}: step {step} has nothing to be aimed at"),
+        Record::Transaction { transaction, change } => format!("{transaction} {}", change_words(change)),
+        Record::OrphanAdopted {
+            transaction,
+            label,
+            target,
+            ..
+        } => {
+            format!("{transaction} takes up the orphan of {label} at {target}, to lift it")
+        }
+        Record::SweepDone { .. } => "the sweep is done".to_owned(),
+        Record::SweepFailed { kind, failure } => format!("the sweep of {kind} failed: {failure}"),
+        Record::OutcomeReached { incident, outcome } => format!("{incident} is {outcome}"),
+        Record::IncidentClosed { incident, .. } => format!("{incident} closed"),
+        Record::IncidentForgotten { incident } => format!("{incident} no longer kept in memory"),
+        Record::BreakerOpened { failures } => format!("the circuit breaker opened after {failures} failures"),
+        Record::ModeSet { mode } => format!("the mode is {mode}"),
+        Record::NoticeQueued(notice) => format!("{} to send: {}", notice.id, notice.text),
+        Record::NoticeSent { notice } => format!("{notice} sent"),
+        Record::NoticeFailed {
+            notice,
+            retry_at: Some(at),
+        } => format!("{notice} not sent, again at {at}"),
+        Record::NoticeFailed { notice, retry_at: None } => format!("{notice} given up"),
+        Record::NoticeResent { notice } => format!("{notice} sent once more"),
+        Record::CommandDone { affected } => format!("done, {} transactions affected", affected.len()),
+        Record::CommandRefused { why } => format!("refused: {why}"),
+    }
+}
+
+fn change_words(change: &Change) -> String {
+    match change {
+        Change::PreCheckStarted(_) => "pre-check".to_owned(),
+        Change::Refused { reason, .. } => format!("refused: {}", refusal_words(reason)),
+        Change::WouldExecute { .. } => "would act, but only observes".to_owned(),
+        Change::ApprovalRequested { expires, .. } => format!("waits for approval until {expires}"),
+        Change::Approved { by } => format!("approved by {by}"),
+        Change::ExecuteIntended { hold, .. } => format!("intends to act, to hold for {hold}"),
+        Change::Landed(_) => "acted; post-check".to_owned(),
+        Change::Unproved { failure, .. } => format!("acted with unproved outcome: {failure}"),
+        Change::Postponed { failure, until } => format!("again at {until}: {failure}"),
+        Change::Resent(_) => "sent again".to_owned(),
+        Change::PostCheckPassed { lease_until } => format!("in force until {lease_until}"),
+        Change::RollbackStarted { cause, .. } => format!("rolling back: {}", cause_words(cause)),
+        Change::UndoLanded { settled_at } => format!("undone, settles until {settled_at}"),
+        Change::ProbedPresent(_) => "still there after the undo; undone again".to_owned(),
+        Change::ProbedAbsent => "rolled back, and verified".to_owned(),
+        Change::GaveUp(why) => format!("STUCK after {} attempts: {}", why.attempts, why.last),
+        Change::ReleaseStarted { cause, .. } => format!("releasing: {}", cause_words(cause)),
+        Change::Lifted(_) => "lifted; a last look".to_owned(),
+        Change::ReleaseVerified => "released, and verified".to_owned(),
+        Change::RenewStarted { until, by, .. } => format!("renewal until {until} asked for by {by}"),
+        Change::Renewed { lease_until } => format!("renewed until {lease_until}"),
+        Change::RenewFailed(failure) => format!("not renewed: {failure}"),
+        Change::Joined(incident) => format!("joined by {incident}"),
+        Change::LetGo(incident) => format!("let go by {incident}"),
+        Change::StaleReply { ticket } => format!("got a late reply to effect {ticket}"),
+    }
+}
+
+fn refusal_words(reason: &RefusalReason) -> String {
+    match reason {
+        RefusalReason::Guard { guard, why } => format!("{guard}: {why}"),
+        RefusalReason::NoTarget => "the event names nothing to act on".to_owned(),
+        RefusalReason::CheckFailed(failure) => format!("could not look: {failure}"),
+        RefusalReason::Denied { by } => format!("denied by {by}"),
+        RefusalReason::ApprovalExpired => "nobody approved in time".to_owned(),
+        RefusalReason::Cancelled { by } => format!("cancelled by {by}"),
+        RefusalReason::QueueTimeout => "waited too long for its turn".to_owned(),
+        RefusalReason::Abandoned => "another step of the incident failed".to_owned(),
+    }
+}
+
+fn presence_words(seen: &Observation) -> String {
+    let what = match &seen.presence {
+        Presence::Absent => "nothing is there".to_owned(),
+        Presence::Present { owner, expires_in } => {
+            let whose = match owner {
+                Owner::Ours(transaction) => transaction.to_string(),
+                Owner::Foreign(label) => format!("somebody else ({label})"),
+            };
+            let ends = expires_in.map_or_else(|| "without an end".to_owned(), |span| format!("for {span} more"));
+            format!("there, of {whose}, {ends}")
+        }
+    };
+    if seen.enforcing {
+        what
+    } else {
+        format!("{what}; NOT ENFORCED")
+    }
+}
+
+fn cause_words(cause: &Cause) -> String {
+    match cause {
+        Cause::LeaseEnded => "the lease ended".to_owned(),
+        Cause::Operator { by } => format!("{by} asked for it"),
+        Cause::ExecuteFailed(failure) => format!("the act failed: {failure}"),
+        Cause::PostCheckFailed { found } => format!("the post-check found {found}"),
+        Cause::Sibling(other) => format!("{other} of the same incident failed"),
+        Cause::Orphan => "nothing that is in force owns it".to_owned(),
+        Cause::Vanished { found } => format!("the sweep found {found}"),
+    }
+}

@@ -1,0 +1,236 @@
+//! `staunch plan`
+
+use std::io::Read as _;
+use std::path::Path;
+
+use staunch_model::{Endpoint, Printable, UndoClass};
+use staunch_runtime::{Intake, IntakeError, Runtime};
+use staunch_server::dto::{EventPlan, PlannedStep, Response, Ruling, path};
+
+use super::incident::guards_text;
+use crate::cli::PlanArgs;
+use crate::client::{Client, Patience};
+use crate::config::{self, Config};
+use crate::exit::{Exit, Fault};
+use crate::output::{Output, Tone, say, wrap};
+use crate::playbooks::Texts;
+use crate::wiring;
+
+/// The largest file that is read: what the API takes by default.
+const EVENT_BYTES_MAX: u64 = 8 << 20;
+
+pub(super) fn run(args: &PlanArgs) -> Result<Exit, Fault> {
+    let body = read_event(&args.event)?;
+    let plan = if args.local {
+        let config = config::load(args.config.config.as_deref())?.config;
+        say("planned without a running Staunch: nothing is in force, no budget is used, no incident is open");
+        plan_locally(&config, &args.source, &body)?
+    } else {
+        let client = Client::new(&args.show.server, Patience::USUAL)?;
+        client
+            .post_bytes(&format!("{}{}", path::PLAN, args.source), &body)
+            .map_err(|fault| match fault.exit {
+                Exit::Unreachable => {
+                    fault.hint("start `staunch serve`, name its address with --url, or plan without one: --local")
+                }
+                _ => fault,
+            })?
+    };
+    Output::new(args.show.json).show(&plan, |output| text(output, &plan))?;
+    Ok(Exit::Ok)
+}
+
+fn read_event(file: &Path) -> Result<Vec<u8>, Fault> {
+    let shown = file.display().to_string();
+    let failed = |error: &std::io::Error| {
+        let exit = if error.kind() == std::io::ErrorKind::NotFound {
+            Exit::NotFound
+        } else {
+            Exit::Failed
+        };
+        Fault::doing(exit, format!("cannot read the event {}", Printable(&shown)), error)
+            .hint("give a file with one event as its source sends it, or - for stdin")
+    };
+    let mut body = Vec::new();
+    let read = if file == Path::new("-") {
+        std::io::stdin().lock().take(EVENT_BYTES_MAX + 1).read_to_end(&mut body)
+    } else {
+        std::fs::File::open(file).and_then(|file| file.take(EVENT_BYTES_MAX + 1).read_to_end(&mut body))
+    };
+    read.map_err(|error| failed(&error))?;
+    if body.len() as u64 > EVENT_BYTES_MAX {
+        let what = format!("{} has more than {EVENT_BYTES_MAX} bytes", Printable(&shown));
+        return Err(Fault::new(Exit::Usage, what).hint("give a file with one event"));
+    }
+    Ok(body)
+}
+
+/// Makes the plan with an engine of its own that knows the configuration and nothing else.
+fn plan_locally(config: &Config, source: &str, body: &[u8]) -> Result<EventPlan, Fault> {
+    let texts = Texts::configured(config);
+    let outcome = texts.compile(&wiring::check_context(config));
+    texts.tell(&outcome.diagnostics);
+    if !outcome.usable {
+        return Err(Fault::new(Exit::Usage, "the playbooks cannot be used").hint("`staunch check` shows all mistakes"));
+    }
+    let discovered = wiring::discover(config)?;
+    let local = wiring::open_local(config);
+    if !local.real {
+        say("this machine's firewall cannot be looked at, so the plan takes it to be empty");
+    }
+    let policy = wiring::policy(config, &outcome.compiled, &discovered, &local.drivers);
+    let runtime = Runtime::start(local.parts, wiring::settings(config), policy)
+        .map_err(|error| Fault::of(Exit::Failed, &error))?;
+    let programs = outcome.compiled.into_iter().map(|it| it.program).collect();
+    let intake = Intake::new(wiring::event_sources(config)?, programs, runtime.handle());
+    let made = intake.plan(source, body);
+    let known: Vec<String> = intake.source_names().map(str::to_owned).collect();
+    drop(intake);
+    if let Err(error) = runtime.stop() {
+        tracing::debug!(%error, "the engine of the plan did not stop well");
+    }
+    made.map(EventPlan::from).map_err(|error| match &error {
+        IntakeError::NoSource(_) => Fault::of(Exit::NotFound, &error).hint(format!("known: {}", known.join(", "))),
+        IntakeError::Malformed(it) => {
+            Fault::new(Exit::Usage, format!("{} (at byte {})", it.what, it.offset)).hint(it.hint.clone())
+        }
+        IntakeError::Busy(_) => Fault::of(Exit::Busy, &error),
+    })
+}
+
+fn text(output: &Output, made: &EventPlan) -> String {
+    let event = &made.event;
+    let mut text = String::new();
+    let mut line = |label: &str, value: &str| {
+        text.push_str(&format!(
+            "{}{}\n",
+            output.paint(Tone::Faint, &format!("{label:<10}")),
+            wrap(value, 10)
+        ));
+    };
+    let kind = format!("{:?}", event.kind).to_lowercase();
+    let when = event
+        .time
+        .map_or_else(|| "at an unknown time".to_owned(), |time| time.to_string());
+    line(
+        "event",
+        &format!(
+            "{} {kind}, severity {}, {when}",
+            Printable(&event.system),
+            event.severity
+        ),
+    );
+    line("", &Printable(&event.signature).to_string());
+    line("attacker", &endpoint(event.source));
+    line("attacked", &endpoint(event.destination));
+    if let Some(because) = &event.because {
+        line("because", &Printable(because).to_string());
+    }
+    text.push('\n');
+    if made.plan.responses.is_empty() {
+        text.push_str("no playbook matches: nothing would be done\n");
+    }
+    for response in &made.plan.responses {
+        text.push_str(&response_text(output, response));
+    }
+    text
+}
+
+fn endpoint(side: Endpoint) -> String {
+    match (side.ip, side.port) {
+        (Some(ip), Some(port)) => format!("{ip} port {port}"),
+        (Some(ip), None) => ip.to_string(),
+        (None, _) => "not known".to_owned(),
+    }
+}
+
+fn response_text(output: &Output, response: &Response) -> String {
+    let mut text = format!(
+        "{}\n",
+        output.paint(Tone::Strong, &Printable(&response.playbook).to_string())
+    );
+    text.push_str(&format!("  {}\n", wrap(&Printable(&response.summary).to_string(), 2)));
+    let joins = match response.joins {
+        Some(incident) => format!("joins {incident}"),
+        None => "opens an incident".to_owned(),
+    };
+    text.push_str(&format!("  {joins} for {}\n", Printable(&response.key)));
+    for (number, step) in (1..).zip(&response.steps) {
+        text.push_str(&step_text(output, number, step));
+    }
+    text.push('\n');
+    text
+}
+
+fn step_text(output: &Output, number: usize, step: &PlannedStep) -> String {
+    let target = step
+        .target
+        .as_ref()
+        .map_or_else(|| "nothing".to_owned(), |target| Printable(target).to_string());
+    let title = format!("{number}. {} {target} for {}", step.action, step.lease);
+    let mut text = format!("\n  {}\n", output.paint(Tone::Strong, &title));
+    if let Some(judgement) = &step.judgement {
+        text.push_str(&guards_text(output, judgement));
+    }
+    let mut line = |label: &str, value: &str| {
+        text.push_str(&format!(
+            "    {}{}\n",
+            output.paint(Tone::Faint, &format!("{label:<10}")),
+            wrap(value, 14)
+        ));
+    };
+    if let Some(why) = &step.look_failed {
+        line("no look", &Printable(why).to_string());
+    }
+    if let Some(driver) = &step.driver {
+        let cut = if driver.cuts_established {
+            "new and established connections"
+        } else {
+            "new connections only"
+        };
+        line(
+            "act",
+            &format!(
+                "by {}, cuts {cut}; lifted after {} unless renewed",
+                Printable(&driver.driver),
+                step.lease
+            ),
+        );
+        let undo = match driver.undo {
+            UndoClass::Owned => "removes our object, and only ours",
+            UndoClass::Restores => "restores what was there before",
+            UndoClass::None => "not possible",
+        };
+        line(
+            "undo",
+            &format!("{undo}; needs {}", Printable(&driver.permissions.undo)),
+        );
+        line("evidence", "none is destroyed by it");
+    }
+    if let Some(judgement) = &step.judgement {
+        line(
+            "mode",
+            &format!(
+                "{} (risk {})",
+                judgement.mode,
+                format!("{:?}", judgement.risk).to_lowercase()
+            ),
+        );
+    }
+    let (tone, ruling) = match step.ruling {
+        Ruling::Act => (Tone::Good, "it would act"),
+        Ruling::Ask => (Tone::Warning, "it would ask a person"),
+        Ruling::Observe => (Tone::Plain, "it would only write down that it would have acted"),
+        Ruling::Refuse => (Tone::Bad, "it would refuse"),
+        Ruling::Join => (Tone::Plain, "it would join what is in place"),
+    };
+    let why = step
+        .why
+        .as_ref()
+        .map_or_else(String::new, |why| format!(": {}", Printable(why)));
+    text.push_str(&format!(
+        "    {}\n",
+        output.paint(tone, &wrap(&format!("=> {ruling}{why}"), 7))
+    ));
+    text
+}

@@ -1,0 +1,366 @@
+//! `staunch serve`
+//!
+//! Starts in this order: configuration, playbooks, journal (locked), index, driver, policy, engine, HTTP. Ends in the
+//! opposite one.
+
+use std::io::IsTerminal as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use staunch_model::{Description, Policy};
+use staunch_playbook::Compiled;
+use staunch_runtime::{Handle, Intake, Runtime};
+use staunch_server::{Service, Tokens};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+
+use super::token;
+use crate::cli::{Driver, ServeArgs};
+use crate::config::{self, Config, Loaded};
+use crate::exit::{Exit, Fault};
+use crate::output::print;
+use crate::playbooks::Texts;
+use crate::{log, wiring};
+
+/// How often it is looked at whether the engine has ended by itself.
+const WATCH_INTERVAL: Duration = Duration::from_millis(50);
+
+/// How often it is looked at whether this machine depends on other addresses than before: SSH sessions come and go.
+const DISCOVER_INTERVAL: Duration = Duration::from_secs(30);
+
+/// How long the engine may take to stop: its own deadline for actions in flight, and a snapshot.
+const STOP_DEADLINE: Duration = Duration::from_secs(20);
+
+/// Threads that serve connections. What takes long has threads of its own.
+const WORKERS: usize = 2;
+
+/// Threads for questions, plans, large bodies and reading the configuration again.
+const BLOCKING_THREADS_MAX: usize = 64;
+
+/// How long threads of the HTTP server may take to end after the last connection.
+const HTTP_STOP_DEADLINE: Duration = Duration::from_secs(2);
+
+pub(super) fn run(args: &ServeArgs) -> Result<Exit, Fault> {
+    let Loaded { mut config, file } = config::load(args.data.config.config.as_deref())?;
+    apply(args, &mut config);
+    log::start(&config.log)?;
+    match &file {
+        Some(file) => tracing::info!(file = %file.display(), "configuration read"),
+        None => tracing::info!("no configuration file, defaults hold"),
+    }
+    let compiled = compile(&config)?;
+    let tokens = Tokens::load(&config.tokens_file()).map_err(|error| token::fault(&error))?;
+    check_access(args, &config, &tokens)?;
+    let sources = wiring::event_sources(&config)?;
+    let opened = wiring::open(&config, args.driver)?;
+    if args.driver == Driver::Memory {
+        tracing::warn!("THE DRIVER IS memory: NOTHING IS BLOCKED, acts are pretended");
+    }
+    let discovered = wiring::discover(&config)?;
+    let policy = wiring::policy(&config, &compiled, &discovered, &opened.drivers);
+    let (playbooks, protected) = (policy.playbooks.len(), policy.never_touch.len());
+    let runtime = Runtime::start(opened.parts, wiring::settings(&config), policy).map_err(|error| {
+        Fault::of(Exit::Failed, &error).hint("`staunch journal verify` tells whether the journal is sound")
+    })?;
+    let recovered = runtime.recovered();
+    tracing::info!(
+        frames = recovered.frames,
+        open = recovered.open,
+        took = ?recovered.took,
+        installation = %opened.installation,
+        mode = %config.mode,
+        playbooks,
+        protected,
+        "recovered"
+    );
+    let programs = compiled.into_iter().map(|it| it.program).collect();
+    let intake = Arc::new(Intake::new(sources, programs, runtime.handle()));
+    let service = Service {
+        handle: runtime.handle(),
+        intake: intake.clone(),
+        index: opened.index,
+        tokens: Arc::new(tokens),
+        limits: wiring::http_limits(&config),
+        version: env!("CARGO_PKG_VERSION").into(),
+        journal_start: Some(opened.journal_start),
+        unauthenticated_loopback: args.allow_unauthenticated_loopback,
+    };
+    let reload = Reload {
+        file: args.data.config.config.clone().or(file),
+        handle: runtime.handle(),
+        intake,
+        drivers: opened.drivers,
+        in_force: config.clone(),
+    };
+    let ended = serve_http(args, config.http.listen, service, reload, &runtime);
+    stop(runtime, ended)
+}
+
+fn apply(args: &ServeArgs, config: &mut Config) {
+    if let Some(dir) = &args.data.data_dir {
+        config.data_dir.clone_from(dir);
+    }
+    if let Some(listen) = args.listen {
+        config.http.listen = listen;
+    }
+}
+
+/// Compiles the playbooks of `config`, with every mistake told.
+fn compile(config: &Config) -> Result<Vec<Compiled>, Fault> {
+    let texts = Texts::configured(config);
+    let outcome = texts.compile(&wiring::check_context(config));
+    texts.tell(&outcome.diagnostics);
+    if outcome.usable {
+        return Ok(outcome.compiled);
+    }
+    Err(Fault::new(Exit::Usage, "the playbooks cannot be used").hint("mend them and look again with `staunch check`"))
+}
+
+/// Nobody can reach an API without tokens but this machine, and that only when it is said so.
+fn check_access(args: &ServeArgs, config: &Config, tokens: &Tokens) -> Result<(), Fault> {
+    if !tokens.list().is_empty() {
+        return Ok(());
+    }
+    let hint = "make one with `staunch token create NAME --role operator`";
+    let fault = Fault::new(
+        Exit::Usage,
+        "there is no token, so nobody could send an event or give a command",
+    );
+    match (
+        args.allow_unauthenticated_loopback,
+        config.http.listen.ip().is_loopback(),
+    ) {
+        (true, true) => Ok(()),
+        (true, false) => Err(fault.hint(format!(
+            "{hint}; without one only an address such as 127.0.0.1 can be listened on"
+        ))),
+        (false, _) => Err(fault.hint(format!(
+            "{hint}, or let this machine in without one: --allow-unauthenticated-loopback"
+        ))),
+    }
+}
+
+/// Why serving ended.
+enum Ended {
+    /// It was asked to.
+    Asked,
+    /// The engine ended by itself.
+    EngineDied,
+    /// It could not begin or go on.
+    Failed(Fault),
+}
+
+fn serve_http(args: &ServeArgs, listen: SocketAddr, service: Service, reload: Reload, runtime: &Runtime) -> Ended {
+    let built = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKERS)
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .thread_name("http")
+        .enable_all()
+        .build();
+    let tokio = match built {
+        Ok(tokio) => tokio,
+        Err(error) => return Ended::Failed(Fault::doing(Exit::Failed, "cannot start threads", &error)),
+    };
+    let ended = tokio.block_on(async {
+        match run_until_asked(args, listen, service, reload, runtime).await {
+            Ok(ended) => ended,
+            Err(fault) => Ended::Failed(fault),
+        }
+    });
+    // Handles that the server holds must be gone before the engine is waited for.
+    tokio.shutdown_timeout(HTTP_STOP_DEADLINE);
+    ended
+}
+
+async fn run_until_asked(
+    args: &ServeArgs,
+    listen: SocketAddr,
+    service: Service,
+    reload: Reload,
+    runtime: &Runtime,
+) -> Result<Ended, Fault> {
+    let cannot_listen = |error: &std::io::Error| {
+        let exit = match error.kind() {
+            std::io::ErrorKind::PermissionDenied => Exit::Denied,
+            std::io::ErrorKind::AddrInUse => Exit::InUse,
+            _ => Exit::Failed,
+        };
+        Fault::doing(exit, format!("cannot listen on {listen}"), error).hint("choose another address with --listen")
+    };
+    let listener = TcpListener::bind(listen).await.map_err(|error| cannot_listen(&error))?;
+    let address = listener.local_addr().map_err(|error| cannot_listen(&error))?;
+    let on = |kind| signal(kind).map_err(|error| Fault::doing(Exit::Failed, "cannot wait for signals", &error));
+    let (mut terminate, mut interrupt) = (on(SignalKind::terminate())?, on(SignalKind::interrupt())?);
+    let hangup = on(SignalKind::hangup())?;
+    let (stop, stopped) = oneshot::channel::<()>();
+    let server = staunch_server::serve(listener, service, async {
+        // A sender that is gone means stop too.
+        let _ = stopped.await;
+    });
+    let server = tokio::spawn(server);
+    let reloader = tokio::spawn(reload.run(hangup));
+    print(&format!("listening on http://{address}\n"))?;
+    if std::io::stdout().is_terminal() && args.allow_unauthenticated_loopback {
+        tracing::info!("ctrl-c stops it; what is in force stays in force until its lease ends");
+    }
+    let ended = loop {
+        tokio::select! {
+            _ = terminate.recv() => break Ended::Asked,
+            _ = interrupt.recv() => break Ended::Asked,
+            () = tokio::time::sleep(WATCH_INTERVAL) => if runtime.has_failed() { break Ended::EngineDied },
+        }
+    };
+    reloader.abort();
+    if matches!(ended, Ended::Asked) {
+        tracing::info!("stopping: no further events are taken");
+        drop(stop);
+        match server.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the HTTP server did not stop well"),
+            Err(error) => tracing::warn!(%error, "the HTTP server did not stop well"),
+        }
+    }
+    Ok(ended)
+}
+
+/// Stops the engine and says how it ended.
+fn stop(runtime: Runtime, ended: Ended) -> Result<Exit, Fault> {
+    let (done, wait) = crossbeam_channel::bounded(1);
+    let stopper = std::thread::Builder::new()
+        .name("stop".into())
+        .spawn(move || drop(done.send(runtime.stop())));
+    let result = match stopper {
+        Ok(_) => wait.recv_timeout(STOP_DEADLINE),
+        Err(error) => return Err(Fault::doing(Exit::Failed, "cannot start a thread", &error)),
+    };
+    match (ended, result) {
+        (Ended::Failed(fault), _) => Err(fault),
+        (_, Ok(Err(error))) => {
+            tracing::error!(%error, cause = std::error::Error::source(&error).map(ToString::to_string), "the engine has ended");
+            Err(Fault::of(Exit::Poisoned, &error)
+                .hint("start it again: it recovers from disk. What is in force ends with its lease meanwhile"))
+        }
+        (_, Err(_)) => Err(Fault::new(
+            Exit::Failed,
+            "the engine did not stop in time; the next start recovers what was under way",
+        )),
+        (Ended::Asked, Ok(Ok(()))) => {
+            tracing::info!("stopped; what is in force stays in force until its lease ends");
+            Ok(Exit::Ok)
+        }
+        (Ended::EngineDied, Ok(Ok(()))) => Err(Fault::new(Exit::Poisoned, "the engine has ended by itself")),
+    }
+}
+
+/// Reads playbooks and protected networks again: on SIGHUP, and the discovered ones from time to time.
+struct Reload {
+    file: Option<PathBuf>,
+    handle: Handle,
+    intake: Arc<Intake>,
+    drivers: Vec<Description>,
+    /// The configuration whose playbooks and protected networks are in force.
+    in_force: Config,
+}
+
+impl Reload {
+    async fn run(mut self, mut hangup: Signal) {
+        let mut discover = tokio::time::interval(DISCOVER_INTERVAL);
+        discover.tick().await;
+        loop {
+            let asked = tokio::select! {
+                _ = hangup.recv() => true,
+                _ = discover.tick() => false,
+            };
+            let done = tokio::task::spawn_blocking(move || {
+                if asked {
+                    self.again()
+                } else {
+                    self.discover_again()
+                }
+                self
+            });
+            match done.await {
+                Ok(it) => self = it,
+                Err(error) => {
+                    tracing::error!(%error, "the configuration can no longer be read again");
+                    return;
+                }
+            }
+        }
+    }
+
+    fn again(&mut self) {
+        let read = config::load(self.file.as_deref()).and_then(|loaded| {
+            let mut config = self.in_force.clone();
+            config.playbooks = loaded.config.playbooks;
+            config.never_touch = loaded.config.never_touch;
+            let compiled = compile(&config)?;
+            let policy = self.policy(&config, &compiled)?;
+            Ok((config, compiled, policy))
+        });
+        match read {
+            Ok((config, compiled, policy)) => {
+                let (playbooks, protected) = (policy.playbooks.len(), policy.never_touch.len());
+                if let Err(error) = self.handle.set_policy(Arc::new(policy)) {
+                    tracing::error!(%error, "the configuration was not read again; the earlier one stays in force");
+                    return;
+                }
+                self.intake
+                    .set_programs(compiled.into_iter().map(|it| it.program).collect());
+                self.in_force = config;
+                tracing::info!(playbooks, protected, "playbooks and protected networks were read again");
+            }
+            Err(fault) => {
+                let why = fault.render(false);
+                tracing::error!(
+                    why = why.trim_end(),
+                    "the configuration was not read again; the earlier one stays in force"
+                );
+            }
+        }
+    }
+
+    fn policy(&self, config: &Config, compiled: &[Compiled]) -> Result<Policy, Fault> {
+        let discovered = wiring::discover(config)?;
+        Ok(wiring::policy(config, compiled, &discovered, &self.drivers))
+    }
+
+    /// Protects what this machine depends on by now, with everything else as it is.
+    fn discover_again(&self) {
+        if !self.in_force.never_touch.discover {
+            return;
+        }
+        let discovered = match wiring::discover(&self.in_force) {
+            Ok(discovered) => discovered,
+            Err(fault) => {
+                let why = fault.render(false);
+                tracing::warn!(
+                    why = why.trim_end(),
+                    "own addresses were not found again; the earlier ones stay protected"
+                );
+                return;
+            }
+        };
+        let Ok(Some(policy)) = self.handle.query(|state| state.policy.clone()) else {
+            return;
+        };
+        let never_touch = wiring::never_touch(&self.in_force, &discovered);
+        if policy.never_touch == never_touch {
+            return;
+        }
+        let protected = never_touch.len();
+        match self.handle.set_policy(Arc::new(Policy {
+            never_touch,
+            ..(*policy).clone()
+        })) {
+            Ok(()) => tracing::info!(
+                protected,
+                "this machine depends on other addresses than before; they are protected"
+            ),
+            Err(error) => tracing::warn!(%error, "own addresses were not protected anew"),
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! `staunch status`
+
+use serde_json::json;
+use staunch_model::{Printable, Timestamp};
+use staunch_server::dto::{Status, path};
+
+use crate::cli::ShowArgs;
+use crate::client::{Client, Patience};
+use crate::exit::{Exit, Fault};
+use crate::output::{Output, Tone, now, relative, wrap};
+
+pub(super) fn run(args: &ShowArgs) -> Result<Exit, Fault> {
+    let client = Client::new(&args.server, Patience::USUAL)?;
+    let status: Status = client.get(path::STATUS, &json!({}))?;
+    Output::new(args.json).show(&status, |output| text(output, &status, now()))?;
+    Ok(Exit::Ok)
+}
+
+fn text(output: &Output, it: &Status, now: Timestamp) -> String {
+    let mut text = String::new();
+    let mut line = |label: &str, value: String| {
+        let label = format!("{label:<13}");
+        text.push_str(&output.paint(Tone::Faint, &label));
+        text.push_str(&wrap(&value, 13));
+        text.push('\n');
+    };
+    let up = staunch_model::Span::from_secs(it.uptime.as_secs());
+    line(
+        "staunch",
+        format!("{}, up {up}, installation {}", Printable(&it.version), it.installation),
+    );
+    line("mode", Printable(&it.mode.explanation).to_string());
+    let mut in_force = format!("{} in force", it.in_force);
+    if it.unverified > 0 {
+        in_force.push_str(&format!(", {} of them NOT VERIFIED", it.unverified));
+    }
+    line(
+        "containments",
+        format!("{in_force}, {} under way, {} stuck", it.under_way, it.stuck),
+    );
+    if it.stuck > 0 {
+        line(
+            "",
+            "a stuck transaction needs a person: `staunch containment list` says why".to_owned(),
+        );
+    }
+    line(
+        "waiting",
+        format!(
+            "{} for approval, {} notices, {} submissions",
+            it.awaiting_approval, it.notices_pending, it.queue_depth
+        ),
+    );
+    line("incidents", format!("{} open", it.incidents_open));
+    let counts = &it.counts;
+    line(
+        "events",
+        format!(
+            "{} accepted, {} matched, {} malformed, {} samples, {} turned away",
+            counts.events_accepted,
+            counts.events_matched,
+            counts.events_malformed,
+            counts.events_sample,
+            counts.events_turned_away
+        ),
+    );
+    let swept = it.swept_at.map_or_else(|| "not yet".to_owned(), |at| relative(at, now));
+    line("last sweep", swept);
+    for failure in &it.sweep_failures {
+        line(
+            "",
+            format!("FAILED for {}: {}", failure.action, Printable(&failure.why)),
+        );
+    }
+    let index = match it.index {
+        None => "no index".to_owned(),
+        Some(view) => match view.lag {
+            Some(0) => "index up to date".to_owned(),
+            Some(lag) => format!("index {lag} frames behind"),
+            None => format!("index at frame {}", view.position),
+        },
+    };
+    let frames = it
+        .journal_lsn
+        .map_or_else(|| "journal".to_owned(), |lsn| format!("{lsn} frames"));
+    line("journal", format!("{frames}, {index}"));
+    let list = |names: &[String]| {
+        names
+            .iter()
+            .map(|name| Printable(name).to_string())
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    line(
+        "playbooks",
+        if it.playbooks.is_empty() {
+            "none".to_owned()
+        } else {
+            list(&it.playbooks)
+        },
+    );
+    line("sources", list(&it.sources));
+    text
+}

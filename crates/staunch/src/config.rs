@@ -1,0 +1,465 @@
+//! The configuration file: what can be set, what holds when nothing is said, and which values cannot work.
+//!
+//! Never opens anything but the file itself. The doc comments of the fields are the manual.
+
+mod check;
+mod mistake;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Deserializer};
+use staunch_connectors::sources::{GenericSettings, SourceSettings, SuricataSettings};
+use staunch_engine::limits;
+use staunch_model::{Mode, Printable, Span};
+
+pub(crate) use mistake::Mistake;
+
+use crate::exit::{Exit, Fault};
+
+/// Where the configuration is looked for when none is named. It need not exist.
+pub(crate) const DEFAULT_PATH: &str = "/etc/staunch/staunch.toml";
+
+/// The largest file: hundreds of networks and mappings fit.
+const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// The whole configuration. Paths in it are relative to the file's directory.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Config {
+    /// The directory of journal, index, tokens and installation id; made with mode 0700. Default `/var/lib/staunch`.
+    /// Since v0.1.
+    pub(crate) data_dir: PathBuf,
+    /// How far any playbook may go, whatever it says: `observe`, `approve` or `enforce`. Default `observe`. `staunch mode`
+    /// overrides it until it is changed here. Since v0.1.
+    pub(crate) mode: Mode,
+    /// The HTTP API.
+    pub(crate) http: HttpSettings,
+    /// Playbooks.
+    pub(crate) playbooks: PlaybookSettings,
+    /// Limits that hold for all playbooks together.
+    pub(crate) limits: LimitSettings,
+    /// What is never touched.
+    pub(crate) never_touch: NeverTouchSettings,
+    /// The firewall of this machine.
+    pub(crate) nftables: NftablesSettings,
+    /// Knowledge about traffic.
+    pub(crate) traffic: TrafficSettings,
+    /// Event sources.
+    pub(crate) sources: SourcesSettings,
+    /// The journal on disk.
+    pub(crate) journal: JournalSettings,
+    /// Logging.
+    pub(crate) log: LogSettings,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data_dir: "/var/lib/staunch".into(),
+            mode: Mode::Observe,
+            http: HttpSettings::default(),
+            playbooks: PlaybookSettings::default(),
+            limits: LimitSettings::default(),
+            never_touch: NeverTouchSettings::default(),
+            nftables: NftablesSettings::default(),
+            traffic: TrafficSettings::default(),
+            sources: SourcesSettings::default(),
+            journal: JournalSettings::default(),
+            log: LogSettings::default(),
+        }
+    }
+}
+
+/// The HTTP API.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct HttpSettings {
+    /// The address and port it listens on; port 0 takes any free one. It speaks plain HTTP: put a TLS proxy in front of it
+    /// before it leaves the machine. Default `127.0.0.1:7450`. Since v0.1.
+    pub(crate) listen: SocketAddr,
+    /// The file of hashed tokens that `staunch token` writes. Default `tokens` in the data directory. Since v0.1.
+    pub(crate) tokens_file: Option<PathBuf>,
+    /// The largest body of a request, in bytes. Default 8388608 (8 MiB); at most 1 GiB. Since v0.1.
+    pub(crate) body_bytes_max: usize,
+    /// Connections at the same time; further ones are answered with 503. Default 1024; at most 65536. Since v0.1.
+    pub(crate) connections_max: usize,
+}
+
+impl Default for HttpSettings {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 7450)),
+            tokens_file: None,
+            body_bytes_max: 8 << 20,
+            connections_max: 1_024,
+        }
+    }
+}
+
+/// Playbooks.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct PlaybookSettings {
+    /// Directories whose `*.yaml` and `*.yml` files are playbooks (`*.test.yaml` are not). Default none. Since v0.1.
+    pub(crate) dirs: Vec<PathBuf>,
+    /// Whether the playbooks that come with Staunch are used too. Default `true`. Since v0.1.
+    pub(crate) built_in: bool,
+}
+
+impl Default for PlaybookSettings {
+    fn default() -> Self {
+        Self {
+            dirs: Vec::new(),
+            built_in: true,
+        }
+    }
+}
+
+/// Limits that hold for all playbooks together. A playbook can set lower ones for itself.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct LimitSettings {
+    /// Actions that are being carried out at the same time. Default 50; at most 1024. Since v0.1.
+    pub(crate) actions_in_flight_max: u32,
+    /// Acts of one kind in an hour. Default 500; at most `acts_per_hour_max`. Since v0.1.
+    pub(crate) acts_per_action_hour_max: u32,
+    /// Acts in one neighbourhood (/24 or /48) in an hour. Default 20; at most `acts_per_action_hour_max`. Since v0.1.
+    pub(crate) acts_per_group_hour_max: u32,
+    /// Acts in all in an hour. Default 500; at most 1000000. Since v0.1.
+    pub(crate) acts_per_hour_max: u32,
+    /// Failures (rolled back or stuck) within `breaker_window` that open the circuit breaker: from then on Staunch only
+    /// observes, until a person sets the mode. Default 5; at least 1. Since v0.1.
+    pub(crate) breaker_failures: u32,
+    /// See `breaker_failures`. Default `10m`; `1s` to `1h`. Since v0.1.
+    pub(crate) breaker_window: Span,
+    /// How long the question whether to act waits for a person. Default `30m`; `1s` to `7d`. Since v0.1.
+    pub(crate) approval_expiry: Span,
+    /// The longest lease, renewals included, counted from the time of asking. Default `24h`; `1s` to `90d`. Since v0.1.
+    pub(crate) lease_max: Span,
+    /// How often containments in force are verified. Default `30s`; `1s` to `1h`. Since v0.1.
+    pub(crate) sweep_interval: Span,
+}
+
+impl Default for LimitSettings {
+    fn default() -> Self {
+        let it = limits::DEFAULT;
+        Self {
+            actions_in_flight_max: it.actions_in_flight_max,
+            acts_per_action_hour_max: it.acts_per_action_hour_max,
+            acts_per_group_hour_max: it.acts_per_group_hour_max,
+            acts_per_hour_max: it.acts_per_hour_max,
+            breaker_failures: it.breaker_failures,
+            breaker_window: it.breaker_window,
+            approval_expiry: it.approval_expiry,
+            lease_max: it.lease_max,
+            sweep_interval: it.sweep_interval,
+        }
+    }
+}
+
+impl From<LimitSettings> for staunch_model::Limits {
+    fn from(it: LimitSettings) -> Self {
+        Self {
+            actions_in_flight_max: it.actions_in_flight_max,
+            acts_per_action_hour_max: it.acts_per_action_hour_max,
+            acts_per_group_hour_max: it.acts_per_group_hour_max,
+            acts_per_hour_max: it.acts_per_hour_max,
+            breaker_failures: it.breaker_failures,
+            breaker_window: it.breaker_window,
+            approval_expiry: it.approval_expiry,
+            lease_max: it.lease_max,
+            sweep_interval: it.sweep_interval,
+        }
+    }
+}
+
+/// What is never touched.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct NeverTouchSettings {
+    /// Networks and single addresses, each with the reason that a refusal shows. Default none. Since v0.1.
+    pub(crate) networks: Vec<ProtectedNetwork>,
+    /// Whether the machine's own addresses, gateways, resolvers and management sessions are found and protected. Default
+    /// `true`. Since v0.1.
+    pub(crate) discover: bool,
+}
+
+impl Default for NeverTouchSettings {
+    fn default() -> Self {
+        Self {
+            networks: Vec::new(),
+            discover: true,
+        }
+    }
+}
+
+/// A network that is never touched.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ProtectedNetwork {
+    /// The network, such as `192.0.2.0/24`, or a single address. Since v0.1.
+    #[serde(deserialize_with = "network")]
+    pub(crate) network: IpNet,
+    /// Why, in the words that a refusal shows. Since v0.1.
+    pub(crate) reason: String,
+}
+
+/// The firewall of this machine.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct NftablesSettings {
+    /// The name of Staunch's own table, of the family `inet`. Default `staunch`. Since v0.1.
+    pub(crate) table: String,
+    /// Addresses that can be blocked at the same time, for each IP version. Default 65536; at most 1048576. Takes effect
+    /// when the table is made. Since v0.1.
+    pub(crate) elements_max: u32,
+    /// Whether a chain switches connection tracking on, so that shares of traffic are known. Default `true`. Since v0.1.
+    pub(crate) track_flows: bool,
+}
+
+impl Default for NftablesSettings {
+    fn default() -> Self {
+        Self {
+            table: "staunch".into(),
+            elements_max: 65_536,
+            track_flows: true,
+        }
+    }
+}
+
+/// Knowledge about traffic.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct TrafficSettings {
+    /// How often connections are counted. Default `2s`; `100ms` to `15s`. Since v0.1.
+    pub(crate) refresh: Span,
+}
+
+impl Default for TrafficSettings {
+    fn default() -> Self {
+        Self {
+            refresh: Span::from_secs(2),
+        }
+    }
+}
+
+/// Event sources. `suricata` and `falco` need no settings.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct SourcesSettings {
+    /// Suricata. Since v0.1.
+    pub(crate) suricata: SuricataSettings,
+    /// Systems that are described by a mapping instead of code. Default none. Since v0.1.
+    pub(crate) generic: Vec<GenericSettings>,
+}
+
+impl SourcesSettings {
+    /// The same in the words of the decoders.
+    pub(crate) fn settings(&self) -> SourceSettings {
+        SourceSettings {
+            suricata: self.suricata.clone(),
+            generic: self.generic.clone(),
+        }
+    }
+}
+
+/// The journal on disk.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct JournalSettings {
+    /// Bytes of one segment file. Default 67108864 (64 MiB); 2 MiB to 4 GiB. Segments that exist keep their size. Since
+    /// v0.1.
+    pub(crate) segment_bytes: u64,
+    /// Bytes kept back for lifting containment when the disk is full. Default 4194304 (4 MiB); at least 64 KiB, at most
+    /// half of `segment_bytes`. Since v0.1.
+    pub(crate) reserve_bytes: u64,
+    /// Frames between two snapshots. More frames mean a longer start. Default 200000; at least 100. Since v0.1.
+    pub(crate) snapshot_every: u64,
+}
+
+impl Default for JournalSettings {
+    fn default() -> Self {
+        Self {
+            segment_bytes: 64 << 20,
+            reserve_bytes: 4 << 20,
+            snapshot_every: 200_000,
+        }
+    }
+}
+
+/// Logging.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct LogSettings {
+    /// `text` or `json`; both go to stderr. Default `text`. Since v0.1.
+    pub(crate) format: LogFormat,
+    /// The least important line that is written: `error`, `warn`, `info`, `debug` or `trace`. Personal data is on `debug`.
+    /// Default `info`. Since v0.1.
+    pub(crate) level: LogLevel,
+}
+
+/// How lines are written.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+/// How important a line is.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogLevel {
+    Error,
+    Warn,
+    #[default]
+    Info,
+    Debug,
+    Trace,
+}
+
+impl LogLevel {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+/// A configuration and where it came from.
+#[derive(Clone, Debug)]
+pub(crate) struct Loaded {
+    pub(crate) config: Config,
+    /// The file; `None` when the defaults hold.
+    pub(crate) file: Option<PathBuf>,
+}
+
+/// Reads the configuration in `named`, else in [`DEFAULT_PATH`], else the defaults.
+///
+/// # Errors
+/// [`Exit::Usage`] with every mistake, rendered, on stderr.
+pub(crate) fn load(named: Option<&Path>) -> Result<Loaded, Fault> {
+    let path = match named {
+        Some(path) => path.to_owned(),
+        None if Path::new(DEFAULT_PATH).exists() => DEFAULT_PATH.into(),
+        None => {
+            return Ok(Loaded {
+                config: Config::default(),
+                file: None,
+            });
+        }
+    };
+    let shown = path.display().to_string();
+    let unreadable = |error: &dyn std::error::Error| {
+        Fault::doing(
+            Exit::Usage,
+            format!("cannot read the configuration {}", Printable(&shown)),
+            error,
+        )
+        .hint("name another file with --config or STAUNCH_CONFIG")
+    };
+    let size = std::fs::metadata(&path).map_err(|error| unreadable(&error))?.len();
+    if size > FILE_BYTES_MAX {
+        let what = format!(
+            "the configuration {} has {size} bytes, at most {FILE_BYTES_MAX} are read",
+            Printable(&shown)
+        );
+        return Err(Fault::new(Exit::Usage, what).hint("check that it is the right file"));
+    }
+    let text = std::fs::read_to_string(&path).map_err(|error| unreadable(&error))?;
+    match parse(&text) {
+        Ok(mut config) => {
+            config.resolve_paths(path.parent().unwrap_or(Path::new("")));
+            Ok(Loaded {
+                config,
+                file: Some(path),
+            })
+        }
+        Err(mistakes) => {
+            let color = crate::output::colors_on_stderr();
+            for mistake in &mistakes {
+                crate::output::say_rendered(&mistake.render(&shown, &text, color));
+            }
+            let count = mistakes.len();
+            let noun = if count == 1 { "mistake" } else { "mistakes" };
+            Err(Fault::new(
+                Exit::Usage,
+                format!("{count} {noun} in the configuration {}", Printable(&shown)),
+            )
+            .hint("mend it and try again; nothing was changed"))
+        }
+    }
+}
+
+/// Reads and checks `text`.
+///
+/// # Errors
+/// What is wrong with it: the first mistake of form, or all values that cannot work.
+pub(crate) fn parse(text: &str) -> Result<Config, Vec<Mistake>> {
+    let config: Config = toml::from_str(text).map_err(|error| vec![Mistake::of_form(text, &error)])?;
+    let mistakes = check::check(&config, text);
+    if mistakes.is_empty() { Ok(config) } else { Err(mistakes) }
+}
+
+impl Config {
+    fn resolve_paths(&mut self, base: &Path) {
+        let resolve = |path: &mut PathBuf| *path = base.join(&path);
+        resolve(&mut self.data_dir);
+        self.http.tokens_file.iter_mut().for_each(resolve);
+        self.playbooks.dirs.iter_mut().for_each(resolve);
+    }
+
+    /// The file of hashed tokens.
+    pub(crate) fn tokens_file(&self) -> PathBuf {
+        self.http
+            .tokens_file
+            .clone()
+            .unwrap_or_else(|| self.data_dir.join("tokens"))
+    }
+
+    /// The directory of the journal.
+    pub(crate) fn journal_dir(&self) -> PathBuf {
+        self.data_dir.join("journal")
+    }
+
+    /// The file of the index.
+    pub(crate) fn index_file(&self) -> PathBuf {
+        self.data_dir.join("index.sqlite")
+    }
+
+    /// The file that holds the installation's id.
+    pub(crate) fn installation_file(&self) -> PathBuf {
+        self.data_dir.join("installation")
+    }
+}
+
+fn network<'de, D: Deserializer<'de>>(deserializer: D) -> Result<IpNet, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let parsed = text
+        .parse::<IpNet>()
+        .ok()
+        .or_else(|| text.parse().ok().map(|ip: std::net::IpAddr| ip.to_canonical().into()));
+    let network = parsed.ok_or_else(|| {
+        serde::de::Error::custom(format!(
+            "not a network or address: {} (write for example 192.0.2.0/24)",
+            Printable(&text)
+        ))
+    })?;
+    if network.trunc() == network {
+        Ok(network)
+    } else {
+        let what = format!(
+            "{network} has bits set after its prefix; write {} or {}",
+            network.trunc(),
+            network.addr()
+        );
+        Err(serde::de::Error::custom(what))
+    }
+}

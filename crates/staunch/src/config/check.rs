@@ -1,0 +1,255 @@
+//! Values that cannot work, each with the reason. All of them are found, not only the first.
+
+use staunch_engine::limits::{ACTIONS_IN_FLIGHT_CEILING, BUDGET_WINDOW};
+use staunch_model::Span;
+
+use super::Config;
+use super::mistake::{Mistake, Step};
+
+/// The most acts in an hour that can be configured: what one nftables set can hold.
+const ACTS_PER_HOUR_CEILING: u32 = 1_000_000;
+
+/// The longest lease that can be configured. A block that is meant to stay belongs into the firewall's own configuration.
+const LEASE_CEILING: Span = Span::from_hours(90 * 24);
+
+/// The longest name of an nftables object is 255 bytes; names this long are not readable in its output.
+const TABLE_NAME_BYTES_MAX: usize = 64;
+
+/// The longest reason of a protected network: it is shown within one line of a refusal.
+const REASON_CHARS_MAX: usize = 120;
+
+struct Checker<'a> {
+    text: &'a str,
+    mistakes: Vec<Mistake>,
+}
+
+/// Finds every value of `config`, which was read from `text`, that cannot work.
+pub(super) fn check(config: &Config, text: &str) -> Vec<Mistake> {
+    let mut checker = Checker {
+        text,
+        mistakes: Vec::new(),
+    };
+    checker.http(config);
+    checker.limits(config);
+    checker.never_touch(config);
+    checker.nftables(config);
+    checker.rest(config);
+    checker.sources(config);
+    checker.mistakes
+}
+
+impl Checker<'_> {
+    fn add(&mut self, path: &[&str], what: String, hint: impl Into<String>) {
+        let steps: Vec<Step<'_>> = path.iter().map(|key| Step::Key(key)).collect();
+        self.mistakes.push(Mistake::of_value(self.text, &steps, what, hint));
+    }
+
+    fn number(&mut self, path: &[&str], value: u64, least: u64, most: u64, why: &str) {
+        if !(least..=most).contains(&value) {
+            let key = path.last().copied().unwrap_or_default();
+            self.add(
+                path,
+                format!("{key} is {value}: {why}"),
+                format!("write a number from {least} to {most}"),
+            );
+        }
+    }
+
+    fn span(&mut self, path: &[&str], value: Span, least: Span, most: Span, why: &str) {
+        if !(least..=most).contains(&value) {
+            let key = path.last().copied().unwrap_or_default();
+            self.add(
+                path,
+                format!("{key} is {value}: {why}"),
+                format!("write a time from \"{least}\" to \"{most}\""),
+            );
+        }
+    }
+
+    fn http(&mut self, config: &Config) {
+        let http = &config.http;
+        let why = "a body is held in memory while it is read, and one event must fit";
+        self.number(
+            &["http", "body_bytes_max"],
+            http.body_bytes_max as u64,
+            4 << 10,
+            1 << 30,
+            why,
+        );
+        let why = "each connection holds a file and memory, and operators need some beside the senders";
+        self.number(
+            &["http", "connections_max"],
+            http.connections_max as u64,
+            4,
+            65_536,
+            why,
+        );
+    }
+
+    fn limits(&mut self, config: &Config) {
+        let it = &config.limits;
+        let why = "without one nothing is ever done, and one netlink batch takes 1024";
+        let path = |key| ["limits", key];
+        let ceiling = u64::from(ACTIONS_IN_FLIGHT_CEILING);
+        self.number(
+            &path("actions_in_flight_max"),
+            it.actions_in_flight_max.into(),
+            1,
+            ceiling,
+            why,
+        );
+        let why = "0 would forbid every act, which is what mode = \"observe\" is for";
+        let ceiling = u64::from(ACTS_PER_HOUR_CEILING);
+        self.number(&path("acts_per_hour_max"), it.acts_per_hour_max.into(), 1, ceiling, why);
+        self.number(
+            &path("acts_per_action_hour_max"),
+            it.acts_per_action_hour_max.into(),
+            1,
+            ceiling,
+            why,
+        );
+        self.number(
+            &path("acts_per_group_hour_max"),
+            it.acts_per_group_hour_max.into(),
+            1,
+            ceiling,
+            why,
+        );
+        let relations = [
+            (
+                "acts_per_action_hour_max",
+                it.acts_per_action_hour_max,
+                "acts_per_hour_max",
+                it.acts_per_hour_max,
+            ),
+            (
+                "acts_per_group_hour_max",
+                it.acts_per_group_hour_max,
+                "acts_per_action_hour_max",
+                it.acts_per_action_hour_max,
+            ),
+        ];
+        for (key, value, above, most) in relations {
+            if value > most {
+                let what = format!("{key} is {value}, above {above} ({most}): it would never be reached");
+                self.add(&path(key), what, format!("write at most {most}, or raise {above} too"));
+            }
+        }
+        let why = "without one failure there is nothing to react to";
+        self.number(
+            &path("breaker_failures"),
+            it.breaker_failures.into(),
+            1,
+            u64::from(u32::MAX),
+            why,
+        );
+        let why = "failures are remembered for an hour";
+        self.span(
+            &path("breaker_window"),
+            it.breaker_window,
+            Span::from_secs(1),
+            BUDGET_WINDOW,
+            why,
+        );
+        let why = "a question must live long enough to be seen, and its event must still matter when it is answered";
+        self.span(
+            &path("approval_expiry"),
+            it.approval_expiry,
+            Span::from_secs(1),
+            Span::from_hours(7 * 24),
+            why,
+        );
+        let why = "a containment must last, and must end by itself";
+        self.span(&path("lease_max"), it.lease_max, Span::from_secs(1), LEASE_CEILING, why);
+        let why = "a sweep reads everything in force, and drift must be noticed while it matters";
+        self.span(
+            &path("sweep_interval"),
+            it.sweep_interval,
+            Span::from_secs(1),
+            Span::from_hours(1),
+            why,
+        );
+    }
+
+    fn never_touch(&mut self, config: &Config) {
+        for (at, entry) in config.never_touch.networks.iter().enumerate() {
+            let length = entry.reason.chars().count();
+            if entry.reason.trim().is_empty() || length > REASON_CHARS_MAX {
+                let path = [
+                    Step::Key("never_touch"),
+                    Step::Key("networks"),
+                    Step::At(at),
+                    Step::Key("reason"),
+                ];
+                let what = format!(
+                    "the reason for {} has {length} characters: a refusal shows it",
+                    entry.network
+                );
+                let hint = format!("say in 1 to {REASON_CHARS_MAX} characters whose it is");
+                self.mistakes.push(Mistake::of_value(self.text, &path, what, hint));
+            }
+        }
+    }
+
+    fn nftables(&mut self, config: &Config) {
+        let table = &config.nftables.table;
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        let starts_well = table.starts_with(|c: char| c.is_ascii_alphabetic());
+        if !starts_well || table.len() > TABLE_NAME_BYTES_MAX || !table.chars().all(is_plain) {
+            let what = "this cannot be the name of a table".to_owned();
+            self.add(
+                &["nftables", "table"],
+                what,
+                "use letters, digits, - and _, the first a letter, at most 64",
+            );
+        }
+        let why = "an element takes about 300 bytes of kernel memory";
+        self.number(
+            &["nftables", "elements_max"],
+            config.nftables.elements_max.into(),
+            1,
+            1 << 20,
+            why,
+        );
+    }
+
+    fn rest(&mut self, config: &Config) {
+        let why = "counting connections takes time, and counts older than 30s are taken as unknown";
+        self.span(
+            &["traffic", "refresh"],
+            config.traffic.refresh,
+            Span::from_millis(100),
+            Span::from_secs(15),
+            why,
+        );
+        let it = &config.journal;
+        let why = "a segment must hold the reserve and the longest frame, and is written in full when it is made";
+        self.number(&["journal", "segment_bytes"], it.segment_bytes, 2 << 20, 4 << 30, why);
+        let why = "the reserve must hold the frames that lift what is in force, and leave room for events";
+        self.number(
+            &["journal", "reserve_bytes"],
+            it.reserve_bytes,
+            64 << 10,
+            it.segment_bytes / 2,
+            why,
+        );
+        let why = "a snapshot writes the whole state";
+        self.number(&["journal", "snapshot_every"], it.snapshot_every, 100, u64::MAX, why);
+    }
+
+    fn sources(&mut self, config: &Config) {
+        let Err(error) = staunch_connectors::sources::all(&config.sources.settings()) else {
+            return;
+        };
+        // The decoders name the key as `generic[1].source_ip`.
+        let mut path = vec![Step::Key("sources")];
+        for part in error.key.split('.') {
+            match part.strip_suffix(']').and_then(|part| part.split_once('[')) {
+                Some((name, at)) => path.extend([Step::Key(name), Step::At(at.parse().unwrap_or(0))]),
+                None => path.push(Step::Key(part)),
+            }
+        }
+        self.mistakes
+            .push(Mistake::of_value(self.text, &path, error.what.clone(), error.hint));
+    }
+}

@@ -1,0 +1,179 @@
+//! Mistakes in the configuration: where they are and how to mend them.
+
+use std::ops::Range;
+
+use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+use staunch_model::Printable;
+use toml::de::{DeTable, DeValue};
+
+/// One mistake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Mistake {
+    /// The bytes of the file that it is about.
+    pub(crate) span: Range<usize>,
+    /// What is wrong, safe to show.
+    pub(crate) what: String,
+    /// How to mend it.
+    pub(crate) hint: String,
+}
+
+/// A step of the way to a value: a key or a position.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Step<'a> {
+    Key(&'a str),
+    At(usize),
+}
+
+impl Mistake {
+    /// The mistake that the TOML reader found.
+    pub(crate) fn of_form(text: &str, error: &toml::de::Error) -> Self {
+        let span = error.span().unwrap_or(0..0);
+        let message = error.message().lines().next().unwrap_or_default();
+        let field = message
+            .strip_prefix("unknown field ")
+            .and_then(|rest| unknown(rest, "known keys"));
+        let hint = match field.or_else(|| {
+            message
+                .strip_prefix("unknown variant ")
+                .and_then(|rest| unknown(rest, "allowed"))
+        }) {
+            Some(hint) => hint,
+            None if message.contains("missing field") => "add the key".to_owned(),
+            None if message.contains("duplicate key") => "keep one of the two".to_owned(),
+            // The reader of TOML says "expected" of form only, and all else comes from the keys.
+            None if message.contains("expected") && !message.contains("invalid") => {
+                "check quotes, brackets and the = between a key and its value".to_owned()
+            }
+            None => "docs/reference/configuration.md says what each key takes".to_owned(),
+        };
+        let what = message.replacen("unknown field", "unknown key", 1);
+        Self {
+            span: within(text, &span),
+            what: Printable(&what).to_string(),
+            hint,
+        }
+    }
+
+    /// A value that cannot work, at `path`.
+    pub(crate) fn of_value(text: &str, path: &[Step<'_>], what: String, hint: impl Into<String>) -> Self {
+        Self {
+            span: within(text, &find(text, path)),
+            what,
+            hint: hint.into(),
+        }
+    }
+
+    /// The line and the column in characters, both from 1.
+    pub(crate) fn position(&self, text: &str) -> (usize, usize) {
+        let before = &text[..self.span.start];
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        (
+            before.matches('\n').count() + 1,
+            before[line_start..].chars().count() + 1,
+        )
+    }
+
+    /// The mistake with the line that it is in.
+    pub(crate) fn render(&self, file: &str, text: &str, color: bool) -> String {
+        let renderer = if color { Renderer::styled() } else { Renderer::plain() };
+        let (line, column) = self.position(text);
+        let shown = Printable(file).to_string();
+        // The snippet shows lines of the file: one that could steer a terminal is left out.
+        if text
+            .chars()
+            .any(|c| c != '\n' && c != '\t' && c != '\r' && staunch_model::text::is_unsafe_to_show(c))
+        {
+            return format!(
+                "error: {}\n --> {shown}:{line}:{column}\nhint: {}\n\n",
+                self.what, self.hint
+            );
+        }
+        let snippet = Snippet::source(text)
+            .path(shown.as_str())
+            .annotation(AnnotationKind::Primary.span(self.span.clone()));
+        let hint = Level::HELP.with_name("hint").message(self.hint.as_str());
+        let group = Level::ERROR
+            .primary_title(self.what.as_str())
+            .element(snippet)
+            .element(hint);
+        format!("{}\n\n", renderer.render(&[group]))
+    }
+}
+
+/// The hint for ``x`, expected one of `a`, `b``.
+fn unknown(rest: &str, all_are: &str) -> Option<String> {
+    let mut quoted = rest.split('`').skip(1).step_by(2);
+    let written = quoted.next()?;
+    let known: Vec<&str> = quoted.collect();
+    if known.is_empty() {
+        return Some("remove it".to_owned());
+    }
+    let all = known.join(", ");
+    Some(match nearest(written, &known) {
+        Some(word) => format!("did you mean `{word}`? {all_are}: {all}"),
+        None => format!("{all_are}: {all}"),
+    })
+}
+
+/// The word of `known` that `written` is probably a misspelling of.
+pub(crate) fn nearest<'a>(written: &str, known: &[&'a str]) -> Option<&'a str> {
+    let written: Vec<char> = written.chars().take(64).collect();
+    let near = |word: &'a str| (distance(&written, &word.chars().collect::<Vec<_>>()), word);
+    let allowed = |word: &str| (word.len().max(written.len()) / 3).max(1);
+    let best = known
+        .iter()
+        .map(|word| near(word))
+        .min_by_key(|(distance, _)| *distance);
+    best.filter(|(distance, word)| *distance <= allowed(word))
+        .map(|(_, word)| word)
+}
+
+/// The edit distance.
+fn distance(a: &[char], b: &[char]) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.iter().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.iter().enumerate() {
+            let here = (diagonal + usize::from(x != y)).min(row[j] + 1).min(row[j + 1] + 1);
+            diagonal = std::mem::replace(&mut row[j + 1], here);
+        }
+    }
+    row[b.len()]
+}
+
+/// The bytes of the value at `path`, or of the nearest thing around it that is in the file.
+fn find(text: &str, path: &[Step<'_>]) -> Range<usize> {
+    let Ok(root) = DeTable::parse(text) else { return 0..0 };
+    let mut span = 0..0;
+    let Some((Step::Key(first), rest)) = path.split_first() else {
+        return span;
+    };
+    let Some(mut value) = root.get_ref().get(*first) else {
+        return span;
+    };
+    span = value.span();
+    for step in rest {
+        let next = match (value.get_ref(), step) {
+            (DeValue::Table(table), Step::Key(key)) => table.get(*key),
+            (DeValue::Array(array), Step::At(at)) => array.get(*at),
+            _ => None,
+        };
+        let Some(found) = next else { return span };
+        value = found;
+        span = value.span();
+    }
+    span
+}
+
+/// `span` cut to `text`, on character boundaries.
+fn within(text: &str, span: &Range<usize>) -> Range<usize> {
+    let boundary = |mut at: usize| {
+        at = at.min(text.len());
+        while !text.is_char_boundary(at) {
+            at -= 1;
+        }
+        at
+    };
+    let start = boundary(span.start);
+    start..boundary(span.end).max(start)
+}

@@ -1,0 +1,266 @@
+//! The stage: three hosts in network namespaces of their own, joined by veth pairs, cut off from everything else.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow};
+use staunch_netlink::conntrack::Conntrack;
+use staunch_netlink::link::{Destination, Links};
+use staunch_netlink::namespace::{NetNs, enter_new_net};
+
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The protected server: the attacked side of the recorded alert.
+pub(super) const SERVER: Ipv4Addr = Ipv4Addr::new(40, 110, 35, 23);
+/// The attacking side of the recorded alert.
+pub(super) const ATTACKER: Ipv4Addr = Ipv4Addr::new(41, 108, 52, 138);
+/// More addresses of the attacker's host, for the later scenes (TEST-NET-3, RFC 5737).
+pub(super) const OTHERS: [Ipv4Addr; 3] =
+    [Ipv4Addr::new(203, 0, 113, 41), Ipv4Addr::new(203, 0, 113, 42), Ipv4Addr::new(203, 0, 113, 43)];
+/// The load balancer (TEST-NET-2, RFC 5737).
+pub(super) const BALANCER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 20);
+
+const WEB_PORT: u16 = 8_080;
+const PROBE_PORT: u16 = 9_999;
+
+/// A host: a thread in a network namespace of its own that runs what it is given.
+pub(super) struct Host {
+    namespace: NetNs,
+    jobs: mpsc::Sender<Box<dyn FnOnce() + Send>>,
+}
+
+impl Host {
+    fn start(name: &str) -> Result<Self> {
+        let (jobs, inbox) = mpsc::channel::<Box<dyn FnOnce() + Send>>();
+        let (ready, namespace) = mpsc::channel();
+        std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            let entered = enter_new_net().and_then(|()| NetNs::current());
+            if ready.send(entered).is_ok() {
+                inbox.into_iter().for_each(|job| job());
+            }
+        })?;
+        let namespace = namespace.recv()?.with_context(|| format!("cannot make a namespace for the {name}"))?;
+        Ok(Self { namespace, jobs })
+    }
+
+    /// Runs `job` on this host and returns what it returns.
+    pub(super) fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+        let (sender, receiver) = mpsc::channel();
+        let boxed = Box::new(move || {
+            // The caller waits, or the demo is over.
+            let _ = sender.send(job());
+        });
+        self.jobs.send(boxed).map_err(|_| anyhow!("a host of the stage has gone"))?;
+        receiver.recv().map_err(|_| anyhow!("a host of the stage has gone"))
+    }
+}
+
+/// The whole stage. The calling thread's namespace is the protected server's.
+pub(super) struct Stage {
+    pub(super) attacker: Host,
+    balancer_bytes: Arc<AtomicU64>,
+    probes_arrived: Arc<AtomicU64>,
+    // Keeps the balancer's namespace alive.
+    _balancer: Host,
+}
+
+impl Stage {
+    /// Builds the stage and starts its traffic.
+    pub(super) fn build() -> Result<Self> {
+        let attacker = Host::start("attacker")?;
+        let balancer = Host::start("balancer")?;
+        let mut links = Links::open(TIMEOUT)?;
+        links.set_up("lo")?;
+        let addresses: Vec<Ipv4Addr> = std::iter::once(ATTACKER).chain(OTHERS).collect();
+        join(&mut links, "attacker", &attacker, addresses)?;
+        join(&mut links, "balancer", &balancer, vec![BALANCER])?;
+        // Bytes are counted for each flow only when the kernel is asked to; without it, flows alone decide.
+        if let Err(error) = Conntrack::open(TIMEOUT).map_err(anyhow::Error::from).and_then(|_| count_bytes()) {
+            tracing::debug!(%error, "conntrack does not count bytes here");
+        }
+        serve_web()?;
+        let probes_arrived = receive_probes()?;
+        let balancer_bytes = Arc::new(AtomicU64::new(0));
+        let counter = balancer_bytes.clone();
+        balancer.run(move || carry_traffic(&counter))??;
+        Ok(Self { attacker, balancer_bytes, probes_arrived, _balancer: balancer })
+    }
+
+    /// Bytes that the load balancer has carried so far.
+    pub(super) fn balancer_bytes(&self) -> u64 {
+        self.balancer_bytes.load(Ordering::Relaxed)
+    }
+
+    /// True when the load balancer carries traffic at this moment.
+    pub(super) fn balancer_is_served(&self) -> bool {
+        let before = self.balancer_bytes();
+        within(Duration::from_secs(1), || self.balancer_bytes() > before + 100_000)
+    }
+
+    /// True when `source`, an address of the attacker's host, gets a new connection to the web server.
+    pub(super) fn gets_in(&self, source: Ipv4Addr) -> Result<bool> {
+        self.attacker.run(move || fetch_from(source, Duration::from_millis(400)).is_ok())
+    }
+
+    /// Milliseconds from now until the first datagram from `source` that no longer arrives, while `act` runs.
+    pub(super) fn time_to_drop(&self, source: Ipv4Addr, act: impl FnOnce() -> Result<()>) -> Result<Option<f64>> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (sender, sent) = mpsc::channel();
+        let before = self.probes_arrived.load(Ordering::Relaxed);
+        let stopped = stop.clone();
+        let probing = Box::new(move || {
+            let _ = sender.send(probe(source, before, &stopped));
+        });
+        self.attacker.jobs.send(probing).map_err(|_| anyhow!("the attacker has gone"))?;
+        let arrives = within(Duration::from_secs(2), || self.probes_arrived.load(Ordering::Relaxed) > before + 20);
+        let begun = Instant::now();
+        let acted = if arrives { act() } else { Err(anyhow!("no probe arrives even before the block")) };
+        let mut newest = (self.probes_arrived.load(Ordering::Relaxed), Instant::now());
+        within(Duration::from_secs(2), || {
+            let seen = self.probes_arrived.load(Ordering::Relaxed);
+            if seen != newest.0 {
+                newest = (seen, Instant::now());
+            }
+            newest.1.elapsed() > Duration::from_millis(10)
+        });
+        stop.store(true, Ordering::Relaxed);
+        let sent = sent.recv()??;
+        acted?;
+        let arrived = self.probes_arrived.load(Ordering::Relaxed);
+        let dropped = sent.iter().find(|(number, _)| *number > arrived);
+        Ok(dropped.map(|(_, at)| at.saturating_duration_since(begun).as_secs_f64() * 1e3))
+    }
+}
+
+/// Waits until `condition` holds; false when it does not within `limit`.
+pub(super) fn within(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
+    let begun = Instant::now();
+    loop {
+        if condition() {
+            return true;
+        }
+        if begun.elapsed() > limit {
+            return false;
+        }
+        std::thread::sleep(Duration::from_micros(500));
+    }
+}
+
+/// Joins `host` to the server by a veth pair, with `addresses` on the host's end.
+fn join(links: &mut Links, name: &str, host: &Host, addresses: Vec<Ipv4Addr>) -> Result<()> {
+    let peer = format!("{name}0");
+    links.create_pair(name, &peer)?;
+    links.move_link(&peer, &Destination::Handle(&host.namespace))?;
+    links.add_address(name, IpAddr::V4(SERVER), 32)?;
+    links.set_up(name)?;
+    let theirs = addresses.clone();
+    host.run(move || -> Result<()> {
+        let mut links = Links::open(TIMEOUT)?;
+        links.set_up("lo")?;
+        for address in theirs {
+            links.add_address(&peer, IpAddr::V4(address), 32)?;
+        }
+        links.set_up(&peer)?;
+        links.add_route(Some((IpAddr::V4(SERVER), 32)), None, Some(&peer))?;
+        Ok(())
+    })??;
+    for address in addresses {
+        links.add_route(Some((IpAddr::V4(address), 32)), None, Some(name))?;
+    }
+    Ok(())
+}
+
+fn count_bytes() -> Result<()> {
+    staunch_netlink::conntrack::set_accounting(true)?;
+    Ok(())
+}
+
+/// A web server that answers every line with 64 KiB.
+fn serve_web() -> Result<()> {
+    let listener = TcpListener::bind((SERVER, WEB_PORT))?;
+    std::thread::Builder::new().name("web".into()).spawn(move || {
+        let page = vec![b'.'; 64 * 1024];
+        for connection in listener.incoming().map_while(Result::ok) {
+            let page = page.clone();
+            std::thread::spawn(move || {
+                let mut connection = connection;
+                let mut request = [0; 64];
+                while connection.read(&mut request).is_ok_and(|n| n > 0) && connection.write_all(&page).is_ok() {}
+            });
+        }
+    })?;
+    Ok(())
+}
+
+/// The load balancer's work: eight connections that fetch pages, a few hundred a second.
+fn carry_traffic(counter: &Arc<AtomicU64>) -> Result<()> {
+    for _ in 0..8 {
+        let mut connection = TcpStream::connect_timeout(&SocketAddr::from((SERVER, WEB_PORT)), TIMEOUT)
+            .context("the load balancer does not reach the server")?;
+        connection.set_read_timeout(Some(TIMEOUT))?;
+        let counter = counter.clone();
+        std::thread::spawn(move || {
+            let mut page = vec![0; 64 * 1024];
+            while connection.write_all(b"GET\n").is_ok() && connection.read_exact(&mut page).is_ok() {
+                counter.fetch_add(page.len() as u64, Ordering::Relaxed);
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        });
+    }
+    Ok(())
+}
+
+/// Fetches one page from `source`, an address of the calling host.
+fn fetch_from(source: Ipv4Addr, timeout: Duration) -> Result<()> {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, setsockopt, socket, sockopt};
+    use nix::sys::time::{TimeVal, TimeValLike};
+    use std::os::fd::AsRawFd;
+    // The standard library cannot bind a client's address.
+    let handle = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    let limit = TimeVal::milliseconds(i64::try_from(timeout.as_millis())?);
+    setsockopt(&handle, sockopt::SendTimeout, &limit)?;
+    setsockopt(&handle, sockopt::ReceiveTimeout, &limit)?;
+    bind(handle.as_raw_fd(), &SockaddrIn::from(std::net::SocketAddrV4::new(source, 0)))?;
+    connect(handle.as_raw_fd(), &SockaddrIn::from(std::net::SocketAddrV4::new(SERVER, WEB_PORT)))?;
+    let mut connection = TcpStream::from(handle);
+    connection.write_all(b"GET\n")?;
+    let mut page = vec![0; 64 * 1024];
+    connection.read_exact(&mut page)?;
+    Ok(())
+}
+
+/// Counts numbered datagrams: the highest number that arrived.
+fn receive_probes() -> Result<Arc<AtomicU64>> {
+    let arrived = Arc::new(AtomicU64::new(0));
+    let socket = UdpSocket::bind((SERVER, PROBE_PORT))?;
+    let counter = arrived.clone();
+    std::thread::Builder::new().name("probes".into()).spawn(move || {
+        let mut number = [0; 8];
+        while let Ok((n, _)) = socket.recv_from(&mut number) {
+            if n == number.len() {
+                counter.fetch_max(u64::from_le_bytes(number), Ordering::Relaxed);
+            }
+        }
+    })?;
+    Ok(arrived)
+}
+
+/// Sends numbered datagrams from `source` about every 100 us until told to stop; returns their numbers and times.
+fn probe(source: Ipv4Addr, after: u64, stop: &AtomicBool) -> Result<Vec<(u64, Instant)>> {
+    let socket = UdpSocket::bind((source, 0))?;
+    socket.connect((SERVER, PROBE_PORT))?;
+    let limit = Instant::now() + Duration::from_secs(5);
+    let mut sent = Vec::new();
+    while !stop.load(Ordering::Relaxed) && Instant::now() < limit {
+        let number = after + 1 + sent.len() as u64;
+        sent.push((number, Instant::now()));
+        // A datagram that cannot be sent is one that does not arrive.
+        let _ = socket.send(&number.to_le_bytes());
+        std::thread::sleep(Duration::from_micros(50));
+    }
+    Ok(sent)
+}

@@ -1,0 +1,215 @@
+//! Exit codes and the errors that lead to them.
+//!
+//! The meaning of a code never changes: scripts rely on it. `docs/reference/exit-codes.md` is generated from here.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+use staunch_model::text::is_unsafe_to_show;
+
+/// How the program ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    Ok,
+    Failed,
+    Usage,
+    Unreachable,
+    Refused,
+    NotFound,
+    Corrupt,
+    InUse,
+    Denied,
+    Busy,
+    Direct,
+    Poisoned,
+}
+
+impl Exit {
+    /// All codes, in the order of their numbers.
+    pub(crate) const ALL: [Self; 12] = [
+        Self::Ok,
+        Self::Failed,
+        Self::Usage,
+        Self::Unreachable,
+        Self::Refused,
+        Self::NotFound,
+        Self::Corrupt,
+        Self::InUse,
+        Self::Denied,
+        Self::Busy,
+        Self::Direct,
+        Self::Poisoned,
+    ];
+
+    /// The number that the shell sees.
+    pub(crate) const fn code(self) -> u8 {
+        match self {
+            Self::Ok => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::Unreachable => 3,
+            Self::Refused => 4,
+            Self::NotFound => 5,
+            Self::Corrupt => 6,
+            Self::InUse => 7,
+            Self::Denied => 8,
+            Self::Busy => 9,
+            Self::Direct => 10,
+            Self::Poisoned => 11,
+        }
+    }
+
+    /// What it means, for the reference.
+    pub(crate) const fn meaning(self) -> &'static str {
+        match self {
+            Self::Ok => "done",
+            Self::Failed => "it did not work; the message says why",
+            Self::Usage => "a mistake in the arguments, the configuration or a playbook; nothing was done",
+            Self::Unreachable => "no running Staunch could be reached",
+            Self::Refused => "Staunch refused the command, or the person at the terminal said no",
+            Self::NotFound => "there is no such incident, transaction, token or file",
+            Self::Corrupt => "the journal is corrupt; the message names the file and the offset",
+            Self::InUse => "another process uses the data directory",
+            Self::Denied => "a permission is missing: the token was not accepted, or the kernel or a file said no",
+            Self::Busy => "Staunch cannot take it at present (queue or disk full, or stopping); try again",
+            Self::Direct => {
+                "`release --all` went around the server: what Staunch had put in force was removed directly in the kernel"
+            }
+            Self::Poisoned => {
+                "`serve` ended by itself because the journal no longer takes frames; start it again to recover from disk"
+            }
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+/// Why a command did not do what it was asked to, for the person who asked.
+#[derive(Debug)]
+pub(crate) struct Fault {
+    pub(crate) exit: Exit,
+    message: String,
+    causes: Vec<String>,
+    hint: Option<String>,
+}
+
+impl Fault {
+    pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self {
+            exit,
+            message: message.into(),
+            causes: Vec::new(),
+            hint: None,
+        }
+    }
+
+    /// A fault that says what `error` and all its causes say.
+    pub(crate) fn of(exit: Exit, error: &dyn Error) -> Self {
+        Self::new(exit, error.to_string()).causes_of(error)
+    }
+
+    /// Something that was being done, and the error that ended it.
+    pub(crate) fn doing(exit: Exit, what: impl Into<String>, error: &dyn Error) -> Self {
+        let mut fault = Self::new(exit, what);
+        fault.causes.push(error.to_string());
+        fault.causes_of(error)
+    }
+
+    #[must_use]
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    fn causes_of(mut self, error: &dyn Error) -> Self {
+        let mut next = error.source();
+        while let Some(cause) = next {
+            let text = cause.to_string();
+            if self.causes.last() != Some(&text) && self.message != text {
+                self.causes.push(text);
+            }
+            next = cause.source();
+        }
+        self
+    }
+
+    /// The whole text for a terminal, with everything escaped that could steer it. An empty message is silence: the
+    /// command has said everything itself.
+    pub(crate) fn render(&self, color: bool) -> String {
+        let (red, cyan, off) = if color {
+            ("\u{1b}[1;31m", "\u{1b}[1;36m", "\u{1b}[0m")
+        } else {
+            ("", "", "")
+        };
+        let mut text = String::new();
+        if self.message.is_empty() {
+            return text;
+        }
+        // Writing into a string cannot fail.
+        let _ = writeln!(text, "{red}error:{off} {}", escaped(&self.message));
+        for cause in &self.causes {
+            let _ = writeln!(text, "  because: {}", escaped(cause));
+        }
+        if let Some(hint) = &self.hint {
+            let _ = writeln!(text, "{cyan}hint:{off} {}", escaped(hint));
+        }
+        text
+    }
+}
+
+/// `text` with everything escaped that steers a terminal, but for line ends. Unlike `Printable` it cuts nothing: it is for
+/// our own sentences, which may hold words from outside.
+pub(crate) fn escaped(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c != '\n' && is_unsafe_to_show(c) {
+            safe.extend(c.escape_unicode());
+        } else {
+            safe.push(c);
+        }
+    }
+    safe
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_their_positions() {
+        for (position, exit) in Exit::ALL.into_iter().enumerate() {
+            assert_eq!(usize::from(exit.code()), position, "{exit:?}");
+        }
+    }
+
+    #[test]
+    fn a_fault_names_its_causes_once_and_ends_with_the_hint() {
+        let inner = std::io::Error::other("disk on fire\u{1b}[31m");
+        let fault = Fault::doing(Exit::Failed, "cannot write", &inner).hint("buy a new one");
+        let text = fault.render(false);
+        assert_eq!(
+            text,
+            "error: cannot write\n  because: disk on fire\\u{1b}[31m\nhint: buy a new one\n"
+        );
+    }
+
+    #[test]
+    fn the_reference_lists_every_code() {
+        let mut text = String::from(
+            "# Exit codes\n\nWhat the `staunch` program tells the shell. The meaning of a number never changes.\n\n\
+             | Code | Meaning |\n|---|---|\n",
+        );
+        for exit in Exit::ALL {
+            let _ = writeln!(text, "| {} | {} |", exit.code(), exit.meaning());
+        }
+        text.push_str(
+            "\nA process that was ended by a signal has no code of its own; the shell shows 128 and its number.\n",
+        );
+        crate::cli::tests::check_reference("exit-codes.md", &text);
+    }
+}

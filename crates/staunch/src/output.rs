@@ -1,0 +1,297 @@
+//! What people and programs read: tables that fit 80 columns, JSON, and questions.
+//!
+//! Data goes to stdout and talk to stderr. Nothing that came from outside reaches a terminal unescaped: tables escape
+//! every cell, and JSON escapes what a terminal could act on.
+
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+
+use comfy_table::{Cell, ColumnConstraint, ContentArrangement, Table, Width, presets};
+use serde::Serialize;
+use staunch_model::text::is_unsafe_to_show;
+use staunch_model::{Printable, Timestamp};
+
+use crate::exit::{Exit, Fault, escaped};
+
+/// Where tables wrap when stdout is not a terminal, and at the most where it is one: wider lines are hard to read.
+const COLUMNS: u16 = 80;
+
+/// How answers are shown.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Output {
+    pub(crate) json: bool,
+    color: bool,
+}
+
+/// A colour with a meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tone {
+    Plain,
+    Strong,
+    Good,
+    Warning,
+    Bad,
+    Faint,
+}
+
+impl Output {
+    pub(crate) fn new(json: bool) -> Self {
+        Self {
+            json,
+            color: colors(io::stdout().is_terminal()),
+        }
+    }
+
+    /// Shows `value` as JSON, or calls `text` for people.
+    pub(crate) fn show<T: Serialize>(&self, value: &T, text: impl FnOnce(&Self) -> String) -> Result<(), Fault> {
+        if self.json {
+            print(&json(value)?)
+        } else {
+            print(&text(self))
+        }
+    }
+
+    /// `text`, which must be safe to show, in the colour of `tone`.
+    pub(crate) fn paint(&self, tone: Tone, text: &str) -> String {
+        let code = match tone {
+            Tone::Plain => return text.to_owned(),
+            Tone::Strong => "1",
+            Tone::Good => "32",
+            Tone::Warning => "33",
+            Tone::Bad => "31",
+            Tone::Faint => "2",
+        };
+        if self.color {
+            format!("\u{1b}[{code}m{text}\u{1b}[0m")
+        } else {
+            text.to_owned()
+        }
+    }
+
+    /// A table with a heading. Cells are escaped; colours are applied to lines that are known to be whole.
+    pub(crate) fn table(&self, heading: &[&str], rows: &[Vec<String>]) -> String {
+        let mut table = Table::new();
+        table
+            .load_style(presets::NOTHING)
+            .set_content_arrangement(ContentArrangement::Dynamic)
+            .set_width(COLUMNS);
+        table.set_header(heading.iter().map(|title| Cell::new(title.to_uppercase())));
+        for row in rows {
+            table.add_row(row.iter().map(|cell| Cell::new(Printable(cell).to_string())));
+        }
+        for (at, column) in table.column_iter_mut().enumerate() {
+            column.set_padding((0, 2));
+            // The first column is what people copy: it never wraps.
+            if at == 0 {
+                column.set_constraint(ColumnConstraint::ContentWidth);
+            }
+        }
+        if let Some(last) = table.column_mut(heading.len().saturating_sub(1)) {
+            last.set_padding((0, 0));
+            last.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(8)));
+        }
+        let lines = table.to_string();
+        let mut text = String::new();
+        for (at, line) in lines.lines().enumerate() {
+            let line = line.trim_end();
+            text.push_str(&if at == 0 {
+                self.paint(Tone::Faint, line)
+            } else {
+                line.to_owned()
+            });
+            text.push('\n');
+        }
+        text
+    }
+}
+
+/// Writes `text` to stdout. A reader that has gone away (`| head`) is no mistake.
+pub(crate) fn print(text: &str) -> Result<(), Fault> {
+    let mut stdout = io::stdout().lock();
+    let end: &[u8] = if text.ends_with('\n') || text.is_empty() {
+        b""
+    } else {
+        b"\n"
+    };
+    match stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.write_all(end))
+        .and_then(|()| stdout.flush())
+    {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Fault::doing(Exit::Failed, "cannot write the answer", &error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Says something to the person at the terminal, on stderr, escaped.
+pub(crate) fn say(text: &str) {
+    // Nobody can be told that stderr is gone.
+    let _ = writeln!(io::stderr().lock(), "{}", escaped(text));
+}
+
+/// Writes text that is safe already, such as a rendered diagnostic, to stderr.
+pub(crate) fn say_rendered(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// Whether a stream that is a terminal, or not, gets colours.
+pub(crate) fn colors(is_terminal: bool) -> bool {
+    is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Whether stderr gets colours.
+pub(crate) fn colors_on_stderr() -> bool {
+    colors(io::stderr().is_terminal())
+}
+
+/// Asks before something is changed.
+///
+/// # Errors
+/// [`Exit::Refused`] when the answer is not yes, [`Exit::Usage`] when there is nobody to ask.
+pub(crate) fn confirm(question: &str, yes: bool) -> Result<(), Fault> {
+    if yes {
+        return Ok(());
+    }
+    if !io::stdin().is_terminal() {
+        let fault = Fault::new(Exit::Usage, format!("nobody to ask: {question}"));
+        return Err(fault.hint("stdin is not a terminal; add --yes to go on without asking"));
+    }
+    let _ = write!(io::stderr().lock(), "{} [y/N] ", escaped(question));
+    let mut answer = String::new();
+    let read = io::stdin().lock().read_line(&mut answer);
+    if read.is_ok() && matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes") {
+        return Ok(());
+    }
+    Err(Fault::new(Exit::Refused, "not confirmed; nothing was changed"))
+}
+
+/// `value` as indented JSON in which nothing can steer a terminal.
+pub(crate) fn json<T: Serialize>(value: &T) -> Result<String, Fault> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|error| Fault::doing(Exit::Failed, "cannot write the answer as JSON", &error))?;
+    Ok(json_escaped(&text))
+}
+
+/// `value` as one line of JSON in which nothing can steer a terminal.
+pub(crate) fn json_line<T: Serialize>(value: &T) -> Result<String, Fault> {
+    let text = serde_json::to_string(value)
+        .map_err(|error| Fault::doing(Exit::Failed, "cannot write the answer as JSON", &error))?;
+    Ok(json_escaped(&text))
+}
+
+/// Escapes what serde_json leaves as it is: C1 controls, overrides and the like. They occur in strings only.
+pub(crate) fn json_escaped(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c != '\n' && is_unsafe_to_show(c) {
+            let mut units = [0; 2];
+            for unit in c.encode_utf16(&mut units) {
+                safe.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            safe.push(c);
+        }
+    }
+    safe
+}
+
+/// `14:31:23` of today, or the date and the time; UTC.
+pub(crate) fn clock(at: Timestamp, now: Timestamp) -> String {
+    let text = at.to_string();
+    match (text.split_once('T'), now.to_string().split_once('T')) {
+        (Some((date, time)), Some((today, _))) => {
+            let time = time.split('.').next().unwrap_or(time).trim_end_matches('Z');
+            if date == today {
+                time.to_owned()
+            } else {
+                format!("{date} {time}")
+            }
+        }
+        _ => text,
+    }
+}
+
+/// `in 59m12s`, `12s ago` or `now`.
+pub(crate) fn relative(at: Timestamp, now: Timestamp) -> String {
+    let round = |span: staunch_model::Span| staunch_model::Span::from_secs(span.as_secs()).to_string();
+    if at.since(now).as_secs() > 0 {
+        format!("in {}", round(at.since(now)))
+    } else if now.since(at).as_secs() > 0 {
+        format!("{} ago", round(now.since(at)))
+    } else {
+        "now".to_owned()
+    }
+}
+
+/// The machine's time.
+pub(crate) fn now() -> Timestamp {
+    use staunch_ports::Clock as _;
+    staunch_ports::clock::SystemClock.now()
+}
+
+/// Wraps `text` at 80 columns. It begins after `indent` columns, and so do its further lines.
+pub(crate) fn wrap(text: &str, indent: usize) -> String {
+    let mut wrapped = String::new();
+    let mut column = indent;
+    for (at, word) in text.split(' ').enumerate() {
+        let width = word.chars().count();
+        if at > 0 && column + 1 + width > usize::from(COLUMNS) {
+            wrapped.push('\n');
+            wrapped.push_str(&" ".repeat(indent));
+            column = indent;
+        } else if at > 0 {
+            wrapped.push(' ');
+            column += 1;
+        }
+        wrapped.push_str(word);
+        column += width;
+    }
+    wrapped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_cannot_steer_a_terminal_and_stays_json() {
+        let hostile = "a\u{1b}[31m\u{9b}\u{202e}\u{e0001}\n";
+        let text = json(&hostile).expect("it is a string");
+        assert!(!text.chars().any(is_unsafe_to_show), "{text}");
+        assert_eq!(serde_json::from_str::<String>(&text).expect("it is JSON"), hostile);
+    }
+
+    #[test]
+    fn tables_fit_80_columns_and_escape() {
+        let rows = vec![vec!["TX-1".to_owned(), "x".repeat(300), "a\u{1b}[31mb ".repeat(20)]];
+        let text = Output {
+            json: false,
+            color: false,
+        }
+        .table(&["id", "long", "hostile"], &rows);
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        assert!(!text.contains('\u{1b}'));
+        assert!(text.starts_with("ID"), "{text}");
+    }
+
+    #[test]
+    fn times_are_short() {
+        let now: Timestamp = "2026-11-20T12:00:00Z".parse().expect("a time");
+        let soon: Timestamp = "2026-11-20T13:00:00Z".parse().expect("a time");
+        assert_eq!(clock(soon, now), "13:00:00");
+        assert_eq!(relative(soon, now), "in 1h");
+        assert_eq!(relative(now, soon), "1h ago");
+        assert_eq!(
+            clock("2026-11-19T01:02:03Z".parse().expect("a time"), now),
+            "2026-11-19 01:02:03"
+        );
+    }
+
+    #[test]
+    fn long_lines_are_wrapped() {
+        let text = wrap("word ".repeat(40).trim_end(), 4);
+        assert!(format!("    {text}").lines().all(|line| line.len() <= 80), "{text}");
+        assert!(text.lines().nth(1).expect("two lines").starts_with("    word"));
+    }
+}

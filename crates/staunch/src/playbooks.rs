@@ -1,0 +1,170 @@
+//! Finding playbooks: the files of directories, and those that come with Staunch.
+//!
+//! Never compiles anything itself; that is `staunch_playbook`'s business.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use staunch_model::Printable;
+use staunch_playbook::{BUILT_IN, CheckContext, Compiled, Diagnostic, Severity, compile_all, limits};
+
+use crate::config::Config;
+use crate::output::{colors_on_stderr, say, say_rendered};
+
+/// The texts of playbooks, by the name that diagnostics use.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Texts {
+    files: Vec<(String, String)>,
+    /// Files that could not be read.
+    pub(crate) unreadable: Vec<Unreadable>,
+}
+
+/// A file that could not be read.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Unreadable {
+    /// Which, safe to show.
+    pub(crate) file: String,
+    /// Why, safe to show.
+    pub(crate) why: String,
+}
+
+/// What became of compiling: the playbooks, or nothing when one of them cannot be used.
+pub(crate) struct Outcome {
+    pub(crate) compiled: Vec<Compiled>,
+    pub(crate) diagnostics: Vec<Diagnostic>,
+    pub(crate) usable: bool,
+}
+
+impl Texts {
+    /// The playbooks of the configuration.
+    pub(crate) fn configured(config: &Config) -> Self {
+        let mut texts = Self::default();
+        if config.playbooks.built_in {
+            texts.files.extend(
+                BUILT_IN
+                    .iter()
+                    .map(|(name, text)| (format!("built-in {name}"), (*text).to_owned())),
+            );
+        }
+        config.playbooks.dirs.iter().for_each(|dir| texts.add_dir(dir));
+        texts
+    }
+
+    /// The playbooks in `paths`, which are files or directories.
+    pub(crate) fn of_paths(paths: &[PathBuf]) -> Self {
+        let mut texts = Self::default();
+        for path in paths {
+            if path.is_dir() {
+                texts.add_dir(path)
+            } else {
+                texts.add_file(path)
+            }
+        }
+        texts
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.files.len()
+    }
+
+    /// Compiles all of them together.
+    pub(crate) fn compile(&self, context: &CheckContext) -> Outcome {
+        let files = self.files.iter().map(|(name, text)| (name.as_str(), text.as_str()));
+        match compile_all(files, context) {
+            Ok(compiled) => {
+                let diagnostics = compiled.iter().flat_map(|it| it.warnings.clone()).collect();
+                Outcome {
+                    compiled,
+                    diagnostics,
+                    usable: self.unreadable.is_empty(),
+                }
+            }
+            Err(diagnostics) => Outcome {
+                compiled: Vec::new(),
+                diagnostics,
+                usable: false,
+            },
+        }
+    }
+
+    /// Shows every mistake on stderr.
+    pub(crate) fn tell(&self, diagnostics: &[Diagnostic]) {
+        let texts: BTreeMap<&str, &str> = self
+            .files
+            .iter()
+            .map(|(name, text)| (name.as_str(), text.as_str()))
+            .collect();
+        for unreadable in &self.unreadable {
+            say(&format!("error: cannot read {}: {}\n", unreadable.file, unreadable.why));
+        }
+        for diagnostic in diagnostics {
+            let text = texts.get(&*diagnostic.file).copied().unwrap_or_default();
+            // A snippet shows lines of the file: a file that could steer a terminal gets a line without them.
+            let steers = |c: char| !matches!(c, '\n' | '\r' | '\t') && staunch_model::text::is_unsafe_to_show(c);
+            if text.contains(steers) {
+                say(&format!(
+                    "{diagnostic}\nhint: {}\n",
+                    diagnostic.hint.as_deref().unwrap_or("remove control characters")
+                ));
+            } else {
+                say_rendered(&format!("{}\n\n", diagnostic.render(text, colors_on_stderr())));
+            }
+        }
+    }
+
+    fn add_dir(&mut self, dir: &Path) {
+        match list(dir) {
+            Ok(files) => files.iter().for_each(|file| self.add_file(file)),
+            Err(error) => self.unreadable(dir, &error.to_string()),
+        }
+    }
+
+    fn add_file(&mut self, path: &Path) {
+        let too_large = |bytes: u64| format!("it has {bytes} bytes, at most {} are read", limits::FILE_BYTES_MAX);
+        let text = fs::metadata(path)
+            .map_err(|error| error.to_string())
+            .and_then(|metadata| {
+                if metadata.len() > limits::FILE_BYTES_MAX as u64 {
+                    return Err(too_large(metadata.len()));
+                }
+                fs::read_to_string(path).map_err(|error| error.to_string())
+            });
+        match text {
+            Ok(text) => self.files.push((path.display().to_string(), text)),
+            Err(why) => self.unreadable(path, &why),
+        }
+    }
+
+    fn unreadable(&mut self, path: &Path, why: &str) {
+        let file = Printable(&path.display().to_string()).to_string();
+        self.unreadable.push(Unreadable {
+            file,
+            why: Printable(why).to_string(),
+        });
+    }
+}
+
+/// How many of `diagnostics` are errors.
+pub(crate) fn errors(diagnostics: &[Diagnostic]) -> usize {
+    diagnostics.iter().filter(|it| it.severity == Severity::Error).count()
+}
+
+/// The playbooks of a directory, by name. Tests of playbooks are not playbooks.
+fn list(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let is_playbook = (name.ends_with(".yaml") || name.ends_with(".yml")) && !name.starts_with('.');
+        let is_test = name.ends_with(".test.yaml") || name.ends_with(".test.yml");
+        if is_playbook && !is_test {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}

@@ -1,0 +1,428 @@
+//! The wiring: the only file that names concrete parts.
+//!
+//! Never decides anything; it puts parts together as the configuration says.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Write as _};
+use std::ops::ControlFlow;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::Path;
+use std::sync::Arc;
+
+use staunch_connectors::actions::block_ip::{
+    MemoryBlockIp, MemoryWorld, NftablesBlockIp, NftablesOptions, release_everything,
+};
+use staunch_connectors::enrichers::conntrack::ConntrackShare;
+use staunch_connectors::enrichers::own_addresses::{RESOLV_CONF, protections};
+use staunch_connectors::notifiers::log::LogNotifier;
+
+use staunch_model::{
+    Description, Failure, FailureKind, Frame, Input, InstallationId, NeverTouch, Observation, Outcome, Policy,
+    Printable, Protection, Target,
+};
+use staunch_playbook::{CheckContext, Compiled};
+use staunch_ports::clock::SystemClock;
+use staunch_ports::{
+    Action, Clock, Enricher, ExecuteRequest, Follower, Journal, Lsn, Notifier, Owned, Source, UndoRequest,
+};
+use staunch_runtime::{Parts, Settings};
+use staunch_server::HttpLimits;
+use staunch_store::index::{Index, IndexReader};
+use staunch_store::journal::PAYLOAD_BYTES_MAX;
+use staunch_store::{JournalOptions, MemoryJournal, ReadOnlyJournal, SegmentJournal};
+
+use crate::cli::Driver;
+use crate::commands::open_fault;
+use crate::config::Config;
+use crate::exit::{Exit, Fault};
+
+/// Everything that is opened before the engine starts.
+pub(crate) struct Opened {
+    pub(crate) parts: Parts,
+    pub(crate) index: Option<IndexReader>,
+    pub(crate) installation: InstallationId,
+    /// Where the journal ended.
+    pub(crate) journal_start: Lsn,
+    /// What the drivers say about themselves, for policies that are made later.
+    pub(crate) drivers: Vec<Description>,
+}
+
+/// The version of the program, for the record.
+pub(crate) fn build() -> Box<str> {
+    concat!("staunch ", env!("CARGO_PKG_VERSION")).into()
+}
+
+/// How the journal is laid out.
+pub(crate) fn journal_options(config: &Config) -> JournalOptions {
+    let segment = usize::try_from(config.journal.segment_bytes).unwrap_or(usize::MAX);
+    JournalOptions {
+        segment_bytes: config.journal.segment_bytes,
+        reserve_bytes: config.journal.reserve_bytes,
+        // A fresh segment must hold the reserve, which is at most half of it, and the longest frame.
+        payload_bytes_max: PAYLOAD_BYTES_MAX.min(segment / 4),
+        ..JournalOptions::default()
+    }
+}
+
+/// How the runtime behaves.
+pub(crate) fn settings(config: &Config) -> Settings {
+    Settings {
+        snapshot_every: config.journal.snapshot_every,
+        refresh_interval: config.traffic.refresh.to_std(),
+        ..Settings::default()
+    }
+}
+
+/// Opens journal, index and driver in the data directory of `config`, in this order.
+///
+/// # Errors
+/// [`Fault`] with a way out. Nothing was blocked or released.
+pub(crate) fn open(config: &Config, driver: Driver) -> Result<Opened, Fault> {
+    make_private_dir(&config.data_dir)?;
+    let dir = config.journal_dir();
+    let journal = SegmentJournal::open(&dir, journal_options(config)).map_err(|error| open_fault(&error))?;
+    let journal_start = journal.tail().lsn;
+    let installation = installation(config, journal_start)?;
+    // Containment does not depend on the index: without it only the questions of people go unanswered.
+    let (follower, index): (Option<Box<dyn Follower>>, _) = match Index::open(&config.index_file(), &dir) {
+        Ok(index) => {
+            let reader = index.reader();
+            (Some(Box::new(index)), Some(reader))
+        }
+        Err(error) => {
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            tracing::error!(%error, cause, "there is no index: incidents cannot be listed, containment goes on");
+            (None, None)
+        }
+    };
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let action = block_ip(config, driver, installation, &clock)?;
+    let drivers = vec![action.describe()];
+    let parts = Parts {
+        journal: Box::new(journal),
+        actions: vec![action],
+        traffic: Some(traffic(config)),
+        notifiers: vec![Box::new(LogNotifier) as Box<dyn Notifier>],
+        follower,
+        clock,
+        installation,
+        build: build(),
+    };
+    Ok(Opened {
+        parts,
+        index,
+        installation,
+        journal_start,
+        drivers,
+    })
+}
+
+/// The parts of an engine that only plans.
+pub(crate) struct Local {
+    pub(crate) parts: Parts,
+    pub(crate) drivers: Vec<Description>,
+    /// Whether this machine's firewall is what is looked at.
+    pub(crate) real: bool,
+}
+
+/// The parts for a plan without a running Staunch: an empty state, and this machine's firewall to look at.
+pub(crate) fn open_local(config: &Config) -> Local {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let installation = read_installation(&config.installation_file())
+        .ok()
+        .flatten()
+        .unwrap_or_default();
+    let mut real: Box<dyn Action> = Box::new(NftablesBlockIp::new(nftables_options(config, installation)));
+    let can_look = real.owned().is_ok();
+    let memory = || MemoryBlockIp::new(MemoryWorld::with_clock(clock.clone()), installation);
+    let inner: Box<dyn Action> = if can_look { real } else { Box::new(memory()) };
+    let action: Box<dyn Action> = Box::new(ReadOnly(inner));
+    let drivers = vec![action.describe()];
+    let enricher = traffic(config);
+    enricher.refresh(clock.now());
+    let parts = Parts {
+        journal: Box::new(MemoryJournal::default()),
+        actions: vec![action],
+        traffic: Some(enricher),
+        notifiers: Vec::new(),
+        follower: None,
+        clock,
+        installation,
+        build: build(),
+    };
+    Local {
+        parts,
+        drivers,
+        real: can_look,
+    }
+}
+
+/// The decoders.
+///
+/// # Errors
+/// When the settings cannot be used; the configuration was checked, so this is a mistake of ours.
+pub(crate) fn event_sources(config: &Config) -> Result<Vec<Arc<dyn Source>>, Fault> {
+    crate::interim_sources::ports(&config.sources.settings())
+        .map_err(|error| Fault::of(Exit::Usage, &error).hint(error.hint))
+}
+
+/// What playbooks are checked against.
+pub(crate) fn check_context(config: &Config) -> CheckContext {
+    let mut context = CheckContext {
+        lease_max: config.limits.lease_max,
+        ..CheckContext::default()
+    };
+    context
+        .systems
+        .extend(config.sources.generic.iter().map(|it| it.name.clone()));
+    context.systems.sort();
+    context.systems.dedup();
+    context.drivers = vec![NftablesBlockIp::new(nftables_options(config, InstallationId::default())).describe()];
+    context
+}
+
+/// The policy of `config` with `playbooks` and what `discovered` protects.
+pub(crate) fn policy(
+    config: &Config,
+    compiled: &[Compiled],
+    discovered: &[Protection],
+    drivers: &[Description],
+) -> Policy {
+    Policy {
+        limits: config.limits.into(),
+        never_touch: never_touch(config, discovered),
+        mode_max: config.mode,
+        playbooks: compiled.iter().map(|it| it.program.playbook.clone()).collect(),
+        drivers: drivers.to_vec(),
+    }
+}
+
+/// The networks of `config`, and what `discovered` protects.
+pub(crate) fn never_touch(config: &Config, discovered: &[Protection]) -> NeverTouch {
+    let configured = config.never_touch.networks.iter();
+    let mut all: NeverTouch = configured
+        .map(|it| Protection {
+            network: it.network,
+            reason: Printable(&it.reason).to_string().into(),
+        })
+        .collect();
+    all.extend_from_slice(discovered);
+    all
+}
+
+/// What one client of the API, and all of them together, may take up.
+pub(crate) fn http_limits(config: &Config) -> HttpLimits {
+    let defaults = HttpLimits::default();
+    HttpLimits {
+        body_bytes_max: config.http.body_bytes_max,
+        // Every size that is accepted must fit at least once.
+        buffered_bytes_max: defaults.buffered_bytes_max.max(config.http.body_bytes_max),
+        connections_max: config.http.connections_max,
+        ..defaults
+    }
+}
+
+/// What this machine depends on; nothing when that is switched off.
+///
+/// # Errors
+/// When it cannot be found out: then too little would be protected.
+pub(crate) fn discover(config: &Config) -> Result<Vec<Protection>, Fault> {
+    if !config.never_touch.discover {
+        return Ok(Vec::new());
+    }
+    protections(Path::new(RESOLV_CONF)).map_err(|error| {
+        Fault::of(Exit::Failed, &error).hint("protect them under [never_touch] networks and set discover = false")
+    })
+}
+
+/// Removes what Staunch has put in force directly in the kernel, without a record, and says how much it was. Only what
+/// this installation has labelled, when its id can be read; otherwise what any Staunch has.
+///
+/// # Errors
+/// When the kernel says no.
+pub(crate) fn release_directly(config: &Config) -> Result<usize, Fault> {
+    let installation = read_installation(&config.installation_file()).ok().flatten();
+    release_everything(&config.nftables.table, installation).map_err(|error| {
+        let denied = matches!(error.source, staunch_netlink::nftables::NftError::Denied { .. });
+        Fault::of(if denied { Exit::Denied } else { Exit::Failed }, &error).hint(error.hint())
+    })
+}
+
+fn block_ip(
+    config: &Config,
+    driver: Driver,
+    installation: InstallationId,
+    clock: &Arc<dyn Clock>,
+) -> Result<Box<dyn Action>, Fault> {
+    match driver {
+        Driver::Memory => Ok(Box::new(MemoryBlockIp::new(
+            MemoryWorld::with_clock(clock.clone()),
+            installation,
+        ))),
+        Driver::Nftables => {
+            let started = NftablesBlockIp::start(nftables_options(config, installation)).map_err(|error| {
+                let denied = matches!(error.source, staunch_netlink::nftables::NftError::Denied { .. });
+                Fault::of(if denied { Exit::Denied } else { Exit::Failed }, &error).hint(error.hint())
+            })?;
+            Ok(Box::new(started))
+        }
+    }
+}
+
+fn nftables_options(config: &Config, installation: InstallationId) -> NftablesOptions {
+    NftablesOptions {
+        table: config.nftables.table.clone(),
+        elements_max: config.nftables.elements_max,
+        track_flows: config.nftables.track_flows,
+        ..NftablesOptions::new(installation)
+    }
+}
+
+fn traffic(config: &Config) -> Arc<dyn Enricher> {
+    Arc::new(ConntrackShare::new(config.nftables.track_flows))
+}
+
+/// Makes `dir` with mode 0700. One that is there keeps its mode, and others being able to read it is said.
+///
+/// # Errors
+/// When it cannot be made.
+pub(crate) fn make_private_dir(dir: &Path) -> Result<(), Fault> {
+    let failed = |error: &io::Error| {
+        let exit = if error.kind() == io::ErrorKind::PermissionDenied {
+            Exit::Denied
+        } else {
+            Exit::Failed
+        };
+        let shown = dir.display().to_string();
+        Fault::doing(
+            exit,
+            format!("cannot make the data directory {}", Printable(&shown)),
+            error,
+        )
+        .hint("make it and give it to this user, or name another with --data-dir or data_dir")
+    };
+    if let Some(parent) = dir.parent() {
+        fs::create_dir_all(parent).map_err(|error| failed(&error))?;
+    }
+    match DirBuilder::new().mode(0o700).create(dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists || !dir.is_dir() => return Err(failed(&error)),
+        _ => {}
+    }
+    let mode = fs::metadata(dir).map_err(|error| failed(&error))?.permissions().mode();
+    if mode & 0o077 != 0 {
+        let shown = dir.display().to_string();
+        tracing::warn!(dir = %shown, mode = format!("{:o}", mode & 0o777), "others can enter the data directory");
+    }
+    Ok(())
+}
+
+/// The installation's id: from its file, else from the journal, else drawn at random. It is written when it was not there.
+fn installation(config: &Config, tail: Lsn) -> Result<InstallationId, Fault> {
+    let path = config.installation_file();
+    let shown = path.display().to_string();
+    let failed = |what: &str, error: &io::Error| {
+        Fault::doing(
+            Exit::Failed,
+            format!("cannot {what} the installation id {}", Printable(&shown)),
+            error,
+        )
+        .hint(
+            "it says which elements in the kernel are ours: restore it from a backup, or delete it to have it restored \
+                   from the journal",
+        )
+    };
+    if let Some(id) = read_installation(&path).map_err(|error| failed("read", &error))? {
+        return Ok(id);
+    }
+    let known = if tail > Lsn(0) {
+        installation_in(&config.journal_dir())
+    } else {
+        None
+    };
+    let id = match known {
+        Some(id) => id,
+        None => {
+            let mut bytes = [0; 8];
+            getrandom::fill(&mut bytes).map_err(|error| failed("draw", &io::Error::other(error.to_string())))?;
+            InstallationId(bytes)
+        }
+    };
+    write_atomically(&path, format!("{id}\n").as_bytes()).map_err(|error| failed("write", &error))?;
+    Ok(id)
+}
+
+/// The id in the file; `None` when there is no file.
+fn read_installation(path: &Path) -> io::Result<Option<InstallationId>> {
+    match fs::read_to_string(path) {
+        Ok(text) => text
+            .trim()
+            .parse()
+            .map(Some)
+            .map_err(|error: String| io::Error::new(io::ErrorKind::InvalidData, error)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The id that the journal was begun with.
+fn installation_in(journal: &Path) -> Option<InstallationId> {
+    let mut found = None;
+    let read = ReadOnlyJournal::open(journal).ok()?.read(Lsn(1), &mut |stored| {
+        if let Ok(Frame {
+            input: Input::Started { installation, .. },
+            ..
+        }) = postcard::from_bytes(&stored.payload)
+        {
+            found = Some(installation);
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    });
+    read.ok().and(found)
+}
+
+/// Writes a file so that it is there whole or not at all, also after a crash.
+fn write_atomically(path: &Path, content: &[u8]) -> io::Result<()> {
+    let dir = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(dir)?;
+    file.write_all(content)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    File::open(dir)?.sync_all()
+}
+
+/// A driver that looks and never acts.
+struct ReadOnly(Box<dyn Action>);
+
+impl ReadOnly {
+    fn refuse(count: usize) -> Vec<Outcome> {
+        let failure = Failure::new(FailureKind::Denied, "a plan without a running Staunch changes nothing");
+        vec![Outcome::DidNotHappen(failure); count]
+    }
+}
+
+impl Action for ReadOnly {
+    fn describe(&self) -> Description {
+        self.0.describe()
+    }
+
+    fn observe(&mut self, targets: &[Target]) -> Vec<Result<Observation, Failure>> {
+        self.0.observe(targets)
+    }
+
+    fn execute(&mut self, requests: &[ExecuteRequest]) -> Vec<Outcome> {
+        Self::refuse(requests.len())
+    }
+
+    fn undo(&mut self, requests: &[UndoRequest]) -> Vec<Outcome> {
+        Self::refuse(requests.len())
+    }
+
+    fn owned(&mut self) -> Result<Owned, Failure> {
+        // Nothing is reported as ours: with an empty state all of it would look like orphans to be lifted.
+        Ok(Owned {
+            targets: Vec::new(),
+            enforcing: true,
+        })
+    }
+}

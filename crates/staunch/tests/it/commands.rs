@@ -1,0 +1,214 @@
+//! What every command says, with and without a server.
+
+use serde_json::Value;
+
+use crate::harness::{Home, SMALL, exploit_from, in_namespace, staunch, stderr, wait_until};
+
+#[test]
+fn every_command_has_help_that_fits() {
+    let commands: &[&[&str]] = &[
+        &[],
+        &["serve"],
+        &["check"],
+        &["plan"],
+        &["incident"],
+        &["incident", "list"],
+        &["incident", "show"],
+        &["containment", "list"],
+        &["approve"],
+        &["deny"],
+        &["release"],
+        &["renew"],
+        &["mode"],
+        &["status"],
+        &["token", "create"],
+        &["token", "list"],
+        &["token", "revoke"],
+        &["journal", "verify"],
+        &["journal", "cat"],
+        &["index", "rebuild"],
+        &["index", "status"],
+        &["version"],
+    ];
+    for command in commands {
+        let output = staunch(command)
+            .arg("-h")
+            .env("COLUMNS", "80")
+            .output()
+            .expect("the binary starts");
+        assert!(output.status.success(), "{command:?}");
+        let text = String::from_utf8(output.stdout).expect("UTF-8");
+        assert!(text.contains("Usage: staunch"), "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        assert!(!text.contains('\u{1b}'), "colour where there is no terminal: {text:?}");
+    }
+}
+
+#[test]
+fn every_answer_can_be_had_in_json() {
+    in_namespace("commands::every_answer_can_be_had_in_json", || {
+        let home = Home::new(SMALL);
+        let server = home.serve();
+        server.take(&exploit_from("203.0.113.1"));
+        wait_until("the containment", || {
+            server.containments().iter().any(|it| it.lease_until.is_some())
+        });
+        let event = home.path("event.json");
+        std::fs::write(&event, exploit_from("203.0.113.2")).expect("it is our directory");
+        let event = event.display().to_string();
+        let commands: &[&[&str]] = &[
+            &["check"],
+            &["plan", &event],
+            &["plan", "--local", &event],
+            &["incident", "list"],
+            &["incident", "show", "INC-1"],
+            &["containment", "list"],
+            &["containment", "list", "--awaiting"],
+            &["approve"],
+            &["renew", "TX-1", "--for", "2h", "--yes"],
+            &["mode"],
+            &["mode", "observe", "--yes"],
+            &["status"],
+            &["token", "create", "a", "--role", "sender"],
+            &["token", "list"],
+            &["token", "revoke", "a", "--yes"],
+            &["journal", "verify"],
+            &["index", "status"],
+            &["version"],
+            &["release", "TX-1", "--yes"],
+            &["release", "--all", "--yes"],
+        ];
+        for command in commands {
+            let _: Value = server.json(command);
+        }
+        for command in [
+            &["status"][..],
+            &["check"],
+            &["incident", "list"],
+            &["journal", "cat"],
+            &["mode"],
+        ] {
+            let text = server.ok(command);
+            assert!(!text.is_empty() && !text.contains('\u{1b}'), "{command:?}: {text:?}");
+        }
+    });
+}
+
+#[test]
+fn text_from_events_steers_nothing() {
+    in_namespace("commands::text_from_events_steers_nothing", || {
+        let home = Home::new(SMALL);
+        let server = home.serve();
+        let mut event: Value = serde_json::from_str(&exploit_from("203.0.113.1")).expect("it is JSON");
+        event["alert"]["signature"] = "ET EXPLOIT \u{1b}[2J\u{9b}31m\u{202e}evil\nERROR forged".into();
+        let event = event.to_string();
+        server.take(&event);
+        wait_until("the incident", || {
+            !server.json::<Value>(&["incident", "list"])["incidents"]
+                .as_array()
+                .expect("a list")
+                .is_empty()
+        });
+        let file = home.path("event.json");
+        std::fs::write(&file, &event).expect("it is our directory");
+        let file = file.display().to_string();
+        let commands: &[&[&str]] = &[
+            &["incident", "list"],
+            &["incident", "show", "INC-1"],
+            &["plan", &file],
+            &["containment", "list"],
+            &["journal", "cat"],
+            &["incident", "list", "--json"],
+            &["incident", "show", "INC-1", "--json"],
+            &["plan", &file, "--json"],
+            &["journal", "cat", "--json"],
+        ];
+        for command in commands {
+            let text = server.ok(command);
+            let bad = |c: char| c != '\n' && staunch_model::text::is_unsafe_to_show(c);
+            assert!(!text.contains(bad), "{command:?}: {text:?}");
+            assert!(
+                !text.lines().any(|line| line.starts_with("ERROR forged")),
+                "{command:?}: {text}"
+            );
+        }
+        assert!(!home.log().lines().any(|line| line.starts_with("ERROR forged")));
+    });
+}
+
+#[test]
+fn without_a_server_commands_say_so() {
+    for command in [
+        &["status"][..],
+        &["incident", "list"],
+        &["containment", "list"],
+        &["mode"],
+        &["approve"],
+    ] {
+        let output = staunch(command)
+            .args(["--url", "http://127.0.0.1:1"])
+            .output()
+            .expect("the binary starts");
+        assert_eq!(output.status.code(), Some(3), "{command:?}: {output:?}");
+        let said = stderr(&output);
+        assert!(
+            said.starts_with("error: no Staunch answers at http://127.0.0.1:1\n"),
+            "{said}"
+        );
+        assert!(said.contains("hint: "), "{said}");
+        assert!(output.stdout.is_empty());
+    }
+}
+
+#[test]
+fn mistakes_on_the_command_line_are_exit_code_2() {
+    for command in [
+        &["nonsense"][..],
+        &["release"],
+        &["release", "TX-1", "--all"],
+        &["incident", "show", "17"],
+        &["renew", "TX-1", "--for", "10"],
+        &["status", "--url", "https://example.net"],
+        &["approve", "TX-1", "--url", "ftp://x"],
+    ] {
+        let output = staunch(command).output().expect("the binary starts");
+        assert_eq!(output.status.code(), Some(2), "{command:?}: {output:?}");
+    }
+}
+
+#[test]
+fn what_is_not_there_is_exit_code_5() {
+    let home = Home::new("");
+    for command in [
+        &["journal", "verify"][..],
+        &["journal", "cat"],
+        &["index", "status"],
+        &["index", "rebuild"],
+        &["plan", "/nowhere"],
+    ] {
+        let output = home.run(command);
+        assert_eq!(output.status.code(), Some(5), "{command:?}: {output:?}");
+        assert!(stderr(&output).contains("hint: "), "{output:?}");
+    }
+}
+
+#[test]
+fn playbooks_are_checked_with_all_mistakes() {
+    let home = Home::new("");
+    home.playbook(
+        "bad.yaml",
+        "playbook: bad\nsumary: x\ntrigger: { sources: [nobody], when: event.foo == 1 }\n",
+    );
+    let directory = home.path("playbooks").display().to_string();
+    let output = home.run(&["check", &directory]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = stderr(&output);
+    assert!(
+        said.contains("bad.yaml:2:1") && said.contains("did you mean `summary`?"),
+        "{said}"
+    );
+    assert!(said.contains("nobody"), "{said}");
+    let json = home.run(&["check", "--json", &directory]);
+    let answer: Value = serde_json::from_slice(&json.stdout).expect("it is JSON");
+    assert!(answer["errors"].as_u64().expect("a number") >= 2, "{answer}");
+}

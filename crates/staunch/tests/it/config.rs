@@ -1,0 +1,134 @@
+//! Mistakes in the configuration: where, what, and how to mend it.
+
+use crate::harness::{Home, stderr};
+
+/// Checks that `config` is refused at `place` with `words`.
+fn check(config: &str, place: &str, words: &[&str]) {
+    let home = Home::new("");
+    std::fs::write(home.config(), config).expect("it is our directory");
+    let output = home.run(&["check"]);
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(2), "{config}\n{said}");
+    assert!(
+        said.contains(&format!("staunch.toml:{place}\n")),
+        "{config}\nnot at {place}:\n{said}"
+    );
+    assert!(said.contains("hint: "), "{said}");
+    for word in words {
+        assert!(said.contains(word), "{config}\ndoes not say {word:?}:\n{said}");
+    }
+}
+
+#[test]
+fn every_mistake_has_a_place_and_a_hint() {
+    let table: &[(&str, &str, &[&str])] = &[
+        (
+            "moed = \"observe\"\n",
+            "1:1",
+            &["unknown key `moed`", "did you mean `mode`?"],
+        ),
+        ("mode = \"observ\"\n", "1:8", &["`observ`", "did you mean `observe`?"]),
+        ("\n[http]\nlissten = \"x\"\n", "3:1", &["did you mean `listen`?"]),
+        ("[http]\nlisten = \"localhost\"\n", "2:10", &["socket address"]),
+        ("[http\n", "1:6", &["unclosed"]),
+        (
+            "mode = \"observe\"\nmode = \"observe\"\n",
+            "2:1",
+            &["duplicate", "keep one of the two"],
+        ),
+        ("[limits]\nlease_max = \"10\"\n", "2:13", &["not a duration", "1h30m"]),
+        (
+            "[limits]\nlease_max = \"400d\"\n",
+            "2:13",
+            &["must end by itself", "\"90d\""],
+        ),
+        ("[limits]\nactions_in_flight_max = 0\n", "2:25", &["from 1 to 1024"]),
+        (
+            "[limits]\nacts_per_group_hour_max = 501\n",
+            "2:27",
+            &["above acts_per_action_hour_max (500)"],
+        ),
+        (
+            "[limits]\nsweep_interval = \"10ms\"\n",
+            "2:18",
+            &["from \"1s\" to \"1h\""],
+        ),
+        ("[limits]\nacts_per_hour_max = -1\n", "2:21", &["invalid value"]),
+        (
+            "[[never_touch.networks]]\nnetwork = \"10.0.0.1/8\"\nreason = \"x\"\n",
+            "2:11",
+            &["write 10.0.0.0/8 or 10.0.0.1"],
+        ),
+        (
+            "[[never_touch.networks]]\nnetwork = \"ten\"\nreason = \"x\"\n",
+            "2:11",
+            &["not a network", "192.0.2.0/24"],
+        ),
+        (
+            "[[never_touch.networks]]\nnetwork = \"10.0.0.0/8\"\n",
+            "1:1",
+            &["missing field `reason`", "add the key"],
+        ),
+        (
+            "[[never_touch.networks]]\nnetwork = \"10.0.0.0/8\"\nreason = \" \"\n",
+            "3:10",
+            &["say in 1 to 120"],
+        ),
+        ("[nftables]\ntable = \"a b\"\n", "2:9", &["letters, digits"]),
+        ("[journal]\nsegment_bytes = 1000\n", "2:17", &["from 2097152"]),
+        ("[journal]\nreserve_bytes = 60000000\n", "2:17", &["the reserve"]),
+        ("[traffic]\nrefresh = \"1m\"\n", "2:11", &["30s"]),
+        ("[log]\nlevel = \"loud\"\n", "2:9", &["`loud`"]),
+        (
+            "[[sources.generic]]\nname = \"Bad\"\nsignature = \"a\"\n",
+            "2:8",
+            &["not a name"],
+        ),
+        (
+            "[[sources.generic]]\nname = \"falco\"\nsignature = \"a\"\n",
+            "2:8",
+            &["there is a source"],
+        ),
+        (
+            "[[sources.generic]]\nname = \"a\"\nsignature = \"a\"\nsourceip = \"b\"\n",
+            "4:1",
+            &["did you mean `source_ip`?"],
+        ),
+    ];
+    for (config, place, words) in table {
+        check(config, place, words);
+    }
+}
+
+#[test]
+fn all_values_that_cannot_work_are_told_at_once() {
+    let config = "[limits]\nlease_max = \"400d\"\n[nftables]\ntable = \"\"\n";
+    check(config, "2:13", &["lease_max", "2 mistakes"]);
+    check(config, "4:9", &["name of a table"]);
+}
+
+#[test]
+fn text_in_the_file_cannot_steer_the_terminal() {
+    let home = Home::new("");
+    std::fs::write(home.config(), "[log]\nlevel = \"\u{9b}31mloud\"\n").expect("it is our directory");
+    let said = stderr(&home.run(&["check"]));
+    assert!(
+        !said
+            .chars()
+            .any(|c| c != '\n' && staunch_model::text::is_unsafe_to_show(c)),
+        "{said:?}"
+    );
+    assert!(said.contains("2:9"), "{said}");
+}
+
+#[test]
+fn a_file_that_is_not_there_is_said() {
+    let output = crate::harness::staunch(&["check", "--config", "/nowhere/staunch.toml"])
+        .output()
+        .expect("it starts");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        stderr(&output).contains("cannot read the configuration /nowhere/staunch.toml"),
+        "{output:?}"
+    );
+}

@@ -1,0 +1,321 @@
+//! Starts the real binary in the network namespace of the test's thread, and looks at what it does from outside.
+
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use staunch_netlink::namespace::run_in_new_net;
+use staunch_netlink::nftables::{Element, Nft, NftError};
+use staunch_ports::Clock as _;
+use staunch_ports::clock::SystemClock;
+use staunch_server::dto::{Containment, Containments, Taken};
+use tempfile::TempDir;
+use ureq::Agent;
+
+/// The binary under test.
+pub(crate) const STAUNCH: &str = env!("CARGO_BIN_EXE_staunch");
+
+/// How long anything may take here. Tests wait for what they expect, so only a failing one takes this long.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A configuration with small segments, so that a start writes 4 MiB and not 128.
+pub(crate) const SMALL: &str = "mode = \"enforce\"\n[journal]\nsegment_bytes = 2097152\nreserve_bytes = 131072\n";
+
+/// Runs `work` in a network namespace of its own, or skips the test `name` where there can be none.
+pub(crate) fn in_namespace(name: &str, work: impl FnOnce() + Send) {
+    let ran = run_in_new_net(
+        || match Nft::open("staunch", DEADLINE).and_then(|mut nft| nft.table_present()) {
+            Ok(_) => {
+                work();
+                Ok(())
+            }
+            Err(error) => Err(error.to_string()),
+        },
+    );
+    match ran {
+        Ok(Ok(())) => {}
+        Ok(Err(reason)) => staunch_testkit::skip(name, &reason),
+        Err(error) => staunch_testkit::skip(name, &error.to_string()),
+    }
+}
+
+/// A directory with a configuration and the data of one installation.
+pub(crate) struct Home {
+    dir: TempDir,
+}
+
+impl Home {
+    /// A home whose configuration is `config`.
+    pub(crate) fn new(config: &str) -> Self {
+        let home = Self {
+            dir: tempfile::tempdir().expect("a temporary directory"),
+        };
+        home.configure(config);
+        home
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(crate) fn configure(&self, config: &str) {
+        // Top-level keys come first in TOML.
+        fs::write(self.config(), format!("data_dir = \"data\"\n{config}")).expect("it is our directory");
+    }
+
+    pub(crate) fn config(&self) -> PathBuf {
+        self.path("staunch.toml")
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.path("data")
+    }
+
+    /// Writes a playbook into the directory `playbooks`.
+    pub(crate) fn playbook(&self, file: &str, text: &str) {
+        fs::create_dir_all(self.path("playbooks")).expect("it is our directory");
+        fs::write(self.path("playbooks").join(file), text).expect("it is our directory");
+    }
+
+    /// Runs a command on this installation, without a server.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
+        staunch(arguments)
+            .env("STAUNCH_CONFIG", self.config())
+            .output()
+            .expect("the binary starts")
+    }
+
+    /// Starts a server.
+    pub(crate) fn serve(&self) -> Server {
+        self.try_serve(&["--allow-unauthenticated-loopback"])
+            .unwrap_or_else(|failed| panic!("it did not start: {failed:?}"))
+    }
+
+    /// Starts a server with `arguments`; its end when it did not come to listening.
+    pub(crate) fn try_serve(&self, arguments: &[&str]) -> Result<Server, Output> {
+        let errors = File::options()
+            .create(true)
+            .append(true)
+            .open(self.path("stderr"))
+            .expect("it is our directory");
+        let mut child = staunch(&["serve", "--listen", "127.0.0.1:0"])
+            .arg("--config")
+            .arg(self.config())
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(errors)
+            .spawn()
+            .expect("the binary starts");
+        let stdout = child.stdout.take().expect("it was piped");
+        let (sender, line) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut text = String::new();
+            let read = BufReader::new(stdout).read_line(&mut text);
+            drop(sender.send(read.map(|_| text)));
+        });
+        let line = line
+            .recv_timeout(DEADLINE)
+            .expect("it says something or ends")
+            .expect("its output can be read");
+        match line.trim().strip_prefix("listening on ") {
+            Some(url) => {
+                let agent = Agent::config_builder()
+                    .http_status_as_error(false)
+                    .proxy(None)
+                    .timeout_global(Some(DEADLINE));
+                Ok(Server {
+                    child,
+                    url: url.to_owned(),
+                    agent: agent.build().new_agent(),
+                    config: self.config(),
+                })
+            }
+            None => {
+                let mut output = child.wait_with_output().expect("it has ended");
+                output.stderr = fs::read(self.path("stderr")).expect("it is our file");
+                Err(output)
+            }
+        }
+    }
+
+    /// What servers have said.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.path("stderr")).unwrap_or_default()
+    }
+}
+
+/// A command without anything from the environment of the test.
+pub(crate) fn staunch(arguments: &[&str]) -> Command {
+    let mut command = Command::new(STAUNCH);
+    command.args(arguments).stdin(Stdio::null());
+    for name in ["STAUNCH_CONFIG", "STAUNCH_URL", "STAUNCH_TOKEN"] {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// A running server. It is killed when it is dropped.
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) url: String,
+    agent: Agent,
+    config: PathBuf,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+impl Server {
+    /// Runs a command against it.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = staunch(arguments);
+        command
+            .env("STAUNCH_URL", &self.url)
+            .env("STAUNCH_CONFIG", &self.config);
+        command.output().expect("the binary starts")
+    }
+
+    /// Runs a command that must work, and returns what it says.
+    pub(crate) fn ok(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(output.status.success(), "staunch {arguments:?}: {output:?}");
+        String::from_utf8(output.stdout).expect("it writes UTF-8")
+    }
+
+    /// Runs a command that must work, with `--json`.
+    pub(crate) fn json<T: DeserializeOwned>(&self, arguments: &[&str]) -> T {
+        let mut arguments = arguments.to_vec();
+        arguments.push("--json");
+        serde_json::from_str(&self.ok(&arguments)).expect("it writes JSON")
+    }
+
+    /// Posts `body` to the source `suricata`: the status, and the answer when it was taken.
+    pub(crate) fn post(&self, body: &str) -> Result<(u16, Value), ureq::Error> {
+        post(&self.agent, &self.url, body)
+    }
+
+    /// Asks the API.
+    pub(crate) fn get<T: DeserializeOwned>(&self, path: &str) -> T {
+        let mut answer = self
+            .agent
+            .get(format!("{}{path}", self.url))
+            .call()
+            .expect("it answers");
+        let text = answer.body_mut().read_to_string().expect("the answer can be read");
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error}: {text}"))
+    }
+
+    /// Posts events that must be taken.
+    pub(crate) fn take(&self, body: &str) -> Taken {
+        let (status, answer) = self.post(body).expect("it answers");
+        assert_eq!(status, 202, "{answer}");
+        serde_json::from_value(answer).expect("it is what the API says")
+    }
+
+    pub(crate) fn containments(&self) -> Vec<Containment> {
+        self.json::<Containments>(&["containment", "list"]).containments
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).expect("a process id"));
+        kill(pid, signal).expect("it runs");
+    }
+
+    /// Kills it at once.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it has ended");
+    }
+
+    /// Waits for its end and returns its exit code.
+    pub(crate) fn wait(mut self) -> Option<i32> {
+        let mut status = None;
+        wait_until("the server to end", || {
+            status = self.child.try_wait().expect("it is our child");
+            status.is_some()
+        });
+        status.and_then(|status| status.code())
+    }
+}
+
+/// Posts `body` to the source `suricata` of the server at `url`.
+pub(crate) fn post(agent: &Agent, url: &str, body: &str) -> Result<(u16, Value), ureq::Error> {
+    let mut answer = agent.post(format!("{url}/v1/events/suricata")).send(body)?;
+    let status = answer.status().as_u16();
+    let text = answer.body_mut().read_to_string()?;
+    Ok((status, serde_json::from_str(&text).unwrap_or(Value::String(text))))
+}
+
+/// Waits until `holds`.
+pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    // Nobody ever sends: this is how a test pauses without a claim about how long something takes.
+    let (_sender, never) = mpsc::channel::<()>();
+    while !holds() {
+        assert!(begun.elapsed() < DEADLINE, "waited in vain for {what}");
+        let _ = never.recv_timeout(Duration::from_millis(10));
+    }
+}
+
+/// The elements of the table that carry a label of Staunch; none when there is no table.
+pub(crate) fn elements() -> Vec<Element> {
+    match Nft::open("staunch", DEADLINE).expect("this thread may").list_elements() {
+        Ok(elements) => elements,
+        Err(NftError::Missing { .. }) => Vec::new(),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// The element of `address`.
+pub(crate) fn element(address: &str) -> Option<Element> {
+    let address: IpAddr = address.parse().expect("an address");
+    match Nft::open("staunch", DEADLINE)
+        .expect("this thread may")
+        .get_element(address)
+    {
+        Ok(element) => element,
+        Err(NftError::Missing { .. }) => None,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// A recorded alert of an exploit attempt, as if it had happened now and come from `address`.
+pub(crate) fn exploit_from(address: &str) -> String {
+    let recorded = Path::new(env!("CARGO_MANIFEST_DIR")).join("../connectors/tests/data/suricata-eve/eve-http.jsonl");
+    let text = fs::read_to_string(recorded).expect("the fixtures are there");
+    let line = text
+        .lines()
+        .find(|line| line.contains("JAWS Webserver"))
+        .expect("it is among them");
+    let mut event: Value = serde_json::from_str(line).expect("it is JSON");
+    event["timestamp"] = SystemClock.now().to_string().into();
+    event["src_ip"] = address.into();
+    // The attacked side is ours, by a name that no test contains.
+    event["dest_ip"] = "10.0.0.80".into();
+    event.to_string()
+}
+
+/// The recorded alert with the words of a brute-force rule.
+pub(crate) fn brute_force_from(address: &str) -> String {
+    let mut event: Value = serde_json::from_str(&exploit_from(address)).expect("it is JSON");
+    event["alert"]["signature"] = "ET SCAN SSH Brute Force Attempt".into();
+    event["alert"]["category"] = "Detection of a Network Scan".into();
+    event.to_string()
+}
+
+/// What a command wrote to stderr.
+pub(crate) fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}

@@ -1,0 +1,8 @@
+//! The real binary, from outside: its commands, its configuration, and a server in a network namespace of its own.
+
+mod commands;
+mod config;
+mod flows;
+mod harness;
+mod kill;
+mod trouble;

@@ -1,0 +1,190 @@
+//! When something is in the way: locks, permissions, full disks, damage.
+
+use std::os::unix::fs::FileExt as _;
+use std::process::Command;
+
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::unistd::geteuid;
+use staunch_model::StateKind;
+
+use crate::harness::{Home, SMALL, STAUNCH, elements, exploit_from, in_namespace, stderr, wait_until};
+
+#[test]
+fn a_second_server_on_the_same_data_is_refused() {
+    in_namespace("trouble::a_second_server", || {
+        let home = Home::new(SMALL);
+        let _first = home.serve();
+        let Err(second) = home.try_serve(&["--allow-unauthenticated-loopback"]) else {
+            panic!("two servers on one journal")
+        };
+        assert_eq!(second.status.code(), Some(7));
+        assert!(stderr(&second).contains("is in use by process"), "{second:?}");
+        let rebuild = home.run(&["index", "rebuild"]);
+        assert_eq!(rebuild.status.code(), Some(7));
+    });
+}
+
+#[test]
+fn without_tokens_nobody_is_let_in_by_accident() {
+    in_namespace("trouble::without_tokens", || {
+        let home = Home::new(SMALL);
+        let Err(refused) = home.try_serve(&[]) else {
+            panic!("it listens without a token")
+        };
+        assert_eq!(refused.status.code(), Some(2));
+        assert!(stderr(&refused).contains("staunch token create"), "{refused:?}");
+        let made = home.run(&["token", "create", "alice", "--role", "operator"]);
+        let token = String::from_utf8(made.stdout).expect("UTF-8");
+        let sender = home.run(&["token", "create", "soar", "--role", "sender"]);
+        let sender = String::from_utf8(sender.stdout).expect("UTF-8");
+        let Ok(server) = home.try_serve(&[]) else {
+            panic!("{}", home.log())
+        };
+        assert_eq!(server.post(&exploit_from("203.0.113.1")).expect("it answers").0, 401);
+        let denied = server.run(&["status"]);
+        assert_eq!(denied.status.code(), Some(8), "{denied:?}");
+        let with = |token: &str| {
+            let mut command = crate::harness::staunch(&["status", "--json"]);
+            command
+                .env("STAUNCH_URL", &server.url)
+                .env("STAUNCH_TOKEN", token.trim())
+                .output()
+                .expect("it starts")
+        };
+        assert!(with(&token).status.success());
+        assert_eq!(with(&sender).status.code(), Some(8), "a sender does not operate");
+    });
+}
+
+#[test]
+fn without_the_capability_it_says_what_to_do() {
+    if !geteuid().is_root() {
+        staunch_testkit::skip("trouble::without_the_capability", "dropping a capability needs root");
+        return;
+    }
+    in_namespace("trouble::without_the_capability", || {
+        let home = Home::new(SMALL);
+        let serve = Command::new("setpriv")
+            .args([
+                "--bounding-set",
+                "-net_admin",
+                "--inh-caps",
+                "-net_admin",
+                STAUNCH,
+                "serve",
+                "--config",
+            ])
+            .arg(home.config())
+            .args(["--listen", "127.0.0.1:0", "--allow-unauthenticated-loopback"])
+            .output();
+        let Ok(output) = serve else {
+            staunch_testkit::skip(
+                "trouble::without_the_capability",
+                "setpriv is not installed (Debian: util-linux)",
+            );
+            return;
+        };
+        assert_eq!(output.status.code(), Some(8), "{output:?}");
+        let said = stderr(&output);
+        assert!(said.contains("CAP_NET_ADMIN") && said.contains("hint: "), "{said}");
+    });
+}
+
+#[test]
+fn a_full_disk_stops_intake_and_never_a_release() {
+    if !geteuid().is_root() {
+        staunch_testkit::skip("trouble::a_full_disk", "mounting a small file system needs root");
+        return;
+    }
+    in_namespace("trouble::a_full_disk", || {
+        let home = Home::new(SMALL);
+        let data = home.data();
+        std::fs::create_dir(&data).expect("it is our directory");
+        // A mount namespace of this thread: what it mounts, nobody else sees, and it goes away with it.
+        unshare(CloneFlags::CLONE_NEWNS).expect("root may");
+        let none: Option<&str> = None;
+        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("root may");
+        mount(
+            Some("tmpfs"),
+            &data,
+            Some("tmpfs"),
+            MsFlags::empty(),
+            Some("size=6m,mode=700"),
+        )
+        .expect("root may");
+        let server = home.serve();
+        let mut blocked = 0;
+        let filler = std::fs::File::create(data.join("filler")).expect("there is room");
+        let mut offset = 0;
+        while filler.write_at(&[1; 4096], offset).is_ok_and(|written| written == 4096) {
+            offset += 4096;
+        }
+        let mut last = 202;
+        // Each event takes some kilobytes of a segment of two megabytes.
+        for number in 0..4_000 {
+            let address = format!("203.{}.{}.9", number / 250, number % 250);
+            let body = format!("{}\n", exploit_from(&address));
+            let (status, answer) = server.post(&body).expect("it answers");
+            last = status;
+            if status != 202 {
+                assert_eq!(answer["type"], "urn:staunch:problem:journal-full", "{answer}");
+                break;
+            }
+            blocked += 1;
+        }
+        assert_eq!(last, 503, "the disk did not fill up after {blocked} events");
+        assert!(blocked > 0);
+        assert!(!elements().is_empty());
+        server.ok(&["release", "--all", "--yes"]);
+        wait_until("the release on a full disk", || {
+            server.containments().iter().all(|it| it.state != StateKind::InForce) && elements().is_empty()
+        });
+        assert!(home.run(&["journal", "verify"]).status.success());
+    });
+}
+
+#[test]
+fn damage_is_told_with_its_place() {
+    in_namespace("trouble::damage", || {
+        let home = Home::new(SMALL);
+        let server = home.serve();
+        for number in 1..=5 {
+            server.take(&exploit_from(&format!("203.0.113.{number}")));
+        }
+        wait_until("the containments", || server.containments().len() == 5);
+        server.kill();
+        let journal = home.data().join("journal");
+        let mut segments: Vec<_> = std::fs::read_dir(&journal)
+            .expect("it is there")
+            .map(|entry| entry.expect("it can be read").path())
+            .filter(|path| {
+                path.file_name()
+                    .is_some_and(|name| name.to_string_lossy().chars().any(|c| c.is_ascii_digit()))
+            })
+            .filter(|path| path.metadata().is_ok_and(|it| it.len() > 1 << 20))
+            .collect();
+        segments.sort();
+        let file = std::fs::File::options()
+            .read(true)
+            .write(true)
+            .open(&segments[0])
+            .expect("it is ours");
+        let mut byte = [0];
+        file.read_at(&mut byte, 5_000).expect("it is longer");
+        file.write_at(&[byte[0] ^ 0xff], 5_000).expect("it is ours");
+        let verify = home.run(&["journal", "verify"]);
+        assert_eq!(verify.status.code(), Some(6), "{verify:?}");
+        let said = stderr(&verify);
+        let name = segments[0]
+            .file_name()
+            .expect("it has one")
+            .to_string_lossy()
+            .into_owned();
+        assert!(said.contains(&name) && said.contains("byte "), "{said}");
+        let Err(refused) = home.try_serve(&["--allow-unauthenticated-loopback"]) else {
+            panic!("it serves a corrupt journal")
+        };
+        assert_eq!(refused.status.code(), Some(6));
+    });
+}

@@ -1,0 +1,453 @@
+//! The query index: a view of the journal in SQLite, for the questions of people.
+//!
+//! Never the truth: it can be thrown away at any time and is rebuilt from the journal.
+//!
+//! # Expected flow
+//! `open` looks at what is on disk and catches up with the journal. The runtime then feeds every durable frame to
+//! `follow`; what waits together is one SQLite transaction. Readers have connections of their own.
+//!
+//! # Guarantees
+//! - The index is as of one frame: rows and [`Follower::position`] are committed together.
+//! - It is never ahead of the history it shows: when it ends after the journal, or with another frame than the journal
+//!   has at that position (a crash lost frames that were not durable yet), it is rebuilt.
+//! - A file of another version, a damaged file, or a file that is not ours is rebuilt. A file that SQLite cannot read
+//!   is set aside with the ending `.damaged`.
+//!
+//! # Caveats
+//! A loss of power may cost the last commits; they are caught up from the journal. While it is being rebuilt it answers
+//! from what it has, and its position says how far that is.
+
+mod read;
+mod rows;
+mod schema;
+mod words;
+mod write;
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, ErrorCode, params};
+use staunch_model::{Frame, Timestamp};
+use staunch_ports::{Follower, Lsn, ReadError};
+use thiserror::Error;
+
+use crate::journal::ReadOnlyJournal;
+
+pub use read::{IncidentFilter, IndexReader, ROWS_MAX, TransactionFilter};
+pub use rows::{CommandRow, EventRow, IncidentDetail, IncidentRow, NoticeRow, TimelineEntry, TransactionRow};
+pub use words::{reason, state_after};
+
+use read::Shared;
+use write::Names;
+
+/// Frames in one SQLite transaction. Bounds how far readers are behind while the journal is caught up with.
+const FRAMES_PER_COMMIT_MAX: u32 = 4_096;
+
+/// How long a failed index waits before it tries the journal again.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long a write waits for another process that has the file open, such as a backup.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The log that SQLite keeps is cut back to this after a checkpoint.
+const WAL_BYTES_KEPT: i64 = 16 << 20;
+
+/// Why the index cannot be used. Containment does not depend on it.
+#[derive(Debug, Error)]
+pub enum IndexError {
+    /// The file cannot be made or opened.
+    #[error("cannot open the index {path}")]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// A file that is in the way cannot be set aside.
+    #[error("cannot set the index {path} aside")]
+    SetAside {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Frames cannot be entered.
+    #[error("cannot enter frame {lsn} into the index")]
+    Write {
+        /// The frame.
+        lsn: Lsn,
+        /// The cause.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// A question cannot be answered.
+    #[error("cannot ask the index for {what}")]
+    Query {
+        /// What was asked for.
+        what: &'static str,
+        /// The cause.
+        #[source]
+        source: rusqlite::Error,
+    },
+    /// The journal cannot be read.
+    #[error("cannot read the journal for the index")]
+    Journal(#[source] ReadError),
+    /// A frame is not of a form that this build knows.
+    #[error("frame {lsn} is not of a form that this build knows: {what}")]
+    Unknown {
+        /// The frame.
+        lsn: Lsn,
+        /// What is wrong with it.
+        what: String,
+    },
+}
+
+/// The writer of the index. There is one.
+#[derive(Debug)]
+pub struct Index {
+    db: Connection,
+    journal_dir: PathBuf,
+    names: Names,
+    /// The last frame taken, which may not be committed yet, and its time.
+    position: Lsn,
+    last_now: Timestamp,
+    /// Frames in the open transaction.
+    uncommitted: u32,
+    retry_at: Option<Instant>,
+    shared: Arc<Shared>,
+    path: PathBuf,
+}
+
+impl Index {
+    /// Opens the index at `path`, or makes it, and catches up with the journal in `journal_dir`. A journal that does not
+    /// exist yet is an empty one.
+    ///
+    /// # Errors
+    /// [`IndexError`]. An index that is damaged, of another version or of another history is rebuilt instead.
+    pub fn open(path: &Path, journal_dir: &Path) -> Result<Self, IndexError> {
+        let shared = Shared::new(path);
+        let db = connect(path).or_else(|error| {
+            if !is_corrupt(&error) {
+                return Err(IndexError::Open {
+                    path: path.to_owned(),
+                    source: error,
+                });
+            }
+            tracing::warn!(%error, "the index is damaged and is set aside");
+            replace(path)
+        })?;
+        let mut index = Self {
+            db,
+            journal_dir: journal_dir.to_owned(),
+            names: Names::new(),
+            position: Lsn(0),
+            last_now: Timestamp::EPOCH,
+            uncommitted: 0,
+            retry_at: None,
+            shared,
+            path: path.to_owned(),
+        };
+        let opened = index.load().and_then(|()| {
+            if index.fits()? {
+                index.read_on()
+            } else {
+                index.rebuild()
+            }
+        });
+        match opened {
+            Err(IndexError::Write { source, .. } | IndexError::Query { source, .. }) if is_corrupt(&source) => {
+                index.start_over(&source)?;
+            }
+            other => other?,
+        }
+        Ok(index)
+    }
+
+    /// A way to ask it.
+    #[must_use]
+    pub fn reader(&self) -> IndexReader {
+        IndexReader::new(self.shared.clone())
+    }
+
+    /// Empties it and reads the whole journal again.
+    ///
+    /// # Errors
+    /// [`IndexError`]. It then has what was read before the failure.
+    pub fn rebuild(&mut self) -> Result<(), IndexError> {
+        self.abandon();
+        let begun = Instant::now();
+        let empty = format!("BEGIN IMMEDIATE; {} {} COMMIT;", schema::DROP, schema::TABLES);
+        self.db
+            .execute_batch(&empty)
+            .map_err(|source| IndexError::Write { lsn: Lsn(0), source })?;
+        self.load()?;
+        self.read_on()?;
+        tracing::info!(frames = self.position.0, took = ?begun.elapsed(), "the index was rebuilt");
+        Ok(())
+    }
+
+    /// Reads what was committed.
+    fn load(&mut self) -> Result<(), IndexError> {
+        let failed = |source| IndexError::Query {
+            what: "its progress",
+            source,
+        };
+        let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?));
+        let (position, now) = self
+            .db
+            .query_row("SELECT position, last_now FROM progress", [], read)
+            .map_err(failed)?;
+        self.position = Lsn(position.unsigned_abs());
+        self.last_now = Timestamp::from_micros(now.unsigned_abs());
+        self.names = names(&self.db).map_err(failed)?;
+        Ok(())
+    }
+
+    /// Whether the journal has, at the index's position, the frame that the index ends with.
+    fn fits(&self) -> Result<bool, IndexError> {
+        if self.position == Lsn(0) {
+            return Ok(true);
+        }
+        let Ok(journal) = ReadOnlyJournal::open(&self.journal_dir) else {
+            return Ok(false);
+        };
+        let mut found = None;
+        journal
+            .read(self.position, &mut |frame| {
+                found = Some((frame.lsn, frame.now_us));
+                ControlFlow::Break(())
+            })
+            .map_err(IndexError::Journal)?;
+        let fits = found == Some((self.position, self.last_now.as_micros()));
+        if !fits {
+            tracing::warn!(position = %self.position, "the index does not fit the journal and is rebuilt");
+        }
+        Ok(fits)
+    }
+
+    /// Takes every frame of the journal after its own position.
+    fn read_on(&mut self) -> Result<(), IndexError> {
+        let Ok(journal) = ReadOnlyJournal::open(&self.journal_dir) else {
+            return Ok(());
+        };
+        let mut failed = None;
+        let from = self.position.next();
+        let read = journal.read(from, &mut |stored| {
+            let taken = postcard::from_bytes::<Frame>(&stored.payload)
+                .map_err(|error| IndexError::Unknown {
+                    lsn: stored.lsn,
+                    what: error.to_string(),
+                })
+                .and_then(|frame| self.take(stored.lsn, Timestamp::from_micros(stored.now_us), &frame));
+            match taken {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(error) => {
+                    failed = Some(error);
+                    ControlFlow::Break(())
+                }
+            }
+        });
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        self.commit()?;
+        read.map_err(IndexError::Journal)
+    }
+
+    fn take(&mut self, lsn: Lsn, now: Timestamp, frame: &Frame) -> Result<(), IndexError> {
+        let failed = |source| IndexError::Write { lsn, source };
+        if self.uncommitted == 0 {
+            self.db.execute_batch("BEGIN IMMEDIATE").map_err(failed)?;
+        }
+        self.uncommitted += 1;
+        write::frame(&self.db, &mut self.names, lsn, now, frame).map_err(failed)?;
+        self.position = lsn;
+        self.last_now = now;
+        if self.uncommitted >= FRAMES_PER_COMMIT_MAX {
+            self.commit()
+        } else {
+            Ok(())
+        }
+    }
+
+    fn commit(&mut self) -> Result<(), IndexError> {
+        if self.uncommitted == 0 {
+            return Ok(());
+        }
+        write::progress(&self.db, self.position, self.last_now)
+            .and_then(|()| self.db.execute_batch("COMMIT"))
+            .map_err(|source| IndexError::Write {
+                lsn: self.position,
+                source,
+            })?;
+        self.uncommitted = 0;
+        Ok(())
+    }
+
+    /// Drops what is not committed.
+    fn abandon(&mut self) {
+        if self.uncommitted > 0 {
+            self.uncommitted = 0;
+            // SQLite may have rolled back by itself; an error says just that.
+            drop(self.db.execute_batch("ROLLBACK"));
+        }
+    }
+
+    /// Deals with a failure: goes back to what is committed, or to an empty file when this one is damaged.
+    fn failed(&mut self, error: IndexError) {
+        tracing::warn!(%error, cause = error_cause(&error), "the index fell behind; it is caught up from the journal");
+        self.abandon();
+        self.retry_at = Some(Instant::now() + RETRY_PAUSE);
+        let damage = match error {
+            IndexError::Write { source, .. } | IndexError::Query { source, .. } if is_corrupt(&source) => Some(source),
+            _ => match self.load() {
+                Err(IndexError::Query { source, .. }) if is_corrupt(&source) => Some(source),
+                _ => None,
+            },
+        };
+        if let Some(source) = damage
+            && let Err(error) = self.start_over(&source)
+        {
+            tracing::warn!(%error, cause = error_cause(&error), "the index could not be rebuilt");
+        }
+    }
+
+    /// Sets a damaged file aside and builds a new one.
+    fn start_over(&mut self, damage: &rusqlite::Error) -> Result<(), IndexError> {
+        tracing::warn!(error = %damage, "the index is damaged and is rebuilt");
+        self.abandon();
+        self.db = replace(&self.path)?;
+        self.shared.replaced();
+        self.load()?;
+        self.read_on()
+    }
+}
+
+impl Follower for Index {
+    fn follow(&mut self, lsn: Lsn, now: Timestamp, frame: &Frame) {
+        if lsn != self.position.next() {
+            return;
+        }
+        if let Err(error) = self.take(lsn, now, frame) {
+            self.failed(error);
+        }
+    }
+
+    fn position(&self) -> Lsn {
+        self.position
+    }
+
+    fn flush(&mut self) {
+        if let Err(error) = self.commit() {
+            self.failed(error);
+        }
+        if self.shared.take_damaged() {
+            let damage = rusqlite::Error::InvalidQuery;
+            if let Err(error) = self.start_over(&damage) {
+                self.failed(error);
+            }
+        }
+    }
+
+    fn catch_up(&mut self) {
+        if self.retry_at.is_some_and(|at| Instant::now() < at) {
+            return;
+        }
+        self.retry_at = None;
+        if let Err(error) = self.read_on() {
+            self.failed(error);
+        }
+    }
+}
+
+/// Opens the file at `path` and makes its tables when they are not there or of another version.
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let db = Connection::open(path)?;
+    db.busy_timeout(BUSY_TIMEOUT)?;
+    db.set_prepared_statement_cache_capacity(64);
+    db.pragma_update(None, "journal_mode", "WAL")?;
+    db.pragma_update(None, "synchronous", "NORMAL")?;
+    db.pragma_update(None, "journal_size_limit", WAL_BYTES_KEPT)?;
+    db.pragma_update(None, "trusted_schema", false)?;
+    let pragma = |name| db.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    if (pragma("application_id")?, pragma("user_version")?) != (schema::APPLICATION_ID, schema::VERSION) {
+        let foreign: i64 = db.query_row(
+            "SELECT count(*) FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%'",
+            params![],
+            |row| row.get(0),
+        )?;
+        if foreign > 0 {
+            // An older version may have other tables, so the file is replaced as a damaged one would be.
+            return Err(other_version());
+        }
+        db.execute_batch(&format!("BEGIN IMMEDIATE; {} COMMIT;", schema::TABLES))?;
+        db.pragma_update(None, "application_id", schema::APPLICATION_ID)?;
+        db.pragma_update(None, "user_version", schema::VERSION)?;
+    }
+    Ok(db)
+}
+
+fn other_version() -> rusqlite::Error {
+    let code = rusqlite::ffi::Error {
+        code: ErrorCode::NotADatabase,
+        extended_code: rusqlite::ffi::SQLITE_NOTADB,
+    };
+    rusqlite::Error::SqliteFailure(code, Some("it is of another version or not an index".to_owned()))
+}
+
+/// Sets the file at `path` aside and makes a new one.
+fn replace(path: &Path) -> Result<Connection, IndexError> {
+    let beside = |ending: &str| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(ending);
+        PathBuf::from(name)
+    };
+    let gone = |result: std::io::Result<()>| match result {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(IndexError::SetAside {
+            path: path.to_owned(),
+            source: error,
+        }),
+        _ => Ok(()),
+    };
+    // The logs go first: SQLite would apply those of the old file to the new one.
+    gone(std::fs::remove_file(beside("-wal")))?;
+    gone(std::fs::remove_file(beside("-shm")))?;
+    gone(std::fs::rename(path, beside(".damaged")))?;
+    connect(path).map_err(|source| IndexError::Open {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn names(db: &Connection) -> rusqlite::Result<Names> {
+    let mut statement = db.prepare("SELECT hash, name FROM playbooks")?;
+    let rows = statement.query_map([], |row| {
+        let hash: [u8; 32] = row.get(0)?;
+        Ok((read::content_hash(hash), row.get::<_, String>(1)?.into()))
+    })?;
+    rows.collect()
+}
+
+/// True when the file itself is at fault, so that only a new one helps.
+fn is_corrupt(error: &rusqlite::Error) -> bool {
+    match error {
+        rusqlite::Error::SqliteFailure(code, message) => match code.code {
+            ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => true,
+            ErrorCode::Unknown => message.as_ref().is_some_and(|it| it.starts_with("no such")),
+            _ => false,
+        },
+        rusqlite::Error::QueryReturnedNoRows
+        | rusqlite::Error::FromSqlConversionFailure(..)
+        | rusqlite::Error::InvalidColumnType(..)
+        | rusqlite::Error::InvalidColumnName(_) => true,
+        _ => false,
+    }
+}
+
+fn error_cause(error: &IndexError) -> String {
+    std::error::Error::source(error).map_or_else(String::new, ToString::to_string)
+}

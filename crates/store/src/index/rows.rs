@@ -1,0 +1,172 @@
+//! What the index answers. Every text that came from outside is as it came: escape it before it is shown.
+
+use serde::{Deserialize, Serialize};
+use staunch_model::{
+    ActionKind, ContentHash, IncidentId, IncidentOutcome, IncidentStatus, Judgement, Mode, NoticeId, NoticeLevel,
+    Severity, Span, StateKind, Timestamp, TransactionId,
+};
+
+/// An incident, without what belongs to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IncidentRow {
+    /// Its id.
+    pub id: IncidentId,
+    /// The name of the playbook that answers it; empty when the journal does not tell.
+    pub playbook: String,
+    /// The hash of that playbook's text.
+    pub playbook_hash: ContentHash,
+    /// What makes it one incident: the value of the playbook's incident expression.
+    pub key: String,
+    /// Open or closed.
+    pub status: IncidentStatus,
+    /// When it was opened.
+    pub opened: Timestamp,
+    /// When it was closed.
+    pub closed: Option<Timestamp>,
+    /// How its contain phase stands, once that is settled.
+    pub outcome: Option<IncidentOutcome>,
+    /// Events seen, the first included.
+    pub events: u64,
+    /// The system that its first event came from.
+    pub system: String,
+    /// The rule that fired in its first event.
+    pub signature: String,
+    /// How bad its first event was.
+    pub severity: Severity,
+    /// The attacking address of its first event.
+    pub source: Option<String>,
+    /// The attacked address of its first event.
+    pub destination: Option<String>,
+}
+
+/// A safety transaction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TransactionRow {
+    /// Its id.
+    pub id: TransactionId,
+    /// The incident that planned it; `INC-0` for an orphan that was taken up.
+    pub incident: IncidentId,
+    /// The step's position in the playbook.
+    pub step: u16,
+    /// What it does.
+    pub kind: ActionKind,
+    /// What it is aimed at, as text.
+    pub target: String,
+    /// Its state.
+    pub state: StateKind,
+    /// Why it is in that state, when the state does not say it all.
+    pub reason: Option<String>,
+    /// The mode that applied when it was judged; `None` before that.
+    pub mode: Option<Mode>,
+    /// How long it was to stay in force; zero for an orphan.
+    pub lease: Span,
+    /// When its lease ends.
+    pub lease_until: Option<Timestamp>,
+    /// When it was planned.
+    pub created: Timestamp,
+    /// When something last became true of it.
+    pub updated: Timestamp,
+    /// When it came into force.
+    pub in_force_at: Option<Timestamp>,
+    /// When it was lifted or rolled back, and that was verified.
+    pub released_at: Option<Timestamp>,
+    /// Who approved it.
+    pub approved_by: Option<String>,
+    /// When the question whether to act lapses, or lapsed.
+    pub approval_expires: Option<Timestamp>,
+    /// The newest judgement.
+    pub judgement: Option<Judgement>,
+}
+
+/// An event of an incident.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventRow {
+    /// The frame of the journal that holds all of it.
+    pub lsn: u64,
+    /// When it happened, by the source's clock.
+    pub time: Option<Timestamp>,
+    /// When it was received.
+    pub received: Timestamp,
+    /// The system it came from.
+    pub system: String,
+    /// The rule that fired.
+    pub signature: String,
+    /// How bad it is.
+    pub severity: Severity,
+    /// The attacking address.
+    pub source: Option<String>,
+    /// The attacked address.
+    pub destination: Option<String>,
+}
+
+/// One thing that became true of an incident.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimelineEntry {
+    /// The frame that says so.
+    pub lsn: u64,
+    /// When.
+    pub at: Timestamp,
+    /// Of which transaction; `None` when it concerns the incident as a whole.
+    pub transaction: Option<TransactionId>,
+    /// What, in a few words, safe to show.
+    pub what: String,
+    /// All of it, as it is in the journal.
+    pub detail: serde_json::Value,
+}
+
+/// An incident with what belongs to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IncidentDetail {
+    /// The incident.
+    pub incident: IncidentRow,
+    /// Its transactions, and those of others that it joined, by id.
+    pub transactions: Vec<TransactionRow>,
+    /// Its first 100 events. `incident.events` counts all of them.
+    pub events: Vec<EventRow>,
+    /// What became true of it, oldest first; at most the first 1,000 entries.
+    pub timeline: Vec<TimelineEntry>,
+    /// Entries of the timeline in all.
+    pub timeline_count: u64,
+}
+
+/// A command of an operator.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandRow {
+    /// The frame that holds it.
+    pub lsn: u64,
+    /// When it was given.
+    pub at: Timestamp,
+    /// Who gave it.
+    pub by: String,
+    /// Where the request came from.
+    pub from: String,
+    /// The reason given.
+    pub reason: String,
+    /// What was asked for, as it is in the journal.
+    pub command: serde_json::Value,
+    /// The transactions it affected.
+    pub affected: Vec<TransactionId>,
+    /// Why it was refused, if it was.
+    pub refused: Option<String>,
+}
+
+/// A notice to people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NoticeRow {
+    /// Its id.
+    pub id: NoticeId,
+    /// When it was queued.
+    pub at: Timestamp,
+    /// How urgent it is.
+    pub level: NoticeLevel,
+    /// The incident it is about.
+    pub incident: Option<IncidentId>,
+    /// The transaction it is about.
+    pub transaction: Option<TransactionId>,
+    /// What it says.
+    pub text: String,
+    /// When it was taken.
+    pub sent_at: Option<Timestamp>,
+    /// Whether it was given up.
+    pub given_up: bool,
+}

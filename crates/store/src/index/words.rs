@@ -1,0 +1,127 @@
+//! What a change means for a row of the index, and how it is put into words.
+//!
+//! The table of states is the engine's; this is a copy that is proved against it by a test, because a store may not
+//! import the engine.
+
+use staunch_model::{Cause, Change, Printable, RefusalReason, StateKind, StuckReason};
+
+/// The state of a transaction that was `state` after `change`, which the engine has found legal.
+#[must_use]
+pub fn state_after(state: StateKind, change: &Change) -> StateKind {
+    match next(change) {
+        Next::Becomes(next) => next,
+        Next::Stays => state,
+        Next::BackToUndo if state == StateKind::Settling => StateKind::RollingBack,
+        Next::BackToUndo => state,
+    }
+}
+
+/// What a change does to a state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// It becomes this one.
+    Becomes(StateKind),
+    /// It stays as it is.
+    Stays,
+    /// What was settling is rolled back again; everything else stays as it is.
+    BackToUndo,
+}
+
+#[rustfmt::skip]
+pub(super) const fn next(change: &Change) -> Next {
+    use Change as C;
+    match change {
+        C::PreCheckStarted(_)                 => Next::Becomes(StateKind::PreChecking),
+        C::Refused { .. }                     => Next::Becomes(StateKind::Refused),
+        C::WouldExecute { .. }                => Next::Becomes(StateKind::WouldExecute),
+        C::ApprovalRequested { .. }           => Next::Becomes(StateKind::AwaitingApproval),
+        C::Approved { .. }                    => Next::Becomes(StateKind::Planned),
+        C::ExecuteIntended { .. }             => Next::Becomes(StateKind::Executing),
+        C::Landed(_) | C::Unproved { .. }     => Next::Becomes(StateKind::PostChecking),
+        C::PostCheckPassed { .. }             => Next::Becomes(StateKind::InForce),
+        C::RollbackStarted { .. }             => Next::Becomes(StateKind::RollingBack),
+        C::UndoLanded { .. }                  => Next::Becomes(StateKind::Settling),
+        C::ProbedAbsent                       => Next::Becomes(StateKind::RolledBack),
+        C::GaveUp(_)                          => Next::Becomes(StateKind::Stuck),
+        C::ReleaseStarted { .. }              => Next::Becomes(StateKind::Releasing),
+        C::ReleaseVerified                    => Next::Becomes(StateKind::Released),
+        C::ProbedPresent(_)                   => Next::BackToUndo,
+        C::Postponed { .. } | C::Resent(_) | C::Lifted(_)
+        | C::RenewStarted { .. } | C::Renewed { .. } | C::RenewFailed(_)
+        | C::Joined(_) | C::LetGo(_) | C::StaleReply { .. } => Next::Stays,
+    }
+}
+
+/// Why a transaction is in the state that `change` brought it into; `None` when `change` says nothing about it.
+#[must_use]
+pub fn reason(change: &Change) -> Option<String> {
+    match change {
+        Change::Refused { reason, .. } => Some(refusal(reason)),
+        Change::RollbackStarted { cause, .. } | Change::ReleaseStarted { cause, .. } => Some(self::cause(cause)),
+        Change::GaveUp(stuck) => Some(self::stuck(stuck)),
+        _ => None,
+    }
+}
+
+fn refusal(reason: &RefusalReason) -> String {
+    match reason {
+        RefusalReason::Guard { guard, why } => format!("{guard}: {why}"),
+        RefusalReason::NoTarget => "the event names nothing to act on".to_owned(),
+        RefusalReason::CheckFailed(failure) => format!("the target could not be looked at: {failure}"),
+        RefusalReason::Denied { by } => format!("denied by {by}"),
+        RefusalReason::ApprovalExpired => "nobody approved in time".to_owned(),
+        RefusalReason::Cancelled { by } => format!("cancelled by {by}"),
+        RefusalReason::QueueTimeout => "it waited too long for its turn".to_owned(),
+        RefusalReason::Abandoned => "another step of the incident failed".to_owned(),
+    }
+}
+
+/// Why something is lifted or rolled back, in words.
+pub(super) fn cause(cause: &Cause) -> String {
+    match cause {
+        Cause::LeaseEnded => "the lease ended".to_owned(),
+        Cause::Operator { by } => format!("released by {by}"),
+        Cause::ExecuteFailed(failure) => format!("the act failed: {failure}"),
+        Cause::PostCheckFailed { found } => format!("the post-check failed: {found}"),
+        Cause::Sibling(other) => format!("{other} of the same incident failed"),
+        Cause::Orphan => "no transaction owned it".to_owned(),
+        Cause::Vanished { found } => format!("somebody else removed or replaced it: {found}"),
+    }
+}
+
+fn stuck(stuck: &StuckReason) -> String {
+    format!("{} failed {} times: {}", stuck.trying, stuck.attempts, stuck.last)
+}
+
+/// `change` in a few words, safe to show.
+pub(super) fn what(change: &Change) -> String {
+    let text = match change {
+        Change::PreCheckStarted(_) => return "pre-check started".to_owned(),
+        Change::Landed(_) => return "act carried out, says the driver; post-check started".to_owned(),
+        Change::Resent(_) => return "sent again".to_owned(),
+        Change::ExecuteIntended { judgement: Some(_), .. } => return "act sent".to_owned(),
+        Change::ExecuteIntended { judgement: None, .. } => return "act sent again".to_owned(),
+        Change::WouldExecute { .. } => return "observe mode: it would have acted".to_owned(),
+        Change::ProbedPresent(_) => return "still in place: undo sent again".to_owned(),
+        Change::ProbedAbsent => return "nothing of ours is left: rolled back".to_owned(),
+        Change::Lifted(_) => return "undo carried out: a last look was sent".to_owned(),
+        Change::ReleaseVerified => return "nothing of ours is left: released".to_owned(),
+        Change::StaleReply { .. } => return "a late reply was passed over".to_owned(),
+        Change::PostCheckPassed { lease_until } => return format!("verified: in force until {lease_until}"),
+        Change::ApprovalRequested { expires, .. } => return format!("a person is asked, until {expires}"),
+        Change::UndoLanded { settled_at } => return format!("undo carried out: looked at again at {settled_at}"),
+        Change::Renewed { lease_until } => return format!("renewed until {lease_until}"),
+        Change::Joined(incident) => return format!("joined by {incident}"),
+        Change::LetGo(incident) => return format!("let go of by {incident}"),
+        Change::Refused { reason, .. } => format!("refused: {}", refusal(reason)),
+        Change::Approved { by } => format!("approved by {by}"),
+        Change::Unproved { failure, .. } => format!("it is not proved that it acted: {failure}; post-check started"),
+        Change::Postponed { failure, until } => format!("tried again at {until}: {failure}"),
+        Change::RollbackStarted { cause, .. } => format!("rollback started: {}", self::cause(cause)),
+        Change::GaveUp(reason) => format!("stuck: {}", stuck(reason)),
+        Change::ReleaseStarted { cause, .. } => format!("release started: {}", self::cause(cause)),
+        Change::RenewStarted { until, by, .. } => format!("{by} asks for a lease until {until}"),
+        Change::RenewFailed(failure) => format!("the lease could not be renewed: {failure}"),
+    };
+    Printable(&text).to_string()
+}

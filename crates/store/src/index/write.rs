@@ -1,0 +1,419 @@
+//! Enters frames into the tables. Every text is a bound parameter, never part of a statement.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, OptionalExtension, params};
+use serde::Serialize;
+use staunch_model::{
+    Change, ContentHash, Endpoint, Event, Frame, IncidentStatus, Input, Judgement, NoticeLevel, Printable, Record,
+    StateKind, Timestamp, TransactionId,
+};
+use staunch_ports::Lsn;
+
+use super::words::{self, Next};
+
+/// Events of one incident that are kept. All of them are counted, and the journal has all of them.
+pub(super) const EVENTS_KEPT_MAX: u64 = 100;
+
+/// The names of the playbooks that the journal has pinned so far.
+pub(super) type Names = BTreeMap<ContentHash, Box<str>>;
+
+/// Enters `frame`.
+pub(super) fn frame(
+    db: &Connection,
+    names: &mut Names,
+    lsn: Lsn,
+    now: Timestamp,
+    frame: &Frame,
+) -> rusqlite::Result<()> {
+    let mut entry = Entry {
+        db,
+        names,
+        lsn: int(lsn.0),
+        now: time(now),
+        input: &frame.input,
+    };
+    for record in &frame.records {
+        entry.record(record)?;
+    }
+    if let Input::Operator { by, command } = &frame.input {
+        let (affected, refused) = frame.records.iter().rev().find_map(answer).unwrap_or((&[], None));
+        db.prepare_cached("INSERT INTO commands VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
+            .execute(params![
+                entry.lsn,
+                entry.now,
+                &*by.name,
+                &*by.from,
+                &*by.reason,
+                json(command),
+                json(&affected),
+                refused,
+            ])?;
+    }
+    Ok(())
+}
+
+/// Notes how far the index has come.
+pub(super) fn progress(db: &Connection, lsn: Lsn, now: Timestamp) -> rusqlite::Result<()> {
+    db.prepare_cached("UPDATE progress SET position = ?1, last_now = ?2")?
+        .execute(params![int(lsn.0), time(now)])?;
+    Ok(())
+}
+
+fn answer(record: &Record) -> Option<(&[TransactionId], Option<&str>)> {
+    match record {
+        Record::CommandDone { affected } => Some((affected, None)),
+        Record::CommandRefused { why } => Some((&[], Some(why))),
+        _ => None,
+    }
+}
+
+struct Entry<'a> {
+    db: &'a Connection,
+    names: &'a mut Names,
+    lsn: i64,
+    now: i64,
+    input: &'a Input,
+}
+
+impl Entry<'_> {
+    fn record(&mut self, record: &Record) -> rusqlite::Result<()> {
+        match record {
+            Record::PolicyPinned(policy) => {
+                for playbook in &policy.playbooks {
+                    self.db
+                        .prepare_cached("INSERT OR IGNORE INTO playbooks VALUES (?1, ?2)")?
+                        .execute(params![playbook.hash.as_bytes(), &*playbook.name])?;
+                    self.names.insert(playbook.hash, playbook.name.clone());
+                }
+                Ok(())
+            }
+            Record::IncidentOpened {
+                incident,
+                playbook,
+                key,
+                ..
+            } => {
+                self.incident_opened(int(incident.0), *playbook, key)?;
+                let text = match self.event() {
+                    Some(event) => format!("opened by {}: {}", event.system, Printable(&event.signature)),
+                    None => "opened".to_owned(),
+                };
+                self.on_incident(incident.0, &text, record)
+            }
+            Record::EventJoined { incident } => self.event_joined(int(incident.0)),
+            Record::TransactionPlanned {
+                transaction,
+                incident,
+                step,
+                kind,
+                target,
+                lease,
+                ..
+            } => {
+                let (id, incident) = (int(transaction.0), int(incident.0));
+                let target = target.to_string();
+                self.db
+                    .prepare_cached(
+                        "INSERT INTO transactions (id, incident, step, kind, target, state, lease, created, updated)
+                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8)",
+                    )?
+                    .execute(params![
+                        id,
+                        incident,
+                        step,
+                        kind.name(),
+                        target,
+                        StateKind::Planned.name(),
+                        int(lease.as_micros()),
+                        self.now
+                    ])?;
+                self.hold(incident, id)?;
+                self.on_transaction(transaction.0, &format!("planned: {kind} {target} for {lease}"), record)
+            }
+            Record::StepWithoutTarget { incident, step } => {
+                let text = format!("step {} has nothing it could be aimed at", u32::from(*step) + 1);
+                self.on_incident(incident.0, &text, record)
+            }
+            Record::Transaction { transaction, change } => {
+                self.change(int(transaction.0), change)?;
+                self.on_transaction(transaction.0, &words::what(change), record)
+            }
+            Record::OrphanAdopted {
+                transaction,
+                label,
+                kind,
+                target,
+                ..
+            } => {
+                self.db
+                    .prepare_cached(
+                        "INSERT INTO transactions
+                         (id, incident, step, kind, target, state, reason, lease, created, updated)
+                         VALUES (?1, 0, 0, ?2, ?3, ?4, ?5, 0, ?6, ?6)",
+                    )?
+                    .execute(params![
+                        int(transaction.0),
+                        kind.name(),
+                        target.to_string(),
+                        StateKind::Releasing.name(),
+                        words::cause(&staunch_model::Cause::Orphan),
+                        self.now
+                    ])?;
+                let text = format!("an object of {label} without a transaction was found and is being removed");
+                self.on_transaction(transaction.0, &text, record)
+            }
+            Record::OutcomeReached { incident, outcome } => {
+                self.db
+                    .prepare_cached("UPDATE incidents SET outcome = ?2 WHERE id = ?1")?
+                    .execute(params![int(incident.0), outcome.name()])?;
+                self.on_incident(incident.0, &format!("outcome: {outcome}"), record)
+            }
+            Record::IncidentClosed { incident, .. } => {
+                self.db
+                    .prepare_cached("UPDATE incidents SET status = ?2, closed = ?3 WHERE id = ?1")?
+                    .execute(params![int(incident.0), status(IncidentStatus::Closed), self.now])?;
+                self.on_incident(incident.0, "closed", record)
+            }
+            Record::NoticeQueued(notice) => {
+                self.db
+                    .prepare_cached("INSERT INTO notices VALUES (?1, ?2, ?3, ?4, ?5, ?6, NULL, 0)")?
+                    .execute(params![
+                        int(notice.id.0),
+                        self.now,
+                        level(notice.level),
+                        notice.incident.map(|it| int(it.0)),
+                        notice.transaction.map(|it| int(it.0)),
+                        &*notice.text,
+                    ])?;
+                match notice.incident {
+                    Some(incident) => self.on_incident(incident.0, &format!("{} queued for people", notice.id), record),
+                    None => Ok(()),
+                }
+            }
+            Record::NoticeSent { notice } => self
+                .db
+                .prepare_cached("UPDATE notices SET sent_at = ?2 WHERE id = ?1")?
+                .execute(params![int(notice.0), self.now])
+                .map(drop),
+            Record::NoticeFailed { notice, retry_at: None } => self
+                .db
+                .prepare_cached("UPDATE notices SET given_up = 1 WHERE id = ?1")?
+                .execute(params![int(notice.0)])
+                .map(drop),
+            Record::Started { .. }
+            | Record::SweepDone { .. }
+            | Record::SweepFailed { .. }
+            | Record::IncidentForgotten { .. }
+            | Record::BreakerOpened { .. }
+            | Record::ModeSet { .. }
+            | Record::NoticeFailed { .. }
+            | Record::NoticeResent { .. }
+            | Record::CommandDone { .. }
+            | Record::CommandRefused { .. } => Ok(()),
+        }
+    }
+
+    fn event(&self) -> Option<&Event> {
+        match self.input {
+            Input::Event { event, .. } => Some(event),
+            _ => None,
+        }
+    }
+
+    fn incident_opened(&self, incident: i64, playbook: ContentHash, key: &str) -> rusqlite::Result<()> {
+        let event = self.event();
+        self.db
+            .prepare_cached(
+                "INSERT INTO incidents VALUES (?1, ?2, ?3, ?4, ?5, ?6, NULL, NULL, 1, ?7, ?8, ?9, ?10, ?11)",
+            )?
+            .execute(params![
+                incident,
+                self.names.get(&playbook).map_or("", |name| &**name),
+                playbook.as_bytes(),
+                key,
+                status(IncidentStatus::Open),
+                self.now,
+                event.map_or("", |it| &it.system.0),
+                event.map_or("", |it| &it.signature),
+                event.map_or(staunch_model::Severity::Unknown, |it| it.severity).name(),
+                event.and_then(|it| address(&it.source)),
+                event.and_then(|it| address(&it.destination)),
+            ])?;
+        event.map_or(Ok(()), |event| self.keep_event(incident, event))
+    }
+
+    fn event_joined(&self, incident: i64) -> rusqlite::Result<()> {
+        let events: Option<i64> = self
+            .db
+            .prepare_cached("UPDATE incidents SET events = events + 1 WHERE id = ?1 RETURNING events")?
+            .query_row(params![incident], |row| row.get(0))
+            .optional()?;
+        match (self.event(), events) {
+            (Some(event), Some(events)) if events <= int(EVENTS_KEPT_MAX) => self.keep_event(incident, event),
+            _ => Ok(()),
+        }
+    }
+
+    fn keep_event(&self, incident: i64, event: &Event) -> rusqlite::Result<()> {
+        // Two playbooks of one event open two incidents; one incident takes an event once.
+        self.db
+            .prepare_cached("INSERT OR IGNORE INTO incident_events VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)")?
+            .execute(params![
+                incident,
+                self.lsn,
+                event.time.map(time),
+                time(event.received),
+                &*event.system.0,
+                &*event.signature,
+                event.severity.name(),
+                address(&event.source),
+                address(&event.destination),
+            ])
+            .map(drop)
+    }
+
+    fn hold(&self, incident: i64, transaction: i64) -> rusqlite::Result<()> {
+        self.db
+            .prepare_cached("INSERT OR IGNORE INTO holders VALUES (?1, ?2)")?
+            .execute(params![incident, transaction])
+            .map(drop)
+    }
+
+    fn change(&self, id: i64, change: &Change) -> rusqlite::Result<()> {
+        let mut row = Update::default();
+        match change {
+            Change::Refused { judgement, .. } | Change::ExecuteIntended { judgement, .. } => {
+                row.judged(judgement.as_deref());
+            }
+            Change::WouldExecute { judgement } => row.judged(Some(judgement)),
+            Change::ApprovalRequested { expires, judgement } => {
+                row.judged(Some(judgement));
+                row.approval_expires = Some(time(*expires));
+            }
+            Change::Approved { by } => row.approved_by = Some(by),
+            Change::PostCheckPassed { lease_until } => {
+                row.in_force_at = Some(self.now);
+                row.lease_until = Some(time(*lease_until));
+            }
+            Change::Renewed { lease_until } => row.lease_until = Some(time(*lease_until)),
+            Change::ReleaseVerified | Change::ProbedAbsent => row.released_at = Some(self.now),
+            Change::Joined(incident) => self.hold(int(incident.0), id)?,
+            _ => {}
+        }
+        let (state, back_to_undo) = match words::next(change) {
+            Next::Becomes(state) => (Some(state.name()), false),
+            Next::Stays => (None, false),
+            Next::BackToUndo => (None, true),
+        };
+        self.db
+            .prepare_cached(
+                "UPDATE transactions SET
+                    state = CASE WHEN ?2 AND state = 'settling' THEN 'rolling-back' ELSE coalesce(?3, state) END,
+                    reason = coalesce(?4, reason),
+                    mode = coalesce(?5, mode),
+                    lease_until = coalesce(?6, lease_until),
+                    in_force_at = coalesce(?7, in_force_at),
+                    released_at = coalesce(?8, released_at),
+                    approved_by = coalesce(?9, approved_by),
+                    approval_expires = coalesce(?10, approval_expires),
+                    judgement = coalesce(?11, judgement),
+                    updated = ?12
+                 WHERE id = ?1",
+            )?
+            .execute(params![
+                id,
+                back_to_undo,
+                state,
+                words::reason(change),
+                row.mode,
+                row.lease_until,
+                row.in_force_at,
+                row.released_at,
+                row.approved_by,
+                row.approval_expires,
+                row.judgement,
+                self.now,
+            ])
+            .map(drop)
+    }
+
+    fn on_incident(&self, incident: u64, what: &str, detail: &Record) -> rusqlite::Result<()> {
+        self.timeline(Some(int(incident)), None, what, detail)
+    }
+
+    fn on_transaction(&self, transaction: u64, what: &str, detail: &Record) -> rusqlite::Result<()> {
+        self.timeline(None, Some(int(transaction)), what, detail)
+    }
+
+    fn timeline(
+        &self,
+        incident: Option<i64>,
+        transaction: Option<i64>,
+        what: &str,
+        detail: &Record,
+    ) -> rusqlite::Result<()> {
+        self.db
+            .prepare_cached(
+                "INSERT INTO timeline (lsn, at, incident, tx, what, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            )?
+            .execute(params![self.lsn, self.now, incident, transaction, what, packed(detail)])
+            .map(drop)
+    }
+}
+
+/// What a change sets besides the state; `None` leaves a column as it is.
+#[derive(Default)]
+struct Update<'a> {
+    mode: Option<&'static str>,
+    lease_until: Option<i64>,
+    in_force_at: Option<i64>,
+    released_at: Option<i64>,
+    approved_by: Option<&'a str>,
+    approval_expires: Option<i64>,
+    judgement: Option<Vec<u8>>,
+}
+
+impl Update<'_> {
+    fn judged(&mut self, judgement: Option<&Judgement>) {
+        self.mode = judgement.map(|it| it.mode.name());
+        self.judgement = judgement.map(packed);
+    }
+}
+
+/// A number as SQLite keeps it. Ids and times beyond its range do not occur in a million years.
+pub(super) fn int(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+pub(super) fn time(time: Timestamp) -> i64 {
+    int(time.as_micros())
+}
+
+pub(super) const fn status(status: IncidentStatus) -> &'static str {
+    match status {
+        IncidentStatus::Open => "open",
+        IncidentStatus::Closed => "closed",
+    }
+}
+
+pub(super) const fn level(level: NoticeLevel) -> &'static str {
+    match level {
+        NoticeLevel::Info => "info",
+        NoticeLevel::Warning => "warning",
+        NoticeLevel::Page => "page",
+    }
+}
+
+fn address(endpoint: &Endpoint) -> Option<String> {
+    endpoint.ip.map(|ip| ip.to_string())
+}
+
+/// Values that are only shown are kept as the journal keeps them, which is smaller and quicker than JSON.
+fn packed(value: &impl Serialize) -> Vec<u8> {
+    postcard::to_stdvec(value).expect("every type of the journal can be encoded")
+}
+
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("types of the journal have no map with keys that are not text")
+}

@@ -1,0 +1,200 @@
+//! What every driver that blocks addresses is held to, whatever it drives.
+//!
+//! The suite judges by what the driver answers and by what a witness beside the driver sees. Never names a driver.
+
+use staunch_model::{
+    EffectKey, FailureKind, InstallationId, Observation, Outcome, Owner, Presence, Span, Target, TransactionId,
+};
+use staunch_ports::{Action, ExecuteRequest, UndoRequest};
+
+mod act;
+mod batch;
+mod hold;
+mod sweep;
+mod undo;
+
+/// How long a block holds that is not to end during a check.
+const HOLD: Span = Span::from_hours(1);
+
+/// The world a driver acts on, and hands to change it behind the driver's back.
+pub trait ActionWorld {
+    /// A driver of `installation`. All drivers of a world see the same objects.
+    fn driver(&self, installation: InstallationId) -> Box<dyn Action>;
+
+    /// The label of what is at `target`, as seen by a witness that is not the driver.
+    fn label(&self, target: Target) -> Option<String>;
+
+    /// Puts somebody else's object at `target`, without an end.
+    fn put(&self, target: Target, label: &str);
+
+    /// Removes what is at `target`, whosever it is.
+    fn remove(&self, target: Target);
+
+    /// Removes everything, down to the enforcement point itself.
+    fn flush(&self);
+
+    /// Breaks the enforcement, so that objects in place achieve nothing.
+    fn break_enforcement(&self);
+
+    /// Mends what [`ActionWorld::break_enforcement`] broke.
+    fn restore_enforcement(&self);
+
+    /// Lets time pass until `done`, for `span` and a reasonable margin at the most. Returns whether it was done.
+    fn wait(&self, span: Span, done: &mut dyn FnMut() -> bool) -> bool;
+}
+
+/// Runs the whole suite. `make` returns a world in which nothing is in place, and enforcement works.
+///
+/// # Panics
+/// When a driver breaks the contract.
+pub fn action(make: impl Fn() -> Box<dyn ActionWorld>) {
+    for family in [Family::V4, Family::V6] {
+        let check = |check: fn(&mut Scene)| check(&mut Scene::new(make(), family));
+        check(act::describing_is_static_and_complete);
+        check(act::observing_only_reads);
+        check(act::executing_lands_and_is_seen);
+        check(act::executing_twice_is_executing_once);
+        check(act::what_came_in_between_is_a_conflict_and_untouched);
+        check(act::another_installation_is_foreign);
+        check(act::another_transaction_is_a_conflict);
+        check(act::an_object_removed_behind_our_back_is_seen_and_can_come_back);
+        check(act::enforcement_is_reported_and_made_again);
+        check(act::after_everything_is_flushed_executing_works);
+        check(undo::undoing_removes_ours);
+        check(undo::undoing_twice_or_without_executing_lands);
+        check(undo::undoing_leaves_what_is_not_of_the_transaction);
+        check(undo::undoing_after_a_flush_lands);
+        check(undo::executing_after_undoing_works);
+        check(hold::a_hold_ends_by_itself);
+        check(hold::a_renewal_moves_the_end);
+        check(hold::a_renewal_needs_an_object_of_ours);
+        check(hold::a_hold_out_of_bounds_is_refused);
+        check(hold::an_act_again_gets_its_whole_hold);
+        check(batch::an_empty_batch_has_no_answers);
+        check(batch::every_request_has_its_answer_in_order);
+        check(batch::one_target_twice_in_a_batch);
+        check(sweep::owned_lists_exactly_ours);
+    }
+}
+
+/// Which addresses a check uses.
+#[derive(Clone, Copy, Debug)]
+enum Family {
+    V4,
+    V6,
+}
+
+/// A world with drivers of two installations.
+struct Scene {
+    world: Box<dyn ActionWorld>,
+    family: Family,
+    /// The driver under test.
+    ours: Box<dyn Action>,
+    /// Another installation's.
+    theirs: Box<dyn Action>,
+}
+
+impl Scene {
+    fn new(world: Box<dyn ActionWorld>, family: Family) -> Self {
+        let ours = world.driver(InstallationId([0xa0; 8]));
+        let theirs = world.driver(InstallationId([0xb0; 8]));
+        Self {
+            world,
+            family,
+            ours,
+            theirs,
+        }
+    }
+
+    /// The `number`th target, in the networks for documentation and benchmarks.
+    fn target(&self, number: u16) -> Target {
+        let [high, low] = number.to_be_bytes();
+        Target::Address(match self.family {
+            Family::V4 => [198, 18, high, low].into(),
+            Family::V6 => [0x2001, 0xdb8, 0, 0, 0, 0, 0, number].into(),
+        })
+    }
+
+    fn see(&mut self, target: Target) -> Observation {
+        let mut seen = self.ours.observe(&[target]);
+        assert_eq!(seen.len(), 1, "one answer for one target");
+        seen.remove(0).expect("the target can be read")
+    }
+
+    fn presence(&mut self, target: Target) -> Presence {
+        self.see(target).presence
+    }
+
+    fn owner(&mut self, target: Target) -> Option<Owner> {
+        match self.presence(target) {
+            Presence::Absent => None,
+            Presence::Present { owner, .. } => Some(owner),
+        }
+    }
+
+    fn expires_in(&mut self, target: Target) -> Option<Span> {
+        match self.presence(target) {
+            Presence::Absent => None,
+            Presence::Present { expires_in, .. } => expires_in,
+        }
+    }
+
+    /// Executes one request of `transaction`, conditional on what is seen first.
+    fn execute(&mut self, transaction: u64, target: Target) -> Outcome {
+        let version = self.see(target).version;
+        self.request(ExecuteRequest {
+            version,
+            ..execute(transaction, target)
+        })
+    }
+
+    fn request(&mut self, request: ExecuteRequest) -> Outcome {
+        let mut outcomes = self.ours.execute(&[request]);
+        assert_eq!(outcomes.len(), 1, "one answer for one request");
+        outcomes.remove(0)
+    }
+
+    fn undo(&mut self, transaction: u64, target: Target) -> Outcome {
+        let mut outcomes = self.ours.undo(&[undo(transaction, target)]);
+        assert_eq!(outcomes.len(), 1, "one answer for one request");
+        outcomes.remove(0)
+    }
+}
+
+fn key(transaction: u64) -> EffectKey {
+    let mut key = EffectKey::default();
+    key.0[..8].copy_from_slice(&transaction.to_le_bytes());
+    key
+}
+
+fn execute(transaction: u64, target: Target) -> ExecuteRequest {
+    let transaction_id = TransactionId(transaction);
+    ExecuteRequest {
+        transaction: transaction_id,
+        key: key(transaction),
+        target,
+        version: 0,
+        hold: HOLD,
+        renewal: false,
+    }
+}
+
+fn undo(transaction: u64, target: Target) -> UndoRequest {
+    UndoRequest {
+        transaction: TransactionId(transaction),
+        key: key(transaction),
+        target,
+    }
+}
+
+fn ours(transaction: u64) -> Option<Owner> {
+    Some(Owner::Ours(TransactionId(transaction)))
+}
+
+#[track_caller]
+fn assert_refused(outcome: &Outcome, kind: FailureKind) {
+    match outcome {
+        Outcome::DidNotHappen(failure) if failure.kind == kind => {}
+        other => panic!("expected a refusal as {kind:?}, got {other:?}"),
+    }
+}

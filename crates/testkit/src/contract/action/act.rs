@@ -1,0 +1,141 @@
+//! Observing and executing.
+
+use staunch_model::{FailureKind, Outcome, Owner, Presence};
+
+use super::{Scene, assert_refused, execute, ours};
+
+pub(super) fn describing_is_static_and_complete(scene: &mut Scene) {
+    let before = scene.ours.describe();
+    assert_eq!(scene.execute(1, scene.target(1)), Outcome::Landed);
+    assert_eq!(scene.ours.describe(), before);
+    let permissions = &before.permissions;
+    for text in [
+        &before.driver,
+        &before.d3fend,
+        &permissions.act,
+        &permissions.check,
+        &permissions.undo,
+    ] {
+        assert!(!text.is_empty(), "{before:?}");
+    }
+    assert!(before.in_flight_max.as_micros() > 0);
+}
+
+pub(super) fn observing_only_reads(scene: &mut Scene) {
+    let (free, foreign) = (scene.target(1), scene.target(2));
+    scene.world.put(foreign, "somebody");
+    let first = scene.see(free);
+    assert_eq!((&first.presence, first.enforcing), (&Presence::Absent, true));
+    assert_eq!(scene.see(free), first, "looking changes nothing, not even the version");
+    assert_eq!(scene.world.label(free), None);
+    assert_eq!(scene.owner(foreign), Some(Owner::Foreign("somebody".into())));
+    assert_eq!(scene.world.label(foreign).as_deref(), Some("somebody"));
+    assert!(scene.ours.observe(&[]).is_empty());
+}
+
+pub(super) fn executing_lands_and_is_seen(scene: &mut Scene) {
+    let target = scene.target(1);
+    let before = scene.see(target);
+    assert_eq!(scene.execute(1, target), Outcome::Landed);
+    let after = scene.see(target);
+    assert!(matches!(after.presence, Presence::Present { .. }), "{after:?}");
+    assert_eq!(scene.owner(target), ours(1));
+    assert!(after.enforcing);
+    assert!(
+        after.version == 0 || after.version != before.version,
+        "a change makes a new version"
+    );
+    if let (Some(before), Some(after)) = (before.capacity, after.capacity) {
+        assert_eq!((after.used, after.max), (before.used + 1, before.max));
+    }
+    assert!(scene.world.label(target).is_some(), "the witness sees it too");
+}
+
+pub(super) fn executing_twice_is_executing_once(scene: &mut Scene) {
+    let target = scene.target(1);
+    let request = execute(1, target);
+    for _ in 0..3 {
+        assert_eq!(scene.request(request), Outcome::Landed);
+    }
+    assert_eq!(scene.owner(target), ours(1));
+    assert_eq!(scene.ours.owned().expect("readable").targets.len(), 1);
+    assert_eq!(scene.undo(1, target), Outcome::Landed);
+    assert_eq!(scene.world.label(target), None, "one undo takes back all of it");
+}
+
+pub(super) fn what_came_in_between_is_a_conflict_and_untouched(scene: &mut Scene) {
+    let target = scene.target(1);
+    let seen = scene.see(target);
+    assert_eq!(seen.presence, Presence::Absent);
+    scene.world.put(target, "somebody");
+    let request = staunch_ports::ExecuteRequest {
+        version: seen.version,
+        ..execute(1, target)
+    };
+    let outcome = scene.request(request);
+    assert_refused(&outcome, FailureKind::Conflict);
+    assert!(format!("{outcome:?}").contains("somebody"), "it is named: {outcome:?}");
+    assert_eq!(scene.world.label(target).as_deref(), Some("somebody"));
+    assert_eq!(scene.undo(1, target), Outcome::Landed);
+    assert_eq!(scene.world.label(target).as_deref(), Some("somebody"));
+}
+
+pub(super) fn another_installation_is_foreign(scene: &mut Scene) {
+    let target = scene.target(1);
+    assert_eq!(scene.theirs.execute(&[execute(1, target)]), [Outcome::Landed]);
+    assert!(
+        matches!(scene.owner(target), Some(Owner::Foreign(_))),
+        "even with the same transaction"
+    );
+    assert_refused(&scene.execute(1, target), FailureKind::Conflict);
+    let label = scene.world.label(target);
+    assert_eq!(scene.undo(1, target), Outcome::Landed);
+    assert_eq!(scene.world.label(target), label);
+}
+
+pub(super) fn another_transaction_is_a_conflict(scene: &mut Scene) {
+    let target = scene.target(1);
+    assert_eq!(scene.execute(1, target), Outcome::Landed);
+    let outcome = scene.execute(2, target);
+    assert_refused(&outcome, FailureKind::Conflict);
+    assert!(format!("{outcome:?}").contains("TX-1"), "it is named: {outcome:?}");
+    assert_eq!(scene.owner(target), ours(1));
+}
+
+pub(super) fn an_object_removed_behind_our_back_is_seen_and_can_come_back(scene: &mut Scene) {
+    let target = scene.target(1);
+    assert_eq!(scene.execute(1, target), Outcome::Landed);
+    scene.world.remove(target);
+    assert_eq!(scene.owner(target), None);
+    assert!(scene.ours.owned().expect("readable").targets.is_empty());
+    assert_eq!(scene.execute(1, target), Outcome::Landed);
+    assert_eq!(scene.owner(target), ours(1));
+}
+
+pub(super) fn enforcement_is_reported_and_made_again(scene: &mut Scene) {
+    let (target, other) = (scene.target(1), scene.target(2));
+    assert_eq!(scene.execute(1, target), Outcome::Landed);
+    scene.world.break_enforcement();
+    assert!(!scene.see(target).enforcing);
+    assert!(!scene.ours.owned().expect("readable").enforcing);
+    assert_eq!(scene.owner(target), ours(1), "the object itself is still there");
+    scene.world.restore_enforcement();
+    assert!(scene.see(target).enforcing);
+    assert!(scene.ours.owned().expect("readable").enforcing);
+    scene.world.break_enforcement();
+    assert_eq!(scene.execute(2, other), Outcome::Landed);
+    assert!(scene.see(other).enforcing, "an act that says it landed is enforced");
+}
+
+pub(super) fn after_everything_is_flushed_executing_works(scene: &mut Scene) {
+    let target = scene.target(1);
+    assert_eq!(scene.execute(1, target), Outcome::Landed);
+    scene.world.flush();
+    let seen = scene.see(target);
+    assert_eq!((seen.presence, seen.enforcing), (Presence::Absent, false));
+    let owned = scene.ours.owned().expect("readable");
+    assert_eq!((owned.targets.len(), owned.enforcing), (0, false));
+    assert_eq!(scene.execute(1, target), Outcome::Landed);
+    assert_eq!(scene.owner(target), ours(1));
+    assert!(scene.see(target).enforcing);
+}

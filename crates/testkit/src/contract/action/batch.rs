@@ -1,0 +1,73 @@
+//! Many requests at once.
+
+use std::iter::repeat_n;
+
+use staunch_model::{FailureKind, Outcome, Presence, Target};
+use staunch_ports::{ExecuteRequest, UndoRequest};
+
+use super::{Scene, assert_refused, execute, ours, undo};
+
+pub(super) fn an_empty_batch_has_no_answers(scene: &mut Scene) {
+    assert!(scene.ours.observe(&[]).is_empty());
+    assert!(scene.ours.execute(&[]).is_empty());
+    assert!(scene.ours.undo(&[]).is_empty());
+}
+
+pub(super) fn every_request_has_its_answer_in_order(scene: &mut Scene) {
+    for (round, size) in (0..).zip([1_u16, 2, 1_000, 2_500]) {
+        // Somebody else has the one in the middle, and one near the end is malformed.
+        let targets: Vec<Target> = (0..size).map(|it| scene.target(round * 5_000 + it)).collect();
+        let (taken, malformed) = (usize::from(size / 2), usize::from(size) - 1);
+        scene.world.put(targets[taken], "somebody");
+        let mut requests: Vec<ExecuteRequest> = (1..).zip(&targets).map(|(id, it)| execute(id, *it)).collect();
+        if malformed != taken {
+            requests[malformed].hold = staunch_model::Span::ZERO;
+        }
+        let outcomes = scene.ours.execute(&requests);
+        assert_eq!(outcomes.len(), requests.len());
+        for (index, outcome) in outcomes.iter().enumerate() {
+            match index {
+                _ if index == taken => assert_refused(outcome, FailureKind::Conflict),
+                _ if index == malformed => assert_refused(outcome, FailureKind::Invalid),
+                _ => assert_eq!(outcome, &Outcome::Landed, "request {index} of {size}"),
+            }
+        }
+        let seen = scene.ours.observe(&targets);
+        assert_eq!(seen.len(), targets.len());
+        for (index, (seen, id)) in seen.into_iter().zip(1..).enumerate() {
+            let presence = seen.expect("readable").presence;
+            match (index, presence) {
+                (_, Presence::Absent) => assert!(index == malformed && index != taken, "{index} of {size} is absent"),
+                (_, Presence::Present { owner, .. }) if index != taken => assert_eq!(Some(owner), ours(id)),
+                (_, Presence::Present { owner, .. }) => {
+                    assert_eq!(owner, staunch_model::Owner::Foreign("somebody".into()));
+                }
+            }
+        }
+        let undone: Vec<UndoRequest> = (1..).zip(&targets).map(|(id, it)| undo(id, *it)).collect();
+        let landed: Vec<Outcome> = repeat_n(Outcome::Landed, targets.len()).collect();
+        assert_eq!(scene.ours.undo(&undone), landed);
+        assert!(scene.ours.owned().expect("readable").targets.is_empty());
+        assert_eq!(scene.world.label(targets[taken]).as_deref(), Some("somebody"));
+    }
+}
+
+pub(super) fn one_target_twice_in_a_batch(scene: &mut Scene) {
+    let (target, other) = (scene.target(1), scene.target(2));
+    let requests = [
+        execute(1, target),
+        execute(2, target),
+        execute(1, target),
+        execute(3, other),
+    ];
+    let outcomes = scene.ours.execute(&requests);
+    assert_eq!(
+        (&outcomes[0], &outcomes[2], &outcomes[3]),
+        (&Outcome::Landed, &Outcome::Landed, &Outcome::Landed)
+    );
+    assert_refused(&outcomes[1], FailureKind::Conflict);
+    assert_eq!((scene.owner(target), scene.owner(other)), (ours(1), ours(3)));
+    let requests = [undo(2, target), undo(1, target), undo(1, target), undo(2, other)];
+    assert_eq!(scene.ours.undo(&requests), [const { Outcome::Landed }; 4]);
+    assert_eq!((scene.owner(target), scene.owner(other)), (None, ours(3)));
+}

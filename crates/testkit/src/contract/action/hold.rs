@@ -1,0 +1,115 @@
+//! How long a block holds by itself, and moving its end.
+
+use staunch_model::{FailureKind, Outcome, Span};
+use staunch_ports::ExecuteRequest;
+
+use super::{HOLD, Scene, assert_refused, execute, ours};
+
+/// The shortest hold that a check waits for.
+const SHORT: Span = Span::from_millis(200);
+
+/// How far an end may be from the one asked for.
+const NEAR: Span = Span::from_secs(30);
+
+fn renew(transaction: u64, target: staunch_model::Target, hold: Span) -> ExecuteRequest {
+    ExecuteRequest {
+        hold,
+        renewal: true,
+        ..execute(transaction, target)
+    }
+}
+
+#[track_caller]
+fn assert_near(left: Option<Span>, expect: Span) {
+    let left = left.expect("it ends by itself");
+    assert!(
+        left <= expect + NEAR && left + NEAR >= expect,
+        "{left} is not about {expect}"
+    );
+}
+
+pub(super) fn a_hold_ends_by_itself(scene: &mut Scene) {
+    let (short, long) = (scene.target(1), scene.target(2));
+    assert_eq!(scene.execute(2, long), Outcome::Landed);
+    assert_eq!(
+        scene.request(ExecuteRequest {
+            hold: SHORT,
+            ..execute(1, short)
+        }),
+        Outcome::Landed
+    );
+    let Scene {
+        world, ours: driver, ..
+    } = scene;
+    let ended = world.wait(SHORT, &mut || {
+        let seen = driver.observe(&[short]).remove(0).expect("readable");
+        seen.presence == staunch_model::Presence::Absent
+    });
+    assert!(ended, "a hold of {SHORT} did not end");
+    assert_eq!(scene.world.label(short), None);
+    assert_eq!(scene.owner(long), ours(2));
+    assert_eq!(scene.execute(3, short), Outcome::Landed, "its place is free again");
+    assert_eq!(scene.undo(1, short), Outcome::Landed);
+    assert_eq!(scene.owner(short), ours(3), "undoing what ended leaves its successor");
+}
+
+pub(super) fn a_renewal_moves_the_end(scene: &mut Scene) {
+    let target = scene.target(1);
+    let ten_minutes = Span::from_mins(10);
+    assert_eq!(
+        scene.request(ExecuteRequest {
+            hold: ten_minutes,
+            ..execute(1, target)
+        }),
+        Outcome::Landed
+    );
+    assert_near(scene.expires_in(target), ten_minutes);
+    for hold in [HOLD, HOLD.times(3), HOLD.times(3), ten_minutes] {
+        assert_eq!(scene.request(renew(1, target, hold)), Outcome::Landed);
+        assert_near(scene.expires_in(target), hold);
+        assert_eq!(scene.owner(target), ours(1));
+    }
+    assert_eq!(scene.undo(1, target), Outcome::Landed);
+    assert_eq!(scene.world.label(target), None);
+}
+
+pub(super) fn a_renewal_needs_an_object_of_ours(scene: &mut Scene) {
+    let (absent, foreign, of_one) = (scene.target(1), scene.target(2), scene.target(3));
+    scene.world.put(foreign, "somebody");
+    assert_eq!(scene.execute(1, of_one), Outcome::Landed);
+    for target in [absent, foreign, of_one] {
+        assert_refused(&scene.request(renew(2, target, HOLD.times(2))), FailureKind::Conflict);
+    }
+    assert_eq!(scene.world.label(absent), None, "a renewal makes nothing");
+    assert_eq!(scene.world.label(foreign).as_deref(), Some("somebody"));
+    assert_eq!(scene.expires_in(foreign), None);
+    assert_near(scene.expires_in(of_one), HOLD);
+    scene.world.flush();
+    assert_refused(&scene.request(renew(1, of_one, HOLD)), FailureKind::Conflict);
+}
+
+pub(super) fn a_hold_out_of_bounds_is_refused(scene: &mut Scene) {
+    let target = scene.target(1);
+    for hold in [Span::ZERO, Span::from_micros(1), Span::from_micros(u64::MAX)] {
+        let request = ExecuteRequest {
+            hold,
+            ..execute(1, target)
+        };
+        assert_refused(&scene.request(request), FailureKind::Invalid);
+        assert_eq!(scene.world.label(target), None);
+    }
+}
+
+pub(super) fn an_act_again_gets_its_whole_hold(scene: &mut Scene) {
+    let target = scene.target(1);
+    let ten_minutes = Span::from_mins(10);
+    assert_eq!(
+        scene.request(ExecuteRequest {
+            hold: ten_minutes,
+            ..execute(1, target)
+        }),
+        Outcome::Landed
+    );
+    assert_eq!(scene.execute(1, target), Outcome::Landed);
+    assert_near(scene.expires_in(target), HOLD);
+}

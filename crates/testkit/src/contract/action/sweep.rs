@@ -1,0 +1,32 @@
+//! What the drift sweep reads.
+
+use staunch_model::{Outcome, TransactionId};
+use staunch_ports::OwnedTarget;
+
+use super::{Family, Scene, execute};
+
+pub(super) fn owned_lists_exactly_ours(scene: &mut Scene) {
+    let owned = scene.ours.owned().expect("readable");
+    assert_eq!((owned.targets, owned.enforcing), (vec![], true));
+    let mut expect = Vec::new();
+    for family in [Family::V4, Family::V6] {
+        scene.family = family;
+        for transaction in 1..=3_u8 {
+            let target = scene.target(transaction.into());
+            assert_eq!(scene.execute(transaction.into(), target), Outcome::Landed);
+            expect.push(OwnedTarget {
+                transaction: TransactionId(transaction.into()),
+                target,
+            });
+        }
+        scene.world.put(scene.target(4), "somebody");
+        // Looks like ours, but no program of ours writes it like this.
+        scene.world.put(scene.target(5), "staunch:a0a0a0a0a0a0a0a0:TX-05");
+        assert_eq!(scene.theirs.execute(&[execute(6, scene.target(6))]), [Outcome::Landed]);
+    }
+    expect.sort_by_key(|it| it.target);
+    let mut found = scene.ours.owned().expect("readable").targets;
+    found.sort_by_key(|it| it.target);
+    assert_eq!(found, expect);
+    assert_eq!(scene.theirs.owned().expect("readable").targets.len(), 2);
+}
