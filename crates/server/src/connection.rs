@@ -25,7 +25,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(250);
 
 /// Answers for clients that never come to a request.
 const CROWDED: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\n\
-content-type: application/problem+json\r\ncontent-length: 142\r\n\r\n\
+content-type: application/problem+json\r\ncontent-length: 140\r\n\r\n\
 {\"type\":\"urn:staunch:problem:too-many-connections\",\"title\":\"too many connections\",\"status\":503,\
 \"detail\":\"no further connection is accepted\"}";
 const SLOW_HEAD: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";

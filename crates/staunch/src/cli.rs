@@ -22,6 +22,8 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// See all of it in 20 seconds, on a stage of network namespaces: no root needed, nothing outside is touched
+    Demo,
     /// Run the engine: take events over HTTP, decide, contain
     Serve(ServeArgs),
     /// Find every mistake in playbooks, without running them
@@ -138,6 +140,9 @@ pub(crate) struct ServeArgs {
     /// What carries out `block-ip`
     #[arg(long, value_enum, default_value_t = Driver::Nftables)]
     pub(crate) driver: Driver,
+    /// Let the driver misbehave as this file says (for the demo)
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub(crate) rehearse: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]

@@ -29,6 +29,9 @@ use crate::exit::{Exit, Fault};
 /// Why it did not do what it was asked to.
 pub(crate) fn run(command: Command) -> Result<Exit, Fault> {
     match command {
+        Command::Demo => crate::demo::run()
+            .map(|()| Exit::Ok)
+            .map_err(|error| Fault::doing(Exit::Failed, "the demo failed", error.as_ref())),
         Command::Serve(args) => serve::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Plan(args) => plan::run(&args),

@@ -77,7 +77,7 @@ pub(crate) fn settings(config: &Config) -> Settings {
 ///
 /// # Errors
 /// [`Fault`] with a way out. Nothing was blocked or released.
-pub(crate) fn open(config: &Config, driver: Driver) -> Result<Opened, Fault> {
+pub(crate) fn open(config: &Config, driver: Driver, rehearse: Option<&Path>) -> Result<Opened, Fault> {
     make_private_dir(&config.data_dir)?;
     let dir = config.journal_dir();
     let journal = SegmentJournal::open(&dir, journal_options(config)).map_err(|error| open_fault(&error))?;
@@ -96,7 +96,11 @@ pub(crate) fn open(config: &Config, driver: Driver) -> Result<Opened, Fault> {
         }
     };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let action = block_ip(config, driver, installation, &clock)?;
+    let mut action = block_ip(config, driver, installation, &clock)?;
+    if let Some(orders) = rehearse {
+        tracing::warn!("the driver is rehearsing: it misbehaves as it is told");
+        action = Box::new(crate::demo::Rehearsal::new(action, orders.to_owned()));
+    }
     let drivers = vec![action.describe()];
     let parts = Parts {
         journal: Box::new(journal),
@@ -162,7 +166,7 @@ pub(crate) fn open_local(config: &Config) -> Local {
 /// # Errors
 /// When the settings cannot be used; the configuration was checked, so this is a mistake of ours.
 pub(crate) fn event_sources(config: &Config) -> Result<Vec<Arc<dyn Source>>, Fault> {
-    crate::interim_sources::ports(&config.sources.settings())
+    staunch_connectors::sources::ports(&config.sources.settings())
         .map_err(|error| Fault::of(Exit::Usage, &error).hint(error.hint))
 }
 

@@ -103,7 +103,7 @@ fn never_touch() {
     }
     let policy = build::policy(|it| {
         it.never_touch
-            .push(protection("203.0.113.0/24", "line\u{1b}[31m\nbreak"))
+            .push(protection("203.0.113.0/24", "line\u{1b}[31m\nbreak"));
     });
     let (_, why, _) = says(guard, IP, policy, |_| {});
     assert!(why.ends_with("line\\u{1b}[31m\\u{a}break"), "{why}");

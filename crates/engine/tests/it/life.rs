@@ -141,7 +141,7 @@ fn an_internal_address_is_a_higher_risk() {
         high: Mode::Observe,
     };
     let mut sim = Sim::new(build::policy(|policy| {
-        adjust_playbook(policy, "enforce", |it| it.modes = modes)
+        adjust_playbook(policy, "enforce", |it| it.modes = modes);
     }));
     for (at, ip) in [IP, "10.1.2.3", "fd00::1", "169.254.3.4", "2001:db8::1"]
         .into_iter()

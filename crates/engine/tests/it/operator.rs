@@ -73,7 +73,7 @@ fn a_guard_has_the_last_word_after_an_approval() {
 
     let mut sim = awaiting();
     sim.policy(build::policy(|it| {
-        it.never_touch.push(protection("203.0.113.0/28", "the new balancers"))
+        it.never_touch.push(protection("203.0.113.0/28", "the new balancers"));
     }));
     sim.approve(1).unwrap();
     sim.run(Span::from_secs(1));

@@ -57,7 +57,8 @@ fn whole_days_of_trouble_end_clean_3() {
 /// Seeds that found a mistake once.
 #[test]
 fn seeds_that_once_failed() {
-    for seed in [4_225] {
+    {
+        let seed = 4_225;
         run(seed);
     }
 }
@@ -102,7 +103,7 @@ fn walk(seed: u64) {
                 it.never_touch.push(protection("203.0.113.0/24", "protected since"));
             }
             let changed = playbook("enforce", |it| {
-                it.steps.iter_mut().for_each(|it| it.lease = Span::from_mins(lease))
+                it.steps.iter_mut().for_each(|it| it.lease = Span::from_mins(lease));
             });
             it.playbooks[0] = Arc::new(staunch_model::Playbook {
                 hash: hash_of(&changed),

@@ -13,13 +13,32 @@ fn health_needs_no_token_and_everything_else_does() {
     let staunch = Staunch::start(Options::default());
     let health: Health = staunch.stranger().get(path::HEALTH).json();
     assert_eq!(health.status, "ok");
-    let get = [path::STATUS, path::CONTAINMENTS, path::APPROVALS, path::INCIDENTS, path::MODE, "/v1/incidents/INC-1", "/x"];
-    for path in get.into_iter().chain([path::TRANSACTIONS, path::COMMANDS, path::NOTICES]) {
+    let get = [
+        path::STATUS,
+        path::CONTAINMENTS,
+        path::APPROVALS,
+        path::INCIDENTS,
+        path::MODE,
+        "/v1/incidents/INC-1",
+        "/x",
+    ];
+    for path in get
+        .into_iter()
+        .chain([path::TRANSACTIONS, path::COMMANDS, path::NOTICES])
+    {
         let answer = staunch.stranger().get(path);
         answer.problem(401, "unauthorized");
         assert!(answer.has("www-authenticate: bearer realm=\"staunch\""), "{answer:?}");
     }
-    for path in [EVENTS, "/v1/plan/test", path::RELEASE, path::RENEW, path::APPROVE, path::DENY, path::MODE] {
+    for path in [
+        EVENTS,
+        "/v1/plan/test",
+        path::RELEASE,
+        path::RENEW,
+        path::APPROVE,
+        path::DENY,
+        path::MODE,
+    ] {
         staunch.stranger().post(path, "{}").problem(401, "unauthorized");
     }
 }
@@ -34,11 +53,25 @@ fn wrong_and_revoked_tokens_are_turned_away() {
     let mut wrong = staunch.operator.clone();
     let last = if wrong.pop() == Some('0') { '1' } else { '0' };
     wrong.push(last);
-    staunch.with_token(&wrong).get(path::STATUS).problem(401, "unauthorized");
-    for header in ["Authorization: Basic YTpi", "Authorization: Bearer", "Authorization: ", "Authorization: \u{ff}"] {
-        staunch.stranger().header(header).get(path::STATUS).problem(401, "unauthorized");
+    staunch
+        .with_token(&wrong)
+        .get(path::STATUS)
+        .problem(401, "unauthorized");
+    for header in [
+        "Authorization: Basic YTpi",
+        "Authorization: Bearer",
+        "Authorization: ",
+        "Authorization: \u{ff}",
+    ] {
+        staunch
+            .stranger()
+            .header(header)
+            .get(path::STATUS)
+            .problem(401, "unauthorized");
     }
-    let lower = staunch.stranger().header(&format!("authorization: bearer {}", staunch.operator));
+    let lower = staunch
+        .stranger()
+        .header(&format!("authorization: bearer {}", staunch.operator));
     assert_eq!(lower.get(path::STATUS).status, 200);
 }
 
@@ -58,21 +91,50 @@ fn a_sender_may_post_events_and_nothing_else() {
 
 #[test]
 fn loopback_may_be_let_in_without_a_token_but_not_pages_in_a_browser() {
-    let staunch = Staunch::start(Options { open_to_loopback: true, ..Options::default() });
+    let staunch = Staunch::start(Options {
+        open_to_loopback: true,
+        ..Options::default()
+    });
     assert_eq!(staunch.stranger().get(path::STATUS).status, 200);
-    let answer = staunch.stranger().post(path::MODE, r#"{"mode": "observe", "reason": "drill"}"#);
+    let answer = staunch
+        .stranger()
+        .post(path::MODE, r#"{"mode": "observe", "reason": "drill"}"#);
     assert_eq!(answer.status, 200, "{answer:?}");
     staunch.wait_for_index();
     let commands: Commands = staunch.client().get(path::COMMANDS).json();
-    assert_eq!((&*commands.commands[0].by, &*commands.commands[0].reason), ("loopback", "drill"));
+    assert_eq!(
+        (&*commands.commands[0].by, &*commands.commands[0].reason),
+        ("loopback", "drill")
+    );
     assert!(commands.commands[0].from.starts_with("127.0.0.1:"), "{commands:?}");
     // A token that is wrong is never as good as none.
-    staunch.with_token("stn_wrong").get(path::STATUS).problem(401, "unauthorized");
-    for header in ["Origin: http://evil.example", "Host: evil.example", "Host: evil.example:80", "Sec-Fetch-Site: cross-site"] {
-        staunch.stranger().header(header).get(path::STATUS).problem(403, "forbidden");
+    staunch
+        .with_token("stn_wrong")
+        .get(path::STATUS)
+        .problem(401, "unauthorized");
+    for header in [
+        "Origin: http://evil.example",
+        "Host: evil.example",
+        "Host: evil.example:80",
+        "Sec-Fetch-Site: cross-site",
+    ] {
+        staunch
+            .stranger()
+            .header(header)
+            .get(path::STATUS)
+            .problem(403, "forbidden");
     }
-    for header in ["Host: localhost:8080", "Host: [::1]:8080", "Host: 127.0.0.1", "Sec-Fetch-Site: none"] {
-        assert_eq!(staunch.stranger().header(header).get(path::STATUS).status, 200, "{header}");
+    for header in [
+        "Host: localhost:8080",
+        "Host: [::1]:8080",
+        "Host: 127.0.0.1",
+        "Sec-Fetch-Site: none",
+    ] {
+        assert_eq!(
+            staunch.stranger().header(header).get(path::STATUS).status,
+            200,
+            "{header}"
+        );
     }
 }
 
@@ -80,7 +142,11 @@ fn loopback_may_be_let_in_without_a_token_but_not_pages_in_a_browser() {
 fn every_answer_has_the_protecting_headers_and_no_cors() {
     let staunch = Staunch::start(Options::default());
     let client = staunch.client().header("Origin: http://evil.example");
-    for answer in [client.get(path::STATUS), client.get("/nothing"), staunch.stranger().get(path::STATUS)] {
+    for answer in [
+        client.get(path::STATUS),
+        client.get("/nothing"),
+        staunch.stranger().get(path::STATUS),
+    ] {
         assert!(answer.has("x-content-type-options: nosniff"), "{answer:?}");
         assert!(answer.has("cache-control: no-store"), "{answer:?}");
         assert!(!answer.head.contains("access-control"), "{answer:?}");

@@ -24,7 +24,10 @@ pub(crate) struct Answer {
 
 impl Client {
     pub(crate) fn new(address: SocketAddr, token: Option<&str>) -> Self {
-        let headers = token.map(|token| format!("Authorization: Bearer {token}")).into_iter().collect();
+        let headers = token
+            .map(|token| format!("Authorization: Bearer {token}"))
+            .into_iter()
+            .collect();
         Self { address, headers }
     }
 
@@ -42,7 +45,11 @@ impl Client {
     }
 
     pub(crate) fn send(&self, method: &str, path: &str, body: &[u8]) -> Answer {
-        let mut stream = self.open(method, path, &[&format!("Content-Length: {}", body.len()), "Connection: close"]);
+        let mut stream = self.open(
+            method,
+            path,
+            &[&format!("Content-Length: {}", body.len()), "Connection: close"],
+        );
         stream.write_all(body).expect("the server takes the body");
         answer(stream)
     }
@@ -78,9 +85,19 @@ pub(crate) fn answer(mut stream: TcpStream) -> Answer {
 
 fn parse(bytes: &[u8]) -> Answer {
     let text = String::from_utf8(bytes.to_vec()).expect("answers are text");
-    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("an answer has a head: {text:?}"));
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
-    Answer { status, head: head.to_lowercase(), body: body.to_owned() }
+    let (head, body) = text
+        .split_once("\r\n\r\n")
+        .unwrap_or_else(|| panic!("an answer has a head: {text:?}"));
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok())
+        .expect("a status");
+    Answer {
+        status,
+        head: head.to_lowercase(),
+        body: body.to_owned(),
+    }
 }
 
 impl Answer {

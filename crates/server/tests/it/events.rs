@@ -18,7 +18,9 @@ fn what_was_taken_is_told_exactly() {
     assert_eq!((taken.accepted, taken.matched, taken.samples), (4, 2, 1));
     assert_eq!((taken.ignored, taken.malformed), (1, 1));
     assert_eq!(taken.incidents, [IncidentId(1)]);
-    let [error] = &taken.errors[..] else { panic!("one error: {taken:?}") };
+    let [error] = &taken.errors[..] else {
+        panic!("one error: {taken:?}")
+    };
     let offset = body.find("broken").expect("it is there") as u64;
     assert_eq!((error.index, error.offset, &*error.hint), (4, offset, "mend it"));
     assert_eq!(error.what, "not JSON\\u{1b}");
@@ -39,7 +41,10 @@ fn a_body_of_which_nothing_can_be_read_is_refused_with_the_position() {
     let staunch = Staunch::start(Options::default());
     let problem = staunch.client().post(EVENTS, "!").problem(400, "malformed");
     assert_eq!((problem.position, problem.hint.as_deref()), (Some(0), Some("mend it")));
-    let problem = staunch.client().post(EVENTS, "\nbroken\nbroken too").problem(400, "malformed");
+    let problem = staunch
+        .client()
+        .post(EVENTS, "\nbroken\nbroken too")
+        .problem(400, "malformed");
     assert_eq!((problem.errors.len(), problem.position), (2, Some(0)));
     assert_eq!(problem.errors[1].index, 1);
     assert!(problem.detail.contains("none of the 2 elements"), "{problem:?}");
@@ -54,15 +59,30 @@ fn an_unknown_source_is_told_the_known_ones_before_its_body_is_read() {
         assert!(!problem.detail.contains('\u{1b}'), "{problem:?}");
     }
     // The answer comes although the body never does.
-    let stream = staunch.client().open("POST", "/v1/events/tset", &["Content-Length: 1000", "Connection: close"]);
+    let stream = staunch.client().open(
+        "POST",
+        "/v1/events/tset",
+        &["Content-Length: 1000", "Connection: close"],
+    );
     super::client::answer(stream).problem(404, "not-found");
 }
 
 #[test]
 fn an_encoded_body_is_refused() {
     let staunch = Staunch::start(Options::default());
-    staunch.client().header("Content-Encoding: gzip").post(EVENTS, "x").problem(415, "encoding");
-    assert_eq!(staunch.client().header("Content-Encoding: identity").post(EVENTS, "").status, 202);
+    staunch
+        .client()
+        .header("Content-Encoding: gzip")
+        .post(EVENTS, "x")
+        .problem(415, "encoding");
+    assert_eq!(
+        staunch
+            .client()
+            .header("Content-Encoding: identity")
+            .post(EVENTS, "")
+            .status,
+        202
+    );
 }
 
 #[test]
@@ -77,17 +97,36 @@ fn a_large_body_is_taken_too() {
 fn the_plan_tells_what_would_be_done_and_does_nothing() {
     let staunch = Staunch::start(Options::default());
     let made: EventPlan = staunch.client().post("/v1/plan/test", BRUTE).json();
-    assert_eq!((&*made.event.signature, made.event.because.as_deref()), ("brute", Some("it says so")));
-    let [response] = &made.plan.responses[..] else { panic!("one response: {made:?}") };
+    assert_eq!(
+        (&*made.event.signature, made.event.because.as_deref()),
+        ("brute", Some("it says so"))
+    );
+    let [response] = &made.plan.responses[..] else {
+        panic!("one response: {made:?}")
+    };
     assert_eq!((&*response.playbook, &*response.key), ("brute", "203.0.113.7"));
-    let [step] = &response.steps[..] else { panic!("one step: {made:?}") };
-    assert_eq!((step.ruling, step.target.as_deref()), (Ruling::Act, Some("203.0.113.7")));
+    let [step] = &response.steps[..] else {
+        panic!("one step: {made:?}")
+    };
+    assert_eq!(
+        (step.ruling, step.target.as_deref()),
+        (Ruling::Act, Some("203.0.113.7"))
+    );
     assert_eq!(step.judgement.as_ref().map(|it| it.mode), Some(Mode::Enforce));
     assert!(!staunch.world.is_blocked("203.0.113.7"));
-    let careful: EventPlan = staunch.client().post("/v1/plan/test", r#"{"rule": "careful", "ip": "203.0.113.7"}"#).json();
+    let careful: EventPlan = staunch
+        .client()
+        .post("/v1/plan/test", r#"{"rule": "careful", "ip": "203.0.113.7"}"#)
+        .json();
     assert_eq!(careful.plan.responses[0].steps[0].ruling, Ruling::Ask);
     let nothing: EventPlan = staunch.client().post("/v1/plan/test", r#"{"rule": "harmless"}"#).json();
     assert!(nothing.plan.responses.is_empty());
-    staunch.client().post("/v1/plan/test", "broken").problem(400, "malformed");
-    staunch.client().post("/v1/plan/test", "ignore").problem(400, "malformed");
+    staunch
+        .client()
+        .post("/v1/plan/test", "broken")
+        .problem(400, "malformed");
+    staunch
+        .client()
+        .post("/v1/plan/test", "ignore")
+        .problem(400, "malformed");
 }

@@ -13,39 +13,65 @@ const EVENTS: &str = "/v1/events/test";
 const SHORT: Duration = Duration::from_millis(100);
 
 fn start(http: HttpLimits) -> Staunch {
-    Staunch::start(Options { http, ..Options::default() })
+    Staunch::start(Options {
+        http,
+        ..Options::default()
+    })
 }
 
 #[test]
 fn a_body_over_the_limit_is_refused_on_its_announcement() {
-    let staunch = start(HttpLimits { body_bytes_max: 1_000, ..HttpLimits::default() });
+    let staunch = start(HttpLimits {
+        body_bytes_max: 1_000,
+        ..HttpLimits::default()
+    });
     // No byte of the body is ever sent.
-    let stream = staunch.client().open("POST", EVENTS, &["Content-Length: 1001", "Connection: close"]);
+    let stream = staunch
+        .client()
+        .open("POST", EVENTS, &["Content-Length: 1001", "Connection: close"]);
     let problem = answer(stream).problem(413, "too-large");
     assert!(problem.detail.contains("1000"), "{problem:?}");
-    let stream = staunch.client().open("POST", EVENTS, &["Content-Length: 99999999999999", "Connection: close"]);
+    let stream = staunch
+        .client()
+        .open("POST", EVENTS, &["Content-Length: 99999999999999", "Connection: close"]);
     answer(stream).problem(413, "too-large");
     assert_eq!(staunch.client().post(EVENTS, &"\n".repeat(1_000)).status, 202);
 }
 
 #[test]
 fn a_client_that_sends_it_all_nevertheless_sees_the_answer() {
-    let staunch = start(HttpLimits { body_bytes_max: 1_000, ..HttpLimits::default() });
-    staunch.client().post(EVENTS, &"\n".repeat(4 << 20)).problem(413, "too-large");
-    staunch.stranger().post(EVENTS, &"\n".repeat(4 << 20)).problem(401, "unauthorized");
+    let staunch = start(HttpLimits {
+        body_bytes_max: 1_000,
+        ..HttpLimits::default()
+    });
+    staunch
+        .client()
+        .post(EVENTS, &"\n".repeat(4 << 20))
+        .problem(413, "too-large");
+    staunch
+        .stranger()
+        .post(EVENTS, &"\n".repeat(4 << 20))
+        .problem(401, "unauthorized");
 }
 
 #[test]
 fn a_chunked_body_is_counted_as_it_comes() {
-    let staunch = start(HttpLimits { body_bytes_max: 1_000, ..HttpLimits::default() });
+    let staunch = start(HttpLimits {
+        body_bytes_max: 1_000,
+        ..HttpLimits::default()
+    });
     let headers = ["Transfer-Encoding: chunked", "Connection: close"];
     let chunk = format!("1f4\r\n{}\r\n", "\n".repeat(500));
     let mut stream = staunch.client().open("POST", EVENTS, &headers);
-    stream.write_all(format!("{chunk}{chunk}0\r\n\r\n").as_bytes()).expect("sent");
+    stream
+        .write_all(format!("{chunk}{chunk}0\r\n\r\n").as_bytes())
+        .expect("sent");
     assert_eq!(answer(stream).status, 202);
     let mut stream = staunch.client().open("POST", EVENTS, &headers);
     // It never ends, and is refused all the same.
-    stream.write_all(format!("{chunk}{chunk}{chunk}").as_bytes()).expect("sent");
+    stream
+        .write_all(format!("{chunk}{chunk}{chunk}").as_bytes())
+        .expect("sent");
     answer(stream).problem(413, "too-large");
     let mut stream = staunch.client().open("POST", EVENTS, &headers);
     stream.write_all(b"zz\r\n").expect("sent");
@@ -54,7 +80,10 @@ fn a_chunked_body_is_counted_as_it_comes() {
 
 #[test]
 fn bodies_share_a_bounded_memory() {
-    let staunch = start(HttpLimits { buffered_bytes_max: 4 << 10, ..HttpLimits::default() });
+    let staunch = start(HttpLimits {
+        buffered_bytes_max: 4 << 10,
+        ..HttpLimits::default()
+    });
     let turned_away = staunch.client().post(EVENTS, &"\n".repeat(8 << 10));
     turned_away.problem(429, "crowded");
     assert!(turned_away.has("retry-after: 1"), "{turned_away:?}");
@@ -66,9 +95,14 @@ fn bodies_share_a_bounded_memory() {
 
 #[test]
 fn a_head_that_does_not_come_ends_the_connection() {
-    let staunch = start(HttpLimits { head_timeout: SHORT, ..HttpLimits::default() });
+    let staunch = start(HttpLimits {
+        head_timeout: SHORT,
+        ..HttpLimits::default()
+    });
     let mut stream = connect(staunch.address);
-    stream.write_all(b"GET /v1/health HTTP/1.1\r\nHost: x\r\nX-Slow: ").expect("sent");
+    stream
+        .write_all(b"GET /v1/health HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+        .expect("sent");
     assert_eq!(answer(stream).status, 408);
     let mut silent = connect(staunch.address);
     assert_eq!(silent.read(&mut [0; 8]).expect("it is closed"), 0);
@@ -83,7 +117,10 @@ fn a_head_that_does_not_come_ends_the_connection() {
 
 #[test]
 fn a_body_that_does_not_come_ends_the_request() {
-    let staunch = start(HttpLimits { body_timeout: SHORT, ..HttpLimits::default() });
+    let staunch = start(HttpLimits {
+        body_timeout: SHORT,
+        ..HttpLimits::default()
+    });
     let mut stream = staunch.client().open("POST", EVENTS, &["Content-Length: 1000"]);
     stream.write_all(b"x").expect("sent");
     answer(stream).problem(408, "slow-body");
@@ -91,7 +128,10 @@ fn a_body_that_does_not_come_ends_the_request() {
 
 #[test]
 fn an_idle_connection_is_closed_and_a_busy_one_is_kept() {
-    let staunch = start(HttpLimits { idle_timeout: SHORT, ..HttpLimits::default() });
+    let staunch = start(HttpLimits {
+        idle_timeout: Duration::from_secs(1),
+        ..HttpLimits::default()
+    });
     let mut stream = staunch.client().open("GET", path::HEALTH, &[]);
     let mut bytes = Vec::new();
     // Two requests on one connection, and then its end.
@@ -101,7 +141,9 @@ fn an_idle_connection_is_closed_and_a_busy_one_is_kept() {
         assert_ne!(read, 0, "it is kept");
         bytes.extend_from_slice(&chunk[..read]);
     }
-    stream.write_all(b"GET /v1/health HTTP/1.1\r\nHost: x\r\n\r\n").expect("sent");
+    stream
+        .write_all(b"GET /v1/health HTTP/1.1\r\nHost: x\r\n\r\n")
+        .expect("sent");
     stream.read_to_end(&mut bytes).expect("it is closed");
     assert_eq!(String::from_utf8_lossy(&bytes).matches("HTTP/1.1 200 OK").count(), 2);
 }
@@ -114,14 +156,21 @@ fn a_head_that_is_too_large_is_refused() {
     let mut bytes = Vec::new();
     // The end of it may find the connection closed, which is as good an answer.
     if sent.is_ok() && stream.read_to_end(&mut bytes).is_ok() && !bytes.is_empty() {
-        assert!(bytes.starts_with(b"HTTP/1.1 431 "), "{}", String::from_utf8_lossy(&bytes));
+        assert!(
+            bytes.starts_with(b"HTTP/1.1 431 "),
+            "{}",
+            String::from_utf8_lossy(&bytes)
+        );
     }
     assert_eq!(staunch.client().get(path::HEALTH).status, 200);
 }
 
 #[test]
 fn connections_are_bounded() {
-    let staunch = start(HttpLimits { connections_max: 2, ..HttpLimits::default() });
+    let staunch = start(HttpLimits {
+        connections_max: 2,
+        ..HttpLimits::default()
+    });
     let held: Vec<_> = (0..2)
         .map(|_| {
             let mut stream = staunch.client().open("GET", path::HEALTH, &[]);

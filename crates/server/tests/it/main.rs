@@ -29,6 +29,7 @@ use world::{Gate, Gated, ManualClock, MapAction, TestSource, World, playbooks, p
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How a test wants its Staunch.
+#[derive(Clone, Copy)]
 struct Options {
     http: HttpLimits,
     limits: Limits,
@@ -69,15 +70,22 @@ struct Staunch {
 impl Staunch {
     fn start(options: Options) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let (journal, gate, world, clock) =
-            (MemoryJournal::new(), Arc::new(Gate::default()), Arc::new(World::default()), Arc::new(ManualClock::default()));
+        let (journal, gate, world, clock) = (
+            MemoryJournal::new(),
+            Arc::new(Gate::default()),
+            Arc::new(World::default()),
+            Arc::new(ManualClock::default()),
+        );
         let nowhere: PathBuf = dir.path().join("journal");
         let index = options
             .with_index
             .then(|| Index::open(&dir.path().join("index.sqlite"), &nowhere).expect("the index opens"));
         let reader = index.as_ref().map(Index::reader);
         let parts = Parts {
-            journal: Box::new(Gated { inner: journal.clone(), gate: gate.clone() }) as Box<dyn Journal>,
+            journal: Box::new(Gated {
+                inner: journal.clone(),
+                gate: gate.clone(),
+            }) as Box<dyn Journal>,
             actions: vec![Box::new(MapAction(world.clone()))],
             traffic: None,
             notifiers: Vec::new(),
@@ -93,7 +101,10 @@ impl Staunch {
             playbooks: playbooks(),
             drivers: Vec::new(),
         };
-        let settings = Settings { queue_max: options.queue_max, ..Settings::default() };
+        let settings = Settings {
+            queue_max: options.queue_max,
+            ..Settings::default()
+        };
         let runtime = Runtime::start(parts, settings, policy).expect("the runtime starts");
         let handle = runtime.handle();
         let tokens = Arc::new(

@@ -14,12 +14,18 @@ const EVENTS: &str = "/v1/events/test";
 const ADDRESS: &str = "203.0.113.7";
 
 fn event(staunch: &Staunch, rule: &str, ip: &str) {
-    let answer = staunch.client().post(EVENTS, &format!(r#"{{"rule": "{rule}", "ip": "{ip}"}}"#));
+    let answer = staunch
+        .client()
+        .post(EVENTS, &format!(r#"{{"rule": "{rule}", "ip": "{ip}"}}"#));
     assert_eq!(answer.status, 202, "{answer:?}");
 }
 
 fn containments(staunch: &Staunch) -> Vec<Containment> {
-    staunch.client().get(path::CONTAINMENTS).json::<Containments>().containments
+    staunch
+        .client()
+        .get(path::CONTAINMENTS)
+        .json::<Containments>()
+        .containments
 }
 
 /// The containment of `transaction` once it is in `state`.
@@ -43,22 +49,51 @@ fn a_containment_is_shown_released_and_remembered() {
     let staunch = Staunch::start(Options::default());
     event(&staunch, "brute", ADDRESS);
     let it = wait_for(&staunch, 1, StateKind::InForce);
-    assert_eq!((&*it.target, it.playbook.as_deref(), it.mode), (ADDRESS, Some("brute"), Mode::Enforce));
+    assert_eq!(
+        (&*it.target, it.playbook.as_deref(), it.mode),
+        (ADDRESS, Some("brute"), Mode::Enforce)
+    );
     assert_eq!((it.incident, &it.holders[..]), (IncidentId(1), &[IncidentId(1)][..]));
     assert_eq!((it.drift, it.drift_reason), (Some(DriftView::Verified), None));
-    assert!(it.lease_until > it.verified_at && it.opened < it.verified_at, "in order");
+    assert!(
+        it.lease_until > it.verified_at && it.opened < it.verified_at,
+        "in order"
+    );
     let status: Status = staunch.client().get(path::STATUS).json();
-    assert_eq!((&*status.version, status.in_force, status.unverified, status.incidents_open), ("1.2.3", 1, 0, 1));
-    assert_eq!((&status.playbooks[..], &status.sources[..]), (&["brute".to_owned(), "careful".to_owned()][..], &["test".to_owned()][..]));
+    assert_eq!(
+        (
+            &*status.version,
+            status.in_force,
+            status.unverified,
+            status.incidents_open
+        ),
+        ("1.2.3", 1, 0, 1)
+    );
+    assert_eq!(
+        (&status.playbooks[..], &status.sources[..]),
+        (
+            &["brute".to_owned(), "careful".to_owned()][..],
+            &["test".to_owned()][..]
+        )
+    );
     assert_eq!((status.counts.events_accepted, status.counts.events_matched), (1, 1));
     assert!(status.journal_lsn.is_some_and(|lsn| lsn >= 6), "{status:?}");
 
-    let released = affected(&staunch, path::RELEASE, r#"{"scope": {"transaction": "TX-1"}, "reason": "a mistake"}"#);
+    let released = affected(
+        &staunch,
+        path::RELEASE,
+        r#"{"scope": {"transaction": "TX-1"}, "reason": "a mistake"}"#,
+    );
     assert_eq!(released, [TransactionId(1)]);
     until("it is lifted", || containments(&staunch).is_empty());
     assert!(!staunch.world.is_blocked(ADDRESS));
-    let again = staunch.client().post(path::RELEASE, r#"{"scope": {"transaction": "TX-1"}}"#);
-    assert!(again.problem(409, "refused").detail.contains("TX-1 is released"), "{again:?}");
+    let again = staunch
+        .client()
+        .post(path::RELEASE, r#"{"scope": {"transaction": "TX-1"}}"#);
+    assert!(
+        again.problem(409, "refused").detail.contains("TX-1 is released"),
+        "{again:?}"
+    );
 
     staunch.wait_for_index();
     let answer = staunch.client().get("/v1/incidents/INC-1");
@@ -66,12 +101,24 @@ fn a_containment_is_shown_released_and_remembered() {
     let incident: IncidentAnswer = answer.json();
     assert_eq!(incident.detail.incident.status, IncidentStatus::Closed);
     assert_eq!(incident.detail.transactions[0].state, StateKind::Released);
-    assert_eq!(incident.detail.transactions[0].reason.as_deref(), Some("released by ada"));
+    assert_eq!(
+        incident.detail.transactions[0].reason.as_deref(),
+        Some("released by ada")
+    );
     assert_eq!(incident.index.lag, Some(0));
     let commands: Commands = staunch.client().get("/v1/commands?limit=1").json();
-    assert_eq!(commands.commands[0].refused.as_deref(), Some("TX-1 is released already"));
-    let commands: Commands = staunch.client().get(&format!("/v1/commands?before={}", commands.next.expect("more"))).json();
-    assert_eq!((&*commands.commands[0].by, &*commands.commands[0].reason), ("ada", "a mistake"));
+    assert_eq!(
+        commands.commands[0].refused.as_deref(),
+        Some("TX-1 is released already")
+    );
+    let commands: Commands = staunch
+        .client()
+        .get(&format!("/v1/commands?before={}", commands.next.expect("more")))
+        .json();
+    assert_eq!(
+        (&*commands.commands[0].by, &*commands.commands[0].reason),
+        ("ada", "a mistake")
+    );
     let notices: Notices = staunch.client().get(path::NOTICES).json();
     assert!(notices.notices[0].text.contains("contained"), "{notices:?}");
 }
@@ -83,7 +130,12 @@ fn incidents_come_in_pages_and_what_is_not_there_is_not_found() {
         event(&staunch, "brute", &format!("203.0.113.{last}"));
     }
     staunch.wait_for_index();
-    let page = |query: &str| staunch.client().get(&format!("/v1/incidents{query}")).json::<Incidents>();
+    let page = |query: &str| {
+        staunch
+            .client()
+            .get(&format!("/v1/incidents{query}"))
+            .json::<Incidents>()
+    };
     let ids = |page: &Incidents| page.incidents.iter().map(|it| it.id.0).collect::<Vec<_>>();
     let first = page("?limit=2");
     assert_eq!((ids(&first), first.next), (vec![5, 4], Some(IncidentId(4))));
@@ -98,7 +150,10 @@ fn incidents_come_in_pages_and_what_is_not_there_is_not_found() {
     staunch.client().get("/v1/incidents/INC-6").problem(404, "not-found");
     staunch.client().get("/v1/incidents/6").problem(404, "not-found");
     for bad in ["?limit=0", "?limit=1001", "?status=ajar", "?colour=red", "?before=4"] {
-        let problem = staunch.client().get(&format!("/v1/incidents{bad}")).problem(400, "malformed");
+        let problem = staunch
+            .client()
+            .get(&format!("/v1/incidents{bad}"))
+            .problem(400, "malformed");
         let key = bad[1..].split('=').next().expect("a key");
         assert!(key != "colour" || problem.detail.contains(key), "{problem:?}");
     }
@@ -108,13 +163,26 @@ fn incidents_come_in_pages_and_what_is_not_there_is_not_found() {
 fn a_lease_is_renewed() {
     let staunch = Staunch::start(Options::default());
     event(&staunch, "brute", ADDRESS);
-    let before = wait_for(&staunch, 1, StateKind::InForce).lease_until.expect("it has a lease");
+    let before = wait_for(&staunch, 1, StateKind::InForce)
+        .lease_until
+        .expect("it has a lease");
     let body = r#"{"transaction": "TX-1", "lease": "5h", "reason": "still going on"}"#;
     assert_eq!(affected(&staunch, path::RENEW, body), [TransactionId(1)]);
-    until("it is renewed", || containments(&staunch)[0].lease_until > Some(before + Span::from_hours(3)));
-    staunch.client().post(path::RENEW, r#"{"transaction": "TX-1", "lease": "999d"}"#).problem(409, "refused");
-    staunch.client().post(path::RENEW, r#"{"transaction": "TX-9", "lease": "1h"}"#).problem(409, "refused");
-    let problem = staunch.client().post(path::RENEW, r#"{"transaction": "TX-1", "lease": "10"}"#).problem(400, "malformed");
+    until("it is renewed", || {
+        containments(&staunch)[0].lease_until > Some(before + Span::from_hours(3))
+    });
+    staunch
+        .client()
+        .post(path::RENEW, r#"{"transaction": "TX-1", "lease": "999d"}"#)
+        .problem(409, "refused");
+    staunch
+        .client()
+        .post(path::RENEW, r#"{"transaction": "TX-9", "lease": "1h"}"#)
+        .problem(409, "refused");
+    let problem = staunch
+        .client()
+        .post(path::RENEW, r#"{"transaction": "TX-1", "lease": "10"}"#)
+        .problem(400, "malformed");
     assert!(problem.detail.contains("not a duration"), "{problem:?}");
 }
 
@@ -128,18 +196,37 @@ fn a_person_approves_one_and_denies_another() {
     staunch.wait_for_index();
     let waiting = approvals();
     let first = &waiting[0];
-    assert_eq!((first.transaction, &*first.target, first.playbook.as_deref()), (TransactionId(1), ADDRESS, Some("careful")));
-    assert_eq!((first.key.as_deref(), first.lease), (Some(ADDRESS), Span::from_hours(1)));
-    assert_eq!(first.judgement.as_ref().map(|it| it.mode), Some(Mode::Approve), "{first:?}");
+    assert_eq!(
+        (first.transaction, &*first.target, first.playbook.as_deref()),
+        (TransactionId(1), ADDRESS, Some("careful"))
+    );
+    assert_eq!(
+        (first.key.as_deref(), first.lease),
+        (Some(ADDRESS), Span::from_hours(1))
+    );
+    assert_eq!(
+        first.judgement.as_ref().map(|it| it.mode),
+        Some(Mode::Approve),
+        "{first:?}"
+    );
     assert!(!staunch.world.is_blocked(ADDRESS));
-    assert_eq!(affected(&staunch, path::APPROVE, r#"{"transaction": "TX-1", "reason": "yes"}"#), [TransactionId(1)]);
-    assert_eq!(affected(&staunch, path::DENY, r#"{"transaction": "TX-2"}"#), [TransactionId(2)]);
+    assert_eq!(
+        affected(&staunch, path::APPROVE, r#"{"transaction": "TX-1", "reason": "yes"}"#),
+        [TransactionId(1)]
+    );
+    assert_eq!(
+        affected(&staunch, path::DENY, r#"{"transaction": "TX-2"}"#),
+        [TransactionId(2)]
+    );
     let it = wait_for(&staunch, 1, StateKind::InForce);
     assert_eq!(it.approved_by.as_deref(), Some("ada"));
     assert!(!staunch.world.is_blocked("203.0.113.8"));
     assert!(approvals().is_empty());
     for path in [path::APPROVE, path::DENY] {
-        staunch.client().post(path, r#"{"transaction": "TX-2"}"#).problem(409, "refused");
+        staunch
+            .client()
+            .post(path, r#"{"transaction": "TX-2"}"#)
+            .problem(409, "refused");
     }
 }
 
@@ -147,9 +234,18 @@ fn a_person_approves_one_and_denies_another() {
 fn the_mode_is_set_and_says_who_set_it() {
     let staunch = Staunch::start(Options::default());
     let mode = || staunch.client().get(path::MODE).json::<ModeView>();
-    assert_eq!((mode().mode, mode().because, mode().set), (Mode::Enforce, ModeBecause::Policy, None));
-    assert_eq!(affected(&staunch, path::MODE, r#"{"mode": "observe", "reason": "calm down"}"#), []);
-    assert_eq!((mode().mode, mode().because, mode().policy), (Mode::Observe, ModeBecause::Operator, Mode::Enforce));
+    assert_eq!(
+        (mode().mode, mode().because, mode().set),
+        (Mode::Enforce, ModeBecause::Policy, None)
+    );
+    assert_eq!(
+        affected(&staunch, path::MODE, r#"{"mode": "observe", "reason": "calm down"}"#),
+        []
+    );
+    assert_eq!(
+        (mode().mode, mode().because, mode().policy),
+        (Mode::Observe, ModeBecause::Operator, Mode::Enforce)
+    );
     event(&staunch, "brute", ADDRESS);
     staunch.wait_for_index();
     until("it only observes", || {
@@ -161,8 +257,14 @@ fn the_mode_is_set_and_says_who_set_it() {
 
 #[test]
 fn the_breaker_is_shown_as_the_reason() {
-    let limits = Limits { breaker_failures: 1, ..staunch_engine::limits::DEFAULT };
-    let staunch = Staunch::start(Options { limits, ..Options::default() });
+    let limits = Limits {
+        breaker_failures: 1,
+        ..staunch_engine::limits::DEFAULT
+    };
+    let staunch = Staunch::start(Options {
+        limits,
+        ..Options::default()
+    });
     staunch.world.acts_fail.store(true, Ordering::SeqCst);
     event(&staunch, "brute", ADDRESS);
     until("it is rolled back and settled", || {
@@ -178,21 +280,40 @@ fn the_breaker_is_shown_as_the_reason() {
 
 #[test]
 fn drift_is_shown() {
-    let limits = Limits { sweep_interval: Span::from_millis(20), ..staunch_engine::limits::DEFAULT };
-    let staunch = Staunch::start(Options { limits, ..Options::default() });
+    let limits = Limits {
+        sweep_interval: Span::from_millis(20),
+        ..staunch_engine::limits::DEFAULT
+    };
+    let staunch = Staunch::start(Options {
+        limits,
+        ..Options::default()
+    });
     event(&staunch, "brute", ADDRESS);
     event(&staunch, "brute", "203.0.113.8");
     wait_for(&staunch, 1, StateKind::InForce);
     wait_for(&staunch, 2, StateKind::InForce);
-    let drift = |at: usize| (containments(&staunch)[at].drift, containments(&staunch)[at].drift_reason.clone());
+    let drift = |at: usize| {
+        (
+            containments(&staunch)[at].drift,
+            containments(&staunch)[at].drift_reason.clone(),
+        )
+    };
     staunch.world.sweeps_fail.store(true, Ordering::SeqCst);
     until("it is stale", || drift(0).0 == Some(DriftView::Stale));
     assert_eq!(drift(0).1.as_deref(), Some("the last sweep failed: the map is gone"));
     let status: Status = staunch.client().get(path::STATUS).json();
-    assert_eq!((status.unverified, &*status.sweep_failures[0].why), (2, "the map is gone"));
+    assert_eq!(
+        (status.unverified, &*status.sweep_failures[0].why),
+        (2, "the map is gone")
+    );
     staunch.world.sweeps_fail.store(false, Ordering::SeqCst);
     until("it is verified again", || drift(0).0 == Some(DriftView::Verified));
-    staunch.world.blocked.lock().expect("no test panics in here").remove(&staunch_model::Target::Address(ADDRESS.parse().expect("an address")));
+    staunch
+        .world
+        .blocked
+        .lock()
+        .expect("no test panics in here")
+        .remove(&staunch_model::Target::Address(ADDRESS.parse().expect("an address")));
     until("it is missing", || drift(0).0 == Some(DriftView::Missing));
     assert_eq!(drift(0).1.as_deref(), Some("nothing of ours is in place"));
     assert_eq!(drift(1).0, Some(DriftView::Verified));
@@ -200,8 +321,14 @@ fn drift_is_shown() {
 
 #[test]
 fn what_was_not_verified_for_three_sweeps_is_stale() {
-    let limits = Limits { sweep_interval: Span::from_secs(1_000), ..staunch_engine::limits::DEFAULT };
-    let staunch = Staunch::start(Options { limits, ..Options::default() });
+    let limits = Limits {
+        sweep_interval: Span::from_secs(1_000),
+        ..staunch_engine::limits::DEFAULT
+    };
+    let staunch = Staunch::start(Options {
+        limits,
+        ..Options::default()
+    });
     event(&staunch, "brute", ADDRESS);
     wait_for(&staunch, 1, StateKind::InForce);
     staunch.clock.advance(Span::from_secs(2_990));
@@ -209,7 +336,12 @@ fn what_was_not_verified_for_three_sweeps_is_stale() {
     staunch.clock.advance(Span::from_secs(20));
     let it = &containments(&staunch)[0];
     assert_eq!(it.drift, Some(DriftView::Stale));
-    assert!(it.drift_reason.as_deref().is_some_and(|why| why.starts_with("it was last verified 50m")), "{it:?}");
+    assert!(
+        it.drift_reason
+            .as_deref()
+            .is_some_and(|why| why.starts_with("it was last verified 50m")),
+        "{it:?}"
+    );
 }
 
 #[test]
@@ -218,29 +350,59 @@ fn a_request_that_cannot_be_read_names_what_is_wrong_with_it() {
     let check = |path: &str, body: &str, named: &str, position: Option<u64>| {
         let problem = staunch.client().post(path, body).problem(400, "malformed");
         assert!(problem.detail.contains(named), "{body}: {problem:?}");
-        assert!(position.is_none() || problem.position == position, "{body}: {problem:?}");
+        assert!(
+            position.is_none() || problem.position == position,
+            "{body}: {problem:?}"
+        );
     };
     check(path::RELEASE, r#"{"scope": "all", "colour": 1}"#, "colour", Some(24));
     check(path::RELEASE, r#"{"scope": {"incident": "TX-1"}}"#, "INC-17", None);
     check(path::RELEASE, "{}", "scope", None);
     check(path::RELEASE, "", "EOF", Some(0));
-    check(path::RENEW, r#"{"transaction": "TX-1", "lease": "1h", "Reason": ""}"#, "Reason", None);
-    check(path::APPROVE, r#"{"transaction": "TX-1", "\u001b[31m": 1}"#, "\\u{1b}", None);
+    check(
+        path::RENEW,
+        r#"{"transaction": "TX-1", "lease": "1h", "Reason": ""}"#,
+        "Reason",
+        None,
+    );
+    check(
+        path::APPROVE,
+        r#"{"transaction": "TX-1", "\u001b[31m": 1}"#,
+        "\\u{1b}",
+        None,
+    );
     check(path::MODE, r#"{"mode": "chaos"}"#, "chaos", None);
-    check(path::MODE, &format!(r#"{{"mode": "observe", "reason": "{}"}}"#, "x".repeat(501)), "501", None);
-    staunch.client().post(path::MODE, &" ".repeat(20_000)).problem(413, "too-large");
+    check(
+        path::MODE,
+        &format!(r#"{{"mode": "observe", "reason": "{}"}}"#, "x".repeat(501)),
+        "501",
+        None,
+    );
+    staunch
+        .client()
+        .post(path::MODE, &" ".repeat(20_000))
+        .problem(413, "too-large");
     let longest = format!(r#"{{"mode": "observe", "reason": "{}"}}"#, "x".repeat(500));
     assert_eq!(staunch.client().post(path::MODE, &longest).status, 200);
 }
 
 #[test]
 fn without_an_index_the_present_is_shown_and_the_past_is_not() {
-    let staunch = Staunch::start(Options { with_index: false, ..Options::default() });
+    let staunch = Staunch::start(Options {
+        with_index: false,
+        ..Options::default()
+    });
     event(&staunch, "brute", ADDRESS);
     wait_for(&staunch, 1, StateKind::InForce);
     let status: Status = staunch.client().get(path::STATUS).json();
     assert_eq!(status.index, None);
-    for path in [path::INCIDENTS, "/v1/incidents/INC-1", path::TRANSACTIONS, path::COMMANDS, path::NOTICES] {
+    for path in [
+        path::INCIDENTS,
+        "/v1/incidents/INC-1",
+        path::TRANSACTIONS,
+        path::COMMANDS,
+        path::NOTICES,
+    ] {
         staunch.client().get(path).problem(503, "no-index");
     }
     assert_eq!(staunch.client().get(path::APPROVALS).status, 200);

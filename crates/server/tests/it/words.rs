@@ -16,11 +16,21 @@ fn failure() -> Failure {
 
 fn judgement() -> Box<Judgement> {
     let (mode, risk) = (Mode::Enforce, RiskClass::Low);
-    Box::new(Judgement { mode, risk, guards: Vec::new(), facts: Facts::default(), observation: None })
+    Box::new(Judgement {
+        mode,
+        risk,
+        guards: Vec::new(),
+        facts: Facts::default(),
+        observation: None,
+    })
 }
 
 fn stuck() -> Box<StuckReason> {
-    Box::new(StuckReason { trying: StateKind::RollingBack, attempts: 8, last: failure() })
+    Box::new(StuckReason {
+        trying: StateKind::RollingBack,
+        attempts: 8,
+        last: failure(),
+    })
 }
 
 fn states() -> Vec<State> {
@@ -50,16 +60,23 @@ fn causes() -> Vec<Cause> {
         Cause::LeaseEnded,
         Cause::Operator { by: "ada".into() },
         Cause::ExecuteFailed(failure()),
-        Cause::PostCheckFailed { found: "nothing is in place".into() },
+        Cause::PostCheckFailed {
+            found: "nothing is in place".into(),
+        },
         Cause::Sibling(TransactionId(3)),
         Cause::Orphan,
-        Cause::Vanished { found: "nothing of ours is in place".into() },
+        Cause::Vanished {
+            found: "nothing of ours is in place".into(),
+        },
     ]
 }
 
 fn refusals() -> Vec<RefusalReason> {
     vec![
-        RefusalReason::Guard { guard: GuardName::Impact, why: "40 % of the traffic".into() },
+        RefusalReason::Guard {
+            guard: GuardName::Impact,
+            why: "40 % of the traffic".into(),
+        },
         RefusalReason::NoTarget,
         RefusalReason::CheckFailed(failure()),
         RefusalReason::Denied { by: "ada".into() },
@@ -71,17 +88,34 @@ fn refusals() -> Vec<RefusalReason> {
 }
 
 fn changes() -> Vec<Change> {
-    let dispatch = Dispatch { ticket: 1, deadline: Timestamp::EPOCH };
+    let dispatch = Dispatch {
+        ticket: 1,
+        deadline: Timestamp::EPOCH,
+    };
     let time = Timestamp::EPOCH;
     let mut changes = vec![
         Change::PreCheckStarted(dispatch),
         Change::WouldExecute { judgement: judgement() },
-        Change::ApprovalRequested { expires: time, judgement: judgement() },
+        Change::ApprovalRequested {
+            expires: time,
+            judgement: judgement(),
+        },
         Change::Approved { by: "ada".into() },
-        Change::ExecuteIntended { dispatch, version: 1, hold: Span::ZERO, judgement: None },
+        Change::ExecuteIntended {
+            dispatch,
+            version: 1,
+            hold: Span::ZERO,
+            judgement: None,
+        },
         Change::Landed(dispatch),
-        Change::Unproved { failure: failure(), dispatch },
-        Change::Postponed { failure: failure(), until: time },
+        Change::Unproved {
+            failure: failure(),
+            dispatch,
+        },
+        Change::Postponed {
+            failure: failure(),
+            until: time,
+        },
         Change::Resent(dispatch),
         Change::PostCheckPassed { lease_until: time },
         Change::UndoLanded { settled_at: time },
@@ -90,17 +124,31 @@ fn changes() -> Vec<Change> {
         Change::GaveUp(stuck()),
         Change::Lifted(dispatch),
         Change::ReleaseVerified,
-        Change::RenewStarted { dispatch, until: time, hold: Span::ZERO, by: "ada".into() },
+        Change::RenewStarted {
+            dispatch,
+            until: time,
+            hold: Span::ZERO,
+            by: "ada".into(),
+        },
         Change::Renewed { lease_until: time },
         Change::RenewFailed(failure()),
         Change::Joined(IncidentId(2)),
         Change::LetGo(IncidentId(2)),
         Change::StaleReply { ticket: 1 },
     ];
-    let refused = |reason| Change::Refused { reason: Box::new(reason), judgement: None };
+    let refused = |reason| Change::Refused {
+        reason: Box::new(reason),
+        judgement: None,
+    };
     changes.extend(refusals().into_iter().map(refused));
-    changes.extend(causes().into_iter().map(|cause| Change::RollbackStarted { cause: Box::new(cause), dispatch }));
-    changes.extend(causes().into_iter().map(|cause| Change::ReleaseStarted { cause: Box::new(cause), dispatch }));
+    changes.extend(causes().into_iter().map(|cause| Change::RollbackStarted {
+        cause: Box::new(cause),
+        dispatch,
+    }));
+    changes.extend(causes().into_iter().map(|cause| Change::ReleaseStarted {
+        cause: Box::new(cause),
+        dispatch,
+    }));
     changes
 }
 
@@ -111,13 +159,22 @@ fn the_states_of_the_index_are_those_of_the_engine() {
         for change in changes() {
             if let Ok(next) = transaction::after(&state, &change) {
                 let shown = state_after(state.kind(), &change);
-                assert_eq!(shown, next.kind(), "{} after {}", state.kind(), transaction::name(&change));
+                assert_eq!(
+                    shown,
+                    next.kind(),
+                    "{} after {}",
+                    state.kind(),
+                    transaction::name(&change)
+                );
                 legal.insert(transaction::name(&change));
             }
         }
     }
     let named: std::collections::BTreeSet<_> = changes().iter().map(transaction::name).collect();
-    assert_eq!(legal, named, "every change is legal somewhere, so that all of them were compared");
+    assert_eq!(
+        legal, named,
+        "every change is legal somewhere, so that all of them were compared"
+    );
     assert_eq!(named.len(), 25, "a new change needs a line here and in the index");
 }
 
@@ -126,10 +183,17 @@ fn the_reasons_of_the_index_are_those_of_the_engine() {
     let mut it = planned();
     for state in states() {
         for change in changes() {
-            let Ok(next) = transaction::after(&state, &change) else { continue };
+            let Ok(next) = transaction::after(&state, &change) else {
+                continue;
+            };
             let Some(shown) = reason(&change) else { continue };
             it.state = next;
-            assert_eq!(Some(shown), staunch_engine::advance::reason(&it), "{}", transaction::name(&change));
+            assert_eq!(
+                Some(shown),
+                staunch_engine::advance::reason(&it),
+                "{}",
+                transaction::name(&change)
+            );
         }
     }
 }
@@ -140,7 +204,10 @@ fn planned() -> staunch_model::Transaction {
     let matched = Match {
         playbook: playbooks[0].hash,
         key: "key".into(),
-        steps: vec![MatchedStep { step: 0, target: Some(Target::Address([203, 0, 113, 7].into())) }],
+        steps: vec![MatchedStep {
+            step: 0,
+            target: Some(Target::Address([203, 0, 113, 7].into())),
+        }],
     };
     let policy = Policy {
         limits: staunch_engine::limits::DEFAULT,
@@ -165,7 +232,13 @@ fn planned() -> staunch_model::Transaction {
     };
     let mut engine = Engine::new();
     engine.step(&Input::Policy(Arc::new(policy)), Timestamp::EPOCH);
-    engine.step(&Input::Event { event: Arc::new(event), matches: vec![matched] }, Timestamp::EPOCH);
+    engine.step(
+        &Input::Event {
+            event: Arc::new(event),
+            matches: vec![matched],
+        },
+        Timestamp::EPOCH,
+    );
     let it = engine.state().transactions.values().next().expect("one is planned");
     (**it).clone()
 }

@@ -13,8 +13,8 @@ use staunch_model::{
 };
 use staunch_ports::journal::NewFrame;
 use staunch_ports::{
-    Action, AppendError, Clock, Durability, Epoch, ExecuteRequest, Journal, Lsn, Malformed, Owned, OwnedTarget, Purpose,
-    ReadError, Sighting, Source, StoredFrame, Tail, UndoRequest,
+    Action, AppendError, Clock, Durability, Epoch, ExecuteRequest, Journal, Lsn, Malformed, Owned, OwnedTarget,
+    Purpose, ReadError, Sighting, Source, StoredFrame, Tail, UndoRequest,
 };
 use staunch_store::MemoryJournal;
 
@@ -59,7 +59,10 @@ struct GateState {
 
 impl Gate {
     pub(crate) fn close(&self) {
-        *self.state.lock().expect("no test panics in here") = GateState { closed: true, ..GateState::default() };
+        *self.state.lock().expect("no test panics in here") = GateState {
+            closed: true,
+            ..GateState::default()
+        };
     }
 
     pub(crate) fn open(&self) {
@@ -90,8 +93,10 @@ impl Gate {
         }
         state.arrived += 1;
         self.changed.notify_all();
-        let mut state =
-            self.changed.wait_while(state, |state| state.closed && state.passes == 0).expect("no test panics in here");
+        let mut state = self
+            .changed
+            .wait_while(state, |state| state.closed && state.passes == 0)
+            .expect("no test panics in here");
         state.passes = state.passes.saturating_sub(1);
     }
 }
@@ -154,7 +159,10 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn is_blocked(&self, ip: &str) -> bool {
         let target = Target::Address(ip.parse().expect("an address"));
-        self.blocked.lock().expect("no test panics in here").contains_key(&target)
+        self.blocked
+            .lock()
+            .expect("no test panics in here")
+            .contains_key(&target)
     }
 }
 
@@ -177,7 +185,11 @@ impl Action for MapAction {
             cuts_established: true,
             in_flight_max: Span::from_millis(10),
             d3fend: "D3-ITF".into(),
-            permissions: Permissions { act: "none".into(), check: "none".into(), undo: "none".into() },
+            permissions: Permissions {
+                act: "none".into(),
+                check: "none".into(),
+                undo: "none".into(),
+            },
             local: true,
         }
     }
@@ -186,10 +198,19 @@ impl Action for MapAction {
         let blocked = self.blocked();
         let seen = |target: &Target| {
             let presence = match blocked.get(target) {
-                Some(label) => Presence::Present { owner: Owner::Ours(*label), expires_in: None },
+                Some(label) => Presence::Present {
+                    owner: Owner::Ours(*label),
+                    expires_in: None,
+                },
                 None => Presence::Absent,
             };
-            Ok(Observation { presence, enforcing: true, version: 1, capacity: None, stopped_packets: None })
+            Ok(Observation {
+                presence,
+                enforcing: true,
+                version: 1,
+                capacity: None,
+                stopped_packets: None,
+            })
         };
         targets.iter().map(seen).collect()
     }
@@ -207,7 +228,8 @@ impl Action for MapAction {
 
     fn undo(&mut self, requests: &[UndoRequest]) -> Vec<Outcome> {
         let undo = |request: &UndoRequest| {
-            self.blocked().retain(|target, label| *target != request.target || *label != request.transaction);
+            self.blocked()
+                .retain(|target, label| *target != request.target || *label != request.transaction);
             Outcome::Landed
         };
         requests.iter().map(undo).collect()
@@ -217,8 +239,14 @@ impl Action for MapAction {
         if self.0.sweeps_fail.load(Ordering::SeqCst) {
             return Err(Failure::new(FailureKind::Unavailable, "the map is gone"));
         }
-        let owned = |(target, label): (&Target, &TransactionId)| OwnedTarget { transaction: *label, target: *target };
-        Ok(Owned { targets: self.blocked().iter().map(owned).collect(), enforcing: true })
+        let owned = |(target, label): (&Target, &TransactionId)| OwnedTarget {
+            transaction: *label,
+            target: *target,
+        };
+        Ok(Owned {
+            targets: self.blocked().iter().map(owned).collect(),
+            enforcing: true,
+        })
     }
 }
 
@@ -243,17 +271,31 @@ impl Source for TestSource {
     }
 
     fn read(&self, body: &[u8], visit: &mut dyn FnMut(usize, Sighting<'_>)) -> Result<(), Malformed> {
-        let malformed = |offset, what: &str| Malformed { offset, what: what.to_owned(), hint: "mend it".to_owned() };
+        let malformed = |offset, what: &str| Malformed {
+            offset,
+            what: what.to_owned(),
+            hint: "mend it".to_owned(),
+        };
         if body.first() == Some(&b'!') {
             return Err(malformed(0, "not lines"));
         }
         let mut offset = 0;
-        for (index, line) in body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).enumerate() {
-            let kind = if line == b"sample" { EventKind::Sample } else { EventKind::Alert };
+        for (index, line) in body
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty())
+            .enumerate()
+        {
+            let kind = if line == b"sample" {
+                EventKind::Sample
+            } else {
+                EventKind::Alert
+            };
             let parsed: Option<Value> = serde_json::from_slice(line).ok();
             match &parsed {
                 _ if line == b"ignore" => visit(index, Sighting::Ignored("asked for")),
-                None if kind == EventKind::Alert => visit(index, Sighting::Malformed(malformed(offset, "not JSON\u{1b}"))),
+                None if kind == EventKind::Alert => {
+                    visit(index, Sighting::Malformed(malformed(offset, "not JSON\u{1b}")));
+                }
                 _ => {
                     let text = |key: &str| parsed.as_ref().and_then(|it| it.get(key)?.as_str()).unwrap_or("");
                     let view = EventView {
@@ -264,7 +306,10 @@ impl Source for TestSource {
                         severity: Severity::High,
                         signature: text("rule"),
                         category: "",
-                        source: Endpoint { ip: text("ip").parse::<IpAddr>().ok(), port: None },
+                        source: Endpoint {
+                            ip: text("ip").parse::<IpAddr>().ok(),
+                            port: None,
+                        },
                         destination: Endpoint::default(),
                         user: None,
                         host: None,
@@ -300,8 +345,14 @@ pub(crate) fn playbooks() -> Vec<Arc<Playbook>> {
                 target: "event.source.ip".into(),
                 lease: Span::from_hours(1),
             }],
-            notify: vec![NotifyStep { when: vec![staunch_model::IncidentOutcome::Contained] }],
-            modes: Modes { low, medium: low, high: low },
+            notify: vec![NotifyStep {
+                when: vec![staunch_model::IncidentOutcome::Contained],
+            }],
+            modes: Modes {
+                low,
+                medium: low,
+                high: low,
+            },
             on_failure: OnFailure::default(),
         })
     };

@@ -55,7 +55,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<Exit, Fault> {
     let tokens = Tokens::load(&config.tokens_file()).map_err(|error| token::fault(&error))?;
     check_access(args, &config, &tokens)?;
     let sources = wiring::event_sources(&config)?;
-    let opened = wiring::open(&config, args.driver)?;
+    let opened = wiring::open(&config, args.driver, args.rehearse.as_deref())?;
     if args.driver == Driver::Memory {
         tracing::warn!("THE DRIVER IS memory: NOTHING IS BLOCKED, acts are pretended");
     }

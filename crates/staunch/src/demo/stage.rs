@@ -1,7 +1,7 @@
 //! The stage: three hosts in network namespaces of their own, joined by veth pairs, cut off from everything else.
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
@@ -76,8 +76,9 @@ impl Stage {
         let mut links = Links::open(TIMEOUT)?;
         links.set_up("lo")?;
         let addresses: Vec<Ipv4Addr> = std::iter::once(ATTACKER).chain(OTHERS).collect();
-        join(&mut links, "attacker", &attacker, addresses)?;
-        join(&mut links, "balancer", &balancer, vec![BALANCER])?;
+        links.add_address("lo", IpAddr::V4(SERVER), 32)?;
+        join(&mut links, "attacker", 0, &attacker, addresses)?;
+        join(&mut links, "balancer", 1, &balancer, vec![BALANCER])?;
         // Bytes are counted for each flow only when the kernel is asked to; without it, flows alone decide.
         if let Err(error) = Conntrack::open(TIMEOUT).map_err(anyhow::Error::from).and_then(|_| count_bytes()) {
             tracing::debug!(%error, "conntrack does not count bytes here");
@@ -150,26 +151,29 @@ pub(super) fn within(limit: Duration, mut condition: impl FnMut() -> bool) -> bo
     }
 }
 
-/// Joins `host` to the server by a veth pair, with `addresses` on the host's end.
-fn join(links: &mut Links, name: &str, host: &Host, addresses: Vec<Ipv4Addr>) -> Result<()> {
+/// Joins `host` to the server by a veth pair, with `addresses` on the host's end. The link itself has addresses of
+/// TEST-NET-1 (RFC 5737) that nothing else uses: network `number` of them.
+fn join(links: &mut Links, name: &str, number: u8, host: &Host, addresses: Vec<Ipv4Addr>) -> Result<()> {
     let peer = format!("{name}0");
+    let (near, far) = (Ipv4Addr::new(192, 0, 2, 4 * number + 1), Ipv4Addr::new(192, 0, 2, 4 * number + 2));
     links.create_pair(name, &peer)?;
     links.move_link(&peer, &Destination::Handle(&host.namespace))?;
-    links.add_address(name, IpAddr::V4(SERVER), 32)?;
+    links.add_address(name, IpAddr::V4(near), 30)?;
     links.set_up(name)?;
     let theirs = addresses.clone();
     host.run(move || -> Result<()> {
         let mut links = Links::open(TIMEOUT)?;
         links.set_up("lo")?;
+        links.add_address(&peer, IpAddr::V4(far), 30)?;
         for address in theirs {
             links.add_address(&peer, IpAddr::V4(address), 32)?;
         }
         links.set_up(&peer)?;
-        links.add_route(Some((IpAddr::V4(SERVER), 32)), None, Some(&peer))?;
+        links.add_route(Some((IpAddr::V4(SERVER), 32)), IpAddr::V4(near), None)?;
         Ok(())
     })??;
     for address in addresses {
-        links.add_route(Some((IpAddr::V4(address), 32)), None, Some(name))?;
+        links.add_route(Some((IpAddr::V4(address), 32)), IpAddr::V4(far), None)?;
     }
     Ok(())
 }
@@ -199,9 +203,7 @@ fn serve_web() -> Result<()> {
 /// The load balancer's work: eight connections that fetch pages, a few hundred a second.
 fn carry_traffic(counter: &Arc<AtomicU64>) -> Result<()> {
     for _ in 0..8 {
-        let mut connection = TcpStream::connect_timeout(&SocketAddr::from((SERVER, WEB_PORT)), TIMEOUT)
-            .context("the load balancer does not reach the server")?;
-        connection.set_read_timeout(Some(TIMEOUT))?;
+        let mut connection = connect_from(BALANCER, TIMEOUT).context("the load balancer does not reach the server")?;
         let counter = counter.clone();
         std::thread::spawn(move || {
             let mut page = vec![0; 64 * 1024];
@@ -216,6 +218,15 @@ fn carry_traffic(counter: &Arc<AtomicU64>) -> Result<()> {
 
 /// Fetches one page from `source`, an address of the calling host.
 fn fetch_from(source: Ipv4Addr, timeout: Duration) -> Result<()> {
+    let mut connection = connect_from(source, timeout)?;
+    connection.write_all(b"GET\n")?;
+    let mut page = vec![0; 64 * 1024];
+    connection.read_exact(&mut page)?;
+    Ok(())
+}
+
+/// A connection to the web server from `source`, with `timeout` for connecting, reading and writing.
+fn connect_from(source: Ipv4Addr, timeout: Duration) -> Result<TcpStream> {
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, setsockopt, socket, sockopt};
     use nix::sys::time::{TimeVal, TimeValLike};
     use std::os::fd::AsRawFd;
@@ -226,11 +237,7 @@ fn fetch_from(source: Ipv4Addr, timeout: Duration) -> Result<()> {
     setsockopt(&handle, sockopt::ReceiveTimeout, &limit)?;
     bind(handle.as_raw_fd(), &SockaddrIn::from(std::net::SocketAddrV4::new(source, 0)))?;
     connect(handle.as_raw_fd(), &SockaddrIn::from(std::net::SocketAddrV4::new(SERVER, WEB_PORT)))?;
-    let mut connection = TcpStream::from(handle);
-    connection.write_all(b"GET\n")?;
-    let mut page = vec![0; 64 * 1024];
-    connection.read_exact(&mut page)?;
-    Ok(())
+    Ok(TcpStream::from(handle))
 }
 
 /// Counts numbered datagrams: the highest number that arrived.

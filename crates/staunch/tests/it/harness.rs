@@ -24,7 +24,7 @@ use ureq::Agent;
 pub(crate) const STAUNCH: &str = env!("CARGO_BIN_EXE_staunch");
 
 /// How long anything may take here. Tests wait for what they expect, so only a failing one takes this long.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A configuration with small segments, so that a start writes 4 MiB and not 128.
 pub(crate) const SMALL: &str = "mode = \"enforce\"\n[journal]\nsegment_bytes = 2097152\nreserve_bytes = 131072\n";
@@ -301,9 +301,13 @@ pub(crate) fn exploit_from(address: &str) -> String {
         .expect("it is among them");
     let mut event: Value = serde_json::from_str(line).expect("it is JSON");
     event["timestamp"] = SystemClock.now().to_string().into();
-    event["src_ip"] = address.into();
-    // The attacked side is ours, by a name that no test contains.
-    event["dest_ip"] = "10.0.0.80".into();
+    // The record names both sides of the packet and both of the flow. The attacked side is an address at home.
+    for side in [&["src_ip"][..], &["flow", "src_ip"]] {
+        *side.iter().fold(&mut event, |value, key| &mut value[key]) = address.into();
+    }
+    for side in [&["dest_ip"][..], &["flow", "dest_ip"]] {
+        *side.iter().fold(&mut event, |value, key| &mut value[key]) = "10.0.0.80".into();
+    }
     event.to_string()
 }
 

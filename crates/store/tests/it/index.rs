@@ -702,7 +702,7 @@ fn a_damaged_or_foreign_file_is_set_aside_and_rebuilt() {
         assert_eq!(ids(&index.reader(), &IncidentFilter::default()), [1], "{name}");
     };
     check("not a database", |path| {
-        fs::write(path, b"not a database at all, but long enough to look at").expect("written")
+        fs::write(path, b"not a database at all, but long enough to look at").expect("written");
     });
     check("cut", |path| {
         let bytes = fs::read(path).expect("it is there");
