@@ -13,7 +13,8 @@ use staunch_model::{IncidentId, Span, TransactionId};
     version,
     max_term_width = 80,
     propagate_version = false,
-    disable_help_subcommand = true
+    disable_help_subcommand = true,
+    after_long_help = crate::exit::help()
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]

@@ -3,6 +3,8 @@
 //! Never opens anything but the file itself. The doc comments of the fields are the manual.
 
 mod check;
+#[cfg(test)]
+mod manual;
 mod mistake;
 
 use std::net::SocketAddr;
@@ -217,6 +219,9 @@ pub(crate) struct NftablesSettings {
     pub(crate) elements_max: u32,
     /// Whether a chain switches connection tracking on, so that shares of traffic are known. Default `true`. Since v0.1.
     pub(crate) track_flows: bool,
+    /// How long an answer of the kernel is awaited; after that it is open what became of the request, and that is found
+    /// out. Default `1s`; `100ms` to `10s`. Since v0.1.
+    pub(crate) timeout: Span,
 }
 
 impl Default for NftablesSettings {
@@ -225,6 +230,7 @@ impl Default for NftablesSettings {
             table: "staunch".into(),
             elements_max: 65_536,
             track_flows: true,
+            timeout: Span::from_secs(1),
         }
     }
 }

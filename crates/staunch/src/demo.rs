@@ -77,7 +77,11 @@ pub(crate) fn run() -> Result<()> {
     let false_claims = play.false_claims;
     let claims = play.claims;
     drop(play);
-    println!("\n{} of {claims} claims checked and true, in {:.1} s.", claims - false_claims, begun.elapsed().as_secs_f64());
+    println!(
+        "\n{} of {claims} claims checked and true, in {:.1} s.",
+        claims - false_claims,
+        begun.elapsed().as_secs_f64()
+    );
     if false_claims > 0 {
         bail!("{false_claims} claim(s) turned out false; they are marked with a cross above");
     }
@@ -117,11 +121,19 @@ impl Play {
         println!("  web server     {SERVER}, protected by `staunch serve` with a real journal");
         println!("  load balancer  {BALANCER}, carries the traffic");
         println!("  attacker       {ATTACKER}, and a few more addresses");
-        let mut play = Self { stage, server, claims: 0, false_claims: 0 };
+        let mut play = Self {
+            stage,
+            server,
+            claims: 0,
+            false_claims: 0,
+        };
         // Staunch reads the flows every second; it shall have seen the balancer before the first alert.
         within(Duration::from_secs(4), || play.server.knows_traffic());
         let both = play.stage.gets_in(ATTACKER)? && play.stage.balancer_is_served();
-        play.claim(both, "before anything happens, attacker and load balancer both reach the web server");
+        play.claim(
+            both,
+            "before anything happens, attacker and load balancer both reach the web server",
+        );
         Ok(play)
     }
 
@@ -135,11 +147,17 @@ impl Play {
             Ok(())
         })?;
         match took {
-            Some(ms) => self.claim(true, &format!("first dropped packet {ms:.2} ms after the alert was sent")),
+            Some(ms) => self.claim(
+                true,
+                &format!("first dropped packet {ms:.2} ms after the alert was sent"),
+            ),
             None => self.claim(false, "packets of the attacker are dropped"),
         }
         let in_force = self.server.wait_for_state(ATTACKER, "in-force")?;
-        self.claim(in_force, "Staunch has read the block back from the kernel: in force, for 10 minutes");
+        self.claim(
+            in_force,
+            "Staunch has read the block back from the kernel: in force, for 10 minutes",
+        );
         let closed = !self.stage.gets_in(ATTACKER)?;
         self.claim(closed, "a new connection of the attacker does not get in");
         let served = self.stage.balancer_is_served();
@@ -183,9 +201,16 @@ impl Play {
         let why = transaction["reason"].as_str().unwrap_or_default().to_owned();
         let caught = transaction["state"] == "rolled-back" && why.contains("post-check");
         self.claim(caught, &format!("caught and rolled back: {why}"));
-        let listed = self.server.containments()?.iter().any(|it| it["target"] == OTHERS[0].to_string());
+        let listed = self
+            .server
+            .containments()?
+            .iter()
+            .any(|it| it["target"] == OTHERS[0].to_string());
         let open = self.stage.gets_in(OTHERS[0])?;
-        self.claim(!listed && open, "Staunch does not claim a block, and the address does get in: it says what is");
+        self.claim(
+            !listed && open,
+            "Staunch does not claim a block, and the address does get in: it says what is",
+        );
         Ok(())
     }
 
@@ -197,11 +222,16 @@ impl Play {
         let executing = self.server.wait_for_state(OTHERS[1], "executing")?;
         let blocked = {
             let stage = &self.stage;
-            within(Duration::from_secs(2), || stage.gets_in(OTHERS[1]).is_ok_and(|gets_in| !gets_in))
+            within(Duration::from_secs(2), || {
+                stage.gets_in(OTHERS[1]).is_ok_and(|gets_in| !gets_in)
+            })
         };
         self.server.order("")?;
         self.server.kill()?;
-        self.claim(executing && blocked, "killed while the block was in the kernel and its outcome unknown");
+        self.claim(
+            executing && blocked,
+            "killed while the block was in the kernel and its outcome unknown",
+        );
         let begun = Instant::now();
         self.server.restart()?;
         let in_force = self.server.wait_for_state(OTHERS[1], "in-force")?;
@@ -212,7 +242,10 @@ impl Play {
         self.claim(in_force, &text);
         let first = self.server.wait_for_state(ATTACKER, "in-force")?;
         let closed = !self.stage.gets_in(ATTACKER)? && !self.stage.gets_in(OTHERS[1])?;
-        self.claim(first && closed, "the block of scene 1 is still in force, and neither address gets in");
+        self.claim(
+            first && closed,
+            "the block of scene 1 is still in force, and neither address gets in",
+        );
         Ok(())
     }
 
@@ -225,7 +258,10 @@ impl Play {
         self.claim(in_force && closed, "blocked for two seconds");
         let transaction = self.server.wait_for_transaction(&incident, "released")?;
         let open = self.stage.gets_in(OTHERS[2])?;
-        self.claim(transaction["state"] == "released" && open, "two seconds later: released, verified, and it gets in again");
+        self.claim(
+            transaction["state"] == "released" && open,
+            "two seconds later: released, verified, and it gets in again",
+        );
         let closed = !self.stage.gets_in(ATTACKER)?;
         self.claim(closed, "the attacker of scene 1 still does not");
         Ok(())
@@ -291,7 +327,12 @@ impl Server {
             .http_status_as_error(false)
             .timeout_global(Some(Duration::from_secs(5)))
             .build();
-        Ok(Self { directory, child, address, agent: config.into() })
+        Ok(Self {
+            directory,
+            child,
+            address,
+            agent: config.into(),
+        })
     }
 
     fn kill(&mut self) -> Result<()> {
@@ -334,7 +375,10 @@ impl Server {
     }
 
     fn containments(&self) -> Result<Vec<Value>> {
-        Ok(self.get("/v1/containments")?["containments"].as_array().cloned().unwrap_or_default())
+        Ok(self.get("/v1/containments")?["containments"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default())
     }
 
     /// True when the share of the balancer's traffic is known.
@@ -343,8 +387,15 @@ impl Server {
         alert["src_ip"] = json!(BALANCER);
         alert["flow"]["src_ip"] = json!(BALANCER);
         let url = format!("http://{}/v1/plan/suricata", self.address);
-        let answer = self.agent.post(url).send(alert.to_string()).and_then(|mut it| it.body_mut().read_to_string());
-        let plan: Value = answer.ok().and_then(|body| serde_json::from_str(&body).ok()).unwrap_or_default();
+        let answer = self
+            .agent
+            .post(url)
+            .send(alert.to_string())
+            .and_then(|mut it| it.body_mut().read_to_string());
+        let plan: Value = answer
+            .ok()
+            .and_then(|body| serde_json::from_str(&body).ok())
+            .unwrap_or_default();
         let share = &plan["plan"]["responses"][0]["steps"][0]["judgement"]["facts"]["traffic"]["value"]["Ok"];
         share["flows"].as_u64().is_some_and(|flows| flows >= 8)
     }
@@ -370,7 +421,9 @@ impl Server {
     fn wait_for_transaction(&self, incident: &str, state: &str) -> Result<Value> {
         let mut transaction = Value::Null;
         within(Duration::from_secs(8), || {
-            let Ok(detail) = self.get(&format!("/v1/incidents/{incident}")) else { return false };
+            let Ok(detail) = self.get(&format!("/v1/incidents/{incident}")) else {
+                return false;
+            };
             transaction = detail["transactions"][0].clone();
             transaction["state"] == state
         });
@@ -415,7 +468,13 @@ level = "error"
 /// Starts `staunch serve` in this namespace and waits until it listens.
 fn spawn(directory: &Path) -> Result<(Child, SocketAddr)> {
     let mut child = Command::new(std::env::current_exe()?)
-        .args(["serve", "--allow-unauthenticated-loopback", "--listen", "127.0.0.1:0", "--config"])
+        .args([
+            "serve",
+            "--allow-unauthenticated-loopback",
+            "--listen",
+            "127.0.0.1:0",
+            "--config",
+        ])
         .arg(directory.join("staunch.toml"))
         .arg("--rehearse")
         .arg(orders(directory))
@@ -439,7 +498,9 @@ fn spawn(directory: &Path) -> Result<(Child, SocketAddr)> {
     let mut said = String::new();
     while let Ok(line) = lines.recv_timeout(Duration::from_secs(10)) {
         if let Some((_, rest)) = line.split_once("http://") {
-            let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.' && c != ':').unwrap_or(rest.len());
+            let end = rest
+                .find(|c: char| !c.is_ascii_digit() && c != '.' && c != ':')
+                .unwrap_or(rest.len());
             return Ok((child, rest[..end].trim_end_matches(['.', ':']).parse()?));
         }
         said.push_str(&line);

@@ -83,6 +83,16 @@ impl Exit {
     }
 }
 
+/// The codes as `staunch --help` lists them.
+pub(crate) fn help() -> String {
+    let mut text = String::from("Exit codes:");
+    for exit in Exit::ALL {
+        // Writing into a string cannot fail.
+        let _ = write!(text, "\n  {:>2}  {}", exit.code(), crate::output::wrap(exit.meaning(), 6));
+    }
+    text
+}
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit.code())

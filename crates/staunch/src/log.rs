@@ -63,9 +63,9 @@ fn escape_line(line: &[u8], json: bool) -> String {
         let mut safe = String::with_capacity(body.len());
         for c in body.chars() {
             if staunch_model::text::is_unsafe_to_show(c) {
-                safe.extend(c.escape_unicode())
+                safe.extend(c.escape_unicode());
             } else {
-                safe.push(c)
+                safe.push(c);
             }
         }
         safe

@@ -58,9 +58,9 @@ impl Texts {
         let mut texts = Self::default();
         for path in paths {
             if path.is_dir() {
-                texts.add_dir(path)
+                texts.add_dir(path);
             } else {
-                texts.add_file(path)
+                texts.add_file(path);
             }
         }
         texts

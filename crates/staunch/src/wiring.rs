@@ -278,6 +278,7 @@ fn nftables_options(config: &Config, installation: InstallationId) -> NftablesOp
         table: config.nftables.table.clone(),
         elements_max: config.nftables.elements_max,
         track_flows: config.nftables.track_flows,
+        timeout: config.nftables.timeout.to_std(),
         ..NftablesOptions::new(installation)
     }
 }

@@ -267,7 +267,8 @@ fn the_breaker_is_shown_as_the_reason() {
     });
     staunch.world.acts_fail.store(true, Ordering::SeqCst);
     event(&staunch, "brute", ADDRESS);
-    until("it is rolled back and settled", || {
+    wait_for(&staunch, 1, StateKind::Settling);
+    until("it is rolled back", || {
         staunch.clock.advance(Span::from_secs(1));
         let mode: ModeView = staunch.client().get(path::MODE).json();
         mode.because == ModeBecause::Breaker && mode.mode == Mode::Observe && mode.breaker_open.is_some()

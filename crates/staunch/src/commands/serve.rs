@@ -276,9 +276,9 @@ impl Reload {
             };
             let done = tokio::task::spawn_blocking(move || {
                 if asked {
-                    self.again()
+                    self.again();
                 } else {
-                    self.discover_again()
+                    self.discover_again();
                 }
                 self
             });

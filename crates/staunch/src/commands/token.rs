@@ -39,7 +39,7 @@ fn create(name: &str, role: TokenRole, data: &DataArgs, as_json: bool) -> Result
     match role {
         Role::Sender => say("hint: senders put it into the header `Authorization: Bearer <token>`"),
         Role::Operator => {
-            say("hint: put it into STAUNCH_TOKEN, or into a file that only you can read for --token-file")
+            say("hint: put it into STAUNCH_TOKEN, or into a file that only you can read for --token-file");
         }
     }
     Ok(Exit::Ok)

@@ -211,6 +211,9 @@ impl Checker<'_> {
             1 << 20,
             why,
         );
+        let why = "a busy machine takes a while to answer, and an undo waits for it";
+        let (least, most) = (Span::from_millis(100), Span::from_secs(10));
+        self.span(&["nftables", "timeout"], config.nftables.timeout, least, most, why);
     }
 
     fn rest(&mut self, config: &Config) {

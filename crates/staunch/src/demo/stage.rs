@@ -19,8 +19,11 @@ pub(super) const SERVER: Ipv4Addr = Ipv4Addr::new(40, 110, 35, 23);
 /// The attacking side of the recorded alert.
 pub(super) const ATTACKER: Ipv4Addr = Ipv4Addr::new(41, 108, 52, 138);
 /// More addresses of the attacker's host, for the later scenes (TEST-NET-3, RFC 5737).
-pub(super) const OTHERS: [Ipv4Addr; 3] =
-    [Ipv4Addr::new(203, 0, 113, 41), Ipv4Addr::new(203, 0, 113, 42), Ipv4Addr::new(203, 0, 113, 43)];
+pub(super) const OTHERS: [Ipv4Addr; 3] = [
+    Ipv4Addr::new(203, 0, 113, 41),
+    Ipv4Addr::new(203, 0, 113, 42),
+    Ipv4Addr::new(203, 0, 113, 43),
+];
 /// The load balancer (TEST-NET-2, RFC 5737).
 pub(super) const BALANCER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 20);
 
@@ -43,7 +46,9 @@ impl Host {
                 inbox.into_iter().for_each(|job| job());
             }
         })?;
-        let namespace = namespace.recv()?.with_context(|| format!("cannot make a namespace for the {name}"))?;
+        let namespace = namespace
+            .recv()?
+            .with_context(|| format!("cannot make a namespace for the {name}"))?;
         Ok(Self { namespace, jobs })
     }
 
@@ -54,7 +59,9 @@ impl Host {
             // The caller waits, or the demo is over.
             let _ = sender.send(job());
         });
-        self.jobs.send(boxed).map_err(|_| anyhow!("a host of the stage has gone"))?;
+        self.jobs
+            .send(boxed)
+            .map_err(|_| anyhow!("a host of the stage has gone"))?;
         receiver.recv().map_err(|_| anyhow!("a host of the stage has gone"))
     }
 }
@@ -80,7 +87,10 @@ impl Stage {
         join(&mut links, "attacker", 0, &attacker, addresses)?;
         join(&mut links, "balancer", 1, &balancer, vec![BALANCER])?;
         // Bytes are counted for each flow only when the kernel is asked to; without it, flows alone decide.
-        if let Err(error) = Conntrack::open(TIMEOUT).map_err(anyhow::Error::from).and_then(|_| count_bytes()) {
+        if let Err(error) = Conntrack::open(TIMEOUT)
+            .map_err(anyhow::Error::from)
+            .and_then(|_| count_bytes())
+        {
             tracing::debug!(%error, "conntrack does not count bytes here");
         }
         serve_web()?;
@@ -88,7 +98,12 @@ impl Stage {
         let balancer_bytes = Arc::new(AtomicU64::new(0));
         let counter = balancer_bytes.clone();
         balancer.run(move || carry_traffic(&counter))??;
-        Ok(Self { attacker, balancer_bytes, probes_arrived, _balancer: balancer })
+        Ok(Self {
+            attacker,
+            balancer_bytes,
+            probes_arrived,
+            _balancer: balancer,
+        })
     }
 
     /// Bytes that the load balancer has carried so far.
@@ -104,7 +119,8 @@ impl Stage {
 
     /// True when `source`, an address of the attacker's host, gets a new connection to the web server.
     pub(super) fn gets_in(&self, source: Ipv4Addr) -> Result<bool> {
-        self.attacker.run(move || fetch_from(source, Duration::from_millis(400)).is_ok())
+        self.attacker
+            .run(move || fetch_from(source, Duration::from_millis(400)).is_ok())
     }
 
     /// Milliseconds from now until the first datagram from `source` that no longer arrives, while `act` runs.
@@ -116,10 +132,19 @@ impl Stage {
         let probing = Box::new(move || {
             let _ = sender.send(probe(source, before, &stopped));
         });
-        self.attacker.jobs.send(probing).map_err(|_| anyhow!("the attacker has gone"))?;
-        let arrives = within(Duration::from_secs(2), || self.probes_arrived.load(Ordering::Relaxed) > before + 20);
+        self.attacker
+            .jobs
+            .send(probing)
+            .map_err(|_| anyhow!("the attacker has gone"))?;
+        let arrives = within(Duration::from_secs(2), || {
+            self.probes_arrived.load(Ordering::Relaxed) > before + 20
+        });
         let begun = Instant::now();
-        let acted = if arrives { act() } else { Err(anyhow!("no probe arrives even before the block")) };
+        let acted = if arrives {
+            act()
+        } else {
+            Err(anyhow!("no probe arrives even before the block"))
+        };
         let mut newest = (self.probes_arrived.load(Ordering::Relaxed), Instant::now());
         within(Duration::from_secs(2), || {
             let seen = self.probes_arrived.load(Ordering::Relaxed);
@@ -155,7 +180,10 @@ pub(super) fn within(limit: Duration, mut condition: impl FnMut() -> bool) -> bo
 /// TEST-NET-1 (RFC 5737) that nothing else uses: network `number` of them.
 fn join(links: &mut Links, name: &str, number: u8, host: &Host, addresses: Vec<Ipv4Addr>) -> Result<()> {
     let peer = format!("{name}0");
-    let (near, far) = (Ipv4Addr::new(192, 0, 2, 4 * number + 1), Ipv4Addr::new(192, 0, 2, 4 * number + 2));
+    let (near, far) = (
+        Ipv4Addr::new(192, 0, 2, 4 * number + 1),
+        Ipv4Addr::new(192, 0, 2, 4 * number + 2),
+    );
     links.create_pair(name, &peer)?;
     links.move_link(&peer, &Destination::Handle(&host.namespace))?;
     links.add_address(name, IpAddr::V4(near), 30)?;
@@ -235,8 +263,14 @@ fn connect_from(source: Ipv4Addr, timeout: Duration) -> Result<TcpStream> {
     let limit = TimeVal::milliseconds(i64::try_from(timeout.as_millis())?);
     setsockopt(&handle, sockopt::SendTimeout, &limit)?;
     setsockopt(&handle, sockopt::ReceiveTimeout, &limit)?;
-    bind(handle.as_raw_fd(), &SockaddrIn::from(std::net::SocketAddrV4::new(source, 0)))?;
-    connect(handle.as_raw_fd(), &SockaddrIn::from(std::net::SocketAddrV4::new(SERVER, WEB_PORT)))?;
+    bind(
+        handle.as_raw_fd(),
+        &SockaddrIn::from(std::net::SocketAddrV4::new(source, 0)),
+    )?;
+    connect(
+        handle.as_raw_fd(),
+        &SockaddrIn::from(std::net::SocketAddrV4::new(SERVER, WEB_PORT)),
+    )?;
     Ok(TcpStream::from(handle))
 }
 

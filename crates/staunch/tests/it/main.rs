@@ -2,6 +2,7 @@
 
 mod commands;
 mod config;
+mod demo;
 mod flows;
 mod harness;
 mod kill;

@@ -45,7 +45,7 @@ impl NftablesBlockIp {
             })
             .collect();
         for _ in 0..ROUNDS_MAX {
-            match self.with(|it| remove_labelled(it, &wanted)) {
+            match self.with(|it| remove_labelled(it, &wanted, || {})) {
                 Ok(Removal::Done(removed)) => {
                     if !removed.is_empty() {
                         self.landed(&removed, false);
@@ -83,11 +83,16 @@ impl NftablesBlockIp {
 }
 
 /// Removes those of the addresses whose element has the label that goes with it, if the ruleset does not change
-/// meanwhile.
-fn remove_labelled(connection: &mut Connection, wanted: &[(IpAddr, String)]) -> Result<Removal, NftError> {
+/// meanwhile; `meanwhile` happens between reading and removing.
+fn remove_labelled(
+    connection: &mut Connection,
+    wanted: &[(IpAddr, String)],
+    meanwhile: impl FnOnce(),
+) -> Result<Removal, NftError> {
     let at = connection.nft.generation()?;
     let addresses: Vec<IpAddr> = wanted.iter().map(|(address, _)| *address).collect();
     let found = connection.elements(&addresses)?;
+    meanwhile();
     let is_ours = |element: &Option<Element>, label: &str| element.as_ref().is_some_and(|it| it.has_comment(label));
     let mut ours: Vec<IpAddr> = wanted
         .iter()
@@ -152,4 +157,60 @@ fn labelled(nft: &mut Nft, installation: Option<InstallationId>) -> Result<BTree
     Ok(labels
         .filter(|(_, comment)| Label::parse(comment).is_some_and(wanted))
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::time::Duration;
+
+    use staunch_netlink::namespace::run_in_new_net;
+    use staunch_netlink::nftables::{NewElement, TableOptions};
+
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_secs(5);
+    const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+
+    fn element(comment: &str) -> NewElement<'_> {
+        NewElement {
+            address: ADDRESS,
+            timeout: Duration::from_secs(600),
+            comment,
+        }
+    }
+
+    fn an_element_replaced_meanwhile_is_left() {
+        let mut connection = Connection::open("staunch", TIMEOUT).unwrap();
+        let table = TableOptions {
+            elements_max: 16,
+            track_flows: false,
+        };
+        connection.nft.ensure_table(table).unwrap();
+        connection.nft.add_elements(&[element("ours")]).unwrap();
+        let mut other = Nft::open("staunch", TIMEOUT).unwrap();
+        let wanted = [(ADDRESS, "ours".to_owned())];
+        let removal = remove_labelled(&mut connection, &wanted, || {
+            other.delete_elements(&[ADDRESS]).unwrap();
+            other.add_elements(&[element("theirs")]).unwrap();
+        });
+        assert!(matches!(removal.unwrap(), Removal::Overtaken));
+        assert!(other.get_element(ADDRESS).unwrap().unwrap().has_comment("theirs"));
+        let again = remove_labelled(&mut connection, &wanted, || {}).unwrap();
+        assert!(matches!(again, Removal::Done(it) if it.is_empty()));
+        assert!(other.get_element(ADDRESS).unwrap().unwrap().has_comment("theirs"));
+    }
+
+    #[test]
+    fn what_is_replaced_between_reading_and_removing_is_left() {
+        let test = "what_is_replaced_between_reading_and_removing_is_left";
+        if let Err(error) = run_in_new_net(an_element_replaced_meanwhile_is_left) {
+            assert!(
+                std::env::var("CI").as_deref() != Ok("true"),
+                "{test} cannot run: {error}"
+            );
+            let line = format!("SKIPPED {test}: {error}\n");
+            std::io::stderr().write_all(line.as_bytes()).unwrap();
+        }
+    }
 }

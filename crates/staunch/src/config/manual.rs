@@ -1,0 +1,83 @@
+//! Makes the reference of the configuration out of the doc comments, and compares.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+/// Where each section's keys are described: heading, struct, and the file that it is in.
+const SECTIONS: [(&str, &str, &str); 13] = [
+    ("", "Config", CONFIG),
+    ("[http]", "HttpSettings", CONFIG),
+    ("[playbooks]", "PlaybookSettings", CONFIG),
+    ("[limits]", "LimitSettings", CONFIG),
+    ("[never_touch]", "NeverTouchSettings", CONFIG),
+    ("[[never_touch.networks]]", "ProtectedNetwork", CONFIG),
+    ("[nftables]", "NftablesSettings", CONFIG),
+    ("[traffic]", "TrafficSettings", CONFIG),
+    ("[sources.suricata]", "SuricataSettings", SURICATA),
+    ("[[sources.generic]]", "GenericSettings", GENERIC),
+    ("[[sources.generic]] sample, only", "Test", GENERIC),
+    ("[journal]", "JournalSettings", CONFIG),
+    ("[log]", "LogSettings", CONFIG),
+];
+
+const CONFIG: &str = include_str!("../config.rs");
+const SURICATA: &str = include_str!("../../../connectors/src/sources/suricata.rs");
+const GENERIC: &str = include_str!("../../../connectors/src/sources/generic.rs");
+
+/// The keys of `name` in `source`, each with its doc comment as one paragraph.
+fn keys(source: &str, name: &str) -> Vec<(String, String)> {
+    let body = ["pub(crate) struct", "pub struct"]
+        .iter()
+        .find_map(|start| source.split(&format!("{start} {name} {{\n")).nth(1))
+        .and_then(|rest| rest.split("\n}").next())
+        .unwrap_or_else(|| panic!("there is no struct {name}"));
+    let mut keys = Vec::new();
+    let mut doc = String::new();
+    for line in body.lines().map(str::trim) {
+        if let Some(text) = line.strip_prefix("///") {
+            doc.push_str(text.trim());
+            doc.push(' ');
+        } else if let Some((key, _)) = line.split_once(": ").filter(|(key, _)| key.starts_with("pub")) {
+            let key = key.rsplit(' ').next().unwrap_or(key).to_owned();
+            keys.push((key, std::mem::take(&mut doc).trim().to_owned()));
+        }
+    }
+    keys
+}
+
+#[test]
+fn the_reference_is_what_the_doc_comments_say() {
+    let mut text = String::from(
+        "# Configuration\n\nOne TOML file, named with `--config` or `STAUNCH_CONFIG`, otherwise `/etc/staunch/staunch.toml`\n\
+         when it is there. Every key has a default, so an empty file is a valid one. Unknown keys are mistakes. Relative\n\
+         paths are relative to the file's directory. Lengths of time are texts such as `\"90s\"`, `\"10m\"` or `\"1h30m\"`.\n\n\
+         `staunch check` finds mistakes in the file too. `SIGHUP` makes a running server read `[playbooks]` and\n\
+         `[never_touch]` again; a file with mistakes changes nothing. All other keys take effect at the next start.\n",
+    );
+    let known: BTreeMap<&str, ()> = SECTIONS
+        .iter()
+        .map(|(heading, _, _)| (heading.trim_matches(['[', ']']), ()))
+        .collect();
+    for (heading, name, source) in SECTIONS {
+        let title = if heading.is_empty() {
+            "Top level".to_owned()
+        } else {
+            format!("`{heading}`")
+        };
+        write!(text, "\n## {title}\n\n| Key | Meaning |\n|---|---|\n").expect("a string takes all");
+        for (key, doc) in keys(source, name) {
+            // A section has a heading of its own.
+            if heading.is_empty() && (known.contains_key(&*key) || key == "sources") {
+                continue;
+            }
+            assert!(
+                name == "Test" || doc.contains("Since v"),
+                "{name}.{key} does not say since when it is there"
+            );
+            let doc = doc.trim_end_matches("Since v0.1.").trim_end();
+            writeln!(text, "| `{key}` | {doc} |").expect("a string takes all");
+        }
+    }
+    text.push_str("\nAll keys are there since v0.1.\n");
+    crate::cli::tests::check_reference("configuration.md", &text);
+}

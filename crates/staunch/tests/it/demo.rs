@@ -1,0 +1,21 @@
+//! The demo as a user runs it: every claim true, and the stage gone afterwards.
+
+use std::process::Command;
+
+use crate::harness::{STAUNCH, in_namespace};
+
+#[test]
+fn every_claim_of_the_demo_is_true() {
+    in_namespace("every_claim_of_the_demo_is_true", || {
+        let output = Command::new(STAUNCH).arg("demo").output().expect("it starts");
+        let text = String::from_utf8_lossy(&output.stdout);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{text}\n{errors}");
+        for scene in ["first dropped packet", "it joined INC-1", "of the traffic", "post-check failed", "restarted", "released"] {
+            assert!(text.contains(scene), "{scene:?} is not in\n{text}");
+        }
+        assert!(!text.contains("FALSE"), "{text}");
+        let widest = text.lines().max_by_key(|line| line.chars().count()).expect("it prints");
+        assert!(widest.chars().count() <= 80, "wider than 80 columns: {widest:?}");
+    });
+}
