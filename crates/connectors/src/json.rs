@@ -17,14 +17,15 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use sonic_rs::{JsonContainerTrait, JsonNumberTrait, JsonValueTrait, Value, ValueRef};
 use staunch_model::{FieldValue, RawFields};
 
 mod duplicate;
 mod guard;
 mod split;
+mod tape;
 
 pub use split::{Element, Split};
+use tape::{Tape, Value};
 
 /// Levels of objects and arrays that an event may have. The recorded events of the tests have at most 6.
 pub const DEPTH_MAX: usize = 64;
@@ -40,7 +41,7 @@ pub const EVENTS_PER_BODY_MAX: usize = 10_000;
 #[derive(Debug)]
 pub struct Document<'b> {
     bytes: &'b [u8],
-    root: Value,
+    tape: Tape<'b>,
 }
 
 impl<'b> Document<'b> {
@@ -75,8 +76,8 @@ impl<'b> Document<'b> {
                 "no known source nests like this; look at who sent it",
             ));
         }
-        let root: Value = sonic_rs::from_slice(bytes).map_err(|error| JsonError::from_parser(&error, bytes))?;
-        if !root.is_object() {
+        let tape = Tape::parse(bytes).map_err(|error| JsonError::from_parser(&error, bytes))?;
+        if !matches!(tape.value(0), Value::Object) {
             let offset = bytes.iter().position(|byte| !byte.is_ascii_whitespace()).unwrap_or(0);
             return Err(JsonError::new(
                 offset,
@@ -84,7 +85,7 @@ impl<'b> Document<'b> {
                 "send {...}, [{...}] or one {...} a line",
             ));
         }
-        if let Some(key) = duplicate::find(&root) {
+        if let Some(key) = tape.repeated() {
             let what = format!(
                 "the key \"{}\" occurs twice in one object",
                 staunch_model::Printable(key)
@@ -96,13 +97,13 @@ impl<'b> Document<'b> {
                 "parsers disagree on which value counts, so it is refused",
             ));
         }
-        Ok(Self { bytes, root })
+        Ok(Self { bytes, tape })
     }
 
     /// The event's top.
     #[must_use]
     pub fn root(&self) -> Node<'_> {
-        Node(&self.root)
+        Node { tape: &self.tape, slot: 0 }
     }
 }
 
@@ -118,76 +119,91 @@ impl RawFields for Document<'_> {
 
 /// One value inside a [`Document`].
 #[derive(Clone, Copy, Debug)]
-pub struct Node<'a>(&'a Value);
+pub struct Node<'a> {
+    tape: &'a Tape<'a>,
+    slot: usize,
+}
 
 impl<'a> Node<'a> {
     /// The text, if it is one.
     #[inline]
     #[must_use]
     pub fn text(self) -> Option<&'a str> {
-        self.0.as_str()
+        match self.tape.value(self.slot) {
+            Value::Text(text) => Some(text),
+            _ => None,
+        }
     }
 
     /// The whole number, if it is one that fits.
     #[inline]
     #[must_use]
     pub fn integer(self) -> Option<i64> {
-        self.0.as_i64()
+        match self.tape.value(self.slot) {
+            Value::Int(number) => Some(number),
+            _ => None,
+        }
     }
 
     /// The truth value, if it is one.
+    #[inline]
     #[must_use]
     pub fn truth(self) -> Option<bool> {
-        self.0.as_bool()
+        match self.tape.value(self.slot) {
+            Value::Bool(truth) => Some(truth),
+            _ => None,
+        }
     }
 
     /// True for an object.
+    #[inline]
     #[must_use]
     pub fn is_object(self) -> bool {
-        self.0.is_object()
+        matches!(self.tape.value(self.slot), Value::Object)
     }
 
     /// The members of an object, in the order in which they were sent; none for anything else.
     #[inline]
     pub fn members(self) -> impl Iterator<Item = (&'a str, Node<'a>)> {
-        let mut members = self.0.as_object().map(|object| object.iter());
-        std::iter::from_fn(move || members.as_mut()?.next().map(|(key, value)| (key, Node(value))))
+        let Self { tape, slot } = self;
+        let count = if self.is_object() { usize::MAX } else { 0 };
+        let members = tape.children(slot).take(count);
+        members.map(move |slot| (tape.key(slot), Node { tape, slot }))
     }
 
     /// The items of an array; none for anything else.
     #[inline]
     pub fn items(self) -> impl Iterator<Item = Node<'a>> {
-        let mut items = self.0.as_array().map(|array| array.iter());
-        std::iter::from_fn(move || items.as_mut()?.next().map(Node))
+        let Self { tape, slot } = self;
+        let count = if matches!(tape.value(slot), Value::List) { usize::MAX } else { 0 };
+        tape.children(slot).take(count).map(move |slot| Node { tape, slot })
     }
 
     /// The value below `path`: object keys, or indexes where it meets an array.
     #[must_use]
     pub fn at(self, path: &[Box<str>]) -> Option<Self> {
-        let mut value = self.0;
+        let mut node = self;
         for key in path {
-            value = match value.as_array() {
-                Some(array) => array.get(key.parse::<usize>().ok()?)?,
-                None => value.get(&**key)?,
+            node = match node.tape.value(node.slot) {
+                Value::List => node.items().nth(key.parse().ok()?)?,
+                _ => node.members().find(|(name, _)| *name == &**key)?.1,
             };
         }
-        Some(Self(value))
+        Some(node)
     }
 
     /// The value in the words of the model.
     #[must_use]
     pub fn value(self) -> FieldValue<'a> {
-        match self.0.as_ref() {
-            ValueRef::Null => FieldValue::Null,
-            ValueRef::Bool(truth) => FieldValue::Bool(truth),
-            ValueRef::String(text) => FieldValue::Text(text),
-            ValueRef::Array(array) => FieldValue::List(array.len()),
-            ValueRef::Object(_) => FieldValue::Object,
-            ValueRef::Number(number) => match (number.as_i64(), number.as_u64()) {
-                (Some(int), _) => FieldValue::Int(int),
-                (None, Some(uint)) => FieldValue::UInt(uint),
-                (None, None) => number.as_f64().map_or(FieldValue::Null, FieldValue::Float),
-            },
+        match self.tape.value(self.slot) {
+            Value::Null => FieldValue::Null,
+            Value::Bool(truth) => FieldValue::Bool(truth),
+            Value::Int(number) => FieldValue::Int(number),
+            Value::UInt(number) => FieldValue::UInt(number),
+            Value::Float(number) => FieldValue::Float(number),
+            Value::Text(text) => FieldValue::Text(text),
+            Value::List => FieldValue::List(self.items().count()),
+            Value::Object => FieldValue::Object,
         }
     }
 }

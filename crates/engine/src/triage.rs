@@ -2,7 +2,6 @@
 //!
 //! Never decides what follows from it. Runs on every event, so it allocates only when a playbook matches.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -26,8 +25,8 @@ const _: () = assert!(
 #[derive(Clone, Debug, Default)]
 pub struct Triage {
     programs: Vec<Program>,
-    /// For each system its programs, in the order in which they were given.
-    systems: BTreeMap<Arc<str>, Vec<Candidate>>,
+    /// For each system its programs, in the order in which they were given. A list, because there are few systems.
+    systems: Vec<(Arc<str>, Vec<Candidate>)>,
 }
 
 /// A program that an event of a system may match. Its trigger is kept here, beside the others that are asked in a row.
@@ -69,10 +68,15 @@ impl Triage {
     /// Sorts `programs` by system.
     #[must_use]
     pub fn new(programs: Vec<Program>) -> Self {
-        let mut systems: BTreeMap<Arc<str>, Vec<Candidate>> = BTreeMap::new();
+        let mut systems: Vec<(Arc<str>, Vec<Candidate>)> = Vec::new();
         for (position, program) in programs.iter().enumerate() {
             for system in &program.systems {
-                let candidates = systems.entry(Arc::clone(&system.0)).or_default();
+                let known = systems.iter().position(|(name, _)| *name == system.0);
+                let at = known.unwrap_or_else(|| {
+                    systems.push((Arc::clone(&system.0), Vec::new()));
+                    systems.len() - 1
+                });
+                let candidates = &mut systems[at].1;
                 if candidates.last().is_none_or(|last| last.position != position) {
                     candidates.push(Candidate {
                         when: Arc::clone(&program.when),
@@ -100,8 +104,11 @@ impl Triage {
         if view.kind != EventKind::Alert {
             return Triaged::NotAnAlert(view.kind);
         }
+        let Some((_, candidates)) = self.systems.iter().find(|(name, _)| **name == *view.system) else {
+            return Triaged::Unmatched;
+        };
         let mut found: Option<Matches> = None;
-        for candidate in self.systems.get(view.system).into_iter().flatten() {
+        for candidate in candidates {
             if (candidate.when)(view) {
                 found
                     .get_or_insert_default()

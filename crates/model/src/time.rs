@@ -156,32 +156,35 @@ impl FromStr for Timestamp {
 const UNITS: [(&str, u64); 6] =
     [("d", 86_400_000_000), ("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000), ("ms", 1_000), ("us", 1)];
 
-impl fmt::Display for Span {
-    /// The two largest units that follow each other: `1h30m`, and `1h` for an hour and a second.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.write(f, 2)
+impl Span {
+    /// The whole of it with every unit, as [`Span::from_str`] reads it back: `1h30m15s250ms`.
+    #[must_use]
+    pub fn exact(self) -> String {
+        self.text(UNITS.len())
+    }
+
+    /// The `count` largest units that are not zero, from the first one on.
+    fn text(self, count: usize) -> String {
+        use fmt::Write as _;
+        let (mut text, mut rest, mut shown) = (String::new(), self.0, 0);
+        for (unit, size) in UNITS {
+            let number = rest / size;
+            rest %= size;
+            if number > 0 && shown < count {
+                // Writing to a String cannot fail.
+                let _ = write!(text, "{number}{unit}");
+            }
+            shown += usize::from(shown > 0 || number > 0);
+        }
+        if text.is_empty() { "0s".to_owned() } else { text }
     }
 }
 
-impl Span {
-    /// Writes the largest `units_max` units that follow each other; all that are not zero when it is all of them.
-    fn write(self, f: &mut fmt::Formatter<'_>, units_max: usize) -> fmt::Result {
-        if self.0 == 0 {
-            return f.write_str("0s");
-        }
-        let mut rest = self.0;
-        let mut shown = 0;
-        for (unit, size) in UNITS {
-            let count = rest / size;
-            if count > 0 && shown < units_max {
-                write!(f, "{count}{unit}")?;
-                shown += 1;
-                rest %= size;
-            } else if shown > 0 && units_max < UNITS.len() {
-                break;
-            }
-        }
-        Ok(())
+/// For people: the two largest units, or one below a minute. [`Span::exact`] loses nothing.
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = if self.0 < 60_000_000 { 1 } else { 2 };
+        f.pad(&self.text(units))
     }
 }
 
@@ -227,7 +230,7 @@ struct ExactSpan(Span);
 
 impl fmt::Display for ExactSpan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.write(f, UNITS.len())
+        f.write_str(&self.0.exact())
     }
 }
 
@@ -281,6 +284,12 @@ mod tests {
             assert_eq!(text.parse::<Span>(), Ok(Span(us)), "{text}");
         }
         assert_eq!(Span::from_secs(5_400).to_string(), "1h30m");
+        let odd = Span::from_micros(93_784_005_006);
+        assert_eq!((odd.to_string(), odd.exact()), ("1d2h".to_owned(), "1d2h3m4s5ms6us".to_owned()));
+        assert_eq!(odd.exact().parse(), Ok(odd));
+        assert_eq!(serde_json::to_string(&odd).expect("serialises"), "\"1d2h3m4s5ms6us\"");
+        assert_eq!(Span::from_micros(542_935).to_string(), "542ms");
+        assert_eq!(Span::from_secs(3_605).to_string(), "1h", "no unit is skipped");
         let odd = Span(90_061_001_001);
         assert_eq!(odd.to_string(), "1d1h");
         assert_eq!(serde_json::to_string(&odd).expect("serialises"), "\"1d1h1m1s1ms1us\"");

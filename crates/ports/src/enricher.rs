@@ -9,8 +9,7 @@ pub trait Enricher: Send + Sync {
     /// Its name, shown as the source of its facts.
     fn name(&self) -> &'static str;
 
-    /// Reads the world anew. On failure later look-ups yield *unknown* with the reason once the old reading is too
-    /// old to be used.
+    /// Reads the world anew. After a failure look-ups yield *unknown* with the reason until a reading succeeds.
     fn refresh(&self, now: Timestamp);
 
     /// The share of `target`, from the newest reading.

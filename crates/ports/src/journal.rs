@@ -161,6 +161,9 @@ pub enum ReadError {
     },
 }
 
+/// The most bytes that a journal adds to each payload.
+pub const FRAME_OVERHEAD_MAX: usize = 64;
+
 /// One log. Only one writer at a time holds its newest epoch.
 pub trait Journal: Send {
     /// Appends all `frames` after `expected`, or none of them; they are durable when this returns `Ok`.
@@ -186,7 +189,11 @@ pub trait Journal: Send {
     /// As for `append`.
     fn open_epoch(&mut self) -> Result<Epoch, AppendError>;
 
-    /// True when a frame of `bytes` payload bytes would be accepted for [`Purpose::Intake`].
+    /// The most bytes that one append takes: the payloads, and [`FRAME_OVERHEAD_MAX`] for each frame.
+    fn batch_bytes_max(&self) -> u64;
+
+    /// True when frames of `bytes` payload bytes in all would be accepted for [`Purpose::Intake`], in as many appends
+    /// as they need.
     fn has_room(&self, bytes: usize) -> bool;
 
     /// Stores a snapshot of the state after `lsn`.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use staunch_engine::{Engine, sweep};
 use staunch_model::{CommandReply, Effect, Frame, IncidentId, Input, Notice, ObservePurpose, Record, TransactionId};
-use staunch_ports::{AppendError, Clock, Epoch, ExecuteRequest, Journal, Lsn, NewFrame, Purpose, UndoRequest};
+use staunch_ports::{AppendError, Clock, Epoch, ExecuteRequest, FRAME_OVERHEAD_MAX, Journal, Lsn, NewFrame, Purpose, UndoRequest};
 use thiserror::Error;
 
 use crate::drivers::{DriverRequest, Drivers};
@@ -255,7 +255,8 @@ impl EventLoop {
             .collect();
         // Room for events was checked when they were taken; from there on they are work that must be finished.
         let first = self.journal.tail().lsn.next();
-        for part in parts(&frames) {
+        let bytes_max = usize::try_from(self.journal.batch_bytes_max()).unwrap_or(usize::MAX).min(BYTES_PER_COMMIT_MAX);
+        for part in parts(&frames, bytes_max) {
             self.journal.append(self.epoch, self.journal.tail().lsn, Purpose::Settle, part)?;
         }
         debug_assert_eq!(self.journal.tail().lsn.0, first.0 + frames.len() as u64 - 1);
@@ -323,13 +324,13 @@ impl EventLoop {
 
 /// `frames` in parts that are not too large for one append. Order is kept, so a crash between two of them leaves a
 /// prefix of the history.
-fn parts<'f, 'a>(frames: &'f [NewFrame<'a>]) -> impl Iterator<Item = &'f [NewFrame<'a>]> {
+fn parts<'f, 'a>(frames: &'f [NewFrame<'a>], bytes_max: usize) -> impl Iterator<Item = &'f [NewFrame<'a>]> {
     let mut rest = frames;
     std::iter::from_fn(move || {
         let mut bytes = 0;
         let fitting = rest.iter().take_while(|frame| {
-            bytes += frame.payload.len();
-            bytes <= BYTES_PER_COMMIT_MAX
+            bytes += frame.payload.len() + FRAME_OVERHEAD_MAX;
+            bytes <= bytes_max
         });
         let count = fitting.count().max(1).min(rest.len());
         let (part, later) = rest.split_at(count);

@@ -65,7 +65,7 @@ mode: { low: enforce, medium: approve, high: observe }
 #[allow(clippy::print_stdout)]
 pub(crate) fn run() -> Result<()> {
     let begun = Instant::now();
-    println!("Staunch demo. Three hosts in network namespaces of their own; nothing outside is touched.\n");
+    println!("Staunch demo: three hosts in network namespaces; nothing outside is touched.\n");
     enter_stage()?;
     let mut play = Play::begin()?;
     play.block()?;

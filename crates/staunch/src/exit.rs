@@ -88,7 +88,12 @@ pub(crate) fn help() -> String {
     let mut text = String::from("Exit codes:");
     for exit in Exit::ALL {
         // Writing into a string cannot fail.
-        let _ = write!(text, "\n  {:>2}  {}", exit.code(), crate::output::wrap(exit.meaning(), 6));
+        let _ = write!(
+            text,
+            "\n  {:>2}  {}",
+            exit.code(),
+            crate::output::wrap(exit.meaning(), 6)
+        );
     }
     text
 }

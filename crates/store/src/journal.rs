@@ -26,7 +26,7 @@
 //!
 //! # Caveats
 //! Nothing removes old segments. An append is never split over two segments, so the end of a segment may stay unused, and
-//! [`SegmentJournal::batch_bytes_max`] limits one call.
+//! [`Journal::batch_bytes_max`] limits one call.
 
 mod disk;
 mod epoch;
@@ -48,7 +48,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use staunch_ports::journal::NewFrame;
-use staunch_ports::{AppendError, Durability, Epoch, Journal, Lsn, Purpose, ReadError, StoredFrame, Tail};
+use staunch_ports::{FRAME_OVERHEAD_MAX, AppendError, Durability, Epoch, Journal, Lsn, Purpose, ReadError, StoredFrame, Tail};
 
 pub use disk::{DiskHook, DiskOp};
 pub use error::OpenError;
@@ -140,12 +140,6 @@ impl SegmentJournal {
     #[must_use]
     pub fn recovered(&self) -> &Recovered {
         &self.recovered
-    }
-
-    /// The most bytes, [`FRAME_HEADER_BYTES`] and payload of all frames together, that one append may have.
-    #[must_use]
-    pub fn batch_bytes_max(&self) -> u64 {
-        self.options.fresh_bytes() - self.options.reserve_bytes
     }
 
     /// Tries to allocate the next segment at once, for an operator who has just made room, and waits for the outcome.
@@ -286,7 +280,7 @@ impl SegmentJournal {
 
 impl Journal for SegmentJournal {
     /// Frames longer than [`JournalOptions::payload_bytes_max`] and calls of more than
-    /// [`SegmentJournal::batch_bytes_max`] are refused with `Full`, whose numbers then are the limit and the size.
+    /// [`Journal::batch_bytes_max`] are refused with `Full`, whose numbers then are the limit and the size.
     ///
     /// Waits for the next segment only when it is being prepared for the first time, never while the disk is full.
     fn append(
@@ -340,10 +334,15 @@ impl Journal for SegmentJournal {
         Ok(epoch)
     }
 
+    fn batch_bytes_max(&self) -> u64 {
+        self.options.fresh_bytes() - self.options.reserve_bytes
+    }
+
+    /// More than one append takes is asked for as one append at its largest: the next one waits for the next segment.
     fn has_room(&self, bytes: usize) -> bool {
-        let fits = bytes <= self.options.payload_bytes_max && self.poisoned.is_none();
+        let bytes = bytes.min(usize::try_from(self.batch_bytes_max()).unwrap_or(usize::MAX) - FRAME_OVERHEAD_MAX);
         let room = || self.room(frame_bytes(bytes), Purpose::Intake, self.preparer.outlook());
-        fits && room() != Room::Nowhere
+        self.poisoned.is_none() && room() != Room::Nowhere
     }
 
     /// A disk that answers with an error is reported as `InDoubt`: the snapshot may or may not be there. The log is whole.

@@ -2,70 +2,34 @@
 
 use std::collections::BTreeSet;
 
-use sonic_rs::{Object, Value, ValueRef};
-
 use super::guard::string_end;
 
-/// Keys up to which an object is checked without a list of its own. Suricata's longest object has about 40.
-const KEYS_UNSORTED_MAX: usize = 64;
+/// Remembers which keys of one object may have been met.
+#[derive(Default)]
+pub(super) struct Seen([u64; 16]);
 
-/// A key that occurs twice in one object at or below `value`, if there is one.
-///
-/// Calls itself for each level, which the nesting guard has bounded. Runs on every event, so a member costs one look at
-/// its key and one at the kind of its value.
-pub(super) fn find(value: &Value) -> Option<&str> {
-    match value.as_ref() {
-        ValueRef::Object(object) => in_object(object),
-        ValueRef::Array(array) => array.iter().find_map(find),
-        _ => None,
-    }
-}
-
-/// Marks each key's print in a small table; a key whose mark is taken is compared with those before it.
-fn in_object(object: &Object) -> Option<&str> {
-    let members = object.iter();
-    if members.len() > KEYS_UNSORTED_MAX {
-        return in_large(object);
-    }
-    let mut seen = [0_u64; 16];
-    for (count, (key, value)) in members.enumerate() {
+impl Seen {
+    /// Marks the print of `key`; true when none with the same print was met before.
+    #[inline]
+    pub(super) fn is_new(&mut self, key: &str) -> bool {
         let print = print_of(key.as_bytes());
         let (word, bit) = (print >> 6 & 15, 1_u64 << (print & 63));
-        if seen[word] & bit != 0 && object.iter().take(count).any(|(earlier, _)| earlier == key) {
-            return Some(key);
-        }
-        seen[word] |= bit;
-        if let repeated @ Some(_) = find(value) {
-            return repeated;
-        }
+        let new = self.0[word] & bit == 0;
+        self.0[word] |= bit;
+        new
     }
-    None
 }
 
 /// A number of ten bits that differs for most keys of one object. Equal keys have equal prints; that is all that is
 /// needed of it.
+#[inline]
 fn print_of(key: &[u8]) -> usize {
-    let ends = match (
-        key.first_chunk::<8>(),
-        key.last_chunk::<8>(),
-        key.first_chunk::<4>(),
-        key.last_chunk::<4>(),
-    ) {
-        (Some(first), Some(last), ..) => u64::from_le_bytes(*first) ^ u64::from_le_bytes(*last).rotate_left(29),
-        (.., Some(first), Some(last)) => {
-            (u64::from(u32::from_le_bytes(*first)) << 32) | u64::from(u32::from_le_bytes(*last))
-        }
+    let ends = match (key.first_chunk::<4>(), key.last_chunk::<4>()) {
+        (Some(first), Some(last)) => (u64::from(u32::from_le_bytes(*first)) << 32) | u64::from(u32::from_le_bytes(*last)),
         _ => key.iter().fold(0, |print, byte| (print << 8) | u64::from(*byte)),
     };
     // The multiplier is 2^64 divided by the golden ratio, which spreads neighbours (Knuth, TAOCP 3, 6.4).
     ((ends ^ ((key.len() as u64) << 56)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54) as usize
-}
-
-fn in_large(object: &Object) -> Option<&str> {
-    let mut keys: Vec<&str> = object.iter().map(|(key, _)| key).collect();
-    keys.sort_unstable();
-    let repeated = keys.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0]);
-    repeated.or_else(|| object.iter().find_map(|(_, value)| find(value)))
 }
 
 /// The offset of the first repeated key in `bytes`, which must have parsed. Slow: for the error message only.
@@ -96,8 +60,8 @@ mod tests {
     use super::*;
 
     fn check(text: &str, expect: Option<(&str, usize)>) {
-        let value: Value = sonic_rs::from_str(text).expect("valid apart from its keys");
-        assert_eq!(find(&value), expect.map(|(key, _)| key), "{text}");
+        let tape = super::super::tape::Tape::parse(text.as_bytes()).expect("valid apart from its keys");
+        assert_eq!(tape.repeated(), expect.map(|(key, _)| key), "{text}");
         assert_eq!(locate(text.as_bytes()), expect.map(|(_, offset)| offset), "{text}");
     }
 

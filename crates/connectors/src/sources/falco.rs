@@ -163,7 +163,10 @@ impl Side<'_> {
 impl<'a> Fields<'a> {
     fn of(output_fields: Option<Node<'a>>) -> Self {
         let mut fields = Self::default();
-        for (key, value) in output_fields.into_iter().flat_map(Node::members) {
+        let Some(output_fields) = output_fields else {
+            return fields;
+        };
+        for (key, value) in output_fields.members() {
             match key {
                 "user.name" => fields.user = said(value),
                 "ka.user.name" => fields.audit_user = said(value),

@@ -81,7 +81,7 @@ impl Suricata {
             flow: Flow::of(record.flow, record.direction),
             named: alert.source.map(end).zip(alert.target.map(end)),
             attack_response: alert.signature.contains("ATTACK_RESPONSE"),
-            attacks_servers: alert.metadata.is_some_and(attacks_servers),
+            attacks_servers: alert.metadata.attacks_servers(),
         }
         .accused(&self.home)
     }
@@ -189,7 +189,7 @@ struct Alert<'a> {
     priority: Option<i64>,
     source: Option<Node<'a>>,
     target: Option<Node<'a>>,
-    metadata: Option<Node<'a>>,
+    metadata: Metadata<'a>,
 }
 
 impl<'a> Alert<'a> {
@@ -202,7 +202,7 @@ impl<'a> Alert<'a> {
                 "severity" => alert.priority = value.integer(),
                 "source" => alert.source = Some(value),
                 "target" => alert.target = Some(value),
-                "metadata" => alert.metadata = Some(value),
+                "metadata" => alert.metadata = Metadata::of(value),
                 _ => {}
             }
         }
@@ -224,30 +224,64 @@ impl<'a> Alert<'a> {
             "Informational" => Severity::Info,
             _ => Severity::Unknown,
         };
-        let words = self
-            .metadata
-            .into_iter()
-            .flat_map(|metadata| values(metadata, "signature_severity"));
-        words.map(by_rule).fold(by_priority, Severity::max)
+        let mut severity = by_priority;
+        if let Some(list) = self.metadata.severity {
+            each_text(list, |word| severity = severity.max(by_rule(word)));
+        }
+        severity
     }
 }
 
-/// The texts of one entry of the metadata, which Suricata writes as a list.
-fn values<'a>(metadata: Node<'a>, name: &str) -> impl Iterator<Item = &'a str> {
-    let entry = metadata.members().find(|(key, _)| *key == name);
-    entry
-        .into_iter()
-        .flat_map(|(_, list)| list.items().chain(Some(list)).filter_map(Node::text))
+/// The entries of `alert.metadata` that are looked at.
+#[derive(Default)]
+struct Metadata<'a> {
+    severity: Option<Node<'a>>,
+    target: Option<Node<'a>>,
 }
 
-/// True when the rule says that it protects servers and nothing else (`attack_target`: `Server`, `Web_Server`, ...).
-fn attacks_servers(metadata: Node<'_>) -> bool {
-    let mut targets = values(metadata, "attack_target").peekable();
-    targets.peek().is_some() && targets.all(|target| target.ends_with("Server"))
+impl<'a> Metadata<'a> {
+    fn of(node: Node<'a>) -> Self {
+        let mut metadata = Self::default();
+        for (key, value) in node.members() {
+            match key {
+                "signature_severity" => metadata.severity = Some(value),
+                "attack_target" => metadata.target = Some(value),
+                _ => {}
+            }
+        }
+        metadata
+    }
+
+    /// True when the rule says that it protects servers and nothing else (`attack_target`: `Server`, `Web_Server`, ...).
+    fn attacks_servers(&self) -> bool {
+        let (mut some, mut others) = (false, false);
+        if let Some(list) = self.target {
+            each_text(list, |target| {
+                some = true;
+                others |= !target.ends_with("Server");
+            });
+        }
+        some && !others
+    }
+}
+
+/// Looks at the texts of one entry of the metadata, which Suricata writes as a list.
+fn each_text<'a>(entry: Node<'a>, mut look: impl FnMut(&'a str)) {
+    if let Some(text) = entry.text() {
+        look(text);
+    }
+    entry.items().filter_map(Node::text).for_each(look);
 }
 
 /// One end of a connection as `alert.source` and `alert.target` name it.
 fn end(node: Node<'_>) -> Endpoint {
-    let member = |name: &str| node.members().find(|(key, _)| *key == name).map(|(_, value)| value);
-    address::endpoint(member("ip"), member("port"))
+    let (mut ip, mut port) = (None, None);
+    for (key, value) in node.members() {
+        match key {
+            "ip" => ip = Some(value),
+            "port" => port = Some(value),
+            _ => {}
+        }
+    }
+    address::endpoint(ip, port)
 }

@@ -362,11 +362,20 @@ fn budgets() {
 
 #[test]
 fn a_second_attempt_is_counted_once() {
-    let mut sim = Sim::new(build::policy(|it| it.limits.acts_per_hour_max = 1));
+    let mut sim = Sim::new(build::policy(|it| it.limits.acts_per_hour_max = 2));
     sim.faults(Verb::Execute, &[Fault::InDoubt]);
-    sim.event("enforce", IP);
-    sim.run(Span::from_secs(1));
-    assert_eq!((sim.kind(1), sim.acts.len()), (Some(StateKind::InForce), 2));
+    for host in 1..=3 {
+        sim.event("enforce", &format!("203.0.113.{host}"));
+        sim.run(Span::from_secs(1));
+    }
+    assert_eq!(
+        (sim.kind(1), sim.kind(2), sim.acts.len()),
+        (Some(StateKind::InForce), Some(StateKind::InForce), 3)
+    );
+    assert_eq!(
+        sim.refusal(3),
+        "budget-total: 2 acts in all in the last hour, 2 allowed"
+    );
     sim.ends_clean();
 }
 

@@ -15,7 +15,7 @@ fn two_hundred_events_are_contained_fifty_at_a_time() {
     let mut sim = Sim::new(build::policy(|policy| {
         adjust_playbook(policy, "enforce", |it| it.guards.acts_per_hour_max = 200);
     }));
-    sim.invariants.compare_every = 10;
+    sim.invariants.compare_every = 20;
     for at in 0..200 {
         sim.event("enforce", &address(at));
     }

@@ -120,6 +120,10 @@ impl Journal for GatedJournal {
         Ok(Epoch(inner.epoch))
     }
 
+    fn batch_bytes_max(&self) -> u64 {
+        4_096
+    }
+
     fn has_room(&self, _: usize) -> bool {
         !self.0.0.lock().unwrap().full
     }

@@ -23,7 +23,7 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 const VICTIM: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
 const ATTACKER: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 2);
 
-pub fn measure() -> Result<Vec<Row>, String> {
+pub(crate) fn measure() -> Result<Vec<Row>, String> {
     std::thread::Builder::new()
         .name("victim".into())
         .spawn(in_namespace)
@@ -50,7 +50,7 @@ fn in_namespace() -> Result<Vec<Row>, String> {
     links
         .add_route(
             Some((IpAddr::V4(Ipv4Addr::new(198, 18, 0, 0)), 15)),
-            Some(IpAddr::V4(ATTACKER)),
+            IpAddr::V4(ATTACKER),
             None,
         )
         .map_err(|error| text(&error))?;

@@ -24,7 +24,7 @@ const TRANSACTIONS: u32 = 60_000;
 
 /// A driver that keeps a map and nothing else.
 #[derive(Default)]
-pub struct EmptyDriver(BTreeMap<Target, TransactionId>);
+pub(crate) struct EmptyDriver(BTreeMap<Target, TransactionId>);
 
 impl Action for EmptyDriver {
     fn describe(&self) -> Description {
@@ -95,7 +95,7 @@ impl Action for EmptyDriver {
 }
 
 /// Limits that never stand in the way of a measurement.
-pub fn wide_limits() -> Limits {
+pub(crate) fn wide_limits() -> Limits {
     Limits {
         actions_in_flight_max: 1_024,
         acts_per_action_hour_max: u32::MAX,
@@ -107,7 +107,7 @@ pub fn wide_limits() -> Limits {
 }
 
 /// A playbook that blocks the source of every event.
-pub fn playbook() -> Playbook {
+pub(crate) fn playbook() -> Playbook {
     Playbook {
         name: "bench".into(),
         summary: "blocks every source".into(),
@@ -136,7 +136,7 @@ pub fn playbook() -> Playbook {
 }
 
 /// The policy with [`playbook`] in force.
-pub fn policy() -> Policy {
+pub(crate) fn policy() -> Policy {
     Policy {
         limits: wide_limits(),
         never_touch: Vec::new(),
@@ -147,7 +147,7 @@ pub fn policy() -> Policy {
 }
 
 /// An event from address number `n`, and its match.
-pub fn event(n: u32, now: Timestamp) -> (Arc<Event>, Vec<Match>) {
+pub(crate) fn event(n: u32, now: Timestamp) -> (Arc<Event>, Vec<Match>) {
     let ip = IpAddr::V4(Ipv4Addr::from(0x2c00_0000 + n));
     let event = Event {
         system: "suricata".into(),
@@ -178,7 +178,7 @@ pub fn event(n: u32, now: Timestamp) -> (Arc<Event>, Vec<Match>) {
     (Arc::new(event), vec![matched])
 }
 
-pub fn measure() -> Result<Vec<Row>, String> {
+pub(crate) fn measure() -> Result<Vec<Row>, String> {
     let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
     let mut syncs = fdatasync_floor(directory.path())?;
     let floor_ms = quantile(&mut syncs, 0.5);

@@ -9,7 +9,7 @@ use crate::server::{Server, alert};
 const LEASES: u32 = 100_000;
 const PER_POST: u32 = 2_000;
 
-pub fn measure() -> Result<Vec<Row>, String> {
+pub(crate) fn measure() -> Result<Vec<Row>, String> {
     let server = Server::start("memory")?;
     let empty = server.resident_bytes()?;
     let mut connection = server.connect()?;

@@ -12,7 +12,7 @@ use crate::report::Row;
 
 const FRAMES: usize = 1_000_000;
 
-pub fn measure() -> Result<Vec<Row>, String> {
+pub(crate) fn measure() -> Result<Vec<Row>, String> {
     let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
     let path = directory.path().join("journal");
     write(&path)?;

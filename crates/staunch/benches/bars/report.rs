@@ -2,23 +2,23 @@
 
 /// One line of the table.
 #[derive(Clone, Debug)]
-pub struct Row {
+pub(crate) struct Row {
     /// What was measured.
-    pub what: &'static str,
+    pub(crate) what: &'static str,
     /// The figure, with its unit.
-    pub figure: String,
+    pub(crate) figure: String,
     /// The floor of the same run, with its unit.
-    pub floor: String,
+    pub(crate) floor: String,
     /// The bar.
-    pub bar: String,
+    pub(crate) bar: String,
     /// Whether the bar is reached.
-    pub reached: bool,
+    pub(crate) reached: bool,
     /// Numbers for machines.
-    pub numbers: Vec<(&'static str, f64)>,
+    pub(crate) numbers: Vec<(&'static str, f64)>,
 }
 
 /// Prints the table, 80 columns wide.
-pub fn print_table(rows: &[Row]) {
+pub(crate) fn print_table(rows: &[Row]) {
     println!("{:<26} {:>17} {:>13} {:>14}  bar", "what", "figure", "floor", "");
     for row in rows {
         let mark = if row.reached { "reached" } else { "MISSED" };
@@ -30,7 +30,7 @@ pub fn print_table(rows: &[Row]) {
 }
 
 /// Prints one JSON object a line.
-pub fn print_json(rows: &[Row]) {
+pub(crate) fn print_json(rows: &[Row]) {
     for row in rows {
         let mut object = serde_json::Map::new();
         object.insert("what".into(), row.what.into());
@@ -46,7 +46,7 @@ pub fn print_json(rows: &[Row]) {
 }
 
 /// The value below which `share` of the sorted `values` lie.
-pub fn quantile(values: &mut [f64], share: f64) -> f64 {
+pub(crate) fn quantile(values: &mut [f64], share: f64) -> f64 {
     values.sort_by(f64::total_cmp);
     #[allow(
         clippy::cast_possible_truncation,

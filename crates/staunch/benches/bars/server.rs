@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-pub const PLAYBOOK: &str = r#"playbook: bench-block
+pub(crate) const PLAYBOOK: &str = r#"playbook: bench-block
 summary: Block every source of an alert, for an hour.
 trigger:
   sources: [suricata]
@@ -20,14 +20,14 @@ mode: { low: enforce, medium: enforce, high: enforce }
 "#;
 
 /// A running `staunch serve`; killed when it is dropped.
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
-    pub address: SocketAddr,
-    pub directory: tempfile::TempDir,
+    pub(crate) address: SocketAddr,
+    _directory: tempfile::TempDir,
 }
 
 impl Server {
-    pub fn start(driver: &str) -> Result<Self, String> {
+    pub(crate) fn start(driver: &str) -> Result<Self, String> {
         let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
         let playbooks = directory.path().join("playbooks");
         std::fs::create_dir(&playbooks).map_err(|error| error.to_string())?;
@@ -58,7 +58,7 @@ impl Server {
     }
 
     /// Resident memory of the process, in bytes.
-    pub fn resident_bytes(&self) -> Result<u64, String> {
+    pub(crate) fn resident_bytes(&self) -> Result<u64, String> {
         let status =
             std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).map_err(|error| error.to_string())?;
         let line = status
@@ -75,7 +75,7 @@ impl Server {
     }
 
     /// Posts `body` as Suricata's and returns the status line's code.
-    pub fn post(&self, connection: &mut TcpStream, body: &[u8]) -> Result<u16, String> {
+    pub(crate) fn post(&self, connection: &mut TcpStream, body: &[u8]) -> Result<u16, String> {
         let code = post(connection, "/v1/events/suricata", body)?.0;
         if code == 202 {
             Ok(code)
@@ -85,7 +85,7 @@ impl Server {
     }
 
     /// The number at `pointer` of the status.
-    pub fn status(&self, pointer: &str) -> Result<u64, String> {
+    pub(crate) fn status(&self, pointer: &str) -> Result<u64, String> {
         let mut connection = self.connect()?;
         let request = format!(
             "GET /v1/status HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
@@ -105,7 +105,7 @@ impl Server {
             .ok_or_else(|| format!("no {pointer} in {value}"))
     }
 
-    pub fn connect(&self) -> Result<TcpStream, String> {
+    pub(crate) fn connect(&self) -> Result<TcpStream, String> {
         let connection = TcpStream::connect(self.address).map_err(|error| error.to_string())?;
         connection.set_nodelay(true).map_err(|error| error.to_string())?;
         connection
@@ -115,7 +115,7 @@ impl Server {
     }
 
     /// Waits until `pointer` of the status is `count`.
-    pub fn wait_for(&self, pointer: &str, count: u64, limit: Duration) -> Result<Instant, String> {
+    pub(crate) fn wait_for(&self, pointer: &str, count: u64, limit: Duration) -> Result<Instant, String> {
         let begun = Instant::now();
         loop {
             let seen = self.status(pointer)?;
@@ -187,7 +187,7 @@ fn ready(child: &mut Child) -> Result<SocketAddr, String> {
 }
 
 /// One request on a connection that stays open; returns code and body.
-pub fn post(connection: &mut TcpStream, path: &str, body: &[u8]) -> Result<(u16, Vec<u8>), String> {
+pub(crate) fn post(connection: &mut TcpStream, path: &str, body: &[u8]) -> Result<(u16, Vec<u8>), String> {
     let mut request = format!(
         "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
         body.len()
@@ -224,7 +224,7 @@ pub fn post(connection: &mut TcpStream, path: &str, body: &[u8]) -> Result<(u16,
 }
 
 /// An inbound Suricata alert from `source`, 1.2 KB, with the present time.
-pub fn alert(source: Ipv4Addr) -> String {
+pub(crate) fn alert(source: Ipv4Addr) -> String {
     use staunch_ports::Clock;
     let now = staunch_ports::clock::SystemClock.now();
     format!(

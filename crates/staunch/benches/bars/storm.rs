@@ -13,7 +13,7 @@ use crate::server::{Server, alert};
 const OFFENDERS: u32 = 1_000;
 const ROUNDS: u32 = 5;
 
-pub fn measure() -> Result<Vec<Row>, String> {
+pub(crate) fn measure() -> Result<Vec<Row>, String> {
     std::thread::spawn(in_namespace)
         .join()
         .map_err(|_| "the measuring thread panicked".to_owned())?

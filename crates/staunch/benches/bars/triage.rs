@@ -14,7 +14,7 @@ const EVENTS: u32 = 50_000;
 const PLAYBOOKS: u32 = 50;
 const ROUNDS: usize = 7;
 
-pub fn measure() -> Result<Vec<Row>, String> {
+pub(crate) fn measure() -> Result<Vec<Row>, String> {
     let events: Vec<String> = (0..EVENTS)
         .map(|n| crate::server::alert(Ipv4Addr::from(0x2c00_0000 + n)).replace("brute force", "port sweep"))
         .collect();
@@ -22,6 +22,7 @@ pub fn measure() -> Result<Vec<Row>, String> {
     let programs = (0..PLAYBOOKS).map(program).collect::<Result<Vec<_>, _>>()?;
     let triage = Triage::new(programs);
     let source = ports(&SourceSettings::default())
+        .map_err(|error| error.to_string())?
         .into_iter()
         .find(|source| source.name() == "suricata")
         .ok_or("there is no source suricata")?;

@@ -248,9 +248,13 @@ impl Journal for MemoryJournal {
         Ok(log.epoch)
     }
 
+    fn batch_bytes_max(&self) -> u64 {
+        u64::MAX
+    }
+
     fn has_room(&self, bytes: usize) -> bool {
         let log = self.log();
-        bytes <= PAYLOAD_BYTES_MAX && !log.poisoned && log.has_room(frame_bytes(bytes), Purpose::Intake)
+        !log.poisoned && log.has_room(frame_bytes(bytes), Purpose::Intake)
     }
 
     fn put_snapshot(&mut self, lsn: Lsn, state: &[u8]) -> Result<(), AppendError> {

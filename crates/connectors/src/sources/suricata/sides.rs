@@ -78,11 +78,13 @@ impl Flow {
     /// Takes the word of the table of flows before that of `direction`.
     pub(super) fn of(flow: Option<Node<'_>>, direction: Option<&str>) -> Self {
         let mut ends = (None, None);
-        for (key, value) in flow.into_iter().flat_map(Node::members) {
-            match key {
-                "src_ip" => ends.0 = value.text().and_then(address::read),
-                "dest_ip" => ends.1 = value.text().and_then(address::read),
-                _ => {}
+        if let Some(flow) = flow {
+            for (key, value) in flow.members() {
+                match key {
+                    "src_ip" => ends.0 = value.text().and_then(address::read),
+                    "dest_ip" => ends.1 = value.text().and_then(address::read),
+                    _ => {}
+                }
             }
         }
         match (ends, direction) {
