@@ -16,5 +16,9 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
         .args(arguments)
         .status()
         .context("cannot start cargo")?;
-    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if status.success() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }

@@ -76,7 +76,7 @@ impl<'b> Document<'b> {
                 "no known source nests like this; look at who sent it",
             ));
         }
-        let tape = Tape::parse(bytes).map_err(|error| JsonError::from_parser(&error, bytes))?;
+        let tape = Tape::parse(bytes).map_err(|error| JsonError::from_parser(error, bytes))?;
         if !matches!(tape.value(0), Value::Object) {
             let offset = bytes.iter().position(|byte| !byte.is_ascii_whitespace()).unwrap_or(0);
             return Err(JsonError::new(
@@ -103,7 +103,10 @@ impl<'b> Document<'b> {
     /// The event's top.
     #[must_use]
     pub fn root(&self) -> Node<'_> {
-        Node { tape: &self.tape, slot: 0 }
+        Node {
+            tape: &self.tape,
+            slot: 0,
+        }
     }
 }
 
@@ -166,16 +169,18 @@ impl<'a> Node<'a> {
     #[inline]
     pub fn members(self) -> impl Iterator<Item = (&'a str, Node<'a>)> {
         let Self { tape, slot } = self;
-        let count = if self.is_object() { usize::MAX } else { 0 };
-        let members = tape.children(slot).take(count);
-        members.map(move |slot| (tape.key(slot), Node { tape, slot }))
+        tape.members(slot).map(move |slot| (tape.key(slot), Node { tape, slot }))
     }
 
     /// The items of an array; none for anything else.
     #[inline]
     pub fn items(self) -> impl Iterator<Item = Node<'a>> {
         let Self { tape, slot } = self;
-        let count = if matches!(tape.value(slot), Value::List) { usize::MAX } else { 0 };
+        let count = if matches!(tape.value(slot), Value::List) {
+            usize::MAX
+        } else {
+            0
+        };
         tape.children(slot).take(count).map(move |slot| Node { tape, slot })
     }
 
@@ -241,7 +246,10 @@ impl JsonError {
         }
     }
 
-    fn from_parser(error: &sonic_rs::Error, bytes: &[u8]) -> Self {
+    #[cold]
+    fn from_parser(error: sonic_rs::Error, bytes: &[u8]) -> Self {
+        // The parser names the very byte only when it builds values of its own.
+        let error = sonic_rs::from_slice::<sonic_rs::Value>(bytes).err().unwrap_or(error);
         let mut offset = error.offset().min(bytes.len());
         if bytes[offset..].iter().all(u8::is_ascii_whitespace) {
             return Self::new(

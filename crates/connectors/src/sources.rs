@@ -21,8 +21,8 @@ pub mod suricata;
 pub mod time;
 
 pub use falco::Falco;
-pub use port::ports;
 pub use generic::{Generic, GenericSettings};
+pub use port::ports;
 pub use suricata::{Suricata, SuricataSettings};
 
 /// One system's way of writing events.

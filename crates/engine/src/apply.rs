@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use staunch_model::{
-    Await, Change, Context, Dispatch, Effect, Incident, IncidentId, IncidentStatus, ObservePurpose, Record, Span,
-    State, StateKind, Timestamp, Transaction, TransactionId,
+    Await, Cause, Change, Context, Dispatch, Effect, FailureKind, Incident, IncidentId, IncidentStatus, ObservePurpose,
+    Record, Span, State, StateKind, Timestamp, Transaction, TransactionId,
 };
 
 use crate::budget::{self, Scope};
@@ -130,7 +130,7 @@ pub fn apply(
         } => {
             state.last_transaction = transaction.0;
             let mut orphan = new_transaction(*transaction, *label, IncidentId(0), *kind, *target);
-            orphan.state = State::Releasing(Box::new(staunch_model::Cause::Orphan));
+            orphan.state = State::Releasing(Box::new(Cause::Orphan));
             send(&mut orphan, *dispatch);
             orphan.attempts = 1;
             effects.push(undo(state, &orphan));
@@ -378,8 +378,12 @@ fn account(state: &mut EngineState, it: &Transaction, change: &Change, now: Time
         }
         Change::GaveUp(_) => state.budgets.debit(Scope::Failures, now),
         Change::ProbedAbsent => {
+            // Being stopped or killed says nothing about the drivers, which is what the breaker is for.
+            let interrupted =
+                |cause: &Cause| matches!(cause, Cause::ExecuteFailed(it) if it.kind == FailureKind::Interrupted);
             if let State::RolledBack(cause) = &it.state
                 && transaction::is_failure(cause)
+                && !interrupted(cause)
             {
                 state.budgets.debit(Scope::Failures, now);
             }

@@ -25,6 +25,9 @@ pub struct Question {
     pub target: Target,
     /// When the event happened, by the source's clock.
     pub event_time: Option<Timestamp>,
+    /// The time that the event's age is counted to, when that is not now: a person who approves decides knowing the
+    /// event, so the age is what it was when the incident was opened. Approvals have an expiry of their own.
+    pub arrived: Option<Timestamp>,
     /// Whether the act was counted in the budgets already, because it is sent once more.
     pub debited: bool,
 }
@@ -173,7 +176,8 @@ fn freshness(question: &Question, now: Timestamp) -> GuardResult {
             "the event has no time that can be read, so its age is unknown".into(),
         );
     };
-    let ahead = time.since(now);
+    let arrived = question.arrived.unwrap_or(now);
+    let ahead = time.since(arrived);
     if ahead > limits::EVENT_SKEW_MAX {
         let why = format!(
             "the event is {ahead} in the future, more than {}",
@@ -181,7 +185,7 @@ fn freshness(question: &Question, now: Timestamp) -> GuardResult {
         );
         return result(Verdict::Refused, Some(ahead), why);
     }
-    let age = now.since(time);
+    let age = arrived.since(time);
     if age > limit {
         return result(
             Verdict::Refused,

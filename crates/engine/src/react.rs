@@ -157,6 +157,11 @@ impl Turn<'_> {
                 .incidents
                 .get(&it.incident)
                 .and_then(|incident| incident.event_time),
+            arrived: it
+                .approved_by
+                .as_ref()
+                .and_then(|_| self.state.incidents.get(&it.incident))
+                .map(|incident| incident.opened),
             debited: it.executions > 0,
         })
     }

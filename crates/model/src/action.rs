@@ -192,7 +192,10 @@ impl Failure {
     /// A failure of class `kind`. Unsafe characters in `what` are escaped and it is cut to a bound.
     #[must_use]
     pub fn new(kind: FailureKind, what: &str) -> Self {
-        Self { kind, what: crate::Printable(what).to_string().into() }
+        Self {
+            kind,
+            what: crate::Printable(what).to_string().into(),
+        }
     }
 }
 

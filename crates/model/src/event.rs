@@ -45,7 +45,14 @@ pub enum Severity {
 
 impl Severity {
     /// All severities, least first.
-    pub const ALL: [Self; 6] = [Self::Unknown, Self::Info, Self::Low, Self::Medium, Self::High, Self::Critical];
+    pub const ALL: [Self; 6] = [
+        Self::Unknown,
+        Self::Info,
+        Self::Low,
+        Self::Medium,
+        Self::High,
+        Self::Critical,
+    ];
 
     /// The word for it in playbooks and output.
     #[must_use]

@@ -162,7 +162,12 @@ impl EffectKey {
     ///
     /// It holds no attempt number: a retry is the same effect.
     #[must_use]
-    pub fn new(installation: InstallationId, incident: IncidentId, hash: ContentHash, transaction: TransactionId) -> Self {
+    pub fn new(
+        installation: InstallationId,
+        incident: IncidentId,
+        hash: ContentHash,
+        transaction: TransactionId,
+    ) -> Self {
         let mut hasher = blake3::Hasher::new();
         hasher.update(&installation.0);
         hasher.update(&incident.0.to_le_bytes());

@@ -38,8 +38,14 @@ pub enum IncidentOutcome {
 
 impl IncidentOutcome {
     /// All outcomes, best first.
-    pub const ALL: [Self; 6] =
-        [Self::Contained, Self::WouldContain, Self::AwaitingApproval, Self::Refused, Self::RolledBack, Self::Stuck];
+    pub const ALL: [Self; 6] = [
+        Self::Contained,
+        Self::WouldContain,
+        Self::AwaitingApproval,
+        Self::Refused,
+        Self::RolledBack,
+        Self::Stuck,
+    ];
 
     /// The name in playbooks and output.
     #[must_use]

@@ -215,7 +215,9 @@ pub struct Program {
 
 impl fmt::Debug for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Program").field("playbook", &self.playbook.name).finish_non_exhaustive()
+        f.debug_struct("Program")
+            .field("playbook", &self.playbook.name)
+            .finish_non_exhaustive()
     }
 }
 

@@ -29,7 +29,11 @@ impl fmt::Display for Printable<'_> {
                 fmt::Write::write_char(f, c)?;
             }
         }
-        if chars.next().is_some() { f.write_str("…") } else { Ok(()) }
+        if chars.next().is_some() {
+            f.write_str("…")
+        } else {
+            Ok(())
+        }
     }
 }
 

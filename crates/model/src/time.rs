@@ -147,14 +147,24 @@ impl FromStr for Timestamp {
 
     /// Reads RFC 3339, and the spelling without a colon in the zone (`+0000`) that Suricata writes.
     fn from_str(text: &str) -> Result<Self, String> {
-        let parsed = text.parse::<jiff::Timestamp>().map_err(|_| format!("not a time: {}", crate::Printable(text)))?;
-        u64::try_from(parsed.as_microsecond()).map(Self::from_micros).map_err(|_| "a time before 1970".to_owned())
+        let parsed = text
+            .parse::<jiff::Timestamp>()
+            .map_err(|_| format!("not a time: {}", crate::Printable(text)))?;
+        u64::try_from(parsed.as_microsecond())
+            .map(Self::from_micros)
+            .map_err(|_| "a time before 1970".to_owned())
     }
 }
 
 /// The units of [`Span`] texts, longest first, in microseconds.
-const UNITS: [(&str, u64); 6] =
-    [("d", 86_400_000_000), ("h", 3_600_000_000), ("m", 60_000_000), ("s", 1_000_000), ("ms", 1_000), ("us", 1)];
+const UNITS: [(&str, u64); 6] = [
+    ("d", 86_400_000_000),
+    ("h", 3_600_000_000),
+    ("m", 60_000_000),
+    ("s", 1_000_000),
+    ("ms", 1_000),
+    ("us", 1),
+];
 
 impl Span {
     /// The whole of it with every unit, as [`Span::from_str`] reads it back: `1h30m15s250ms`.
@@ -193,7 +203,12 @@ impl FromStr for Span {
 
     /// Reads one or more numbers with units: `90s`, `1h30m`, `250ms`. A bare number is an error.
     fn from_str(text: &str) -> Result<Self, String> {
-        let bad = || format!("not a duration: {} (write for example 90s, 10m, 1h30m)", crate::Printable(text));
+        let bad = || {
+            format!(
+                "not a duration: {} (write for example 90s, 10m, 1h30m)",
+                crate::Printable(text)
+            )
+        };
         let mut total: u64 = 0;
         let mut rest = text.trim();
         if rest.is_empty() {
@@ -204,8 +219,15 @@ impl FromStr for Span {
             let number: u64 = rest[..digits].parse().map_err(|_| bad())?;
             rest = &rest[digits..];
             let letters = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
-            let size = UNITS.iter().find(|(unit, _)| *unit == &rest[..letters]).ok_or_else(bad)?.1;
-            total = number.checked_mul(size).and_then(|us| total.checked_add(us)).ok_or_else(bad)?;
+            let size = UNITS
+                .iter()
+                .find(|(unit, _)| *unit == &rest[..letters])
+                .ok_or_else(bad)?
+                .1;
+            total = number
+                .checked_mul(size)
+                .and_then(|us| total.checked_add(us))
+                .ok_or_else(bad)?;
             rest = &rest[letters..];
         }
         Ok(Self(total))
@@ -247,7 +269,9 @@ impl Serialize for Timestamp {
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         if deserializer.is_human_readable() {
-            String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+            String::deserialize(deserializer)?
+                .parse()
+                .map_err(serde::de::Error::custom)
         } else {
             u64::deserialize(deserializer).map(Self::from_micros)
         }
@@ -267,7 +291,9 @@ impl Serialize for Span {
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         if deserializer.is_human_readable() {
-            String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+            String::deserialize(deserializer)?
+                .parse()
+                .map_err(serde::de::Error::custom)
         } else {
             u64::deserialize(deserializer).map(Self)
         }
@@ -280,12 +306,20 @@ mod tests {
 
     #[test]
     fn spans_read_what_they_write() {
-        for (text, us) in [("90s", 90_000_000), ("1h30m", 5_400_000_000), ("250ms", 250_000), ("2d", 172_800_000_000)] {
+        for (text, us) in [
+            ("90s", 90_000_000),
+            ("1h30m", 5_400_000_000),
+            ("250ms", 250_000),
+            ("2d", 172_800_000_000),
+        ] {
             assert_eq!(text.parse::<Span>(), Ok(Span(us)), "{text}");
         }
         assert_eq!(Span::from_secs(5_400).to_string(), "1h30m");
         let odd = Span::from_micros(93_784_005_006);
-        assert_eq!((odd.to_string(), odd.exact()), ("1d2h".to_owned(), "1d2h3m4s5ms6us".to_owned()));
+        assert_eq!(
+            (odd.to_string(), odd.exact()),
+            ("1d2h".to_owned(), "1d2h3m4s5ms6us".to_owned())
+        );
         assert_eq!(odd.exact().parse(), Ok(odd));
         assert_eq!(serde_json::to_string(&odd).expect("serialises"), "\"1d2h3m4s5ms6us\"");
         assert_eq!(Span::from_micros(542_935).to_string(), "542ms");
@@ -295,7 +329,11 @@ mod tests {
         assert_eq!(serde_json::to_string(&odd).expect("serialises"), "\"1d1h1m1s1ms1us\"");
         for span in [odd, Span(3_600_000_001), Span::ZERO, Span(999), Span::from_mins(90)] {
             let json = serde_json::to_string(&span).expect("serialises");
-            assert_eq!(serde_json::from_str::<Span>(&json).expect("reads back"), span, "nothing is lost: {json}");
+            assert_eq!(
+                serde_json::from_str::<Span>(&json).expect("reads back"),
+                span,
+                "nothing is lost: {json}"
+            );
         }
         for bad in ["", "10", "h", "1x", "1h-", "99999999999999999999s", "-1s"] {
             assert!(bad.parse::<Span>().is_err(), "{bad}");
@@ -305,7 +343,10 @@ mod tests {
     #[test]
     fn the_ends_of_time_hold() {
         assert_eq!(size_of::<Option<Timestamp>>(), 8);
-        assert_eq!((Timestamp::EPOCH.as_micros(), Timestamp::default()), (0, Timestamp::EPOCH));
+        assert_eq!(
+            (Timestamp::EPOCH.as_micros(), Timestamp::default()),
+            (0, Timestamp::EPOCH)
+        );
         assert_eq!(Timestamp::EPOCH - Span::from_secs(1), Timestamp::EPOCH);
         assert_eq!(Timestamp::from_micros(7).as_micros(), 7);
         let end = Timestamp::from_micros(u64::MAX);
@@ -320,9 +361,10 @@ mod tests {
         let without: Timestamp = "2022-02-16T14:31:23.329233+0000".parse().expect("Suricata's spelling");
         assert_eq!(with_colon, without);
         assert_eq!(with_colon.to_string(), "2022-02-16T14:31:23.329Z");
-        for (time, text) in
-            [(with_colon, "2022-02-16T14:31:23.329233Z"), (Timestamp::from_micros(1_000), "1970-01-01T00:00:00.001Z")]
-        {
+        for (time, text) in [
+            (with_colon, "2022-02-16T14:31:23.329233Z"),
+            (Timestamp::from_micros(1_000), "1970-01-01T00:00:00.001Z"),
+        ] {
             let json = serde_json::to_string(&time).expect("serialises");
             assert_eq!(json, format!("\"{text}\""));
             assert_eq!(serde_json::from_str::<Timestamp>(&json).expect("reads back"), time);

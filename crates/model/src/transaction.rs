@@ -196,7 +196,10 @@ impl StateKind {
     /// True when nothing more happens by itself.
     #[must_use]
     pub const fn is_terminal(self) -> bool {
-        matches!(self, Self::Refused | Self::Released | Self::RolledBack | Self::Stuck | Self::WouldExecute)
+        matches!(
+            self,
+            Self::Refused | Self::Released | Self::RolledBack | Self::Stuck | Self::WouldExecute
+        )
     }
 
     /// True while the action is being carried out: these count against the limit on actions in flight.

@@ -37,9 +37,16 @@ impl TrafficShare {
     #[must_use]
     pub fn basis_points(&self) -> u64 {
         let share = |part: u64, whole: u64| {
-            if whole == 0 { 0 } else { u64::try_from(u128::from(part) * 10_000 / u128::from(whole)).unwrap_or(10_000) }
+            if whole == 0 {
+                0
+            } else {
+                u64::try_from(u128::from(part) * 10_000 / u128::from(whole)).unwrap_or(10_000)
+            }
         };
-        let bytes = self.bytes.zip(self.bytes_total).map_or(0, |(part, whole)| share(part, whole));
+        let bytes = self
+            .bytes
+            .zip(self.bytes_total)
+            .map_or(0, |(part, whole)| share(part, whole));
         share(self.flows, self.flows_total).max(bytes)
     }
 }
@@ -190,11 +197,26 @@ mod tests {
 
     #[test]
     fn the_share_is_the_larger_of_flows_and_bytes() {
-        let share = TrafficShare { flows: 1, flows_total: 10, bytes: Some(40), bytes_total: Some(100) };
+        let share = TrafficShare {
+            flows: 1,
+            flows_total: 10,
+            bytes: Some(40),
+            bytes_total: Some(100),
+        };
         assert_eq!(share.basis_points(), 4_000);
-        let flows_only = TrafficShare { flows: 1, flows_total: 3, bytes: None, bytes_total: None };
+        let flows_only = TrafficShare {
+            flows: 1,
+            flows_total: 3,
+            bytes: None,
+            bytes_total: None,
+        };
         assert_eq!(flows_only.basis_points(), 3_333);
-        let silent = TrafficShare { flows: 0, flows_total: 0, bytes: Some(0), bytes_total: Some(0) };
+        let silent = TrafficShare {
+            flows: 0,
+            flows_total: 0,
+            bytes: Some(0),
+            bytes_total: Some(0),
+        };
         assert_eq!(silent.basis_points(), 0);
     }
 }

@@ -172,7 +172,13 @@ pub trait Journal: Send {
     ///
     /// # Errors
     /// See [`AppendError`]; only `InDoubt` leaves it open whether anything was written.
-    fn append(&mut self, epoch: Epoch, expected: Lsn, purpose: Purpose, frames: &[NewFrame<'_>]) -> Result<Lsn, AppendError>;
+    fn append(
+        &mut self,
+        epoch: Epoch,
+        expected: Lsn,
+        purpose: Purpose,
+        frames: &[NewFrame<'_>],
+    ) -> Result<Lsn, AppendError>;
 
     /// Calls `visit` with every frame from `from` on, in order.
     ///

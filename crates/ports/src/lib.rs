@@ -15,6 +15,9 @@ pub use action::{Action, ExecuteRequest, Owned, OwnedTarget, UndoRequest};
 pub use clock::Clock;
 pub use enricher::Enricher;
 pub use follower::Follower;
-pub use journal::{AppendError, ChainHash, Durability, Epoch, FRAME_OVERHEAD_MAX, Journal, Lsn, NewFrame, Purpose, ReadError, StoredFrame, Tail};
+pub use journal::{
+    AppendError, ChainHash, Durability, Epoch, FRAME_OVERHEAD_MAX, Journal, Lsn, NewFrame, Purpose, ReadError,
+    StoredFrame, Tail,
+};
 pub use notifier::{Notice, Notifier, NotifyError};
 pub use source::{Malformed, Sighting, Source};

@@ -18,11 +18,29 @@ const BATCH_MAX: usize = 1_000;
 pub(crate) type LookReply = Box<dyn FnOnce((Result<Observation, Failure>, Facts)) + Send>;
 
 pub(crate) enum DriverRequest {
-    Observe { transaction: TransactionId, ticket: u32, target: Target, traffic: bool },
-    Execute { ticket: u32, request: ExecuteRequest },
-    Undo { transaction: TransactionId, ticket: u32, request: UndoRequest },
-    Look { target: Target, traffic: bool, reply: LookReply },
-    Sweep { reply: Sender<Reading> },
+    Observe {
+        transaction: TransactionId,
+        ticket: u32,
+        target: Target,
+        traffic: bool,
+    },
+    Execute {
+        ticket: u32,
+        request: ExecuteRequest,
+    },
+    Undo {
+        transaction: TransactionId,
+        ticket: u32,
+        request: UndoRequest,
+    },
+    Look {
+        target: Target,
+        traffic: bool,
+        reply: LookReply,
+    },
+    Sweep {
+        reply: Sender<Reading>,
+    },
     Stop,
 }
 
@@ -54,7 +72,11 @@ impl Drivers {
                 telemetry: telemetry.clone(),
             };
             let name = format!("driver-{}", description.driver);
-            threads.push(std::thread::Builder::new().name(name).spawn(move || worker.run(&requests))?);
+            threads.push(
+                std::thread::Builder::new()
+                    .name(name)
+                    .spawn(move || worker.run(&requests))?,
+            );
             senders.insert(description.kind, sender);
         }
         Ok((Self { senders }, threads))
@@ -62,7 +84,9 @@ impl Drivers {
 
     /// Hands `request` to the driver of `kind`; false when there is none.
     pub(crate) fn send(&self, kind: ActionKind, request: DriverRequest) -> bool {
-        self.senders.get(&kind).is_some_and(|sender| sender.send(request).is_ok())
+        self.senders
+            .get(&kind)
+            .is_some_and(|sender| sender.send(request).is_ok())
     }
 
     /// Ends every driver thread after what it was asked before. Handles to them may live on.
@@ -109,10 +133,19 @@ impl Worker {
         let (mut observed, mut undone, mut executed) = (Vec::new(), Vec::new(), Vec::new());
         for request in batch.drain(..) {
             match request {
-                DriverRequest::Observe { transaction, ticket, target, traffic } => {
+                DriverRequest::Observe {
+                    transaction,
+                    ticket,
+                    target,
+                    traffic,
+                } => {
                     observed.push((transaction, ticket, target, traffic));
                 }
-                DriverRequest::Undo { transaction, ticket, request } => undone.push((transaction, ticket, request)),
+                DriverRequest::Undo {
+                    transaction,
+                    ticket,
+                    request,
+                } => undone.push((transaction, ticket, request)),
                 DriverRequest::Execute { ticket, request } => executed.push((ticket, request)),
                 DriverRequest::Look { target, traffic, reply } => {
                     let seen = self.observe(&[target]).pop().unwrap_or_else(|| Err(short_answer()));
@@ -128,7 +161,12 @@ impl Worker {
             for (transaction, ticket, target, traffic) in observed {
                 let result = results.next().unwrap_or_else(|| Err(short_answer()));
                 let facts = self.facts(target, traffic);
-                self.answer(Input::Observed { transaction, ticket, result, facts });
+                self.answer(Input::Observed {
+                    transaction,
+                    ticket,
+                    result,
+                    facts,
+                });
             }
         }
         if !undone.is_empty() {
@@ -136,7 +174,11 @@ impl Worker {
             let mut outcomes = self.guarded(|action| action.undo(&requests)).into_iter();
             for (transaction, ticket, _) in undone {
                 let outcome = outcomes.next().unwrap_or_else(|| Outcome::InDoubt(short_answer()));
-                self.answer(Input::Undone { transaction, ticket, outcome });
+                self.answer(Input::Undone {
+                    transaction,
+                    ticket,
+                    outcome,
+                });
             }
         }
         if !executed.is_empty() {
@@ -144,7 +186,11 @@ impl Worker {
             let mut outcomes = self.guarded(|action| action.execute(&requests)).into_iter();
             for (ticket, request) in executed {
                 let outcome = outcomes.next().unwrap_or_else(|| Outcome::InDoubt(short_answer()));
-                self.answer(Input::Executed { transaction: request.transaction, ticket, outcome });
+                self.answer(Input::Executed {
+                    transaction: request.transaction,
+                    ticket,
+                    outcome,
+                });
             }
         }
     }
@@ -157,9 +203,19 @@ impl Worker {
         let begun = self.clock.now();
         let found = catch_unwind(AssertUnwindSafe(|| self.action.owned())).unwrap_or_else(|_| Err(panicked()));
         let found = found.map(|Owned { targets, enforcing }| {
-            (targets.into_iter().map(|owned| (owned.transaction, owned.target)).collect(), enforcing)
+            (
+                targets
+                    .into_iter()
+                    .map(|owned| (owned.transaction, owned.target))
+                    .collect(),
+                enforcing,
+            )
         });
-        Reading { kind: self.kind, begun, found }
+        Reading {
+            kind: self.kind,
+            begun,
+            found,
+        }
     }
 
     /// Runs a verb so that a driver that panics costs its answers, not the thread. Missing answers are in doubt.

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use staunch_engine::{Engine, sweep};
 use staunch_model::{CommandReply, Effect, Frame, IncidentId, Input, Notice, ObservePurpose, Record, TransactionId};
-use staunch_ports::{AppendError, Clock, Epoch, ExecuteRequest, FRAME_OVERHEAD_MAX, Journal, Lsn, NewFrame, Purpose, UndoRequest};
+use staunch_ports::{
+    AppendError, Clock, Epoch, ExecuteRequest, FRAME_OVERHEAD_MAX, Journal, Lsn, NewFrame, Purpose, UndoRequest,
+};
 use thiserror::Error;
 
 use crate::drivers::{DriverRequest, Drivers};
@@ -114,7 +116,11 @@ impl EventLoop {
                 self.drain()?;
             }
         }
-        let due = self.engine.state().next_deadline().is_some_and(|at| at <= self.clock.now());
+        let due = self
+            .engine
+            .state()
+            .next_deadline()
+            .is_some_and(|at| at <= self.clock.now());
         if due { self.turn(Input::Tick) } else { Ok(()) }
     }
 
@@ -146,7 +152,10 @@ impl EventLoop {
         }
         let end = Instant::now() + self.linger;
         while self.state.reads_out > 0 && self.state.pending.frames.len() < FRAMES_PER_COMMIT_MAX {
-            match self.outcomes.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            match self
+                .outcomes
+                .recv_timeout(end.saturating_duration_since(Instant::now()))
+            {
                 Ok(input) => self.turn(input)?,
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
             }
@@ -158,13 +167,21 @@ impl EventLoop {
         const IDLE: Duration = Duration::from_secs(1);
         let next = self.engine.state().next_deadline();
         let wait = next.map_or(IDLE, |at| at.since(self.clock.now()).to_std().min(IDLE));
-        if self.state.stopping_since.is_some() { wait.min(Duration::from_millis(20)) } else { wait }
+        if self.state.stopping_since.is_some() {
+            wait.min(Duration::from_millis(20))
+        } else {
+            wait
+        }
     }
 
     fn on_message(&mut self, message: Message) -> Result<(), LoopError> {
         match message {
             Message::Events(submission) => {
-                let size: usize = submission.events.iter().map(|(event, _)| event.raw.len() + ROOM_PER_EVENT).sum();
+                let size: usize = submission
+                    .events
+                    .iter()
+                    .map(|(event, _)| event.raw.len() + ROOM_PER_EVENT)
+                    .sum();
                 let incidents = self.engine.state().incidents.len() + submission.events.len();
                 let refused = if self.state.stopping_since.is_some() {
                     Some(Busy::Stopping)
@@ -183,15 +200,23 @@ impl EventLoop {
                 let mut replies = Vec::with_capacity(submission.events.len());
                 for (event, matches) in submission.events {
                     let records = self.decide(Input::Event { event, matches })?;
-                    replies.push(EventReply { incidents: incidents_of(&records.records) });
+                    replies.push(EventReply {
+                        incidents: incidents_of(&records.records),
+                    });
                 }
                 let reply = submission.reply;
-                self.state.pending.replies.push(Box::new(move |result| reply(result.map(|()| replies))));
+                self.state
+                    .pending
+                    .replies
+                    .push(Box::new(move |result| reply(result.map(|()| replies))));
             }
             Message::Command { by, command, reply } => {
                 let frame = self.decide(Input::Operator { by, command })?;
                 let outcome = command_reply(&frame.records);
-                self.state.pending.replies.push(Box::new(move |result| reply(result.map(|()| outcome))));
+                self.state
+                    .pending
+                    .replies
+                    .push(Box::new(move |result| reply(result.map(|()| outcome))));
             }
             Message::Policy { policy, reply } => {
                 if self.engine.state().policy.as_ref() != Some(&policy) {
@@ -220,7 +245,10 @@ impl EventLoop {
     /// One turn of the engine: its frame and effects wait for the commit, its reads leave.
     fn decide(&mut self, input: Input) -> Result<Arc<Frame>, LoopError> {
         let step = self.engine.step(&input, self.clock.now());
-        let frame = Arc::new(Frame { input, records: step.records });
+        let frame = Arc::new(Frame {
+            input,
+            records: step.records,
+        });
         if matches!(frame.input, Input::Tick) && frame.records.is_empty() {
             return Ok(frame);
         }
@@ -228,7 +256,9 @@ impl EventLoop {
         let start = pending.bytes.len();
         pending.bytes = postcard::to_extend(&*frame, std::mem::take(&mut pending.bytes))
             .map_err(|error| LoopError::Encode(error.to_string()))?;
-        pending.frames.push((step.now.as_micros(), start..pending.bytes.len(), frame.clone()));
+        pending
+            .frames
+            .push((step.now.as_micros(), start..pending.bytes.len(), frame.clone()));
         for effect in step.effects {
             if effect.is_read() {
                 self.state.reads_out += usize::from(self.perform(effect));
@@ -251,13 +281,19 @@ impl EventLoop {
         let frames: Vec<NewFrame<'_>> = pending
             .frames
             .iter()
-            .map(|(now_us, range, _)| NewFrame { now_us: *now_us, payload: &pending.bytes[range.clone()] })
+            .map(|(now_us, range, _)| NewFrame {
+                now_us: *now_us,
+                payload: &pending.bytes[range.clone()],
+            })
             .collect();
         // Room for events was checked when they were taken; from there on they are work that must be finished.
         let first = self.journal.tail().lsn.next();
-        let bytes_max = usize::try_from(self.journal.batch_bytes_max()).unwrap_or(usize::MAX).min(BYTES_PER_COMMIT_MAX);
+        let bytes_max = usize::try_from(self.journal.batch_bytes_max())
+            .unwrap_or(usize::MAX)
+            .min(BYTES_PER_COMMIT_MAX);
         for part in parts(&frames, bytes_max) {
-            self.journal.append(self.epoch, self.journal.tail().lsn, Purpose::Settle, part)?;
+            self.journal
+                .append(self.epoch, self.journal.tail().lsn, Purpose::Settle, part)?;
         }
         debug_assert_eq!(self.journal.tail().lsn.0, first.0 + frames.len() as u64 - 1);
         self.telemetry.frames.add(frames.len() as u64);
@@ -282,18 +318,72 @@ impl EventLoop {
     /// Hands `effect` to whoever carries it out. True when it is a read that a local driver is answering.
     fn perform(&mut self, effect: Effect) -> bool {
         let (kind, request, local) = match effect {
-            Effect::Observe { transaction, ticket, kind, target, traffic, purpose, .. } => {
+            Effect::Observe {
+                transaction,
+                ticket,
+                kind,
+                target,
+                traffic,
+                purpose,
+                ..
+            } => {
                 let local = self.engine.state().driver(kind).is_some_and(|driver| driver.local);
                 let counted = local && purpose != ObservePurpose::Probe;
-                (kind, DriverRequest::Observe { transaction, ticket, target, traffic }, counted)
+                (
+                    kind,
+                    DriverRequest::Observe {
+                        transaction,
+                        ticket,
+                        target,
+                        traffic,
+                    },
+                    counted,
+                )
             }
-            Effect::Execute { transaction, ticket, kind, target, key, version, hold, renewal, .. } => {
-                let request = ExecuteRequest { transaction, key, target, version, hold, renewal };
+            Effect::Execute {
+                transaction,
+                ticket,
+                kind,
+                target,
+                key,
+                version,
+                hold,
+                renewal,
+                ..
+            } => {
+                let request = ExecuteRequest {
+                    transaction,
+                    key,
+                    target,
+                    version,
+                    hold,
+                    renewal,
+                };
                 (kind, DriverRequest::Execute { ticket, request }, false)
             }
-            Effect::Undo { label, transaction, ticket, kind, target, key, .. } => {
-                let request = UndoRequest { transaction: label, key, target };
-                (kind, DriverRequest::Undo { transaction, ticket, request }, false)
+            Effect::Undo {
+                label,
+                transaction,
+                ticket,
+                kind,
+                target,
+                key,
+                ..
+            } => {
+                let request = UndoRequest {
+                    transaction: label,
+                    key,
+                    target,
+                };
+                (
+                    kind,
+                    DriverRequest::Undo {
+                        transaction,
+                        ticket,
+                        request,
+                    },
+                    false,
+                )
             }
             Effect::Notify(notice) => {
                 drop(self.notices.send(notice));
@@ -305,9 +395,12 @@ impl EventLoop {
     }
 
     fn may_stop(&self) -> bool {
-        let Some(since) = self.state.stopping_since else { return false };
+        let Some(since) = self.state.stopping_since else {
+            return false;
+        };
         let under_way = self.engine.state().transactions.values().any(|it| {
-            it.state.kind().is_in_flight() || matches!(it.awaits, staunch_model::Await::Reply) && !it.state.kind().is_terminal()
+            it.state.kind().is_in_flight()
+                || matches!(it.awaits, staunch_model::Await::Reply) && !it.state.kind().is_terminal()
         });
         !under_way || since.elapsed() > STOP_DEADLINE
     }
@@ -353,11 +446,18 @@ fn command_reply(records: &[Record]) -> CommandReply {
     records
         .iter()
         .find_map(|record| match record {
-            Record::CommandDone { affected } => Some(CommandReply { affected: affected.clone(), refused: None }),
-            Record::CommandRefused { why } => {
-                Some(CommandReply { affected: Vec::<TransactionId>::new(), refused: Some(why.clone()) })
-            }
+            Record::CommandDone { affected } => Some(CommandReply {
+                affected: affected.clone(),
+                refused: None,
+            }),
+            Record::CommandRefused { why } => Some(CommandReply {
+                affected: Vec::<TransactionId>::new(),
+                refused: Some(why.clone()),
+            }),
             _ => None,
         })
-        .unwrap_or(CommandReply { affected: Vec::new(), refused: Some("the engine gave no answer".into()) })
+        .unwrap_or(CommandReply {
+            affected: Vec::new(),
+            refused: Some("the engine gave no answer".into()),
+        })
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Sender, TrySendError, bounded};
 use staunch_engine::EngineState;
 use staunch_model::{
-    ActionKind, Command, CommandReply, Event, Failure, FailureKind, Facts, IncidentId, Match, Observation, Operator,
+    ActionKind, Command, CommandReply, Event, Facts, Failure, FailureKind, IncidentId, Match, Observation, Operator,
     Policy, Target,
 };
 use staunch_ports::Clock;
@@ -48,8 +48,15 @@ pub struct Submission {
 
 pub(crate) enum Message {
     Events(Submission),
-    Command { by: Operator, command: Command, reply: Replier<CommandReply> },
-    Policy { policy: Arc<Policy>, reply: Replier<()> },
+    Command {
+        by: Operator,
+        command: Command,
+        reply: Replier<CommandReply>,
+    },
+    Policy {
+        policy: Arc<Policy>,
+        reply: Replier<()>,
+    },
     Query(Box<dyn FnOnce(&EngineState) + Send>),
     Sweep(Vec<staunch_engine::sweep::Reading>),
     Stop,
@@ -71,10 +78,12 @@ impl Handle {
     /// # Errors
     /// [`Busy`] when nothing was taken; the reply is not called then.
     pub fn submit(&self, submission: Submission) -> Result<(), Busy> {
-        self.inbox.try_send(Message::Events(submission)).map_err(|error| match error {
-            TrySendError::Full(_) => Busy::QueueFull,
-            TrySendError::Disconnected(_) => Busy::Stopping,
-        })
+        self.inbox
+            .try_send(Message::Events(submission))
+            .map_err(|error| match error {
+                TrySendError::Full(_) => Busy::QueueFull,
+                TrySendError::Disconnected(_) => Busy::Stopping,
+            })
     }
 
     /// Hands over a command. It never waits behind events.
@@ -82,7 +91,9 @@ impl Handle {
     /// # Errors
     /// [`Busy::Stopping`]; the reply is not called then.
     pub fn command(&self, by: Operator, command: Command, reply: Replier<CommandReply>) -> Result<(), Busy> {
-        self.commands.send(Message::Command { by, command, reply }).map_err(|_| Busy::Stopping)
+        self.commands
+            .send(Message::Command { by, command, reply })
+            .map_err(|_| Busy::Stopping)
     }
 
     /// Pins `policy` from here on.
@@ -95,7 +106,9 @@ impl Handle {
             // Nobody waits any more when the receiver is gone.
             let _ = done.send(result);
         });
-        self.commands.send(Message::Policy { policy, reply }).map_err(|_| Busy::Stopping)?;
+        self.commands
+            .send(Message::Policy { policy, reply })
+            .map_err(|_| Busy::Stopping)?;
         wait.recv().map_err(|_| Busy::Stopping)?
     }
 
@@ -116,7 +129,11 @@ impl Handle {
     /// [`Failure`] when there is no driver or it cannot look.
     pub fn look(&self, kind: ActionKind, target: Target, traffic: bool) -> (Result<Observation, Failure>, Facts) {
         let (done, wait) = bounded(1);
-        let request = DriverRequest::Look { target, traffic, reply: Box::new(move |seen| drop(done.send(seen))) };
+        let request = DriverRequest::Look {
+            target,
+            traffic,
+            reply: Box::new(move |seen| drop(done.send(seen))),
+        };
         let nobody = |what| (Err(Failure::new(FailureKind::Unavailable, what)), Facts::default());
         if !self.drivers.send(kind, request) {
             return nobody("no driver is running for this action");

@@ -30,7 +30,10 @@ pub(crate) fn notifiers(
                     result = Err(error.failure);
                 }
             }
-            drop(outcomes.send(Input::Notified { notice: notice.id, result }));
+            drop(outcomes.send(Input::Notified {
+                notice: notice.id,
+                result,
+            }));
         }
     })?;
     Ok((sender, thread))
@@ -76,14 +79,17 @@ pub(crate) fn sweeper(
                 .filter_map(|kind| {
                     let (reply, wait) = bounded(1);
                     drivers.send(kind, DriverRequest::Sweep { reply }).then_some(())?;
-                    Some(wait.recv_timeout(SWEEP_DEADLINE).unwrap_or_else(|_| staunch_engine::sweep::Reading {
-                        kind,
-                        begun: Timestamp::EPOCH,
-                        found: Err(staunch_model::Failure::new(
-                            staunch_model::FailureKind::TimedOut,
-                            "the driver did not answer the sweep in time",
-                        )),
-                    }))
+                    Some(
+                        wait.recv_timeout(SWEEP_DEADLINE)
+                            .unwrap_or_else(|_| staunch_engine::sweep::Reading {
+                                kind,
+                                begun: Timestamp::EPOCH,
+                                found: Err(staunch_model::Failure::new(
+                                    staunch_model::FailureKind::TimedOut,
+                                    "the driver did not answer the sweep in time",
+                                )),
+                            }),
+                    )
                 })
                 .collect();
             if inbox.send(Message::Sweep(readings)).is_err() || !waits(&stop, interval) {

@@ -104,8 +104,15 @@ impl Intake {
     /// An intake for `sources` that runs `programs`.
     #[must_use]
     pub fn new(sources: Vec<Arc<dyn Source>>, programs: Vec<Program>, handle: Handle) -> Self {
-        let sources = sources.into_iter().map(|source| (source.name().to_owned(), source)).collect();
-        Self { sources, triage: RwLock::new(Arc::new(Triage::new(programs))), handle }
+        let sources = sources
+            .into_iter()
+            .map(|source| (source.name().to_owned(), source))
+            .collect();
+        Self {
+            sources,
+            triage: RwLock::new(Arc::new(Triage::new(programs))),
+            handle,
+        }
     }
 
     /// The names of the sources.
@@ -145,7 +152,12 @@ impl Intake {
             Sighting::Malformed(Malformed { offset, what, hint }) => {
                 taken.malformed += 1;
                 if taken.errors.len() < MALFORMED_LISTED_MAX {
-                    taken.errors.push(ElementError { index, offset, what, hint });
+                    taken.errors.push(ElementError {
+                        index,
+                        offset,
+                        what,
+                        hint,
+                    });
                 }
             }
         });
@@ -170,7 +182,9 @@ impl Intake {
         let submission = Submission {
             events,
             reply: Box::new(move |result: Result<Vec<crate::EventReply>, Busy>| {
-                let Some((mut taken, reply)): Option<(Taken, TakenReplier)> = take_slot(&durable) else { return };
+                let Some((mut taken, reply)): Option<(Taken, TakenReplier)> = take_slot(&durable) else {
+                    return;
+                };
                 reply(result.map_err(IntakeError::Busy).map(|replies| {
                     counters.telemetry().events_accepted.add(accepted);
                     counters.telemetry().events_matched.add(matched);
@@ -216,7 +230,12 @@ impl Intake {
         })
     }
 
-    fn plan_one(&self, view: &EventView<'_>, triage: &Triage, because: Option<String>) -> Result<EventPlan, IntakeError> {
+    fn plan_one(
+        &self,
+        view: &EventView<'_>,
+        triage: &Triage,
+        because: Option<String>,
+    ) -> Result<EventPlan, IntakeError> {
         let plan = plan(&self.handle, view, triage.matches(view))?;
         let event = Understood {
             system: view.system.to_owned(),
@@ -231,15 +250,11 @@ impl Intake {
         Ok(EventPlan { event, plan })
     }
 
-    fn read(
-        &self,
-        source: &str,
-        body: &[u8],
-        mut visit: impl FnMut(usize, Sighting<'_>),
-    ) -> Result<(), IntakeError> {
-        let source = self.sources.get(source).ok_or_else(|| {
-            IntakeError::NoSource(staunch_model::Printable(source).to_string())
-        })?;
+    fn read(&self, source: &str, body: &[u8], mut visit: impl FnMut(usize, Sighting<'_>)) -> Result<(), IntakeError> {
+        let source = self
+            .sources
+            .get(source)
+            .ok_or_else(|| IntakeError::NoSource(staunch_model::Printable(source).to_string()))?;
         source.read(body, &mut visit).map_err(IntakeError::Malformed)
     }
 

@@ -61,7 +61,9 @@ pub fn plan(handle: &Handle, view: &EventView<'_>, matches: Vec<Match>) -> Resul
     for matched in matches {
         responses.push(respond(handle, view.time, matched)?);
     }
-    Ok(Plan { responses: responses.into_iter().flatten().collect() })
+    Ok(Plan {
+        responses: responses.into_iter().flatten().collect(),
+    })
 }
 
 fn respond(handle: &Handle, event_time: Option<Timestamp>, matched: Match) -> Result<Option<Response>, Busy> {
@@ -69,11 +71,16 @@ fn respond(handle: &Handle, event_time: Option<Timestamp>, matched: Match) -> Re
     let key = matched.key.clone();
     let Some((playbook, joins)) = handle.query(move |state| {
         let playbook = state.playbooks.get(&hash).cloned()?;
-        let joins = state.index.by_key.get(&staunch_engine::state::key_hash(hash, &key)).copied().filter(|id| {
-            state.incidents.get(id).is_some_and(|incident| {
-                incident.status == staunch_model::IncidentStatus::Open || state.now < incident.absorbs_until
-            })
-        });
+        let joins = state
+            .index
+            .by_key
+            .get(&staunch_engine::state::key_hash(hash, &key))
+            .copied()
+            .filter(|id| {
+                state.incidents.get(id).is_some_and(|incident| {
+                    incident.status == staunch_model::IncidentStatus::Open || state.now < incident.absorbs_until
+                })
+            });
         Some((playbook, joins))
     })?
     else {
@@ -81,7 +88,9 @@ fn respond(handle: &Handle, event_time: Option<Timestamp>, matched: Match) -> Re
     };
     let mut steps = Vec::new();
     for step in &matched.steps {
-        let Some(definition) = playbook.steps.get(usize::from(step.step)) else { continue };
+        let Some(definition) = playbook.steps.get(usize::from(step.step)) else {
+            continue;
+        };
         let planned = PlannedStep {
             action: definition.action,
             target: step.target,
@@ -98,7 +107,13 @@ fn respond(handle: &Handle, event_time: Option<Timestamp>, matched: Match) -> Re
         });
     }
     let (name, summary) = (playbook.name.clone(), playbook.summary.clone());
-    Ok(Some(Response { playbook: name, summary, key: matched.key, joins, steps }))
+    Ok(Some(Response {
+        playbook: name,
+        summary,
+        key: matched.key,
+        joins,
+        steps,
+    }))
 }
 
 fn judge(
@@ -110,15 +125,28 @@ fn judge(
 ) -> Result<PlannedStep, Busy> {
     let kind = planned.action;
     let (seen, facts): (_, Facts) = handle.look(kind, target, true);
-    let question = Question { playbook: playbook.clone(), transaction: None, kind, target, event_time, debited: false };
+    let question = Question {
+        playbook: playbook.clone(),
+        transaction: None,
+        kind,
+        target,
+        event_time,
+        arrived: None,
+        debited: false,
+    };
     let now = handle.now();
     handle.query(move |state| {
         let now = state.now.max(now);
         let driver = state.driver(kind).cloned();
-        let holder = state.index.by_target.get(&(kind, target)).copied().filter(|id: &TransactionId| {
-            let held = state.transactions.get(id).map(|it| it.state.kind());
-            held.is_some_and(staunch_engine::transaction::can_be_held)
-        });
+        let holder = state
+            .index
+            .by_target
+            .get(&(kind, target))
+            .copied()
+            .filter(|id: &TransactionId| {
+                let held = state.transactions.get(id).map(|it| it.state.kind());
+                held.is_some_and(staunch_engine::transaction::can_be_held)
+            });
         let observation = seen.as_ref().ok();
         let judgement = guard::judge(state, &question, observation, &facts, now);
         let look_failed = seen.as_ref().err().map(|failure| failure.to_string().into());
@@ -130,6 +158,13 @@ fn judge(
             (None, Ruling::Ask) => ("ask", None),
             (None, Ruling::Act) => ("act", None),
         };
-        PlannedStep { ruling, why, judgement: Some(judgement), look_failed, driver, ..planned }
+        PlannedStep {
+            ruling,
+            why,
+            judgement: Some(judgement),
+            look_failed,
+            driver,
+            ..planned
+        }
     })
 }

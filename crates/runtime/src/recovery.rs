@@ -66,10 +66,16 @@ pub fn recover(journal: &dyn Journal) -> Result<Recovered, RecoverError> {
         }
         let lsn = stored.lsn;
         let result = postcard::from_bytes::<Frame>(&stored.payload)
-            .map_err(|error| RecoverError::Unknown { lsn, what: error.to_string() })
+            .map_err(|error| RecoverError::Unknown {
+                lsn,
+                what: error.to_string(),
+            })
             .and_then(|frame| {
                 let now = Timestamp::from_micros(stored.now_us);
-                engine.replay(&frame, now).map_err(|error| RecoverError::Unfit { lsn, what: error.to_string() })
+                engine.replay(&frame, now).map_err(|error| RecoverError::Unfit {
+                    lsn,
+                    what: error.to_string(),
+                })
             });
         match result {
             Ok(()) => frames += 1,
@@ -78,6 +84,11 @@ pub fn recover(journal: &dyn Journal) -> Result<Recovered, RecoverError> {
     })?;
     match failed {
         Some(error) => Err(error),
-        None => Ok(Recovered { engine, snapshot, frames, took: begun.elapsed() }),
+        None => Ok(Recovered {
+            engine,
+            snapshot,
+            frames,
+            took: begun.elapsed(),
+        }),
     }
 }

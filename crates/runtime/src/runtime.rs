@@ -103,9 +103,20 @@ impl Runtime {
     /// # Errors
     /// [`StartError`]; nothing runs then.
     pub fn start(mut parts: Parts, settings: Settings, mut policy: Policy) -> Result<Self, StartError> {
-        let Recovered { engine, frames, took, .. } = recover(parts.journal.as_ref())?;
-        let open = engine.state().transactions.values().filter(|it| !it.state.kind().is_terminal()).count();
-        policy.drivers = parts.actions.iter().map(|action| action.describe()).collect::<Vec<Description>>();
+        let Recovered {
+            engine, frames, took, ..
+        } = recover(parts.journal.as_ref())?;
+        let open = engine
+            .state()
+            .transactions
+            .values()
+            .filter(|it| !it.state.kind().is_terminal())
+            .count();
+        policy.drivers = parts
+            .actions
+            .iter()
+            .map(|action| action.describe())
+            .collect::<Vec<Description>>();
         let sweep_interval = policy.limits.sweep_interval.to_std();
         let epoch = parts.journal.open_epoch()?;
         let telemetry = Arc::new(Telemetry::default());
@@ -113,8 +124,13 @@ impl Runtime {
         let (inbox_sender, inbox) = bounded(settings.queue_max);
         let (command_sender, commands) = unbounded();
         let (stop, stopped): (Sender<()>, Receiver<()>) = bounded(0);
-        let (drivers, driver_threads) =
-            Drivers::start(parts.actions, parts.traffic.clone(), &parts.clock, &outcome_sender, &telemetry)?;
+        let (drivers, driver_threads) = Drivers::start(
+            parts.actions,
+            parts.traffic.clone(),
+            &parts.clock,
+            &outcome_sender,
+            &telemetry,
+        )?;
         let drivers = Arc::new(drivers);
         let mut threads = driver_threads;
         let (notices, thread) = helpers::notifiers(parts.notifiers, outcome_sender)?;
@@ -127,7 +143,12 @@ impl Runtime {
         }
         if let Some(enricher) = parts.traffic {
             let clock = parts.clock.clone();
-            threads.push(helpers::refresher(enricher, clock, settings.refresh_interval, stopped.clone())?);
+            threads.push(helpers::refresher(
+                enricher,
+                clock,
+                settings.refresh_interval,
+                stopped.clone(),
+            )?);
         }
         let clock = parts.clock.clone();
         let mut event_loop = EventLoop {
@@ -148,15 +169,39 @@ impl Runtime {
         };
         // The policy comes first, so that what is taken up again knows its drivers.
         if event_loop.engine.state().policy.as_deref() != Some(&policy) {
-            event_loop.take_first(Input::Policy(Arc::new(policy))).map_err(StartError::FirstFrame)?;
+            event_loop
+                .take_first(Input::Policy(Arc::new(policy)))
+                .map_err(StartError::FirstFrame)?;
         }
-        let started = Input::Started { installation: parts.installation, build: parts.build };
+        let started = Input::Started {
+            installation: parts.installation,
+            build: parts.build,
+        };
         event_loop.take_first(started).map_err(StartError::FirstFrame)?;
-        let event_loop = std::thread::Builder::new().name("engine".into()).spawn(move || event_loop.run())?;
-        threads.push(helpers::sweeper(drivers.clone(), command_sender.clone(), sweep_interval, stopped)?);
-        let handle = Handle { inbox: inbox_sender, commands: command_sender, drivers, clock, telemetry };
+        let event_loop = std::thread::Builder::new()
+            .name("engine".into())
+            .spawn(move || event_loop.run())?;
+        threads.push(helpers::sweeper(
+            drivers.clone(),
+            command_sender.clone(),
+            sweep_interval,
+            stopped,
+        )?);
+        let handle = Handle {
+            inbox: inbox_sender,
+            commands: command_sender,
+            drivers,
+            clock,
+            telemetry,
+        };
         let recovered = RecoveredReport { frames, took, open };
-        Ok(Self { handle, event_loop, helpers: threads, stop, recovered })
+        Ok(Self {
+            handle,
+            event_loop,
+            helpers: threads,
+            stop,
+            recovered,
+        })
     }
 
     /// The way in.

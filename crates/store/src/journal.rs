@@ -48,7 +48,9 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use staunch_ports::journal::NewFrame;
-use staunch_ports::{FRAME_OVERHEAD_MAX, AppendError, Durability, Epoch, Journal, Lsn, Purpose, ReadError, StoredFrame, Tail};
+use staunch_ports::{
+    AppendError, Durability, Epoch, FRAME_OVERHEAD_MAX, Journal, Lsn, Purpose, ReadError, StoredFrame, Tail,
+};
 
 pub use disk::{DiskHook, DiskOp};
 pub use error::OpenError;

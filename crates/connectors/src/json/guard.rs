@@ -12,15 +12,16 @@ pub(super) fn too_deep(bytes: &[u8], depth_max: usize) -> Option<usize> {
     }
 }
 
-/// Counts `{` and `[`, which differ in the bit `0x20` only. Chunks of 255 keep the counters in one byte each, which is
-/// what makes the compiler use vector instructions (2026-11-20: eight times faster than `filter().count()`).
+/// Counts `{` and `[`, which differ in the bit `0x20` only. Chunks of at most 255 keep the counters in one byte each,
+/// which is what makes the compiler use vector instructions (2026-11-20: eight times faster than `filter().count()`); of
+/// a multiple of 64, nothing is left over for single bytes but at the end.
 fn opening_brackets(bytes: &[u8]) -> usize {
     let in_chunk = |chunk: &[u8]| {
         chunk
             .iter()
             .fold(0_u8, |count, byte| count.wrapping_add(u8::from(byte | 0x20 == b'{')))
     };
-    bytes.chunks(255).map(|chunk| usize::from(in_chunk(chunk))).sum()
+    bytes.chunks(192).map(|chunk| usize::from(in_chunk(chunk))).sum()
 }
 
 /// Follows strings and brackets as a parser does. Up to the first syntax error both agree on what is a string, and

@@ -20,6 +20,9 @@ use super::duplicate::Seen;
 /// Slots whose memory is kept for the next event: 40 KiB. A recorded alert has 40 to 90.
 const SLOTS_SPARE_MAX: usize = 1_024;
 
+/// Bytes of unescaped text whose memory is kept likewise.
+const BYTES_SPARE_MAX: usize = 1 << 16;
+
 /// The values of an event. The first is the whole event.
 #[derive(Debug, Default)]
 pub(super) struct Tape<'b> {
@@ -76,10 +79,10 @@ impl<'b> Tape<'b> {
     /// Parses `bytes`, which must not be nested deeper than the stack can bear.
     pub(super) fn parse(bytes: &'b [u8]) -> Result<Self, sonic_rs::Error> {
         let mut tape = Self::default();
-        tape.slots = emptied(SPARE.take());
+        let (slots, unescaped) = SPARE.take();
+        (tape.slots, tape.unescaped) = (emptied(slots), unescaped);
         let mut parser = sonic_rs::Deserializer::from_slice(bytes);
-        let key = Text::Sent("");
-        Filler { tape: &mut tape, key }.deserialize(&mut parser)?;
+        Item(&mut tape).deserialize(&mut parser)?;
         parser.end()?;
         Ok(tape)
     }
@@ -108,13 +111,31 @@ impl<'b> Tape<'b> {
         }
     }
 
-    /// The slots of the members of the object or the items of the list at `slot`; none for anything else.
+    /// The slots of the members of the object at `slot`; none for anything else.
     #[inline]
-    pub(super) fn children(&self, slot: usize) -> Children<'_> {
+    pub(super) fn members(&self, slot: usize) -> Children<'_> {
+        match self.slots[slot].content {
+            Content::Object { end } => self.children(slot, end),
+            _ => self.children(slot, slot),
+        }
+    }
+
+    /// The slots of the items of the list at `slot`; none for anything else.
+    #[inline]
+    pub(super) fn items(&self, slot: usize) -> Children<'_> {
+        match self.slots[slot].content {
+            Content::List { end } => self.children(slot, end),
+            _ => self.children(slot, slot),
+        }
+    }
+
+    /// The slots one level below `slot`, up to `end`.
+    #[inline]
+    fn children(&self, slot: usize, end: usize) -> Children<'_> {
         Children {
             tape: self,
             next: slot + 1,
-            end: self.behind(slot),
+            end,
         }
     }
 
@@ -146,30 +167,42 @@ impl<'b> Tape<'b> {
         }
     }
 
-    /// Notes the slot that comes next, if an earlier member of the object at `object` has the same `key`.
+    /// Appends a slot for the value that comes next.
+    #[inline]
+    fn open(&mut self, key: Text<'b>) {
+        let content = Content::Null;
+        self.slots.push(Slot { key, content });
+    }
+
+    /// Fills the slot that was opened last.
+    #[inline]
+    fn fill(&mut self, content: Content<'b>) {
+        if let Some(slot) = self.slots.last_mut() {
+            slot.content = content;
+        }
+    }
+
+    /// Notes the slot that was opened last, if an earlier member of the object at `object` has the same key.
     #[cold]
-    fn compare(&mut self, object: usize, key: Text<'b>) {
-        let slot = self.slots.len();
-        let mut earlier = Children {
-            tape: self,
-            next: object + 1,
-            end: slot,
-        };
-        if self.repeated.is_none() && earlier.any(|earlier| self.key(earlier) == self.text(&key)) {
-            self.repeated = Some(slot);
+    fn compare(&mut self, object: usize) {
+        let last = self.slots.len() - 1;
+        let mut earlier = self.children(object, last);
+        if self.repeated.is_none() && earlier.any(|earlier| self.key(earlier) == self.key(last)) {
+            self.repeated = Some(last);
         }
     }
 }
 
 thread_local! {
     /// The memory of the last tape, for the next one: to allocate it anew takes longer than to fill it.
-    static SPARE: Cell<Vec<Slot<'static>>> = const { Cell::new(Vec::new()) };
+    static SPARE: Cell<(Vec<Slot<'static>>, String)> = const { Cell::new((Vec::new(), String::new())) };
 }
 
 impl Drop for Tape<'_> {
     fn drop(&mut self) {
-        if self.slots.capacity() <= SLOTS_SPARE_MAX {
-            SPARE.set(emptied(mem::take(&mut self.slots)));
+        if self.slots.capacity() <= SLOTS_SPARE_MAX && self.unescaped.capacity() <= BYTES_SPARE_MAX {
+            self.unescaped.clear();
+            SPARE.set((emptied(mem::take(&mut self.slots)), mem::take(&mut self.unescaped)));
         }
     }
 }
@@ -178,10 +211,16 @@ impl Drop for Tape<'_> {
 /// memory; were that ever to change, this would be slower and still right.
 fn emptied<'b>(mut slots: Vec<Slot<'_>>) -> Vec<Slot<'b>> {
     slots.clear();
-    slots.into_iter().map(|_| Slot { key: Text::Sent(""), content: Content::Null }).collect()
+    slots
+        .into_iter()
+        .map(|_| Slot {
+            key: Text::Sent(""),
+            content: Content::Null,
+        })
+        .collect()
 }
 
-/// See [`Tape::children`].
+/// See [`Tape::members`] and [`Tape::items`].
 #[derive(Clone, Debug)]
 pub(super) struct Children<'a> {
     tape: &'a Tape<'a>,
@@ -203,18 +242,21 @@ impl Iterator for Children<'_> {
     }
 }
 
-/// Takes the next value from the parser and appends it.
-struct Filler<'t, 'b> {
-    tape: &'t mut Tape<'b>,
-    key: Text<'b>,
-}
+/// Takes a value from the parser for a slot of its own, without a key.
+struct Item<'t, 'b>(&'t mut Tape<'b>);
 
-impl<'b> Filler<'_, 'b> {
+impl<'b> DeserializeSeed<'b> for Item<'_, 'b> {
+    type Value = ();
+
     #[inline]
-    fn push(self, content: Content<'b>) {
-        self.tape.slots.push(Slot { key: self.key, content });
+    fn deserialize<D: Deserializer<'b>>(self, parser: D) -> Result<(), D::Error> {
+        self.0.open(Text::Sent(""));
+        parser.deserialize_any(Filler(self.0))
     }
 }
+
+/// Takes a value from the parser for the slot that was opened last.
+struct Filler<'t, 'b>(&'t mut Tape<'b>);
 
 impl<'b> DeserializeSeed<'b> for Filler<'_, 'b> {
     type Value = ();
@@ -234,102 +276,132 @@ impl<'b> Visitor<'b> for Filler<'_, 'b> {
 
     #[inline]
     fn visit_unit<E>(self) -> Result<(), E> {
-        self.push(Content::Null);
+        self.0.fill(Content::Null);
         Ok(())
     }
 
     #[inline]
     fn visit_bool<E>(self, truth: bool) -> Result<(), E> {
-        self.push(Content::Bool(truth));
+        self.0.fill(Content::Bool(truth));
         Ok(())
     }
 
     #[inline]
     fn visit_i64<E>(self, number: i64) -> Result<(), E> {
-        self.push(Content::Int(number));
+        self.0.fill(Content::Int(number));
         Ok(())
     }
 
     #[inline]
     fn visit_u64<E>(self, number: u64) -> Result<(), E> {
-        self.push(i64::try_from(number).map_or(Content::UInt(number), Content::Int));
+        self.0
+            .fill(i64::try_from(number).map_or(Content::UInt(number), Content::Int));
         Ok(())
     }
 
     #[inline]
     fn visit_f64<E>(self, number: f64) -> Result<(), E> {
-        self.push(Content::Float(number));
+        self.0.fill(Content::Float(number));
         Ok(())
     }
 
     #[inline]
     fn visit_borrowed_str<E>(self, text: &'b str) -> Result<(), E> {
-        self.push(Content::Text(Text::Sent(text)));
+        self.0.fill(Content::Text(Text::Sent(text)));
         Ok(())
     }
 
     #[inline]
     fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
-        let text = self.tape.unescaped(text)?;
-        self.push(Content::Text(text));
+        let text = self.0.unescaped(text)?;
+        self.0.fill(Content::Text(text));
         Ok(())
     }
 
     fn visit_seq<A: SeqAccess<'b>>(self, mut items: A) -> Result<(), A::Error> {
-        let Self { tape, key } = self;
-        let slot = tape.slots.len();
-        tape.slots.push(Slot { key, content: Content::Null });
-        let key = Text::Sent("");
-        while items.next_element_seed(Filler { tape: &mut *tape, key })?.is_some() {}
-        tape.slots[slot].content = Content::List { end: tape.slots.len() };
+        let tape = self.0;
+        let list = tape.slots.len() - 1;
+        while items.next_element_seed(Item(&mut *tape))?.is_some() {}
+        tape.slots[list].content = Content::List { end: tape.slots.len() };
         Ok(())
     }
 
     fn visit_map<A: MapAccess<'b>>(self, mut members: A) -> Result<(), A::Error> {
-        let Self { tape, key } = self;
-        let object = tape.slots.len();
-        tape.slots.push(Slot { key, content: Content::Null });
+        let tape = self.0;
+        let object = tape.slots.len() - 1;
         let mut seen = Seen::default();
-        while let Some((key, new)) = members.next_key_seed(Key { tape: &mut *tape, seen: &mut seen })? {
+        while let Some(new) = members.next_key_seed(Key {
+            tape: &mut *tape,
+            seen: &mut seen,
+        })? {
             if !new {
-                tape.compare(object, key);
+                tape.compare(object);
             }
-            members.next_value_seed(Filler { tape: &mut *tape, key })?;
+            members.next_value_seed(Filler(&mut *tape))?;
         }
         tape.slots[object].content = Content::Object { end: tape.slots.len() };
         Ok(())
     }
 }
 
-/// Takes a key from the parser, and tells whether it is certainly new in its object.
+/// Takes a key from the parser and opens a slot with it. Tells whether it is certainly new in its object.
 struct Key<'t, 'b> {
     tape: &'t mut Tape<'b>,
     seen: &'t mut Seen,
 }
 
 impl<'b> DeserializeSeed<'b> for Key<'_, 'b> {
-    type Value = (Text<'b>, bool);
+    type Value = bool;
 
     #[inline]
-    fn deserialize<D: Deserializer<'b>>(self, parser: D) -> Result<Self::Value, D::Error> {
+    fn deserialize<D: Deserializer<'b>>(self, parser: D) -> Result<bool, D::Error> {
         parser.deserialize_any(self)
     }
 }
 
 impl<'b> Visitor<'b> for Key<'_, 'b> {
-    type Value = (Text<'b>, bool);
+    type Value = bool;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a key")
     }
 
     #[inline]
-    fn visit_borrowed_str<E>(self, key: &'b str) -> Result<Self::Value, E> {
-        Ok((Text::Sent(key), self.seen.is_new(key)))
+    fn visit_borrowed_str<E>(self, key: &'b str) -> Result<bool, E> {
+        self.tape.open(Text::Sent(key));
+        Ok(self.seen.is_new(key))
     }
 
     #[inline]
-    fn visit_str<E: Error>(self, key: &str) -> Result<Self::Value, E> {
-        Ok((self.tape.unescaped(key)?, self.seen.is_new(key)))
+    fn visit_str<E: Error>(self, key: &str) -> Result<bool, E> {
+        let text = self.tape.unescaped(key)?;
+        self.tape.open(text);
+        Ok(self.seen.is_new(key))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+        /// The parser has two ways over the bytes; they must agree on what is JSON, or messages would be wrong.
+        #[test]
+        fn takes_what_the_parser_takes_for_its_own_values(
+            text in "[\\[{]{0,2}((\"(a|\\\\u0061|\\\\ud800|\\\\n|\\\\x|\n|é)?\"|-?[0-9]{1,3}([.][0-9]|e[0-9]{3})?|true|null|tru|[\\[\\]{},: ]){1,2}[,:]?){0,6}[\\]}]{0,2}",
+            spoil in proptest::option::of((any::<prop::sample::Index>(), any::<u8>())),
+        ) {
+            let mut bytes = text.into_bytes();
+            if let Some((place, byte)) = spoil {
+                let place = place.index(bytes.len() + 1);
+                bytes.insert(place, byte);
+            }
+            let own = sonic_rs::from_slice::<sonic_rs::Value>(&bytes).is_ok();
+            prop_assert_eq!(Tape::parse(&bytes).is_ok(), own, "{}", String::from_utf8_lossy(&bytes));
+        }
     }
 }

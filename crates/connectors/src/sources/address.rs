@@ -49,6 +49,18 @@ fn dotted(text: &[u8]) -> Option<Ipv4Addr> {
     (at == text.len()).then(|| octets.into())
 }
 
+/// Two texts of an event and the addresses that they are: most events name the same two several times.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Known<'a>(pub(super) [(&'a str, Option<IpAddr>); 2]);
+
+impl Known<'_> {
+    /// As the function [`read`].
+    pub(super) fn read(&self, text: &str) -> Option<IpAddr> {
+        let known = self.0.iter().find(|(known, _)| *known == text);
+        known.map_or_else(|| read(text), |(_, ip)| *ip)
+    }
+}
+
 /// A set of networks, in the form in which an address is looked up fastest when there are few.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Networks {
@@ -83,12 +95,12 @@ impl Networks {
 pub(super) fn endpoint(ip: Option<Node<'_>>, port: Option<Node<'_>>) -> Endpoint {
     Endpoint {
         ip: ip.and_then(Node::text).and_then(read),
-        port: port.and_then(port_of),
+        port: port.and_then(self::port),
     }
 }
 
 /// A port, as a number or as text.
-fn port_of(node: Node<'_>) -> Option<u16> {
+pub(super) fn port(node: Node<'_>) -> Option<u16> {
     match node.integer() {
         Some(number) => u16::try_from(number).ok(),
         None => node.text()?.parse().ok(),

@@ -31,7 +31,11 @@ impl staunch_ports::Source for Port {
                     Decoded::Event(view) => visit(element.index, Sighting::Event(&view)),
                     Decoded::Ignored(reason) => visit(element.index, Sighting::Ignored(reason)),
                     Decoded::Malformed { what, hint } => {
-                        let malformed = Malformed { offset: element.offset, what: what.into(), hint: hint.into() };
+                        let malformed = Malformed {
+                            offset: element.offset,
+                            what: what.into(),
+                            hint: hint.into(),
+                        };
                         visit(element.index, Sighting::Malformed(malformed));
                     }
                 },
@@ -47,5 +51,9 @@ impl staunch_ports::Source for Port {
 }
 
 fn malformed(error: JsonError) -> Malformed {
-    Malformed { offset: error.offset, what: error.what.into_owned(), hint: error.hint.to_owned() }
+    Malformed {
+        offset: error.offset,
+        what: error.what.into_owned(),
+        hint: error.hint.to_owned(),
+    }
 }

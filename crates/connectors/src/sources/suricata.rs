@@ -21,7 +21,7 @@ use serde::Deserialize;
 use staunch_model::{Endpoint, EventKind, EventView, RawFields, Severity};
 
 use self::sides::{Accusation, Connection, Flow};
-use super::address::{self, Networks};
+use super::address::{self, Known, Networks};
 use super::{Decoded, Source, time};
 use crate::json::{Document, Node};
 
@@ -73,13 +73,20 @@ impl Suricata {
     }
 
     fn accusation(&self, record: &Record<'_>, alert: &Alert<'_>) -> Accusation {
+        let packet = (
+            address::endpoint(record.src_ip, record.src_port),
+            address::endpoint(record.dest_ip, record.dest_port),
+        );
+        let known = [(record.src_ip, packet.0.ip), (record.dest_ip, packet.1.ip)]
+            .map(|(node, ip)| (node.and_then(Node::text).unwrap_or_default(), ip));
+        let known = Known(known);
         Connection {
-            packet: (
-                address::endpoint(record.src_ip, record.src_port),
-                address::endpoint(record.dest_ip, record.dest_port),
-            ),
-            flow: Flow::of(record.flow, record.direction),
-            named: alert.source.map(end).zip(alert.target.map(end)),
+            packet,
+            flow: Flow::of(record.flow, record.direction, &known),
+            named: alert
+                .source
+                .map(|node| end(node, &known))
+                .zip(alert.target.map(|node| end(node, &known))),
             attack_response: alert.signature.contains("ATTACK_RESPONSE"),
             attacks_servers: alert.metadata.attacks_servers(),
         }
@@ -274,7 +281,7 @@ fn each_text<'a>(entry: Node<'a>, mut look: impl FnMut(&'a str)) {
 }
 
 /// One end of a connection as `alert.source` and `alert.target` name it.
-fn end(node: Node<'_>) -> Endpoint {
+fn end(node: Node<'_>, known: &Known<'_>) -> Endpoint {
     let (mut ip, mut port) = (None, None);
     for (key, value) in node.members() {
         match key {
@@ -283,5 +290,8 @@ fn end(node: Node<'_>) -> Endpoint {
             _ => {}
         }
     }
-    address::endpoint(ip, port)
+    Endpoint {
+        ip: ip.and_then(Node::text).and_then(|text| known.read(text)),
+        port: port.and_then(address::port),
+    }
 }

@@ -189,6 +189,7 @@ fn target_busy() {
             kind: ActionKind::BlockIp,
             target: target(ip),
             event_time: Some(sim.now),
+            arrived: None,
             debited: false,
         };
         let judgement = judge(sim.state(), &question, None, &traffic(0), sim.now);

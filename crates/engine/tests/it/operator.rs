@@ -19,6 +19,16 @@ fn awaiting() -> Sim {
 }
 
 #[test]
+fn an_approval_late_in_its_time_still_acts_although_the_event_has_aged() {
+    let mut sim = awaiting();
+    sim.run(Span::from_mins(25));
+    assert_eq!(sim.approve(1), Ok(vec![TransactionId(1)]));
+    sim.run(Span::from_secs(1));
+    assert_eq!(sim.kind(1), Some(StateKind::InForce));
+    sim.ends_clean();
+}
+
+#[test]
 fn an_approval_is_checked_again_and_acts() {
     let mut sim = awaiting();
     assert_eq!(sim.approve(1), Ok(vec![TransactionId(1)]));

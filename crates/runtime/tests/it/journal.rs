@@ -30,8 +30,9 @@ impl Gate {
     /// Waits until a writer stands in front of the gate.
     pub(crate) fn wait_for_writer(&self, limit: Duration) {
         let (inner, changed) = &*self.0.0;
-        let (_inner, timeout) =
-            changed.wait_timeout_while(inner.lock().unwrap(), limit, |inner| !inner.waiting).unwrap();
+        let (_inner, timeout) = changed
+            .wait_timeout_while(inner.lock().unwrap(), limit, |inner| !inner.waiting)
+            .unwrap();
         assert!(!timeout.timed_out(), "nobody came to write");
     }
 
@@ -70,17 +71,13 @@ impl GatedJournal {
 }
 
 impl Journal for GatedJournal {
-    fn append(
-        &mut self,
-        epoch: Epoch,
-        expected: Lsn,
-        _: Purpose,
-        frames: &[NewFrame<'_>],
-    ) -> Result<Lsn, AppendError> {
+    fn append(&mut self, epoch: Epoch, expected: Lsn, _: Purpose, frames: &[NewFrame<'_>]) -> Result<Lsn, AppendError> {
         let (inner, changed) = &*self.0;
         let mut inner = inner.lock().unwrap();
         if inner.failing {
-            return Err(AppendError::Poisoned { reason: "the test says so".into() });
+            return Err(AppendError::Poisoned {
+                reason: "the test says so".into(),
+            });
         }
         inner.waiting = true;
         changed.notify_all();
@@ -111,7 +108,11 @@ impl Journal for GatedJournal {
 
     fn tail(&self) -> Tail {
         let inner = self.0.0.lock().unwrap();
-        Tail { lsn: Lsn(inner.frames.len() as u64), epoch: Epoch(inner.epoch), hash: ChainHash::default() }
+        Tail {
+            lsn: Lsn(inner.frames.len() as u64),
+            epoch: Epoch(inner.epoch),
+            hash: ChainHash::default(),
+        }
     }
 
     fn open_epoch(&mut self) -> Result<Epoch, AppendError> {
@@ -138,6 +139,9 @@ impl Journal for GatedJournal {
     }
 
     fn durability(&self) -> Durability {
-        Durability { fsync_before_ack: false, max_loss_ms: u32::MAX }
+        Durability {
+            fsync_before_ack: false,
+            max_loss_ms: u32::MAX,
+        }
     }
 }

@@ -37,7 +37,11 @@ fn playbook() -> Playbook {
             lease: Span::from_hours(1),
         }],
         notify: Vec::new(),
-        modes: Modes { low: Mode::Enforce, medium: Mode::Enforce, high: Mode::Enforce },
+        modes: Modes {
+            low: Mode::Enforce,
+            medium: Mode::Enforce,
+            high: Mode::Enforce,
+        },
         on_failure: OnFailure::Rollback,
     }
 }
@@ -74,23 +78,42 @@ fn submit(handle: &Handle, ip: &str) -> Receiver<Result<Vec<EventReply>, Busy>> 
         severity: Severity::High,
         signature: "brute force".into(),
         category: "".into(),
-        source: Endpoint { ip: Some(ip), port: None },
+        source: Endpoint {
+            ip: Some(ip),
+            port: None,
+        },
         destination: Endpoint::default(),
         user: None,
         host: None,
         raw: b"{}".as_slice().into(),
     };
-    let steps = vec![MatchedStep { step: 0, target: Some(Target::Address(ip)) }];
-    let matches = vec![Match { playbook: playbook().hash, key: ip.to_string().into(), steps }];
+    let steps = vec![MatchedStep {
+        step: 0,
+        target: Some(Target::Address(ip)),
+    }];
+    let matches = vec![Match {
+        playbook: playbook().hash,
+        key: ip.to_string().into(),
+        steps,
+    }];
     let (sender, receiver) = bounded(1);
     let reply = Box::new(move |result| sender.send(result).expect("the test waits"));
-    handle.submit(Submission { events: vec![(Arc::new(event), matches)], reply }).expect("the queue has room");
+    handle
+        .submit(Submission {
+            events: vec![(Arc::new(event), matches)],
+            reply,
+        })
+        .expect("the queue has room");
     receiver
 }
 
 fn command(handle: &Handle, command: Command) -> CommandReply {
     let (sender, receiver) = bounded(1);
-    let by = Operator { name: "ann".into(), from: "127.0.0.1".into(), reason: "".into() };
+    let by = Operator {
+        name: "ann".into(),
+        from: "127.0.0.1".into(),
+        reason: "".into(),
+    };
     let reply = Box::new(move |result| sender.send(result).expect("the test waits"));
     handle.command(by, command, reply).expect("it runs");
     receiver.recv_timeout(LIMIT).expect("an answer").expect("it was taken")
@@ -139,11 +162,22 @@ fn check_and_intent_share_one_sync() {
     let handle = runtime.handle();
     wait_for_sweep(&handle);
     let before = journal.appends();
-    submit(&handle, "198.51.100.1").recv_timeout(LIMIT).expect("an answer").expect("taken");
+    submit(&handle, "198.51.100.1")
+        .recv_timeout(LIMIT)
+        .expect("an answer")
+        .expect("taken");
     wait_for(&handle, 1, StateKind::InForce);
     // A machine under load may miss the linger time once; what counts is that four frames do not take four syncs.
-    assert!(journal.appends() - before <= 4, "{} appends for one transaction", journal.appends() - before);
-    assert_eq!(journal.frames_of_last_appends(before).iter().sum::<usize>(), 4, "event, check, act, check");
+    assert!(
+        journal.appends() - before <= 4,
+        "{} appends for one transaction",
+        journal.appends() - before
+    );
+    assert_eq!(
+        journal.frames_of_last_appends(before).iter().sum::<usize>(),
+        4,
+        "event, check, act, check"
+    );
     runtime.stop().expect("it stops cleanly");
 }
 
@@ -161,7 +195,10 @@ fn a_restart_takes_up_an_act_whose_answer_never_came() {
     let runtime = start(&journal, &world);
     let handle = runtime.handle();
     world.next(Fault::ActAndPanic);
-    submit(&handle, "198.51.100.1").recv_timeout(LIMIT).expect("an answer").expect("taken");
+    submit(&handle, "198.51.100.1")
+        .recv_timeout(LIMIT)
+        .expect("an answer")
+        .expect("taken");
     // The panicking driver is in doubt: the engine asks the world and finds the block.
     wait_for(&handle, 1, StateKind::InForce);
     assert_eq!(world.log().executed, 1, "it was not done twice");
@@ -182,7 +219,13 @@ fn a_restart_takes_up_an_act_whose_answer_never_came() {
     };
     journal.forget_snapshots();
     let recovered = staunch_runtime::recover(&journal).expect("it recovers");
-    let incidents: Vec<_> = recovered.engine.state().incidents.values().map(|it| it.status).collect();
+    let incidents: Vec<_> = recovered
+        .engine
+        .state()
+        .incidents
+        .values()
+        .map(|it| it.status)
+        .collect();
     assert_eq!(incidents, [IncidentStatus::Closed]);
     // Only what the sweeps and the stop added lies between the two.
     assert!(recovered.engine.state().hash() == hash || recovered.frames > 0);
@@ -196,13 +239,20 @@ fn a_journal_that_fails_ends_the_loop_and_answers_nobody() {
     wait_for_sweep(&handle);
     journal.fail_next();
     let answer = submit(&handle, "198.51.100.1");
-    assert!(answer.recv_timeout(LIMIT).is_err(), "an event was acknowledged that is not durable");
+    assert!(
+        answer.recv_timeout(LIMIT).is_err(),
+        "an event was acknowledged that is not durable"
+    );
     let begun = std::time::Instant::now();
     while !runtime.has_failed() {
         assert!(begun.elapsed() < LIMIT, "the loop went on without its journal");
         std::thread::yield_now();
     }
-    assert_eq!(world.log().executed, 0, "an act left although its intent is not durable");
+    assert_eq!(
+        world.log().executed,
+        0,
+        "an act left although its intent is not durable"
+    );
     let error = runtime.stop().expect_err("the failure is reported");
     assert!(error.to_string().contains("journal"), "{error}");
 }
@@ -212,7 +262,10 @@ fn a_full_journal_turns_events_away_and_still_lifts_containment() {
     let (journal, world) = (GatedJournal::default(), World::default());
     let runtime = start(&journal, &world);
     let handle = runtime.handle();
-    submit(&handle, "198.51.100.1").recv_timeout(LIMIT).expect("an answer").expect("taken");
+    submit(&handle, "198.51.100.1")
+        .recv_timeout(LIMIT)
+        .expect("an answer")
+        .expect("taken");
     wait_for(&handle, 1, StateKind::InForce);
     journal.set_full(true);
     let refused = submit(&handle, "198.51.100.2").recv_timeout(LIMIT).expect("an answer");

@@ -52,8 +52,9 @@ impl World {
 
     pub(crate) fn wait_until(&self, limit: Duration, condition: impl Fn(&Log) -> bool) {
         let (inner, changed) = &*self.0;
-        let (_inner, timeout) =
-            changed.wait_timeout_while(inner.lock().unwrap(), limit, |inner| !condition(&inner.log)).unwrap();
+        let (_inner, timeout) = changed
+            .wait_timeout_while(inner.lock().unwrap(), limit, |inner| !condition(&inner.log))
+            .unwrap();
         assert!(!timeout.timed_out(), "the world was never asked");
     }
 
@@ -78,7 +79,11 @@ impl Action for Driver {
             cuts_established: true,
             in_flight_max: Span::from_millis(100),
             d3fend: "D3-ITF".into(),
-            permissions: Permissions { act: nothing.clone(), check: nothing.clone(), undo: nothing },
+            permissions: Permissions {
+                act: nothing.clone(),
+                check: nothing.clone(),
+                undo: nothing,
+            },
             local: true,
         }
     }
@@ -88,10 +93,19 @@ impl Action for Driver {
             inner.log.observed += targets.len();
             let look = |target: &Target| {
                 let presence = match inner.objects.get(target) {
-                    Some(label) => Presence::Present { owner: Owner::Ours(*label), expires_in: None },
+                    Some(label) => Presence::Present {
+                        owner: Owner::Ours(*label),
+                        expires_in: None,
+                    },
                     None => Presence::Absent,
                 };
-                Ok(Observation { presence, enforcing: true, version: 1, capacity: None, stopped_packets: None })
+                Ok(Observation {
+                    presence,
+                    enforcing: true,
+                    version: 1,
+                    capacity: None,
+                    stopped_packets: None,
+                })
             };
             targets.iter().map(look).collect()
         })
@@ -126,7 +140,10 @@ impl Action for Driver {
                 transaction: *transaction,
                 target: *target,
             };
-            Ok(Owned { targets: inner.objects.iter().map(own).collect(), enforcing: true })
+            Ok(Owned {
+                targets: inner.objects.iter().map(own).collect(),
+                enforcing: true,
+            })
         })
     }
 }

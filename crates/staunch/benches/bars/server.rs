@@ -53,7 +53,7 @@ impl Server {
         Ok(Self {
             child,
             address,
-            directory,
+            _directory: directory,
         })
     }
 

@@ -11,7 +11,14 @@ fn every_claim_of_the_demo_is_true() {
         let text = String::from_utf8_lossy(&output.stdout);
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{text}\n{errors}");
-        for scene in ["first dropped packet", "it joined INC-1", "of the traffic", "post-check failed", "restarted", "released"] {
+        for scene in [
+            "first dropped packet",
+            "it joined INC-1",
+            "of the traffic",
+            "post-check failed",
+            "restarted",
+            "released",
+        ] {
             assert!(text.contains(scene), "{scene:?} is not in\n{text}");
         }
         assert!(!text.contains("FALSE"), "{text}");

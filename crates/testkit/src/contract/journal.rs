@@ -165,7 +165,10 @@ fn the_longest_frame_fits_and_a_longer_one_is_refused(make: Make<'_>, reopen: Re
     let longer = vec![1; PAYLOAD_BYTES_MAX + 1];
     append(&mut *journal, epoch, &[b"before", &longest]);
     assert!(journal.has_room(PAYLOAD_BYTES_MAX));
-    assert!(journal.has_room(4 * PAYLOAD_BYTES_MAX), "room is asked for many frames at once");
+    assert!(
+        journal.has_room(4 * PAYLOAD_BYTES_MAX),
+        "room is asked for many frames at once"
+    );
     assert!(journal.batch_bytes_max() >= PAYLOAD_BYTES_MAX as u64);
     let both = [frame(3, b"fits"), frame(4, &longer)];
     let refused = journal.append(epoch, Lsn(2), Purpose::Settle, &both);

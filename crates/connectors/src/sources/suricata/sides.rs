@@ -32,7 +32,7 @@ use std::net::IpAddr;
 
 use staunch_model::Endpoint;
 
-use super::super::address::{self, Networks};
+use super::super::address::{Known, Networks};
 use crate::json::Node;
 
 /// What a record says about a connection.
@@ -76,13 +76,13 @@ pub(super) struct Accusation {
 
 impl Flow {
     /// Takes the word of the table of flows before that of `direction`.
-    pub(super) fn of(flow: Option<Node<'_>>, direction: Option<&str>) -> Self {
+    pub(super) fn of(flow: Option<Node<'_>>, direction: Option<&str>, known: &Known<'_>) -> Self {
         let mut ends = (None, None);
         if let Some(flow) = flow {
             for (key, value) in flow.members() {
                 match key {
-                    "src_ip" => ends.0 = value.text().and_then(address::read),
-                    "dest_ip" => ends.1 = value.text().and_then(address::read),
+                    "src_ip" => ends.0 = value.text().and_then(|text| known.read(text)),
+                    "dest_ip" => ends.1 = value.text().and_then(|text| known.read(text)),
                     _ => {}
                 }
             }
