@@ -3,11 +3,13 @@
 //! Never hands the parser bytes that could hurt it, and never lets two readers of one event see different values.
 //!
 //! ```text
-//! body -> Split (one object, an array or lines) -> size limit -> nesting guard -> sonic-rs -> duplicate keys -> Document
+//! body -> Split (one object, an array or lines) -> size limit -> sonic-rs, into a tape -> Document
+//!                                                                | levels and keys are checked on the way
 //! ```
 //!
-//! - **Nesting.** sonic-rs recurses without a limit and overflows the stack, which ends the process (its issues #232 and
-//!   #239, seen with 0.5.10 at 8.7 KB of `[`). The guard refuses more than [`DEPTH_MAX`] levels before it sees a byte.
+//! - **Nesting.** sonic-rs recurses without a limit of its own that would help and overflows the stack, which ends the
+//!   process (its issues #232 and #239, seen with 0.5.10 at 8.7 KB of `[`). It goes down only through the tape, which
+//!   refuses more than [`DEPTH_MAX`] levels.
 //! - **Duplicate keys.** Parsers disagree about which value counts, which lets an event look harmless to one reader and
 //!   not to another. An object with a repeated key is refused.
 //! - **Everything else** that RFC 8259 forbids is refused by sonic-rs and proved by tests: bytes that are not UTF-8, raw
@@ -66,14 +68,6 @@ impl<'b> Document<'b> {
                 bytes_max,
                 what,
                 "send smaller events, or leave payloads out of them",
-            ));
-        }
-        if let Some(offset) = guard::too_deep(bytes, DEPTH_MAX) {
-            let what = format!("objects and arrays are nested more than {DEPTH_MAX} levels deep");
-            return Err(JsonError::new(
-                offset,
-                what,
-                "no known source nests like this; look at who sent it",
             ));
         }
         let tape = Tape::parse(bytes).map_err(|error| JsonError::from_parser(error, bytes))?;
@@ -169,19 +163,15 @@ impl<'a> Node<'a> {
     #[inline]
     pub fn members(self) -> impl Iterator<Item = (&'a str, Node<'a>)> {
         let Self { tape, slot } = self;
-        tape.members(slot).map(move |slot| (tape.key(slot), Node { tape, slot }))
+        tape.members(slot)
+            .map(move |slot| (tape.key(slot), Node { tape, slot }))
     }
 
     /// The items of an array; none for anything else.
     #[inline]
     pub fn items(self) -> impl Iterator<Item = Node<'a>> {
         let Self { tape, slot } = self;
-        let count = if matches!(tape.value(slot), Value::List) {
-            usize::MAX
-        } else {
-            0
-        };
-        tape.children(slot).take(count).map(move |slot| Node { tape, slot })
+        tape.items(slot).map(move |slot| Node { tape, slot })
     }
 
     /// The value below `path`: object keys, or indexes where it meets an array.
@@ -248,7 +238,12 @@ impl JsonError {
 
     #[cold]
     fn from_parser(error: sonic_rs::Error, bytes: &[u8]) -> Self {
-        // The parser names the very byte only when it builds values of its own.
+        if let Some(offset) = guard::too_deep(bytes, DEPTH_MAX) {
+            let what = format!("objects and arrays are nested more than {DEPTH_MAX} levels deep");
+            return Self::new(offset, what, "no known source nests like this; look at who sent it");
+        }
+        // The parser names the very byte only when it builds values of its own, for which nothing but the look at the
+        // levels above bounds its stack.
         let error = sonic_rs::from_slice::<sonic_rs::Value>(bytes).err().unwrap_or(error);
         let mut offset = error.offset().min(bytes.len());
         if bytes[offset..].iter().all(u8::is_ascii_whitespace) {

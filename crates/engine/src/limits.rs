@@ -11,6 +11,9 @@ pub const STEPS_PER_PLAYBOOK_MAX: usize = 16;
 /// Playbooks that one event may match. Each match makes an incident and its transactions in one frame.
 pub const MATCHES_PER_EVENT_MAX: usize = 32;
 
+/// Bytes of an incident key. It is kept with each incident; a longer one is cut and ends with the hash of all of it.
+pub const INCIDENT_KEY_BYTES_MAX: usize = 256;
+
 /// Open or remembered incidents. Beyond it new events are refused, so that memory stays bounded.
 pub const INCIDENTS_MAX: usize = 1_000_000;
 

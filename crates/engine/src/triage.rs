@@ -8,16 +8,12 @@ use std::sync::Arc;
 use staunch_model::text::clip;
 use staunch_model::{ContentHash, EventKind, EventView, Match, MatchedStep, Predicate, Program};
 
-/// Playbooks that one event may match. Each match makes an incident and its transactions in one frame.
-pub const MATCHES_MAX: usize = 32;
-
-/// Bytes of an incident key. A longer one is cut, see [`Triage::sort`].
-pub const KEY_BYTES_MAX: usize = 256;
+use crate::limits::{INCIDENT_KEY_BYTES_MAX, MATCHES_PER_EVENT_MAX};
 
 /// Hexadecimal digits of the hash at the end of a key that was cut: 128 bits.
 const KEY_HASH_DIGITS: usize = 32;
 const _: () = assert!(
-    KEY_HASH_DIGITS < KEY_BYTES_MAX && KEY_HASH_DIGITS <= 64,
+    KEY_HASH_DIGITS < INCIDENT_KEY_BYTES_MAX && KEY_HASH_DIGITS <= 64,
     "a hash has 64 digits"
 );
 
@@ -60,7 +56,7 @@ pub struct Matches {
     pub matches: Vec<Match>,
     /// Playbooks whose trigger holds but whose incident key is missing or empty: nothing follows from them.
     pub without_key: usize,
-    /// Playbooks beyond [`MATCHES_MAX`], whose trigger holds: nothing follows from them.
+    /// Playbooks beyond [`MATCHES_PER_EVENT_MAX`], whose trigger holds: nothing follows from them.
     pub beyond_limit: usize,
 }
 
@@ -96,7 +92,7 @@ impl Triage {
 
     /// Finds the playbooks that `view` matches, with their incident keys and targets.
     ///
-    /// A key longer than [`KEY_BYTES_MAX`] keeps its beginning and ends with the hash of all of it, so that two long
+    /// A key longer than [`INCIDENT_KEY_BYTES_MAX`] keeps its beginning and ends with the hash of all of it, so that two long
     /// keys stay two incidents and no key is refused. A match without a target for a step stays a match: that the event
     /// names no target is recorded as a refusal of that step, for people to see.
     #[must_use]
@@ -130,7 +126,7 @@ impl Triage {
 
 impl Matches {
     fn add(&mut self, program: &Program, view: &EventView<'_>) {
-        if self.matches.len() == MATCHES_MAX {
+        if self.matches.len() == MATCHES_PER_EVENT_MAX {
             self.beyond_limit += 1;
             return;
         }
@@ -150,13 +146,13 @@ impl Matches {
     }
 }
 
-/// `key` in at most [`KEY_BYTES_MAX`] bytes.
+/// `key` in at most [`INCIDENT_KEY_BYTES_MAX`] bytes.
 fn bounded(key: String) -> Box<str> {
-    if key.len() <= KEY_BYTES_MAX {
+    if key.len() <= INCIDENT_KEY_BYTES_MAX {
         return key.into();
     }
     let hash = ContentHash::of(key.as_bytes()).to_string();
-    let kept = clip(&key, KEY_BYTES_MAX - 1 - KEY_HASH_DIGITS);
+    let kept = clip(&key, INCIDENT_KEY_BYTES_MAX - 1 - KEY_HASH_DIGITS);
     format!("{kept}#{}", clip(&hash, KEY_HASH_DIGITS)).into()
 }
 
@@ -293,20 +289,20 @@ mod tests {
 
     #[test]
     fn matches_are_bounded_and_what_is_left_out_is_counted() {
-        let triage = Triage::new(vec![program("a", &["suricata"]); MATCHES_MAX + 3]);
+        let triage = Triage::new(vec![program("a", &["suricata"]); MATCHES_PER_EVENT_MAX + 3]);
         let Triaged::Matched(found) = triage.sort(&alert("a")) else {
             panic!("it matches")
         };
         assert_eq!(
             (found.matches.len(), found.without_key, found.beyond_limit),
-            (MATCHES_MAX, 0, 3)
+            (MATCHES_PER_EVENT_MAX, 0, 3)
         );
         let Triaged::Matched(found) = triage.sort(&alert("nokey a")) else {
             panic!("it matches")
         };
         assert_eq!(
             (found.matches.len(), found.without_key, found.beyond_limit),
-            (0, MATCHES_MAX + 3, 0)
+            (0, MATCHES_PER_EVENT_MAX + 3, 0)
         );
     }
 
@@ -316,11 +312,13 @@ mod tests {
             let found = Triage::new(vec![program("a", &["suricata"])]).matches(&alert(&signature));
             found.into_iter().next().expect("it matches").key
         };
-        let exact = "aé".repeat(100)[..KEY_BYTES_MAX - 1].to_owned() + "a";
+        let exact = "aé".repeat(100)[..INCIDENT_KEY_BYTES_MAX - 1].to_owned() + "a";
         assert_eq!(*key_of(exact.clone()), *exact);
         let (one, other) = (key_of("aé".repeat(200) + "1"), key_of("aé".repeat(200) + "2"));
         assert_ne!(one, other);
-        assert!(one.len() <= KEY_BYTES_MAX && other.len() <= KEY_BYTES_MAX && one.starts_with("aéaé"));
+        assert!(
+            one.len() <= INCIDENT_KEY_BYTES_MAX && other.len() <= INCIDENT_KEY_BYTES_MAX && one.starts_with("aéaé")
+        );
         assert_eq!(one, key_of("aé".repeat(200) + "1"));
     }
 }

@@ -53,7 +53,7 @@ impl Drivers {
     /// Starts a thread for each of `actions`; their answers go to `outcomes`.
     pub(crate) fn start(
         actions: Vec<Box<dyn Action>>,
-        traffic: Option<Arc<dyn Enricher>>,
+        traffic: Option<&Arc<dyn Enricher>>,
         clock: &Arc<dyn Clock>,
         outcomes: &Sender<Input>,
         telemetry: &Arc<Telemetry>,
@@ -66,7 +66,7 @@ impl Drivers {
             let worker = Worker {
                 action,
                 kind: description.kind,
-                traffic: traffic.clone(),
+                traffic: traffic.cloned(),
                 clock: clock.clone(),
                 outcomes: outcomes.clone(),
                 telemetry: telemetry.clone(),

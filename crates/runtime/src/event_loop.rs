@@ -16,7 +16,7 @@ use staunch_ports::{
 use thiserror::Error;
 
 use crate::drivers::{DriverRequest, Drivers};
-use crate::handle::{Busy, EventReply, Message};
+use crate::handle::{Busy, EventReply, Message, Replier};
 use crate::helpers::Followed;
 use crate::telemetry::Telemetry;
 
@@ -50,7 +50,7 @@ struct Pending {
     bytes: Vec<u8>,
     frames: Vec<(u64, std::ops::Range<usize>, Arc<Frame>)>,
     effects: Vec<Effect>,
-    replies: Vec<Box<dyn FnOnce(Result<(), Busy>) + Send>>,
+    replies: Vec<Replier<()>>,
 }
 
 pub(crate) struct EventLoop {

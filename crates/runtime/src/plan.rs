@@ -3,7 +3,7 @@
 use serde::Serialize;
 use staunch_engine::guard::{self, Question, Ruling};
 use staunch_model::{
-    ActionKind, Description, EventView, Facts, IncidentId, Judgement, Match, Playbook, Span, Target, Timestamp,
+    ActionKind, Context, Description, EventView, Facts, IncidentId, Judgement, Match, Playbook, Span, Target, Timestamp,
     TransactionId,
 };
 
@@ -102,7 +102,7 @@ fn respond(handle: &Handle, event_time: Option<Timestamp>, matched: Match) -> Re
             driver: None,
         };
         steps.push(match step.target {
-            Some(target) => judge(handle, &playbook, event_time, target, planned)?,
+            Some(target) => judge(handle, &playbook, event_time, target, &planned)?,
             None => planned,
         });
     }
@@ -121,10 +121,11 @@ fn judge(
     playbook: &std::sync::Arc<Playbook>,
     event_time: Option<Timestamp>,
     target: Target,
-    planned: PlannedStep,
+    planned: &PlannedStep,
 ) -> Result<PlannedStep, Busy> {
     let kind = planned.action;
-    let (seen, facts): (_, Facts) = handle.look(kind, target, true);
+    let asks = playbook.context.contains(&Context::TrafficShare);
+    let (seen, facts): (_, Facts) = handle.look(kind, target, asks);
     let question = Question {
         playbook: playbook.clone(),
         transaction: None,
@@ -135,6 +136,7 @@ fn judge(
         debited: false,
     };
     let now = handle.now();
+    let unjudged = planned.clone();
     handle.query(move |state| {
         let now = state.now.max(now);
         let driver = state.driver(kind).cloned();
@@ -164,7 +166,7 @@ fn judge(
             judgement: Some(judgement),
             look_failed,
             driver,
-            ..planned
+            ..unjudged
         }
     })
 }

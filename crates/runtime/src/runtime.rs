@@ -126,7 +126,7 @@ impl Runtime {
         let (stop, stopped): (Sender<()>, Receiver<()>) = bounded(0);
         let (drivers, driver_threads) = Drivers::start(
             parts.actions,
-            parts.traffic.clone(),
+            parts.traffic.as_ref(),
             &parts.clock,
             &outcome_sender,
             &telemetry,

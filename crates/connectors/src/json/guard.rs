@@ -1,4 +1,5 @@
-//! The nesting guard: says no before a recursive parser overflows the stack.
+//! The nesting guard for bytes that the tape has refused: says where they go too deep, and keeps them from the parser's
+//! own values, which have no bound.
 
 /// The offset of the first bracket that opens a level beyond `depth_max`, if there is one.
 ///

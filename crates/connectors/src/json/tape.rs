@@ -15,6 +15,7 @@ use std::{fmt, mem};
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
+use super::DEPTH_MAX;
 use super::duplicate::Seen;
 
 /// Slots whose memory is kept for the next event: 40 KiB. A recorded alert has 40 to 90.
@@ -31,6 +32,8 @@ pub(super) struct Tape<'b> {
     unescaped: String,
     /// The slot of the first key that its object had already.
     repeated: Option<usize>,
+    /// Levels that are open while the tape is filled.
+    depth: usize,
 }
 
 /// One value, with its key if it is a member of an object.
@@ -76,7 +79,7 @@ pub(super) enum Value<'a> {
 }
 
 impl<'b> Tape<'b> {
-    /// Parses `bytes`, which must not be nested deeper than the stack can bear.
+    /// Parses `bytes`. The parser calls itself only through [`Filler`], which refuses more than [`DEPTH_MAX`] levels.
     pub(super) fn parse(bytes: &'b [u8]) -> Result<Self, sonic_rs::Error> {
         let mut tape = Self::default();
         let (slots, unescaped) = SPARE.take();
@@ -174,6 +177,17 @@ impl<'b> Tape<'b> {
         self.slots.push(Slot { key, content });
     }
 
+    /// Goes one level down, below the slot that was opened last. This is what bounds the stack: nothing may take a value
+    /// from the parser on a level for which this was not asked.
+    #[inline]
+    fn descend<E: Error>(&mut self) -> Result<usize, E> {
+        self.depth += 1;
+        if self.depth > DEPTH_MAX {
+            return Err(E::custom("nested too deep"));
+        }
+        Ok(self.slots.len() - 1)
+    }
+
     /// Fills the slot that was opened last.
     #[inline]
     fn fill(&mut self, content: Content<'b>) {
@@ -202,7 +216,9 @@ impl Drop for Tape<'_> {
     fn drop(&mut self) {
         if self.slots.capacity() <= SLOTS_SPARE_MAX && self.unescaped.capacity() <= BYTES_SPARE_MAX {
             self.unescaped.clear();
-            SPARE.set((emptied(mem::take(&mut self.slots)), mem::take(&mut self.unescaped)));
+            let memory = (emptied(mem::take(&mut self.slots)), mem::take(&mut self.unescaped));
+            // Fails only while the thread ends.
+            let _ = SPARE.try_with(|spare| spare.set(memory));
         }
     }
 }
@@ -320,15 +336,16 @@ impl<'b> Visitor<'b> for Filler<'_, 'b> {
 
     fn visit_seq<A: SeqAccess<'b>>(self, mut items: A) -> Result<(), A::Error> {
         let tape = self.0;
-        let list = tape.slots.len() - 1;
+        let list = tape.descend()?;
         while items.next_element_seed(Item(&mut *tape))?.is_some() {}
+        tape.depth -= 1;
         tape.slots[list].content = Content::List { end: tape.slots.len() };
         Ok(())
     }
 
     fn visit_map<A: MapAccess<'b>>(self, mut members: A) -> Result<(), A::Error> {
         let tape = self.0;
-        let object = tape.slots.len() - 1;
+        let object = tape.descend()?;
         let mut seen = Seen::default();
         while let Some(new) = members.next_key_seed(Key {
             tape: &mut *tape,
@@ -339,6 +356,7 @@ impl<'b> Visitor<'b> for Filler<'_, 'b> {
             }
             members.next_value_seed(Filler(&mut *tape))?;
         }
+        tape.depth -= 1;
         tape.slots[object].content = Content::Object { end: tape.slots.len() };
         Ok(())
     }

@@ -87,7 +87,7 @@ impl Suricata {
                 .source
                 .map(|node| end(node, &known))
                 .zip(alert.target.map(|node| end(node, &known))),
-            attack_response: alert.signature.contains("ATTACK_RESPONSE"),
+            signature: alert.signature,
             attacks_servers: alert.metadata.attacks_servers(),
         }
         .accused(&self.home)

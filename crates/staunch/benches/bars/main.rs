@@ -53,9 +53,9 @@ fn main() {
         }
     }
     if json {
-        report::print_json(&rows)
+        report::print_json(&rows);
     } else {
-        report::print_table(&rows)
+        report::print_table(&rows);
     }
     if failed {
         std::process::exit(1);

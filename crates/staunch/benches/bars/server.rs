@@ -13,7 +13,7 @@ trigger:
   when: event.signature.contains("brute force")
   incident: event.source.ip
   deduplicate: 10m
-guards: { acts_per_hour_max: 1000000 }
+guards: { acts_per_hour_max: 100000 }
 contain:
   - block-ip: { target: event.source.ip, lease: 1h }
 mode: { low: enforce, medium: enforce, high: enforce }

@@ -37,15 +37,15 @@ use crate::json::Node;
 
 /// What a record says about a connection.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Connection {
+pub(super) struct Connection<'a> {
     /// The packet's sender and receiver.
     pub(super) packet: (Endpoint, Endpoint),
     /// Who opened the connection.
     pub(super) flow: Flow,
     /// The attacker and the victim that the rule names.
     pub(super) named: Option<(Endpoint, Endpoint)>,
-    /// The rule matches answers that only a successful attack gets.
-    pub(super) attack_response: bool,
+    /// The name of the rule.
+    pub(super) signature: &'a str,
     /// The rule protects servers only.
     pub(super) attacks_servers: bool,
 }
@@ -96,7 +96,7 @@ impl Flow {
     }
 }
 
-impl Connection {
+impl Connection<'_> {
     /// Walks the table of this module.
     pub(super) fn accused(&self, home: &Networks) -> Accusation {
         let (sender, receiver) = self.packet;
@@ -148,6 +148,11 @@ impl Connection {
         }
     }
 
+    /// True when the rule matches answers that only a successful attack gets. Asked for one row only: it is a search.
+    fn is_attack_response(&self) -> bool {
+        self.signature.contains("ATTACK_RESPONSE")
+    }
+
     /// Rows a to i.
     fn across(
         &self,
@@ -160,7 +165,7 @@ impl Connection {
         match (inner_opened, inner_named) {
             (_, Some(false)) => accuse(outer, inner, "the rule names the outside end as the attacker"),
             (Some(false), None) => accuse(outer, inner, "the outside end opened the connection"),
-            (Some(false), Some(true)) if self.attack_response => accuse(
+            (Some(false), Some(true)) if self.is_attack_response() => accuse(
                 outer,
                 inner,
                 "an inside host answered as only a successful attack makes it",
