@@ -74,5 +74,18 @@ mod tests {
         let many: String = (0..200).map(|n| format!("\"key{n}\":0,")).collect();
         check(&format!("{{{many}\"z\":1}}"), None);
         check(&format!("{{{many}\"key7\":1}}"), Some(("key7", many.len() + 1)));
+        let twice: String = "\"late\":0,\"late\":1".to_owned();
+        check(&format!("{{{many}{twice}}}"), Some(("late", many.len() + 10)));
+    }
+
+    /// 100,000 keys with one print: comparing each with all before it would take minutes.
+    #[test]
+    fn an_object_of_nothing_but_keys_is_read_in_good_time() {
+        let many: String = (0..100_000).map(|n| format!("\"aaaa{n:06}aaaa\":0,")).collect();
+        check(&format!("{{{many}\"z\":1}}"), None);
+        check(
+            &format!("{{{many}\"aaaa000000aaaa\":1}}"),
+            Some(("aaaa000000aaaa", many.len() + 1)),
+        );
     }
 }

@@ -21,6 +21,10 @@ use super::duplicate::Seen;
 /// Slots whose memory is kept for the next event: 40 KiB. A recorded alert has 40 to 90.
 const SLOTS_SPARE_MAX: usize = 1_024;
 
+/// Keys of one object that are compared as they come. With more of them the filter in front tells little, and comparing
+/// each with all before it would take quadratic time; they are sorted when the object ends.
+const KEYS_COMPARED_MAX: usize = 64;
+
 /// Bytes of unescaped text whose memory is kept likewise.
 const BYTES_SPARE_MAX: usize = 1 << 16;
 
@@ -205,6 +209,21 @@ impl<'b> Tape<'b> {
             self.repeated = Some(last);
         }
     }
+
+    /// Notes a slot whose key an earlier member of the object at `object` has too. Sorts, so that an object made of
+    /// nothing but keys costs little more than one that is read.
+    #[cold]
+    fn compare_all(&mut self, object: usize) {
+        if self.repeated.is_some() {
+            return;
+        }
+        let mut keys: Vec<(&str, usize)> = self.members(object).map(|slot| (self.key(slot), slot)).collect();
+        keys.sort_unstable();
+        self.repeated = keys
+            .windows(2)
+            .find(|pair| pair[0].0 == pair[1].0)
+            .map(|pair| pair[1].1);
+    }
 }
 
 thread_local! {
@@ -347,17 +366,22 @@ impl<'b> Visitor<'b> for Filler<'_, 'b> {
         let tape = self.0;
         let object = tape.descend()?;
         let mut seen = Seen::default();
+        let mut keys = 0_usize;
         while let Some(new) = members.next_key_seed(Key {
             tape: &mut *tape,
             seen: &mut seen,
         })? {
-            if !new {
+            keys += 1;
+            if !new && keys <= KEYS_COMPARED_MAX {
                 tape.compare(object);
             }
             members.next_value_seed(Filler(&mut *tape))?;
         }
         tape.depth -= 1;
         tape.slots[object].content = Content::Object { end: tape.slots.len() };
+        if keys > KEYS_COMPARED_MAX {
+            tape.compare_all(object);
+        }
         Ok(())
     }
 }
