@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use staunch_engine::{Engine, sweep};
-use staunch_model::{CommandReply, Effect, Frame, IncidentId, Input, Notice, ObservePurpose, Record, TransactionId};
+use staunch_model::{CommandReply, Effect, Frame, IncidentId, Input, Notice, Record, TransactionId};
 use staunch_ports::{
     AppendError, Clock, Epoch, ExecuteRequest, FRAME_OVERHEAD_MAX, Journal, Lsn, NewFrame, Purpose, UndoRequest,
 };
@@ -73,7 +73,10 @@ pub(crate) struct EventLoop {
 #[derive(Default)]
 pub(crate) struct LoopState {
     pending: Pending,
+    /// Reads that a local driver is answering.
     reads_out: usize,
+    /// Acts and undos that a local driver is carrying out.
+    acts_out: usize,
     frames_since_snapshot: u64,
     stopping_since: Option<Instant>,
 }
@@ -104,6 +107,14 @@ impl EventLoop {
     /// Waits for something to do, then takes up everything that is waiting.
     fn take_in(&mut self) -> Result<(), LoopError> {
         let mut taken = self.drain()?;
+        if taken == 0 && self.state.acts_out > 0 {
+            // A local act is answered within microseconds: sooner than a thread that sleeps is woken.
+            let end = Instant::now() + self.linger;
+            if let Some(input) = spin(end, || self.outcomes.try_recv().ok()) {
+                self.turn(input)?;
+                taken = 1 + self.drain()?;
+            }
+        }
         if taken == 0 {
             let timeout = self.until_deadline();
             crossbeam_channel::select! {
@@ -147,17 +158,14 @@ impl EventLoop {
 
     /// Gives local reads a moment to come back, so that what follows from them shares the sync.
     fn linger(&mut self) -> Result<(), LoopError> {
-        if self.state.reads_out == 0 || self.state.pending.frames.is_empty() {
-            return Ok(());
-        }
         let end = Instant::now() + self.linger;
-        while self.state.reads_out > 0 && self.state.pending.frames.len() < FRAMES_PER_COMMIT_MAX {
-            match self
-                .outcomes
-                .recv_timeout(end.saturating_duration_since(Instant::now()))
-            {
-                Ok(input) => self.turn(input)?,
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
+        while self.state.reads_out > 0
+            && !self.state.pending.frames.is_empty()
+            && self.state.pending.frames.len() < FRAMES_PER_COMMIT_MAX
+        {
+            match spin(end, || self.outcomes.try_recv().ok()) {
+                Some(input) => self.turn(input)?,
+                None => break,
             }
         }
         Ok(())
@@ -236,8 +244,12 @@ impl EventLoop {
     }
 
     fn turn(&mut self, input: Input) -> Result<(), LoopError> {
-        if matches!(input, Input::Observed { .. }) {
-            self.state.reads_out = self.state.reads_out.saturating_sub(1);
+        match input {
+            Input::Observed { .. } => self.state.reads_out = self.state.reads_out.saturating_sub(1),
+            Input::Executed { .. } | Input::Undone { .. } => {
+                self.state.acts_out = self.state.acts_out.saturating_sub(1);
+            }
+            _ => {}
         }
         self.decide(input).map(|_| ())
     }
@@ -261,7 +273,7 @@ impl EventLoop {
             .push((step.now.as_micros(), start..pending.bytes.len(), frame.clone()));
         for effect in step.effects {
             if effect.is_read() {
-                self.state.reads_out += usize::from(self.perform(effect));
+                self.perform(effect);
             } else {
                 self.state.pending.effects.push(effect);
             }
@@ -315,30 +327,25 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Hands `effect` to whoever carries it out. True when it is a read that a local driver is answering.
-    fn perform(&mut self, effect: Effect) -> bool {
-        let (kind, request, local) = match effect {
+    /// Hands `effect` to whoever carries it out, and counts what a local driver owes an answer to.
+    fn perform(&mut self, effect: Effect) {
+        let read = effect.is_read();
+        let (kind, request) = match effect {
             Effect::Observe {
                 transaction,
                 ticket,
                 kind,
                 target,
                 traffic,
-                purpose,
                 ..
             } => {
-                let local = self.engine.state().driver(kind).is_some_and(|driver| driver.local);
-                let counted = local && purpose != ObservePurpose::Probe;
-                (
-                    kind,
-                    DriverRequest::Observe {
-                        transaction,
-                        ticket,
-                        target,
-                        traffic,
-                    },
-                    counted,
-                )
+                let request = DriverRequest::Observe {
+                    transaction,
+                    ticket,
+                    target,
+                    traffic,
+                };
+                (kind, request)
             }
             Effect::Execute {
                 transaction,
@@ -359,7 +366,7 @@ impl EventLoop {
                     hold,
                     renewal,
                 };
-                (kind, DriverRequest::Execute { ticket, request }, false)
+                (kind, DriverRequest::Execute { ticket, request })
             }
             Effect::Undo {
                 label,
@@ -375,23 +382,26 @@ impl EventLoop {
                     key,
                     target,
                 };
-                (
-                    kind,
-                    DriverRequest::Undo {
-                        transaction,
-                        ticket,
-                        request,
-                    },
-                    false,
-                )
+                let request = DriverRequest::Undo {
+                    transaction,
+                    ticket,
+                    request,
+                };
+                (kind, request)
             }
             Effect::Notify(notice) => {
                 drop(self.notices.send(notice));
-                return false;
+                return;
             }
         };
+        let local = self.engine.state().driver(kind).is_some_and(|driver| driver.local);
         // Without a driver there is no answer; the deadline of the transaction deals with that.
-        self.drivers.send(kind, request) && local
+        if self.drivers.send(kind, request) && local {
+            match read {
+                true => self.state.reads_out += 1,
+                false => self.state.acts_out += 1,
+            }
+        }
     }
 
     fn may_stop(&self) -> bool {
@@ -412,6 +422,19 @@ impl EventLoop {
         if let Err(error) = self.journal.put_snapshot(lsn, &state) {
             tracing::warn!(%lsn, %error, "snapshot not written; the next start replays more frames");
         }
+    }
+}
+
+/// Asks again and again until there is an answer or `end` has passed.
+fn spin<T>(end: Instant, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
+    loop {
+        if let Some(answer) = ask() {
+            return Some(answer);
+        }
+        if Instant::now() >= end {
+            return None;
+        }
+        std::hint::spin_loop();
     }
 }
 

@@ -39,6 +39,10 @@ pub(crate) fn notifiers(
     Ok((sender, thread))
 }
 
+/// Durable frames on their way to a follower. A frame with its event has some kilobytes, so this bounds them to some
+/// tens of megabytes; what does not fit is fetched from the journal.
+const FOLLOWED_MAX: usize = 8_192;
+
 /// A durable frame on its way to the followers.
 pub(crate) type Followed = (Lsn, Timestamp, Arc<Frame>);
 
@@ -47,7 +51,7 @@ pub(crate) fn follower(
     mut follower: Box<dyn Follower>,
     telemetry: Arc<Telemetry>,
 ) -> std::io::Result<(Sender<Followed>, JoinHandle<()>)> {
-    let (sender, frames): (_, Receiver<Followed>) = bounded(65_536);
+    let (sender, frames): (_, Receiver<Followed>) = bounded(FOLLOWED_MAX);
     let thread = std::thread::Builder::new().name("index".into()).spawn(move || {
         while let Ok(first) = frames.recv() {
             for (lsn, now, frame) in std::iter::once(first).chain(frames.try_iter().take(4_096)) {

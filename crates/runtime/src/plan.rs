@@ -3,8 +3,8 @@
 use serde::Serialize;
 use staunch_engine::guard::{self, Question, Ruling};
 use staunch_model::{
-    ActionKind, Context, Description, EventView, Facts, IncidentId, Judgement, Match, Playbook, Span, Target, Timestamp,
-    TransactionId,
+    ActionKind, Context, Description, EventView, Facts, IncidentId, Judgement, Match, Playbook, Span, Target,
+    Timestamp, TransactionId,
 };
 
 use crate::handle::{Busy, Handle};
