@@ -1,14 +1,15 @@
 //! What is due: deadlines, the queue, incidents whose transactions have moved on, and the circuit breaker.
 
 use staunch_model::{
-    ActionKind, Await, Cause, Change, Failure, FailureKind, IncidentId, IncidentOutcome, IncidentStatus, MatchedStep,
-    NoticeId, NoticeLevel, OnFailure, Outcome, Record, RefusalReason, State, StateKind, Target, Timestamp, Transaction,
-    TransactionId,
+    ActionKind, Await, Cause, Change, Failure, FailureKind, GuardName, IncidentId, IncidentOutcome, IncidentStatus,
+    MatchedStep, NoticeId, NoticeLevel, OnFailure, Outcome, Record, RefusalReason, Span, State, StateKind, Target,
+    Timestamp, Transaction, TransactionId,
 };
 
 use crate::budget::Scope;
+use crate::limits;
 use crate::state::Subject;
-use crate::transaction::is_failure;
+use crate::transaction::{is_failure, is_undo};
 use crate::turn::Turn;
 
 impl Turn<'_> {
@@ -190,10 +191,14 @@ impl Turn<'_> {
             .iter()
             .find(|it| it.incident != id && it.is_held_by(id) && another_may_act(it) && !is_judged_anew(it, &places));
         let Some(it) = left_out else { return false };
-        let Some(step) = playbook.steps.iter().position(|step| step.action == it.kind) else {
+        let joined = self.state.incidents.get(&id).map(|incident| &incident.joined_steps);
+        let step = joined.and_then(|steps| steps.iter().find(|(joined, _)| *joined == it.id));
+        let Some((_, step)) = step.copied() else {
             return false;
         };
-        let step = u16::try_from(step).unwrap_or(u16::MAX);
+        if playbook.steps.get(usize::from(step)).map(|step| step.action) != Some(it.kind) {
+            return false;
+        }
         self.plan_step(
             id,
             &playbook,
@@ -224,7 +229,10 @@ impl Turn<'_> {
             return false;
         };
         for it in transactions.iter().filter(|it| it.held_only_by(incident)) {
-            if matches!(it.state.kind(), StateKind::Planned | StateKind::AwaitingApproval) {
+            if matches!(
+                it.state.kind(),
+                StateKind::Planned | StateKind::PreChecking | StateKind::AwaitingApproval
+            ) {
                 self.refuse(it.id, RefusalReason::Abandoned);
                 return true;
             }
@@ -275,8 +283,8 @@ impl Turn<'_> {
         }
     }
 
-    /// Closes an incident when all its transactions have ended. One whose containment has run its course or was taken
-    /// away absorbs no further events: the next one is a new incident, judged anew.
+    /// Closes an incident when all its transactions have ended, and says until when further events still join it. An
+    /// incident that did not contain must not shield its attacker: only what a person said holds for the whole time.
     fn close(&mut self, id: IncidentId, transactions: &[Transaction]) {
         let ended = |it: &Transaction| it.state.kind().is_terminal() && it.state.kind() != StateKind::Stuck;
         // One that was let go of is no longer this incident's concern.
@@ -286,21 +294,42 @@ impl Turn<'_> {
         let Some(incident) = self.state.incidents.get(&id) else {
             return;
         };
-        let ran_its_course = transactions.iter().any(|it| match &it.state {
-            State::Released(cause) | State::RolledBack(cause) => {
-                matches!(**cause, Cause::LeaseEnded | Cause::Vanished { .. })
-            }
-            _ => false,
-        });
-        let absorbs_until: Timestamp = if ran_its_course {
-            self.now
-        } else {
-            incident.absorbs_until.max(self.now)
-        };
+        let end = incident.absorbs_until.max(self.now);
+        let absorbs_until: Timestamp = transactions
+            .iter()
+            .map(|it| match rejudged_after(it) {
+                Some(pause) => end.min(self.now + pause),
+                None => end,
+            })
+            .min()
+            .unwrap_or(end);
         self.put(Record::IncidentClosed {
             incident: id,
             absorbs_until,
         });
+    }
+}
+
+/// How long after `it` ended an event of the same key is judged anew; `None` for the playbook's whole time.
+fn rejudged_after(it: &Transaction) -> Option<Span> {
+    match &it.state {
+        State::Released(cause) | State::RolledBack(cause) => match &**cause {
+            // The containment has run its course, or was taken away.
+            Cause::LeaseEnded | Cause::Vanished { .. } | Cause::Orphan => Some(Span::ZERO),
+            Cause::ExecuteFailed(_) | Cause::PostCheckFailed { .. } | Cause::Sibling(_) => Some(limits::REJUDGE_PAUSE),
+            Cause::Operator { .. } => None,
+        },
+        State::Refused(reason) => match &**reason {
+            // An old event says nothing about a new one.
+            RefusalReason::Guard { guard, .. } if *guard == GuardName::Freshness => Some(Span::ZERO),
+            RefusalReason::Guard { .. }
+            | RefusalReason::CheckFailed(_)
+            | RefusalReason::ApprovalExpired
+            | RefusalReason::QueueTimeout
+            | RefusalReason::Abandoned => Some(limits::REJUDGE_PAUSE),
+            RefusalReason::NoTarget | RefusalReason::Denied { .. } | RefusalReason::Cancelled { .. } => None,
+        },
+        _ => None,
     }
 }
 
@@ -323,7 +352,7 @@ fn is_judged_anew(it: &Transaction, places: &[(TransactionId, ActionKind, Target
 /// True when `it` failed, so that its siblings are to be undone.
 fn has_failed(it: &Transaction) -> bool {
     match &it.state {
-        State::Stuck(reason) => reason.trying != StateKind::Releasing,
+        State::Stuck(reason) => matches!(reason.trying, StateKind::RollingBack | StateKind::Settling),
         State::RollingBack(cause) | State::Settling(cause) | State::RolledBack(cause) => is_failure(cause),
         _ => false,
     }
@@ -381,6 +410,7 @@ pub fn reason(it: &Transaction) -> Option<String> {
             RefusalReason::QueueTimeout => "it waited too long for its turn".to_owned(),
             RefusalReason::Abandoned => "another step of the incident failed".to_owned(),
         }),
+        State::Stuck(stuck) if !is_undo(stuck.trying) => Some(stuck.last.to_string()),
         State::Stuck(stuck) => Some(format!(
             "{} failed {} times: {}",
             stuck.trying, stuck.attempts, stuck.last

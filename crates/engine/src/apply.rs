@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use staunch_model::{
-    Await, Cause, Change, Context, Dispatch, Effect, FailureKind, Incident, IncidentId, IncidentStatus, ObservePurpose,
-    Record, Span, State, StateKind, Timestamp, Transaction, TransactionId,
+    Await, Cause, Change, Context, Dispatch, Effect, FailureKind, Incident, IncidentId, IncidentOutcome,
+    IncidentStatus, ObservePurpose, Record, Span, State, StateKind, Timestamp, Transaction, TransactionId,
 };
 
 use crate::budget::{self, Scope};
 use crate::limits;
 use crate::networks::Networks;
-use crate::state::{EngineState, PendingNotice, Subject, key_hash};
+use crate::state::{EngineState, PendingNotice, Subject, Unfit, key_hash};
 use crate::transaction::{self, IllegalChange};
 
 /// Why a record does not fit the state: the journal was written by something that decides differently.
@@ -94,6 +94,8 @@ pub fn apply(
                 events: 1,
                 transactions: staunch_model::Few::new(),
                 outcome: None,
+                joined_steps: staunch_model::Few::new(),
+                next_step: 0,
             };
             state.incidents.insert(*incident, Box::new(opened));
         }
@@ -108,8 +110,10 @@ pub fn apply(
             deadline,
             ..
         } => {
-            incident_mut(state, *incident)?.transactions.push(*transaction);
-            state.last_transaction = transaction.0;
+            let planning = incident_mut(state, *incident)?;
+            planning.transactions.push(*transaction);
+            planning.next_step = step.saturating_add(1);
+            state.last_transaction = state.last_transaction.max(transaction.0);
             let mut planned = new_transaction(*transaction, *transaction, *incident, *kind, *target);
             planned.step = *step;
             planned.lease = *lease;
@@ -119,7 +123,10 @@ pub fn apply(
             state.index.dirty.insert(*incident);
             state.transactions.insert(*transaction, Box::new(planned));
         }
-        Record::StepWithoutTarget { incident, .. } => drop(state.index.dirty.insert(*incident)),
+        Record::StepWithoutTarget { incident, step } => {
+            incident_mut(state, *incident)?.next_step = step.saturating_add(1);
+            state.index.dirty.insert(*incident);
+        }
         Record::Transaction { transaction, change } => apply_change(state, *transaction, change, now, effects)?,
         Record::OrphanAdopted {
             transaction,
@@ -128,7 +135,7 @@ pub fn apply(
             target,
             dispatch,
         } => {
-            state.last_transaction = transaction.0;
+            state.last_transaction = state.last_transaction.max(transaction.0);
             let mut orphan = new_transaction(*transaction, *label, IncidentId(0), *kind, *target);
             orphan.state = State::Releasing(Box::new(Cause::Orphan));
             send(&mut orphan, *dispatch);
@@ -160,9 +167,25 @@ pub fn apply(
             state.mode_set = Some(*mode);
             state.breaker_open = None;
             state.budgets.clear(Scope::Failures);
+            // What was only observed was judged under the mode before: its next event is judged under this one.
+            let observed: Vec<IncidentId> = state
+                .incidents
+                .values()
+                .filter(|it| it.status == IncidentStatus::Closed && it.outcome == Some(IncidentOutcome::WouldContain))
+                .map(|it| it.id)
+                .collect();
+            for id in observed {
+                let incident = incident_mut(state, id)?;
+                let before = std::mem::replace(&mut incident.absorbs_until, now);
+                state.index.deadlines.remove(&(before, Subject::Incident(id)));
+                state.index.deadlines.insert((now, Subject::Incident(id)));
+            }
         }
         Record::NoticeQueued(notice) => {
             state.last_notice = notice.id.0;
+            if tells_of_unfit(notice) {
+                state.unfit = Unfit::default();
+            }
             effects.push(Effect::Notify(notice.clone()));
             let answer_by = now + limits::NOTICE_DEADLINE;
             let pending = PendingNotice {
@@ -233,11 +256,11 @@ fn apply_change(
     if let Change::LetGo(incident) = change {
         state.index.dirty.insert(*incident);
     }
-    if let Change::Joined(incident) = change
-        && let Some(joining) = state.incidents.get_mut(incident)
-        && !joining.transactions.contains(&id)
-    {
-        joining.transactions.push(id);
+    if let Change::Joined(incident) = change {
+        join(state, *incident, &it);
+    }
+    if let Change::GaveUp(_) = change {
+        state.quarantined.remove(&id);
     }
     if ends && it.incident == IncidentId(0) {
         return Ok(());
@@ -248,6 +271,77 @@ fn apply_change(
         state.enter_incident(incident);
     }
     Ok(())
+}
+
+/// Enters `it` into the incident that joins it, with the step for which it does.
+///
+/// Every step of a match makes one record, in the playbook's order; so the step is the one after that of the record
+/// before. One that is judged anew keeps the step of the transaction that was at the same place.
+fn join(state: &mut EngineState, id: IncidentId, it: &Transaction) {
+    let Some(joining) = state.incidents.get_mut(&id).map(AsMut::as_mut) else {
+        return;
+    };
+    let same_place = |other: &TransactionId| {
+        *other != it.id
+            && state
+                .transactions
+                .get(other)
+                .is_some_and(|other| (other.kind, other.target) == (it.kind, it.target))
+    };
+    let before = joining
+        .joined_steps
+        .iter()
+        .find(|(other, _)| same_place(other))
+        .map(|(_, step)| *step);
+    let step = before.unwrap_or(joining.next_step);
+    joining.next_step = joining.next_step.saturating_add(1);
+    if !joining.transactions.contains(&it.id) {
+        joining.transactions.push(it.id);
+        joining.joined_steps.push((it.id, step));
+    }
+}
+
+/// True when `record` is about a quarantined transaction, so that it does not count.
+///
+/// That it was given up counts: it leaves the transaction to a person, whoever wrote it and why.
+pub(crate) fn is_quarantined(state: &EngineState, record: &Record) -> bool {
+    match record {
+        Record::Transaction {
+            change: Change::GaveUp(_),
+            ..
+        } => false,
+        Record::Transaction { transaction, .. } => state.quarantined.contains_key(transaction),
+        // It waits for the end of what it planned, which is now as far off as a person's release.
+        Record::IncidentForgotten { incident } => state
+            .quarantined
+            .keys()
+            .any(|id| state.transactions.get(id).is_some_and(|it| it.incident == *incident)),
+        _ => false,
+    }
+}
+
+/// Leaves out a `record` that could not be applied: quarantines its transaction, or counts it.
+pub(crate) fn leave_out(state: &mut EngineState, record: &Record, error: &ApplyError) {
+    if let Record::Transaction { transaction, .. } | Record::TransactionPlanned { transaction, .. } = record {
+        // The world may hold something with this label, so that no other transaction may have it.
+        state.last_transaction = state.last_transaction.max(transaction.0);
+    }
+    if let ApplyError::Illegal { transaction, .. } = error
+        && let Some(it) = state.transactions.get(transaction)
+        && (!it.state.kind().is_terminal() || it.state.kind() == StateKind::Stuck)
+    {
+        state.quarantined.insert(*transaction, error.to_string().into());
+    } else {
+        state.unfit.count += 1;
+        state.unfit.first.get_or_insert_with(|| error.to_string().into());
+    }
+}
+
+/// What a page about records that were left out says, besides their number; it is also what marks them as told.
+pub(crate) const UNFIT: &str = "record(s) of the journal do not fit this build and were left out";
+
+fn tells_of_unfit(notice: &staunch_model::Notice) -> bool {
+    notice.incident.is_none() && notice.transaction.is_none() && notice.text.contains(UNFIT)
 }
 
 /// Updates everything of a transaction but its state.
@@ -376,7 +470,8 @@ fn account(state: &mut EngineState, it: &Transaction, change: &Change, now: Time
                 state.budgets.debit(Scope::Playbook(incident.playbook), now);
             }
         }
-        Change::GaveUp(_) => state.budgets.debit(Scope::Failures, now),
+        // A record that does not fit says nothing about the drivers either.
+        Change::GaveUp(reason) if transaction::is_undo(reason.trying) => state.budgets.debit(Scope::Failures, now),
         Change::ProbedAbsent => {
             // Being stopped or killed says nothing about the drivers, which is what the breaker is for.
             let interrupted =

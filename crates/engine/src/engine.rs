@@ -2,7 +2,7 @@
 
 use staunch_model::{Effect, Frame, Input, Record, Timestamp};
 
-use crate::apply::{ApplyError, apply};
+use crate::apply::{ApplyError, apply, is_quarantined, leave_out};
 use crate::state::EngineState;
 use crate::turn::Turn;
 
@@ -56,7 +56,7 @@ impl Engine {
         };
         match input {
             Input::Started { installation, .. } => turn.on_started(*installation),
-            Input::Policy(policy) => turn.put(Record::PolicyPinned(policy.clone())),
+            Input::Policy(policy) => turn.on_policy(policy),
             Input::Event { event, matches } => matches.iter().for_each(|matched| turn.on_match(event, matched)),
             Input::Observed {
                 transaction,
@@ -89,16 +89,27 @@ impl Engine {
     /// Applies a frame from the journal without deciding anything. Its effects belong to the past and are dropped:
     /// [`Input::Started`] takes up what is open.
     ///
+    /// A record that does not fit is left out and remembered: its transaction is quarantined, everything else goes on
+    /// as usual, and the next [`Input::Started`] tells people.
+    ///
     /// # Errors
-    /// [`ApplyError`] when the frame does not fit the state.
+    /// The first [`ApplyError`], for information only: the whole frame was taken, the state is sound, and replay goes
+    /// on with the next frame.
     pub fn replay(&mut self, frame: &Frame, now: Timestamp) -> Result<(), ApplyError> {
         self.state.now = self.state.now.max(now);
         let mut effects = Vec::new();
+        let mut unfit = None;
         for record in &frame.records {
-            apply(&mut self.state, record, now, &mut effects)?;
+            if is_quarantined(&self.state, record) {
+                continue;
+            }
+            if let Err(error) = apply(&mut self.state, record, now, &mut effects) {
+                leave_out(&mut self.state, record, &error);
+                unfit = unfit.or(Some(error));
+            }
             effects.clear();
         }
         self.state.index.dirty.clear();
-        Ok(())
+        unfit.map_or(Ok(()), Err)
     }
 }

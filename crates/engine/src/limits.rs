@@ -2,9 +2,6 @@
 
 use staunch_model::{Limits, Span};
 
-/// Playbooks in force at once. Triage looks at each playbook of an event's system, so this bounds its cost.
-pub const PLAYBOOKS_MAX: usize = 1_000;
-
 /// Steps of one playbook. More targets than this in one response is a case for a person.
 pub const STEPS_PER_PLAYBOOK_MAX: usize = 16;
 
@@ -62,6 +59,10 @@ pub const HOLD_TOLERANCE: Span = Span::from_secs(30);
 /// How long a planned transaction may wait for its turn. Containment that starts later answers an old situation.
 pub const QUEUE_WAIT_MAX: Span = Span::from_mins(5);
 
+/// How long after a refusal or a failure an event of the same attacker is judged anew. Long enough that a stream of
+/// events does not make an incident each, short enough that an attacker gains little from having been refused once.
+pub const REJUDGE_PAUSE: Span = Span::from_mins(1);
+
 /// How far ahead of our clock an event's time may be: sensors' clocks drift, but not by more.
 pub const EVENT_SKEW_MAX: Span = Span::from_mins(5);
 
@@ -80,6 +81,10 @@ pub const NOTICES_MAX: usize = 1_000;
 
 /// Transactions named in one notice.
 pub const NAMED_IN_NOTICE_MAX: usize = 5;
+
+/// Transactions that one command to release everything lifts. It bounds the frame and the length of the turn; the
+/// command is repeated until nothing is affected.
+pub const RELEASES_PER_TURN_MAX: usize = 1_000;
 
 /// The widest network an IPv4 act may be aimed at, in prefix bits.
 pub const PREFIX_V4_MIN: u64 = 32;

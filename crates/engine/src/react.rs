@@ -1,9 +1,11 @@
 //! What an input means: the replies of drivers, events, commands and findings.
 
+use std::sync::Arc;
+
 use staunch_model::{
     Cause, Change, Command, Event, Failure, FailureKind, IncidentId, IncidentStatus, Match, MatchedStep, NoticeId,
-    NoticeLevel, Observation, Operator, Outcome, Owner, Playbook, Presence, Record, RefusalReason, ReleaseScope,
-    StateKind, StuckReason, SweepFindings, Timestamp, Transaction, TransactionId,
+    NoticeLevel, Observation, Operator, Outcome, Owner, Playbook, Policy, Presence, Record, RefusalReason,
+    ReleaseScope, StateKind, StuckReason, SweepFindings, Target, Timestamp, Transaction, TransactionId,
 };
 
 use crate::guard::{self, Question, Ruling};
@@ -58,12 +60,11 @@ impl Turn<'_> {
         };
         let place = (step.action, target);
         let index = &self.state.index;
-        let holder = index.by_target.get(&place).filter(|id| self.can_join(**id));
-        let holder = holder.or_else(|| index.next_by_target.get(&place)).copied();
+        let at_place = index.by_target.get(&place).copied().into_iter();
+        let holder = at_place.chain(index.waiting_for(place)).find(|id| self.can_join(*id));
         if let Some(holder) = holder {
-            if !self.state.transactions[&holder].is_held_by(incident) {
-                self.change(holder, Change::Joined(incident));
-            }
+            // Also when it is held already: the steps of a match are told apart by counting their records.
+            self.change(holder, Change::Joined(incident));
             return;
         }
         let transaction = TransactionId(self.state.last_transaction + 1);
@@ -85,6 +86,50 @@ impl Turn<'_> {
             .transactions
             .get(&id)
             .is_some_and(|it| can_be_held(it.state.kind()))
+            && !self.state.quarantined.contains_key(&id)
+    }
+
+    /// The policy is pinned. What it newly protects and is contained is not released by itself: the containment was
+    /// right by the policy before, and somebody must say which of the two is wrong.
+    pub(crate) fn on_policy(&mut self, policy: &Arc<Policy>) {
+        let acts = |it: &&Transaction| {
+            matches!(
+                it.state.kind(),
+                StateKind::Executing | StateKind::PostChecking | StateKind::InForce
+            )
+        };
+        let before: Vec<_> = self
+            .state
+            .containments()
+            .filter(acts)
+            .filter(|it| self.protection(it.target).is_none())
+            .map(|it| (it.id, it.target))
+            .collect();
+        self.put(Record::PolicyPinned(policy.clone()));
+        let protected: Vec<_> = before
+            .iter()
+            .filter_map(|(id, target)| Some((*id, self.protection(*target)?)))
+            .collect();
+        let texts: Vec<_> = protected
+            .iter()
+            .map(|(id, why)| {
+                format!("{id} holds a target that is protected now ({why}): release it with `staunch release {id}`")
+            })
+            .collect();
+        if !texts.is_empty() {
+            let only = protected.first().map(|(id, _)| *id).filter(|_| protected.len() == 1);
+            self.notice(NoticeLevel::Page, None, only, &list(&texts));
+        }
+    }
+
+    /// Why `target` is never touched; `None` when it may be.
+    fn protection(&self, target: Target) -> Option<String> {
+        let Target::Address(ip) = target;
+        let (network, reason) = self.state.index.never_touch.longest_match(ip)?;
+        Some(format!(
+            "{ip} is in {network}, which is never touched: {}",
+            staunch_model::Printable(reason)
+        ))
     }
 
     /// A driver has looked at the world.
@@ -562,9 +607,15 @@ impl Turn<'_> {
     }
 
     fn release_all(&mut self, by: &Operator) -> Vec<TransactionId> {
-        let all: Vec<_> = self.state.transactions.keys().rev().copied().collect();
+        let newest_first = self.state.transactions.values().rev();
+        let mut all: Vec<_> = newest_first
+            .filter(|it| it.state.kind() == StateKind::Stuck || can_be_held(it.state.kind()))
+            .map(|it| (it.executed_at.is_some(), it.id))
+            .collect();
+        // What has not acted first, so that none of it acts while the rest waits for its turn.
+        all.sort_by_key(|(acted, _)| *acted);
         let mut affected = Vec::new();
-        for id in all {
+        for (_, id) in all.into_iter().take(limits::RELEASES_PER_TURN_MAX) {
             let it = (*self.state.transactions[&id]).clone();
             if self.release(&it, by) {
                 affected.push(id);
@@ -629,6 +680,9 @@ impl Turn<'_> {
         let max = self.state.limits().lease_max;
         if lease == staunch_model::Span::ZERO || lease > max {
             return Err(format!("a lease of {lease} is outside 1us to {max}"));
+        }
+        if let Some(why) = self.protection(it.target) {
+            return Err(format!("{id} cannot be renewed: {why}"));
         }
         if it.renewing.is_some() {
             return Err(format!("{id} is being renewed already"));

@@ -12,13 +12,16 @@
 //! | g | rolling back, releasing | the undo may have landed | it is sent again: undo is conditional and owned |
 //! | h | settling | the undo landed, a late act may follow | the whole settling time starts again |
 //! | i | ended, stuck | nothing is under way | nothing |
+//! | j | quarantined | a record of it does not fit this build | it is stuck, and people are told; a person's release goes on |
 //!
 //! One transaction that cannot be taken up never stops the others: each row looks at one transaction only.
 
 use staunch_model::{
-    Await, Change, Failure, FailureKind, InstallationId, NoticeId, Record, StateKind, Transaction, TransactionId,
+    Await, Change, Failure, FailureKind, InstallationId, NoticeId, NoticeLevel, Record, State, StateKind, StuckReason,
+    Transaction, TransactionId,
 };
 
+use crate::apply::UNFIT;
 use crate::limits;
 use crate::turn::Turn;
 
@@ -26,11 +29,7 @@ impl Turn<'_> {
     /// The process started on this journal.
     pub(crate) fn on_started(&mut self, installation: InstallationId) {
         self.put(Record::Started { installation });
-        let all: Vec<TransactionId> = self.state.transactions.keys().copied().collect();
-        for id in all {
-            let it = (*self.state.transactions[&id]).clone();
-            self.take_up(&it);
-        }
+        // Before new ones are queued, which are not to be sent twice.
         let waiting: Vec<NoticeId> = self
             .state
             .notices
@@ -38,8 +37,51 @@ impl Turn<'_> {
             .filter(|(_, it)| it.retry_at.is_none())
             .map(|(id, _)| *id)
             .collect();
+        self.give_up_quarantined();
+        self.tell_unfit();
+        let all: Vec<TransactionId> = self.state.transactions.keys().copied().collect();
+        for id in all {
+            let it = (*self.state.transactions[&id]).clone();
+            self.take_up(&it);
+        }
         for notice in waiting {
             self.put(Record::NoticeResent { notice });
+        }
+    }
+
+    /// Leaves every quarantined transaction to a person.
+    fn give_up_quarantined(&mut self) {
+        let quarantined = self.state.quarantined.clone();
+        for (id, why) in quarantined {
+            let Some(it) = self.state.transactions.get(&id) else {
+                continue;
+            };
+            let (incident, attempts) = (it.incident, it.attempts);
+            // What was stuck before stays so, for the same reason to its siblings.
+            let trying = match &it.state {
+                State::Stuck(reason) => reason.trying,
+                state => state.kind(),
+            };
+            let text = format!(
+                "{id} ({} on {}) is stuck: a record of it does not fit this build ({why}). Look at the target, then \
+                 run `staunch release {id}`",
+                it.kind, it.target
+            );
+            let last = Failure::new(
+                FailureKind::Invalid,
+                &format!("a record does not fit this build: {why}"),
+            );
+            let reason = StuckReason { trying, attempts, last };
+            self.change(id, Change::GaveUp(Box::new(reason)));
+            self.notice(NoticeLevel::Page, Some(incident), Some(id), &text);
+        }
+    }
+
+    fn tell_unfit(&mut self) {
+        let unfit = self.state.unfit.clone();
+        if let Some(first) = unfit.first {
+            let text = format!("{} {UNFIT}; the first: {first}", unfit.count);
+            self.notice(NoticeLevel::Page, None, None, &text);
         }
     }
 

@@ -72,9 +72,23 @@ pub struct EngineState {
     pub last_notice: u64,
     /// Transactions that have come into force so far.
     pub completions: u64,
+    /// Transactions with a record that does not fit, and why: nothing is decided on them and no further record of them
+    /// counts, until the next start gives them up to a person.
+    pub quarantined: BTreeMap<TransactionId, Box<str>>,
+    /// Other records that did not fit and that nobody has been told of.
+    pub unfit: Unfit,
     /// What is derived from the rest.
     #[serde(skip)]
     pub index: Index,
+}
+
+/// Records that could not be applied and were left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unfit {
+    /// How many.
+    pub count: u64,
+    /// Why the first of them does not fit.
+    pub first: Option<Box<str>>,
 }
 
 /// Something with a deadline.
@@ -100,8 +114,8 @@ pub struct Index {
     pub superseded: BTreeSet<(KeyHash, IncidentId)>,
     /// The transaction that occupies a target: not ended, or stuck.
     pub by_target: BTreeMap<(ActionKind, Target), TransactionId>,
-    /// The transaction that waits for an occupied target to be left.
-    pub next_by_target: BTreeMap<(ActionKind, Target), TransactionId>,
+    /// Transactions that wait for an occupied target to be left: at most one, unless the holder is quarantined.
+    pub next_by_target: BTreeSet<(ActionKind, Target, TransactionId)>,
     /// Transactions waiting for their turn.
     pub queue: BTreeSet<TransactionId>,
     /// What is due when.
@@ -260,12 +274,8 @@ impl EngineState {
         for pending in self.notices.values() {
             self.index.enter_notice(pending);
         }
-        // Those under way occupy their targets before those that wait for them are entered.
-        let (waiting, others): (Vec<_>, Vec<_>) = self
-            .transactions
-            .values()
-            .partition(|transaction| transaction.state.kind() == StateKind::Planned);
-        for transaction in others.into_iter().chain(waiting) {
+        // The oldest occupies a target: what wants it while it is occupied is planned later.
+        for transaction in self.transactions.values() {
             self.index.enter(transaction);
         }
     }
@@ -280,7 +290,7 @@ impl Index {
             match self.by_target.get(&place) {
                 None => drop(self.by_target.insert(place, transaction.id)),
                 Some(holder) if *holder == transaction.id => {}
-                Some(_) => drop(self.next_by_target.entry(place).or_insert(transaction.id)),
+                Some(_) => drop(self.next_by_target.insert((place.0, place.1, transaction.id))),
             }
         }
         if !kind.is_terminal() {
@@ -303,13 +313,21 @@ impl Index {
         if ends {
             if self.by_target.get(&place) == Some(&transaction.id) {
                 self.by_target.remove(&place);
-                if let Some(next) = self.next_by_target.remove(&place) {
+                let next = self.waiting_for(place).next();
+                if let Some(next) = next {
+                    self.next_by_target.remove(&(place.0, place.1, next));
                     self.by_target.insert(place, next);
                 }
-            } else if self.next_by_target.get(&place) == Some(&transaction.id) {
-                self.next_by_target.remove(&place);
+            } else {
+                self.next_by_target.remove(&(place.0, place.1, transaction.id));
             }
         }
+    }
+
+    /// The transactions that wait for `place` to be left, oldest first.
+    pub(crate) fn waiting_for(&self, place: (ActionKind, Target)) -> impl Iterator<Item = TransactionId> {
+        let of = |id| (place.0, place.1, TransactionId(id));
+        self.next_by_target.range(of(0)..=of(u64::MAX)).map(|(_, _, id)| *id)
     }
 
     /// Enters an incident, which is newer than all others of its key.

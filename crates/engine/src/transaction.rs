@@ -75,6 +75,10 @@ pub fn after(state: &State, change: &Change) -> Result<State, IllegalChange> {
 
         (S::Stuck(_),         C::ReleaseStarted { cause, .. })  => S::Releasing(cause.clone()),
 
+        // Given up because a record of it did not fit: see `recovery`.
+        (S::Planned | S::PreChecking | S::AwaitingApproval | S::Executing | S::PostChecking | S::InForce | S::Stuck(_),
+                              C::GaveUp(reason))                => S::Stuck(reason.clone()),
+
         (_,                   C::Joined(_) | C::LetGo(_)) if can_be_held(state.kind()) => state.clone(),
         (_,                   C::StaleReply { .. })             => state.clone(),
 
@@ -93,6 +97,15 @@ pub const fn can_be_held(state: StateKind) -> bool {
             | StateKind::Executing
             | StateKind::PostChecking
             | StateKind::InForce
+    )
+}
+
+/// True in the states that end when every undo has failed; what is stuck from another one was given up at a start.
+#[must_use]
+pub const fn is_undo(state: StateKind) -> bool {
+    matches!(
+        state,
+        StateKind::Releasing | StateKind::RollingBack | StateKind::Settling
     )
 }
 

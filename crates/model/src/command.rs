@@ -25,7 +25,7 @@ pub enum ReleaseScope {
     Transaction(TransactionId),
     /// What one incident holds; what other incidents hold too stays in force.
     Incident(IncidentId),
-    /// Everything.
+    /// Everything, so much at a time: see [`Command::Release`].
     All,
 }
 
@@ -34,6 +34,9 @@ pub enum ReleaseScope {
 #[serde(rename_all = "lowercase")]
 pub enum Command {
     /// Lift containment; stop what is waiting or under way.
+    ///
+    /// [`ReleaseScope::All`] lifts a bounded number in one turn: the reply's [`CommandReply::affected`] names them, and
+    /// whoever sends the command repeats it until that is empty.
     Release(ReleaseScope),
     /// Let a containment in force run for this long from now.
     Renew {

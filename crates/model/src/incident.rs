@@ -90,4 +90,8 @@ pub struct Incident {
     pub transactions: Few<TransactionId>,
     /// The outcome last told to people.
     pub outcome: Option<IncidentOutcome>,
+    /// The step for which each transaction of another incident was joined.
+    pub joined_steps: Few<(TransactionId, u16)>,
+    /// The step of the playbook that the next record of a step is about.
+    pub next_step: u16,
 }

@@ -98,6 +98,37 @@ pub struct SweepFindings {
     pub orphans: Vec<(TransactionId, ActionKind, Target)>,
 }
 
+impl SweepFindings {
+    /// The same findings in parts of at most `max` containments and objects, to be taken one after the other.
+    ///
+    /// The first part, which there always is, says what was read and what could not be; the others only go on with
+    /// what was found. A `max` of 0 counts as 1.
+    #[must_use]
+    pub fn parts(self, max: usize) -> Vec<Self> {
+        let max = max.max(1);
+        let mut part = Self {
+            swept: self.swept,
+            failed: self.failed,
+            ..Self::default()
+        };
+        let mut parts = Vec::new();
+        for vanished in self.vanished {
+            if part.vanished.len() >= max {
+                parts.push(std::mem::take(&mut part));
+            }
+            part.vanished.push(vanished);
+        }
+        for orphan in self.orphans {
+            if part.vanished.len() + part.orphans.len() >= max {
+                parts.push(std::mem::take(&mut part));
+            }
+            part.orphans.push(orphan);
+        }
+        parts.push(part);
+        parts
+    }
+}
+
 /// An effect that was sent: the number its reply must carry, and until when that is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dispatch {
@@ -187,7 +218,7 @@ pub enum Change {
     ProbedPresent(Dispatch),
     /// The look after settling found nothing of ours.
     ProbedAbsent,
-    /// It cannot be proved clean.
+    /// It cannot be proved clean: every undo has failed, or a record of it does not fit.
     GaveUp(Box<StuckReason>),
     /// It is being lifted.
     ReleaseStarted {

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use staunch_engine::sweep::Reading;
-use staunch_model::{ActionKind, Facts, Failure, FailureKind, Input, Observation, Outcome, Target, TransactionId};
+use staunch_model::{
+    ActionKind, Facts, Failure, FailureKind, Input, Observation, Outcome, Target, Timestamp, TransactionId,
+};
 use staunch_ports::{Action, Clock, Enricher, ExecuteRequest, Owned, UndoRequest};
 
 use crate::telemetry::Telemetry;
@@ -28,6 +29,7 @@ pub(crate) enum DriverRequest {
     Execute {
         ticket: u32,
         request: ExecuteRequest,
+        deadline: Timestamp,
     },
     Undo {
         transaction: TransactionId,
@@ -65,7 +67,6 @@ impl Drivers {
             let description = action.describe();
             let (sender, requests) = unbounded();
             let worker = Worker {
-                attentive: if description.local { ATTENTIVE } else { Duration::ZERO },
                 action,
                 kind: description.kind,
                 traffic: traffic.cloned(),
@@ -104,24 +105,7 @@ impl Drivers {
     }
 }
 
-/// How long the thread of a local driver stays awake after a request. An act follows its check after one sync of the
-/// journal, about 0.1 ms (`cargo xtask bench durable`), and to be woken takes half as long again.
-const ATTENTIVE: Duration = Duration::from_micros(300);
-
-/// The next request; `None` when there will be none.
-fn next(requests: &Receiver<DriverRequest>, attentive: Duration) -> Option<DriverRequest> {
-    let end = Instant::now() + attentive;
-    while Instant::now() < end {
-        if let Ok(request) = requests.try_recv() {
-            return Some(request);
-        }
-        std::hint::spin_loop();
-    }
-    requests.recv().ok()
-}
-
 struct Worker {
-    attentive: Duration,
     action: Box<dyn Action>,
     kind: ActionKind,
     traffic: Option<Arc<dyn Enricher>>,
@@ -133,7 +117,7 @@ struct Worker {
 impl Worker {
     fn run(mut self, requests: &Receiver<DriverRequest>) {
         let mut batch = Vec::new();
-        while let Some(first) = next(requests, self.attentive) {
+        while let Ok(first) = requests.recv() {
             batch.push(first);
             batch.extend(requests.try_iter().take(BATCH_MAX - 1));
             let stops = batch.iter().any(|request| matches!(request, DriverRequest::Stop));
@@ -146,10 +130,11 @@ impl Worker {
         }
     }
 
-    /// Carries out `batch` verb by verb: looks and sweeps first, then undos, then acts. Requests of one transaction
-    /// are never in one batch with each other but after a deadline, and then only the newest ticket counts.
+    /// Carries out `batch` verb by verb: acts, then undos, then looks. In this order, an act and the undo that was sent
+    /// after its deadline end as the engine wants it, and a look sees what came before it.
     fn carry_out(&mut self, batch: &mut Vec<DriverRequest>) {
-        let (mut observed, mut undone, mut executed) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut executed, mut undone, mut observed) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut looks, mut sweeps) = (Vec::new(), Vec::new());
         for request in batch.drain(..) {
             match request {
                 DriverRequest::Observe {
@@ -165,13 +150,54 @@ impl Worker {
                     ticket,
                     request,
                 } => undone.push((transaction, ticket, request)),
-                DriverRequest::Execute { ticket, request } => executed.push((ticket, request)),
-                DriverRequest::Look { target, traffic, reply } => {
-                    let seen = self.observe(&[target]).pop().unwrap_or_else(|| Err(short_answer()));
-                    reply((seen, self.facts(target, traffic)));
+                DriverRequest::Execute {
+                    ticket,
+                    request,
+                    deadline,
+                } => {
+                    if self.clock.now() < deadline {
+                        executed.push((ticket, request));
+                    } else {
+                        // The engine has given it up: to act now would be to act after an undo.
+                        let outcome = Outcome::DidNotHappen(Failure::new(
+                            FailureKind::TimedOut,
+                            "it waited for its driver beyond its deadline, and was not sent",
+                        ));
+                        let transaction = request.transaction;
+                        self.answer(Input::Executed {
+                            transaction,
+                            ticket,
+                            outcome,
+                        });
+                    }
                 }
-                DriverRequest::Sweep { reply } => drop(reply.send(self.sweep())),
+                DriverRequest::Look { target, traffic, reply } => looks.push((target, traffic, reply)),
+                DriverRequest::Sweep { reply } => sweeps.push(reply),
                 DriverRequest::Stop => {}
+            }
+        }
+        if !executed.is_empty() {
+            let requests: Vec<ExecuteRequest> = executed.iter().map(|(_, request)| *request).collect();
+            let mut outcomes = self.guarded(|action| action.execute(&requests)).into_iter();
+            for (ticket, request) in executed {
+                let outcome = outcomes.next().unwrap_or_else(|| Outcome::InDoubt(short_answer()));
+                self.answer(Input::Executed {
+                    transaction: request.transaction,
+                    ticket,
+                    outcome,
+                });
+            }
+        }
+        if !undone.is_empty() {
+            let requests: Vec<UndoRequest> = undone.iter().map(|(_, _, request)| *request).collect();
+            let mut outcomes = self.guarded(|action| action.undo(&requests)).into_iter();
+            for (transaction, ticket, _) in undone {
+                let outcome = outcomes.next().unwrap_or_else(|| Outcome::InDoubt(short_answer()));
+                self.answer(Input::Undone {
+                    transaction,
+                    ticket,
+                    outcome,
+                });
             }
         }
         if !observed.is_empty() {
@@ -188,29 +214,13 @@ impl Worker {
                 });
             }
         }
-        if !undone.is_empty() {
-            let requests: Vec<UndoRequest> = undone.iter().map(|(_, _, request)| *request).collect();
-            let mut outcomes = self.guarded(|action| action.undo(&requests)).into_iter();
-            for (transaction, ticket, _) in undone {
-                let outcome = outcomes.next().unwrap_or_else(|| Outcome::InDoubt(short_answer()));
-                self.answer(Input::Undone {
-                    transaction,
-                    ticket,
-                    outcome,
-                });
-            }
+        for (target, traffic, reply) in looks {
+            let seen = self.observe(&[target]).pop().unwrap_or_else(|| Err(short_answer()));
+            reply((seen, self.facts(target, traffic)));
         }
-        if !executed.is_empty() {
-            let requests: Vec<ExecuteRequest> = executed.iter().map(|(_, request)| *request).collect();
-            let mut outcomes = self.guarded(|action| action.execute(&requests)).into_iter();
-            for (ticket, request) in executed {
-                let outcome = outcomes.next().unwrap_or_else(|| Outcome::InDoubt(short_answer()));
-                self.answer(Input::Executed {
-                    transaction: request.transaction,
-                    ticket,
-                    outcome,
-                });
-            }
+        for reply in sweeps {
+            // Nobody waits any more when the sweep's own deadline has passed.
+            drop(reply.send(self.sweep()));
         }
     }
 
@@ -252,7 +262,16 @@ impl Worker {
         }
         let now = self.clock.now();
         let fact = match &self.traffic {
-            Some(enricher) => enricher.traffic_share(target, now),
+            Some(enricher) => {
+                catch_unwind(AssertUnwindSafe(|| enricher.traffic_share(target, now))).unwrap_or_else(|_| {
+                    tracing::error!(enricher = enricher.name(), "an enricher panicked; its fact is unknown");
+                    staunch_model::Fact {
+                        value: Err("its provider panicked".into()),
+                        source: enricher.name().into(),
+                        age: staunch_model::Span::ZERO,
+                    }
+                })
+            }
             None => staunch_model::Fact {
                 value: Err("no provider of traffic shares is configured".into()),
                 source: "none".into(),

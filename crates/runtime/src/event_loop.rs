@@ -8,8 +8,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
-use staunch_engine::{Engine, sweep};
-use staunch_model::{CommandReply, Effect, Frame, IncidentId, Input, Notice, Record, TransactionId};
+use staunch_engine::{Engine, EngineState, sweep};
+use staunch_model::{
+    Command, CommandReply, Effect, Frame, IncidentId, Input, Match, Notice, Record, ReleaseScope, TransactionId,
+};
 use staunch_ports::{
     AppendError, Clock, Epoch, ExecuteRequest, FRAME_OVERHEAD_MAX, Journal, Lsn, NewFrame, Purpose, UndoRequest,
 };
@@ -29,6 +31,12 @@ const BYTES_PER_COMMIT_MAX: usize = 16 << 20;
 /// Room that must be left in the journal before an event is taken, besides its own size: the frames of a whole
 /// transaction with judgement and outcome.
 const ROOM_PER_EVENT: usize = 8 * 1024;
+
+/// Findings of a sweep that are decided in one turn: a frame of them stays far below what the journal takes.
+const FINDINGS_PER_TURN_MAX: usize = 1_000;
+
+/// Room that lifting one containment takes: the frames of its release, measured at about 300 bytes.
+const ROOM_TO_LIFT: usize = 512;
 
 /// How long a stop waits for actions in flight.
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
@@ -50,6 +58,7 @@ struct Pending {
     bytes: Vec<u8>,
     frames: Vec<(u64, std::ops::Range<usize>, Arc<Frame>)>,
     effects: Vec<Effect>,
+    queries: Vec<Box<dyn FnOnce(&EngineState) + Send>>,
     replies: Vec<Replier<()>>,
 }
 
@@ -70,13 +79,21 @@ pub(crate) struct EventLoop {
     pub(crate) state: LoopState,
 }
 
+impl LoopState {
+    /// A loop that begins with `replayed` frames since the last snapshot.
+    pub(crate) fn after(replayed: u64) -> Self {
+        Self {
+            frames_since_snapshot: replayed,
+            ..Self::default()
+        }
+    }
+}
+
 #[derive(Default)]
 pub(crate) struct LoopState {
     pending: Pending,
     /// Reads that a local driver is answering.
     reads_out: usize,
-    /// Acts and undos that a local driver is carrying out.
-    acts_out: usize,
     frames_since_snapshot: u64,
     stopping_since: Option<Instant>,
 }
@@ -107,14 +124,6 @@ impl EventLoop {
     /// Waits for something to do, then takes up everything that is waiting.
     fn take_in(&mut self) -> Result<(), LoopError> {
         let mut taken = self.drain()?;
-        if taken == 0 && self.state.acts_out > 0 {
-            // A local act is answered within microseconds: sooner than a thread that sleeps is woken.
-            let end = Instant::now() + self.linger;
-            if let Some(input) = spin(end, || self.outcomes.try_recv().ok()) {
-                self.turn(input)?;
-                taken = 1 + self.drain()?;
-            }
-        }
         if taken == 0 {
             let timeout = self.until_deadline();
             crossbeam_channel::select! {
@@ -163,9 +172,12 @@ impl EventLoop {
             && !self.state.pending.frames.is_empty()
             && self.state.pending.frames.len() < FRAMES_PER_COMMIT_MAX
         {
-            match spin(end, || self.outcomes.try_recv().ok()) {
-                Some(input) => self.turn(input)?,
-                None => break,
+            match self
+                .outcomes
+                .recv_timeout(end.saturating_duration_since(Instant::now()))
+            {
+                Ok(input) => self.turn(input)?,
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
             }
         }
         Ok(())
@@ -185,17 +197,20 @@ impl EventLoop {
     fn on_message(&mut self, message: Message) -> Result<(), LoopError> {
         match message {
             Message::Events(submission) => {
-                let size: usize = submission
+                let steps = |matches: &[Match]| matches.iter().map(|it| it.steps.len().max(1)).sum::<usize>();
+                let new: usize = submission
                     .events
                     .iter()
-                    .map(|(event, _)| event.raw.len() + ROOM_PER_EVENT)
+                    .map(|(event, matches)| event.raw.len() + ROOM_PER_EVENT * steps(matches))
                     .sum();
-                let incidents = self.engine.state().incidents.len() + submission.events.len();
+                let matches: usize = submission.events.iter().map(|(_, matches)| matches.len()).sum();
+                let incidents = self.engine.state().incidents.len() + matches;
+                let size = self.state.pending.bytes.len() + new + self.room_to_finish();
                 let refused = if self.state.stopping_since.is_some() {
                     Some(Busy::Stopping)
                 } else if incidents > staunch_engine::limits::INCIDENTS_MAX {
                     Some(Busy::QueueFull)
-                } else if !self.journal.has_room(self.state.pending.bytes.len() + size) {
+                } else if !self.journal.has_room(size) {
                     Some(Busy::JournalFull)
                 } else {
                     None
@@ -219,8 +234,18 @@ impl EventLoop {
                     .push(Box::new(move |result| reply(result.map(|()| replies))));
             }
             Message::Command { by, command, reply } => {
-                let frame = self.decide(Input::Operator { by, command })?;
-                let outcome = command_reply(&frame.records);
+                let input = Input::Operator { by, command };
+                let frame = self.decide(input.clone())?;
+                let mut outcome = command_reply(&frame.records);
+                // Everything is released in turns of a bounded size; the answer is for all of them.
+                while command == Command::Release(ReleaseScope::All) {
+                    let frame = self.decide(input.clone())?;
+                    let more = command_reply(&frame.records);
+                    if more.affected.is_empty() {
+                        break;
+                    }
+                    outcome.affected.extend(more.affected);
+                }
                 self.state
                     .pending
                     .replies
@@ -232,24 +257,29 @@ impl EventLoop {
                 }
                 self.state.pending.replies.push(reply);
             }
-            Message::Query(ask) => ask(self.engine.state()),
+            // What is told must not be undone by a crash, so it waits for what has been decided to be durable.
+            Message::Query(ask) => self.state.pending.queries.push(ask),
             Message::Sweep(readings) => {
                 self.telemetry.sweeps.add(1);
                 let findings = sweep::compare(self.engine.state(), &readings);
-                self.turn(Input::Swept(findings))?;
+                for part in findings.parts(FINDINGS_PER_TURN_MAX) {
+                    self.turn(Input::Swept(part))?;
+                }
             }
             Message::Stop => self.state.stopping_since = Some(Instant::now()),
         }
         Ok(())
     }
 
+    /// Room in the journal that what is under way and in force will need until it has ended.
+    fn room_to_finish(&self) -> usize {
+        let state = self.engine.state();
+        state.index.by_target.len() * ROOM_TO_LIFT + state.index.queue.len() * ROOM_PER_EVENT
+    }
+
     fn turn(&mut self, input: Input) -> Result<(), LoopError> {
-        match input {
-            Input::Observed { .. } => self.state.reads_out = self.state.reads_out.saturating_sub(1),
-            Input::Executed { .. } | Input::Undone { .. } => {
-                self.state.acts_out = self.state.acts_out.saturating_sub(1);
-            }
-            _ => {}
+        if matches!(input, Input::Observed { .. }) {
+            self.state.reads_out = self.state.reads_out.saturating_sub(1);
         }
         self.decide(input).map(|_| ())
     }
@@ -287,6 +317,9 @@ impl EventLoop {
             for reply in self.state.pending.replies.drain(..) {
                 reply(Ok(()));
             }
+            for ask in self.state.pending.queries.drain(..) {
+                ask(self.engine.state());
+            }
             return Ok(());
         }
         let pending = std::mem::take(&mut self.state.pending);
@@ -317,6 +350,9 @@ impl EventLoop {
         for reply in pending.replies {
             reply(Ok(()));
         }
+        for ask in pending.queries {
+            ask(self.engine.state());
+        }
         if let Some(follower) = &self.follower {
             for (offset, (now_us, _, frame)) in pending.frames.into_iter().enumerate() {
                 let lsn = Lsn(first.0 + offset as u64);
@@ -327,7 +363,7 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Hands `effect` to whoever carries it out, and counts what a local driver owes an answer to.
+    /// Hands `effect` to whoever carries it out, and counts the reads that a local driver is answering.
     fn perform(&mut self, effect: Effect) {
         let read = effect.is_read();
         let (kind, request) = match effect {
@@ -356,7 +392,7 @@ impl EventLoop {
                 version,
                 hold,
                 renewal,
-                ..
+                deadline,
             } => {
                 let request = ExecuteRequest {
                     transaction,
@@ -366,7 +402,12 @@ impl EventLoop {
                     hold,
                     renewal,
                 };
-                (kind, DriverRequest::Execute { ticket, request })
+                let request = DriverRequest::Execute {
+                    ticket,
+                    request,
+                    deadline,
+                };
+                (kind, request)
             }
             Effect::Undo {
                 label,
@@ -396,12 +437,8 @@ impl EventLoop {
         };
         let local = self.engine.state().driver(kind).is_some_and(|driver| driver.local);
         // Without a driver there is no answer; the deadline of the transaction deals with that.
-        if self.drivers.send(kind, request) && local {
-            match read {
-                true => self.state.reads_out += 1,
-                false => self.state.acts_out += 1,
-            }
-        }
+        let sent = self.drivers.send(kind, request);
+        self.state.reads_out += usize::from(sent && read && local);
     }
 
     fn may_stop(&self) -> bool {
@@ -422,19 +459,6 @@ impl EventLoop {
         if let Err(error) = self.journal.put_snapshot(lsn, &state) {
             tracing::warn!(%lsn, %error, "snapshot not written; the next start replays more frames");
         }
-    }
-}
-
-/// Asks again and again until there is an answer or `end` has passed.
-fn spin<T>(end: Instant, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
-    loop {
-        if let Some(answer) = ask() {
-            return Some(answer);
-        }
-        if Instant::now() >= end {
-            return None;
-        }
-        std::hint::spin_loop();
     }
 }
 

@@ -26,6 +26,8 @@ pub struct Taken {
     pub samples: usize,
     /// Playbooks whose trigger held for one of the events that has nothing to tell its incident by: nothing follows.
     pub without_key: usize,
+    /// Playbooks that matched one event beyond the most that one event may start: nothing follows from these.
+    pub beyond_limit: usize,
     /// Elements that are not events by the format or the configuration.
     pub ignored: usize,
     /// Elements that could not be read.
@@ -126,7 +128,7 @@ impl Intake {
         *self.triage.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Triage::new(programs));
     }
 
-    /// Takes `body` from `source`. `reply` is called exactly once: when everything that matched is durable, or with
+    /// Takes `body` from `source`. `reply` is called at most once: when everything that matched is durable, or with
     /// the reason why nothing was taken.
     pub fn take(&self, source: &str, body: &[u8], reply: TakenReplier) {
         let mut taken = Taken::default();
@@ -139,6 +141,7 @@ impl Intake {
                 match triage.sort(view) {
                     Triaged::Matched(found) => {
                         taken.without_key += found.without_key;
+                        taken.beyond_limit += found.beyond_limit;
                         if !found.matches.is_empty() {
                             taken.matched += 1;
                             events.push((Arc::new(Event::keep(view, received)), found.matches));
@@ -263,5 +266,5 @@ impl Intake {
     }
 }
 
-/// Called exactly once with what became of a body.
+/// Called with what became of a body; dropped uncalled when the engine dies before it is known.
 pub type TakenReplier = Box<dyn FnOnce(Result<Taken, IntakeError>) + Send>;

@@ -16,6 +16,8 @@ pub struct Recovered {
     pub snapshot: Lsn,
     /// Frames applied after it.
     pub frames: u64,
+    /// Frames that held something that does not fit this build.
+    pub misfits: u64,
     /// How long it took.
     pub took: Duration,
 }
@@ -29,14 +31,6 @@ pub enum RecoverError {
     /// A frame verifies but is not of a form that this build knows.
     #[error("frame {lsn} is not of a form that this build knows: {what}")]
     Unknown {
-        /// Its position.
-        lsn: Lsn,
-        /// What is wrong with it.
-        what: String,
-    },
-    /// A frame does not fit the state that the frames before it made.
-    #[error("frame {lsn} does not fit the state before it: {what}")]
-    Unfit {
         /// Its position.
         lsn: Lsn,
         /// What is wrong with it.
@@ -59,27 +53,28 @@ pub fn recover(journal: &dyn Journal) -> Result<Recovered, RecoverError> {
         }
     }
     let mut frames = 0;
+    let mut misfits = 0;
     let mut failed = None;
     journal.read(snapshot.next(), &mut |stored| {
         if failed.is_some() {
             return;
         }
         let lsn = stored.lsn;
-        let result = postcard::from_bytes::<Frame>(&stored.payload)
-            .map_err(|error| RecoverError::Unknown {
-                lsn,
-                what: error.to_string(),
-            })
-            .and_then(|frame| {
-                let now = Timestamp::from_micros(stored.now_us);
-                engine.replay(&frame, now).map_err(|error| RecoverError::Unfit {
+        match postcard::from_bytes::<Frame>(&stored.payload) {
+            Ok(frame) => {
+                frames += 1;
+                // The engine keeps going without what does not fit, and pages about it when it is started.
+                if let Err(misfit) = engine.replay(&frame, Timestamp::from_micros(stored.now_us)) {
+                    tracing::error!(%lsn, %misfit, "a frame of the journal does not fit this build");
+                    misfits += 1;
+                }
+            }
+            Err(error) => {
+                failed = Some(RecoverError::Unknown {
                     lsn,
                     what: error.to_string(),
-                })
-            });
-        match result {
-            Ok(()) => frames += 1,
-            Err(error) => failed = Some(error),
+                });
+            }
         }
     })?;
     match failed {
@@ -88,6 +83,7 @@ pub fn recover(journal: &dyn Journal) -> Result<Recovered, RecoverError> {
             engine,
             snapshot,
             frames,
+            misfits,
             took: begun.elapsed(),
         }),
     }

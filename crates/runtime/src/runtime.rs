@@ -165,7 +165,7 @@ impl Runtime {
             telemetry: telemetry.clone(),
             linger: settings.linger,
             snapshot_every: settings.snapshot_every,
-            state: LoopState::default(),
+            state: LoopState::after(frames),
         };
         // The policy comes first, so that what is taken up again knows its drivers.
         if event_loop.engine.state().policy.as_deref() != Some(&policy) {

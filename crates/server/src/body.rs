@@ -16,10 +16,15 @@ use crate::problem::Failed;
 /// The unit in which the memory for bodies is shared out.
 const UNIT_BYTES: usize = 1 << 10;
 
-/// A body that was read. It counts against the memory for bodies until it is dropped.
+/// A body that was read. It counts against the memory for bodies until its share is dropped.
 pub(crate) struct Bytes {
     pub(crate) bytes: Vec<u8>,
-    _share: Option<OwnedSemaphorePermit>,
+    pub(crate) share: Share,
+}
+
+/// The part of the memory for bodies that one body takes up, until it is dropped.
+pub(crate) struct Share {
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 /// The memory for bodies.
@@ -77,7 +82,10 @@ async fn collect(mut body: Body, bytes_max: usize, memory: &Arc<Semaphore>) -> R
         }
         bytes.extend_from_slice(&chunk);
     }
-    Ok(Bytes { bytes, _share: share })
+    Ok(Bytes {
+        bytes,
+        share: Share { _permit: share },
+    })
 }
 
 fn crowded() -> Failed {

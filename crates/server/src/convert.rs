@@ -12,6 +12,7 @@ impl From<staunch_runtime::Taken> for dto::Taken {
             matched: taken.matched as u64,
             samples: taken.samples as u64,
             without_key: taken.without_key as u64,
+            beyond_limit: taken.beyond_limit as u64,
             ignored: taken.ignored as u64,
             malformed: taken.malformed as u64,
             errors: taken.errors.into_iter().map(Into::into).collect(),

@@ -110,6 +110,9 @@ pub struct Taken {
     /// Playbooks whose trigger held for one of the events that has nothing to tell its incident by: nothing follows.
     #[serde(default)]
     pub without_key: u64,
+    /// Playbooks that matched one of the events beyond the limit of matches for one event: nothing follows.
+    #[serde(default)]
+    pub beyond_limit: u64,
     /// Elements that are not events by the format or the configuration.
     pub ignored: u64,
     /// Elements that could not be read.

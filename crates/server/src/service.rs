@@ -18,10 +18,10 @@ use crate::limits::HttpLimits;
 use crate::routes;
 
 /// Threads that serve connections. What takes long has threads of its own.
-const WORKERS: usize = 2;
+pub const WORKERS: usize = 2;
 
 /// Threads for questions, plans and large bodies.
-const BLOCKING_THREADS_MAX: usize = 64;
+pub const BLOCKING_THREADS_MAX: usize = 64;
 
 /// What the API serves.
 #[derive(Clone)]

@@ -2,9 +2,11 @@
 //!
 //! Never judges what to do about it.
 
+use std::fmt;
+
 use staunch_engine::EngineState;
 use staunch_model::{
-    Cause, IncidentId, IncidentStatus, Mode, Span, State, StateKind, Timestamp, Transaction, TransactionId,
+    Cause, Failure, IncidentId, IncidentStatus, Mode, Span, State, StateKind, Timestamp, Transaction, TransactionId,
 };
 
 use crate::dto::{Approval, Containment, DriftView, ModeBecause, ModeView, SweepFailure};
@@ -37,7 +39,7 @@ pub(crate) fn totals(state: &EngineState, now: Timestamp) -> Totals {
         match it.state.kind() {
             StateKind::InForce => {
                 totals.in_force += 1;
-                totals.unverified += u64::from(!matches!(drift(state, it, now), Some((DriftView::Verified, _))));
+                totals.unverified += u64::from(doubt(state, it, now).is_some());
             }
             StateKind::PreChecking
             | StateKind::Executing
@@ -195,28 +197,50 @@ fn holders(it: &Transaction) -> Vec<IncidentId> {
 /// What is known of whether `it` is still there; `None` in a state in which a sweep does not tell.
 fn drift(state: &EngineState, it: &Transaction, now: Timestamp) -> Option<(DriftView, Option<String>)> {
     match &it.state {
-        State::InForce => {
-            let stale = |why: String| Some((DriftView::Stale, Some(why)));
-            if let Some(failure) = state.sweep_failed.get(&it.kind) {
-                return stale(format!("the last sweep failed: {failure}"));
-            }
-            let limit = state.limits().sweep_interval.times(SWEEPS_MISSED_MAX);
-            match state.verified_at(it) {
-                None => stale("it was never verified".to_owned()),
-                Some(at) if now.since(at) > limit => stale(format!(
-                    "it was last verified {} ago, and a sweep is due every {}",
-                    seconds(now.since(at)),
-                    state.limits().sweep_interval
-                )),
-                Some(_) => Some((DriftView::Verified, None)),
-            }
-        }
+        State::InForce => Some(match doubt(state, it, now) {
+            None => (DriftView::Verified, None),
+            Some(doubt) => (DriftView::Stale, Some(doubt.to_string())),
+        }),
         State::RollingBack(cause) | State::Settling(cause) => match &**cause {
             Cause::Vanished { found } => Some((DriftView::Missing, Some(found.to_string()))),
             _ => None,
         },
         _ => None,
     }
+}
+
+/// Why something in force does not count as verified.
+enum Doubt<'a> {
+    SweepFailed(&'a Failure),
+    NeverVerified,
+    Overdue { ago: Span, interval: Span },
+}
+
+impl fmt::Display for Doubt<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SweepFailed(failure) => write!(f, "the last sweep failed: {failure}"),
+            Self::NeverVerified => f.write_str("it was never verified"),
+            Self::Overdue { ago, interval } => write!(
+                f,
+                "it was last verified {} ago, and a sweep is due every {interval}",
+                seconds(*ago)
+            ),
+        }
+    }
+}
+
+/// Why `it`, which is in force, does not count as verified; `None` when it does. Writes no text: it is asked for every
+/// containment while the engine waits.
+fn doubt<'a>(state: &'a EngineState, it: &Transaction, now: Timestamp) -> Option<Doubt<'a>> {
+    if let Some(failure) = state.sweep_failed.get(&it.kind) {
+        return Some(Doubt::SweepFailed(failure));
+    }
+    let Some(at) = state.verified_at(it) else {
+        return Some(Doubt::NeverVerified);
+    };
+    let (ago, interval) = (now.since(at), state.limits().sweep_interval);
+    (ago > interval.times(SWEEPS_MISSED_MAX)).then_some(Doubt::Overdue { ago, interval })
 }
 
 fn seconds(span: Span) -> Span {

@@ -3,6 +3,14 @@
 //! Nothing is faked but what the text names as misbehaving. Every claim that is printed is checked, most by sending
 //! packets; one false claim makes the demo fail.
 
+/// Prints a line. A reader that has gone, as in `staunch demo | head`, ends nothing.
+macro_rules! tell {
+    ($($words:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($words)*);
+    }};
+}
+
 mod rehearsal;
 mod stage;
 
@@ -19,6 +27,9 @@ use staunch_ports::Clock;
 
 pub(crate) use rehearsal::Rehearsal;
 use stage::{ATTACKER, BALANCER, OTHERS, SERVER, Stage, within};
+
+/// How the name of the demo's directory begins. A driver misbehaves on demand only below such a one.
+pub(crate) const DEMO_PREFIX: &str = "staunch-demo-";
 
 /// The recorded alert; see `demo/SOURCE.md`.
 const ALERT: &str = include_str!("demo/alert.json");
@@ -62,10 +73,9 @@ mode: { low: enforce, medium: approve, high: observe }
 ///
 /// # Errors
 /// When the stage cannot be built or a claim is false.
-#[allow(clippy::print_stdout)]
 pub(crate) fn run() -> Result<()> {
     let begun = Instant::now();
-    println!("Staunch demo: three hosts in network namespaces; nothing outside is touched.\n");
+    tell!("Staunch demo: three hosts in network namespaces; nothing outside is touched.\n");
     enter_stage()?;
     let mut play = Play::begin()?;
     play.block()?;
@@ -77,7 +87,7 @@ pub(crate) fn run() -> Result<()> {
     let false_claims = play.false_claims;
     let claims = play.claims;
     drop(play);
-    println!(
+    tell!(
         "\n{} of {claims} claims checked and true, in {:.1} s.",
         claims - false_claims,
         begun.elapsed().as_secs_f64()
@@ -85,8 +95,8 @@ pub(crate) fn run() -> Result<()> {
     if false_claims > 0 {
         bail!("{false_claims} claim(s) turned out false; they are marked with a cross above");
     }
-    println!("The journal, the index and the namespaces of this demo are gone now.");
-    println!("Next: `staunch serve --help`, or docs/guide/getting-started.md.");
+    tell!("The journal, the index and the namespaces of this demo are gone now.");
+    tell!("Next: `staunch serve --help`, or docs/guide/getting-started.md.");
     Ok(())
 }
 
@@ -113,14 +123,13 @@ struct Play {
     false_claims: usize,
 }
 
-#[allow(clippy::print_stdout)]
 impl Play {
     fn begin() -> Result<Self> {
         let stage = Stage::build()?;
         let server = Server::start()?;
-        println!("  web server     {SERVER}, protected by `staunch serve` with a real journal");
-        println!("  load balancer  {BALANCER}, carries the traffic");
-        println!("  attacker       {ATTACKER}, and a few more addresses");
+        tell!("  web server     {SERVER}, protected by `staunch serve` with a real journal");
+        tell!("  load balancer  {BALANCER}, carries the traffic");
+        tell!("  attacker       {ATTACKER}, and a few more addresses");
         let mut play = Self {
             stage,
             server,
@@ -128,7 +137,11 @@ impl Play {
             false_claims: 0,
         };
         // Staunch reads the flows every second; it shall have seen the balancer before the first alert.
-        within(Duration::from_secs(4), || play.server.knows_traffic());
+        let known = within(Duration::from_secs(4), || play.server.knows_traffic());
+        play.claim(
+            known,
+            "Staunch has read from the kernel's flows who carries the traffic",
+        );
         let both = play.stage.gets_in(ATTACKER)? && play.stage.balancer_is_served();
         play.claim(
             both,
@@ -271,18 +284,16 @@ impl Play {
         self.claims += 1;
         self.false_claims += usize::from(!holds);
         let mark = if holds { "\u{2713}" } else { "\u{2717} FALSE:" };
-        println!("{}", wrapped(&format!("  {mark} {text}"), 4));
+        tell!("{}", wrapped(&format!("  {mark} {text}"), 4));
     }
 }
 
-#[allow(clippy::print_stdout)]
 fn scene(number: u32, title: &str) {
-    println!("\n{number}. {title}");
+    tell!("\n{number}. {title}");
 }
 
-#[allow(clippy::print_stdout)]
 fn say(text: &str) {
-    println!("{}", wrapped(&format!("  {text}"), 2));
+    tell!("{}", wrapped(&format!("  {text}"), 2));
 }
 
 /// `text` in lines of at most 80 columns, the later ones indented by `indent`.
@@ -315,7 +326,7 @@ struct Server {
 
 impl Server {
     fn start() -> Result<Self> {
-        let directory = tempfile::Builder::new().prefix("staunch-demo-").tempdir()?;
+        let directory = tempfile::Builder::new().prefix(DEMO_PREFIX).tempdir()?;
         let playbooks = directory.path().join("playbooks");
         std::fs::create_dir(&playbooks)?;
         for (name, text) in PLAYBOOKS {

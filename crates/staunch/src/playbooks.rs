@@ -38,6 +38,20 @@ pub(crate) struct Outcome {
     pub(crate) usable: bool,
 }
 
+/// A playbook that looks at `generic` looks at every source that is described by a mapping, whatever its name.
+fn widen_generic(compiled: &mut Compiled, context: &CheckContext) {
+    let systems = &mut compiled.program.systems;
+    if systems.iter().any(|it| &*it.0 == "generic") {
+        let mapped = context
+            .systems
+            .iter()
+            .filter(|name| !matches!(name.as_str(), "suricata" | "falco" | "generic"));
+        systems.extend(mapped.map(|name| name.as_str().into()));
+        systems.sort();
+        systems.dedup();
+    }
+}
+
 impl Texts {
     /// The playbooks of the configuration.
     pub(crate) fn configured(config: &Config) -> Self {
@@ -75,7 +89,8 @@ impl Texts {
     pub(crate) fn compile(&self, context: &CheckContext) -> Outcome {
         let files = self.files.iter().map(|(name, text)| (name.as_str(), text.as_str()));
         match compile_all(files, context) {
-            Ok(compiled) => {
+            Ok(mut compiled) => {
+                compiled.iter_mut().for_each(|it| widen_generic(it, context));
                 let diagnostics = compiled.iter().flat_map(|it| it.warnings.clone()).collect();
                 Outcome {
                     compiled,
@@ -99,7 +114,10 @@ impl Texts {
             .map(|(name, text)| (name.as_str(), text.as_str()))
             .collect();
         for unreadable in &self.unreadable {
-            say(&format!("error: cannot read {}: {}\n", unreadable.file, unreadable.why));
+            say(&format!(
+                "error: cannot read {}: {}\nhint: make it, or take it out of `dirs` under [playbooks] in the configuration\n",
+                unreadable.file, unreadable.why
+            ));
         }
         for diagnostic in diagnostics {
             let text = texts.get(&*diagnostic.file).copied().unwrap_or_default();

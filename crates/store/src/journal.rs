@@ -344,7 +344,12 @@ impl Journal for SegmentJournal {
     fn has_room(&self, bytes: usize) -> bool {
         let bytes = bytes.min(usize::try_from(self.batch_bytes_max()).unwrap_or(usize::MAX) - FRAME_OVERHEAD_MAX);
         let room = || self.room(frame_bytes(bytes), Purpose::Intake, self.preparer.outlook());
-        self.poisoned.is_none() && room() != Room::Nowhere
+        // A segment that is being prepared is no room: what is promised for it would come out of the reserve if it fails.
+        let settled = |room| match room {
+            Room::Pending => self.preparer.wait() || self.preparer.outlook() == Outlook::Failed,
+            _ => true,
+        };
+        self.poisoned.is_none() && settled(room()) && !matches!(room(), Room::Nowhere | Room::Pending)
     }
 
     /// A disk that answers with an error is reported as `InDoubt`: the snapshot may or may not be there. The log is whole.

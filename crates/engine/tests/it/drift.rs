@@ -241,3 +241,47 @@ fn a_reading_of_one_kind_says_nothing_of_a_failed_one() {
     assert_eq!(findings.failed, [(ActionKind::BlockIp, failure)]);
     assert!(findings.swept.is_empty() && findings.vanished.is_empty());
 }
+
+#[test]
+fn findings_can_be_taken_in_parts() {
+    let mut sim = Sim::usual();
+    for host in 1..=5 {
+        sim.event("enforce", &format!("203.0.113.{host}"));
+    }
+    sim.run(Span::from_secs(1));
+    for host in 1..=5 {
+        sim.vanish(&format!("203.0.113.{host}"));
+        let label = TransactionId(900 + host);
+        sim.invariants.planted.insert(label);
+        let place = target(&format!("203.0.114.{host}"));
+        sim.world.tamper(place, Some(Owner::Ours(label)));
+    }
+    let reading = Reading {
+        kind: ActionKind::BlockIp,
+        begun: sim.now,
+        found: Ok((sim.world.owned().collect(), true)),
+    };
+    let findings = compare(sim.state(), &[reading]);
+    let parts = findings.clone().parts(3);
+    let sizes: Vec<_> = parts.iter().map(|it| (it.vanished.len(), it.orphans.len())).collect();
+    assert_eq!(sizes, [(3, 0), (2, 1), (0, 3), (0, 1)]);
+    assert_eq!(parts[0].swept, findings.swept);
+    assert!(parts[1..].iter().all(|it| it.swept.is_empty() && it.failed.is_empty()));
+    let vanished: Vec<_> = parts.iter().flat_map(|it| it.vanished.clone()).collect();
+    let orphans: Vec<_> = parts.iter().flat_map(|it| it.orphans.clone()).collect();
+    assert_eq!(
+        (vanished, orphans),
+        (findings.vanished.clone(), findings.orphans.clone())
+    );
+    assert_eq!(findings.clone().parts(100), std::slice::from_ref(&findings));
+    assert_eq!(findings.parts(0).len(), 10);
+    assert_eq!(SweepFindings::default().parts(3), [SweepFindings::default()]);
+
+    for part in parts {
+        sim.input(Input::Swept(part));
+    }
+    sim.run(Span::from_secs(5));
+    assert!((1..=5).all(|id| sim.kind(id) == Some(StateKind::RolledBack)));
+    assert!(sim.world.elements.is_empty());
+    sim.ends_clean();
+}

@@ -480,3 +480,48 @@ fn a_mode_that_a_person_set_holds_until_the_policy_says_otherwise() {
     assert_eq!(sim.state().mode_max(), Mode::Approve);
     sim.ends_clean();
 }
+
+/// A refusal or an observation must not shield its attacker until the deduplication time has passed.
+#[test]
+fn what_was_not_contained_is_judged_anew() {
+    // An old event says nothing about a new one.
+    let mut sim = Sim::usual();
+    sim.event_at("enforce", IP, Some(START - Span::from_hours(2)));
+    sim.run(Span::from_secs(1));
+    assert_eq!(sim.kind(1), Some(StateKind::Refused));
+    sim.event("enforce", IP);
+    sim.run(Span::from_secs(1));
+    assert_eq!(sim.kind(2), Some(StateKind::InForce), "{}", sim.story());
+    sim.ends_clean();
+
+    // Another refusal holds for a minute, so that a stream of events does not make an incident each.
+    let mut sim = Sim::usual();
+    sim.foreign(IP);
+    sim.event("enforce", IP);
+    sim.run(Span::from_secs(1));
+    assert_eq!(sim.kind(1), Some(StateKind::Refused));
+    sim.vanish(IP);
+    sim.event("enforce", IP);
+    sim.run(Span::from_secs(1));
+    assert_eq!(sim.transactions(), 1, "it joined");
+    sim.run(Span::from_mins(1));
+    sim.event("enforce", IP);
+    sim.run(Span::from_secs(1));
+    assert_eq!(sim.kind(2), Some(StateKind::InForce));
+    sim.ends_clean();
+
+    // What was observed is judged anew when the mode is set.
+    let mut sim = Sim::usual();
+    sim.set_mode(Mode::Observe);
+    sim.event("enforce", IP);
+    sim.run(Span::from_secs(1));
+    assert_eq!(sim.kind(1), Some(StateKind::WouldExecute));
+    sim.event("enforce", IP);
+    sim.run(Span::from_secs(1));
+    assert_eq!(sim.transactions(), 1, "it joined");
+    sim.set_mode(Mode::Enforce);
+    sim.event("enforce", IP);
+    sim.run(Span::from_secs(1));
+    assert_eq!(sim.kind(2), Some(StateKind::InForce));
+    sim.ends_clean();
+}

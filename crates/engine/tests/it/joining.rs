@@ -1,6 +1,6 @@
 //! Several incidents, one target.
 
-use staunch_model::{IncidentStatus, Input, NoticeLevel, Span, StateKind, TransactionId};
+use staunch_model::{IncidentStatus, Input, NoticeLevel, Record, Span, StateKind, TransactionId};
 
 use crate::build::{self, LEASE, adjust_playbook};
 use crate::life::{HAPPY, IP};
@@ -321,5 +321,64 @@ fn a_playbook_stays_as_it_was_for_its_open_incidents() {
     );
     sim.event("approve", "203.0.113.8");
     assert_eq!(sim.transactions(), 2);
+    sim.ends_clean();
+}
+
+#[test]
+fn a_step_that_is_planned_anew_is_the_one_that_joined() {
+    // Two steps of the same action with different leases; the second one joins, after one that has no target and one
+    // whose target is held already.
+    let mut sim = Sim::new(build::policy(|policy| {
+        adjust_playbook(policy, "enforce", |it| {
+            it.steps.push(it.steps[0].clone());
+            for (step, minutes) in it.steps.iter_mut().zip([10, 20, 30, 40]) {
+                step.lease = Span::from_mins(minutes);
+            }
+        });
+    }));
+    let other = "203.0.113.9";
+    sim.event("approve", IP);
+    sim.event_about("enforce", "key", &[other, "-", other, IP]);
+    sim.run(Span::from_secs(1));
+    assert_eq!(sim.incident(2).transactions, [TransactionId(2), TransactionId(1)]);
+    sim.crash(Span::ZERO);
+    sim.run(Span::from_mins(31));
+    assert_eq!(sim.refusal(1), "ApprovalExpired");
+    let planned = sim
+        .records()
+        .filter_map(|record| match record {
+            Record::TransactionPlanned {
+                transaction,
+                step,
+                lease,
+                ..
+            } => Some((transaction.0, *step, *lease)),
+            _ => None,
+        })
+        .last();
+    assert_eq!(planned, Some((3, 3, Span::from_mins(40))));
+    sim.ends_clean();
+}
+
+#[test]
+fn a_step_that_is_judged_anew_twice_stays_the_same_step() {
+    let mut sim = Sim::new(build::policy(|policy| {
+        adjust_playbook(policy, "enforce", |it| it.steps[1].lease = Span::from_mins(20));
+    }));
+    let event = build::event(Some(sim.now)).into();
+    let matches = vec![
+        build::matched("observe", "a", &[IP]),
+        build::matched("observe", "b", &["203.0.113.9", IP]),
+        build::matched("enforce", "c", &["203.0.113.8", IP]),
+    ];
+    sim.input(Input::Event { event, matches });
+    sim.run(Span::from_secs(1));
+    let held = sim
+        .state()
+        .transactions
+        .values()
+        .find(|it| it.target == build::target(IP) && it.state.kind() == StateKind::InForce);
+    let it = held.unwrap();
+    assert_eq!((it.step, it.lease), (1, Span::from_mins(20)));
     sim.ends_clean();
 }

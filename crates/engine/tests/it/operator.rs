@@ -2,6 +2,8 @@
 
 use staunch_model::{Cause, Mode, NoticeLevel, Span, StateKind, TransactionId};
 
+use staunch_engine::limits::RELEASES_PER_TURN_MAX;
+
 use crate::build::{self, LEASE, adjust_playbook, protection};
 use crate::life::IP;
 use crate::sim::{Fault, OPERATOR, Sim, Verb};
@@ -288,5 +290,62 @@ fn a_shorter_lease_is_a_renewal_too() {
     sim.renew(1, Span::from_mins(5)).unwrap();
     sim.run(Span::from_mins(6));
     assert_eq!(sim.kind(1), Some(StateKind::Released));
+    sim.ends_clean();
+}
+
+#[test]
+fn what_the_policy_newly_protects_is_paged_once_and_not_renewed() {
+    let mut sim = Sim::usual();
+    sim.event("enforce", IP);
+    sim.event("enforce", "203.0.114.8");
+    sim.run(Span::from_secs(1));
+    let protects = || {
+        build::policy(|it| {
+            it.never_touch.push(protection("203.0.113.0/28", "the new balancers"));
+        })
+    };
+    sim.policy(protects());
+    sim.policy(protects());
+    sim.run(Span::from_secs(1));
+    sim.crash(Span::ZERO);
+    sim.policy(protects());
+    sim.run(Span::from_secs(1));
+    let why = format!("{IP} is in 203.0.113.0/28, which is never touched: the new balancers");
+    assert_eq!(
+        sim.told(NoticeLevel::Page),
+        [format!(
+            "TX-1 holds a target that is protected now ({why}): release it with `staunch release TX-1`"
+        )]
+    );
+    assert_eq!(sim.kind(1), Some(StateKind::InForce), "nothing is released by itself");
+    assert_eq!(sim.renew(1, LEASE), Err(format!("TX-1 cannot be renewed: {why}")));
+    assert!(sim.renew(2, LEASE).is_ok());
+    assert_eq!(sim.release(1), Ok(vec![TransactionId(1)]));
+    sim.ends_clean();
+}
+
+#[test]
+fn everything_is_released_in_bounded_turns_and_what_has_not_acted_goes_first() {
+    let more = 40;
+    let mut sim = Sim::new(build::policy(|it| {
+        adjust_playbook(it, "enforce", |it| it.guards.acts_per_hour_max = 500);
+    }));
+    sim.invariants.compare_every = 200;
+    sim.event("enforce", "198.18.0.1");
+    sim.run(Span::from_secs(1));
+    let count = RELEASES_PER_TURN_MAX + more;
+    for at in 0..count {
+        sim.event("approve", &format!("203.{}.{}.1", at / 250, at % 250));
+    }
+    sim.run(Span::from_millis(500));
+    let first = sim.release_all();
+    assert_eq!(first.len(), RELEASES_PER_TURN_MAX);
+    assert!(!first.contains(&TransactionId(1)));
+    let second = sim.release_all();
+    assert_eq!(second.len(), more + 1);
+    assert_eq!(second.last(), Some(&TransactionId(1)));
+    assert_eq!(sim.release_all(), Vec::new());
+    sim.run(Span::from_secs(5));
+    assert!(sim.world.elements.is_empty());
     sim.ends_clean();
 }

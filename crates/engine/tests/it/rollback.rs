@@ -390,3 +390,17 @@ fn a_sibling_that_waits_for_its_turn_never_acts() {
     assert_eq!(sim.acts.len(), 1);
     sim.ends_clean();
 }
+
+#[test]
+fn a_sibling_that_is_still_being_looked_at_does_not_act() {
+    let mut sim = Sim::usual();
+    sim.faults(Verb::Observe, &[Fault::None, Fault::Slow(Span::from_millis(90))]);
+    sim.faults(Verb::Execute, &[Fault::Fails(FailureKind::Denied)]);
+    sim.event_about("enforce", "key", &[IP, "203.0.113.8"]);
+    sim.run_until_kind(1, StateKind::RollingBack);
+    assert_eq!(sim.refusal(2), "Abandoned");
+    sim.run(Span::from_secs(5));
+    assert_eq!(sim.acts.len(), 1);
+    sim.expect_path(2, "planned > pre-checking > refused");
+    sim.ends_clean();
+}

@@ -26,16 +26,20 @@ pub(crate) async fn take(
 ) -> Result<Response, Failed> {
     let source = known_source(&app, source)?;
     let limits = &app.service.limits;
-    let body = body::read(&headers, body, limits.body_bytes_max, &app.memory, limits).await?;
+    let body::Bytes { bytes, share } = body::read(&headers, body, limits.body_bytes_max, &app.memory, limits).await?;
     let (done, answer) = oneshot::channel();
-    // Nobody waits any more when the client has gone.
-    let reply: TakenReplier = Box::new(move |result| drop(done.send(result)));
-    if body.bytes.len() < DECODE_INLINE_BYTES_MAX {
-        app.service.intake.take(&source, &body.bytes, reply);
-        drop(body);
+    let reply: TakenReplier = Box::new(move |result| {
+        // Its events were in memory until now, whether or not the client has waited.
+        drop(share);
+        // Nobody waits any more when the client has gone.
+        drop(done.send(result));
+    });
+    if bytes.len() < DECODE_INLINE_BYTES_MAX {
+        app.service.intake.take(&source, &bytes, reply);
+        drop(bytes);
     } else {
         let intake = app.service.intake.clone();
-        tokio::task::spawn_blocking(move || intake.take(&source, &body.bytes, reply));
+        tokio::task::spawn_blocking(move || intake.take(&source, &bytes, reply));
     }
     let result: Result<_, IntakeError> = match timeout(limits.answer_timeout, answer).await {
         Ok(Ok(result)) => result,

@@ -53,6 +53,32 @@ fn an_event_is_accepted_only_when_it_is_durable() {
 }
 
 #[test]
+fn a_body_counts_until_its_events_are_durable() {
+    let http = HttpLimits {
+        answer_timeout: Duration::from_millis(100),
+        buffered_bytes_max: 4 << 10,
+        ..HttpLimits::default()
+    };
+    let staunch = Staunch::start(Options {
+        http,
+        ..Options::default()
+    });
+    let command = stall(&staunch);
+    command
+        .recv_timeout(PATIENCE)
+        .expect("it is answered")
+        .problem(503, "in-doubt");
+    let large = format!("{BRUTE}{}", "\n".repeat((4 << 10) - BRUTE.len()));
+    staunch.client().post(EVENTS, &large).problem(503, "in-doubt");
+    // The client was sent away, and its event waits in memory all the same.
+    staunch.client().post(EVENTS, BRUTE).problem(429, "crowded");
+    staunch.gate.open();
+    until("the memory is given back", || {
+        staunch.client().post(EVENTS, &large).status == 202
+    });
+}
+
+#[test]
 fn a_full_queue_says_try_again() {
     let staunch = Staunch::start(Options {
         queue_max: 1,

@@ -131,6 +131,10 @@ impl Journal for Gated {
         self.inner.open_epoch()
     }
 
+    fn batch_bytes_max(&self) -> u64 {
+        self.inner.batch_bytes_max()
+    }
+
     fn has_room(&self, bytes: usize) -> bool {
         self.inner.has_room(bytes)
     }

@@ -3,6 +3,9 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use staunch_netlink::link::Links;
+use staunch_netlink::namespace::enter_new_net;
+
 use crate::report::Row;
 use crate::server::{Server, alert};
 
@@ -10,7 +13,17 @@ const LEASES: u32 = 100_000;
 const PER_POST: u32 = 2_000;
 
 pub(crate) fn measure() -> Result<Vec<Row>, String> {
-    let server = Server::start("memory")?;
+    std::thread::spawn(in_namespace)
+        .join()
+        .map_err(|_| "the measuring thread panicked".to_owned())?
+}
+
+fn in_namespace() -> Result<Vec<Row>, String> {
+    enter_new_net().map_err(|error| error.to_string())?;
+    Links::open(Duration::from_secs(2))
+        .and_then(|mut links| links.set_up("lo"))
+        .map_err(|error| error.to_string())?;
+    let server = Server::start("nftables")?;
     let empty = server.resident_bytes()?;
     let mut connection = server.connect()?;
     for first in (0..LEASES).step_by(PER_POST as usize) {

@@ -1,6 +1,7 @@
 //! Triage: events a second on one core from bytes to "matches nothing", with 50 playbooks, against the fastest parse.
 
-use std::net::Ipv4Addr;
+#![allow(clippy::cast_precision_loss)]
+
 use std::time::Instant;
 
 use staunch_connectors::sources::{SourceSettings, ports};
@@ -10,14 +11,14 @@ use staunch_ports::Sighting;
 
 use crate::report::{Row, quantile};
 
-const EVENTS: u32 = 50_000;
+/// The recorded alerts that the sources are tested with.
+const RECORDED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../connectors/tests/data/suricata-eve");
+const EVENTS: usize = 40_000;
 const PLAYBOOKS: u32 = 50;
 const ROUNDS: usize = 7;
 
 pub(crate) fn measure() -> Result<Vec<Row>, String> {
-    let events: Vec<String> = (0..EVENTS)
-        .map(|n| crate::server::alert(Ipv4Addr::from(0x2c00_0000 + n)).replace("brute force", "port sweep"))
-        .collect();
+    let events = events()?;
     let bytes: usize = events.iter().map(String::len).sum();
     let programs = (0..PLAYBOOKS).map(program).collect::<Result<Vec<_>, _>>()?;
     let triage = Triage::new(programs);
@@ -33,18 +34,18 @@ pub(crate) fn measure() -> Result<Vec<Row>, String> {
             let value: sonic_rs::Value = sonic_rs::from_slice(event.as_bytes()).map_err(|error| error.to_string())?;
             std::hint::black_box(value);
         }
-        floor.push(f64::from(EVENTS) / begun.elapsed().as_secs_f64());
+        floor.push(EVENTS as f64 / begun.elapsed().as_secs_f64());
         let (mut unmatched, mut other) = (0, 0);
         let begun = Instant::now();
         for event in &events {
             source
                 .read(event.as_bytes(), &mut |_, sighting| match sighting {
-                    Sighting::Event(view) if matches!(triage.sort(view), Triaged::Unmatched) => unmatched += 1,
-                    _ => other += 1,
+                    Sighting::Event(view) if matches!(triage.sort(view), Triaged::Unmatched) => unmatched += 1_usize,
+                    _ => other += 1_usize,
                 })
                 .map_err(|malformed| malformed.what)?;
         }
-        ours.push(f64::from(EVENTS) / begun.elapsed().as_secs_f64());
+        ours.push(EVENTS as f64 / begun.elapsed().as_secs_f64());
         if unmatched != EVENTS || other != 0 {
             return Err(format!(
                 "{unmatched} events were unmatched and {other} were something else"
@@ -52,8 +53,7 @@ pub(crate) fn measure() -> Result<Vec<Row>, String> {
         }
     }
     let (figure, floor) = (quantile(&mut ours, 0.5), quantile(&mut floor, 0.5));
-    #[allow(clippy::cast_precision_loss)]
-    let mean = bytes as f64 / f64::from(EVENTS);
+    let mean = bytes as f64 / EVENTS as f64;
     Ok(vec![Row {
         what: "triage, one core",
         figure: format!("{:.0} k/s", figure / 1e3),
@@ -66,6 +66,28 @@ pub(crate) fn measure() -> Result<Vec<Row>, String> {
             ("event_bytes", mean),
         ],
     }])
+}
+
+/// Recorded alerts of at most 4 KiB, again and again until there are enough.
+fn events() -> Result<Vec<String>, String> {
+    let mut alerts = Vec::new();
+    let files = std::fs::read_dir(RECORDED).map_err(|error| format!("{RECORDED}: {error}"))?;
+    let mut paths: Vec<_> = files.filter_map(|file| Some(file.ok()?.path())).collect();
+    paths.sort();
+    for path in paths
+        .iter()
+        .filter(|path| path.extension().is_some_and(|it| it == "jsonl"))
+    {
+        let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+        let lines = text
+            .lines()
+            .filter(|line| line.len() <= 4_096 && line.contains(r#""event_type":"alert""#));
+        alerts.extend(lines.map(str::to_owned));
+    }
+    if alerts.is_empty() {
+        return Err(format!("no alerts in {RECORDED}"));
+    }
+    Ok(alerts.into_iter().cycle().take(EVENTS).collect())
 }
 
 fn program(n: u32) -> Result<staunch_model::Program, String> {

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use staunch_model::ReleaseScope;
-use staunch_server::dto::{Containments, ReleaseRequest, path};
+use staunch_server::dto::{ReleaseRequest, Status, path};
 
 use crate::cli::ReleaseArgs;
 use crate::client::{Client, Patience};
@@ -44,16 +44,17 @@ fn released_text(affected: &[staunch_model::TransactionId]) -> String {
     }
 }
 
-/// Through the server when it answers, around it when it does not: nobody must wait for a broken Staunch to let go.
+/// Through the server when it can, around it when it cannot: nobody must wait for a broken Staunch to let go.
 fn all(args: &ReleaseArgs) -> Result<Exit, Fault> {
     let client = Client::new(&args.change.show.server, Patience::SHORT)?;
-    let question = match client.get::<Containments>(path::CONTAINMENTS, &json!({})) {
-        Ok(found) => format!(
-            "release everything: {} in force, waiting or under way?",
-            found.containments.len()
-        ),
+    let question = match client.get::<Status>(path::STATUS, &json!({})) {
+        Ok(status) => {
+            let count = status.in_force + status.under_way + status.awaiting_approval;
+            format!("release everything: {count} in force, waiting or under way?")
+        }
         Err(fault) if fault.exit == Exit::Denied => return Err(fault),
-        Err(fault) => return directly(args, &fault),
+        // The number is for the question only. Whether the server is of help, the command itself finds out.
+        Err(_) => "release everything?".to_owned(),
     };
     confirm(&question, args.change.yes)?;
     let request = ReleaseRequest {
@@ -67,8 +68,24 @@ fn all(args: &ReleaseArgs) -> Result<Exit, Fault> {
             })?;
             Ok(Exit::Ok)
         }
-        Err(fault) if matches!(fault.exit, Exit::Denied | Exit::Refused) => Err(fault),
-        Err(fault) => directly(args, &fault),
+        Err(fault) if cannot_carry_out(fault.exit) => directly(args, &fault),
+        Err(fault) => Err(fault),
+    }
+}
+
+/// True when a command that failed with `exit` got no answer, or one that says that the server cannot carry it out.
+/// A mistake in the command or a missing permission is for the person to mend: the server works.
+const fn cannot_carry_out(exit: Exit) -> bool {
+    match exit {
+        Exit::Unreachable | Exit::Busy | Exit::Failed | Exit::NotFound => true,
+        Exit::Ok
+        | Exit::Usage
+        | Exit::Refused
+        | Exit::Corrupt
+        | Exit::InUse
+        | Exit::Denied
+        | Exit::Direct
+        | Exit::Poisoned => false,
     }
 }
 

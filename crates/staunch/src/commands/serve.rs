@@ -3,16 +3,19 @@
 //! Starts in this order: configuration, playbooks, journal (locked), index, driver, policy, engine, HTTP. Ends in the
 //! opposite one.
 
-use std::io::IsTerminal as _;
+use std::fs;
+use std::io::{self, IsTerminal as _};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crossbeam_channel::RecvTimeoutError;
+use staunch_engine::EngineState;
 use staunch_model::{Description, Policy};
 use staunch_playbook::Compiled;
 use staunch_runtime::{Handle, Intake, Runtime};
-use staunch_server::{Service, Tokens};
+use staunch_server::{BLOCKING_THREADS_MAX, Service, Tokens, WORKERS};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
@@ -20,6 +23,7 @@ use tokio::sync::oneshot;
 use super::token;
 use crate::cli::{Driver, ServeArgs};
 use crate::config::{self, Config, Loaded};
+use crate::demo::DEMO_PREFIX;
 use crate::exit::{Exit, Fault};
 use crate::output::print;
 use crate::playbooks::Texts;
@@ -34,11 +38,8 @@ const DISCOVER_INTERVAL: Duration = Duration::from_secs(30);
 /// How long the engine may take to stop: its own deadline for actions in flight, and a snapshot.
 const STOP_DEADLINE: Duration = Duration::from_secs(20);
 
-/// Threads that serve connections. What takes long has threads of its own.
-const WORKERS: usize = 2;
-
-/// Threads for questions, plans, large bodies and reading the configuration again.
-const BLOCKING_THREADS_MAX: usize = 64;
+/// What to do when the engine has ended.
+const START_AGAIN: &str = "start it again: it recovers from disk. What is in force ends with its lease meanwhile";
 
 /// How long threads of the HTTP server may take to end after the last connection.
 const HTTP_STOP_DEADLINE: Duration = Duration::from_secs(2);
@@ -50,6 +51,10 @@ pub(super) fn run(args: &ServeArgs) -> Result<Exit, Fault> {
     match &file {
         Some(file) => tracing::info!(file = %file.display(), "configuration read"),
         None => tracing::info!("no configuration file, defaults hold"),
+    }
+    if args.rehearse.is_some() {
+        check_rehearsal(&config.data_dir)?;
+        end_with_the_demo(&config.data_dir)?;
     }
     let compiled = compile(&config)?;
     let tokens = Tokens::load(&config.tokens_file()).map_err(|error| token::fault(&error))?;
@@ -71,7 +76,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<Exit, Fault> {
         open = recovered.open,
         took = ?recovered.took,
         installation = %opened.installation,
-        mode = %config.mode,
+        mode = %runtime.handle().query(EngineState::mode_max).unwrap_or(config.mode),
         playbooks,
         protected,
         "recovered"
@@ -106,6 +111,45 @@ fn apply(args: &ServeArgs, config: &mut Config) {
     if let Some(listen) = args.listen {
         config.http.listen = listen;
     }
+}
+
+/// A driver that can be told to lie has no place in an installation: only the demo may have one.
+fn check_rehearsal(data_dir: &Path) -> Result<(), Fault> {
+    // The directory itself may not be there yet.
+    let made_by_demo = fs::canonicalize(data_dir)
+        .or_else(|_| fs::canonicalize(data_dir.parent().unwrap_or(data_dir)).map(|parent| parent.join("data")))
+        .is_ok_and(|real| {
+            let parent = real.parent().and_then(Path::file_name).and_then(|name| name.to_str());
+            parent.is_some_and(|name| name.starts_with(DEMO_PREFIX))
+        });
+    if made_by_demo {
+        return Ok(());
+    }
+    Err(Fault::new(
+        Exit::Usage,
+        "--rehearse makes the driver misbehave on demand: it is for the demo and its own data directory only",
+    )
+    .hint("leave it out; `staunch demo` shows what it is for"))
+}
+
+/// Ends this process and clears its directory away when the demo that started it has gone, however it went.
+fn end_with_the_demo(data_dir: &Path) -> Result<(), Fault> {
+    const LOOK_EVERY: Duration = Duration::from_millis(100);
+    let demo = nix::unistd::getppid();
+    let directory = data_dir.parent().unwrap_or(data_dir).to_owned();
+    let watch = move || {
+        while nix::unistd::getppid() == demo {
+            std::thread::sleep(LOOK_EVERY);
+        }
+        // What is left of it is a directory under the system's temporary one.
+        let _ = fs::remove_dir_all(&directory);
+        std::process::exit(i32::from(Exit::Failed.code()));
+    };
+    std::thread::Builder::new()
+        .name("demo-watch".into())
+        .spawn(watch)
+        .map(drop)
+        .map_err(|error| Fault::of(Exit::Failed, &error))
 }
 
 /// Compiles the playbooks of `config`, with every mistake told.
@@ -182,10 +226,10 @@ async fn run_until_asked(
     reload: Reload,
     runtime: &Runtime,
 ) -> Result<Ended, Fault> {
-    let cannot_listen = |error: &std::io::Error| {
+    let cannot_listen = |error: &io::Error| {
         let exit = match error.kind() {
-            std::io::ErrorKind::PermissionDenied => Exit::Denied,
-            std::io::ErrorKind::AddrInUse => Exit::InUse,
+            io::ErrorKind::PermissionDenied => Exit::Denied,
+            io::ErrorKind::AddrInUse => Exit::InUse,
             _ => Exit::Failed,
         };
         Fault::doing(exit, format!("cannot listen on {listen}"), error).hint("choose another address with --listen")
@@ -203,7 +247,7 @@ async fn run_until_asked(
     let server = tokio::spawn(server);
     let reloader = tokio::spawn(reload.run(hangup));
     print(&format!("listening on http://{address}\n"))?;
-    if std::io::stdout().is_terminal() && args.allow_unauthenticated_loopback {
+    if io::stdout().is_terminal() && args.allow_unauthenticated_loopback {
         tracing::info!("ctrl-c stops it; what is in force stays in force until its lease ends");
     }
     let ended = loop {
@@ -228,31 +272,63 @@ async fn run_until_asked(
 
 /// Stops the engine and says how it ended.
 fn stop(runtime: Runtime, ended: Ended) -> Result<Exit, Fault> {
-    let (done, wait) = crossbeam_channel::bounded(1);
-    let stopper = std::thread::Builder::new()
-        .name("stop".into())
-        .spawn(move || drop(done.send(runtime.stop())));
-    let result = match stopper {
-        Ok(_) => wait.recv_timeout(STOP_DEADLINE),
-        Err(error) => return Err(Fault::doing(Exit::Failed, "cannot start a thread", &error)),
-    };
-    match (ended, result) {
+    let stopped = wait_for(move || runtime.stop(), STOP_DEADLINE)
+        .map_err(|error| Fault::doing(Exit::Failed, "cannot start a thread", &error))?;
+    match (ended, stopped) {
         (Ended::Failed(fault), _) => Err(fault),
-        (_, Ok(Err(error))) => {
+        (_, Stopped::Done(Err(error))) => {
             tracing::error!(%error, cause = std::error::Error::source(&error).map(ToString::to_string), "the engine has ended");
-            Err(Fault::of(Exit::Poisoned, &error)
-                .hint("start it again: it recovers from disk. What is in force ends with its lease meanwhile"))
+            Err(Fault::of(Exit::Poisoned, &error).hint(START_AGAIN))
         }
-        (_, Err(_)) => Err(Fault::new(
+        (_, Stopped::Panicked(why)) => {
+            tracing::error!(why, "the engine has ended by a panic");
+            Err(Fault::new(Exit::Poisoned, format!("the engine has ended by a panic: {why}")).hint(START_AGAIN))
+        }
+        (_, Stopped::TimedOut) => Err(Fault::new(
             Exit::Failed,
             "the engine did not stop in time; the next start recovers what was under way",
         )),
-        (Ended::Asked, Ok(Ok(()))) => {
+        (Ended::Asked, Stopped::Done(Ok(()))) => {
             tracing::info!("stopped; what is in force stays in force until its lease ends");
             Ok(Exit::Ok)
         }
-        (Ended::EngineDied, Ok(Ok(()))) => Err(Fault::new(Exit::Poisoned, "the engine has ended by itself")),
+        (Ended::EngineDied, Stopped::Done(Ok(()))) => {
+            Err(Fault::new(Exit::Poisoned, "the engine has ended by itself").hint(START_AGAIN))
+        }
     }
+}
+
+/// How something that was waited for ended.
+#[derive(Debug, PartialEq, Eq)]
+enum Stopped<T> {
+    Done(T),
+    /// It panicked, and said this.
+    Panicked(String),
+    TimedOut,
+}
+
+/// Does `work` on a thread of its own, and waits for it for as long as `deadline`.
+fn wait_for<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+    deadline: Duration,
+) -> io::Result<Stopped<T>> {
+    let (done, wait) = crossbeam_channel::bounded(1);
+    let worker = std::thread::Builder::new().name("stop".into()).spawn(move || {
+        // Nobody waits any more after the deadline.
+        drop(done.send(work()));
+    })?;
+    Ok(match wait.recv_timeout(deadline) {
+        Ok(result) => Stopped::Done(result),
+        Err(RecvTimeoutError::Timeout) => Stopped::TimedOut,
+        // The thread has dropped its end without a word: it is unwinding.
+        Err(RecvTimeoutError::Disconnected) => {
+            let why = worker.join().err().and_then(|panic| match panic.downcast::<String>() {
+                Ok(text) => Some(*text),
+                Err(panic) => panic.downcast::<&str>().ok().map(|text| (*text).to_owned()),
+            });
+            Stopped::Panicked(why.unwrap_or_else(|| "it did not say why".to_owned()))
+        }
+    })
 }
 
 /// Reads playbooks and protected networks again: on SIGHUP, and the discovered ones from time to time.
@@ -362,5 +438,43 @@ impl Reload {
             ),
             Err(error) => tracing::warn!(%error, "own addresses were not protected anew"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_told_from_a_deadline() {
+        let long = Duration::from_secs(20);
+        assert_eq!(wait_for(|| 7, long).expect("a thread"), Stopped::Done(7));
+        let panicked = wait_for(|| panic!("the state is {}", "odd"), long).expect("a thread");
+        assert_eq!(panicked, Stopped::<()>::Panicked("the state is odd".into()));
+        let (hold, held) = crossbeam_channel::bounded::<()>(0);
+        let late = wait_for(move || held.recv().is_ok(), Duration::from_millis(20)).expect("a thread");
+        assert_eq!(late, Stopped::TimedOut);
+        drop(hold);
+    }
+
+    #[test]
+    fn only_a_directory_of_the_demo_is_rehearsed_in() {
+        let demo = tempfile::Builder::new()
+            .prefix(DEMO_PREFIX)
+            .tempdir()
+            .expect("a directory");
+        let other = tempfile::tempdir().expect("a directory");
+        assert!(check_rehearsal(&demo.path().join("data")).is_ok());
+        fs::create_dir(demo.path().join("data")).expect("it is our directory");
+        assert!(check_rehearsal(&demo.path().join("data")).is_ok());
+        for refused in [
+            other.path().join("data"),
+            demo.path().join(".."),
+            demo.path().to_owned(),
+        ] {
+            assert!(check_rehearsal(&refused).is_err(), "{refused:?}");
+        }
+        std::os::unix::fs::symlink(other.path(), demo.path().join("link")).expect("it is our directory");
+        assert!(check_rehearsal(&demo.path().join("link")).is_err());
     }
 }

@@ -30,6 +30,12 @@ pub(super) const BALANCER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 20);
 const WEB_PORT: u16 = 8_080;
 const PROBE_PORT: u16 = 9_999;
 
+/// Datagrams after the first dropped one that were sent, and did not arrive either, before it counts as dropped.
+const DROPPED_AFTER_MIN: usize = 20;
+
+/// How long no datagram may arrive, while more are sent, before it is looked at which was the first not to arrive.
+const SILENCE: Duration = Duration::from_millis(60);
+
 /// A host: a thread in a network namespace of its own that runs what it is given.
 pub(super) struct Host {
     namespace: NetNs,
@@ -128,9 +134,10 @@ impl Stage {
         let stop = Arc::new(AtomicBool::new(false));
         let (sender, sent) = mpsc::channel();
         let before = self.probes_arrived.load(Ordering::Relaxed);
-        let stopped = stop.clone();
+        let newest_sent = Arc::new(AtomicU64::new(before));
+        let (stopped, sending) = (stop.clone(), newest_sent.clone());
         let probing = Box::new(move || {
-            let _ = sender.send(probe(source, before, &stopped));
+            let _ = sender.send(probe(source, before, &sending, &stopped));
         });
         self.attacker
             .jobs
@@ -145,21 +152,36 @@ impl Stage {
         } else {
             Err(anyhow!("no probe arrives even before the block"))
         };
+        self.silent_after(|arrived| newest_sent.load(Ordering::Relaxed) > arrived + DROPPED_AFTER_MIN as u64 + 1);
+        stop.store(true, Ordering::Relaxed);
+        let sent = sent.recv()??;
+        acted?;
+        // What was sent last may still be on its way to being counted.
+        self.silent_after(|_| true);
+        let arrived = self.probes_arrived.load(Ordering::Relaxed);
+        let dropped = first_dropped(&sent, arrived);
+        Ok(dropped.map(|at| at.saturating_duration_since(begun).as_secs_f64() * 1e3))
+    }
+
+    /// Waits until no datagram has arrived for [`SILENCE`] and `enough` holds of the last one that did, at most 2 s.
+    fn silent_after(&self, enough: impl Fn(u64) -> bool) {
         let mut newest = (self.probes_arrived.load(Ordering::Relaxed), Instant::now());
         within(Duration::from_secs(2), || {
             let seen = self.probes_arrived.load(Ordering::Relaxed);
             if seen != newest.0 {
                 newest = (seen, Instant::now());
             }
-            newest.1.elapsed() > Duration::from_millis(10)
+            newest.1.elapsed() > SILENCE && enough(seen)
         });
-        stop.store(true, Ordering::Relaxed);
-        let sent = sent.recv()??;
-        acted?;
-        let arrived = self.probes_arrived.load(Ordering::Relaxed);
-        let dropped = sent.iter().find(|(number, _)| *number > arrived);
-        Ok(dropped.map(|(_, at)| at.saturating_duration_since(begun).as_secs_f64() * 1e3))
     }
+}
+
+/// When the first datagram was sent that did not arrive, nor any after it; `None` when too few were sent after it to
+/// tell, so that a last one that is merely not counted yet is not taken for dropped.
+fn first_dropped(sent: &[(u64, Instant)], arrived: u64) -> Option<Instant> {
+    let first = sent.iter().position(|(number, _)| *number > arrived)?;
+    let after = sent.len() - first - 1;
+    (after >= DROPPED_AFTER_MIN).then_some(sent[first].1)
 }
 
 /// Waits until `condition` holds; false when it does not within `limit`.
@@ -290,18 +312,37 @@ fn receive_probes() -> Result<Arc<AtomicU64>> {
     Ok(arrived)
 }
 
-/// Sends numbered datagrams from `source` about every 100 us until told to stop; returns their numbers and times.
-fn probe(source: Ipv4Addr, after: u64, stop: &AtomicBool) -> Result<Vec<(u64, Instant)>> {
+/// Sends numbered datagrams from `source` about every 100 us until told to stop; returns the numbers and times of those
+/// that were sent.
+fn probe(source: Ipv4Addr, after: u64, newest_sent: &AtomicU64, stop: &AtomicBool) -> Result<Vec<(u64, Instant)>> {
     let socket = UdpSocket::bind((source, 0))?;
     socket.connect((SERVER, PROBE_PORT))?;
     let limit = Instant::now() + Duration::from_secs(5);
     let mut sent = Vec::new();
     while !stop.load(Ordering::Relaxed) && Instant::now() < limit {
         let number = after + 1 + sent.len() as u64;
-        sent.push((number, Instant::now()));
-        // A datagram that cannot be sent is one that does not arrive.
-        let _ = socket.send(&number.to_le_bytes());
+        let at = Instant::now();
+        // One that could not be sent says nothing of whether it would have arrived; the next has its number.
+        if socket.send(&number.to_le_bytes()).is_ok() {
+            sent.push((number, at));
+            newest_sent.store(number, Ordering::Relaxed);
+        }
         std::thread::sleep(Duration::from_micros(50));
     }
     Ok(sent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drop_is_told_by_what_was_sent_after_it() {
+        let begun = Instant::now();
+        let sent: Vec<_> = (1..=30).map(|it| (it, begun + Duration::from_millis(it))).collect();
+        assert_eq!(first_dropped(&sent, 9), Some(begun + Duration::from_millis(10)));
+        assert_eq!(first_dropped(&sent, 10), None, "only 19 were sent after it");
+        assert_eq!(first_dropped(&sent, 30), None, "all arrived");
+        assert_eq!(first_dropped(&[], 0), None);
+    }
 }

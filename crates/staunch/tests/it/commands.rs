@@ -212,3 +212,15 @@ fn playbooks_are_checked_with_all_mistakes() {
     let answer: Value = serde_json::from_slice(&json.stdout).expect("it is JSON");
     assert!(answer["errors"].as_u64().expect("a number") >= 2, "{answer}");
 }
+
+#[test]
+fn a_driver_that_lies_is_for_the_demo_only() {
+    let home = Home::new(SMALL);
+    let refused = home
+        .try_serve(&["--allow-unauthenticated-loopback", "--rehearse", "orders"])
+        .err()
+        .expect("it does not start");
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    assert!(stderr(&refused).contains("--rehearse"), "{refused:?}");
+    assert!(!home.data().exists(), "nothing was made");
+}

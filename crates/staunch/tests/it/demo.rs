@@ -22,6 +22,14 @@ fn every_claim_of_the_demo_is_true() {
             assert!(text.contains(scene), "{scene:?} is not in\n{text}");
         }
         assert!(!text.contains("FALSE"), "{text}");
+        let seconds = text
+            .lines()
+            .find_map(|line| line.split_once("claims checked and true, in ")?.1.strip_suffix(" s."));
+        let seconds: f64 = seconds.expect("it says how long it took").parse().expect("a number");
+        assert!(
+            seconds < 20.0,
+            "the README promises less than 20 s, and it took {seconds} s"
+        );
         let widest = text.lines().max_by_key(|line| line.chars().count()).expect("it prints");
         assert!(widest.chars().count() <= 80, "wider than 80 columns: {widest:?}");
     });

@@ -222,6 +222,13 @@ fn the_big_red_button_works_through_the_server_and_around_it() {
             server.take(&exploit_from(address));
         }
         wait_until("the containments", || in_force(&server) == 2);
+        let mistaken = server.run(&["release", "--all", "--yes", "--reason", &"x".repeat(20_000)]);
+        assert_eq!(mistaken.status.code(), Some(2), "{mistaken:?}");
+        assert_eq!(
+            elements().len(),
+            2,
+            "a mistake is no reason to go around a server that works"
+        );
         server.signal(Signal::SIGSTOP);
         let button = server.run(&["release", "--all", "--yes"]);
         assert_eq!(button.status.code(), Some(10), "{button:?}");
