@@ -77,7 +77,7 @@ impl Exit {
                 "`release --all` went around the server: what Staunch had put in force was removed directly in the kernel"
             }
             Self::Poisoned => {
-                "`serve` ended by itself because the journal no longer takes frames; start it again to recover from disk"
+                "`serve` ended by itself because the journal takes no more frames or the engine failed; start it again to recover from disk"
             }
         }
     }

@@ -90,7 +90,14 @@ pub(super) fn cause(cause: &Cause) -> String {
 }
 
 fn stuck(stuck: &StuckReason) -> String {
-    format!("{} failed {} times: {}", stuck.trying, stuck.attempts, stuck.last)
+    let undoing = matches!(
+        stuck.trying,
+        StateKind::Releasing | StateKind::RollingBack | StateKind::Settling
+    );
+    match undoing {
+        true => format!("{} failed {} times: {}", stuck.trying, stuck.attempts, stuck.last),
+        false => stuck.last.to_string(),
+    }
 }
 
 /// `change` in a few words, safe to show.
