@@ -6,4 +6,4 @@ pub mod conntrack;
 pub mod own_addresses;
 
 pub use conntrack::ConntrackShare;
-pub use own_addresses::{DiscoverError, RESOLV_CONF, protections};
+pub use own_addresses::{DiscoverError, PROC, RESOLV_CONF, protections};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
-use staunch_engine::{Engine, EngineState, sweep};
+use staunch_engine::{Engine, sweep};
 use staunch_model::{
     Command, CommandReply, Effect, Frame, IncidentId, Input, Match, Notice, Record, ReleaseScope, TransactionId,
 };
@@ -18,7 +18,7 @@ use staunch_ports::{
 use thiserror::Error;
 
 use crate::drivers::{DriverRequest, Drivers};
-use crate::handle::{Busy, EventReply, Message, Replier};
+use crate::handle::{Busy, EventReply, Message, Query, Replier};
 use crate::helpers::Followed;
 use crate::telemetry::Telemetry;
 
@@ -58,7 +58,7 @@ struct Pending {
     bytes: Vec<u8>,
     frames: Vec<(u64, std::ops::Range<usize>, Arc<Frame>)>,
     effects: Vec<Effect>,
-    queries: Vec<Box<dyn FnOnce(&EngineState) + Send>>,
+    queries: Vec<Query>,
     replies: Vec<Replier<()>>,
 }
 

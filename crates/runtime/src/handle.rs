@@ -46,6 +46,9 @@ pub struct Submission {
     pub reply: Replier<Vec<EventReply>>,
 }
 
+/// A question to the engine's state.
+pub(crate) type Query = Box<dyn FnOnce(&EngineState) + Send>;
+
 pub(crate) enum Message {
     Events(Submission),
     Command {
@@ -57,7 +60,7 @@ pub(crate) enum Message {
         policy: Arc<Policy>,
         reply: Replier<()>,
     },
-    Query(Box<dyn FnOnce(&EngineState) + Send>),
+    Query(Query),
     Sweep(Vec<staunch_engine::sweep::Reading>),
     Stop,
 }

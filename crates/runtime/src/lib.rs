@@ -12,6 +12,7 @@ pub mod recovery;
 mod runtime;
 pub mod telemetry;
 
+pub use event_loop::LoopError;
 pub use handle::{Busy, EventReply, Handle, Replier, Submission};
 pub use intake::{ElementError, EventPlan, Intake, IntakeError, Taken, TakenReplier, Understood};
 pub use recovery::{RecoverError, Recovered, recover};

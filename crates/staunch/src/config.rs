@@ -275,7 +275,7 @@ impl SourcesSettings {
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct JournalSettings {
-    /// Bytes of one segment file. Default 67108864 (64 MiB); 2 MiB to 4 GiB. Segments that exist keep their size. Since
+    /// Bytes of one segment file. Default 67108864 (64 MiB); 8 MiB to 4 GiB. Segments that exist keep their size. Since
     /// v0.1.
     pub(crate) segment_bytes: u64,
     /// Bytes kept back for lifting containment when the disk is full. Default 4194304 (4 MiB); at least 64 KiB, at most

@@ -13,7 +13,7 @@ use staunch_connectors::actions::block_ip::{
     MemoryBlockIp, MemoryWorld, NftablesBlockIp, NftablesOptions, release_everything,
 };
 use staunch_connectors::enrichers::conntrack::ConntrackShare;
-use staunch_connectors::enrichers::own_addresses::{RESOLV_CONF, protections};
+use staunch_connectors::enrichers::own_addresses::{PROC, RESOLV_CONF, protections};
 use staunch_connectors::notifiers::log::LogNotifier;
 
 use staunch_model::{
@@ -234,7 +234,7 @@ pub(crate) fn discover(config: &Config) -> Result<Vec<Protection>, Fault> {
     if !config.never_touch.discover {
         return Ok(Vec::new());
     }
-    protections(Path::new(RESOLV_CONF)).map_err(|error| {
+    protections(Path::new(RESOLV_CONF), Path::new(PROC)).map_err(|error| {
         Fault::of(Exit::Failed, &error).hint("protect them under [never_touch] networks and set discover = false")
     })
 }

@@ -1,11 +1,13 @@
 //! Finds the addresses that must never be blocked because this host would cut itself off.
 //!
-//! Never asks the network: it reads interfaces, routes, the resolver's configuration and the open sockets of the
-//! network namespace of the calling thread.
+//! Never asks the network, and never protects a peer for being connected: it reads interfaces and routes of the network
+//! namespace of the calling thread, the resolver's configuration, and what sshd leaves in the environment of a session
+//! once somebody has logged in.
 
 mod files;
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,13 +18,22 @@ use staunch_model::{Printable, Protection};
 use staunch_netlink::link::{InterfaceAddress, LinkError, Links};
 use thiserror::Error;
 
-use files::{resolvers, ssh_peers};
+use files::{has_login, resolvers, ssh_peer};
 
 /// Where the addresses of the resolvers are.
 pub const RESOLV_CONF: &str = "/etc/resolv.conf";
 
-/// The open TCP connections, IPv4 and IPv6, of this thread's network namespace.
-const TCP_TABLES: [&str; 2] = ["/proc/thread-self/net/tcp", "/proc/thread-self/net/tcp6"];
+/// Where the processes are.
+pub const PROC: &str = "/proc";
+
+/// Processes whose environment is read. A busy server has some hundreds; it bounds the time that a start takes.
+const PROCESSES_MAX: usize = 16_384;
+
+/// Bytes that are read of one environment. sshd and login shells leave some kilobytes.
+const ENVIRONMENT_BYTES_MAX: u64 = 64 << 10;
+
+/// Bytes that are read of the status of a process, which has about 1.5 KB.
+const STATUS_BYTES_MAX: u64 = 8 << 10;
 
 /// How long the kernel's answer is awaited.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -48,18 +59,22 @@ pub enum DiscoverError {
 }
 
 /// Returns what this host depends on: its own addresses, its gateways, its resolvers as listed in `resolv_conf`, and
-/// the peers of open SSH sessions; ordered, without repetition. A file that is not there lists nothing.
+/// the peers of authenticated SSH sessions of the processes under `proc`; ordered, without repetition. A file that is
+/// not there lists nothing.
+///
+/// A session is known by `SSH_CONNECTION` or `SSH_CLIENT`, which sshd sets after authentication, in the environment of
+/// this process or of one whose user can log in. An open connection proves nothing: anybody can have one. Environments
+/// that this process may not read (those of other users, unless it is root) are passed over, and so are sessions without
+/// a process of their own (`ssh -N`): their addresses belong under `[never_touch]`.
 ///
 /// # Errors
 /// [`DiscoverError`]; a list with a part missing would protect too little.
-pub fn protections(resolv_conf: &Path) -> Result<Vec<Protection>, DiscoverError> {
+pub fn protections(resolv_conf: &Path, proc: &Path) -> Result<Vec<Protection>, DiscoverError> {
     let mut links = Links::open(TIMEOUT)?;
     let mut found = own(&links.addresses()?);
     found.extend(links.gateways()?.into_iter().map(|it| protect(it, "gateway")));
     found.extend(resolvers(&read(resolv_conf)?).map(|it| protect(it, "resolver")));
-    for table in TCP_TABLES {
-        found.extend(ssh_peers(&read(Path::new(table))?).map(|it| protect(it, "management session (ssh)")));
-    }
+    found.extend(sessions(proc).map(|it| protect(it, "management session (ssh)")));
     found.sort_by(|a, b| (a.network, &a.reason).cmp(&(b.network, &b.reason)));
     found.dedup();
     Ok(found)
@@ -92,6 +107,29 @@ fn protect(address: IpAddr, reason: &str) -> Protection {
         network: IpNet::from(address.to_canonical()),
         reason: reason.into(),
     }
+}
+
+/// The peers of authenticated SSH sessions: our own, and those of processes whose user can log in.
+fn sessions(proc: &Path) -> impl Iterator<Item = IpAddr> {
+    let numbers = std::fs::read_dir(proc).into_iter().flatten().flatten();
+    let numbers = numbers.map(|entry| entry.path()).filter(|path| {
+        let name = path.file_name().and_then(|name| name.to_str());
+        name.is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
+    });
+    let others = numbers.take(PROCESSES_MAX).filter(|process| {
+        let status = beginning(&process.join("status"), STATUS_BYTES_MAX);
+        status.is_some_and(|status| has_login(&String::from_utf8_lossy(&status)))
+    });
+    std::iter::once(proc.join("self"))
+        .chain(others)
+        .filter_map(|process| ssh_peer(&beginning(&process.join("environ"), ENVIRONMENT_BYTES_MAX)?))
+}
+
+/// The first `bytes_max` bytes of a file; nothing when it cannot be read, as when its process has ended.
+fn beginning(path: &Path, bytes_max: u64) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path).ok()?.take(bytes_max).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
 }
 
 /// Reads a file; one that is not there is empty.

@@ -136,7 +136,26 @@ fn what_this_host_depends_on_is_found() {
         let folder = tempfile::tempdir().unwrap();
         let resolv_conf = folder.path().join("resolv.conf");
         std::fs::write(&resolv_conf, "nameserver 192.0.2.53\nnameserver 192.0.2.53\n").unwrap();
-        let found = protections(&resolv_conf).unwrap();
+        // The environment of each process as sshd leaves it; a connection to port 22 alone proves nothing.
+        let proc = folder.path().join("proc");
+        let process = |name: &str, user: u32, environment: &str| {
+            let process = proc.join(name);
+            std::fs::create_dir_all(&process).unwrap();
+            std::fs::write(
+                process.join("status"),
+                format!("Name:\tsh\nUid:\t{user}\t{user}\t0\t0\n"),
+            )
+            .unwrap();
+            std::fs::write(process.join("environ"), environment).unwrap();
+        };
+        process("self", 999, "SSH_CLIENT=192.0.2.1 50001 22\0");
+        process("10", 0, "HOME=/root\0SSH_CONNECTION=192.0.2.2 50002 10.9.0.1 22\0");
+        process("11", 1_000, "SSH_CONNECTION=2001:db8::3 50003 fd09::1 22\0");
+        process("12", 33, "SSH_CONNECTION=192.0.2.4 50004 10.9.0.1 22\0");
+        process("13", 0, "HOME=/\0");
+        process("notes", 0, "SSH_CONNECTION=192.0.2.5 50005 10.9.0.1 22\0");
+        std::fs::create_dir(proc.join("14")).unwrap();
+        let found = protections(&resolv_conf, &proc).unwrap();
         let shown: Vec<String> = found.iter().map(|it| format!("{} {}", it.network, it.reason)).collect();
         // Links give themselves link-local addresses, in their own time.
         let shown: Vec<&str> = shown
@@ -147,16 +166,19 @@ fn what_this_host_depends_on_is_found() {
         let expect = [
             "10.9.0.1/32 own address of here",
             "10.9.0.2/32 gateway",
-            "10.9.0.2/32 management session (ssh)",
             "127.0.0.0/8 own address of lo",
+            "192.0.2.1/32 management session (ssh)",
+            "192.0.2.2/32 management session (ssh)",
             "192.0.2.53/32 resolver",
             "::1/128 own address of lo",
+            "2001:db8::3/128 management session (ssh)",
             "fd09::1/128 own address of here",
-            "fd09::2/128 management session (ssh)",
         ];
         assert_eq!(shown, expect);
         drop(sessions);
-        let without = protections(&folder.path().join("absent")).unwrap();
-        assert!(!without.iter().any(|it| &*it.reason == "resolver"));
+        let absent = folder.path().join("absent");
+        let without = protections(&absent, &absent).unwrap();
+        let depends_on_files = |reason: &str| reason == "resolver" || reason.starts_with("management session");
+        assert!(!without.iter().any(|it| depends_on_files(&it.reason)));
     });
 }

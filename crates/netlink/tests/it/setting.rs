@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use staunch_netlink::link::{Destination, Links};
 use staunch_netlink::namespace::{NamespaceError, NetNs, run_in_new_net};
 use staunch_netlink::nftables::{Nft, TableOptions};
+use staunch_testkit::skip;
 
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) const HOUR: Duration = Duration::from_secs(3_600);
@@ -23,18 +24,6 @@ pub(crate) fn in_new_net(test: &str, work: impl FnOnce() + Send) {
         Err(error @ (NamespaceError::Net { .. } | NamespaceError::Loopback { .. })) => skip(test, &error.to_string()),
         Err(error) => panic!("{error}"),
     }
-}
-
-/// Says that a test did not run. Where everything has to run, that is a failure.
-pub(crate) fn skip(test: &str, reason: &str) {
-    assert!(
-        std::env::var("CI").as_deref() != Ok("true"),
-        "{test} cannot run: {reason}"
-    );
-    // Written past the capture of the test harness, which hides what a passing test prints.
-    std::io::stderr()
-        .write_all(format!("SKIPPED {test}: {reason}\n").as_bytes())
-        .unwrap();
 }
 
 /// Opens the table and makes it.

@@ -1,5 +1,7 @@
 //! The event loop against a journal and a driver that the test holds in its hand.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod journal;
 mod world;
 
@@ -153,7 +155,7 @@ fn nothing_leaves_before_its_frame_is_durable_but_reads() {
         move || {
             asked
                 .send(handle.query(|state| state.incidents.len()).expect("it runs"))
-                .expect("the test waits")
+                .expect("the test waits");
         }
     });
     assert!(

@@ -1,5 +1,6 @@
 //! Values that cannot work, each with the reason. All of them are found, not only the first.
 
+use staunch_connectors::json::EVENT_BYTES_MAX;
 use staunch_engine::limits::{ACTIONS_IN_FLIGHT_CEILING, BUDGET_WINDOW};
 use staunch_model::Span;
 
@@ -17,6 +18,12 @@ const TABLE_NAME_BYTES_MAX: usize = 64;
 
 /// The longest reason of a protected network: it is shown within one line of a refusal.
 const REASON_CHARS_MAX: usize = 120;
+
+/// The smallest segment. A frame has at most a quarter of its segment (see `wiring::journal_options`), and one that
+/// records a decision holds its event and what was made of it.
+const SEGMENT_BYTES_MIN: u64 = 8 << 20;
+
+const _: () = assert!(SEGMENT_BYTES_MIN / 4 >= EVENT_BYTES_MAX as u64 + (64 << 10));
 
 struct Checker<'a> {
     text: &'a str,
@@ -226,8 +233,10 @@ impl Checker<'_> {
             why,
         );
         let it = &config.journal;
-        let why = "a segment must hold the reserve and the longest frame, and is written in full when it is made";
-        self.number(&["journal", "segment_bytes"], it.segment_bytes, 2 << 20, 4 << 30, why);
+        let why = "a frame has at most a quarter of a segment, and the longest event (1 MiB) must fit into one; a segment \
+                   is written in full when it is made";
+        let (least, most) = (SEGMENT_BYTES_MIN, 4 << 30);
+        self.number(&["journal", "segment_bytes"], it.segment_bytes, least, most, why);
         let why = "the reserve must hold the frames that lift what is in force, and leave room for events";
         self.number(
             &["journal", "reserve_bytes"],

@@ -75,7 +75,11 @@ fn every_mistake_has_a_place_and_a_hint() {
             &["say in 1 to 120"],
         ),
         ("[nftables]\ntable = \"a b\"\n", "2:9", &["letters, digits"]),
-        ("[journal]\nsegment_bytes = 1000\n", "2:17", &["from 2097152"]),
+        (
+            "[journal]\nsegment_bytes = 1000\n",
+            "2:17",
+            &["from 8388608", "the longest event"],
+        ),
         ("[journal]\nreserve_bytes = 60000000\n", "2:17", &["the reserve"]),
         ("[traffic]\nrefresh = \"1m\"\n", "2:11", &["30s"]),
         ("[log]\nlevel = \"loud\"\n", "2:9", &["`loud`"]),

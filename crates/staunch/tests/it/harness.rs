@@ -26,8 +26,8 @@ pub(crate) const STAUNCH: &str = env!("CARGO_BIN_EXE_staunch");
 /// How long anything may take here. Tests wait for what they expect, so only a failing one takes this long.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
-/// A configuration with small segments, so that a start writes 4 MiB and not 128.
-pub(crate) const SMALL: &str = "mode = \"enforce\"\n[journal]\nsegment_bytes = 2097152\nreserve_bytes = 131072\n";
+/// A configuration with small segments, so that a start writes 16 MiB and not 128.
+pub(crate) const SMALL: &str = "mode = \"enforce\"\n[journal]\nsegment_bytes = 8388608\nreserve_bytes = 131072\n";
 
 /// Runs `work` in a network namespace of its own, or skips the test `name` where there can be none.
 pub(crate) fn in_namespace(name: &str, work: impl FnOnce() + Send) {

@@ -23,7 +23,7 @@ const SEED: u64 = 0x5eed_2026_1120;
 
 /// The time-out is short because an act that was cut off by a kill is settled only after it.
 const CONFIG: &str = "mode = \"enforce\"\n\
-    [journal]\nsegment_bytes = 2097152\nreserve_bytes = 131072\nsnapshot_every = 150\n\
+    [journal]\nsegment_bytes = 8388608\nreserve_bytes = 131072\nsnapshot_every = 150\n\
     [playbooks]\nbuilt_in = false\ndirs = [\"playbooks\"]\n[nftables]\ntimeout = \"200ms\"\n\
     [limits]\nactions_in_flight_max = 1024\nacts_per_hour_max = 1000000\nacts_per_action_hour_max = 1000000\n\
     acts_per_group_hour_max = 1000000\nbreaker_failures = 1000000\nsweep_interval = \"1s\"\n";

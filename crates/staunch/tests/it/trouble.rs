@@ -110,7 +110,7 @@ fn a_full_disk_stops_intake_and_never_a_release() {
             &data,
             Some("tmpfs"),
             MsFlags::empty(),
-            Some("size=6m,mode=700"),
+            Some("size=18m,mode=700"),
         )
         .expect("root may");
         let server = home.serve();
@@ -121,10 +121,11 @@ fn a_full_disk_stops_intake_and_never_a_release() {
             offset += 4096;
         }
         let mut last = 202;
-        // Each event takes some kilobytes of a segment of two megabytes.
+        // There are two segments of eight megabytes. The padding is so that it does not take thousands of events.
+        let padding = format!("{{\"padding\":\"{}\",", "x".repeat(16 << 10));
         for number in 0..4_000 {
             let address = format!("203.{}.{}.9", number / 250, number % 250);
-            let body = format!("{}\n", exploit_from(&address));
+            let body = format!("{}\n", exploit_from(&address).replacen('{', &padding, 1));
             let (status, answer) = server.post(&body).expect("it answers");
             last = status;
             if status != 202 {

@@ -2,12 +2,15 @@
 //!
 //! Pure: it is given the text, and skips lines that it cannot read.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
 
-/// Where people log in.
-const SSH_PORT: u16 = 22;
-/// `TCP_ESTABLISHED` in `/proc/net/tcp`.
-const ESTABLISHED: &str = "01";
+/// What sshd sets for a session, after authentication: the client's address first, then ports.
+const SESSION_VARIABLES: [&str; 2] = ["SSH_CONNECTION", "SSH_CLIENT"];
+
+/// Users that do not log in: accounts of services, those that systemd makes up for a service, and nobody (systemd,
+/// "Users, Groups, UIDs and GIDs on systemd Systems").
+const SERVICE_USERS: [RangeInclusive<u32>; 3] = [1..=999, 61_184..=65_535, u32::MAX..=u32::MAX];
 
 /// The resolvers listed in the text of `resolv.conf`.
 pub(super) fn resolvers(text: &str) -> impl Iterator<Item = IpAddr> {
@@ -22,35 +25,23 @@ pub(super) fn resolvers(text: &str) -> impl Iterator<Item = IpAddr> {
     })
 }
 
-/// The peers of established connections to the local port of SSH in the text of `/proc/net/tcp` or `tcp6`.
-pub(super) fn ssh_peers(text: &str) -> impl Iterator<Item = IpAddr> {
-    text.lines().skip(1).filter_map(|line| {
-        let mut words = line.split_ascii_whitespace().skip(1);
-        let (local, peer, state) = (words.next()?, words.next()?, words.next()?);
-        let (_, port) = local.split_once(':')?;
-        let is_session = state == ESTABLISHED && u16::from_str_radix(port, 16) == Ok(SSH_PORT);
-        is_session.then(|| address(peer.split_once(':')?.0)).flatten()
+/// The client's address in an environment, as `/proc/<pid>/environ` has it, of a process within an SSH session.
+pub(super) fn ssh_peer(environment: &[u8]) -> Option<IpAddr> {
+    environment.split(|byte| *byte == 0).find_map(|entry| {
+        let (name, value) = std::str::from_utf8(entry).ok()?.split_once('=')?;
+        let value = SESSION_VARIABLES.contains(&name).then_some(value)?;
+        // The address is followed by ports, which a variable that was cut or made up may lack.
+        let (address, _ports) = value.split_once(' ')?;
+        address.split('%').next()?.parse().ok()
     })
 }
 
-/// Reads an address as the kernel prints it: words of 32 bits in the byte order of the machine.
-fn address(text: &str) -> Option<IpAddr> {
-    let word = |at: usize| {
-        u32::from_str_radix(text.get(8 * at..8 * at + 8)?, 16)
-            .ok()
-            .map(u32::to_ne_bytes)
-    };
-    match text.len() {
-        8 => Some(Ipv4Addr::from(word(0)?).into()),
-        32 => {
-            let mut bytes = [0; 16];
-            for at in 0..4 {
-                bytes[4 * at..4 * at + 4].copy_from_slice(&word(at)?);
-            }
-            Some(IpAddr::from(Ipv6Addr::from(bytes)).to_canonical())
-        }
-        _ => None,
-    }
+/// Whether the user of a process can log in, by the text of `/proc/<pid>/status`: root and people, not the accounts of
+/// services. A service that an attacker has taken over must not name addresses that are never blocked.
+pub(super) fn has_login(status: &str) -> bool {
+    let user = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+    let user = user.and_then(|ids| ids.split_ascii_whitespace().next()?.parse::<u32>().ok());
+    user.is_some_and(|user| !SERVICE_USERS.iter().any(|users| users.contains(&user)))
 }
 
 #[cfg(test)]
@@ -68,22 +59,33 @@ mod tests {
         assert_eq!(resolvers(text).collect::<Vec<_>>(), ips(&["192.0.2.53", "fe80::1"]));
     }
 
-    #[cfg(target_endian = "little")]
     #[test]
-    fn peers_of_ssh_sessions_are_read() {
-        let header = "  sl  local_address rem_address   st tx_queue rx_queue\n";
-        let v4 = "   0: 0100000A:0016 010200C0:C35C 01 00000000:00000000\n   1: 0100000A:0016 020200C0:C35C 06 0\n   \
-                  2: 0100000A:0050 030200C0:C35C 01 0\n   3: 00000000:0016 00000000:0000 0A 0\n   garbage\n";
-        assert_eq!(
-            ssh_peers(&format!("{header}{v4}")).collect::<Vec<_>>(),
-            ips(&["192.0.2.1"])
+    fn the_client_of_a_session_is_read() {
+        let check = |environment: &[u8], expect: Option<&str>| {
+            let shown = String::from_utf8_lossy(environment);
+            assert_eq!(ssh_peer(environment), expect.map(|it| it.parse().unwrap()), "{shown}");
+        };
+        check(
+            b"HOME=/root\0SSH_CONNECTION=192.0.2.1 50012 10.0.0.1 22\0",
+            Some("192.0.2.1"),
         );
-        let v6 = "   0: 0000000000000000FFFF00000100000A:0016 0000000000000000FFFF0000040200C0:C35C 01 0\n   \
-                  1: B80D0120000000000000000001000000:0016 B80D0120000000000000000002000000:C35C 01 0\n   \
-                  2: xx:0016 yy:C35C 01 0\n";
-        assert_eq!(
-            ssh_peers(&format!("{header}{v6}")).collect::<Vec<_>>(),
-            ips(&["192.0.2.4", "2001:db8::2"])
-        );
+        check(b"SSH_CLIENT=2001:db8::2 50012 22\0A=b", Some("2001:db8::2"));
+        check(b"\xff\0SSH_CLIENT=fe80::1%eth0 50012 22", Some("fe80::1"));
+        check(b"SSH_CONNECTION=UNKNOWN 65535 UNKNOWN 65535\0", None);
+        check(b"SSH_CONNECTION=192.0.2.1", None);
+        check(b"NOT_SSH_CONNECTION=192.0.2.1 1 10.0.0.1 22\0SSH_CONNECTION\0\0", None);
+        check(b"", None);
+    }
+
+    #[test]
+    fn accounts_of_services_have_no_login() {
+        let status = |user: &str| format!("Name:\tbash\nUmask:\t0022\nUid:\t{user}\t0\t0\t0\nGid:\t0\n");
+        for user in ["0", "1000", "60000", "1200000001"] {
+            assert!(has_login(&status(user)), "{user}");
+        }
+        for user in ["1", "33", "999", "61184", "65534", "4294967295", "x"] {
+            assert!(!has_login(&status(user)), "{user}");
+        }
+        assert!(!has_login(""));
     }
 }
