@@ -101,10 +101,15 @@ fn respond(handle: &Handle, event_time: Option<Timestamp>, matched: Match) -> Re
             look_failed: None,
             driver: None,
         };
-        steps.push(match step.target {
+        let mut judged = match step.target {
             Some(target) => judge(handle, &playbook, event_time, target, &planned)?,
             None => planned,
-        });
+        };
+        if let Some(incident) = joins {
+            judged.ruling = "join";
+            judged.why = Some(format!("{incident} takes up the event, and nothing new is done").into());
+        }
+        steps.push(judged);
     }
     let (name, summary) = (playbook.name.clone(), playbook.summary.clone());
     Ok(Some(Response {

@@ -142,6 +142,8 @@ impl Runtime {
             threads.push(thread);
         }
         if let Some(enricher) = parts.traffic {
+            // The first event must not find the traffic unknown only because nobody has looked yet.
+            enricher.refresh(parts.clock.now());
             let clock = parts.clock.clone();
             threads.push(helpers::refresher(
                 enricher,

@@ -2,7 +2,6 @@
 //!
 //! Never goes through a proxy and never shows the token.
 
-use std::fs;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -14,6 +13,7 @@ use ureq::{Agent, Body};
 
 use crate::cli::ServerArgs;
 use crate::exit::{Exit, Fault};
+use crate::files::read_bounded;
 
 /// The largest answer that is read: a list of 100,000 containments has about 50 MB.
 const ANSWER_BYTES_MAX: u64 = 256 << 20;
@@ -58,7 +58,7 @@ impl Client {
         let token = match &args.token_file {
             Some(path) => {
                 let shown = path.display().to_string();
-                let text = fs::read_to_string(path).map_err(|error| {
+                let text = read_bounded(path, 4_096).map_err(|error| {
                     Fault::doing(
                         Exit::Usage,
                         format!("cannot read the token in {}", Printable(&shown)),

@@ -19,6 +19,7 @@ use staunch_model::{Mode, Printable, Span};
 pub(crate) use mistake::Mistake;
 
 use crate::exit::{Exit, Fault};
+use crate::files::read_bounded;
 
 /// Where the configuration is looked for when none is named. It need not exist.
 pub(crate) const DEFAULT_PATH: &str = "/etc/staunch/staunch.toml";
@@ -379,7 +380,7 @@ pub(crate) fn load(named: Option<&Path>) -> Result<Loaded, Fault> {
         );
         return Err(Fault::new(Exit::Usage, what).hint("check that it is the right file"));
     }
-    let text = std::fs::read_to_string(&path).map_err(|error| unreadable(&error))?;
+    let text = read_bounded(&path, FILE_BYTES_MAX).map_err(|error| unreadable(&error))?;
     match parse(&text) {
         Ok(mut config) => {
             config.resolve_paths(path.parent().unwrap_or(Path::new("")));

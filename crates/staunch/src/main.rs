@@ -9,6 +9,7 @@ mod commands;
 mod config;
 mod demo;
 mod exit;
+mod files;
 mod log;
 mod output;
 mod playbooks;

@@ -12,6 +12,7 @@ use staunch_model::Printable;
 use staunch_playbook::{BUILT_IN, CheckContext, Compiled, Diagnostic, Severity, compile_all, limits};
 
 use crate::config::Config;
+use crate::files::read_bounded;
 use crate::output::{colors_on_stderr, say, say_rendered};
 
 /// The texts of playbooks, by the name that diagnostics use.
@@ -149,7 +150,7 @@ impl Texts {
                 if metadata.len() > limits::FILE_BYTES_MAX as u64 {
                     return Err(too_large(metadata.len()));
                 }
-                fs::read_to_string(path).map_err(|error| error.to_string())
+                read_bounded(path, limits::FILE_BYTES_MAX as u64).map_err(|error| error.to_string())
             });
         match text {
             Ok(text) => self.files.push((path.display().to_string(), text)),
