@@ -97,6 +97,10 @@ async fn command(app: &Shared, caller: &Caller, reason: &str, command: Command) 
     match reply.refused {
         None => Ok(Json(reply)),
         Some(why) => {
+            // The engine says so of ids that it does not know; whatever exists is refused for what it is.
+            if why.starts_with("there is no ") {
+                return Err(Failed::not_found(why.into_string()));
+            }
             let title = "the command was refused";
             Err(Failed::new(StatusCode::CONFLICT, "refused", title, why.into_string()))
         }

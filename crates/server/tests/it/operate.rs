@@ -178,7 +178,7 @@ fn a_lease_is_renewed() {
     staunch
         .client()
         .post(path::RENEW, r#"{"transaction": "TX-9", "lease": "1h"}"#)
-        .problem(409, "refused");
+        .problem(404, "not-found");
     let problem = staunch
         .client()
         .post(path::RENEW, r#"{"transaction": "TX-1", "lease": "10"}"#)

@@ -120,7 +120,14 @@ fn observe_approve_and_enforce_are_what_they_say() {
         server.ok(&["deny", &waiting[1].transaction.to_string(), "--yes", "--reason", "ours"]);
         wait_until("the approved one", || in_force(&server) == 1);
         assert_eq!(elements().len(), 1);
-        assert_eq!(server.run(&["deny", "TX-99", "--yes"]).status.code(), Some(5));
+        for unknown in [
+            &["deny", "TX-99", "--yes"][..],
+            &["release", "TX-99", "--yes"],
+            &["release", "--incident", "INC-99", "--yes"],
+            &["renew", "TX-99", "--for", "1h", "--yes"],
+        ] {
+            assert_eq!(server.run(unknown).status.code(), Some(5), "{unknown:?}");
+        }
 
         server.ok(&["mode", "enforce", "--yes"]);
         server.take(&brute_force_from("203.0.113.4"));
