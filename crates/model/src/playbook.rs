@@ -164,7 +164,8 @@ pub struct Playbook {
     pub hash: ContentHash,
     /// MITRE ATT&CK techniques it answers.
     pub attack: Vec<Box<str>>,
-    /// For how long after an incident opened further events of the same key join it even though it is closed.
+    /// For how long after an incident opened further events of the same key join it even though it is closed. What was
+    /// not contained is judged anew sooner, unless a person said so.
     pub deduplicate: Span,
     /// What must be known before acting.
     pub context: Vec<Context>,
