@@ -243,7 +243,12 @@ fn apply_change(
     let ends = next.kind().is_terminal() && next.kind() != StateKind::Stuck;
     state.index.leave(&it, ends);
     it.state = next;
-    update(&mut it, change, now);
+    let lands_by = match (change, state.driver(it.kind)) {
+        // The kernel has done it once, and no proxy sends it again.
+        (Change::Landed(_), Some(driver)) if driver.local => now,
+        _ => now + state.in_flight_max(it.kind),
+    };
+    update(&mut it, change, now, lands_by);
     if let Change::PostCheckPassed { .. } = change {
         state.completions += 1;
         it.completed = state.completions;
@@ -344,8 +349,8 @@ fn tells_of_unfit(notice: &staunch_model::Notice) -> bool {
     notice.incident.is_none() && notice.transaction.is_none() && notice.text.contains(UNFIT)
 }
 
-/// Updates everything of a transaction but its state.
-fn update(it: &mut Transaction, change: &Change, now: Timestamp) {
+/// Updates everything of a transaction but its state. What its driver has sent until now has landed by `lands_by`.
+fn update(it: &mut Transaction, change: &Change, now: Timestamp, lands_by: Timestamp) {
     match change {
         Change::PreCheckStarted(dispatch) => {
             send(it, *dispatch);
@@ -371,18 +376,24 @@ fn update(it: &mut Transaction, change: &Change, now: Timestamp) {
         } => {
             send(it, *dispatch);
             it.executions += 1;
-            it.executed_at = Some(now);
+            // It is sent in time to land before its reply is given up: see `Effect::Execute::send_by`.
+            it.in_flight_until = it.in_flight_until.max(Some(dispatch.deadline));
             it.failure = None;
             if let Some(judgement) = judgement {
                 it.mode = judgement.mode;
             }
         }
         Change::Landed(dispatch) => {
+            answered(it, lands_by);
             send(it, *dispatch);
             it.attempts = 1;
             it.failure = None;
         }
         Change::Unproved { failure, dispatch } => {
+            // Nobody has answered when the process ended: another one, paused, may still send it.
+            if failure.kind != FailureKind::Interrupted {
+                answered(it, lands_by);
+            }
             send(it, *dispatch);
             it.attempts = 1;
             it.failure = Some(Box::new(failure.clone()));
@@ -533,6 +544,7 @@ fn execute(state: &EngineState, it: &Transaction, version: u64, hold: Span, rene
         version,
         hold,
         renewal,
+        send_by: it.deadline - state.in_flight_max(it.kind),
         deadline: it.deadline,
     }
 }
@@ -546,6 +558,14 @@ fn undo(state: &EngineState, it: &Transaction) -> Effect {
         target: it.target,
         key: state.effect_key(it),
         deadline: it.deadline,
+    }
+}
+
+/// The driver has answered, so it sends the request no more.
+fn answered(it: &mut Transaction, lands_by: Timestamp) {
+    // Of two requests, the first may be the one that is still to come.
+    if it.executions == 1 {
+        it.in_flight_until = it.in_flight_until.map(|before| before.min(lands_by));
     }
 }
 
@@ -583,7 +603,7 @@ fn new_transaction(
         attempts: 0,
         undone: false,
         mode: staunch_model::Mode::Observe,
-        executed_at: None,
+        in_flight_until: None,
         failure: None,
         approved_by: None,
         lease_until: None,

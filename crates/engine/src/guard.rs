@@ -79,6 +79,17 @@ pub fn judge(
     }
 }
 
+/// A source's `time` on the engine's clock, which shows `now` and may be ahead of the machine's after that was set back:
+/// the age of an event is what it was when the machine `received` it.
+#[must_use]
+pub fn on_our_clock(time: Timestamp, received: Timestamp, now: Timestamp) -> Timestamp {
+    if time <= received {
+        now - received.since(time)
+    } else {
+        now + time.since(received)
+    }
+}
+
 /// What follows from `judgement`. `approved` tells that a person has said yes to this transaction.
 #[must_use]
 pub fn rule(judgement: &Judgement, approved: bool) -> Ruling {

@@ -32,7 +32,9 @@ impl Turn<'_> {
             incident,
             playbook: matched.playbook,
             key: matched.key.clone(),
-            event_time: event.time,
+            event_time: event
+                .time
+                .map(|time| guard::on_our_clock(time, event.received, self.now)),
             absorbs_until: self.now + playbook.deduplicate,
         });
         for step in matched.steps.iter().take(limits::STEPS_PER_PLAYBOOK_MAX) {
@@ -326,12 +328,11 @@ impl Turn<'_> {
         );
     }
 
-    /// Nothing of `it` is left, unless one of its requests is still under way: then the look is made again.
-    ///
-    /// That can only be when the act was sent twice, or was never seen in force.
+    /// Nothing of `it` is left, unless one of its requests is still under way: then the look is made again. A request
+    /// that was answered may have a duplicate, from a client or a proxy that sends again by itself.
     fn verify_release(&mut self, it: &Transaction) {
-        let settled_at = self.settled_at(it);
-        if (it.executions > 1 || it.lease_until.is_none()) && settled_at > self.now {
+        if it.in_flight_until.is_some_and(|until| until > self.now) {
+            let settled_at = self.settled_at(it);
             let failure = Failure::new(FailureKind::TimedOut, "a request may still be under way");
             self.change(
                 it.id,
@@ -346,10 +347,8 @@ impl Turn<'_> {
     }
 
     /// When no request of `it` can be under way any more.
-    fn settled_at(&self, it: &Transaction) -> Timestamp {
-        let in_flight = it
-            .executed_at
-            .map_or(self.now, |at| at + self.in_flight_max(it.kind) + limits::SETTLE_MARGIN);
+    pub(crate) fn settled_at(&self, it: &Transaction) -> Timestamp {
+        let in_flight = it.in_flight_until.map_or(self.now, |at| at + limits::SETTLE_MARGIN);
         self.now.max(in_flight)
     }
 
@@ -610,7 +609,7 @@ impl Turn<'_> {
         let newest_first = self.state.transactions.values().rev();
         let mut all: Vec<_> = newest_first
             .filter(|it| it.state.kind() == StateKind::Stuck || can_be_held(it.state.kind()))
-            .map(|it| (it.executed_at.is_some(), it.id))
+            .map(|it| (it.in_flight_until.is_some(), it.id))
             .collect();
         // What has not acted first, so that none of it acts while the rest waits for its turn.
         all.sort_by_key(|(acted, _)| *acted);

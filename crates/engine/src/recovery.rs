@@ -107,7 +107,8 @@ impl Turn<'_> {
                 self.change(it.id, Change::Resent(dispatch));
             }
             StateKind::Settling => {
-                let until = self.now + self.in_flight_max(it.kind) + limits::SETTLE_MARGIN;
+                let again = self.now + self.in_flight_max(it.kind) + limits::SETTLE_MARGIN;
+                let until = self.settled_at(it).max(again);
                 debug_assert!(it.undone && matches!(it.awaits, Await::Timer | Await::Reply));
                 self.change(
                     it.id,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use staunch_model::{
     ActionKind, Await, ContentHash, Description, EffectKey, Failure, Incident, IncidentId, IncidentStatus,
-    InstallationId, Limits, Mode, Notice, NoticeId, Playbook, Policy, StateKind, Target, Timestamp, Transaction,
+    InstallationId, Limits, Mode, Notice, NoticeId, Playbook, Policy, Span, StateKind, Target, Timestamp, Transaction,
     TransactionId,
 };
 
@@ -160,6 +160,13 @@ impl EngineState {
     #[must_use]
     pub fn driver(&self, kind: ActionKind) -> Option<&Description> {
         self.policy.as_ref()?.drivers.iter().find(|driver| driver.kind == kind)
+    }
+
+    /// The longest time between sending an act of this kind and its last possible effect.
+    #[must_use]
+    pub fn in_flight_max(&self, kind: ActionKind) -> Span {
+        self.driver(kind)
+            .map_or(limits::OBSERVE_DEADLINE, |driver| driver.in_flight_max)
     }
 
     /// The playbook of `transaction`; `None` for an orphan.

@@ -57,11 +57,9 @@ impl Turn<'_> {
         }
     }
 
-    /// The longest time between sending an act of this kind and its last possible effect.
+    /// See [`EngineState::in_flight_max`].
     pub(crate) fn in_flight_max(&self, kind: ActionKind) -> Span {
-        self.state
-            .driver(kind)
-            .map_or(limits::OBSERVE_DEADLINE, |driver| driver.in_flight_max)
+        self.state.in_flight_max(kind)
     }
 
     pub(crate) fn notice(

@@ -82,7 +82,7 @@ pub struct Incident {
     pub opened: Timestamp,
     /// Until when further events of the same key join it although it is closed.
     pub absorbs_until: Timestamp,
-    /// When the event that opened it happened; `None` if the source gave no time.
+    /// When the event that opened it happened, on the engine's clock; `None` if the source gave no time.
     pub event_time: Option<Timestamp>,
     /// Events seen, the first included.
     pub events: u64,

@@ -484,6 +484,8 @@ pub enum Effect {
         hold: Span,
         /// True when it only moves the end of a containment that is in force.
         renewal: bool,
+        /// When it is too late to send it: what is sent by then has landed, or never will, by the deadline.
+        send_by: Timestamp,
         /// When the reply is given up.
         deadline: Timestamp,
     },

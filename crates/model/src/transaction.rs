@@ -282,8 +282,8 @@ pub struct Transaction {
     pub undone: bool,
     /// The mode under which it acts.
     pub mode: Mode,
-    /// When the act was last sent.
-    pub executed_at: Option<Timestamp>,
+    /// When no request to act can be under way any more; `None` before one was sent.
+    pub in_flight_until: Option<Timestamp>,
     /// The last failure of the present check, act or undo; `None` when the driver reported success.
     pub failure: Option<Box<Failure>>,
     /// Who approved it.

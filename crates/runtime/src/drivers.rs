@@ -29,7 +29,7 @@ pub(crate) enum DriverRequest {
     Execute {
         ticket: u32,
         request: ExecuteRequest,
-        deadline: Timestamp,
+        send_by: Timestamp,
     },
     Undo {
         transaction: TransactionId,
@@ -153,15 +153,15 @@ impl Worker {
                 DriverRequest::Execute {
                     ticket,
                     request,
-                    deadline,
+                    send_by,
                 } => {
-                    if self.clock.now() < deadline {
+                    if self.clock.now() < send_by {
                         executed.push((ticket, request));
                     } else {
-                        // The engine has given it up: to act now would be to act after an undo.
+                        // It might land after the engine has given it up and undone it.
                         let outcome = Outcome::DidNotHappen(Failure::new(
                             FailureKind::TimedOut,
-                            "it waited for its driver beyond its deadline, and was not sent",
+                            "it waited too long for its driver, and was not sent",
                         ));
                         let transaction = request.transaction;
                         self.answer(Input::Executed {

@@ -392,7 +392,8 @@ impl EventLoop {
                 version,
                 hold,
                 renewal,
-                deadline,
+                send_by,
+                deadline: _,
             } => {
                 let request = ExecuteRequest {
                     transaction,
@@ -405,7 +406,7 @@ impl EventLoop {
                 let request = DriverRequest::Execute {
                     ticket,
                     request,
-                    deadline,
+                    send_by,
                 };
                 (kind, request)
             }

@@ -72,6 +72,7 @@ pub struct Handle {
     pub(crate) commands: Sender<Message>,
     pub(crate) drivers: Arc<Drivers>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) machine: Arc<dyn Clock>,
     pub(crate) telemetry: Arc<Telemetry>,
 }
 
@@ -149,6 +150,12 @@ impl Handle {
     #[must_use]
     pub fn now(&self) -> staunch_model::Timestamp {
         self.clock.now()
+    }
+
+    /// The machine's time, by which sources and people go. It may jump.
+    #[must_use]
+    pub fn machine_now(&self) -> staunch_model::Timestamp {
+        self.machine.now()
     }
 
     /// The counters.

@@ -133,7 +133,7 @@ impl Intake {
     pub fn take(&self, source: &str, body: &[u8], reply: TakenReplier) {
         let mut taken = Taken::default();
         let mut events = Vec::new();
-        let received = self.handle.now();
+        let received = self.handle.machine_now();
         let triage = self.triage();
         let read = self.read(source, body, |index, sighting| match sighting {
             Sighting::Event(view) => {

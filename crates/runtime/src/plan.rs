@@ -131,19 +131,20 @@ fn judge(
     let kind = planned.action;
     let asks = playbook.context.contains(&Context::TrafficShare);
     let (seen, facts): (_, Facts) = handle.look(kind, target, asks);
-    let question = Question {
+    let mut question = Question {
         playbook: playbook.clone(),
         transaction: None,
         kind,
         target,
-        event_time,
+        event_time: None,
         arrived: None,
         debited: false,
     };
-    let now = handle.now();
+    let (now, received) = (handle.now(), handle.machine_now());
     let unjudged = planned.clone();
     handle.query(move |state| {
         let now = state.now.max(now);
+        question.event_time = event_time.map(|time| guard::on_our_clock(time, received, now));
         let driver = state.driver(kind).cloned();
         let holder = state
             .index

@@ -14,6 +14,7 @@ use crate::event_loop::{EventLoop, LoopError, LoopState};
 use crate::handle::{Handle, Message};
 use crate::helpers;
 use crate::recovery::{RecoverError, Recovered, recover};
+use crate::steady::SteadyClock;
 use crate::telemetry::Telemetry;
 
 /// The outside parts.
@@ -28,7 +29,7 @@ pub struct Parts {
     pub notifiers: Vec<Box<dyn Notifier>>,
     /// Who keeps a view of the journal. Must have caught up with it.
     pub follower: Option<Box<dyn Follower>>,
-    /// The clock.
+    /// The machine's clock. The engine's follows it forward only.
     pub clock: Arc<dyn Clock>,
     /// Whose journal it is.
     pub installation: InstallationId,
@@ -112,6 +113,8 @@ impl Runtime {
             .values()
             .filter(|it| !it.state.kind().is_terminal())
             .count();
+        let machine = parts.clock;
+        let clock: Arc<dyn Clock> = Arc::new(SteadyClock::new(machine.clone(), engine.state().now));
         policy.drivers = parts
             .actions
             .iter()
@@ -127,7 +130,7 @@ impl Runtime {
         let (drivers, driver_threads) = Drivers::start(
             parts.actions,
             parts.traffic.as_ref(),
-            &parts.clock,
+            &clock,
             &outcome_sender,
             &telemetry,
         )?;
@@ -143,8 +146,8 @@ impl Runtime {
         }
         if let Some(enricher) = parts.traffic {
             // The first event must not find the traffic unknown only because nobody has looked yet.
-            enricher.refresh(parts.clock.now());
-            let clock = parts.clock.clone();
+            enricher.refresh(clock.now());
+            let clock = clock.clone();
             threads.push(helpers::refresher(
                 enricher,
                 clock,
@@ -152,12 +155,11 @@ impl Runtime {
                 stopped.clone(),
             )?);
         }
-        let clock = parts.clock.clone();
         let mut event_loop = EventLoop {
             engine,
             journal: parts.journal,
             epoch,
-            clock: parts.clock,
+            clock: clock.clone(),
             inbox,
             commands,
             outcomes,
@@ -194,6 +196,7 @@ impl Runtime {
             commands: command_sender,
             drivers,
             clock,
+            machine,
             telemetry,
         };
         let recovered = RecoveredReport { frames, took, open };

@@ -129,7 +129,7 @@ pub(crate) fn event(time: Option<Timestamp>) -> Event {
         system: "suricata".into(),
         id: Some("17".into()),
         time,
-        received: START,
+        received: time.unwrap_or(START),
         severity: Severity::High,
         signature: "ET SCAN brute force".into(),
         category: "attempted-user".into(),

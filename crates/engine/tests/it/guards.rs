@@ -109,6 +109,26 @@ fn never_touch() {
     assert!(why.ends_with("line\\u{1b}[31m\\u{a}break"), "{why}");
 }
 
+/// The machine's clock was set back by an hour, and the engine's never goes back.
+#[test]
+fn the_age_of_an_event_is_measured_by_the_clock_that_received_it() {
+    let behind = |sim: &Sim, age: Span| staunch_model::Event {
+        received: sim.now - Span::from_hours(1),
+        ..build::event(Some(sim.now - Span::from_hours(1) - age))
+    };
+    for (age, path) in [
+        (Span::from_secs(5), StateKind::InForce),
+        (Span::from_mins(16), StateKind::Refused),
+    ] {
+        let mut sim = Sim::usual();
+        let event = behind(&sim, age).into();
+        let matches = vec![build::matched("enforce", IP, &[IP])];
+        sim.input(staunch_model::Input::Event { event, matches });
+        sim.run(Span::from_secs(1));
+        assert_eq!(sim.kind(1), Some(path), "{age}");
+    }
+}
+
 #[test]
 fn freshness() {
     let guard = GuardName::Freshness;

@@ -161,6 +161,36 @@ fn a_rollback_is_over_only_when_no_request_can_be_under_way() {
     }
 }
 
+/// A driver may have it waiting for as long as the engine waits for the answer, less the longest time in flight.
+#[test]
+fn an_act_that_its_driver_sends_late_is_settled_too() {
+    let mut sim = Sim::remote();
+    sim.faults(Verb::Execute, &[Fault::Slow(Span::from_millis(6_900))]);
+    sim.event("enforce", IP);
+    sim.run(Span::from_secs(1));
+    sim.release(1).unwrap();
+    sim.run(Span::from_secs(4));
+    assert_eq!(sim.kind(1), Some(StateKind::Settling));
+    sim.run(Span::from_secs(10));
+    assert_eq!(sim.kind(1), Some(StateKind::RolledBack));
+    assert!(!sim.is_blocked(IP), "what landed late was undone");
+    sim.ends_clean();
+}
+
+/// A client or a proxy that sends again by itself.
+#[test]
+fn a_duplicate_that_lands_after_the_release_is_lifted_too() {
+    let mut sim = Sim::remote();
+    sim.faults(Verb::Execute, &[Fault::LandsTwice(Span::from_millis(1_500))]);
+    sim.event("enforce", IP);
+    sim.run_until_kind(1, StateKind::InForce);
+    sim.release(1).unwrap();
+    sim.run(Span::from_secs(10));
+    assert_eq!(sim.kind(1), Some(StateKind::Released));
+    assert!(!sim.is_blocked(IP), "the duplicate was lifted");
+    sim.ends_clean();
+}
+
 #[test]
 fn a_release_right_after_a_second_attempt_waits_for_the_first() {
     let mut sim = Sim::remote();

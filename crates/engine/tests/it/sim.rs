@@ -46,6 +46,8 @@ pub(crate) enum Fault {
     Fails(FailureKind),
     /// The driver says it landed and does nothing.
     Lies,
+    /// It is carried out and answered, and carried out once more after this time.
+    LandsTwice(Span),
     /// The reply comes twice.
     RepliesTwice,
     /// It takes this long to get there.
@@ -173,7 +175,11 @@ impl Sim {
     pub(crate) fn event_at(&mut self, playbook: &str, ip: &str, time: Option<Timestamp>) {
         let matches = vec![build::matched(playbook, ip, &[ip])];
         self.input(Input::Event {
-            event: build::event(time).into(),
+            event: staunch_model::Event {
+                received: self.now,
+                ..build::event(time)
+            }
+            .into(),
             matches,
         });
     }
@@ -549,6 +555,15 @@ impl Sim {
                 self.now + span
             }
             Fault::Slow(span) => self.now + span,
+            Fault::LandsTwice(span) => {
+                let duplicate = Message::Request {
+                    effect: effect.clone(),
+                    fault: Fault::ReplyLost,
+                    life: self.life,
+                };
+                self.send(self.now + span, duplicate);
+                self.now + self.latency
+            }
             _ => self.now + self.latency,
         };
         self.send(
@@ -578,7 +593,7 @@ impl Sim {
             FailureKind::TimedOut,
         ];
         let late = Span::from_micros(chance.below(in_flight_max));
-        match chance.below(9) {
+        match chance.below(10) {
             0 => Fault::RequestLost,
             1 => Fault::ReplyLost,
             2 => Fault::ReplyLate(Span::from_millis(chance.below(20_000))),
@@ -587,6 +602,7 @@ impl Sim {
             5 => Fault::InDoubtLanded,
             6 => Fault::Fails(chance.pick(&kinds)),
             7 => Fault::RepliesTwice,
+            8 => Fault::LandsTwice(late),
             _ => Fault::Slow(late),
         }
     }
