@@ -45,6 +45,7 @@ impl Turn<'_> {
                 }
                 Subject::Incident(incident) => self.put(Record::IncidentForgotten { incident }),
                 Subject::Notice(notice) => self.on_notice_due(notice),
+                Subject::Evidence(evidence) => self.on_evidence_due(evidence),
             }
             debug_assert_ne!(
                 self.state.index.deadlines.first(),
@@ -116,7 +117,7 @@ impl Turn<'_> {
         }
         let next = self.state.index.queue.iter().copied().find(|id| {
             let it = &self.state.transactions[id];
-            self.state.index.owns_target(it)
+            self.state.index.owns_target(it) && self.state.is_preserved(it.incident)
         });
         let Some(id) = next else { return false };
         let dispatch = self.look(&self.state.transactions[&id]);
@@ -288,7 +289,7 @@ impl Turn<'_> {
     fn close(&mut self, id: IncidentId, transactions: &[Transaction]) {
         let ended = |it: &Transaction| it.state.kind().is_terminal() && it.state.kind() != StateKind::Stuck;
         // One that was let go of is no longer this incident's concern.
-        if !transactions.iter().all(|it| ended(it) || !it.is_held_by(id)) {
+        if !transactions.iter().all(|it| ended(it) || !it.is_held_by(id)) || !self.state.is_preserved(id) {
             return;
         }
         let Some(incident) = self.state.incidents.get(&id) else {

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use staunch_model::{
-    Await, Cause, Change, Context, Dispatch, Effect, FailureKind, Incident, IncidentId, IncidentOutcome,
-    IncidentStatus, ObservePurpose, Record, Span, State, StateKind, Timestamp, Transaction, TransactionId,
+    Await, Cause, Change, Context, Dispatch, Effect, Evidence, EvidenceId, FailureKind, Incident, IncidentId,
+    IncidentOutcome, IncidentStatus, ObservePurpose, Record, Span, State, StateKind, Timestamp, Transaction,
+    TransactionId,
 };
 
 use crate::budget::{self, Scope};
@@ -28,6 +29,8 @@ pub enum ApplyError {
     NoTransaction(TransactionId),
     /// There is no such incident.
     NoIncident(IncidentId),
+    /// There is no such evidence.
+    NoEvidence(EvidenceId),
 }
 
 impl fmt::Display for ApplyError {
@@ -36,6 +39,7 @@ impl fmt::Display for ApplyError {
             Self::Illegal { transaction, illegal } => write!(f, "{transaction}: {illegal}"),
             Self::NoTransaction(transaction) => write!(f, "there is no {transaction}"),
             Self::NoIncident(incident) => write!(f, "there is no {incident}"),
+            Self::NoEvidence(evidence) => write!(f, "there is no {evidence}"),
         }
     }
 }
@@ -96,6 +100,7 @@ pub fn apply(
                 outcome: None,
                 joined_steps: staunch_model::Few::new(),
                 next_step: 0,
+                evidence: staunch_model::Few::new(),
             };
             state.incidents.insert(*incident, Box::new(opened));
         }
@@ -223,6 +228,46 @@ pub fn apply(
             }
         }
         Record::CommandDone { .. } | Record::CommandRefused { .. } => {}
+        Record::EvidencePlanned {
+            evidence,
+            incident,
+            kind,
+            target,
+            deadline,
+        } => {
+            incident_mut(state, *incident)?.evidence.push(*evidence);
+            state.last_evidence = evidence.0;
+            let planned = Evidence {
+                id: *evidence,
+                incident: *incident,
+                kind: *kind,
+                target: *target,
+                deadline: *deadline,
+                attempts: 1,
+                retry_at: None,
+                sealed: None,
+                missed: None,
+            };
+            effects.extend(collect(&planned));
+            state.index.enter_evidence(&planned);
+            state.evidence.insert(*evidence, Box::new(planned));
+        }
+        Record::EvidencePostponed { evidence, until, .. } => {
+            change_evidence(state, *evidence, |it| it.retry_at = Some(*until))?;
+        }
+        Record::EvidenceResent { evidence } => {
+            let it = change_evidence(state, *evidence, |it| {
+                it.retry_at = None;
+                it.attempts += 1;
+            })?;
+            effects.extend(collect(it));
+        }
+        Record::EvidenceSealed { evidence, sealed } => {
+            change_evidence(state, *evidence, |it| it.sealed = Some(*sealed))?;
+        }
+        Record::EvidenceMissed { evidence, failure } => {
+            change_evidence(state, *evidence, |it| it.missed = Some(Box::new(failure.clone())))?;
+        }
     }
     Ok(())
 }
@@ -615,6 +660,30 @@ fn new_transaction(
     }
 }
 
+/// Changes a piece of evidence and the index with it; its incident is looked at again.
+fn change_evidence(
+    state: &mut EngineState,
+    id: EvidenceId,
+    change: impl FnOnce(&mut Evidence),
+) -> Result<&Evidence, ApplyError> {
+    let it = state.evidence.get_mut(&id).ok_or(ApplyError::NoEvidence(id))?;
+    state.index.leave_evidence(it);
+    change(it);
+    state.index.enter_evidence(it);
+    state.index.dirty.insert(it.incident);
+    Ok(it)
+}
+
+fn collect(it: &Evidence) -> Option<Effect> {
+    Some(Effect::Collect {
+        evidence: it.id,
+        incident: it.incident,
+        kind: it.kind,
+        target: it.target?,
+        deadline: it.deadline,
+    })
+}
+
 fn incident_mut(state: &mut EngineState, id: IncidentId) -> Result<&mut Incident, ApplyError> {
     state
         .incidents
@@ -631,6 +700,11 @@ fn forget(state: &mut EngineState, id: IncidentId) -> Result<(), ApplyError> {
         .deadlines
         .remove(&(incident.absorbs_until, Subject::Incident(id)));
     state.index.leave_key(key_hash(incident.playbook, &incident.key), id);
+    for evidence in &incident.evidence {
+        if let Some(it) = state.evidence.remove(evidence) {
+            state.index.leave_evidence(&it);
+        }
+    }
     for transaction in &incident.transactions {
         if state.transactions.get(transaction).is_some_and(|it| it.incident == id) {
             state.transactions.remove(transaction);

@@ -80,6 +80,7 @@ impl Engine {
             Input::Swept(findings) => turn.on_swept(findings),
             Input::Operator { by, command } => turn.on_command(by, command),
             Input::Tick => {}
+            Input::Collected { evidence, result } => turn.on_collected(*evidence, result),
         }
         turn.advance();
         let Turn { records, effects, .. } = turn;

@@ -10,6 +10,7 @@ mod engine;
 pub mod guard;
 pub mod limits;
 pub mod networks;
+mod preserve;
 mod react;
 mod recovery;
 pub mod state;

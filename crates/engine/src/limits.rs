@@ -5,6 +5,15 @@ use staunch_model::{Limits, Span};
 /// Steps of one playbook. More targets than this in one response is a case for a person.
 pub const STEPS_PER_PLAYBOOK_MAX: usize = 16;
 
+/// Pieces of evidence that one playbook may ask for.
+pub const EVIDENCE_PER_PLAYBOOK_MAX: usize = 8;
+
+/// The longest that containment may wait for evidence: an attacker acts meanwhile.
+pub const PRESERVE_DEADLINE_MAX: Span = Span::from_mins(2);
+
+/// The pause after evidence that could not be taken.
+pub const COLLECT_PAUSE: Span = Span::from_millis(500);
+
 /// Playbooks that one event may match. Each match makes an incident and its transactions in one frame.
 pub const MATCHES_PER_EVENT_MAX: usize = 32;
 
@@ -119,4 +128,5 @@ const _: () = assert!(DEFAULT.breaker_failures >= 1);
 const _: () = assert!(HOLD_TOLERANCE.as_micros() < HOLD_MARGIN.as_micros());
 const _: () = assert!(DEFAULT.breaker_window.as_micros() <= BUDGET_WINDOW.as_micros());
 const _: () = assert!(OBSERVE_DEADLINE.as_micros() < QUEUE_WAIT_MAX.as_micros());
+const _: () = assert!(PRESERVE_DEADLINE_MAX.as_micros() < QUEUE_WAIT_MAX.as_micros());
 const _: () = assert!(UNDO_PAUSE.as_micros() <= UNDO_PAUSE_MAX.as_micros());

@@ -37,6 +37,9 @@ impl Turn<'_> {
                 .map(|time| guard::on_our_clock(time, event.received, self.now)),
             absorbs_until: self.now + playbook.deduplicate,
         });
+        for step in matched.preserve.iter().take(limits::EVIDENCE_PER_PLAYBOOK_MAX) {
+            self.plan_evidence(incident, &playbook, step);
+        }
         for step in matched.steps.iter().take(limits::STEPS_PER_PLAYBOOK_MAX) {
             self.plan_step(incident, &playbook, step);
         }

@@ -12,6 +12,7 @@
 //! | g | rolling back, releasing | the undo may have landed | it is sent again: undo is conditional and owned |
 //! | h | settling | the undo landed, a late act may follow | the whole settling time starts again |
 //! | i | ended, stuck | nothing is under way | nothing |
+//! | k | evidence that is awaited | it may have been stored | it is asked for again: storing twice is harmless |
 //! | j | quarantined | a record of it does not fit this build | it is stuck, and people are told; a person's release goes on |
 //!
 //! One transaction that cannot be taken up never stops the others: each row looks at one transaction only.
@@ -43,6 +44,11 @@ impl Turn<'_> {
         for id in all {
             let it = (*self.state.transactions[&id]).clone();
             self.take_up(&it);
+        }
+        let awaited = |it: &&Box<staunch_model::Evidence>| it.is_open() && it.retry_at.is_none();
+        let evidence: Vec<_> = self.state.evidence.values().filter(awaited).map(|it| it.id).collect();
+        for evidence in evidence {
+            self.put(Record::EvidenceResent { evidence });
         }
         for notice in waiting {
             self.put(Record::NoticeResent { notice });

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use staunch_model::{
-    ActionKind, Await, ContentHash, Description, EffectKey, Failure, Incident, IncidentId, IncidentStatus,
-    InstallationId, Limits, Mode, Notice, NoticeId, Playbook, Policy, Span, StateKind, Target, Timestamp, Transaction,
-    TransactionId,
+    ActionKind, Await, ContentHash, Description, EffectKey, Evidence, EvidenceId, Failure, Incident, IncidentId,
+    IncidentStatus, InstallationId, Limits, Mode, Notice, NoticeId, Playbook, Policy, Span, StateKind, Target,
+    Timestamp, Transaction, TransactionId,
 };
 
 use crate::budget::Budgets;
@@ -52,6 +52,8 @@ pub struct EngineState {
     pub incidents: BTreeMap<IncidentId, Box<Incident>>,
     /// Transactions of those incidents.
     pub transactions: BTreeMap<TransactionId, Box<Transaction>>,
+    /// The evidence of those incidents.
+    pub evidence: BTreeMap<EvidenceId, Box<Evidence>>,
     /// Notices that have not been taken yet.
     pub notices: BTreeMap<NoticeId, PendingNotice>,
     /// Acts and failures of the last hour.
@@ -70,6 +72,8 @@ pub struct EngineState {
     pub last_transaction: u64,
     /// See `last_incident`.
     pub last_notice: u64,
+    /// See `last_incident`.
+    pub last_evidence: u64,
     /// Transactions that have come into force so far.
     pub completions: u64,
     /// Transactions with a record that does not fit, and why: nothing is decided on them and no further record of them
@@ -100,6 +104,8 @@ pub enum Subject {
     Incident(IncidentId),
     /// A notice to be sent again.
     Notice(NoticeId),
+    /// Evidence to be asked for again, or given up.
+    Evidence(EvidenceId),
 }
 
 /// The hash of a playbook and an incident key.
@@ -200,6 +206,16 @@ impl EngineState {
         )
     }
 
+    /// True when nothing that `incident` could destroy is still being preserved.
+    #[must_use]
+    pub fn is_preserved(&self, incident: IncidentId) -> bool {
+        let open = |id: &EvidenceId| self.evidence.get(id).is_some_and(|it| it.is_open());
+        !self
+            .incidents
+            .get(&incident)
+            .is_some_and(|it| it.evidence.iter().any(open))
+    }
+
     /// When something is due next.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
@@ -280,6 +296,9 @@ impl EngineState {
         incidents.into_iter().for_each(|incident| self.enter_incident(incident));
         for pending in self.notices.values() {
             self.index.enter_notice(pending);
+        }
+        for evidence in self.evidence.values() {
+            self.index.enter_evidence(evidence);
         }
         // The oldest occupies a target: what wants it while it is occupied is planned later.
         for transaction in self.transactions.values() {
@@ -371,6 +390,18 @@ impl Index {
     pub(crate) fn leave_notice(&mut self, pending: &PendingNotice) {
         self.deadlines
             .remove(&(pending.deadline(), Subject::Notice(pending.notice.id)));
+    }
+
+    /// Enters evidence as it is now.
+    pub(crate) fn enter_evidence(&mut self, evidence: &Evidence) {
+        if evidence.is_open() {
+            self.deadlines.insert((evidence.due(), Subject::Evidence(evidence.id)));
+        }
+    }
+
+    /// Takes out what [`Index::enter_evidence`] entered.
+    pub(crate) fn leave_evidence(&mut self, evidence: &Evidence) {
+        self.deadlines.remove(&(evidence.due(), Subject::Evidence(evidence.id)));
     }
 
     /// True when `transaction` may start: its target is not occupied by another one.

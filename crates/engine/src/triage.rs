@@ -134,6 +134,10 @@ impl Matches {
             self.without_key += 1;
             return;
         };
+        let preserve = (0_u16..).zip(&program.preserve).map(|(step, target)| MatchedStep {
+            step,
+            target: target(view),
+        });
         let steps = (0_u16..).zip(&program.targets).map(|(step, target)| MatchedStep {
             step,
             target: target(view),
@@ -141,6 +145,7 @@ impl Matches {
         self.matches.push(Match {
             playbook: program.playbook.hash,
             key: bounded(key),
+            preserve: preserve.collect(),
             steps: steps.collect(),
         });
     }
@@ -205,6 +210,7 @@ mod tests {
             deduplicate: Span::from_mins(10),
             context: Vec::new(),
             guards: PlaybookGuards::default(),
+            preserve: Vec::new(),
             steps: Vec::new(),
             notify: Vec::new(),
             modes: Modes::default(),
@@ -220,6 +226,7 @@ mod tests {
                     .map_or(Some(view.signature), |_| None)
                     .map(Into::into)
             }),
+            preserve: Vec::new(),
             targets: vec![Arc::new(|view| view.source.ip.map(Target::Address)), Arc::new(|_| None)],
         }
     }

@@ -58,6 +58,10 @@ numbered!(
     TransactionId, "TX"
 );
 numbered!(
+    /// A piece of evidence. `EV-17` in readable formats.
+    EvidenceId, "EV"
+);
+numbered!(
     /// A notice to people. `NOTE-17` in readable formats.
     NoticeId, "NOTE"
 );

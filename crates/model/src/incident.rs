@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::few::Few;
-use crate::id::{ContentHash, IncidentId, TransactionId};
+use crate::id::{ContentHash, EvidenceId, IncidentId, TransactionId};
 use crate::time::Timestamp;
 
 /// Whether an incident still needs anything.
@@ -94,4 +94,6 @@ pub struct Incident {
     pub joined_steps: Few<(TransactionId, u16)>,
     /// The step of the playbook that the next record of a step is about.
     pub next_step: u16,
+    /// What is preserved before it is contained.
+    pub evidence: Few<EvidenceId>,
 }

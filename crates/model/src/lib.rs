@@ -6,6 +6,7 @@
 pub mod action;
 pub mod command;
 pub mod event;
+pub mod evidence;
 pub mod few;
 pub mod id;
 pub mod incident;
@@ -23,12 +24,13 @@ pub use action::{
 };
 pub use command::{Command, CommandReply, Operator, ReleaseScope};
 pub use event::{Endpoint, Event, EventKind, EventView, FieldValue, RawFields, Severity, SystemName};
+pub use evidence::{Evidence, EvidenceKind, Sealed};
 pub use few::Few;
-pub use id::{ContentHash, EffectKey, IncidentId, InstallationId, NoticeId, TransactionId};
+pub use id::{ContentHash, EffectKey, EvidenceId, IncidentId, InstallationId, NoticeId, TransactionId};
 pub use incident::{Incident, IncidentOutcome, IncidentStatus};
 pub use playbook::{
     Context, Extractor, Match, MatchedStep, Mode, Modes, NotifyStep, OnFailure, Phase, Playbook, PlaybookGuards,
-    Predicate, Program, Step, TargetExtractor, Truth, WhenUnknown,
+    Predicate, PreserveStep, Program, Step, TargetExtractor, Truth, WhenUnknown,
 };
 pub use policy::{Limits, NeverTouch, Policy, Protection};
 pub use record::{Change, Dispatch, Effect, Frame, Input, Notice, NoticeLevel, ObservePurpose, Record, SweepFindings};

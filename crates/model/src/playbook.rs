@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::action::{ActionKind, RiskClass, Target};
 use crate::event::{EventView, SystemName};
+use crate::evidence::EvidenceKind;
 use crate::id::ContentHash;
 use crate::incident::IncidentOutcome;
 use crate::time::Span;
@@ -69,6 +70,8 @@ impl Modes {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Phase {
+    /// Keep the evidence that containment could destroy.
+    Preserve,
     /// Stop the bleeding.
     Contain,
     /// Tell people.
@@ -146,6 +149,17 @@ pub struct Step {
     pub lease: Span,
 }
 
+/// One piece of evidence to take before anything is contained.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreserveStep {
+    /// What is preserved.
+    pub evidence: EvidenceKind,
+    /// The target's expression, as written.
+    pub target: Box<str>,
+    /// How long containment waits for it.
+    pub deadline: Span,
+}
+
 /// One notice to people.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotifyStep {
@@ -171,6 +185,8 @@ pub struct Playbook {
     pub context: Vec<Context>,
     /// Its own limits.
     pub guards: PlaybookGuards,
+    /// What is preserved before any of the acts, in order.
+    pub preserve: Vec<PreserveStep>,
     /// The acts, in order.
     pub steps: Vec<Step>,
     /// The notices.
@@ -210,6 +226,8 @@ pub struct Program {
     pub when: Predicate,
     /// Its incident key: one open incident for each value.
     pub incident: Extractor,
+    /// The target of each piece of evidence, in their order.
+    pub preserve: Vec<TargetExtractor>,
     /// The target of each of its steps, in their order.
     pub targets: Vec<TargetExtractor>,
 }
@@ -229,6 +247,8 @@ pub struct Match {
     pub playbook: ContentHash,
     /// The incident key.
     pub key: Box<str>,
+    /// What each piece of evidence is taken of, by its position in the playbook's `preserve`.
+    pub preserve: Vec<MatchedStep>,
     /// What each step is aimed at.
     pub steps: Vec<MatchedStep>,
 }

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::action::{ActionKind, Failure, Observation, Outcome, Target};
 use crate::command::{Command, Operator};
 use crate::event::Event;
-use crate::id::{ContentHash, EffectKey, IncidentId, InstallationId, NoticeId, TransactionId};
+use crate::evidence::{EvidenceKind, Sealed};
+use crate::id::{ContentHash, EffectKey, EvidenceId, IncidentId, InstallationId, NoticeId, TransactionId};
 use crate::incident::IncidentOutcome;
 use crate::playbook::{Match, Mode};
 use crate::policy::Policy;
@@ -82,6 +83,13 @@ pub enum Input {
     },
     /// Time has passed and something is due.
     Tick,
+    /// A collector has tried to preserve evidence.
+    Collected {
+        /// Which evidence.
+        evidence: EvidenceId,
+        /// What was stored.
+        result: Result<Sealed, Failure>,
+    },
 }
 
 /// What the drift sweep found, by comparison with the engine's state. Everything in force that is not named here was
@@ -405,6 +413,47 @@ pub enum Record {
         /// Why, safe to show.
         why: Box<str>,
     },
+    /// Evidence is to be preserved before its incident is contained.
+    EvidencePlanned {
+        /// Its id.
+        evidence: EvidenceId,
+        /// Its incident.
+        incident: IncidentId,
+        /// What it is.
+        kind: EvidenceKind,
+        /// Of what; `None` when the event names nothing.
+        target: Option<Target>,
+        /// When containment waits for it no longer.
+        deadline: Timestamp,
+    },
+    /// Evidence was not preserved; it is asked for again at this time.
+    EvidencePostponed {
+        /// Which.
+        evidence: EvidenceId,
+        /// Why.
+        failure: Failure,
+        /// When it is asked for again.
+        until: Timestamp,
+    },
+    /// Evidence is asked for once more.
+    EvidenceResent {
+        /// Which.
+        evidence: EvidenceId,
+    },
+    /// Evidence was stored.
+    EvidenceSealed {
+        /// Which.
+        evidence: EvidenceId,
+        /// What was stored.
+        sealed: Sealed,
+    },
+    /// Containment goes on without a piece of evidence: it is degraded.
+    EvidenceMissed {
+        /// Which.
+        evidence: EvidenceId,
+        /// Why.
+        failure: Failure,
+    },
 }
 
 /// How urgent a notice is.
@@ -508,6 +557,19 @@ pub enum Effect {
     },
     /// Tell people. Only after its frame is durable.
     Notify(Notice),
+    /// Preserve evidence. Only after its frame is durable. Asking twice stores the same or newer evidence.
+    Collect {
+        /// Which evidence.
+        evidence: EvidenceId,
+        /// The incident it belongs to.
+        incident: IncidentId,
+        /// What it is.
+        kind: EvidenceKind,
+        /// Of what.
+        target: Target,
+        /// When containment waits for it no longer.
+        deadline: Timestamp,
+    },
 }
 
 impl Effect {

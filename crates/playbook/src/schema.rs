@@ -122,6 +122,7 @@ impl Walk<'_, '_> {
             deduplicate: trigger.deduplicate,
             context,
             guards: guards?,
+            preserve: Vec::new(),
             steps,
             notify: notify?,
             modes: modes?,
@@ -133,6 +134,7 @@ impl Walk<'_, '_> {
             systems,
             when: trigger.when,
             incident: trigger.incident,
+            preserve: Vec::new(),
             targets,
         };
         let compiled = Compiled {

@@ -435,6 +435,8 @@ impl EventLoop {
                 drop(self.notices.send(notice));
                 return;
             }
+            // Without a collector there is no answer; the deadline of the evidence deals with that.
+            Effect::Collect { .. } => return,
         };
         let local = self.engine.state().driver(kind).is_some_and(|driver| driver.local);
         // Without a driver there is no answer; the deadline of the transaction deals with that.

@@ -44,6 +44,7 @@ pub(crate) fn playbook(name: &str, adjust: impl FnOnce(&mut Playbook)) -> Playbo
             traffic_share_max_bp: Some(500),
             ..PlaybookGuards::default()
         },
+        preserve: Vec::new(),
         steps: vec![step.clone(), step.clone(), step],
         notify: vec![NotifyStep {
             when: IncidentOutcome::ALL.to_vec(),
@@ -156,6 +157,7 @@ pub(crate) fn matched(playbook: &str, key: &str, targets: &[&str]) -> Match {
     Match {
         playbook: hash(playbook),
         key: key.into(),
+        preserve: Vec::new(),
         steps: targets.iter().enumerate().map(step).collect(),
     }
 }

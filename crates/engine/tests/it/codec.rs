@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use staunch_engine::transaction::samples;
 use staunch_model::{
-    ActionKind, Cause, Change, Command, ContentHash, Dispatch, EffectKey, Failure, FailureKind, Frame, IncidentId,
-    IncidentOutcome, Input, InstallationId, Mode, Notice, NoticeId, NoticeLevel, Operator, Outcome, Owner, Presence,
-    Record, RefusalReason, ReleaseScope, Span, SweepFindings, Timestamp, TransactionId,
+    ActionKind, Cause, Change, Command, ContentHash, Dispatch, EffectKey, EvidenceId, EvidenceKind, Failure,
+    FailureKind, Frame, IncidentId, IncidentOutcome, Input, InstallationId, Mode, Notice, NoticeId, NoticeLevel,
+    Operator, Outcome, Owner, Presence, Record, RefusalReason, ReleaseScope, Sealed, Span, SweepFindings, Timestamp,
+    TransactionId,
 };
 
 use crate::build::{self, START, target};
@@ -120,6 +121,18 @@ fn inputs() -> Vec<Input> {
         };
         inputs.push(Input::Operator { by, command });
     }
+    for result in [
+        Ok(Sealed {
+            hash: build::hash("flows"),
+            bytes: 17,
+        }),
+        Err(Failure::new(FailureKind::Full, "the vault is full")),
+    ] {
+        inputs.push(Input::Collected {
+            evidence: EvidenceId(4),
+            result,
+        });
+    }
     inputs
 }
 
@@ -200,6 +213,33 @@ fn records() -> Vec<Record> {
         };
         records.push(Record::NoticeQueued(notice));
     }
+    let evidence = EvidenceId(4);
+    records.extend([
+        Record::EvidencePlanned {
+            evidence,
+            incident: INC,
+            kind: EvidenceKind::Flows,
+            target: Some(target("203.0.113.7")),
+            deadline: START,
+        },
+        Record::EvidencePostponed {
+            evidence,
+            failure: failure(),
+            until: START,
+        },
+        Record::EvidenceResent { evidence },
+        Record::EvidenceSealed {
+            evidence,
+            sealed: Sealed {
+                hash: build::hash("flows"),
+                bytes: 17,
+            },
+        },
+        Record::EvidenceMissed {
+            evidence,
+            failure: failure(),
+        },
+    ]);
     let mut changes = samples::changes();
     for reason in [
         RefusalReason::Guard {

@@ -107,7 +107,7 @@ impl Invariants {
                 Effect::Undo {
                     transaction, ticket, ..
                 } => ("undo", *transaction, *ticket),
-                Effect::Observe { .. } | Effect::Notify(_) => continue,
+                Effect::Observe { .. } | Effect::Notify(_) | Effect::Collect { .. } => continue,
             };
             assert!(!effect.is_read());
             assert!(intents.contains(&intent), "{effect:?} has no durable intent");

@@ -16,6 +16,7 @@ mod life;
 mod limits;
 mod notices;
 mod operator;
+mod preserve;
 mod quarantine;
 mod recovery;
 mod rollback;

@@ -23,6 +23,7 @@ pub(crate) enum Verb {
     Execute,
     Undo,
     Notify,
+    Collect,
 }
 
 /// What goes wrong with one effect.
@@ -83,6 +84,8 @@ pub(crate) struct Sim {
     /// Execute effects that were handed out, renewals included.
     pub(crate) acts: Vec<(Timestamp, TransactionId, Target)>,
     pub(crate) undos: Vec<(Timestamp, TransactionId, Target)>,
+    /// Evidence that was stored.
+    pub(crate) vault: std::collections::BTreeSet<staunch_model::EvidenceId>,
     pub(crate) cut: Option<Cut>,
     /// Faults of this many percent of the effects, drawn from here.
     pub(crate) trouble: Option<(Chance, u64)>,
@@ -131,6 +134,7 @@ impl Sim {
             told: Vec::new(),
             acts: Vec::new(),
             undos: Vec::new(),
+            vault: Default::default(),
             cut: None,
             trouble: None,
             latency: Span::from_millis(1),
@@ -458,6 +462,20 @@ impl Sim {
                     outcome: outcome(done),
                 }
             }
+            Effect::Collect { evidence, target, .. } => {
+                let result = match fault {
+                    Fault::Fails(kind) => Err(Failure::new(kind, "the collector says no")),
+                    Fault::InDoubt | Fault::InDoubtLanded => Err(Failure::new(FailureKind::TimedOut, "no answer")),
+                    _ => {
+                        self.vault.insert(evidence);
+                        Ok(staunch_model::Sealed {
+                            hash: build::hash(&target.to_string()),
+                            bytes: 17,
+                        })
+                    }
+                };
+                Input::Collected { evidence, result }
+            }
             Effect::Notify(notice) => {
                 let result = match fault {
                     Fault::Fails(kind) => Err(Failure::new(kind, "nobody listens")),
@@ -487,6 +505,7 @@ impl Sim {
         self.follow(&frame);
         self.invariants
             .after_step(clock, &step.effects, &frame, step.now, &self.engine);
+        self.evidence_comes_first(&step.effects);
         self.frames.push((step.now, frame));
         let cut = self.cut.filter(|cut| cut.frames == self.frames.len());
         if cut.is_none_or(|cut| cut.dispatched) {
@@ -496,6 +515,24 @@ impl Sim {
             self.cut = None;
             self.restart_on(cut.frames, cut.outage);
             self.start();
+        }
+    }
+
+    /// Nothing is touched before the evidence of its incident is stored or missed, deadline and all.
+    fn evidence_comes_first(&self, effects: &[Effect]) {
+        for effect in effects {
+            let Effect::Execute { transaction, .. } = effect else {
+                continue;
+            };
+            let incident = &self.state().transactions[transaction].incident;
+            for id in &self.state().incidents[incident].evidence {
+                let it = &self.state().evidence[id];
+                assert!(
+                    it.missed.is_some() || self.vault.contains(id),
+                    "{transaction} acts before {id} is stored\n{}",
+                    self.story()
+                );
+            }
         }
     }
 
@@ -516,6 +553,7 @@ impl Sim {
                 Verb::Undo
             }
             Effect::Notify(_) => Verb::Notify,
+            Effect::Collect { .. } => Verb::Collect,
         };
         let fault = self
             .faults
@@ -541,7 +579,7 @@ impl Sim {
                         ticket: *ticket,
                         outcome: doubt,
                     }),
-                    Effect::Observe { .. } | Effect::Notify(_) => None,
+                    Effect::Observe { .. } | Effect::Notify(_) | Effect::Collect { .. } => None,
                 };
                 if let Some(reply) = reply {
                     self.send(

@@ -32,6 +32,7 @@ fn playbook() -> Playbook {
         deduplicate: Span::from_mins(10),
         context: Vec::new(),
         guards: PlaybookGuards::default(),
+        preserve: Vec::new(),
         steps: vec![Step {
             phase: Phase::Contain,
             action: ActionKind::BlockIp,

@@ -204,6 +204,7 @@ fn planned() -> staunch_model::Transaction {
     let matched = Match {
         playbook: playbooks[0].hash,
         key: "key".into(),
+        preserve: Vec::new(),
         steps: vec![MatchedStep {
             step: 0,
             target: Some(Target::Address([203, 0, 113, 7].into())),

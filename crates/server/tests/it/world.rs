@@ -343,6 +343,7 @@ pub(crate) fn playbooks() -> Vec<Arc<Playbook>> {
             deduplicate: Span::from_mins(10),
             context: Vec::new(),
             guards: PlaybookGuards::default(),
+            preserve: Vec::new(),
             steps: vec![Step {
                 phase: Phase::Contain,
                 action: ActionKind::BlockIp,
@@ -372,6 +373,7 @@ pub(crate) fn programs() -> Vec<Program> {
             systems: vec![SystemName::from("test")],
             when: Arc::new(move |view| view.signature == &*name),
             incident: Arc::new(|view| view.source.ip.map(|ip| ip.to_string())),
+            preserve: Vec::new(),
             targets: vec![Arc::new(|view| view.source.ip.map(Target::Address))],
         }
     };

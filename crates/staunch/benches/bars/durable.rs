@@ -119,6 +119,7 @@ pub(crate) fn playbook() -> Playbook {
             acts_per_hour_max: u32::MAX,
             ..PlaybookGuards::default()
         },
+        preserve: Vec::new(),
         steps: vec![Step {
             phase: Phase::Contain,
             action: ActionKind::BlockIp,
@@ -173,6 +174,7 @@ pub(crate) fn event(n: u32, now: Timestamp) -> (Arc<Event>, Vec<Match>) {
     let matched = Match {
         playbook: playbook().hash,
         key: ip.to_string().into(),
+        preserve: Vec::new(),
         steps,
     };
     (Arc::new(event), vec![matched])

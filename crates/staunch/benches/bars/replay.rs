@@ -158,6 +158,6 @@ fn answer(effect: &staunch_model::Effect) -> Option<Input> {
             ticket: *ticket,
             outcome: Outcome::Landed,
         },
-        Effect::Notify(_) => return None,
+        Effect::Notify(_) | Effect::Collect { .. } => return None,
     })
 }

@@ -210,7 +210,12 @@ impl Entry<'_> {
             | Record::NoticeFailed { .. }
             | Record::NoticeResent { .. }
             | Record::CommandDone { .. }
-            | Record::CommandRefused { .. } => Ok(()),
+            | Record::CommandRefused { .. }
+            | Record::EvidencePlanned { .. }
+            | Record::EvidencePostponed { .. }
+            | Record::EvidenceResent { .. }
+            | Record::EvidenceSealed { .. }
+            | Record::EvidenceMissed { .. } => Ok(()),
         }
     }
 

@@ -96,6 +96,7 @@ fn playbook() -> Playbook {
         deduplicate: Span::from_mins(10),
         context: Vec::new(),
         guards: PlaybookGuards::default(),
+        preserve: Vec::new(),
         steps: Vec::new(),
         notify: Vec::new(),
         modes: Modes::default(),

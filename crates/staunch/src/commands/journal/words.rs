@@ -89,6 +89,14 @@ fn input(input: &Input) -> String {
             format!("{} from {}: {}{reason}", by.name, by.from, command_words(command))
         }
         Input::Tick => "time passed".to_owned(),
+        Input::Collected {
+            evidence,
+            result: Ok(sealed),
+        } => format!("{evidence} stored: {} bytes, {}", sealed.bytes, sealed.hash),
+        Input::Collected {
+            evidence,
+            result: Err(failure),
+        } => format!("{evidence} could not be taken: {failure}"),
     }
 }
 
@@ -155,6 +163,24 @@ fn record(record: &Record) -> String {
         Record::NoticeResent { notice } => format!("{notice} sent once more"),
         Record::CommandDone { affected } => format!("done, {} transactions affected", affected.len()),
         Record::CommandRefused { why } => format!("refused: {why}"),
+        Record::EvidencePlanned {
+            evidence,
+            incident,
+            kind,
+            target,
+            deadline,
+        } => {
+            let of = target.map_or_else(|| "nothing".to_owned(), |target| target.to_string());
+            format!("{evidence} asked for by {incident}: {kind} of {of}, until {deadline}")
+        }
+        Record::EvidencePostponed {
+            evidence,
+            failure,
+            until,
+        } => format!("{evidence} again at {until}: {failure}"),
+        Record::EvidenceResent { evidence } => format!("{evidence} asked for again"),
+        Record::EvidenceSealed { evidence, sealed } => format!("{evidence} sealed as {}", sealed.hash),
+        Record::EvidenceMissed { evidence, failure } => format!("{evidence} DEGRADED, containment goes on: {failure}"),
     }
 }
 

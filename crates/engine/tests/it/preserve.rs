@@ -1,0 +1,120 @@
+//! The preserve phase: containment waits for its evidence, but not for ever.
+
+use staunch_model::{
+    EvidenceId, EvidenceKind, FailureKind, Match, MatchedStep, NoticeLevel, PreserveStep, Span, StateKind,
+};
+
+use crate::build::{self, adjust_playbook, target};
+use crate::life::IP;
+use crate::sim::{Fault, Sim, Verb};
+
+const DEADLINE: Span = Span::from_secs(5);
+
+/// A world whose playbook `enforce` preserves flows before it contains.
+fn preserving() -> Sim {
+    Sim::new(build::policy(|policy| {
+        adjust_playbook(policy, "enforce", |it| {
+            let step = PreserveStep {
+                evidence: EvidenceKind::Flows,
+                target: "event.source.ip".into(),
+                deadline: DEADLINE,
+            };
+            it.preserve = vec![step.clone(), step];
+        });
+    }))
+}
+
+/// An event about `ip` whose evidence is about these targets.
+fn event(sim: &mut Sim, ip: &str, preserve: &[Option<&str>]) {
+    let preserve = preserve.iter().enumerate().map(|(at, of)| MatchedStep {
+        step: at as u16,
+        target: of.map(target),
+    });
+    let matches = vec![Match {
+        preserve: preserve.collect(),
+        ..build::matched("enforce", ip, &[ip])
+    }];
+    let event = build::event(Some(sim.now)).into();
+    sim.input(staunch_model::Input::Event { event, matches });
+}
+
+#[test]
+fn containment_starts_when_all_evidence_is_sealed() {
+    let mut sim = preserving();
+    sim.faults(Verb::Collect, &[Fault::None, Fault::Slow(Span::from_secs(2))]);
+    event(&mut sim, IP, &[Some(IP), Some(IP)]);
+    sim.run(Span::from_secs(1));
+    assert_eq!(sim.kind(1), Some(StateKind::Planned), "one of two is sealed");
+    sim.run(Span::from_millis(1_100));
+    assert_eq!(sim.kind(1), Some(StateKind::InForce));
+    assert!(
+        sim.state()
+            .evidence
+            .values()
+            .all(|it| it.sealed.is_some() && it.missed.is_none())
+    );
+    sim.ends_clean();
+    assert!(sim.state().evidence.is_empty(), "it is forgotten with its incident");
+}
+
+#[test]
+fn what_is_not_there_by_its_deadline_is_missed_and_said_so() {
+    let mut sim = preserving();
+    sim.faults(Verb::Collect, &[Fault::Slow(Span::from_secs(9))]);
+    event(&mut sim, IP, &[Some(IP)]);
+    sim.run(Span::from_millis(4_990));
+    assert_eq!(sim.kind(1), Some(StateKind::Planned));
+    sim.run(Span::from_millis(20));
+    assert_eq!(sim.kind(1), Some(StateKind::InForce));
+    let told = sim.told(NoticeLevel::Warning);
+    assert!(
+        told[0].contains("INC-1 goes on without its evidence (flows of 203.0.113.7)"),
+        "{told:?}"
+    );
+    sim.run(Span::from_secs(10));
+    let it = &sim.state().evidence[&EvidenceId(1)];
+    assert!(it.sealed.is_some(), "late evidence is kept");
+    assert!(it.missed.is_some(), "and containment went on without it");
+    sim.ends_clean();
+}
+
+#[test]
+fn a_failed_collection_is_tried_again_and_a_hopeless_one_is_not() {
+    let mut sim = preserving();
+    sim.faults(Verb::Collect, &[Fault::Fails(FailureKind::Unavailable), Fault::None]);
+    event(&mut sim, IP, &[Some(IP)]);
+    sim.run(Span::from_millis(100));
+    assert_eq!(sim.kind(1), Some(StateKind::Planned));
+    sim.run(Span::from_secs(1));
+    assert_eq!(sim.kind(1), Some(StateKind::InForce));
+    assert_eq!(sim.state().evidence[&EvidenceId(1)].attempts, 2);
+    sim.ends_clean();
+
+    let mut sim = preserving();
+    sim.faults(Verb::Collect, &[Fault::Fails(FailureKind::Denied)]);
+    event(&mut sim, IP, &[Some(IP), None]);
+    sim.run(Span::from_millis(100));
+    assert_eq!(
+        sim.kind(1),
+        Some(StateKind::InForce),
+        "nobody waits for what cannot come"
+    );
+    assert_eq!(sim.told(NoticeLevel::Warning).len(), 2);
+    sim.ends_clean();
+}
+
+#[test]
+fn a_crash_asks_again_and_containment_still_waits() {
+    for outage in [Span::ZERO, Span::from_secs(20)] {
+        let mut sim = preserving();
+        sim.faults(Verb::Collect, &[Fault::RequestLost]);
+        event(&mut sim, IP, &[Some(IP)]);
+        sim.run(Span::from_millis(10));
+        sim.crash(outage);
+        sim.run(Span::from_millis(100));
+        assert_eq!(sim.kind(1), Some(StateKind::InForce));
+        let missed = sim.state().evidence[&EvidenceId(1)].missed.is_some();
+        assert_eq!(missed, outage > DEADLINE);
+        sim.ends_clean();
+    }
+}
