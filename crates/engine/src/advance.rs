@@ -8,6 +8,7 @@ use staunch_model::{
 
 use crate::budget::Scope;
 use crate::limits;
+use crate::mutant::{Mutant, is};
 use crate::state::Subject;
 use crate::transaction::{is_failure, is_undo};
 use crate::turn::Turn;
@@ -112,7 +113,7 @@ impl Turn<'_> {
 
     /// Starts the first waiting transaction whose target is free, if there is room in flight.
     fn start_next(&mut self) -> bool {
-        if self.state.index.in_flight >= self.state.limits().actions_in_flight_max {
+        if self.state.index.in_flight >= self.state.limits().actions_in_flight_max && !is(Mutant::ConcurrencyIgnored) {
             return false;
         }
         let next = self.state.index.queue.iter().copied().find(|id| {
@@ -127,7 +128,7 @@ impl Turn<'_> {
 
     /// Opens the circuit breaker when failures pile up.
     fn open_breaker(&mut self) {
-        if self.state.breaker_open.is_some() {
+        if self.state.breaker_open.is_some() || is(Mutant::BreakerShut) {
             return;
         }
         let limits = self.state.limits();
@@ -225,7 +226,7 @@ impl Turn<'_> {
             .iter()
             .find(|it| has_failed(it))
             .map(|it| it.id)
-            .filter(|_| !keeps)
+            .filter(|_| !keeps && !is(Mutant::SiblingsKept))
         else {
             return false;
         };
@@ -247,7 +248,13 @@ impl Turn<'_> {
         let last = transactions
             .iter()
             .filter(|it| it.state.kind() == StateKind::InForce && it.held_only_by(incident))
-            .max_by_key(|it| it.completed);
+            .max_by_key(|it| {
+                if is(Mutant::RollbackOrder) {
+                    u64::MAX - it.completed
+                } else {
+                    it.completed
+                }
+            });
         match last {
             Some(it) if !busy => {
                 self.roll_back(it, Cause::Sibling(failed));

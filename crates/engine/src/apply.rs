@@ -11,6 +11,7 @@ use staunch_model::{
 
 use crate::budget::{self, Scope};
 use crate::limits;
+use crate::mutant::{Mutant, is};
 use crate::networks::Networks;
 use crate::state::{EngineState, PendingNotice, Subject, Unfit, key_hash};
 use crate::transaction::{self, IllegalChange};
@@ -57,7 +58,28 @@ pub fn apply(
     effects: &mut Vec<Effect>,
 ) -> Result<(), ApplyError> {
     match record {
-        Record::Started { installation } => state.installation = *installation,
+        Record::Started { installation } => {
+            state.installation = *installation;
+            if is(Mutant::BudgetsForgotten) {
+                state.budgets = budget::Budgets::default();
+            }
+            if is(Mutant::LeaseForgotten) {
+                let in_force = |it: &Transaction| it.state.kind() == StateKind::InForce;
+                let forgotten: Vec<_> = state
+                    .transactions
+                    .values()
+                    .filter(|it| in_force(it))
+                    .map(|it| it.id)
+                    .collect();
+                for id in forgotten {
+                    if let Some(it) = state.transactions.get_mut(&id) {
+                        state.index.deadlines.remove(&(it.deadline, Subject::Transaction(id)));
+                        it.deadline = now + Span::from_hours(1_000_000);
+                        state.index.deadlines.insert((it.deadline, Subject::Transaction(id)));
+                    }
+                }
+            }
+        }
         Record::PolicyPinned(policy) => {
             if state.policy.as_ref().is_some_and(|old| old.mode_max != policy.mode_max) {
                 state.mode_set = None;
@@ -422,7 +444,12 @@ fn update(it: &mut Transaction, change: &Change, now: Timestamp, lands_by: Times
             send(it, *dispatch);
             it.executions += 1;
             // It is sent in time to land before its reply is given up: see `Effect::Execute::send_by`.
-            it.in_flight_until = it.in_flight_until.max(Some(dispatch.deadline));
+            let until = if is(Mutant::SettleFromIntent) {
+                lands_by
+            } else {
+                dispatch.deadline
+            };
+            it.in_flight_until = it.in_flight_until.max(Some(until));
             it.failure = None;
             if let Some(judgement) = judgement {
                 it.mode = judgement.mode;
@@ -521,7 +548,9 @@ fn account(state: &mut EngineState, it: &Transaction, change: &Change, now: Time
         Change::ExecuteIntended { .. } if it.executions == 1 => {
             state.budgets.debit(Scope::Total, now);
             state.budgets.debit(Scope::Action(it.kind), now);
-            state.budgets.debit(budget::group(it.target), now);
+            if !is(Mutant::GroupBudgetIgnored) {
+                state.budgets.debit(budget::group(it.target), now);
+            }
             if let Some(incident) = state.incidents.get(&it.incident) {
                 state.budgets.debit(Scope::Playbook(incident.playbook), now);
             }

@@ -3,6 +3,7 @@
 use staunch_model::{Effect, Frame, Input, Record, Timestamp};
 
 use crate::apply::{ApplyError, apply, is_quarantined, leave_out};
+use crate::mutant::{Mutant, is};
 use crate::state::EngineState;
 use crate::turn::Turn;
 
@@ -46,7 +47,11 @@ impl Engine {
 
     /// Decides what `input` means at `now` and applies it. Depends on nothing but the state and the arguments.
     pub fn step(&mut self, input: &Input, now: Timestamp) -> Step {
-        let now = now.max(self.state.now);
+        let now = if is(Mutant::TimeGoesBack) {
+            now
+        } else {
+            now.max(self.state.now)
+        };
         self.state.now = now;
         let mut turn = Turn {
             state: &mut self.state,

@@ -10,6 +10,7 @@ use staunch_model::{
 
 use crate::budget::{self, Scope};
 use crate::limits;
+use crate::mutant::{Mutant, is};
 use crate::state::EngineState;
 
 /// What is to be judged.
@@ -98,8 +99,10 @@ pub fn rule(judgement: &Judgement, approved: bool) -> Ruling {
     }
     let asks = judgement.guards.iter().any(|result| result.verdict == Verdict::Ask);
     match judgement.mode {
+        Mode::Observe if is(Mutant::ObserveActs) => Ruling::Act,
         Mode::Observe => Ruling::Observe,
         _ if approved => Ruling::Act,
+        _ if is(Mutant::ApprovalSkipped) => Ruling::Act,
         Mode::Enforce if !asks => Ruling::Act,
         Mode::Approve | Mode::Enforce => Ruling::Ask,
     }
@@ -129,7 +132,11 @@ pub fn is_internal(ip: IpAddr) -> bool {
 
 fn never_touch(state: &EngineState, target: Target) -> GuardResult {
     let Target::Address(ip) = target;
-    match state.index.never_touch.longest_match(ip) {
+    let protected = match state.index.never_touch.longest_match(ip) {
+        _ if is(Mutant::NeverTouchIgnored) || is(Mutant::NeverTouchAfter) => None,
+        found => found,
+    };
+    match protected {
         Some((network, reason)) => GuardResult {
             guard: GuardName::NeverTouch,
             verdict: Verdict::Refused,
@@ -197,7 +204,7 @@ fn freshness(question: &Question, now: Timestamp) -> GuardResult {
         return result(Verdict::Refused, Some(ahead), why);
     }
     let age = arrived.since(time);
-    if age > limit {
+    if age > limit && !is(Mutant::FreshnessIgnored) {
         return result(
             Verdict::Refused,
             Some(age),
@@ -254,7 +261,11 @@ fn target_busy(state: &EngineState, question: &Question, observation: Option<&Ob
             owner: Owner::Foreign(label),
             ..
         }) => {
-            let label = staunch_model::Printable(label);
+            let label = if is(Mutant::TextUnescaped) {
+                label.to_string()
+            } else {
+                staunch_model::Printable(label).to_string()
+            };
             result(
                 Verdict::Refused,
                 Some(1),

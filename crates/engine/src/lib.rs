@@ -9,6 +9,7 @@ pub mod budget;
 mod engine;
 pub mod guard;
 pub mod limits;
+pub mod mutant;
 pub mod networks;
 mod preserve;
 mod react;

@@ -6,6 +6,7 @@
 use staunch_model::{EvidenceId, Failure, FailureKind, IncidentId, MatchedStep, NoticeLevel, Playbook, Record, Sealed};
 
 use crate::limits;
+use crate::mutant::{Mutant, is};
 use crate::turn::Turn;
 
 impl Turn<'_> {
@@ -45,7 +46,7 @@ impl Turn<'_> {
                     failure.kind,
                     FailureKind::Denied | FailureKind::Invalid | FailureKind::Full
                 );
-                if permanent || until >= it.deadline {
+                if permanent || is(Mutant::EvidenceGivenUp) || until >= it.deadline {
                     self.miss(evidence, failure.clone());
                 } else {
                     self.put(Record::EvidencePostponed {

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use staunch_model::{
     Cause, Change, Command, Event, Failure, FailureKind, IncidentId, IncidentStatus, Match, MatchedStep, NoticeId,
     NoticeLevel, Observation, Operator, Outcome, Owner, Playbook, Policy, Presence, Record, RefusalReason,
-    ReleaseScope, StateKind, StuckReason, SweepFindings, Target, Timestamp, Transaction, TransactionId,
+    ReleaseScope, Span, StateKind, StuckReason, SweepFindings, Target, Timestamp, Transaction, TransactionId,
 };
 
 use crate::guard::{self, Question, Ruling};
 use crate::limits;
+use crate::mutant::{Mutant, is};
 use crate::state::{expects, key_hash};
 use crate::transaction::can_be_held;
 use crate::turn::Turn;
@@ -239,6 +240,11 @@ impl Turn<'_> {
     }
 
     fn judge_post_check(&mut self, it: &Transaction, seen: &Observation) {
+        if is(Mutant::NeverTouchAfter) && self.protection(it.target).is_some() {
+            let found = "it is protected".into();
+            self.roll_back(it, Cause::PostCheckFailed { found });
+            return;
+        }
         let Some(found) = missing(it, seen) else {
             // What ends by itself a little early has its lease end with it.
             let lease = match seen.presence {
@@ -271,7 +277,8 @@ impl Turn<'_> {
                     failure.kind,
                     FailureKind::Unavailable | FailureKind::Conflict | FailureKind::TimedOut | FailureKind::Interrupted
                 );
-                if retryable && it.executions < limits::EXECUTE_ATTEMPTS_MAX && seen.presence == Presence::Absent {
+                let again = it.executions < limits::EXECUTE_ATTEMPTS_MAX || is(Mutant::ExecuteForEver);
+                if retryable && again && seen.presence == Presence::Absent {
                     self.execute_again(it, seen, *failure);
                 } else {
                     self.roll_back(it, Cause::ExecuteFailed(*failure));
@@ -351,7 +358,13 @@ impl Turn<'_> {
 
     /// When no request of `it` can be under way any more.
     pub(crate) fn settled_at(&self, it: &Transaction) -> Timestamp {
-        let in_flight = it.in_flight_until.map_or(self.now, |at| at + limits::SETTLE_MARGIN);
+        if is(Mutant::NoSettle) {
+            return self.now;
+        }
+        let mut in_flight = it.in_flight_until.map_or(self.now, |at| at + limits::SETTLE_MARGIN);
+        if is(Mutant::SettleTooShort) {
+            in_flight = self.now + Span::from_micros(in_flight.since(self.now).as_micros() / 2);
+        }
         self.now.max(in_flight)
     }
 
@@ -374,6 +387,13 @@ impl Turn<'_> {
             (StateKind::Executing, Outcome::Landed) => {
                 let dispatch = self.look(&it);
                 self.change(id, Change::Landed(dispatch));
+                if is(Mutant::ActBelieved) {
+                    let lease_until = self.now + it.lease;
+                    self.change(id, Change::PostCheckPassed { lease_until });
+                }
+            }
+            (StateKind::Executing, Outcome::InDoubt(_)) if is(Mutant::InDoubtIsFailure) => {
+                self.change(id, Change::ProbedAbsent);
             }
             (StateKind::Executing, Outcome::DidNotHappen(failure) | Outcome::InDoubt(failure)) => {
                 self.unproved(&it, failure.clone());
@@ -403,10 +423,16 @@ impl Turn<'_> {
             (StateKind::RollingBack, Outcome::Landed) => {
                 let settled_at = self.settled_at(&it);
                 self.change(id, Change::UndoLanded { settled_at });
+                if is(Mutant::NoProbe) {
+                    self.change(id, Change::ProbedAbsent);
+                }
             }
             (StateKind::Releasing, Outcome::Landed) => {
                 let dispatch = self.look(&it);
                 self.change(id, Change::Lifted(dispatch));
+                if is(Mutant::UndoBelieved) {
+                    self.change(id, Change::ReleaseVerified);
+                }
             }
             (
                 StateKind::RollingBack | StateKind::Releasing,
@@ -449,6 +475,9 @@ impl Turn<'_> {
             last,
         };
         self.change(it.id, Change::GaveUp(Box::new(reason)));
+        if is(Mutant::StuckSilently) {
+            return;
+        }
         self.notice(NoticeLevel::Page, Some(it.incident), Some(it.id), &text);
     }
 
@@ -499,7 +528,7 @@ impl Turn<'_> {
             }
         }
         let mut vanished = Vec::new();
-        for (id, found) in &findings.vanished {
+        for (id, found) in findings.vanished.iter().filter(|_| !is(Mutant::SweepBlind)) {
             let Some(it) = self
                 .state
                 .transactions
@@ -521,7 +550,7 @@ impl Turn<'_> {
             self.notice(NoticeLevel::Page, None, None, &text);
         }
         let mut orphans = Vec::new();
-        for (label, kind, target) in &findings.orphans {
+        for (label, kind, target) in findings.orphans.iter().filter(|_| !is(Mutant::OrphansLeft)) {
             if self.state.index.by_target.contains_key(&(*kind, *target)) {
                 continue;
             }
@@ -658,12 +687,7 @@ impl Turn<'_> {
         );
     }
 
-    fn renew(
-        &mut self,
-        id: TransactionId,
-        lease: staunch_model::Span,
-        by: &Operator,
-    ) -> Result<Vec<TransactionId>, String> {
+    fn renew(&mut self, id: TransactionId, lease: Span, by: &Operator) -> Result<Vec<TransactionId>, String> {
         let it = self
             .state
             .transactions
@@ -680,7 +704,7 @@ impl Turn<'_> {
             return Err(format!("the lease of {id} ended at {end}"));
         }
         let max = self.state.limits().lease_max;
-        if lease == staunch_model::Span::ZERO || lease > max {
+        if lease == Span::ZERO || (lease > max && !is(Mutant::LeaseUnbounded)) {
             return Err(format!("a lease of {lease} is outside 1us to {max}"));
         }
         if let Some(why) = self.protection(it.target) {
@@ -732,7 +756,7 @@ impl Turn<'_> {
         if it.state.kind() != StateKind::AwaitingApproval {
             return Err(format!("{id} is {}, not awaiting approval", it.state.kind()));
         }
-        if it.deadline <= self.now {
+        if it.deadline <= self.now && !is(Mutant::ApprovalOutlived) {
             return Err(format!("the approval of {id} expired at {}", it.deadline));
         }
         Ok(())
@@ -749,6 +773,10 @@ fn missing(it: &Transaction, seen: &Observation) -> Option<String> {
     match &seen.presence {
         Presence::Absent => Some("nothing is in place".to_owned()),
         Presence::Present {
+            owner: Owner::Foreign(_),
+            ..
+        } if is(Mutant::ForeignAccepted) => None,
+        Presence::Present {
             owner: Owner::Foreign(label),
             ..
         } => Some(format!(
@@ -759,7 +787,7 @@ fn missing(it: &Transaction, seen: &Observation) -> Option<String> {
             owner: Owner::Ours(label),
             ..
         } if *label != it.label => Some(format!("an object of {label} is in place")),
-        Presence::Present { .. } if !seen.enforcing => {
+        Presence::Present { .. } if !seen.enforcing && !is(Mutant::EnforcingIgnored) => {
             Some("it is in place, but the rules that enforce it are not".to_owned())
         }
         Presence::Present {

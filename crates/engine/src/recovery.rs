@@ -24,6 +24,7 @@ use staunch_model::{
 
 use crate::apply::UNFIT;
 use crate::limits;
+use crate::mutant::{Mutant, is};
 use crate::turn::Turn;
 
 impl Turn<'_> {
@@ -114,7 +115,11 @@ impl Turn<'_> {
             }
             StateKind::Settling => {
                 let again = self.now + self.in_flight_max(it.kind) + limits::SETTLE_MARGIN;
-                let until = self.settled_at(it).max(again);
+                let until = if is(Mutant::RecoverySkipsSettling) {
+                    self.now
+                } else {
+                    self.settled_at(it).max(again)
+                };
                 debug_assert!(it.undone && matches!(it.awaits, Await::Timer | Await::Reply));
                 self.change(
                     it.id,

@@ -14,6 +14,7 @@ use staunch_model::{
 
 use crate::budget::Budgets;
 use crate::limits;
+use crate::mutant::{Mutant, is};
 use crate::networks::Networks;
 
 /// A notice that has not been taken yet.
@@ -209,6 +210,9 @@ impl EngineState {
     /// True when nothing that `incident` could destroy is still being preserved.
     #[must_use]
     pub fn is_preserved(&self, incident: IncidentId) -> bool {
+        if is(Mutant::EvidenceIgnored) {
+            return true;
+        }
         let open = |id: &EvidenceId| self.evidence.get(id).is_some_and(|it| it.is_open());
         !self
             .incidents
@@ -406,12 +410,12 @@ impl Index {
 
     /// True when `transaction` may start: its target is not occupied by another one.
     pub(crate) fn owns_target(&self, transaction: &Transaction) -> bool {
-        self.by_target.get(&(transaction.kind, transaction.target)) == Some(&transaction.id)
+        self.by_target.get(&(transaction.kind, transaction.target)) == Some(&transaction.id) || is(Mutant::TargetShared)
     }
 }
 
 /// True when a reply with `ticket` is the one that `transaction` is waiting for.
 #[must_use]
 pub fn expects(transaction: &Transaction, ticket: u32) -> bool {
-    transaction.ticket == ticket && transaction.awaits == Await::Reply
+    (transaction.ticket == ticket || is(Mutant::StaleRepliesTaken)) && transaction.awaits == Await::Reply
 }

@@ -6,6 +6,8 @@ use std::fmt;
 
 use staunch_model::{Cause, Change, State, StateKind};
 
+use crate::mutant::{Mutant, is};
+
 /// A change that is not legal in the state it was applied to: the journal and this build disagree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IllegalChange {
@@ -50,6 +52,7 @@ pub fn after(state: &State, change: &Change) -> Result<State, IllegalChange> {
         (S::Executing,        C::Landed(_))                     => S::PostChecking,
         (S::Executing,        C::Unproved { .. })               => S::PostChecking,
         (S::Executing,        C::RollbackStarted { cause, .. }) => S::RollingBack(cause.clone()),
+        (S::Executing,        C::ProbedAbsent) if is(Mutant::InDoubtIsFailure) => S::RolledBack(Box::new(Cause::Orphan)),
 
         (S::PostChecking,     C::Resent(_) | C::Postponed { .. }) => S::PostChecking,
         (S::PostChecking,     C::PostCheckPassed { .. })        => S::InForce,

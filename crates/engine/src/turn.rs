@@ -10,6 +10,7 @@ use staunch_model::{
 
 use crate::apply::{ApplyError, apply};
 use crate::limits;
+use crate::mutant::{Mutant, is};
 use crate::state::EngineState;
 
 /// A turn under way.
@@ -53,7 +54,11 @@ impl Turn<'_> {
     pub(crate) fn act(&self, it: &Transaction) -> Dispatch {
         Dispatch {
             ticket: it.ticket + 1,
-            deadline: self.now + self.in_flight_max(it.kind) + limits::ACT_DEADLINE_MARGIN,
+            deadline: if is(Mutant::WaitsForEver) {
+                self.now + Span::from_hours(1_000_000)
+            } else {
+                self.now + self.in_flight_max(it.kind) + limits::ACT_DEADLINE_MARGIN
+            },
         }
     }
 

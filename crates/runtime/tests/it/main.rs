@@ -97,6 +97,7 @@ fn submit(handle: &Handle, ip: &str) -> Receiver<Result<Vec<EventReply>, Busy>> 
     let matches = vec![Match {
         playbook: playbook().hash,
         key: ip.to_string().into(),
+        preserve: Vec::new(),
         steps,
     }];
     let (sender, receiver) = bounded(1);

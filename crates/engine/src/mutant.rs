@@ -1,0 +1,174 @@
+//! Faults that are put into Staunch on purpose, one at a time, to see that the invariants find them.
+//!
+//! Only with the feature `mutants`, which nothing but the simulator's tests turn on; without it [`is`] is a constant and
+//! costs nothing.
+
+/// A fault on purpose. Those of the engine are in its code; those of a process and of drivers are in the simulator's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mutant {
+    /// Effects leave before their frame is synced.
+    EffectBeforeSync,
+    /// Events are acknowledged before their frame is synced.
+    ReplyBeforeSync,
+    /// A start decides recorded inputs again instead of applying what was decided.
+    RecoveryDecidesAgain,
+    /// The journal takes frames of a writer that has been replaced.
+    FencingIgnored,
+    /// A driver sends an act however late.
+    SendByIgnored,
+    /// A driver replaces what somebody else has in place.
+    ActIgnoresOwner,
+    /// A driver removes what is in place, whoever's it is.
+    UndoIgnoresOwner,
+    /// An act in doubt counts as one that did not happen.
+    InDoubtIsFailure,
+    /// A rollback is not settled.
+    NoSettle,
+    /// A rollback is settled for half of the time.
+    SettleTooShort,
+    /// The settling time counts from the intent, as if drivers sent at once.
+    SettleFromIntent,
+    /// The settling time does not start again after a restart.
+    RecoverySkipsSettling,
+    /// A rollback that was carried out counts as verified.
+    NoProbe,
+    /// A release that was carried out counts as verified.
+    UndoBelieved,
+    /// An act that the driver reports as landed counts as in force.
+    ActBelieved,
+    /// A post-check does not ask whether the rules are in place.
+    EnforcingIgnored,
+    /// A post-check takes somebody else's object for ours.
+    ForeignAccepted,
+    /// Replies to older effects count.
+    StaleRepliesTaken,
+    /// Protected networks are acted on.
+    NeverTouchIgnored,
+    /// Protected networks are looked up after the act, which is then rolled back.
+    NeverTouchAfter,
+    /// Old events are acted on.
+    FreshnessIgnored,
+    /// Budgets are full again after a start.
+    BudgetsForgotten,
+    /// The budget of a neighbourhood is not counted.
+    GroupBudgetIgnored,
+    /// Any number of actions is in flight.
+    ConcurrencyIgnored,
+    /// Two transactions act on one target.
+    TargetShared,
+    /// An act is sent again and again.
+    ExecuteForEver,
+    /// Leases do not end after a start.
+    LeaseForgotten,
+    /// A lease may be renewed for any time.
+    LeaseUnbounded,
+    /// Siblings are rolled back in the order of completion.
+    RollbackOrder,
+    /// Siblings of a failure stay in force.
+    SiblingsKept,
+    /// Nobody is asked.
+    ApprovalSkipped,
+    /// An approval counts after it has expired.
+    ApprovalOutlived,
+    /// Observe mode acts.
+    ObserveActs,
+    /// The circuit breaker never opens.
+    BreakerShut,
+    /// Containment does not wait for evidence.
+    EvidenceIgnored,
+    /// Evidence is given up at the first failure.
+    EvidenceGivenUp,
+    /// A sweep overlooks what has vanished.
+    SweepBlind,
+    /// A sweep leaves orphans where they are.
+    OrphansLeft,
+    /// Nobody is told of a stuck transaction.
+    StuckSilently,
+    /// Text of others is shown as it is.
+    TextUnescaped,
+    /// The engine's time goes back with the clock.
+    TimeGoesBack,
+    /// A lost reply is waited for without an end.
+    WaitsForEver,
+}
+
+impl Mutant {
+    /// All of them.
+    pub const ALL: [Self; 42] = [
+        Self::EffectBeforeSync,
+        Self::ReplyBeforeSync,
+        Self::RecoveryDecidesAgain,
+        Self::FencingIgnored,
+        Self::SendByIgnored,
+        Self::ActIgnoresOwner,
+        Self::UndoIgnoresOwner,
+        Self::InDoubtIsFailure,
+        Self::NoSettle,
+        Self::SettleTooShort,
+        Self::SettleFromIntent,
+        Self::RecoverySkipsSettling,
+        Self::NoProbe,
+        Self::UndoBelieved,
+        Self::ActBelieved,
+        Self::EnforcingIgnored,
+        Self::ForeignAccepted,
+        Self::StaleRepliesTaken,
+        Self::NeverTouchIgnored,
+        Self::NeverTouchAfter,
+        Self::FreshnessIgnored,
+        Self::BudgetsForgotten,
+        Self::GroupBudgetIgnored,
+        Self::ConcurrencyIgnored,
+        Self::TargetShared,
+        Self::ExecuteForEver,
+        Self::LeaseForgotten,
+        Self::LeaseUnbounded,
+        Self::RollbackOrder,
+        Self::SiblingsKept,
+        Self::ApprovalSkipped,
+        Self::ApprovalOutlived,
+        Self::ObserveActs,
+        Self::BreakerShut,
+        Self::EvidenceIgnored,
+        Self::EvidenceGivenUp,
+        Self::SweepBlind,
+        Self::OrphansLeft,
+        Self::StuckSilently,
+        Self::TextUnescaped,
+        Self::TimeGoesBack,
+        Self::WaitsForEver,
+    ];
+}
+
+#[cfg(feature = "mutants")]
+mod switch {
+    use std::cell::Cell;
+
+    use super::Mutant;
+
+    thread_local! {
+        static ACTIVE: Cell<Option<Mutant>> = const { Cell::new(None) };
+    }
+
+    /// Puts `mutant` into everything that runs on this thread, or takes it out.
+    pub fn set(mutant: Option<Mutant>) {
+        ACTIVE.set(mutant);
+    }
+
+    /// True when `mutant` is in.
+    #[must_use]
+    pub fn is(mutant: Mutant) -> bool {
+        ACTIVE.get() == Some(mutant)
+    }
+}
+
+#[cfg(feature = "mutants")]
+pub use switch::{is, set};
+
+/// True when `mutant` is in, which it never is in this build.
+#[cfg(not(feature = "mutants"))]
+#[must_use]
+#[inline(always)]
+pub const fn is(_mutant: Mutant) -> bool {
+    false
+}

@@ -1,0 +1,755 @@
+//! The invariants, worked out anew from what is durable and what the world holds.
+//!
+//! The model here is kept as simple as it can be and knows nothing of the engine's code, so that it cannot be wrong in the
+//! same way. Numbers that the engine must keep are written down a second time.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use staunch_model::{
+    Cause, Change, ContentHash, EvidenceId, FailureKind, Frame, IncidentId, Input, Mode, NoticeLevel, OnFailure, Owner,
+    Playbook, Policy, Presence, Record, RefusalReason, Span, StateKind, Target, Timestamp, TransactionId,
+};
+
+/// Something that must always hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Invariant {
+    /// No effect without a durable intent.
+    DurableIntent,
+    /// Only the newest writer writes.
+    OneLeader,
+    /// What was acknowledged is in the journal, whatever happens.
+    AcknowledgedKept,
+    /// Replay gives the state that was live, and deciding again gives the same records.
+    ReplayEqualsLive,
+    /// Nothing of anybody else is removed or replaced.
+    NoDamage,
+    /// A transaction that has ended has nothing in the world, and nothing lands behind our back.
+    EndIsClean,
+    /// What is in force by the state is in the world.
+    InForceIsThere,
+    /// In force only after a look that found it, ours and enforced.
+    ForceIsVerified,
+    /// Ended only after a look that found nothing of ours.
+    EndIsVerified,
+    /// Only the reply to the newest effect moves a transaction.
+    ReplyIsNewest,
+    /// What is never touched is never touched.
+    NeverTouch,
+    /// Old events lead to no act.
+    EventIsFresh,
+    /// Acts in an hour stay within every budget.
+    Budgets,
+    /// Actions in flight stay within their limit.
+    Concurrency,
+    /// At most one transaction acts on a target, and it sends its act at most twice.
+    OneAct,
+    /// Leases are within their limit, and end.
+    LeasesEnd,
+    /// Siblings are rolled back in reverse order of completion.
+    RollbackOrder,
+    /// When a step failed, its siblings do not stay.
+    AllOrNothing,
+    /// What needs a person's approval has it, in time.
+    Approval,
+    /// Observe mode does nothing.
+    Mode,
+    /// Nothing acts after too many failures.
+    Breaker,
+    /// Evidence is stored, or missed for a reason that counts, before its incident is contained.
+    EvidenceFirst,
+    /// A person is paged for what is stuck.
+    StuckIsTold,
+    /// Text of others is escaped wherever it is shown.
+    TextIsEscaped,
+    /// The engine's time never goes back.
+    TimeGoesOn,
+    /// Everything comes to an end when faults stop.
+    EverythingEnds,
+    /// The engine never panics, and never decides what its table forbids.
+    NoPanic,
+}
+
+impl fmt::Display for Invariant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self {
+            Self::DurableIntent => "durable-intent",
+            Self::OneLeader => "one-leader",
+            Self::AcknowledgedKept => "acknowledged-kept",
+            Self::ReplayEqualsLive => "replay-equals-live",
+            Self::NoDamage => "no-damage",
+            Self::EndIsClean => "end-is-clean",
+            Self::InForceIsThere => "in-force-is-there",
+            Self::ForceIsVerified => "force-is-verified",
+            Self::EndIsVerified => "end-is-verified",
+            Self::ReplyIsNewest => "reply-is-newest",
+            Self::NeverTouch => "never-touch",
+            Self::EventIsFresh => "event-is-fresh",
+            Self::Budgets => "budgets",
+            Self::Concurrency => "concurrency",
+            Self::OneAct => "one-act",
+            Self::LeasesEnd => "leases-end",
+            Self::RollbackOrder => "rollback-order",
+            Self::AllOrNothing => "all-or-nothing",
+            Self::Approval => "approval",
+            Self::Mode => "mode",
+            Self::Breaker => "breaker",
+            Self::EvidenceFirst => "evidence-first",
+            Self::StuckIsTold => "stuck-is-told",
+            Self::TextIsEscaped => "text-is-escaped",
+            Self::TimeGoesOn => "time-goes-on",
+            Self::EverythingEnds => "everything-ends",
+            Self::NoPanic => "no-panic",
+        };
+        f.pad(name)
+    }
+}
+
+/// An invariant that did not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which.
+    pub invariant: Invariant,
+    /// What was found.
+    pub what: String,
+    /// When, by true time since the beginning.
+    pub at: Span,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} (after {})", self.invariant, self.what, self.at)
+    }
+}
+
+/// How often an act may be sent.
+const SENDS_MAX: u32 = 2;
+const HOUR: Span = Span::from_hours(1);
+
+/// What the model knows of a transaction.
+#[derive(Clone, Debug)]
+struct Tx {
+    /// The transaction on the object's label.
+    label: TransactionId,
+    incident: IncidentId,
+    target: Target,
+    lease: Span,
+    kind: StateKind,
+    ticket: u32,
+    sends: u32,
+    approval_expires: Option<Timestamp>,
+    approved: bool,
+    approved_late: bool,
+    /// Its place in the order of coming into force.
+    completed: u64,
+    joined: BTreeSet<IncidentId>,
+    /// It failed by itself, so that its siblings have to go.
+    failed: bool,
+    /// Its rollback counts for the circuit breaker.
+    counts: bool,
+    lease_until: Option<Timestamp>,
+}
+
+#[derive(Clone, Debug)]
+struct Piece {
+    deadline: Timestamp,
+    asked: bool,
+    done: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Case {
+    playbook: ContentHash,
+    event_time: Option<Timestamp>,
+    evidence: Vec<EvidenceId>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Act {
+    at: Timestamp,
+    playbook: ContentHash,
+    group: IpAddr,
+}
+
+/// The reference model: a fold of durable frames.
+#[derive(Clone, Debug, Default)]
+pub struct Model {
+    policy: Option<Arc<Policy>>,
+    playbooks: BTreeMap<ContentHash, Arc<Playbook>>,
+    transactions: BTreeMap<TransactionId, Tx>,
+    incidents: BTreeMap<IncidentId, Case>,
+    evidence: BTreeMap<EvidenceId, Piece>,
+    acts: VecDeque<Act>,
+    failures: VecDeque<Timestamp>,
+    breaker_open: bool,
+    mode_set: Option<Mode>,
+    completions: u64,
+    now: Timestamp,
+    /// Transactions planned.
+    pub planned: u64,
+}
+
+type Found = Result<(), (Invariant, String)>;
+
+fn fail(invariant: Invariant, what: impl Into<String>) -> Found {
+    Err((invariant, what.into()))
+}
+
+impl Model {
+    /// Takes up a frame that has become durable, decided at `now`.
+    ///
+    /// # Errors
+    /// The invariant that it breaks, and how.
+    pub fn frame(&mut self, frame: &Frame, now: Timestamp) -> Found {
+        if now < self.now {
+            return fail(Invariant::TimeGoesOn, format!("{now} comes after {}", self.now));
+        }
+        self.now = now;
+        for (at, record) in frame.records.iter().enumerate() {
+            self.record(frame, at, record, now)?;
+        }
+        Ok(())
+    }
+
+    fn record(&mut self, frame: &Frame, at: usize, record: &Record, now: Timestamp) -> Found {
+        match record {
+            Record::PolicyPinned(policy) => {
+                if self.policy.as_ref().is_some_and(|old| old.mode_max != policy.mode_max) {
+                    self.mode_set = None;
+                }
+                for playbook in &policy.playbooks {
+                    self.playbooks.insert(playbook.hash, playbook.clone());
+                }
+                self.policy = Some(policy.clone());
+            }
+            Record::IncidentOpened {
+                incident,
+                playbook,
+                event_time,
+                ..
+            } => {
+                let case = Case {
+                    playbook: *playbook,
+                    event_time: *event_time,
+                    evidence: Vec::new(),
+                };
+                self.incidents.insert(*incident, case);
+            }
+            Record::EvidencePlanned {
+                evidence,
+                incident,
+                deadline,
+                target,
+                ..
+            } => {
+                if let Some(case) = self.incidents.get_mut(incident) {
+                    case.evidence.push(*evidence);
+                }
+                let piece = Piece {
+                    deadline: *deadline,
+                    asked: target.is_some(),
+                    done: false,
+                };
+                self.evidence.insert(*evidence, piece);
+            }
+            Record::EvidenceSealed { evidence, .. } => {
+                if let Some(piece) = self.evidence.get_mut(evidence) {
+                    piece.done = true;
+                }
+            }
+            Record::EvidenceMissed { evidence, failure } => {
+                let hopeless = matches!(
+                    failure.kind,
+                    FailureKind::Denied | FailureKind::Invalid | FailureKind::Full
+                );
+                let Some(piece) = self.evidence.get_mut(evidence) else {
+                    return Ok(());
+                };
+                piece.done = true;
+                // A last try shortly before the deadline is not made.
+                if !hopeless && now + Span::from_secs(1) < piece.deadline && piece.asked {
+                    return fail(
+                        Invariant::EvidenceFirst,
+                        format!("{evidence} was given up at {now}, before {}", piece.deadline),
+                    );
+                }
+            }
+            Record::TransactionPlanned {
+                transaction,
+                incident,
+                target,
+                lease,
+                ..
+            } => {
+                self.planned += 1;
+                self.transactions.insert(
+                    *transaction,
+                    new_tx(*transaction, *incident, *target, *lease, StateKind::Planned),
+                );
+            }
+            Record::OrphanAdopted {
+                transaction,
+                label,
+                target,
+                dispatch,
+                ..
+            } => {
+                let mut orphan = new_tx(*label, IncidentId(0), *target, Span::ZERO, StateKind::Releasing);
+                orphan.ticket = dispatch.ticket;
+                self.transactions.insert(*transaction, orphan);
+            }
+            Record::Transaction { transaction, change } => self.change(frame, at, *transaction, change, now)?,
+            Record::BreakerOpened { .. } => self.breaker_open = true,
+            Record::ModeSet { mode } => {
+                self.mode_set = Some(*mode);
+                self.breaker_open = false;
+                self.failures.clear();
+            }
+            Record::NoticeQueued(notice) => escaped("a notice", &notice.text)?,
+            Record::CommandRefused { why } => escaped("a refusal", why)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn change(&mut self, frame: &Frame, at: usize, id: TransactionId, change: &Change, now: Timestamp) -> Found {
+        let Some(it) = self.transactions.get(&id) else {
+            return Ok(());
+        };
+        newest_reply(frame, at, id, it, change)?;
+        match change {
+            Change::PreCheckStarted(_) => {
+                let in_flight = self.transactions.values().filter(|it| it.kind.is_in_flight()).count();
+                let max = self
+                    .policy
+                    .as_ref()
+                    .map_or(0, |policy| policy.limits.actions_in_flight_max) as usize;
+                if in_flight >= max {
+                    return fail(
+                        Invariant::Concurrency,
+                        format!("{id} starts while {in_flight} of {max} are in flight"),
+                    );
+                }
+                let other = self.transactions.iter().find(|(other, tx)| {
+                    **other != id && tx.target == it.target && !tx.kind.is_terminal() && tx.kind != StateKind::Planned
+                });
+                if let Some((other, _)) = other {
+                    return fail(Invariant::OneAct, format!("{id} starts on the target of {other}"));
+                }
+            }
+            Change::ExecuteIntended { judgement, .. } => self.act(id, judgement.as_deref(), now)?,
+            Change::PostCheckPassed { lease_until } => {
+                let found = match &frame.input {
+                    Input::Observed {
+                        transaction,
+                        result: Ok(seen),
+                        ..
+                    } if *transaction == id => {
+                        seen.enforcing
+                            && matches!(seen.presence, Presence::Present { owner: Owner::Ours(label), .. } if label == id)
+                    }
+                    _ => false,
+                };
+                if !found {
+                    return fail(
+                        Invariant::ForceIsVerified,
+                        format!("{id} is in force without being there"),
+                    );
+                }
+                self.lease(id, *lease_until, it.lease, now)?;
+            }
+            Change::Renewed { lease_until } => {
+                let max = self
+                    .policy
+                    .as_ref()
+                    .map_or(Span::ZERO, |policy| policy.limits.lease_max);
+                self.lease(id, *lease_until, max, now)?;
+            }
+            Change::ProbedAbsent | Change::ReleaseVerified => {
+                let found = match &frame.input {
+                    Input::Observed {
+                        transaction,
+                        result: Ok(seen),
+                        ..
+                    } if *transaction == id => {
+                        !matches!(seen.presence, Presence::Present { owner: Owner::Ours(label), .. } if label == it.label)
+                    }
+                    _ => false,
+                };
+                if !found {
+                    return fail(Invariant::EndIsVerified, format!("{id} has ended without a look"));
+                }
+            }
+            Change::Refused { reason, judgement } => {
+                if let RefusalReason::Guard { why, .. } = &**reason {
+                    escaped("a refusal", why)?;
+                }
+                for result in judgement.iter().flat_map(|it| &it.guards) {
+                    escaped("a guard's result", &result.why)?;
+                }
+            }
+            Change::RollbackStarted { cause, .. } if matches!(**cause, Cause::Sibling(_)) => {
+                let later = self.transactions.iter().find(|(_, other)| {
+                    other.incident == it.incident
+                        && other.kind == StateKind::InForce
+                        && other.joined.is_empty()
+                        && other.completed > it.completed
+                });
+                if let Some((later, _)) = later {
+                    return fail(Invariant::RollbackOrder, format!("{id} is rolled back before {later}"));
+                }
+            }
+            Change::GaveUp(_) => {
+                let told = frame.records.iter().any(|record| {
+                    matches!(record, Record::NoticeQueued(notice)
+                        if notice.level == NoticeLevel::Page && notice.transaction == Some(id))
+                });
+                if !told {
+                    return fail(Invariant::StuckIsTold, format!("{id} is stuck and nobody is paged"));
+                }
+            }
+            _ => {}
+        }
+        self.fold(id, change, now);
+        Ok(())
+    }
+
+    /// Everything that must hold when an act is about to be sent.
+    fn act(&mut self, id: TransactionId, judgement: Option<&staunch_model::Judgement>, now: Timestamp) -> Found {
+        let Some(it) = self.transactions.get(&id) else {
+            return Ok(());
+        };
+        let Some(policy) = self.policy.clone() else {
+            return fail(Invariant::Mode, format!("{id} acts without a policy"));
+        };
+        let Target::Address(ip) = it.target;
+        if let Some(protection) = policy.never_touch.iter().find(|it| it.network.contains(&ip)) {
+            return fail(
+                Invariant::NeverTouch,
+                format!("{id} acts on {ip} in {}", protection.network),
+            );
+        }
+        if it.sends >= SENDS_MAX {
+            return fail(
+                Invariant::OneAct,
+                format!("{id} sends its act more than {SENDS_MAX} times"),
+            );
+        }
+        let Some(case) = self.incidents.get(&it.incident) else {
+            return Ok(());
+        };
+        for evidence in &case.evidence {
+            if self.evidence.get(evidence).is_some_and(|piece| !piece.done) {
+                return fail(Invariant::EvidenceFirst, format!("{id} acts before {evidence}"));
+            }
+        }
+        if self.breaker_open {
+            return fail(Invariant::Breaker, format!("{id} acts while the breaker is open"));
+        }
+        let recent = self
+            .failures
+            .iter()
+            .filter(|at| **at + policy.limits.breaker_window > now)
+            .count();
+        if recent >= policy.limits.breaker_failures as usize {
+            return fail(Invariant::Breaker, format!("{id} acts after {recent} failures"));
+        }
+        let playbook = self.playbooks.get(&case.playbook).cloned();
+        let mode_max = self.mode_set.unwrap_or(policy.mode_max);
+        let mode = playbook.as_ref().map_or(Mode::Observe, |it| it.modes.low).min(mode_max);
+        if mode == Mode::Observe {
+            return fail(Invariant::Mode, format!("{id} acts while everything only observes"));
+        }
+        let asked = judgement.is_some_and(|it| {
+            it.guards
+                .iter()
+                .any(|guard| guard.verdict == staunch_model::Verdict::Ask)
+        });
+        if (mode == Mode::Approve || asked) && !it.approved && it.sends == 0 {
+            return fail(Invariant::Approval, format!("{id} acts without an approval"));
+        }
+        if it.approved_late {
+            return fail(
+                Invariant::Approval,
+                format!("{id} acts on an approval that had expired"),
+            );
+        }
+        if let (Some(playbook), Some(time), false) = (&playbook, case.event_time, it.approved) {
+            let age = now.since(time);
+            if age > playbook.guards.event_age_max {
+                return fail(
+                    Invariant::EventIsFresh,
+                    format!("{id} acts on an event that is {age} old"),
+                );
+            }
+        }
+        if it.sends == 0 {
+            let act = Act {
+                at: now,
+                playbook: case.playbook,
+                group: group(ip),
+            };
+            self.acts.push_back(act);
+            while self.acts.front().is_some_and(|first| first.at + HOUR <= now) {
+                self.acts.pop_front();
+            }
+            let count = |same: &dyn Fn(&Act) -> bool| self.acts.iter().filter(|other| same(other)).count();
+            let limits = policy.limits;
+            let budgets = [
+                ("in all", count(&|_| true), limits.acts_per_hour_max),
+                ("of the action", count(&|_| true), limits.acts_per_action_hour_max),
+                (
+                    "in the neighbourhood",
+                    count(&|it| it.group == act.group),
+                    limits.acts_per_group_hour_max,
+                ),
+                (
+                    "of the playbook",
+                    count(&|it| it.playbook == act.playbook),
+                    playbook.as_ref().map_or(u32::MAX, |it| it.guards.acts_per_hour_max),
+                ),
+            ];
+            for (which, count, max) in budgets {
+                if count > max as usize {
+                    return fail(
+                        Invariant::Budgets,
+                        format!("{id} is act {count} {which} in an hour, {max} are allowed"),
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// True when `id` has ended, as far as the journal knows; one that is stuck has not.
+    #[must_use]
+    pub fn has_ended(&self, id: TransactionId) -> bool {
+        self.transactions.get(&id).is_some_and(|it| {
+            matches!(
+                it.kind,
+                StateKind::Refused | StateKind::Released | StateKind::RolledBack | StateKind::WouldExecute
+            )
+        })
+    }
+
+    fn lease(&self, id: TransactionId, until: Timestamp, max: Span, now: Timestamp) -> Found {
+        let lease_max = self
+            .policy
+            .as_ref()
+            .map_or(Span::ZERO, |policy| policy.limits.lease_max);
+        if until > now + max.max(lease_max) {
+            return fail(
+                Invariant::LeasesEnd,
+                format!("the lease of {id} ends at {until}, too late"),
+            );
+        }
+        Ok(())
+    }
+
+    /// Nothing that has not ended is overdue, and no lease has run out without its release: at the time `now` of the
+    /// engine, some time after everything was healed.
+    ///
+    /// # Errors
+    /// The invariant that is broken, and how.
+    pub fn overdue(&self, now: Timestamp) -> Found {
+        let slack = Span::from_mins(2);
+        for (id, it) in &self.transactions {
+            if it.kind == StateKind::InForce && it.lease_until.is_some_and(|until| until + slack < now) {
+                return fail(
+                    Invariant::LeasesEnd,
+                    format!("the lease of {id} ended and it is still in force"),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// No step stays when a sibling has failed.
+    ///
+    /// # Errors
+    /// The invariant that is broken, and how.
+    pub fn all_or_nothing(&self) -> Found {
+        for (id, failed) in self.transactions.iter().filter(|(_, it)| it.failed) {
+            let keeps = self
+                .incidents
+                .get(&failed.incident)
+                .and_then(|case| self.playbooks.get(&case.playbook))
+                .is_none_or(|playbook| playbook.on_failure == OnFailure::Keep);
+            if keeps {
+                continue;
+            }
+            let stays = self.transactions.iter().find(|(_, it)| {
+                it.incident == failed.incident && it.kind == StateKind::InForce && it.joined.is_empty()
+            });
+            // One that was planned anew at the place of the failed one speaks for the incident instead.
+            let replaced = self
+                .transactions
+                .range(TransactionId(id.0 + 1)..)
+                .any(|(_, it)| it.incident == failed.incident && it.target == failed.target);
+            if let Some((stays, _)) = stays
+                && !replaced
+            {
+                return fail(Invariant::AllOrNothing, format!("{stays} stays although {id} failed"));
+            }
+        }
+        Ok(())
+    }
+
+    fn fold(&mut self, id: TransactionId, change: &Change, now: Timestamp) {
+        let completions = &mut self.completions;
+        let Some(it) = self.transactions.get_mut(&id) else {
+            return;
+        };
+        match change {
+            Change::PreCheckStarted(dispatch) => {
+                it.kind = StateKind::PreChecking;
+                it.ticket = dispatch.ticket;
+            }
+            Change::Refused { .. } => it.kind = StateKind::Refused,
+            Change::WouldExecute { .. } => it.kind = StateKind::WouldExecute,
+            Change::ApprovalRequested { expires, .. } => {
+                it.kind = StateKind::AwaitingApproval;
+                it.approval_expires = Some(*expires);
+            }
+            Change::Approved { .. } => {
+                it.kind = StateKind::Planned;
+                it.approved = true;
+                it.approved_late = it.approval_expires.is_some_and(|expires| expires <= now);
+            }
+            Change::ExecuteIntended { dispatch, .. } => {
+                it.kind = StateKind::Executing;
+                it.ticket = dispatch.ticket;
+                it.sends += 1;
+            }
+            Change::Landed(dispatch) | Change::Unproved { dispatch, .. } => {
+                it.kind = StateKind::PostChecking;
+                it.ticket = dispatch.ticket;
+            }
+            Change::PostCheckPassed { lease_until } => {
+                it.kind = StateKind::InForce;
+                *completions += 1;
+                it.completed = *completions;
+                it.lease_until = Some(*lease_until);
+            }
+            Change::RollbackStarted { cause, dispatch } => {
+                it.kind = StateKind::RollingBack;
+                it.ticket = dispatch.ticket;
+                it.failed |= matches!(**cause, Cause::ExecuteFailed(_) | Cause::PostCheckFailed { .. });
+                it.counts = match &**cause {
+                    Cause::ExecuteFailed(failure) => failure.kind != FailureKind::Interrupted,
+                    Cause::PostCheckFailed { .. } => true,
+                    _ => false,
+                };
+            }
+            Change::UndoLanded { .. } => it.kind = StateKind::Settling,
+            Change::ProbedPresent(dispatch) => {
+                if it.kind == StateKind::Settling {
+                    it.kind = StateKind::RollingBack;
+                }
+                it.ticket = dispatch.ticket;
+            }
+            Change::ProbedAbsent => {
+                it.kind = StateKind::RolledBack;
+                if it.counts {
+                    self.failures.push_back(now);
+                }
+            }
+            Change::GaveUp(reason) => {
+                let undo = matches!(
+                    reason.trying,
+                    StateKind::Releasing | StateKind::RollingBack | StateKind::Settling
+                );
+                it.kind = StateKind::Stuck;
+                if undo {
+                    self.failures.push_back(now);
+                }
+            }
+            Change::ReleaseStarted { dispatch, .. } => {
+                it.kind = StateKind::Releasing;
+                it.ticket = dispatch.ticket;
+            }
+            Change::ReleaseVerified => it.kind = StateKind::Released,
+            Change::Resent(dispatch) | Change::Lifted(dispatch) | Change::RenewStarted { dispatch, .. } => {
+                it.ticket = dispatch.ticket;
+            }
+            Change::Renewed { lease_until } => it.lease_until = Some(*lease_until),
+            Change::Joined(incident) => drop(it.joined.insert(*incident)),
+            Change::LetGo(incident) => {
+                it.joined.remove(incident);
+                // Held by others only: what becomes of it is no longer the planning incident's concern.
+                if *incident == it.incident {
+                    it.joined.insert(IncidentId(0));
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn new_tx(label: TransactionId, incident: IncidentId, target: Target, lease: Span, kind: StateKind) -> Tx {
+    Tx {
+        label,
+        incident,
+        target,
+        lease,
+        kind,
+        ticket: 0,
+        sends: 0,
+        approval_expires: None,
+        approved: false,
+        approved_late: false,
+        completed: 0,
+        joined: BTreeSet::new(),
+        failed: false,
+        counts: false,
+        lease_until: None,
+    }
+}
+
+/// The first change of a transaction in the frame of a reply to it needs the newest ticket.
+fn newest_reply(frame: &Frame, at: usize, id: TransactionId, it: &Tx, change: &Change) -> Found {
+    let (of, ticket) = match &frame.input {
+        Input::Observed {
+            transaction, ticket, ..
+        }
+        | Input::Executed {
+            transaction, ticket, ..
+        }
+        | Input::Undone {
+            transaction, ticket, ..
+        } => (*transaction, *ticket),
+        _ => return Ok(()),
+    };
+    if at == 0 && of == id && ticket != it.ticket && !matches!(change, Change::StaleReply { .. }) {
+        return fail(
+            Invariant::ReplyIsNewest,
+            format!("a reply to effect {ticket} moves {id}, which waits for {}", it.ticket),
+        );
+    }
+    Ok(())
+}
+
+fn escaped(what: &str, text: &str) -> Found {
+    match text.chars().find(|it| it.is_control()) {
+        Some(found) => fail(
+            Invariant::TextIsEscaped,
+            format!("{what} holds the character {found:?}"),
+        ),
+        None => Ok(()),
+    }
+}
+
+fn group(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(v4) => {
+            let [a, b, c, _] = v4.octets();
+            IpAddr::V4([a, b, c, 0].into())
+        }
+        IpAddr::V6(v6) => {
+            let [a, b, c, ..] = v6.segments();
+            IpAddr::V6([a, b, c, 0, 0, 0, 0, 0].into())
+        }
+    }
+}

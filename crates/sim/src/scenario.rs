@@ -1,0 +1,379 @@
+//! What happens in a run, as data: drawn from a seed, or written down for a test.
+
+use std::sync::{Arc, LazyLock};
+
+use staunch_model::{
+    ActionKind, ContentHash, Context, EvidenceKind, IncidentOutcome, Mode, Modes, NotifyStep, OnFailure, Phase,
+    Playbook, PlaybookGuards, Policy, PreserveStep, Protection, Span, Step, Target,
+};
+
+use crate::chance::Chance;
+use crate::fault::{Fault, Rates};
+use crate::world::WorldKind;
+
+/// Something that happens outside the engine's doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Happening {
+    /// A source sends an event, perhaps several times.
+    Event {
+        /// The playbook it matches, by position in the policy.
+        playbook: u8,
+        /// Its key.
+        key: u8,
+        /// What its steps are aimed at, by number; `None` where it names nothing.
+        targets: Vec<Option<u8>>,
+        /// How old it is when it comes.
+        age: Span,
+        /// How often it comes.
+        copies: u8,
+    },
+    /// An operator asks for something.
+    Command(Order),
+    /// The leader ends without a word, and starts again after a while.
+    Crash {
+        /// How long it is away.
+        outage: Span,
+        /// How many frames after the start it ends once more; 0 for never.
+        again_after: u8,
+    },
+    /// The leader stands still.
+    Pause(Span),
+    /// The drift sweep reads the world.
+    Sweep,
+    /// Somebody else touches the world.
+    Tamper(Tamper),
+    /// The leader's machine has its clock set by so many microseconds.
+    SetClock(i64),
+    /// The disk has no room for new work, for so long.
+    DiskFull(Span),
+    /// The next sync fails.
+    FailSync,
+    /// Syncs take long, for so long.
+    SlowSync(Span),
+    /// The policy is replaced by another one of the run's.
+    Policy(u8),
+    /// The rules that act on what is in place are gone, for so long.
+    Unenforced(Span),
+    /// There is room for so many objects only, for so long.
+    Crowded(u8, Span),
+}
+
+/// What an operator asks for. Transactions and incidents are told by a number that is taken modulo those there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Release a transaction.
+    Release(u64),
+    /// Release what an incident holds.
+    ReleaseIncident(u64),
+    /// Release everything.
+    ReleaseAll,
+    /// Renew a transaction for so long.
+    Renew(u64, Span),
+    /// Approve a transaction.
+    Approve(u64),
+    /// Deny a transaction.
+    Deny(u64),
+    /// Set the mode.
+    Mode(Mode),
+}
+
+/// What somebody else does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tamper {
+    /// Removes what is at a place.
+    Remove(u8),
+    /// Puts something of theirs at a place, or in the place of ours.
+    Replace(u8),
+    /// Removes everything.
+    Flush,
+}
+
+/// A run.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// What every draw during the run depends on.
+    pub seed: u64,
+    /// The kind of enforcement point.
+    pub world: WorldKind,
+    /// How many processes contend for the lead.
+    pub replicas: u8,
+    /// How often effects meet faults.
+    pub rates: Rates,
+    /// How often, in percent, an adversary undoes what was just done.
+    pub adversary_percent: u8,
+    /// How long a sync takes; zero for at once.
+    pub sync: Span,
+    /// The policies that the run changes between; the first holds at the start.
+    pub policies: Vec<Arc<Policy>>,
+    /// What happens, and when.
+    pub happenings: Vec<(Span, Happening)>,
+}
+
+/// Addresses that events are about.
+pub const PLACES: u8 = 14;
+
+/// The address with this number. Those from 200 on are protected by some policies; neighbours share a /24.
+#[must_use]
+pub fn place(number: u8) -> Target {
+    let text = match number {
+        12 => [198, 51, 100, 7],
+        13 => [198, 51, 100, 8],
+        number if number % 3 == 0 => [192, 0, 2, number],
+        number => [203, 0, 113, number],
+    };
+    Target::Address(text.into())
+}
+
+/// The label of somebody else's object, as hostile as it can be.
+pub const FOREIGN: &str = "fail2ban\u{1b}[2J\u{7}\r\n\u{202e}";
+
+/// The keys of events, hostile ones among them.
+#[must_use]
+pub fn key(number: u8) -> String {
+    if number % 5 == 0 {
+        format!("key-{number}\u{1b}[31m\n<script>")
+    } else {
+        format!("key-{number}")
+    }
+}
+
+/// The playbooks of [`policy`], by position.
+pub const PLAYBOOKS: u8 = 6;
+
+fn playbook(name: &str, lease: Span, adjust: impl FnOnce(&mut Playbook)) -> Arc<Playbook> {
+    let step = Step {
+        phase: Phase::Contain,
+        action: ActionKind::BlockIp,
+        target: "event.source.ip".into(),
+        lease,
+    };
+    let all = |mode| Modes {
+        low: mode,
+        medium: mode,
+        high: mode,
+    };
+    let mut playbook = Playbook {
+        name: name.into(),
+        summary: "A playbook of the simulator.".into(),
+        hash: ContentHash::of(format!("{name} {lease}").as_bytes()),
+        attack: Vec::new(),
+        deduplicate: Span::from_mins(10),
+        context: vec![Context::NeverTouch],
+        guards: PlaybookGuards::default(),
+        preserve: Vec::new(),
+        steps: vec![step.clone(), step.clone(), step],
+        notify: vec![NotifyStep {
+            when: IncidentOutcome::ALL.to_vec(),
+        }],
+        modes: all(Mode::Enforce),
+        on_failure: OnFailure::Rollback,
+    };
+    match name {
+        "approve" => playbook.modes = all(Mode::Approve),
+        "observe" => playbook.modes = all(Mode::Observe),
+        "keep" => playbook.on_failure = OnFailure::Keep,
+        _ => {}
+    }
+    adjust(&mut playbook);
+    Arc::new(playbook)
+}
+
+/// A policy of the simulator: one playbook for each way of going on, the last with evidence to preserve. `variant` turns
+/// its limits, leases and protected networks.
+#[must_use]
+pub fn policy(world: WorldKind, variant: u8) -> Policy {
+    let lease = [Span::from_hours(1), Span::from_secs(40)][usize::from(variant & 1)];
+    let tight = variant & 2 != 0;
+    let mut limits = staunch_engine::limits::DEFAULT;
+    limits.approval_expiry = Span::from_secs(30);
+    // Wide enough that most runs have failures without opening the breaker at once.
+    limits.breaker_failures = if tight { 3 } else { 12 };
+    if tight {
+        limits.acts_per_group_hour_max = 4;
+        limits.acts_per_action_hour_max = 9;
+        limits.acts_per_hour_max = 9;
+        limits.actions_in_flight_max = 2;
+    }
+    let mut never_touch = vec![Protection {
+        network: "198.51.100.0/24".parse().expect("a network"),
+        reason: "the office \u{1b}[1m".into(),
+    }];
+    if variant & 4 != 0 {
+        never_touch.push(Protection {
+            network: "203.0.113.2/32".parse().expect("a network"),
+            reason: "newly protected".into(),
+        });
+    }
+    let preserve = |it: &mut Playbook| {
+        let step = PreserveStep {
+            evidence: EvidenceKind::Flows,
+            target: "event.source.ip".into(),
+            deadline: Span::from_secs(5),
+        };
+        it.preserve = vec![step.clone(), step];
+    };
+    Policy {
+        limits,
+        never_touch,
+        mode_max: Mode::Enforce,
+        playbooks: vec![
+            playbook("enforce", lease, |it| {
+                if tight {
+                    it.guards.acts_per_hour_max = 5;
+                }
+            }),
+            playbook("other", lease, |_| {}),
+            playbook("approve", lease, |_| {}),
+            playbook("observe", lease, |_| {}),
+            playbook("keep", lease, |_| {}),
+            playbook("preserve", lease, preserve),
+        ],
+        drivers: vec![world.describe()],
+    }
+}
+
+static POLICIES: LazyLock<Vec<Arc<Policy>>> = LazyLock::new(|| {
+    let worlds = [WorldKind::Kernel, WorldKind::Api, WorldKind::Cloud];
+    let all = worlds
+        .iter()
+        .flat_map(|world| (0..8).map(|variant| Arc::new(policy(*world, variant))));
+    all.collect()
+});
+
+impl Scenario {
+    /// Draws a run from `seed`: about twenty transactions, and everything that can go wrong with them.
+    #[must_use]
+    pub fn from_seed(seed: u64) -> Self {
+        let mut chance = Chance::at(seed, &[0]);
+        let chance = &mut chance;
+        let world = chance.pick(&[WorldKind::Kernel, WorldKind::Kernel, WorldKind::Api, WorldKind::Cloud]);
+        let known = |variant: u64| {
+            let world = match world {
+                WorldKind::Kernel => 0,
+                WorldKind::Api => 8,
+                WorldKind::Cloud => 16,
+            };
+            POLICIES[world + usize::try_from(variant).expect("small")].clone()
+        };
+        let policies = vec![known(chance.below(8)), known(chance.below(8))];
+        let replicas = if chance.percent(20) {
+            2 + u8::from(chance.percent(30))
+        } else {
+            1
+        };
+        let sync_us = chance.pick(&[0, 0, 0, 100, 2_000, 40_000]);
+        let adversary_percent = match world {
+            WorldKind::Cloud => 20,
+            WorldKind::Kernel | WorldKind::Api => 0,
+        };
+        let mut happenings = Vec::new();
+        let mut at = Span::ZERO;
+        for _ in 0..18 + chance.below(8) {
+            at = at
+                + Span::from_micros(match chance.below(10) {
+                    0..=3 => chance.below(2_000),
+                    4..=6 => chance.below(300_000),
+                    7 | 8 => chance.below(8_000_000),
+                    _ => chance.below(45_000_000),
+                });
+            happenings.push((at, happening(chance)));
+        }
+        Self {
+            seed,
+            world,
+            replicas,
+            rates: rates(chance),
+            adversary_percent,
+            sync: Span::from_micros(sync_us),
+            policies,
+            happenings,
+        }
+    }
+}
+
+/// Rates of faults: a few classes at a time, so that each meets calm company too.
+fn rates(chance: &mut Chance) -> Rates {
+    let mut rates = Rates::NONE;
+    let level = chance.pick(&[0, 100, 300, 1_000, 3_000]);
+    let classes = 1 + chance.below(8);
+    for _ in 0..classes {
+        let class = usize::try_from(chance.below(Fault::OF_EFFECTS as u64)).expect("small");
+        let rate = level / classes + chance.below(1 + level / 4);
+        rates.0[class] = u16::try_from(rate).unwrap_or(u16::MAX);
+    }
+    rates
+}
+
+fn happening(chance: &mut Chance) -> Happening {
+    match chance.below(100) {
+        0..=54 => event(chance),
+        55..=66 => Happening::Command(order(chance)),
+        67..=72 => Happening::Crash {
+            outage: Span::from_micros(chance.pick(&[0, 1_000, 400_000, 15_000_000])),
+            again_after: if chance.percent(30) {
+                u8::try_from(1 + chance.below(4)).expect("small")
+            } else {
+                0
+            },
+        },
+        73..=76 => Happening::Pause(Span::from_micros(
+            chance.pick(&[50_000, 3_000_000, 12_000_000, 30_000_000]),
+        )),
+        77..=83 => Happening::Sweep,
+        84..=87 => Happening::Tamper(match chance.below(5) {
+            0 => Tamper::Flush,
+            1 | 2 => Tamper::Replace(number(chance)),
+            _ => Tamper::Remove(number(chance)),
+        }),
+        88 | 89 => {
+            let span = i64::try_from(chance.pick(&[300_000_u64, 90_000_000, 5_000_000_000])).expect("small");
+            Happening::SetClock(if chance.percent(50) { span } else { -span })
+        }
+        90 => Happening::DiskFull(Span::from_micros(chance.below(5_000_000))),
+        91 => Happening::FailSync,
+        92 | 93 => Happening::SlowSync(Span::from_micros(chance.below(3_000_000))),
+        94 | 95 => Happening::Policy(u8::try_from(chance.below(2)).expect("small")),
+        96 | 97 => Happening::Unenforced(Span::from_micros(chance.below(20_000_000))),
+        _ => Happening::Crowded(
+            u8::try_from(chance.below(4)).expect("small"),
+            Span::from_micros(chance.below(20_000_000)),
+        ),
+    }
+}
+
+fn number(chance: &mut Chance) -> u8 {
+    u8::try_from(chance.below(u64::from(PLACES))).expect("small")
+}
+
+fn event(chance: &mut Chance) -> Happening {
+    let targets = (0..1 + chance.below(3))
+        .map(|_| (!chance.percent(4)).then(|| number(chance)))
+        .collect();
+    Happening::Event {
+        playbook: u8::try_from(chance.below(u64::from(PLAYBOOKS))).expect("small"),
+        key: number(chance),
+        targets,
+        age: match chance.below(30) {
+            0 => Span::from_mins(16),
+            1 => Span::from_mins(14),
+            _ => Span::from_micros(chance.below(2_000_000)),
+        },
+        copies: if chance.percent(8) { 12 } else { 1 },
+    }
+}
+
+fn order(chance: &mut Chance) -> Order {
+    let which = chance.below(20);
+    match chance.below(16) {
+        0..=2 => Order::Release(which),
+        3 => Order::ReleaseIncident(which),
+        4 => Order::ReleaseAll,
+        5 | 6 => Order::Renew(
+            which,
+            Span::from_micros(chance.pick(&[1_000_000, 7_200_000_000, 400_000_000_000])),
+        ),
+        7..=12 => Order::Approve(which),
+        13 => Order::Deny(which),
+        _ => Order::Mode(chance.pick(&[Mode::Observe, Mode::Approve, Mode::Enforce, Mode::Enforce])),
+    }
+}

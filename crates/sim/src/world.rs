@@ -1,0 +1,290 @@
+//! The world outside: an enforcement point of one of three kinds, true to the contract of drivers.
+//!
+//! Owned: it removes only what carries the label asked for. Conditional: it refuses an act on a world that has moved.
+//! Idempotent: a second act under the same label changes nothing. Whatever is done to somebody else's object by us is
+//! kept in [`World::damage`].
+
+use std::collections::BTreeMap;
+
+use staunch_engine::mutant::{Mutant, is};
+use staunch_model::{
+    ActionKind, Capacity, Description, Failure, FailureKind, Observation, Outcome, Owner, Permissions, Presence,
+    RiskClass, Span, Target, Timestamp, TransactionId, UndoClass,
+};
+
+/// A kind of enforcement point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorldKind {
+    /// A kernel: answers at once, and counts down by itself.
+    Kernel,
+    /// A remote API: throttles, is conditional on a version, and does not count down.
+    Api,
+    /// A remote API that shows changes a while later, where an adversary undoes what is done.
+    Cloud,
+}
+
+impl WorldKind {
+    /// The longest time between sending a request and its last effect that can be seen.
+    #[must_use]
+    pub const fn in_flight_max(self) -> Span {
+        match self {
+            Self::Kernel => Span::from_millis(100),
+            Self::Api => Span::from_secs(2),
+            Self::Cloud => Span::from_secs(4),
+        }
+    }
+
+    /// How long a change may stay unseen.
+    #[must_use]
+    pub const fn lag_max(self) -> Span {
+        match self {
+            Self::Kernel | Self::Api => Span::ZERO,
+            Self::Cloud => Span::from_millis(1_500),
+        }
+    }
+
+    /// The longest time a request may be under way before it lands.
+    #[must_use]
+    pub const fn transit_max(self) -> Span {
+        Span::from_micros(self.in_flight_max().as_micros() - self.lag_max().as_micros())
+    }
+
+    /// What its driver says of itself.
+    #[must_use]
+    pub fn describe(self) -> Description {
+        Description {
+            kind: ActionKind::BlockIp,
+            driver: "simulated".into(),
+            risk: RiskClass::Low,
+            undo: UndoClass::Owned,
+            cuts_established: true,
+            in_flight_max: self.in_flight_max(),
+            d3fend: "D3-ITF".into(),
+            permissions: Permissions {
+                act: "none".into(),
+                check: "none".into(),
+                undo: "none".into(),
+            },
+            local: self == Self::Kernel,
+        }
+    }
+}
+
+/// Something in place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Element {
+    /// Whose it is.
+    pub owner: Owner,
+    /// When it ends by itself.
+    pub ends: Option<Timestamp>,
+}
+
+/// What was there before the last change, for those who do not see that yet.
+#[derive(Clone, Debug)]
+struct Before {
+    element: Option<Element>,
+    version: u64,
+    until: Timestamp,
+}
+
+/// An enforcement point.
+#[derive(Clone, Debug)]
+pub struct World {
+    kind: WorldKind,
+    elements: BTreeMap<Target, Element>,
+    versions: BTreeMap<Target, u64>,
+    unseen: BTreeMap<Target, Before>,
+    /// Whether the rules that act on what is in place are there.
+    pub enforcing: bool,
+    /// How much it takes.
+    pub capacity_max: u64,
+    /// Objects of others that we removed or replaced.
+    pub damage: Vec<String>,
+}
+
+impl World {
+    /// An empty one.
+    #[must_use]
+    pub fn new(kind: WorldKind) -> Self {
+        Self {
+            kind,
+            elements: BTreeMap::new(),
+            versions: BTreeMap::new(),
+            unseen: BTreeMap::new(),
+            enforcing: true,
+            capacity_max: CAPACITY,
+            damage: Vec::new(),
+        }
+    }
+
+    /// Its kind.
+    #[must_use]
+    pub const fn kind(&self) -> WorldKind {
+        self.kind
+    }
+
+    /// Lets time pass: what ends by itself does so.
+    pub fn at(&mut self, now: Timestamp) {
+        if self.kind != WorldKind::Kernel {
+            return;
+        }
+        let ended = |it: &Element| it.ends.is_some_and(|end| end <= now);
+        if self.elements.values().any(ended) {
+            let gone: Vec<_> = self
+                .elements
+                .iter()
+                .filter(|(_, it)| ended(it))
+                .map(|(at, _)| *at)
+                .collect();
+            for target in gone {
+                self.set(target, None, now, Span::ZERO);
+            }
+        }
+    }
+
+    /// What a driver reads at `target`.
+    #[must_use]
+    pub fn observe(&self, target: Target, now: Timestamp) -> Observation {
+        let before = self.unseen.get(&target).filter(|before| now < before.until);
+        let (element, version) = match before {
+            Some(before) => (before.element.as_ref(), before.version),
+            None => (self.elements.get(&target), self.version(target)),
+        };
+        let presence = match element {
+            None => Presence::Absent,
+            Some(it) => Presence::Present {
+                owner: it.owner.clone(),
+                expires_in: it.ends.map(|end| end.since(now)),
+            },
+        };
+        Observation {
+            presence,
+            enforcing: self.enforcing,
+            version,
+            capacity: Some(Capacity {
+                used: self.elements.len() as u64,
+                max: self.capacity_max,
+            }),
+            stopped_packets: None,
+        }
+    }
+
+    /// Acts for `label`. `lag` is how long the change stays unseen.
+    pub fn execute(
+        &mut self,
+        label: TransactionId,
+        target: Target,
+        version: u64,
+        hold: Span,
+        renewal: bool,
+        now: Timestamp,
+        lag: Span,
+    ) -> Outcome {
+        let fails = |kind, what| Outcome::DidNotHappen(Failure::new(kind, what));
+        let ends = (self.kind == WorldKind::Kernel).then(|| now + hold);
+        let ours = Owner::Ours(label);
+        match self.elements.get(&target) {
+            Some(it) if it.owner == ours && renewal => {
+                self.set(target, Some(Element { owner: ours, ends }), now, lag);
+                Outcome::Landed
+            }
+            Some(it) if it.owner == ours => Outcome::Landed,
+            Some(it) if is(Mutant::ActIgnoresOwner) => {
+                let owner = it.owner.clone();
+                self.damaged(&owner, target, label, "replaced");
+                self.set(target, Some(Element { owner: ours, ends }), now, lag);
+                Outcome::Landed
+            }
+            Some(_) => fails(FailureKind::Conflict, "something else is in place"),
+            None if renewal => fails(FailureKind::Conflict, "there is nothing to renew"),
+            None if self.kind != WorldKind::Kernel && version != self.version(target) => {
+                fails(FailureKind::Conflict, "the world has moved")
+            }
+            None if self.elements.len() as u64 >= self.capacity_max => fails(FailureKind::Full, "it is full"),
+            None => {
+                self.set(target, Some(Element { owner: ours, ends }), now, lag);
+                Outcome::Landed
+            }
+        }
+    }
+
+    /// Removes what carries `label`.
+    pub fn undo(&mut self, label: TransactionId, target: Target, now: Timestamp, lag: Span) -> Outcome {
+        let Some(it) = self.elements.get(&target) else {
+            return Outcome::Landed;
+        };
+        if it.owner == Owner::Ours(label) {
+            self.set(target, None, now, lag);
+        } else if is(Mutant::UndoIgnoresOwner) {
+            let owner = it.owner.clone();
+            self.damaged(&owner, target, label, "removed");
+            self.set(target, None, now, lag);
+        }
+        Outcome::Landed
+    }
+
+    fn damaged(&mut self, owner: &Owner, target: Target, label: TransactionId, what: &str) {
+        self.damage
+            .push(format!("{label} {what} what {owner:?} has at {target}"));
+    }
+
+    /// Somebody else puts something at `target`, or removes what is there.
+    pub fn tamper(&mut self, target: Target, owner: Option<Owner>, now: Timestamp) {
+        self.set(
+            target,
+            owner.map(|owner| Element { owner, ends: None }),
+            now,
+            Span::ZERO,
+        );
+    }
+
+    /// Somebody else removes everything.
+    pub fn flush(&mut self, now: Timestamp) {
+        let all: Vec<_> = self.elements.keys().copied().collect();
+        for target in all {
+            self.set(target, None, now, Span::ZERO);
+        }
+    }
+
+    /// What is at `target`.
+    #[must_use]
+    pub fn get(&self, target: Target) -> Option<&Element> {
+        self.elements.get(&target)
+    }
+
+    /// Everything that carries our label, and where it is.
+    pub fn owned(&self) -> impl Iterator<Item = (TransactionId, Target)> {
+        self.elements.iter().filter_map(|(target, it)| match it.owner {
+            Owner::Ours(label) => Some((label, *target)),
+            Owner::Foreign(_) => None,
+        })
+    }
+
+    fn set(&mut self, target: Target, element: Option<Element>, now: Timestamp, lag: Span) {
+        let version = self.version(target);
+        let before = match &element {
+            Some(_) => self.elements.insert(target, element.expect("it is there")),
+            None => self.elements.remove(&target),
+        };
+        self.versions.insert(target, version + 1);
+        if lag == Span::ZERO {
+            self.unseen.remove(&target);
+        } else {
+            self.unseen.insert(
+                target,
+                Before {
+                    element: before,
+                    version,
+                    until: now + lag,
+                },
+            );
+        }
+    }
+
+    fn version(&self, target: Target) -> u64 {
+        self.versions.get(&target).copied().unwrap_or(1)
+    }
+}
+
+/// How much an enforcement point takes unless it is crowded.
+pub const CAPACITY: u64 = 65_536;
