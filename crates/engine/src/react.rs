@@ -551,7 +551,11 @@ impl Turn<'_> {
             Command::Release(ReleaseScope::Transaction(id)) => self.release_one(*id, by),
             Command::Release(ReleaseScope::Incident(id)) => self.release_incident(*id, by),
             Command::Release(ReleaseScope::All) => Ok(self.release_all(by)),
-            Command::Renew { transaction, lease } => self.renew(*transaction, *lease, by),
+            Command::Renew {
+                transaction,
+                lease,
+                shorten,
+            } => self.renew(*transaction, *lease, *shorten, by),
             Command::Approve(id) => self.approve(*id, by),
             Command::Deny(id) => self.deny(*id, by),
             Command::SetMode(mode) => {
@@ -660,6 +664,7 @@ impl Turn<'_> {
         &mut self,
         id: TransactionId,
         lease: staunch_model::Span,
+        shorten: bool,
         by: &Operator,
     ) -> Result<Vec<TransactionId>, String> {
         let it = self
@@ -681,6 +686,12 @@ impl Turn<'_> {
         if lease == staunch_model::Span::ZERO || lease > max {
             return Err(format!("a lease of {lease} is outside 1us to {max}"));
         }
+        let until = self.now + lease;
+        if let Some(end) = it.lease_until.filter(|end| until < *end && !shorten) {
+            return Err(format!(
+                "the lease of {id} would end at {until}, but it ends at {end} now: allow the earlier end with `--shorten`"
+            ));
+        }
         if let Some(why) = self.protection(it.target) {
             return Err(format!("{id} cannot be renewed: {why}"));
         }
@@ -694,7 +705,7 @@ impl Turn<'_> {
             id,
             Change::RenewStarted {
                 dispatch,
-                until: self.now + lease,
+                until,
                 hold,
                 by,
             },

@@ -612,6 +612,9 @@ pub struct RenewRequest {
     pub transaction: TransactionId,
     /// How long from now, such as `1h30m`.
     pub lease: Span,
+    /// Whether it may end before the present lease does; left out, such a renewal is refused.
+    #[serde(default)]
+    pub shorten: bool,
     /// Why, at most [`REASON_BYTES_MAX`] bytes; may be left out.
     #[serde(default)]
     pub reason: String,

@@ -283,11 +283,24 @@ fn a_lease_has_limits() {
 }
 
 #[test]
-fn a_shorter_lease_is_a_renewal_too() {
+fn a_lease_is_shortened_only_when_that_is_asked_for() {
     let mut sim = Sim::new(build::policy(|policy| adjust_playbook(policy, "enforce", |_| {})));
     sim.event("enforce", IP);
     sim.run(Span::from_secs(1));
-    sim.renew(1, Span::from_mins(5)).unwrap();
+    let end = sim.transaction(1).lease_until.unwrap();
+    let left = end.since(sim.now);
+    let sooner = Span::from_micros(left.as_micros() - 1);
+    assert_eq!(
+        sim.renew(1, sooner),
+        Err(format!(
+            "the lease of TX-1 would end at {}, but it ends at {end} now: allow the earlier end with `--shorten`",
+            sim.now + sooner
+        ))
+    );
+    assert_eq!(sim.acts.len(), 1, "nothing is sent for it");
+    assert!(sim.renew(1, left).is_ok(), "the same end is not an earlier one");
+    sim.run(Span::from_secs(1));
+    sim.shorten(1, Span::from_mins(5)).unwrap();
     sim.run(Span::from_mins(6));
     assert_eq!(sim.kind(1), Some(StateKind::Released));
     sim.ends_clean();

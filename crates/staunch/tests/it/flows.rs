@@ -145,6 +145,20 @@ fn observe_approve_and_enforce_are_what_they_say() {
                 .and_then(|it| it.expires)
                 .is_some_and(|it| it > before)
         });
+        wait_until("its record", || {
+            server
+                .containments()
+                .iter()
+                .all(|it| it.transaction != renewed.transaction || it.lease_until > renewed.lease_until)
+        });
+        let id = renewed.transaction.to_string();
+        let shorter = server.run(&["renew", &id, "--for", "1h", "--yes"]);
+        assert_eq!(shorter.status.code(), Some(4), "{shorter:?}");
+        assert!(
+            String::from_utf8_lossy(&shorter.stderr).contains("--shorten"),
+            "{shorter:?}"
+        );
+        server.ok(&["renew", &id, "--for", "1h", "--shorten", "--yes"]);
         server.ok(&["release", "--incident", &renewed.incident.to_string(), "--yes"]);
         wait_until("the release of an incident", || in_force(&server) == 1);
     });

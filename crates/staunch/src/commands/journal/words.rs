@@ -97,7 +97,14 @@ fn command_words(command: &Command) -> String {
         Command::Release(ReleaseScope::Transaction(id)) => format!("release {id}"),
         Command::Release(ReleaseScope::Incident(id)) => format!("release what {id} holds"),
         Command::Release(ReleaseScope::All) => "release everything".to_owned(),
-        Command::Renew { transaction, lease } => format!("renew {transaction} for {lease}"),
+        Command::Renew {
+            transaction,
+            lease,
+            shorten,
+        } => {
+            let shorten = if *shorten { ", also if it ends earlier then" } else { "" };
+            format!("renew {transaction} for {lease}{shorten}")
+        }
         Command::Approve(id) => format!("approve {id}"),
         Command::Deny(id) => format!("deny {id}"),
         Command::SetMode(mode) => format!("set the mode to {mode}"),
