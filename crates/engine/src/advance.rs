@@ -2,12 +2,13 @@
 
 use staunch_model::{
     ActionKind, Await, Cause, Change, Failure, FailureKind, GuardName, IncidentId, IncidentOutcome, IncidentStatus,
-    MatchedStep, NoticeId, NoticeLevel, OnFailure, Outcome, Record, RefusalReason, Span, State, StateKind, Target,
-    Timestamp, Transaction, TransactionId,
+    MatchedStep, NoticeId, NoticeLevel, OnFailure, Record, RefusalReason, Span, State, StateKind, Target, Timestamp,
+    Transaction, TransactionId,
 };
 
 use crate::budget::Scope;
 use crate::limits;
+use crate::react::is_renewal_sent;
 use crate::state::Subject;
 use crate::transaction::{is_failure, is_undo};
 use crate::turn::Turn;
@@ -62,15 +63,18 @@ impl Turn<'_> {
             (StateKind::PreChecking, Await::Reply) => self.pre_check_failed(it, &late()),
             (StateKind::Executing, _) => self.unproved(it, late()),
             (StateKind::PostChecking, Await::Reply) => self.post_check_failed(it, &late()),
-            (StateKind::InForce, Await::Timer) => self.start_release(it, Cause::LeaseEnded),
-            (StateKind::InForce, Await::Reply) if it.lease_until.is_some_and(|end| end <= self.now) => {
+            (StateKind::InForce, _) if it.renewing.is_none() || it.lease_until.is_none_or(|end| end <= self.now) => {
                 self.start_release(it, Cause::LeaseEnded);
             }
-            (StateKind::InForce, Await::Reply) => self.on_executed(it.id, it.ticket, &Outcome::InDoubt(late())),
+            (StateKind::InForce, Await::Reply) if is_renewal_sent(it) => self.check_renewal(it, Some(late())),
+            (StateKind::InForce, Await::Reply) => self.renewal_check_failed(it, &late()),
             (StateKind::Releasing | StateKind::RollingBack | StateKind::Settling, Await::Reply) => {
                 self.retry_undo(it, &late());
             }
-            (StateKind::PreChecking | StateKind::PostChecking | StateKind::Settling, Await::Timer) => {
+            (
+                StateKind::PreChecking | StateKind::PostChecking | StateKind::InForce | StateKind::Settling,
+                Await::Timer,
+            ) => {
                 let dispatch = self.look(it);
                 self.change(it.id, Change::Resent(dispatch));
             }

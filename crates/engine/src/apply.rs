@@ -389,14 +389,16 @@ fn update(it: &mut Transaction, change: &Change, now: Timestamp) {
         }
         Change::Postponed { failure, until } => {
             // In a post-check `failure` is the driver's own report of the act, which a failed look does not replace.
-            if it.state.kind() != StateKind::PostChecking {
+            if !matches!(it.state.kind(), StateKind::PostChecking | StateKind::InForce) {
                 it.failure = Some(Box::new(failure.clone()));
             }
             wait(it, *until);
+            end_with_lease(it);
         }
         Change::Resent(dispatch) => {
             send(it, *dispatch);
             it.attempts += 1;
+            end_with_lease(it);
         }
         Change::PostCheckPassed { lease_until } => {
             it.lease_until = Some(*lease_until);
@@ -428,12 +430,22 @@ fn update(it: &mut Transaction, change: &Change, now: Timestamp) {
         }
         Change::RenewStarted { dispatch, until, .. } => {
             send(it, *dispatch);
-            it.deadline = it.deadline.min(it.lease_until.unwrap_or(it.deadline));
+            it.attempts = 0;
+            it.failure = None;
             it.renewing = Some(*until);
+            end_with_lease(it);
+        }
+        Change::RenewCheckStarted { failure, dispatch } => {
+            send(it, *dispatch);
+            it.attempts = 1;
+            it.failure = failure.clone().map(Box::new);
+            end_with_lease(it);
         }
         Change::Renewed { lease_until } => {
             it.renewing = None;
+            it.failure = None;
             it.lease_until = Some(*lease_until);
+            it.verified_at = Some(now);
             wait(it, *lease_until);
         }
         Change::RenewFailed(failure) => {
@@ -491,7 +503,9 @@ fn account(state: &mut EngineState, it: &Transaction, change: &Change, now: Time
 fn effect_of(state: &EngineState, it: &Transaction, change: &Change) -> Option<Effect> {
     match change {
         Change::PreCheckStarted(_) => Some(observe(state, it, ObservePurpose::PreCheck)),
-        Change::Landed(_) | Change::Unproved { .. } => Some(observe(state, it, ObservePurpose::PostCheck)),
+        Change::Landed(_) | Change::Unproved { .. } | Change::RenewCheckStarted { .. } => {
+            Some(observe(state, it, ObservePurpose::PostCheck))
+        }
         Change::Lifted(_) => Some(observe(state, it, ObservePurpose::Probe)),
         Change::ExecuteIntended { version, hold, .. } => Some(execute(state, it, *version, *hold, false)),
         Change::RenewStarted { hold, .. } => Some(execute(state, it, 0, *hold, true)),
@@ -500,7 +514,7 @@ fn effect_of(state: &EngineState, it: &Transaction, change: &Change) -> Option<E
         }
         Change::Resent(_) => match it.state.kind() {
             StateKind::PreChecking => Some(observe(state, it, ObservePurpose::PreCheck)),
-            StateKind::PostChecking => Some(observe(state, it, ObservePurpose::PostCheck)),
+            StateKind::PostChecking | StateKind::InForce => Some(observe(state, it, ObservePurpose::PostCheck)),
             _ if it.undone => Some(observe(state, it, ObservePurpose::Probe)),
             _ => Some(undo(state, it)),
         },
@@ -553,6 +567,13 @@ fn send(it: &mut Transaction, dispatch: Dispatch) {
     it.ticket = dispatch.ticket;
     it.deadline = dispatch.deadline;
     it.awaits = Await::Reply;
+}
+
+/// A renewal that is under way does not keep the present lease from ending.
+fn end_with_lease(it: &mut Transaction) {
+    if it.state.kind() == StateKind::InForce {
+        it.deadline = it.deadline.min(it.lease_until.unwrap_or(it.deadline));
+    }
 }
 
 fn wait(it: &mut Transaction, until: Timestamp) {

@@ -146,6 +146,8 @@ impl Turn<'_> {
             (StateKind::PreChecking, Err(failure)) => self.pre_check_failed(&it, failure),
             (StateKind::PostChecking, Ok(seen)) => self.judge_post_check(&it, seen),
             (StateKind::PostChecking, Err(failure)) => self.post_check_failed(&it, failure),
+            (StateKind::InForce, Ok(seen)) => self.judge_renewal(&it, seen),
+            (StateKind::InForce, Err(failure)) => self.renewal_check_failed(&it, failure),
             (StateKind::Settling, Ok(seen)) if is_ours(&it, seen) => self.still_there(&it),
             (StateKind::Settling, Ok(_)) => self.change(id, Change::ProbedAbsent),
             (StateKind::Releasing, Ok(seen)) if is_ours(&it, seen) => self.still_there(&it),
@@ -234,7 +236,7 @@ impl Turn<'_> {
     }
 
     fn judge_post_check(&mut self, it: &Transaction, seen: &Observation) {
-        let Some(found) = missing(it, seen) else {
+        let Some(found) = missing(it, seen, it.lease) else {
             // What ends by itself a little early has its lease end with it.
             let lease = match seen.presence {
                 Presence::Present {
@@ -247,13 +249,9 @@ impl Turn<'_> {
             return;
         };
         match it.failure.clone() {
-            // The driver reported success: a remote one may need time to show it, a local one has none.
+            // The driver reported success.
             None => {
-                let attempts_max = match self.state.driver(it.kind) {
-                    Some(driver) if driver.local => 1,
-                    _ => limits::POST_CHECK_ATTEMPTS_REMOTE_MAX,
-                };
-                if it.attempts < attempts_max {
+                if it.attempts < self.post_checks_max(it) {
                     let failure = Failure::new(FailureKind::Conflict, &found);
                     let until = self.now + limits::POST_CHECK_PAUSE;
                     self.change(it.id, Change::Postponed { failure, until });
@@ -376,16 +374,72 @@ impl Turn<'_> {
             (StateKind::Executing, Outcome::DidNotHappen(failure) | Outcome::InDoubt(failure)) => {
                 self.unproved(&it, failure.clone());
             }
-            (StateKind::InForce, Outcome::Landed) => {
-                let lease_until = it.renewing.unwrap_or(self.now);
-                self.change(id, Change::Renewed { lease_until });
-            }
-            (StateKind::InForce, Outcome::DidNotHappen(failure) | Outcome::InDoubt(failure)) => {
-                self.change(id, Change::RenewFailed(failure.clone()));
-                let text = format!("the lease of {id} on {} could not be renewed: {failure}", it.target);
-                self.notice(NoticeLevel::Warning, Some(it.incident), Some(id), &text);
-            }
+            (StateKind::InForce, Outcome::Landed) => self.check_renewal(&it, None),
+            (StateKind::InForce, Outcome::InDoubt(failure)) => self.check_renewal(&it, Some(failure.clone())),
+            (StateKind::InForce, Outcome::DidNotHappen(failure)) => self.renewal_failed(&it, failure.clone()),
             _ => self.change(id, Change::StaleReply { ticket }),
+        }
+    }
+
+    /// The renewal of `it` was sent; only a look tells whether it took effect.
+    pub(crate) fn check_renewal(&mut self, it: &Transaction, failure: Option<Failure>) {
+        let dispatch = self.look(it);
+        self.change(it.id, Change::RenewCheckStarted { failure, dispatch });
+    }
+
+    fn judge_renewal(&mut self, it: &Transaction, seen: &Observation) {
+        let until = it.renewing.unwrap_or(self.now);
+        let Some(found) = missing(it, seen, until.since(self.now)) else {
+            // As after an act: what ends by itself a little early has its lease end with it.
+            let lease_until = match seen.presence {
+                Presence::Present {
+                    expires_in: Some(left), ..
+                } => until.min(self.now + left),
+                _ => until,
+            };
+            self.change(it.id, Change::Renewed { lease_until });
+            return;
+        };
+        match &it.failure {
+            None if it.attempts < self.post_checks_max(it) => {
+                let failure = Failure::new(FailureKind::Conflict, &found);
+                let until = self.now + limits::POST_CHECK_PAUSE;
+                self.change(it.id, Change::Postponed { failure, until });
+            }
+            None => self.renewal_failed(it, Failure::new(FailureKind::Conflict, &found)),
+            Some(failure) => {
+                let failure = Failure::new(failure.kind, &format!("{failure}; by a look, {found}"));
+                self.renewal_failed(it, failure);
+            }
+        }
+    }
+
+    pub(crate) fn renewal_check_failed(&mut self, it: &Transaction, failure: &Failure) {
+        if it.attempts < limits::OBSERVE_ATTEMPTS_MAX {
+            let failure = failure.clone();
+            let until = self.now + limits::POST_CHECK_PAUSE;
+            self.change(it.id, Change::Postponed { failure, until });
+        } else {
+            let what = format!("the world cannot be looked at: {failure}");
+            self.renewal_failed(it, Failure::new(failure.kind, &what));
+        }
+    }
+
+    fn renewal_failed(&mut self, it: &Transaction, failure: Failure) {
+        let text = format!(
+            "the lease of {} on {} could not be renewed: {failure}",
+            it.id, it.target
+        );
+        self.change(it.id, Change::RenewFailed(failure));
+        self.notice(NoticeLevel::Warning, Some(it.incident), Some(it.id), &text);
+    }
+
+    /// How often an act that the driver reported is looked for: a remote one may need time to show, a local one has
+    /// none.
+    fn post_checks_max(&self, it: &Transaction) -> u16 {
+        match self.state.driver(it.kind) {
+            Some(driver) if driver.local => 1,
+            _ => limits::POST_CHECK_ATTEMPTS_REMOTE_MAX,
         }
     }
 
@@ -753,8 +807,13 @@ fn is_ours(it: &Transaction, seen: &Observation) -> bool {
     matches!(seen.presence, Presence::Present { owner: Owner::Ours(label), .. } if label == it.label)
 }
 
-/// What keeps `it` from being in force in the world as it was seen; `None` when nothing does.
-fn missing(it: &Transaction, seen: &Observation) -> Option<String> {
+/// True while the renewal of `it` that is under way was sent and not answered; after that a look at the world is.
+pub(crate) fn is_renewal_sent(it: &Transaction) -> bool {
+    it.renewing.is_some() && it.attempts == 0
+}
+
+/// What keeps `it` from being in force for `lease` in the world as it was seen; `None` when nothing does.
+fn missing(it: &Transaction, seen: &Observation, lease: staunch_model::Span) -> Option<String> {
     match &seen.presence {
         Presence::Absent => Some("nothing is in place".to_owned()),
         Presence::Present {
@@ -773,8 +832,8 @@ fn missing(it: &Transaction, seen: &Observation) -> Option<String> {
         }
         Presence::Present {
             expires_in: Some(left), ..
-        } if *left + limits::HOLD_TOLERANCE < it.lease => {
-            Some(format!("it ends by itself in {left}, before the lease of {}", it.lease))
+        } if *left + limits::HOLD_TOLERANCE < lease => {
+            Some(format!("it ends by itself in {left}, before the lease of {lease}"))
         }
         Presence::Present { .. } => None,
     }

@@ -56,7 +56,9 @@ pub fn after(state: &State, change: &Change) -> Result<State, IllegalChange> {
         (S::PostChecking,     C::ExecuteIntended { .. })        => S::Executing,
         (S::PostChecking,     C::RollbackStarted { cause, .. }) => S::RollingBack(cause.clone()),
 
-        (S::InForce,          C::RenewStarted { .. } | C::Renewed { .. } | C::RenewFailed(_)) => S::InForce,
+        (S::InForce,          C::RenewStarted { .. } | C::RenewCheckStarted { .. }) => S::InForce,
+        (S::InForce,          C::Resent(_) | C::Postponed { .. }) => S::InForce,
+        (S::InForce,          C::Renewed { .. } | C::RenewFailed(_)) => S::InForce,
         (S::InForce,          C::ReleaseStarted { cause, .. })  => S::Releasing(cause.clone()),
         (S::InForce,          C::RollbackStarted { cause, .. }) => S::RollingBack(cause.clone()),
 
@@ -149,6 +151,7 @@ pub const fn name(change: &Change) -> &'static str {
         Change::Joined(_) => "joined",
         Change::LetGo(_) => "let-go",
         Change::StaleReply { .. } => "stale-reply",
+        Change::RenewCheckStarted { .. } => "renew-check-started",
     }
 }
 
@@ -289,6 +292,10 @@ pub mod samples {
             Change::Joined(IncidentId(2)),
             Change::LetGo(IncidentId(2)),
             Change::StaleReply { ticket: 0 },
+            Change::RenewCheckStarted {
+                failure: Some(failure()),
+                dispatch,
+            },
         ]
     }
 

@@ -135,6 +135,14 @@ fn changes() -> Vec<Change> {
         Change::Joined(IncidentId(2)),
         Change::LetGo(IncidentId(2)),
         Change::StaleReply { ticket: 1 },
+        Change::RenewCheckStarted {
+            failure: None,
+            dispatch,
+        },
+        Change::RenewCheckStarted {
+            failure: Some(failure()),
+            dispatch,
+        },
     ];
     let refused = |reason| Change::Refused {
         reason: Box::new(reason),

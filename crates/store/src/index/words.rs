@@ -47,7 +47,7 @@ pub(super) const fn next(change: &Change) -> Next {
         C::ReleaseVerified                    => Next::Becomes(StateKind::Released),
         C::ProbedPresent(_)                   => Next::BackToUndo,
         C::Postponed { .. } | C::Resent(_) | C::Lifted(_)
-        | C::RenewStarted { .. } | C::Renewed { .. } | C::RenewFailed(_)
+        | C::RenewStarted { .. } | C::RenewCheckStarted { .. } | C::Renewed { .. } | C::RenewFailed(_)
         | C::Joined(_) | C::LetGo(_) | C::StaleReply { .. } => Next::Stays,
     }
 }
@@ -128,6 +128,12 @@ pub(super) fn what(change: &Change) -> String {
         Change::GaveUp(reason) => format!("stuck: {}", stuck(reason)),
         Change::ReleaseStarted { cause, .. } => format!("release started: {}", self::cause(cause)),
         Change::RenewStarted { until, by, .. } => format!("{by} asks for a lease until {until}"),
+        Change::RenewCheckStarted { failure: None, .. } => {
+            return "renewal carried out, says the driver; a look was sent".to_owned();
+        }
+        Change::RenewCheckStarted {
+            failure: Some(failure), ..
+        } => format!("it is not proved that it was renewed: {failure}; a look was sent"),
         Change::RenewFailed(failure) => format!("the lease could not be renewed: {failure}"),
     };
     Printable(&text).to_string()

@@ -188,6 +188,10 @@ fn change_words(change: &Change) -> String {
         Change::ReleaseVerified => "released, and verified".to_owned(),
         Change::RenewStarted { until, by, .. } => format!("renewal until {until} asked for by {by}"),
         Change::Renewed { lease_until } => format!("renewed until {lease_until}"),
+        Change::RenewCheckStarted { failure: None, .. } => "renewal landed, says the driver; a look is sent".to_owned(),
+        Change::RenewCheckStarted {
+            failure: Some(failure), ..
+        } => format!("renewal not proved: {failure}; a look is sent"),
         Change::RenewFailed(failure) => format!("not renewed: {failure}"),
         Change::Joined(incident) => format!("joined by {incident}"),
         Change::LetGo(incident) => format!("let go by {incident}"),
