@@ -483,7 +483,7 @@ fn account(state: &mut EngineState, it: &Transaction, change: &Change, now: Time
             }
         }
         // A record that does not fit says nothing about the drivers either.
-        Change::GaveUp(reason) if transaction::is_undo(reason.trying) => state.budgets.debit(Scope::Failures, now),
+        Change::GaveUp(reason) if reason.trying.is_undo() => state.budgets.debit(Scope::Failures, now),
         Change::ProbedAbsent => {
             // Being stopped or killed says nothing about the drivers, which is what the breaker is for.
             let interrupted =

@@ -102,15 +102,6 @@ pub const fn can_be_held(state: StateKind) -> bool {
     )
 }
 
-/// True in the states that end when every undo has failed; what is stuck from another one was given up at a start.
-#[must_use]
-pub const fn is_undo(state: StateKind) -> bool {
-    matches!(
-        state,
-        StateKind::Releasing | StateKind::RollingBack | StateKind::Settling
-    )
-}
-
 /// True when a rolled back transaction failed, rather than having been given up for another reason.
 #[must_use]
 pub fn is_failure(cause: &Cause) -> bool {

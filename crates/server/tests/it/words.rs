@@ -1,4 +1,4 @@
-//! The index has its own copies of the engine's table of states and of its words. They must agree.
+//! The index has its own copy of the engine's table of states, and tells the reasons of them. They must agree.
 
 use std::sync::Arc;
 

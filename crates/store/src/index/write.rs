@@ -157,7 +157,7 @@ impl Entry<'_> {
                         kind.name(),
                         target.to_string(),
                         StateKind::Releasing.name(),
-                        words::cause(&staunch_model::Cause::Orphan),
+                        staunch_model::Cause::Orphan.to_string(),
                         self.now
                     ])?;
                 let text = format!("an object of {label} without a transaction was found and is being removed");

@@ -1,8 +1,7 @@
 //! Frames in words: one line for what happened, one for each thing that became true.
 
 use staunch_model::{
-    Cause, Change, Command, Frame, Input, Observation, Outcome, Owner, Presence, Printable, Record, RefusalReason,
-    ReleaseScope, Timestamp,
+    Change, Command, Frame, Input, Observation, Outcome, Owner, Presence, Printable, Record, ReleaseScope, Timestamp,
 };
 use staunch_ports::StoredFrame;
 
@@ -168,7 +167,7 @@ fn record(record: &Record) -> String {
 fn change_words(change: &Change) -> String {
     match change {
         Change::PreCheckStarted(_) => "pre-check".to_owned(),
-        Change::Refused { reason, .. } => format!("refused: {}", refusal_words(reason)),
+        Change::Refused { reason, .. } => format!("refused: {reason}"),
         Change::WouldExecute { .. } => "would act, but only observes".to_owned(),
         Change::ApprovalRequested { expires, .. } => format!("waits for approval until {expires}"),
         Change::Approved { by } => format!("approved by {by}"),
@@ -178,12 +177,12 @@ fn change_words(change: &Change) -> String {
         Change::Postponed { failure, until } => format!("again at {until}: {failure}"),
         Change::Resent(_) => "sent again".to_owned(),
         Change::PostCheckPassed { lease_until } => format!("in force until {lease_until}"),
-        Change::RollbackStarted { cause, .. } => format!("rolling back: {}", cause_words(cause)),
+        Change::RollbackStarted { cause, .. } => format!("rolling back: {cause}"),
         Change::UndoLanded { settled_at } => format!("undone, settles until {settled_at}"),
         Change::ProbedPresent(_) => "still there after the undo; undone again".to_owned(),
         Change::ProbedAbsent => "rolled back, and verified".to_owned(),
         Change::GaveUp(why) => format!("STUCK after {} attempts: {}", why.attempts, why.last),
-        Change::ReleaseStarted { cause, .. } => format!("releasing: {}", cause_words(cause)),
+        Change::ReleaseStarted { cause, .. } => format!("releasing: {cause}"),
         Change::Lifted(_) => "lifted; a last look".to_owned(),
         Change::ReleaseVerified => "released, and verified".to_owned(),
         Change::RenewStarted { until, by, .. } => format!("renewal until {until} asked for by {by}"),
@@ -196,19 +195,6 @@ fn change_words(change: &Change) -> String {
         Change::Joined(incident) => format!("joined by {incident}"),
         Change::LetGo(incident) => format!("let go by {incident}"),
         Change::StaleReply { ticket } => format!("got a late reply to effect {ticket}"),
-    }
-}
-
-fn refusal_words(reason: &RefusalReason) -> String {
-    match reason {
-        RefusalReason::Guard { guard, why } => format!("{guard}: {why}"),
-        RefusalReason::NoTarget => "the event names nothing to act on".to_owned(),
-        RefusalReason::CheckFailed(failure) => format!("could not look: {failure}"),
-        RefusalReason::Denied { by } => format!("denied by {by}"),
-        RefusalReason::ApprovalExpired => "nobody approved in time".to_owned(),
-        RefusalReason::Cancelled { by } => format!("cancelled by {by}"),
-        RefusalReason::QueueTimeout => "waited too long for its turn".to_owned(),
-        RefusalReason::Abandoned => "another step of the incident failed".to_owned(),
     }
 }
 
@@ -228,17 +214,5 @@ fn presence_words(seen: &Observation) -> String {
         what
     } else {
         format!("{what}; NOT ENFORCED")
-    }
-}
-
-fn cause_words(cause: &Cause) -> String {
-    match cause {
-        Cause::LeaseEnded => "the lease ended".to_owned(),
-        Cause::Operator { by } => format!("{by} asked for it"),
-        Cause::ExecuteFailed(failure) => format!("the act failed: {failure}"),
-        Cause::PostCheckFailed { found } => format!("the post-check found {found}"),
-        Cause::Sibling(other) => format!("{other} of the same incident failed"),
-        Cause::Orphan => "nothing that is in force owns it".to_owned(),
-        Cause::Vanished { found } => format!("the sweep found {found}"),
     }
 }
