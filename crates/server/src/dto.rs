@@ -9,7 +9,7 @@ use staunch_model::{
     Severity, Span, StateKind, Timestamp, TransactionId,
 };
 
-pub use staunch_model::CommandReply;
+pub use staunch_model::{Clause, ClauseKind, ClauseValue, CommandReply, Explanation, TriggerOutcome, TriggerReport};
 pub use staunch_store::index::{
     CommandRow, EventRow, IncidentDetail, IncidentRow, NoticeRow, TimelineEntry, TransactionRow,
 };
@@ -141,6 +141,9 @@ pub struct ElementError {
 pub struct EventPlan {
     /// The event, as triggers see it.
     pub event: Understood,
+    /// How each playbook takes it, matched or not, with the clauses of its trigger.
+    #[serde(default)]
+    pub triggers: Vec<TriggerReport>,
     /// What would be done.
     pub plan: Plan,
 }

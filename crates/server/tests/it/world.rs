@@ -7,9 +7,10 @@ use std::sync::{Arc, Condvar, Mutex};
 
 use serde_json::Value;
 use staunch_model::{
-    ActionKind, ContentHash, Description, Endpoint, EventKind, EventView, Failure, FailureKind, FieldValue, Mode,
-    Modes, NotifyStep, Observation, OnFailure, Outcome, Owner, Permissions, Phase, Playbook, PlaybookGuards, Presence,
-    Program, RawFields, RiskClass, Severity, Span, Step, SystemName, Target, Timestamp, TransactionId, UndoClass,
+    ActionKind, ContentHash, Description, Endpoint, EventKind, EventView, Explanation, Failure, FailureKind,
+    FieldValue, Mode, Modes, NotifyStep, Observation, OnFailure, Outcome, Owner, Permissions, Phase, Playbook,
+    PlaybookGuards, Presence, Program, RawFields, RiskClass, Severity, Span, Step, SystemName, Target, Timestamp,
+    TransactionId, UndoClass,
 };
 use staunch_ports::journal::NewFrame;
 use staunch_ports::{
@@ -373,6 +374,7 @@ pub(crate) fn programs() -> Vec<Program> {
             when: Arc::new(move |view| view.signature == &*name),
             incident: Arc::new(|view| view.source.ip.map(|ip| ip.to_string())),
             targets: vec![Arc::new(|view| view.source.ip.map(Target::Address))],
+            explain: Arc::new(|_| Explanation::default()),
         }
     };
     playbooks().into_iter().map(program).collect()
