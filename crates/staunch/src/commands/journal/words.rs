@@ -91,7 +91,8 @@ fn input(input: &Input) -> String {
     }
 }
 
-fn command_words(command: &Command) -> String {
+/// What a command asks for.
+pub(in crate::commands) fn command_words(command: &Command) -> String {
     match command {
         Command::Release(ReleaseScope::Transaction(id)) => format!("release {id}"),
         Command::Release(ReleaseScope::Incident(id)) => format!("release what {id} holds"),
@@ -159,6 +160,7 @@ fn record(record: &Record) -> String {
         } => format!("{notice} not sent, again at {at}"),
         Record::NoticeFailed { notice, retry_at: None } => format!("{notice} given up"),
         Record::NoticeResent { notice } => format!("{notice} sent once more"),
+        Record::CommandDone { affected } if affected.len() == 1 => "done, 1 transaction affected".to_owned(),
         Record::CommandDone { affected } => format!("done, {} transactions affected", affected.len()),
         Record::CommandRefused { why } => format!("refused: {why}"),
     }
