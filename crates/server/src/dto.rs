@@ -414,6 +414,20 @@ pub struct Containment {
     pub holders: Vec<IncidentId>,
     /// Why it is in its state, when the state does not say it all.
     pub reason: Option<String>,
+    /// What protects its target by the policy of the present; the one that it was judged by did not.
+    #[serde(default)]
+    pub protected: Option<Protected>,
+}
+
+/// What holds a target that is never touched. It is not lifted by itself: a person must say which of the two is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Protected {
+    /// The transaction that holds it.
+    pub transaction: TransactionId,
+    /// The narrowest protected network around the target.
+    pub network: String,
+    /// Why that network is protected.
+    pub reason: String,
 }
 
 /// What is known of whether a containment is still there.
@@ -515,6 +529,9 @@ pub struct IncidentAnswer {
     /// The incident with its transactions, events and timeline.
     #[serde(flatten)]
     pub detail: IncidentDetail,
+    /// Those of its transactions that hold a target which is never touched at present.
+    #[serde(default)]
+    pub protected: Vec<Protected>,
     /// How far the answer follows the journal.
     pub index: IndexView,
 }

@@ -3,7 +3,7 @@
 use serde_json::json;
 use staunch_model::{Command, IncidentStatus, Judgement, Printable, Timestamp, Verdict};
 use staunch_server::dto::{
-    CommandRow, IncidentAnswer, IncidentQuery, IncidentRow, Incidents, TransactionRow, path,
+    CommandRow, IncidentAnswer, IncidentQuery, IncidentRow, Incidents, Protected, TransactionRow, path,
 };
 
 use super::journal::command_words;
@@ -120,7 +120,8 @@ fn show_text(output: &Output, answer: &IncidentAnswer, at: Timestamp) -> String 
     line("events", it.events.to_string());
     for transaction in &detail.transactions {
         text.push('\n');
-        text.push_str(&transaction_text(output, transaction, at));
+        let protected = answer.protected.iter().find(|it| it.transaction == transaction.id);
+        text.push_str(&transaction_text(output, transaction, protected, at));
     }
     if !detail.commands.is_empty() {
         text.push_str(&format!("\n{}\n", output.paint(Tone::Strong, "Commands")));
@@ -179,7 +180,7 @@ fn command_text(row: &CommandRow) -> String {
     text
 }
 
-fn transaction_text(output: &Output, it: &TransactionRow, at: Timestamp) -> String {
+fn transaction_text(output: &Output, it: &TransactionRow, protected: Option<&Protected>, at: Timestamp) -> String {
     let title = format!("{}  {} {}", it.id, it.kind, Printable(&it.target));
     let mut text = format!("{}  {}\n", output.paint(Tone::Strong, &title), it.state);
     let mut line = |label: &str, value: String| {
@@ -192,6 +193,15 @@ fn transaction_text(output: &Output, it: &TransactionRow, at: Timestamp) -> Stri
     };
     if let Some(reason) = &it.reason {
         line("because", Printable(reason).to_string());
+    }
+    if let Some(by) = protected {
+        let why = format!(
+            "NOW: {} is never touched ({}); `staunch release {}` lifts it",
+            by.network,
+            Printable(&by.reason),
+            it.id
+        );
+        line("PROTECTED", why);
     }
     if let Some(mode) = it.mode {
         let by = it
