@@ -2,15 +2,16 @@
 
 use staunch_model::{
     ActionKind, Await, Cause, Change, Failure, FailureKind, GuardName, IncidentId, IncidentOutcome, IncidentStatus,
-    MatchedStep, NoticeId, NoticeLevel, OnFailure, Outcome, Record, RefusalReason, Span, State, StateKind, Target,
-    Timestamp, Transaction, TransactionId,
+    MatchedStep, NoticeId, NoticeLevel, OnFailure, Record, RefusalReason, Span, State, StateKind, Target, Timestamp,
+    Transaction, TransactionId,
 };
 
 use crate::budget::Scope;
 use crate::limits;
 use crate::mutant::{Mutant, is};
+use crate::react::is_renewal_sent;
 use crate::state::Subject;
-use crate::transaction::{is_failure, is_undo};
+use crate::transaction::is_failure;
 use crate::turn::Turn;
 
 impl Turn<'_> {
@@ -64,15 +65,18 @@ impl Turn<'_> {
             (StateKind::PreChecking, Await::Reply) => self.pre_check_failed(it, &late()),
             (StateKind::Executing, _) => self.unproved(it, late()),
             (StateKind::PostChecking, Await::Reply) => self.post_check_failed(it, &late()),
-            (StateKind::InForce, Await::Timer) => self.start_release(it, Cause::LeaseEnded),
-            (StateKind::InForce, Await::Reply) if it.lease_until.is_some_and(|end| end <= self.now) => {
+            (StateKind::InForce, _) if it.renewing.is_none() || it.lease_until.is_none_or(|end| end <= self.now) => {
                 self.start_release(it, Cause::LeaseEnded);
             }
-            (StateKind::InForce, Await::Reply) => self.on_executed(it.id, it.ticket, &Outcome::InDoubt(late())),
+            (StateKind::InForce, Await::Reply) if is_renewal_sent(it) => self.check_renewal(it, Some(late())),
+            (StateKind::InForce, Await::Reply) => self.renewal_check_failed(it, &late()),
             (StateKind::Releasing | StateKind::RollingBack | StateKind::Settling, Await::Reply) => {
                 self.retry_undo(it, &late());
             }
-            (StateKind::PreChecking | StateKind::PostChecking | StateKind::Settling, Await::Timer) => {
+            (
+                StateKind::PreChecking | StateKind::PostChecking | StateKind::InForce | StateKind::Settling,
+                Await::Timer,
+            ) => {
                 let dispatch = self.look(it);
                 self.change(it.id, Change::Resent(dispatch));
             }
@@ -408,34 +412,13 @@ fn first_reason(transactions: &[Transaction]) -> String {
 #[must_use]
 pub fn reason(it: &Transaction) -> Option<String> {
     match &it.state {
-        State::Refused(reason) => Some(match &**reason {
-            RefusalReason::Guard { guard, why } => format!("{guard}: {why}"),
-            RefusalReason::NoTarget => "the event names nothing to act on".to_owned(),
-            RefusalReason::CheckFailed(failure) => format!("the target could not be looked at: {failure}"),
-            RefusalReason::Denied { by } => format!("denied by {by}"),
-            RefusalReason::ApprovalExpired => "nobody approved in time".to_owned(),
-            RefusalReason::Cancelled { by } => format!("cancelled by {by}"),
-            RefusalReason::QueueTimeout => "it waited too long for its turn".to_owned(),
-            RefusalReason::Abandoned => "another step of the incident failed".to_owned(),
-        }),
-        State::Stuck(stuck) if !is_undo(stuck.trying) => Some(stuck.last.to_string()),
-        State::Stuck(stuck) => Some(format!(
-            "{} failed {} times: {}",
-            stuck.trying, stuck.attempts, stuck.last
-        )),
+        State::Refused(reason) => Some(reason.to_string()),
+        State::Stuck(stuck) => Some(stuck.to_string()),
         State::RollingBack(cause)
         | State::Settling(cause)
         | State::RolledBack(cause)
         | State::Releasing(cause)
-        | State::Released(cause) => Some(match &**cause {
-            Cause::LeaseEnded => "the lease ended".to_owned(),
-            Cause::Operator { by } => format!("released by {by}"),
-            Cause::ExecuteFailed(failure) => format!("the act failed: {failure}"),
-            Cause::PostCheckFailed { found } => format!("the post-check failed: {found}"),
-            Cause::Sibling(other) => format!("{other} of the same incident failed"),
-            Cause::Orphan => "no transaction owned it".to_owned(),
-            Cause::Vanished { found } => format!("somebody else removed or replaced it: {found}"),
-        }),
+        | State::Released(cause) => Some(cause.to_string()),
         _ => None,
     }
 }

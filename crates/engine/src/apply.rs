@@ -60,6 +60,25 @@ pub fn apply(
     match record {
         Record::Started { installation } => {
             state.installation = *installation;
+            // What the process before has sent may land for as long as if it was sent now, whatever the clock says.
+            let in_flight = |it: &Transaction| it.in_flight_until.is_some() && !it.state.kind().is_terminal();
+            let ids: Vec<_> = state
+                .transactions
+                .values()
+                .filter(|it| in_flight(it))
+                .map(|it| it.id)
+                .collect();
+            for id in ids {
+                let kind = state.transactions[&id].kind;
+                let until = Some(now + state.in_flight_max(kind));
+                if let Some(it) = state
+                    .transactions
+                    .get_mut(&id)
+                    .filter(|it| it.state.kind() != StateKind::InForce)
+                {
+                    it.in_flight_until = it.in_flight_until.max(until);
+                }
+            }
             if is(Mutant::BudgetsForgotten) {
                 state.budgets = budget::Budgets::default();
             }
@@ -472,14 +491,16 @@ fn update(it: &mut Transaction, change: &Change, now: Timestamp, lands_by: Times
         }
         Change::Postponed { failure, until } => {
             // In a post-check `failure` is the driver's own report of the act, which a failed look does not replace.
-            if it.state.kind() != StateKind::PostChecking {
+            if !matches!(it.state.kind(), StateKind::PostChecking | StateKind::InForce) {
                 it.failure = Some(Box::new(failure.clone()));
             }
             wait(it, *until);
+            end_with_lease(it);
         }
         Change::Resent(dispatch) => {
             send(it, *dispatch);
             it.attempts += 1;
+            end_with_lease(it);
         }
         Change::PostCheckPassed { lease_until } => {
             it.lease_until = Some(*lease_until);
@@ -511,12 +532,22 @@ fn update(it: &mut Transaction, change: &Change, now: Timestamp, lands_by: Times
         }
         Change::RenewStarted { dispatch, until, .. } => {
             send(it, *dispatch);
-            it.deadline = it.deadline.min(it.lease_until.unwrap_or(it.deadline));
+            it.attempts = 0;
+            it.failure = None;
             it.renewing = Some(*until);
+            end_with_lease(it);
+        }
+        Change::RenewCheckStarted { failure, dispatch } => {
+            send(it, *dispatch);
+            it.attempts = 1;
+            it.failure = failure.clone().map(Box::new);
+            end_with_lease(it);
         }
         Change::Renewed { lease_until } => {
             it.renewing = None;
+            it.failure = None;
             it.lease_until = Some(*lease_until);
+            it.verified_at = Some(now);
             wait(it, *lease_until);
         }
         Change::RenewFailed(failure) => {
@@ -556,7 +587,7 @@ fn account(state: &mut EngineState, it: &Transaction, change: &Change, now: Time
             }
         }
         // A record that does not fit says nothing about the drivers either.
-        Change::GaveUp(reason) if transaction::is_undo(reason.trying) => state.budgets.debit(Scope::Failures, now),
+        Change::GaveUp(reason) if reason.trying.is_undo() => state.budgets.debit(Scope::Failures, now),
         Change::ProbedAbsent => {
             // Being stopped or killed says nothing about the drivers, which is what the breaker is for.
             let interrupted =
@@ -576,7 +607,9 @@ fn account(state: &mut EngineState, it: &Transaction, change: &Change, now: Time
 fn effect_of(state: &EngineState, it: &Transaction, change: &Change) -> Option<Effect> {
     match change {
         Change::PreCheckStarted(_) => Some(observe(state, it, ObservePurpose::PreCheck)),
-        Change::Landed(_) | Change::Unproved { .. } => Some(observe(state, it, ObservePurpose::PostCheck)),
+        Change::Landed(_) | Change::Unproved { .. } | Change::RenewCheckStarted { .. } => {
+            Some(observe(state, it, ObservePurpose::PostCheck))
+        }
         Change::Lifted(_) => Some(observe(state, it, ObservePurpose::Probe)),
         Change::ExecuteIntended { version, hold, .. } => Some(execute(state, it, *version, *hold, false)),
         Change::RenewStarted { hold, .. } => Some(execute(state, it, 0, *hold, true)),
@@ -585,7 +618,7 @@ fn effect_of(state: &EngineState, it: &Transaction, change: &Change) -> Option<E
         }
         Change::Resent(_) => match it.state.kind() {
             StateKind::PreChecking => Some(observe(state, it, ObservePurpose::PreCheck)),
-            StateKind::PostChecking => Some(observe(state, it, ObservePurpose::PostCheck)),
+            StateKind::PostChecking | StateKind::InForce => Some(observe(state, it, ObservePurpose::PostCheck)),
             _ if it.undone => Some(observe(state, it, ObservePurpose::Probe)),
             _ => Some(undo(state, it)),
         },
@@ -647,6 +680,13 @@ fn send(it: &mut Transaction, dispatch: Dispatch) {
     it.ticket = dispatch.ticket;
     it.deadline = dispatch.deadline;
     it.awaits = Await::Reply;
+}
+
+/// A renewal that is under way does not keep the present lease from ending.
+fn end_with_lease(it: &mut Transaction) {
+    if it.state.kind() == StateKind::InForce {
+        it.deadline = it.deadline.min(it.lease_until.unwrap_or(it.deadline));
+    }
 }
 
 fn wait(it: &mut Transaction, until: Timestamp) {

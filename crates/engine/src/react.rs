@@ -152,6 +152,8 @@ impl Turn<'_> {
             (StateKind::PreChecking, Err(failure)) => self.pre_check_failed(&it, failure),
             (StateKind::PostChecking, Ok(seen)) => self.judge_post_check(&it, seen),
             (StateKind::PostChecking, Err(failure)) => self.post_check_failed(&it, failure),
+            (StateKind::InForce, Ok(seen)) => self.judge_renewal(&it, seen),
+            (StateKind::InForce, Err(failure)) => self.renewal_check_failed(&it, failure),
             (StateKind::Settling, Ok(seen)) if is_ours(&it, seen) => self.still_there(&it),
             (StateKind::Settling, Ok(_)) => self.change(id, Change::ProbedAbsent),
             (StateKind::Releasing, Ok(seen)) if is_ours(&it, seen) => self.still_there(&it),
@@ -245,7 +247,7 @@ impl Turn<'_> {
             self.roll_back(it, Cause::PostCheckFailed { found });
             return;
         }
-        let Some(found) = missing(it, seen) else {
+        let Some(found) = missing(it, seen, it.lease) else {
             // What ends by itself a little early has its lease end with it.
             let lease = match seen.presence {
                 Presence::Present {
@@ -258,13 +260,9 @@ impl Turn<'_> {
             return;
         };
         match it.failure.clone() {
-            // The driver reported success: a remote one may need time to show it, a local one has none.
+            // The driver reported success.
             None => {
-                let attempts_max = match self.state.driver(it.kind) {
-                    Some(driver) if driver.local => 1,
-                    _ => limits::POST_CHECK_ATTEMPTS_REMOTE_MAX,
-                };
-                if it.attempts < attempts_max {
+                if it.attempts < self.post_checks_max(it) {
                     let failure = Failure::new(FailureKind::Conflict, &found);
                     let until = self.now + limits::POST_CHECK_PAUSE;
                     self.change(it.id, Change::Postponed { failure, until });
@@ -398,16 +396,72 @@ impl Turn<'_> {
             (StateKind::Executing, Outcome::DidNotHappen(failure) | Outcome::InDoubt(failure)) => {
                 self.unproved(&it, failure.clone());
             }
-            (StateKind::InForce, Outcome::Landed) => {
-                let lease_until = it.renewing.unwrap_or(self.now);
-                self.change(id, Change::Renewed { lease_until });
-            }
-            (StateKind::InForce, Outcome::DidNotHappen(failure) | Outcome::InDoubt(failure)) => {
-                self.change(id, Change::RenewFailed(failure.clone()));
-                let text = format!("the lease of {id} on {} could not be renewed: {failure}", it.target);
-                self.notice(NoticeLevel::Warning, Some(it.incident), Some(id), &text);
-            }
+            (StateKind::InForce, Outcome::Landed) => self.check_renewal(&it, None),
+            (StateKind::InForce, Outcome::InDoubt(failure)) => self.check_renewal(&it, Some(failure.clone())),
+            (StateKind::InForce, Outcome::DidNotHappen(failure)) => self.renewal_failed(&it, failure.clone()),
             _ => self.change(id, Change::StaleReply { ticket }),
+        }
+    }
+
+    /// The renewal of `it` was sent; only a look tells whether it took effect.
+    pub(crate) fn check_renewal(&mut self, it: &Transaction, failure: Option<Failure>) {
+        let dispatch = self.look(it);
+        self.change(it.id, Change::RenewCheckStarted { failure, dispatch });
+    }
+
+    fn judge_renewal(&mut self, it: &Transaction, seen: &Observation) {
+        let until = it.renewing.unwrap_or(self.now);
+        let Some(found) = missing(it, seen, until.since(self.now)) else {
+            // As after an act: what ends by itself a little early has its lease end with it.
+            let lease_until = match seen.presence {
+                Presence::Present {
+                    expires_in: Some(left), ..
+                } => until.min(self.now + left),
+                _ => until,
+            };
+            self.change(it.id, Change::Renewed { lease_until });
+            return;
+        };
+        match &it.failure {
+            None if it.attempts < self.post_checks_max(it) => {
+                let failure = Failure::new(FailureKind::Conflict, &found);
+                let until = self.now + limits::POST_CHECK_PAUSE;
+                self.change(it.id, Change::Postponed { failure, until });
+            }
+            None => self.renewal_failed(it, Failure::new(FailureKind::Conflict, &found)),
+            Some(failure) => {
+                let failure = Failure::new(failure.kind, &format!("{failure}; by a look, {found}"));
+                self.renewal_failed(it, failure);
+            }
+        }
+    }
+
+    pub(crate) fn renewal_check_failed(&mut self, it: &Transaction, failure: &Failure) {
+        if it.attempts < limits::OBSERVE_ATTEMPTS_MAX {
+            let failure = failure.clone();
+            let until = self.now + limits::POST_CHECK_PAUSE;
+            self.change(it.id, Change::Postponed { failure, until });
+        } else {
+            let what = format!("the world cannot be looked at: {failure}");
+            self.renewal_failed(it, Failure::new(failure.kind, &what));
+        }
+    }
+
+    fn renewal_failed(&mut self, it: &Transaction, failure: Failure) {
+        let text = format!(
+            "the lease of {} on {} could not be renewed: {failure}",
+            it.id, it.target
+        );
+        self.change(it.id, Change::RenewFailed(failure));
+        self.notice(NoticeLevel::Warning, Some(it.incident), Some(it.id), &text);
+    }
+
+    /// How often an act that the driver reported is looked for: a remote one may need time to show, a local one has
+    /// none.
+    fn post_checks_max(&self, it: &Transaction) -> u16 {
+        match self.state.driver(it.kind) {
+            Some(driver) if driver.local => 1,
+            _ => limits::POST_CHECK_ATTEMPTS_REMOTE_MAX,
         }
     }
 
@@ -582,7 +636,11 @@ impl Turn<'_> {
             Command::Release(ReleaseScope::Transaction(id)) => self.release_one(*id, by),
             Command::Release(ReleaseScope::Incident(id)) => self.release_incident(*id, by),
             Command::Release(ReleaseScope::All) => Ok(self.release_all(by)),
-            Command::Renew { transaction, lease } => self.renew(*transaction, *lease, by),
+            Command::Renew {
+                transaction,
+                lease,
+                shorten,
+            } => self.renew(*transaction, *lease, *shorten, by),
             Command::Approve(id) => self.approve(*id, by),
             Command::Deny(id) => self.deny(*id, by),
             Command::SetMode(mode) => {
@@ -687,7 +745,13 @@ impl Turn<'_> {
         );
     }
 
-    fn renew(&mut self, id: TransactionId, lease: Span, by: &Operator) -> Result<Vec<TransactionId>, String> {
+    fn renew(
+        &mut self,
+        id: TransactionId,
+        lease: Span,
+        shorten: bool,
+        by: &Operator,
+    ) -> Result<Vec<TransactionId>, String> {
         let it = self
             .state
             .transactions
@@ -707,6 +771,12 @@ impl Turn<'_> {
         if lease == Span::ZERO || (lease > max && !is(Mutant::LeaseUnbounded)) {
             return Err(format!("a lease of {lease} is outside 1us to {max}"));
         }
+        let until = self.now + lease;
+        if let Some(end) = it.lease_until.filter(|end| until < *end && !shorten) {
+            return Err(format!(
+                "the lease of {id} would end at {until}, but it ends at {end} now: allow the earlier end with `--shorten`"
+            ));
+        }
         if let Some(why) = self.protection(it.target) {
             return Err(format!("{id} cannot be renewed: {why}"));
         }
@@ -720,7 +790,7 @@ impl Turn<'_> {
             id,
             Change::RenewStarted {
                 dispatch,
-                until: self.now + lease,
+                until,
                 hold,
                 by,
             },
@@ -768,8 +838,13 @@ fn is_ours(it: &Transaction, seen: &Observation) -> bool {
     matches!(seen.presence, Presence::Present { owner: Owner::Ours(label), .. } if label == it.label)
 }
 
-/// What keeps `it` from being in force in the world as it was seen; `None` when nothing does.
-fn missing(it: &Transaction, seen: &Observation) -> Option<String> {
+/// True while the renewal of `it` that is under way was sent and not answered; after that a look at the world is.
+pub(crate) fn is_renewal_sent(it: &Transaction) -> bool {
+    it.renewing.is_some() && it.attempts == 0
+}
+
+/// What keeps `it` from being in force for `lease` in the world as it was seen; `None` when nothing does.
+fn missing(it: &Transaction, seen: &Observation, lease: Span) -> Option<String> {
     match &seen.presence {
         Presence::Absent => Some("nothing is in place".to_owned()),
         Presence::Present {
@@ -792,8 +867,8 @@ fn missing(it: &Transaction, seen: &Observation) -> Option<String> {
         }
         Presence::Present {
             expires_in: Some(left), ..
-        } if *left + limits::HOLD_TOLERANCE < it.lease => {
-            Some(format!("it ends by itself in {left}, before the lease of {}", it.lease))
+        } if *left + limits::HOLD_TOLERANCE < lease => {
+            Some(format!("it ends by itself in {left}, before the lease of {lease}"))
         }
         Presence::Present { .. } => None,
     }

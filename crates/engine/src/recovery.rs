@@ -7,7 +7,7 @@
 //! | b | pre-checking | only reads were sent | the check is sent again |
 //! | c | executing | the intent is durable, the outcome is not | in doubt: the post-check is sent |
 //! | d | post-checking | the same, or the reply was recorded | the post-check is sent again |
-//! | e | in force, renewing | the renewal may have landed | it counts as failed; the old lease stands, and a sweep follows |
+//! | e | in force, renewing | the renewal may have landed | in doubt: a look is sent, and until it shows the new lease the old one stands |
 //! | f | in force | verified before | nothing; a sweep follows at once |
 //! | g | rolling back, releasing | the undo may have landed | it is sent again: undo is conditional and owned |
 //! | h | settling | the undo landed, a late act may follow | the whole settling time starts again |
@@ -25,6 +25,7 @@ use staunch_model::{
 use crate::apply::UNFIT;
 use crate::limits;
 use crate::mutant::{Mutant, is};
+use crate::react::is_renewal_sent;
 use crate::turn::Turn;
 
 impl Turn<'_> {
@@ -101,10 +102,13 @@ impl Turn<'_> {
                 self.change(it.id, Change::Resent(dispatch));
             }
             StateKind::Executing => self.unproved(it, interrupted()),
-            StateKind::InForce if it.renewing.is_some() => {
-                self.change(it.id, Change::RenewFailed(interrupted()));
+            // One whose lease has ended is due.
+            StateKind::InForce if it.renewing.is_none() || it.lease_until.is_none_or(|end| end <= self.now) => {}
+            StateKind::InForce if is_renewal_sent(it) => self.check_renewal(it, Some(interrupted())),
+            StateKind::InForce => {
+                let dispatch = self.look(it);
+                self.change(it.id, Change::Resent(dispatch));
             }
-            StateKind::InForce => {}
             StateKind::RollingBack | StateKind::Releasing if it.undone => {
                 let dispatch = self.look(it);
                 self.change(it.id, Change::Resent(dispatch));

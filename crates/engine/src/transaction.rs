@@ -59,7 +59,9 @@ pub fn after(state: &State, change: &Change) -> Result<State, IllegalChange> {
         (S::PostChecking,     C::ExecuteIntended { .. })        => S::Executing,
         (S::PostChecking,     C::RollbackStarted { cause, .. }) => S::RollingBack(cause.clone()),
 
-        (S::InForce,          C::RenewStarted { .. } | C::Renewed { .. } | C::RenewFailed(_)) => S::InForce,
+        (S::InForce,          C::RenewStarted { .. } | C::RenewCheckStarted { .. }) => S::InForce,
+        (S::InForce,          C::Resent(_) | C::Postponed { .. }) => S::InForce,
+        (S::InForce,          C::Renewed { .. } | C::RenewFailed(_)) => S::InForce,
         (S::InForce,          C::ReleaseStarted { cause, .. })  => S::Releasing(cause.clone()),
         (S::InForce,          C::RollbackStarted { cause, .. }) => S::RollingBack(cause.clone()),
 
@@ -103,15 +105,6 @@ pub const fn can_be_held(state: StateKind) -> bool {
     )
 }
 
-/// True in the states that end when every undo has failed; what is stuck from another one was given up at a start.
-#[must_use]
-pub const fn is_undo(state: StateKind) -> bool {
-    matches!(
-        state,
-        StateKind::Releasing | StateKind::RollingBack | StateKind::Settling
-    )
-}
-
 /// True when a rolled back transaction failed, rather than having been given up for another reason.
 #[must_use]
 pub fn is_failure(cause: &Cause) -> bool {
@@ -152,6 +145,7 @@ pub const fn name(change: &Change) -> &'static str {
         Change::Joined(_) => "joined",
         Change::LetGo(_) => "let-go",
         Change::StaleReply { .. } => "stale-reply",
+        Change::RenewCheckStarted { .. } => "renew-check-started",
     }
 }
 
@@ -292,6 +286,10 @@ pub mod samples {
             Change::Joined(IncidentId(2)),
             Change::LetGo(IncidentId(2)),
             Change::StaleReply { ticket: 0 },
+            Change::RenewCheckStarted {
+                failure: Some(failure()),
+                dispatch,
+            },
         ]
     }
 

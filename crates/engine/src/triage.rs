@@ -6,7 +6,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use staunch_model::text::clip;
-use staunch_model::{ContentHash, EventKind, EventView, Match, MatchedStep, Predicate, Program};
+use staunch_model::{
+    ContentHash, EventKind, EventView, Explanation, Match, MatchedStep, Predicate, Program, TriggerOutcome,
+    TriggerReport,
+};
 
 use crate::limits::{INCIDENT_KEY_BYTES_MAX, MATCHES_PER_EVENT_MAX};
 
@@ -112,6 +115,40 @@ impl Triage {
             }
         }
         found.map_or(Triaged::Unmatched, Triaged::Matched)
+    }
+
+    /// How each playbook takes `view`, matched or not, in their order. For people: slower than [`Triage::sort`] by far.
+    #[must_use]
+    pub fn reports(&self, view: &EventView<'_>) -> Vec<TriggerReport> {
+        let mut matched = 0;
+        let report = |program: &Program| {
+            let outcome = if view.kind != EventKind::Alert {
+                TriggerOutcome::NotAnAlert
+            } else if program.systems.iter().all(|system| *system.0 != *view.system) {
+                TriggerOutcome::OtherSystem
+            } else if !(program.when)(view) {
+                TriggerOutcome::DoesNotHold
+            } else if matched == MATCHES_PER_EVENT_MAX {
+                TriggerOutcome::BeyondLimit
+            } else if (program.incident)(view).is_none_or(|key| key.is_empty()) {
+                TriggerOutcome::WithoutKey
+            } else {
+                matched += 1;
+                TriggerOutcome::Matches
+            };
+            let looks = !matches!(outcome, TriggerOutcome::NotAnAlert | TriggerOutcome::OtherSystem);
+            TriggerReport {
+                playbook: program.playbook.name.to_string(),
+                outcome,
+                systems: program.systems.iter().map(|system| system.0.to_string()).collect(),
+                explanation: if looks {
+                    (program.explain)(view)
+                } else {
+                    Explanation::default()
+                },
+            }
+        };
+        self.programs.iter().map(report).collect()
     }
 
     /// The matches of [`Triage::sort`] alone.
@@ -228,6 +265,10 @@ mod tests {
             }),
             preserve: Vec::new(),
             targets: vec![Arc::new(|view| view.source.ip.map(Target::Address)), Arc::new(|_| None)],
+            explain: Arc::new(|_| Explanation {
+                clauses: Vec::new(),
+                key: "looked at".to_owned(),
+            }),
         }
     }
 
@@ -282,6 +323,42 @@ mod tests {
             [MatchedStep { step: 0, target }, MatchedStep { step: 1, target: None }]
         );
         assert_eq!(&*found[0].key, "a");
+    }
+
+    #[test]
+    fn reports_say_what_became_of_the_event_at_every_playbook() {
+        use TriggerOutcome::{BeyondLimit, DoesNotHold, Matches, NotAnAlert, OtherSystem, WithoutKey};
+        let mut programs = vec![
+            program("a", &["suricata"]),
+            program("b", &["suricata"]),
+            program("a", &["falco"]),
+        ];
+        let outcomes = |programs: &[Program], view: &EventView<'_>| {
+            let reports = Triage::new(programs.to_vec()).reports(view);
+            let looks = |outcome| !matches!(outcome, NotAnAlert | OtherSystem);
+            assert!(
+                reports
+                    .iter()
+                    .all(|it| looks(it.outcome) == (it.explanation.key == "looked at"))
+            );
+            reports.iter().map(|it| it.outcome).collect::<Vec<_>>()
+        };
+        assert_eq!(outcomes(&programs, &alert("a")), [Matches, DoesNotHold, OtherSystem]);
+        assert_eq!(
+            outcomes(&programs, &alert("nokey a")),
+            [WithoutKey, DoesNotHold, OtherSystem]
+        );
+        let health = EventView {
+            kind: EventKind::Health,
+            ..alert("a")
+        };
+        assert_eq!(outcomes(&programs, &health), [NotAnAlert; 3]);
+        programs = (0..=MATCHES_PER_EVENT_MAX)
+            .map(|_| program("a", &["suricata"]))
+            .collect();
+        let found = outcomes(&programs, &alert("a"));
+        assert_eq!(found.iter().filter(|it| **it == Matches).count(), MATCHES_PER_EVENT_MAX);
+        assert_eq!(found.last(), Some(&BeyondLimit));
     }
 
     #[test]

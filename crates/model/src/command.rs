@@ -44,6 +44,8 @@ pub enum Command {
         transaction: TransactionId,
         /// How long from now.
         lease: Span,
+        /// Whether it may end before the present lease does; otherwise such a renewal is refused.
+        shorten: bool,
     },
     /// Let a waiting transaction act.
     Approve(TransactionId),

@@ -16,6 +16,7 @@ pub mod record;
 pub mod text;
 pub mod time;
 pub mod transaction;
+pub mod trigger;
 pub mod verdict;
 
 pub use action::{
@@ -29,12 +30,13 @@ pub use few::Few;
 pub use id::{ContentHash, EffectKey, EvidenceId, IncidentId, InstallationId, NoticeId, TransactionId};
 pub use incident::{Incident, IncidentOutcome, IncidentStatus};
 pub use playbook::{
-    Context, Extractor, Match, MatchedStep, Mode, Modes, NotifyStep, OnFailure, Phase, Playbook, PlaybookGuards,
-    Predicate, PreserveStep, Program, Step, TargetExtractor, Truth, WhenUnknown,
+    Context, Explainer, Extractor, Match, MatchedStep, Mode, Modes, NotifyStep, OnFailure, Phase, Playbook,
+    PlaybookGuards, Predicate, PreserveStep, Program, Step, TargetExtractor, Truth, WhenUnknown,
 };
 pub use policy::{Limits, NeverTouch, Policy, Protection};
 pub use record::{Change, Dispatch, Effect, Frame, Input, Notice, NoticeLevel, ObservePurpose, Record, SweepFindings};
 pub use text::Printable;
 pub use time::{Span, Timestamp};
 pub use transaction::{Await, Cause, RefusalReason, State, StateKind, StuckReason, Transaction};
+pub use trigger::{Clause, ClauseKind, ClauseValue, Explanation, TriggerOutcome, TriggerReport};
 pub use verdict::{Fact, Facts, GuardName, GuardResult, Judgement, TrafficShare, Unit, Verdict};

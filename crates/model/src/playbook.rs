@@ -11,6 +11,7 @@ use crate::evidence::EvidenceKind;
 use crate::id::ContentHash;
 use crate::incident::IncidentOutcome;
 use crate::time::Span;
+use crate::trigger::Explanation;
 
 /// How far Staunch goes by itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -215,6 +216,9 @@ pub type Extractor = Arc<dyn Fn(&EventView<'_>) -> Option<String> + Send + Sync>
 /// A compiled expression that yields what a step is aimed at.
 pub type TargetExtractor = Arc<dyn Fn(&EventView<'_>) -> Option<Target> + Send + Sync>;
 
+/// Tells people how a playbook looks at an event. Slower than its trigger by far.
+pub type Explainer = Arc<dyn Fn(&EventView<'_>) -> Explanation + Send + Sync>;
+
 /// A playbook with its compiled expressions: what triage runs on every event.
 #[derive(Clone)]
 pub struct Program {
@@ -230,6 +234,8 @@ pub struct Program {
     pub preserve: Vec<TargetExtractor>,
     /// The target of each of its steps, in their order.
     pub targets: Vec<TargetExtractor>,
+    /// Why it matches or does not.
+    pub explain: Explainer,
 }
 
 impl fmt::Debug for Program {

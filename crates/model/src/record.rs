@@ -239,7 +239,7 @@ pub enum Change {
     Lifted(Dispatch),
     /// Nothing of ours is left.
     ReleaseVerified,
-    /// A longer lease is being set at the enforcement point.
+    /// A new end is being set at the enforcement point.
     RenewStarted {
         /// The effect.
         dispatch: Dispatch,
@@ -250,12 +250,12 @@ pub enum Change {
         /// Who asked.
         by: Box<str>,
     },
-    /// The longer lease is in place.
+    /// The new lease is in place, by what was seen.
     Renewed {
         /// When the lease ends.
         lease_until: Timestamp,
     },
-    /// The longer lease could not be set; the old one stands.
+    /// The new lease could not be set, or was not found in place; the old one stands.
     RenewFailed(Failure),
     /// Another incident holds it too.
     Joined(IncidentId),
@@ -265,6 +265,13 @@ pub enum Change {
     StaleReply {
         /// The effect it answers.
         ticket: u32,
+    },
+    /// The renewal was carried out, or that is not known. A look at the world was sent.
+    RenewCheckStarted {
+        /// What is known of a renewal whose driver did not report success.
+        failure: Option<Failure>,
+        /// The look.
+        dispatch: Dispatch,
     },
 }
 

@@ -44,6 +44,22 @@ pub enum RefusalReason {
     Abandoned,
 }
 
+/// For people, as the end of a sentence. Escape it before it is shown.
+impl fmt::Display for RefusalReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Guard { guard, why } => write!(f, "{guard}: {why}"),
+            Self::NoTarget => f.write_str("the event names nothing to act on"),
+            Self::CheckFailed(failure) => write!(f, "the target could not be looked at: {failure}"),
+            Self::Denied { by } => write!(f, "denied by {by}"),
+            Self::ApprovalExpired => f.write_str("nobody approved in time"),
+            Self::Cancelled { by } => write!(f, "cancelled by {by}"),
+            Self::QueueTimeout => f.write_str("it waited too long for its turn"),
+            Self::Abandoned => f.write_str("another step of the incident failed"),
+        }
+    }
+}
+
 /// Why a containment is lifted or rolled back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -73,6 +89,21 @@ pub enum Cause {
     },
 }
 
+/// For people, as the end of a sentence. Escape it before it is shown.
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LeaseEnded => f.write_str("the lease ended"),
+            Self::Operator { by } => write!(f, "released by {by}"),
+            Self::ExecuteFailed(failure) => write!(f, "the act failed: {failure}"),
+            Self::PostCheckFailed { found } => write!(f, "the post-check failed: {found}"),
+            Self::Sibling(other) => write!(f, "{other} of the same incident failed"),
+            Self::Orphan => f.write_str("no transaction owned it"),
+            Self::Vanished { found } => write!(f, "somebody else removed or replaced it: {found}"),
+        }
+    }
+}
+
 /// What kept a transaction from being proved clean.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -83,6 +114,17 @@ pub struct StuckReason {
     pub attempts: u16,
     /// The last failure.
     pub last: Failure,
+}
+
+/// For people, as the end of a sentence. Escape it before it is shown.
+impl fmt::Display for StuckReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.trying.is_undo() {
+            write!(f, "{} failed {} times: {}", self.trying, self.attempts, self.last)
+        } else {
+            write!(f, "{}", self.last)
+        }
+    }
 }
 
 /// The state of a transaction.
@@ -200,6 +242,12 @@ impl StateKind {
             self,
             Self::Refused | Self::Released | Self::RolledBack | Self::Stuck | Self::WouldExecute
         )
+    }
+
+    /// True in the states that end when every undo has failed; what is stuck from another one was given up at a start.
+    #[must_use]
+    pub const fn is_undo(self) -> bool {
+        matches!(self, Self::Releasing | Self::RollingBack | Self::Settling)
     }
 
     /// True while the action is being carried out: these count against the limit on actions in flight.

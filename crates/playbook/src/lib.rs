@@ -10,12 +10,9 @@ mod schema;
 mod suggest;
 mod yaml;
 
-use staunch_model::{Description, EventView, Program, Span};
+use staunch_model::{Description, Program, Span};
 
-pub use cel::explain::{Clause, ClauseValue};
 pub use diagnostic::{Diagnostic, Severity};
-
-use cel::test::Condition;
 
 /// The playbooks that come with Staunch: file name and text.
 pub const BUILT_IN: &[(&str, &str)] = &[
@@ -59,10 +56,6 @@ pub struct Compiled {
     pub program: Program,
     /// What is probably not meant, though it can be used.
     pub warnings: Vec<Diagnostic>,
-    /// The trigger's tree, for explanations.
-    trigger: Condition,
-    /// The trigger as written.
-    trigger_text: Box<str>,
 }
 
 /// Reads and checks one playbook.
@@ -113,10 +106,4 @@ pub fn compile_all<'a>(
     } else {
         Ok(compiled.into_iter().map(|(one, _)| one).collect())
     }
-}
-
-/// Explains the trigger of a playbook for one event, clause by clause, for people. Slower than the trigger by far.
-#[must_use]
-pub fn program_explain(compiled: &Compiled, event: &EventView<'_>) -> Vec<Clause> {
-    cel::explain::explain(&compiled.trigger, &compiled.trigger_text, event)
 }

@@ -11,10 +11,11 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use staunch_model::{
-    ContentHash, Context, Mode, Modes, OnFailure, Playbook, PlaybookGuards, Printable, Program, Span, SystemName,
-    WhenUnknown,
+    ContentHash, Context, EventView, Explanation, Mode, Modes, OnFailure, Playbook, PlaybookGuards, Printable, Program,
+    Span, SystemName, WhenUnknown,
 };
 
+use crate::cel::explain;
 use crate::diagnostic::{Diagnostic, Report};
 use crate::yaml::{Kind, Node};
 use crate::{CheckContext, Compiled, limits, yaml};
@@ -129,6 +130,11 @@ impl Walk<'_, '_> {
             on_failure: on_failure?,
         };
         let systems = trigger.systems.iter().map(|it| SystemName::from(it.as_str())).collect();
+        let (condition, text, key) = (trigger.condition, trigger.text, trigger.key);
+        let explain = move |event: &EventView<'_>| Explanation {
+            clauses: explain::explain(&condition, &text, event),
+            key: key.show(event),
+        };
         let program = Program {
             playbook: Arc::new(playbook),
             systems,
@@ -136,12 +142,11 @@ impl Walk<'_, '_> {
             incident: trigger.incident,
             preserve: Vec::new(),
             targets,
+            explain: Arc::new(explain),
         };
         let compiled = Compiled {
             program,
             warnings: Vec::new(),
-            trigger: trigger.condition,
-            trigger_text: trigger.text,
         };
         Some((compiled, name_span))
     }

@@ -1,11 +1,17 @@
 //! The clock: the only source of time outside tests and simulation.
 
-use staunch_model::Timestamp;
+use std::sync::LazyLock;
+use std::time::Instant;
+
+use staunch_model::{Span, Timestamp};
 
 /// A source of the current time.
 pub trait Clock: Send + Sync {
-    /// The current time, UTC. May jump; the engine never goes back.
+    /// The current time, UTC. May jump.
     fn now(&self) -> Timestamp;
+
+    /// Time that has passed since some moment before the first call, by a clock that nobody can set.
+    fn passed(&self) -> Span;
 }
 
 /// The machine's clock.
@@ -18,5 +24,10 @@ impl Clock for SystemClock {
             .duration_since(std::time::UNIX_EPOCH)
             .unwrap_or_default();
         Timestamp::from_micros(u64::try_from(since.as_micros()).unwrap_or(u64::MAX))
+    }
+
+    fn passed(&self) -> Span {
+        static BEGUN: LazyLock<Instant> = LazyLock::new(Instant::now);
+        Span::from_micros(u64::try_from(BEGUN.elapsed().as_micros()).unwrap_or(u64::MAX))
     }
 }

@@ -10,6 +10,7 @@ use staunch_ports::{Clock, Enricher, Follower, Lsn, Notifier};
 
 use crate::drivers::{DriverRequest, Drivers};
 use crate::handle::Message;
+use crate::steady::SteadyClock;
 use crate::telemetry::Telemetry;
 
 /// How long a sweep waits for one driver. Reading 100,000 elements takes about a tenth of a second.
@@ -69,15 +70,17 @@ pub(crate) fn follower(
     Ok((sender, thread))
 }
 
-/// Starts the thread that sweeps every `interval`, and at once.
+/// Starts the thread that sweeps every `interval`, and at once, and looks whether the machine's clock was set.
 pub(crate) fn sweeper(
     drivers: Arc<Drivers>,
+    clock: Arc<SteadyClock>,
     inbox: Sender<Message>,
     interval: Duration,
     stop: Receiver<()>,
 ) -> std::io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name("sweep".into()).spawn(move || {
         loop {
+            clock.compare();
             let readings: Vec<_> = drivers
                 .kinds()
                 .filter_map(|kind| {

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use serde::Serialize;
 use staunch_engine::triage::{Triage, Triaged};
-use staunch_model::{Event, EventKind, EventView, IncidentId, Program};
+use staunch_model::{Event, EventKind, EventView, IncidentId, Program, TriggerReport};
 use staunch_ports::{Malformed, Sighting, Source};
 use thiserror::Error;
 
@@ -70,6 +70,8 @@ pub enum IntakeError {
 pub struct EventPlan {
     /// The event, as triggers see it.
     pub event: Understood,
+    /// How each playbook takes it, matched or not.
+    pub triggers: Vec<TriggerReport>,
     /// What would be done; without responses when nothing matched.
     pub plan: Plan,
 }
@@ -250,7 +252,8 @@ impl Intake {
             destination: view.destination,
             because,
         };
-        Ok(EventPlan { event, plan })
+        let triggers = triage.reports(view);
+        Ok(EventPlan { event, triggers, plan })
     }
 
     fn read(&self, source: &str, body: &[u8], mut visit: impl FnMut(usize, Sighting<'_>)) -> Result<(), IntakeError> {

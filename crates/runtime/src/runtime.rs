@@ -29,7 +29,7 @@ pub struct Parts {
     pub notifiers: Vec<Box<dyn Notifier>>,
     /// Who keeps a view of the journal. Must have caught up with it.
     pub follower: Option<Box<dyn Follower>>,
-    /// The machine's clock. The engine's follows it forward only.
+    /// The machine's clock. The engine's begins at it and cannot be set.
     pub clock: Arc<dyn Clock>,
     /// Whose journal it is.
     pub installation: InstallationId,
@@ -114,7 +114,8 @@ impl Runtime {
             .filter(|it| !it.state.kind().is_terminal())
             .count();
         let machine = parts.clock;
-        let clock: Arc<dyn Clock> = Arc::new(SteadyClock::new(machine.clone(), engine.state().now));
+        let steady = Arc::new(SteadyClock::new(machine.clone(), engine.state().now));
+        let clock: Arc<dyn Clock> = steady.clone();
         policy.drivers = parts
             .actions
             .iter()
@@ -187,6 +188,7 @@ impl Runtime {
             .spawn(move || event_loop.run())?;
         threads.push(helpers::sweeper(
             drivers.clone(),
+            steady,
             command_sender.clone(),
             sweep_interval,
             stopped,

@@ -49,6 +49,7 @@ impl From<staunch_runtime::EventPlan> for dto::EventPlan {
         let responses = made.plan.responses.into_iter().map(Into::into).collect();
         Self {
             event,
+            triggers: made.triggers,
             plan: dto::Plan { responses },
         }
     }

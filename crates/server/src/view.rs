@@ -6,10 +6,11 @@ use std::fmt;
 
 use staunch_engine::EngineState;
 use staunch_model::{
-    Cause, Failure, IncidentId, IncidentStatus, Mode, Span, State, StateKind, Timestamp, Transaction, TransactionId,
+    Cause, Failure, IncidentId, IncidentStatus, Mode, Span, State, StateKind, Target, Timestamp, Transaction,
+    TransactionId,
 };
 
-use crate::dto::{Approval, Containment, DriftView, ModeBecause, ModeView, SweepFailure};
+use crate::dto::{Approval, Containment, DriftView, ModeBecause, ModeView, Protected, SweepFailure};
 
 /// Sweeps that may be missed before a containment counts as stale.
 const SWEEPS_MISSED_MAX: u64 = 3;
@@ -185,7 +186,23 @@ fn containment(state: &EngineState, it: &Transaction, now: Timestamp) -> Contain
         drift_reason,
         holders: holders(it),
         reason: staunch_engine::advance::reason(it),
+        protected: protected(state, it),
     }
+}
+
+/// What protects the target of `it` at present, when it may be contained nevertheless.
+pub(crate) fn protected(state: &EngineState, it: &Transaction) -> Option<Protected> {
+    let Target::Address(ip) = it.target;
+    let (network, reason) = state
+        .index
+        .never_touch
+        .longest_match(ip)
+        .filter(|_| holds_something(it.state.kind()))?;
+    Some(Protected {
+        transaction: it.id,
+        network: network.to_string(),
+        reason: reason.to_owned(),
+    })
 }
 
 fn holders(it: &Transaction) -> Vec<IncidentId> {

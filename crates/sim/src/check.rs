@@ -671,7 +671,10 @@ impl Model {
                 it.ticket = dispatch.ticket;
             }
             Change::ReleaseVerified => it.kind = StateKind::Released,
-            Change::Resent(dispatch) | Change::Lifted(dispatch) | Change::RenewStarted { dispatch, .. } => {
+            Change::Resent(dispatch)
+            | Change::Lifted(dispatch)
+            | Change::RenewStarted { dispatch, .. }
+            | Change::RenewCheckStarted { dispatch, .. } => {
                 it.ticket = dispatch.ticket;
             }
             Change::Renewed { lease_until } => it.lease_until = Some(*lease_until),

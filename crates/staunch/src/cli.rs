@@ -266,6 +266,9 @@ pub(crate) struct RenewArgs {
     /// For how long from now, such as 2h or 1h30m
     #[arg(long = "for", value_name = "TIME")]
     pub(crate) lease: Span,
+    /// Let it end earlier than it would; otherwise that is refused
+    #[arg(long)]
+    pub(crate) shorten: bool,
     #[command(flatten)]
     pub(crate) change: ChangeArgs,
 }

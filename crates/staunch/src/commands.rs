@@ -13,6 +13,7 @@ mod renew;
 mod serve;
 mod status;
 mod token;
+mod trigger;
 mod version;
 
 use std::path::{Path, PathBuf};

@@ -41,6 +41,15 @@ impl Output {
         }
     }
 
+    /// Text without colours, whatever stdout is.
+    #[cfg(test)]
+    pub(crate) const fn plain() -> Self {
+        Self {
+            json: false,
+            color: false,
+        }
+    }
+
     /// Shows `value` as JSON, or calls `text` for people.
     pub(crate) fn show<T: Serialize>(&self, value: &T, text: impl FnOnce(&Self) -> String) -> Result<(), Fault> {
         if self.json {

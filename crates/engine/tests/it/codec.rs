@@ -107,6 +107,7 @@ fn inputs() -> Vec<Input> {
         Command::Renew {
             transaction: TX,
             lease: Span::from_mins(90),
+            shorten: true,
         },
         Command::Approve(TX),
         Command::Deny(TX),

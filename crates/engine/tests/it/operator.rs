@@ -1,6 +1,6 @@
 //! What operators ask for, in every state.
 
-use staunch_model::{Cause, Mode, NoticeLevel, Span, StateKind, TransactionId};
+use staunch_model::{Cause, Mode, NoticeLevel, Span, StateKind, Timestamp, TransactionId};
 
 use staunch_engine::limits::RELEASES_PER_TURN_MAX;
 
@@ -204,38 +204,114 @@ fn a_renewal_moves_the_end_of_the_lease() {
     sim.ends_clean();
 }
 
+/// A containment with half an hour left whose renewal for five hours meets `faults`, a minute later; the end before.
+fn renewed(mut sim: Sim, verb: Verb, faults: &[Fault]) -> (Sim, Timestamp) {
+    sim.event("enforce", IP);
+    sim.run(Span::from_mins(30));
+    let end = sim.transaction(1).lease_until.unwrap();
+    sim.faults(verb, faults);
+    sim.renew(1, Span::from_hours(5)).unwrap();
+    sim.run(Span::from_mins(1));
+    assert_eq!(sim.transaction(1).renewing, None);
+    (sim, end)
+}
+
+fn keeps_the_old_lease((mut sim, end): (Sim, Timestamp), why: &str) {
+    assert_eq!(sim.transaction(1).lease_until, Some(end), "{why}");
+    assert_eq!(
+        (sim.changes(1, "renewed"), sim.changes(1, "renew-failed")),
+        (0, 1),
+        "{why}"
+    );
+    assert_eq!(
+        sim.told(NoticeLevel::Warning),
+        [format!("the lease of TX-1 on {IP} could not be renewed: {why}")]
+    );
+    sim.run(Span::from_mins(30));
+    assert_eq!(
+        (sim.kind(1), sim.cause(1)),
+        (Some(StateKind::Released), Cause::LeaseEnded)
+    );
+    sim.ends_clean();
+}
+
 #[test]
 fn a_renewal_that_fails_leaves_the_old_lease() {
-    let late = Span::from_secs(30);
-    for fault in [
-        Fault::Fails(staunch_model::FailureKind::Unavailable),
-        Fault::InDoubt,
-        Fault::InDoubtLanded,
-        Fault::RequestLost,
-        Fault::ReplyLost,
-        Fault::ReplyLate(late),
+    let fails = Fault::Fails(staunch_model::FailureKind::Unavailable);
+    keeps_the_old_lease(renewed(Sim::usual(), Verb::Execute, &[fails]), "the driver says no");
+    for (fault, what) in [
+        (Fault::InDoubt, "the connection was reset"),
+        (Fault::RequestLost, "no answer within the deadline"),
     ] {
-        let mut sim = Sim::usual();
-        sim.event("enforce", IP);
-        sim.run(Span::from_mins(30));
-        let end = sim.transaction(1).lease_until;
-        sim.faults(Verb::Execute, &[fault]);
-        sim.renew(1, Span::from_hours(5)).unwrap();
-        sim.run(Span::from_mins(1));
-        assert_eq!(
-            (sim.transaction(1).lease_until, sim.transaction(1).renewing),
-            (end, None),
-            "{fault:?}"
-        );
-        let told = sim.told(NoticeLevel::Warning);
+        let (sim, end) = renewed(Sim::usual(), Verb::Execute, &[fault]);
+        let told = &sim.told(NoticeLevel::Warning)[0];
         assert!(
-            told[0].starts_with(&format!("the lease of TX-1 on {IP} could not be renewed: ")),
-            "{told:?}"
+            told.contains(&format!("{what}; by a look, it ends by itself in ")),
+            "{told}"
         );
-        sim.run(Span::from_mins(30));
-        assert_eq!(sim.kind(1), Some(StateKind::Released), "{fault:?}");
+        assert_eq!(sim.transaction(1).lease_until, Some(end), "{fault:?}");
+    }
+}
+
+#[test]
+fn what_a_renewal_did_is_judged_by_a_look() {
+    // The driver says it landed, and it did not.
+    let looks = usize::from(staunch_engine::limits::POST_CHECK_ATTEMPTS_REMOTE_MAX);
+    for (sim, looks) in [(Sim::usual(), 1), (Sim::remote(), looks)] {
+        let (mut sim, end) = renewed(sim, Verb::Execute, &[Fault::Lies]);
+        assert_eq!(sim.transaction(1).lease_until, Some(end));
+        assert_eq!(sim.changes(1, "renew-check-started") + sim.changes(1, "resent"), looks);
+        assert!(sim.told(NoticeLevel::Warning)[0].contains("it ends by itself in "));
         sim.ends_clean();
     }
+    // It landed, and the driver does not say so.
+    for fault in [
+        Fault::InDoubtLanded,
+        Fault::ReplyLost,
+        Fault::ReplyLate(Span::from_secs(30)),
+    ] {
+        let (mut sim, end) = renewed(Sim::usual(), Verb::Execute, &[fault]);
+        assert!(
+            sim.transaction(1).lease_until > Some(end + Span::from_hours(4)),
+            "{fault:?}"
+        );
+        assert_eq!(sim.told(NoticeLevel::Warning), [""; 0], "{fault:?}");
+        sim.ends_clean();
+    }
+}
+
+#[test]
+fn a_renewal_that_cannot_be_looked_at_leaves_the_old_lease() {
+    let fails = Fault::Fails(staunch_model::FailureKind::Unavailable);
+    let attempts = usize::from(staunch_engine::limits::OBSERVE_ATTEMPTS_MAX);
+    let renewed_after = renewed(Sim::usual(), Verb::Observe, &vec![fails; attempts - 1]);
+    assert_eq!(renewed_after.0.changes(1, "renewed"), 1, "the last attempt works");
+    keeps_the_old_lease(
+        renewed(Sim::usual(), Verb::Observe, &vec![fails; attempts]),
+        "the world cannot be looked at: the driver cannot look",
+    );
+}
+
+#[test]
+fn a_renewal_of_what_somebody_else_took_away_fails() {
+    let mut sim = Sim::usual();
+    sim.event("enforce", IP);
+    sim.run(Span::from_mins(30));
+    let end = sim.transaction(1).lease_until;
+    sim.faults(Verb::Observe, &[Fault::Slow(Span::from_millis(50))]);
+    sim.renew(1, Span::from_hours(5)).unwrap();
+    sim.run(Span::from_millis(20));
+    sim.vanish(IP);
+    sim.run(Span::from_secs(1));
+    assert_eq!(
+        (sim.kind(1), sim.transaction(1).lease_until),
+        (Some(StateKind::InForce), end)
+    );
+    assert!(sim.told(NoticeLevel::Warning)[0].ends_with("nothing is in place"));
+    sim.sweep();
+    sim.run(Span::from_secs(5));
+    assert_eq!(sim.kind(1), Some(StateKind::RolledBack), "the sweep deals with it");
+    sim.ends_clean();
 }
 
 #[test]
@@ -284,11 +360,24 @@ fn a_lease_has_limits() {
 }
 
 #[test]
-fn a_shorter_lease_is_a_renewal_too() {
+fn a_lease_is_shortened_only_when_that_is_asked_for() {
     let mut sim = Sim::new(build::policy(|policy| adjust_playbook(policy, "enforce", |_| {})));
     sim.event("enforce", IP);
     sim.run(Span::from_secs(1));
-    sim.renew(1, Span::from_mins(5)).unwrap();
+    let end = sim.transaction(1).lease_until.unwrap();
+    let left = end.since(sim.now);
+    let sooner = Span::from_micros(left.as_micros() - 1);
+    assert_eq!(
+        sim.renew(1, sooner),
+        Err(format!(
+            "the lease of TX-1 would end at {}, but it ends at {end} now: allow the earlier end with `--shorten`",
+            sim.now + sooner
+        ))
+    );
+    assert_eq!(sim.acts.len(), 1, "nothing is sent for it");
+    assert!(sim.renew(1, left).is_ok(), "the same end is not an earlier one");
+    sim.run(Span::from_secs(1));
+    sim.shorten(1, Span::from_mins(5)).unwrap();
     sim.run(Span::from_mins(6));
     assert_eq!(sim.kind(1), Some(StateKind::Released));
     sim.ends_clean();

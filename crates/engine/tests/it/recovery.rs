@@ -121,21 +121,27 @@ fn d_a_post_check_is_sent_again() {
 }
 
 #[test]
-fn e_a_renewal_counts_as_failed() {
-    for fault in [Fault::None, SLOW, Fault::RequestLost] {
+fn e_a_renewal_is_looked_at() {
+    for (verb, fault, landed) in [
+        (Verb::Execute, Fault::RequestLost, false),
+        (Verb::Execute, Fault::ReplyLost, true),
+        (Verb::Observe, SLOW, true),
+    ] {
         let mut sim = restarted("enforce", Verb::Execute, &[], StateKind::InForce, Span::ZERO);
         sim.run(Span::from_secs(1));
         let end = sim.transaction(1).lease_until;
-        sim.faults(Verb::Execute, &[fault]);
+        sim.faults(verb, &[fault]);
         sim.renew(1, Span::from_hours(9)).unwrap();
+        sim.run(Span::from_millis(20));
         sim.crash(Span::from_secs(1));
-        assert_eq!(
-            (sim.transaction(1).lease_until, sim.transaction(1).renewing),
-            (end, None)
-        );
-        assert!(sim.renew(1, Span::from_hours(2)).is_ok(), "it can be asked for again");
+        assert_eq!(sim.transaction(1).lease_until, end, "nothing is assumed");
+        assert_eq!(sim.acts.len(), 2, "it is not sent again");
         sim.run(Span::from_secs(1));
-        assert!(sim.transaction(1).lease_until > end);
+        assert_eq!(sim.transaction(1).renewing, None);
+        assert_eq!(sim.transaction(1).lease_until > end, landed, "{fault:?}");
+        assert!(sim.shorten(1, Span::from_hours(2)).is_ok(), "it can be asked for again");
+        sim.run(Span::from_secs(1));
+        assert_eq!(sim.transaction(1).lease_until.unwrap().since(sim.now).as_secs(), 7_199);
         sim.ends_clean();
     }
     // The lease ended while nobody was there.

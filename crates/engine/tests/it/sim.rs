@@ -220,9 +220,19 @@ impl Sim {
     }
 
     pub(crate) fn renew(&mut self, id: u64, lease: Span) -> Result<Vec<TransactionId>, String> {
+        self.set_lease(id, lease, false)
+    }
+
+    /// Renews, and lets the lease end earlier than it would.
+    pub(crate) fn shorten(&mut self, id: u64, lease: Span) -> Result<Vec<TransactionId>, String> {
+        self.set_lease(id, lease, true)
+    }
+
+    fn set_lease(&mut self, id: u64, lease: Span, shorten: bool) -> Result<Vec<TransactionId>, String> {
         self.command(Command::Renew {
             transaction: TransactionId(id),
             lease,
+            shorten,
         })
     }
 

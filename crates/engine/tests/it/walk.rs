@@ -132,7 +132,12 @@ fn walk(seed: u64) {
             ))))),
             15 => {
                 let lease = Span::from_millis(chance.below(3_600_000));
-                drop(sim.command(Command::Renew { transaction, lease }));
+                let shorten = chance.below(2) == 0;
+                drop(sim.command(Command::Renew {
+                    transaction,
+                    lease,
+                    shorten,
+                }));
             }
             16 => drop(sim.command(Command::Approve(transaction))),
             17 => drop(sim.command(Command::Deny(transaction))),

@@ -1,55 +1,9 @@
 //! A trigger explained to people, clause by clause.
 
-use serde::Serialize;
-use staunch_model::EventView;
+use staunch_model::{Clause, ClauseKind, ClauseValue, EventView};
 
 use super::field::Field;
 use super::test::{Condition, ConditionKind, Test};
-
-/// The value of a clause.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ClauseValue {
-    /// It holds.
-    True,
-    /// It does not.
-    False,
-    /// A field is missing or of another type. Its negation is unknown too, and an unknown trigger does not fire.
-    Unknown,
-}
-
-impl ClauseValue {
-    /// The word for it.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::True => "true",
-            Self::False => "false",
-            Self::Unknown => "unknown",
-        }
-    }
-
-    const fn of(value: Option<bool>) -> Self {
-        match value {
-            Some(true) => Self::True,
-            Some(false) => Self::False,
-            None => Self::Unknown,
-        }
-    }
-}
-
-/// One clause of a trigger with its value for one event.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Clause {
-    /// How deep it is nested: 0 for the operands of the outermost `&&`.
-    pub depth: usize,
-    /// The clause as written, its blanks joined.
-    pub text: String,
-    /// Its value.
-    pub value: ClauseValue,
-    /// What the event has: `event.severity is medium`. Empty for a clause that has others below it. Safe to show.
-    pub reason: String,
-}
 
 /// Explains `condition`, written in `text`, for `event`.
 pub(crate) fn explain(condition: &Condition, text: &str, event: &EventView<'_>) -> Vec<Clause> {
@@ -74,8 +28,15 @@ fn add(condition: &Condition, text: &str, event: &EventView<'_>, depth: usize, c
     } else {
         String::new()
     };
+    let kind = match &condition.kind {
+        _ if inner.is_empty() => ClauseKind::Test,
+        ConditionKind::All(_) => ClauseKind::All,
+        ConditionKind::Any(_) => ClauseKind::Any,
+        _ => ClauseKind::Not,
+    };
     clauses.push(Clause {
         depth,
+        kind,
         text: written,
         value: ClauseValue::of(value(condition, event)),
         reason,

@@ -19,6 +19,8 @@ pub(super) struct Trigger {
     pub(super) condition: Condition,
     pub(super) text: Box<str>,
     pub(super) incident: Extractor,
+    /// The field that `incident` takes.
+    pub(super) key: Field,
     pub(super) deduplicate: Span,
 }
 
@@ -40,12 +42,14 @@ impl Walk<'_, '_> {
         let all: Vec<&str> = self.context.systems.iter().map(String::as_str).collect();
         let named: Vec<&str> = systems.iter().flatten().map(String::as_str).collect();
         self.possible(node, &condition, if named.is_empty() { &all } else { &named });
+        let key = incident?;
         Some(Trigger {
             systems: systems?,
             when: compile::predicate(&condition),
             condition,
             text: text.into(),
-            incident: incident?,
+            incident: compile::extractor(key.clone()),
+            key,
             deduplicate: deduplicate?,
         })
     }
@@ -95,7 +99,7 @@ impl Walk<'_, '_> {
         }
     }
 
-    fn incident(&mut self, node: &Node) -> Option<Extractor> {
+    fn incident(&mut self, node: &Node) -> Option<Field> {
         let field = self.expression(node, "incident", check::field)?;
         if matches!(field.kind(), Type::Severity | Type::Kind) || field == Field::System {
             let message = format!("{field} does not tell one incident from another");
@@ -107,7 +111,7 @@ impl Walk<'_, '_> {
             );
             return None;
         }
-        Some(compile::extractor(field))
+        Some(field)
     }
 
     /// The expression in a scalar, through `check`.

@@ -1,8 +1,8 @@
 //! What conditions mean, as a table, and that all ways of evaluating them agree.
 
 use proptest::prelude::*;
+use staunch_model::{Clause, ClauseValue};
 use staunch_model::{EventKind, EventView, Severity};
-use staunch_playbook::{Clause, ClauseValue, program_explain};
 
 use crate::event::{alert, raw};
 use crate::{check, places, playbook};
@@ -29,7 +29,7 @@ fn value(when: &str) -> ClauseValue {
         let compiled = check(&playbook(when)).unwrap_or_else(|found| panic!("{when}: {found:?}"));
         (
             (compiled.program.when)(&event),
-            joined(&program_explain(&compiled, &event)),
+            joined(&(compiled.program.explain)(&event).clauses),
         )
     };
     let (is_true, clauses) = run(&open(when));
@@ -119,7 +119,8 @@ fn clauses_say_what_the_event_has() {
     let event = alert(&raw);
     let when = "event.severity >= critical &&\n(event.user == \"root\" || !event.raw.bad) && event.raw.score > 80";
     let compiled = check(&playbook(when)).expect("a playbook");
-    let lines: Vec<_> = program_explain(&compiled, &event)
+    let lines: Vec<_> = (compiled.program.explain)(&event)
+        .clauses
         .into_iter()
         .map(|it| {
             format!(
@@ -238,7 +239,7 @@ proptest! {
         let (mut any, mut every) = (false, true);
         each_event(|event| {
             let fires = (open.program.when)(event);
-            assert_eq!(fires, joined(&program_explain(&open, event)) == ClauseValue::True, "{when}");
+            assert_eq!(fires, joined(&(open.program.explain)(event).clauses) == ClauseValue::True, "{when}");
             any |= fires;
             every &= fires;
         });

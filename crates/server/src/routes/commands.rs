@@ -38,6 +38,7 @@ pub(crate) async fn renew(
     let renewal = Command::Renew {
         transaction: request.transaction,
         lease: request.lease,
+        shorten: request.shorten,
     };
     command(&app, &caller, &request.reason, renewal).await
 }

@@ -173,7 +173,21 @@ pub(crate) async fn incident(
     let id: IncidentId = named.parse().map_err(Failed::not_found)?;
     let (detail, index) = from_index(&app, move |index| index.incident(id)).await?;
     match detail {
-        Some(detail) => Ok(indexed(index, IncidentAnswer { detail, index })),
+        Some(detail) => {
+            let ids: Vec<TransactionId> = detail.transactions.iter().map(|it| it.id).collect();
+            let protected = app
+                .ask(move |state| {
+                    let live = ids.iter().filter_map(|id| state.transactions.get(id));
+                    live.filter_map(|it| view::protected(state, it)).collect()
+                })
+                .await?;
+            let answer = IncidentAnswer {
+                detail,
+                protected,
+                index,
+            };
+            Ok(indexed(index, answer))
+        }
         None => {
             let known = app.ask(move |state| state.incidents.contains_key(&id)).await?;
             let failed = Failed::not_found(format!("there is no {id}"));

@@ -1,7 +1,7 @@
 //! Events in, and the plan for one.
 
 use staunch_model::{IncidentId, Mode};
-use staunch_server::dto::{EventPlan, Ruling, Taken};
+use staunch_server::dto::{EventPlan, Ruling, Taken, TriggerOutcome};
 
 use super::{Options, Staunch, until};
 
@@ -121,6 +121,11 @@ fn the_plan_tells_what_would_be_done_and_does_nothing() {
     assert_eq!(careful.plan.responses[0].steps[0].ruling, Ruling::Ask);
     let nothing: EventPlan = staunch.client().post("/v1/plan/test", r#"{"rule": "harmless"}"#).json();
     assert!(nothing.plan.responses.is_empty());
+    let outcomes = |made: &EventPlan| made.triggers.iter().map(|it| it.outcome).collect::<Vec<_>>();
+    assert_eq!(outcomes(&made), [TriggerOutcome::Matches, TriggerOutcome::DoesNotHold]);
+    assert_eq!(outcomes(&nothing), [TriggerOutcome::DoesNotHold; 2]);
+    let without: EventPlan = staunch.client().post("/v1/plan/test", r#"{"rule": "brute"}"#).json();
+    assert_eq!(outcomes(&without)[0], TriggerOutcome::WithoutKey);
     staunch
         .client()
         .post("/v1/plan/test", "broken")

@@ -175,6 +175,16 @@ fn a_lease_is_renewed() {
         .client()
         .post(path::RENEW, r#"{"transaction": "TX-1", "lease": "999d"}"#)
         .problem(409, "refused");
+    let shorter = staunch
+        .client()
+        .post(path::RENEW, r#"{"transaction": "TX-1", "lease": "1h"}"#)
+        .problem(409, "refused");
+    assert!(shorter.detail.contains("--shorten"), "{shorter:?}");
+    let body = r#"{"transaction": "TX-1", "lease": "1h", "shorten": true}"#;
+    assert_eq!(affected(&staunch, path::RENEW, body), [TransactionId(1)]);
+    until("it is shortened", || {
+        containments(&staunch)[0].lease_until < Some(before + Span::from_hours(3))
+    });
     staunch
         .client()
         .post(path::RENEW, r#"{"transaction": "TX-9", "lease": "1h"}"#)

@@ -1,4 +1,4 @@
-//! The index has its own copies of the engine's table of states and of its words. They must agree.
+//! The index has its own copy of the engine's table of states, and tells the reasons of them. They must agree.
 
 use std::sync::Arc;
 
@@ -135,6 +135,14 @@ fn changes() -> Vec<Change> {
         Change::Joined(IncidentId(2)),
         Change::LetGo(IncidentId(2)),
         Change::StaleReply { ticket: 1 },
+        Change::RenewCheckStarted {
+            failure: None,
+            dispatch,
+        },
+        Change::RenewCheckStarted {
+            failure: Some(failure()),
+            dispatch,
+        },
     ];
     let refused = |reason| Change::Refused {
         reason: Box::new(reason),

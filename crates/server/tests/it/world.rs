@@ -7,9 +7,10 @@ use std::sync::{Arc, Condvar, Mutex};
 
 use serde_json::Value;
 use staunch_model::{
-    ActionKind, ContentHash, Description, Endpoint, EventKind, EventView, Failure, FailureKind, FieldValue, Mode,
-    Modes, NotifyStep, Observation, OnFailure, Outcome, Owner, Permissions, Phase, Playbook, PlaybookGuards, Presence,
-    Program, RawFields, RiskClass, Severity, Span, Step, SystemName, Target, Timestamp, TransactionId, UndoClass,
+    ActionKind, ContentHash, Description, Endpoint, EventKind, EventView, Explanation, Failure, FailureKind,
+    FieldValue, Mode, Modes, NotifyStep, Observation, OnFailure, Outcome, Owner, Permissions, Phase, Playbook,
+    PlaybookGuards, Presence, Program, RawFields, RiskClass, Severity, Span, Step, SystemName, Target, Timestamp,
+    TransactionId, UndoClass,
 };
 use staunch_ports::journal::NewFrame;
 use staunch_ports::{
@@ -38,6 +39,10 @@ impl ManualClock {
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_micros(self.0.fetch_add(1, Ordering::SeqCst))
+    }
+
+    fn passed(&self) -> Span {
+        self.now().since(Self::START)
     }
 }
 
@@ -375,6 +380,7 @@ pub(crate) fn programs() -> Vec<Program> {
             incident: Arc::new(|view| view.source.ip.map(|ip| ip.to_string())),
             preserve: Vec::new(),
             targets: vec![Arc::new(|view| view.source.ip.map(Target::Address))],
+            explain: Arc::new(|_| Explanation::default()),
         }
     };
     playbooks().into_iter().map(program).collect()

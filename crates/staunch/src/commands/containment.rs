@@ -40,7 +40,14 @@ fn containments_text(output: &Output, found: &Containments) -> String {
             rows.len()
         ));
     }
-    output.table(&["id", "target", "state", "ends", "verified", "for"], &rows)
+    let protected = found.containments.iter().filter(|it| it.protected.is_some()).count();
+    if protected > 0 {
+        say(&format!(
+            "PROTECTED NOW: {protected} of {} hold what is never touched; release them, or mend `never_touch`",
+            rows.len()
+        ));
+    }
+    output.table(&["id", "state", "ends", "verified", "target and why"], &rows)
 }
 
 fn row(it: &Containment, now: Timestamp) -> Vec<String> {
@@ -64,8 +71,8 @@ fn row(it: &Containment, now: Timestamp) -> Vec<String> {
         _ => it.state.to_string(),
     };
     let mut by = match &it.playbook {
-        Some(playbook) => format!("{} {playbook}", it.incident),
-        None => "orphan".to_owned(),
+        Some(playbook) => format!("{} {} {playbook}", it.target, it.incident),
+        None => format!("{} orphan", it.target),
     };
     let others = it.holders.iter().filter(|holder| **holder != it.incident).count();
     if others > 0 {
@@ -74,7 +81,13 @@ fn row(it: &Containment, now: Timestamp) -> Vec<String> {
     if let Some(person) = &it.approved_by {
         by.push_str(&format!(", approved by {person}"));
     }
-    vec![it.transaction.to_string(), it.target.clone(), state, ends, verified, by]
+    if let Some(protected) = &it.protected {
+        by.push_str(&format!(
+            "; PROTECTED NOW: {} ({})",
+            protected.network, protected.reason
+        ));
+    }
+    vec![it.transaction.to_string(), state, ends, verified, by]
 }
 
 /// What waits for a person.

@@ -1,9 +1,12 @@
 //! `staunch incident`
 
 use serde_json::json;
-use staunch_model::{IncidentStatus, Judgement, Printable, Timestamp, Verdict};
-use staunch_server::dto::{IncidentAnswer, IncidentQuery, IncidentRow, Incidents, TransactionRow, path};
+use staunch_model::{Command, IncidentStatus, Judgement, Printable, Timestamp, Verdict};
+use staunch_server::dto::{
+    CommandRow, IncidentAnswer, IncidentQuery, IncidentRow, Incidents, Protected, TransactionRow, path,
+};
 
+use super::journal::command_words;
 use crate::cli::{IncidentCommand, IncidentState};
 use crate::client::{Client, Patience};
 use crate::exit::{Exit, Fault};
@@ -52,18 +55,17 @@ fn list_text(output: &Output, found: &Incidents) -> String {
         .map(|it| {
             vec![
                 it.id.to_string(),
-                it.key.clone(),
                 state_of(it),
                 relative(it.opened, at),
                 it.events.to_string(),
-                format!("{}: {}", it.playbook, it.signature),
+                format!("{} {}", it.key, it.playbook),
             ]
         })
         .collect();
     if found.next.is_some() {
         say("there are more; raise --limit to see them");
     }
-    output.table(&["id", "key", "outcome", "opened", "events", "what"], &rows)
+    output.table(&["id", "outcome", "opened", "events", "key and playbook"], &rows)
 }
 
 /// `contained`, or `closed` after a containment has ended.
@@ -118,19 +120,25 @@ fn show_text(output: &Output, answer: &IncidentAnswer, at: Timestamp) -> String 
     line("events", it.events.to_string());
     for transaction in &detail.transactions {
         text.push('\n');
-        text.push_str(&transaction_text(output, transaction, at));
+        let protected = answer.protected.iter().find(|it| it.transaction == transaction.id);
+        text.push_str(&transaction_text(output, transaction, protected, at));
+    }
+    if !detail.commands.is_empty() {
+        text.push_str(&format!("\n{}\n", output.paint(Tone::Strong, "Commands")));
+        for command in &detail.commands {
+            text.push_str(&dated(command.at, at, &command_text(command)));
+        }
     }
     if !detail.events.is_empty() {
         text.push_str(&format!("\n{}\n", output.paint(Tone::Strong, "Events")));
         for event in &detail.events {
-            let when = clock(event.time.unwrap_or(event.received), at);
             let what = format!(
-                "{when}  {} {}: {}",
+                "{} {}: {}",
                 Printable(&event.system),
                 event.severity,
                 Printable(&event.signature)
             );
-            text.push_str(&format!("  {}\n", wrap(&what, 12)));
+            text.push_str(&dated(event.time.unwrap_or(event.received), at, &what));
         }
         if it.events > detail.events.len() as u64 {
             text.push_str(&format!("  and {} more\n", it.events - detail.events.len() as u64));
@@ -139,8 +147,7 @@ fn show_text(output: &Output, answer: &IncidentAnswer, at: Timestamp) -> String 
     text.push_str(&format!("\n{}\n", output.paint(Tone::Strong, "Timeline")));
     for entry in &detail.timeline {
         let whose = entry.transaction.map_or_else(String::new, |id| format!("{id} "));
-        let what = format!("{}  {whose}{}", clock(entry.at, at), Printable(&entry.what));
-        text.push_str(&format!("  {}\n", wrap(&what, 12)));
+        text.push_str(&dated(entry.at, at, &format!("{whose}{}", Printable(&entry.what))));
     }
     if detail.timeline_count > detail.timeline.len() as u64 {
         text.push_str(&format!(
@@ -151,7 +158,29 @@ fn show_text(output: &Output, answer: &IncidentAnswer, at: Timestamp) -> String 
     text
 }
 
-fn transaction_text(output: &Output, it: &TransactionRow, at: Timestamp) -> String {
+/// A line of a list that begins with the time.
+fn dated(when: Timestamp, now: Timestamp, what: &str) -> String {
+    let when = clock(when, now);
+    let indent = when.chars().count() + 4;
+    format!("  {when}  {}\n", wrap(what, indent))
+}
+
+/// Who asked for what, from where, why, and what became of it when it was refused. Safe to show.
+fn command_text(row: &CommandRow) -> String {
+    let what = serde_json::from_value::<Command>(row.command.clone())
+        .map_or_else(|_| row.command.to_string(), |command| command_words(&command));
+    let (by, from) = (Printable(&row.by), Printable(&row.from));
+    let mut text = format!("{by} from {from}: {}", Printable(&what));
+    if !row.reason.is_empty() {
+        text.push_str(&format!(", because {}", Printable(&row.reason)));
+    }
+    if let Some(why) = &row.refused {
+        text.push_str(&format!("; REFUSED: {}", Printable(why)));
+    }
+    text
+}
+
+fn transaction_text(output: &Output, it: &TransactionRow, protected: Option<&Protected>, at: Timestamp) -> String {
     let title = format!("{}  {} {}", it.id, it.kind, Printable(&it.target));
     let mut text = format!("{}  {}\n", output.paint(Tone::Strong, &title), it.state);
     let mut line = |label: &str, value: String| {
@@ -164,6 +193,15 @@ fn transaction_text(output: &Output, it: &TransactionRow, at: Timestamp) -> Stri
     };
     if let Some(reason) = &it.reason {
         line("because", Printable(reason).to_string());
+    }
+    if let Some(by) = protected {
+        let why = format!(
+            "NOW: {} is never touched ({}); `staunch release {}` lifts it",
+            by.network,
+            Printable(&by.reason),
+            it.id
+        );
+        line("PROTECTED", why);
     }
     if let Some(mode) = it.mode {
         let by = it

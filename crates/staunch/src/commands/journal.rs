@@ -15,6 +15,8 @@ use crate::output::{Output, Tone, json_line, print, say};
 
 mod words;
 
+pub(super) use words::command_words;
+
 pub(super) fn run(command: &JournalCommand) -> Result<Exit, Fault> {
     match command {
         JournalCommand::Verify { data, json } => prove(&load(data)?, *json),

@@ -3,11 +3,12 @@
 use std::io::Read as _;
 use std::path::Path;
 
-use staunch_model::{Endpoint, Printable, UndoClass};
+use staunch_model::{Endpoint, Printable, TriggerOutcome, TriggerReport, UndoClass};
 use staunch_runtime::{Intake, IntakeError, Runtime};
 use staunch_server::dto::{EventPlan, PlannedStep, Response, Ruling, path};
 
 use super::incident::guards_text;
+use super::trigger;
 use crate::cli::PlanArgs;
 use crate::client::{Client, Patience};
 use crate::config::{self, Config};
@@ -127,12 +128,27 @@ fn text(output: &Output, made: &EventPlan) -> String {
         line("because", &Printable(because).to_string());
     }
     text.push('\n');
-    if made.plan.responses.is_empty() {
-        text.push_str("no playbook matches: nothing would be done\n");
-    }
+    let follows = |report: &&TriggerReport| report.outcome == TriggerOutcome::Matches;
     for response in &made.plan.responses {
         text.push_str(&response_text(output, response));
+        for report in made.triggers.iter().filter(|it| it.playbook == response.playbook) {
+            text.push_str(&format!("\n  {}\n", output.paint(Tone::Strong, "its trigger")));
+            text.push_str(&trigger::clauses(output, report));
+        }
+        text.push('\n');
     }
+    if made.plan.responses.is_empty() {
+        let holds = [TriggerOutcome::WithoutKey, TriggerOutcome::BeyondLimit];
+        text.push_str(if made.triggers.iter().any(|it| holds.contains(&it.outcome)) {
+            "nothing would be done\n\n"
+        } else {
+            "no playbook matches: nothing would be done\n\n"
+        });
+    }
+    let others: Vec<_> = made.triggers.iter().filter(|it| !follows(it)).collect();
+    text.push_str(&trigger::text(output, &others, event.kind, &event.system));
+    text.truncate(text.trim_end().len());
+    text.push('\n');
     text
 }
 
@@ -158,7 +174,6 @@ fn response_text(output: &Output, response: &Response) -> String {
     for (number, step) in (1..).zip(&response.steps) {
         text.push_str(&step_text(output, number, step));
     }
-    text.push('\n');
     text
 }
 

@@ -17,6 +17,7 @@ pub(super) fn run(args: &RenewArgs) -> Result<Exit, Fault> {
     let request = RenewRequest {
         transaction: args.id,
         lease: args.lease,
+        shorten: args.shorten,
         reason: args.change.reason.clone(),
     };
     let reply = client.command(path::RENEW, &request)?;

@@ -6,7 +6,9 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use staunch_model::{IncidentStatus, StateKind};
 use staunch_netlink::nftables::Nft;
-use staunch_server::dto::{Approvals, DriftView, EventPlan, IncidentAnswer, Incidents, ModeView, Ruling, Status};
+use staunch_server::dto::{
+    Approvals, DriftView, EventPlan, IncidentAnswer, Incidents, ModeView, Notices, Ruling, Status,
+};
 
 use crate::harness::{
     DEADLINE, Home, SMALL, Server, brute_force_from, element, elements, exploit_from, in_namespace, stderr, wait_until,
@@ -145,6 +147,20 @@ fn observe_approve_and_enforce_are_what_they_say() {
                 .and_then(|it| it.expires)
                 .is_some_and(|it| it > before)
         });
+        wait_until("its record", || {
+            server
+                .containments()
+                .iter()
+                .all(|it| it.transaction != renewed.transaction || it.lease_until > renewed.lease_until)
+        });
+        let id = renewed.transaction.to_string();
+        let shorter = server.run(&["renew", &id, "--for", "1h", "--yes"]);
+        assert_eq!(shorter.status.code(), Some(4), "{shorter:?}");
+        assert!(
+            String::from_utf8_lossy(&shorter.stderr).contains("--shorten"),
+            "{shorter:?}"
+        );
+        server.ok(&["renew", &id, "--for", "1h", "--shorten", "--yes"]);
         server.ok(&["release", "--incident", &renewed.incident.to_string(), "--yes"]);
         wait_until("the release of an incident", || in_force(&server) == 1);
     });
@@ -192,6 +208,44 @@ fn what_is_protected_is_refused_with_the_reason() {
         });
         assert!(shown.contains("the load balancers"), "{shown}");
         assert!(elements().is_empty());
+    });
+}
+
+#[test]
+fn what_is_protected_later_is_marked_and_the_hint_lifts_it() {
+    in_namespace("flows::what_is_protected_later", || {
+        let home = Home::new(SMALL);
+        let server = home.serve();
+        server.take(&exploit_from("203.0.113.7"));
+        wait_until("the containment", || in_force(&server) == 1);
+        let before = server.ok(&["containment", "list"]) + &server.ok(&["incident", "show", "INC-1"]);
+        assert!(!before.contains("PROTECTED"), "{before}");
+        home.configure(&format!(
+            "{SMALL}[[never_touch.networks]]\nnetwork = \"203.0.113.0/24\"\nreason = \"the \\u001b[2Jbalancers\"\n"
+        ));
+        server.signal(Signal::SIGHUP);
+        wait_until("the new policy", || home.log().contains("were read again"));
+        let list = server.run(&["containment", "list"]);
+        assert!(stderr(&list).contains("PROTECTED NOW: 1 of 1"), "{list:?}");
+        let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let shown = words(&server.ok(&["incident", "show", "INC-1"]));
+        assert!(
+            shown.contains("PROTECTED NOW: 203.0.113.0/24 is never touched (the \\u{1b}[2Jbalancers)"),
+            "{shown}"
+        );
+        let page = server.get::<Notices>("/v1/notices").notices.remove(0).text;
+        assert!(page.contains("holds a target that is protected now"), "{page}");
+        let hint = page.split('`').nth(1).expect("it names a command").to_owned();
+        let mut arguments: Vec<&str> = hint.split(' ').skip(1).collect();
+        arguments.extend(["--yes", "--reason", "they are \u{1b}[31mours"]);
+        server.ok(&arguments);
+        wait_until("the release", || elements().is_empty());
+        wait_until("its record", || {
+            let shown = words(&server.ok(&["incident", "show", "INC-1"]));
+            shown.contains("loopback from 127.0.0.1:")
+                && shown.contains(": release TX-1, because they are \\u{1b}[31mours")
+        });
+        assert!(!server.ok(&["incident", "show", "INC-1"]).contains("PROTECTED"));
     });
 }
 

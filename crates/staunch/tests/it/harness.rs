@@ -152,6 +152,33 @@ impl Home {
     }
 }
 
+/// Starts a server of `home` and kills it after `delay`. True when it came to listening.
+pub(crate) fn start_and_kill(home: &Home, delay: Duration) -> bool {
+    let errors = File::options()
+        .create(true)
+        .append(true)
+        .open(home.path("stderr"))
+        .expect("it is our directory");
+    let mut child = staunch(&["serve", "--listen", "127.0.0.1:0", "--allow-unauthenticated-loopback"])
+        .arg("--config")
+        .arg(home.config())
+        .stdout(Stdio::piped())
+        .stderr(errors)
+        .spawn()
+        .expect("the binary starts");
+    pause(delay);
+    child.kill().expect("it runs");
+    let output = child.wait_with_output().expect("it has ended");
+    String::from_utf8_lossy(&output.stdout).contains("listening on ")
+}
+
+/// Lets `time` pass: for a random moment, or between two looks. Nothing is claimed of how long something takes.
+pub(crate) fn pause(time: Duration) {
+    // Nobody ever sends.
+    let (_sender, never) = mpsc::channel::<()>();
+    let _ = never.recv_timeout(time);
+}
+
 /// A command without anything from the environment of the test.
 pub(crate) fn staunch(arguments: &[&str]) -> Command {
     let mut command = Command::new(STAUNCH);
@@ -261,11 +288,9 @@ pub(crate) fn post(agent: &Agent, url: &str, body: &str) -> Result<(u16, Value),
 /// Waits until `holds`.
 pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
-    // Nobody ever sends: this is how a test pauses without a claim about how long something takes.
-    let (_sender, never) = mpsc::channel::<()>();
     while !holds() {
         assert!(begun.elapsed() < DEADLINE, "waited in vain for {what}");
-        let _ = never.recv_timeout(Duration::from_millis(10));
+        pause(Duration::from_millis(10));
     }
 }
 

@@ -303,9 +303,19 @@ fn detail(db: &Connection, id: IncidentId) -> rusqlite::Result<Option<IncidentDe
     let timeline_count = db
         .prepare_cached(&format!("SELECT count(*) AS entries FROM ({ids})"))?
         .query_row(params![id], |row| number(row, "entries"))?;
+    let commands = collect(
+        db,
+        "SELECT * FROM commands WHERE lsn IN (
+             SELECT lsn FROM command_targets WHERE incident = ?1
+             UNION SELECT command_targets.lsn FROM holders JOIN command_targets ON command_targets.tx = holders.tx
+             WHERE holders.incident = ?1) ORDER BY lsn LIMIT ?2",
+        &[&id, &rows(0)],
+        command_row,
+    )?;
     Ok(Some(IncidentDetail {
         incident,
         transactions,
+        commands,
         events,
         timeline,
         timeline_count,

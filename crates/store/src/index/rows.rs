@@ -121,6 +121,9 @@ pub struct IncidentDetail {
     pub incident: IncidentRow,
     /// Its transactions, and those of others that it joined, by id.
     pub transactions: Vec<TransactionRow>,
+    /// The commands that named it or one of its transactions, or affected one, oldest first; at most the first 1,000.
+    #[serde(default)]
+    pub commands: Vec<CommandRow>,
     /// Its first 100 events. `incident.events` counts all of them.
     pub events: Vec<EventRow>,
     /// What became true of it, oldest first; at most the first 1,000 entries.

@@ -1,7 +1,7 @@
 //! The tables. A change of any of them needs a new [`VERSION`]: an index of another version is thrown away and rebuilt.
 
 /// The version of the tables and of how they are filled.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 
 /// Marks the file as ours: `STNI`.
 pub(super) const APPLICATION_ID: i64 = 0x5354_4e49;
@@ -102,6 +102,14 @@ CREATE TABLE commands (
     refused TEXT
 ) STRICT;
 
+CREATE TABLE command_targets (
+    lsn INTEGER NOT NULL,
+    incident INTEGER,
+    tx INTEGER
+) STRICT;
+CREATE INDEX command_targets_by_incident ON command_targets (incident, lsn) WHERE incident IS NOT NULL;
+CREATE INDEX command_targets_by_tx ON command_targets (tx, lsn) WHERE tx IS NOT NULL;
+
 CREATE TABLE notices (
     id INTEGER PRIMARY KEY,
     at INTEGER NOT NULL,
@@ -124,5 +132,6 @@ DROP TABLE IF EXISTS holders;
 DROP TABLE IF EXISTS incident_events;
 DROP TABLE IF EXISTS timeline;
 DROP TABLE IF EXISTS commands;
+DROP TABLE IF EXISTS command_targets;
 DROP TABLE IF EXISTS notices;
 ";

@@ -3,7 +3,7 @@
 //! The table of states is the engine's; this is a copy that is proved against it by a test, because a store may not
 //! import the engine.
 
-use staunch_model::{Cause, Change, Printable, RefusalReason, StateKind, StuckReason};
+use staunch_model::{Change, Printable, StateKind};
 
 /// The state of a transaction that was `state` after `change`, which the engine has found legal.
 #[must_use]
@@ -47,7 +47,7 @@ pub(super) const fn next(change: &Change) -> Next {
         C::ReleaseVerified                    => Next::Becomes(StateKind::Released),
         C::ProbedPresent(_)                   => Next::BackToUndo,
         C::Postponed { .. } | C::Resent(_) | C::Lifted(_)
-        | C::RenewStarted { .. } | C::Renewed { .. } | C::RenewFailed(_)
+        | C::RenewStarted { .. } | C::RenewCheckStarted { .. } | C::Renewed { .. } | C::RenewFailed(_)
         | C::Joined(_) | C::LetGo(_) | C::StaleReply { .. } => Next::Stays,
     }
 }
@@ -56,47 +56,10 @@ pub(super) const fn next(change: &Change) -> Next {
 #[must_use]
 pub fn reason(change: &Change) -> Option<String> {
     match change {
-        Change::Refused { reason, .. } => Some(refusal(reason)),
-        Change::RollbackStarted { cause, .. } | Change::ReleaseStarted { cause, .. } => Some(self::cause(cause)),
-        Change::GaveUp(stuck) => Some(self::stuck(stuck)),
+        Change::Refused { reason, .. } => Some(reason.to_string()),
+        Change::RollbackStarted { cause, .. } | Change::ReleaseStarted { cause, .. } => Some(cause.to_string()),
+        Change::GaveUp(stuck) => Some(stuck.to_string()),
         _ => None,
-    }
-}
-
-fn refusal(reason: &RefusalReason) -> String {
-    match reason {
-        RefusalReason::Guard { guard, why } => format!("{guard}: {why}"),
-        RefusalReason::NoTarget => "the event names nothing to act on".to_owned(),
-        RefusalReason::CheckFailed(failure) => format!("the target could not be looked at: {failure}"),
-        RefusalReason::Denied { by } => format!("denied by {by}"),
-        RefusalReason::ApprovalExpired => "nobody approved in time".to_owned(),
-        RefusalReason::Cancelled { by } => format!("cancelled by {by}"),
-        RefusalReason::QueueTimeout => "it waited too long for its turn".to_owned(),
-        RefusalReason::Abandoned => "another step of the incident failed".to_owned(),
-    }
-}
-
-/// Why something is lifted or rolled back, in words.
-pub(super) fn cause(cause: &Cause) -> String {
-    match cause {
-        Cause::LeaseEnded => "the lease ended".to_owned(),
-        Cause::Operator { by } => format!("released by {by}"),
-        Cause::ExecuteFailed(failure) => format!("the act failed: {failure}"),
-        Cause::PostCheckFailed { found } => format!("the post-check failed: {found}"),
-        Cause::Sibling(other) => format!("{other} of the same incident failed"),
-        Cause::Orphan => "no transaction owned it".to_owned(),
-        Cause::Vanished { found } => format!("somebody else removed or replaced it: {found}"),
-    }
-}
-
-fn stuck(stuck: &StuckReason) -> String {
-    let undoing = matches!(
-        stuck.trying,
-        StateKind::Releasing | StateKind::RollingBack | StateKind::Settling
-    );
-    match undoing {
-        true => format!("{} failed {} times: {}", stuck.trying, stuck.attempts, stuck.last),
-        false => stuck.last.to_string(),
     }
 }
 
@@ -120,14 +83,20 @@ pub(super) fn what(change: &Change) -> String {
         Change::Renewed { lease_until } => return format!("renewed until {lease_until}"),
         Change::Joined(incident) => return format!("joined by {incident}"),
         Change::LetGo(incident) => return format!("let go of by {incident}"),
-        Change::Refused { reason, .. } => format!("refused: {}", refusal(reason)),
+        Change::Refused { reason, .. } => format!("refused: {reason}"),
         Change::Approved { by } => format!("approved by {by}"),
         Change::Unproved { failure, .. } => format!("it is not proved that it acted: {failure}; post-check started"),
         Change::Postponed { failure, until } => format!("tried again at {until}: {failure}"),
-        Change::RollbackStarted { cause, .. } => format!("rollback started: {}", self::cause(cause)),
-        Change::GaveUp(reason) => format!("stuck: {}", stuck(reason)),
-        Change::ReleaseStarted { cause, .. } => format!("release started: {}", self::cause(cause)),
+        Change::RollbackStarted { cause, .. } => format!("rollback started: {cause}"),
+        Change::GaveUp(reason) => format!("stuck: {reason}"),
+        Change::ReleaseStarted { cause, .. } => format!("release started: {cause}"),
         Change::RenewStarted { until, by, .. } => format!("{by} asks for a lease until {until}"),
+        Change::RenewCheckStarted { failure: None, .. } => {
+            return "renewal carried out, says the driver; a look was sent".to_owned();
+        }
+        Change::RenewCheckStarted {
+            failure: Some(failure), ..
+        } => format!("it is not proved that it was renewed: {failure}; a look was sent"),
         Change::RenewFailed(failure) => format!("the lease could not be renewed: {failure}"),
     };
     Printable(&text).to_string()

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::Serialize;
 use staunch_model::{
-    Change, ContentHash, Endpoint, Event, Frame, IncidentStatus, Input, Judgement, NoticeLevel, Printable, Record,
-    StateKind, Timestamp, TransactionId,
+    Change, Command, ContentHash, Endpoint, Event, Frame, IncidentStatus, Input, Judgement, NoticeLevel, Printable,
+    Record, ReleaseScope, StateKind, Timestamp, TransactionId,
 };
 use staunch_ports::Lsn;
 
@@ -49,6 +49,20 @@ pub(super) fn frame(
                 json(&affected),
                 refused,
             ])?;
+        let (incident, named) = match command {
+            Command::Release(ReleaseScope::Incident(incident)) => (Some(*incident), None),
+            Command::Release(ReleaseScope::Transaction(id)) | Command::Approve(id) | Command::Deny(id) => {
+                (None, Some(*id))
+            }
+            Command::Renew { transaction, .. } => (None, Some(*transaction)),
+            Command::Release(ReleaseScope::All) | Command::SetMode(_) => (None, None),
+        };
+        let also = named.filter(|id| !affected.contains(id));
+        let touched = affected.iter().copied().chain(also).map(|id| (None, Some(int(id.0))));
+        for (incident, tx) in touched.chain(incident.map(|id| (Some(int(id.0)), None))) {
+            db.prepare_cached("INSERT INTO command_targets VALUES (?1, ?2, ?3)")?
+                .execute(params![entry.lsn, incident, tx])?;
+        }
     }
     Ok(())
 }
@@ -157,7 +171,7 @@ impl Entry<'_> {
                         kind.name(),
                         target.to_string(),
                         StateKind::Releasing.name(),
-                        words::cause(&staunch_model::Cause::Orphan),
+                        staunch_model::Cause::Orphan.to_string(),
                         self.now
                     ])?;
                 let text = format!("an object of {label} without a transaction was found and is being removed");

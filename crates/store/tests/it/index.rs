@@ -399,6 +399,7 @@ fn a_whole_life_can_be_looked_up() {
         (&command.affected[..], command.refused.as_deref()),
         (&[TransactionId(1)][..], None)
     );
+    assert_eq!(detail.commands, commands);
     let notices = reader.notices(None, 0).expect("the index answers");
     assert_eq!(
         (notices[0].level, notices[0].sent_at, notices[0].given_up),
@@ -612,6 +613,50 @@ fn a_transaction_that_was_joined_is_shown_with_both_incidents() {
         ..TransactionFilter::default()
     };
     assert_eq!(index.reader().transactions(&other).expect("the index answers").len(), 1);
+}
+
+#[test]
+fn an_incident_has_the_commands_that_touched_it() {
+    let command = |command, done| Frame {
+        input: Input::Operator {
+            by: operator(),
+            command,
+        },
+        records: vec![done],
+    };
+    let done = |ids: &[u64]| Record::CommandDone {
+        affected: ids.iter().map(|id| TransactionId(*id)).collect(),
+    };
+    let refused = || Record::CommandRefused { why: "no".into() };
+    let setup = Setup::new();
+    let mut index = setup.open();
+    follow(
+        &mut index,
+        &[
+            policy(),
+            opened(1, "a", "s"),
+            opened(2, "b", "s"),
+            command(Command::SetMode(Mode::Observe), done(&[])),
+            command(Command::Approve(TransactionId(1)), done(&[1])),
+            command(Command::Deny(TransactionId(2)), refused()),
+            command(Command::Release(ReleaseScope::All), done(&[1, 2])),
+            command(Command::Release(ReleaseScope::Incident(IncidentId(1))), done(&[])),
+            // Whoever joins a transaction later sees what was done about it before.
+            opened(3, "c", "s"),
+            changed(1, Change::Joined(IncidentId(3))),
+        ],
+    );
+    let touched = |incident| {
+        let found = index
+            .reader()
+            .incident(IncidentId(incident))
+            .expect("the index answers");
+        let commands = found.expect("it is there").commands;
+        commands.into_iter().map(|it| it.lsn).collect::<Vec<_>>()
+    };
+    assert_eq!(touched(1), [5, 7, 8]);
+    assert_eq!(touched(2), [6, 7]);
+    assert_eq!(touched(3), [5, 7]);
 }
 
 #[test]

@@ -1,8 +1,7 @@
 //! Frames in words: one line for what happened, one for each thing that became true.
 
 use staunch_model::{
-    Cause, Change, Command, Frame, Input, Observation, Outcome, Owner, Presence, Printable, Record, RefusalReason,
-    ReleaseScope, Timestamp,
+    Change, Command, Frame, Input, Observation, Outcome, Owner, Presence, Printable, Record, ReleaseScope, Timestamp,
 };
 use staunch_ports::StoredFrame;
 
@@ -100,12 +99,20 @@ fn input(input: &Input) -> String {
     }
 }
 
-fn command_words(command: &Command) -> String {
+/// What a command asks for.
+pub(in crate::commands) fn command_words(command: &Command) -> String {
     match command {
         Command::Release(ReleaseScope::Transaction(id)) => format!("release {id}"),
         Command::Release(ReleaseScope::Incident(id)) => format!("release what {id} holds"),
         Command::Release(ReleaseScope::All) => "release everything".to_owned(),
-        Command::Renew { transaction, lease } => format!("renew {transaction} for {lease}"),
+        Command::Renew {
+            transaction,
+            lease,
+            shorten,
+        } => {
+            let shorten = if *shorten { ", also if it ends earlier then" } else { "" };
+            format!("renew {transaction} for {lease}{shorten}")
+        }
         Command::Approve(id) => format!("approve {id}"),
         Command::Deny(id) => format!("deny {id}"),
         Command::SetMode(mode) => format!("set the mode to {mode}"),
@@ -161,6 +168,7 @@ fn record(record: &Record) -> String {
         } => format!("{notice} not sent, again at {at}"),
         Record::NoticeFailed { notice, retry_at: None } => format!("{notice} given up"),
         Record::NoticeResent { notice } => format!("{notice} sent once more"),
+        Record::CommandDone { affected } if affected.len() == 1 => "done, 1 transaction affected".to_owned(),
         Record::CommandDone { affected } => format!("done, {} transactions affected", affected.len()),
         Record::CommandRefused { why } => format!("refused: {why}"),
         Record::EvidencePlanned {
@@ -187,7 +195,7 @@ fn record(record: &Record) -> String {
 fn change_words(change: &Change) -> String {
     match change {
         Change::PreCheckStarted(_) => "pre-check".to_owned(),
-        Change::Refused { reason, .. } => format!("refused: {}", refusal_words(reason)),
+        Change::Refused { reason, .. } => format!("refused: {reason}"),
         Change::WouldExecute { .. } => "would act, but only observes".to_owned(),
         Change::ApprovalRequested { expires, .. } => format!("waits for approval until {expires}"),
         Change::Approved { by } => format!("approved by {by}"),
@@ -197,33 +205,24 @@ fn change_words(change: &Change) -> String {
         Change::Postponed { failure, until } => format!("again at {until}: {failure}"),
         Change::Resent(_) => "sent again".to_owned(),
         Change::PostCheckPassed { lease_until } => format!("in force until {lease_until}"),
-        Change::RollbackStarted { cause, .. } => format!("rolling back: {}", cause_words(cause)),
+        Change::RollbackStarted { cause, .. } => format!("rolling back: {cause}"),
         Change::UndoLanded { settled_at } => format!("undone, settles until {settled_at}"),
         Change::ProbedPresent(_) => "still there after the undo; undone again".to_owned(),
         Change::ProbedAbsent => "rolled back, and verified".to_owned(),
         Change::GaveUp(why) => format!("STUCK after {} attempts: {}", why.attempts, why.last),
-        Change::ReleaseStarted { cause, .. } => format!("releasing: {}", cause_words(cause)),
+        Change::ReleaseStarted { cause, .. } => format!("releasing: {cause}"),
         Change::Lifted(_) => "lifted; a last look".to_owned(),
         Change::ReleaseVerified => "released, and verified".to_owned(),
         Change::RenewStarted { until, by, .. } => format!("renewal until {until} asked for by {by}"),
         Change::Renewed { lease_until } => format!("renewed until {lease_until}"),
+        Change::RenewCheckStarted { failure: None, .. } => "renewal landed, says the driver; a look is sent".to_owned(),
+        Change::RenewCheckStarted {
+            failure: Some(failure), ..
+        } => format!("renewal not proved: {failure}; a look is sent"),
         Change::RenewFailed(failure) => format!("not renewed: {failure}"),
         Change::Joined(incident) => format!("joined by {incident}"),
         Change::LetGo(incident) => format!("let go by {incident}"),
         Change::StaleReply { ticket } => format!("got a late reply to effect {ticket}"),
-    }
-}
-
-fn refusal_words(reason: &RefusalReason) -> String {
-    match reason {
-        RefusalReason::Guard { guard, why } => format!("{guard}: {why}"),
-        RefusalReason::NoTarget => "the event names nothing to act on".to_owned(),
-        RefusalReason::CheckFailed(failure) => format!("could not look: {failure}"),
-        RefusalReason::Denied { by } => format!("denied by {by}"),
-        RefusalReason::ApprovalExpired => "nobody approved in time".to_owned(),
-        RefusalReason::Cancelled { by } => format!("cancelled by {by}"),
-        RefusalReason::QueueTimeout => "waited too long for its turn".to_owned(),
-        RefusalReason::Abandoned => "another step of the incident failed".to_owned(),
     }
 }
 
@@ -243,17 +242,5 @@ fn presence_words(seen: &Observation) -> String {
         what
     } else {
         format!("{what}; NOT ENFORCED")
-    }
-}
-
-fn cause_words(cause: &Cause) -> String {
-    match cause {
-        Cause::LeaseEnded => "the lease ended".to_owned(),
-        Cause::Operator { by } => format!("{by} asked for it"),
-        Cause::ExecuteFailed(failure) => format!("the act failed: {failure}"),
-        Cause::PostCheckFailed { found } => format!("the post-check found {found}"),
-        Cause::Sibling(other) => format!("{other} of the same incident failed"),
-        Cause::Orphan => "nothing that is in force owns it".to_owned(),
-        Cause::Vanished { found } => format!("the sweep found {found}"),
     }
 }

@@ -1,0 +1,53 @@
+//! What an operator asks for.
+
+use serde::{Deserialize, Serialize};
+use staunch_model::{Mode, ReleaseScope, Span, TransactionId};
+
+/// Lift containment; stop what is waiting or under way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReleaseRequest {
+    /// What: `{"transaction": "TX-17"}`, `{"incident": "INC-17"}` or `"all"`.
+    pub scope: ReleaseScope,
+    /// Why, at most [`super::REASON_BYTES_MAX`] bytes; may be left out.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// Let a containment in force run for this long from now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RenewRequest {
+    /// Which.
+    pub transaction: TransactionId,
+    /// How long from now, such as `1h30m`.
+    pub lease: Span,
+    /// Whether it may end before the present lease does; left out, such a renewal is refused.
+    #[serde(default)]
+    pub shorten: bool,
+    /// Why, at most [`super::REASON_BYTES_MAX`] bytes; may be left out.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// Approve or deny a transaction that waits for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DecisionRequest {
+    /// Which.
+    pub transaction: TransactionId,
+    /// Why, at most [`super::REASON_BYTES_MAX`] bytes; may be left out.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// Set how far any playbook may go, and close the circuit breaker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModeRequest {
+    /// How far.
+    pub mode: Mode,
+    /// Why, at most [`super::REASON_BYTES_MAX`] bytes; may be left out.
+    #[serde(default)]
+    pub reason: String,
+}

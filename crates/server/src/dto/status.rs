@@ -1,0 +1,128 @@
+//! How Staunch stands.
+
+use serde::{Deserialize, Serialize};
+use staunch_model::{ActionKind, InstallationId, Mode, Span, Timestamp};
+
+/// Whether Staunch is alive.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// `ok`: the engine answers. A dead one is answered with a [`super::Problem`] and status 503.
+    pub status: String,
+}
+
+/// How Staunch stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The version of the program.
+    pub version: String,
+    /// Whose journal it is.
+    pub installation: InstallationId,
+    /// When it started.
+    pub started: Timestamp,
+    /// How long ago that was.
+    pub uptime: Span,
+    /// How far it goes by itself.
+    pub mode: ModeView,
+    /// The playbooks in force, by name.
+    pub playbooks: Vec<String>,
+    /// The sources that events may be posted to, by name.
+    pub sources: Vec<String>,
+    /// What was counted since it started.
+    pub counts: Counts,
+    /// Submissions waiting to be taken up.
+    pub queue_depth: u64,
+    /// Incidents that are open.
+    pub incidents_open: u64,
+    /// Containments in force.
+    pub in_force: u64,
+    /// Of those, the ones that are not verified: stale or missing.
+    pub unverified: u64,
+    /// Transactions being carried out, lifted or rolled back.
+    pub under_way: u64,
+    /// Transactions that a person must approve or deny.
+    pub awaiting_approval: u64,
+    /// Transactions that a person must look at.
+    pub stuck: u64,
+    /// Notices that nobody has taken yet.
+    pub notices_pending: u64,
+    /// When containments were last verified; `None` before the first sweep.
+    pub swept_at: Option<Timestamp>,
+    /// The kinds of action whose containments could not be verified in the last sweep, and why.
+    pub sweep_failures: Vec<SweepFailure>,
+    /// The last frame of the journal, when that is known.
+    pub journal_lsn: Option<u64>,
+    /// The query index; `None` when there is none.
+    pub index: Option<IndexView>,
+}
+
+/// A kind of action whose containments could not be verified.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SweepFailure {
+    /// The kind.
+    pub action: ActionKind,
+    /// Why.
+    pub why: String,
+}
+
+/// A reading of all counters, since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Events that were received and could be read.
+    pub events_accepted: u64,
+    /// Of those, events that matched a playbook.
+    pub events_matched: u64,
+    /// Events that could not be read.
+    pub events_malformed: u64,
+    /// Sample and test findings, which are never acted on.
+    pub events_sample: u64,
+    /// Events turned away because a queue or the journal was full.
+    pub events_turned_away: u64,
+    /// Frames made durable.
+    pub frames: u64,
+    /// Times the journal was synced for them.
+    pub commits: u64,
+    /// Effects carried out.
+    pub effects: u64,
+    /// Drift sweeps.
+    pub sweeps: u64,
+    /// Frames the followers had to fetch from the journal because they were too slow.
+    pub follower_gaps: u64,
+}
+
+/// How far the index has followed the journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IndexView {
+    /// The last frame in it.
+    pub position: u64,
+    /// Frames of the journal that are not in it yet; `None` when the journal's end is not known.
+    pub lag: Option<u64>,
+}
+
+/// How far Staunch goes by itself, and who says so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModeView {
+    /// The furthest that any playbook may go at present.
+    pub mode: Mode,
+    /// Who says so.
+    pub because: ModeBecause,
+    /// When the circuit breaker opened; `None` while it is closed.
+    pub breaker_open: Option<Timestamp>,
+    /// The mode set by a person; `None` while the policy's word holds.
+    pub set: Option<Mode>,
+    /// The policy's word.
+    pub policy: Mode,
+    /// All of that in a sentence.
+    pub explanation: String,
+}
+
+/// Who says how far Staunch may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ModeBecause {
+    /// The circuit breaker is open.
+    Breaker,
+    /// A person set it.
+    Operator,
+    /// The configuration.
+    Policy,
+}
