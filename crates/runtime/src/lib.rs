@@ -10,6 +10,7 @@ mod intake;
 pub mod plan;
 pub mod recovery;
 mod runtime;
+mod seat;
 pub mod telemetry;
 
 pub use event_loop::LoopError;
