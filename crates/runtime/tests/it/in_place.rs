@@ -3,13 +3,13 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, bounded};
 use staunch_model::{Command, ReleaseScope, StateKind, TransactionId};
-use staunch_runtime::{Busy, EventReply, Handle, Runtime};
+use staunch_runtime::{Busy, EventReply, Handle, Runtime, Submission};
 
 use crate::journal::GatedJournal;
 use crate::world::{Call, Fault, Verb, World};
-use crate::{LIMIT, command, start, submit, submit_all, wait_for, wait_for_sweep};
+use crate::{LIMIT, command, event, start, submit, submit_all, wait_for, wait_for_sweep};
 
 /// The most requests that are carried out in place at a time.
 const IN_PLACE_MAX: usize = 8;
@@ -78,6 +78,28 @@ fn one_transaction_needs_no_other_thread() {
         },
         || (),
     );
+    runtime.stop().expect("it stops cleanly");
+}
+
+#[test]
+fn an_act_in_place_leaves_before_the_answer() {
+    let (journal, world) = (GatedJournal::default(), World::default());
+    let (runtime, handle) = started(&journal, &world);
+    let begun = Instant::now();
+    for number in 1.. {
+        let (told, answered) = bounded(1);
+        let log = world.clone();
+        let reply = Box::new(move |_| told.send(log.calls()).expect("the test waits"));
+        let events = vec![event(address(number))];
+        handle.submit(Submission { events, reply }).expect("the queue has room");
+        let before = answered.recv_timeout(LIMIT).expect("an answer");
+        wait_for(&handle, number, StateKind::InForce);
+        let acts = before.iter().filter(|call| call.verb == Verb::Execute);
+        if acts.clone().count() as u64 == number && acts.last().is_some_and(|call| call.in_place) {
+            break;
+        }
+        assert!(begun.elapsed() < LIMIT, "no act in place left before the answer");
+    }
     runtime.stop().expect("it stops cleanly");
 }
 
