@@ -94,8 +94,8 @@ fn an_act_in_place_leaves_before_the_answer() {
         handle.submit(Submission { events, reply }).expect("the queue has room");
         let before = answered.recv_timeout(LIMIT).expect("an answer");
         wait_for(&handle, number, StateKind::InForce);
-        let acts = before.iter().filter(|call| call.verb == Verb::Execute);
-        if acts.clone().count() as u64 == number && acts.last().is_some_and(|call| call.in_place) {
+        let mut acts = before.iter().filter(|call| call.verb == Verb::Execute);
+        if acts.clone().count() as u64 == number && acts.next_back().is_some_and(|call| call.in_place) {
             break;
         }
         assert!(begun.elapsed() < LIMIT, "no act in place left before the answer");
