@@ -1,9 +1,14 @@
 //! Driver threads: each driver has one, takes what is waiting as a batch, and answers with inputs.
+//!
+//! A *local* driver whose thread has nothing to do can be borrowed: whoever has it carries out a small batch in place and
+//! saves waking two threads. The answers take the same way.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use staunch_engine::sweep::Reading;
@@ -16,6 +21,13 @@ use crate::telemetry::Telemetry;
 
 /// The most requests carried out as one batch; one nf_tables batch takes as many.
 const BATCH_MAX: usize = 1_000;
+
+/// A batch carried out in place that takes longer than this ends the borrowing for [`SLOW_PAUSE`]. Some thirty times
+/// what the packet filter takes for one address.
+const SLOW: Duration = Duration::from_millis(1);
+
+/// How long a driver that was slow in place works on its own thread only.
+const SLOW_PAUSE: Duration = Duration::from_secs(1);
 
 pub(crate) type LookReply = Box<dyn FnOnce((Result<Observation, Failure>, Facts)) + Send>;
 
@@ -49,8 +61,19 @@ pub(crate) enum DriverRequest {
 
 /// The running driver threads.
 pub(crate) struct Drivers {
-    senders: BTreeMap<ActionKind, Sender<DriverRequest>>,
+    drivers: BTreeMap<ActionKind, Driver>,
 }
+
+/// One driver, its thread's channel, and what the thread has not carried out yet.
+struct Driver {
+    sender: Sender<DriverRequest>,
+    waiting: Arc<AtomicUsize>,
+    worker: Arc<Mutex<Worker>>,
+    local: bool,
+}
+
+/// A driver that is carried out in place. Its thread waits meanwhile.
+pub(crate) struct Borrowed<'a>(MutexGuard<'a, Worker>);
 
 impl Drivers {
     /// Starts a thread for each of `actions`; their answers go to `outcomes`.
@@ -61,47 +84,104 @@ impl Drivers {
         outcomes: &Sender<Input>,
         telemetry: &Arc<Telemetry>,
     ) -> std::io::Result<(Self, Vec<JoinHandle<()>>)> {
-        let mut senders = BTreeMap::new();
+        let mut drivers = BTreeMap::new();
         let mut threads = Vec::new();
         for action in actions {
             let description = action.describe();
             let (sender, requests) = unbounded();
-            let worker = Worker {
+            let worker = Arc::new(Mutex::new(Worker {
                 action,
                 kind: description.kind,
                 traffic: traffic.cloned(),
                 clock: clock.clone(),
                 outcomes: outcomes.clone(),
                 telemetry: telemetry.clone(),
+                slow_at: None,
+            }));
+            let waiting = Arc::new(AtomicUsize::new(0));
+            let driver = Driver {
+                sender,
+                waiting: waiting.clone(),
+                worker: worker.clone(),
+                local: description.local,
             };
             let name = format!("driver-{}", description.driver);
             threads.push(
                 std::thread::Builder::new()
                     .name(name)
-                    .spawn(move || worker.run(&requests))?,
+                    .spawn(move || run(&worker, &waiting, &requests))?,
             );
-            senders.insert(description.kind, sender);
+            drivers.insert(description.kind, driver);
         }
-        Ok((Self { senders }, threads))
+        Ok((Self { drivers }, threads))
     }
 
-    /// Hands `request` to the driver of `kind`; false when there is none.
+    /// Hands `request` to the thread of the driver of `kind`; false when there is none.
     pub(crate) fn send(&self, kind: ActionKind, request: DriverRequest) -> bool {
-        self.senders
+        self.drivers.get(&kind).is_some_and(|driver| {
+            driver.waiting.fetch_add(1, Ordering::Relaxed);
+            driver.sender.send(request).is_ok()
+        })
+    }
+
+    /// Whether the driver of `kind` is local and its thread has carried out everything that was sent to it.
+    pub(crate) fn has_time(&self, kind: ActionKind) -> bool {
+        self.drivers
             .get(&kind)
-            .is_some_and(|sender| sender.send(request).is_ok())
+            .is_some_and(|driver| driver.local && driver.waiting.load(Ordering::Acquire) == 0)
+    }
+
+    /// The driver of `kind`, to be used in place; `None` when somebody else uses it or it was slow of late.
+    pub(crate) fn borrow(&self, kind: ActionKind) -> Option<Borrowed<'_>> {
+        let worker = match self.drivers.get(&kind)?.worker.try_lock() {
+            Ok(worker) => worker,
+            Err(TryLockError::Poisoned(worker)) => worker.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        let pauses = worker.slow_at.is_some_and(|at| at.elapsed() < SLOW_PAUSE);
+        (!pauses).then_some(Borrowed(worker))
     }
 
     /// Ends every driver thread after what it was asked before. Handles to them may live on.
     pub(crate) fn stop(&self) {
-        for sender in self.senders.values() {
+        for driver in self.drivers.values() {
             // One that has ended needs no telling.
-            let _ = sender.send(DriverRequest::Stop);
+            let _ = driver.sender.send(DriverRequest::Stop);
         }
     }
 
     pub(crate) fn kinds(&self) -> impl Iterator<Item = ActionKind> {
-        self.senders.keys().copied()
+        self.drivers.keys().copied()
+    }
+}
+
+impl Borrowed<'_> {
+    /// Carries out `batch` on this thread.
+    pub(crate) fn carry_out(mut self, batch: &mut Vec<DriverRequest>) {
+        let begun = Instant::now();
+        self.0.carry_out(batch);
+        self.0.slow_at = (begun.elapsed() > SLOW).then(Instant::now);
+    }
+}
+
+/// The thread of a driver.
+fn run(worker: &Mutex<Worker>, waiting: &AtomicUsize, requests: &Receiver<DriverRequest>) {
+    let mut batch = Vec::new();
+    while let Ok(first) = requests.recv() {
+        batch.push(first);
+        batch.extend(requests.try_iter().take(BATCH_MAX - 1));
+        let stops = batch.iter().any(|request| matches!(request, DriverRequest::Stop));
+        batch.retain(|request| !matches!(request, DriverRequest::Stop));
+        let count = batch.len();
+        worker
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .carry_out(&mut batch);
+        // Only now: until here, something sent later must not overtake it.
+        waiting.fetch_sub(count, Ordering::Release);
+        if stops {
+            return;
+        }
     }
 }
 
@@ -112,27 +192,15 @@ struct Worker {
     clock: Arc<dyn Clock>,
     outcomes: Sender<Input>,
     telemetry: Arc<Telemetry>,
+    /// When a batch in place took too long.
+    slow_at: Option<Instant>,
 }
 
 impl Worker {
-    fn run(mut self, requests: &Receiver<DriverRequest>) {
-        let mut batch = Vec::new();
-        while let Ok(first) = requests.recv() {
-            batch.push(first);
-            batch.extend(requests.try_iter().take(BATCH_MAX - 1));
-            let stops = batch.iter().any(|request| matches!(request, DriverRequest::Stop));
-            batch.retain(|request| !matches!(request, DriverRequest::Stop));
-            self.telemetry.effects.add(batch.len() as u64);
-            self.carry_out(&mut batch);
-            if stops {
-                return;
-            }
-        }
-    }
-
     /// Carries out `batch` verb by verb: acts, then undos, then looks. In this order, an act and the undo that was sent
     /// after its deadline end as the engine wants it, and a look sees what came before it.
     fn carry_out(&mut self, batch: &mut Vec<DriverRequest>) {
+        self.telemetry.effects.add(batch.len() as u64);
         let (mut executed, mut undone, mut observed) = (Vec::new(), Vec::new(), Vec::new());
         let (mut looks, mut sweeps) = (Vec::new(), Vec::new());
         for request in batch.drain(..) {

@@ -3,14 +3,20 @@
 //! Inputs that are waiting are decided together and made durable by one sync (group commit). Replies and every effect
 //! that changes something leave after that sync. Reads may leave at once, because they change nothing: when a local
 //! driver answers them within the linger time, check and intent share one sync, which halves the time to a block.
+//!
+//! A few requests to a local driver that has nothing else to do are carried out in place, by the thread of the loop,
+//! which saves waking the driver's. The loop itself does not wait for that: it stays in its [`Seat`] meanwhile, where a
+//! second thread takes it over when the driver takes long.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
 use staunch_engine::{Engine, sweep};
 use staunch_model::{
-    Command, CommandReply, Effect, Frame, IncidentId, Input, Match, Notice, Record, ReleaseScope, TransactionId,
+    ActionKind, Command, CommandReply, Effect, Frame, IncidentId, Input, Match, Notice, Record, ReleaseScope,
+    Timestamp, TransactionId,
 };
 use staunch_ports::{
     AppendError, Clock, Epoch, ExecuteRequest, FRAME_OVERHEAD_MAX, Journal, Lsn, NewFrame, Purpose, UndoRequest,
@@ -20,6 +26,7 @@ use thiserror::Error;
 use crate::drivers::{DriverRequest, Drivers};
 use crate::handle::{Busy, EventReply, Message, Query, Replier};
 use crate::helpers::Followed;
+use crate::seat::Seat;
 use crate::telemetry::Telemetry;
 
 /// Frames decided before they are made durable together. Bounds the delay of the first one.
@@ -37,6 +44,10 @@ const FINDINGS_PER_TURN_MAX: usize = 1_000;
 
 /// Room that lifting one containment takes: the frames of its release, measured at about 300 bytes.
 const ROOM_TO_LIFT: usize = 512;
+
+/// The most requests carried out in place at a time; more of them are worth waking the driver's thread, which works
+/// while the loop goes on.
+const IN_PLACE_MAX: usize = 8;
 
 /// How long a stop waits for actions in flight.
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
@@ -60,6 +71,22 @@ struct Pending {
     effects: Vec<Effect>,
     queries: Vec<Query>,
     replies: Vec<Replier<()>>,
+}
+
+/// What is durable and has not been told yet.
+#[derive(Default)]
+struct Durable {
+    replies: Vec<Replier<()>>,
+    queries: Vec<Query>,
+    frames: Vec<Followed>,
+}
+
+/// How a thread came to leave the loop.
+pub(crate) enum Left {
+    /// It was held up, and another thread has taken over.
+    TakenOver,
+    /// The loop has ended.
+    Ended(Result<(), LoopError>),
 }
 
 pub(crate) struct EventLoop {
@@ -92,6 +119,9 @@ impl LoopState {
 #[derive(Default)]
 pub(crate) struct LoopState {
     pending: Pending,
+    durable: Durable,
+    /// Requests to be carried out in place. All of them may leave: acts among them are durable.
+    in_place: BTreeMap<ActionKind, Vec<DriverRequest>>,
     /// Reads that a local driver is answering.
     reads_out: usize,
     frames_since_snapshot: u64,
@@ -99,18 +129,33 @@ pub(crate) struct LoopState {
 }
 
 impl EventLoop {
-    /// Runs until it is stopped. A snapshot is written at the end.
-    pub(crate) fn run(mut self) -> Result<(), LoopError> {
+    /// Runs until it is stopped, or until another thread has taken the loop over. A snapshot is written at the end.
+    ///
+    /// What is under way is all in the loop, so that the other thread starts from the top.
+    pub(crate) fn run(mut self: Box<Self>, seat: &Seat<Box<Self>>) -> Left {
         loop {
-            self.take_in()?;
-            self.linger()?;
-            self.commit()?;
+            self.tell();
             if self.may_stop() {
                 self.snapshot();
-                return Ok(());
+                return Left::Ended(Ok(()));
             }
             if self.state.frames_since_snapshot >= self.snapshot_every {
                 self.snapshot();
+            }
+            if let Err(error) = self.take_in() {
+                return Left::Ended(Err(error));
+            }
+            match self.carry_out(seat) {
+                Some(it) => self = it,
+                None => return Left::TakenOver,
+            }
+            if let Err(error) = self.linger().and_then(|()| self.commit()) {
+                return Left::Ended(Err(error));
+            }
+            // Acts first: those who wait for an answer can wait a little longer than those who are under attack.
+            match self.carry_out(seat) {
+                Some(it) => self = it,
+                None => return Left::TakenOver,
             }
         }
     }
@@ -118,13 +163,17 @@ impl EventLoop {
     /// Takes up `first_input` before the loop starts: the start itself and the policy.
     pub(crate) fn take_first(&mut self, input: Input) -> Result<(), LoopError> {
         self.turn(input)?;
-        self.commit()
+        self.send_in_place();
+        self.commit()?;
+        self.send_in_place();
+        self.tell();
+        Ok(())
     }
 
     /// Waits for something to do, then takes up everything that is waiting.
     fn take_in(&mut self) -> Result<(), LoopError> {
         let mut taken = self.drain()?;
-        if taken == 0 {
+        if taken == 0 && self.state.pending.frames.is_empty() && self.state.in_place.is_empty() {
             let timeout = self.until_deadline();
             crossbeam_channel::select! {
                 recv(self.outcomes) -> input => if let Ok(input) = input { self.turn(input)?; taken += 1; },
@@ -311,18 +360,15 @@ impl EventLoop {
         Ok(frame)
     }
 
-    /// Makes everything pending durable, then lets replies and effects go.
+    /// Makes everything pending durable, then lets effects go. What is left to be told is told by [`Self::tell`].
     fn commit(&mut self) -> Result<(), LoopError> {
-        if self.state.pending.frames.is_empty() {
-            for reply in self.state.pending.replies.drain(..) {
-                reply(Ok(()));
-            }
-            for ask in self.state.pending.queries.drain(..) {
-                ask(self.engine.state());
-            }
+        let mut pending = std::mem::take(&mut self.state.pending);
+        let durable = &mut self.state.durable;
+        if pending.frames.is_empty() {
+            durable.replies.append(&mut pending.replies);
+            durable.queries.append(&mut pending.queries);
             return Ok(());
         }
-        let pending = std::mem::take(&mut self.state.pending);
         let frames: Vec<NewFrame<'_>> = pending
             .frames
             .iter()
@@ -347,23 +393,70 @@ impl EventLoop {
         for effect in pending.effects {
             self.perform(effect);
         }
-        for reply in pending.replies {
-            reply(Ok(()));
-        }
-        for ask in pending.queries {
-            ask(self.engine.state());
-        }
-        if let Some(follower) = &self.follower {
-            for (offset, (now_us, _, frame)) in pending.frames.into_iter().enumerate() {
-                let lsn = Lsn(first.0 + offset as u64);
-                // A full channel makes a gap, which the follower closes from the journal.
-                drop(follower.try_send((lsn, staunch_model::Timestamp::from_micros(now_us), frame)));
-            }
-        }
+        let frames = pending.frames.into_iter().zip(first.0..);
+        let frames = frames.map(|((now_us, _, frame), lsn)| (Lsn(lsn), Timestamp::from_micros(now_us), frame));
+        let durable = &mut self.state.durable;
+        durable.frames.extend(frames);
+        durable.replies.append(&mut pending.replies);
+        durable.queries.append(&mut pending.queries);
         Ok(())
     }
 
-    /// Hands `effect` to whoever carries it out, and counts the reads that a local driver is answering.
+    /// Answers from what is durable: nothing has been decided since.
+    fn tell(&mut self) {
+        for reply in self.state.durable.replies.drain(..) {
+            reply(Ok(()));
+        }
+        for ask in self.state.durable.queries.drain(..) {
+            ask(self.engine.state());
+        }
+        for followed in self.state.durable.frames.drain(..) {
+            if let Some(follower) = &self.follower {
+                // A full channel makes a gap, which the follower closes from the journal.
+                drop(follower.try_send(followed));
+            }
+        }
+    }
+
+    /// Carries out what is to be done in place, or sends it to the driver's thread where that cannot be. `None` when
+    /// a driver took so long that another thread has the loop now.
+    fn carry_out(mut self: Box<Self>, seat: &Seat<Box<Self>>) -> Option<Box<Self>> {
+        let drivers = self.drivers.clone();
+        while let Some((kind, mut batch)) = self.state.in_place.pop_first() {
+            let Some(driver) = drivers.borrow(kind) else {
+                self.send_all(kind, batch);
+                continue;
+            };
+            match seat.leave(self) {
+                Ok(()) => {
+                    driver.carry_out(&mut batch);
+                    self = seat.fetch()?;
+                }
+                Err(it) => {
+                    self = it;
+                    drop(driver);
+                    self.send_all(kind, batch);
+                }
+            }
+        }
+        Some(self)
+    }
+
+    fn send_in_place(&mut self) {
+        while let Some((kind, batch)) = self.state.in_place.pop_first() {
+            self.send_all(kind, batch);
+        }
+    }
+
+    fn send_all(&self, kind: ActionKind, batch: Vec<DriverRequest>) {
+        for request in batch {
+            // Without a driver there is no answer; the deadline of the transaction deals with that.
+            let _ = self.drivers.send(kind, request);
+        }
+    }
+
+    /// Hands `effect` to whoever carries it out, and counts the reads that a local driver is answering. Requests to one
+    /// driver are carried out in the order in which they come here.
     fn perform(&mut self, effect: Effect) {
         let read = effect.is_read();
         let (kind, request) = match effect {
@@ -439,9 +532,21 @@ impl EventLoop {
             Effect::Collect { .. } => return,
         };
         let local = self.engine.state().driver(kind).is_some_and(|driver| driver.local);
-        // Without a driver there is no answer; the deadline of the transaction deals with that.
-        let sent = self.drivers.send(kind, request);
-        self.state.reads_out += usize::from(sent && read && local);
+        let in_place = &mut self.state.in_place;
+        if in_place.contains_key(&kind) || self.drivers.has_time(kind) {
+            self.state.reads_out += usize::from(read && local);
+            let batch = in_place.entry(kind).or_default();
+            batch.push(request);
+            if batch.len() > IN_PLACE_MAX {
+                let batch = std::mem::take(batch);
+                in_place.remove(&kind);
+                self.send_all(kind, batch);
+            }
+        } else {
+            // Without a driver there is no answer; the deadline of the transaction deals with that.
+            let sent = self.drivers.send(kind, request);
+            self.state.reads_out += usize::from(sent && read && local);
+        }
     }
 
     fn may_stop(&self) -> bool {

@@ -10,6 +10,7 @@ mod intake;
 pub mod plan;
 pub mod recovery;
 mod runtime;
+mod seat;
 mod steady;
 pub mod telemetry;
 

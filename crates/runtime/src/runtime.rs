@@ -10,10 +10,11 @@ use staunch_ports::{Action, AppendError, Clock, Enricher, Follower, Journal, Not
 use thiserror::Error;
 
 use crate::drivers::Drivers;
-use crate::event_loop::{EventLoop, LoopError, LoopState};
+use crate::event_loop::{EventLoop, Left, LoopError, LoopState};
 use crate::handle::{Handle, Message};
 use crate::helpers;
 use crate::recovery::{RecoverError, Recovered, recover};
+use crate::seat::Seat;
 use crate::steady::SteadyClock;
 use crate::telemetry::Telemetry;
 
@@ -81,7 +82,9 @@ pub enum StartError {
 /// A running Staunch.
 pub struct Runtime {
     handle: Handle,
-    event_loop: JoinHandle<Result<(), LoopError>>,
+    /// The two threads that run the loop by turns. The one with which it ended knows how.
+    event_loop: [JoinHandle<Option<Result<(), LoopError>>>; 2],
+    seat: Arc<Seat<Box<EventLoop>>>,
     helpers: Vec<JoinHandle<()>>,
     stop: Sender<()>,
     recovered: RecoveredReport,
@@ -156,7 +159,7 @@ impl Runtime {
                 stopped.clone(),
             )?);
         }
-        let mut event_loop = EventLoop {
+        let mut event_loop = Box::new(EventLoop {
             engine,
             journal: parts.journal,
             epoch,
@@ -171,7 +174,7 @@ impl Runtime {
             linger: settings.linger,
             snapshot_every: settings.snapshot_every,
             state: LoopState::after(frames),
-        };
+        });
         // The policy comes first, so that what is taken up again knows its drivers.
         if event_loop.engine.state().policy.as_deref() != Some(&policy) {
             event_loop
@@ -183,9 +186,9 @@ impl Runtime {
             build: parts.build,
         };
         event_loop.take_first(started).map_err(StartError::FirstFrame)?;
-        let event_loop = std::thread::Builder::new()
-            .name("engine".into())
-            .spawn(move || event_loop.run())?;
+        let seat = Arc::new(Seat::new());
+        let watching = engine_thread("engine-2", &seat, None)?;
+        let event_loop = [engine_thread("engine-1", &seat, Some(event_loop))?, watching];
         threads.push(helpers::sweeper(
             drivers.clone(),
             steady,
@@ -205,6 +208,7 @@ impl Runtime {
         Ok(Self {
             handle,
             event_loop,
+            seat,
             helpers: threads,
             stop,
             recovered,
@@ -226,7 +230,7 @@ impl Runtime {
     /// True when the loop has ended on its own: the process must exit.
     #[must_use]
     pub fn has_failed(&self) -> bool {
-        self.event_loop.is_finished()
+        self.event_loop.iter().any(JoinHandle::is_finished)
     }
 
     /// Stops taking events, lets actions in flight end within a deadline, writes a snapshot and stops.
@@ -238,16 +242,54 @@ impl Runtime {
     /// When the loop panicked.
     pub fn stop(self) -> Result<(), LoopError> {
         drop(self.handle.commands.send(Message::Stop));
-        let result = match self.event_loop.join() {
-            Ok(result) => result,
-            Err(panic) => std::panic::resume_unwind(panic),
-        };
+        self.seat.wait_until_ended();
         drop(self.stop);
         self.handle.drivers.stop();
+        let mut result = Ok(());
+        for thread in self.event_loop {
+            match thread.join() {
+                Ok(None) => {}
+                Ok(Some(ended)) => result = ended,
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
         for helper in self.helpers {
             // A helper that panicked has been logged by its own thread; the state is safe in the journal.
             drop(helper.join());
         }
         result
     }
+}
+
+/// Starts one of the threads that run the loop: at once when it is given `event_loop`, otherwise when it has to be
+/// taken over.
+fn engine_thread(
+    name: &str,
+    seat: &Arc<Seat<Box<EventLoop>>>,
+    event_loop: Option<Box<EventLoop>>,
+) -> std::io::Result<JoinHandle<Option<Result<(), LoopError>>>> {
+    /// Ends the other thread when this one ends, also by a panic.
+    struct End(Arc<Seat<Box<EventLoop>>>);
+    impl Drop for End {
+        fn drop(&mut self) {
+            self.0.end();
+        }
+    }
+    let end = End(seat.clone());
+    std::thread::Builder::new().name(name.into()).spawn(move || {
+        let mut next = event_loop;
+        loop {
+            let event_loop = match next.take() {
+                Some(it) => it,
+                None => {
+                    let taken_over = end.0.watch()?;
+                    tracing::warn!("a driver held up the event loop; another thread goes on with it");
+                    taken_over
+                }
+            };
+            if let Left::Ended(result) = event_loop.run(&end.0) {
+                return Some(result);
+            }
+        }
+    })
 }

@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod in_place;
 mod journal;
 mod world;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,7 +73,19 @@ fn start(journal: &GatedJournal, world: &World) -> Runtime {
 }
 
 fn submit(handle: &Handle, ip: &str) -> Receiver<Result<Vec<EventReply>, Busy>> {
-    let ip = ip.parse().expect("an address");
+    submit_all(handle, &[ip.parse().expect("an address")])
+}
+
+/// Submits an event from each of `addresses` in one body.
+fn submit_all(handle: &Handle, addresses: &[IpAddr]) -> Receiver<Result<Vec<EventReply>, Busy>> {
+    let (sender, receiver) = bounded(1);
+    let reply = Box::new(move |result| sender.send(result).expect("the test waits"));
+    let events = addresses.iter().copied().map(event).collect();
+    handle.submit(Submission { events, reply }).expect("the queue has room");
+    receiver
+}
+
+fn event(ip: IpAddr) -> (Arc<Event>, Vec<Match>) {
     let now = SystemClock.now();
     let event = Event {
         system: "test".into(),
@@ -100,15 +114,7 @@ fn submit(handle: &Handle, ip: &str) -> Receiver<Result<Vec<EventReply>, Busy>> 
         preserve: Vec::new(),
         steps,
     }];
-    let (sender, receiver) = bounded(1);
-    let reply = Box::new(move |result| sender.send(result).expect("the test waits"));
-    handle
-        .submit(Submission {
-            events: vec![(Arc::new(event), matches)],
-            reply,
-        })
-        .expect("the queue has room");
-    receiver
+    (Arc::new(event), matches)
 }
 
 fn command(handle: &Handle, command: Command) -> CommandReply {

@@ -17,6 +17,22 @@ pub(crate) enum Fault {
     ActAndPanic,
 }
 
+/// A verb of the driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verb {
+    Observe,
+    Execute,
+}
+
+/// One call of the driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Call {
+    pub(crate) verb: Verb,
+    /// Whether a thread of the event loop made it.
+    pub(crate) in_place: bool,
+    pub(crate) requests: usize,
+}
+
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Log {
     pub(crate) observed: usize,
@@ -27,7 +43,12 @@ pub(crate) struct Log {
 struct Inner {
     objects: BTreeMap<Target, TransactionId>,
     log: Log,
+    calls: Vec<Call>,
     fault: Option<Fault>,
+    /// Calls of this verb hang.
+    hangs: Option<Verb>,
+    /// The call that hangs.
+    held: Option<Call>,
 }
 
 #[derive(Clone, Default)]
@@ -44,6 +65,29 @@ impl World {
 
     pub(crate) fn next(&self, fault: Fault) {
         self.0.0.lock().unwrap().fault = Some(fault);
+    }
+
+    pub(crate) fn calls(&self) -> Vec<Call> {
+        self.0.0.lock().unwrap().calls.clone()
+    }
+
+    /// Lets the next calls of `verb` hang until [`World::let_go`].
+    pub(crate) fn hang(&self, verb: Verb) {
+        self.0.0.lock().unwrap().hangs = Some(verb);
+    }
+
+    pub(crate) fn let_go(&self) {
+        self.change(|inner| (inner.hangs, inner.held) = (None, None));
+    }
+
+    /// Waits until a call hangs, and returns it.
+    pub(crate) fn wait_until_held(&self, limit: Duration) -> Call {
+        let (inner, changed) = &*self.0;
+        let (inner, timeout) = changed
+            .wait_timeout_while(inner.lock().unwrap(), limit, |inner| inner.held.is_none())
+            .unwrap();
+        assert!(!timeout.timed_out(), "nothing hangs");
+        inner.held.unwrap()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -68,6 +112,28 @@ impl World {
 
 struct Driver(World);
 
+impl Driver {
+    /// Notes a call, and hangs when the test says so.
+    fn enter(&self, verb: Verb, requests: usize) {
+        let in_place = std::thread::current()
+            .name()
+            .is_some_and(|name| name.starts_with("engine"));
+        let call = Call {
+            verb,
+            in_place,
+            requests,
+        };
+        let (inner, changed) = &*self.0.0;
+        let mut inner = inner.lock().unwrap();
+        inner.calls.push(call);
+        if inner.hangs == Some(verb) {
+            inner.held = Some(call);
+            changed.notify_all();
+            drop(changed.wait_while(inner, |inner| inner.hangs == Some(verb)).unwrap());
+        }
+    }
+}
+
 impl Action for Driver {
     fn describe(&self) -> Description {
         let nothing: Box<str> = "nothing".into();
@@ -89,6 +155,7 @@ impl Action for Driver {
     }
 
     fn observe(&mut self, targets: &[Target]) -> Vec<Result<Observation, Failure>> {
+        self.enter(Verb::Observe, targets.len());
         self.0.change(|inner| {
             inner.log.observed += targets.len();
             let look = |target: &Target| {
@@ -112,6 +179,7 @@ impl Action for Driver {
     }
 
     fn execute(&mut self, requests: &[ExecuteRequest]) -> Vec<Outcome> {
+        self.enter(Verb::Execute, requests.len());
         let fault = self.0.change(|inner| {
             for request in requests {
                 inner.log.executed += 1;
