@@ -149,8 +149,12 @@ pub fn apply(
                 state.swept_at.insert(*kind, now);
                 state.sweep_failed.remove(kind);
             }
+            state.lifted.trim(now);
         }
-        Record::SweepFailed { kind, failure } => drop(state.sweep_failed.insert(*kind, failure.clone())),
+        Record::SweepFailed { kind, failure } => {
+            state.sweep_failed.insert(*kind, failure.clone());
+            state.lifted.trim(now);
+        }
         Record::OutcomeReached { incident, outcome } => incident_mut(state, *incident)?.outcome = Some(*outcome),
         Record::IncidentClosed {
             incident,
@@ -161,7 +165,7 @@ pub fn apply(
             closed.absorbs_until = *absorbs_until;
             state.enter_incident(*incident);
         }
-        Record::IncidentForgotten { incident } => forget(state, *incident)?,
+        Record::IncidentForgotten { incident } => forget(state, *incident, now)?,
         Record::BreakerOpened { .. } => state.breaker_open = Some(now),
         Record::ModeSet { mode } => {
             state.mode_set = Some(*mode);
@@ -263,6 +267,7 @@ fn apply_change(
         state.quarantined.remove(&id);
     }
     if ends && it.incident == IncidentId(0) {
+        state.lifted.add(it.label, now);
         return Ok(());
     }
     let incident = it.incident;
@@ -604,7 +609,7 @@ fn incident_mut(state: &mut EngineState, id: IncidentId) -> Result<&mut Incident
 }
 
 /// Drops a closed incident and the transactions that it planned, which have all ended.
-fn forget(state: &mut EngineState, id: IncidentId) -> Result<(), ApplyError> {
+fn forget(state: &mut EngineState, id: IncidentId, now: Timestamp) -> Result<(), ApplyError> {
     let incident = state.incidents.remove(&id).ok_or(ApplyError::NoIncident(id))?;
     state
         .index
@@ -612,8 +617,13 @@ fn forget(state: &mut EngineState, id: IncidentId) -> Result<(), ApplyError> {
         .remove(&(incident.absorbs_until, Subject::Incident(id)));
     state.index.leave_key(key_hash(incident.playbook, &incident.key), id);
     for transaction in &incident.transactions {
-        if state.transactions.get(transaction).is_some_and(|it| it.incident == id) {
-            state.transactions.remove(transaction);
+        if state.transactions.get(transaction).is_some_and(|it| it.incident == id)
+            && let Some(it) = state.transactions.remove(transaction)
+            && it.executions > 0
+            && now.since(it.deadline) <= limits::SWEEP_READING_MAX
+        {
+            // The deadline of a transaction that has ended is when it did.
+            state.lifted.add(it.label, it.deadline);
         }
     }
     Ok(())
