@@ -83,6 +83,7 @@ pub fn apply(
             state.last_incident = incident.0;
             state.index.enter_key(key_hash(*playbook, key), *incident);
             state.index.dirty.insert(*incident);
+            state.index.incidents_open += 1;
             let opened = Incident {
                 id: *incident,
                 playbook: *playbook,
@@ -161,8 +162,9 @@ pub fn apply(
             absorbs_until,
         } => {
             let closed = incident_mut(state, *incident)?;
-            closed.status = IncidentStatus::Closed;
+            let was = std::mem::replace(&mut closed.status, IncidentStatus::Closed);
             closed.absorbs_until = *absorbs_until;
+            state.index.incidents_open -= u64::from(was == IncidentStatus::Open);
             state.enter_incident(*incident);
         }
         Record::IncidentForgotten { incident } => forget(state, *incident, now)?,
@@ -611,6 +613,7 @@ fn incident_mut(state: &mut EngineState, id: IncidentId) -> Result<&mut Incident
 /// Drops a closed incident and the transactions that it planned, which have all ended.
 fn forget(state: &mut EngineState, id: IncidentId, now: Timestamp) -> Result<(), ApplyError> {
     let incident = state.incidents.remove(&id).ok_or(ApplyError::NoIncident(id))?;
+    state.index.incidents_open -= u64::from(incident.status == IncidentStatus::Open);
     state
         .index
         .deadlines

@@ -165,6 +165,10 @@ pub struct Index {
     pub deadlines: BTreeSet<(Timestamp, Subject)>,
     /// Transactions in flight.
     pub in_flight: u32,
+    /// How many transactions are in each state. Those that have ended, and are not stuck, are not counted.
+    pub standing: BTreeMap<(ActionKind, StateKind), u64>,
+    /// How many incidents are open.
+    pub incidents_open: u64,
     /// Incidents whose transactions have changed since they were last looked at.
     pub dirty: BTreeSet<IncidentId>,
     /// The networks that are never touched.
@@ -309,6 +313,7 @@ impl EngineState {
             self.index.never_touch = Networks::new(&policy.never_touch);
         }
         for incident in self.incidents.values() {
+            self.index.incidents_open += u64::from(incident.status == IncidentStatus::Open);
             self.index
                 .enter_key(key_hash(incident.playbook, &incident.key), incident.id);
         }
@@ -344,6 +349,9 @@ impl Index {
             self.queue.insert(transaction.id);
         }
         self.in_flight += u32::from(kind.is_in_flight());
+        if !kind.is_terminal() || kind == StateKind::Stuck {
+            *self.standing.entry((transaction.kind, kind)).or_default() += 1;
+        }
     }
 
     /// Takes out what [`Index::enter`] entered; the target is left for the next one only when `ends`.
@@ -353,6 +361,13 @@ impl Index {
             .remove(&(transaction.deadline, Subject::Transaction(transaction.id)));
         self.queue.remove(&transaction.id);
         self.in_flight -= u32::from(transaction.state.kind().is_in_flight());
+        let standing = (transaction.kind, transaction.state.kind());
+        if let Some(count) = self.standing.get_mut(&standing) {
+            *count -= 1;
+            if *count == 0 {
+                self.standing.remove(&standing);
+            }
+        }
         if ends {
             if self.by_target.get(&place) == Some(&transaction.id) {
                 self.by_target.remove(&place);
