@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use staunch_connectors::actions::block_ip::{
-    MemoryBlockIp, MemoryWorld, NftablesBlockIp, NftablesOptions, release_everything,
+    Claim, ClaimError, MemoryBlockIp, MemoryWorld, NftablesBlockIp, NftablesOptions, release_everything,
 };
 use staunch_connectors::enrichers::conntrack::ConntrackShare;
 use staunch_connectors::enrichers::own_addresses::{PROC, RESOLV_CONF, protections};
@@ -45,6 +45,8 @@ pub(crate) struct Opened {
     pub(crate) journal_start: Lsn,
     /// What the drivers say about themselves, for policies that are made later.
     pub(crate) drivers: Vec<Description>,
+    /// Held for as long as this process enforces; `None` for a driver that only pretends.
+    pub(crate) claim: Option<Claim>,
 }
 
 /// The version of the program, for the record.
@@ -96,6 +98,10 @@ pub(crate) fn open(config: &Config, driver: Driver, rehearse: Option<&Path>) -> 
         }
     };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let claim = match driver {
+        Driver::Nftables => Some(claim(config)?),
+        Driver::Memory => None,
+    };
     let mut action = block_ip(config, driver, installation, &clock)?;
     if let Some(orders) = rehearse {
         tracing::warn!("the driver is rehearsing: it misbehaves as it is told");
@@ -118,6 +124,18 @@ pub(crate) fn open(config: &Config, driver: Driver, rehearse: Option<&Path>) -> 
         installation,
         journal_start,
         drivers,
+        claim,
+    })
+}
+
+/// Claims the table, so that no other process enforces with it.
+fn claim(config: &Config) -> Result<Claim, Fault> {
+    Claim::take(&config.nftables.table).map_err(|error| match error {
+        ClaimError::Held { .. } => Fault::of(Exit::InUse, &error).hint(
+            "stop that one; or give this one a table of its own: `[nftables] table` in the configuration. Several data \
+             directories on one table would undo each other's work",
+        ),
+        ClaimError::Claim { .. } => Fault::of(Exit::Failed, &error),
     })
 }
 

@@ -1,6 +1,6 @@
 //! `staunch serve`
 //!
-//! Starts in this order: configuration, playbooks, journal (locked), index, driver, policy, engine, HTTP. Ends in the
+//! Starts in this order: configuration, playbooks, journal (locked), index, claim on the table, driver, policy, engine, HTTP. Ends in the
 //! opposite one.
 
 use std::fs;
@@ -101,7 +101,10 @@ pub(super) fn run(args: &ServeArgs) -> Result<Exit, Fault> {
         in_force: config.clone(),
     };
     let ended = serve_http(args, config.http.listen, service, reload, &runtime);
-    stop(runtime, ended)
+    let stopped = stop(runtime, ended);
+    // Whoever starts next must not enforce before this one has ended.
+    drop(opened.claim);
+    stopped
 }
 
 fn apply(args: &ServeArgs, config: &mut Config) {

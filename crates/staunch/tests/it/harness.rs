@@ -244,6 +244,10 @@ impl Server {
         self.json::<Containments>(&["containment", "list"]).containments
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).expect("a process id"));
         kill(pid, signal).expect("it runs");

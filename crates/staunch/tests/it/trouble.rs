@@ -8,7 +8,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::unistd::geteuid;
 use staunch_model::StateKind;
 
-use crate::harness::{Home, SMALL, STAUNCH, elements, exploit_from, in_namespace, stderr, wait_until};
+use crate::harness::{Home, SMALL, STAUNCH, element, elements, exploit_from, in_namespace, stderr, wait_until};
 
 #[test]
 fn a_second_server_on_the_same_data_is_refused() {
@@ -22,6 +22,47 @@ fn a_second_server_on_the_same_data_is_refused() {
         assert!(stderr(&second).contains("is in use by process"), "{second:?}");
         let rebuild = home.run(&["index", "rebuild"]);
         assert_eq!(rebuild.status.code(), Some(7));
+    });
+}
+
+#[test]
+fn a_second_installation_on_the_same_table_is_refused() {
+    in_namespace("trouble::a_second_installation", || {
+        let sweeps = format!("{SMALL}[limits]\nsweep_interval = \"1s\"\n");
+        let (one, two) = (Home::new(&sweeps), Home::new(&sweeps));
+        let first = one.serve();
+        first.take(&exploit_from("203.0.113.1"));
+        wait_until("the containment", || element("203.0.113.1").is_some());
+        let Err(second) = two.try_serve(&["--allow-unauthenticated-loopback"]) else {
+            panic!("two installations enforce with one table")
+        };
+        assert_eq!(second.status.code(), Some(7), "{second:?}");
+        let said = stderr(&second);
+        let holder = format!("process {} of user", first.id());
+        assert!(said.contains(&holder) && said.contains("hint: "), "{said}");
+        assert!(
+            two.try_serve(&["--allow-unauthenticated-loopback", "--driver", "memory"])
+                .is_ok()
+        );
+
+        // With another table of its own it is let in.
+        two.configure(&format!("{sweeps}[nftables]\ntable = \"another\"\n"));
+        let beside = two.serve();
+        beside.take(&exploit_from("203.0.113.2"));
+        wait_until("the second one's containment", || {
+            beside.containments().iter().any(|it| it.state == StateKind::InForce)
+        });
+        drop(beside);
+
+        // A killed process holds nothing any more, and its elements are not the next one's to lift.
+        first.kill();
+        two.configure(&sweeps);
+        let after = two.serve();
+        let swept = || after.get::<staunch_server::dto::Status>("/v1/status").swept_at;
+        wait_until("a sweep", || swept().is_some());
+        let at = swept();
+        wait_until("another sweep", || swept() > at);
+        assert!(element("203.0.113.1").is_some(), "it is the first one's");
     });
 }
 

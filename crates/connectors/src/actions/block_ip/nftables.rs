@@ -26,6 +26,7 @@
 //! the address, or the table has another shape), `Full`, `Invalid` (a hold out of bounds); `InDoubt` when the kernel's
 //! answer was lost.
 
+mod claim;
 mod connection;
 mod error;
 mod execute;
@@ -41,6 +42,7 @@ use staunch_netlink::nftables::{Element, Nft, NftError, TableOptions};
 use staunch_ports::{Action, ExecuteRequest, Owned, OwnedTarget, UndoRequest};
 
 use super::{Label, address_of, description};
+pub use claim::{Claim, ClaimError, Holder};
 use connection::{Connection, set_of, spoils};
 use error::failure;
 pub use error::{ReleaseError, StartError};
