@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
@@ -10,7 +10,7 @@ use staunch_engine::sweep::Reading;
 use staunch_model::{
     ActionKind, Facts, Failure, FailureKind, Input, Observation, Outcome, Target, Timestamp, TransactionId,
 };
-use staunch_ports::{Action, Clock, Enricher, ExecuteRequest, Owned, UndoRequest};
+use staunch_ports::{Action, Clock, Enricher, ExecuteRequest, Former, Owned, UndoRequest};
 
 use crate::telemetry::Telemetry;
 
@@ -41,6 +41,9 @@ pub(crate) enum DriverRequest {
         traffic: bool,
         reply: LookReply,
     },
+    LiftFormer {
+        reply: Sender<Result<u64, Failure>>,
+    },
     Sweep {
         reply: Sender<Reading>,
     },
@@ -50,6 +53,7 @@ pub(crate) enum DriverRequest {
 /// The running driver threads.
 pub(crate) struct Drivers {
     senders: BTreeMap<ActionKind, Sender<DriverRequest>>,
+    former: Arc<Mutex<FormerByKind>>,
 }
 
 impl Drivers {
@@ -63,6 +67,7 @@ impl Drivers {
     ) -> std::io::Result<(Self, Vec<JoinHandle<()>>)> {
         let mut senders = BTreeMap::new();
         let mut threads = Vec::new();
+        let former = Arc::<Mutex<FormerByKind>>::default();
         for action in actions {
             let description = action.describe();
             let (sender, requests) = unbounded();
@@ -73,6 +78,7 @@ impl Drivers {
                 clock: clock.clone(),
                 outcomes: outcomes.clone(),
                 telemetry: telemetry.clone(),
+                former: former.clone(),
             };
             let name = format!("driver-{}", description.driver);
             threads.push(
@@ -82,7 +88,7 @@ impl Drivers {
             );
             senders.insert(description.kind, sender);
         }
-        Ok((Self { senders }, threads))
+        Ok((Self { senders, former }, threads))
     }
 
     /// Hands `request` to the driver of `kind`; false when there is none.
@@ -100,6 +106,14 @@ impl Drivers {
         }
     }
 
+    /// What other installations have left, with the kind of each.
+    pub(crate) fn former(&self) -> Vec<(ActionKind, Former)> {
+        let former = self.former.lock().unwrap_or_else(PoisonError::into_inner);
+        let of =
+            |(kind, found): (&ActionKind, &Vec<Former>)| found.iter().map(|it| (*kind, it.clone())).collect::<Vec<_>>();
+        former.iter().flat_map(of).collect()
+    }
+
     pub(crate) fn kinds(&self) -> impl Iterator<Item = ActionKind> {
         self.senders.keys().copied()
     }
@@ -112,7 +126,11 @@ struct Worker {
     clock: Arc<dyn Clock>,
     outcomes: Sender<Input>,
     telemetry: Arc<Telemetry>,
+    former: Arc<Mutex<FormerByKind>>,
 }
+
+/// What other installations have left, as the newest sweep of each kind found it.
+type FormerByKind = BTreeMap<ActionKind, Vec<Former>>;
 
 impl Worker {
     fn run(mut self, requests: &Receiver<DriverRequest>) {
@@ -134,7 +152,7 @@ impl Worker {
     /// after its deadline end as the engine wants it, and a look sees what came before it.
     fn carry_out(&mut self, batch: &mut Vec<DriverRequest>) {
         let (mut executed, mut undone, mut observed) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut looks, mut sweeps) = (Vec::new(), Vec::new());
+        let (mut looks, mut sweeps, mut lifts) = (Vec::new(), Vec::new(), Vec::new());
         for request in batch.drain(..) {
             match request {
                 DriverRequest::Observe {
@@ -173,6 +191,7 @@ impl Worker {
                 }
                 DriverRequest::Look { target, traffic, reply } => looks.push((target, traffic, reply)),
                 DriverRequest::Sweep { reply } => sweeps.push(reply),
+                DriverRequest::LiftFormer { reply } => lifts.push(reply),
                 DriverRequest::Stop => {}
             }
         }
@@ -218,6 +237,12 @@ impl Worker {
             let seen = self.observe(&[target]).pop().unwrap_or_else(|| Err(short_answer()));
             reply((seen, self.facts(target, traffic)));
         }
+        for reply in lifts {
+            let lifted =
+                catch_unwind(AssertUnwindSafe(|| self.action.lift_former())).unwrap_or_else(|_| Err(panicked()));
+            self.note_former();
+            drop(reply.send(lifted));
+        }
         for reply in sweeps {
             // Nobody waits any more when the sweep's own deadline has passed.
             drop(reply.send(self.sweep()));
@@ -231,6 +256,7 @@ impl Worker {
     fn sweep(&mut self) -> Reading {
         let begun = self.clock.now();
         let found = catch_unwind(AssertUnwindSafe(|| self.action.owned())).unwrap_or_else(|_| Err(panicked()));
+        self.note_former();
         let found = found.map(|Owned { targets, enforcing }| {
             (
                 targets
@@ -244,6 +270,22 @@ impl Worker {
             kind: self.kind,
             begun,
             found,
+        }
+    }
+
+    /// Keeps what other installations have left there for whoever asks, and says so when that changes.
+    fn note_former(&self) {
+        let found = catch_unwind(AssertUnwindSafe(|| self.action.former())).unwrap_or_default();
+        let mut former = self.former.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = former.insert(self.kind, found).map_or(0, |it| it.len());
+        let count = former.get(&self.kind).map_or(0, Vec::len);
+        if count > before {
+            tracing::warn!(
+                kind = %self.kind,
+                count,
+                "a former installation has left containments that this one does not count: `staunch containment list` \
+                 shows them, `staunch release --all --former` lifts them"
+            );
         }
     }
 

@@ -496,15 +496,18 @@ fn command_reply(records: &[Record]) -> CommandReply {
             Record::CommandDone { affected } => Some(CommandReply {
                 affected: affected.clone(),
                 refused: None,
+                former: 0,
             }),
             Record::CommandRefused { why } => Some(CommandReply {
                 affected: Vec::<TransactionId>::new(),
                 refused: Some(why.clone()),
+                former: 0,
             }),
             _ => None,
         })
         .unwrap_or(CommandReply {
             affected: Vec::new(),
             refused: Some("the engine gave no answer".into()),
+            former: 0,
         })
 }

@@ -281,6 +281,9 @@ pub struct Status {
     pub awaiting_approval: u64,
     /// Transactions that a person must look at.
     pub stuck: u64,
+    /// What other installations have left at the enforcement points.
+    #[serde(default)]
+    pub former: u64,
     /// Notices that nobody has taken yet.
     pub notices_pending: u64,
     /// When containments were last verified; `None` before the first sweep.
@@ -374,6 +377,23 @@ pub struct Containments {
     pub now: Timestamp,
     /// By transaction.
     pub containments: Vec<Containment>,
+    /// What other installations have left; none of it is counted or lifted with the rest.
+    #[serde(default)]
+    pub former: Vec<FormerView>,
+}
+
+/// Something that another installation of Staunch has put in force. An installation whose data directory was lost or
+/// moved away is another one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FormerView {
+    /// The kind of action.
+    pub action: ActionKind,
+    /// What it holds.
+    pub target: String,
+    /// Its whole label: whose it is.
+    pub label: String,
+    /// For how long from the newest sweep on the enforcement point keeps it; `None` when it does not say.
+    pub expires_in: Option<Span>,
 }
 
 /// A containment.

@@ -103,6 +103,7 @@ fn inputs() -> Vec<Input> {
         Command::Release(ReleaseScope::Transaction(TX)),
         Command::Release(ReleaseScope::Incident(INC)),
         Command::Release(ReleaseScope::All),
+        Command::Release(ReleaseScope::Former),
         Command::Renew {
             transaction: TX,
             lease: Span::from_mins(90),

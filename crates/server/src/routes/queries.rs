@@ -14,8 +14,8 @@ use staunch_store::index::{IncidentFilter, IndexError, IndexReader, ROWS_MAX, Tr
 
 use crate::app::{App, Shared};
 use crate::dto::{
-    Approval, Approvals, CommandQuery, Commands, Containments, Health, INDEX_LAG_HEADER, IncidentAnswer, IncidentQuery,
-    Incidents, IndexView, ModeView, NoticeQuery, Notices, Status, TransactionQuery, Transactions,
+    Approval, Approvals, CommandQuery, Commands, Containments, FormerView, Health, INDEX_LAG_HEADER, IncidentAnswer,
+    IncidentQuery, Incidents, IndexView, ModeView, NoticeQuery, Notices, Status, TransactionQuery, Transactions,
 };
 use crate::limits::{ROWS_DEFAULT, TRANSACTIONS_PER_QUESTION_MAX};
 use crate::problem::Failed;
@@ -48,6 +48,7 @@ pub(crate) async fn status(State(app): State<Shared>) -> Result<Json<Status>, Fa
         under_way: 0,
         awaiting_approval: 0,
         stuck: 0,
+        former: service.handle.former().len() as u64,
         notices_pending: 0,
         swept_at: None,
         sweep_failures: Vec::new(),
@@ -103,7 +104,20 @@ pub(crate) async fn containments(State(app): State<Shared>) -> Result<Json<Conta
         containments.extend(some);
         after = next;
     }
-    Ok(Json(Containments { now, containments }))
+    let former = app.service.handle.former().into_iter();
+    let former = former
+        .map(|(action, it)| FormerView {
+            action,
+            target: it.target.to_string(),
+            label: it.label.into(),
+            expires_in: it.expires_in,
+        })
+        .collect();
+    Ok(Json(Containments {
+        now,
+        containments,
+        former,
+    }))
 }
 
 /// Looks at each containment, a bounded number in each question, so that the engine is not held up.

@@ -44,6 +44,16 @@ fn text(output: &Output, it: &Status, now: Timestamp) -> String {
             "a stuck transaction needs a person: `staunch containment list` says why".to_owned(),
         );
     }
+    if it.former > 0 {
+        line(
+            "",
+            format!(
+                "{} more are of FORMER INSTALLATIONS: `staunch containment list` shows them, `staunch release --all \
+                 --former` lifts them",
+                it.former
+            ),
+        );
+    }
     line(
         "waiting",
         format!(

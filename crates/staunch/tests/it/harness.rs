@@ -122,7 +122,11 @@ impl Home {
             .append(true)
             .open(self.path("stderr"))
             .expect("it is our directory");
-        let mut child = staunch(&["serve", "--listen", "127.0.0.1:0"])
+        let mut command = staunch(&["serve"]);
+        if !arguments.contains(&"--listen") {
+            command.args(["--listen", "127.0.0.1:0"]);
+        }
+        let mut child = command
             .arg("--config")
             .arg(self.config())
             .args(arguments)

@@ -97,6 +97,7 @@ fn command_words(command: &Command) -> String {
         Command::Release(ReleaseScope::Transaction(id)) => format!("release {id}"),
         Command::Release(ReleaseScope::Incident(id)) => format!("release what {id} holds"),
         Command::Release(ReleaseScope::All) => "release everything".to_owned(),
+        Command::Release(ReleaseScope::Former) => "release what a former installation has left".to_owned(),
         Command::Renew { transaction, lease } => format!("renew {transaction} for {lease}"),
         Command::Approve(id) => format!("approve {id}"),
         Command::Deny(id) => format!("deny {id}"),
