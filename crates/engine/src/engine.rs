@@ -80,6 +80,7 @@ impl Engine {
             Input::Swept(findings) => turn.on_swept(findings),
             Input::Operator { by, command } => turn.on_command(by, command),
             Input::Tick => {}
+            Input::Trouble(what) => turn.notice(staunch_model::NoticeLevel::Page, None, None, what),
         }
         turn.advance();
         let Turn { records, effects, .. } = turn;

@@ -82,6 +82,8 @@ pub enum Input {
     },
     /// Time has passed and something is due.
     Tick,
+    /// Something is wrong with this process itself, which people must be told of.
+    Trouble(Box<str>),
 }
 
 /// What the drift sweep found, by comparison with the engine's state. Everything in force that is not named here was

@@ -4,7 +4,7 @@
 //! that changes something leave after that sync. Reads may leave at once, because they change nothing: when a local
 //! driver answers them within the linger time, check and intent share one sync, which halves the time to a block.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
@@ -96,6 +96,8 @@ pub(crate) struct LoopState {
     reads_out: usize,
     frames_since_snapshot: u64,
     stopping_since: Option<Instant>,
+    /// What is appended would not be found by the next start.
+    journal_lost: bool,
 }
 
 impl EventLoop {
@@ -208,6 +210,8 @@ impl EventLoop {
                 let size = self.state.pending.bytes.len() + new + self.room_to_finish();
                 let refused = if self.state.stopping_since.is_some() {
                     Some(Busy::Stopping)
+                } else if self.state.journal_lost {
+                    Some(Busy::JournalLost)
                 } else if incidents > staunch_engine::limits::INCIDENTS_MAX {
                     Some(Busy::QueueFull)
                 } else if !self.journal.has_room(size) {
@@ -261,6 +265,7 @@ impl EventLoop {
             Message::Query(ask) => self.state.pending.queries.push(ask),
             Message::Sweep(readings) => {
                 self.telemetry.sweeps.add(1);
+                self.look_after_journal()?;
                 let findings = sweep::compare(self.engine.state(), &readings);
                 for part in findings.parts(FINDINGS_PER_TURN_MAX) {
                     self.turn(Input::Swept(part))?;
@@ -275,6 +280,41 @@ impl EventLoop {
     fn room_to_finish(&self) -> usize {
         let state = self.engine.state();
         state.index.by_target.len() * ROOM_TO_LIFT + state.index.queue.len() * ROOM_PER_EVENT
+    }
+
+    /// Takes no more events while the journal's files are not where the next start looks for them, and pages. What is
+    /// under way and in force goes on, and can be lifted: the files that are open take frames.
+    fn look_after_journal(&mut self) -> Result<(), LoopError> {
+        let lost = self.journal.lost();
+        let is_lost = lost.is_some();
+        let was_lost = std::mem::replace(&mut self.state.journal_lost, is_lost);
+        let page = match &lost {
+            Some(what) if !was_lost => {
+                tracing::error!(
+                    what,
+                    "the files of the journal were deleted or moved away: no more events are taken"
+                );
+                Some(format!(
+                    "the files of the journal were deleted or moved away ({what}): no more events are taken, because \
+                     nothing would survive a restart. Containment can be lifted. Put the files back, or release \
+                     everything and start anew"
+                ))
+            }
+            None if was_lost => {
+                tracing::info!("the files of the journal are where they should be again: events are taken");
+                None
+            }
+            _ => None,
+        };
+        *self
+            .telemetry
+            .journal_lost
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = lost.map(Into::into);
+        match page {
+            Some(text) => self.turn(Input::Trouble(text.into())),
+            None => Ok(()),
+        }
     }
 
     fn turn(&mut self, input: Input) -> Result<(), LoopError> {

@@ -1,6 +1,6 @@
 //! The way into a running Staunch, for the HTTP server and the wiring.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use crossbeam_channel::{Sender, TrySendError, bounded};
@@ -27,6 +27,9 @@ pub enum Busy {
     /// The disk is full: only lifting containment goes on.
     #[error("the journal is full; only lifting containment goes on")]
     JournalFull,
+    /// The journal's files are not where they should be: nothing that is taken would survive a restart.
+    #[error("the files of the journal were deleted or moved away; only lifting containment goes on")]
+    JournalLost,
     /// Staunch is stopping or has stopped.
     #[error("staunch is stopping")]
     Stopping,
@@ -183,6 +186,16 @@ impl Handle {
     #[must_use]
     pub fn now(&self) -> staunch_model::Timestamp {
         self.clock.now()
+    }
+
+    /// What has become of the journal's files, when they are not where they should be.
+    #[must_use]
+    pub fn journal_lost(&self) -> Option<Box<str>> {
+        self.telemetry
+            .journal_lost
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// The counters.

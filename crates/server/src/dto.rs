@@ -292,6 +292,9 @@ pub struct Status {
     pub sweep_failures: Vec<SweepFailure>,
     /// The last frame of the journal, when that is known.
     pub journal_lsn: Option<u64>,
+    /// What has become of the journal's files, when they are not where they should be: no events are taken then.
+    #[serde(default)]
+    pub journal_lost: Option<String>,
     /// The query index; `None` when there is none.
     pub index: Option<IndexView>,
 }

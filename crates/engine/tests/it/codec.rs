@@ -68,6 +68,7 @@ fn inputs() -> Vec<Input> {
             orphans: vec![(TX, ActionKind::BlockIp, target("203.0.113.7"))],
         }),
         Input::Tick,
+        Input::Trouble("the journal is lost".into()),
     ];
     for result in [Ok(seen), Ok(foreign), Ok(ours), Err(failure())] {
         for facts in [

@@ -53,6 +53,7 @@ pub(crate) async fn status(State(app): State<Shared>) -> Result<Json<Status>, Fa
         swept_at: None,
         sweep_failures: Vec::new(),
         journal_lsn: None,
+        journal_lost: service.handle.journal_lost().map(Into::into),
         index: None,
     };
     let now = service.handle.now();

@@ -187,6 +187,49 @@ fn a_full_disk_stops_intake_and_never_a_release() {
 }
 
 #[test]
+fn files_that_vanish_under_a_server_are_noticed() {
+    in_namespace("trouble::files_that_vanish", || {
+        let home = Home::new(&format!("{SMALL}[limits]\nsweep_interval = \"1s\"\n"));
+        let server = home.serve();
+        server.take(&exploit_from("203.0.113.1"));
+        wait_until("the containment", || element("203.0.113.1").is_some());
+        let status = || server.get::<staunch_server::dto::Status>("/v1/status");
+
+        let index = home.data().join("index.sqlite");
+        for ending in ["", "-wal", "-shm"] {
+            drop(std::fs::remove_file(format!("{}{ending}", index.display())));
+        }
+        wait_until("a new index", || {
+            // While the file is exchanged there may be no answer.
+            let list = server.run(&["incident", "list", "--json"]);
+            let found = serde_json::from_slice::<staunch_server::dto::Incidents>(&list.stdout);
+            index.exists() && found.is_ok_and(|it| it.incidents.len() == 1)
+        });
+        assert!(home.log().contains("rebuilt from the journal"), "{}", home.log());
+
+        let (journal, away) = (home.data().join("journal"), home.path("away"));
+        std::fs::rename(&journal, &away).expect("moved");
+        wait_until("the loss to be noticed", || status().journal_lost.is_some());
+        let (code, answer) = server.post(&exploit_from("203.0.113.2")).expect("it answers");
+        assert_eq!(
+            (code, &answer["type"]),
+            (503, &"urn:staunch:problem:journal-lost".into()),
+            "{answer}"
+        );
+        assert!(server.ok(&["status"]).contains("LOST"));
+        wait_until("the page", || home.log().contains("no more events are taken, because"));
+        server.ok(&["release", "--all", "--yes"]);
+        wait_until("the release", || elements().is_empty());
+
+        std::fs::rename(&away, &journal).expect("moved back");
+        wait_until("the journal to be back", || status().journal_lost.is_none());
+        server.take(&exploit_from("203.0.113.3"));
+        server.kill();
+        assert!(home.run(&["journal", "verify"]).status.success());
+    });
+}
+
+#[test]
 fn damage_is_told_with_its_place() {
     in_namespace("trouble::damage", || {
         let home = Home::new(SMALL);

@@ -15,7 +15,7 @@ use staunch_ports::{AppendError, Journal, Lsn, Purpose};
 use staunch_store::journal::{DiskHook, DiskOp};
 use staunch_store::{JournalOptions, OpenError, SegmentJournal};
 
-use crate::{Faults, append, append_ok, frames, open, payload, small, temp_dir, with_epoch};
+use crate::{Faults, append, append_ok, frames, open, payload, segments, small, temp_dir, with_epoch};
 
 /// Lets one kind of change fail once, and checks that nothing is accepted from then on, until a restart.
 fn check_poisoned(name: &str, fails: fn(&DiskOp<'_>) -> bool) {
@@ -289,6 +289,37 @@ fn room_in_a_segment_that_is_prepared_meanwhile_is_promised_and_kept() {
         append_ok(journal, &[&payload(0, 1_000)]);
         append_ok(journal, &[&payload(1, 1_000)]);
     });
+}
+
+#[test]
+fn files_that_vanish_are_noticed_and_appends_go_on() {
+    let parent = temp_dir();
+    let dir = parent.path().join("journal");
+    let (mut journal, _) = with_epoch(open(&dir));
+    for number in 0..20 {
+        append_ok(&mut journal, &[&payload(number, 1_000)]);
+    }
+    assert!(segments(&dir).len() > 1, "one is sealed");
+    assert_eq!(journal.lost(), None);
+    let away = parent.path().join("away");
+    for path in segments(&dir).into_iter().chain([dir.join("lock")]) {
+        fs::rename(&path, &away).expect("moved");
+        let what = journal.lost().expect("it is gone");
+        assert!(
+            what.contains(&*path.file_name().expect("a name").to_string_lossy()),
+            "{what}"
+        );
+        fs::copy(&away, &path).expect("copied");
+        let sealed = segments(&dir).first() == Some(&path);
+        assert_eq!(journal.lost().is_some(), !sealed, "a copy is not what is written to");
+        fs::rename(&away, &path).expect("moved back");
+        assert_eq!(journal.lost(), None);
+    }
+    fs::rename(&dir, &away).expect("moved");
+    assert!(journal.lost().is_some());
+    append(&mut journal, Purpose::Settle, &[b"lifted"]).expect("open files take frames");
+    fs::rename(&away, &dir).expect("moved back");
+    assert_eq!(journal.lost(), None);
 }
 
 const FULL_DISK: &str = "STAUNCH_TEST_FULL_DISK";

@@ -89,6 +89,7 @@ fn input(input: &Input) -> String {
             format!("{} from {}: {}{reason}", by.name, by.from, command_words(command))
         }
         Input::Tick => "time passed".to_owned(),
+        Input::Trouble(what) => format!("trouble: {what}"),
     }
 }
 
