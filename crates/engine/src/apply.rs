@@ -128,6 +128,7 @@ pub fn apply(
             state.last_incident = incident.0;
             state.index.enter_key(key_hash(*playbook, key), *incident);
             state.index.dirty.insert(*incident);
+            state.index.incidents_open += 1;
             let opened = Incident {
                 id: *incident,
                 playbook: *playbook,
@@ -195,19 +196,24 @@ pub fn apply(
                 state.swept_at.insert(*kind, now);
                 state.sweep_failed.remove(kind);
             }
+            state.lifted.trim(now);
         }
-        Record::SweepFailed { kind, failure } => drop(state.sweep_failed.insert(*kind, failure.clone())),
+        Record::SweepFailed { kind, failure } => {
+            state.sweep_failed.insert(*kind, failure.clone());
+            state.lifted.trim(now);
+        }
         Record::OutcomeReached { incident, outcome } => incident_mut(state, *incident)?.outcome = Some(*outcome),
         Record::IncidentClosed {
             incident,
             absorbs_until,
         } => {
             let closed = incident_mut(state, *incident)?;
-            closed.status = IncidentStatus::Closed;
+            let was = std::mem::replace(&mut closed.status, IncidentStatus::Closed);
             closed.absorbs_until = *absorbs_until;
+            state.index.incidents_open -= u64::from(was == IncidentStatus::Open);
             state.enter_incident(*incident);
         }
-        Record::IncidentForgotten { incident } => forget(state, *incident)?,
+        Record::IncidentForgotten { incident } => forget(state, *incident, now)?,
         Record::BreakerOpened { .. } => state.breaker_open = Some(now),
         Record::ModeSet { mode } => {
             state.mode_set = Some(*mode);
@@ -354,6 +360,7 @@ fn apply_change(
         state.quarantined.remove(&id);
     }
     if ends && it.incident == IncidentId(0) {
+        state.lifted.add(it.label, now);
         return Ok(());
     }
     let incident = it.incident;
@@ -762,8 +769,9 @@ fn incident_mut(state: &mut EngineState, id: IncidentId) -> Result<&mut Incident
 }
 
 /// Drops a closed incident and the transactions that it planned, which have all ended.
-fn forget(state: &mut EngineState, id: IncidentId) -> Result<(), ApplyError> {
+fn forget(state: &mut EngineState, id: IncidentId, now: Timestamp) -> Result<(), ApplyError> {
     let incident = state.incidents.remove(&id).ok_or(ApplyError::NoIncident(id))?;
+    state.index.incidents_open -= u64::from(incident.status == IncidentStatus::Open);
     state
         .index
         .deadlines
@@ -775,8 +783,13 @@ fn forget(state: &mut EngineState, id: IncidentId) -> Result<(), ApplyError> {
         }
     }
     for transaction in &incident.transactions {
-        if state.transactions.get(transaction).is_some_and(|it| it.incident == id) {
-            state.transactions.remove(transaction);
+        if state.transactions.get(transaction).is_some_and(|it| it.incident == id)
+            && let Some(it) = state.transactions.remove(transaction)
+            && it.executions > 0
+            && now.since(it.deadline) <= limits::SWEEP_READING_MAX
+        {
+            // The deadline of a transaction that has ended is when it did.
+            state.lifted.add(it.label, it.deadline);
         }
     }
     Ok(())

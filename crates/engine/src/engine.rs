@@ -86,6 +86,7 @@ impl Engine {
             Input::Operator { by, command } => turn.on_command(by, command),
             Input::Tick => {}
             Input::Collected { evidence, result } => turn.on_collected(*evidence, result),
+            Input::Trouble(what) => turn.notice(staunch_model::NoticeLevel::Page, None, None, what),
         }
         turn.advance();
         let Turn { records, effects, .. } = turn;

@@ -351,6 +351,17 @@ fn impact(playbook: &Playbook, facts: &Facts) -> GuardResult {
             }
         },
     };
+    let flows_min = u64::from(playbook.flows_min());
+    // One flow of three is a large share of nothing much; none of three is none.
+    if limit.is_some() && share.flows > 0 && share.flows_total < flows_min {
+        let why = format!(
+            "the share of traffic says nothing: {} flow{} in all, fewer than {flows_min} ({} of them would stop)",
+            share.flows_total,
+            if share.flows_total == 1 { "" } else { "s" },
+            share.flows,
+        );
+        return result(when_unknown, None, limit, why);
+    }
     let measured = share.basis_points();
     let of = format!(
         "this would stop {} of the traffic ({} of {} flows{})",

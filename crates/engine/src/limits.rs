@@ -95,6 +95,10 @@ pub const NAMED_IN_NOTICE_MAX: usize = 5;
 /// command is repeated until nothing is affected.
 pub const RELEASES_PER_TURN_MAX: usize = 1_000;
 
+/// How long the reading of a sweep may be under way. Three times what the sweep waits for a driver; what was lifted is
+/// remembered for so long, at most, so that a reading which began before does not make an orphan of it.
+pub const SWEEP_READING_MAX: Span = Span::from_mins(1);
+
 /// The widest network an IPv4 act may be aimed at, in prefix bits.
 pub const PREFIX_V4_MIN: u64 = 32;
 

@@ -636,6 +636,8 @@ impl Turn<'_> {
             Command::Release(ReleaseScope::Transaction(id)) => self.release_one(*id, by),
             Command::Release(ReleaseScope::Incident(id)) => self.release_incident(*id, by),
             Command::Release(ReleaseScope::All) => Ok(self.release_all(by)),
+            // Nothing of it is in the state: the runtime has the drivers do it once this is durable.
+            Command::Release(ReleaseScope::Former) => Ok(Vec::new()),
             Command::Renew {
                 transaction,
                 lease,

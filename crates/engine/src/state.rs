@@ -82,9 +82,52 @@ pub struct EngineState {
     pub quarantined: BTreeMap<TransactionId, Box<str>>,
     /// Other records that did not fit and that nobody has been told of.
     pub unfit: Unfit,
+    /// What was lifted of late.
+    #[serde(skip)]
+    pub lifted: Lifted,
     /// What is derived from the rest.
     #[serde(skip)]
     pub index: Index,
+}
+
+/// When what was lifted of late ended, by its label, where the transaction is forgotten already: a reading of the drift
+/// sweep that began before may still show it.
+///
+/// Only such readings are held against it, and they end with the process. So it is not stored, nothing is decided by it,
+/// and states that differ in it alone are equal.
+#[derive(Clone, Debug, Default)]
+pub struct Lifted(BTreeMap<TransactionId, Timestamp>);
+
+impl PartialEq for Lifted {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Lifted {}
+
+impl Lifted {
+    /// When what carried `label` ended; `None` when nothing of late did.
+    #[must_use]
+    pub fn ended(&self, label: TransactionId) -> Option<Timestamp> {
+        self.0.get(&label).copied()
+    }
+
+    /// True when nothing is remembered.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Remembers that what carried `label` has `ended`.
+    pub(crate) fn add(&mut self, label: TransactionId, ended: Timestamp) {
+        self.0.insert(label, ended);
+    }
+
+    /// Drops what ended before any reading that may be under way began.
+    pub(crate) fn trim(&mut self, now: Timestamp) {
+        self.0.retain(|_, ended| now.since(*ended) <= limits::SWEEP_READING_MAX);
+    }
 }
 
 /// Records that could not be applied and were left out.
@@ -129,6 +172,10 @@ pub struct Index {
     pub deadlines: BTreeSet<(Timestamp, Subject)>,
     /// Transactions in flight.
     pub in_flight: u32,
+    /// How many transactions are in each state. Those that have ended, and are not stuck, are not counted.
+    pub standing: BTreeMap<(ActionKind, StateKind), u64>,
+    /// How many incidents are open.
+    pub incidents_open: u64,
     /// Incidents whose transactions have changed since they were last looked at.
     pub dirty: BTreeSet<IncidentId>,
     /// The networks that are never touched.
@@ -293,6 +340,7 @@ impl EngineState {
             self.index.never_touch = Networks::new(&policy.never_touch);
         }
         for incident in self.incidents.values() {
+            self.index.incidents_open += u64::from(incident.status == IncidentStatus::Open);
             self.index
                 .enter_key(key_hash(incident.playbook, &incident.key), incident.id);
         }
@@ -331,6 +379,9 @@ impl Index {
             self.queue.insert(transaction.id);
         }
         self.in_flight += u32::from(kind.is_in_flight());
+        if !kind.is_terminal() || kind == StateKind::Stuck {
+            *self.standing.entry((transaction.kind, kind)).or_default() += 1;
+        }
     }
 
     /// Takes out what [`Index::enter`] entered; the target is left for the next one only when `ends`.
@@ -340,6 +391,13 @@ impl Index {
             .remove(&(transaction.deadline, Subject::Transaction(transaction.id)));
         self.queue.remove(&transaction.id);
         self.in_flight -= u32::from(transaction.state.kind().is_in_flight());
+        let standing = (transaction.kind, transaction.state.kind());
+        if let Some(count) = self.standing.get_mut(&standing) {
+            *count -= 1;
+            if *count == 0 {
+                self.standing.remove(&standing);
+            }
+        }
         if ends {
             if self.by_target.get(&place) == Some(&transaction.id) {
                 self.by_target.remove(&place);

@@ -49,10 +49,12 @@ pub fn compare(state: &EngineState, readings: &[Reading]) -> SweepFindings {
         }
         for (target, label) in &objects {
             let owner = state.index.by_target.get(&(reading.kind, *target));
-            let recent = state
+            let ended = state
                 .transactions
                 .get(label)
-                .is_some_and(|it| !settled(Some(it.deadline)));
+                .map(|it| it.deadline)
+                .max(state.lifted.ended(*label));
+            let recent = ended.is_some() && !settled(ended);
             if owner.is_none() && !recent {
                 findings.orphans.push((*label, reading.kind, *target));
             }

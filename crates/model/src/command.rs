@@ -27,6 +27,8 @@ pub enum ReleaseScope {
     Incident(IncidentId),
     /// Everything, so much at a time: see [`Command::Release`].
     All,
+    /// What a former installation has left at the enforcement points. No transaction of this one is affected.
+    Former,
 }
 
 /// A command.
@@ -62,4 +64,7 @@ pub struct CommandReply {
     pub affected: Vec<TransactionId>,
     /// Why it was refused, if it was; safe to show.
     pub refused: Option<Box<str>>,
+    /// How many objects of former installations were removed.
+    #[serde(default)]
+    pub former: u64,
 }

@@ -30,8 +30,8 @@ pub use few::Few;
 pub use id::{ContentHash, EffectKey, EvidenceId, IncidentId, InstallationId, NoticeId, TransactionId};
 pub use incident::{Incident, IncidentOutcome, IncidentStatus};
 pub use playbook::{
-    Context, Explainer, Extractor, Match, MatchedStep, Mode, Modes, NotifyStep, OnFailure, Phase, Playbook,
-    PlaybookGuards, Predicate, PreserveStep, Program, Step, TargetExtractor, Truth, WhenUnknown,
+    Context, Explainer, Extractor, FLOWS_MIN_DEFAULT, Match, MatchedStep, Mode, Modes, NotifyStep, OnFailure, Phase,
+    Playbook, PlaybookGuards, Predicate, PreserveStep, Program, Step, TargetExtractor, Truth, WhenUnknown,
 };
 pub use policy::{Limits, NeverTouch, Policy, Protection};
 pub use record::{Change, Dispatch, Effect, Frame, Input, Notice, NoticeLevel, ObservePurpose, Record, SweepFindings};

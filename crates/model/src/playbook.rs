@@ -87,7 +87,13 @@ pub enum Context {
     NeverTouch,
     /// The target's share of this host's traffic.
     TrafficShare,
+    /// At least so many established flows on this host in all: with fewer, a share of them counts as unknown. It stands
+    /// here and not with the guards because what is in journals keeps its bytes.
+    FlowsMin(u32),
 }
+
+/// The `flows_min` of a playbook that sets none: one flow is then at most the 5 % of the built-in playbooks.
+pub const FLOWS_MIN_DEFAULT: u32 = 20;
 
 /// What a guard does when the fact that it needs is unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -196,6 +202,19 @@ pub struct Playbook {
     pub modes: Modes,
     /// What a failed step means for the others.
     pub on_failure: OnFailure,
+}
+
+impl Playbook {
+    /// The fewest established flows, in all, whose share says something. 0 in playbooks that name none, so that what was
+    /// decided with them is decided again in the same way.
+    #[must_use]
+    pub fn flows_min(&self) -> u32 {
+        let named = self.context.iter().find_map(|it| match it {
+            Context::FlowsMin(flows) => Some(*flows),
+            Context::NeverTouch | Context::TrafficShare => None,
+        });
+        named.unwrap_or_default()
+    }
 }
 
 /// The value of a condition.

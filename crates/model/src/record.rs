@@ -90,6 +90,8 @@ pub enum Input {
         /// What was stored.
         result: Result<Sealed, Failure>,
     },
+    /// Something is wrong with this process itself, which people must be told of.
+    Trouble(Box<str>),
 }
 
 /// What the drift sweep found, by comparison with the engine's state. Everything in force that is not named here was

@@ -34,6 +34,8 @@ pub const LIST_MEMBERS_MAX: usize = 32;
 pub const DEDUPLICATE_MAX: Span = Span::from_hours(30 * 24);
 /// The longest `event_age_max`.
 pub const EVENT_AGE_MAX: Span = Span::from_hours(24);
+/// The largest `flows_min`: far above what a share needs to mean something.
+pub const FLOWS_MIN_MAX: u32 = 100_000;
 /// The largest `acts_per_hour_max`.
 pub const ACTS_PER_HOUR_MAX: u32 = 100_000;
 /// The stack of the thread that parses expressions. The parser of the `cel` crate needs 190 KiB for each bracket in a

@@ -11,8 +11,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use staunch_model::{
-    ContentHash, Context, EventView, Explanation, Mode, Modes, OnFailure, Playbook, PlaybookGuards, Printable, Program,
-    Span, SystemName, WhenUnknown,
+    ContentHash, Context, EventView, Explanation, FLOWS_MIN_DEFAULT, Mode, Modes, OnFailure, Playbook, PlaybookGuards,
+    Printable, Program, Span, SystemName, WhenUnknown,
 };
 
 use crate::cel::explain;
@@ -20,6 +20,13 @@ use crate::diagnostic::{Diagnostic, Report};
 use crate::yaml::{Kind, Node};
 use crate::{CheckContext, Compiled, limits, yaml};
 use fields::Fields;
+
+/// What the impact limit asks for besides the limit itself.
+struct Impact {
+    /// Where the limit stands.
+    span: Range<usize>,
+    flows_min: u32,
+}
 
 /// The keys of a playbook.
 const KEYS: [&str; 10] = [
@@ -104,7 +111,10 @@ impl Walk<'_, '_> {
         let (name, name_span) = name?;
         let (trigger, steps) = (trigger?, steps?);
         let mut context = knowledge?;
-        if let Some(span) = impact.filter(|_| !context.contains(&Context::TrafficShare)) {
+        if let Some(Impact { flows_min, .. }) = &impact {
+            context.push(Context::FlowsMin(*flows_min));
+        }
+        if let Some(Impact { span, .. }) = impact.filter(|_| !context.contains(&Context::TrafficShare)) {
             let hint = "add `traffic-share` to `context`; it is taken as if it stood there";
             self.report.warning(
                 "P026",
@@ -233,15 +243,19 @@ impl Walk<'_, '_> {
         self.entries(node, "context", |walk, item| walk.word(item, "context", &words))
     }
 
-    /// The guards, and where the impact limit stands if there is one.
-    fn guards(&mut self, node: &Node) -> (Option<PlaybookGuards>, Option<Range<usize>>) {
+    /// The guards, and the impact limit if there is one.
+    fn guards(&mut self, node: &Node) -> (Option<PlaybookGuards>, Option<Impact>) {
         let keys = ["impact", "when_unknown", "event_age_max", "acts_per_hour_max"];
         let Some(fields) = self.fields(node, "`guards`", &keys) else {
             return (None, None);
         };
         let defaults = PlaybookGuards::default();
+        let mut flows_min = Some(FLOWS_MIN_DEFAULT);
         let share = fields.get("impact").and_then(|node| {
-            let fields = self.fields(node, "`impact`", &["traffic_share_max"])?;
+            let fields = self.fields(node, "`impact`", &["traffic_share_max", "flows_min"])?;
+            if let Some(node) = fields.get("flows_min") {
+                flows_min = self.number(node, "flows_min", 0, limits::FLOWS_MIN_MAX);
+            }
             self.required(&fields, "traffic_share_max")
         });
         let traffic_share_max_bp = match (fields.get("impact"), share) {
@@ -275,7 +289,11 @@ impl Walk<'_, '_> {
                 acts_per_hour_max: acts_per_hour_max?,
             })
         };
-        (guards(), share.map(|node| node.span.clone()))
+        let impact = share.zip(flows_min).map(|(node, flows_min)| Impact {
+            span: node.span.clone(),
+            flows_min,
+        });
+        (guards().filter(|_| flows_min.is_some()), impact)
     }
 
     fn modes(&mut self, node: &Node) -> Option<Modes> {

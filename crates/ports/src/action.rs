@@ -48,6 +48,17 @@ pub struct Owned {
     pub enforcing: bool,
 }
 
+/// An object with a label of Staunch, of another installation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Former {
+    /// Where it is.
+    pub target: Target,
+    /// The whole label.
+    pub label: Box<str>,
+    /// When the enforcement point removes it by itself; `None` when it does not say.
+    pub expires_in: Option<Span>,
+}
+
 /// A driver. All verbs take batches and answer in the order asked, one answer for each request.
 ///
 /// Each call is bounded in time by the driver itself. A driver never asks whether Staunch observes or enforces.
@@ -74,4 +85,19 @@ pub trait Action: Send {
     /// # Errors
     /// When the enforcement point cannot be read.
     fn owned(&mut self) -> Result<Owned, Failure>;
+
+    /// What other installations of Staunch have left there, as the newest [`Action::owned`] found it. An installation
+    /// whose data directory was lost or moved away is another one. Without such objects by default.
+    fn former(&self) -> Vec<Former> {
+        Vec::new()
+    }
+
+    /// Removes all of [`Action::former`] as it is by then, and returns how many there were. What carries no label of
+    /// Staunch is never removed.
+    ///
+    /// # Errors
+    /// When not all of it could be removed.
+    fn lift_former(&mut self) -> Result<u64, Failure> {
+        Ok(0)
+    }
 }

@@ -17,4 +17,7 @@ pub trait Follower: Send {
 
     /// Frames were passed over because the follower was too slow: catch up from the journal itself.
     fn catch_up(&mut self);
+
+    /// Looks after what the follower keeps, and makes it anew where it has vanished. Called from time to time.
+    fn look_after(&mut self) {}
 }

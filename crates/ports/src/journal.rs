@@ -214,6 +214,12 @@ pub trait Journal: Send {
     /// [`ReadError::Io`] when the store cannot be read; a damaged snapshot is passed over for an older one.
     fn newest_snapshot(&self) -> Result<Option<(Lsn, Vec<u8>)>, ReadError>;
 
+    /// Why nothing that is acknowledged would be found by the next start, although appends still work: the journal's
+    /// files were deleted, replaced or moved away. `None` while they are where they should be.
+    fn lost(&self) -> Option<String> {
+        None
+    }
+
     /// What this store promises.
     fn durability(&self) -> Durability;
 }

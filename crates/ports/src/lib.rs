@@ -11,7 +11,7 @@ pub mod journal;
 pub mod notifier;
 pub mod source;
 
-pub use action::{Action, ExecuteRequest, Owned, OwnedTarget, UndoRequest};
+pub use action::{Action, ExecuteRequest, Former, Owned, OwnedTarget, UndoRequest};
 pub use clock::Clock;
 pub use enricher::Enricher;
 pub use follower::Follower;

@@ -15,7 +15,7 @@ use staunch_engine::sweep::Reading;
 use staunch_model::{
     ActionKind, Facts, Failure, FailureKind, Input, Observation, Outcome, Target, Timestamp, TransactionId,
 };
-use staunch_ports::{Action, Clock, Enricher, ExecuteRequest, Owned, UndoRequest};
+use staunch_ports::{Action, Clock, Enricher, ExecuteRequest, Former, Owned, UndoRequest};
 
 use crate::telemetry::Telemetry;
 
@@ -53,6 +53,9 @@ pub(crate) enum DriverRequest {
         traffic: bool,
         reply: LookReply,
     },
+    LiftFormer {
+        reply: Sender<Result<u64, Failure>>,
+    },
     Sweep {
         reply: Sender<Reading>,
     },
@@ -62,6 +65,7 @@ pub(crate) enum DriverRequest {
 /// The running driver threads.
 pub(crate) struct Drivers {
     drivers: BTreeMap<ActionKind, Driver>,
+    former: Arc<Mutex<FormerByKind>>,
 }
 
 /// One driver, its thread's channel, and what the thread has not carried out yet.
@@ -86,6 +90,7 @@ impl Drivers {
     ) -> std::io::Result<(Self, Vec<JoinHandle<()>>)> {
         let mut drivers = BTreeMap::new();
         let mut threads = Vec::new();
+        let former = Arc::<Mutex<FormerByKind>>::default();
         for action in actions {
             let description = action.describe();
             let (sender, requests) = unbounded();
@@ -96,6 +101,7 @@ impl Drivers {
                 clock: clock.clone(),
                 outcomes: outcomes.clone(),
                 telemetry: telemetry.clone(),
+                former: former.clone(),
                 slow_at: None,
             }));
             let waiting = Arc::new(AtomicUsize::new(0));
@@ -113,7 +119,7 @@ impl Drivers {
             );
             drivers.insert(description.kind, driver);
         }
-        Ok((Self { drivers }, threads))
+        Ok((Self { drivers, former }, threads))
     }
 
     /// Hands `request` to the thread of the driver of `kind`; false when there is none.
@@ -148,6 +154,14 @@ impl Drivers {
             // One that has ended needs no telling.
             let _ = driver.sender.send(DriverRequest::Stop);
         }
+    }
+
+    /// What other installations have left, with the kind of each.
+    pub(crate) fn former(&self) -> Vec<(ActionKind, Former)> {
+        let former = self.former.lock().unwrap_or_else(PoisonError::into_inner);
+        let of =
+            |(kind, found): (&ActionKind, &Vec<Former>)| found.iter().map(|it| (*kind, it.clone())).collect::<Vec<_>>();
+        former.iter().flat_map(of).collect()
     }
 
     pub(crate) fn kinds(&self) -> impl Iterator<Item = ActionKind> {
@@ -194,7 +208,11 @@ struct Worker {
     telemetry: Arc<Telemetry>,
     /// When a batch in place took too long.
     slow_at: Option<Instant>,
+    former: Arc<Mutex<FormerByKind>>,
 }
+
+/// What other installations have left, as the newest sweep of each kind found it.
+type FormerByKind = BTreeMap<ActionKind, Vec<Former>>;
 
 impl Worker {
     /// Carries out `batch` verb by verb: acts, then undos, then looks. In this order, an act and the undo that was sent
@@ -202,7 +220,7 @@ impl Worker {
     fn carry_out(&mut self, batch: &mut Vec<DriverRequest>) {
         self.telemetry.effects.add(batch.len() as u64);
         let (mut executed, mut undone, mut observed) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut looks, mut sweeps) = (Vec::new(), Vec::new());
+        let (mut looks, mut sweeps, mut lifts) = (Vec::new(), Vec::new(), Vec::new());
         for request in batch.drain(..) {
             match request {
                 DriverRequest::Observe {
@@ -241,6 +259,7 @@ impl Worker {
                 }
                 DriverRequest::Look { target, traffic, reply } => looks.push((target, traffic, reply)),
                 DriverRequest::Sweep { reply } => sweeps.push(reply),
+                DriverRequest::LiftFormer { reply } => lifts.push(reply),
                 DriverRequest::Stop => {}
             }
         }
@@ -286,6 +305,12 @@ impl Worker {
             let seen = self.observe(&[target]).pop().unwrap_or_else(|| Err(short_answer()));
             reply((seen, self.facts(target, traffic)));
         }
+        for reply in lifts {
+            let lifted =
+                catch_unwind(AssertUnwindSafe(|| self.action.lift_former())).unwrap_or_else(|_| Err(panicked()));
+            self.note_former();
+            drop(reply.send(lifted));
+        }
         for reply in sweeps {
             // Nobody waits any more when the sweep's own deadline has passed.
             drop(reply.send(self.sweep()));
@@ -299,6 +324,7 @@ impl Worker {
     fn sweep(&mut self) -> Reading {
         let begun = self.clock.now();
         let found = catch_unwind(AssertUnwindSafe(|| self.action.owned())).unwrap_or_else(|_| Err(panicked()));
+        self.note_former();
         let found = found.map(|Owned { targets, enforcing }| {
             (
                 targets
@@ -312,6 +338,22 @@ impl Worker {
             kind: self.kind,
             begun,
             found,
+        }
+    }
+
+    /// Keeps what other installations have left there for whoever asks, and says so when that changes.
+    fn note_former(&self) {
+        let found = catch_unwind(AssertUnwindSafe(|| self.action.former())).unwrap_or_default();
+        let mut former = self.former.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = former.insert(self.kind, found).map_or(0, |it| it.len());
+        let count = former.get(&self.kind).map_or(0, Vec::len);
+        if count > before {
+            tracing::warn!(
+                kind = %self.kind,
+                count,
+                "a former installation has left containments that this one does not count: `staunch containment list` \
+                 shows them, `staunch release --all --former` lifts them"
+            );
         }
     }
 

@@ -9,7 +9,7 @@
 //! second thread takes it over when the driver takes long.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError};
@@ -126,6 +126,8 @@ pub(crate) struct LoopState {
     reads_out: usize,
     frames_since_snapshot: u64,
     stopping_since: Option<Instant>,
+    /// What is appended would not be found by the next start.
+    journal_lost: bool,
 }
 
 impl EventLoop {
@@ -257,6 +259,8 @@ impl EventLoop {
                 let size = self.state.pending.bytes.len() + new + self.room_to_finish();
                 let refused = if self.state.stopping_since.is_some() {
                     Some(Busy::Stopping)
+                } else if self.state.journal_lost {
+                    Some(Busy::JournalLost)
                 } else if incidents > staunch_engine::limits::INCIDENTS_MAX {
                     Some(Busy::QueueFull)
                 } else if !self.journal.has_room(size) {
@@ -310,6 +314,7 @@ impl EventLoop {
             Message::Query(ask) => self.state.pending.queries.push(ask),
             Message::Sweep(readings) => {
                 self.telemetry.sweeps.add(1);
+                self.look_after_journal()?;
                 let findings = sweep::compare(self.engine.state(), &readings);
                 for part in findings.parts(FINDINGS_PER_TURN_MAX) {
                     self.turn(Input::Swept(part))?;
@@ -324,6 +329,41 @@ impl EventLoop {
     fn room_to_finish(&self) -> usize {
         let state = self.engine.state();
         state.index.by_target.len() * ROOM_TO_LIFT + state.index.queue.len() * ROOM_PER_EVENT
+    }
+
+    /// Takes no more events while the journal's files are not where the next start looks for them, and pages. What is
+    /// under way and in force goes on, and can be lifted: the files that are open take frames.
+    fn look_after_journal(&mut self) -> Result<(), LoopError> {
+        let lost = self.journal.lost();
+        let is_lost = lost.is_some();
+        let was_lost = std::mem::replace(&mut self.state.journal_lost, is_lost);
+        let page = match &lost {
+            Some(what) if !was_lost => {
+                tracing::error!(
+                    what,
+                    "the files of the journal were deleted or moved away: no more events are taken"
+                );
+                Some(format!(
+                    "the files of the journal were deleted or moved away ({what}): no more events are taken, because \
+                     nothing would survive a restart. Containment can be lifted. Put the files back, or release \
+                     everything and start anew"
+                ))
+            }
+            None if was_lost => {
+                tracing::info!("the files of the journal are where they should be again: events are taken");
+                None
+            }
+            _ => None,
+        };
+        *self
+            .telemetry
+            .journal_lost
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = lost.map(Into::into);
+        match page {
+            Some(text) => self.turn(Input::Trouble(text.into())),
+            None => Ok(()),
+        }
     }
 
     fn turn(&mut self, input: Input) -> Result<(), LoopError> {
@@ -604,15 +644,18 @@ fn command_reply(records: &[Record]) -> CommandReply {
             Record::CommandDone { affected } => Some(CommandReply {
                 affected: affected.clone(),
                 refused: None,
+                former: 0,
             }),
             Record::CommandRefused { why } => Some(CommandReply {
                 affected: Vec::<TransactionId>::new(),
                 refused: Some(why.clone()),
+                former: 0,
             }),
             _ => None,
         })
         .unwrap_or(CommandReply {
             affected: Vec::new(),
             refused: Some("the engine gave no answer".into()),
+            former: 0,
         })
 }

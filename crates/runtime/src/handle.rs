@@ -1,6 +1,7 @@
 //! The way into a running Staunch, for the HTTP server and the wiring.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use crossbeam_channel::{Sender, TrySendError, bounded};
 use staunch_engine::EngineState;
@@ -8,11 +9,14 @@ use staunch_model::{
     ActionKind, Command, CommandReply, Event, Facts, Failure, FailureKind, IncidentId, Match, Observation, Operator,
     Policy, Target,
 };
-use staunch_ports::Clock;
+use staunch_ports::{Clock, Former};
 use thiserror::Error;
 
 use crate::drivers::{DriverRequest, Drivers};
 use crate::telemetry::Telemetry;
+
+/// How long the removal of what former installations have left may take: an element takes a tenth of a millisecond.
+const LIFT_DEADLINE: Duration = Duration::from_secs(25);
 
 /// Why something was not taken. Nothing of it was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -23,6 +27,9 @@ pub enum Busy {
     /// The disk is full: only lifting containment goes on.
     #[error("the journal is full; only lifting containment goes on")]
     JournalFull,
+    /// The journal's files are not where they should be: nothing that is taken would survive a restart.
+    #[error("the files of the journal were deleted or moved away; only lifting containment goes on")]
+    JournalLost,
     /// Staunch is stopping or has stopped.
     #[error("staunch is stopping")]
     Stopping,
@@ -146,6 +153,36 @@ impl Handle {
             .unwrap_or_else(|_| nobody("the driver did not answer within its deadline"))
     }
 
+    /// What other installations have left at the enforcement points, as the newest sweep found it.
+    #[must_use]
+    pub fn former(&self) -> Vec<(ActionKind, Former)> {
+        self.drivers.former()
+    }
+
+    /// Has every driver remove what other installations have left, and returns how much that was. Blocks.
+    ///
+    /// # Errors
+    /// [`Failure`] of the first driver that could not; the others have been asked all the same.
+    pub fn lift_former(&self) -> Result<u64, Failure> {
+        let mut result = Ok(0);
+        for kind in self.drivers.kinds() {
+            let (reply, wait) = bounded(1);
+            let unanswered = |what| Err(Failure::new(FailureKind::Unavailable, what));
+            let lifted = if self.drivers.send(kind, DriverRequest::LiftFormer { reply }) {
+                wait.recv_timeout(LIFT_DEADLINE)
+                    .unwrap_or_else(|_| unanswered("the driver did not answer within its deadline"))
+            } else {
+                unanswered("no driver is running for this action")
+            };
+            result = match (result, lifted) {
+                (Ok(count), Ok(more)) => Ok(count + more),
+                (Err(first), _) => Err(first),
+                (Ok(_), Err(failure)) => Err(failure),
+            };
+        }
+        result
+    }
+
     /// The time, by the clock that the engine is given.
     #[must_use]
     pub fn now(&self) -> staunch_model::Timestamp {
@@ -156,6 +193,16 @@ impl Handle {
     #[must_use]
     pub fn machine_now(&self) -> staunch_model::Timestamp {
         self.machine.now()
+    }
+
+    /// What has become of the journal's files, when they are not where they should be.
+    #[must_use]
+    pub fn journal_lost(&self) -> Option<Box<str>> {
+        self.telemetry
+            .journal_lost
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// The counters.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use staunch_model::{Frame, Input, Notice, Timestamp};
@@ -47,14 +47,27 @@ const FOLLOWED_MAX: usize = 8_192;
 /// A durable frame on its way to the followers.
 pub(crate) type Followed = (Lsn, Timestamp, Arc<Frame>);
 
-/// Starts the thread that feeds a follower. Frames that do not fit into the channel are fetched from the journal.
+/// Starts the thread that feeds a follower, and has it look after itself every `interval`. Frames that do not fit into the
+/// channel are fetched from the journal.
 pub(crate) fn follower(
     mut follower: Box<dyn Follower>,
     telemetry: Arc<Telemetry>,
+    interval: Duration,
 ) -> std::io::Result<(Sender<Followed>, JoinHandle<()>)> {
     let (sender, frames): (_, Receiver<Followed>) = bounded(FOLLOWED_MAX);
     let thread = std::thread::Builder::new().name("index".into()).spawn(move || {
-        while let Ok(first) = frames.recv() {
+        let mut look_at = Instant::now() + interval;
+        loop {
+            let first = match frames.recv_deadline(look_at) {
+                Ok(first) => Some(first),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            if Instant::now() >= look_at {
+                follower.look_after();
+                look_at = Instant::now() + interval;
+            }
+            let Some(first) = first else { continue };
             for (lsn, now, frame) in std::iter::once(first).chain(frames.try_iter().take(4_096)) {
                 if lsn > follower.position().next() {
                     telemetry.follower_gaps.add(1);

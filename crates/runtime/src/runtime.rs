@@ -144,7 +144,7 @@ impl Runtime {
         threads.push(thread);
         let mut follower = None;
         if let Some(part) = parts.follower {
-            let (sender, thread) = helpers::follower(part, telemetry.clone())?;
+            let (sender, thread) = helpers::follower(part, telemetry.clone(), sweep_interval)?;
             follower = Some(sender);
             threads.push(thread);
         }

@@ -1,5 +1,6 @@
 //! Counters of a running Staunch. Reading them disturbs nothing.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
@@ -44,6 +45,8 @@ pub struct Telemetry {
     pub sweeps: Counter,
     /// Frames the followers had to fetch from the journal because they were too slow.
     pub follower_gaps: Counter,
+    /// What has become of the journal's files, when they are not where they should be.
+    pub(crate) journal_lost: Mutex<Option<Box<str>>>,
 }
 
 /// A reading of all counters.

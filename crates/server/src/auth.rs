@@ -24,6 +24,9 @@ pub const TOKEN_PREFIX: &str = "stn_";
 /// The operator's name when a request without a token is let in; no token may have it.
 pub const LOOPBACK_NAME: &str = "loopback";
 
+/// The operator's name when a request without a token comes in by the operators' socket; no token may have it.
+pub const LOCAL_NAME: &str = "operators-socket";
+
 /// Bytes of randomness in a token.
 const TOKEN_BYTES: usize = 32;
 
@@ -424,7 +427,7 @@ fn check_name(name: &str) -> Result<(), TokensError> {
         "it must have 1 to 64 characters"
     } else if !name.chars().all(allowed) {
         "only letters, digits, and . _ - @ are allowed"
-    } else if name == LOOPBACK_NAME {
+    } else if name == LOOPBACK_NAME || name == LOCAL_NAME {
         "it stands for requests without a token"
     } else {
         return Ok(());
@@ -480,7 +483,7 @@ mod tests {
     #[test]
     fn names_are_plain_unique_and_not_taken() {
         let (_dir, tokens) = tokens();
-        for bad in ["", "a b", "ä", LOOPBACK_NAME, &"x".repeat(65), "a\nb"] {
+        for bad in ["", "a b", "ä", LOOPBACK_NAME, LOCAL_NAME, &"x".repeat(65), "a\nb"] {
             assert!(
                 matches!(tokens.create(bad, Role::Sender), Err(TokensError::Name { .. })),
                 "{bad}"

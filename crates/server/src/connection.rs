@@ -3,22 +3,24 @@
 //! Never looks into a request. A client that sends or takes its bytes too slowly is cut off, so that nobody can hold
 //! connections without using them.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::limits::{HEAD_BYTES_MAX, HttpLimits, LINGER, LINGER_BYTES_MAX};
+use crate::limits::{HEAD_BYTES_MAX, HttpLimits, LINGER, LINGER_BYTES_MAX, OPERATOR_CONNECTIONS_MAX};
 
 /// How long to wait after an accept that failed for want of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(250);
@@ -32,30 +34,64 @@ const SLOW_HEAD: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n
 const LARGE_HEAD: &[u8] =
     b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
-/// Accepts connections up to a limit.
+/// Accepts connections up to a limit, and up to a smaller one from one peer.
 pub(crate) struct Gate {
-    listener: TcpListener,
+    door: Door,
     free: Arc<Semaphore>,
+    peers: Arc<Peers>,
     limits: HttpLimits,
+}
+
+/// Where connections come in.
+enum Door {
+    /// The network.
+    Tcp(TcpListener),
+    /// The socket for operators on this machine: whatever senders do, it has places of its own.
+    Local(UnixListener),
 }
 
 impl Gate {
     pub(crate) fn new(listener: TcpListener, limits: HttpLimits) -> Self {
+        Self::with(Door::Tcp(listener), limits.connections_max, limits)
+    }
+
+    pub(crate) fn local(listener: UnixListener, limits: HttpLimits) -> Self {
+        Self::with(Door::Local(listener), OPERATOR_CONNECTIONS_MAX, limits)
+    }
+
+    fn with(door: Door, connections_max: usize, limits: HttpLimits) -> Self {
         Self {
-            listener,
-            free: Arc::new(Semaphore::new(limits.connections_max)),
+            door,
+            free: Arc::new(Semaphore::new(connections_max)),
+            peers: Arc::default(),
             limits,
+        }
+    }
+
+    async fn next(&self) -> io::Result<(Stream, Origin)> {
+        match &self.door {
+            Door::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                // An answer that waits for the next one to fill a packet costs 40 ms.
+                drop(stream.set_nodelay(true));
+                Ok((Stream::Tcp(stream), Origin::Network(peer)))
+            }
+            Door::Local(listener) => {
+                let (stream, _) = listener.accept().await?;
+                let user = stream.peer_cred()?.uid();
+                Ok((Stream::Local(stream), Origin::Local { user }))
+            }
         }
     }
 }
 
 impl Listener for Gate {
     type Io = Guarded;
-    type Addr = SocketAddr;
+    type Addr = Origin;
 
-    async fn accept(&mut self) -> (Guarded, SocketAddr) {
+    async fn accept(&mut self) -> (Guarded, Origin) {
         loop {
-            let (stream, peer) = match self.listener.accept().await {
+            let (stream, from) = match self.next().await {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     if !is_of_one_connection(&error) {
@@ -65,19 +101,145 @@ impl Listener for Gate {
                     continue;
                 }
             };
-            let Ok(permit) = self.free.clone().try_acquire_owned() else {
+            let place = Peers::take(&self.peers, from, self.limits.connections_per_peer_max);
+            let (Some(place), Ok(permit)) = (place, self.free.clone().try_acquire_owned()) else {
                 // What the client does not take at once, it does not get.
                 drop(stream.try_write(CROWDED));
                 continue;
             };
-            // An answer that waits for the next one to fill a packet costs 40 ms.
-            drop(stream.set_nodelay(true));
-            return (Guarded::new(stream, self.limits, permit), peer);
+            return (Guarded::new(stream, self.limits, (permit, place)), from);
         }
     }
 
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+    fn local_addr(&self) -> io::Result<Origin> {
+        match &self.door {
+            Door::Tcp(listener) => listener.local_addr().map(Origin::Network),
+            Door::Local(_) => Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "a socket of the file system",
+            )),
+        }
+    }
+}
+
+/// Where a connection comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// This address.
+    Network(SocketAddr),
+    /// The operators' socket. Its file lets in the user of the server, and root.
+    Local {
+        /// The user of the process at the other end.
+        user: u32,
+    },
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Network(address) => address.fmt(f),
+            Self::Local { user } => write!(f, "user {user} of this machine"),
+        }
+    }
+}
+
+/// How many connections each peer has. An IPv6 peer is a /64: whoever has one address of it has them all.
+#[derive(Debug, Default)]
+struct Peers(Mutex<BTreeMap<IpAddr, usize>>);
+
+impl Peers {
+    /// A place for one more connection from there; `None` when it has `most` already.
+    fn take(peers: &Arc<Self>, from: Origin, most: usize) -> Option<Place> {
+        let peer = match from {
+            Origin::Network(address) => network_of(address.ip()),
+            // Few places, and all of one trust.
+            Origin::Local { .. } => return Some(Place(None)),
+        };
+        let mut counts = peers.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = counts.entry(peer).or_insert(0);
+        if *count >= most {
+            return None;
+        }
+        *count += 1;
+        Some(Place(Some((peers.clone(), peer))))
+    }
+}
+
+fn network_of(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).into(),
+        v4 => v4,
+    }
+}
+
+/// A place of a peer; given back when it is dropped.
+#[derive(Debug)]
+struct Place(Option<(Arc<Peers>, IpAddr)>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let Some((peers, peer)) = self.0.take() else { return };
+        let mut counts = peers.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = counts.get_mut(&peer) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&peer);
+            }
+        }
+    }
+}
+
+/// The bytes of a connection, wherever it came in.
+enum Stream {
+    Tcp(TcpStream),
+    Local(UnixStream),
+}
+
+/// The same call on whichever stream it is.
+macro_rules! either {
+    ($stream:expr, $it:ident => $call:expr) => {
+        match $stream {
+            Stream::Tcp($it) => $call,
+            Stream::Local($it) => $call,
+        }
+    };
+}
+
+impl Stream {
+    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+        either!(self, it => it.try_write(bytes))
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        either!(self.get_mut(), it => Pin::new(it).poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        either!(self.get_mut(), it => Pin::new(it).poll_write(cx, data))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        either!(self.get_mut(), it => Pin::new(it).poll_write_vectored(cx, data))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        either!(self, it => it.is_write_vectored())
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self.get_mut(), it => Pin::new(it).poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self.get_mut(), it => Pin::new(it).poll_shutdown(cx))
     }
 }
 
@@ -119,14 +281,14 @@ impl Watch {
 /// Who is at the other end.
 #[derive(Clone, Debug)]
 pub(crate) struct Peer {
-    pub(crate) addr: SocketAddr,
+    pub(crate) from: Origin,
     pub(crate) watch: Arc<Watch>,
 }
 
 impl Connected<IncomingStream<'_, Gate>> for Peer {
     fn connect_info(stream: IncomingStream<'_, Gate>) -> Self {
         Self {
-            addr: *stream.remote_addr(),
+            from: *stream.remote_addr(),
             watch: stream.io().watch.clone(),
         }
     }
@@ -134,7 +296,7 @@ impl Connected<IncomingStream<'_, Gate>> for Peer {
 
 /// A stream with deadlines.
 pub(crate) struct Guarded {
-    stream: TcpStream,
+    stream: Stream,
     limits: HttpLimits,
     watch: Arc<Watch>,
     head_bytes: usize,
@@ -144,11 +306,11 @@ pub(crate) struct Guarded {
     write_deadline: Option<Pin<Box<Sleep>>>,
     /// Bytes dropped after the shutdown.
     lingered: Option<usize>,
-    _permit: OwnedSemaphorePermit,
+    _place: (OwnedSemaphorePermit, Place),
 }
 
 impl Guarded {
-    fn new(stream: TcpStream, limits: HttpLimits, permit: OwnedSemaphorePermit) -> Self {
+    fn new(stream: Stream, limits: HttpLimits, place: (OwnedSemaphorePermit, Place)) -> Self {
         Self {
             stream,
             limits,
@@ -157,7 +319,7 @@ impl Guarded {
             read_deadline: Box::pin(sleep_until(Instant::now() + limits.head_timeout)),
             write_deadline: None,
             lingered: None,
-            _permit: permit,
+            _place: place,
         }
     }
 
@@ -276,6 +438,27 @@ impl AsyncWrite for Guarded {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_peer_takes_no_more_than_its_part() {
+        let peers = Arc::<Peers>::default();
+        let take = |text: &str| {
+            let ip = text.parse().expect("an address");
+            Peers::take(&peers, Origin::Network(SocketAddr::new(ip, 1)), 2)
+        };
+        let first = take("192.0.2.1").expect("there is room");
+        let _second = take("::ffff:192.0.2.1").expect("there is room");
+        assert!(take("192.0.2.1").is_none(), "both were the same peer");
+        let _other = take("192.0.2.2").expect("another peer has places of its own");
+        let _six = [take("2001:db8::1"), take("2001:db8::ffff")].map(|it| it.expect("there is room"));
+        assert!(take("2001:db8::2").is_none(), "a /64 is one peer");
+        drop(first);
+        let _again = take("192.0.2.1").expect("its place was given back");
+        for _ in 0..10 {
+            let place = Peers::take(&peers, Origin::Local { user: 0 }, 0);
+            assert!(place.is_some(), "operators have a door of their own");
+        }
+    }
 
     #[test]
     fn the_answer_to_a_crowd_has_the_length_it_says() {

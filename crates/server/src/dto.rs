@@ -11,7 +11,7 @@ mod record;
 mod status;
 
 pub use command::{DecisionRequest, ModeRequest, ReleaseRequest, RenewRequest};
-pub use containment::{Approval, Approvals, Containment, Containments, DriftView, Protected};
+pub use containment::{Approval, Approvals, Containment, Containments, DriftView, FormerView, Protected};
 pub use event::{ElementError, EventPlan, Plan, PlannedStep, Response, Ruling, Taken, Understood};
 pub use problem::Problem;
 pub use record::{

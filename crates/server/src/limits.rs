@@ -11,7 +11,11 @@ pub struct HttpLimits {
     pub buffered_bytes_max: usize,
     /// Connections at the same time. Default 1,024. Further ones are answered with 503 and closed.
     pub connections_max: usize,
-    /// How long a client may take for the head of a request, from its first byte on. Default 10 s.
+    /// Of those, connections of one peer: an IPv4 address or an IPv6 /64. Default 256, so that nobody takes all of them
+    /// alone.
+    pub connections_per_peer_max: usize,
+    /// How long a client may take for the head of a request, from its first byte on; and for that byte, on a new
+    /// connection. Default 5 s: a head fits into a packet or two.
     pub head_timeout: Duration,
     /// How long a client may take for the body of a request. Default 30 s.
     pub body_timeout: Duration,
@@ -31,7 +35,8 @@ impl Default for HttpLimits {
             body_bytes_max: 8 << 20,
             buffered_bytes_max: 64 << 20,
             connections_max: 1_024,
-            head_timeout: Duration::from_secs(10),
+            connections_per_peer_max: 256,
+            head_timeout: Duration::from_secs(5),
             body_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(60),
             write_timeout: Duration::from_secs(30),
@@ -40,6 +45,10 @@ impl Default for HttpLimits {
         }
     }
 }
+
+/// Connections to the operators' socket: several times what people at one machine use. They are no part of
+/// [`HttpLimits::connections_max`].
+pub(crate) const OPERATOR_CONNECTIONS_MAX: usize = 32;
 
 /// Bytes of the head of a request: eight times what common clients send at the most.
 pub(crate) const HEAD_BYTES_MAX: usize = 64 << 10;
@@ -58,6 +67,9 @@ pub(crate) const PLANS_MAX: usize = 4;
 
 /// How long a question waits for its turn and for the answer. A loop that takes longer is not healthy.
 pub(crate) const QUESTION_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long the removal of what former installations have left is waited for.
+pub(crate) const LIFT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// After an error, how long the rest of a body is read and dropped, so that the client sees the answer.
 pub(crate) const LINGER: Duration = Duration::from_secs(2);

@@ -134,6 +134,9 @@ impl From<Busy> for Failed {
             Busy::JournalFull => Self::new(unavailable, "journal-full", "the journal is full", busy.to_string())
                 .hint("make room on the journal's disk, then send it again")
                 .retry_after(10),
+            Busy::JournalLost => Self::new(unavailable, "journal-lost", "the journal is lost", busy.to_string())
+                .hint("put the journal's files back where they were, or start staunch again")
+                .retry_after(30),
             Busy::Stopping => Self::new(unavailable, "stopping", "staunch is stopping", busy.to_string())
                 .hint("nothing of it was taken: send it again once staunch has started")
                 .retry_after(5),

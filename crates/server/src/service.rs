@@ -1,6 +1,6 @@
 //! The server: what it serves, and how it is started and stopped.
 
-use std::future::Future;
+use std::future::{Future, IntoFuture as _};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use staunch_ports::Lsn;
 use staunch_runtime::{Handle, Intake};
 use staunch_store::index::IndexReader;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::app::App;
 use crate::auth::Tokens;
@@ -56,25 +56,61 @@ pub async fn serve(
     service: Service,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
+    serve_with_operators(listener, None, service, shutdown).await
+}
+
+/// As [`serve`], and on a socket of the file system as well. Who may open it is an operator, with or without a token: its
+/// file must let in nobody but the user of the server. Senders cannot take its connections away.
+///
+/// # Errors
+/// When a listener has no address.
+pub async fn serve_with_operators(
+    listener: tokio::net::TcpListener,
+    operators: Option<tokio::net::UnixListener>,
+    service: Service,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
     let local = listener.local_addr()?;
     let limits = service.limits;
     let router = routes::router(App::new(service, local));
-    let (closing, closed) = oneshot::channel();
-    let shutdown = async move {
+    let (closing, mut closed) = watch::channel(false);
+    tokio::spawn(async move {
         shutdown.await;
         // Nobody waits any more when the server has ended by itself.
-        let _ = closing.send(());
+        let _ = closing.send(true);
+        closing.closed().await;
+    });
+    let stopping = |mut closed: watch::Receiver<bool>| async move {
+        // A sender that has gone means stop too.
+        let _ = closed.wait_for(|it| *it).await;
     };
-    let server = axum::serve(
+    let network = axum::serve(
         Gate::new(listener, limits),
-        router.into_make_service_with_connect_info::<Peer>(),
+        router.clone().into_make_service_with_connect_info::<Peer>(),
     )
-    .with_graceful_shutdown(shutdown);
-    let overdue = async move {
-        match closed.await {
-            Ok(()) => tokio::time::sleep(limits.stop_timeout).await,
-            Err(_) => std::future::pending().await,
+    .with_graceful_shutdown(stopping(closed.clone()));
+    let stopped = stopping(closed.clone());
+    let operators = async move {
+        match operators {
+            Some(listener) => {
+                axum::serve(
+                    Gate::local(listener, limits),
+                    router.into_make_service_with_connect_info::<Peer>(),
+                )
+                .with_graceful_shutdown(stopped)
+                .await
+            }
+            None => Ok(()),
         }
+    };
+    let server = async {
+        let (network, operators) = tokio::join!(network.into_future(), operators);
+        network.and(operators)
+    };
+    let overdue = async move {
+        // A sender that has gone means stop too.
+        let _ = closed.wait_for(|it| *it).await;
+        tokio::time::sleep(limits.stop_timeout).await;
     };
     tokio::select! {
         result = server => result,

@@ -6,8 +6,7 @@ use std::fmt;
 
 use staunch_engine::EngineState;
 use staunch_model::{
-    Cause, Failure, IncidentId, IncidentStatus, Mode, Span, State, StateKind, Target, Timestamp, Transaction,
-    TransactionId,
+    Cause, Failure, IncidentId, Mode, Span, State, StateKind, Target, Timestamp, Transaction, TransactionId,
 };
 
 use crate::dto::{Approval, Containment, DriftView, ModeBecause, ModeView, Protected, SweepFailure};
@@ -16,40 +15,42 @@ use crate::dto::{Approval, Containment, DriftView, ModeBecause, ModeView, Protec
 const SWEEPS_MISSED_MAX: u64 = 3;
 
 /// What the status says about the state.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Totals {
     pub(crate) incidents_open: u64,
     pub(crate) in_force: u64,
-    pub(crate) unverified: u64,
+    /// `None` when that cannot be told from the sweeps, so that each containment must be looked at.
+    pub(crate) unverified: Option<u64>,
     pub(crate) under_way: u64,
     pub(crate) awaiting_approval: u64,
     pub(crate) stuck: u64,
 }
 
-/// Counts incidents and transactions.
+/// Adds up the engine's own counts: however much is contained, it is asked in no time.
 pub(crate) fn totals(state: &EngineState, now: Timestamp) -> Totals {
-    let open = state
-        .incidents
-        .values()
-        .filter(|incident| incident.status == IncidentStatus::Open);
     let mut totals = Totals {
-        incidents_open: open.count() as u64,
+        incidents_open: state.index.incidents_open,
+        unverified: Some(0),
         ..Totals::default()
     };
-    for it in state.transactions.values() {
-        match it.state.kind() {
+    for ((kind, standing), count) in &state.index.standing {
+        match standing {
             StateKind::InForce => {
-                totals.in_force += 1;
-                totals.unverified += u64::from(doubt(state, it, now).is_some());
+                totals.in_force += count;
+                if state.sweep_failed.contains_key(kind) {
+                    totals.unverified = totals.unverified.map(|it| it + count);
+                } else if state.swept_at.get(kind).is_none_or(|at| is_overdue(state, *at, now)) {
+                    totals.unverified = None;
+                }
             }
             StateKind::PreChecking
             | StateKind::Executing
             | StateKind::PostChecking
             | StateKind::Releasing
             | StateKind::RollingBack
-            | StateKind::Settling => totals.under_way += 1,
-            StateKind::AwaitingApproval => totals.awaiting_approval += 1,
-            StateKind::Stuck => totals.stuck += 1,
+            | StateKind::Settling => totals.under_way += count,
+            StateKind::AwaitingApproval => totals.awaiting_approval += count,
+            StateKind::Stuck => totals.stuck += count,
             StateKind::Planned
             | StateKind::Refused
             | StateKind::Released
@@ -58,6 +59,20 @@ pub(crate) fn totals(state: &EngineState, now: Timestamp) -> Totals {
         }
     }
     totals
+}
+
+/// How many of the first `count` transactions after `after` are in force without being verified, and where to go on;
+/// `None` at the end.
+pub(crate) fn unverified(
+    state: &EngineState,
+    after: TransactionId,
+    count: usize,
+    now: Timestamp,
+) -> (u64, Option<TransactionId>) {
+    let (found, next) = page(state, after, count, |it| {
+        (it.state.kind() == StateKind::InForce && doubt(state, it, now).is_some()).then_some(())
+    });
+    (found.len() as u64, next)
 }
 
 /// How far Staunch goes by itself, and who says so.
@@ -256,10 +271,63 @@ fn doubt<'a>(state: &'a EngineState, it: &Transaction, now: Timestamp) -> Option
     let Some(at) = state.verified_at(it) else {
         return Some(Doubt::NeverVerified);
     };
-    let (ago, interval) = (now.since(at), state.limits().sweep_interval);
-    (ago > interval.times(SWEEPS_MISSED_MAX)).then_some(Doubt::Overdue { ago, interval })
+    is_overdue(state, at, now).then(|| Doubt::Overdue {
+        ago: now.since(at),
+        interval: state.limits().sweep_interval,
+    })
+}
+
+/// True when something that was verified `at` should have been verified again.
+fn is_overdue(state: &EngineState, at: Timestamp, now: Timestamp) -> bool {
+    now.since(at) > state.limits().sweep_interval.times(SWEEPS_MISSED_MAX)
 }
 
 fn seconds(span: Span) -> Span {
     Span::from_secs(span.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use staunch_model::{ActionKind, FailureKind};
+
+    use super::*;
+
+    #[test]
+    fn totals_come_from_the_counts_and_the_sweeps() {
+        let now = Timestamp::from_micros(1_000_000_000);
+        let mut state = EngineState::default();
+        let kind = ActionKind::BlockIp;
+        for (standing, count) in [
+            (StateKind::InForce, 100_000),
+            (StateKind::Executing, 2),
+            (StateKind::Settling, 3),
+            (StateKind::Planned, 9),
+            (StateKind::AwaitingApproval, 4),
+            (StateKind::Stuck, 1),
+        ] {
+            state.index.standing.insert((kind, standing), count);
+        }
+        state.index.incidents_open = 7;
+        let expect = |unverified| Totals {
+            incidents_open: 7,
+            in_force: 100_000,
+            unverified,
+            under_way: 5,
+            awaiting_approval: 4,
+            stuck: 1,
+        };
+        assert_eq!(
+            totals(&state, now),
+            expect(None),
+            "never swept: post-checks may have verified them"
+        );
+        state.swept_at.insert(kind, now);
+        assert_eq!(totals(&state, now), expect(Some(0)));
+        let late = now + state.limits().sweep_interval.times(SWEEPS_MISSED_MAX);
+        assert_eq!(totals(&state, late), expect(Some(0)));
+        assert_eq!(totals(&state, late + Span::from_micros(1)), expect(None));
+        let failure = Failure::new(FailureKind::Unavailable, "busy");
+        state.sweep_failed.insert(kind, failure);
+        assert_eq!(totals(&state, late + Span::from_micros(1)), expect(Some(100_000)));
+    }
 }

@@ -97,6 +97,7 @@ impl fmt::Display for Words<'_> {
             ),
             Input::Operator { command, .. } => write!(f, "operator: {command:?}"),
             Input::Tick => f.write_str("time"),
+            Input::Trouble(what) => write!(f, "trouble: {what}"),
             Input::Collected { evidence, result } => {
                 write!(f, "{evidence} {}", if result.is_ok() { "stored" } else { "not stored" })
             }

@@ -83,14 +83,10 @@ pub(crate) struct DataArgs {
 /// How a running Staunch is reached.
 #[derive(Args, Debug, Clone)]
 pub(crate) struct ServerArgs {
-    /// The address of a running Staunch
-    #[arg(
-        long,
-        env = "STAUNCH_URL",
-        value_name = "URL",
-        default_value = "http://127.0.0.1:7450"
-    )]
-    pub(crate) url: String,
+    /// The address of a running Staunch [default: the one on this machine: its operators' socket in the data directory,
+    /// or else the address that the configuration says]
+    #[arg(long, env = "STAUNCH_URL", value_name = "URL")]
+    pub(crate) url: Option<String>,
     /// A file that holds the token; otherwise it is taken from STAUNCH_TOKEN
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
@@ -239,8 +235,9 @@ pub(crate) struct DenyArgs {
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "`release --all` is the big red button. When no Staunch answers, it removes what Staunch has put \
-                        in force directly in this machine's firewall, and ends with exit code 10."
+    after_help = "`release --all` is the big red button. When the Staunch of this machine does not answer, it removes \
+                        what Staunch has put in force directly in this machine's firewall, and ends with exit code 10. \
+                        It never does so when a URL is named, nor around a server that answers: --direct does."
 )]
 pub(crate) struct ReleaseArgs {
     /// Which, such as TX-17
@@ -252,6 +249,13 @@ pub(crate) struct ReleaseArgs {
     /// Everything
     #[arg(long)]
     pub(crate) all: bool,
+    /// With --all, ask no server: remove what Staunch has put in force directly in this machine's firewall, without a
+    /// record
+    #[arg(long, requires = "all")]
+    pub(crate) direct: bool,
+    /// With --all, also what a former installation has left in the table; elements without a label of Staunch stay
+    #[arg(long, requires = "all")]
+    pub(crate) former: bool,
     #[command(flatten)]
     pub(crate) data: DataArgs,
     #[command(flatten)]

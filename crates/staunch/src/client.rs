@@ -1,7 +1,12 @@
 //! The way to a running Staunch: its HTTP API.
 //!
-//! Never goes through a proxy and never shows the token.
+//! Never goes through a proxy and never shows the token. Where no address is named it goes to the server of this machine,
+//! by the operators' socket in its data directory when this user may open that: senders cannot take that way away.
 
+mod local;
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -9,11 +14,14 @@ use serde::de::DeserializeOwned;
 use staunch_model::Printable;
 use staunch_server::dto::{CommandReply, Problem};
 use ureq::http::{Response, StatusCode};
+use ureq::unversioned::resolver::DefaultResolver;
 use ureq::{Agent, Body};
 
 use crate::cli::ServerArgs;
+use crate::config::{self, Config};
 use crate::exit::{Exit, Fault};
 use crate::files::read_bounded;
+use local::LocalConnector;
 
 /// The largest answer that is read: a list of 100,000 containments has about 50 MB.
 const ANSWER_BYTES_MAX: u64 = 256 << 20;
@@ -42,6 +50,8 @@ impl Patience {
 pub(crate) struct Client {
     agent: Agent,
     url: String,
+    /// How people are told where it is.
+    shown: String,
     token: Option<String>,
 }
 
@@ -49,7 +59,24 @@ impl Client {
     /// # Errors
     /// When the address or the token cannot be used.
     pub(crate) fn new(args: &ServerArgs, patience: Patience) -> Result<Self, Fault> {
-        let url = args.url.trim_end_matches('/').to_owned();
+        let config = match args.url {
+            Some(_) => Config::default(),
+            None => local_config(),
+        };
+        Self::with(args, &config, patience)
+    }
+
+    /// A client that goes to the server of `config` when `args` name no other.
+    ///
+    /// # Errors
+    /// When the address or the token cannot be used.
+    pub(crate) fn with(args: &ServerArgs, config: &Config, patience: Patience) -> Result<Self, Fault> {
+        let socket = config.operators_socket();
+        let socket = (args.url.is_none() && local::is_served(&socket)).then_some(socket);
+        let url = match &args.url {
+            Some(url) => url.trim_end_matches('/').to_owned(),
+            None => format!("http://{}", reachable(config.http.listen)),
+        };
         if !url.starts_with("http://") {
             let what = format!("cannot use the address {}", Printable(&url));
             let hint = "write http://HOST:PORT; for HTTPS go through a local port of your TLS proxy or an SSH tunnel";
@@ -86,7 +113,23 @@ impl Client {
             .timeout_global(Some(patience.whole))
             .build()
             .new_agent();
-        Ok(Self { agent, url, token })
+        let (agent, shown) = match socket {
+            Some(path) => (
+                Agent::with_parts(
+                    agent.config().clone(),
+                    LocalConnector(path.clone()),
+                    DefaultResolver::default(),
+                ),
+                path.display().to_string(),
+            ),
+            None => (agent, url.clone()),
+        };
+        Ok(Self {
+            agent,
+            url,
+            shown,
+            token,
+        })
     }
 
     /// Asks for `path` with the fields of `query` as its query string.
@@ -157,7 +200,7 @@ impl Client {
         serde_json::from_slice(&body).map_err(|error| {
             Fault::doing(
                 Exit::Failed,
-                format!("{} gave an answer that cannot be read", Printable(&self.url)),
+                format!("{} gave an answer that cannot be read", Printable(&self.shown)),
                 &error,
             )
             .hint("is the same version of Staunch running there? compare with `staunch version`")
@@ -165,9 +208,21 @@ impl Client {
     }
 
     fn unreachable(&self, error: &ureq::Error) -> Fault {
+        use std::io::ErrorKind as Kind;
+        // Somebody is there: a server that has all its connections taken says so and closes, which may overtake its words.
+        if let ureq::Error::Io(cut) = error
+            && matches!(
+                cut.kind(),
+                Kind::BrokenPipe | Kind::ConnectionReset | Kind::ConnectionAborted | Kind::UnexpectedEof
+            )
+        {
+            let what = format!("{} has cut the connection", Printable(&self.shown));
+            return Fault::doing(Exit::Busy, what, error)
+                .hint("it may have too many connections: try again in a moment");
+        }
         Fault::doing(
             Exit::Unreachable,
-            format!("no Staunch answers at {}", Printable(&self.url)),
+            format!("no Staunch answers at {}", Printable(&self.shown)),
             error,
         )
         .hint("start it with `staunch serve`, or name its address with --url or STAUNCH_URL")
@@ -186,7 +241,7 @@ impl Client {
         let mut detail = match (problem.detail.is_empty(), problem.title.is_empty()) {
             (false, _) => problem.detail,
             (true, false) => problem.title,
-            (true, true) => format!("{} answered with status {status}", Printable(&self.url)),
+            (true, true) => format!("{} answered with status {status}", Printable(&self.shown)),
         };
         if let Some(position) = problem.position {
             detail.push_str(&format!(" (at byte {position})"));
@@ -208,4 +263,23 @@ impl Client {
             (None, _) => fault,
         }
     }
+}
+
+/// The configuration of the server of this machine. One that cannot be read is no reason not to ask where servers are by
+/// default: the commands that need it say what is wrong with it.
+fn local_config() -> Config {
+    let named = std::env::var_os("STAUNCH_CONFIG").map(PathBuf::from);
+    config::load(named.as_deref()).map_or_else(|_| Config::default(), |loaded| loaded.config)
+}
+
+/// Where a server that listens at `listen` is reached from its own machine.
+fn reachable(listen: SocketAddr) -> SocketAddr {
+    let mut address = listen;
+    if listen.ip().is_unspecified() {
+        address.set_ip(match listen {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    address
 }

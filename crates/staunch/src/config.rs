@@ -88,6 +88,9 @@ pub(crate) struct HttpSettings {
     pub(crate) body_bytes_max: usize,
     /// Connections at the same time; further ones are answered with 503. Default 1024; at most 65536. Since v0.1.
     pub(crate) connections_max: usize,
+    /// Of those, connections of one peer: an IPv4 address or an IPv6 /64. A TLS proxy in front of it is one peer. The
+    /// operators' socket in the data directory has connections of its own. Default 256; at most 65536. Since v0.1.
+    pub(crate) connections_per_peer_max: usize,
 }
 
 impl Default for HttpSettings {
@@ -97,6 +100,7 @@ impl Default for HttpSettings {
             tokens_file: None,
             body_bytes_max: 8 << 20,
             connections_max: 1_024,
+            connections_per_peer_max: 256,
         }
     }
 }
@@ -439,6 +443,11 @@ impl Config {
     /// The file of the index.
     pub(crate) fn index_file(&self) -> PathBuf {
         self.data_dir.join("index.sqlite")
+    }
+
+    /// The socket for operators on this machine.
+    pub(crate) fn operators_socket(&self) -> PathBuf {
+        self.data_dir.join("operators.sock")
     }
 
     /// The file that holds the installation's id.

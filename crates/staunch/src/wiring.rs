@@ -10,7 +10,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use staunch_connectors::actions::block_ip::{
-    MemoryBlockIp, MemoryWorld, NftablesBlockIp, NftablesOptions, release_everything,
+    Claim, ClaimError, MemoryBlockIp, MemoryWorld, NftablesBlockIp, NftablesOptions, ReleaseError, Whose,
+    count_labelled, release_everything,
 };
 use staunch_connectors::enrichers::conntrack::ConntrackShare;
 use staunch_connectors::enrichers::own_addresses::{PROC, RESOLV_CONF, protections};
@@ -45,6 +46,8 @@ pub(crate) struct Opened {
     pub(crate) journal_start: Lsn,
     /// What the drivers say about themselves, for policies that are made later.
     pub(crate) drivers: Vec<Description>,
+    /// Held for as long as this process enforces; `None` for a driver that only pretends.
+    pub(crate) claim: Option<Claim>,
 }
 
 /// The version of the program, for the record.
@@ -96,6 +99,10 @@ pub(crate) fn open(config: &Config, driver: Driver, rehearse: Option<&Path>) -> 
         }
     };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let claim = match driver {
+        Driver::Nftables => Some(claim(config)?),
+        Driver::Memory => None,
+    };
     let mut action = block_ip(config, driver, installation, &clock)?;
     if let Some(orders) = rehearse {
         tracing::warn!("the driver is rehearsing: it misbehaves as it is told");
@@ -118,6 +125,18 @@ pub(crate) fn open(config: &Config, driver: Driver, rehearse: Option<&Path>) -> 
         installation,
         journal_start,
         drivers,
+        claim,
+    })
+}
+
+/// Claims the table, so that no other process enforces with it.
+fn claim(config: &Config) -> Result<Claim, Fault> {
+    Claim::take(&config.nftables.table).map_err(|error| match error {
+        ClaimError::Held { .. } => Fault::of(Exit::InUse, &error).hint(
+            "stop that one; or give this one a table of its own: `[nftables] table` in the configuration. Several data \
+             directories on one table would undo each other's work",
+        ),
+        ClaimError::Claim { .. } => Fault::of(Exit::Failed, &error),
     })
 }
 
@@ -222,6 +241,7 @@ pub(crate) fn http_limits(config: &Config) -> HttpLimits {
         // Every size that is accepted must fit at least once.
         buffered_bytes_max: defaults.buffered_bytes_max.max(config.http.body_bytes_max),
         connections_max: config.http.connections_max,
+        connections_per_peer_max: config.http.connections_per_peer_max,
         ..defaults
     }
 }
@@ -239,17 +259,34 @@ pub(crate) fn discover(config: &Config) -> Result<Vec<Protection>, Fault> {
     })
 }
 
-/// Removes what Staunch has put in force directly in the kernel, without a record, and says how much it was. Only what
-/// this installation has labelled, when its id can be read; otherwise what any Staunch has.
+/// What was removed without a server, and what was left.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Direct {
+    /// Elements that were removed.
+    pub(crate) released: usize,
+    /// Elements of other installations that are still there.
+    pub(crate) former: usize,
+}
+
+/// Removes what Staunch has put in force directly in the kernel, without a record. Only what this installation has
+/// labelled, when its id can be read; otherwise, and with `former`, what any Staunch has. Nothing else is ever removed.
 ///
 /// # Errors
 /// When the kernel says no.
-pub(crate) fn release_directly(config: &Config) -> Result<usize, Fault> {
+pub(crate) fn release_directly(config: &Config, former: bool) -> Result<Direct, Fault> {
     let installation = read_installation(&config.installation_file()).ok().flatten();
-    release_everything(&config.nftables.table, installation).map_err(|error| {
+    let whose = match installation {
+        Some(installation) if !former => Whose::Of(installation),
+        _ => Whose::Anybodys,
+    };
+    let table = &config.nftables.table;
+    let fault = |error: ReleaseError| {
         let denied = matches!(error.source, staunch_netlink::nftables::NftError::Denied { .. });
         Fault::of(if denied { Exit::Denied } else { Exit::Failed }, &error).hint(error.hint())
-    })
+    };
+    let released = release_everything(table, whose).map_err(fault)?;
+    let former = count_labelled(table, Whose::Anybodys).map_err(fault)?;
+    Ok(Direct { released, former })
 }
 
 fn block_ip(

@@ -24,6 +24,7 @@ mod words;
 mod write;
 
 use std::ops::ControlFlow;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -120,6 +121,8 @@ pub struct Index {
     retry_at: Option<Instant>,
     shared: Arc<Shared>,
     path: PathBuf,
+    /// The file that is open: device and number. `None` when it could not be looked at.
+    file: Option<(u64, u64)>,
 }
 
 impl Index {
@@ -150,6 +153,7 @@ impl Index {
             retry_at: None,
             shared,
             path: path.to_owned(),
+            file: identity(path).ok(),
         };
         let opened = index.load().and_then(|()| {
             if index.fits()? {
@@ -317,10 +321,11 @@ impl Index {
     }
 
     /// Sets a damaged file aside and builds a new one.
-    fn start_over(&mut self, damage: &rusqlite::Error) -> Result<(), IndexError> {
-        tracing::warn!(error = %damage, "the index is damaged and is rebuilt");
+    fn start_over(&mut self, damage: &(impl std::fmt::Display + ?Sized)) -> Result<(), IndexError> {
+        tracing::warn!(why = %damage, "the index is rebuilt");
         self.abandon();
         self.db = replace(&self.path)?;
+        self.file = identity(&self.path).ok();
         self.shared.replaced();
         self.load()?;
         self.read_on()
@@ -353,6 +358,22 @@ impl Follower for Index {
         }
     }
 
+    fn look_after(&mut self) {
+        // SQLite goes on with a file that has no name any more, and what is new would not be seen after a restart.
+        let found = match identity(&self.path) {
+            Ok(found) => Some(found),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => return tracing::warn!(%error, "cannot look after the index"),
+        };
+        if found.is_some() && found == self.file {
+            return;
+        }
+        tracing::warn!(path = %self.path.display(), "the file of the index has vanished: it is rebuilt from the journal");
+        if let Err(error) = self.start_over("its file has vanished") {
+            tracing::warn!(%error, cause = error_cause(&error), "the index could not be rebuilt");
+        }
+    }
+
     fn catch_up(&mut self) {
         if self.retry_at.is_some_and(|at| Instant::now() < at) {
             return;
@@ -362,6 +383,12 @@ impl Follower for Index {
             self.failed(error);
         }
     }
+}
+
+/// Which file is at `path`: its device and number.
+fn identity(path: &Path) -> std::io::Result<(u64, u64)> {
+    let found = path.metadata()?;
+    Ok((found.dev(), found.ino()))
 }
 
 /// Opens the file at `path` and makes its tables when they are not there or of another version.

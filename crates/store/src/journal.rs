@@ -45,6 +45,7 @@ mod spare;
 use std::fs::File;
 use std::io;
 use std::ops::ControlFlow;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use staunch_ports::journal::NewFrame;
@@ -79,12 +80,14 @@ pub struct SegmentJournal {
     buffer: Vec<u8>,
     poisoned: Option<String>,
     recovered: Recovered,
+    /// The segments before the active one, by name.
+    sealed: Vec<String>,
     options: JournalOptions,
     epoch_file: EpochFile,
     disk: Disk,
     // The thread must have ended before the lock goes, and fields are dropped in this order.
     preparer: Preparer,
-    _lock: Lock,
+    lock: Lock,
 }
 
 /// The segment that is written to.
@@ -124,7 +127,14 @@ impl SegmentJournal {
         };
         let preparer = Preparer::start(disk.clone(), options.segment_bytes, backoff)
             .map_err(|error| OpenError::io("start a thread for", dir, 0, error))?;
+        let active = &found.active.name;
+        let sealed = segment::list(dir)?
+            .iter()
+            .filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()))
+            .filter(|name| name != active)
+            .collect();
         Ok(Self {
+            sealed,
             tail: found.tail,
             active: found.active,
             buffer: Vec::new(),
@@ -134,7 +144,7 @@ impl SegmentJournal {
             epoch_file: found.epoch_file,
             disk,
             preparer,
-            _lock: found.lock,
+            lock: found.lock,
         })
     }
 
@@ -212,6 +222,7 @@ impl SegmentJournal {
             .and_then(|header| segment::install(&self.disk, &file, &header).map(|()| header));
         match installed {
             Ok(header) => {
+                self.sealed.push(std::mem::take(&mut self.active.name));
                 self.active = Active {
                     file,
                     name: segment::file_name(header.first_lsn),
@@ -376,6 +387,27 @@ impl Journal for SegmentJournal {
             what: "the newest snapshot".to_owned(),
             source,
         })
+    }
+
+    fn lost(&self) -> Option<String> {
+        let same = |name: &str, file: &File| -> io::Result<bool> {
+            let (there, here) = (self.disk.dir().join(name).metadata()?, file.metadata()?);
+            Ok((there.dev(), there.ino()) == (here.dev(), here.ino()))
+        };
+        for (name, file) in [(lock::NAME, self.lock.file()), (&*self.active.name, &self.active.file)] {
+            match same(name, file) {
+                Ok(true) => {}
+                Ok(false) => return Some(format!("{name} was replaced by another file")),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Some(format!("{name} is gone")),
+                // Not to know is not to have lost it.
+                Err(error) => tracing::warn!(%error, name, "cannot look after the journal"),
+            }
+        }
+        let gone = |name: &&String| {
+            let found = self.disk.dir().join(name).symlink_metadata();
+            found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+        };
+        self.sealed.iter().find(gone).map(|name| format!("{name} is gone"))
     }
 
     fn durability(&self) -> Durability {

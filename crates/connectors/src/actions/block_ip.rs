@@ -13,7 +13,10 @@ pub mod nftables;
 
 pub use label::Label;
 pub use memory::{Fault, MemoryBlockIp, MemoryWorld, Verb};
-pub use nftables::{NftablesBlockIp, NftablesOptions, ReleaseError, StartError, release_everything};
+pub use nftables::{
+    Claim, ClaimError, NftablesBlockIp, NftablesOptions, ReleaseError, StartError, Whose, count_labelled,
+    release_everything,
+};
 
 /// The shortest time a block holds. Below it an enforcement point may round to "for ever".
 pub const HOLD_MIN: Span = Span::from_millis(100);

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use staunch_connectors::actions::block_ip::{Label, NftablesBlockIp, NftablesOptions, release_everything};
+use staunch_connectors::actions::block_ip::{Label, NftablesBlockIp, NftablesOptions, Whose, release_everything};
 use staunch_model::{
     EffectKey, FailureKind, InstallationId, Observation, Outcome, Owner, Presence, Span, Target, TransactionId,
 };
@@ -127,7 +127,7 @@ fn other_tables_are_untouched() {
         assert_eq!(driver.execute(&[execute(1, target)]), [Outcome::Landed]);
         assert_eq!(driver.undo(&[undo(1, target)]), [Outcome::Landed]);
         assert_eq!(driver.execute(&[execute(2, target)]), [Outcome::Landed]);
-        assert_eq!(release_everything("staunch", None).unwrap(), 1);
+        assert_eq!(release_everything("staunch", Whose::Anybodys).unwrap(), 1);
         assert_eq!(nft_list("table inet other"), before);
     });
 }
@@ -276,7 +276,7 @@ fn keep_changing(done: &AtomicBool, changes: &AtomicU64) {
 fn everything_is_released_without_the_engine() {
     in_new_net_with_nft("everything_is_released_without_the_engine", || {
         assert_eq!(
-            release_everything("staunch", None).unwrap(),
+            release_everything("staunch", Whose::Anybodys).unwrap(),
             0,
             "no table, nothing to release"
         );
@@ -286,10 +286,10 @@ fn everything_is_released_without_the_engine() {
         let mut theirs = NftablesBlockIp::start(options(THEIRS)).unwrap();
         assert_eq!(theirs.execute(&[execute(1, at("2001:db8::1"))]), [Outcome::Landed]);
         nft("add element inet staunch block4 { 192.0.2.1 comment \"somebody\" }");
-        assert_eq!(release_everything("staunch", Some(OURS)).unwrap(), 1_500);
+        assert_eq!(release_everything("staunch", Whose::Of(OURS)).unwrap(), 1_500);
         assert_eq!(driver.owned().unwrap().targets, []);
         assert_eq!(theirs.owned().unwrap().targets.len(), 1);
-        assert_eq!(release_everything("staunch", None).unwrap(), 1);
+        assert_eq!(release_everything("staunch", Whose::Anybodys).unwrap(), 1);
         assert!(nft_list("set inet staunch block4").contains("somebody"));
     });
 }

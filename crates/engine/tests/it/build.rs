@@ -164,9 +164,13 @@ pub(crate) fn matched(playbook: &str, key: &str, targets: &[&str]) -> Match {
 
 /// A traffic share of `flows` of 1,000 flows.
 pub(crate) fn traffic(flows: u64) -> Facts {
+    traffic_of(flows, 1_000)
+}
+
+pub(crate) fn traffic_of(flows: u64, flows_total: u64) -> Facts {
     let share = TrafficShare {
         flows,
-        flows_total: 1_000,
+        flows_total,
         bytes: None,
         bytes_total: None,
     };

@@ -69,6 +69,7 @@ fn inputs() -> Vec<Input> {
             orphans: vec![(TX, ActionKind::BlockIp, target("203.0.113.7"))],
         }),
         Input::Tick,
+        Input::Trouble("the journal is lost".into()),
     ];
     for result in [Ok(seen), Ok(foreign), Ok(ours), Err(failure())] {
         for facts in [
@@ -104,6 +105,7 @@ fn inputs() -> Vec<Input> {
         Command::Release(ReleaseScope::Transaction(TX)),
         Command::Release(ReleaseScope::Incident(INC)),
         Command::Release(ReleaseScope::All),
+        Command::Release(ReleaseScope::Former),
         Command::Renew {
             transaction: TX,
             lease: Span::from_mins(90),

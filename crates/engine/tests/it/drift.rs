@@ -115,6 +115,53 @@ fn what_changed_since_the_reading_began_is_left_to_the_next_sweep() {
 }
 
 #[test]
+fn a_lease_that_ends_during_a_sweep_makes_no_orphan() {
+    let mut sim = contained();
+    let read = |sim: &Sim| Reading {
+        kind: ActionKind::BlockIp,
+        begun: sim.now,
+        found: Ok((sim.world.owned().collect(), true)),
+    };
+    // The incident has long stopped taking up events, so that nothing is kept of it when the lease ends.
+    sim.run(Span::from_micros(LEASE.as_micros() - 1_100_000));
+    let reading = read(&sim);
+    assert_eq!(reading.found.as_ref().unwrap().0, [(TransactionId(1), target(IP))]);
+    sim.run(Span::from_secs(1));
+    assert!(
+        sim.state().transactions.is_empty() && sim.world.elements.is_empty(),
+        "lifted and forgotten"
+    );
+    let findings = compare(sim.state(), &[reading]);
+    assert!(findings.orphans.is_empty(), "{findings:?}");
+    sim.input(Input::Swept(findings));
+    assert!(sim.told(NoticeLevel::Warning).is_empty(), "{:?}", sim.told);
+
+    // What is read after the end and carries that label is an orphan, however late its write landed.
+    sim.invariants.planted.insert(TransactionId(1));
+    sim.world.tamper(target(IP), Some(Owner::Ours(TransactionId(1))));
+    sim.run(Span::from_millis(1));
+    let reading = read(&sim);
+    let findings = compare(sim.state(), std::slice::from_ref(&reading));
+    assert_eq!(findings.orphans.len(), 1);
+    sim.input(Input::Swept(findings));
+    sim.run(Span::from_secs(5));
+    assert_eq!(sim.world.owned().count(), 0);
+    let again = compare(sim.state(), &[reading]);
+    assert!(
+        again.orphans.is_empty(),
+        "one that is gone is not told of again: {again:?}"
+    );
+
+    sim.run(Span::from_mins(2));
+    sim.sweep();
+    assert!(
+        sim.state().lifted.is_empty(),
+        "it is remembered for as long as a reading takes"
+    );
+    sim.ends_clean();
+}
+
+#[test]
 fn a_finding_that_is_out_of_date_does_no_harm() {
     let mut sim = contained();
     sim.vanish(IP);

@@ -2,8 +2,8 @@
 
 use staunch_engine::guard::{Question, judge};
 use staunch_model::{
-    ActionKind, FailureKind, GuardName, Mode, NoticeLevel, Owner, Policy, Span, StateKind, TransactionId, Verdict,
-    WhenUnknown,
+    ActionKind, Context, FailureKind, GuardName, Mode, NoticeLevel, Owner, Policy, Span, StateKind, TransactionId,
+    Verdict, WhenUnknown,
 };
 
 use crate::build::{self, START, adjust_playbook, protection, target, traffic, traffic_unknown};
@@ -296,6 +296,46 @@ fn impact() {
     );
     let why = "this would stop 99.9 % of the traffic (999 of 1000 flows)";
     check(guard, no_limit, share(999), Verdict::Passed, why);
+}
+
+#[test]
+fn a_share_of_few_flows_says_nothing() {
+    let guard = GuardName::Impact;
+    let few = |flows: u64, total: u64| move |sim: &mut Sim| sim.facts = build::traffic_of(flows, total);
+    let of_20 = |when| {
+        build::policy(move |policy| {
+            adjust_playbook(policy, "enforce", |it| {
+                it.context.push(Context::FlowsMin(20));
+                it.guards.when_unknown = when;
+            });
+        })
+    };
+    let ask = || of_20(WhenUnknown::Ask);
+    let why = "this would stop 5 % of the traffic (1 of 20 flows), at most 5 %";
+    check(guard, ask(), few(1, 20), Verdict::Passed, why);
+    let why = "this would stop 10 % of the traffic (2 of 20 flows), more than the 5 % allowed";
+    check(guard, ask(), few(2, 20), Verdict::Refused, why);
+    let why = "the share of traffic says nothing: 19 flows in all, fewer than 20 (19 of them would stop)";
+    check(guard, ask(), few(19, 19), Verdict::Ask, why);
+    let why = "the share of traffic says nothing: 3 flows in all, fewer than 20 (1 of them would stop)";
+    check(guard, of_20(WhenUnknown::Refuse), few(1, 3), Verdict::Refused, why);
+    check(guard, of_20(WhenUnknown::Pass), few(1, 3), Verdict::Unknown, why);
+    let why = "the share of traffic says nothing: 1 flow in all, fewer than 20 (1 of them would stop)";
+    check(guard, ask(), few(1, 1), Verdict::Ask, why);
+    let why = "this would stop 0 % of the traffic (0 of 3 flows), at most 5 %";
+    check(guard, ask(), few(0, 3), Verdict::Passed, why);
+    // Without a limit there is nothing that the sample could be too small for.
+    let no_limit = build::policy(|policy| {
+        adjust_playbook(policy, "enforce", |it| {
+            it.context.push(Context::FlowsMin(20));
+            it.guards.traffic_share_max_bp = None;
+        });
+    });
+    let why = "this would stop 33.33 % of the traffic (1 of 3 flows)";
+    check(guard, no_limit, few(1, 3), Verdict::Passed, why);
+    // Journals hold playbooks from before there was a smallest sample.
+    let why = "this would stop 33.33 % of the traffic (1 of 3 flows), more than the 5 % allowed";
+    check(guard, usual(), few(1, 3), Verdict::Refused, why);
 }
 
 #[test]

@@ -66,6 +66,7 @@ impl Invariants {
         // Both go through every transaction, which takes long in the tests with hundreds of them.
         if self.compare_every < 20 || self.steps.is_multiple_of(10) {
             occupancy(state);
+            counts(state);
             nothing_hangs(state, now);
         }
     }
@@ -217,6 +218,24 @@ fn occupancy(state: &EngineState) {
             transactions.len()
         );
     }
+}
+
+/// What is counted as it changes is what is there.
+fn counts(state: &EngineState) {
+    let mut standing = BTreeMap::new();
+    for it in state.transactions.values() {
+        let kind = it.state.kind();
+        if !kind.is_terminal() || kind == StateKind::Stuck {
+            *standing.entry((it.kind, kind)).or_insert(0) += 1;
+        }
+    }
+    assert_eq!(state.index.standing, standing);
+    let open = state
+        .incidents
+        .values()
+        .filter(|it| it.status == staunch_model::IncidentStatus::Open)
+        .count();
+    assert_eq!(state.index.incidents_open, open as u64);
 }
 
 /// Whatever has not ended has a time at which the engine looks at it again by itself, and that time lies ahead.

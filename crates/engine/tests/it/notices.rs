@@ -155,3 +155,12 @@ fn text_from_events_is_safe_to_show() {
     );
     sim.ends_clean();
 }
+
+#[test]
+fn trouble_is_paged() {
+    let mut sim = Sim::usual();
+    sim.input(Input::Trouble("the journal is lost".into()));
+    sim.run(Span::from_secs(1));
+    assert_eq!(sim.told(NoticeLevel::Page), ["the journal is lost"]);
+    sim.ends_clean();
+}

@@ -19,7 +19,7 @@ trigger:
   deduplicate: 10m
 context: [never-touch, traffic-share]
 guards:
-  impact: { traffic_share_max: 2.5% }
+  impact: { traffic_share_max: 2.5%, flows_min: 5 }
   when_unknown: refuse
   event_age_max: 5m
   acts_per_hour_max: 20
@@ -81,6 +81,8 @@ fn every_mistake_is_found_at_its_place() {
         ("never-touch, traffic-share", "never-touch, threat-intel", &[("P013", 9, 24)]),
         ("2.5%", "2.5", &[("P017", 11, 32)]),
         ("2.5%", "101%", &[("P017", 11, 32)]),
+        ("flows_min: 5", "flows_min: few", &[("P018", 11, 49)]),
+        ("flows_min: 5", "flows_min: 100001", &[("P018", 11, 49)]),
         ("traffic_share_max: 2.5%", "share: 1%", &[("P010", 11, 13), ("P011", 11, 13)]),
         ("when_unknown: refuse", "when_unknown: maybe", &[("P013", 12, 17)]),
         ("event_age_max: 5m", "event_age_max: 25h", &[("P018", 13, 18)]),
@@ -258,9 +260,24 @@ fn warnings_do_not_stop_a_playbook() {
     let compiled = check(&GOOD.replace(context, "")).expect("only a warning");
     assert_eq!(
         compiled.program.playbook.context,
-        [staunch_model::Context::TrafficShare],
+        [
+            staunch_model::Context::FlowsMin(5),
+            staunch_model::Context::TrafficShare
+        ],
         "the share is implied"
     );
+}
+
+#[test]
+fn a_limit_for_impact_demands_a_sample() {
+    for (flows_min, expect) in [(", flows_min: 5", 5), (", flows_min: 0", 0), ("", 20)] {
+        let compiled = check(&GOOD.replace(", flows_min: 5", flows_min)).expect("a good one");
+        let context = &compiled.program.playbook.context;
+        assert!(
+            context.contains(&staunch_model::Context::FlowsMin(expect)),
+            "{context:?}"
+        );
+    }
 }
 
 #[test]

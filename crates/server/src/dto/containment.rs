@@ -10,6 +10,23 @@ pub struct Containments {
     pub now: Timestamp,
     /// By transaction.
     pub containments: Vec<Containment>,
+    /// What other installations have left; none of it is counted or lifted with the rest.
+    #[serde(default)]
+    pub former: Vec<FormerView>,
+}
+
+/// Something that another installation of Staunch has put in force. An installation whose data directory was lost or
+/// moved away is another one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FormerView {
+    /// The kind of action.
+    pub action: ActionKind,
+    /// What it holds.
+    pub target: String,
+    /// Its whole label: whose it is.
+    pub label: String,
+    /// For how long from the newest sweep on the enforcement point keeps it; `None` when it does not say.
+    pub expires_in: Option<Span>,
 }
 
 /// A containment.

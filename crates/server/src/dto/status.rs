@@ -43,6 +43,9 @@ pub struct Status {
     pub awaiting_approval: u64,
     /// Transactions that a person must look at.
     pub stuck: u64,
+    /// What other installations have left at the enforcement points.
+    #[serde(default)]
+    pub former: u64,
     /// Notices that nobody has taken yet.
     pub notices_pending: u64,
     /// When containments were last verified; `None` before the first sweep.
@@ -51,6 +54,9 @@ pub struct Status {
     pub sweep_failures: Vec<SweepFailure>,
     /// The last frame of the journal, when that is known.
     pub journal_lsn: Option<u64>,
+    /// What has become of the journal's files, when they are not where they should be: no events are taken then.
+    #[serde(default)]
+    pub journal_lost: Option<String>,
     /// The query index; `None` when there is none.
     pub index: Option<IndexView>,
 }

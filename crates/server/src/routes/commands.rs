@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::{Extension, Json};
 use serde::de::DeserializeOwned;
-use staunch_model::{Command, CommandReply};
+use staunch_model::{Command, CommandReply, ReleaseScope};
 use staunch_runtime::Replier;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use crate::app::{Caller, Shared};
 use crate::body;
 use crate::dto::{DecisionRequest, ModeRequest, REASON_BYTES_MAX, ReleaseRequest, RenewRequest};
-use crate::limits::COMMAND_BYTES_MAX;
+use crate::limits::{COMMAND_BYTES_MAX, LIFT_TIMEOUT};
 use crate::problem::Failed;
 
 type Answer = Result<Json<CommandReply>, Failed>;
@@ -25,7 +25,18 @@ pub(crate) async fn release(
     body: Body,
 ) -> Answer {
     let request: ReleaseRequest = read(&app, &headers, body).await?;
-    command(&app, &caller, &request.reason, Command::Release(request.scope)).await
+    let mut answer = command(&app, &caller, &request.reason, Command::Release(request.scope)).await?;
+    if request.scope == ReleaseScope::Former {
+        // The command is durable; what it asks for is outside of the engine's state.
+        let handle = app.service.handle.clone();
+        let lifted = app.wait(&app.plans, LIFT_TIMEOUT, move || handle.lift_former()).await?;
+        answer.0.former = lifted.map_err(|failure| {
+            let title = "not everything could be lifted";
+            Failed::new(StatusCode::BAD_GATEWAY, "not-lifted", title, failure.to_string())
+                .hint("the command is recorded; `staunch containment list` shows what is left after the next sweep")
+        })?;
+    }
+    Ok(answer)
 }
 
 pub(crate) async fn renew(

@@ -8,14 +8,14 @@ use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use staunch_model::{IncidentId, Printable, Span, StateKind, TransactionId};
+use staunch_model::{IncidentId, Printable, Span, StateKind, Timestamp, TransactionId};
 use staunch_ports::Lsn;
 use staunch_store::index::{IncidentFilter, IndexError, IndexReader, ROWS_MAX, TransactionFilter};
 
 use crate::app::{App, Shared};
 use crate::dto::{
-    Approval, Approvals, CommandQuery, Commands, Containments, Health, INDEX_LAG_HEADER, IncidentAnswer, IncidentQuery,
-    Incidents, IndexView, ModeView, NoticeQuery, Notices, Status, TransactionQuery, Transactions,
+    Approval, Approvals, CommandQuery, Commands, Containments, FormerView, Health, INDEX_LAG_HEADER, IncidentAnswer,
+    IncidentQuery, Incidents, IndexView, ModeView, NoticeQuery, Notices, Status, TransactionQuery, Transactions,
 };
 use crate::limits::{ROWS_DEFAULT, TRANSACTIONS_PER_QUESTION_MAX};
 use crate::problem::Failed;
@@ -48,14 +48,16 @@ pub(crate) async fn status(State(app): State<Shared>) -> Result<Json<Status>, Fa
         under_way: 0,
         awaiting_approval: 0,
         stuck: 0,
+        former: service.handle.former().len() as u64,
         notices_pending: 0,
         swept_at: None,
         sweep_failures: Vec::new(),
         journal_lsn: None,
+        journal_lost: service.handle.journal_lost().map(Into::into),
         index: None,
     };
     let now = service.handle.now();
-    let mut status = app
+    let (mut status, unverified) = app
         .ask(move |state| {
             let totals = view::totals(state, now.max(state.now));
             let playbooks = state.policy.iter().flat_map(|policy| &policy.playbooks);
@@ -63,16 +65,19 @@ pub(crate) async fn status(State(app): State<Shared>) -> Result<Json<Status>, Fa
             status.playbooks = playbooks.map(|playbook| playbook.name.to_string()).collect();
             status.incidents_open = totals.incidents_open;
             status.in_force = totals.in_force;
-            status.unverified = totals.unverified;
             status.under_way = totals.under_way;
             status.awaiting_approval = totals.awaiting_approval;
             status.stuck = totals.stuck;
             status.notices_pending = state.notices.len() as u64;
             status.swept_at = state.swept_at.values().max().copied();
             status.sweep_failures = view::sweep_failures(state);
-            status
+            (status, totals.unverified)
         })
         .await?;
+    status.unverified = match unverified {
+        Some(count) => count,
+        None => unverified_one_by_one(&app, now).await?,
+    };
     status.journal_lsn = app.journal_lsn();
     // An index that fails is no reason to say nothing of the rest.
     status.index = app
@@ -100,7 +105,34 @@ pub(crate) async fn containments(State(app): State<Shared>) -> Result<Json<Conta
         containments.extend(some);
         after = next;
     }
-    Ok(Json(Containments { now, containments }))
+    let former = app.service.handle.former().into_iter();
+    let former = former
+        .map(|(action, it)| FormerView {
+            action,
+            target: it.target.to_string(),
+            label: it.label.into(),
+            expires_in: it.expires_in,
+        })
+        .collect();
+    Ok(Json(Containments {
+        now,
+        containments,
+        former,
+    }))
+}
+
+/// Looks at each containment, a bounded number in each question, so that the engine is not held up.
+async fn unverified_one_by_one(app: &App, now: Timestamp) -> Result<u64, Failed> {
+    let mut unverified = 0;
+    let mut after = Some(TransactionId(0));
+    while let Some(from) = after {
+        let (some, next) = app
+            .ask(move |state| view::unverified(state, from, TRANSACTIONS_PER_QUESTION_MAX, now.max(state.now)))
+            .await?;
+        unverified += some;
+        after = next;
+    }
+    Ok(unverified)
 }
 
 /// What a person must decide, with what was concluded about it.

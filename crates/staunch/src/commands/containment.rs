@@ -1,8 +1,8 @@
 //! `staunch containment`
 
 use serde_json::json;
-use staunch_model::{Judgement, StateKind, Timestamp, Verdict};
-use staunch_server::dto::{Approval, Approvals, Containment, Containments, DriftView, path};
+use staunch_model::{Judgement, Printable, Span, StateKind, Timestamp, Verdict};
+use staunch_server::dto::{Approval, Approvals, Containment, Containments, DriftView, FormerView, path};
 
 use crate::cli::ContainmentCommand;
 use crate::client::{Client, Patience};
@@ -24,8 +24,8 @@ pub(super) fn run(command: &ContainmentCommand) -> Result<Exit, Fault> {
 }
 
 fn containments_text(output: &Output, found: &Containments) -> String {
-    let rows: Vec<Vec<String>> = found.containments.iter().map(|it| row(it, found.now)).collect();
-    if rows.is_empty() {
+    let mut rows: Vec<Vec<String>> = found.containments.iter().map(|it| row(it, found.now)).collect();
+    if rows.is_empty() && found.former.is_empty() {
         say("nothing is contained");
         return String::new();
     }
@@ -47,7 +47,35 @@ fn containments_text(output: &Output, found: &Containments) -> String {
             rows.len()
         ));
     }
+    rows.extend(found.former.iter().map(former_row));
+    if !found.former.is_empty() {
+        say(&format!(
+            "{} belong to FORMER INSTALLATIONS and are not counted or lifted with the rest: `staunch release --all \
+             --former` lifts them",
+            found.former.len()
+        ));
+    }
     output.table(&["id", "state", "ends", "verified", "target and why"], &rows)
+}
+
+/// What another installation has left: nothing is known of it but what its label and the enforcement point say.
+fn former_row(it: &FormerView) -> Vec<String> {
+    let ends = it.expires_in.map_or_else(
+        || "never".to_owned(),
+        |left| format!("in {}", Span::from_secs(left.as_secs())),
+    );
+    let unknown = || "-".to_owned();
+    vec![
+        unknown(),
+        "former".to_owned(),
+        ends,
+        unknown(),
+        format!(
+            "{}: another installation, label {}",
+            Printable(&it.target),
+            Printable(&it.label)
+        ),
+    ]
 }
 
 fn row(it: &Containment, now: Timestamp) -> Vec<String> {

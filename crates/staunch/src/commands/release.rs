@@ -1,5 +1,7 @@
 //! `staunch release`, with the big red button.
 
+use std::time::Duration;
+
 use serde_json::json;
 use staunch_model::ReleaseScope;
 use staunch_server::dto::{ReleaseRequest, Status, path};
@@ -9,7 +11,14 @@ use crate::client::{Client, Patience};
 use crate::config::Config;
 use crate::exit::{Exit, Fault};
 use crate::output::{Output, Tone, colors_on_stderr, confirm, say, say_rendered};
-use crate::wiring;
+use crate::wiring::{self, Direct};
+
+/// How often everything is asked of a server that says it is busy, or cuts the connection. One that was just dying
+/// refuses the next one.
+const BUSY_TRIES: usize = 3;
+
+/// The pause between two of those tries.
+const BUSY_PAUSE: Duration = Duration::from_millis(300);
 
 pub(super) fn run(args: &ReleaseArgs) -> Result<Exit, Fault> {
     if args.all {
@@ -44,77 +53,134 @@ fn released_text(affected: &[staunch_model::TransactionId]) -> String {
     }
 }
 
-/// Through the server when it can, around it when it cannot: nobody must wait for a broken Staunch to let go.
+/// Through the server when it answers, around it when it does not: nobody must wait for a broken Staunch to let go.
 fn all(args: &ReleaseArgs) -> Result<Exit, Fault> {
-    let client = Client::new(&args.change.show.server, Patience::SHORT)?;
-    let question = match client.get::<Status>(path::STATUS, &json!({})) {
-        Ok(status) => {
-            let count = status.in_force + status.under_way + status.awaiting_approval;
-            format!("release everything: {count} in force, waiting or under way?")
+    let server = &args.change.show.server;
+    if args.direct {
+        if server.url.is_some() {
+            let fault = Fault::new(Exit::Usage, "--direct is about this machine, and a URL is named");
+            return Err(fault.hint("leave out --url and STAUNCH_URL, or --direct"));
         }
-        Err(fault) if fault.exit == Exit::Denied => return Err(fault),
+        return directly(args, &local_config(args));
+    }
+    // A named server may protect another machine: this one's elements are then none of its business.
+    let here = server.url.is_none().then(|| local_config(args));
+    let client = match &here {
+        Some(config) => Client::with(server, config, Patience::SHORT)?,
+        None => Client::new(server, Patience::SHORT)?,
+    };
+    let mut result = through(args, &client);
+    for _ in 1..BUSY_TRIES {
+        match &result {
+            Err(fault) if fault.exit == Exit::Busy => std::thread::sleep(BUSY_PAUSE),
+            _ => break,
+        }
+        result = through(args, &client);
+    }
+    match result {
+        Ok(exit) => Ok(exit),
+        Err(fault) => match &here {
+            Some(config) if fault.exit == Exit::Unreachable => {
+                say_rendered(&fault.render(colors_on_stderr()));
+                say("the Staunch of this machine does not answer");
+                directly(args, config)
+            }
+            // It answers, so it runs: to go around it is for a person to decide.
+            Some(_) if matches!(fault.exit, Exit::Busy | Exit::Failed) => Err(fault.hint(
+                "the server runs, so it was not gone around: give the command again, or let go without it: \
+                 `staunch release --all --direct`",
+            )),
+            None if fault.exit == Exit::Unreachable => Err(fault.hint(
+                "nothing was released here, because a URL is named; on the protected machine itself leave out --url and \
+                 STAUNCH_URL",
+            )),
+            _ => Err(fault),
+        },
+    }
+}
+
+fn through(args: &ReleaseArgs, client: &Client) -> Result<Exit, Fault> {
+    let status = match client.get::<Status>(path::STATUS, &json!({})) {
+        Ok(status) => Some(status),
+        Err(fault) if matches!(fault.exit, Exit::Denied | Exit::Unreachable) => return Err(fault),
         // The number is for the question only. Whether the server is of help, the command itself finds out.
-        Err(_) => "release everything?".to_owned(),
+        Err(_) => None,
+    };
+    let question = match &status {
+        Some(status) => {
+            let count = status.in_force + status.under_way + status.awaiting_approval;
+            let former = match status.former {
+                former if args.former => format!(", and {former} of former installations"),
+                _ => String::new(),
+            };
+            format!("release everything: {count} in force, waiting or under way{former}?")
+        }
+        None => "release everything?".to_owned(),
     };
     confirm(&question, args.change.yes)?;
-    let request = ReleaseRequest {
-        scope: ReleaseScope::All,
+    let request = |scope| ReleaseRequest {
+        scope,
         reason: args.change.reason.clone(),
     };
-    match client.command(path::RELEASE, &request) {
-        Ok(reply) => {
-            Output::new(args.change.show.json).show(&json!({ "way": "server", "affected": reply.affected }), |_| {
-                released_text(&reply.affected)
-            })?;
-            Ok(Exit::Ok)
+    let reply = client.command(path::RELEASE, &request(ReleaseScope::All))?;
+    let lifted = if args.former {
+        client.command(path::RELEASE, &request(ReleaseScope::Former))?.former
+    } else {
+        0
+    };
+    let left = status.map_or(0, |it| it.former).saturating_sub(lifted);
+    let answer = json!({ "way": "server", "affected": reply.affected, "former_released": lifted, "former_left": left });
+    Output::new(args.change.show.json).show(&answer, |_| {
+        let mut text = released_text(&reply.affected);
+        if args.former {
+            text.push_str(&format!("{lifted} of former installations released\n"));
         }
-        Err(fault) if cannot_carry_out(fault.exit) => directly(args, &fault),
-        Err(fault) => Err(fault),
+        text
+    })?;
+    say_what_stays(left);
+    Ok(Exit::Ok)
+}
+
+/// Tells of elements that somebody who wants everything released would overlook.
+fn say_what_stays(former: u64) {
+    if former > 0 {
+        say(&format!(
+            "{former} of former installations stay in force: `staunch release --all --former` lifts them too"
+        ));
     }
 }
 
-/// True when a command that failed with `exit` got no answer, or one that says that the server cannot carry it out.
-/// A mistake in the command or a missing permission is for the person to mend: the server works.
-const fn cannot_carry_out(exit: Exit) -> bool {
-    match exit {
-        Exit::Unreachable | Exit::Busy | Exit::Failed | Exit::NotFound => true,
-        Exit::Ok
-        | Exit::Usage
-        | Exit::Refused
-        | Exit::Corrupt
-        | Exit::InUse
-        | Exit::Denied
-        | Exit::Direct
-        | Exit::Poisoned => false,
-    }
-}
-
-/// Removes our elements in the kernel, without journal or index. The next sweep of a server finds them gone and records
-/// that.
-fn directly(args: &ReleaseArgs, why: &Fault) -> Result<Exit, Fault> {
-    say_rendered(&why.render(colors_on_stderr()));
-    let config = super::load(&args.data).unwrap_or_else(|fault| {
+/// The configuration of this machine's server; where it cannot be read, what holds without one.
+fn local_config(args: &ReleaseArgs) -> Config {
+    super::load(&args.data).unwrap_or_else(|fault| {
         say_rendered(&fault.render(colors_on_stderr()));
         say("going on without the configuration");
         Config {
             data_dir: args.data.data_dir.clone().unwrap_or_else(|| Config::default().data_dir),
             ..Config::default()
         }
-    });
+    })
+}
+
+/// Removes our elements in the kernel, without journal or index. The next sweep of a server finds them gone and records
+/// that.
+fn directly(args: &ReleaseArgs, config: &Config) -> Result<Exit, Fault> {
     let table = &config.nftables.table;
     say(&format!(
-        "the server is of no help: what is left is to remove Staunch's elements from table inet {table} here,"
+        "what is left is to remove Staunch's elements from table inet {table} here, directly in the kernel, without a \
+         record"
     ));
-    say("directly in the kernel, without a record");
     confirm("remove them?", args.change.yes)?;
-    let count = wiring::release_directly(&config)?;
-    Output::new(args.change.show.json).show(&json!({ "way": "kernel", "released": count }), |output| {
+    let Direct { released, former } = wiring::release_directly(config, args.former)?;
+    let answer = json!({ "way": "kernel", "released": released, "former_left": former });
+    Output::new(args.change.show.json).show(&answer, |output| {
         let text = format!(
-            "{count} address{} released directly in the kernel\n",
-            if count == 1 { "" } else { "es" }
+            "{released} address{} released directly in the kernel\n",
+            if released == 1 { "" } else { "es" }
         );
         output.paint(Tone::Strong, &text)
     })?;
+    say_what_stays(former as u64);
     say("a server that runs, or is started, finds them missing in its next sweep and records that;");
     say("while it runs it may contain again: set `staunch mode observe` as soon as it answers, or stop it");
     Ok(Exit::Direct)

@@ -1,22 +1,24 @@
 //! `staunch serve`
 //!
-//! Starts in this order: configuration, playbooks, journal (locked), index, driver, policy, engine, HTTP. Ends in the
-//! opposite one.
+//! Starts in this order: configuration, playbooks, journal (locked), index, claim on the table, driver, policy, engine,
+//! HTTP and the operators' socket. Ends in the opposite one.
 
 use std::fs;
 use std::io::{self, IsTerminal as _};
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::RecvTimeoutError;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use staunch_engine::EngineState;
 use staunch_model::{Description, Policy};
 use staunch_playbook::Compiled;
 use staunch_runtime::{Handle, Intake, Runtime};
 use staunch_server::{BLOCKING_THREADS_MAX, Service, Tokens, WORKERS};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
@@ -38,6 +40,9 @@ const DISCOVER_INTERVAL: Duration = Duration::from_secs(30);
 /// How long the engine may take to stop: its own deadline for actions in flight, and a snapshot.
 const STOP_DEADLINE: Duration = Duration::from_secs(20);
 
+/// Files that are open beside those of connections: journal, index and its readers, netlink, the operators' socket.
+const FILES_BESIDE_CONNECTIONS: u64 = 256;
+
 /// What to do when the engine has ended.
 const START_AGAIN: &str = "start it again: it recovers from disk. What is in force ends with its lease meanwhile";
 
@@ -48,6 +53,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<Exit, Fault> {
     let Loaded { mut config, file } = config::load(args.data.config.config.as_deref())?;
     apply(args, &mut config);
     log::start(&config.log)?;
+    make_room_for_files(&mut config);
     match &file {
         Some(file) => tracing::info!(file = %file.display(), "configuration read"),
         None => tracing::info!("no configuration file, defaults hold"),
@@ -101,7 +107,10 @@ pub(super) fn run(args: &ServeArgs) -> Result<Exit, Fault> {
         in_force: config.clone(),
     };
     let ended = serve_http(args, config.http.listen, service, reload, &runtime);
-    stop(runtime, ended)
+    let stopped = stop(runtime, ended);
+    // Whoever starts next must not enforce before this one has ended.
+    drop(opened.claim);
+    stopped
 }
 
 fn apply(args: &ServeArgs, config: &mut Config) {
@@ -240,7 +249,15 @@ async fn run_until_asked(
     let (mut terminate, mut interrupt) = (on(SignalKind::terminate())?, on(SignalKind::interrupt())?);
     let hangup = on(SignalKind::hangup())?;
     let (stop, stopped) = oneshot::channel::<()>();
-    let server = staunch_server::serve(listener, service, async {
+    let operators = match operators_socket(&reload.in_force.operators_socket()) {
+        Ok(socket) => Some(socket),
+        Err(error) => {
+            let socket = reload.in_force.operators_socket().display().to_string();
+            tracing::warn!(%error, socket, "operators on this machine have no connections of their own");
+            None
+        }
+    };
+    let server = staunch_server::serve_with_operators(listener, operators, service, async {
         // A sender that is gone means stop too.
         let _ = stopped.await;
     });
@@ -268,6 +285,43 @@ async fn run_until_asked(
         }
     }
     Ok(ended)
+}
+
+/// Makes the socket for operators on this machine. Its file has mode 0600 from the moment it has its name, whatever the
+/// mode of the data directory is. One that an earlier process has left is replaced: the journal's lock says that it has
+/// ended.
+fn operators_socket(path: &Path) -> io::Result<UnixListener> {
+    let dir = tempfile::tempdir_in(path.parent().unwrap_or(Path::new(".")))?;
+    let unnamed = dir.path().join("s");
+    let listener = UnixListener::bind(&unnamed)?;
+    fs::set_permissions(&unnamed, fs::Permissions::from_mode(0o600))?;
+    fs::rename(&unnamed, path)?;
+    Ok(listener)
+}
+
+/// Lets this process open as many files as the system allows, and takes no more connections than that leaves room for:
+/// without a file, a block cannot be lifted either.
+fn make_room_for_files(config: &mut Config) {
+    let (allowed, most) = match getrlimit(Resource::RLIMIT_NOFILE) {
+        Ok(limits) => limits,
+        Err(error) => return tracing::warn!(%error, "the limit of open files is not known"),
+    };
+    let wanted = config.http.connections_max as u64 + FILES_BESIDE_CONNECTIONS;
+    let raised = allowed.max(wanted.min(most));
+    if raised > allowed
+        && let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, raised, most)
+    {
+        return tracing::warn!(%error, "the limit of open files cannot be raised");
+    }
+    if raised < wanted {
+        let left = usize::try_from(raised.saturating_sub(FILES_BESIDE_CONNECTIONS)).unwrap_or(usize::MAX);
+        config.http.connections_max = left.max(4).min(config.http.connections_max);
+        tracing::warn!(
+            files = raised,
+            connections_max = config.http.connections_max,
+            "fewer connections are taken: this process may open few files (LimitNOFILE in a systemd unit)"
+        );
+    }
 }
 
 /// Stops the engine and says how it ended.

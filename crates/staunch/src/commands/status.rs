@@ -44,6 +44,16 @@ fn text(output: &Output, it: &Status, now: Timestamp) -> String {
             "a stuck transaction needs a person: `staunch containment list` says why".to_owned(),
         );
     }
+    if it.former > 0 {
+        line(
+            "",
+            format!(
+                "{} more are of FORMER INSTALLATIONS: `staunch containment list` shows them, `staunch release --all \
+                 --former` lifts them",
+                it.former
+            ),
+        );
+    }
     line(
         "waiting",
         format!(
@@ -84,6 +94,15 @@ fn text(output: &Output, it: &Status, now: Timestamp) -> String {
         .journal_lsn
         .map_or_else(|| "journal".to_owned(), |lsn| format!("{lsn} frames"));
     line("journal", format!("{frames}, {index}"));
+    if let Some(lost) = &it.journal_lost {
+        line(
+            "",
+            format!(
+                "LOST: {}. No events are taken, nothing would survive a restart; containment can be lifted",
+                Printable(lost)
+            ),
+        );
+    }
     let list = |names: &[String]| {
         names
             .iter()

@@ -91,6 +91,14 @@ impl Checker<'_> {
             65_536,
             why,
         );
+        let why = "one sender uses a few at the same time, a proxy as many as it has clients";
+        self.number(
+            &["http", "connections_per_peer_max"],
+            http.connections_per_peer_max as u64,
+            4,
+            65_536,
+            why,
+        );
     }
 
     fn limits(&mut self, config: &Config) {

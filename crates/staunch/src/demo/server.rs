@@ -29,7 +29,7 @@ trigger:
   incident: event.source.ip
   deduplicate: 10m
 context: [never-touch, traffic-share]
-guards: { impact: { traffic_share_max: 5% } }
+guards: { impact: { traffic_share_max: 5%, flows_min: 8 } } # the stage has eight connections
 contain:
   - block-ip: { target: event.source.ip, lease: 10m }
 notify:

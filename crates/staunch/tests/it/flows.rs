@@ -291,7 +291,10 @@ fn the_big_red_button_works_through_the_server_and_around_it() {
             "a mistake is no reason to go around a server that works"
         );
         server.signal(Signal::SIGSTOP);
-        let button = server.run(&["release", "--all", "--yes"]);
+        let named = server.run(&["release", "--all", "--yes"]);
+        assert_eq!(named.status.code(), Some(3), "{named:?}");
+        assert_eq!(elements().len(), 2, "a URL is named, so this machine is left alone");
+        let button = home.run(&["release", "--all", "--yes"]);
         assert_eq!(button.status.code(), Some(10), "{button:?}");
         assert!(
             String::from_utf8_lossy(&button.stdout).starts_with("2 addresses"),

@@ -29,6 +29,16 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 /// A configuration with small segments, so that a start writes 16 MiB and not 128.
 pub(crate) const SMALL: &str = "mode = \"enforce\"\n[journal]\nsegment_bytes = 8388608\nreserve_bytes = 131072\n";
 
+const BRUTE_FORCE: &str = include_str!("../../../../playbooks/brute-force-block.yaml");
+const EXPLOIT: &str = include_str!("../../../../playbooks/exploit-attempt-block.yaml");
+
+/// A built-in playbook for a namespace without traffic, where a share would be unknown and a person be asked.
+fn for_silence(playbook: &str) -> String {
+    let adjusted = playbook.replace("traffic_share_max: 5%", "traffic_share_max: 5%, flows_min: 0");
+    assert_ne!(adjusted, playbook, "the playbook limits the share of traffic");
+    adjusted
+}
+
 /// Runs `work` in a network namespace of its own, or skips the test `name` where there can be none.
 pub(crate) fn in_namespace(name: &str, work: impl FnOnce() + Send) {
     let ran = run_in_new_net(
@@ -67,8 +77,14 @@ impl Home {
     }
 
     pub(crate) fn configure(&self, config: &str) {
+        let mut playbooks = "";
+        if !config.is_empty() && !config.contains("[playbooks]") {
+            self.playbook("brute-force-block.yaml", &for_silence(BRUTE_FORCE));
+            self.playbook("exploit-attempt-block.yaml", &for_silence(EXPLOIT));
+            playbooks = "[playbooks]\nbuilt_in = false\ndirs = [\"playbooks\"]\n";
+        }
         // Top-level keys come first in TOML.
-        fs::write(self.config(), format!("data_dir = \"data\"\n{config}")).expect("it is our directory");
+        fs::write(self.config(), format!("data_dir = \"data\"\n{config}{playbooks}")).expect("it is our directory");
     }
 
     pub(crate) fn config(&self) -> PathBuf {
@@ -106,7 +122,11 @@ impl Home {
             .append(true)
             .open(self.path("stderr"))
             .expect("it is our directory");
-        let mut child = staunch(&["serve", "--listen", "127.0.0.1:0"])
+        let mut command = staunch(&["serve"]);
+        if !arguments.contains(&"--listen") {
+            command.args(["--listen", "127.0.0.1:0"]);
+        }
+        let mut child = command
             .arg("--config")
             .arg(self.config())
             .args(arguments)
@@ -253,6 +273,10 @@ impl Server {
 
     pub(crate) fn containments(&self) -> Vec<Containment> {
         self.json::<Containments>(&["containment", "list"]).containments
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

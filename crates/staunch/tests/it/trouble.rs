@@ -8,7 +8,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::unistd::geteuid;
 use staunch_model::StateKind;
 
-use crate::harness::{Home, SMALL, STAUNCH, elements, exploit_from, in_namespace, stderr, wait_until};
+use crate::harness::{Home, SMALL, STAUNCH, element, elements, exploit_from, in_namespace, stderr, wait_until};
 
 #[test]
 fn a_second_server_on_the_same_data_is_refused() {
@@ -22,6 +22,47 @@ fn a_second_server_on_the_same_data_is_refused() {
         assert!(stderr(&second).contains("is in use by process"), "{second:?}");
         let rebuild = home.run(&["index", "rebuild"]);
         assert_eq!(rebuild.status.code(), Some(7));
+    });
+}
+
+#[test]
+fn a_second_installation_on_the_same_table_is_refused() {
+    in_namespace("trouble::a_second_installation", || {
+        let sweeps = format!("{SMALL}[limits]\nsweep_interval = \"1s\"\n");
+        let (one, two) = (Home::new(&sweeps), Home::new(&sweeps));
+        let first = one.serve();
+        first.take(&exploit_from("203.0.113.1"));
+        wait_until("the containment", || element("203.0.113.1").is_some());
+        let Err(second) = two.try_serve(&["--allow-unauthenticated-loopback"]) else {
+            panic!("two installations enforce with one table")
+        };
+        assert_eq!(second.status.code(), Some(7), "{second:?}");
+        let said = stderr(&second);
+        let holder = format!("process {} of user", first.id());
+        assert!(said.contains(&holder) && said.contains("hint: "), "{said}");
+        assert!(
+            two.try_serve(&["--allow-unauthenticated-loopback", "--driver", "memory"])
+                .is_ok()
+        );
+
+        // With another table of its own it is let in.
+        two.configure(&format!("{sweeps}[nftables]\ntable = \"another\"\n"));
+        let beside = two.serve();
+        beside.take(&exploit_from("203.0.113.2"));
+        wait_until("the second one's containment", || {
+            beside.containments().iter().any(|it| it.state == StateKind::InForce)
+        });
+        drop(beside);
+
+        // A killed process holds nothing any more, and its elements are not the next one's to lift.
+        first.kill();
+        two.configure(&sweeps);
+        let after = two.serve();
+        let swept = || after.get::<staunch_server::dto::Status>("/v1/status").swept_at;
+        wait_until("a sweep", || swept().is_some());
+        let at = swept();
+        wait_until("another sweep", || swept() > at);
+        assert!(element("203.0.113.1").is_some(), "it is the first one's");
     });
 }
 
@@ -141,6 +182,49 @@ fn a_full_disk_stops_intake_and_never_a_release() {
         wait_until("the release on a full disk", || {
             server.containments().iter().all(|it| it.state != StateKind::InForce) && elements().is_empty()
         });
+        assert!(home.run(&["journal", "verify"]).status.success());
+    });
+}
+
+#[test]
+fn files_that_vanish_under_a_server_are_noticed() {
+    in_namespace("trouble::files_that_vanish", || {
+        let home = Home::new(&format!("{SMALL}[limits]\nsweep_interval = \"1s\"\n"));
+        let server = home.serve();
+        server.take(&exploit_from("203.0.113.1"));
+        wait_until("the containment", || element("203.0.113.1").is_some());
+        let status = || server.get::<staunch_server::dto::Status>("/v1/status");
+
+        let index = home.data().join("index.sqlite");
+        for ending in ["", "-wal", "-shm"] {
+            drop(std::fs::remove_file(format!("{}{ending}", index.display())));
+        }
+        wait_until("a new index", || {
+            // While the file is exchanged there may be no answer.
+            let list = server.run(&["incident", "list", "--json"]);
+            let found = serde_json::from_slice::<staunch_server::dto::Incidents>(&list.stdout);
+            index.exists() && found.is_ok_and(|it| it.incidents.len() == 1)
+        });
+        assert!(home.log().contains("rebuilt from the journal"), "{}", home.log());
+
+        let (journal, away) = (home.data().join("journal"), home.path("away"));
+        std::fs::rename(&journal, &away).expect("moved");
+        wait_until("the loss to be noticed", || status().journal_lost.is_some());
+        let (code, answer) = server.post(&exploit_from("203.0.113.2")).expect("it answers");
+        assert_eq!(
+            (code, &answer["type"]),
+            (503, &"urn:staunch:problem:journal-lost".into()),
+            "{answer}"
+        );
+        assert!(server.ok(&["status"]).contains("LOST"));
+        wait_until("the page", || home.log().contains("no more events are taken, because"));
+        server.ok(&["release", "--all", "--yes"]);
+        wait_until("the release", || elements().is_empty());
+
+        std::fs::rename(&away, &journal).expect("moved back");
+        wait_until("the journal to be back", || status().journal_lost.is_none());
+        server.take(&exploit_from("203.0.113.3"));
+        server.kill();
         assert!(home.run(&["journal", "verify"]).status.success());
     });
 }

@@ -55,7 +55,7 @@ pub(super) fn frame(
                 (None, Some(*id))
             }
             Command::Renew { transaction, .. } => (None, Some(*transaction)),
-            Command::Release(ReleaseScope::All) | Command::SetMode(_) => (None, None),
+            Command::Release(ReleaseScope::All | ReleaseScope::Former) | Command::SetMode(_) => (None, None),
         };
         let also = named.filter(|id| !affected.contains(id));
         let touched = affected.iter().copied().chain(also).map(|id| (None, Some(int(id.0))));

@@ -11,7 +11,7 @@ use std::process;
 use super::disk::Disk;
 use super::error::OpenError;
 
-const NAME: &str = "lock";
+pub(super) const NAME: &str = "lock";
 
 /// Held as long as it lives.
 #[derive(Debug)]
@@ -45,6 +45,11 @@ impl Lock {
             tracing::warn!(%error, path = %path.display(), "cannot write the process id into the lock");
         }
         Ok(Self { file })
+    }
+
+    /// The file that is locked.
+    pub(super) fn file(&self) -> &File {
+        &self.file
     }
 }
 

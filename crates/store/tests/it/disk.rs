@@ -5,14 +5,17 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use staunch_ports::{AppendError, Journal, Lsn, Purpose};
-use staunch_store::journal::DiskOp;
+use staunch_store::journal::{DiskHook, DiskOp};
 use staunch_store::{JournalOptions, OpenError, SegmentJournal};
 
-use crate::{Faults, append, append_ok, frames, open, payload, small, temp_dir, with_epoch};
+use crate::{Faults, append, append_ok, frames, open, payload, segments, small, temp_dir, with_epoch};
 
 /// Lets one kind of change fail once, and checks that nothing is accepted from then on, until a restart.
 fn check_poisoned(name: &str, fails: fn(&DiskOp<'_>) -> bool) {
@@ -214,6 +217,109 @@ fn intake_comes_back_by_itself() {
         thread::yield_now();
     }
     append_ok(&mut journal, &[&payload(0, 500)]);
+}
+
+/// Holds up the preparation of every segment after the first until a test says how it ends.
+struct Gate {
+    spares: AtomicUsize,
+    verdict: Mutex<Receiver<Option<io::ErrorKind>>>,
+}
+
+impl DiskHook for Gate {
+    fn before(&self, op: &DiskOp<'_>) -> io::Result<()> {
+        if !matches!(op, DiskOp::Create { name: "spare" }) || self.spares.fetch_add(1, Ordering::Relaxed) == 0 {
+            return Ok(());
+        }
+        let verdict = self.verdict.lock().expect("one thread prepares").recv();
+        verdict.ok().flatten().map_or(Ok(()), |kind| Err(kind.into()))
+    }
+}
+
+/// Asks for room that only the next segment can give while that is being prepared, and lets that end with `verdict`.
+fn ask_while_preparing(verdict: Option<io::ErrorKind>, check: impl FnOnce(bool, &mut SegmentJournal)) {
+    let dir = temp_dir();
+    let (end, verdicts) = channel();
+    let hour = Duration::from_secs(3_600);
+    let options = JournalOptions {
+        hook: Some(Arc::new(Gate {
+            spares: AtomicUsize::new(0),
+            verdict: Mutex::new(verdicts),
+        })),
+        retry_first: hour,
+        retry_max: hour,
+        ..small()
+    };
+    let (mut journal, _) = with_epoch(SegmentJournal::open(dir.path(), options).expect("it opens"));
+    for number in 0..9 {
+        append_ok(&mut journal, &[&payload(number, 1_000)]);
+    }
+    assert!(journal.has_room(100), "what fits beside the reserve waits for nothing");
+    let answer = thread::scope(|scope| {
+        let (told, answer) = channel();
+        let asked = &journal;
+        scope.spawn(move || told.send(asked.has_room(1_000)));
+        // No answer is right before it is known whether there is a next segment; the wait only gives a wrong one time.
+        let early = answer.recv_timeout(Duration::from_millis(200));
+        end.send(verdict).expect("the journal prepares a segment");
+        assert_eq!(early, Err(RecvTimeoutError::Timeout), "answered before it was known");
+        answer.recv().expect("it answers")
+    });
+    check(answer, &mut journal);
+}
+
+#[test]
+fn room_in_a_segment_that_cannot_be_prepared_is_not_promised() {
+    ask_while_preparing(Some(io::ErrorKind::StorageFull), |answer, journal| {
+        assert!(!answer, "what was promised would come out of the reserve");
+        assert!(!journal.has_room(1_000), "nor is it promised afterwards");
+        assert!(matches!(
+            append(journal, Purpose::Intake, &[&payload(0, 1_000)]),
+            Err(AppendError::Full { .. })
+        ));
+        for number in 0..2 {
+            append(journal, Purpose::Settle, &[&payload(number, 900)]).expect("the whole reserve is there");
+        }
+    });
+}
+
+#[test]
+fn room_in_a_segment_that_is_prepared_meanwhile_is_promised_and_kept() {
+    ask_while_preparing(None, |answer, journal| {
+        assert!(answer, "the segment was prepared");
+        append_ok(journal, &[&payload(0, 1_000)]);
+        append_ok(journal, &[&payload(1, 1_000)]);
+    });
+}
+
+#[test]
+fn files_that_vanish_are_noticed_and_appends_go_on() {
+    let parent = temp_dir();
+    let dir = parent.path().join("journal");
+    let (mut journal, _) = with_epoch(open(&dir));
+    for number in 0..20 {
+        append_ok(&mut journal, &[&payload(number, 1_000)]);
+    }
+    assert!(segments(&dir).len() > 1, "one is sealed");
+    assert_eq!(journal.lost(), None);
+    let away = parent.path().join("away");
+    for path in segments(&dir).into_iter().chain([dir.join("lock")]) {
+        fs::rename(&path, &away).expect("moved");
+        let what = journal.lost().expect("it is gone");
+        assert!(
+            what.contains(&*path.file_name().expect("a name").to_string_lossy()),
+            "{what}"
+        );
+        fs::copy(&away, &path).expect("copied");
+        let sealed = segments(&dir).first() == Some(&path);
+        assert_eq!(journal.lost().is_some(), !sealed, "a copy is not what is written to");
+        fs::rename(&away, &path).expect("moved back");
+        assert_eq!(journal.lost(), None);
+    }
+    fs::rename(&dir, &away).expect("moved");
+    assert!(journal.lost().is_some());
+    append(&mut journal, Purpose::Settle, &[b"lifted"]).expect("open files take frames");
+    fs::rename(&away, &dir).expect("moved back");
+    assert_eq!(journal.lost(), None);
 }
 
 const FULL_DISK: &str = "STAUNCH_TEST_FULL_DISK";

@@ -26,6 +26,7 @@
 //! the address, or the table has another shape), `Full`, `Invalid` (a hold out of bounds); `InDoubt` when the kernel's
 //! answer was lost.
 
+mod claim;
 mod connection;
 mod error;
 mod execute;
@@ -38,13 +39,14 @@ use staunch_model::{
     Capacity, Description, Failure, FailureKind, InstallationId, Observation, Outcome, Presence, Span, Target,
 };
 use staunch_netlink::nftables::{Element, Nft, NftError, TableOptions};
-use staunch_ports::{Action, ExecuteRequest, Owned, OwnedTarget, UndoRequest};
+use staunch_ports::{Action, ExecuteRequest, Former, Owned, OwnedTarget, UndoRequest};
 
 use super::{Label, address_of, description};
+pub use claim::{Claim, ClaimError, Holder};
 use connection::{Connection, set_of, spoils};
 use error::failure;
 pub use error::{ReleaseError, StartError};
-pub use undo::release_everything;
+pub use undo::{Whose, count_labelled, release_everything};
 
 /// The most elements in one batch; the kernel takes a little more (`ELEMENTS_PER_BATCH_MAX`).
 const BATCH_MAX: usize = 1_000;
@@ -91,6 +93,8 @@ pub struct NftablesBlockIp {
     checked: Option<Checked>,
     /// How many elements are in the sets, as far as known.
     used: [u64; 2],
+    /// What other installations had there when everything was last listed.
+    former: Vec<Former>,
 }
 
 /// The newest full check of the table.
@@ -113,6 +117,7 @@ impl NftablesBlockIp {
             connection: None,
             checked: None,
             used: [0; 2],
+            former: Vec::new(),
         }
     }
 
@@ -233,18 +238,27 @@ impl NftablesBlockIp {
         let listed = self.list()?.unwrap_or_default();
         let generation = self.with(Connection::generation)?;
         let enforcing = self.intact_at(generation)?;
-        let ours = listed.iter().filter_map(|element| {
-            let label = Label::parse(element.comment.as_deref()?)?;
+        self.former.clear();
+        let mut targets = Vec::new();
+        for element in &listed {
+            let Some(label) = element.comment.as_deref().and_then(Label::parse) else {
+                continue;
+            };
             let target = Target::Address(element.address);
-            (label.installation == self.options.installation).then_some(OwnedTarget {
-                transaction: label.transaction,
-                target,
-            })
-        });
-        Ok(Owned {
-            targets: ours.collect(),
-            enforcing,
-        })
+            if label.installation == self.options.installation {
+                targets.push(OwnedTarget {
+                    transaction: label.transaction,
+                    target,
+                });
+            } else {
+                self.former.push(Former {
+                    target,
+                    label: label.to_string().into(),
+                    expires_in: element.expires.map(span),
+                });
+            }
+        }
+        Ok(Owned { targets, enforcing })
     }
 }
 
@@ -270,6 +284,18 @@ impl Action for NftablesBlockIp {
 
     fn owned(&mut self) -> Result<Owned, Failure> {
         self.read_owned().map_err(|error| failure(&error))
+    }
+
+    fn former(&self) -> Vec<Former> {
+        self.former.clone()
+    }
+
+    fn lift_former(&mut self) -> Result<u64, Failure> {
+        let lifted = release_everything(&self.options.table, Whose::Others(self.options.installation))
+            .map_err(|error| failure(&error.source));
+        // What is left is read again, whatever came of it.
+        self.read_owned().map_err(|error| failure(&error))?;
+        lifted.map(|count| count as u64)
     }
 }
 

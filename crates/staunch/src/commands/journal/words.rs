@@ -96,6 +96,7 @@ fn input(input: &Input) -> String {
             evidence,
             result: Err(failure),
         } => format!("{evidence} could not be taken: {failure}"),
+        Input::Trouble(what) => format!("trouble: {what}"),
     }
 }
 
@@ -105,6 +106,7 @@ pub(in crate::commands) fn command_words(command: &Command) -> String {
         Command::Release(ReleaseScope::Transaction(id)) => format!("release {id}"),
         Command::Release(ReleaseScope::Incident(id)) => format!("release what {id} holds"),
         Command::Release(ReleaseScope::All) => "release everything".to_owned(),
+        Command::Release(ReleaseScope::Former) => "release what a former installation has left".to_owned(),
         Command::Renew {
             transaction,
             lease,

@@ -110,17 +110,53 @@ fn remove_labelled(
     }
 }
 
-/// Deletes every element with a label of Staunch, of `installation` or of any, and returns how many there were.
+/// Whose elements are meant. Those without a label of Staunch never are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// Those of this installation.
+    Of(InstallationId),
+    /// Those of every installation but this one.
+    Others(InstallationId),
+    /// Those of every installation.
+    Anybodys,
+}
+
+impl Whose {
+    fn means(self, label: &Label) -> bool {
+        match self {
+            Self::Of(installation) => label.installation == installation,
+            Self::Others(installation) => label.installation != installation,
+            Self::Anybodys => true,
+        }
+    }
+}
+
+/// How many elements with a label of Staunch there are. A table that is missing holds none.
+///
+/// # Errors
+/// [`ReleaseError`], for want of a better one: nothing was released.
+pub fn count_labelled(table: &str, whose: Whose) -> Result<usize, ReleaseError> {
+    open(table)
+        .and_then(|mut nft| labelled(&mut nft, whose))
+        .map(|found| found.len())
+        .map_err(|source| ReleaseError {
+            table: table.to_owned(),
+            released: 0,
+            source,
+        })
+}
+
+/// Deletes every element with a label of Staunch that is meant by `whose`, and returns how many there were.
 ///
 /// The last resort for when the engine cannot be reached: nothing is recorded. A table that is missing holds nothing.
 ///
 /// # Errors
 /// [`ReleaseError`], which says how many were released before it.
-pub fn release_everything(table: &str, installation: Option<InstallationId>) -> Result<usize, ReleaseError> {
+pub fn release_everything(table: &str, whose: Whose) -> Result<usize, ReleaseError> {
     let mut released = 0;
     let result = open(table).and_then(|mut nft| {
         for _ in 0..ROUNDS_MAX {
-            let labelled = labelled(&mut nft, installation)?;
+            let labelled = labelled(&mut nft, whose)?;
             if labelled.is_empty() {
                 return Ok(());
             }
@@ -147,15 +183,14 @@ pub fn release_everything(table: &str, installation: Option<InstallationId>) -> 
     }
 }
 
-fn labelled(nft: &mut Nft, installation: Option<InstallationId>) -> Result<BTreeMap<IpAddr, String>, NftError> {
+fn labelled(nft: &mut Nft, whose: Whose) -> Result<BTreeMap<IpAddr, String>, NftError> {
     let elements = match nft.list_elements() {
         Err(NftError::Missing { .. }) if !nft.table_present()? => return Ok(BTreeMap::new()),
         elements => elements?,
     };
-    let wanted = |label: Label| installation.is_none_or(|it| it == label.installation);
     let labels = elements.into_iter().filter_map(|it| Some((it.address, it.comment?)));
     Ok(labels
-        .filter(|(_, comment)| Label::parse(comment).is_some_and(wanted))
+        .filter(|(_, comment)| Label::parse(comment).is_some_and(|label| whose.means(&label)))
         .collect())
 }
 
