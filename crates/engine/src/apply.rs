@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use staunch_model::{
-    Await, Cause, Change, Context, Dispatch, Effect, FailureKind, Incident, IncidentId, IncidentOutcome,
+    Await, Brief, Cause, Change, Context, Dispatch, Effect, FailureKind, Incident, IncidentId, IncidentOutcome,
     IncidentStatus, ObservePurpose, Record, Span, State, StateKind, Timestamp, Transaction, TransactionId,
 };
 
@@ -86,7 +86,7 @@ pub fn apply(
             let opened = Incident {
                 id: *incident,
                 playbook: *playbook,
-                key: key.clone(),
+                key: Brief::from(&**key),
                 status: IncidentStatus::Open,
                 opened: now,
                 absorbs_until: *absorbs_until,
@@ -94,10 +94,10 @@ pub fn apply(
                 events: 1,
                 transactions: staunch_model::Few::new(),
                 outcome: None,
-                joined_steps: staunch_model::Few::new(),
+                joined_steps: staunch_model::Seldom::new(),
                 next_step: 0,
             };
-            state.incidents.insert(*incident, Box::new(opened));
+            state.incidents.insert(*incident, opened);
         }
         Record::EventJoined { incident } => incident_mut(state, *incident)?.events += 1,
         Record::TransactionPlanned {
@@ -121,7 +121,7 @@ pub fn apply(
             planned.awaits = Await::Timer;
             state.index.enter(&planned);
             state.index.dirty.insert(*incident);
-            state.transactions.insert(*transaction, Box::new(planned));
+            state.transactions.insert(*transaction, planned);
         }
         Record::StepWithoutTarget { incident, step } => {
             incident_mut(state, *incident)?.next_step = step.saturating_add(1);
@@ -142,7 +142,7 @@ pub fn apply(
             orphan.attempts = 1;
             effects.push(undo(state, &orphan));
             state.index.enter(&orphan);
-            state.transactions.insert(*transaction, Box::new(orphan));
+            state.transactions.insert(*transaction, orphan);
         }
         Record::SweepDone { kinds } => {
             for kind in kinds {
@@ -234,12 +234,14 @@ fn apply_change(
     now: Timestamp,
     effects: &mut Vec<Effect>,
 ) -> Result<(), ApplyError> {
-    let current = state.transactions.get(&id).ok_or(ApplyError::NoTransaction(id))?;
+    let current = state.transactions.get_mut(&id).ok_or(ApplyError::NoTransaction(id))?;
     let next = transaction::after(&current.state, change).map_err(|illegal| ApplyError::Illegal {
         transaction: id,
         illegal,
     })?;
-    let mut it = state.transactions.remove(&id).ok_or(ApplyError::NoTransaction(id))?;
+    // Taken out and put back below. Until then nothing looks at what stands in for it.
+    let stand_in = new_transaction(id, current.label, current.incident, current.kind, current.target);
+    let mut it = std::mem::replace(current, stand_in);
     let ends = next.kind().is_terminal() && next.kind() != StateKind::Stuck;
     state.index.leave(&it, ends);
     it.state = next;
@@ -262,10 +264,11 @@ fn apply_change(
     if let Change::GaveUp(_) = change {
         state.quarantined.remove(&id);
     }
-    if ends && it.incident == IncidentId(0) {
+    let incident = it.incident;
+    if ends && incident == IncidentId(0) {
+        state.transactions.remove(&id);
         return Ok(());
     }
-    let incident = it.incident;
     state.transactions.insert(id, it);
     if ends {
         state.enter_incident(incident);
@@ -278,7 +281,7 @@ fn apply_change(
 /// Every step of a match makes one record, in the playbook's order; so the step is the one after that of the record
 /// before. One that is judged anew keeps the step of the transaction that was at the same place.
 fn join(state: &mut EngineState, id: IncidentId, it: &Transaction) {
-    let Some(joining) = state.incidents.get_mut(&id).map(AsMut::as_mut) else {
+    let Some(joining) = state.incidents.get_mut(&id) else {
         return;
     };
     let same_place = |other: &TransactionId| {
@@ -591,16 +594,12 @@ fn new_transaction(
         verified_at: None,
         completed: 0,
         held: true,
-        joined: staunch_model::Few::new(),
+        joined: staunch_model::Seldom::new(),
     }
 }
 
 fn incident_mut(state: &mut EngineState, id: IncidentId) -> Result<&mut Incident, ApplyError> {
-    state
-        .incidents
-        .get_mut(&id)
-        .map(AsMut::as_mut)
-        .ok_or(ApplyError::NoIncident(id))
+    state.incidents.get_mut(&id).ok_or(ApplyError::NoIncident(id))
 }
 
 /// Drops a closed incident and the transactions that it planned, which have all ended.

@@ -41,7 +41,7 @@ impl Turn<'_> {
         self.tell_unfit();
         let all: Vec<TransactionId> = self.state.transactions.keys().copied().collect();
         for id in all {
-            let it = (*self.state.transactions[&id]).clone();
+            let it = self.state.transactions[&id].clone();
             self.take_up(&it);
         }
         for notice in waiting {

@@ -3,6 +3,7 @@
 //! Only [`crate::apply`] changes it. Everything under [`Index`] is derived and never stored.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,7 @@ use staunch_model::{
 };
 
 use crate::budget::Budgets;
+use crate::compact::{Compact, CompactSet};
 use crate::limits;
 use crate::networks::Networks;
 
@@ -49,9 +51,9 @@ pub struct EngineState {
     /// Every playbook that the policy or an incident refers to.
     pub playbooks: BTreeMap<ContentHash, Arc<Playbook>>,
     /// Incidents that are open or still absorb events.
-    pub incidents: BTreeMap<IncidentId, Box<Incident>>,
+    pub incidents: Compact<IncidentId, Incident>,
     /// Transactions of those incidents.
-    pub transactions: BTreeMap<TransactionId, Box<Transaction>>,
+    pub transactions: Compact<TransactionId, Transaction>,
     /// Notices that have not been taken yet.
     pub notices: BTreeMap<NoticeId, PendingNotice>,
     /// Acts and failures of the last hour.
@@ -102,24 +104,31 @@ pub enum Subject {
     Notice(NoticeId),
 }
 
-/// The hash of a playbook and an incident key.
-pub type KeyHash = [u8; 16];
+/// The beginning of the hash of a playbook and an incident key. Two keys may have the same: who looks one up compares
+/// the incident found.
+pub type KeyHash = u64;
+
+/// What is due when.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Deadlines {
+    transactions: CompactSet<(Timestamp, TransactionId)>,
+    incidents: CompactSet<(Timestamp, IncidentId)>,
+    notices: CompactSet<(Timestamp, NoticeId)>,
+}
 
 /// Derived look-ups.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Index {
-    /// The newest incident of each key.
-    pub by_key: BTreeMap<KeyHash, IncidentId>,
-    /// Older incidents of the same keys, which wait for a transaction that they have let go of.
-    pub superseded: BTreeSet<(KeyHash, IncidentId)>,
+    /// The incidents of each key, oldest first. All but the newest wait for a transaction that they have let go of.
+    pub by_key: CompactSet<(KeyHash, IncidentId)>,
     /// The transaction that occupies a target: not ended, or stuck.
-    pub by_target: BTreeMap<(ActionKind, Target), TransactionId>,
+    pub by_target: Compact<(ActionKind, Target), TransactionId>,
     /// Transactions that wait for an occupied target to be left: at most one, unless the holder is quarantined.
     pub next_by_target: BTreeSet<(ActionKind, Target, TransactionId)>,
     /// Transactions waiting for their turn.
     pub queue: BTreeSet<TransactionId>,
     /// What is due when.
-    pub deadlines: BTreeSet<(Timestamp, Subject)>,
+    pub deadlines: Deadlines,
     /// Transactions in flight.
     pub in_flight: u32,
     /// Incidents whose transactions have changed since they were last looked at.
@@ -134,9 +143,8 @@ pub fn key_hash(playbook: ContentHash, key: &str) -> KeyHash {
     let mut hasher = blake3::Hasher::new();
     hasher.update(playbook.as_bytes());
     hasher.update(key.as_bytes());
-    let mut out = KeyHash::default();
-    out.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
-    out
+    let [a, b, c, d, e, f, g, h, ..] = *hasher.finalize().as_bytes();
+    KeyHash::from_le_bytes([a, b, c, d, e, f, g, h])
 }
 
 impl EngineState {
@@ -160,6 +168,15 @@ impl EngineState {
     #[must_use]
     pub fn driver(&self, kind: ActionKind) -> Option<&Description> {
         self.policy.as_ref()?.drivers.iter().find(|driver| driver.kind == kind)
+    }
+
+    /// The newest incident that `playbook` answers under `key`.
+    #[must_use]
+    pub fn newest_of(&self, playbook: ContentHash, key: &str) -> Option<&Incident> {
+        let of_key = self.index.by_key.range(of_key(key_hash(playbook, key))).rev();
+        of_key
+            .filter_map(|((_, id), ())| self.incidents.get(id))
+            .find(|incident| incident.playbook == playbook && *incident.key == *key)
     }
 
     /// The playbook of `transaction`; `None` for an orphan.
@@ -196,12 +213,12 @@ impl EngineState {
     /// When something is due next.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        self.index.deadlines.first().map(|(time, _)| *time)
+        self.index.deadlines.first().map(|(time, _)| time)
     }
 
     /// Transactions that hold something in the world or may do so.
     pub fn containments(&self) -> impl Iterator<Item = &Transaction> {
-        self.transactions.values().map(AsRef::as_ref).filter(|transaction| {
+        self.transactions.values().filter(|transaction| {
             matches!(
                 transaction.state.kind(),
                 StateKind::InForce
@@ -281,6 +298,67 @@ impl EngineState {
     }
 }
 
+/// Everything in [`Index::by_key`] with this hash.
+fn of_key(hash: KeyHash) -> RangeInclusive<(KeyHash, IncidentId)> {
+    (hash, IncidentId(0))..=(hash, IncidentId(u64::MAX))
+}
+
+impl Deadlines {
+    /// What is due first, and when; of several at the same time, a transaction before an incident before a notice.
+    #[must_use]
+    pub fn first(&self) -> Option<(Timestamp, Subject)> {
+        let transaction = self.transactions.first();
+        let incident = self.incidents.first();
+        let notice = self.notices.first();
+        [
+            transaction.map(|(time, id)| (*time, Subject::Transaction(*id))),
+            incident.map(|(time, id)| (*time, Subject::Incident(*id))),
+            notice.map(|(time, id)| (*time, Subject::Notice(*id))),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// True when `subject` is entered with `time`.
+    #[must_use]
+    pub fn contains(&self, (time, subject): &(Timestamp, Subject)) -> bool {
+        match *subject {
+            Subject::Transaction(id) => self.transactions.contains(&(*time, id)),
+            Subject::Incident(id) => self.incidents.contains(&(*time, id)),
+            Subject::Notice(id) => self.notices.contains(&(*time, id)),
+        }
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.transactions.len() + self.incidents.len() + self.notices.len()
+    }
+
+    /// True when nothing is ever due.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(crate) fn insert(&mut self, (time, subject): (Timestamp, Subject)) -> bool {
+        match subject {
+            Subject::Transaction(id) => self.transactions.add((time, id)),
+            Subject::Incident(id) => self.incidents.add((time, id)),
+            Subject::Notice(id) => self.notices.add((time, id)),
+        }
+    }
+
+    pub(crate) fn remove(&mut self, (time, subject): &(Timestamp, Subject)) -> bool {
+        match *subject {
+            Subject::Transaction(id) => self.transactions.take(&(*time, id)),
+            Subject::Incident(id) => self.incidents.take(&(*time, id)),
+            Subject::Notice(id) => self.notices.take(&(*time, id)),
+        }
+    }
+}
+
 impl Index {
     /// Enters `transaction` as it is now.
     pub(crate) fn enter(&mut self, transaction: &Transaction) {
@@ -332,26 +410,12 @@ impl Index {
 
     /// Enters an incident, which is newer than all others of its key.
     pub(crate) fn enter_key(&mut self, key: KeyHash, incident: IncidentId) {
-        if let Some(older) = self.by_key.insert(key, incident) {
-            self.superseded.insert((key, older));
-        }
+        self.by_key.add((key, incident));
     }
 
     /// Takes an incident out; the next older one of its key is then the newest.
     pub(crate) fn leave_key(&mut self, key: KeyHash, incident: IncidentId) {
-        if self.superseded.remove(&(key, incident)) || self.by_key.get(&key) != Some(&incident) {
-            return;
-        }
-        self.by_key.remove(&key);
-        if let Some((_, older)) = self
-            .superseded
-            .range((key, IncidentId(0))..(key, incident))
-            .next_back()
-            .copied()
-        {
-            self.superseded.remove(&(key, older));
-            self.by_key.insert(key, older);
-        }
+        self.by_key.take(&(key, incident));
     }
 
     /// Enters a notice as it is now.

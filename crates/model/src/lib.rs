@@ -4,6 +4,7 @@
 //! that need a self-describing format (`flatten`, `untagged`, `skip_serializing_if`); enums grow at their end only.
 
 pub mod action;
+pub mod brief;
 pub mod command;
 pub mod event;
 pub mod few;
@@ -21,9 +22,10 @@ pub use action::{
     ActionKind, Capacity, Description, Drift, Failure, FailureKind, Observation, Outcome, Owner, Permissions, Presence,
     RiskClass, Target, UndoClass,
 };
+pub use brief::Brief;
 pub use command::{Command, CommandReply, Operator, ReleaseScope};
 pub use event::{Endpoint, Event, EventKind, EventView, FieldValue, RawFields, Severity, SystemName};
-pub use few::Few;
+pub use few::{Few, Seldom};
 pub use id::{ContentHash, EffectKey, IncidentId, InstallationId, NoticeId, TransactionId};
 pub use incident::{Incident, IncidentOutcome, IncidentStatus};
 pub use playbook::{
