@@ -18,6 +18,9 @@ use crate::compact::{Compact, CompactSet};
 use crate::limits;
 use crate::networks::Networks;
 
+/// Bytes of a state that are handed on at once.
+const ENCODED_AT_ONCE: usize = 8 * 1024;
+
 /// A notice that has not been taken yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PendingNotice {
@@ -248,6 +251,16 @@ impl EngineState {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         postcard::to_stdvec(self).expect("every type of the state can be encoded")
+    }
+
+    /// Writes what [`EngineState::encode`] returns to `out`, piece by piece.
+    ///
+    /// # Errors
+    /// When `out` does not take it.
+    pub fn encode_to(&self, out: &mut dyn std::io::Write) -> std::io::Result<()> {
+        let mut pieces = std::io::BufWriter::with_capacity(ENCODED_AT_ONCE, out);
+        postcard::to_io(self, &mut pieces).map_err(std::io::Error::other)?;
+        std::io::Write::flush(&mut pieces)
     }
 
     /// Reads a snapshot back.

@@ -36,6 +36,7 @@ use std::time::Duration;
 
 use staunch_model::{
     Capacity, Description, Failure, FailureKind, InstallationId, Observation, Outcome, Presence, Span, Target,
+    TransactionId,
 };
 use staunch_netlink::nftables::{Element, Nft, NftError, TableOptions};
 use staunch_ports::{Action, ExecuteRequest, Owned, OwnedTarget, UndoRequest};
@@ -214,17 +215,23 @@ impl NftablesBlockIp {
         Ok(addresses.iter().zip(elements).map(observe).collect())
     }
 
-    /// Lists every element; `None` when the table is missing altogether.
-    fn list(&mut self) -> Result<Option<Vec<Element>>, NftError> {
-        let listed = self.with(|it| match it.nft.list_elements() {
+    /// Lists every element, with the transaction on its label if that is ours; `None` when the table is missing
+    /// altogether.
+    fn list(&mut self) -> Result<Option<Vec<(IpAddr, Option<TransactionId>)>>, NftError> {
+        let installation = self.options.installation;
+        let ours = |element: Element| {
+            let label = Label::parse(element.comment.as_deref()?)?;
+            (label.installation == installation).then_some(label.transaction)
+        };
+        let listed = self.with(|it| match it.nft.map_elements(ours) {
             Ok(elements) => Ok(Some(elements)),
             // With only a part of it missing, an empty list would be a lie about the other part.
             Err(NftError::Missing { .. }) if !it.nft.table_present()? => Ok(None),
             Err(error) => Err(error),
         })?;
         self.used = [0; 2];
-        for element in listed.iter().flatten() {
-            self.used[set_of(element.address)] += 1;
+        for (address, _) in listed.iter().flatten() {
+            self.used[set_of(*address)] += 1;
         }
         Ok(listed)
     }
@@ -233,12 +240,10 @@ impl NftablesBlockIp {
         let listed = self.list()?.unwrap_or_default();
         let generation = self.with(Connection::generation)?;
         let enforcing = self.intact_at(generation)?;
-        let ours = listed.iter().filter_map(|element| {
-            let label = Label::parse(element.comment.as_deref()?)?;
-            let target = Target::Address(element.address);
-            (label.installation == self.options.installation).then_some(OwnedTarget {
-                transaction: label.transaction,
-                target,
+        let ours = listed.into_iter().filter_map(|(address, transaction)| {
+            Some(OwnedTarget {
+                transaction: transaction?,
+                target: Target::Address(address),
             })
         });
         Ok(Owned {
