@@ -29,8 +29,8 @@ pub use few::{Few, Seldom};
 pub use id::{ContentHash, EffectKey, IncidentId, InstallationId, NoticeId, TransactionId};
 pub use incident::{Incident, IncidentOutcome, IncidentStatus};
 pub use playbook::{
-    Context, Extractor, Match, MatchedStep, Mode, Modes, NotifyStep, OnFailure, Phase, Playbook, PlaybookGuards,
-    Predicate, Program, Step, TargetExtractor, Truth, WhenUnknown,
+    Context, Extractor, Match, MatchedStep, Mode, Modes, Needles, NotifyStep, OnFailure, Phase, Playbook,
+    PlaybookGuards, Predicate, Program, Step, TargetExtractor, Truth, WhenUnknown,
 };
 pub use policy::{Limits, NeverTouch, Policy, Protection};
 pub use record::{Change, Dispatch, Effect, Frame, Input, Notice, NoticeLevel, ObservePurpose, Record, SweepFindings};

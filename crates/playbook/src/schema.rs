@@ -132,6 +132,7 @@ impl Walk<'_, '_> {
             playbook: Arc::new(playbook),
             systems,
             when: trigger.when,
+            needles: trigger.needles,
             incident: trigger.incident,
             targets,
         };
