@@ -32,17 +32,10 @@ impl Turn<'_> {
 
     /// Everything whose deadline has passed. Each leaves with a later deadline or none, so this ends.
     fn expire(&mut self) {
-        while let Some((at, subject)) = self
-            .state
-            .index
-            .deadlines
-            .first()
-            .copied()
-            .filter(|(at, _)| *at <= self.now)
-        {
+        while let Some((at, subject)) = self.state.index.deadlines.first().filter(|(at, _)| *at <= self.now) {
             match subject {
                 Subject::Transaction(id) => {
-                    let it = (*self.state.transactions[&id]).clone();
+                    let it = self.state.transactions[&id].clone();
                     self.on_deadline(&it);
                 }
                 Subject::Incident(incident) => self.put(Record::IncidentForgotten { incident }),
@@ -51,7 +44,7 @@ impl Turn<'_> {
             }
             debug_assert_ne!(
                 self.state.index.deadlines.first(),
-                Some(&(at, subject)),
+                Some((at, subject)),
                 "a deadline must be dealt with"
             );
         }
@@ -164,7 +157,7 @@ impl Turn<'_> {
             .transactions
             .iter()
             .filter_map(|transaction| self.state.transactions.get(transaction))
-            .map(|it| (**it).clone())
+            .map(|it| it.clone())
             .collect();
         if self.plan_anew(id, &transactions) {
             return;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use staunch_model::{
-    Await, Cause, Change, Context, Dispatch, Effect, Evidence, EvidenceId, FailureKind, Incident, IncidentId,
+    Await, Brief, Cause, Change, Context, Dispatch, Effect, Evidence, EvidenceId, FailureKind, Incident, IncidentId,
     IncidentOutcome, IncidentStatus, ObservePurpose, Record, Span, State, StateKind, Timestamp, Transaction,
     TransactionId,
 };
@@ -60,25 +60,7 @@ pub fn apply(
     match record {
         Record::Started { installation } => {
             state.installation = *installation;
-            // What the process before has sent may land for as long as if it was sent now, whatever the clock says.
-            let in_flight = |it: &Transaction| it.in_flight_until.is_some() && !it.state.kind().is_terminal();
-            let ids: Vec<_> = state
-                .transactions
-                .values()
-                .filter(|it| in_flight(it))
-                .map(|it| it.id)
-                .collect();
-            for id in ids {
-                let kind = state.transactions[&id].kind;
-                let until = Some(now + state.in_flight_max(kind));
-                if let Some(it) = state
-                    .transactions
-                    .get_mut(&id)
-                    .filter(|it| it.state.kind() != StateKind::InForce)
-                {
-                    it.in_flight_until = it.in_flight_until.max(until);
-                }
-            }
+            keep_waiting_for_what_was_sent(state, now);
             if is(Mutant::BudgetsForgotten) {
                 state.budgets = budget::Budgets::default();
             }
@@ -132,7 +114,7 @@ pub fn apply(
             let opened = Incident {
                 id: *incident,
                 playbook: *playbook,
-                key: key.clone(),
+                key: Brief::from(&**key),
                 status: IncidentStatus::Open,
                 opened: now,
                 absorbs_until: *absorbs_until,
@@ -140,11 +122,11 @@ pub fn apply(
                 events: 1,
                 transactions: staunch_model::Few::new(),
                 outcome: None,
-                joined_steps: staunch_model::Few::new(),
+                joined_steps: staunch_model::Seldom::new(),
                 next_step: 0,
                 evidence: staunch_model::Few::new(),
             };
-            state.incidents.insert(*incident, Box::new(opened));
+            state.incidents.insert(*incident, opened);
         }
         Record::EventJoined { incident } => incident_mut(state, *incident)?.events += 1,
         Record::TransactionPlanned {
@@ -168,7 +150,7 @@ pub fn apply(
             planned.awaits = Await::Timer;
             state.index.enter(&planned);
             state.index.dirty.insert(*incident);
-            state.transactions.insert(*transaction, Box::new(planned));
+            state.transactions.insert(*transaction, planned);
         }
         Record::StepWithoutTarget { incident, step } => {
             incident_mut(state, *incident)?.next_step = step.saturating_add(1);
@@ -189,7 +171,7 @@ pub fn apply(
             orphan.attempts = 1;
             effects.push(undo(state, &orphan));
             state.index.enter(&orphan);
-            state.transactions.insert(*transaction, Box::new(orphan));
+            state.transactions.insert(*transaction, orphan);
         }
         Record::SweepDone { kinds } => {
             for kind in kinds {
@@ -326,12 +308,14 @@ fn apply_change(
     now: Timestamp,
     effects: &mut Vec<Effect>,
 ) -> Result<(), ApplyError> {
-    let current = state.transactions.get(&id).ok_or(ApplyError::NoTransaction(id))?;
+    let current = state.transactions.get_mut(&id).ok_or(ApplyError::NoTransaction(id))?;
     let next = transaction::after(&current.state, change).map_err(|illegal| ApplyError::Illegal {
         transaction: id,
         illegal,
     })?;
-    let mut it = state.transactions.remove(&id).ok_or(ApplyError::NoTransaction(id))?;
+    // Taken out and put back below. Until then nothing looks at what stands in for it.
+    let stand_in = new_transaction(id, current.label, current.incident, current.kind, current.target);
+    let mut it = std::mem::replace(current, stand_in);
     let ends = next.kind().is_terminal() && next.kind() != StateKind::Stuck;
     state.index.leave(&it, ends);
     it.state = next;
@@ -359,11 +343,12 @@ fn apply_change(
     if let Change::GaveUp(_) = change {
         state.quarantined.remove(&id);
     }
-    if ends && it.incident == IncidentId(0) {
+    let incident = it.incident;
+    if ends && incident == IncidentId(0) {
         state.lifted.add(it.label, now);
+        state.transactions.remove(&id);
         return Ok(());
     }
-    let incident = it.incident;
     state.transactions.insert(id, it);
     if ends {
         state.enter_incident(incident);
@@ -371,12 +356,31 @@ fn apply_change(
     Ok(())
 }
 
+/// What the process before has sent may land for as long as if it was sent at this start, whatever the clock says.
+fn keep_waiting_for_what_was_sent(state: &mut EngineState, now: Timestamp) {
+    let under_way = |it: &&Transaction| {
+        it.in_flight_until.is_some() && !it.state.kind().is_terminal() && it.state.kind() != StateKind::InForce
+    };
+    let sent: Vec<_> = state
+        .transactions
+        .values()
+        .filter(under_way)
+        .map(|it| (it.id, it.kind))
+        .collect();
+    for (id, kind) in sent {
+        let until = Some(now + state.in_flight_max(kind));
+        if let Some(it) = state.transactions.get_mut(&id) {
+            it.in_flight_until = it.in_flight_until.max(until);
+        }
+    }
+}
+
 /// Enters `it` into the incident that joins it, with the step for which it does.
 ///
 /// Every step of a match makes one record, in the playbook's order; so the step is the one after that of the record
 /// before. One that is judged anew keeps the step of the transaction that was at the same place.
 fn join(state: &mut EngineState, id: IncidentId, it: &Transaction) {
-    let Some(joining) = state.incidents.get_mut(&id).map(AsMut::as_mut) else {
+    let Some(joining) = state.incidents.get_mut(&id) else {
         return;
     };
     let same_place = |other: &TransactionId| {
@@ -732,7 +736,7 @@ fn new_transaction(
         verified_at: None,
         completed: 0,
         held: true,
-        joined: staunch_model::Few::new(),
+        joined: staunch_model::Seldom::new(),
     }
 }
 
@@ -761,11 +765,7 @@ fn collect(it: &Evidence) -> Option<Effect> {
 }
 
 fn incident_mut(state: &mut EngineState, id: IncidentId) -> Result<&mut Incident, ApplyError> {
-    state
-        .incidents
-        .get_mut(&id)
-        .map(AsMut::as_mut)
-        .ok_or(ApplyError::NoIncident(id))
+    state.incidents.get_mut(&id).ok_or(ApplyError::NoIncident(id))
 }
 
 /// Drops a closed incident and the transactions that it planned, which have all ended.

@@ -6,6 +6,7 @@
 pub mod advance;
 pub mod apply;
 pub mod budget;
+pub mod compact;
 mod engine;
 pub mod guard;
 pub mod limits;

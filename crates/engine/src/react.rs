@@ -11,7 +11,7 @@ use staunch_model::{
 use crate::guard::{self, Question, Ruling};
 use crate::limits;
 use crate::mutant::{Mutant, is};
-use crate::state::{expects, key_hash};
+use crate::state::expects;
 use crate::transaction::can_be_held;
 use crate::turn::Turn;
 
@@ -48,9 +48,8 @@ impl Turn<'_> {
 
     /// The incident that takes up a further event of this key.
     fn absorbing(&self, matched: &Match) -> Option<IncidentId> {
-        let id = self.state.index.by_key.get(&key_hash(matched.playbook, &matched.key))?;
-        let incident = self.state.incidents.get(id)?;
-        (incident.status == IncidentStatus::Open || self.now < incident.absorbs_until).then_some(*id)
+        let incident = self.state.newest_of(matched.playbook, &matched.key)?;
+        (incident.status == IncidentStatus::Open || self.now < incident.absorbs_until).then_some(incident.id)
     }
 
     pub(crate) fn plan_step(&mut self, incident: IncidentId, playbook: &Playbook, matched: &MatchedStep) {
@@ -539,7 +538,7 @@ impl Turn<'_> {
     fn awaited(&mut self, id: TransactionId, ticket: u32) -> Option<Transaction> {
         let it = self.state.transactions.get(&id)?;
         if expects(it, ticket) {
-            return Some((**it).clone());
+            return Some(it.clone());
         }
         self.change(id, Change::StaleReply { ticket });
         None
@@ -591,7 +590,7 @@ impl Turn<'_> {
             else {
                 continue;
             };
-            let it = (**it).clone();
+            let it = it.clone();
             vanished.push(format!("{} ({}: {found})", it.target, it.id));
             self.roll_back(&it, Cause::Vanished { found: found.clone() });
         }
@@ -662,7 +661,7 @@ impl Turn<'_> {
             .transactions
             .get(&id)
             .ok_or_else(|| format!("there is no {id}"))?;
-        let it = (**it).clone();
+        let it = it.clone();
         if self.release(&it, by) {
             Ok(vec![id])
         } else {
@@ -682,7 +681,7 @@ impl Turn<'_> {
             let Some(it) = self.state.transactions.get(&transaction) else {
                 continue;
             };
-            let it = (**it).clone();
+            let it = it.clone();
             if !it.is_held_by(id) {
                 continue;
             }
@@ -707,7 +706,7 @@ impl Turn<'_> {
         all.sort_by_key(|(acted, _)| *acted);
         let mut affected = Vec::new();
         for (_, id) in all.into_iter().take(limits::RELEASES_PER_TURN_MAX) {
-            let it = (*self.state.transactions[&id]).clone();
+            let it = self.state.transactions[&id].clone();
             if self.release(&it, by) {
                 affected.push(id);
             }
@@ -759,7 +758,7 @@ impl Turn<'_> {
             .transactions
             .get(&id)
             .ok_or_else(|| format!("there is no {id}"))?;
-        let it = (**it).clone();
+        let it = it.clone();
         if it.state.kind() != StateKind::InForce {
             return Err(format!(
                 "{id} is {}, and only what is in force has a lease",

@@ -44,7 +44,7 @@ impl Turn<'_> {
         self.tell_unfit();
         let all: Vec<TransactionId> = self.state.transactions.keys().copied().collect();
         for id in all {
-            let it = (*self.state.transactions[&id]).clone();
+            let it = self.state.transactions[&id].clone();
             self.take_up(&it);
         }
         let awaited = |it: &&Box<staunch_model::Evidence>| it.is_open() && it.retry_at.is_none();

@@ -3,6 +3,7 @@
 //! Only [`crate::apply`] changes it. Everything under [`Index`] is derived and never stored.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -13,9 +14,13 @@ use staunch_model::{
 };
 
 use crate::budget::Budgets;
+use crate::compact::{Compact, CompactSet};
 use crate::limits;
 use crate::mutant::{Mutant, is};
 use crate::networks::Networks;
+
+/// Bytes of a state that are handed on at once.
+const ENCODED_AT_ONCE: usize = 8 * 1024;
 
 /// A notice that has not been taken yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,9 +55,9 @@ pub struct EngineState {
     /// Every playbook that the policy or an incident refers to.
     pub playbooks: BTreeMap<ContentHash, Arc<Playbook>>,
     /// Incidents that are open or still absorb events.
-    pub incidents: BTreeMap<IncidentId, Box<Incident>>,
+    pub incidents: Compact<IncidentId, Incident>,
     /// Transactions of those incidents.
-    pub transactions: BTreeMap<TransactionId, Box<Transaction>>,
+    pub transactions: Compact<TransactionId, Transaction>,
     /// The evidence of those incidents.
     pub evidence: BTreeMap<EvidenceId, Box<Evidence>>,
     /// Notices that have not been taken yet.
@@ -152,24 +157,32 @@ pub enum Subject {
     Evidence(EvidenceId),
 }
 
-/// The hash of a playbook and an incident key.
-pub type KeyHash = [u8; 16];
+/// The beginning of the hash of a playbook and an incident key. Two keys may have the same: who looks one up compares
+/// the incident found.
+pub type KeyHash = u64;
+
+/// What is due when.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Deadlines {
+    transactions: CompactSet<(Timestamp, TransactionId)>,
+    incidents: CompactSet<(Timestamp, IncidentId)>,
+    notices: CompactSet<(Timestamp, NoticeId)>,
+    evidence: BTreeSet<(Timestamp, EvidenceId)>,
+}
 
 /// Derived look-ups.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Index {
-    /// The newest incident of each key.
-    pub by_key: BTreeMap<KeyHash, IncidentId>,
-    /// Older incidents of the same keys, which wait for a transaction that they have let go of.
-    pub superseded: BTreeSet<(KeyHash, IncidentId)>,
+    /// The incidents of each key, oldest first. All but the newest wait for a transaction that they have let go of.
+    pub by_key: CompactSet<(KeyHash, IncidentId)>,
     /// The transaction that occupies a target: not ended, or stuck.
-    pub by_target: BTreeMap<(ActionKind, Target), TransactionId>,
+    pub by_target: Compact<(ActionKind, Target), TransactionId>,
     /// Transactions that wait for an occupied target to be left: at most one, unless the holder is quarantined.
     pub next_by_target: BTreeSet<(ActionKind, Target, TransactionId)>,
     /// Transactions waiting for their turn.
     pub queue: BTreeSet<TransactionId>,
     /// What is due when.
-    pub deadlines: BTreeSet<(Timestamp, Subject)>,
+    pub deadlines: Deadlines,
     /// Transactions in flight.
     pub in_flight: u32,
     /// How many transactions are in each state. Those that have ended, and are not stuck, are not counted.
@@ -188,9 +201,8 @@ pub fn key_hash(playbook: ContentHash, key: &str) -> KeyHash {
     let mut hasher = blake3::Hasher::new();
     hasher.update(playbook.as_bytes());
     hasher.update(key.as_bytes());
-    let mut out = KeyHash::default();
-    out.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
-    out
+    let [a, b, c, d, e, f, g, h, ..] = *hasher.finalize().as_bytes();
+    KeyHash::from_le_bytes([a, b, c, d, e, f, g, h])
 }
 
 impl EngineState {
@@ -221,6 +233,15 @@ impl EngineState {
     pub fn in_flight_max(&self, kind: ActionKind) -> Span {
         self.driver(kind)
             .map_or(limits::OBSERVE_DEADLINE, |driver| driver.in_flight_max)
+    }
+
+    /// The newest incident that `playbook` answers under `key`.
+    #[must_use]
+    pub fn newest_of(&self, playbook: ContentHash, key: &str) -> Option<&Incident> {
+        let of_key = self.index.by_key.range(of_key(key_hash(playbook, key))).rev();
+        of_key
+            .filter_map(|((_, id), ())| self.incidents.get(id))
+            .find(|incident| incident.playbook == playbook && *incident.key == *key)
     }
 
     /// The playbook of `transaction`; `None` for an orphan.
@@ -270,12 +291,12 @@ impl EngineState {
     /// When something is due next.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        self.index.deadlines.first().map(|(time, _)| *time)
+        self.index.deadlines.first().map(|(time, _)| time)
     }
 
     /// Transactions that hold something in the world or may do so.
     pub fn containments(&self) -> impl Iterator<Item = &Transaction> {
-        self.transactions.values().map(AsRef::as_ref).filter(|transaction| {
+        self.transactions.values().filter(|transaction| {
             matches!(
                 transaction.state.kind(),
                 StateKind::InForce
@@ -305,6 +326,16 @@ impl EngineState {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         postcard::to_stdvec(self).expect("every type of the state can be encoded")
+    }
+
+    /// Writes what [`EngineState::encode`] returns to `out`, piece by piece.
+    ///
+    /// # Errors
+    /// When `out` does not take it.
+    pub fn encode_to(&self, out: &mut dyn std::io::Write) -> std::io::Result<()> {
+        let mut pieces = std::io::BufWriter::with_capacity(ENCODED_AT_ONCE, out);
+        postcard::to_io(self, &mut pieces).map_err(std::io::Error::other)?;
+        std::io::Write::flush(&mut pieces)
     }
 
     /// Reads a snapshot back.
@@ -355,6 +386,73 @@ impl EngineState {
         // The oldest occupies a target: what wants it while it is occupied is planned later.
         for transaction in self.transactions.values() {
             self.index.enter(transaction);
+        }
+    }
+}
+
+/// Everything in [`Index::by_key`] with this hash.
+fn of_key(hash: KeyHash) -> RangeInclusive<(KeyHash, IncidentId)> {
+    (hash, IncidentId(0))..=(hash, IncidentId(u64::MAX))
+}
+
+impl Deadlines {
+    /// What is due first, and when; of several at the same time, a transaction before an incident before a notice
+    /// before evidence.
+    #[must_use]
+    pub fn first(&self) -> Option<(Timestamp, Subject)> {
+        let transaction = self.transactions.first();
+        let incident = self.incidents.first();
+        let notice = self.notices.first();
+        let evidence = self.evidence.first();
+        [
+            transaction.map(|(time, id)| (*time, Subject::Transaction(*id))),
+            incident.map(|(time, id)| (*time, Subject::Incident(*id))),
+            notice.map(|(time, id)| (*time, Subject::Notice(*id))),
+            evidence.map(|(time, id)| (*time, Subject::Evidence(*id))),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// True when `subject` is entered with `time`.
+    #[must_use]
+    pub fn contains(&self, (time, subject): &(Timestamp, Subject)) -> bool {
+        match *subject {
+            Subject::Transaction(id) => self.transactions.contains(&(*time, id)),
+            Subject::Incident(id) => self.incidents.contains(&(*time, id)),
+            Subject::Notice(id) => self.notices.contains(&(*time, id)),
+            Subject::Evidence(id) => self.evidence.contains(&(*time, id)),
+        }
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.transactions.len() + self.incidents.len() + self.notices.len() + self.evidence.len()
+    }
+
+    /// True when nothing is ever due.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(crate) fn insert(&mut self, (time, subject): (Timestamp, Subject)) -> bool {
+        match subject {
+            Subject::Transaction(id) => self.transactions.add((time, id)),
+            Subject::Incident(id) => self.incidents.add((time, id)),
+            Subject::Notice(id) => self.notices.add((time, id)),
+            Subject::Evidence(id) => self.evidence.insert((time, id)),
+        }
+    }
+
+    pub(crate) fn remove(&mut self, (time, subject): &(Timestamp, Subject)) -> bool {
+        match *subject {
+            Subject::Transaction(id) => self.transactions.take(&(*time, id)),
+            Subject::Incident(id) => self.incidents.take(&(*time, id)),
+            Subject::Notice(id) => self.notices.take(&(*time, id)),
+            Subject::Evidence(id) => self.evidence.remove(&(*time, id)),
         }
     }
 }
@@ -420,26 +518,12 @@ impl Index {
 
     /// Enters an incident, which is newer than all others of its key.
     pub(crate) fn enter_key(&mut self, key: KeyHash, incident: IncidentId) {
-        if let Some(older) = self.by_key.insert(key, incident) {
-            self.superseded.insert((key, older));
-        }
+        self.by_key.add((key, incident));
     }
 
     /// Takes an incident out; the next older one of its key is then the newest.
     pub(crate) fn leave_key(&mut self, key: KeyHash, incident: IncidentId) {
-        if self.superseded.remove(&(key, incident)) || self.by_key.get(&key) != Some(&incident) {
-            return;
-        }
-        self.by_key.remove(&key);
-        if let Some((_, older)) = self
-            .superseded
-            .range((key, IncidentId(0))..(key, incident))
-            .next_back()
-            .copied()
-        {
-            self.superseded.remove(&(key, older));
-            self.by_key.insert(key, older);
-        }
+        self.by_key.take(&(key, incident));
     }
 
     /// Enters a notice as it is now.

@@ -1,7 +1,5 @@
 //! The drift sweep: compares what drivers read with what the engine believes.
 
-use std::collections::BTreeMap;
-
 use staunch_model::{ActionKind, Failure, StateKind, SweepFindings, Target, Timestamp, TransactionId};
 
 use crate::state::EngineState;
@@ -30,15 +28,23 @@ pub fn compare(state: &EngineState, readings: &[Reading]) -> SweepFindings {
             }
         };
         findings.swept.push(reading.kind);
-        let objects: BTreeMap<Target, TransactionId> =
+        // A sorted list, because it is made anew for each sweep. Of several objects at one target the last one counts.
+        let mut objects: Vec<(Target, TransactionId)> =
             objects.iter().map(|(label, target)| (*target, *label)).collect();
+        objects.reverse();
+        objects.sort_by_key(|(target, _)| *target);
+        objects.dedup_by_key(|(target, _)| *target);
+        let label_at = |target: &Target| {
+            let at = objects.binary_search_by_key(target, |(target, _)| *target);
+            at.ok().map(|at| objects[at].1)
+        };
         let settled = |at: Option<Timestamp>| at.is_some_and(|at| at < reading.begun);
         for it in state.transactions.values() {
             if it.kind != reading.kind || it.state.kind() != StateKind::InForce || !settled(it.verified_at) {
                 continue;
             }
-            let found = match objects.get(&it.target) {
-                Some(label) if *label != it.label => Some(format!("an object of {label} is in place")),
+            let found = match label_at(&it.target) {
+                Some(label) if label != it.label => Some(format!("an object of {label} is in place")),
                 Some(_) if !enforcing => Some("it is in place, but the rules that enforce it are not".to_owned()),
                 Some(_) => None,
                 None => Some("nothing of ours is in place".to_owned()),

@@ -4,7 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::few::Few;
+use crate::brief::Brief;
+use crate::few::{Few, Seldom};
 use crate::id::{ContentHash, EvidenceId, IncidentId, TransactionId};
 use crate::time::Timestamp;
 
@@ -75,7 +76,7 @@ pub struct Incident {
     /// The playbook that answers it.
     pub playbook: ContentHash,
     /// What makes it one: the value of the playbook's incident expression.
-    pub key: Box<str>,
+    pub key: Brief,
     /// Open or closed.
     pub status: IncidentStatus,
     /// When it was opened.
@@ -91,7 +92,7 @@ pub struct Incident {
     /// The outcome last told to people.
     pub outcome: Option<IncidentOutcome>,
     /// The step for which each transaction of another incident was joined.
-    pub joined_steps: Few<(TransactionId, u16)>,
+    pub joined_steps: Seldom<(TransactionId, u16)>,
     /// The step of the playbook that the next record of a step is about.
     pub next_step: u16,
     /// What is preserved before it is contained.

@@ -4,6 +4,7 @@
 //! that need a self-describing format (`flatten`, `untagged`, `skip_serializing_if`); enums grow at their end only.
 
 pub mod action;
+pub mod brief;
 pub mod command;
 pub mod event;
 pub mod evidence;
@@ -23,15 +24,16 @@ pub use action::{
     ActionKind, Capacity, Description, Drift, Failure, FailureKind, Observation, Outcome, Owner, Permissions, Presence,
     RiskClass, Target, UndoClass,
 };
+pub use brief::Brief;
 pub use command::{Command, CommandReply, Operator, ReleaseScope};
 pub use event::{Endpoint, Event, EventKind, EventView, FieldValue, RawFields, Severity, SystemName};
 pub use evidence::{Evidence, EvidenceKind, Sealed};
-pub use few::Few;
+pub use few::{Few, Seldom};
 pub use id::{ContentHash, EffectKey, EvidenceId, IncidentId, InstallationId, NoticeId, TransactionId};
 pub use incident::{Incident, IncidentOutcome, IncidentStatus};
 pub use playbook::{
-    Context, Explainer, Extractor, FLOWS_MIN_DEFAULT, Match, MatchedStep, Mode, Modes, NotifyStep, OnFailure, Phase,
-    Playbook, PlaybookGuards, Predicate, PreserveStep, Program, Step, TargetExtractor, Truth, WhenUnknown,
+    Context, Explainer, Extractor, FLOWS_MIN_DEFAULT, Match, MatchedStep, Mode, Modes, Needles, NotifyStep, OnFailure,
+    Phase, Playbook, PlaybookGuards, Predicate, PreserveStep, Program, Step, TargetExtractor, Truth, WhenUnknown,
 };
 pub use policy::{Limits, NeverTouch, Policy, Protection};
 pub use record::{Change, Dispatch, Effect, Frame, Input, Notice, NoticeLevel, ObservePurpose, Record, SweepFindings};

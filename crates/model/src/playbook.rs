@@ -238,6 +238,17 @@ pub type TargetExtractor = Arc<dyn Fn(&EventView<'_>) -> Option<Target> + Send +
 /// Tells people how a playbook looks at an event. Slower than its trigger by far.
 pub type Explainer = Arc<dyn Fn(&EventView<'_>) -> Explanation + Send + Sync>;
 
+/// Texts that an event has when a trigger holds: at least one of all of these, ASCII letters compared without case.
+///
+/// With these, triage asks many triggers at once. Without any text, the trigger never holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Needles {
+    /// Texts that its signature may contain.
+    pub signature: Vec<Box<str>>,
+    /// Texts that its category may contain.
+    pub category: Vec<Box<str>>,
+}
+
 /// A playbook with its compiled expressions: what triage runs on every event.
 #[derive(Clone)]
 pub struct Program {
@@ -247,6 +258,8 @@ pub struct Program {
     pub systems: Vec<SystemName>,
     /// Its trigger.
     pub when: Predicate,
+    /// What an event must have for its trigger to hold; `None` when nothing of the kind is known.
+    pub needles: Option<Needles>,
     /// Its incident key: one open incident for each value.
     pub incident: Extractor,
     /// The target of each piece of evidence, in their order.

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::action::{ActionKind, Failure, Target};
-use crate::few::Few;
+use crate::few::Seldom;
 use crate::id::{IncidentId, TransactionId};
 use crate::playbook::Mode;
 use crate::time::{Span, Timestamp};
@@ -347,7 +347,7 @@ pub struct Transaction {
     /// Whether the incident that planned it still holds it.
     pub held: bool,
     /// Further incidents that hold it.
-    pub joined: Few<IncidentId>,
+    pub joined: Seldom<IncidentId>,
 }
 
 impl Transaction {

@@ -149,6 +149,7 @@ impl Walk<'_, '_> {
             playbook: Arc::new(playbook),
             systems,
             when: trigger.when,
+            needles: trigger.needles,
             incident: trigger.incident,
             preserve: Vec::new(),
             targets,

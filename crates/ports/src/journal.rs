@@ -3,6 +3,7 @@
 //! A journal stores opaque payloads; what is in them is the engine's business.
 
 use std::fmt;
+use std::io::{Result as IoResult, Write};
 
 use thiserror::Error;
 
@@ -164,6 +165,9 @@ pub enum ReadError {
 /// The most bytes that a journal adds to each payload.
 pub const FRAME_OVERHEAD_MAX: usize = 64;
 
+/// Writes a whole state.
+pub type StateWriter<'a> = &'a mut dyn FnMut(&mut dyn Write) -> IoResult<()>;
+
 /// One log. Only one writer at a time holds its newest epoch.
 pub trait Journal: Send {
     /// Appends all `frames` after `expected`, or none of them; they are durable when this returns `Ok`.
@@ -207,6 +211,17 @@ pub trait Journal: Send {
     /// # Errors
     /// As for `append`: `Full` without room, `InDoubt` for any other failure. A failed snapshot never harms the log.
     fn put_snapshot(&mut self, lsn: Lsn, state: &[u8]) -> Result<(), AppendError>;
+
+    /// Stores a snapshot as [`Journal::put_snapshot`] does, of a state that `write` writes piece by piece: it need not be
+    /// in memory a second time. Without an implementation of its own, it is.
+    ///
+    /// # Errors
+    /// As [`Journal::put_snapshot`].
+    fn write_snapshot(&mut self, lsn: Lsn, write: StateWriter<'_>) -> Result<(), AppendError> {
+        let mut state = Vec::new();
+        write(&mut state).map_err(|_| AppendError::InDoubt)?;
+        self.put_snapshot(lsn, &state)
+    }
 
     /// The newest snapshot that verifies, if there is one.
     ///

@@ -17,7 +17,7 @@ pub use enricher::Enricher;
 pub use follower::Follower;
 pub use journal::{
     AppendError, ChainHash, Durability, Epoch, FRAME_OVERHEAD_MAX, Journal, Lsn, NewFrame, Purpose, ReadError,
-    StoredFrame, Tail,
+    StateWriter, StoredFrame, Tail,
 };
 pub use notifier::{Notice, Notifier, NotifyError};
 pub use source::{Malformed, Sighting, Source};

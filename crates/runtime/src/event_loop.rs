@@ -35,6 +35,9 @@ const FRAMES_PER_COMMIT_MAX: usize = 1_024;
 /// Bytes decided before they are made durable together, and the most that one append is given.
 const BYTES_PER_COMMIT_MAX: usize = 16 << 20;
 
+/// Memory that is kept for the bytes of the next commit.
+const BYTES_KEPT_MAX: usize = 1 << 20;
+
 /// Room that must be left in the journal before an event is taken, besides its own size: the frames of a whole
 /// transaction with judgement and outcome.
 const ROOM_PER_EVENT: usize = 8 * 1024;
@@ -427,9 +430,14 @@ impl EventLoop {
                 .append(self.epoch, self.journal.tail().lsn, Purpose::Settle, part)?;
         }
         debug_assert_eq!(self.journal.tail().lsn.0, first.0 + frames.len() as u64 - 1);
-        self.telemetry.frames.add(frames.len() as u64);
+        let count = frames.len() as u64;
+        pending.bytes.clear();
+        if pending.bytes.capacity() <= BYTES_KEPT_MAX {
+            self.state.pending.bytes = pending.bytes;
+        }
+        self.telemetry.frames.add(count);
         self.telemetry.commits.add(1);
-        self.state.frames_since_snapshot += frames.len() as u64;
+        self.state.frames_since_snapshot += count;
         for effect in pending.effects {
             self.perform(effect);
         }
@@ -603,8 +611,8 @@ impl EventLoop {
     fn snapshot(&mut self) {
         self.state.frames_since_snapshot = 0;
         let lsn = self.journal.tail().lsn;
-        let state = self.engine.state().encode();
-        if let Err(error) = self.journal.put_snapshot(lsn, &state) {
+        let state = self.engine.state();
+        if let Err(error) = self.journal.write_snapshot(lsn, &mut |out| state.encode_to(out)) {
             tracing::warn!(%lsn, %error, "snapshot not written; the next start replays more frames");
         }
     }

@@ -72,15 +72,11 @@ fn respond(handle: &Handle, event_time: Option<Timestamp>, matched: Match) -> Re
     let Some((playbook, joins)) = handle.query(move |state| {
         let playbook = state.playbooks.get(&hash).cloned()?;
         let joins = state
-            .index
-            .by_key
-            .get(&staunch_engine::state::key_hash(hash, &key))
-            .copied()
-            .filter(|id| {
-                state.incidents.get(id).is_some_and(|incident| {
-                    incident.status == staunch_model::IncidentStatus::Open || state.now < incident.absorbs_until
-                })
-            });
+            .newest_of(hash, &key)
+            .filter(|incident| {
+                incident.status == staunch_model::IncidentStatus::Open || state.now < incident.absorbs_until
+            })
+            .map(|incident| incident.id);
         Some((playbook, joins))
     })?
     else {

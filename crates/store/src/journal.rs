@@ -50,7 +50,8 @@ use std::path::Path;
 
 use staunch_ports::journal::NewFrame;
 use staunch_ports::{
-    AppendError, Durability, Epoch, FRAME_OVERHEAD_MAX, Journal, Lsn, Purpose, ReadError, StoredFrame, Tail,
+    AppendError, Durability, Epoch, FRAME_OVERHEAD_MAX, Journal, Lsn, Purpose, ReadError, StateWriter, StoredFrame,
+    Tail,
 };
 
 pub use disk::{DiskHook, DiskOp};
@@ -365,16 +366,21 @@ impl Journal for SegmentJournal {
 
     /// A disk that answers with an error is reported as `InDoubt`: the snapshot may or may not be there. The log is whole.
     fn put_snapshot(&mut self, lsn: Lsn, state: &[u8]) -> Result<(), AppendError> {
+        self.write_snapshot(lsn, &mut |out| out.write_all(state))
+    }
+
+    fn write_snapshot(&mut self, lsn: Lsn, write: StateWriter<'_>) -> Result<(), AppendError> {
         self.check_writer(self.tail.epoch, self.tail.lsn)?;
         if lsn > self.tail.lsn {
             return Err(AppendError::Conflict { tail: self.tail.lsn });
         }
-        snapshot::put(&self.disk, lsn, state).map_err(|error| {
+        let mut needed = 0;
+        snapshot::put(&self.disk, lsn, write, &mut needed).map_err(|error| {
             tracing::warn!(%error, %lsn, "cannot store a snapshot");
             match disk::is_no_space(&error) {
                 true => AppendError::Full {
                     free: 0,
-                    needed: state.len() as u64,
+                    needed,
                     reserved: self.options.reserve_bytes,
                 },
                 false => AppendError::InDoubt,

@@ -4,8 +4,6 @@
 //! in an array the scanner follows strings and brackets. Only when brackets do not pair up is the rest given up, at a
 //! named position: to go on from there would mean to guess what is an event and what is text inside one.
 
-use std::io::BufRead;
-
 use super::guard::string_end;
 use super::{Document, EVENTS_PER_BODY_MAX, JsonError};
 
@@ -290,8 +288,8 @@ fn not_blank(body: &[u8], at: usize) -> usize {
     at + body[at..].iter().take_while(|byte| byte.is_ascii_whitespace()).count()
 }
 
-/// The end of the line that `at` is on. `skip_until` is the standard library's way to its fast byte search.
+/// The end of the line that `at` is on. By `memchr`, which uses the machine's vector instructions: the standard library's
+/// search took a tenth of the time of an event (2026-11-25).
 fn line_end(body: &[u8], at: usize) -> usize {
-    let mut rest = &body[at..];
-    at + rest.skip_until(b'\n').expect("reading a slice cannot fail")
+    memchr::memchr(b'\n', &body[at..]).map_or(body.len(), |length| at + length + 1)
 }

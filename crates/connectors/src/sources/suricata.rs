@@ -170,17 +170,18 @@ impl<'a> Record<'a> {
     fn of(root: Node<'a>) -> Self {
         let mut record = Self::default();
         for (key, value) in root.members() {
-            match key {
-                "event_type" => record.event_type = value.text(),
-                "timestamp" => record.timestamp = value.text(),
-                "host" => record.host = value.text(),
-                "direction" => record.direction = value.text(),
-                "src_ip" => record.src_ip = Some(value),
-                "src_port" => record.src_port = Some(value),
-                "dest_ip" => record.dest_ip = Some(value),
-                "dest_port" => record.dest_port = Some(value),
-                "alert" => record.alert = Some(value),
-                "flow" => record.flow = Some(value),
+            // By length first: most members are none of these, and most of them are told by that.
+            match (key.len(), key) {
+                (4, "host") => record.host = value.text(),
+                (4, "flow") => record.flow = Some(value),
+                (5, "alert") => record.alert = Some(value),
+                (6, "src_ip") => record.src_ip = Some(value),
+                (7, "dest_ip") => record.dest_ip = Some(value),
+                (8, "src_port") => record.src_port = Some(value),
+                (9, "timestamp") => record.timestamp = value.text(),
+                (9, "direction") => record.direction = value.text(),
+                (9, "dest_port") => record.dest_port = Some(value),
+                (10, "event_type") => record.event_type = value.text(),
                 _ => {}
             }
         }

@@ -50,15 +50,26 @@ impl Nft {
     ///
     /// [`NftError::Moved`] when the ruleset kept changing, or no two lists agreed.
     pub fn list_elements(&mut self) -> Result<Vec<Element>, NftError> {
-        let mut all = self.list_set(layout::BLOCK4)?;
-        all.append(&mut self.list_set(layout::BLOCK6)?);
+        let elements = self.map_elements(|element| element)?;
+        Ok(elements.into_iter().map(|(_, element)| element).collect())
+    }
+
+    /// Reads every element as [`Nft::list_elements`] does, and keeps of each its address and what `keep` makes of it: a
+    /// list of 100,000 whole elements takes 20 MiB.
+    ///
+    /// # Errors
+    ///
+    /// As [`Nft::list_elements`].
+    pub fn map_elements<T>(&mut self, keep: impl Fn(Element) -> T) -> Result<Vec<(IpAddr, T)>, NftError> {
+        let mut all = self.list_set(layout::BLOCK4, &keep)?;
+        all.append(&mut self.list_set(layout::BLOCK6, &keep)?);
         Ok(all)
     }
 
-    fn list_set(&mut self, set: &str) -> Result<Vec<Element>, NftError> {
+    fn list_set<T>(&mut self, set: &str, keep: &impl Fn(Element) -> T) -> Result<Vec<(IpAddr, T)>, NftError> {
         let mut previous = None;
         self.until_read(|nft| {
-            let elements = nft.dump_set(set)?;
+            let elements = nft.dump_set(set, keep)?;
             let is_whole = nft.set_length(set)?.is_some_and(|it| elements.len() >= it);
             if is_whole || previous.replace(elements.len()) == Some(elements.len()) {
                 return Ok(elements);
@@ -69,18 +80,20 @@ impl Nft {
         })
     }
 
-    fn dump_set(&mut self, set: &str) -> Result<Vec<Element>, NftError> {
+    fn dump_set<T>(&mut self, set: &str, keep: &impl Fn(Element) -> T) -> Result<Vec<(IpAddr, T)>, NftError> {
         let mut elements = Vec::new();
         let names = |m: &mut Builder| {
             m.text(OBJECT_TABLE, &self.table);
             m.text(ELEMENT_SET, set);
         };
         let read = self.socket.dump(GET_ELEMENT, &INET, names, |message| {
-            parse_element_list(message.payload, |element| elements.push(element))
+            parse_element_list(message.payload, |element| {
+                elements.push((element.address, keep(element)))
+            })
         });
         read.map_err(|it| NftError::of_read(format!("list the set \"{set}\""), it))?;
-        elements.sort_unstable_by_key(|it| it.address);
-        elements.dedup_by_key(|it| it.address);
+        elements.sort_unstable_by_key(|(address, _)| *address);
+        elements.dedup_by_key(|(address, _)| *address);
         Ok(elements)
     }
 

@@ -192,6 +192,10 @@ impl LowerFinder {
         Self { needle, rare }
     }
 
+    pub(crate) fn needle(&self) -> &[u8] {
+        &self.needle
+    }
+
     pub(crate) fn is_in(&self, text: &[u8]) -> bool {
         let Some(&rare) = self.needle.get(self.rare) else {
             return true;

@@ -1,6 +1,6 @@
 //! The trigger: sources, condition, incident key.
 
-use staunch_model::{Extractor, Predicate, Printable, Span};
+use staunch_model::{Extractor, Needles, Predicate, Printable, Span};
 
 use super::{DEDUPLICATE_DEFAULT, Walk};
 use crate::cel::analysis::{self, Finding};
@@ -8,7 +8,7 @@ use crate::cel::field::{Field, Type};
 use crate::cel::parse::Syntax;
 use crate::cel::scalar::Scalar;
 use crate::cel::test::Condition;
-use crate::cel::{Reporter, check, compile, parse};
+use crate::cel::{Reporter, check, compile, needles, parse};
 use crate::yaml::Node;
 use crate::{limits, suggest};
 
@@ -18,6 +18,7 @@ pub(super) struct Trigger {
     pub(super) when: Predicate,
     pub(super) condition: Condition,
     pub(super) text: Box<str>,
+    pub(super) needles: Option<Needles>,
     pub(super) incident: Extractor,
     /// The field that `incident` takes.
     pub(super) key: Field,
@@ -46,6 +47,7 @@ impl Walk<'_, '_> {
         Some(Trigger {
             systems: systems?,
             when: compile::predicate(&condition),
+            needles: needles::needles(&condition),
             condition,
             text: text.into(),
             incident: compile::extractor(key.clone()),

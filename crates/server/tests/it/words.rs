@@ -249,5 +249,5 @@ fn planned() -> staunch_model::Transaction {
         Timestamp::EPOCH,
     );
     let it = engine.state().transactions.values().next().expect("one is planned");
-    (**it).clone()
+    (*it).clone()
 }

@@ -377,6 +377,7 @@ pub(crate) fn programs() -> Vec<Program> {
             playbook,
             systems: vec![SystemName::from("test")],
             when: Arc::new(move |view| view.signature == &*name),
+            needles: None,
             incident: Arc::new(|view| view.source.ip.map(|ip| ip.to_string())),
             preserve: Vec::new(),
             targets: vec![Arc::new(|view| view.source.ip.map(Target::Address))],

@@ -5,29 +5,33 @@
 //! ```text
 //! magic 8 | version u32 | unused u32 | lsn u64 | bytes u64 | blake3 32 | state      little endian
 //! ```
-//! The hash is over `lsn`, `bytes` and the state.
+//! The hash is over the state, `lsn` and `bytes`, in this order: the state is written in pieces, and its length is known
+//! when all of it has been.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use staunch_ports::Lsn;
+use staunch_ports::{Lsn, StateWriter};
 
 use super::disk::{Disk, read_up_to};
 use super::frame::{u32_at, u64_at};
 
 const MAGIC: &[u8; 8] = b"staunchS";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const HEADER_BYTES: usize = 64;
 const LSN_AT: usize = 16;
 const HASH_AT: usize = 32;
 const TEMPORARY: &str = "snapshot.tmp";
+/// Bytes of the state that are written at once.
+const PIECE_BYTES: usize = 256 * 1024;
 /// One to use, and one for the case that it is damaged.
 const KEPT: usize = 2;
 
 /// Writes a snapshot beside the others, gives it its name when it is durable, and removes all but the newest two.
-pub(super) fn put(disk: &Disk, lsn: Lsn, state: &[u8]) -> io::Result<()> {
-    if let Err(error) = write(disk, lsn, state) {
+/// `needed` is set to the bytes of the state that there have been.
+pub(super) fn put(disk: &Disk, lsn: Lsn, state: StateWriter<'_>, needed: &mut u64) -> io::Result<()> {
+    if let Err(error) = write(disk, lsn, state, needed) {
         // What is left of it only takes up room. When it cannot be removed, the next snapshot writes over it.
         drop(disk.remove(TEMPORARY));
         return Err(error);
@@ -65,14 +69,62 @@ pub(super) fn newest_position(dir: &Path) -> io::Result<Option<(Lsn, PathBuf)>> 
     Ok(None)
 }
 
-fn write(disk: &Disk, lsn: Lsn, state: &[u8]) -> io::Result<()> {
+fn write(disk: &Disk, lsn: Lsn, state: StateWriter<'_>, needed: &mut u64) -> io::Result<()> {
     let file = disk.open_or_create(TEMPORARY)?;
     disk.set_len(&file, TEMPORARY, 0)?;
-    disk.write_at(&file, TEMPORARY, &header(lsn, state), 0)?;
-    disk.write_at(&file, TEMPORARY, state, HEADER_BYTES as u64)?;
+    let mut pieces = Pieces {
+        disk,
+        file: &file,
+        hasher: blake3::Hasher::new(),
+        waiting: Vec::with_capacity(PIECE_BYTES),
+        bytes: 0,
+        failed: None,
+    };
+    let written = state(&mut pieces).and_then(|()| pieces.flush());
+    *needed = pieces.bytes;
+    // What the disk said, when that is what ended it: who writes the state may have put it in words of its own.
+    written.map_err(|error| pieces.failed.take().unwrap_or(error))?;
+    let header = header(lsn, pieces.bytes, pieces.hasher);
+    disk.write_at(&file, TEMPORARY, &header, 0)?;
     disk.sync(&file, TEMPORARY)?;
     disk.rename(TEMPORARY, &name(lsn))?;
     disk.sync_dir()
+}
+
+/// A state on its way into the file, behind the header.
+struct Pieces<'a> {
+    disk: &'a Disk,
+    file: &'a File,
+    hasher: blake3::Hasher,
+    /// What has not been written yet.
+    waiting: Vec<u8>,
+    /// Bytes so far, those that wait included.
+    bytes: u64,
+    failed: Option<io::Error>,
+}
+
+impl io::Write for Pieces<'_> {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        let taken = data.len().min(PIECE_BYTES - self.waiting.len());
+        self.waiting.extend_from_slice(&data[..taken]);
+        self.bytes += taken as u64;
+        if self.waiting.len() == PIECE_BYTES {
+            self.flush()?;
+        }
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let offset = HEADER_BYTES as u64 + self.bytes - self.waiting.len() as u64;
+        self.hasher.update(&self.waiting);
+        let written = self.disk.write_at(self.file, TEMPORARY, &self.waiting, offset);
+        self.waiting.clear();
+        written.map_err(|error| {
+            let kind = error.kind();
+            self.failed.get_or_insert(error);
+            kind.into()
+        })
+    }
 }
 
 fn name(lsn: Lsn) -> String {
@@ -96,14 +148,14 @@ fn list(dir: &Path) -> io::Result<Vec<(Lsn, PathBuf)>> {
     Ok(found)
 }
 
-fn header(lsn: Lsn, state: &[u8]) -> Vec<u8> {
+fn header(lsn: Lsn, bytes: u64, state: blake3::Hasher) -> Vec<u8> {
     let mut header = Vec::with_capacity(HEADER_BYTES);
     header.extend_from_slice(MAGIC);
     header.extend_from_slice(&VERSION.to_le_bytes());
     header.extend_from_slice(&[0; 4]);
     header.extend_from_slice(&lsn.0.to_le_bytes());
-    header.extend_from_slice(&(state.len() as u64).to_le_bytes());
-    let hash = hash(&header[LSN_AT..HASH_AT], state);
+    header.extend_from_slice(&bytes.to_le_bytes());
+    let hash = hash(state, &header[LSN_AT..HASH_AT]);
     header.extend_from_slice(hash.as_bytes());
     header
 }
@@ -118,16 +170,20 @@ fn decode(lsn: Lsn, mut bytes: Vec<u8>) -> Option<Vec<u8>> {
     }
     let (header, state) = bytes.split_at(HEADER_BYTES);
     let whole = u64_at(header, 24) == state.len() as u64
-        && hash(&header[LSN_AT..HASH_AT], state).as_bytes()[..] == header[HASH_AT..];
+        && hash(of_state(state), &header[LSN_AT..HASH_AT]).as_bytes()[..] == header[HASH_AT..];
     whole.then(|| {
         bytes.drain(..HEADER_BYTES);
         bytes
     })
 }
 
-fn hash(covered_header: &[u8], state: &[u8]) -> blake3::Hash {
+fn of_state(state: &[u8]) -> blake3::Hasher {
     let mut hasher = blake3::Hasher::new();
-    hasher.update(covered_header);
     hasher.update(state);
-    hasher.finalize()
+    hasher
+}
+
+fn hash(mut state: blake3::Hasher, covered_header: &[u8]) -> blake3::Hash {
+    state.update(covered_header);
+    state.finalize()
 }

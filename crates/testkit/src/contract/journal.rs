@@ -255,6 +255,18 @@ fn the_newest_snapshot_is_found(make: Make<'_>, reopen: Reopen<'_>) {
         journal.newest_snapshot().expect("it can be read"),
         Some((Lsn(4), Vec::new()))
     );
+    let long = vec![b'x'; 600_001];
+    let mut write_long = |out: &mut dyn std::io::Write| long.chunks(7_919).try_for_each(|piece| out.write_all(piece));
+    journal
+        .write_snapshot(Lsn(4), &mut write_long)
+        .expect("a snapshot may come in pieces");
+    assert!(journal.newest_snapshot().expect("it can be read") == Some((Lsn(4), long.clone())));
+    let refused = journal.write_snapshot(Lsn(3), &mut |out| {
+        out.write_all(b"half of it")?;
+        Err(std::io::ErrorKind::Other.into())
+    });
+    assert!(matches!(refused, Err(AppendError::InDoubt)), "{refused:?}");
+    assert!(journal.newest_snapshot().expect("it can be read") == Some((Lsn(4), long.clone())));
     assert_eq!(frames(&*journal, Lsn(1)).len(), 4, "a snapshot replaces no frames");
 }
 

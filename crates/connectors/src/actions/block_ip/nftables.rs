@@ -37,6 +37,7 @@ use std::time::Duration;
 
 use staunch_model::{
     Capacity, Description, Failure, FailureKind, InstallationId, Observation, Outcome, Presence, Span, Target,
+    TransactionId,
 };
 use staunch_netlink::nftables::{Element, Nft, NftError, TableOptions};
 use staunch_ports::{Action, ExecuteRequest, Former, Owned, OwnedTarget, UndoRequest};
@@ -106,6 +107,16 @@ struct Checked {
     own_changes: u32,
     /// Whether every set, chain and rule was there.
     intact: bool,
+}
+
+/// Whose an element is.
+enum Found {
+    /// This installation's, for this transaction.
+    Ours(TransactionId),
+    /// Another installation's.
+    Former(Box<Former>),
+    /// Somebody's who is not Staunch.
+    Other,
 }
 
 impl NftablesBlockIp {
@@ -219,17 +230,27 @@ impl NftablesBlockIp {
         Ok(addresses.iter().zip(elements).map(observe).collect())
     }
 
-    /// Lists every element; `None` when the table is missing altogether.
-    fn list(&mut self) -> Result<Option<Vec<Element>>, NftError> {
-        let listed = self.with(|it| match it.nft.list_elements() {
+    /// Lists every element and whose it is; `None` when the table is missing altogether.
+    fn list(&mut self) -> Result<Option<Vec<(IpAddr, Found)>>, NftError> {
+        let installation = self.options.installation;
+        let whose = |element: Element| match element.comment.as_deref().and_then(Label::parse) {
+            Some(label) if label.installation == installation => Found::Ours(label.transaction),
+            Some(label) => Found::Former(Box::new(Former {
+                target: Target::Address(element.address),
+                label: label.to_string().into(),
+                expires_in: element.expires.map(span),
+            })),
+            None => Found::Other,
+        };
+        let listed = self.with(|it| match it.nft.map_elements(whose) {
             Ok(elements) => Ok(Some(elements)),
             // With only a part of it missing, an empty list would be a lie about the other part.
             Err(NftError::Missing { .. }) if !it.nft.table_present()? => Ok(None),
             Err(error) => Err(error),
         })?;
         self.used = [0; 2];
-        for element in listed.iter().flatten() {
-            self.used[set_of(element.address)] += 1;
+        for (address, _) in listed.iter().flatten() {
+            self.used[set_of(*address)] += 1;
         }
         Ok(listed)
     }
@@ -240,22 +261,12 @@ impl NftablesBlockIp {
         let enforcing = self.intact_at(generation)?;
         self.former.clear();
         let mut targets = Vec::new();
-        for element in &listed {
-            let Some(label) = element.comment.as_deref().and_then(Label::parse) else {
-                continue;
-            };
-            let target = Target::Address(element.address);
-            if label.installation == self.options.installation {
-                targets.push(OwnedTarget {
-                    transaction: label.transaction,
-                    target,
-                });
-            } else {
-                self.former.push(Former {
-                    target,
-                    label: label.to_string().into(),
-                    expires_in: element.expires.map(span),
-                });
+        for (address, whose) in listed {
+            let target = Target::Address(address);
+            match whose {
+                Found::Ours(transaction) => targets.push(OwnedTarget { transaction, target }),
+                Found::Former(former) => self.former.push(*former),
+                Found::Other => {}
             }
         }
         Ok(Owned { targets, enforcing })
