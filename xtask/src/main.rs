@@ -15,6 +15,7 @@ use anyhow::Result;
 
 mod bench;
 mod shell;
+mod sim;
 mod test;
 mod tidy;
 mod workspace;
@@ -40,6 +41,18 @@ const TASKS: &[Task] = &[
         arguments: "[--fix] [<check>...]",
         summary: "run all checks of form, or only the named ones, and list everything that failed",
         run: tidy::run,
+    },
+    Task {
+        name: "sim",
+        arguments: "[--seeds N] [--from S] [--seed S] [--seconds N] [--json]",
+        summary: "run the engine in a simulated world with faults, kept seeds first, and show what breaks",
+        run: sim::run,
+    },
+    Task {
+        name: "mutants",
+        arguments: "",
+        summary: "put known faults into the engine, and see each found by the invariant named for it",
+        run: sim::mutants,
     },
     Task {
         name: "bench",

@@ -89,7 +89,7 @@ impl Selection {
         if !names_packages {
             arguments.push("--workspace".to_owned());
         }
-        arguments.extend(["--all-features", "--no-fail-fast"].map(str::to_owned));
+        arguments.extend(["--no-fail-fast"].map(str::to_owned));
         if ci {
             arguments.push("--locked".to_owned());
         }
@@ -152,19 +152,14 @@ mod tests {
 
     #[test]
     fn arguments_reach_cargo_and_the_tests() {
-        check(&[], false, "test --workspace --all-features --no-fail-fast", "");
+        check(&[], false, "test --workspace --no-fail-fast", "");
         check(
             &["--", "lease"],
             true,
-            "test --workspace --all-features --no-fail-fast --locked",
+            "test --workspace --no-fail-fast --locked",
             "-- lease",
         );
-        check(
-            &["-p", "x", "--lib"],
-            false,
-            "test --all-features --no-fail-fast -p x --lib",
-            "",
-        );
+        check(&["-p", "x", "--lib"], false, "test --no-fail-fast -p x --lib", "");
     }
 
     #[test]

@@ -8,16 +8,16 @@ use staunch_engine::mutant::{Mutant, is};
 use staunch_engine::sweep::{Reading, compare};
 use staunch_engine::{Engine, EngineState};
 use staunch_model::{
-    ActionKind, Command, ContentHash, Effect, Endpoint, Event, EvidenceId, Facts, Failure, FailureKind, Frame,
+    ActionKind, Command, ContentHash, Effect, Endpoint, Event, EvidenceId, Fact, Facts, Failure, FailureKind, Frame,
     IncidentId, Input, InstallationId, Match, MatchedStep, Operator, Outcome, Owner, Presence, ReleaseScope, Sealed,
-    Severity, Span, StateKind, Timestamp, TransactionId,
+    Severity, Span, StateKind, Timestamp, TrafficShare, TransactionId,
 };
 
 use crate::chance::Chance;
 use crate::check::{Invariant, Model, Violation};
 use crate::clock::Clock;
 use crate::fault::{Counts, Fault};
-use crate::scenario::{FOREIGN, Happening, Order, Scenario, Tamper, key, place};
+use crate::scenario::{FOREIGN, Happening, Order, Scenario, Tamper, When, key, place};
 use crate::trace::Trace;
 use crate::world::{CAPACITY, World, WorldKind};
 
@@ -199,6 +199,8 @@ struct Sim<'a> {
     acknowledged: Vec<Arc<Frame>>,
     /// Transactions about which a driver lied, or which a replaced process acted for.
     excused: BTreeSet<TransactionId>,
+    /// Which of the scenario's cuts is next.
+    next_cut: usize,
     /// What the last process knew when it ended, and after how many frames, if nothing of it was lost.
     last_known: Option<(usize, Engine)>,
 }
@@ -239,6 +241,7 @@ impl<'a> Sim<'a> {
             fail_sync: false,
             acknowledged: Vec::new(),
             excused: BTreeSet::new(),
+            next_cut: 0,
             last_known: None,
         }
     }
@@ -822,6 +825,9 @@ impl<'a> Sim<'a> {
             self.crash(replica, Span::from_millis(5), 0);
             return;
         }
+        if self.cuts(When::Written, replica) {
+            return;
+        }
         if self.fail_sync && !self.quiet {
             self.fail_sync = false;
             self.counts.add(Fault::SyncFailed);
@@ -846,6 +852,9 @@ impl<'a> Sim<'a> {
         if self.replicas[replica].epoch == self.log.epoch || is(Mutant::FencingIgnored) {
             self.make_durable();
         }
+        if self.cuts(When::Synced, replica) {
+            return;
+        }
         let synced = std::mem::take(&mut self.replicas[replica].syncing);
         for held in synced {
             let there = self
@@ -868,10 +877,25 @@ impl<'a> Sim<'a> {
         if !self.replicas[replica].up {
             return;
         }
+        if self.cuts(When::Sent, replica) {
+            return;
+        }
         self.maybe_snapshot(replica);
         if self.replicas[replica].syncing.is_empty() {
             self.append(replica);
         }
+    }
+
+    /// Ends the process when the scenario says so.
+    fn cuts(&mut self, when: When, replica: usize) -> bool {
+        let cut = self.scenario.cuts.get(self.next_cut).copied();
+        let Some(cut) = cut.filter(|it| it.when == when && self.log.frames.len() >= it.frames) else {
+            return false;
+        };
+        self.next_cut += 1;
+        self.counts.add(Fault::Crash);
+        self.crash(replica, cut.outage, 0);
+        true
     }
 
     /// Every frame that is written is durable from here on, and is held against the model.
@@ -1138,6 +1162,7 @@ impl<'a> Sim<'a> {
                 transaction,
                 ticket,
                 target,
+                traffic,
                 ..
             } => {
                 let mut seen = self.world.observe(*target, self.now);
@@ -1155,7 +1180,7 @@ impl<'a> Sim<'a> {
                     transaction: *transaction,
                     ticket: *ticket,
                     result: Ok(seen),
-                    facts: Facts::default(),
+                    facts: if *traffic { traffic_share() } else { Facts::default() },
                 }
             }
             Effect::Execute {
@@ -1357,6 +1382,23 @@ impl<'a> Sim<'a> {
     fn violate(&mut self, invariant: Invariant, what: String) {
         let at = self.now.since(START);
         self.violation.get_or_insert(Violation { invariant, what, at });
+    }
+}
+
+/// What is known of every target: that it has little of the traffic.
+fn traffic_share() -> Facts {
+    let share = TrafficShare {
+        flows: 1,
+        flows_total: 1_000,
+        bytes: None,
+        bytes_total: None,
+    };
+    Facts {
+        traffic: Some(Fact {
+            value: Ok(share),
+            source: "simulated".into(),
+            age: Span::ZERO,
+        }),
     }
 }
 

@@ -88,6 +88,28 @@ pub enum Tamper {
     Flush,
 }
 
+/// The process ends at a certain frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// When the journal holds so many frames or more.
+    pub frames: usize,
+    /// How far that frame has come.
+    pub when: When,
+    /// How long the process is away.
+    pub outage: Span,
+}
+
+/// How far a frame has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// It is written, and not synced.
+    Written,
+    /// It is synced, and nothing that follows from it has left.
+    Synced,
+    /// What follows from it has left.
+    Sent,
+}
+
 /// A run.
 #[derive(Clone, Debug)]
 pub struct Scenario {
@@ -105,6 +127,8 @@ pub struct Scenario {
     pub sync: Span,
     /// The policies that the run changes between; the first holds at the start.
     pub policies: Vec<Arc<Policy>>,
+    /// Where the leading process ends, in this order.
+    pub cuts: Vec<Cut>,
     /// What happens, and when.
     pub happenings: Vec<(Span, Happening)>,
 }
@@ -286,6 +310,7 @@ impl Scenario {
             adversary_percent,
             sync: Span::from_micros(sync_us),
             policies,
+            cuts: Vec::new(),
             happenings,
         }
     }

@@ -26,6 +26,7 @@ const ALLOWED: &[Edges] = &[
     ("engine",     &["model"]),
     ("ports",      &["model"]),
     ("playbook",   &["model"]),
+    ("sim",        &["model", "engine", "playbook"]),
     ("runtime",    &["model", "engine", "ports"]),
     ("store",      &["model", "ports"]),
     ("connectors", &["model", "ports", "netlink"]),

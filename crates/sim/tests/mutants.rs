@@ -1,0 +1,101 @@
+//! Every fault that is put in on purpose is found, and found by the invariant that is named for it: a second guard must
+//! not hide that the first is gone.
+#![allow(clippy::print_stdout, reason = "the table is the result")]
+
+use staunch_engine::mutant::{self, Mutant};
+use staunch_sim::{Invariant, Scenario, run};
+
+/// The most seeds that a mutant may survive.
+const SEEDS_MAX: u64 = 60_000;
+
+/// Each mutant and the invariant that has to find it.
+const NAMED: [(Mutant, Invariant); 42] = {
+    use {Invariant as I, Mutant as M};
+    [
+        (M::EffectBeforeSync, I::DurableIntent),
+        (M::ReplyBeforeSync, I::AcknowledgedKept),
+        (M::RecoveryDecidesAgain, I::ReplayEqualsLive),
+        (M::FencingIgnored, I::OneLeader),
+        (M::SendByIgnored, I::EndIsClean),
+        (M::ActIgnoresOwner, I::NoDamage),
+        (M::UndoIgnoresOwner, I::NoDamage),
+        (M::InDoubtIsFailure, I::EndIsVerified),
+        (M::NoSettle, I::EndIsClean),
+        (M::SettleTooShort, I::EndIsClean),
+        (M::SettleFromIntent, I::EndIsClean),
+        (M::RecoverySkipsSettling, I::EndIsClean),
+        (M::NoProbe, I::EndIsVerified),
+        (M::UndoBelieved, I::EndIsVerified),
+        (M::ActBelieved, I::ForceIsVerified),
+        (M::EnforcingIgnored, I::ForceIsVerified),
+        (M::ForeignAccepted, I::ForceIsVerified),
+        (M::StaleRepliesTaken, I::ReplyIsNewest),
+        (M::NeverTouchIgnored, I::NeverTouch),
+        (M::NeverTouchAfter, I::NeverTouch),
+        (M::FreshnessIgnored, I::EventIsFresh),
+        (M::BudgetsForgotten, I::Budgets),
+        (M::GroupBudgetIgnored, I::Budgets),
+        (M::ConcurrencyIgnored, I::Concurrency),
+        (M::TargetShared, I::OneAct),
+        (M::ExecuteForEver, I::OneAct),
+        (M::LeaseForgotten, I::LeasesEnd),
+        (M::LeaseUnbounded, I::LeasesEnd),
+        (M::RollbackOrder, I::RollbackOrder),
+        (M::SiblingsKept, I::AllOrNothing),
+        (M::ApprovalSkipped, I::Approval),
+        (M::ApprovalOutlived, I::Approval),
+        (M::ObserveActs, I::Mode),
+        (M::BreakerShut, I::Breaker),
+        (M::EvidenceIgnored, I::EvidenceFirst),
+        (M::EvidenceGivenUp, I::EvidenceFirst),
+        (M::SweepBlind, I::InForceIsThere),
+        (M::OrphansLeft, I::EndIsClean),
+        (M::StuckSilently, I::StuckIsTold),
+        (M::TextUnescaped, I::TextIsEscaped),
+        (M::TimeGoesBack, I::TimeGoesOn),
+        (M::WaitsForEver, I::EverythingEnds),
+    ]
+};
+
+#[test]
+fn every_mutant_is_killed_by_the_invariant_named_for_it() {
+    std::panic::set_hook(Box::new(|_| {}));
+    let mut wrong = Vec::new();
+    println!("{:<24} {:<20} seeds needed", "mutant", "killed by");
+    for (mutant, named) in NAMED {
+        mutant::set(Some(mutant));
+        let found = (0..SEEDS_MAX).find_map(|seed| {
+            let violation = run(&Scenario::from_seed(seed)).violation?;
+            Some((seed, violation))
+        });
+        mutant::set(None);
+        match found {
+            Some((seed, violation)) => {
+                println!(
+                    "{:<24} {:<20} {}",
+                    format!("{mutant:?}"),
+                    violation.invariant.to_string(),
+                    seed + 1
+                );
+                if violation.invariant != named {
+                    wrong.push(format!(
+                        "{mutant:?} is found by {violation}, not by {named} (seed {seed})"
+                    ));
+                }
+            }
+            None => {
+                println!("{:<24} {:<20} -", format!("{mutant:?}"), "nothing");
+                wrong.push(format!("{mutant:?} survives {SEEDS_MAX} seeds"));
+            }
+        }
+    }
+    let _ = std::panic::take_hook();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_mutant_is_named() {
+    for mutant in Mutant::ALL {
+        assert!(NAMED.iter().any(|(named, _)| *named == mutant), "{mutant:?}");
+    }
+}
