@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use staunch_model::{IncidentId, Span, TransactionId};
+use staunch_model::{IncidentId, Span, Timestamp, TransactionId};
 
 /// Stops the bleeding, not the business: contains incidents with safety transactions that can always be undone.
 #[derive(Debug, Parser)]
@@ -55,6 +55,8 @@ pub(crate) enum Command {
     /// Prove and read the journal
     #[command(subcommand)]
     Journal(JournalCommand),
+    /// Show the state as it was, frame by frame; or prove that this build decides the same
+    Replay(ReplayArgs),
     /// Look after the query index
     #[command(subcommand)]
     Index(IndexCommand),
@@ -369,6 +371,28 @@ pub(crate) enum JournalCommand {
         #[arg(long)]
         json: bool,
     },
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "It reads the journal from its first frame on and changes nothing, also while a server runs. \
+                        `--verify` ends with exit code 12 when this build decides differently from the record."
+)]
+pub(crate) struct ReplayArgs {
+    /// Decide every recorded input again, and compare with what was decided then
+    #[arg(long, conflicts_with_all = ["incident", "at"])]
+    pub(crate) verify: bool,
+    /// Only this incident and its transactions, such as INC-17
+    #[arg(long, value_name = "INCIDENT")]
+    pub(crate) incident: Option<IncidentId>,
+    /// The whole state at this time instead, such as 2026-11-25T14:00:00Z
+    #[arg(long, value_name = "TIME")]
+    pub(crate) at: Option<Timestamp>,
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+    /// Answer in JSON: one line for each frame, or one answer
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Subcommand)]

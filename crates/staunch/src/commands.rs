@@ -10,6 +10,7 @@ mod mode;
 mod plan;
 mod release;
 mod renew;
+mod replay;
 mod serve;
 mod status;
 mod token;
@@ -45,6 +46,7 @@ pub(crate) fn run(command: Command) -> Result<Exit, Fault> {
         Command::Status(args) => status::run(&args),
         Command::Token(args) => token::run(args),
         Command::Journal(args) => journal::run(&args),
+        Command::Replay(args) => replay::run(&args),
         Command::Index(args) => index::run(&args),
         Command::Version(args) => version::run(&args),
     }

@@ -13,6 +13,7 @@ mod files;
 mod log;
 mod output;
 mod playbooks;
+mod progress;
 mod wiring;
 
 use std::process::ExitCode;

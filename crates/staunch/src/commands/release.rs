@@ -85,7 +85,8 @@ const fn cannot_carry_out(exit: Exit) -> bool {
         | Exit::InUse
         | Exit::Denied
         | Exit::Direct
-        | Exit::Poisoned => false,
+        | Exit::Poisoned
+        | Exit::Differs => false,
     }
 }
 

@@ -6,4 +6,5 @@ mod demo;
 mod flows;
 mod harness;
 mod kill;
+mod replay;
 mod trouble;
