@@ -1,5 +1,6 @@
 //! The commands, one module each.
 
+mod backtest;
 mod check;
 mod containment;
 mod decide;
@@ -19,6 +20,7 @@ mod version;
 use std::path::{Path, PathBuf};
 
 pub(crate) use journal::open_fault;
+pub(crate) use replay::each as each_frame;
 
 use crate::cli::{Command, DataArgs};
 use crate::config::{self, Config};
@@ -35,6 +37,7 @@ pub(crate) fn run(command: Command) -> Result<Exit, Fault> {
             .map_err(|error| Fault::doing(Exit::Failed, "the demo failed", error.as_ref())),
         Command::Serve(args) => serve::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Backtest(args) => backtest::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Incident(args) => incident::run(&args),
         Command::Containment(args) => containment::run(&args),

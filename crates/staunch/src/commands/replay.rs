@@ -37,14 +37,17 @@ pub(super) fn run(args: &ReplayArgs) -> Result<Exit, Fault> {
 }
 
 /// A frame that was read.
-struct Step {
-    lsn: Lsn,
-    now: Timestamp,
-    frame: Frame,
+pub(crate) struct Step {
+    pub(crate) lsn: Lsn,
+    pub(crate) now: Timestamp,
+    pub(crate) frame: Frame,
 }
 
 /// Hands every frame to `visit`, in order, until it breaks, and says on stderr how far that has come.
-fn each(
+///
+/// # Errors
+/// Those of `visit`, and when the journal cannot be read.
+pub(crate) fn each(
     journal: &ReadOnlyJournal,
     visit: &mut dyn FnMut(&Step) -> Result<ControlFlow<()>, Fault>,
 ) -> Result<(), Fault> {
