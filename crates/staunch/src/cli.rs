@@ -190,7 +190,7 @@ pub(crate) struct BacktestArgs {
     /// or compressed with zstd; - reads stdin
     #[arg(long, value_name = "FILE", num_args = 1.., group = "past")]
     pub(crate) events: Vec<PathBuf>,
-    /// The data directory whose journal is the past, compared with what was decided then
+    /// The data directory whose journal is the past, compared with what was matched then
     #[arg(long, value_name = "DIR", group = "past")]
     pub(crate) journal: Option<PathBuf>,
     /// The system that the events come from [default: what the name of an archive file says, else suricata]
@@ -206,7 +206,7 @@ pub(crate) struct BacktestArgs {
     /// How far any playbook may go, whatever the configuration says
     #[arg(long, value_enum, default_value_t = ModeName::Enforce)]
     pub(crate) mode: ModeName,
-    /// What becomes of questions to a person
+    /// What becomes of questions to a person that a journal has no answer to
     #[arg(long, value_enum, default_value_t = ApprovalRule::Grant)]
     pub(crate) approvals: ApprovalRule,
     /// End with exit code 12 when one of these has happened

@@ -1,16 +1,20 @@
 //! What the journal says the world answered, by target and time.
 //!
-//! Only what an ideal world would not have said is kept: facts, failures, and objects of somebody else.
+//! Only what an ideal world would not have said is kept: facts, failures, objects of somebody else, and what people who
+//! were asked said.
 
 use std::collections::BTreeMap;
 
 use staunch_model::{
-    Facts, Failure, Frame, Input, Observation, Outcome, Owner, Presence, Span, StateKind, Target, Timestamp,
+    Command, Facts, Failure, Frame, Input, Observation, Outcome, Owner, Presence, Span, StateKind, Target, Timestamp,
 };
 
 /// How far from the time of an answer it still holds. A look and the act after it are milliseconds apart; a minute also
 /// covers a run in which a queue was shorter or longer.
 const HOLDS_FOR: Span = Span::from_mins(1);
+
+/// How far from the time of a question what a person said still holds. Questions are answered late.
+const SAID_FOR: Span = Span::from_hours(1);
 
 /// Answers kept. Beyond it the ideal world answers, and the report says so.
 const ANSWERS_MAX: usize = 500_000;
@@ -42,6 +46,8 @@ enum Answer {
 #[derive(Debug, Default)]
 pub(crate) struct Book {
     answers: BTreeMap<(Target, Verb), Vec<(Timestamp, Answer)>>,
+    /// Whether people said yes.
+    said: BTreeMap<Target, Vec<(Timestamp, bool)>>,
     kept: usize,
     /// Answers for which there was no room.
     pub(crate) left_out: u64,
@@ -50,6 +56,10 @@ pub(crate) struct Book {
 impl Book {
     /// Takes down what `frame` says, which came when `engine` stood as before it.
     pub(crate) fn take_down(&mut self, engine: &staunch_engine::Engine, frame: &Frame, now: Timestamp) {
+        if let Input::Operator { command, .. } = &frame.input {
+            self.take_down_command(engine, command, now);
+            return;
+        }
         let (transaction, verb_of): (_, fn(StateKind) -> Option<Verb>) = match &frame.input {
             Input::Observed { transaction, .. } => (*transaction, |kind| match kind {
                 StateKind::PreChecking => Some(Verb::PreCheck),
@@ -86,6 +96,34 @@ impl Book {
         }
         self.kept += 1;
         self.answers.entry((it.target, verb)).or_default().push((now, answer));
+    }
+
+    fn take_down_command(&mut self, engine: &staunch_engine::Engine, command: &Command, now: Timestamp) {
+        let (id, yes) = match command {
+            Command::Approve(id) => (id, true),
+            Command::Deny(id) => (id, false),
+            Command::Release(_) | Command::Renew { .. } | Command::SetMode(_) => return,
+        };
+        let Some(it) = engine.state().transactions.get(id) else {
+            return;
+        };
+        if it.state.kind() != StateKind::AwaitingApproval {
+            return;
+        }
+        if self.kept >= ANSWERS_MAX {
+            self.left_out += 1;
+            return;
+        }
+        self.kept += 1;
+        self.said.entry(it.target).or_default().push((now, yes));
+    }
+
+    /// Whether a person who was asked about `target` at `now` said yes; `None` when nobody said anything.
+    pub(crate) fn said(&self, target: Target, now: Timestamp) -> Option<bool> {
+        let all = self.said.get(&target)?;
+        let first = all.partition_point(|(at, _)| *at < now);
+        let (at, yes) = all.get(first)?;
+        (at.since(now) <= SAID_FOR).then_some(*yes)
     }
 
     /// What was seen at `target` near `now`, if that is not what an ideal world shows.

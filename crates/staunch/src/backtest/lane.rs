@@ -7,6 +7,7 @@ use staunch_engine::Engine;
 use staunch_engine::triage::{Triage, Triaged};
 use staunch_model::{
     Change, Command, Event, EventView, Input, InstallationId, Match, Operator, Policy, Program, Record, Timestamp,
+    TransactionId,
 };
 
 use super::book::Book;
@@ -119,14 +120,13 @@ impl Lane {
                     transaction,
                     change: Change::ApprovalRequested { .. },
                 } = record
-                    && self.approvals == Approvals::Grant
+                    && let Some(command) = self.asked(*transaction, book)
                 {
                     let by = Operator {
                         name: PERSON.into(),
                         from: "".into(),
                         reason: "".into(),
                     };
-                    let command = Command::Approve(*transaction);
                     inputs.push_back(Input::Operator { by, command });
                 }
             }
@@ -135,6 +135,16 @@ impl Lane {
                 .iter()
                 .map(|effect| self.world.answer(effect, book, step.now));
             inputs.extend(answers);
+        }
+    }
+
+    /// What a person who is asked about `id` says: what was said then, else what the backtest assumes.
+    fn asked(&self, id: TransactionId, book: Option<&Book>) -> Option<Command> {
+        let target = self.engine.state().transactions.get(&id)?.target;
+        match (book.and_then(|book| book.said(target, self.now)), self.approvals) {
+            (Some(true), _) | (None, Approvals::Grant) => Some(Command::Approve(id)),
+            (Some(false), _) => Some(Command::Deny(id)),
+            (None, Approvals::Lapse) => None,
         }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use staunch_engine::{Engine, limits};
-use staunch_model::{Event, EventKind, EventView, Input, Match, Policy, Printable, Timestamp};
+use staunch_model::{Command, Event, EventKind, EventView, Input, Match, Policy, Printable, Timestamp};
 use staunch_ports::{Malformed, Sighting, Source};
 use staunch_store::ReadOnlyJournal;
 
@@ -47,7 +47,8 @@ pub(crate) struct Read {
     pub(crate) inputs: Vec<InputRead>,
     /// Frames of a journal.
     pub(crate) frames: u64,
-    /// Commands of operators in a journal. They name transactions that are others here, so they are not given again.
+    /// Commands of operators in a journal, but for answers to questions. They name transactions that are others here, so
+    /// they are not given again.
     pub(crate) commands_left_out: u64,
     /// Recorded answers of the world for which there was no room.
     pub(crate) answers_left_out: u64,
@@ -386,7 +387,11 @@ pub(crate) fn journal(
                     }
                 }
             }
-            Input::Operator { .. } => read.commands_left_out += 1,
+            Input::Operator { command, .. } => {
+                // What was said to questions is in the book.
+                let said = matches!(command, Command::Approve(_) | Command::Deny(_));
+                read.commands_left_out += u64::from(!said);
+            }
             _ => {}
         }
         Ok(ControlFlow::Continue(()))

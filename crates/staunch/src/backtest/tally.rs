@@ -414,7 +414,7 @@ fn refusal(reason: &RefusalReason) -> &'static str {
         RefusalReason::Guard { .. } => "a guard refused",
         RefusalReason::NoTarget => "the event names nothing to act on",
         RefusalReason::CheckFailed(_) => "the target could not be looked at",
-        RefusalReason::Denied { .. } => "denied",
+        RefusalReason::Denied { .. } => "a person said no",
         RefusalReason::ApprovalExpired => "nobody approved in time",
         RefusalReason::Cancelled { .. } => "cancelled",
         RefusalReason::QueueTimeout => "it waited too long for its turn",

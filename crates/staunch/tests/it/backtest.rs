@@ -9,8 +9,8 @@ use serde_json::Value;
 use staunch_engine::Engine;
 use staunch_engine::triage::Triage;
 use staunch_model::{
-    Effect, Event, Fact, Facts, Failure, FailureKind, Frame, Input, InstallationId, Mode, Observation, ObservePurpose,
-    Outcome, Owner, Policy, Presence, Span, Timestamp, TrafficShare,
+    Command, Effect, Event, Fact, Facts, Failure, FailureKind, Frame, Input, InstallationId, Mode, Observation,
+    ObservePurpose, Operator, Outcome, Owner, Policy, Presence, Span, Timestamp, TrafficShare, TransactionId,
 };
 use staunch_playbook::CheckContext;
 use staunch_ports::clock::SystemClock;
@@ -350,8 +350,19 @@ fn hostile_text_stays_text() {
     assert!(page.contains("default-src 'none'"), "{page}");
 }
 
-/// Records how an engine with `text` as its playbook fares in a world that answers as `world` says.
+/// As [`record_with`], without commands.
 fn record(dir: &Path, text: &str, events: &[(Timestamp, String)], world: &dyn Fn(&Effect) -> Option<Input>) {
+    record_with(dir, text, events, &[], world);
+}
+
+/// Records how an engine with `text` as its playbook fares in a world that answers as `world` says.
+fn record_with(
+    dir: &Path,
+    text: &str,
+    events: &[(Timestamp, String)],
+    commands: &[(Timestamp, Input)],
+    world: &dyn Fn(&Effect) -> Option<Input>,
+) {
     let options = JournalOptions {
         segment_bytes: 8 << 20,
         reserve_bytes: 131_072,
@@ -393,6 +404,7 @@ fn record(dir: &Path, text: &str, events: &[(Timestamp, String)], world: &dyn Fn
         });
         read.expect("it is one event");
     }
+    inputs.extend(commands.iter().cloned());
     // Deadlines come before what happens after them, and answers at once.
     for (now, input) in inputs {
         let mut waiting = std::collections::VecDeque::new();
@@ -616,4 +628,75 @@ fn what_matched_nothing_is_archived_and_can_be_tried_later() {
     report("after a kill");
     let mode = std::fs::metadata(&archive).expect("it is there").permissions().mode();
     assert_eq!(mode & 0o777, 0o700);
+}
+
+#[test]
+fn what_a_person_said_then_is_said_again() {
+    let bench = Bench::new();
+    let asks = "context: [traffic-share]\nguards: { impact: { traffic_share_max: 5% } }\n";
+    let text = playbook("asks", "event.signature.contains(\"Brute\")", asks);
+    let journal = bench.home.path("recorded");
+    let events: Vec<(Timestamp, String)> = (1..=3)
+        .map(|n| (at(n), alert(&format!("203.0.{n}.1"), at(n), "Brute")))
+        .collect();
+    let person = |name: &str| Operator {
+        name: name.into(),
+        from: "".into(),
+        reason: "".into(),
+    };
+    let said = [
+        (
+            at(4),
+            Input::Operator {
+                by: person("ann"),
+                command: Command::Deny(TransactionId(1)),
+            },
+        ),
+        (
+            at(5),
+            Input::Operator {
+                by: person("ann"),
+                command: Command::Approve(TransactionId(2)),
+            },
+        ),
+    ];
+    // The share is unknown, so that a person is asked about each of them.
+    let unknown = |effect: &Effect| {
+        let mut answer = world(effect, 0, &Outcome::Landed)?;
+        if let Input::Observed {
+            facts: Facts { traffic: Some(fact) },
+            ..
+        } = &mut answer
+        {
+            fact.value = Err("nobody counts".into());
+        }
+        Some(answer)
+    };
+    record_with(&journal, &text, &events, &said, &unknown);
+    bench.write("new/a.yaml", &text);
+    let new = bench.home.path("new").display().to_string();
+    let side = |approvals: &str| {
+        let arguments = [
+            "--journal",
+            &journal.display().to_string(),
+            "--playbooks",
+            &new,
+            "--approvals",
+            approvals,
+        ];
+        bench.report(&arguments)["new"].clone()
+    };
+    let lapse = side("lapse");
+    assert_eq!(
+        lapse["addresses"],
+        serde_json::json!({ "asked": 2, "contained": 1 }),
+        "{lapse}"
+    );
+    assert_eq!(lapse["other_refusals"]["a person said no"], 1, "{lapse}");
+    let grant = side("grant");
+    assert_eq!(
+        grant["addresses"],
+        serde_json::json!({ "asked": 1, "contained": 2 }),
+        "{grant}"
+    );
 }
