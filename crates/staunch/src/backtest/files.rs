@@ -325,7 +325,7 @@ mod tests {
     #[test]
     fn pieces_are_bounded_and_nothing_is_lost() {
         let text = "{\"n\":1}\n".repeat(3 * LINES_MAX + 7);
-        let mut file = EventFile::new(Box::new(io::Cursor::new(text.clone()))).expect("it can be read");
+        let mut file = EventFile::new(Box::new(io::Cursor::new(text))).expect("it can be read");
         let (mut pieces, mut lines) = (0, 0);
         while let Some(piece) = file.next().expect("it can be read") {
             let count = piece.iter().filter(|byte| **byte == b'\n').count();
@@ -352,15 +352,20 @@ mod tests {
         let frame = |text: &str| zstd::bulk::compress(text.as_bytes(), 3).expect("it compresses");
         let mut bytes = frame("{\"a\":1}\n{\"b\":2}\n");
         let whole = bytes.len();
-        bytes.extend(frame(&"{\"c\":\"not compressible: 8fj2kd93\"}\n".repeat(2_000)));
+        // Noise of several blocks, so that a cut leaves half a line of the block before it.
+        let noise = (0..4_000_u32).map(|n| format!("{{\"c\":\"{}\"}}\n", blake3::hash(&n.to_le_bytes())));
+        bytes.extend(frame(&noise.collect::<String>()));
         let (lines, file) = lines_of(&bytes);
-        assert_eq!((lines.len(), file.torn), (2_002, None));
-        for cut in whole + 1..bytes.len() {
+        assert_eq!((lines.len(), file.torn), (4_002, None));
+        let mut lengths = std::collections::BTreeSet::new();
+        for cut in (whole + 1..bytes.len()).step_by(1_001).chain([bytes.len() - 1]) {
             let (lines, file) = lines_of(&bytes[..cut]);
             assert_eq!(lines[..2], ["{\"a\":1}", "{\"b\":2}"], "cut at {cut}");
             assert!(file.torn.is_some(), "cut at {cut}");
-            assert!(lines[2..].iter().all(|line| line.ends_with("93\"}")), "cut at {cut}");
+            assert!(lines[2..].iter().all(|line| line.ends_with("\"}")), "cut at {cut}");
+            lengths.insert(lines.len());
         }
+        assert!(lengths.len() > 1, "some cuts leave a part of the second frame");
         assert_eq!(lines_of(&bytes[..whole]).1.torn, None);
     }
 }
