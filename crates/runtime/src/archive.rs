@@ -70,10 +70,10 @@ impl Batch {
         }
         let start = self.bytes.len();
         self.bytes.extend_from_slice(event);
-        let line = &mut self.bytes[start..];
-        line.iter_mut()
-            .filter(|byte| matches!(byte, b'\n' | b'\r'))
-            .for_each(|byte| *byte = b' ');
+        // Without a branch, so that many bytes are done at once.
+        for byte in &mut self.bytes[start..] {
+            *byte = if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte };
+        }
         self.bytes.push(b'\n');
         self.events += 1;
     }
