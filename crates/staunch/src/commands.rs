@@ -20,7 +20,7 @@ mod version;
 use std::path::{Path, PathBuf};
 
 pub(crate) use journal::open_fault;
-pub(crate) use replay::each as each_frame;
+pub(crate) use replay::{Step as FrameStep, each as each_frame};
 
 use crate::cli::{Command, DataArgs};
 use crate::config::{self, Config};

@@ -1,13 +1,17 @@
 //! What the journal says the world answered, by target and time.
 //!
-//! Only what an ideal world would not have said is kept: facts, failures, objects of somebody else, and what people who
-//! were asked said.
+//! Only what an ideal world would not have said is kept: facts, failures, objects of somebody else, what people who were
+//! asked said, and containments that somebody else removed.
 
 use std::collections::BTreeMap;
 
 use staunch_model::{
-    Command, Facts, Failure, Frame, Input, Observation, Outcome, Owner, Presence, Span, StateKind, Target, Timestamp,
+    Command, Facts, Failure, Input, Observation, Outcome, Owner, Presence, Span, StateKind, SweepFindings, Target,
+    Timestamp,
 };
+use staunch_ports::Lsn;
+
+use crate::commands::FrameStep as Step;
 
 /// How far from the time of an answer it still holds. A look and the act after it are milliseconds apart; a minute also
 /// covers a run in which a queue was shorter or longer.
@@ -48,16 +52,23 @@ pub(crate) struct Book {
     answers: BTreeMap<(Target, Verb), Vec<(Timestamp, Answer)>>,
     /// Whether people said yes.
     said: BTreeMap<Target, Vec<(Timestamp, bool)>>,
+    /// What a sweep found gone, by the frame that says so.
+    vanished: BTreeMap<Lsn, Vec<(Target, Box<str>)>>,
     kept: usize,
     /// Answers for which there was no room.
     pub(crate) left_out: u64,
 }
 
 impl Book {
-    /// Takes down what `frame` says, which came when `engine` stood as before it.
-    pub(crate) fn take_down(&mut self, engine: &staunch_engine::Engine, frame: &Frame, now: Timestamp) {
+    /// Takes down what `step` says, which came when `engine` stood as before it.
+    pub(crate) fn take_down(&mut self, engine: &staunch_engine::Engine, step: &Step) {
+        let (frame, now) = (&step.frame, step.now);
         if let Input::Operator { command, .. } = &frame.input {
             self.take_down_command(engine, command, now);
+            return;
+        }
+        if let Input::Swept(findings) = &frame.input {
+            self.take_down_sweep(engine, findings, step.lsn);
             return;
         }
         let (transaction, verb_of): (_, fn(StateKind) -> Option<Verb>) = match &frame.input {
@@ -116,6 +127,25 @@ impl Book {
         }
         self.kept += 1;
         self.said.entry(it.target).or_default().push((now, yes));
+    }
+
+    fn take_down_sweep(&mut self, engine: &staunch_engine::Engine, findings: &SweepFindings, lsn: Lsn) {
+        for (id, found) in &findings.vanished {
+            let Some(it) = engine.state().transactions.get(id) else {
+                continue;
+            };
+            if self.kept >= ANSWERS_MAX {
+                self.left_out += 1;
+                continue;
+            }
+            self.kept += 1;
+            self.vanished.entry(lsn).or_default().push((it.target, found.clone()));
+        }
+    }
+
+    /// What the sweep of frame `lsn` found gone.
+    pub(crate) fn vanished(&self, lsn: Lsn) -> &[(Target, Box<str>)] {
+        self.vanished.get(&lsn).map_or(&[], Vec::as_slice)
     }
 
     /// Whether a person who was asked about `target` at `now` said yes; `None` when nobody said anything.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use staunch_engine::Engine;
 use staunch_engine::triage::{Triage, Triaged};
 use staunch_model::{
-    Change, Command, Event, EventView, Input, InstallationId, Match, Operator, Policy, Program, Record, Timestamp,
-    TransactionId,
+    ActionKind, Change, Command, Event, EventView, Input, InstallationId, Match, Operator, Policy, Program, Record,
+    StateKind, SweepFindings, Target, Timestamp, Transaction, TransactionId,
 };
 
 use super::book::Book;
@@ -98,6 +98,27 @@ impl Lane {
             },
             book,
         );
+    }
+
+    /// Takes what somebody else removed out of the world, as far as it is in force here.
+    pub(crate) fn vanish(&mut self, gone: &[(Target, Box<str>)], book: Option<&Book>, now: Timestamp) {
+        self.advance(book, now);
+        let mut findings = SweepFindings::default();
+        for (target, found) in gone {
+            let in_force = |it: &&Transaction| it.target == *target && it.state.kind() == StateKind::InForce;
+            let holders =
+                ActionKind::ALL.map(|kind| self.engine.state().index.by_target.get(&(kind, *target)).copied());
+            for id in holders.into_iter().flatten() {
+                let it = self.engine.state().transactions.get(&id).map(AsRef::as_ref);
+                if let Some(it) = it.filter(in_force) {
+                    self.world.remove(*target, it.label);
+                    findings.vanished.push((id, found.clone()));
+                }
+            }
+        }
+        if !findings.vanished.is_empty() {
+            self.turn(Input::Swept(findings), book);
+        }
     }
 
     /// Lets time pass until `now`; what falls due on the way happens when it is due. Time never goes back.

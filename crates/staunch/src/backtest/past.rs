@@ -119,7 +119,10 @@ pub(crate) fn files(files: &[Sourced], lanes: &mut [Lane], policy: &Policy, late
     let mut read = Read::default();
     let mut closed = Vec::new();
     for (path, source) in files {
-        let name = Printable(&path.display().to_string()).to_string();
+        let name = match path.to_str() {
+            Some("-") => "stdin".to_owned(),
+            _ => Printable(&path.display().to_string()).to_string(),
+        };
         closed.push(Stream {
             input: read.inputs.len(),
             path: path.clone(),
@@ -328,7 +331,7 @@ pub(crate) fn journal(
     let mut book = Book::default();
     let mut engine = Engine::new();
     each_frame(journal, &mut |step| {
-        book.take_down(&engine, &step.frame, step.now);
+        book.take_down(&engine, step);
         // What does not fit this build is left out, as in a recovery.
         let _ = engine.replay(&step.frame, step.now);
         Ok(ControlFlow::Continue(()))
@@ -386,6 +389,12 @@ pub(crate) fn journal(
                         lane.take(event, std::mem::take(again), Some(&book), step.now);
                     }
                 }
+            }
+            Input::Swept(_) => {
+                let gone = book.vanished(step.lsn);
+                lanes
+                    .iter_mut()
+                    .for_each(|lane| lane.vanish(gone, Some(&book), step.now));
             }
             Input::Operator { command, .. } => {
                 // What was said to questions is in the book.

@@ -175,7 +175,8 @@ impl World {
         }
     }
 
-    fn remove(&mut self, target: Target, label: TransactionId) {
+    /// Takes out what is labelled `label` at `target`.
+    pub(crate) fn remove(&mut self, target: Target, label: TransactionId) {
         if self.objects.get(&target).is_some_and(|(owner, _)| *owner == label) {
             self.objects.remove(&target);
             self.used[family(target)] -= 1;

@@ -10,7 +10,8 @@ use staunch_engine::Engine;
 use staunch_engine::triage::Triage;
 use staunch_model::{
     Command, Effect, Event, Fact, Facts, Failure, FailureKind, Frame, Input, InstallationId, Mode, Observation,
-    ObservePurpose, Operator, Outcome, Owner, Policy, Presence, Span, Timestamp, TrafficShare, TransactionId,
+    ObservePurpose, Operator, Outcome, Owner, Policy, Presence, Span, SweepFindings, Timestamp, TrafficShare,
+    TransactionId,
 };
 use staunch_playbook::CheckContext;
 use staunch_ports::clock::SystemClock;
@@ -405,6 +406,7 @@ fn record_with(
         read.expect("it is one event");
     }
     inputs.extend(commands.iter().cloned());
+    inputs.sort_by_key(|(time, _)| *time);
     // Deadlines come before what happens after them, and answers at once.
     for (now, input) in inputs {
         let mut waiting = std::collections::VecDeque::new();
@@ -698,5 +700,30 @@ fn what_a_person_said_then_is_said_again() {
         grant["addresses"],
         serde_json::json!({ "asked": 1, "contained": 2 }),
         "{grant}"
+    );
+}
+
+#[test]
+fn what_somebody_else_removed_then_is_removed_again() {
+    let bench = Bench::new();
+    let text = playbook("block", "event.signature.contains(\"Brute\")", "");
+    let journal = bench.home.path("recorded");
+    let events = [1, 9].map(|n| (at(n), alert("203.0.113.1", at(n), "Brute")));
+    let swept = Input::Swept(SweepFindings {
+        vanished: vec![(TransactionId(1), "nothing of ours is in place".into())],
+        ..SweepFindings::default()
+    });
+    record_with(&journal, &text, &events, &[(at(4), swept)], &|effect| {
+        world(effect, 0, &Outcome::Landed)
+    });
+    bench.write("new/a.yaml", &text);
+    let new = bench.home.path("new").display().to_string();
+    let report = bench.report(&["--journal", &journal.display().to_string(), "--playbooks", &new]);
+    // Otherwise the second event would have joined the first.
+    let side = &report["new"];
+    assert_eq!(
+        (&side["containments"], &side["joins"]),
+        (&2.into(), &0.into()),
+        "{side}"
     );
 }
