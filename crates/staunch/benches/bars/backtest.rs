@@ -1,4 +1,5 @@
-//! A backtest of 1,000,000 events of which few match, by the real program on one core, against triage alone.
+//! A backtest of 1,000,000 events of which few match, by the real program, against triage alone. The program has one
+//! thread, so that its time on a core is what it takes on a machine that does nothing else.
 
 #![allow(clippy::cast_precision_loss)]
 
@@ -37,7 +38,11 @@ pub(crate) fn measure() -> Result<Vec<Row>, String> {
         .stderr(Stdio::null())
         .spawn()
         .map_err(|error| format!("cannot start staunch: {error}"))?;
-    let (report, peak) = watch(child)?;
+    let Watched {
+        report,
+        peak,
+        cpu_seconds,
+    } = watch(child)?;
     let took = begun.elapsed().as_secs_f64();
     let number = |pointer: &str| report.pointer(pointer).and_then(serde_json::Value::as_u64).unwrap_or(0);
     let (read, matched) = (number("/read/events"), number("/new/events_matched"));
@@ -48,12 +53,13 @@ pub(crate) fn measure() -> Result<Vec<Row>, String> {
     let peak = peak as f64 / f64::from(1 << 20);
     Ok(vec![Row {
         what: "backtest of 1M events",
-        figure: format!("{took:.2} s"),
+        figure: format!("{cpu_seconds:.2} s"),
         floor: format!("{triage_seconds:.2} s triage"),
-        bar: format!("< 10 s (peak {peak:.0} MiB)"),
-        reached: took < BAR_SECONDS,
+        bar: format!("< 10 s of a core (wall {took:.1} s, {peak:.0} MiB)"),
+        reached: cpu_seconds < BAR_SECONDS,
         numbers: vec![
-            ("seconds", took),
+            ("core_seconds", cpu_seconds),
+            ("wall_seconds", took),
             ("triage_seconds", triage_seconds),
             ("event_bytes", bytes as f64 / EVENTS as f64),
             ("peak_mebibytes", peak),
@@ -104,20 +110,39 @@ fn with_time(event: &str, time: &str) -> String {
     format!("{}{time}{}", &event[..start], &event[end..])
 }
 
-/// Waits for `child`: what it reported, and the most memory it held.
-fn watch(mut child: Child) -> Result<(serde_json::Value, u64), String> {
+/// What became of the program.
+struct Watched {
+    report: serde_json::Value,
+    /// The most memory it held, in bytes.
+    peak: u64,
+    /// Time on a core, which other work on the machine does not change much.
+    cpu_seconds: f64,
+}
+
+/// Waits for `child`.
+fn watch(mut child: Child) -> Result<Watched, String> {
     let mut stdout = child.stdout.take().ok_or("no output")?;
     let status = format!("/proc/{}/status", child.id());
+    let stat = format!("/proc/{}/stat", child.id());
     let reader = std::thread::spawn(move || {
         let mut text = String::new();
         std::io::Read::read_to_string(&mut stdout, &mut text).map(|_| text)
     });
-    let mut peak = 0;
+    let (mut peak, mut ticks) = (0, 0);
     let ended = loop {
         let text = std::fs::read_to_string(&status).unwrap_or_default();
         let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
         let kib: Option<u64> = line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse().ok());
         peak = peak.max(kib.unwrap_or(0) * 1024);
+        // User and system time are the 14th and 15th fields; the name before them ends with a bracket.
+        let text = std::fs::read_to_string(&stat).unwrap_or_default();
+        let fields = text.rsplit(')').next().unwrap_or_default().split_whitespace();
+        let used: u64 = fields
+            .skip(11)
+            .take(2)
+            .filter_map(|field| field.parse::<u64>().ok())
+            .sum();
+        ticks = ticks.max(used);
         if let Some(ended) = child.try_wait().map_err(|error| error.to_string())? {
             break ended;
         }
@@ -130,7 +155,12 @@ fn watch(mut child: Child) -> Result<(serde_json::Value, u64), String> {
     if !ended.success() {
         return Err(format!("staunch ended with {ended}"));
     }
-    serde_json::from_str(&text)
-        .map(|report| (report, peak))
-        .map_err(|error| error.to_string())
+    let report = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+    // Linux counts them in hundredths of a second, whatever its own clock is.
+    let cpu_seconds = ticks as f64 / 100.0;
+    Ok(Watched {
+        report,
+        peak,
+        cpu_seconds,
+    })
 }
