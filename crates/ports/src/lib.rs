@@ -4,6 +4,7 @@
 //! implementation a thread of its own and a deadline, so that nothing here needs an async runtime.
 
 pub mod action;
+pub mod archive;
 pub mod clock;
 pub mod enricher;
 pub mod follower;
@@ -12,6 +13,7 @@ pub mod notifier;
 pub mod source;
 
 pub use action::{Action, ExecuteRequest, Former, Owned, OwnedTarget, UndoRequest};
+pub use archive::{Archive, ArchiveError};
 pub use clock::Clock;
 pub use enricher::Enricher;
 pub use follower::Follower;

@@ -9,6 +9,7 @@ use staunch_model::{Event, EventKind, EventView, IncidentId, Program, TriggerRep
 use staunch_ports::{Malformed, Sighting, Source};
 use thiserror::Error;
 
+use crate::archive::{Archiver, Batch};
 use crate::handle::{Busy, Handle, Submission};
 use crate::plan::{Plan, plan};
 
@@ -101,6 +102,7 @@ pub struct Understood {
 pub struct Intake {
     sources: BTreeMap<String, Arc<dyn Source>>,
     triage: RwLock<Arc<Triage>>,
+    archive: Option<Archiver>,
     handle: Handle,
 }
 
@@ -115,8 +117,15 @@ impl Intake {
         Self {
             sources,
             triage: RwLock::new(Arc::new(Triage::new(programs))),
+            archive: None,
             handle,
         }
+    }
+
+    /// The same intake, which hands alerts that match nothing to `archive`. Nothing else can ever match.
+    #[must_use]
+    pub fn with_archive(self, archive: Option<Archiver>) -> Self {
+        Self { archive, ..self }
     }
 
     /// The names of the sources.
@@ -137,6 +146,7 @@ impl Intake {
         let mut events = Vec::new();
         let received = self.handle.machine_now();
         let triage = self.triage();
+        let mut unmatched = self.archive.as_ref().map(Archiver::batch);
         let read = self.read(source, body, |index, sighting| match sighting {
             Sighting::Event(view) => {
                 taken.accepted += 1;
@@ -147,10 +157,17 @@ impl Intake {
                         if !found.matches.is_empty() {
                             taken.matched += 1;
                             events.push((Arc::new(Event::keep(view, received)), found.matches));
+                        } else if let Some(unmatched) = &mut unmatched {
+                            unmatched.add(view.raw.bytes());
                         }
                     }
                     Triaged::NotAnAlert(EventKind::Sample) => taken.samples += 1,
-                    Triaged::NotAnAlert(_) | Triaged::Unmatched => {}
+                    Triaged::Unmatched => {
+                        if let Some(unmatched) = &mut unmatched {
+                            unmatched.add(view.raw.bytes());
+                        }
+                    }
+                    Triaged::NotAnAlert(_) => {}
                 }
             }
             Sighting::Ignored(_) => taken.ignored += 1,
@@ -176,6 +193,7 @@ impl Intake {
         let (accepted, matched) = (taken.accepted as u64, taken.matched as u64);
         if events.is_empty() {
             telemetry.events_accepted.add(accepted);
+            self.archive(source, unmatched);
             reply(Ok(taken));
             return;
         }
@@ -200,10 +218,14 @@ impl Intake {
                 }));
             }),
         };
-        if let Err(busy) = self.handle.submit(submission) {
-            telemetry.events_turned_away.add(accepted);
-            if let Some((_, reply)) = take_slot(&slot) {
-                reply(Err(IntakeError::Busy(busy)));
+        // What is turned away is sent again, and archived then.
+        match self.handle.submit(submission) {
+            Ok(()) => self.archive(source, unmatched),
+            Err(busy) => {
+                telemetry.events_turned_away.add(accepted);
+                if let Some((_, reply)) = take_slot(&slot) {
+                    reply(Err(IntakeError::Busy(busy)));
+                }
             }
         }
     }
@@ -262,6 +284,12 @@ impl Intake {
             .get(source)
             .ok_or_else(|| IntakeError::NoSource(staunch_model::Printable(source).to_string()))?;
         source.read(body, &mut visit).map_err(IntakeError::Malformed)
+    }
+
+    fn archive(&self, source: &str, unmatched: Option<Batch>) {
+        if let Some((archive, unmatched)) = self.archive.as_ref().zip(unmatched) {
+            archive.offer(source, unmatched);
+        }
     }
 
     fn triage(&self) -> Arc<Triage> {

@@ -2,6 +2,7 @@
 //!
 //! Never decides anything and names no concrete system: every outside part comes in through `staunch_ports`.
 
+mod archive;
 mod drivers;
 mod event_loop;
 mod handle;
@@ -14,6 +15,7 @@ mod seat;
 mod steady;
 pub mod telemetry;
 
+pub use archive::{Archiver, ArchiverThread};
 pub use event_loop::LoopError;
 pub use handle::{Busy, EventReply, Handle, Replier, Submission};
 pub use intake::{ElementError, EventPlan, Intake, IntakeError, Taken, TakenReplier, Understood};

@@ -35,6 +35,10 @@ pub struct Telemetry {
     pub events_sample: Counter,
     /// Events turned away because a queue or the journal was full.
     pub events_turned_away: Counter,
+    /// Events that matched nothing and were archived.
+    pub events_archived: Counter,
+    /// Events that matched nothing and for which the archive had no room or no time.
+    pub events_archive_dropped: Counter,
     /// Frames made durable.
     pub frames: Counter,
     /// Times the journal was synced for them.
@@ -63,6 +67,10 @@ pub struct Counts {
     /// See [`Telemetry`].
     pub events_turned_away: u64,
     /// See [`Telemetry`].
+    pub events_archived: u64,
+    /// See [`Telemetry`].
+    pub events_archive_dropped: u64,
+    /// See [`Telemetry`].
     pub frames: u64,
     /// See [`Telemetry`].
     pub commits: u64,
@@ -84,6 +92,8 @@ impl Telemetry {
             events_malformed: self.events_malformed.value(),
             events_sample: self.events_sample.value(),
             events_turned_away: self.events_turned_away.value(),
+            events_archived: self.events_archived.value(),
+            events_archive_dropped: self.events_archive_dropped.value(),
             frames: self.frames.value(),
             commits: self.commits.value(),
             effects: self.effects.value(),

@@ -98,6 +98,8 @@ impl From<telemetry::Counts> for dto::Counts {
             events_malformed: counts.events_malformed,
             events_sample: counts.events_sample,
             events_turned_away: counts.events_turned_away,
+            events_archived: counts.events_archived,
+            events_archive_dropped: counts.events_archive_dropped,
             frames: counts.frames,
             commits: counts.commits,
             effects: counts.effects,

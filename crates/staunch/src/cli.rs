@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use staunch_model::{IncidentId, Span, TransactionId};
+use staunch_model::{IncidentId, Span, Timestamp, TransactionId};
 
 /// Stops the bleeding, not the business: contains incidents with safety transactions that can always be undone.
 #[derive(Debug, Parser)]
@@ -31,6 +31,8 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Show what would be done about an event, and why, without doing it
     Plan(PlanArgs),
+    /// Run playbooks over events of the past, with nothing executed, and compare
+    Backtest(BacktestArgs),
     /// Look at incidents
     #[command(subcommand)]
     Incident(IncidentCommand),
@@ -55,6 +57,8 @@ pub(crate) enum Command {
     /// Prove and read the journal
     #[command(subcommand)]
     Journal(JournalCommand),
+    /// Show the state as it was, frame by frame; or prove that this build decides the same
+    Replay(ReplayArgs),
     /// Look after the query index
     #[command(subcommand)]
     Index(IndexCommand),
@@ -169,6 +173,89 @@ pub(crate) struct PlanArgs {
     pub(crate) config: ConfigArgs,
     #[command(flatten)]
     pub(crate) show: ShowArgs,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    group = clap::ArgGroup::new("past").required(true),
+    after_help = "The engine, the decoders and the guards are the real ones; the enforcement point is simulated, and \
+                        the time is that of the events. Exit code 12 tells that something named by --fail-on happened."
+)]
+pub(crate) struct BacktestArgs {
+    /// Files of events as their source sends them, or directories of such files: JSON, an array or one a line, plain
+    /// or compressed with zstd; - reads stdin
+    #[arg(long, value_name = "FILE", num_args = 1.., group = "past")]
+    pub(crate) events: Vec<PathBuf>,
+    /// The data directory whose journal is the past, compared with what was matched then
+    #[arg(long, value_name = "DIR", group = "past")]
+    pub(crate) journal: Option<PathBuf>,
+    /// The system that the events come from [default: what the name of an archive file says, else suricata]
+    #[arg(long, value_name = "NAME", conflicts_with = "journal")]
+    pub(crate) source: Option<String>,
+    /// The playbooks to try: those in this directory, and no others [default: the configured ones]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) playbooks: Option<PathBuf>,
+    /// The playbooks to compare with: those in this directory, and no others [default: the configured ones, or what a
+    /// journal has recorded]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) against: Option<PathBuf>,
+    /// How far any playbook may go, whatever the configuration says
+    #[arg(long, value_enum, default_value_t = ModeName::Enforce)]
+    pub(crate) mode: ModeName,
+    /// What becomes of questions to a person that a journal has no answer to
+    #[arg(long, value_enum, default_value_t = ApprovalRule::Grant)]
+    pub(crate) approvals: ApprovalRule,
+    /// End with exit code 12 when one of these has happened
+    #[arg(long, value_enum, value_name = "CONDITION", value_delimiter = ',')]
+    pub(crate) fail_on: Vec<FailOn>,
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// Write the report into this file too, as one page for a browser
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+    /// Answer in JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What becomes of questions to a person in a backtest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ApprovalRule {
+    /// Somebody says yes at once
+    Grant,
+    /// Nobody answers
+    Lapse,
+}
+
+/// What makes a backtest end with an exit code of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FailOn {
+    /// The new playbooks contain an address that the old ones do not
+    NewlyContained,
+    /// The old playbooks contain an address that the new ones do not
+    NewlySpared,
+    /// A guard refused something that the new playbooks wanted
+    GuardTrip,
+    /// The circuit breaker opened
+    Breaker,
+    /// A new playbook matched nothing
+    NeverMatched,
+    /// Something could not be read
+    Malformed,
+}
+
+impl FailOn {
+    /// The name on the command line.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::NewlyContained => "newly-contained",
+            Self::NewlySpared => "newly-spared",
+            Self::GuardTrip => "guard-trip",
+            Self::Breaker => "breaker",
+            Self::NeverMatched => "never-matched",
+            Self::Malformed => "malformed",
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -376,6 +463,28 @@ pub(crate) enum JournalCommand {
         #[arg(long)]
         json: bool,
     },
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "It reads the journal from its first frame on and changes nothing, also while a server runs. \
+                        `--verify` ends with exit code 12 when this build decides differently from the record."
+)]
+pub(crate) struct ReplayArgs {
+    /// Decide every recorded input again, and compare with what was decided then
+    #[arg(long, conflicts_with_all = ["incident", "at"])]
+    pub(crate) verify: bool,
+    /// Only this incident and its transactions, such as INC-17
+    #[arg(long, value_name = "INCIDENT")]
+    pub(crate) incident: Option<IncidentId>,
+    /// The whole state at this time instead, such as 2026-11-25T14:00:00Z
+    #[arg(long, value_name = "TIME")]
+    pub(crate) at: Option<Timestamp>,
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+    /// Answer in JSON: one line for each frame, or one answer
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Subcommand)]

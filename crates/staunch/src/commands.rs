@@ -1,5 +1,6 @@
 //! The commands, one module each.
 
+mod backtest;
 mod check;
 mod containment;
 mod decide;
@@ -10,6 +11,7 @@ mod mode;
 mod plan;
 mod release;
 mod renew;
+mod replay;
 mod serve;
 mod status;
 mod token;
@@ -19,6 +21,7 @@ mod version;
 use std::path::{Path, PathBuf};
 
 pub(crate) use journal::open_fault;
+pub(crate) use replay::{Step as FrameStep, each as each_frame};
 
 use crate::cli::{Command, DataArgs};
 use crate::config::{self, Config};
@@ -35,6 +38,7 @@ pub(crate) fn run(command: Command) -> Result<Exit, Fault> {
             .map_err(|error| Fault::doing(Exit::Failed, "the demo failed", error.as_ref())),
         Command::Serve(args) => serve::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Backtest(args) => backtest::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Incident(args) => incident::run(&args),
         Command::Containment(args) => containment::run(&args),
@@ -46,6 +50,7 @@ pub(crate) fn run(command: Command) -> Result<Exit, Fault> {
         Command::Status(args) => status::run(&args),
         Command::Token(args) => token::run(args),
         Command::Journal(args) => journal::run(&args),
+        Command::Replay(args) => replay::run(&args),
         Command::Index(args) => index::run(&args),
         Command::Version(args) => version::run(&args),
     }

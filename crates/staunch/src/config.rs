@@ -53,6 +53,8 @@ pub(crate) struct Config {
     pub(crate) sources: SourcesSettings,
     /// The journal on disk.
     pub(crate) journal: JournalSettings,
+    /// The archive of events that matched nothing.
+    pub(crate) archive: ArchiveSettings,
     /// Logging.
     pub(crate) log: LogSettings,
 }
@@ -70,6 +72,7 @@ impl Default for Config {
             traffic: TrafficSettings::default(),
             sources: SourcesSettings::default(),
             journal: JournalSettings::default(),
+            archive: ArchiveSettings::default(),
             log: LogSettings::default(),
         }
     }
@@ -300,6 +303,34 @@ impl Default for JournalSettings {
     }
 }
 
+/// The archive of events that matched nothing, so that there is something to try new playbooks on.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ArchiveSettings {
+    /// Whether alerts that match no playbook are kept, as they were sent. Telemetry, health and samples never match, and
+    /// are not kept. Default `false`. Since v0.1.
+    pub(crate) enabled: bool,
+    /// The directory of the files, NDJSON compressed with zstd; made with mode 0700. Only files of the archive may be in
+    /// it. Default `archive` in the data directory. Since v0.1.
+    pub(crate) dir: Option<PathBuf>,
+    /// Bytes of all files together; the oldest is removed to make room. Default 1073741824 (1 GiB); at least
+    /// `file_bytes_max`. Since v0.1.
+    pub(crate) bytes_max: u64,
+    /// Bytes of one file; then the next is begun. Default 67108864 (64 MiB); at least 4 MiB. Since v0.1.
+    pub(crate) file_bytes_max: u64,
+}
+
+impl Default for ArchiveSettings {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            dir: None,
+            bytes_max: 1 << 30,
+            file_bytes_max: 64 << 20,
+        }
+    }
+}
+
 /// Logging.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -425,6 +456,7 @@ impl Config {
         resolve(&mut self.data_dir);
         self.http.tokens_file.iter_mut().for_each(resolve);
         self.playbooks.dirs.iter_mut().for_each(resolve);
+        self.archive.dir.iter_mut().for_each(resolve);
     }
 
     /// The file of hashed tokens.
@@ -438,6 +470,14 @@ impl Config {
     /// The directory of the journal.
     pub(crate) fn journal_dir(&self) -> PathBuf {
         self.data_dir.join("journal")
+    }
+
+    /// The directory of the archive.
+    pub(crate) fn archive_dir(&self) -> PathBuf {
+        self.archive
+            .dir
+            .clone()
+            .unwrap_or_else(|| self.data_dir.join("archive"))
     }
 
     /// The file of the index.

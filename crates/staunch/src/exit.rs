@@ -23,11 +23,12 @@ pub(crate) enum Exit {
     Busy,
     Direct,
     Poisoned,
+    Differs,
 }
 
 impl Exit {
     /// All codes, in the order of their numbers.
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Ok,
         Self::Failed,
         Self::Usage,
@@ -40,6 +41,7 @@ impl Exit {
         Self::Busy,
         Self::Direct,
         Self::Poisoned,
+        Self::Differs,
     ];
 
     /// The number that the shell sees.
@@ -57,6 +59,7 @@ impl Exit {
             Self::Busy => 9,
             Self::Direct => 10,
             Self::Poisoned => 11,
+            Self::Differs => 12,
         }
     }
 
@@ -78,6 +81,9 @@ impl Exit {
             }
             Self::Poisoned => {
                 "`serve` ended by itself because the journal takes no more frames or the engine failed; start it again to recover from disk"
+            }
+            Self::Differs => {
+                "`replay --verify` found that this build decides differently from the record, or `backtest` found what `--fail-on` names"
             }
         }
     }

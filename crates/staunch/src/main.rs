@@ -3,6 +3,7 @@
 //! Never decides anything about an incident: that is the engine's business. Commands that operate a running Staunch go
 //! through its API, so that everything an operator does is recorded.
 
+mod backtest;
 mod cli;
 mod client;
 mod commands;
@@ -13,6 +14,7 @@ mod files;
 mod log;
 mod output;
 mod playbooks;
+mod progress;
 mod wiring;
 
 use std::process::ExitCode;

@@ -26,11 +26,11 @@ use staunch_ports::clock::SystemClock;
 use staunch_ports::{
     Action, Clock, Enricher, ExecuteRequest, Follower, Journal, Lsn, Notifier, Owned, Source, UndoRequest,
 };
-use staunch_runtime::{Parts, Settings};
+use staunch_runtime::{Archiver, ArchiverThread, Handle, Parts, Settings};
 use staunch_server::HttpLimits;
 use staunch_store::index::{Index, IndexReader};
 use staunch_store::journal::PAYLOAD_BYTES_MAX;
-use staunch_store::{JournalOptions, MemoryJournal, ReadOnlyJournal, SegmentJournal};
+use staunch_store::{ArchiveOptions, EventArchive, JournalOptions, MemoryJournal, ReadOnlyJournal, SegmentJournal};
 
 use crate::cli::Driver;
 use crate::commands::open_fault;
@@ -187,6 +187,28 @@ pub(crate) fn open_local(config: &Config) -> Local {
 pub(crate) fn event_sources(config: &Config) -> Result<Vec<Arc<dyn Source>>, Fault> {
     staunch_connectors::sources::ports(&config.sources.settings())
         .map_err(|error| Fault::of(Exit::Usage, &error).hint(error.hint))
+}
+
+/// The archive of `config`; nothing when there is to be none. Containment does not depend on it: one that cannot be
+/// opened is told, and done without.
+pub(crate) fn archive(config: &Config, handle: &Handle) -> Option<(Archiver, ArchiverThread)> {
+    if !config.archive.enabled {
+        return None;
+    }
+    let options = ArchiveOptions {
+        bytes_max: config.archive.bytes_max,
+        file_bytes_max: config.archive.file_bytes_max,
+    };
+    let opened = EventArchive::open(&config.archive_dir(), options);
+    let archive = opened
+        .map_err(|error| {
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            tracing::error!(%error, cause, "there is no archive: events that match nothing are not kept");
+        })
+        .ok()?;
+    Archiver::start(Box::new(archive), handle)
+        .map_err(|error| tracing::error!(%error, "there is no archive: events that match nothing are not kept"))
+        .ok()
 }
 
 /// What playbooks are checked against.

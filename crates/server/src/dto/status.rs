@@ -83,6 +83,10 @@ pub struct Counts {
     pub events_sample: u64,
     /// Events turned away because a queue or the journal was full.
     pub events_turned_away: u64,
+    /// Events that matched nothing and were archived.
+    pub events_archived: u64,
+    /// Events that matched nothing and for which the archive had no room or no time.
+    pub events_archive_dropped: u64,
     /// Frames made durable.
     pub frames: u64,
     /// Times the journal was synced for them.

@@ -5,6 +5,7 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used, missing_docs)]
 
+mod backtest;
 mod block;
 mod durable;
 mod memory;
@@ -18,12 +19,13 @@ use report::Row;
 
 type Measurement = (&'static str, fn() -> Result<Vec<Row>, String>);
 
-const MEASUREMENTS: [Measurement; 6] = [
+const MEASUREMENTS: [Measurement; 7] = [
     ("block", block::measure),
     ("triage", triage::measure),
     ("durable", durable::measure),
     ("storm", storm::measure),
     ("replay", replay::measure),
+    ("backtest", backtest::measure),
     ("memory", memory::measure),
 ];
 

@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::exit::{Exit, Fault};
 use crate::output::{Output, Tone, json_line, print, say};
 
-mod words;
+pub(super) mod words;
 
 pub(super) use words::command_words;
 
@@ -47,7 +47,7 @@ pub(crate) fn open_fault(error: &OpenError) -> Fault {
     Fault::of(exit, error).hint(hint)
 }
 
-fn read_fault(error: &ReadError) -> Fault {
+pub(super) fn read_fault(error: &ReadError) -> Fault {
     match error {
         ReadError::Corrupt { .. } => Fault::of(Exit::Corrupt, error)
             .hint("`staunch journal verify` proves all of it; restore the file from a backup, Staunch cuts nothing"),

@@ -88,7 +88,9 @@ pub(super) fn run(args: &ServeArgs) -> Result<Exit, Fault> {
         "recovered"
     );
     let programs = compiled.into_iter().map(|it| it.program).collect();
-    let intake = Arc::new(Intake::new(sources, programs, runtime.handle()));
+    let (archiver, archive) = wiring::archive(&config, &runtime.handle()).unzip();
+    let intake = Intake::new(sources, programs, runtime.handle()).with_archive(archiver);
+    let intake = Arc::new(intake);
     let service = Service {
         handle: runtime.handle(),
         intake: intake.clone(),
@@ -107,6 +109,9 @@ pub(super) fn run(args: &ServeArgs) -> Result<Exit, Fault> {
         in_force: config.clone(),
     };
     let ended = serve_http(args, config.http.listen, service, reload, &runtime);
+    if let Some(archive) = archive {
+        archive.stop();
+    }
     let stopped = stop(runtime, ended);
     // Whoever starts next must not enforce before this one has ended.
     drop(opened.claim);

@@ -74,6 +74,15 @@ fn text(output: &Output, it: &Status, now: Timestamp) -> String {
             counts.events_turned_away
         ),
     );
+    if counts.events_archived + counts.events_archive_dropped > 0 {
+        line(
+            "archive",
+            format!(
+                "{} events archived, {} dropped",
+                counts.events_archived, counts.events_archive_dropped
+            ),
+        );
+    }
     let swept = it.swept_at.map_or_else(|| "not yet".to_owned(), |at| relative(at, now));
     line("last sweep", swept);
     for failure in &it.sweep_failures {

@@ -255,6 +255,12 @@ impl Checker<'_> {
         );
         let why = "a snapshot writes the whole state";
         self.number(&["journal", "snapshot_every"], it.snapshot_every, 100, u64::MAX, why);
+        let it = &config.archive;
+        let why = "a file must take a block of events, and the longest of them";
+        let path = |key| ["archive", key];
+        self.number(&path("file_bytes_max"), it.file_bytes_max, 4 << 20, u64::MAX, why);
+        let why = "one file must fit";
+        self.number(&path("bytes_max"), it.bytes_max, it.file_bytes_max, u64::MAX, why);
     }
 
     fn sources(&mut self, config: &Config) {

@@ -81,6 +81,16 @@ fn every_mistake_has_a_place_and_a_hint() {
             &["from 8388608", "the longest event"],
         ),
         ("[journal]\nreserve_bytes = 60000000\n", "2:17", &["the reserve"]),
+        (
+            "[archive]\nfile_bytes_max = 1000\n",
+            "2:18",
+            &["from 4194304", "a block of events"],
+        ),
+        (
+            "[archive]\nbytes_max = 9000000\n",
+            "2:13",
+            &["one file must fit", "67108864"],
+        ),
         ("[traffic]\nrefresh = \"1m\"\n", "2:11", &["30s"]),
         ("[log]\nlevel = \"loud\"\n", "2:9", &["`loud`"]),
         (

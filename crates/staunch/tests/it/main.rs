@@ -1,5 +1,6 @@
 //! The real binary, from outside: its commands, its configuration, and a server in a network namespace of its own.
 
+mod backtest;
 mod commands;
 mod config;
 mod demo;
@@ -7,4 +8,5 @@ mod flows;
 mod harness;
 mod kill;
 mod operators;
+mod replay;
 mod trouble;

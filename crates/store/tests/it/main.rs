@@ -1,5 +1,6 @@
 //! The journals of `staunch-store`, held to their contract and then broken in every way we could think of.
 
+mod archive;
 mod contract;
 mod crash;
 mod damage;

@@ -34,7 +34,8 @@ fn one_line(text: &str) -> String {
     Printable(text).to_string()
 }
 
-fn input(input: &Input) -> String {
+/// What happened, in words.
+pub(in crate::commands) fn input(input: &Input) -> String {
     match input {
         Input::Started { installation, build } => format!("started: {build}, installation {installation}"),
         Input::Policy(policy) => {
@@ -129,7 +130,8 @@ fn outcome_words(outcome: &Outcome) -> String {
     }
 }
 
-fn record(record: &Record) -> String {
+/// What became true, in words.
+pub(in crate::commands) fn record(record: &Record) -> String {
     match record {
         Record::Started { .. } => "what was under way is taken up again".to_owned(),
         Record::PolicyPinned(_) => "the policy is pinned".to_owned(),

@@ -1,0 +1,410 @@
+//! Takes the past through the lanes: files of events merged by the time of their events, or a journal.
+//!
+//! Never holds more than the events of one piece of each file that is open, and opens a file only when its time comes.
+
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Serialize;
+use staunch_engine::{Engine, limits};
+use staunch_model::{Command, Event, EventKind, EventView, Input, Match, Policy, Printable, Timestamp};
+use staunch_ports::{Malformed, Sighting, Source};
+use staunch_store::ReadOnlyJournal;
+
+use super::book::Book;
+use super::files::EventFile;
+use super::lane::Lane;
+use crate::commands::each_frame;
+use crate::exit::{Exit, Fault};
+use crate::progress::Progress;
+
+/// Malformed events that are named; further ones are only counted.
+const NAMED_MAX: usize = 5;
+
+/// What was read.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct Read {
+    /// Events that could be read, whatever they are about.
+    pub(crate) events: u64,
+    /// Of those, alerts: nothing else can match.
+    pub(crate) alerts: u64,
+    /// Of those, sample and test findings.
+    pub(crate) samples: u64,
+    /// Alerts without a time that can be read.
+    pub(crate) without_time: u64,
+    /// Elements that are not events by the format or the configuration.
+    pub(crate) ignored: u64,
+    /// Elements that could not be read.
+    pub(crate) malformed: u64,
+    /// The first of them, safe to show.
+    pub(crate) malformed_first: Vec<String>,
+    /// The earliest and the latest time of an event.
+    pub(crate) from: Option<Timestamp>,
+    pub(crate) to: Option<Timestamp>,
+    /// What was read from.
+    pub(crate) inputs: Vec<InputRead>,
+    /// Frames of a journal.
+    pub(crate) frames: u64,
+    /// Commands of operators in a journal, but for answers to questions. They name transactions that are others here, so
+    /// they are not given again.
+    pub(crate) commands_left_out: u64,
+    /// Recorded answers of the world for which there was no room.
+    pub(crate) answers_left_out: u64,
+}
+
+/// A file or journal, and how it was read.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct InputRead {
+    pub(crate) name: String,
+    pub(crate) source: String,
+    pub(crate) events: u64,
+    /// Why it ends earlier than it should.
+    pub(crate) torn: Option<String>,
+}
+
+impl Read {
+    fn see(&mut self, view: &EventView<'_>) {
+        self.events += 1;
+        self.alerts += u64::from(view.kind == EventKind::Alert);
+        self.samples += u64::from(view.kind == EventKind::Sample);
+        self.without_time += u64::from(view.kind == EventKind::Alert && view.time.is_none());
+        if let Some(time) = view.time {
+            self.from = Some(self.from.map_or(time, |from| from.min(time)));
+            self.to = Some(self.to.map_or(time, |to| to.max(time)));
+        }
+    }
+
+    fn spoil(&mut self, name: &str, malformed: &Malformed) {
+        self.malformed += 1;
+        if self.malformed_first.len() < NAMED_MAX {
+            let what = format!("{name}: {} ({})", malformed.what, malformed.hint);
+            self.malformed_first.push(Printable(&what).to_string());
+        }
+    }
+}
+
+/// An event that matched in one of the lanes, with what it matched in each.
+struct Matched {
+    at: Timestamp,
+    event: Arc<Event>,
+    matches: Vec<Vec<Match>>,
+}
+
+/// A file on its way.
+struct Stream {
+    /// Its place in [`Read::inputs`].
+    input: usize,
+    path: PathBuf,
+    source: Arc<dyn Source>,
+    /// The time of its first event.
+    begins: Timestamp,
+    file: Option<EventFile>,
+    waiting: VecDeque<Matched>,
+    /// The latest time of its events so far.
+    time: Timestamp,
+}
+
+/// A file of events, and who decodes it.
+pub(crate) type Sourced = (PathBuf, Arc<dyn Source>);
+
+/// Takes the events of `files` through `lanes`, which hold `policy`. Events later than `latest` count as without a time
+/// of their own for the order, so that one wrong clock does not carry everything with it.
+///
+/// # Errors
+/// When a file cannot be read.
+pub(crate) fn files(files: &[Sourced], lanes: &mut [Lane], policy: &Policy, latest: Timestamp) -> Result<Read, Fault> {
+    let latest = latest + limits::EVENT_SKEW_MAX;
+    let mut read = Read::default();
+    let mut closed = Vec::new();
+    for (path, source) in files {
+        let name = match path.to_str() {
+            Some("-") => "stdin".to_owned(),
+            _ => Printable(&path.display().to_string()).to_string(),
+        };
+        closed.push(Stream {
+            input: read.inputs.len(),
+            path: path.clone(),
+            source: source.clone(),
+            begins: begins(path, source.as_ref(), latest).map_err(|error| unreadable(path, &error))?,
+            file: None,
+            waiting: VecDeque::new(),
+            time: Timestamp::EPOCH,
+        });
+        read.inputs.push(InputRead {
+            name,
+            source: source.name().to_owned(),
+            events: 0,
+            torn: None,
+        });
+    }
+    // The next one last. Those of the same time keep their order.
+    closed.reverse();
+    closed.sort_by_key(|stream| std::cmp::Reverse(stream.begins));
+    let mut pass = Pass {
+        read,
+        progress: Progress::start(),
+        latest,
+        is_pinned: false,
+    };
+    let mut open: Vec<Stream> = Vec::new();
+    loop {
+        for stream in &mut open {
+            pass.fill(stream, lanes)?;
+        }
+        open.retain(|stream| !stream.waiting.is_empty());
+        let heads = open.iter().enumerate();
+        let next = heads
+            .filter_map(|(at, stream)| Some((stream.waiting.front()?.at, at)))
+            .min();
+        match (closed.last(), next) {
+            (Some(stream), next) if next.is_none_or(|(at, _)| stream.begins <= at) => {
+                let mut stream = closed.pop().expect("there is a last one");
+                let file = EventFile::open(&stream.path).map_err(|error| unreadable(&stream.path, &error))?;
+                stream.file = Some(file);
+                stream.time = stream.begins;
+                open.push(stream);
+            }
+            (_, Some((_, at))) => {
+                if let Some(matched) = open[at].waiting.pop_front() {
+                    pass.deliver(matched, lanes, policy);
+                }
+            }
+            (None, None) => break,
+            (Some(_), None) => unreachable!("a closed stream is opened when nothing else waits"),
+        }
+    }
+    // Without an event that matches, the policy was never needed; its names and limits are.
+    if !pass.is_pinned {
+        let at = pass.read.from.unwrap_or(Timestamp::EPOCH);
+        lanes.iter_mut().for_each(|lane| lane.pin(policy.clone(), None, at));
+    }
+    Ok(pass.read)
+}
+
+struct Pass {
+    read: Read,
+    progress: Progress,
+    latest: Timestamp,
+    is_pinned: bool,
+}
+
+impl Pass {
+    /// Reads `stream` until something matches, or to its end.
+    fn fill(&mut self, stream: &mut Stream, lanes: &mut [Lane]) -> Result<(), Fault> {
+        while stream.waiting.is_empty()
+            && let Some(file) = &mut stream.file
+        {
+            let piece = file.next().map_err(|error| unreadable(&stream.path, &error))?;
+            let Some(piece) = piece else {
+                let input = &mut self.read.inputs[stream.input];
+                input.torn = file.torn.as_deref().map(|why| Printable(why).to_string());
+                self.read.malformed += file.too_long;
+                stream.file = None;
+                break;
+            };
+            let Self { read, latest, .. } = self;
+            let Stream {
+                waiting,
+                time,
+                source,
+                input,
+                ..
+            } = stream;
+            let before = read.events;
+            let result = source.read(piece, &mut |_, sighting| match sighting {
+                Sighting::Event(view) => {
+                    read.see(view);
+                    if let Some(at) = view.time.filter(|at| *at <= *latest) {
+                        *time = at.max(*time);
+                    }
+                    waiting.extend(matched(view, *time, lanes));
+                }
+                Sighting::Ignored(_) => read.ignored += 1,
+                Sighting::Malformed(malformed) => {
+                    let name = read.inputs[*input].name.clone();
+                    read.spoil(&name, &malformed);
+                }
+            });
+            if let Err(malformed) = result {
+                let name = self.read.inputs[*input].name.clone();
+                self.read.spoil(&name, &malformed);
+            }
+            self.read.inputs[*input].events += self.read.events - before;
+            let (events, name) = (self.read.events, &self.read.inputs[*input].name);
+            self.progress.tell(|| format!("{events} events read, in {name}"));
+        }
+        Ok(())
+    }
+
+    fn deliver(&mut self, matched: Matched, lanes: &mut [Lane], policy: &Policy) {
+        if !std::mem::replace(&mut self.is_pinned, true) {
+            lanes
+                .iter_mut()
+                .for_each(|lane| lane.pin(policy.clone(), None, matched.at));
+        }
+        for (lane, matches) in lanes.iter_mut().zip(matched.matches) {
+            if !matches.is_empty() {
+                lane.take(&matched.event, matches, None, matched.at);
+            }
+        }
+    }
+}
+
+/// `view` with what it matches in each of `lanes`; `None` when it matches nothing in any.
+fn matched(view: &EventView<'_>, at: Timestamp, lanes: &mut [Lane]) -> Option<Matched> {
+    if view.kind != EventKind::Alert {
+        return None;
+    }
+    let mut found: Option<Vec<Vec<Match>>> = None;
+    let count = lanes.len();
+    for (position, lane) in lanes.iter_mut().enumerate() {
+        let matches = lane.sort(view);
+        if !matches.is_empty() {
+            found.get_or_insert_with(|| vec![Vec::new(); count])[position] = matches;
+        }
+    }
+    found.map(|matches| Matched {
+        at,
+        event: Arc::new(keep(view, at)),
+        matches,
+    })
+}
+
+/// `view` as the engine takes it, without its bytes: the engine does not look at them.
+fn keep(view: &EventView<'_>, received: Timestamp) -> Event {
+    struct NoBytes;
+    impl staunch_model::RawFields for NoBytes {
+        fn field(&self, _: &[Box<str>]) -> Option<staunch_model::FieldValue<'_>> {
+            None
+        }
+        fn bytes(&self) -> &[u8] {
+            b""
+        }
+    }
+    Event::keep(&EventView { raw: &NoBytes, ..*view }, received)
+}
+
+/// The time of the first event in the file at `path`, as far as its first piece tells. Stdin can be read only once, so
+/// it is taken up at once.
+fn begins(path: &Path, source: &dyn Source, latest: Timestamp) -> std::io::Result<Timestamp> {
+    if path == Path::new("-") {
+        return Ok(Timestamp::EPOCH);
+    }
+    let mut first = None;
+    if let Some(piece) = EventFile::open(path)?.next()? {
+        // What is malformed is counted when the file is read.
+        let _ = source.read(piece, &mut |_, sighting| {
+            if let Sighting::Event(view) = sighting {
+                first = first.or(view.time.filter(|at| *at <= latest));
+            }
+        });
+    }
+    Ok(first.unwrap_or(Timestamp::EPOCH))
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Fault {
+    let exit = match error.kind() {
+        std::io::ErrorKind::NotFound => Exit::NotFound,
+        std::io::ErrorKind::PermissionDenied => Exit::Denied,
+        _ => Exit::Failed,
+    };
+    let shown = path.display().to_string();
+    Fault::doing(exit, format!("cannot read the events in {}", Printable(&shown)), error).hint(
+        "give files of events as their source sends them: JSON, an array or one a line; plain, or compressed with zstd",
+    )
+}
+
+/// Takes the inputs recorded in `journal` through `lanes`. `adapt` makes the policy that holds out of
+/// each recorded one.
+///
+/// # Errors
+/// When the journal cannot be read.
+pub(crate) fn journal(
+    journal: &ReadOnlyJournal,
+    name: &str,
+    sources: &[Arc<dyn Source>],
+    lanes: &mut [Lane],
+    adapt: &dyn Fn(&Policy) -> Policy,
+) -> Result<Read, Fault> {
+    let mut book = Book::default();
+    let mut engine = Engine::new();
+    each_frame(journal, &mut |step| {
+        book.take_down(&engine, step);
+        // What does not fit this build is left out, as in a recovery.
+        let _ = engine.replay(&step.frame, step.now);
+        Ok(ControlFlow::Continue(()))
+    })?;
+    drop(engine);
+    let mut read = Read {
+        inputs: vec![InputRead {
+            name: name.to_owned(),
+            source: "as recorded".into(),
+            events: 0,
+            torn: None,
+        }],
+        answers_left_out: book.left_out,
+        ..Read::default()
+    };
+    each_frame(journal, &mut |step| {
+        read.frames += 1;
+        match &step.frame.input {
+            Input::Policy(policy) => {
+                let policy = adapt(policy);
+                lanes
+                    .iter_mut()
+                    .for_each(|lane| lane.pin(policy.clone(), Some(&book), step.now));
+            }
+            Input::Event { event, matches } => {
+                let Some(source) = sources.iter().find(|source| source.name() == &*event.system.0) else {
+                    let malformed = Malformed {
+                        offset: 0,
+                        what: format!("there is no source {}", event.system),
+                        hint: "name a configuration that has it".into(),
+                    };
+                    read.spoil(name, &malformed);
+                    return Ok(ControlFlow::Continue(()));
+                };
+                let mut again: Option<Matched> = None;
+                let mut is_read = false;
+                let result = source.read(&event.raw, &mut |_, sighting| match sighting {
+                    Sighting::Event(view) if !is_read => {
+                        is_read = true;
+                        read.see(view);
+                        again = matched(view, step.now, lanes);
+                    }
+                    Sighting::Event(_) | Sighting::Ignored(_) => {}
+                    Sighting::Malformed(malformed) => read.spoil(name, &malformed),
+                });
+                if let Err(malformed) = result {
+                    read.spoil(name, &malformed);
+                }
+                let mut found = again.map_or_else(|| vec![Vec::new(); lanes.len()], |it| it.matches);
+                for (lane, again) in lanes.iter_mut().zip(&mut found) {
+                    if lane.is_recorded() {
+                        again.clone_from(matches);
+                    }
+                    if !again.is_empty() {
+                        lane.take(event, std::mem::take(again), Some(&book), step.now);
+                    }
+                }
+            }
+            Input::Swept(_) => {
+                let gone = book.vanished(step.lsn);
+                lanes
+                    .iter_mut()
+                    .for_each(|lane| lane.vanish(gone, Some(&book), step.now));
+            }
+            Input::Operator { command, .. } => {
+                // What was said to questions is in the book.
+                let said = matches!(command, Command::Approve(_) | Command::Deny(_));
+                read.commands_left_out += u64::from(!said);
+            }
+            _ => {}
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    read.inputs[0].events = read.events;
+    Ok(read)
+}

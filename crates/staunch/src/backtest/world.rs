@@ -1,0 +1,197 @@
+//! The enforcement point of a backtest: an ideal world in memory, and what the record says about the real one.
+//!
+//! Pure: it is told the time and answers at once. Without a record nothing is in the way, every act lands, and what was
+//! done is found in place until it is undone or its hold ends.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use staunch_model::FailureKind;
+use staunch_model::{
+    Capacity, Effect, Fact, Facts, Failure, Input, Observation, ObservePurpose, Outcome, Owner, Presence, Span, Target,
+    Timestamp, TransactionId,
+};
+
+use super::book::{Book, Verb};
+
+/// Where facts come from that nobody has recorded.
+const NOBODY: &str = "backtest";
+
+/// What the share of traffic is when it was not recorded.
+pub(crate) const SHARE_UNKNOWN: &str = "not recorded; a backtest cannot look at the traffic of that time";
+
+/// The world.
+#[derive(Debug)]
+pub(crate) struct World {
+    objects: BTreeMap<Target, (TransactionId, Timestamp)>,
+    used: [u64; 2],
+    capacity: u64,
+    version: u64,
+}
+
+impl World {
+    /// An empty world that takes `capacity` objects of each address family.
+    pub(crate) fn new(capacity: u64) -> Self {
+        Self {
+            objects: BTreeMap::new(),
+            used: [0; 2],
+            capacity,
+            version: 1,
+        }
+    }
+
+    /// Carries out `effect` at `now`, or answers it as `book` says. What tells people is taken.
+    pub(crate) fn answer(&mut self, effect: &Effect, book: Option<&Book>, now: Timestamp) -> Input {
+        match effect {
+            Effect::Observe {
+                transaction,
+                ticket,
+                purpose,
+                target,
+                traffic,
+                ..
+            } => {
+                let verb = match purpose {
+                    ObservePurpose::PreCheck => Verb::PreCheck,
+                    ObservePurpose::PostCheck => Verb::PostCheck,
+                    ObservePurpose::Probe => Verb::Probe,
+                };
+                let recorded = book.and_then(|book| book.look(*target, verb, now));
+                let unknown = || Fact {
+                    value: Err(SHARE_UNKNOWN.into()),
+                    source: NOBODY.into(),
+                    age: Span::ZERO,
+                };
+                let known = recorded.and_then(|it| it.facts.traffic.clone());
+                let facts = Facts {
+                    traffic: traffic.then(|| known.unwrap_or_else(unknown)),
+                };
+                Input::Observed {
+                    transaction: *transaction,
+                    ticket: *ticket,
+                    result: self.observe(*target, now, verb, recorded.map(|it| &it.result)),
+                    facts,
+                }
+            }
+            Effect::Execute {
+                transaction,
+                ticket,
+                target,
+                hold,
+                ..
+            } => {
+                let recorded = book.and_then(|book| book.outcome(*target, Verb::Execute, now));
+                // Whether an act in doubt took effect is what the look after it found.
+                let landed = match recorded {
+                    None | Some(Outcome::Landed) => true,
+                    Some(Outcome::DidNotHappen(_)) => false,
+                    Some(Outcome::InDoubt(_)) => book.is_some_and(|book| book.found_after(*target, now)),
+                };
+                if landed {
+                    self.put(*target, *transaction, now + *hold);
+                }
+                Input::Executed {
+                    transaction: *transaction,
+                    ticket: *ticket,
+                    outcome: recorded.cloned().unwrap_or(Outcome::Landed),
+                }
+            }
+            Effect::Undo {
+                label,
+                transaction,
+                ticket,
+                target,
+                ..
+            } => {
+                let recorded = book.and_then(|book| book.outcome(*target, Verb::Undo, now));
+                if recorded.is_none_or(|it| *it == Outcome::Landed) {
+                    self.remove(*target, *label);
+                }
+                Input::Undone {
+                    transaction: *transaction,
+                    ticket: *ticket,
+                    outcome: recorded.cloned().unwrap_or(Outcome::Landed),
+                }
+            }
+            // Nothing of the past can be preserved any more; the plan goes on without it.
+            Effect::Collect { evidence, .. } => Input::Collected {
+                evidence: *evidence,
+                result: Err(Failure::new(FailureKind::Invalid, "a backtest takes no evidence")),
+            },
+            Effect::Notify(notice) => Input::Notified {
+                notice: notice.id,
+                result: Ok(()),
+            },
+        }
+    }
+
+    fn observe(
+        &mut self,
+        target: Target,
+        now: Timestamp,
+        verb: Verb,
+        recorded: Option<&Result<Observation, Failure>>,
+    ) -> Result<Observation, Failure> {
+        if let Some((label, ends)) = self.objects.get(&target).copied()
+            && ends <= now
+        {
+            self.remove(target, label);
+        }
+        let presence = self
+            .objects
+            .get(&target)
+            .map_or(Presence::Absent, |(label, ends)| Presence::Present {
+                owner: Owner::Ours(*label),
+                expires_in: Some(ends.since(now)),
+            });
+        let ideal = Observation {
+            presence,
+            enforcing: true,
+            version: self.version,
+            capacity: Some(Capacity {
+                used: self.used[family(target)],
+                max: self.capacity,
+            }),
+            stopped_packets: None,
+        };
+        match recorded {
+            None => Ok(ideal),
+            Some(Err(failure)) => Err(failure.clone()),
+            Some(Ok(seen)) => Ok(Observation {
+                // Whose object of ours it was is another matter here; somebody else's was there for us too.
+                presence: match &seen.presence {
+                    Presence::Present {
+                        owner: Owner::Foreign(_),
+                        ..
+                    } => seen.presence.clone(),
+                    // It was said to be done, and was not there.
+                    Presence::Absent if verb == Verb::PostCheck => Presence::Absent,
+                    Presence::Absent | Presence::Present { .. } => ideal.presence,
+                },
+                enforcing: seen.enforcing,
+                ..ideal
+            }),
+        }
+    }
+
+    fn put(&mut self, target: Target, label: TransactionId, ends: Timestamp) {
+        self.version += 1;
+        if self.objects.insert(target, (label, ends)).is_none() {
+            self.used[family(target)] += 1;
+        }
+    }
+
+    /// Takes out what is labelled `label` at `target`.
+    pub(crate) fn remove(&mut self, target: Target, label: TransactionId) {
+        if self.objects.get(&target).is_some_and(|(owner, _)| *owner == label) {
+            self.objects.remove(&target);
+            self.used[family(target)] -= 1;
+            self.version += 1;
+        }
+    }
+}
+
+fn family(target: Target) -> usize {
+    let Target::Address(ip) = target;
+    usize::from(matches!(ip, IpAddr::V6(_)))
+}
