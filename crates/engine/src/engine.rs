@@ -3,6 +3,7 @@
 use staunch_model::{Effect, Frame, Input, Record, Timestamp};
 
 use crate::apply::{ApplyError, apply, is_quarantined, leave_out};
+use crate::limits;
 use crate::state::EngineState;
 use crate::turn::Turn;
 
@@ -46,7 +47,7 @@ impl Engine {
 
     /// Decides what `input` means at `now` and applies it. Depends on nothing but the state and the arguments.
     pub fn step(&mut self, input: &Input, now: Timestamp) -> Step {
-        let now = now.max(self.state.now);
+        let now = now.min(limits::NOW_MAX).max(self.state.now);
         self.state.now = now;
         let mut turn = Turn {
             state: &mut self.state,
@@ -96,6 +97,7 @@ impl Engine {
     /// The first [`ApplyError`], for information only: the whole frame was taken, the state is sound, and replay goes
     /// on with the next frame.
     pub fn replay(&mut self, frame: &Frame, now: Timestamp) -> Result<(), ApplyError> {
+        let now = now.min(limits::NOW_MAX);
         self.state.now = self.state.now.max(now);
         let mut effects = Vec::new();
         let mut unfit = None;

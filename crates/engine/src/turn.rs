@@ -44,7 +44,7 @@ impl Turn<'_> {
     /// The next effect of `it`, a look at the world.
     pub(crate) fn look(&self, it: &Transaction) -> Dispatch {
         Dispatch {
-            ticket: it.ticket + 1,
+            ticket: it.ticket.wrapping_add(1),
             deadline: self.now + limits::OBSERVE_DEADLINE,
         }
     }
@@ -52,7 +52,7 @@ impl Turn<'_> {
     /// The next effect of `it`, an act or an undo.
     pub(crate) fn act(&self, it: &Transaction) -> Dispatch {
         Dispatch {
-            ticket: it.ticket + 1,
+            ticket: it.ticket.wrapping_add(1),
             deadline: self.now + self.in_flight_max(it.kind) + limits::ACT_DEADLINE_MARGIN,
         }
     }
