@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 mod bench;
+mod fuzz;
 mod shell;
 mod sim;
 mod test;
@@ -59,6 +60,12 @@ const TASKS: &[Task] = &[
         arguments: "[--json] [block|triage|durable|storm|replay|memory...]",
         summary: "measure the bars of the project, or only the named ones, each beside its floor",
         run: bench::run,
+    },
+    Task {
+        name: "fuzz",
+        arguments: "[--seconds <number>] [<target>...]",
+        summary: "run all fuzz targets, or only the named ones, with libFuzzer for 60 seconds each",
+        run: fuzz::run,
     },
 ];
 

@@ -32,6 +32,10 @@ pub enum ApplyError {
     NoIncident(IncidentId),
     /// There is no such evidence.
     NoEvidence(EvidenceId),
+    /// Transactions that an incident planned have not ended, so that it cannot be forgotten.
+    NotEnded(IncidentId),
+    /// Something new has the id of something else, or one that is out of all proportion to the last one.
+    Misnumbered(Box<str>),
 }
 
 impl fmt::Display for ApplyError {
@@ -41,6 +45,8 @@ impl fmt::Display for ApplyError {
             Self::NoTransaction(transaction) => write!(f, "there is no {transaction}"),
             Self::NoIncident(incident) => write!(f, "there is no {incident}"),
             Self::NoEvidence(evidence) => write!(f, "there is no {evidence}"),
+            Self::NotEnded(incident) => write!(f, "{incident} cannot be forgotten before its transactions have ended"),
+            Self::Misnumbered(id) => write!(f, "{id} cannot be the id of something new"),
         }
     }
 }
@@ -107,7 +113,8 @@ pub fn apply(
             event_time,
             absorbs_until,
         } => {
-            state.last_incident = incident.0;
+            free(incident, !state.incidents.contains_key(incident))?;
+            number(incident, incident.0, &mut state.last_incident)?;
             state.index.enter_key(key_hash(*playbook, key), *incident);
             state.index.dirty.insert(*incident);
             state.index.incidents_open += 1;
@@ -128,7 +135,10 @@ pub fn apply(
             };
             state.incidents.insert(*incident, opened);
         }
-        Record::EventJoined { incident } => incident_mut(state, *incident)?.events += 1,
+        Record::EventJoined { incident } => {
+            let joined = incident_mut(state, *incident)?;
+            joined.events = joined.events.saturating_add(1);
+        }
         Record::TransactionPlanned {
             transaction,
             incident,
@@ -139,10 +149,12 @@ pub fn apply(
             deadline,
             ..
         } => {
+            incident_mut(state, *incident)?;
+            free(transaction, !state.transactions.contains_key(transaction))?;
+            number(transaction, transaction.0, &mut state.last_transaction)?;
             let planning = incident_mut(state, *incident)?;
             planning.transactions.push(*transaction);
             planning.next_step = step.saturating_add(1);
-            state.last_transaction = state.last_transaction.max(transaction.0);
             let mut planned = new_transaction(*transaction, *transaction, *incident, *kind, *target);
             planned.step = *step;
             planned.lease = *lease;
@@ -164,7 +176,8 @@ pub fn apply(
             target,
             dispatch,
         } => {
-            state.last_transaction = state.last_transaction.max(transaction.0);
+            free(transaction, !state.transactions.contains_key(transaction))?;
+            number(transaction, transaction.0, &mut state.last_transaction)?;
             let mut orphan = new_transaction(*transaction, *label, IncidentId(0), *kind, *target);
             orphan.state = State::Releasing(Box::new(Cause::Orphan));
             send(&mut orphan, *dispatch);
@@ -216,7 +229,8 @@ pub fn apply(
             }
         }
         Record::NoticeQueued(notice) => {
-            state.last_notice = notice.id.0;
+            free(&notice.id, !state.notices.contains_key(&notice.id))?;
+            number(&notice.id, notice.id.0, &mut state.last_notice)?;
             if tells_of_unfit(notice) {
                 state.unfit = Unfit::default();
             }
@@ -251,7 +265,7 @@ pub fn apply(
                 state.index.leave_notice(pending);
                 pending.retry_at = None;
                 pending.answer_by = now + limits::NOTICE_DEADLINE;
-                pending.attempts += 1;
+                pending.attempts = pending.attempts.saturating_add(1);
                 state.index.enter_notice(pending);
                 effects.push(Effect::Notify(pending.notice.clone()));
             }
@@ -326,7 +340,7 @@ fn apply_change(
     };
     update(&mut it, change, now, lands_by);
     if let Change::PostCheckPassed { .. } = change {
-        state.completions += 1;
+        state.completions = state.completions.saturating_add(1);
         it.completed = state.completions;
     }
     account(state, &it, change, now);
@@ -425,8 +439,9 @@ pub(crate) fn is_quarantined(state: &EngineState, record: &Record) -> bool {
 /// Leaves out a `record` that could not be applied: quarantines its transaction, or counts it.
 pub(crate) fn leave_out(state: &mut EngineState, record: &Record, error: &ApplyError) {
     if let Record::Transaction { transaction, .. } | Record::TransactionPlanned { transaction, .. } = record {
-        // The world may hold something with this label, so that no other transaction may have it.
-        state.last_transaction = state.last_transaction.max(transaction.0);
+        // The world may hold something with this label, so that no other transaction may have it. A number out of all
+        // proportion is never reached.
+        drop(number(transaction, transaction.0, &mut state.last_transaction));
     }
     if let ApplyError::Illegal { transaction, .. } = error
         && let Some(it) = state.transactions.get(transaction)
@@ -434,9 +449,30 @@ pub(crate) fn leave_out(state: &mut EngineState, record: &Record, error: &ApplyE
     {
         state.quarantined.insert(*transaction, error.to_string().into());
     } else {
-        state.unfit.count += 1;
+        state.unfit.count = state.unfit.count.saturating_add(1);
         state.unfit.first.get_or_insert_with(|| error.to_string().into());
     }
+}
+
+/// How far the number of something new may be above the last one given out. The engine gives out the next one; there are
+/// gaps only where records were left out. No journal holds enough records to come to the end of 64 bits in such steps.
+const NUMBER_GAP_MAX: u64 = 1 << 32;
+
+/// Takes note that `number` was given out, in the `id` of something new.
+fn number(id: &impl fmt::Display, number: u64, last: &mut u64) -> Result<(), ApplyError> {
+    if number == 0 || number > last.saturating_add(NUMBER_GAP_MAX) {
+        return Err(ApplyError::Misnumbered(id.to_string().into()));
+    }
+    *last = number.max(*last);
+    Ok(())
+}
+
+/// Refuses the `id` of something new that is not free: two things with one id could not both be found.
+fn free(id: &impl fmt::Display, is_free: bool) -> Result<(), ApplyError> {
+    if is_free {
+        return Ok(());
+    }
+    Err(ApplyError::Misnumbered(id.to_string().into()))
 }
 
 /// What a page about records that were left out says, besides their number; it is also what marks them as told.
@@ -472,7 +508,7 @@ fn update(it: &mut Transaction, change: &Change, now: Timestamp, lands_by: Times
             dispatch, judgement, ..
         } => {
             send(it, *dispatch);
-            it.executions += 1;
+            it.executions = it.executions.saturating_add(1);
             // It is sent in time to land before its reply is given up: see `Effect::Execute::send_by`.
             let until = if is(Mutant::SettleFromIntent) {
                 lands_by
@@ -510,7 +546,7 @@ fn update(it: &mut Transaction, change: &Change, now: Timestamp, lands_by: Times
         }
         Change::Resent(dispatch) => {
             send(it, *dispatch);
-            it.attempts += 1;
+            it.attempts = it.attempts.saturating_add(1);
             end_with_lease(it);
         }
         Change::PostCheckPassed { lease_until } => {
@@ -538,7 +574,7 @@ fn update(it: &mut Transaction, change: &Change, now: Timestamp, lands_by: Times
         }
         Change::ProbedPresent(dispatch) => {
             send(it, *dispatch);
-            it.attempts += 1;
+            it.attempts = it.attempts.saturating_add(1);
             it.undone = false;
         }
         Change::RenewStarted { dispatch, until, .. } => {
@@ -770,6 +806,15 @@ fn incident_mut(state: &mut EngineState, id: IncidentId) -> Result<&mut Incident
 
 /// Drops a closed incident and the transactions that it planned, which have all ended.
 fn forget(state: &mut EngineState, id: IncidentId, now: Timestamp) -> Result<(), ApplyError> {
+    let forgotten = state.incidents.get(&id).ok_or(ApplyError::NoIncident(id))?;
+    let lives = |it: &Transaction| !it.state.kind().is_terminal() || it.state.kind() == StateKind::Stuck;
+    let mut planned = forgotten
+        .transactions
+        .iter()
+        .filter_map(|it| state.transactions.get(it));
+    if planned.any(|it| it.incident == id && lives(it)) {
+        return Err(ApplyError::NotEnded(id));
+    }
     let incident = state.incidents.remove(&id).ok_or(ApplyError::NoIncident(id))?;
     state.index.incidents_open -= u64::from(incident.status == IncidentStatus::Open);
     state

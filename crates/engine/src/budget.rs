@@ -47,7 +47,7 @@ impl Budgets {
         self.prune(minute);
         let minutes = self.counts.entry(scope).or_default();
         match minutes.back_mut() {
-            Some((last, count)) if *last >= minute => *count += 1,
+            Some((last, count)) if *last >= minute => *count = count.saturating_add(1),
             _ => minutes.push_back((minute, 1)),
         }
     }

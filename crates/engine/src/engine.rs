@@ -3,6 +3,7 @@
 use staunch_model::{Effect, Frame, Input, Record, Timestamp};
 
 use crate::apply::{ApplyError, apply, is_quarantined, leave_out};
+use crate::limits;
 use crate::mutant::{Mutant, is};
 use crate::state::EngineState;
 use crate::turn::Turn;
@@ -50,7 +51,7 @@ impl Engine {
         let now = if is(Mutant::TimeGoesBack) {
             now
         } else {
-            now.max(self.state.now)
+            now.min(limits::NOW_MAX).max(self.state.now)
         };
         self.state.now = now;
         let mut turn = Turn {
@@ -103,6 +104,7 @@ impl Engine {
     /// The first [`ApplyError`], for information only: the whole frame was taken, the state is sound, and replay goes
     /// on with the next frame.
     pub fn replay(&mut self, frame: &Frame, now: Timestamp) -> Result<(), ApplyError> {
+        let now = now.min(limits::NOW_MAX);
         self.state.now = self.state.now.max(now);
         let mut effects = Vec::new();
         let mut unfit = None;

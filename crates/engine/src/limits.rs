@@ -1,6 +1,10 @@
 //! Every bound of the engine, with the reason for its number. Relations between bounds are checked when compiling.
 
-use staunch_model::{Limits, Span};
+use staunch_model::{Limits, Span, Timestamp};
+
+/// The latest time there is, the end of the calendar: a later one counts as this. What is planned for after it lies ahead
+/// still, so that every deadline is later than the time at which it is set, whatever a journal says the time was.
+pub const NOW_MAX: Timestamp = Timestamp::from_micros(253_402_207_200_000_000);
 
 /// Steps of one playbook. More targets than this in one response is a case for a person.
 pub const STEPS_PER_PLAYBOOK_MAX: usize = 16;

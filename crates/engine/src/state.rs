@@ -341,11 +341,46 @@ impl EngineState {
     /// Reads a snapshot back.
     ///
     /// # Errors
-    /// When the bytes are not a state of this version.
+    /// When the bytes are not a state of this version, or one that no history leads to.
     pub fn decode(bytes: &[u8]) -> Result<Self, postcard::Error> {
         let mut state: Self = postcard::from_bytes(bytes)?;
+        if !state.hangs_together() {
+            return Err(postcard::Error::SerdeDeCustom);
+        }
         state.rebuild_index();
         Ok(state)
+    }
+
+    /// True when everything is where its own id says, under an id that was given out, and what refers to something that
+    /// must be there finds it.
+    fn hangs_together(&self) -> bool {
+        // Half of them leave room to number all that can follow.
+        const LAST_MAX: u64 = u64::MAX / 2;
+        let ids_fit = [self.last_incident, self.last_transaction, self.last_notice]
+            .into_iter()
+            .all(|last| last <= LAST_MAX);
+        let given = |id: u64, last: u64| (1..=last).contains(&id);
+        let planned = |it: &Transaction| it.incident == IncidentId(0) || self.incidents.contains_key(&it.incident);
+        let lives = |it: &Transaction| !it.state.kind().is_terminal() || it.state.kind() == StateKind::Stuck;
+        ids_fit
+            && self.now <= limits::NOW_MAX
+            && self.playbooks.iter().all(|(hash, it)| *hash == it.hash)
+            && self
+                .incidents
+                .iter()
+                .all(|(id, it)| *id == it.id && given(id.0, self.last_incident))
+            && self
+                .transactions
+                .iter()
+                .all(|(id, it)| *id == it.id && given(id.0, self.last_transaction) && planned(it))
+            && self
+                .notices
+                .iter()
+                .all(|(id, it)| *id == it.notice.id && given(id.0, self.last_notice))
+            && self
+                .quarantined
+                .keys()
+                .all(|id| self.transactions.get(id).is_some_and(|it| lives(it)))
     }
 
     /// Enters the time at which a closed incident is forgotten.

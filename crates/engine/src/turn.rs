@@ -45,7 +45,7 @@ impl Turn<'_> {
     /// The next effect of `it`, a look at the world.
     pub(crate) fn look(&self, it: &Transaction) -> Dispatch {
         Dispatch {
-            ticket: it.ticket + 1,
+            ticket: it.ticket.wrapping_add(1),
             deadline: self.now + limits::OBSERVE_DEADLINE,
         }
     }
@@ -53,7 +53,7 @@ impl Turn<'_> {
     /// The next effect of `it`, an act or an undo.
     pub(crate) fn act(&self, it: &Transaction) -> Dispatch {
         Dispatch {
-            ticket: it.ticket + 1,
+            ticket: it.ticket.wrapping_add(1),
             deadline: if is(Mutant::WaitsForEver) {
                 self.now + Span::from_hours(1_000_000)
             } else {

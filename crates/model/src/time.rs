@@ -132,12 +132,20 @@ impl Add for Span {
     }
 }
 
+impl Timestamp {
+    /// The date; `None` for times that lie beyond the calendar, which ends with the year 9999.
+    fn date(self) -> Option<jiff::Timestamp> {
+        let us = i64::try_from(self.as_micros()).ok()?;
+        jiff::Timestamp::from_microsecond(us).ok()
+    }
+}
+
+/// The date, to the millisecond; beyond the calendar the microseconds, such as `9223372036854775807us`.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let us = i64::try_from(self.as_micros()).unwrap_or(i64::MAX);
-        match jiff::Timestamp::from_microsecond(us) {
-            Ok(time) => write!(f, "{time:.3}"),
-            Err(_) => write!(f, "{us}us"),
+        match self.date() {
+            Some(time) => write!(f, "{time:.3}"),
+            None => write!(f, "{}us", self.as_micros()),
         }
     }
 }
@@ -145,8 +153,16 @@ impl fmt::Display for Timestamp {
 impl FromStr for Timestamp {
     type Err = String;
 
-    /// Reads RFC 3339, and the spelling without a colon in the zone (`+0000`) that Suricata writes.
+    /// Reads RFC 3339, and the spelling without a colon in the zone (`+0000`) that Suricata writes. Times beyond the
+    /// calendar are read as they are shown.
     fn from_str(text: &str) -> Result<Self, String> {
+        let beyond = text
+            .strip_suffix("us")
+            .and_then(|us| us.parse().ok())
+            .map(Self::from_micros);
+        if let Some(time) = beyond.filter(|time| time.date().is_none()) {
+            return Ok(time);
+        }
         let parsed = text
             .parse::<jiff::Timestamp>()
             .map_err(|_| format!("not a time: {}", crate::Printable(text)))?;
@@ -239,9 +255,8 @@ struct Exact(Timestamp);
 
 impl fmt::Display for Exact {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let us = self.0.as_micros();
-        match i64::try_from(us).map(jiff::Timestamp::from_microsecond) {
-            Ok(Ok(time)) if !us.is_multiple_of(1_000) => write!(f, "{time:.6}"),
+        match self.0.date() {
+            Some(time) if !self.0.as_micros().is_multiple_of(1_000) => write!(f, "{time:.6}"),
             _ => self.0.fmt(f),
         }
     }
@@ -370,5 +385,20 @@ mod tests {
             assert_eq!(serde_json::from_str::<Timestamp>(&json).expect("reads back"), time);
         }
         assert!("2021-04-13T20:58:00.746609046Z+2".parse::<Timestamp>().is_err());
+        assert!(
+            "1700000000000000us".parse::<Timestamp>().is_err(),
+            "the calendar has that one"
+        );
+    }
+
+    #[test]
+    fn times_beyond_the_calendar_are_read_as_they_are_shown() {
+        for us in [253_402_300_800_000_000, 1 << 63, u64::MAX - 1] {
+            let time = Timestamp::from_micros(us);
+            assert_eq!(time.to_string(), format!("{us}us"));
+            assert_eq!(time.to_string().parse(), Ok(time));
+            let json = serde_json::to_string(&time).expect("serialises");
+            assert_eq!(serde_json::from_str::<Timestamp>(&json).expect("reads back"), time);
+        }
     }
 }

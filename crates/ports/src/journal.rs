@@ -31,10 +31,10 @@ impl fmt::Display for Epoch {
 }
 
 impl Lsn {
-    /// The position after this one.
+    /// The position after this one. After the last position there is none: it is its own.
     #[must_use]
     pub fn next(self) -> Self {
-        Self(self.0 + 1)
+        Self(self.0.saturating_add(1))
     }
 }
 

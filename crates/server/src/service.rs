@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use axum::extract::ConnectInfo;
 use staunch_ports::Lsn;
 use staunch_runtime::{Handle, Intake};
 use staunch_store::index::IndexReader;
@@ -119,6 +120,16 @@ pub async fn serve_with_operators(
             Ok(())
         }
     }
+}
+
+/// The API without a listener, for requests that a test brings itself: it answers as on a connection from `peer` to
+/// `local`. The deadlines and limits of connections are the listener's and do not hold.
+pub fn in_process(service: Service, local: SocketAddr, peer: SocketAddr) -> axum::Router {
+    let peer = Peer {
+        from: crate::connection::Origin::Network(peer),
+        watch: Arc::default(),
+    };
+    routes::router(App::new(service, local)).layer(axum::Extension(ConnectInfo(peer)))
 }
 
 /// A server on threads of its own.

@@ -33,6 +33,8 @@ const ALLOWED: &[Edges] = &[
     ("server",     &["model", "engine", "ports", "runtime", "store"]),
     ("staunch",    &["model", "engine", "ports", "runtime", "store", "netlink", "connectors", "playbook", "server"]),
     ("testkit",    &["model", "engine", "ports", "runtime"]),
+    // Nobody may import it: it is for `fuzz/`, which is a workspace of its own.
+    ("fuzzing",    &["model", "engine", "ports", "runtime", "store", "netlink", "connectors", "playbook", "server"]),
     ("xtask",      &[]),
 ];
 
@@ -162,6 +164,10 @@ mod tests {
         check(
             &[("staunch-model", "staunch-testkit", Some("dev"))],
             &["model -> testkit (dev-dependency): model may import nothing of ours"],
+        );
+        check(
+            &[("staunch-server", "staunch-fuzzing", Some("dev"))],
+            &["server -> fuzzing (dev-dependency): server may import model, engine, ports, runtime, store"],
         );
         check(
             &[("xtask", "staunch-model", Some("build"))],

@@ -22,8 +22,8 @@ const FORBIDDEN: &[&str] = &[
     concat!("deb.debian", ".org"),
 ];
 
-/// Folders of recorded events.
-const RECORDED: [&str; 2] = ["fixtures", "recorded"];
+/// Folders of recorded events, and of inputs that were made from them.
+const RECORDED: [&str; 4] = ["fixtures", "recorded", "corpus", "regressions"];
 
 /// Checks every text file of the checkout.
 pub(super) fn check(workspace: &Workspace) -> Result<Findings> {
@@ -79,6 +79,7 @@ mod tests {
     fn lock_files_and_recorded_events_are_left_alone() {
         assert!(!is_judged(Path::new("Cargo.lock")));
         assert!(!is_judged(Path::new("crates/connectors/tests/fixtures/falco.json")));
+        assert!(!is_judged(Path::new("fuzz/corpus/falco/1")));
         assert!(is_judged(Path::new("docs/guide/install.md")));
     }
 }

@@ -285,7 +285,8 @@ fn is_written(value: FieldValue<'_>, text: &str) -> bool {
     }
 }
 
-/// The time that lies `value` units after 1970, where a unit has `micros` microseconds.
+/// The time that lies `value` units after 1970, where a unit has `micros` microseconds. As any other time of an event it
+/// has a date.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -307,5 +308,5 @@ fn since_epoch(value: FieldValue<'_>, micros: u64) -> Option<Timestamp> {
         },
         _ => return None,
     };
-    Some(Timestamp::from_micros(total))
+    (total / 1_000_000 <= time::SECONDS_MAX).then_some(Timestamp::from_micros(total))
 }

@@ -506,6 +506,7 @@ fn world(effect: &Effect, flows: u64, outcome: &Outcome) -> Option<Input> {
             notice: notice.id,
             result: Ok(()),
         },
+        Effect::Collect { .. } => return None,
     })
 }
 

@@ -170,12 +170,34 @@ pub(super) fn read(
             }
             .into());
         }
+        if index == 0 {
+            check_first(&segment, from)?;
+        }
         before = Some(reader.segment(&segment, index + 1 == paths.len())?);
         if reader.done {
             return Ok(());
         }
     }
     Ok(())
+}
+
+/// Refuses a first segment that begins after `from`: frames of the log are missing, and what follows proves nothing about
+/// them.
+fn check_first(segment: &Segment, from: Lsn) -> Result<(), OpenError> {
+    let header = &segment.header;
+    let begins_log = header.first_lsn == Lsn(1) && header.prev == Tail::default().hash;
+    if begins_log || (header.first_lsn > Lsn(1) && header.first_lsn <= from) {
+        return Ok(());
+    }
+    let what = format!(
+        "the segment begins with frame {}, and frames before it are missing",
+        header.first_lsn
+    );
+    Err(OpenError::Corrupt {
+        path: segment.path.clone(),
+        offset: 0,
+        what,
+    })
 }
 
 struct Reader<'v> {

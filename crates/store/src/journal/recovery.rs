@@ -55,7 +55,7 @@ pub(super) fn recover(disk: &Disk, options: &JournalOptions) -> Result<Found, Op
     let file = settle_pages(disk, &name)?;
     let log = scan::log(&paths).map_err(|damage| damage.error)?;
     refuse_lost_frames(disk.dir(), log.tail.lsn)?;
-    let active = activate(disk, file, name, &log)?;
+    let active = activate(disk, file, name, &log, options.segment_bytes)?;
     let torn_bytes = if let Rest::Torn(bytes) = log.rest { bytes } else { 0 };
     let recovered = Recovered {
         frames: log.frames,
@@ -140,8 +140,9 @@ fn refuse_lost_frames(dir: &Path, tail: Lsn) -> Result<(), OpenError> {
     }
 }
 
-/// Cuts a torn tail, and makes a last segment that is too short as long as it was made.
-fn activate(disk: &Disk, file: File, name: String, log: &Log) -> Result<Active, OpenError> {
+/// Cuts a torn tail, and makes a last segment that is too short as long as it was made: at most as long as one is made
+/// at present, so that no number in a file can make it fill the disk.
+fn activate(disk: &Disk, file: File, name: String, log: &Log, segment_bytes: u64) -> Result<Active, OpenError> {
     let path = disk.path(&name);
     if let Rest::Torn(bytes) = log.rest {
         tracing::warn!(segment = %path.display(), offset = log.offset, bytes, "cutting a write that a crash interrupted");
@@ -154,20 +155,16 @@ fn activate(disk: &Disk, file: File, name: String, log: &Log) -> Result<Active, 
         .map_err(|error| OpenError::io("read the size of", &path, 0, error))?
         .len();
     let mut end = len;
-    if len < segment.header.bytes {
-        match segment::zero_fill(disk, &file, &name, len, segment.header.bytes, &|| false) {
-            Ok(()) => end = segment.header.bytes,
+    let whole = segment.header.bytes.min(segment_bytes);
+    if len < whole {
+        match segment::zero_fill(disk, &file, &name, len, whole, &|| false) {
+            Ok(()) => end = whole,
             // The segment stays short, and the spare takes over sooner.
             Err(error) if is_no_space(&error) => {
                 tracing::warn!(%error, segment = %path.display(), "cannot restore the size");
             }
             Err(error) => {
-                return Err(OpenError::io(
-                    "restore the size of",
-                    &path,
-                    segment.header.bytes - len,
-                    error,
-                ));
+                return Err(OpenError::io("restore the size of", &path, whole - len, error));
             }
         }
     }

@@ -77,7 +77,8 @@ pub(super) fn frames(segment: &Segment, visit: &mut dyn FnMut(FrameView<'_>) -> 
             Ok(frame) => frame,
             Err(defect) => break defect,
         };
-        if frame.lsn != tail.lsn.next() {
+        // Counted back, because nothing follows the last position that there is.
+        if frame.lsn.0.checked_sub(1) != Some(tail.lsn.0) {
             break Defect::Position { found: frame.lsn };
         }
         if frame.prev != tail.hash {

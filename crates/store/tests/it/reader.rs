@@ -72,3 +72,27 @@ fn an_empty_directory_is_no_journal() {
     assert!(ReadOnlyJournal::open(dir.path()).is_err());
     assert_eq!(verify(dir.path()).expect("readable").segments, 0);
 }
+
+#[test]
+fn a_log_without_its_first_segment_is_refused() {
+    let dir = temp_dir();
+    let (mut journal, _) = with_epoch(open(dir.path()));
+    for number in 0..60 {
+        append_ok(&mut journal, &[&payload(number, 1_000)]);
+    }
+    drop(journal);
+    let files = crate::segments(dir.path());
+    std::fs::remove_file(&files[0]).expect("it is our directory");
+    let reader = ReadOnlyJournal::open(dir.path()).expect("a journal");
+    let mut seen = 0;
+    let visit = &mut |_| {
+        seen += 1;
+        ControlFlow::Continue(())
+    };
+    let error = reader.read(Lsn(1), visit).expect_err("frames are missing");
+    assert!(error.to_string().contains("frames before it are missing"), "{error}");
+    assert_eq!(seen, 0);
+    reader
+        .read(Lsn(60), &mut |_| ControlFlow::Continue(()))
+        .expect("the last frames are there");
+}

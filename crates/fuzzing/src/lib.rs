@@ -1,0 +1,101 @@
+//! What every fuzz target does with its bytes, and the properties it holds them to. Development only.
+//!
+//! Never makes bytes by itself: the workspace in `fuzz/` calls these functions with what libFuzzer makes, and the tests
+//! of this crate call them with the committed corpora and regressions. A property that does not hold is a panic.
+
+pub mod bodies;
+pub mod cel;
+pub mod configuration;
+pub mod format;
+pub mod frames;
+pub mod http;
+pub mod journal;
+pub mod made;
+pub mod netlink;
+pub mod playbook;
+pub mod segment;
+mod shown;
+pub mod sources;
+
+/// The program has no library: its configuration is compiled from the same files.
+#[path = "../../staunch/src"]
+#[allow(dead_code, unused_imports, reason = "only the parser of the configuration is used")]
+#[allow(clippy::print_stderr, clippy::print_stdout, reason = "the program talks to people")]
+mod program {
+    pub(crate) mod config;
+    pub(crate) mod exit;
+    pub(crate) mod files;
+    pub(crate) mod output;
+}
+use program::{config, exit, files, output};
+
+/// What the unit tests of those files name. They are compiled here when everything is, and run with the program only.
+#[cfg(test)]
+mod cli {
+    pub(crate) mod tests {
+        pub(crate) fn check_reference(_: &str, _: &str) {
+            panic!("the references are checked by the tests of the program");
+        }
+    }
+}
+
+/// A fuzz target: its name, and what it does with bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    /// The name of the binary in `fuzz/fuzz_targets`, and of its folders of inputs.
+    pub name: &'static str,
+    /// Takes any bytes; panics when a property does not hold.
+    pub run: fn(&[u8]),
+}
+
+/// All targets.
+pub const TARGETS: &[Target] = &[
+    Target {
+        name: "suricata",
+        run: sources::suricata,
+    },
+    Target {
+        name: "falco",
+        run: sources::falco,
+    },
+    Target {
+        name: "generic",
+        run: sources::generic,
+    },
+    Target {
+        name: "bodies",
+        run: bodies::run,
+    },
+    Target {
+        name: "playbook",
+        run: playbook::run,
+    },
+    Target {
+        name: "configuration",
+        run: configuration::run,
+    },
+    Target {
+        name: "cel",
+        run: cel::run,
+    },
+    Target {
+        name: "segment",
+        run: segment::run,
+    },
+    Target {
+        name: "journal",
+        run: journal::run,
+    },
+    Target {
+        name: "frames",
+        run: frames::run,
+    },
+    Target {
+        name: "netlink",
+        run: netlink::run,
+    },
+    Target {
+        name: "http",
+        run: http::run,
+    },
+];

@@ -1,0 +1,207 @@
+//! Decoders: `suricata`, `falco` and `generic`, each over bodies as they are posted.
+//!
+//! What holds of every event: its bytes are kept as they came; its addresses are plain, canonical and written in it;
+//! its time can be shown and read back; it survives the journal and the index; a second reader of JSON sees the same
+//! values; and a sample is matched by nothing, even by a playbook that matches everything.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::{Arc, LazyLock};
+
+use serde_json::Value;
+use staunch_connectors::json::{Document, EVENT_BYTES_MAX, Split};
+use staunch_connectors::sources::{Decoded, Falco, Generic, GenericSettings, Source, Suricata, SuricataSettings};
+use staunch_engine::triage::{Triage, Triaged};
+use staunch_model::{
+    ContentHash, Event, EventKind, EventView, FieldValue, Playbook, PlaybookGuards, Program, RawFields as _, Span,
+    SystemName, Target, Timestamp,
+};
+
+use crate::shown::assert_line;
+
+/// Values of one event that are compared with the second reader.
+const VALUES_MAX: usize = 1_000;
+
+/// A body of Suricata records.
+pub fn suricata(data: &[u8]) {
+    static SOURCE: LazyLock<Suricata> = LazyLock::new(|| Suricata::new(&SuricataSettings::default()));
+    decode_all(&*SOURCE, data);
+}
+
+/// A body of Falco alerts.
+pub fn falco(data: &[u8]) {
+    decode_all(&Falco, data);
+}
+
+/// A mapping on the first line, as JSON, and a body of events that it describes.
+pub fn generic(data: &[u8]) {
+    let Some(end) = data.iter().position(|byte| *byte == b'\n') else {
+        return;
+    };
+    let Ok(settings) = serde_json::from_slice::<GenericSettings>(&data[..end]) else {
+        return;
+    };
+    match Generic::new(&settings) {
+        Ok(source) => decode_all(&source, &data[end + 1..]),
+        Err(error) => {
+            assert_line(&error.to_string());
+            assert!(!error.key.is_empty() && !error.what.is_empty() && !error.hint.is_empty());
+        }
+    }
+}
+
+fn decode_all(source: &dyn Source, body: &[u8]) {
+    let triage = Triage::new(vec![matches_everything(source.name())]);
+    for element in Split::new(body) {
+        let Ok(document) = element.parse(EVENT_BYTES_MAX) else {
+            continue;
+        };
+        let bytes = element.content.expect("it was parsed");
+        let value: Value = serde_json::from_slice(bytes).expect("others read it too");
+        assert_same_values(&document, &value);
+        assert_line(source.explain(&document));
+        match source.decode(&document) {
+            Decoded::Event(view) => {
+                assert_event(source, &view, bytes, &value);
+                let matched = matches!(triage.sort(&view), Triaged::Matched(_));
+                assert!(!matched || view.kind == EventKind::Alert, "only alerts are acted on");
+                let again = source.decode(&document);
+                let Decoded::Event(again) = again else {
+                    panic!("{again:?}, where the first time it was an event");
+                };
+                assert_eq!(keep(&again), keep(&view));
+            }
+            Decoded::Ignored(reason) => assert_line(reason),
+            Decoded::Malformed { what, hint } => {
+                assert_line(what);
+                assert_line(hint);
+                assert!(!what.is_empty() && !hint.is_empty());
+            }
+        }
+    }
+}
+
+fn keep(view: &EventView<'_>) -> Event {
+    Event::keep(view, Timestamp::EPOCH)
+}
+
+fn assert_event(source: &dyn Source, view: &EventView<'_>, bytes: &[u8], value: &Value) {
+    assert_eq!(view.system, source.name());
+    assert_eq!(view.raw.bytes(), bytes, "the raw event is kept byte for byte");
+    let mut written = BTreeSet::new();
+    addresses(value, &mut written);
+    for ip in [view.source.ip, view.destination.ip].into_iter().flatten() {
+        assert_eq!(ip, ip.to_canonical(), "an IPv4 address in IPv6 is an IPv4 address");
+        assert_eq!(ip.to_string().parse(), Ok(ip));
+        assert!(written.contains(&ip), "{ip} is not in the event");
+    }
+    if let Some(time) = view.time {
+        assert!(time.to_string().ends_with('Z'), "{time} is no date");
+        let json = serde_json::to_string(&time).expect("a time can be written");
+        assert_eq!(
+            serde_json::from_str::<Timestamp>(&json).expect("what is written can be read"),
+            time
+        );
+    }
+    let kept = keep(view);
+    assert_eq!(&*kept.raw, bytes);
+    for text in [&kept.signature, &kept.category]
+        .into_iter()
+        .chain([&kept.id, &kept.user, &kept.host].into_iter().flatten())
+    {
+        assert!(text.len() <= Event::TEXT_BYTES_MAX);
+    }
+    let stored = postcard::to_stdvec(&kept).expect("an event can be stored");
+    assert_eq!(postcard::from_bytes::<Event>(&stored).expect("and read back"), kept);
+    let json = serde_json::to_string(&kept).expect("an event can be shown");
+    assert_eq!(serde_json::from_str::<Event>(&json).expect("and read back"), kept);
+}
+
+/// Every address that is a whole text of the event.
+fn addresses(value: &Value, found: &mut BTreeSet<IpAddr>) {
+    match value {
+        Value::String(text) => found.extend(text.parse::<IpAddr>().ok().map(|ip| ip.to_canonical())),
+        Value::Array(items) => items.iter().for_each(|item| addresses(item, found)),
+        Value::Object(members) => members.values().for_each(|member| addresses(member, found)),
+        _ => {}
+    }
+}
+
+/// Asserts that [`Document`] has at every place what serde_json has there.
+pub(crate) fn assert_same_values(document: &Document<'_>, value: &Value) {
+    let mut left = VALUES_MAX;
+    walk(document, value, &mut Vec::new(), &mut left);
+}
+
+fn walk(document: &Document<'_>, value: &Value, path: &mut Vec<Box<str>>, left: &mut usize) {
+    if *left == 0 {
+        return;
+    }
+    *left -= 1;
+    let found = document.field(path).expect("the place is in the event");
+    match (found, value) {
+        (FieldValue::Null, Value::Null) | (FieldValue::Object, Value::Object(_)) => {}
+        (FieldValue::Bool(found), Value::Bool(expect)) => assert_eq!(found, *expect),
+        (FieldValue::Text(found), Value::String(expect)) => assert_eq!(found, expect),
+        (FieldValue::List(found), Value::Array(expect)) => assert_eq!(found, expect.len()),
+        (FieldValue::Int(found), Value::Number(expect)) if expect.as_i64().is_some() => {
+            assert_eq!(Some(found), expect.as_i64());
+        }
+        (FieldValue::UInt(found), Value::Number(expect)) if expect.as_u64().is_some() => {
+            assert_eq!(Some(found), expect.as_u64());
+        }
+        (FieldValue::Int(0) | FieldValue::Float(_), Value::Number(expect)) => {
+            // serde_json reads the last digit of a fraction less exactly.
+            let expect = expect.as_f64().expect("a number");
+            let found = if let FieldValue::Float(found) = found {
+                found
+            } else {
+                0.0
+            };
+            assert!(
+                (found - expect).abs() <= expect.abs() * 1e-12 + f64::MIN_POSITIVE,
+                "{found} is not {expect}"
+            );
+        }
+        (found, expect) => panic!("{found:?} is not {expect} at {path:?}"),
+    }
+    let mut descend = |key: String, value| {
+        path.push(key.into());
+        walk(document, value, path, left);
+        path.pop();
+    };
+    match value {
+        Value::Array(items) => (0..)
+            .zip(items)
+            .for_each(|(at, item): (usize, _)| descend(at.to_string(), item)),
+        Value::Object(members) => members.iter().for_each(|(key, member)| descend(key.clone(), member)),
+        _ => {}
+    }
+}
+
+/// A playbook for whose trigger every event of `system` will do.
+fn matches_everything(system: &str) -> Program {
+    Program {
+        playbook: Arc::new(Playbook {
+            name: "everything".into(),
+            summary: "Matches everything.".into(),
+            hash: ContentHash::of(b"everything"),
+            attack: Vec::new(),
+            deduplicate: Span::from_mins(10),
+            context: Vec::new(),
+            guards: PlaybookGuards::default(),
+            preserve: Vec::new(),
+            steps: Vec::new(),
+            notify: Vec::new(),
+            modes: staunch_model::Modes::default(),
+            on_failure: staunch_model::OnFailure::default(),
+        }),
+        systems: vec![SystemName::from(system)],
+        when: Arc::new(|_| true),
+        incident: Arc::new(|_| Some("key".to_owned())),
+        needles: None,
+        explain: Arc::new(|_| staunch_model::Explanation::default()),
+        preserve: Vec::new(),
+        targets: vec![Arc::new(|view| view.source.ip.map(Target::Address))],
+    }
+}

@@ -1,0 +1,6 @@
+//! The committed inputs of every fuzz target, and properties of everything that is encoded.
+
+mod journal;
+mod netlink;
+mod payload;
+mod replay;
