@@ -71,6 +71,8 @@ pub enum Order {
     Renew(u64, Span),
     /// Approve a transaction.
     Approve(u64),
+    /// Approve a transaction at the very moment at which the question lapses.
+    ApproveLate(u64),
     /// Deny a transaction.
     Deny(u64),
     /// Set the mode.
@@ -125,6 +127,8 @@ pub struct Scenario {
     pub adversary_percent: u8,
     /// How long a sync takes; zero for at once.
     pub sync: Span,
+    /// Whether processes go by their machine's clock as it is, so that time may go back a little under the engine's feet.
+    pub raw_clock: bool,
     /// The policies that the run changes between; the first holds at the start.
     pub policies: Vec<Arc<Policy>>,
     /// Where the leading process ends, in this order.
@@ -309,6 +313,7 @@ impl Scenario {
             rates: rates(chance),
             adversary_percent,
             sync: Span::from_micros(sync_us),
+            raw_clock: replicas == 1 && chance.percent(5),
             policies,
             cuts: Vec::new(),
             happenings,
@@ -397,7 +402,8 @@ fn order(chance: &mut Chance) -> Order {
             which,
             Span::from_micros(chance.pick(&[1_000_000, 7_200_000_000, 400_000_000_000])),
         ),
-        7..=12 => Order::Approve(which),
+        7..=10 => Order::Approve(which),
+        11 | 12 => Order::ApproveLate(which),
         13 => Order::Deny(which),
         _ => Order::Mode(chance.pick(&[Mode::Observe, Mode::Approve, Mode::Enforce, Mode::Enforce])),
     }

@@ -79,6 +79,7 @@ fn scenario(policy: &Policy, story: Story, cuts: Vec<Cut>) -> Scenario {
         rates: Rates::NONE,
         adversary_percent: 0,
         sync: Span::from_micros(100),
+        raw_clock: false,
         policies: vec![Arc::new(policy.clone())],
         cuts,
         happenings,

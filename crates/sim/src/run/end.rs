@@ -1,0 +1,137 @@
+//! What must hold when faults have stopped, and in the end.
+
+use super::*;
+
+impl Sim<'_> {
+    /// Faults have stopped and sweeps have run: the state and the world agree.
+    pub(super) fn check_in_force(&mut self) {
+        if self.violation.is_some() {
+            return;
+        }
+        let Some(leader) = self.leader() else {
+            self.fail(Invariant::EverythingEnds, "nobody leads".to_owned());
+            return;
+        };
+        let now = self.replicas[leader].clock.read(self.now);
+        let state = self.replicas[leader].engine.state();
+        let found = disagreement(state, &self.world)
+            .or_else(|| self.model.overdue(now).err())
+            .or_else(|| self.model.all_or_nothing().err())
+            .or_else(|| self.unsealed(state));
+        if let Some((invariant, what)) = found {
+            self.fail(invariant, what);
+        }
+    }
+
+    /// What counts as sealed is in the vault.
+    pub(super) fn unsealed(&self, state: &EngineState) -> Option<(Invariant, String)> {
+        let lost = state
+            .evidence
+            .values()
+            .find(|it| it.sealed.is_some() && !self.vault.contains(&it.id))?;
+        Some((
+            Invariant::EvidenceFirst,
+            format!("{} counts as sealed and is not stored", lost.id),
+        ))
+    }
+
+    pub(super) fn check_ended(&mut self) {
+        if self.violation.is_some() {
+            return;
+        }
+        let Some(leader) = self.leader() else { return };
+        let state = self.replicas[leader].engine.state();
+        let left = if let Some(it) = state.transactions.values().next() {
+            Some(format!("{} is {} for ever", it.id, it.state.kind()))
+        } else if let Some(it) = state.incidents.values().next() {
+            Some(format!("{} is kept for ever", it.id))
+        } else if let Some(it) = state.notices.keys().next() {
+            Some(format!("{it} is tried for ever"))
+        } else if let Some(it) = state.evidence.keys().next() {
+            Some(format!("{it} is kept for ever"))
+        } else {
+            let index = &state.index;
+            let empty = index.deadlines.is_empty() && index.queue.is_empty() && index.by_target.is_empty();
+            (!empty).then(|| "the indexes hold something of nothing".to_owned())
+        };
+        let object = self.world.owned().next();
+        if let Some(what) = left {
+            self.fail(Invariant::EverythingEnds, what);
+        } else if let Some((label, target)) = object {
+            self.fail(
+                Invariant::EndIsClean,
+                format!("an object of {label} is left at {target}"),
+            );
+        }
+    }
+
+    /// Applying the journal gives the state that is live, and deciding it again gives the journal.
+    pub(super) fn check_replay(&mut self) {
+        if self.violation.is_some() {
+            return;
+        }
+        let Some(leader) = self.leader() else { return };
+        let mut replayed = Engine::new();
+        for entry in &self.log.frames {
+            if let Err(error) = replayed.replay(&entry.frame, entry.now) {
+                self.violate(Invariant::ReplayEqualsLive, format!("a frame does not fit: {error}"));
+                return;
+            }
+        }
+        if !same(replayed, &self.replicas[leader].engine) {
+            self.fail(
+                Invariant::ReplayEqualsLive,
+                "the journal does not give the state that is live".to_owned(),
+            );
+            return;
+        }
+        // Deciding takes longer than applying, so not every run pays for it.
+        if self.scenario.seed % 8 == 0 {
+            let mut decided = Engine::new();
+            for (at, entry) in self.log.frames.iter().enumerate() {
+                if decided.step(&entry.frame.input, entry.now).records != entry.frame.records {
+                    self.violate(
+                        Invariant::ReplayEqualsLive,
+                        format!("frame {at} is decided differently"),
+                    );
+                    return;
+                }
+            }
+        }
+    }
+}
+
+pub(super) fn same(mut replayed: Engine, live: &Engine) -> bool {
+    let nothing = Frame {
+        input: Input::Tick,
+        records: Vec::new(),
+    };
+    replayed.replay(&nothing, live.state().now).is_ok() && replayed.state() == live.state()
+}
+
+fn disagreement(state: &EngineState, world: &World) -> Option<(Invariant, String)> {
+    for it in state
+        .transactions
+        .values()
+        .filter(|it| it.state.kind() == StateKind::InForce)
+    {
+        let there = world
+            .get(it.target)
+            .is_some_and(|element| element.owner == Owner::Ours(it.label));
+        if !there {
+            let what = format!("{} is in force by the state, and not in the world", it.id);
+            return Some((Invariant::InForceIsThere, what));
+        }
+    }
+    for (label, target) in world.owned() {
+        let holder = state.index.by_target.get(&(ActionKind::BlockIp, target));
+        let lives = holder
+            .and_then(|id| state.transactions.get(id))
+            .is_some_and(|it| it.label == label);
+        if !lives {
+            let what = format!("an object of {label} is at {target}, and nothing owns it");
+            return Some((Invariant::EndIsClean, what));
+        }
+    }
+    None
+}

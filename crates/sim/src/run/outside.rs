@@ -1,0 +1,236 @@
+//! What happens outside: sources, operators, sweeps, somebody else, disks and clocks.
+
+use super::*;
+
+impl Sim<'_> {
+    pub(super) fn happen(&mut self, happening: &Happening) {
+        if self.quiet {
+            return;
+        }
+        self.say(|| format!("{happening:?}"));
+        match happening {
+            Happening::Event {
+                playbook,
+                key: number,
+                targets,
+                age,
+                copies,
+            } => {
+                if *copies > 1 {
+                    self.counts.add(Fault::Storm);
+                }
+                for copy in 0..*copies {
+                    // Some of a storm are nearly the same.
+                    let number = if copy % 4 == 3 { number.wrapping_add(1) } else { *number };
+                    self.event(*playbook, number, targets, *age);
+                }
+            }
+            Happening::Command(Order::ApproveLate(which)) => self.approve_late(*which),
+            Happening::Command(order) => {
+                let command = self.command_of(*order);
+                self.command(command);
+            }
+            Happening::Crash { outage, again_after } => {
+                if let Some(leader) = self.leader() {
+                    self.counts.add(Fault::Crash);
+                    self.crash(leader, *outage, *again_after);
+                }
+            }
+            Happening::Pause(span) => {
+                if let Some(leader) = self.leader() {
+                    self.counts.add(Fault::Paused);
+                    self.replicas[leader].paused_since = self.now;
+                    self.replicas[leader].paused_until = self.now + *span;
+                    self.call_others(leader);
+                }
+            }
+            Happening::Sweep => self.sweep(),
+            Happening::Tamper(tamper) => {
+                self.counts.add(Fault::Tampered);
+                match tamper {
+                    Tamper::Remove(number) => self.world.tamper(place(*number), None, self.now),
+                    Tamper::Replace(number) => {
+                        let theirs = Some(Owner::Foreign(FOREIGN.into()));
+                        self.world.tamper(place(*number), theirs, self.now);
+                    }
+                    Tamper::Flush => self.world.flush(self.now),
+                }
+            }
+            Happening::SetClock(us) => {
+                if let Some(leader) = self.leader() {
+                    self.counts
+                        .add(if *us > 0 { Fault::ClockForward } else { Fault::ClockBack });
+                    // Between processes, clocks differ by less than the margins; that is what a lease needs. Without a
+                    // steady clock the engine's own margins are all there is.
+                    let narrow = self.replicas.len() > 1 || self.scenario.raw_clock;
+                    let clock = &mut self.replicas[leader].clock;
+                    clock.ahead_us = clock.ahead_us.saturating_add(*us);
+                    if narrow {
+                        clock.ahead_us = clock.ahead_us.clamp(-150_000, 150_000);
+                    }
+                }
+            }
+            Happening::DiskFull(span) => {
+                self.counts.add(Fault::DiskFull);
+                self.full_until = self.now + *span;
+            }
+            Happening::FailSync => self.fail_sync = true,
+            Happening::SlowSync(span) => {
+                self.counts.add(Fault::SyncSlow);
+                self.slow_until = self.now + *span;
+            }
+            Happening::Policy(which) => {
+                if let Some(leader) = self.leader() {
+                    let policy = &self.scenario.policies[usize::from(*which) % self.scenario.policies.len()];
+                    if self.replicas[leader].engine.state().policy.as_ref() != Some(policy) {
+                        self.input(leader, Input::Policy(policy.clone()), false);
+                    }
+                }
+            }
+            Happening::Unenforced(span) => {
+                self.counts.add(Fault::Unenforced);
+                self.world.enforcing = false;
+                self.later(self.now + *span, Item::Enforce);
+            }
+            Happening::Crowded(room, span) => {
+                self.counts.add(Fault::Crowded);
+                self.world.capacity_max = u64::from(*room);
+                self.later(self.now + *span, Item::Room);
+            }
+        }
+    }
+
+    pub(super) fn event(&mut self, playbook: u8, number: u8, targets: &[Option<u8>], age: Span) {
+        let Some(leader) = self.leader().filter(|_| self.now >= self.full_until) else {
+            return;
+        };
+        let policy = &self.scenario.policies[0];
+        let state = self.replicas[leader].engine.state();
+        let policy = state.policy.as_ref().unwrap_or(policy).clone();
+        let playbook = &policy.playbooks[usize::from(playbook) % policy.playbooks.len()];
+        let received = self.replicas[leader].clock.machine(self.now);
+        let event = Event {
+            system: "simulated".into(),
+            id: None,
+            time: Some(received - age),
+            received,
+            severity: Severity::High,
+            signature: "SIM\u{1b}[0m".into(),
+            category: "".into(),
+            source: Endpoint::default(),
+            destination: Endpoint::default(),
+            user: None,
+            host: None,
+            raw: b"{}".as_slice().into(),
+        };
+        let step = |(at, number): (usize, &Option<u8>)| MatchedStep {
+            step: u16::try_from(at).unwrap_or(u16::MAX),
+            target: number.map(place),
+        };
+        let matched = Match {
+            playbook: playbook.hash,
+            key: key(number).into(),
+            preserve: targets
+                .iter()
+                .enumerate()
+                .map(step)
+                .take(playbook.preserve.len())
+                .collect(),
+            steps: targets.iter().enumerate().map(step).collect(),
+        };
+        let input = Input::Event {
+            event: Arc::new(event),
+            matches: vec![matched],
+        };
+        self.input(leader, input, true);
+    }
+
+    pub(super) fn command_of(&self, order: Order) -> Command {
+        let state = self.leader().map(|at| self.replicas[at].engine.state());
+        let modulo = |last: u64, which: u64| 1 + which % last.max(1);
+        let transaction = |which| TransactionId(modulo(state.map_or(0, |it| it.last_transaction), which));
+        match order {
+            Order::Release(which) => Command::Release(ReleaseScope::Transaction(transaction(which))),
+            Order::ReleaseIncident(which) => Command::Release(ReleaseScope::Incident(IncidentId(modulo(
+                state.map_or(0, |it| it.last_incident),
+                which,
+            )))),
+            Order::ReleaseAll => Command::Release(ReleaseScope::All),
+            Order::Renew(which, lease) => Command::Renew {
+                transaction: transaction(which),
+                lease,
+                shorten: which % 2 == 0,
+            },
+            Order::Approve(which) | Order::ApproveLate(which) => {
+                Command::Approve(self.awaiting(which).unwrap_or_else(|| transaction(which)))
+            }
+            Order::Deny(which) => Command::Deny(self.awaiting(which).unwrap_or_else(|| transaction(which))),
+            Order::Mode(mode) => Command::SetMode(mode),
+        }
+    }
+
+    /// One of the transactions that wait for a person.
+    pub(super) fn awaiting(&self, which: u64) -> Option<TransactionId> {
+        let state = self.replicas[self.leader()?].engine.state();
+        let waiting = state
+            .transactions
+            .values()
+            .filter(|it| it.state.kind() == StateKind::AwaitingApproval);
+        let waiting: Vec<_> = waiting.map(|it| it.id).collect();
+        let at = which.checked_rem(waiting.len() as u64)?;
+        waiting.get(usize::try_from(at).ok()?).copied()
+    }
+
+    /// An approval comes at the very moment at which its question lapses.
+    pub(super) fn approve_late(&mut self, which: u64) {
+        let (Some(leader), Some(id)) = (self.leader(), self.awaiting(which)) else {
+            return;
+        };
+        let it = &self.replicas[leader];
+        if let Some(waiting) = it.engine.state().transactions.get(&id) {
+            let at = it.clock.when(waiting.deadline, self.now);
+            self.later(at, Item::Command(Command::Approve(id)));
+        }
+    }
+
+    pub(super) fn command(&mut self, command: Command) {
+        if let Some(leader) = self.leader() {
+            let by = Operator {
+                name: "ann".into(),
+                from: "192.0.2.9".into(),
+                reason: "because\u{7}".into(),
+            };
+            self.input(leader, Input::Operator { by, command }, false);
+        }
+    }
+
+    pub(super) fn sweep(&mut self) {
+        if let Some(leader) = self.leader() {
+            let begun = self.replicas[leader].clock.read(self.now);
+            let reading = Reading {
+                kind: ActionKind::BlockIp,
+                begun,
+                found: Ok((self.world.owned().collect(), self.world.enforcing)),
+            };
+            let item = Item::Swept {
+                replica: leader,
+                life: self.replicas[leader].life,
+                reading,
+            };
+            self.later(self.now + Span::from_millis(3), item);
+        }
+    }
+
+    pub(super) fn adversary(&mut self, label: TransactionId, _: u8) {
+        let place = self
+            .world
+            .owned()
+            .find(|(owner, _)| *owner == label)
+            .map(|(_, target)| target);
+        if let (Some(target), false) = (place, self.quiet) {
+            self.counts.add(Fault::Tampered);
+            self.say(|| format!("the adversary removes what {label} put in place"));
+            self.world.tamper(target, None, self.now);
+        }
+    }
+}
