@@ -2,8 +2,12 @@
 //! not hide that the first is gone.
 #![allow(clippy::print_stdout, reason = "the table is the result")]
 
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use staunch_engine::mutant::{self, Mutant};
-use staunch_sim::{Invariant, Scenario, run};
+use staunch_sim::{Invariant, Scenario, Violation, run};
 
 /// The most seeds that a mutant may survive.
 const SEEDS_MAX: u64 = 60_000;
@@ -60,37 +64,47 @@ const NAMED: [(Mutant, Invariant); 42] = {
 #[test]
 fn every_mutant_is_killed_by_the_invariant_named_for_it() {
     std::panic::set_hook(Box::new(|_| {}));
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let next = AtomicUsize::new(0);
+    let found: Mutex<BTreeMap<Mutant, Option<(u64, Violation)>>> = Mutex::default();
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let Some((mutant, _)) = NAMED.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let seen = first_violation(*mutant);
+                    found.lock().expect("no thread panics").insert(*mutant, seen);
+                }
+            });
+        }
+    });
+    let _ = std::panic::take_hook();
+    let found = found.into_inner().expect("no thread panics");
     let mut wrong = Vec::new();
     println!("{:<24} {:<20} seeds needed", "mutant", "killed by");
     for (mutant, named) in NAMED {
-        mutant::set(Some(mutant));
-        let found = (0..SEEDS_MAX).find_map(|seed| {
-            let violation = run(&Scenario::from_seed(seed)).violation?;
-            Some((seed, violation))
-        });
-        mutant::set(None);
-        match found {
+        let name = format!("{mutant:?}");
+        match &found[&mutant] {
             Some((seed, violation)) => {
-                println!(
-                    "{:<24} {:<20} {}",
-                    format!("{mutant:?}"),
-                    violation.invariant.to_string(),
-                    seed + 1
-                );
+                println!("{name:<24} {:<20} {}", violation.invariant.to_string(), seed + 1);
                 if violation.invariant != named {
-                    wrong.push(format!(
-                        "{mutant:?} is found by {violation}, not by {named} (seed {seed})"
-                    ));
+                    wrong.push(format!("{name} is found by {violation}, not by {named} (seed {seed})"));
                 }
             }
             None => {
-                println!("{:<24} {:<20} -", format!("{mutant:?}"), "nothing");
-                wrong.push(format!("{mutant:?} survives {SEEDS_MAX} seeds"));
+                println!("{name:<24} {:<20} -", "nothing");
+                wrong.push(format!("{name} survives {SEEDS_MAX} seeds"));
             }
         }
     }
-    let _ = std::panic::take_hook();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The first seed that does not survive `mutant`, and what it broke. The mutant is in on this thread only.
+fn first_violation(mutant: Mutant) -> Option<(u64, Violation)> {
+    mutant::set(Some(mutant));
+    let found = (0..SEEDS_MAX).find_map(|seed| Some((seed, run(&Scenario::from_seed(seed)).violation?)));
+    mutant::set(None);
+    found
 }
 
 #[test]

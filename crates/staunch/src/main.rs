@@ -3,6 +3,7 @@
 //! Never decides anything about an incident: that is the engine's business. Commands that operate a running Staunch go
 //! through its API, so that everything an operator does is recorded.
 
+mod allocator;
 mod backtest;
 mod cli;
 mod client;

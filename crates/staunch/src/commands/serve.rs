@@ -50,6 +50,7 @@ const START_AGAIN: &str = "start it again: it recovers from disk. What is in for
 const HTTP_STOP_DEADLINE: Duration = Duration::from_secs(2);
 
 pub(super) fn run(args: &ServeArgs) -> Result<Exit, Fault> {
+    crate::allocator::use_one_arena();
     let Loaded { mut config, file } = config::load(args.data.config.config.as_deref())?;
     apply(args, &mut config);
     log::start(&config.log)?;

@@ -208,15 +208,21 @@ impl Life {
         });
         wait_until("it to be in force", || elements().len() >= wanted);
         let had = elements().len();
+        // Half of the kills come at any moment, the other half when the first elements have gone: on a fast machine the
+        // rest of a release takes less than a millisecond.
         let delay = self.within(Duration::ZERO, Duration::from_millis(40));
+        let waits = self.random.below(2) == 0;
         let (url, answered) = (server.url.clone(), AtomicBool::new(false));
         std::thread::scope(|scope| {
             scope.spawn(|| answered.store(release_all(&url).is_ok(), Ordering::Relaxed));
-            pause(delay);
+            if waits {
+                wait_until("the release to begin", || elements().len() < had);
+            } else {
+                pause(delay);
+            }
             server.kill();
         });
-        let left = elements().len();
-        self.hit(Phase::Release, left > 0 && (left < had || answered.into_inner()));
+        self.hit(Phase::Release, elements().len() < had || answered.into_inner());
         acknowledged
     }
 
@@ -354,7 +360,13 @@ fn check(home: &Home, server: &Server, acknowledged: &[String], round: u32) {
         home.log()
     );
     let mut missing = BTreeSet::new();
-    let newest = newest_by_target(server, acknowledged);
+    // What was still waiting for its turn above holds nothing yet, and comes into force now.
+    let under_way = |it: &TransactionRow| it.state != StateKind::InForce && !it.state.is_terminal();
+    let mut newest = newest_by_target(server, acknowledged);
+    while begun.elapsed() < DEADLINE && acknowledged.iter().filter_map(|it| newest.get(it)).any(under_way) {
+        pause(Duration::from_millis(20));
+        newest = newest_by_target(server, acknowledged);
+    }
     for address in acknowledged {
         match newest.get(address) {
             None => drop(missing.insert(address.clone())),
