@@ -157,7 +157,7 @@ impl Turn<'_> {
             .transactions
             .iter()
             .filter_map(|transaction| self.state.transactions.get(transaction))
-            .map(|it| it.clone())
+            .cloned()
             .collect();
         if self.plan_anew(id, &transactions) {
             return;

@@ -47,8 +47,13 @@ impl Turn<'_> {
             let it = self.state.transactions[&id].clone();
             self.take_up(&it);
         }
-        let awaited = |it: &&Box<staunch_model::Evidence>| it.is_open() && it.retry_at.is_none();
-        let evidence: Vec<_> = self.state.evidence.values().filter(awaited).map(|it| it.id).collect();
+        let evidence: Vec<_> = self
+            .state
+            .evidence
+            .values()
+            .filter(|it| it.is_open() && it.retry_at.is_none())
+            .map(|it| it.id)
+            .collect();
         for evidence in evidence {
             self.put(Record::EvidenceResent { evidence });
         }

@@ -380,7 +380,7 @@ impl EngineState {
             && self
                 .quarantined
                 .keys()
-                .all(|id| self.transactions.get(id).is_some_and(|it| lives(it)))
+                .all(|id| self.transactions.get(id).is_some_and(lives))
     }
 
     /// Enters the time at which a closed incident is forgotten.

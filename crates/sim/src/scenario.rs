@@ -158,7 +158,7 @@ pub const FOREIGN: &str = "fail2ban\u{1b}[2J\u{7}\r\n\u{202e}";
 /// The keys of events, hostile ones among them.
 #[must_use]
 pub fn key(number: u8) -> String {
-    if number % 5 == 0 {
+    if number.is_multiple_of(5) {
         format!("key-{number}\u{1b}[31m\n<script>")
     } else {
         format!("key-{number}")

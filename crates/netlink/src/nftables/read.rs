@@ -88,7 +88,7 @@ impl Nft {
         };
         let read = self.socket.dump(GET_ELEMENT, &INET, names, |message| {
             parse_element_list(message.payload, |element| {
-                elements.push((element.address, keep(element)))
+                elements.push((element.address, keep(element)));
             })
         });
         read.map_err(|it| NftError::of_read(format!("list the set \"{set}\""), it))?;
