@@ -1403,14 +1403,14 @@ fn traffic_share() -> Facts {
 }
 
 /// True when two states differ at most in the newest time that they were asked at, which leaves no record.
-fn same(one: &EngineState, other: &EngineState) -> bool {
+pub(crate) fn same(one: &EngineState, other: &EngineState) -> bool {
     let mut one = one.clone();
     one.now = other.now;
     one == *other
 }
 
 /// Where the state and the world differ.
-fn disagreement(state: &EngineState, world: &World) -> Option<(Invariant, String)> {
+pub(crate) fn disagreement(state: &EngineState, world: &World) -> Option<(Invariant, String)> {
     for it in state
         .transactions
         .values()
