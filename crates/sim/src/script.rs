@@ -391,7 +391,7 @@ impl Script {
             Happening::Ask(ask) => self.ask(ask),
             Happening::Tamper(target, label) => {
                 let what = match &label {
-                    Some(label) => format!("puts {label} at {target}"),
+                    Some(_) => format!("puts something of theirs at {target}"),
                     None => format!("removes what is at {target}"),
                 };
                 self.world.tamper(target, label.map(Owner::Foreign), self.now);

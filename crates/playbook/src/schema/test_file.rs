@@ -537,7 +537,16 @@ impl Walk<'_, '_> {
     /// The keys and values of a mapping whose keys are not known beforehand.
     fn pairs<'n>(&mut self, node: &'n Node, what: &str, of: &str) -> &'n [(Node, Node)] {
         match &node.kind {
-            Kind::Mapping(pairs) => pairs,
+            Kind::Mapping(pairs) => {
+                for (key, value) in pairs {
+                    if key.is_null() || value.is_null() {
+                        let message = format!("in {what}, something is missing here");
+                        let hint = format!("write {of}");
+                        self.report.error_with_hint("P006", key.point(), message, hint);
+                    }
+                }
+                pairs
+            }
             Kind::Refused => &[],
             _ => {
                 let message = format!("{what} is a mapping, and this is {}", node.describe());
@@ -586,7 +595,8 @@ impl Walk<'_, '_> {
     }
 
     fn parsed<T: std::str::FromStr>(&mut self, node: &Node, what: &str, hint: &str) -> Option<T> {
-        let written = self.scalar(node, what)?;
+        // Nothing is not an address either: members of lists have nobody else who says so.
+        let written = node.text().or_else(|| self.scalar(node, what))?;
         let found = written.parse().ok();
         if found.is_none() {
             let message = format!("`{}` is not {what}", Printable(written));
@@ -663,6 +673,20 @@ mod tests {
         assert_eq!(test.expect[0].claim, Claim::State(address, Some(StateKind::InForce)));
     }
 
+    /// Whatever is refused is refused for a reason, at every length of a real file.
+    #[test]
+    fn a_file_that_is_cut_is_refused_for_a_reason() {
+        for (name, text) in crate::BUILT_IN_TESTS {
+            for end in (0..text.len()).step_by(211) {
+                let cut = text.get(..end).unwrap_or_default();
+                if let Err(found) = parse(name, cut) {
+                    assert!(!found.is_empty(), "{name} up to {end}");
+                }
+            }
+            assert!(parse(name, text).is_ok());
+        }
+    }
+
     #[test]
     fn mistakes_point_at_their_place() {
         check(
@@ -689,6 +713,17 @@ mod tests {
         check(
             &GOOD.replace("[{ state: { 203.0.113.7: in-force }, acts: 1 }]", "[]"),
             &["5:13 P011 the test expects nothing"],
+        );
+        check(
+            &GOOD.replace(
+                "{ state: { 203.0.113.7: in-force }, acts: 1 }",
+                "{ state: { 203.0.113.7: } }",
+            ),
+            &["5:25 P006 in `state`, something is missing here"],
+        );
+        check(
+            &GOOD.replace("{ state: { 203.0.113.7: in-force }, acts: 1 }", "{ order: [~] }"),
+            &["5:24 P060 `~` is not an address"],
         );
         check("tests: []\n", &["1:8 P011 there is no test in it"]);
     }

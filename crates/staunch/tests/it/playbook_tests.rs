@@ -165,3 +165,53 @@ fn a_file_that_is_not_there_is_named() {
         stderr(&output)
     );
 }
+
+/// Each kind of expectation fails when it is wrong, and holds when it is right.
+#[test]
+fn every_expectation_can_fail() {
+    let claims = [
+        ("state: { 203.0.113.7: in-force }", "state: { 203.0.113.7: none }"),
+        ("state: { 203.0.113.9: none }", "state: { 203.0.113.9: stuck }"),
+        ("world: { 203.0.113.7: ours }", "world: { 203.0.113.7: absent }"),
+        ("refused: { 203.0.113.8: impact }", "refused: { 203.0.113.8: capacity }"),
+        (
+            "refused: { 203.0.113.8: { says: 40 % } }",
+            "refused: { 203.0.113.8: { says: 41 % } }",
+        ),
+        ("asked: { 10.16.1.11: {} }", "asked: { 203.0.113.7: {} }"),
+        ("asked: { 10.16.1.11: impact }", "asked: { 10.16.1.11: freshness }"),
+        ("order: [203.0.113.7]", "order: [203.0.113.7, 203.0.113.8]"),
+        ("acts: 1", "acts: 2"),
+        ("incidents: 3", "incidents: 2"),
+        ("joined: 1", "joined: 0"),
+        ("outcome: awaiting-approval", "outcome: contained"),
+        ("notices: { warning: 1 }", "notices: { warning: 0 }"),
+        ("notice: more than the 5 % allowed", "notice: more than the 6 % allowed"),
+        ("command_refused: not awaiting approval", "command_refused: no reason"),
+    ];
+    let home = Home::new("");
+    let dir = changed(&home, "brute-force-block", &[], &[]);
+    let file = format!("{dir}/brute-force-block.test.yaml");
+    let text = std::fs::read_to_string(&file).expect("it is there");
+    let (events, _) = text.split_once("\ntests:").expect("there are tests");
+    let tests = |side: fn(&(&'static str, &'static str)) -> &'static str| {
+        let expect: Vec<String> = claims
+            .iter()
+            .map(|claim| format!("      - {{ at: 5s, {} }}\n", side(claim)))
+            .collect();
+        format!(
+            "{events}\ntests:\n  - name: all\n    context: {{ traffic: {{ 203.0.113.8: 40%, 10.16.1.11: unknown }} }}\n    \
+             events: [{{ at: 0s, event: ssh }}, {{ at: 1s, event: ssh }}, {{ at: 2s, event: neighbour }}, \
+             {{ at: 3s, event: inside }}]\n    happens: [{{ at: 4s, operator: deny 203.0.113.7 }}]\n    expect:\n{}",
+            expect.concat()
+        )
+    };
+    for (text, differences) in [(tests(|it| it.0), 0), (tests(|it| it.1), claims.len())] {
+        std::fs::write(&file, &text).expect("it is our directory");
+        let output = test(&[&file], true);
+        let report: Value = serde_json::from_str(&stdout(&output)).unwrap_or_else(|_| panic!("{}", stderr(&output)));
+        let found = &report["files"][0]["tests"][0]["differences"];
+        assert_eq!(found.as_array().map(Vec::len), Some(differences), "{found:#}");
+        assert_eq!(output.status.code(), Some(if differences == 0 { 0 } else { 13 }));
+    }
+}

@@ -125,7 +125,13 @@ fn add_file(path: &Path, suites: &mut Vec<Suite>) -> Result<(), Fault> {
     let shown = path.display().to_string();
     let tests = test_file::parse(&shown, &text);
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let beside = format!("{}.yaml", name.strip_suffix(ENDING).unwrap_or(name));
+    let stem = name.strip_suffix(ENDING).unwrap_or(name);
+    let short = format!("{stem}.yml");
+    let beside = if path.with_file_name(&short).is_file() {
+        short
+    } else {
+        format!("{stem}.yaml")
+    };
     let named = tests.as_ref().ok().and_then(|file| file.playbook.as_ref());
     let playbook = path.with_file_name(named.map_or(beside.as_str(), |it| it.value.as_str()));
     let playbook = if playbook.is_file() {

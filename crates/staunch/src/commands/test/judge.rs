@@ -235,6 +235,7 @@ pub(super) fn words(claim: &Claim) -> String {
         }
         Claim::Notice(says) => format!("a notice says \"{says}\""),
         Claim::CommandRefused(says) => format!("a command is refused: \"{says}\""),
+        Claim::NoMatch(reason) if REASONS.contains(&reason.as_str()) => format!("no match: {reason}"),
         Claim::NoMatch(clause) => format!("no match: {clause} is false"),
     }
 }

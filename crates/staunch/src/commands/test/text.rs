@@ -6,8 +6,9 @@ use super::coverage::CoverageReport;
 use super::report::{Report, TestReport};
 use crate::output::{Output, Tone, wrap};
 
-/// Lines of a timeline that are shown; `--json` has all of them.
-const LINES_MAX: usize = 60;
+/// Lines of a timeline that are shown, from its beginning and from its end; `--json` has all of them.
+const FIRST_LINES: usize = 20;
+const LAST_LINES: usize = 40;
 
 /// Where the columns of a difference begin: when, what was expected, what was found.
 const WHEN: usize = 6;
@@ -71,7 +72,15 @@ fn one(output: &Output, test: &TestReport) -> String {
     }
     text.push_str(&format!("{:WHEN$}{}\n", "", output.paint(Tone::Faint, "what happened")));
     let mut before = None;
-    for line in test.timeline.iter().take(LINES_MAX) {
+    let left_out = FIRST_LINES..test.timeline.len().saturating_sub(LAST_LINES);
+    for (at, line) in test.timeline.iter().enumerate() {
+        if left_out.contains(&at) {
+            if at == left_out.start {
+                let count = left_out.len();
+                text.push_str(&format!("{:WHEN$}({count} lines left out: --json has them)\n", ""));
+            }
+            continue;
+        }
         let when = short(line.at);
         let shown = if before.as_ref() == Some(&when) { "" } else { &when };
         let (bullet, what) = match line.what.strip_prefix("- ") {
@@ -81,9 +90,6 @@ fn one(output: &Output, test: &TestReport) -> String {
         let indent = EXPECTED + 4 + bullet.len();
         text.push_str(&format!("{:WHEN$}{shown:<12} {bullet}{}\n", "", wrap(what, indent)));
         before = Some(when);
-    }
-    if let Some(more) = test.timeline.len().checked_sub(LINES_MAX).filter(|more| *more > 0) {
-        text.push_str(&format!("{:WHEN$}and {more} more lines: --json has all of them\n", ""));
     }
     text
 }
@@ -157,4 +163,78 @@ fn covered(output: &Output, coverage: &CoverageReport) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::report::{Difference, FileReport, Line};
+    use super::*;
+
+    fn shown(test: TestReport) -> String {
+        let report = Report {
+            passed: 0,
+            failed: 1,
+            mistakes: 0,
+            files: vec![FileReport {
+                file: "a.test.yaml".to_owned(),
+                playbook: "a".to_owned(),
+                tests: vec![test],
+            }],
+            coverage: Vec::new(),
+        };
+        let text = text(&Output::plain(), &report);
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        assert!(!text.contains('\u{1b}'), "{text:?}");
+        text
+    }
+
+    fn failed() -> TestReport {
+        TestReport {
+            name: "long words ".repeat(12),
+            line: 7,
+            passed: false,
+            expectations: 1,
+            differences: Vec::new(),
+            violation: None,
+            simulated: Span::from_secs(1),
+            timeline: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_violation_is_told_without_any_difference() {
+        let violation = Some("end-is-clean: an object of TX-1 is left at 203.0.113.7 (after 1s)".to_owned());
+        let text = shown(TestReport { violation, ..failed() });
+        assert!(text.contains("an invariant did not hold: end-is-clean"), "{text}");
+        assert!(text.ends_with("1 of 1 test failed; 1s of simulated time\n"), "{text}");
+    }
+
+    #[test]
+    fn hostile_and_long_text_stays_in_its_column() {
+        let text = shown(TestReport {
+            differences: vec![Difference {
+                at: Span::from_micros(3_723_000_001),
+                line: 9,
+                expected: "x".repeat(100),
+                found: "\u{1b}[2J word".repeat(20),
+            }],
+            ..failed()
+        });
+        assert!(text.contains("\\u{1b}"), "{text}");
+    }
+
+    #[test]
+    fn the_middle_of_a_long_timeline_is_left_out() {
+        let line = |at: u64| Line {
+            at: Span::from_secs(at),
+            what: format!("line {at}."),
+        };
+        let text = shown(TestReport {
+            timeline: (0..100).map(line).collect(),
+            ..failed()
+        });
+        assert!(text.contains("(40 lines left out: --json has them)"), "{text}");
+        assert!(text.contains(" line 19.\n") && text.contains(" line 60.\n"), "{text}");
+        assert!(!text.contains(" line 20.\n") && !text.contains(" line 59.\n"), "{text}");
+    }
 }
