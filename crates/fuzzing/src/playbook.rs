@@ -7,7 +7,9 @@
 use serde_json::Value;
 use staunch_connectors::json::Document;
 use staunch_model::{ContentHash, Playbook, Severity};
-use staunch_playbook::{CheckContext, Compiled, Diagnostic, Severity as Level, compile, compile_all, limits};
+use staunch_playbook::{
+    CheckContext, Compiled, Diagnostic, Severity as Level, compile, compile_all, limits, test_file,
+};
 
 use crate::cel::{alert, assert_runs};
 use crate::shown::{assert_line, assert_lines, assert_position};
@@ -15,11 +17,15 @@ use crate::shown::{assert_line, assert_lines, assert_position};
 /// Diagnostics of each severity that are kept of one file.
 const DIAGNOSTICS_MAX: usize = 100;
 
-/// Compiles a file.
+/// Compiles a file, and reads it as a file of tests.
 pub fn run(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
     };
+    if let Err(found) = test_file::parse("fuzz.test.yaml", text) {
+        assert!(!found.is_empty(), "refused without a reason");
+        assert_diagnostics(&found, text);
+    }
     let context = CheckContext::default();
     match compile("fuzz.yaml", text, &context) {
         Err(found) => {

@@ -8,6 +8,7 @@ mod diagnostic;
 pub mod limits;
 mod schema;
 mod suggest;
+pub mod test_file;
 mod yaml;
 
 use staunch_model::{Description, Program, Span};
@@ -23,6 +24,18 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     (
         "exploit-attempt-block.yaml",
         include_str!("../../../playbooks/exploit-attempt-block.yaml"),
+    ),
+];
+
+/// The tests of the playbooks that come with Staunch: the playbook's file name and the text of its tests.
+pub const BUILT_IN_TESTS: &[(&str, &str)] = &[
+    (
+        "brute-force-block.yaml",
+        include_str!("../../../playbooks/brute-force-block.test.yaml"),
+    ),
+    (
+        "exploit-attempt-block.yaml",
+        include_str!("../../../playbooks/exploit-attempt-block.test.yaml"),
     ),
 ];
 

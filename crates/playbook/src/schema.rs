@@ -4,6 +4,7 @@
 
 mod fields;
 mod steps;
+pub(crate) mod test_file;
 mod trigger;
 mod values;
 

@@ -10,6 +10,7 @@ pub mod fault;
 mod minimise;
 mod run;
 pub mod scenario;
+pub mod script;
 mod trace;
 pub mod world;
 

@@ -83,7 +83,7 @@ fn play(scenario: &Scenario, traced: bool) -> Report {
     }
 }
 
-mod end;
+pub(crate) mod end;
 mod journey;
 mod outside;
 mod process;

@@ -170,7 +170,10 @@ impl World {
     }
 
     /// Acts for `label`. `lag` is how long the change stays unseen.
-    #[expect(clippy::too_many_arguments, reason = "they are those of the effect, and when it lands")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "they are those of the effect, and when it lands"
+    )]
     pub fn execute(
         &mut self,
         label: TransactionId,

@@ -113,3 +113,69 @@ fn every_mutant_is_named() {
         assert!(NAMED.iter().any(|(named, _)| *named == mutant), "{mutant:?}");
     }
 }
+
+/// A fault in the engine fails a scripted run like any other.
+#[test]
+fn a_scripted_run_finds_what_is_broken() {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use staunch_model::{Endpoint, Event, Match, MatchedStep, Severity, Span, Target, Timestamp};
+    use staunch_sim::scenario::policy;
+    use staunch_sim::script::{Fault, Happening, Mishap, Point, Script, Setting};
+    use staunch_sim::world::WorldKind;
+
+    let start = Timestamp::from_micros(1_700_000_000_000_000);
+    let target = Target::Address([203, 0, 113, 7].into());
+    let play = |mutant| {
+        mutant::set(mutant);
+        let policy = Arc::new(policy(WorldKind::Kernel, 0));
+        let playbook = policy.playbooks[0].hash;
+        let mut script = Script::new(Setting {
+            policy,
+            world: WorldKind::Kernel,
+            start,
+            shares: BTreeMap::new(),
+            share_of_others: Some(10),
+            faults: vec![Fault {
+                at: Point::Execute,
+                of: Some(target),
+                mishap: Mishap::Lies,
+                times: None,
+            }],
+        });
+        let event = Event {
+            system: "simulated".into(),
+            id: None,
+            time: Some(start),
+            received: start,
+            severity: Severity::High,
+            signature: "".into(),
+            category: "".into(),
+            source: Endpoint::default(),
+            destination: Endpoint::default(),
+            user: None,
+            host: None,
+            raw: b"{}".as_slice().into(),
+        };
+        let step = MatchedStep {
+            step: 0,
+            target: Some(target),
+        };
+        let matches = vec![Match {
+            playbook,
+            key: "a".into(),
+            preserve: Vec::new(),
+            steps: vec![step],
+        }];
+        let event = Arc::new(event);
+        script.plan(Span::ZERO, Happening::Event { event, matches });
+        script.run_until(Span::from_secs(20));
+        script.finish();
+        mutant::set(None);
+        script.violation().map(|it| it.invariant)
+    };
+    assert_eq!(play(None), None);
+    assert_eq!(play(Some(Mutant::ActBelieved)), Some(Invariant::ForceIsVerified));
+    assert_eq!(play(Some(Mutant::NoProbe)), Some(Invariant::EndIsVerified));
+}

@@ -31,6 +31,8 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Show what would be done about an event, and why, without doing it
     Plan(PlanArgs),
+    /// Run the tests beside playbooks, on simulated time, and say what they do not reach
+    Test(TestArgs),
     /// Run playbooks over events of the past, with nothing executed, and compare
     Backtest(BacktestArgs),
     /// Look at incidents
@@ -149,6 +151,23 @@ pub(crate) struct ServeArgs {
 #[derive(Args, Debug)]
 pub(crate) struct CheckArgs {
     /// Playbook files, or directories of them [default: the configured ones and those built in]
+    #[arg(value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// Answer in JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "The decoders, the triggers and the engine are the real ones; the enforcement point is simulated, and \
+                        time passes as fast as the machine computes. Exit code 13 tells that a test failed."
+)]
+pub(crate) struct TestArgs {
+    /// Files of tests such as ssh.test.yaml, playbooks with such a file beside them, or directories [default: those of
+    /// the configured playbooks and of those built in]
     #[arg(value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
     #[command(flatten)]

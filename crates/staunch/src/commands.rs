@@ -14,6 +14,7 @@ mod renew;
 mod replay;
 mod serve;
 mod status;
+mod test;
 mod token;
 mod trigger;
 mod version;
@@ -47,6 +48,7 @@ pub(crate) fn run(command: Command) -> Result<Exit, Fault> {
         Command::Release(args) => release::run(&args),
         Command::Renew(args) => renew::run(&args),
         Command::Mode(args) => mode::run(&args),
+        Command::Test(args) => test::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Token(args) => token::run(args),
         Command::Journal(args) => journal::run(&args),

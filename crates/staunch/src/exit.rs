@@ -24,11 +24,12 @@ pub(crate) enum Exit {
     Direct,
     Poisoned,
     Differs,
+    TestFailed,
 }
 
 impl Exit {
     /// All codes, in the order of their numbers.
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Ok,
         Self::Failed,
         Self::Usage,
@@ -42,6 +43,7 @@ impl Exit {
         Self::Direct,
         Self::Poisoned,
         Self::Differs,
+        Self::TestFailed,
     ];
 
     /// The number that the shell sees.
@@ -60,6 +62,7 @@ impl Exit {
             Self::Direct => 10,
             Self::Poisoned => 11,
             Self::Differs => 12,
+            Self::TestFailed => 13,
         }
     }
 
@@ -85,6 +88,7 @@ impl Exit {
             Self::Differs => {
                 "`replay --verify` found that this build decides differently from the record, or `backtest` found what `--fail-on` names"
             }
+            Self::TestFailed => "`test`: a test of a playbook failed",
         }
     }
 }

@@ -81,6 +81,14 @@ impl Texts {
         texts
     }
 
+    /// One playbook that is in no file.
+    pub(crate) fn of_text(name: &str, text: &str) -> Self {
+        Self {
+            files: vec![(name.to_owned(), text.to_owned())],
+            unreadable: Vec::new(),
+        }
+    }
+
     /// How many there are.
     pub(crate) fn count(&self) -> usize {
         self.files.len()
@@ -136,7 +144,7 @@ impl Texts {
     }
 
     fn add_dir(&mut self, dir: &Path) {
-        match list(dir) {
+        match list_playbooks(dir) {
             Ok(files) => files.iter().for_each(|file| self.add_file(file)),
             Err(error) => self.unreadable(dir, &error.to_string()),
         }
@@ -173,7 +181,7 @@ pub(crate) fn errors(diagnostics: &[Diagnostic]) -> usize {
 }
 
 /// The playbooks of a directory, by name. Tests of playbooks are not playbooks.
-fn list(dir: &Path) -> io::Result<Vec<PathBuf>> {
+pub(crate) fn list_playbooks(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();

@@ -31,7 +31,7 @@ const ALLOWED: &[Edges] = &[
     ("store",      &["model", "ports"]),
     ("connectors", &["model", "ports", "netlink"]),
     ("server",     &["model", "engine", "ports", "runtime", "store"]),
-    ("staunch",    &["model", "engine", "ports", "runtime", "store", "netlink", "connectors", "playbook", "server"]),
+    ("staunch",    &["model", "engine", "ports", "runtime", "store", "netlink", "connectors", "playbook", "server", "sim"]),
     ("testkit",    &["model", "engine", "ports", "runtime"]),
     // Nobody may import it: it is for `fuzz/`, which is a workspace of its own.
     ("fuzzing",    &["model", "engine", "ports", "runtime", "store", "netlink", "connectors", "playbook", "server"]),

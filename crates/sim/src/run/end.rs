@@ -101,7 +101,7 @@ impl Sim<'_> {
     }
 }
 
-pub(super) fn same(mut replayed: Engine, live: &Engine) -> bool {
+pub(crate) fn same(mut replayed: Engine, live: &Engine) -> bool {
     let nothing = Frame {
         input: Input::Tick,
         records: Vec::new(),
@@ -109,7 +109,7 @@ pub(super) fn same(mut replayed: Engine, live: &Engine) -> bool {
     replayed.replay(&nothing, live.state().now).is_ok() && replayed.state() == live.state()
 }
 
-fn disagreement(state: &EngineState, world: &World) -> Option<(Invariant, String)> {
+pub(crate) fn disagreement(state: &EngineState, world: &World) -> Option<(Invariant, String)> {
     for it in state
         .transactions
         .values()

@@ -11,6 +11,7 @@ fn every_command_has_help_that_fits() {
         &["serve"],
         &["check"],
         &["plan"],
+        &["test"],
         &["backtest"],
         &["incident"],
         &["incident", "list"],

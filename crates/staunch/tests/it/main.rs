@@ -8,5 +8,6 @@ mod flows;
 mod harness;
 mod kill;
 mod operators;
+mod playbook_tests;
 mod replay;
 mod trouble;

@@ -1,0 +1,297 @@
+//! Tests of playbooks as data: events in, what happens meanwhile, and what is to be true when.
+//!
+//! Never runs anything: [`parse`] gives the tests of a file, or every mistake in it. `docs/guide/playbook-tests.md`
+//! describes the format.
+
+use std::net::IpAddr;
+use std::ops::Range;
+
+use ipnet::IpNet;
+use staunch_model::{
+    FailureKind, GuardName, IncidentOutcome, Mode, NoticeLevel, RiskClass, Span, StateKind, Timestamp,
+};
+
+use crate::diagnostic::{Diagnostic, Report};
+
+pub use crate::schema::test_file::parse;
+
+/// The tests of one file.
+#[derive(Clone, Debug)]
+pub struct TestFile {
+    /// The playbook's file, relative to this one; `None` for the one beside it.
+    pub playbook: Option<At<String>>,
+    /// The tests, in their order.
+    pub tests: Vec<Test>,
+}
+
+/// A value and the bytes of the file that it stands in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct At<T> {
+    /// The value.
+    pub value: T,
+    /// Where it is.
+    pub span: Range<usize>,
+}
+
+/// One test.
+#[derive(Clone, Debug)]
+pub struct Test {
+    /// What it shows.
+    pub name: At<String>,
+    /// When it starts; `None` for the time of its first event.
+    pub start: Option<Timestamp>,
+    /// What is known and configured.
+    pub context: Context,
+    /// The enforcement point.
+    pub world: World,
+    /// What goes wrong with which request.
+    pub faults: Vec<Fault>,
+    /// What comes in.
+    pub events: Vec<Event>,
+    /// What else happens.
+    pub happens: Vec<Happens>,
+    /// What is to be true.
+    pub expect: Vec<Expect>,
+}
+
+/// What is known and configured.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// The share of the traffic of some addresses in basis points; `None` when it is unknown.
+    pub traffic: Vec<(IpAddr, Option<u64>)>,
+    /// The share of all others.
+    pub traffic_of_others: Option<u64>,
+    /// Networks that are never touched, and why.
+    pub never_touch: Vec<(IpNet, String)>,
+    /// The furthest that any playbook may go.
+    pub mode: Mode,
+    /// How long an approval may wait; `None` for the default.
+    pub approval_expiry: Option<Span>,
+    /// Limits other than the defaults.
+    pub limits: Vec<(Limit, u32)>,
+}
+
+/// A limit that a test can set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// Acts in all in an hour.
+    ActsPerHour,
+    /// Acts of one kind in an hour.
+    ActsPerAction,
+    /// Acts in one neighbourhood in an hour.
+    ActsPerGroup,
+    /// Failures that open the circuit breaker.
+    BreakerFailures,
+}
+
+/// The kinds of enforcement point there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorldKind {
+    /// Answers at once, and counts down by itself.
+    Kernel,
+    /// A remote API, conditional on a version.
+    Api,
+    /// A remote API that shows changes a while later.
+    Cloud,
+}
+
+/// The enforcement point.
+#[derive(Clone, Debug)]
+pub struct World {
+    /// Its kind.
+    pub kind: WorldKind,
+    /// The risk class of its driver.
+    pub risk: RiskClass,
+    /// Addresses where something of somebody else is in place.
+    pub foreign: Vec<IpAddr>,
+    /// How many objects it takes; `None` for more than any test needs.
+    pub capacity: Option<u64>,
+    /// Whether its rules are there.
+    pub enforcing: bool,
+}
+
+/// Where in the life of a transaction something goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Point {
+    /// The look before the act.
+    PreCheck,
+    /// The act.
+    Execute,
+    /// The look after it.
+    PostCheck,
+    /// A renewal.
+    Renew,
+    /// The undo.
+    Undo,
+    /// The look after an undo.
+    Probe,
+    /// A notice.
+    Notify,
+}
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultKind {
+    /// The driver says so, and nothing was done.
+    Fails(FailureKind),
+    /// It never arrives, and nobody answers.
+    RequestLost,
+    /// It is carried out, and nobody answers.
+    ReplyLost,
+    /// The driver does not know; it was not carried out.
+    InDoubt,
+    /// The driver does not know; it was carried out.
+    InDoubtLanded,
+    /// The driver says the opposite of what is so.
+    Lies,
+    /// The process ends when the request has left.
+    Crash(Span),
+}
+
+/// Something that goes wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// With which request.
+    pub at: Point,
+    /// At which address; `None` for every one.
+    pub of: Option<IpAddr>,
+    /// What.
+    pub kind: FaultKind,
+    /// How many requests meet it; `None` for all of them.
+    pub times: Option<u32>,
+}
+
+/// Something that a source sends.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// When it comes.
+    pub at: Span,
+    /// From which source.
+    pub source: At<String>,
+    /// The JSON as the source sends it.
+    pub json: At<String>,
+}
+
+/// Something that happens, and when.
+#[derive(Clone, Debug)]
+pub struct Happens {
+    /// When.
+    pub at: Span,
+    /// What.
+    pub what: What,
+}
+
+/// Something that happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// Somebody else removes what is at an address.
+    Removes(IpAddr),
+    /// Somebody else puts something of theirs at an address, also in the place of ours.
+    Replaces(IpAddr),
+    /// Somebody else removes everything.
+    RemovesAll,
+    /// Somebody else removes the rules, or puts them back.
+    Rules(bool),
+    /// An operator approves what waits at an address.
+    Approve(IpAddr),
+    /// An operator denies it.
+    Deny(IpAddr),
+    /// An operator releases what is at an address.
+    Release(IpAddr),
+    /// An operator renews it for so long.
+    Renew(IpAddr, Span),
+    /// An operator releases everything.
+    ReleaseAll,
+    /// An operator sets the mode.
+    Mode(Mode),
+    /// The process ends, and starts again after so long.
+    Crash(Span),
+}
+
+/// Something that is to be true at a time.
+#[derive(Clone, Debug)]
+pub struct Expect {
+    /// When; `None` for the end of the test.
+    pub at: Option<Span>,
+    /// The bytes of the file to point at.
+    pub span: Range<usize>,
+    /// What.
+    pub claim: Claim,
+}
+
+/// Something that is to be true.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// The newest transaction at an address is in a state; `None` when there has been none.
+    State(IpAddr, Option<StateKind>),
+    /// What is in place at an address.
+    World(IpAddr, InPlace),
+    /// The newest transaction at an address was refused.
+    Refused {
+        /// Where.
+        address: IpAddr,
+        /// By which guard; `None` for a refusal for any reason.
+        guard: Option<GuardName>,
+        /// A part of what is said.
+        says: Option<String>,
+    },
+    /// A person was asked about an address, because of what a guard said.
+    Asked {
+        /// Where.
+        address: IpAddr,
+        /// The guard that asks; `None` when the mode does.
+        guard: Option<GuardName>,
+        /// A part of what the guard says.
+        says: Option<String>,
+    },
+    /// The addresses that were acted on, in this order.
+    Order(Vec<IpAddr>),
+    /// How often an act was sent.
+    Acts(u64),
+    /// How many incidents were opened.
+    Incidents(u64),
+    /// How many events joined an incident.
+    Joined(u64),
+    /// The newest outcome that was told.
+    Outcome(IncidentOutcome),
+    /// How many notices of a level there were.
+    Notices(NoticeLevel, u64),
+    /// A notice says this.
+    Notice(String),
+    /// A command was refused, and this is a part of why.
+    CommandRefused(String),
+    /// No event of the test matched, and this clause of the trigger was false.
+    NoMatch(String),
+}
+
+/// What is in place at an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InPlace {
+    /// Nothing.
+    Absent,
+    /// Something of ours.
+    Ours,
+    /// Something of somebody else.
+    Foreign,
+}
+
+impl InPlace {
+    /// The word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Absent => "absent",
+            Self::Ours => "ours",
+            Self::Foreign => "foreign",
+        }
+    }
+}
+
+/// A mistake in a test file that only running it shows: an event that its source cannot read, a clause that the trigger
+/// does not have.
+#[must_use]
+pub fn mistake(file: &str, text: &str, span: Range<usize>, message: &str, hint: &str) -> Vec<Diagnostic> {
+    let mut report = Report::new(file, text);
+    report.error_with_hint("P061", span, message, hint);
+    report.finish()
+}

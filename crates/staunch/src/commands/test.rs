@@ -1,0 +1,81 @@
+//! `staunch test`
+
+mod coverage;
+mod files;
+mod judge;
+mod report;
+mod run;
+mod text;
+
+use crate::cli::TestArgs;
+use crate::exit::{Exit, Fault};
+use crate::output::{Output, say};
+use crate::{config, wiring};
+use coverage::Coverage;
+use report::Report;
+
+pub(super) fn run(args: &TestArgs) -> Result<Exit, Fault> {
+    let config = config::load(args.config.config.as_deref())?.config;
+    let context = wiring::check_context(&config);
+    let sources = wiring::event_sources(&config)?;
+    let found = files::find(&args.paths, &config)?;
+    let mut report = Report::default();
+    let mut mistakes = 0;
+    let mut covered: Vec<(String, Coverage)> = Vec::new();
+    for suite in &found.suites {
+        let playbook = match &suite.playbook {
+            Ok(texts) => texts,
+            Err(diagnostics) => {
+                mistakes += suite.tell(diagnostics);
+                continue;
+            }
+        };
+        let outcome = playbook.compile(&context);
+        let program = match &outcome.compiled[..] {
+            [one] if outcome.usable => &one.program,
+            _ => {
+                playbook.tell(&outcome.diagnostics);
+                mistakes += 1;
+                continue;
+            }
+        };
+        let name = program.playbook.name.to_string();
+        let known = covered.iter().position(|(known, _)| *known == name);
+        let at = known.unwrap_or_else(|| {
+            covered.push((name.clone(), Coverage::new(program)));
+            covered.len() - 1
+        });
+        let tests = match &suite.tests {
+            Some(Ok(file)) => &file.tests[..],
+            Some(Err(diagnostics)) => {
+                mistakes += suite.tell(diagnostics);
+                continue;
+            }
+            None => &[],
+        };
+        let mut results = Vec::new();
+        for test in tests {
+            match run::run(suite, test, program, &sources, &mut covered[at].1) {
+                Ok(result) => results.push(result),
+                Err(diagnostics) => mistakes += suite.tell(&diagnostics),
+            }
+        }
+        report.add(&suite.name, &name, results);
+    }
+    // What the tests of a broken file would have reached is not known.
+    if mistakes == 0 {
+        report.coverage = covered.iter().map(|(name, it)| it.report(name)).collect();
+    }
+    report.mistakes = mistakes;
+    Output::new(args.json).show(&report, |output| text::text(output, &report))?;
+    if mistakes > 0 {
+        say("a file has mistakes: its tests did not run");
+        return Ok(Exit::Usage);
+    }
+    if report.passed + report.failed == 0 {
+        return Err(Fault::new(Exit::NotFound, "there is no test").hint(
+            "tests of brute-force-block.yaml are in brute-force-block.test.yaml beside it; name a file or a directory",
+        ));
+    }
+    Ok(if report.failed > 0 { Exit::TestFailed } else { Exit::Ok })
+}

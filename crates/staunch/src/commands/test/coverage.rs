@@ -1,0 +1,227 @@
+//! What of a playbook the tests have reached.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use staunch_model::{
+    Change, ClauseKind, ClauseValue, Endpoint, EventKind, EventView, Explanation, FieldValue, GuardName,
+    IncidentOutcome, Judgement, Program, RawFields, Record, RiskClass, Severity, Verdict,
+};
+use staunch_sim::script::{Moment, Seen};
+
+/// The guards that an event can make refuse. A target is one address, so the width of its prefix never is too much; and a
+/// sample never gets as far as a guard.
+const GUARDS: [GuardName; 10] = [
+    GuardName::NeverTouch,
+    GuardName::Freshness,
+    GuardName::TargetBusy,
+    GuardName::Capacity,
+    GuardName::Impact,
+    GuardName::BudgetAction,
+    GuardName::BudgetPlaybook,
+    GuardName::BudgetGroup,
+    GuardName::BudgetTotal,
+    GuardName::Breaker,
+];
+
+const RISKS: [(RiskClass, &str); 3] = [
+    (RiskClass::Low, "low"),
+    (RiskClass::Medium, "medium"),
+    (RiskClass::High, "high"),
+];
+
+/// An event without anything, to learn the clauses of a trigger from.
+struct Nothing;
+
+impl RawFields for Nothing {
+    fn field(&self, _: &[Box<str>]) -> Option<FieldValue<'_>> {
+        None
+    }
+    fn bytes(&self) -> &[u8] {
+        b"{}"
+    }
+}
+
+/// What of one playbook was reached.
+pub(super) struct Coverage {
+    /// The tests of its trigger, each with whether it was true and false.
+    clauses: Vec<(String, bool, bool)>,
+    /// All clauses, those that hold others included.
+    pub(super) written: Vec<(ClauseKind, String)>,
+    guards: BTreeMap<GuardName, (bool, bool)>,
+    steps: Vec<(String, bool)>,
+    modes: Vec<(RiskClass, String, bool)>,
+    outcomes: BTreeSet<IncidentOutcome>,
+}
+
+/// The coverage of one playbook.
+#[derive(Debug, Serialize)]
+pub(super) struct CoverageReport {
+    pub(super) playbook: String,
+    pub(super) reached: usize,
+    pub(super) of: usize,
+    pub(super) parts: Vec<Part>,
+}
+
+/// One kind of thing in a playbook.
+#[derive(Debug, Serialize)]
+pub(super) struct Part {
+    pub(super) what: &'static str,
+    pub(super) reached: usize,
+    pub(super) of: usize,
+    /// What no test has reached.
+    pub(super) missing: Vec<String>,
+}
+
+impl Coverage {
+    pub(super) fn new(program: &Program) -> Self {
+        let nothing = EventView {
+            system: "",
+            kind: EventKind::Alert,
+            id: None,
+            time: None,
+            severity: Severity::Unknown,
+            signature: "",
+            category: "",
+            source: Endpoint::default(),
+            destination: Endpoint::default(),
+            user: None,
+            host: None,
+            raw: &Nothing,
+        };
+        let explained = (program.explain)(&nothing).clauses;
+        let playbook = &program.playbook;
+        let limited = playbook.guards.traffic_share_max_bp.is_some();
+        let guards = GUARDS.iter().filter(|guard| limited || **guard != GuardName::Impact);
+        let step = |it: &staunch_model::Step| format!("{} {}", it.action, it.target);
+        Self {
+            clauses: explained
+                .iter()
+                .filter(|it| it.kind == ClauseKind::Test)
+                .map(|it| (it.text.clone(), false, false))
+                .collect(),
+            written: explained.into_iter().map(|it| (it.kind, it.text)).collect(),
+            guards: guards.map(|guard| (*guard, (false, false))).collect(),
+            steps: playbook.steps.iter().map(|it| (step(it), false)).collect(),
+            modes: RISKS
+                .iter()
+                .map(|(risk, name)| (*risk, format!("{name}: {}", playbook.modes.of(*risk)), false))
+                .collect(),
+            outcomes: BTreeSet::new(),
+        }
+    }
+
+    /// Takes in how the trigger looked at an event.
+    pub(super) fn looked(&mut self, explanation: &Explanation) {
+        let tests = explanation.clauses.iter().filter(|it| it.kind == ClauseKind::Test);
+        for ((_, was_true, was_false), clause) in self.clauses.iter_mut().zip(tests) {
+            *was_true |= clause.value == ClauseValue::True;
+            *was_false |= clause.value == ClauseValue::False;
+        }
+    }
+
+    /// Takes in what happened. `step_of` tells the step of a transaction.
+    pub(super) fn happened(
+        &mut self,
+        history: &[Moment],
+        step_of: impl Fn(staunch_model::TransactionId) -> Option<u16>,
+    ) {
+        for moment in history {
+            let Seen::Frame(frame) = &moment.what else { continue };
+            for record in &frame.records {
+                match record {
+                    Record::OutcomeReached { outcome, .. } => {
+                        self.outcomes.insert(*outcome);
+                    }
+                    Record::Transaction { transaction, change } => {
+                        if let Some(judgement) = judgement(change) {
+                            self.judged(judgement);
+                        }
+                        if let Change::PostCheckPassed { .. } = change
+                            && let Some(step) = step_of(*transaction)
+                            && let Some((_, reached)) = self.steps.get_mut(usize::from(step))
+                        {
+                            *reached = true;
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn judged(&mut self, judgement: &Judgement) {
+        for result in &judgement.guards {
+            if let Some((passed, refused)) = self.guards.get_mut(&result.guard) {
+                match result.verdict {
+                    Verdict::Passed => *passed = true,
+                    Verdict::Ask | Verdict::ObserveOnly | Verdict::Refused => *refused = true,
+                    Verdict::Unknown => {}
+                }
+            }
+        }
+        for (risk, text, reached) in &mut self.modes {
+            // A policy or an operator may have set a narrower mode than the playbook's.
+            if *risk == judgement.risk && text.ends_with(judgement.mode.name()) {
+                *reached = true;
+            }
+        }
+    }
+
+    pub(super) fn report(&self, playbook: &str) -> CoverageReport {
+        let sides = |items: Vec<(String, bool, &str)>, what| {
+            let of = items.len();
+            let missing: Vec<String> = items
+                .into_iter()
+                .filter(|(_, reached, _)| !reached)
+                .map(|(name, _, side)| format!("{name}{side}"))
+                .collect();
+            Part {
+                what,
+                reached: of - missing.len(),
+                of,
+                missing,
+            }
+        };
+        let clauses = self.clauses.iter();
+        let clauses =
+            clauses.flat_map(|(text, t, f)| [(text.clone(), *t, " never true"), (text.clone(), *f, " never false")]);
+        let guards = self.guards.iter();
+        let guards = guards.flat_map(|(guard, (passed, refused))| {
+            let name = guard.name().to_owned();
+            [
+                (name.clone(), *passed, " never passing"),
+                (name, *refused, " never refusing"),
+            ]
+        });
+        let steps = self
+            .steps
+            .iter()
+            .map(|(text, reached)| (text.clone(), *reached, " never in force"));
+        let modes = self.modes.iter().map(|(_, text, reached)| (text.clone(), *reached, ""));
+        let outcomes = IncidentOutcome::ALL.iter();
+        let outcomes = outcomes.map(|it| (it.name().to_owned(), self.outcomes.contains(it), ""));
+        let parts = vec![
+            sides(clauses.collect(), "clauses"),
+            sides(guards.collect(), "guards"),
+            sides(steps.collect(), "steps"),
+            sides(modes.collect(), "modes"),
+            sides(outcomes.collect(), "outcomes"),
+        ];
+        CoverageReport {
+            playbook: playbook.to_owned(),
+            reached: parts.iter().map(|it| it.reached).sum(),
+            of: parts.iter().map(|it| it.of).sum(),
+            parts,
+        }
+    }
+}
+
+/// What was concluded, when `change` says.
+pub(super) fn judgement(change: &Change) -> Option<&Judgement> {
+    match change {
+        Change::Refused { judgement, .. } | Change::ExecuteIntended { judgement, .. } => judgement.as_deref(),
+        Change::WouldExecute { judgement } | Change::ApprovalRequested { judgement, .. } => Some(judgement),
+        _ => None,
+    }
+}

@@ -1,0 +1,279 @@
+//! Whether what a test expects is so, and what is so instead.
+
+use staunch_model::{
+    Change, ClauseKind, ClauseValue, Effect, GuardName, IncidentOutcome, NoticeLevel, Owner, Record, RefusalReason,
+    State, Target, TriggerOutcome, TriggerReport, Verdict,
+};
+use staunch_playbook::test_file::{Claim, InPlace};
+use staunch_sim::script::{Script, Seen};
+
+use super::coverage::judgement;
+
+/// Reasons for an event to match nothing that are no clause.
+pub(super) const REASONS: [&str; 3] = ["not an alert", "other system", "without key"];
+
+/// What there is to judge by.
+pub(super) struct Evidence<'a> {
+    pub(super) script: &'a Script,
+    /// How the playbook took the events that did not match.
+    pub(super) unmatched: &'a [&'a TriggerReport],
+    /// Events of the test that match.
+    pub(super) matched: usize,
+}
+
+/// True when `written` names the clause `text`.
+pub(super) fn names(written: &str, kind: ClauseKind, text: &str) -> bool {
+    let written = written.split_whitespace().collect::<Vec<_>>().join(" ");
+    written == text || (kind == ClauseKind::Test && text.contains(&written))
+}
+
+/// Holds `claim` against what is so.
+///
+/// # Errors
+/// What is so instead.
+pub(super) fn judge(evidence: &Evidence<'_>, claim: &Claim) -> Result<(), String> {
+    let script = evidence.script;
+    let same = |expected: &dyn std::fmt::Display, found: &dyn std::fmt::Display| {
+        let (expected, found) = (expected.to_string(), found.to_string());
+        if expected == found { Ok(()) } else { Err(found) }
+    };
+    match claim {
+        Claim::State(address, expected) => {
+            let newest = script.newest(Target::Address(*address));
+            match newest {
+                Some(it) if Some(it.state.kind()) == *expected => Ok(()),
+                None if expected.is_none() => Ok(()),
+                Some(it) => Err(state_words(&it.state)),
+                None => Err("no transaction".to_owned()),
+            }
+        }
+        Claim::World(address, expected) => {
+            let found = match script.world().get(Target::Address(*address)).map(|it| &it.owner) {
+                None => InPlace::Absent,
+                Some(Owner::Ours(_)) => InPlace::Ours,
+                Some(Owner::Foreign(_)) => InPlace::Foreign,
+            };
+            same(&expected.name(), &found.name())
+        }
+        Claim::Refused { address, guard, says } => {
+            let Some(it) = script.newest(Target::Address(*address)) else {
+                return Err("no transaction".to_owned());
+            };
+            let State::Refused(reason) = &it.state else {
+                return Err(state_words(&it.state));
+            };
+            let by = match &**reason {
+                RefusalReason::Guard { guard, .. } => Some(*guard),
+                _ => None,
+            };
+            let fits = guard.is_none_or(|guard| by == Some(guard))
+                && says.as_ref().is_none_or(|says| reason.to_string().contains(says));
+            if fits { Ok(()) } else { Err(state_words(&it.state)) }
+        }
+        Claim::Asked { address, guard, says } => asked(script, Target::Address(*address), *guard, says.as_deref()),
+        Claim::Order(expected) => {
+            let mut found = Vec::new();
+            for effect in acts(script) {
+                if let Effect::Execute { target, .. } = effect
+                    && !found.contains(target)
+                {
+                    found.push(*target);
+                }
+            }
+            let expected: Vec<_> = expected.iter().map(|it| Target::Address(*it)).collect();
+            same(&list(&expected), &list(&found))
+        }
+        Claim::Acts(expected) => same(expected, &acts(script).count()),
+        Claim::Incidents(expected) => same(
+            expected,
+            &count(script, |it| matches!(it, Record::IncidentOpened { .. })),
+        ),
+        Claim::Joined(expected) => same(expected, &count(script, |it| matches!(it, Record::EventJoined { .. }))),
+        Claim::Outcome(expected) => {
+            let mut outcomes = records(script).filter_map(|it| match it {
+                Record::OutcomeReached { outcome, .. } => Some(*outcome),
+                _ => None,
+            });
+            let found = outcomes.next_back().map_or("none", IncidentOutcome::name);
+            same(&expected.name(), &found)
+        }
+        Claim::Notices(level, expected) => same(
+            expected,
+            &count(
+                script,
+                |it| matches!(it, Record::NoticeQueued(notice) if notice.level == *level),
+            ),
+        ),
+        Claim::Notice(expected) => {
+            let mut notices = records(script).filter_map(|it| match it {
+                Record::NoticeQueued(notice) => Some(&*notice.text),
+                _ => None,
+            });
+            if notices.clone().any(|it| it.contains(expected)) {
+                return Ok(());
+            }
+            Err(notices
+                .next_back()
+                .map_or_else(|| "no notice".to_owned(), |it| format!("the last one: {it}")))
+        }
+        Claim::CommandRefused(expected) => {
+            let mut refused = records(script).filter_map(|it| match it {
+                Record::CommandRefused { why } => Some(&**why),
+                _ => None,
+            });
+            if refused.clone().any(|it| it.contains(expected)) {
+                return Ok(());
+            }
+            Err(refused
+                .next_back()
+                .map_or_else(|| "no command was refused".to_owned(), str::to_owned))
+        }
+        Claim::NoMatch(expected) => no_match(evidence, expected),
+    }
+}
+
+fn asked(script: &Script, target: Target, guard: Option<GuardName>, says: Option<&str>) -> Result<(), String> {
+    let Some(it) = script.newest(target) else {
+        return Err("no transaction".to_owned());
+    };
+    let mut questions = records(script).filter_map(|record| match record {
+        Record::Transaction { transaction, change } if *transaction == it.id => match change {
+            Change::ApprovalRequested { .. } => judgement(change),
+            _ => None,
+        },
+        _ => None,
+    });
+    let Some(question) = questions.next_back() else {
+        return Err(format!("nobody was asked: {}", state_words(&it.state)));
+    };
+    let asking: Vec<_> = question.guards.iter().filter(|it| it.verdict == Verdict::Ask).collect();
+    let fits = |result: &&&staunch_model::GuardResult| {
+        guard.is_none_or(|guard| result.guard == guard) && says.is_none_or(|says| result.why.contains(says))
+    };
+    if asking.iter().any(|it| fits(&it)) || (guard.is_none() && says.is_none()) {
+        return Ok(());
+    }
+    let found: Vec<String> = asking.iter().map(|it| format!("{}: {}", it.guard, it.why)).collect();
+    Err(if found.is_empty() {
+        format!("asked because of mode {}", question.mode)
+    } else {
+        format!("asked because of {}", found.join("; "))
+    })
+}
+
+fn no_match(evidence: &Evidence<'_>, expected: &str) -> Result<(), String> {
+    if evidence.matched > 0 {
+        return Err(format!("{} events match", evidence.matched));
+    }
+    if evidence.unmatched.is_empty() {
+        return Err("no event has come".to_owned());
+    }
+    let outcomes = [
+        TriggerOutcome::NotAnAlert,
+        TriggerOutcome::OtherSystem,
+        TriggerOutcome::WithoutKey,
+    ];
+    for report in evidence.unmatched {
+        let mut clauses = report.explanation.clauses.iter();
+        if clauses.any(|it| it.value == ClauseValue::False && names(expected, it.kind, &it.text)) {
+            return Ok(());
+        }
+        if REASONS
+            .iter()
+            .zip(outcomes)
+            .any(|(reason, it)| *reason == expected && it == report.outcome)
+        {
+            return Ok(());
+        }
+    }
+    let wrong: Vec<String> = evidence
+        .unmatched
+        .iter()
+        .flat_map(|report| &report.explanation.clauses)
+        .filter(|it| it.depth == 0 && it.value != ClauseValue::True)
+        .map(|it| format!("{} is {}", it.text, it.value.name()))
+        .collect();
+    Err(if wrong.is_empty() {
+        let reason = evidence.unmatched.iter().find_map(|it| {
+            let at = outcomes.iter().position(|outcome| *outcome == it.outcome)?;
+            Some(REASONS[at])
+        });
+        format!("no match: {}", reason.unwrap_or("no clause was false"))
+    } else {
+        wrong.join("; ")
+    })
+}
+
+/// What is expected, in words.
+pub(super) fn words(claim: &Claim) -> String {
+    let because = |guard: &Option<GuardName>, says: &Option<String>| match (guard, says) {
+        (Some(guard), Some(says)) => format!(" by {guard}, saying \"{says}\""),
+        (Some(guard), None) => format!(" by {guard}"),
+        (None, Some(says)) => format!(", saying \"{says}\""),
+        (None, None) => String::new(),
+    };
+    match claim {
+        Claim::State(address, state) => format!("{address}: {}", state.map_or("none", |it| it.name())),
+        Claim::World(address, place) => format!("in the world at {address}: {}", place.name()),
+        Claim::Refused { address, guard, says } => format!("{address}: refused{}", because(guard, says)),
+        Claim::Asked { address, guard, says } => format!("{address}: a person asked{}", because(guard, says)),
+        Claim::Order(order) => {
+            let order: Vec<_> = order.iter().map(|it| Target::Address(*it)).collect();
+            format!("acts in this order: {}", list(&order))
+        }
+        Claim::Acts(count) => format!("acts sent: {count}"),
+        Claim::Incidents(count) => format!("incidents opened: {count}"),
+        Claim::Joined(count) => format!("events joined: {count}"),
+        Claim::Outcome(outcome) => format!("outcome: {outcome}"),
+        Claim::Notices(level, count) => {
+            let level = match level {
+                NoticeLevel::Info => "info",
+                NoticeLevel::Warning => "warning",
+                NoticeLevel::Page => "page",
+            };
+            format!("notices, {level}: {count}")
+        }
+        Claim::Notice(says) => format!("a notice says \"{says}\""),
+        Claim::CommandRefused(says) => format!("a command is refused: \"{says}\""),
+        Claim::NoMatch(reason) if REASONS.contains(&reason.as_str()) => format!("no match: {reason}"),
+        Claim::NoMatch(clause) => format!("no match: {clause} is false"),
+    }
+}
+
+fn state_words(state: &State) -> String {
+    let kind = state.kind();
+    match state {
+        State::Refused(reason) => format!("{kind}: {reason}"),
+        State::Releasing(cause) | State::Released(cause) | State::RollingBack(cause) => format!("{kind}: {cause}"),
+        State::Settling(cause) | State::RolledBack(cause) => format!("{kind}: {cause}"),
+        State::Stuck(reason) => format!("{kind}: {reason}"),
+        _ => kind.to_string(),
+    }
+}
+
+fn list(targets: &[Target]) -> String {
+    if targets.is_empty() {
+        return "none".to_owned();
+    }
+    targets.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn records(script: &Script) -> impl DoubleEndedIterator<Item = &Record> + Clone {
+    let frames = script.history().iter().filter_map(|it| match &it.what {
+        Seen::Frame(frame) => Some(frame),
+        _ => None,
+    });
+    frames.flat_map(|frame| &frame.records)
+}
+
+fn count(script: &Script, is: impl Fn(&Record) -> bool) -> usize {
+    records(script).filter(|it| is(it)).count()
+}
+
+/// The acts that were sent. A renewal is none.
+fn acts(script: &Script) -> impl Iterator<Item = &Effect> {
+    script.history().iter().filter_map(|it| match &it.what {
+        Seen::Sent(effect @ Effect::Execute { renewal: false, .. }, _) => Some(effect),
+        _ => None,
+    })
+}

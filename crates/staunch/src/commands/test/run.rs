@@ -1,0 +1,402 @@
+//! One test: its events through the real decoder and the real triage, and what follows in a scripted world.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use staunch_engine::limits;
+use staunch_engine::triage::{Triage, Triaged};
+use staunch_model::{
+    Event, Input, Policy, Printable, Program, Protection, Record, Span, Target, Timestamp, TriggerReport,
+};
+use staunch_playbook::Diagnostic;
+use staunch_playbook::test_file::{self, FaultKind, Point, Test, What, WorldKind};
+use staunch_ports::{Sighting, Source};
+use staunch_sim::script::{Ask, Fault, Happening, Mishap, Moment, Script, Seen, Setting};
+
+use super::coverage::Coverage;
+use super::files::Suite;
+use super::judge::{self, Evidence};
+use super::report::{Difference, Line, TestReport};
+use crate::commands::journal::words;
+use crate::commands::trigger;
+
+/// When a test starts whose events have no time.
+const START: &str = "2026-01-01T00:00:00Z";
+
+/// How long a test goes on after the last thing that happens, unless it expects something later.
+const AFTER: Span = Span::from_secs(10);
+
+/// The label of what somebody else has put in place.
+const FOREIGN: &str = "somebody else";
+
+/// Something that was read from an event's JSON.
+struct Decoded {
+    at: Span,
+    /// What it is, in words, when it matched nothing.
+    words: String,
+    reports: Vec<TriggerReport>,
+}
+
+/// Runs `test` of `suite` on `program`.
+pub(super) fn run(
+    suite: &Suite,
+    test: &Test,
+    program: &Program,
+    sources: &[Arc<dyn Source>],
+    coverage: &mut Coverage,
+) -> Result<TestReport, Vec<Diagnostic>> {
+    check_clauses(suite, test, coverage)?;
+    let start = match test.start {
+        Some(start) => start,
+        None => start_of(suite, test, sources)?,
+    };
+    let policy = policy(test, program);
+    let triage = Triage::new(vec![program.clone()]);
+    let mut script = Script::new(setting(test, policy, start));
+    if !test.world.enforcing {
+        script.plan(Span::ZERO, Happening::Enforcing(false));
+    }
+    if let Some(room) = test.world.capacity {
+        script.plan(Span::ZERO, Happening::Room(room));
+    }
+    for address in &test.world.foreign {
+        script.plan(
+            Span::ZERO,
+            Happening::Tamper(Target::Address(*address), Some(FOREIGN.into())),
+        );
+    }
+    let mut happenings = Vec::new();
+    let mut decoded = Vec::new();
+    for event in &test.events {
+        let received = start + event.at;
+        read(suite, event, sources, |sighting| {
+            let Sighting::Event(view) = sighting else {
+                decoded.push(Decoded {
+                    at: event.at,
+                    words: format!("event from {}: not an event of this source", event.source.value),
+                    reports: Vec::new(),
+                });
+                return;
+            };
+            let reports = triage.reports(view);
+            for report in &reports {
+                coverage.looked(&report.explanation);
+            }
+            if let Triaged::Matched(found) = triage.sort(view)
+                && !found.matches.is_empty()
+            {
+                let event_kept = Arc::new(Event::keep(view, received));
+                let matches = found.matches;
+                happenings.push((
+                    event.at,
+                    Happening::Event {
+                        event: event_kept,
+                        matches,
+                    },
+                ));
+            } else {
+                let said = reports.first().map(|it| trigger::outcome(it, view.system));
+                let said = said.unwrap_or_default();
+                decoded.push(Decoded {
+                    at: event.at,
+                    words: format!("event from {}: {}: {said}", view.system, view.signature),
+                    reports,
+                });
+            }
+        })?;
+    }
+    let matched = happenings.len();
+    happenings.extend(test.happens.iter().map(|it| (it.at, happening(it.what))));
+    let last = happenings.iter().map(|(at, _)| *at);
+    let last = last.chain(decoded.iter().map(|it| it.at)).max().unwrap_or(Span::ZERO);
+    let expected = test.expect.iter().filter_map(|it| it.at).max().unwrap_or(Span::ZERO);
+    let end = expected.max(last + AFTER);
+    for (at, happening) in happenings {
+        script.plan(at, happening);
+    }
+    let mut claims: Vec<_> = test.expect.iter().map(|it| (it.at.unwrap_or(end), it)).collect();
+    claims.sort_by_key(|(at, _)| *at);
+    let mut differences = Vec::new();
+    for (at, expect) in claims {
+        script.run_until(at);
+        let reports: Vec<&TriggerReport> = decoded
+            .iter()
+            .filter(|it| it.at <= at)
+            .flat_map(|it| &it.reports)
+            .collect();
+        let evidence = Evidence {
+            script: &script,
+            unmatched: &reports,
+            matched,
+        };
+        if let Err(found) = judge::judge(&evidence, &expect.claim) {
+            differences.push(Difference {
+                at,
+                line: line_of(&suite.text, expect.span.start),
+                expected: judge::words(&expect.claim),
+                found,
+            });
+        }
+    }
+    script.run_until(end);
+    let history = script.history().to_vec();
+    coverage.happened(&history, |id| script.step_of(id));
+    script.finish();
+    for misfit in script.misfits() {
+        differences.push(Difference {
+            at: end,
+            line: line_of(&suite.text, test.name.span.start),
+            expected: "every happening finds what it is about".to_owned(),
+            found: misfit.clone(),
+        });
+    }
+    let violation = script.violation().map(ToString::to_string);
+    Ok(TestReport {
+        name: test.name.value.clone(),
+        line: line_of(&suite.text, test.name.span.start),
+        passed: differences.is_empty() && violation.is_none(),
+        expectations: test.expect.len(),
+        differences,
+        violation,
+        simulated: end,
+        timeline: timeline(&history, &decoded),
+    })
+}
+
+/// Clauses that are expected to be false are clauses of the trigger.
+fn check_clauses(suite: &Suite, test: &Test, coverage: &Coverage) -> Result<(), Vec<Diagnostic>> {
+    for expect in &test.expect {
+        let test_file::Claim::NoMatch(written) = &expect.claim else {
+            continue;
+        };
+        let known = judge::REASONS.contains(&written.as_str())
+            || coverage
+                .written
+                .iter()
+                .any(|(kind, text)| judge::names(written, *kind, text));
+        if !known {
+            let message = format!("the trigger has no clause `{}`", Printable(written));
+            let clauses: Vec<&str> = coverage.written.iter().map(|(_, text)| text.as_str()).collect();
+            let hint = format!("write a clause or a part of one: {}", clauses.join("; "));
+            return Err(suite.mistake(expect.span.clone(), &message, &hint));
+        }
+    }
+    Ok(())
+}
+
+/// The time of the first event, less the time after the start at which it comes.
+fn start_of(suite: &Suite, test: &Test, sources: &[Arc<dyn Source>]) -> Result<Timestamp, Vec<Diagnostic>> {
+    let mut start = None;
+    if let Some(first) = test.events.iter().min_by_key(|it| it.at) {
+        read(suite, first, sources, |sighting| {
+            if let Sighting::Event(view) = sighting {
+                start = start.or(view.time.map(|time| time - first.at));
+            }
+        })?;
+    }
+    Ok(start.unwrap_or_else(|| START.parse().unwrap_or_default()))
+}
+
+/// Has the source of `event` read it.
+fn read(
+    suite: &Suite,
+    event: &test_file::Event,
+    sources: &[Arc<dyn Source>],
+    mut each: impl FnMut(&Sighting<'_>),
+) -> Result<(), Vec<Diagnostic>> {
+    let named = sources.iter().find(|it| it.name() == event.source.value);
+    let Some(source) = named else {
+        let known: Vec<&str> = sources.iter().map(|it| it.name()).collect();
+        let message = format!("there is no source `{}`", Printable(&event.source.value));
+        let hint = format!("known: {}", known.join(", "));
+        return Err(suite.mistake(event.source.span.clone(), &message, &hint));
+    };
+    let mut malformed = None;
+    let mut count = 0;
+    let whole = source.read(event.json.value.as_bytes(), &mut |_, sighting| {
+        count += 1;
+        match sighting {
+            Sighting::Malformed(it) => malformed = malformed.take().or(Some(it)),
+            it => each(&it),
+        }
+    });
+    if let Some(it) = whole.err().or(malformed) {
+        let message = format!("{} cannot read this event: {}", event.source.value, it.what);
+        return Err(suite.mistake(event.json.span.clone(), &message, &it.hint));
+    }
+    if count == 0 {
+        let message = "there is no event in it";
+        return Err(suite.mistake(event.json.span.clone(), message, "give the JSON as the source sends it"));
+    }
+    Ok(())
+}
+
+fn policy(test: &Test, program: &Program) -> Policy {
+    let world = world(test.world.kind);
+    let mut driver = world.describe();
+    driver.risk = test.world.risk;
+    let mut limits = limits::DEFAULT;
+    if let Some(expiry) = test.context.approval_expiry {
+        limits.approval_expiry = expiry;
+    }
+    for (limit, value) in &test.context.limits {
+        let place = match limit {
+            test_file::Limit::ActsPerHour => &mut limits.acts_per_hour_max,
+            test_file::Limit::ActsPerAction => &mut limits.acts_per_action_hour_max,
+            test_file::Limit::ActsPerGroup => &mut limits.acts_per_group_hour_max,
+            test_file::Limit::BreakerFailures => &mut limits.breaker_failures,
+        };
+        *place = *value;
+    }
+    let protections = test.context.never_touch.iter().map(|(network, why)| Protection {
+        network: *network,
+        reason: Printable(why).to_string().into(),
+    });
+    Policy {
+        limits,
+        never_touch: protections.collect(),
+        mode_max: test.context.mode,
+        playbooks: vec![program.playbook.clone()],
+        drivers: vec![driver],
+    }
+}
+
+fn setting(test: &Test, policy: Policy, start: Timestamp) -> Setting {
+    let shares = test.context.traffic.iter();
+    let fault = |it: &test_file::Fault| Fault {
+        at: point(it.at),
+        of: it.of.map(Target::Address),
+        mishap: match it.kind {
+            FaultKind::Fails(kind) => Mishap::Fails(kind),
+            FaultKind::RequestLost => Mishap::RequestLost,
+            FaultKind::ReplyLost => Mishap::ReplyLost,
+            FaultKind::InDoubt => Mishap::InDoubt,
+            FaultKind::InDoubtLanded => Mishap::InDoubtLanded,
+            FaultKind::Lies => Mishap::Lies,
+            FaultKind::Crash(outage) => Mishap::Crash(outage),
+        },
+        times: it.times,
+    };
+    Setting {
+        policy: Arc::new(policy),
+        world: world(test.world.kind),
+        start,
+        shares: shares
+            .map(|(address, share)| (Target::Address(*address), *share))
+            .collect(),
+        share_of_others: test.context.traffic_of_others,
+        faults: test.faults.iter().map(fault).collect(),
+    }
+}
+
+const fn world(kind: WorldKind) -> staunch_sim::world::WorldKind {
+    match kind {
+        WorldKind::Kernel => staunch_sim::world::WorldKind::Kernel,
+        WorldKind::Api => staunch_sim::world::WorldKind::Api,
+        WorldKind::Cloud => staunch_sim::world::WorldKind::Cloud,
+    }
+}
+
+const fn point(point: Point) -> staunch_sim::script::Point {
+    use staunch_sim::script::Point as P;
+    match point {
+        Point::PreCheck => P::PreCheck,
+        Point::Execute => P::Execute,
+        Point::PostCheck => P::PostCheck,
+        Point::Renew => P::Renew,
+        Point::Undo => P::Undo,
+        Point::Probe => P::Probe,
+        Point::Notify => P::Notify,
+    }
+}
+
+fn happening(what: What) -> Happening {
+    let at = |address: IpAddr| Target::Address(address);
+    match what {
+        What::Removes(address) => Happening::Tamper(at(address), None),
+        What::Replaces(address) => Happening::Tamper(at(address), Some(FOREIGN.into())),
+        What::RemovesAll => Happening::Flush,
+        What::Rules(there) => Happening::Enforcing(there),
+        What::Approve(address) => Happening::Ask(Ask::Approve(at(address))),
+        What::Deny(address) => Happening::Ask(Ask::Deny(at(address))),
+        What::Release(address) => Happening::Ask(Ask::Release(at(address))),
+        What::Renew(address, lease) => Happening::Ask(Ask::Renew(at(address), lease)),
+        What::ReleaseAll => Happening::Ask(Ask::ReleaseAll),
+        What::Mode(mode) => Happening::Ask(Ask::Mode(mode)),
+        What::Crash(outage) => Happening::Crash(outage),
+    }
+}
+
+/// What happened, in lines that are safe to show.
+fn timeline(history: &[Moment], decoded: &[Decoded]) -> Vec<Line> {
+    let line = |at: Span, what: &str| Line {
+        at,
+        what: Printable(what).to_string(),
+    };
+    let mut lines: Vec<Line> = decoded.iter().map(|it| line(it.at, &it.words)).collect();
+    for Moment { at, what } in history {
+        match what {
+            Seen::Frame(frame) => {
+                let input = match &frame.input {
+                    Input::Policy(_) | Input::Started { .. } | Input::Tick | Input::Notified { result: Ok(()), .. } => {
+                        None
+                    }
+                    Input::Swept(found) if found.vanished.is_empty() && found.orphans.is_empty() => None,
+                    it => Some(words::input(it)),
+                };
+                lines.extend(input.map(|it| line(*at, &it)));
+                let quiet = |record: &&Record| {
+                    !matches!(
+                        record,
+                        Record::PolicyPinned(_)
+                            | Record::SweepDone { .. }
+                            | Record::NoticeSent { .. }
+                            | Record::Started { .. }
+                            | Record::IncidentForgotten { .. }
+                    )
+                };
+                let records = frame.records.iter().filter(quiet);
+                lines.extend(records.map(|it| line(*at, &format!("- {}", words::record(it)))));
+            }
+            Seen::Sent(effect, Some(mishap)) => {
+                lines.push(line(
+                    *at,
+                    &format!("fault: {} {}", effect_words(effect), mishap_words(*mishap)),
+                ));
+            }
+            Seen::Sent(_, None) => {}
+            Seen::Ended => lines.push(line(*at, "the process ends")),
+            Seen::Started => lines.push(line(*at, "the process starts again")),
+            Seen::Touched(what) => lines.push(line(*at, &format!("somebody {what}"))),
+        }
+    }
+    lines.sort_by_key(|it| it.at);
+    lines
+}
+
+fn effect_words(effect: &staunch_model::Effect) -> String {
+    use staunch_model::Effect;
+    match effect {
+        Effect::Observe { transaction, .. } => format!("the look of {transaction}"),
+        Effect::Execute { transaction, .. } => format!("the act of {transaction}"),
+        Effect::Undo { transaction, .. } => format!("the undo of {transaction}"),
+        Effect::Notify(notice) => notice.id.to_string(),
+        Effect::Collect { evidence, .. } => format!("the collection of {evidence}"),
+    }
+}
+
+const fn mishap_words(mishap: Mishap) -> &'static str {
+    match mishap {
+        Mishap::Fails(_) => "fails",
+        Mishap::RequestLost => "is lost on its way",
+        Mishap::ReplyLost => "is carried out, and its reply is lost",
+        Mishap::InDoubt => "is given up in doubt, and was not carried out",
+        Mishap::InDoubtLanded => "is given up in doubt, and was carried out",
+        Mishap::Lies => "is answered with a lie",
+        Mishap::Crash(_) => "is on its way when the process ends",
+    }
+}
+
+fn line_of(text: &str, at: usize) -> usize {
+    text.get(..at).unwrap_or_default().matches('\n').count() + 1
+}

@@ -1,0 +1,217 @@
+//! `staunch test`: the tests of the built-in playbooks, and what failing and broken tests look like.
+
+use std::path::Path;
+use std::process::Output;
+
+use serde_json::Value;
+
+use crate::harness::{Home, staunch, stderr};
+
+/// The folder of the playbooks that come with Staunch.
+const PLAYBOOKS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../playbooks");
+
+fn test(paths: &[&str], json: bool) -> Output {
+    let mut command = staunch(&["test"]);
+    if json {
+        command.arg("--json");
+    }
+    command.args(paths).output().expect("the binary starts")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("UTF-8")
+}
+
+/// A directory with a built-in playbook, changed, and its tests, changed.
+fn changed(home: &Home, name: &str, playbook: &[(&str, &str)], tests: &[(&str, &str)]) -> String {
+    let dir = home.path("changed");
+    std::fs::create_dir_all(&dir).expect("it is our directory");
+    for (file, changes) in [(format!("{name}.yaml"), playbook), (format!("{name}.test.yaml"), tests)] {
+        let mut text = std::fs::read_to_string(Path::new(PLAYBOOKS).join(&file)).expect("it is there");
+        for (from, to) in changes {
+            assert!(text.contains(from), "{file} has no {from}");
+            text = text.replace(from, to);
+        }
+        std::fs::write(dir.join(&file), text).expect("it is our directory");
+    }
+    dir.display().to_string()
+}
+
+#[test]
+fn built_in_playbooks_pass_their_tests() {
+    for paths in [&[][..], &[PLAYBOOKS]] {
+        let output = test(paths, true);
+        let text = stdout(&output);
+        assert!(output.status.success(), "{text}{}", stderr(&output));
+        let report: Value = serde_json::from_str(&text).expect("it is JSON");
+        assert_eq!(report["failed"], 0);
+        assert!(
+            report["passed"].as_u64().expect("a number") >= 50,
+            "{}",
+            report["passed"]
+        );
+        for coverage in report["coverage"].as_array().expect("a list") {
+            let parts = coverage["parts"].as_array().expect("a list");
+            let missing = |what: &str| {
+                let part = parts.iter().find(|it| it["what"] == what).expect("a part");
+                part["missing"].as_array().expect("a list").len()
+            };
+            for (what, most) in [
+                ("steps", 0),
+                ("modes", 0),
+                ("outcomes", 0),
+                ("clauses", 1),
+                ("guards", 5),
+            ] {
+                assert!(missing(what) <= most, "{what}: {coverage:#}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_weaker_playbook_fails_its_tests_and_the_difference_is_shown() {
+    let home = Home::new("");
+    let dir = changed(
+        &home,
+        "brute-force-block",
+        &[("traffic_share_max: 5%", "traffic_share_max: 50%")],
+        &[],
+    );
+    let output = test(&[&dir], false);
+    assert_eq!(output.status.code(), Some(13), "{}", stderr(&output));
+    let text = stdout(&output);
+    assert!(
+        text.lines()
+            .all(|line| line.chars().count() <= 80 || line.contains("changed/")),
+        "{text}"
+    );
+    assert_eq!(text.matches("FAIL").count(), 1, "{text}");
+    assert!(
+        text.contains("FAIL  what carries much of the traffic is refused"),
+        "{text}"
+    );
+    let row = text
+        .lines()
+        .find(|line| line.contains("203.0.113.7: refused"))
+        .expect("the difference");
+    assert!(
+        row.trim_start().starts_with("1s ") && row.ends_with(" in-force"),
+        "{text}"
+    );
+    assert!(text.contains("what happened\n"), "{text}");
+    assert!(text.contains("TX-1 intends to act"), "{text}");
+    assert!(!text.contains('\u{1b}'), "{text:?}");
+}
+
+#[test]
+fn what_is_not_reached_is_listed() {
+    let home = Home::new("");
+    let dir = changed(
+        &home,
+        "brute-force-block",
+        &[(
+            "|| event.category.lower",
+            "|| event.signature.contains(\"never said\")\n      || event.category.lower",
+        )],
+        &[],
+    );
+    let output = test(&[&dir], false);
+    let text = stdout(&output);
+    assert!(output.status.success(), "{text}");
+    assert!(
+        text.contains("- event.signature.contains(\"never said\") never true\n"),
+        "{text}"
+    );
+    assert!(!text.contains("event.severity >= medium never"), "{text}");
+}
+
+#[test]
+fn mistakes_point_at_line_and_column() {
+    let home = Home::new("");
+    for (from, to, expect) in [
+        (
+            "state: { 203.0.113.7: in-force }, world",
+            "state: { 203.0.113.7: inforce }, world",
+            "error[P013]",
+        ),
+        ("at: 0s, event: scan", "at: 0s, event: scam", "did you mean `scan`?"),
+        (
+            "no_match: event.severity >= medium",
+            "no_match: event.severity >= high",
+            "the trigger has no clause",
+        ),
+        ("source: suricata", "source: snort", "there is no source `snort`"),
+        ("{\"timestamp\"", "\"timestamp\"", "cannot read this event"),
+        ("operator: approve", "operator: aprove", "is not something that happens"),
+    ] {
+        let dir = changed(&home, "brute-force-block", &[], &[(from, to)]);
+        let output = test(&[&dir], false);
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains(expect), "{expect}: {said}");
+        assert!(said.contains("brute-force-block.test.yaml:"), "{said}");
+        assert!(said.contains("hint: "), "{said}");
+    }
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let output = test(&["no/such.test.yaml"], false);
+    assert_eq!(output.status.code(), Some(5));
+    assert!(
+        stderr(&output).contains("cannot read no/such.test.yaml"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+/// Each kind of expectation fails when it is wrong, and holds when it is right.
+#[test]
+fn every_expectation_can_fail() {
+    let claims = [
+        ("state: { 203.0.113.7: in-force }", "state: { 203.0.113.7: none }"),
+        ("state: { 203.0.113.9: none }", "state: { 203.0.113.9: stuck }"),
+        ("world: { 203.0.113.7: ours }", "world: { 203.0.113.7: absent }"),
+        ("refused: { 203.0.113.8: impact }", "refused: { 203.0.113.8: capacity }"),
+        (
+            "refused: { 203.0.113.8: { says: 40 % } }",
+            "refused: { 203.0.113.8: { says: 41 % } }",
+        ),
+        ("asked: { 10.16.1.11: {} }", "asked: { 203.0.113.7: {} }"),
+        ("asked: { 10.16.1.11: impact }", "asked: { 10.16.1.11: freshness }"),
+        ("order: [203.0.113.7]", "order: [203.0.113.7, 203.0.113.8]"),
+        ("acts: 1", "acts: 2"),
+        ("incidents: 3", "incidents: 2"),
+        ("joined: 1", "joined: 0"),
+        ("outcome: awaiting-approval", "outcome: contained"),
+        ("notices: { warning: 1 }", "notices: { warning: 0 }"),
+        ("notice: more than the 5 % allowed", "notice: more than the 6 % allowed"),
+        ("command_refused: not awaiting approval", "command_refused: no reason"),
+    ];
+    let home = Home::new("");
+    let dir = changed(&home, "brute-force-block", &[], &[]);
+    let file = format!("{dir}/brute-force-block.test.yaml");
+    let text = std::fs::read_to_string(&file).expect("it is there");
+    let (events, _) = text.split_once("\ntests:").expect("there are tests");
+    let tests = |side: fn(&(&'static str, &'static str)) -> &'static str| {
+        let expect: Vec<String> = claims
+            .iter()
+            .map(|claim| format!("      - {{ at: 5s, {} }}\n", side(claim)))
+            .collect();
+        format!(
+            "{events}\ntests:\n  - name: all\n    context: {{ traffic: {{ 203.0.113.8: 40%, 10.16.1.11: unknown }} }}\n    \
+             events: [{{ at: 0s, event: ssh }}, {{ at: 1s, event: ssh }}, {{ at: 2s, event: neighbour }}, \
+             {{ at: 3s, event: inside }}]\n    happens: [{{ at: 4s, operator: deny 203.0.113.7 }}]\n    expect:\n{}",
+            expect.concat()
+        )
+    };
+    for (text, differences) in [(tests(|it| it.0), 0), (tests(|it| it.1), claims.len())] {
+        std::fs::write(&file, &text).expect("it is our directory");
+        let output = test(&[&file], true);
+        let report: Value = serde_json::from_str(&stdout(&output)).unwrap_or_else(|_| panic!("{}", stderr(&output)));
+        let found = &report["files"][0]["tests"][0]["differences"];
+        assert_eq!(found.as_array().map(Vec::len), Some(differences), "{found:#}");
+        assert_eq!(output.status.code(), Some(if differences == 0 { 0 } else { 13 }));
+    }
+}
