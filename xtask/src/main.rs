@@ -19,6 +19,7 @@ mod shell;
 mod sim;
 mod test;
 mod tidy;
+mod torture;
 mod workspace;
 
 /// A task by its name.
@@ -60,6 +61,12 @@ const TASKS: &[Task] = &[
         arguments: "[--json] [block|triage|durable|storm|replay|memory...]",
         summary: "measure the bars of the project, or only the named ones, each beside its floor",
         run: bench::run,
+    },
+    Task {
+        name: "torture",
+        arguments: "[--kills N] [--seconds N] [--seed S] [--json]",
+        summary: "kill, stop, starve and disturb the real server under load, and see that nothing is lost or left",
+        run: torture::run,
     },
     Task {
         name: "fuzz",

@@ -7,6 +7,8 @@ mod demo;
 mod flows;
 mod harness;
 mod kill;
+#[allow(dead_code, reason = "the torture uses more of it")]
+mod load;
 mod operators;
 mod playbook_tests;
 mod replay;
