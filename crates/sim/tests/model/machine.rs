@@ -25,6 +25,8 @@ const START: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
 const WAIT: Span = Span::from_secs(1);
 /// The longest time in flight.
 const IN_FLIGHT_MAX: Span = WorldKind::Api.in_flight_max();
+/// The longest that anything is waited for: what is due later never comes.
+const PATIENCE: Span = Span::from_hours(24);
 /// Effects that a transaction may need: what needs more is tried without an end.
 const TICKET_MAX: u32 = 40;
 
@@ -701,7 +703,8 @@ impl World {
         let waits = self.requests.iter().any(|it| it.answers && !it.slow) || self.replies.iter().any(|it| !it.slow);
         let disk = self.tail.is_empty() || self.left.delays > 0;
         let next = self.engine.state().next_deadline()?.max(self.now);
-        (self.is_anything_alive() && !waits && disk && self.may_pass(next)).then_some(next)
+        let ever = next <= self.now + PATIENCE;
+        (self.is_anything_alive() && ever && !waits && disk && self.may_pass(next)).then_some(next)
     }
 
     // ---- what holds ----

@@ -43,25 +43,33 @@ const SAME_TARGET: &[&[u8]] = &[&[0], &[0]];
 #[rustfmt::skip]
 const ALL: &[Bounds] = &[
     Bounds { name: "one, 1 crash", events: ONE, faults: CRASH, states_min: 100, large: false },
-    Bounds { name: "one, 1 crash, 1 loss, 1 duplicate", events: ONE, faults: Faults { losses: 1, duplicates: 1, ..CRASH }, states_min: 4_000, large: false },
+    Bounds { name: "one, 1 error", events: ONE, faults: Faults { errors: 1, ..NONE }, states_min: 100, large: false },
+    Bounds { name: "one, undo refused", events: ONE, faults: Faults { refusals: 1, ..NONE }, states_min: 60, large: false },
+    Bounds { name: "two targets", events: TWO_TARGETS, faults: NONE, states_min: 50, large: false },
+    Bounds { name: "same target", events: SAME_TARGET, faults: NONE, states_min: 50, large: false },
+    Bounds { name: "same target, 1 release", events: SAME_TARGET, faults: Faults { releases: 1, ..NONE }, states_min: 100, large: false },
+    Bounds { name: "one, 1 crash, 1 loss, 1 duplicate", events: ONE, faults: Faults { losses: 1, duplicates: 1, ..CRASH }, states_min: 4_000, large: true },
+    Bounds { name: "one, 1 crash, 1 loss, 1 duplicate, 1 error", events: ONE, faults: Faults { losses: 1, duplicates: 1, errors: 1, ..CRASH }, states_min: 40_000, large: true },
     Bounds { name: "one, 1 crash, 1 error, 1 release", events: ONE, faults: Faults { errors: 1, releases: 1, ..CRASH }, states_min: 6_000, large: true },
     Bounds { name: "one, 1 crash, 1 error, 1 delay", events: ONE, faults: Faults { errors: 1, delays: 1, ..CRASH }, states_min: 12_000, large: true },
     Bounds { name: "one, 1 crash, 1 duplicate, 1 delay", events: ONE, faults: Faults { duplicates: 1, delays: 1, ..CRASH }, states_min: 10_000, large: true },
     Bounds { name: "one, 1 crash, 1 error, 1 release, 1 wait", events: ONE, faults: Faults { errors: 1, releases: 1, waits: 1, ..CRASH }, states_min: 15_000, large: true },
-    Bounds { name: "one, 1 crash, 1 error, 1 intruder", events: ONE, faults: Faults { errors: 1, intruders: 1, ..CRASH }, states_min: 2_000, large: false },
+    Bounds { name: "one, 1 crash, 1 error, 1 intruder", events: ONE, faults: Faults { errors: 1, intruders: 1, ..CRASH }, states_min: 2_000, large: true },
     Bounds { name: "one, 1 crash, 2 releases, undo refused", events: ONE, faults: Faults { releases: 2, refusals: 1, ..CRASH }, states_min: 8_000, large: true },
-    Bounds { name: "one, 1 release, undo refused", events: ONE, faults: Faults { releases: 1, refusals: 1, ..NONE }, states_min: 100, large: false },
-    Bounds { name: "one, 2 crashes", events: ONE, faults: TWO_CRASHES, states_min: 400, large: false },
-    Bounds { name: "one, 2 crashes, 1 error", events: ONE, faults: Faults { errors: 1, ..TWO_CRASHES }, states_min: 4_000, large: false },
-    Bounds { name: "one, 2 crashes, 1 loss", events: ONE, faults: Faults { losses: 1, ..TWO_CRASHES }, states_min: 3_000, large: false },
-    Bounds { name: "two targets, 1 crash", events: TWO_TARGETS, faults: CRASH, states_min: 3_000, large: false },
-    Bounds { name: "two targets, 1 error", events: TWO_TARGETS, faults: Faults { errors: 1, ..NONE }, states_min: 2_000, large: false },
+    Bounds { name: "one, 1 release, undo refused", events: ONE, faults: Faults { releases: 1, refusals: 1, ..NONE }, states_min: 100, large: true },
+    Bounds { name: "one, 2 crashes", events: ONE, faults: TWO_CRASHES, states_min: 400, large: true },
+    Bounds { name: "one, 2 crashes, 1 error", events: ONE, faults: Faults { errors: 1, ..TWO_CRASHES }, states_min: 4_000, large: true },
+    Bounds { name: "one, 2 crashes, 1 loss", events: ONE, faults: Faults { losses: 1, ..TWO_CRASHES }, states_min: 3_000, large: true },
+    Bounds { name: "two targets, 1 crash", events: TWO_TARGETS, faults: CRASH, states_min: 3_000, large: true },
+    Bounds { name: "two targets, 1 loss, 1 release", events: TWO_TARGETS, faults: Faults { losses: 1, releases: 1, ..NONE }, states_min: 5_000, large: true },
+    Bounds { name: "two targets, 1 error", events: TWO_TARGETS, faults: Faults { errors: 1, ..NONE }, states_min: 2_000, large: true },
     Bounds { name: "two targets, 1 crash, 1 error", events: TWO_TARGETS, faults: Faults { errors: 1, ..CRASH }, states_min: 40_000, large: true },
     Bounds { name: "two targets, 2 crashes", events: TWO_TARGETS, faults: TWO_CRASHES, states_min: 40_000, large: true },
-    Bounds { name: "same target, 1 crash", events: SAME_TARGET, faults: CRASH, states_min: 500, large: false },
+    Bounds { name: "same target, 1 crash", events: SAME_TARGET, faults: CRASH, states_min: 500, large: true },
     Bounds { name: "same target, 1 error, 1 release", events: SAME_TARGET, faults: Faults { errors: 1, releases: 1, ..NONE }, states_min: 5_000, large: true },
     Bounds { name: "same target, 1 crash, 1 release", events: SAME_TARGET, faults: Faults { releases: 1, ..CRASH }, states_min: 5_000, large: true },
-    Bounds { name: "same target, 2 crashes", events: SAME_TARGET, faults: TWO_CRASHES, states_min: 2_500, large: false },
+    Bounds { name: "same target, 2 crashes, 1 release", events: SAME_TARGET, faults: Faults { releases: 1, ..TWO_CRASHES }, states_min: 20_000, large: true },
+    Bounds { name: "same target, 2 crashes", events: SAME_TARGET, faults: TWO_CRASHES, states_min: 2_500, large: true },
 ];
 
 impl Bounds {
@@ -124,8 +132,8 @@ mod mutants {
     use staunch_engine::mutant::Mutant;
 
     use super::machine::{
-        DURABLE_INTENT, END_IS_CLEAN, END_IS_VERIFIED, FORCE_IS_VERIFIED, NO_DAMAGE, ONE_ACTS, REPLY_IS_NEWEST,
-        STUCK_IS_TOLD,
+        DURABLE_INTENT, END_IS_CLEAN, END_IS_VERIFIED, ENDS, FORCE_IS_VERIFIED, IN_FORCE_IS_THERE, NO_DAMAGE, ONE_ACTS,
+        REPLY_IS_NEWEST, STUCK_IS_TOLD,
     };
     use super::{Bounds, CRASH, Faults, NONE, ONE, SAME_TARGET};
 
@@ -146,10 +154,14 @@ mod mutants {
         (Mutant::UndoBelieved, END_IS_VERIFIED, ONE, NONE),
         (Mutant::ActBelieved, FORCE_IS_VERIFIED, ONE, NONE),
         (Mutant::ForeignAccepted, FORCE_IS_VERIFIED, ONE, Faults { errors: 1, intruders: 1, ..NONE }),
+        (Mutant::ForeignAccepted, IN_FORCE_IS_THERE, ONE, Faults { errors: 1, intruders: 1, ..NONE }),
         (Mutant::StaleRepliesTaken, REPLY_IS_NEWEST, ONE, Faults { duplicates: 1, losses: 1, ..NONE }),
         (Mutant::ActIgnoresOwner, NO_DAMAGE, ONE, Faults { intruders: 1, ..NONE }),
         (Mutant::UndoIgnoresOwner, NO_DAMAGE, ONE, Faults { errors: 1, intruders: 1, ..NONE }),
         (Mutant::TargetShared, ONE_ACTS, SAME_TARGET, Faults { releases: 1, ..DOUBT }),
+        (Mutant::ExecuteForEver, ONE_ACTS, ONE, Faults { errors: 2, ..NONE }),
+        (Mutant::WaitsForEver, ENDS, ONE, Faults { losses: 1, ..NONE }),
+        (Mutant::LeaseForgotten, ENDS, ONE, CRASH),
         (Mutant::StuckSilently, STUCK_IS_TOLD, ONE, Faults { refusals: 1, ..NONE }),
     ];
 
