@@ -15,6 +15,7 @@ use anyhow::Result;
 
 mod bench;
 mod fuzz;
+mod model;
 mod shell;
 mod sim;
 mod test;
@@ -55,6 +56,12 @@ const TASKS: &[Task] = &[
         arguments: "",
         summary: "put known faults into the engine, and see each found by the invariant named for it",
         run: sim::mutants,
+    },
+    Task {
+        name: "model",
+        arguments: "[--mutants]",
+        summary: "visit every state that the engine can reach within bounds, or see known faults found there",
+        run: model::run,
     },
     Task {
         name: "bench",
