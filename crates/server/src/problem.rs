@@ -105,6 +105,7 @@ impl Failed {
             "the index cannot be asked",
             "this installation runs without an index of the journal",
         )
+        .hint("its log says why, with the disk full perhaps; mend that and start staunch again")
     }
 
     /// A question to the index that failed.

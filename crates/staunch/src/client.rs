@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use staunch_model::Printable;
-use staunch_server::dto::{CommandReply, Problem};
+use staunch_server::dto::{CommandReply, INDEX_LAG_HEADER, Problem};
 use ureq::http::{Response, StatusCode};
 use ureq::unversioned::resolver::DefaultResolver;
 use ureq::{Agent, Body};
@@ -21,6 +21,7 @@ use crate::cli::ServerArgs;
 use crate::config::{self, Config};
 use crate::exit::{Exit, Fault};
 use crate::files::read_bounded;
+use crate::output::say;
 use local::LocalConnector;
 
 /// The largest answer that is read: a list of 100,000 containments has about 50 MB.
@@ -192,10 +193,17 @@ impl Client {
     fn read<T: DeserializeOwned>(&self, answer: Result<Response<Body>, ureq::Error>) -> Result<T, Fault> {
         let mut answer = answer.map_err(|error| self.unreachable(&error))?;
         let status = answer.status();
+        let lag = answer.headers().get(INDEX_LAG_HEADER);
+        let lag = lag.and_then(|it| it.to_str().ok()?.parse::<u64>().ok());
         let body = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
         let body = body.map_err(|error| self.unreachable(&error))?;
         if !status.is_success() {
             return Err(self.problem(status, &body));
+        }
+        if let Some(frames) = lag.filter(|frames| *frames > 0) {
+            say(&format!(
+                "{frames} frames of the journal are not in the index yet: what is newest may be missing here"
+            ));
         }
         serde_json::from_slice(&body).map_err(|error| {
             Fault::doing(
@@ -253,6 +261,13 @@ impl Client {
             ));
         }
         let fault = Fault::new(exit, detail);
+        // The server's hint is for those who write requests; here the program writes them.
+        if status == StatusCode::UNAUTHORIZED && self.token.is_none() {
+            return fault.hint(
+                "put an operator's token into STAUNCH_TOKEN; or, on its own machine, run this as the user of the server, with \
+                 STAUNCH_CONFIG set to its configuration",
+            );
+        }
         match (problem.hint, exit) {
             (Some(hint), _) => fault.hint(hint),
             (None, Exit::Denied) => fault.hint("put a token with the role operator into STAUNCH_TOKEN"),

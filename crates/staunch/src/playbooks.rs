@@ -124,7 +124,8 @@ impl Texts {
             .collect();
         for unreadable in &self.unreadable {
             say(&format!(
-                "error: cannot read {}: {}\nhint: make it, or take it out of `dirs` under [playbooks] in the configuration\n",
+                "error: cannot read {}: {}\nhint: name a playbook or a directory of playbooks that can be read, here or in `dirs` under [playbooks] \
+                 in the configuration\n",
                 unreadable.file, unreadable.why
             ));
         }

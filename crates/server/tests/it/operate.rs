@@ -414,7 +414,8 @@ fn without_an_index_the_present_is_shown_and_the_past_is_not() {
         path::COMMANDS,
         path::NOTICES,
     ] {
-        staunch.client().get(path).problem(503, "no-index");
+        let problem = staunch.client().get(path).problem(503, "no-index");
+        assert!(problem.hint.is_some_and(|it| it.contains("start staunch again")));
     }
     assert_eq!(staunch.client().get(path::APPROVALS).status, 200);
 }

@@ -36,7 +36,10 @@ fn decide(
 ) -> Result<Exit, Fault> {
     let Some(approval) = waiting.approvals.iter().find(|approval| approval.transaction == id) else {
         let fault = Fault::new(Exit::NotFound, format!("{id} does not wait for a decision"));
-        return Err(fault.hint("`staunch approve` without a transaction lists what waits"));
+        return Err(fault.hint(
+            "somebody may have decided it, or it lapsed: `staunch incident show` of its incident says so; `staunch approve` \
+             without a transaction lists what waits",
+        ));
     };
     let target = Printable(&approval.target);
     let act = format!(

@@ -237,7 +237,7 @@ fn step_text(output: &Output, number: usize, step: &PlannedStep) -> String {
         Ruling::Ask => (Tone::Warning, "it would ask a person"),
         Ruling::Observe => (Tone::Plain, "it would only write down that it would have acted"),
         Ruling::Refuse => (Tone::Bad, "it would refuse"),
-        Ruling::Join => (Tone::Plain, "it would join what is in place"),
+        Ruling::Join => (Tone::Plain, "it would join an incident that is there"),
     };
     let why = step
         .why

@@ -1,5 +1,8 @@
 //! What every command says, with and without a server.
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
+
 use serde_json::Value;
 
 use crate::harness::{Home, SMALL, exploit_from, in_namespace, staunch, stderr, wait_until};
@@ -200,6 +203,36 @@ fn what_is_not_there_is_exit_code_5() {
 }
 
 #[test]
+fn a_list_from_an_index_that_is_behind_says_so() {
+    for (lag, says) in [("0", false), ("729", true)] {
+        let server = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let url = format!("http://{}", server.local_addr().expect("it is bound"));
+        let body = r#"{"incidents":[],"next":null,"index":{"position":1,"lag":null}}"#;
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\nstaunch-index-lag: {lag}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+            body.len()
+        );
+        let served = std::thread::spawn(move || {
+            let (mut peer, _) = server.accept().expect("the command connects");
+            let mut request = [0; 4096];
+            assert!(peer.read(&mut request).expect("it asks") > 0);
+            peer.write_all(answer.as_bytes()).expect("it listens");
+        });
+        let output = staunch(&["incident", "list", "--url", &url])
+            .output()
+            .expect("the binary starts");
+        served.join().expect("it was served");
+        assert!(output.status.success(), "{output:?}");
+        let said = stderr(&output);
+        assert_eq!(
+            said.contains("729 frames of the journal are not in the index"),
+            says,
+            "{said}"
+        );
+    }
+}
+
+#[test]
 fn playbooks_are_checked_with_all_mistakes() {
     let home = Home::new("");
     home.playbook(
@@ -215,6 +248,13 @@ fn playbooks_are_checked_with_all_mistakes() {
         "{said}"
     );
     assert!(said.contains("nobody"), "{said}");
+    let absent = home.run(&["check", "nowhere.yaml"]);
+    assert_eq!(absent.status.code(), Some(2), "{absent:?}");
+    let said = stderr(&absent);
+    assert!(
+        said.contains("nowhere.yaml") && said.contains("hint: name a playbook"),
+        "{said}"
+    );
     let json = home.run(&["check", "--json", &directory]);
     let answer: Value = serde_json::from_slice(&json.stdout).expect("it is JSON");
     assert!(answer["errors"].as_u64().expect("a number") >= 2, "{answer}");

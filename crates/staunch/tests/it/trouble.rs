@@ -85,6 +85,7 @@ fn without_tokens_nobody_is_let_in_by_accident() {
         assert_eq!(server.post(&exploit_from("203.0.113.1")).expect("it answers").0, 401);
         let denied = server.run(&["status"]);
         assert_eq!(denied.status.code(), Some(8), "{denied:?}");
+        assert!(stderr(&denied).contains("STAUNCH_TOKEN"), "{denied:?}");
         let with = |token: &str| {
             let mut command = crate::harness::staunch(&["status", "--json"]);
             command
