@@ -369,7 +369,7 @@ impl Torture {
             _ => {}
         }
         let server = life.checked_start();
-        if life.rounds % REPLAY_EVERY == 0 {
+        if life.rounds.is_multiple_of(REPLAY_EVERY) {
             life.prove("replay", &["replay", "--verify"]);
         }
         // Sometimes the next server finds what this one has in force.

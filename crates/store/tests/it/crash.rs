@@ -114,6 +114,22 @@ struct Disk {
 }
 
 impl Disk {
+    /// The disk with just what is in `dir`, all of it durable.
+    fn found(dir: &Path) -> Self {
+        let mut disk = Self::default();
+        for entry in std::fs::read_dir(dir).expect("it is there") {
+            let entry = entry.expect("it can be read");
+            let name = entry.file_name().into_string().expect("names are ASCII");
+            disk.names.insert(name, disk.inodes.len());
+            disk.inodes.push(Inode {
+                durable: std::fs::read(entry.path()).expect("it can be read"),
+                pending: Vec::new(),
+            });
+        }
+        disk.pending_names.push(disk.names.clone());
+        disk
+    }
+
     fn run(&mut self, event: &Event) {
         match event {
             Event::Create(name) if self.names.contains_key(name) => {}
@@ -232,7 +248,43 @@ fn record(batches: &[Vec<usize>]) -> (Vec<Event>, Vec<StoredFrame>) {
 
 /// Cuts the power after `events` and checks what a restart finds.
 fn check(events: &[Event], history: &[StoredFrame], dice: &mut Dice) {
-    let (mut disk, mut acknowledged, mut epoch) = (Disk::default(), 0, Epoch(0));
+    check_from(Disk::default(), events, history, dice);
+}
+
+/// Cuts the power after `events`, and once more at some moment of what the next writer does about it.
+fn check_twice(events: &[Event], dice: &mut Dice) {
+    let (mut disk, mut told) = (Disk::default(), Vec::new());
+    for event in events {
+        disk.run(event);
+        if matches!(event, Event::Acknowledged(_) | Event::Epoch(_)) {
+            told.push(event.clone());
+        }
+    }
+    let dir = fast_dir();
+    disk.power_cut(dir.path(), dice);
+    let disk = Disk::found(dir.path());
+    let recorder = Arc::new(Recorder::default());
+    let hook: Arc<dyn DiskHook> = Arc::<Recorder>::clone(&recorder);
+    let mut journal = SegmentJournal::open(dir.path(), options(Some(hook))).expect("it opens");
+    recorder.note(Event::Acknowledged(frames(&journal).len()));
+    recorder.note(Event::Epoch(journal.open_epoch().expect("an epoch")));
+    for number in 0..3 {
+        append_ok(&mut journal, &[&payload(number, 900)]);
+        let tail = usize::try_from(journal.tail().lsn.0).expect("small");
+        recorder.note(Event::Acknowledged(tail));
+    }
+    let history = frames(&journal);
+    drop(journal);
+    let done = recorder.events.lock().expect("nothing panics in here").clone();
+    for _ in 0..2 {
+        let end = dice.below(done.len() + 1);
+        let both = [&told[..], &done[..end]].concat();
+        check_from(disk.clone(), &both, &history, dice);
+    }
+}
+
+fn check_from(mut disk: Disk, events: &[Event], history: &[StoredFrame], dice: &mut Dice) {
+    let (mut acknowledged, mut epoch) = (0, Epoch(0));
     for event in events {
         disk.run(event);
         match event {
@@ -285,6 +337,19 @@ proptest! {
             for _ in 0..2 {
                 check(&events[..end], &history, &mut dice);
             }
+        }
+    }
+
+    #[test]
+    fn a_second_power_cut_while_the_first_is_mended_loses_no_more(
+        batches in prop::collection::vec(prop::collection::vec(1_usize..1_200, 1..5), 6..16),
+        seed in 1..u64::MAX,
+    ) {
+        let (events, _) = record(&batches);
+        let mut dice = Dice(seed);
+        for _ in 0..60 {
+            let end = dice.below(events.len() + 1);
+            check_twice(&events[..end], &mut dice);
         }
     }
 }
