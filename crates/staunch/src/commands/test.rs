@@ -7,6 +7,8 @@ mod report;
 mod run;
 mod text;
 
+use staunch_model::ContentHash;
+
 use crate::cli::TestArgs;
 use crate::exit::{Exit, Fault};
 use crate::output::{Output, say};
@@ -21,7 +23,7 @@ pub(super) fn run(args: &TestArgs) -> Result<Exit, Fault> {
     let found = files::find(&args.paths, &config)?;
     let mut report = Report::default();
     let mut mistakes = 0;
-    let mut covered: Vec<(String, Coverage)> = Vec::new();
+    let mut covered: Vec<(ContentHash, String, Coverage)> = Vec::new();
     for suite in &found.suites {
         let playbook = match &suite.playbook {
             Ok(texts) => texts,
@@ -40,9 +42,10 @@ pub(super) fn run(args: &TestArgs) -> Result<Exit, Fault> {
             }
         };
         let name = program.playbook.name.to_string();
-        let known = covered.iter().position(|(known, _)| *known == name);
+        let hash = program.playbook.hash;
+        let known = covered.iter().position(|(known, _, _)| *known == hash);
         let at = known.unwrap_or_else(|| {
-            covered.push((name.clone(), Coverage::new(program)));
+            covered.push((hash, name.clone(), Coverage::new(program)));
             covered.len() - 1
         });
         let tests = match &suite.tests {
@@ -55,7 +58,7 @@ pub(super) fn run(args: &TestArgs) -> Result<Exit, Fault> {
         };
         let mut results = Vec::new();
         for test in tests {
-            match run::run(suite, test, program, &sources, &mut covered[at].1) {
+            match run::run(suite, test, program, &sources, &mut covered[at].2) {
                 Ok(result) => results.push(result),
                 Err(diagnostics) => mistakes += suite.tell(&diagnostics),
             }
@@ -64,7 +67,7 @@ pub(super) fn run(args: &TestArgs) -> Result<Exit, Fault> {
     }
     // What the tests of a broken file would have reached is not known.
     if mistakes == 0 {
-        report.coverage = covered.iter().map(|(name, it)| it.report(name)).collect();
+        report.coverage = covered.iter().map(|(_, name, it)| it.report(name)).collect();
     }
     report.mistakes = mistakes;
     Output::new(args.json).show(&report, |output| text::text(output, &report))?;

@@ -215,3 +215,32 @@ fn every_expectation_can_fail() {
         assert_eq!(output.status.code(), Some(if differences == 0 { 0 } else { 13 }));
     }
 }
+
+/// The guide shows a playbook, its tests, and what is said of them, of a weaker playbook, and of a mistake.
+#[test]
+fn the_guide_shows_what_is_said() {
+    let guide = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/guide/playbook-tests.md");
+    let guide = std::fs::read_to_string(guide).expect("the guide");
+    let blocks = |language: &str| -> Vec<String> {
+        let fence = format!("```{language}\n");
+        let blocks = guide.split(&fence).skip(1);
+        blocks
+            .map(|it| it.split("```").next().unwrap_or_default().to_owned())
+            .collect()
+    };
+    let (yaml, text) = (blocks("yaml"), blocks("text"));
+    let home = Home::new("");
+    let run = |playbook: &str, tests: &str| {
+        std::fs::write(home.path("ssh.yaml"), playbook).expect("it is our directory");
+        std::fs::write(home.path("ssh.test.yaml"), tests).expect("it is our directory");
+        let mut command = staunch(&["test", "ssh.yaml"]);
+        command.current_dir(home.path(".")).output().expect("the binary starts")
+    };
+    assert_eq!(stdout(&run(&yaml[0], &yaml[1])), text[0]);
+    let weaker = yaml[0].replace("5%", "50%");
+    let said = stdout(&run(&weaker, &yaml[1]));
+    assert!(said.starts_with(&text[1]), "{said}");
+    let mistaken = yaml[1].replace("kind: reply-lost", "kind: reply-losed");
+    let said = stderr(&run(&yaml[0], &mistaken));
+    assert!(said.starts_with(&text[2]), "{said}");
+}
