@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::mount::{MsFlags, mount};
@@ -465,22 +465,23 @@ impl Torture {
                 taken.acknowledged.load(Ordering::Relaxed) >= wanted
             });
         });
+        wait_until("it to be in force", || elements().len() >= wanted);
         let had = elements().len();
-        let delay = self.millis(0, 40);
-        let url = server.url.clone();
+        let delay = self.millis(0, 60);
+        let (url, answered) = (server.url.clone(), AtomicBool::new(false));
         std::thread::scope(|scope| {
-            scope.spawn(|| drop(release_all(&url)));
+            scope.spawn(|| answered.store(release_all(&url).is_ok(), Ordering::Relaxed));
             pause(delay);
             self.kill(server);
         });
         let left = elements().len();
-        left > 0 && left < had
+        left > 0 && (left < had || answered.into_inner())
     }
 
     /// Somebody else takes all room: events are refused in the end, the server is killed, and the next one, on the disk
     /// that is still full, releases everything.
     fn on_a_full_disk(&mut self, life: &mut Life, server: Server) -> bool {
-        life.load.pad(32 << 10);
+        life.load.pad(256 << 10);
         let filler = life.volume.fill();
         let delay = self.millis(0, 200);
         let mut full = false;
