@@ -313,7 +313,8 @@ impl Sim<'_> {
 
     pub(super) fn maybe_snapshot(&mut self, replica: usize) {
         let it = &self.replicas[replica];
-        let whole = it.group.is_empty() && self.log.durable == self.log.frames.len();
+        // One that has been replaced may be done with its own frames, and knows nothing of those after them.
+        let whole = it.epoch == self.log.epoch && it.group.is_empty() && self.log.durable == self.log.frames.len();
         if whole && self.log.frames.len() % 64 == 40 {
             self.log.snapshot = Some((self.log.frames.len(), it.engine.state().encode()));
         }
