@@ -155,7 +155,12 @@ impl<'a> Report<'a> {
             return;
         }
         self.errors += usize::from(severity == Severity::Error);
-        let span = within(self.text, &span);
+        let mut span = within(self.text, &span);
+        if span.start == self.text.len() {
+            // The end of the text is where its last word ends: people do not see the empty lines behind it.
+            let end = self.text.trim_end().len();
+            span = end..end;
+        }
         let (line, column) = position(self.text, span.start);
         self.found.push(Diagnostic {
             code,
@@ -207,6 +212,14 @@ fn within(text: &str, span: &Range<usize>) -> Range<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_end_of_a_text_is_in_its_last_line_with_words() {
+        let mut report = Report::new("a.yaml", "foo: [\n\n");
+        report.error("P001", 8..8, "it ends here");
+        let found = report.finish();
+        assert_eq!((found[0].line, found[0].column, found[0].span.clone()), (1, 7, 6..6));
+    }
 
     #[test]
     fn columns_count_characters() {

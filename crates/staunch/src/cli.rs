@@ -96,6 +96,9 @@ pub(crate) struct ServerArgs {
     /// A file that holds the token; otherwise it is taken from STAUNCH_TOKEN
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
+    /// Which Staunch of this machine, when no URL is named
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
 }
 
 /// For commands that only show something.
@@ -188,8 +191,6 @@ pub(crate) struct PlanArgs {
     /// Do without a running Staunch: nothing is in force, and only this machine's firewall is looked at
     #[arg(long)]
     pub(crate) local: bool,
-    #[command(flatten)]
-    pub(crate) config: ConfigArgs,
     #[command(flatten)]
     pub(crate) show: ShowArgs,
 }
@@ -362,8 +363,6 @@ pub(crate) struct ReleaseArgs {
     /// With --all, also what a former installation has left in the table; elements without a label of Staunch stay
     #[arg(long, requires = "all")]
     pub(crate) former: bool,
-    #[command(flatten)]
-    pub(crate) data: DataArgs,
     #[command(flatten)]
     pub(crate) change: ChangeArgs,
 }

@@ -6,7 +6,6 @@
 mod local;
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -62,7 +61,7 @@ impl Client {
     pub(crate) fn new(args: &ServerArgs, patience: Patience) -> Result<Self, Fault> {
         let config = match args.url {
             Some(_) => Config::default(),
-            None => local_config(),
+            None => local_config(args)?,
         };
         Self::with(args, &config, patience)
     }
@@ -280,11 +279,19 @@ impl Client {
     }
 }
 
-/// The configuration of the server of this machine. One that cannot be read is no reason not to ask where servers are by
-/// default: the commands that need it say what is wrong with it.
-fn local_config() -> Config {
-    let named = std::env::var_os("STAUNCH_CONFIG").map(PathBuf::from);
-    config::load(named.as_deref()).map_or_else(|_| Config::default(), |loaded| loaded.config)
+/// The configuration of the server of this machine. A file that was named must be readable. That of the machine may be for
+/// its server's user alone: others, who come with a token, find the server where one is by default.
+fn local_config(args: &ServerArgs) -> Result<Config, Fault> {
+    let named = args.data.config.config.as_deref();
+    let mut config = match config::load(named) {
+        Ok(loaded) => loaded.config,
+        Err(fault) if named.is_none() && fault.exit == Exit::Denied => Config::default(),
+        Err(fault) => return Err(fault),
+    };
+    if let Some(dir) = &args.data.data_dir {
+        config.data_dir.clone_from(dir);
+    }
+    Ok(config)
 }
 
 /// Where a server that listens at `listen` is reached from its own machine.

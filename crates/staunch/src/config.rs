@@ -399,9 +399,13 @@ pub(crate) fn load(named: Option<&Path>) -> Result<Loaded, Fault> {
         }
     };
     let shown = path.display().to_string();
-    let unreadable = |error: &dyn std::error::Error| {
+    let unreadable = |error: &std::io::Error| {
+        let exit = match error.kind() {
+            std::io::ErrorKind::PermissionDenied => Exit::Denied,
+            _ => Exit::Usage,
+        };
         Fault::doing(
-            Exit::Usage,
+            exit,
             format!("cannot read the configuration {}", Printable(&shown)),
             error,
         )

@@ -13,10 +13,12 @@ mod demo;
 mod exit;
 mod files;
 mod log;
+mod narrator;
 mod output;
 mod playbooks;
 mod progress;
 mod wiring;
+mod words;
 
 use std::process::ExitCode;
 

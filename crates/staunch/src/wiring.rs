@@ -36,6 +36,7 @@ use crate::cli::Driver;
 use crate::commands::open_fault;
 use crate::config::Config;
 use crate::exit::{Exit, Fault};
+use crate::narrator::Narrator;
 
 /// Everything that is opened before the engine starts.
 pub(crate) struct Opened {
@@ -90,7 +91,7 @@ pub(crate) fn open(config: &Config, driver: Driver, rehearse: Option<&Path>) -> 
     let (follower, index): (Option<Box<dyn Follower>>, _) = match Index::open(&config.index_file(), &dir) {
         Ok(index) => {
             let reader = index.reader();
-            (Some(Box::new(index)), Some(reader))
+            (Some(Box::new(Narrator::new(index))), Some(reader))
         }
         Err(error) => {
             let cause = std::error::Error::source(&error).map(ToString::to_string);

@@ -23,8 +23,9 @@ mod schema;
 mod words;
 mod write;
 
+use std::fs::OpenOptions;
 use std::ops::ControlFlow;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -393,6 +394,11 @@ fn identity(path: &Path) -> std::io::Result<(u64, u64)> {
 
 /// Opens the file at `path` and makes its tables when they are not there or of another version.
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    // SQLite would make it readable for everybody, and gives its logs the mode that the file has. Where it cannot be
+    // made, SQLite says why.
+    let mut private = OpenOptions::new();
+    private.write(true).create(true).truncate(false).mode(0o600);
+    drop(private.open(path));
     let db = Connection::open(path)?;
     db.busy_timeout(BUSY_TIMEOUT)?;
     db.set_prepared_statement_cache_capacity(64);

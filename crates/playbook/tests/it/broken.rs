@@ -112,7 +112,7 @@ fn every_mistake_is_found_at_its_place() {
         ("summary: A good one.", "summary: !!str x", &[("P003", 2, 10)]),
         ("summary: A good one.", "summary: *a", &[("P001", 2, 10)]),
         ("on_failure: keep", "---\nplaybook: two", &[("P004", 20, 1)]),
-        ("on_failure: keep", "on_failure: [", &[("P001", 21, 1)]),
+        ("on_failure: keep", "on_failure: [", &[("P001", 20, 14)]),
         ("on_failure: keep", "on_failure: ke\u{7}ep", &[("P001", 20, 15)]),
     ];
     for (from, to, expect) in table {

@@ -222,11 +222,15 @@ pub(crate) async fn incident(
         }
         None => {
             let known = app.ask(move |state| state.incidents.contains_key(&id)).await?;
-            let failed = Failed::not_found(format!("there is no {id}"));
-            Err(if known {
-                failed.hint("it has just been opened: ask again in a moment")
-            } else {
-                failed
+            let behind = index.lag.filter(|frames| *frames > 0);
+            Err(match (known, behind) {
+                (true, _) => Failed::not_found(format!("{id} is not in the index yet"))
+                    .hint("it has just been opened: ask again in a moment"),
+                (false, Some(frames)) => Failed::not_found(format!(
+                    "there is no {id} in the index, which is {frames} frames behind the journal"
+                ))
+                .hint("ask again in a moment"),
+                (false, None) => Failed::not_found(format!("there is no {id}")),
             })
         }
     }

@@ -76,10 +76,10 @@ impl Read {
         }
     }
 
-    fn spoil(&mut self, name: &str, malformed: &Malformed) {
+    fn spoil(&mut self, at: &str, malformed: &Malformed) {
         self.malformed += 1;
         if self.malformed_first.len() < NAMED_MAX {
-            let what = format!("{name}: {} ({})", malformed.what, malformed.hint);
+            let what = format!("{at}: {} ({})", malformed.what, malformed.hint);
             self.malformed_first.push(Printable(&what).to_string());
         }
     }
@@ -102,6 +102,8 @@ struct Stream {
     begins: Timestamp,
     file: Option<EventFile>,
     waiting: VecDeque<Matched>,
+    /// Elements of it that were read so far, whatever they are.
+    elements: usize,
     /// The latest time of its events so far.
     time: Timestamp,
 }
@@ -130,6 +132,7 @@ pub(crate) fn files(files: &[Sourced], lanes: &mut [Lane], policy: &Policy, late
             begins: begins(path, source.as_ref(), latest).map_err(|error| unreadable(path, &error))?,
             file: None,
             waiting: VecDeque::new(),
+            elements: 0,
             time: Timestamp::EPOCH,
         });
         read.inputs.push(InputRead {
@@ -210,26 +213,31 @@ impl Pass {
                 time,
                 source,
                 input,
+                elements,
                 ..
             } = stream;
-            let before = read.events;
-            let result = source.read(piece, &mut |_, sighting| match sighting {
-                Sighting::Event(view) => {
-                    read.see(view);
-                    if let Some(at) = view.time.filter(|at| *at <= *latest) {
-                        *time = at.max(*time);
+            let (before, mut in_piece) = (read.events, 0);
+            let result = source.read(piece, &mut |index, sighting| {
+                in_piece = index + 1;
+                match sighting {
+                    Sighting::Event(view) => {
+                        read.see(view);
+                        if let Some(at) = view.time.filter(|at| *at <= *latest) {
+                            *time = at.max(*time);
+                        }
+                        waiting.extend(matched(view, *time, lanes));
                     }
-                    waiting.extend(matched(view, *time, lanes));
-                }
-                Sighting::Ignored(_) => read.ignored += 1,
-                Sighting::Malformed(malformed) => {
-                    let name = read.inputs[*input].name.clone();
-                    read.spoil(&name, &malformed);
+                    Sighting::Ignored(_) => read.ignored += 1,
+                    Sighting::Malformed(malformed) => {
+                        let at = format!("{}, element {}", read.inputs[*input].name, *elements + index + 1);
+                        read.spoil(&at, &malformed);
+                    }
                 }
             });
+            *elements += in_piece;
             if let Err(malformed) = result {
-                let name = self.read.inputs[*input].name.clone();
-                self.read.spoil(&name, &malformed);
+                let at = format!("{}, after element {elements}", read.inputs[*input].name);
+                read.spoil(&at, &malformed);
             }
             self.read.inputs[*input].events += self.read.events - before;
             let (events, name) = (self.read.events, &self.read.inputs[*input].name);

@@ -101,6 +101,10 @@ pub(super) fn run(args: &BacktestArgs) -> Result<Exit, Fault> {
         write_page(file, &html::page(&report))?;
     }
     Output::new(args.json).show(&report, |output| text::text(output, &report))?;
+    if report.read.events == 0 && report.read.ignored == 0 && report.read.malformed > 0 {
+        let what = format!("none of the {} elements can be read", report.read.malformed);
+        return Err(Fault::new(Exit::Usage, what).hint("name the system that they come from with --source"));
+    }
     Ok(if report.failed_on.is_empty() {
         Exit::Ok
     } else {

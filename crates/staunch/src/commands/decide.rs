@@ -1,14 +1,17 @@
 //! `staunch approve` and `staunch deny`
 
 use serde_json::json;
-use staunch_model::{Printable, TransactionId};
-use staunch_server::dto::{Approvals, DecisionRequest, path};
+use staunch_model::{Command, Printable, TransactionId};
+use staunch_server::dto::{Approvals, Commands, DecisionRequest, path};
 
 use super::containment::{approvals_text, guards_that_ask};
 use crate::cli::{ApproveArgs, ChangeArgs, DenyArgs};
 use crate::client::{Client, Patience};
 use crate::exit::{Exit, Fault};
 use crate::output::{Output, confirm};
+
+/// How many commands are looked through for the decision of somebody else.
+const COMMANDS_LOOKED_AT: u32 = 200;
 
 pub(super) fn approve(args: &ApproveArgs) -> Result<Exit, Fault> {
     let show = &args.change.show;
@@ -27,6 +30,34 @@ pub(super) fn deny(args: &DenyArgs) -> Result<Exit, Fault> {
     decide(&client, &waiting, args.id, &args.change, false)
 }
 
+/// Why `id` does not wait: most often somebody else was quicker.
+fn not_waiting(client: &Client, id: TransactionId) -> Fault {
+    let recent: Option<Commands> = client.get(path::COMMANDS, &json!({ "limit": COMMANDS_LOOKED_AT })).ok();
+    let decision = recent.iter().flat_map(|it| &it.commands).find_map(|it| {
+        let verb = match serde_json::from_value(it.command.clone()).ok()? {
+            Command::Approve(decided) if decided == id => "approved",
+            Command::Deny(decided) if decided == id => "denied",
+            _ => return None,
+        };
+        it.refused.is_none().then_some((verb, it))
+    });
+    let Some((verb, it)) = decision else {
+        let fault = Fault::new(Exit::NotFound, format!("{id} does not wait for a decision"));
+        return fault.hint(
+            "it may have lapsed: `staunch incident show` of its incident says so; `staunch approve` without a transaction \
+             lists what waits",
+        );
+    };
+    let (by, reason) = (Printable(&it.by), Printable(&it.reason));
+    let why = if it.reason.is_empty() {
+        String::new()
+    } else {
+        format!(": {reason}")
+    };
+    Fault::new(Exit::Refused, format!("{id} was {verb} by {by} at {}{why}", it.at))
+        .hint("`staunch release` lifts what was approved; `staunch approve` without a transaction lists what waits")
+}
+
 fn decide(
     client: &Client,
     waiting: &Approvals,
@@ -35,11 +66,7 @@ fn decide(
     yes: bool,
 ) -> Result<Exit, Fault> {
     let Some(approval) = waiting.approvals.iter().find(|approval| approval.transaction == id) else {
-        let fault = Fault::new(Exit::NotFound, format!("{id} does not wait for a decision"));
-        return Err(fault.hint(
-            "somebody may have decided it, or it lapsed: `staunch incident show` of its incident says so; `staunch approve` \
-             without a transaction lists what waits",
-        ));
+        return Err(not_waiting(client, id));
     };
     let target = Printable(&approval.target);
     let act = format!(

@@ -6,11 +6,11 @@ use staunch_server::dto::{
     CommandRow, IncidentAnswer, IncidentQuery, IncidentRow, Incidents, Protected, TransactionRow, path,
 };
 
-use super::journal::command_words;
 use crate::cli::{IncidentCommand, IncidentState};
 use crate::client::{Client, Patience};
 use crate::exit::{Exit, Fault};
 use crate::output::{Output, Tone, clock, now, relative, say, wrap};
+use crate::words::command_words;
 
 pub(super) fn run(command: &IncidentCommand) -> Result<Exit, Fault> {
     match command {

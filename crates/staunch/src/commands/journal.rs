@@ -12,10 +12,7 @@ use crate::cli::JournalCommand;
 use crate::config::Config;
 use crate::exit::{Exit, Fault};
 use crate::output::{Output, Tone, json_line, print, say};
-
-pub(super) mod words;
-
-pub(super) use words::command_words;
+use crate::words;
 
 pub(super) fn run(command: &JournalCommand) -> Result<Exit, Fault> {
     match command {
@@ -34,7 +31,7 @@ pub(crate) fn open_fault(error: &OpenError) -> Fault {
     let exit = match error {
         OpenError::Corrupt { .. } => Exit::Corrupt,
         OpenError::Locked { .. } => Exit::InUse,
-        OpenError::Denied { .. } => Exit::Denied,
+        OpenError::Denied { .. } | OpenError::ReadOnly { .. } => Exit::Denied,
         OpenError::Options { .. } => Exit::Usage,
         OpenError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Exit::NotFound,
         OpenError::NoSpace { .. } | OpenError::Version { .. } | OpenError::Io { .. } => Exit::Failed,

@@ -23,7 +23,7 @@ const EVENT_BYTES_MAX: u64 = 8 << 20;
 pub(super) fn run(args: &PlanArgs) -> Result<Exit, Fault> {
     let body = read_event(&args.event)?;
     let plan = if args.local {
-        let config = config::load(args.config.config.as_deref())?.config;
+        let config = config::load(args.show.server.data.config.config.as_deref())?.config;
         say("planned without a running Staunch: nothing is in force, no budget is used, no incident is open");
         plan_locally(&config, &args.source, &body)?
     } else {

@@ -85,6 +85,10 @@ fn all(args: &ReleaseArgs) -> Result<Exit, Fault> {
                 say("the Staunch of this machine does not answer");
                 directly(args, config)
             }
+            Some(_) if fault.exit == Exit::Denied => Err(fault.hint(
+                "put an operator's token into STAUNCH_TOKEN, or run this as the user of the server; or let go without it: \
+                 `staunch release --all --direct`",
+            )),
             // It answers, so it runs: to go around it is for a person to decide.
             Some(_) if matches!(fault.exit, Exit::Busy | Exit::Failed) => Err(fault.hint(
                 "the server runs, so it was not gone around: give the command again, or let go without it: \
@@ -152,11 +156,18 @@ fn say_what_stays(former: u64) {
 
 /// The configuration of this machine's server; where it cannot be read, what holds without one.
 fn local_config(args: &ReleaseArgs) -> Config {
-    super::load(&args.data).unwrap_or_else(|fault| {
+    super::load(&args.change.show.server.data).unwrap_or_else(|fault| {
         say_rendered(&fault.render(colors_on_stderr()));
         say("going on without the configuration");
         Config {
-            data_dir: args.data.data_dir.clone().unwrap_or_else(|| Config::default().data_dir),
+            data_dir: args
+                .change
+                .show
+                .server
+                .data
+                .data_dir
+                .clone()
+                .unwrap_or_else(|| Config::default().data_dir),
             ..Config::default()
         }
     })

@@ -275,6 +275,26 @@ fn every_form_of_file_says_the_same() {
 }
 
 #[test]
+fn what_cannot_be_read_has_a_place_and_nothing_readable_is_a_mistake() {
+    let bench = Bench::new();
+    bench.write(
+        "new/a.yaml",
+        playbook("block", "event.signature.contains(\"Brute\")", ""),
+    );
+    let new = bench.home.path("new").display().to_string();
+    let good = alert("203.0.113.1", at(1), "Brute");
+    let mixed = bench.write("mixed.ndjson", format!("{good}\n{{\"a\":\n{good}\n"));
+    let report = bench.report(&["--events", &mixed, "--playbooks", &new]);
+    let first = report["read"]["malformed_first"][0].as_str().expect("one is named");
+    assert!(first.contains("mixed.ndjson, element 2: "), "{report}");
+    let bad = bench.write("bad.ndjson", "{\"a\":\nnot json\n");
+    let output = bench.run(&["--events", &bad, "--playbooks", &new]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("none of the ") && said.contains("--source"), "{said}");
+}
+
+#[test]
 fn files_are_merged_by_the_time_of_their_events() {
     let bench = Bench::new();
     bench.write(

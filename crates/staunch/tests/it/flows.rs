@@ -136,6 +136,12 @@ fn observe_approve_and_enforce_are_what_they_say() {
         assert_eq!(unsure.status.code(), Some(2), "without a person to ask it needs --yes");
         server.ok(&["approve", &waiting[0].transaction.to_string(), "--yes"]);
         server.ok(&["deny", &waiting[1].transaction.to_string(), "--yes", "--reason", "ours"]);
+        // Whoever comes later is told who was quicker. The index is a moment behind.
+        wait_until("the decision's record", || {
+            let late = server.run(&["approve", &waiting[1].transaction.to_string(), "--yes"]);
+            let said = String::from_utf8_lossy(&late.stderr).into_owned();
+            late.status.code() == Some(4) && said.contains("was denied by") && said.contains(": ours")
+        });
         wait_until("the approved one", || in_force(&server) == 1);
         assert_eq!(elements().len(), 1);
         for unknown in [
@@ -179,6 +185,14 @@ fn observe_approve_and_enforce_are_what_they_say() {
         server.ok(&["renew", &id, "--for", "1h", "--shorten", "--yes"]);
         server.ok(&["release", "--incident", &renewed.incident.to_string(), "--yes"]);
         wait_until("the release of an incident", || in_force(&server) == 1);
+        for told in [
+            "203.0.113.4 for ",
+            "in force until",
+            "set the mode to enforce",
+            "released, and verified",
+        ] {
+            wait_until(told, || home.log().contains(told));
+        }
     });
 }
 

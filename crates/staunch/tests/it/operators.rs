@@ -10,7 +10,7 @@ use staunch_netlink::nftables::{NewElement, Nft};
 use staunch_server::dto::Status;
 
 use crate::harness::{
-    DEADLINE, Home, SMALL, Server, element, elements, exploit_from, in_namespace, stderr, wait_until,
+    DEADLINE, Home, SMALL, Server, element, elements, exploit_from, in_namespace, staunch, stderr, wait_until,
 };
 
 const ATTACKER: &str = "203.0.113.1";
@@ -75,6 +75,19 @@ fn operators_on_this_machine_have_a_way_of_their_own() {
             Some(8),
             "by the network a token is needed"
         );
+        let data = home.data().display().to_string();
+        let named = server.run(&["status", "--data-dir", &data]);
+        assert_eq!(
+            named.status.code(),
+            Some(8),
+            "a URL that is named goes first: {named:?}"
+        );
+        let named = staunch(&["status", "--data-dir", &data]).output().expect("it starts");
+        assert!(named.status.success(), "{named:?}");
+        let broken = home.path("broken.toml").display().to_string();
+        std::fs::write(&broken, "data_dir = 7").expect("it is our directory");
+        let refused = staunch(&["status", "--config", &broken]).output().expect("it starts");
+        assert_eq!(refused.status.code(), Some(2), "{refused:?}");
         let here = home.run(&["mode", "approve", "--yes"]);
         assert!(here.status.success(), "{here:?}");
         drop(server);

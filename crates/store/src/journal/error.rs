@@ -34,6 +34,17 @@ pub enum OpenError {
         #[source]
         source: io::Error,
     },
+    /// The file system of the journal takes no writes.
+    #[error("cannot {what} {}: its file system is read-only", path.display())]
+    ReadOnly {
+        /// What was being done.
+        what: &'static str,
+        /// To which file or directory.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
     /// There is no room for the first segment of the journal.
     #[error("cannot {what} {}: no space left, {needed} bytes needed", path.display())]
     NoSpace {
@@ -88,6 +99,10 @@ impl OpenError {
             Self::Options { .. } => "mend the journal settings in the configuration",
             Self::Locked { .. } => "stop that process first, or give this one a data directory of its own",
             Self::Denied { .. } => "run as the user that owns the data directory, or give it to this user with chown",
+            Self::ReadOnly { .. } => {
+                "the kernel may have made it read-only after an error, which its log tells: mount it for writing, or name \
+                 another data directory"
+            }
             Self::NoSpace { .. } => "free some space or move the data directory to a larger disk",
             Self::Version { .. } => "start the newer version again: older builds cannot read its journal",
             Self::Corrupt { .. } => {
@@ -102,7 +117,8 @@ impl OpenError {
     pub(super) fn io(what: &'static str, path: impl Into<PathBuf>, needed: u64, source: io::Error) -> Self {
         let path = path.into();
         match source.kind() {
-            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Self::Denied { what, path, source },
+            io::ErrorKind::PermissionDenied => Self::Denied { what, path, source },
+            io::ErrorKind::ReadOnlyFilesystem => Self::ReadOnly { what, path, source },
             _ if super::disk::is_no_space(&source) => Self::NoSpace {
                 what,
                 path,

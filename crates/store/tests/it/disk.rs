@@ -133,7 +133,7 @@ fn errors_of_opening_say_what_to_do() {
         matches!(it, OpenError::Denied { .. })
     });
     check(io::ErrorKind::ReadOnlyFilesystem, |it| {
-        matches!(it, OpenError::Denied { .. })
+        matches!(it, OpenError::ReadOnly { .. })
     });
     check(
         io::ErrorKind::StorageFull,

@@ -829,3 +829,16 @@ fn a_journal_that_does_not_exist_yet_is_empty() {
     assert!(IndexReader::open(&dir.path().join("index.sqlite")).is_ok());
     assert!(IndexReader::open(&dir.path().join("nothing.sqlite")).is_err());
 }
+
+#[test]
+fn nobody_else_can_read_it() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mut setup = Setup::new();
+    setup.append(&[policy()]);
+    let _index = setup.open();
+    for ending in ["", "-wal", "-shm"] {
+        let path = setup.dir.path().join(format!("index.sqlite{ending}"));
+        let mode = fs::metadata(&path).expect("it is there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{}", path.display());
+    }
+}

@@ -9,9 +9,9 @@ use staunch_model::{Await, Change, IncidentId, Input, Printable, Record, StateKi
 use staunch_store::ReadOnlyJournal;
 
 use super::{Step, each};
-use crate::commands::journal::words;
 use crate::exit::{Exit, Fault};
 use crate::output::{Output, Tone, json_line, print, wrap};
+use crate::words;
 
 /// Columns before the words of a frame.
 const INDENT: usize = 8;

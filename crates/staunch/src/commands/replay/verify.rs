@@ -13,10 +13,10 @@ use staunch_model::{Input, Printable, Record, Timestamp};
 use staunch_store::ReadOnlyJournal;
 
 use super::{Step, each};
-use crate::commands::journal::words;
 use crate::exit::{Exit, Fault};
 use crate::output::{Output, Tone, say, wrap};
 use crate::wiring;
+use crate::words;
 
 /// Places inside one record that are named as different; more would not be read.
 const PLACES_MAX: usize = 6;

@@ -17,8 +17,8 @@ use super::coverage::Coverage;
 use super::files::Suite;
 use super::judge::{self, Evidence};
 use super::report::{Difference, Line, TestReport};
-use crate::commands::journal::words;
 use crate::commands::trigger;
+use crate::words;
 
 /// When a test starts whose events have no time.
 const START: &str = "2026-01-01T00:00:00Z";

@@ -8,7 +8,7 @@ use staunch_ports::StoredFrame;
 use crate::output::{Output, Tone};
 
 /// The lines of one frame, each safe to show.
-pub(super) fn frame(output: &Output, stored: &StoredFrame) -> String {
+pub(crate) fn frame(output: &Output, stored: &StoredFrame) -> String {
     let at = Timestamp::from_micros(stored.now_us);
     let head = format!("{:>6}  {at}  ", stored.lsn);
     match postcard::from_bytes::<Frame>(&stored.payload) {
@@ -35,7 +35,7 @@ fn one_line(text: &str) -> String {
 }
 
 /// What happened, in words.
-pub(in crate::commands) fn input(input: &Input) -> String {
+pub(crate) fn input(input: &Input) -> String {
     match input {
         Input::Started { installation, build } => format!("started: {build}, installation {installation}"),
         Input::Policy(policy) => {
@@ -102,7 +102,7 @@ pub(in crate::commands) fn input(input: &Input) -> String {
 }
 
 /// What a command asks for.
-pub(in crate::commands) fn command_words(command: &Command) -> String {
+pub(crate) fn command_words(command: &Command) -> String {
     match command {
         Command::Release(ReleaseScope::Transaction(id)) => format!("release {id}"),
         Command::Release(ReleaseScope::Incident(id)) => format!("release what {id} holds"),
@@ -131,7 +131,7 @@ fn outcome_words(outcome: &Outcome) -> String {
 }
 
 /// What became true, in words.
-pub(in crate::commands) fn record(record: &Record) -> String {
+pub(crate) fn record(record: &Record) -> String {
     match record {
         Record::Started { .. } => "what was under way is taken up again".to_owned(),
         Record::PolicyPinned(_) => "the policy is pinned".to_owned(),
