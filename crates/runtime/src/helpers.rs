@@ -40,9 +40,9 @@ pub(crate) fn notifiers(
     Ok((sender, thread))
 }
 
-/// Durable frames on their way to a follower. A frame with its event has some kilobytes, so this bounds them to some
-/// tens of megabytes; what does not fit is fetched from the journal.
-const FOLLOWED_MAX: usize = 8_192;
+/// Durable frames on their way to a follower. A frame with its event has some kilobytes, so this bounds them to a few
+/// megabytes; what does not fit is fetched from the journal.
+const FOLLOWED_MAX: usize = 2_048;
 
 /// A durable frame on its way to the followers.
 pub(crate) type Followed = (Lsn, Timestamp, Arc<Frame>);

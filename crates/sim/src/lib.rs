@@ -8,6 +8,7 @@ pub mod check;
 mod clock;
 pub mod fault;
 mod minimise;
+mod request;
 mod run;
 pub mod scenario;
 pub mod script;

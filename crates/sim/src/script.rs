@@ -11,12 +11,13 @@ use staunch_engine::Engine;
 use staunch_engine::sweep::{Reading, compare};
 use staunch_engine::transaction::after;
 use staunch_model::{
-    ActionKind, Cause, Command, ContentHash, Effect, Event, EvidenceId, Fact, Facts, Failure, FailureKind, Frame,
-    IncidentId, Input, InstallationId, Match, Mode, ObservePurpose, Operator, Outcome, Owner, Policy, Presence, Record,
-    ReleaseScope, Sealed, Span, State, Target, Timestamp, TrafficShare, TransactionId,
+    ActionKind, Cause, Command, Effect, Event, EvidenceId, Fact, Facts, Failure, FailureKind, Frame, IncidentId, Input,
+    InstallationId, Match, Mode, ObservePurpose, Operator, Owner, Policy, Record, ReleaseScope, Span, State, Target,
+    Timestamp, TrafficShare, TransactionId,
 };
 
 use crate::check::{Invariant, Model, Violation};
+use crate::request::{Arrival, Landing, excuse, land, unasked};
 use crate::run::end::{disagreement, same};
 use crate::world::{CAPACITY, World, WorldKind};
 
@@ -573,7 +574,7 @@ impl Script {
         self.see(Seen::Sent(effect.clone(), mishap));
         let life = self.life;
         if mishap == Some(Mishap::Lies) {
-            self.excuse(&effect);
+            excuse(&effect, &mut self.excused);
         }
         let arrives = match mishap {
             Some(Mishap::RequestLost) => return,
@@ -630,59 +631,11 @@ impl Script {
         Some(fault.mishap)
     }
 
-    fn excuse(&mut self, effect: &Effect) {
-        match effect {
-            Effect::Observe { transaction, .. } | Effect::Execute { transaction, .. } => {
-                self.excused.insert(*transaction);
-            }
-            Effect::Undo { transaction, label, .. } => {
-                self.excused.insert(*transaction);
-                self.excused.insert(*label);
-            }
-            Effect::Notify(_) | Effect::Collect { .. } => {}
-        }
-    }
-
     /// A driver answers without the world having been asked.
     fn answer(&mut self, effect: &Effect, result: Result<(), Failure>, in_doubt: bool) {
-        let outcome = |result: Result<(), Failure>| match result {
-            Ok(()) => Outcome::Landed,
-            Err(failure) if in_doubt => Outcome::InDoubt(failure),
-            Err(failure) => Outcome::DidNotHappen(failure),
-        };
-        let input = match effect {
-            Effect::Observe {
-                transaction, ticket, ..
-            } => match result {
-                Ok(()) => return,
-                Err(failure) => Input::Observed {
-                    transaction: *transaction,
-                    ticket: *ticket,
-                    result: Err(failure),
-                    facts: Facts::default(),
-                },
-            },
-            Effect::Execute {
-                transaction, ticket, ..
-            } => Input::Executed {
-                transaction: *transaction,
-                ticket: *ticket,
-                outcome: outcome(result),
-            },
-            Effect::Undo {
-                transaction, ticket, ..
-            } => Input::Undone {
-                transaction: *transaction,
-                ticket: *ticket,
-                outcome: outcome(result),
-            },
-            Effect::Notify(notice) => Input::Notified {
-                notice: notice.id,
-                result,
-            },
-            Effect::Collect { .. } => return,
-        };
-        self.reply(input);
+        if let Some(input) = unasked(effect, result, in_doubt) {
+            self.reply(input);
+        }
     }
 
     fn reply(&mut self, input: Input) {
@@ -693,84 +646,26 @@ impl Script {
     /// A request has reached the world. It does so even when the process that sent it has ended.
     fn arrive(&mut self, life: u32, effect: &Effect, mishap: Option<Mishap>) {
         let lag = Span::from_micros(self.world.kind().lag_max().as_micros() / 2);
-        let input = match effect {
+        let traffic = match effect {
             Effect::Observe {
-                transaction,
-                ticket,
-                target,
-                traffic,
-                ..
-            } => {
-                let mut seen = self.world.observe(*target, self.now);
-                if mishap == Some(Mishap::Lies) {
-                    seen.presence = match seen.presence {
-                        Presence::Absent => Presence::Present {
-                            owner: Owner::Ours(*transaction),
-                            expires_in: None,
-                        },
-                        Presence::Present { .. } => Presence::Absent,
-                    };
-                }
-                Input::Observed {
-                    transaction: *transaction,
-                    ticket: *ticket,
-                    result: Ok(seen),
-                    facts: Facts {
-                        traffic: traffic.then(|| self.share(*target)),
-                    },
-                }
-            }
-            Effect::Execute {
-                transaction,
-                ticket,
-                target,
-                version,
-                hold,
-                renewal,
-                ..
-            } => {
-                let ours = Owner::Ours(*transaction);
-                let before = self.world.get(*target).is_some_and(|it| it.owner == ours);
-                let outcome = self
-                    .world
-                    .execute(*transaction, *target, *version, *hold, *renewal, self.now, lag);
-                let created = outcome == Outcome::Landed && !before;
-                if created && self.model.has_ended(*transaction) && !self.excused.contains(transaction) {
-                    let what = format!("an act of {transaction} lands after it has ended");
-                    self.fail(Invariant::EndIsClean, what);
-                }
-                Input::Executed {
-                    transaction: *transaction,
-                    ticket: *ticket,
-                    outcome,
-                }
-            }
-            Effect::Undo {
-                label,
-                transaction,
-                ticket,
-                target,
-                ..
-            } => Input::Undone {
-                transaction: *transaction,
-                ticket: *ticket,
-                outcome: self.world.undo(*label, *target, self.now, lag),
-            },
-            Effect::Notify(notice) => Input::Notified {
-                notice: notice.id,
-                result: Ok(()),
-            },
-            Effect::Collect { evidence, target, .. } => {
-                self.vault.insert(*evidence);
-                Input::Collected {
-                    evidence: *evidence,
-                    result: Ok(Sealed {
-                        hash: ContentHash::of(target.to_string().as_bytes()),
-                        bytes: 64,
-                    }),
-                }
-            }
+                target, traffic: true, ..
+            } => Some(self.share(*target)),
+            _ => None,
         };
+        let arrival = Arrival {
+            now: self.now,
+            lag,
+            lies: mishap == Some(Mishap::Lies),
+            facts: Facts { traffic },
+        };
+        let Landing { input, created } = land(effect, &mut self.world, &mut self.vault, arrival);
+        if let Some(transaction) = created
+            && self.model.has_ended(transaction)
+            && !self.excused.contains(&transaction)
+        {
+            let what = format!("an act of {transaction} lands after it has ended");
+            self.fail(Invariant::EndIsClean, what);
+        }
         if let Some(damage) = self.world.damage.pop() {
             self.fail(Invariant::NoDamage, damage);
         }

@@ -1,6 +1,7 @@
 //! Effects on their way to the world, and answers on their way back.
 
 use super::*;
+use crate::request::{Arrival, Landing, excuse, land, unasked};
 
 impl Sim<'_> {
     pub(super) fn dispatch(&mut self, replica: usize, effect: Effect, intent: Option<(usize, Arc<Frame>)>) {
@@ -128,7 +129,7 @@ impl Sim<'_> {
                 return;
             }
             Some(Fault::LyingAct) => {
-                self.excuse(&request.effect);
+                excuse(&request.effect, &mut self.excused);
                 self.answer(&request, Ok(()), false);
                 return;
             }
@@ -155,65 +156,11 @@ impl Sim<'_> {
         self.later(self.now + arrives, Item::Arrive { request, answers });
     }
 
-    pub(super) fn excuse(&mut self, effect: &Effect) {
-        match effect {
-            Effect::Observe { transaction, .. } | Effect::Execute { transaction, .. } => {
-                self.excused.insert(*transaction);
-            }
-            Effect::Undo { transaction, label, .. } => {
-                self.excused.insert(*transaction);
-                self.excused.insert(*label);
-            }
-            Effect::Notify(_) | Effect::Collect { .. } => {}
-        }
-    }
-
     /// A driver answers without the world having been asked.
     pub(super) fn answer(&mut self, request: &Request, result: Result<(), Failure>, in_doubt: bool) {
-        let outcome = |result: Result<(), Failure>| match result {
-            Ok(()) => Outcome::Landed,
-            Err(failure) if in_doubt => Outcome::InDoubt(failure),
-            Err(failure) => Outcome::DidNotHappen(failure),
-        };
-        let input = match &request.effect {
-            Effect::Observe {
-                transaction, ticket, ..
-            } => match result {
-                Ok(()) => return,
-                Err(failure) => Input::Observed {
-                    transaction: *transaction,
-                    ticket: *ticket,
-                    result: Err(failure),
-                    facts: Facts::default(),
-                },
-            },
-            Effect::Execute {
-                transaction, ticket, ..
-            } => Input::Executed {
-                transaction: *transaction,
-                ticket: *ticket,
-                outcome: outcome(result),
-            },
-            Effect::Undo {
-                transaction, ticket, ..
-            } => Input::Undone {
-                transaction: *transaction,
-                ticket: *ticket,
-                outcome: outcome(result),
-            },
-            Effect::Notify(notice) => Input::Notified {
-                notice: notice.id,
-                result,
-            },
-            Effect::Collect { evidence, .. } => match result {
-                Ok(()) => return,
-                Err(failure) => Input::Collected {
-                    evidence: *evidence,
-                    result: Err(failure),
-                },
-            },
-        };
-        self.reply(request, input, Span::from_millis(1));
+        if let Some(input) = unasked(&request.effect, result, in_doubt) {
+            self.reply(request, input, Span::from_millis(1));
+        }
     }
 
     pub(super) fn reply(&mut self, request: &Request, input: Input, after: Span) {
@@ -229,98 +176,40 @@ impl Sim<'_> {
     pub(super) fn arrive(&mut self, request: &Request, answers: bool) {
         let mut chance = Chance::new(request.draw ^ self.steps);
         let lag = Span::from_micros(chance.below(self.world.kind().lag_max().as_micros()));
-        let input = match &request.effect {
-            Effect::Observe {
-                transaction,
-                ticket,
-                target,
-                traffic,
-                ..
-            } => {
-                let mut seen = self.world.observe(*target, self.now);
-                if request.fault == Some(Fault::LyingLook) {
-                    self.excuse(&request.effect);
-                    seen.presence = match seen.presence {
-                        Presence::Absent => Presence::Present {
-                            owner: Owner::Ours(*transaction),
-                            expires_in: None,
-                        },
-                        Presence::Present { .. } => Presence::Absent,
-                    };
-                }
-                Input::Observed {
-                    transaction: *transaction,
-                    ticket: *ticket,
-                    result: Ok(seen),
-                    facts: if *traffic { traffic_share() } else { Facts::default() },
-                }
-            }
-            Effect::Execute {
-                transaction,
-                ticket,
-                target,
-                version,
-                hold,
-                renewal,
-                ..
-            } => {
-                let before = self
-                    .world
-                    .get(*target)
-                    .is_some_and(|it| it.owner == Owner::Ours(*transaction));
-                let outcome = self
-                    .world
-                    .execute(*transaction, *target, *version, *hold, *renewal, self.now, lag);
-                self.say(|| format!("{} lands: {outcome:?}", words(&request.effect)));
-                if request.zombie {
-                    self.excused.insert(*transaction);
-                }
-                let created = outcome == Outcome::Landed && !before;
-                if created && self.model.has_ended(*transaction) && !self.excused.contains(transaction) {
-                    let what = format!("an act of {transaction} lands after it has ended");
-                    self.fail(Invariant::EndIsClean, what);
-                }
-                if created && chance.percent(u64::from(self.scenario.adversary_percent)) && !self.quiet {
-                    let after = Span::from_micros(chance.below(20_000_000));
-                    self.later(self.now + after, Item::Adversary(*transaction, 0));
-                }
-                Input::Executed {
-                    transaction: *transaction,
-                    ticket: *ticket,
-                    outcome,
-                }
-            }
-            Effect::Undo {
-                label,
-                transaction,
-                ticket,
-                target,
-                ..
-            } => {
-                let outcome = self.world.undo(*label, *target, self.now, lag);
-                self.say(|| format!("{} lands", words(&request.effect)));
-                Input::Undone {
-                    transaction: *transaction,
-                    ticket: *ticket,
-                    outcome,
-                }
-            }
-            Effect::Notify(notice) => Input::Notified {
-                notice: notice.id,
-                result: Ok(()),
-            },
-            Effect::Collect { evidence, target, .. } => {
-                self.vault.insert(*evidence);
-                let sealed = Sealed {
-                    hash: ContentHash::of(target.to_string().as_bytes()),
-                    bytes: 64,
-                };
-                Input::Collected {
-                    evidence: *evidence,
-                    result: Ok(sealed),
-                }
-            }
+        let lies = request.fault == Some(Fault::LyingLook);
+        if lies {
+            excuse(&request.effect, &mut self.excused);
+        }
+        let asks = matches!(&request.effect, Effect::Observe { traffic: true, .. });
+        let arrival = Arrival {
+            now: self.now,
+            lag,
+            lies,
+            facts: if asks { traffic_share() } else { Facts::default() },
         };
+        let Landing { input, created } = land(&request.effect, &mut self.world, &mut self.vault, arrival);
+        match &input {
+            Input::Executed { outcome, .. } => {
+                self.say(|| format!("{} lands: {outcome:?}", words(&request.effect)));
+            }
+            Input::Undone { .. } => self.say(|| format!("{} lands", words(&request.effect))),
+            _ => {}
+        }
+        if let Effect::Execute { transaction, .. } = &request.effect
+            && request.zombie
+        {
+            self.excused.insert(*transaction);
+        }
+        if let Some(transaction) = created {
+            if self.model.has_ended(transaction) && !self.excused.contains(&transaction) {
+                let what = format!("an act of {transaction} lands after it has ended");
+                self.fail(Invariant::EndIsClean, what);
+            }
+            if chance.percent(u64::from(self.scenario.adversary_percent)) && !self.quiet {
+                let after = Span::from_micros(chance.below(20_000_000));
+                self.later(self.now + after, Item::Adversary(transaction, 0));
+            }
+        }
         if let Some(damage) = self.world.damage.pop() {
             self.fail(Invariant::NoDamage, damage);
         }

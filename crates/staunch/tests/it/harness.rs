@@ -1,5 +1,6 @@
 //! Starts the real binary in the network namespace of the test's thread, and looks at what it does from outside.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
 use std::net::IpAddr;
@@ -60,6 +61,8 @@ pub(crate) fn in_namespace(name: &str, work: impl FnOnce() + Send) {
 /// A directory with a configuration and the data of one installation.
 pub(crate) struct Home {
     dir: TempDir,
+    /// What its servers are started with besides.
+    environment: Vec<(&'static str, OsString)>,
 }
 
 impl Home {
@@ -67,9 +70,17 @@ impl Home {
     pub(crate) fn new(config: &str) -> Self {
         let home = Self {
             dir: tempfile::tempdir().expect("a temporary directory"),
+            environment: Vec::new(),
         };
         home.configure(config);
         home
+    }
+
+    /// The same, with servers that are started with `environment` besides.
+    #[allow(dead_code, reason = "the torture uses it, whose clocks are set")]
+    pub(crate) fn with_environment(mut self, environment: Vec<(&'static str, OsString)>) -> Self {
+        self.environment = environment;
+        self
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -130,6 +141,7 @@ impl Home {
             .arg("--config")
             .arg(self.config())
             .args(arguments)
+            .envs(self.environment.iter().cloned())
             .stdout(Stdio::piped())
             .stderr(errors)
             .spawn()
@@ -182,6 +194,7 @@ pub(crate) fn start_and_kill(home: &Home, delay: Duration) -> bool {
     let mut child = staunch(&["serve", "--listen", "127.0.0.1:0", "--allow-unauthenticated-loopback"])
         .arg("--config")
         .arg(home.config())
+        .envs(home.environment.iter().cloned())
         .stdout(Stdio::piped())
         .stderr(errors)
         .spawn()

@@ -1,7 +1,7 @@
 //! Kills, stops, starves and disturbs the real server under load, round after round, and checks after each what it left.
 //!
 //! `cargo xtask torture` runs it. It is no ordinary test: how long it runs is an argument, and its rounds come from a
-//! seed. The clock is never set, because it is the one of the whole machine; the simulator does that.
+//! seed. The clock of the machine is never set; the servers have one of their own.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -24,10 +24,12 @@ use staunch_netlink::nftables::{NewElement, Nft};
 use staunch_ports::Clock as _;
 use staunch_ports::clock::SystemClock;
 
+use crate::clock::Clock;
 use crate::harness::{DEADLINE, Home, Server, elements, in_namespace, pause, start_and_kill, wait_until};
 use crate::load::{CONFIG, Load, PLAYBOOK, Random, Taken, handled, release_all, release_everything, settle};
 use crate::volume::Volume;
 
+mod clock;
 #[path = "../it/harness.rs"]
 #[allow(dead_code, reason = "other tests use more of it")]
 mod harness;
@@ -43,6 +45,8 @@ const ROUNDS_PER_LIFE: u32 = 40;
 const USED_PERCENT_MAX: u64 = 55;
 /// Every so many rounds the whole journal is decided again; that reads all of it.
 const REPLAY_EVERY: u32 = 4;
+/// How far the clock of a server is set from that of the machine, in seconds: beyond the end of every lease.
+const CLOCK_SHIFT_MAX: u64 = 3 * 3_600;
 
 /// What befalls a server in a round. Each ends with SIGKILL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,6 +63,8 @@ enum Kind {
     Snapshot,
     /// Stopped for a while and continued under load.
     Stop,
+    /// Its wall clock is set hours ahead or back under load.
+    Clock,
     /// Somebody else takes all room of the disk; killed, started and made to release on the full disk.
     Full,
     /// The file system meets an error under load and turns read-only.
@@ -76,13 +82,14 @@ enum Kind {
 }
 
 /// Each kind, and how often it is drawn.
-const KINDS: [(Kind, u64); 13] = [
+const KINDS: [(Kind, u64); 14] = [
     (Kind::Start, 8),
     (Kind::Early, 6),
     (Kind::Load, 4),
     (Kind::Release, 4),
     (Kind::Snapshot, 3),
     (Kind::Stop, 2),
+    (Kind::Clock, 2),
     (Kind::Full, 2),
     (Kind::Broken, 2),
     (Kind::ReadOnly, 1),
@@ -173,8 +180,8 @@ struct Life {
 }
 
 impl Life {
-    fn new() -> Self {
-        let home = Home::new(CONFIG);
+    fn new(clock: &Clock) -> Self {
+        let home = Home::new(CONFIG).with_environment(clock.environment());
         home.playbook("load.yaml", PLAYBOOK);
         let volume = Volume::new(&home.data(), &home.path("disk.img")).unwrap_or_else(|error| panic!("{error}"));
         Self {
@@ -235,6 +242,7 @@ struct Torture {
     acknowledged: usize,
     lives: u32,
     disk: &'static str,
+    clock: Clock,
     violations: Vec<String>,
 }
 
@@ -248,6 +256,7 @@ impl Torture {
             acknowledged: 0,
             lives: 0,
             disk: "",
+            clock: working_clock(),
             violations: Vec::new(),
         }
     }
@@ -270,7 +279,7 @@ impl Torture {
             let mut it = life.take().unwrap_or_else(|| {
                 self.lives += 1;
                 clear();
-                Life::new()
+                Life::new(&self.clock)
             });
             self.disk = it.volume.kind();
             round += 1;
@@ -412,6 +421,19 @@ impl Torture {
                 life.load(&server, |_, _| self.kill_in(&server));
                 true
             }
+            Kind::Clock => {
+                let (before, after) = (self.millis(0, 200), self.millis(0, 1_200));
+                let ahead = i64::try_from(self.random.below(2 * CLOCK_SHIFT_MAX)).expect("some hours");
+                let shift = ahead - i64::try_from(CLOCK_SHIFT_MAX).expect("some hours");
+                life.load(&server, |_, _| {
+                    pause(before);
+                    self.clock.set(shift);
+                    pause(after);
+                });
+                must(settle(&server, &BTreeSet::new()));
+                life.load(&server, |_, _| self.kill_in(&server));
+                true
+            }
             Kind::Full => self.on_a_full_disk(life, server),
             Kind::Broken => {
                 let (before, after) = (self.millis(20, 300), self.millis(0, 500));
@@ -467,7 +489,7 @@ impl Torture {
         });
         wait_until("it to be in force", || elements().len() >= wanted);
         let had = elements().len();
-        let delay = self.millis(0, 60);
+        let delay = self.millis(0, 15);
         let (url, answered) = (server.url.clone(), AtomicBool::new(false));
         std::thread::scope(|scope| {
             scope.spawn(|| answered.store(release_all(&url).is_ok(), Ordering::Relaxed));
@@ -656,8 +678,20 @@ impl Torture {
             self.acknowledged,
             self.violations.len()
         );
-        println!("the clock was not stepped: it is the one of the whole machine; the simulator steps it");
     }
+}
+
+/// A clock that was seen to be another than that of the machine.
+fn working_clock() -> Clock {
+    let clock = Clock::new().unwrap_or_else(|error| panic!("no clock for the servers: {error}"));
+    clock.set(5_000);
+    let seen = clock.seen();
+    assert!(
+        seen.as_ref().is_ok_and(|it| (4_998..=5_002).contains(it)),
+        "the clock of a process cannot be set: {seen:?}"
+    );
+    clock.set(0);
+    clock
 }
 
 /// Removes everything from the table, of whoever it is: a new life begins with nothing.
