@@ -71,7 +71,7 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "torture",
-        arguments: "[--kills N] [--seconds N] [--seed S] [--json]",
+        arguments: "[--debug] [--kills N] [--seconds N] [--seed S] [--json]",
         summary: "kill, stop, starve and disturb the real server under load, and see that nothing is lost or left",
         run: torture::run,
     },

@@ -8,13 +8,16 @@ use anyhow::Result;
 
 use crate::{shell, workspace};
 
-/// Builds with a profile that is quick to build and quick to run, and runs rounds as `arguments` say.
+/// Builds and runs rounds as `arguments` say. The profile is one that is quick to build and quick to run, or with `--debug`
+/// that of the tests, which have built everything already.
 pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
+    let (debug, rounds): (Vec<_>, Vec<_>) = arguments.iter().partition(|it| *it == "--debug");
     let mut command = shell::cargo(&workspace::root()?);
-    command
-        .args(["test", "--quiet", "--profile", "sim", "--package", "staunch"])
-        .args(["--test", "torture", "--"])
-        .args(arguments);
+    command.args(["test", "--quiet", "--package", "staunch", "--test", "torture"]);
+    if debug.is_empty() {
+        command.args(["--profile", "sim"]);
+    }
+    command.arg("--").args(rounds);
     Ok(if shell::watch(&mut command)? {
         ExitCode::SUCCESS
     } else {

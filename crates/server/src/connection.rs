@@ -294,12 +294,44 @@ impl Connected<IncomingStream<'_, Gate>> for Peer {
     }
 }
 
+/// The head of a request, as far as it has arrived.
+#[derive(Debug, Default)]
+struct Head {
+    bytes: usize,
+    /// Whether its first line has begun. Empty lines before it do not count.
+    begun: bool,
+    /// Whether nothing has come since the last line feed but perhaps a carriage return.
+    in_empty_line: bool,
+    /// Whether the empty line behind it has arrived.
+    ended: bool,
+}
+
+impl Head {
+    fn read(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.bytes += 1;
+            match byte {
+                b'\n' if self.begun && self.in_empty_line => {
+                    self.ended = true;
+                    return;
+                }
+                b'\n' => self.in_empty_line = true,
+                b'\r' => {}
+                _ => {
+                    self.begun = true;
+                    self.in_empty_line = false;
+                }
+            }
+        }
+    }
+}
+
 /// A stream with deadlines.
 pub(crate) struct Guarded {
     stream: Stream,
     limits: HttpLimits,
     watch: Arc<Watch>,
-    head_bytes: usize,
+    head: Head,
     /// For the next head; after the shutdown, for lingering.
     read_deadline: Pin<Box<Sleep>>,
     /// Set while the client takes nothing.
@@ -315,7 +347,7 @@ impl Guarded {
             stream,
             limits,
             watch: Arc::default(),
-            head_bytes: 0,
+            head: Head::default(),
             read_deadline: Box::pin(sleep_until(Instant::now() + limits.head_timeout)),
             write_deadline: None,
             lingered: None,
@@ -330,9 +362,9 @@ impl Guarded {
             let phase = self.watch.phase.load(Ordering::Acquire);
             if phase == ANSWERED {
                 self.watch.phase.store(WAITING, Ordering::Release);
-                self.head_bytes = 0;
+                self.head = Head::default();
             }
-            if phase != BUSY && self.head_bytes == 0 {
+            if phase != BUSY && self.head.bytes == 0 {
                 self.read_deadline
                     .as_mut()
                     .reset(Instant::now() + self.limits.idle_timeout);
@@ -356,26 +388,27 @@ impl Guarded {
 impl AsyncRead for Guarded {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.watch.phase.load(Ordering::Acquire) != WAITING {
+        // Behind the head comes the body, some of which is read before the handler has begun.
+        if this.head.ended || this.watch.phase.load(Ordering::Acquire) != WAITING {
             return Pin::new(&mut this.stream).poll_read(cx, buf);
         }
-        if this.head_bytes > HEAD_BYTES_MAX {
+        if this.head.bytes > HEAD_BYTES_MAX {
             return this.refuse(LARGE_HEAD, io::ErrorKind::InvalidData);
         }
         if this.read_deadline.as_mut().poll(cx).is_ready() {
-            let answer = if this.head_bytes > 0 { SLOW_HEAD } else { b"" };
+            let answer = if this.head.bytes > 0 { SLOW_HEAD } else { b"" };
             return this.refuse(answer, io::ErrorKind::TimedOut);
         }
         let before = buf.filled().len();
         let result = Pin::new(&mut this.stream).poll_read(cx, buf);
-        let read = buf.filled().len() - before;
-        if read > 0 {
-            if this.head_bytes == 0 {
+        let read = &buf.filled()[before..];
+        if !read.is_empty() {
+            if this.head.bytes == 0 {
                 this.read_deadline
                     .as_mut()
                     .reset(Instant::now() + this.limits.head_timeout);
             }
-            this.head_bytes += read;
+            this.head.read(read);
         }
         result
     }
@@ -438,6 +471,24 @@ impl AsyncWrite for Guarded {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_head_ends_with_its_empty_line_and_not_before() {
+        let ended = |parts: &[&str]| {
+            let mut head = Head::default();
+            parts.iter().for_each(|part| head.read(part.as_bytes()));
+            (head.ended, head.bytes)
+        };
+        assert_eq!(ended(&["GET / HTTP/1.1\r\na: b\r\n\r\nbody"]), (true, 24));
+        assert_eq!(ended(&["GET / HTTP/1.1\r", "\n\r", "\n"]), (true, 18));
+        assert_eq!(ended(&["GET / HTTP/1.1\n\n"]), (true, 16));
+        assert_eq!(ended(&["GET / HTTP/1.1\r\na: b\r\n"]), (false, 22));
+        assert_eq!(
+            ended(&["\r\n\r\n\r\nGET"]),
+            (false, 9),
+            "empty lines before a head do not end it"
+        );
+    }
 
     #[test]
     fn one_peer_takes_no_more_than_its_part() {

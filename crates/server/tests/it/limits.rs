@@ -165,6 +165,31 @@ fn a_head_that_is_too_large_is_refused() {
     assert_eq!(staunch.client().get(path::HEALTH).status, 200);
 }
 
+/// The size of a read grows with the bodies that came before, so that a head arrives with more of its body each time.
+#[test]
+fn large_bodies_on_one_connection_are_not_taken_for_a_head() {
+    let staunch = start(HttpLimits::default());
+    let mut stream = connect(staunch.address);
+    let body = "\n".repeat(256 << 10);
+    let request = format!(
+        "POST {EVENTS} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\nContent-Length: {}\r\n\r\n{body}",
+        staunch.operator,
+        body.len()
+    );
+    for round in 0..12 {
+        stream.write_all(request.as_bytes()).expect("sent");
+        let mut bytes = Vec::new();
+        let mut chunk = [0; 1_024];
+        while !bytes.ends_with(b"}") {
+            let read = stream.read(&mut chunk).expect("it answers");
+            assert_ne!(read, 0, "it is kept, in round {round}");
+            bytes.extend_from_slice(&chunk[..read]);
+            let text = String::from_utf8_lossy(&bytes);
+            assert!(text.starts_with("HTTP/1.1 202 "), "round {round}: {text}");
+        }
+    }
+}
+
 #[test]
 fn connections_are_bounded() {
     let staunch = start(HttpLimits {
