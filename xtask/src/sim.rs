@@ -24,6 +24,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
             "sim",
             "--package",
             "staunch-sim",
+            "--features",
+            "quick",
             "--bin",
             "sim",
             "--",

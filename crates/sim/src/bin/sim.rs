@@ -18,6 +18,10 @@ use std::time::{Duration, Instant};
 use staunch_sim::fault::{Counts, Fault};
 use staunch_sim::{Scenario, Violation, minimise, run, run_traced};
 
+#[cfg(feature = "quick")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Failing seeds that are looked for before a run is given up.
 const FAILURES_MAX: usize = 5;
 
