@@ -1,10 +1,10 @@
-//! Reading the body of a request: bounded in bytes, in time, and over all connections.
+//! Reading the body of a request: bounded in bytes, packed and unpacked, in time, and over all connections.
 
 use std::pin::Pin;
 use std::sync::Arc;
 
 use axum::body::{Body, HttpBody};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use serde::de::DeserializeOwned;
 use staunch_model::Printable;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use crate::limits::HttpLimits;
 use crate::problem::Failed;
+use crate::unpack::Packing;
 
 /// The unit in which the memory for bodies is shared out.
 const UNIT_BYTES: usize = 1 << 10;
@@ -24,7 +25,42 @@ pub(crate) struct Bytes {
 
 /// The part of the memory for bodies that one body takes up, until it is dropped.
 pub(crate) struct Share {
-    _permit: Option<OwnedSemaphorePermit>,
+    memory: Arc<Semaphore>,
+    permit: Option<OwnedSemaphorePermit>,
+    units: usize,
+}
+
+impl Share {
+    fn none(memory: &Arc<Semaphore>) -> Self {
+        Self {
+            memory: memory.clone(),
+            permit: None,
+            units: 0,
+        }
+    }
+
+    /// Makes it a share for so many bytes.
+    ///
+    /// # Errors
+    /// When others have taken the memory up.
+    pub(crate) fn grow(&mut self, bytes: usize) -> Result<(), Failed> {
+        let needed = bytes.div_ceil(UNIT_BYTES);
+        if needed <= self.units {
+            return Ok(());
+        }
+        let more = u32::try_from(needed - self.units).unwrap_or(u32::MAX);
+        let permit = self
+            .memory
+            .clone()
+            .try_acquire_many_owned(more)
+            .map_err(|_| crowded())?;
+        match &mut self.permit {
+            Some(share) => share.merge(permit),
+            None => self.permit = Some(permit),
+        }
+        self.units = needed;
+        Ok(())
+    }
 }
 
 /// The memory for bodies.
@@ -34,7 +70,7 @@ pub(crate) fn memory(limits: &HttpLimits) -> Arc<Semaphore> {
     ))
 }
 
-/// Reads `body`, of at most `bytes_max` bytes.
+/// Reads `body`, of at most `bytes_max` bytes as it is sent, and as many unpacked.
 pub(crate) async fn read(
     headers: &HeaderMap,
     body: Body,
@@ -42,50 +78,48 @@ pub(crate) async fn read(
     memory: &Arc<Semaphore>,
     limits: &HttpLimits,
 ) -> Result<Bytes, Failed> {
-    check_encoding(headers)?;
+    let packing = Packing::of(headers)?;
     // What the client announces is believed when it is too much; otherwise what arrives is counted.
     let announced = body.size_hint().lower();
     if announced > bytes_max as u64 {
         return Err(Failed::too_large(bytes_max));
     }
-    timeout(limits.body_timeout, collect(body, bytes_max, memory))
+    let slow = |_| {
+        Err(Failed::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "slow-body",
+            "the body did not arrive in time",
+            format!("the body did not arrive within {} s", limits.body_timeout.as_secs()),
+        ))
+    };
+    let read = timeout(limits.body_timeout, collect(body, bytes_max, memory))
         .await
-        .unwrap_or_else(|_| {
-            Err(Failed::new(
-                StatusCode::REQUEST_TIMEOUT,
-                "slow-body",
-                "the body did not arrive in time",
-                format!("the body did not arrive within {} s", limits.body_timeout.as_secs()),
-            ))
-        })
+        .unwrap_or_else(slow)?;
+    let Some(packing) = packing else { return Ok(read) };
+    let share = Share::none(memory);
+    // A few bytes may become many, which takes its time.
+    let unpacked = tokio::task::spawn_blocking(move || packing.unpack(&read.bytes, bytes_max, share)).await;
+    unpacked.unwrap_or_else(|_| Err(Failed::no_answer()))
 }
 
 async fn collect(mut body: Body, bytes_max: usize, memory: &Arc<Semaphore>) -> Result<Bytes, Failed> {
     let mut bytes = Vec::new();
-    let mut share: Option<OwnedSemaphorePermit> = None;
-    let mut shared = 0;
+    let mut share = Share::none(memory);
     while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
         let frame = frame.map_err(|_| Failed::malformed("the body ended before it was complete"))?;
         let Ok(chunk) = frame.into_data() else { continue };
         if bytes.len() + chunk.len() > bytes_max {
             return Err(Failed::too_large(bytes_max));
         }
-        let needed = (bytes.len() + chunk.len()).div_ceil(UNIT_BYTES);
-        if needed > shared {
-            let more = u32::try_from(needed - shared).unwrap_or(u32::MAX);
-            let permit = memory.clone().try_acquire_many_owned(more).map_err(|_| crowded())?;
-            match &mut share {
-                Some(share) => share.merge(permit),
-                None => share = Some(permit),
-            }
-            shared = needed;
-        }
+        share.grow(bytes.len() + chunk.len())?;
         bytes.extend_from_slice(&chunk);
     }
-    Ok(Bytes {
-        bytes,
-        share: Share { _permit: share },
-    })
+    Ok(Bytes { bytes, share })
+}
+
+#[cfg(test)]
+pub(crate) fn share_of(memory: &Arc<Semaphore>) -> Share {
+    Share::none(memory)
 }
 
 fn crowded() -> Failed {
@@ -94,22 +128,6 @@ fn crowded() -> Failed {
     Failed::new(StatusCode::TOO_MANY_REQUESTS, "crowded", title, detail)
         .hint("nothing of it was taken: send it again after the time in Retry-After")
         .retry_after(1)
-}
-
-fn check_encoding(headers: &HeaderMap) -> Result<(), Failed> {
-    match headers.get(header::CONTENT_ENCODING) {
-        None => Ok(()),
-        Some(encoding) if encoding.as_bytes().eq_ignore_ascii_case(b"identity") => Ok(()),
-        Some(encoding) => {
-            let shown = Printable(&String::from_utf8_lossy(encoding.as_bytes())).to_string();
-            let detail = format!("the body is encoded as {shown}");
-            let title = "the encoding of the body is not supported";
-            Err(
-                Failed::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoding", title, detail)
-                    .hint("send it without a content-encoding"),
-            )
-        }
-    }
 }
 
 /// Reads `bytes` as a request of type `T`. An unknown key is an error that names it.

@@ -12,6 +12,7 @@ mod limits;
 mod problem;
 mod routes;
 mod service;
+mod unpack;
 mod view;
 
 pub use auth::{Identity, Role, TokenEntry, Tokens, TokensError};

@@ -1,6 +1,9 @@
 //! Events in, and the plan for one.
 
+use std::io::Write as _;
+
 use staunch_model::{IncidentId, Mode};
+use staunch_server::HttpLimits;
 use staunch_server::dto::{EventPlan, Ruling, Taken, TriggerOutcome};
 
 use super::{Options, Staunch, until};
@@ -68,21 +71,43 @@ fn an_unknown_source_is_told_the_known_ones_before_its_body_is_read() {
 }
 
 #[test]
-fn an_encoded_body_is_refused() {
+fn a_packed_body_is_unpacked_and_an_unknown_packing_refused() {
     let staunch = Staunch::start(Options::default());
-    staunch
-        .client()
-        .header("Content-Encoding: gzip")
-        .post(EVENTS, "x")
-        .problem(415, "encoding");
-    assert_eq!(
-        staunch
-            .client()
-            .header("Content-Encoding: identity")
-            .post(EVENTS, "")
-            .status,
-        202
-    );
+    let gzip = {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(BRUTE.as_bytes()).expect("into memory");
+        encoder.finish().expect("into memory")
+    };
+    let zstd = zstd::bulk::compress(BRUTE.as_bytes(), 1).expect("into memory");
+    for (encoding, packed) in [("gzip", &gzip), ("X-Gzip", &gzip), ("zstd", &zstd)] {
+        let client = staunch.client().header(&format!("Content-Encoding: {encoding}"));
+        let taken: Taken = client.send("POST", EVENTS, packed).json();
+        assert_eq!(taken.matched, 1, "{encoding}");
+        let cut = client.send("POST", EVENTS, &packed[..packed.len() - 1]);
+        cut.problem(400, "malformed");
+        client.send("POST", EVENTS, b"x").problem(400, "malformed");
+    }
+    for unknown in ["br", "deflate", "gzip, zstd", "gzip\r\nContent-Encoding: gzip"] {
+        let client = staunch.client().header(&format!("Content-Encoding: {unknown}"));
+        client.post(EVENTS, "x").problem(415, "encoding");
+    }
+    let client = staunch.client().header("Content-Encoding: identity");
+    assert_eq!(client.post(EVENTS, "").status, 202);
+}
+
+#[test]
+fn a_body_that_is_too_large_unpacked_is_refused() {
+    let staunch = Staunch::start(Options {
+        http: HttpLimits {
+            body_bytes_max: 1 << 20,
+            ..HttpLimits::default()
+        },
+        ..Options::default()
+    });
+    let bomb = zstd::bulk::compress(&vec![b'\n'; 64 << 20], 1).expect("into memory");
+    assert!(bomb.len() < 64 << 10);
+    let client = staunch.client().header("Content-Encoding: zstd");
+    client.send("POST", EVENTS, &bomb).problem(413, "too-large");
 }
 
 #[test]
