@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use axum::{Extension, Json};
 use staunch_model::Printable;
 
@@ -29,6 +29,12 @@ pub(crate) async fn order(
     let drills = drills(&app)?;
     let request: DrillRequest = read(&app, &headers, body).await?;
     check_reason(&request.reason)?;
+    if request.fault.is_some() && drills.view().fault.is_some() {
+        let title = "a drill is under way";
+        let detail = "something goes wrong on purpose already";
+        let failed = Failed::new(StatusCode::CONFLICT, "drill-under-way", title, detail);
+        return Err(failed.hint("end it first by an order without a fault, or wait until its time is over"));
+    }
     drills.order(request.fault.as_deref(), request.lasts).map_err(|known| {
         Failed::malformed("there is no such fault").with(|problem| {
             problem.known = known.into_iter().map(str::to_owned).collect();

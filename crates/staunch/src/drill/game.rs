@@ -183,14 +183,17 @@ impl Game {
         self.hold("spares-traffic", served, seen);
     }
 
-    /// What people were told since the drill began: warnings and pages, as the log has them.
+    /// What people were told since the drill began: pages and warnings that a notifier took, and what else is in the log.
     pub(crate) fn alerts(&self) -> Vec<Alert> {
         let lines = self.server.log();
         let told = lines.iter().skip(self.log_before).filter_map(|line| {
             let line: Value = serde_json::from_str(line).ok()?;
-            let level = match line["level"].as_str()? {
-                "ERROR" => "page",
-                "WARN" => "warning",
+            // A notice to people has a number; other lines are for whoever reads the log.
+            let level = match (line["level"].as_str()?, line["notice"].is_string()) {
+                ("ERROR", true) => "page",
+                ("WARN", true) => "warning",
+                ("ERROR", false) => "error in the log",
+                ("WARN", false) => "line in the log",
                 _ => return None,
             };
             let text = line["message"].as_str().filter(|text| *text != CAN_MISBEHAVE)?;

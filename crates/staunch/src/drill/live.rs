@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use serde_json::{Value, json};
-use staunch_model::{Printable, Span};
+use staunch_model::{IncidentId, Printable, Span};
 use staunch_server::dto::{DrillRequest, DrillView, EventPlan, Ruling, Taken, path};
 
 use super::score::{Alert, Expected, Notes};
@@ -79,6 +79,8 @@ pub(crate) struct Running {
     pub(crate) notes: Notes,
     control: bool,
     begun: staunch_model::Timestamp,
+    /// The incidents of its events.
+    incidents: Vec<IncidentId>,
     interrupted: Arc<AtomicBool>,
 }
 
@@ -103,6 +105,7 @@ impl Running {
             notes: Notes::default(),
             control: false,
             begun: now(),
+            incidents: Vec::new(),
             interrupted: Arc::default(),
             client,
             wanted,
@@ -224,10 +227,11 @@ impl Running {
 
     /// Posts the event about `address`, and waits until its newest transaction is in one of `states`. What it is then, or
     /// after waiting in vain, and how many milliseconds that took.
-    pub(super) fn contain(&self, address: IpAddr, states: &[&str]) -> Result<(Value, Option<f64>), Fault> {
+    pub(super) fn contain(&mut self, address: IpAddr, states: &[&str]) -> Result<(Value, Option<f64>), Fault> {
         let begun = Instant::now();
         let at = format!("{}{}", path::EVENTS, self.wanted.source);
         let taken: Taken = self.client.post(&at, &self.event(address))?;
+        self.incidents.extend(&taken.incidents);
         if taken.matched == 0 {
             return Err(Fault::new(
                 Exit::Failed,
@@ -329,8 +333,9 @@ impl Running {
         };
         let held = of_ours(self.held()?);
         let begun = Instant::now();
-        for transaction in &held {
-            let request = json!({ "scope": { "transaction": transaction }, "reason": REASON });
+        // Of the incidents, not of what is listed: an act that is only planned yet is to be stopped too.
+        for incident in &self.incidents {
+            let request = json!({ "scope": { "incident": incident }, "reason": REASON });
             // It may have ended by itself meanwhile; whether all is gone is looked at next.
             if let Err(fault) = self.client.command(path::RELEASE, &request) {
                 tracing::debug!(why = fault.render(false), "not released by command");

@@ -249,9 +249,10 @@ fn what_is_outside_of_the_scope_does_not_misbehave() {
             answer.map(|it| it.status().as_u16())
         };
         assert_eq!(order(r#"{"fault":"lie","lasts":"1m"}"#).expect("it is taken"), 200);
+        let second = order(r#"{"fault":"throttle","lasts":"1m"}"#);
         assert!(
-            order(r#"{"fault":"stall","lasts":"1m"}"#).is_err(),
-            "it would hold up everybody"
+            matches!(second, Err(ureq::Error::StatusCode(409))),
+            "one drill at a time: {second:?}"
         );
         server.take(&exploit_from("192.0.2.1"));
         server.take(&exploit_from("198.51.100.1"));
@@ -273,6 +274,11 @@ fn what_is_outside_of_the_scope_does_not_misbehave() {
         let output = run_live(&home, &server, "reply-lost", &[]);
         assert_eq!(output.status.code(), Some(9), "{output:?}");
         assert_eq!(order(r#"{"lasts":"1m"}"#).expect("it is taken"), 200);
+        let stall = order(r#"{"fault":"stall","lasts":"1m"}"#);
+        assert!(
+            matches!(stall, Err(ureq::Error::StatusCode(400))),
+            "it would hold up everybody: {stall:?}"
+        );
         let outside = run_live(&home, &server, "reply-lost", &["--address", "198.51.100.7"]);
         assert_eq!(outside.status.code(), Some(4), "{outside:?}");
         let stage_only = run_live(&home, &server, "kill", &[]);
