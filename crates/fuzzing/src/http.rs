@@ -123,6 +123,7 @@ impl World {
             version: "fuzz".into(),
             journal_start: Some(Lsn(0)),
             unauthenticated_loopback: true,
+            drills: None,
         };
         let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000));
         Self {

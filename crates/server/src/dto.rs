@@ -5,6 +5,7 @@
 
 mod command;
 mod containment;
+mod drill;
 mod event;
 mod problem;
 mod record;
@@ -12,6 +13,7 @@ mod status;
 
 pub use command::{DecisionRequest, ModeRequest, ReleaseRequest, RenewRequest};
 pub use containment::{Approval, Approvals, Containment, Containments, DriftView, FormerView, Protected};
+pub use drill::{DrillRequest, DrillView};
 pub use event::{ElementError, EventPlan, Plan, PlannedStep, Response, Ruling, Taken, Understood};
 pub use problem::Problem;
 pub use record::{
@@ -56,6 +58,9 @@ pub mod path {
     pub const DENY: &str = "/v1/deny";
     /// `GET`: [`super::ModeView`]. `POST` a [`super::ModeRequest`]: [`super::CommandReply`].
     pub const MODE: &str = "/v1/mode";
+    /// `GET`: [`super::DrillView`]. `POST` a [`super::DrillRequest`]: the same. There only where a scope for drills is
+    /// declared.
+    pub const DRILL: &str = "/v1/drill";
 }
 
 /// The most bytes of a reason.

@@ -17,4 +17,4 @@ mod view;
 
 pub use auth::{Identity, Role, TokenEntry, Tokens, TokensError};
 pub use limits::HttpLimits;
-pub use service::{BLOCKING_THREADS_MAX, Server, Service, WORKERS, in_process, serve, serve_with_operators};
+pub use service::{BLOCKING_THREADS_MAX, Drills, Server, Service, WORKERS, in_process, serve, serve_with_operators};

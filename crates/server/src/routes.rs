@@ -1,6 +1,7 @@
 //! The routes, and who handles them.
 
 mod commands;
+mod drills;
 mod events;
 mod queries;
 
@@ -32,6 +33,7 @@ pub(crate) fn router(app: Shared) -> Router {
         .route(path::APPROVE, post(commands::approve))
         .route(path::DENY, post(commands::deny))
         .route(path::MODE, get(queries::mode).post(commands::set_mode))
+        .route(path::DRILL, get(drills::view).post(drills::order))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(middleware::from_fn_with_state(app.clone(), around))

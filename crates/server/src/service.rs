@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use axum::extract::ConnectInfo;
+use staunch_model::Span;
 use staunch_ports::Lsn;
 use staunch_runtime::{Handle, Intake};
 use staunch_store::index::IndexReader;
@@ -15,6 +16,7 @@ use tokio::sync::{oneshot, watch};
 use crate::app::App;
 use crate::auth::Tokens;
 use crate::connection::{Gate, Peer};
+use crate::dto::DrillView;
 use crate::limits::HttpLimits;
 use crate::routes;
 
@@ -45,6 +47,20 @@ pub struct Service {
     /// Whether requests from this machine to a loopback address need no token. It holds for a listener on a loopback
     /// address only, whatever is said here.
     pub unauthenticated_loopback: bool,
+    /// What operators may have go wrong on purpose; `None` without a scope for drills.
+    pub drills: Option<Arc<dyn Drills>>,
+}
+
+/// Parts that can be made to misbehave for drills, within the scope that the configuration declares.
+pub trait Drills: Send + Sync {
+    /// The scope, and what goes wrong at present.
+    fn view(&self) -> DrillView;
+
+    /// Has `fault` happen for as long as `lasts`, within the bounds of the installation; without one, all is well again.
+    ///
+    /// # Errors
+    /// The faults that there are, when `fault` is none of them.
+    fn order(&self, fault: Option<&str>, lasts: Span) -> Result<(), Vec<&'static str>>;
 }
 
 /// Serves `service` on `listener` until `shutdown`; requests under way may then end within

@@ -1,10 +1,14 @@
 //! The command line, as data. What commands do is in `commands`.
 
+mod drill;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use staunch_model::{IncidentId, Span, Timestamp, TransactionId};
+
+pub(crate) use drill::{DrillCommand, DrillKeyArgs, DrillRunArgs, TabletopArgs};
 
 /// Stops the bleeding, not the business: contains incidents with safety transactions that can always be undone.
 #[derive(Debug, Parser)]
@@ -35,6 +39,9 @@ pub(crate) enum Command {
     Test(TestArgs),
     /// Run playbooks over events of the past, with nothing executed, and compare
     Backtest(BacktestArgs),
+    /// Hold a drill: make something go wrong on purpose, measure and judge; or walk a team through a response
+    #[command(subcommand)]
+    Drill(DrillCommand),
     /// Look at incidents
     #[command(subcommand)]
     Incident(IncidentCommand),

@@ -4,6 +4,8 @@ mod backtest;
 mod check;
 mod containment;
 mod decide;
+mod drill;
+mod drill_live;
 mod incident;
 mod index;
 mod journal;
@@ -14,6 +16,7 @@ mod renew;
 mod replay;
 mod serve;
 mod status;
+mod tabletop;
 mod test;
 mod token;
 mod trigger;
@@ -41,6 +44,7 @@ pub(crate) fn run(command: Command) -> Result<Exit, Fault> {
         Command::Check(args) => check::run(&args),
         Command::Backtest(args) => backtest::run(&args),
         Command::Plan(args) => plan::run(&args),
+        Command::Drill(command) => drill::run(&command),
         Command::Incident(args) => incident::run(&args),
         Command::Containment(args) => containment::run(&args),
         Command::Approve(args) => decide::approve(&args),

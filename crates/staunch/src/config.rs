@@ -55,6 +55,8 @@ pub(crate) struct Config {
     pub(crate) journal: JournalSettings,
     /// The archive of events that matched nothing.
     pub(crate) archive: ArchiveSettings,
+    /// Drills on this installation.
+    pub(crate) drill: DrillSettings,
     /// Logging.
     pub(crate) log: LogSettings,
 }
@@ -73,6 +75,7 @@ impl Default for Config {
             sources: SourcesSettings::default(),
             journal: JournalSettings::default(),
             archive: ArchiveSettings::default(),
+            drill: DrillSettings::default(),
             log: LogSettings::default(),
         }
     }
@@ -331,6 +334,18 @@ impl Default for ArchiveSettings {
     }
 }
 
+/// Drills on this installation.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct DrillSettings {
+    /// Networks that `staunch drill run --live` may use: on an operator's order the driver and the traffic feed misbehave
+    /// for their addresses, for minutes. At most 8, none wider than a /24 or a /120, none that is never touched; use
+    /// addresses that nobody has, such as `192.0.2.0/28`. Without one nothing can be made to misbehave. Default none. Since
+    /// v0.1.
+    #[serde(deserialize_with = "networks")]
+    pub(crate) scope: Vec<IpNet>,
+}
+
 /// Logging.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -498,6 +513,13 @@ impl Config {
     pub(crate) fn installation_file(&self) -> PathBuf {
         self.data_dir.join("installation")
     }
+}
+
+fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {
+    #[derive(Deserialize)]
+    struct One(#[serde(deserialize_with = "network")] IpNet);
+    let all = Vec::<One>::deserialize(deserializer)?;
+    Ok(all.into_iter().map(|One(network)| network).collect())
 }
 
 fn network<'de, D: Deserializer<'de>>(deserializer: D) -> Result<IpNet, D::Error> {

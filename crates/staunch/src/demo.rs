@@ -11,21 +11,13 @@ macro_rules! tell {
     }};
 }
 
-mod rehearsal;
-mod server;
-mod stage;
-
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
-pub(crate) use rehearsal::Rehearsal;
-use server::Server;
-use stage::{ATTACKER, BALANCER, OTHERS, SERVER, Stage, within};
-
-/// How the name of the demo's directory begins. A driver misbehaves on demand only below such a one.
-pub(crate) const DEMO_PREFIX: &str = "staunch-demo-";
+use crate::misbehave::Misbehaviour;
+use crate::stage::{self, ATTACKER, BALANCER, DEMO, OTHERS, SERVER, Server, Stage, within};
 
 /// Runs the demo. Must be called while the process has one thread only.
 ///
@@ -34,7 +26,10 @@ pub(crate) const DEMO_PREFIX: &str = "staunch-demo-";
 pub(crate) fn run() -> Result<()> {
     let begun = Instant::now();
     tell!("Staunch demo: three hosts in network namespaces; nothing outside is touched.\n");
-    enter_stage()?;
+    stage::enter().context(
+        "that is where the demo plays\n\
+         hint: run it as root (`sudo target/release/staunch demo`), or allow user namespaces as named above",
+    )?;
     let mut play = Play::begin()?;
     play.block()?;
     play.join()?;
@@ -58,21 +53,6 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
-/// Leaves the machine's network for a namespace of our own; as another user than root in a user namespace.
-fn enter_stage() -> Result<()> {
-    if nix::unistd::geteuid().is_root() {
-        match staunch_netlink::namespace::enter_new_net() {
-            Ok(()) => return Ok(()),
-            // Root without the capability, as in a container: a user namespace may still be allowed.
-            Err(error) => tracing::debug!(%error, "no namespace as root"),
-        }
-    }
-    staunch_netlink::namespace::enter_user_and_net().context(
-        "this kernel does not let this user make network namespaces, which is where the demo plays\n\
-         hint: run it as root (`sudo target/release/staunch demo`), or allow user namespaces as named above",
-    )
-}
-
 /// A play under way.
 struct Play {
     stage: Stage,
@@ -84,7 +64,7 @@ struct Play {
 impl Play {
     fn begin() -> Result<Self> {
         let stage = Stage::build()?;
-        let server = Server::start()?;
+        let server = Server::start(&DEMO)?;
         tell!("  web server     {SERVER}, protected by `staunch serve` with a real journal");
         tell!("  load balancer  {BALANCER}, carries the traffic");
         tell!("  attacker       {ATTACKER}, and a few more addresses");
@@ -164,7 +144,7 @@ impl Play {
     fn lie(&mut self) -> Result<()> {
         scene(4, "A driver that lies");
         say("For this scene the driver reports success and does nothing.");
-        self.server.order(rehearsal::LIE)?;
+        self.server.order(Misbehaviour::Lie.name())?;
         let answer = self.server.post_alert(OTHERS[0], "Web Application Attack")?;
         let incident = answer["incidents"][0].as_str().unwrap_or_default().to_owned();
         let transaction = self.server.wait_for_transaction(&incident, "rolled-back")?;
@@ -188,7 +168,7 @@ impl Play {
     fn kill(&mut self) -> Result<()> {
         scene(5, "kill -9 in the middle of an action");
         say("For this scene the driver blocks the address and never answers. Then Staunch is killed.");
-        self.server.order(rehearsal::STALL)?;
+        self.server.order(Misbehaviour::Stall.name())?;
         self.server.post_alert(OTHERS[1], "Web Application Attack")?;
         let executing = self.server.wait_for_state(OTHERS[1], "executing")?;
         let blocked = {

@@ -25,11 +25,12 @@ pub(crate) enum Exit {
     Poisoned,
     Differs,
     TestFailed,
+    DrillFailed,
 }
 
 impl Exit {
     /// All codes, in the order of their numbers.
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Ok,
         Self::Failed,
         Self::Usage,
@@ -44,6 +45,7 @@ impl Exit {
         Self::Poisoned,
         Self::Differs,
         Self::TestFailed,
+        Self::DrillFailed,
     ];
 
     /// The number that the shell sees.
@@ -63,6 +65,7 @@ impl Exit {
             Self::Poisoned => 11,
             Self::Differs => 12,
             Self::TestFailed => 13,
+            Self::DrillFailed => 14,
         }
     }
 
@@ -89,6 +92,9 @@ impl Exit {
                 "`replay --verify` found that this build decides differently from the record, or `backtest` found what `--fail-on` names"
             }
             Self::TestFailed => "`test`: a test of a playbook failed",
+            Self::DrillFailed => {
+                "`drill run`: an expectation did not hold; `drill verify`: the report is not what was signed"
+            }
         }
     }
 }

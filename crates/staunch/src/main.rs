@@ -10,13 +10,16 @@ mod client;
 mod commands;
 mod config;
 mod demo;
+mod drill;
 mod exit;
 mod files;
 mod log;
+mod misbehave;
 mod narrator;
 mod output;
 mod playbooks;
 mod progress;
+mod stage;
 mod wiring;
 mod words;
 

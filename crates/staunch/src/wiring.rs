@@ -36,6 +36,7 @@ use crate::cli::Driver;
 use crate::commands::open_fault;
 use crate::config::Config;
 use crate::exit::{Exit, Fault};
+use crate::misbehave::{self, LiveOrders, Orders, WrongClock};
 use crate::narrator::Narrator;
 
 /// Everything that is opened before the engine starts.
@@ -49,6 +50,8 @@ pub(crate) struct Opened {
     pub(crate) drivers: Vec<Description>,
     /// Held for as long as this process enforces; `None` for a driver that only pretends.
     pub(crate) claim: Option<Claim>,
+    /// What operators order for drills; `None` without a scope for them.
+    pub(crate) drills: Option<Arc<LiveOrders>>,
 }
 
 /// The version of the program, for the record.
@@ -99,21 +102,33 @@ pub(crate) fn open(config: &Config, driver: Driver, rehearse: Option<&Path>) -> 
             (None, None)
         }
     };
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let clock: Arc<dyn Clock> = match rehearse {
+        Some(orders) => Arc::new(WrongClock(orders.to_owned())),
+        None => Arc::new(SystemClock),
+    };
     let claim = match driver {
         Driver::Nftables => Some(claim(config)?),
         Driver::Memory => None,
     };
     let mut action = block_ip(config, driver, installation, &clock)?;
-    if let Some(orders) = rehearse {
-        tracing::warn!("the driver is rehearsing: it misbehaves as it is told");
-        action = Box::new(crate::demo::Rehearsal::new(action, orders.to_owned()));
+    let mut traffic = traffic(config);
+    let drills = (!config.drill.scope.is_empty()).then(|| Arc::new(LiveOrders::new(config.drill.scope.clone())));
+    let orders = match (rehearse, &drills) {
+        (Some(file), _) => Some(Orders::File(file.to_owned())),
+        (None, Some(live)) => Some(Orders::Live(live.clone())),
+        (None, None) => None,
+    };
+    // Without a stage and a scope for drills, nothing that can misbehave is there at all.
+    if let Some(orders) = orders {
+        tracing::warn!("{}", misbehave::CAN_MISBEHAVE);
+        action = Box::new(misbehave::Driver::new(action, orders.clone()));
+        traffic = Arc::new(misbehave::Feed::new(traffic, orders));
     }
     let drivers = vec![action.describe()];
     let parts = Parts {
         journal: Box::new(journal),
         actions: vec![action],
-        traffic: Some(traffic(config)),
+        traffic: Some(traffic),
         notifiers: vec![Box::new(LogNotifier) as Box<dyn Notifier>],
         follower,
         clock,
@@ -127,6 +142,7 @@ pub(crate) fn open(config: &Config, driver: Driver, rehearse: Option<&Path>) -> 
         journal_start,
         drivers,
         claim,
+        drills,
     })
 }
 

@@ -84,20 +84,26 @@ pub(crate) async fn set_mode(
     command(&app, &caller, &request.reason, Command::SetMode(request.mode)).await
 }
 
-async fn read<T: DeserializeOwned>(app: &Shared, headers: &HeaderMap, body: Body) -> Result<T, Failed> {
+pub(super) async fn read<T: DeserializeOwned>(app: &Shared, headers: &HeaderMap, body: Body) -> Result<T, Failed> {
     let body = body::read(headers, body, COMMAND_BYTES_MAX, &app.memory, &app.service.limits).await?;
     body::parse(&body.bytes)
 }
 
+/// A reason is kept for as long as what it is for: it has a bound.
+pub(super) fn check_reason(reason: &str) -> Result<(), Failed> {
+    if reason.len() <= REASON_BYTES_MAX {
+        return Ok(());
+    }
+    let detail = format!(
+        "the reason has {} bytes; at most {REASON_BYTES_MAX} are kept",
+        reason.len()
+    );
+    Err(Failed::malformed(detail).hint("give a shorter reason"))
+}
+
 /// Gives `command` and waits until it is durable.
 async fn command(app: &Shared, caller: &Caller, reason: &str, command: Command) -> Answer {
-    if reason.len() > REASON_BYTES_MAX {
-        let detail = format!(
-            "the reason has {} bytes; at most {REASON_BYTES_MAX} are kept",
-            reason.len()
-        );
-        return Err(Failed::malformed(detail).hint("give a shorter reason"));
-    }
+    check_reason(reason)?;
     let (done, answer) = oneshot::channel();
     // Nobody waits any more when the client has gone; the command is carried out all the same.
     let reply: Replier<CommandReply> = Box::new(move |result| drop(done.send(result)));

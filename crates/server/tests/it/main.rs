@@ -120,6 +120,7 @@ impl Staunch {
             version: "1.2.3".into(),
             journal_start: Some(Lsn(0)),
             unauthenticated_loopback: options.open_to_loopback,
+            drills: None,
         };
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let server = Server::start(listener, service).expect("the server starts");

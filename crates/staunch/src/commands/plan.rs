@@ -25,7 +25,7 @@ pub(super) fn run(args: &PlanArgs) -> Result<Exit, Fault> {
     let plan = if args.local {
         let config = config::load(args.show.server.data.config.config.as_deref())?.config;
         say("planned without a running Staunch: nothing is in force, no budget is used, no incident is open");
-        plan_locally(&config, &args.source, &body)?
+        plan_locally(&config, &Texts::configured(&config), &args.source, &body)?
     } else {
         let client = Client::new(&args.show.server, Patience::USUAL)?;
         client
@@ -41,7 +41,7 @@ pub(super) fn run(args: &PlanArgs) -> Result<Exit, Fault> {
     Ok(Exit::Ok)
 }
 
-fn read_event(file: &Path) -> Result<Vec<u8>, Fault> {
+pub(super) fn read_event(file: &Path) -> Result<Vec<u8>, Fault> {
     let shown = file.display().to_string();
     let failed = |error: &std::io::Error| {
         let exit = if error.kind() == std::io::ErrorKind::NotFound {
@@ -66,9 +66,8 @@ fn read_event(file: &Path) -> Result<Vec<u8>, Fault> {
     Ok(body)
 }
 
-/// Makes the plan with an engine of its own that knows the configuration and nothing else.
-fn plan_locally(config: &Config, source: &str, body: &[u8]) -> Result<EventPlan, Fault> {
-    let texts = Texts::configured(config);
+/// Makes the plan with an engine of its own that knows the configuration, the playbooks in `texts` and nothing else.
+pub(super) fn plan_locally(config: &Config, texts: &Texts, source: &str, body: &[u8]) -> Result<EventPlan, Fault> {
     let outcome = texts.compile(&wiring::check_context(config));
     texts.tell(&outcome.diagnostics);
     if !outcome.usable {
@@ -152,7 +151,7 @@ fn text(output: &Output, made: &EventPlan) -> String {
     text
 }
 
-fn endpoint(side: Endpoint) -> String {
+pub(super) fn endpoint(side: Endpoint) -> String {
     match (side.ip, side.port) {
         (Some(ip), Some(port)) => format!("{ip} port {port}"),
         (Some(ip), None) => ip.to_string(),

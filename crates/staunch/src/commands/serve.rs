@@ -12,12 +12,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::RecvTimeoutError;
+use ipnet::IpNet;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use staunch_engine::EngineState;
-use staunch_model::{Description, Policy};
+use staunch_model::{Description, Policy, Protection};
 use staunch_playbook::Compiled;
 use staunch_runtime::{Handle, Intake, Runtime};
-use staunch_server::{BLOCKING_THREADS_MAX, Service, Tokens, WORKERS};
+use staunch_server::{BLOCKING_THREADS_MAX, Drills, Service, Tokens, WORKERS};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
@@ -25,10 +26,10 @@ use tokio::sync::oneshot;
 use super::token;
 use crate::cli::{Driver, ServeArgs};
 use crate::config::{self, Config, Loaded};
-use crate::demo::DEMO_PREFIX;
 use crate::exit::{Exit, Fault};
 use crate::output::print;
 use crate::playbooks::Texts;
+use crate::stage::STAGE_PREFIX;
 use crate::{log, wiring};
 
 /// How often it is looked at whether the engine has ended by itself.
@@ -61,7 +62,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<Exit, Fault> {
     }
     if args.rehearse.is_some() {
         check_rehearsal(&config.data_dir)?;
-        end_with_the_demo(&config.data_dir)?;
+        end_with_the_play(&config.data_dir)?;
     }
     let compiled = compile(&config)?;
     let tokens = Tokens::load(&config.tokens_file()).map_err(|error| token::fault(&error))?;
@@ -72,6 +73,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<Exit, Fault> {
         tracing::warn!("THE DRIVER IS memory: NOTHING IS BLOCKED, acts are pretended");
     }
     let discovered = wiring::discover(&config)?;
+    check_scope(&config, &discovered)?;
     let policy = wiring::policy(&config, &compiled, &discovered, &opened.drivers);
     let (playbooks, protected) = (policy.playbooks.len(), policy.never_touch.len());
     let runtime = Runtime::start(opened.parts, wiring::settings(&config), policy).map_err(|error| {
@@ -101,6 +103,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<Exit, Fault> {
         version: env!("CARGO_PKG_VERSION").into(),
         journal_start: Some(opened.journal_start),
         unauthenticated_loopback: args.allow_unauthenticated_loopback,
+        drills: opened.drills.map(|it| it as Arc<dyn Drills>),
     };
     let reload = Reload {
         file: args.data.config.config.clone().or(file),
@@ -128,27 +131,43 @@ fn apply(args: &ServeArgs, config: &mut Config) {
     }
 }
 
-/// A driver that can be told to lie has no place in an installation: only the demo may have one.
+/// A driver that can be told to lie by a file has no place in an installation: only a stage may have one.
 fn check_rehearsal(data_dir: &Path) -> Result<(), Fault> {
     // The directory itself may not be there yet.
-    let made_by_demo = fs::canonicalize(data_dir)
+    let on_a_stage = fs::canonicalize(data_dir)
         .or_else(|_| fs::canonicalize(data_dir.parent().unwrap_or(data_dir)).map(|parent| parent.join("data")))
         .is_ok_and(|real| {
             let parent = real.parent().and_then(Path::file_name).and_then(|name| name.to_str());
-            parent.is_some_and(|name| name.starts_with(DEMO_PREFIX))
+            parent.is_some_and(|name| name.starts_with(STAGE_PREFIX))
         });
-    if made_by_demo {
+    if on_a_stage {
         return Ok(());
     }
     Err(Fault::new(
         Exit::Usage,
-        "--rehearse makes the driver misbehave on demand: it is for the demo and its own data directory only",
+        "--rehearse makes the driver misbehave on demand: it is for the stage of the demo and the drills only",
     )
-    .hint("leave it out; `staunch demo` shows what it is for"))
+    .hint("leave it out; `staunch demo` and `staunch drill` show what it is for"))
+}
+
+/// A drill must not touch what this machine depends on. What the configuration protects was compared when it was read.
+fn check_scope(config: &Config, discovered: &[Protection]) -> Result<(), Fault> {
+    let overlaps = |network: &&IpNet| {
+        let mut all = discovered.iter();
+        all.any(|it| it.network.contains(*network) || network.contains(&it.network))
+    };
+    match config.drill.scope.iter().find(overlaps) {
+        None => Ok(()),
+        Some(network) => Err(Fault::new(
+            Exit::Usage,
+            format!("the scope of drills has {network} in it, which this machine depends on"),
+        )
+        .hint("name under [drill] scope a network that nothing depends on, such as 192.0.2.0/28")),
+    }
 }
 
 /// Ends this process and clears its directory away when the demo that started it has gone, however it went.
-fn end_with_the_demo(data_dir: &Path) -> Result<(), Fault> {
+fn end_with_the_play(data_dir: &Path) -> Result<(), Fault> {
     const LOOK_EVERY: Duration = Duration::from_millis(100);
     let demo = nix::unistd::getppid();
     let directory = data_dir.parent().unwrap_or(data_dir).to_owned();
@@ -518,9 +537,9 @@ mod tests {
     }
 
     #[test]
-    fn only_a_directory_of_the_demo_is_rehearsed_in() {
+    fn only_a_directory_of_a_stage_is_rehearsed_in() {
         let demo = tempfile::Builder::new()
-            .prefix(DEMO_PREFIX)
+            .prefix(STAGE_PREFIX)
             .tempdir()
             .expect("a directory");
         let other = tempfile::tempdir().expect("a directory");

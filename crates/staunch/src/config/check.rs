@@ -4,8 +4,8 @@ use staunch_connectors::json::EVENT_BYTES_MAX;
 use staunch_engine::limits::{ACTIONS_IN_FLIGHT_CEILING, BUDGET_WINDOW};
 use staunch_model::Span;
 
-use super::Config;
 use super::mistake::{Mistake, Step};
+use super::{Config, ProtectedNetwork};
 
 /// The most acts in an hour that can be configured: what one nftables set can hold.
 const ACTS_PER_HOUR_CEILING: u32 = 1_000_000;
@@ -25,6 +25,9 @@ const SEGMENT_BYTES_MIN: u64 = 8 << 20;
 
 const _: () = assert!(SEGMENT_BYTES_MIN / 4 >= EVENT_BYTES_MAX as u64 + (64 << 10));
 
+/// The most networks of the scope of drills.
+const DRILL_NETWORKS_MAX: usize = 8;
+
 struct Checker<'a> {
     text: &'a str,
     mistakes: Vec<Mistake>,
@@ -41,6 +44,7 @@ pub(super) fn check(config: &Config, text: &str) -> Vec<Mistake> {
     checker.never_touch(config);
     checker.nftables(config);
     checker.rest(config);
+    checker.drill(config);
     checker.sources(config);
     checker.mistakes
 }
@@ -261,6 +265,37 @@ impl Checker<'_> {
         self.number(&path("file_bytes_max"), it.file_bytes_max, 4 << 20, u64::MAX, why);
         let why = "one file must fit";
         self.number(&path("bytes_max"), it.bytes_max, it.file_bytes_max, u64::MAX, why);
+    }
+
+    fn drill(&mut self, config: &Config) {
+        let scope = &config.drill.scope;
+        if scope.len() > DRILL_NETWORKS_MAX {
+            let what = format!("scope has {} networks: a drill uses a few addresses", scope.len());
+            self.add(
+                &["drill", "scope"],
+                what,
+                format!("name at most {DRILL_NETWORKS_MAX} networks"),
+            );
+        }
+        for (at, network) in scope.iter().enumerate() {
+            let narrowest = if network.addr().is_ipv4() { 24 } else { 120 };
+            let overlap = |it: &&ProtectedNetwork| it.network.contains(network) || network.contains(&it.network);
+            let (what, hint) = if network.prefix_len() < narrowest {
+                (
+                    format!("{network} is wider than a /{narrowest}: a drill must not reach what is in use"),
+                    format!("name a network of /{narrowest} or narrower whose addresses nobody has"),
+                )
+            } else if let Some(protected) = config.never_touch.networks.iter().find(overlap) {
+                (
+                    format!("{network} overlaps {}, which is never touched", protected.network),
+                    "name a network that nothing depends on".to_owned(),
+                )
+            } else {
+                continue;
+            };
+            let path = [Step::Key("drill"), Step::Key("scope"), Step::At(at)];
+            self.mistakes.push(Mistake::of_value(self.text, &path, what, hint));
+        }
     }
 
     fn sources(&mut self, config: &Config) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// Where each section's keys are described: heading, struct, and the file that it is in.
-const SECTIONS: [(&str, &str, &str); 14] = [
+const SECTIONS: [(&str, &str, &str); 15] = [
     ("", "Config", CONFIG),
     ("[http]", "HttpSettings", CONFIG),
     ("[playbooks]", "PlaybookSettings", CONFIG),
@@ -18,6 +18,7 @@ const SECTIONS: [(&str, &str, &str); 14] = [
     ("[[sources.generic]] sample, only", "Test", GENERIC),
     ("[journal]", "JournalSettings", CONFIG),
     ("[archive]", "ArchiveSettings", CONFIG),
+    ("[drill]", "DrillSettings", CONFIG),
     ("[log]", "LogSettings", CONFIG),
 ];
 

@@ -4,6 +4,7 @@ mod backtest;
 mod commands;
 mod config;
 mod demo;
+mod drill;
 mod flows;
 mod harness;
 mod kill;

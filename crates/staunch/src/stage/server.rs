@@ -1,21 +1,21 @@
-//! The program under demonstration: a real `staunch serve` as a child process, and what the demo asks of it.
+//! The program on the stage: a real `staunch serve` as a child process, and what is asked of it.
 
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Value, json};
 use staunch_ports::Clock;
 
-use super::DEMO_PREFIX;
-use super::stage::{BALANCER, SERVER, within};
+use super::STAGE_PREFIX;
+use super::hosts::{BALANCER, SERVER, within};
 
-/// The recorded alert; see `SOURCE.md`.
-const ALERT: &str = include_str!("alert.json");
+/// The recorded alert; see `SOURCE.md` beside it.
+pub(crate) const ALERT: &str = include_str!("../demo/alert.json");
 
 /// Blocks what the recorded alert names, for a few seconds only when the signature says so.
 const PLAYBOOKS: [(&str, &str); 2] = [
@@ -52,24 +52,44 @@ mode: { low: enforce, medium: approve, high: observe }
     ),
 ];
 
+/// How the program is set up.
+pub(crate) struct Setup {
+    /// The least important line of its log.
+    pub(crate) log_level: &'static str,
+    /// What else its configuration says, from within the section `[log]` on.
+    pub(crate) configuration: &'static str,
+}
+
+/// As the demo shows it.
+pub(crate) const DEMO: Setup = Setup {
+    log_level: "error",
+    configuration: "",
+};
+
 /// The real program as a child process.
-pub(super) struct Server {
+pub(crate) struct Server {
     directory: tempfile::TempDir,
     child: Child,
     address: SocketAddr,
     agent: ureq::Agent,
+    /// The lines of its log so far.
+    log: Log,
 }
 
+type Log = Arc<Mutex<Vec<String>>>;
+
 impl Server {
-    pub(super) fn start() -> Result<Self> {
-        let directory = tempfile::Builder::new().prefix(DEMO_PREFIX).tempdir()?;
+    pub(crate) fn start(setup: &Setup) -> Result<Self> {
+        let directory = tempfile::Builder::new().prefix(STAGE_PREFIX).tempdir()?;
         let playbooks = directory.path().join("playbooks");
         std::fs::create_dir(&playbooks)?;
         for (name, text) in PLAYBOOKS {
             std::fs::write(playbooks.join(name), text)?;
         }
-        std::fs::write(directory.path().join("staunch.toml"), configuration(directory.path()))?;
-        let (child, address) = spawn(directory.path())?;
+        let configuration = configuration(directory.path(), setup);
+        std::fs::write(directory.path().join("staunch.toml"), configuration)?;
+        let log = Log::default();
+        let (child, address) = spawn(directory.path(), &log)?;
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(Duration::from_secs(5)))
@@ -79,49 +99,98 @@ impl Server {
             child,
             address,
             agent: config.into(),
+            log,
         })
     }
 
-    pub(super) fn kill(&mut self) -> Result<()> {
+    pub(crate) fn kill(&mut self) -> Result<()> {
         // `Child::kill` sends SIGKILL.
         self.child.kill()?;
         self.child.wait()?;
         Ok(())
     }
 
-    pub(super) fn restart(&mut self) -> Result<()> {
-        (self.child, self.address) = spawn(self.directory.path())?;
+    pub(crate) fn restart(&mut self) -> Result<()> {
+        (self.child, self.address) = spawn(self.directory.path(), &self.log)?;
         Ok(())
     }
 
     /// Tells the driver what to do next.
-    pub(super) fn order(&self, order: &str) -> Result<()> {
-        Ok(std::fs::write(orders(self.directory.path()), order)?)
+    pub(crate) fn order(&self, order: &str) -> Result<()> {
+        // Never half an order.
+        let file = tempfile::NamedTempFile::new_in(self.directory.path())?;
+        std::fs::write(file.path(), order)?;
+        file.persist(orders(self.directory.path()))?;
+        Ok(())
     }
 
     /// Posts the recorded alert with the present time, `source` as the attacking side, and `category`.
-    pub(super) fn post_alert(&self, source: Ipv4Addr, category: &str) -> Result<Value> {
-        let mut alert: Value = serde_json::from_str(ALERT)?;
-        alert["timestamp"] = json!(staunch_ports::clock::SystemClock.now().to_string());
-        alert["src_ip"] = json!(source);
-        alert["flow"]["src_ip"] = json!(source);
-        alert["alert"]["category"] = json!(category);
-        let url = format!("http://{}/v1/events/suricata", self.address);
-        let mut response = self.agent.post(url).send(alert.to_string())?;
-        let status = response.status().as_u16();
-        let body = response.body_mut().read_to_string()?;
+    pub(crate) fn post_alert(&self, source: Ipv4Addr, category: &str) -> Result<Value> {
+        let (status, answer) = self.try_alert(source, category)?;
         if status != 202 {
-            bail!("the alert was answered with {status}: {body}");
+            bail!("the alert was answered with {status}: {answer}");
         }
-        Ok(serde_json::from_str(&body)?)
+        Ok(answer)
     }
 
-    pub(super) fn get(&self, path: &str) -> Result<Value> {
+    /// As [`Server::post_alert`], with the status and the answer whatever they are.
+    pub(crate) fn try_alert(&self, source: Ipv4Addr, category: &str) -> Result<(u16, Value)> {
+        let alert = alert_of(source, category)?;
+        self.post("/v1/events/suricata", &alert)
+    }
+
+    /// Posts `body`: the status and the answer.
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Result<(u16, Value)> {
+        let url = format!("http://{}{path}", self.address);
+        let mut response = self.agent.post(url).send(body.to_string())?;
+        let status = response.status().as_u16();
+        let body = response.body_mut().read_to_string()?;
+        Ok((status, serde_json::from_str(&body).unwrap_or(Value::String(body))))
+    }
+
+    /// The lines of its log so far.
+    pub(crate) fn log(&self) -> Vec<String> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Its journal.
+    pub(crate) fn journal(&self) -> PathBuf {
+        self.directory.path().join("data/journal")
+    }
+
+    /// Stops it as a system does, and waits for its end.
+    pub(crate) fn stop(&mut self) -> Result<()> {
+        let id = nix::unistd::Pid::from_raw(i32::try_from(self.child.id())?);
+        nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGTERM)?;
+        let mut ended = false;
+        within(Duration::from_secs(10), || {
+            ended = self.child.try_wait().is_ok_and(|status| status.is_some());
+            ended
+        });
+        if !ended {
+            bail!("`staunch serve` did not stop");
+        }
+        Ok(())
+    }
+
+    /// Runs a command on its data, and returns whether it worked and what it said.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Result<(bool, String)> {
+        let output = Command::new(std::env::current_exe()?)
+            .args(arguments)
+            .arg("--config")
+            .arg(self.directory.path().join("staunch.toml"))
+            .stdin(Stdio::null())
+            .output()?;
+        let said = [output.stdout, output.stderr].concat();
+        Ok((output.status.success(), String::from_utf8_lossy(&said).into_owned()))
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Result<Value> {
         let mut response = self.agent.get(format!("http://{}{path}", self.address)).call()?;
         Ok(serde_json::from_str(&response.body_mut().read_to_string()?)?)
     }
 
-    pub(super) fn containments(&self) -> Result<Vec<Value>> {
+    pub(crate) fn containments(&self) -> Result<Vec<Value>> {
         Ok(self.get("/v1/containments")?["containments"]
             .as_array()
             .cloned()
@@ -129,7 +198,7 @@ impl Server {
     }
 
     /// True when the share of the balancer's traffic is known.
-    pub(super) fn knows_traffic(&self) -> bool {
+    pub(crate) fn knows_traffic(&self) -> bool {
         let mut alert: Value = serde_json::from_str(ALERT).unwrap_or_default();
         alert["src_ip"] = json!(BALANCER);
         alert["flow"]["src_ip"] = json!(BALANCER);
@@ -148,7 +217,7 @@ impl Server {
     }
 
     /// Waits until the containment of `target` is in `state`.
-    pub(super) fn wait_for_state(&self, target: Ipv4Addr, state: &str) -> Result<bool> {
+    pub(crate) fn wait_for_state(&self, target: Ipv4Addr, state: &str) -> Result<bool> {
         let target = target.to_string();
         let mut error = None;
         let reached = within(Duration::from_secs(8), || match self.containments() {
@@ -165,7 +234,7 @@ impl Server {
     }
 
     /// Waits until the first transaction of `incident` is in `state`, and returns it as it is then.
-    pub(super) fn wait_for_transaction(&self, incident: &str, state: &str) -> Result<Value> {
+    pub(crate) fn wait_for_transaction(&self, incident: &str, state: &str) -> Result<Value> {
         let mut transaction = Value::Null;
         within(Duration::from_secs(8), || {
             let Ok(detail) = self.get(&format!("/v1/incidents/{incident}")) else {
@@ -186,11 +255,22 @@ impl Drop for Server {
     }
 }
 
+/// The recorded alert with the present time, `source` as the attacking side, and `category`.
+fn alert_of(source: Ipv4Addr, category: &str) -> Result<Value> {
+    let mut alert: Value = serde_json::from_str(ALERT)?;
+    alert["timestamp"] = json!(staunch_ports::clock::SystemClock.now().to_string());
+    alert["src_ip"] = json!(source);
+    alert["flow"]["src_ip"] = json!(source);
+    alert["alert"]["category"] = json!(category);
+    Ok(alert)
+}
+
 fn orders(directory: &Path) -> PathBuf {
     directory.join("orders")
 }
 
-fn configuration(directory: &Path) -> String {
+fn configuration(directory: &Path, setup: &Setup) -> String {
+    let (level, more) = (setup.log_level, setup.configuration);
     let directory = directory.display();
     format!(
         r#"data_dir = "{directory}/data"
@@ -207,13 +287,13 @@ refresh = "500ms"
 home_networks = ["{SERVER}/32"]
 
 [log]
-level = "error"
-"#
+level = "{level}"
+{more}"#
     )
 }
 
 /// Starts `staunch serve` in this namespace and waits until it listens.
-fn spawn(directory: &Path) -> Result<(Child, SocketAddr)> {
+fn spawn(directory: &Path, log: &Log) -> Result<(Child, SocketAddr)> {
     let mut child = Command::new(std::env::current_exe()?)
         .args([
             "serve",
@@ -232,10 +312,16 @@ fn spawn(directory: &Path) -> Result<(Child, SocketAddr)> {
     let (sender, lines) = mpsc::channel();
     let out = child.stdout.take().ok_or_else(|| anyhow!("no standard output"))?;
     let err = child.stderr.take().ok_or_else(|| anyhow!("no standard error"))?;
-    for stream in [Box::new(out) as Box<dyn std::io::Read + Send>, Box::new(err)] {
+    for (stream, log) in [
+        (Box::new(out) as Box<dyn std::io::Read + Send>, None),
+        (Box::new(err), Some(log.clone())),
+    ] {
         let sender = sender.clone();
         std::thread::spawn(move || {
             for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                if let Some(log) = &log {
+                    log.lock().unwrap_or_else(PoisonError::into_inner).push(line.clone());
+                }
                 // Nobody listens any more once it is ready; reading on keeps the pipe from filling up.
                 let _ = sender.send(line);
             }

@@ -1,4 +1,4 @@
-//! The stage: three hosts in network namespaces of their own, joined by veth pairs, cut off from everything else.
+//! Three hosts in network namespaces of their own, joined by veth pairs, cut off from everything else.
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream, UdpSocket};
@@ -15,17 +15,17 @@ use staunch_netlink::namespace::{NetNs, enter_new_net};
 const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The protected server: the attacked side of the recorded alert.
-pub(super) const SERVER: Ipv4Addr = Ipv4Addr::new(40, 110, 35, 23);
+pub(crate) const SERVER: Ipv4Addr = Ipv4Addr::new(40, 110, 35, 23);
 /// The attacking side of the recorded alert.
-pub(super) const ATTACKER: Ipv4Addr = Ipv4Addr::new(41, 108, 52, 138);
+pub(crate) const ATTACKER: Ipv4Addr = Ipv4Addr::new(41, 108, 52, 138);
 /// More addresses of the attacker's host, for the later scenes (TEST-NET-3, RFC 5737).
-pub(super) const OTHERS: [Ipv4Addr; 3] = [
+pub(crate) const OTHERS: [Ipv4Addr; 3] = [
     Ipv4Addr::new(203, 0, 113, 41),
     Ipv4Addr::new(203, 0, 113, 42),
     Ipv4Addr::new(203, 0, 113, 43),
 ];
 /// The load balancer (TEST-NET-2, RFC 5737).
-pub(super) const BALANCER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 20);
+pub(crate) const BALANCER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 20);
 
 const WEB_PORT: u16 = 8_080;
 const PROBE_PORT: u16 = 9_999;
@@ -37,7 +37,7 @@ const DROPPED_AFTER_MIN: usize = 20;
 const SILENCE: Duration = Duration::from_millis(60);
 
 /// A host: a thread in a network namespace of its own that runs what it is given.
-pub(super) struct Host {
+pub(crate) struct Host {
     namespace: NetNs,
     jobs: mpsc::Sender<Box<dyn FnOnce() + Send>>,
 }
@@ -59,10 +59,10 @@ impl Host {
     }
 
     /// Runs `job` on this host and returns what it returns.
-    pub(super) fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    pub(crate) fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Result<T> {
         let (sender, receiver) = mpsc::channel();
         let boxed = Box::new(move || {
-            // The caller waits, or the demo is over.
+            // The caller waits, or the play is over.
             let _ = sender.send(job());
         });
         self.jobs
@@ -73,8 +73,8 @@ impl Host {
 }
 
 /// The whole stage. The calling thread's namespace is the protected server's.
-pub(super) struct Stage {
-    pub(super) attacker: Host,
+pub(crate) struct Stage {
+    pub(crate) attacker: Host,
     balancer_bytes: Arc<AtomicU64>,
     probes_arrived: Arc<AtomicU64>,
     // Keeps the balancer's namespace alive.
@@ -83,7 +83,7 @@ pub(super) struct Stage {
 
 impl Stage {
     /// Builds the stage and starts its traffic.
-    pub(super) fn build() -> Result<Self> {
+    pub(crate) fn build() -> Result<Self> {
         let attacker = Host::start("attacker")?;
         let balancer = Host::start("balancer")?;
         let mut links = Links::open(TIMEOUT)?;
@@ -113,24 +113,24 @@ impl Stage {
     }
 
     /// Bytes that the load balancer has carried so far.
-    pub(super) fn balancer_bytes(&self) -> u64 {
+    pub(crate) fn balancer_bytes(&self) -> u64 {
         self.balancer_bytes.load(Ordering::Relaxed)
     }
 
     /// True when the load balancer carries traffic at this moment.
-    pub(super) fn balancer_is_served(&self) -> bool {
+    pub(crate) fn balancer_is_served(&self) -> bool {
         let before = self.balancer_bytes();
         within(Duration::from_secs(1), || self.balancer_bytes() > before + 100_000)
     }
 
     /// True when `source`, an address of the attacker's host, gets a new connection to the web server.
-    pub(super) fn gets_in(&self, source: Ipv4Addr) -> Result<bool> {
+    pub(crate) fn gets_in(&self, source: Ipv4Addr) -> Result<bool> {
         self.attacker
             .run(move || fetch_from(source, Duration::from_millis(400)).is_ok())
     }
 
     /// Milliseconds from now until the first datagram from `source` that no longer arrives, while `act` runs.
-    pub(super) fn time_to_drop(&self, source: Ipv4Addr, act: impl FnOnce() -> Result<()>) -> Result<Option<f64>> {
+    pub(crate) fn time_to_drop(&self, source: Ipv4Addr, act: impl FnOnce() -> Result<()>) -> Result<Option<f64>> {
         let stop = Arc::new(AtomicBool::new(false));
         let (sender, sent) = mpsc::channel();
         let before = self.probes_arrived.load(Ordering::Relaxed);
@@ -185,7 +185,7 @@ fn first_dropped(sent: &[(u64, Instant)], arrived: u64) -> Option<Instant> {
 }
 
 /// Waits until `condition` holds; false when it does not within `limit`.
-pub(super) fn within(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
+pub(crate) fn within(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let begun = Instant::now();
     loop {
         if condition() {

@@ -1,0 +1,29 @@
+//! Faults that are made on purpose, for drills.
+
+use serde::{Deserialize, Serialize};
+use staunch_model::Span;
+
+/// Have a part misbehave for the addresses of the scope, or end that.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DrillRequest {
+    /// What goes wrong: `lie`, `throttle`, `lose-reply` or `feed-down`. Left out, all is well again.
+    #[serde(default)]
+    pub fault: Option<String>,
+    /// After what time it ends by itself, at most ten minutes.
+    pub lasts: Span,
+    /// Why, at most [`super::REASON_BYTES_MAX`] bytes; may be left out.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// What drills may use, and what goes wrong at present.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrillView {
+    /// The networks whose addresses drills may use.
+    pub scope: Vec<String>,
+    /// What goes wrong for them.
+    pub fault: Option<String>,
+    /// For how much longer.
+    pub left: Option<Span>,
+}

@@ -1,0 +1,86 @@
+//! `staunch drill run --live`
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::sys::signal::{SigSet, Signal};
+use serde_json::Value;
+
+use super::drill::{finish, live_of, reports, signer};
+use crate::cli::DrillRunArgs;
+use crate::client::{Client, Patience};
+use crate::drill::{self, Running, Scenario, Wanted};
+use crate::exit::{Exit, Fault};
+use crate::output::{confirm, say};
+
+pub(super) fn run(args: &DrillRunArgs, drill: &'static Scenario) -> Result<Exit, Fault> {
+    let live = live_of(drill)?;
+    let dir = match &args.report {
+        Some(dir) => dir.clone(),
+        None => reports(&args.server.data)?,
+    };
+    let signer = signer(args.key.as_deref(), &args.server.data, &dir)?;
+    let wanted = Wanted {
+        event: event(args)?,
+        source: "suricata".to_owned(),
+        address: args.address,
+    };
+    let client = Client::new(&args.server, Patience::USUAL)?;
+    let mut running = Running::look(client, wanted)?;
+    let question = format!(
+        "hold the drill {} on the running Staunch, with {}? the fault: {}",
+        drill.name,
+        running.describe(),
+        drill.fault
+    );
+    confirm(&question, args.yes)?;
+    running.until(catch_interrupts()?);
+    let score = drill::run_live(drill, live, running, args.control, signer.verifier().text());
+    finish(&score, &dir, &signer, args.json)
+}
+
+/// The event that makes the running Staunch act.
+fn event(args: &DrillRunArgs) -> Result<Value, Fault> {
+    let Some(file) = &args.event else {
+        return drill::sample_event();
+    };
+    let text = super::plan::read_event(file)?;
+    let no_event = |why: &str| {
+        Fault::new(
+            Exit::Usage,
+            format!("the event of a drill must be one alert of Suricata: {why}"),
+        )
+        .hint("give one line of eve.json with --event")
+    };
+    let event: Value = serde_json::from_slice(&text).map_err(|error| no_event(&error.to_string()))?;
+    if event["src_ip"].is_string() {
+        Ok(event)
+    } else {
+        Err(no_event("it has no src_ip"))
+    }
+}
+
+/// From here on SIGINT and SIGTERM do not end the process, but say that the drill is to end and to clean up. The second one
+/// ends it.
+fn catch_interrupts() -> Result<Arc<AtomicBool>, Fault> {
+    let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM]);
+    signals
+        .thread_block()
+        .map_err(|error| Fault::doing(Exit::Failed, "cannot wait for signals", &error))?;
+    let interrupted = Arc::<AtomicBool>::default();
+    let flag = interrupted.clone();
+    let watch = move || {
+        while signals.wait().is_ok() {
+            if flag.swap(true, Ordering::Relaxed) {
+                say("ended at once: the fault ends by itself within minutes, a containment with its lease");
+                std::process::exit(i32::from(Exit::Failed.code()));
+            }
+            say("interrupted: ending the fault, and releasing what was contained");
+        }
+    };
+    std::thread::Builder::new()
+        .name("signals".into())
+        .spawn(watch)
+        .map_err(|error| Fault::doing(Exit::Failed, "cannot start a thread", &error))?;
+    Ok(interrupted)
+}

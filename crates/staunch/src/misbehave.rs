@@ -1,0 +1,350 @@
+//! Parts that misbehave on demand, around the real ones: the driver, the traffic feed and the clock.
+//!
+//! Never does so by itself: an order says what goes wrong and for which targets. Orders come from a file below the
+//! directory of a stage, or, in an installation that declares a scope for drills, from an operator, for the targets of
+//! that scope and for minutes at the most.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use ipnet::IpNet;
+use staunch_model::{
+    Description, Fact, Failure, FailureKind, Observation, Outcome, Span, Target, Timestamp, TrafficShare,
+};
+use staunch_ports::clock::SystemClock;
+use staunch_ports::{Action, Clock, Enricher, ExecuteRequest, Former, Owned, UndoRequest};
+use staunch_server::Drills;
+use staunch_server::dto::DrillView;
+
+/// How long an operator's order lasts at the most.
+pub(crate) const LIVE_MAX: Duration = Duration::from_secs(10 * 60);
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Misbehaviour {
+    /// The driver says that it has acted, and has not.
+    Lie,
+    /// The driver acts, and keeps the answer for itself for a minute.
+    Stall,
+    /// The driver turns every act and undo away.
+    Throttle,
+    /// The driver acts, and its answer is lost.
+    LoseReply,
+    /// The traffic feed gives no answer.
+    FeedDown,
+}
+
+impl Misbehaviour {
+    /// Those that an operator may order in an installation: they end by themselves and hold nothing up.
+    pub(crate) const LIVE: [Self; 4] = [Self::Lie, Self::Throttle, Self::LoseReply, Self::FeedDown];
+
+    /// Its word in orders.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Lie => "lie",
+            Self::Stall => "stall",
+            Self::Throttle => "throttle",
+            Self::LoseReply => "lose-reply",
+            Self::FeedDown => "feed-down",
+        }
+    }
+
+    fn of_name(name: &str) -> Option<Self> {
+        let all = Self::LIVE.into_iter().chain([Self::Stall]);
+        all.into_iter().find(|it| it.name() == name)
+    }
+}
+
+/// What the log of a server says when it has parts of this kind.
+pub(crate) const CAN_MISBEHAVE: &str = "driver and traffic feed can be made to misbehave, for drills";
+
+/// The order that sets the clock: this and the seconds it is off.
+pub(crate) const CLOCK: &str = "clock";
+
+/// Where orders come from.
+#[derive(Clone, Debug)]
+pub(crate) enum Orders {
+    /// A file, for everything. An absent or empty one means that all goes well.
+    File(PathBuf),
+    /// An operator, for the scope of drills.
+    Live(Arc<LiveOrders>),
+}
+
+impl Orders {
+    /// What goes wrong with `target` at this moment.
+    fn of(&self, target: Target) -> Option<Misbehaviour> {
+        match self {
+            Self::File(file) => Misbehaviour::of_name(std::fs::read_to_string(file).unwrap_or_default().trim()),
+            Self::Live(live) => live.of(target),
+        }
+    }
+}
+
+/// The orders of operators in an installation with a scope for drills.
+#[derive(Debug)]
+pub(crate) struct LiveOrders {
+    scope: Vec<IpNet>,
+    order: Mutex<Option<(Misbehaviour, Instant)>>,
+}
+
+impl LiveOrders {
+    /// No order yet, for the targets in `scope`.
+    pub(crate) fn new(scope: Vec<IpNet>) -> Self {
+        Self {
+            scope,
+            order: Mutex::new(None),
+        }
+    }
+
+    /// Makes everything well, or one thing go wrong for `lasts`, at most [`LIVE_MAX`].
+    ///
+    /// # Errors
+    /// The names that are known, when `name` is none of them.
+    pub(crate) fn set(&self, name: Option<&str>, lasts: Duration) -> Result<(), Vec<&'static str>> {
+        let order = match name {
+            None => None,
+            Some(name) => {
+                let known = || Misbehaviour::LIVE.map(Misbehaviour::name).to_vec();
+                let what = Misbehaviour::LIVE
+                    .into_iter()
+                    .find(|it| it.name() == name)
+                    .ok_or_else(known)?;
+                Some((what, Instant::now() + lasts.min(LIVE_MAX)))
+            }
+        };
+        *self.lock() = order;
+        Ok(())
+    }
+
+    /// What goes wrong at this moment, and for how much longer.
+    pub(crate) fn present(&self) -> Option<(Misbehaviour, Duration)> {
+        let (what, until) = (*self.lock())?;
+        let left = until.checked_duration_since(Instant::now())?;
+        Some((what, left))
+    }
+
+    fn of(&self, target: Target) -> Option<Misbehaviour> {
+        let Target::Address(ip) = target;
+        let (what, _) = self.present()?;
+        self.scope
+            .iter()
+            .any(|it| it.contains(&ip.to_canonical()))
+            .then_some(what)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<(Misbehaviour, Instant)>> {
+        self.order.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drills for LiveOrders {
+    fn view(&self) -> DrillView {
+        let present = self.present();
+        DrillView {
+            scope: self.scope.iter().map(ToString::to_string).collect(),
+            fault: present.map(|(what, _)| what.name().to_owned()),
+            left: present.map(|(_, left)| Span::from_millis(u64::try_from(left.as_millis()).unwrap_or(u64::MAX))),
+        }
+    }
+
+    fn order(&self, fault: Option<&str>, lasts: Span) -> Result<(), Vec<&'static str>> {
+        self.set(fault, lasts.to_std())
+    }
+}
+
+/// A driver that misbehaves as it is ordered to.
+pub(crate) struct Driver {
+    inner: Box<dyn Action>,
+    orders: Orders,
+}
+
+impl Driver {
+    /// Puts `inner` under `orders`.
+    pub(crate) fn new(inner: Box<dyn Action>, orders: Orders) -> Self {
+        Self { inner, orders }
+    }
+
+    /// Answers of `requests` in their order: those that are given `early`, and the others of `inner`, all at once.
+    fn split<R: Copy>(
+        requests: &[R],
+        early: Vec<Option<Outcome>>,
+        inner: impl FnOnce(&[R]) -> Vec<Outcome>,
+    ) -> Vec<Outcome> {
+        let passed: Vec<R> = requests
+            .iter()
+            .zip(&early)
+            .filter_map(|(request, answer)| answer.is_none().then_some(*request))
+            .collect();
+        let mut answers = if passed.is_empty() { Vec::new() } else { inner(&passed) }.into_iter();
+        early
+            .into_iter()
+            .filter_map(|answer| answer.or_else(|| answers.next()))
+            .collect()
+    }
+}
+
+/// The answer of a driver that turns requests away.
+fn throttled() -> Outcome {
+    Outcome::DidNotHappen(Failure::new(
+        FailureKind::Unavailable,
+        "too many requests, try again later (a drill)",
+    ))
+}
+
+impl Action for Driver {
+    fn describe(&self) -> Description {
+        self.inner.describe()
+    }
+
+    fn observe(&mut self, targets: &[Target]) -> Vec<Result<Observation, Failure>> {
+        self.inner.observe(targets)
+    }
+
+    fn execute(&mut self, requests: &[ExecuteRequest]) -> Vec<Outcome> {
+        const STALLED: Duration = Duration::from_secs(60);
+        let orders: Vec<_> = requests.iter().map(|it| self.orders.of(it.target)).collect();
+        let early = orders.iter().map(|order| match order {
+            Some(Misbehaviour::Lie) => Some(Outcome::Landed),
+            Some(Misbehaviour::Throttle) => Some(throttled()),
+            _ => None,
+        });
+        let mut outcomes = Self::split(requests, early.collect(), |passed| self.inner.execute(passed));
+        for (outcome, order) in outcomes.iter_mut().zip(&orders) {
+            if *order == Some(Misbehaviour::LoseReply) {
+                let failure = Failure::new(FailureKind::TimedOut, "the reply was lost (a drill)");
+                *outcome = Outcome::InDoubt(failure);
+            }
+        }
+        if orders.contains(&Some(Misbehaviour::Stall)) {
+            std::thread::sleep(STALLED);
+        }
+        outcomes
+    }
+
+    fn undo(&mut self, requests: &[UndoRequest]) -> Vec<Outcome> {
+        let early = requests.iter().map(|request| {
+            let order = self.orders.of(request.target);
+            (order == Some(Misbehaviour::Throttle)).then(throttled)
+        });
+        let early = early.collect();
+        Self::split(requests, early, |passed| self.inner.undo(passed))
+    }
+
+    fn owned(&mut self) -> Result<Owned, Failure> {
+        self.inner.owned()
+    }
+
+    fn former(&self) -> Vec<Former> {
+        self.inner.former()
+    }
+
+    fn lift_former(&mut self) -> Result<u64, Failure> {
+        self.inner.lift_former()
+    }
+}
+
+/// A traffic feed that is down when it is ordered to.
+pub(crate) struct Feed {
+    inner: Arc<dyn Enricher>,
+    orders: Orders,
+}
+
+impl Feed {
+    /// Puts `inner` under `orders`.
+    pub(crate) fn new(inner: Arc<dyn Enricher>, orders: Orders) -> Self {
+        Self { inner, orders }
+    }
+}
+
+impl Enricher for Feed {
+    fn name(&self) -> &'static str {
+        self.inner.name()
+    }
+
+    fn refresh(&self, now: Timestamp) {
+        self.inner.refresh(now);
+    }
+
+    fn traffic_share(&self, target: Target, now: Timestamp) -> Fact<TrafficShare> {
+        if self.orders.of(target) == Some(Misbehaviour::FeedDown) {
+            return Fact {
+                value: Err("the feed gives no answer (a drill)".into()),
+                source: self.inner.name().into(),
+                age: Span::ZERO,
+            };
+        }
+        self.inner.traffic_share(target, now)
+    }
+}
+
+/// The machine's clock, set wrong as the file of orders says.
+pub(crate) struct WrongClock(pub(crate) PathBuf);
+
+impl Clock for WrongClock {
+    fn now(&self) -> Timestamp {
+        let now = SystemClock.now();
+        let text = std::fs::read_to_string(&self.0).unwrap_or_default();
+        let off = text
+            .trim()
+            .strip_prefix(CLOCK)
+            .and_then(|seconds| seconds.trim().parse::<i64>().ok())
+            .unwrap_or_default();
+        let span = Span::from_secs(off.unsigned_abs());
+        if off < 0 { now - span } else { now + span }
+    }
+
+    fn passed(&self) -> Span {
+        SystemClock.passed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use staunch_connectors::actions::block_ip::{MemoryBlockIp, MemoryWorld};
+    use staunch_model::{ContentHash, EffectKey, IncidentId, InstallationId, TransactionId};
+
+    use super::*;
+
+    fn request(number: u64, address: &str) -> ExecuteRequest {
+        let transaction = TransactionId(number);
+        ExecuteRequest {
+            transaction,
+            key: EffectKey::new(
+                InstallationId::default(),
+                IncidentId(1),
+                ContentHash::of(b""),
+                transaction,
+            ),
+            target: Target::Address(address.parse().expect("an address")),
+            version: 0,
+            hold: Span::from_mins(5),
+            renewal: false,
+        }
+    }
+
+    #[test]
+    fn only_the_scope_misbehaves_and_only_until_the_deadline() {
+        let live = Arc::new(LiveOrders::new(vec!["192.0.2.0/28".parse().expect("a network")]));
+        let world = MemoryWorld::with_clock(Arc::new(SystemClock));
+        let inner = Box::new(MemoryBlockIp::new(world, InstallationId::default()));
+        let mut driver = Driver::new(inner, Orders::Live(live.clone()));
+        live.set(Some("throttle"), Duration::from_secs(60))
+            .expect("it is known");
+        let outcomes = driver.execute(&[
+            request(1, "198.51.100.1"),
+            request(2, "192.0.2.3"),
+            request(3, "192.0.2.17"),
+        ]);
+        assert_eq!(outcomes, [Outcome::Landed, throttled(), Outcome::Landed]);
+        live.set(Some("throttle"), Duration::ZERO).expect("it is known");
+        assert_eq!(live.present(), None);
+        assert_eq!(driver.execute(&[request(4, "192.0.2.4")]), [Outcome::Landed]);
+        assert!(
+            live.set(Some("stall"), Duration::ZERO).is_err(),
+            "it would hold up everybody"
+        );
+        live.set(Some("lie"), Duration::from_secs(86_400)).expect("it is known");
+        assert!(live.present().is_some_and(|(_, left)| left <= LIVE_MAX));
+    }
+}
