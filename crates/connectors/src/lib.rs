@@ -1,7 +1,8 @@
-//! Sources, enrichers, actions and notifiers: one module for each outside system.
+//! Sources, inlets, enrichers, actions and notifiers: one module for each outside system.
 
 pub mod actions;
 pub mod enrichers;
+pub mod inlets;
 pub mod json;
 pub mod notifiers;
 pub mod sources;

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer};
+use staunch_connectors::inlets::file::Begin;
 use staunch_connectors::sources::{GenericSettings, SourceSettings, SuricataSettings};
 use staunch_engine::limits;
 use staunch_model::{Mode, Printable, Span};
@@ -270,6 +271,27 @@ pub(crate) struct SourcesSettings {
     pub(crate) suricata: SuricataSettings,
     /// Systems that are described by a mapping instead of code. Default none. Since v0.1.
     pub(crate) generic: Vec<GenericSettings>,
+    /// Files that sensors append events to. Default none. Since v0.1.
+    pub(crate) files: Vec<FileSource>,
+}
+
+/// A file that a sensor appends events to, one a line. It is followed through rotation, truncation and restarts; what was
+/// not made durable before a crash is read again.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FileSource {
+    /// The file, such as `/var/log/suricata/eve.json`. It need not be there yet. Since v0.1.
+    pub(crate) path: PathBuf,
+    /// The system that writes it. Default `suricata`. Since v0.1.
+    #[serde(default = "suricata")]
+    pub(crate) source: String,
+    /// Where to begin the first time: `end`, with what is appended from then on, or `start`. Default `end`. Since v0.1.
+    #[serde(default)]
+    pub(crate) begin: Begin,
+}
+
+fn suricata() -> String {
+    "suricata".to_owned()
 }
 
 impl SourcesSettings {
@@ -476,6 +498,12 @@ impl Config {
         self.http.tokens_file.iter_mut().for_each(resolve);
         self.playbooks.dirs.iter_mut().for_each(resolve);
         self.archive.dir.iter_mut().for_each(resolve);
+        self.sources.files.iter_mut().map(|it| &mut it.path).for_each(resolve);
+    }
+
+    /// The directory of the places up to which files were read.
+    pub(crate) fn places_dir(&self) -> PathBuf {
+        self.data_dir.join("files")
     }
 
     /// The file of hashed tokens.

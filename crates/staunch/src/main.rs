@@ -13,6 +13,7 @@ mod demo;
 mod drill;
 mod exit;
 mod files;
+mod inlets;
 mod log;
 mod misbehave;
 mod narrator;

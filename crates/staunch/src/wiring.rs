@@ -15,18 +15,19 @@ use staunch_connectors::actions::block_ip::{
 };
 use staunch_connectors::enrichers::conntrack::ConntrackShare;
 use staunch_connectors::enrichers::own_addresses::{PROC, RESOLV_CONF, protections};
+use staunch_connectors::inlets::file::{FileInlet, FileSettings};
 use staunch_connectors::notifiers::log::LogNotifier;
 
 use staunch_model::{
-    Description, Failure, FailureKind, Frame, Input, InstallationId, NeverTouch, Observation, Outcome, Policy,
-    Printable, Protection, Target,
+    ContentHash, Description, Failure, FailureKind, Frame, Input, InstallationId, NeverTouch, Observation, Outcome,
+    Policy, Printable, Protection, Target,
 };
 use staunch_playbook::{CheckContext, Compiled};
 use staunch_ports::clock::SystemClock;
 use staunch_ports::{
     Action, Clock, Enricher, ExecuteRequest, Follower, Journal, Lsn, Notifier, Owned, Source, UndoRequest,
 };
-use staunch_runtime::{Archiver, ArchiverThread, Handle, Parts, Settings};
+use staunch_runtime::{Archiver, ArchiverThread, Handle, Intake, Parts, Settings};
 use staunch_server::HttpLimits;
 use staunch_store::index::{Index, IndexReader};
 use staunch_store::journal::PAYLOAD_BYTES_MAX;
@@ -226,6 +227,30 @@ pub(crate) fn archive(config: &Config, handle: &Handle) -> Option<(Archiver, Arc
     Archiver::start(Box::new(archive), handle)
         .map_err(|error| tracing::error!(%error, "there is no archive: events that match nothing are not kept"))
         .ok()
+}
+
+/// Starts to follow the files of `config`.
+///
+/// # Errors
+/// When there can be no thread.
+pub(crate) fn inlets(config: &Config, intake: &Arc<Intake>) -> Result<Vec<FileInlet>, Fault> {
+    let mut inlets = Vec::new();
+    for file in &config.sources.files {
+        let shown = Printable(&file.path.display().to_string()).to_string();
+        // A file goes on where it was also when its place in the configuration is another one.
+        let name = ContentHash::of(file.path.as_os_str().as_encoded_bytes()).to_string();
+        let settings = FileSettings {
+            path: file.path.clone(),
+            place: config.places_dir().join(name),
+            begin: file.begin,
+        };
+        let sink = crate::inlets::sink(intake.clone(), file.source.clone(), shown.clone());
+        let inlet = FileInlet::start(settings, sink)
+            .map_err(|error| Fault::doing(Exit::Failed, format!("cannot follow {shown}"), &error))?;
+        tracing::info!(file = shown, source = file.source, "following");
+        inlets.push(inlet);
+    }
+    Ok(inlets)
 }
 
 /// What playbooks are checked against.

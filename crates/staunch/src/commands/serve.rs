@@ -94,6 +94,14 @@ pub(super) fn run(args: &ServeArgs) -> Result<Exit, Fault> {
     let (archiver, archive) = wiring::archive(&config, &runtime.handle()).unzip();
     let intake = Intake::new(sources, programs, runtime.handle()).with_archive(archiver);
     let intake = Arc::new(intake);
+    let inlets = match wiring::inlets(&config, &intake) {
+        Ok(inlets) => inlets,
+        Err(fault) => {
+            let stopped = stop(runtime, Ended::Failed(fault));
+            drop(opened.claim);
+            return stopped;
+        }
+    };
     let service = Service {
         handle: runtime.handle(),
         intake: intake.clone(),
@@ -113,6 +121,9 @@ pub(super) fn run(args: &ServeArgs) -> Result<Exit, Fault> {
         in_force: config.clone(),
     };
     let ended = serve_http(args, config.http.listen, service, reload, &runtime);
+    for inlet in inlets {
+        inlet.stop();
+    }
     if let Some(archive) = archive {
         archive.stop();
     }

@@ -2,7 +2,7 @@
 
 use staunch_connectors::json::EVENT_BYTES_MAX;
 use staunch_engine::limits::{ACTIONS_IN_FLIGHT_CEILING, BUDGET_WINDOW};
-use staunch_model::Span;
+use staunch_model::{Printable, Span};
 
 use super::mistake::{Mistake, Step};
 use super::{Config, ProtectedNetwork};
@@ -298,9 +298,38 @@ impl Checker<'_> {
         }
     }
 
+    fn files(&mut self, config: &Config, known: &[&str]) {
+        let files = &config.sources.files;
+        for (at, file) in files.iter().enumerate() {
+            let key = |name| [Step::Key("sources"), Step::Key("files"), Step::At(at), Step::Key(name)];
+            let shown = file.path.display().to_string();
+            if !known.contains(&file.source.as_str()) {
+                let what = format!("there is no source {}", Printable(&file.source));
+                let hint = format!("write one of {}", known.join(", "));
+                self.mistakes
+                    .push(Mistake::of_value(self.text, &key("source"), what, hint));
+            }
+            if file.path.as_os_str().is_empty() {
+                let (what, hint) = ("the path is empty", "write the path of a file that a sensor appends to");
+                self.mistakes
+                    .push(Mistake::of_value(self.text, &key("path"), what.to_owned(), hint));
+            } else if files[..at].iter().any(|it| it.path == file.path) {
+                let what = format!("{} is followed already", Printable(&shown));
+                let hint = "leave it out here: each of its events would count twice";
+                self.mistakes
+                    .push(Mistake::of_value(self.text, &key("path"), what, hint));
+            }
+        }
+    }
+
     fn sources(&mut self, config: &Config) {
-        let Err(error) = staunch_connectors::sources::all(&config.sources.settings()) else {
-            return;
+        let error = match staunch_connectors::sources::all(&config.sources.settings()) {
+            Ok(sources) => {
+                let known: Vec<&str> = sources.iter().map(|source| source.name()).collect();
+                self.files(config, &known);
+                return;
+            }
+            Err(error) => error,
         };
         // The decoders name the key as `generic[1].source_ip`.
         let mut path = vec![Step::Key("sources")];

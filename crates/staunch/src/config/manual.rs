@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// Where each section's keys are described: heading, struct, and the file that it is in.
-const SECTIONS: [(&str, &str, &str); 15] = [
+const SECTIONS: [(&str, &str, &str); 16] = [
     ("", "Config", CONFIG),
     ("[http]", "HttpSettings", CONFIG),
     ("[playbooks]", "PlaybookSettings", CONFIG),
@@ -14,6 +14,7 @@ const SECTIONS: [(&str, &str, &str); 15] = [
     ("[nftables]", "NftablesSettings", CONFIG),
     ("[traffic]", "TrafficSettings", CONFIG),
     ("[sources.suricata]", "SuricataSettings", SURICATA),
+    ("[[sources.files]]", "FileSource", CONFIG),
     ("[[sources.generic]]", "GenericSettings", GENERIC),
     ("[[sources.generic]] sample, only", "Test", GENERIC),
     ("[journal]", "JournalSettings", CONFIG),

@@ -55,6 +55,21 @@ fn every_mistake_has_a_place_and_a_hint() {
         ),
         ("[limits]\nacts_per_hour_max = -1\n", "2:21", &["invalid value"]),
         (
+            "[[sources.files]]\npath = \"eve.json\"\nsource = \"snort\"\n",
+            "3:10",
+            &["there is no source snort", "suricata"],
+        ),
+        (
+            "[[sources.files]]\npath = \"eve.json\"\n[[sources.files]]\npath = \"eve.json\"\n",
+            "4:8",
+            &["is followed already"],
+        ),
+        (
+            "[[sources.files]]\nbegin = \"start\"\n",
+            "1:1",
+            &["missing field `path`"],
+        ),
+        (
             "[[never_touch.networks]]\nnetwork = \"10.0.0.1/8\"\nreason = \"x\"\n",
             "2:11",
             &["write 10.0.0.0/8 or 10.0.0.1"],

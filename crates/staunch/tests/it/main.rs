@@ -5,6 +5,7 @@ mod commands;
 mod config;
 mod demo;
 mod drill;
+mod files;
 mod flows;
 mod harness;
 mod kill;

@@ -1,0 +1,240 @@
+use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::mpsc;
+
+use tempfile::TempDir;
+
+use super::*;
+
+/// A directory with a file that grows, and who reads it.
+struct Rig {
+    directory: TempDir,
+}
+
+impl Rig {
+    fn new() -> Self {
+        Self {
+            directory: tempfile::tempdir().expect("a directory"),
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn append(&self, name: &str, text: &str) {
+        append(&self.path(name), text);
+    }
+
+    fn reader(&self, begin: Begin) -> Reader {
+        Reader::new(FileSettings {
+            path: self.path("eve.json"),
+            place: self.path("places/eve"),
+            begin,
+        })
+    }
+}
+
+fn append(path: &Path, text: &str) {
+    let mut file = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(path)
+        .expect("it is our directory");
+    file.write_all(text.as_bytes()).expect("it is our directory");
+}
+
+/// Everything that there is at present, taken.
+fn all(reader: &mut Reader) -> String {
+    let mut text = Vec::new();
+    while let Some(lines) = reader.next().expect("it can be read") {
+        assert!(lines.ends_with(b"\n"));
+        text.extend_from_slice(lines);
+        reader.taken();
+    }
+    reader.rest();
+    String::from_utf8(text).expect("text")
+}
+
+#[test]
+fn whole_lines_are_handed_on_once() {
+    let rig = Rig::new();
+    let mut reader = rig.reader(Begin::Start);
+    assert_eq!(all(&mut reader), "", "it need not be there");
+    rig.append("eve.json", "one\ntwo\nthr");
+    assert_eq!(all(&mut reader), "one\ntwo\n");
+    rig.append("eve.json", "ee\n");
+    assert_eq!(all(&mut reader), "three\n");
+    assert_eq!(all(&mut reader), "");
+}
+
+#[test]
+fn what_was_not_taken_is_handed_on_again() {
+    let rig = Rig::new();
+    let mut reader = rig.reader(Begin::Start);
+    rig.append("eve.json", "one\n");
+    for _ in 0..3 {
+        assert_eq!(reader.next().expect("it can be read"), Some(&b"one\n"[..]));
+    }
+    reader.taken();
+    assert_eq!(reader.next().expect("it can be read"), None);
+}
+
+#[test]
+fn without_a_place_the_end_is_the_beginning_unless_told_otherwise() {
+    let rig = Rig::new();
+    rig.append("eve.json", "old\nhalf a li");
+    let mut reader = rig.reader(Begin::End);
+    assert_eq!(all(&mut reader), "");
+    rig.append("eve.json", "ne\nnew\n");
+    assert_eq!(all(&mut reader), "new\n", "the line that had begun is passed over");
+    let mut again = rig.reader(Begin::Start);
+    assert_eq!(all(&mut again), "", "a place was kept by then");
+}
+
+#[test]
+fn a_restart_goes_on_where_it_was_and_repeats_what_was_not_taken() {
+    let rig = Rig::new();
+    rig.append("eve.json", "one\n");
+    assert_eq!(all(&mut rig.reader(Begin::Start)), "one\n");
+    rig.append("eve.json", "two\n");
+    let mut killed = rig.reader(Begin::End);
+    assert_eq!(killed.next().expect("it can be read"), Some(&b"two\n"[..]));
+    drop(killed);
+    assert_eq!(all(&mut rig.reader(Begin::End)), "two\n");
+}
+
+#[test]
+fn rotation_loses_nothing_of_either_file() {
+    let rig = Rig::new();
+    let mut reader = rig.reader(Begin::Start);
+    rig.append("eve.json", "one\n");
+    assert_eq!(all(&mut reader), "one\n");
+    fs::rename(rig.path("eve.json"), rig.path("eve.json.1")).expect("it is our directory");
+    rig.append("eve.json.1", "two\n");
+    assert_eq!(all(&mut reader), "two\n", "it has no successor yet");
+    rig.append("eve.json", "three\n");
+    // Whoever writes has not been told yet.
+    assert_eq!(all(&mut reader), "three\n");
+    rig.append("eve.json.1", "late\nwithout an end");
+    rig.append("eve.json", "four\n");
+    assert_eq!(all(&mut reader), "late\nfour\n");
+    reader.grace = Duration::ZERO;
+    assert_eq!(all(&mut reader), "without an end\n");
+    rig.append("eve.json", "five\n");
+    assert_eq!(all(&mut reader), "five\n");
+}
+
+#[test]
+fn rotations_while_nobody_reads_are_caught_up_with() {
+    let rig = Rig::new();
+    rig.append("eve.json", "one\n");
+    assert_eq!(all(&mut rig.reader(Begin::Start)), "one\n");
+    rig.append("eve.json", "two\n");
+    for (from, to) in [("eve.json.1", "eve.json.2"), ("eve.json", "eve.json.1")] {
+        drop(fs::rename(rig.path(from), rig.path(to)));
+    }
+    rig.append("eve.json", "three\n");
+    // Rotated once more. The times of the files say which is older.
+    for (from, to) in [("eve.json.1", "eve.json.2"), ("eve.json", "eve.json.1")] {
+        fs::rename(rig.path(from), rig.path(to)).expect("it is our directory");
+    }
+    let old = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1_000);
+    File::open(rig.path("eve.json.2"))
+        .and_then(|file| file.set_modified(old))
+        .expect("it is our file");
+    rig.append("eve.json", "four\n");
+    assert_eq!(all(&mut rig.reader(Begin::End)), "two\nthree\nfour\n");
+}
+
+#[test]
+fn a_file_that_was_cut_is_read_from_its_start() {
+    let rig = Rig::new();
+    let mut reader = rig.reader(Begin::Start);
+    rig.append("eve.json", "one\ntwo\nthree\n");
+    assert_eq!(all(&mut reader), "one\ntwo\nthree\n");
+    let cut = || {
+        let file = OpenOptions::new().write(true).open(rig.path("eve.json"));
+        file.and_then(|file| file.set_len(0)).expect("it is our file");
+    };
+    cut();
+    rig.append("eve.json", "four\n");
+    assert_eq!(all(&mut reader), "four\n");
+    cut();
+    rig.append("eve.json", "it is longer than before by now\n");
+    assert_eq!(all(&mut reader), "it is longer than before by now\n");
+}
+
+#[test]
+fn an_overlong_line_is_passed_over_and_costs_no_other() {
+    let rig = Rig::new();
+    let mut reader = rig.reader(Begin::Start);
+    let long = "x".repeat(3 * PIECE_BYTES_MAX);
+    rig.append("eve.json", &format!("one\n{long}\ntwo\n"));
+    assert_eq!(all(&mut reader), "one\ntwo\n");
+    rig.append("eve.json", &long);
+    assert_eq!(all(&mut reader), "");
+    rig.append("eve.json", "still the same\nthree\n");
+    assert_eq!(all(&mut reader), "three\n");
+}
+
+#[test]
+fn many_lines_come_in_pieces_that_a_decoder_takes() {
+    let rig = Rig::new();
+    let mut reader = rig.reader(Begin::Start);
+    let text: String = (0..2 * LINES_MAX + 7).map(|n| format!("{n}\n")).collect();
+    rig.append("eve.json", &text);
+    let first = reader.next().expect("it can be read").expect("there are lines");
+    assert_eq!(memchr::memchr_iter(b'\n', first).count(), LINES_MAX);
+    assert_eq!(all(&mut reader), text);
+}
+
+#[test]
+fn a_place_that_cannot_be_kept_stops_nothing() {
+    let rig = Rig::new();
+    fs::write(rig.path("places"), "a file where the directory should be").expect("it is our directory");
+    let mut reader = rig.reader(Begin::Start);
+    rig.append("eve.json", "one\n");
+    assert_eq!(all(&mut reader), "one\n");
+    rig.append("eve.json", "two\n");
+    assert_eq!(all(&mut reader), "two\n");
+    assert_eq!(all(&mut rig.reader(Begin::Start)), "one\ntwo\n", "they are read again");
+}
+
+#[test]
+fn a_damaged_place_is_none() {
+    let rig = Rig::new();
+    rig.append("eve.json", "one\n");
+    fs::create_dir(rig.path("places")).expect("it is our directory");
+    fs::write(rig.path("places/eve"), "{\"device\":").expect("it is our directory");
+    assert_eq!(all(&mut rig.reader(Begin::Start)), "one\n");
+}
+
+#[test]
+fn the_thread_hands_on_what_is_appended_and_repeats_what_could_not_be_taken() {
+    let rig = Rig::new();
+    let (sender, lines) = mpsc::channel();
+    let mut refusals = 2;
+    let sink: Sink = Box::new(move |text| {
+        if refusals > 0 {
+            refusals -= 1;
+            return Delivery::Again;
+        }
+        drop(sender.send(String::from_utf8_lossy(text).into_owned()));
+        Delivery::Taken
+    });
+    let settings = FileSettings {
+        path: rig.path("eve.json"),
+        place: rig.path("places/eve"),
+        begin: Begin::Start,
+    };
+    let inlet = FileInlet::start(settings, sink).expect("a thread");
+    rig.append("eve.json", "one\n");
+    let long = Duration::from_secs(20);
+    assert_eq!(lines.recv_timeout(long).as_deref(), Ok("one\n"));
+    rig.append("eve.json", "two\n");
+    assert_eq!(lines.recv_timeout(long).as_deref(), Ok("two\n"));
+    inlet.stop();
+    assert_eq!(all(&mut rig.reader(Begin::End)), "", "the place was kept");
+}

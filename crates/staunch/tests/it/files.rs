@@ -1,0 +1,100 @@
+//! Files that a sensor appends to, followed by the real program.
+
+use std::fs;
+use std::io::Write as _;
+
+use nix::sys::signal::Signal;
+
+use crate::harness::{Home, SMALL, brute_force_from, element, in_namespace, wait_until};
+
+const FILES: &str = "[[sources.files]]\npath = \"eve.json\"\nbegin = \"start\"\n";
+
+/// Appends an alert about each of `addresses`, one a line.
+fn append(home: &Home, name: &str, addresses: &[&str]) {
+    let mut file = fs::File::options()
+        .append(true)
+        .create(true)
+        .open(home.path(name))
+        .expect("it is our directory");
+    for address in addresses {
+        let line = brute_force_from(address).replace('\n', " ");
+        file.write_all(line.as_bytes())
+            .and_then(|()| file.write_all(b"\n"))
+            .expect("it is our file");
+    }
+}
+
+#[test]
+fn a_followed_file_is_contained_from_through_rotation_and_kills() {
+    in_namespace("files::followed", || {
+        let home = Home::new(&format!("{SMALL}{FILES}"));
+        append(&home, "eve.json", &["203.0.113.1"]);
+        let server = home.serve();
+        let is_blocked = |address: &str| {
+            wait_until(address, || element(address).is_some());
+        };
+        is_blocked("203.0.113.1");
+        append(&home, "eve.json", &["203.0.113.2"]);
+        is_blocked("203.0.113.2");
+        fs::rename(home.path("eve.json"), home.path("eve.json.1")).expect("it is our file");
+        append(&home, "eve.json.1", &["203.0.113.3"]);
+        append(&home, "eve.json", &["203.0.113.4"]);
+        is_blocked("203.0.113.3");
+        is_blocked("203.0.113.4");
+        server.kill();
+
+        append(&home, "eve.json", &["203.0.113.5"]);
+        fs::rename(home.path("eve.json"), home.path("eve.json.2")).expect("it is our file");
+        append(&home, "eve.json", &["203.0.113.6"]);
+        let server = home.serve();
+        is_blocked("203.0.113.5");
+        is_blocked("203.0.113.6");
+        // What stands in no line of its own yet is waited for, and a stop does not.
+        fs::write(home.path("eve.json.half"), "").expect("it is our directory");
+        server.signal(Signal::SIGTERM);
+        assert_eq!(server.wait(), Some(0));
+        assert!(home.log().contains("following"), "{}", home.log());
+    });
+}
+
+#[test]
+fn lines_that_cannot_be_read_are_told_and_cost_no_other() {
+    in_namespace("files::malformed", || {
+        let home = Home::new(&format!("{SMALL}{FILES}"));
+        fs::write(home.path("eve.json"), "{\"a\": \nnot json\n").expect("it is our directory");
+        append(&home, "eve.json", &["203.0.113.1"]);
+        let mut file = fs::File::options()
+            .append(true)
+            .open(home.path("eve.json"))
+            .expect("it is our file");
+        file.write_all(b"[1, 2\n").expect("it is our file");
+        append(&home, "eve.json", &["203.0.113.2"]);
+        let _server = home.serve();
+        for address in ["203.0.113.1", "203.0.113.2"] {
+            wait_until("the block", || element(address).is_some());
+        }
+        wait_until("the warning", || home.log().contains("lines that cannot be read"));
+    });
+}
+
+#[test]
+fn while_nothing_can_be_taken_a_file_waits() {
+    in_namespace("files::waits", || {
+        let home = Home::new(&format!("{SMALL}{FILES}[limits]\nsweep_interval = \"1s\"\n"));
+        append(&home, "eve.json", &["203.0.113.1"]);
+        let server = home.serve();
+        wait_until("the block", || element("203.0.113.1").is_some());
+        // Without its journal Staunch takes nothing. It notices that in its next sweep.
+        let (journal, aside) = (home.data().join("journal"), home.path("aside"));
+        fs::rename(&journal, &aside).expect("it is our directory");
+        wait_until("the refusal", || {
+            let answer = server.post(&brute_force_from("203.0.113.1"));
+            answer.is_ok_and(|(status, _)| status == 503)
+        });
+        append(&home, "eve.json", &["203.0.113.2"]);
+        wait_until("the warning", || home.log().contains("the file waits"));
+        assert!(element("203.0.113.2").is_none());
+        fs::rename(&aside, &journal).expect("it is our directory");
+        wait_until("the block of what waited", || element("203.0.113.2").is_some());
+    });
+}
