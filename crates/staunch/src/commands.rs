@@ -13,6 +13,7 @@ mod release;
 mod renew;
 mod replay;
 mod serve;
+mod source;
 mod status;
 mod test;
 mod token;
@@ -41,6 +42,7 @@ pub(crate) fn run(command: Command) -> Result<Exit, Fault> {
         Command::Check(args) => check::run(&args),
         Command::Backtest(args) => backtest::run(&args),
         Command::Plan(args) => plan::run(&args),
+        Command::Source(command) => source::run(&command),
         Command::Incident(args) => incident::run(&args),
         Command::Containment(args) => containment::run(&args),
         Command::Approve(args) => decide::approve(&args),

@@ -41,7 +41,7 @@ pub(super) fn run(args: &PlanArgs) -> Result<Exit, Fault> {
     Ok(Exit::Ok)
 }
 
-fn read_event(file: &Path) -> Result<Vec<u8>, Fault> {
+pub(super) fn read_event(file: &Path) -> Result<Vec<u8>, Fault> {
     let shown = file.display().to_string();
     let failed = |error: &std::io::Error| {
         let exit = if error.kind() == std::io::ErrorKind::NotFound {
@@ -152,7 +152,7 @@ fn text(output: &Output, made: &EventPlan) -> String {
     text
 }
 
-fn endpoint(side: Endpoint) -> String {
+pub(super) fn endpoint(side: Endpoint) -> String {
     match (side.ip, side.port) {
         (Some(ip), Some(port)) => format!("{ip} port {port}"),
         (Some(ip), None) => ip.to_string(),

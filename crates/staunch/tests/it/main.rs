@@ -12,4 +12,5 @@ mod load;
 mod operators;
 mod playbook_tests;
 mod replay;
+mod sources;
 mod trouble;
