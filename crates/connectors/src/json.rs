@@ -25,9 +25,11 @@ mod duplicate;
 mod guard;
 mod split;
 mod tape;
+mod within;
 
 pub use split::{Element, Split};
 use tape::{Tape, Value};
+pub(crate) use within::Within;
 
 /// Levels of objects and arrays that an event may have. The recorded events of the tests have at most 6.
 pub const DEPTH_MAX: usize = 64;
@@ -234,6 +236,11 @@ impl JsonError {
             what: what.into(),
             hint,
         }
+    }
+
+    /// An error about bytes that were taken apart elsewhere.
+    pub(crate) fn of(offset: usize, what: &'static str, hint: &'static str) -> Self {
+        Self::new(offset, what, hint)
     }
 
     #[cold]

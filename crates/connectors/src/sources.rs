@@ -14,21 +14,52 @@ use staunch_model::EventView;
 use crate::json::Document;
 
 pub mod address;
+pub mod alertmanager;
+pub mod body;
+pub mod cloudevents;
+pub mod cloudtrail;
+pub mod crowdsec;
 pub mod falco;
 pub mod generic;
+pub mod guardduty;
+pub mod kubernetes_audit;
+pub mod ocsf;
+pub mod okta;
+mod pick;
 mod port;
 pub mod suricata;
 pub mod time;
+pub mod wazuh;
 
+pub use alertmanager::Alertmanager;
+pub use cloudevents::CloudEvents;
+pub use cloudtrail::CloudTrail;
+pub use crowdsec::CrowdSec;
 pub use falco::Falco;
 pub use generic::{Generic, GenericSettings};
+pub use guardduty::GuardDuty;
+pub use kubernetes_audit::KubernetesAudit;
+pub use ocsf::Ocsf;
+pub use okta::Okta;
 pub use port::ports;
 pub use suricata::{Suricata, SuricataSettings};
+pub use wazuh::Wazuh;
 
 /// One system's way of writing events.
 pub trait Source: Send + Sync {
     /// The name of the system: what playbooks list under `sources` and what events are posted to.
     fn name(&self) -> &str;
+
+    /// The paths at which a body may hold events inside an object: a list of them, or one. The first that is there counts.
+    /// An object without any of them is an event itself.
+    fn inside(&self) -> &'static [&'static [&'static str]] {
+        &[]
+    }
+
+    /// The event that `doc` holds as a text, for systems that deliver JSON inside JSON.
+    fn written<'a>(&self, _doc: &'a Document<'_>) -> Option<&'a str> {
+        None
+    }
 
     /// Says what `doc` means.
     fn decode<'a>(&'a self, doc: &'a Document<'_>) -> Decoded<'a>;
@@ -74,10 +105,22 @@ pub struct SourceSettings {
     pub generic: Vec<GenericSettings>,
 }
 
-/// The sources that are written in code: `suricata` and `falco`.
+/// The sources that are written in code.
 #[must_use]
 pub fn built_in(settings: &SourceSettings) -> Vec<Arc<dyn Source>> {
-    vec![Arc::new(Suricata::new(&settings.suricata)), Arc::new(Falco)]
+    vec![
+        Arc::new(Suricata::new(&settings.suricata)),
+        Arc::new(Falco),
+        Arc::new(GuardDuty),
+        Arc::new(CloudTrail),
+        Arc::new(Alertmanager),
+        Arc::new(KubernetesAudit),
+        Arc::new(CrowdSec),
+        Arc::new(Ocsf),
+        Arc::new(Wazuh),
+        Arc::new(Okta),
+        Arc::new(CloudEvents),
+    ]
 }
 
 /// The built-in sources and those of `settings.generic`, each name once.

@@ -39,6 +39,21 @@ pub const BUILT_IN_TESTS: &[(&str, &str)] = &[
     ),
 ];
 
+/// The systems whose decoders come with Staunch. The name `generic` stands for all that a configuration describes.
+pub const SYSTEMS: [&str; 11] = [
+    "suricata",
+    "falco",
+    "guardduty",
+    "cloudtrail",
+    "alertmanager",
+    "kubernetes-audit",
+    "crowdsec",
+    "ocsf",
+    "wazuh",
+    "okta",
+    "cloudevents",
+];
+
 /// What playbooks are checked against.
 #[derive(Clone, Debug)]
 pub struct CheckContext {
@@ -53,7 +68,7 @@ pub struct CheckContext {
 impl Default for CheckContext {
     /// The decoders that come with Staunch, leases of up to 24 hours, no drivers.
     fn default() -> Self {
-        let systems = ["suricata", "falco", "generic"].map(str::to_owned).to_vec();
+        let systems = SYSTEMS.into_iter().chain(["generic"]).map(str::to_owned).collect();
         Self {
             systems,
             lease_max: Span::from_hours(24),

@@ -35,6 +35,9 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Show what would be done about an event, and why, without doing it
     Plan(PlanArgs),
+    /// Try what a source understands
+    #[command(subcommand)]
+    Source(SourceCommand),
     /// Run the tests beside playbooks, on simulated time, and say what they do not reach
     Test(TestArgs),
     /// Run playbooks over events of the past, with nothing executed, and compare
@@ -200,6 +203,30 @@ pub(crate) struct PlanArgs {
     pub(crate) local: bool,
     #[command(flatten)]
     pub(crate) show: ShowArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SourceCommand {
+    /// Show what is understood of events, and why each playbook does or does not match them; nothing is sent anywhere
+    Test(SourceTestArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct SourceTestArgs {
+    /// The file of events as their source sends them: one, an array, or one a line; - reads stdin
+    #[arg(value_name = "FILE")]
+    pub(crate) events: PathBuf,
+    /// The system that the events come from
+    #[arg(long = "as", value_name = "NAME")]
+    pub(crate) source: String,
+    /// The most events that are shown
+    #[arg(long, value_name = "COUNT", default_value_t = 20)]
+    pub(crate) max: usize,
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// Answer in JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Args, Debug)]

@@ -15,6 +15,7 @@ mod release;
 mod renew;
 mod replay;
 mod serve;
+mod source;
 mod status;
 mod tabletop;
 mod test;
@@ -45,6 +46,7 @@ pub(crate) fn run(command: Command) -> Result<Exit, Fault> {
         Command::Backtest(args) => backtest::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Drill(command) => drill::run(&command),
+        Command::Source(command) => source::run(&command),
         Command::Incident(args) => incident::run(&args),
         Command::Containment(args) => containment::run(&args),
         Command::Approve(args) => decide::approve(&args),

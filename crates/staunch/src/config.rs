@@ -263,7 +263,7 @@ impl Default for TrafficSettings {
     }
 }
 
-/// Event sources. `suricata` and `falco` need no settings.
+/// Event sources. Those that come with Staunch need no settings.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct SourcesSettings {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use staunch_model::Printable;
-use staunch_playbook::{BUILT_IN, CheckContext, Compiled, Diagnostic, Severity, compile_all, limits};
+use staunch_playbook::{BUILT_IN, CheckContext, Compiled, Diagnostic, SYSTEMS, Severity, compile_all, limits};
 
 use crate::config::Config;
 use crate::files::read_bounded;
@@ -46,7 +46,7 @@ fn widen_generic(compiled: &mut Compiled, context: &CheckContext) {
         let mapped = context
             .systems
             .iter()
-            .filter(|name| !matches!(name.as_str(), "suricata" | "falco" | "generic"));
+            .filter(|name| !SYSTEMS.contains(&name.as_str()) && *name != "generic");
         systems.extend(mapped.map(|name| name.as_str().into()));
         systems.sort();
         systems.dedup();

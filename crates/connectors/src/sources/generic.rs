@@ -4,13 +4,13 @@
 //!
 //! ```toml
 //! [[sources.generic]]
-//! name = "wazuh"
-//! signature = "rule.description"
-//! severity = "rule.level"
-//! severities = { 12 = "high", 15 = "critical" }
-//! source_ip = "data.srcip"
-//! time = "timestamp"
-//! sample = { path = "rule.groups[0]", equals = "test" }
+//! name = "honeypot"
+//! signature = "alert.title"
+//! severity = "alert.level"
+//! severities = { 3 = "high", 4 = "critical" }
+//! source_ip = "peer.address"
+//! time = "seen_at"
+//! sample = { path = "alert.tags[0]", equals = "test" }
 //! ```
 
 use std::collections::BTreeMap;
@@ -308,5 +308,5 @@ fn since_epoch(value: FieldValue<'_>, micros: u64) -> Option<Timestamp> {
         },
         _ => return None,
     };
-    (total / 1_000_000 <= time::SECONDS_MAX).then_some(Timestamp::from_micros(total))
+    time::since_epoch(total)
 }

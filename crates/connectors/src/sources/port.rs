@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use staunch_ports::{Malformed, Sighting};
 
-use super::{Decoded, SettingsError, SourceSettings, all};
-use crate::json::{EVENT_BYTES_MAX, JsonError, Split};
+use super::{Decoded, SettingsError, SourceSettings, all, body};
+use crate::json::JsonError;
 
 /// Every source of `settings`, as the runtime takes them.
 ///
@@ -24,29 +24,32 @@ impl staunch_ports::Source for Port {
     }
 
     fn read(&self, body: &[u8], visit: &mut dyn FnMut(usize, Sighting<'_>)) -> Result<(), Malformed> {
-        for element in Split::new(body) {
-            match element.parse(EVENT_BYTES_MAX) {
-                Err(error) => visit(element.index, Sighting::Malformed(malformed(error))),
-                Ok(document) => match self.0.decode(&document) {
-                    Decoded::Event(view) => visit(element.index, Sighting::Event(&view)),
-                    Decoded::Ignored(reason) => visit(element.index, Sighting::Ignored(reason)),
-                    Decoded::Malformed { what, hint } => {
-                        let malformed = Malformed {
-                            offset: element.offset,
-                            what: what.into(),
-                            hint: hint.into(),
-                        };
-                        visit(element.index, Sighting::Malformed(malformed));
-                    }
-                },
-            }
-        }
+        body::each(&*self.0, body, &mut |index, offset, document| match document {
+            Err(error) => visit(index, Sighting::Malformed(malformed(error))),
+            Ok(document) => match self.0.decode(document) {
+                Decoded::Event(view) => visit(index, Sighting::Event(&view)),
+                Decoded::Ignored(reason) => visit(index, Sighting::Ignored(reason)),
+                Decoded::Malformed { what, hint } => {
+                    let malformed = Malformed {
+                        offset,
+                        what: what.into(),
+                        hint: hint.into(),
+                    };
+                    visit(index, Sighting::Malformed(malformed));
+                }
+            },
+        });
         Ok(())
     }
 
     fn explain(&self, body: &[u8]) -> Option<String> {
-        let document = Split::new(body).next()?.parse(EVENT_BYTES_MAX).ok()?;
-        Some(self.0.explain(&document).to_owned())
+        let mut first = None;
+        body::each(&*self.0, body, &mut |index, _, document| {
+            if let (0, Ok(document)) = (index, document) {
+                first = Some(self.0.explain(document).to_owned());
+            }
+        });
+        first
     }
 }
 

@@ -3,7 +3,7 @@
 use staunch_model::Timestamp;
 
 /// The last second that can be shown as a date in every zone, 9999-12-30T22:00:00Z, which is jiff's.
-pub(super) const SECONDS_MAX: u64 = 253_402_207_200;
+const SECONDS_MAX: u64 = 253_402_207_200;
 
 /// The time that `text` is: `2022-02-16T14:31:23.329233+0000`, with `Z`, `+hh:mm` or `+hhmm`, and up to nine decimals, of
 /// which six are kept.
@@ -49,6 +49,11 @@ pub fn read(text: &str) -> Option<Timestamp> {
         .ok()
         .filter(|seconds| *seconds <= SECONDS_MAX)
         .map(|seconds| Timestamp::from_micros(seconds * 1_000_000 + micros))
+}
+
+/// The time that lies `micros` microseconds after 1970. As any other time of an event it has a date.
+pub(super) fn since_epoch(micros: u64) -> Option<Timestamp> {
+    (micros / 1_000_000 <= SECONDS_MAX).then_some(Timestamp::from_micros(micros))
 }
 
 /// The microseconds of `.329233`, and what follows them.

@@ -6,6 +6,7 @@ mod bodies;
 mod generic;
 mod hostile;
 mod recorded;
+mod systems;
 
 use std::path::Path;
 

@@ -14,4 +14,5 @@ mod load;
 mod operators;
 mod playbook_tests;
 mod replay;
+mod sources;
 mod trouble;

@@ -46,6 +46,41 @@ fn run(body: &[u8]) {
     }
 }
 
+/// Takes events out of `body` as every source has them wrapped.
+fn unwrap(body: &[u8]) {
+    for source in sources::built_in(&SourceSettings::default()) {
+        let mut count = 0;
+        sources::body::each(&*source, body, &mut |index, offset, document| {
+            assert_eq!(index, count, "{} counts", source.name());
+            count += 1;
+            assert!(offset <= body.len() && count <= EVENTS_PER_BODY_MAX + 1);
+            match document {
+                Ok(document) => {
+                    let _ = source.decode(document);
+                    let _ = source.explain(document);
+                }
+                Err(error) => assert!(error.offset <= body.len(), "{error}"),
+            }
+        });
+    }
+}
+
+/// The files of the systems that are read by paths, without the largest.
+fn systems() -> Vec<Vec<u8>> {
+    let names = built_in_names();
+    let bodies = names.iter().flat_map(|name| super::systems::files(name));
+    bodies
+        .map(|(_, body)| body)
+        .filter(|body| body.len() < 30_000)
+        .collect()
+}
+
+fn built_in_names() -> Vec<String> {
+    let all = sources::built_in(&SourceSettings::default());
+    let names = all.iter().map(|source| source.name().to_owned());
+    names.filter(|name| name != "suricata" && name != "falco").collect()
+}
+
 fn document_bytes<'b>(element: &staunch_connectors::json::Element<'b>) -> &'b [u8] {
     element.content.as_ref().expect("it was parsed")
 }
@@ -99,11 +134,29 @@ proptest! {
     #[test]
     fn arbitrary_bytes(body in proptest::collection::vec(any::<u8>(), 0..400)) {
         run(&body);
+        unwrap(&body);
     }
 
     #[test]
     fn bytes_that_look_like_json(body in "[\\[\\]{}\",:\\\\a1 \n\u{feff}]{0,200}") {
         run(body.as_bytes());
+    }
+
+    #[test]
+    fn changed_bodies_of_wrapped_events(
+        body in proptest::sample::select(systems()),
+        line in any::<prop::sample::Index>(),
+        changes in proptest::collection::vec(change(), 0..6),
+    ) {
+        let lines: Vec<&[u8]> = body.split(|byte| *byte == b'\n').collect();
+        let line = line.index(lines.len());
+        let mut body = lines[line..lines.len().min(line + 2)].join(&b'\n');
+        for (bytes, replaced, place) in changes {
+            let start = place.index(body.len() + 1);
+            let end = body.len().min(start + replaced);
+            body.splice(start..end, bytes);
+        }
+        unwrap(&body);
     }
 
     #[test]

@@ -175,12 +175,26 @@ fn mistakes_name_their_key() {
 
 #[test]
 fn the_registry_has_the_built_in_and_the_described_sources() {
-    let text = r#"{"suricata":{"home_networks":["192.0.2.0/24"]},"generic":[{"name":"wazuh","signature":"rule.description"}]}"#;
+    let text =
+        r#"{"suricata":{"home_networks":["192.0.2.0/24"]},"generic":[{"name":"honeypot","signature":"alert.title"}]}"#;
     let settings: SourceSettings = serde_json::from_str(text).expect("settings");
     let all = sources::all(&settings).expect("valid");
     assert_eq!(
         all.iter().map(|source| source.name()).collect::<Vec<_>>(),
-        ["suricata", "falco", "wazuh"]
+        [
+            "suricata",
+            "falco",
+            "guardduty",
+            "cloudtrail",
+            "alertmanager",
+            "kubernetes-audit",
+            "crowdsec",
+            "ocsf",
+            "wazuh",
+            "okta",
+            "cloudevents",
+            "honeypot"
+        ]
     );
     assert!(serde_json::from_str::<SourceSettings>(r#"{"suricata":{"home_networks":["192.0.2.1/24x"]}}"#).is_err());
 }

@@ -27,7 +27,7 @@ fn recorded_events_decode_to_these_tables() {
     }
 }
 
-fn row(table: &mut String, number: usize, view: &EventView<'_>, why: &str) {
+pub(super) fn row(table: &mut String, number: usize, view: &EventView<'_>, why: &str) {
     let time = view.time.map_or("no time".to_owned(), |time| time.to_string());
     let kind = format!("{:?}", view.kind).to_lowercase();
     let _ = write!(table, "{number:>3} {time} {kind} {}", view.severity);

@@ -1,0 +1,188 @@
+//! Every event of the systems that are read by paths: what became of it, as a table for each file.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use staunch_connectors::sources::{Decoded, Source, SourceSettings, body, built_in};
+use staunch_model::{Printable, RawFields as _};
+
+use super::recorded::row;
+
+/// What became of each event of `body`, a line each.
+fn table(source: &dyn Source, body: &[u8]) -> String {
+    let mut table = String::new();
+    body::each(source, body, &mut |index, offset, document| {
+        let number = index + 1;
+        let _ = match document {
+            Err(error) => writeln!(table, "{number:>3} not read at byte {}: {}", error.offset, error.what),
+            Ok(document) => match source.decode(document) {
+                Decoded::Event(view) => {
+                    assert_eq!(view.system, source.name());
+                    row(&mut table, number, &view, source.explain(document));
+                    Ok(())
+                }
+                Decoded::Ignored(reason) => writeln!(table, "{number:>3} ignored: {reason}"),
+                Decoded::Malformed { what, .. } => {
+                    writeln!(table, "{number:>3} malformed at byte {offset}: {}", Printable(what))
+                }
+            },
+        };
+    });
+    table
+}
+
+/// The files of the folder `system`, by name.
+pub(super) fn files(system: &str) -> Vec<(String, Vec<u8>)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(system);
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("the folder is part of the repository") {
+        let path = entry.expect("readable").path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "jsonl" || extension == "json")
+        {
+            let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
+            files.push((name, std::fs::read(&path).expect("readable")));
+        }
+    }
+    files.sort();
+    files
+}
+
+pub(super) fn system(name: &str) -> std::sync::Arc<dyn Source> {
+    let mut all = built_in(&SourceSettings::default()).into_iter();
+    all.find(|source| source.name() == name).expect("a built-in source")
+}
+
+/// Checks every file of `name`, of which there are `count`.
+fn check(name: &str, count: usize) {
+    let files = files(name);
+    assert_eq!(files.len(), count, "{name}");
+    for (file, body) in files {
+        let table = table(&*system(name), &body);
+        insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
+            insta::assert_snapshot!(format!("{name}-{file}"), table);
+        });
+    }
+}
+
+#[test]
+fn guardduty() {
+    check("guardduty", 3);
+}
+
+#[test]
+fn cloudtrail() {
+    check("cloudtrail", 14);
+}
+
+#[test]
+fn alertmanager() {
+    check("alertmanager", 5);
+}
+
+#[test]
+fn kubernetes_audit() {
+    check("kubernetes-audit", 3);
+}
+
+#[test]
+fn crowdsec() {
+    check("crowdsec", 4);
+}
+
+#[test]
+fn ocsf() {
+    check("ocsf", 4);
+}
+
+#[test]
+fn wazuh() {
+    check("wazuh", 1);
+}
+
+#[test]
+fn okta() {
+    check("okta", 2);
+}
+
+#[test]
+fn cloudevents() {
+    check("cloudevents", 2);
+}
+
+/// The position of each event of `body` by the source `name`, and its bytes.
+fn raw(name: &str, body: &str) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    body::each(&*system(name), body.as_bytes(), &mut |index, offset, document| {
+        let bytes = document.map(|document| String::from_utf8_lossy(document.bytes()).into_owned());
+        found.push((index, bytes.unwrap_or_else(|error| format!("{offset}: {}", error.what))));
+    });
+    found
+}
+
+#[test]
+fn what_is_kept_of_a_wrapped_event_reads_the_same_by_itself() {
+    for name in ["guardduty", "cloudtrail", "alertmanager", "kubernetes-audit", "okta"] {
+        let (_, body) = files(name)
+            .into_iter()
+            .find(|(file, _)| file == "constructed")
+            .expect("it is there");
+        let text = String::from_utf8(body).expect("UTF-8");
+        for (index, bytes) in raw(name, &text) {
+            if bytes.starts_with('{') {
+                assert_eq!(raw(name, &bytes), [(0, bytes.clone())], "{name} {index}");
+            }
+        }
+    }
+}
+
+#[test]
+fn events_are_taken_out_of_what_they_are_wrapped_in() {
+    let row = |index: usize, bytes: &str| (index, bytes.to_owned());
+    assert_eq!(
+        raw("cloudtrail", "{\"Records\":[{\"a\":1},{\"a\":}, {\"a\":3}]}\n{\"b\":1}"),
+        [
+            row(0, r#"{"a":1}"#),
+            row(1, "20: a character that JSON does not allow here"),
+            row(2, r#"{"a":3}"#),
+            row(3, r#"{"b":1}"#)
+        ]
+    );
+    let list = r#"[{"detail":{"a":1}},{"detail":null},{"x":{"detail":{}}}]"#;
+    let expect = [
+        row(0, r#"{"a":1}"#),
+        row(1, r#"{"detail":null}"#),
+        row(2, r#"{"x":{"detail":{}}}"#),
+    ];
+    assert_eq!(raw("guardduty", list), expect);
+    let spoilt = r#"{"Records":[{"a":1}],"z":nul}"#;
+    assert_eq!(
+        raw("cloudtrail", spoilt),
+        [row(0, "0: a character that JSON does not allow here")]
+    );
+    let twice = r#"{"Records":[{"a":1}],"Records":[{"a":2}]}"#;
+    assert_eq!(
+        raw("cloudtrail", twice),
+        [row(0, "0: the key \"Records\" occurs twice in one object")]
+    );
+    assert_eq!(raw("alertmanager", r#"{"alerts":[]}"#), []);
+}
+
+/// A file of CloudTrail and a batch of audit events are larger than one event may be.
+#[test]
+fn a_body_of_wrapped_events_may_be_larger_than_an_event_but_not_endless() {
+    let record = format!("{{\"eventName\":\"{}\"}}", "x".repeat(1_000));
+    let body = format!("{{\"Records\":[{}]}}", vec![record; 2_000].join(","));
+    assert!(body.len() > staunch_connectors::json::EVENT_BYTES_MAX);
+    let found = raw("cloudtrail", &body);
+    assert!(found.len() == 2_000 && found.iter().all(|(_, bytes)| bytes.starts_with('{')));
+    let lines = format!("{{\"Records\":[{}]}}\n", vec!["{}"; 6_000].join(",")).repeat(2);
+    let found = raw("cloudtrail", &lines);
+    assert_eq!(found.len(), 10_001);
+    assert!(
+        found[10_000]
+            .1
+            .contains("there are more events in the body than are taken at once")
+    );
+}

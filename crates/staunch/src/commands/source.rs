@@ -1,0 +1,213 @@
+//! `staunch source`
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use staunch_engine::triage::Triage;
+use staunch_model::{Endpoint, EventKind, EventView, Printable, Severity, Timestamp, TriggerReport};
+use staunch_ports::{Malformed, Sighting, Source};
+
+use super::plan::{endpoint, read_event};
+use super::trigger;
+use crate::cli::{SourceCommand, SourceTestArgs};
+use crate::config;
+use crate::exit::{Exit, Fault};
+use crate::output::{Output, Tone, say, wrap};
+use crate::playbooks::Texts;
+use crate::wiring;
+
+pub(super) fn run(command: &SourceCommand) -> Result<Exit, Fault> {
+    match command {
+        SourceCommand::Test(args) => test(args),
+    }
+}
+
+/// What was understood of a body.
+#[derive(Debug, Serialize)]
+struct Tested {
+    source: String,
+    /// Elements of the body.
+    elements: usize,
+    /// Of those, what could not be read.
+    malformed: usize,
+    /// The first of them, as many as were asked for.
+    shown: Vec<Element>,
+}
+
+#[derive(Debug, Serialize)]
+struct Element {
+    index: usize,
+    #[serde(flatten)]
+    sighting: Told,
+}
+
+/// What an element turned out to be.
+#[derive(Debug, Serialize)]
+#[serde(tag = "result", rename_all = "lowercase")]
+enum Told {
+    Event(Box<Understood>),
+    Ignored { reason: &'static str },
+    Malformed(Malformed),
+}
+
+/// An event as triggers see it, safe to show, and how each playbook takes it.
+#[derive(Debug, Serialize)]
+struct Understood {
+    system: String,
+    kind: EventKind,
+    time: Option<Timestamp>,
+    severity: Severity,
+    signature: String,
+    category: String,
+    id: Option<String>,
+    user: Option<String>,
+    host: Option<String>,
+    source: Endpoint,
+    destination: Endpoint,
+    because: Option<String>,
+    triggers: Vec<TriggerReport>,
+}
+
+impl Understood {
+    fn of(view: &EventView<'_>, source: &dyn Source, triage: &Triage) -> Self {
+        let shown = |text: &str| Printable(text).to_string();
+        Self {
+            system: view.system.to_owned(),
+            kind: view.kind,
+            time: view.time,
+            severity: view.severity,
+            signature: shown(view.signature),
+            category: shown(view.category),
+            id: view.id.map(shown),
+            user: view.user.map(shown),
+            host: view.host.map(shown),
+            source: view.source,
+            destination: view.destination,
+            because: source.explain(view.raw.bytes()),
+            triggers: triage.reports(view),
+        }
+    }
+}
+
+fn test(args: &SourceTestArgs) -> Result<Exit, Fault> {
+    let body = read_event(&args.events)?;
+    let config = config::load(args.config.config.as_deref())?.config;
+    let source = find(wiring::event_sources(&config)?, &args.source)?;
+    let texts = Texts::configured(&config);
+    let outcome = texts.compile(&wiring::check_context(&config));
+    texts.tell(&outcome.diagnostics);
+    if !outcome.usable {
+        return Err(Fault::new(Exit::Usage, "the playbooks cannot be used").hint("`staunch check` shows all mistakes"));
+    }
+    let triage = Triage::new(outcome.compiled.into_iter().map(|it| it.program).collect());
+    let mut tested = Tested {
+        source: source.name().to_owned(),
+        elements: 0,
+        malformed: 0,
+        shown: Vec::new(),
+    };
+    let read = source.read(&body, &mut |index, sighting| {
+        tested.elements += 1;
+        tested.malformed += usize::from(matches!(sighting, Sighting::Malformed(_)));
+        if tested.shown.len() < args.max {
+            let sighting = match sighting {
+                Sighting::Event(view) => Told::Event(Box::new(Understood::of(view, &*source, &triage))),
+                Sighting::Ignored(reason) => Told::Ignored { reason },
+                Sighting::Malformed(malformed) => Told::Malformed(malformed),
+            };
+            tested.shown.push(Element { index, sighting });
+        }
+    });
+    read.map_err(|it| Fault::new(Exit::Usage, format!("{} (at byte {})", it.what, it.offset)).hint(it.hint))?;
+    if tested.elements == 0 {
+        return Err(Fault::new(Exit::Usage, "there is no event in it").hint("give events as their source sends them"));
+    }
+    Output::new(args.json).show(&tested, |output| text(output, &tested))?;
+    let left = tested.elements - tested.shown.len();
+    if left > 0 {
+        say(&format!("{left} more are not shown; --max shows more"));
+    }
+    if tested.malformed > 0 {
+        say(&format!(
+            "{} of {} could not be read",
+            tested.malformed, tested.elements
+        ));
+        return Ok(Exit::Failed);
+    }
+    Ok(Exit::Ok)
+}
+
+fn find(sources: Vec<Arc<dyn Source>>, name: &str) -> Result<Arc<dyn Source>, Fault> {
+    let known: Vec<String> = sources.iter().map(|it| it.name().to_owned()).collect();
+    sources.into_iter().find(|it| it.name() == name).ok_or_else(|| {
+        let what = format!("there is no source {}", Printable(name));
+        Fault::new(Exit::NotFound, what).hint(format!("known: {}", known.join(", ")))
+    })
+}
+
+fn text(output: &Output, tested: &Tested) -> String {
+    let mut text = String::new();
+    for element in &tested.shown {
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        let title = format!("{}.", element.index + 1);
+        text.push_str(&format!("{}\n", output.paint(Tone::Strong, &title)));
+        match &element.sighting {
+            Told::Event(event) => text.push_str(&event_text(output, event)),
+            Told::Ignored { reason } => text.push_str(&line(output, "ignored", reason)),
+            Told::Malformed(it) => {
+                let what = format!("{} (at byte {})", it.what, it.offset);
+                text.push_str(&line(output, "malformed", &Printable(&what).to_string()));
+                text.push_str(&line(output, "hint", &Printable(&it.hint).to_string()));
+            }
+        }
+        text.truncate(text.trim_end().len());
+        text.push('\n');
+    }
+    text
+}
+
+fn line(output: &Output, label: &str, value: &str) -> String {
+    format!(
+        "{}{}\n",
+        output.paint(Tone::Faint, &format!("{label:<11}")),
+        wrap(value, 11)
+    )
+}
+
+fn event_text(output: &Output, event: &Understood) -> String {
+    let kind = format!("{:?}", event.kind).to_lowercase();
+    let when = event
+        .time
+        .map_or_else(|| "at an unknown time".to_owned(), |time| time.to_string());
+    let mut text = line(
+        output,
+        "event",
+        &format!(
+            "{} {kind}, severity {}, {when}",
+            Printable(&event.system),
+            event.severity
+        ),
+    );
+    let fields = [
+        ("signature", Some(&event.signature)),
+        ("category", Some(&event.category)),
+        ("id", event.id.as_ref()),
+        ("user", event.user.as_ref()),
+        ("host", event.host.as_ref()),
+    ];
+    for (label, value) in fields {
+        if let Some(value) = value.filter(|value| !value.is_empty()) {
+            text.push_str(&line(output, label, value));
+        }
+    }
+    text.push_str(&line(output, "attacker", &endpoint(event.source)));
+    text.push_str(&line(output, "attacked", &endpoint(event.destination)));
+    if let Some(because) = &event.because {
+        text.push_str(&line(output, "because", &Printable(because).to_string()));
+    }
+    text.push('\n');
+    let reports: Vec<&TriggerReport> = event.triggers.iter().collect();
+    text + &trigger::text(output, &reports, event.kind, &event.system)
+}

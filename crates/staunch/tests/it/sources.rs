@@ -1,0 +1,141 @@
+//! Sources other than Suricata: from what a system sends to the kernel, and what `staunch source test` says of it.
+
+use std::path::Path;
+use std::process::Output;
+
+use serde_json::Value;
+use staunch_model::StateKind;
+use staunch_ports::Clock as _;
+use staunch_ports::clock::SystemClock;
+
+use crate::harness::{Home, SMALL, element, elements, in_namespace, stderr, wait_until};
+
+/// Blocks who a finding names, whatever became of the traffic.
+const FINDINGS: &str = "\
+playbook: guardduty-block
+summary: Block an address that GuardDuty calls an attacker of an instance.
+trigger:
+  sources: [guardduty]
+  when: event.severity >= high && event.signature.startsWith(\"UnauthorizedAccess:EC2/\")
+  incident: event.source.ip
+contain:
+  - block-ip: { target: event.source.ip, lease: 1h }
+mode: { low: enforce }
+";
+
+/// The lines of a file of constructed events.
+fn constructed(system: &str) -> Vec<String> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../connectors/tests/data")
+        .join(system)
+        .join("constructed.jsonl");
+    let text = std::fs::read_to_string(file).expect("the fixtures are there");
+    text.lines().map(str::to_owned).collect()
+}
+
+/// The finding at `line`, as if it had been made now.
+fn finding(line: usize) -> Value {
+    let mut event: Value = serde_json::from_str(&constructed("guardduty")[line - 1]).expect("it is JSON");
+    event["detail"]["service"]["eventLastSeen"] = SystemClock.now().to_string().into();
+    event
+}
+
+fn home() -> Home {
+    let home = Home::new(&format!(
+        "{SMALL}[playbooks]\nbuilt_in = false\ndirs = [\"playbooks\"]\n"
+    ));
+    home.playbook("guardduty-block.yaml", FINDINGS);
+    home
+}
+
+#[test]
+fn playbooks_can_name_every_decoder() {
+    let built_in = staunch_connectors::sources::built_in(&staunch_connectors::sources::SourceSettings::default());
+    let names: Vec<&str> = built_in.iter().map(|source| source.name()).collect();
+    assert_eq!(names, staunch_playbook::SYSTEMS);
+}
+
+#[test]
+fn a_finding_becomes_an_element_and_a_sample_does_not() {
+    in_namespace("sources::a_finding_becomes_an_element", || {
+        let home = home();
+        let server = home.serve();
+        let mut sample = finding(12);
+        sample["detail"]["severity"] = 8.into();
+        let (titled, mut archived, victim) = (finding(13), finding(14), finding(3));
+        archived["detail"]["severity"] = 8.into();
+        for harmless in [sample, titled, archived, victim] {
+            let taken = server.take_from("guardduty", &harmless.to_string());
+            assert_eq!((taken.accepted, taken.matched), (1, 0), "{taken:?}: {harmless}");
+        }
+        assert_eq!(elements().len(), 0);
+
+        let attack = finding(1);
+        assert_eq!(
+            attack["detail"]["service"]["action"]["networkConnectionAction"]["remoteIpDetails"]["ipAddressV4"],
+            "203.0.113.7"
+        );
+        let taken = server.take_from("guardduty", &attack.to_string());
+        assert_eq!((taken.accepted, taken.matched, taken.malformed), (1, 1, 0), "{taken:?}");
+        wait_until("the containment", || {
+            server.containments().iter().any(|it| it.state == StateKind::InForce)
+        });
+        assert!(element("203.0.113.7").is_some());
+        server.take_from("guardduty", &finding(2).to_string());
+        assert_eq!(elements().len(), 1, "the same finding, sent again, joins");
+    });
+}
+
+fn source_test(home: &Home, arguments: &[&str]) -> Output {
+    home.run(&[&["source", "test"], arguments].concat())
+}
+
+#[test]
+fn source_test_shows_what_is_understood_and_why_a_playbook_does_not_match() {
+    let home = home();
+    let lines = constructed("guardduty");
+    let file = home.path("findings.jsonl");
+    let body = [&lines[0], &lines[9], &lines[11], &lines[14], &lines[15]]
+        .map(String::as_str)
+        .join("\n");
+    std::fs::write(&file, body).expect("it is our directory");
+    let file = file.display().to_string();
+
+    let output = source_test(&home, &[&file, "--as", "guardduty"]);
+    assert_eq!(output.status.code(), Some(1), "one event cannot be read: {output:?}");
+    assert!(stderr(&output).contains("1 of 5 could not be read"), "{output:?}");
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    insta::with_settings!({ omit_expression => true }, { insta::assert_snapshot!("source_test", text) });
+
+    let output = source_test(&home, &[&file, "--as", "guardduty", "--json", "--max", "2"]);
+    assert!(stderr(&output).contains("3 more are not shown"), "{output:?}");
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("it writes JSON");
+    assert_eq!((&answer["elements"], &answer["malformed"]), (&5.into(), &1.into()));
+    let shown = answer["shown"].as_array().expect("a list");
+    assert_eq!(shown.len(), 2);
+    assert_eq!(shown[0]["triggers"][0]["outcome"], "matches");
+    assert_eq!(shown[1]["triggers"][0]["outcome"], "does-not-hold");
+    assert_eq!(shown[1]["triggers"][0]["explanation"]["clauses"][0]["value"], "false");
+}
+
+#[test]
+fn source_test_tells_apart_what_it_is_given() {
+    let home = home();
+    let file = home.path("event.json");
+    std::fs::write(&file, "{}").expect("it is our directory");
+    let file = file.display().to_string();
+    let unknown = source_test(&home, &[&file, "--as", "guarddutty"]);
+    assert_eq!(unknown.status.code(), Some(5));
+    assert!(
+        stderr(&unknown).contains("known: suricata, falco, guardduty"),
+        "{unknown:?}"
+    );
+    std::fs::write(home.path("empty.json"), "[]").expect("it is our directory");
+    let empty = source_test(&home, &[&home.path("empty.json").display().to_string(), "--as", "okta"]);
+    assert_eq!(empty.status.code(), Some(2), "{empty:?}");
+    assert_eq!(
+        source_test(&home, &["nowhere.json", "--as", "okta"]).status.code(),
+        Some(5)
+    );
+}
