@@ -3,9 +3,11 @@
 use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
+
+use nix::fcntl::OFlag;
 
 use super::place::Place;
 use super::{Begin, FileSettings, LINES_MAX, PIECE_BYTES_MAX};
@@ -308,8 +310,14 @@ impl Open {
 
 /// The file at `path`; `None` when there is none.
 fn open(path: &Path) -> io::Result<Option<File>> {
-    match File::open(path) {
-        Ok(file) => Ok(Some(file)),
+    // To open a pipe would wait for somebody who writes to it.
+    let flags = OFlag::O_NONBLOCK.bits();
+    match File::options().read(true).custom_flags(flags).open(path) {
+        Ok(file) if file.metadata()?.is_file() => Ok(Some(file)),
+        Ok(_) => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "it is a pipe, a directory or a device, and no file that grows",
+        )),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
@@ -345,14 +353,12 @@ fn rotated(path: &Path) -> io::Result<Vec<(SystemTime, File)>> {
         let packed = beside
             .extension()
             .is_some_and(|it| PACKED.iter().any(|packed| it == *packed));
+        // What cannot be opened cannot be what was being read.
         if begins
             && !packed
-            && let Some(file) = open(&beside)?
+            && let Ok(Some(file)) = open(&beside)
         {
-            let about = file.metadata()?;
-            if about.is_file() {
-                found.push((about.modified()?, file));
-            }
+            found.push((file.metadata()?.modified()?, file));
         }
     }
     found.sort_by_key(|(modified, _)| *modified);

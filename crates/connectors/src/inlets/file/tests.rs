@@ -203,6 +203,17 @@ fn a_place_that_cannot_be_kept_stops_nothing() {
 }
 
 #[test]
+fn what_is_no_file_is_an_error_and_holds_nobody_up() {
+    let rig = Rig::new();
+    nix::unistd::mkfifo(&rig.path("eve.json"), nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    let mut reader = rig.reader(Begin::Start);
+    assert!(reader.next().is_err());
+    fs::remove_file(rig.path("eve.json")).expect("it is our directory");
+    rig.append("eve.json", "one\n");
+    assert_eq!(all(&mut reader), "one\n", "it is a file by now");
+}
+
+#[test]
 fn a_damaged_place_is_none() {
     let rig = Rig::new();
     rig.append("eve.json", "one\n");
