@@ -167,6 +167,11 @@ fn events_are_taken_out_of_what_they_are_wrapped_in() {
         [row(0, "0: the key \"Records\" occurs twice in one object")]
     );
     assert_eq!(raw("alertmanager", r#"{"alerts":[]}"#), []);
+    let again = r#"{"Records":[{"Records":[{"a":1}]},{"a":2}]}"#;
+    let refused = "12: an event that was wrapped holds events itself";
+    assert_eq!(raw("cloudtrail", again), [row(0, refused), row(1, r#"{"a":2}"#)]);
+    let text = r#"{"properties":{"log":"{\"items\":[]}"}}"#;
+    assert_eq!(raw("kubernetes-audit", text), [row(0, &refused.replace("12", "0"))]);
 }
 
 /// A file of CloudTrail and a batch of audit events are larger than one event may be.
