@@ -15,6 +15,7 @@ use crate::json::Document;
 
 pub mod address;
 pub mod alertmanager;
+pub mod auditd;
 pub mod body;
 pub mod cloudevents;
 pub mod cloudtrail;
@@ -32,6 +33,7 @@ pub mod time;
 pub mod wazuh;
 
 pub use alertmanager::Alertmanager;
+pub use auditd::Auditd;
 pub use cloudevents::CloudEvents;
 pub use cloudtrail::CloudTrail;
 pub use crowdsec::CrowdSec;
@@ -105,7 +107,7 @@ pub struct SourceSettings {
     pub generic: Vec<GenericSettings>,
 }
 
-/// The sources that are written in code.
+/// The sources of JSON that are written in code. [`Auditd`] is the one of text.
 #[must_use]
 pub fn built_in(settings: &SourceSettings) -> Vec<Arc<dyn Source>> {
     vec![
@@ -136,7 +138,8 @@ pub fn all(settings: &SourceSettings) -> Result<Vec<Arc<dyn Source>>, SettingsEr
             ..error
         };
         let generic = Generic::new(mapping).map_err(within)?;
-        if sources.iter().any(|source| source.name() == generic.name()) {
+        let text = staunch_ports::Source::name(&Auditd);
+        if generic.name() == text || sources.iter().any(|source| source.name() == generic.name()) {
             let what = format!("there is a source \"{}\" already", generic.name());
             return Err(within(SettingsError::new("name", what, "choose another name")));
         }

@@ -95,6 +95,10 @@ pub const TARGETS: &[Target] = &[
         run: sources::cloudevents,
     },
     Target {
+        name: "auditd",
+        run: sources::auditd,
+    },
+    Target {
         name: "generic",
         run: sources::generic,
     },

@@ -18,6 +18,7 @@ use staunch_model::{
     ContentHash, Event, EventKind, EventView, FieldValue, Playbook, PlaybookGuards, Program, RawFields as _, Span,
     SystemName, Target, Timestamp,
 };
+use staunch_ports::{Sighting, Source as _};
 
 use crate::shown::assert_line;
 
@@ -49,6 +50,42 @@ pub fn generic(data: &[u8]) {
             assert_line(&error.to_string());
             assert!(!error.key.is_empty() && !error.what.is_empty() && !error.hint.is_empty());
         }
+    }
+}
+
+/// Audit records as text.
+pub fn auditd(data: &[u8]) {
+    let triage = Triage::new(vec![matches_everything("auditd")]);
+    let mut position = 0;
+    let read = sources::Auditd.read(data, &mut |index, sighting| {
+        assert_eq!(index, position, "events are counted");
+        position += 1;
+        assert!(position <= EVENTS_PER_BODY_MAX + 1);
+        match sighting {
+            Sighting::Event(view) => {
+                let mut again = Vec::new();
+                let bytes = view.raw.bytes();
+                let read = sources::Auditd.read(bytes, &mut |_, sighting| match sighting {
+                    Sighting::Event(view) => again.push(keep(view)),
+                    _ => panic!("a record was one before"),
+                });
+                read.expect("a body is read element by element");
+                assert_eq!(again, [keep(view)], "what is kept is the same event by itself");
+                assert_kept(view, bytes);
+                assert!(view.source.ip.is_none_or(|ip| ip == ip.to_canonical()));
+                assert!(!matches!(triage.sort(view), Triaged::Matched(_)) || view.kind == EventKind::Alert);
+            }
+            Sighting::Ignored(reason) => assert_line(reason),
+            Sighting::Malformed(it) => {
+                assert!(it.offset <= data.len());
+                assert_line(&it.what);
+                assert_line(&it.hint);
+            }
+        }
+    });
+    read.expect("a body is read element by element");
+    if let Some(why) = sources::Auditd.explain(data) {
+        assert_line(&why);
     }
 }
 
@@ -146,6 +183,11 @@ fn assert_event(source: &dyn Source, view: &EventView<'_>, bytes: &[u8], value: 
         assert_eq!(ip.to_string().parse(), Ok(ip));
         assert!(written.contains(&ip), "{ip} is not in the event");
     }
+    assert_kept(view, bytes);
+}
+
+/// What holds of an event once it is kept.
+fn assert_kept(view: &EventView<'_>, bytes: &[u8]) {
     if let Some(time) = view.time {
         assert!(time.to_string().ends_with('Z'), "{time} is no date");
         let json = serde_json::to_string(&time).expect("a time can be written");

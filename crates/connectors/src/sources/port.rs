@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use staunch_ports::{Malformed, Sighting};
 
-use super::{Decoded, SettingsError, SourceSettings, all, body};
+use super::{Auditd, Decoded, SettingsError, SourceSettings, all, body};
 use crate::json::JsonError;
 
 /// Every source of `settings`, as the runtime takes them.
@@ -13,7 +13,9 @@ use crate::json::JsonError;
 /// [`SettingsError`] when a mapping is wrong.
 pub fn ports(settings: &SourceSettings) -> Result<Vec<Arc<dyn staunch_ports::Source>>, SettingsError> {
     let port = |source| Arc::new(Port(source)) as Arc<dyn staunch_ports::Source>;
-    Ok(all(settings)?.into_iter().map(port).collect())
+    let mut ports: Vec<_> = all(settings)?.into_iter().map(port).collect();
+    ports.push(Arc::new(Auditd));
+    Ok(ports)
 }
 
 struct Port(Arc<dyn super::Source>);

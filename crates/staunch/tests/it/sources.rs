@@ -50,8 +50,9 @@ fn home() -> Home {
 
 #[test]
 fn playbooks_can_name_every_decoder() {
-    let built_in = staunch_connectors::sources::built_in(&staunch_connectors::sources::SourceSettings::default());
-    let names: Vec<&str> = built_in.iter().map(|source| source.name()).collect();
+    let settings = staunch_connectors::sources::SourceSettings::default();
+    let sources = staunch_connectors::sources::ports(&settings).expect("the sources of the program");
+    let names: Vec<&str> = sources.iter().map(|source| source.name()).collect();
     assert_eq!(names, staunch_playbook::SYSTEMS);
 }
 
