@@ -63,6 +63,11 @@ pub trait Source: Send + Sync {
         None
     }
 
+    /// See [`staunch_ports::Source::with_headers`].
+    fn with_headers(&self, _headers: &mut dyn Iterator<Item = (&str, &str)>, _body: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+
     /// Says what `doc` means.
     fn decode<'a>(&'a self, doc: &'a Document<'_>) -> Decoded<'a>;
 

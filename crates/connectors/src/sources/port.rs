@@ -25,6 +25,10 @@ impl staunch_ports::Source for Port {
         self.0.name()
     }
 
+    fn with_headers(&self, headers: &mut dyn Iterator<Item = (&str, &str)>, body: &[u8]) -> Option<Vec<u8>> {
+        self.0.with_headers(headers, body)
+    }
+
     fn read(&self, body: &[u8], visit: &mut dyn FnMut(usize, Sighting<'_>)) -> Result<(), Malformed> {
         body::each(&*self.0, body, &mut |index, offset, document| match document {
             Err(error) => visit(index, Sighting::Malformed(malformed(error))),
