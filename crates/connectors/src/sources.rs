@@ -15,6 +15,7 @@ use crate::json::Document;
 
 pub mod address;
 pub mod alertmanager;
+pub mod auditd;
 pub mod body;
 pub mod cloudevents;
 pub mod cloudtrail;
@@ -32,6 +33,7 @@ pub mod time;
 pub mod wazuh;
 
 pub use alertmanager::Alertmanager;
+pub use auditd::Auditd;
 pub use cloudevents::CloudEvents;
 pub use cloudtrail::CloudTrail;
 pub use crowdsec::CrowdSec;
@@ -58,6 +60,11 @@ pub trait Source: Send + Sync {
 
     /// The event that `doc` holds as a text, for systems that deliver JSON inside JSON.
     fn written<'a>(&self, _doc: &'a Document<'_>) -> Option<&'a str> {
+        None
+    }
+
+    /// See [`staunch_ports::Source::with_headers`].
+    fn with_headers(&self, _headers: &mut dyn Iterator<Item = (&str, &str)>, _body: &[u8]) -> Option<Vec<u8>> {
         None
     }
 
@@ -105,7 +112,7 @@ pub struct SourceSettings {
     pub generic: Vec<GenericSettings>,
 }
 
-/// The sources that are written in code.
+/// The sources of JSON that are written in code. [`Auditd`] is the one of text.
 #[must_use]
 pub fn built_in(settings: &SourceSettings) -> Vec<Arc<dyn Source>> {
     vec![
@@ -136,7 +143,8 @@ pub fn all(settings: &SourceSettings) -> Result<Vec<Arc<dyn Source>>, SettingsEr
             ..error
         };
         let generic = Generic::new(mapping).map_err(within)?;
-        if sources.iter().any(|source| source.name() == generic.name()) {
+        let text = staunch_ports::Source::name(&Auditd);
+        if generic.name() == text || sources.iter().any(|source| source.name() == generic.name()) {
             let what = format!("there is a source \"{}\" already", generic.name());
             return Err(within(SettingsError::new("name", what, "choose another name")));
         }

@@ -59,6 +59,46 @@ pub const TARGETS: &[Target] = &[
         run: sources::falco,
     },
     Target {
+        name: "guardduty",
+        run: sources::guardduty,
+    },
+    Target {
+        name: "cloudtrail",
+        run: sources::cloudtrail,
+    },
+    Target {
+        name: "alertmanager",
+        run: sources::alertmanager,
+    },
+    Target {
+        name: "kubernetes_audit",
+        run: sources::kubernetes_audit,
+    },
+    Target {
+        name: "crowdsec",
+        run: sources::crowdsec,
+    },
+    Target {
+        name: "ocsf",
+        run: sources::ocsf,
+    },
+    Target {
+        name: "wazuh",
+        run: sources::wazuh,
+    },
+    Target {
+        name: "okta",
+        run: sources::okta,
+    },
+    Target {
+        name: "cloudevents",
+        run: sources::cloudevents,
+    },
+    Target {
+        name: "auditd",
+        run: sources::auditd,
+    },
+    Target {
         name: "generic",
         run: sources::generic,
     },

@@ -1,6 +1,6 @@
-//! Decoders: `suricata`, `falco` and `generic`, each over bodies as they are posted.
+//! Decoders: one target for each that comes with Staunch and one for mappings, over bodies as they are posted.
 //!
-//! What holds of every event: its bytes are kept as they came; its addresses are plain, canonical and written in it;
+//! What holds of every event: its bytes are kept as they came, and are the same event when they are read by themselves; its addresses are plain, canonical and written in it;
 //! its time can be shown and read back; it survives the journal and the index; a second reader of JSON sees the same
 //! values; and a sample is matched by nothing, even by a playbook that matches everything.
 
@@ -9,13 +9,16 @@ use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 
 use serde_json::Value;
-use staunch_connectors::json::{Document, EVENT_BYTES_MAX, Split};
-use staunch_connectors::sources::{Decoded, Falco, Generic, GenericSettings, Source, Suricata, SuricataSettings};
+use staunch_connectors::json::{Document, EVENTS_PER_BODY_MAX};
+use staunch_connectors::sources::{
+    self, Decoded, Falco, Generic, GenericSettings, Source, Suricata, SuricataSettings, body,
+};
 use staunch_engine::triage::{Triage, Triaged};
 use staunch_model::{
     ContentHash, Event, EventKind, EventView, FieldValue, Playbook, PlaybookGuards, Program, RawFields as _, Span,
     SystemName, Target, Timestamp,
 };
+use staunch_ports::{Sighting, Source as _};
 
 use crate::shown::assert_line;
 
@@ -50,26 +53,99 @@ pub fn generic(data: &[u8]) {
     }
 }
 
-fn decode_all(source: &dyn Source, body: &[u8]) {
+/// Audit records as text.
+pub fn auditd(data: &[u8]) {
+    let triage = Triage::new(vec![matches_everything("auditd")]);
+    let mut position = 0;
+    let read = sources::Auditd.read(data, &mut |index, sighting| {
+        assert_eq!(index, position, "events are counted");
+        position += 1;
+        assert!(position <= EVENTS_PER_BODY_MAX + 1);
+        match sighting {
+            Sighting::Event(view) => {
+                let mut again = Vec::new();
+                let bytes = view.raw.bytes();
+                let read = sources::Auditd.read(bytes, &mut |_, sighting| match sighting {
+                    Sighting::Event(view) => again.push(keep(view)),
+                    _ => panic!("a record was one before"),
+                });
+                read.expect("a body is read element by element");
+                assert_eq!(again, [keep(view)], "what is kept is the same event by itself");
+                assert_kept(view, bytes);
+                assert!(view.source.ip.is_none_or(|ip| ip == ip.to_canonical()));
+                assert!(!matches!(triage.sort(view), Triaged::Matched(_)) || view.kind == EventKind::Alert);
+            }
+            Sighting::Ignored(reason) => assert_line(reason),
+            Sighting::Malformed(it) => {
+                assert!(it.offset <= data.len());
+                assert_line(&it.what);
+                assert_line(&it.hint);
+            }
+        }
+    });
+    read.expect("a body is read element by element");
+    if let Some(why) = sources::Auditd.explain(data) {
+        assert_line(&why);
+    }
+}
+
+macro_rules! built_in {
+    ($($name:ident: $source:expr, $what:literal;)*) => {$(
+        #[doc = $what]
+        pub fn $name(data: &[u8]) {
+            decode_all(&$source, data);
+        }
+    )*};
+}
+
+built_in! {
+    guardduty: sources::GuardDuty, "A body of GuardDuty findings.";
+    cloudtrail: sources::CloudTrail, "A body of CloudTrail records.";
+    alertmanager: sources::Alertmanager, "A body of Alertmanager groups.";
+    kubernetes_audit: sources::KubernetesAudit, "A body of audit events of Kubernetes.";
+    crowdsec: sources::CrowdSec, "A body of CrowdSec alerts.";
+    ocsf: sources::Ocsf, "A body of OCSF events.";
+    wazuh: sources::Wazuh, "A body of Wazuh alerts.";
+    okta: sources::Okta, "A body of entries of Okta's System Log.";
+    cloudevents: sources::CloudEvents, "A body of CloudEvents.";
+}
+
+fn decode_all(source: &dyn Source, data: &[u8]) {
     let triage = Triage::new(vec![matches_everything(source.name())]);
-    for element in Split::new(body) {
-        let Ok(document) = element.parse(EVENT_BYTES_MAX) else {
-            continue;
+    let mut position = 0;
+    body::each(source, data, &mut |index, offset, document| {
+        assert_eq!(index, position, "events are counted");
+        position += 1;
+        assert!(offset <= data.len() && position <= EVENTS_PER_BODY_MAX + 1);
+        let document = match document {
+            Ok(document) => document,
+            Err(error) => {
+                assert!(error.offset <= data.len());
+                assert_line(&error.to_string());
+                assert_line(error.hint);
+                return;
+            }
         };
-        let bytes = element.content.expect("it was parsed");
+        let bytes = document.bytes();
+        // What was written as a text has escape sequences in the body.
+        let as_sent = data[offset..].starts_with(bytes);
+        assert!(
+            as_sent || source.name() == "kubernetes-audit",
+            "an event is a piece of the body"
+        );
         let value: Value = serde_json::from_slice(bytes).expect("others read it too");
-        assert_same_values(&document, &value);
-        assert_line(source.explain(&document));
-        match source.decode(&document) {
+        assert_same_values(document, &value);
+        assert_line(source.explain(document));
+        match source.decode(document) {
             Decoded::Event(view) => {
                 assert_event(source, &view, bytes, &value);
                 let matched = matches!(triage.sort(&view), Triaged::Matched(_));
                 assert!(!matched || view.kind == EventKind::Alert, "only alerts are acted on");
-                let again = source.decode(&document);
-                let Decoded::Event(again) = again else {
-                    panic!("{again:?}, where the first time it was an event");
-                };
-                assert_eq!(keep(&again), keep(&view));
+                assert_eq!(
+                    reread(source, bytes),
+                    [Some(keep(&view))],
+                    "what is kept is the same event by itself"
+                );
             }
             Decoded::Ignored(reason) => assert_line(reason),
             Decoded::Malformed { what, hint } => {
@@ -78,7 +154,19 @@ fn decode_all(source: &dyn Source, body: &[u8]) {
                 assert!(!what.is_empty() && !hint.is_empty());
             }
         }
-    }
+    });
+}
+
+/// The events that `bytes` are as a body; `None` for what is none.
+fn reread(source: &dyn Source, bytes: &[u8]) -> Vec<Option<Event>> {
+    let mut found = Vec::new();
+    body::each(source, bytes, &mut |_, _, document| {
+        found.push(document.ok().and_then(|document| match source.decode(document) {
+            Decoded::Event(view) => Some(keep(&view)),
+            _ => None,
+        }));
+    });
+    found
 }
 
 fn keep(view: &EventView<'_>) -> Event {
@@ -95,6 +183,11 @@ fn assert_event(source: &dyn Source, view: &EventView<'_>, bytes: &[u8], value: 
         assert_eq!(ip.to_string().parse(), Ok(ip));
         assert!(written.contains(&ip), "{ip} is not in the event");
     }
+    assert_kept(view, bytes);
+}
+
+/// What holds of an event once it is kept.
+fn assert_kept(view: &EventView<'_>, bytes: &[u8]) {
     if let Some(time) = view.time {
         assert!(time.to_string().ends_with('Z'), "{time} is no date");
         let json = serde_json::to_string(&time).expect("a time can be written");

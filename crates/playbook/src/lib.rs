@@ -40,7 +40,7 @@ pub const BUILT_IN_TESTS: &[(&str, &str)] = &[
 ];
 
 /// The systems whose decoders come with Staunch. The name `generic` stands for all that a configuration describes.
-pub const SYSTEMS: [&str; 11] = [
+pub const SYSTEMS: [&str; 12] = [
     "suricata",
     "falco",
     "guardduty",
@@ -52,6 +52,7 @@ pub const SYSTEMS: [&str; 11] = [
     "wazuh",
     "okta",
     "cloudevents",
+    "auditd",
 ];
 
 /// What playbooks are checked against.

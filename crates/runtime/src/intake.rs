@@ -139,6 +139,17 @@ impl Intake {
         *self.triage.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Triage::new(programs));
     }
 
+    /// The body that `source` is to read when a request has these headers; `None` when it is `body` itself. Names are in
+    /// small letters.
+    pub fn with_headers(
+        &self,
+        source: &str,
+        headers: &mut dyn Iterator<Item = (&str, &str)>,
+        body: &[u8],
+    ) -> Option<Vec<u8>> {
+        self.sources.get(source)?.with_headers(headers, body)
+    }
+
     /// Takes `body` from `source`. `reply` is called at most once: when everything that matched is durable, or with
     /// the reason why nothing was taken.
     pub fn take(&self, source: &str, body: &[u8], reply: TakenReplier) {

@@ -42,7 +42,15 @@ pub fn each(source: &dyn Source, body: &[u8], visit: &mut Visit<'_>) {
             if !counted(&mut index, element.offset, visit) {
                 return;
             }
-            parsed(source, index - 1, &element, visit);
+            if element
+                .content
+                .as_ref()
+                .is_ok_and(|bytes| unwrap(source, bytes).is_some())
+            {
+                visit(index - 1, element.offset, Err(wrapped_twice(element.offset)));
+            } else {
+                parsed(source, index - 1, &element, visit);
+            }
         }
     }
 }
@@ -88,19 +96,25 @@ fn parsed(source: &dyn Source, index: usize, element: &Element<'_>, visit: &mut 
         Ok(document) => document,
         Err(error) => return visit(index, element.offset, Err(error)),
     };
-    match source.written(&document) {
-        None => visit(index, element.offset, Ok(&document)),
-        Some(text) => match Document::parse(text.as_bytes()) {
-            Ok(inner) => visit(index, element.offset, Ok(&inner)),
-            // A place in the text is no place in the body, where it has escape sequences.
-            Err(error) => visit(
-                index,
-                element.offset,
-                Err(JsonError {
-                    offset: element.offset,
-                    ..error
-                }),
-            ),
-        },
+    let Some(text) = source.written(&document) else {
+        return visit(index, element.offset, Ok(&document));
+    };
+    // A place in the text is no place in the body, where it has escape sequences.
+    let offset = element.offset;
+    match Document::parse(text.as_bytes()) {
+        Ok(inner) if source.written(&inner).is_some() || unwrap(source, text.as_bytes()).is_some() => {
+            visit(index, offset, Err(wrapped_twice(offset)));
+        }
+        Ok(inner) => visit(index, offset, Ok(&inner)),
+        Err(error) => visit(index, offset, Err(JsonError { offset, ..error })),
     }
+}
+
+/// What is kept of an event must be that event when it is read by itself.
+fn wrapped_twice(offset: usize) -> JsonError {
+    JsonError::of(
+        offset,
+        "an event that was wrapped holds events itself",
+        "no known system sends this; look at who sent it",
+    )
 }

@@ -1,4 +1,4 @@
-//! CloudEvents 1.0 in the structured mode, one or a batch of them.
+//! CloudEvents 1.0: structured, a batch, or with the attributes in HTTP headers (the binary mode).
 //!
 //! Never guesses what the data of an event mean: an address is taken from the one place that this page names.
 //!
@@ -15,14 +15,19 @@
 //! | source | the extension attribute `sourceip`, else `data.source_ip` |
 //! | destination | `data.destination_ip` |
 //!
-//! The binary mode carries its attributes in HTTP headers, which a source is not given; such a body is malformed here.
-//! `data_base64` is not looked into.
+//! A request in the binary mode is turned into the structured one first, so that it is read, kept and shown like any other:
+//! `ce-<name>` becomes the attribute `<name>`, decoded from percent signs once; `Content-Type` becomes `datacontenttype`;
+//! the body becomes `data`, as it is when it is a JSON object and as a text otherwise. A `Content-Type` that begins with
+//! `application/cloudevents` is the structured mode, whatever headers there are. `data_base64` is not looked into. (HTTP
+//! protocol binding 1.0.2.)
+
+use std::borrow::Cow;
 
 use staunch_model::{EventKind, Severity};
 
 use super::pick::{Accused, Found, NotAnEvent, Reader, below, said};
 use super::{address, time};
-use crate::json::Node;
+use crate::json::{Document, Node};
 
 /// Decodes CloudEvents.
 #[derive(Clone, Copy, Debug, Default)]
@@ -30,6 +35,50 @@ pub struct CloudEvents;
 
 impl Reader for CloudEvents {
     const NAME: &'static str = "cloudevents";
+
+    fn with_headers(&self, headers: &mut dyn Iterator<Item = (&str, &str)>, body: &[u8]) -> Option<Vec<u8>> {
+        let mut members = Vec::new();
+        let mut binary = false;
+        for (name, value) in headers {
+            let attribute = match name.strip_prefix("ce-") {
+                None if name == "content-type" => {
+                    if value
+                        .trim_start()
+                        .to_ascii_lowercase()
+                        .starts_with("application/cloudevents")
+                    {
+                        return None;
+                    }
+                    "datacontenttype"
+                }
+                // What an attribute may be called, and none of what the structured mode has besides.
+                Some("data" | "datacontenttype") | None => continue,
+                Some(name)
+                    if !name
+                        .bytes()
+                        .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()) =>
+                {
+                    continue;
+                }
+                Some(name) => name,
+            };
+            binary |= attribute == "specversion";
+            members.push(format!("\"{attribute}\":{}", text(&decoded(value))));
+        }
+        if !binary {
+            return None;
+        }
+        let mut event = format!("{{{}", members.join(",")).into_bytes();
+        if !body.is_empty() {
+            event.extend(b",\"data\":");
+            match Document::parse(body) {
+                Ok(_) => event.extend(body),
+                Err(_) => event.extend(text(&String::from_utf8_lossy(body)).into_bytes()),
+            }
+        }
+        event.push(b'}');
+        Some(event)
+    }
 
     fn read<'a>(&self, root: Node<'a>) -> Result<Found<'a>, NotAnEvent> {
         let text = |path: &[&str]| said(below(root, path));
@@ -69,6 +118,44 @@ impl Reader for CloudEvents {
             host: text(&["data", "host"]),
         })
     }
+}
+
+/// `value` as a text of JSON.
+fn text(value: &str) -> String {
+    let mut text = String::with_capacity(value.len() + 2);
+    text.push('"');
+    for c in value.chars() {
+        match c {
+            '"' | '\\' => text.extend(['\\', c]),
+            '\0'..'\u{20}' => text.push_str(&format!("\\u{:04x}", u32::from(c))),
+            _ => text.push(c),
+        }
+    }
+    text.push('"');
+    text
+}
+
+/// `value` with `%C3%A9` as `é`; as it is when that gives no text.
+fn decoded(value: &str) -> Cow<'_, str> {
+    if !value.contains('%') {
+        return Cow::Borrowed(value);
+    }
+    let mut bytes = Vec::with_capacity(value.len());
+    let mut rest = value.as_bytes();
+    while let Some((first, behind)) = rest.split_first() {
+        let hex = behind.get(..2).and_then(|pair| std::str::from_utf8(pair).ok());
+        match hex.filter(|pair| pair.bytes().all(|byte| byte.is_ascii_hexdigit())) {
+            Some(pair) if *first == b'%' => {
+                bytes.extend(u8::from_str_radix(pair, 16));
+                rest = &behind[2..];
+            }
+            _ => {
+                bytes.push(*first);
+                rest = behind;
+            }
+        }
+    }
+    String::from_utf8(bytes).map_or(Cow::Borrowed(value), Cow::Owned)
 }
 
 fn severity(name: &str) -> Severity {

@@ -26,6 +26,11 @@ pub trait Reader: Send + Sync {
     fn written<'a>(&self, _: Node<'a>) -> Option<&'a str> {
         None
     }
+
+    /// See [`staunch_ports::Source::with_headers`].
+    fn with_headers(&self, _headers: &mut dyn Iterator<Item = (&str, &str)>, _body: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
 }
 
 /// What a reader found in an event. The fields are those of [`EventView`].
@@ -98,6 +103,10 @@ impl<T: Reader> Source for T {
 
     fn written<'a>(&self, doc: &'a Document<'_>) -> Option<&'a str> {
         Reader::written(self, doc.root())
+    }
+
+    fn with_headers(&self, headers: &mut dyn Iterator<Item = (&str, &str)>, body: &[u8]) -> Option<Vec<u8>> {
+        Reader::with_headers(self, headers, body)
     }
 
     fn decode<'a>(&'a self, doc: &'a Document<'_>) -> Decoded<'a> {

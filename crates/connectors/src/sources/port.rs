@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use staunch_ports::{Malformed, Sighting};
 
-use super::{Decoded, SettingsError, SourceSettings, all, body};
+use super::{Auditd, Decoded, SettingsError, SourceSettings, all, body};
 use crate::json::JsonError;
 
 /// Every source of `settings`, as the runtime takes them.
@@ -13,7 +13,9 @@ use crate::json::JsonError;
 /// [`SettingsError`] when a mapping is wrong.
 pub fn ports(settings: &SourceSettings) -> Result<Vec<Arc<dyn staunch_ports::Source>>, SettingsError> {
     let port = |source| Arc::new(Port(source)) as Arc<dyn staunch_ports::Source>;
-    Ok(all(settings)?.into_iter().map(port).collect())
+    let mut ports: Vec<_> = all(settings)?.into_iter().map(port).collect();
+    ports.push(Arc::new(Auditd));
+    Ok(ports)
 }
 
 struct Port(Arc<dyn super::Source>);
@@ -21,6 +23,10 @@ struct Port(Arc<dyn super::Source>);
 impl staunch_ports::Source for Port {
     fn name(&self) -> &str {
         self.0.name()
+    }
+
+    fn with_headers(&self, headers: &mut dyn Iterator<Item = (&str, &str)>, body: &[u8]) -> Option<Vec<u8>> {
+        self.0.with_headers(headers, body)
     }
 
     fn read(&self, body: &[u8], visit: &mut dyn FnMut(usize, Sighting<'_>)) -> Result<(), Malformed> {

@@ -2,6 +2,7 @@
 
 mod accused;
 mod any_bytes;
+mod auditd;
 mod bodies;
 mod generic;
 mod hostile;

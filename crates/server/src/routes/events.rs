@@ -27,6 +27,7 @@ pub(crate) async fn take(
     let source = known_source(&app, source)?;
     let limits = &app.service.limits;
     let body::Bytes { bytes, share } = body::read(&headers, body, limits.body_bytes_max, &app.memory, limits).await?;
+    let bytes = with_headers(&app, &source, &headers, bytes);
     let (done, answer) = oneshot::channel();
     let reply: TakenReplier = Box::new(move |result| {
         // Its events were in memory until now, whether or not the client has waited.
@@ -62,13 +63,25 @@ pub(crate) async fn plan(
     let source = known_source(&app, source)?;
     let limits = &app.service.limits;
     let body = body::read(&headers, body, limits.body_bytes_max, &app.memory, limits).await?;
+    let body::Bytes { bytes, share } = body;
+    let bytes = with_headers(&app, &source, &headers, bytes);
     let intake = app.service.intake.clone();
     let plan = app
         .wait(&app.plans, limits.answer_timeout, move || {
-            intake.plan(&source, &body.bytes)
+            let plan = intake.plan(&source, &bytes);
+            drop(share);
+            plan
         })
         .await??;
     Ok(Json(plan.into()))
+}
+
+/// The body with what the source reads of the headers.
+fn with_headers(app: &App, source: &str, headers: &HeaderMap, body: Vec<u8>) -> Vec<u8> {
+    let headers = headers.iter();
+    let mut headers = headers.filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
+    let whole = app.service.intake.with_headers(source, &mut headers, &body);
+    whole.unwrap_or(body)
 }
 
 /// The source, before its body is read: there is no use in reading one that goes nowhere.

@@ -50,8 +50,9 @@ fn home() -> Home {
 
 #[test]
 fn playbooks_can_name_every_decoder() {
-    let built_in = staunch_connectors::sources::built_in(&staunch_connectors::sources::SourceSettings::default());
-    let names: Vec<&str> = built_in.iter().map(|source| source.name()).collect();
+    let settings = staunch_connectors::sources::SourceSettings::default();
+    let sources = staunch_connectors::sources::ports(&settings).expect("the sources of the program");
+    let names: Vec<&str> = sources.iter().map(|source| source.name()).collect();
     assert_eq!(names, staunch_playbook::SYSTEMS);
 }
 
@@ -83,6 +84,37 @@ fn a_finding_becomes_an_element_and_a_sample_does_not() {
         assert!(element("203.0.113.7").is_some());
         server.take_from("guardduty", &finding(2).to_string());
         assert_eq!(elements().len(), 1, "the same finding, sent again, joins");
+    });
+}
+
+#[test]
+fn a_cloud_event_in_headers_is_taken() {
+    in_namespace("sources::a_cloud_event_in_headers_is_taken", || {
+        let home = home();
+        let playbook = FINDINGS
+            .replace("guardduty", "cloudevents")
+            .replace("UnauthorizedAccess:EC2/", "example.attack");
+        home.playbook("cloudevents-block.yaml", &playbook);
+        let server = home.serve();
+        let mut answer = ureq::post(format!("{}/v1/events/cloudevents", server.url))
+            .header("Content-Type", "application/json")
+            .header("CE-SpecVersion", "1.0")
+            .header("ce-id", "1")
+            .header("ce-source", "/sensor")
+            .header("ce-type", "example.attack.ssh")
+            .header("ce-severity", "high")
+            .header("ce-time", SystemClock.now().to_string())
+            .send(r#"{"source_ip":"203.0.113.94"}"#)
+            .expect("it answers");
+        assert_eq!(answer.status().as_u16(), 202);
+        let text = answer.body_mut().read_to_string().expect("the answer can be read");
+        let taken: Value = serde_json::from_str(&text).expect("it is JSON");
+        assert_eq!(
+            (&taken["accepted"], &taken["matched"]),
+            (&1.into(), &1.into()),
+            "{taken}"
+        );
+        wait_until("the containment", || element("203.0.113.94").is_some());
     });
 }
 

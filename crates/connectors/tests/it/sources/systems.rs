@@ -111,6 +111,57 @@ fn cloudevents() {
     check("cloudevents", 2);
 }
 
+#[test]
+fn cloudevents_in_headers_become_structured_ones() {
+    let row = |headers: &[(&str, &str)], body: &str| {
+        let whole = system("cloudevents").with_headers(&mut headers.iter().copied(), body.as_bytes());
+        whole.map(|whole| {
+            let text = String::from_utf8(whole).expect("UTF-8");
+            (table(&*system("cloudevents"), text.as_bytes()), text)
+        })
+    };
+    let attributes = [
+        ("ce-specversion", "1.0"),
+        ("ce-id", "a%20b%C3%A9%"),
+        ("ce-source", "/s\"},{"),
+        ("ce-type", "t"),
+        ("ce-severity", "high"),
+        ("ce-UPPER", "x"),
+        ("ce-data", "x"),
+        ("host", "staunch.example"),
+        ("content-type", "application/json"),
+    ];
+    let (table, text) = row(&attributes, r#"{"source_ip":"203.0.113.92"}"#).expect("it is binary");
+    let expect = "{\"specversion\":\"1.0\",\"id\":\"a bé%\",\"source\":\"/s\\\"},{\",\"type\":\"t\",\"severity\":\"high\",\
+                  \"datacontenttype\":\"application/json\",\"data\":{\"source_ip\":\"203.0.113.92\"}}";
+    assert_eq!(text, expect);
+    assert!(
+        table.contains("alert high | t | category /s") && table.contains("| 203.0.113.92 -> -"),
+        "{table}"
+    );
+
+    let (_, text) = row(&attributes, r#"{}},"sourceip":"203.0.113.93""#).expect("it is binary");
+    assert!(
+        text.ends_with(r#""data":"{}},\"sourceip\":\"203.0.113.93\""}"#),
+        "no JSON object is a text: {text}"
+    );
+    let (_, text) = row(&attributes, "").expect("it is binary");
+    assert!(!text.contains("data\""), "{text}");
+    let twice = [&attributes[..], &[("ce-id", "c")]].concat();
+    assert!(
+        row(&twice, "{}")
+            .expect("it is binary")
+            .0
+            .contains("the key \"id\" occurs twice")
+    );
+
+    assert_eq!(row(&[("content-type", "application/json")], "{}"), None);
+    let batch = ("content-type", "Application/CloudEvents-batch+json; charset=UTF-8");
+    assert_eq!(row(&[attributes[0], batch], "[]"), None);
+    let others = [("ce-specversion", "1.0")];
+    assert_eq!(system("okta").with_headers(&mut others.into_iter(), b"{}"), None);
+}
+
 /// The position of each event of `body` by the source `name`, and its bytes.
 fn raw(name: &str, body: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
@@ -167,6 +218,11 @@ fn events_are_taken_out_of_what_they_are_wrapped_in() {
         [row(0, "0: the key \"Records\" occurs twice in one object")]
     );
     assert_eq!(raw("alertmanager", r#"{"alerts":[]}"#), []);
+    let again = r#"{"Records":[{"Records":[{"a":1}]},{"a":2}]}"#;
+    let refused = "12: an event that was wrapped holds events itself";
+    assert_eq!(raw("cloudtrail", again), [row(0, refused), row(1, r#"{"a":2}"#)]);
+    let text = r#"{"properties":{"log":"{\"items\":[]}"}}"#;
+    assert_eq!(raw("kubernetes-audit", text), [row(0, &refused.replace("12", "0"))]);
 }
 
 /// A file of CloudTrail and a batch of audit events are larger than one event may be.
