@@ -52,6 +52,10 @@ const ROOM_TO_LIFT: usize = 512;
 /// while the loop goes on.
 const IN_PLACE_MAX: usize = 8;
 
+/// How often it is looked at whether the journal's files are where the next start looks for them, while events come: what
+/// is acknowledged in between would be lost. A look takes some microseconds, and one more for each sealed segment.
+const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+
 /// How long a stop waits for actions in flight.
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -131,6 +135,8 @@ pub(crate) struct LoopState {
     stopping_since: Option<Instant>,
     /// What is appended would not be found by the next start.
     journal_lost: bool,
+    /// When that was looked at.
+    looked_at: Option<Instant>,
 }
 
 impl EventLoop {
@@ -251,6 +257,9 @@ impl EventLoop {
     fn on_message(&mut self, message: Message) -> Result<(), LoopError> {
         match message {
             Message::Events(submission) => {
+                if self.state.looked_at.is_none_or(|at| at.elapsed() >= LOOK_INTERVAL) {
+                    self.look_after_journal()?;
+                }
                 let steps = |matches: &[Match]| matches.iter().map(|it| it.steps.len().max(1)).sum::<usize>();
                 let new: usize = submission
                     .events
@@ -337,6 +346,7 @@ impl EventLoop {
     /// Takes no more events while the journal's files are not where the next start looks for them, and pages. What is
     /// under way and in force goes on, and can be lifted: the files that are open take frames.
     fn look_after_journal(&mut self) -> Result<(), LoopError> {
+        self.state.looked_at = Some(Instant::now());
         let lost = self.journal.lost();
         let is_lost = lost.is_some();
         let was_lost = std::mem::replace(&mut self.state.journal_lost, is_lost);

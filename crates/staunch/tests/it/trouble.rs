@@ -190,7 +190,7 @@ fn a_full_disk_stops_intake_and_never_a_release() {
 #[test]
 fn files_that_vanish_under_a_server_are_noticed() {
     in_namespace("trouble::files_that_vanish", || {
-        let home = Home::new(&format!("{SMALL}[limits]\nsweep_interval = \"1s\"\n"));
+        let home = Home::new(&format!("{SMALL}[limits]\nsweep_interval = \"6s\"\n"));
         let server = home.serve();
         server.take(&exploit_from("203.0.113.1"));
         wait_until("the containment", || element("203.0.113.1").is_some());
@@ -209,8 +209,18 @@ fn files_that_vanish_under_a_server_are_noticed() {
         assert!(home.log().contains("rebuilt from the journal"), "{}", home.log());
 
         let (journal, away) = (home.data().join("journal"), home.path("away"));
+        let sweeps = status().counts.sweeps;
+        wait_until("a sweep", || status().counts.sweeps > sweeps);
+        let sweeps = status().counts.sweeps;
         std::fs::rename(&journal, &away).expect("moved");
-        wait_until("the loss to be noticed", || status().journal_lost.is_some());
+        // Events notice it, long before the next sweep does.
+        wait_until("the loss to be noticed", || {
+            let answer = server.post(&exploit_from("203.0.113.1"));
+            answer.is_ok_and(|(code, _)| code == 503)
+        });
+        let found = status();
+        assert!(found.journal_lost.is_some());
+        assert_eq!(found.counts.sweeps, sweeps, "it took a sweep to notice");
         let (code, answer) = server.post(&exploit_from("203.0.113.2")).expect("it answers");
         assert_eq!(
             (code, &answer["type"]),
@@ -223,7 +233,11 @@ fn files_that_vanish_under_a_server_are_noticed() {
         wait_until("the release", || elements().is_empty());
 
         std::fs::rename(&away, &journal).expect("moved back");
-        wait_until("the journal to be back", || status().journal_lost.is_none());
+        wait_until("the journal to be back", || {
+            let answer = server.post(&exploit_from("203.0.113.1"));
+            answer.is_ok_and(|(code, _)| code == 202)
+        });
+        assert!(status().journal_lost.is_none());
         server.take(&exploit_from("203.0.113.3"));
         server.kill();
         assert!(home.run(&["journal", "verify"]).status.success());
