@@ -52,7 +52,7 @@ impl Way {
                 self.one_by_one(lines)
             }
             Ok(taken) => {
-                self.tell_malformed(&taken);
+                self.tell(&taken);
                 Delivery::Taken
             }
             Err(Some(IntakeError::Malformed(_))) if several => self.one_by_one(lines),
@@ -65,7 +65,7 @@ impl Way {
         for line in lines.split_inclusive(|byte| *byte == b'\n') {
             let delivery = match self.send(line) {
                 Ok(taken) => {
-                    self.tell_malformed(&taken);
+                    self.tell(&taken);
                     Delivery::Taken
                 }
                 Err(error) => self.refused(line, error),
@@ -89,10 +89,20 @@ impl Way {
         }
     }
 
-    fn tell_malformed(&self, taken: &Taken) {
+    /// Says of what was taken what a sender would read in the answer.
+    fn tell(&self, taken: &Taken) {
         if let Some(first) = taken.errors.first() {
             let (malformed, first) = (taken.malformed, first.what.as_str());
             tracing::warn!(file = self.file, malformed, first, "lines that cannot be read");
+        }
+        let (without_key, beyond_limit) = (taken.without_key, taken.beyond_limit);
+        if without_key + beyond_limit > 0 {
+            tracing::warn!(
+                file = self.file,
+                without_key,
+                beyond_limit,
+                "playbooks matched, and nothing follows: `staunch source test` shows why"
+            );
         }
     }
 

@@ -74,6 +74,13 @@ fn lines_that_cannot_be_read_are_told_and_cost_no_other() {
             wait_until("the block", || element(address).is_some());
         }
         wait_until("the warning", || home.log().contains("lines that cannot be read"));
+        // An alert that contradicts itself accuses nobody, and a file has no answer that would say so.
+        let alert = brute_force_from("203.0.113.3").replace('\n', " ");
+        let mut alert: serde_json::Value = serde_json::from_str(&alert).expect("JSON");
+        alert["src_ip"] = "203.0.113.4".into();
+        file.write_all(format!("{alert}\n").as_bytes()).expect("it is our file");
+        wait_until("the reason", || home.log().contains("without_key=1"));
+        assert!(element("203.0.113.3").is_none() && element("203.0.113.4").is_none());
     });
 }
 

@@ -124,7 +124,7 @@ impl Reader {
         }
     }
 
-    /// Nothing is to be done for now, so there is time to keep the place.
+    /// Keeps the place while no lines are waiting.
     pub(super) fn rest(&mut self) {
         self.keep();
     }
