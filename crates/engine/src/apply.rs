@@ -271,6 +271,8 @@ pub fn apply(
             }
         }
         Record::CommandDone { .. } | Record::CommandRefused { .. } => {}
+        Record::Exempted(exemption) => state.exemptions.insert(exemption.clone(), now),
+        Record::ExemptionEnded { network } => state.exemptions.remove(*network),
         Record::EvidencePlanned {
             evidence,
             incident,

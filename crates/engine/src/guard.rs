@@ -9,6 +9,7 @@ use staunch_model::{
 };
 
 use crate::budget::{self, Scope};
+use crate::exempt;
 use crate::limits;
 use crate::mutant::{Mutant, is};
 use crate::state::EngineState;
@@ -59,7 +60,7 @@ pub fn judge(
 ) -> Judgement {
     let risk = risk_of(state, question);
     let guards = vec![
-        never_touch(state, question.target),
+        never_touch(state, question.target, now),
         prefix_width(question.target),
         freshness(question, now),
         target_busy(state, question, observation),
@@ -130,33 +131,26 @@ pub fn is_internal(ip: IpAddr) -> bool {
     }
 }
 
-fn never_touch(state: &EngineState, target: Target) -> GuardResult {
+fn never_touch(state: &EngineState, target: Target, now: Timestamp) -> GuardResult {
     let Target::Address(ip) = target;
-    let protected = match state.index.never_touch.longest_match(ip) {
+    let found = match exempt::protection(state, ip, now) {
         _ if is(Mutant::NeverTouchIgnored) || is(Mutant::NeverTouchAfter) => None,
         found => found,
     };
-    match protected {
-        Some((network, reason)) => GuardResult {
-            guard: GuardName::NeverTouch,
-            verdict: Verdict::Refused,
-            measured: Some(1),
-            limit: Some(0),
-            unit: Unit::Count,
-            why: format!(
-                "{ip} is in {network}, which is never touched: {}",
-                staunch_model::Printable(reason)
-            )
-            .into(),
-        },
-        None => GuardResult {
-            guard: GuardName::NeverTouch,
-            verdict: Verdict::Passed,
-            measured: Some(0),
-            limit: Some(0),
-            unit: Unit::Count,
-            why: format!("{ip} is in no protected network").into(),
-        },
+    let (verdict, measured, why) = match found {
+        Some((network, reason)) => {
+            let why = format!("{ip} is in {network}, which is never touched: {reason}");
+            (Verdict::Refused, 1, why)
+        }
+        None => (Verdict::Passed, 0, format!("{ip} is in no protected network")),
+    };
+    GuardResult {
+        guard: GuardName::NeverTouch,
+        verdict,
+        measured: Some(measured),
+        limit: Some(0),
+        unit: Unit::Count,
+        why: why.into(),
     }
 }
 

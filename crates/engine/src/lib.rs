@@ -8,6 +8,7 @@ pub mod apply;
 pub mod budget;
 pub mod compact;
 mod engine;
+pub mod exempt;
 pub mod guard;
 pub mod limits;
 pub mod mutant;

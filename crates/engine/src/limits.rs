@@ -99,6 +99,17 @@ pub const NAMED_IN_NOTICE_MAX: usize = 5;
 /// command is repeated until nothing is affected.
 pub const RELEASES_PER_TURN_MAX: usize = 1_000;
 
+/// Networks that people have exempted from containment at the same time. Each is in every snapshot; lists of thousands
+/// belong into the configuration.
+pub const EXEMPTIONS_MAX: usize = 10_000;
+
+/// The longest exemption with an end. One that is to hold for longer has none.
+pub const EXEMPTION_MAX: Span = Span::from_hours(10 * 366 * 24);
+
+/// The longest trust after a release: long enough for a change of shift and a holiday. What is harmless for good is
+/// protected, which says so.
+pub const TRUST_MAX: Span = Span::from_hours(90 * 24);
+
 /// How long the reading of a sweep may be under way. Three times what the sweep waits for a driver; what was lifted is
 /// remembered for so long, at most, so that a reading which began before does not make an orphan of it.
 pub const SWEEP_READING_MAX: Span = Span::from_mins(1);

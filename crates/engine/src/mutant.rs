@@ -46,6 +46,8 @@ pub enum Mutant {
     NeverTouchIgnored,
     /// Protected networks are looked up after the act, which is then rolled back.
     NeverTouchAfter,
+    /// Networks that people have exempted are acted on.
+    ExemptionIgnored,
     /// Old events are acted on.
     FreshnessIgnored,
     /// Budgets are full again after a start.
@@ -94,7 +96,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 42] = [
+    pub const ALL: [Self; 43] = [
         Self::EffectBeforeSync,
         Self::ReplyBeforeSync,
         Self::RecoveryDecidesAgain,
@@ -115,6 +117,7 @@ impl Mutant {
         Self::StaleRepliesTaken,
         Self::NeverTouchIgnored,
         Self::NeverTouchAfter,
+        Self::ExemptionIgnored,
         Self::FreshnessIgnored,
         Self::BudgetsForgotten,
         Self::GroupBudgetIgnored,

@@ -26,19 +26,25 @@ const ALWAYS: [(&str, &str); 8] = [
     ("169.254.169.254/32", "the cloud's metadata service"),
 ];
 
+/// The networks that are protected whatever the configuration says, and why.
+///
+/// # Panics
+/// Never: the built-in networks are well formed.
+pub fn always() -> impl Iterator<Item = (IpNet, &'static str)> {
+    let parsed = |(network, reason): (&str, &'static str)| {
+        let network: IpNet = network.parse().expect("built-in networks are well formed");
+        (network, reason)
+    };
+    ALWAYS.into_iter().map(parsed)
+}
+
 impl Networks {
     /// The set of `protections` and of what is always protected.
-    ///
-    /// # Panics
-    /// Never: the built-in networks are well formed.
     #[must_use]
     pub fn new(protections: &[Protection]) -> Self {
         let mut networks = Self::default();
-        for (network, reason) in ALWAYS {
-            networks.insert(
-                network.parse().expect("built-in networks are well formed"),
-                reason.into(),
-            );
+        for (network, reason) in always() {
+            networks.insert(network, reason.into());
         }
         for protection in protections {
             networks.insert(protection.network, protection.reason.clone());

@@ -1,11 +1,9 @@
 //! What an input means: the replies of drivers, events, commands and findings.
 
-use std::sync::Arc;
-
 use staunch_model::{
     Cause, Change, Command, Event, Failure, FailureKind, IncidentId, IncidentStatus, Match, MatchedStep, NoticeId,
-    NoticeLevel, Observation, Operator, Outcome, Owner, Playbook, Policy, Presence, Record, RefusalReason,
-    ReleaseScope, Span, StateKind, StuckReason, SweepFindings, Target, Timestamp, Transaction, TransactionId,
+    NoticeLevel, Observation, Operator, Outcome, Owner, Playbook, Presence, Record, RefusalReason, ReleaseScope, Span,
+    StateKind, StuckReason, SweepFindings, Timestamp, Transaction, TransactionId,
 };
 
 use crate::guard::{self, Question, Ruling};
@@ -92,49 +90,6 @@ impl Turn<'_> {
             .get(&id)
             .is_some_and(|it| can_be_held(it.state.kind()))
             && !self.state.quarantined.contains_key(&id)
-    }
-
-    /// The policy is pinned. What it newly protects and is contained is not released by itself: the containment was
-    /// right by the policy before, and somebody must say which of the two is wrong.
-    pub(crate) fn on_policy(&mut self, policy: &Arc<Policy>) {
-        let acts = |it: &&Transaction| {
-            matches!(
-                it.state.kind(),
-                StateKind::Executing | StateKind::PostChecking | StateKind::InForce
-            )
-        };
-        let before: Vec<_> = self
-            .state
-            .containments()
-            .filter(acts)
-            .filter(|it| self.protection(it.target).is_none())
-            .map(|it| (it.id, it.target))
-            .collect();
-        self.put(Record::PolicyPinned(policy.clone()));
-        let protected: Vec<_> = before
-            .iter()
-            .filter_map(|(id, target)| Some((*id, self.protection(*target)?)))
-            .collect();
-        let texts: Vec<_> = protected
-            .iter()
-            .map(|(id, why)| {
-                format!("{id} holds a target that is protected now ({why}): release it with `staunch release {id}`")
-            })
-            .collect();
-        if !texts.is_empty() {
-            let only = protected.first().map(|(id, _)| *id).filter(|_| protected.len() == 1);
-            self.notice(NoticeLevel::Page, None, only, &list(&texts));
-        }
-    }
-
-    /// Why `target` is never touched; `None` when it may be.
-    fn protection(&self, target: Target) -> Option<String> {
-        let Target::Address(ip) = target;
-        let (network, reason) = self.state.index.never_touch.longest_match(ip)?;
-        Some(format!(
-            "{ip} is in {network}, which is never touched: {}",
-            staunch_model::Printable(reason)
-        ))
     }
 
     /// A driver has looked at the world.
@@ -648,6 +603,9 @@ impl Turn<'_> {
                 self.put(Record::ModeSet { mode: *mode });
                 Ok(Vec::new())
             }
+            Command::Protect { network, lasts } => self.protect(*network, *lasts, by),
+            Command::Unprotect { network } => self.unprotect(*network),
+            Command::ReleaseTrusting { scope, trust } => self.release_trusting(*scope, *trust, by),
         };
         match result {
             Ok(affected) => self.put(Record::CommandDone { affected }),
@@ -655,7 +613,7 @@ impl Turn<'_> {
         }
     }
 
-    fn release_one(&mut self, id: TransactionId, by: &Operator) -> Result<Vec<TransactionId>, String> {
+    pub(crate) fn release_one(&mut self, id: TransactionId, by: &Operator) -> Result<Vec<TransactionId>, String> {
         let it = self
             .state
             .transactions
@@ -669,7 +627,7 @@ impl Turn<'_> {
         }
     }
 
-    fn release_incident(&mut self, id: IncidentId, by: &Operator) -> Result<Vec<TransactionId>, String> {
+    pub(crate) fn release_incident(&mut self, id: IncidentId, by: &Operator) -> Result<Vec<TransactionId>, String> {
         let incident = self
             .state
             .incidents
@@ -876,7 +834,7 @@ fn missing(it: &Transaction, seen: &Observation, lease: Span) -> Option<String> 
 }
 
 /// The first few of `items`, and how many more there are.
-fn list(items: &[String]) -> String {
+pub(crate) fn list(items: &[String]) -> String {
     let shown = items
         .iter()
         .take(limits::NAMED_IN_NOTICE_MAX)

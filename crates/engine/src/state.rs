@@ -15,6 +15,7 @@ use staunch_model::{
 
 use crate::budget::Budgets;
 use crate::compact::{Compact, CompactSet};
+use crate::exempt::Exemptions;
 use crate::limits;
 use crate::mutant::{Mutant, is};
 use crate::networks::Networks;
@@ -68,6 +69,8 @@ pub struct EngineState {
     pub breaker_open: Option<Timestamp>,
     /// The furthest that any playbook may go, as set by a person; the policy's word holds while it is `None`.
     pub mode_set: Option<Mode>,
+    /// The networks that people have exempted from containment.
+    pub exemptions: Exemptions,
     /// When each kind of action was last swept.
     pub swept_at: BTreeMap<ActionKind, Timestamp>,
     /// Why the last sweep of a kind failed, if it did.

@@ -1,5 +1,6 @@
 //! What operators ask for.
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{IncidentId, TransactionId};
@@ -55,6 +56,26 @@ pub enum Command {
     Deny(TransactionId),
     /// Set how far any playbook may go, and close the circuit breaker if it goes beyond observing.
     SetMode(Mode),
+    /// Exempt a network from containment. What is in force there stays in force, and somebody is told. One that is exempt
+    /// already is exempt for this reason and this time from now on.
+    Protect {
+        /// The network.
+        network: IpNet,
+        /// For how long from now; `None` until it is taken back.
+        lasts: Option<Span>,
+    },
+    /// Take the exemption of exactly this network back.
+    Unprotect {
+        /// The network.
+        network: IpNet,
+    },
+    /// As [`Command::Release`], and exempt every address that is let go.
+    ReleaseTrusting {
+        /// What to release; not everything.
+        scope: ReleaseScope,
+        /// For how long from now. An exemption that lasts longer stays as it is.
+        trust: Span,
+    },
 }
 
 /// What became of a command.

@@ -35,7 +35,7 @@ pub use playbook::{
     Context, Explainer, Extractor, FLOWS_MIN_DEFAULT, Match, MatchedStep, Mode, Modes, Needles, NotifyStep, OnFailure,
     Phase, Playbook, PlaybookGuards, Predicate, PreserveStep, Program, Step, TargetExtractor, Truth, WhenUnknown,
 };
-pub use policy::{Limits, NeverTouch, Policy, Protection};
+pub use policy::{Exemption, ExemptionCause, Limits, NeverTouch, Policy, Protection};
 pub use record::{Change, Dispatch, Effect, Frame, Input, Notice, NoticeLevel, ObservePurpose, Record, SweepFindings};
 pub use text::Printable;
 pub use time::{Span, Timestamp};

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::action::Description;
 use crate::playbook::{Mode, Playbook};
-use crate::time::Span;
+use crate::time::{Span, Timestamp};
 
 /// Why a network is protected.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +16,42 @@ pub struct Protection {
     pub network: IpNet,
     /// Why, in the words shown in a refusal: `own address of eth0`, or the reason given in the configuration.
     pub reason: Box<str>,
+}
+
+/// A network that a person has exempted from containment while the server runs: events of it are judged and recorded, and
+/// refused by the guard `never-touch`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exemption {
+    /// The network, without host bits.
+    pub network: IpNet,
+    /// How it came about.
+    pub cause: ExemptionCause,
+    /// Who gave it: the name on the token.
+    pub by: Box<str>,
+    /// Why, in that person's words; may be empty.
+    pub reason: Box<str>,
+    /// When it was given.
+    pub since: Timestamp,
+    /// When it ends; `None` when it holds until it is taken back.
+    pub until: Option<Timestamp>,
+}
+
+impl Exemption {
+    /// True when it holds at `now`.
+    #[must_use]
+    pub fn holds_at(&self, now: Timestamp) -> bool {
+        self.until.is_none_or(|until| now < until)
+    }
+}
+
+/// How an [`Exemption`] came about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ExemptionCause {
+    /// It was asked for.
+    Protected,
+    /// A containment of it was released as a mistake.
+    Trusted,
 }
 
 /// The networks that are never touched.

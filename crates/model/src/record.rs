@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::action::{ActionKind, Failure, Observation, Outcome, Target};
@@ -11,7 +12,7 @@ use crate::evidence::{EvidenceKind, Sealed};
 use crate::id::{ContentHash, EffectKey, EvidenceId, IncidentId, InstallationId, NoticeId, TransactionId};
 use crate::incident::IncidentOutcome;
 use crate::playbook::{Match, Mode};
-use crate::policy::Policy;
+use crate::policy::{Exemption, Policy};
 use crate::time::{Span, Timestamp};
 use crate::transaction::{Cause, RefusalReason, StuckReason};
 use crate::verdict::{Facts, Judgement};
@@ -462,6 +463,13 @@ pub enum Record {
         evidence: EvidenceId,
         /// Why.
         failure: Failure,
+    },
+    /// A person exempted a network from containment.
+    Exempted(Exemption),
+    /// An exemption was taken back.
+    ExemptionEnded {
+        /// The network.
+        network: IpNet,
     },
 }
 

@@ -8,6 +8,7 @@ mod containment;
 mod drill;
 mod event;
 mod problem;
+mod protection;
 mod record;
 mod status;
 
@@ -16,6 +17,9 @@ pub use containment::{Approval, Approvals, Containment, Containments, DriftView,
 pub use drill::{DrillRequest, DrillView};
 pub use event::{ElementError, EventPlan, Plan, PlannedStep, Response, Ruling, Taken, Understood};
 pub use problem::Problem;
+pub use protection::{
+    ProtectRequest, ProtectionOrigin, ProtectionQuery, ProtectionView, Protections, UnprotectRequest,
+};
 pub use record::{
     CommandQuery, Commands, IncidentAnswer, IncidentQuery, Incidents, NoticeQuery, Notices, TransactionQuery,
     Transactions,
@@ -58,6 +62,12 @@ pub mod path {
     pub const DENY: &str = "/v1/deny";
     /// `GET`: [`super::ModeView`]. `POST` a [`super::ModeRequest`]: [`super::CommandReply`].
     pub const MODE: &str = "/v1/mode";
+    /// `GET` with [`super::ProtectionQuery`]: [`super::Protections`].
+    pub const PROTECTIONS: &str = "/v1/protections";
+    /// `POST` a [`super::ProtectRequest`]: [`super::CommandReply`].
+    pub const PROTECT: &str = "/v1/protect";
+    /// `POST` a [`super::UnprotectRequest`]: [`super::CommandReply`].
+    pub const UNPROTECT: &str = "/v1/unprotect";
     /// `GET`: [`super::DrillView`]. `POST` a [`super::DrillRequest`]: the same. There only where a scope for drills is
     /// declared.
     pub const DRILL: &str = "/v1/drill";

@@ -3,13 +3,18 @@
 //! Never judges what to do about it.
 
 use std::fmt;
+use std::net::IpAddr;
 
-use staunch_engine::EngineState;
+use ipnet::IpNet;
+use staunch_engine::{EngineState, exempt, networks};
 use staunch_model::{
-    Cause, Failure, IncidentId, Mode, Span, State, StateKind, Target, Timestamp, Transaction, TransactionId,
+    Cause, ExemptionCause, Failure, IncidentId, Mode, Printable, Span, State, StateKind, Target, Timestamp,
+    Transaction, TransactionId,
 };
 
-use crate::dto::{Approval, Containment, DriftView, ModeBecause, ModeView, Protected, SweepFailure};
+use crate::dto::{
+    Approval, Containment, DriftView, ModeBecause, ModeView, Protected, ProtectionOrigin, ProtectionView, SweepFailure,
+};
 
 /// Sweeps that may be missed before a containment counts as stale.
 const SWEEPS_MISSED_MAX: u64 = 3;
@@ -201,23 +206,57 @@ fn containment(state: &EngineState, it: &Transaction, now: Timestamp) -> Contain
         drift_reason,
         holders: holders(it),
         reason: staunch_engine::advance::reason(it),
-        protected: protected(state, it),
+        protected: protected(state, it, now),
     }
 }
 
 /// What protects the target of `it` at present, when it may be contained nevertheless.
-pub(crate) fn protected(state: &EngineState, it: &Transaction) -> Option<Protected> {
+pub(crate) fn protected(state: &EngineState, it: &Transaction, now: Timestamp) -> Option<Protected> {
+    if !holds_something(it.state.kind()) {
+        return None;
+    }
     let Target::Address(ip) = it.target;
-    let (network, reason) = state
-        .index
-        .never_touch
-        .longest_match(ip)
-        .filter(|_| holds_something(it.state.kind()))?;
+    let (network, reason) = exempt::protection(state, ip, now)?;
     Some(Protected {
         transaction: it.id,
         network: network.to_string(),
-        reason: reason.to_owned(),
+        reason,
     })
+}
+
+/// What is never touched, by network.
+pub(crate) fn protections(state: &EngineState, now: Timestamp) -> Vec<ProtectionView> {
+    let standing = |network: IpNet, origin, reason: &str| ProtectionView {
+        network: network.trunc(),
+        origin,
+        reason: Printable(reason).to_string(),
+        by: None,
+        since: None,
+        until: None,
+    };
+    let policy = state.policy.iter().flat_map(|policy| &policy.never_touch);
+    let policy = policy.map(|it| standing(it.network, ProtectionOrigin::Policy, &it.reason));
+    let always = networks::always().map(|(network, reason)| standing(network, ProtectionOrigin::Always, reason));
+    let exempt = state.exemptions.holding_at(now).map(|it| ProtectionView {
+        network: it.network,
+        origin: match it.cause {
+            ExemptionCause::Protected => ProtectionOrigin::Protected,
+            ExemptionCause::Trusted => ProtectionOrigin::Trusted,
+        },
+        reason: Printable(&it.reason).to_string(),
+        by: Some(Printable(&it.by).to_string()),
+        since: Some(it.since),
+        until: it.until,
+    });
+    let mut all: Vec<_> = policy.chain(always).chain(exempt).collect();
+    all.sort_by_key(|it| (it.network, it.origin));
+    all
+}
+
+/// The transactions that hold `ip` or may do so.
+pub(crate) fn holding(state: &EngineState, ip: IpAddr) -> Vec<TransactionId> {
+    let holders = state.containments().filter(|it| it.target == Target::Address(ip));
+    holders.map(|it| it.id).collect()
 }
 
 fn holders(it: &Transaction) -> Vec<IncidentId> {

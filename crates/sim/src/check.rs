@@ -8,9 +8,11 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use staunch_model::{
-    Cause, Change, ContentHash, EvidenceId, FailureKind, Frame, IncidentId, Input, Mode, NoticeLevel, OnFailure, Owner,
-    Playbook, Policy, Presence, Record, RefusalReason, Span, StateKind, Target, Timestamp, TransactionId,
+    Cause, Change, Command, ContentHash, EvidenceId, FailureKind, Frame, IncidentId, Input, Mode, NoticeLevel,
+    OnFailure, Owner, Playbook, Policy, Presence, Record, RefusalReason, Span, StateKind, Target, Timestamp,
+    TransactionId,
 };
 
 /// Something that must always hold.
@@ -185,6 +187,8 @@ pub struct Model {
     failures: VecDeque<Timestamp>,
     breaker_open: bool,
     mode_set: Option<Mode>,
+    /// What people have exempted, and until when, from the commands alone.
+    exempt: BTreeMap<IpNet, Option<Timestamp>>,
     completions: u64,
     now: Timestamp,
     /// Transactions planned.
@@ -309,9 +313,32 @@ impl Model {
             }
             Record::NoticeQueued(notice) => escaped("a notice", &notice.text)?,
             Record::CommandRefused { why } => escaped("a refusal", why)?,
+            Record::CommandDone { affected } => {
+                if let Input::Operator { command, .. } = &frame.input {
+                    self.exempt(command, affected, now);
+                }
+            }
             _ => {}
         }
         Ok(())
+    }
+
+    fn exempt(&mut self, command: &Command, affected: &[TransactionId], now: Timestamp) {
+        match command {
+            Command::Protect { network, lasts } => {
+                self.exempt.insert(*network, lasts.map(|it| now + it));
+            }
+            Command::Unprotect { network } => drop(self.exempt.remove(network)),
+            Command::ReleaseTrusting { trust, .. } => {
+                for id in affected {
+                    let Some(it) = self.transactions.get(id) else { continue };
+                    let Target::Address(ip) = it.target;
+                    let until = self.exempt.entry(ip.into()).or_insert(Some(now));
+                    *until = until.map(|it| it.max(now + *trust));
+                }
+            }
+            _ => {}
+        }
     }
 
     fn change(&mut self, frame: &Frame, at: usize, id: TransactionId, change: &Change, now: Timestamp) -> Found {
@@ -429,6 +456,15 @@ impl Model {
             return fail(
                 Invariant::NeverTouch,
                 format!("{id} acts on {ip} in {}", protection.network),
+            );
+        }
+        let exempt = |(network, until): &(&IpNet, &Option<Timestamp>)| {
+            network.contains(&ip) && until.is_none_or(|until| now < until)
+        };
+        if let Some((network, _)) = self.exempt.iter().find(exempt) {
+            return fail(
+                Invariant::NeverTouch,
+                format!("{id} acts on {ip}, and a person protects {network}"),
             );
         }
         if it.sends >= SENDS_MAX {

@@ -77,6 +77,12 @@ pub enum Order {
     Deny(u64),
     /// Set the mode.
     Mode(Mode),
+    /// Protect a place for so long.
+    Protect(u8, Span),
+    /// Protect a place no longer.
+    Unprotect(u8),
+    /// Release a transaction, and trust its target for so long.
+    ReleaseTrusting(u64, Span),
 }
 
 /// What somebody else does.
@@ -306,6 +312,7 @@ impl Scenario {
                 });
             happenings.push((at, happening(chance)));
         }
+        exemptions(seed, at, &mut happenings);
         Self {
             seed,
             world,
@@ -319,6 +326,28 @@ impl Scenario {
             happenings,
         }
     }
+}
+
+/// In one of four runs people protect targets and trust what they release. Drawn by itself, so that it changes nothing
+/// about the other runs.
+fn exemptions(seed: u64, end: Span, happenings: &mut Vec<(Span, Happening)>) {
+    let mut chance = Chance::at(seed, &[1]);
+    if !chance.percent(25) {
+        return;
+    }
+    for _ in 0..1 + chance.below(4) {
+        let lasts = Span::from_micros(chance.pick(&[2_000, 3_000_000, 60_000_000, 7_200_000_000]));
+        let order = match chance.below(8) {
+            0..=3 => Order::Protect(number(&mut chance), lasts),
+            4 => Order::Unprotect(number(&mut chance)),
+            _ => Order::ReleaseTrusting(chance.below(20), lasts),
+        };
+        happenings.push((
+            Span::from_micros(chance.below(1 + end.as_micros())),
+            Happening::Command(order),
+        ));
+    }
+    happenings.sort_by_key(|(at, _)| *at);
 }
 
 /// Rates of faults: a few classes at a time, so that each meets calm company too.

@@ -2,10 +2,11 @@
 
 mod drill;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use ipnet::IpNet;
 use staunch_model::{IncidentId, Span, Timestamp, TransactionId};
 
 pub(crate) use drill::{DrillCommand, DrillKeyArgs, DrillRunArgs, TabletopArgs};
@@ -59,6 +60,9 @@ pub(crate) enum Command {
     Release(ReleaseArgs),
     /// Let a containment run longer
     Renew(RenewArgs),
+    /// Say what is never touched, and why
+    #[command(subcommand)]
+    Protect(ProtectCommand),
     /// Show or set how far Staunch goes by itself
     Mode(ModeArgs),
     /// Show how Staunch stands
@@ -397,8 +401,60 @@ pub(crate) struct ReleaseArgs {
     /// With --all, also what a former installation has left in the table; elements without a label of Staunch stay
     #[arg(long, requires = "all")]
     pub(crate) former: bool,
+    /// Leave alone what is let go for this long, such as 2h: its events are still judged and recorded, and refused
+    #[arg(long, value_name = "TIME", conflicts_with = "all")]
+    pub(crate) trust: Option<Span>,
     #[command(flatten)]
     pub(crate) change: ChangeArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ProtectCommand {
+    /// Protect a network while the server runs and after; what is in force there stays until it is released
+    Add(ProtectAddArgs),
+    /// Take such a protection back; those of the configuration are changed there
+    Remove(ProtectRemoveArgs),
+    /// Show everything that is never touched
+    List {
+        #[command(flatten)]
+        show: ShowArgs,
+    },
+    /// Show whether an address may be touched, by which protection not, and what holds it
+    Explain {
+        /// The address
+        #[arg(value_name = "ADDRESS")]
+        address: IpAddr,
+        #[command(flatten)]
+        show: ShowArgs,
+    },
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ProtectAddArgs {
+    /// An address, or a network such as 192.0.2.0/24
+    #[arg(value_name = "NETWORK", value_parser = network)]
+    pub(crate) network: IpNet,
+    /// For how long, such as 2h or 30d [default: until it is removed]
+    #[arg(long = "for", value_name = "TIME")]
+    pub(crate) lasts: Option<Span>,
+    #[command(flatten)]
+    pub(crate) change: ChangeArgs,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ProtectRemoveArgs {
+    /// The network exactly as it was protected, or an address
+    #[arg(value_name = "NETWORK", value_parser = network)]
+    pub(crate) network: IpNet,
+    #[command(flatten)]
+    pub(crate) change: ChangeArgs,
+}
+
+fn network(text: &str) -> Result<IpNet, String> {
+    let network = text
+        .parse::<IpNet>()
+        .or_else(|_| text.parse::<IpAddr>().map(Into::into));
+    network.map_err(|_| "write an address, or a network such as 192.0.2.0/24".to_owned())
 }
 
 #[derive(Args, Debug)]

@@ -11,6 +11,7 @@ mod index;
 mod journal;
 mod mode;
 mod plan;
+mod protect;
 mod release;
 mod renew;
 mod replay;
@@ -53,6 +54,7 @@ pub(crate) fn run(command: Command) -> Result<Exit, Fault> {
         Command::Deny(args) => decide::deny(&args),
         Command::Release(args) => release::run(&args),
         Command::Renew(args) => renew::run(&args),
+        Command::Protect(command) => protect::run(&command),
         Command::Mode(args) => mode::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Status(args) => status::run(&args),

@@ -105,6 +105,8 @@ fn lines(frame: &Frame) -> Vec<String> {
         | Record::OutcomeReached { .. }
         | Record::ModeSet { .. }
         | Record::BreakerOpened { .. }
+        | Record::Exempted(_)
+        | Record::ExemptionEnded { .. }
         | Record::EvidenceSealed { .. }
         | Record::EvidenceMissed { .. } => true,
         _ => false,

@@ -104,10 +104,14 @@ pub(crate) fn input(input: &Input) -> String {
 /// What a command asks for.
 pub(crate) fn command_words(command: &Command) -> String {
     match command {
-        Command::Release(ReleaseScope::Transaction(id)) => format!("release {id}"),
-        Command::Release(ReleaseScope::Incident(id)) => format!("release what {id} holds"),
-        Command::Release(ReleaseScope::All) => "release everything".to_owned(),
-        Command::Release(ReleaseScope::Former) => "release what a former installation has left".to_owned(),
+        Command::Release(scope) => release_words(*scope),
+        Command::ReleaseTrusting { scope, trust } => format!("{} and trust it for {trust}", release_words(*scope)),
+        Command::Protect {
+            network,
+            lasts: Some(lasts),
+        } => format!("protect {network} for {lasts}"),
+        Command::Protect { network, lasts: None } => format!("protect {network}"),
+        Command::Unprotect { network } => format!("protect {network} no longer"),
         Command::Renew {
             transaction,
             lease,
@@ -119,6 +123,15 @@ pub(crate) fn command_words(command: &Command) -> String {
         Command::Approve(id) => format!("approve {id}"),
         Command::Deny(id) => format!("deny {id}"),
         Command::SetMode(mode) => format!("set the mode to {mode}"),
+    }
+}
+
+fn release_words(scope: ReleaseScope) -> String {
+    match scope {
+        ReleaseScope::Transaction(id) => format!("release {id}"),
+        ReleaseScope::Incident(id) => format!("release what {id} holds"),
+        ReleaseScope::All => "release everything".to_owned(),
+        ReleaseScope::Former => "release what a former installation has left".to_owned(),
     }
 }
 
@@ -175,6 +188,8 @@ pub(crate) fn record(record: &Record) -> String {
         Record::CommandDone { affected } if affected.len() == 1 => "done, 1 transaction affected".to_owned(),
         Record::CommandDone { affected } => format!("done, {} transactions affected", affected.len()),
         Record::CommandRefused { why } => format!("refused: {why}"),
+        Record::Exempted(it) => format!("{} is never touched: {}", it.network, staunch_engine::exempt::why(it)),
+        Record::ExemptionEnded { network } => format!("{network} is protected no longer"),
         Record::EvidencePlanned {
             evidence,
             incident,

@@ -116,6 +116,21 @@ fn inputs() -> Vec<Input> {
         Command::SetMode(Mode::Observe),
         Command::SetMode(Mode::Approve),
         Command::SetMode(Mode::Enforce),
+        Command::Protect {
+            network: "2001:db8::/32".parse().expect("a network"),
+            lasts: Some(Span::from_hours(2)),
+        },
+        Command::Protect {
+            network: "192.0.2.0/24".parse().expect("a network"),
+            lasts: None,
+        },
+        Command::Unprotect {
+            network: "192.0.2.0/24".parse().expect("a network"),
+        },
+        Command::ReleaseTrusting {
+            scope: ReleaseScope::Incident(INC),
+            trust: Span::from_hours(2),
+        },
     ] {
         let by = Operator {
             name: "ann".into(),

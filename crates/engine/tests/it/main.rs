@@ -9,6 +9,7 @@ mod chance;
 mod codec;
 mod crash;
 mod drift;
+mod exempt;
 mod guards;
 mod invariants;
 mod joining;

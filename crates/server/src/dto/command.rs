@@ -9,6 +9,10 @@ use staunch_model::{Mode, ReleaseScope, Span, TransactionId};
 pub struct ReleaseRequest {
     /// What: `{"transaction": "TX-17"}`, `{"incident": "INC-17"}` or `"all"`.
     pub scope: ReleaseScope,
+    /// For how long from now what is let go is exempt from containment, such as `2h`; left out, for no time. Only with a
+    /// transaction or an incident.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust: Option<Span>,
     /// Why, at most [`super::REASON_BYTES_MAX`] bytes; may be left out.
     #[serde(default)]
     pub reason: String,

@@ -12,7 +12,9 @@ use tokio::time::timeout;
 
 use crate::app::{Caller, Shared};
 use crate::body;
-use crate::dto::{DecisionRequest, ModeRequest, REASON_BYTES_MAX, ReleaseRequest, RenewRequest};
+use crate::dto::{
+    DecisionRequest, ModeRequest, ProtectRequest, REASON_BYTES_MAX, ReleaseRequest, RenewRequest, UnprotectRequest,
+};
 use crate::limits::{COMMAND_BYTES_MAX, LIFT_TIMEOUT};
 use crate::problem::Failed;
 
@@ -25,7 +27,14 @@ pub(crate) async fn release(
     body: Body,
 ) -> Answer {
     let request: ReleaseRequest = read(&app, &headers, body).await?;
-    let mut answer = command(&app, &caller, &request.reason, Command::Release(request.scope)).await?;
+    let order = match request.trust {
+        None => Command::Release(request.scope),
+        Some(trust) => Command::ReleaseTrusting {
+            scope: request.scope,
+            trust,
+        },
+    };
+    let mut answer = command(&app, &caller, &request.reason, order).await?;
     if request.scope == ReleaseScope::Former {
         // The command is durable; what it asks for is outside of the engine's state.
         let handle = app.service.handle.clone();
@@ -82,6 +91,31 @@ pub(crate) async fn set_mode(
 ) -> Answer {
     let request: ModeRequest = read(&app, &headers, body).await?;
     command(&app, &caller, &request.reason, Command::SetMode(request.mode)).await
+}
+
+pub(crate) async fn protect(
+    State(app): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    let request: ProtectRequest = read(&app, &headers, body).await?;
+    let protect = Command::Protect {
+        network: request.network,
+        lasts: request.lasts,
+    };
+    command(&app, &caller, &request.reason, protect).await
+}
+
+pub(crate) async fn unprotect(
+    State(app): State<Shared>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer {
+    let request: UnprotectRequest = read(&app, &headers, body).await?;
+    let network = request.network;
+    command(&app, &caller, &request.reason, Command::Unprotect { network }).await
 }
 
 pub(super) async fn read<T: DeserializeOwned>(app: &Shared, headers: &HeaderMap, body: Body) -> Result<T, Failed> {

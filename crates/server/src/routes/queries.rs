@@ -1,5 +1,6 @@
 //! Questions. What holds at present comes from the engine and is exact; what was comes from the index.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use axum::Json;
@@ -15,7 +16,8 @@ use staunch_store::index::{IncidentFilter, IndexError, IndexReader, ROWS_MAX, Tr
 use crate::app::{App, Shared};
 use crate::dto::{
     Approval, Approvals, CommandQuery, Commands, Containments, FormerView, Health, INDEX_LAG_HEADER, IncidentAnswer,
-    IncidentQuery, Incidents, IndexView, ModeView, NoticeQuery, Notices, Status, TransactionQuery, Transactions,
+    IncidentQuery, Incidents, IndexView, ModeView, NoticeQuery, Notices, ProtectionQuery, ProtectionView, Protections,
+    Status, TransactionQuery, Transactions,
 };
 use crate::limits::{ROWS_DEFAULT, TRANSACTIONS_PER_QUESTION_MAX};
 use crate::problem::Failed;
@@ -121,6 +123,32 @@ pub(crate) async fn containments(State(app): State<Shared>) -> Result<Json<Conta
     }))
 }
 
+/// What is never touched: everything, or what is around one address.
+pub(crate) async fn protections(
+    State(app): State<Shared>,
+    query: Result<Query<ProtectionQuery>, QueryRejection>,
+) -> Result<Json<Protections>, Failed> {
+    let Query(query) = query.map_err(|error| bad_query(&error))?;
+    let now = app.service.handle.now();
+    let found = app.ask(move |state| {
+        let now = now.max(state.now);
+        let mut protections = view::protections(state, now);
+        let mut held_by = Vec::new();
+        if let Some(ip) = query.address {
+            protections.retain(|it| it.network.contains(&ip));
+            let personal = |it: &ProtectionView| it.by.is_some();
+            protections.sort_by_key(|it| (personal(it), Reverse(it.network.prefix_len())));
+            held_by = view::holding(state, ip);
+        }
+        Protections {
+            now,
+            protections,
+            held_by,
+        }
+    });
+    found.await.map(Json)
+}
+
 /// Looks at each containment, a bounded number in each question, so that the engine is not held up.
 async fn unverified_one_by_one(app: &App, now: Timestamp) -> Result<u64, Failed> {
     let mut unverified = 0;
@@ -202,6 +230,7 @@ pub(crate) async fn incident(
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Failed> {
     let named = id.map(|Path(id)| id).unwrap_or_default();
+    let now = app.service.handle.now();
     let id: IncidentId = named.parse().map_err(Failed::not_found)?;
     let (detail, index) = from_index(&app, move |index| index.incident(id)).await?;
     match detail {
@@ -210,7 +239,8 @@ pub(crate) async fn incident(
             let protected = app
                 .ask(move |state| {
                     let live = ids.iter().filter_map(|id| state.transactions.get(id));
-                    live.filter_map(|it| view::protected(state, it)).collect()
+                    live.filter_map(|it| view::protected(state, it, now.max(state.now)))
+                        .collect()
                 })
                 .await?;
             let answer = IncidentAnswer {

@@ -1,5 +1,9 @@
 //! What happens outside: sources, operators, sweeps, somebody else, disks and clocks.
 
+use ipnet::IpNet;
+
+use staunch_model::Target;
+
 use super::*;
 
 impl Sim<'_> {
@@ -166,6 +170,17 @@ impl Sim<'_> {
             }
             Order::Deny(which) => Command::Deny(self.awaiting(which).unwrap_or_else(|| transaction(which))),
             Order::Mode(mode) => Command::SetMode(mode),
+            Order::Protect(number, lasts) => Command::Protect {
+                network: network(number),
+                lasts: Some(lasts),
+            },
+            Order::Unprotect(number) => Command::Unprotect {
+                network: network(number),
+            },
+            Order::ReleaseTrusting(which, trust) => Command::ReleaseTrusting {
+                scope: ReleaseScope::Transaction(transaction(which)),
+                trust,
+            },
         }
     }
 
@@ -233,4 +248,9 @@ impl Sim<'_> {
             self.world.tamper(target, None, self.now);
         }
     }
+}
+
+fn network(number: u8) -> IpNet {
+    let Target::Address(ip) = place(number);
+    ip.into()
 }

@@ -113,7 +113,12 @@ impl Book {
         let (id, yes) = match command {
             Command::Approve(id) => (id, true),
             Command::Deny(id) => (id, false),
-            Command::Release(_) | Command::Renew { .. } | Command::SetMode(_) => return,
+            Command::Release(_)
+            | Command::ReleaseTrusting { .. }
+            | Command::Renew { .. }
+            | Command::SetMode(_)
+            | Command::Protect { .. }
+            | Command::Unprotect { .. } => return,
         };
         let Some(it) = engine.state().transactions.get(id) else {
             return;

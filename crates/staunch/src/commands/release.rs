@@ -34,10 +34,19 @@ pub(super) fn run(args: &ReleaseArgs) -> Result<Exit, Fault> {
     confirm(&format!("release {what}?"), args.change.yes)?;
     let request = ReleaseRequest {
         scope,
+        trust: args.trust,
         reason: args.change.reason.clone(),
     };
     let reply = client.command(path::RELEASE, &request)?;
     Output::new(args.change.show.json).show(&reply, |_| released_text(&reply.affected))?;
+    match args.trust {
+        Some(trust) if !reply.affected.is_empty() => say(&format!(
+            "and left alone for {trust}; `staunch protect list` shows it, `staunch protect remove` takes it back"
+        )),
+        // Only what another incident holds too was let go of.
+        Some(_) => say("nothing is trusted, because nothing was released"),
+        None => {}
+    }
     Ok(Exit::Ok)
 }
 
@@ -124,6 +133,7 @@ fn through(args: &ReleaseArgs, client: &Client) -> Result<Exit, Fault> {
     confirm(&question, args.change.yes)?;
     let request = |scope| ReleaseRequest {
         scope,
+        trust: None,
         reason: args.change.reason.clone(),
     };
     let reply = client.command(path::RELEASE, &request(ReleaseScope::All))?;

@@ -13,6 +13,7 @@ mod kill;
 mod load;
 mod operators;
 mod playbook_tests;
+mod protect;
 mod replay;
 mod sources;
 mod trouble;

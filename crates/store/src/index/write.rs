@@ -50,12 +50,14 @@ pub(super) fn frame(
                 refused,
             ])?;
         let (incident, named) = match command {
-            Command::Release(ReleaseScope::Incident(incident)) => (Some(*incident), None),
-            Command::Release(ReleaseScope::Transaction(id)) | Command::Approve(id) | Command::Deny(id) => {
-                (None, Some(*id))
-            }
+            Command::Release(scope) | Command::ReleaseTrusting { scope, .. } => match scope {
+                ReleaseScope::Incident(incident) => (Some(*incident), None),
+                ReleaseScope::Transaction(id) => (None, Some(*id)),
+                ReleaseScope::All | ReleaseScope::Former => (None, None),
+            },
+            Command::Approve(id) | Command::Deny(id) => (None, Some(*id)),
             Command::Renew { transaction, .. } => (None, Some(*transaction)),
-            Command::Release(ReleaseScope::All | ReleaseScope::Former) | Command::SetMode(_) => (None, None),
+            Command::SetMode(_) | Command::Protect { .. } | Command::Unprotect { .. } => (None, None),
         };
         let also = named.filter(|id| !affected.contains(id));
         let touched = affected.iter().copied().chain(also).map(|id| (None, Some(int(id.0))));
@@ -229,7 +231,9 @@ impl Entry<'_> {
             | Record::EvidencePostponed { .. }
             | Record::EvidenceResent { .. }
             | Record::EvidenceSealed { .. }
-            | Record::EvidenceMissed { .. } => Ok(()),
+            | Record::EvidenceMissed { .. }
+            | Record::Exempted(_)
+            | Record::ExemptionEnded { .. } => Ok(()),
         }
     }
 

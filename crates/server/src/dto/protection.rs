@@ -1,0 +1,98 @@
+//! What is never touched.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use staunch_model::{Span, Timestamp, TransactionId};
+
+/// Exempt a network from containment while the server runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProtectRequest {
+    /// The network, such as `192.0.2.0/24`, or one address with its whole length.
+    pub network: IpNet,
+    /// For how long from now, such as `2h`; left out, until it is taken back.
+    #[serde(default)]
+    pub lasts: Option<Span>,
+    /// Why, at most [`super::REASON_BYTES_MAX`] bytes; may be left out. Refusals show it.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// Take the exemption of a network back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UnprotectRequest {
+    /// The network, exactly as it was protected.
+    pub network: IpNet,
+    /// Why, at most [`super::REASON_BYTES_MAX`] bytes; may be left out.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// Which protections are asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProtectionQuery {
+    /// Only those around this address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<IpAddr>,
+}
+
+/// What is never touched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Protections {
+    /// The time of the engine that they are as of.
+    pub now: Timestamp,
+    /// By network. Around one address: the policy's first, and the narrowest of them first; a refusal names the first of
+    /// all.
+    pub protections: Vec<ProtectionView>,
+    /// What holds the address that was asked for, although it may be protected now.
+    #[serde(default)]
+    pub held_by: Vec<TransactionId>,
+}
+
+/// A network that is never touched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProtectionView {
+    /// The network.
+    pub network: IpNet,
+    /// Where it comes from.
+    pub origin: ProtectionOrigin,
+    /// Why.
+    pub reason: String,
+    /// The operator who protects it; `None` when nobody in person does.
+    pub by: Option<String>,
+    /// Since when; `None` when nobody in person does.
+    pub since: Option<Timestamp>,
+    /// Until when; `None` for good.
+    pub until: Option<Timestamp>,
+}
+
+/// Where a protection comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProtectionOrigin {
+    /// The configuration, or what was found on this machine.
+    Policy,
+    /// No containment can mean it.
+    Always,
+    /// `staunch protect add`.
+    Protected,
+    /// `staunch release --trust`.
+    Trusted,
+}
+
+impl ProtectionOrigin {
+    /// The word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Policy => "policy",
+            Self::Always => "always",
+            Self::Protected => "protected",
+            Self::Trusted => "trusted",
+        }
+    }
+}

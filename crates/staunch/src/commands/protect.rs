@@ -1,0 +1,201 @@
+//! `staunch protect`
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde_json::json;
+use staunch_model::{Printable, Timestamp};
+use staunch_server::dto::{
+    Containments, ProtectRequest, ProtectionOrigin, ProtectionQuery, ProtectionView, Protections, UnprotectRequest,
+    path,
+};
+
+use crate::cli::{ProtectAddArgs, ProtectCommand, ProtectRemoveArgs, ShowArgs};
+use crate::client::{Client, Patience};
+use crate::exit::{Exit, Fault};
+use crate::output::{Output, Tone, confirm, relative, say, wrap};
+
+/// Containments that are named when a network is protected.
+const NAMED_MAX: usize = 5;
+
+pub(super) fn run(command: &ProtectCommand) -> Result<Exit, Fault> {
+    match command {
+        ProtectCommand::Add(args) => add(args),
+        ProtectCommand::Remove(args) => remove(args),
+        ProtectCommand::List { show } => list(show),
+        ProtectCommand::Explain { address, show } => explain(*address, show),
+    }
+}
+
+fn add(args: &ProtectAddArgs) -> Result<Exit, Fault> {
+    let show = &args.change.show;
+    let client = Client::new(&show.server, Patience::USUAL)?;
+    let network = args.network.trunc();
+    if network != args.network {
+        say(&format!(
+            "{} is a part of {network}, which is what is protected",
+            args.network
+        ));
+    }
+    let lasts = args
+        .lasts
+        .map_or_else(|| "until it is removed".to_owned(), |lasts| format!("for {lasts}"));
+    let question = match network.prefix_len() {
+        0 => format!("protect {network}, every address there is, so that nothing is contained, {lasts}?"),
+        _ => format!("protect {network} from containment {lasts}?"),
+    };
+    confirm(&question, args.change.yes)?;
+    let request = ProtectRequest {
+        network,
+        lasts: args.lasts,
+        reason: args.change.reason.clone(),
+    };
+    client.command(path::PROTECT, &request)?;
+    let found = protections(&client, None)?;
+    let added = found
+        .protections
+        .iter()
+        .find(|it| it.network == network && it.origin == ProtectionOrigin::Protected);
+    let Some(added) = added else {
+        // It was very short, or somebody has taken it back since.
+        say(&format!("{network} was protected, and is no longer"));
+        return Ok(Exit::Ok);
+    };
+    Output::new(show.json).show(added, |output| {
+        let until = added.until.map_or_else(
+            || "until it is removed".to_owned(),
+            |until| format!("until {until} ({})", relative(until, found.now)),
+        );
+        output.paint(Tone::Strong, &format!("{network} is protected {until}\n"))
+    })?;
+    say_what_holds(&client, network)?;
+    Ok(Exit::Ok)
+}
+
+/// Names what is in force in `network`: it stays, which the person who protects it may not expect.
+fn say_what_holds(client: &Client, network: IpNet) -> Result<(), Fault> {
+    let found: Containments = client.get(path::CONTAINMENTS, &json!({}))?;
+    let inside = |target: &str| target.parse::<IpAddr>().is_ok_and(|ip| network.contains(&ip));
+    let held: Vec<_> = found.containments.iter().filter(|it| inside(&it.target)).collect();
+    for it in held.iter().take(NAMED_MAX) {
+        let (id, target) = (it.transaction, Printable(&it.target));
+        say(&format!("{id} still holds {target}: `staunch release {id}` lifts it"));
+    }
+    if held.len() > NAMED_MAX {
+        let more = held.len() - NAMED_MAX;
+        say(&format!("so do {more} more: `staunch containment list` shows them"));
+    }
+    Ok(())
+}
+
+fn remove(args: &ProtectRemoveArgs) -> Result<Exit, Fault> {
+    let show = &args.change.show;
+    let client = Client::new(&show.server, Patience::USUAL)?;
+    let network = args.network.trunc();
+    confirm(&format!("protect {network} no longer?"), args.change.yes)?;
+    let request = UnprotectRequest {
+        network,
+        reason: args.change.reason.clone(),
+    };
+    let reply = client
+        .command(path::UNPROTECT, &request)
+        .map_err(|fault| match fault.exit {
+            Exit::NotFound => fault.hint("`staunch protect list` shows what is protected, and by what"),
+            Exit::Refused => fault.hint("change `[never_touch]` in the configuration"),
+            _ => fault,
+        })?;
+    Output::new(show.json).show(&reply, |_| format!("{network} is protected no longer by a command\n"))?;
+    let left = protections(&client, Some(network.addr()))?;
+    let around = left.protections.iter().find(|it| it.network.contains(&network));
+    if let Some(around) = around {
+        say(&format!(
+            "it is in {}, which is never touched: {}",
+            around.network,
+            words(around)
+        ));
+    }
+    Ok(Exit::Ok)
+}
+
+fn list(show: &ShowArgs) -> Result<Exit, Fault> {
+    let client = Client::new(&show.server, Patience::USUAL)?;
+    let found = protections(&client, None)?;
+    Output::new(show.json).show(&found, |output| {
+        let rows: Vec<_> = found.protections.iter().map(|it| row(it, found.now)).collect();
+        output.table(&["network", "by", "ends", "why"], &rows)
+    })?;
+    Ok(Exit::Ok)
+}
+
+fn explain(address: IpAddr, show: &ShowArgs) -> Result<Exit, Fault> {
+    let client = Client::new(&show.server, Patience::USUAL)?;
+    let found = protections(&client, Some(address))?;
+    Output::new(show.json).show(&found, |output| explain_text(output, address, &found))?;
+    Ok(Exit::Ok)
+}
+
+fn explain_text(output: &Output, address: IpAddr, found: &Protections) -> String {
+    let mut text = match found.protections.first() {
+        None => format!(
+            "{}\n",
+            wrap(
+                &format!("{address} is in no protected network: the other guards decide"),
+                0
+            )
+        ),
+        Some(first) => {
+            let why = format!(
+                "{address} is never touched: it is in {}, {}",
+                first.network,
+                words(first)
+            );
+            output.paint(Tone::Strong, &format!("{}\n", wrap(&why, 0)))
+        }
+    };
+    for it in found.protections.iter().skip(1) {
+        text.push_str(&format!(
+            "  {}\n",
+            wrap(&format!("also in {}, {}", it.network, words(it)), 2)
+        ));
+    }
+    for id in &found.held_by {
+        text.push_str(&format!("{id} holds it at present\n"));
+    }
+    text
+}
+
+fn protections(client: &Client, address: Option<IpAddr>) -> Result<Protections, Fault> {
+    client.get(path::PROTECTIONS, &ProtectionQuery { address })
+}
+
+fn row(it: &ProtectionView, now: Timestamp) -> Vec<String> {
+    let by = it.by.as_deref().unwrap_or(it.origin.name());
+    let why = match it.origin {
+        ProtectionOrigin::Trusted => format!("released as a mistake; {}", it.reason),
+        _ => it.reason.clone(),
+    };
+    vec![
+        it.network.to_string(),
+        Printable(by).to_string(),
+        it.until.map_or_else(String::new, |until| relative(until, now)),
+        Printable(&why).to_string(),
+    ]
+}
+
+/// Where it comes from, and why.
+fn words(it: &ProtectionView) -> String {
+    let by = it.by.as_deref().unwrap_or_default();
+    let mut words = match it.origin {
+        ProtectionOrigin::Policy => "which the configuration or this machine has protected".to_owned(),
+        ProtectionOrigin::Always => "which no containment can mean".to_owned(),
+        ProtectionOrigin::Protected => format!("which {} protects", Printable(by)),
+        ProtectionOrigin::Trusted => format!("which {} has released and trusts", Printable(by)),
+    };
+    if let Some(until) = it.until {
+        words.push_str(&format!(" until {until}"));
+    }
+    if !it.reason.is_empty() {
+        words.push_str(&format!(": {}", Printable(&it.reason)));
+    }
+    words
+}

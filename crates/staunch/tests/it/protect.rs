@@ -1,0 +1,135 @@
+//! `staunch protect` and `staunch release --trust`: what people take out of containment.
+
+use serde_json::Value;
+use staunch_server::dto::Protections;
+
+use crate::harness::{Home, SMALL, element, elements, exploit_from, in_namespace, stderr, wait_until};
+
+const ATTACKER: &str = "203.0.113.9";
+
+#[test]
+fn what_is_protected_by_command_is_not_contained_after_a_restart_either() {
+    in_namespace("protect::restart", || {
+        let home = Home::new(SMALL);
+        let server = home.serve();
+        let added = server.ok(&[
+            "protect",
+            "add",
+            "203.0.113.9/28",
+            "--for",
+            "2h",
+            "--reason",
+            "the payment provider",
+            "--yes",
+        ]);
+        assert!(added.starts_with("203.0.113.0/28 is protected until 20"), "{added}");
+        server.kill();
+
+        let server = home.serve();
+        server.take(&exploit_from(ATTACKER));
+        let incidents = || server.ok(&["incident", "list"]);
+        wait_until("the refusal", || incidents().contains("refused"));
+        let shown = server.ok(&["incident", "show", "INC-1"]);
+        assert!(shown.contains("never-touch"), "{shown}");
+        assert!(shown.contains("the payment provider"), "{shown}");
+        assert!(elements().is_empty(), "nothing is blocked");
+
+        let explained = server.ok(&["protect", "explain", ATTACKER]);
+        let words = explained.replace('\n', " ");
+        assert!(
+            words
+                .starts_with("203.0.113.9 is never touched: it is in 203.0.113.0/28, which loopback protects until 20"),
+            "{explained}"
+        );
+        assert!(words.contains(": the payment provider"), "{explained}");
+        assert!(explained.lines().all(|line| line.chars().count() <= 80), "{explained}");
+        let listed = server.ok(&["protect", "list"]);
+        assert!(listed.contains("203.0.113.0/28"), "{listed}");
+        assert!(listed.contains("127.0.0.0/8"), "{listed}");
+        let always: Protections = server.json(&["protect", "explain", "127.0.0.1"]);
+        let nets: Vec<_> = always.protections.iter().map(|it| it.network.to_string()).collect();
+        assert!(nets.contains(&"127.0.0.0/8".to_owned()), "{nets:?}");
+
+        // Its exact network is taken back, nothing around it, and nothing of the configuration.
+        for (network, exit) in [
+            ("203.0.113.9", 5),
+            ("203.0.113.0/28", 0),
+            ("203.0.113.0/28", 5),
+            ("127.0.0.0/8", 4),
+        ] {
+            let removed = server.run(&["protect", "remove", network, "--yes"]);
+            assert_eq!(removed.status.code(), Some(exit), "{network}: {removed:?}");
+        }
+        let explained = server.ok(&["protect", "explain", ATTACKER]);
+        assert_eq!(
+            explained,
+            "203.0.113.9 is in no protected network: the other guards decide\n"
+        );
+        let commands: Value = server.get("/v1/commands");
+        let text = commands.to_string();
+        assert!(text.contains("the payment provider"), "it is recorded: {text}");
+    });
+}
+
+#[test]
+fn who_protects_what_is_in_force_is_told_so_and_it_stays() {
+    in_namespace("protect::in_force", || {
+        let home = Home::new(SMALL);
+        let server = home.serve();
+        server.take(&exploit_from(ATTACKER));
+        wait_until("the block", || {
+            element(ATTACKER).is_some() && server.ok(&["containment", "list"]).contains("in-force")
+        });
+        let added = server.run(&["protect", "add", ATTACKER, "--yes"]);
+        assert!(added.status.success(), "{added:?}");
+        let told = stderr(&added).replace('\n', " ");
+        assert!(
+            told.contains("TX-1 still holds 203.0.113.9: `staunch release TX-1` lifts it"),
+            "{told}"
+        );
+        assert!(element(ATTACKER).is_some());
+        let explained = server.ok(&["protect", "explain", ATTACKER]);
+        assert!(explained.contains("TX-1 holds it at present"), "{explained}");
+        let listed = server.run(&["containment", "list"]);
+        assert!(stderr(&listed).contains("PROTECTED NOW: 1 of 1"), "{listed:?}");
+        wait_until("the page", || {
+            home.log().contains("TX-1 holds a target that is protected now")
+        });
+    });
+}
+
+#[test]
+fn what_is_released_with_trust_is_seen_again_and_left_alone() {
+    in_namespace("protect::trust", || {
+        let home = Home::new(SMALL);
+        // Further events of an attacker who was let go are judged anew soon.
+        let playbook = include_str!("../../../../playbooks/exploit-attempt-block.yaml");
+        let quick = playbook
+            .replace("traffic_share_max: 5%", "traffic_share_max: 5%, flows_min: 0")
+            .replace("deduplicate: 10m", "deduplicate: 1s");
+        home.playbook("exploit-attempt-block.yaml", &quick);
+        let server = home.serve();
+        server.take(&exploit_from(ATTACKER));
+        wait_until("the block", || server.ok(&["containment", "list"]).contains("in-force"));
+        let refused = server.run(&["release", "--all", "--trust", "2h", "--yes"]);
+        assert_eq!(refused.status.code(), Some(2), "not everything: {refused:?}");
+        let released = server.run(&["release", "TX-1", "--trust", "2h", "--reason", "our scanner", "--yes"]);
+        assert!(released.status.success(), "{released:?}");
+        assert!(stderr(&released).contains("left alone for 2h"), "{released:?}");
+        wait_until("the release", || elements().is_empty());
+        let explained = server.ok(&["protect", "explain", ATTACKER]).replace('\n', " ");
+        assert!(
+            explained.contains("which loopback has released and trusts until 20"),
+            "{explained}"
+        );
+        assert!(explained.contains("our scanner"), "{explained}");
+
+        wait_until("a refusal", || {
+            server.take(&exploit_from(ATTACKER));
+            server.ok(&["incident", "list"]).contains("refused")
+        });
+        assert!(elements().is_empty());
+        let shown = server.ok(&["incident", "show", "INC-2"]);
+        assert!(shown.contains("released it and trusts it until"), "{shown}");
+    });
+}
