@@ -16,6 +16,7 @@ use anyhow::Result;
 mod bench;
 mod fuzz;
 mod model;
+mod promtool;
 mod shell;
 mod sim;
 mod test;
@@ -50,6 +51,12 @@ const TASKS: &[Task] = &[
         arguments: "[--seeds N] [--from S] [--seed S] [--seconds N] [--json]",
         summary: "run the engine in a simulated world with faults, kept seeds first, and show what breaks",
         run: sim::run,
+    },
+    Task {
+        name: "promtool",
+        arguments: "[SCRAPE...]",
+        summary: "hold alert rules and scrapes to Prometheus' own tool",
+        run: promtool::run,
     },
     Task {
         name: "mutants",

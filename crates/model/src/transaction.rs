@@ -44,6 +44,23 @@ pub enum RefusalReason {
     Abandoned,
 }
 
+impl RefusalReason {
+    /// The guard that refused, or the word for what else did.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Guard { guard, .. } => guard.name(),
+            Self::NoTarget => "no-target",
+            Self::CheckFailed(_) => "check-failed",
+            Self::Denied { .. } => "denied",
+            Self::ApprovalExpired => "approval-expired",
+            Self::Cancelled { .. } => "cancelled",
+            Self::QueueTimeout => "queue-timeout",
+            Self::Abandoned => "abandoned",
+        }
+    }
+}
+
 /// For people, as the end of a sentence. Escape it before it is shown.
 impl fmt::Display for RefusalReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -87,6 +104,22 @@ pub enum Cause {
         /// What was found instead.
         found: Box<str>,
     },
+}
+
+impl Cause {
+    /// The word for its kind.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::LeaseEnded => "lease-ended",
+            Self::Operator { .. } => "operator",
+            Self::ExecuteFailed(_) => "execute-failed",
+            Self::PostCheckFailed { .. } => "post-check-failed",
+            Self::Sibling(_) => "sibling",
+            Self::Orphan => "orphan",
+            Self::Vanished { .. } => "vanished",
+        }
+    }
 }
 
 /// For people, as the end of a sentence. Escape it before it is shown.

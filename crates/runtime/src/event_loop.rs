@@ -453,6 +453,9 @@ impl EventLoop {
         }
         let frames = pending.frames.into_iter().zip(first.0..);
         let frames = frames.map(|((now_us, _, frame), lsn)| (Lsn(lsn), Timestamp::from_micros(now_us), frame));
+        let transactions = &self.engine.state().transactions;
+        let kind_of = |id| transactions.get(&id).map(|it| it.kind);
+        let frames = frames.inspect(|(_, now, frame)| self.telemetry.meter.take(frame, *now, kind_of));
         let durable = &mut self.state.durable;
         durable.frames.extend(frames);
         durable.replies.append(&mut pending.replies);

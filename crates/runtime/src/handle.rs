@@ -216,4 +216,10 @@ impl Handle {
     pub fn queue_depth(&self) -> usize {
         self.inbox.len()
     }
+
+    /// Events that may wait at the same time.
+    #[must_use]
+    pub fn queue_capacity(&self) -> usize {
+        self.inbox.capacity().unwrap_or(usize::MAX)
+    }
 }

@@ -8,6 +8,7 @@ mod event_loop;
 mod handle;
 mod helpers;
 mod intake;
+pub mod meter;
 pub mod plan;
 pub mod recovery;
 mod runtime;

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
 
+use crate::meter::Meter;
+
 /// A number that only grows.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -49,6 +51,8 @@ pub struct Telemetry {
     pub sweeps: Counter,
     /// Frames the followers had to fetch from the journal because they were too slow.
     pub follower_gaps: Counter,
+    /// What becomes of transactions, and how long it takes.
+    pub meter: Meter,
     /// What has become of the journal's files, when they are not where they should be.
     pub(crate) journal_lost: Mutex<Option<Box<str>>>,
 }

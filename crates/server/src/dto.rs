@@ -38,6 +38,8 @@ pub mod path {
     pub const PLAN: &str = "/v1/plan/";
     /// `GET`: [`super::Status`].
     pub const STATUS: &str = "/v1/status";
+    /// `GET`: the text format of Prometheus, version 0.0.4.
+    pub const METRICS: &str = "/metrics";
     /// `GET`, without a token: [`super::Health`].
     pub const HEALTH: &str = "/v1/health";
     /// `GET`: [`super::Containments`].

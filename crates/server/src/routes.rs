@@ -3,6 +3,7 @@
 mod commands;
 mod drills;
 mod events;
+mod metrics;
 mod queries;
 
 use axum::Router;
@@ -20,6 +21,7 @@ pub(crate) fn router(app: Shared) -> Router {
         .route(&format!("{}{{source}}", path::EVENTS), post(events::take))
         .route(&format!("{}{{source}}", path::PLAN), post(events::plan))
         .route(path::HEALTH, get(queries::health))
+        .route(path::METRICS, get(metrics::metrics))
         .route(path::STATUS, get(queries::status))
         .route(path::CONTAINMENTS, get(queries::containments))
         .route(path::APPROVALS, get(queries::approvals))

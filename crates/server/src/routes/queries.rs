@@ -150,7 +150,7 @@ pub(crate) async fn protections(
 }
 
 /// Looks at each containment, a bounded number in each question, so that the engine is not held up.
-async fn unverified_one_by_one(app: &App, now: Timestamp) -> Result<u64, Failed> {
+pub(super) async fn unverified_one_by_one(app: &App, now: Timestamp) -> Result<u64, Failed> {
     let mut unverified = 0;
     let mut after = Some(TransactionId(0));
     while let Some(from) = after {

@@ -11,6 +11,7 @@ mod harness;
 mod kill;
 #[allow(dead_code, reason = "the torture uses more of it")]
 mod load;
+mod metrics;
 mod operators;
 mod playbook_tests;
 mod protect;

@@ -1,0 +1,226 @@
+//! What becomes of transactions, and how long each phase takes: read off the frames once they are durable.
+//!
+//! Times are those of the frames, so that they are the engine's: from the moment at which it decided to the moment at
+//! which it knew.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use staunch_model::{ActionKind, Change, Frame, Record, Timestamp, TransactionId};
+
+/// The first bound of the histograms, in seconds; each further one is four times as large, up to 26 seconds.
+const FIRST_BUCKET: f64 = 0.000_1;
+
+/// The bounds of the histograms.
+const BUCKETS: u16 = 10;
+
+/// An action and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ActionResult {
+    /// The kind of action.
+    pub action: &'static str,
+    /// What became of it.
+    pub result: &'static str,
+}
+
+/// Why something was not done, or was undone.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Reason {
+    /// The word for it.
+    pub reason: &'static str,
+}
+
+/// A phase of a transaction.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct PhaseName {
+    /// The word for it.
+    pub phase: &'static str,
+}
+
+/// Counts what becomes of transactions.
+#[derive(Debug)]
+pub struct Meter {
+    /// Transactions by what became of them. One that comes into force and is lifted later counts twice: once each.
+    pub transactions: Family<ActionResult, Counter>,
+    /// Refusals, by guard, or by what else said no.
+    pub refusals: Family<Reason, Counter>,
+    /// Rollbacks that were begun, by their cause.
+    pub rollbacks: Family<Reason, Counter>,
+    /// Seconds that each phase took.
+    pub phases: Family<PhaseName, Histogram, fn() -> Histogram>,
+    under_way: Mutex<BTreeMap<TransactionId, UnderWay>>,
+}
+
+/// A transaction in one of its phases.
+#[derive(Debug)]
+struct UnderWay {
+    action: ActionKind,
+    phase: Phase,
+    since: Timestamp,
+    /// When it was planned; `None` once a person was asked, whose time is not ours.
+    planned: Option<Timestamp>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Waiting,
+    PreCheck,
+    Execute,
+    PostCheck,
+    Rollback,
+    Release,
+}
+
+impl Phase {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Waiting => "wait",
+            Self::PreCheck => "pre-check",
+            Self::Execute => "execute",
+            Self::PostCheck => "post-check",
+            Self::Rollback => "rollback",
+            Self::Release => "release",
+        }
+    }
+}
+
+impl Default for Meter {
+    fn default() -> Self {
+        Self {
+            transactions: Family::default(),
+            refusals: Family::default(),
+            rollbacks: Family::default(),
+            phases: Family::new_with_constructor(|| Histogram::new(exponential_buckets(FIRST_BUCKET, 4.0, BUCKETS))),
+            under_way: Mutex::default(),
+        }
+    }
+}
+
+impl Meter {
+    /// Takes a durable frame, of the time `now`, into account. `kind_of` knows the transactions that were there before.
+    pub(crate) fn take(&self, frame: &Frame, now: Timestamp, kind_of: impl Fn(TransactionId) -> Option<ActionKind>) {
+        // A panic while it was held has left counts as they were.
+        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        for record in &frame.records {
+            match record {
+                Record::TransactionPlanned { transaction, kind, .. } => {
+                    let planned = UnderWay {
+                        action: *kind,
+                        phase: Phase::Waiting,
+                        since: now,
+                        planned: Some(now),
+                    };
+                    under_way.insert(*transaction, planned);
+                }
+                Record::OrphanAdopted { transaction, kind, .. } => {
+                    let adopted = UnderWay {
+                        action: *kind,
+                        phase: Phase::Release,
+                        since: now,
+                        planned: None,
+                    };
+                    under_way.insert(*transaction, adopted);
+                }
+                Record::Transaction { transaction, change } => {
+                    let known = || kind_of(*transaction);
+                    self.change(&mut under_way, *transaction, change, now, known);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn change(
+        &self,
+        under_way: &mut BTreeMap<TransactionId, UnderWay>,
+        id: TransactionId,
+        change: &Change,
+        now: Timestamp,
+        kind_of: impl Fn() -> Option<ActionKind>,
+    ) {
+        match change {
+            Change::RollbackStarted { cause, .. } => self.rollbacks.get_or_create(&reason(cause.name())).inc(),
+            Change::Refused { reason: why, .. } => self.refusals.get_or_create(&reason(why.name())).inc(),
+            _ => 0,
+        };
+        let next = match change {
+            Change::PreCheckStarted(_) => Next::Begins(Phase::PreCheck),
+            Change::ApprovalRequested { .. } => Next::Asks,
+            Change::Approved { .. } => Next::Begins(Phase::Waiting),
+            Change::ExecuteIntended { .. } => Next::Begins(Phase::Execute),
+            Change::Landed(_) | Change::Unproved { .. } => Next::Begins(Phase::PostCheck),
+            Change::RollbackStarted { .. } => Next::Begins(Phase::Rollback),
+            Change::ReleaseStarted { .. } => Next::Begins(Phase::Release),
+            Change::PostCheckPassed { .. } => Next::Ends("in-force"),
+            Change::Refused { .. } => Next::Ends("refused"),
+            Change::WouldExecute { .. } => Next::Ends("would-execute"),
+            Change::ProbedAbsent => Next::Ends("rolled-back"),
+            Change::ReleaseVerified => Next::Ends("released"),
+            Change::GaveUp(_) => Next::Ends("stuck"),
+            _ => return,
+        };
+        let mut it = match under_way.remove(&id) {
+            Some(it) => {
+                self.observe(it.phase.name(), it.since, now);
+                it
+            }
+            // It was in force, or is from before this process: what it does next is measured from here on.
+            None => {
+                let Some(action) = kind_of() else { return };
+                UnderWay {
+                    action,
+                    phase: Phase::Waiting,
+                    since: now,
+                    planned: None,
+                }
+            }
+        };
+        it.since = now;
+        match next {
+            Next::Begins(phase) => {
+                it.phase = phase;
+                under_way.insert(id, it);
+            }
+            Next::Asks => {
+                it.phase = Phase::Waiting;
+                it.planned = None;
+                under_way.insert(id, it);
+            }
+            Next::Ends(result) => {
+                self.count(it.action, result);
+                if let (Some(planned), "in-force") = (it.planned, result) {
+                    self.observe("contain", planned, now);
+                }
+            }
+        }
+    }
+
+    fn count(&self, action: ActionKind, result: &'static str) {
+        let labels = ActionResult {
+            action: action.name(),
+            result,
+        };
+        self.transactions.get_or_create(&labels).inc();
+    }
+
+    #[allow(clippy::cast_precision_loss, reason = "exact up to 285 years")]
+    fn observe(&self, phase: &'static str, since: Timestamp, now: Timestamp) {
+        let seconds = now.since(since).as_micros() as f64 / 1e6;
+        self.phases.get_or_create(&PhaseName { phase }).observe(seconds);
+    }
+}
+
+/// What a change means for the phase of its transaction.
+enum Next {
+    Begins(Phase),
+    Asks,
+    Ends(&'static str),
+}
+
+const fn reason(reason: &'static str) -> Reason {
+    Reason { reason }
+}

@@ -1,0 +1,258 @@
+//! `GET /metrics`: how Staunch stands and what it has done, in the text format of Prometheus (version 0.0.4).
+
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use prometheus_client::encoding::{EncodeLabelSet, prometheus_text};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::registry::{Registry, Unit};
+use staunch_engine::EngineState;
+use staunch_model::{Mode, Timestamp};
+use staunch_runtime::telemetry::{Counts, Telemetry};
+use staunch_store::index::IndexReader;
+
+use super::queries::unverified_one_by_one;
+use crate::app::{App, Shared};
+use crate::problem::Failed;
+use crate::view::{self, Totals};
+
+/// The content type of the format.
+const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StateLabel {
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ModeLabel {
+    mode: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BuildLabel {
+    version: String,
+}
+
+/// What is true at the moment, as opposed to what has been counted.
+struct Standing {
+    totals: Totals,
+    mode: Mode,
+    breaker_open: bool,
+    notices_pending: u64,
+    exemptions: u64,
+    swept_at: Option<Timestamp>,
+    now: Timestamp,
+}
+
+impl Standing {
+    fn of(state: &EngineState, now: Timestamp) -> Self {
+        Self {
+            totals: view::totals(state, now),
+            mode: state.mode_max(),
+            breaker_open: state.breaker_open.is_some(),
+            notices_pending: state.notices.len() as u64,
+            exemptions: state.exemptions.holding_at(now).count() as u64,
+            swept_at: state.swept_at.values().min().copied(),
+            now,
+        }
+    }
+}
+
+/// Everything, for Prometheus to scrape.
+pub(crate) async fn metrics(State(app): State<Shared>) -> Result<Response, Failed> {
+    let now = app.service.handle.now();
+    let standing = app.ask(move |state| Standing::of(state, now.max(state.now))).await?;
+    let unverified = match standing.totals.unverified {
+        Some(count) => count,
+        None => unverified_one_by_one(&app, now).await?,
+    };
+    // An index that fails is no reason to say nothing of the rest.
+    let position = app.look_up(IndexReader::position).await.ok();
+    let lag = position.and_then(|position| app.index_view(position).lag);
+    let mut registry = Registry::with_prefix("staunch");
+    let telemetry = app.service.handle.telemetry();
+    counted(&mut registry, telemetry);
+    standing_now(&mut registry, &app, &standing, unverified, lag);
+    let mut text = String::new();
+    prometheus_text::encode(&mut text, &registry).map_err(|_| Failed::no_answer())?;
+    Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response())
+}
+
+/// What only grows.
+fn counted(registry: &mut Registry, telemetry: &Telemetry) {
+    let Counts {
+        events_accepted,
+        events_matched,
+        events_malformed,
+        events_sample,
+        events_turned_away,
+        events_archived,
+        events_archive_dropped,
+        frames,
+        commits,
+        effects,
+        sweeps,
+        follower_gaps,
+    } = telemetry.counts();
+    let counters = [
+        ("events_accepted", "Events that could be read", events_accepted),
+        (
+            "events_matched",
+            "Of those, events that matched a playbook",
+            events_matched,
+        ),
+        ("events_malformed", "Events that could not be read", events_malformed),
+        (
+            "events_sample",
+            "Sample and test findings, which are never acted on",
+            events_sample,
+        ),
+        (
+            "events_turned_away",
+            "Events refused with 429 or 503, which their sender must send again",
+            events_turned_away,
+        ),
+        (
+            "events_archived",
+            "Events that matched nothing and were archived",
+            events_archived,
+        ),
+        (
+            "events_archive_dropped",
+            "Events that matched nothing and that the archive had no room or time for",
+            events_archive_dropped,
+        ),
+        ("journal_frames", "Frames made durable", frames),
+        ("journal_commits", "Syncs of the journal for them", commits),
+        ("driver_effects", "Requests carried out by drivers", effects),
+        ("sweeps", "Drift sweeps", sweeps),
+        (
+            "follower_gaps",
+            "Frames that the index had to fetch from the journal",
+            follower_gaps,
+        ),
+    ];
+    for (name, help, value) in counters {
+        registry.register(name, help, ConstCounter::new(value));
+    }
+    let meter = &telemetry.meter;
+    registry.register(
+        "transactions",
+        "Transactions, by action and by what became of them",
+        meter.transactions.clone(),
+    );
+    registry.register(
+        "refusals",
+        "Refused acts, by guard or other reason",
+        meter.refusals.clone(),
+    );
+    registry.register("rollbacks", "Rollbacks begun, by cause", meter.rollbacks.clone());
+    registry.register_with_unit(
+        "phase",
+        "Time that transactions spend in each phase; contain is from the plan to the verified act, without people",
+        Unit::Seconds,
+        meter.phases.clone(),
+    );
+}
+
+fn standing_now(registry: &mut Registry, app: &App, standing: &Standing, unverified: u64, lag: Option<u64>) {
+    let handle = &app.service.handle;
+    let totals = &standing.totals;
+    let states = Family::<StateLabel, Gauge>::default();
+    for (state, count) in [
+        ("in-force", totals.in_force),
+        ("under-way", totals.under_way),
+        ("awaiting-approval", totals.awaiting_approval),
+        ("stuck", totals.stuck),
+    ] {
+        states.get_or_create(&StateLabel { state }).set(number(count));
+    }
+    registry.register(
+        "containments",
+        "Transactions that hold, do or await something, by state",
+        states,
+    );
+    let mode = Family::<ModeLabel, Gauge>::default();
+    for each in [Mode::Observe, Mode::Approve, Mode::Enforce] {
+        let label = ModeLabel { mode: each.name() };
+        mode.get_or_create(&label).set(i64::from(each == standing.mode));
+    }
+    registry.register("mode", "1 for the mode in force, 0 for the others", mode);
+    let build = Family::<BuildLabel, Gauge>::default();
+    let version = app.service.version.to_string();
+    build.get_or_create(&BuildLabel { version }).set(1);
+    registry.register("build_info", "1, with the version of the program", build);
+    let lost = handle.journal_lost().is_some();
+    let mut gauges = vec![
+        (
+            "containments_unverified",
+            "Of those in force, not verified of late",
+            unverified,
+        ),
+        ("incidents_open", "Incidents that are open", totals.incidents_open),
+        (
+            "notices_pending",
+            "Messages to people that were not taken yet",
+            standing.notices_pending,
+        ),
+        (
+            "protections",
+            "Networks that people have exempted from containment",
+            standing.exemptions,
+        ),
+        (
+            "breaker_open",
+            "1 while the circuit breaker demotes everything to observing",
+            u64::from(standing.breaker_open),
+        ),
+        (
+            "queue_depth",
+            "Events that wait to be taken up",
+            handle.queue_depth() as u64,
+        ),
+        (
+            "queue_capacity",
+            "Events that may wait; further ones are refused",
+            handle.queue_capacity() as u64,
+        ),
+        (
+            "journal_lost",
+            "1 when the journal's files are not where the next start looks for them",
+            u64::from(lost),
+        ),
+        (
+            "former_elements",
+            "What other installations have left in force",
+            handle.former().len() as u64,
+        ),
+    ];
+    if let Some(lag) = lag {
+        gauges.push(("index_lag_frames", "Frames that the index is behind the journal", lag));
+    }
+    for (name, help, value) in gauges {
+        registry.register(name, help, ConstGauge::new(number(value)));
+    }
+    let seconds = |time: Timestamp| time.as_micros() as f64 / 1e6;
+    registry.register_with_unit(
+        "start_time",
+        "When the server started, since the epoch",
+        Unit::Seconds,
+        ConstGauge::new(seconds(app.started)),
+    );
+    if let Some(at) = standing.swept_at {
+        registry.register_with_unit(
+            "sweep_age",
+            "How long ago everything in force was last compared with the world",
+            Unit::Seconds,
+            ConstGauge::new(standing.now.since(at).as_micros() as f64 / 1e6),
+        );
+    }
+}
+
+/// A gauge is signed.
+fn number(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,145 @@
+//! `GET /metrics`, and the alert rules and the dashboard that read it.
+
+use std::collections::BTreeSet;
+
+use staunch_netlink::nftables::Nft;
+
+use crate::harness::{DEADLINE, Home, SMALL, Server, element, exploit_from, in_namespace, wait_until};
+
+const RULES: &str = include_str!("../../../../contrib/prometheus/staunch.rules.yaml");
+const DASHBOARD: &str = include_str!("../../../../contrib/grafana/staunch.json");
+const ATTACKER: &str = "203.0.113.9";
+
+fn scrape(server: &Server) -> String {
+    let mut answer = ureq::get(format!("{}/metrics", server.url)).call().expect("it answers");
+    let kind = answer.headers().get("content-type").expect("it has one").clone();
+    assert_eq!(kind, "text/plain; version=0.0.4; charset=utf-8");
+    answer.body_mut().read_to_string().expect("it is text")
+}
+
+/// The value of the sample with this name and these labels.
+fn value(scrape: &str, sample: &str) -> Option<f64> {
+    let line = scrape
+        .lines()
+        .find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
+    line.map(|value| value.parse().expect("it is a number"))
+}
+
+/// The names that begin with `staunch_` in `text`.
+fn names(text: &str) -> BTreeSet<&str> {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let words = text.split(|c: char| !is_part(c));
+    words.filter(|it| it.starts_with("staunch_")).collect()
+}
+
+#[test]
+fn what_happens_is_counted_and_what_stands_is_shown() {
+    in_namespace("metrics::counted", || {
+        let home = Home::new(SMALL);
+        let server = home.serve();
+        let before = scrape(&server);
+        assert_eq!(value(&before, "staunch_events_accepted_total"), Some(0.0), "{before}");
+        assert_eq!(value(&before, "staunch_containments{state=\"in-force\"}"), Some(0.0));
+        assert_eq!(value(&before, "staunch_mode{mode=\"enforce\"}"), Some(1.0));
+        assert_eq!(value(&before, "staunch_mode{mode=\"observe\"}"), Some(0.0));
+
+        server.take(&exploit_from(ATTACKER));
+        server.ok(&["protect", "add", "198.51.100.7", "--yes"]);
+        server.take(&exploit_from("198.51.100.7"));
+        let result = |result: &str| format!("staunch_transactions_total{{action=\"block-ip\",result=\"{result}\"}}");
+        wait_until("both outcomes", || {
+            let now = scrape(&server);
+            let counted = |name| value(&now, &result(name)) == Some(1.0);
+            counted("in-force") && counted("refused")
+        });
+        let now = scrape(&server);
+        assert_eq!(value(&now, "staunch_events_accepted_total"), Some(2.0), "{now}");
+        assert_eq!(value(&now, "staunch_events_matched_total"), Some(2.0));
+        assert_eq!(value(&now, "staunch_containments{state=\"in-force\"}"), Some(1.0));
+        assert_eq!(value(&now, "staunch_containments_unverified"), Some(0.0));
+        assert_eq!(value(&now, "staunch_protections"), Some(1.0));
+        assert_eq!(value(&now, "staunch_refusals_total{reason=\"never-touch\"}"), Some(1.0));
+        for phase in ["wait", "pre-check", "execute", "post-check", "contain"] {
+            let took = |suffix| value(&now, &format!("staunch_phase_seconds_{suffix}{{phase=\"{phase}\"}}"));
+            let at_least = if matches!(phase, "wait" | "pre-check") {
+                2.0
+            } else {
+                1.0
+            };
+            assert_eq!(took("count"), Some(at_least), "{phase}: {now}");
+            assert!(took("sum").is_some_and(|sum| sum < 60.0), "{phase}: {now}");
+        }
+
+        server.ok(&["release", "TX-1", "--yes"]);
+        wait_until("the release", || {
+            element(ATTACKER).is_none() && value(&scrape(&server), &result("released")) == Some(1.0)
+        });
+        let now = scrape(&server);
+        assert_eq!(value(&now, "staunch_containments{state=\"in-force\"}"), Some(0.0));
+        assert_eq!(value(&now, "staunch_phase_seconds_count{phase=\"release\"}"), Some(1.0));
+
+        // Every metric that rules and dashboard ask for is there, and each has its help and its type.
+        let there = names(&now);
+        let asked = names(RULES).into_iter().chain(names(DASHBOARD));
+        let missing: Vec<_> = asked
+            .filter(|name| !there.contains(name) && *name != "staunch_rollbacks_total")
+            .collect();
+        assert!(missing.is_empty(), "{missing:?} are not in {now}");
+        for line in now.lines().filter(|line| !line.starts_with('#')) {
+            let name = line.split(['{', ' ']).next().unwrap_or_default();
+            let family = ["_bucket", "_sum", "_count"]
+                .iter()
+                .find_map(|it| name.strip_suffix(it));
+            let named = [Some(name), family].into_iter().flatten();
+            let has = |what: &str| named.clone().any(|name| now.contains(&format!("# {what} {name} ")));
+            assert!(has("HELP") && has("TYPE"), "{line}");
+        }
+    });
+}
+
+/// A containment that somebody else removes is rolled back, and counted with its cause.
+#[test]
+fn a_rollback_is_counted_with_its_cause() {
+    in_namespace("metrics::rollback", || {
+        let config = format!("{SMALL}[limits]\nsweep_interval = \"1s\"\n");
+        let home = Home::new(&config);
+        let server = home.serve();
+        server.take(&exploit_from(ATTACKER));
+        wait_until("the block", || server.ok(&["containment", "list"]).contains("in-force"));
+        let mut nft = Nft::open("staunch", DEADLINE).expect("this thread may");
+        nft.delete_elements(&[ATTACKER.parse().expect("an address")])
+            .expect("it is there");
+        wait_until("the rollback", || {
+            value(&scrape(&server), "staunch_rollbacks_total{reason=\"vanished\"}") == Some(1.0)
+        });
+    });
+}
+
+#[test]
+fn a_scrape_needs_more_than_a_senders_token() {
+    in_namespace("metrics::access", || {
+        let home = Home::new(SMALL);
+        let token = |name, role| {
+            let made = home.run(&["token", "create", name, "--role", role]);
+            String::from_utf8(made.stdout).expect("it is text").trim().to_owned()
+        };
+        let (sender, operator) = (token("soar", "sender"), token("ann", "operator"));
+        let Ok(server) = home.try_serve(&[]) else {
+            panic!("{}", home.log())
+        };
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .build()
+            .new_agent();
+        let status = |token: Option<&str>| {
+            let mut request = agent.get(format!("{}/metrics", server.url));
+            if let Some(token) = token {
+                request = request.header("authorization", format!("Bearer {token}"));
+            }
+            request.call().expect("it answers").status().as_u16()
+        };
+        assert_eq!(status(None), 401);
+        assert_eq!(status(Some(&sender)), 403);
+        assert_eq!(status(Some(&operator)), 200);
+    });
+}
