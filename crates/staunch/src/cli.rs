@@ -67,6 +67,8 @@ pub(crate) enum Command {
     Mode(ModeArgs),
     /// Show how Staunch stands
     Status(ShowArgs),
+    /// Look for what is missing or wrong on this machine and with its server, and say how to mend it
+    Doctor(DoctorArgs),
     /// Make and revoke the tokens of senders and operators
     #[command(subcommand)]
     Token(TokenCommand),
@@ -145,6 +147,16 @@ pub(crate) enum Driver {
     Nftables,
     /// Only pretends, for trying Staunch out: blocks nothing
     Memory,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Nothing is changed. Exit code 1 tells that there is a problem; warnings and what could not be \
+                        found out leave it at 0."
+)]
+pub(crate) struct DoctorArgs {
+    #[command(flatten)]
+    pub(crate) show: ShowArgs,
 }
 
 #[derive(Args, Debug)]

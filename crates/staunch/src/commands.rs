@@ -4,6 +4,7 @@ mod backtest;
 mod check;
 mod containment;
 mod decide;
+mod doctor;
 mod drill;
 mod drill_live;
 mod incident;
@@ -58,6 +59,7 @@ pub(crate) fn run(command: Command) -> Result<Exit, Fault> {
         Command::Mode(args) => mode::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Token(args) => token::run(args),
         Command::Journal(args) => journal::run(&args),
         Command::Replay(args) => replay::run(&args),

@@ -169,6 +169,11 @@ impl Fault {
         self
     }
 
+    /// What is wrong, without causes and hint; not escaped.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
     /// The whole text for a terminal, with everything escaped that could steer it. An empty message is silence: the
     /// command has said everything itself.
     pub(crate) fn render(&self, color: bool) -> String {

@@ -198,6 +198,19 @@ pub(crate) fn open_local(config: &Config) -> Local {
     }
 }
 
+/// How many elements of Staunch this machine's firewall holds.
+///
+/// # Errors
+/// Why it cannot be looked at.
+pub(crate) fn firewall(config: &Config) -> Result<usize, Failure> {
+    let installation = read_installation(&config.installation_file())
+        .ok()
+        .flatten()
+        .unwrap_or_default();
+    let mut driver = NftablesBlockIp::new(nftables_options(config, installation));
+    driver.owned().map(|owned| owned.targets.len())
+}
+
 /// The decoders.
 ///
 /// # Errors

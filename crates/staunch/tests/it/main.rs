@@ -4,6 +4,7 @@ mod backtest;
 mod commands;
 mod config;
 mod demo;
+mod doctor;
 mod drill;
 mod files;
 mod flows;

@@ -1,0 +1,463 @@
+//! The checks, each a function that looks and tells.
+
+use std::fs;
+use std::io;
+use std::net::TcpListener;
+use std::ops::ControlFlow;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::statvfs::{FsFlags, statvfs};
+use nix::unistd::{AccessFlags, access};
+use serde_json::json;
+use staunch_model::Timestamp;
+use staunch_ports::Lsn;
+use staunch_server::dto::{Status, path};
+use staunch_server::{Role, Tokens};
+use staunch_store::{OpenError, ReadOnlyJournal};
+
+use super::{Finding, Health};
+use crate::cli::ServerArgs;
+use crate::client::{Client, Patience};
+use crate::config::Config;
+use crate::exit::Exit;
+use crate::output::{now, relative};
+use crate::playbooks::{Texts, errors};
+use crate::wiring;
+
+/// Files that marks of clock daemons leave: that the clock is synchronised, or that somebody looks after it.
+const SYNCHRONISED: &str = "/run/systemd/timesync/synchronized";
+
+/// Segments for which there should be room: the one in use and the next.
+const SEGMENTS_MIN: u64 = 2;
+
+/// Open files of a server beside its connections.
+const FILES_BESIDE_CONNECTIONS: u64 = 256;
+
+pub(super) fn all(config: &Config, server: &ServerArgs) -> Vec<Finding> {
+    let status = status_of(config, server);
+    let running = matches!(status, Ok(Some(_)));
+    let mut findings = vec![playbooks(config), data_directory(config)];
+    findings.extend(disk(config));
+    findings.push(journal(config));
+    findings.push(tokens(config));
+    findings.push(firewall(config));
+    findings.push(protections(config));
+    findings.push(open_files(config));
+    findings.push(clock());
+    findings.extend(files(config));
+    findings.push(listen(config, running));
+    match status {
+        Ok(Some(status)) => findings.extend(server_state(&status)),
+        Ok(None) => findings.push(
+            Finding::new("server", Health::Warning, "none runs here")
+                .fix("start it with `staunch serve`, or name another with --url or --data-dir"),
+        ),
+        Err(finding) => findings.push(finding),
+    }
+    findings
+}
+
+fn playbooks(config: &Config) -> Finding {
+    let texts = Texts::configured(config);
+    let outcome = texts.compile(&wiring::check_context(config));
+    let count = texts.count();
+    if !outcome.usable {
+        let wrong = errors(&outcome.diagnostics) + texts.unreadable.len();
+        return Finding::new(
+            "playbooks",
+            Health::Problem,
+            format!("{wrong} mistakes in {count} playbooks"),
+        )
+        .fix("`staunch check` shows each where it is");
+    }
+    if count == 0 {
+        return Finding::new(
+            "playbooks",
+            Health::Problem,
+            "there is none, so no event leads to anything",
+        )
+        .fix("set `built_in = true` under [playbooks], or name directories in `dirs`");
+    }
+    match outcome.diagnostics.len() {
+        0 => Finding::new("playbooks", Health::Ok, format!("{count}, without mistakes")),
+        some => Finding::new("playbooks", Health::Warning, format!("{count}, with {some} warnings"))
+            .fix("`staunch check` shows them"),
+    }
+}
+
+fn data_directory(config: &Config) -> Finding {
+    const CHECK: &str = "data directory";
+    let dir = &config.data_dir;
+    let shown = dir.display();
+    let metadata = match fs::metadata(dir) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let parent = existing(dir);
+            return if access(parent, AccessFlags::W_OK).is_ok() {
+                Finding::new(CHECK, Health::Ok, format!("{shown} is not there yet and can be made"))
+            } else {
+                Finding::new(
+                    CHECK,
+                    Health::Problem,
+                    format!("{shown} is not there, and this user cannot make it"),
+                )
+                .fix("make it and give it to the user of the server, or run this as that user")
+            };
+        }
+        Err(error) => {
+            return Finding::new(CHECK, Health::Problem, format!("{shown} cannot be looked at: {error}"))
+                .fix("run this as the user of the server");
+        }
+    };
+    if !metadata.is_dir() {
+        return Finding::new(CHECK, Health::Problem, format!("{shown} is not a directory"))
+            .fix("name another with data_dir or --data-dir");
+    }
+    if access(dir, AccessFlags::R_OK | AccessFlags::W_OK | AccessFlags::X_OK).is_err() {
+        return Finding::new(
+            CHECK,
+            Health::Problem,
+            format!("{shown} cannot be written by this user"),
+        )
+        .fix("run this, and the server, as its owner");
+    }
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Finding::new(
+            CHECK,
+            Health::Warning,
+            format!("others may enter {shown} (mode {mode:03o})"),
+        )
+        .fix(format!("chmod 700 {shown}"));
+    }
+    Finding::new(CHECK, Health::Ok, format!("{shown}, mode 700"))
+}
+
+/// The nearest directory above `path` that is there.
+fn existing(path: &Path) -> &Path {
+    let mut ancestors = path.ancestors();
+    let found = ancestors.find(|it| it.is_dir());
+    found.unwrap_or(Path::new("."))
+}
+
+fn disk(config: &Config) -> Vec<Finding> {
+    const CHECK: &str = "disk";
+    let at = existing(&config.data_dir);
+    let found = match statvfs(at) {
+        Ok(found) => found,
+        Err(error) => {
+            return vec![Finding::new(
+                CHECK,
+                Health::Unknown,
+                format!("{} cannot be measured: {error}", at.display()),
+            )];
+        }
+    };
+    if found.flags().contains(FsFlags::ST_RDONLY) {
+        return vec![
+            Finding::new(
+                CHECK,
+                Health::Problem,
+                format!("{} is on a read-only file system", at.display()),
+            )
+            .fix("mount it writable, or name another data_dir"),
+        ];
+    }
+    let free = found.blocks_available().saturating_mul(found.fragment_size());
+    let needed = SEGMENTS_MIN * config.journal.segment_bytes;
+    let mebibytes = |bytes: u64| format!("{} MiB", bytes >> 20);
+    let text = format!("{} free at {}", mebibytes(free), at.display());
+    let mut findings = vec![if free < needed {
+        let text = format!(
+            "{text}, fewer than the {} of two segments of the journal",
+            mebibytes(needed)
+        );
+        Finding::new(CHECK, Health::Problem, text).fix("make room: on a full disk events are refused with 503")
+    } else if free < 10 * needed {
+        Finding::new(
+            CHECK,
+            Health::Warning,
+            format!("{text}; the journal grows and is never trimmed"),
+        )
+        .fix("make room, or move data_dir")
+    } else {
+        Finding::new(CHECK, Health::Ok, text)
+    }];
+    if found.files_available() == 0 && found.files() > 0 {
+        findings.push(Finding::new(
+            CHECK,
+            Health::Problem,
+            "no further file can be made: no inodes are left",
+        ));
+    }
+    findings
+}
+
+fn journal(config: &Config) -> Finding {
+    const CHECK: &str = "journal";
+    let dir = config.journal_dir();
+    match dir.try_exists() {
+        Ok(true) => {}
+        Ok(false) => return Finding::new(CHECK, Health::Ok, "not there yet: the first start makes it"),
+        Err(error) => {
+            return Finding::new(CHECK, Health::Unknown, format!("it cannot be looked at: {error}"))
+                .fix("run this as the user of the server");
+        }
+    }
+    let opened = match ReadOnlyJournal::open(&dir) {
+        Ok(opened) => opened,
+        Err(OpenError::Denied { .. }) => {
+            return Finding::new(CHECK, Health::Unknown, "it cannot be read by this user")
+                .fix("run this as the user of the server");
+        }
+        Err(error) => return Finding::new(CHECK, Health::Problem, error.to_string()).fix(error.hint()),
+    };
+    // The newest snapshot says where to begin; what follows it is what a start reads.
+    let from = match opened.newest_snapshot() {
+        Ok(newest) => newest.map_or(Lsn(1), |(lsn, _)| lsn.next()),
+        Err(error) => return Finding::new(CHECK, Health::Problem, error.to_string()),
+    };
+    let (mut frames, mut last) = (0_u64, None);
+    let read = opened.read(from, &mut |frame| {
+        frames += 1;
+        last = Some(Timestamp::from_micros(frame.now_us));
+        ControlFlow::Continue(())
+    });
+    if let Err(error) = read {
+        return Finding::new(CHECK, Health::Problem, error.to_string())
+            .fix("`staunch journal verify` proves all of it; restore the file from a backup");
+    }
+    let now = now();
+    if let Some(last) = last.filter(|last| last.since(now).as_secs() > 60) {
+        let text = format!(
+            "its newest frame is of {}: the machine's clock was set back",
+            relative(last, now)
+        );
+        return Finding::new(CHECK, Health::Warning, text).fix("set the clock right, and look after it with NTP");
+    }
+    let text = format!("readable, {frames} frames to apply at a start");
+    Finding::new(CHECK, Health::Ok, text)
+}
+
+fn tokens(config: &Config) -> Finding {
+    const CHECK: &str = "tokens";
+    let tokens = match Tokens::load(&config.tokens_file()) {
+        Ok(tokens) => tokens.list(),
+        Err(error) => {
+            return Finding::new(CHECK, Health::Problem, error.to_string())
+                .fix("mend the file of tokens, or run this as its owner");
+        }
+    };
+    let of = |role| tokens.iter().filter(|it| it.role == role).count();
+    let (senders, operators) = (of(Role::Sender), of(Role::Operator));
+    if tokens.is_empty() {
+        return Finding::new(
+            CHECK,
+            Health::Warning,
+            "there is none: only --allow-unauthenticated-loopback lets a server start",
+        )
+        .fix("`staunch token create NAME --role sender`, and one with --role operator");
+    }
+    Finding::new(
+        CHECK,
+        Health::Ok,
+        format!("{senders} of senders, {operators} of operators"),
+    )
+}
+
+fn firewall(config: &Config) -> Finding {
+    const CHECK: &str = "firewall";
+    let table = &config.nftables.table;
+    match wiring::firewall(config) {
+        Ok(count) => Finding::new(
+            CHECK,
+            Health::Ok,
+            format!("nf_tables answers; table inet {table} holds {count} of ours"),
+        ),
+        Err(failure) => Finding::new(CHECK, Health::Problem, format!("nf_tables cannot be used: {failure}")).fix(
+            "give the server CAP_NET_ADMIN (root, or AmbientCapabilities in its unit), and load the module nf_tables",
+        ),
+    }
+}
+
+fn protections(config: &Config) -> Finding {
+    const CHECK: &str = "never touched";
+    if !config.never_touch.discover {
+        let count = config.never_touch.networks.len();
+        return Finding::new(
+            CHECK,
+            Health::Warning,
+            format!("{count} networks of the configuration, and nothing is discovered"),
+        )
+        .fix("set `discover = true` under [never_touch], or list this machine's addresses, gateways and resolvers");
+    }
+    match wiring::discover(config) {
+        Ok(found) if found.is_empty() => Finding::new(CHECK, Health::Warning, "nothing was discovered on this machine")
+            .fix("list what must not be touched under [[never_touch.networks]]"),
+        Ok(found) => {
+            let listed = config.never_touch.networks.len();
+            let text = format!(
+                "{} discovered on this machine, {listed} in the configuration",
+                found.len()
+            );
+            Finding::new(CHECK, Health::Ok, text)
+        }
+        Err(_) => Finding::new(
+            CHECK,
+            Health::Problem,
+            "what this machine depends on cannot be found out",
+        )
+        .fix("list it under [[never_touch.networks]] and set `discover = false`"),
+    }
+}
+
+fn open_files(config: &Config) -> Finding {
+    const CHECK: &str = "open files";
+    let wanted = config.http.connections_max as u64 + FILES_BESIDE_CONNECTIONS;
+    match getrlimit(Resource::RLIMIT_NOFILE) {
+        Err(error) => Finding::new(CHECK, Health::Unknown, error.to_string()),
+        Ok((_, most)) if most < wanted => {
+            let text = format!(
+                "this user may open {most}, and {wanted} are wanted for {} connections",
+                config.http.connections_max
+            );
+            Finding::new(CHECK, Health::Warning, text)
+                .fix("raise LimitNOFILE in the unit, or lower http.connections_max")
+        }
+        Ok((_, most)) => Finding::new(CHECK, Health::Ok, format!("up to {most}")),
+    }
+}
+
+fn clock() -> Finding {
+    const CHECK: &str = "clock";
+    if Path::new(SYNCHRONISED).exists() {
+        return Finding::new(CHECK, Health::Ok, "synchronised, says systemd-timesyncd");
+    }
+    let daemon = ["/run/chrony/chronyd.pid", "/run/ntpd.pid", "/run/ntpsec/ntpd.pid"];
+    if let Some(file) = daemon.iter().find(|it| Path::new(it).exists()) {
+        return Finding::new(CHECK, Health::Ok, format!("looked after by the daemon of {file}"));
+    }
+    Finding::new(CHECK, Health::Unknown, "nobody is seen to look after it")
+        .fix("run systemd-timesyncd, chrony or ntpsec: the age of events is judged by this clock")
+}
+
+fn files(config: &Config) -> Vec<Finding> {
+    const CHECK: &str = "followed file";
+    let one = |path: &Path| {
+        let shown = path.display();
+        match fs::File::open(path) {
+            Ok(_) => Finding::new(CHECK, Health::Ok, format!("{shown} can be read")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Finding::new(CHECK, Health::Warning, format!("{shown} is not there yet"))
+                    .fix("it is waited for; is it the path that the sensor writes to?")
+            }
+            Err(error) => Finding::new(CHECK, Health::Problem, format!("{shown}: {error}"))
+                .fix("let the user of the server read it, for example by its group"),
+        }
+    };
+    config.sources.files.iter().map(|it| one(&it.path)).collect()
+}
+
+fn listen(config: &Config, running: bool) -> Finding {
+    const CHECK: &str = "address";
+    let listen = config.http.listen;
+    if running {
+        return Finding::new(CHECK, Health::Ok, format!("{listen}, with a server behind it"));
+    }
+    match TcpListener::bind(listen) {
+        Ok(_) => Finding::new(CHECK, Health::Ok, format!("{listen} is free")),
+        Err(error) => Finding::new(
+            CHECK,
+            Health::Problem,
+            format!("{listen} cannot be listened on: {error}"),
+        )
+        .fix("find out who has it, or set http.listen"),
+    }
+}
+
+/// The running server's word; nothing when none is there.
+fn status_of(config: &Config, server: &ServerArgs) -> Result<Option<Status>, Finding> {
+    let asked = Client::with(server, config, Patience::SHORT).and_then(|client| client.get(path::STATUS, &json!({})));
+    match asked {
+        Ok(status) => Ok(Some(status)),
+        Err(fault) if fault.exit == Exit::Unreachable => Ok(None),
+        Err(fault) if fault.exit == Exit::Denied => Err(Finding::new(
+            "server",
+            Health::Unknown,
+            "it answers, and does not tell this user how it is",
+        )
+        .fix("put an operator's token into STAUNCH_TOKEN, or run this as the user of the server")),
+        Err(fault) => {
+            let text = format!("it answers, but not to the question how it is: {}", fault.message());
+            Err(Finding::new("server", Health::Problem, text).fix("is it a Staunch? `staunch status` shows its answer"))
+        }
+    }
+}
+
+fn server_state(status: &Status) -> Vec<Finding> {
+    const CHECK: &str = "server";
+    let problem = |text: String, fix: &str| Finding::new(CHECK, Health::Problem, text).fix(fix);
+    let mut findings = Vec::new();
+    if let Some(lost) = &status.journal_lost {
+        findings.push(problem(
+            format!("its journal is lost: {lost}"),
+            "release what is in force, and start it again on a sound data directory",
+        ));
+    }
+    for failure in &status.sweep_failures {
+        let text = format!("{} cannot be verified: {}", failure.action, failure.why);
+        findings.push(problem(
+            text,
+            "mend the enforcement point; what is in force ends with its lease",
+        ));
+    }
+    if status.unverified > 0 {
+        let text = format!("{} of {} in force are not verified", status.unverified, status.in_force);
+        findings.push(problem(text, "`staunch containment list` shows which"));
+    }
+    if status.stuck > 0 {
+        findings.push(problem(
+            format!("{} transactions are stuck", status.stuck),
+            "`staunch containment list` says what was tried",
+        ));
+    }
+    if status.mode.breaker_open.is_some() {
+        findings.push(problem(
+            "its circuit breaker is open: it only observes".to_owned(),
+            "find out what failed, then set `staunch mode` again",
+        ));
+    }
+    match status.index {
+        None => findings.push(
+            Finding::new(CHECK, Health::Warning, "it has no index: incidents cannot be listed")
+                .fix("its log says why; `staunch index rebuild` makes it anew"),
+        ),
+        Some(view) if view.lag.is_some_and(|lag| lag > 10_000) => {
+            findings.push(Finding::new(
+                CHECK,
+                Health::Warning,
+                "its index is far behind the journal",
+            ));
+        }
+        Some(_) => {}
+    }
+    if status.version != env!("CARGO_PKG_VERSION") {
+        let text = format!(
+            "it is version {}, and this is {}",
+            status.version,
+            env!("CARGO_PKG_VERSION")
+        );
+        findings.push(Finding::new(CHECK, Health::Warning, text).fix("start it again after an update"));
+    }
+    if findings.is_empty() {
+        let up = relative(status.started, now());
+        findings.push(Finding::new(
+            CHECK,
+            Health::Ok,
+            format!("runs, started {up}, mode {}", status.mode.mode),
+        ));
+    }
+    findings
+}

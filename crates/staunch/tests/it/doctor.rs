@@ -1,0 +1,122 @@
+//! `staunch doctor`: what it finds well, and what it must not call so.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use serde_json::Value;
+
+use crate::harness::{Home, SMALL, exploit_from, in_namespace, wait_until};
+
+const ATTACKER: &str = "203.0.113.9";
+
+/// Health and text of each finding of the check named, and the exit code.
+fn examine(home: &Home, check: &str) -> (Vec<(String, String)>, Option<i32>) {
+    let output = home.run(&["doctor", "--json"]);
+    let found: Vec<Value> = serde_json::from_slice(&output.stdout).expect("it is JSON");
+    let of_check = found.iter().filter(|it| it["check"] == check);
+    let text = |it: &Value| it.as_str().unwrap_or_default().to_owned();
+    let findings = of_check.map(|it| (text(&it["health"]), text(&it["found"])));
+    (findings.collect(), output.status.code())
+}
+
+#[track_caller]
+fn finds(home: &Home, check: &str, health: &str, text: &str) {
+    let (findings, exit) = examine(home, check);
+    assert!(
+        findings.iter().any(|(of, found)| of == health && found.contains(text)),
+        "{check}: {findings:?}"
+    );
+    assert!(health != "problem" || exit == Some(1), "{exit:?}");
+}
+
+#[test]
+fn a_sound_machine_has_no_problem_and_a_server_is_asked() {
+    in_namespace("doctor::sound", || {
+        let home = Home::new(&format!("{SMALL}[http]\nlisten = \"127.0.0.1:7450\"\n"));
+        finds(&home, "server", "warning", "none runs here");
+        finds(&home, "journal", "ok", "the first start makes it");
+        finds(&home, "address", "ok", "is free");
+        let server = home.serve();
+        let (findings, exit) = examine(&home, "server");
+        assert_eq!((findings.len(), exit), (1, Some(0)), "{findings:?}");
+        finds(&home, "server", "ok", "mode enforce");
+        finds(&home, "firewall", "ok", "holds 0 of ours");
+        finds(&home, "journal", "ok", "readable");
+        finds(&home, "playbooks", "ok", "2, without mistakes");
+        finds(&home, "tokens", "warning", "there is none");
+        let shown = home.run(&["doctor"]);
+        let shown = String::from_utf8(shown.stdout).expect("it is text");
+        assert!(shown.lines().all(|line| line.chars().count() <= 80), "{shown}");
+        server.take(&exploit_from(ATTACKER));
+        wait_until("the block", || server.ok(&["containment", "list"]).contains("in-force"));
+        finds(&home, "firewall", "ok", "holds 1 of ours");
+    });
+}
+
+#[test]
+fn each_thing_that_is_wrong_is_called_a_problem() {
+    in_namespace("doctor::wrong", || {
+        let home = Home::new(SMALL);
+        home.playbook("broken.yaml", "name: [\n");
+        finds(&home, "playbooks", "problem", "1 mistakes in 3 playbooks");
+        fs::remove_file(home.path("playbooks/broken.yaml")).expect("it is ours");
+        finds(&home, "playbooks", "ok", "2, without mistakes");
+
+        fs::write(home.data(), "in the way").expect("it is our directory");
+        finds(&home, "data directory", "problem", "is not a directory");
+        fs::remove_file(home.data()).expect("it is ours");
+        fs::create_dir(home.data()).expect("it is our directory");
+        fs::set_permissions(home.data(), fs::Permissions::from_mode(0o755)).expect("it is ours");
+        finds(&home, "data directory", "warning", "mode 755");
+
+        fs::write(home.data().join("tokens"), "no token\n").expect("it is ours");
+        finds(&home, "tokens", "problem", "line 1");
+        fs::remove_file(home.data().join("tokens")).expect("it is ours");
+
+        home.configure(&format!(
+            "{SMALL}[http]\nlisten = \"192.0.2.99:7450\"\n[[sources.files]]\npath = \"gone.json\"\n"
+        ));
+        finds(&home, "address", "problem", "cannot be listened on");
+        finds(&home, "followed file", "warning", "is not there yet");
+    });
+}
+
+#[test]
+fn a_journal_that_is_damaged_is_not_called_readable() {
+    in_namespace("doctor::journal", || {
+        let home = Home::new(SMALL);
+        let server = home.serve();
+        server.take(&exploit_from(ATTACKER));
+        wait_until("the block", || server.ok(&["containment", "list"]).contains("in-force"));
+        server.kill();
+        let journal = home.data().join("journal");
+        let mut files = fs::read_dir(&journal)
+            .expect("it is there")
+            .flatten()
+            .map(|it| it.path());
+        let segment = files.find(|it| it.extension().is_some_and(|it| it == "seg"));
+        let segment = segment.expect("there is a segment");
+        let mut bytes = fs::read(&segment).expect("it is ours");
+        // Inside of the first frame, with whole frames after it.
+        bytes[4_096 + 200] ^= 0xff;
+        fs::write(&segment, bytes).expect("it is ours");
+        finds(&home, "journal", "problem", "");
+    });
+}
+
+#[test]
+fn what_a_running_server_suffers_from_is_told() {
+    in_namespace("doctor::suffering", || {
+        let home = Home::new(&format!("{SMALL}[limits]\nsweep_interval = \"1s\"\n"));
+        let server = home.serve();
+        server.take(&exploit_from(ATTACKER));
+        wait_until("the block", || server.ok(&["containment", "list"]).contains("in-force"));
+        fs::rename(home.data().join("journal"), home.path("moved")).expect("it is ours");
+        wait_until("the loss", || {
+            let (findings, _) = examine(&home, "server");
+            findings
+                .iter()
+                .any(|(health, text)| health == "problem" && text.contains("journal is lost"))
+        });
+    });
+}
