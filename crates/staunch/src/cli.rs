@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use ipnet::IpNet;
 use staunch_model::{IncidentId, Span, Timestamp, TransactionId};
 
@@ -80,6 +81,18 @@ pub(crate) enum Command {
     /// Look after the query index
     #[command(subcommand)]
     Index(IndexCommand),
+    /// Print the completions of a shell: `staunch completions bash > /etc/bash_completion.d/staunch`
+    Completions {
+        /// The shell
+        #[arg(value_name = "SHELL", value_enum)]
+        shell: Shell,
+    },
+    /// Write the manual pages of all commands into a directory
+    Man {
+        /// The directory, such as /usr/local/share/man/man1; it must be there
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+    },
     /// Show the version
     Version(VersionArgs),
 }

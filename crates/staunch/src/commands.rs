@@ -10,6 +10,7 @@ mod drill_live;
 mod incident;
 mod index;
 mod journal;
+mod manual;
 mod mode;
 mod plan;
 mod protect;
@@ -64,6 +65,8 @@ pub(crate) fn run(command: Command) -> Result<Exit, Fault> {
         Command::Journal(args) => journal::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Index(args) => index::run(&args),
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Man { dir } => manual::pages(&dir),
         Command::Version(args) => version::run(&args),
     }
 }

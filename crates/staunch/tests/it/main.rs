@@ -12,6 +12,7 @@ mod harness;
 mod kill;
 #[allow(dead_code, reason = "the torture uses more of it")]
 mod load;
+mod manual;
 mod metrics;
 mod operators;
 mod playbook_tests;
