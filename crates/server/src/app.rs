@@ -32,10 +32,22 @@ pub(crate) struct App {
     pub(crate) started_at: Instant,
     /// Memory for bodies, in the unit of [`crate::body`].
     pub(crate) memory: Arc<Semaphore>,
+    /// The part of it for bodies whose sender is not proved yet, so that strangers cannot take all of it.
+    pub(crate) memory_of_strangers: Arc<Semaphore>,
     pub(crate) plans: Arc<Semaphore>,
     questions: Arc<Semaphore>,
     /// Requests from this machine need no token.
     open_to_loopback: bool,
+}
+
+/// How a request is let in.
+#[derive(Clone, Debug)]
+pub(crate) enum Entry {
+    /// Whoever asks has proved who it is.
+    Proved(Caller),
+    /// Its head claims a signature. Whether that is good is known when its body is there, and nothing else may be done
+    /// with it before.
+    IfSigned,
 }
 
 /// Who asks.
@@ -61,7 +73,8 @@ impl App {
         Arc::new(Self {
             started: service.handle.now(),
             started_at: Instant::now(),
-            memory: crate::body::memory(&service.limits),
+            memory: crate::body::memory(service.limits.buffered_bytes_max),
+            memory_of_strangers: crate::body::memory(service.limits.strangers_bytes_max()),
             plans: Arc::new(Semaphore::new(PLANS_MAX)),
             questions: Arc::new(Semaphore::new(QUESTIONS_MAX)),
             open_to_loopback: service.unauthenticated_loopback && local.ip().to_canonical().is_loopback(),
@@ -132,13 +145,19 @@ impl App {
     }
 
     /// Whether `request` may be made, and who makes it.
-    fn admit(&self, request: &Request, from: Origin) -> Result<Option<Caller>, Failed> {
+    fn admit(&self, request: &Request, from: Origin) -> Result<Option<Entry>, Failed> {
         let path = request.uri().path();
         if path == path::HEALTH {
             return Ok(None);
         }
         let headers = request.headers();
+        let sends = request.method() == Method::POST && path.starts_with(path::EVENTS);
         let Some(presented) = headers.get(header::AUTHORIZATION) else {
+            // A signature that is wrong is never as good as none.
+            let from_afar = matches!(from, Origin::Network(_));
+            if sends && from_afar && self.service.senders.is_signed(headers) {
+                return Ok(Some(Entry::IfSigned));
+            }
             let name = match from {
                 // Its file has let in nobody who could not as well write the file of tokens.
                 Origin::Local { .. } => Some(LOCAL_NAME),
@@ -149,10 +168,10 @@ impl App {
                 Origin::Network(_) => None,
             };
             if let Some(name) = name {
-                return Ok(Some(Caller {
+                return Ok(Some(Entry::Proved(Caller {
                     name: name.into(),
                     from,
-                }));
+                })));
             }
             return Err(unauthorized(
                 "no token was given",
@@ -166,7 +185,6 @@ impl App {
                 let hint = "ask an operator for a token: staunch token create";
                 unauthorized("the token is wrong or was revoked", hint)
             })?;
-        let sends = request.method() == Method::POST && path.starts_with(path::EVENTS);
         if identity.role == Role::Sender && !sends {
             let detail = format!("the token {} may only post events", identity.name);
             return Err(Failed::new(
@@ -177,10 +195,10 @@ impl App {
             )
             .hint("use the token of an operator"));
         }
-        Ok(Some(Caller {
+        Ok(Some(Entry::Proved(Caller {
             name: identity.name,
             from,
-        }))
+        })))
     }
 }
 
@@ -193,9 +211,12 @@ pub(crate) async fn around(
 ) -> Response {
     peer.watch.busy();
     let mut response = match app.admit(&request, peer.from) {
-        Ok(caller) => {
-            if let Some(caller) = caller {
-                request.extensions_mut().insert(caller);
+        Ok(entry) => {
+            if let Some(entry) = entry {
+                if let Entry::Proved(caller) = &entry {
+                    request.extensions_mut().insert(caller.clone());
+                }
+                request.extensions_mut().insert(entry);
             }
             next.run(request).await
         }
@@ -206,6 +227,14 @@ pub(crate) async fn around(
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     peer.watch.answered(response.status().as_u16() >= 400);
     response
+}
+
+/// What everybody is told whose signature is not good, whatever is wrong with it.
+pub(crate) fn unsigned() -> Failed {
+    unauthorized(
+        "the request carries no signature that is good here",
+        "compare the secret and the clock of both sides; the log of staunch says more",
+    )
 }
 
 fn unauthorized(detail: &str, hint: &str) -> Failed {

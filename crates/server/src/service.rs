@@ -19,6 +19,7 @@ use crate::connection::{Gate, Peer};
 use crate::dto::DrillView;
 use crate::limits::HttpLimits;
 use crate::routes;
+use crate::senders::Senders;
 
 /// Threads that serve connections. What takes long has threads of its own.
 pub const WORKERS: usize = 2;
@@ -37,6 +38,8 @@ pub struct Service {
     pub index: Option<IndexReader>,
     /// Who may ask.
     pub tokens: Arc<Tokens>,
+    /// Who may post events that they have signed, without a token.
+    pub senders: Arc<Senders>,
     /// What clients may take up.
     pub limits: HttpLimits,
     /// The version of the program.

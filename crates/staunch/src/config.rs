@@ -16,6 +16,7 @@ use staunch_connectors::inlets::file::Begin;
 use staunch_connectors::sources::{GenericSettings, SourceSettings, SuricataSettings};
 use staunch_engine::limits;
 use staunch_model::{Mode, Printable, Span};
+use staunch_server::Scheme;
 
 pub(crate) use mistake::Mistake;
 
@@ -98,6 +99,8 @@ pub(crate) struct HttpSettings {
     /// Of those, connections of one peer: an IPv4 address or an IPv6 /64. A TLS proxy in front of it is one peer. The
     /// operators' socket in the data directory has connections of its own. Default 256; at most 65536. Since v0.1.
     pub(crate) connections_per_peer_max: usize,
+    /// Senders that sign what they post instead of showing a token. Default none. Since v0.1.
+    pub(crate) senders: Vec<HttpSender>,
 }
 
 impl Default for HttpSettings {
@@ -108,8 +111,33 @@ impl Default for HttpSettings {
             body_bytes_max: 8 << 20,
             connections_max: 1_024,
             connections_per_peer_max: 256,
+            senders: Vec::new(),
         }
     }
+}
+
+/// A sender that signs what it posts.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct HttpSender {
+    /// What it is called in the log. Since v0.1.
+    pub(crate) name: String,
+    /// The source that it posts to: the last part of its address `/v1/events/SOURCE`. Since v0.1.
+    pub(crate) source: String,
+    /// How it signs: `standard-webhooks`, `github` (`X-Hub-Signature-256`, as many others do too), `slack` or `pagerduty`.
+    /// Since v0.1.
+    pub(crate) scheme: Scheme,
+    /// Files with a secret in each line, of which every one is good; up to 4 while a secret is changed. Others than the
+    /// owner and the group must not be able to read them. They are read again within a second of a change. Since v0.1.
+    pub(crate) secret_files: Vec<PathBuf>,
+    /// How far the time in a signature may be from this machine's, to either side. For schemes without a time (`github`,
+    /// `pagerduty`): for how long the same body is not taken twice. Default `5m`; `1s` to `1h`. Since v0.1.
+    #[serde(default = "five_minutes")]
+    pub(crate) window: Span,
+}
+
+fn five_minutes() -> Span {
+    Span::from_mins(5)
 }
 
 /// Playbooks.
@@ -496,6 +524,8 @@ impl Config {
         let resolve = |path: &mut PathBuf| *path = base.join(&path);
         resolve(&mut self.data_dir);
         self.http.tokens_file.iter_mut().for_each(resolve);
+        let senders = self.http.senders.iter_mut();
+        senders.flat_map(|it| &mut it.secret_files).for_each(resolve);
         self.playbooks.dirs.iter_mut().for_each(resolve);
         self.archive.dir.iter_mut().for_each(resolve);
         self.sources.files.iter_mut().map(|it| &mut it.path).for_each(resolve);

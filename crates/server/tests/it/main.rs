@@ -5,6 +5,7 @@ mod client;
 mod events;
 mod limits;
 mod operate;
+mod senders;
 mod stall;
 mod words;
 mod world;
@@ -18,7 +19,7 @@ use staunch_model::{InstallationId, Limits, Mode, Policy};
 use staunch_ports::{Follower, Journal, Lsn};
 use staunch_runtime::{Intake, Parts, Runtime, Settings};
 use staunch_server::dto::{Status, path};
-use staunch_server::{HttpLimits, Role, Server, Service, Tokens};
+use staunch_server::{HttpLimits, Role, Senders, Server, Service, Tokens};
 use staunch_store::MemoryJournal;
 use staunch_store::index::Index;
 
@@ -64,7 +65,7 @@ struct Staunch {
     clock: Arc<ManualClock>,
     operator: String,
     address: std::net::SocketAddr,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Staunch {
@@ -111,7 +112,9 @@ impl Staunch {
             Tokens::load_refreshed(&dir.path().join("tokens"), Duration::ZERO).expect("there are no tokens yet"),
         );
         let operator = tokens.create("ada", Role::Operator).expect("a token");
+        let senders = senders::write(dir.path());
         let service = Service {
+            senders: Arc::new(Senders::load_refreshed(senders, Duration::ZERO).expect("the secrets can be used")),
             intake: Arc::new(Intake::new(vec![Arc::new(TestSource)], programs(), handle.clone())),
             handle,
             index: reader,
@@ -135,7 +138,7 @@ impl Staunch {
             clock,
             operator,
             address,
-            _dir: dir,
+            dir,
         }
     }
 

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// Where each section's keys are described: heading, struct, and the file that it is in.
-const SECTIONS: [(&str, &str, &str); 16] = [
+const SECTIONS: [(&str, &str, &str); 17] = [
     ("", "Config", CONFIG),
     ("[http]", "HttpSettings", CONFIG),
+    ("[[http.senders]]", "HttpSender", CONFIG),
     ("[playbooks]", "PlaybookSettings", CONFIG),
     ("[limits]", "LimitSettings", CONFIG),
     ("[never_touch]", "NeverTouchSettings", CONFIG),

@@ -14,5 +14,6 @@ mod load;
 mod operators;
 mod playbook_tests;
 mod replay;
+mod senders;
 mod sources;
 mod trouble;
