@@ -142,6 +142,7 @@ impl World {
             handle,
             index: Some(reader),
             senders: Arc::new(senders(dir.path())),
+            tls: None,
             tokens: Arc::new(Tokens::load(&dir.path().join("tokens")).expect("there are no tokens yet")),
             limits: HttpLimits::default(),
             version: "fuzz".into(),

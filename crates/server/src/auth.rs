@@ -12,6 +12,7 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use serde::Deserialize;
 use staunch_model::{Printable, Timestamp};
 use staunch_ports::Clock;
 use staunch_ports::clock::SystemClock;
@@ -42,7 +43,8 @@ const NAME_BYTES_MAX: usize = 64;
 const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What a token is good for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Role {
     /// May post events.
     Sender,
@@ -79,10 +81,10 @@ impl FromStr for Role {
     }
 }
 
-/// Whose token it is.
+/// Whose token or certificate it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// The token's name.
+    /// The name of the token, or the one that is configured for the certificate.
     pub name: Arc<str>,
     /// What it is good for.
     pub role: Role,

@@ -48,6 +48,11 @@ pub enum FileError {
     },
 }
 
+/// Reads the file at `path`, which anybody may read.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, FileError> {
+    open(path).and_then(|(file, _)| all(path, file))
+}
+
 /// Reads the file at `path`, which holds a secret. Its group may read it: that is how secrets are handed to a service.
 /// Others may not, and nobody but its owner may write it.
 pub(crate) fn read_secret(path: &Path) -> Result<Vec<u8>, FileError> {

@@ -1,4 +1,4 @@
-//! The HTTP API: event intake, queries and operator commands, with bearer tokens and signatures.
+//! The HTTP API: event intake, queries and operator commands, with bearer tokens, signatures and TLS.
 //!
 //! Never decides anything: it asks the runtime and the index, and passes commands on with the name of who asks.
 
@@ -14,6 +14,7 @@ mod problem;
 mod routes;
 pub mod senders;
 mod service;
+pub mod tls;
 mod unpack;
 mod view;
 
@@ -22,3 +23,4 @@ pub use files::FileError;
 pub use limits::HttpLimits;
 pub use senders::{Scheme, SenderSettings, Senders, SendersError};
 pub use service::{BLOCKING_THREADS_MAX, Drills, Server, Service, WORKERS, in_process, serve, serve_with_operators};
+pub use tls::{ClientAuth, ClientIdentity, Subject, Tls, TlsError, TlsSettings};

@@ -16,7 +16,7 @@ use staunch_connectors::inlets::file::Begin;
 use staunch_connectors::sources::{GenericSettings, SourceSettings, SuricataSettings};
 use staunch_engine::limits;
 use staunch_model::{Mode, Printable, Span};
-use staunch_server::Scheme;
+use staunch_server::{ClientAuth, Role, Scheme, Subject};
 
 pub(crate) use mistake::Mistake;
 
@@ -87,8 +87,8 @@ impl Default for Config {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct HttpSettings {
-    /// The address and port it listens on; port 0 takes any free one. It speaks plain HTTP: put a TLS proxy in front of it
-    /// before it leaves the machine. Default `127.0.0.1:7450`. Since v0.1.
+    /// The address and port it listens on; port 0 takes any free one. Without `[http.tls]` it speaks plain HTTP: then put a
+    /// TLS proxy in front of it before it leaves the machine. Default `127.0.0.1:7450`. Since v0.1.
     pub(crate) listen: SocketAddr,
     /// The file of hashed tokens that `staunch token` writes. Default `tokens` in the data directory. Since v0.1.
     pub(crate) tokens_file: Option<PathBuf>,
@@ -101,6 +101,8 @@ pub(crate) struct HttpSettings {
     pub(crate) connections_per_peer_max: usize,
     /// Senders that sign what they post instead of showing a token. Default none. Since v0.1.
     pub(crate) senders: Vec<HttpSender>,
+    /// TLS for the network. Default none: plain HTTP. Since v0.1.
+    pub(crate) tls: Option<HttpTls>,
 }
 
 impl Default for HttpSettings {
@@ -112,6 +114,7 @@ impl Default for HttpSettings {
             connections_max: 1_024,
             connections_per_peer_max: 256,
             senders: Vec::new(),
+            tls: None,
         }
     }
 }
@@ -134,6 +137,57 @@ pub(crate) struct HttpSender {
     /// `pagerduty`): for how long the same body is not taken twice. Default `5m`; `1s` to `1h`. Since v0.1.
     #[serde(default = "five_minutes")]
     pub(crate) window: Span,
+}
+
+/// TLS for the network. All files are looked at again within a second of a change, and what is new holds for new
+/// connections; when it cannot be used, the earlier stays in use and the log says why.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct HttpTls {
+    /// The certificate and those between it and its authority, in PEM, the server's own first. Since v0.1.
+    pub(crate) certificate: PathBuf,
+    /// Its private key, in PEM. Others than the owner and the group must not be able to read the file. Since v0.1.
+    pub(crate) key: PathBuf,
+    /// The authorities of clients' certificates, in PEM. Default none: clients are not asked for a certificate. Since v0.1.
+    pub(crate) client_ca: Option<PathBuf>,
+    /// `optional`: a client may have a certificate, which must be good then. `required`: without a good one it does not come
+    /// in, also with a token or a signature. Default `optional`. Since v0.1.
+    #[serde(default)]
+    pub(crate) client_auth: ClientAuth,
+    /// Who clients are by their certificates; the first that fits holds. A certificate that fits none proves nothing beyond
+    /// the handshake. Default none. Since v0.1.
+    #[serde(default)]
+    pub(crate) clients: Vec<HttpTlsClient>,
+}
+
+/// Who a client is whose certificate has one name: exactly one of the four kinds.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct HttpTlsClient {
+    /// What it is called in the record of what it does. Since v0.1.
+    pub(crate) name: String,
+    /// What it may do: `sender` posts events, `operator` does everything. Since v0.1.
+    pub(crate) role: Role,
+    /// The common name of the subject. Since v0.1.
+    pub(crate) common_name: Option<String>,
+    /// An alternative name: a host's, in any case. Since v0.1.
+    pub(crate) dns: Option<String>,
+    /// An alternative name: a URI, such as a SPIFFE id. Since v0.1.
+    pub(crate) uri: Option<String>,
+    /// An alternative name: an address for mail. Since v0.1.
+    pub(crate) email: Option<String>,
+}
+
+impl HttpTlsClient {
+    /// The names that are said. One is wanted.
+    pub(crate) fn subjects(&self) -> Vec<Subject> {
+        let mut all = Vec::new();
+        all.extend(self.common_name.clone().map(Subject::CommonName));
+        all.extend(self.dns.clone().map(Subject::Dns));
+        all.extend(self.uri.clone().map(Subject::Uri));
+        all.extend(self.email.clone().map(Subject::Email));
+        all
+    }
 }
 
 fn five_minutes() -> Span {
@@ -526,6 +580,11 @@ impl Config {
         self.http.tokens_file.iter_mut().for_each(resolve);
         let senders = self.http.senders.iter_mut();
         senders.flat_map(|it| &mut it.secret_files).for_each(resolve);
+        if let Some(tls) = &mut self.http.tls {
+            resolve(&mut tls.certificate);
+            resolve(&mut tls.key);
+            tls.client_ca.iter_mut().for_each(resolve);
+        }
         self.playbooks.dirs.iter_mut().for_each(resolve);
         self.archive.dir.iter_mut().for_each(resolve);
         self.sources.files.iter_mut().map(|it| &mut it.path).for_each(resolve);

@@ -28,7 +28,9 @@ use staunch_ports::{
     Action, Clock, Enricher, ExecuteRequest, Follower, Journal, Lsn, Notifier, Owned, Source, UndoRequest,
 };
 use staunch_runtime::{Archiver, ArchiverThread, Handle, Intake, Parts, Settings};
-use staunch_server::{FileError, HttpLimits, SenderSettings, Senders, SendersError};
+use staunch_server::{
+    ClientIdentity, FileError, HttpLimits, SenderSettings, Senders, SendersError, Tls, TlsError, TlsSettings,
+};
 use staunch_store::index::{Index, IndexReader};
 use staunch_store::journal::PAYLOAD_BYTES_MAX;
 use staunch_store::{ArchiveOptions, EventArchive, JournalOptions, MemoryJournal, ReadOnlyJournal, SegmentJournal};
@@ -325,6 +327,36 @@ pub(crate) fn senders(config: &Config) -> Result<Senders, Fault> {
     Senders::load(settings.collect()).map_err(|error| match &error {
         SendersError::File(file) => file_fault(file),
         _ => Fault::of(Exit::Usage, &error).hint("[[http.senders]] in the configuration names the files of secrets"),
+    })
+}
+
+/// TLS for the network; `None` for plain HTTP.
+///
+/// # Errors
+/// When certificate, key or authorities cannot be used.
+pub(crate) fn tls(config: &Config) -> Result<Option<Tls>, Fault> {
+    let Some(tls) = &config.http.tls else { return Ok(None) };
+    let clients = tls.clients.iter().filter_map(|it| {
+        Some(ClientIdentity {
+            // The configuration was checked: there is exactly one.
+            subject: it.subjects().pop()?,
+            name: it.name.as_str().into(),
+            role: it.role,
+        })
+    });
+    let settings = TlsSettings {
+        certificate: tls.certificate.clone(),
+        key: tls.key.clone(),
+        client_ca: tls.client_ca.clone(),
+        client_auth: tls.client_auth,
+        clients: clients.collect(),
+    };
+    Tls::load(settings).map(Some).map_err(|error| match &error {
+        TlsError::File(file) => file_fault(file),
+        TlsError::Nothing { .. } | TlsError::Authorities { .. } | TlsError::Authority { .. } => {
+            Fault::of(Exit::Usage, &error).hint("[http.tls] takes files in PEM")
+        }
+        TlsError::Pair { .. } => Fault::of(Exit::Usage, &error).hint("name the key that the certificate was made for"),
     })
 }
 

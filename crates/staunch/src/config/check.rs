@@ -3,6 +3,7 @@
 use staunch_connectors::json::EVENT_BYTES_MAX;
 use staunch_engine::limits::{ACTIONS_IN_FLIGHT_CEILING, BUDGET_WINDOW};
 use staunch_model::{Printable, Span};
+use staunch_server::ClientAuth;
 use staunch_server::auth::why_no_name;
 use staunch_server::senders::SENDERS_MAX;
 
@@ -42,6 +43,7 @@ pub(super) fn check(config: &Config, text: &str) -> Vec<Mistake> {
         mistakes: Vec::new(),
     };
     checker.http(config);
+    checker.tls(config);
     checker.limits(config);
     checker.never_touch(config);
     checker.nftables(config);
@@ -105,6 +107,39 @@ impl Checker<'_> {
             65_536,
             why,
         );
+    }
+
+    fn tls(&mut self, config: &Config) {
+        let Some(tls) = &config.http.tls else { return };
+        if tls.client_ca.is_none() {
+            let hint = "name the file of their authorities: client_ca".to_owned();
+            if tls.client_auth == ClientAuth::Required {
+                let what = "clients are to have a certificate, and nobody is trusted to make one".to_owned();
+                self.add(&["http", "tls", "client_auth"], what, hint.clone());
+            }
+            if !tls.clients.is_empty() {
+                let what = "clients are not asked for a certificate".to_owned();
+                self.add(&["http", "tls", "clients"], what, hint);
+            }
+        }
+        for (at, client) in tls.clients.iter().enumerate() {
+            let steps = [Step::Key("http"), Step::Key("tls"), Step::Key("clients"), Step::At(at)];
+            if let Some(why) = why_no_name(&client.name) {
+                let what = format!("{} cannot be the name of a client: {why}", Printable(&client.name));
+                let path = [&steps[..], &[Step::Key("name")]].concat();
+                let hint = "choose another name for it";
+                self.mistakes.push(Mistake::of_value(self.text, &path, what, hint));
+            }
+            let named = client.subjects().len();
+            if named != 1 {
+                let what = format!(
+                    "the client {} has {named} names to be known by",
+                    Printable(&client.name)
+                );
+                let hint = "write one of common_name, dns, uri and email";
+                self.mistakes.push(Mistake::of_value(self.text, &steps, what, hint));
+            }
+        }
     }
 
     fn limits(&mut self, config: &Config) {

@@ -16,4 +16,5 @@ mod playbook_tests;
 mod replay;
 mod senders;
 mod sources;
+mod tls;
 mod trouble;
