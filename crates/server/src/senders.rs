@@ -172,14 +172,18 @@ impl Senders {
 
     /// Who has signed `body` for `source`, which arrived at `now`. `None` when nobody has, or too long ago.
     pub(crate) fn prove(&self, source: &str, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Option<Signed> {
-        self.of(source, headers)
-            .find_map(|sender| match sender.prove(headers, body, now) {
-                Ok(signed) => Some(signed),
-                Err(why) => {
-                    sender.complain(why, now);
-                    None
-                }
-            })
+        let mut refused = Vec::new();
+        for sender in self.of(source, headers) {
+            match sender.prove(headers, body, now) {
+                Ok(signed) => return Some(signed),
+                Err(why) => refused.push((sender, why)),
+            }
+        }
+        // Of several senders of one source, all but one are not it.
+        for (sender, why) in refused {
+            sender.complain(why, now);
+        }
+        None
     }
 
     fn of(&self, source: &str, headers: &HeaderMap) -> impl Iterator<Item = &Sender> {
