@@ -6,6 +6,8 @@
 use std::cell::RefCell;
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -19,12 +21,12 @@ use hyper_util::service::TowerToHyperService;
 use serde_json::Value;
 use staunch_connectors::actions::block_ip::{MemoryBlockIp, MemoryWorld};
 use staunch_connectors::sources::{self, SourceSettings};
-use staunch_model::{InstallationId, Mode, Policy, Timestamp};
+use staunch_model::{InstallationId, Mode, Policy, Span, Timestamp};
 use staunch_playbook::{BUILT_IN, CheckContext, compile_all};
 use staunch_ports::{Clock, Follower, Journal, Lsn};
 use staunch_runtime::{Intake, Parts, Runtime, Settings};
 use staunch_server::dto::{PROBLEM_TYPE, Problem};
-use staunch_server::{HttpLimits, Service, Tokens, in_process};
+use staunch_server::{HttpLimits, Scheme, SenderSettings, Senders, Service, Tokens, in_process};
 use staunch_store::MemoryJournal;
 use staunch_store::index::Index;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -71,9 +73,30 @@ impl Clock for Ticking {
         Timestamp::from_micros(self.0.fetch_add(1_000, Ordering::Relaxed))
     }
 
-    fn passed(&self) -> staunch_model::Span {
+    fn passed(&self) -> Span {
         self.now().since(Timestamp::EPOCH)
     }
+}
+
+/// A sender of each scheme, all with the same secret: the seeds are signed with it.
+fn senders(dir: &Path) -> Senders {
+    let file = dir.join("secret");
+    std::fs::write(&file, "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").expect("it is our directory");
+    std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).expect("it is our file");
+    let sender = |(name, source, scheme): (&str, &str, Scheme)| SenderSettings {
+        name: name.into(),
+        source: source.into(),
+        scheme,
+        secret_files: vec![file.clone()],
+        window: Span::from_mins(5),
+    };
+    let all = [
+        ("standard", "suricata", Scheme::StandardWebhooks),
+        ("github", "suricata", Scheme::GitHub),
+        ("slack", "falco", Scheme::Slack),
+        ("pagerduty", "falco", Scheme::PagerDuty),
+    ];
+    Senders::load(all.map(sender).into()).expect("the secret can be used")
 }
 
 impl World {
@@ -118,6 +141,8 @@ impl World {
             intake: Arc::new(Intake::new(sources, programs, handle.clone())),
             handle,
             index: Some(reader),
+            senders: Arc::new(senders(dir.path())),
+            tls: None,
             tokens: Arc::new(Tokens::load(&dir.path().join("tokens")).expect("there are no tokens yet")),
             limits: HttpLimits::default(),
             version: "fuzz".into(),

@@ -16,7 +16,7 @@ use staunch_store::index::{IndexError, IndexReader};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use crate::auth::{LOCAL_NAME, LOOPBACK_NAME, Role};
+use crate::auth::{Identity, LOCAL_NAME, LOOPBACK_NAME, Role};
 use crate::connection::{Origin, Peer};
 use crate::dto::{IndexView, path};
 use crate::limits::{PLANS_MAX, QUESTION_TIMEOUT, QUESTIONS_MAX};
@@ -32,10 +32,22 @@ pub(crate) struct App {
     pub(crate) started_at: Instant,
     /// Memory for bodies, in the unit of [`crate::body`].
     pub(crate) memory: Arc<Semaphore>,
+    /// The part of it for bodies whose sender is not proved yet, so that strangers cannot take all of it.
+    pub(crate) memory_of_strangers: Arc<Semaphore>,
     pub(crate) plans: Arc<Semaphore>,
     questions: Arc<Semaphore>,
     /// Requests from this machine need no token.
     open_to_loopback: bool,
+}
+
+/// How a request is let in.
+#[derive(Clone, Debug)]
+pub(crate) enum Entry {
+    /// Whoever asks has proved who it is.
+    Proved(Caller),
+    /// Its head claims a signature. Whether that is good is known when its body is there, and nothing else may be done
+    /// with it before.
+    IfSigned,
 }
 
 /// Who asks.
@@ -61,7 +73,8 @@ impl App {
         Arc::new(Self {
             started: service.handle.now(),
             started_at: Instant::now(),
-            memory: crate::body::memory(&service.limits),
+            memory: crate::body::memory(service.limits.buffered_bytes_max),
+            memory_of_strangers: crate::body::memory(service.limits.strangers_bytes_max()),
             plans: Arc::new(Semaphore::new(PLANS_MAX)),
             questions: Arc::new(Semaphore::new(QUESTIONS_MAX)),
             open_to_loopback: service.unauthenticated_loopback && local.ip().to_canonical().is_loopback(),
@@ -132,13 +145,30 @@ impl App {
     }
 
     /// Whether `request` may be made, and who makes it.
-    fn admit(&self, request: &Request, from: Origin) -> Result<Option<Caller>, Failed> {
+    fn admit(&self, request: &Request, peer: &Peer) -> Result<Option<Entry>, Failed> {
+        let from = peer.from;
         let path = request.uri().path();
         if path == path::HEALTH {
             return Ok(None);
         }
         let headers = request.headers();
+        let sends = request.method() == Method::POST && path.starts_with(path::EVENTS);
         let Some(presented) = headers.get(header::AUTHORIZATION) else {
+            // A signature that is wrong is never as good as none.
+            let from_afar = matches!(from, Origin::Network(_));
+            if sends && from_afar && self.service.senders.is_signed(headers) {
+                return Ok(Some(Entry::IfSigned));
+            }
+            if let Some(identity) = peer.watch.client() {
+                // A browser shows a certificate for any page that asks.
+                if is_foreign(headers) {
+                    return Err(not_for_pages(
+                        "with a certificate only programs may ask, not pages in a browser",
+                        "use a token",
+                    ));
+                }
+                return allow(identity, sends, from).map(Some);
+            }
             let name = match from {
                 // Its file has let in nobody who could not as well write the file of tokens.
                 Origin::Local { .. } => Some(LOCAL_NAME),
@@ -149,10 +179,10 @@ impl App {
                 Origin::Network(_) => None,
             };
             if let Some(name) = name {
-                return Ok(Some(Caller {
+                return Ok(Some(Entry::Proved(Caller {
                     name: name.into(),
                     from,
-                }));
+                })));
             }
             return Err(unauthorized(
                 "no token was given",
@@ -166,22 +196,23 @@ impl App {
                 let hint = "ask an operator for a token: staunch token create";
                 unauthorized("the token is wrong or was revoked", hint)
             })?;
-        let sends = request.method() == Method::POST && path.starts_with(path::EVENTS);
-        if identity.role == Role::Sender && !sends {
-            let detail = format!("the token {} may only post events", identity.name);
-            return Err(Failed::new(
-                StatusCode::FORBIDDEN,
-                "forbidden",
-                "the token is not good for this",
-                detail,
-            )
-            .hint("use the token of an operator"));
-        }
-        Ok(Some(Caller {
-            name: identity.name,
-            from,
-        }))
+        allow(&identity, sends, from).map(Some)
     }
+}
+
+/// Lets `identity` in, when what it may do is what it asks for.
+fn allow(identity: &Identity, sends: bool, from: Origin) -> Result<Entry, Failed> {
+    if identity.role == Role::Sender && !sends {
+        let detail = format!("{} may only post events", identity.name);
+        return Err(
+            Failed::new(StatusCode::FORBIDDEN, "forbidden", "a sender may not do this", detail)
+                .hint("use the token of an operator"),
+        );
+    }
+    Ok(Entry::Proved(Caller {
+        name: identity.name.clone(),
+        from,
+    }))
 }
 
 /// Wraps every request: notes where its connection is, admits it, and marks the answer.
@@ -192,10 +223,13 @@ pub(crate) async fn around(
     next: Next,
 ) -> Response {
     peer.watch.busy();
-    let mut response = match app.admit(&request, peer.from) {
-        Ok(caller) => {
-            if let Some(caller) = caller {
-                request.extensions_mut().insert(caller);
+    let mut response = match app.admit(&request, &peer) {
+        Ok(entry) => {
+            if let Some(entry) = entry {
+                if let Entry::Proved(caller) = &entry {
+                    request.extensions_mut().insert(caller.clone());
+                }
+                request.extensions_mut().insert(entry);
             }
             next.run(request).await
         }
@@ -206,6 +240,14 @@ pub(crate) async fn around(
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     peer.watch.answered(response.status().as_u16() >= 400);
     response
+}
+
+/// What everybody is told whose signature is not good, whatever is wrong with it.
+pub(crate) fn unsigned() -> Failed {
+    unauthorized(
+        "the request carries no signature that is good here",
+        "compare the secret and the clock of both sides; the log of staunch says more",
+    )
 }
 
 fn unauthorized(detail: &str, hint: &str) -> Failed {
@@ -220,28 +262,30 @@ fn bearer(header: &str) -> Option<&str> {
 /// Without tokens, a page in a browser on this machine must not be able to give commands: neither from another origin
 /// nor under a name that was made to point here.
 fn refuse_browsers(headers: &HeaderMap) -> Result<(), Failed> {
-    let text = |name| {
-        headers
-            .get(name)
-            .map(|value: &HeaderValue| value.to_str().unwrap_or(""))
-    };
-    let local = text("host").is_some_and(|host| {
+    let local = text(headers, "host").is_some_and(|host| {
         let name = host
             .rsplit_once(':')
             .filter(|(_, port)| port.bytes().all(|it| it.is_ascii_digit()));
         let name = name.map_or(host, |(name, _)| name).trim_matches(['[', ']']);
         name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
     });
-    let foreign = text("origin").is_some() || text("sec-fetch-site").is_some_and(|site| site != "none");
-    if local && !foreign {
+    if local && !is_foreign(headers) {
         return Ok(());
     }
     let detail = "without a token only programs on this machine may ask, not pages in a browser";
-    Err(Failed::new(
-        StatusCode::FORBIDDEN,
-        "forbidden",
-        "the request is not good for this",
-        detail,
-    )
-    .hint("ask http://127.0.0.1, or use a token"))
+    Err(not_for_pages(detail, "ask http://127.0.0.1, or use a token"))
+}
+
+/// Whether a page has a browser ask.
+fn is_foreign(headers: &HeaderMap) -> bool {
+    text(headers, "origin").is_some() || text(headers, "sec-fetch-site").is_some_and(|site| site != "none")
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).map(|value| value.to_str().unwrap_or(""))
+}
+
+fn not_for_pages(detail: &str, hint: &str) -> Failed {
+    let title = "the request is not good for this";
+    Failed::new(StatusCode::FORBIDDEN, "forbidden", title, detail).hint(hint)
 }

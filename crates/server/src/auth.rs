@@ -6,17 +6,20 @@
 use std::fmt::{self, Write as _};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use serde::Deserialize;
 use staunch_model::{Printable, Timestamp};
 use staunch_ports::Clock;
 use staunch_ports::clock::SystemClock;
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use thiserror::Error;
+
+use crate::files::{Stamp, stamp};
 
 /// What a token begins with, so that scanners for leaked secrets find it.
 pub const TOKEN_PREFIX: &str = "stn_";
@@ -40,7 +43,8 @@ const NAME_BYTES_MAX: usize = 64;
 const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What a token is good for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Role {
     /// May post events.
     Sender,
@@ -77,10 +81,10 @@ impl FromStr for Role {
     }
 }
 
-/// Whose token it is.
+/// Whose token or certificate it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// The token's name.
+    /// The name of the token, or the one that is configured for the certificate.
     pub name: Arc<str>,
     /// What it is good for.
     pub role: Role,
@@ -163,9 +167,6 @@ struct Known {
     stamp: Stamp,
     looked_at: Instant,
 }
-
-/// What changes when a file is written or replaced.
-type Stamp = Option<(i64, i64, u64, u64)>;
 
 impl Tokens {
     /// Reads the tokens in the file at `path`. A file that does not exist holds none.
@@ -340,12 +341,6 @@ fn private() -> OpenOptions {
     options
 }
 
-fn stamp(path: &Path) -> Stamp {
-    fs::metadata(path)
-        .ok()
-        .map(|meta| (meta.mtime(), meta.mtime_nsec(), meta.len(), meta.ino()))
-}
-
 fn read(path: &Path) -> Result<Vec<TokenEntry>, TokensError> {
     let failed = |source| TokensError::Io {
         what: "read",
@@ -422,20 +417,28 @@ fn hex(out: &mut String, bytes: &[u8]) {
 }
 
 fn check_name(name: &str) -> Result<(), TokensError> {
+    match why_no_name(name) {
+        None => Ok(()),
+        Some(why) => Err(TokensError::Name {
+            name: Printable(name).to_string(),
+            why,
+        }),
+    }
+}
+
+/// Why nobody who is let in can have this name; `None` when somebody can.
+#[must_use]
+pub fn why_no_name(name: &str) -> Option<&'static str> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '@');
-    let why = if name.is_empty() || name.len() > NAME_BYTES_MAX {
-        "it must have 1 to 64 characters"
+    if name.is_empty() || name.len() > NAME_BYTES_MAX {
+        Some("it must have 1 to 64 characters")
     } else if !name.chars().all(allowed) {
-        "only letters, digits, and . _ - @ are allowed"
+        Some("only letters, digits, and . _ - @ are allowed")
     } else if name == LOOPBACK_NAME || name == LOCAL_NAME {
-        "it stands for requests without a token"
+        Some("it stands for requests without a token")
     } else {
-        return Ok(());
-    };
-    Err(TokensError::Name {
-        name: Printable(name).to_string(),
-        why,
-    })
+        None
+    }
 }
 
 #[cfg(test)]

@@ -64,10 +64,8 @@ impl Share {
 }
 
 /// The memory for bodies.
-pub(crate) fn memory(limits: &HttpLimits) -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(
-        (limits.buffered_bytes_max / UNIT_BYTES).min(Semaphore::MAX_PERMITS),
-    ))
+pub(crate) fn memory(bytes: usize) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new((bytes / UNIT_BYTES).min(Semaphore::MAX_PERMITS)))
 }
 
 /// Reads `body`, of at most `bytes_max` bytes as it is sent, and as many unpacked.
@@ -78,6 +76,28 @@ pub(crate) async fn read(
     memory: &Arc<Semaphore>,
     limits: &HttpLimits,
 ) -> Result<Bytes, Failed> {
+    receive(headers, body, bytes_max, memory, limits)
+        .await?
+        .unpack(bytes_max)
+        .await
+}
+
+/// A body as it was sent: packed, perhaps.
+pub(crate) struct Sent {
+    /// Its bytes.
+    pub(crate) bytes: Vec<u8>,
+    share: Share,
+    packing: Option<Packing>,
+}
+
+/// Reads `body`, of at most `bytes_max` bytes, and leaves it as it is.
+pub(crate) async fn receive(
+    headers: &HeaderMap,
+    body: Body,
+    bytes_max: usize,
+    memory: &Arc<Semaphore>,
+    limits: &HttpLimits,
+) -> Result<Sent, Failed> {
     let packing = Packing::of(headers)?;
     // What the client announces is believed when it is too much; otherwise what arrives is counted.
     let announced = body.size_hint().lower();
@@ -92,14 +112,28 @@ pub(crate) async fn read(
             format!("the body did not arrive within {} s", limits.body_timeout.as_secs()),
         ))
     };
-    let read = timeout(limits.body_timeout, collect(body, bytes_max, memory))
+    let Bytes { bytes, share } = timeout(limits.body_timeout, collect(body, bytes_max, memory))
         .await
         .unwrap_or_else(slow)?;
-    let Some(packing) = packing else { return Ok(read) };
-    let share = Share::none(memory);
-    // A few bytes may become many, which takes its time.
-    let unpacked = tokio::task::spawn_blocking(move || packing.unpack(&read.bytes, bytes_max, share)).await;
-    unpacked.unwrap_or_else(|_| Err(Failed::no_answer()))
+    Ok(Sent { bytes, share, packing })
+}
+
+impl Sent {
+    /// The body without its packing, of at most `bytes_max` bytes.
+    pub(crate) async fn unpack(self, bytes_max: usize) -> Result<Bytes, Failed> {
+        let Self { bytes, share, packing } = self;
+        let Some(packing) = packing else {
+            return Ok(Bytes { bytes, share });
+        };
+        let unpacked = Share::none(&share.memory);
+        // A few bytes may become many, which takes its time.
+        let unpacking = tokio::task::spawn_blocking(move || {
+            let result = packing.unpack(&bytes, bytes_max, unpacked);
+            drop(share);
+            result
+        });
+        unpacking.await.unwrap_or_else(|_| Err(Failed::no_answer()))
+    }
 }
 
 async fn collect(mut body: Body, bytes_max: usize, memory: &Arc<Semaphore>) -> Result<Bytes, Failed> {

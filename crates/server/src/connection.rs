@@ -9,7 +9,7 @@ use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -20,7 +20,9 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use crate::auth::Identity;
 use crate::limits::{HEAD_BYTES_MAX, HttpLimits, LINGER, LINGER_BYTES_MAX, OPERATOR_CONNECTIONS_MAX};
+use crate::tls::{Secured, Tls};
 
 /// How long to wait after an accept that failed for want of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(250);
@@ -44,15 +46,15 @@ pub(crate) struct Gate {
 
 /// Where connections come in.
 enum Door {
-    /// The network.
-    Tcp(TcpListener),
+    /// The network, in the clear or with TLS.
+    Tcp(TcpListener, Option<Arc<Tls>>),
     /// The socket for operators on this machine: whatever senders do, it has places of its own.
     Local(UnixListener),
 }
 
 impl Gate {
-    pub(crate) fn new(listener: TcpListener, limits: HttpLimits) -> Self {
-        Self::with(Door::Tcp(listener), limits.connections_max, limits)
+    pub(crate) fn new(listener: TcpListener, tls: Option<Arc<Tls>>, limits: HttpLimits) -> Self {
+        Self::with(Door::Tcp(listener, tls), limits.connections_max, limits)
     }
 
     pub(crate) fn local(listener: UnixListener, limits: HttpLimits) -> Self {
@@ -68,13 +70,17 @@ impl Gate {
         }
     }
 
-    async fn next(&self) -> io::Result<(Stream, Origin)> {
+    async fn next(&self, watch: &Arc<Watch>) -> io::Result<(Stream, Origin)> {
         match &self.door {
-            Door::Tcp(listener) => {
+            Door::Tcp(listener, tls) => {
                 let (stream, peer) = listener.accept().await?;
                 // An answer that waits for the next one to fill a packet costs 40 ms.
                 drop(stream.set_nodelay(true));
-                Ok((Stream::Tcp(stream), Origin::Network(peer)))
+                let stream = match tls {
+                    None => Stream::Tcp(stream),
+                    Some(tls) => Stream::Secured(Box::new(Secured::new(stream, tls.clone(), watch.clone()))),
+                };
+                Ok((stream, Origin::Network(peer)))
             }
             Door::Local(listener) => {
                 let (stream, _) = listener.accept().await?;
@@ -91,7 +97,8 @@ impl Listener for Gate {
 
     async fn accept(&mut self) -> (Guarded, Origin) {
         loop {
-            let (stream, from) = match self.next().await {
+            let watch = Arc::default();
+            let (mut stream, from) = match self.next(&watch).await {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     if !is_of_one_connection(&error) {
@@ -104,16 +111,16 @@ impl Listener for Gate {
             let place = Peers::take(&self.peers, from, self.limits.connections_per_peer_max);
             let (Some(place), Ok(permit)) = (place, self.free.clone().try_acquire_owned()) else {
                 // What the client does not take at once, it does not get.
-                drop(stream.try_write(CROWDED));
+                stream.try_write(CROWDED);
                 continue;
             };
-            return (Guarded::new(stream, self.limits, (permit, place)), from);
+            return (Guarded::new(stream, watch, self.limits, (permit, place)), from);
         }
     }
 
     fn local_addr(&self) -> io::Result<Origin> {
         match &self.door {
-            Door::Tcp(listener) => listener.local_addr().map(Origin::Network),
+            Door::Tcp(listener, _) => listener.local_addr().map(Origin::Network),
             Door::Local(_) => Err(io::Error::new(
                 io::ErrorKind::Unsupported,
                 "a socket of the file system",
@@ -192,6 +199,7 @@ impl Drop for Place {
 /// The bytes of a connection, wherever it came in.
 enum Stream {
     Tcp(TcpStream),
+    Secured(Box<Secured>),
     Local(UnixStream),
 }
 
@@ -200,14 +208,20 @@ macro_rules! either {
     ($stream:expr, $it:ident => $call:expr) => {
         match $stream {
             Stream::Tcp($it) => $call,
+            Stream::Secured($it) => $call,
             Stream::Local($it) => $call,
         }
     };
 }
 
 impl Stream {
-    fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        either!(self, it => it.try_write(bytes))
+    /// Sends what fits at once. It is the last word of a connection: what the client does not take, it does not get.
+    fn try_write(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Tcp(stream) => drop(stream.try_write(bytes)),
+            Self::Secured(stream) => stream.try_write(bytes),
+            Self::Local(stream) => drop(stream.try_write(bytes)),
+        }
     }
 }
 
@@ -256,6 +270,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 pub(crate) struct Watch {
     phase: AtomicU8,
     linger: AtomicBool,
+    client: OnceLock<Identity>,
 }
 
 /// Waiting for a request, or reading its head.
@@ -266,6 +281,17 @@ const BUSY: u8 = 1;
 const ANSWERED: u8 = 2;
 
 impl Watch {
+    /// The client has shown a certificate that was verified, and this is who it is by it.
+    pub(crate) fn known_by_certificate(&self, identity: Identity) {
+        // There is one handshake for each connection.
+        let _ = self.client.set(identity);
+    }
+
+    /// Who the client is by its certificate.
+    pub(crate) fn client(&self) -> Option<&Identity> {
+        self.client.get()
+    }
+
     /// A whole head has arrived.
     pub(crate) fn busy(&self) {
         self.phase.store(BUSY, Ordering::Release);
@@ -336,20 +362,23 @@ pub(crate) struct Guarded {
     read_deadline: Pin<Box<Sleep>>,
     /// Set while the client takes nothing.
     write_deadline: Option<Pin<Box<Sleep>>>,
+    /// The same for what was written and waits behind TLS, whose bytes can be taken over before they leave.
+    flush_deadline: Option<Pin<Box<Sleep>>>,
     /// Bytes dropped after the shutdown.
     lingered: Option<usize>,
     _place: (OwnedSemaphorePermit, Place),
 }
 
 impl Guarded {
-    fn new(stream: Stream, limits: HttpLimits, place: (OwnedSemaphorePermit, Place)) -> Self {
+    fn new(stream: Stream, watch: Arc<Watch>, limits: HttpLimits, place: (OwnedSemaphorePermit, Place)) -> Self {
         Self {
             stream,
             limits,
-            watch: Arc::default(),
+            watch,
             head: Head::default(),
             read_deadline: Box::pin(sleep_until(Instant::now() + limits.head_timeout)),
             write_deadline: None,
+            flush_deadline: None,
             lingered: None,
             _place: place,
         }
@@ -371,18 +400,30 @@ impl Guarded {
             }
             return result;
         }
-        let deadline = Instant::now() + self.limits.write_timeout;
-        let timer = self
-            .write_deadline
-            .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-        ready!(timer.as_mut().poll(cx));
+        ready!(wait(&mut self.write_deadline, self.limits.write_timeout, cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
-    fn refuse(&self, answer: &'static [u8], kind: io::ErrorKind) -> Poll<io::Result<()>> {
-        drop(self.stream.try_write(answer));
+    /// Takes note of what became of a flush or a shutdown.
+    fn flushed(&mut self, result: Poll<io::Result<()>>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if result.is_ready() {
+            self.flush_deadline = None;
+            return result;
+        }
+        ready!(wait(&mut self.flush_deadline, self.limits.write_timeout, cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    fn refuse(&mut self, answer: &'static [u8], kind: io::ErrorKind) -> Poll<io::Result<()>> {
+        self.stream.try_write(answer);
         Poll::Ready(Err(kind.into()))
     }
+}
+
+/// Waits for `deadline`, which is `timeout` from now when it is not set yet.
+fn wait(deadline: &mut Option<Pin<Box<Sleep>>>, timeout: Duration, cx: &mut Context<'_>) -> Poll<()> {
+    let timer = deadline.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + timeout)));
+    timer.as_mut().poll(cx)
 }
 
 impl AsyncRead for Guarded {
@@ -436,7 +477,9 @@ impl AsyncWrite for Guarded {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+        let this = self.get_mut();
+        let result = Pin::new(&mut this.stream).poll_flush(cx);
+        this.flushed(result, cx)
     }
 
     /// Ends the stream. When the client may still be sending, what it sends is read and dropped for a while: closing at
@@ -444,7 +487,8 @@ impl AsyncWrite for Guarded {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.lingered.is_none() {
-            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+            let result = Pin::new(&mut this.stream).poll_shutdown(cx);
+            ready!(this.flushed(result, cx))?;
             this.lingered = Some(0);
             this.read_deadline.as_mut().reset(Instant::now() + LINGER);
         }
@@ -470,6 +514,8 @@ impl AsyncWrite for Guarded {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::AsyncWriteExt as _;
+
     use super::*;
 
     #[test]
@@ -509,6 +555,58 @@ mod tests {
             let place = Peers::take(&peers, Origin::Local { user: 0 }, 0);
             assert!(place.is_some(), "operators have a door of their own");
         }
+    }
+
+    /// With TLS a write is done when its bytes are encrypted; whether the client takes them shows when they are flushed.
+    #[tokio::test]
+    async fn a_client_that_takes_nothing_is_cut_off_behind_tls_too() {
+        let limits = HttpLimits {
+            write_timeout: Duration::from_millis(100),
+            ..HttpLimits::default()
+        };
+        let (tls, roots) = crate::tls::made_up();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("it listens");
+        let gate = &mut Gate::new(listener, Some(Arc::new(tls)), limits);
+        let client = async {
+            let config =
+                rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+                    .with_safe_default_protocol_versions()
+                    .expect("they are known")
+                    .with_root_certificates(roots)
+                    .with_no_client_auth();
+            let stream = TcpStream::connect(address).await.expect("it accepts");
+            let name = "localhost".try_into().expect("a name");
+            let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+            connector.connect(name, stream).await.expect("a handshake")
+        };
+        let server = async {
+            let (mut stream, _) = gate.accept().await;
+            // The client says nothing more, so this ends with the handshake at the earliest.
+            let mut byte = [0];
+            let mut read = ReadBuf::new(&mut byte);
+            std::future::poll_fn(|cx| {
+                let pending = Pin::new(&mut stream).poll_read(cx, &mut read).is_pending();
+                match &stream.stream {
+                    Stream::Secured(secured) if secured.is_open() => Poll::Ready(()),
+                    _ => {
+                        assert!(pending, "the handshake ends well");
+                        Poll::Pending
+                    }
+                }
+            })
+            .await;
+            stream
+        };
+        let (_client, mut stream) = tokio::join!(client, server);
+        let ended = tokio::time::timeout(Duration::from_secs(30), async {
+            loop {
+                stream.write_all(&[0; 16 << 10]).await?;
+                stream.flush().await?;
+            }
+        });
+        let result: io::Result<()> = ended.await.expect("it does not wait for ever");
+        assert_eq!(result.expect_err("nobody reads").kind(), io::ErrorKind::TimedOut);
     }
 
     #[test]

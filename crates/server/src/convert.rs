@@ -17,6 +17,7 @@ impl From<staunch_runtime::Taken> for dto::Taken {
             malformed: taken.malformed as u64,
             errors: taken.errors.into_iter().map(Into::into).collect(),
             incidents: taken.incidents,
+            repeated: false,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The HTTP API: event intake, queries and operator commands, with bearer tokens.
+//! The HTTP API: event intake, queries and operator commands, with bearer tokens, signatures and TLS.
 //!
 //! Never decides anything: it asks the runtime and the index, and passes commands on with the name of who asks.
 
@@ -8,13 +8,19 @@ mod body;
 mod connection;
 mod convert;
 pub mod dto;
+mod files;
 mod limits;
 mod problem;
 mod routes;
+pub mod senders;
 mod service;
+pub mod tls;
 mod unpack;
 mod view;
 
 pub use auth::{Identity, Role, TokenEntry, Tokens, TokensError};
+pub use files::FileError;
 pub use limits::HttpLimits;
+pub use senders::{Scheme, SenderSettings, Senders, SendersError};
 pub use service::{BLOCKING_THREADS_MAX, Drills, Server, Service, WORKERS, in_process, serve, serve_with_operators};
+pub use tls::{ClientAuth, ClientIdentity, Subject, Tls, TlsError, TlsSettings};

@@ -46,6 +46,14 @@ impl Default for HttpLimits {
     }
 }
 
+impl HttpLimits {
+    /// Bytes of all bodies that are being read before it is known who has sent them: a quarter of all, and one body at
+    /// least. They are beside those of senders that have shown a token.
+    pub(crate) fn strangers_bytes_max(&self) -> usize {
+        (self.buffered_bytes_max / 4).max(self.body_bytes_max)
+    }
+}
+
 /// Connections to the operators' socket: several times what people at one machine use. They are no part of
 /// [`HttpLimits::connections_max`].
 pub(crate) const OPERATOR_CONNECTIONS_MAX: usize = 32;

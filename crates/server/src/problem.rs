@@ -86,6 +86,29 @@ impl Failed {
         .retry_after(5)
     }
 
+    /// The same message is being dealt with.
+    pub(crate) fn under_way() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "under-way",
+            "the same message is being dealt with",
+            "it arrived before and has not been answered yet",
+        )
+        .hint("send it again after the time in Retry-After, when it was not answered until then")
+        .retry_after(5)
+    }
+
+    /// Another message with the same id was taken.
+    pub(crate) fn reused_id() -> Self {
+        Self::new(
+            StatusCode::CONFLICT,
+            "reused-id",
+            "the id is that of another message",
+            "a message with this id and another body was taken before; this one was not",
+        )
+        .hint("give every message an id of its own, and send the same bytes when it is sent again")
+    }
+
     /// A question was not answered in time. Nothing was changed.
     pub(crate) fn no_answer() -> Self {
         Self::new(

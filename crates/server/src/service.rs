@@ -19,6 +19,8 @@ use crate::connection::{Gate, Peer};
 use crate::dto::DrillView;
 use crate::limits::HttpLimits;
 use crate::routes;
+use crate::senders::Senders;
+use crate::tls::Tls;
 
 /// Threads that serve connections. What takes long has threads of its own.
 pub const WORKERS: usize = 2;
@@ -37,6 +39,10 @@ pub struct Service {
     pub index: Option<IndexReader>,
     /// Who may ask.
     pub tokens: Arc<Tokens>,
+    /// Who may post events that they have signed, without a token.
+    pub senders: Arc<Senders>,
+    /// How connections from the network are protected; `None` for plain HTTP.
+    pub tls: Option<Arc<Tls>>,
     /// What clients may take up.
     pub limits: HttpLimits,
     /// The version of the program.
@@ -89,6 +95,7 @@ pub async fn serve_with_operators(
 ) -> io::Result<()> {
     let local = listener.local_addr()?;
     let limits = service.limits;
+    let tls = service.tls.clone();
     let router = routes::router(App::new(service, local));
     let (closing, mut closed) = watch::channel(false);
     tokio::spawn(async move {
@@ -102,7 +109,7 @@ pub async fn serve_with_operators(
         let _ = closed.wait_for(|it| *it).await;
     };
     let network = axum::serve(
-        Gate::new(listener, limits),
+        Gate::new(listener, tls, limits),
         router.clone().into_make_service_with_connect_info::<Peer>(),
     )
     .with_graceful_shutdown(stopping(closed.clone()));

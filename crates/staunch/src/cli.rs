@@ -125,6 +125,16 @@ pub(crate) struct ServerArgs {
     /// A file that holds the token; otherwise it is taken from STAUNCH_TOKEN
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
+    /// A file of certificates in PEM: the authorities that may have issued the certificate of an https:// address
+    /// [default: those that this machine trusts]
+    #[arg(long, env = "STAUNCH_CA", value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+    /// A file with a certificate in PEM, to show to a server that wants one
+    #[arg(long, value_name = "FILE", requires = "client_key")]
+    pub(crate) client_cert: Option<PathBuf>,
+    /// The file of its private key, in PEM
+    #[arg(long, value_name = "FILE", requires = "client_cert")]
+    pub(crate) client_key: Option<PathBuf>,
     /// Which Staunch of this machine, when no URL is named
     #[command(flatten)]
     pub(crate) data: DataArgs,
@@ -681,10 +691,10 @@ pub(crate) mod tests {
         let mut text = String::from(
             "# Commands\n\nWhat `staunch --help` says, for every command. Exit codes are in [exit-codes.md](exit-codes.md).\n\n\
              Data goes to stdout and talk to stderr. Colour is used on terminals only, and never where `NO_COLOR` is set.\n\
-             The environment knows three names: `STAUNCH_CONFIG`, `STAUNCH_URL` and `STAUNCH_TOKEN`.\n",
+             The environment knows four names: `STAUNCH_CONFIG`, `STAUNCH_URL`, `STAUNCH_TOKEN` and `STAUNCH_CA`.\n",
         );
         // Defaults from the environment must not get into the page.
-        for name in ["STAUNCH_CONFIG", "STAUNCH_URL", "STAUNCH_TOKEN"] {
+        for name in ["STAUNCH_CONFIG", "STAUNCH_URL", "STAUNCH_TOKEN", "STAUNCH_CA"] {
             assert!(std::env::var_os(name).is_none(), "{name} is set");
         }
         let mut root = Cli::command().term_width(80);

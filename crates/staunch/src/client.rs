@@ -4,6 +4,7 @@
 //! by the operators' socket in its data directory when this user may open that: senders cannot take that way away.
 
 mod local;
+mod secure;
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -75,12 +76,16 @@ impl Client {
         let socket = (args.url.is_none() && local::is_served(&socket)).then_some(socket);
         let url = match &args.url {
             Some(url) => url.trim_end_matches('/').to_owned(),
+            // The operators' socket is in the clear: nobody is in between.
+            None if config.http.tls.is_some() && socket.is_none() => {
+                format!("https://{}", reachable(config.http.listen))
+            }
             None => format!("http://{}", reachable(config.http.listen)),
         };
-        if !url.starts_with("http://") {
+        let is_secure = url.starts_with("https://");
+        if !is_secure && !url.starts_with("http://") {
             let what = format!("cannot use the address {}", Printable(&url));
-            let hint = "write http://HOST:PORT; for HTTPS go through a local port of your TLS proxy or an SSH tunnel";
-            return Err(Fault::new(Exit::Usage, what).hint(hint));
+            return Err(Fault::new(Exit::Usage, what).hint("write https://HOST:PORT or http://HOST:PORT"));
         }
         let token = match &args.token_file {
             Some(path) => {
@@ -105,7 +110,11 @@ impl Client {
             let fault = Fault::new(Exit::Usage, "the token holds characters that no token has");
             return Err(fault.hint("give it exactly as `staunch token create` printed it"));
         }
-        let agent = Agent::config_builder()
+        let mut settings = Agent::config_builder();
+        if is_secure {
+            settings = settings.tls_config(secure::config(args)?);
+        }
+        let agent = settings
             .proxy(None)
             .max_redirects(0)
             .http_status_as_error(false)
@@ -216,6 +225,9 @@ impl Client {
 
     fn unreachable(&self, error: &ureq::Error) -> Fault {
         use std::io::ErrorKind as Kind;
+        if let Some(fault) = secure::told(&self.shown, error) {
+            return fault;
+        }
         // Somebody is there: a server that has all its connections taken says so and closes, which may overtake its words.
         if let ureq::Error::Io(cut) = error
             && matches!(

@@ -28,6 +28,9 @@ pub struct Taken {
     pub errors: Vec<ElementError>,
     /// The incidents that the matched events opened or joined, each once.
     pub incidents: Vec<IncidentId>,
+    /// True when the same signed message was taken before: nothing was done this time, and nothing is counted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub repeated: bool,
 }
 
 /// An element that could not be read.

@@ -83,7 +83,7 @@ pub(crate) fn answer(mut stream: TcpStream) -> Answer {
     parse(&bytes)
 }
 
-fn parse(bytes: &[u8]) -> Answer {
+pub(crate) fn parse(bytes: &[u8]) -> Answer {
     let text = String::from_utf8(bytes.to_vec()).expect("answers are text");
     let (head, body) = text
         .split_once("\r\n\r\n")

@@ -5,7 +5,9 @@ mod client;
 mod events;
 mod limits;
 mod operate;
+mod senders;
 mod stall;
+mod tls;
 mod words;
 mod world;
 
@@ -18,7 +20,7 @@ use staunch_model::{InstallationId, Limits, Mode, Policy};
 use staunch_ports::{Follower, Journal, Lsn};
 use staunch_runtime::{Intake, Parts, Runtime, Settings};
 use staunch_server::dto::{Status, path};
-use staunch_server::{HttpLimits, Role, Server, Service, Tokens};
+use staunch_server::{HttpLimits, Role, Senders, Server, Service, Tls, Tokens};
 use staunch_store::MemoryJournal;
 use staunch_store::index::Index;
 
@@ -64,11 +66,16 @@ struct Staunch {
     clock: Arc<ManualClock>,
     operator: String,
     address: std::net::SocketAddr,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Staunch {
     fn start(options: Options) -> Self {
+        Self::start_secured(options, None)
+    }
+
+    /// The same, with TLS.
+    fn start_secured(options: Options, tls: Option<Arc<Tls>>) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let (journal, gate, world, clock) = (
             MemoryJournal::new(),
@@ -111,7 +118,10 @@ impl Staunch {
             Tokens::load_refreshed(&dir.path().join("tokens"), Duration::ZERO).expect("there are no tokens yet"),
         );
         let operator = tokens.create("ada", Role::Operator).expect("a token");
+        let senders = senders::write(dir.path());
         let service = Service {
+            tls,
+            senders: Arc::new(Senders::load_refreshed(senders, Duration::ZERO).expect("the secrets can be used")),
             intake: Arc::new(Intake::new(vec![Arc::new(TestSource)], programs(), handle.clone())),
             handle,
             index: reader,
@@ -135,7 +145,7 @@ impl Staunch {
             clock,
             operator,
             address,
-            _dir: dir,
+            dir,
         }
     }
 

@@ -66,7 +66,17 @@ pub(super) fn run(args: &ServeArgs) -> Result<Exit, Fault> {
     }
     let compiled = compile(&config)?;
     let tokens = Tokens::load(&config.tokens_file()).map_err(|error| token::fault(&error))?;
-    check_access(args, &config, &tokens)?;
+    let senders = wiring::senders(&config)?;
+    let tls = wiring::tls(&config)?;
+    let by_certificate = config.http.tls.as_ref().is_some_and(|it| !it.clients.is_empty());
+    check_access(args, &config, &tokens, by_certificate || !senders.is_empty())?;
+    if tls.is_none() && !config.http.listen.ip().is_loopback() {
+        tracing::warn!(
+            listen = %config.http.listen,
+            "the API speaks plain HTTP: tokens and events can be read on their way. Set [http.tls], or put a TLS proxy in \
+             front of it"
+        );
+    }
     let sources = wiring::event_sources(&config)?;
     let opened = wiring::open(&config, args.driver, args.rehearse.as_deref())?;
     if args.driver == Driver::Memory {
@@ -107,6 +117,8 @@ pub(super) fn run(args: &ServeArgs) -> Result<Exit, Fault> {
         intake: intake.clone(),
         index: opened.index,
         tokens: Arc::new(tokens),
+        senders: Arc::new(senders),
+        tls: tls.map(Arc::new),
         limits: wiring::http_limits(&config),
         version: env!("CARGO_PKG_VERSION").into(),
         journal_start: Some(opened.journal_start),
@@ -208,9 +220,10 @@ fn compile(config: &Config) -> Result<Vec<Compiled>, Fault> {
     Err(Fault::new(Exit::Usage, "the playbooks cannot be used").hint("mend them and look again with `staunch check`"))
 }
 
-/// Nobody can reach an API without tokens but this machine, and that only when it is said so.
-fn check_access(args: &ServeArgs, config: &Config, tokens: &Tokens) -> Result<(), Fault> {
-    if !tokens.list().is_empty() {
+/// Nobody can reach an API without tokens but this machine, and that only when it is said so; and whoever has proved in
+/// another way who it is.
+fn check_access(args: &ServeArgs, config: &Config, tokens: &Tokens, others: bool) -> Result<(), Fault> {
+    if others || !tokens.list().is_empty() {
         return Ok(());
     }
     let hint = "make one with `staunch token create NAME --role operator`";
@@ -293,13 +306,14 @@ async fn run_until_asked(
             None
         }
     };
+    let scheme = if service.tls.is_some() { "https" } else { "http" };
     let server = staunch_server::serve_with_operators(listener, operators, service, async {
         // A sender that is gone means stop too.
         let _ = stopped.await;
     });
     let server = tokio::spawn(server);
     let reloader = tokio::spawn(reload.run(hangup));
-    print(&format!("listening on http://{address}\n"))?;
+    print(&format!("listening on {scheme}://{address}\n"))?;
     if io::stdout().is_terminal() && args.allow_unauthenticated_loopback {
         tracing::info!("ctrl-c stops it; what is in force stays in force until its lease ends");
     }

@@ -3,6 +3,9 @@
 use staunch_connectors::json::EVENT_BYTES_MAX;
 use staunch_engine::limits::{ACTIONS_IN_FLIGHT_CEILING, BUDGET_WINDOW};
 use staunch_model::{Printable, Span};
+use staunch_server::ClientAuth;
+use staunch_server::auth::why_no_name;
+use staunch_server::senders::SENDERS_MAX;
 
 use super::mistake::{Mistake, Step};
 use super::{Config, ProtectedNetwork};
@@ -40,6 +43,7 @@ pub(super) fn check(config: &Config, text: &str) -> Vec<Mistake> {
         mistakes: Vec::new(),
     };
     checker.http(config);
+    checker.tls(config);
     checker.limits(config);
     checker.never_touch(config);
     checker.nftables(config);
@@ -103,6 +107,39 @@ impl Checker<'_> {
             65_536,
             why,
         );
+    }
+
+    fn tls(&mut self, config: &Config) {
+        let Some(tls) = &config.http.tls else { return };
+        if tls.client_ca.is_none() {
+            let hint = "name the file of their authorities: client_ca".to_owned();
+            if tls.client_auth == ClientAuth::Required {
+                let what = "clients are to have a certificate, and nobody is trusted to make one".to_owned();
+                self.add(&["http", "tls", "client_auth"], what, hint.clone());
+            }
+            if !tls.clients.is_empty() {
+                let what = "clients are not asked for a certificate".to_owned();
+                self.add(&["http", "tls", "clients"], what, hint);
+            }
+        }
+        for (at, client) in tls.clients.iter().enumerate() {
+            let steps = [Step::Key("http"), Step::Key("tls"), Step::Key("clients"), Step::At(at)];
+            if let Some(why) = why_no_name(&client.name) {
+                let what = format!("{} cannot be the name of a client: {why}", Printable(&client.name));
+                let path = [&steps[..], &[Step::Key("name")]].concat();
+                let hint = "choose another name for it";
+                self.mistakes.push(Mistake::of_value(self.text, &path, what, hint));
+            }
+            let named = client.subjects().len();
+            if named != 1 {
+                let what = format!(
+                    "the client {} has {named} names to be known by",
+                    Printable(&client.name)
+                );
+                let hint = "write one of common_name, dns, uri and email";
+                self.mistakes.push(Mistake::of_value(self.text, &steps, what, hint));
+            }
+        }
     }
 
     fn limits(&mut self, config: &Config) {
@@ -298,6 +335,45 @@ impl Checker<'_> {
         }
     }
 
+    fn senders(&mut self, config: &Config, known: &[&str]) {
+        let senders = &config.http.senders;
+        if senders.len() > SENDERS_MAX {
+            let what = format!("there are {} senders", senders.len());
+            let hint = format!("name at most {SENDERS_MAX}");
+            self.add(&["http", "senders"], what, hint);
+        }
+        for (at, sender) in senders.iter().enumerate() {
+            let mut mistake = |key, what, hint: String| {
+                let path = [Step::Key("http"), Step::Key("senders"), Step::At(at), Step::Key(key)];
+                self.mistakes.push(Mistake::of_value(self.text, &path, what, hint));
+            };
+            let shown = Printable(&sender.name);
+            if let Some(why) = why_no_name(&sender.name) {
+                let hint = "choose another name for it".to_owned();
+                mistake("name", format!("{shown} cannot be the name of a sender: {why}"), hint);
+            } else if senders[..at].iter().any(|it| it.name == sender.name) {
+                let hint = "give each a name of its own".to_owned();
+                mistake("name", format!("there is a sender {shown} above"), hint);
+            }
+            if !known.contains(&sender.source.as_str()) {
+                let what = format!("there is no source {}", Printable(&sender.source));
+                mistake("source", what, format!("write one of {}", known.join(", ")));
+            }
+            if sender.secret_files.iter().all(|it| it.as_os_str().is_empty()) {
+                let what = "without a secret nothing can be proved".to_owned();
+                mistake("secret_files", what, "name a file that holds the secret".to_owned());
+            }
+            let (least, most) = (Span::from_secs(1), Span::from_hours(1));
+            if !(least..=most).contains(&sender.window) {
+                let what = format!(
+                    "window is {}: clocks differ, and old requests must not be good",
+                    sender.window
+                );
+                mistake("window", what, format!("write a time from \"{least}\" to \"{most}\""));
+            }
+        }
+    }
+
     fn files(&mut self, config: &Config, known: &[&str]) {
         let files = &config.sources.files;
         for (at, file) in files.iter().enumerate() {
@@ -327,6 +403,7 @@ impl Checker<'_> {
             Ok(sources) => {
                 let known: Vec<&str> = sources.iter().map(|source| source.name()).collect();
                 self.files(config, &known);
+                self.senders(config, &known);
                 return;
             }
             Err(error) => error,

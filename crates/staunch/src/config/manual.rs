@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// Where each section's keys are described: heading, struct, and the file that it is in.
-const SECTIONS: [(&str, &str, &str); 16] = [
+const SECTIONS: [(&str, &str, &str); 19] = [
     ("", "Config", CONFIG),
     ("[http]", "HttpSettings", CONFIG),
+    ("[[http.senders]]", "HttpSender", CONFIG),
+    ("[http.tls]", "HttpTls", CONFIG),
+    ("[[http.tls.clients]]", "HttpTlsClient", CONFIG),
     ("[playbooks]", "PlaybookSettings", CONFIG),
     ("[limits]", "LimitSettings", CONFIG),
     ("[never_touch]", "NeverTouchSettings", CONFIG),

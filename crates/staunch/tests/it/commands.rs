@@ -178,7 +178,7 @@ fn mistakes_on_the_command_line_are_exit_code_2() {
         &["release", "TX-1", "--all"],
         &["incident", "show", "17"],
         &["renew", "TX-1", "--for", "10"],
-        &["status", "--url", "https://example.net"],
+        &["status", "--client-cert", "a.pem"],
         &["approve", "TX-1", "--url", "ftp://x"],
     ] {
         let output = staunch(command).output().expect("the binary starts");

@@ -89,7 +89,48 @@ fn every_mistake_has_a_place_and_a_hint() {
             "3:10",
             &["say in 1 to 120"],
         ),
+        ("[http.tls]\ncertificate = \"a\"\n", "1:1", &["missing field `key`"]),
+        (
+            "[http.tls]\ncertificate = \"a\"\nkey = \"b\"\nclient_auth = \"required\"\n",
+            "4:15",
+            &["nobody is trusted", "client_ca"],
+        ),
+        (
+            "[http.tls]\ncertificate = \"a\"\nkey = \"b\"\nclient_ca = \"c\"\n[[http.tls.clients]]\nname = \"a b\"\nrole = \"sender\"\ndns = \"d\"\n",
+            "6:8",
+            &["cannot be the name of a client"],
+        ),
+        (
+            "[http.tls]\ncertificate = \"a\"\nkey = \"b\"\nclient_ca = \"c\"\n[[http.tls.clients]]\nname = \"a\"\nrole = \"sender\"\n",
+            "5:1",
+            &["has 0 names", "common_name"],
+        ),
         ("[nftables]\ntable = \"a b\"\n", "2:9", &["letters, digits"]),
+        (
+            "[[http.senders]]\nname = \"a b\"\nsource = \"falco\"\nscheme = \"github\"\nsecret_files = [\"x\"]\n",
+            "2:8",
+            &["cannot be the name of a sender"],
+        ),
+        (
+            "[[http.senders]]\nname = \"a\"\nsource = \"snort\"\nscheme = \"github\"\nsecret_files = [\"x\"]\n",
+            "3:10",
+            &["there is no source snort", "suricata"],
+        ),
+        (
+            "[[http.senders]]\nname = \"a\"\nsource = \"falco\"\nscheme = \"hmac\"\nsecret_files = [\"x\"]\n",
+            "4:10",
+            &["`hmac`", "standard-webhooks"],
+        ),
+        (
+            "[[http.senders]]\nname = \"a\"\nsource = \"falco\"\nscheme = \"github\"\nsecret_files = []\n",
+            "5:16",
+            &["name a file"],
+        ),
+        (
+            "[[http.senders]]\nname = \"a\"\nsource = \"falco\"\nscheme = \"github\"\nsecret_files = [\"x\"]\nwindow = \"1d\"\n",
+            "6:10",
+            &["from \"1s\" to \"1h\""],
+        ),
         (
             "[journal]\nsegment_bytes = 1000\n",
             "2:17",

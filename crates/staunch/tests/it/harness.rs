@@ -216,7 +216,7 @@ pub(crate) fn pause(time: Duration) {
 pub(crate) fn staunch(arguments: &[&str]) -> Command {
     let mut command = Command::new(STAUNCH);
     command.args(arguments).stdin(Stdio::null());
-    for name in ["STAUNCH_CONFIG", "STAUNCH_URL", "STAUNCH_TOKEN"] {
+    for name in ["STAUNCH_CONFIG", "STAUNCH_URL", "STAUNCH_TOKEN", "STAUNCH_CA"] {
         command.env_remove(name);
     }
     command

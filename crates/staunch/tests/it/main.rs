@@ -18,5 +18,7 @@ mod operators;
 mod playbook_tests;
 mod protect;
 mod replay;
+mod senders;
 mod sources;
+mod tls;
 mod trouble;

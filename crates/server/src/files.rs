@@ -1,0 +1,86 @@
+//! Files that decide who is let in: who else can open them, and whether they have changed.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+/// The longest file of secrets or certificates: a bundle of all public authorities has a quarter of it.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// What changes when a file is written or replaced.
+pub(crate) type Stamp = Option<(i64, i64, u64, u64)>;
+
+/// The stamp of the file at `path`; `None` when there is none.
+pub(crate) fn stamp(path: &Path) -> Stamp {
+    fs::metadata(path)
+        .ok()
+        .map(|meta| (meta.mtime(), meta.mtime_nsec(), meta.len(), meta.ino()))
+}
+
+/// Why a file cannot be used.
+#[derive(Debug, Error)]
+pub enum FileError {
+    /// It cannot be read.
+    #[error("cannot read {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        #[source]
+        source: io::Error,
+    },
+    /// It is too long to be what it should be.
+    #[error("{path} has more than {FILE_BYTES_MAX} bytes: is it the right file?")]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Others can read or write it, so it holds no secret.
+    #[error("{path} holds a secret, and others than its owner can open it (mode {mode:03o}): run chmod 600 on it")]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
+}
+
+/// Reads the file at `path`, which anybody may read.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, FileError> {
+    open(path).and_then(|(file, _)| all(path, file))
+}
+
+/// Reads the file at `path`, which holds a secret. Its group may read it: that is how secrets are handed to a service.
+/// Others may not, and nobody but its owner may write it.
+pub(crate) fn read_secret(path: &Path) -> Result<Vec<u8>, FileError> {
+    let (file, mode) = open(path)?;
+    if mode & 0o027 != 0 {
+        let path = path.to_owned();
+        return Err(FileError::Exposed { path, mode });
+    }
+    all(path, file)
+}
+
+/// The file and its permissions, which are those of what is then read.
+fn open(path: &Path) -> Result<(File, u32), FileError> {
+    let failed = |source| FileError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let file = File::open(path).map_err(failed)?;
+    let mode = file.metadata().map_err(failed)?.mode() & 0o777;
+    Ok((file, mode))
+}
+
+fn all(path: &Path, file: File) -> Result<Vec<u8>, FileError> {
+    let mut bytes = Vec::new();
+    let path = || path.to_owned();
+    match file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes) {
+        Err(source) => Err(FileError::Read { path: path(), source }),
+        Ok(_) if bytes.len() as u64 > FILE_BYTES_MAX => Err(FileError::TooLong { path: path() }),
+        Ok(_) => Ok(bytes),
+    }
+}

@@ -1,0 +1,127 @@
+//! HTTPS to a server: whom to trust, what to show, and what to say when that fails.
+//!
+//! Never leaves a certificate unverified.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::{AlertDescription, CertificateError, Error as TlsError, InvalidMessage};
+use staunch_model::Printable;
+use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
+
+use crate::cli::ServerArgs;
+use crate::exit::{Exit, Fault};
+use crate::files::read_bounded;
+
+/// The longest file of certificates: a bundle of all public authorities has a quarter of it.
+const PEM_BYTES_MAX: u64 = 1 << 20;
+
+/// How servers are verified and what they are shown, as `args` say: the authorities of this machine, or those in a file.
+///
+/// # Errors
+/// When a file cannot be used.
+pub(super) fn config(args: &ServerArgs) -> Result<TlsConfig, Fault> {
+    let roots = match &args.ca {
+        Some(path) => {
+            let all = certificates(path, "--ca takes a file of certificates in PEM")?;
+            RootCerts::new_with_certs(&all)
+        }
+        None => {
+            // What cannot be read of them is trusted less, not more.
+            let found = rustls_native_certs::load_native_certs().certs;
+            let all: Vec<_> = found.iter().map(|it| Certificate::from_der(it).to_owned()).collect();
+            RootCerts::new_with_certs(&all)
+        }
+    };
+    let shown = match (&args.client_cert, &args.client_key) {
+        (Some(certificate), Some(key)) => {
+            let chain = certificates(certificate, "--client-cert takes a certificate in PEM")?;
+            let text = read(key, "--client-key takes a private key in PEM")?;
+            let key = PrivateKey::from_pem(text.as_bytes())
+                .map_err(|_| nothing(key, "private key", "--client-key takes a private key in PEM"))?;
+            Some(ClientCert::new_with_certs(&chain, key))
+        }
+        // The command line wants both or none.
+        _ => None,
+    };
+    Ok(TlsConfig::builder()
+        .root_certs(roots)
+        .client_cert(shown)
+        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .build())
+}
+
+/// What is wrong between us and the server at `shown`, when it is a matter of TLS; how it ended, and what to do.
+pub(super) fn told(shown: &str, error: &ureq::Error) -> Option<Fault> {
+    let cause = match error {
+        ureq::Error::Rustls(cause) => cause,
+        ureq::Error::Io(io) => io.get_ref()?.downcast_ref::<TlsError>()?,
+        _ => return None,
+    };
+    let shown = Printable(shown);
+    let (exit, what, hint) = match cause {
+        TlsError::InvalidCertificate(why) => {
+            let what = format!("the certificate of {shown} is not good");
+            let hint = match why {
+                CertificateError::UnknownIssuer => {
+                    "this machine does not know who issued it: name the file of that authority with --ca or STAUNCH_CA"
+                }
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                    "it is for another name: name the server with --url as its certificate does"
+                }
+                CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                    "it has expired: renew it there, the server reads it again by itself; and look at the clock here"
+                }
+                _ => "look at it with `openssl s_client -connect HOST:PORT`",
+            };
+            (Exit::Denied, what, hint)
+        }
+        TlsError::AlertReceived(AlertDescription::CertificateRequired) => (
+            Exit::Denied,
+            format!("{shown} wants a certificate of its clients"),
+            "name yours with --client-cert and --client-key",
+        ),
+        TlsError::AlertReceived(_) => (
+            Exit::Denied,
+            format!("{shown} has refused the connection"),
+            "does it trust the authority of --client-cert, and has that certificate not expired?",
+        ),
+        TlsError::InvalidMessage(InvalidMessage::InvalidContentType) => (
+            Exit::Usage,
+            format!("{shown} does not speak HTTPS"),
+            "write http:// when it speaks plain HTTP",
+        ),
+        _ => (
+            Exit::Failed,
+            format!("there is no safe connection with {shown}"),
+            "look at it with `openssl s_client -connect HOST:PORT`",
+        ),
+    };
+    Some(Fault::doing(exit, what, cause).hint(hint))
+}
+
+fn certificates(path: &Path, hint: &str) -> Result<Vec<Certificate<'static>>, Fault> {
+    let text = read(path, hint)?;
+    let mut all = Vec::new();
+    for item in parse_pem(text.as_bytes()) {
+        if let PemItem::Certificate(certificate) = item.map_err(|_| nothing(path, "certificate", hint))? {
+            all.push(certificate);
+        }
+    }
+    if all.is_empty() {
+        Err(nothing(path, "certificate", hint))
+    } else {
+        Ok(all)
+    }
+}
+
+fn read(path: &Path, hint: &str) -> Result<String, Fault> {
+    let shown = path.display().to_string();
+    read_bounded(path, PEM_BYTES_MAX)
+        .map_err(|error| Fault::doing(Exit::Usage, format!("cannot read {}", Printable(&shown)), &error).hint(hint))
+}
+
+fn nothing(path: &Path, what: &str, hint: &str) -> Fault {
+    let shown = path.display().to_string();
+    Fault::new(Exit::Usage, format!("there is no {what} in {}", Printable(&shown))).hint(hint)
+}
