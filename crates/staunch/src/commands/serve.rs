@@ -121,9 +121,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<Exit, Fault> {
         in_force: config.clone(),
     };
     let ended = serve_http(args, config.http.listen, service, reload, &runtime);
-    for inlet in inlets {
-        inlet.stop();
-    }
+    inlets.stop();
     if let Some(archive) = archive {
         archive.stop();
     }

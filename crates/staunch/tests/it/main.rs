@@ -8,6 +8,7 @@ mod drill;
 mod files;
 mod flows;
 mod harness;
+mod inlets;
 mod kill;
 #[allow(dead_code, reason = "the torture uses more of it")]
 mod load;

@@ -1,0 +1,86 @@
+//! Events that come over syslog and over a socket of the file system, into the real program.
+
+use std::io::Write as _;
+use std::net::{TcpStream, UdpSocket};
+use std::os::unix::net::UnixStream;
+
+use nix::sys::signal::Signal;
+
+use crate::harness::{Home, SMALL, brute_force_from, element, in_namespace, stderr, wait_until};
+
+/// An alert about `address` on one line.
+fn alert(address: &str) -> String {
+    brute_force_from(address).replace('\n', " ")
+}
+
+#[test]
+fn what_comes_over_syslog_is_contained() {
+    in_namespace("inlets::syslog", || {
+        let home = Home::new(&format!(
+            "{SMALL}[[sources.syslog]]\nlisten = \"udp://127.0.0.1:5514\"\n\
+             [[sources.syslog]]\nlisten = \"tcp://127.0.0.1:5514\"\napp_names = [\"suricata\"]\n"
+        ));
+        let server = home.serve();
+        let is_blocked = |address: &str| wait_until(address, || element(address).is_some());
+        let datagrams = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        // As Suricata sends it with `filetype: syslog`, a prefix, and through a relay.
+        let line = format!(
+            "<173>Nov  6 03:00:00 sensor suricata[7]: @cee: {}",
+            alert("203.0.113.1")
+        );
+        datagrams
+            .send_to(line.as_bytes(), "127.0.0.1:5514")
+            .expect("it is sent");
+        is_blocked("203.0.113.1");
+
+        let mut stream = TcpStream::connect("127.0.0.1:5514").expect("it listens");
+        let other = format!("<173>Nov  6 03:00:00 sensor falco: {}\n", alert("203.0.113.2"));
+        let modern = format!(
+            "<173>1 2026-11-06T03:00:00Z sensor suricata 7 - [a b=\"]\"] {}",
+            alert("203.0.113.3")
+        );
+        write!(stream, "{other}{} {modern}", modern.len()).expect("it reads");
+        is_blocked("203.0.113.3");
+        assert!(element("203.0.113.2").is_none(), "its program is not named");
+        server.signal(Signal::SIGTERM);
+        assert_eq!(server.wait(), Some(0));
+    });
+}
+
+#[test]
+fn what_comes_over_a_socket_is_contained() {
+    in_namespace("inlets::socket", || {
+        let home = Home::new(&format!("{SMALL}[[sources.sockets]]\npath = \"events.sock\"\n"));
+        let server = home.serve();
+        let mut stream = UnixStream::connect(home.path("events.sock")).expect("it listens");
+        writeln!(stream, "not json\n{}", alert("203.0.113.1")).expect("it reads");
+        wait_until("the block", || element("203.0.113.1").is_some());
+        assert!(home.log().contains("lines that cannot be read"), "{}", home.log());
+        // What a killed server leaves behind is in the way of nobody.
+        server.kill();
+        assert!(home.path("events.sock").exists());
+        let server = home.serve();
+        let mut stream = UnixStream::connect(home.path("events.sock")).expect("it listens");
+        writeln!(stream, "{}", alert("203.0.113.2")).expect("it reads");
+        wait_until("the block", || element("203.0.113.2").is_some());
+        server.signal(Signal::SIGTERM);
+        assert_eq!(server.wait(), Some(0));
+        assert!(!home.path("events.sock").exists(), "it was removed");
+    });
+}
+
+#[test]
+fn an_address_that_cannot_be_listened_on_ends_the_start() {
+    in_namespace("inlets::in_use", || {
+        let home = Home::new(&format!(
+            "{SMALL}[[sources.syslog]]\nlisten = \"udp://127.0.0.1:5514\"\n"
+        ));
+        let _other = UdpSocket::bind("127.0.0.1:5514").expect("a free port");
+        let Err(output) = home.try_serve(&["--allow-unauthenticated-loopback"]) else {
+            panic!("it started");
+        };
+        assert_eq!(output.status.code(), Some(7));
+        let said = stderr(&output);
+        assert!(said.contains("cannot listen on udp://127.0.0.1:5514"), "{said}");
+    });
+}
