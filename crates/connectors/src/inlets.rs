@@ -8,6 +8,7 @@ mod listener;
 mod pieces;
 mod seldom;
 pub mod socket;
+pub mod stdin;
 pub mod syslog;
 #[cfg(test)]
 mod testing;

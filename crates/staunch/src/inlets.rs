@@ -1,9 +1,10 @@
 //! From inlets to the intake, like a sender that waits for its answer.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crossbeam_channel::bounded;
+use serde::Serialize;
 use staunch_connectors::inlets::{Delivery, Seldom, Sink};
 use staunch_ports::clock::SystemClock;
 use staunch_ports::{Clock as _, InletTally};
@@ -14,10 +15,11 @@ use staunch_runtime::{Intake, IntakeError, Taken};
 const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Where the lines of the inlet that `tally` is of go.
-pub(crate) fn sink(intake: Arc<Intake>, tally: Arc<InletTally>) -> Sink {
+pub(crate) fn sink(intake: Arc<Intake>, tally: Arc<InletTally>, sum: Option<Summed>) -> Sink {
     let mut way = Way {
         intake,
         tally,
+        sum,
         waiting: false,
         malformed: Seldom::default(),
         without_sequel: Seldom::default(),
@@ -38,10 +40,48 @@ pub(crate) fn sink(intake: Arc<Intake>, tally: Arc<InletTally>) -> Sink {
     })
 }
 
+/// What has come of the lines of one inlet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Sum {
+    pub(crate) accepted: u64,
+    pub(crate) matched: u64,
+    pub(crate) malformed: u64,
+    pub(crate) ignored: u64,
+    pub(crate) samples: u64,
+    /// Playbooks that matched and lead to nothing: without a key, or beyond the limit of one event.
+    pub(crate) without_sequel: u64,
+}
+
+/// A sum that the inlet and whoever tells of it share.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Summed(Arc<Mutex<Sum>>);
+
+impl Summed {
+    pub(crate) fn read(&self) -> Sum {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Sum)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Adds what was taken, but for what is malformed.
+    fn add(&self, taken: &Taken) {
+        self.change(|sum| {
+            sum.accepted += taken.accepted as u64;
+            sum.matched += taken.matched as u64;
+            sum.ignored += taken.ignored as u64;
+            sum.samples += taken.samples as u64;
+            sum.without_sequel += (taken.without_key + taken.beyond_limit) as u64;
+        });
+    }
+}
+
 /// The way of one inlet.
 struct Way {
     intake: Arc<Intake>,
     tally: Arc<InletTally>,
+    sum: Option<Summed>,
     /// Whether lines could not be taken the last time.
     waiting: bool,
     malformed: Seldom,
@@ -104,6 +144,9 @@ impl Way {
 
     /// Says of what was taken what a sender would read in the answer.
     fn tell(&mut self, taken: &Taken) {
+        if let Some(sum) = &self.sum {
+            sum.add(taken);
+        }
         if let Some(first) = taken.errors.first() {
             self.unreadable(taken.malformed as u64, &first.what);
         }
@@ -122,6 +165,9 @@ impl Way {
 
     fn unreadable(&mut self, malformed: u64, what: &str) {
         self.tally.malformed(malformed);
+        if let Some(sum) = &self.sum {
+            sum.change(|sum| sum.malformed += malformed);
+        }
         if let Some(malformed) = self.malformed.add(malformed) {
             let inlet = self.tally.follows();
             tracing::warn!(inlet, malformed, last = what, "lines that cannot be read");

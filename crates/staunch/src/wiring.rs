@@ -5,6 +5,7 @@
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write as _};
 use std::ops::ControlFlow;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use staunch_connectors::enrichers::own_addresses::{PROC, RESOLV_CONF, protection
 use staunch_connectors::inlets::InletThread;
 use staunch_connectors::inlets::file::{self, FileSettings};
 use staunch_connectors::inlets::socket::{LineSocket, SocketSettings};
+use staunch_connectors::inlets::stdin::{self, Done};
 use staunch_connectors::inlets::syslog::{SyslogSettings, SyslogSocket};
 use staunch_connectors::notifiers::log::LogNotifier;
 
@@ -40,6 +42,7 @@ use crate::cli::Driver;
 use crate::commands::open_fault;
 use crate::config::Config;
 use crate::exit::{Exit, Fault};
+use crate::inlets::Summed;
 use crate::misbehave::{self, LiveOrders, Orders, WrongClock};
 use crate::narrator::Narrator;
 
@@ -247,6 +250,20 @@ impl Inlets {
         }
     }
 
+    /// Reads `input` too, whose lines `source` understands, and adds up in `sum`; `done` is called at its end.
+    pub(crate) fn stdin(
+        &mut self,
+        intake: &Arc<Intake>,
+        source: &str,
+        input: OwnedFd,
+        sum: Summed,
+        done: Done,
+    ) -> Result<(), Fault> {
+        let tally = self.tally("stdin", "stdin", source);
+        let sink = crate::inlets::sink(intake.clone(), tally.clone(), Some(sum));
+        self.push(stdin::start(input, tally, sink, done))
+    }
+
     /// Counts for an inlet that follows `follows`.
     fn tally(&mut self, kind: &'static str, follows: &str, source: &str) -> Arc<InletTally> {
         tracing::info!(kind, follows, source, "following");
@@ -293,7 +310,7 @@ pub(crate) fn inlets(config: &Config, intake: &Arc<Intake>) -> Result<Inlets, Fa
     }
 
     let mut inlets = Inlets::default();
-    let sink = |tally: &Arc<InletTally>| crate::inlets::sink(intake.clone(), tally.clone());
+    let sink = |tally: &Arc<InletTally>| crate::inlets::sink(intake.clone(), tally.clone(), None);
     for (socket, it) in syslog {
         let tally = inlets.tally("syslog", &socket.listen().to_string(), &it.source);
         let sink = sink(&tally);

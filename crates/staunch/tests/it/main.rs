@@ -15,5 +15,6 @@ mod load;
 mod operators;
 mod playbook_tests;
 mod replay;
+mod run;
 mod sources;
 mod trouble;
