@@ -235,11 +235,10 @@ pub(crate) fn archive(config: &Config, handle: &Handle) -> Option<(Archiver, Arc
         .ok()
 }
 
-/// The inlets of a server, and what is known of each.
-#[derive(Default)]
+/// The inlets of a server.
 pub(crate) struct Inlets {
     threads: Vec<InletThread>,
-    tallies: Vec<Arc<InletTally>>,
+    intake: Arc<Intake>,
 }
 
 impl Inlets {
@@ -251,16 +250,9 @@ impl Inlets {
     }
 
     /// Reads `input` too, whose lines `source` understands, and adds up in `sum`; `done` is called at its end.
-    pub(crate) fn stdin(
-        &mut self,
-        intake: &Arc<Intake>,
-        source: &str,
-        input: OwnedFd,
-        sum: Summed,
-        done: Done,
-    ) -> Result<(), Fault> {
+    pub(crate) fn stdin(&mut self, source: &str, input: OwnedFd, sum: Summed, done: Done) -> Result<(), Fault> {
         let tally = self.tally("stdin", "stdin", source);
-        let sink = crate::inlets::sink(intake.clone(), tally.clone(), Some(sum));
+        let sink = crate::inlets::sink(self.intake.clone(), tally.clone(), Some(sum));
         self.push(stdin::start(input, tally, sink, done))
     }
 
@@ -268,7 +260,7 @@ impl Inlets {
     fn tally(&mut self, kind: &'static str, follows: &str, source: &str) -> Arc<InletTally> {
         tracing::info!(kind, follows, source, "following");
         let tally = Arc::new(InletTally::new(kind, follows, source));
-        self.tallies.push(tally.clone());
+        self.intake.add_inlet(tally.clone());
         tally
     }
 
@@ -309,7 +301,10 @@ pub(crate) fn inlets(config: &Config, intake: &Arc<Intake>) -> Result<Inlets, Fa
         sockets.push((socket, shown, it));
     }
 
-    let mut inlets = Inlets::default();
+    let mut inlets = Inlets {
+        threads: Vec::new(),
+        intake: intake.clone(),
+    };
     let sink = |tally: &Arc<InletTally>| crate::inlets::sink(intake.clone(), tally.clone(), None);
     for (socket, it) in syslog {
         let tally = inlets.tally("syslog", &socket.listen().to_string(), &it.source);

@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::AsFd as _;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 use staunch_engine::EngineState;
 use staunch_model::{ActionKind, IncidentId, Printable, StateKind, Timestamp, TransactionId};
-use staunch_runtime::{Busy, Handle, Intake};
+use staunch_runtime::{Busy, Handle};
 use tokio::sync::oneshot;
 
 use super::serve;
@@ -72,7 +71,7 @@ impl Input {
     }
 
     /// Begins to read.
-    pub(super) fn start(&mut self, inlets: &mut Inlets, intake: &Arc<Intake>, handle: &Handle) -> Result<(), Fault> {
+    pub(super) fn start(&mut self, inlets: &mut Inlets, handle: &Handle) -> Result<(), Fault> {
         let last = handle.query(|state| state.last_transaction);
         self.before = TransactionId(last.map_err(|error| Fault::of(Exit::Failed, &error))?);
         let (ended, end) = oneshot::channel();
@@ -80,7 +79,7 @@ impl Input {
         let done = Box::new(move |end| drop(ended.send(end)));
         let stdin = io::stdin().as_fd().try_clone_to_owned();
         let stdin = stdin.map_err(|error| Fault::doing(Exit::Failed, "cannot read stdin", &error))?;
-        inlets.stdin(intake, &self.source, stdin, self.sum.clone(), done)?;
+        inlets.stdin(&self.source, stdin, self.sum.clone(), done)?;
         self.end = Some(end);
         Ok(())
     }

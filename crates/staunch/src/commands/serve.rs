@@ -105,7 +105,7 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
     let intake = Arc::new(intake);
     let inlets = wiring::inlets(&config, &intake).and_then(|mut inlets| {
         if let Some(input) = &mut input {
-            input.start(&mut inlets, &intake, &runtime.handle())?;
+            input.start(&mut inlets, &runtime.handle())?;
         }
         Ok(inlets)
     });

@@ -5,6 +5,7 @@ use std::net::{TcpStream, UdpSocket};
 use std::os::unix::net::UnixStream;
 
 use nix::sys::signal::Signal;
+use staunch_server::dto::Status;
 
 use crate::harness::{Home, SMALL, brute_force_from, element, in_namespace, stderr, wait_until};
 
@@ -42,6 +43,26 @@ fn what_comes_over_syslog_is_contained() {
         write!(stream, "{other}{} {modern}", modern.len()).expect("it reads");
         is_blocked("203.0.113.3");
         assert!(element("203.0.113.2").is_none(), "its program is not named");
+        datagrams.send_to(b"no syslog", "127.0.0.1:5514").expect("it is sent");
+        let mut inlets = Vec::new();
+        wait_until("the numbers", || {
+            inlets = server.json::<Status>(&["status"]).inlets;
+            inlets[0].malformed == 1 && inlets[1].lines == 1
+        });
+        let shown = inlets
+            .iter()
+            .map(|it| (it.kind.as_str(), it.follows.as_str(), it.lines, it.passed_over));
+        assert_eq!(
+            shown.collect::<Vec<_>>(),
+            [
+                ("syslog", "udp://127.0.0.1:5514", 1, 0),
+                ("syslog", "tcp://127.0.0.1:5514", 1, 1)
+            ]
+        );
+        assert!(inlets.iter().all(|it| it.last_line.is_some() && it.waiting.is_none()));
+        let text = server.ok(&["status"]);
+        let words = "follows      syslog udp://127.0.0.1:5514 as suricata: 1 lines, 1 malformed, last";
+        assert!(text.contains(words), "{text}");
         server.signal(Signal::SIGTERM);
         assert_eq!(server.wait(), Some(0));
     });
