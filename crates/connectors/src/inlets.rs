@@ -4,6 +4,8 @@
 //! business. Each has a thread of its own, and reads no further while what it has read cannot be taken.
 
 pub mod file;
+pub mod journald;
+mod kept;
 mod listener;
 mod pieces;
 mod seldom;

@@ -278,6 +278,8 @@ pub(crate) struct SourcesSettings {
     pub(crate) syslog: Vec<SyslogSource>,
     /// Sockets of the file system that take lines. Default none. Since v0.1.
     pub(crate) sockets: Vec<SocketSource>,
+    /// Parts of the journal of systemd that are followed. Default none. Since v0.1.
+    pub(crate) journald: Vec<JournaldSource>,
 }
 
 /// A file that a sensor appends events to, one a line. It is followed through rotation, truncation and restarts; what was
@@ -337,6 +339,40 @@ pub(crate) struct SocketSource {
     /// The group that it belongs to; see `mode`. Default the one of Staunch. Since v0.1.
     #[serde(default)]
     pub(crate) group: Option<String>,
+}
+
+/// A part of the journal of systemd, followed through restarts; what was not made durable before a crash is read again. It
+/// needs the program `journalctl`, and Staunch to be allowed to read the journal.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct JournaldSource {
+    /// The system whose events come. Default `suricata`. Since v0.1.
+    #[serde(default = "suricata")]
+    pub(crate) source: String,
+    /// The units whose entries are taken, such as `suricata.service`. Default all. Since v0.1.
+    #[serde(default)]
+    pub(crate) units: Vec<String>,
+    /// The identifiers (`SYSLOG_IDENTIFIER`, such as `suricata`) whose entries are taken; with `units`, both must be among
+    /// those named. Default all. Since v0.1.
+    #[serde(default)]
+    pub(crate) identifiers: Vec<String>,
+    /// What is handed to the source: `message`, the field `MESSAGE`; or `entry`, the whole entry as JSON, for a mapping.
+    /// Default `message`. Since v0.1.
+    #[serde(default)]
+    pub(crate) hand_on: HandOn,
+    /// Where to begin the first time: `end`, with what is written from then on, or `start`. Default `end`. Since v0.1.
+    #[serde(default)]
+    pub(crate) begin: Begin,
+    /// The directory of the journal, such as `/var/log/journal/remote`. Default that of this machine. Since v0.1.
+    #[serde(default)]
+    pub(crate) directory: Option<PathBuf>,
+}
+
+impl JournaldSource {
+    /// What tells it from others: which entries, and whose.
+    pub(crate) fn key(&self) -> (&str, &[String], &[String], Option<&Path>) {
+        (&self.source, &self.units, &self.identifiers, self.directory.as_deref())
+    }
 }
 
 const fn private() -> u32 {
@@ -553,9 +589,14 @@ impl Config {
         self.archive.dir.iter_mut().for_each(resolve);
         self.sources.files.iter_mut().map(|it| &mut it.path).for_each(resolve);
         self.sources.sockets.iter_mut().map(|it| &mut it.path).for_each(resolve);
+        self.sources
+            .journald
+            .iter_mut()
+            .filter_map(|it| it.directory.as_mut())
+            .for_each(resolve);
     }
 
-    /// The directory of the places up to which files were read.
+    /// The directory of the places up to which files and journals were read.
     pub(crate) fn places_dir(&self) -> PathBuf {
         self.data_dir.join("files")
     }

@@ -18,6 +18,7 @@ use staunch_connectors::enrichers::conntrack::ConntrackShare;
 use staunch_connectors::enrichers::own_addresses::{PROC, RESOLV_CONF, protections};
 use staunch_connectors::inlets::InletThread;
 use staunch_connectors::inlets::file::{self, FileSettings};
+use staunch_connectors::inlets::journald::{self, JournalSettings};
 use staunch_connectors::inlets::socket::{LineSocket, SocketSettings};
 use staunch_connectors::inlets::stdin::{self, Done};
 use staunch_connectors::inlets::syslog::{SyslogSettings, SyslogSocket};
@@ -40,11 +41,14 @@ use staunch_store::{ArchiveOptions, EventArchive, JournalOptions, MemoryJournal,
 
 use crate::cli::Driver;
 use crate::commands::open_fault;
-use crate::config::Config;
+use crate::config::{Config, JournaldSource};
 use crate::exit::{Exit, Fault};
 use crate::inlets::Summed;
 use crate::misbehave::{self, LiveOrders, Orders, WrongClock};
 use crate::narrator::Narrator;
+
+/// The program that reads the journal of systemd, looked for where programs are.
+const JOURNALCTL: &str = "journalctl";
 
 /// Everything that is opened before the engine starts.
 pub(crate) struct Opened {
@@ -329,7 +333,35 @@ pub(crate) fn inlets(config: &Config, intake: &Arc<Intake>) -> Result<Inlets, Fa
         let sink = sink(&tally);
         inlets.push(file::start(settings, tally, sink))?;
     }
+    for it in &sources.journald {
+        // As with files; JSON tells where one name ends and the next begins.
+        let key = serde_json::to_vec(&it.key()).map_err(|error| Fault::of(Exit::Failed, &error))?;
+        let settings = JournalSettings {
+            program: JOURNALCTL.into(),
+            directory: it.directory.clone(),
+            units: it.units.clone(),
+            identifiers: it.identifiers.clone(),
+            hand_on: it.hand_on,
+            place: config.places_dir().join(ContentHash::of(&key).to_string()),
+            begin: it.begin,
+        };
+        let tally = inlets.tally("journal", &entries_of(it), &it.source);
+        let sink = sink(&tally);
+        inlets.push(journald::start(settings, tally, sink))?;
+    }
     Ok(inlets)
+}
+
+/// What is followed of a journal, in words that are safe to show.
+fn entries_of(it: &JournaldSource) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    parts.extend(it.directory.iter().map(|directory| directory.display().to_string()));
+    parts.extend(it.units.iter().cloned());
+    parts.extend(it.identifiers.iter().cloned());
+    if parts.is_empty() {
+        return "all entries".to_owned();
+    }
+    Printable(&parts.join(" ")).to_string()
 }
 
 fn cannot_listen(what: &str, error: &io::Error) -> Fault {

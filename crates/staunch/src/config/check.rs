@@ -375,6 +375,25 @@ impl Checker<'_> {
         }
     }
 
+    fn journald(&mut self, config: &Config, known: &[&str]) {
+        let all = &config.sources.journald;
+        for (at, it) in all.iter().enumerate() {
+            self.source("journald", at, &it.source, known);
+            for (key, names) in [("units", &it.units), ("identifiers", &it.identifiers)] {
+                if names.iter().any(|name| name.trim().is_empty()) {
+                    let hint = "write names, or leave the key out to take all";
+                    self.inlet("journald", at, key, "a name is empty".to_owned(), hint);
+                }
+            }
+            if all[..at].iter().any(|other| other.key() == it.key()) {
+                let path = [Step::Key("sources"), Step::Key("journald"), Step::At(at)];
+                let what = "the same entries are followed already".to_owned();
+                let hint = "leave it out here: each of its events would count twice";
+                self.mistakes.push(Mistake::of_value(self.text, &path, what, hint));
+            }
+        }
+    }
+
     fn sources(&mut self, config: &Config) {
         let error = match staunch_connectors::sources::all(&config.sources.settings()) {
             Ok(sources) => {
@@ -382,6 +401,7 @@ impl Checker<'_> {
                 self.files(config, &known);
                 self.syslog(config, &known);
                 self.sockets(config, &known);
+                self.journald(config, &known);
                 return;
             }
             Err(error) => error,

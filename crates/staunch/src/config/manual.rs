@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// Where each section's keys are described: heading, struct, and the file that it is in.
-const SECTIONS: [(&str, &str, &str); 18] = [
+const SECTIONS: [(&str, &str, &str); 19] = [
     ("", "Config", CONFIG),
     ("[http]", "HttpSettings", CONFIG),
     ("[playbooks]", "PlaybookSettings", CONFIG),
@@ -17,6 +17,7 @@ const SECTIONS: [(&str, &str, &str); 18] = [
     ("[[sources.files]]", "FileSource", CONFIG),
     ("[[sources.syslog]]", "SyslogSource", CONFIG),
     ("[[sources.sockets]]", "SocketSource", CONFIG),
+    ("[[sources.journald]]", "JournaldSource", CONFIG),
     ("[[sources.generic]]", "GenericSettings", GENERIC),
     ("[[sources.generic]] sample, only", "Test", GENERIC),
     ("[journal]", "JournalSettings", CONFIG),

@@ -79,6 +79,12 @@ fn every_mistake_has_a_place_and_a_hint() {
             "3:8",
             &["0o1130 is no mode", "0o600"],
         ),
+        ("[[sources.journald]]\nunits = [\"\"]\n", "2:9", &["a name is empty"]),
+        (
+            "[[sources.journald]]\nunits = [\"a\"]\n[[sources.journald]]\nunits = [\"a\"]\n",
+            "3:1",
+            &["followed already"],
+        ),
         (
             "[[sources.sockets]]\npath = \"a.sock\"\nsource = \"snort\"\n",
             "3:10",

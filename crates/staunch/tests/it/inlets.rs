@@ -1,7 +1,9 @@
 //! Events that come over syslog and over a socket of the file system, into the real program.
 
+use std::fs::{self, Permissions};
 use std::io::Write as _;
 use std::net::{TcpStream, UdpSocket};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 
 use nix::sys::signal::Signal;
@@ -76,7 +78,7 @@ fn what_comes_over_a_socket_is_contained() {
         let mut stream = UnixStream::connect(home.path("events.sock")).expect("it listens");
         writeln!(stream, "not json\n{}", alert("203.0.113.1")).expect("it reads");
         wait_until("the block", || element("203.0.113.1").is_some());
-        assert!(home.log().contains("lines that cannot be read"), "{}", home.log());
+        wait_until("the warning", || home.log().contains("lines that cannot be read"));
         // What a killed server leaves behind is in the way of nobody.
         server.kill();
         assert!(home.path("events.sock").exists());
@@ -103,5 +105,65 @@ fn an_address_that_cannot_be_listened_on_ends_the_start() {
         assert_eq!(output.status.code(), Some(7));
         let said = stderr(&output);
         assert!(said.contains("cannot listen on udp://127.0.0.1:5514"), "{said}");
+    });
+}
+
+#[test]
+fn what_the_journal_says_is_contained_once_and_through_a_kill() {
+    in_namespace("inlets::journald", || {
+        // The program itself is tested with the inlet; this stands in its place for the way from there to a block.
+        let home = Home::new(&format!(
+            "{SMALL}[[sources.journald]]\nunits = [\"suricata.service\"]\nbegin = \"start\"\n"
+        ));
+        let path = format!("{}:/usr/bin:/bin", home.path("").display());
+        let home = home.with_environment(vec![("PATH", path.into())]);
+        let script = format!(
+            "#!/bin/sh\ncd '{}'\necho \"$*\" >> arguments\ncat entries\nexec sleep 600\n",
+            home.path("").display()
+        );
+        let entries = |addresses: &[&str]| {
+            let entry = |(at, address): (usize, &&str)| {
+                let entry = serde_json::json!({"__CURSOR": format!("s=a;i={at}"), "MESSAGE": alert(address)});
+                format!("{entry}\n")
+            };
+            let text: String = addresses.iter().enumerate().map(entry).collect();
+            fs::write(home.path("entries"), text).expect("it is our directory");
+        };
+        entries(&["203.0.113.1"]);
+        fs::write(home.path("journalctl"), script).expect("it is our directory");
+        fs::set_permissions(home.path("journalctl"), Permissions::from_mode(0o700)).expect("it is our file");
+        let server = home.serve();
+        wait_until("the block", || element("203.0.113.1").is_some());
+        let places = || fs::read_dir(home.data().join("files")).map_or(0, Iterator::count);
+        let cursor = || {
+            let place = fs::read_dir(home.data().join("files")).ok()?.next()?.ok()?;
+            fs::read_to_string(place.path()).ok()
+        };
+        wait_until("the place", || cursor().is_some_and(|text| text.contains("s=a;i=0")));
+        assert_eq!(places(), 1);
+        server.kill();
+
+        entries(&["203.0.113.1", "203.0.113.2"]);
+        let server = home.serve();
+        wait_until("the block", || element("203.0.113.2").is_some());
+        let arguments = fs::read_to_string(home.path("arguments")).expect("it was started");
+        assert!(arguments.contains("--unit=suricata.service"), "{arguments}");
+        assert!(
+            arguments
+                .lines()
+                .last()
+                .unwrap_or_default()
+                .contains("--cursor=s=a;i=0"),
+            "{arguments}"
+        );
+        let mut inlets = Vec::new();
+        wait_until("the numbers", || {
+            inlets = server.json::<Status>(&["status"]).inlets;
+            inlets[0].lines == 1
+        });
+        let it = &inlets[0];
+        assert_eq!((it.kind.as_str(), it.follows.as_str()), ("journal", "suricata.service"));
+        server.signal(Signal::SIGTERM);
+        assert_eq!(server.wait(), Some(0));
     });
 }
