@@ -163,3 +163,35 @@ fn a_source_that_is_not_there_is_said_before_anything_is_read() {
     assert!(home.log().contains("there is no source snort"), "{}", home.log());
     assert!(!home.data().join("journal").exists());
 }
+
+#[test]
+fn what_is_under_way_at_the_end_is_waited_for() {
+    in_namespace("run::settles", || {
+        let home = Home::new(&format!("{SMALL}[drill]\nscope = [\"203.0.113.0/28\"]\n"));
+        let mut child = run(&home, &["--allow-unauthenticated-loopback"], Stdio::piped());
+        let mut url = None;
+        wait_until("its address", || {
+            let log = home.log();
+            let at = log
+                .split("listening on ")
+                .nth(1)
+                .and_then(|rest| rest.split_whitespace().next());
+            url = at.map(|url| url.trim_end_matches("\u{1b}[0m").to_owned());
+            url.is_some()
+        });
+        // The driver says that it has acted, and has not: that takes a rollback, which takes a while.
+        let agent = ureq::Agent::config_builder().proxy(None).build().new_agent();
+        let order = serde_json::json!({"fault": "lie", "lasts": "1m"});
+        agent
+            .post(format!("{}/v1/drill", url.expect("it listens")))
+            .send_json(order)
+            .expect("it is ordered");
+        let mut input = child.stdin.take().expect("it was piped");
+        write!(input, "{}", alert("203.0.113.1")).expect("it reads");
+        drop(input);
+        let (output, text) = end(child);
+        assert_eq!(output.status.code(), Some(0), "{}", home.log());
+        assert!(text.contains("transactions 1 rolled-back\n"), "{text}");
+        assert!(element("203.0.113.1").is_none());
+    });
+}
