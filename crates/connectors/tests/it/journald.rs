@@ -135,6 +135,12 @@ impl Followed {
         }
     }
 
+    /// The line after `count - 1` others.
+    fn nth(&self, count: usize) -> String {
+        let next = |_| self.lines.recv_timeout(DEADLINE).expect("a line");
+        (0..count).map(next).last().expect("there is one")
+    }
+
     /// Ends it; nothing else may have come.
     fn stop(self) {
         self.inlet.stop();
@@ -200,7 +206,7 @@ fn a_restart_goes_on_where_it_was_also_with_other_identifiers() {
             identifiers: vec!["suricata".into(), "falco".into()],
             ..rig.settings()
         });
-        assert_eq!(followed.lines.iter().take(5).last().as_deref(), Some(TWO));
+        assert_eq!(followed.nth(5), TWO);
         followed.stop();
         rig.add("second");
         // The entry that the place is of is not among these.
@@ -232,7 +238,7 @@ fn what_was_not_taken_comes_again_after_a_restart() {
             .expect("they are handed on again");
         followed.refuses.store(false, Ordering::SeqCst);
         followed.expect(&[ONE, "no text: \u{fffd}\u{fffd}"]);
-        assert_eq!(followed.lines.iter().take(3).last().as_deref(), Some(TWO));
+        assert_eq!(followed.nth(3), TWO);
         followed.stop();
     });
 }
@@ -243,7 +249,7 @@ fn the_cursor_entry_does_not_come_again_and_a_missing_one_costs_no_other() {
         let rig = Rig::new();
         rig.add("first");
         let followed = Followed::start(rig.settings());
-        assert_eq!(followed.lines.iter().take(6).last().as_deref(), Some(TWO));
+        assert_eq!(followed.nth(6), TWO);
         followed.stop();
         rig.add("second");
         let followed = Followed::start(rig.settings());
@@ -253,7 +259,7 @@ fn the_cursor_entry_does_not_come_again_and_a_missing_one_costs_no_other() {
         let rig = Rig::new();
         rig.add("first");
         let followed = Followed::start(rig.settings());
-        assert_eq!(followed.lines.iter().take(6).last().as_deref(), Some(TWO));
+        assert_eq!(followed.nth(6), TWO);
         followed.stop();
         fs::remove_file(rig.path("journal/first.journal")).expect("it is our file");
         rig.add("second");
