@@ -16,6 +16,7 @@ pub mod playbook;
 pub mod segment;
 mod shown;
 pub mod sources;
+pub mod syslog;
 
 /// The program has no library: its configuration is compiled from the same files.
 #[path = "../../staunch/src"]
@@ -97,6 +98,10 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "auditd",
         run: sources::auditd,
+    },
+    Target {
+        name: "syslog",
+        run: syslog::run,
     },
     Target {
         name: "generic",

@@ -8,6 +8,7 @@ pub mod archive;
 pub mod clock;
 pub mod enricher;
 pub mod follower;
+pub mod inlet;
 pub mod journal;
 pub mod notifier;
 pub mod source;
@@ -17,6 +18,7 @@ pub use archive::{Archive, ArchiveError};
 pub use clock::Clock;
 pub use enricher::Enricher;
 pub use follower::Follower;
+pub use inlet::{InletReading, InletTally};
 pub use journal::{
     AppendError, ChainHash, Durability, Epoch, FRAME_OVERHEAD_MAX, Journal, Lsn, NewFrame, Purpose, ReadError,
     StateWriter, StoredFrame, Tail,

@@ -1,12 +1,12 @@
 //! Intake: from the bytes of a request to events in the engine, and the answer that the sender may rely on.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use serde::Serialize;
 use staunch_engine::triage::{Triage, Triaged};
 use staunch_model::{Event, EventKind, EventView, IncidentId, Program, TriggerReport};
-use staunch_ports::{Malformed, Sighting, Source};
+use staunch_ports::{InletReading, InletTally, Malformed, Sighting, Source};
 use thiserror::Error;
 
 use crate::archive::{Archiver, Batch};
@@ -104,6 +104,7 @@ pub struct Intake {
     triage: RwLock<Arc<Triage>>,
     archive: Option<Archiver>,
     handle: Handle,
+    inlets: Mutex<Vec<Arc<InletTally>>>,
 }
 
 impl Intake {
@@ -119,6 +120,7 @@ impl Intake {
             triage: RwLock::new(Arc::new(Triage::new(programs))),
             archive: None,
             handle,
+            inlets: Mutex::default(),
         }
     }
 
@@ -131,6 +133,18 @@ impl Intake {
     /// The names of the sources.
     pub fn source_names(&self) -> impl Iterator<Item = &str> {
         self.sources.keys().map(String::as_str)
+    }
+
+    /// An inlet brings events here, whose numbers are told from now on.
+    pub fn add_inlet(&self, tally: Arc<InletTally>) {
+        self.inlets.lock().unwrap_or_else(PoisonError::into_inner).push(tally);
+    }
+
+    /// How each inlet stands.
+    #[must_use]
+    pub fn inlets(&self) -> Vec<InletReading> {
+        let inlets = self.inlets.lock().unwrap_or_else(PoisonError::into_inner);
+        inlets.iter().map(|tally| tally.reading()).collect()
     }
 
     /// Replaces the programs. Bodies that are being read keep the old ones. Pin the policy that holds the playbooks
@@ -209,8 +223,8 @@ impl Intake {
             return;
         }
         // The reply is needed on both ways out of `submit`, and only one of them calls it.
-        let slot = Arc::new(std::sync::Mutex::new(Some((taken, reply))));
-        let take_slot = |slot: &std::sync::Mutex<Option<_>>| slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let slot = Arc::new(Mutex::new(Some((taken, reply))));
+        let take_slot = |slot: &Mutex<Option<_>>| slot.lock().unwrap_or_else(PoisonError::into_inner).take();
         let durable = slot.clone();
         let counters = self.handle.clone();
         let submission = Submission {

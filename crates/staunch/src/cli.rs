@@ -33,6 +33,8 @@ pub(crate) enum Command {
     Demo,
     /// Run the engine: take events over HTTP, decide, contain
     Serve(ServeArgs),
+    /// The same, and take events from stdin until it ends: `tail -F eve.json | staunch run`
+    Run(RunArgs),
     /// Find every mistake in playbooks, without running them
     Check(CheckArgs),
     /// Show what would be done about an event, and why, without doing it
@@ -198,6 +200,25 @@ pub(crate) struct ServeArgs {
     /// Let the driver misbehave as this file says (for the demo)
     #[arg(long, value_name = "FILE", hide = true)]
     pub(crate) rehearse: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Events come one a line. When the input has ended, everything taken is durable, what is under way is \
+                        waited for, and a summary is printed. What is in force stays in force until its lease ends."
+)]
+pub(crate) struct RunArgs {
+    /// The system that the events come from
+    #[arg(long, value_name = "NAME", default_value = "suricata")]
+    pub(crate) source: String,
+    /// Go on serving when the input has ended
+    #[arg(long)]
+    pub(crate) stay: bool,
+    /// Print the summary in JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) serve: ServeArgs,
 }
 
 #[derive(Args, Debug)]

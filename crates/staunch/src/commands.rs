@@ -17,6 +17,7 @@ mod protect;
 mod release;
 mod renew;
 mod replay;
+mod run;
 mod serve;
 mod source;
 mod status;
@@ -45,6 +46,7 @@ pub(crate) fn run(command: Command) -> Result<Exit, Fault> {
             .map(|()| Exit::Ok)
             .map_err(|error| Fault::doing(Exit::Failed, "the demo failed", error.as_ref())),
         Command::Serve(args) => serve::run(&args),
+        Command::Run(args) => run::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Backtest(args) => backtest::run(&args),
         Command::Plan(args) => plan::run(&args),

@@ -1,47 +1,97 @@
-//! From the files that are followed to the intake, like a sender that waits for its answer.
+//! From inlets to the intake, like a sender that waits for its answer.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crossbeam_channel::bounded;
-use staunch_connectors::inlets::file::{Delivery, Sink};
+use serde::Serialize;
+use staunch_connectors::inlets::{Delivery, Seldom, Sink};
+use staunch_ports::clock::SystemClock;
+use staunch_ports::{Clock as _, InletTally};
 use staunch_runtime::{Intake, IntakeError, Taken};
 
 /// How long lines may be on their way. After that it is open what became of them, and they are sent again: an event that
 /// was taken already joins its incident.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Where the lines of `file`, which the system `source` writes, go.
-pub(crate) fn sink(intake: Arc<Intake>, source: String, file: String) -> Sink {
+/// Where the lines of the inlet that `tally` is of go.
+pub(crate) fn sink(intake: Arc<Intake>, tally: Arc<InletTally>, sum: Option<Summed>) -> Sink {
     let mut way = Way {
         intake,
-        source,
-        file,
+        tally,
+        sum,
         waiting: false,
+        malformed: Seldom::default(),
+        without_sequel: Seldom::default(),
     };
     Box::new(move |lines| {
         let delivery = way.deliver(lines);
-        if way.waiting && delivery == Delivery::Taken {
-            tracing::info!(file = way.file, "the lines of the file are taken again");
+        if delivery == Delivery::Taken {
+            let count = lines.split_inclusive(|byte| *byte == b'\n').count();
+            way.tally.took(count as u64, SystemClock.now());
+            if way.waiting {
+                let (kind, follows) = (way.tally.kind(), way.tally.follows());
+                tracing::info!(inlet = follows, "the lines of the {kind} are taken again");
+                way.tally.waits(None);
+            }
         }
         way.waiting = delivery == Delivery::Again;
         delivery
     })
 }
 
-/// The way of one file.
+/// What has come of the lines of one inlet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Sum {
+    pub(crate) accepted: u64,
+    pub(crate) matched: u64,
+    pub(crate) malformed: u64,
+    pub(crate) ignored: u64,
+    pub(crate) samples: u64,
+    /// Playbooks that matched and lead to nothing: without a key, or beyond the limit of one event.
+    pub(crate) without_sequel: u64,
+}
+
+/// A sum that the inlet and whoever tells of it share.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Summed(Arc<Mutex<Sum>>);
+
+impl Summed {
+    pub(crate) fn read(&self) -> Sum {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Sum)) {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Adds what was taken, but for what is malformed.
+    fn add(&self, taken: &Taken) {
+        self.change(|sum| {
+            sum.accepted += taken.accepted as u64;
+            sum.matched += taken.matched as u64;
+            sum.ignored += taken.ignored as u64;
+            sum.samples += taken.samples as u64;
+            sum.without_sequel += (taken.without_key + taken.beyond_limit) as u64;
+        });
+    }
+}
+
+/// The way of one inlet.
 struct Way {
     intake: Arc<Intake>,
-    source: String,
-    file: String,
+    tally: Arc<InletTally>,
+    sum: Option<Summed>,
     /// Whether lines could not be taken the last time.
     waiting: bool,
+    malformed: Seldom,
+    without_sequel: Seldom,
 }
 
 impl Way {
     /// Sends `lines` together, and one by one where one of them would spoil the others: a body may be one value over
     /// several lines, a file may not.
-    fn deliver(&self, lines: &[u8]) -> Delivery {
+    fn deliver(&mut self, lines: &[u8]) -> Delivery {
         let several = lines.split_inclusive(|byte| *byte == b'\n').nth(1).is_some();
         let opens_array = lines.trim_ascii_start().first() == Some(&b'[');
         if several && opens_array {
@@ -61,7 +111,7 @@ impl Way {
     }
 
     /// Sends each of `lines` alone. When one cannot be taken, all of them come again.
-    fn one_by_one(&self, lines: &[u8]) -> Delivery {
+    fn one_by_one(&mut self, lines: &[u8]) -> Delivery {
         for line in lines.split_inclusive(|byte| *byte == b'\n') {
             let delivery = match self.send(line) {
                 Ok(taken) => {
@@ -81,8 +131,11 @@ impl Way {
     fn send(&self, body: &[u8]) -> Result<Taken, Option<IntakeError>> {
         let (done, answer) = bounded(1);
         // Nobody waits any more after the deadline.
-        self.intake
-            .take(&self.source, body, Box::new(move |result| drop(done.send(result))));
+        self.intake.take(
+            self.tally.source(),
+            body,
+            Box::new(move |result| drop(done.send(result))),
+        );
         match answer.recv_timeout(ANSWER_DEADLINE) {
             Ok(result) => result.map_err(Some),
             Err(_) => Err(None),
@@ -90,15 +143,19 @@ impl Way {
     }
 
     /// Says of what was taken what a sender would read in the answer.
-    fn tell(&self, taken: &Taken) {
+    fn tell(&mut self, taken: &Taken) {
+        if let Some(sum) = &self.sum {
+            sum.add(taken);
+        }
         if let Some(first) = taken.errors.first() {
-            let (malformed, first) = (taken.malformed, first.what.as_str());
-            tracing::warn!(file = self.file, malformed, first, "lines that cannot be read");
+            self.unreadable(taken.malformed as u64, &first.what);
         }
         let (without_key, beyond_limit) = (taken.without_key, taken.beyond_limit);
-        if without_key + beyond_limit > 0 {
+        if let Some(events) = self.without_sequel.add((without_key + beyond_limit) as u64) {
+            let inlet = self.tally.follows();
             tracing::warn!(
-                file = self.file,
+                inlet,
+                events,
                 without_key,
                 beyond_limit,
                 "playbooks matched, and nothing follows: `staunch source test` shows why"
@@ -106,20 +163,37 @@ impl Way {
         }
     }
 
-    fn refused(&self, lines: &[u8], error: Option<IntakeError>) -> Delivery {
+    fn unreadable(&mut self, malformed: u64, what: &str) {
+        self.tally.malformed(malformed);
+        if let Some(sum) = &self.sum {
+            sum.change(|sum| sum.malformed += malformed);
+        }
+        if let Some(malformed) = self.malformed.add(malformed) {
+            let inlet = self.tally.follows();
+            tracing::warn!(inlet, malformed, last = what, "lines that cannot be read");
+        }
+    }
+
+    fn refused(&mut self, lines: &[u8], error: Option<IntakeError>) -> Delivery {
         match error {
             // The same lines could not be read the next time either.
             Some(error @ (IntakeError::Malformed(_) | IntakeError::NoSource(_))) => {
-                tracing::warn!(file = self.file, %error, bytes = lines.len(), "lines that cannot be read");
+                let count = lines.split_inclusive(|byte| *byte == b'\n').count();
+                self.unreadable(count as u64, &error.to_string());
                 Delivery::Taken
             }
             Some(IntakeError::Busy(busy)) => {
                 if !self.waiting {
-                    tracing::warn!(file = self.file, why = %busy, "the file waits: its lines are not taken at present");
+                    let (kind, follows) = (self.tally.kind(), self.tally.follows());
+                    tracing::warn!(inlet = follows, why = %busy, "the {kind} waits: its lines are not taken at present");
                 }
+                self.tally.waits(Some(&busy.to_string()));
                 Delivery::Again
             }
-            None => Delivery::Again,
+            None => {
+                self.tally.waits(Some("what became of them is not known in time"));
+                Delivery::Again
+            }
         }
     }
 }

@@ -12,27 +12,18 @@ mod watch;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use reader::Reader;
 use serde::Deserialize;
+use staunch_ports::InletTally;
 use watch::Watch;
 
-use crate::json::{EVENT_BYTES_MAX, EVENTS_PER_BODY_MAX};
-
-/// Bytes of the file that are in memory, and that are handed on at once: the longest line and a little more.
-pub const PIECE_BYTES_MAX: usize = EVENT_BYTES_MAX + (256 << 10);
-
-/// Lines that are handed on at once, well below what a decoder takes as one body.
-const LINES_MAX: usize = EVENTS_PER_BODY_MAX / 2;
+use super::thread::Stop;
+use super::{InletThread, LINES_MAX, PIECE_BYTES_MAX, Sink, hand_on};
 
 /// How long a line waits at the most when the kernel does not tell that the file has grown.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
-
-/// How long to wait before lines that were not taken are handed on again.
-const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
 /// Which file, and where to begin.
 #[derive(Clone, Debug)]
@@ -56,62 +47,32 @@ pub enum Begin {
     Start,
 }
 
-/// What became of lines that were handed on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Delivery {
-    /// They need not be handed on again.
-    Taken,
-    /// They could not be taken at present; the same ones are handed on again after a while.
-    Again,
+/// Starts a thread that hands the lines of the file to `sink`.
+///
+/// # Errors
+/// When there can be no thread. A file that is not there, or cannot be read, is waited for.
+pub fn start(settings: FileSettings, tally: Arc<InletTally>, sink: Sink) -> io::Result<InletThread> {
+    InletThread::start("file", move |stop| follow(settings, &tally, sink, &stop))
 }
 
-/// Takes whole lines.
-pub type Sink = Box<dyn FnMut(&[u8]) -> Delivery + Send>;
-
-/// A file that is being followed.
-#[derive(Debug)]
-pub struct FileInlet {
-    stop: Arc<AtomicBool>,
-    thread: JoinHandle<()>,
-}
-
-impl FileInlet {
-    /// Starts a thread that hands the lines of the file to `sink`.
-    ///
-    /// # Errors
-    /// When there can be no thread. A file that is not there, or cannot be read, is waited for.
-    pub fn start(settings: FileSettings, sink: Sink) -> io::Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = stop.clone();
-        let thread = std::thread::Builder::new()
-            .name("file".into())
-            .spawn(move || follow(settings, sink, &stopped))?;
-        Ok(Self { stop, thread })
-    }
-
-    /// Ends it, and waits for that. Lines that are being taken are waited for.
-    pub fn stop(self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if self.thread.join().is_err() {
-            tracing::error!("the thread that follows a file has panicked");
-        }
-    }
-}
-
-fn follow(settings: FileSettings, mut sink: Sink, stop: &AtomicBool) {
+fn follow(settings: FileSettings, tally: &InletTally, mut sink: Sink, stop: &Stop) {
     let shown = settings.path.display().to_string();
     let watch = Watch::of(&settings.path);
     let mut reader = Reader::new(settings);
     let mut failing = false;
-    while !stop.load(Ordering::Relaxed) {
+    while !stop.is_asked() {
         let piece = match reader.next() {
             Ok(piece) => {
+                if failing {
+                    tally.fails(None);
+                }
                 failing = false;
                 piece
             }
             Err(error) => {
                 if !failing {
                     tracing::warn!(%error, file = shown, "the file cannot be read; it is tried again");
+                    tally.fails(Some(&error.to_string()));
                 }
                 failing = true;
                 None
@@ -122,11 +83,8 @@ fn follow(settings: FileSettings, mut sink: Sink, stop: &AtomicBool) {
             watch.wait(LOOK_INTERVAL);
             continue;
         };
-        while sink(lines) == Delivery::Again {
-            if stop.load(Ordering::Relaxed) {
-                return;
-            }
-            watch.pause(RETRY_PAUSE);
+        if !hand_on(&mut sink, lines, stop) {
+            return;
         }
         reader.taken();
     }

@@ -3,5 +3,6 @@
 mod block_ip;
 mod block_ip_nftables;
 mod block_ip_setting;
+mod journald;
 mod sources;
 mod traffic;

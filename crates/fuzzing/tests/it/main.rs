@@ -4,3 +4,4 @@ mod journal;
 mod netlink;
 mod payload;
 mod replay;
+mod syslog;

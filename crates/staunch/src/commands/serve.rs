@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::RecvTimeoutError;
 use ipnet::IpNet;
@@ -23,6 +23,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
+use super::run::{self, Input};
 use super::token;
 use crate::cli::{Driver, ServeArgs};
 use crate::config::{self, Config, Loaded};
@@ -51,6 +52,11 @@ const START_AGAIN: &str = "start it again: it recovers from disk. What is in for
 const HTTP_STOP_DEADLINE: Duration = Duration::from_secs(2);
 
 pub(super) fn run(args: &ServeArgs) -> Result<Exit, Fault> {
+    serve(args, None)
+}
+
+/// Serves until it is asked to stop, or until `input` has ended and what came of it has settled.
+pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, Fault> {
     crate::allocator::use_one_arena();
     let Loaded { mut config, file } = config::load(args.data.config.config.as_deref())?;
     apply(args, &mut config);
@@ -69,7 +75,8 @@ pub(super) fn run(args: &ServeArgs) -> Result<Exit, Fault> {
     let senders = wiring::senders(&config)?;
     let tls = wiring::tls(&config)?;
     let by_certificate = config.http.tls.as_ref().is_some_and(|it| !it.clients.is_empty());
-    check_access(args, &config, &tokens, by_certificate || !senders.is_empty())?;
+    let others = by_certificate || !senders.is_empty();
+    check_access(args, &config, &tokens, others, input.is_some())?;
     if tls.is_none() && !config.http.listen.ip().is_loopback() {
         tracing::warn!(
             listen = %config.http.listen,
@@ -78,6 +85,9 @@ pub(super) fn run(args: &ServeArgs) -> Result<Exit, Fault> {
         );
     }
     let sources = wiring::event_sources(&config)?;
+    if let Some(input) = &input {
+        input.check(sources.iter().map(|source| source.name()))?;
+    }
     let opened = wiring::open(&config, args.driver, args.rehearse.as_deref())?;
     if args.driver == Driver::Memory {
         tracing::warn!("THE DRIVER IS memory: NOTHING IS BLOCKED, acts are pretended");
@@ -104,7 +114,13 @@ pub(super) fn run(args: &ServeArgs) -> Result<Exit, Fault> {
     let (archiver, archive) = wiring::archive(&config, &runtime.handle()).unzip();
     let intake = Intake::new(sources, programs, runtime.handle()).with_archive(archiver);
     let intake = Arc::new(intake);
-    let inlets = match wiring::inlets(&config, &intake) {
+    let inlets = wiring::inlets(&config, &intake).and_then(|mut inlets| {
+        if let Some(input) = &mut input {
+            input.start(&mut inlets, &runtime.handle())?;
+        }
+        Ok(inlets)
+    });
+    let inlets = match inlets {
         Ok(inlets) => inlets,
         Err(fault) => {
             let stopped = stop(runtime, Ended::Failed(fault));
@@ -132,17 +148,16 @@ pub(super) fn run(args: &ServeArgs) -> Result<Exit, Fault> {
         drivers: opened.drivers,
         in_force: config.clone(),
     };
-    let ended = serve_http(args, config.http.listen, service, reload, &runtime);
-    for inlet in inlets {
-        inlet.stop();
-    }
+    let ended = serve_http(args, config.http.listen, service, reload, &runtime, input.as_mut());
+    inlets.stop();
+    let told = input.map_or(Ok(()), |input| input.tell(&runtime.handle()));
     if let Some(archive) = archive {
         archive.stop();
     }
     let stopped = stop(runtime, ended);
     // Whoever starts next must not enforce before this one has ended.
     drop(opened.claim);
-    stopped
+    stopped.and_then(|exit| told.map(|()| exit))
 }
 
 fn apply(args: &ServeArgs, config: &mut Config) {
@@ -222,7 +237,13 @@ fn compile(config: &Config) -> Result<Vec<Compiled>, Fault> {
 
 /// Nobody can reach an API without tokens but this machine, and that only when it is said so; and whoever has proved in
 /// another way who it is.
-fn check_access(args: &ServeArgs, config: &Config, tokens: &Tokens, others: bool) -> Result<(), Fault> {
+fn check_access(
+    args: &ServeArgs,
+    config: &Config,
+    tokens: &Tokens,
+    others: bool,
+    has_input: bool,
+) -> Result<(), Fault> {
     if others || !tokens.list().is_empty() {
         return Ok(());
     }
@@ -239,6 +260,8 @@ fn check_access(args: &ServeArgs, config: &Config, tokens: &Tokens, others: bool
         (true, false) => Err(fault.hint(format!(
             "{hint}; without one only an address such as 127.0.0.1 can be listened on"
         ))),
+        // Events come another way, and operators have a socket of their own.
+        (false, _) if has_input => Ok(()),
         (false, _) => Err(fault.hint(format!(
             "{hint}, or let this machine in without one: --allow-unauthenticated-loopback"
         ))),
@@ -249,13 +272,22 @@ fn check_access(args: &ServeArgs, config: &Config, tokens: &Tokens, others: bool
 enum Ended {
     /// It was asked to.
     Asked,
+    /// Its input has ended, and so many transactions have not settled since.
+    Input(u64),
     /// The engine ended by itself.
     EngineDied,
     /// It could not begin or go on.
     Failed(Fault),
 }
 
-fn serve_http(args: &ServeArgs, listen: SocketAddr, service: Service, reload: Reload, runtime: &Runtime) -> Ended {
+fn serve_http(
+    args: &ServeArgs,
+    listen: SocketAddr,
+    service: Service,
+    reload: Reload,
+    runtime: &Runtime,
+    input: Option<&mut Input>,
+) -> Ended {
     let built = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .max_blocking_threads(BLOCKING_THREADS_MAX)
@@ -267,7 +299,7 @@ fn serve_http(args: &ServeArgs, listen: SocketAddr, service: Service, reload: Re
         Err(error) => return Ended::Failed(Fault::doing(Exit::Failed, "cannot start threads", &error)),
     };
     let ended = tokio.block_on(async {
-        match run_until_asked(args, listen, service, reload, runtime).await {
+        match run_until_asked(args, listen, service, reload, runtime, input).await {
             Ok(ended) => ended,
             Err(fault) => Ended::Failed(fault),
         }
@@ -283,6 +315,7 @@ async fn run_until_asked(
     service: Service,
     reload: Reload,
     runtime: &Runtime,
+    input: Option<&mut Input>,
 ) -> Result<Ended, Fault> {
     let cannot_listen = |error: &io::Error| {
         let exit = match error.kind() {
@@ -313,7 +346,14 @@ async fn run_until_asked(
     });
     let server = tokio::spawn(server);
     let reloader = tokio::spawn(reload.run(hangup));
-    print(&format!("listening on {scheme}://{address}\n"))?;
+    let (has_input, stays) = (input.is_some(), input.as_ref().is_none_or(|input| input.stays()));
+    let mut input_ends = std::pin::pin!(input_ends(input.and_then(Input::end), stays, runtime));
+    if has_input {
+        // What it prints is the summary.
+        tracing::info!("listening on {scheme}://{address}");
+    } else {
+        print(&format!("listening on {scheme}://{address}\n"))?;
+    }
     if io::stdout().is_terminal() && args.allow_unauthenticated_loopback {
         tracing::info!("ctrl-c stops it; what is in force stays in force until its lease ends");
     }
@@ -321,11 +361,12 @@ async fn run_until_asked(
         tokio::select! {
             _ = terminate.recv() => break Ended::Asked,
             _ = interrupt.recv() => break Ended::Asked,
+            ended = &mut input_ends => break ended,
             () = tokio::time::sleep(WATCH_INTERVAL) => if runtime.has_failed() { break Ended::EngineDied },
         }
     };
     reloader.abort();
-    if matches!(ended, Ended::Asked) {
+    if matches!(ended, Ended::Asked | Ended::Input(_)) {
         tracing::info!("stopping: no further events are taken");
         drop(stop);
         match server.await {
@@ -335,6 +376,39 @@ async fn run_until_asked(
         }
     }
     Ok(ended)
+}
+
+/// Waits until the input has ended and what came of it has settled; for ever when there is none, or when it stays.
+async fn input_ends(end: Option<oneshot::Receiver<io::Result<()>>>, stays: bool, runtime: &Runtime) -> Ended {
+    let ended = match end {
+        Some(end) => end.await,
+        None => std::future::pending().await,
+    };
+    match ended {
+        Ok(Ok(())) if !stays => {}
+        Ok(Err(error)) if !stays => return Ended::Failed(Fault::doing(Exit::Failed, "cannot read stdin", &error)),
+        Err(_) if !stays => {
+            let what = "the thread that reads stdin has ended by itself";
+            return Ended::Failed(Fault::new(Exit::Failed, what).hint("the log says why"));
+        }
+        _ => {
+            tracing::info!("the input has ended; serving goes on");
+            return std::future::pending().await;
+        }
+    }
+    tracing::info!("the input has ended; what is under way is waited for");
+    let begun = Instant::now();
+    loop {
+        let handle = runtime.handle();
+        let unsettled = tokio::task::spawn_blocking(move || run::unsettled(&handle)).await;
+        match unsettled {
+            Ok(Ok(0)) => return Ended::Input(0),
+            Ok(Ok(left)) if begun.elapsed() >= run::SETTLE_DEADLINE => return Ended::Input(left),
+            Ok(Ok(_)) => tokio::time::sleep(run::SETTLE_INTERVAL).await,
+            // It is noticed beside this that the engine has ended.
+            Ok(Err(_)) | Err(_) => return std::future::pending().await,
+        }
+    }
 }
 
 /// Makes the socket for operators on this machine. Its file has mode 0600 from the moment it has its name, whatever the
@@ -392,7 +466,11 @@ fn stop(runtime: Runtime, ended: Ended) -> Result<Exit, Fault> {
             Exit::Failed,
             "the engine did not stop in time; the next start recovers what was under way",
         )),
-        (Ended::Asked, Stopped::Done(Ok(()))) => {
+        (Ended::Input(left @ 1..), Stopped::Done(Ok(()))) => {
+            let what = format!("the input has ended, and {left} transactions have not settled since");
+            Err(Fault::new(Exit::Failed, what).hint("the next start takes them up"))
+        }
+        (Ended::Asked | Ended::Input(0), Stopped::Done(Ok(()))) => {
             tracing::info!("stopped; what is in force stays in force until its lease ends");
             Ok(Exit::Ok)
         }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use staunch_model::{Printable, Timestamp};
-use staunch_server::dto::{Status, path};
+use staunch_server::dto::{InletView, Status, path};
 
 use crate::cli::ShowArgs;
 use crate::client::{Client, Patience};
@@ -128,5 +128,39 @@ fn text(output: &Output, it: &Status, now: Timestamp) -> String {
         },
     );
     line("sources", list(&it.sources));
+    for (at, inlet) in it.inlets.iter().enumerate() {
+        line(if at == 0 { "follows" } else { "" }, followed(inlet, now));
+        if let Some(why) = &inlet.failing {
+            line("", format!("FAILS: {}", Printable(why)));
+        }
+        if let Some(why) = &inlet.waiting {
+            line("", format!("WAITS: {}", Printable(why)));
+        }
+    }
+    text
+}
+
+/// An inlet and its numbers; those that are of interest only when they are not 0 are left out when they are.
+fn followed(it: &InletView, now: Timestamp) -> String {
+    let (kind, follows, source) = (Printable(&it.kind), Printable(&it.follows), Printable(&it.source));
+    let named = if it.kind == it.follows {
+        format!("{kind}")
+    } else {
+        format!("{kind} {follows}")
+    };
+    let mut text = format!("{named} as {source}: {} lines", it.lines);
+    for (count, what) in [
+        (it.malformed, "malformed"),
+        (it.dropped, "LOST"),
+        (it.passed_over, "passed over"),
+    ] {
+        if count > 0 {
+            text.push_str(&format!(", {count} {what}"));
+        }
+    }
+    match it.last_line {
+        Some(at) => text.push_str(&format!(", last {}", relative(at, now))),
+        None => text.push_str(", none so far"),
+    }
     text
 }

@@ -8,7 +8,7 @@ use staunch_server::auth::why_no_name;
 use staunch_server::senders::SENDERS_MAX;
 
 use super::mistake::{Mistake, Step};
-use super::{Config, ProtectedNetwork};
+use super::{Config, ProtectedNetwork, SyslogSource};
 
 /// The most acts in an hour that can be configured: what one nftables set can hold.
 const ACTS_PER_HOUR_CEILING: u32 = 1_000_000;
@@ -374,26 +374,98 @@ impl Checker<'_> {
         }
     }
 
+    /// A value of an inlet that cannot work.
+    fn inlet(&mut self, kind: &str, at: usize, key: &str, what: String, hint: &str) {
+        let path = [Step::Key("sources"), Step::Key(kind), Step::At(at), Step::Key(key)];
+        self.mistakes.push(Mistake::of_value(self.text, &path, what, hint));
+    }
+
+    fn source(&mut self, kind: &str, at: usize, source: &str, known: &[&str]) {
+        if !known.contains(&source) {
+            let what = format!("there is no source {}", Printable(source));
+            self.inlet(kind, at, "source", what, &format!("write one of {}", known.join(", ")));
+        }
+    }
+
     fn files(&mut self, config: &Config, known: &[&str]) {
         let files = &config.sources.files;
         for (at, file) in files.iter().enumerate() {
-            let key = |name| [Step::Key("sources"), Step::Key("files"), Step::At(at), Step::Key(name)];
-            let shown = file.path.display().to_string();
-            if !known.contains(&file.source.as_str()) {
-                let what = format!("there is no source {}", Printable(&file.source));
-                let hint = format!("write one of {}", known.join(", "));
-                self.mistakes
-                    .push(Mistake::of_value(self.text, &key("source"), what, hint));
-            }
+            self.source("files", at, &file.source, known);
             if file.path.as_os_str().is_empty() {
                 let (what, hint) = ("the path is empty", "write the path of a file that a sensor appends to");
-                self.mistakes
-                    .push(Mistake::of_value(self.text, &key("path"), what.to_owned(), hint));
+                self.inlet("files", at, "path", what.to_owned(), hint);
             } else if files[..at].iter().any(|it| it.path == file.path) {
+                let shown = file.path.display().to_string();
                 let what = format!("{} is followed already", Printable(&shown));
                 let hint = "leave it out here: each of its events would count twice";
-                self.mistakes
-                    .push(Mistake::of_value(self.text, &key("path"), what, hint));
+                self.inlet("files", at, "path", what, hint);
+            }
+        }
+    }
+
+    fn syslog(&mut self, config: &Config, known: &[&str]) {
+        let all = &config.sources.syslog;
+        for (at, it) in all.iter().enumerate() {
+            self.source("syslog", at, &it.source, known);
+            let is_taken = |other: &SyslogSource| other.listen == it.listen && it.listen.address.port() != 0;
+            if all[..at].iter().any(is_taken) {
+                let what = format!("{} is listened on already", it.listen);
+                self.inlet("syslog", at, "listen", what, "choose another port");
+            } else if it.from.is_empty() && !it.listen.address.ip().to_canonical().is_loopback() {
+                let what = format!(
+                    "{} is reached from other machines, and nobody is named who may send",
+                    it.listen
+                );
+                let hint = "name the networks of the sensors: from = [\"192.0.2.0/24\"]; syslog knows no password";
+                self.inlet("syslog", at, "listen", what, hint);
+            }
+            if it.app_names.iter().any(|name| name.trim().is_empty()) {
+                let hint = "write names such as \"suricata\", or leave the key out to take all";
+                self.inlet("syslog", at, "app_names", "a name is empty".to_owned(), hint);
+            }
+        }
+    }
+
+    fn sockets(&mut self, config: &Config, known: &[&str]) {
+        let sockets = &config.sources.sockets;
+        for (at, it) in sockets.iter().enumerate() {
+            self.source("sockets", at, &it.source, known);
+            let shown = it.path.display().to_string();
+            if it.path.file_name().is_none() {
+                let hint = "write the path of a socket, such as /run/staunch/events.sock";
+                self.inlet("sockets", at, "path", "the path names no file".to_owned(), hint);
+            } else if sockets[..at].iter().any(|other| other.path == it.path) {
+                let what = format!("{} is listened on already", Printable(&shown));
+                self.inlet("sockets", at, "path", what, "choose another path");
+            }
+            if it.mode & !0o777 != 0 || it.mode & 0o200 == 0 {
+                let what = format!("{:#o} is no mode of a socket that its owner can write to", it.mode);
+                self.inlet(
+                    "sockets",
+                    at,
+                    "mode",
+                    what,
+                    "write an octal number such as 0o600 or 0o660",
+                );
+            }
+        }
+    }
+
+    fn journald(&mut self, config: &Config, known: &[&str]) {
+        let all = &config.sources.journald;
+        for (at, it) in all.iter().enumerate() {
+            self.source("journald", at, &it.source, known);
+            for (key, names) in [("units", &it.units), ("identifiers", &it.identifiers)] {
+                if names.iter().any(|name| name.trim().is_empty()) {
+                    let hint = "write names, or leave the key out to take all";
+                    self.inlet("journald", at, key, "a name is empty".to_owned(), hint);
+                }
+            }
+            if all[..at].iter().any(|other| other.key() == it.key()) {
+                let path = [Step::Key("sources"), Step::Key("journald"), Step::At(at)];
+                let what = "the same entries are followed already".to_owned();
+                let hint = "leave it out here: each of its events would count twice";
+                self.mistakes.push(Mistake::of_value(self.text, &path, what, hint));
             }
         }
     }
@@ -404,6 +476,9 @@ impl Checker<'_> {
                 let known: Vec<&str> = sources.iter().map(|source| source.name()).collect();
                 self.files(config, &known);
                 self.senders(config, &known);
+                self.syslog(config, &known);
+                self.sockets(config, &known);
+                self.journald(config, &known);
                 return;
             }
             Err(error) => error,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// Where each section's keys are described: heading, struct, and the file that it is in.
-const SECTIONS: [(&str, &str, &str); 19] = [
+const SECTIONS: [(&str, &str, &str); 22] = [
     ("", "Config", CONFIG),
     ("[http]", "HttpSettings", CONFIG),
     ("[[http.senders]]", "HttpSender", CONFIG),
@@ -18,6 +18,9 @@ const SECTIONS: [(&str, &str, &str); 19] = [
     ("[traffic]", "TrafficSettings", CONFIG),
     ("[sources.suricata]", "SuricataSettings", SURICATA),
     ("[[sources.files]]", "FileSource", CONFIG),
+    ("[[sources.syslog]]", "SyslogSource", CONFIG),
+    ("[[sources.sockets]]", "SocketSource", CONFIG),
+    ("[[sources.journald]]", "JournaldSource", CONFIG),
     ("[[sources.generic]]", "GenericSettings", GENERIC),
     ("[[sources.generic]] sample, only", "Test", GENERIC),
     ("[journal]", "JournalSettings", CONFIG),

@@ -55,6 +55,42 @@ fn every_mistake_has_a_place_and_a_hint() {
         ),
         ("[limits]\nacts_per_hour_max = -1\n", "2:21", &["invalid value"]),
         (
+            "[[sources.syslog]]\nlisten = \"127.0.0.1:514\"\n",
+            "2:10",
+            &["udp:// or tcp://"],
+        ),
+        (
+            "[[sources.syslog]]\nlisten = \"tcp://0.0.0.0:514\"\n",
+            "2:10",
+            &["nobody is named who may send", "from = "],
+        ),
+        (
+            "[[sources.syslog]]\nlisten = \"udp://127.0.0.1:514\"\n[[sources.syslog]]\nlisten = \"udp://127.0.0.1:514\"\n",
+            "4:10",
+            &["is listened on already"],
+        ),
+        (
+            "[[sources.syslog]]\nlisten = \"udp://127.0.0.1:514\"\nhand_on = \"all\"\n",
+            "3:11",
+            &["`message`", "`entry`"],
+        ),
+        (
+            "[[sources.sockets]]\npath = \"events.sock\"\nmode = 600\n",
+            "3:8",
+            &["0o1130 is no mode", "0o600"],
+        ),
+        ("[[sources.journald]]\nunits = [\"\"]\n", "2:9", &["a name is empty"]),
+        (
+            "[[sources.journald]]\nunits = [\"a\"]\n[[sources.journald]]\nunits = [\"a\"]\n",
+            "3:1",
+            &["followed already"],
+        ),
+        (
+            "[[sources.sockets]]\npath = \"a.sock\"\nsource = \"snort\"\n",
+            "3:10",
+            &["there is no source snort"],
+        ),
+        (
             "[[sources.files]]\npath = \"eve.json\"\nsource = \"snort\"\n",
             "3:10",
             &["there is no source snort", "suricata"],

@@ -101,7 +101,15 @@ fn while_nothing_can_be_taken_a_file_waits() {
         append(&home, "eve.json", &["203.0.113.2"]);
         wait_until("the warning", || home.log().contains("the file waits"));
         assert!(element("203.0.113.2").is_none());
+        wait_until("the status", || server.ok(&["status"]).contains("WAITS: "));
         fs::rename(&aside, &journal).expect("it is our directory");
         wait_until("the block of what waited", || element("203.0.113.2").is_some());
+        wait_until("the status", || {
+            let status = server.ok(&["status"]);
+            status.contains(": 2 lines, last ") && !status.contains("WAITS: ")
+        });
+        fs::remove_file(home.path("eve.json")).expect("it is our file");
+        fs::create_dir(home.path("eve.json")).expect("it is our directory");
+        wait_until("the failure", || server.ok(&["status"]).contains("FAILS: "));
     });
 }

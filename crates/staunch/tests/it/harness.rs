@@ -77,7 +77,6 @@ impl Home {
     }
 
     /// The same, with servers that are started with `environment` besides.
-    #[allow(dead_code, reason = "the torture uses it, whose clocks are set")]
     pub(crate) fn with_environment(mut self, environment: Vec<(&'static str, OsString)>) -> Self {
         self.environment = environment;
         self

@@ -9,6 +9,7 @@ mod drill;
 mod files;
 mod flows;
 mod harness;
+mod inlets;
 mod kill;
 #[allow(dead_code, reason = "the torture uses more of it")]
 mod load;
@@ -18,6 +19,7 @@ mod operators;
 mod playbook_tests;
 mod protect;
 mod replay;
+mod run;
 mod senders;
 mod sources;
 mod tls;

@@ -1,11 +1,13 @@
 //! The place up to which a file was read, which survives restarts.
 
 use std::fs::{self, File};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::io;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+
+use super::super::kept::keep;
 
 /// Bytes at the beginning of a file that tell it from another one with the same number: a number is given out again.
 const HEAD_BYTES: usize = 256;
@@ -66,19 +68,7 @@ impl Place {
 
     /// Keeps it at `path`, so that a crash leaves this one or the one before.
     pub(super) fn save(&self, path: &Path) -> io::Result<()> {
-        let directory = path.parent().unwrap_or(Path::new("."));
-        fs::create_dir_all(directory)?;
-        let new = path.with_extension("new");
-        let mut file = File::options()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&new)?;
-        file.write_all(&serde_json::to_vec(self).map_err(io::Error::other)?)?;
-        file.sync_data()?;
-        fs::rename(&new, path)?;
-        File::open(directory)?.sync_all()
+        keep(path, &serde_json::to_vec(self).map_err(io::Error::other)?)
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::mpsc;
 
 use tempfile::TempDir;
 
+use super::super::Delivery;
 use super::*;
 
 /// A directory with a file that grows, and who reads it.
@@ -240,7 +241,8 @@ fn the_thread_hands_on_what_is_appended_and_repeats_what_could_not_be_taken() {
         place: rig.path("places/eve"),
         begin: Begin::Start,
     };
-    let inlet = FileInlet::start(settings, sink).expect("a thread");
+    let tally = Arc::new(InletTally::new("file", "eve.json", "suricata"));
+    let inlet = start(settings, tally, sink).expect("a thread");
     rig.append("eve.json", "one\n");
     let long = Duration::from_secs(20);
     assert_eq!(lines.recv_timeout(long).as_deref(), Ok("one\n"));

@@ -1,0 +1,136 @@
+//! Takes lines from programs of this machine that connect to a socket in the file system.
+//!
+//! Its mode, and that of its directory, say who may. Never removes anything but a socket that nobody listens on.
+
+use std::fs::{self, DirBuilder, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _, chown};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use nix::unistd::Group;
+use staunch_ports::InletTally;
+
+use super::listener::{Attendant, Limits, Listener, Opens};
+use super::{Batch, Framing, InletThread, Sink};
+use crate::json::EVENT_BYTES_MAX;
+
+/// Connections at the same time: each may hold one unfinished line.
+const CONNECTIONS_MAX: usize = 32;
+
+/// Where to listen, and who may send.
+#[derive(Clone, Debug)]
+pub struct SocketSettings {
+    /// The socket. Its directory must be there.
+    pub path: PathBuf,
+    /// Its mode: who may write to it may send.
+    pub mode: u32,
+    /// The group that it belongs to; with none, that of this process.
+    pub group: Option<String>,
+}
+
+/// A socket that is listened on, and that nobody reads yet.
+#[derive(Debug)]
+pub struct LineSocket {
+    listener: UnixListener,
+    path: PathBuf,
+    /// Which file it is: somebody may put another one in its place.
+    is: (u64, u64),
+}
+
+impl LineSocket {
+    /// Makes the socket. It has its mode and its group from the moment it has its name. One that an earlier process has
+    /// left behind is replaced.
+    ///
+    /// # Errors
+    /// When somebody listens there, when something else is there, when there is no such group, or without the permission.
+    pub fn bind(settings: &SocketSettings) -> io::Result<Self> {
+        let path = &settings.path;
+        make_way(path)?;
+        let group = match &settings.group {
+            None => None,
+            Some(name) => {
+                let missing = || io::Error::new(io::ErrorKind::NotFound, format!("there is no group {name:?}"));
+                Some(Group::from_name(name)?.ok_or_else(missing)?.gid.as_raw())
+            }
+        };
+        let directory = path.parent().filter(|it| !it.as_os_str().is_empty());
+        let unfinished = directory
+            .unwrap_or(Path::new("."))
+            .join(format!(".{}", std::process::id()));
+        DirBuilder::new().mode(0o700).create(&unfinished)?;
+        let made = make(&unfinished.join("s"), settings.mode, group, path);
+        // When it could not be made, what is left of it is in the way of nobody.
+        let _ = fs::remove_file(unfinished.join("s"));
+        let _ = fs::remove_dir(&unfinished);
+        let (listener, is) = made?;
+        Ok(Self {
+            listener,
+            path: path.clone(),
+            is,
+        })
+    }
+
+    /// Starts a thread that hands what comes to `sink`, and removes the socket at its end.
+    ///
+    /// # Errors
+    /// When there can be no thread.
+    pub fn start(self, tally: Arc<InletTally>, sink: Sink) -> io::Result<InletThread> {
+        let limits = Limits {
+            connections_max: CONNECTIONS_MAX,
+            connections_per_peer_max: CONNECTIONS_MAX,
+            message_bytes_max: EVENT_BYTES_MAX,
+            framing: Framing::Lines,
+        };
+        InletThread::start("socket", move |stop| {
+            Attendant::new(Listener::Unix(self.listener), limits, Box::new(Lines), tally, sink).run(&stop);
+            let is_ours = fs::symlink_metadata(&self.path).is_ok_and(|it| (it.dev(), it.ino()) == self.is);
+            if is_ours && let Err(error) = fs::remove_file(&self.path) {
+                tracing::warn!(%error, socket = %self.path.display(), "the socket was left behind");
+            }
+        })
+    }
+}
+
+/// A message is a line.
+struct Lines;
+
+impl Opens for Lines {
+    fn open(&mut self, message: &[u8], batch: &mut Batch) {
+        // An empty line is none.
+        batch.add(message);
+    }
+}
+
+fn make(at: &Path, mode: u32, group: Option<u32>, path: &Path) -> io::Result<(UnixListener, (u64, u64))> {
+    let listener = UnixListener::bind(at)?;
+    listener.set_nonblocking(true)?;
+    if group.is_some() {
+        chown(at, None, group)?;
+    }
+    fs::set_permissions(at, Permissions::from_mode(mode))?;
+    let made = fs::symlink_metadata(at)?;
+    fs::rename(at, path)?;
+    Ok((listener, (made.dev(), made.ino())))
+}
+
+/// Makes sure that nothing is lost when `path` is replaced.
+fn make_way(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+        Ok(found) if !found.file_type().is_socket() => Err(io::Error::new(
+            io::ErrorKind::AlreadyExists,
+            "something is there that is no socket",
+        )),
+        Ok(_) => match UnixStream::connect(path) {
+            Ok(_) => Err(io::Error::new(io::ErrorKind::AddrInUse, "somebody listens there")),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
+            Err(error) => Err(error),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests;

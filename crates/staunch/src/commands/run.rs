@@ -1,0 +1,235 @@
+//! `staunch run`: the server of `serve`, and events from stdin.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::AsFd as _;
+use std::time::Duration;
+
+use serde::Serialize;
+use staunch_engine::EngineState;
+use staunch_model::{ActionKind, IncidentId, Printable, StateKind, Timestamp, TransactionId};
+use staunch_runtime::{Busy, Handle};
+use tokio::sync::oneshot;
+
+use super::serve;
+use crate::cli::RunArgs;
+use crate::exit::{Exit, Fault};
+use crate::inlets::{Sum, Summed};
+use crate::output::{Output, Tone, relative, wrap};
+use crate::wiring::Inlets;
+
+/// How long what is under way may take when the input has ended. The deadlines of its states are shorter, but for a
+/// driver that does not answer and is looked at again.
+pub(super) const SETTLE_DEADLINE: Duration = Duration::from_secs(30);
+
+/// How often it is looked at whether everything has settled.
+pub(super) const SETTLE_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Containments that the summary lists.
+const LISTED_MAX: usize = 20;
+
+pub(super) fn run(args: &RunArgs) -> Result<Exit, Fault> {
+    serve::serve(&args.serve, Some(Input::new(args)))
+}
+
+/// What is piped into this process.
+pub(super) struct Input {
+    source: String,
+    stay: bool,
+    json: bool,
+    sum: Summed,
+    /// The last transaction before the first line.
+    before: TransactionId,
+    end: Option<oneshot::Receiver<io::Result<()>>>,
+}
+
+impl Input {
+    fn new(args: &RunArgs) -> Self {
+        Self {
+            source: args.source.clone(),
+            stay: args.stay,
+            json: args.json,
+            sum: Summed::default(),
+            before: TransactionId(0),
+            end: None,
+        }
+    }
+
+    /// Whether serving goes on when it has ended.
+    pub(super) const fn stays(&self) -> bool {
+        self.stay
+    }
+
+    /// The source that reads it is one of `known`.
+    pub(super) fn check<'a>(&self, known: impl Iterator<Item = &'a str>) -> Result<(), Fault> {
+        let known: Vec<&str> = known.collect();
+        if known.contains(&self.source.as_str()) {
+            return Ok(());
+        }
+        let what = format!("there is no source {}", Printable(&self.source));
+        Err(Fault::new(Exit::Usage, what).hint(format!("name one of {} with --source", known.join(", "))))
+    }
+
+    /// Begins to read.
+    pub(super) fn start(&mut self, inlets: &mut Inlets, handle: &Handle) -> Result<(), Fault> {
+        let last = handle.query(|state| state.last_transaction);
+        self.before = TransactionId(last.map_err(|error| Fault::of(Exit::Failed, &error))?);
+        let (ended, end) = oneshot::channel();
+        // Nobody waits for it any more when the server has ended.
+        let done = Box::new(move |end| drop(ended.send(end)));
+        let stdin = io::stdin().as_fd().try_clone_to_owned();
+        let stdin = stdin.map_err(|error| Fault::doing(Exit::Failed, "cannot read stdin", &error))?;
+        inlets.stdin(&self.source, stdin, self.sum.clone(), done)?;
+        self.end = Some(end);
+        Ok(())
+    }
+
+    /// Its end, once.
+    pub(super) fn end(&mut self) -> Option<oneshot::Receiver<io::Result<()>>> {
+        self.end.take()
+    }
+
+    /// Prints what has come of it.
+    pub(super) fn tell(&self, handle: &Handle) -> Result<(), Fault> {
+        let before = self.before;
+        let sum = self.sum.read();
+        // Without its engine nobody can say what is contained; how it ended is told beside this.
+        let outcome = handle
+            .query(move |state| Outcome::of(state, before))
+            .unwrap_or_default();
+        let summary = Summary {
+            source: &self.source,
+            sum,
+            outcome,
+        };
+        Output::new(self.json).show(&summary, |output| summary.text(output, handle.now()))
+    }
+}
+
+/// How many transactions are on their way to something else without a person.
+pub(super) fn unsettled(handle: &Handle) -> Result<u64, Busy> {
+    handle.query(|state| {
+        let standing = state.index.standing.iter();
+        standing
+            .filter(|((_, kind), _)| !is_settled(*kind))
+            .map(|(_, count)| count)
+            .sum()
+    })
+}
+
+const fn is_settled(kind: StateKind) -> bool {
+    match kind {
+        StateKind::Planned
+        | StateKind::PreChecking
+        | StateKind::Executing
+        | StateKind::PostChecking
+        | StateKind::Releasing
+        | StateKind::RollingBack
+        | StateKind::Settling => false,
+        StateKind::Refused
+        | StateKind::AwaitingApproval
+        | StateKind::InForce
+        | StateKind::Released
+        | StateKind::RolledBack
+        | StateKind::Stuck
+        | StateKind::WouldExecute => true,
+    }
+}
+
+/// What has come of an input.
+#[derive(Serialize)]
+struct Summary<'a> {
+    source: &'a str,
+    #[serde(flatten)]
+    sum: Sum,
+    #[serde(flatten)]
+    outcome: Outcome,
+}
+
+/// What has become of the transactions since the first line.
+#[derive(Default, Serialize)]
+struct Outcome {
+    /// How many are in each state.
+    transactions: BTreeMap<String, u64>,
+    /// The first of those in force.
+    contained: Vec<Contained>,
+}
+
+#[derive(Serialize)]
+struct Contained {
+    id: TransactionId,
+    incident: IncidentId,
+    action: ActionKind,
+    target: String,
+    lease_until: Option<Timestamp>,
+}
+
+impl Outcome {
+    fn of(state: &EngineState, before: TransactionId) -> Self {
+        let mut outcome = Self::default();
+        for (id, it) in state.transactions.range(TransactionId(before.0 + 1)..) {
+            let kind = it.state.kind();
+            *outcome.transactions.entry(kind.to_string()).or_default() += 1;
+            if kind == StateKind::InForce && outcome.contained.len() < LISTED_MAX {
+                outcome.contained.push(Contained {
+                    id: *id,
+                    incident: it.incident,
+                    action: it.kind,
+                    target: it.target.to_string(),
+                    lease_until: it.lease_until,
+                });
+            }
+        }
+        outcome
+    }
+}
+
+impl Summary<'_> {
+    fn text(&self, output: &Output, now: Timestamp) -> String {
+        let mut text = String::new();
+        let mut line = |label: &str, value: &str| {
+            text.push_str(&output.paint(Tone::Faint, &format!("{label:<13}")));
+            text.push_str(&wrap(value, 13));
+            text.push('\n');
+        };
+        let it = &self.sum;
+        let events = format!(
+            "{} accepted, {} matched, {} malformed, {} ignored, {} samples",
+            it.accepted, it.matched, it.malformed, it.ignored, it.samples
+        );
+        line("events", &events);
+        if it.without_sequel > 0 {
+            let what = format!(
+                "{} matches lead to nothing: `staunch source test` shows why",
+                it.without_sequel
+            );
+            line("", &what);
+        }
+        let others = self.outcome.transactions.iter();
+        let others: Vec<String> = others.map(|(state, count)| format!("{count} {state}")).collect();
+        let transactions = if others.is_empty() {
+            "none".to_owned()
+        } else {
+            others.join(", ")
+        };
+        line("transactions", &transactions);
+        for (at, it) in self.outcome.contained.iter().enumerate() {
+            let until = it
+                .lease_until
+                .map_or_else(String::new, |at| format!(", until {}", relative(at, now)));
+            let what = format!("{} by {} of {}{until}", it.target, it.id, it.incident);
+            line(if at == 0 { "contained" } else { "" }, &what);
+        }
+        let in_force = self
+            .outcome
+            .transactions
+            .get(StateKind::InForce.name())
+            .copied()
+            .unwrap_or(0);
+        let more = in_force.saturating_sub(self.outcome.contained.len() as u64);
+        if more > 0 {
+            line("", &format!("and {more} more"));
+        }
+        text
+    }
+}
