@@ -6,7 +6,7 @@
 use std::fmt::{self, Write as _};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -289,6 +289,12 @@ impl Tokens {
         known.entries.clone()
     }
 
+    /// The directory that the file is in.
+    fn dir(&self) -> &Path {
+        let dir = self.path.parent().filter(|dir| !dir.as_os_str().is_empty());
+        dir.unwrap_or(Path::new("."))
+    }
+
     /// Changes the file: whole and at once, with other processes locked out.
     fn change(&self, edit: impl FnOnce(&mut Vec<TokenEntry>) -> Result<(), TokensError>) -> Result<(), TokensError> {
         let failed = |what, path: &Path| {
@@ -303,6 +309,7 @@ impl Tokens {
         let lock_path = beside(".lock");
         let lock = private().create(true).truncate(false).write(true).open(&lock_path);
         let lock = lock.map_err(failed("open", &lock_path))?;
+        give_to_owner_of(self.dir(), &lock).map_err(failed("give away", &lock_path))?;
         lock.lock().map_err(failed("lock", &lock_path))?;
         let mut entries = read(&self.path)?;
         edit(&mut entries)?;
@@ -315,13 +322,10 @@ impl Tokens {
             .map_err(failed("create", &new_path))?;
         file.write_all(text(&entries).as_bytes())
             .map_err(failed("write", &new_path))?;
+        give_to_owner_of(self.dir(), &file).map_err(failed("give away", &new_path))?;
         file.sync_all().map_err(failed("sync", &new_path))?;
         fs::rename(&new_path, &self.path).map_err(failed("replace", &self.path))?;
-        let dir = self
-            .path
-            .parent()
-            .filter(|dir| !dir.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
+        let dir = self.dir();
         File::open(dir)
             .and_then(|dir| dir.sync_all())
             .map_err(failed("sync", dir))?;
@@ -333,6 +337,15 @@ impl Tokens {
         };
         Ok(())
     }
+}
+
+/// What root makes belongs to the owner of the directory, as whom the server runs: it could not read it otherwise.
+fn give_to_owner_of(dir: &Path, file: &File) -> io::Result<()> {
+    let (owner, made) = (fs::metadata(dir)?, file.metadata()?);
+    if made.uid() == 0 && owner.uid() != 0 {
+        fchown(file, Some(owner.uid()), Some(owner.gid()))?;
+    }
+    Ok(())
 }
 
 fn private() -> OpenOptions {

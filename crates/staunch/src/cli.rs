@@ -31,6 +31,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// See all of it in 20 seconds, on a stage of network namespaces: no root needed, nothing outside is touched
     Demo,
+    /// Write a configuration with comments, the playbooks to change, and a unit for systemd; nothing is overwritten
+    Init(InitArgs),
     /// Run the engine: take events over HTTP, decide, contain
     Serve(ServeArgs),
     /// The same, and take events from stdin until it ends: `tail -F eve.json | staunch run`
@@ -172,6 +174,23 @@ pub(crate) enum Driver {
     Nftables,
     /// Only pretends, for trying Staunch out: blocks nothing
     Memory,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct InitArgs {
+    /// The directory for staunch.toml and the playbooks
+    #[arg(value_name = "DIR", default_value = "/etc/staunch")]
+    pub(crate) dir: PathBuf,
+    /// The data directory that the configuration names
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/staunch")]
+    pub(crate) data_dir: PathBuf,
+    /// Write a unit too, such as /etc/systemd/system/staunch.service: a user of its own, with the one privilege to change
+    /// the firewall
+    #[arg(long, value_name = "FILE")]
+    pub(crate) unit: Option<PathBuf>,
+    /// Answer in JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Args, Debug)]

@@ -9,6 +9,7 @@ mod drill;
 mod drill_live;
 mod incident;
 mod index;
+mod init;
 mod journal;
 mod manual;
 mod mode;
@@ -45,6 +46,7 @@ pub(crate) fn run(command: Command) -> Result<Exit, Fault> {
         Command::Demo => crate::demo::run()
             .map(|()| Exit::Ok)
             .map_err(|error| Fault::doing(Exit::Failed, "the demo failed", error.as_ref())),
+        Command::Init(args) => init::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::run(&args),

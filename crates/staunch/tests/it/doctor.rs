@@ -74,10 +74,14 @@ fn each_thing_that_is_wrong_is_called_a_problem() {
         fs::remove_file(home.data().join("tokens")).expect("it is ours");
 
         home.configure(&format!(
-            "{SMALL}[http]\nlisten = \"192.0.2.99:7450\"\n[[sources.files]]\npath = \"gone.json\"\n"
+            "{SMALL}[http]\nlisten = \"127.0.0.1:7450\"\n[[sources.files]]\npath = \"gone.json\"\n"
         ));
+        let taken = std::net::TcpListener::bind("127.0.0.1:7450").expect("nobody else is in this namespace");
         finds(&home, "address", "problem", "cannot be listened on");
+        drop(taken);
         finds(&home, "followed file", "warning", "is not there yet");
+        home.configure(&format!("{SMALL}[http]\nlisten = \"0.0.0.0:7450\"\n"));
+        finds(&home, "address", "warning", "plain HTTP");
     });
 }
 

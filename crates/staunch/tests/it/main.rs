@@ -9,6 +9,7 @@ mod drill;
 mod files;
 mod flows;
 mod harness;
+mod init;
 mod inlets;
 mod kill;
 #[allow(dead_code, reason = "the torture uses more of it")]

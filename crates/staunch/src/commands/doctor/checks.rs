@@ -9,7 +9,7 @@ use std::path::Path;
 
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::statvfs::{FsFlags, statvfs};
-use nix::unistd::{AccessFlags, access};
+use nix::unistd::{AccessFlags, access, geteuid};
 use serde_json::json;
 use staunch_model::Timestamp;
 use staunch_ports::Lsn;
@@ -44,6 +44,7 @@ pub(super) fn all(config: &Config, server: &ServerArgs) -> Vec<Finding> {
     findings.push(tokens(config));
     findings.push(firewall(config));
     findings.push(protections(config));
+    findings.push(sessions(config));
     findings.push(open_files(config));
     findings.push(clock());
     findings.extend(files(config));
@@ -313,6 +314,23 @@ fn protections(config: &Config) -> Finding {
     }
 }
 
+/// Whether the peers of other users' sessions are found: their environments tell, which only root may read.
+fn sessions(config: &Config) -> Finding {
+    const CHECK: &str = "management sessions";
+    if !config.never_touch.discover {
+        return Finding::new(CHECK, Health::Ok, "not looked for, says the configuration");
+    }
+    if geteuid().is_root() {
+        return Finding::new(
+            CHECK,
+            Health::Ok,
+            "those of all users are seen by this user; a server sees what its user may",
+        );
+    }
+    Finding::new(CHECK, Health::Warning, "those of other users are not seen by this user")
+        .fix("list the networks of administrators under [[never_touch.networks]]")
+}
+
 fn open_files(config: &Config) -> Finding {
     const CHECK: &str = "open files";
     let wanted = config.http.connections_max as u64 + FILES_BESIDE_CONNECTIONS;
@@ -363,6 +381,14 @@ fn files(config: &Config) -> Vec<Finding> {
 fn listen(config: &Config, running: bool) -> Finding {
     const CHECK: &str = "address";
     let listen = config.http.listen;
+    if !listen.ip().is_loopback() && config.http.tls.is_none() {
+        return Finding::new(
+            CHECK,
+            Health::Warning,
+            format!("{listen} speaks plain HTTP: tokens can be read on their way"),
+        )
+        .fix("set [http.tls], or listen on 127.0.0.1 behind a TLS proxy");
+    }
     if running {
         return Finding::new(CHECK, Health::Ok, format!("{listen}, with a server behind it"));
     }

@@ -1,0 +1,140 @@
+//! `staunch init`: a configuration with comments, the playbooks to change, and a unit for systemd.
+//!
+//! Never overwrites anything: what is there is kept, and said.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use staunch_model::Printable;
+use staunch_playbook::{BUILT_IN, BUILT_IN_TESTS};
+
+use crate::cli::InitArgs;
+use crate::exit::{Exit, Fault};
+use crate::output::{Output, say};
+
+const CONFIG: &str = include_str!("init/staunch.toml");
+const UNIT: &str = include_str!("init/staunch.service");
+
+/// Where systemd keeps the data of services.
+const STATE_DIR: &str = "/var/lib";
+
+/// What was done.
+#[derive(Debug, Default, Serialize)]
+struct Report {
+    written: Vec<PathBuf>,
+    /// Files that were there already.
+    kept: Vec<PathBuf>,
+}
+
+pub(super) fn run(args: &InitArgs) -> Result<Exit, Fault> {
+    let dir = std::path::absolute(&args.dir).map_err(|error| fault(&args.dir, &error))?;
+    let data_dir = std::path::absolute(&args.data_dir).map_err(|error| fault(&args.data_dir, &error))?;
+    for path in [&dir, &data_dir] {
+        check(path)?;
+    }
+    let mut report = Report::default();
+    let config = dir.join("staunch.toml");
+    let playbooks = dir.join("playbooks");
+    fs::create_dir_all(&playbooks).map_err(|error| fault(&playbooks, &error))?;
+    let text = CONFIG.replace("@DATA_DIR@", &data_dir.display().to_string());
+    report.write(&config, &text)?;
+    for (name, text) in BUILT_IN {
+        report.write(&playbooks.join(name), text)?;
+    }
+    for (name, text) in BUILT_IN_TESTS {
+        let name = name.trim_end_matches(".yaml");
+        report.write(&playbooks.join(format!("{name}.test.yaml")), text)?;
+    }
+    if let Some(path) = &args.unit {
+        report.write(path, &unit(&config, &data_dir)?)?;
+    }
+    Output::new(args.json).show(&report, |_| report.text())?;
+    if !args.json {
+        next_steps(&config, args.unit.is_some());
+    }
+    Ok(Exit::Ok)
+}
+
+impl Report {
+    fn write(&mut self, path: &Path, text: &str) -> Result<(), Fault> {
+        let opened = OpenOptions::new().write(true).create_new(true).mode(0o644).open(path);
+        match opened.and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all())) {
+            Ok(()) => self.written.push(path.to_owned()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.kept.push(path.to_owned()),
+            Err(error) => return Err(fault(path, &error)),
+        }
+        Ok(())
+    }
+
+    fn text(&self) -> String {
+        let line = |what: &str, path: &PathBuf| format!("{what:<8}{}\n", Printable(&path.display().to_string()));
+        let written = self.written.iter().map(|path| line("written", path));
+        let kept = self.kept.iter().map(|path| line("kept", path));
+        written.chain(kept).collect()
+    }
+}
+
+/// The unit, for the program as it is run now.
+fn unit(config: &Path, data_dir: &Path) -> Result<String, Fault> {
+    let binary = std::env::current_exe()
+        .map_err(|error| Fault::doing(Exit::Failed, "this program does not know where it is", &error))?;
+    check(&binary)?;
+    // systemd gives a directory under /var/lib to the user of the service; any other must be given to it.
+    let state = match data_dir.strip_prefix(STATE_DIR) {
+        Ok(name) if !name.as_os_str().is_empty() => {
+            format!("StateDirectory={}\nStateDirectoryMode=0700", name.display())
+        }
+        _ => format!("ReadWritePaths={}", data_dir.display()),
+    };
+    Ok(UNIT
+        .replace("@BINARY@", &binary.display().to_string())
+        .replace("@CONFIG@", &config.display().to_string())
+        .replace("@STATE@", &state))
+}
+
+/// Paths go into files of TOML and of systemd: those with characters that mean something there are refused.
+fn check(path: &Path) -> Result<(), Fault> {
+    let harmless = |c: char| c.is_alphanumeric() || matches!(c, '/' | '.' | '-' | '_' | '+' | ',' | '=' | ':');
+    match path.to_str() {
+        Some(text) if text.chars().all(harmless) => Ok(()),
+        _ => {
+            let shown = path.display().to_string();
+            let what = format!(
+                "{} has characters that files of systemd give a meaning",
+                Printable(&shown)
+            );
+            Err(Fault::new(Exit::Usage, what).hint("choose a path of letters, digits and / . - _"))
+        }
+    }
+}
+
+fn fault(path: &Path, error: &io::Error) -> Fault {
+    let shown = path.display().to_string();
+    let exit = match error.kind() {
+        io::ErrorKind::PermissionDenied => Exit::Denied,
+        _ => Exit::Failed,
+    };
+    Fault::doing(exit, format!("cannot write {}", Printable(&shown)), error)
+        .hint("name another directory, or run this as a user who may write there")
+}
+
+fn next_steps(config: &Path, has_unit: bool) {
+    let config = Printable(&config.display().to_string()).to_string();
+    let named = if Path::new(&config) == Path::new(crate::config::DEFAULT_PATH) {
+        String::new()
+    } else {
+        format!(" --config {config}")
+    };
+    say("next:");
+    say(&format!("  staunch doctor{named}"));
+    say(&format!("  staunch token create sensor --role sender{named}"));
+    if has_unit {
+        say("  systemctl daemon-reload && systemctl enable --now staunch");
+    } else {
+        say(&format!("  staunch serve{named}"));
+    }
+    say(&format!("  staunch status{named}"));
+}

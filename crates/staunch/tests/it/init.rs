@@ -1,0 +1,131 @@
+//! `staunch init`: what it writes works, and what is there stays.
+
+use std::fs;
+
+use crate::harness::{in_namespace, staunch, wait_until};
+
+fn init(words: &[&str]) -> std::process::Output {
+    let mut all = vec!["init"];
+    all.extend(words);
+    staunch(&all).output().expect("the binary starts")
+}
+
+#[test]
+fn what_init_writes_is_valid_with_and_without_its_comments() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let at = |name: &str| dir.path().join(name).display().to_string();
+    let (etc, data, unit) = (at("etc"), at("data"), at("staunch.service"));
+    let written = init(&[&etc, "--data-dir", &data, "--unit", &unit, "--json"]);
+    assert!(written.status.success(), "{written:?}");
+    let config = at("etc/staunch.toml");
+    let check = |config: &str| {
+        let checked = staunch(&["check", "--config", config])
+            .output()
+            .expect("the binary starts");
+        assert!(checked.status.success(), "{checked:?}");
+    };
+    check(&config);
+    let tests = staunch(&["test", "--config", &config])
+        .output()
+        .expect("the binary starts");
+    assert!(tests.status.success(), "{tests:?}");
+
+    // Each key that is commented out is one, with a value that works.
+    let text = fs::read_to_string(&config).expect("it is there");
+    let is_key = |line: &str| line.starts_with('#') && !line.starts_with("# ");
+    let shown = text.lines().filter(|line| is_key(line)).count();
+    assert!(shown >= 12, "{shown} examples");
+    let lines: Vec<_> = text
+        .lines()
+        .map(|line| if is_key(line) { &line[1..] } else { line })
+        .collect();
+    let tls = lines.join("\n").replace("/etc/staunch/tls", &at("tls"));
+    let all = at("etc/all.toml");
+    fs::write(&all, tls).expect("it is our directory");
+    check(&all);
+
+    let unit = fs::read_to_string(unit).expect("it is there");
+    assert!(unit.contains(&format!("serve --config {config}\n")), "{unit}");
+    assert!(unit.contains(&format!("ReadWritePaths={data}\n")), "{unit}");
+    for placeholder in ["@BINARY@", "@CONFIG@", "@STATE@", "@DATA_DIR@"] {
+        assert!(
+            !unit.contains(placeholder) && !text.contains(placeholder),
+            "{unit}{text}"
+        );
+    }
+}
+
+#[test]
+fn nothing_is_overwritten() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let etc = dir.path().join("etc");
+    fs::create_dir(&etc).expect("it is our directory");
+    fs::write(etc.join("staunch.toml"), "mode = \"enforce\"\n").expect("it is our directory");
+    let again = || init(&[&etc.display().to_string()]);
+    let first = String::from_utf8(again().stdout).expect("it is text");
+    assert!(first.contains("kept") && first.contains("written"), "{first}");
+    let second = String::from_utf8(again().stdout).expect("it is text");
+    assert!(second.contains("kept") && !second.contains("written"), "{second}");
+    let kept = fs::read_to_string(etc.join("staunch.toml")).expect("it is there");
+    assert_eq!(kept, "mode = \"enforce\"\n");
+}
+
+#[test]
+fn a_path_that_would_mean_something_to_systemd_is_refused() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    for name in ["a b", "100%", "new\nline", "quo\"te"] {
+        let refused = init(&[&dir.path().join(name).display().to_string()]);
+        assert_eq!(refused.status.code(), Some(2), "{name}: {refused:?}");
+    }
+    assert_eq!(fs::read_dir(dir.path()).expect("it is there").count(), 0);
+}
+
+#[test]
+fn a_server_runs_with_what_init_wrote() {
+    in_namespace("init::serves", || {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let at = |name: &str| dir.path().join(name).display().to_string();
+        let written = init(&[&at("etc"), "--data-dir", &at("data")]);
+        assert!(written.status.success(), "{written:?}");
+        let config = at("etc/staunch.toml");
+        let run = |words: &[&str]| {
+            let mut command = staunch(words);
+            command.args(["--config", &config]).output().expect("the binary starts")
+        };
+        assert!(run(&["token", "create", "ann", "--role", "operator"]).status.success());
+        let mut server = staunch(&["serve", "--config", &config, "--listen", "127.0.0.1:0"])
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .expect("the binary starts");
+        wait_until("the server", || {
+            let status = run(&["status"]);
+            status.status.success() && String::from_utf8_lossy(&status.stdout).contains("observe")
+        });
+        server.kill().expect("it is ours");
+        server.wait().expect("it is ours");
+    });
+}
+
+/// Root makes tokens for a server that runs as another user, who must be able to read them.
+#[test]
+fn a_token_that_root_makes_belongs_to_the_user_of_the_server() {
+    use std::os::unix::fs::{MetadataExt as _, chown};
+
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    // Only root may give files away; anybody else makes them for themselves.
+    let nobody = 65_534;
+    let owner = match chown(dir.path(), Some(nobody), Some(nobody)) {
+        Ok(()) => nobody,
+        Err(_) => fs::metadata(dir.path()).expect("it is there").uid(),
+    };
+    let path = dir.path().display().to_string();
+    for name in ["ann", "bob"] {
+        let created = staunch(&["token", "create", name, "--role", "operator", "--data-dir", &path]);
+        assert!({ created }.output().expect("the binary starts").status.success());
+        for file in ["tokens", "tokens.lock"] {
+            let metadata = fs::metadata(dir.path().join(file)).expect("it is there");
+            assert_eq!((metadata.uid(), metadata.mode() & 0o777), (owner, 0o600), "{file}");
+        }
+    }
+}
