@@ -102,10 +102,16 @@ impl Turn<'_> {
 
     /// The policy is pinned.
     pub(crate) fn on_policy(&mut self, policy: &Arc<Policy>) {
-        // Not asked one by one for exemptions: what they protect was told when they were given.
         let before = self.acting(|ip| self.state.index.never_touch.longest_match(ip).is_none());
         self.put(Record::PolicyPinned(policy.clone()));
-        self.tell_newly_protected(&before);
+        let by_policy = |ip| self.state.index.never_touch.longest_match(ip).is_some();
+        // What a person protects was told when that began.
+        let exempt = |ip| self.state.exemptions.of(ip, self.now).is_some();
+        let newly = before
+            .into_iter()
+            .filter(|(_, Target::Address(ip))| by_policy(*ip) && !exempt(*ip));
+        let newly: Vec<_> = newly.collect();
+        self.tell_newly_protected(&newly);
     }
 
     pub(crate) fn protect(
@@ -114,7 +120,7 @@ impl Turn<'_> {
         lasts: Option<Span>,
         by: &Operator,
     ) -> Result<Vec<TransactionId>, String> {
-        let network = network.trunc();
+        let network = networks::canonical(network);
         if let Some(lasts) = lasts {
             within(lasts, limits::EXEMPTION_MAX, "a protection")?;
         }
@@ -126,7 +132,7 @@ impl Turn<'_> {
     }
 
     pub(crate) fn unprotect(&mut self, network: IpNet) -> Result<Vec<TransactionId>, String> {
-        let network = network.trunc();
+        let network = networks::canonical(network);
         if self.state.exemptions.get(network, self.now).is_none() {
             let policy = self.state.policy.iter().flat_map(|policy| &policy.never_touch);
             let mut standing = policy

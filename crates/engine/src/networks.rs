@@ -38,6 +38,17 @@ pub fn always() -> impl Iterator<Item = (IpNet, &'static str)> {
     ALWAYS.into_iter().map(parsed)
 }
 
+/// `network` without host bits, and as IPv4 when it is a part of `::ffff:0:0/96`: targets are addresses of that form.
+#[must_use]
+pub fn canonical(network: IpNet) -> IpNet {
+    let mapped = match network {
+        IpNet::V6(net) if net.prefix_len() >= 96 => net.addr().to_ipv4_mapped().map(|v4| (v4, net.prefix_len() - 96)),
+        _ => None,
+    };
+    let v4 = mapped.and_then(|(v4, bits)| Ipv4Net::new(v4, bits).ok());
+    v4.map_or(network, IpNet::V4).trunc()
+}
+
 impl Networks {
     /// The set of `protections` and of what is always protected.
     #[must_use]
@@ -68,7 +79,7 @@ impl Networks {
     }
 
     fn insert(&mut self, network: IpNet, reason: Box<str>) {
-        match network.trunc() {
+        match canonical(network) {
             IpNet::V4(net) => drop(self.v4.insert(net, reason)),
             IpNet::V6(net) => drop(self.v6.insert(net, reason)),
         }
@@ -108,5 +119,19 @@ mod tests {
         assert_eq!(reason("127.8.0.1"), Some("loopback"));
         assert_eq!(reason("::1"), Some("loopback"));
         assert_eq!(reason("::2"), None);
+    }
+
+    #[test]
+    fn mapped_addresses_are_those_that_they_map() {
+        let check = |text: &str, expect: &str| {
+            let network = canonical(text.parse().expect("a network"));
+            assert_eq!(network.to_string(), expect);
+        };
+        check("::ffff:192.0.2.1/128", "192.0.2.1/32");
+        check("::ffff:192.0.2.99/120", "192.0.2.0/24");
+        check("::ffff:0:0/96", "0.0.0.0/0");
+        check("::/0", "::/0");
+        check("2001:db8::1/32", "2001:db8::/32");
+        check("192.0.2.99/24", "192.0.2.0/24");
     }
 }

@@ -89,6 +89,22 @@ pub enum GuardName {
 }
 
 impl GuardName {
+    /// All of them, in order.
+    pub const ALL: [Self; 12] = [
+        Self::NeverTouch,
+        Self::PrefixWidth,
+        Self::Freshness,
+        Self::Sample,
+        Self::TargetBusy,
+        Self::Capacity,
+        Self::Impact,
+        Self::BudgetAction,
+        Self::BudgetPlaybook,
+        Self::BudgetGroup,
+        Self::BudgetTotal,
+        Self::Breaker,
+    ];
+
     /// The name in output.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -1,7 +1,7 @@
 //! What becomes of transactions, and how long each phase takes: read off the frames once they are durable.
 //!
 //! Times are those of the frames, so that they are the engine's: from the moment at which it decided to the moment at
-//! which it knew.
+//! which it knew. Never decides anything, and knows nothing of what was before this process.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -10,7 +10,7 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use staunch_model::{ActionKind, Change, Frame, Record, Timestamp, TransactionId};
+use staunch_model::{ActionKind, Change, Frame, GuardName, Record, Timestamp, TransactionId};
 
 /// The first bound of the histograms, in seconds; each further one is four times as large, up to 26 seconds.
 const FIRST_BUCKET: f64 = 0.000_1;
@@ -68,6 +68,7 @@ struct UnderWay {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Waiting,
+    Approval,
     PreCheck,
     Execute,
     PostCheck,
@@ -79,6 +80,7 @@ impl Phase {
     const fn name(self) -> &'static str {
         match self {
             Self::Waiting => "wait",
+            Self::Approval => "approval",
             Self::PreCheck => "pre-check",
             Self::Execute => "execute",
             Self::PostCheck => "post-check",
@@ -88,8 +90,60 @@ impl Phase {
     }
 }
 
+/// What can become of a transaction.
+const RESULTS: [&str; 6] = [
+    "in-force",
+    "refused",
+    "would-execute",
+    "rolled-back",
+    "released",
+    "stuck",
+];
+
+/// What refuses besides the guards.
+const OTHER_REFUSALS: [&str; 7] = [
+    "no-target",
+    "check-failed",
+    "denied",
+    "approval-expired",
+    "cancelled",
+    "queue-timeout",
+    "abandoned",
+];
+
+/// Why something is rolled back.
+const CAUSES: [&str; 6] = [
+    "operator",
+    "execute-failed",
+    "post-check-failed",
+    "sibling",
+    "orphan",
+    "vanished",
+];
+
 impl Default for Meter {
+    /// Everything at zero, and there: what appears with its first count is no increase for who watches.
     fn default() -> Self {
+        let meter = Self::empty();
+        for action in ActionKind::ALL {
+            for result in RESULTS {
+                let action = action.name();
+                drop(meter.transactions.get_or_create(&ActionResult { action, result }));
+            }
+        }
+        let guards = GuardName::ALL.iter().map(|guard| guard.name());
+        for name in guards.chain(OTHER_REFUSALS) {
+            drop(meter.refusals.get_or_create(&reason(name)));
+        }
+        for name in CAUSES {
+            drop(meter.rollbacks.get_or_create(&reason(name)));
+        }
+        meter
+    }
+}
+
+impl Meter {
+    fn empty() -> Self {
         Self {
             transactions: Family::default(),
             refusals: Family::default(),
@@ -186,7 +240,7 @@ impl Meter {
                 under_way.insert(id, it);
             }
             Next::Asks => {
-                it.phase = Phase::Waiting;
+                it.phase = Phase::Approval;
                 it.planned = None;
                 under_way.insert(id, it);
             }

@@ -16,7 +16,7 @@ use staunch_store::index::{IndexError, IndexReader};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use crate::auth::{Identity, LOCAL_NAME, LOOPBACK_NAME, Role};
+use crate::auth::{Identity, LOCAL_NAME, LOOPBACK_NAME, Right, Role};
 use crate::connection::{Origin, Peer};
 use crate::dto::{IndexView, path};
 use crate::limits::{PLANS_MAX, QUESTION_TIMEOUT, QUESTIONS_MAX};
@@ -152,11 +152,11 @@ impl App {
             return Ok(None);
         }
         let headers = request.headers();
-        let sends = request.method() == Method::POST && path.starts_with(path::EVENTS);
+        let right = right_of(request.method(), path);
         let Some(presented) = headers.get(header::AUTHORIZATION) else {
             // A signature that is wrong is never as good as none.
             let from_afar = matches!(from, Origin::Network(_));
-            if sends && from_afar && self.service.senders.is_signed(headers) {
+            if right == Right::Send && from_afar && self.service.senders.is_signed(headers) {
                 return Ok(Some(Entry::IfSigned));
             }
             if let Some(identity) = peer.watch.client() {
@@ -167,7 +167,7 @@ impl App {
                         "use a token",
                     ));
                 }
-                return allow(identity, sends, from).map(Some);
+                return allow(identity, right, from).map(Some);
             }
             let name = match from {
                 // Its file has let in nobody who could not as well write the file of tokens.
@@ -196,18 +196,38 @@ impl App {
                 let hint = "ask an operator for a token: staunch token create";
                 unauthorized("the token is wrong or was revoked", hint)
             })?;
-        allow(&identity, sends, from).map(Some)
+        allow(&identity, right, from).map(Some)
     }
 }
 
-/// Lets `identity` in, when what it may do is what it asks for.
-fn allow(identity: &Identity, sends: bool, from: Origin) -> Result<Entry, Failed> {
-    if identity.role == Role::Sender && !sends {
-        let detail = format!("{} may only post events", identity.name);
-        return Err(
-            Failed::new(StatusCode::FORBIDDEN, "forbidden", "a sender may not do this", detail)
-                .hint("use the token of an operator"),
-        );
+/// What a request needs its caller to be allowed to do. A path that nobody knows needs the most, unless it is only read.
+fn right_of(method: &Method, path: &str) -> Right {
+    let looks = method == Method::GET || method == Method::HEAD || path.starts_with(path::PLAN);
+    match path {
+        _ if method == Method::POST && path.starts_with(path::EVENTS) => Right::Send,
+        _ if looks => Right::Look,
+        path::RELEASE | path::RENEW | path::APPROVE | path::DENY | path::PROTECT | path::UNPROTECT => Right::Respond,
+        _ => Right::Operate,
+    }
+}
+
+/// Lets `identity` in, when it may do what it asks for.
+fn allow(identity: &Identity, right: Right, from: Origin) -> Result<Entry, Failed> {
+    if !identity.role.has(right) {
+        let may = match identity.role {
+            Role::Sender => "may only post events",
+            Role::Viewer => "may only look",
+            Role::Responder => "may look and decide on what is contained, and nothing else",
+            Role::Operator => "may do everything",
+        };
+        let needed = match right {
+            Right::Send => "use the token of a sender",
+            Right::Look => "use the token of a viewer",
+            Right::Respond => "use the token of a responder or an operator",
+            Right::Operate => "use the token of an operator",
+        };
+        let (title, detail) = ("the caller may not do this", format!("{} {may}", identity.name));
+        return Err(Failed::new(StatusCode::FORBIDDEN, "forbidden", title, detail).hint(needed));
     }
     Ok(Entry::Proved(Caller {
         name: identity.name.clone(),

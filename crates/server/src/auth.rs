@@ -10,7 +10,7 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Deserialize;
 use staunch_model::{Printable, Timestamp};
@@ -19,7 +19,7 @@ use staunch_ports::clock::SystemClock;
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use thiserror::Error;
 
-use crate::files::{Stamp, stamp};
+use crate::files::{FileWatch, stamp};
 
 /// What a token begins with, so that scanners for leaked secrets find it.
 pub const TOKEN_PREFIX: &str = "stn_";
@@ -46,10 +46,27 @@ const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// May post events.
+    /// May post events, and nothing else.
     Sender,
+    /// May look at everything, and change nothing.
+    Viewer,
+    /// May look, and decide on what is contained: release, renew, approve, deny, protect.
+    Responder,
     /// May do everything.
     Operator,
+}
+
+/// What a request needs its caller to be allowed to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Right {
+    /// Post events.
+    Send,
+    /// Look, and ask what would be done.
+    Look,
+    /// Decide on what is contained.
+    Respond,
+    /// Change how Staunch itself behaves.
+    Operate,
 }
 
 impl Role {
@@ -58,7 +75,20 @@ impl Role {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Sender => "sender",
+            Self::Viewer => "viewer",
+            Self::Responder => "responder",
             Self::Operator => "operator",
+        }
+    }
+
+    /// Whether it has `right`.
+    #[must_use]
+    pub const fn has(self, right: Right) -> bool {
+        match self {
+            Self::Sender => matches!(right, Right::Send),
+            Self::Viewer => matches!(right, Right::Look),
+            Self::Responder => matches!(right, Right::Look | Right::Respond),
+            Self::Operator => true,
         }
     }
 }
@@ -75,8 +105,13 @@ impl FromStr for Role {
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "sender" => Ok(Self::Sender),
+            "viewer" => Ok(Self::Viewer),
+            "responder" => Ok(Self::Responder),
             "operator" => Ok(Self::Operator),
-            other => Err(format!("{} is not a role: write sender or operator", Printable(other))),
+            other => Err(format!(
+                "{} is not a role: write sender, viewer, responder or operator",
+                Printable(other)
+            )),
         }
     }
 }
@@ -157,15 +192,13 @@ pub enum TokensError {
 #[derive(Debug)]
 pub struct Tokens {
     path: PathBuf,
-    refresh_interval: Duration,
     known: Mutex<Known>,
 }
 
 #[derive(Debug)]
 struct Known {
     entries: Arc<[TokenEntry]>,
-    stamp: Stamp,
-    looked_at: Instant,
+    watch: FileWatch,
 }
 
 impl Tokens {
@@ -186,12 +219,10 @@ impl Tokens {
         let entries = read(path)?.into();
         let known = Known {
             entries,
-            stamp,
-            looked_at: Instant::now(),
+            watch: FileWatch::new(vec![stamp], refresh_interval),
         };
         Ok(Self {
             path: path.to_owned(),
-            refresh_interval,
             known: Mutex::new(known),
         })
     }
@@ -271,19 +302,19 @@ impl Tokens {
     /// The tokens, read anew when the file has changed.
     fn entries(&self) -> Arc<[TokenEntry]> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.looked_at.elapsed() >= self.refresh_interval {
-            known.looked_at = Instant::now();
-            let stamp = stamp(&self.path);
-            if stamp != known.stamp {
-                match read(&self.path) {
-                    Ok(entries) => {
-                        tracing::info!(tokens = entries.len(), "the tokens were read again");
-                        known.entries = entries.into();
-                    }
-                    // A slip of the pen must not lock everybody out in the middle of an incident.
-                    Err(error) => tracing::error!(%error, "the tokens cannot be read; the earlier ones stay good"),
+        if let Some(stamps) = known.watch.changed(|| vec![stamp(&self.path)]) {
+            match read(&self.path) {
+                Ok(entries) => {
+                    tracing::info!(tokens = entries.len(), "the tokens were read again");
+                    known.entries = entries.into();
+                    known.watch.was_read(stamps);
                 }
-                known.stamp = stamp;
+                // A slip of the pen must not lock everybody out in the middle of an incident.
+                Err(error) => {
+                    if known.watch.has_failed(stamps) {
+                        tracing::error!(%error, "the tokens cannot be read; the earlier ones stay good");
+                    }
+                }
             }
         }
         known.entries.clone()
@@ -330,11 +361,8 @@ impl Tokens {
             .and_then(|dir| dir.sync_all())
             .map_err(failed("sync", dir))?;
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        *known = Known {
-            entries: entries.into(),
-            stamp: stamp(&self.path),
-            looked_at: Instant::now(),
-        };
+        known.entries = entries.into();
+        known.watch.was_read(vec![stamp(&self.path)]);
         Ok(())
     }
 }

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
@@ -18,6 +19,51 @@ pub(crate) fn stamp(path: &Path) -> Stamp {
     fs::metadata(path)
         .ok()
         .map(|meta| (meta.mtime(), meta.mtime_nsec(), meta.len(), meta.ino()))
+}
+
+/// Looks from time to time whether files have changed since they were read.
+#[derive(Debug)]
+pub(crate) struct FileWatch {
+    interval: Duration,
+    looked_at: Instant,
+    /// What the files were like when they were read.
+    read: Vec<Stamp>,
+    /// What they were like when they could not be read, which was told.
+    failed: Option<Vec<Stamp>>,
+}
+
+impl FileWatch {
+    /// Watches files that were read when they were like `read`.
+    pub(crate) fn new(read: Vec<Stamp>, interval: Duration) -> Self {
+        Self {
+            interval,
+            looked_at: Instant::now(),
+            read,
+            failed: None,
+        }
+    }
+
+    /// What the files are like now, when it is time to look and that is not what was read.
+    pub(crate) fn changed(&mut self, stamps: impl FnOnce() -> Vec<Stamp>) -> Option<Vec<Stamp>> {
+        if self.looked_at.elapsed() < self.interval {
+            return None;
+        }
+        self.looked_at = Instant::now();
+        Some(stamps()).filter(|stamps| *stamps != self.read)
+    }
+
+    /// They were read when they were like `stamps`.
+    pub(crate) fn was_read(&mut self, stamps: Vec<Stamp>) {
+        self.read = stamps;
+        self.failed = None;
+    }
+
+    /// They could not be read; the next look tries again. True when nobody was told of that yet.
+    pub(crate) fn has_failed(&mut self, stamps: Vec<Stamp>) -> bool {
+        let is_new = self.failed.as_ref() != Some(&stamps);
+        self.failed = Some(stamps);
+        is_new
+    }
 }
 
 /// Why a file cannot be used.
@@ -82,5 +128,26 @@ fn all(path: &Path, file: File) -> Result<Vec<u8>, FileError> {
         Err(source) => Err(FileError::Read { path: path(), source }),
         Ok(_) if bytes.len() as u64 > FILE_BYTES_MAX => Err(FileError::TooLong { path: path() }),
         Ok(_) => Ok(bytes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_not_be_read_is_tried_again_and_told_once() {
+        let (old, new) = (vec![Some((1, 0, 1, 1))], vec![Some((2, 0, 1, 1))]);
+        let mut watch = FileWatch::new(old.clone(), Duration::ZERO);
+        assert_eq!(watch.changed(|| old.clone()), None);
+        assert_eq!(watch.changed(|| new.clone()), Some(new.clone()));
+        assert!(watch.has_failed(new.clone()));
+        assert_eq!(watch.changed(|| new.clone()), Some(new.clone()), "it is still not read");
+        assert!(!watch.has_failed(new.clone()), "nobody wants to hear it every second");
+        watch.was_read(new.clone());
+        assert_eq!(watch.changed(|| new.clone()), None);
+        assert!(watch.has_failed(old), "another failure is told");
+        let mut slow = FileWatch::new(new.clone(), Duration::from_secs(3_600));
+        assert_eq!(slow.changed(|| vec![None]), None, "it is not time to look");
     }
 }

@@ -8,7 +8,7 @@ mod secured;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
@@ -23,7 +23,7 @@ pub use name::Subject;
 pub(crate) use secured::Secured;
 
 use crate::auth::{Identity, Role};
-use crate::files::{self, FileError, Stamp, stamp};
+use crate::files::{self, FileError, FileWatch, Stamp, stamp};
 
 /// How often the files are looked at for changes, when connections come.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
@@ -117,15 +117,13 @@ pub enum TlsError {
 #[derive(Debug)]
 pub struct Tls {
     settings: TlsSettings,
-    refresh_interval: Duration,
     known: Mutex<Known>,
 }
 
 #[derive(Debug)]
 struct Known {
     config: Arc<ServerConfig>,
-    stamps: [Stamp; 3],
-    looked_at: Instant,
+    watch: FileWatch,
 }
 
 impl Tls {
@@ -145,12 +143,10 @@ impl Tls {
         let stamps = settings.stamps();
         let known = Known {
             config: Arc::new(settings.read()?),
-            stamps,
-            looked_at: Instant::now(),
+            watch: FileWatch::new(stamps, refresh_interval),
         };
         Ok(Self {
             settings,
-            refresh_interval,
             known: Mutex::new(known),
         })
     }
@@ -158,22 +154,20 @@ impl Tls {
     /// What holds for a connection that begins, read anew when a file has changed.
     pub(crate) fn config(&self) -> Arc<ServerConfig> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.looked_at.elapsed() >= self.refresh_interval {
-            known.looked_at = Instant::now();
-            let stamps = self.settings.stamps();
-            if stamps != known.stamps {
-                match self.settings.read() {
-                    Ok(config) => {
-                        tracing::info!("the certificate was read again; it holds for new connections");
-                        known.config = Arc::new(config);
-                    }
-                    // Certificate and key are two files: between the two writes they do not match.
-                    Err(error) => {
+        if let Some(stamps) = known.watch.changed(|| self.settings.stamps()) {
+            match self.settings.read() {
+                Ok(config) => {
+                    tracing::info!("the certificate was read again; it holds for new connections");
+                    known.config = Arc::new(config);
+                    known.watch.was_read(stamps);
+                }
+                // Certificate and key are two files: between the two writes they do not match.
+                Err(error) => {
+                    if known.watch.has_failed(stamps) {
                         let cause = std::error::Error::source(&error).map(ToString::to_string);
                         tracing::error!(%error, cause, "the certificate cannot be read; the earlier one stays in use");
                     }
                 }
-                known.stamps = stamps;
             }
         }
         known.config.clone()
@@ -192,9 +186,9 @@ impl Tls {
 }
 
 impl TlsSettings {
-    fn stamps(&self) -> [Stamp; 3] {
+    fn stamps(&self) -> Vec<Stamp> {
         let authorities = self.client_ca.as_deref().and_then(stamp);
-        [stamp(&self.certificate), stamp(&self.key), authorities]
+        vec![stamp(&self.certificate), stamp(&self.key), authorities]
     }
 
     fn read(&self) -> Result<ServerConfig, TlsError> {

@@ -227,7 +227,7 @@ pub(crate) fn protected(state: &EngineState, it: &Transaction, now: Timestamp) -
 /// What is never touched, by network.
 pub(crate) fn protections(state: &EngineState, now: Timestamp) -> Vec<ProtectionView> {
     let standing = |network: IpNet, origin, reason: &str| ProtectionView {
-        network: network.trunc(),
+        network: networks::canonical(network),
         origin,
         reason: Printable(reason).to_string(),
         by: None,

@@ -616,9 +616,13 @@ pub(crate) enum TokenCommand {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum TokenRole {
-    /// Sends events
+    /// Sends events, and nothing else
     Sender,
-    /// Sees everything and gives commands
+    /// Sees everything and changes nothing: for people who watch, and for Prometheus
+    Viewer,
+    /// Sees everything and decides on what is contained: release, renew, approve, deny, protect
+    Responder,
+    /// Does everything
     Operator,
 }
 

@@ -73,7 +73,9 @@ impl Client {
     /// When the address or the token cannot be used.
     pub(crate) fn with(args: &ServerArgs, config: &Config, patience: Patience) -> Result<Self, Fault> {
         let socket = config.operators_socket();
-        let socket = (args.url.is_none() && local::is_served(&socket)).then_some(socket);
+        // Who shows a certificate wants to be known by it, and not as whoever may open the socket.
+        let named = args.url.is_some() || args.client_cert.is_some();
+        let socket = (!named && local::is_served(&socket)).then_some(socket);
         let url = match &args.url {
             Some(url) => url.trim_end_matches('/').to_owned(),
             // The operators' socket is in the clear: nobody is in between.
@@ -86,6 +88,12 @@ impl Client {
         if !is_secure && !url.starts_with("http://") {
             let what = format!("cannot use the address {}", Printable(&url));
             return Err(Fault::new(Exit::Usage, what).hint("write https://HOST:PORT or http://HOST:PORT"));
+        }
+        if !is_secure && args.client_cert.is_some() {
+            let what = format!("{} is plain HTTP, where no certificate can be shown", Printable(&url));
+            return Err(
+                Fault::new(Exit::Usage, what).hint("name an https:// address with --url, or leave out --client-cert")
+            );
         }
         let token = match &args.token_file {
             Some(path) => {

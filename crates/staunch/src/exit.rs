@@ -169,9 +169,21 @@ impl Fault {
         self
     }
 
-    /// What is wrong, without causes and hint; not escaped.
-    pub(crate) fn message(&self) -> &str {
-        &self.message
+    /// What is wrong, with its causes, in a line; not escaped.
+    pub(crate) fn told(&self) -> String {
+        let causes = self.causes.iter().map(String::as_str);
+        let all: Vec<_> = std::iter::once(&*self.message).chain(causes).collect();
+        all.join(": ")
+    }
+
+    /// True when something else has led to it.
+    pub(crate) fn has_cause(&self) -> bool {
+        !self.causes.is_empty()
+    }
+
+    /// What to do about it.
+    pub(crate) fn advice(&self) -> Option<&str> {
+        self.hint.as_deref()
     }
 
     /// The whole text for a terminal, with everything escaped that could steer it. An empty message is silence: the

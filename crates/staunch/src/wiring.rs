@@ -210,17 +210,20 @@ pub(crate) fn open_local(config: &Config) -> Local {
     }
 }
 
-/// How many elements of Staunch this machine's firewall holds.
+/// What this machine's firewall holds of this installation; nothing when there is none yet.
 ///
 /// # Errors
 /// Why it cannot be looked at.
-pub(crate) fn firewall(config: &Config) -> Result<usize, Failure> {
-    let installation = read_installation(&config.installation_file())
-        .ok()
-        .flatten()
-        .unwrap_or_default();
-    let mut driver = NftablesBlockIp::new(nftables_options(config, installation));
-    driver.owned().map(|owned| owned.targets.len())
+pub(crate) fn firewall(config: &Config) -> Result<Owned, Fault> {
+    let file = config.installation_file();
+    let installation = read_installation(&file).map_err(|error| {
+        let shown = file.display().to_string();
+        Fault::doing(Exit::Failed, format!("cannot read {}", Printable(&shown)), &error)
+    })?;
+    let mut driver = NftablesBlockIp::new(nftables_options(config, installation.unwrap_or_default()));
+    driver
+        .owned()
+        .map_err(|failure| Fault::new(Exit::Failed, format!("nf_tables cannot be used: {failure}")))
 }
 
 /// The decoders.

@@ -5,6 +5,7 @@ use staunch_engine::exempt::protection;
 use staunch_engine::limits;
 use staunch_model::{Command, Mode, NoticeLevel, ReleaseScope, Span, StateKind, TransactionId};
 
+use crate::build;
 use crate::life::IP;
 use crate::sim::{OPERATOR, Sim};
 
@@ -62,7 +63,9 @@ fn what_a_person_protects_is_refused_with_that_persons_words_until_it_ends() {
 #[test]
 fn a_protection_is_taken_back_by_its_network_only() {
     let mut sim = Sim::usual();
-    protect(&mut sim, "203.0.113.7/32", None).unwrap();
+    // However it is written.
+    protect(&mut sim, "::ffff:203.0.113.7/128", None).unwrap();
+    assert!(sim.state().exemptions.get(network("203.0.113.7/32"), sim.now).is_some());
     let mut unprotect = |text: &str| {
         let network = network(text);
         sim.command(Command::Unprotect { network })
@@ -120,7 +123,14 @@ fn what_is_in_force_when_it_is_protected_is_paged_and_stays() {
     let refused = sim.renew(1, Span::from_hours(1)).unwrap_err();
     assert!(refused.starts_with("TX-1 cannot be renewed"), "{refused}");
 
-    // What was protected already is not paged again.
+    // What was protected already is not paged again, neither by a policy nor by a further protection.
+    sim.policy(build::policy(|_| {}));
+    sim.policy(build::policy(|it| {
+        it.never_touch
+            .push(build::protection("203.0.113.0/24", "now by policy too"))
+    }));
+    sim.run(Span::from_secs(1));
+    assert_eq!(sim.told(NoticeLevel::Page).len(), 1);
     protect(&mut sim, "203.0.113.7/32", None).unwrap();
     sim.run(Span::from_secs(1));
     assert_eq!(sim.told(NoticeLevel::Page).len(), 1);

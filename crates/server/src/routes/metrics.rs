@@ -1,4 +1,5 @@
-//! `GET /metrics`: how Staunch stands and what it has done, in the text format of Prometheus (version 0.0.4).
+//! `GET /metrics`: how Staunch stands and what it has done, in the text format of Prometheus (version 0.0.4). Never changes
+//! anything, and never names an address.
 
 use axum::extract::State;
 use axum::http::header;
@@ -242,14 +243,14 @@ fn standing_now(registry: &mut Registry, app: &App, standing: &Standing, unverif
         Unit::Seconds,
         ConstGauge::new(seconds(app.started)),
     );
-    if let Some(at) = standing.swept_at {
-        registry.register_with_unit(
-            "sweep_age",
-            "How long ago everything in force was last compared with the world",
-            Unit::Seconds,
-            ConstGauge::new(standing.now.since(at).as_micros() as f64 / 1e6),
-        );
-    }
+    // Before the first sweep, since when there could have been one.
+    let swept = standing.swept_at.unwrap_or(app.started);
+    registry.register_with_unit(
+        "sweep_age",
+        "How long ago everything in force was last compared with the world; before that, the age of the server",
+        Unit::Seconds,
+        ConstGauge::new(standing.now.since(swept).as_micros() as f64 / 1e6),
+    );
 }
 
 /// A gauge is signed.

@@ -135,7 +135,7 @@ pub(crate) async fn protections(
         let now = now.max(state.now);
         let mut protections = view::protections(state, now);
         let mut held_by = Vec::new();
-        if let Some(ip) = query.address {
+        if let Some(ip) = query.address.map(|ip| ip.to_canonical()) {
             protections.retain(|it| it.network.contains(&ip));
             let personal = |it: &ProtectionView| it.by.is_some();
             protections.sort_by_key(|it| (personal(it), Reverse(it.network.prefix_len())));

@@ -3,12 +3,12 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ring::hmac;
 
 use super::{Scheme, SendersError};
-use crate::files::{self, FileError, Stamp, stamp};
+use crate::files::{self, FileError, FileWatch, Stamp, stamp};
 
 /// Secrets of one sender. Each request is compared with all of them, and more than two are needed by nobody who changes
 /// one.
@@ -19,7 +19,6 @@ pub(super) struct Secrets {
     sender: Arc<str>,
     scheme: Scheme,
     files: Vec<PathBuf>,
-    refresh_interval: Duration,
     known: Mutex<Known>,
 }
 
@@ -27,8 +26,7 @@ pub(super) struct Secrets {
 struct Known {
     /// What `Debug` shows of a key is its algorithm.
     keys: Arc<[hmac::Key]>,
-    stamps: Vec<Stamp>,
-    looked_at: Instant,
+    watch: FileWatch,
 }
 
 impl Secrets {
@@ -47,14 +45,12 @@ impl Secrets {
         }
         let known = Mutex::new(Known {
             keys: keys.into(),
-            stamps,
-            looked_at: Instant::now(),
+            watch: FileWatch::new(stamps, refresh_interval),
         });
         Ok(Self {
             sender,
             scheme,
             files,
-            refresh_interval,
             known,
         })
     }
@@ -62,27 +58,25 @@ impl Secrets {
     /// The secrets, read anew when a file has changed.
     pub(super) fn keys(&self) -> Arc<[hmac::Key]> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.looked_at.elapsed() >= self.refresh_interval {
-            known.looked_at = Instant::now();
-            let stamps = stamps(&self.files);
-            if stamps != known.stamps {
-                let sender = &*self.sender;
-                match read(&self.sender, self.scheme, &self.files) {
-                    Ok(keys) => {
-                        if keys.is_empty() {
-                            tracing::warn!(sender, "it has no secret any more: nothing that it signs is taken");
-                        } else {
-                            tracing::info!(sender, secrets = keys.len(), "the secrets were read again");
-                        }
-                        known.keys = keys.into();
+        if let Some(stamps) = known.watch.changed(|| stamps(&self.files)) {
+            let sender = &*self.sender;
+            match read(&self.sender, self.scheme, &self.files) {
+                Ok(keys) => {
+                    if keys.is_empty() {
+                        tracing::warn!(sender, "it has no secret any more: nothing that it signs is taken");
+                    } else {
+                        tracing::info!(sender, secrets = keys.len(), "the secrets were read again");
                     }
-                    // As with tokens: a slip of the pen must not turn events away in the middle of an incident.
-                    Err(error) => {
+                    known.keys = keys.into();
+                    known.watch.was_read(stamps);
+                }
+                // As with tokens: a slip of the pen must not turn events away in the middle of an incident.
+                Err(error) => {
+                    if known.watch.has_failed(stamps) {
                         let cause = std::error::Error::source(&error).map(ToString::to_string);
                         tracing::error!(sender, %error, cause, "the secrets cannot be read; the earlier ones stay good");
                     }
                 }
-                known.stamps = stamps;
             }
         }
         known.keys.clone()
@@ -117,7 +111,8 @@ fn parse(path: &Path, scheme: Scheme, bytes: &[u8], keys: &mut Vec<hmac::Key>) -
             what,
         };
         let line = std::str::from_utf8(line).map_err(|_| wrong("a secret is text"))?.trim();
-        if !line.is_empty() {
+        // As in the file of tokens, a line can be a remark: it must not become a secret that can be guessed.
+        if !line.is_empty() && !line.starts_with('#') {
             keys.push(scheme.key(line).map_err(wrong)?);
         }
     }

@@ -259,6 +259,7 @@ fn secrets_that_others_can_open_or_that_are_none_are_refused_without_being_shown
     };
     assert!(refused(Scheme::GitHub, "fifteen letters").contains("at least 16 characters"));
     assert!(refused(Scheme::GitHub, "\n \n").contains("has no secret"));
+    assert!(refused(Scheme::GitHub, "# rotated in November\n").contains("has no secret"));
     assert!(refused(Scheme::StandardWebhooks, "whsec_c2hvcnQ=").contains("24 to 64 bytes"));
     assert!(refused(Scheme::StandardWebhooks, GITHUB_SECRET).contains("24 to 64 bytes"));
     assert!(refused(Scheme::GitHub, &format!("{GITHUB_SECRET}\n").repeat(5)).contains("more than 4"));

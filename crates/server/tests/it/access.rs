@@ -90,6 +90,55 @@ fn a_sender_may_post_events_and_nothing_else() {
 }
 
 #[test]
+fn a_viewer_looks_and_a_responder_decides() {
+    let staunch = Staunch::start(Options::default());
+    let token = |name, role| staunch.tokens.create(name, role).expect("a token");
+    let viewer = staunch.with_token(&token("ben", Role::Viewer));
+    let responder = staunch.with_token(&token("cleo", Role::Responder));
+    let looks = [
+        path::STATUS,
+        path::CONTAINMENTS,
+        path::PROTECTIONS,
+        path::METRICS,
+        path::MODE,
+    ];
+    for (who, name) in [(&viewer, "ben"), (&responder, "cleo")] {
+        for path in looks {
+            assert_eq!(who.get(path).status, 200, "{name} {path}");
+        }
+        assert_eq!(
+            who.post("/v1/plan/test", BRUTE).status,
+            200,
+            "{name} asks what would be done"
+        );
+        for (path, body) in [
+            (EVENTS, BRUTE),
+            (path::MODE, r#"{"mode": "enforce"}"#),
+            (path::DRILL, "{}"),
+        ] {
+            let problem = who.post(path, body).problem(403, "forbidden");
+            assert!(problem.detail.contains(name), "{problem:?}");
+        }
+    }
+    let decisions = [
+        (path::RELEASE, r#"{"scope": "all"}"#, 200),
+        (path::PROTECT, r#"{"network": "192.0.2.0/24"}"#, 200),
+        (path::UNPROTECT, r#"{"network": "192.0.2.0/24"}"#, 200),
+        (path::APPROVE, r#"{"transaction": "TX-9"}"#, 409),
+        (path::DENY, r#"{"transaction": "TX-9"}"#, 409),
+        (path::RENEW, r#"{"transaction": "TX-9", "lease": "1h"}"#, 404),
+    ];
+    for (path, body, status) in decisions {
+        viewer.post(path, body).problem(403, "forbidden");
+        let answer = responder.post(path, body).status;
+        assert!(
+            answer == status || (400..410).contains(&answer) && answer != 403 && status != 200,
+            "{path}: {answer}"
+        );
+    }
+}
+
+#[test]
 fn loopback_may_be_let_in_without_a_token_but_not_pages_in_a_browser() {
     let staunch = Staunch::start(Options {
         open_to_loopback: true,

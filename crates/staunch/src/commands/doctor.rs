@@ -68,6 +68,15 @@ impl Finding {
         }
     }
 
+    /// The problem that `fault` tells of.
+    fn of(check: &'static str, fault: &Fault) -> Self {
+        let finding = Self::new(check, Health::Problem, fault.told());
+        match fault.advice() {
+            Some(advice) => finding.fix(advice),
+            None => finding,
+        }
+    }
+
     fn fix(mut self, fix: impl Into<String>) -> Self {
         self.fix = Some(fix.into());
         self

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use serde_json::json;
+use staunch_engine::networks::canonical;
 use staunch_model::{Printable, Timestamp};
 use staunch_server::dto::{
     Containments, ProtectRequest, ProtectionOrigin, ProtectionQuery, ProtectionView, Protections, UnprotectRequest,
@@ -30,7 +31,7 @@ pub(super) fn run(command: &ProtectCommand) -> Result<Exit, Fault> {
 fn add(args: &ProtectAddArgs) -> Result<Exit, Fault> {
     let show = &args.change.show;
     let client = Client::new(&show.server, Patience::USUAL)?;
-    let network = args.network.trunc();
+    let network = canonical(args.network);
     if network != args.network {
         say(&format!(
             "{} is a part of {network}, which is what is protected",
@@ -91,7 +92,7 @@ fn say_what_holds(client: &Client, network: IpNet) -> Result<(), Fault> {
 fn remove(args: &ProtectRemoveArgs) -> Result<Exit, Fault> {
     let show = &args.change.show;
     let client = Client::new(&show.server, Patience::USUAL)?;
-    let network = args.network.trunc();
+    let network = canonical(args.network);
     confirm(&format!("protect {network} no longer?"), args.change.yes)?;
     let request = UnprotectRequest {
         network,
@@ -101,7 +102,9 @@ fn remove(args: &ProtectRemoveArgs) -> Result<Exit, Fault> {
         .command(path::UNPROTECT, &request)
         .map_err(|fault| match fault.exit {
             Exit::NotFound => fault.hint("`staunch protect list` shows what is protected, and by what"),
-            Exit::Refused => fault.hint("change `[never_touch]` in the configuration"),
+            Exit::Refused => fault.hint(
+            "what the configuration protects is changed there, under `[never_touch]`; what no containment can mean, nowhere",
+        ),
             _ => fault,
         })?;
     Output::new(show.json).show(&reply, |_| format!("{network} is protected no longer by a command\n"))?;
@@ -171,7 +174,8 @@ fn protections(client: &Client, address: Option<IpAddr>) -> Result<Protections, 
 fn row(it: &ProtectionView, now: Timestamp) -> Vec<String> {
     let by = it.by.as_deref().unwrap_or(it.origin.name());
     let why = match it.origin {
-        ProtectionOrigin::Trusted => format!("released as a mistake; {}", it.reason),
+        ProtectionOrigin::Trusted if it.reason.is_empty() => "released as a mistake".to_owned(),
+        ProtectionOrigin::Trusted => format!("released as a mistake: {}", it.reason),
         _ => it.reason.clone(),
     };
     vec![

@@ -22,23 +22,24 @@ fn create(name: &str, role: TokenRole, data: &DataArgs, as_json: bool) -> Result
     wiring::make_private_dir(&config.data_dir)?;
     let role = match role {
         TokenRole::Sender => Role::Sender,
+        TokenRole::Viewer => Role::Viewer,
+        TokenRole::Responder => Role::Responder,
         TokenRole::Operator => Role::Operator,
     };
     let tokens = Tokens::load(&config.tokens_file()).map_err(|error| fault(&error))?;
     let token = tokens.create(name, role).map_err(|error| fault(&error))?;
     if as_json {
         return Output::new(true)
-            .show(
-                &json!({ "name": name, "role": role_name(role), "token": token }),
-                |_| String::new(),
-            )
+            .show(&json!({ "name": name, "role": role.name(), "token": token }), |_| {
+                String::new()
+            })
             .map(|()| Exit::Ok);
     }
     say("this is the only time the token is shown; a running Staunch accepts it within a second:");
     print(&format!("{token}\n"))?;
     match role {
         Role::Sender => say("hint: senders put it into the header `Authorization: Bearer <token>`"),
-        Role::Operator => {
+        Role::Viewer | Role::Responder | Role::Operator => {
             say("hint: put it into STAUNCH_TOKEN, or into a file that only you can read for --token-file");
         }
     }
@@ -52,7 +53,7 @@ fn list(data: &DataArgs, as_json: bool) -> Result<Exit, Fault> {
         .list();
     let all: Vec<_> = entries
         .iter()
-        .map(|it| json!({ "name": it.name, "role": role_name(it.role), "created": it.created }))
+        .map(|it| json!({ "name": it.name, "role": it.role.name(), "created": it.created }))
         .collect();
     if entries.is_empty() && !as_json {
         say("there is no token; make one with `staunch token create NAME --role operator`");
@@ -60,11 +61,7 @@ fn list(data: &DataArgs, as_json: bool) -> Result<Exit, Fault> {
     Output::new(as_json).show(&json!({ "tokens": all }), |output| {
         let at = now();
         let row = |it: &staunch_server::TokenEntry| {
-            vec![
-                it.name.to_string(),
-                role_name(it.role).to_owned(),
-                clock(it.created, at),
-            ]
+            vec![it.name.to_string(), it.role.name().to_owned(), clock(it.created, at)]
         };
         let rows: Vec<Vec<String>> = entries.iter().map(row).collect();
         if rows.is_empty() {
@@ -90,13 +87,6 @@ fn revoke(name: &str, data: &DataArgs, yes: bool, as_json: bool) -> Result<Exit,
     );
     Output::new(as_json).show(&json!({ "revoked": name }), |_| text)?;
     Ok(Exit::Ok)
-}
-
-fn role_name(role: Role) -> &'static str {
-    match role {
-        Role::Sender => "sender",
-        Role::Operator => "operator",
-    }
 }
 
 /// What an operator is told when the tokens cannot be read or changed.

@@ -1,5 +1,7 @@
 //! Values that cannot work, each with the reason. All of them are found, not only the first.
 
+use std::path::PathBuf;
+
 use staunch_connectors::json::EVENT_BYTES_MAX;
 use staunch_engine::limits::{ACTIONS_IN_FLIGHT_CEILING, BUDGET_WINDOW};
 use staunch_model::{Printable, Span};
@@ -362,6 +364,16 @@ impl Checker<'_> {
             if sender.secret_files.iter().all(|it| it.as_os_str().is_empty()) {
                 let what = "without a secret nothing can be proved".to_owned();
                 mistake("secret_files", what, "name a file that holds the secret".to_owned());
+            }
+            let is_taken = |file: &&PathBuf| senders[..at].iter().any(|it| it.secret_files.contains(file));
+            if let Some(shared) = sender.secret_files.iter().find(is_taken) {
+                let shown = shared.display().to_string();
+                let what = format!("{} is the secret of another sender too", Printable(&shown));
+                mistake(
+                    "secret_files",
+                    what,
+                    "give each a secret of its own: what one signs is good for all that have it".to_owned(),
+                );
             }
             let (least, most) = (Span::from_secs(1), Span::from_hours(1));
             if !(least..=most).contains(&sender.window) {

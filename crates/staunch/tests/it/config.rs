@@ -163,6 +163,12 @@ fn every_mistake_has_a_place_and_a_hint() {
             &["name a file"],
         ),
         (
+            "[[http.senders]]\nname = \"a\"\nsource = \"falco\"\nscheme = \"github\"\nsecret_files = [\"x\"]\n\
+             [[http.senders]]\nname = \"b\"\nsource = \"falco\"\nscheme = \"pagerduty\"\nsecret_files = [\"y\", \"x\"]\n",
+            "10:16",
+            &["is the secret of another sender too", "a secret of its own"],
+        ),
+        (
             "[[http.senders]]\nname = \"a\"\nsource = \"falco\"\nscheme = \"github\"\nsecret_files = [\"x\"]\nwindow = \"1d\"\n",
             "6:10",
             &["from \"1s\" to \"1h\""],

@@ -20,8 +20,9 @@ use staunch_store::{OpenError, ReadOnlyJournal};
 use super::{Finding, Health};
 use crate::cli::ServerArgs;
 use crate::client::{Client, Patience};
+use crate::commands::open_fault;
 use crate::config::Config;
-use crate::exit::Exit;
+use crate::exit::{Exit, Fault};
 use crate::output::{now, relative};
 use crate::playbooks::{Texts, errors};
 use crate::wiring;
@@ -42,6 +43,7 @@ pub(super) fn all(config: &Config, server: &ServerArgs) -> Vec<Finding> {
     findings.extend(disk(config));
     findings.push(journal(config));
     findings.push(tokens(config));
+    findings.extend(credentials(config));
     findings.push(firewall(config));
     findings.push(protections(config));
     findings.push(sessions(config));
@@ -133,7 +135,7 @@ fn data_directory(config: &Config) -> Finding {
         )
         .fix(format!("chmod 700 {shown}"));
     }
-    Finding::new(CHECK, Health::Ok, format!("{shown}, mode 700"))
+    Finding::new(CHECK, Health::Ok, format!("{shown}, mode {mode:03o}"))
 }
 
 /// The nearest directory above `path` that is there.
@@ -213,12 +215,12 @@ fn journal(config: &Config) -> Finding {
             return Finding::new(CHECK, Health::Unknown, "it cannot be read by this user")
                 .fix("run this as the user of the server");
         }
-        Err(error) => return Finding::new(CHECK, Health::Problem, error.to_string()).fix(error.hint()),
+        Err(error) => return Finding::of(CHECK, &open_fault(&error)),
     };
     // The newest snapshot says where to begin; what follows it is what a start reads.
     let from = match opened.newest_snapshot() {
         Ok(newest) => newest.map_or(Lsn(1), |(lsn, _)| lsn.next()),
-        Err(error) => return Finding::new(CHECK, Health::Problem, error.to_string()),
+        Err(error) => return Finding::of(CHECK, &Fault::of(Exit::Corrupt, &error)),
     };
     let (mut frames, mut last) = (0_u64, None);
     let read = opened.read(from, &mut |frame| {
@@ -227,7 +229,7 @@ fn journal(config: &Config) -> Finding {
         ControlFlow::Continue(())
     });
     if let Err(error) = read {
-        return Finding::new(CHECK, Health::Problem, error.to_string())
+        return Finding::of(CHECK, &Fault::of(Exit::Corrupt, &error))
             .fix("`staunch journal verify` proves all of it; restore the file from a backup");
     }
     let now = now();
@@ -247,37 +249,67 @@ fn tokens(config: &Config) -> Finding {
     let tokens = match Tokens::load(&config.tokens_file()) {
         Ok(tokens) => tokens.list(),
         Err(error) => {
-            return Finding::new(CHECK, Health::Problem, error.to_string())
+            return Finding::of(CHECK, &Fault::of(Exit::Usage, &error))
                 .fix("mend the file of tokens, or run this as its owner");
         }
     };
-    let of = |role| tokens.iter().filter(|it| it.role == role).count();
-    let (senders, operators) = (of(Role::Sender), of(Role::Operator));
-    if tokens.is_empty() {
-        return Finding::new(
-            CHECK,
-            Health::Warning,
-            "there is none: only --allow-unauthenticated-loopback lets a server start",
-        )
-        .fix("`staunch token create NAME --role sender`, and one with --role operator");
+    let others = !config.http.senders.is_empty() || config.http.tls.as_ref().is_some_and(|it| !it.clients.is_empty());
+    if tokens.is_empty() && !others {
+        let text = "there is none: `serve` starts with --allow-unauthenticated-loopback only";
+        return Finding::new(CHECK, Health::Warning, text)
+            .fix("`staunch token create NAME --role sender`, and one with --role operator");
     }
-    Finding::new(
-        CHECK,
-        Health::Ok,
-        format!("{senders} of senders, {operators} of operators"),
-    )
+    let roles = [Role::Sender, Role::Viewer, Role::Responder, Role::Operator];
+    let of = |role| tokens.iter().filter(|it| it.role == role).count();
+    let counts: Vec<_> = roles.iter().map(|role| format!("{} {role}", of(*role))).collect();
+    Finding::new(CHECK, Health::Ok, counts.join(", "))
+}
+
+/// The files that a server needs to let somebody in, beside the tokens.
+fn credentials(config: &Config) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if config.http.tls.is_some() {
+        findings.push(match wiring::tls(config) {
+            Ok(_) => Finding::new(
+                "certificate",
+                Health::Ok,
+                "certificate, key and authorities can be used",
+            ),
+            Err(fault) => Finding::of("certificate", &fault),
+        });
+    }
+    if !config.http.senders.is_empty() {
+        findings.push(match wiring::senders(config) {
+            Ok(_) => Finding::new(
+                "senders",
+                Health::Ok,
+                format!("the secrets of {} can be used", config.http.senders.len()),
+            ),
+            Err(fault) => Finding::of("senders", &fault),
+        });
+    }
+    findings
 }
 
 fn firewall(config: &Config) -> Finding {
     const CHECK: &str = "firewall";
     let table = &config.nftables.table;
     match wiring::firewall(config) {
-        Ok(count) => Finding::new(
-            CHECK,
-            Health::Ok,
-            format!("nf_tables answers; table inet {table} holds {count} of ours"),
-        ),
-        Err(failure) => Finding::new(CHECK, Health::Problem, format!("nf_tables cannot be used: {failure}")).fix(
+        Ok(owned) if !owned.targets.is_empty() && !owned.enforcing => {
+            let text = format!(
+                "table inet {table} holds {} of ours and blocks nothing",
+                owned.targets.len()
+            );
+            Finding::new(CHECK, Health::Problem, text).fix("start the server again: it makes its rules anew")
+        }
+        Ok(owned) => {
+            let text = format!(
+                "nf_tables answers; table inet {table} holds {} of ours",
+                owned.targets.len()
+            );
+            Finding::new(CHECK, Health::Ok, text)
+        }
+        Err(fault) => Finding::of(CHECK, &fault).fix(
             "give the server CAP_NET_ADMIN (root, or AmbientCapabilities in its unit), and load the module nf_tables",
         ),
     }
@@ -305,12 +337,9 @@ fn protections(config: &Config) -> Finding {
             );
             Finding::new(CHECK, Health::Ok, text)
         }
-        Err(_) => Finding::new(
-            CHECK,
-            Health::Problem,
-            "what this machine depends on cannot be found out",
-        )
-        .fix("list it under [[never_touch.networks]] and set `discover = false`"),
+        Err(fault) => {
+            Finding::of(CHECK, &fault).fix("list it under [[never_touch.networks]] and set `discover = false`")
+        }
     }
 }
 
@@ -409,16 +438,14 @@ fn status_of(config: &Config, server: &ServerArgs) -> Result<Option<Status>, Fin
     match asked {
         Ok(status) => Ok(Some(status)),
         Err(fault) if fault.exit == Exit::Unreachable => Ok(None),
-        Err(fault) if fault.exit == Exit::Denied => Err(Finding::new(
+        // A fault of the connection, such as a certificate that is not good, has a cause; what a server says has none.
+        Err(fault) if fault.exit == Exit::Denied && !fault.has_cause() => Err(Finding::new(
             "server",
             Health::Unknown,
             "it answers, and does not tell this user how it is",
         )
-        .fix("put an operator's token into STAUNCH_TOKEN, or run this as the user of the server")),
-        Err(fault) => {
-            let text = format!("it answers, but not to the question how it is: {}", fault.message());
-            Err(Finding::new("server", Health::Problem, text).fix("is it a Staunch? `staunch status` shows its answer"))
-        }
+        .fix("put a viewer's token into STAUNCH_TOKEN, or run this as the user of the server")),
+        Err(fault) => Err(Finding::of("server", &fault)),
     }
 }
 
