@@ -8,8 +8,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use staunch_engine::{EngineState, exempt, networks};
 use staunch_model::{
-    Cause, ExemptionCause, Failure, IncidentId, Mode, Printable, Span, State, StateKind, Target, Timestamp,
-    Transaction, TransactionId,
+    ActionKind, Cause, Exemption, ExemptionCause, Failure, IncidentId, Mode, Policy, Printable, Span, State, StateKind,
+    Target, Timestamp, Transaction, TransactionId,
 };
 
 use crate::dto::{
@@ -225,7 +225,7 @@ pub(crate) fn protected(state: &EngineState, it: &Transaction, now: Timestamp) -
 }
 
 /// What is never touched, by network.
-pub(crate) fn protections(state: &EngineState, now: Timestamp) -> Vec<ProtectionView> {
+pub(crate) fn protections(policy: Option<&Policy>, exemptions: &[Exemption]) -> Vec<ProtectionView> {
     let standing = |network: IpNet, origin, reason: &str| ProtectionView {
         network: networks::canonical(network),
         origin,
@@ -234,10 +234,10 @@ pub(crate) fn protections(state: &EngineState, now: Timestamp) -> Vec<Protection
         since: None,
         until: None,
     };
-    let policy = state.policy.iter().flat_map(|policy| &policy.never_touch);
+    let policy = policy.into_iter().flat_map(|policy| &policy.never_touch);
     let policy = policy.map(|it| standing(it.network, ProtectionOrigin::Policy, &it.reason));
     let always = networks::always().map(|(network, reason)| standing(network, ProtectionOrigin::Always, reason));
-    let exempt = state.exemptions.holding_at(now).map(|it| ProtectionView {
+    let exempt = exemptions.iter().map(|it| ProtectionView {
         network: it.network,
         origin: match it.cause {
             ExemptionCause::Protected => ProtectionOrigin::Protected,
@@ -255,8 +255,8 @@ pub(crate) fn protections(state: &EngineState, now: Timestamp) -> Vec<Protection
 
 /// The transactions that hold `ip` or may do so.
 pub(crate) fn holding(state: &EngineState, ip: IpAddr) -> Vec<TransactionId> {
-    let holders = state.containments().filter(|it| it.target == Target::Address(ip));
-    holders.map(|it| it.id).collect()
+    let at = |kind| state.index.by_target.get(&(kind, Target::Address(ip))).copied();
+    ActionKind::ALL.into_iter().filter_map(at).collect()
 }
 
 fn holders(it: &Transaction) -> Vec<IncidentId> {

@@ -9,7 +9,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use staunch_model::{IncidentId, Printable, Span, StateKind, Timestamp, TransactionId};
+use staunch_model::{Exemption, IncidentId, Printable, Span, StateKind, Timestamp, TransactionId};
 use staunch_ports::Lsn;
 use staunch_store::index::{IncidentFilter, IndexError, IndexReader, ROWS_MAX, TransactionFilter};
 
@@ -131,23 +131,28 @@ pub(crate) async fn protections(
 ) -> Result<Json<Protections>, Failed> {
     let Query(query) = query.map_err(|error| bad_query(&error))?;
     let now = app.service.handle.now();
-    let found = app.ask(move |state| {
-        let now = now.max(state.now);
-        let mut protections = view::protections(state, now);
-        let mut held_by = Vec::new();
-        if let Some(ip) = query.address.map(|ip| ip.to_canonical()) {
-            protections.retain(|it| it.network.contains(&ip));
-            let personal = |it: &ProtectionView| it.by.is_some();
-            protections.sort_by_key(|it| (personal(it), Reverse(it.network.prefix_len())));
-            held_by = view::holding(state, ip);
-        }
-        Protections {
-            now,
-            protections,
-            held_by,
-        }
-    });
-    found.await.map(Json)
+    let address = query.address.map(|ip| ip.to_canonical());
+    // The engine only hands out what there is; how it is shown is worked out here.
+    let (policy, exemptions, held_by) = app
+        .ask(move |state| {
+            let is_asked = |it: &&Exemption| address.is_none_or(|ip| it.network.contains(&ip));
+            let exemptions = state.exemptions.holding_at(now.max(state.now));
+            let exemptions: Vec<_> = exemptions.filter(is_asked).cloned().collect();
+            let held_by: Vec<_> = address.iter().flat_map(|ip| view::holding(state, *ip)).collect();
+            (state.policy.clone(), exemptions, held_by)
+        })
+        .await?;
+    let mut protections = view::protections(policy.as_deref(), &exemptions);
+    if let Some(ip) = address {
+        protections.retain(|it| it.network.contains(&ip));
+        let personal = |it: &ProtectionView| it.by.is_some();
+        protections.sort_by_key(|it| (personal(it), Reverse(it.network.prefix_len())));
+    }
+    Ok(Json(Protections {
+        now,
+        protections,
+        held_by,
+    }))
 }
 
 /// Looks at each containment, a bounded number in each question, so that the engine is not held up.

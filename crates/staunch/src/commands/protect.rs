@@ -52,7 +52,7 @@ fn add(args: &ProtectAddArgs) -> Result<Exit, Fault> {
         reason: args.change.reason.clone(),
     };
     client.command(path::PROTECT, &request)?;
-    let found = protections(&client, None)?;
+    let found = protections(&client, Some(network.addr()))?;
     let added = found
         .protections
         .iter()
