@@ -44,6 +44,10 @@ const RECEIVE_BUFFER_BYTES: usize = 8 << 20;
 /// The largest datagram.
 const DATAGRAM_BYTES_MAX: usize = 65_535;
 
+/// Datagrams of one round that add nothing to what is handed on: who sends only such ones holds up nobody's lines, and no
+/// stop.
+const DATAGRAMS_IN_VAIN_MAX: usize = 256;
+
 /// Where to listen, and what to do with what comes.
 #[derive(Clone, Debug)]
 pub struct SyslogSettings {
@@ -307,7 +311,9 @@ impl Datagrams {
             if asked {
                 break;
             }
-            while !batch.is_full() {
+            let mut in_vain = 0;
+            while !batch.is_full() && in_vain < DATAGRAMS_IN_VAIN_MAX {
+                let lines = batch.lines;
                 match self.receive(&mut buffer) {
                     Ok(datagram) => self.take(&datagram, &buffer[..datagram.bytes], &mut batch),
                     Err(Errno::EINTR) => {}
@@ -320,6 +326,7 @@ impl Datagrams {
                         break;
                     }
                 }
+                in_vain += usize::from(batch.lines == lines);
             }
             if !batch.hand_on(&mut self.sink, stop) {
                 break;

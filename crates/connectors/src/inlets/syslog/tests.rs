@@ -241,6 +241,44 @@ fn what_is_lost_over_udp_is_counted() {
 }
 
 #[test]
+fn datagrams_that_are_none_of_ours_hold_up_no_line() {
+    let sender = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    let stranger = UdpSocket::bind("127.0.0.2:0").expect("a socket");
+    for (another, in_vain) in [
+        (&stranger, "<13>suricata: x"),
+        (&sender, "no syslog"),
+        (&sender, "<13>suricata:"),
+        (&sender, "<13>another: x"),
+    ] {
+        let socket = SyslogSocket::bind(SyslogSettings {
+            from: vec!["127.0.0.1/32".parse().expect("a network")],
+            app_names: vec!["suricata".into()],
+            ..settings("udp://127.0.0.1:0")
+        });
+        let socket = socket.expect("a free port");
+        // All of them are there before the first is read.
+        let address = socket.listen().address;
+        let send = |from: &UdpSocket, text: &str| from.send_to(text.as_bytes(), address).expect("it is sent");
+        send(&sender, "<13>suricata: first");
+        for _ in 0..DATAGRAMS_IN_VAIN_MAX {
+            send(another, in_vain);
+        }
+        send(&sender, "<13>suricata: last");
+        let (handed_on, pieces) = std::sync::mpsc::channel();
+        let sink: Sink = Box::new(move |lines| {
+            drop(handed_on.send(String::from_utf8_lossy(lines).into_owned()));
+            super::super::Delivery::Taken
+        });
+        let tally = Arc::new(InletTally::new("test", "a test", "suricata"));
+        let inlet = socket.start(tally, sink).expect("a thread");
+        for expect in ["first\n", "last\n"] {
+            assert_eq!(pieces.recv_timeout(DEADLINE).as_deref(), Ok(expect), "{in_vain}");
+        }
+        inlet.stop();
+    }
+}
+
+#[test]
 fn one_address_takes_no_more_connections_than_its_share() {
     let (inlet, address, taker) = start(settings("tcp://127.0.0.1:0"));
     let mut streams: Vec<TcpStream> = (0..CONNECTIONS_PER_PEER_MAX).map(|_| connect(address)).collect();
