@@ -25,8 +25,11 @@ const READ_BYTES: usize = 64 << 10;
 /// connection of one that has nothing to say loses what it says next.
 const UNFINISHED_DEADLINE: Duration = Duration::from_secs(30);
 
-/// How long somebody was silent who has to make room when all connections are in use.
-const IDLE_MIN: Duration = Duration::from_secs(60);
+/// What [`Limits::idle_min`] is outside of tests: longer than [`UNFINISHED_DEADLINE`].
+pub(super) const IDLE_MIN: Duration = Duration::from_secs(60);
+
+/// Connections that are taken up before it is looked again at those there are.
+const ACCEPTS_MAX: usize = 64;
 
 /// How long to wait when no connection can be taken up, as without files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
@@ -44,8 +47,10 @@ pub(super) enum Listener {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     pub(super) connections_max: usize,
-    /// Of those, connections of one address.
+    /// Of those, connections of one address. On a Unix socket there are no addresses.
     pub(super) connections_per_peer_max: usize,
+    /// How long somebody was silent who has to make room for another one.
+    pub(super) idle_min: Duration,
     pub(super) message_bytes_max: usize,
     pub(super) framing: Framing,
 }
@@ -187,9 +192,9 @@ impl Attendant {
         read > 0
     }
 
-    /// Takes up who has connected. False when that is not possible at present.
+    /// Takes up who has connected, up to [`ACCEPTS_MAX`]. False when that is not possible at present.
     fn accept(&mut self) -> bool {
-        loop {
+        for _ in 0..ACCEPTS_MAX {
             match self.listener.accept() {
                 Ok((stream, peer)) => self.admit(stream, peer),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
@@ -207,14 +212,15 @@ impl Attendant {
                 }
             }
         }
+        true
     }
 
     fn admit(&mut self, stream: OwnedFd, peer: Option<IpAddr>) {
         let why = if !self.listener.may_send(peer) {
             "its address is not among those that may send"
-        } else if self.connections.iter().filter(|it| it.peer == peer).count() >= self.limits.connections_per_peer_max {
+        } else if self.has_its_share(peer) && !self.make_room(|it| it.peer == peer) {
             "it has as many connections as one address may have"
-        } else if self.connections.len() >= self.limits.connections_max && !self.make_room() {
+        } else if self.connections.len() >= self.limits.connections_max && !self.make_room(|_| true) {
             "all connections are in use"
         } else {
             self.connections.push(Connection {
@@ -231,11 +237,18 @@ impl Attendant {
         }
     }
 
-    /// Closes the connection that was silent longest, if that was long.
-    fn make_room(&mut self) -> bool {
-        let silent = self.connections.iter().enumerate().min_by_key(|(_, it)| it.heard_at);
+    /// Whether `peer` has as many connections as one address may have. Without an address, there is no share of it.
+    fn has_its_share(&self, peer: Option<IpAddr>) -> bool {
+        let of_peer = self.connections.iter().filter(|it| it.peer == peer);
+        peer.is_some() && of_peer.count() >= self.limits.connections_per_peer_max
+    }
+
+    /// Closes that of the connections of `whom` that was silent longest, if that was long.
+    fn make_room(&mut self, whom: impl Fn(&Connection) -> bool) -> bool {
+        let connections = self.connections.iter().enumerate();
+        let silent = connections.filter(|(_, it)| whom(it)).min_by_key(|(_, it)| it.heard_at);
         match silent {
-            Some((at, it)) if it.heard_at.elapsed() >= IDLE_MIN => {
+            Some((at, it)) if it.heard_at.elapsed() >= self.limits.idle_min => {
                 self.connections.swap_remove(at);
                 true
             }
@@ -277,3 +290,6 @@ impl Listener {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use nix::unistd::Group;
 use staunch_ports::InletTally;
 
-use super::listener::{Attendant, Limits, Listener, Opens};
+use super::listener::{Attendant, IDLE_MIN, Limits, Listener, Opens};
 use super::{Batch, Framing, InletThread, Sink};
 use crate::json::EVENT_BYTES_MAX;
 
@@ -80,6 +80,7 @@ impl LineSocket {
         let limits = Limits {
             connections_max: CONNECTIONS_MAX,
             connections_per_peer_max: CONNECTIONS_MAX,
+            idle_min: IDLE_MIN,
             message_bytes_max: EVENT_BYTES_MAX,
             framing: Framing::Lines,
         };

@@ -23,7 +23,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use staunch_ports::InletTally;
 
-use super::listener::{Attendant, Limits, Listener, Opens};
+use super::listener::{Attendant, IDLE_MIN, Limits, Listener, Opens};
 use super::thread::Stop;
 use super::{Batch, Framing, InletThread, Seldom, Sink};
 
@@ -211,6 +211,7 @@ impl SyslogSocket {
                 let limits = Limits {
                     connections_max: CONNECTIONS_MAX,
                     connections_per_peer_max: CONNECTIONS_PER_PEER_MAX,
+                    idle_min: IDLE_MIN,
                     message_bytes_max: MESSAGE_BYTES_MAX,
                     framing: Framing::Syslog,
                 };

@@ -112,5 +112,19 @@ fn connections_are_bounded_and_their_places_are_given_on() {
         stream.write_all(b"one\n").expect("it reads");
         taker.expect("one");
     }
+    // One that ends leaves its place to another one, and to one only.
+    all.pop();
+    let mut next = None;
+    wait_until("a place", || {
+        let mut stream = connect();
+        let is_taken = stream.write_all(b"two\n").is_ok() && taker.line_soon().as_deref() == Some("two");
+        next = is_taken.then_some(stream);
+        is_taken
+    });
+    let mut further = connect();
+    wait_until("its end", || further.write_all(b"x\n").is_err());
+    let mut next = next.expect("it was taken up");
+    next.write_all(b"three\n").expect("it reads");
+    taker.expect("three");
     inlet.stop();
 }
