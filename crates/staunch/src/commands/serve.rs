@@ -124,6 +124,9 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
         Ok(inlets) => inlets,
         Err(fault) => {
             let stopped = stop(runtime, Ended::Failed(fault));
+            if let Some(archive) = archive {
+                archive.stop();
+            }
             drop(opened.claim);
             return stopped;
         }
