@@ -68,6 +68,20 @@ fn its_mode_is_what_was_asked_for() {
 }
 
 #[test]
+fn what_a_process_with_the_same_id_has_left_behind_is_in_the_way_of_nobody() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let settings = settings(&directory);
+    let left = directory.path().join(format!(".{}", std::process::id()));
+    fs::create_dir(&left).expect("it is our directory");
+    drop(UnixListener::bind(left.join("s")).expect("it is our directory"));
+    let (inlet, taker) = start(&settings);
+    let mut stream = UnixStream::connect(&settings.path).expect("it listens");
+    stream.write_all(b"one\n").expect("it reads");
+    taker.expect("one");
+    inlet.stop();
+}
+
+#[test]
 fn only_what_nobody_listens_on_is_replaced() {
     let directory = tempfile::tempdir().expect("a directory");
     let settings = settings(&directory);
