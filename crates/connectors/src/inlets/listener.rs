@@ -16,7 +16,8 @@ use nix::sys::socket::{setsockopt, sockopt};
 use staunch_ports::InletTally;
 
 use super::thread::Stop;
-use super::{Batch, Cut, Cutter, Framing, Seldom, Sink};
+use super::{Added, Batch, Cut, Cutter, Framing, Overlong, Seldom, Sink};
+use crate::json::EVENT_BYTES_MAX;
 
 /// Bytes that are read of one connection before it is another one's turn.
 const READ_BYTES: usize = 64 << 10;
@@ -58,7 +59,7 @@ pub(super) struct Limits {
 /// Makes a line of each message.
 pub(super) trait Opens: Send {
     /// Adds what is in `message` to `batch`.
-    fn open(&mut self, message: &[u8], batch: &mut Batch);
+    fn open(&mut self, message: &[u8], batch: &mut Batch) -> Added;
 }
 
 /// Takes up connections and reads them until it is asked to stop.
@@ -70,7 +71,10 @@ pub(super) struct Attendant {
     tally: Arc<InletTally>,
     connections: Vec<Connection>,
     batch: Batch,
-    too_long: Seldom,
+    /// Messages that are too long as they come.
+    overlong: Overlong,
+    /// Messages that are too long as they are handed on.
+    overlong_lines: Overlong,
     turned_away: Seldom,
 }
 
@@ -97,7 +101,8 @@ impl Attendant {
             tally,
             connections: Vec::new(),
             batch: Batch::default(),
-            too_long: Seldom::default(),
+            overlong: Overlong::new(limits.message_bytes_max),
+            overlong_lines: Overlong::new(EVENT_BYTES_MAX),
             turned_away: Seldom::default(),
         }
     }
@@ -165,19 +170,12 @@ impl Attendant {
         connection.cutter.push(&buffer[..read]);
         while let Some(cut) = connection.cutter.next() {
             match cut {
-                Cut::Message(message) => self.opens.open(message, &mut self.batch),
-                Cut::TooLong => {
-                    self.tally.dropped(1);
-                    if let Some(messages) = self.too_long.add(1) {
-                        let (inlet, bytes_max) = (self.tally.follows(), self.limits.message_bytes_max);
-                        tracing::warn!(
-                            inlet,
-                            messages,
-                            bytes_max,
-                            "messages are too long: they are passed over"
-                        );
+                Cut::Message(message) => {
+                    if self.opens.open(message, &mut self.batch) == Added::TooLong {
+                        self.overlong_lines.add(&self.tally);
                     }
                 }
+                Cut::TooLong => self.overlong.add(&self.tally),
             }
             if self.batch.is_full() && !self.batch.hand_on(&mut self.sink, stop) {
                 *keeps_on = false;
@@ -186,8 +184,9 @@ impl Attendant {
         }
         if read == 0
             && let Some(last) = connection.cutter.last()
+            && self.opens.open(last, &mut self.batch) == Added::TooLong
         {
-            self.opens.open(last, &mut self.batch);
+            self.overlong_lines.add(&self.tally);
         }
         read > 0
     }

@@ -13,7 +13,7 @@ use nix::unistd::Group;
 use staunch_ports::InletTally;
 
 use super::listener::{Attendant, IDLE_MIN, Limits, Listener, Opens};
-use super::{Batch, Framing, InletThread, Sink};
+use super::{Added, Batch, Framing, InletThread, Sink};
 use crate::json::EVENT_BYTES_MAX;
 
 /// Connections at the same time: each may hold one unfinished line.
@@ -96,9 +96,9 @@ impl LineSocket {
 struct Lines;
 
 impl Opens for Lines {
-    fn open(&mut self, message: &[u8], batch: &mut Batch) {
+    fn open(&mut self, message: &[u8], batch: &mut Batch) -> Added {
         // An empty line is none.
-        batch.add(message);
+        batch.add(message)
     }
 }
 

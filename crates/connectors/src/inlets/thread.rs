@@ -59,6 +59,13 @@ impl Drop for InletThread {
 pub(super) struct Stop(UnixStream);
 
 impl Stop {
+    /// One that is asked for when what comes with it is dropped.
+    #[cfg(test)]
+    pub(super) fn pair() -> (UnixStream, Self) {
+        let (stop, asked) = UnixStream::pair().expect("a pair of sockets");
+        (stop, Self(asked))
+    }
+
     /// Whether it was asked to.
     pub(super) fn is_asked(&self) -> bool {
         self.within(Duration::ZERO)

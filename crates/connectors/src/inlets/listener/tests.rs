@@ -8,8 +8,8 @@ use super::*;
 struct Lines;
 
 impl Opens for Lines {
-    fn open(&mut self, message: &[u8], batch: &mut Batch) {
-        batch.add(message);
+    fn open(&mut self, message: &[u8], batch: &mut Batch) -> Added {
+        batch.add(message)
     }
 }
 

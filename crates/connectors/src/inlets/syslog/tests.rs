@@ -152,6 +152,24 @@ fn an_entry_is_handed_on_as_json() {
 }
 
 #[test]
+fn an_entry_that_is_longer_than_any_event_is_passed_over() {
+    let (inlet, address, taker) = start(SyslogSettings {
+        hand_on: HandOn::Entry,
+        ..settings("tcp://127.0.0.1:0")
+    });
+    // Each takes six bytes as JSON.
+    let long = "\u{1}".repeat(EVENT_BYTES_MAX / 6);
+    let mut stream = connect(address);
+    stream
+        .write_all(format!("<13>app: {long}\n<13>app: short\n").as_bytes())
+        .expect("it reads");
+    assert!(taker.lines(1)[0].contains("\"short\""));
+    let reading = taker.tally.reading();
+    assert_eq!((reading.dropped, reading.malformed), (1, 0));
+    inlet.stop();
+}
+
+#[test]
 fn who_may_not_send_is_not_listened_to() {
     let elsewhere = vec!["192.0.2.0/24".parse().expect("a network")];
     let (inlet, address, taker) = start(SyslogSettings {
