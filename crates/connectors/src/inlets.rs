@@ -7,6 +7,7 @@ pub mod file;
 pub mod journald;
 mod kept;
 mod listener;
+mod overlong;
 mod pieces;
 mod seldom;
 pub mod socket;
@@ -20,6 +21,7 @@ use std::time::Duration;
 
 use crate::json::{EVENT_BYTES_MAX, EVENTS_PER_BODY_MAX};
 
+use overlong::Overlong;
 pub use pieces::{Cut, Cutter, Framing};
 pub use seldom::Seldom;
 pub use thread::InletThread;
@@ -56,6 +58,18 @@ fn hand_on(sink: &mut Sink, lines: &[u8], stop: &Stop) -> bool {
     true
 }
 
+/// What became of a message that was to be added to others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+enum Added {
+    /// It is a line of them.
+    Line,
+    /// There is nothing in it, or nothing of it is wanted.
+    Nothing,
+    /// It is longer than any event, and was passed over.
+    TooLong,
+}
+
 /// Lines that are handed on together.
 #[derive(Debug, Default)]
 struct Batch {
@@ -65,11 +79,14 @@ struct Batch {
 
 impl Batch {
     /// Adds `message` as one line: a line feed in it would make two of it, and between two values of JSON it means no
-    /// more than a space. False when there is nothing in it.
-    fn add(&mut self, message: &[u8]) -> bool {
+    /// more than a space. No decoder takes one that is longer than [`EVENT_BYTES_MAX`].
+    fn add(&mut self, message: &[u8]) -> Added {
         let message = message.trim_ascii();
         if message.is_empty() {
-            return false;
+            return Added::Nothing;
+        }
+        if message.len() > EVENT_BYTES_MAX {
+            return Added::TooLong;
         }
         let start = self.text.len();
         self.text.extend_from_slice(message);
@@ -80,7 +97,7 @@ impl Batch {
         }
         self.text.push(b'\n');
         self.lines += 1;
-        true
+        Added::Line
     }
 
     /// Whether it is to be handed on before there is more in it.

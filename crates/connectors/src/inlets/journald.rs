@@ -23,7 +23,7 @@ use super::file::Begin;
 use super::kept::keep;
 use super::syslog::HandOn;
 use super::thread::Stop;
-use super::{Batch, Cut, Cutter, Framing, InletThread, Seldom, Sink};
+use super::{Added, Batch, Cut, Cutter, Framing, InletThread, Overlong, Seldom, Sink};
 use crate::json::EVENT_BYTES_MAX;
 
 /// Bytes that are read at once.
@@ -94,6 +94,7 @@ struct Follower {
     kept_at: Option<Instant>,
     keep_fails: bool,
     malformed: Seldom,
+    overlong: Overlong,
 }
 
 /// The program that is running.
@@ -129,6 +130,7 @@ impl Follower {
             kept_at: None,
             keep_fails: false,
             malformed: Seldom::default(),
+            overlong: Overlong::new(EVENT_BYTES_MAX),
         }
     }
 
@@ -255,7 +257,7 @@ impl Follower {
             while let Some(cut) = cutter.next() {
                 match cut {
                     Cut::Message(line) => self.open(line, &mut last),
-                    Cut::TooLong => self.too_long(),
+                    Cut::TooLong => self.overlong.add(&self.tally),
                 }
                 if self.batch.is_full() && !self.hand_on(last.as_ref(), stop) {
                     return End::Stop;
@@ -279,26 +281,23 @@ impl Follower {
         }
         *last = Some(entry.cursor);
         match self.settings.hand_on {
-            HandOn::Entry => {
-                self.batch.add(line);
-            }
-            HandOn::Message if entry.is_cut => self.too_long(),
+            HandOn::Entry => self.add(line),
+            HandOn::Message if entry.is_cut => self.overlong.add(&self.tally),
             HandOn::Message if entry.messages.is_empty() => self.malformed("there is no MESSAGE in it"),
             HandOn::Message => {
                 for message in entry.messages {
-                    // An empty one is none.
-                    self.batch.add(&message);
+                    self.add(&message);
                 }
             }
         }
     }
 
-    fn too_long(&mut self) {
-        self.tally.dropped(1);
-        tracing::warn!(
-            inlet = self.tally.follows(),
-            "an entry is longer than any event: it is passed over"
-        );
+    fn add(&mut self, line: &[u8]) {
+        match self.batch.add(line) {
+            // An empty one is none.
+            Added::Line | Added::Nothing => {}
+            Added::TooLong => self.overlong.add(&self.tally),
+        }
     }
 
     fn malformed(&mut self, why: &str) {
@@ -419,4 +418,47 @@ fn load(path: &Path) -> Option<Place> {
     serde_json::from_slice(&text)
         .map_err(|error| tracing::warn!(%error, path = %path.display(), "the place in the journal is damaged"))
         .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Taker, warnings};
+    use super::*;
+
+    fn follower(directory: &Path, hand_on: HandOn) -> (Follower, Taker) {
+        let (taker, sink) = Taker::new();
+        let settings = JournalSettings {
+            program: "/nowhere/journalctl".into(),
+            directory: None,
+            units: Vec::new(),
+            identifiers: Vec::new(),
+            hand_on,
+            place: directory.join("place"),
+            begin: Begin::Start,
+        };
+        (Follower::new(settings, taker.tally.clone(), sink), taker)
+    }
+
+    fn entry(number: usize, message: &str) -> String {
+        format!(r#"{{"__CURSOR":"c{number}","MESSAGE":{message}}}"#)
+    }
+
+    #[test]
+    fn overlong_entries_are_counted_and_told_together_and_their_place_is_known() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let long = format!("\"{}\"", "x".repeat(EVENT_BYTES_MAX + 1));
+        for (hand_on, messages) in [(HandOn::Message, [&*long, "null"]), (HandOn::Entry, [&*long, &*long])] {
+            let (mut follower, taker) = follower(directory.path(), hand_on);
+            let mut last = None;
+            let told = warnings(|| {
+                for (number, message) in messages.iter().enumerate() {
+                    follower.open(entry(number, message).as_bytes(), &mut last);
+                }
+            });
+            assert_eq!(last.as_deref(), Some("c1"));
+            assert_eq!(follower.batch.lines, 0, "{hand_on:?}");
+            assert_eq!(taker.tally.reading().dropped, 2);
+            assert_eq!(told, 1);
+        }
+    }
 }

@@ -16,7 +16,8 @@ use nix::sys::socket::{setsockopt, sockopt};
 use staunch_ports::InletTally;
 
 use super::thread::Stop;
-use super::{Batch, Cut, Cutter, Framing, Seldom, Sink};
+use super::{Added, Batch, Cut, Cutter, Framing, Overlong, Seldom, Sink};
+use crate::json::EVENT_BYTES_MAX;
 
 /// Bytes that are read of one connection before it is another one's turn.
 const READ_BYTES: usize = 64 << 10;
@@ -25,8 +26,11 @@ const READ_BYTES: usize = 64 << 10;
 /// connection of one that has nothing to say loses what it says next.
 const UNFINISHED_DEADLINE: Duration = Duration::from_secs(30);
 
-/// How long somebody was silent who has to make room when all connections are in use.
-const IDLE_MIN: Duration = Duration::from_secs(60);
+/// What [`Limits::idle_min`] is outside of tests: longer than [`UNFINISHED_DEADLINE`].
+pub(super) const IDLE_MIN: Duration = Duration::from_secs(60);
+
+/// Connections that are taken up before it is looked again at those there are.
+const ACCEPTS_MAX: usize = 64;
 
 /// How long to wait when no connection can be taken up, as without files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
@@ -44,8 +48,10 @@ pub(super) enum Listener {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     pub(super) connections_max: usize,
-    /// Of those, connections of one address.
+    /// Of those, connections of one address. On a Unix socket there are no addresses.
     pub(super) connections_per_peer_max: usize,
+    /// How long somebody was silent who has to make room for another one.
+    pub(super) idle_min: Duration,
     pub(super) message_bytes_max: usize,
     pub(super) framing: Framing,
 }
@@ -53,7 +59,7 @@ pub(super) struct Limits {
 /// Makes a line of each message.
 pub(super) trait Opens: Send {
     /// Adds what is in `message` to `batch`.
-    fn open(&mut self, message: &[u8], batch: &mut Batch);
+    fn open(&mut self, message: &[u8], batch: &mut Batch) -> Added;
 }
 
 /// Takes up connections and reads them until it is asked to stop.
@@ -65,7 +71,10 @@ pub(super) struct Attendant {
     tally: Arc<InletTally>,
     connections: Vec<Connection>,
     batch: Batch,
-    too_long: Seldom,
+    /// Messages that are too long as they come.
+    overlong: Overlong,
+    /// Messages that are too long as they are handed on.
+    overlong_lines: Overlong,
     turned_away: Seldom,
 }
 
@@ -92,7 +101,8 @@ impl Attendant {
             tally,
             connections: Vec::new(),
             batch: Batch::default(),
-            too_long: Seldom::default(),
+            overlong: Overlong::new(limits.message_bytes_max),
+            overlong_lines: Overlong::new(EVENT_BYTES_MAX),
             turned_away: Seldom::default(),
         }
     }
@@ -160,19 +170,12 @@ impl Attendant {
         connection.cutter.push(&buffer[..read]);
         while let Some(cut) = connection.cutter.next() {
             match cut {
-                Cut::Message(message) => self.opens.open(message, &mut self.batch),
-                Cut::TooLong => {
-                    self.tally.dropped(1);
-                    if let Some(messages) = self.too_long.add(1) {
-                        let (inlet, bytes_max) = (self.tally.follows(), self.limits.message_bytes_max);
-                        tracing::warn!(
-                            inlet,
-                            messages,
-                            bytes_max,
-                            "messages are too long: they are passed over"
-                        );
+                Cut::Message(message) => {
+                    if self.opens.open(message, &mut self.batch) == Added::TooLong {
+                        self.overlong_lines.add(&self.tally);
                     }
                 }
+                Cut::TooLong => self.overlong.add(&self.tally),
             }
             if self.batch.is_full() && !self.batch.hand_on(&mut self.sink, stop) {
                 *keeps_on = false;
@@ -181,15 +184,16 @@ impl Attendant {
         }
         if read == 0
             && let Some(last) = connection.cutter.last()
+            && self.opens.open(last, &mut self.batch) == Added::TooLong
         {
-            self.opens.open(last, &mut self.batch);
+            self.overlong_lines.add(&self.tally);
         }
         read > 0
     }
 
-    /// Takes up who has connected. False when that is not possible at present.
+    /// Takes up who has connected, up to [`ACCEPTS_MAX`]. False when that is not possible at present.
     fn accept(&mut self) -> bool {
-        loop {
+        for _ in 0..ACCEPTS_MAX {
             match self.listener.accept() {
                 Ok((stream, peer)) => self.admit(stream, peer),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
@@ -207,14 +211,15 @@ impl Attendant {
                 }
             }
         }
+        true
     }
 
     fn admit(&mut self, stream: OwnedFd, peer: Option<IpAddr>) {
         let why = if !self.listener.may_send(peer) {
             "its address is not among those that may send"
-        } else if self.connections.iter().filter(|it| it.peer == peer).count() >= self.limits.connections_per_peer_max {
+        } else if self.has_its_share(peer) && !self.make_room(|it| it.peer == peer) {
             "it has as many connections as one address may have"
-        } else if self.connections.len() >= self.limits.connections_max && !self.make_room() {
+        } else if self.connections.len() >= self.limits.connections_max && !self.make_room(|_| true) {
             "all connections are in use"
         } else {
             self.connections.push(Connection {
@@ -231,11 +236,18 @@ impl Attendant {
         }
     }
 
-    /// Closes the connection that was silent longest, if that was long.
-    fn make_room(&mut self) -> bool {
-        let silent = self.connections.iter().enumerate().min_by_key(|(_, it)| it.heard_at);
+    /// Whether `peer` has as many connections as one address may have. Without an address, there is no share of it.
+    fn has_its_share(&self, peer: Option<IpAddr>) -> bool {
+        let of_peer = self.connections.iter().filter(|it| it.peer == peer);
+        peer.is_some() && of_peer.count() >= self.limits.connections_per_peer_max
+    }
+
+    /// Closes that of the connections of `whom` that was silent longest, if that was long.
+    fn make_room(&mut self, whom: impl Fn(&Connection) -> bool) -> bool {
+        let connections = self.connections.iter().enumerate();
+        let silent = connections.filter(|(_, it)| whom(it)).min_by_key(|(_, it)| it.heard_at);
         match silent {
-            Some((at, it)) if it.heard_at.elapsed() >= IDLE_MIN => {
+            Some((at, it)) if it.heard_at.elapsed() >= self.limits.idle_min => {
                 self.connections.swap_remove(at);
                 true
             }
@@ -277,3 +289,6 @@ impl Listener {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

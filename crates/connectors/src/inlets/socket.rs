@@ -2,9 +2,9 @@
 //!
 //! Its mode, and that of its directory, say who may. Never removes anything but a socket that nobody listens on.
 
-use std::fs::{self, DirBuilder, Permissions};
+use std::fs::{self, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _, chown};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use std::sync::Arc;
 use nix::unistd::Group;
 use staunch_ports::InletTally;
 
-use super::listener::{Attendant, Limits, Listener, Opens};
-use super::{Batch, Framing, InletThread, Sink};
+use super::listener::{Attendant, IDLE_MIN, Limits, Listener, Opens};
+use super::{Added, Batch, Framing, InletThread, Sink};
 use crate::json::EVENT_BYTES_MAX;
 
 /// Connections at the same time: each may hold one unfinished line.
@@ -56,15 +56,13 @@ impl LineSocket {
             }
         };
         let directory = path.parent().filter(|it| !it.as_os_str().is_empty());
-        let unfinished = directory
-            .unwrap_or(Path::new("."))
-            .join(format!(".{}", std::process::id()));
-        DirBuilder::new().mode(0o700).create(&unfinished)?;
-        let made = make(&unfinished.join("s"), settings.mode, group, path);
-        // When it could not be made, what is left of it is in the way of nobody.
-        let _ = fs::remove_file(unfinished.join("s"));
-        let _ = fs::remove_dir(&unfinished);
-        let (listener, is) = made?;
+        // Nobody else may reach it before it has its mode. What a crash leaves of it is in the way of nobody.
+        // Its name is short: the path of a socket may not be long.
+        let unfinished = tempfile::Builder::new()
+            .prefix(".")
+            .permissions(Permissions::from_mode(0o700))
+            .tempdir_in(directory.unwrap_or(Path::new(".")))?;
+        let (listener, is) = make(&unfinished.path().join("s"), settings.mode, group, path)?;
         Ok(Self {
             listener,
             path: path.clone(),
@@ -80,6 +78,7 @@ impl LineSocket {
         let limits = Limits {
             connections_max: CONNECTIONS_MAX,
             connections_per_peer_max: CONNECTIONS_MAX,
+            idle_min: IDLE_MIN,
             message_bytes_max: EVENT_BYTES_MAX,
             framing: Framing::Lines,
         };
@@ -97,9 +96,9 @@ impl LineSocket {
 struct Lines;
 
 impl Opens for Lines {
-    fn open(&mut self, message: &[u8], batch: &mut Batch) {
+    fn open(&mut self, message: &[u8], batch: &mut Batch) -> Added {
         // An empty line is none.
-        batch.add(message);
+        batch.add(message)
     }
 }
 

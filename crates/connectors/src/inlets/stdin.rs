@@ -11,7 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use staunch_ports::InletTally;
 
 use super::thread::Stop;
-use super::{Batch, Cut, Cutter, Framing, InletThread, Sink};
+use super::{Added, Batch, Cut, Cutter, Framing, InletThread, Overlong, Sink};
 use crate::json::EVENT_BYTES_MAX;
 
 /// Bytes that are read at once.
@@ -36,6 +36,7 @@ pub fn start(input: OwnedFd, tally: Arc<InletTally>, sink: Sink, done: Done) -> 
 fn read(mut input: File, tally: &InletTally, mut sink: Sink, stop: &Stop) -> Option<io::Result<()>> {
     let mut cutter = Cutter::new(Framing::Lines, EVENT_BYTES_MAX);
     let mut batch = Batch::default();
+    let mut overlong = Overlong::new(EVENT_BYTES_MAX);
     let mut buffer = vec![0; READ_BYTES];
     loop {
         if !is_ready(&input, stop) {
@@ -55,15 +56,11 @@ fn read(mut input: File, tally: &InletTally, mut sink: Sink, stop: &Stop) -> Opt
             match cut {
                 // An empty line is none.
                 Cut::Message(line) => {
-                    batch.add(line);
+                    if batch.add(line) == Added::TooLong {
+                        overlong.add(tally);
+                    }
                 }
-                Cut::TooLong => {
-                    tally.dropped(1);
-                    tracing::warn!(
-                        inlet = tally.follows(),
-                        "a line is longer than any event: it is passed over"
-                    );
-                }
+                Cut::TooLong => overlong.add(tally),
             }
             if batch.is_full() && !batch.hand_on(&mut sink, stop) {
                 return None;
@@ -72,8 +69,9 @@ fn read(mut input: File, tally: &InletTally, mut sink: Sink, stop: &Stop) -> Opt
         // The last line needs no line feed.
         if read == 0
             && let Some(last) = cutter.last()
+            && batch.add(last) == Added::TooLong
         {
-            batch.add(last);
+            overlong.add(tally);
         }
         if !batch.hand_on(&mut sink, stop) {
             return None;

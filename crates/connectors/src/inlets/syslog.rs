@@ -23,9 +23,10 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use staunch_ports::InletTally;
 
-use super::listener::{Attendant, Limits, Listener, Opens};
+use super::listener::{Attendant, IDLE_MIN, Limits, Listener, Opens};
 use super::thread::Stop;
-use super::{Batch, Framing, InletThread, Seldom, Sink};
+use super::{Added, Batch, Framing, InletThread, Overlong, Seldom, Sink};
+use crate::json::EVENT_BYTES_MAX;
 
 pub use message::{Message, NotSyslog, parse};
 
@@ -43,6 +44,10 @@ const RECEIVE_BUFFER_BYTES: usize = 8 << 20;
 
 /// The largest datagram.
 const DATAGRAM_BYTES_MAX: usize = 65_535;
+
+/// Datagrams of one round that add nothing to what is handed on: who sends only such ones holds up nobody's lines, and no
+/// stop.
+const DATAGRAMS_IN_VAIN_MAX: usize = 256;
 
 /// Where to listen, and what to do with what comes.
 #[derive(Clone, Debug)]
@@ -199,6 +204,7 @@ impl SyslogSocket {
                 sink,
                 overflows: 0,
                 lost: Seldom::default(),
+                overlong: Overlong::new(EVENT_BYTES_MAX),
                 strangers: Seldom::default(),
             }
             .run(&stop),
@@ -207,6 +213,7 @@ impl SyslogSocket {
                 let limits = Limits {
                     connections_max: CONNECTIONS_MAX,
                     connections_per_peer_max: CONNECTIONS_PER_PEER_MAX,
+                    idle_min: IDLE_MIN,
                     message_bytes_max: MESSAGE_BYTES_MAX,
                     framing: Framing::Syslog,
                 };
@@ -232,15 +239,19 @@ struct Entry<'a> {
 }
 
 impl Opens for Opener {
-    fn open(&mut self, message: &[u8], batch: &mut Batch) {
+    fn open(&mut self, message: &[u8], batch: &mut Batch) -> Added {
         let message = match parse(message) {
             Ok(message) => message,
-            Err(error) => return self.malformed(&error),
+            Err(error) => {
+                self.malformed(&error);
+                return Added::Nothing;
+            }
         };
         let names = &self.settings.app_names;
         let is_ours = |name: &str| names.iter().any(|it| it == name);
         if !names.is_empty() && !message.app_name.is_some_and(is_ours) {
-            return self.tally.passed_over(1);
+            self.tally.passed_over(1);
+            return Added::Nothing;
         }
         let added = match self.settings.hand_on {
             HandOn::Message => batch.add(message.text),
@@ -251,12 +262,13 @@ impl Opens for Opener {
                     message: &text,
                 };
                 // A struct of texts and numbers can always be written.
-                serde_json::to_vec(&entry).is_ok_and(|entry| batch.add(&entry))
+                serde_json::to_vec(&entry).map_or(Added::Nothing, |entry| batch.add(&entry))
             }
         };
-        if !added {
+        if added == Added::Nothing {
             self.malformed(&"there is nothing in it");
         }
+        added
     }
 }
 
@@ -279,6 +291,7 @@ struct Datagrams {
     /// Datagrams that the kernel had no room for, as it said last.
     overflows: u32,
     lost: Seldom,
+    overlong: Overlong,
     strangers: Seldom,
 }
 
@@ -307,7 +320,9 @@ impl Datagrams {
             if asked {
                 break;
             }
-            while !batch.is_full() {
+            let mut in_vain = 0;
+            while !batch.is_full() && in_vain < DATAGRAMS_IN_VAIN_MAX {
+                let lines = batch.lines;
                 match self.receive(&mut buffer) {
                     Ok(datagram) => self.take(&datagram, &buffer[..datagram.bytes], &mut batch),
                     Err(Errno::EINTR) => {}
@@ -320,6 +335,7 @@ impl Datagrams {
                         break;
                     }
                 }
+                in_vain += usize::from(batch.lines == lines);
             }
             if !batch.hand_on(&mut self.sink, stop) {
                 break;
@@ -360,7 +376,10 @@ impl Datagrams {
         }
         let may_send = |ip: &IpAddr| self.from.iter().any(|network| network.contains(ip));
         if datagram.from.as_ref().is_some_and(may_send) {
-            return self.opener.open(bytes, batch);
+            if self.opener.open(bytes, batch) == Added::TooLong {
+                self.overlong.add(&self.tally);
+            }
+            return;
         }
         self.tally.dropped(1);
         if let Some(messages) = self.strangers.add(1) {

@@ -84,6 +84,11 @@ impl Input {
         Ok(())
     }
 
+    /// The last transaction before the first line.
+    pub(super) const fn before(&self) -> TransactionId {
+        self.before
+    }
+
     /// Its end, once.
     pub(super) fn end(&mut self) -> Option<oneshot::Receiver<io::Result<()>>> {
         self.end.take()
@@ -106,15 +111,19 @@ impl Input {
     }
 }
 
-/// How many transactions are on their way to something else without a person.
-pub(super) fn unsettled(handle: &Handle) -> Result<u64, Busy> {
-    handle.query(|state| {
-        let standing = state.index.standing.iter();
-        standing
-            .filter(|((_, kind), _)| !is_settled(*kind))
-            .map(|(_, count)| count)
-            .sum()
-    })
+/// How many transactions since `before` are on their way to something else without a person. Those that were there
+/// before the input are not waited for; what came over HTTP or by another inlet meanwhile is.
+pub(super) fn unsettled(handle: &Handle, before: TransactionId) -> Result<u64, Busy> {
+    handle.query(move |state| unsettled_since(state, before))
+}
+
+fn unsettled_since(state: &EngineState, before: TransactionId) -> u64 {
+    let mut standing = state.index.standing.keys();
+    if standing.all(|(_, kind)| is_settled(*kind)) {
+        return 0;
+    }
+    let since = state.transactions.range(TransactionId(before.0 + 1)..);
+    since.filter(|(_, it)| !is_settled(it.state.kind())).count() as u64
 }
 
 const fn is_settled(kind: StateKind) -> bool {
@@ -231,5 +240,66 @@ impl Summary<'_> {
             line("", &format!("and {more} more"));
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use staunch_model::{Await, Mode, Seldom, Span, State, Target, Transaction};
+
+    use super::*;
+
+    fn transaction(id: u64, state: State) -> Transaction {
+        Transaction {
+            id: TransactionId(id),
+            incident: IncidentId(id),
+            label: TransactionId(id),
+            step: 0,
+            kind: ActionKind::BlockIp,
+            target: Target::Address([203, 0, 113, 1].into()),
+            lease: Span::from_micros(1),
+            state,
+            awaits: Await::Reply,
+            deadline: Timestamp::from_micros(1),
+            ticket: 0,
+            executions: 0,
+            attempts: 0,
+            undone: false,
+            mode: Mode::Enforce,
+            in_flight_until: None,
+            failure: None,
+            approved_by: None,
+            lease_until: None,
+            renewing: None,
+            verified_at: None,
+            completed: 0,
+            held: true,
+            joined: Seldom::default(),
+        }
+    }
+
+    #[test]
+    fn what_was_under_way_before_the_input_is_not_waited_for() {
+        let mut state = EngineState::default();
+        let all = [
+            State::Executing,
+            State::InForce,
+            State::PostChecking,
+            State::AwaitingApproval,
+            State::Planned,
+        ];
+        for (id, it) in (1..).zip(all) {
+            let it = transaction(id, it);
+            *state.index.standing.entry((it.kind, it.state.kind())).or_default() += 1;
+            state.transactions.insert(it.id, it);
+        }
+        for (before, expect) in [(0, 3), (1, 2), (3, 1), (4, 1), (5, 0)] {
+            assert_eq!(
+                unsettled_since(&state, TransactionId(before)),
+                expect,
+                "after TX-{before}"
+            );
+        }
+        assert_eq!(unsettled_since(&EngineState::default(), TransactionId(0)), 0);
     }
 }

@@ -15,7 +15,7 @@ use crossbeam_channel::RecvTimeoutError;
 use ipnet::IpNet;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use staunch_engine::EngineState;
-use staunch_model::{Description, Policy, Protection};
+use staunch_model::{Description, Policy, Protection, TransactionId};
 use staunch_playbook::Compiled;
 use staunch_runtime::{Handle, Intake, Runtime};
 use staunch_server::{BLOCKING_THREADS_MAX, Drills, Service, Tokens, WORKERS};
@@ -122,7 +122,11 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
     });
     let inlets = match inlets {
         Ok(inlets) => inlets,
+        // Those that were started have been stopped as they were dropped.
         Err(fault) => {
+            if let Some(archive) = archive {
+                archive.stop();
+            }
             let stopped = stop(runtime, Ended::Failed(fault));
             drop(opened.claim);
             return stopped;
@@ -347,7 +351,8 @@ async fn run_until_asked(
     let server = tokio::spawn(server);
     let reloader = tokio::spawn(reload.run(hangup));
     let (has_input, stays) = (input.is_some(), input.as_ref().is_none_or(|input| input.stays()));
-    let mut input_ends = std::pin::pin!(input_ends(input.and_then(Input::end), stays, runtime));
+    let before = input.as_ref().map_or(TransactionId(0), |input| input.before());
+    let mut input_ends = std::pin::pin!(input_ends(input.and_then(Input::end), stays, before, runtime));
     if has_input {
         // What it prints is the summary.
         tracing::info!("listening on {scheme}://{address}");
@@ -378,8 +383,13 @@ async fn run_until_asked(
     Ok(ended)
 }
 
-/// Waits until the input has ended and what came of it has settled; for ever when there is none, or when it stays.
-async fn input_ends(end: Option<oneshot::Receiver<io::Result<()>>>, stays: bool, runtime: &Runtime) -> Ended {
+/// Waits until the input has ended and what came after `before` has settled; for ever when there is none, or when it stays.
+async fn input_ends(
+    end: Option<oneshot::Receiver<io::Result<()>>>,
+    stays: bool,
+    before: TransactionId,
+    runtime: &Runtime,
+) -> Ended {
     let ended = match end {
         Some(end) => end.await,
         None => std::future::pending().await,
@@ -400,7 +410,7 @@ async fn input_ends(end: Option<oneshot::Receiver<io::Result<()>>>, stays: bool,
     let begun = Instant::now();
     loop {
         let handle = runtime.handle();
-        let unsettled = tokio::task::spawn_blocking(move || run::unsettled(&handle)).await;
+        let unsettled = tokio::task::spawn_blocking(move || run::unsettled(&handle, before)).await;
         match unsettled {
             Ok(Ok(0)) => return Ended::Input(0),
             Ok(Ok(left)) if begun.elapsed() >= run::SETTLE_DEADLINE => return Ended::Input(left),

@@ -68,6 +68,20 @@ fn its_mode_is_what_was_asked_for() {
 }
 
 #[test]
+fn what_a_process_with_the_same_id_has_left_behind_is_in_the_way_of_nobody() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let settings = settings(&directory);
+    let left = directory.path().join(format!(".{}", std::process::id()));
+    fs::create_dir(&left).expect("it is our directory");
+    drop(UnixListener::bind(left.join("s")).expect("it is our directory"));
+    let (inlet, taker) = start(&settings);
+    let mut stream = UnixStream::connect(&settings.path).expect("it listens");
+    stream.write_all(b"one\n").expect("it reads");
+    taker.expect("one");
+    inlet.stop();
+}
+
+#[test]
 fn only_what_nobody_listens_on_is_replaced() {
     let directory = tempfile::tempdir().expect("a directory");
     let settings = settings(&directory);
@@ -112,5 +126,19 @@ fn connections_are_bounded_and_their_places_are_given_on() {
         stream.write_all(b"one\n").expect("it reads");
         taker.expect("one");
     }
+    // One that ends leaves its place to another one, and to one only.
+    all.pop();
+    let mut next = None;
+    wait_until("a place", || {
+        let mut stream = connect();
+        let is_taken = stream.write_all(b"two\n").is_ok() && taker.line_soon().as_deref() == Some("two");
+        next = is_taken.then_some(stream);
+        is_taken
+    });
+    let mut further = connect();
+    wait_until("its end", || further.write_all(b"x\n").is_err());
+    let mut next = next.expect("it was taken up");
+    next.write_all(b"three\n").expect("it reads");
+    taker.expect("three");
     inlet.stop();
 }

@@ -2,7 +2,7 @@ use std::io::Write as _;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 
-use super::super::testing::{DEADLINE, Taker, wait_until};
+use super::super::testing::{DEADLINE, Taker, wait_until, warnings};
 use super::*;
 
 /// An input, who takes its lines, and its end.
@@ -88,4 +88,18 @@ fn a_stop_waits_for_nobody_who_writes_nothing() {
     let (inlet, _taker, end) = start_from(input.into());
     inlet.stop();
     assert!(end.recv_timeout(DEADLINE).is_err(), "it has not ended");
+}
+
+#[test]
+fn overlong_lines_are_counted_and_told_together() {
+    let mut file = tempfile::tempfile().expect("a file");
+    let long = "x".repeat(EVENT_BYTES_MAX + 1);
+    write!(file, "one\n{long}\n{long}\ntwo\n{long}").expect("it is our file");
+    io::Seek::rewind(&mut file).expect("it is our file");
+    let (taker, sink) = Taker::new();
+    let (_never, stop) = Stop::pair();
+    let told = warnings(|| assert!(matches!(read(file, &taker.tally, sink, &stop), Some(Ok(())))));
+    assert_eq!(taker.lines(2), ["one", "two"]);
+    assert_eq!(taker.tally.reading().dropped, 3);
+    assert_eq!(told, 1);
 }

@@ -152,6 +152,24 @@ fn an_entry_is_handed_on_as_json() {
 }
 
 #[test]
+fn an_entry_that_is_longer_than_any_event_is_passed_over() {
+    let (inlet, address, taker) = start(SyslogSettings {
+        hand_on: HandOn::Entry,
+        ..settings("tcp://127.0.0.1:0")
+    });
+    // Each takes six bytes as JSON.
+    let long = "\u{1}".repeat(EVENT_BYTES_MAX / 6);
+    let mut stream = connect(address);
+    stream
+        .write_all(format!("<13>app: {long}\n<13>app: short\n").as_bytes())
+        .expect("it reads");
+    assert!(taker.lines(1)[0].contains("\"short\""));
+    let reading = taker.tally.reading();
+    assert_eq!((reading.dropped, reading.malformed), (1, 0));
+    inlet.stop();
+}
+
+#[test]
 fn who_may_not_send_is_not_listened_to() {
     let elsewhere = vec!["192.0.2.0/24".parse().expect("a network")];
     let (inlet, address, taker) = start(SyslogSettings {
@@ -238,6 +256,44 @@ fn what_is_lost_over_udp_is_counted() {
     assert!(dropped > 0);
     assert_eq!(dropped + taken, (count + further) as u64);
     inlet.stop();
+}
+
+#[test]
+fn datagrams_that_are_none_of_ours_hold_up_no_line() {
+    let sender = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    let stranger = UdpSocket::bind("127.0.0.2:0").expect("a socket");
+    for (another, in_vain) in [
+        (&stranger, "<13>suricata: x"),
+        (&sender, "no syslog"),
+        (&sender, "<13>suricata:"),
+        (&sender, "<13>another: x"),
+    ] {
+        let socket = SyslogSocket::bind(SyslogSettings {
+            from: vec!["127.0.0.1/32".parse().expect("a network")],
+            app_names: vec!["suricata".into()],
+            ..settings("udp://127.0.0.1:0")
+        });
+        let socket = socket.expect("a free port");
+        // All of them are there before the first is read.
+        let address = socket.listen().address;
+        let send = |from: &UdpSocket, text: &str| from.send_to(text.as_bytes(), address).expect("it is sent");
+        send(&sender, "<13>suricata: first");
+        for _ in 0..DATAGRAMS_IN_VAIN_MAX {
+            send(another, in_vain);
+        }
+        send(&sender, "<13>suricata: last");
+        let (handed_on, pieces) = std::sync::mpsc::channel();
+        let sink: Sink = Box::new(move |lines| {
+            drop(handed_on.send(String::from_utf8_lossy(lines).into_owned()));
+            super::super::Delivery::Taken
+        });
+        let tally = Arc::new(InletTally::new("test", "a test", "suricata"));
+        let inlet = socket.start(tally, sink).expect("a thread");
+        for expect in ["first\n", "last\n"] {
+            assert_eq!(pieces.recv_timeout(DEADLINE).as_deref(), Ok(expect), "{in_vain}");
+        }
+        inlet.stop();
+    }
 }
 
 #[test]
