@@ -223,8 +223,8 @@ pub(crate) struct ServeArgs {
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "Events come one a line. When the input has ended, everything taken is durable, what is under way is \
-                        waited for, and a summary is printed. What is in force stays in force until its lease ends."
+    after_help = "Events come one a line. When the input has ended, everything taken is durable, what came of it \
+                        is waited for, and a summary is printed. What is in force stays in force until its lease ends."
 )]
 pub(crate) struct RunArgs {
     /// The system that the events come from

@@ -137,8 +137,9 @@ impl Followed {
 
     /// The line after `count - 1` others.
     fn nth(&self, count: usize) -> String {
-        let next = |_| self.lines.recv_timeout(DEADLINE).expect("a line");
-        (0..count).map(next).last().expect("there is one")
+        let next = || self.lines.recv_timeout(DEADLINE).expect("a line");
+        (1..count).for_each(|_| drop(next()));
+        next()
     }
 
     /// Ends it; nothing else may have come.

@@ -127,7 +127,7 @@ fn what_is_in_force_when_it_is_protected_is_paged_and_stays() {
     sim.policy(build::policy(|_| {}));
     sim.policy(build::policy(|it| {
         it.never_touch
-            .push(build::protection("203.0.113.0/24", "now by policy too"))
+            .push(build::protection("203.0.113.0/24", "now by policy too"));
     }));
     sim.run(Span::from_secs(1));
     assert_eq!(sim.told(NoticeLevel::Page).len(), 1);
