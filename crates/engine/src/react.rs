@@ -613,12 +613,21 @@ impl Turn<'_> {
         }
     }
 
+    /// What is said of a transaction that is not in the state.
+    fn no_transaction(&self, id: TransactionId) -> String {
+        if (1..=self.state.last_transaction).contains(&id.0) {
+            format!("{id} has ended, and nothing of it is in force")
+        } else {
+            format!("there is no {id}")
+        }
+    }
+
     pub(crate) fn release_one(&mut self, id: TransactionId, by: &Operator) -> Result<Vec<TransactionId>, String> {
         let it = self
             .state
             .transactions
             .get(&id)
-            .ok_or_else(|| format!("there is no {id}"))?;
+            .ok_or_else(|| self.no_transaction(id))?;
         let it = it.clone();
         if self.release(&it, by) {
             Ok(vec![id])
@@ -715,7 +724,7 @@ impl Turn<'_> {
             .state
             .transactions
             .get(&id)
-            .ok_or_else(|| format!("there is no {id}"))?;
+            .ok_or_else(|| self.no_transaction(id))?;
         let it = it.clone();
         if it.state.kind() != StateKind::InForce {
             return Err(format!(

@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use ipnet::IpNet;
 use staunch_model::{IncidentId, Span, Timestamp, TransactionId};
+use staunch_server::dto::REASON_BYTES_MAX;
 
 pub(crate) use drill::{DrillCommand, DrillKeyArgs, DrillRunArgs, TabletopArgs};
 
@@ -163,7 +164,7 @@ pub(crate) struct ChangeArgs {
     #[arg(long, short = 'y')]
     pub(crate) yes: bool,
     /// Why; it is recorded
-    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true, value_parser = reason)]
     pub(crate) reason: String,
 }
 
@@ -461,7 +462,7 @@ pub(crate) struct DenyArgs {
 )]
 pub(crate) struct ReleaseArgs {
     /// Which, such as TX-17
-    #[arg(value_name = "TRANSACTION", required_unless_present_any = ["incident", "all"], conflicts_with_all = ["incident", "all"])]
+    #[arg(value_name = "TRANSACTION", required_unless_present_any = ["incident", "all"], conflicts_with_all = ["incident", "all"], value_parser = transaction)]
     pub(crate) id: Option<TransactionId>,
     /// What this incident holds; what others hold too stays in force
     #[arg(long, value_name = "INCIDENT", conflicts_with = "all")]
@@ -523,6 +524,23 @@ pub(crate) struct ProtectRemoveArgs {
     pub(crate) network: IpNet,
     #[command(flatten)]
     pub(crate) change: ChangeArgs,
+}
+
+fn reason(text: &str) -> Result<String, String> {
+    if text.len() > REASON_BYTES_MAX {
+        return Err(format!(
+            "it has {} bytes; at most {REASON_BYTES_MAX} are kept",
+            text.len()
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+fn transaction(text: &str) -> Result<TransactionId, String> {
+    if text.starts_with("INC-") {
+        return Err(format!("that is an incident: write --incident {text}"));
+    }
+    text.parse()
 }
 
 fn network(text: &str) -> Result<IpNet, String> {

@@ -306,7 +306,14 @@ fn local_config(args: &ServerArgs) -> Result<Config, Fault> {
     let mut config = match config::load(named) {
         Ok(loaded) => loaded.config,
         Err(fault) if named.is_none() && fault.exit == Exit::Denied => Config::default(),
-        Err(fault) => return Err(fault),
+        // The server runs with what it read at its start, and operators must get through to it: its socket is in the data
+        // directory, which they have named.
+        Err(fault) if args.data.data_dir.is_some() => {
+            crate::output::say_rendered(&fault.render(crate::output::colors_on_stderr()));
+            say("going on without the configuration");
+            Config::default()
+        }
+        Err(fault) => return Err(fault.hint("mend it; meanwhile --data-dir or --url reaches a server that runs")),
     };
     if let Some(dir) = &args.data.data_dir {
         config.data_dir.clone_from(dir);

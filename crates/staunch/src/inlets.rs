@@ -48,6 +48,8 @@ pub(crate) struct Sum {
     pub(crate) malformed: u64,
     pub(crate) ignored: u64,
     pub(crate) samples: u64,
+    /// Lines that are longer than any event, which were passed over.
+    pub(crate) too_long: u64,
     /// Playbooks that matched and lead to nothing: without a key, or beyond the limit of one event.
     pub(crate) without_sequel: u64,
 }

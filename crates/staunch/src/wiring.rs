@@ -272,10 +272,17 @@ impl Inlets {
     }
 
     /// Reads `input` too, whose lines `source` understands, and adds up in `sum`; `done` is called at its end.
-    pub(crate) fn stdin(&mut self, source: &str, input: OwnedFd, sum: Summed, done: Done) -> Result<(), Fault> {
+    pub(crate) fn stdin(
+        &mut self,
+        source: &str,
+        input: OwnedFd,
+        sum: Summed,
+        done: Done,
+    ) -> Result<Arc<InletTally>, Fault> {
         let tally = self.tally("stdin", "stdin", source);
         let sink = crate::inlets::sink(self.intake.clone(), tally.clone(), Some(sum));
-        self.push(stdin::start(input, tally, sink, done))
+        self.push(stdin::start(input, tally.clone(), sink, done))?;
+        Ok(tally)
     }
 
     /// Counts for an inlet that follows `follows`.

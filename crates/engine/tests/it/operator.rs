@@ -439,3 +439,21 @@ fn everything_is_released_in_bounded_turns_and_what_has_not_acted_goes_first() {
     assert!(sim.world.elements.is_empty());
     sim.ends_clean();
 }
+
+#[test]
+fn what_has_ended_and_is_forgotten_is_told_from_what_never_was() {
+    let mut sim = awaiting();
+    sim.deny(1).unwrap();
+    sim.run(Span::from_mins(30));
+    assert!(sim.kind(1).is_some() && !sim.state().transactions.contains_key(&TransactionId(1)));
+    assert_eq!(
+        sim.release(1),
+        Err("TX-1 has ended, and nothing of it is in force".into())
+    );
+    assert_eq!(
+        sim.renew(1, LEASE),
+        Err("TX-1 has ended, and nothing of it is in force".into())
+    );
+    assert_eq!(sim.release(2), Err("there is no TX-2".into()));
+    sim.ends_clean();
+}

@@ -5,6 +5,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
 use rustls::{AlertDescription, CertificateError, Error as TlsError, InvalidMessage};
 use staunch_model::Printable;
 use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
@@ -37,9 +40,13 @@ pub(super) fn config(args: &ServerArgs) -> Result<TlsConfig, Fault> {
         (Some(certificate), Some(key)) => {
             let chain = certificates(certificate, "--client-cert takes a certificate in PEM")?;
             let text = read(key, "--client-key takes a private key in PEM")?;
-            let key = PrivateKey::from_pem(text.as_bytes())
-                .map_err(|_| nothing(key, "private key", "--client-key takes a private key in PEM"))?;
-            Some(ClientCert::new_with_certs(&chain, key))
+            let unusable = |_| nothing(key, "private key", "--client-key takes a private key in PEM");
+            check_pair(
+                &chain,
+                PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|_| unusable(()))?,
+            )?;
+            let pem = PrivateKey::from_pem(text.as_bytes()).map_err(|_| unusable(()))?;
+            Some(ClientCert::new_with_certs(&chain, pem))
         }
         // The command line wants both or none.
         _ => None,
@@ -49,6 +56,16 @@ pub(super) fn config(args: &ServerArgs) -> Result<TlsConfig, Fault> {
         .client_cert(shown)
         .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .build())
+}
+
+/// Whether `key` is the one of the certificate that `chain` begins with.
+fn check_pair(chain: &[Certificate<'_>], key: PrivateKeyDer<'static>) -> Result<(), Fault> {
+    let certificates = chain.iter().map(|it| CertificateDer::from(it.der().to_vec()));
+    let pair = CertifiedKey::from_der(certificates.collect(), key, &rustls::crypto::ring::default_provider());
+    pair.map(drop).map_err(|error| {
+        Fault::doing(Exit::Usage, "--client-cert and --client-key are no pair", &error)
+            .hint("name the key that belongs to the certificate")
+    })
 }
 
 /// What is wrong between us and the server at `shown`, when it is a matter of TLS; how it ended, and what to do.

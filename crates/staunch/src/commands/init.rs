@@ -35,8 +35,12 @@ pub(super) fn run(args: &InitArgs) -> Result<Exit, Fault> {
     for path in [&dir, &data_dir] {
         check(path)?;
     }
-    let mut report = Report::default();
     let config = dir.join("staunch.toml");
+    let unit = match &args.unit {
+        Some(path) => Some((path, unit(&config, &data_dir)?)),
+        None => None,
+    };
+    let mut report = Report::default();
     let playbooks = dir.join("playbooks");
     fs::create_dir_all(&playbooks).map_err(|error| fault(&playbooks, &error))?;
     let text = CONFIG.replace("@DATA_DIR@", &data_dir.display().to_string());
@@ -48,8 +52,8 @@ pub(super) fn run(args: &InitArgs) -> Result<Exit, Fault> {
         let name = name.trim_end_matches(".yaml");
         report.write(&playbooks.join(format!("{name}.test.yaml")), text)?;
     }
-    if let Some(path) = &args.unit {
-        report.write(path, &unit(&config, &data_dir)?)?;
+    if let Some((path, text)) = &unit {
+        report.write(path, text)?;
     }
     Output::new(args.json).show(&report, |_| report.text())?;
     if !args.json {
@@ -82,12 +86,15 @@ fn unit(config: &Path, data_dir: &Path) -> Result<String, Fault> {
     let binary = std::env::current_exe()
         .map_err(|error| Fault::doing(Exit::Failed, "this program does not know where it is", &error))?;
     check(&binary)?;
-    // systemd gives a directory under /var/lib to the user of the service; any other must be given to it.
+    // systemd makes a directory under /var/lib and gives it to the user of the service; any other that user cannot enter.
     let state = match data_dir.strip_prefix(STATE_DIR) {
         Ok(name) if !name.as_os_str().is_empty() => {
             format!("StateDirectory={}\nStateDirectoryMode=0700", name.display())
         }
-        _ => format!("ReadWritePaths={}", data_dir.display()),
+        _ => {
+            let what = format!("the user of the service could not write to {}", data_dir.display());
+            return Err(Fault::new(Exit::Usage, what).hint("with --unit, choose a data directory under /var/lib"));
+        }
     };
     Ok(UNIT
         .replace("@BINARY@", &binary.display().to_string())

@@ -46,12 +46,23 @@ fn add(args: &ProtectAddArgs) -> Result<Exit, Fault> {
         _ => format!("protect {network} from containment {lasts}?"),
     };
     confirm(&question, args.change.yes)?;
+    let before = protections(&client, Some(network.addr()))?;
+    let replaced = before
+        .protections
+        .iter()
+        .find(|it| it.network == network && it.by.is_some());
     let request = ProtectRequest {
         network,
         lasts: args.lasts,
         reason: args.change.reason.clone(),
     };
     client.command(path::PROTECT, &request)?;
+    if let Some(replaced) = replaced {
+        say(&format!("it replaces the protection {}", words(replaced)));
+    }
+    if network.prefix_len() == 0 {
+        say("nothing is contained any more; `staunch mode observe` says the same in a way that everybody sees");
+    }
     let found = protections(&client, Some(network.addr()))?;
     let added = found
         .protections

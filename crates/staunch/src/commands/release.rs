@@ -41,7 +41,7 @@ pub(super) fn run(args: &ReleaseArgs) -> Result<Exit, Fault> {
     Output::new(args.change.show.json).show(&reply, |_| released_text(&reply.affected))?;
     match args.trust {
         Some(trust) if !reply.affected.is_empty() => say(&format!(
-            "and left alone for {trust}; `staunch protect list` shows it, `staunch protect remove` takes it back"
+            "and left alone for {trust}, or longer where it is protected for longer: `staunch protect list` shows by whom"
         )),
         // Only what another incident holds too was let go of.
         Some(_) => say("nothing is trusted, because nothing was released"),

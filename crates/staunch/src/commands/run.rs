@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::AsFd as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 use staunch_engine::EngineState;
 use staunch_model::{ActionKind, IncidentId, Printable, StateKind, Timestamp, TransactionId};
+use staunch_ports::InletTally;
 use staunch_runtime::{Busy, Handle};
 use tokio::sync::oneshot;
 
@@ -40,6 +42,7 @@ pub(super) struct Input {
     sum: Summed,
     /// The last transaction before the first line.
     before: TransactionId,
+    tally: Option<Arc<InletTally>>,
     end: Option<oneshot::Receiver<io::Result<()>>>,
 }
 
@@ -51,6 +54,7 @@ impl Input {
             json: args.json,
             sum: Summed::default(),
             before: TransactionId(0),
+            tally: None,
             end: None,
         }
     }
@@ -79,7 +83,7 @@ impl Input {
         let done = Box::new(move |end| drop(ended.send(end)));
         let stdin = io::stdin().as_fd().try_clone_to_owned();
         let stdin = stdin.map_err(|error| Fault::doing(Exit::Failed, "cannot read stdin", &error))?;
-        inlets.stdin(&self.source, stdin, self.sum.clone(), done)?;
+        self.tally = Some(inlets.stdin(&self.source, stdin, self.sum.clone(), done)?);
         self.end = Some(end);
         Ok(())
     }
@@ -97,7 +101,8 @@ impl Input {
     /// Prints what has come of it.
     pub(super) fn tell(&self, handle: &Handle) -> Result<(), Fault> {
         let before = self.before;
-        let sum = self.sum.read();
+        let mut sum = self.sum.read();
+        sum.too_long = self.tally.as_ref().map_or(0, |tally| tally.reading().dropped);
         // Without its engine nobody can say what is contained; how it ended is told beside this.
         let outcome = handle
             .query(move |state| Outcome::of(state, before))
@@ -207,6 +212,12 @@ impl Summary<'_> {
             it.accepted, it.matched, it.malformed, it.ignored, it.samples
         );
         line("events", &events);
+        if it.too_long > 0 {
+            line(
+                "",
+                &format!("{} lines were longer than any event and were passed over", it.too_long),
+            );
+        }
         if it.without_sequel > 0 {
             let what = format!(
                 "{} matches lead to nothing: `staunch source test` shows why",

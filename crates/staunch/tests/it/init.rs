@@ -14,8 +14,14 @@ fn init(words: &[&str]) -> std::process::Output {
 fn what_init_writes_is_valid_with_and_without_its_comments() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let at = |name: &str| dir.path().join(name).display().to_string();
-    let (etc, data, unit) = (at("etc"), at("data"), at("staunch.service"));
-    let written = init(&[&etc, "--data-dir", &data, "--unit", &unit, "--json"]);
+    let (etc, unit) = (at("etc"), at("staunch.service"));
+    let refused = init(&[&etc, "--data-dir", &at("data"), "--unit", &unit]);
+    assert_eq!(
+        refused.status.code(),
+        Some(2),
+        "the service could not write there: {refused:?}"
+    );
+    let written = init(&[&etc, "--data-dir", "/var/lib/staunch-2", "--unit", &unit, "--json"]);
     assert!(written.status.success(), "{written:?}");
     let config = at("etc/staunch.toml");
     let check = |config: &str| {
@@ -46,7 +52,8 @@ fn what_init_writes_is_valid_with_and_without_its_comments() {
 
     let unit = fs::read_to_string(unit).expect("it is there");
     assert!(unit.contains(&format!("serve --config {config}\n")), "{unit}");
-    assert!(unit.contains(&format!("ReadWritePaths={data}\n")), "{unit}");
+    assert!(unit.contains("StateDirectory=staunch-2\n"), "{unit}");
+    assert!(text.contains("data_dir = \"/var/lib/staunch-2\"\n"), "{text}");
     for placeholder in ["@BINARY@", "@CONFIG@", "@STATE@", "@DATA_DIR@"] {
         assert!(
             !unit.contains(placeholder) && !text.contains(placeholder),

@@ -88,6 +88,14 @@ fn operators_on_this_machine_have_a_way_of_their_own() {
         std::fs::write(&broken, "data_dir = 7").expect("it is our directory");
         let refused = staunch(&["status", "--config", &broken]).output().expect("it starts");
         assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+        // A slip of the pen in the file does not keep anybody from a server that runs.
+        let around = staunch(&["status", "--config", &broken, "--data-dir", &data]);
+        let around = { around }.output().expect("it starts");
+        assert!(around.status.success(), "{around:?}");
+        assert!(
+            stderr(&around).contains("going on without the configuration"),
+            "{around:?}"
+        );
         let here = home.run(&["mode", "approve", "--yes"]);
         assert!(here.status.success(), "{here:?}");
         drop(server);

@@ -80,7 +80,14 @@ fn who_protects_what_is_in_force_is_told_so_and_it_stays() {
         wait_until("the block", || {
             element(ATTACKER).is_some() && server.ok(&["containment", "list"]).contains("in-force")
         });
+        server.ok(&["protect", "add", ATTACKER, "--for", "1m", "--reason", "ours", "--yes"]);
         let added = server.run(&["protect", "add", ATTACKER, "--yes"]);
+        assert!(
+            stderr(&added)
+                .replace('\n', " ")
+                .contains("it replaces the protection which loopback protects until"),
+            "{added:?}"
+        );
         assert!(added.status.success(), "{added:?}");
         let told = stderr(&added).replace('\n', " ");
         assert!(
@@ -111,6 +118,12 @@ fn what_is_released_with_trust_is_seen_again_and_left_alone() {
         let server = home.serve();
         server.take(&exploit_from(ATTACKER));
         wait_until("the block", || server.ok(&["containment", "list"]).contains("in-force"));
+        let named = server.run(&["release", "INC-1", "--yes"]);
+        assert!(stderr(&named).contains("write --incident INC-1"), "{named:?}");
+        let long = "x".repeat(600);
+        let long = server.run(&["release", "TX-1", "--reason", &long, "--yes"]);
+        assert_eq!(long.status.code(), Some(2));
+        assert!(stderr(&long).contains("at most 500 are kept"), "{long:?}");
         let refused = server.run(&["release", "--all", "--trust", "2h", "--yes"]);
         assert_eq!(refused.status.code(), Some(2), "not everything: {refused:?}");
         let released = server.run(&["release", "TX-1", "--trust", "2h", "--reason", "our scanner", "--yes"]);

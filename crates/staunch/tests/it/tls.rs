@@ -181,6 +181,22 @@ fn a_certificate_is_as_good_as_a_token_where_clients_must_have_one() {
         8,
         &["wants a certificate of its clients", "--client-cert and --client-key"],
     );
+    refused(
+        &secured.status(
+            &server,
+            "",
+            &[
+                "--ca",
+                "ca.pem",
+                "--client-cert",
+                "ann.pem",
+                "--client-key",
+                "server.key",
+            ],
+        ),
+        2,
+        &["--client-cert and --client-key are no pair"],
+    );
     let stranger = Secured::new("");
     let theirs = ["ann.pem", "ann.key"].map(|it| stranger.home.path(it).display().to_string());
     let as_stranger = [

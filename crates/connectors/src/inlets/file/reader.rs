@@ -129,10 +129,14 @@ impl Reader {
         self.keep();
     }
 
-    /// Keeps the place: that in the oldest file that may still grow. When that fails, lines are handed on again after a
+    /// Keeps the place: that in the oldest file that may still grow and that can be found again. When that fails, lines are handed on again after a
     /// restart, and nothing else is lost.
     fn keep(&mut self) {
-        let Some(oldest) = self.files.front() else { return };
+        // A file without a name is gone with the process: its place would be found nowhere, and that of the next be lost.
+        let named = self.files.iter().find(|open| has_name(&open.file));
+        let Some(oldest) = named.or(self.files.front()) else {
+            return;
+        };
         let place = Place::of(&oldest.file, oldest.taken);
         if place.as_ref().is_ok_and(|place| self.kept.as_ref() == Some(place)) {
             return;
@@ -321,6 +325,11 @@ fn open(path: &Path) -> io::Result<Option<File>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Whether `file` has a name still, so that it can be opened again.
+fn has_name(file: &File) -> bool {
+    file.metadata().is_ok_and(|metadata| metadata.nlink() > 0)
 }
 
 /// Whether the file at `path` is `file`.

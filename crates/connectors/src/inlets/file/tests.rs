@@ -128,6 +128,23 @@ fn rotation_loses_nothing_of_either_file() {
 }
 
 #[test]
+fn a_file_that_was_removed_does_not_hide_the_place_in_the_next() {
+    let rig = Rig::new();
+    rig.append("eve.json", "1\n");
+    let mut reader = rig.reader(Begin::Start);
+    assert_eq!(all(&mut reader), "1\n");
+    fs::remove_file(rig.path("eve.json")).expect("it is our directory");
+    rig.append("eve.json", "2\n");
+    assert_eq!(all(&mut reader), "2\n");
+    drop(reader);
+    // The process ends while the removed file is still looked at; then the next one is rotated.
+    rig.append("eve.json", "3\n");
+    fs::rename(rig.path("eve.json"), rig.path("eve.json.1")).expect("it is our directory");
+    rig.append("eve.json", "4\n");
+    assert_eq!(all(&mut rig.reader(Begin::Start)), "3\n4\n");
+}
+
+#[test]
 fn rotations_while_nobody_reads_are_caught_up_with() {
     let rig = Rig::new();
     rig.append("eve.json", "one\n");

@@ -50,7 +50,10 @@ pub(super) fn all(config: &Config, server: &ServerArgs) -> Vec<Finding> {
     findings.push(open_files(config));
     findings.push(clock());
     findings.extend(files(config));
-    findings.push(listen(config, running));
+    // A server that is named may be the one that has the address.
+    if server.url.is_none() {
+        findings.push(listen(config, running));
+    }
     match status {
         Ok(Some(status)) => findings.extend(server_state(&status)),
         Ok(None) => findings.push(
