@@ -6,3 +6,5 @@ pub mod inlets;
 pub mod json;
 pub mod notifiers;
 pub mod sources;
+#[cfg(test)]
+mod testing;

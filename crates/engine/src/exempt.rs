@@ -13,6 +13,7 @@ use staunch_model::{
     Timestamp, Transaction, TransactionId,
 };
 
+use crate::NO_SUCH;
 use crate::limits;
 use crate::mutant::{Mutant, is};
 use crate::networks;
@@ -142,7 +143,7 @@ impl Turn<'_> {
             return Err(if configured {
                 format!("{network} is protected by the configuration or as a part of this machine, not by a command")
             } else {
-                format!("there is no protection of exactly {network}")
+                format!("{NO_SUCH}protection of exactly {network}")
             });
         }
         self.put(Record::ExemptionEnded { network });

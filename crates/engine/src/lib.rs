@@ -22,5 +22,9 @@ pub mod transaction;
 pub mod triage;
 mod turn;
 
+/// What the refusal of a command begins with that names something which never was: an id, or a protection. Whoever shows
+/// it tells that from what is there and cannot be done.
+pub const NO_SUCH: &str = "there is no ";
+
 pub use engine::{Engine, Step};
 pub use state::EngineState;

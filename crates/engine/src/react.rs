@@ -6,6 +6,7 @@ use staunch_model::{
     StateKind, StuckReason, SweepFindings, Timestamp, Transaction, TransactionId,
 };
 
+use crate::NO_SUCH;
 use crate::guard::{self, Question, Ruling};
 use crate::limits;
 use crate::mutant::{Mutant, is};
@@ -618,7 +619,7 @@ impl Turn<'_> {
         if (1..=self.state.last_transaction).contains(&id.0) {
             format!("{id} has ended, and nothing of it is in force")
         } else {
-            format!("there is no {id}")
+            format!("{NO_SUCH}{id}")
         }
     }
 
@@ -637,11 +638,7 @@ impl Turn<'_> {
     }
 
     pub(crate) fn release_incident(&mut self, id: IncidentId, by: &Operator) -> Result<Vec<TransactionId>, String> {
-        let incident = self
-            .state
-            .incidents
-            .get(&id)
-            .ok_or_else(|| format!("there is no {id}"))?;
+        let incident = self.state.incidents.get(&id).ok_or_else(|| format!("{NO_SUCH}{id}"))?;
         let transactions = incident.transactions.clone();
         let mut affected = Vec::new();
         for transaction in transactions.iter().copied().rev() {
@@ -790,7 +787,7 @@ impl Turn<'_> {
             .state
             .transactions
             .get(&id)
-            .ok_or_else(|| format!("there is no {id}"))?;
+            .ok_or_else(|| format!("{NO_SUCH}{id}"))?;
         if it.state.kind() != StateKind::AwaitingApproval {
             return Err(format!("{id} is {}, not awaiting approval", it.state.kind()));
         }

@@ -45,6 +45,17 @@ pub enum RefusalReason {
 }
 
 impl RefusalReason {
+    /// The words of all kinds but guards.
+    pub const NAMES: [&str; 7] = [
+        "no-target",
+        "check-failed",
+        "denied",
+        "approval-expired",
+        "cancelled",
+        "queue-timeout",
+        "abandoned",
+    ];
+
     /// The guard that refused, or the word for what else did.
     #[must_use]
     pub const fn name(&self) -> &'static str {
@@ -107,6 +118,17 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// The words of all kinds.
+    pub const NAMES: [&str; 7] = [
+        "lease-ended",
+        "operator",
+        "execute-failed",
+        "post-check-failed",
+        "sibling",
+        "orphan",
+        "vanished",
+    ];
+
     /// The word for its kind.
     #[must_use]
     pub const fn name(&self) -> &'static str {
@@ -398,5 +420,72 @@ impl Transaction {
     #[must_use]
     pub fn is_held_by(&self, incident: IncidentId) -> bool {
         (incident == self.incident && self.held) || self.joined.contains(&incident)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A kind that is added has no arm here, and so does not compile until its word is among the names.
+    fn place_of_cause(cause: &Cause) -> usize {
+        match cause {
+            Cause::LeaseEnded => 0,
+            Cause::Operator { .. } => 1,
+            Cause::ExecuteFailed(_) => 2,
+            Cause::PostCheckFailed { .. } => 3,
+            Cause::Sibling(_) => 4,
+            Cause::Orphan => 5,
+            Cause::Vanished { .. } => 6,
+        }
+    }
+
+    fn place_of_refusal(reason: &RefusalReason) -> Option<usize> {
+        match reason {
+            RefusalReason::Guard { .. } => None,
+            RefusalReason::NoTarget => Some(0),
+            RefusalReason::CheckFailed(_) => Some(1),
+            RefusalReason::Denied { .. } => Some(2),
+            RefusalReason::ApprovalExpired => Some(3),
+            RefusalReason::Cancelled { .. } => Some(4),
+            RefusalReason::QueueTimeout => Some(5),
+            RefusalReason::Abandoned => Some(6),
+        }
+    }
+
+    #[test]
+    fn every_word_is_among_the_names() {
+        let failure = || Failure::new(crate::FailureKind::Full, "why");
+        let (by, found) = (|| "ann".into(), || "nothing".into());
+        let causes = [
+            Cause::LeaseEnded,
+            Cause::Operator { by: by() },
+            Cause::ExecuteFailed(failure()),
+            Cause::PostCheckFailed { found: found() },
+            Cause::Sibling(TransactionId(1)),
+            Cause::Orphan,
+            Cause::Vanished { found: found() },
+        ];
+        for cause in causes {
+            assert_eq!(Cause::NAMES[place_of_cause(&cause)], cause.name());
+        }
+        let refusals = [
+            RefusalReason::NoTarget,
+            RefusalReason::CheckFailed(failure()),
+            RefusalReason::Denied { by: by() },
+            RefusalReason::ApprovalExpired,
+            RefusalReason::Cancelled { by: by() },
+            RefusalReason::QueueTimeout,
+            RefusalReason::Abandoned,
+        ];
+        for reason in refusals {
+            let place = place_of_refusal(&reason).expect("it is no guard");
+            assert_eq!(RefusalReason::NAMES[place], reason.name());
+        }
+        let guard = RefusalReason::Guard {
+            guard: GuardName::Impact,
+            why: "too much".into(),
+        };
+        assert_eq!((place_of_refusal(&guard), guard.name()), (None, "impact"));
     }
 }

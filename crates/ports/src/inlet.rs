@@ -5,6 +5,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use serde::{Deserialize, Serialize};
 use staunch_model::Timestamp;
 
 /// What one inlet follows, and what has come of it since the start.
@@ -23,11 +24,11 @@ pub struct InletTally {
     failing: Mutex<Option<Box<str>>>,
 }
 
-/// A reading of an [`InletTally`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A reading of an [`InletTally`]. Its text is as it came, so it must be escaped before it is shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InletReading {
-    /// What it is: `file`, `syslog` and so on.
-    pub kind: &'static str,
+    /// What it is: `file`, `syslog`, `socket`, `stdin` or `journal`.
+    pub kind: String,
     /// What it follows: a path, an address.
     pub follows: String,
     /// The source that reads its lines.
@@ -125,7 +126,7 @@ impl InletTally {
         };
         let last_line = number(&self.last_line);
         InletReading {
-            kind: self.kind,
+            kind: self.kind.to_owned(),
             follows: self.follows.to_string(),
             source: self.source.to_string(),
             lines: number(&self.lines),

@@ -10,7 +10,9 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use staunch_model::{ActionKind, Change, Frame, GuardName, Record, Timestamp, TransactionId};
+use staunch_model::{
+    ActionKind, Cause, Change, Frame, GuardName, Record, RefusalReason, StateKind, Timestamp, TransactionId,
+};
 
 /// The first bound of the histograms, in seconds; each further one is four times as large, up to 26 seconds.
 const FIRST_BUCKET: f64 = 0.000_1;
@@ -91,34 +93,13 @@ impl Phase {
 }
 
 /// What can become of a transaction.
-const RESULTS: [&str; 6] = [
-    "in-force",
-    "refused",
-    "would-execute",
-    "rolled-back",
-    "released",
-    "stuck",
-];
-
-/// What refuses besides the guards.
-const OTHER_REFUSALS: [&str; 7] = [
-    "no-target",
-    "check-failed",
-    "denied",
-    "approval-expired",
-    "cancelled",
-    "queue-timeout",
-    "abandoned",
-];
-
-/// Why something is rolled back.
-const CAUSES: [&str; 6] = [
-    "operator",
-    "execute-failed",
-    "post-check-failed",
-    "sibling",
-    "orphan",
-    "vanished",
+const RESULTS: [StateKind; 6] = [
+    StateKind::InForce,
+    StateKind::Refused,
+    StateKind::WouldExecute,
+    StateKind::RolledBack,
+    StateKind::Released,
+    StateKind::Stuck,
 ];
 
 impl Default for Meter {
@@ -127,15 +108,15 @@ impl Default for Meter {
         let meter = Self::empty();
         for action in ActionKind::ALL {
             for result in RESULTS {
-                let action = action.name();
+                let (action, result) = (action.name(), result.name());
                 drop(meter.transactions.get_or_create(&ActionResult { action, result }));
             }
         }
         let guards = GuardName::ALL.iter().map(|guard| guard.name());
-        for name in guards.chain(OTHER_REFUSALS) {
+        for name in guards.chain(RefusalReason::NAMES) {
             drop(meter.refusals.get_or_create(&reason(name)));
         }
-        for name in CAUSES {
+        for name in Cause::NAMES {
             drop(meter.rollbacks.get_or_create(&reason(name)));
         }
         meter
@@ -209,12 +190,12 @@ impl Meter {
             Change::Landed(_) | Change::Unproved { .. } => Next::Begins(Phase::PostCheck),
             Change::RollbackStarted { .. } => Next::Begins(Phase::Rollback),
             Change::ReleaseStarted { .. } => Next::Begins(Phase::Release),
-            Change::PostCheckPassed { .. } => Next::Ends("in-force"),
-            Change::Refused { .. } => Next::Ends("refused"),
-            Change::WouldExecute { .. } => Next::Ends("would-execute"),
-            Change::ProbedAbsent => Next::Ends("rolled-back"),
-            Change::ReleaseVerified => Next::Ends("released"),
-            Change::GaveUp(_) => Next::Ends("stuck"),
+            Change::PostCheckPassed { .. } => Next::Ends(StateKind::InForce),
+            Change::Refused { .. } => Next::Ends(StateKind::Refused),
+            Change::WouldExecute { .. } => Next::Ends(StateKind::WouldExecute),
+            Change::ProbedAbsent => Next::Ends(StateKind::RolledBack),
+            Change::ReleaseVerified => Next::Ends(StateKind::Released),
+            Change::GaveUp(_) => Next::Ends(StateKind::Stuck),
             _ => return,
         };
         let mut it = match under_way.remove(&id) {
@@ -246,17 +227,17 @@ impl Meter {
             }
             Next::Ends(result) => {
                 self.count(it.action, result);
-                if let (Some(planned), "in-force") = (it.planned, result) {
+                if let (Some(planned), StateKind::InForce) = (it.planned, result) {
                     self.observe("contain", planned, now);
                 }
             }
         }
     }
 
-    fn count(&self, action: ActionKind, result: &'static str) {
+    fn count(&self, action: ActionKind, result: StateKind) {
         let labels = ActionResult {
             action: action.name(),
-            result,
+            result: result.name(),
         };
         self.transactions.get_or_create(&labels).inc();
     }
@@ -272,7 +253,7 @@ impl Meter {
 enum Next {
     Begins(Phase),
     Asks,
-    Ends(&'static str),
+    Ends(StateKind),
 }
 
 const fn reason(reason: &'static str) -> Reason {

@@ -34,24 +34,6 @@ impl From<staunch_runtime::ElementError> for dto::ElementError {
     }
 }
 
-impl From<staunch_ports::InletReading> for dto::InletView {
-    fn from(it: staunch_ports::InletReading) -> Self {
-        let shown = |text: String| Printable(&text).to_string();
-        Self {
-            kind: it.kind.to_owned(),
-            follows: shown(it.follows),
-            source: shown(it.source),
-            lines: it.lines,
-            malformed: it.malformed,
-            dropped: it.dropped,
-            passed_over: it.passed_over,
-            last_line: it.last_line,
-            waiting: it.waiting.map(shown),
-            failing: it.failing.map(shown),
-        }
-    }
-}
-
 impl From<staunch_runtime::EventPlan> for dto::EventPlan {
     fn from(made: staunch_runtime::EventPlan) -> Self {
         let event = made.event;

@@ -1,17 +1,21 @@
 //! The command line, as data. What commands do is in `commands`.
 
 mod drill;
+mod operate;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use ipnet::IpNet;
-use staunch_model::{IncidentId, Span, Timestamp, TransactionId};
+use staunch_model::{IncidentId, Timestamp};
 use staunch_server::dto::REASON_BYTES_MAX;
 
 pub(crate) use drill::{DrillCommand, DrillKeyArgs, DrillRunArgs, TabletopArgs};
+pub(crate) use operate::{
+    ApproveArgs, DenyArgs, ModeArgs, ModeName, ProtectAddArgs, ProtectCommand, ProtectRemoveArgs, ReleaseArgs,
+    RenewArgs,
+};
 
 /// Stops the bleeding, not the business: contains incidents with safety transactions that can always be undone.
 #[derive(Debug, Parser)]
@@ -166,6 +170,16 @@ pub(crate) struct ChangeArgs {
     /// Why; it is recorded
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true, value_parser = reason)]
     pub(crate) reason: String,
+}
+
+fn reason(text: &str) -> Result<String, String> {
+    if text.len() > REASON_BYTES_MAX {
+        return Err(format!(
+            "it has {} bytes; at most {REASON_BYTES_MAX} are kept",
+            text.len()
+        ));
+    }
+    Ok(text.to_owned())
 }
 
 /// What carries out `block-ip`.
@@ -434,164 +448,6 @@ pub(crate) enum ContainmentCommand {
         #[command(flatten)]
         show: ShowArgs,
     },
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct ApproveArgs {
-    /// Which, such as TX-17
-    #[arg(value_name = "TRANSACTION")]
-    pub(crate) id: Option<TransactionId>,
-    #[command(flatten)]
-    pub(crate) change: ChangeArgs,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct DenyArgs {
-    /// Which, such as TX-17
-    #[arg(value_name = "TRANSACTION")]
-    pub(crate) id: TransactionId,
-    #[command(flatten)]
-    pub(crate) change: ChangeArgs,
-}
-
-#[derive(Args, Debug)]
-#[command(
-    after_help = "`release --all` is the big red button. When the Staunch of this machine does not answer, it removes \
-                        what Staunch has put in force directly in this machine's firewall, and ends with exit code 10. \
-                        It never does so when a URL is named, nor around a server that answers: --direct does."
-)]
-pub(crate) struct ReleaseArgs {
-    /// Which, such as TX-17
-    #[arg(value_name = "TRANSACTION", required_unless_present_any = ["incident", "all"], conflicts_with_all = ["incident", "all"], value_parser = transaction)]
-    pub(crate) id: Option<TransactionId>,
-    /// What this incident holds; what others hold too stays in force
-    #[arg(long, value_name = "INCIDENT", conflicts_with = "all")]
-    pub(crate) incident: Option<IncidentId>,
-    /// Everything
-    #[arg(long)]
-    pub(crate) all: bool,
-    /// With --all, ask no server: remove what Staunch has put in force directly in this machine's firewall, without a
-    /// record
-    #[arg(long, requires = "all")]
-    pub(crate) direct: bool,
-    /// With --all, also what a former installation has left in the table; elements without a label of Staunch stay
-    #[arg(long, requires = "all")]
-    pub(crate) former: bool,
-    /// Leave alone what is let go for this long, such as 2h: its events are still judged and recorded, and refused
-    #[arg(long, value_name = "TIME", conflicts_with = "all")]
-    pub(crate) trust: Option<Span>,
-    #[command(flatten)]
-    pub(crate) change: ChangeArgs,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum ProtectCommand {
-    /// Protect a network while the server runs and after; what is in force there stays until it is released
-    Add(ProtectAddArgs),
-    /// Take such a protection back; those of the configuration are changed there
-    Remove(ProtectRemoveArgs),
-    /// Show everything that is never touched
-    List {
-        #[command(flatten)]
-        show: ShowArgs,
-    },
-    /// Show whether an address may be touched, by which protection not, and what holds it
-    Explain {
-        /// The address
-        #[arg(value_name = "ADDRESS")]
-        address: IpAddr,
-        #[command(flatten)]
-        show: ShowArgs,
-    },
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct ProtectAddArgs {
-    /// An address, or a network such as 192.0.2.0/24
-    #[arg(value_name = "NETWORK", value_parser = network)]
-    pub(crate) network: IpNet,
-    /// For how long, such as 2h or 30d [default: until it is removed]
-    #[arg(long = "for", value_name = "TIME")]
-    pub(crate) lasts: Option<Span>,
-    #[command(flatten)]
-    pub(crate) change: ChangeArgs,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct ProtectRemoveArgs {
-    /// The network exactly as it was protected, or an address
-    #[arg(value_name = "NETWORK", value_parser = network)]
-    pub(crate) network: IpNet,
-    #[command(flatten)]
-    pub(crate) change: ChangeArgs,
-}
-
-fn reason(text: &str) -> Result<String, String> {
-    if text.len() > REASON_BYTES_MAX {
-        return Err(format!(
-            "it has {} bytes; at most {REASON_BYTES_MAX} are kept",
-            text.len()
-        ));
-    }
-    Ok(text.to_owned())
-}
-
-fn transaction(text: &str) -> Result<TransactionId, String> {
-    if text.starts_with("INC-") {
-        return Err(format!("that is an incident: write --incident {text}"));
-    }
-    text.parse()
-}
-
-fn network(text: &str) -> Result<IpNet, String> {
-    let network = text
-        .parse::<IpNet>()
-        .or_else(|_| text.parse::<IpAddr>().map(Into::into));
-    network.map_err(|_| "write an address, or a network such as 192.0.2.0/24".to_owned())
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct RenewArgs {
-    /// Which, such as TX-17
-    #[arg(value_name = "TRANSACTION")]
-    pub(crate) id: TransactionId,
-    /// For how long from now, such as 2h or 1h30m
-    #[arg(long = "for", value_name = "TIME")]
-    pub(crate) lease: Span,
-    /// Let it end earlier than it would; otherwise that is refused
-    #[arg(long)]
-    pub(crate) shorten: bool,
-    #[command(flatten)]
-    pub(crate) change: ChangeArgs,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct ModeArgs {
-    /// How far any playbook may go; left out, the mode is shown
-    #[arg(value_enum)]
-    pub(crate) mode: Option<ModeName>,
-    #[command(flatten)]
-    pub(crate) change: ChangeArgs,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ModeName {
-    /// All checks and the plan, no act
-    Observe,
-    /// A person approves each act
-    Approve,
-    /// Acts by itself
-    Enforce,
-}
-
-impl From<ModeName> for staunch_model::Mode {
-    fn from(name: ModeName) -> Self {
-        match name {
-            ModeName::Observe => Self::Observe,
-            ModeName::Approve => Self::Approve,
-            ModeName::Enforce => Self::Enforce,
-        }
-    }
 }
 
 #[derive(Debug, Subcommand)]

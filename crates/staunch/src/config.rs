@@ -3,23 +3,22 @@
 //! Never opens anything but the file itself. The doc comments of the fields are the manual.
 
 mod check;
+mod http;
 #[cfg(test)]
 mod manual;
 mod mistake;
+mod sources;
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer};
-use staunch_connectors::inlets::file::Begin;
-use staunch_connectors::inlets::syslog::{HandOn, Listen};
-use staunch_connectors::sources::{GenericSettings, SourceSettings, SuricataSettings};
 use staunch_engine::limits;
 use staunch_model::{Mode, Printable, Span};
-use staunch_server::{ClientAuth, Role, Scheme, Subject};
 
+pub(crate) use http::HttpSettings;
 pub(crate) use mistake::Mistake;
+pub(crate) use sources::{JournaldSource, SourcesSettings, SyslogSource};
 
 use crate::exit::{Exit, Fault};
 use crate::files::read_bounded;
@@ -82,117 +81,6 @@ impl Default for Config {
             log: LogSettings::default(),
         }
     }
-}
-
-/// The HTTP API.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct HttpSettings {
-    /// The address and port it listens on; port 0 takes any free one. Without `[http.tls]` it speaks plain HTTP: then put a
-    /// TLS proxy in front of it before it leaves the machine. Default `127.0.0.1:7450`. Since v0.1.
-    pub(crate) listen: SocketAddr,
-    /// The file of hashed tokens that `staunch token` writes. Default `tokens` in the data directory. Since v0.1.
-    pub(crate) tokens_file: Option<PathBuf>,
-    /// The largest body of a request, in bytes. Default 8388608 (8 MiB); at most 1 GiB. Since v0.1.
-    pub(crate) body_bytes_max: usize,
-    /// Connections at the same time; further ones are answered with 503. Default 1024; at most 65536. Since v0.1.
-    pub(crate) connections_max: usize,
-    /// Of those, connections of one peer: an IPv4 address or an IPv6 /64. A TLS proxy in front of it is one peer. The
-    /// operators' socket in the data directory has connections of its own. Default 256; at most 65536. Since v0.1.
-    pub(crate) connections_per_peer_max: usize,
-    /// Senders that sign what they post instead of showing a token. Default none. Since v0.1.
-    pub(crate) senders: Vec<HttpSender>,
-    /// TLS for the network. Default none: plain HTTP. Since v0.1.
-    pub(crate) tls: Option<HttpTls>,
-}
-
-impl Default for HttpSettings {
-    fn default() -> Self {
-        Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 7450)),
-            tokens_file: None,
-            body_bytes_max: 8 << 20,
-            connections_max: 1_024,
-            connections_per_peer_max: 256,
-            senders: Vec::new(),
-            tls: None,
-        }
-    }
-}
-
-/// A sender that signs what it posts.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct HttpSender {
-    /// What it is called in the log. Since v0.1.
-    pub(crate) name: String,
-    /// The source that it posts to: the last part of its address `/v1/events/SOURCE`. Since v0.1.
-    pub(crate) source: String,
-    /// How it signs: `standard-webhooks`, `github` (`X-Hub-Signature-256`, as many others do too), `slack` or `pagerduty`.
-    /// Since v0.1.
-    pub(crate) scheme: Scheme,
-    /// Files with a secret in each line, of which every one is good; up to 4 while a secret is changed. Others than the
-    /// owner and the group must not be able to read them. They are read again within a second of a change. Since v0.1.
-    pub(crate) secret_files: Vec<PathBuf>,
-    /// How far the time in a signature may be from this machine's, to either side. For schemes without a time (`github`,
-    /// `pagerduty`): for how long the same body is not taken twice. Default `5m`; `1s` to `1h`. Since v0.1.
-    #[serde(default = "five_minutes")]
-    pub(crate) window: Span,
-}
-
-/// TLS for the network. All files are looked at again within a second of a change, and what is new holds for new
-/// connections; when it cannot be used, the earlier stays in use and the log says why.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct HttpTls {
-    /// The certificate and those between it and its authority, in PEM, the server's own first. Since v0.1.
-    pub(crate) certificate: PathBuf,
-    /// Its private key, in PEM. Others than the owner and the group must not be able to read the file. Since v0.1.
-    pub(crate) key: PathBuf,
-    /// The authorities of clients' certificates, in PEM. Default none: clients are not asked for a certificate. Since v0.1.
-    pub(crate) client_ca: Option<PathBuf>,
-    /// `optional`: a client may have a certificate, which must be good then. `required`: without a good one it does not come
-    /// in, also with a token or a signature. Default `optional`. Since v0.1.
-    #[serde(default)]
-    pub(crate) client_auth: ClientAuth,
-    /// Who clients are by their certificates; the first that fits holds. A certificate that fits none proves nothing beyond
-    /// the handshake. Default none. Since v0.1.
-    #[serde(default)]
-    pub(crate) clients: Vec<HttpTlsClient>,
-}
-
-/// Who a client is whose certificate has one name: exactly one of the four kinds.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct HttpTlsClient {
-    /// What it is called in the record of what it does. Since v0.1.
-    pub(crate) name: String,
-    /// What it may do: `sender` posts events, `operator` does everything. Since v0.1.
-    pub(crate) role: Role,
-    /// The common name of the subject. Since v0.1.
-    pub(crate) common_name: Option<String>,
-    /// An alternative name: a host's, in any case. Since v0.1.
-    pub(crate) dns: Option<String>,
-    /// An alternative name: a URI, such as a SPIFFE id. Since v0.1.
-    pub(crate) uri: Option<String>,
-    /// An alternative name: an address for mail. Since v0.1.
-    pub(crate) email: Option<String>,
-}
-
-impl HttpTlsClient {
-    /// The names that are said. One is wanted.
-    pub(crate) fn subjects(&self) -> Vec<Subject> {
-        let mut all = Vec::new();
-        all.extend(self.common_name.clone().map(Subject::CommonName));
-        all.extend(self.dns.clone().map(Subject::Dns));
-        all.extend(self.uri.clone().map(Subject::Uri));
-        all.extend(self.email.clone().map(Subject::Email));
-        all
-    }
-}
-
-fn five_minutes() -> Span {
-    Span::from_mins(5)
 }
 
 /// Playbooks.
@@ -342,135 +230,6 @@ impl Default for TrafficSettings {
     fn default() -> Self {
         Self {
             refresh: Span::from_secs(2),
-        }
-    }
-}
-
-/// Event sources. Those that come with Staunch need no settings.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct SourcesSettings {
-    /// Suricata. Since v0.1.
-    pub(crate) suricata: SuricataSettings,
-    /// Systems that are described by a mapping instead of code. Default none. Since v0.1.
-    pub(crate) generic: Vec<GenericSettings>,
-    /// Files that sensors append events to. Default none. Since v0.1.
-    pub(crate) files: Vec<FileSource>,
-    /// Addresses that take syslog messages. Default none. Since v0.1.
-    pub(crate) syslog: Vec<SyslogSource>,
-    /// Sockets of the file system that take lines. Default none. Since v0.1.
-    pub(crate) sockets: Vec<SocketSource>,
-    /// Parts of the journal of systemd that are followed. Default none. Since v0.1.
-    pub(crate) journald: Vec<JournaldSource>,
-}
-
-/// A file that a sensor appends events to, one a line. It is followed through rotation, truncation and restarts; what was
-/// not made durable before a crash is read again.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct FileSource {
-    /// The file, such as `/var/log/suricata/eve.json`. It need not be there yet. Since v0.1.
-    pub(crate) path: PathBuf,
-    /// The system that writes it. Default `suricata`. Since v0.1.
-    #[serde(default = "suricata")]
-    pub(crate) source: String,
-    /// Where to begin the first time: `end`, with what is appended from then on, or `start`. Default `end`. Since v0.1.
-    #[serde(default)]
-    pub(crate) begin: Begin,
-}
-
-/// An address that takes syslog messages, of RFC 5424 and RFC 3164. What a message says is an event; what it is wrapped in,
-/// and `@cee:`, is taken off. It takes effect from the next start.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct SyslogSource {
-    /// Where it listens: `udp://` or `tcp://` and an address with its port, such as `tcp://127.0.0.1:5514`. Over TCP senders
-    /// wait while nothing can be taken; over UDP messages are lost then, and counted. Since v0.1.
-    pub(crate) listen: Listen,
-    /// The system whose events come. Default `suricata`. Since v0.1.
-    #[serde(default = "suricata")]
-    pub(crate) source: String,
-    /// Who may send: networks and single addresses. Syslog knows no password, and over UDP an address can be forged.
-    /// Default this machine only; needed when `listen` is not an address of this machine only. Since v0.1.
-    #[serde(default, deserialize_with = "networks")]
-    pub(crate) from: Vec<IpNet>,
-    /// The programs (APP-NAME, or the tag of RFC 3164) whose messages are taken; others are passed over. Default all. Since
-    /// v0.1.
-    #[serde(default)]
-    pub(crate) app_names: Vec<String>,
-    /// What is handed to the source: `message`, what it says; or `entry`, a JSON object with `facility`, `severity`,
-    /// `timestamp`, `hostname`, `app_name`, `process_id`, `message_id` and `message`, for a mapping. Default `message`.
-    /// Since v0.1.
-    #[serde(default)]
-    pub(crate) hand_on: HandOn,
-}
-
-/// A socket in the file system that takes events, one a line, from programs that connect to it.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct SocketSource {
-    /// The socket, such as `/run/staunch/events.sock`. Its directory must be there. One that an earlier process has left is
-    /// replaced; one that somebody listens on, and anything else, is not. Since v0.1.
-    pub(crate) path: PathBuf,
-    /// The system that writes to it. Default `suricata`. Since v0.1.
-    #[serde(default = "suricata")]
-    pub(crate) source: String,
-    /// Its mode: who may write to it may send. Default `0o600`. Since v0.1.
-    #[serde(default = "private")]
-    pub(crate) mode: u32,
-    /// The group that it belongs to; see `mode`. Default the one of Staunch. Since v0.1.
-    #[serde(default)]
-    pub(crate) group: Option<String>,
-}
-
-/// A part of the journal of systemd, followed through restarts; what was not made durable before a crash is read again. It
-/// needs the program `journalctl`, and Staunch to be allowed to read the journal.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct JournaldSource {
-    /// The system whose events come. Default `suricata`. Since v0.1.
-    #[serde(default = "suricata")]
-    pub(crate) source: String,
-    /// The units whose entries are taken, such as `suricata.service`. Default all. Since v0.1.
-    #[serde(default)]
-    pub(crate) units: Vec<String>,
-    /// The identifiers (`SYSLOG_IDENTIFIER`, such as `suricata`) whose entries are taken; with `units`, both must be among
-    /// those named. Default all. Since v0.1.
-    #[serde(default)]
-    pub(crate) identifiers: Vec<String>,
-    /// What is handed to the source: `message`, the field `MESSAGE`; or `entry`, the whole entry as JSON, for a mapping.
-    /// Default `message`. Since v0.1.
-    #[serde(default)]
-    pub(crate) hand_on: HandOn,
-    /// Where to begin the first time: `end`, with what is written from then on, or `start`. Default `end`. Since v0.1.
-    #[serde(default)]
-    pub(crate) begin: Begin,
-    /// The directory of the journal, such as `/var/log/journal/remote`. Default that of this machine. Since v0.1.
-    #[serde(default)]
-    pub(crate) directory: Option<PathBuf>,
-}
-
-impl JournaldSource {
-    /// What tells it from others: which entries, and whose.
-    pub(crate) fn key(&self) -> (&str, &[String], &[String], Option<&Path>) {
-        (&self.source, &self.units, &self.identifiers, self.directory.as_deref())
-    }
-}
-
-const fn private() -> u32 {
-    0o600
-}
-
-fn suricata() -> String {
-    "suricata".to_owned()
-}
-
-impl SourcesSettings {
-    /// The same in the words of the decoders.
-    pub(crate) fn settings(&self) -> SourceSettings {
-        SourceSettings {
-            suricata: self.suricata.clone(),
-            generic: self.generic.clone(),
         }
     }
 }

@@ -1,11 +1,13 @@
-//! The wiring: the only file that names concrete parts.
+//! The wiring: with its two parts the only place that names concrete parts.
 //!
 //! Never decides anything; it puts parts together as the configuration says.
+
+mod access;
+pub(crate) mod inlets;
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write as _};
 use std::ops::ControlFlow;
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
@@ -16,41 +18,29 @@ use staunch_connectors::actions::block_ip::{
 };
 use staunch_connectors::enrichers::conntrack::ConntrackShare;
 use staunch_connectors::enrichers::own_addresses::{PROC, RESOLV_CONF, protections};
-use staunch_connectors::inlets::InletThread;
-use staunch_connectors::inlets::file::{self, FileSettings};
-use staunch_connectors::inlets::journald::{self, JournalSettings};
-use staunch_connectors::inlets::socket::{LineSocket, SocketSettings};
-use staunch_connectors::inlets::stdin::{self, Done};
-use staunch_connectors::inlets::syslog::{SyslogSettings, SyslogSocket};
 use staunch_connectors::notifiers::log::LogNotifier;
-
 use staunch_model::{
-    ContentHash, Description, Failure, FailureKind, Frame, Input, InstallationId, NeverTouch, Observation, Outcome,
-    Policy, Printable, Protection, Target,
+    Description, Failure, FailureKind, Frame, Input, InstallationId, NeverTouch, Observation, Outcome, Policy,
+    Printable, Protection, Target,
 };
 use staunch_playbook::{CheckContext, Compiled};
 use staunch_ports::clock::SystemClock;
 use staunch_ports::{
-    Action, Clock, Enricher, ExecuteRequest, Follower, InletTally, Journal, Lsn, Notifier, Owned, Source, UndoRequest,
+    Action, Clock, Enricher, ExecuteRequest, Follower, Journal, Lsn, Notifier, Owned, Source, UndoRequest,
 };
-use staunch_runtime::{Archiver, ArchiverThread, Handle, Intake, Parts, Settings};
-use staunch_server::{
-    ClientIdentity, FileError, HttpLimits, SenderSettings, Senders, SendersError, Tls, TlsError, TlsSettings,
-};
+use staunch_runtime::{Archiver, ArchiverThread, Handle, Parts, Settings};
 use staunch_store::index::{Index, IndexReader};
 use staunch_store::journal::PAYLOAD_BYTES_MAX;
 use staunch_store::{ArchiveOptions, EventArchive, JournalOptions, MemoryJournal, ReadOnlyJournal, SegmentJournal};
 
 use crate::cli::Driver;
 use crate::commands::open_fault;
-use crate::config::{Config, JournaldSource};
+use crate::config::Config;
 use crate::exit::{Exit, Fault};
-use crate::inlets::Summed;
 use crate::misbehave::{self, LiveOrders, Orders, WrongClock};
 use crate::narrator::Narrator;
 
-/// The program that reads the journal of systemd, looked for where programs are.
-const JOURNALCTL: &str = "journalctl";
+pub(crate) use access::{http_limits, senders, tls};
 
 /// Everything that is opened before the engine starts.
 pub(crate) struct Opened {
@@ -257,147 +247,6 @@ pub(crate) fn archive(config: &Config, handle: &Handle) -> Option<(Archiver, Arc
         .ok()
 }
 
-/// The inlets of a server.
-pub(crate) struct Inlets {
-    threads: Vec<InletThread>,
-    intake: Arc<Intake>,
-}
-
-impl Inlets {
-    /// Ends them all, and waits for that.
-    pub(crate) fn stop(self) {
-        for thread in self.threads {
-            thread.stop();
-        }
-    }
-
-    /// Reads `input` too, whose lines `source` understands, and adds up in `sum`; `done` is called at its end.
-    pub(crate) fn stdin(
-        &mut self,
-        source: &str,
-        input: OwnedFd,
-        sum: Summed,
-        done: Done,
-    ) -> Result<Arc<InletTally>, Fault> {
-        let tally = self.tally("stdin", "stdin", source);
-        let sink = crate::inlets::sink(self.intake.clone(), tally.clone(), Some(sum));
-        self.push(stdin::start(input, tally.clone(), sink, done))?;
-        Ok(tally)
-    }
-
-    /// Counts for an inlet that follows `follows`.
-    fn tally(&mut self, kind: &'static str, follows: &str, source: &str) -> Arc<InletTally> {
-        tracing::info!(kind, follows, source, "following");
-        let tally = Arc::new(InletTally::new(kind, follows, source));
-        self.intake.add_inlet(tally.clone());
-        tally
-    }
-
-    fn push(&mut self, started: io::Result<InletThread>) -> Result<(), Fault> {
-        let started =
-            started.map_err(|error| Fault::doing(Exit::Failed, "cannot start the thread of an inlet", &error));
-        self.threads.push(started?);
-        Ok(())
-    }
-}
-
-/// Starts the inlets of `config`: all sockets are made before the first line is taken.
-///
-/// # Errors
-/// When a socket cannot be made, or there can be no thread.
-pub(crate) fn inlets(config: &Config, intake: &Arc<Intake>) -> Result<Inlets, Fault> {
-    let sources = &config.sources;
-    let mut syslog = Vec::new();
-    for it in &sources.syslog {
-        let settings = SyslogSettings {
-            listen: it.listen,
-            from: it.from.clone(),
-            app_names: it.app_names.clone(),
-            hand_on: it.hand_on,
-        };
-        let socket = SyslogSocket::bind(settings).map_err(|error| cannot_listen(&it.listen.to_string(), &error))?;
-        syslog.push((socket, it));
-    }
-    let mut sockets = Vec::new();
-    for it in &sources.sockets {
-        let shown = Printable(&it.path.display().to_string()).to_string();
-        let settings = SocketSettings {
-            path: it.path.clone(),
-            mode: it.mode,
-            group: it.group.clone(),
-        };
-        let socket = LineSocket::bind(&settings).map_err(|error| cannot_listen(&shown, &error))?;
-        sockets.push((socket, shown, it));
-    }
-
-    let mut inlets = Inlets {
-        threads: Vec::new(),
-        intake: intake.clone(),
-    };
-    let sink = |tally: &Arc<InletTally>| crate::inlets::sink(intake.clone(), tally.clone(), None);
-    for (socket, it) in syslog {
-        let tally = inlets.tally("syslog", &socket.listen().to_string(), &it.source);
-        let sink = sink(&tally);
-        inlets.push(socket.start(tally, sink))?;
-    }
-    for (socket, shown, it) in sockets {
-        let tally = inlets.tally("socket", &shown, &it.source);
-        let sink = sink(&tally);
-        inlets.push(socket.start(tally, sink))?;
-    }
-    for it in &sources.files {
-        let shown = Printable(&it.path.display().to_string()).to_string();
-        // A file goes on where it was also when its place in the configuration is another one.
-        let name = ContentHash::of(it.path.as_os_str().as_encoded_bytes()).to_string();
-        let settings = FileSettings {
-            path: it.path.clone(),
-            place: config.places_dir().join(name),
-            begin: it.begin,
-        };
-        let tally = inlets.tally("file", &shown, &it.source);
-        let sink = sink(&tally);
-        inlets.push(file::start(settings, tally, sink))?;
-    }
-    for it in &sources.journald {
-        // As with files; JSON tells where one name ends and the next begins.
-        let key = serde_json::to_vec(&it.key()).map_err(|error| Fault::of(Exit::Failed, &error))?;
-        let settings = JournalSettings {
-            program: JOURNALCTL.into(),
-            directory: it.directory.clone(),
-            units: it.units.clone(),
-            identifiers: it.identifiers.clone(),
-            hand_on: it.hand_on,
-            place: config.places_dir().join(ContentHash::of(&key).to_string()),
-            begin: it.begin,
-        };
-        let tally = inlets.tally("journal", &entries_of(it), &it.source);
-        let sink = sink(&tally);
-        inlets.push(journald::start(settings, tally, sink))?;
-    }
-    Ok(inlets)
-}
-
-/// What is followed of a journal, in words that are safe to show.
-fn entries_of(it: &JournaldSource) -> String {
-    let mut parts: Vec<String> = Vec::new();
-    parts.extend(it.directory.iter().map(|directory| directory.display().to_string()));
-    parts.extend(it.units.iter().cloned());
-    parts.extend(it.identifiers.iter().cloned());
-    if parts.is_empty() {
-        return "all entries".to_owned();
-    }
-    Printable(&parts.join(" ")).to_string()
-}
-
-fn cannot_listen(what: &str, error: &io::Error) -> Fault {
-    let exit = match error.kind() {
-        io::ErrorKind::PermissionDenied => Exit::Denied,
-        io::ErrorKind::AddrInUse => Exit::InUse,
-        _ => Exit::Failed,
-    };
-    Fault::doing(exit, format!("cannot listen on {what}"), error).hint("choose another under [sources]")
-}
-
 /// What playbooks are checked against.
 pub(crate) fn check_context(config: &Config) -> CheckContext {
     let mut context = CheckContext {
@@ -440,81 +289,6 @@ pub(crate) fn never_touch(config: &Config, discovered: &[Protection]) -> NeverTo
         .collect();
     all.extend_from_slice(discovered);
     all
-}
-
-/// What one client of the API, and all of them together, may take up.
-pub(crate) fn http_limits(config: &Config) -> HttpLimits {
-    let defaults = HttpLimits::default();
-    HttpLimits {
-        body_bytes_max: config.http.body_bytes_max,
-        // Every size that is accepted must fit at least once.
-        buffered_bytes_max: defaults.buffered_bytes_max.max(config.http.body_bytes_max),
-        connections_max: config.http.connections_max,
-        connections_per_peer_max: config.http.connections_per_peer_max,
-        ..defaults
-    }
-}
-
-/// The senders that sign, with their secrets.
-///
-/// # Errors
-/// When a secret cannot be used.
-pub(crate) fn senders(config: &Config) -> Result<Senders, Fault> {
-    let settings = config.http.senders.iter().map(|it| SenderSettings {
-        name: it.name.clone(),
-        source: it.source.clone(),
-        scheme: it.scheme,
-        secret_files: it.secret_files.clone(),
-        window: it.window,
-    });
-    Senders::load(settings.collect()).map_err(|error| match &error {
-        SendersError::File(file) => file_fault(file),
-        _ => Fault::of(Exit::Usage, &error).hint("[[http.senders]] in the configuration names the files of secrets"),
-    })
-}
-
-/// TLS for the network; `None` for plain HTTP.
-///
-/// # Errors
-/// When certificate, key or authorities cannot be used.
-pub(crate) fn tls(config: &Config) -> Result<Option<Tls>, Fault> {
-    let Some(tls) = &config.http.tls else { return Ok(None) };
-    let clients = tls.clients.iter().filter_map(|it| {
-        Some(ClientIdentity {
-            // The configuration was checked: there is exactly one.
-            subject: it.subjects().pop()?,
-            name: it.name.as_str().into(),
-            role: it.role,
-        })
-    });
-    let settings = TlsSettings {
-        certificate: tls.certificate.clone(),
-        key: tls.key.clone(),
-        client_ca: tls.client_ca.clone(),
-        client_auth: tls.client_auth,
-        clients: clients.collect(),
-    };
-    Tls::load(settings).map(Some).map_err(|error| match &error {
-        TlsError::File(file) => file_fault(file),
-        TlsError::Nothing { .. } | TlsError::Authorities { .. } | TlsError::Authority { .. } => {
-            Fault::of(Exit::Usage, &error).hint("[http.tls] takes files in PEM")
-        }
-        TlsError::Pair { .. } => Fault::of(Exit::Usage, &error).hint("name the key that the certificate was made for"),
-    })
-}
-
-/// A file of secrets or certificates that cannot be used.
-fn file_fault(error: &FileError) -> Fault {
-    match error {
-        FileError::Exposed { .. } => Fault::of(Exit::Usage, error)
-            .hint("others may have read or changed it: replace the secret, then run chmod 600 on the file"),
-        FileError::Read { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
-            Fault::of(Exit::Denied, error).hint("give the file to the user that Staunch runs as")
-        }
-        FileError::Read { .. } | FileError::TooLong { .. } => {
-            Fault::of(Exit::Usage, error).hint("the configuration names the file under [http]")
-        }
-    }
 }
 
 /// What this machine depends on; nothing when that is switched off.

@@ -5,10 +5,9 @@
 
 mod entry;
 
-use std::fs;
 use std::io::{self, Read};
 use std::os::fd::AsFd as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,7 +19,7 @@ use staunch_ports::clock::SystemClock;
 use staunch_ports::{Clock as _, InletTally};
 
 use super::file::Begin;
-use super::kept::keep;
+use super::kept::{KEEP_INTERVAL, Kept};
 use super::syslog::HandOn;
 use super::thread::Stop;
 use super::{Added, Batch, Cut, Cutter, Framing, InletThread, Overlong, Seldom, Sink};
@@ -31,9 +30,6 @@ const READ_BYTES: usize = 64 << 10;
 
 /// Bytes of an entry as it is written: bytes that are no text are written as numbers, four times as long.
 const ENTRY_BYTES_MAX: usize = 4 * EVENT_BYTES_MAX + (64 << 10);
-
-/// How often the place is kept while entries keep coming. Each time is a sync of the disk.
-const KEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long to wait before the program is started again: at first, and at the most.
 const RESTART_PAUSE: Duration = Duration::from_millis(500);
@@ -90,9 +86,7 @@ struct Follower {
     sink: Sink,
     batch: Batch,
     place: Place,
-    kept: Option<Place>,
-    kept_at: Option<Instant>,
-    keep_fails: bool,
+    kept: Kept<Place>,
     malformed: Seldom,
     overlong: Overlong,
 }
@@ -115,8 +109,8 @@ enum End {
 
 impl Follower {
     fn new(settings: JournalSettings, tally: Arc<InletTally>, sink: Sink) -> Self {
-        let kept = load(&settings.place);
-        let place = kept.clone().unwrap_or_else(|| match settings.begin {
+        let mut kept = Kept::new(settings.place.clone(), tally.follows().to_owned());
+        let place = kept.load().cloned().unwrap_or_else(|| match settings.begin {
             Begin::Start => Place::Start,
             Begin::End => Place::Since(SystemClock.now()),
         });
@@ -127,8 +121,6 @@ impl Follower {
             batch: Batch::default(),
             place,
             kept,
-            kept_at: None,
-            keep_fails: false,
             malformed: Seldom::default(),
             overlong: Overlong::new(EVENT_BYTES_MAX),
         }
@@ -233,7 +225,7 @@ impl Follower {
                 self.tally.fails(None);
             }
             // Until then it is not known whether it works; and a place that has changed is kept before long.
-            let timeout = if !works || self.kept.as_ref() != Some(&self.place) {
+            let timeout = if !works || self.kept.place() != Some(&self.place) {
                 Some(KEEP_INTERVAL)
             } else {
                 None
@@ -320,34 +312,14 @@ impl Follower {
         if let Some(cursor) = last {
             self.place = Place::Cursor(cursor.clone());
         }
-        if self.kept_at.is_none_or(|at| at.elapsed() >= KEEP_INTERVAL) {
+        if self.kept.is_due() {
             self.keep();
         }
         true
     }
 
-    /// Keeps the place. When that fails, entries are handed on again after a restart, and nothing else is lost.
     fn keep(&mut self) {
-        if self.kept.as_ref() == Some(&self.place) {
-            return;
-        }
-        self.kept_at = Some(Instant::now());
-        let text = serde_json::to_vec(&self.place).map_err(io::Error::other);
-        match text.and_then(|text| keep(&self.settings.place, &text)) {
-            Ok(()) => {
-                self.kept = Some(self.place.clone());
-                self.keep_fails = false;
-            }
-            Err(error) => {
-                if !self.keep_fails {
-                    tracing::warn!(
-                        %error, inlet = self.tally.follows(),
-                        "the place in the journal cannot be kept: after a restart, entries are read again"
-                    );
-                }
-                self.keep_fails = true;
-            }
-        }
+        self.kept.keep(Ok(self.place.clone()));
     }
 }
 
@@ -405,25 +377,13 @@ impl Running {
     }
 }
 
-/// The place kept at `path`. One that cannot be read is none.
-fn load(path: &Path) -> Option<Place> {
-    let text = match fs::read(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-        Err(error) => {
-            tracing::warn!(%error, path = %path.display(), "the place in the journal cannot be read");
-            return None;
-        }
-    };
-    serde_json::from_slice(&text)
-        .map_err(|error| tracing::warn!(%error, path = %path.display(), "the place in the journal is damaged"))
-        .ok()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Taker, warnings};
+    use std::path::Path;
+
+    use super::super::testing::Taker;
     use super::*;
+    use crate::testing::warnings;
 
     fn follower(directory: &Path, hand_on: HandOn) -> (Follower, Taker) {
         let (taker, sink) = Taker::new();

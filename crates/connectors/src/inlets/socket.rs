@@ -55,14 +55,8 @@ impl LineSocket {
                 Some(Group::from_name(name)?.ok_or_else(missing)?.gid.as_raw())
             }
         };
-        let directory = path.parent().filter(|it| !it.as_os_str().is_empty());
-        // Nobody else may reach it before it has its mode. What a crash leaves of it is in the way of nobody.
-        // Its name is short: the path of a socket may not be long.
-        let unfinished = tempfile::Builder::new()
-            .prefix(".")
-            .permissions(Permissions::from_mode(0o700))
-            .tempdir_in(directory.unwrap_or(Path::new(".")))?;
-        let (listener, is) = make(&unfinished.path().join("s"), settings.mode, group, path)?;
+        let (listener, is) = put(path, settings.mode, group)?;
+        listener.set_nonblocking(true)?;
         Ok(Self {
             listener,
             path: path.clone(),
@@ -102,15 +96,26 @@ impl Opens for Lines {
     }
 }
 
-fn make(at: &Path, mode: u32, group: Option<u32>, path: &Path) -> io::Result<(UnixListener, (u64, u64))> {
-    let listener = UnixListener::bind(at)?;
-    listener.set_nonblocking(true)?;
+/// Listens at `path`, in the place of whatever is there. The socket has its mode and its group from the moment it has its
+/// name, and nobody reaches it before. With it comes which file it is: device and number.
+///
+/// # Errors
+/// When the socket cannot be made, or cannot be given to the group.
+pub fn put(path: &Path, mode: u32, group: Option<u32>) -> io::Result<(UnixListener, (u64, u64))> {
+    let directory = path.parent().filter(|it| !it.as_os_str().is_empty());
+    // What a crash leaves of it is in the way of nobody. Its name is short: the path of a socket may not be long.
+    let unfinished = tempfile::Builder::new()
+        .prefix(".")
+        .permissions(Permissions::from_mode(0o700))
+        .tempdir_in(directory.unwrap_or(Path::new(".")))?;
+    let at = unfinished.path().join("s");
+    let listener = UnixListener::bind(&at)?;
     if group.is_some() {
-        chown(at, None, group)?;
+        chown(&at, None, group)?;
     }
-    fs::set_permissions(at, Permissions::from_mode(mode))?;
-    let made = fs::symlink_metadata(at)?;
-    fs::rename(at, path)?;
+    fs::set_permissions(&at, Permissions::from_mode(mode))?;
+    let made = fs::symlink_metadata(&at)?;
+    fs::rename(&at, path)?;
     Ok((listener, (made.dev(), made.ino())))
 }
 

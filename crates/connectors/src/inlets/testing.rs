@@ -1,12 +1,10 @@
 //! What the tests of inlets that listen share.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use staunch_ports::InletTally;
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Level, Metadata, Subscriber};
 
 use super::{Delivery, Sink};
 
@@ -70,32 +68,4 @@ pub(super) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
         let (_sender, never) = mpsc::channel::<()>();
         let _ = never.recv_timeout(Duration::from_millis(2));
     }
-}
-
-/// Counts warnings.
-#[derive(Clone, Default)]
-struct Warnings(Arc<AtomicUsize>);
-
-impl Subscriber for Warnings {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-    fn event(&self, event: &Event<'_>) {
-        self.0
-            .fetch_add(usize::from(*event.metadata().level() == Level::WARN), Ordering::SeqCst);
-    }
-    fn enter(&self, _: &Id) {}
-    fn exit(&self, _: &Id) {}
-}
-
-/// How many warnings come of `work`, on this thread.
-pub(super) fn warnings(work: impl FnOnce()) -> usize {
-    let warnings = Warnings::default();
-    tracing::subscriber::with_default(warnings.clone(), work);
-    warnings.0.load(Ordering::SeqCst)
 }

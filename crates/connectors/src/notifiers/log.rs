@@ -51,50 +51,15 @@ fn line(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::fmt::{Debug, Write};
-    use std::sync::{Arc, Mutex};
-
     use staunch_model::{IncidentId, NoticeId};
-    use tracing::field::{Field, Visit};
-    use tracing::span::{Attributes, Id, Record};
-    use tracing::{Event, Level, Metadata, Subscriber};
+    use tracing::Level;
 
     use super::*;
-
-    /// Keeps every line as text.
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<(Level, String)>>>);
-
-    struct Line(String);
-
-    impl Visit for Line {
-        fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-            write!(self.0, "{field}={value:?};").unwrap();
-        }
-    }
-
-    impl Subscriber for Lines {
-        fn enabled(&self, _: &Metadata<'_>) -> bool {
-            true
-        }
-        fn new_span(&self, _: &Attributes<'_>) -> Id {
-            Id::from_u64(1)
-        }
-        fn record(&self, _: &Id, _: &Record<'_>) {}
-        fn record_follows_from(&self, _: &Id, _: &Id) {}
-        fn event(&self, event: &Event<'_>) {
-            let mut line = Line(String::new());
-            event.record(&mut line);
-            self.0.lock().unwrap().push((*event.metadata().level(), line.0));
-        }
-        fn enter(&self, _: &Id) {}
-        fn exit(&self, _: &Id) {}
-    }
+    use crate::testing::logged;
 
     #[test]
     fn each_notice_is_one_line_at_its_level() {
-        let lines = Lines::default();
-        tracing::subscriber::with_default(lines.clone(), || {
+        let lines = logged(|| {
             for (id, level) in [
                 (1, NoticeLevel::Page),
                 (2, NoticeLevel::Warning),
@@ -112,7 +77,6 @@ mod tests {
                 LogNotifier.notify(&notice).unwrap();
             }
         });
-        let lines = lines.0.lock().unwrap();
         let levels: Vec<Level> = lines.iter().map(|(level, _)| *level).collect();
         assert_eq!(levels, [Level::ERROR, Level::WARN, Level::INFO]);
         let text = "message=stuck\\u{a}\\u{1b}[31mat 192.0.2.1;";

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use staunch_model::{ActionKind, InstallationId, Mode, Span, Timestamp};
+use staunch_ports::InletReading;
 
 /// Whether Staunch is alive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,7 +30,7 @@ pub struct Status {
     pub sources: Vec<String>,
     /// The ways in which events come without being posted.
     #[serde(default)]
-    pub inlets: Vec<InletView>,
+    pub inlets: Vec<InletReading>,
     /// What was counted since it started.
     pub counts: Counts,
     /// Submissions waiting to be taken up.
@@ -62,31 +63,6 @@ pub struct Status {
     pub journal_lost: Option<String>,
     /// The query index; `None` when there is none.
     pub index: Option<IndexView>,
-}
-
-/// A way in which events come without being posted, and what has come of it since the start.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InletView {
-    /// What it is: `file`, `syslog`, `socket`, `stdin` or `journal`.
-    pub kind: String,
-    /// What it follows: a path, an address.
-    pub follows: String,
-    /// The source that reads its lines.
-    pub source: String,
-    /// Lines that were taken.
-    pub lines: u64,
-    /// Of what came, what could not be read.
-    pub malformed: u64,
-    /// What was lost: it came too fast, was too long, or came from somebody who may not send.
-    pub dropped: u64,
-    /// What the configuration says to leave out.
-    pub passed_over: u64,
-    /// When a line was last taken.
-    pub last_line: Option<Timestamp>,
-    /// Why its lines cannot be taken at present.
-    pub waiting: Option<String>,
-    /// Why nothing can be read at present.
-    pub failing: Option<String>,
 }
 
 /// A kind of action whose containments could not be verified.

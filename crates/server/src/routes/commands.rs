@@ -1,10 +1,11 @@
 //! What operators ask for. Every command is in the journal with who gave it, from where, and why.
 
+use axum::Json;
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode};
-use axum::{Extension, Json};
 use serde::de::DeserializeOwned;
+use staunch_engine::NO_SUCH;
 use staunch_model::{Command, CommandReply, ReleaseScope};
 use staunch_runtime::Replier;
 use tokio::sync::oneshot;
@@ -20,22 +21,60 @@ use crate::problem::Failed;
 
 type Answer = Result<Json<CommandReply>, Failed>;
 
-pub(crate) async fn release(
-    State(app): State<Shared>,
-    Extension(caller): Extension<Caller>,
+/// A request that asks for something to be done: who asks, and a body that says what.
+pub(crate) struct Asked {
+    pub(super) app: Shared,
+    pub(super) caller: Caller,
     headers: HeaderMap,
     body: Body,
-) -> Answer {
-    let request: ReleaseRequest = read(&app, &headers, body).await?;
+}
+
+impl FromRequest<Shared> for Asked {
+    type Rejection = Failed;
+
+    async fn from_request(request: Request, app: &Shared) -> Result<Self, Failed> {
+        let (parts, body) = request.into_parts();
+        // Who was admitted to a command is known by name.
+        let caller = parts.extensions.get::<Caller>().cloned();
+        Ok(Self {
+            app: app.clone(),
+            caller: caller.ok_or_else(Failed::no_answer)?,
+            headers: parts.headers,
+            body,
+        })
+    }
+}
+
+impl Asked {
+    /// What the body says, and by whom.
+    pub(super) async fn read<T: DeserializeOwned>(self) -> Result<(T, Shared, Caller), Failed> {
+        let Self {
+            app,
+            caller,
+            headers,
+            body,
+        } = self;
+        let body = body::read(&headers, body, COMMAND_BYTES_MAX, &app.memory, &app.service.limits).await?;
+        Ok((body::parse(&body.bytes)?, app, caller))
+    }
+
+    /// Gives the command that `order` makes of the body, with its reason.
+    async fn give<T: DeserializeOwned>(self, order: impl FnOnce(T) -> (Command, String)) -> Answer {
+        let (request, app, caller) = self.read().await?;
+        let (command, reason) = order(request);
+        give(&app, &caller, &reason, command).await
+    }
+}
+
+pub(crate) async fn release(asked: Asked) -> Answer {
+    let (request, app, caller) = asked.read::<ReleaseRequest>().await?;
+    let scope = request.scope;
     let order = match request.trust {
-        None => Command::Release(request.scope),
-        Some(trust) => Command::ReleaseTrusting {
-            scope: request.scope,
-            trust,
-        },
+        None => Command::Release(scope),
+        Some(trust) => Command::ReleaseTrusting { scope, trust },
     };
-    let mut answer = command(&app, &caller, &request.reason, order).await?;
-    if request.scope == ReleaseScope::Former {
+    let mut answer = give(&app, &caller, &request.reason, order).await?;
+    if scope == ReleaseScope::Former {
         // The command is durable; what it asks for is outside of the engine's state.
         let handle = app.service.handle.clone();
         let lifted = app.wait(&app.plans, LIFT_TIMEOUT, move || handle.lift_former()).await?;
@@ -48,79 +87,48 @@ pub(crate) async fn release(
     Ok(answer)
 }
 
-pub(crate) async fn renew(
-    State(app): State<Shared>,
-    Extension(caller): Extension<Caller>,
-    headers: HeaderMap,
-    body: Body,
-) -> Answer {
-    let request: RenewRequest = read(&app, &headers, body).await?;
-    let renewal = Command::Renew {
-        transaction: request.transaction,
-        lease: request.lease,
-        shorten: request.shorten,
+pub(crate) async fn renew(asked: Asked) -> Answer {
+    let renewal = |it: RenewRequest| {
+        let command = Command::Renew {
+            transaction: it.transaction,
+            lease: it.lease,
+            shorten: it.shorten,
+        };
+        (command, it.reason)
     };
-    command(&app, &caller, &request.reason, renewal).await
+    asked.give(renewal).await
 }
 
-pub(crate) async fn approve(
-    State(app): State<Shared>,
-    Extension(caller): Extension<Caller>,
-    headers: HeaderMap,
-    body: Body,
-) -> Answer {
-    let request: DecisionRequest = read(&app, &headers, body).await?;
-    command(&app, &caller, &request.reason, Command::Approve(request.transaction)).await
+pub(crate) async fn approve(asked: Asked) -> Answer {
+    let yes = |it: DecisionRequest| (Command::Approve(it.transaction), it.reason);
+    asked.give(yes).await
 }
 
-pub(crate) async fn deny(
-    State(app): State<Shared>,
-    Extension(caller): Extension<Caller>,
-    headers: HeaderMap,
-    body: Body,
-) -> Answer {
-    let request: DecisionRequest = read(&app, &headers, body).await?;
-    command(&app, &caller, &request.reason, Command::Deny(request.transaction)).await
+pub(crate) async fn deny(asked: Asked) -> Answer {
+    let no = |it: DecisionRequest| (Command::Deny(it.transaction), it.reason);
+    asked.give(no).await
 }
 
-pub(crate) async fn set_mode(
-    State(app): State<Shared>,
-    Extension(caller): Extension<Caller>,
-    headers: HeaderMap,
-    body: Body,
-) -> Answer {
-    let request: ModeRequest = read(&app, &headers, body).await?;
-    command(&app, &caller, &request.reason, Command::SetMode(request.mode)).await
+pub(crate) async fn set_mode(asked: Asked) -> Answer {
+    asked
+        .give(|it: ModeRequest| (Command::SetMode(it.mode), it.reason))
+        .await
 }
 
-pub(crate) async fn protect(
-    State(app): State<Shared>,
-    Extension(caller): Extension<Caller>,
-    headers: HeaderMap,
-    body: Body,
-) -> Answer {
-    let request: ProtectRequest = read(&app, &headers, body).await?;
-    let protect = Command::Protect {
-        network: request.network,
-        lasts: request.lasts,
+pub(crate) async fn protect(asked: Asked) -> Answer {
+    let protection = |it: ProtectRequest| {
+        let command = Command::Protect {
+            network: it.network,
+            lasts: it.lasts,
+        };
+        (command, it.reason)
     };
-    command(&app, &caller, &request.reason, protect).await
+    asked.give(protection).await
 }
 
-pub(crate) async fn unprotect(
-    State(app): State<Shared>,
-    Extension(caller): Extension<Caller>,
-    headers: HeaderMap,
-    body: Body,
-) -> Answer {
-    let request: UnprotectRequest = read(&app, &headers, body).await?;
-    let network = request.network;
-    command(&app, &caller, &request.reason, Command::Unprotect { network }).await
-}
-
-pub(super) async fn read<T: DeserializeOwned>(app: &Shared, headers: &HeaderMap, body: Body) -> Result<T, Failed> {
-    let body = body::read(headers, body, COMMAND_BYTES_MAX, &app.memory, &app.service.limits).await?;
-    body::parse(&body.bytes)
+pub(crate) async fn unprotect(asked: Asked) -> Answer {
+    let taken_back = |it: UnprotectRequest| (Command::Unprotect { network: it.network }, it.reason);
+    asked.give(taken_back).await
 }
 
 /// A reason is kept for as long as what it is for: it has a bound.
@@ -136,7 +144,7 @@ pub(super) fn check_reason(reason: &str) -> Result<(), Failed> {
 }
 
 /// Gives `command` and waits until it is durable.
-async fn command(app: &Shared, caller: &Caller, reason: &str, command: Command) -> Answer {
+async fn give(app: &Shared, caller: &Caller, reason: &str, command: Command) -> Answer {
     check_reason(reason)?;
     let (done, answer) = oneshot::channel();
     // Nobody waits any more when the client has gone; the command is carried out all the same.
@@ -150,7 +158,7 @@ async fn command(app: &Shared, caller: &Caller, reason: &str, command: Command) 
         None => Ok(Json(reply)),
         Some(why) => {
             // The engine says so of ids that it does not know; whatever exists is refused for what it is.
-            if why.starts_with("there is no ") {
+            if why.starts_with(NO_SUCH) {
                 return Err(Failed::not_found(why.into_string()));
             }
             let title = "the command was refused";

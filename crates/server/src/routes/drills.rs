@@ -4,14 +4,13 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
+use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
-use axum::{Extension, Json};
+use axum::http::StatusCode;
 use staunch_model::Printable;
 
-use super::commands::{check_reason, read};
-use crate::app::{Caller, Shared};
+use super::commands::{Asked, check_reason};
+use crate::app::Shared;
 use crate::dto::{DrillRequest, DrillView};
 use crate::problem::Failed;
 use crate::service::Drills;
@@ -20,14 +19,9 @@ pub(crate) async fn view(State(app): State<Shared>) -> Result<Json<DrillView>, F
     Ok(Json(drills(&app)?.view()))
 }
 
-pub(crate) async fn order(
-    State(app): State<Shared>,
-    Extension(caller): Extension<Caller>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Json<DrillView>, Failed> {
-    let drills = drills(&app)?;
-    let request: DrillRequest = read(&app, &headers, body).await?;
+pub(crate) async fn order(asked: Asked) -> Result<Json<DrillView>, Failed> {
+    let drills = drills(&asked.app)?;
+    let (request, _, caller) = asked.read::<DrillRequest>().await?;
     check_reason(&request.reason)?;
     if request.fault.is_some() && drills.view().fault.is_some() {
         let title = "a drill is under way";

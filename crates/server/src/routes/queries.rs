@@ -42,7 +42,7 @@ pub(crate) async fn status(State(app): State<Shared>) -> Result<Json<Status>, Fa
         mode: app.ask(view::mode).await?,
         playbooks: Vec::new(),
         sources: service.intake.source_names().map(str::to_owned).collect(),
-        inlets: service.intake.inlets().into_iter().map(Into::into).collect(),
+        inlets: service.intake.inlets(),
         counts: service.handle.telemetry().counts().into(),
         queue_depth: service.handle.queue_depth() as u64,
         incidents_open: 0,

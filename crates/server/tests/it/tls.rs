@@ -271,6 +271,13 @@ fn a_slow_handshake_holds_up_nobody() {
     assert!(health(&mut quick).contains("200 OK"));
 }
 
+fn with_limits(http: HttpLimits) -> Options {
+    Options {
+        http,
+        ..Options::default()
+    }
+}
+
 #[test]
 fn a_handshake_that_does_not_end_is_cut_off() {
     let files = Files::new();
@@ -278,13 +285,7 @@ fn a_handshake_that_does_not_end_is_cut_off() {
         head_timeout: Duration::from_millis(100),
         ..HttpLimits::default()
     };
-    let staunch = files.start_with(
-        None,
-        Options {
-            http,
-            ..Options::default()
-        },
-    );
+    let staunch = files.start_with(None, with_limits(http));
     for mut stream in slow(&staunch) {
         let mut rest = Vec::new();
         match stream.read_to_end(&mut rest) {
@@ -304,13 +305,7 @@ fn handshakes_count_as_connections_of_their_peer() {
         connections_per_peer_max: 2,
         ..HttpLimits::default()
     };
-    let staunch = files.start_with(
-        None,
-        Options {
-            http,
-            ..Options::default()
-        },
-    );
+    let staunch = files.start_with(None, with_limits(http));
     let held = [connect(staunch.address), connect(staunch.address)];
     assert!(files.handshake(&staunch, None).is_err(), "both places are taken");
     drop(held);

@@ -18,7 +18,7 @@ use crate::cli::RunArgs;
 use crate::exit::{Exit, Fault};
 use crate::inlets::{Sum, Summed};
 use crate::output::{Output, Tone, relative, wrap};
-use crate::wiring::Inlets;
+use crate::wiring::inlets::Inlets;
 
 /// How long what is under way may take when the input has ended. The deadlines of its states are shorter, but for a
 /// driver that does not answer and is looked at again.

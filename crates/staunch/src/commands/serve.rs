@@ -3,41 +3,34 @@
 //! Starts in this order: configuration, playbooks, journal (locked), index, claim on the table, driver, policy, engine,
 //! HTTP and the operators' socket. Ends in the opposite one.
 
+mod http;
+mod reload;
+
 use std::fs;
-use std::io::{self, IsTerminal as _};
-use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::RecvTimeoutError;
 use ipnet::IpNet;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use staunch_engine::EngineState;
-use staunch_model::{Description, Policy, Protection, TransactionId};
+use staunch_model::Protection;
 use staunch_playbook::Compiled;
-use staunch_runtime::{Handle, Intake, Runtime};
-use staunch_server::{BLOCKING_THREADS_MAX, Drills, Service, Tokens, WORKERS};
-use tokio::net::{TcpListener, UnixListener};
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::oneshot;
+use staunch_runtime::{Intake, Runtime};
+use staunch_server::{Drills, Service, Tokens};
 
-use super::run::{self, Input};
+use self::http::Serving;
+use self::reload::Reload;
+use super::run::Input;
 use super::token;
 use crate::cli::{Driver, ServeArgs};
 use crate::config::{self, Config, Loaded};
 use crate::exit::{Exit, Fault};
-use crate::output::print;
 use crate::playbooks::Texts;
 use crate::stage::STAGE_PREFIX;
 use crate::{log, wiring};
-
-/// How often it is looked at whether the engine has ended by itself.
-const WATCH_INTERVAL: Duration = Duration::from_millis(50);
-
-/// How often it is looked at whether this machine depends on other addresses than before: SSH sessions come and go.
-const DISCOVER_INTERVAL: Duration = Duration::from_secs(30);
 
 /// How long the engine may take to stop: its own deadline for actions in flight, and a snapshot.
 const STOP_DEADLINE: Duration = Duration::from_secs(20);
@@ -47,9 +40,6 @@ const FILES_BESIDE_CONNECTIONS: u64 = 256;
 
 /// What to do when the engine has ended.
 const START_AGAIN: &str = "start it again: it recovers from disk. What is in force ends with its lease meanwhile";
-
-/// How long threads of the HTTP server may take to end after the last connection.
-const HTTP_STOP_DEADLINE: Duration = Duration::from_secs(2);
 
 pub(super) fn run(args: &ServeArgs) -> Result<Exit, Fault> {
     serve(args, None)
@@ -114,7 +104,7 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
     let (archiver, archive) = wiring::archive(&config, &runtime.handle()).unzip();
     let intake = Intake::new(sources, programs, runtime.handle()).with_archive(archiver);
     let intake = Arc::new(intake);
-    let inlets = wiring::inlets(&config, &intake).and_then(|mut inlets| {
+    let inlets = wiring::inlets::start(&config, &intake).and_then(|mut inlets| {
         if let Some(input) = &mut input {
             input.start(&mut inlets, &runtime.handle())?;
         }
@@ -152,7 +142,13 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
         drivers: opened.drivers,
         in_force: config.clone(),
     };
-    let ended = serve_http(args, config.http.listen, service, reload, &runtime, input.as_mut());
+    let ended = http::serve(Serving {
+        args,
+        service,
+        reload,
+        runtime: &runtime,
+        input: input.as_mut(),
+    });
     inlets.stop();
     let told = input.map_or(Ok(()), |input| input.tell(&runtime.handle()));
     if let Some(archive) = archive {
@@ -284,155 +280,6 @@ enum Ended {
     Failed(Fault),
 }
 
-fn serve_http(
-    args: &ServeArgs,
-    listen: SocketAddr,
-    service: Service,
-    reload: Reload,
-    runtime: &Runtime,
-    input: Option<&mut Input>,
-) -> Ended {
-    let built = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(WORKERS)
-        .max_blocking_threads(BLOCKING_THREADS_MAX)
-        .thread_name("http")
-        .enable_all()
-        .build();
-    let tokio = match built {
-        Ok(tokio) => tokio,
-        Err(error) => return Ended::Failed(Fault::doing(Exit::Failed, "cannot start threads", &error)),
-    };
-    let ended = tokio.block_on(async {
-        match run_until_asked(args, listen, service, reload, runtime, input).await {
-            Ok(ended) => ended,
-            Err(fault) => Ended::Failed(fault),
-        }
-    });
-    // Handles that the server holds must be gone before the engine is waited for.
-    tokio.shutdown_timeout(HTTP_STOP_DEADLINE);
-    ended
-}
-
-async fn run_until_asked(
-    args: &ServeArgs,
-    listen: SocketAddr,
-    service: Service,
-    reload: Reload,
-    runtime: &Runtime,
-    input: Option<&mut Input>,
-) -> Result<Ended, Fault> {
-    let cannot_listen = |error: &io::Error| {
-        let exit = match error.kind() {
-            io::ErrorKind::PermissionDenied => Exit::Denied,
-            io::ErrorKind::AddrInUse => Exit::InUse,
-            _ => Exit::Failed,
-        };
-        Fault::doing(exit, format!("cannot listen on {listen}"), error).hint("choose another address with --listen")
-    };
-    let listener = TcpListener::bind(listen).await.map_err(|error| cannot_listen(&error))?;
-    let address = listener.local_addr().map_err(|error| cannot_listen(&error))?;
-    let on = |kind| signal(kind).map_err(|error| Fault::doing(Exit::Failed, "cannot wait for signals", &error));
-    let (mut terminate, mut interrupt) = (on(SignalKind::terminate())?, on(SignalKind::interrupt())?);
-    let hangup = on(SignalKind::hangup())?;
-    let (stop, stopped) = oneshot::channel::<()>();
-    let operators = match operators_socket(&reload.in_force.operators_socket()) {
-        Ok(socket) => Some(socket),
-        Err(error) => {
-            let socket = reload.in_force.operators_socket().display().to_string();
-            tracing::warn!(%error, socket, "operators on this machine have no connections of their own");
-            None
-        }
-    };
-    let scheme = if service.tls.is_some() { "https" } else { "http" };
-    let server = staunch_server::serve_with_operators(listener, operators, service, async {
-        // A sender that is gone means stop too.
-        let _ = stopped.await;
-    });
-    let server = tokio::spawn(server);
-    let reloader = tokio::spawn(reload.run(hangup));
-    let (has_input, stays) = (input.is_some(), input.as_ref().is_none_or(|input| input.stays()));
-    let before = input.as_ref().map_or(TransactionId(0), |input| input.before());
-    let mut input_ends = std::pin::pin!(input_ends(input.and_then(Input::end), stays, before, runtime));
-    if has_input {
-        // What it prints is the summary.
-        tracing::info!("listening on {scheme}://{address}");
-    } else {
-        print(&format!("listening on {scheme}://{address}\n"))?;
-    }
-    if io::stdout().is_terminal() && args.allow_unauthenticated_loopback {
-        tracing::info!("ctrl-c stops it; what is in force stays in force until its lease ends");
-    }
-    let ended = loop {
-        tokio::select! {
-            _ = terminate.recv() => break Ended::Asked,
-            _ = interrupt.recv() => break Ended::Asked,
-            ended = &mut input_ends => break ended,
-            () = tokio::time::sleep(WATCH_INTERVAL) => if runtime.has_failed() { break Ended::EngineDied },
-        }
-    };
-    reloader.abort();
-    if matches!(ended, Ended::Asked | Ended::Input(_)) {
-        tracing::info!("stopping: no further events are taken");
-        drop(stop);
-        match server.await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "the HTTP server did not stop well"),
-            Err(error) => tracing::warn!(%error, "the HTTP server did not stop well"),
-        }
-    }
-    Ok(ended)
-}
-
-/// Waits until the input has ended and what came after `before` has settled; for ever when there is none, or when it stays.
-async fn input_ends(
-    end: Option<oneshot::Receiver<io::Result<()>>>,
-    stays: bool,
-    before: TransactionId,
-    runtime: &Runtime,
-) -> Ended {
-    let ended = match end {
-        Some(end) => end.await,
-        None => std::future::pending().await,
-    };
-    match ended {
-        Ok(Ok(())) if !stays => {}
-        Ok(Err(error)) if !stays => return Ended::Failed(Fault::doing(Exit::Failed, "cannot read stdin", &error)),
-        Err(_) if !stays => {
-            let what = "the thread that reads stdin has ended by itself";
-            return Ended::Failed(Fault::new(Exit::Failed, what).hint("the log says why"));
-        }
-        _ => {
-            tracing::info!("the input has ended; serving goes on");
-            return std::future::pending().await;
-        }
-    }
-    tracing::info!("the input has ended; what is under way is waited for");
-    let begun = Instant::now();
-    loop {
-        let handle = runtime.handle();
-        let unsettled = tokio::task::spawn_blocking(move || run::unsettled(&handle, before)).await;
-        match unsettled {
-            Ok(Ok(0)) => return Ended::Input(0),
-            Ok(Ok(left)) if begun.elapsed() >= run::SETTLE_DEADLINE => return Ended::Input(left),
-            Ok(Ok(_)) => tokio::time::sleep(run::SETTLE_INTERVAL).await,
-            // It is noticed beside this that the engine has ended.
-            Ok(Err(_)) | Err(_) => return std::future::pending().await,
-        }
-    }
-}
-
-/// Makes the socket for operators on this machine. Its file has mode 0600 from the moment it has its name, whatever the
-/// mode of the data directory is. One that an earlier process has left is replaced: the journal's lock says that it has
-/// ended.
-fn operators_socket(path: &Path) -> io::Result<UnixListener> {
-    let dir = tempfile::tempdir_in(path.parent().unwrap_or(Path::new(".")))?;
-    let unnamed = dir.path().join("s");
-    let listener = UnixListener::bind(&unnamed)?;
-    fs::set_permissions(&unnamed, fs::Permissions::from_mode(0o600))?;
-    fs::rename(&unnamed, path)?;
-    Ok(listener)
-}
-
 /// Lets this process open as many files as the system allows, and takes no more connections than that leaves room for:
 /// without a file, a block cannot be lifted either.
 fn make_room_for_files(config: &mut Config) {
@@ -521,116 +368,6 @@ fn wait_for<T: Send + 'static>(
             Stopped::Panicked(why.unwrap_or_else(|| "it did not say why".to_owned()))
         }
     })
-}
-
-/// Reads playbooks and protected networks again: on SIGHUP, and the discovered ones from time to time.
-struct Reload {
-    file: Option<PathBuf>,
-    handle: Handle,
-    intake: Arc<Intake>,
-    drivers: Vec<Description>,
-    /// The configuration whose playbooks and protected networks are in force.
-    in_force: Config,
-}
-
-impl Reload {
-    async fn run(mut self, mut hangup: Signal) {
-        let mut discover = tokio::time::interval(DISCOVER_INTERVAL);
-        discover.tick().await;
-        loop {
-            let asked = tokio::select! {
-                _ = hangup.recv() => true,
-                _ = discover.tick() => false,
-            };
-            let done = tokio::task::spawn_blocking(move || {
-                if asked {
-                    self.again();
-                } else {
-                    self.discover_again();
-                }
-                self
-            });
-            match done.await {
-                Ok(it) => self = it,
-                Err(error) => {
-                    tracing::error!(%error, "the configuration can no longer be read again");
-                    return;
-                }
-            }
-        }
-    }
-
-    fn again(&mut self) {
-        let read = config::load(self.file.as_deref()).and_then(|loaded| {
-            let mut config = self.in_force.clone();
-            config.playbooks = loaded.config.playbooks;
-            config.never_touch = loaded.config.never_touch;
-            let compiled = compile(&config)?;
-            let policy = self.policy(&config, &compiled)?;
-            Ok((config, compiled, policy))
-        });
-        match read {
-            Ok((config, compiled, policy)) => {
-                let (playbooks, protected) = (policy.playbooks.len(), policy.never_touch.len());
-                if let Err(error) = self.handle.set_policy(Arc::new(policy)) {
-                    tracing::error!(%error, "the configuration was not read again; the earlier one stays in force");
-                    return;
-                }
-                self.intake
-                    .set_programs(compiled.into_iter().map(|it| it.program).collect());
-                self.in_force = config;
-                tracing::info!(playbooks, protected, "playbooks and protected networks were read again");
-            }
-            Err(fault) => {
-                let why = fault.render(false);
-                tracing::error!(
-                    why = why.trim_end(),
-                    "the configuration was not read again; the earlier one stays in force"
-                );
-            }
-        }
-    }
-
-    fn policy(&self, config: &Config, compiled: &[Compiled]) -> Result<Policy, Fault> {
-        let discovered = wiring::discover(config)?;
-        Ok(wiring::policy(config, compiled, &discovered, &self.drivers))
-    }
-
-    /// Protects what this machine depends on by now, with everything else as it is.
-    fn discover_again(&self) {
-        if !self.in_force.never_touch.discover {
-            return;
-        }
-        let discovered = match wiring::discover(&self.in_force) {
-            Ok(discovered) => discovered,
-            Err(fault) => {
-                let why = fault.render(false);
-                tracing::warn!(
-                    why = why.trim_end(),
-                    "own addresses were not found again; the earlier ones stay protected"
-                );
-                return;
-            }
-        };
-        let Ok(Some(policy)) = self.handle.query(|state| state.policy.clone()) else {
-            return;
-        };
-        let never_touch = wiring::never_touch(&self.in_force, &discovered);
-        if policy.never_touch == never_touch {
-            return;
-        }
-        let protected = never_touch.len();
-        match self.handle.set_policy(Arc::new(Policy {
-            never_touch,
-            ..(*policy).clone()
-        })) {
-            Ok(()) => tracing::info!(
-                protected,
-                "this machine depends on other addresses than before; they are protected"
-            ),
-            Err(error) => tracing::warn!(%error, "own addresses were not protected anew"),
-        }
-    }
 }
 
 #[cfg(test)]

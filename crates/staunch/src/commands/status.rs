@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use staunch_model::{Printable, Timestamp};
-use staunch_server::dto::{InletView, Status, path};
+use staunch_server::dto::{InletReading, Status, path};
 
 use crate::cli::ShowArgs;
 use crate::client::{Client, Patience};
@@ -141,7 +141,7 @@ fn text(output: &Output, it: &Status, now: Timestamp) -> String {
 }
 
 /// An inlet and its numbers; those that are of interest only when they are not 0 are left out when they are.
-fn followed(it: &InletView, now: Timestamp) -> String {
+fn followed(it: &InletReading, now: Timestamp) -> String {
     let (kind, follows, source) = (Printable(&it.kind), Printable(&it.follows), Printable(&it.source));
     let named = if it.kind == it.follows {
         format!("{kind}")

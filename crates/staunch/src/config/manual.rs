@@ -6,10 +6,10 @@ use std::fmt::Write as _;
 /// Where each section's keys are described: heading, struct, and the file that it is in.
 const SECTIONS: [(&str, &str, &str); 22] = [
     ("", "Config", CONFIG),
-    ("[http]", "HttpSettings", CONFIG),
-    ("[[http.senders]]", "HttpSender", CONFIG),
-    ("[http.tls]", "HttpTls", CONFIG),
-    ("[[http.tls.clients]]", "HttpTlsClient", CONFIG),
+    ("[http]", "HttpSettings", HTTP),
+    ("[[http.senders]]", "HttpSender", HTTP),
+    ("[http.tls]", "HttpTls", HTTP),
+    ("[[http.tls.clients]]", "HttpTlsClient", HTTP),
     ("[playbooks]", "PlaybookSettings", CONFIG),
     ("[limits]", "LimitSettings", CONFIG),
     ("[never_touch]", "NeverTouchSettings", CONFIG),
@@ -17,10 +17,10 @@ const SECTIONS: [(&str, &str, &str); 22] = [
     ("[nftables]", "NftablesSettings", CONFIG),
     ("[traffic]", "TrafficSettings", CONFIG),
     ("[sources.suricata]", "SuricataSettings", SURICATA),
-    ("[[sources.files]]", "FileSource", CONFIG),
-    ("[[sources.syslog]]", "SyslogSource", CONFIG),
-    ("[[sources.sockets]]", "SocketSource", CONFIG),
-    ("[[sources.journald]]", "JournaldSource", CONFIG),
+    ("[[sources.files]]", "FileSource", SOURCES),
+    ("[[sources.syslog]]", "SyslogSource", SOURCES),
+    ("[[sources.sockets]]", "SocketSource", SOURCES),
+    ("[[sources.journald]]", "JournaldSource", SOURCES),
     ("[[sources.generic]]", "GenericSettings", GENERIC),
     ("[[sources.generic]] sample, only", "Test", GENERIC),
     ("[journal]", "JournalSettings", CONFIG),
@@ -30,6 +30,8 @@ const SECTIONS: [(&str, &str, &str); 22] = [
 ];
 
 const CONFIG: &str = include_str!("../config.rs");
+const HTTP: &str = include_str!("http.rs");
+const SOURCES: &str = include_str!("sources.rs");
 const SURICATA: &str = include_str!("../../../connectors/src/sources/suricata.rs");
 const GENERIC: &str = include_str!("../../../connectors/src/sources/generic.rs");
 

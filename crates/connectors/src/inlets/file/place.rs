@@ -1,13 +1,10 @@
 //! The place up to which a file was read, which survives restarts.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
-use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-
-use super::super::kept::keep;
 
 /// Bytes at the beginning of a file that tell it from another one with the same number: a number is given out again.
 const HEAD_BYTES: usize = 256;
@@ -49,26 +46,6 @@ impl Place {
     pub(super) fn is_in(&self, file: &File) -> io::Result<bool> {
         let bytes = usize::try_from(self.head_bytes).unwrap_or(HEAD_BYTES).min(HEAD_BYTES);
         Ok(self.is_of(file)? && file.metadata()?.len() >= self.offset && head(file, bytes)? == self.head)
-    }
-
-    /// The place kept at `path`. One that cannot be read is none.
-    pub(super) fn load(path: &Path) -> Option<Self> {
-        let text = match fs::read(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-            Err(error) => {
-                tracing::warn!(%error, path = %path.display(), "the place in a followed file cannot be read");
-                return None;
-            }
-        };
-        serde_json::from_slice(&text)
-            .map_err(|error| tracing::warn!(%error, path = %path.display(), "the place in a followed file is damaged"))
-            .ok()
-    }
-
-    /// Keeps it at `path`, so that a crash leaves this one or the one before.
-    pub(super) fn save(&self, path: &Path) -> io::Result<()> {
-        keep(path, &serde_json::to_vec(self).map_err(io::Error::other)?)
     }
 }
 

@@ -9,12 +9,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use nix::fcntl::OFlag;
 
+use super::super::kept::Kept;
 use super::place::Place;
 use super::{Begin, FileSettings, LINES_MAX, PIECE_BYTES_MAX};
 use crate::json::EVENT_BYTES_MAX;
-
-/// How often the place is kept while lines keep coming. Each time is a sync of the disk.
-const KEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What rotated files that are packed end with: they cannot be read on.
 const PACKED: [&str; 4] = ["gz", "zst", "xz", "bz2"];
@@ -51,23 +49,20 @@ pub(super) struct Reader {
     backlog: VecDeque<File>,
     /// Whether it was looked for a place that was kept.
     resumed: bool,
-    kept: Option<Place>,
-    kept_at: Option<Instant>,
-    keep_fails: bool,
+    kept: Kept<Place>,
     pub(super) grace: Duration,
 }
 
 impl Reader {
     pub(super) fn new(settings: FileSettings) -> Self {
+        let kept = Kept::new(settings.place.clone(), settings.path.display().to_string());
         Self {
             settings,
             files: VecDeque::new(),
             handing: None,
             backlog: VecDeque::new(),
             resumed: false,
-            kept: None,
-            kept_at: None,
-            keep_fails: false,
+            kept,
             grace: GRACE,
         }
     }
@@ -119,7 +114,7 @@ impl Reader {
         if let Some(open) = self.handing.take().and_then(|at| self.files.get_mut(at)) {
             open.take();
         }
-        if self.kept_at.is_none_or(|at| at.elapsed() >= KEEP_INTERVAL) {
+        if self.kept.is_due() {
             self.keep();
         }
     }
@@ -129,40 +124,19 @@ impl Reader {
         self.keep();
     }
 
-    /// Keeps the place: that in the oldest file that may still grow and that can be found again. When that fails, lines are handed on again after a
-    /// restart, and nothing else is lost.
+    /// Keeps the place: that in the oldest file that may still grow and that can be found again.
     fn keep(&mut self) {
         // A file without a name is gone with the process: its place would be found nowhere, and that of the next be lost.
         let named = self.files.iter().find(|open| has_name(&open.file));
-        let Some(oldest) = named.or(self.files.front()) else {
-            return;
-        };
-        let place = Place::of(&oldest.file, oldest.taken);
-        if place.as_ref().is_ok_and(|place| self.kept.as_ref() == Some(place)) {
-            return;
-        }
-        self.kept_at = Some(Instant::now());
-        match place.and_then(|place| place.save(&self.settings.place).map(|()| place)) {
-            Ok(place) => {
-                self.kept = Some(place);
-                self.keep_fails = false;
-            }
-            Err(error) => {
-                if !self.keep_fails {
-                    tracing::warn!(
-                        %error, file = %self.settings.path.display(),
-                        "the place in the file cannot be kept: after a restart, lines are read again"
-                    );
-                }
-                self.keep_fails = true;
-            }
+        if let Some(oldest) = named.or(self.files.front()) {
+            self.kept.keep(Place::of(&oldest.file, oldest.taken));
         }
     }
 
     /// Opens what was being read when the place was kept, and finds what was rotated since.
     fn resume(&mut self) -> io::Result<()> {
         let path = self.settings.path.clone();
-        let Some(place) = Place::load(&self.settings.place) else {
+        let Some(place) = self.kept.load().cloned() else {
             if self.settings.begin == Begin::End
                 && let Some(file) = open(&path)?
             {
@@ -186,10 +160,13 @@ impl Reader {
                 self.files.extend(later.next().map(|file| Open::at(file, place.offset)));
                 self.backlog.extend(later);
             }
-            None => tracing::warn!(
-                file = %path.display(),
-                "what was being read before the restart is gone: the end of it was not read"
-            ),
+            None => {
+                tracing::warn!(
+                    file = %path.display(),
+                    "what was being read before the restart is gone: the end of it was not read"
+                );
+                self.kept.forget();
+            }
         }
         Ok(())
     }
@@ -205,14 +182,14 @@ impl Reader {
     /// A file that was cut, or filled anew since, is read from its start.
     fn start_over_when_cut(&mut self, at: usize) -> io::Result<()> {
         let open = &mut self.files[at];
-        let other = match &self.kept {
+        let other = match self.kept.place() {
             Some(kept) => kept.is_of(&open.file)? && !kept.is_in(&open.file)?,
             None => false,
         };
         if other || open.file.metadata()?.len() < open.taken {
             tracing::warn!(file = %self.settings.path.display(), "the file was cut: it is read from its start");
             *open = Open::at(open.file.try_clone()?, 0);
-            self.kept = None;
+            self.kept.forget();
         }
         Ok(())
     }

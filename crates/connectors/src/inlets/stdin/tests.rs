@@ -2,8 +2,9 @@ use std::io::Write as _;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 
-use super::super::testing::{DEADLINE, Taker, wait_until, warnings};
+use super::super::testing::{DEADLINE, Taker, wait_until};
 use super::*;
+use crate::testing::warnings;
 
 /// An input, who takes its lines, and its end.
 fn start_from(input: OwnedFd) -> (InletThread, Taker, mpsc::Receiver<io::Result<()>>) {

@@ -1,0 +1,130 @@
+//! What a running server reads again: playbooks and protected networks, and what this machine depends on.
+//!
+//! Never puts half of a configuration in force: one with a mistake changes nothing.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use staunch_model::{Description, Policy};
+use staunch_playbook::Compiled;
+use staunch_runtime::{Handle, Intake};
+use tokio::signal::unix::Signal;
+
+use super::compile;
+use crate::config::{self, Config};
+use crate::exit::Fault;
+use crate::wiring;
+
+/// How often it is looked at whether this machine depends on other addresses than before: SSH sessions come and go.
+const DISCOVER_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Reads playbooks and protected networks again: on SIGHUP, and the discovered ones from time to time.
+pub(super) struct Reload {
+    pub(super) file: Option<PathBuf>,
+    pub(super) handle: Handle,
+    pub(super) intake: Arc<Intake>,
+    pub(super) drivers: Vec<Description>,
+    /// The configuration whose playbooks and protected networks are in force.
+    pub(super) in_force: Config,
+}
+
+impl Reload {
+    pub(super) async fn run(mut self, mut hangup: Signal) {
+        let mut discover = tokio::time::interval(DISCOVER_INTERVAL);
+        discover.tick().await;
+        loop {
+            let asked = tokio::select! {
+                _ = hangup.recv() => true,
+                _ = discover.tick() => false,
+            };
+            let done = tokio::task::spawn_blocking(move || {
+                if asked {
+                    self.again();
+                } else {
+                    self.discover_again();
+                }
+                self
+            });
+            match done.await {
+                Ok(it) => self = it,
+                Err(error) => {
+                    tracing::error!(%error, "the configuration can no longer be read again");
+                    return;
+                }
+            }
+        }
+    }
+
+    fn again(&mut self) {
+        let read = config::load(self.file.as_deref()).and_then(|loaded| {
+            let mut config = self.in_force.clone();
+            config.playbooks = loaded.config.playbooks;
+            config.never_touch = loaded.config.never_touch;
+            let compiled = compile(&config)?;
+            let policy = self.policy(&config, &compiled)?;
+            Ok((config, compiled, policy))
+        });
+        match read {
+            Ok((config, compiled, policy)) => {
+                let (playbooks, protected) = (policy.playbooks.len(), policy.never_touch.len());
+                if let Err(error) = self.handle.set_policy(Arc::new(policy)) {
+                    tracing::error!(%error, "the configuration was not read again; the earlier one stays in force");
+                    return;
+                }
+                self.intake
+                    .set_programs(compiled.into_iter().map(|it| it.program).collect());
+                self.in_force = config;
+                tracing::info!(playbooks, protected, "playbooks and protected networks were read again");
+            }
+            Err(fault) => {
+                let why = fault.render(false);
+                tracing::error!(
+                    why = why.trim_end(),
+                    "the configuration was not read again; the earlier one stays in force"
+                );
+            }
+        }
+    }
+
+    fn policy(&self, config: &Config, compiled: &[Compiled]) -> Result<Policy, Fault> {
+        let discovered = wiring::discover(config)?;
+        Ok(wiring::policy(config, compiled, &discovered, &self.drivers))
+    }
+
+    /// Protects what this machine depends on by now, with everything else as it is.
+    fn discover_again(&self) {
+        if !self.in_force.never_touch.discover {
+            return;
+        }
+        let discovered = match wiring::discover(&self.in_force) {
+            Ok(discovered) => discovered,
+            Err(fault) => {
+                let why = fault.render(false);
+                tracing::warn!(
+                    why = why.trim_end(),
+                    "own addresses were not found again; the earlier ones stay protected"
+                );
+                return;
+            }
+        };
+        let Ok(Some(policy)) = self.handle.query(|state| state.policy.clone()) else {
+            return;
+        };
+        let never_touch = wiring::never_touch(&self.in_force, &discovered);
+        if policy.never_touch == never_touch {
+            return;
+        }
+        let protected = never_touch.len();
+        match self.handle.set_policy(Arc::new(Policy {
+            never_touch,
+            ..(*policy).clone()
+        })) {
+            Ok(()) => tracing::info!(
+                protected,
+                "this machine depends on other addresses than before; they are protected"
+            ),
+            Err(error) => tracing::warn!(%error, "own addresses were not protected anew"),
+        }
+    }
+}
