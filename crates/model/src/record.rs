@@ -485,6 +485,18 @@ pub enum NoticeLevel {
     Page,
 }
 
+impl NoticeLevel {
+    /// The name in playbooks' tests, in the index and for people.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Page => "page",
+        }
+    }
+}
+
 /// A message to people.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Notice {

@@ -12,7 +12,7 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use staunch_model::{Printable, Timestamp};
 use staunch_ports::Clock;
 use staunch_ports::clock::SystemClock;
@@ -43,7 +43,7 @@ const NAME_BYTES_MAX: usize = 64;
 const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What a token is good for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// May post events, and nothing else.

@@ -44,6 +44,9 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Find every mistake in playbooks, without running them
     Check(CheckArgs),
+    /// Look at the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Show what would be done about an event, and why, without doing it
     Plan(PlanArgs),
     /// Try what a source understands
@@ -267,6 +270,26 @@ pub(crate) struct CheckArgs {
     pub(crate) json: bool,
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Show the keys that the file sets, each with its line; secrets are in files of their own and are not shown
+    #[command(
+        after_help = "What is shown is a configuration itself. A running server has read the file when it was started, \
+                            and `[playbooks]` and `[never_touch]` at its last reload; `staunch mode` may have set another \
+                            mode than `mode`, and shows it."
+    )]
+    Show {
+        /// Show what holds: the defaults too
+        #[arg(long)]
+        effective: bool,
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// Answer in JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
 #[derive(Args, Debug)]
 #[command(
     after_help = "The decoders, the triggers and the engine are the real ones; the enforcement point is simulated, and \
@@ -430,6 +453,31 @@ pub(crate) enum IncidentCommand {
         #[command(flatten)]
         show: ShowArgs,
     },
+    /// Show what happened, what was decided and done, and what people said, in one order and with the time each took
+    Timeline {
+        /// Which, such as INC-17
+        #[arg(value_name = "INCIDENT")]
+        id: IncidentId,
+        /// The newest entry first
+        #[arg(long)]
+        reverse: bool,
+        /// How to write it
+        #[arg(long, value_enum, value_name = "FORMAT", default_value_t = TimelineFormat::Text)]
+        format: TimelineFormat,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+}
+
+/// How a timeline is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TimelineFormat {
+    /// For people, in 80 columns
+    Text,
+    /// For programs
+    Json,
+    /// For spreadsheets; no cell is taken for a formula
+    Csv,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -2,6 +2,7 @@
 
 mod backtest;
 mod check;
+mod config_show;
 mod containment;
 mod decide;
 mod doctor;
@@ -50,6 +51,7 @@ pub(crate) fn run(command: Command) -> Result<Exit, Fault> {
         Command::Serve(args) => serve::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Config(command) => config_show::run(&command),
         Command::Backtest(args) => backtest::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Drill(command) => drill::run(&command),

@@ -7,17 +7,19 @@ mod http;
 #[cfg(test)]
 mod manual;
 mod mistake;
+mod shown;
 mod sources;
 
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use staunch_engine::limits;
 use staunch_model::{Mode, Printable, Span};
 
 pub(crate) use http::HttpSettings;
 pub(crate) use mistake::Mistake;
+pub(crate) use shown::{Line, Shown};
 pub(crate) use sources::{JournaldSource, SourcesSettings, SyslogSource};
 
 use crate::exit::{Exit, Fault};
@@ -30,7 +32,7 @@ pub(crate) const DEFAULT_PATH: &str = "/etc/staunch/staunch.toml";
 const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// The whole configuration. Paths in it are relative to the file's directory.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Config {
     /// The directory of journal, index, tokens and installation id; made with mode 0700. Default `/var/lib/staunch`.
@@ -84,7 +86,7 @@ impl Default for Config {
 }
 
 /// Playbooks.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct PlaybookSettings {
     /// Directories whose `*.yaml` and `*.yml` files are playbooks (`*.test.yaml` are not). Default none. Since v0.1.
@@ -103,7 +105,7 @@ impl Default for PlaybookSettings {
 }
 
 /// Limits that hold for all playbooks together. A playbook can set lower ones for itself.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct LimitSettings {
     /// Actions that are being carried out at the same time. Default 50; at most 1024. Since v0.1.
@@ -161,7 +163,7 @@ impl From<LimitSettings> for staunch_model::Limits {
 }
 
 /// What is never touched.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct NeverTouchSettings {
     /// Networks and single addresses, each with the reason that a refusal shows. Default none. Since v0.1.
@@ -181,7 +183,7 @@ impl Default for NeverTouchSettings {
 }
 
 /// A network that is never touched.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ProtectedNetwork {
     /// The network, such as `192.0.2.0/24`, or a single address. Since v0.1.
@@ -192,7 +194,7 @@ pub(crate) struct ProtectedNetwork {
 }
 
 /// The firewall of this machine.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct NftablesSettings {
     /// The name of Staunch's own table, of the family `inet`. Default `staunch`. Since v0.1.
@@ -219,7 +221,7 @@ impl Default for NftablesSettings {
 }
 
 /// Knowledge about traffic.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct TrafficSettings {
     /// How often connections are counted. Default `2s`; `100ms` to `15s`. Since v0.1.
@@ -235,7 +237,7 @@ impl Default for TrafficSettings {
 }
 
 /// The journal on disk.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct JournalSettings {
     /// Bytes of one segment file. Default 67108864 (64 MiB); 8 MiB to 4 GiB. Segments that exist keep their size. Since
@@ -259,7 +261,7 @@ impl Default for JournalSettings {
 }
 
 /// The archive of events that matched nothing, so that there is something to try new playbooks on.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct ArchiveSettings {
     /// Whether alerts that match no playbook are kept, as they were sent. Telemetry, health and samples never match, and
@@ -287,7 +289,7 @@ impl Default for ArchiveSettings {
 }
 
 /// Drills on this installation.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct DrillSettings {
     /// Networks that `staunch drill run --live` may use: on an operator's order the driver and the traffic feed misbehave
@@ -299,7 +301,7 @@ pub(crate) struct DrillSettings {
 }
 
 /// Logging.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct LogSettings {
     /// `text` or `json`; both go to stderr. Default `text`. Since v0.1.
@@ -310,7 +312,7 @@ pub(crate) struct LogSettings {
 }
 
 /// How lines are written.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum LogFormat {
     #[default]
@@ -319,7 +321,7 @@ pub(crate) enum LogFormat {
 }
 
 /// How important a line is.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum LogLevel {
     Error,
@@ -348,6 +350,8 @@ pub(crate) struct Loaded {
     pub(crate) config: Config,
     /// The file; `None` when the defaults hold.
     pub(crate) file: Option<PathBuf>,
+    /// What is in the file.
+    pub(crate) text: String,
 }
 
 /// Reads the configuration in `named`, else in [`DEFAULT_PATH`], else the defaults.
@@ -362,6 +366,7 @@ pub(crate) fn load(named: Option<&Path>) -> Result<Loaded, Fault> {
             return Ok(Loaded {
                 config: Config::default(),
                 file: None,
+                text: String::new(),
             });
         }
     };
@@ -393,6 +398,7 @@ pub(crate) fn load(named: Option<&Path>) -> Result<Loaded, Fault> {
             Ok(Loaded {
                 config,
                 file: Some(path),
+                text,
             })
         }
         Err(mistakes) => {

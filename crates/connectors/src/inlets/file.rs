@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reader::Reader;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use staunch_ports::InletTally;
 use watch::Watch;
 
@@ -37,7 +37,7 @@ pub struct FileSettings {
 }
 
 /// Where to begin with a file of which no place was kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Begin {
     /// With what is appended from now on.

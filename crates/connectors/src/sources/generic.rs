@@ -15,7 +15,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use staunch_model::{EventKind, EventView, FieldValue, RawFields, Severity, Timestamp};
 
 use self::path::Path;
@@ -25,7 +25,7 @@ use crate::json::{Document, Node};
 pub mod path;
 
 /// The mapping of one system. Paths are written `a.b["c.d"][0]`.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct GenericSettings {
     /// The name of the system: lower-case letters, digits, `-` and `_`, at most 32, the first a letter. Since v0.1.
@@ -78,7 +78,7 @@ pub struct GenericSettings {
 }
 
 /// How a time is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub enum TimeFormat {
     /// `2022-02-16T14:31:23.329Z`, with any zone.
     #[default]
@@ -93,7 +93,7 @@ pub enum TimeFormat {
 }
 
 /// A comparison of one field with a text. Whole numbers and truth values are compared by how they are written.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Test {
     /// The path of the field.

@@ -17,7 +17,7 @@
 //! like any other: one dropped packet does not contain its sender.
 
 use ipnet::IpNet;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use staunch_model::{Endpoint, EventKind, EventView, RawFields, Severity};
 
 use self::sides::{Accusation, Connection, Flow};
@@ -42,7 +42,7 @@ const HOME_DEFAULT: [&str; 8] = [
 ];
 
 /// Settings of the Suricata source.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SuricataSettings {
     /// The networks that are yours, as `HOME_NET` in `suricata.yaml`; list public addresses of your own too. Default: the

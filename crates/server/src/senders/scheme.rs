@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use ring::hmac;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use staunch_model::Timestamp;
 use subtle::{Choice, ConstantTimeEq as _};
 
@@ -38,7 +38,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// How a sender signs. All of them are HMAC-SHA256 with a secret that both sides know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub enum Scheme {
     /// Standard Webhooks 1.0.0: over id, time and body.
     #[serde(rename = "standard-webhooks")]

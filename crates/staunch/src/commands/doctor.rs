@@ -86,7 +86,7 @@ impl Finding {
 pub(super) fn run(args: &DoctorArgs) -> Result<Exit, Fault> {
     let server = &args.show.server;
     // Its mistakes are shown where they are.
-    let Loaded { mut config, file } = config::load(server.data.config.config.as_deref())?;
+    let Loaded { mut config, file, .. } = config::load(server.data.config.config.as_deref())?;
     if let Some(dir) = &server.data.data_dir {
         config.data_dir.clone_from(dir);
     }

@@ -1,5 +1,7 @@
 //! `staunch incident`
 
+mod timeline;
+
 use serde_json::json;
 use staunch_model::{Command, IncidentStatus, Judgement, Printable, Timestamp, Verdict};
 use staunch_server::dto::{
@@ -33,6 +35,16 @@ pub(super) fn run(command: &IncidentCommand) -> Result<Exit, Fault> {
             };
             let found: Incidents = client.get(path::INCIDENTS, &query)?;
             Output::new(show.json).show(&found, |output| list_text(output, &found))?;
+        }
+        IncidentCommand::Timeline {
+            id,
+            reverse,
+            format,
+            server,
+        } => {
+            let client = Client::new(server, Patience::USUAL)?;
+            let found: IncidentAnswer = client.get(&format!("{}/{id}", path::INCIDENTS), &json!({}))?;
+            timeline::show(&found, *format, *reverse)?;
         }
         IncidentCommand::Show { id, show } => {
             let client = Client::new(&show.server, Patience::USUAL)?;

@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use staunch_model::Span;
 use staunch_server::{ClientAuth, Role, Scheme, Subject};
 /// The HTTP API.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct HttpSettings {
     /// The address and port it listens on; port 0 takes any free one. Without `[http.tls]` it speaks plain HTTP: then put a
@@ -43,7 +43,7 @@ impl Default for HttpSettings {
 }
 
 /// A sender that signs what it posts.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct HttpSender {
     /// What it is called in the log. Since v0.1.
@@ -64,7 +64,7 @@ pub(crate) struct HttpSender {
 
 /// TLS for the network. All files are looked at again within a second of a change, and what is new holds for new
 /// connections; when it cannot be used, the earlier stays in use and the log says why.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct HttpTls {
     /// The certificate and those between it and its authority, in PEM, the server's own first. Since v0.1.
@@ -84,7 +84,7 @@ pub(crate) struct HttpTls {
 }
 
 /// Who a client is whose certificate has one name: exactly one of the four kinds.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct HttpTlsClient {
     /// What it is called in the record of what it does. Since v0.1.

@@ -67,10 +67,7 @@ impl Mistake {
     pub(crate) fn position(&self, text: &str) -> (usize, usize) {
         let before = &text[..self.span.start];
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        (
-            before.matches('\n').count() + 1,
-            before[line_start..].chars().count() + 1,
-        )
+        (line_of(text, self.span.start), before[line_start..].chars().count() + 1)
     }
 
     /// The mistake with the line that it is in.
@@ -150,25 +147,32 @@ fn distance(a: &[char], b: &[char]) -> usize {
 /// The bytes of the value at `path`, or of the nearest thing around it that is in the file.
 fn find(text: &str, path: &[Step<'_>]) -> Range<usize> {
     let Ok(root) = DeTable::parse(text) else { return 0..0 };
-    let mut span = 0..0;
-    let Some((Step::Key(first), rest)) = path.split_first() else {
-        return span;
+    let longest = (1..=path.len()).rev();
+    longest
+        .filter_map(|length| exactly(root.get_ref(), &path[..length]))
+        .next()
+        .unwrap_or(0..0)
+}
+
+/// The bytes of the value at `path` of `root`.
+pub(super) fn exactly(root: &DeTable<'_>, path: &[Step<'_>]) -> Option<Range<usize>> {
+    let (Step::Key(first), rest) = path.split_first()? else {
+        return None;
     };
-    let Some(mut value) = root.get_ref().get(*first) else {
-        return span;
-    };
-    span = value.span();
+    let mut value = root.get(*first)?;
     for step in rest {
-        let next = match (value.get_ref(), step) {
-            (DeValue::Table(table), Step::Key(key)) => table.get(*key),
-            (DeValue::Array(array), Step::At(at)) => array.get(*at),
-            _ => None,
+        value = match (value.get_ref(), step) {
+            (DeValue::Table(table), Step::Key(key)) => table.get(*key)?,
+            (DeValue::Array(array), Step::At(at)) => array.get(*at)?,
+            _ => return None,
         };
-        let Some(found) = next else { return span };
-        value = found;
-        span = value.span();
     }
-    span
+    Some(value.span())
+}
+
+/// The line of `text` that the byte `at` is in, from 1.
+pub(super) fn line_of(text: &str, at: usize) -> usize {
+    text[..at].matches('\n').count() + 1
 }
 
 /// `span` cut to `text`, on character boundaries.

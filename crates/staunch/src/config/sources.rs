@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use staunch_connectors::inlets::file::Begin;
 use staunch_connectors::inlets::syslog::{HandOn, Listen};
 use staunch_connectors::sources::{GenericSettings, SourceSettings, SuricataSettings};
 
 use super::networks;
 /// Event sources. Those that come with Staunch need no settings.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct SourcesSettings {
     /// Suricata. Since v0.1.
@@ -29,7 +29,7 @@ pub(crate) struct SourcesSettings {
 
 /// A file that a sensor appends events to, one a line. It is followed through rotation, truncation and restarts; what was
 /// not made durable before a crash is read again.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct FileSource {
     /// The file, such as `/var/log/suricata/eve.json`. It need not be there yet. Since v0.1.
@@ -44,7 +44,7 @@ pub(crate) struct FileSource {
 
 /// An address that takes syslog messages, of RFC 5424 and RFC 3164. What a message says is an event; what it is wrapped in,
 /// and `@cee:`, is taken off. It takes effect from the next start.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SyslogSource {
     /// Where it listens: `udp://` or `tcp://` and an address with its port, such as `tcp://127.0.0.1:5514`. Over TCP senders
@@ -69,7 +69,7 @@ pub(crate) struct SyslogSource {
 }
 
 /// A socket in the file system that takes events, one a line, from programs that connect to it.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SocketSource {
     /// The socket, such as `/run/staunch/events.sock`. Its directory must be there. One that an earlier process has left is
@@ -88,7 +88,7 @@ pub(crate) struct SocketSource {
 
 /// A part of the journal of systemd, followed through restarts; what was not made durable before a crash is read again. It
 /// needs the program `journalctl`, and Staunch to be allowed to read the journal.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct JournaldSource {
     /// The system whose events come. Default `suricata`. Since v0.1.

@@ -1,6 +1,6 @@
 //! Mistakes in the configuration: where, what, and how to mend it.
 
-use crate::harness::{Home, stderr};
+use crate::harness::{Home, stderr, stdout};
 
 /// Checks that `config` is refused at `place` with `words`.
 fn check(config: &str, place: &str, words: &[&str]) {
@@ -243,4 +243,30 @@ fn a_file_that_is_not_there_is_said() {
         stderr(&output).contains("cannot read the configuration /nowhere/staunch.toml"),
         "{output:?}"
     );
+}
+
+#[test]
+fn what_holds_is_shown_with_the_line_that_says_so() {
+    let home = Home::new("");
+    let text = "mode = \"approve\"\n\n[http]\ntokens_file = \"t\"\n";
+    std::fs::write(home.config(), text).expect("it is our directory");
+    let set = stdout(&home.run(&["config", "show"]));
+    let lines: Vec<Vec<&str>> = set.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines[0], ["mode", "=", "\"approve\"", "#", "line", "1"]);
+    assert_eq!(lines.len(), 4, "{set}");
+    assert!(lines[3][2].starts_with("\"/") && lines[3][2].ends_with("/t\""), "{set}");
+    assert_eq!(lines[3][3..], ["#", "line", "4"]);
+
+    // What is shown can be used.
+    let effective = stdout(&home.run(&["config", "show", "--effective"]));
+    assert!(effective.contains("[limits]\n"), "{effective}");
+    std::fs::write(home.config(), &effective).expect("it is our directory");
+    let again = stdout(&home.run(&["config", "show"]));
+    let without_origins = |text: &str| {
+        let lines = text
+            .lines()
+            .map(|line| line.split("# ").next().unwrap_or(line).trim_end().to_owned());
+        lines.collect::<Vec<_>>()
+    };
+    assert_eq!(without_origins(&again), without_origins(&effective));
 }

@@ -402,3 +402,9 @@ pub(crate) fn brute_force_from(address: &str) -> String {
 pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
+
+/// What a command wrote to stdout.
+#[allow(dead_code, reason = "the torture reads what servers say only")]
+pub(crate) fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("it writes UTF-8")
+}

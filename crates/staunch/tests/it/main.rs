@@ -9,6 +9,7 @@ mod drill;
 mod files;
 mod flows;
 mod harness;
+mod incident;
 mod init;
 mod inlets;
 mod kill;

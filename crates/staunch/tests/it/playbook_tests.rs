@@ -5,7 +5,7 @@ use std::process::Output;
 
 use serde_json::Value;
 
-use crate::harness::{Home, staunch, stderr};
+use crate::harness::{Home, staunch, stderr, stdout};
 
 /// The folder of the playbooks that come with Staunch.
 const PLAYBOOKS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../playbooks");
@@ -16,10 +16,6 @@ fn test(paths: &[&str], json: bool) -> Output {
         command.arg("--json");
     }
     command.args(paths).output().expect("the binary starts")
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).expect("UTF-8")
 }
 
 /// A directory with a built-in playbook, changed, and its tests, changed.

@@ -15,7 +15,7 @@ use staunch_model::{
 use staunch_ports::Lsn;
 
 use super::rows::{CommandRow, EventRow, IncidentDetail, IncidentRow, NoticeRow, TimelineEntry, TransactionRow};
-use super::write::{EVENTS_KEPT_MAX, int, level, status, time};
+use super::write::{EVENTS_KEPT_MAX, int, status, time};
 use super::{IndexError, is_corrupt};
 
 /// The most rows of one answer.
@@ -420,7 +420,7 @@ fn notice_row(row: &Row<'_>) -> rusqlite::Result<NoticeRow> {
     Ok(NoticeRow {
         id: NoticeId(number(row, "id")?),
         at: Timestamp::from_micros(number(row, "at")?),
-        level: named(row, "level", &LEVELS, level)?,
+        level: named(row, "level", &LEVELS, NoticeLevel::name)?,
         incident: row
             .get::<_, Option<i64>>("incident")?
             .map(|id| IncidentId(id.unsigned_abs())),

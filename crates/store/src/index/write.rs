@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::Serialize;
 use staunch_model::{
-    Change, Command, ContentHash, Endpoint, Event, Frame, IncidentStatus, Input, Judgement, NoticeLevel, Printable,
-    Record, ReleaseScope, StateKind, Timestamp, TransactionId,
+    Change, Command, ContentHash, Endpoint, Event, Frame, IncidentStatus, Input, Judgement, Printable, Record,
+    ReleaseScope, StateKind, Timestamp, TransactionId,
 };
 use staunch_ports::Lsn;
 
@@ -197,7 +197,7 @@ impl Entry<'_> {
                     .execute(params![
                         int(notice.id.0),
                         self.now,
-                        level(notice.level),
+                        notice.level.name(),
                         notice.incident.map(|it| int(it.0)),
                         notice.transaction.map(|it| int(it.0)),
                         &*notice.text,
@@ -417,14 +417,6 @@ pub(super) const fn status(status: IncidentStatus) -> &'static str {
     match status {
         IncidentStatus::Open => "open",
         IncidentStatus::Closed => "closed",
-    }
-}
-
-pub(super) const fn level(level: NoticeLevel) -> &'static str {
-    match level {
-        NoticeLevel::Info => "info",
-        NoticeLevel::Warning => "warning",
-        NoticeLevel::Page => "page",
     }
 }
 

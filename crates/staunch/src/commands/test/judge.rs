@@ -1,8 +1,8 @@
 //! Whether what a test expects is so, and what is so instead.
 
 use staunch_model::{
-    Change, ClauseKind, ClauseValue, Effect, GuardName, IncidentOutcome, NoticeLevel, Owner, Record, RefusalReason,
-    State, Target, TriggerOutcome, TriggerReport, Verdict,
+    Change, ClauseKind, ClauseValue, Effect, GuardName, IncidentOutcome, Owner, Record, RefusalReason, State, Target,
+    TriggerOutcome, TriggerReport, Verdict,
 };
 use staunch_playbook::test_file::{Claim, InPlace};
 use staunch_sim::script::{Script, Seen};
@@ -225,14 +225,7 @@ pub(super) fn words(claim: &Claim) -> String {
         Claim::Incidents(count) => format!("incidents opened: {count}"),
         Claim::Joined(count) => format!("events joined: {count}"),
         Claim::Outcome(outcome) => format!("outcome: {outcome}"),
-        Claim::Notices(level, count) => {
-            let level = match level {
-                NoticeLevel::Info => "info",
-                NoticeLevel::Warning => "warning",
-                NoticeLevel::Page => "page",
-            };
-            format!("notices, {level}: {count}")
-        }
+        Claim::Notices(level, count) => format!("notices, {}: {count}", level.name()),
         Claim::Notice(says) => format!("a notice says \"{says}\""),
         Claim::CommandRefused(says) => format!("a command is refused: \"{says}\""),
         Claim::NoMatch(reason) if REASONS.contains(&reason.as_str()) => format!("no match: {reason}"),
