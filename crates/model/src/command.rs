@@ -1,5 +1,7 @@
 //! What operators ask for.
 
+use std::fmt;
+
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -76,6 +78,44 @@ pub enum Command {
         /// For how long from now. An exemption that lasts longer stays as it is.
         trust: Span,
     },
+}
+
+/// What is asked for, in words that are safe to show.
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Release(scope) => scope.fmt(f),
+            Self::ReleaseTrusting { scope, trust } => write!(f, "{scope} and trust it for {trust}"),
+            Self::Protect {
+                network,
+                lasts: Some(lasts),
+            } => write!(f, "protect {network} for {lasts}"),
+            Self::Protect { network, lasts: None } => write!(f, "protect {network}"),
+            Self::Unprotect { network } => write!(f, "protect {network} no longer"),
+            Self::Renew {
+                transaction,
+                lease,
+                shorten,
+            } => {
+                let shorten = if *shorten { ", also if it ends earlier then" } else { "" };
+                write!(f, "renew {transaction} for {lease}{shorten}")
+            }
+            Self::Approve(id) => write!(f, "approve {id}"),
+            Self::Deny(id) => write!(f, "deny {id}"),
+            Self::SetMode(mode) => write!(f, "set the mode to {mode}"),
+        }
+    }
+}
+
+impl fmt::Display for ReleaseScope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Transaction(id) => write!(f, "release {id}"),
+            Self::Incident(id) => write!(f, "release what {id} holds"),
+            Self::All => f.write_str("release everything"),
+            Self::Former => f.write_str("release what a former installation has left"),
+        }
+    }
 }
 
 /// What became of a command.

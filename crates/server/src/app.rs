@@ -13,13 +13,13 @@ use staunch_model::{Operator, Timestamp};
 use staunch_ports::Lsn;
 use staunch_runtime::Busy;
 use staunch_store::index::{IndexError, IndexReader};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 
 use crate::auth::{Identity, LOCAL_NAME, LOOPBACK_NAME, Right, Role};
 use crate::connection::{Origin, Peer};
 use crate::dto::{IndexView, path};
-use crate::limits::{PLANS_MAX, QUESTION_TIMEOUT, QUESTIONS_MAX};
+use crate::limits::{PLANS_MAX, QUESTION_TIMEOUT, QUESTIONS_MAX, STREAMS_MAX};
 use crate::problem::Failed;
 use crate::service::Service;
 
@@ -35,7 +35,10 @@ pub(crate) struct App {
     /// The part of it for bodies whose sender is not proved yet, so that strangers cannot take all of it.
     pub(crate) memory_of_strangers: Arc<Semaphore>,
     pub(crate) plans: Arc<Semaphore>,
+    pub(crate) streams: Arc<Semaphore>,
     questions: Arc<Semaphore>,
+    /// True when the server is asked to stop; `None` for one that nobody stops.
+    stopping: Option<watch::Receiver<bool>>,
     /// Requests from this machine need no token.
     open_to_loopback: bool,
 }
@@ -69,17 +72,34 @@ impl Caller {
 }
 
 impl App {
-    pub(crate) fn new(service: Service, local: SocketAddr) -> Shared {
+    pub(crate) fn new(service: Service, local: SocketAddr, stopping: Option<watch::Receiver<bool>>) -> Shared {
         Arc::new(Self {
             started: service.handle.now(),
             started_at: Instant::now(),
             memory: crate::body::memory(service.limits.buffered_bytes_max),
             memory_of_strangers: crate::body::memory(service.limits.strangers_bytes_max()),
             plans: Arc::new(Semaphore::new(PLANS_MAX)),
+            streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             questions: Arc::new(Semaphore::new(QUESTIONS_MAX)),
+            stopping,
             open_to_loopback: service.unauthenticated_loopback && local.ip().to_canonical().is_loopback(),
             service,
         })
+    }
+
+    /// Waits until the server is asked to stop.
+    pub(crate) async fn stopping(&self) {
+        match self.stopping.clone() {
+            // A sender that has gone means stop too.
+            Some(mut stopping) => drop(stopping.wait_for(|it| *it).await),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Whose the token in the header `Authorization` is; `None` when it is none that is good.
+    pub(crate) fn who(&self, presented: &HeaderValue) -> Option<Identity> {
+        let token = presented.to_str().ok().and_then(bearer)?;
+        self.service.tokens.check(token)
     }
 
     /// Asks the engine's state.
@@ -189,13 +209,10 @@ impl App {
                 "send the header Authorization: Bearer <token>",
             ));
         };
-        let token = presented.to_str().ok().and_then(bearer);
-        let identity = token
-            .and_then(|token| self.service.tokens.check(token))
-            .ok_or_else(|| {
-                let hint = "ask an operator for a token: staunch token create";
-                unauthorized("the token is wrong or was revoked", hint)
-            })?;
+        let identity = self.who(presented).ok_or_else(|| {
+            let hint = "ask an operator for a token: staunch token create";
+            unauthorized("the token is wrong or was revoked", hint)
+        })?;
         allow(&identity, right, from).map(Some)
     }
 }

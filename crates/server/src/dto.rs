@@ -11,6 +11,7 @@ mod problem;
 mod protection;
 mod record;
 mod status;
+mod stream;
 
 pub use command::{DecisionRequest, ModeRequest, ReleaseRequest, RenewRequest};
 pub use containment::{Approval, Approvals, Containment, Containments, DriftView, FormerView, Protected};
@@ -30,6 +31,7 @@ pub use staunch_ports::InletReading;
 pub use staunch_store::index::{
     CommandRow, EventRow, IncidentDetail, IncidentRow, NoticeRow, TimelineEntry, TransactionRow,
 };
+pub use stream::{StreamEntry, StreamKind, StreamQuery};
 
 /// The paths of the API.
 pub mod path {
@@ -55,6 +57,9 @@ pub mod path {
     pub const COMMANDS: &str = "/v1/commands";
     /// `GET` with [`super::NoticeQuery`]: [`super::Notices`].
     pub const NOTICES: &str = "/v1/notices";
+    /// `GET` with [`super::StreamQuery`]: server-sent events, each a [`super::StreamEntry`] as JSON under the name of its
+    /// kind. Who sends `Last-Event-ID` goes on behind that event.
+    pub const STREAM: &str = "/v1/stream";
     /// `POST` a [`super::ReleaseRequest`]: [`super::CommandReply`].
     pub const RELEASE: &str = "/v1/release";
     /// `POST` a [`super::RenewRequest`]: [`super::CommandReply`].

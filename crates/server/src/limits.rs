@@ -25,6 +25,9 @@ pub struct HttpLimits {
     pub write_timeout: Duration,
     /// How long a request waits for the engine. Default 30 s. After that it is open whether it was carried out.
     pub answer_timeout: Duration,
+    /// How often a stream that has nothing to tell says so, and how soon it ends after its token was revoked. Default 15 s:
+    /// well below the minute after which much in between cuts a silent connection.
+    pub keep_alive: Duration,
     /// How long requests that are under way may take when the server is stopped. Default 5 s.
     pub stop_timeout: Duration,
 }
@@ -41,6 +44,7 @@ impl Default for HttpLimits {
             idle_timeout: Duration::from_secs(60),
             write_timeout: Duration::from_secs(30),
             answer_timeout: Duration::from_secs(30),
+            keep_alive: Duration::from_secs(15),
             stop_timeout: Duration::from_secs(5),
         }
     }
@@ -87,6 +91,19 @@ pub(crate) const LINGER_BYTES_MAX: usize = 64 << 20;
 
 /// Transactions looked at in one question, so that the engine is not held up: about a millisecond.
 pub(crate) const TRANSACTIONS_PER_QUESTION_MAX: usize = 2_000;
+
+/// Streams of what happens, of all clients together. Each takes a look at a counter ten times a second, and a question to
+/// the index when something has happened.
+pub(crate) const STREAMS_MAX: usize = 32;
+
+/// How often a stream that has nothing to tell looks whether something has happened.
+pub(crate) const STREAM_LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How long a stream waits after the index did not answer.
+pub(crate) const STREAM_RETRY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Entries that a stream reads at once.
+pub(crate) const STREAM_PAGE: u32 = 200;
 
 /// Rows of an answer when the request does not say.
 pub(crate) const ROWS_DEFAULT: u32 = 100;

@@ -5,6 +5,7 @@ mod drills;
 mod events;
 mod metrics;
 mod queries;
+mod stream;
 
 use axum::Router;
 use axum::http::{StatusCode, Uri};
@@ -30,6 +31,7 @@ pub(crate) fn router(app: Shared) -> Router {
         .route(path::TRANSACTIONS, get(queries::transactions))
         .route(path::COMMANDS, get(queries::commands))
         .route(path::NOTICES, get(queries::notices))
+        .route(path::STREAM, get(stream::happening))
         .route(path::RELEASE, post(commands::release))
         .route(path::RENEW, post(commands::renew))
         .route(path::APPROVE, post(commands::approve))

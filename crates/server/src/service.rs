@@ -96,8 +96,8 @@ pub async fn serve_with_operators(
     let local = listener.local_addr()?;
     let limits = service.limits;
     let tls = service.tls.clone();
-    let router = routes::router(App::new(service, local));
     let (closing, mut closed) = watch::channel(false);
+    let router = routes::router(App::new(service, local, Some(closed.clone())));
     tokio::spawn(async move {
         shutdown.await;
         // Nobody waits any more when the server has ended by itself.
@@ -152,7 +152,7 @@ pub fn in_process(service: Service, local: SocketAddr, peer: SocketAddr) -> axum
         from: crate::connection::Origin::Network(peer),
         watch: Arc::default(),
     };
-    routes::router(App::new(service, local)).layer(axum::Extension(ConnectInfo(peer)))
+    routes::router(App::new(service, local, None)).layer(axum::Extension(ConnectInfo(peer)))
 }
 
 /// A server on threads of its own.

@@ -80,6 +80,8 @@ pub(crate) enum Command {
     Mode(ModeArgs),
     /// Show how Staunch stands
     Status(ShowArgs),
+    /// Show what happens, as it happens: decisions, acts, notices, what people ask for
+    Watch(WatchArgs),
     /// Look for what is missing or wrong on this machine and with its server, and say how to mend it
     Doctor(DoctorArgs),
     /// Make and revoke the tokens of senders and operators
@@ -256,6 +258,25 @@ pub(crate) struct RunArgs {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) serve: ServeArgs,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "It goes on until it is interrupted. When the connection is lost it is taken up again where it ended, for \
+                        up to a minute: nothing is left out."
+)]
+pub(crate) struct WatchArgs {
+    /// Show what happened after this frame first; 0 shows everything [default: from now on]
+    #[arg(long, value_name = "LSN")]
+    pub(crate) after: Option<u64>,
+    /// Only what this incident and its transactions are about, such as INC-17
+    #[arg(long, value_name = "INCIDENT")]
+    pub(crate) incident: Option<IncidentId>,
+    /// End after so many entries
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) count: Option<u64>,
+    #[command(flatten)]
+    pub(crate) show: ShowArgs,
 }
 
 #[derive(Args, Debug)]

@@ -14,8 +14,9 @@ use serde::de::DeserializeOwned;
 use staunch_model::Printable;
 use staunch_server::dto::{CommandReply, INDEX_LAG_HEADER, Problem};
 use ureq::http::{Response, StatusCode};
+use ureq::typestate::WithoutBody;
 use ureq::unversioned::resolver::DefaultResolver;
-use ureq::{Agent, Body};
+use ureq::{Agent, Body, RequestBuilder};
 
 use crate::cli::ServerArgs;
 use crate::config::{self, Config};
@@ -31,19 +32,25 @@ const ANSWER_BYTES_MAX: u64 = 256 << 20;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience {
     connect: Duration,
-    whole: Duration,
+    /// Until the end of the answer; `None` for an answer that has none.
+    whole: Option<Duration>,
 }
 
 impl Patience {
     /// For everyday commands.
     pub(crate) const USUAL: Self = Self {
         connect: Duration::from_secs(3),
-        whole: Duration::from_secs(60),
+        whole: Some(Duration::from_secs(60)),
     };
     /// For the big red button: somebody is waiting for the bleeding of the business to stop.
     pub(crate) const SHORT: Self = Self {
         connect: Duration::from_secs(1),
-        whole: Duration::from_secs(5),
+        whole: Some(Duration::from_secs(5)),
+    };
+    /// For what has no end.
+    pub(crate) const ENDLESS: Self = Self {
+        connect: Duration::from_secs(3),
+        whole: None,
     };
 }
 
@@ -127,7 +134,7 @@ impl Client {
             .max_redirects(0)
             .http_status_as_error(false)
             .timeout_connect(Some(patience.connect))
-            .timeout_global(Some(patience.whole))
+            .timeout_global(patience.whole)
             .build()
             .new_agent();
         let (agent, shown) = match socket {
@@ -154,6 +161,29 @@ impl Client {
     /// # Errors
     /// See [`Client::post`].
     pub(crate) fn get<T: DeserializeOwned>(&self, path: &str, query: &impl Serialize) -> Result<T, Fault> {
+        self.read(self.asking(path, query).call())
+    }
+
+    /// Opens the stream of server-sent events at `path`, from behind the event `last` on if there is one.
+    ///
+    /// # Errors
+    /// See [`Client::post`].
+    pub(crate) fn stream(&self, path: &str, query: &impl Serialize, last: Option<&str>) -> Result<Body, Fault> {
+        let mut request = self.asking(path, query);
+        if let Some(id) = last {
+            request = request.header("last-event-id", id);
+        }
+        let answer = request.call().map_err(|error| self.unreachable(&error))?;
+        let status = answer.status();
+        let mut body = answer.into_body();
+        if status.is_success() {
+            return Ok(body);
+        }
+        let body = body.with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
+        Err(self.problem(status, &body.map_err(|error| self.unreachable(&error))?))
+    }
+
+    fn asking(&self, path: &str, query: &impl Serialize) -> RequestBuilder<WithoutBody> {
         let mut request = self.agent.get(format!("{}{path}", self.url));
         if let Ok(serde_json::Value::Object(fields)) = serde_json::to_value(query) {
             for (key, value) in fields {
@@ -164,7 +194,7 @@ impl Client {
         if let Some(token) = &self.token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
-        self.read(request.call())
+        request
     }
 
     /// Sends `body` as JSON to `path`.

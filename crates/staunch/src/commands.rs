@@ -28,6 +28,7 @@ mod test;
 mod token;
 mod trigger;
 mod version;
+mod watch;
 
 use std::path::{Path, PathBuf};
 
@@ -66,6 +67,7 @@ pub(crate) fn run(command: Command) -> Result<Exit, Fault> {
         Command::Mode(args) => mode::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Status(args) => status::run(&args),
+        Command::Watch(args) => watch::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Token(args) => token::run(args),
         Command::Journal(args) => journal::run(&args),

@@ -1,8 +1,6 @@
 //! Frames in words: one line for what happened, one for each thing that became true.
 
-use staunch_model::{
-    Change, Command, Frame, Input, Observation, Outcome, Owner, Presence, Printable, Record, ReleaseScope, Timestamp,
-};
+use staunch_model::{Change, Frame, Input, Observation, Outcome, Owner, Presence, Printable, Record, Timestamp};
 use staunch_ports::StoredFrame;
 
 use crate::output::{Output, Tone};
@@ -86,7 +84,7 @@ pub(crate) fn input(input: &Input) -> String {
             } else {
                 format!(", because {}", by.reason)
             };
-            format!("{} from {}: {}{reason}", by.name, by.from, command_words(command))
+            format!("{} from {}: {}{reason}", by.name, by.from, command)
         }
         Input::Tick => "time passed".to_owned(),
         Input::Collected {
@@ -98,40 +96,6 @@ pub(crate) fn input(input: &Input) -> String {
             result: Err(failure),
         } => format!("{evidence} could not be taken: {failure}"),
         Input::Trouble(what) => format!("trouble: {what}"),
-    }
-}
-
-/// What a command asks for.
-pub(crate) fn command_words(command: &Command) -> String {
-    match command {
-        Command::Release(scope) => release_words(*scope),
-        Command::ReleaseTrusting { scope, trust } => format!("{} and trust it for {trust}", release_words(*scope)),
-        Command::Protect {
-            network,
-            lasts: Some(lasts),
-        } => format!("protect {network} for {lasts}"),
-        Command::Protect { network, lasts: None } => format!("protect {network}"),
-        Command::Unprotect { network } => format!("protect {network} no longer"),
-        Command::Renew {
-            transaction,
-            lease,
-            shorten,
-        } => {
-            let shorten = if *shorten { ", also if it ends earlier then" } else { "" };
-            format!("renew {transaction} for {lease}{shorten}")
-        }
-        Command::Approve(id) => format!("approve {id}"),
-        Command::Deny(id) => format!("deny {id}"),
-        Command::SetMode(mode) => format!("set the mode to {mode}"),
-    }
-}
-
-fn release_words(scope: ReleaseScope) -> String {
-    match scope {
-        ReleaseScope::Transaction(id) => format!("release {id}"),
-        ReleaseScope::Incident(id) => format!("release what {id} holds"),
-        ReleaseScope::All => "release everything".to_owned(),
-        ReleaseScope::Former => "release what a former installation has left".to_owned(),
     }
 }
 

@@ -38,7 +38,9 @@ use thiserror::Error;
 use crate::journal::ReadOnlyJournal;
 
 pub use read::{IncidentFilter, IndexReader, ROWS_MAX, TransactionFilter};
-pub use rows::{CommandRow, EventRow, IncidentDetail, IncidentRow, NoticeRow, TimelineEntry, TransactionRow};
+pub use rows::{
+    CommandRow, EventRow, Happening, IncidentDetail, IncidentRow, NoticeRow, Place, TimelineEntry, TransactionRow,
+};
 pub use words::{reason, state_after};
 
 use read::Shared;

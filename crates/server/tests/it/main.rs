@@ -7,6 +7,7 @@ mod limits;
 mod operate;
 mod senders;
 mod stall;
+mod stream;
 mod tls;
 mod words;
 mod world;

@@ -12,7 +12,6 @@ use crate::cli::{IncidentCommand, IncidentState};
 use crate::client::{Client, Patience};
 use crate::exit::{Exit, Fault};
 use crate::output::{Output, Tone, clock, now, relative, say, wrap};
-use crate::words::command_words;
 
 pub(super) fn run(command: &IncidentCommand) -> Result<Exit, Fault> {
     match command {
@@ -180,7 +179,7 @@ fn dated(when: Timestamp, now: Timestamp, what: &str) -> String {
 /// Who asked for what, from where, why, and what became of it when it was refused. Safe to show.
 fn command_text(row: &CommandRow) -> String {
     let what = serde_json::from_value::<Command>(row.command.clone())
-        .map_or_else(|_| row.command.to_string(), |command| command_words(&command));
+        .map_or_else(|_| row.command.to_string(), |command| command.to_string());
     let (by, from) = (Printable(&row.by), Printable(&row.from));
     let mut text = format!("{by} from {from}: {}", Printable(&what));
     if !row.reason.is_empty() {

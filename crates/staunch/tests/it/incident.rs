@@ -1,8 +1,12 @@
-//! `staunch incident timeline`.
+//! `staunch incident timeline` and `staunch watch`.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Stdio};
 
 use serde_json::Value;
+use staunch_server::dto::StreamEntry;
 
-use crate::harness::{Home, SMALL, element, exploit_from, in_namespace, wait_until};
+use crate::harness::{Home, SMALL, element, exploit_from, in_namespace, staunch, wait_until};
 
 #[test]
 fn the_timeline_has_events_acts_notices_and_people_in_the_order_of_the_journal() {
@@ -53,5 +57,62 @@ fn the_timeline_has_events_acts_notices_and_people_in_the_order_of_the_journal()
         let refused = server.ok(&["incident", "timeline", "INC-2"]);
         assert!(refused.contains("  notice    NOTE-"), "{refused}");
         assert!(refused.contains("the branch"), "{refused}");
+    });
+}
+
+/// `staunch watch` in the background; ended with the test.
+struct Watching(Child);
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+#[test]
+fn what_happens_is_watched_across_a_restart_and_nothing_is_left_out() {
+    in_namespace("incident::watch", || {
+        // The same address for both servers.
+        let home = Home::new(SMALL);
+        let server = home.serve();
+        let mut command = staunch(&["watch", "--after", "0", "--json"]);
+        command
+            .env("STAUNCH_CONFIG", home.config())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        let mut watching = Watching(command.spawn().expect("the binary starts"));
+        let mut lines = BufReader::new(watching.0.stdout.take().expect("it is piped")).lines();
+        let mut up_to = |what: &str| {
+            let mut told: Vec<StreamEntry> = Vec::new();
+            loop {
+                let line = lines.next().expect("it goes on").expect("it can be read");
+                told.push(serde_json::from_str(&line).expect("one JSON object a line"));
+                if told.last().is_some_and(|it| it.what.contains(what)) {
+                    return told;
+                }
+            }
+        };
+        server.take(&exploit_from("203.0.113.9"));
+        let mut told = up_to("outcome: contained");
+        server.kill();
+        let server = home.serve();
+        server.take(&exploit_from("203.0.113.10"));
+        told.extend(up_to("outcome: contained"));
+        drop(watching);
+
+        // What is told once from the beginning is what was told.
+        let count = told.len().to_string();
+        let all = server.ok(&["watch", "--after", "0", "--count", &count, "--json"]);
+        let all: Vec<StreamEntry> = all
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("JSON"))
+            .collect();
+        assert_eq!(told, all);
+        let text = server.ok(&["watch", "--after", "0", "--count", &count]);
+        assert!(text.contains("INC-2     TX-2 verified: in force until"), "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        let gone = Home::new(SMALL).run(&["watch"]);
+        assert_eq!(gone.status.code(), Some(3), "{gone:?}");
     });
 }

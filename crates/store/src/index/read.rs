@@ -14,7 +14,9 @@ use staunch_model::{
 };
 use staunch_ports::Lsn;
 
-use super::rows::{CommandRow, EventRow, IncidentDetail, IncidentRow, NoticeRow, TimelineEntry, TransactionRow};
+use super::rows::{
+    CommandRow, EventRow, Happening, IncidentDetail, IncidentRow, NoticeRow, Place, TimelineEntry, TransactionRow,
+};
 use super::write::{EVENTS_KEPT_MAX, int, status, time};
 use super::{IndexError, is_corrupt};
 
@@ -166,6 +168,28 @@ impl IndexReader {
             let sql = "SELECT * FROM notices WHERE id < ?1 ORDER BY id DESC LIMIT ?2";
             collect(db, sql, &[&below(before.map(|it| it.0)), &rows(limit)], notice_row)
         })
+    }
+
+    /// The place behind the last thing that happened up to frame `lsn`.
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub fn place(&self, lsn: Lsn) -> Result<Place, IndexError> {
+        self.ask("a place", |db| place_behind(db, lsn.0))
+    }
+
+    /// What happened after `place`, of all incidents or of one, oldest first: at most `limit` (at most [`ROWS_MAX`], also
+    /// for 0).
+    ///
+    /// # Errors
+    /// [`IndexError`].
+    pub fn happened(
+        &self,
+        place: Place,
+        incident: Option<IncidentId>,
+        limit: u32,
+    ) -> Result<Vec<Happening>, IndexError> {
+        self.ask("what happened", |db| happened(db, place, incident, limit))
     }
 
     /// Answers `question` from one state of the index.
@@ -320,6 +344,70 @@ fn detail(db: &Connection, id: IncidentId) -> rusqlite::Result<Option<IncidentDe
         timeline,
         timeline_count,
     }))
+}
+
+fn place_behind(db: &Connection, lsn: u64) -> rusqlite::Result<Place> {
+    // Entries are in the order of frames, so this reads those behind the place and one more.
+    let entry = db
+        .prepare_cached("SELECT id FROM timeline WHERE lsn <= ?1 ORDER BY id DESC LIMIT 1")?
+        .query_row(params![int(lsn)], |row| number(row, "id"))
+        .optional()?;
+    Ok(Place {
+        lsn,
+        entry: entry.unwrap_or(0),
+    })
+}
+
+fn happened(
+    db: &Connection,
+    place: Place,
+    incident: Option<IncidentId>,
+    limit: u32,
+) -> rusqlite::Result<Vec<Happening>> {
+    // The number is only good when it is of the frame that it was given for: an index that was made anew may have others.
+    let known: Option<u64> = db
+        .prepare_cached("SELECT lsn FROM timeline WHERE id = ?1")?
+        .query_row(params![int(place.entry)], |row| number(row, "lsn"))
+        .optional()?;
+    let after = match known {
+        Some(lsn) if lsn <= place.lsn => place.entry,
+        _ => place_behind(db, place.lsn.saturating_sub(1))?.entry,
+    };
+    let narrowed = match incident {
+        Some(_) => {
+            "AND (timeline.incident = ?3 OR transactions.incident = ?3 OR EXISTS (
+                SELECT 1 FROM holders WHERE holders.incident = ?3 AND holders.tx = timeline.tx))"
+        }
+        None => "AND ?3 IS NULL",
+    };
+    let sql = format!(
+        "SELECT timeline.*, coalesce(timeline.incident, transactions.incident) AS about
+         FROM timeline LEFT JOIN transactions ON transactions.id = timeline.tx
+         WHERE timeline.id > ?1 {narrowed} ORDER BY timeline.id LIMIT ?2"
+    );
+    collect(
+        db,
+        &sql,
+        &[&int(after), &rows(limit), &incident.map(|it| int(it.0))],
+        happening_row,
+    )
+}
+
+fn happening_row(row: &Row<'_>) -> rusqlite::Result<Happening> {
+    let entry = timeline_row(row)?;
+    Ok(Happening {
+        place: Place {
+            lsn: entry.lsn,
+            entry: number(row, "id")?,
+        },
+        at: entry.at,
+        incident: row
+            .get::<_, Option<i64>>("about")?
+            .map(|id| IncidentId(id.unsigned_abs())),
+        transaction: entry.transaction,
+        what: entry.what,
+        detail: unpacked("detail", &row.get::<_, Vec<u8>>("detail")?)?,
+    })
 }
 
 fn collect<T>(

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use staunch_model::{
     ActionKind, ContentHash, IncidentId, IncidentOutcome, IncidentStatus, Judgement, Mode, NoticeId, NoticeLevel,
-    Severity, Span, StateKind, Timestamp, TransactionId,
+    Record, Severity, Span, StateKind, Timestamp, TransactionId,
 };
 
 /// An incident, without what belongs to it.
@@ -112,6 +112,32 @@ pub struct TimelineEntry {
     pub what: String,
     /// All of it, as it is in the journal.
     pub detail: serde_json::Value,
+}
+
+/// Where one is in the order of everything that happened: before which frame, and which entry of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// The frame.
+    pub lsn: u64,
+    /// The entry, by its number in the index. An index that is made anew by another version may number otherwise.
+    pub entry: u64,
+}
+
+/// One thing that happened, of whatever incident or of none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Happening {
+    /// Where it is in the order.
+    pub place: Place,
+    /// When.
+    pub at: Timestamp,
+    /// The incident it is about; for a transaction, the one that planned it.
+    pub incident: Option<IncidentId>,
+    /// The transaction it is about.
+    pub transaction: Option<TransactionId>,
+    /// What, in a few words, safe to show.
+    pub what: String,
+    /// All of it.
+    pub detail: Record,
 }
 
 /// An incident with what belongs to it.

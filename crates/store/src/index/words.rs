@@ -3,7 +3,7 @@
 //! The table of states is the engine's; this is a copy that is proved against it by a test, because a store may not
 //! import the engine.
 
-use staunch_model::{Change, Printable, StateKind};
+use staunch_model::{Change, Command, Operator, Printable, Record, StateKind};
 
 /// The state of a transaction that was `state` after `change`, which the engine has found legal.
 #[must_use]
@@ -61,6 +61,18 @@ pub fn reason(change: &Change) -> Option<String> {
         Change::GaveUp(stuck) => Some(stuck.to_string()),
         _ => None,
     }
+}
+
+/// Who asked for what, why, and what became of it when it was refused. Safe to show.
+pub(super) fn command(by: &Operator, command: &Command, answer: &Record) -> String {
+    let mut text = format!("{} from {}: {command}", by.name, by.from);
+    if !by.reason.is_empty() {
+        text.push_str(&format!(", because {}", by.reason));
+    }
+    if let Record::CommandRefused { why } = answer {
+        text.push_str(&format!("; REFUSED: {why}"));
+    }
+    Printable(&text).to_string()
 }
 
 /// `change` in a few words, safe to show.

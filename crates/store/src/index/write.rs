@@ -33,6 +33,10 @@ pub(super) fn frame(
         now: time(now),
         input: &frame.input,
     };
+    if let (Input::Operator { by, command }, Some(answer)) = (&frame.input, frame.records.iter().rev().find(is_answer))
+    {
+        entry.on_installation(&words::command(by, command, answer), answer)?;
+    }
     for record in &frame.records {
         entry.record(record)?;
     }
@@ -74,6 +78,10 @@ pub(super) fn progress(db: &Connection, lsn: Lsn, now: Timestamp) -> rusqlite::R
     db.prepare_cached("UPDATE progress SET position = ?1, last_now = ?2")?
         .execute(params![int(lsn.0), time(now)])?;
     Ok(())
+}
+
+fn is_answer(record: &&Record) -> bool {
+    answer(record).is_some()
 }
 
 fn answer(record: &Record) -> Option<(&[TransactionId], Option<&str>)> {
@@ -217,12 +225,20 @@ impl Entry<'_> {
                 .prepare_cached("UPDATE notices SET given_up = 1 WHERE id = ?1")?
                 .execute(params![int(notice.0)])
                 .map(drop),
-            Record::Started { .. }
-            | Record::SweepDone { .. }
+            Record::Started { .. } => self.on_installation("started; what was under way is taken up again", record),
+            Record::BreakerOpened { failures } => {
+                let what =
+                    format!("the circuit breaker opened after {failures} failures: it only observes from now on");
+                self.on_installation(&what, record)
+            }
+            Record::ModeSet { mode } => self.on_installation(&format!("the mode is {mode}"), record),
+            Record::Exempted(it) => self.on_installation(&format!("{} is never touched", it.network), record),
+            Record::ExemptionEnded { network } => {
+                self.on_installation(&format!("{network} is protected no longer"), record)
+            }
+            Record::SweepDone { .. }
             | Record::SweepFailed { .. }
             | Record::IncidentForgotten { .. }
-            | Record::BreakerOpened { .. }
-            | Record::ModeSet { .. }
             | Record::NoticeFailed { .. }
             | Record::NoticeResent { .. }
             | Record::CommandDone { .. }
@@ -231,9 +247,7 @@ impl Entry<'_> {
             | Record::EvidencePostponed { .. }
             | Record::EvidenceResent { .. }
             | Record::EvidenceSealed { .. }
-            | Record::EvidenceMissed { .. }
-            | Record::Exempted(_)
-            | Record::ExemptionEnded { .. } => Ok(()),
+            | Record::EvidenceMissed { .. } => Ok(()),
         }
     }
 
@@ -363,6 +377,11 @@ impl Entry<'_> {
 
     fn on_incident(&self, incident: u64, what: &str, detail: &Record) -> rusqlite::Result<()> {
         self.timeline(Some(int(incident)), None, what, detail)
+    }
+
+    /// What concerns no incident: it is told live and in no incident's timeline.
+    fn on_installation(&self, what: &str, detail: &Record) -> rusqlite::Result<()> {
+        self.timeline(None, None, what, detail)
     }
 
     fn on_transaction(&self, transaction: u64, what: &str, detail: &Record) -> rusqlite::Result<()> {

@@ -1,0 +1,216 @@
+//! What happens, as it happens: server-sent events, read from the index as fast as each client takes them.
+//!
+//! Never keeps anything for a client but its place: who is slow, or was away, is told later and not less.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::str::FromStr;
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse as _, Response};
+use futures_util::stream;
+use staunch_model::{Printable, Record};
+use staunch_ports::Lsn;
+use staunch_store::index::{Happening, IndexReader, Place};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, sleep};
+
+use crate::app::Shared;
+use crate::auth::Right;
+use crate::dto::{StreamEntry, StreamKind, StreamQuery};
+use crate::limits::{STREAM_LOOK_INTERVAL, STREAM_PAGE, STREAM_RETRY_INTERVAL, STREAMS_MAX};
+use crate::problem::Failed;
+
+/// What happens from now on, or from a place on.
+pub(crate) async fn happening(
+    State(app): State<Shared>,
+    headers: HeaderMap,
+    query: Result<Query<StreamQuery>, QueryRejection>,
+) -> Result<Response, Failed> {
+    let Query(query) = query.map_err(|error| Failed::malformed(Printable(&error.body_text()).to_string()))?;
+    let turn = app.streams.clone().try_acquire_owned().map_err(|_| too_many())?;
+    let place = match (headers.get("last-event-id"), query.after) {
+        (Some(id), _) => id
+            .to_str()
+            .ok()
+            .and_then(|id| id.parse().ok())
+            .map(|Id(place)| place)
+            .ok_or_else(|| {
+                Failed::malformed("Last-Event-ID is none of this stream")
+                    .hint("leave it out to be told what happens from now on")
+            })?,
+        (None, Some(lsn)) => app.look_up(move |index| index.place(Lsn(lsn))).await?,
+        (None, None) => app.look_up(|index| index.place(index.position()?)).await?,
+    };
+    let follower = Follower {
+        place,
+        query,
+        ready: VecDeque::new(),
+        told_to: None,
+        shown: headers.get(header::AUTHORIZATION).cloned(),
+        checked_at: Instant::now(),
+        app,
+        _turn: turn,
+    };
+    let keep_alive = KeepAlive::new().interval(follower.app.service.limits.keep_alive);
+    let events = stream::unfold(follower, |mut follower| async {
+        let event = follower.next().await?;
+        Some((Ok::<_, Infallible>(event), follower))
+    });
+    Ok(Sse::new(events).keep_alive(keep_alive).into_response())
+}
+
+/// A client that is told what happens.
+struct Follower {
+    app: Shared,
+    /// Behind what was read last.
+    place: Place,
+    query: StreamQuery,
+    /// What was read and is not sent yet.
+    ready: VecDeque<Happening>,
+    /// The frame up to which nothing is left to be told.
+    told_to: Option<u64>,
+    /// What the client has shown, which may be revoked.
+    shown: Option<header::HeaderValue>,
+    checked_at: Instant,
+    _turn: OwnedSemaphorePermit,
+}
+
+impl Follower {
+    /// The next event; `None` when the server stops, or when the client may no longer look.
+    async fn next(&mut self) -> Option<Event> {
+        loop {
+            if let Some(it) = self.ready.pop_front() {
+                return Some(event(&it));
+            }
+            let pause = if self.is_up_to_date() || self.read().await {
+                STREAM_LOOK_INTERVAL
+            } else {
+                STREAM_RETRY_INTERVAL
+            };
+            if !self.ready.is_empty() {
+                continue;
+            }
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = self.app.stopping() => return None,
+            }
+            if self.checked_at.elapsed() >= self.app.service.limits.keep_alive {
+                self.checked_at = Instant::now();
+                if !self.may_look() {
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// Whether all of the journal was told: then the index need not be asked.
+    fn is_up_to_date(&self) -> bool {
+        matches!((self.told_to, self.app.journal_lsn()), (Some(told), Some(end)) if told >= end)
+    }
+
+    /// Reads what the index has by now. False when it does not answer: it is asked again after a while.
+    async fn read(&mut self) -> bool {
+        let (place, incident) = (self.place, self.query.incident);
+        let read = move |index: &IndexReader| {
+            let position = index.position()?;
+            Ok((position, index.happened(place, incident, STREAM_PAGE)?))
+        };
+        let Ok((position, some)) = self.app.look_up(read).await else {
+            return false;
+        };
+        match some.last() {
+            Some(last) => self.place = last.place,
+            None => self.told_to = Some(position.0),
+        }
+        self.ready = some.into();
+        true
+    }
+
+    /// Whether the token, if one was shown, is still one that may look.
+    fn may_look(&self) -> bool {
+        match &self.shown {
+            None => true,
+            Some(shown) => self
+                .app
+                .who(shown)
+                .is_some_and(|identity| identity.role.has(Right::Look)),
+        }
+    }
+}
+
+fn event(it: &Happening) -> Event {
+    let kind = kind_of(&it.detail);
+    let entry = StreamEntry {
+        lsn: it.place.lsn,
+        at: it.at,
+        kind,
+        incident: it.incident,
+        transaction: it.transaction,
+        what: match &it.detail {
+            Record::NoticeQueued(notice) => {
+                let level = notice.level.name();
+                Printable(&format!("{} for people, {level}: {}", notice.id, notice.text)).to_string()
+            }
+            _ => it.what.clone(),
+        },
+    };
+    let event = Event::default().id(Id(it.place).to_string()).event(kind.name());
+    match serde_json::to_string(&entry) {
+        // JSON has no line breaks but escaped ones, and no other text is in the event.
+        Ok(json) => event.data(json),
+        Err(error) => event.comment(error.to_string()),
+    }
+}
+
+const fn kind_of(record: &Record) -> StreamKind {
+    match record {
+        Record::NoticeQueued(_) => StreamKind::Notice,
+        Record::CommandDone { .. } | Record::CommandRefused { .. } => StreamKind::Command,
+        Record::Transaction { .. } | Record::TransactionPlanned { .. } | Record::OrphanAdopted { .. } => {
+            StreamKind::Transaction
+        }
+        Record::Started { .. }
+        | Record::BreakerOpened { .. }
+        | Record::ModeSet { .. }
+        | Record::Exempted(_)
+        | Record::ExemptionEnded { .. } => StreamKind::Installation,
+        _ => StreamKind::Incident,
+    }
+}
+
+/// The id of an event: `17.204`, frame and entry.
+struct Id(Place);
+
+impl std::fmt::Display for Id {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.0.lsn, self.0.entry)
+    }
+}
+
+impl FromStr for Id {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (lsn, entry) = text.split_once('.').ok_or(())?;
+        let number = |text: &str| text.parse().map_err(drop);
+        Ok(Self(Place {
+            lsn: number(lsn)?,
+            entry: number(entry)?,
+        }))
+    }
+}
+
+fn too_many() -> Failed {
+    let detail = format!("{STREAMS_MAX} streams are open already");
+    Failed::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "too-many-streams",
+        "too many streams",
+        detail,
+    )
+    .retry_after(10)
+}

@@ -1,0 +1,211 @@
+//! `staunch watch`
+//!
+//! Never leaves anything out: a connection that is lost is taken up behind the last entry that was shown.
+
+use std::io::{BufRead, BufReader};
+use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
+use std::time::{Duration, Instant};
+
+use staunch_model::Printable;
+use staunch_server::dto::{StreamEntry, StreamKind, StreamQuery, path};
+
+use crate::cli::WatchArgs;
+use crate::client::{Client, Patience};
+use crate::exit::{Exit, Fault};
+use crate::output::{Output, Tone, json_line, print, say, wrap};
+
+/// How long nothing at all may come: a server that has nothing to tell says so every 15 seconds.
+const SILENCE_MAX: Duration = Duration::from_secs(45);
+
+/// How long a server that has gone is looked for.
+const LOOK_FOR: Duration = Duration::from_secs(60);
+
+/// How often it is looked for.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Bytes of a line of the stream: an entry has a few hundred.
+const LINE_BYTES_MAX: u64 = 1 << 20;
+
+/// The columns before the text of an entry.
+const INDENT: usize = 24;
+
+/// What came of a stream.
+enum Heard {
+    Entry {
+        id: String,
+        entry: StreamEntry,
+    },
+    /// The server is there, and has nothing to tell.
+    Alive,
+}
+
+pub(super) fn run(args: &WatchArgs) -> Result<Exit, Fault> {
+    let client = Client::new(&args.show.server, Patience::ENDLESS)?;
+    let output = Output::new(args.show.json);
+    let query = StreamQuery {
+        after: args.after,
+        incident: args.incident,
+    };
+    let mut watch = Watch {
+        left: args.count,
+        last: None,
+        day: String::new(),
+    };
+    let mut lost: Option<Instant> = None;
+    loop {
+        match client.stream(path::STREAM, &query, watch.last.as_deref()) {
+            Ok(body) => {
+                if lost.take().is_some() {
+                    say("it is back");
+                }
+                if watch.follow(BufReader::new(body.into_reader()), &output)? {
+                    return Ok(Exit::Ok);
+                }
+            }
+            // At first there must be a server; and one that says no says so again.
+            Err(fault) if lost.is_none() || !matches!(fault.exit, Exit::Unreachable | Exit::Busy) => return Err(fault),
+            Err(fault) if lost.is_some_and(|since| since.elapsed() >= LOOK_FOR) => return Err(fault),
+            Err(_) => {}
+        }
+        if lost.is_none() {
+            lost = Some(Instant::now());
+            say("the stream has ended; looking for the server for a minute");
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+}
+
+struct Watch {
+    /// How many entries are still to be shown.
+    left: Option<u64>,
+    /// The id of the last one that was shown.
+    last: Option<String>,
+    day: String,
+}
+
+impl Watch {
+    /// Shows what comes. True when as much was shown as was asked for, false when the stream has ended.
+    fn follow(&mut self, stream: impl BufRead + Send + 'static, output: &Output) -> Result<bool, Fault> {
+        if self.left == Some(0) {
+            return Ok(true);
+        }
+        // A read cannot be given up when nothing comes; a wait can.
+        let (told, hear) = mpsc::sync_channel(64);
+        std::thread::Builder::new()
+            .name("stream".into())
+            .spawn(move || read(stream, &told))
+            .map_err(|error| Fault::doing(Exit::Failed, "cannot start a thread", &error))?;
+        loop {
+            match hear.recv_timeout(SILENCE_MAX) {
+                Ok(Heard::Alive) => {}
+                Ok(Heard::Entry { id, entry }) => {
+                    let text = if output.json {
+                        json_line(&entry)?
+                    } else {
+                        self.text(output, &entry)
+                    };
+                    print(&text)?;
+                    self.last = Some(id);
+                    if let Some(left) = &mut self.left {
+                        *left -= 1;
+                        if *left == 0 {
+                            return Ok(true);
+                        }
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => return Ok(false),
+                Err(RecvTimeoutError::Timeout) => {
+                    let seconds = SILENCE_MAX.as_secs();
+                    let what = format!("the server has said nothing for {seconds} seconds");
+                    return Err(Fault::new(Exit::Unreachable, what).hint("look at it with `staunch status`"));
+                }
+            }
+        }
+    }
+
+    fn text(&mut self, output: &Output, entry: &StreamEntry) -> String {
+        let when = entry.at.to_string();
+        let (date, time) = when.split_once('T').unwrap_or(("", &when));
+        let mut text = String::new();
+        if self.day != date {
+            date.clone_into(&mut self.day);
+            let heading = format!("{date} (UTC)");
+            text.push_str(&format!("{}\n", output.paint(Tone::Strong, &heading)));
+        }
+        let time: String = time.trim_end_matches('Z').chars().take("00:00:00.000".len()).collect();
+        let about = entry.incident.map_or_else(String::new, |id| id.to_string());
+        let tone = match entry.kind {
+            StreamKind::Incident | StreamKind::Transaction => Tone::Plain,
+            StreamKind::Notice => Tone::Warning,
+            StreamKind::Command | StreamKind::Installation => Tone::Strong,
+        };
+        let whose = entry.transaction.map_or_else(String::new, |id| format!("{id} "));
+        let what = wrap(&format!("{whose}{}", Printable(&entry.what)), INDENT);
+        text.push_str(&format!("{time}  {about:<9} {}\n", output.paint(tone, &what)));
+        text
+    }
+}
+
+/// Reads events until the stream or the interest in it ends.
+fn read(mut stream: impl BufRead, told: &SyncSender<Heard>) {
+    let (mut id, mut data) = (String::new(), String::new());
+    let mut line = String::new();
+    loop {
+        line.clear();
+        // What is cut off in the middle is told again when the stream is taken up.
+        match std::io::Read::take(&mut stream, LINE_BYTES_MAX).read_line(&mut line) {
+            Ok(1..) if line.ends_with('\n') => {}
+            _ => return,
+        }
+        let heard = match line.trim_end_matches(['\r', '\n']).split_once(':') {
+            Some(("id", value)) => {
+                value.trim_start().clone_into(&mut id);
+                continue;
+            }
+            Some(("data", value)) => {
+                value.trim_start().clone_into(&mut data);
+                continue;
+            }
+            Some(("", _)) => Heard::Alive,
+            None if line.trim().is_empty() && !data.is_empty() => match serde_json::from_str(&data) {
+                Ok(entry) => {
+                    data.clear();
+                    Heard::Entry { id: id.clone(), entry }
+                }
+                // Of another version, or no Staunch.
+                Err(_) => return,
+            },
+            _ => continue,
+        };
+        if told.send(heard).is_err() {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heard(stream: &str) -> Vec<String> {
+        let (told, hear) = mpsc::sync_channel(64);
+        read(stream.as_bytes(), &told);
+        drop(told);
+        hear.into_iter()
+            .map(|it| match it {
+                Heard::Entry { id, entry } => format!("{id} {}", entry.what),
+                Heard::Alive => "alive".to_owned(),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn what_is_whole_is_taken_from_a_stream() {
+        let entry = |what: &str| format!(r#"{{"lsn":1,"at":"2026-11-25T14:00:00Z","kind":"command","what":"{what}"}}"#);
+        let (a, b) = (entry("a"), entry("b"));
+        let stream =
+            format!("id: 1.1\nevent: command\ndata: {a}\n\n:\n\nid: 1.2\r\ndata:{b}\r\n\r\nid: 1.3\ndata: {a}\n");
+        assert_eq!(heard(&stream), ["1.1 a", "alive", "1.2 b"]);
+        assert_eq!(heard(&format!("data: {{}}\n\ndata: {a}\n\n")), [""; 0]);
+    }
+}
