@@ -13,6 +13,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
+mod api;
 mod bench;
 mod fuzz;
 mod model;
@@ -81,6 +82,12 @@ const TASKS: &[Task] = &[
         arguments: "[--debug] [--kills N] [--seconds N] [--seed S] [--json]",
         summary: "kill, stop, starve and disturb the real server under load, and see that nothing is lost or left",
         run: torture::run,
+    },
+    Task {
+        name: "api",
+        arguments: "[--seed S] [--examples N]",
+        summary: "send a real server what the description of its API allows and forbids, with Schemathesis",
+        run: api::run,
     },
     Task {
         name: "fuzz",

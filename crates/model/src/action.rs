@@ -3,13 +3,14 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::id::TransactionId;
 use crate::time::Span;
 
 /// The kinds of action there are. A kind says what is achieved; a driver says how.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ActionKind {
     /// Drops all traffic from and to one address.
@@ -52,7 +53,7 @@ impl fmt::Display for Target {
 }
 
 /// How much an action can hurt if it is wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum RiskClass {
     /// One outside party loses access for a while.
@@ -64,7 +65,7 @@ pub enum RiskClass {
 }
 
 /// What undoing an action means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum UndoClass {
     /// The action adds an object labelled as ours; undo removes it if it is still ours.
@@ -76,7 +77,7 @@ pub enum UndoClass {
 }
 
 /// The permissions a driver needs, in the words of the system it drives.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Permissions {
     /// To execute.
     pub act: Box<str>,
@@ -87,7 +88,7 @@ pub struct Permissions {
 }
 
 /// Static facts about a driver.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Description {
     /// What it does.
     pub kind: ActionKind,
@@ -111,7 +112,7 @@ pub struct Description {
 }
 
 /// Whose an object is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Owner {
     /// Labelled by this installation, for this transaction.
@@ -121,7 +122,7 @@ pub enum Owner {
 }
 
 /// Whether the desired state is there.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Presence {
     /// Nothing is there.
@@ -136,7 +137,7 @@ pub enum Presence {
 }
 
 /// The room at an enforcement point.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Capacity {
     /// Objects in place.
     pub used: u64,
@@ -145,7 +146,7 @@ pub struct Capacity {
 }
 
 /// What a driver saw. It judges nothing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Observation {
     /// Whether the desired state is there, and whose it is.
     pub presence: Presence,

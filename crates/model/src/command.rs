@@ -3,6 +3,7 @@
 use std::fmt;
 
 use ipnet::IpNet;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{IncidentId, TransactionId};
@@ -21,7 +22,7 @@ pub struct Operator {
 }
 
 /// What to release.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ReleaseScope {
     /// One transaction.
@@ -119,7 +120,7 @@ impl fmt::Display for ReleaseScope {
 }
 
 /// What became of a command.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CommandReply {
     /// The transactions it affected.
     pub affected: Vec<TransactionId>,

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 macro_rules! numbered {
@@ -46,6 +47,8 @@ macro_rules! numbered {
                 }
             }
         }
+
+        crate::schema::text!($name, concat!("^", $prefix, "-[0-9]+$"), concat!("An id such as `", $prefix, "-17`."));
     };
 }
 
@@ -114,6 +117,8 @@ macro_rules! hashed {
                 }
             }
         }
+
+        crate::schema::text!($name, "^([0-9a-f]{2})+$", concat!(stringify!($bytes), " bytes in hexadecimal digits."));
     };
 }
 
@@ -127,7 +132,7 @@ hashed!(
 );
 
 /// The BLAKE3 hash of some content, such as a playbook's text.
-#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct ContentHash(HashBytes);
 
 hashed!(

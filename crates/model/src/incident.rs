@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::brief::Brief;
@@ -10,7 +11,7 @@ use crate::id::{ContentHash, EvidenceId, IncidentId, TransactionId};
 use crate::time::Timestamp;
 
 /// Whether an incident still needs anything.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum IncidentStatus {
     /// A transaction of it is under way, waiting, in force or stuck.
@@ -20,7 +21,7 @@ pub enum IncidentStatus {
 }
 
 /// How the contain phase of an incident turned out. The worst transaction decides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum IncidentOutcome {
     /// All steps are in force.

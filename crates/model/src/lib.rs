@@ -14,6 +14,7 @@ pub mod incident;
 pub mod playbook;
 pub mod policy;
 pub mod record;
+mod schema;
 pub mod text;
 pub mod time;
 pub mod transaction;

@@ -315,6 +315,17 @@ impl<'de> Deserialize<'de> for Span {
     }
 }
 
+crate::schema::text!(
+    Timestamp,
+    "^[0-9]{4}-[0-9]{2}-[0-9]{2}T",
+    "A time in UTC as RFC 3339 writes it, with up to six digits of a second: `2026-11-25T14:00:00.25Z`."
+);
+crate::schema::text!(
+    Span,
+    "^(?=.)([0-9]{1,5}d)?([0-9]{1,6}h)?([0-9]{1,8}m)?([0-9]{1,9}s)?([0-9]{1,9}ms)?([0-9]{1,9}us)?$",
+    "A length of time such as `90s`, `1h30m` or `250ms`."
+);
+
 #[cfg(test)]
 mod tests {
     use super::*;

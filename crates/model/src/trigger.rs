@@ -2,10 +2,11 @@
 //!
 //! Never part of a decision: triage runs the trigger itself.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The value of a clause.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ClauseValue {
     /// It holds.
@@ -39,7 +40,7 @@ impl ClauseValue {
 }
 
 /// What a clause is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ClauseKind {
     /// A test of the event.
@@ -53,7 +54,7 @@ pub enum ClauseKind {
 }
 
 /// One clause of a trigger with its value for one event.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Clause {
     /// How deep it is nested: 0 for the operands of the outermost `&&`.
     pub depth: usize,
@@ -68,7 +69,7 @@ pub struct Clause {
 }
 
 /// A playbook's look at one event.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Explanation {
     /// The clauses of its trigger, in the order in which they are written.
     pub clauses: Vec<Clause>,
@@ -77,7 +78,7 @@ pub struct Explanation {
 }
 
 /// What became of an event at one playbook.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum TriggerOutcome {
     /// It matches.
@@ -95,7 +96,7 @@ pub enum TriggerOutcome {
 }
 
 /// How one playbook took one event.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TriggerReport {
     /// The playbook.
     pub playbook: String,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::action::{Capacity, Observation, RiskClass};
@@ -9,7 +10,7 @@ use crate::playbook::Mode;
 use crate::time::Span;
 
 /// A fact with its source and age, or the reason why it is not known.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Fact<T> {
     /// The value, or why there is none.
     pub value: Result<T, Box<str>>,
@@ -20,7 +21,7 @@ pub struct Fact<T> {
 }
 
 /// The part of this host's traffic that belongs to one address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TrafficShare {
     /// Established flows with the address.
     pub flows: u64,
@@ -52,14 +53,14 @@ impl TrafficShare {
 }
 
 /// Everything known about a target when it was judged.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Facts {
     /// Its share of the traffic; `None` when the playbook did not ask.
     pub traffic: Option<Fact<TrafficShare>>,
 }
 
 /// The guards, in the order in which they are applied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum GuardName {
     /// The target is in a network that is never touched.
@@ -132,7 +133,7 @@ impl fmt::Display for GuardName {
 }
 
 /// What a guard's numbers count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Unit {
     /// Basis points, 1/100 %.
@@ -146,7 +147,7 @@ pub enum Unit {
 }
 
 /// What a guard says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// The number is within the limit.
@@ -162,7 +163,7 @@ pub enum Verdict {
 }
 
 /// One guard's conclusion.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct GuardResult {
     /// Which guard.
     pub guard: GuardName,
@@ -179,7 +180,7 @@ pub struct GuardResult {
 }
 
 /// Everything that was concluded about one step before it: the heart of the plan.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Judgement {
     /// The mode that applies after all demotions.
     pub mode: Mode,

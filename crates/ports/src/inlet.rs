@@ -5,6 +5,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use staunch_model::Timestamp;
 
@@ -25,7 +26,7 @@ pub struct InletTally {
 }
 
 /// A reading of an [`InletTally`]. Its text is as it came, so it must be escaped before it is shown.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InletReading {
     /// What it is: `file`, `syslog`, `socket`, `stdin` or `journal`.
     pub kind: String,

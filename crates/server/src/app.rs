@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use crate::auth::{Identity, LOCAL_NAME, LOOPBACK_NAME, Right, Role};
 use crate::connection::{Origin, Peer};
 use crate::dto::{IndexView, path};
+use crate::etag;
 use crate::limits::{PLANS_MAX, QUESTION_TIMEOUT, QUESTIONS_MAX, STREAMS_MAX};
 use crate::problem::Failed;
 use crate::service::Service;
@@ -168,7 +169,7 @@ impl App {
     fn admit(&self, request: &Request, peer: &Peer) -> Result<Option<Entry>, Failed> {
         let from = peer.from;
         let path = request.uri().path();
-        if path == path::HEALTH {
+        if is_open(path) {
             return Ok(None);
         }
         let headers = request.headers();
@@ -217,8 +218,13 @@ impl App {
     }
 }
 
+/// Whether `path` tells strangers nothing that they may not know.
+pub(crate) fn is_open(path: &str) -> bool {
+    matches!(path, path::HEALTH | path::OPENAPI | path::DOCS)
+}
+
 /// What a request needs its caller to be allowed to do. A path that nobody knows needs the most, unless it is only read.
-fn right_of(method: &Method, path: &str) -> Right {
+pub(crate) fn right_of(method: &Method, path: &str) -> Right {
     let looks = method == Method::GET || method == Method::HEAD || path.starts_with(path::PLAN);
     match path {
         _ if method == Method::POST && path.starts_with(path::EVENTS) => Right::Send,
@@ -260,6 +266,7 @@ pub(crate) async fn around(
     next: Next,
 ) -> Response {
     peer.watch.busy();
+    let gets = (request.method() == Method::GET).then(|| request.headers().clone());
     let mut response = match app.admit(&request, &peer) {
         Ok(entry) => {
             if let Some(entry) = entry {
@@ -272,6 +279,9 @@ pub(crate) async fn around(
         }
         Err(failed) => failed.into_response(),
     };
+    if let Some(asked) = gets {
+        response = etag::tagged(&asked, response).await;
+    }
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

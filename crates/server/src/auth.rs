@@ -70,6 +70,9 @@ pub enum Right {
 }
 
 impl Role {
+    /// All of them, those that may do least first.
+    pub const ALL: [Self; 4] = [Self::Sender, Self::Viewer, Self::Responder, Self::Operator];
+
     /// The word for it in the file.
     #[must_use]
     pub const fn name(self) -> &'static str {

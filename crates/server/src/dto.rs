@@ -60,6 +60,10 @@ pub mod path {
     /// `GET` with [`super::StreamQuery`]: server-sent events, each a [`super::StreamEntry`] as JSON under the name of its
     /// kind. Who sends `Last-Event-ID` goes on behind that event.
     pub const STREAM: &str = "/v1/stream";
+    /// `GET`, without a token: this API as OpenAPI 3.1.
+    pub const OPENAPI: &str = "/v1/openapi.json";
+    /// `GET`, without a token: the same as a page for people.
+    pub const DOCS: &str = "/v1/docs";
     /// `POST` a [`super::ReleaseRequest`]: [`super::CommandReply`].
     pub const RELEASE: &str = "/v1/release";
     /// `POST` a [`super::RenewRequest`]: [`super::CommandReply`].

@@ -2,14 +2,17 @@
 //!
 //! Never decides anything: it asks the runtime and the index, and passes commands on with the name of who asks.
 
+mod api;
 mod app;
 pub mod auth;
 mod body;
 mod connection;
 mod convert;
 pub mod dto;
+mod etag;
 mod files;
 mod limits;
+mod openapi;
 mod problem;
 mod routes;
 pub mod senders;

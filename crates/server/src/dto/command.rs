@@ -1,10 +1,11 @@
 //! What an operator asks for.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use staunch_model::{Mode, ReleaseScope, Span, TransactionId};
 
 /// Lift containment; stop what is waiting or under way.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReleaseRequest {
     /// What: `{"transaction": "TX-17"}`, `{"incident": "INC-17"}` or `"all"`.
@@ -19,7 +20,7 @@ pub struct ReleaseRequest {
 }
 
 /// Let a containment in force run for this long from now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RenewRequest {
     /// Which.
@@ -35,7 +36,7 @@ pub struct RenewRequest {
 }
 
 /// Approve or deny a transaction that waits for it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DecisionRequest {
     /// Which.
@@ -46,7 +47,7 @@ pub struct DecisionRequest {
 }
 
 /// Set how far any playbook may go, and close the circuit breaker.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ModeRequest {
     /// How far.

@@ -1,10 +1,11 @@
 //! What holds something in the world, and what a person must decide.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use staunch_model::{ActionKind, IncidentId, Judgement, Mode, Span, StateKind, Timestamp, TransactionId};
 
 /// Everything that holds something in the world or may do so.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Containments {
     /// The time of the engine that they are as of.
     pub now: Timestamp,
@@ -17,7 +18,7 @@ pub struct Containments {
 
 /// Something that another installation of Staunch has put in force. An installation whose data directory was lost or
 /// moved away is another one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FormerView {
     /// The kind of action.
     pub action: ActionKind,
@@ -30,7 +31,7 @@ pub struct FormerView {
 }
 
 /// A containment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Containment {
     /// Its transaction.
     pub transaction: TransactionId,
@@ -70,7 +71,7 @@ pub struct Containment {
 }
 
 /// What holds a target that is never touched. It is not lifted by itself: a person must say which of the two is wrong.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Protected {
     /// The transaction that holds it.
     pub transaction: TransactionId,
@@ -81,7 +82,7 @@ pub struct Protected {
 }
 
 /// What is known of whether a containment is still there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum DriftView {
     /// It was there, ours and enforced, within the last three sweep intervals.
@@ -105,7 +106,7 @@ impl DriftView {
 }
 
 /// What a person must decide.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Approvals {
     /// The time of the engine that they are as of.
     pub now: Timestamp,
@@ -114,7 +115,7 @@ pub struct Approvals {
 }
 
 /// A transaction that waits for a person.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Approval {
     /// The transaction.
     pub transaction: TransactionId,

@@ -1,10 +1,11 @@
 //! Faults that are made on purpose, for drills.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use staunch_model::Span;
 
 /// Have a part misbehave for the addresses of the scope, or end that.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DrillRequest {
     /// What goes wrong: `lie`, `throttle`, `lose-reply` or `feed-down`. Left out, all is well again.
@@ -18,7 +19,7 @@ pub struct DrillRequest {
 }
 
 /// What drills may use, and what goes wrong at present.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DrillView {
     /// The networks whose addresses drills may use.
     pub scope: Vec<String>,

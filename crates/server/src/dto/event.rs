@@ -1,12 +1,13 @@
 //! What was taken of a body of events, and the plan for one.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use staunch_model::{ActionKind, Description, Endpoint, EventKind, IncidentId, Judgement, Severity, Span, Timestamp};
 
 use super::TriggerReport;
 
 /// What was taken of a body. The sender may forget the events that it counts as accepted.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Taken {
     /// Events that were read. Those that matched are durable; the others are known to match nothing.
     pub accepted: u64,
@@ -34,7 +35,7 @@ pub struct Taken {
 }
 
 /// An element that could not be read.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ElementError {
     /// Its position in the body, from 0.
     pub index: u64,
@@ -47,7 +48,7 @@ pub struct ElementError {
 }
 
 /// The plan for one event, with how the event was understood. Nothing was done.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EventPlan {
     /// The event, as triggers see it.
     pub event: Understood,
@@ -59,7 +60,7 @@ pub struct EventPlan {
 }
 
 /// How an event was understood.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Understood {
     /// The system it came from.
     pub system: String,
@@ -80,14 +81,14 @@ pub struct Understood {
 }
 
 /// What would be done about one event.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Plan {
     /// One entry for each playbook that matched; empty when none did.
     pub responses: Vec<Response>,
 }
 
 /// What one playbook would do.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Response {
     /// The playbook.
     pub playbook: String,
@@ -102,7 +103,7 @@ pub struct Response {
 }
 
 /// What one step would do.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PlannedStep {
     /// The action.
     pub action: ActionKind,
@@ -123,7 +124,7 @@ pub struct PlannedStep {
 }
 
 /// What would happen to a step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Ruling {
     /// It would act.

@@ -1,11 +1,12 @@
 //! Why a request was not carried out.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::ElementError;
 
 /// Why a request was not carried out, after RFC 9457. The answer to every request that fails.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Problem {
     /// `urn:staunch:problem:` and the code.
     #[serde(rename = "type")]

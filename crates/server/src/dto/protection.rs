@@ -3,14 +3,16 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use staunch_model::{Span, Timestamp, TransactionId};
 
 /// Exempt a network from containment while the server runs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProtectRequest {
     /// The network, such as `192.0.2.0/24`, or one address with its whole length.
+    #[schemars(with = "String")]
     pub network: IpNet,
     /// For how long from now, such as `2h`; left out, until it is taken back.
     #[serde(default)]
@@ -21,10 +23,11 @@ pub struct ProtectRequest {
 }
 
 /// Take the exemption of a network back.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UnprotectRequest {
     /// The network, exactly as it was protected.
+    #[schemars(with = "String")]
     pub network: IpNet,
     /// Why, at most [`super::REASON_BYTES_MAX`] bytes; may be left out.
     #[serde(default)]
@@ -32,7 +35,7 @@ pub struct UnprotectRequest {
 }
 
 /// Which protections are asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProtectionQuery {
     /// Only those around this address.
@@ -41,7 +44,7 @@ pub struct ProtectionQuery {
 }
 
 /// What is never touched.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Protections {
     /// The time of the engine that they are as of.
     pub now: Timestamp,
@@ -54,9 +57,10 @@ pub struct Protections {
 }
 
 /// A network that is never touched.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ProtectionView {
     /// The network.
+    #[schemars(with = "String")]
     pub network: IpNet,
     /// Where it comes from.
     pub origin: ProtectionOrigin,
@@ -71,7 +75,7 @@ pub struct ProtectionView {
 }
 
 /// Where a protection comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ProtectionOrigin {
     /// The configuration, or what was found on this machine.

@@ -1,12 +1,13 @@
 //! What was, from the index: incidents, transactions, commands and notices.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use staunch_model::{IncidentId, NoticeId, StateKind, Timestamp, TransactionId};
 
 use super::{CommandRow, IncidentDetail, IncidentRow, IndexView, NoticeRow, Protected, TransactionRow};
 
 /// Which incidents, as a query string. What is left out does not narrow the answer.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct IncidentQuery {
     /// `open` or `closed`.
@@ -30,7 +31,7 @@ pub struct IncidentQuery {
 }
 
 /// A page of incidents, newest first.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Incidents {
     /// The incidents.
     pub incidents: Vec<IncidentRow>,
@@ -41,7 +42,7 @@ pub struct Incidents {
 }
 
 /// One incident with what belongs to it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct IncidentAnswer {
     /// The incident with its transactions, events and timeline.
     #[serde(flatten)]
@@ -54,7 +55,7 @@ pub struct IncidentAnswer {
 }
 
 /// Which transactions, as a query string.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TransactionQuery {
     /// The state, such as `in-force`.
@@ -72,7 +73,7 @@ pub struct TransactionQuery {
 }
 
 /// A page of transactions, newest first.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Transactions {
     /// The transactions.
     pub transactions: Vec<TransactionRow>,
@@ -83,7 +84,7 @@ pub struct Transactions {
 }
 
 /// Which commands, as a query string.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CommandQuery {
     /// How many; default 100, at most 1,000.
@@ -95,7 +96,7 @@ pub struct CommandQuery {
 }
 
 /// A page of commands, newest first.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Commands {
     /// The commands.
     pub commands: Vec<CommandRow>,
@@ -106,7 +107,7 @@ pub struct Commands {
 }
 
 /// Which notices, as a query string.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NoticeQuery {
     /// How many; default 100, at most 1,000.
@@ -118,7 +119,7 @@ pub struct NoticeQuery {
 }
 
 /// A page of notices, newest first.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Notices {
     /// The notices.
     pub notices: Vec<NoticeRow>,

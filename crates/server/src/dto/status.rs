@@ -1,18 +1,19 @@
 //! How Staunch stands.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use staunch_model::{ActionKind, InstallationId, Mode, Span, Timestamp};
 use staunch_ports::InletReading;
 
 /// Whether Staunch is alive.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Health {
     /// `ok`: the engine answers. A dead one is answered with a [`super::Problem`] and status 503.
     pub status: String,
 }
 
 /// How Staunch stands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     /// The version of the program.
     pub version: String,
@@ -66,7 +67,7 @@ pub struct Status {
 }
 
 /// A kind of action whose containments could not be verified.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SweepFailure {
     /// The kind.
     pub action: ActionKind,
@@ -75,7 +76,7 @@ pub struct SweepFailure {
 }
 
 /// A reading of all counters, since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Counts {
     /// Events that were received and could be read.
     pub events_accepted: u64,
@@ -104,7 +105,7 @@ pub struct Counts {
 }
 
 /// How far the index has followed the journal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct IndexView {
     /// The last frame in it.
     pub position: u64,
@@ -113,7 +114,7 @@ pub struct IndexView {
 }
 
 /// How far Staunch goes by itself, and who says so.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ModeView {
     /// The furthest that any playbook may go at present.
     pub mode: Mode,
@@ -130,7 +131,7 @@ pub struct ModeView {
 }
 
 /// Who says how far Staunch may go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ModeBecause {
     /// The circuit breaker is open.

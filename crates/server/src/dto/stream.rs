@@ -1,10 +1,11 @@
 //! What happens live.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use staunch_model::{IncidentId, Timestamp, TransactionId};
 
 /// What to be told, as a query string. The default is everything that happens from now on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StreamQuery {
     /// What happened after this frame, too; 0 for everything.
@@ -16,7 +17,7 @@ pub struct StreamQuery {
 }
 
 /// One thing that happened.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StreamEntry {
     /// The frame that says so.
     pub lsn: u64,
@@ -35,7 +36,7 @@ pub struct StreamEntry {
 }
 
 /// What an entry is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum StreamKind {
     /// What was concluded.

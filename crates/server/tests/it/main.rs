@@ -4,6 +4,7 @@ mod access;
 mod client;
 mod events;
 mod limits;
+mod openapi;
 mod operate;
 mod senders;
 mod stall;

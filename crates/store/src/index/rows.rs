@@ -1,5 +1,6 @@
 //! What the index answers. Every text that came from outside is as it came: escape it before it is shown.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use staunch_model::{
     ActionKind, ContentHash, IncidentId, IncidentOutcome, IncidentStatus, Judgement, Mode, NoticeId, NoticeLevel,
@@ -7,7 +8,7 @@ use staunch_model::{
 };
 
 /// An incident, without what belongs to it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct IncidentRow {
     /// Its id.
     pub id: IncidentId,
@@ -40,7 +41,7 @@ pub struct IncidentRow {
 }
 
 /// A safety transaction.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TransactionRow {
     /// Its id.
     pub id: TransactionId,
@@ -79,7 +80,7 @@ pub struct TransactionRow {
 }
 
 /// An event of an incident.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EventRow {
     /// The frame of the journal that holds all of it.
     pub lsn: u64,
@@ -100,7 +101,7 @@ pub struct EventRow {
 }
 
 /// One thing that became true of an incident.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TimelineEntry {
     /// The frame that says so.
     pub lsn: u64,
@@ -141,7 +142,7 @@ pub struct Happening {
 }
 
 /// An incident with what belongs to it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct IncidentDetail {
     /// The incident.
     pub incident: IncidentRow,
@@ -159,7 +160,7 @@ pub struct IncidentDetail {
 }
 
 /// A command of an operator.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CommandRow {
     /// The frame that holds it.
     pub lsn: u64,
@@ -180,7 +181,7 @@ pub struct CommandRow {
 }
 
 /// A notice to people.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NoticeRow {
     /// Its id.
     pub id: NoticeId,

@@ -1,0 +1,141 @@
+//! The description of the API, and entity tags.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use serde_json::Value;
+use staunch_server::dto::path;
+
+use super::{Options, Staunch};
+
+/// The description that is committed, so that a change of the API is seen.
+const COMMITTED: &str = "../../docs/reference/openapi.json";
+
+#[test]
+fn the_api_describes_itself() {
+    let staunch = Staunch::start(Options::default());
+    let document: Value = staunch.stranger().get(path::OPENAPI).json();
+    let text = serde_json::to_string_pretty(&document).expect("it is JSON") + "\n";
+    let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(COMMITTED);
+    if std::env::var_os("STAUNCH_UPDATE_DOCS").is_some() {
+        std::fs::write(&file, &text).expect("it is in the checkout");
+    }
+    let committed = std::fs::read_to_string(&file).unwrap_or_default();
+    assert!(
+        committed == text,
+        "docs/reference/openapi.json is not what the API says; run\n  STAUNCH_UPDATE_DOCS=1 cargo test -p staunch-server openapi"
+    );
+
+    // Every reference leads somewhere, and no two operations have one name.
+    let mut references = BTreeSet::new();
+    let mut names = Vec::new();
+    walk(&document, &mut |key, value| match (key, value.as_str()) {
+        ("$ref", Some(to)) => drop(references.insert(to.to_owned())),
+        ("operationId", Some(name)) => names.push(name.to_owned()),
+        _ => {}
+    });
+    for reference in &references {
+        let pointer = reference.strip_prefix('#').expect("all are in the document");
+        assert!(document.pointer(pointer).is_some(), "{reference} leads nowhere");
+    }
+    assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len(), "{names:?}");
+
+    // What is described is there: without a token it is known and refused, and never "nothing at this path".
+    for (path, methods) in document["paths"].as_object().expect("paths") {
+        let path = path.replace("{source}", "test").replace("{id}", "INC-1");
+        for method in methods.as_object().expect("methods").keys() {
+            let open = [path::HEALTH, path::OPENAPI, path::DOCS].contains(&path.as_str());
+            let answer = staunch.stranger().send(&method.to_uppercase(), &path, b"");
+            assert_eq!(
+                answer.status,
+                if open { 200 } else { 401 },
+                "{method} {path}: {answer:?}"
+            );
+            if path == path::STREAM {
+                continue;
+            }
+            let answer = staunch.client().send(&method.to_uppercase(), &path, b"");
+            let unknown = answer.body.contains("there is nothing at") || answer.status == 405;
+            assert!(!unknown, "{method} {path}: {answer:?}");
+        }
+    }
+}
+
+fn walk(value: &Value, visit: &mut impl FnMut(&str, &Value)) {
+    match value {
+        Value::Object(map) => {
+            for (key, value) in map {
+                visit(key, value);
+                walk(value, visit);
+            }
+        }
+        Value::Array(all) => all.iter().for_each(|value| walk(value, visit)),
+        _ => {}
+    }
+}
+
+#[test]
+fn the_page_has_every_operation_and_loads_nothing() {
+    let staunch = Staunch::start(Options::default());
+    let document: Value = staunch.stranger().get(path::OPENAPI).json();
+    let page = staunch.stranger().get(path::DOCS);
+    assert_eq!(page.status, 200);
+    assert!(page.has("content-type: text/html; charset=utf-8"), "{}", page.head);
+    assert!(
+        page.head.contains("content-security-policy: default-src 'none'"),
+        "{}",
+        page.head
+    );
+    walk(&document["paths"], &mut |key, value| {
+        if key == "operationId" {
+            let id = value.as_str().expect("a name");
+            assert!(page.body.contains(&format!("id=\"{id}\"")), "{id} is not on the page");
+        }
+    });
+    for (start, end) in [("href=\"#", "\""), ("id=\"", "\"")] {
+        for part in page.body.split(start).skip(1) {
+            let name = part.split(end).next().expect("an end");
+            assert!(page.body.contains(&format!("id=\"{name}\"")), "#{name} leads nowhere");
+        }
+    }
+    assert!(
+        !page.body.contains("http"),
+        "something is loaded or linked from elsewhere"
+    );
+}
+
+#[test]
+fn who_has_an_answer_is_not_sent_it_again() {
+    let staunch = Staunch::start(Options::default());
+    let first = staunch.client().get(path::MODE);
+    let tag = first
+        .head
+        .lines()
+        .find_map(|line| line.strip_prefix("etag: "))
+        .expect("a tag")
+        .to_owned();
+    let again = staunch
+        .client()
+        .header(&format!("If-None-Match: {tag}"))
+        .get(path::MODE);
+    assert_eq!((again.status, &*again.body), (304, ""), "{again:?}");
+    assert!(again.has(&format!("etag: {tag}")), "{again:?}");
+    let other = staunch.client().header("If-None-Match: \"0\", W/\"1\"").get(path::MODE);
+    assert_eq!((other.status, &other.body), (200, &first.body));
+
+    let set = staunch.client().post(path::MODE, r#"{"mode": "observe"}"#);
+    assert_eq!(set.status, 200, "{set:?}");
+    assert!(!set.head.contains("etag"), "what was done has no tag: {set:?}");
+    let changed = staunch
+        .client()
+        .header(&format!("If-None-Match: {tag}"))
+        .get(path::MODE);
+    assert_eq!(changed.status, 200, "{changed:?}");
+    assert_ne!(changed.body, first.body);
+    // Problems and what is no JSON have none.
+    for path in ["/v1/incidents/INC-9", path::METRICS, path::DOCS] {
+        assert!(!staunch.client().get(path).head.contains("etag"), "{path}");
+    }
+    let any = staunch.client().header("If-None-Match: *").get(path::STATUS);
+    assert_eq!(any.status, 304, "{any:?}");
+}

@@ -1,0 +1,215 @@
+//! `cargo xtask api`: has Schemathesis send what the API's own description allows, and what it forbids, to a real server.
+//!
+//! Never touches anything but that server: its driver only pretends, and it listens on loopback.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+
+use anyhow::{Context as _, Result};
+
+use crate::{shell, workspace};
+
+/// The version of Schemathesis (MIT), from the Python package index.
+const VERSION: &str = "4.32.5";
+
+/// Requests made up for each operation, in the phase that makes most of them.
+const EXAMPLES: &str = "40";
+
+/// What is sent is the same in every run unless another seed is named.
+const SEED: &str = "1";
+
+/// Checks that do not hold here. `positive_data_acceptance`: that text is a network, or a length of time that fits, is more
+/// than a schema can say.
+const EXCLUDED: &str = "positive_data_acceptance";
+
+/// An alert of an attack, so that there is something to be asked about.
+const ALERT: &str = r#"{"event_type":"alert","src_ip":"203.0.113.9","src_port":4000,"dest_ip":"10.0.0.22","dest_port":80,"proto":"TCP","alert":{"action":"allowed","gid":1,"signature_id":1,"rev":1,"signature":"ET EXPLOIT Apache log4j RCE Attempt","category":"Attempted Administrator Privilege Gain","severity":1},"direction":"to_server"}"#;
+
+/// What Schemathesis is told besides: how to prove who it is.
+const SETTINGS: &str = "[headers]\nAuthorization = \"Bearer ${STAUNCH_TOKEN}\"\n";
+
+/// Runs the task.
+pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
+    let (seed, examples) = read(arguments)?;
+    let root = workspace::root()?;
+    anyhow::ensure!(
+        shell::watch(shell::cargo(&root).args(["build", "--quiet", "--package", "staunch", "--bin", "staunch"]))?,
+        "the program does not build"
+    );
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let tool = schemathesis(&target)?;
+    let dir = target.join("api");
+    if dir.exists() {
+        fs::remove_dir_all(&dir).with_context(|| format!("cannot empty {}", dir.display()))?;
+    }
+    fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    fs::write(dir.join("staunch.toml"), "data_dir = \"data\"\nmode = \"enforce\"\n")?;
+    let program = Program {
+        binary: target.join("debug/staunch"),
+        dir: dir.clone(),
+    };
+    let token = program.says(&["token", "create", "fuzz", "--role", "operator"])?;
+    let server = program.serve()?;
+    post(&server.url, token.trim(), ALERT)?;
+    // Not on the command line, which is shown.
+    fs::write(dir.join("schemathesis.toml"), SETTINGS)?;
+    let good = shell::watch(
+        Command::new(&tool)
+            .arg("run")
+            .arg(format!("{}/v1/openapi.json", server.url))
+            // It has no end; its own tests are in crates/server.
+            .args(["--exclude-path", "/v1/stream"])
+            .args(["--exclude-checks", EXCLUDED])
+            .args(["--max-examples", &examples, "--seed", &seed])
+            .args(["--request-timeout", "20", "--no-color"])
+            .env("STAUNCH_TOKEN", token.trim())
+            .current_dir(&dir),
+    )?;
+    // By the operators' socket.
+    program
+        .says(&["status"])
+        .context("the server does not answer any more")?;
+    drop(server);
+    let log = fs::read_to_string(dir.join("log")).context("the server has no log")?;
+    anyhow::ensure!(
+        !log.contains("panicked"),
+        "the server panicked; see {}/log",
+        dir.display()
+    );
+    println!("{}", program.says(&["journal", "verify"])?.trim());
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The seed and the number of examples.
+fn read(arguments: &[String]) -> Result<(String, String)> {
+    let (mut seed, mut examples) = (SEED.to_owned(), EXAMPLES.to_owned());
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        let place = match argument.as_str() {
+            "--seed" => &mut seed,
+            "--examples" => &mut examples,
+            other => anyhow::bail!("api has no option {other}"),
+        };
+        let value = rest.next().with_context(|| format!("{argument} needs a number"))?;
+        value
+            .parse::<u32>()
+            .with_context(|| format!("{value:?} is no number"))?;
+        value.clone_into(place);
+    }
+    Ok((seed, examples))
+}
+
+/// Posts `body` as events of Suricata.
+fn post(url: &str, token: &str, body: &str) -> Result<()> {
+    let address = url.strip_prefix("http://").context("the server speaks plain HTTP")?;
+    let mut stream = TcpStream::connect(address).context("the server does not listen")?;
+    let length = body.len();
+    write!(
+        stream,
+        "POST /v1/events/suricata HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {token}\r\n\
+         Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+    )?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    anyhow::ensure!(answer.contains("\"matched\":1"), "the alert was not taken: {answer}");
+    Ok(())
+}
+
+/// Schemathesis, installed into a folder of its own the first time.
+fn schemathesis(target: &Path) -> Result<PathBuf> {
+    let home = target.join(format!("schemathesis-{VERSION}"));
+    let tool = home.join("bin/schemathesis");
+    if tool.exists() {
+        return Ok(tool);
+    }
+    let made = shell::watch(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&home))?;
+    anyhow::ensure!(
+        made,
+        "python3 cannot make an environment: is the package python3-venv there?"
+    );
+    let install = format!("schemathesis=={VERSION}");
+    let installed = shell::watch(Command::new(home.join("bin/pip")).args([
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        &install,
+    ]))?;
+    anyhow::ensure!(installed, "{install} cannot be installed from the Python package index");
+    Ok(tool)
+}
+
+/// The program in a directory of its own.
+struct Program {
+    binary: PathBuf,
+    dir: PathBuf,
+}
+
+impl Program {
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.binary);
+        command
+            .args(arguments)
+            .env("STAUNCH_CONFIG", self.dir.join("staunch.toml"));
+        command
+    }
+
+    fn says(&self, arguments: &[&str]) -> Result<String> {
+        let output = self.command(arguments).output().context("the program does not start")?;
+        let errors = String::from_utf8_lossy(&output.stderr);
+        anyhow::ensure!(output.status.success(), "staunch {}: {errors}", arguments.join(" "));
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    fn serve(&self) -> Result<Served> {
+        let log = fs::File::create(self.dir.join("log"))?;
+        let mut child = self
+            .command(&["serve", "--driver", "memory", "--listen", "127.0.0.1:0"])
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .context("the program does not start")?;
+        let stdout = child.stdout.take().context("its output is not there")?;
+        let mut served = Served {
+            child,
+            url: String::new(),
+        };
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line)?;
+        let url = line.trim().strip_prefix("listening on ");
+        url.context("the server does not start; see the log")?
+            .clone_into(&mut served.url);
+        Ok(served)
+    }
+}
+
+/// A server that ends with this.
+struct Served {
+    child: Child,
+    url: String,
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seed_and_examples_are_read() {
+        let all = |texts: &[&str]| texts.iter().map(|&it| it.to_owned()).collect::<Vec<_>>();
+        let both = read(&all(&["--seed", "7", "--examples", "9"])).expect("both are numbers");
+        assert_eq!(both, ("7".to_owned(), "9".to_owned()));
+        for wrong in [&["--seed"][..], &["--seed", "x"], &["--fast"]] {
+            assert!(read(&all(wrong)).is_err(), "{wrong:?}");
+        }
+    }
+}
