@@ -1,8 +1,10 @@
 //! What is due: deadlines, the queue, incidents whose transactions have moved on, and the circuit breaker.
 
+use std::sync::Arc;
+
 use staunch_model::{
-    ActionKind, Await, Cause, Change, Failure, FailureKind, GuardName, IncidentId, IncidentOutcome, IncidentStatus,
-    MatchedStep, NoticeId, NoticeLevel, OnFailure, Record, RefusalReason, Span, State, StateKind, Target, Timestamp,
+    Await, Cause, Change, Failure, FailureKind, GuardName, Incident, IncidentId, IncidentOutcome, IncidentStatus,
+    MatchedStep, NoticeId, NoticeLevel, OnFailure, Playbook, Record, RefusalReason, Span, State, StateKind, Timestamp,
     Transaction, TransactionId,
 };
 
@@ -153,88 +155,81 @@ impl Turn<'_> {
         if incident.status == IncidentStatus::Closed {
             return;
         }
-        let mut transactions: Vec<Transaction> = incident
+        let mut transactions: Vec<&Transaction> = incident
             .transactions
             .iter()
             .filter_map(|transaction| self.state.transactions.get(transaction))
-            .cloned()
             .collect();
-        if self.plan_anew(id, &transactions) {
+        // All of it is decided before anything is changed: what is told and whether it is closed depend on the
+        // transactions as they stand.
+        if let Some((playbook, step)) = self.planned_anew(incident, &transactions) {
+            self.plan_step(id, &playbook, &step);
             return;
         }
-        let places: Vec<_> = transactions.iter().map(|it| (it.id, it.kind, it.target)).collect();
-        transactions.retain(|it| !is_judged_anew(it, &places));
-        if self.roll_back_siblings(id, &transactions) {
-            return;
+        leave_out_judged_anew(&mut transactions);
+        match self.sibling_to_undo(incident, &transactions) {
+            Some(Sibling::Refuse(id)) => self.refuse(id, RefusalReason::Abandoned),
+            Some(Sibling::RollBack(it, failed)) => self.roll_back(&it, Cause::Sibling(failed)),
+            None => {
+                let news = news(incident, &transactions);
+                let end = self.end_of(incident, &transactions);
+                if let Some((outcome, reason)) = news {
+                    self.tell_outcome(id, outcome, &reason);
+                }
+                if let Some(absorbs_until) = end {
+                    self.put(Record::IncidentClosed {
+                        incident: id,
+                        absorbs_until,
+                    });
+                }
+            }
         }
-        self.tell_outcome(id, &transactions);
-        self.close(id, &transactions);
     }
 
     /// A step that joined another incident's transaction which then did not act is judged by its own playbook: one
     /// that only observes, or refuses for a reason of its own, does not stop another from containing.
     ///
-    /// Returns true when something was planned; the incident is then looked at again.
-    fn plan_anew(&mut self, id: IncidentId, transactions: &[Transaction]) -> bool {
-        let Some(playbook) = self
-            .state
-            .incidents
-            .get(&id)
-            .and_then(|it| self.state.playbooks.get(&it.playbook))
-        else {
-            return false;
-        };
-        let playbook = playbook.clone();
-        let places: Vec<_> = transactions.iter().map(|it| (it.id, it.kind, it.target)).collect();
-        let left_out = transactions
-            .iter()
-            .find(|it| it.incident != id && it.is_held_by(id) && another_may_act(it) && !is_judged_anew(it, &places));
-        let Some(it) = left_out else { return false };
-        let joined = self.state.incidents.get(&id).map(|incident| &incident.joined_steps);
-        let step = joined.and_then(|steps| steps.iter().find(|(joined, _)| *joined == it.id));
-        let Some((_, step)) = step.copied() else {
-            return false;
-        };
-        if playbook.steps.get(usize::from(step)).map(|step| step.action) != Some(it.kind) {
-            return false;
+    /// When something is planned, the incident is then looked at again.
+    fn planned_anew(&self, incident: &Incident, transactions: &[&Transaction]) -> Option<(Arc<Playbook>, MatchedStep)> {
+        let playbook = self.state.playbooks.get(&incident.playbook)?;
+        let it = transactions.iter().find(|it| {
+            it.incident != incident.id
+                && it.is_held_by(incident.id)
+                && another_may_act(it)
+                && !is_judged_anew(it, transactions)
+        })?;
+        let (_, step) = incident.joined_steps.iter().find(|(joined, _)| *joined == it.id)?;
+        if playbook.steps.get(usize::from(*step)).map(|step| step.action) != Some(it.kind) {
+            return None;
         }
-        self.plan_step(
-            id,
-            &playbook,
-            &MatchedStep {
-                step,
-                target: Some(it.target),
-            },
-        );
-        true
+        let step = MatchedStep {
+            step: *step,
+            target: Some(it.target),
+        };
+        Some((playbook.clone(), step))
     }
 
     /// When one step has failed, the others are undone in reverse order of completion, one after the other.
     ///
-    /// Returns true when something was done; the incident is then looked at again.
-    fn roll_back_siblings(&mut self, incident: IncidentId, transactions: &[Transaction]) -> bool {
+    /// When something is done, the incident is then looked at again.
+    fn sibling_to_undo(&self, incident: &Incident, transactions: &[&Transaction]) -> Option<Sibling> {
+        let failed = transactions.iter().find(|it| has_failed(it))?.id;
         let keeps = self
             .state
-            .incidents
-            .get(&incident)
-            .and_then(|it| self.state.playbooks.get(&it.playbook))
+            .playbooks
+            .get(&incident.playbook)
             .is_none_or(|playbook| playbook.on_failure == OnFailure::Keep);
-        let Some(failed) = transactions
-            .iter()
-            .find(|it| has_failed(it))
-            .map(|it| it.id)
-            .filter(|_| !keeps && !is(Mutant::SiblingsKept))
-        else {
-            return false;
-        };
-        for it in transactions.iter().filter(|it| it.held_only_by(incident)) {
-            if matches!(
+        if keeps || is(Mutant::SiblingsKept) {
+            return None;
+        }
+        let waits = |it: &&&Transaction| {
+            matches!(
                 it.state.kind(),
                 StateKind::Planned | StateKind::PreChecking | StateKind::AwaitingApproval
-            ) {
-                self.refuse(it.id, RefusalReason::Abandoned);
-                return true;
-            }
+            ) && it.held_only_by(incident.id)
+        };
+        if let Some(it) = transactions.iter().find(waits) {
+            return Some(Sibling::Refuse(it.id));
         }
         let busy = transactions.iter().any(|it| {
             matches!(
@@ -244,7 +239,7 @@ impl Turn<'_> {
         });
         let last = transactions
             .iter()
-            .filter(|it| it.state.kind() == StateKind::InForce && it.held_only_by(incident))
+            .filter(|it| it.state.kind() == StateKind::InForce && it.held_only_by(incident.id))
             .max_by_key(|it| {
                 if is(Mutant::RollbackOrder) {
                     u64::MAX - it.completed
@@ -253,18 +248,14 @@ impl Turn<'_> {
                 }
             });
         match last {
-            Some(it) if !busy => {
-                self.roll_back(it, Cause::Sibling(failed));
-                true
-            }
-            _ => false,
+            Some(it) if !busy => Some(Sibling::RollBack(Box::new(Transaction::clone(it)), failed)),
+            _ => None,
         }
     }
 
-    /// Tells people how the incident stands, when its contain phase has settled and that is news.
-    fn tell_outcome(&mut self, id: IncidentId, transactions: &[Transaction]) {
-        let Some(outcome) = outcome(transactions) else { return };
-        let Some(incident) = self.state.incidents.get(&id).filter(|it| it.outcome != Some(outcome)) else {
+    /// Tells people how the incident stands.
+    fn tell_outcome(&mut self, id: IncidentId, outcome: IncidentOutcome, reason: &str) {
+        let Some(incident) = self.state.incidents.get(&id) else {
             return;
         };
         let playbook = self.state.playbooks.get(&incident.playbook).cloned();
@@ -279,39 +270,52 @@ impl Turn<'_> {
                 IncidentOutcome::Refused => NoticeLevel::Warning,
                 IncidentOutcome::Contained | IncidentOutcome::WouldContain => NoticeLevel::Info,
             };
-            let text = format!(
-                "{id} ({}, {key}): {outcome}{}",
-                playbook.name,
-                first_reason(transactions)
-            );
+            let text = format!("{id} ({}, {key}): {outcome}{reason}", playbook.name);
             self.notice(level, Some(id), None, &text);
         }
     }
 
-    /// Closes an incident when all its transactions have ended, and says until when further events still join it. An
+    /// An incident is closed when all its transactions have ended: this is until when further events still join it. An
     /// incident that did not contain must not shield its attacker: only what a person said holds for the whole time.
-    fn close(&mut self, id: IncidentId, transactions: &[Transaction]) {
+    fn end_of(&self, incident: &Incident, transactions: &[&Transaction]) -> Option<Timestamp> {
         let ended = |it: &Transaction| it.state.kind().is_terminal() && it.state.kind() != StateKind::Stuck;
         // One that was let go of is no longer this incident's concern.
-        if !transactions.iter().all(|it| ended(it) || !it.is_held_by(id)) || !self.state.is_preserved(id) {
-            return;
+        if !transactions.iter().all(|it| ended(it) || !it.is_held_by(incident.id))
+            || !self.state.is_preserved(incident.id)
+        {
+            return None;
         }
-        let Some(incident) = self.state.incidents.get(&id) else {
-            return;
-        };
         let end = incident.absorbs_until.max(self.now);
-        let absorbs_until: Timestamp = transactions
+        let absorbs_until = transactions
             .iter()
             .map(|it| match rejudged_after(it) {
                 Some(pause) => end.min(self.now + pause),
                 None => end,
             })
-            .min()
-            .unwrap_or(end);
-        self.put(Record::IncidentClosed {
-            incident: id,
-            absorbs_until,
-        });
+            .min();
+        Some(absorbs_until.unwrap_or(end))
+    }
+}
+
+/// What a failed step does to one of the others.
+enum Sibling {
+    /// It does not act.
+    Refuse(TransactionId),
+    /// It is undone, because of this one.
+    RollBack(Box<Transaction>, TransactionId),
+}
+
+/// How the incident stands and the first reason, when its contain phase has settled and that is news.
+fn news(incident: &Incident, transactions: &[&Transaction]) -> Option<(IncidentOutcome, String)> {
+    let outcome = outcome(transactions)?;
+    (incident.outcome != Some(outcome)).then(|| (outcome, first_reason(transactions)))
+}
+
+/// Drops those that say nothing about the incident any more.
+fn leave_out_judged_anew(transactions: &mut Vec<&Transaction>) {
+    if transactions.iter().any(|it| is_judged_anew(it, transactions)) {
+        let all = transactions.clone();
+        transactions.retain(|it| !is_judged_anew(it, &all));
     }
 }
 
@@ -347,11 +351,11 @@ fn another_may_act(it: &Transaction) -> bool {
     }
 }
 
-/// True when a newer one of `places` is where `it` is: then `it` says nothing about the incident any more.
-fn is_judged_anew(it: &Transaction, places: &[(TransactionId, ActionKind, Target)]) -> bool {
-    places
+/// True when a newer one of `transactions` is where `it` is: then `it` says nothing about the incident any more.
+fn is_judged_anew(it: &Transaction, transactions: &[&Transaction]) -> bool {
+    transactions
         .iter()
-        .any(|(id, kind, target)| *id > it.id && (*kind, *target) == (it.kind, it.target))
+        .any(|other| other.id > it.id && (other.kind, other.target) == (it.kind, it.target))
 }
 
 /// True when `it` failed, so that its siblings are to be undone.
@@ -364,7 +368,7 @@ fn has_failed(it: &Transaction) -> bool {
 }
 
 /// How the transactions stand together; `None` while one of them is under way.
-fn outcome(transactions: &[Transaction]) -> Option<IncidentOutcome> {
+fn outcome(transactions: &[&Transaction]) -> Option<IncidentOutcome> {
     let mut worst = None;
     for it in transactions {
         let one = match it.state.kind() {
@@ -394,10 +398,10 @@ fn outcome(transactions: &[Transaction]) -> Option<IncidentOutcome> {
 }
 
 /// Why the first transaction that did not come into force did not, as the end of a sentence.
-fn first_reason(transactions: &[Transaction]) -> String {
+fn first_reason(transactions: &[&Transaction]) -> String {
     transactions
         .iter()
-        .find_map(reason)
+        .find_map(|it| reason(it))
         .map_or_else(String::new, |reason| format!(": {reason}"))
 }
 

@@ -9,11 +9,12 @@ use staunch_model::{
     TransactionId,
 };
 
-use crate::budget::{self, Scope};
+use crate::budget::{self, Budgets, Scope};
+use crate::compact::Compact;
 use crate::limits;
 use crate::mutant::{Mutant, is};
 use crate::networks::Networks;
-use crate::state::{EngineState, PendingNotice, Subject, Unfit, key_hash};
+use crate::state::{EngineState, PendingNotice, Subject, Unfit, driver, in_flight_max, key_hash};
 use crate::transaction::{self, IllegalChange};
 
 /// Why a record does not fit the state: the journal was written by something that decides differently.
@@ -63,12 +64,35 @@ pub fn apply(
     now: Timestamp,
     effects: &mut Vec<Effect>,
 ) -> Result<(), ApplyError> {
+    apply_to(state, record, now, &mut Next(Some(effects)))
+}
+
+/// Applies `record` as [`apply`] does, without working out what was to be done next when it was decided.
+///
+/// # Errors
+/// As [`apply`].
+pub(crate) fn apply_again(state: &mut EngineState, record: &Record, now: Timestamp) -> Result<(), ApplyError> {
+    apply_to(state, record, now, &mut Next(None))
+}
+
+/// What is to be done next, unless nobody asks.
+struct Next<'a>(Option<&'a mut Vec<Effect>>);
+
+impl Next<'_> {
+    fn add(&mut self, effect: impl FnOnce() -> Option<Effect>) {
+        if let Some(effects) = &mut self.0 {
+            effects.extend(effect());
+        }
+    }
+}
+
+fn apply_to(state: &mut EngineState, record: &Record, now: Timestamp, next: &mut Next<'_>) -> Result<(), ApplyError> {
     match record {
         Record::Started { installation } => {
             state.installation = *installation;
             keep_waiting_for_what_was_sent(state, now);
             if is(Mutant::BudgetsForgotten) {
-                state.budgets = budget::Budgets::default();
+                state.budgets = Budgets::default();
             }
             if is(Mutant::LeaseForgotten) {
                 let in_force = |it: &Transaction| it.state.kind() == StateKind::InForce;
@@ -168,7 +192,7 @@ pub fn apply(
             incident_mut(state, *incident)?.next_step = step.saturating_add(1);
             state.index.dirty.insert(*incident);
         }
-        Record::Transaction { transaction, change } => apply_change(state, *transaction, change, now, effects)?,
+        Record::Transaction { transaction, change } => apply_change(state, *transaction, change, now, next)?,
         Record::OrphanAdopted {
             transaction,
             label,
@@ -182,7 +206,7 @@ pub fn apply(
             orphan.state = State::Releasing(Box::new(Cause::Orphan));
             send(&mut orphan, *dispatch);
             orphan.attempts = 1;
-            effects.push(undo(state, &orphan));
+            next.add(|| Some(undo(state, &orphan)));
             state.index.enter(&orphan);
             state.transactions.insert(*transaction, orphan);
         }
@@ -234,7 +258,7 @@ pub fn apply(
             if tells_of_unfit(notice) {
                 state.unfit = Unfit::default();
             }
-            effects.push(Effect::Notify(notice.clone()));
+            next.add(|| Some(Effect::Notify(notice.clone())));
             let answer_by = now + limits::NOTICE_DEADLINE;
             let pending = PendingNotice {
                 notice: notice.clone(),
@@ -267,7 +291,7 @@ pub fn apply(
                 pending.answer_by = now + limits::NOTICE_DEADLINE;
                 pending.attempts = pending.attempts.saturating_add(1);
                 state.index.enter_notice(pending);
-                effects.push(Effect::Notify(pending.notice.clone()));
+                next.add(|| Some(Effect::Notify(pending.notice.clone())));
             }
         }
         Record::CommandDone { .. } | Record::CommandRefused { .. } => {}
@@ -293,7 +317,7 @@ pub fn apply(
                 sealed: None,
                 missed: None,
             };
-            effects.extend(collect(&planned));
+            next.add(|| collect(&planned));
             state.index.enter_evidence(&planned);
             state.evidence.insert(*evidence, Box::new(planned));
         }
@@ -305,7 +329,7 @@ pub fn apply(
                 it.retry_at = None;
                 it.attempts += 1;
             })?;
-            effects.extend(collect(it));
+            next.add(|| collect(it));
         }
         Record::EvidenceSealed { evidence, sealed } => {
             change_evidence(state, *evidence, |it| it.sealed = Some(*sealed))?;
@@ -322,50 +346,56 @@ fn apply_change(
     id: TransactionId,
     change: &Change,
     now: Timestamp,
-    effects: &mut Vec<Effect>,
+    next: &mut Next<'_>,
 ) -> Result<(), ApplyError> {
-    let current = state.transactions.get_mut(&id).ok_or(ApplyError::NoTransaction(id))?;
-    let next = transaction::after(&current.state, change).map_err(|illegal| ApplyError::Illegal {
+    let EngineState {
+        transactions,
+        incidents,
+        policy,
+        budgets,
+        index,
+        completions,
+        ..
+    } = state;
+    let it = transactions.get_mut(&id).ok_or(ApplyError::NoTransaction(id))?;
+    let after = transaction::after(&it.state, change).map_err(|illegal| ApplyError::Illegal {
         transaction: id,
         illegal,
     })?;
-    // Taken out and put back below. Until then nothing looks at what stands in for it.
-    let stand_in = new_transaction(id, current.label, current.incident, current.kind, current.target);
-    let mut it = std::mem::replace(current, stand_in);
-    let ends = next.kind().is_terminal() && next.kind() != StateKind::Stuck;
-    state.index.leave(&it, ends);
-    it.state = next;
-    let lands_by = match (change, state.driver(it.kind)) {
+    let ends = after.kind().is_terminal() && after.kind() != StateKind::Stuck;
+    let before = (it.state.kind(), it.deadline);
+    it.state = after;
+    let driver = policy.as_ref().and_then(|policy| driver(policy, it.kind));
+    let lands_by = match (change, driver) {
         // The kernel has done it once, and no proxy sends it again.
         (Change::Landed(_), Some(driver)) if driver.local => now,
-        _ => now + state.in_flight_max(it.kind),
+        _ => now + in_flight_max(driver),
     };
-    update(&mut it, change, now, lands_by);
+    update(it, change, now, lands_by);
     if let Change::PostCheckPassed { .. } = change {
-        state.completions = state.completions.saturating_add(1);
-        it.completed = state.completions;
+        *completions = completions.saturating_add(1);
+        it.completed = *completions;
     }
-    account(state, &it, change, now);
-    effects.extend(effect_of(state, &it, change));
-    state.index.enter(&it);
-    state.index.dirty.insert(it.incident);
-    state.index.dirty.extend(it.joined.iter().copied());
+    account(budgets, incidents, it, change, now);
+    index.follow(before, it, ends);
+    index.dirty.insert(it.incident);
+    index.dirty.extend(it.joined.iter().copied());
     if let Change::LetGo(incident) = change {
-        state.index.dirty.insert(*incident);
+        index.dirty.insert(*incident);
     }
+    let (incident, label) = (it.incident, it.label);
     if let Change::Joined(incident) = change {
-        join(state, *incident, &it);
+        join(state, *incident, id);
     }
     if let Change::GaveUp(_) = change {
         state.quarantined.remove(&id);
     }
-    let incident = it.incident;
+    next.add(|| effect_of(state, state.transactions.get(&id)?, change));
     if ends && incident == IncidentId(0) {
-        state.lifted.add(it.label, now);
+        state.lifted.add(label, now);
         state.transactions.remove(&id);
         return Ok(());
     }
-    state.transactions.insert(id, it);
     if ends {
         state.enter_incident(incident);
     }
@@ -395,8 +425,8 @@ fn keep_waiting_for_what_was_sent(state: &mut EngineState, now: Timestamp) {
 ///
 /// Every step of a match makes one record, in the playbook's order; so the step is the one after that of the record
 /// before. One that is judged anew keeps the step of the transaction that was at the same place.
-fn join(state: &mut EngineState, id: IncidentId, it: &Transaction) {
-    let Some(joining) = state.incidents.get_mut(&id) else {
+fn join(state: &mut EngineState, id: IncidentId, transaction: TransactionId) {
+    let (Some(joining), Some(it)) = (state.incidents.get_mut(&id), state.transactions.get(&transaction)) else {
         return;
     };
     let same_place = |other: &TransactionId| {
@@ -623,20 +653,26 @@ fn update(it: &mut Transaction, change: &Change, now: Timestamp, lands_by: Times
 }
 
 /// Debits budgets: an act when it is first sent, a failure when it has ended.
-fn account(state: &mut EngineState, it: &Transaction, change: &Change, now: Timestamp) {
+fn account(
+    budgets: &mut Budgets,
+    incidents: &Compact<IncidentId, Incident>,
+    it: &Transaction,
+    change: &Change,
+    now: Timestamp,
+) {
     match change {
         Change::ExecuteIntended { .. } if it.executions == 1 => {
-            state.budgets.debit(Scope::Total, now);
-            state.budgets.debit(Scope::Action(it.kind), now);
+            budgets.debit(Scope::Total, now);
+            budgets.debit(Scope::Action(it.kind), now);
             if !is(Mutant::GroupBudgetIgnored) {
-                state.budgets.debit(budget::group(it.target), now);
+                budgets.debit(budget::group(it.target), now);
             }
-            if let Some(incident) = state.incidents.get(&it.incident) {
-                state.budgets.debit(Scope::Playbook(incident.playbook), now);
+            if let Some(incident) = incidents.get(&it.incident) {
+                budgets.debit(Scope::Playbook(incident.playbook), now);
             }
         }
         // A record that does not fit says nothing about the drivers either.
-        Change::GaveUp(reason) if reason.trying.is_undo() => state.budgets.debit(Scope::Failures, now),
+        Change::GaveUp(reason) if reason.trying.is_undo() => budgets.debit(Scope::Failures, now),
         Change::ProbedAbsent => {
             // Being stopped or killed says nothing about the drivers, which is what the breaker is for.
             let interrupted =
@@ -645,7 +681,7 @@ fn account(state: &mut EngineState, it: &Transaction, change: &Change, now: Time
                 && transaction::is_failure(cause)
                 && !interrupted(cause)
             {
-                state.budgets.debit(Scope::Failures, now);
+                budgets.debit(Scope::Failures, now);
             }
         }
         _ => {}

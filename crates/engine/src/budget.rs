@@ -56,7 +56,14 @@ impl Budgets {
     #[must_use]
     pub fn spent(&self, scope: Scope, window: Span, now: Timestamp) -> u64 {
         let first = minute_of(now - window);
-        self.counts.get(&scope).map_or(0, |minutes| {
+        let minutes = if scope == Scope::Failures {
+            // Asked for with every turn. There is nothing behind it.
+            let last = self.counts.last_key_value();
+            last.filter(|(last, _)| **last == scope).map(|(_, minutes)| minutes)
+        } else {
+            self.counts.get(&scope)
+        };
+        minutes.map_or(0, |minutes| {
             minutes
                 .iter()
                 .filter(|(minute, _)| *minute >= first)

@@ -15,10 +15,15 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// Entries of one chunk. With more, an insertion in the middle moves more; with fewer, the map of the chunks weighs more.
 const CHUNK_MAX: usize = 64;
 
+/// Room for so many entries is left to a chunk that had them: giving it back and asking for it again takes longer than
+/// it is worth.
+const SMALL: usize = 8;
+
 /// An ordered map. Its keys are small and are copied.
 #[derive(Clone)]
 pub struct Compact<K, V> {
-    /// Each chunk by a lower bound of its keys, which is above all keys of the chunk before. None is empty.
+    /// Each chunk by a lower bound of its keys, which is above all keys of the chunk before. None is empty unless it is the
+    /// only one: maps that are empty again and again keep their room.
     chunks: BTreeMap<K, Chunk<K, V>>,
     len: usize,
 }
@@ -64,13 +69,22 @@ impl<K: Ord + Copy, V> Compact<K, V> {
     /// The value of `key`.
     #[must_use]
     pub fn get(&self, key: &K) -> Option<&V> {
-        let (_, chunk) = self.chunks.range(..=key).next_back()?;
+        let chunk = if self.chunks.len() == 1 {
+            // Nothing to look for.
+            self.chunks.first_key_value()?.1
+        } else {
+            self.chunks.range(..=key).next_back()?.1
+        };
         chunk.keys.binary_search(key).ok().map(|at| &chunk.values[at])
     }
 
     /// The value of `key`, to be changed.
     pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
-        let (_, chunk) = self.chunks.range_mut(..=key).next_back()?;
+        let chunk = if self.chunks.len() == 1 {
+            self.chunks.values_mut().next()?
+        } else {
+            self.chunks.range_mut(..=key).next_back()?.1
+        };
         chunk.keys.binary_search(key).ok().map(|at| &mut chunk.values[at])
     }
 
@@ -82,6 +96,18 @@ impl<K: Ord + Copy, V> Compact<K, V> {
 
     /// Enters `value` under `key`, and gives back what was there.
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
+        if self.chunks.len() == 1
+            && let Some((bound, chunk)) = self.chunks.iter_mut().next()
+            && *bound <= key
+            && chunk.keys.len() < CHUNK_MAX
+        {
+            match chunk.keys.binary_search(&key) {
+                Ok(at) => return Some(std::mem::replace(&mut chunk.values[at], value)),
+                Err(at) => chunk.insert(at, key, value),
+            }
+            self.len += 1;
+            return None;
+        }
         if self.chunks.range(..=key).next_back().is_none() {
             // It comes before everything: the first chunk takes it, under a lower bound that is low enough.
             let first = self.chunks.pop_first().map_or_else(Chunk::new, |(_, chunk)| chunk);
@@ -115,17 +141,23 @@ impl<K: Ord + Copy, V> Compact<K, V> {
 
     /// Takes out the entry of `key`, and gives back its value.
     pub fn remove(&mut self, key: &K) -> Option<V> {
-        let (bound, chunk) = self.chunks.range_mut(..=key).next_back()?;
+        let (bound, chunk) = if self.chunks.len() == 1 {
+            self.chunks.iter_mut().next()?
+        } else {
+            self.chunks.range_mut(..=key).next_back()?
+        };
         let at = chunk.keys.binary_search(key).ok()?;
         let bound = *bound;
         chunk.keys.remove(at);
         let value = chunk.values.remove(at);
         self.len -= 1;
         let left = chunk.keys.len();
-        if left < chunk.keys.capacity() / 2 {
+        if left < chunk.keys.capacity() / 2 && chunk.keys.capacity() > SMALL {
             chunk.shrink();
         }
-        if left == 0 {
+        if self.chunks.len() == 1 {
+            // There is nothing to join it with.
+        } else if left == 0 {
             self.chunks.remove(&bound);
         } else if left < CHUNK_MAX / 4 {
             let before = self.chunks.range(..bound).next_back().map(|(before, _)| *before);
@@ -157,7 +189,8 @@ impl<K: Ord + Copy, V> Compact<K, V> {
     /// The entry with the lowest key.
     #[must_use]
     pub fn first_key_value(&self) -> Option<(&K, &V)> {
-        self.iter().next()
+        let (_, chunk) = self.chunks.first_key_value()?;
+        Some((chunk.keys.first()?, chunk.values.first()?))
     }
 
     /// The lowest key.
@@ -360,11 +393,12 @@ mod tests {
         assert_eq!(ours.first_key_value(), theirs.first_key_value());
         assert!(ours.chunks.values().all(|chunk| {
             let keys = chunk.keys.len();
-            (1..=CHUNK_MAX).contains(&keys) && chunk.values.len() == keys
+            (usize::from(ours.chunks.len() > 1)..=CHUNK_MAX).contains(&keys) && chunk.values.len() == keys
         }));
         let mut last = None;
         for (bound, chunk) in &ours.chunks {
-            assert!(last < Some(*bound) && chunk.keys.is_sorted() && Some(bound) <= chunk.keys.first());
+            assert!(last < Some(*bound) && chunk.keys.is_sorted());
+            assert!(chunk.keys.first().is_none_or(|first| bound <= first));
             last = chunk.keys.last().copied();
         }
     }
@@ -412,7 +446,9 @@ mod tests {
             for key in theirs.into_keys().rev() {
                 prop_assert!(ours.remove(&key).is_some());
             }
-            prop_assert!(ours.is_empty() && ours.chunks.is_empty());
+            prop_assert!(ours.is_empty() && ours.chunks.len() <= 1 && ours.first().is_none());
+            ours.insert(7, 7);
+            check(&ours, &BTreeMap::from([(7, 7)]));
         }
     }
 

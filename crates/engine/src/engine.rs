@@ -2,7 +2,7 @@
 
 use staunch_model::{Effect, Frame, Input, Record, Timestamp};
 
-use crate::apply::{ApplyError, apply, is_quarantined, leave_out};
+use crate::apply::{ApplyError, apply_again, is_quarantined, leave_out};
 use crate::limits;
 use crate::mutant::{Mutant, is};
 use crate::state::EngineState;
@@ -106,17 +106,15 @@ impl Engine {
     pub fn replay(&mut self, frame: &Frame, now: Timestamp) -> Result<(), ApplyError> {
         let now = now.min(limits::NOW_MAX);
         self.state.now = self.state.now.max(now);
-        let mut effects = Vec::new();
         let mut unfit = None;
         for record in &frame.records {
             if is_quarantined(&self.state, record) {
                 continue;
             }
-            if let Err(error) = apply(&mut self.state, record, now, &mut effects) {
+            if let Err(error) = apply_again(&mut self.state, record, now) {
                 leave_out(&mut self.state, record, &error);
                 unfit = unfit.or(Some(error));
             }
-            effects.clear();
         }
         self.state.index.dirty.clear();
         unfit.map_or(Ok(()), Err)

@@ -1,8 +1,10 @@
 //! The guards: pure, in one file, fail closed. A guard never says just no; it says which number crossed which limit.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use staunch_model::text::boxed;
 use staunch_model::{
     ActionKind, Capacity, Facts, GuardName, GuardResult, Judgement, Mode, Observation, Owner, Playbook, Presence,
     RiskClass, Span, Target, Timestamp, TransactionId, Unit, Verdict, WhenUnknown,
@@ -139,10 +141,14 @@ fn never_touch(state: &EngineState, target: Target, now: Timestamp) -> GuardResu
     };
     let (verdict, measured, why) = match found {
         Some((network, reason)) => {
-            let why = format!("{ip} is in {network}, which is never touched: {reason}");
+            let why = boxed(format_args!("{ip} is in {network}, which is never touched: {reason}"));
             (Verdict::Refused, 1, why)
         }
-        None => (Verdict::Passed, 0, format!("{ip} is in no protected network")),
+        None => (
+            Verdict::Passed,
+            0,
+            boxed(format_args!("{ip} is in no protected network")),
+        ),
     };
     GuardResult {
         guard: GuardName::NeverTouch,
@@ -150,7 +156,7 @@ fn never_touch(state: &EngineState, target: Target, now: Timestamp) -> GuardResu
         measured: Some(measured),
         limit: Some(0),
         unit: Unit::Count,
-        why: why.into(),
+        why,
     }
 }
 
@@ -166,60 +172,63 @@ fn prefix_width(target: Target) -> GuardResult {
         measured: Some(bits),
         limit: Some(min),
         unit: Unit::PrefixBits,
-        why: format!("/{bits}, automation may touch /{min} or narrower").into(),
+        why: boxed(format_args!("/{bits}, automation may touch /{min} or narrower")),
     }
 }
 
 fn freshness(question: &Question, now: Timestamp) -> GuardResult {
     let limit = question.playbook.guards.event_age_max;
-    let result = |verdict, measured: Option<Span>, why: String| GuardResult {
+    let result = |verdict, measured: Option<Span>, why: fmt::Arguments<'_>| GuardResult {
         guard: GuardName::Freshness,
         verdict,
         measured: measured.map(Span::as_micros),
         limit: Some(limit.as_micros()),
         unit: Unit::Micros,
-        why: why.into(),
+        why: boxed(why),
     };
     let Some(time) = question.event_time else {
         let verdict = unknown(question.playbook.guards.when_unknown);
         return result(
             verdict,
             None,
-            "the event has no time that can be read, so its age is unknown".into(),
+            format_args!("the event has no time that can be read, so its age is unknown"),
         );
     };
     let arrived = question.arrived.unwrap_or(now);
     let ahead = time.since(arrived);
     if ahead > limits::EVENT_SKEW_MAX {
-        let why = format!(
-            "the event is {ahead} in the future, more than {}",
-            limits::EVENT_SKEW_MAX
+        return result(
+            Verdict::Refused,
+            Some(ahead),
+            format_args!(
+                "the event is {ahead} in the future, more than {}",
+                limits::EVENT_SKEW_MAX
+            ),
         );
-        return result(Verdict::Refused, Some(ahead), why);
     }
     let age = arrived.since(time);
     if age > limit && !is(Mutant::FreshnessIgnored) {
         return result(
             Verdict::Refused,
             Some(age),
-            format!("the event is {age} old, more than {limit}"),
+            format_args!("the event is {age} old, more than {limit}"),
         );
     }
     result(
         Verdict::Passed,
         Some(age),
-        format!("the event is {age} old, at most {limit}"),
+        format_args!("the event is {age} old, at most {limit}"),
     )
 }
 
 fn target_busy(state: &EngineState, question: &Question, observation: Option<&Observation>) -> GuardResult {
-    let result = |verdict, measured, why: String| GuardResult {
+    let result = |verdict, measured, why: fmt::Arguments<'_>| GuardResult {
         guard: GuardName::TargetBusy,
         verdict,
         measured,
         limit: Some(0),
         unit: Unit::Count,
-        why: why.into(),
+        why: boxed(why),
     };
     if let Some(holder) = state.index.by_target.get(&(question.kind, question.target))
         && let Some(it) = state.transactions.get(holder)
@@ -229,19 +238,19 @@ fn target_busy(state: &EngineState, question: &Question, observation: Option<&Ob
         return result(
             Verdict::Refused,
             Some(1),
-            format!("{holder} is stuck at this target and needs a person"),
+            format_args!("{holder} is stuck at this target and needs a person"),
         );
     }
     match observation.map(|seen| &seen.presence) {
-        None => result(Verdict::Unknown, None, "nobody has looked at the target".into()),
-        Some(Presence::Absent) => result(Verdict::Passed, Some(0), "nothing is in place there".into()),
+        None => result(Verdict::Unknown, None, format_args!("nobody has looked at the target")),
+        Some(Presence::Absent) => result(Verdict::Passed, Some(0), format_args!("nothing is in place there")),
         Some(Presence::Present {
             owner: Owner::Ours(label),
             ..
         }) if Some(*label) == question.transaction => result(
             Verdict::Passed,
             Some(0),
-            "what is in place there is this transaction's own".into(),
+            format_args!("what is in place there is this transaction's own"),
         ),
         Some(Presence::Present {
             owner: Owner::Ours(label),
@@ -249,7 +258,7 @@ fn target_busy(state: &EngineState, question: &Question, observation: Option<&Ob
         }) => result(
             Verdict::Refused,
             Some(1),
-            format!("an object of {label} is still in place there"),
+            format_args!("an object of {label} is still in place there"),
         ),
         Some(Presence::Present {
             owner: Owner::Foreign(label),
@@ -263,7 +272,7 @@ fn target_busy(state: &EngineState, question: &Question, observation: Option<&Ob
             result(
                 Verdict::Refused,
                 Some(1),
-                format!("somebody else's object is in place there ({label})"),
+                format_args!("somebody else's object is in place there ({label})"),
             )
         }
     }
@@ -275,13 +284,13 @@ fn capacity(capacity: Option<Capacity>) -> GuardResult {
             Verdict::Refused,
             Some(used),
             Some(max),
-            format!("the enforcement point holds {used} of {max}"),
+            boxed(format_args!("the enforcement point holds {used} of {max}")),
         ),
         Some(Capacity { used, max }) => (
             Verdict::Passed,
             Some(used),
             Some(max),
-            format!("the enforcement point holds {used} of {max}"),
+            boxed(format_args!("the enforcement point holds {used} of {max}")),
         ),
         None => (
             Verdict::Unknown,
@@ -296,7 +305,7 @@ fn capacity(capacity: Option<Capacity>) -> GuardResult {
         measured,
         limit,
         unit: Unit::Count,
-        why: why.into(),
+        why,
     }
 }
 
@@ -384,23 +393,26 @@ fn impact(playbook: &Playbook, facts: &Facts) -> GuardResult {
 
 fn spent(state: &EngineState, question: &Question, guard: GuardName, now: Timestamp) -> GuardResult {
     let limits = state.limits();
-    let (scope, max, what) = match guard {
+    let (scope, max, kind, what) = match guard {
         GuardName::BudgetAction => (
             Scope::Action(question.kind),
             limits.acts_per_action_hour_max,
-            format!("{} acts", question.kind),
+            question.kind.name(),
+            " acts",
         ),
         GuardName::BudgetPlaybook => (
             Scope::Playbook(question.playbook.hash),
             question.playbook.guards.acts_per_hour_max,
-            "acts of this playbook".to_owned(),
+            "",
+            "acts of this playbook",
         ),
         GuardName::BudgetGroup => (
             budget::group(question.target),
             limits.acts_per_group_hour_max,
-            "acts in this neighbourhood".to_owned(),
+            "",
+            "acts in this neighbourhood",
         ),
-        _ => (Scope::Total, limits.acts_per_hour_max, "acts in all".to_owned()),
+        _ => (Scope::Total, limits.acts_per_hour_max, "", "acts in all"),
     };
     let count = state.budgets.spent(scope, limits::BUDGET_WINDOW, now);
     // The first attempt may lie so far back that it no longer counts.
@@ -408,9 +420,9 @@ fn spent(state: &EngineState, question: &Question, guard: GuardName, now: Timest
     let max = u64::from(max);
     let over = count >= max;
     let why = if over {
-        format!("{count} {what} in the last hour, {max} allowed")
+        boxed(format_args!("{count} {kind}{what} in the last hour, {max} allowed"))
     } else {
-        format!("{count} of {max} {what} in the last hour")
+        boxed(format_args!("{count} of {max} {kind}{what} in the last hour"))
     };
     GuardResult {
         guard,
@@ -418,7 +430,7 @@ fn spent(state: &EngineState, question: &Question, guard: GuardName, now: Timest
         measured: Some(count),
         limit: Some(max),
         unit: Unit::Count,
-        why: why.into(),
+        why,
     }
 }
 
@@ -428,14 +440,16 @@ fn breaker(state: &EngineState, now: Timestamp) -> GuardResult {
     let (verdict, why) = match state.breaker_open {
         Some(since) => (
             Verdict::ObserveOnly,
-            format!("open since {since}: everything only observes until a person sets the mode again"),
+            boxed(format_args!(
+                "open since {since}: everything only observes until a person sets the mode again"
+            )),
         ),
         None => (
             Verdict::Passed,
-            format!(
+            boxed(format_args!(
                 "{failures} of {} failures in {}",
                 limits.breaker_failures, limits.breaker_window
-            ),
+            )),
         ),
     };
     GuardResult {
@@ -444,7 +458,7 @@ fn breaker(state: &EngineState, now: Timestamp) -> GuardResult {
         measured: Some(failures),
         limit: Some(u64::from(limits.breaker_failures)),
         unit: Unit::Count,
-        why: why.into(),
+        why,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The networks that are never touched, as a longest-prefix set.
 
 use std::net::IpAddr;
+use std::sync::LazyLock;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use prefix_trie::PrefixMap;
@@ -9,9 +10,20 @@ use staunch_model::Protection;
 /// Networks with the reason why each is protected.
 #[derive(Clone, Debug, Default)]
 pub struct Networks {
+    /// Those that are always protected are among them; they are the same for everybody and are kept once.
+    always: bool,
     v4: PrefixMap<Ipv4Net, Box<str>>,
     v6: PrefixMap<Ipv6Net, Box<str>>,
 }
+
+/// The networks that are always protected.
+static BUILT_IN: LazyLock<Networks> = LazyLock::new(|| {
+    let mut networks = Networks::default();
+    for (network, reason) in always() {
+        networks.insert(network, reason.into());
+    }
+    networks
+});
 
 /// Networks that no containment can mean, whatever the configuration says: blocking them would cut the host off from
 /// itself or from its link (RFC 6890 special-purpose registries).
@@ -53,10 +65,10 @@ impl Networks {
     /// The set of `protections` and of what is always protected.
     #[must_use]
     pub fn new(protections: &[Protection]) -> Self {
-        let mut networks = Self::default();
-        for (network, reason) in always() {
-            networks.insert(network, reason.into());
-        }
+        let mut networks = Self {
+            always: true,
+            ..Self::default()
+        };
         for protection in protections {
             networks.insert(protection.network, protection.reason.clone());
         }
@@ -66,6 +78,16 @@ impl Networks {
     /// The narrowest protected network around `ip`, and why it is protected.
     #[must_use]
     pub fn longest_match(&self, ip: IpAddr) -> Option<(IpNet, &str)> {
+        let given = self.narrowest(ip);
+        let built_in = self.always.then(|| BUILT_IN.narrowest(ip)).flatten();
+        match (given, built_in) {
+            (Some(given), Some(built_in)) if given.0.prefix_len() < built_in.0.prefix_len() => Some(built_in),
+            // Of two reasons for the same network, the one that was given holds.
+            (given, built_in) => given.or(built_in),
+        }
+    }
+
+    fn narrowest(&self, ip: IpAddr) -> Option<(IpNet, &str)> {
         match ip {
             IpAddr::V4(v4) => self
                 .v4
@@ -88,7 +110,7 @@ impl Networks {
 
 impl PartialEq for Networks {
     fn eq(&self, other: &Self) -> bool {
-        self.v4.iter().eq(other.v4.iter()) && self.v6.iter().eq(other.v6.iter())
+        self.always == other.always && self.v4.iter().eq(other.v4.iter()) && self.v6.iter().eq(other.v6.iter())
     }
 }
 
@@ -107,6 +129,8 @@ mod tests {
         let networks = Networks::new(&[
             protection("10.0.0.0/8", "office"),
             protection("10.1.2.3/32", "balancer"),
+            protection("127.0.0.0/8", "mine"),
+            protection("169.254.0.0/16", "link-local"),
         ]);
         let reason = |ip: &str| {
             networks
@@ -116,9 +140,18 @@ mod tests {
         assert_eq!(reason("10.1.2.3"), Some("balancer"));
         assert_eq!(reason("10.1.2.4"), Some("office"));
         assert_eq!(reason("198.51.100.1"), None);
-        assert_eq!(reason("127.8.0.1"), Some("loopback"));
+        assert_eq!(reason("127.8.0.1"), Some("mine"));
+        assert_eq!(reason("169.254.169.254"), Some("the cloud's metadata service"));
+        assert_eq!(reason("169.254.0.1"), Some("link-local"));
+        assert_eq!(reason("224.0.0.5"), Some("multicast"));
         assert_eq!(reason("::1"), Some("loopback"));
         assert_eq!(reason("::2"), None);
+        let loopback = "127.0.0.1".parse().expect("an address");
+        assert_eq!(
+            Networks::default().longest_match(loopback),
+            None,
+            "without a policy there is nothing"
+        );
     }
 
     #[test]

@@ -228,14 +228,13 @@ impl EngineState {
     /// What is known about the driver for `kind`; `None` when there is none.
     #[must_use]
     pub fn driver(&self, kind: ActionKind) -> Option<&Description> {
-        self.policy.as_ref()?.drivers.iter().find(|driver| driver.kind == kind)
+        driver(self.policy.as_ref()?, kind)
     }
 
     /// The longest time between sending an act of this kind and its last possible effect.
     #[must_use]
     pub fn in_flight_max(&self, kind: ActionKind) -> Span {
-        self.driver(kind)
-            .map_or(limits::OBSERVE_DEADLINE, |driver| driver.in_flight_max)
+        in_flight_max(self.driver(kind))
     }
 
     /// The newest incident that `playbook` answers under `key`.
@@ -428,6 +427,21 @@ impl EngineState {
     }
 }
 
+/// What `policy` knows about the driver for `kind`; `None` when there is none.
+pub(crate) fn driver(policy: &Policy, kind: ActionKind) -> Option<&Description> {
+    policy.drivers.iter().find(|driver| driver.kind == kind)
+}
+
+/// See [`EngineState::in_flight_max`].
+pub(crate) fn in_flight_max(driver: Option<&Description>) -> Span {
+    driver.map_or(limits::OBSERVE_DEADLINE, |driver| driver.in_flight_max)
+}
+
+/// True for what has not ended, or is stuck: it occupies its target.
+const fn stands(kind: StateKind) -> bool {
+    !kind.is_terminal() || matches!(kind, StateKind::Stuck)
+}
+
 /// Everything in [`Index::by_key`] with this hash.
 fn of_key(hash: KeyHash) -> RangeInclusive<(KeyHash, IncidentId)> {
     (hash, IncidentId(0))..=(hash, IncidentId(u64::MAX))
@@ -438,19 +452,25 @@ impl Deadlines {
     /// before evidence.
     #[must_use]
     pub fn first(&self) -> Option<(Timestamp, Subject)> {
-        let transaction = self.transactions.first();
-        let incident = self.incidents.first();
-        let notice = self.notices.first();
-        let evidence = self.evidence.first();
-        [
-            transaction.map(|(time, id)| (*time, Subject::Transaction(*id))),
-            incident.map(|(time, id)| (*time, Subject::Incident(*id))),
-            notice.map(|(time, id)| (*time, Subject::Notice(*id))),
-            evidence.map(|(time, id)| (*time, Subject::Evidence(*id))),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        let mut first = self
+            .transactions
+            .first()
+            .map(|(time, id)| (*time, Subject::Transaction(*id)));
+        let mut consider = |time: Timestamp, subject: Subject| {
+            if first.is_none_or(|(other, _)| time < other) {
+                first = Some((time, subject));
+            }
+        };
+        if let Some((time, id)) = self.incidents.first() {
+            consider(*time, Subject::Incident(*id));
+        }
+        if let Some((time, id)) = self.notices.first() {
+            consider(*time, Subject::Notice(*id));
+        }
+        if let Some((time, id)) = self.evidence.first() {
+            consider(*time, Subject::Evidence(*id));
+        }
+        first
     }
 
     /// True when `subject` is entered with `time`.
@@ -496,11 +516,11 @@ impl Deadlines {
 }
 
 impl Index {
-    /// Enters `transaction` as it is now.
+    /// Enters `transaction`, which is new to the index, as it is now.
     pub(crate) fn enter(&mut self, transaction: &Transaction) {
         let kind = transaction.state.kind();
         let place = (transaction.kind, transaction.target);
-        if !kind.is_terminal() || kind == StateKind::Stuck {
+        if stands(kind) {
             match self.by_target.get(&place) {
                 None => drop(self.by_target.insert(place, transaction.id)),
                 Some(holder) if *holder == transaction.id => {}
@@ -515,27 +535,49 @@ impl Index {
             self.queue.insert(transaction.id);
         }
         self.in_flight += u32::from(kind.is_in_flight());
-        if !kind.is_terminal() || kind == StateKind::Stuck {
+        if stands(kind) {
             *self.standing.entry((transaction.kind, kind)).or_default() += 1;
         }
     }
 
-    /// Takes out what [`Index::enter`] entered; the target is left for the next one only when `ends`.
-    pub(crate) fn leave(&mut self, transaction: &Transaction, ends: bool) {
+    /// Follows `transaction`, which was entered with `kind` and `deadline`. The target is left for the next one only when
+    /// it `ends`.
+    pub(crate) fn follow(&mut self, (kind, deadline): (StateKind, Timestamp), transaction: &Transaction, ends: bool) {
+        let id = transaction.id;
         let place = (transaction.kind, transaction.target);
-        self.deadlines
-            .remove(&(transaction.deadline, Subject::Transaction(transaction.id)));
-        self.queue.remove(&transaction.id);
-        self.in_flight -= u32::from(transaction.state.kind().is_in_flight());
-        let standing = (transaction.kind, transaction.state.kind());
-        if let Some(count) = self.standing.get_mut(&standing) {
-            *count -= 1;
-            if *count == 0 {
-                self.standing.remove(&standing);
+        let after = transaction.state.kind();
+        let due = (!kind.is_terminal()).then_some(deadline);
+        let due_after = (!after.is_terminal()).then_some(transaction.deadline);
+        if due != due_after {
+            if let Some(due) = due {
+                self.deadlines.remove(&(due, Subject::Transaction(id)));
+            }
+            if let Some(due) = due_after {
+                self.deadlines.insert((due, Subject::Transaction(id)));
+            }
+        }
+        if kind != after {
+            if kind == StateKind::Planned {
+                self.queue.remove(&id);
+            }
+            if after == StateKind::Planned {
+                self.queue.insert(id);
+            }
+            self.in_flight -= u32::from(kind.is_in_flight());
+            self.in_flight += u32::from(after.is_in_flight());
+            let before = (transaction.kind, kind);
+            if let Some(count) = self.standing.get_mut(&before) {
+                *count -= 1;
+                if *count == 0 {
+                    self.standing.remove(&before);
+                }
+            }
+            if stands(after) {
+                *self.standing.entry((transaction.kind, after)).or_default() += 1;
             }
         }
         if ends {
-            if self.by_target.get(&place) == Some(&transaction.id) {
+            if self.by_target.get(&place) == Some(&id) {
                 self.by_target.remove(&place);
                 let next = self.waiting_for(place).next();
                 if let Some(next) = next {
@@ -543,9 +585,13 @@ impl Index {
                     self.by_target.insert(place, next);
                 }
             } else {
-                self.next_by_target.remove(&(place.0, place.1, transaction.id));
+                self.next_by_target.remove(&(place.0, place.1, id));
             }
         }
+        debug_assert!(
+            ends || self.by_target.get(&place) == Some(&id) || self.next_by_target.contains(&(place.0, place.1, id)),
+            "what has not ended has its place, or waits for it"
+        );
     }
 
     /// The transactions that wait for `place` to be left, oldest first.

@@ -47,7 +47,7 @@ pub enum Target {
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Address(ip) => f.pad(&ip.to_string()),
+            Self::Address(ip) => crate::text::pad(f, format_args!("{ip}")),
         }
     }
 }

@@ -14,7 +14,7 @@ macro_rules! numbered {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(&format!(concat!($prefix, "-{}"), self.0))
+                crate::text::pad(f, format_args!(concat!($prefix, "-{}"), self.0))
             }
         }
 

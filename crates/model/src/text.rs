@@ -50,9 +50,82 @@ pub fn clip(text: &str, bytes_max: usize) -> &str {
     &text[..end]
 }
 
+/// Text that fits into `N` bytes on the stack, or does not and is on the heap.
+struct OnStack<const N: usize> {
+    bytes: [u8; N],
+    used: usize,
+    rest: Option<String>,
+}
+
+impl<const N: usize> fmt::Write for OnStack<N> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if let Some(rest) = &mut self.rest {
+            rest.push_str(text);
+        } else if let Some(room) = self.bytes.get_mut(self.used..self.used + text.len()) {
+            room.copy_from_slice(text.as_bytes());
+            self.used += text.len();
+        } else {
+            let mut whole = self.as_str().to_owned();
+            whole.push_str(text);
+            self.rest = Some(whole);
+        }
+        Ok(())
+    }
+}
+
+impl<const N: usize> OnStack<N> {
+    const fn new() -> Self {
+        Self {
+            bytes: [0; N],
+            used: 0,
+            rest: None,
+        }
+    }
+
+    fn as_str(&self) -> &str {
+        match &self.rest {
+            Some(rest) => rest,
+            None => std::str::from_utf8(&self.bytes[..self.used]).unwrap_or_default(),
+        }
+    }
+}
+
+/// What `format!(…).into()` gives, with one allocation: `boxed(format_args!(…))`.
+#[must_use]
+pub fn boxed(text: fmt::Arguments<'_>) -> Box<str> {
+    if let Some(text) = text.as_str() {
+        return text.into();
+    }
+    let mut made = OnStack::<192>::new();
+    // Writing to it cannot fail.
+    let _ = fmt::Write::write_fmt(&mut made, text);
+    made.as_str().into()
+}
+
+/// Writes `text` to `f` with the width that is asked for.
+pub(crate) fn pad(f: &mut fmt::Formatter<'_>, text: fmt::Arguments<'_>) -> fmt::Result {
+    if f.width().is_none() && f.precision().is_none() {
+        return f.write_fmt(text);
+    }
+    let mut made = OnStack::<64>::new();
+    fmt::Write::write_fmt(&mut made, text)?;
+    f.pad(made.as_str())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn text_that_fits_and_text_that_does_not_is_what_it_says() {
+        for length in [0, 1, 191, 192, 193, 1_000] {
+            let long = "é".repeat(length);
+            assert_eq!(*boxed(format_args!("{length}{long}.")), format!("{length}{long}."));
+        }
+        assert_eq!(*boxed(format_args!("as it is")), *"as it is");
+        let id = crate::TransactionId(7);
+        assert_eq!(format!("{id}|{id:>6}|{id:<6}|{id:.2}"), "TX-7|  TX-7|TX-7  |TX");
+    }
 
     #[test]
     fn control_characters_and_overrides_are_escaped() {

@@ -186,23 +186,28 @@ impl Span {
     /// The whole of it with every unit, as [`Span::from_str`] reads it back: `1h30m15s250ms`.
     #[must_use]
     pub fn exact(self) -> String {
-        self.text(UNITS.len())
+        Units(self, UNITS.len()).to_string()
     }
+}
 
-    /// The `count` largest units that are not zero, from the first one on.
-    fn text(self, count: usize) -> String {
-        use fmt::Write as _;
-        let (mut text, mut rest, mut shown) = (String::new(), self.0, 0);
+/// The so many largest units of a span that are not zero, from the first one on.
+struct Units(Span, usize);
+
+impl fmt::Display for Units {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (mut rest, mut shown) = (self.0.0, 0);
+        if rest == 0 {
+            return f.write_str("0s");
+        }
         for (unit, size) in UNITS {
             let number = rest / size;
             rest %= size;
-            if number > 0 && shown < count {
-                // Writing to a String cannot fail.
-                let _ = write!(text, "{number}{unit}");
+            if number > 0 && shown < self.1 {
+                write!(f, "{number}{unit}")?;
             }
             shown += usize::from(shown > 0 || number > 0);
         }
-        if text.is_empty() { "0s".to_owned() } else { text }
+        Ok(())
     }
 }
 
@@ -210,7 +215,7 @@ impl Span {
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let units = if self.0 < 60_000_000 { 1 } else { 2 };
-        f.pad(&self.text(units))
+        crate::text::pad(f, format_args!("{}", Units(*self, units)))
     }
 }
 

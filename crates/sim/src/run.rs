@@ -1,6 +1,7 @@
 //! One run: processes, disk, network, drivers and people on a queue of things to come.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Ordering;
+use std::collections::{BTreeSet, BinaryHeap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -34,10 +35,18 @@ pub struct Report {
     pub frames: u64,
     /// Things that happened: inputs, arrivals, syncs.
     pub steps: u64,
-    /// The hash of the last state, for comparing runs.
-    pub state: ContentHash,
+    /// The last state of who leads.
+    end: Engine,
     /// The run in lines, if they were asked for.
     pub trace: String,
+}
+
+impl Report {
+    /// The hash of the last state, for comparing runs.
+    #[must_use]
+    pub fn state(&self) -> ContentHash {
+        self.end.state().hash()
+    }
 }
 
 /// Plays `scenario`.
@@ -64,10 +73,7 @@ fn play(scenario: &Scenario, traced: bool) -> Report {
             .unwrap_or("something that is not text");
         sim.fail(Invariant::NoPanic, what.to_owned());
     }
-    let state = sim
-        .leader()
-        .map(|at| sim.replicas[at].engine.state().hash())
-        .unwrap_or_default();
+    let end = sim.leader().map(|at| std::mem::take(&mut sim.replicas[at].engine));
     if let Some(violation) = &sim.violation {
         let what = format!("VIOLATED {violation}");
         sim.trace.line(sim.now.since(START), || what);
@@ -78,7 +84,7 @@ fn play(scenario: &Scenario, traced: bool) -> Report {
         transactions: sim.model.planned,
         frames: sim.log.durable as u64,
         steps: sim.steps,
-        state,
+        end: end.unwrap_or_default(),
         trace: sim.trace.into_text(),
     }
 }
@@ -136,13 +142,20 @@ struct Replica {
     ends_after: Option<u8>,
 }
 
+impl Replica {
+    /// It leads at `now`, by what the others can know: it writes as the newest, and has not been silent for too long.
+    fn leads(&self, epoch: u32, now: Timestamp) -> bool {
+        let silent = self.paused_until > now && now.since(self.paused_since) >= LEAD;
+        self.up && self.epoch == epoch && !silent
+    }
+}
+
 enum Item {
     Happens(usize),
     Start {
         replica: usize,
         again_after: u8,
     },
-    TakeOver(usize),
     Synced {
         replica: usize,
         life: u32,
@@ -168,6 +181,40 @@ enum Item {
     Adversary(TransactionId, u8),
 }
 
+/// A place in the queue: by time, and of several at the same time in the order in which they were put there.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    at: Timestamp,
+    order: u64,
+}
+
+/// Something to come.
+struct Queued {
+    place: Place,
+    item: Item,
+}
+
+impl PartialEq for Queued {
+    fn eq(&self, other: &Self) -> bool {
+        self.place == other.place
+    }
+}
+
+impl Eq for Queued {}
+
+impl PartialOrd for Queued {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// What comes first is the greatest, as the heap wants it. No two have the same place.
+impl Ord for Queued {
+    fn cmp(&self, other: &Self) -> Ordering {
+        other.place.cmp(&self.place)
+    }
+}
+
 /// An effect on its way.
 #[derive(Clone)]
 struct Request {
@@ -189,7 +236,9 @@ struct Sim<'a> {
     vault: BTreeSet<EvidenceId>,
     log: Log,
     replicas: Vec<Replica>,
-    queue: BTreeMap<(Timestamp, u64), Item>,
+    queue: BinaryHeap<Queued>,
+    /// Processes that ask whether they may lead, and when: many times an hour, nearly always in vain.
+    contenders: Vec<(Place, usize)>,
     queued: u64,
     sent: u64,
     steps: u64,
@@ -233,7 +282,8 @@ impl<'a> Sim<'a> {
             vault: BTreeSet::new(),
             log: Log::default(),
             replicas: (0..scenario.replicas.max(1)).map(replica).collect(),
-            queue: BTreeMap::new(),
+            queue: BinaryHeap::with_capacity(64),
+            contenders: Vec::new(),
             queued: 0,
             sent: 0,
             steps: 0,
@@ -310,12 +360,15 @@ impl<'a> Sim<'a> {
 
     fn run_until(&mut self, end: Timestamp) {
         while self.violation.is_none() {
-            let queued = self.queue.first_key_value().map(|((at, _), _)| *at);
-            let due = self.next_tick();
-            let (at, replica) = match (queued, due) {
-                (Some(queued), Some((due, replica))) if due < queued => (due, Some(replica)),
-                (Some(queued), _) => (queued, None),
-                (None, Some((due, replica))) => (due, Some(replica)),
+            let tick = self.next_tick();
+            let queued = self.queue.peek().map(|it| it.place);
+            self.ask_in_vain(tick.map(|(at, _)| at), queued, end);
+            let contender = self.contenders.iter().min().copied();
+            let first = queued.into_iter().chain(contender.map(|(place, _)| place)).min();
+            let at = match (first, tick) {
+                (Some(first), Some((due, _))) => first.at.min(due),
+                (Some(first), None) => first.at,
+                (None, Some((due, _))) => due,
                 (None, None) => break,
             };
             if at > end {
@@ -328,17 +381,68 @@ impl<'a> Sim<'a> {
                 return;
             }
             self.world.at(self.now);
-            match replica {
-                Some(replica) => self.input(replica, Input::Tick, false),
-                None => {
-                    if let Some((_, item)) = self.queue.pop_first() {
-                        self.handle(item);
+            match (first, tick) {
+                (Some(first), Some((due, replica))) if due < first.at => self.input(replica, Input::Tick, false),
+                (None, Some((_, replica))) => self.input(replica, Input::Tick, false),
+                _ => match contender {
+                    Some((place, replica)) if first == Some(place) => {
+                        self.contenders.retain(|(other, _)| *other != place);
+                        self.start(replica, 0);
                     }
-                }
+                    _ => {
+                        if let Some(Queued { item, .. }) = self.queue.pop() {
+                            self.handle(item);
+                        }
+                    }
+                },
             }
         }
         self.now = self.now.max(end);
         self.world.at(self.now);
+    }
+
+    /// Lets contenders ask until something else comes, when the answer is that somebody leads whenever they do: that
+    /// changes nothing but when they ask again. Each time is a step like any other.
+    fn ask_in_vain(&mut self, tick: Option<Timestamp>, queued: Option<Place>, end: Timestamp) {
+        let leads = |it: &Replica| it.leads(self.log.epoch, self.now) && it.paused_until <= self.now;
+        if self.contenders.is_empty() || !self.replicas.iter().any(leads) {
+            return;
+        }
+        let last = tick.map_or(end, |due| due.min(end));
+        let comes_first = |place: Place| place.at <= last && queued.is_none_or(|queued| place < queued);
+        // Whoever asks again does so after what is in the queue for the same time.
+        let last_again = queued.map_or(last, |queued| last.min(queued.at - Span::from_micros(1)));
+        let times = |place: Place| {
+            let again = place.at.max(self.now) + LEAD;
+            let further = (again <= last_again).then(|| 1 + last_again.since(again).as_micros() / LEAD.as_micros());
+            1 + further.unwrap_or(0)
+        };
+        let waits = |(place, replica): &(Place, usize)| !self.replicas[*replica].up && comes_first(*place);
+        let mut asking: Vec<(Timestamp, u64, Place, usize)> = Vec::new();
+        for (place, replica) in self.contenders.iter().filter(|it| waits(it)) {
+            let times = times(*place);
+            let asked = place.at.max(self.now) + LEAD.times(times - 1);
+            asking.push((asked, times, *place, *replica));
+        }
+        let steps: u64 = asking.iter().map(|(_, times, ..)| times).sum();
+        if steps == 0 || self.steps + steps > STEPS_MAX {
+            return;
+        }
+        // Of two that ask at the same time, the one that has asked less often began later, and so asks before the other.
+        asking.sort_unstable();
+        let mut still: Vec<_> = self.contenders.iter().copied().filter(|it| !waits(it)).collect();
+        self.steps += steps;
+        self.queued += steps;
+        for (at, (asked, _, _, replica)) in asking.iter().enumerate() {
+            let order = self.queued - (asking.len() - 1 - at) as u64;
+            let again = Place {
+                at: *asked + LEAD,
+                order,
+            };
+            still.push((again, *replica));
+            self.now = self.now.max(*asked);
+        }
+        self.contenders = still;
     }
 
     /// When the engine of a process looks at something by itself, and which one's does so first.
@@ -360,11 +464,6 @@ impl<'a> Sim<'a> {
                 self.happen(happening);
             }
             Item::Start { replica, again_after } => self.start(replica, again_after),
-            Item::TakeOver(replica) => {
-                if !self.replicas[replica].up {
-                    self.start(replica, 0);
-                }
-            }
             Item::Synced { replica, life } => {
                 if self.replicas[replica].life == life {
                     if self.waits(replica) {
@@ -408,8 +507,19 @@ impl<'a> Sim<'a> {
     // ---- small things ----
 
     fn later(&mut self, at: Timestamp, item: Item) {
+        let place = self.place(at);
+        self.queue.push(Queued { place, item });
+    }
+
+    /// `replica` asks at `at` whether it may lead.
+    fn contend_later(&mut self, at: Timestamp, replica: usize) {
+        let place = self.place(at);
+        self.contenders.push((place, replica));
+    }
+
+    fn place(&mut self, at: Timestamp) -> Place {
         self.queued += 1;
-        self.queue.insert((at, self.queued), item);
+        Place { at, order: self.queued }
     }
 
     fn say(&mut self, what: impl FnOnce() -> String) {

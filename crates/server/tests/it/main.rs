@@ -27,7 +27,7 @@ use staunch_store::MemoryJournal;
 use staunch_store::index::Index;
 
 use client::Client;
-use world::{Gate, Gated, ManualClock, MapAction, TestSource, World, playbooks, programs};
+use world::{Gate, Gated, ManualClock, MapAction, Slow, TestSource, World, playbooks, programs};
 
 /// How long a test waits for what must happen.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -64,6 +64,8 @@ struct Staunch {
     tokens: Arc<Tokens>,
     journal: MemoryJournal,
     gate: Arc<Gate>,
+    /// Where frames pass on their way into the index.
+    index_gate: Arc<Gate>,
     world: Arc<World>,
     clock: Arc<ManualClock>,
     operator: String,
@@ -85,6 +87,7 @@ impl Staunch {
             Arc::new(World::default()),
             Arc::new(ManualClock::default()),
         );
+        let index_gate = Arc::new(Gate::default());
         let nowhere: PathBuf = dir.path().join("journal");
         let index = options
             .with_index
@@ -98,7 +101,10 @@ impl Staunch {
             actions: vec![Box::new(MapAction(world.clone()))],
             traffic: None,
             notifiers: Vec::new(),
-            follower: index.map(|index| Box::new(index) as Box<dyn Follower>),
+            follower: index.map(|index| {
+                let (inner, gate) = (Box::new(index), index_gate.clone());
+                Box::new(Slow { inner, gate }) as Box<dyn Follower>
+            }),
             clock: clock.clone(),
             installation: InstallationId([7; 8]),
             build: "test".into(),
@@ -143,6 +149,7 @@ impl Staunch {
             tokens,
             journal,
             gate,
+            index_gate,
             world,
             clock,
             operator,
@@ -176,6 +183,7 @@ impl Staunch {
 impl Drop for Staunch {
     fn drop(&mut self) {
         self.gate.open();
+        self.index_gate.open();
         if let Some(server) = self.server.take() {
             server.stop().expect("the server stops");
         }

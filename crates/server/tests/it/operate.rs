@@ -124,6 +124,36 @@ fn a_containment_is_shown_released_and_remembered() {
 }
 
 #[test]
+fn an_incident_that_the_index_does_not_have_yet_is_told_from_one_that_never_was() {
+    let staunch = Staunch::start(Options::default());
+    staunch.wait_for_index();
+    staunch.index_gate.close();
+    event(&staunch, "brute", "203.0.113.1");
+    let asked = |id: &str| {
+        staunch
+            .client()
+            .get(&format!("/v1/incidents/{id}"))
+            .problem(404, "not-found")
+    };
+    let opened = asked("INC-1");
+    assert_eq!(&*opened.detail, "INC-1 is not in the index yet");
+    assert_eq!(
+        opened.hint.as_deref(),
+        Some("it has just been opened: ask again in a moment")
+    );
+    // Nobody knows it; that the index is behind is said all the same, because it may have been closed and forgotten.
+    let unknown = asked("INC-7");
+    assert!(unknown.detail.contains("INC-7 in the index, which is "), "{unknown:?}");
+    assert_eq!(unknown.hint.as_deref(), Some("ask again in a moment"));
+    staunch.index_gate.open();
+    staunch.wait_for_index();
+    let there: IncidentAnswer = staunch.client().get("/v1/incidents/INC-1").json();
+    assert_eq!(there.detail.incident.id, IncidentId(1));
+    let never = asked("INC-7");
+    assert_eq!((&*never.detail, never.hint), ("there is no INC-7", None));
+}
+
+#[test]
 fn incidents_come_in_pages_and_what_is_not_there_is_not_found() {
     let staunch = Staunch::start(Options::default());
     for last in 1..=5 {

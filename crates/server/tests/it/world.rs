@@ -8,14 +8,14 @@ use std::sync::{Arc, Condvar, Mutex};
 use serde_json::Value;
 use staunch_model::{
     ActionKind, ContentHash, Description, Endpoint, EventKind, EventView, Explanation, Failure, FailureKind,
-    FieldValue, Mode, Modes, NotifyStep, Observation, OnFailure, Outcome, Owner, Permissions, Phase, Playbook,
+    FieldValue, Frame, Mode, Modes, NotifyStep, Observation, OnFailure, Outcome, Owner, Permissions, Phase, Playbook,
     PlaybookGuards, Presence, Program, RawFields, RiskClass, Severity, Span, Step, SystemName, Target, Timestamp,
     TransactionId, UndoClass,
 };
 use staunch_ports::journal::NewFrame;
 use staunch_ports::{
-    Action, AppendError, Clock, Durability, Epoch, ExecuteRequest, Journal, Lsn, Malformed, Owned, OwnedTarget,
-    Purpose, ReadError, Sighting, Source, StoredFrame, Tail, UndoRequest,
+    Action, AppendError, Clock, Durability, Epoch, ExecuteRequest, Follower, Journal, Lsn, Malformed, Owned,
+    OwnedTarget, Purpose, ReadError, Sighting, Source, StoredFrame, Tail, UndoRequest,
 };
 use staunch_store::MemoryJournal;
 
@@ -154,6 +154,35 @@ impl Journal for Gated {
 
     fn durability(&self) -> Durability {
         self.inner.durability()
+    }
+}
+
+/// A follower that takes no frame while its gate is closed.
+pub(crate) struct Slow {
+    pub(crate) inner: Box<dyn Follower>,
+    pub(crate) gate: Arc<Gate>,
+}
+
+impl Follower for Slow {
+    fn follow(&mut self, lsn: Lsn, now: Timestamp, frame: &Frame) {
+        self.gate.pass();
+        self.inner.follow(lsn, now, frame);
+    }
+
+    fn position(&self) -> Lsn {
+        self.inner.position()
+    }
+
+    fn flush(&mut self) {
+        self.inner.flush();
+    }
+
+    fn catch_up(&mut self) {
+        self.inner.catch_up();
+    }
+
+    fn look_after(&mut self) {
+        self.inner.look_after();
     }
 }
 

@@ -16,7 +16,7 @@ impl Sim<'_> {
         for other in 0..self.replicas.len() {
             if other != silent {
                 let at = self.now + LEAD + Span::from_millis(other as u64);
-                self.later(at, Item::TakeOver(other));
+                self.contend_later(at, other);
             }
         }
     }
@@ -67,13 +67,8 @@ impl Sim<'_> {
         if self.replicas[replica].up {
             return;
         }
-        let led = |it: &Replica| {
-            let silent = it.paused_until > self.now && self.now.since(it.paused_since) >= LEAD;
-            it.up && it.epoch == self.log.epoch && !silent
-        };
-        if self.replicas.iter().any(led) {
-            let at = self.now + LEAD;
-            self.later(at, Item::TakeOver(replica));
+        if self.replicas.iter().any(|it| it.leads(self.log.epoch, self.now)) {
+            self.contend_later(self.now + LEAD, replica);
             return;
         }
         // A writer that has been silent too long has its open batch cut off by the new epoch.
@@ -160,8 +155,8 @@ impl Sim<'_> {
             records: step.records,
         });
         let early = is(Mutant::EffectBeforeSync);
-        let (at_once, effects): (Vec<Effect>, Vec<Effect>) =
-            step.effects.into_iter().partition(|effect| early || effect.is_read());
+        let mut effects = step.effects;
+        let at_once: Vec<Effect> = effects.extract_if(.., |effect| early || effect.is_read()).collect();
         it.group.push(Held {
             now: step.now,
             frame: frame.clone(),
@@ -245,8 +240,8 @@ impl Sim<'_> {
         if self.cuts(When::Synced, replica) {
             return;
         }
-        let synced = std::mem::take(&mut self.replicas[replica].syncing);
-        for held in synced {
+        let mut synced = std::mem::take(&mut self.replicas[replica].syncing);
+        for held in synced.drain(..) {
             let there = self
                 .log
                 .frames
@@ -266,6 +261,10 @@ impl Sim<'_> {
         }
         if !self.replicas[replica].up {
             return;
+        }
+        if self.replicas[replica].group.capacity() == 0 {
+            // Its room is used for the next.
+            self.replicas[replica].group = synced;
         }
         if self.cuts(When::Sent, replica) {
             return;

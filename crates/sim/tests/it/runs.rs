@@ -14,10 +14,10 @@ fn the_same_seed_gives_the_same_run_byte_for_byte() {
             run_traced(&Scenario::from_seed(seed)),
         );
         assert_eq!(one.trace, other.trace, "seed {seed}");
-        assert_eq!(one.state, other.state, "seed {seed}");
+        assert_eq!(one.state(), other.state(), "seed {seed}");
         assert!(one.trace.lines().count() > 20, "seed {seed} has a story");
         let silent = run(&Scenario::from_seed(seed));
-        assert_eq!(silent.state, one.state, "looking on changes nothing: seed {seed}");
+        assert_eq!(silent.state(), one.state(), "looking on changes nothing: seed {seed}");
         assert_eq!(silent.steps, one.steps, "seed {seed}");
     }
 }

@@ -50,7 +50,7 @@ pub(crate) struct Proved {
 /// Proves the report in `path` with the key `known`, or with the one that it names itself.
 ///
 /// # Errors
-/// [`Exit::DrillFailed`] when it is not what was signed.
+/// [`Exit::DrillFailed`] when it is not what was signed, [`Exit::NotFound`] when it or its signature is not there.
 pub(crate) fn verify(path: &Path, known: Option<&str>) -> Result<Proved, Fault> {
     let read = |path: &Path| {
         let shown = path.display().to_string();
@@ -62,7 +62,14 @@ pub(crate) fn verify(path: &Path, known: Option<&str>) -> Result<Proved, Fault> 
             Fault::doing(exit, format!("cannot read {}", Printable(&shown)), &error)
         })
     };
-    let (text, note) = (read(path)?, read(&signature_of(path))?);
+    let text = read(path)?;
+    let note = read(&signature_of(path)).map_err(|fault| match fault.exit {
+        Exit::NotFound => fault.hint(
+            "without its signature nothing is proved: put the .sig file that the drill wrote beside the report, or run \
+             the drill again",
+        ),
+        _ => fault,
+    })?;
     let shown = path.display().to_string();
     let changed = |why: &str| Fault::new(Exit::DrillFailed, format!("{}: {why}", Printable(&shown)));
     let named = serde_json::from_str::<serde_json::Value>(&text).ok();

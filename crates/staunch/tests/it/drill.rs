@@ -165,6 +165,22 @@ fn changed(file: &Path, from: &str, to: &str, code: impl Fn() -> Option<i32>) {
 }
 
 #[test]
+fn a_report_without_its_signature_is_refused_with_what_to_do() {
+    let reports = Reports::new();
+    let report = reports.0.path().join("drill-made-by-hand.json");
+    std::fs::write(&report, "{}").expect("it is ours");
+    let shown = report.display().to_string();
+    let output = reports.drill(&["verify", &shown]);
+    assert_eq!(output.status.code(), Some(5), "{output:?}");
+    let said = stderr(&output);
+    assert!(said.contains(&format!("cannot read {shown}.sig")), "{said}");
+    assert!(said.contains("hint: ") && said.contains("beside the report"), "{said}");
+    // A report that is not there has nothing to do with signatures.
+    let nowhere = stderr(&reports.drill(&["verify", &format!("{shown}x")]));
+    assert!(!nowhere.contains("signature"), "{nowhere}");
+}
+
+#[test]
 fn an_unknown_drill_is_refused_with_those_that_are_known() {
     let output = Reports::new().drill(&["run", "earthquake"]);
     assert_eq!(output.status.code(), Some(5));
