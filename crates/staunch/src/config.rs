@@ -61,6 +61,8 @@ pub(crate) struct Config {
     pub(crate) archive: ArchiveSettings,
     /// Drills on this installation.
     pub(crate) drill: DrillSettings,
+    /// What a server takes away from itself.
+    pub(crate) sandbox: SandboxSettings,
     /// Logging.
     pub(crate) log: LogSettings,
 }
@@ -80,6 +82,7 @@ impl Default for Config {
             journal: JournalSettings::default(),
             archive: ArchiveSettings::default(),
             drill: DrillSettings::default(),
+            sandbox: SandboxSettings::default(),
             log: LogSettings::default(),
         }
     }
@@ -298,6 +301,22 @@ pub(crate) struct DrillSettings {
     /// v0.1.
     #[serde(deserialize_with = "networks")]
     pub(crate) scope: Vec<IpNet>,
+}
+
+/// What a server takes away from itself.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct SandboxSettings {
+    /// Whether the kernel is told to let the server write only where it has to (Landlock), run no program unless
+    /// `[[sources.journald]]` needs one, and make no system call that reaches into the kernel or other processes (seccomp).
+    /// A kernel without Landlock is told of in the log. Default `true`. Since v0.1.
+    pub(crate) enabled: bool,
+}
+
+impl Default for SandboxSettings {
+    fn default() -> Self {
+        Self { enabled: true }
+    }
 }
 
 /// Logging.

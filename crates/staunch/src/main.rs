@@ -20,6 +20,7 @@ mod narrator;
 mod output;
 mod playbooks;
 mod progress;
+mod sandbox;
 mod stage;
 mod wiring;
 mod words;

@@ -408,6 +408,7 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     db.pragma_update(None, "synchronous", "NORMAL")?;
     db.pragma_update(None, "journal_size_limit", WAL_BYTES_KEPT)?;
     db.pragma_update(None, "trusted_schema", false)?;
+    db.pragma_update(None, "temp_store", "MEMORY")?;
     let pragma = |name| db.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     if (pragma("application_id")?, pragma("user_version")?) != (schema::APPLICATION_ID, schema::VERSION) {
         let foreign: i64 = db.query_row(

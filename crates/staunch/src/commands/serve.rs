@@ -29,6 +29,7 @@ use crate::cli::{Driver, ServeArgs};
 use crate::config::{self, Config, Loaded};
 use crate::exit::{Exit, Fault};
 use crate::playbooks::Texts;
+use crate::sandbox::{self, Files, Needs};
 use crate::stage::STAGE_PREFIX;
 use crate::{log, wiring};
 
@@ -59,6 +60,9 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
     if args.rehearse.is_some() {
         check_rehearsal(&config.data_dir)?;
         end_with_the_play(&config.data_dir)?;
+    } else if config.sandbox.enabled {
+        // Before there is a second thread. The stage clears itself away, which a server may not.
+        enter_sandbox(&config)?;
     }
     let compiled = compile(&config)?;
     let tokens = Tokens::load(&config.tokens_file()).map_err(|error| token::fault(&error))?;
@@ -167,6 +171,22 @@ fn apply(args: &ServeArgs, config: &mut Config) {
     if let Some(listen) = args.listen {
         config.http.listen = listen;
     }
+}
+
+/// Leaves this process no more than a server with `config` needs.
+fn enter_sandbox(config: &Config) -> Result<(), Fault> {
+    wiring::make_private_dir(&config.data_dir)?;
+    if config.archive.enabled {
+        wiring::make_private_dir(&config.archive_dir())?;
+    }
+    match sandbox::enter(&Needs::of(config))? {
+        Files::Restricted => tracing::info!("this process may write in its own directories only"),
+        Files::Partly => {
+            tracing::info!("this process may write in its own directories only, as far as this kernel knows")
+        }
+        Files::Open => tracing::warn!("this kernel has no Landlock: this process may write wherever its user may"),
+    }
+    Ok(())
 }
 
 /// A driver that can be told to lie by a file has no place in an installation: only a stage may have one.

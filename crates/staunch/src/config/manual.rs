@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// Where each section's keys are described: heading, struct, and the file that it is in.
-const SECTIONS: [(&str, &str, &str); 22] = [
+const SECTIONS: [(&str, &str, &str); 23] = [
     ("", "Config", CONFIG),
     ("[http]", "HttpSettings", HTTP),
     ("[[http.senders]]", "HttpSender", HTTP),
@@ -26,6 +26,7 @@ const SECTIONS: [(&str, &str, &str); 22] = [
     ("[journal]", "JournalSettings", CONFIG),
     ("[archive]", "ArchiveSettings", CONFIG),
     ("[drill]", "DrillSettings", CONFIG),
+    ("[sandbox]", "SandboxSettings", CONFIG),
     ("[log]", "LogSettings", CONFIG),
 ];
 

@@ -22,6 +22,7 @@ mod playbook_tests;
 mod protect;
 mod replay;
 mod run;
+mod sandbox;
 mod senders;
 mod sources;
 mod tls;

@@ -1,0 +1,267 @@
+//! What a server takes away from itself once it knows its configuration, so that whoever takes it over can do little with it.
+//!
+//! Landlock leaves files to be written only where the server writes, and programs to be run only when it runs one. Seccomp
+//! refuses the system calls that a server never makes and that reach into the kernel or into other processes. Both hold for
+//! good, for the thread that enters and for all that it starts: enter before there are others.
+//!
+//! Never in the way of containment: where the kernel has no Landlock, the server says so and goes on.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use landlock::{
+    ABI, AccessFs, BitFlags, PathBeneath, PathFd, Ruleset, RulesetAttr as _, RulesetCreatedAttr as _, RulesetStatus,
+};
+use nix::libc;
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
+
+use crate::config::Config;
+use crate::exit::{Exit, Fault};
+
+/// The newest version of Landlock whose rights are asked for; a kernel that knows fewer is asked for those.
+const NEWEST: ABI = ABI::V5;
+
+/// Where programs and what they need to be started are.
+const PROGRAMS: [&str; 5] = ["/usr", "/bin", "/lib", "/lib64", "/nix/store"];
+
+/// What a server may do with files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Needs {
+    /// The directories that it writes in.
+    writes: Vec<PathBuf>,
+    /// Whether it runs a program.
+    runs: bool,
+}
+
+/// How far the kernel holds a server to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Files {
+    /// All of it.
+    Restricted,
+    /// What this kernel's version of Landlock knows.
+    Partly,
+    /// The kernel has no Landlock.
+    Open,
+}
+
+impl Needs {
+    /// What a server with `config` needs.
+    pub(crate) fn of(config: &Config) -> Self {
+        let sockets = config.sources.sockets.iter().filter_map(|it| it.path.parent());
+        let mut writes = vec![config.data_dir.clone(), PathBuf::from("/dev/null")];
+        if config.archive.enabled {
+            writes.push(config.archive_dir());
+        }
+        writes.extend(sockets.map(Path::to_owned));
+        Self {
+            writes,
+            runs: !config.sources.journald.is_empty(),
+        }
+    }
+}
+
+/// Leaves this thread, and all that it starts from now on, no more than `needs`.
+///
+/// # Errors
+/// When the kernel refuses what it says it knows.
+pub(crate) fn enter(needs: &Needs) -> Result<Files, Fault> {
+    let files = restrict_files(needs).map_err(|error| {
+        Fault::doing(
+            Exit::Failed,
+            "cannot leave this process only the files it needs",
+            &error,
+        )
+        .hint("[sandbox] enabled = false starts without")
+    })?;
+    let program = forbidden(needs.runs).map_err(|error| fault(&error))?;
+    seccompiler::apply_filter(&program).map_err(|error| fault(&error))?;
+    Ok(files)
+}
+
+fn fault(error: &dyn std::error::Error) -> Fault {
+    Fault::doing(Exit::Failed, "cannot refuse system calls to this process", error)
+        .hint("[sandbox] enabled = false starts without")
+}
+
+fn restrict_files(needs: &Needs) -> Result<Files, landlock::RulesetError> {
+    // Reading is left as it is: what a reload names is not known yet.
+    let writing = AccessFs::from_write(NEWEST);
+    let handled: BitFlags<AccessFs> = writing | AccessFs::Execute;
+    let mut rules = Ruleset::default().handle_access(handled)?.create()?;
+    for path in &needs.writes {
+        // What is not there cannot be written to either.
+        if let Ok(opened) = PathFd::new(path) {
+            let rights = if path.is_dir() {
+                writing
+            } else {
+                writing & AccessFs::from_file(NEWEST)
+            };
+            rules = rules.add_rule(PathBeneath::new(opened, rights))?;
+        }
+    }
+    for path in PROGRAMS.iter().filter(|_| needs.runs) {
+        if let Ok(opened) = PathFd::new(path) {
+            rules = rules.add_rule(PathBeneath::new(opened, AccessFs::Execute))?;
+        }
+    }
+    Ok(match rules.restrict_self()?.ruleset {
+        RulesetStatus::FullyEnforced => Files::Restricted,
+        RulesetStatus::PartiallyEnforced => Files::Partly,
+        RulesetStatus::NotEnforced => Files::Open,
+    })
+}
+
+/// A filter that answers what a server never asks with `EPERM`.
+fn forbidden(runs: bool) -> Result<BpfProgram, seccompiler::BackendError> {
+    let mut calls = vec![
+        // Other processes.
+        libc::SYS_ptrace,
+        libc::SYS_process_vm_readv,
+        libc::SYS_process_vm_writev,
+        libc::SYS_pidfd_getfd,
+        libc::SYS_kcmp,
+        // The kernel itself.
+        libc::SYS_kexec_load,
+        libc::SYS_init_module,
+        libc::SYS_finit_module,
+        libc::SYS_delete_module,
+        libc::SYS_bpf,
+        libc::SYS_perf_event_open,
+        libc::SYS_userfaultfd,
+        libc::SYS_io_uring_setup,
+        libc::SYS_io_uring_enter,
+        libc::SYS_io_uring_register,
+        libc::SYS_add_key,
+        libc::SYS_request_key,
+        libc::SYS_keyctl,
+        // The machine and what is mounted.
+        libc::SYS_reboot,
+        libc::SYS_swapon,
+        libc::SYS_swapoff,
+        libc::SYS_mount,
+        libc::SYS_umount2,
+        libc::SYS_pivot_root,
+        libc::SYS_move_mount,
+        libc::SYS_open_tree,
+        libc::SYS_fsopen,
+        libc::SYS_chroot,
+        libc::SYS_sethostname,
+        libc::SYS_setdomainname,
+        libc::SYS_settimeofday,
+        libc::SYS_clock_settime,
+        libc::SYS_clock_adjtime,
+        libc::SYS_adjtimex,
+        libc::SYS_acct,
+        libc::SYS_quotactl,
+        libc::SYS_personality,
+        // Other namespaces.
+        libc::SYS_unshare,
+        libc::SYS_setns,
+        libc::SYS_open_by_handle_at,
+    ];
+    if !runs {
+        calls.extend([libc::SYS_execve, libc::SYS_execveat]);
+    }
+    // A call without conditions is refused whatever its arguments are.
+    let rules: BTreeMap<i64, Vec<seccompiler::SeccompRule>> =
+        calls.into_iter().map(|call| (call, Vec::new())).collect();
+    let refused = SeccompAction::Errno(libc::EPERM.cast_unsigned());
+    let filter = SeccompFilter::new(
+        rules,
+        SeccompAction::Allow,
+        refused,
+        TargetArch::try_from(std::env::consts::ARCH)?,
+    )?;
+    filter.try_into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::ErrorKind;
+    use std::process::Command;
+
+    use super::*;
+
+    /// Does `work` on a thread of its own, which has entered with `needs`.
+    fn inside<T: Send>(needs: &Needs, work: impl FnOnce() -> T + Send) -> T {
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                let files = enter(needs).expect("the kernel takes it");
+                assert_ne!(files, Files::Open, "this kernel has no Landlock");
+                work()
+            });
+            thread.join().expect("the thread ends well")
+        })
+    }
+
+    #[test]
+    fn only_what_is_needed_is_left() {
+        let (own, other) = (
+            tempfile::tempdir().expect("a directory"),
+            tempfile::tempdir().expect("a directory"),
+        );
+        fs::write(other.path().join("there"), "text").expect("it is our directory");
+        let needs = Needs {
+            writes: vec![own.path().to_owned(), "/dev/null".into()],
+            runs: false,
+        };
+        inside(&needs, || {
+            let refused = |result: std::io::Result<()>| {
+                assert_eq!(result.map_err(|error| error.kind()), Err(ErrorKind::PermissionDenied));
+            };
+            fs::create_dir(own.path().join("dir")).expect("it is the directory");
+            fs::write(own.path().join("dir/a"), "text").expect("it is the directory");
+            fs::rename(own.path().join("dir/a"), own.path().join("b")).expect("it is the directory");
+            fs::remove_file(own.path().join("b")).expect("it is the directory");
+            fs::write("/dev/null", "text").expect("it may be written to");
+            assert_eq!(
+                fs::read_to_string(other.path().join("there")).expect("it may be read"),
+                "text"
+            );
+
+            refused(fs::write(other.path().join("new"), "text"));
+            refused(fs::write(other.path().join("there"), "text"));
+            refused(fs::remove_file(other.path().join("there")));
+            refused(Command::new("/bin/true").status().map(drop));
+            refused(nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).map_err(Into::into));
+        });
+        // Whoever has not entered is as free as before.
+        fs::write(other.path().join("new"), "text").expect("this thread is free");
+        assert!(Command::new("/bin/true").status().expect("it runs").success());
+    }
+
+    #[test]
+    fn a_program_can_be_run_where_one_is_needed() {
+        let own = tempfile::tempdir().expect("a directory");
+        let program = own.path().join("own");
+        fs::copy("/bin/true", &program).expect("it can be copied");
+        let needs = Needs {
+            writes: vec![own.path().to_owned()],
+            runs: true,
+        };
+        inside(&needs, || {
+            assert!(Command::new("/bin/true").status().expect("it runs").success());
+            // What was written can not be run.
+            let error = Command::new(&program).status().expect_err("it is refused");
+            assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+        });
+    }
+
+    #[test]
+    fn what_a_server_needs_comes_from_its_configuration() {
+        let config = crate::config::parse("data_dir = \"/d\"\n").expect("a configuration");
+        let needs = Needs::of(&config);
+        assert_eq!(
+            (needs.writes, needs.runs),
+            (vec!["/d".into(), "/dev/null".into()], false)
+        );
+        let text = "data_dir = \"/d\"\n[archive]\nenabled = true\n[[sources.sockets]]\npath = \"/run/s/e.sock\"\n[[sources.journald]]\n";
+        let needs = Needs::of(&crate::config::parse(text).expect("a configuration"));
+        let writes: Vec<PathBuf> = ["/d", "/dev/null", "/d/archive", "/run/s"]
+            .iter()
+            .map(Into::into)
+            .collect();
+        assert_eq!((needs.writes, needs.runs), (writes, true));
+    }
+}

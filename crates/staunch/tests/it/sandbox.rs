@@ -1,0 +1,53 @@
+//! What a running server has taken away from itself.
+
+use std::fs;
+
+use crate::harness::{Home, SMALL, Server, element, exploit_from, in_namespace, wait_until};
+
+/// A field of what the kernel says of a server's process.
+fn status(server: &Server, field: &str) -> String {
+    let text = fs::read_to_string(format!("/proc/{}/status", server.id())).expect("it is ours");
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(field)?.strip_prefix(":\t"));
+    line.unwrap_or_else(|| panic!("no {field} in {text}")).to_owned()
+}
+
+#[test]
+fn a_server_contains_from_within_its_sandbox_and_can_be_started_without() {
+    in_namespace("sandbox::serve", || {
+        let home = Home::new(SMALL);
+        let server = home.serve();
+        // 2: a filter.
+        assert_eq!(
+            (&*status(&server, "Seccomp"), &*status(&server, "NoNewPrivs")),
+            ("2", "1")
+        );
+        assert!(
+            home.log().contains("may write in its own directories only"),
+            "{}",
+            home.log()
+        );
+        for thread in fs::read_dir(format!("/proc/{}/task", server.id())).expect("it is ours") {
+            let path = thread.expect("it is listed").path().join("status");
+            let text = fs::read_to_string(path).unwrap_or_default();
+            assert!(
+                text.is_empty() || text.contains("Seccomp:\t2"),
+                "a thread without a filter: {text}"
+            );
+        }
+        server.take(&exploit_from("203.0.113.9"));
+        wait_until("the block", || element("203.0.113.9").is_some());
+        server.ok(&["release", "--incident", "INC-1", "--yes"]);
+        wait_until("the release", || element("203.0.113.9").is_none());
+        drop(server);
+
+        let text = fs::read_to_string(home.config()).expect("it is ours");
+        fs::write(home.config(), format!("{text}\n[sandbox]\nenabled = false\n")).expect("it is ours");
+        let server = home.serve();
+        assert_eq!(
+            (&*status(&server, "Seccomp"), &*status(&server, "NoNewPrivs")),
+            ("0", "0")
+        );
+    });
+}
