@@ -5,6 +5,7 @@
 
 mod cel;
 mod diagnostic;
+mod json_schema;
 pub mod limits;
 mod schema;
 mod suggest;
@@ -14,6 +15,7 @@ mod yaml;
 use staunch_model::{Description, Program, Span};
 
 pub use diagnostic::{Diagnostic, Severity};
+pub use json_schema::{SchemaOf, json_schema};
 
 /// The playbooks that come with Staunch: file name and text.
 pub const BUILT_IN: &[(&str, &str)] = &[

@@ -44,6 +44,8 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Find every mistake in playbooks, without running them
     Check(CheckArgs),
+    /// Print the JSON Schema of playbooks or of their tests, for editors: `staunch schema playbook > playbook.schema.json`
+    Schema(SchemaArgs),
     /// Show what would be done about an event, and why, without doing it
     Plan(PlanArgs),
     /// Try what a source understands
@@ -265,6 +267,28 @@ pub(crate) struct CheckArgs {
     /// Answer in JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// What a schema is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SchemaName {
+    /// A playbook
+    Playbook,
+    /// A file of tests, such as ssh.test.yaml
+    Test,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "The schema is of draft 7, which the YAML language server of most editors reads. It names the sources of \
+                        the configuration. What needs more than a schema, such as conditions, is for `staunch check`."
+)]
+pub(crate) struct SchemaArgs {
+    /// Of what
+    #[arg(value_name = "OF", value_enum)]
+    pub(crate) of: SchemaName,
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
 }
 
 #[derive(Args, Debug)]
@@ -602,6 +626,18 @@ pub(crate) mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_schemas_in_the_reference_are_what_the_parser_reads() {
+        let context = staunch_playbook::CheckContext::default();
+        for (page, of) in [
+            ("playbook.schema.json", staunch_playbook::SchemaOf::Playbook),
+            ("playbook-test.schema.json", staunch_playbook::SchemaOf::TestFile),
+        ] {
+            let schema = staunch_playbook::json_schema(of, &context);
+            check_reference(page, &crate::output::json(&schema).unwrap());
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod release;
 mod renew;
 mod replay;
 mod run;
+mod schema;
 mod serve;
 mod source;
 mod status;
@@ -50,6 +51,7 @@ pub(crate) fn run(command: Command) -> Result<Exit, Fault> {
         Command::Serve(args) => serve::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Schema(args) => schema::run(&args),
         Command::Backtest(args) => backtest::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Drill(command) => drill::run(&command),

@@ -4,8 +4,8 @@ use staunch_model::{
     ActionKind, IncidentOutcome, NotifyStep, Phase, Printable, Span, Step, TargetExtractor, UndoClass,
 };
 
-use super::Walk;
 use super::fields::Fields;
+use super::{Walk, shape};
 use crate::cel::field::Type;
 use crate::cel::{check, compile, outcome};
 use crate::yaml::{Kind, Node};
@@ -53,7 +53,7 @@ impl Walk<'_, '_> {
                 suggest::hint(name, &names, "actions"),
             );
         }
-        let fields = self.fields(value, "a step", &["target", "lease"])?;
+        let fields = self.fields(value, &shape::STEP)?;
         let target = self.required(&fields, "target").and_then(|node| self.target(node));
         let lease = self.lease(&fields, key);
         let action = action?;
@@ -160,7 +160,7 @@ impl Walk<'_, '_> {
             );
             return None;
         }
-        let fields = self.fields(value, "a notice", &["when"])?;
+        let fields = self.fields(value, &shape::PAGE)?;
         let Some(condition) = fields.get("when") else {
             return Some(NotifyStep {
                 when: default_outcomes(),

@@ -63,6 +63,7 @@ fn every_mistake_is_found_at_its_place() {
         ("summary: A good one.", "summary: \"a\\x1bb\"", &[("P012", 2, 10)]),
         ("T1110.001", "T1110.1", &[("P012", 3, 17)]),
         ("attack: [T1110, T1110.001]", "attack: T1110", &[("P006", 3, 9)]),
+        ("T1110.001", "~", &[("P006", 3, 17)]),
         ("sources: [suricata]", "sources: [surikata]", &[("P014", 5, 13)]),
         ("sources: [suricata]", "sources: []", &[("P011", 5, 12)]),
         ("  when: event.severity >= high\n", "", &[("P011", 5, 3)]),

@@ -244,3 +244,26 @@ fn the_guide_shows_what_is_said() {
     let said = stderr(&run(&yaml[0], &mistaken));
     assert!(said.starts_with(&text[2]), "{said}");
 }
+
+/// The schemas for editors are valid JSON, and know the sources of the configuration.
+#[test]
+fn the_schema_knows_what_is_configured() {
+    let home = Home::new(
+        "[[sources.generic]]\nname = \"my-waf\"\nsignature = \"/rule\"\nseverity = { constant = \"high\" }\n",
+    );
+    let config = home.config().display().to_string();
+    for (arguments, knows) in [(&["playbook"][..], false), (&["playbook", "--config", &config], true)] {
+        let output = staunch(&["schema"])
+            .args(arguments)
+            .output()
+            .expect("the binary starts");
+        assert!(output.status.success(), "{}", stderr(&output));
+        let schema: Value = serde_json::from_str(&stdout(&output)).expect("it is JSON");
+        let sources = &schema["properties"]["trigger"]["properties"]["sources"]["items"]["enum"];
+        let sources = sources.as_array().expect("a list");
+        assert_eq!(sources.contains(&"my-waf".into()), knows, "{sources:?}");
+    }
+    let output = staunch(&["schema", "test"]).output().expect("the binary starts");
+    let schema: Value = serde_json::from_str(&stdout(&output)).expect("it is JSON");
+    assert_eq!(schema["required"], serde_json::json!(["tests"]));
+}
