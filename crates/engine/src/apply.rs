@@ -13,6 +13,7 @@ use crate::budget::{self, Scope};
 use crate::limits;
 use crate::mutant::{Mutant, is};
 use crate::networks::Networks;
+use crate::repeat::Repeats;
 use crate::state::{EngineState, PendingNotice, Subject, Unfit, key_hash};
 use crate::transaction::{self, IllegalChange};
 
@@ -69,6 +70,9 @@ pub fn apply(
             keep_waiting_for_what_was_sent(state, now);
             if is(Mutant::BudgetsForgotten) {
                 state.budgets = budget::Budgets::default();
+            }
+            if is(Mutant::ReturnsForgotten) {
+                state.repeats = Repeats::default();
             }
             if is(Mutant::LeaseForgotten) {
                 let in_force = |it: &Transaction| it.state.kind() == StateKind::InForce;
@@ -163,6 +167,11 @@ pub fn apply(
             state.index.enter(&planned);
             state.index.dirty.insert(*incident);
             state.transactions.insert(*transaction, planned);
+        }
+        Record::CameBack { transaction, .. } => {
+            if !state.transactions.contains_key(transaction) {
+                return Err(ApplyError::NoTransaction(*transaction));
+            }
         }
         Record::StepWithoutTarget { incident, step } => {
             incident_mut(state, *incident)?.next_step = step.saturating_add(1);
@@ -346,6 +355,9 @@ fn apply_change(
         it.completed = state.completions;
     }
     account(state, &it, change, now);
+    if let (Change::ReleaseVerified, State::Released(cause)) = (change, &it.state) {
+        count_return(state, &it, cause, now);
+    }
     effects.extend(effect_of(state, &it, change));
     state.index.enter(&it);
     state.index.dirty.insert(it.incident);
@@ -475,6 +487,21 @@ fn free(id: &impl fmt::Display, is_free: bool) -> Result<(), ApplyError> {
         return Ok(());
     }
     Err(ApplyError::Misnumbered(id.to_string().into()))
+}
+
+/// A containment of a playbook whose leases grow has ended.
+fn count_return(state: &mut EngineState, it: &Transaction, cause: &Cause, now: Timestamp) {
+    let Some(playbook) = state.playbook_of(it).cloned() else {
+        return;
+    };
+    let Some(within) = playbook.returns_within(it.step) else {
+        return;
+    };
+    match cause {
+        Cause::LeaseEnded => state.repeats.serve(&playbook, it, now, within),
+        Cause::Operator { .. } => state.repeats.pardon(&playbook, it),
+        _ => {}
+    }
 }
 
 /// What a page about records that were left out says, besides their number; it is also what marks them as told.
@@ -743,7 +770,7 @@ fn wait(it: &mut Transaction, until: Timestamp) {
     it.awaits = Await::Timer;
 }
 
-fn new_transaction(
+pub(crate) fn new_transaction(
     id: TransactionId,
     label: TransactionId,
     incident: IncidentId,

@@ -169,6 +169,7 @@ guards:
   acts_per_hour_max: 20
 contain:
   - block-ip: { target: event.source.ip, lease: 1h }
+  - block-ip: { target: event.destination.ip, lease: { first: 1h, then: [6h, 24h], within: 7d } }
 notify:
   - page
   - page: { when: outcome != contained }

@@ -93,8 +93,9 @@ impl Walk<'_, '_> {
         });
 
         let (name, name_span) = name?;
-        let (trigger, steps) = (trigger?, steps?);
+        let (trigger, (steps, growing)) = (trigger?, steps?);
         let mut context = knowledge?;
+        context.extend(growing);
         if let Some(Impact { flows_min, .. }) = &impact {
             context.push(Context::FlowsMin(*flows_min));
         }

@@ -636,7 +636,7 @@ pub(crate) mod tests {
             ("playbook-test.schema.json", staunch_playbook::SchemaOf::TestFile),
         ] {
             let schema = staunch_playbook::json_schema(of, &context);
-            check_reference(page, &crate::output::json(&schema).unwrap());
+            check_reference(page, &format!("{}\n", crate::output::json(&schema).unwrap()));
         }
     }
 

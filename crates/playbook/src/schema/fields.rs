@@ -109,9 +109,20 @@ impl Walk<'_, '_> {
         &mut self,
         node: &Node,
         key: &str,
+        each: impl FnMut(&mut Self, &Node) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        self.entries_up_to(node, key, limits::ENTRIES_MAX, each)
+    }
+
+    /// The same, of at most `max`.
+    pub(super) fn entries_up_to<T>(
+        &mut self,
+        node: &Node,
+        key: &str,
+        max: usize,
         mut each: impl FnMut(&mut Self, &Node) -> Option<T>,
     ) -> Option<Vec<T>> {
-        let items = self.list(node, key, limits::ENTRIES_MAX)?;
+        let items = self.list(node, key, max)?;
         let mut all = Vec::with_capacity(items.len());
         for item in items {
             if item.is_null() {

@@ -218,6 +218,7 @@ impl Entry<'_> {
                 .execute(params![int(notice.0)])
                 .map(drop),
             Record::Started { .. }
+            | Record::CameBack { .. }
             | Record::SweepDone { .. }
             | Record::SweepFailed { .. }
             | Record::IncidentForgotten { .. }

@@ -162,8 +162,29 @@ pub(crate) static STEP: Shape = Shape {
         ),
         must(
             "lease",
-            Form::Lease,
-            "How long it stays in force unless a person renews it: from 1s to `limits.lease_max` of the configuration.",
+            Form::Either(&[Form::Lease, Form::Mapping(&LEASE)]),
+            "How long it stays in force unless a person renews it: from 1s to `limits.lease_max` of the configuration. Or \
+             `{ first: 1h, then: [6h, 24h], within: 7d }`: longer each time that the target comes back.",
+        ),
+    ],
+};
+
+/// A lease that grows.
+pub(crate) static LEASE: Shape = Shape {
+    what: "a lease that grows",
+    doc: "A lease that is longer each time that the target comes back.",
+    needs: Needs::Nothing,
+    keys: &[
+        must("first", Form::Lease, "The first lease."),
+        must(
+            "then",
+            Form::List(&Form::Lease, 1, limits::LEASES_THEN_MAX),
+            "The leases after that, each longer than the one before; the last one holds for all that follow.",
+        ),
+        may(
+            "within",
+            Form::Duration(Span::from_secs(1), limits::RETURNS_WITHIN_MAX),
+            "How long after the end of a lease its target counts as one that comes back. Default `7d`.",
         ),
     ],
 };
