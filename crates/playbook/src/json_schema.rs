@@ -81,7 +81,11 @@ fn form(form_: &Form, context: &CheckContext) -> Map<String, Value> {
             "maxLength": limits::NAME_CHARS_MAX,
         }),
         Form::Technique => json!({ "type": "string", "pattern": "^T[0-9]{4}(\\.[0-9]{3})?$" }),
-        Form::System => json!({ "type": "string", "enum": context.systems }),
+        Form::System => {
+            let mut systems = context.systems.clone();
+            systems.sort();
+            json!({ "type": "string", "enum": systems })
+        }
         Form::Expression => json!({ "type": ["string", "boolean"] }),
         // Bounds are for the parser: a pattern cannot add up units.
         Form::Duration(..) | Form::Lease => {

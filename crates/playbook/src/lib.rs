@@ -7,7 +7,9 @@ mod cel;
 mod diagnostic;
 mod json_schema;
 pub mod limits;
+mod pages;
 mod schema;
+pub mod signature;
 mod suggest;
 pub mod test_file;
 mod yaml;
@@ -16,6 +18,7 @@ use staunch_model::{Description, Program, Span};
 
 pub use diagnostic::{Diagnostic, Severity};
 pub use json_schema::{SchemaOf, json_schema};
+pub use pages::page;
 
 /// The playbooks that come with Staunch: file name and text.
 pub const BUILT_IN: &[(&str, &str)] = &[

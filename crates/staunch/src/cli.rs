@@ -2,6 +2,7 @@
 
 mod drill;
 mod operate;
+mod playbook;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ pub(crate) use operate::{
     ApproveArgs, DenyArgs, ModeArgs, ModeName, ProtectAddArgs, ProtectCommand, ProtectRemoveArgs, ReleaseArgs,
     RenewArgs,
 };
+pub(crate) use playbook::{PlaybookCommand, PlaybookSignArgs, PlaybookVerifyArgs};
 
 /// Stops the bleeding, not the business: contains incidents with safety transactions that can always be undone.
 #[derive(Debug, Parser)]
@@ -46,6 +48,9 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Print the JSON Schema of playbooks or of their tests, for editors: `staunch schema playbook > playbook.schema.json`
     Schema(SchemaArgs),
+    /// Sign playbooks, and prove what was signed
+    #[command(subcommand)]
+    Playbook(PlaybookCommand),
     /// Show what would be done about an event, and why, without doing it
     Plan(PlanArgs),
     /// Try what a source understands
@@ -262,6 +267,9 @@ pub(crate) struct CheckArgs {
     /// Playbook files, or directories of them [default: the configured ones and those built in]
     #[arg(value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
+    /// Show what a code such as P024 means, with an example and how to mend it, and check nothing
+    #[arg(long, value_name = "CODE", conflicts_with_all = ["paths", "json"])]
+    pub(crate) explain: Option<String>,
     #[command(flatten)]
     pub(crate) config: ConfigArgs,
     /// Answer in JSON

@@ -14,6 +14,7 @@ mod journal;
 mod manual;
 mod mode;
 mod plan;
+mod playbook;
 mod protect;
 mod release;
 mod renew;
@@ -53,6 +54,7 @@ pub(crate) fn run(command: Command) -> Result<Exit, Fault> {
         Command::Check(args) => check::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Backtest(args) => backtest::run(&args),
+        Command::Playbook(command) => playbook::run(&command),
         Command::Plan(args) => plan::run(&args),
         Command::Drill(command) => drill::run(&command),
         Command::Source(command) => source::run(&command),

@@ -11,12 +11,15 @@ use crate::cel::{check, compile, outcome};
 use crate::yaml::{Kind, Node};
 use crate::{limits, suggest};
 
+/// Acts with their targets, and what the playbook has to know of their leases.
+type Acts = (Vec<(Step, TargetExtractor)>, Vec<Context>);
+
 /// How long after a lease a target comes back, when the playbook does not say.
 const WITHIN_DEFAULT: Span = Span::from_hours(7 * 24);
 
 impl Walk<'_, '_> {
     /// The acts with their targets, and what has to be known of leases that grow.
-    pub(super) fn contain(&mut self, fields: &Fields<'_>) -> Option<(Vec<(Step, TargetExtractor)>, Vec<Context>)> {
+    pub(super) fn contain(&mut self, fields: &Fields<'_>) -> Option<Acts> {
         let node = self.required(fields, "contain")?;
         let items = match &node.kind {
             Kind::List(items) if items.is_empty() => {

@@ -22,6 +22,7 @@ mod protect;
 mod replay;
 mod run;
 mod senders;
+mod signatures;
 mod sources;
 mod tls;
 mod trouble;
