@@ -30,6 +30,19 @@ pub const BUILT_IN: &[(&str, &str)] = &[
         "exploit-attempt-block.yaml",
         include_str!("../../../playbooks/exploit-attempt-block.yaml"),
     ),
+    ("scan-block.yaml", include_str!("../../../playbooks/scan-block.yaml")),
+    (
+        "command-and-control-block.yaml",
+        include_str!("../../../playbooks/command-and-control-block.yaml"),
+    ),
+    (
+        "command-and-control-lookup.yaml",
+        include_str!("../../../playbooks/command-and-control-lookup.yaml"),
+    ),
+    (
+        "exfiltration-block.yaml",
+        include_str!("../../../playbooks/exfiltration-block.yaml"),
+    ),
 ];
 
 /// The tests of the playbooks that come with Staunch: the playbook's file name and the text of its tests.
@@ -41,6 +54,22 @@ pub const BUILT_IN_TESTS: &[(&str, &str)] = &[
     (
         "exploit-attempt-block.yaml",
         include_str!("../../../playbooks/exploit-attempt-block.test.yaml"),
+    ),
+    (
+        "scan-block.yaml",
+        include_str!("../../../playbooks/scan-block.test.yaml"),
+    ),
+    (
+        "command-and-control-block.yaml",
+        include_str!("../../../playbooks/command-and-control-block.test.yaml"),
+    ),
+    (
+        "command-and-control-lookup.yaml",
+        include_str!("../../../playbooks/command-and-control-lookup.test.yaml"),
+    ),
+    (
+        "exfiltration-block.yaml",
+        include_str!("../../../playbooks/exfiltration-block.test.yaml"),
     ),
 ];
 
