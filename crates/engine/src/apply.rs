@@ -14,6 +14,7 @@ use crate::compact::Compact;
 use crate::limits;
 use crate::mutant::{Mutant, is};
 use crate::networks::Networks;
+use crate::repeat::Repeats;
 use crate::state::{EngineState, PendingNotice, Subject, Unfit, driver, in_flight_max, key_hash};
 use crate::transaction::{self, IllegalChange};
 
@@ -93,6 +94,9 @@ fn apply_to(state: &mut EngineState, record: &Record, now: Timestamp, next: &mut
             keep_waiting_for_what_was_sent(state, now);
             if is(Mutant::BudgetsForgotten) {
                 state.budgets = Budgets::default();
+            }
+            if is(Mutant::ReturnsForgotten) {
+                state.repeats = Repeats::default();
             }
             if is(Mutant::LeaseForgotten) {
                 let in_force = |it: &Transaction| it.state.kind() == StateKind::InForce;
@@ -187,6 +191,11 @@ fn apply_to(state: &mut EngineState, record: &Record, now: Timestamp, next: &mut
             state.index.enter(&planned);
             state.index.dirty.insert(*incident);
             state.transactions.insert(*transaction, planned);
+        }
+        Record::CameBack { transaction, .. } => {
+            if !state.transactions.contains_key(transaction) {
+                return Err(ApplyError::NoTransaction(*transaction));
+            }
         }
         Record::StepWithoutTarget { incident, step } => {
             incident_mut(state, *incident)?.next_step = step.saturating_add(1);
@@ -387,6 +396,9 @@ fn apply_change(
     if let Change::Joined(incident) = change {
         join(state, *incident, id);
     }
+    if let Change::ReleaseVerified = change {
+        count_return(state, id, now);
+    }
     if let Change::GaveUp(_) = change {
         state.quarantined.remove(&id);
     }
@@ -505,6 +517,26 @@ fn free(id: &impl fmt::Display, is_free: bool) -> Result<(), ApplyError> {
         return Ok(());
     }
     Err(ApplyError::Misnumbered(id.to_string().into()))
+}
+
+/// A containment of a playbook whose leases grow has ended.
+fn count_return(state: &mut EngineState, id: TransactionId, now: Timestamp) {
+    let playbook = state
+        .transactions
+        .get(&id)
+        .and_then(|it| state.playbook_of(it))
+        .cloned();
+    let (Some(playbook), Some(it)) = (playbook, state.transactions.get(&id)) else {
+        return;
+    };
+    let (Some(within), State::Released(cause)) = (playbook.returns_within(it.step), &it.state) else {
+        return;
+    };
+    match &**cause {
+        Cause::LeaseEnded => state.repeats.serve(&playbook, it, now, within),
+        Cause::Operator { .. } => state.repeats.pardon(&playbook, it),
+        _ => {}
+    }
 }
 
 /// What a page about records that were left out says, besides their number; it is also what marks them as told.
@@ -779,7 +811,7 @@ fn wait(it: &mut Transaction, until: Timestamp) {
     it.awaits = Await::Timer;
 }
 
-fn new_transaction(
+pub(crate) fn new_transaction(
     id: TransactionId,
     label: TransactionId,
     incident: IncidentId,

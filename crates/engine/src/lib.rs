@@ -16,6 +16,7 @@ pub mod networks;
 mod preserve;
 mod react;
 mod recovery;
+pub mod repeat;
 pub mod state;
 pub mod sweep;
 pub mod transaction;

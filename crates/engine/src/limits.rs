@@ -114,6 +114,10 @@ pub const TRUST_MAX: Span = Span::from_hours(90 * 24);
 /// remembered for so long, at most, so that a reading which began before does not make an orphan of it.
 pub const SWEEP_READING_MAX: Span = Span::from_mins(1);
 
+/// Targets that are remembered because a lease of theirs has ended, so that the next is longer: as many as one enforcement
+/// point holds at a time. Each is in every snapshot, 30 bytes.
+pub const REPEATS_MAX: usize = 65_536;
+
 /// The widest network an IPv4 act may be aimed at, in prefix bits.
 pub const PREFIX_V4_MIN: u64 = 32;
 

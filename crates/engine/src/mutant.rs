@@ -64,6 +64,8 @@ pub enum Mutant {
     LeaseForgotten,
     /// A lease may be renewed for any time.
     LeaseUnbounded,
+    /// Who comes back is new after a start.
+    ReturnsForgotten,
     /// Siblings are rolled back in the order of completion.
     RollbackOrder,
     /// Siblings of a failure stay in force.
@@ -96,7 +98,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 44] = [
         Self::EffectBeforeSync,
         Self::ReplyBeforeSync,
         Self::RecoveryDecidesAgain,
@@ -126,6 +128,7 @@ impl Mutant {
         Self::ExecuteForEver,
         Self::LeaseForgotten,
         Self::LeaseUnbounded,
+        Self::ReturnsForgotten,
         Self::RollbackOrder,
         Self::SiblingsKept,
         Self::ApprovalSkipped,

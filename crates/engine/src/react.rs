@@ -10,6 +10,7 @@ use crate::NO_SUCH;
 use crate::guard::{self, Question, Ruling};
 use crate::limits;
 use crate::mutant::{Mutant, is};
+use crate::repeat::{self, Served};
 use crate::state::expects;
 use crate::transaction::can_be_held;
 use crate::turn::Turn;
@@ -73,16 +74,25 @@ impl Turn<'_> {
         }
         let transaction = TransactionId(self.state.last_transaction + 1);
         let key = staunch_model::EffectKey::new(self.state.installation, incident, playbook.hash, transaction);
+        let (lease, served) =
+            repeat::lease(self.state, playbook, matched.step, target, self.now).unwrap_or((step.lease, None));
         self.put(Record::TransactionPlanned {
             transaction,
             incident,
             step: matched.step,
             kind: step.action,
             target,
-            lease: step.lease,
+            lease,
             key,
             deadline: self.now + limits::QUEUE_WAIT_MAX,
         });
+        if let Some(Served { times, ended, .. }) = served {
+            self.put(Record::CameBack {
+                transaction,
+                times,
+                ended,
+            });
+        }
     }
 
     fn can_join(&self, id: TransactionId) -> bool {

@@ -19,6 +19,7 @@ use crate::exempt::Exemptions;
 use crate::limits;
 use crate::mutant::{Mutant, is};
 use crate::networks::Networks;
+use crate::repeat::Repeats;
 
 /// Bytes of a state that are handed on at once.
 const ENCODED_AT_ONCE: usize = 8 * 1024;
@@ -71,6 +72,8 @@ pub struct EngineState {
     pub mode_set: Option<Mode>,
     /// The networks that people have exempted from containment.
     pub exemptions: Exemptions,
+    /// The targets whose lease ended of late, where leases grow.
+    pub repeats: Repeats,
     /// When each kind of action was last swept.
     pub swept_at: BTreeMap<ActionKind, Timestamp>,
     /// Why the last sweep of a kind failed, if it did.
@@ -404,6 +407,7 @@ impl EngineState {
 
     fn rebuild_index(&mut self) {
         self.index = Index::default();
+        self.repeats.rebuild();
         if let Some(policy) = &self.policy {
             self.index.never_touch = Networks::new(&policy.never_touch);
         }

@@ -26,9 +26,10 @@ mod program {
     pub(crate) mod config;
     pub(crate) mod exit;
     pub(crate) mod files;
+    pub(crate) mod note;
     pub(crate) mod output;
 }
-use program::{config, exit, files, output};
+use program::{config, exit, files, note, output};
 
 /// What the unit tests of those files name. They are compiled here when everything is, and run with the program only.
 #[cfg(test)]

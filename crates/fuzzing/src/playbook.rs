@@ -77,6 +77,12 @@ fn assert_playbook(playbook: &Playbook, text: &str, context: &CheckContext) {
             .iter()
             .all(|step| step.lease <= context.lease_max && step.lease.as_micros() > 0)
     );
+    for (at, step) in (0..).zip(&playbook.steps) {
+        let mut leases = playbook.leases_then(at).collect::<Vec<_>>();
+        assert!(leases.len() <= limits::LEASES_THEN_MAX && leases.is_empty() != playbook.returns_within(at).is_some());
+        leases.insert(0, step.lease);
+        assert!(leases.is_sorted_by(|a, b| a < b) && leases.iter().all(|it| *it <= context.lease_max));
+    }
     assert!(playbook.guards.acts_per_hour_max <= limits::ACTS_PER_HOUR_MAX);
     assert!(playbook.guards.event_age_max <= limits::EVENT_AGE_MAX && playbook.deduplicate <= limits::DEDUPLICATE_MAX);
     assert!(playbook.guards.traffic_share_max_bp.is_none_or(|share| share <= 10_000));

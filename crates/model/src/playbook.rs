@@ -91,6 +91,21 @@ pub enum Context {
     /// At least so many established flows on this host in all: with fewer, a share of them counts as unknown. It stands
     /// here and not with the guards because what is in journals keeps its bytes.
     FlowsMin(u32),
+    /// A further lease of a step, for a target that comes back: in their order, each longer than the one before. It stands
+    /// here for the same reason.
+    LeaseThen {
+        /// The step's position in the playbook.
+        step: u16,
+        /// How long it stays in force then.
+        lease: Span,
+    },
+    /// How long after the end of a lease its target counts as one that comes back.
+    ReturnsWithin {
+        /// The step's position in the playbook.
+        step: u16,
+        /// How long.
+        within: Span,
+    },
 }
 
 /// The `flows_min` of a playbook that sets none: one flow is then at most the 5 % of the built-in playbooks.
@@ -212,9 +227,36 @@ impl Playbook {
     pub fn flows_min(&self) -> u32 {
         let named = self.context.iter().find_map(|it| match it {
             Context::FlowsMin(flows) => Some(*flows),
-            Context::NeverTouch | Context::TrafficShare => None,
+            _ => None,
         });
         named.unwrap_or_default()
+    }
+
+    /// How long after the end of a lease of `step` its target counts as one that comes back; `None` when all leases of the
+    /// step are the same.
+    #[must_use]
+    pub fn returns_within(&self, step: u16) -> Option<Span> {
+        self.context.iter().find_map(|it| match it {
+            Context::ReturnsWithin { step: of, within } if *of == step => Some(*within),
+            _ => None,
+        })
+    }
+
+    /// The leases of `step` after the first, for a target that comes back.
+    pub fn leases_then(&self, step: u16) -> impl Iterator<Item = Span> + '_ {
+        self.context.iter().filter_map(move |it| match it {
+            Context::LeaseThen { step: of, lease } if *of == step => Some(*lease),
+            _ => None,
+        })
+    }
+
+    /// The lease of `step` for a target that has served `times` leases of it; the last one holds for all that follow.
+    /// `None` when there is no such step.
+    #[must_use]
+    pub fn lease_after(&self, step: u16, times: u32) -> Option<Span> {
+        let first = self.steps.get(usize::from(step))?.lease;
+        let then = usize::try_from(times).unwrap_or(usize::MAX);
+        Some(self.leases_then(step).take(then).last().unwrap_or(first))
     }
 }
 

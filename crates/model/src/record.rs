@@ -472,6 +472,15 @@ pub enum Record {
         /// The network.
         network: IpNet,
     },
+    /// A transaction was planned for a target that comes back, so that its lease is a longer one.
+    CameBack {
+        /// Which transaction.
+        transaction: TransactionId,
+        /// How many leases in a row the target has served.
+        times: u32,
+        /// When the last of them ended.
+        ended: Timestamp,
+    },
 }
 
 /// How urgent a notice is.

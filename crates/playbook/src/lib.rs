@@ -5,8 +5,11 @@
 
 mod cel;
 mod diagnostic;
+mod json_schema;
 pub mod limits;
+mod pages;
 mod schema;
+pub mod signature;
 mod suggest;
 pub mod test_file;
 mod yaml;
@@ -14,6 +17,8 @@ mod yaml;
 use staunch_model::{Description, Program, Span};
 
 pub use diagnostic::{Diagnostic, Severity};
+pub use json_schema::{SchemaOf, json_schema};
+pub use pages::page;
 
 /// The playbooks that come with Staunch: file name and text.
 pub const BUILT_IN: &[(&str, &str)] = &[
@@ -24,6 +29,19 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     (
         "exploit-attempt-block.yaml",
         include_str!("../../../playbooks/exploit-attempt-block.yaml"),
+    ),
+    ("scan-block.yaml", include_str!("../../../playbooks/scan-block.yaml")),
+    (
+        "command-and-control-block.yaml",
+        include_str!("../../../playbooks/command-and-control-block.yaml"),
+    ),
+    (
+        "command-and-control-lookup.yaml",
+        include_str!("../../../playbooks/command-and-control-lookup.yaml"),
+    ),
+    (
+        "exfiltration-block.yaml",
+        include_str!("../../../playbooks/exfiltration-block.yaml"),
     ),
 ];
 
@@ -36,6 +54,22 @@ pub const BUILT_IN_TESTS: &[(&str, &str)] = &[
     (
         "exploit-attempt-block.yaml",
         include_str!("../../../playbooks/exploit-attempt-block.test.yaml"),
+    ),
+    (
+        "scan-block.yaml",
+        include_str!("../../../playbooks/scan-block.test.yaml"),
+    ),
+    (
+        "command-and-control-block.yaml",
+        include_str!("../../../playbooks/command-and-control-block.test.yaml"),
+    ),
+    (
+        "command-and-control-lookup.yaml",
+        include_str!("../../../playbooks/command-and-control-lookup.test.yaml"),
+    ),
+    (
+        "exfiltration-block.yaml",
+        include_str!("../../../playbooks/exfiltration-block.test.yaml"),
     ),
 ];
 

@@ -34,6 +34,10 @@ pub const LIST_MEMBERS_MAX: usize = 32;
 pub const DEDUPLICATE_MAX: Span = Span::from_hours(30 * 24);
 /// The longest `event_age_max`.
 pub const EVENT_AGE_MAX: Span = Span::from_hours(24);
+/// Leases of one step after the first: with eight that double, an hour becomes ten days.
+pub const LEASES_THEN_MAX: usize = 8;
+/// The longest time after a lease in which a target counts as one that comes back.
+pub const RETURNS_WITHIN_MAX: Span = Span::from_hours(30 * 24);
 /// The largest `flows_min`: far above what a share needs to mean something.
 pub const FLOWS_MIN_MAX: u32 = 100_000;
 /// The largest `acts_per_hour_max`.

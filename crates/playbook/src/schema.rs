@@ -3,6 +3,7 @@
 //! Every key is looked at even when another one is wrong, so that all mistakes are reported at once.
 
 mod fields;
+pub(crate) mod shape;
 mod steps;
 pub(crate) mod test_file;
 mod trigger;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 
 use staunch_model::{
     ContentHash, Context, EventView, Explanation, FLOWS_MIN_DEFAULT, Mode, Modes, OnFailure, Playbook, PlaybookGuards,
-    Printable, Program, Span, SystemName, WhenUnknown,
+    Printable, Program, Span, SystemName,
 };
 
 use crate::cel::explain;
@@ -28,20 +29,6 @@ struct Impact {
     span: Range<usize>,
     flows_min: u32,
 }
-
-/// The keys of a playbook.
-const KEYS: [&str; 10] = [
-    "playbook",
-    "summary",
-    "attack",
-    "trigger",
-    "context",
-    "guards",
-    "contain",
-    "notify",
-    "mode",
-    "on_failure",
-];
 
 /// Events that come this long after an incident opened join it, when the playbook does not say.
 const DEDUPLICATE_DEFAULT: Span = Span::from_mins(10);
@@ -81,7 +68,7 @@ struct Walk<'w, 'a> {
 
 impl Walk<'_, '_> {
     fn playbook(&mut self, root: &Node) -> Option<(Compiled, Range<usize>)> {
-        let fields = self.fields(root, "a playbook", &KEYS)?;
+        let fields = self.fields(root, &shape::PLAYBOOK)?;
         let name = self
             .required(&fields, "playbook")
             .and_then(|node| Some((self.name(node)?, node.span.clone())));
@@ -102,16 +89,13 @@ impl Walk<'_, '_> {
             .get("mode")
             .map_or(Some(Modes::default()), |node| self.modes(node));
         let on_failure = fields.get("on_failure").map_or(Some(OnFailure::default()), |node| {
-            self.word(
-                node,
-                "on_failure",
-                &[("rollback", OnFailure::Rollback), ("keep", OnFailure::Keep)],
-            )
+            self.word(node, "on_failure", &shape::ON_FAILURE)
         });
 
         let (name, name_span) = name?;
-        let (trigger, steps) = (trigger?, steps?);
+        let (trigger, (steps, growing)) = (trigger?, steps?);
         let mut context = knowledge?;
+        context.extend(growing);
         if let Some(Impact { flows_min, .. }) = &impact {
             context.push(Context::FlowsMin(*flows_min));
         }
@@ -238,23 +222,20 @@ impl Walk<'_, '_> {
     }
 
     fn knowledge(&mut self, node: &Node) -> Option<Vec<Context>> {
-        let words = [
-            ("never-touch", Context::NeverTouch),
-            ("traffic-share", Context::TrafficShare),
-        ];
-        self.entries(node, "context", |walk, item| walk.word(item, "context", &words))
+        self.entries(node, "context", |walk, item| {
+            walk.word(item, "context", &shape::KNOWLEDGE)
+        })
     }
 
     /// The guards, and the impact limit if there is one.
     fn guards(&mut self, node: &Node) -> (Option<PlaybookGuards>, Option<Impact>) {
-        let keys = ["impact", "when_unknown", "event_age_max", "acts_per_hour_max"];
-        let Some(fields) = self.fields(node, "`guards`", &keys) else {
+        let Some(fields) = self.fields(node, &shape::GUARDS) else {
             return (None, None);
         };
         let defaults = PlaybookGuards::default();
         let mut flows_min = Some(FLOWS_MIN_DEFAULT);
         let share = fields.get("impact").and_then(|node| {
-            let fields = self.fields(node, "`impact`", &["traffic_share_max", "flows_min"])?;
+            let fields = self.fields(node, &shape::IMPACT)?;
             if let Some(node) = fields.get("flows_min") {
                 flows_min = self.number(node, "flows_min", 0, limits::FLOWS_MIN_MAX);
             }
@@ -266,12 +247,7 @@ impl Walk<'_, '_> {
             (Some(_), Some(node)) => self.percentage(node, "traffic_share_max").map(Some),
         };
         let when_unknown = fields.get("when_unknown").map_or(Some(defaults.when_unknown), |node| {
-            let words = [
-                ("ask", WhenUnknown::Ask),
-                ("refuse", WhenUnknown::Refuse),
-                ("pass", WhenUnknown::Pass),
-            ];
-            self.word(node, "when_unknown", &words)
+            self.word(node, "when_unknown", &shape::WHEN_UNKNOWN)
         });
         let event_age_max = fields
             .get("event_age_max")
@@ -312,7 +288,7 @@ impl Walk<'_, '_> {
             );
             return None;
         }
-        let fields = self.fields(node, "`mode`", &["low", "medium", "high"])?;
+        let fields = self.fields(node, &shape::MODE)?;
         let words = [Mode::Observe, Mode::Approve, Mode::Enforce].map(|mode| (mode.name(), mode));
         let mut of = |risk: &'static str| {
             fields

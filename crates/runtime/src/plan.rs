@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use staunch_engine::guard::{self, Question, Ruling};
+use staunch_engine::repeat;
 use staunch_model::{
     ActionKind, Context, Description, EventView, Facts, IncidentId, Judgement, Match, Playbook, Span, Target,
     Timestamp, TransactionId,
@@ -40,6 +41,8 @@ pub struct PlannedStep {
     pub target: Option<Target>,
     /// How long it would stay in force.
     pub lease: Span,
+    /// How many leases in a row the target has served, because of which this one is longer.
+    pub served: u32,
     /// What would happen: `act`, `ask`, `observe`, `refuse` or `join`.
     pub ruling: &'static str,
     /// The refusal, or the transaction joined.
@@ -91,6 +94,7 @@ fn respond(handle: &Handle, event_time: Option<Timestamp>, matched: Match) -> Re
             action: definition.action,
             target: step.target,
             lease: definition.lease,
+            served: 0,
             ruling: "refuse",
             why: Some("the event names nothing to act on".into()),
             judgement: None,
@@ -98,7 +102,7 @@ fn respond(handle: &Handle, event_time: Option<Timestamp>, matched: Match) -> Re
             driver: None,
         };
         let mut judged = match step.target {
-            Some(target) => judge(handle, &playbook, event_time, target, &planned)?,
+            Some(target) => judge(handle, &playbook, event_time, target, step.step, &planned)?,
             None => planned,
         };
         if let Some(incident) = joins {
@@ -122,6 +126,7 @@ fn judge(
     playbook: &std::sync::Arc<Playbook>,
     event_time: Option<Timestamp>,
     target: Target,
+    step: u16,
     planned: &PlannedStep,
 ) -> Result<PlannedStep, Busy> {
     let kind = planned.action;
@@ -138,10 +143,12 @@ fn judge(
     };
     let (now, received) = (handle.now(), handle.machine_now());
     let unjudged = planned.clone();
+    let leases = playbook.clone();
     handle.query(move |state| {
         let now = state.now.max(now);
         question.event_time = event_time.map(|time| guard::on_our_clock(time, received, now));
         let driver = state.driver(kind).cloned();
+        let (lease, served) = repeat::lease(state, &leases, step, target, now).unwrap_or((unjudged.lease, None));
         let holder = state
             .index
             .by_target
@@ -163,6 +170,8 @@ fn judge(
             (None, Ruling::Act) => ("act", None),
         };
         PlannedStep {
+            lease,
+            served: served.map_or(0, |it| it.times),
             ruling,
             why,
             judgement: Some(judgement),

@@ -82,6 +82,7 @@ impl From<plan::PlannedStep> for dto::PlannedStep {
             action: step.action,
             target: step.target.map(|target| target.to_string()),
             lease: step.lease,
+            served: step.served,
             ruling,
             why: step.why.map(Into::into),
             judgement: step.judgement,

@@ -50,6 +50,8 @@ pub enum Invariant {
     OneAct,
     /// Leases are within their limit, and end.
     LeasesEnd,
+    /// A target that comes back is held for as long as its playbook says, and no other for longer.
+    LeasesGrow,
     /// Siblings are rolled back in reverse order of completion.
     RollbackOrder,
     /// When a step failed, its siblings do not stay.
@@ -93,6 +95,7 @@ impl fmt::Display for Invariant {
             Self::Concurrency => "concurrency",
             Self::OneAct => "one-act",
             Self::LeasesEnd => "leases-end",
+            Self::LeasesGrow => "leases-grow",
             Self::RollbackOrder => "rollback-order",
             Self::AllOrNothing => "all-or-nothing",
             Self::Approval => "approval",
@@ -152,6 +155,17 @@ struct Tx {
     /// Its rollback counts for the circuit breaker.
     counts: bool,
     lease_until: Option<Timestamp>,
+    step: u16,
+    /// How many leases its target had served in a row when it was planned.
+    served: u32,
+    /// Whether it ends because its lease did, or because a person said so.
+    ends: Option<Ends>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ends {
+    ByItself,
+    ByPerson,
 }
 
 #[derive(Clone, Debug)]
@@ -189,6 +203,8 @@ pub struct Model {
     mode_set: Option<Mode>,
     /// What people have exempted, and until when, from the commands alone.
     exempt: BTreeMap<IpNet, Option<Timestamp>>,
+    /// What each target has served in a row under the playbooks of a name, and until when that counts.
+    served: BTreeMap<(Box<str>, Target), (u32, Timestamp)>,
     completions: u64,
     now: Timestamp,
     /// Transactions planned.
@@ -283,15 +299,16 @@ impl Model {
             Record::TransactionPlanned {
                 transaction,
                 incident,
+                step,
                 target,
                 lease,
                 ..
             } => {
                 self.planned += 1;
-                self.transactions.insert(
-                    *transaction,
-                    new_tx(*transaction, *incident, *target, *lease, StateKind::Planned),
-                );
+                let mut planned = new_tx(*transaction, *incident, *target, *lease, StateKind::Planned);
+                planned.step = *step;
+                planned.served = self.grown(*incident, *step, *target, *lease, now)?;
+                self.transactions.insert(*transaction, planned);
             }
             Record::OrphanAdopted {
                 transaction,
@@ -408,6 +425,17 @@ impl Model {
                 if !found {
                     return fail(Invariant::EndIsVerified, format!("{id} has ended without a look"));
                 }
+                self.count(id, now);
+            }
+            Change::ReleaseStarted { cause, .. } => {
+                let ends = match **cause {
+                    Cause::LeaseEnded => Some(Ends::ByItself),
+                    Cause::Operator { .. } => Some(Ends::ByPerson),
+                    _ => None,
+                };
+                if let Some(it) = self.transactions.get_mut(&id) {
+                    it.ends = ends;
+                }
             }
             Change::Refused { reason, judgement } => {
                 if let RefusalReason::Guard { why, .. } = &**reason {
@@ -441,6 +469,56 @@ impl Model {
         }
         self.fold(id, change, now);
         Ok(())
+    }
+
+    /// How many leases the target of a step has served in a row; its `lease` is the one that follows.
+    fn grown(
+        &self,
+        incident: IncidentId,
+        step: u16,
+        target: Target,
+        lease: Span,
+        now: Timestamp,
+    ) -> Result<u32, (Invariant, String)> {
+        let playbook = self
+            .incidents
+            .get(&incident)
+            .and_then(|it| self.playbooks.get(&it.playbook));
+        let Some((playbook, first)) = playbook.and_then(|it| Some((it, it.steps.get(usize::from(step))?.lease))) else {
+            return Ok(0);
+        };
+        let grows = playbook.returns_within(step).is_some();
+        let served = self
+            .served
+            .get(&(playbook.name.clone(), target))
+            .filter(|(_, until)| now < *until);
+        let served = served.filter(|_| grows).map_or(0, |(times, _)| *times);
+        let mut leases = vec![first];
+        leases.extend(playbook.leases_then(step));
+        let expected = leases[(served as usize).min(leases.len() - 1)];
+        if lease != expected {
+            let what = format!("{target} of {incident} has served {served} and is held for {lease}, not {expected}");
+            return Err((Invariant::LeasesGrow, what));
+        }
+        Ok(served)
+    }
+
+    /// Counts a lease that has been served.
+    fn count(&mut self, id: TransactionId, now: Timestamp) {
+        let Some(it) = self.transactions.get(&id) else { return };
+        let playbook = self
+            .incidents
+            .get(&it.incident)
+            .and_then(|case| self.playbooks.get(&case.playbook));
+        let Some((playbook, within)) = playbook.and_then(|of| Some((of, of.returns_within(it.step)?))) else {
+            return;
+        };
+        let place = (playbook.name.clone(), it.target);
+        match it.ends {
+            Some(Ends::ByItself) => drop(self.served.insert(place, (it.served + 1, now + within))),
+            Some(Ends::ByPerson) => drop(self.served.remove(&place)),
+            None => {}
+        }
     }
 
     /// Everything that must hold when an act is about to be sent.
@@ -744,6 +822,9 @@ fn new_tx(label: TransactionId, incident: IncidentId, target: Target, lease: Spa
         failed: false,
         counts: false,
         lease_until: None,
+        step: 0,
+        served: 0,
+        ends: None,
     }
 }
 

@@ -246,6 +246,25 @@ pub fn policy(world: WorldKind, variant: u8) -> Policy {
         };
         it.preserve = vec![step.clone(), step];
     };
+    // Short enough after a short lease that targets come back within it and after it.
+    let grow = |it: &mut Playbook, lease: Span| {
+        for step in 0..3 {
+            it.context.extend([
+                Context::LeaseThen {
+                    step,
+                    lease: lease + lease,
+                },
+                Context::LeaseThen {
+                    step,
+                    lease: lease + lease + lease,
+                },
+                Context::ReturnsWithin {
+                    step,
+                    within: Span::from_mins(2),
+                },
+            ]);
+        }
+    };
     Policy {
         limits,
         never_touch,
@@ -256,7 +275,7 @@ pub fn policy(world: WorldKind, variant: u8) -> Policy {
                     it.guards.acts_per_hour_max = 5;
                 }
             }),
-            playbook("other", lease, |_| {}),
+            playbook("other", lease, |it| grow(it, lease)),
             playbook("approve", lease, |_| {}),
             playbook("observe", lease, |_| {}),
             playbook("keep", lease, |_| {}),

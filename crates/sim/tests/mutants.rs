@@ -13,7 +13,7 @@ use staunch_sim::{Invariant, Scenario, Violation, run};
 const SEEDS_MAX: u64 = 60_000;
 
 /// Each mutant and the invariant that has to find it.
-const NAMED: [(Mutant, Invariant); 43] = {
+const NAMED: [(Mutant, Invariant); 44] = {
     use {Invariant as I, Mutant as M};
     [
         (M::EffectBeforeSync, I::DurableIntent),
@@ -45,6 +45,7 @@ const NAMED: [(Mutant, Invariant); 43] = {
         (M::ExecuteForEver, I::OneAct),
         (M::LeaseForgotten, I::LeasesEnd),
         (M::LeaseUnbounded, I::LeasesEnd),
+        (M::ReturnsForgotten, I::LeasesGrow),
         (M::RollbackOrder, I::RollbackOrder),
         (M::SiblingsKept, I::AllOrNothing),
         (M::ApprovalSkipped, I::Approval),

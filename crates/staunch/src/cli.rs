@@ -2,6 +2,7 @@
 
 mod drill;
 mod operate;
+mod playbook;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -16,6 +17,7 @@ pub(crate) use operate::{
     ApproveArgs, DenyArgs, ModeArgs, ModeName, ProtectAddArgs, ProtectCommand, ProtectRemoveArgs, ReleaseArgs,
     RenewArgs,
 };
+pub(crate) use playbook::{PlaybookCommand, PlaybookSignArgs, PlaybookVerifyArgs};
 
 /// Stops the bleeding, not the business: contains incidents with safety transactions that can always be undone.
 #[derive(Debug, Parser)]
@@ -47,6 +49,11 @@ pub(crate) enum Command {
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Print the JSON Schema of playbooks or of their tests, for editors: `staunch schema playbook > playbook.schema.json`
+    Schema(SchemaArgs),
+    /// Sign playbooks, and prove what was signed
+    #[command(subcommand)]
+    Playbook(PlaybookCommand),
     /// Show what would be done about an event, and why, without doing it
     Plan(PlanArgs),
     /// Try what a source understands
@@ -284,6 +291,9 @@ pub(crate) struct CheckArgs {
     /// Playbook files, or directories of them [default: the configured ones and those built in]
     #[arg(value_name = "PATH")]
     pub(crate) paths: Vec<PathBuf>,
+    /// Show what a code such as P024 means, with an example and how to mend it, and check nothing
+    #[arg(long, value_name = "CODE", conflicts_with_all = ["paths", "json"])]
+    pub(crate) explain: Option<String>,
     #[command(flatten)]
     pub(crate) config: ConfigArgs,
     /// Answer in JSON
@@ -309,6 +319,28 @@ pub(crate) enum ConfigCommand {
         #[arg(long)]
         json: bool,
     },
+}
+
+/// What a schema is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SchemaName {
+    /// A playbook
+    Playbook,
+    /// A file of tests, such as ssh.test.yaml
+    Test,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "The schema is of draft 7, which the YAML language server of most editors reads. It names the sources of \
+                        the configuration. What needs more than a schema, such as conditions, is for `staunch check`."
+)]
+pub(crate) struct SchemaArgs {
+    /// Of what
+    #[arg(value_name = "OF", value_enum)]
+    pub(crate) of: SchemaName,
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
 }
 
 #[derive(Args, Debug)]
@@ -671,6 +703,18 @@ pub(crate) mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_schemas_in_the_reference_are_what_the_parser_reads() {
+        let context = staunch_playbook::CheckContext::default();
+        for (page, of) in [
+            ("playbook.schema.json", staunch_playbook::SchemaOf::Playbook),
+            ("playbook-test.schema.json", staunch_playbook::SchemaOf::TestFile),
+        ] {
+            let schema = staunch_playbook::json_schema(of, &context);
+            check_reference(page, &format!("{}\n", crate::output::json(&schema).unwrap()));
+        }
     }
 
     #[test]

@@ -15,11 +15,13 @@ mod journal;
 mod manual;
 mod mode;
 mod plan;
+mod playbook;
 mod protect;
 mod release;
 mod renew;
 mod replay;
 mod run;
+mod schema;
 mod serve;
 mod source;
 mod status;
@@ -53,7 +55,9 @@ pub(crate) fn run(command: Command) -> Result<Exit, Fault> {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Config(command) => config_show::run(&command),
+        Command::Schema(args) => schema::run(&args),
         Command::Backtest(args) => backtest::run(&args),
+        Command::Playbook(command) => playbook::run(&command),
         Command::Plan(args) => plan::run(&args),
         Command::Drill(command) => drill::run(&command),
         Command::Source(command) => source::run(&command),

@@ -96,6 +96,12 @@ pub(crate) struct PlaybookSettings {
     pub(crate) dirs: Vec<PathBuf>,
     /// Whether the playbooks that come with Staunch are used too. Default `true`. Since v0.1.
     pub(crate) built_in: bool,
+    /// Whether playbooks in `dirs` are used only when one of `trusted_keys` has signed them: see
+    /// [signed playbooks](../guide/signed-playbooks.md). Those that come with Staunch are a part of the program and need no
+    /// signature. Default `false`. Since v0.1.
+    pub(crate) require_signature: bool,
+    /// The verifier keys whose signatures count, as `staunch playbook keygen` prints them. Default none. Since v0.1.
+    pub(crate) trusted_keys: Vec<String>,
 }
 
 impl Default for PlaybookSettings {
@@ -103,6 +109,8 @@ impl Default for PlaybookSettings {
         Self {
             dirs: Vec::new(),
             built_in: true,
+            require_signature: false,
+            trusted_keys: Vec::new(),
         }
     }
 }

@@ -5,7 +5,6 @@
 
 mod game;
 mod live;
-mod note;
 mod report;
 mod scenarios;
 mod score;
@@ -21,7 +20,6 @@ use crate::stage;
 pub(crate) use game::ALWAYS;
 use game::Game;
 pub(crate) use live::{LIVE_ALWAYS, LiveScenario, Running, Wanted};
-pub(crate) use note::Signer;
 pub(crate) use report::{verify, write};
 pub(crate) use scenarios::{ALL, Scenario, find};
 use score::{Expected, Notes};

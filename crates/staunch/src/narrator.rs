@@ -101,6 +101,7 @@ fn lines(frame: &Frame) -> Vec<String> {
         Record::Transaction { change, .. } => is_told(change),
         Record::CommandDone { .. } | Record::CommandRefused { .. } => is_command,
         Record::TransactionPlanned { .. }
+        | Record::CameBack { .. }
         | Record::OrphanAdopted { .. }
         | Record::OutcomeReached { .. }
         | Record::ModeSet { .. }

@@ -9,11 +9,14 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use staunch_model::Printable;
-use staunch_playbook::{BUILT_IN, CheckContext, Compiled, Diagnostic, SYSTEMS, Severity, compile_all, limits};
+use staunch_playbook::{
+    BUILT_IN, CheckContext, Compiled, Diagnostic, SYSTEMS, Severity, compile_all, limits, signature,
+};
 
 use crate::config::Config;
 use crate::files::read_bounded;
 use crate::output::{colors_on_stderr, say, say_rendered};
+use crate::signing::{Trust, Unproved};
 
 /// The texts of playbooks, by the name that diagnostics use.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +24,8 @@ pub(crate) struct Texts {
     files: Vec<(String, String)>,
     /// Files that could not be read.
     pub(crate) unreadable: Vec<Unreadable>,
+    /// Files that are not signed as they have to be.
+    unproved: Vec<Diagnostic>,
 }
 
 /// A file that could not be read.
@@ -64,7 +69,16 @@ impl Texts {
                     .map(|(name, text)| (format!("built-in {name}"), (*text).to_owned())),
             );
         }
+        let built_in = texts.files.len();
         config.playbooks.dirs.iter().for_each(|dir| texts.add_dir(dir));
+        texts.prove(config, built_in);
+        texts
+    }
+
+    /// The playbooks in `paths`, which are files or directories, signed as the configuration asks for.
+    pub(crate) fn signed(paths: &[PathBuf], config: &Config) -> Self {
+        let mut texts = Self::of_paths(paths);
+        texts.prove(config, 0);
         texts
     }
 
@@ -85,7 +99,28 @@ impl Texts {
     pub(crate) fn of_text(name: &str, text: &str) -> Self {
         Self {
             files: vec![(name.to_owned(), text.to_owned())],
-            unreadable: Vec::new(),
+            ..Self::default()
+        }
+    }
+
+    /// The name and the text of each.
+    pub(crate) fn files(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.files.iter().map(|(name, text)| (name.as_str(), text.as_str()))
+    }
+
+    /// Looks at the signatures of all but the first `built_in`, where that is asked for. What is proved is the text that
+    /// was read, and no other is compiled.
+    fn prove(&mut self, config: &Config, built_in: usize) {
+        if !config.playbooks.require_signature {
+            return;
+        }
+        let trust = Trust::new(&config.playbooks.trusted_keys);
+        for (name, text) in &self.files[built_in..] {
+            match trust.prove(Path::new(name), text) {
+                Ok(_) => {}
+                Err(Unproved::Unsigned) => self.unproved.extend(signature::unsigned(name, text)),
+                Err(Unproved::Wrong(why)) => self.unproved.extend(signature::wrongly_signed(name, text, &why)),
+            }
         }
     }
 
@@ -96,8 +131,15 @@ impl Texts {
 
     /// Compiles all of them together.
     pub(crate) fn compile(&self, context: &CheckContext) -> Outcome {
-        let files = self.files.iter().map(|(name, text)| (name.as_str(), text.as_str()));
-        match compile_all(files, context) {
+        match compile_all(self.files(), context) {
+            Ok(compiled) if !self.unproved.is_empty() => {
+                let warnings = compiled.into_iter().flat_map(|it| it.warnings);
+                Outcome {
+                    compiled: Vec::new(),
+                    diagnostics: self.unproved.iter().cloned().chain(warnings).collect(),
+                    usable: false,
+                }
+            }
             Ok(mut compiled) => {
                 compiled.iter_mut().for_each(|it| widen_generic(it, context));
                 let diagnostics = compiled.iter().flat_map(|it| it.warnings.clone()).collect();
@@ -109,7 +151,7 @@ impl Texts {
             }
             Err(diagnostics) => Outcome {
                 compiled: Vec::new(),
-                diagnostics,
+                diagnostics: self.unproved.iter().cloned().chain(diagnostics).collect(),
                 usable: false,
             },
         }

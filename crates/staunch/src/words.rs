@@ -124,6 +124,14 @@ pub(crate) fn record(record: &Record) -> String {
         } => {
             format!("{transaction} planned for {incident}: {kind} {target} for {lease}")
         }
+        Record::CameBack {
+            transaction,
+            times,
+            ended,
+        } => format!(
+            "{transaction} is for a target that comes back: {times} lease{} served, the last until {ended}",
+            if *times == 1 { "" } else { "s" }
+        ),
         Record::StepWithoutTarget { incident, step } => format!("{incident}: step {step} has nothing to be aimed at"),
         Record::Transaction { transaction, change } => format!("{transaction} {}", change_words(change)),
         Record::OrphanAdopted {

@@ -184,6 +184,11 @@ fn records() -> Vec<Record> {
             deadline: START,
         },
         Record::StepWithoutTarget { incident: INC, step: 2 },
+        Record::CameBack {
+            transaction: TX,
+            times: 2,
+            ended: START,
+        },
         Record::OrphanAdopted {
             transaction: TX,
             label: TransactionId(900),

@@ -20,6 +20,7 @@ mod operator;
 mod preserve;
 mod quarantine;
 mod recovery;
+mod repeat;
 mod rollback;
 mod sim;
 mod table;

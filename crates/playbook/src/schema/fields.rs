@@ -5,6 +5,7 @@ use std::ops::Range;
 use staunch_model::Printable;
 
 use super::Walk;
+use super::shape::Shape;
 use crate::yaml::{Kind, Node};
 use crate::{limits, suggest};
 
@@ -43,8 +44,9 @@ impl<'n> Fields<'n> {
 }
 
 impl Walk<'_, '_> {
-    /// The fields of a mapping whose keys are all among `allowed`.
-    pub(super) fn fields<'n>(&mut self, node: &'n Node, what: &'static str, allowed: &[&str]) -> Option<Fields<'n>> {
+    /// The fields of a mapping of this shape.
+    pub(super) fn fields<'n>(&mut self, node: &'n Node, shape: &Shape) -> Option<Fields<'n>> {
+        let (what, allowed) = (shape.what, shape.names());
         let Kind::Mapping(pairs) = &node.kind else {
             if !matches!(node.kind, Kind::Refused) {
                 let message = format!("{what} is a mapping, and this is {}", node.describe());
@@ -70,7 +72,7 @@ impl Walk<'_, '_> {
                     known.push((name, value));
                 }
                 Some(name) => {
-                    self.unknown_key(key, name, what, allowed);
+                    self.unknown_key(key, name, what, &allowed);
                     misspelt.extend(suggest::nearest(name, allowed.iter().copied()).map(str::to_owned));
                 }
                 None if matches!(key.kind, Kind::Refused) => {}
@@ -107,10 +109,31 @@ impl Walk<'_, '_> {
         &mut self,
         node: &Node,
         key: &str,
+        each: impl FnMut(&mut Self, &Node) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        self.entries_up_to(node, key, limits::ENTRIES_MAX, each)
+    }
+
+    /// The same, of at most `max`.
+    pub(super) fn entries_up_to<T>(
+        &mut self,
+        node: &Node,
+        key: &str,
+        max: usize,
         mut each: impl FnMut(&mut Self, &Node) -> Option<T>,
     ) -> Option<Vec<T>> {
-        let items = self.list(node, key, limits::ENTRIES_MAX)?;
-        let all: Vec<_> = items.iter().map(|item| each(self, item)).collect();
+        let items = self.list(node, key, max)?;
+        let mut all = Vec::with_capacity(items.len());
+        for item in items {
+            if item.is_null() {
+                let message = format!("an entry of `{key}` has no value");
+                self.report
+                    .error_with_hint("P006", item.span.clone(), message, "give it a value or remove it");
+                all.push(None);
+            } else {
+                all.push(each(self, item));
+            }
+        }
         all.into_iter().collect()
     }
 

@@ -1,19 +1,25 @@
 //! What a playbook does: the acts and the notices.
 
 use staunch_model::{
-    ActionKind, IncidentOutcome, NotifyStep, Phase, Printable, Span, Step, TargetExtractor, UndoClass,
+    ActionKind, Context, IncidentOutcome, NotifyStep, Phase, Printable, Span, Step, TargetExtractor, UndoClass,
 };
 
-use super::Walk;
 use super::fields::Fields;
+use super::{Walk, shape};
 use crate::cel::field::Type;
 use crate::cel::{check, compile, outcome};
 use crate::yaml::{Kind, Node};
 use crate::{limits, suggest};
 
+/// Acts with their targets, and what the playbook has to know of their leases.
+type Acts = (Vec<(Step, TargetExtractor)>, Vec<Context>);
+
+/// How long after a lease a target comes back, when the playbook does not say.
+const WITHIN_DEFAULT: Span = Span::from_hours(7 * 24);
+
 impl Walk<'_, '_> {
-    /// The acts with their targets.
-    pub(super) fn contain(&mut self, fields: &Fields<'_>) -> Option<Vec<(Step, TargetExtractor)>> {
+    /// The acts with their targets, and what has to be known of leases that grow.
+    pub(super) fn contain(&mut self, fields: &Fields<'_>) -> Option<Acts> {
         let node = self.required(fields, "contain")?;
         let items = match &node.kind {
             Kind::List(items) if items.is_empty() => {
@@ -26,6 +32,11 @@ impl Walk<'_, '_> {
         };
         let steps: Vec<_> = items.iter().map(|item| self.step(item)).collect();
         let steps = steps.into_iter().collect::<Option<Vec<_>>>()?;
+        let mut growing = Vec::new();
+        for (at, (_, _, lease)) in (0..).zip(&steps) {
+            growing.extend(lease.context(at));
+        }
+        let steps: Vec<_> = steps.into_iter().map(|(step, target, _)| (step, target)).collect();
         for (at, (step, _)) in steps.iter().enumerate() {
             if steps[..at]
                 .iter()
@@ -36,10 +47,10 @@ impl Walk<'_, '_> {
                     .warning("P030", items[at].point(), "this step repeats an earlier one", hint);
             }
         }
-        Some(steps)
+        Some((steps, growing))
     }
 
-    fn step(&mut self, node: &Node) -> Option<(Step, TargetExtractor)> {
+    fn step(&mut self, node: &Node) -> Option<(Step, TargetExtractor, Lease)> {
         let (key, value) = self.single(node, "a step", "block-ip: { target: event.source.ip, lease: 1h }")?;
         let name = key.text()?;
         let names = ActionKind::ALL.map(ActionKind::name);
@@ -53,21 +64,20 @@ impl Walk<'_, '_> {
                 suggest::hint(name, &names, "actions"),
             );
         }
-        let fields = self.fields(value, "a step", &["target", "lease"])?;
+        let fields = self.fields(value, &shape::STEP)?;
         let target = self.required(&fields, "target").and_then(|node| self.target(node));
         let lease = self.lease(&fields, key);
         let action = action?;
         self.driver(action, key);
         let (target, extractor) = target?;
-        Some((
-            Step {
-                phase: Phase::Contain,
-                action,
-                target,
-                lease: lease?,
-            },
-            extractor,
-        ))
+        let lease = lease?;
+        let step = Step {
+            phase: Phase::Contain,
+            action,
+            target,
+            lease: lease.first,
+        };
+        Some((step, extractor, lease))
     }
 
     fn target(&mut self, node: &Node) -> Option<(Box<str>, TargetExtractor)> {
@@ -86,8 +96,7 @@ impl Walk<'_, '_> {
         Some((text.trim().into(), compile::target(field)))
     }
 
-    fn lease(&mut self, fields: &Fields<'_>, key: &Node) -> Option<Span> {
-        let most = self.context.lease_max;
+    fn lease(&mut self, fields: &Fields<'_>, key: &Node) -> Option<Lease> {
         let Some(node) = fields.get("lease") else {
             if fields.is_misspelt("lease") {
                 return None;
@@ -97,7 +106,50 @@ impl Walk<'_, '_> {
                 .error_with_hint("P020", key.span.clone(), "this step has no lease", hint);
             return None;
         };
-        let lease = self.span(node, "lease")?;
+        if !matches!(node.kind, Kind::Mapping(_)) {
+            let first = self.length(node, "lease")?;
+            return Some(Lease { first, grows: None });
+        }
+        let fields = self.fields(node, &shape::LEASE)?;
+        let first = self
+            .required(&fields, "first")
+            .and_then(|node| self.length(node, "first"));
+        let within = match fields.get("within") {
+            Some(node) => self.duration(node, "within", Span::from_secs(1), limits::RETURNS_WITHIN_MAX),
+            None => Some(WITHIN_DEFAULT),
+        };
+        let list = self.required(&fields, "then")?;
+        if matches!(&list.kind, Kind::List(items) if items.is_empty()) {
+            let hint = "write for example `then: [6h, 24h]`, or `lease: 1h` for leases that are all the same";
+            self.report
+                .error_with_hint("P022", list.span.clone(), "`then` has no leases", hint);
+            return None;
+        }
+        let lengths = self.entries_up_to(list, "then", limits::LEASES_THEN_MAX, |walk, item| {
+            Some((item.span.clone(), walk.length(item, "then")?))
+        });
+        let mut before = first?;
+        let mut then = Vec::new();
+        for (place, lease) in lengths? {
+            if lease <= before {
+                let message = format!("the lease {lease} is not longer than {before} before it");
+                let hint = "each lease is longer than the one before; the last one holds for all that follow";
+                self.report.error_with_hint("P032", place, message, hint);
+                return None;
+            }
+            before = lease;
+            then.push(lease);
+        }
+        Some(Lease {
+            first: first?,
+            grows: Some((then, within?)),
+        })
+    }
+
+    /// The length of a lease.
+    fn length(&mut self, node: &Node, key: &str) -> Option<Span> {
+        let most = self.context.lease_max;
+        let lease = self.span(node, key)?;
         // Enforcement points count whole seconds.
         if lease < Span::from_secs(1) || lease > most {
             let message = format!("the lease is {lease}, and must be from 1s to {most}");
@@ -160,7 +212,7 @@ impl Walk<'_, '_> {
             );
             return None;
         }
-        let fields = self.fields(value, "a notice", &["when"])?;
+        let fields = self.fields(value, &shape::PAGE)?;
         let Some(condition) = fields.get("when") else {
             return Some(NotifyStep {
                 when: default_outcomes(),
@@ -204,6 +256,24 @@ impl Walk<'_, '_> {
                 None
             }
         }
+    }
+}
+
+/// How long a step stays in force.
+struct Lease {
+    first: Span,
+    /// The leases after it, and within which time a target comes back.
+    grows: Option<(Vec<Span>, Span)>,
+}
+
+impl Lease {
+    /// What the playbook has to know of it, as the lease of the step at `step`.
+    fn context(&self, step: u16) -> Vec<Context> {
+        let Some((then, within)) = &self.grows else {
+            return Vec::new();
+        };
+        let then = then.iter().map(|lease| Context::LeaseThen { step, lease: *lease });
+        then.chain([Context::ReturnsWithin { step, within: *within }]).collect()
     }
 }
 

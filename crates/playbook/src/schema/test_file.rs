@@ -4,49 +4,22 @@ use std::net::IpAddr;
 use std::ops::Range;
 
 use ipnet::IpNet;
-use staunch_model::{
-    FailureKind, GuardName, IncidentOutcome, Mode, NoticeLevel, Printable, RiskClass, Span, StateKind, Timestamp,
-};
+use staunch_model::{FailureKind, GuardName, IncidentOutcome, Mode, Printable, RiskClass, Span, StateKind, Timestamp};
 
-use super::Walk;
 use super::fields::Fields;
+use super::{Walk, shape};
 use crate::diagnostic::{Diagnostic, Report};
 use crate::test_file::{
-    At, Claim, Context, Event, Expect, Fault, FaultKind, Happens, InPlace, Limit, Point, Test, TestFile, What, World,
-    WorldKind,
+    At, Claim, Context, Event, Expect, Fault, FaultKind, Happens, Test, TestFile, What, World, WorldKind,
 };
 use crate::yaml::{Kind, Node};
 use crate::{CheckContext, limits, suggest, yaml};
-
-/// Tests in one file.
-const TESTS_MAX: usize = 256;
-
-/// Characters in the name of a test: a sentence.
-const NAME_CHARS_MAX: usize = 100;
-
-/// The latest time in a test: beyond the longest lease and deduplication there is nothing to see.
-const AT_MAX: Span = Span::from_hours(60 * 24);
 
 /// The share of the traffic of addresses that a test says nothing of, in basis points: little.
 const SHARE_USUAL: u64 = 10;
 
 /// How long a crashed process is away unless the test says so.
 const OUTAGE_USUAL: Span = Span::from_secs(1);
-
-const GUARDS: [GuardName; 12] = [
-    GuardName::NeverTouch,
-    GuardName::PrefixWidth,
-    GuardName::Freshness,
-    GuardName::Sample,
-    GuardName::TargetBusy,
-    GuardName::Capacity,
-    GuardName::Impact,
-    GuardName::BudgetAction,
-    GuardName::BudgetPlaybook,
-    GuardName::BudgetGroup,
-    GuardName::BudgetTotal,
-    GuardName::Breaker,
-];
 
 const SOMEBODY: &str = "write `removes the block of ADDRESS`, `puts something at ADDRESS`, `removes everything`, \
                         `removes the rules` or `restores the rules`";
@@ -83,11 +56,11 @@ struct Named<'n> {
 
 impl Walk<'_, '_> {
     fn test_file(&mut self, root: &Node) -> Option<TestFile> {
-        let fields = self.fields(root, "a test file", &["playbook", "events", "tests"])?;
+        let fields = self.fields(root, &shape::TEST_FILE)?;
         let playbook = fields.get("playbook").and_then(|node| self.text_at(node, "playbook"));
         let named = fields.get("events").map_or_else(Vec::new, |node| self.named(node));
         let tests = self.required(&fields, "tests")?;
-        let items = self.list(tests, "tests", TESTS_MAX)?;
+        let items = self.list(tests, "tests", shape::TESTS_MAX)?;
         if items.is_empty() {
             let hint = "a test is `- name: what it shows` with `events` and `expect`";
             self.report
@@ -110,7 +83,7 @@ impl Walk<'_, '_> {
         let pairs = self.pairs(node, "`events`", "a name for each event");
         let mut named = Vec::new();
         for (key, value) in pairs {
-            let Some(fields) = self.fields(value, "an event", &["source", "json"]) else {
+            let Some(fields) = self.fields(value, &shape::NAMED_EVENT) else {
                 continue;
             };
             let source = self.required(&fields, "source");
@@ -125,10 +98,7 @@ impl Walk<'_, '_> {
     }
 
     fn test(&mut self, node: &Node, named: &[Named<'_>]) -> Option<Test> {
-        let keys = [
-            "name", "start", "context", "world", "faults", "events", "happens", "expect",
-        ];
-        let fields = self.fields(node, "a test", &keys)?;
+        let fields = self.fields(node, &shape::TEST)?;
         let name = self.required(&fields, "name");
         let name = name
             .and_then(|node| self.text_at(node, "name"))
@@ -170,9 +140,9 @@ impl Walk<'_, '_> {
 
     fn title(&mut self, name: At<String>) -> Option<At<String>> {
         let unsafe_to_show = name.value.chars().any(staunch_model::text::is_unsafe_to_show);
-        if unsafe_to_show || name.value.chars().count() > NAME_CHARS_MAX {
+        if unsafe_to_show || name.value.chars().count() > shape::TITLE_CHARS_MAX {
             let message = "the name is not one line of plain text, or is too long";
-            let hint = format!("write at most {NAME_CHARS_MAX} characters");
+            let hint = format!("write at most {} characters", shape::TITLE_CHARS_MAX);
             self.report.error_with_hint("P012", name.span, message, hint);
             return None;
         }
@@ -191,8 +161,7 @@ impl Walk<'_, '_> {
             limits: Vec::new(),
         };
         let Some(node) = node else { return Some(context) };
-        let keys = ["traffic", "never_touch", "mode", "approval_expiry", "limits"];
-        let fields = self.fields(node, "`context`", &keys)?;
+        let fields = self.fields(node, &shape::CONTEXT)?;
         match fields.get("traffic") {
             Some(node) if node.text() == Some("unknown") => context.traffic_of_others = None,
             Some(node) => {
@@ -225,17 +194,12 @@ impl Walk<'_, '_> {
             context.mode = self.mode(node)?;
         }
         if let Some(node) = fields.get("approval_expiry") {
-            context.approval_expiry = Some(self.duration(node, "approval_expiry", Span::from_secs(1), AT_MAX)?);
+            context.approval_expiry =
+                Some(self.duration(node, "approval_expiry", Span::from_secs(1), shape::AT_MAX)?);
         }
         if let Some(node) = fields.get("limits") {
-            let limits = [
-                ("acts_per_hour_max", Limit::ActsPerHour),
-                ("acts_per_action_hour_max", Limit::ActsPerAction),
-                ("acts_per_group_hour_max", Limit::ActsPerGroup),
-                ("breaker_failures", Limit::BreakerFailures),
-            ];
             for (key, value) in self.pairs(node, "`limits`", "a limit and its number") {
-                let limit = self.word(key, "limits", &limits)?;
+                let limit = self.word(key, "limits", &shape::LIMITS)?;
                 context.limits.push((limit, self.number(value, "limits", 1, u32::MAX)?));
             }
         }
@@ -251,27 +215,17 @@ impl Walk<'_, '_> {
             enforcing: true,
         };
         let Some(node) = node else { return Some(world) };
-        let fields = self.fields(node, "`world`", &["kind", "risk", "in_place", "capacity", "enforcing"])?;
+        let fields = self.fields(node, &shape::WORLD)?;
         if let Some(node) = fields.get("kind") {
-            let kinds = [
-                ("kernel", WorldKind::Kernel),
-                ("api", WorldKind::Api),
-                ("cloud", WorldKind::Cloud),
-            ];
-            world.kind = self.word(node, "kind", &kinds)?;
+            world.kind = self.word(node, "kind", &shape::WORLD_KINDS)?;
         }
         if let Some(node) = fields.get("risk") {
-            let risks = [
-                ("low", RiskClass::Low),
-                ("medium", RiskClass::Medium),
-                ("high", RiskClass::High),
-            ];
-            world.risk = self.word(node, "risk", &risks)?;
+            world.risk = self.word(node, "risk", &shape::RISKS)?;
         }
         if let Some(node) = fields.get("in_place") {
             for (key, value) in self.pairs(node, "`in_place`", "an address and what is there") {
                 let address = self.address(key)?;
-                if self.word(value, "in_place", &[("absent", false), ("foreign", true)])? {
+                if self.word(value, "in_place", &shape::PLACES_BEFORE)? {
                     world.foreign.push(address);
                 }
             }
@@ -280,42 +234,21 @@ impl Walk<'_, '_> {
             world.capacity = Some(self.number(node, "capacity", 0, u32::MAX)?.into());
         }
         if let Some(node) = fields.get("enforcing") {
-            world.enforcing = self.word(node, "enforcing", &[("yes", true), ("no", false)])?;
+            world.enforcing = self.word(node, "enforcing", &shape::ENFORCING)?;
         }
         Some(world)
     }
 
     fn fault(&mut self, node: &Node) -> Option<Fault> {
-        let fields = self.fields(node, "a fault", &["at", "of", "kind", "times", "for"])?;
-        let points = [
-            ("pre-check", Point::PreCheck),
-            ("execute", Point::Execute),
-            ("post-check", Point::PostCheck),
-            ("renew", Point::Renew),
-            ("undo", Point::Undo),
-            ("probe", Point::Probe),
-            ("notify", Point::Notify),
-        ];
+        let fields = self.fields(node, &shape::FAULT)?;
         let outage = match fields.get("for") {
-            Some(node) => self.duration(node, "for", Span::ZERO, AT_MAX)?,
+            Some(node) => self.duration(node, "for", Span::ZERO, shape::AT_MAX)?,
             None => OUTAGE_USUAL,
         };
-        let kinds = [
-            ("denied", FaultKind::Fails(FailureKind::Denied)),
-            ("throttled", FaultKind::Fails(FailureKind::Unavailable)),
-            ("conflict", FaultKind::Fails(FailureKind::Conflict)),
-            ("full", FaultKind::Fails(FailureKind::Full)),
-            ("invalid", FaultKind::Fails(FailureKind::Invalid)),
-            ("request-lost", FaultKind::RequestLost),
-            ("reply-lost", FaultKind::ReplyLost),
-            ("in-doubt", FaultKind::InDoubt),
-            ("in-doubt-landed", FaultKind::InDoubtLanded),
-            ("lies", FaultKind::Lies),
-            ("crash", FaultKind::Crash(outage)),
-        ];
+        let kinds = fault_kinds(outage);
         let at = self
             .required(&fields, "at")
-            .and_then(|node| self.word(node, "at", &points));
+            .and_then(|node| self.word(node, "at", &shape::FAULTS_AT));
         let kind = self
             .required(&fields, "kind")
             .and_then(|node| self.word(node, "kind", &kinds));
@@ -325,7 +258,7 @@ impl Walk<'_, '_> {
         };
         let times = match fields.get("times") {
             Some(node) if node.text() == Some("always") => None,
-            Some(node) => Some(self.number(node, "times", 1, 1_000)?),
+            Some(node) => Some(self.number(node, "times", 1, shape::TIMES_MAX)?),
             None => Some(1),
         };
         Some(Fault {
@@ -339,7 +272,7 @@ impl Walk<'_, '_> {
     // ---- what happens ----
 
     fn event(&mut self, node: &Node, named: &[Named<'_>]) -> Option<Event> {
-        let fields = self.fields(node, "an event", &["at", "event", "source", "json"])?;
+        let fields = self.fields(node, &shape::EVENT)?;
         let at = self.at(&fields)?;
         let Some(reference) = fields.get("event") else {
             let source = self.required(&fields, "source");
@@ -369,12 +302,12 @@ impl Walk<'_, '_> {
     }
 
     fn happening(&mut self, node: &Node) -> Option<Happens> {
-        let fields = self.fields(node, "a happening", &["at", "somebody", "operator", "crash"])?;
+        let fields = self.fields(node, &shape::HAPPENING)?;
         let at = self.at(&fields)?;
         let what = match (fields.get("somebody"), fields.get("operator"), fields.get("crash")) {
             (Some(node), None, None) => self.phrase(node, "somebody", SOMEBODY, somebody)?,
             (None, Some(node), None) => self.phrase(node, "operator", OPERATOR, operator)?,
-            (None, None, Some(node)) => What::Crash(self.duration(node, "crash", Span::ZERO, AT_MAX)?),
+            (None, None, Some(node)) => What::Crash(self.duration(node, "crash", Span::ZERO, shape::AT_MAX)?),
             _ => {
                 let hint = "give `at` and one of: somebody, operator, crash";
                 let message = "a happening is one thing at one time";
@@ -398,25 +331,9 @@ impl Walk<'_, '_> {
     // ---- what is expected ----
 
     fn expectation(&mut self, node: &Node) -> Option<Vec<Expect>> {
-        let keys = [
-            "at",
-            "state",
-            "world",
-            "refused",
-            "asked",
-            "order",
-            "acts",
-            "incidents",
-            "joined",
-            "outcome",
-            "notices",
-            "notice",
-            "command_refused",
-            "no_match",
-        ];
-        let fields = self.fields(node, "an expectation", &keys)?;
+        let fields = self.fields(node, &shape::EXPECTATION)?;
         let at = match fields.get("at") {
-            Some(node) => Some(self.duration(node, "at", Span::ZERO, AT_MAX)?),
+            Some(node) => Some(self.duration(node, "at", Span::ZERO, shape::AT_MAX)?),
             None => None,
         };
         let mut claims: Vec<(Range<usize>, Claim)> = Vec::new();
@@ -432,9 +349,8 @@ impl Walk<'_, '_> {
             }
         }
         if let Some(node) = fields.get("world") {
-            let places = [InPlace::Absent, InPlace::Ours, InPlace::Foreign].map(|it| (it.name(), it));
             for (key, value) in self.pairs(node, "`world`", "an address and what is in place there") {
-                let claim = Claim::World(self.address(key)?, self.word(value, "world", &places)?);
+                let claim = Claim::World(self.address(key)?, self.word(value, "world", &shape::places())?);
                 claims.push((key.span.start..value.span.end, claim));
             }
         }
@@ -465,14 +381,9 @@ impl Walk<'_, '_> {
             ));
         }
         if let Some(node) = fields.get("notices") {
-            let levels = [
-                ("info", NoticeLevel::Info),
-                ("warning", NoticeLevel::Warning),
-                ("page", NoticeLevel::Page),
-            ];
             for (key, value) in self.pairs(node, "`notices`", "a level and how many") {
                 let count = self.number(value, "notices", 0, u32::MAX)?.into();
-                let claim = Claim::Notices(self.word(key, "notices", &levels)?, count);
+                let claim = Claim::Notices(self.word(key, "notices", &shape::LEVELS)?, count);
                 claims.push((key.span.start..value.span.end, claim));
             }
         }
@@ -486,7 +397,7 @@ impl Walk<'_, '_> {
             }
         }
         if claims.is_empty() {
-            let hint = format!("add one of: {}", keys[1..].join(", "));
+            let hint = format!("add one of: {}", shape::EXPECTATION.names()[1..].join(", "));
             self.report
                 .error_with_hint("P011", node.point(), "it expects nothing", hint);
             return None;
@@ -498,9 +409,9 @@ impl Walk<'_, '_> {
     /// `never-touch`, or a mapping of `guard` and `says`.
     fn guarded(&mut self, name: &Node, value: &Node, asked: bool) -> Option<Claim> {
         let address = self.address(name)?;
-        let guards = GUARDS.map(|it| (it.name(), Some(it)));
+        let guards = GuardName::ALL.map(|it| (it.name(), Some(it)));
         let (guard, says) = if matches!(value.kind, Kind::Mapping(_)) {
-            let fields = self.fields(value, "a refusal or a question", &["guard", "says"])?;
+            let fields = self.fields(value, &shape::QUESTION)?;
             let guard = match fields.get("guard") {
                 Some(node) => self.word(node, "guard", &guards)?,
                 None => None,
@@ -567,7 +478,7 @@ impl Walk<'_, '_> {
 
     fn at(&mut self, fields: &Fields<'_>) -> Option<Span> {
         let node = self.required(fields, "at")?;
-        self.duration(node, "at", Span::ZERO, AT_MAX)
+        self.duration(node, "at", Span::ZERO, shape::AT_MAX)
     }
 
     fn mode(&mut self, node: &Node) -> Option<Mode> {
@@ -604,6 +515,23 @@ impl Walk<'_, '_> {
         }
         found
     }
+}
+
+/// The kinds of faults; a crash keeps the process away for `outage`.
+pub(super) fn fault_kinds(outage: Span) -> [(&'static str, FaultKind); 11] {
+    [
+        ("denied", FaultKind::Fails(FailureKind::Denied)),
+        ("throttled", FaultKind::Fails(FailureKind::Unavailable)),
+        ("conflict", FaultKind::Fails(FailureKind::Conflict)),
+        ("full", FaultKind::Fails(FailureKind::Full)),
+        ("invalid", FaultKind::Fails(FailureKind::Invalid)),
+        ("request-lost", FaultKind::RequestLost),
+        ("reply-lost", FaultKind::ReplyLost),
+        ("in-doubt", FaultKind::InDoubt),
+        ("in-doubt-landed", FaultKind::InDoubtLanded),
+        ("lies", FaultKind::Lies),
+        ("crash", FaultKind::Crash(outage)),
+    ]
 }
 
 fn somebody(written: &str) -> Option<What> {
@@ -723,7 +651,7 @@ mod tests {
         );
         check(
             &GOOD.replace("{ state: { 203.0.113.7: in-force }, acts: 1 }", "{ order: [~] }"),
-            &["5:24 P060 `~` is not an address"],
+            &["5:24 P006 an entry of `order` has no value"],
         );
         check("tests: []\n", &["1:8 P011 there is no test in it"]);
     }

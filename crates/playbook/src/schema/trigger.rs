@@ -2,7 +2,7 @@
 
 use staunch_model::{Extractor, Needles, Predicate, Printable, Span};
 
-use super::{DEDUPLICATE_DEFAULT, Walk};
+use super::{DEDUPLICATE_DEFAULT, Walk, shape};
 use crate::cel::analysis::{self, Finding};
 use crate::cel::field::{Field, Type};
 use crate::cel::parse::Syntax;
@@ -27,7 +27,7 @@ pub(super) struct Trigger {
 
 impl Walk<'_, '_> {
     pub(super) fn trigger(&mut self, node: &Node) -> Option<Trigger> {
-        let fields = self.fields(node, "`trigger`", &["sources", "when", "incident", "deduplicate"])?;
+        let fields = self.fields(node, &shape::TRIGGER)?;
         let systems = self.required(&fields, "sources").and_then(|node| self.sources(node));
         let when = self.required(&fields, "when").and_then(|node| {
             let text = self.scalar(node, "when")?;

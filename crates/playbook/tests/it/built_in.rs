@@ -78,3 +78,32 @@ fn exploit_attempts_are_told_from_noise() {
     };
     assert!(!(compiled.program.when)(&telemetry), "a flow record is no alert");
 }
+
+/// What Suricata wrote for real connections to servers of attackers, and what looks like it.
+#[test]
+fn calls_to_attackers_are_told_from_noise() {
+    let compiled = built_in("command-and-control-block");
+    let raw = Raw::new(serde_json::json!({ "app_proto": "http" }));
+    let lookup = Raw::new(serde_json::json!({ "app_proto": "dns" }));
+    let trojan = "A Network Trojan was detected";
+    #[rustfmt::skip]
+    let table = [
+        (Severity::High, "ET MALWARE LocalNRD Spyware Checkin (Original Sig Fails to Fire)", trojan, true),
+        (Severity::High, "ET MOBILE_MALWARE Android Dropper Checkin Activity (POST)", trojan, true),
+        (Severity::High, "MALWARE-CNC User-Agent known malicious user-agent string - Mirai", "", true),
+        (Severity::Low, "ET CNC Shadowserver Reported CnC Server Port 80 Group 1", "", false),
+        (Severity::High, "ET EXPLOIT Selenium Server Chrome 3.141.59 Remote Code Execution", "Attempted Administrator Privilege Gain", false),
+        (Severity::Medium, "Suspicious short host value - bsize", "Potentially Bad Traffic", false),
+    ];
+    for (severity, signature, category, expect) in table {
+        let mut event = EventView {
+            severity,
+            signature,
+            category,
+            ..alert(&raw)
+        };
+        assert_eq!((compiled.program.when)(&event), expect, "{signature}");
+        event.raw = &lookup;
+        assert!(!(compiled.program.when)(&event), "{signature} as a lookup");
+    }
+}

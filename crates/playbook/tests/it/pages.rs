@@ -33,6 +33,7 @@ fn every_code_has_a_page() {
         let page = root().join(format!("docs/errors/{code}.md"));
         let text = std::fs::read_to_string(&page).unwrap_or_else(|error| panic!("{}: {error}", page.display()));
         assert!(text.starts_with(&format!("# {code}: ")), "{code}");
+        assert_eq!(staunch_playbook::page(code), Some(text.as_str()), "{code}");
         assert!(
             reference.contains(&format!("[{code}](../errors/{code}.md)")),
             "{code} is not in the reference"

@@ -111,6 +111,9 @@ pub struct PlannedStep {
     pub target: Option<String>,
     /// How long it would stay in force.
     pub lease: Span,
+    /// How many leases in a row the target has served, because of which this one is longer.
+    #[serde(default)]
+    pub served: u32,
     /// What would happen.
     pub ruling: Ruling,
     /// The refusal, or the transaction joined.

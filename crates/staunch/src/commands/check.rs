@@ -5,16 +5,19 @@ use staunch_model::Printable;
 
 use crate::cli::CheckArgs;
 use crate::exit::{Exit, Fault};
-use crate::output::{Output, Tone, say, wrap};
+use crate::output::{Output, Tone, print, say, wrap};
 use crate::playbooks::{Texts, errors};
 use crate::{config, wiring};
 
 pub(super) fn run(args: &CheckArgs) -> Result<Exit, Fault> {
+    if let Some(code) = &args.explain {
+        return explain(code);
+    }
     let config = config::load(args.config.config.as_deref())?.config;
     let texts = if args.paths.is_empty() {
         Texts::configured(&config)
     } else {
-        Texts::of_paths(&args.paths)
+        Texts::signed(&args.paths, &config)
     };
     let outcome = texts.compile(&wiring::check_context(&config));
     let (errors, all) = (
@@ -51,8 +54,21 @@ pub(super) fn run(args: &CheckArgs) -> Result<Exit, Fault> {
             plural(errors, "error"),
             plural(warnings, "warning")
         ));
+        if let Some(first) = outcome.diagnostics.first() {
+            say(&format!("`staunch check --explain {}` says more", first.code));
+        }
     }
     Ok(if outcome.usable { Exit::Ok } else { Exit::Usage })
+}
+
+/// Shows the page of `code`.
+fn explain(code: &str) -> Result<Exit, Fault> {
+    let Some(page) = staunch_playbook::page(&code.to_ascii_uppercase()) else {
+        let what = format!("there is no code {}", Printable(code));
+        return Err(Fault::new(Exit::NotFound, what).hint("codes look like P024; each mistake shows its own"));
+    };
+    print(page)?;
+    Ok(Exit::Ok)
 }
 
 fn entry(output: &Output, program: &staunch_model::Program) -> String {

@@ -6,12 +6,16 @@ use serde_json::json;
 use staunch_model::Printable;
 
 use crate::cli::{DataArgs, DrillCommand, DrillKeyArgs, DrillRunArgs};
-use crate::drill::{self, Place, Scenario, Score, Signer};
+use crate::drill::{self, Place, Scenario, Score};
 use crate::exit::{Exit, Fault};
+use crate::note::Signer;
 use crate::output::{Output, print, say};
 
 /// The name of the key in its directory.
 const KEY: &str = "drill.key";
+
+/// The name of the key that reports are signed with.
+const KEY_NAME: &str = "staunch-drill";
 
 /// The directory of reports in the data directory.
 const REPORTS: &str = "drills";
@@ -80,7 +84,7 @@ pub(super) fn reports(data: &DataArgs) -> Result<PathBuf, Fault> {
 /// The key that signs: the one that is named, that of the data directory where there is one, or one beside the report.
 pub(super) fn signer(named: Option<&Path>, data: &DataArgs, beside: &Path) -> Result<Signer, Fault> {
     if let Some(path) = named {
-        return Signer::open(path);
+        return Signer::open(path, KEY_NAME);
     }
     let dir = super::load(data)?.data_dir;
     let usable = dir.is_dir() && nix::unistd::access(&dir, nix::unistd::AccessFlags::W_OK).is_ok();
@@ -90,7 +94,7 @@ pub(super) fn signer(named: Option<&Path>, data: &DataArgs, beside: &Path) -> Re
         Fault::doing(Exit::Failed, format!("cannot make {}", Printable(&shown)), &error)
             .hint("name other places with --report and --key")
     })?;
-    Signer::open(&dir.join(KEY))
+    Signer::open(&dir.join(KEY), KEY_NAME)
 }
 
 fn verify(report: &Path, key: Option<&str>, json: bool) -> Result<Exit, Fault> {
@@ -119,7 +123,7 @@ fn print_key(args: &DrillKeyArgs) -> Result<Exit, Fault> {
         Some(path) => path.clone(),
         None => super::load(&args.data)?.data_dir.join(KEY),
     };
-    let signer = Signer::open(&path)?;
+    let signer = Signer::open(&path, KEY_NAME)?;
     print(&format!("{}\n", signer.verifier().text()))?;
     Ok(Exit::Ok)
 }

@@ -183,6 +183,13 @@ fn step_text(output: &Output, number: usize, step: &PlannedStep) -> String {
         .map_or_else(|| "nothing".to_owned(), |target| Printable(target).to_string());
     let title = format!("{number}. {} {target} for {}", step.action, step.lease);
     let mut text = format!("\n  {}\n", output.paint(Tone::Strong, &title));
+    if step.served > 0 {
+        let leases = if step.served == 1 { "lease" } else { "leases" };
+        text.push_str(&format!(
+            "    the target comes back after {} {leases}, so this one is longer\n",
+            step.served
+        ));
+    }
     if let Some(judgement) = &step.judgement {
         text.push_str(&guards_text(output, judgement));
     }

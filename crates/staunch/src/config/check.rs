@@ -11,6 +11,7 @@ use staunch_server::senders::SENDERS_MAX;
 
 use super::mistake::{Mistake, Step};
 use super::{Config, ProtectedNetwork, SyslogSource};
+use crate::note::Verifier;
 
 /// The most acts in an hour that can be configured: what one nftables set can hold.
 const ACTS_PER_HOUR_CEILING: u32 = 1_000_000;
@@ -49,6 +50,7 @@ pub(super) fn check(config: &Config, text: &str) -> Vec<Mistake> {
     checker.limits(config);
     checker.never_touch(config);
     checker.nftables(config);
+    checker.playbooks(config);
     checker.rest(config);
     checker.drill(config);
     checker.sources(config);
@@ -109,6 +111,20 @@ impl Checker<'_> {
             65_536,
             why,
         );
+    }
+
+    fn playbooks(&mut self, config: &Config) {
+        let playbooks = &config.playbooks;
+        if playbooks.require_signature && playbooks.trusted_keys.is_empty() {
+            let what = "playbooks must be signed, and no key is trusted: trusted_keys is missing".to_owned();
+            let hint = "make a key with `staunch playbook keygen` and name what it prints in `trusted_keys`";
+            self.add(&["playbooks", "require_signature"], what, hint);
+        }
+        if let Some(key) = playbooks.trusted_keys.iter().find(|it| Verifier::parse(it).is_none()) {
+            let what = format!("`{}` is no verifier key", Printable(key));
+            let hint = "write what `staunch playbook keygen` prints: name+hash+key";
+            self.add(&["playbooks", "trusted_keys"], what, hint);
+        }
     }
 
     fn tls(&mut self, config: &Config) {

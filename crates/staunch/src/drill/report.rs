@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use staunch_model::Printable;
 
-use super::note::{Signer, Verifier, sha256};
 use super::score::Score;
 use crate::exit::{Exit, Fault};
 use crate::files::read_bounded;
+use crate::note::{Signer, Verifier, sha256};
 use crate::output::json;
 
 /// The largest report that is read.

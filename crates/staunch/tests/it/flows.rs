@@ -224,6 +224,48 @@ fn a_lease_ends_and_playbooks_are_read_again() {
     });
 }
 
+/// Who comes back after a lease is held for longer: the plan says so, a restart does not forget it, and the journal decides
+/// it again.
+#[test]
+fn whoever_comes_back_is_held_for_longer() {
+    in_namespace("flows::whoever_comes_back", || {
+        let home = Home::new(&format!(
+            "{SMALL}[playbooks]\nbuilt_in = false\ndirs = [\"playbooks\"]\n"
+        ));
+        let growing = SHORT_LEASE.replace("lease: 2s", "lease: { first: 2s, then: [1h], within: 1h }");
+        home.playbook("short.yaml", &growing);
+        let event = brute_force_from("203.0.113.9");
+        let served = |server: &Server| plan_of(&home, server, &event).plan.responses[0].steps[0].served;
+        let server = home.serve();
+        assert_eq!(served(&server), 0);
+        server.take(&brute_force_from("203.0.113.9"));
+        wait_until("the block", || element("203.0.113.9").is_some());
+        wait_until("the end of the lease", || element("203.0.113.9").is_none());
+        wait_until("its record", || server.containments().is_empty());
+        drop(server);
+
+        let server = home.serve();
+        assert_eq!(served(&server), 1);
+        let plan = server.ok(&["plan", &home.path("event.json").display().to_string()]);
+        assert!(plan.contains("block-ip 203.0.113.9 for 1h"), "{plan}");
+        assert!(
+            plan.contains("comes back after 1 lease, so this one is longer"),
+            "{plan}"
+        );
+        server.take(&event);
+        wait_until("the longer block", || in_force(&server) == 1);
+        for told in [
+            "block-ip 203.0.113.9 for 1h",
+            "is for a target that comes back: 1 lease served",
+        ] {
+            wait_until(told, || home.log().contains(told));
+        }
+        drop(server);
+        let verified = home.run(&["replay", "--verify"]);
+        assert!(verified.status.success(), "{verified:?}");
+    });
+}
+
 #[test]
 fn what_is_protected_is_refused_with_the_reason() {
     in_namespace("flows::what_is_protected_is_refused", || {

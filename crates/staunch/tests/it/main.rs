@@ -24,6 +24,7 @@ mod replay;
 mod run;
 mod sandbox;
 mod senders;
+mod signatures;
 mod sources;
 mod tls;
 mod trouble;

@@ -240,3 +240,89 @@ fn the_guide_shows_what_is_said() {
     let said = stderr(&run(&yaml[0], &mistaken));
     assert!(said.starts_with(&text[2]), "{said}");
 }
+
+/// The schemas for editors are valid JSON, and know the sources of the configuration.
+#[test]
+fn the_schema_knows_what_is_configured() {
+    let home = Home::new("[[sources.generic]]\nname = \"my-waf\"\nsignature = \"rule\"\n");
+    let config = home.config().display().to_string();
+    for (arguments, knows) in [(&["playbook"][..], false), (&["playbook", "--config", &config], true)] {
+        let output = staunch(&["schema"])
+            .args(arguments)
+            .output()
+            .expect("the binary starts");
+        assert!(output.status.success(), "{}", stderr(&output));
+        let schema: Value = serde_json::from_str(&stdout(&output)).expect("it is JSON");
+        let sources = &schema["properties"]["trigger"]["properties"]["sources"]["items"]["enum"];
+        let sources = sources.as_array().expect("a list");
+        assert_eq!(sources.contains(&"my-waf".into()), knows, "{sources:?}");
+    }
+    let output = staunch(&["schema", "test"]).output().expect("the binary starts");
+    let schema: Value = serde_json::from_str(&stdout(&output)).expect("it is JSON");
+    assert_eq!(schema["required"], serde_json::json!(["tests"]));
+}
+
+/// A lease that grows: the second one is longer, the plan and the record say why, and what no test has reached is told.
+#[test]
+fn a_lease_that_grows_is_tested_and_covered() {
+    let home = Home::new("");
+    let dir = home.path("growing");
+    std::fs::create_dir_all(&dir).expect("it is our directory");
+    let alert = |time: &str| {
+        format!(
+            "{{\"timestamp\":\"2026-11-20T{time}.000000+0000\",\"event_type\":\"alert\",\"src_ip\":\"203.0.113.7\",\
+             \"src_port\":32928,\"dest_ip\":\"10.0.0.22\",\"dest_port\":22,\"proto\":\"TCP\",\"direction\":\"to_server\",\
+             \"alert\":{{\"signature\":\"ET SCAN Potential SSH Scan\",\"category\":\"\",\"severity\":2}}}}"
+        )
+    };
+    let playbook = "playbook: growing\nsummary: Its leases grow.\ntrigger:\n  sources: [suricata]\n  \
+                    when: event.severity >= medium\n  incident: event.source.ip\ncontain:\n  \
+                    - block-ip: { target: event.source.ip, lease: { first: 1h, then: [3h, 9h] } }\n\
+                    mode: { low: enforce, medium: approve, high: observe }\n";
+    let tests = format!(
+        "tests:\n  - name: who comes back is held for longer\n    events:\n      \
+         - {{ at: 0s, source: suricata, json: '{}' }}\n      - {{ at: 2h, source: suricata, json: '{}' }}\n    expect:\n      \
+         - {{ at: 1h1m, state: {{ 203.0.113.7: released }} }}\n      \
+         - {{ at: 4h59m, state: {{ 203.0.113.7: in-force }}, acts: 2 }}\n      \
+         - {{ at: 5h1m, state: {{ 203.0.113.7: released }} }}\n",
+        alert("09:00:00"),
+        alert("11:00:00")
+    );
+    std::fs::write(dir.join("growing.yaml"), playbook).expect("it is our directory");
+    std::fs::write(dir.join("growing.test.yaml"), &tests).expect("it is our directory");
+    let dir = dir.display().to_string();
+    let output = test(&[&dir], true);
+    let text = stdout(&output);
+    assert!(output.status.success(), "{text}{}", stderr(&output));
+    let report: Value = serde_json::from_str(&text).expect("it is JSON");
+    let parts = report["coverage"][0]["parts"].as_array().expect("a list");
+    let leases = parts
+        .iter()
+        .find(|it| it["what"] == "leases")
+        .expect("they are covered");
+    assert_eq!((&leases["reached"], &leases["of"]), (&1.into(), &2.into()));
+    assert_eq!(leases["missing"][0], "block-ip event.source.ip for 9h never given");
+
+    // With leases that are all the same it would have ended by then, and the story has no word of coming back.
+    let shorter = playbook.replace("{ first: 1h, then: [3h, 9h] }", "1h");
+    std::fs::write(Path::new(&dir).join("growing.yaml"), shorter).expect("it is our directory");
+    let output = test(&[&dir], false);
+    assert_eq!(output.status.code(), Some(13), "{}", stderr(&output));
+    assert!(
+        !stdout(&output).contains("target that comes back"),
+        "{}",
+        stdout(&output)
+    );
+    std::fs::write(Path::new(&dir).join("growing.yaml"), playbook).expect("it is our directory");
+    std::fs::write(
+        Path::new(&dir).join("growing.test.yaml"),
+        tests.replace("acts: 2", "acts: 3"),
+    )
+    .expect("it is ours");
+    let text = stdout(&test(&[&dir], false));
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        text.contains("TX-2 is for a target that comes back: 1 lease served, the last until"),
+        "{text}"
+    );
+}

@@ -236,7 +236,8 @@ impl Entry<'_> {
             Record::ExemptionEnded { network } => {
                 self.on_installation(&format!("{network} is protected no longer"), record)
             }
-            Record::SweepDone { .. }
+            Record::CameBack { .. }
+            | Record::SweepDone { .. }
             | Record::SweepFailed { .. }
             | Record::IncidentForgotten { .. }
             | Record::NoticeFailed { .. }

@@ -98,6 +98,7 @@ impl Concerned {
             | Record::IncidentClosed { incident, .. }
             | Record::IncidentForgotten { incident } => *incident == self.incident,
             Record::TransactionPlanned { transaction, .. }
+            | Record::CameBack { transaction, .. }
             | Record::Transaction { transaction, .. }
             | Record::OrphanAdopted { transaction, .. } => self.transactions.contains(transaction),
             Record::NoticeQueued(notice) => {
@@ -168,6 +169,7 @@ fn affected(records: &[&Record]) -> BTreeSet<TransactionId> {
         .iter()
         .filter_map(|record| match record {
             Record::TransactionPlanned { transaction, .. }
+            | Record::CameBack { transaction, .. }
             | Record::Transaction { transaction, .. }
             | Record::OrphanAdopted { transaction, .. } => Some(*transaction),
             _ => None,

@@ -50,6 +50,8 @@ pub(super) struct Coverage {
     pub(super) written: Vec<(ClauseKind, String)>,
     guards: BTreeMap<GuardName, (bool, bool)>,
     steps: Vec<(String, bool)>,
+    /// The leases after the first of steps whose leases grow: step, how many leases before, and how it is shown.
+    leases: Vec<(u16, u32, String, bool)>,
     modes: Vec<(RiskClass, String, bool)>,
     outcomes: BTreeSet<IncidentOutcome>,
 }
@@ -103,6 +105,13 @@ impl Coverage {
             written: explained.into_iter().map(|it| (it.kind, it.text)).collect(),
             guards: guards.map(|guard| (*guard, (false, false))).collect(),
             steps: playbook.steps.iter().map(|it| (step(it), false)).collect(),
+            leases: (0..)
+                .zip(&playbook.steps)
+                .flat_map(|(at, of)| {
+                    let then = (1..).zip(playbook.leases_then(at));
+                    then.map(move |(times, lease)| (at, times, format!("{} for {lease}", step(of)), false))
+                })
+                .collect(),
             modes: RISKS
                 .iter()
                 .map(|(risk, name)| (*risk, format!("{name}: {}", playbook.modes.of(*risk)), false))
@@ -132,6 +141,14 @@ impl Coverage {
                 match record {
                     Record::OutcomeReached { outcome, .. } => {
                         self.outcomes.insert(*outcome);
+                    }
+                    Record::CameBack { transaction, times, .. } => {
+                        let step = step_of(*transaction);
+                        let reached = self
+                            .leases
+                            .iter_mut()
+                            .filter(|(of, before, ..)| step == Some(*of) && before == times);
+                        reached.for_each(|(.., reached)| *reached = true);
                     }
                     Record::Transaction { transaction, change } => {
                         if let Some(judgement) = judgement(change) {
@@ -198,16 +215,21 @@ impl Coverage {
             .steps
             .iter()
             .map(|(text, reached)| (text.clone(), *reached, " never in force"));
+        let leases = self.leases.iter();
+        let leases = leases.map(|(_, _, text, reached)| (text.clone(), *reached, " never given"));
         let modes = self.modes.iter().map(|(_, text, reached)| (text.clone(), *reached, ""));
         let outcomes = IncidentOutcome::ALL.iter();
         let outcomes = outcomes.map(|it| (it.name().to_owned(), self.outcomes.contains(it), ""));
-        let parts = vec![
+        let mut parts = vec![
             sides(clauses.collect(), "clauses"),
             sides(guards.collect(), "guards"),
             sides(steps.collect(), "steps"),
+            sides(leases.collect(), "leases"),
             sides(modes.collect(), "modes"),
             sides(outcomes.collect(), "outcomes"),
         ];
+        // Most playbooks have no leases that grow.
+        parts.retain(|it| it.of > 0);
         CoverageReport {
             playbook: playbook.to_owned(),
             reached: parts.iter().map(|it| it.reached).sum(),

@@ -16,9 +16,6 @@ use staunch_model::Printable;
 use crate::exit::{Exit, Fault};
 use crate::files::read_bounded;
 
-/// The name of the key that reports are signed with.
-const NAME: &str = "staunch-drill";
-
 /// The kind of key and signature: Ed25519.
 const ED25519: u8 = 1;
 
@@ -45,50 +42,58 @@ pub(crate) struct Verifier {
 }
 
 impl Signer {
-    /// The key in `path`; one that is made on the spot where there is no such file.
+    /// The key in `path`; one that is made on the spot, and called `name`, where there is no such file.
     ///
     /// # Errors
     /// When it cannot be read or written, is no key, or may be read by others.
-    pub(crate) fn open(path: &Path) -> Result<Self, Fault> {
-        let shown = Printable(&path.display().to_string()).to_string();
-        let failed = |what: &str, error: &io::Error| {
-            let exit = if error.kind() == io::ErrorKind::PermissionDenied {
-                Exit::Denied
-            } else {
-                Exit::Failed
-            };
-            Fault::doing(exit, format!("cannot {what} the key {shown}"), error).hint("name another file with --key")
-        };
+    pub(crate) fn open(path: &Path, name: &str) -> Result<Self, Fault> {
         match fs::metadata(path) {
-            Ok(found) if found.permissions().mode() & 0o077 != 0 => {
-                let what = format!("others may read the key {shown}: it proves nothing");
-                let hint = format!("remove it, or take it back: chmod 600 {shown}");
-                return Err(Fault::new(Exit::Denied, what).hint(hint));
-            }
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Self::make(path).map_err(|error| failed("make", &error));
-            }
-            Err(error) => return Err(failed("read", &error)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::make(path, name),
+            _ => Self::read(path),
         }
-        let text = read_bounded(path, KEY_BYTES_MAX).map_err(|error| failed("read", &error))?;
+    }
+
+    /// The key in `path`.
+    ///
+    /// # Errors
+    /// When it cannot be read, is no key, or may be read by others.
+    pub(crate) fn read(path: &Path) -> Result<Self, Fault> {
+        let shown = Printable(&path.display().to_string()).to_string();
+        let found = fs::metadata(path).map_err(|error| fault(path, "read", &error))?;
+        if found.permissions().mode() & 0o077 != 0 {
+            let what = format!("others may read the key {shown}: it proves nothing");
+            let hint = format!("remove it, or take it back: chmod 600 {shown}");
+            return Err(Fault::new(Exit::Denied, what).hint(hint));
+        }
+        let text = read_bounded(path, KEY_BYTES_MAX).map_err(|error| fault(path, "read", &error))?;
         Self::parse(text.trim()).ok_or_else(|| {
             Fault::new(Exit::Usage, format!("there is no secret key in {shown}"))
                 .hint("name a file with one, or one that is not there yet, with --key")
         })
     }
 
-    fn make(path: &Path) -> io::Result<Self> {
-        let mut seed = [0; 32];
-        getrandom::fill(&mut seed).map_err(|error| io::Error::other(error.to_string()))?;
-        let signer = Self {
-            name: NAME.to_owned(),
-            key: SigningKey::from_bytes(&seed),
+    /// Makes a key called `name` in `path`, for this user alone. A file that is there is kept.
+    ///
+    /// # Errors
+    /// When it cannot be written, or the name cannot be one.
+    pub(crate) fn make(path: &Path, name: &str) -> Result<Self, Fault> {
+        if !is_name(name) {
+            let what = format!("`{}` is not a name for a key", Printable(name));
+            return Err(Fault::new(Exit::Usage, what).hint("write a word without blanks and plus signs"));
+        }
+        let make = || {
+            let mut seed = [0; 32];
+            getrandom::fill(&mut seed).map_err(|error| io::Error::other(error.to_string()))?;
+            let signer = Self {
+                name: name.to_owned(),
+                key: SigningKey::from_bytes(&seed),
+            };
+            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+            file.write_all(signer.text().as_bytes())?;
+            file.sync_all()?;
+            Ok(signer)
         };
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-        file.write_all(signer.text().as_bytes())?;
-        file.sync_all()?;
-        Ok(signer)
+        make().map_err(|error| fault(path, "make", &error))
     }
 
     fn text(&self) -> String {
@@ -125,7 +130,23 @@ impl Signer {
     }
 }
 
+fn fault(path: &Path, doing: &str, error: &io::Error) -> Fault {
+    let exit = match error.kind() {
+        io::ErrorKind::PermissionDenied => Exit::Denied,
+        io::ErrorKind::NotFound => Exit::NotFound,
+        _ => Exit::Failed,
+    };
+    let shown = path.display().to_string();
+    Fault::doing(exit, format!("cannot {doing} the key {}", Printable(&shown)), error)
+        .hint("name another file with --key")
+}
+
 impl Verifier {
+    /// The name of the key.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The key in its written form; nothing when it is none.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let (name, id, key) = parts(text.trim())?;
@@ -188,9 +209,15 @@ fn parts(text: &str) -> Option<(String, [u8; 4], [u8; 32])> {
         .to_be_bytes();
     let key = STANDARD.decode(key).ok()?;
     let (kind, key) = key.split_first()?;
-    let named = !name.is_empty() && !name.chars().any(char::is_whitespace);
-    (named && *kind == ED25519).then_some(())?;
+    (is_name(name) && *kind == ED25519).then_some(())?;
     Some((name.to_owned(), id, key.try_into().ok()?))
+}
+
+fn is_name(name: &str) -> bool {
+    !name.is_empty()
+        && !name
+            .chars()
+            .any(|c| c.is_whitespace() || c == '+' || staunch_model::text::is_unsafe_to_show(c))
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -235,13 +262,23 @@ mod tests {
     fn a_key_is_made_once_for_its_owner_alone() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("key");
-        let made = Signer::open(&path).expect("it can be made");
-        let again = Signer::open(&path).expect("it can be read");
+        let made = Signer::open(&path, "us").expect("it can be made");
+        let again = Signer::open(&path, "us").expect("it can be read");
         assert_eq!(made.verifier().text(), again.verifier().text());
         let mode = fs::metadata(&path).expect("it is there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert!(Verifier::parse(&again.verifier().text()).is_some());
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).expect("it is ours");
-        assert_eq!(Signer::open(&path).err().map(|it| it.exit), Some(Exit::Denied));
+        assert_eq!(Signer::open(&path, "us").err().map(|it| it.exit), Some(Exit::Denied));
+        assert!(Signer::make(&path, "us").is_err(), "a key is never overwritten");
+        let other = dir.path().join("other");
+        assert_eq!(Signer::read(&other).err().map(|it| it.exit), Some(Exit::NotFound));
+        for name in ["", "a b", "a+b", "a\u{1b}"] {
+            assert_eq!(
+                Signer::make(&other, name).err().map(|it| it.exit),
+                Some(Exit::Usage),
+                "{name}"
+            );
+        }
     }
 }

@@ -1,0 +1,506 @@
+//! The JSON Schema of playbooks and of their tests, for editors.
+//!
+//! Never says more than the parser: whatever a schema refuses, the parser refuses too. What only the parser knows (whether
+//! an expression can be compiled, how long a lease may be) is left to `staunch check`.
+//!
+//! The schemas are of draft 7, which every YAML language server in use knows, older ones as the newest, and use nothing
+//! that newer drafts read otherwise.
+
+use serde_json::{Map, Value, json};
+
+use crate::schema::shape::{Form, Key, Needs, PLAYBOOK, Shape, TEST_FILE};
+use crate::{CheckContext, limits};
+
+/// What a schema is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SchemaOf {
+    /// A playbook.
+    Playbook,
+    /// A file of tests.
+    TestFile,
+}
+
+/// The schema of a kind of file, where the systems of `context` are known.
+#[must_use]
+pub fn json_schema(of: SchemaOf, context: &CheckContext) -> Value {
+    let (title, shape) = match of {
+        SchemaOf::Playbook => ("Staunch playbook", &PLAYBOOK),
+        SchemaOf::TestFile => ("Staunch playbook tests", &TEST_FILE),
+    };
+    let mut schema = mapping(shape, context);
+    schema.insert("$schema".to_owned(), json!("http://json-schema.org/draft-07/schema#"));
+    schema.insert("title".to_owned(), json!(title));
+    Value::Object(schema)
+}
+
+/// A mapping with known keys.
+fn mapping(shape: &Shape, context: &CheckContext) -> Map<String, Value> {
+    let of = |key: &Key| {
+        let mut schema = form(&key.form, context);
+        schema.insert("description".to_owned(), json!(described(key)));
+        (key.name.to_owned(), Value::Object(schema))
+    };
+    let properties: Map<String, Value> = shape.keys.iter().map(of).collect();
+    let required: Vec<_> = shape.keys.iter().filter(|it| it.required).map(|it| it.name).collect();
+    let mut schema = object(json!({
+        "type": "object",
+        "description": shape.doc,
+        "properties": properties,
+        "additionalProperties": false,
+    }));
+    if !required.is_empty() {
+        schema.insert("required".to_owned(), json!(required));
+    }
+    let groups = |groups: &[&[&str]]| groups.iter().map(|it| json!({ "required": it })).collect::<Value>();
+    match &shape.needs {
+        Needs::Nothing => None,
+        Needs::Some(needed) => schema.insert("anyOf".to_owned(), groups(needed)),
+        Needs::One(needed) => schema.insert("oneOf".to_owned(), groups(needed)),
+    };
+    schema
+}
+
+/// What a key means, with the bounds of its value.
+fn described(key: &Key) -> String {
+    match &key.form {
+        Form::Duration(least, most) => format!("{} From {} to {}.", key.doc, least.exact(), most.exact()),
+        Form::Number(least, most) if *most < u32::MAX => format!("{} From {least} to {most}.", key.doc),
+        _ => key.doc.to_owned(),
+    }
+}
+
+fn form(form_: &Form, context: &CheckContext) -> Map<String, Value> {
+    let nested = |it: &Form| Value::Object(form(it, context));
+    object(match form_ {
+        // To the parser every scalar is a text; an editor sees numbers and truth values among them.
+        Form::Text(None) => json!({ "type": ["string", "number", "boolean"] }),
+        Form::Text(Some(most)) => json!({ "type": ["string", "number", "boolean"], "maxLength": most }),
+        Form::Name => json!({
+            "type": ["string", "boolean"],
+            "pattern": "^[a-z][a-z0-9]*(-[a-z0-9]+)*$",
+            "maxLength": limits::NAME_CHARS_MAX,
+        }),
+        Form::Technique => json!({ "type": "string", "pattern": "^T[0-9]{4}(\\.[0-9]{3})?$" }),
+        Form::System => {
+            let mut systems = context.systems.clone();
+            systems.sort();
+            json!({ "type": "string", "enum": systems })
+        }
+        Form::Expression => json!({ "type": ["string", "boolean"] }),
+        // Bounds are for the parser: a pattern cannot add up units.
+        Form::Duration(..) | Form::Lease => {
+            json!({ "type": "string", "pattern": "^\\s*([0-9]+(d|h|m|s|ms|us))+\\s*$" })
+        }
+        Form::Percentage => {
+            json!({ "type": "string", "pattern": "^(100(\\.0{1,2})?|0?[0-9]{1,2}(\\.[0-9]{1,2})?)\\s*%$" })
+        }
+        Form::Number(least, most) => json!({
+            "anyOf": [
+                { "type": "integer", "minimum": least, "maximum": most },
+                { "type": "string", "pattern": "^[0-9]+$" },
+            ],
+        }),
+        Form::Word(words) => json!({ "type": "string", "enum": words() }),
+        Form::Address => json!({ "type": "string", "pattern": "^[0-9A-Fa-f:.]+$" }),
+        Form::Network => json!({ "type": "string", "pattern": "^[0-9A-Fa-f:.]+/[0-9]+$" }),
+        Form::Time => json!({ "type": "string", "pattern": "^[-+]?[0-9]{4,6}-[0-9]{2}-[0-9]{2}.+$" }),
+        Form::Phrase(patterns) => json!({ "type": "string", "pattern": format!("^({})$", patterns.join("|")) }),
+        Form::List(of, least, most) => {
+            let mut schema = object(json!({ "type": "array", "items": nested(of), "maxItems": most }));
+            if *least > 0 {
+                schema.insert("minItems".to_owned(), json!(least));
+            }
+            Value::Object(schema)
+        }
+        Form::Mapping(shape) => Value::Object(mapping(shape, context)),
+        Form::Pairs(key, value) => {
+            let mut schema = object(json!({ "type": "object", "additionalProperties": nested(value) }));
+            if !matches!(key, Form::Text(_)) {
+                schema.insert("propertyNames".to_owned(), nested(key));
+            }
+            Value::Object(schema)
+        }
+        Form::Named(names, shape) => {
+            let one = || Value::Object(mapping(shape, context));
+            let properties: Map<String, Value> = names().into_iter().map(|name| (name.to_owned(), one())).collect();
+            json!({
+                "type": "object",
+                "properties": properties,
+                "additionalProperties": false,
+                "minProperties": 1,
+                "maxProperties": 1,
+            })
+        }
+        Form::Either(forms) => json!({ "anyOf": forms.iter().map(nested).collect::<Vec<_>>() }),
+    })
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(map) => map,
+        other => unreachable!("every form is written as an object, not as {other}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::collections::BTreeMap;
+
+    use regex::Regex;
+    use saphyr_parser::ScalarStyle;
+
+    use super::*;
+    use crate::diagnostic::{Diagnostic, Report};
+    use crate::yaml::{self, Kind, Node};
+    use crate::{BUILT_IN, BUILT_IN_TESTS, compile, test_file};
+
+    /// Has every key that a playbook can have.
+    const WHOLE_PLAYBOOK: &str = "
+playbook: whole-1
+summary: Has every key.
+attack: [T1110, T1110.001]
+trigger:
+  sources: [suricata]
+  when: event.severity >= high
+  incident: event.source.ip
+  deduplicate: 1h30m
+context: [never-touch, traffic-share]
+guards:
+  impact: { traffic_share_max: 2.5%, flows_min: 5 }
+  when_unknown: refuse
+  event_age_max: 5m
+  acts_per_hour_max: 20
+contain:
+  - block-ip: { target: event.source.ip, lease: 1h }
+  - block-ip: { target: event.destination.ip, lease: { first: 1h, then: [6h, 24h], within: 7d } }
+notify:
+  - page
+  - page: { when: outcome != contained }
+mode: { low: enforce, medium: approve, high: observe }
+on_failure: keep
+";
+
+    /// Has every key that a test file can have.
+    const WHOLE_TESTS: &str = "
+playbook: ../whole.yaml
+events:
+  one: { source: suricata, json: '{}' }
+tests:
+  - name: all of it
+    start: 2026-01-31T12:00:00Z
+    context:
+      traffic: { 203.0.113.7: 5%, 2001:db8::7: unknown, others: 1.25% }
+      never_touch: { 198.51.100.0/24: a partner }
+      mode: approve
+      approval_expiry: 10m
+      limits: { acts_per_hour_max: 3 }
+    world: { kind: cloud, risk: low, in_place: { 203.0.113.9: foreign }, capacity: 5, enforcing: no }
+    faults:
+      - { at: execute, of: 203.0.113.7, kind: crash, times: 2, for: 10s }
+      - { at: undo, kind: lies, times: always }
+    events:
+      - { at: 0s, event: one }
+      - { at: 1s, source: falco, json: '{}' }
+    happens:
+      - { at: 1m, somebody: removes the block of 203.0.113.7 }
+      - { at: 1m, somebody: puts something at 203.0.113.7 }
+      - { at: 1m, somebody: removes everything }
+      - { at: 1m, somebody: restores the rules }
+      - { at: 2m, operator: approve 203.0.113.7 }
+      - { at: 2m, operator: renew 203.0.113.7 for 2h }
+      - { at: 2m, operator: release everything }
+      - { at: 2m, operator: mode observe }
+      - { at: 3m, crash: 5s }
+    expect:
+      - { at: 1s, state: { 203.0.113.7: in-force }, acts: 1 }
+      - { world: { 203.0.113.7: ours }, acts: 1 }
+      - { refused: { 203.0.113.7: impact }, acts: 1 }
+      - { refused: { 203.0.113.7: { guard: impact, says: 5 % } }, acts: 1 }
+      - { asked: { 203.0.113.7: { guard: impact } }, acts: 1 }
+      - { order: [203.0.113.7, 203.0.113.8], acts: 1 }
+      - { incidents: 2, joined: 0 }
+      - { outcome: contained, notice: somebody else }
+      - { notices: { page: 0 }, acts: 1 }
+      - { command_refused: not waiting, no_match: event.severity >= high }
+  - name: unknown traffic
+    context: { traffic: unknown, never_touch: [198.51.100.0/24, '2001:db8::/32'] }
+    events: []
+    expect: [{ acts: 0 }]
+";
+
+    /// The mistakes that a schema can know. The others are in expressions, in names that mean something elsewhere, and in
+    /// sums of units.
+    const KNOWABLE: [&str; 13] = [
+        "P006", "P010", "P011", "P012", "P013", "P014", "P015", "P016", "P017", "P018", "P020", "P022", "P023",
+    ];
+
+    fn mistakes(of: SchemaOf, text: &str) -> Vec<Diagnostic> {
+        let found = match of {
+            SchemaOf::Playbook => compile("x.yaml", text, &CheckContext::default()).map(drop),
+            SchemaOf::TestFile => test_file::parse("x.test.yaml", text).map(drop),
+        };
+        found.err().map_or_else(Vec::new, |found| {
+            assert!(!found.is_empty(), "refused without a reason: {text}");
+            found
+        })
+    }
+
+    /// A YAML text as an editor sees it, by the core schema of YAML 1.2.
+    fn value(text: &str) -> Value {
+        fn of(node: &Node) -> Value {
+            match &node.kind {
+                Kind::Scalar { text, style } if *style == ScalarStyle::Plain => match text.as_str() {
+                    "" | "~" | "null" => Value::Null,
+                    "true" => true.into(),
+                    "false" => false.into(),
+                    text => text
+                        .parse::<i64>()
+                        .map(Value::from)
+                        .or_else(|_| text.parse::<f64>().map(Value::from))
+                        .unwrap_or_else(|_| text.into()),
+                },
+                Kind::Scalar { text, .. } => text.as_str().into(),
+                Kind::List(items) => items.iter().map(of).collect(),
+                Kind::Mapping(pairs) => pairs
+                    .iter()
+                    .map(|(key, value)| (key.text().expect("a text").to_owned(), of(value)))
+                    .collect(),
+                Kind::Refused => panic!("the parser refused it"),
+            }
+        }
+        let mut report = Report::new("x.yaml", text);
+        of(&yaml::parse(text, &mut report).expect("it is YAML"))
+    }
+
+    thread_local! {
+        static PATTERNS: RefCell<BTreeMap<String, Regex>> = const { RefCell::new(BTreeMap::new()) };
+    }
+
+    /// Whether `schema` allows `value`. Knows the keywords that the schemas use, and no others.
+    fn allows(schema: &Value, value: &Value) -> bool {
+        let all = |of: &Value, with: &dyn Fn(&Value) -> bool| {
+            of.as_array().expect("a list").iter().filter(|it| with(it)).count()
+        };
+        let is = |name: &str| match name {
+            "object" => value.is_object(),
+            "array" => value.is_array(),
+            "string" => value.is_string(),
+            "number" => value.is_number(),
+            "integer" => value.is_i64() || value.is_u64(),
+            "boolean" => value.is_boolean(),
+            other => panic!("the type {other}"),
+        };
+        schema.as_object().expect("a schema").iter().all(|(keyword, of)| {
+            let number = || of.as_u64().expect("a number");
+            match keyword.as_str() {
+                "$schema" | "title" | "description" => true,
+                "type" => match of {
+                    Value::String(name) => is(name),
+                    names => all(names, &|it| is(it.as_str().expect("a name"))) > 0,
+                },
+                "enum" => all(of, &|it| it == value) > 0,
+                "anyOf" => all(of, &|it| allows(it, value)) > 0,
+                "oneOf" => all(of, &|it| allows(it, value)) == 1,
+                "pattern" => value.as_str().is_none_or(|text| {
+                    let pattern = of.as_str().expect("a pattern");
+                    PATTERNS.with_borrow_mut(|known| {
+                        let compiled = known.entry(pattern.to_owned());
+                        compiled
+                            .or_insert_with(|| Regex::new(pattern).expect(pattern))
+                            .is_match(text)
+                    })
+                }),
+                "maxLength" => value
+                    .as_str()
+                    .is_none_or(|text| text.chars().count() as u64 <= number()),
+                "minimum" => value
+                    .as_i64()
+                    .is_none_or(|it| it >= i64::try_from(number()).expect("small")),
+                "maximum" => value
+                    .as_i64()
+                    .is_none_or(|it| it <= i64::try_from(number()).expect("small")),
+                "items" => value
+                    .as_array()
+                    .is_none_or(|items| items.iter().all(|it| allows(of, it))),
+                "minItems" => value.as_array().is_none_or(|items| items.len() as u64 >= number()),
+                "maxItems" => value.as_array().is_none_or(|items| items.len() as u64 <= number()),
+                "minProperties" => value.as_object().is_none_or(|it| it.len() as u64 >= number()),
+                "maxProperties" => value.as_object().is_none_or(|it| it.len() as u64 <= number()),
+                "required" => value
+                    .as_object()
+                    .is_none_or(|it| all(of, &|key| !it.contains_key(key.as_str().expect("a key"))) == 0),
+                "propertyNames" => value
+                    .as_object()
+                    .is_none_or(|it| it.keys().all(|key| allows(of, &key.as_str().into()))),
+                "properties" => value.as_object().is_none_or(|it| {
+                    it.iter()
+                        .all(|(key, value)| of.get(key).is_none_or(|of| allows(of, value)))
+                }),
+                "additionalProperties" => value.as_object().is_none_or(|it| {
+                    let known = &schema["properties"];
+                    let mut others = it.iter().filter(|(key, _)| known.get(key).is_none());
+                    others.all(|(_, value)| if of.is_boolean() { of == true } else { allows(of, value) })
+                }),
+                other => panic!("the keyword {other}"),
+            }
+        })
+    }
+
+    /// Parser and schema say the same about `changed`, as far as a schema can.
+    fn check(of: SchemaOf, schema: &Value, changed: &Value, how: &str) {
+        // JSON is YAML.
+        let text = changed.to_string();
+        let found = mistakes(of, &text);
+        let allowed = allows(schema, changed);
+        if found.is_empty() {
+            assert!(allowed, "{how}: the schema refuses what the parser takes: {text}");
+        } else if found.iter().any(|it| KNOWABLE.contains(&it.code)) {
+            assert!(!allowed, "{how}: the schema takes what the parser refuses: {found:?}");
+        }
+    }
+
+    /// The pointers to everything in `value`.
+    fn pointers(value: &Value, at: &str, found: &mut Vec<String>) {
+        found.push(at.to_owned());
+        match value {
+            Value::Object(map) => {
+                for (key, value) in map {
+                    let key = key.replace('~', "~0").replace('/', "~1");
+                    pointers(value, &format!("{at}/{key}"), found);
+                }
+            }
+            Value::Array(items) => {
+                for (index, value) in items.iter().enumerate() {
+                    pointers(value, &format!("{at}/{index}"), found);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The numbers at the edges of every range in `schema`.
+    fn edges(schema: &Value, found: &mut Vec<Value>) {
+        match schema {
+            Value::Object(map) => {
+                for (keyword, of) in map {
+                    if let ("minimum" | "maximum", Some(edge)) = (keyword.as_str(), of.as_i64()) {
+                        found.extend([edge - 1, edge, edge + 1].map(Value::from));
+                    }
+                    edges(of, found);
+                }
+            }
+            Value::Array(items) => items.iter().for_each(|it| edges(it, found)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn parser_and_schema_refuse_the_same() {
+        for (of, whole, shape) in [
+            (SchemaOf::Playbook, WHOLE_PLAYBOOK, &PLAYBOOK),
+            (SchemaOf::TestFile, WHOLE_TESTS, &TEST_FILE),
+        ] {
+            assert_eq!(mistakes(of, whole), [], "{whole}");
+            let schema = json_schema(of, &CheckContext::default());
+            let whole = value(whole);
+            check(of, &schema, &whole, "as it is");
+            every_key(shape, &|name| {
+                let quoted = format!("\"{name}\":");
+                assert!(whole.to_string().contains(&quoted), "the whole example has no {name}");
+            });
+
+            let mut others = vec![
+                json!([[]]),
+                json!({}),
+                json!([]),
+                json!(null),
+                json!("nonsense value"),
+                json!(true),
+            ];
+            edges(&schema, &mut others);
+            others.sort_by_key(Value::to_string);
+            others.dedup();
+            let mut places = Vec::new();
+            pointers(&whole, "", &mut places);
+            for place in &places[1..] {
+                for other in &others {
+                    let mut changed = whole.clone();
+                    *changed.pointer_mut(place).expect("it is there") = other.clone();
+                    check(of, &schema, &changed, &format!("{place} as {other}"));
+                }
+                let (parent, last) = place.rsplit_once('/').expect("a parent");
+                let mut less = whole.clone();
+                match less.pointer_mut(parent).expect("it is there") {
+                    Value::Object(map) => drop(map.remove(&last.replace("~1", "/"))),
+                    Value::Array(items) => drop(items.remove(last.parse().expect("an index"))),
+                    _ => unreachable!("it has members"),
+                }
+                check(of, &schema, &less, &format!("without {place}"));
+                let mut more = whole.clone();
+                match more.pointer_mut(place).expect("it is there") {
+                    Value::Object(map) => drop(map.insert("unknown_key".to_owned(), json!("x"))),
+                    Value::Array(items) => items.extend(vec![items.first().cloned().unwrap_or_default(); 300]),
+                    _ => continue,
+                }
+                check(of, &schema, &more, &format!("more in {place}"));
+            }
+        }
+    }
+
+    fn every_key(shape: &Shape, each: &dyn Fn(&str)) {
+        fn within(form: &Form, each: &dyn Fn(&str)) {
+            match form {
+                Form::List(of, ..) => within(of, each),
+                Form::Mapping(shape) | Form::Named(_, shape) => every_key(shape, each),
+                Form::Pairs(_, value) => within(value, each),
+                Form::Either(forms) => forms.iter().for_each(|it| within(it, each)),
+                _ => {}
+            }
+        }
+        for key in shape.keys {
+            each(key.name);
+            within(&key.form, each);
+        }
+    }
+
+    #[test]
+    fn what_comes_with_staunch_is_allowed() {
+        let playbook = json_schema(SchemaOf::Playbook, &CheckContext::default());
+        let tests = json_schema(SchemaOf::TestFile, &CheckContext::default());
+        for (schema, files) in [(&playbook, BUILT_IN), (&tests, BUILT_IN_TESTS)] {
+            for (name, text) in files {
+                assert!(allows(schema, &value(text)), "{name}");
+            }
+        }
+    }
+
+    /// Systems that are configured are known to the schema too.
+    #[test]
+    fn configured_systems_are_known() {
+        let text = WHOLE_PLAYBOOK.replace("[suricata]", "[my-waf]");
+        let mut context = CheckContext::default();
+        assert!(!allows(&json_schema(SchemaOf::Playbook, &context), &value(&text)));
+        context.systems.push("my-waf".to_owned());
+        assert!(allows(&json_schema(SchemaOf::Playbook, &context), &value(&text)));
+    }
+
+    #[test]
+    fn every_key_is_described() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        for (shape, page) in [
+            (&PLAYBOOK, "docs/reference/playbooks.md"),
+            (&TEST_FILE, "docs/guide/playbook-tests.md"),
+        ] {
+            let text = std::fs::read_to_string(root.join(page)).expect("the page");
+            every_key(shape, &|name| {
+                let told = ["`", ".", "{ ", ", ", "- "].iter().any(|before| {
+                    ["`", ":", ".", "["]
+                        .iter()
+                        .any(|after| text.contains(&format!("{before}{name}{after}")))
+                });
+                assert!(told, "{page} does not tell of {name}");
+            });
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! The tables of a playbook.
+
+use staunch_model::{ActionKind, Context, Mode, OnFailure, Span, WhenUnknown};
+
+use super::{Form, Key, Needs, Shape, may, must, words};
+use crate::limits;
+
+/// What can be asked to be known.
+pub(in crate::schema) const KNOWLEDGE: [(&str, Context); 2] = [
+    ("never-touch", Context::NeverTouch),
+    ("traffic-share", Context::TrafficShare),
+];
+
+/// What an unknown fact means.
+pub(in crate::schema) const WHEN_UNKNOWN: [(&str, WhenUnknown); 3] = [
+    ("ask", WhenUnknown::Ask),
+    ("refuse", WhenUnknown::Refuse),
+    ("pass", WhenUnknown::Pass),
+];
+
+/// What a failed step means for the others.
+pub(in crate::schema) const ON_FAILURE: [(&str, OnFailure); 2] =
+    [("rollback", OnFailure::Rollback), ("keep", OnFailure::Keep)];
+
+/// A playbook.
+pub(crate) static PLAYBOOK: Shape = Shape {
+    what: "a playbook",
+    doc: "A playbook of Staunch: when it applies, what must be known, what may be done, and who is told.",
+    needs: Needs::Nothing,
+    keys: &[
+        must(
+            "playbook",
+            Form::Name,
+            "Its name: small letters, digits and single hyphens, at most 64; unique among the loaded ones.",
+        ),
+        must(
+            "summary",
+            Form::Text(Some(limits::SUMMARY_CHARS_MAX)),
+            "What it does, in one line of at most 200 characters.",
+        ),
+        may(
+            "attack",
+            Form::List(&Form::Technique, 0, limits::ENTRIES_MAX),
+            "The ATT&CK techniques that it answers: T1110, T1110.001.",
+        ),
+        must("trigger", Form::Mapping(&TRIGGER), TRIGGER.doc),
+        may(
+            "context",
+            Form::List(&Form::Word(|| words(&KNOWLEDGE)), 0, limits::ENTRIES_MAX),
+            "What must be known before acting. `never-touch` is always applied.",
+        ),
+        may("guards", Form::Mapping(&GUARDS), GUARDS.doc),
+        must(
+            "contain",
+            Form::List(&Form::Named(actions, &STEP), 1, limits::STEPS_MAX),
+            "The steps, each one action: `- block-ip: { target: event.source.ip, lease: 1h }`.",
+        ),
+        may(
+            "notify",
+            Form::List(
+                &Form::Either(&[Form::Word(notices), Form::Named(notices, &PAGE)]),
+                0,
+                limits::NOTICES_MAX,
+            ),
+            "Who is told: `- page: { when: outcome != contained }`, or just `- page`. Default one page for every outcome \
+             but `contained`; `[]` for none.",
+        ),
+        may("mode", Form::Mapping(&MODE), MODE.doc),
+        may(
+            "on_failure",
+            Form::Word(|| words(&ON_FAILURE)),
+            "When a step fails, those that worked are undone too (`rollback`), or stay (`keep`). Default `rollback`.",
+        ),
+    ],
+};
+
+/// When a playbook applies.
+pub(crate) static TRIGGER: Shape = Shape {
+    what: "`trigger`",
+    doc: "When it applies.",
+    needs: Needs::Nothing,
+    keys: &[
+        must(
+            "sources",
+            Form::List(&Form::System, 1, limits::ENTRIES_MAX),
+            "The systems whose events it looks at; `generic` for all that the configuration describes.",
+        ),
+        must(
+            "when",
+            Form::Expression,
+            "The condition on the event, in CEL: event.severity >= high && event.signature.contains(\"brute force\").",
+        ),
+        must(
+            "incident",
+            Form::Expression,
+            "The field whose value makes an incident, such as event.source.ip: one open incident for each value.",
+        ),
+        may(
+            "deduplicate",
+            Form::Duration(Span::ZERO, limits::DEDUPLICATE_MAX),
+            "For so long after an incident opened, events with the same value join it even though it is closed. Default \
+             `10m`.",
+        ),
+    ],
+};
+
+/// The limits of a playbook.
+pub(crate) static GUARDS: Shape = Shape {
+    what: "`guards`",
+    doc: "Its own limits, within those of the configuration.",
+    needs: Needs::Nothing,
+    keys: &[
+        may("impact", Form::Mapping(&IMPACT), IMPACT.doc),
+        may(
+            "when_unknown",
+            Form::Word(|| words(&WHEN_UNKNOWN)),
+            "What an unknown fact means: `ask` a person, `refuse`, or `pass` with the gap shown. Default `ask`.",
+        ),
+        may(
+            "event_age_max",
+            Form::Duration(Span::from_secs(1), limits::EVENT_AGE_MAX),
+            "The oldest event that leads to an act. Default `15m`.",
+        ),
+        may(
+            "acts_per_hour_max",
+            Form::Number(1, limits::ACTS_PER_HOUR_MAX),
+            "Acts of this playbook in an hour. Default 100.",
+        ),
+    ],
+};
+
+/// What an act may stop.
+pub(crate) static IMPACT: Shape = Shape {
+    what: "`impact`",
+    doc: "What an act may stop.",
+    needs: Needs::Nothing,
+    keys: &[
+        must(
+            "traffic_share_max",
+            Form::Percentage,
+            "The most of this host's traffic that an act may stop: 5%, with two decimals at most.",
+        ),
+        may(
+            "flows_min",
+            Form::Number(0, limits::FLOWS_MIN_MAX),
+            "With fewer established flows in all on this host, a share of them says nothing and counts as unknown. \
+             Default 20; 0 to take any sample.",
+        ),
+    ],
+};
+
+/// A step.
+pub(crate) static STEP: Shape = Shape {
+    what: "a step",
+    doc: "One act on one target.",
+    needs: Needs::Nothing,
+    keys: &[
+        must(
+            "target",
+            Form::Expression,
+            "The field that holds the address to act on: event.source.ip.",
+        ),
+        must(
+            "lease",
+            Form::Either(&[Form::Lease, Form::Mapping(&LEASE)]),
+            "How long it stays in force unless a person renews it: from 1s to `limits.lease_max` of the configuration. Or \
+             `{ first: 1h, then: [6h, 24h], within: 7d }`: longer each time that the target comes back.",
+        ),
+    ],
+};
+
+/// A lease that grows.
+pub(crate) static LEASE: Shape = Shape {
+    what: "a lease that grows",
+    doc: "A lease that is longer each time that the target comes back.",
+    needs: Needs::Nothing,
+    keys: &[
+        must("first", Form::Lease, "The first lease."),
+        must(
+            "then",
+            Form::List(&Form::Lease, 1, limits::LEASES_THEN_MAX),
+            "The leases after that, each longer than the one before; the last one holds for all that follow.",
+        ),
+        may(
+            "within",
+            Form::Duration(Span::from_secs(1), limits::RETURNS_WITHIN_MAX),
+            "How long after the end of a lease its target counts as one that comes back. Default `7d`.",
+        ),
+    ],
+};
+
+/// A notice.
+pub(crate) static PAGE: Shape = Shape {
+    what: "a notice",
+    doc: "A page to people.",
+    needs: Needs::Nothing,
+    keys: &[may(
+        "when",
+        Form::Expression,
+        "The condition on the outcome: outcome != contained. Default every outcome but `contained`.",
+    )],
+};
+
+const MODE_DOC: &str = "How far acts of this risk go by themselves. Default `observe`.";
+
+/// How far a playbook goes.
+pub(crate) static MODE: Shape = Shape {
+    what: "`mode`",
+    doc: "How far acts go by themselves, for each class of risk: `observe`, `approve` or `enforce`. Default `observe`.",
+    needs: Needs::Nothing,
+    keys: &[mode("low"), mode("medium"), mode("high")],
+};
+
+const fn mode(risk: &'static str) -> Key {
+    may(risk, Form::Word(modes), MODE_DOC)
+}
+
+/// How far Staunch goes, in words.
+pub(super) fn modes() -> Vec<&'static str> {
+    [Mode::Observe, Mode::Approve, Mode::Enforce].map(Mode::name).to_vec()
+}
+
+fn actions() -> Vec<&'static str> {
+    ActionKind::ALL.map(ActionKind::name).to_vec()
+}
+
+fn notices() -> Vec<&'static str> {
+    vec!["page"]
+}

@@ -1,0 +1,391 @@
+//! The tables of a test file.
+
+use staunch_model::{GuardName, IncidentOutcome, NoticeLevel, RiskClass, Span, StateKind};
+
+use super::playbook::modes;
+use super::{Form, Needs, Shape, may, must, words};
+use crate::limits;
+use crate::test_file::{InPlace, Limit, Point, WorldKind};
+
+/// Tests in one file.
+pub(in crate::schema) const TESTS_MAX: usize = 256;
+
+/// Characters in the name of a test: a sentence.
+pub(in crate::schema) const TITLE_CHARS_MAX: usize = 100;
+
+/// The latest time in a test: beyond the longest lease and deduplication there is nothing to see.
+pub(in crate::schema) const AT_MAX: Span = Span::from_hours(60 * 24);
+
+/// How many requests a fault can be told to meet.
+pub(in crate::schema) const TIMES_MAX: u32 = 1_000;
+
+pub(in crate::schema) const LIMITS: [(&str, Limit); 4] = [
+    ("acts_per_hour_max", Limit::ActsPerHour),
+    ("acts_per_action_hour_max", Limit::ActsPerAction),
+    ("acts_per_group_hour_max", Limit::ActsPerGroup),
+    ("breaker_failures", Limit::BreakerFailures),
+];
+
+pub(in crate::schema) const WORLD_KINDS: [(&str, WorldKind); 3] = [
+    ("kernel", WorldKind::Kernel),
+    ("api", WorldKind::Api),
+    ("cloud", WorldKind::Cloud),
+];
+
+pub(in crate::schema) const RISKS: [(&str, RiskClass); 3] = [
+    ("low", RiskClass::Low),
+    ("medium", RiskClass::Medium),
+    ("high", RiskClass::High),
+];
+
+/// What is there before the test begins, and whether that is somebody else's.
+pub(in crate::schema) const PLACES_BEFORE: [(&str, bool); 2] = [("absent", false), ("foreign", true)];
+
+pub(in crate::schema) const ENFORCING: [(&str, bool); 2] = [("yes", true), ("no", false)];
+
+pub(in crate::schema) const FAULTS_AT: [(&str, Point); 7] = [
+    ("pre-check", Point::PreCheck),
+    ("execute", Point::Execute),
+    ("post-check", Point::PostCheck),
+    ("renew", Point::Renew),
+    ("undo", Point::Undo),
+    ("probe", Point::Probe),
+    ("notify", Point::Notify),
+];
+
+pub(in crate::schema) const LEVELS: [(&str, NoticeLevel); 3] = [
+    ("info", NoticeLevel::Info),
+    ("warning", NoticeLevel::Warning),
+    ("page", NoticeLevel::Page),
+];
+
+/// What may be found in place.
+pub(in crate::schema) fn places() -> [(&'static str, InPlace); 3] {
+    [InPlace::Absent, InPlace::Ours, InPlace::Foreign].map(|it| (it.name(), it))
+}
+
+const TIME: Form = Form::Duration(Span::ZERO, AT_MAX);
+const COUNT: Form = Form::Number(0, u32::MAX);
+const SHARE: Form = Form::Either(&[Form::Percentage, Form::Word(unknown)]);
+const GUARDED: Form = Form::Pairs(
+    &Form::Address,
+    &Form::Either(&[Form::Word(guards), Form::Mapping(&QUESTION)]),
+);
+
+/// A test file.
+pub(crate) static TEST_FILE: Shape = Shape {
+    what: "a test file",
+    doc: "Tests of a playbook of Staunch: events in, what happens meanwhile, and what is to be true when.",
+    needs: Needs::Nothing,
+    keys: &[
+        may(
+            "playbook",
+            Form::Text(None),
+            "The playbook's file, relative to this one. Default the one beside it.",
+        ),
+        may(
+            "events",
+            Form::Pairs(&Form::Text(None), &Form::Mapping(&NAMED_EVENT)),
+            "Events with names, for several tests.",
+        ),
+        must(
+            "tests",
+            Form::List(&Form::Mapping(&TEST), 1, TESTS_MAX),
+            "The tests, each with a name of its own.",
+        ),
+    ],
+};
+
+/// An event with a name.
+pub(crate) static NAMED_EVENT: Shape = Shape {
+    what: "an event",
+    doc: "An event as its source sends it.",
+    needs: Needs::Nothing,
+    keys: &[
+        must("source", Form::Text(None), "The source that sends it."),
+        must("json", Form::Text(None), "The JSON as the source sends it."),
+    ],
+};
+
+/// A test.
+pub(crate) static TEST: Shape = Shape {
+    what: "a test",
+    doc: "One test.",
+    needs: Needs::Nothing,
+    keys: &[
+        must(
+            "name",
+            Form::Text(Some(TITLE_CHARS_MAX)),
+            "What it shows, in one line of at most 100 characters.",
+        ),
+        may(
+            "start",
+            Form::Time,
+            "When it starts: 2026-01-31T12:00:00Z. Default the time of its first event.",
+        ),
+        may("context", Form::Mapping(&CONTEXT), CONTEXT.doc),
+        may("world", Form::Mapping(&WORLD), WORLD.doc),
+        may(
+            "faults",
+            Form::List(&Form::Mapping(&FAULT), 0, limits::ENTRIES_MAX),
+            "What goes wrong with which request.",
+        ),
+        must(
+            "events",
+            Form::List(&Form::Mapping(&EVENT), 0, limits::KEYS_MAX),
+            "What comes in.",
+        ),
+        may(
+            "happens",
+            Form::List(&Form::Mapping(&HAPPENING), 0, limits::ENTRIES_MAX),
+            "What else happens.",
+        ),
+        must(
+            "expect",
+            Form::List(&Form::Mapping(&EXPECTATION), 1, limits::KEYS_MAX),
+            "What is to be true, and when.",
+        ),
+    ],
+};
+
+/// What a test starts with.
+pub(crate) static CONTEXT: Shape = Shape {
+    what: "`context`",
+    doc: "What is known and configured.",
+    needs: Needs::Nothing,
+    keys: &[
+        may(
+            "traffic",
+            Form::Either(&[
+                Form::Word(unknown),
+                Form::Pairs(&Form::Either(&[Form::Address, Form::Word(others)]), &SHARE),
+            ]),
+            "The share of the traffic of addresses, and of all `others`; or `unknown` for all. Default 0.1 % each.",
+        ),
+        may(
+            "never_touch",
+            Form::Either(&[
+                Form::List(&Form::Network, 0, limits::ENTRIES_MAX),
+                Form::Pairs(&Form::Network, &Form::Text(None)),
+            ]),
+            "Networks that are never touched, each with the reason if you like.",
+        ),
+        may(
+            "mode",
+            Form::Word(modes),
+            "The furthest that any playbook may go. Default `enforce`.",
+        ),
+        may(
+            "approval_expiry",
+            Form::Duration(Span::from_secs(1), AT_MAX),
+            "How long an approval may wait.",
+        ),
+        may(
+            "limits",
+            Form::Pairs(&Form::Word(|| words(&LIMITS)), &Form::Number(1, u32::MAX)),
+            "Limits other than the defaults.",
+        ),
+    ],
+};
+
+/// The enforcement point of a test.
+pub(crate) static WORLD: Shape = Shape {
+    what: "`world`",
+    doc: "The enforcement point.",
+    needs: Needs::Nothing,
+    keys: &[
+        may(
+            "kind",
+            Form::Word(|| words(&WORLD_KINDS)),
+            "How it behaves. Default `kernel`; an `api` is slower, and a `cloud` shows changes late.",
+        ),
+        may(
+            "risk",
+            Form::Word(|| words(&RISKS)),
+            "The risk of its acts. Default `low`.",
+        ),
+        may(
+            "in_place",
+            Form::Pairs(&Form::Address, &Form::Word(|| words(&PLACES_BEFORE))),
+            "What is there before the test begins.",
+        ),
+        may("capacity", COUNT, "How many addresses it takes."),
+        may(
+            "enforcing",
+            Form::Word(|| words(&ENFORCING)),
+            "Whether its rules are there. Default `yes`.",
+        ),
+    ],
+};
+
+/// A fault.
+pub(crate) static FAULT: Shape = Shape {
+    what: "a fault",
+    doc: "Something that goes wrong with a request.",
+    needs: Needs::Nothing,
+    keys: &[
+        must("at", Form::Word(|| words(&FAULTS_AT)), "With which request."),
+        may("of", Form::Address, "At which address. Default every one."),
+        must("kind", Form::Word(fault_kinds), "What goes wrong."),
+        may(
+            "times",
+            Form::Either(&[Form::Number(1, TIMES_MAX), Form::Word(always)]),
+            "How many requests meet it, or `always`. Default 1.",
+        ),
+        may("for", TIME, "With `crash`: how long the process is away. Default `1s`."),
+    ],
+};
+
+/// An event of a test.
+pub(crate) static EVENT: Shape = Shape {
+    what: "an event",
+    doc: "An event: one that has a name, or one that is written here.",
+    needs: Needs::Some(&[&["event"], &["source", "json"]]),
+    keys: &[
+        must("at", TIME, "When it comes, counted from the start of the test."),
+        may("event", Form::Text(None), "The name of an event under `events`."),
+        may("source", Form::Text(None), "The source that sends it."),
+        may("json", Form::Text(None), "The JSON as the source sends it."),
+    ],
+};
+
+/// Something that happens meanwhile.
+pub(crate) static HAPPENING: Shape = Shape {
+    what: "a happening",
+    doc: "One thing that happens at one time.",
+    needs: Needs::One(&[&["somebody"], &["operator"], &["crash"]]),
+    keys: &[
+        must("at", TIME, "When."),
+        may(
+            "somebody",
+            Form::Phrase(&[
+                "(removes the block of|puts something at) [0-9A-Fa-f:.]+",
+                "removes everything",
+                "(removes|restores) the rules",
+            ]),
+            "What somebody else does: `removes the block of ADDRESS`, `puts something at ADDRESS`, `removes everything`, \
+             `removes the rules` or `restores the rules`.",
+        ),
+        may(
+            "operator",
+            Form::Phrase(&[
+                "\\s*(approve|deny|release)\\s+[0-9A-Fa-f:.]+\\s*",
+                "\\s*renew\\s+[0-9A-Fa-f:.]+\\s+for\\s+\\S+\\s*",
+                "\\s*release\\s+everything\\s*",
+                "\\s*mode\\s+(observe|approve|enforce)\\s*",
+            ]),
+            "What an operator asks for: `approve ADDRESS`, `deny ADDRESS`, `release ADDRESS`, `renew ADDRESS for 2h`, \
+             `release everything` or `mode observe`.",
+        ),
+        may("crash", TIME, "The process ends, and starts again after so long."),
+    ],
+};
+
+/// What is to be true.
+pub(crate) static EXPECTATION: Shape = Shape {
+    what: "an expectation",
+    doc: "What is to be true at a time.",
+    needs: Needs::Some(&[
+        &["state"],
+        &["world"],
+        &["refused"],
+        &["asked"],
+        &["order"],
+        &["acts"],
+        &["incidents"],
+        &["joined"],
+        &["outcome"],
+        &["notices"],
+        &["notice"],
+        &["command_refused"],
+        &["no_match"],
+    ]),
+    keys: &[
+        may("at", TIME, "When. Default the end of the test."),
+        may(
+            "state",
+            Form::Pairs(&Form::Address, &Form::Word(states)),
+            "The state of the newest transaction at an address; `none` when there has been none.",
+        ),
+        may(
+            "world",
+            Form::Pairs(&Form::Address, &Form::Word(|| words(&places()))),
+            "What is in place at an address.",
+        ),
+        may(
+            "refused",
+            GUARDED,
+            "The newest transaction at an address was refused: by which guard, and a part of what it says.",
+        ),
+        may(
+            "asked",
+            GUARDED,
+            "A person was asked about an address: because of which guard, and a part of what it says.",
+        ),
+        may(
+            "order",
+            Form::List(&Form::Address, 0, limits::ENTRIES_MAX),
+            "The addresses that were acted on, in this order.",
+        ),
+        may("acts", COUNT, "How often an act was sent."),
+        may("incidents", COUNT, "How many incidents were opened."),
+        may("joined", COUNT, "How many events joined an incident."),
+        may("outcome", Form::Word(outcomes), "The newest outcome that was told."),
+        may(
+            "notices",
+            Form::Pairs(&Form::Word(|| words(&LEVELS)), &COUNT),
+            "How many notices of a level there were.",
+        ),
+        may("notice", Form::Text(None), "A part of what a notice says."),
+        may(
+            "command_refused",
+            Form::Text(None),
+            "A command was refused, and this is a part of why.",
+        ),
+        may(
+            "no_match",
+            Form::Text(None),
+            "No event of the test matched, and this clause of the trigger was false.",
+        ),
+    ],
+};
+
+/// Why something was refused or asked.
+pub(crate) static QUESTION: Shape = Shape {
+    what: "a refusal or a question",
+    doc: "Which guard, and a part of what it says.",
+    needs: Needs::Nothing,
+    keys: &[
+        may("guard", Form::Word(guards), "The guard."),
+        may("says", Form::Text(None), "A part of what it says."),
+    ],
+};
+
+fn unknown() -> Vec<&'static str> {
+    vec!["unknown"]
+}
+
+fn others() -> Vec<&'static str> {
+    vec!["others"]
+}
+
+fn always() -> Vec<&'static str> {
+    vec!["always"]
+}
+
+fn guards() -> Vec<&'static str> {
+    GuardName::ALL.map(GuardName::name).to_vec()
+}
+
+fn fault_kinds() -> Vec<&'static str> {
+    words(&crate::schema::test_file::fault_kinds(Span::ZERO))
+}
+
+fn states() -> Vec<&'static str> {
+    let names = StateKind::ALL.iter().map(|it| it.name());
+    names.chain(["none"]).collect()
+}
+
+fn outcomes() -> Vec<&'static str> {
+    IncidentOutcome::ALL.map(IncidentOutcome::name).to_vec()
+}
