@@ -4,6 +4,7 @@ pub mod actions;
 pub mod enrichers;
 pub mod inlets;
 pub mod json;
+pub mod lists;
 pub mod notifiers;
 pub mod sources;
 #[cfg(test)]

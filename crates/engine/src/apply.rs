@@ -11,6 +11,7 @@ use staunch_model::{
 
 use crate::budget::{self, Scope};
 use crate::limits;
+use crate::lists::ListedNetworks;
 use crate::mutant::{Mutant, is};
 use crate::networks::Networks;
 use crate::state::{EngineState, PendingNotice, Subject, Unfit, key_hash};
@@ -273,6 +274,10 @@ pub fn apply(
         Record::CommandDone { .. } | Record::CommandRefused { .. } => {}
         Record::Exempted(exemption) => state.exemptions.insert(exemption.clone(), now),
         Record::ExemptionEnded { network } => state.exemptions.remove(*network),
+        Record::ListChanged(change) => {
+            state.lists.change(change);
+            state.index.listed = ListedNetworks::of(&state.lists);
+        }
         Record::EvidencePlanned {
             evidence,
             incident,

@@ -11,6 +11,7 @@ mod engine;
 pub mod exempt;
 pub mod guard;
 pub mod limits;
+pub mod lists;
 pub mod mutant;
 pub mod networks;
 mod preserve;

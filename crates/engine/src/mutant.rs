@@ -48,6 +48,8 @@ pub enum Mutant {
     NeverTouchAfter,
     /// Networks that people have exempted are acted on.
     ExemptionIgnored,
+    /// Networks that files list are acted on.
+    ListIgnored,
     /// Old events are acted on.
     FreshnessIgnored,
     /// Budgets are full again after a start.
@@ -96,7 +98,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 43] = [
+    pub const ALL: [Self; 44] = [
         Self::EffectBeforeSync,
         Self::ReplyBeforeSync,
         Self::RecoveryDecidesAgain,
@@ -118,6 +120,7 @@ impl Mutant {
         Self::NeverTouchIgnored,
         Self::NeverTouchAfter,
         Self::ExemptionIgnored,
+        Self::ListIgnored,
         Self::FreshnessIgnored,
         Self::BudgetsForgotten,
         Self::GroupBudgetIgnored,

@@ -17,6 +17,7 @@ use crate::budget::Budgets;
 use crate::compact::{Compact, CompactSet};
 use crate::exempt::Exemptions;
 use crate::limits;
+use crate::lists::{ListedNetworks, Lists};
 use crate::mutant::{Mutant, is};
 use crate::networks::Networks;
 
@@ -90,6 +91,8 @@ pub struct EngineState {
     pub quarantined: BTreeMap<TransactionId, Box<str>>,
     /// Other records that did not fit and that nobody has been told of.
     pub unfit: Unfit,
+    /// The networks that files list as never touched.
+    pub lists: Lists,
     /// What was lifted of late.
     #[serde(skip)]
     pub lifted: Lifted,
@@ -194,8 +197,10 @@ pub struct Index {
     pub incidents_open: u64,
     /// Incidents whose transactions have changed since they were last looked at.
     pub dirty: BTreeSet<IncidentId>,
-    /// The networks that are never touched.
+    /// The networks that are never touched by the policy.
     pub never_touch: Networks,
+    /// Those that are never touched by a list.
+    pub listed: ListedNetworks,
 }
 
 /// The look-up key of an incident.
@@ -408,6 +413,7 @@ impl EngineState {
         if let Some(policy) = &self.policy {
             self.index.never_touch = Networks::new(&policy.never_touch);
         }
+        self.index.listed = ListedNetworks::of(&self.lists);
         for incident in self.incidents.values() {
             self.index.incidents_open += u64::from(incident.status == IncidentStatus::Open);
             self.index

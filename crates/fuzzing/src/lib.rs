@@ -10,6 +10,7 @@ pub mod format;
 pub mod frames;
 pub mod http;
 pub mod journal;
+pub mod lists;
 pub mod made;
 pub mod netlink;
 pub mod playbook;
@@ -54,6 +55,10 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "suricata",
         run: sources::suricata,
+    },
+    Target {
+        name: "lists",
+        run: lists::run,
     },
     Target {
         name: "falco",

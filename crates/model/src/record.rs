@@ -11,6 +11,7 @@ use crate::event::Event;
 use crate::evidence::{EvidenceKind, Sealed};
 use crate::id::{ContentHash, EffectKey, EvidenceId, IncidentId, InstallationId, NoticeId, TransactionId};
 use crate::incident::IncidentOutcome;
+use crate::listed::ListChange;
 use crate::playbook::{Match, Mode};
 use crate::policy::{Exemption, Policy};
 use crate::time::{Span, Timestamp};
@@ -93,6 +94,8 @@ pub enum Input {
     },
     /// Something is wrong with this process itself, which people must be told of.
     Trouble(Box<str>),
+    /// A file lists other networks than before, all of which or a part of which is here.
+    Listed(Arc<ListChange>),
 }
 
 /// What the drift sweep found, by comparison with the engine's state. Everything in force that is not named here was
@@ -471,6 +474,8 @@ pub enum Record {
         /// The network.
         network: IpNet,
     },
+    /// A list of protected networks has changed.
+    ListChanged(Arc<ListChange>),
 }
 
 /// How urgent a notice is.

@@ -322,6 +322,10 @@ impl EventLoop {
                 }
                 self.state.pending.replies.push(reply);
             }
+            Message::Listed { change, reply } => {
+                self.decide(Input::Listed(change))?;
+                self.state.pending.replies.push(reply);
+            }
             // What is told must not be undone by a crash, so it waits for what has been decided to be durable.
             Message::Query(ask) => self.state.pending.queries.push(ask),
             Message::Sweep(readings) => {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use crossbeam_channel::{Sender, TrySendError, bounded};
 use staunch_engine::EngineState;
 use staunch_model::{
-    ActionKind, Command, CommandReply, Event, Facts, Failure, FailureKind, IncidentId, Match, Observation, Operator,
-    Policy, Target,
+    ActionKind, Command, CommandReply, Event, Facts, Failure, FailureKind, IncidentId, ListChange, Match, Observation,
+    Operator, Policy, Target,
 };
 use staunch_ports::{Clock, Former};
 use thiserror::Error;
@@ -67,6 +67,10 @@ pub(crate) enum Message {
         policy: Arc<Policy>,
         reply: Replier<()>,
     },
+    Listed {
+        change: Arc<ListChange>,
+        reply: Replier<()>,
+    },
     Query(Query),
     Sweep(Vec<staunch_engine::sweep::Reading>),
     Stop,
@@ -112,15 +116,30 @@ impl Handle {
     /// # Errors
     /// [`Busy`].
     pub fn set_policy(&self, policy: Arc<Policy>) -> Result<(), Busy> {
+        self.told(|reply| Message::Policy { policy, reply })
+    }
+
+    /// Sends what `message` makes of a way to reply, and waits for the reply.
+    fn told(&self, message: impl FnOnce(Replier<()>) -> Message) -> Result<(), Busy> {
         let (done, wait) = bounded(1);
         let reply: Replier<()> = Box::new(move |result| {
             // Nobody waits any more when the receiver is gone.
             let _ = done.send(result);
         });
-        self.commands
-            .send(Message::Policy { policy, reply })
-            .map_err(|_| Busy::Stopping)?;
+        self.commands.send(message(reply)).map_err(|_| Busy::Stopping)?;
         wait.recv().map_err(|_| Busy::Stopping)?
+    }
+
+    /// Takes a part of a change to a list of protected networks, and returns when it is durable. Events are taken between
+    /// the parts.
+    ///
+    /// # Errors
+    /// [`Busy`].
+    pub fn change_list(&self, change: ListChange) -> Result<(), Busy> {
+        self.told(|reply| Message::Listed {
+            change: Arc::new(change),
+            reply,
+        })
     }
 
     /// Asks the engine's state. Blocks for the answer.

@@ -189,6 +189,8 @@ pub struct Model {
     mode_set: Option<Mode>,
     /// What people have exempted, and until when, from the commands alone.
     exempt: BTreeMap<IpNet, Option<Timestamp>>,
+    /// What a file lists.
+    listed: BTreeSet<IpNet>,
     completions: u64,
     now: Timestamp,
     /// Transactions planned.
@@ -219,6 +221,14 @@ impl Model {
 
     fn record(&mut self, frame: &Frame, at: usize, record: &Record, now: Timestamp) -> Found {
         match record {
+            Record::ListChanged(change) => {
+                for it in &change.added {
+                    self.listed.insert(it.network);
+                }
+                for network in &change.removed {
+                    self.listed.remove(network);
+                }
+            }
             Record::PolicyPinned(policy) => {
                 if self.policy.as_ref().is_some_and(|old| old.mode_max != policy.mode_max) {
                     self.mode_set = None;
@@ -465,6 +475,12 @@ impl Model {
             return fail(
                 Invariant::NeverTouch,
                 format!("{id} acts on {ip}, and a person protects {network}"),
+            );
+        }
+        if let Some(network) = self.listed.iter().find(|it| it.contains(&ip)) {
+            return fail(
+                Invariant::NeverTouch,
+                format!("{id} acts on {ip}, and a file lists {network}"),
             );
         }
         if it.sends >= SENDS_MAX {

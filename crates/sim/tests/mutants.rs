@@ -13,7 +13,7 @@ use staunch_sim::{Invariant, Scenario, Violation, run};
 const SEEDS_MAX: u64 = 60_000;
 
 /// Each mutant and the invariant that has to find it.
-const NAMED: [(Mutant, Invariant); 43] = {
+const NAMED: [(Mutant, Invariant); 44] = {
     use {Invariant as I, Mutant as M};
     [
         (M::EffectBeforeSync, I::DurableIntent),
@@ -37,6 +37,7 @@ const NAMED: [(Mutant, Invariant); 43] = {
         (M::NeverTouchIgnored, I::NeverTouch),
         (M::NeverTouchAfter, I::NeverTouch),
         (M::ExemptionIgnored, I::NeverTouch),
+        (M::ListIgnored, I::NeverTouch),
         (M::FreshnessIgnored, I::EventIsFresh),
         (M::BudgetsForgotten, I::Budgets),
         (M::GroupBudgetIgnored, I::Budgets),

@@ -166,6 +166,8 @@ impl From<LimitSettings> for staunch_model::Limits {
 pub(crate) struct NeverTouchSettings {
     /// Networks and single addresses, each with the reason that a refusal shows. Default none. Since v0.1.
     pub(crate) networks: Vec<ProtectedNetwork>,
+    /// Files that list networks. Default none. Since v0.1.
+    pub(crate) files: Vec<ProtectedFile>,
     /// Whether the machine's own addresses, gateways, resolvers and management sessions are found and protected. Default
     /// `true`. Since v0.1.
     pub(crate) discover: bool,
@@ -175,6 +177,7 @@ impl Default for NeverTouchSettings {
     fn default() -> Self {
         Self {
             networks: Vec::new(),
+            files: Vec::new(),
             discover: true,
         }
     }
@@ -188,6 +191,18 @@ pub(crate) struct ProtectedNetwork {
     #[serde(deserialize_with = "network")]
     pub(crate) network: IpNet,
     /// Why, in the words that a refusal shows. Since v0.1.
+    pub(crate) reason: String,
+}
+
+/// A file that lists networks that are never touched.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ProtectedFile {
+    /// The file: a network or address on each line; what follows `#` or `;` on it is the reason of that line. It is read
+    /// again within a second of a change; one with a mistake is refused whole, and what it said before stays in force. At
+    /// most 16 MiB, and 200000 networks in all files together. Since v0.1.
+    pub(crate) path: PathBuf,
+    /// Why, for lines without a reason of their own. Since v0.1.
     pub(crate) reason: String,
 }
 
@@ -434,6 +449,8 @@ impl Config {
             tls.client_ca.iter_mut().for_each(resolve);
         }
         self.playbooks.dirs.iter_mut().for_each(resolve);
+        let lists = self.never_touch.files.iter_mut();
+        lists.map(|it| &mut it.path).for_each(resolve);
         self.archive.dir.iter_mut().for_each(resolve);
         self.sources.files.iter_mut().map(|it| &mut it.path).for_each(resolve);
         self.sources.sockets.iter_mut().map(|it| &mut it.path).for_each(resolve);

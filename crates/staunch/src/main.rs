@@ -14,6 +14,7 @@ mod drill;
 mod exit;
 mod files;
 mod inlets;
+mod lists;
 mod log;
 mod misbehave;
 mod narrator;

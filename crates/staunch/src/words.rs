@@ -97,6 +97,11 @@ pub(crate) fn input(input: &Input) -> String {
             evidence,
             result: Err(failure),
         } => format!("{evidence} could not be taken: {failure}"),
+        Input::Listed(change) => {
+            let (added, removed) = (change.added.len(), change.removed.len());
+            let list = Printable(&change.list);
+            format!("list {list}: {added} networks added, {removed} removed")
+        }
         Input::Trouble(what) => format!("trouble: {what}"),
     }
 }
@@ -188,6 +193,11 @@ pub(crate) fn record(record: &Record) -> String {
         Record::CommandDone { affected } if affected.len() == 1 => "done, 1 transaction affected".to_owned(),
         Record::CommandDone { affected } => format!("done, {} transactions affected", affected.len()),
         Record::CommandRefused { why } => format!("refused: {why}"),
+        Record::ListChanged(change) => {
+            let (added, removed) = (change.added.len(), change.removed.len());
+            let list = Printable(&change.list);
+            format!("{added} networks of {list} are never touched from here on, {removed} no longer")
+        }
         Record::Exempted(it) => format!("{} is never touched: {}", it.network, staunch_engine::exempt::why(it)),
         Record::ExemptionEnded { network } => format!("{network} is protected no longer"),
         Record::EvidencePlanned {

@@ -15,6 +15,7 @@ mod invariants;
 mod joining;
 mod life;
 mod limits;
+mod lists;
 mod notices;
 mod operator;
 mod preserve;

@@ -31,6 +31,9 @@ pub struct Status {
     /// The ways in which events come without being posted.
     #[serde(default)]
     pub inlets: Vec<InletReading>,
+    /// The files that list what is never touched.
+    #[serde(default)]
+    pub lists: Vec<ListView>,
     /// What was counted since it started.
     pub counts: Counts,
     /// Submissions waiting to be taken up.
@@ -63,6 +66,21 @@ pub struct Status {
     pub journal_lost: Option<String>,
     /// The query index; `None` when there is none.
     pub index: Option<IndexView>,
+}
+
+/// How a file stands that lists what is never touched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListView {
+    /// Its path.
+    pub path: String,
+    /// Networks that it protects.
+    pub networks: u64,
+    /// When what is in force was read.
+    pub read_at: Timestamp,
+    /// Why the file as it is now is not in force; `None` when it is.
+    pub refused: Option<String>,
+    /// How often it was refused since the start.
+    pub refusals: u64,
 }
 
 /// A kind of action whose containments could not be verified.

@@ -15,7 +15,7 @@ use crate::config::{self, Config};
 use crate::exit::{Exit, Fault};
 use crate::output::{Output, Tone, say, wrap};
 use crate::playbooks::Texts;
-use crate::wiring;
+use crate::{lists, wiring};
 
 /// The largest file that is read: what the API takes by default.
 const EVENT_BYTES_MAX: u64 = 8 << 20;
@@ -79,7 +79,8 @@ pub(super) fn plan_locally(config: &Config, texts: &Texts, source: &str, body: &
         say("this machine's firewall cannot be looked at, so the plan takes it to be empty");
     }
     let policy = wiring::policy(config, &outcome.compiled, &discovered, &local.drivers);
-    let runtime = Runtime::start(local.parts, wiring::settings(config), policy)
+    let lists = lists::read(config)?;
+    let runtime = Runtime::start_with_lists(local.parts, wiring::settings(config), policy, &lists)
         .map_err(|error| Fault::of(Exit::Failed, &error))?;
     let programs = outcome.compiled.into_iter().map(|it| it.program).collect();
     let intake = Intake::new(wiring::event_sources(config)?, programs, runtime.handle());

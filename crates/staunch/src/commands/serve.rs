@@ -16,6 +16,7 @@ use crossbeam_channel::RecvTimeoutError;
 use ipnet::IpNet;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use staunch_engine::EngineState;
+use staunch_engine::lists::List;
 use staunch_model::Protection;
 use staunch_playbook::Compiled;
 use staunch_runtime::{Intake, Runtime};
@@ -28,6 +29,7 @@ use super::token;
 use crate::cli::{Driver, ServeArgs};
 use crate::config::{self, Config, Loaded};
 use crate::exit::{Exit, Fault};
+use crate::lists::Watch;
 use crate::playbooks::Texts;
 use crate::stage::STAGE_PREFIX;
 use crate::{log, wiring};
@@ -75,6 +77,7 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
         );
     }
     let sources = wiring::event_sources(&config)?;
+    let (lists, listed) = Watch::start(&config)?;
     if let Some(input) = &input {
         input.check(sources.iter().map(|source| source.name()))?;
     }
@@ -86,7 +89,9 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
     check_scope(&config, &discovered)?;
     let policy = wiring::policy(&config, &compiled, &discovered, &opened.drivers);
     let (playbooks, protected) = (policy.playbooks.len(), policy.never_touch.len());
-    let runtime = Runtime::start(opened.parts, wiring::settings(&config), policy).map_err(|error| {
+    let started = Runtime::start_with_lists(opened.parts, wiring::settings(&config), policy, &listed);
+    let listed = listed.values().map(List::len).sum::<usize>();
+    let runtime = started.map_err(|error| {
         Fault::of(Exit::Failed, &error).hint("`staunch journal verify` tells whether the journal is sound")
     })?;
     let recovered = runtime.recovered();
@@ -98,8 +103,10 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
         mode = %runtime.handle().query(EngineState::mode_max).unwrap_or(config.mode),
         playbooks,
         protected,
+        listed,
         "recovered"
     );
+    lists.tell(&runtime.handle());
     let programs = compiled.into_iter().map(|it| it.program).collect();
     let (archiver, archive) = wiring::archive(&config, &runtime.handle()).unzip();
     let intake = Intake::new(sources, programs, runtime.handle()).with_archive(archiver);
@@ -141,6 +148,7 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
         intake,
         drivers: opened.drivers,
         in_force: config.clone(),
+        lists,
     };
     let ended = http::serve(Serving {
         args,

@@ -127,6 +127,14 @@ fn text(output: &Output, it: &Status, now: Timestamp) -> String {
             list(&it.playbooks)
         },
     );
+    for (at, list) in it.lists.iter().enumerate() {
+        let (path, read) = (Printable(&list.path), relative(list.read_at, now));
+        let label = if at == 0 { "lists" } else { "" };
+        line(label, format!("{path}: {} networks, read {read}", list.networks));
+        if let Some(why) = &list.refused {
+            line("", format!("REFUSED since: {}", Printable(why)));
+        }
+    }
     line("sources", list(&it.sources));
     for (at, inlet) in it.inlets.iter().enumerate() {
         line(if at == 0 { "follows" } else { "" }, followed(inlet, now));

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use staunch_connectors::json::EVENT_BYTES_MAX;
+use staunch_connectors::lists::REASON_CHARS_MAX;
 use staunch_engine::limits::{ACTIONS_IN_FLIGHT_CEILING, BUDGET_WINDOW};
 use staunch_model::{Printable, Span};
 use staunch_server::ClientAuth;
@@ -21,8 +22,8 @@ const LEASE_CEILING: Span = Span::from_hours(90 * 24);
 /// The longest name of an nftables object is 255 bytes; names this long are not readable in its output.
 const TABLE_NAME_BYTES_MAX: usize = 64;
 
-/// The longest reason of a protected network: it is shown within one line of a refusal.
-const REASON_CHARS_MAX: usize = 120;
+/// The most files of protected networks: each is looked at several times a second.
+const PROTECTED_FILES_MAX: usize = 64;
 
 /// The smallest segment. A frame has at most a quarter of its segment (see `wiring::journal_options`), and one that
 /// records a decision holds its event and what was made of it.
@@ -231,21 +232,38 @@ impl Checker<'_> {
 
     fn never_touch(&mut self, config: &Config) {
         for (at, entry) in config.never_touch.networks.iter().enumerate() {
-            let length = entry.reason.chars().count();
-            if entry.reason.trim().is_empty() || length > REASON_CHARS_MAX {
-                let path = [
-                    Step::Key("never_touch"),
-                    Step::Key("networks"),
-                    Step::At(at),
-                    Step::Key("reason"),
-                ];
-                let what = format!(
-                    "the reason for {} has {length} characters: a refusal shows it",
-                    entry.network
-                );
-                let hint = format!("say in 1 to {REASON_CHARS_MAX} characters whose it is");
+            self.reason("networks", at, &entry.reason, &entry.network.to_string());
+        }
+        let files = &config.never_touch.files;
+        for (at, entry) in files.iter().enumerate() {
+            let shown = entry.path.display().to_string();
+            self.reason("files", at, &entry.reason, &Printable(&shown).to_string());
+            if files.iter().take(at).any(|it| it.path == entry.path) {
+                let path = [Step::Key("never_touch"), Step::Key("files"), Step::At(at)];
+                let what = format!("{} is named twice", Printable(&shown));
+                let hint = "name it once; its lines can give reasons of their own";
                 self.mistakes.push(Mistake::of_value(self.text, &path, what, hint));
             }
+        }
+        if files.len() > PROTECTED_FILES_MAX {
+            let what = format!("{} files list what is never touched", files.len());
+            let hint = format!("name at most {PROTECTED_FILES_MAX}");
+            self.add(&["never_touch", "files"], what, hint);
+        }
+    }
+
+    fn reason(&mut self, table: &str, at: usize, reason: &str, of: &str) {
+        let length = reason.chars().count();
+        if reason.trim().is_empty() || length > REASON_CHARS_MAX {
+            let path = [
+                Step::Key("never_touch"),
+                Step::Key(table),
+                Step::At(at),
+                Step::Key("reason"),
+            ];
+            let what = format!("the reason for {of} has {length} characters: a refusal shows it");
+            let hint = format!("say in 1 to {REASON_CHARS_MAX} characters whose it is");
+            self.mistakes.push(Mistake::of_value(self.text, &path, what, hint));
         }
     }
 

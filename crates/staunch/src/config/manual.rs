@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// Where each section's keys are described: heading, struct, and the file that it is in.
-const SECTIONS: [(&str, &str, &str); 22] = [
+const SECTIONS: [(&str, &str, &str); 23] = [
     ("", "Config", CONFIG),
     ("[http]", "HttpSettings", HTTP),
     ("[[http.senders]]", "HttpSender", HTTP),
@@ -14,6 +14,7 @@ const SECTIONS: [(&str, &str, &str); 22] = [
     ("[limits]", "LimitSettings", CONFIG),
     ("[never_touch]", "NeverTouchSettings", CONFIG),
     ("[[never_touch.networks]]", "ProtectedNetwork", CONFIG),
+    ("[[never_touch.files]]", "ProtectedFile", CONFIG),
     ("[nftables]", "NftablesSettings", CONFIG),
     ("[traffic]", "TrafficSettings", CONFIG),
     ("[sources.suricata]", "SuricataSettings", SURICATA),

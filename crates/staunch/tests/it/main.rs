@@ -12,6 +12,7 @@ mod harness;
 mod init;
 mod inlets;
 mod kill;
+mod lists;
 #[allow(dead_code, reason = "the torture uses more of it")]
 mod load;
 mod manual;

@@ -233,7 +233,8 @@ impl Entry<'_> {
             | Record::EvidenceSealed { .. }
             | Record::EvidenceMissed { .. }
             | Record::Exempted(_)
-            | Record::ExemptionEnded { .. } => Ok(()),
+            | Record::ExemptionEnded { .. }
+            | Record::ListChanged(_) => Ok(()),
         }
     }
 

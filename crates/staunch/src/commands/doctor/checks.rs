@@ -21,7 +21,7 @@ use super::{Finding, Health};
 use crate::cli::ServerArgs;
 use crate::client::{Client, Patience};
 use crate::commands::open_fault;
-use crate::config::Config;
+use crate::config::{Config, ProtectedFile};
 use crate::exit::{Exit, Fault};
 use crate::output::{now, relative};
 use crate::playbooks::{Texts, errors};
@@ -46,6 +46,7 @@ pub(super) fn all(config: &Config, server: &ServerArgs) -> Vec<Finding> {
     findings.extend(credentials(config));
     findings.push(firewall(config));
     findings.push(protections(config));
+    findings.extend(lists(config));
     findings.push(sessions(config));
     findings.push(open_files(config));
     findings.push(clock());
@@ -346,6 +347,24 @@ fn protections(config: &Config) -> Finding {
     }
 }
 
+/// The files that list what is never touched, as they are at the moment: what a start would make of them.
+fn lists(config: &Config) -> Vec<Finding> {
+    const CHECK: &str = "list";
+    let files = config.never_touch.files.iter();
+    let one = |file: &ProtectedFile| match crate::lists::read_one(file) {
+        Ok(list) => {
+            let text = format!(
+                "{}, {} networks that are never touched",
+                file.path.display(),
+                list.len()
+            );
+            Finding::new(CHECK, Health::Ok, text)
+        }
+        Err(fault) => Finding::of(CHECK, &fault),
+    };
+    files.map(one).collect()
+}
+
 /// Whether the peers of other users' sessions are found: their environments tell, which only root may read.
 fn sessions(config: &Config) -> Finding {
     const CHECK: &str = "management sessions";
@@ -468,6 +487,16 @@ fn server_state(status: &Status) -> Vec<Finding> {
             text,
             "mend the enforcement point; what is in force ends with its lease",
         ));
+    }
+    for list in &status.lists {
+        if let Some(why) = &list.refused {
+            let text = format!(
+                "it has refused {why}; the {} networks that were read {} stay in force",
+                list.networks,
+                relative(list.read_at, now())
+            );
+            findings.push(problem(text, "mend the file; it is read again within a second"));
+        }
     }
     if status.unverified > 0 {
         let text = format!("{} of {} in force are not verified", status.unverified, status.in_force);
