@@ -2,6 +2,7 @@
 
 pub mod actions;
 pub mod enrichers;
+pub mod feeds;
 pub mod inlets;
 pub mod json;
 pub mod lists;

@@ -27,11 +27,43 @@ pub struct Invalid {
     pub hint: String,
 }
 
-/// Reads a plain list: a network or an address on each line; what follows `#` or `;` is the reason of that line.
+/// Reads a list of what is never touched: a network or an address on each line; what follows `#` or `;` is the reason of
+/// that line.
 ///
 /// # Errors
 /// The first mistake; also when nothing is listed, which is what a file looks like that is being written.
 pub fn plain(bytes: &[u8]) -> Result<Vec<ListedNetwork>, Invalid> {
+    let listed = lines(bytes)?;
+    for it in &listed {
+        let invalid = |what: String, hint: &str| Invalid {
+            line: Some(it.line),
+            what,
+            hint: hint.into(),
+        };
+        if it.network.prefix_len() == 0 {
+            let what = format!("{} is every address: nothing would be contained", it.network);
+            return Err(invalid(what, "to contain nothing, set the mode to observe"));
+        }
+        let length = it.reason.as_deref().map_or(0, |reason| reason.chars().count());
+        if length > REASON_CHARS_MAX {
+            let what = format!(
+                "what is said of {} is longer than {REASON_CHARS_MAX} characters",
+                it.network
+            );
+            return Err(invalid(
+                what,
+                "shorten it, or put it on a line of its own that begins with #",
+            ));
+        }
+    }
+    Ok(listed)
+}
+
+/// Reads the lines of a list, whatever it is for.
+///
+/// # Errors
+/// As [`plain`], but for what only its use forbids.
+pub(crate) fn lines(bytes: &[u8]) -> Result<Vec<ListedNetwork>, Invalid> {
     let mut listed = Vec::new();
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     for (line, text) in (1..).zip(bytes.split(|it| *it == b'\n')) {
@@ -51,17 +83,6 @@ pub fn plain(bytes: &[u8]) -> Result<Vec<ListedNetwork>, Invalid> {
             continue;
         }
         let network = parse_network(network).map_err(|(what, hint)| invalid(what, &hint))?;
-        if network.prefix_len() == 0 {
-            let what = format!("{network} is every address: nothing would be contained");
-            return Err(invalid(what, "to contain nothing, set the mode to observe"));
-        }
-        if comment.chars().count() > REASON_CHARS_MAX {
-            let what = format!("what is said of {network} is longer than {REASON_CHARS_MAX} characters");
-            return Err(invalid(
-                what,
-                "shorten it, or put it on a line of its own that begins with #",
-            ));
-        }
         listed.push(ListedNetwork {
             network,
             line,
@@ -72,7 +93,7 @@ pub fn plain(bytes: &[u8]) -> Result<Vec<ListedNetwork>, Invalid> {
         return Err(Invalid {
             line: None,
             what: "it lists no network".into(),
-            hint: "a list that is to protect nothing is taken out of the configuration".into(),
+            hint: "is it cut off? A list that is to say nothing is taken out of the configuration".into(),
         });
     }
     Ok(listed)

@@ -14,6 +14,7 @@ use crate::limits;
 use crate::lists::ListedNetworks;
 use crate::mutant::{Mutant, is};
 use crate::networks::Networks;
+use crate::risk;
 use crate::state::{EngineState, PendingNotice, Subject, Unfit, key_hash};
 use crate::transaction::{self, IllegalChange};
 
@@ -274,6 +275,8 @@ pub fn apply(
         Record::CommandDone { .. } | Record::CommandRefused { .. } => {}
         Record::Exempted(exemption) => state.exemptions.insert(exemption.clone(), now),
         Record::ExemptionEnded { network } => state.exemptions.remove(*network),
+        Record::RiskTablePinned(table) => state.risk_table = Some(table.clone()),
+        Record::Known(known) => risk::enter(state, known),
         Record::ListChanged(change) => {
             state.lists.change(change);
             state.index.listed = ListedNetworks::of(&state.lists);

@@ -17,6 +17,7 @@ pub mod networks;
 mod preserve;
 mod react;
 mod recovery;
+pub mod risk;
 pub mod state;
 pub mod sweep;
 pub mod transaction;

@@ -114,6 +114,9 @@ pub const LIST_CHANGE_NETWORKS_MAX: usize = 4_096;
 /// the 2 MiB that a frame may have at the least.
 pub const LIST_CHANGE_TEXT_BYTES_MAX: usize = 256 * 1024;
 
+/// Targets of which it is remembered what feeds say, until they are judged: ten times what waits in the queue.
+pub const KNOWN_TARGETS_MAX: usize = 65_536;
+
 /// The longest exemption with an end. One that is to hold for longer has none.
 pub const EXEMPTION_MAX: Span = Span::from_hours(10 * 366 * 24);
 

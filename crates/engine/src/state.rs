@@ -9,8 +9,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use staunch_model::{
     ActionKind, Await, ContentHash, Description, EffectKey, Evidence, EvidenceId, Failure, Incident, IncidentId,
-    IncidentStatus, InstallationId, Limits, Mode, Notice, NoticeId, Playbook, Policy, Span, StateKind, Target,
-    Timestamp, Transaction, TransactionId,
+    IncidentStatus, InstallationId, Limits, Mode, Notice, NoticeId, Playbook, Policy, RiskTable, Span, StateKind,
+    Target, Timestamp, Transaction, TransactionId,
 };
 
 use crate::budget::Budgets;
@@ -20,6 +20,7 @@ use crate::limits;
 use crate::lists::{ListedNetworks, Lists};
 use crate::mutant::{Mutant, is};
 use crate::networks::Networks;
+use crate::risk::KnownTargets;
 
 /// Bytes of a state that are handed on at once.
 const ENCODED_AT_ONCE: usize = 8 * 1024;
@@ -93,6 +94,10 @@ pub struct EngineState {
     pub unfit: Unfit,
     /// The networks that files list as never touched.
     pub lists: Lists,
+    /// How incidents are told to be dangerous; `None` before a table is pinned.
+    pub risk_table: Option<Arc<RiskTable>>,
+    /// What feeds say of targets that are still to be judged.
+    pub known: KnownTargets,
     /// What was lifted of late.
     #[serde(skip)]
     pub lifted: Lifted,

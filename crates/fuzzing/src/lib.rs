@@ -6,6 +6,7 @@
 pub mod bodies;
 pub mod cel;
 pub mod configuration;
+pub mod feeds;
 pub mod format;
 pub mod frames;
 pub mod http;
@@ -55,6 +56,10 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "suricata",
         run: sources::suricata,
+    },
+    Target {
+        name: "feeds",
+        run: feeds::run,
     },
     Target {
         name: "lists",

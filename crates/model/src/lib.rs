@@ -16,6 +16,7 @@ pub mod playbook;
 pub mod policy;
 pub mod prefixes;
 pub mod record;
+pub mod risk;
 pub mod text;
 pub mod time;
 pub mod transaction;
@@ -41,6 +42,7 @@ pub use playbook::{
 pub use policy::{Exemption, ExemptionCause, Limits, NeverTouch, Policy, Protection};
 pub use prefixes::Prefixes;
 pub use record::{Change, Dispatch, Effect, Frame, Input, Notice, NoticeLevel, ObservePurpose, Record, SweepFindings};
+pub use risk::{Known, Reputation, Risk, RiskRow, RiskTable, Score, Standing};
 pub use text::Printable;
 pub use time::{Span, Timestamp};
 pub use transaction::{Await, Cause, RefusalReason, State, StateKind, StuckReason, Transaction};

@@ -10,6 +10,7 @@ use crate::event::{EventView, SystemName};
 use crate::evidence::EvidenceKind;
 use crate::id::ContentHash;
 use crate::incident::IncidentOutcome;
+use crate::risk::Risk;
 use crate::time::Span;
 use crate::trigger::Explanation;
 
@@ -90,6 +91,8 @@ pub enum Context {
     /// At least so many established flows on this host in all: with fewer, a share of them counts as unknown. It stands
     /// here and not with the guards because what is in journals keeps its bytes.
     FlowsMin(u32),
+    /// An act whose incident is less dangerous is asked of a person. It stands here for the same reason.
+    RiskMin(Risk),
 }
 
 /// The `flows_min` of a playbook that sets none: one flow is then at most the 5 % of the built-in playbooks.
@@ -211,7 +214,7 @@ impl Playbook {
     pub fn flows_min(&self) -> u32 {
         let named = self.context.iter().find_map(|it| match it {
             Context::FlowsMin(flows) => Some(*flows),
-            Context::NeverTouch | Context::TrafficShare => None,
+            Context::NeverTouch | Context::TrafficShare | Context::RiskMin(_) => None,
         });
         named.unwrap_or_default()
     }

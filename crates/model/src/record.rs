@@ -14,6 +14,7 @@ use crate::incident::IncidentOutcome;
 use crate::listed::ListChange;
 use crate::playbook::{Match, Mode};
 use crate::policy::{Exemption, Policy};
+use crate::risk::{Known, RiskTable};
 use crate::time::{Span, Timestamp};
 use crate::transaction::{Cause, RefusalReason, StuckReason};
 use crate::verdict::{Facts, Judgement};
@@ -96,6 +97,10 @@ pub enum Input {
     Trouble(Box<str>),
     /// A file lists other networks than before, all of which or a part of which is here.
     Listed(Arc<ListChange>),
+    /// The table of risks that holds from here on.
+    Risk(Arc<RiskTable>),
+    /// What feeds say of a target, for events that come after it.
+    Known(Known),
 }
 
 /// What the drift sweep found, by comparison with the engine's state. Everything in force that is not named here was
@@ -476,6 +481,10 @@ pub enum Record {
     },
     /// A list of protected networks has changed.
     ListChanged(Arc<ListChange>),
+    /// The table of risks was pinned.
+    RiskTablePinned(Arc<RiskTable>),
+    /// What feeds say of a target.
+    Known(Known),
 }
 
 /// How urgent a notice is.

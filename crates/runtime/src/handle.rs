@@ -6,8 +6,8 @@ use std::time::Duration;
 use crossbeam_channel::{Sender, TrySendError, bounded};
 use staunch_engine::EngineState;
 use staunch_model::{
-    ActionKind, Command, CommandReply, Event, Facts, Failure, FailureKind, IncidentId, ListChange, Match, Observation,
-    Operator, Policy, Target,
+    ActionKind, Command, CommandReply, Event, Facts, Failure, FailureKind, IncidentId, Input, Known, ListChange, Match,
+    Observation, Operator, Policy, RiskTable, Target,
 };
 use staunch_ports::{Clock, Former};
 use thiserror::Error;
@@ -47,6 +47,8 @@ pub type Replier<T> = Box<dyn FnOnce(Result<T, Busy>) + Send>;
 
 /// Events that matched, and whom to tell when they are durable.
 pub struct Submission {
+    /// What feeds say of their targets.
+    pub known: Vec<Known>,
     /// The events with what they matched.
     pub events: Vec<(Arc<Event>, Vec<Match>)>,
     /// Called with one reply for each event, in their order.
@@ -67,8 +69,8 @@ pub(crate) enum Message {
         policy: Arc<Policy>,
         reply: Replier<()>,
     },
-    Listed {
-        change: Arc<ListChange>,
+    Pin {
+        input: Input,
         reply: Replier<()>,
     },
     Query(Query),
@@ -136,10 +138,17 @@ impl Handle {
     /// # Errors
     /// [`Busy`].
     pub fn change_list(&self, change: ListChange) -> Result<(), Busy> {
-        self.told(|reply| Message::Listed {
-            change: Arc::new(change),
-            reply,
-        })
+        let input = Input::Listed(Arc::new(change));
+        self.told(|reply| Message::Pin { input, reply })
+    }
+
+    /// Pins the table of risks from here on.
+    ///
+    /// # Errors
+    /// [`Busy`].
+    pub fn set_risk(&self, table: Arc<RiskTable>) -> Result<(), Busy> {
+        let input = Input::Risk(table);
+        self.told(|reply| Message::Pin { input, reply })
     }
 
     /// Asks the engine's state. Blocks for the answer.

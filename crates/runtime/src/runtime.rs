@@ -8,7 +8,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use staunch_engine::EngineState;
 use staunch_engine::lists::{List, changes};
-use staunch_model::{Description, Input, InstallationId, ListChange, Policy};
+use staunch_model::{Description, Input, InstallationId, ListChange, Policy, RiskTable};
 use staunch_ports::{Action, AppendError, Clock, Enricher, Follower, Journal, Notifier};
 use thiserror::Error;
 
@@ -110,19 +110,20 @@ impl Runtime {
     /// # Errors
     /// [`StartError`]; nothing runs then.
     pub fn start(parts: Parts, settings: Settings, policy: Policy) -> Result<Self, StartError> {
-        Self::start_with_lists(parts, settings, policy, &BTreeMap::new())
+        Self::start_with(parts, settings, policy, &BTreeMap::new(), None)
     }
 
     /// Like [`Runtime::start`], with the networks of `lists`, by the paths of their files, and of no other list protected
-    /// before anything is taken up.
+    /// before anything is taken up, and `risk` as the table of risks, when there is one.
     ///
     /// # Errors
     /// [`StartError`]; nothing runs then.
-    pub fn start_with_lists(
+    pub fn start_with(
         mut parts: Parts,
         settings: Settings,
         mut policy: Policy,
         lists: &BTreeMap<Box<str>, List>,
+        risk: Option<Arc<RiskTable>>,
     ) -> Result<Self, StartError> {
         let Recovered {
             engine, frames, took, ..
@@ -201,6 +202,11 @@ impl Runtime {
         for change in list_changes(event_loop.engine.state(), lists) {
             event_loop
                 .take_first(Input::Listed(Arc::new(change)))
+                .map_err(StartError::FirstFrame)?;
+        }
+        if let Some(table) = risk.filter(|it| event_loop.engine.state().risk_table.as_ref() != Some(it)) {
+            event_loop
+                .take_first(Input::Risk(table))
                 .map_err(StartError::FirstFrame)?;
         }
         let started = Input::Started {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
-use staunch_model::Timestamp;
+use staunch_model::{Span, Timestamp};
 
 use crate::meter::Meter;
 
@@ -39,6 +39,19 @@ pub struct ListReading {
     pub refusals: u64,
 }
 
+/// How a feed stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FeedReading {
+    /// Networks that it names.
+    pub networks: u64,
+    /// When what counts was made or fetched, by the machine's clock; `None` when it was never read.
+    pub as_of: Option<Timestamp>,
+    /// How long that counts.
+    pub lasts: Span,
+    /// Why the feed as it is now cannot be used; `None` when it can.
+    pub failed: Option<Box<str>>,
+}
+
 /// Everything that is counted.
 #[derive(Debug, Default)]
 pub struct Telemetry {
@@ -70,6 +83,8 @@ pub struct Telemetry {
     pub meter: Meter,
     /// How the files stand that list protected networks, by their paths.
     pub(crate) lists: Mutex<BTreeMap<Box<str>, ListReading>>,
+    /// How the feeds stand, by their names.
+    pub(crate) feeds: Mutex<BTreeMap<Box<str>, FeedReading>>,
     /// What has become of the journal's files, when they are not where they should be.
     pub(crate) journal_lost: Mutex<Option<Box<str>>>,
 }
@@ -104,6 +119,11 @@ pub struct Counts {
 }
 
 impl Telemetry {
+    /// How the feeds stand, by their names.
+    pub fn feeds(&self) -> MutexGuard<'_, BTreeMap<Box<str>, FeedReading>> {
+        self.feeds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// How the files stand that list protected networks, by their paths.
     pub fn lists(&self) -> MutexGuard<'_, BTreeMap<Box<str>, ListReading>> {
         self.lists.lock().unwrap_or_else(PoisonError::into_inner)

@@ -14,10 +14,10 @@ use staunch_model::{
 };
 
 use crate::dto::{
-    Approval, Containment, DriftView, ListView, ModeBecause, ModeView, Protected, ProtectionOrigin, ProtectionView,
-    SweepFailure,
+    Approval, Containment, DriftView, FeedView, ListView, ModeBecause, ModeView, Protected, ProtectionOrigin,
+    ProtectionView, SweepFailure,
 };
-use staunch_runtime::telemetry::{ListReading, Telemetry};
+use staunch_runtime::telemetry::{FeedReading, ListReading, Telemetry};
 
 /// Sweeps that may be missed before a containment counts as stale.
 const SWEEPS_MISSED_MAX: u64 = 3;
@@ -238,6 +238,19 @@ pub(crate) fn lists(telemetry: &Telemetry) -> Vec<ListView> {
         refusals: it.refusals,
     };
     lists.iter().map(|(path, it)| (&**path, it)).map(view).collect()
+}
+
+/// How the feeds stand.
+pub(crate) fn feeds(telemetry: &Telemetry) -> Vec<FeedView> {
+    let feeds = telemetry.feeds();
+    let view = |(name, it): (&str, &FeedReading)| FeedView {
+        name: name.to_owned(),
+        networks: it.networks,
+        as_of: it.as_of,
+        expires: it.as_of.map(|as_of| as_of + it.lasts),
+        failed: it.failed.as_deref().map(str::to_owned),
+    };
+    feeds.iter().map(|(name, it)| (&**name, it)).map(view).collect()
 }
 
 /// The networks of files: all that are around `address`, or the first `most`; and how many others there are.

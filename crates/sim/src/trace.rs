@@ -101,6 +101,8 @@ impl fmt::Display for Words<'_> {
                 let (added, removed) = (change.added.len(), change.removed.len());
                 write!(f, "list {}: {added} added, {removed} removed", change.list)
             }
+            Input::Risk(_) => f.write_str("table of risks"),
+            Input::Known(known) => write!(f, "known: {:?}", known.target),
             Input::Trouble(what) => write!(f, "trouble: {what}"),
             Input::Collected { evidence, result } => {
                 write!(f, "{evidence} {}", if result.is_ok() { "stored" } else { "not stored" })

@@ -3,10 +3,12 @@
 //! Never opens anything but the file itself. The doc comments of the fields are the manual.
 
 mod check;
+mod feeds;
 mod http;
 #[cfg(test)]
 mod manual;
 mod mistake;
+mod risk;
 mod sources;
 
 use std::path::{Path, PathBuf};
@@ -16,8 +18,10 @@ use serde::{Deserialize, Deserializer};
 use staunch_engine::limits;
 use staunch_model::{Mode, Printable, Span};
 
+pub(crate) use feeds::FeedSettings;
 pub(crate) use http::HttpSettings;
 pub(crate) use mistake::Mistake;
+pub(crate) use risk::RiskSettings;
 pub(crate) use sources::{JournaldSource, SourcesSettings, SyslogSource};
 
 use crate::exit::{Exit, Fault};
@@ -47,6 +51,10 @@ pub(crate) struct Config {
     pub(crate) limits: LimitSettings,
     /// What is never touched.
     pub(crate) never_touch: NeverTouchSettings,
+    /// How dangerous an incident is.
+    pub(crate) risk: RiskSettings,
+    /// Feeds that say which addresses are bad. Default none. Since v0.1.
+    pub(crate) feeds: Vec<FeedSettings>,
     /// The firewall of this machine.
     pub(crate) nftables: NftablesSettings,
     /// Knowledge about traffic.
@@ -72,6 +80,8 @@ impl Default for Config {
             playbooks: PlaybookSettings::default(),
             limits: LimitSettings::default(),
             never_touch: NeverTouchSettings::default(),
+            risk: RiskSettings::default(),
+            feeds: Vec::new(),
             nftables: NftablesSettings::default(),
             traffic: TrafficSettings::default(),
             sources: SourcesSettings::default(),
@@ -451,6 +461,7 @@ impl Config {
         self.playbooks.dirs.iter_mut().for_each(resolve);
         let lists = self.never_touch.files.iter_mut();
         lists.map(|it| &mut it.path).for_each(resolve);
+        self.feeds.iter_mut().map(|it| &mut it.path).for_each(resolve);
         self.archive.dir.iter_mut().for_each(resolve);
         self.sources.files.iter_mut().map(|it| &mut it.path).for_each(resolve);
         self.sources.sockets.iter_mut().map(|it| &mut it.path).for_each(resolve);

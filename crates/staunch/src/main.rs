@@ -12,6 +12,7 @@ mod config;
 mod demo;
 mod drill;
 mod exit;
+mod feeds;
 mod files;
 mod inlets;
 mod lists;

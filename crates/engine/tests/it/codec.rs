@@ -5,9 +5,9 @@ use std::sync::Arc;
 use staunch_engine::transaction::samples;
 use staunch_model::{
     ActionKind, Cause, Change, Command, ContentHash, Dispatch, EffectKey, EvidenceId, EvidenceKind, Failure,
-    FailureKind, Frame, IncidentId, IncidentOutcome, Input, InstallationId, ListChange, ListedNetwork, Mode, Notice,
-    NoticeId, NoticeLevel, Operator, Outcome, Owner, Presence, Record, RefusalReason, ReleaseScope, Sealed, Span,
-    SweepFindings, Timestamp, TransactionId,
+    FailureKind, Frame, IncidentId, IncidentOutcome, Input, InstallationId, Known, ListChange, ListedNetwork, Mode,
+    Notice, NoticeId, NoticeLevel, Operator, Outcome, Owner, Presence, Record, RefusalReason, ReleaseScope, Reputation,
+    Score, Sealed, Span, SweepFindings, Timestamp, TransactionId,
 };
 
 use crate::build::{self, START, target};
@@ -71,6 +71,8 @@ fn inputs() -> Vec<Input> {
         Input::Tick,
         Input::Trouble("the journal is lost".into()),
         Input::Listed(list_change()),
+        Input::Risk(Arc::default()),
+        Input::Known(known()),
     ];
     for result in [Ok(seen), Ok(foreign), Ok(ours), Err(failure())] {
         for facts in [
@@ -153,6 +155,21 @@ fn inputs() -> Vec<Input> {
         });
     }
     inputs
+}
+
+fn known() -> Known {
+    Known {
+        target: target("203.0.113.7"),
+        standing: Ok(Some(Reputation {
+            score: Score::from_thousandths(950),
+            confidence: 90,
+            feed: "drop".into(),
+            network: "203.0.113.0/24".parse().unwrap(),
+            label: "SBL1".into(),
+            as_of: START,
+            expires: START + Span::from_hours(1),
+        })),
+    }
 }
 
 fn list_change() -> Arc<ListChange> {
@@ -273,6 +290,8 @@ fn records() -> Vec<Record> {
             failure: failure(),
         },
         Record::ListChanged(list_change()),
+        Record::RiskTablePinned(Arc::default()),
+        Record::Known(known()),
     ]);
     let mut changes = samples::changes();
     for reason in [

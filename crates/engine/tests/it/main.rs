@@ -21,6 +21,7 @@ mod operator;
 mod preserve;
 mod quarantine;
 mod recovery;
+mod risk;
 mod rollback;
 mod sim;
 mod table;

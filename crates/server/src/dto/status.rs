@@ -34,6 +34,9 @@ pub struct Status {
     /// The files that list what is never touched.
     #[serde(default)]
     pub lists: Vec<ListView>,
+    /// The feeds.
+    #[serde(default)]
+    pub feeds: Vec<FeedView>,
     /// What was counted since it started.
     pub counts: Counts,
     /// Submissions waiting to be taken up.
@@ -81,6 +84,21 @@ pub struct ListView {
     pub refused: Option<String>,
     /// How often it was refused since the start.
     pub refusals: u64,
+}
+
+/// How a feed stands that says which addresses are bad.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeedView {
+    /// What it is called.
+    pub name: String,
+    /// Networks that it names.
+    pub networks: u64,
+    /// When what counts was made or fetched; `None` when it was never read.
+    pub as_of: Option<Timestamp>,
+    /// When it counts no longer.
+    pub expires: Option<Timestamp>,
+    /// Why the feed as it is now cannot be used; `None` when it can.
+    pub failed: Option<String>,
 }
 
 /// A kind of action whose containments could not be verified.

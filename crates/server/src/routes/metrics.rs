@@ -44,6 +44,11 @@ struct ListLabel {
     list: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FeedLabel {
+    feed: String,
+}
+
 /// What is true at the moment, as opposed to what has been counted.
 struct Standing {
     totals: Totals,
@@ -84,6 +89,7 @@ pub(crate) async fn metrics(State(app): State<Shared>) -> Result<Response, Faile
     let telemetry = app.service.handle.telemetry();
     counted(&mut registry, telemetry);
     lists(&mut registry, telemetry, now);
+    feeds(&mut registry, telemetry, app.service.handle.machine_now());
     standing_now(&mut registry, &app, &standing, unverified, lag);
     let mut text = String::new();
     prometheus_text::encode(&mut text, &registry).map_err(|_| Failed::no_answer())?;
@@ -282,6 +288,32 @@ fn lists(registry: &mut Registry, telemetry: &Telemetry, now: Timestamp) {
     registry.register("list_refusals", "How often a file was refused", refusals);
     let help = "How long ago what is in force of a file was read";
     registry.register_with_unit("list_age", help, Unit::Seconds, age);
+}
+
+/// How the feeds stand.
+fn feeds(registry: &mut Registry, telemetry: &Telemetry, now: Timestamp) {
+    let networks = Family::<FeedLabel, Gauge>::default();
+    let failed = Family::<FeedLabel, Gauge>::default();
+    let stale = Family::<FeedLabel, Gauge>::default();
+    let age = Family::<FeedLabel, Gauge<f64, AtomicU64>>::default();
+    for it in view::feeds(telemetry) {
+        let label = FeedLabel { feed: it.name };
+        networks.get_or_create(&label).set(number(it.networks));
+        failed.get_or_create(&label).set(i64::from(it.failed.is_some()));
+        let is_stale = it.expires.is_none_or(|expires| now >= expires);
+        stale.get_or_create(&label).set(i64::from(is_stale));
+        if let Some(as_of) = it.as_of {
+            let seconds = now.since(as_of).as_micros() as f64 / 1e6;
+            age.get_or_create(&label).set(seconds);
+        }
+    }
+    registry.register("feed_networks", "Networks that a feed names", networks);
+    let help = "1 while the feed as it is now cannot be used";
+    registry.register("feed_failed", help, failed);
+    let help = "1 when what was read last is too old to count, or nothing was read";
+    registry.register("feed_stale", help, stale);
+    let help = "How long ago what counts of a feed was made or fetched";
+    registry.register_with_unit("feed_age", help, Unit::Seconds, age);
 }
 
 /// A gauge is signed.

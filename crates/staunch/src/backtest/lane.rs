@@ -98,6 +98,12 @@ impl Lane {
         }
     }
 
+    /// Takes what was known.
+    pub(crate) fn know(&mut self, input: &Input, book: Option<&Book>, now: Timestamp) {
+        self.advance(book, now);
+        self.turn(input.clone(), book);
+    }
+
     /// Takes a change to a list of protected networks.
     pub(crate) fn list(&mut self, change: &Arc<ListChange>, book: Option<&Book>, now: Timestamp) {
         self.advance(book, now);

@@ -19,6 +19,7 @@ use staunch_engine::EngineState;
 use staunch_engine::lists::List;
 use staunch_model::Protection;
 use staunch_playbook::Compiled;
+use staunch_ports::Reputations;
 use staunch_runtime::{Intake, Runtime};
 use staunch_server::{Drills, Service, Tokens};
 
@@ -29,6 +30,7 @@ use super::token;
 use crate::cli::{Driver, ServeArgs};
 use crate::config::{self, Config, Loaded};
 use crate::exit::{Exit, Fault};
+use crate::feeds::Feeds;
 use crate::lists::Watch;
 use crate::playbooks::Texts;
 use crate::stage::STAGE_PREFIX;
@@ -89,7 +91,8 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
     check_scope(&config, &discovered)?;
     let policy = wiring::policy(&config, &compiled, &discovered, &opened.drivers);
     let (playbooks, protected) = (policy.playbooks.len(), policy.never_touch.len());
-    let started = Runtime::start_with_lists(opened.parts, wiring::settings(&config), policy, &listed);
+    let risk = Some(Arc::new(config.risk.table()));
+    let started = Runtime::start_with(opened.parts, wiring::settings(&config), policy, &listed, risk);
     let listed = listed.values().map(List::len).sum::<usize>();
     let runtime = started.map_err(|error| {
         Fault::of(Exit::Failed, &error).hint("`staunch journal verify` tells whether the journal is sound")
@@ -107,9 +110,15 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
         "recovered"
     );
     lists.tell(&runtime.handle());
+    let feeds = Feeds::start(&config, runtime.handle().machine_now());
+    if let Some(feeds) = &feeds {
+        feeds.tell(&runtime.handle());
+    }
     let programs = compiled.into_iter().map(|it| it.program).collect();
     let (archiver, archive) = wiring::archive(&config, &runtime.handle()).unzip();
-    let intake = Intake::new(sources, programs, runtime.handle()).with_archive(archiver);
+    let reputations = feeds.clone().map(|it| it as Arc<dyn Reputations>);
+    let intake = Intake::new(sources, programs, runtime.handle());
+    let intake = intake.with_archive(archiver).with_reputations(reputations);
     let intake = Arc::new(intake);
     let inlets = wiring::inlets::start(&config, &intake).and_then(|mut inlets| {
         if let Some(input) = &mut input {
@@ -149,6 +158,7 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
         drivers: opened.drivers,
         in_force: config.clone(),
         lists,
+        feeds,
     };
     let ended = http::serve(Serving {
         args,

@@ -6,6 +6,7 @@ mod config;
 mod demo;
 mod doctor;
 mod drill;
+mod feeds;
 mod files;
 mod flows;
 mod harness;

@@ -36,7 +36,8 @@ fn names(text: &str) -> BTreeSet<&str> {
 fn what_happens_is_counted_and_what_stands_is_shown() {
     in_namespace("metrics::counted", || {
         let list = "[[never_touch.files]]\npath = \"list.txt\"\nreason = \"a partner\"\n";
-        let home = Home::new(&format!("{SMALL}{list}"));
+        let feed = "[[feeds]]\nname = \"drop\"\npath = \"list.txt\"\n";
+        let home = Home::new(&format!("{SMALL}{list}{feed}"));
         std::fs::write(home.path("list.txt"), "192.0.2.0/24\n").expect("it is our directory");
         let server = home.serve();
         let before = scrape(&server);

@@ -234,7 +234,9 @@ impl Entry<'_> {
             | Record::EvidenceMissed { .. }
             | Record::Exempted(_)
             | Record::ExemptionEnded { .. }
-            | Record::ListChanged(_) => Ok(()),
+            | Record::ListChanged(_)
+            | Record::RiskTablePinned(_)
+            | Record::Known(_) => Ok(()),
         }
     }
 

@@ -6,15 +6,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use staunch_model::{Description, Policy};
+use staunch_model::{Description, Policy, RiskTable};
 use staunch_playbook::Compiled;
-use staunch_runtime::{Handle, Intake};
+use staunch_runtime::{Busy, Handle, Intake};
 use tokio::signal::unix::Signal;
 use tokio::time::MissedTickBehavior;
 
 use super::compile;
 use crate::config::{self, Config};
 use crate::exit::Fault;
+use crate::feeds::Feeds;
 use crate::lists::Watch;
 use crate::wiring;
 
@@ -35,6 +36,8 @@ pub(super) struct Reload {
     pub(super) in_force: Config,
     /// Its lists of protected networks.
     pub(super) lists: Watch,
+    /// Its feeds; those of the configuration that it was started with.
+    pub(super) feeds: Option<Arc<Feeds>>,
 }
 
 /// Why something is read again.
@@ -60,7 +63,7 @@ impl Reload {
                 match because {
                     Because::Asked => self.again(),
                     Because::Discover => self.discover_again(),
-                    Because::Look => self.lists.look(&self.handle),
+                    Because::Look => self.look(),
                 }
                 self
             });
@@ -74,11 +77,20 @@ impl Reload {
         }
     }
 
+    /// Lists and feeds that have changed.
+    fn look(&mut self) {
+        self.lists.look(&self.handle);
+        if let Some(feeds) = &self.feeds {
+            feeds.look(&self.handle);
+        }
+    }
+
     fn again(&mut self) {
         let read = config::load(self.file.as_deref()).and_then(|loaded| {
             let mut config = self.in_force.clone();
             config.playbooks = loaded.config.playbooks;
             config.never_touch = loaded.config.never_touch;
+            config.risk = loaded.config.risk;
             let compiled = compile(&config)?;
             let policy = self.policy(&config, &compiled)?;
             let lists = self.lists.read_again(&config, &self.handle)?;
@@ -88,7 +100,11 @@ impl Reload {
             Ok((config, compiled, policy, lists)) => {
                 let (playbooks, protected) = (policy.playbooks.len(), policy.never_touch.len());
                 // What moves from a list into the configuration is protected throughout by one of the two.
-                let set = self.handle.set_policy(Arc::new(policy));
+                let risk = Arc::new(config.risk.table());
+                let set = self
+                    .handle
+                    .set_policy(Arc::new(policy))
+                    .and_then(|()| self.set_risk(risk));
                 if let Err(error) = set.and_then(|()| self.lists.take(lists, &self.handle)) {
                     tracing::error!(%error, "the configuration was not read again; the earlier one stays in force");
                     return;
@@ -111,6 +127,14 @@ impl Reload {
     fn policy(&self, config: &Config, compiled: &[Compiled]) -> Result<Policy, Fault> {
         let discovered = wiring::discover(config)?;
         Ok(wiring::policy(config, compiled, &discovered, &self.drivers))
+    }
+
+    fn set_risk(&self, table: Arc<RiskTable>) -> Result<(), Busy> {
+        let in_force = self.handle.query(|state| state.risk_table.clone())?;
+        match in_force {
+            Some(it) if it == table => Ok(()),
+            _ => self.handle.set_risk(table),
+        }
     }
 
     /// Protects what this machine depends on by now, with everything else as it is.
