@@ -98,8 +98,9 @@ impl<K: Bits> Ranges<K> {
         networks.sort_unstable_by_key(|(first, bits, _, at)| (*first, *bits, *at));
         networks.dedup_by_key(|(first, bits, _, _)| (*first, *bits));
         let mut ranges = Self {
-            starts: Vec::with_capacity(networks.len()),
-            owners: Vec::with_capacity(networks.len()),
+            // Each network begins a range and ends one.
+            starts: Vec::with_capacity(2 * networks.len()),
+            owners: Vec::with_capacity(2 * networks.len()),
             index: Vec::new(),
         };
         // The networks around the present address, the narrowest last.
@@ -110,8 +111,6 @@ impl<K: Bits> Ranges<K> {
             around.push((last, at));
         }
         ranges.leave(&mut around, |_| true);
-        ranges.starts.shrink_to_fit();
-        ranges.owners.shrink_to_fit();
         if ranges.starts.len() >= INDEXED_FROM {
             ranges.index = ranges.tops();
         }

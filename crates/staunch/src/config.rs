@@ -461,7 +461,8 @@ impl Config {
         self.playbooks.dirs.iter_mut().for_each(resolve);
         let lists = self.never_touch.files.iter_mut();
         lists.map(|it| &mut it.path).for_each(resolve);
-        self.feeds.iter_mut().map(|it| &mut it.path).for_each(resolve);
+        let files = self.feeds.iter_mut().filter(|it| it.url.is_none());
+        files.map(|it| &mut it.path).for_each(resolve);
         self.archive.dir.iter_mut().for_each(resolve);
         self.sources.files.iter_mut().map(|it| &mut it.path).for_each(resolve);
         self.sources.sockets.iter_mut().map(|it| &mut it.path).for_each(resolve);

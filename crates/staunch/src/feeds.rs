@@ -1,7 +1,10 @@
-//! Feeds: what others say of addresses, read from files at the start and again when they change.
+//! Feeds: what others say of addresses, read from files at the start and again when they change. Those with an address are
+//! fetched into such a file.
 //!
 //! Never stops a server: a feed that cannot be read makes what it would say unknown, which is told, and the copy that was
 //! read last counts until it expires.
+
+mod fetch;
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -20,6 +23,8 @@ use staunch_server::{Stamp, stamp};
 use crate::config::{Config, FeedSettings};
 use crate::exit::{Exit, Fault};
 use crate::lists::name;
+
+pub(crate) use fetch::Fetching;
 
 /// A feed as it was read, and what was left out of it.
 pub(crate) struct Fed {
@@ -126,6 +131,8 @@ struct Feed {
     table: Option<Arc<FeedTable>>,
     /// Why the file as it is now cannot be used.
     failed: Option<Box<str>>,
+    /// Why it could not be fetched the last time.
+    unfetched: Option<Box<str>>,
     /// What the file was like when it was read, or refused.
     read: Stamp,
     seen: Stamp,
@@ -135,15 +142,20 @@ impl Feeds {
     /// The feeds of `config`, as they are at `now`; nothing when there are none.
     pub(crate) fn start(config: &Config, now: Timestamp) -> Option<Arc<Self>> {
         let feed = |settings: &FeedSettings| {
+            let settings = &settings.in_dir(&config.data_dir);
             let seen = look_at(settings);
             let mut feed = Feed {
                 settings: settings.clone(),
                 table: None,
                 failed: None,
+                unfetched: None,
                 read: seen,
                 seen,
             };
-            feed.take(read_one(settings, now));
+            // One that is yet to be fetched has no copy, which says nothing of the feed.
+            if settings.url.is_none() || settings.path.exists() {
+                feed.take(read_one(settings, now));
+            }
             feed
         };
         let feeds: Vec<_> = config.feeds.iter().map(feed).collect();
@@ -178,6 +190,22 @@ impl Feeds {
         }
     }
 
+    /// The feeds that are fetched, with their positions.
+    pub(crate) fn fetched(&self) -> Vec<(usize, FeedSettings)> {
+        let feeds = self.feeds.read().unwrap_or_else(PoisonError::into_inner);
+        let all = feeds.iter().map(|feed| feed.settings.clone()).enumerate();
+        all.filter(|(_, settings)| settings.url.is_some()).collect()
+    }
+
+    /// Notes how the last try to fetch the feed at `at` came out.
+    pub(crate) fn note(&self, at: usize, unfetched: Option<&str>, handle: &Handle) {
+        let mut feeds = self.feeds.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(feed) = feeds.get_mut(at) {
+            feed.unfetched = unfetched.map(Into::into);
+            tell(handle, &feed.settings.name, feed.reading());
+        }
+    }
+
     /// Says how the feeds stand.
     pub(crate) fn tell(&self, handle: &Handle) {
         for feed in &*self.feeds.read().unwrap_or_else(PoisonError::into_inner) {
@@ -202,7 +230,7 @@ impl Feed {
                     networks,
                     special,
                     not_understood,
-                    as_of = %table.as_of(),
+                    fetched = %table.fetched(),
                     "a feed was read; special-purpose networks, such as private ones, were left out of it"
                 );
                 self.table = Some(Arc::new(table));
@@ -224,9 +252,9 @@ impl Feed {
     fn reading(&self) -> FeedReading {
         FeedReading {
             networks: self.table.as_ref().map_or(0, |it| it.len() as u64),
-            as_of: self.table.as_ref().map(|it| it.as_of()),
+            as_of: self.table.as_ref().map(|it| it.fetched()),
             lasts: self.settings.expires_after,
-            failed: self.failed.clone(),
+            failed: self.unfetched.clone().or_else(|| self.failed.clone()),
         }
     }
 }
@@ -251,11 +279,15 @@ impl Reputations for Feeds {
             let feed_name = Printable(&feed.settings.name);
             match &feed.table {
                 None => {
-                    let why = feed.failed.as_deref().unwrap_or("it was not read");
+                    let why = feed
+                        .unfetched
+                        .as_deref()
+                        .or(feed.failed.as_deref())
+                        .unwrap_or("it was not read yet");
                     return Err(format!("feed {feed_name} was never read: {why}").into());
                 }
                 Some(table) if table.is_stale(now) => {
-                    return Err(format!("feed {feed_name} is of {}, and counts no longer", table.as_of()).into());
+                    return Err(format!("feed {feed_name} is of {}, and counts no longer", table.fetched()).into());
                 }
                 Some(_) => {}
             }

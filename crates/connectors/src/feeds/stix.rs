@@ -50,6 +50,12 @@ pub(super) fn read(bytes: &[u8]) -> Result<Reading, Invalid> {
     if !is_one {
         return Err(whole("it is neither a bundle nor an envelope", HINT));
     }
+    if bundle.more == Some(true) {
+        return Err(whole(
+            "it is one page of several",
+            "ask for all objects at once, or join the pages",
+        ));
+    }
     let mut reading = Reading::default();
     for object in bundle.objects.unwrap_or_default() {
         if object.r#type.as_deref() != Some("indicator") || object.revoked {
@@ -146,6 +152,8 @@ mod tests {
             assert_eq!(reading.as_of, time("2026-11-20T10:00:00Z"));
         }
         read(Format::Stix, br#"{"type": "report"}"#).expect_err("it is something else");
+        let page = read(Format::Stix, br#"{"more": true, "objects": []}"#).expect_err("it is a part");
+        assert_eq!(page.what, "it is one page of several");
         let empty = read(Format::Stix, br#"{"type": "bundle", "id": "bundle--1"}"#).expect("it may be empty");
         assert!(empty.entries.is_empty());
     }

@@ -25,8 +25,9 @@ pub struct FeedTable {
     terms: Terms,
     entries: Box<[Entry]>,
     prefixes: Prefixes,
-    /// When the feed was made, or fetched.
-    as_of: Timestamp,
+    /// When the feed was made, as it says, or fetched.
+    made: Timestamp,
+    fetched: Timestamp,
 }
 
 impl FeedTable {
@@ -35,9 +36,9 @@ impl FeedTable {
     #[must_use]
     pub fn new(terms: Terms, reading: Reading, fetched: Timestamp, now: Timestamp) -> Self {
         // A feed that says it was made later than it came says nothing.
-        let as_of = reading.as_of.unwrap_or(fetched).min(fetched);
+        let made = reading.as_of.unwrap_or(fetched).min(fetched);
         let mut entries = reading.entries;
-        let ends = |it: &Entry| it.expires.unwrap_or(as_of + terms.lasts);
+        let ends = |it: &Entry| it.expires.unwrap_or(fetched + terms.lasts);
         entries.retain(|it| now < ends(it));
         entries.sort_by_key(|it| std::cmp::Reverse(ends(it)));
         let networks: Vec<_> = entries.iter().map(|it| it.network).collect();
@@ -46,7 +47,8 @@ impl FeedTable {
             terms,
             entries: entries.into(),
             prefixes,
-            as_of,
+            made,
+            fetched,
         }
     }
 
@@ -60,8 +62,8 @@ impl FeedTable {
             feed: self.terms.name.clone(),
             network: entry.network,
             label: entry.label.clone(),
-            as_of: entry.as_of.unwrap_or(self.as_of),
-            expires: entry.expires.unwrap_or(self.as_of + self.terms.lasts),
+            as_of: entry.as_of.unwrap_or(self.made),
+            expires: entry.expires.unwrap_or(self.fetched + self.terms.lasts),
         };
         Some(reputation).filter(|it| it.counts_at(now))
     }
@@ -78,16 +80,16 @@ impl FeedTable {
         self.entries.is_empty()
     }
 
-    /// When it was made, or fetched.
+    /// When it was fetched.
     #[must_use]
-    pub fn as_of(&self) -> Timestamp {
-        self.as_of
+    pub fn fetched(&self) -> Timestamp {
+        self.fetched
     }
 
-    /// True when it is so old that what it does not name says nothing any more.
+    /// True when it was fetched so long ago that what it does not name says nothing any more.
     #[must_use]
     pub fn is_stale(&self, now: Timestamp) -> bool {
-        now >= self.as_of + self.terms.lasts
+        now >= self.fetched + self.terms.lasts
     }
 }
 

@@ -62,7 +62,7 @@ fn look_up(what: &'static str, seed: &mut u64, make: fn(&mut u64) -> IpNet) -> R
     let asked: Vec<IpAddr> = (0..65_536)
         .map(|at| {
             if at % 2 == 0 {
-                networks[(next(seed) as usize) % NETWORKS].addr()
+                networks[usize::try_from(next(seed)).expect("32 bits") % NETWORKS].addr()
             } else {
                 make(seed).addr()
             }
@@ -98,7 +98,8 @@ fn each(asked: &[IpAddr], look: impl Fn(IpAddr) -> usize) -> f64 {
     best
 }
 
-/// A list of 100,000 networks comes into force part by part; events are taken between the parts.
+/// A list of 100,000 networks comes into force part by part; events are taken between the parts. The queue of 4,096 bridges
+/// 200 ms at 20,000 events a second, and a turn may take a quarter of that.
 fn in_force(seed: &mut u64) -> Result<Row, String> {
     let networks = (1..).take(NETWORKS).map(|line| ListedNetwork {
         network: v4(seed),
@@ -123,8 +124,8 @@ fn in_force(seed: &mut u64) -> Result<Row, String> {
         what: "a list of 100,000 taken up",
         figure: format!("{longest:.1} ms a turn"),
         floor: format!("{all:.0} ms in all"),
-        bar: "< 10 ms a turn".into(),
-        reached: longest < 10.0,
+        bar: "< 50 ms a turn".into(),
+        reached: longest < 50.0,
         numbers: vec![("longest_milliseconds", longest), ("milliseconds", all)],
     })
 }

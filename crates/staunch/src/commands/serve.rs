@@ -30,7 +30,7 @@ use super::token;
 use crate::cli::{Driver, ServeArgs};
 use crate::config::{self, Config, Loaded};
 use crate::exit::{Exit, Fault};
-use crate::feeds::Feeds;
+use crate::feeds::{Feeds, Fetching};
 use crate::lists::Watch;
 use crate::playbooks::Texts;
 use crate::stage::STAGE_PREFIX;
@@ -114,6 +114,9 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
     if let Some(feeds) = &feeds {
         feeds.tell(&runtime.handle());
     }
+    let fetching = feeds
+        .as_ref()
+        .and_then(|feeds| Fetching::start(feeds, &runtime.handle()));
     let programs = compiled.into_iter().map(|it| it.program).collect();
     let (archiver, archive) = wiring::archive(&config, &runtime.handle()).unzip();
     let reputations = feeds.clone().map(|it| it as Arc<dyn Reputations>);
@@ -168,6 +171,7 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
         input: input.as_mut(),
     });
     inlets.stop();
+    drop(fetching);
     let told = input.map_or(Ok(()), |input| input.tell(&runtime.handle()));
     if let Some(archive) = archive {
         archive.stop();

@@ -350,6 +350,26 @@ impl Checker<'_> {
                     "choose another name for one of them",
                 );
             }
+            match (&feed.url, feed.path.as_os_str().is_empty()) {
+                (None, true) => mistake("name", format!("{shown} is read from nowhere"), "write path or url"),
+                (Some(_), false) => {
+                    mistake(
+                        "path",
+                        format!("{shown} has both a path and a URL"),
+                        "write one of the two",
+                    );
+                }
+                (Some(url), true) if !url.starts_with("https://") && !url.starts_with("http://") => {
+                    let what = format!("{} cannot be fetched", Printable(url));
+                    mistake("url", what, "write an address that begins with https:// or http://");
+                }
+                _ => {}
+            }
+            let (least, most) = (Span::from_secs(1), Span::from_hours(7 * 24));
+            if !(least..=most).contains(&feed.every) {
+                let what = format!("every is {}: what is never fetched grows old", feed.every);
+                mistake("every", what, &format!("write a time from \"{least}\" to \"{most}\""));
+            }
             if feed.confidence > 100 {
                 let what = format!("confidence is {}: it is in percent", feed.confidence);
                 mistake("confidence", what, "write a number from 0 to 100");

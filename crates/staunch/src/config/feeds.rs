@@ -1,6 +1,6 @@
 //! Feeds.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer};
 use staunch_connectors::feeds::Format;
@@ -8,7 +8,7 @@ use staunch_model::{Score, Span};
 
 use super::risk::score;
 
-/// A feed that says which addresses are bad: a file that something else fetches. What it says gives the target of an event a
+/// A feed that says which addresses are bad: a file, or what is fetched over HTTP. What it says gives the target of an event a
 /// score, which the table of risks makes a risk of. It takes effect from the next start; its file is read again within a
 /// second of a change.
 #[derive(Clone, Debug, Deserialize)]
@@ -16,8 +16,17 @@ use super::risk::score;
 pub(crate) struct FeedSettings {
     /// What it is called. Since v0.1.
     pub(crate) name: String,
+    /// Where it is fetched: `https://` or `http://`. It is asked for with the ETag of the last answer; what comes replaces the
+    /// copy only when it can be read. The copy of the last good answer is kept in `feeds` in the data directory. Default
+    /// none: then `path` is needed. Since v0.1.
+    pub(crate) url: Option<String>,
+    /// How often it is fetched. After a failure it is tried again after a minute, and twice as long each time. Default `1h`,
+    /// which Spamhaus asks for at the least; `1s` to `7d`. Since v0.1.
+    #[serde(default = "an_hour")]
+    pub(crate) every: Span,
     /// The file; for `misp` also the directory of a feed with its `manifest.json`. At most 64 MiB a file, and 500000
     /// networks. Since v0.1.
+    #[serde(default)]
     pub(crate) path: PathBuf,
     /// `plain`: a network or address on each line, also netsets of FireHOL; `spamhaus`: JSON lines of DROP; `stix`: a STIX 2.1
     /// bundle or the objects of a TAXII 2.1 collection; `misp`. Special-purpose networks, such as private ones, are left
@@ -30,10 +39,25 @@ pub(crate) struct FeedSettings {
     /// How sure it is, in percent, where it does not say so itself. Default 50; at most 100. Since v0.1.
     #[serde(default = "fifty")]
     pub(crate) confidence: u8,
-    /// How long what it says counts, from when the feed was made or, when it does not tell, its file written; entries with
-    /// an end of their own count until then. Default `7d`; `1m` to `366d`. Since v0.1.
+    /// How long what it says counts, from when it was fetched: when its file was written, or the server last said that it
+    /// has not changed. Entries with an end of their own count until then. Default `7d`; `1m` to `366d`. Since v0.1.
     #[serde(default = "a_week")]
     pub(crate) expires_after: Span,
+}
+
+impl FeedSettings {
+    /// The same, with the file of its copy when it is fetched.
+    pub(crate) fn in_dir(&self, data_dir: &Path) -> Self {
+        let mut settings = self.clone();
+        if self.url.is_some() {
+            settings.path = data_dir.join("feeds").join(format!("{}.copy", self.name));
+        }
+        settings
+    }
+}
+
+const fn an_hour() -> Span {
+    Span::from_hours(1)
 }
 
 const fn plain() -> Format {

@@ -224,6 +224,16 @@ fn every_mistake_has_a_place_and_a_hint() {
             "4:17",
             &["what is old says little"],
         ),
+        (
+            "[[feeds]]\nname = \"a\"\n",
+            "2:8",
+            &["read from nowhere", "path or url"],
+        ),
+        (
+            "[[feeds]]\nname = \"a\"\nurl = \"ftp://x\"\n",
+            "3:7",
+            &["cannot be fetched", "https://"],
+        ),
         ("[traffic]\nrefresh = \"1m\"\n", "2:11", &["30s"]),
         ("[log]\nlevel = \"loud\"\n", "2:9", &["`loud`"]),
         (

@@ -1,7 +1,10 @@
 //! Feeds and the table of risks: what they say in the plan, whom they let act, and what becomes of a feed that fails.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpListener;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 use staunch_server::dto::Status;
@@ -163,7 +166,8 @@ fn a_plan_reads_the_other_formats_too() {
         let indicator = format!(
             r#"{{"type":"indicator","pattern":"[ipv4-addr:value = '{NAMED}']","pattern_type":"stix","name":"c2","confidence":77}}"#
         );
-        let formats: [(&str, &str, Vec<(&str, String)>, &str); 4] = [
+        type Files = Vec<(&'static str, String)>;
+        let formats: [(&str, &str, Files, &str); 4] = [
             (
                 "plain",
                 "list.txt",
@@ -203,5 +207,110 @@ fn a_plan_reads_the_other_formats_too() {
             let said = format!("score 0.9, feed f names {NAMED}/32 as c2, {sure} sure");
             assert!(text.contains(&said), "{format} {path}: {text}");
         }
+    });
+}
+
+/// What the server of a feed answers, and what it was asked with.
+#[derive(Default)]
+struct Answer {
+    status: &'static str,
+    etag: &'static str,
+    body: String,
+    /// The ETags of requests, in order; empty for one without.
+    asked: Vec<String>,
+}
+
+/// A server of one feed on this host, and its address.
+fn feed_server() -> (Arc<Mutex<Answer>>, String) {
+    let answer = Arc::new(Mutex::new(Answer::default()));
+    let listener = TcpListener::bind("127.0.0.1:0").expect("an address");
+    let url = format!("http://{}/feed", listener.local_addr().expect("it has one"));
+    let shared = answer.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let mut etag = String::new();
+            for line in BufReader::new(&stream).lines() {
+                let Ok(line) = line else { break };
+                if line.is_empty() {
+                    break;
+                }
+                if let Some(value) = line.to_ascii_lowercase().strip_prefix("if-none-match: ") {
+                    etag = value.to_owned();
+                }
+            }
+            let mut answer = shared.lock().expect("no test panics with it");
+            let same = answer.status == "200 OK" && !etag.is_empty() && etag == answer.etag;
+            answer.asked.push(etag);
+            let (status, body) = match same {
+                true => ("304 Not Modified", ""),
+                false => (answer.status, answer.body.as_str()),
+            };
+            let head = format!(
+                "HTTP/1.1 {status}\r\netag: {}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+                answer.etag,
+                body.len()
+            );
+            // Whoever asked may have gone.
+            drop(stream.write_all(head.as_bytes()));
+        }
+    });
+    (answer, url)
+}
+
+#[test]
+fn a_feed_is_fetched_with_its_etag_and_the_last_good_copy_is_kept() {
+    in_namespace("feeds::fetched", || {
+        let (answer, url) = feed_server();
+        let says = |status, etag, body: &str| {
+            let mut answer = answer.lock().expect("no test panics with it");
+            answer.asked.clear();
+            (answer.status, answer.etag, answer.body) = (status, etag, body.to_owned());
+        };
+        let asked = |etag: &str| {
+            let answer = answer.lock().expect("no test panics with it");
+            answer.asked.iter().any(|it| it == etag)
+        };
+        says("200 OK", "\"one\"", &format!("{NAMED} # c2\n"));
+        let feed = format!(
+            "[playbooks]\nbuilt_in = false\ndirs = [\"playbooks\"]\n[http]\nlisten = \"127.0.0.1:7450\"\n\
+             [[feeds]]\nname = \"drop\"\nurl = \"{url}\"\nevery = \"1s\"\nscore = 0.9\n"
+        );
+        let home = Home::new(&format!("{SMALL}{feed}"));
+        home.playbook("sure.yaml", PLAYBOOK);
+        let server = home.serve();
+        wait_until("the feed", || metric(&server, "networks") == Some(1.0));
+        assert!(asked(""), "the first request has no ETag");
+        wait_until("a request with the ETag", || asked("\"one\""));
+        server.take(&exploit_from(NAMED));
+        wait_until("the block", || element(NAMED).is_some());
+
+        // Neither an error nor a page in place of the feed replaces the copy.
+        for (status, body) in [
+            ("503 Service Unavailable", "later"),
+            ("200 OK", "<html>\nsign in</html>"),
+        ] {
+            says(status, "\"page\"", body);
+            wait_until("the failure", || metric(&server, "failed") == Some(1.0));
+            assert_eq!(
+                (metric(&server, "networks"), metric(&server, "stale")),
+                (Some(1.0), Some(0.0))
+            );
+            let (_, risk) = plan(&home, &[], NAMED);
+            assert_eq!(risk["verdict"], "passed", "{risk}");
+            let doctor = words(&String::from_utf8(home.run(&["doctor"]).stdout).expect("it is text"));
+            assert!(doctor.contains("the feed drop cannot be fetched"), "{doctor}");
+            says("200 OK", "\"one\"", &format!("{NAMED} # c2\n"));
+            wait_until("the mending", || metric(&server, "failed") == Some(0.0));
+        }
+        says("200 OK", "\"two\"", "192.0.2.0/24\n192.0.2.0/25\n");
+        wait_until("the new feed", || metric(&server, "networks") == Some(2.0));
+        server.kill();
+
+        // The copy is there at the next start, also while the server of the feed is not.
+        says("503 Service Unavailable", "", "");
+        let server = home.serve();
+        assert_eq!(metric(&server, "networks"), Some(2.0));
+        wait_until("a request with the kept ETag", || asked("\"two\""));
     });
 }

@@ -369,14 +369,14 @@ fn lists(config: &Config) -> Vec<Finding> {
 /// The feeds, as their files are at the moment.
 fn feeds(config: &Config) -> Vec<Finding> {
     const CHECK: &str = "feed";
-    let one = |settings: &FeedSettings| match crate::feeds::read_one(settings, now()) {
+    let one = |settings: &FeedSettings| match crate::feeds::read_one(&settings.in_dir(&config.data_dir), now()) {
         Ok(fed) => {
             let table = &fed.table;
             let text = format!(
                 "{}, {} networks, of {}; {} special-purpose networks left out, {} entries not understood",
                 settings.name,
                 table.len(),
-                relative(table.as_of(), now()),
+                relative(table.fetched(), now()),
                 fed.special,
                 fed.not_understood
             );
