@@ -2,8 +2,10 @@
 
 pub mod actions;
 pub mod enrichers;
+pub mod feeds;
 pub mod inlets;
 pub mod json;
+pub mod lists;
 pub mod notifiers;
 pub mod sources;
 #[cfg(test)]

@@ -12,9 +12,11 @@ use staunch_model::{
 use crate::budget::{self, Budgets, Scope};
 use crate::compact::Compact;
 use crate::limits;
+use crate::lists::ListedNetworks;
 use crate::mutant::{Mutant, is};
 use crate::networks::Networks;
 use crate::repeat::Repeats;
+use crate::risk;
 use crate::state::{EngineState, PendingNotice, Subject, Unfit, driver, in_flight_max, key_hash};
 use crate::transaction::{self, IllegalChange};
 
@@ -306,6 +308,12 @@ fn apply_to(state: &mut EngineState, record: &Record, now: Timestamp, next: &mut
         Record::CommandDone { .. } | Record::CommandRefused { .. } => {}
         Record::Exempted(exemption) => state.exemptions.insert(exemption.clone(), now),
         Record::ExemptionEnded { network } => state.exemptions.remove(*network),
+        Record::RiskTablePinned(table) => state.risk_table = Some(table.clone()),
+        Record::Known(known) => risk::enter(state, known),
+        Record::ListChanged(change) => {
+            state.lists.change(change);
+            state.index.listed = ListedNetworks::of(&state.lists);
+        }
         Record::EvidencePlanned {
             evidence,
             incident,

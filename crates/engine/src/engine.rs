@@ -87,6 +87,9 @@ impl Engine {
             Input::Operator { by, command } => turn.on_command(by, command),
             Input::Tick => {}
             Input::Collected { evidence, result } => turn.on_collected(*evidence, result),
+            Input::Listed(change) => turn.on_listed(change),
+            Input::Risk(table) => turn.on_risk(table),
+            Input::Known(known) => turn.on_known(known),
             Input::Trouble(what) => turn.notice(staunch_model::NoticeLevel::Page, None, None, what),
         }
         turn.advance();

@@ -62,12 +62,21 @@ impl Exemptions {
     }
 }
 
-/// The protected network around `ip` at `now`, and why it is protected: what the policy says, or else a person. Safe to
-/// show.
+/// The protected network around `ip` at `now`, and why it is protected: what the policy says, or else a list, or else a
+/// person. Safe to show.
 #[must_use]
 pub fn protection(state: &EngineState, ip: IpAddr, now: Timestamp) -> Option<(IpNet, String)> {
     if let Some((network, reason)) = state.index.never_touch.longest_match(ip) {
         return Some((network, Printable(reason).to_string()));
+    }
+    if let Some(network) = state
+        .index
+        .listed
+        .longest_match(ip)
+        .filter(|_| !is(Mutant::ListIgnored))
+        && let Some(found) = state.lists.find(network)
+    {
+        return Some((network, found.why()));
     }
     if is(Mutant::ExemptionIgnored) {
         return None;
@@ -103,14 +112,15 @@ impl Turn<'_> {
 
     /// The policy is pinned.
     pub(crate) fn on_policy(&mut self, policy: &Arc<Policy>) {
-        let before = self.acting(|ip| self.state.index.never_touch.longest_match(ip).is_none());
-        self.put(Record::PolicyPinned(policy.clone()));
-        let by_policy = |ip| self.state.index.never_touch.longest_match(ip).is_some();
-        // What a person protects was told when that began.
-        let exempt = |ip| self.state.exemptions.of(ip, self.now).is_some();
-        let newly = before
-            .into_iter()
-            .filter(|(_, Target::Address(ip))| by_policy(*ip) && !exempt(*ip));
+        self.put_protecting(Record::PolicyPinned(policy.clone()));
+    }
+
+    /// Takes down a record that may protect more, and tells people of what is contained and was not protected before.
+    pub(crate) fn put_protecting(&mut self, record: Record) {
+        let before = self.acting(|ip| protection(self.state, ip, self.now).is_none());
+        self.put(record);
+        let is_protected = |ip| protection(self.state, ip, self.now).is_some();
+        let newly = before.into_iter().filter(|(_, Target::Address(ip))| is_protected(*ip));
         let newly: Vec<_> = newly.collect();
         self.tell_newly_protected(&newly);
     }
@@ -140,6 +150,12 @@ impl Turn<'_> {
                 .map(|it| it.network.trunc())
                 .chain(networks::always().map(|it| it.0));
             let configured = standing.any(|it| it == network);
+            if let Some(found) = self.state.lists.find(network) {
+                let (list, line) = (Printable(found.list), found.line);
+                return Err(format!(
+                    "{network} is protected by line {line} of {list}, not by a command"
+                ));
+            }
             return Err(if configured {
                 format!("{network} is protected by the configuration or as a part of this machine, not by a command")
             } else {

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use staunch_model::text::boxed;
 use staunch_model::{
     ActionKind, Capacity, Facts, GuardName, GuardResult, Judgement, Mode, Observation, Owner, Playbook, Presence,
-    RiskClass, Span, Target, Timestamp, TransactionId, Unit, Verdict, WhenUnknown,
+    RiskClass, Span, Standing, Target, Timestamp, TransactionId, Unit, Verdict, WhenUnknown,
 };
 
 use crate::budget::{self, Scope};
 use crate::exempt;
 use crate::limits;
 use crate::mutant::{Mutant, is};
+use crate::risk;
 use crate::state::EngineState;
 
 /// What is to be judged.
@@ -34,6 +35,8 @@ pub struct Question {
     pub arrived: Option<Timestamp>,
     /// Whether the act was counted in the budgets already, because it is sent once more.
     pub debited: bool,
+    /// What feeds say of the target, when that is not what the state knows.
+    pub standing: Option<Standing>,
 }
 
 /// What follows from a judgement.
@@ -60,8 +63,8 @@ pub fn judge(
     facts: &Facts,
     now: Timestamp,
 ) -> Judgement {
-    let risk = risk_of(state, question);
-    let guards = vec![
+    let class = risk_of(state, question);
+    let mut guards = vec![
         never_touch(state, question.target, now),
         prefix_width(question.target),
         freshness(question, now),
@@ -74,9 +77,10 @@ pub fn judge(
         spent(state, question, GuardName::BudgetTotal, now),
         breaker(state, now),
     ];
+    guards.extend(risk::guard(state, question, now));
     Judgement {
-        mode: question.playbook.modes.of(risk).min(state.mode_max()),
-        risk,
+        mode: question.playbook.modes.of(class).min(state.mode_max()),
+        risk: class,
         guards,
         facts: facts.clone(),
         observation: observation.cloned(),

@@ -103,6 +103,20 @@ pub const RELEASES_PER_TURN_MAX: usize = 1_000;
 /// belong into the configuration.
 pub const EXEMPTIONS_MAX: usize = 10_000;
 
+/// Networks of all lists that are never touched, together. The lists of all clouds have 30,000 between them; 100,000 take
+/// about 10 MiB in the state and 2 MiB in every snapshot.
+pub const LISTED_NETWORKS_MAX: usize = 200_000;
+
+/// Networks in one part of a change to a list. Taking one up holds the engine up for some milliseconds.
+pub const LIST_CHANGE_NETWORKS_MAX: usize = 4_096;
+
+/// Bytes of reasons in one part of a change to a list, which stands in its frame twice: with its networks it is far below
+/// the 2 MiB that a frame may have at the least.
+pub const LIST_CHANGE_TEXT_BYTES_MAX: usize = 256 * 1024;
+
+/// Targets of which it is remembered what feeds say, until they are judged: ten times what waits in the queue.
+pub const KNOWN_TARGETS_MAX: usize = 65_536;
+
 /// The longest exemption with an end. One that is to hold for longer has none.
 pub const EXEMPTION_MAX: Span = Span::from_hours(10 * 366 * 24);
 

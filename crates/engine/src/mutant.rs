@@ -48,6 +48,8 @@ pub enum Mutant {
     NeverTouchAfter,
     /// Networks that people have exempted are acted on.
     ExemptionIgnored,
+    /// Networks that files list are acted on.
+    ListIgnored,
     /// Old events are acted on.
     FreshnessIgnored,
     /// Budgets are full again after a start.
@@ -98,7 +100,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 44] = [
+    pub const ALL: [Self; 45] = [
         Self::EffectBeforeSync,
         Self::ReplyBeforeSync,
         Self::RecoveryDecidesAgain,
@@ -120,6 +122,7 @@ impl Mutant {
         Self::NeverTouchIgnored,
         Self::NeverTouchAfter,
         Self::ExemptionIgnored,
+        Self::ListIgnored,
         Self::FreshnessIgnored,
         Self::BudgetsForgotten,
         Self::GroupBudgetIgnored,

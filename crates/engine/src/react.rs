@@ -181,6 +181,7 @@ impl Turn<'_> {
                 .and_then(|_| self.state.incidents.get(&it.incident))
                 .map(|incident| incident.opened),
             debited: it.executions > 0,
+            standing: None,
         })
     }
 

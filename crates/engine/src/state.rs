@@ -9,17 +9,19 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use staunch_model::{
     ActionKind, Await, ContentHash, Description, EffectKey, Evidence, EvidenceId, Failure, Incident, IncidentId,
-    IncidentStatus, InstallationId, Limits, Mode, Notice, NoticeId, Playbook, Policy, Span, StateKind, Target,
-    Timestamp, Transaction, TransactionId,
+    IncidentStatus, InstallationId, Limits, Mode, Notice, NoticeId, Playbook, Policy, RiskTable, Span, StateKind,
+    Target, Timestamp, Transaction, TransactionId,
 };
 
 use crate::budget::Budgets;
 use crate::compact::{Compact, CompactSet};
 use crate::exempt::Exemptions;
 use crate::limits;
+use crate::lists::{ListedNetworks, Lists};
 use crate::mutant::{Mutant, is};
 use crate::networks::Networks;
 use crate::repeat::Repeats;
+use crate::risk::KnownTargets;
 
 /// Bytes of a state that are handed on at once.
 const ENCODED_AT_ONCE: usize = 8 * 1024;
@@ -93,6 +95,12 @@ pub struct EngineState {
     pub quarantined: BTreeMap<TransactionId, Box<str>>,
     /// Other records that did not fit and that nobody has been told of.
     pub unfit: Unfit,
+    /// The networks that files list as never touched.
+    pub lists: Lists,
+    /// How incidents are told to be dangerous; `None` before a table is pinned.
+    pub risk_table: Option<Arc<RiskTable>>,
+    /// What feeds say of targets that are still to be judged.
+    pub known: KnownTargets,
     /// What was lifted of late.
     #[serde(skip)]
     pub lifted: Lifted,
@@ -197,8 +205,10 @@ pub struct Index {
     pub incidents_open: u64,
     /// Incidents whose transactions have changed since they were last looked at.
     pub dirty: BTreeSet<IncidentId>,
-    /// The networks that are never touched.
+    /// The networks that are never touched by the policy.
     pub never_touch: Networks,
+    /// Those that are never touched by a list.
+    pub listed: ListedNetworks,
 }
 
 /// The look-up key of an incident.
@@ -411,6 +421,7 @@ impl EngineState {
         if let Some(policy) = &self.policy {
             self.index.never_touch = Networks::new(&policy.never_touch);
         }
+        self.index.listed = ListedNetworks::of(&self.lists);
         for incident in self.incidents.values() {
             self.index.incidents_open += u64::from(incident.status == IncidentStatus::Open);
             self.index

@@ -6,10 +6,12 @@
 pub mod bodies;
 pub mod cel;
 pub mod configuration;
+pub mod feeds;
 pub mod format;
 pub mod frames;
 pub mod http;
 pub mod journal;
+pub mod lists;
 pub mod made;
 pub mod netlink;
 pub mod playbook;
@@ -55,6 +57,14 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "suricata",
         run: sources::suricata,
+    },
+    Target {
+        name: "feeds",
+        run: feeds::run,
+    },
+    Target {
+        name: "lists",
+        run: lists::run,
     },
     Target {
         name: "falco",

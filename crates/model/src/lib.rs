@@ -11,9 +11,12 @@ pub mod evidence;
 pub mod few;
 pub mod id;
 pub mod incident;
+pub mod listed;
 pub mod playbook;
 pub mod policy;
+pub mod prefixes;
 pub mod record;
+pub mod risk;
 mod schema;
 pub mod text;
 pub mod time;
@@ -32,12 +35,15 @@ pub use evidence::{Evidence, EvidenceKind, Sealed};
 pub use few::{Few, Seldom};
 pub use id::{ContentHash, EffectKey, EvidenceId, IncidentId, InstallationId, NoticeId, TransactionId};
 pub use incident::{Incident, IncidentOutcome, IncidentStatus};
+pub use listed::{ListChange, ListedNetwork};
 pub use playbook::{
     Context, Explainer, Extractor, FLOWS_MIN_DEFAULT, Match, MatchedStep, Mode, Modes, Needles, NotifyStep, OnFailure,
     Phase, Playbook, PlaybookGuards, Predicate, PreserveStep, Program, Step, TargetExtractor, Truth, WhenUnknown,
 };
 pub use policy::{Exemption, ExemptionCause, Limits, NeverTouch, Policy, Protection};
+pub use prefixes::Prefixes;
 pub use record::{Change, Dispatch, Effect, Frame, Input, Notice, NoticeLevel, ObservePurpose, Record, SweepFindings};
+pub use risk::{Known, Reputation, Risk, RiskRow, RiskTable, Score, Standing};
 pub use text::Printable;
 pub use time::{Span, Timestamp};
 pub use transaction::{Await, Cause, RefusalReason, State, StateKind, StuckReason, Transaction};

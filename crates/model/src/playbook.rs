@@ -11,6 +11,7 @@ use crate::event::{EventView, SystemName};
 use crate::evidence::EvidenceKind;
 use crate::id::ContentHash;
 use crate::incident::IncidentOutcome;
+use crate::risk::Risk;
 use crate::time::Span;
 use crate::trigger::Explanation;
 
@@ -106,6 +107,8 @@ pub enum Context {
         /// How long.
         within: Span,
     },
+    /// An act whose incident is less dangerous is asked of a person. It stands here for the same reason.
+    RiskMin(Risk),
 }
 
 /// The `flows_min` of a playbook that sets none: one flow is then at most the 5 % of the built-in playbooks.

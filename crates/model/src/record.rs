@@ -12,8 +12,10 @@ use crate::event::Event;
 use crate::evidence::{EvidenceKind, Sealed};
 use crate::id::{ContentHash, EffectKey, EvidenceId, IncidentId, InstallationId, NoticeId, TransactionId};
 use crate::incident::IncidentOutcome;
+use crate::listed::ListChange;
 use crate::playbook::{Match, Mode};
 use crate::policy::{Exemption, Policy};
+use crate::risk::{Known, RiskTable};
 use crate::time::{Span, Timestamp};
 use crate::transaction::{Cause, RefusalReason, StuckReason};
 use crate::verdict::{Facts, Judgement};
@@ -94,6 +96,12 @@ pub enum Input {
     },
     /// Something is wrong with this process itself, which people must be told of.
     Trouble(Box<str>),
+    /// A file lists other networks than before, all of which or a part of which is here.
+    Listed(Arc<ListChange>),
+    /// The table of risks that holds from here on.
+    Risk(Arc<RiskTable>),
+    /// What feeds say of a target, for events that come after it.
+    Known(Known),
 }
 
 /// What the drift sweep found, by comparison with the engine's state. Everything in force that is not named here was
@@ -481,6 +489,12 @@ pub enum Record {
         /// When the last of them ended.
         ended: Timestamp,
     },
+    /// A list of protected networks has changed.
+    ListChanged(Arc<ListChange>),
+    /// The table of risks was pinned.
+    RiskTablePinned(Arc<RiskTable>),
+    /// What feeds say of a target.
+    Known(Known),
 }
 
 /// How urgent a notice is.

@@ -87,11 +87,13 @@ pub enum GuardName {
     BudgetTotal,
     /// The circuit breaker is open after repeated failures.
     Breaker,
+    /// The incident is less dangerous than the playbook asks for.
+    Risk,
 }
 
 impl GuardName {
     /// All of them, in order.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::NeverTouch,
         Self::PrefixWidth,
         Self::Freshness,
@@ -104,6 +106,7 @@ impl GuardName {
         Self::BudgetGroup,
         Self::BudgetTotal,
         Self::Breaker,
+        Self::Risk,
     ];
 
     /// The name in output.
@@ -122,6 +125,7 @@ impl GuardName {
             Self::BudgetGroup => "budget-group",
             Self::BudgetTotal => "budget-total",
             Self::Breaker => "breaker",
+            Self::Risk => "risk",
         }
     }
 }
@@ -144,6 +148,8 @@ pub enum Unit {
     PrefixBits,
     /// Things.
     Count,
+    /// Thousandths of a score.
+    Thousandths,
 }
 
 /// What a guard says.

@@ -168,6 +168,7 @@ trigger:
 context: [never-touch, traffic-share]
 guards:
   impact: { traffic_share_max: 2.5%, flows_min: 5 }
+  risk_min: high
   when_unknown: refuse
   event_age_max: 5m
   acts_per_hour_max: 20

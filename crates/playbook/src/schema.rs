@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use staunch_model::{
     ContentHash, Context, EventView, Explanation, FLOWS_MIN_DEFAULT, Mode, Modes, OnFailure, Playbook, PlaybookGuards,
-    Printable, Program, Span, SystemName,
+    Printable, Program, Risk, Span, SystemName,
 };
 
 use crate::cel::explain;
@@ -80,9 +80,9 @@ impl Walk<'_, '_> {
         let knowledge = fields
             .get("context")
             .map_or(Some(Vec::new()), |node| self.knowledge(node));
-        let (guards, impact) = fields
+        let (guards, impact, risk_min) = fields
             .get("guards")
-            .map_or((Some(PlaybookGuards::default()), None), |node| self.guards(node));
+            .map_or((Some(PlaybookGuards::default()), None, None), |node| self.guards(node));
         let steps = self.contain(&fields);
         let notify = self.notify(fields.get("notify"));
         let modes = fields
@@ -96,6 +96,9 @@ impl Walk<'_, '_> {
         let (trigger, (steps, growing)) = (trigger?, steps?);
         let mut context = knowledge?;
         context.extend(growing);
+        if let Some(least) = risk_min {
+            context.push(Context::RiskMin(least));
+        }
         if let Some(Impact { flows_min, .. }) = &impact {
             context.push(Context::FlowsMin(*flows_min));
         }
@@ -227,10 +230,10 @@ impl Walk<'_, '_> {
         })
     }
 
-    /// The guards, and the impact limit if there is one.
-    fn guards(&mut self, node: &Node) -> (Option<PlaybookGuards>, Option<Impact>) {
+    /// The guards, the impact limit if there is one, and the risk below which a person is asked, if there is one.
+    fn guards(&mut self, node: &Node) -> (Option<PlaybookGuards>, Option<Impact>, Option<Risk>) {
         let Some(fields) = self.fields(node, &shape::GUARDS) else {
-            return (None, None);
+            return (None, None, None);
         };
         let defaults = PlaybookGuards::default();
         let mut flows_min = Some(FLOWS_MIN_DEFAULT);
@@ -246,6 +249,9 @@ impl Walk<'_, '_> {
             (Some(_), None) => None,
             (Some(_), Some(node)) => self.percentage(node, "traffic_share_max").map(Some),
         };
+        let risk_min = fields
+            .get("risk_min")
+            .map_or(Some(None), |node| self.word(node, "risk_min", &shape::RISK).map(Some));
         let when_unknown = fields.get("when_unknown").map_or(Some(defaults.when_unknown), |node| {
             self.word(node, "when_unknown", &shape::WHEN_UNKNOWN)
         });
@@ -271,7 +277,8 @@ impl Walk<'_, '_> {
             span: node.span.clone(),
             flows_min,
         });
-        (guards().filter(|_| flows_min.is_some()), impact)
+        let guards = guards().filter(|_| flows_min.is_some() && risk_min.is_some());
+        (guards, impact, risk_min.flatten())
     }
 
     fn modes(&mut self, node: &Node) -> Option<Modes> {

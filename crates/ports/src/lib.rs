@@ -11,6 +11,7 @@ pub mod follower;
 pub mod inlet;
 pub mod journal;
 pub mod notifier;
+pub mod reputation;
 pub mod source;
 
 pub use action::{Action, ExecuteRequest, Former, Owned, OwnedTarget, UndoRequest};
@@ -24,4 +25,5 @@ pub use journal::{
     StateWriter, StoredFrame, Tail,
 };
 pub use notifier::{Notice, Notifier, NotifyError};
+pub use reputation::Reputations;
 pub use source::{Malformed, Sighting, Source};

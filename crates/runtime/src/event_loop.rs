@@ -38,6 +38,9 @@ const BYTES_PER_COMMIT_MAX: usize = 16 << 20;
 /// Memory that is kept for the bytes of the next commit.
 const BYTES_KEPT_MAX: usize = 1 << 20;
 
+/// Room in a frame for what feeds say of one target, with its record.
+const ROOM_PER_KNOWN: usize = 2 * 1024;
+
 /// Room that must be left in the journal before an event is taken, besides its own size: the frames of a whole
 /// transaction with judgement and outcome.
 const ROOM_PER_EVENT: usize = 8 * 1024;
@@ -261,11 +264,12 @@ impl EventLoop {
                     self.look_after_journal()?;
                 }
                 let steps = |matches: &[Match]| matches.iter().map(|it| it.steps.len().max(1)).sum::<usize>();
-                let new: usize = submission
+                let new = submission
                     .events
                     .iter()
                     .map(|(event, matches)| event.raw.len() + ROOM_PER_EVENT * steps(matches))
-                    .sum();
+                    .sum::<usize>()
+                    + ROOM_PER_KNOWN * submission.known.len();
                 let matches: usize = submission.events.iter().map(|(_, matches)| matches.len()).sum();
                 let incidents = self.engine.state().incidents.len() + matches;
                 let size = self.state.pending.bytes.len() + new + self.room_to_finish();
@@ -284,6 +288,12 @@ impl EventLoop {
                     self.telemetry.events_turned_away.add(submission.events.len() as u64);
                     (submission.reply)(Err(busy));
                     return Ok(());
+                }
+                for known in submission.known {
+                    // What is said of a target changes with a feed, and not with each event.
+                    if self.engine.state().known.get(known.target) != Some(&known.standing) {
+                        self.decide(Input::Known(known))?;
+                    }
                 }
                 let mut replies = Vec::with_capacity(submission.events.len());
                 for (event, matches) in submission.events {
@@ -320,6 +330,10 @@ impl EventLoop {
                 if self.engine.state().policy.as_ref() != Some(&policy) {
                     self.decide(Input::Policy(policy))?;
                 }
+                self.state.pending.replies.push(reply);
+            }
+            Message::Pin { input, reply } => {
+                self.decide(input)?;
                 self.state.pending.replies.push(reply);
             }
             // What is told must not be undone by a crash, so it waits for what has been decided to be durable.

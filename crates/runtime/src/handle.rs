@@ -6,8 +6,8 @@ use std::time::Duration;
 use crossbeam_channel::{Sender, TrySendError, bounded};
 use staunch_engine::EngineState;
 use staunch_model::{
-    ActionKind, Command, CommandReply, Event, Facts, Failure, FailureKind, IncidentId, Match, Observation, Operator,
-    Policy, Target,
+    ActionKind, Command, CommandReply, Event, Facts, Failure, FailureKind, IncidentId, Input, Known, ListChange, Match,
+    Observation, Operator, Policy, RiskTable, Target,
 };
 use staunch_ports::{Clock, Former};
 use thiserror::Error;
@@ -47,6 +47,8 @@ pub type Replier<T> = Box<dyn FnOnce(Result<T, Busy>) + Send>;
 
 /// Events that matched, and whom to tell when they are durable.
 pub struct Submission {
+    /// What feeds say of their targets.
+    pub known: Vec<Known>,
     /// The events with what they matched.
     pub events: Vec<(Arc<Event>, Vec<Match>)>,
     /// Called with one reply for each event, in their order.
@@ -65,6 +67,10 @@ pub(crate) enum Message {
     },
     Policy {
         policy: Arc<Policy>,
+        reply: Replier<()>,
+    },
+    Pin {
+        input: Input,
         reply: Replier<()>,
     },
     Query(Query),
@@ -112,15 +118,37 @@ impl Handle {
     /// # Errors
     /// [`Busy`].
     pub fn set_policy(&self, policy: Arc<Policy>) -> Result<(), Busy> {
+        self.told(|reply| Message::Policy { policy, reply })
+    }
+
+    /// Sends what `message` makes of a way to reply, and waits for the reply.
+    fn told(&self, message: impl FnOnce(Replier<()>) -> Message) -> Result<(), Busy> {
         let (done, wait) = bounded(1);
         let reply: Replier<()> = Box::new(move |result| {
             // Nobody waits any more when the receiver is gone.
             let _ = done.send(result);
         });
-        self.commands
-            .send(Message::Policy { policy, reply })
-            .map_err(|_| Busy::Stopping)?;
+        self.commands.send(message(reply)).map_err(|_| Busy::Stopping)?;
         wait.recv().map_err(|_| Busy::Stopping)?
+    }
+
+    /// Takes a part of a change to a list of protected networks, and returns when it is durable. Events are taken between
+    /// the parts.
+    ///
+    /// # Errors
+    /// [`Busy`].
+    pub fn change_list(&self, change: ListChange) -> Result<(), Busy> {
+        let input = Input::Listed(Arc::new(change));
+        self.told(|reply| Message::Pin { input, reply })
+    }
+
+    /// Pins the table of risks from here on.
+    ///
+    /// # Errors
+    /// [`Busy`].
+    pub fn set_risk(&self, table: Arc<RiskTable>) -> Result<(), Busy> {
+        let input = Input::Risk(table);
+        self.told(|reply| Message::Pin { input, reply })
     }
 
     /// Asks the engine's state. Blocks for the answer.

@@ -1,12 +1,12 @@
 //! Intake: from the bytes of a request to events in the engine, and the answer that the sender may rely on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use serde::Serialize;
 use staunch_engine::triage::{Triage, Triaged};
-use staunch_model::{Event, EventKind, EventView, IncidentId, Program, TriggerReport};
-use staunch_ports::{InletReading, InletTally, Malformed, Sighting, Source};
+use staunch_model::{Event, EventKind, EventView, IncidentId, Known, Match, Program, Target, Timestamp, TriggerReport};
+use staunch_ports::{InletReading, InletTally, Malformed, Reputations, Sighting, Source};
 use thiserror::Error;
 
 use crate::archive::{Archiver, Batch};
@@ -85,7 +85,7 @@ pub struct Understood {
     /// What it is about.
     pub kind: EventKind,
     /// When it happened.
-    pub time: Option<staunch_model::Timestamp>,
+    pub time: Option<Timestamp>,
     /// How bad it is.
     pub severity: staunch_model::Severity,
     /// The rule that fired, safe to show.
@@ -103,6 +103,7 @@ pub struct Intake {
     sources: BTreeMap<String, Arc<dyn Source>>,
     triage: RwLock<Arc<Triage>>,
     archive: Option<Archiver>,
+    reputations: Option<Arc<dyn Reputations>>,
     handle: Handle,
     inlets: Mutex<Vec<Arc<InletTally>>>,
 }
@@ -119,6 +120,7 @@ impl Intake {
             sources,
             triage: RwLock::new(Arc::new(Triage::new(programs))),
             archive: None,
+            reputations: None,
             handle,
             inlets: Mutex::default(),
         }
@@ -128,6 +130,26 @@ impl Intake {
     #[must_use]
     pub fn with_archive(self, archive: Option<Archiver>) -> Self {
         Self { archive, ..self }
+    }
+
+    /// The same intake, which has `reputations` say what is known of the targets of what matches.
+    #[must_use]
+    pub fn with_reputations(self, reputations: Option<Arc<dyn Reputations>>) -> Self {
+        Self { reputations, ..self }
+    }
+
+    /// What feeds say of the targets of `events`, each once.
+    fn known(&self, events: &[(Arc<Event>, Vec<Match>)], now: Timestamp) -> Vec<Known> {
+        let Some(reputations) = &self.reputations else {
+            return Vec::new();
+        };
+        let steps = events.iter().flat_map(|(_, matches)| matches).flat_map(|it| &it.steps);
+        let targets: BTreeSet<Target> = steps.filter_map(|step| step.target).collect();
+        let known = targets.into_iter().map(|target| Known {
+            target,
+            standing: reputations.standing(target, now),
+        });
+        known.collect()
     }
 
     /// The names of the sources.
@@ -228,6 +250,7 @@ impl Intake {
         let durable = slot.clone();
         let counters = self.handle.clone();
         let submission = Submission {
+            known: self.known(&events, received),
             events,
             reply: Box::new(move |result: Result<Vec<crate::EventReply>, Busy>| {
                 let Some((mut taken, reply)): Option<(Taken, TakenReplier)> = take_slot(&durable) else {
@@ -288,7 +311,7 @@ impl Intake {
         triage: &Triage,
         because: Option<String>,
     ) -> Result<EventPlan, IntakeError> {
-        let plan = plan(&self.handle, view, triage.matches(view))?;
+        let plan = plan(&self.handle, self.reputations.as_deref(), view, triage.matches(view))?;
         let event = Understood {
             system: view.system.to_owned(),
             kind: view.kind,

@@ -4,9 +4,10 @@ use serde::Serialize;
 use staunch_engine::guard::{self, Question, Ruling};
 use staunch_engine::repeat;
 use staunch_model::{
-    ActionKind, Context, Description, EventView, Facts, IncidentId, Judgement, Match, Playbook, Span, Target,
+    ActionKind, Context, Description, EventView, Facts, IncidentId, Judgement, Match, Playbook, Span, Standing, Target,
     Timestamp, TransactionId,
 };
+use staunch_ports::Reputations;
 
 use crate::handle::{Busy, Handle};
 
@@ -59,17 +60,27 @@ pub struct PlannedStep {
 ///
 /// # Errors
 /// [`Busy::Stopping`].
-pub fn plan(handle: &Handle, view: &EventView<'_>, matches: Vec<Match>) -> Result<Plan, Busy> {
+pub fn plan(
+    handle: &Handle,
+    reputations: Option<&dyn Reputations>,
+    view: &EventView<'_>,
+    matches: Vec<Match>,
+) -> Result<Plan, Busy> {
     let mut responses = Vec::new();
     for matched in matches {
-        responses.push(respond(handle, view.time, matched)?);
+        responses.push(respond(handle, reputations, view.time, matched)?);
     }
     Ok(Plan {
         responses: responses.into_iter().flatten().collect(),
     })
 }
 
-fn respond(handle: &Handle, event_time: Option<Timestamp>, matched: Match) -> Result<Option<Response>, Busy> {
+fn respond(
+    handle: &Handle,
+    reputations: Option<&dyn Reputations>,
+    event_time: Option<Timestamp>,
+    matched: Match,
+) -> Result<Option<Response>, Busy> {
     let hash = matched.playbook;
     let key = matched.key.clone();
     let Some((playbook, joins)) = handle.query(move |state| {
@@ -102,7 +113,10 @@ fn respond(handle: &Handle, event_time: Option<Timestamp>, matched: Match) -> Re
             driver: None,
         };
         let mut judged = match step.target {
-            Some(target) => judge(handle, &playbook, event_time, target, step.step, &planned)?,
+            Some(target) => {
+                let standing = reputations.map(|it| it.standing(target, handle.machine_now()));
+                judge(handle, &playbook, event_time, target, standing, step.step, &planned)?
+            }
             None => planned,
         };
         if let Some(incident) = joins {
@@ -126,6 +140,7 @@ fn judge(
     playbook: &std::sync::Arc<Playbook>,
     event_time: Option<Timestamp>,
     target: Target,
+    standing: Option<Standing>,
     step: u16,
     planned: &PlannedStep,
 ) -> Result<PlannedStep, Busy> {
@@ -140,6 +155,7 @@ fn judge(
         event_time: None,
         arrived: None,
         debited: false,
+        standing,
     };
     let (now, received) = (handle.now(), handle.machine_now());
     let unjudged = planned.clone();

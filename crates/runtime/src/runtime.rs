@@ -1,11 +1,14 @@
 //! Puts the parts together and starts the threads.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
-use staunch_model::{Description, Input, InstallationId, Policy};
+use staunch_engine::EngineState;
+use staunch_engine::lists::{List, changes};
+use staunch_model::{Description, Input, InstallationId, ListChange, Policy, RiskTable};
 use staunch_ports::{Action, AppendError, Clock, Enricher, Follower, Journal, Notifier};
 use thiserror::Error;
 
@@ -106,7 +109,22 @@ impl Runtime {
     ///
     /// # Errors
     /// [`StartError`]; nothing runs then.
-    pub fn start(mut parts: Parts, settings: Settings, mut policy: Policy) -> Result<Self, StartError> {
+    pub fn start(parts: Parts, settings: Settings, policy: Policy) -> Result<Self, StartError> {
+        Self::start_with(parts, settings, policy, &BTreeMap::new(), None)
+    }
+
+    /// Like [`Runtime::start`], with the networks of `lists`, by the paths of their files, and of no other list protected
+    /// before anything is taken up, and `risk` as the table of risks, when there is one.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing runs then.
+    pub fn start_with(
+        mut parts: Parts,
+        settings: Settings,
+        mut policy: Policy,
+        lists: &BTreeMap<Box<str>, List>,
+        risk: Option<Arc<RiskTable>>,
+    ) -> Result<Self, StartError> {
         let Recovered {
             engine, frames, took, ..
         } = recover(parts.journal.as_ref())?;
@@ -179,6 +197,16 @@ impl Runtime {
         if event_loop.engine.state().policy.as_deref() != Some(&policy) {
             event_loop
                 .take_first(Input::Policy(Arc::new(policy)))
+                .map_err(StartError::FirstFrame)?;
+        }
+        for change in list_changes(event_loop.engine.state(), lists) {
+            event_loop
+                .take_first(Input::Listed(Arc::new(change)))
+                .map_err(StartError::FirstFrame)?;
+        }
+        if let Some(table) = risk.filter(|it| event_loop.engine.state().risk_table.as_ref() != Some(it)) {
+            event_loop
+                .take_first(Input::Risk(table))
                 .map_err(StartError::FirstFrame)?;
         }
         let started = Input::Started {
@@ -259,6 +287,17 @@ impl Runtime {
         }
         result
     }
+}
+
+/// What makes the lists of `state` those of `lists`: what is protected more comes first.
+fn list_changes(state: &EngineState, lists: &BTreeMap<Box<str>, List>) -> Vec<ListChange> {
+    let named = lists.iter();
+    let mut all: Vec<_> = named
+        .flat_map(|(path, list)| changes(path, state.lists.get(path), Some(list)))
+        .collect();
+    let gone = state.lists.iter().filter(|(path, _)| !lists.contains_key(*path));
+    all.extend(gone.flat_map(|(path, list)| changes(path, Some(list), None)));
+    all
 }
 
 /// Starts one of the threads that run the loop: at once when it is given `event_loop`, otherwise when it has to be

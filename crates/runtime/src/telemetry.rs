@@ -1,9 +1,11 @@
 //! Counters of a running Staunch. Reading them disturbs nothing.
 
-use std::sync::Mutex;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
+use staunch_model::{Span, Timestamp};
 
 use crate::meter::Meter;
 
@@ -22,6 +24,32 @@ impl Counter {
     pub fn value(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
+}
+
+/// How a file of protected networks stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListReading {
+    /// Networks that it protects.
+    pub networks: u64,
+    /// When the content in force was read, by the engine's clock.
+    pub read_at: Timestamp,
+    /// Why the file as it is now is not in force; `None` when it is.
+    pub refused: Option<Box<str>>,
+    /// How often it was refused since the start.
+    pub refusals: u64,
+}
+
+/// How a feed stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FeedReading {
+    /// Networks that it names.
+    pub networks: u64,
+    /// When what counts was made or fetched, by the machine's clock; `None` when it was never read.
+    pub as_of: Option<Timestamp>,
+    /// How long that counts.
+    pub lasts: Span,
+    /// Why the feed as it is now cannot be used; `None` when it can.
+    pub failed: Option<Box<str>>,
 }
 
 /// Everything that is counted.
@@ -53,6 +81,10 @@ pub struct Telemetry {
     pub follower_gaps: Counter,
     /// What becomes of transactions, and how long it takes.
     pub meter: Meter,
+    /// How the files stand that list protected networks, by their paths.
+    pub(crate) lists: Mutex<BTreeMap<Box<str>, ListReading>>,
+    /// How the feeds stand, by their names.
+    pub(crate) feeds: Mutex<BTreeMap<Box<str>, FeedReading>>,
     /// What has become of the journal's files, when they are not where they should be.
     pub(crate) journal_lost: Mutex<Option<Box<str>>>,
 }
@@ -87,6 +119,16 @@ pub struct Counts {
 }
 
 impl Telemetry {
+    /// How the feeds stand, by their names.
+    pub fn feeds(&self) -> MutexGuard<'_, BTreeMap<Box<str>, FeedReading>> {
+        self.feeds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How the files stand that list protected networks, by their paths.
+    pub fn lists(&self) -> MutexGuard<'_, BTreeMap<Box<str>, ListReading>> {
+        self.lists.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Reads every counter.
     #[must_use]
     pub fn counts(&self) -> Counts {

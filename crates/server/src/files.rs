@@ -12,10 +12,11 @@ use thiserror::Error;
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// What changes when a file is written or replaced.
-pub(crate) type Stamp = Option<(i64, i64, u64, u64)>;
+pub type Stamp = Option<(i64, i64, u64, u64)>;
 
 /// The stamp of the file at `path`; `None` when there is none.
-pub(crate) fn stamp(path: &Path) -> Stamp {
+#[must_use]
+pub fn stamp(path: &Path) -> Stamp {
     fs::metadata(path)
         .ok()
         .map(|meta| (meta.mtime(), meta.mtime_nsec(), meta.len(), meta.ino()))

@@ -22,7 +22,7 @@ mod unpack;
 mod view;
 
 pub use auth::{Identity, Role, TokenEntry, Tokens, TokensError};
-pub use files::FileError;
+pub use files::{FileError, Stamp, stamp};
 pub use limits::HttpLimits;
 pub use senders::{Scheme, SenderSettings, Senders, SendersError};
 pub use service::{BLOCKING_THREADS_MAX, Drills, Server, Service, WORKERS, in_process, serve, serve_with_operators};

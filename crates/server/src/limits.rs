@@ -112,3 +112,6 @@ const _: () = assert!(
     QUESTIONS_MAX + PLANS_MAX < 64,
     "threads are left for decoding large bodies"
 );
+
+/// Networks of lists that are named when all protections are asked for: what a person reads through.
+pub(crate) const LISTED_SHOWN_MAX: usize = 1_000;

@@ -6,6 +6,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use staunch_engine::lists::Found;
 use staunch_engine::{EngineState, exempt, networks};
 use staunch_model::{
     ActionKind, Cause, Exemption, ExemptionCause, Failure, IncidentId, Mode, Policy, Printable, Span, State, StateKind,
@@ -13,8 +14,10 @@ use staunch_model::{
 };
 
 use crate::dto::{
-    Approval, Containment, DriftView, ModeBecause, ModeView, Protected, ProtectionOrigin, ProtectionView, SweepFailure,
+    Approval, Containment, DriftView, FeedView, ListView, ModeBecause, ModeView, Protected, ProtectionOrigin,
+    ProtectionView, SweepFailure,
 };
+use staunch_runtime::telemetry::{FeedReading, ListReading, Telemetry};
 
 /// Sweeps that may be missed before a containment counts as stale.
 const SWEEPS_MISSED_MAX: u64 = 3;
@@ -224,12 +227,73 @@ pub(crate) fn protected(state: &EngineState, it: &Transaction, now: Timestamp) -
     })
 }
 
+/// How the files of protected networks stand.
+pub(crate) fn lists(telemetry: &Telemetry) -> Vec<ListView> {
+    let lists = telemetry.lists();
+    let view = |(path, it): (&str, &ListReading)| ListView {
+        path: path.to_owned(),
+        networks: it.networks,
+        read_at: it.read_at,
+        refused: it.refused.as_deref().map(str::to_owned),
+        refusals: it.refusals,
+    };
+    lists.iter().map(|(path, it)| (&**path, it)).map(view).collect()
+}
+
+/// How the feeds stand.
+pub(crate) fn feeds(telemetry: &Telemetry) -> Vec<FeedView> {
+    let feeds = telemetry.feeds();
+    let view = |(name, it): (&str, &FeedReading)| FeedView {
+        name: name.to_owned(),
+        networks: it.networks,
+        as_of: it.as_of,
+        expires: it.as_of.map(|as_of| as_of + it.lasts),
+        failed: it.failed.as_deref().map(str::to_owned),
+    };
+    feeds.iter().map(|(name, it)| (&**name, it)).map(view).collect()
+}
+
+/// The networks of files: all that are around `address`, or the first `most`; and how many others there are.
+pub(crate) fn listed(state: &EngineState, address: Option<IpAddr>, most: usize) -> (Vec<ProtectionView>, u64) {
+    let view = |found: Found<'_>| ProtectionView {
+        network: found.network,
+        origin: ProtectionOrigin::List,
+        reason: Printable(found.reason).to_string(),
+        file: Some(found.list.to_owned()),
+        line: Some(found.line),
+        by: None,
+        since: None,
+        until: None,
+    };
+    match address {
+        Some(ip) => {
+            let around = (0..=IpNet::from(ip).prefix_len()).filter_map(|bits| Some(IpNet::new(ip, bits).ok()?.trunc()));
+            (
+                around.flat_map(|network| state.lists.at(network)).map(view).collect(),
+                0,
+            )
+        }
+        None => {
+            let all: usize = state.lists.iter().map(|(_, list)| list.len()).sum();
+            let first: Vec<_> = state.lists.all().take(most).map(view).collect();
+            let left_out = (all - first.len()) as u64;
+            (first, left_out)
+        }
+    }
+}
+
 /// What is never touched, by network.
-pub(crate) fn protections(policy: Option<&Policy>, exemptions: &[Exemption]) -> Vec<ProtectionView> {
+pub(crate) fn protections(
+    policy: Option<&Policy>,
+    listed: Vec<ProtectionView>,
+    exemptions: &[Exemption],
+) -> Vec<ProtectionView> {
     let standing = |network: IpNet, origin, reason: &str| ProtectionView {
         network: networks::canonical(network),
         origin,
         reason: Printable(reason).to_string(),
+        file: None,
+        line: None,
         by: None,
         since: None,
         until: None,
@@ -244,11 +308,13 @@ pub(crate) fn protections(policy: Option<&Policy>, exemptions: &[Exemption]) -> 
             ExemptionCause::Trusted => ProtectionOrigin::Trusted,
         },
         reason: Printable(&it.reason).to_string(),
+        file: None,
+        line: None,
         by: Some(Printable(&it.by).to_string()),
         since: Some(it.since),
         until: it.until,
     });
-    let mut all: Vec<_> = policy.chain(always).chain(exempt).collect();
+    let mut all: Vec<_> = policy.chain(always).chain(listed).chain(exempt).collect();
     all.sort_by_key(|it| (it.network, it.origin));
     all
 }

@@ -205,6 +205,8 @@ pub struct Model {
     exempt: BTreeMap<IpNet, Option<Timestamp>>,
     /// What each target has served in a row under the playbooks of a name, and until when that counts.
     served: BTreeMap<(Box<str>, Target), (u32, Timestamp)>,
+    /// What a file lists.
+    listed: BTreeSet<IpNet>,
     completions: u64,
     now: Timestamp,
     /// Transactions planned.
@@ -235,6 +237,14 @@ impl Model {
 
     fn record(&mut self, frame: &Frame, at: usize, record: &Record, now: Timestamp) -> Found {
         match record {
+            Record::ListChanged(change) => {
+                for it in &change.added {
+                    self.listed.insert(it.network);
+                }
+                for network in &change.removed {
+                    self.listed.remove(network);
+                }
+            }
             Record::PolicyPinned(policy) => {
                 if self.policy.as_ref().is_some_and(|old| old.mode_max != policy.mode_max) {
                     self.mode_set = None;
@@ -543,6 +553,12 @@ impl Model {
             return fail(
                 Invariant::NeverTouch,
                 format!("{id} acts on {ip}, and a person protects {network}"),
+            );
+        }
+        if let Some(network) = self.listed.iter().find(|it| it.contains(&ip)) {
+            return fail(
+                Invariant::NeverTouch,
+                format!("{id} acts on {ip}, and a file lists {network}"),
             );
         }
         if it.sends >= SENDS_MAX {

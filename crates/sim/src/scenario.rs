@@ -56,6 +56,8 @@ pub enum Happening {
     Unenforced(Span),
     /// There is room for so many objects only, for so long.
     Crowded(u8, Span),
+    /// The file of protected networks lists these places from here on.
+    List(Vec<u8>),
 }
 
 /// What an operator asks for. Transactions and incidents are told by a number that is taken modulo those there are.
@@ -332,6 +334,7 @@ impl Scenario {
             happenings.push((at, happening(chance)));
         }
         exemptions(seed, at, &mut happenings);
+        lists(seed, at, &mut happenings);
         Self {
             seed,
             world,
@@ -365,6 +368,20 @@ fn exemptions(seed: u64, end: Span, happenings: &mut Vec<(Span, Happening)>) {
             Span::from_micros(chance.below(1 + end.as_micros())),
             Happening::Command(order),
         ));
+    }
+    happenings.sort_by_key(|(at, _)| *at);
+}
+
+/// In one of four runs a file lists protected targets, and others later. Drawn by itself, too.
+fn lists(seed: u64, end: Span, happenings: &mut Vec<(Span, Happening)>) {
+    let mut chance = Chance::at(seed, &[2]);
+    if !chance.percent(25) {
+        return;
+    }
+    for _ in 0..1 + chance.below(3) {
+        let places = (0..chance.below(4)).map(|_| number(&mut chance)).collect();
+        let at = Span::from_micros(chance.below(1 + end.as_micros()));
+        happenings.push((at, Happening::List(places)));
     }
     happenings.sort_by_key(|(at, _)| *at);
 }

@@ -97,6 +97,12 @@ impl fmt::Display for Words<'_> {
             ),
             Input::Operator { command, .. } => write!(f, "operator: {command:?}"),
             Input::Tick => f.write_str("time"),
+            Input::Listed(change) => {
+                let (added, removed) = (change.added.len(), change.removed.len());
+                write!(f, "list {}: {added} added, {removed} removed", change.list)
+            }
+            Input::Risk(_) => f.write_str("table of risks"),
+            Input::Known(known) => write!(f, "known: {:?}", known.target),
             Input::Trouble(what) => write!(f, "trouble: {what}"),
             Input::Collected { evidence, result } => {
                 write!(f, "{evidence} {}", if result.is_ok() { "stored" } else { "not stored" })

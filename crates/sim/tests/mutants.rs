@@ -37,6 +37,7 @@ const NAMED: [(Mutant, Invariant); 44] = {
         (M::NeverTouchIgnored, I::NeverTouch),
         (M::NeverTouchAfter, I::NeverTouch),
         (M::ExemptionIgnored, I::NeverTouch),
+        (M::ListIgnored, I::NeverTouch),
         (M::FreshnessIgnored, I::EventIsFresh),
         (M::BudgetsForgotten, I::Budgets),
         (M::GroupBudgetIgnored, I::Budgets),

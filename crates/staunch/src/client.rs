@@ -4,7 +4,7 @@
 //! by the operators' socket in its data directory when this user may open that: senders cannot take that way away.
 
 mod local;
-mod secure;
+pub(crate) mod secure;
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;

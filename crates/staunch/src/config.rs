@@ -3,10 +3,12 @@
 //! Never opens anything but the file itself. The doc comments of the fields are the manual.
 
 mod check;
+mod feeds;
 mod http;
 #[cfg(test)]
 mod manual;
 mod mistake;
+mod risk;
 mod shown;
 mod sources;
 
@@ -17,8 +19,10 @@ use serde::{Deserialize, Deserializer, Serialize};
 use staunch_engine::limits;
 use staunch_model::{Mode, Printable, Span};
 
+pub(crate) use feeds::FeedSettings;
 pub(crate) use http::HttpSettings;
 pub(crate) use mistake::Mistake;
+pub(crate) use risk::RiskSettings;
 pub(crate) use shown::{Line, Shown};
 pub(crate) use sources::{JournaldSource, SourcesSettings, SyslogSource};
 
@@ -49,6 +53,10 @@ pub(crate) struct Config {
     pub(crate) limits: LimitSettings,
     /// What is never touched.
     pub(crate) never_touch: NeverTouchSettings,
+    /// How dangerous an incident is.
+    pub(crate) risk: RiskSettings,
+    /// Feeds that say which addresses are bad. Default none. Since v0.1.
+    pub(crate) feeds: Vec<FeedSettings>,
     /// The firewall of this machine.
     pub(crate) nftables: NftablesSettings,
     /// Knowledge about traffic.
@@ -76,6 +84,8 @@ impl Default for Config {
             playbooks: PlaybookSettings::default(),
             limits: LimitSettings::default(),
             never_touch: NeverTouchSettings::default(),
+            risk: RiskSettings::default(),
+            feeds: Vec::new(),
             nftables: NftablesSettings::default(),
             traffic: TrafficSettings::default(),
             sources: SourcesSettings::default(),
@@ -179,6 +189,8 @@ impl From<LimitSettings> for staunch_model::Limits {
 pub(crate) struct NeverTouchSettings {
     /// Networks and single addresses, each with the reason that a refusal shows. Default none. Since v0.1.
     pub(crate) networks: Vec<ProtectedNetwork>,
+    /// Files that list networks. Default none. Since v0.1.
+    pub(crate) files: Vec<ProtectedFile>,
     /// Whether the machine's own addresses, gateways, resolvers and management sessions are found and protected. Default
     /// `true`. Since v0.1.
     pub(crate) discover: bool,
@@ -188,6 +200,7 @@ impl Default for NeverTouchSettings {
     fn default() -> Self {
         Self {
             networks: Vec::new(),
+            files: Vec::new(),
             discover: true,
         }
     }
@@ -201,6 +214,18 @@ pub(crate) struct ProtectedNetwork {
     #[serde(deserialize_with = "network")]
     pub(crate) network: IpNet,
     /// Why, in the words that a refusal shows. Since v0.1.
+    pub(crate) reason: String,
+}
+
+/// A file that lists networks that are never touched.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ProtectedFile {
+    /// The file: a network or address on each line; what follows `#` or `;` on it is the reason of that line. It is read
+    /// again within a second of a change; one with a mistake is refused whole, and what it said before stays in force. At
+    /// most 16 MiB, and 200000 networks in all files together. Since v0.1.
+    pub(crate) path: PathBuf,
+    /// Why, for lines without a reason of their own. Since v0.1.
     pub(crate) reason: String,
 }
 
@@ -467,6 +492,10 @@ impl Config {
             tls.client_ca.iter_mut().for_each(resolve);
         }
         self.playbooks.dirs.iter_mut().for_each(resolve);
+        let lists = self.never_touch.files.iter_mut();
+        lists.map(|it| &mut it.path).for_each(resolve);
+        let files = self.feeds.iter_mut().filter(|it| it.url.is_none());
+        files.map(|it| &mut it.path).for_each(resolve);
         self.archive.dir.iter_mut().for_each(resolve);
         self.sources.files.iter_mut().map(|it| &mut it.path).for_each(resolve);
         self.sources.sockets.iter_mut().map(|it| &mut it.path).for_each(resolve);

@@ -469,7 +469,7 @@ fn installation_in(journal: &Path) -> Option<InstallationId> {
 }
 
 /// Writes a file so that it is there whole or not at all, also after a crash.
-fn write_atomically(path: &Path, content: &[u8]) -> io::Result<()> {
+pub(crate) fn write_atomically(path: &Path, content: &[u8]) -> io::Result<()> {
     let dir = path.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(dir)?;
     file.write_all(content)?;

@@ -1,6 +1,8 @@
 //! Frames in words: one line for what happened, one for each thing that became true.
 
-use staunch_model::{Change, Frame, Input, Observation, Outcome, Owner, Presence, Printable, Record, Timestamp};
+use staunch_model::{
+    Change, Frame, Input, Known, Observation, Outcome, Owner, Presence, Printable, Record, Target, Timestamp,
+};
 use staunch_ports::StoredFrame;
 
 use crate::output::{Output, Tone};
@@ -95,6 +97,13 @@ pub(crate) fn input(input: &Input) -> String {
             evidence,
             result: Err(failure),
         } => format!("{evidence} could not be taken: {failure}"),
+        Input::Listed(change) => {
+            let (added, removed) = (change.added.len(), change.removed.len());
+            let list = Printable(&change.list);
+            format!("list {list}: {added} networks added, {removed} removed")
+        }
+        Input::Risk(table) => format!("table of risks: {} rows", table.rows.len()),
+        Input::Known(known) => standing(known),
         Input::Trouble(what) => format!("trouble: {what}"),
     }
 }
@@ -104,6 +113,21 @@ fn outcome_words(outcome: &Outcome) -> String {
         Outcome::Landed => "landed".to_owned(),
         Outcome::DidNotHappen(failure) => format!("did not happen: {failure}"),
         Outcome::InDoubt(failure) => format!("in doubt: {failure}"),
+    }
+}
+
+/// What feeds say, in words.
+fn standing(known: &Known) -> String {
+    let Target::Address(ip) = known.target;
+    match &known.standing {
+        Ok(None) => format!("no feed names {ip}"),
+        Ok(Some(it)) => format!(
+            "feed {} names {}: score {}, {ip}",
+            Printable(&it.feed),
+            it.network,
+            it.score
+        ),
+        Err(why) => format!("what feeds say of {ip} is unknown: {}", Printable(why)),
     }
 }
 
@@ -160,6 +184,13 @@ pub(crate) fn record(record: &Record) -> String {
         Record::CommandDone { affected } if affected.len() == 1 => "done, 1 transaction affected".to_owned(),
         Record::CommandDone { affected } => format!("done, {} transactions affected", affected.len()),
         Record::CommandRefused { why } => format!("refused: {why}"),
+        Record::RiskTablePinned(_) => "the table of risks is pinned".to_owned(),
+        Record::Known(known) => standing(known),
+        Record::ListChanged(change) => {
+            let (added, removed) = (change.added.len(), change.removed.len());
+            let list = Printable(&change.list);
+            format!("{added} networks of {list} are never touched from here on, {removed} no longer")
+        }
         Record::Exempted(it) => format!("{} is never touched: {}", it.network, staunch_engine::exempt::why(it)),
         Record::ExemptionEnded { network } => format!("{network} is protected no longer"),
         Record::EvidencePlanned {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use staunch_engine::transaction::samples;
 use staunch_model::{
     ActionKind, Cause, Change, Command, ContentHash, Dispatch, EffectKey, EvidenceId, EvidenceKind, Failure,
-    FailureKind, Frame, IncidentId, IncidentOutcome, Input, InstallationId, Mode, Notice, NoticeId, NoticeLevel,
-    Operator, Outcome, Owner, Presence, Record, RefusalReason, ReleaseScope, Sealed, Span, SweepFindings, Timestamp,
-    TransactionId,
+    FailureKind, Frame, IncidentId, IncidentOutcome, Input, InstallationId, Known, ListChange, ListedNetwork, Mode,
+    Notice, NoticeId, NoticeLevel, Operator, Outcome, Owner, Presence, Record, RefusalReason, ReleaseScope, Reputation,
+    Score, Sealed, Span, SweepFindings, Timestamp, TransactionId,
 };
 
 use crate::build::{self, START, target};
@@ -70,6 +70,9 @@ fn inputs() -> Vec<Input> {
         }),
         Input::Tick,
         Input::Trouble("the journal is lost".into()),
+        Input::Listed(list_change()),
+        Input::Risk(Arc::default()),
+        Input::Known(known()),
     ];
     for result in [Ok(seen), Ok(foreign), Ok(ours), Err(failure())] {
         for facts in [
@@ -152,6 +155,35 @@ fn inputs() -> Vec<Input> {
         });
     }
     inputs
+}
+
+fn known() -> Known {
+    Known {
+        target: target("203.0.113.7"),
+        standing: Ok(Some(Reputation {
+            score: Score::from_thousandths(950),
+            confidence: 90,
+            feed: "drop".into(),
+            network: "203.0.113.0/24".parse().unwrap(),
+            label: "SBL1".into(),
+            as_of: START,
+            expires: START + Span::from_hours(1),
+        })),
+    }
+}
+
+fn list_change() -> Arc<ListChange> {
+    let added = ["203.0.113.0/24", "2001:db8::/32"].map(|network| ListedNetwork {
+        network: network.parse().unwrap(),
+        line: 7,
+        reason: network.contains(':').then(|| "ours".into()),
+    });
+    Arc::new(ListChange {
+        list: "/etc/staunch/partners.txt".into(),
+        reason: "a partner".into(),
+        added: added.to_vec(),
+        removed: vec!["198.51.100.0/24".parse().unwrap()],
+    })
 }
 
 /// One record of every variant, with every variant of a change, a reason and a cause.
@@ -262,6 +294,9 @@ fn records() -> Vec<Record> {
             evidence,
             failure: failure(),
         },
+        Record::ListChanged(list_change()),
+        Record::RiskTablePinned(Arc::default()),
+        Record::Known(known()),
     ]);
     let mut changes = samples::changes();
     for reason in [

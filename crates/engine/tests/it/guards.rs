@@ -211,6 +211,7 @@ fn target_busy() {
             event_time: Some(sim.now),
             arrived: None,
             debited: false,
+            standing: None,
         };
         let judgement = judge(sim.state(), &question, None, &traffic(0), sim.now);
         let result = judgement.guards.iter().find(|it| it.guard == guard).unwrap();

@@ -91,7 +91,13 @@ fn an_act_in_place_leaves_before_the_answer() {
         let log = world.clone();
         let reply = Box::new(move |_| told.send(log.calls()).expect("the test waits"));
         let events = vec![event(address(number))];
-        handle.submit(Submission { events, reply }).expect("the queue has room");
+        handle
+            .submit(Submission {
+                known: Vec::new(),
+                events,
+                reply,
+            })
+            .expect("the queue has room");
         let before = answered.recv_timeout(LIMIT).expect("an answer");
         wait_for(&handle, number, StateKind::InForce);
         let mut acts = before.iter().filter(|call| call.verb == Verb::Execute);

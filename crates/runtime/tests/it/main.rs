@@ -82,7 +82,13 @@ fn submit_all(handle: &Handle, addresses: &[IpAddr]) -> Receiver<Result<Vec<Even
     let (sender, receiver) = bounded(1);
     let reply = Box::new(move |result| sender.send(result).expect("the test waits"));
     let events = addresses.iter().copied().map(event).collect();
-    handle.submit(Submission { events, reply }).expect("the queue has room");
+    handle
+        .submit(Submission {
+            known: Vec::new(),
+            events,
+            reply,
+        })
+        .expect("the queue has room");
     receiver
 }
 

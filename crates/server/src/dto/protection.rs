@@ -48,9 +48,12 @@ pub struct ProtectionQuery {
 pub struct Protections {
     /// The time of the engine that they are as of.
     pub now: Timestamp,
-    /// By network. Around one address: the policy's first, and the narrowest of them first; a refusal names the first of
-    /// all.
+    /// By network. Around one address: the policy's first, then those of lists, and the narrowest of them first; a refusal
+    /// names the first of all.
     pub protections: Vec<ProtectionView>,
+    /// Networks of lists that are not named here, because they are too many: ask for one address.
+    #[serde(default)]
+    pub left_out: u64,
     /// What holds the address that was asked for, although it may be protected now.
     #[serde(default)]
     pub held_by: Vec<TransactionId>,
@@ -66,6 +69,12 @@ pub struct ProtectionView {
     pub origin: ProtectionOrigin,
     /// Why.
     pub reason: String,
+    /// The file that lists it; `None` when none does.
+    #[serde(default)]
+    pub file: Option<String>,
+    /// The line of the file, from 1.
+    #[serde(default)]
+    pub line: Option<u32>,
     /// The operator who protects it; `None` when nobody in person does.
     pub by: Option<String>,
     /// Since when; `None` when nobody in person does.
@@ -82,6 +91,8 @@ pub enum ProtectionOrigin {
     Policy,
     /// No containment can mean it.
     Always,
+    /// A file lists it.
+    List,
     /// `staunch protect add`.
     Protected,
     /// `staunch release --trust`.
@@ -95,6 +106,7 @@ impl ProtectionOrigin {
         match self {
             Self::Policy => "policy",
             Self::Always => "always",
+            Self::List => "list",
             Self::Protected => "protected",
             Self::Trusted => "trusted",
         }

@@ -32,6 +32,12 @@ pub struct Status {
     /// The ways in which events come without being posted.
     #[serde(default)]
     pub inlets: Vec<InletReading>,
+    /// The files that list what is never touched.
+    #[serde(default)]
+    pub lists: Vec<ListView>,
+    /// The feeds.
+    #[serde(default)]
+    pub feeds: Vec<FeedView>,
     /// What was counted since it started.
     pub counts: Counts,
     /// Submissions waiting to be taken up.
@@ -64,6 +70,36 @@ pub struct Status {
     pub journal_lost: Option<String>,
     /// The query index; `None` when there is none.
     pub index: Option<IndexView>,
+}
+
+/// How a file stands that lists what is never touched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ListView {
+    /// Its path.
+    pub path: String,
+    /// Networks that it protects.
+    pub networks: u64,
+    /// When what is in force was read.
+    pub read_at: Timestamp,
+    /// Why the file as it is now is not in force; `None` when it is.
+    pub refused: Option<String>,
+    /// How often it was refused since the start.
+    pub refusals: u64,
+}
+
+/// How a feed stands that says which addresses are bad.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FeedView {
+    /// What it is called.
+    pub name: String,
+    /// Networks that it names.
+    pub networks: u64,
+    /// When what counts was made or fetched; `None` when it was never read.
+    pub as_of: Option<Timestamp>,
+    /// When it counts no longer.
+    pub expires: Option<Timestamp>,
+    /// Why the feed as it is now cannot be used; `None` when it can.
+    pub failed: Option<String>,
 }
 
 /// A kind of action whose containments could not be verified.

@@ -1,11 +1,13 @@
 //! `GET /metrics`: how Staunch stands and what it has done, in the text format of Prometheus (version 0.0.4). Never changes
 //! anything, and never names an address.
 
+use std::sync::atomic::AtomicU64;
+
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use prometheus_client::encoding::{EncodeLabelSet, prometheus_text};
-use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::{Registry, Unit};
@@ -35,6 +37,16 @@ struct ModeLabel {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct BuildLabel {
     version: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ListLabel {
+    list: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct FeedLabel {
+    feed: String,
 }
 
 /// What is true at the moment, as opposed to what has been counted.
@@ -76,6 +88,8 @@ pub(crate) async fn metrics(State(app): State<Shared>) -> Result<Response, Faile
     let mut registry = Registry::with_prefix("staunch");
     let telemetry = app.service.handle.telemetry();
     counted(&mut registry, telemetry);
+    lists(&mut registry, telemetry, now);
+    feeds(&mut registry, telemetry, app.service.handle.machine_now());
     standing_now(&mut registry, &app, &standing, unverified, lag);
     let mut text = String::new();
     prometheus_text::encode(&mut text, &registry).map_err(|_| Failed::no_answer())?;
@@ -251,6 +265,55 @@ fn standing_now(registry: &mut Registry, app: &App, standing: &Standing, unverif
         Unit::Seconds,
         ConstGauge::new(standing.now.since(swept).as_micros() as f64 / 1e6),
     );
+}
+
+/// How the files stand that list what is never touched.
+fn lists(registry: &mut Registry, telemetry: &Telemetry, now: Timestamp) {
+    let networks = Family::<ListLabel, Gauge>::default();
+    let refused = Family::<ListLabel, Gauge>::default();
+    let refusals = Family::<ListLabel, Counter>::default();
+    let age = Family::<ListLabel, Gauge<f64, AtomicU64>>::default();
+    for it in view::lists(telemetry) {
+        let label = ListLabel { list: it.path };
+        networks.get_or_create(&label).set(number(it.networks));
+        refused.get_or_create(&label).set(i64::from(it.refused.is_some()));
+        refusals.get_or_create(&label).inc_by(it.refusals);
+        let seconds = now.since(it.read_at).as_micros() as f64 / 1e6;
+        age.get_or_create(&label).set(seconds);
+    }
+    let help = "Networks that a file lists as never touched";
+    registry.register("list_networks", help, networks);
+    let help = "1 while the file as it is now is refused, and what it said before is in force";
+    registry.register("list_refused", help, refused);
+    registry.register("list_refusals", "How often a file was refused", refusals);
+    let help = "How long ago what is in force of a file was read";
+    registry.register_with_unit("list_age", help, Unit::Seconds, age);
+}
+
+/// How the feeds stand.
+fn feeds(registry: &mut Registry, telemetry: &Telemetry, now: Timestamp) {
+    let networks = Family::<FeedLabel, Gauge>::default();
+    let failed = Family::<FeedLabel, Gauge>::default();
+    let stale = Family::<FeedLabel, Gauge>::default();
+    let age = Family::<FeedLabel, Gauge<f64, AtomicU64>>::default();
+    for it in view::feeds(telemetry) {
+        let label = FeedLabel { feed: it.name };
+        networks.get_or_create(&label).set(number(it.networks));
+        failed.get_or_create(&label).set(i64::from(it.failed.is_some()));
+        let is_stale = it.expires.is_none_or(|expires| now >= expires);
+        stale.get_or_create(&label).set(i64::from(is_stale));
+        if let Some(as_of) = it.as_of {
+            let seconds = now.since(as_of).as_micros() as f64 / 1e6;
+            age.get_or_create(&label).set(seconds);
+        }
+    }
+    registry.register("feed_networks", "Networks that a feed names", networks);
+    let help = "1 while the feed as it is now cannot be used";
+    registry.register("feed_failed", help, failed);
+    let help = "1 when what was read last is too old to count, or nothing was read";
+    registry.register("feed_stale", help, stale);
+    let help = "How long ago what counts of a feed was made or fetched";
+    registry.register_with_unit("feed_age", help, Unit::Seconds, age);
 }
 
 /// A gauge is signed.

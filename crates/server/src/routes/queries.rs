@@ -19,7 +19,7 @@ use crate::dto::{
     IncidentQuery, Incidents, IndexView, ModeView, NoticeQuery, Notices, ProtectionQuery, ProtectionView, Protections,
     Status, TransactionQuery, Transactions,
 };
-use crate::limits::{ROWS_DEFAULT, TRANSACTIONS_PER_QUESTION_MAX};
+use crate::limits::{LISTED_SHOWN_MAX, ROWS_DEFAULT, TRANSACTIONS_PER_QUESTION_MAX};
 use crate::problem::Failed;
 use crate::view;
 
@@ -43,6 +43,8 @@ pub(crate) async fn status(State(app): State<Shared>) -> Result<Json<Status>, Fa
         playbooks: Vec::new(),
         sources: service.intake.source_names().map(str::to_owned).collect(),
         inlets: service.intake.inlets(),
+        lists: view::lists(service.handle.telemetry()),
+        feeds: view::feeds(service.handle.telemetry()),
         counts: service.handle.telemetry().counts().into(),
         queue_depth: service.handle.queue_depth() as u64,
         incidents_open: 0,
@@ -133,24 +135,27 @@ pub(crate) async fn protections(
     let now = app.service.handle.now();
     let address = query.address.map(|ip| ip.to_canonical());
     // The engine only hands out what there is; how it is shown is worked out here.
-    let (policy, exemptions, held_by) = app
+    let (policy, exemptions, (listed, left_out), held_by) = app
         .ask(move |state| {
             let is_asked = |it: &&Exemption| address.is_none_or(|ip| it.network.contains(&ip));
             let exemptions = state.exemptions.holding_at(now.max(state.now));
             let exemptions: Vec<_> = exemptions.filter(is_asked).cloned().collect();
             let held_by: Vec<_> = address.iter().flat_map(|ip| view::holding(state, *ip)).collect();
-            (state.policy.clone(), exemptions, held_by)
+            let listed = view::listed(state, address, LISTED_SHOWN_MAX);
+            (state.policy.clone(), exemptions, listed, held_by)
         })
         .await?;
-    let mut protections = view::protections(policy.as_deref(), &exemptions);
+    let mut protections = view::protections(policy.as_deref(), listed, &exemptions);
     if let Some(ip) = address {
         protections.retain(|it| it.network.contains(&ip));
         let personal = |it: &ProtectionView| it.by.is_some();
-        protections.sort_by_key(|it| (personal(it), Reverse(it.network.prefix_len())));
+        let listed = |it: &ProtectionView| it.file.is_some();
+        protections.sort_by_key(|it| (personal(it), listed(it), Reverse(it.network.prefix_len())));
     }
     Ok(Json(Protections {
         now,
         protections,
+        left_out,
         held_by,
     }))
 }

@@ -1,10 +1,15 @@
 //! What happens outside: sources, operators, sweeps, somebody else, disks and clocks.
 
-use ipnet::IpNet;
+use std::sync::Arc;
 
-use staunch_model::Target;
+use ipnet::IpNet;
+use staunch_engine::lists::{List, changes};
+use staunch_model::{ListedNetwork, Target};
 
 use super::*;
+
+/// The file of protected networks.
+const LIST: &str = "/etc/listed";
 
 impl Sim<'_> {
     pub(super) fn happen(&mut self, happening: &Happening) {
@@ -88,6 +93,23 @@ impl Sim<'_> {
                     let policy = &self.scenario.policies[usize::from(*which) % self.scenario.policies.len()];
                     if self.replicas[leader].engine.state().policy.as_ref() != Some(policy) {
                         self.input(leader, Input::Policy(policy.clone()), false);
+                    }
+                }
+            }
+            Happening::List(places) => {
+                if let Some(leader) = self.leader() {
+                    let line = |number: &u8| {
+                        let Target::Address(ip) = place(*number);
+                        ListedNetwork {
+                            network: ip.into(),
+                            line: u32::from(*number),
+                            reason: None,
+                        }
+                    };
+                    let after = List::new("listed", places.iter().map(line));
+                    let before = self.replicas[leader].engine.state().lists.get(LIST);
+                    for part in changes(LIST, before, Some(&after)) {
+                        self.input(leader, Input::Listed(Arc::new(part)), false);
                     }
                 }
             }

@@ -9,6 +9,7 @@ mod backtest;
 mod block;
 mod durable;
 mod memory;
+mod prefixes;
 mod replay;
 mod report;
 mod server;
@@ -19,10 +20,11 @@ use report::Row;
 
 type Measurement = (&'static str, fn() -> Result<Vec<Row>, String>);
 
-const MEASUREMENTS: [Measurement; 7] = [
+const MEASUREMENTS: [Measurement; 8] = [
     ("block", block::measure),
     ("triage", triage::measure),
     ("durable", durable::measure),
+    ("prefixes", prefixes::measure),
     ("storm", storm::measure),
     ("replay", replay::measure),
     ("backtest", backtest::measure),

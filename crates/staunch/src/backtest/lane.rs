@@ -6,8 +6,8 @@ use std::sync::Arc;
 use staunch_engine::Engine;
 use staunch_engine::triage::{Triage, Triaged};
 use staunch_model::{
-    ActionKind, Change, Command, Event, EventView, Input, InstallationId, Match, Operator, Policy, Program, Record,
-    StateKind, SweepFindings, Target, Timestamp, Transaction, TransactionId,
+    ActionKind, Change, Command, Event, EventView, Input, InstallationId, ListChange, Match, Operator, Policy, Program,
+    Record, StateKind, SweepFindings, Target, Timestamp, Transaction, TransactionId,
 };
 
 use super::book::Book;
@@ -34,6 +34,8 @@ pub(crate) struct Lane {
     world: World,
     approvals: Approvals,
     is_started: bool,
+    /// What is protected from the beginning on by lists.
+    lists: Vec<Arc<ListChange>>,
     now: Timestamp,
     pub(crate) tally: Tally,
 }
@@ -47,9 +49,15 @@ impl Lane {
             world: World::new(capacity),
             approvals,
             is_started: false,
+            lists: Vec::new(),
             now: Timestamp::EPOCH,
             tally: Tally::default(),
         }
+    }
+
+    /// Protects what `lists` change from the beginning on.
+    pub(crate) fn begin_with(&mut self, lists: &[Arc<ListChange>]) {
+        self.lists.extend_from_slice(lists);
     }
 
     /// What `view` matches; nothing for a lane of recorded matches.
@@ -77,6 +85,9 @@ impl Lane {
         self.tally.know(&policy);
         self.advance(book, now);
         self.turn(Input::Policy(Arc::new(policy)), book);
+        for change in std::mem::take(&mut self.lists) {
+            self.turn(Input::Listed(change), book);
+        }
         if !self.is_started {
             self.is_started = true;
             let started = Input::Started {
@@ -85,6 +96,18 @@ impl Lane {
             };
             self.turn(started, book);
         }
+    }
+
+    /// Takes what was known.
+    pub(crate) fn know(&mut self, input: &Input, book: Option<&Book>, now: Timestamp) {
+        self.advance(book, now);
+        self.turn(input.clone(), book);
+    }
+
+    /// Takes a change to a list of protected networks.
+    pub(crate) fn list(&mut self, change: &Arc<ListChange>, book: Option<&Book>, now: Timestamp) {
+        self.advance(book, now);
+        self.turn(Input::Listed(change.clone()), book);
     }
 
     /// Takes an event that matched.

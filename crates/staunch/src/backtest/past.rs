@@ -364,6 +364,14 @@ pub(crate) fn journal(
                     .iter_mut()
                     .for_each(|lane| lane.pin(policy.clone(), Some(&book), step.now));
             }
+            input @ (Input::Risk(_) | Input::Known(_)) => {
+                let taking = lanes.iter_mut();
+                taking.for_each(|lane| lane.know(input, Some(&book), step.now));
+            }
+            Input::Listed(change) => {
+                let listing = lanes.iter_mut();
+                listing.for_each(|lane| lane.list(change, Some(&book), step.now));
+            }
             Input::Event { event, matches } => {
                 let Some(source) = sources.iter().find(|source| source.name() == &*event.system.0) else {
                     let malformed = Malformed {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use staunch_engine::guard::percent;
-use staunch_model::{ContentHash, GuardName, Mode, Printable, Span, Target, Timestamp, Unit, Verdict};
+use staunch_model::{ContentHash, GuardName, Mode, Printable, Score, Span, Target, Timestamp, Unit, Verdict};
 
 use super::past::Read;
 use super::tally::{Address, Peak, PlanKey, Reach, Ruling, Tally};
@@ -423,5 +423,6 @@ pub(crate) fn in_unit(number: u64, unit: Unit) -> String {
         Unit::Micros => Span::from_micros(number).to_string(),
         Unit::PrefixBits => format!("/{number}"),
         Unit::Count => number.to_string(),
+        Unit::Thousandths => Score::from_thousandths(u16::try_from(number).unwrap_or(u16::MAX)).to_string(),
     }
 }

@@ -29,12 +29,7 @@ pub(super) fn config(args: &ServerArgs) -> Result<TlsConfig, Fault> {
             let all = certificates(path, "--ca takes a file of certificates in PEM")?;
             RootCerts::new_with_certs(&all)
         }
-        None => {
-            // What cannot be read of them is trusted less, not more.
-            let found = rustls_native_certs::load_native_certs().certs;
-            let all: Vec<_> = found.iter().map(|it| Certificate::from_der(it).to_owned()).collect();
-            RootCerts::new_with_certs(&all)
-        }
+        None => native_roots(),
     };
     let shown = match (&args.client_cert, &args.client_key) {
         (Some(certificate), Some(key)) => {
@@ -56,6 +51,22 @@ pub(super) fn config(args: &ServerArgs) -> Result<TlsConfig, Fault> {
         .client_cert(shown)
         .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .build())
+}
+
+/// The authorities that this machine trusts.
+fn native_roots() -> RootCerts {
+    // What cannot be read of them is trusted less, not more.
+    let found = rustls_native_certs::load_native_certs().certs;
+    let all: Vec<_> = found.iter().map(|it| Certificate::from_der(it).to_owned()).collect();
+    RootCerts::new_with_certs(&all)
+}
+
+/// How servers are verified by the authorities of this machine, without showing them anything.
+pub(crate) fn native() -> TlsConfig {
+    TlsConfig::builder()
+        .root_certs(native_roots())
+        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .build()
 }
 
 /// Whether `key` is the one of the certificate that `chain` begins with.

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use staunch_engine::lists::changes;
 use staunch_model::{Mode, Policy, Printable};
 use staunch_ports::Source;
 use staunch_store::ReadOnlyJournal;
@@ -17,7 +18,7 @@ use crate::config::{self, Config};
 use crate::exit::{Exit, Fault};
 use crate::output::{Output, now, say};
 use crate::playbooks::Texts;
-use crate::wiring;
+use crate::{lists, wiring};
 
 /// The form of the report: it grows, and a number changes when a meaning does.
 const FORMAT: u32 = 1;
@@ -69,6 +70,10 @@ pub(super) fn run(args: &BacktestArgs) -> Result<Exit, Fault> {
             past::journal(&journal, &name, &sources, &mut lanes, &adapt)?
         }
         None => {
+            let lists = lists::read(&config)?;
+            let lists = lists.iter().flat_map(|(path, list)| changes(path, None, Some(list)));
+            let lists: Vec<_> = lists.map(Arc::new).collect();
+            lanes.iter_mut().for_each(|lane| lane.begin_with(&lists));
             let files = with_sources(args, &sources)?;
             past::files(&files, &mut lanes, &policy, now())?
         }

@@ -2,8 +2,10 @@
 
 use std::io::Read as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use staunch_model::{Endpoint, Printable, TriggerOutcome, TriggerReport, UndoClass};
+use staunch_ports::Reputations;
 use staunch_runtime::{Intake, IntakeError, Runtime};
 use staunch_server::dto::{EventPlan, PlannedStep, Response, Ruling, path};
 
@@ -13,9 +15,10 @@ use crate::cli::PlanArgs;
 use crate::client::{Client, Patience};
 use crate::config::{self, Config};
 use crate::exit::{Exit, Fault};
-use crate::output::{Output, Tone, say, wrap};
+use crate::feeds::Feeds;
+use crate::output::{Output, Tone, now, say, wrap};
 use crate::playbooks::Texts;
-use crate::wiring;
+use crate::{lists, wiring};
 
 /// The largest file that is read: what the API takes by default.
 const EVENT_BYTES_MAX: u64 = 8 << 20;
@@ -79,10 +82,18 @@ pub(super) fn plan_locally(config: &Config, texts: &Texts, source: &str, body: &
         say("this machine's firewall cannot be looked at, so the plan takes it to be empty");
     }
     let policy = wiring::policy(config, &outcome.compiled, &discovered, &local.drivers);
-    let runtime = Runtime::start(local.parts, wiring::settings(config), policy)
-        .map_err(|error| Fault::of(Exit::Failed, &error))?;
+    let lists = lists::read(config)?;
+    let runtime = Runtime::start_with(
+        local.parts,
+        wiring::settings(config),
+        policy,
+        &lists,
+        Some(Arc::new(config.risk.table())),
+    )
+    .map_err(|error| Fault::of(Exit::Failed, &error))?;
     let programs = outcome.compiled.into_iter().map(|it| it.program).collect();
-    let intake = Intake::new(wiring::event_sources(config)?, programs, runtime.handle());
+    let feeds = Feeds::start(config, now()).map(|it| it as Arc<dyn Reputations>);
+    let intake = Intake::new(wiring::event_sources(config)?, programs, runtime.handle()).with_reputations(feeds);
     let made = intake.plan(source, body);
     let known: Vec<String> = intake.source_names().map(str::to_owned).collect();
     drop(intake);

@@ -136,7 +136,14 @@ fn list(show: &ShowArgs) -> Result<Exit, Fault> {
     let found = protections(&client, None)?;
     Output::new(show.json).show(&found, |output| {
         let rows: Vec<_> = found.protections.iter().map(|it| row(it, found.now)).collect();
-        output.table(&["network", "by", "ends", "why"], &rows)
+        let mut text = output.table(&["network", "by", "ends", "why"], &rows);
+        if found.left_out > 0 {
+            let more = found.left_out;
+            text.push_str(&format!(
+                "{more} more networks of lists: `staunch protect explain ADDRESS` asks all of them\n"
+            ));
+        }
+        text
     })?;
     Ok(Exit::Ok)
 }
@@ -183,7 +190,10 @@ fn protections(client: &Client, address: Option<IpAddr>) -> Result<Protections, 
 }
 
 fn row(it: &ProtectionView, now: Timestamp) -> Vec<String> {
-    let by = it.by.as_deref().unwrap_or(it.origin.name());
+    let by = match (&it.file, it.line) {
+        (Some(file), Some(line)) => format!("{file}, line {line}"),
+        _ => it.by.clone().unwrap_or_else(|| it.origin.name().to_owned()),
+    };
     let why = match it.origin {
         ProtectionOrigin::Trusted if it.reason.is_empty() => "released as a mistake".to_owned(),
         ProtectionOrigin::Trusted => format!("released as a mistake: {}", it.reason),
@@ -191,7 +201,7 @@ fn row(it: &ProtectionView, now: Timestamp) -> Vec<String> {
     };
     vec![
         it.network.to_string(),
-        Printable(by).to_string(),
+        Printable(&by).to_string(),
         it.until.map_or_else(String::new, |until| relative(until, now)),
         Printable(&why).to_string(),
     ]
@@ -203,6 +213,11 @@ fn words(it: &ProtectionView) -> String {
     let mut words = match it.origin {
         ProtectionOrigin::Policy => "which the configuration or this machine has protected".to_owned(),
         ProtectionOrigin::Always => "which no containment can mean".to_owned(),
+        ProtectionOrigin::List => {
+            let file = it.file.as_deref().unwrap_or_default();
+            let line = it.line.unwrap_or_default();
+            format!("which line {line} of {} lists", Printable(file))
+        }
         ProtectionOrigin::Protected => format!("which {} protects", Printable(by)),
         ProtectionOrigin::Trusted => format!("which {} has released and trusts", Printable(by)),
     };

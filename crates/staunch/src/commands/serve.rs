@@ -16,8 +16,10 @@ use crossbeam_channel::RecvTimeoutError;
 use ipnet::IpNet;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use staunch_engine::EngineState;
+use staunch_engine::lists::List;
 use staunch_model::Protection;
 use staunch_playbook::Compiled;
+use staunch_ports::Reputations;
 use staunch_runtime::{Intake, Runtime};
 use staunch_server::{Drills, Service, Tokens};
 
@@ -28,6 +30,8 @@ use super::token;
 use crate::cli::{Driver, ServeArgs};
 use crate::config::{self, Config, Loaded};
 use crate::exit::{Exit, Fault};
+use crate::feeds::{Feeds, Fetching};
+use crate::lists::Watch;
 use crate::playbooks::Texts;
 use crate::sandbox::{self, Files, Needs};
 use crate::stage::STAGE_PREFIX;
@@ -79,6 +83,7 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
         );
     }
     let sources = wiring::event_sources(&config)?;
+    let (lists, listed) = Watch::start(&config)?;
     if let Some(input) = &input {
         input.check(sources.iter().map(|source| source.name()))?;
     }
@@ -90,7 +95,10 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
     check_scope(&config, &discovered)?;
     let policy = wiring::policy(&config, &compiled, &discovered, &opened.drivers);
     let (playbooks, protected) = (policy.playbooks.len(), policy.never_touch.len());
-    let runtime = Runtime::start(opened.parts, wiring::settings(&config), policy).map_err(|error| {
+    let risk = Some(Arc::new(config.risk.table()));
+    let started = Runtime::start_with(opened.parts, wiring::settings(&config), policy, &listed, risk);
+    let listed = listed.values().map(List::len).sum::<usize>();
+    let runtime = started.map_err(|error| {
         Fault::of(Exit::Failed, &error).hint("`staunch journal verify` tells whether the journal is sound")
     })?;
     let recovered = runtime.recovered();
@@ -102,11 +110,22 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
         mode = %runtime.handle().query(EngineState::mode_max).unwrap_or(config.mode),
         playbooks,
         protected,
+        listed,
         "recovered"
     );
+    lists.tell(&runtime.handle());
+    let feeds = Feeds::start(&config, runtime.handle().machine_now());
+    if let Some(feeds) = &feeds {
+        feeds.tell(&runtime.handle());
+    }
+    let fetching = feeds
+        .as_ref()
+        .and_then(|feeds| Fetching::start(feeds, &runtime.handle()));
     let programs = compiled.into_iter().map(|it| it.program).collect();
     let (archiver, archive) = wiring::archive(&config, &runtime.handle()).unzip();
-    let intake = Intake::new(sources, programs, runtime.handle()).with_archive(archiver);
+    let reputations = feeds.clone().map(|it| it as Arc<dyn Reputations>);
+    let intake = Intake::new(sources, programs, runtime.handle());
+    let intake = intake.with_archive(archiver).with_reputations(reputations);
     let intake = Arc::new(intake);
     let inlets = wiring::inlets::start(&config, &intake).and_then(|mut inlets| {
         if let Some(input) = &mut input {
@@ -145,6 +164,8 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
         intake,
         drivers: opened.drivers,
         in_force: config.clone(),
+        lists,
+        feeds,
     };
     let ended = http::serve(Serving {
         args,
@@ -154,6 +175,7 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
         input: input.as_mut(),
     });
     inlets.stop();
+    drop(fetching);
     let told = input.map_or(Ok(()), |input| input.tell(&runtime.handle()));
     if let Some(archive) = archive {
         archive.stop();

@@ -127,6 +127,29 @@ fn text(output: &Output, it: &Status, now: Timestamp) -> String {
             list(&it.playbooks)
         },
     );
+    for (at, list) in it.lists.iter().enumerate() {
+        let (path, read) = (Printable(&list.path), relative(list.read_at, now));
+        let label = if at == 0 { "lists" } else { "" };
+        line(label, format!("{path}: {} networks, read {read}", list.networks));
+        if let Some(why) = &list.refused {
+            line("", format!("REFUSED since: {}", Printable(why)));
+        }
+    }
+    for (at, feed) in it.feeds.iter().enumerate() {
+        let (name, networks) = (Printable(&feed.name), feed.networks);
+        let age = match (feed.as_of, feed.expires) {
+            (Some(as_of), Some(expires)) if now < expires => format!("of {}", relative(as_of, now)),
+            (Some(as_of), _) => format!("of {}, TOO OLD to count", relative(as_of, now)),
+            (None, _) => "never read".to_owned(),
+        };
+        line(
+            if at == 0 { "feeds" } else { "" },
+            format!("{name}: {networks} networks, {age}"),
+        );
+        if let Some(why) = &feed.failed {
+            line("", format!("FAILS: {}", Printable(why)));
+        }
+    }
     line("sources", list(&it.sources));
     for (at, inlet) in it.inlets.iter().enumerate() {
         line(if at == 0 { "follows" } else { "" }, followed(inlet, now));

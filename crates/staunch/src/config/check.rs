@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use staunch_connectors::json::EVENT_BYTES_MAX;
+use staunch_connectors::lists::REASON_CHARS_MAX;
 use staunch_engine::limits::{ACTIONS_IN_FLIGHT_CEILING, BUDGET_WINDOW};
 use staunch_model::{Printable, Span};
 use staunch_server::ClientAuth;
@@ -22,8 +23,14 @@ const LEASE_CEILING: Span = Span::from_hours(90 * 24);
 /// The longest name of an nftables object is 255 bytes; names this long are not readable in its output.
 const TABLE_NAME_BYTES_MAX: usize = 64;
 
-/// The longest reason of a protected network: it is shown within one line of a refusal.
-const REASON_CHARS_MAX: usize = 120;
+/// The most rows of the table of risks.
+const RISK_ROWS_MAX: usize = 64;
+
+/// The most feeds.
+const FEEDS_MAX: usize = 32;
+
+/// The most files of protected networks: each is looked at several times a second.
+const PROTECTED_FILES_MAX: usize = 64;
 
 /// The smallest segment. A frame has at most a quarter of its segment (see `wiring::journal_options`), and one that
 /// records a decision holds its event and what was made of it.
@@ -49,6 +56,8 @@ pub(super) fn check(config: &Config, text: &str) -> Vec<Mistake> {
     checker.tls(config);
     checker.limits(config);
     checker.never_touch(config);
+    checker.risk(config);
+    checker.feeds(config);
     checker.nftables(config);
     checker.playbooks(config);
     checker.rest(config);
@@ -247,20 +256,148 @@ impl Checker<'_> {
 
     fn never_touch(&mut self, config: &Config) {
         for (at, entry) in config.never_touch.networks.iter().enumerate() {
-            let length = entry.reason.chars().count();
-            if entry.reason.trim().is_empty() || length > REASON_CHARS_MAX {
-                let path = [
-                    Step::Key("never_touch"),
-                    Step::Key("networks"),
-                    Step::At(at),
-                    Step::Key("reason"),
-                ];
-                let what = format!(
-                    "the reason for {} has {length} characters: a refusal shows it",
-                    entry.network
-                );
-                let hint = format!("say in 1 to {REASON_CHARS_MAX} characters whose it is");
+            self.reason("networks", at, &entry.reason, &entry.network.to_string());
+        }
+        let files = &config.never_touch.files;
+        for (at, entry) in files.iter().enumerate() {
+            let shown = entry.path.display().to_string();
+            self.reason("files", at, &entry.reason, &Printable(&shown).to_string());
+            if files.iter().take(at).any(|it| it.path == entry.path) {
+                let path = [Step::Key("never_touch"), Step::Key("files"), Step::At(at)];
+                let what = format!("{} is named twice", Printable(&shown));
+                let hint = "name it once; its lines can give reasons of their own";
                 self.mistakes.push(Mistake::of_value(self.text, &path, what, hint));
+            }
+        }
+        if files.len() > PROTECTED_FILES_MAX {
+            let what = format!("{} files list what is never touched", files.len());
+            let hint = format!("name at most {PROTECTED_FILES_MAX}");
+            self.add(&["never_touch", "files"], what, hint);
+        }
+    }
+
+    fn reason(&mut self, table: &str, at: usize, reason: &str, of: &str) {
+        let length = reason.chars().count();
+        if reason.trim().is_empty() || length > REASON_CHARS_MAX {
+            let path = [
+                Step::Key("never_touch"),
+                Step::Key(table),
+                Step::At(at),
+                Step::Key("reason"),
+            ];
+            let what = format!("the reason for {of} has {length} characters: a refusal shows it");
+            let hint = format!("say in 1 to {REASON_CHARS_MAX} characters whose it is");
+            self.mistakes.push(Mistake::of_value(self.text, &path, what, hint));
+        }
+    }
+
+    fn risk(&mut self, config: &Config) {
+        let rows = &config.risk.rows;
+        if rows.len() > RISK_ROWS_MAX {
+            let what = format!("the table of risks has {} rows: nobody reads through them", rows.len());
+            self.add(&["risk", "rows"], what, format!("write at most {RISK_ROWS_MAX}"));
+        }
+        for (at, row) in rows.iter().enumerate() {
+            let mut mistake = |key: &str, what: String, hint: &str| {
+                let path = [Step::Key("risk"), Step::Key("rows"), Step::At(at), Step::Key(key)];
+                self.mistakes.push(Mistake::of_value(self.text, &path, what, hint));
+            };
+            let length = row.name.chars().count();
+            if row.name.trim().is_empty() || length > REASON_CHARS_MAX {
+                let what = format!("the name of the row has {length} characters: the plan shows it");
+                mistake(
+                    "name",
+                    what,
+                    &format!("say in 1 to {REASON_CHARS_MAX} characters when it holds"),
+                );
+            }
+            if let (Some(above), Some(below)) = (row.score_above, row.score_below)
+                && above >= below
+            {
+                let what = format!("no score is above {above} and below {below}");
+                mistake("score_above", what, "make it smaller than score_below");
+            }
+            let is_digits = |it: &str, count| it.len() == count && it.bytes().all(|it| it.is_ascii_digit());
+            let is_technique = |it: &str| {
+                let rest = it.strip_prefix('T').unwrap_or_default();
+                match rest.split_once('.') {
+                    Some((technique, part)) => is_digits(technique, 4) && is_digits(part, 3),
+                    None => is_digits(rest, 4),
+                }
+            };
+            if let Some(wrong) = row.attack.iter().find(|it| !is_technique(it)) {
+                let what = format!("{} is no technique of MITRE ATT&CK", Printable(wrong));
+                mistake("attack", what, "write for example T1110 or T1110.003");
+            }
+            let holds_always = row.internal.is_none()
+                && row.score_above.is_none()
+                && row.score_below.is_none()
+                && row.attack.is_empty();
+            if holds_always {
+                let what = "the row names no condition, so no later one is ever reached".to_owned();
+                mistake("name", what, "say it with `otherwise` under [risk]");
+            }
+        }
+    }
+
+    fn feeds(&mut self, config: &Config) {
+        let feeds = &config.feeds;
+        if feeds.len() > FEEDS_MAX {
+            let what = format!("there are {} feeds: each is asked about every target", feeds.len());
+            self.add(&["feeds"], what, format!("name at most {FEEDS_MAX}"));
+        }
+        for (at, feed) in feeds.iter().enumerate() {
+            let mut mistake = |key: &str, what: String, hint: &str| {
+                let path = [Step::Key("feeds"), Step::At(at), Step::Key(key)];
+                self.mistakes.push(Mistake::of_value(self.text, &path, what, hint));
+            };
+            let shown = Printable(&feed.name);
+            if let Some(why) = why_no_name(&feed.name) {
+                mistake(
+                    "name",
+                    format!("{shown} cannot be the name of a feed: {why}"),
+                    "choose another name for it",
+                );
+            }
+            if feeds.iter().take(at).any(|it| it.name == feed.name) {
+                mistake(
+                    "name",
+                    format!("two feeds are called {shown}"),
+                    "choose another name for one of them",
+                );
+            }
+            match (&feed.url, feed.path.as_os_str().is_empty()) {
+                (None, true) => mistake("name", format!("{shown} is read from nowhere"), "write path or url"),
+                (Some(_), false) => {
+                    mistake(
+                        "path",
+                        format!("{shown} has both a path and a URL"),
+                        "write one of the two",
+                    );
+                }
+                (Some(url), true) if !url.starts_with("https://") && !url.starts_with("http://") => {
+                    let what = format!("{} cannot be fetched", Printable(url));
+                    mistake("url", what, "write an address that begins with https:// or http://");
+                }
+                _ => {}
+            }
+            let (least, most) = (Span::from_secs(1), Span::from_hours(7 * 24));
+            if !(least..=most).contains(&feed.every) {
+                let what = format!("every is {}: what is never fetched grows old", feed.every);
+                mistake("every", what, &format!("write a time from \"{least}\" to \"{most}\""));
+            }
+            if feed.confidence > 100 {
+                let what = format!("confidence is {}: it is in percent", feed.confidence);
+                mistake("confidence", what, "write a number from 0 to 100");
+            }
+            let (least, most) = (Span::from_mins(1), Span::from_hours(366 * 24));
+            if !(least..=most).contains(&feed.expires_after) {
+                let what = format!("expires_after is {}: what is old says little", feed.expires_after);
+                mistake(
+                    "expires_after",
+                    what,
+                    &format!("write a time from \"{least}\" to \"{most}\""),
+                );
             }
         }
     }

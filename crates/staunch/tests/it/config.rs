@@ -189,6 +189,51 @@ fn every_mistake_has_a_place_and_a_hint() {
             "2:13",
             &["one file must fit", "67108864"],
         ),
+        (
+            "[[never_touch.files]]\npath = \"a\"\nreason = \"x\"\n[[never_touch.files]]\npath = \"a\"\nreason = \"y\"\n",
+            "4:1",
+            &["named twice"],
+        ),
+        (
+            "[[risk.rows]]\nname = \"x\"\nrisk = \"low\"\n",
+            "2:8",
+            &["names no condition", "otherwise"],
+        ),
+        (
+            "[[risk.rows]]\nname = \"x\"\nscore_above = 0.5\nscore_below = 0.5\nrisk = \"low\"\n",
+            "3:15",
+            &["no score is above 0.5 and below 0.5"],
+        ),
+        (
+            "[[risk.rows]]\nname = \"x\"\nscore_above = 1.5\nrisk = \"low\"\n",
+            "3:15",
+            &["1.5 is no score", "from 0 to 1"],
+        ),
+        (
+            "[[risk.rows]]\nname = \"x\"\nattack = [\"T11\"]\nrisk = \"low\"\n",
+            "3:10",
+            &["T11 is no technique"],
+        ),
+        (
+            "[[feeds]]\nname = \"a\"\npath = \"x\"\n[[feeds]]\nname = \"a\"\npath = \"y\"\n",
+            "5:8",
+            &["two feeds are called a"],
+        ),
+        (
+            "[[feeds]]\nname = \"a\"\npath = \"x\"\nexpires_after = \"1s\"\n",
+            "4:17",
+            &["what is old says little"],
+        ),
+        (
+            "[[feeds]]\nname = \"a\"\n",
+            "2:8",
+            &["read from nowhere", "path or url"],
+        ),
+        (
+            "[[feeds]]\nname = \"a\"\nurl = \"ftp://x\"\n",
+            "3:7",
+            &["cannot be fetched", "https://"],
+        ),
         ("[traffic]\nrefresh = \"1m\"\n", "2:11", &["30s"]),
         ("[log]\nlevel = \"loud\"\n", "2:9", &["`loud`"]),
         (

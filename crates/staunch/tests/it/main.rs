@@ -6,6 +6,7 @@ mod config;
 mod demo;
 mod doctor;
 mod drill;
+mod feeds;
 mod files;
 mod flows;
 mod harness;
@@ -13,6 +14,7 @@ mod incident;
 mod init;
 mod inlets;
 mod kill;
+mod lists;
 #[allow(dead_code, reason = "the torture uses more of it")]
 mod load;
 mod manual;

@@ -35,7 +35,10 @@ fn names(text: &str) -> BTreeSet<&str> {
 #[test]
 fn what_happens_is_counted_and_what_stands_is_shown() {
     in_namespace("metrics::counted", || {
-        let home = Home::new(SMALL);
+        let list = "[[never_touch.files]]\npath = \"list.txt\"\nreason = \"a partner\"\n";
+        let feed = "[[feeds]]\nname = \"drop\"\npath = \"list.txt\"\n";
+        let home = Home::new(&format!("{SMALL}{list}{feed}"));
+        std::fs::write(home.path("list.txt"), "192.0.2.0/24\n").expect("it is our directory");
         let server = home.serve();
         let before = scrape(&server);
         assert_eq!(value(&before, "staunch_events_accepted_total"), Some(0.0), "{before}");

@@ -248,7 +248,10 @@ impl Entry<'_> {
             | Record::EvidencePostponed { .. }
             | Record::EvidenceResent { .. }
             | Record::EvidenceSealed { .. }
-            | Record::EvidenceMissed { .. } => Ok(()),
+            | Record::EvidenceMissed { .. }
+            | Record::ListChanged(_)
+            | Record::RiskTablePinned(_)
+            | Record::Known(_) => Ok(()),
         }
     }
 

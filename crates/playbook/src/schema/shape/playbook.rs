@@ -1,6 +1,6 @@
 //! The tables of a playbook.
 
-use staunch_model::{ActionKind, Context, Mode, OnFailure, Span, WhenUnknown};
+use staunch_model::{ActionKind, Context, Mode, OnFailure, Risk, Span, WhenUnknown};
 
 use super::{Form, Key, Needs, Shape, may, must, words};
 use crate::limits;
@@ -16,6 +16,14 @@ pub(in crate::schema) const WHEN_UNKNOWN: [(&str, WhenUnknown); 3] = [
     ("ask", WhenUnknown::Ask),
     ("refuse", WhenUnknown::Refuse),
     ("pass", WhenUnknown::Pass),
+];
+
+/// How dangerous an incident is.
+pub(in crate::schema) const RISK: [(&str, Risk); 4] = [
+    ("low", Risk::Low),
+    ("medium", Risk::Medium),
+    ("high", Risk::High),
+    ("critical", Risk::Critical),
 ];
 
 /// What a failed step means for the others.
@@ -111,6 +119,11 @@ pub(crate) static GUARDS: Shape = Shape {
     needs: Needs::Nothing,
     keys: &[
         may("impact", Form::Mapping(&IMPACT), IMPACT.doc),
+        may(
+            "risk_min",
+            Form::Word(|| words(&RISK)),
+            "An act whose incident is less dangerous, by the table of risks in the configuration, is asked of a person.",
+        ),
         may(
             "when_unknown",
             Form::Word(|| words(&WHEN_UNKNOWN)),

@@ -21,7 +21,7 @@ use super::{Finding, Health};
 use crate::cli::ServerArgs;
 use crate::client::{Client, Patience};
 use crate::commands::open_fault;
-use crate::config::Config;
+use crate::config::{Config, FeedSettings, ProtectedFile};
 use crate::exit::{Exit, Fault};
 use crate::output::{now, relative};
 use crate::playbooks::{Texts, errors};
@@ -46,6 +46,8 @@ pub(super) fn all(config: &Config, server: &ServerArgs) -> Vec<Finding> {
     findings.extend(credentials(config));
     findings.push(firewall(config));
     findings.push(protections(config));
+    findings.extend(lists(config));
+    findings.extend(feeds(config));
     findings.push(sessions(config));
     findings.push(open_files(config));
     findings.push(clock());
@@ -346,6 +348,58 @@ fn protections(config: &Config) -> Finding {
     }
 }
 
+/// The files that list what is never touched, as they are at the moment: what a start would make of them.
+fn lists(config: &Config) -> Vec<Finding> {
+    const CHECK: &str = "list";
+    let files = config.never_touch.files.iter();
+    let one = |file: &ProtectedFile| match crate::lists::read_one(file) {
+        Ok(list) => {
+            let text = format!(
+                "{}, {} networks that are never touched",
+                file.path.display(),
+                list.len()
+            );
+            Finding::new(CHECK, Health::Ok, text)
+        }
+        Err(fault) => Finding::of(CHECK, &fault),
+    };
+    files.map(one).collect()
+}
+
+/// The feeds, as their files are at the moment.
+fn feeds(config: &Config) -> Vec<Finding> {
+    const CHECK: &str = "feed";
+    let one = |settings: &FeedSettings| match crate::feeds::read_one(&settings.in_dir(&config.data_dir), now()) {
+        Ok(fed) => {
+            let table = &fed.table;
+            let text = format!(
+                "{}, {} networks, of {}; {} special-purpose networks left out, {} entries not understood",
+                settings.name,
+                table.len(),
+                relative(table.fetched(), now()),
+                fed.special,
+                fed.not_understood
+            );
+            if table.is_stale(now()) {
+                let text = format!(
+                    "{text}; it is older than {} and counts no longer",
+                    settings.expires_after
+                );
+                return Finding::new(CHECK, Health::Warning, text).fix("see why it is not fetched any more");
+            }
+            Finding::new(CHECK, Health::Ok, text)
+        }
+        Err(fault) => {
+            let problem = Finding::of(CHECK, &fault);
+            Finding {
+                health: Health::Warning,
+                ..problem
+            }
+        }
+    };
+    config.feeds.iter().map(one).collect()
+}
+
 /// Whether the peers of other users' sessions are found: their environments tell, which only root may read.
 fn sessions(config: &Config) -> Finding {
     const CHECK: &str = "management sessions";
@@ -468,6 +522,24 @@ fn server_state(status: &Status) -> Vec<Finding> {
             text,
             "mend the enforcement point; what is in force ends with its lease",
         ));
+    }
+    for list in &status.lists {
+        if let Some(why) = &list.refused {
+            let text = format!(
+                "it has refused {why}; the {} networks that were read {} stay in force",
+                list.networks,
+                relative(list.read_at, now())
+            );
+            findings.push(problem(text, "mend the file; it is read again within a second"));
+        }
+    }
+    for feed in &status.feeds {
+        if let Some(why) = &feed.failed {
+            let text = format!("{why}; what was read before counts until it expires");
+            findings.push(
+                Finding::new(CHECK, Health::Warning, text).fix("mend the feed; it is read again within a second"),
+            );
+        }
     }
     if status.unverified > 0 {
         let text = format!("{} of {} in force are not verified", status.unverified, status.in_force);

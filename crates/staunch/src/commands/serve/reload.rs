@@ -1,4 +1,4 @@
-//! What a running server reads again: playbooks and protected networks, and what this machine depends on.
+//! What a running server reads again: playbooks and protected networks, lists of those, and what this machine depends on.
 //!
 //! Never puts half of a configuration in force: one with a mistake changes nothing.
 
@@ -6,20 +6,27 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use staunch_model::{Description, Policy};
+use staunch_model::{Description, Policy, RiskTable};
 use staunch_playbook::Compiled;
-use staunch_runtime::{Handle, Intake};
+use staunch_runtime::{Busy, Handle, Intake};
 use tokio::signal::unix::Signal;
+use tokio::time::MissedTickBehavior;
 
 use super::compile;
 use crate::config::{self, Config};
 use crate::exit::Fault;
+use crate::feeds::Feeds;
+use crate::lists::Watch;
 use crate::wiring;
 
 /// How often it is looked at whether this machine depends on other addresses than before: SSH sessions come and go.
 const DISCOVER_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Reads playbooks and protected networks again: on SIGHUP, and the discovered ones from time to time.
+/// How often lists are looked at; one that has changed and stays like that until the next look is read.
+const LOOK_INTERVAL: Duration = Duration::from_millis(300);
+
+/// Reads playbooks and protected networks again: on SIGHUP; lists when they change; and the discovered ones from time to
+/// time.
 pub(super) struct Reload {
     pub(super) file: Option<PathBuf>,
     pub(super) handle: Handle,
@@ -27,22 +34,36 @@ pub(super) struct Reload {
     pub(super) drivers: Vec<Description>,
     /// The configuration whose playbooks and protected networks are in force.
     pub(super) in_force: Config,
+    /// Its lists of protected networks.
+    pub(super) lists: Watch,
+    /// Its feeds; those of the configuration that it was started with.
+    pub(super) feeds: Option<Arc<Feeds>>,
+}
+
+/// Why something is read again.
+enum Because {
+    Asked,
+    Discover,
+    Look,
 }
 
 impl Reload {
     pub(super) async fn run(mut self, mut hangup: Signal) {
         let mut discover = tokio::time::interval(DISCOVER_INTERVAL);
         discover.tick().await;
+        let mut look = tokio::time::interval(LOOK_INTERVAL);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let asked = tokio::select! {
-                _ = hangup.recv() => true,
-                _ = discover.tick() => false,
+            let because = tokio::select! {
+                _ = hangup.recv() => Because::Asked,
+                _ = discover.tick() => Because::Discover,
+                _ = look.tick() => Because::Look,
             };
             let done = tokio::task::spawn_blocking(move || {
-                if asked {
-                    self.again();
-                } else {
-                    self.discover_again();
+                match because {
+                    Because::Asked => self.again(),
+                    Because::Discover => self.discover_again(),
+                    Because::Look => self.look(),
                 }
                 self
             });
@@ -56,19 +77,35 @@ impl Reload {
         }
     }
 
+    /// Lists and feeds that have changed.
+    fn look(&mut self) {
+        self.lists.look(&self.handle);
+        if let Some(feeds) = &self.feeds {
+            feeds.look(&self.handle);
+        }
+    }
+
     fn again(&mut self) {
         let read = config::load(self.file.as_deref()).and_then(|loaded| {
             let mut config = self.in_force.clone();
             config.playbooks = loaded.config.playbooks;
             config.never_touch = loaded.config.never_touch;
+            config.risk = loaded.config.risk;
             let compiled = compile(&config)?;
             let policy = self.policy(&config, &compiled)?;
-            Ok((config, compiled, policy))
+            let lists = self.lists.read_again(&config, &self.handle)?;
+            Ok((config, compiled, policy, lists))
         });
         match read {
-            Ok((config, compiled, policy)) => {
+            Ok((config, compiled, policy, lists)) => {
                 let (playbooks, protected) = (policy.playbooks.len(), policy.never_touch.len());
-                if let Err(error) = self.handle.set_policy(Arc::new(policy)) {
+                // What moves from a list into the configuration is protected throughout by one of the two.
+                let risk = Arc::new(config.risk.table());
+                let set = self
+                    .handle
+                    .set_policy(Arc::new(policy))
+                    .and_then(|()| self.set_risk(risk));
+                if let Err(error) = set.and_then(|()| self.lists.take(lists, &self.handle)) {
                     tracing::error!(%error, "the configuration was not read again; the earlier one stays in force");
                     return;
                 }
@@ -90,6 +127,14 @@ impl Reload {
     fn policy(&self, config: &Config, compiled: &[Compiled]) -> Result<Policy, Fault> {
         let discovered = wiring::discover(config)?;
         Ok(wiring::policy(config, compiled, &discovered, &self.drivers))
+    }
+
+    fn set_risk(&self, table: Arc<RiskTable>) -> Result<(), Busy> {
+        let in_force = self.handle.query(|state| state.risk_table.clone())?;
+        match in_force {
+            Some(it) if it == table => Ok(()),
+            _ => self.handle.set_risk(table),
+        }
     }
 
     /// Protects what this machine depends on by now, with everything else as it is.

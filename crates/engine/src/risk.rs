@@ -1,0 +1,146 @@
+//! What is known of targets, and the guard that makes a risk of it.
+//!
+//! Never asks a feed: what feeds said when an event came is an input, and holds until it expires.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use staunch_model::{
+    ActionKind, Context, GuardName, GuardResult, Known, Printable, Record, RiskTable, Score, Standing, StateKind,
+    Target, Timestamp, Unit, Verdict,
+};
+
+use crate::guard::{Question, is_internal};
+use crate::limits;
+use crate::state::EngineState;
+use crate::turn::Turn;
+
+/// What is known of targets that are still to be judged.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownTargets(BTreeMap<Target, Standing>);
+
+impl KnownTargets {
+    /// What is known of `target`.
+    #[must_use]
+    pub fn get(&self, target: Target) -> Option<&Standing> {
+        self.0.get(&target)
+    }
+
+    /// How many targets something is known of.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// True when nothing is known.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// Enters `known`. When there is no room, what nobody will judge any more is dropped first.
+pub(crate) fn enter(state: &mut EngineState, known: &Known) {
+    if state.known.len() >= limits::KNOWN_TARGETS_MAX && !state.known.0.contains_key(&known.target) {
+        let (transactions, index) = (&state.transactions, &state.index);
+        let is_open = |id| {
+            let kind = transactions.get(id).map(|it| it.state.kind());
+            let open = [StateKind::Planned, StateKind::PreChecking, StateKind::AwaitingApproval];
+            kind.is_some_and(|kind| open.contains(&kind))
+        };
+        let waits = |target: &Target| {
+            let mut holders = ActionKind::ALL
+                .iter()
+                .filter_map(|kind| index.by_target.get(&(*kind, *target)));
+            holders.any(is_open)
+        };
+        state.known.0.retain(|target, _| waits(target));
+        // The queue is far shorter than this; what is left out is unknown, and shown as such.
+        if state.known.len() >= limits::KNOWN_TARGETS_MAX {
+            return;
+        }
+    }
+    state.known.0.insert(known.target, known.standing.clone());
+}
+
+impl Turn<'_> {
+    pub(crate) fn on_known(&mut self, known: &Known) {
+        if self.state.known.get(known.target) != Some(&known.standing) {
+            self.put(Record::Known(known.clone()));
+        }
+    }
+
+    pub(crate) fn on_risk(&mut self, table: &Arc<RiskTable>) {
+        self.put(Record::RiskTablePinned(table.clone()));
+    }
+}
+
+/// How dangerous the incident is, by which row of the table, and whether that is less than the playbook asks for; `None`
+/// when neither a table is pinned nor the playbook asks.
+pub(crate) fn guard(state: &EngineState, question: &Question, now: Timestamp) -> Option<GuardResult> {
+    let least = question.playbook.context.iter().find_map(|it| match it {
+        Context::RiskMin(least) => Some(*least),
+        _ => None,
+    });
+    let usual;
+    let table = match (&state.risk_table, least) {
+        (Some(table), _) => &**table,
+        (None, Some(_)) => {
+            usual = RiskTable::default();
+            &usual
+        }
+        (None, None) => return None,
+    };
+    let standing = question.standing.as_ref().or_else(|| state.known.get(question.target));
+    let (score, said) = score(standing, now);
+    let Target::Address(ip) = question.target;
+    let (risk, row) = table.decide(is_internal(ip), score, &question.playbook.attack);
+    let by = match row.and_then(|at| Some((at + 1, table.rows.get(at)?))) {
+        Some((number, row)) => format!("by row {number} of the table ({})", Printable(&row.name)),
+        None => "because no row of the table holds".to_owned(),
+    };
+    let (verdict, asked) = match least {
+        Some(least) if risk < least => (Verdict::Ask, format!("; below {least} a person is asked")),
+        Some(least) => (Verdict::Passed, format!("; at least {least} is asked for")),
+        None => (Verdict::Passed, String::new()),
+    };
+    Some(GuardResult {
+        guard: GuardName::Risk,
+        verdict,
+        measured: score.map(|score| score.thousandths().into()),
+        limit: None,
+        unit: Unit::Thousandths,
+        why: format!("the risk is {risk}, {by}: {said}{asked}").into(),
+    })
+}
+
+/// The score, and where it comes from. Safe to show.
+fn score(standing: Option<&Standing>, now: Timestamp) -> (Option<Score>, String) {
+    match standing {
+        None => (None, "the score is unknown: nobody was asked".to_owned()),
+        Some(Err(why)) => (None, format!("the score is unknown: {}", Printable(why))),
+        Some(Ok(None)) => (Some(Score::default()), "no feed names it".to_owned()),
+        Some(Ok(Some(it))) if !it.counts_at(now) => {
+            let feed = Printable(&it.feed);
+            (
+                None,
+                format!("the score is unknown: what {feed} said of it has expired"),
+            )
+        }
+        Some(Ok(Some(it))) => {
+            let (feed, network) = (Printable(&it.feed), it.network);
+            let label = match &*it.label {
+                "" => String::new(),
+                label => format!(" as {}", Printable(label)),
+            };
+            let text = format!(
+                "score {}, feed {feed} names {network}{label}, {} % sure, {} ago",
+                it.score,
+                it.confidence,
+                it.age(now)
+            );
+            (Some(it.score), text)
+        }
+    }
+}

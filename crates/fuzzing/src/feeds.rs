@@ -1,0 +1,77 @@
+//! Feeds, in every format.
+//!
+//! What holds: a feed is read whole or refused with a hint, in words that can be shown; no network that is read is special
+//! or has host bits, labels are short, and confidence is in percent; a table of it finds each network by its first address,
+//! or a narrower one, and nothing after the last has expired. A manifest names files that stay in its directory.
+
+use staunch_connectors::feeds::{FeedTable, Format, Terms, is_special, manifest, read};
+use staunch_model::{Score, Span, Timestamp};
+
+use crate::shown::assert_line;
+
+/// Reads a feed: the first byte says of which format.
+pub fn run(data: &[u8]) {
+    let Some((format, bytes)) = data.split_first() else {
+        return;
+    };
+    let format = match format % 5 {
+        0 => Format::Plain,
+        1 => Format::Spamhaus,
+        2 => Format::Stix,
+        3 => Format::Misp,
+        _ => return names(bytes),
+    };
+    let reading = match read(format, bytes) {
+        Ok(reading) => reading,
+        Err(invalid) => {
+            assert!(!invalid.what.is_empty() && !invalid.hint.is_empty());
+            assert_line(&invalid.what);
+            assert_line(&invalid.hint);
+            return;
+        }
+    };
+    for it in &reading.entries {
+        assert!(
+            !is_special(it.network) && it.network.trunc() == it.network,
+            "{}",
+            it.network
+        );
+        assert!(it.label.chars().count() <= 64 && it.confidence.is_none_or(|it| it <= 100));
+    }
+    let networks: Vec<_> = reading.entries.iter().map(|it| it.network).collect();
+    let never = Timestamp::from_micros(u64::MAX);
+    let ends: Vec<_> = reading.entries.iter().filter_map(|it| it.expires).collect();
+    let lasts = Span::from_hours(1);
+    let terms = Terms {
+        name: "feed".into(),
+        score: Score::MAX,
+        confidence: 50,
+        lasts,
+    };
+    let start = Timestamp::EPOCH;
+    let table = FeedTable::new(terms, reading, start, start);
+    assert!(table.len() <= networks.len());
+    for network in networks {
+        if let Some(found) = table.find(network.network(), start) {
+            assert!(found.network.contains(&network.network()) && found.counts_at(start));
+        }
+        let last = ends.iter().copied().max().unwrap_or(start).max(start + lasts);
+        if last < never {
+            assert!(table.find(network.network(), last).is_none());
+        }
+    }
+}
+
+fn names(bytes: &[u8]) {
+    match manifest(bytes) {
+        Ok(names) => {
+            for name in names {
+                assert!(
+                    name.len() == 41 && !name.contains(['/', '\\']) && !name.contains(".."),
+                    "{name}"
+                );
+            }
+        }
+        Err(invalid) => assert_line(&invalid.what),
+    }
+}

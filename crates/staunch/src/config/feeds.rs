@@ -1,0 +1,81 @@
+//! Feeds.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Deserializer, Serialize};
+use staunch_connectors::feeds::Format;
+use staunch_model::{Score, Span};
+
+use super::risk::{score, some_as_number};
+
+/// A feed that says which addresses are bad: a file, or what is fetched over HTTP. What it says gives the target of an event a
+/// score, which the table of risks makes a risk of. It takes effect from the next start; its file is read again within a
+/// second of a change.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FeedSettings {
+    /// What it is called. Since v0.1.
+    pub(crate) name: String,
+    /// Where it is fetched: `https://` or `http://`. It is asked for with the ETag of the last answer; what comes replaces the
+    /// copy only when it can be read. The copy of the last good answer is kept in `feeds` in the data directory. Default
+    /// none: then `path` is needed. Since v0.1.
+    pub(crate) url: Option<String>,
+    /// How often it is fetched. After a failure it is tried again after a minute, and twice as long each time. Default `1h`,
+    /// which Spamhaus asks for at the least; `1s` to `7d`. Since v0.1.
+    #[serde(default = "an_hour")]
+    pub(crate) every: Span,
+    /// The file; for `misp` also the directory of a feed with its `manifest.json`. At most 64 MiB a file, and 500000
+    /// networks. Since v0.1.
+    #[serde(default)]
+    pub(crate) path: PathBuf,
+    /// `plain`: a network or address on each line, also netsets of FireHOL; `spamhaus`: JSON lines of DROP; `stix`: a STIX 2.1
+    /// bundle or the objects of a TAXII 2.1 collection; `misp`. Special-purpose networks, such as private ones, are left
+    /// out. Default `plain`. Since v0.1.
+    #[serde(default = "plain")]
+    pub(crate) format: Format,
+    /// The score of what it names, from 0 to 1. Default 0.5. Since v0.1.
+    #[serde(default = "half", deserialize_with = "some_score", serialize_with = "some_as_number")]
+    pub(crate) score: Score,
+    /// How sure it is, in percent, where it does not say so itself. Default 50; at most 100. Since v0.1.
+    #[serde(default = "fifty")]
+    pub(crate) confidence: u8,
+    /// How long what it says counts, from when it was fetched: when its file was written, or the server last said that it
+    /// has not changed. Entries with an end of their own count until then. Default `7d`; `1m` to `366d`. Since v0.1.
+    #[serde(default = "a_week")]
+    pub(crate) expires_after: Span,
+}
+
+impl FeedSettings {
+    /// The same, with the file of its copy when it is fetched.
+    pub(crate) fn in_dir(&self, data_dir: &Path) -> Self {
+        let mut settings = self.clone();
+        if self.url.is_some() {
+            settings.path = data_dir.join("feeds").join(format!("{}.copy", self.name));
+        }
+        settings
+    }
+}
+
+const fn an_hour() -> Span {
+    Span::from_hours(1)
+}
+
+const fn plain() -> Format {
+    Format::Plain
+}
+
+const fn half() -> Score {
+    Score::from_thousandths(500)
+}
+
+const fn fifty() -> u8 {
+    50
+}
+
+const fn a_week() -> Span {
+    Span::from_hours(7 * 24)
+}
+
+fn some_score<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Score, D::Error> {
+    score(deserializer).map(Option::unwrap_or_default)
+}

@@ -1,0 +1,302 @@
+//! Feeds: what others say of addresses, read from files at the start and again when they change. Those with an address are
+//! fetched into such a file.
+//!
+//! Never stops a server: a feed that cannot be read makes what it would say unknown, which is told, and the copy that was
+//! read last counts until it expires.
+
+mod fetch;
+
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use staunch_connectors::feeds::{FEED_BYTES_MAX, FeedTable, Format, MANIFEST, Reading, Terms, manifest, read};
+use staunch_connectors::lists::Invalid;
+use staunch_model::{Printable, Standing, Target, Timestamp};
+use staunch_ports::Reputations;
+use staunch_runtime::Handle;
+use staunch_runtime::telemetry::FeedReading;
+use staunch_server::{Stamp, stamp};
+
+use crate::config::{Config, FeedSettings};
+use crate::exit::{Exit, Fault};
+use crate::lists::name;
+
+pub(crate) use fetch::Fetching;
+
+/// A feed as it was read, and what was left out of it.
+pub(crate) struct Fed {
+    pub(crate) table: FeedTable,
+    /// Networks that were taken out because they are special.
+    pub(crate) special: u64,
+    /// What is in it and cannot be used.
+    pub(crate) not_understood: u64,
+}
+
+/// Reads one feed.
+///
+/// # Errors
+/// Why it cannot be used, and what to do about it.
+pub(crate) fn read_one(settings: &FeedSettings, now: Timestamp) -> Result<Fed, Fault> {
+    let path = &settings.path;
+    let (feed, shown) = (Printable(&settings.name), name(path));
+    let fetched = fetched(path).unwrap_or(now).min(now);
+    let reading = if path.is_dir() && settings.format == Format::Misp {
+        read_directory(&feed.to_string(), path)?
+    } else {
+        let bytes = bounded(&feed.to_string(), path)?;
+        read(settings.format, &bytes).map_err(|invalid| refused(&feed.to_string(), &shown, invalid))?
+    };
+    let (special, not_understood) = (reading.special, reading.not_understood);
+    let terms = Terms {
+        name: feed.to_string().into(),
+        score: settings.score,
+        confidence: settings.confidence,
+        lasts: settings.expires_after,
+    };
+    Ok(Fed {
+        table: FeedTable::new(terms, reading, fetched, now),
+        special,
+        not_understood,
+    })
+}
+
+/// The events of a MISP feed that its manifest names.
+fn read_directory(feed: &str, path: &Path) -> Result<Reading, Fault> {
+    let file = path.join(MANIFEST);
+    let names = manifest(&bounded(feed, &file)?).map_err(|invalid| refused(feed, &name(&file), invalid))?;
+    let mut all = Reading::default();
+    for event in names {
+        let file = path.join(event);
+        let invalid = |invalid| refused(feed, &name(&file), invalid);
+        all.merge(read(Format::Misp, &bounded(feed, &file)?).map_err(invalid)?);
+        // Many events together must not be more than one file may be.
+        all = all.bounded().map_err(invalid)?;
+    }
+    Ok(all)
+}
+
+fn refused(feed: &str, file: &str, invalid: Invalid) -> Fault {
+    let at = invalid.line.map_or_else(String::new, |line| format!(", line {line}"));
+    Fault::new(Exit::Usage, format!("the feed {feed} ({file}{at}): {}", invalid.what)).hint(invalid.hint)
+}
+
+fn bounded(feed: &str, path: &Path) -> Result<Vec<u8>, Fault> {
+    let shown = name(path);
+    let unreadable = |error: &io::Error| {
+        Fault::doing(Exit::Failed, format!("cannot read the feed {feed} ({shown})"), error)
+            .hint("fetch it again, and let the user of the server read it")
+    };
+    let mut bytes = Vec::new();
+    let opened = File::open(path).map_err(|error| unreadable(&error))?;
+    let mut opened = opened.take(FEED_BYTES_MAX + 1);
+    opened.read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
+    if bytes.len() as u64 > FEED_BYTES_MAX {
+        let what = format!("the feed {feed} ({shown}) has more than {FEED_BYTES_MAX} bytes");
+        return Err(Fault::new(Exit::Usage, what).hint("is it the right file?"));
+    }
+    Ok(bytes)
+}
+
+/// What changes when a feed does: for a directory, its manifest.
+fn look_at(settings: &FeedSettings) -> Stamp {
+    if settings.path.is_dir() {
+        stamp(&settings.path.join(MANIFEST))
+    } else {
+        stamp(&settings.path)
+    }
+}
+
+/// When the file was written, which is when it was fetched.
+fn fetched(path: &Path) -> Option<Timestamp> {
+    let file = if path.is_dir() {
+        path.join(MANIFEST)
+    } else {
+        path.to_owned()
+    };
+    let seconds = u64::try_from(fs::metadata(file).ok()?.mtime()).ok()?;
+    seconds.checked_mul(1_000_000).map(Timestamp::from_micros)
+}
+
+/// The feeds of a configuration.
+pub(crate) struct Feeds {
+    feeds: RwLock<Vec<Feed>>,
+}
+
+struct Feed {
+    settings: FeedSettings,
+    /// What it says; `None` while it was never read.
+    table: Option<Arc<FeedTable>>,
+    /// Why the file as it is now cannot be used.
+    failed: Option<Box<str>>,
+    /// Why it could not be fetched the last time.
+    unfetched: Option<Box<str>>,
+    /// What the file was like when it was read, or refused.
+    read: Stamp,
+    seen: Stamp,
+}
+
+impl Feeds {
+    /// The feeds of `config`, as they are at `now`; nothing when there are none.
+    pub(crate) fn start(config: &Config, now: Timestamp) -> Option<Arc<Self>> {
+        let feed = |settings: &FeedSettings| {
+            let settings = &settings.in_dir(&config.data_dir);
+            let seen = look_at(settings);
+            let mut feed = Feed {
+                settings: settings.clone(),
+                table: None,
+                failed: None,
+                unfetched: None,
+                read: seen,
+                seen,
+            };
+            // One that is yet to be fetched has no copy, which says nothing of the feed.
+            if settings.url.is_none() || settings.path.exists() {
+                feed.take(read_one(settings, now));
+            }
+            feed
+        };
+        let feeds: Vec<_> = config.feeds.iter().map(feed).collect();
+        (!feeds.is_empty()).then(|| {
+            Arc::new(Self {
+                feeds: RwLock::new(feeds),
+            })
+        })
+    }
+
+    /// Looks at all files, and takes those that have changed and stayed like that since the last look.
+    pub(crate) fn look(&self, handle: &Handle) {
+        let now = handle.machine_now();
+        let changed: Vec<_> = {
+            let mut feeds = self.feeds.write().unwrap_or_else(PoisonError::into_inner);
+            let settled = feeds.iter_mut().enumerate().filter_map(|(at, feed)| {
+                let found = look_at(&feed.settings);
+                let is_settled = std::mem::replace(&mut feed.seen, found) == found;
+                (is_settled && found != feed.read).then(|| (at, feed.settings.clone(), found))
+            });
+            settled.collect()
+        };
+        for (at, settings, found) in changed {
+            // Look-ups go on with what was read before.
+            let read = read_one(&settings, now);
+            let mut feeds = self.feeds.write().unwrap_or_else(PoisonError::into_inner);
+            if let Some(feed) = feeds.get_mut(at) {
+                feed.read = found;
+                feed.take(read);
+                tell(handle, &settings.name, feed.reading());
+            }
+        }
+    }
+
+    /// The feeds that are fetched, with their positions.
+    pub(crate) fn fetched(&self) -> Vec<(usize, FeedSettings)> {
+        let feeds = self.feeds.read().unwrap_or_else(PoisonError::into_inner);
+        let all = feeds.iter().map(|feed| feed.settings.clone()).enumerate();
+        all.filter(|(_, settings)| settings.url.is_some()).collect()
+    }
+
+    /// Notes how the last try to fetch the feed at `at` came out.
+    pub(crate) fn note(&self, at: usize, unfetched: Option<&str>, handle: &Handle) {
+        let mut feeds = self.feeds.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(feed) = feeds.get_mut(at) {
+            feed.unfetched = unfetched.map(Into::into);
+            tell(handle, &feed.settings.name, feed.reading());
+        }
+    }
+
+    /// Says how the feeds stand.
+    pub(crate) fn tell(&self, handle: &Handle) {
+        for feed in &*self.feeds.read().unwrap_or_else(PoisonError::into_inner) {
+            tell(handle, &feed.settings.name, feed.reading());
+        }
+    }
+}
+
+impl Feed {
+    /// Takes over what was read, or why it could not be.
+    fn take(&mut self, read: Result<Fed, Fault>) {
+        let feed = Printable(&self.settings.name).to_string();
+        match read {
+            Ok(Fed {
+                table,
+                special,
+                not_understood,
+            }) => {
+                let networks = table.len();
+                tracing::info!(
+                    feed,
+                    networks,
+                    special,
+                    not_understood,
+                    fetched = %table.fetched(),
+                    "a feed was read; special-purpose networks, such as private ones, were left out of it"
+                );
+                self.table = Some(Arc::new(table));
+                self.failed = None;
+            }
+            Err(fault) => {
+                let why = fault.told();
+                tracing::error!(
+                    feed,
+                    why,
+                    hint = fault.advice(),
+                    "a feed cannot be used; what was read before counts until it expires"
+                );
+                self.failed = Some(why.into());
+            }
+        }
+    }
+
+    fn reading(&self) -> FeedReading {
+        FeedReading {
+            networks: self.table.as_ref().map_or(0, |it| it.len() as u64),
+            as_of: self.table.as_ref().map(|it| it.fetched()),
+            lasts: self.settings.expires_after,
+            failed: self.unfetched.clone().or_else(|| self.failed.clone()),
+        }
+    }
+}
+
+impl Reputations for Feeds {
+    fn standing(&self, target: Target, now: Timestamp) -> Standing {
+        let Target::Address(ip) = target;
+        let feeds = self.feeds.read().unwrap_or_else(PoisonError::into_inner);
+        let named = feeds.iter().filter_map(|feed| feed.table.as_ref()?.find(ip, now));
+        // Of several that say the same, the surer; then the first.
+        let worst = named.reduce(|best, it| {
+            if (it.score, it.confidence) > (best.score, best.confidence) {
+                it
+            } else {
+                best
+            }
+        });
+        if worst.is_some() {
+            return Ok(worst);
+        }
+        for feed in &*feeds {
+            let feed_name = Printable(&feed.settings.name);
+            match &feed.table {
+                None => {
+                    let why = feed
+                        .unfetched
+                        .as_deref()
+                        .or(feed.failed.as_deref())
+                        .unwrap_or("it was not read yet");
+                    return Err(format!("feed {feed_name} was never read: {why}").into());
+                }
+                Some(table) if table.is_stale(now) => {
+                    return Err(format!("feed {feed_name} is of {}, and counts no longer", table.fetched()).into());
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn tell(handle: &Handle, feed: &str, reading: FeedReading) {
+    let shown = Printable(feed).to_string();
+    handle.telemetry().feeds().insert(shown.into(), reading);
+}

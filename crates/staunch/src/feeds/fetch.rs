@@ -1,0 +1,163 @@
+//! Fetching feeds over HTTP: on a schedule, with ETag, a deadline and a bound.
+//!
+//! Never replaces a copy by what cannot be read, and never follows a redirect to another place than was configured.
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use staunch_connectors::feeds::{FEED_BYTES_MAX, read};
+use staunch_model::Printable;
+use staunch_runtime::Handle;
+use ureq::Agent;
+use ureq::http::StatusCode;
+
+use super::Feeds;
+use crate::client::secure;
+use crate::config::FeedSettings;
+use crate::wiring::{make_private_dir, write_atomically};
+
+/// How long one answer may take, from the name to the last byte.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// The pause after a first failure; it doubles with each further one, up to the feed's own interval.
+const PAUSE: Duration = Duration::from_secs(60);
+
+/// The longest ETag that is kept.
+const ETAG_BYTES_MAX: usize = 1_024;
+
+/// The thread that fetches. It ends after this is dropped; a copy is replaced at once or not at all.
+pub(crate) struct Fetching {
+    _stop: Sender<()>,
+}
+
+/// A feed and when it is fetched next.
+struct Due {
+    at: usize,
+    settings: FeedSettings,
+    next: Instant,
+    failures: u32,
+}
+
+impl Fetching {
+    /// Begins to fetch those of `feeds` that have an address; nothing when none has.
+    pub(crate) fn start(feeds: &Arc<Feeds>, handle: &Handle) -> Option<Self> {
+        let now = Instant::now();
+        let due = |(at, settings)| Due {
+            at,
+            settings,
+            next: now,
+            failures: 0,
+        };
+        let all: Vec<Due> = feeds.fetched().into_iter().map(due).collect();
+        if all.is_empty() {
+            return None;
+        }
+        let (stop, stopped) = crossbeam_channel::bounded(0);
+        let (feeds, handle) = (feeds.clone(), handle.clone());
+        let work = move || fetch_all(all, &feeds, &handle, &stopped);
+        match std::thread::Builder::new().name("feeds".into()).spawn(work) {
+            Ok(_) => Some(Self { _stop: stop }),
+            Err(error) => {
+                tracing::error!(%error, "feeds are not fetched");
+                None
+            }
+        }
+    }
+}
+
+fn fetch_all(mut all: Vec<Due>, feeds: &Feeds, handle: &Handle, stopped: &Receiver<()>) {
+    let agent = Agent::config_builder()
+        .tls_config(secure::native())
+        .max_redirects(0)
+        .http_status_as_error(false)
+        .timeout_global(Some(DEADLINE))
+        .build()
+        .new_agent();
+    while let Some(due) = all.iter_mut().min_by_key(|it| it.next) {
+        let wait = due.next.saturating_duration_since(Instant::now());
+        if stopped.recv_timeout(wait) != Err(RecvTimeoutError::Timeout) {
+            return;
+        }
+        let feed = Printable(&due.settings.name).to_string();
+        let every = due.settings.every.to_std();
+        let pause = match fetch(&agent, &due.settings) {
+            Ok(is_new) => {
+                due.failures = 0;
+                feeds.note(due.at, None, handle);
+                tracing::debug!(feed, is_new, "a feed was fetched");
+                every
+            }
+            Err(why) => {
+                let pause = every.min(PAUSE * 2_u32.saturating_pow(due.failures.min(16)));
+                due.failures += 1;
+                let why = format!("the feed {feed} cannot be fetched: {}", Printable(&why));
+                tracing::warn!(feed, why, again_in = ?pause, "a feed was not fetched; the last copy counts until it expires");
+                feeds.note(due.at, Some(&why), handle);
+                pause
+            }
+        };
+        due.next = Instant::now() + pause;
+    }
+}
+
+/// Fetches one feed; whether it is new, and not the same as before.
+fn fetch(agent: &Agent, settings: &FeedSettings) -> Result<bool, String> {
+    let url = settings.url.as_deref().unwrap_or_default();
+    let path = &settings.path;
+    if let Some(dir) = path.parent() {
+        make_private_dir(dir).map_err(|fault| fault.told())?;
+    }
+    let mut request = agent.get(url).header(
+        "accept",
+        "application/taxii+json;version=2.1, application/json, text/plain, */*;q=0.1",
+    );
+    // Without the copy that it is of, an ETag would keep the feed away.
+    let known = fs::read_to_string(etag_file(settings)).ok().filter(|_| path.exists());
+    if let Some(etag) = known.as_deref().filter(|it| is_etag(it)) {
+        request = request.header("if-none-match", etag);
+    }
+    let mut answer = request.call().map_err(|error| error.to_string())?;
+    let status = answer.status();
+    if status == StatusCode::NOT_MODIFIED {
+        let touched = File::options().append(true).open(path);
+        let touched = touched.and_then(|file| file.set_modified(SystemTime::now()));
+        touched.map_err(|error| format!("its copy cannot be marked as current: {error}"))?;
+        return Ok(false);
+    }
+    if status != StatusCode::OK {
+        return Err(format!("the server answers with {status}"));
+    }
+    let etag = answer
+        .headers()
+        .get("etag")
+        .and_then(|it| it.to_str().ok())
+        .map(str::to_owned);
+    let body = answer.body_mut().with_config().limit(FEED_BYTES_MAX).read_to_vec();
+    let body = body.map_err(|error| format!("its body cannot be read: {error}"))?;
+    read(settings.format, &body).map_err(|invalid| {
+        let at = invalid.line.map_or_else(String::new, |line| format!(" (line {line})"));
+        format!("what comes is not a feed of this format: {}{at}", invalid.what)
+    })?;
+    let failed = |error: std::io::Error| format!("its copy cannot be written: {error}");
+    write_atomically(path, &body).map_err(failed)?;
+    // After the copy: an ETag that is older than it only has it fetched once more.
+    let file = etag_file(settings);
+    match etag.filter(|it| is_etag(it)) {
+        Some(etag) => write_atomically(&file, etag.as_bytes()).map_err(failed)?,
+        None if file.exists() => fs::remove_file(&file).map_err(failed)?,
+        None => {}
+    }
+    Ok(true)
+}
+
+fn etag_file(settings: &FeedSettings) -> PathBuf {
+    settings.path.with_extension("etag")
+}
+
+fn is_etag(text: &str) -> bool {
+    let visible = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
+    !text.is_empty() && text.len() <= ETAG_BYTES_MAX && text.bytes().all(visible)
+}

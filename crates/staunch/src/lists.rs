@@ -1,0 +1,302 @@
+//! Files that list what is never touched: read at the start, and again when they change.
+//!
+//! Never takes a part of a file, and never lets a file that cannot be used take away what it protected before.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::Path;
+
+use staunch_connectors::lists::{FILE_BYTES_MAX, plain};
+use staunch_engine::limits::LISTED_NETWORKS_MAX;
+use staunch_engine::lists::{List, changes};
+use staunch_model::{Printable, Timestamp};
+use staunch_runtime::telemetry::ListReading;
+use staunch_runtime::{Busy, Handle};
+use staunch_server::{Stamp, stamp};
+
+use crate::config::{Config, ProtectedFile};
+use crate::exit::{Exit, Fault};
+
+/// The lists of a configuration, by the paths of their files.
+pub(crate) type Lists = BTreeMap<Box<str>, List>;
+
+/// Reads every list of `config`.
+///
+/// # Errors
+/// The first file that cannot be used.
+pub(crate) fn read(config: &Config) -> Result<Lists, Fault> {
+    let mut lists = Lists::new();
+    for file in &config.never_touch.files {
+        lists.insert(name(&file.path), read_one(file)?);
+    }
+    check_room(lists.values().map(List::len).sum())?;
+    Ok(lists)
+}
+
+/// Reads one list.
+///
+/// # Errors
+/// Why it cannot be used, and what to do about it.
+pub(crate) fn read_one(file: &ProtectedFile) -> Result<List, Fault> {
+    let name = name(&file.path);
+    let unreadable = |error: &io::Error| {
+        let exit = match error.kind() {
+            io::ErrorKind::PermissionDenied => Exit::Denied,
+            _ => Exit::Usage,
+        };
+        Fault::doing(exit, format!("cannot read the list {name}"), error)
+            .hint("mend it, or take it out of [[never_touch.files]]")
+    };
+    let mut bytes = Vec::new();
+    let opened = File::open(&file.path).map_err(|error| unreadable(&error))?;
+    let mut opened = opened.take(FILE_BYTES_MAX + 1);
+    opened.read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        let what = format!("the list {name} has more than {FILE_BYTES_MAX} bytes");
+        return Err(Fault::new(Exit::Usage, what).hint("is it the right file?"));
+    }
+    let listed = plain(&bytes).map_err(|invalid| {
+        let at = invalid.line.map_or_else(String::new, |line| format!(", line {line}"));
+        Fault::new(Exit::Usage, format!("the list {name}{at}: {}", invalid.what)).hint(invalid.hint)
+    })?;
+    let list = List::new(&Printable(&file.reason).to_string(), listed);
+    check_room(list.len())?;
+    Ok(list)
+}
+
+fn check_room(networks: usize) -> Result<(), Fault> {
+    if networks <= LISTED_NETWORKS_MAX {
+        return Ok(());
+    }
+    let what = format!("the lists of [[never_touch.files]] have {networks} networks, at most {LISTED_NETWORKS_MAX}");
+    Err(Fault::new(Exit::Usage, what).hint("wider networks say the same in fewer lines"))
+}
+
+/// What a file is called in the record, in refusals and in metrics.
+pub(crate) fn name(path: &Path) -> Box<str> {
+    Printable(&path.display().to_string()).to_string().into()
+}
+
+/// The lists of a running server.
+pub(crate) struct Watch {
+    files: Vec<Watched>,
+}
+
+/// A file whose list is in force.
+struct Watched {
+    file: ProtectedFile,
+    name: Box<str>,
+    /// What the file was like when it was read.
+    read: Stamp,
+    /// What it is like since the last look; only what stays like that is read, so that a slow writer has time.
+    seen: Stamp,
+    /// What it was like when it was refused.
+    refused: Option<Stamp>,
+    networks: usize,
+}
+
+impl Watched {
+    /// Reads `file`, with what it was like before that: what is written meanwhile is read at the next look.
+    fn read(file: &ProtectedFile) -> Result<(Self, List), Fault> {
+        let before = stamp(&file.path);
+        let list = read_one(file)?;
+        let watched = Self {
+            file: file.clone(),
+            name: name(&file.path),
+            read: before,
+            seen: before,
+            refused: None,
+            networks: list.len(),
+        };
+        Ok((watched, list))
+    }
+
+    fn tell_in_force(&self, handle: &Handle) {
+        tell(handle, &self.name, |it| {
+            it.networks = self.networks as u64;
+            it.read_at = handle.now();
+            it.refused = None;
+        });
+    }
+
+    fn refuse(&mut self, was: Stamp, fault: &Fault, handle: &Handle) {
+        self.refused = Some(was);
+        let why = fault.told();
+        tracing::error!(
+            list = %self.name,
+            why,
+            hint = fault.advice(),
+            networks = self.networks,
+            "a list of what is never touched was refused whole; what it said before stays in force"
+        );
+        tell(handle, &self.name, |it| {
+            it.refused = Some(why.as_str().into());
+            it.refusals += 1;
+        });
+    }
+}
+
+/// What is read of new files, to be put in force.
+pub(crate) struct Change {
+    watch: Watch,
+    lists: Lists,
+}
+
+impl Watch {
+    /// Reads the files of `config`.
+    ///
+    /// # Errors
+    /// The first one that cannot be used.
+    pub(crate) fn start(config: &Config) -> Result<(Self, Lists), Fault> {
+        let nothing = Self { files: Vec::new() };
+        let mut refused = Vec::new();
+        let Change { watch, lists } = nothing.again(config, &mut refused)?;
+        Ok((watch, lists))
+    }
+
+    /// Says how the files stand, once they are in force.
+    pub(crate) fn tell(&self, handle: &Handle) {
+        self.files.iter().for_each(|it| it.tell_in_force(handle));
+    }
+
+    /// Reads the files that `config` names. One that cannot be used and whose list is in force goes into `refused`.
+    ///
+    /// # Errors
+    /// The first one that cannot be used and was not in force: what it is to protect would be missing.
+    fn again(&self, config: &Config, refused: &mut Vec<(usize, Fault)>) -> Result<Change, Fault> {
+        let mut change = Change {
+            watch: Self { files: Vec::new() },
+            lists: Lists::new(),
+        };
+        for file in &config.never_touch.files {
+            let known = self.files.iter().find(|it| it.file.path == file.path);
+            match (Watched::read(file), known) {
+                (Ok((watched, list)), _) => {
+                    change.lists.insert(watched.name.clone(), list);
+                    change.watch.files.push(watched);
+                }
+                (Err(fault), None) => return Err(fault),
+                (Err(fault), Some(known)) => {
+                    refused.push((change.watch.files.len(), fault));
+                    change.watch.files.push(Watched {
+                        file: file.clone(),
+                        name: known.name.clone(),
+                        read: known.read,
+                        seen: stamp(&file.path),
+                        refused: known.refused,
+                        networks: known.networks,
+                    });
+                }
+            }
+        }
+        check_room(change.watch.files.iter().map(|it| it.networks).sum())?;
+        Ok(change)
+    }
+
+    /// Reads the files that `config` names, to be put in force with [`Watch::take`].
+    ///
+    /// # Errors
+    /// As [`Watch::start`], for files that are new. Others that cannot be used are told, and what they said stays.
+    pub(crate) fn read_again(&self, config: &Config, handle: &Handle) -> Result<Change, Fault> {
+        let mut refused = Vec::new();
+        let mut change = self.again(config, &mut refused)?;
+        for (at, fault) in refused {
+            if let Some(it) = change.watch.files.get_mut(at) {
+                it.refuse(it.seen, &fault, handle);
+            }
+        }
+        Ok(change)
+    }
+
+    /// Protects what `change` lists, beside what was listed before.
+    ///
+    /// # Errors
+    /// [`Busy`]: a part of it may be in force.
+    pub(crate) fn take(&mut self, change: Change, handle: &Handle) -> Result<(), Busy> {
+        for (name, list) in &change.lists {
+            put(handle, name, Some(list))?;
+        }
+        let gone: Vec<_> = self.files.drain(..).map(|it| it.name).collect();
+        self.files = change.watch.files;
+        for name in gone {
+            if !self.files.iter().any(|it| it.name == name) {
+                put(handle, &name, None)?;
+                forget(handle, &name);
+            }
+        }
+        for it in self.files.iter().filter(|it| it.refused.is_none()) {
+            it.tell_in_force(handle);
+        }
+        Ok(())
+    }
+
+    /// Looks at all files, and puts in force what has changed and stayed like that since the last look.
+    pub(crate) fn look(&mut self, handle: &Handle) {
+        for at in 0..self.files.len() {
+            let others = self.files.iter().enumerate().filter(|(it, _)| *it != at);
+            let others: usize = others.map(|(_, it)| it.networks).sum();
+            if let Some(it) = self.files.get_mut(at) {
+                it.look(others, handle);
+            }
+        }
+    }
+}
+
+impl Watched {
+    fn look(&mut self, others: usize, handle: &Handle) {
+        let now = stamp(&self.file.path);
+        if now == self.read && self.refused.is_some() {
+            // It was moved away and has come back as it was.
+            self.refused = None;
+            tracing::info!(list = %self.name, "the list is what it was when it was read");
+            self.tell_in_force(handle);
+        }
+        let is_settled = std::mem::replace(&mut self.seen, now) == now;
+        if !is_settled || now == self.read || self.refused == Some(now) {
+            return;
+        }
+        let list = read_one(&self.file).and_then(|list| check_room(others + list.len()).map(|()| list));
+        if stamp(&self.file.path) != now {
+            return;
+        }
+        let list = match list {
+            Ok(list) => list,
+            Err(fault) => return self.refuse(now, &fault, handle),
+        };
+        if let Err(error) = put(handle, &self.name, Some(&list)) {
+            tracing::error!(list = %self.name, %error, "the list was not put in force; it is tried again");
+            return;
+        }
+        self.read = now;
+        self.refused = None;
+        self.networks = list.len();
+        tracing::info!(list = %self.name, networks = self.networks, "a list of what is never touched was read again");
+        self.tell_in_force(handle);
+    }
+}
+
+/// Makes the list `name` what `after` says, part by part.
+fn put(handle: &Handle, name: &str, after: Option<&List>) -> Result<(), Busy> {
+    let owned = name.to_owned();
+    // What is in force is asked for each time: after an error that is not what was read last.
+    let before = handle.query(move |state| state.lists.get(&owned).cloned())?;
+    for part in changes(name, before.as_ref(), after) {
+        handle.change_list(part)?;
+    }
+    Ok(())
+}
+
+fn tell(handle: &Handle, name: &str, change: impl FnOnce(&mut ListReading)) {
+    let mut lists = handle.telemetry().lists();
+    change(lists.entry(name.into()).or_insert_with(|| ListReading {
+        networks: 0,
+        read_at: Timestamp::EPOCH,
+        refused: None,
+        refusals: 0,
+    }));
+}
+
+fn forget(handle: &Handle, name: &str) {
+    handle.telemetry().lists().remove(name);
+}

@@ -1,0 +1,316 @@
+//! Feeds and the table of risks: what they say in the plan, whom they let act, and what becomes of a feed that fails.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use serde_json::Value;
+use staunch_server::dto::Status;
+
+use crate::harness::{Home, SMALL, Server, element, exploit_from, in_namespace, wait_until};
+
+/// In the recorded feed, and beside it.
+const NAMED: &str = "203.0.113.9";
+const UNNAMED: &str = "198.51.100.9";
+
+const PLAYBOOK: &str = "playbook: sure\nsummary: Block what is known to be bad.\ntrigger:\n  sources: [suricata]\n  \
+     when: event.severity >= high\n  incident: event.source.ip\n  deduplicate: 1m\ncontext: [never-touch]\n\
+     guards: { risk_min: high }\ncontain:\n  - block-ip: { target: event.source.ip, lease: 10m }\n\
+     mode: { low: enforce, medium: approve, high: observe }\n";
+
+const FEEDS: &str = "[playbooks]\nbuilt_in = false\ndirs = [\"playbooks\"]\n[http]\nlisten = \"127.0.0.1:7450\"\n\
+     [[feeds]]\nname = \"drop\"\npath = \"drop.json\"\nformat = \"spamhaus\"\nscore = 0.95\nconfidence = 90\n";
+
+fn drop_list(home: &Home, networks: &[&str]) {
+    let lines = networks
+        .iter()
+        .map(|it| format!("{{\"cidr\":\"{it}\",\"sblid\":\"SBL1\",\"rir\":\"test\"}}\n"));
+    let metadata = format!("{{\"type\":\"metadata\",\"records\":{}}}\n", networks.len());
+    let text: String = lines.chain([metadata]).collect();
+    fs::write(home.path("drop.json"), text).expect("it is our directory");
+}
+
+fn words(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn plan(home: &Home, arguments: &[&str], address: &str) -> (String, Value) {
+    fs::write(home.path("event.json"), exploit_from(address)).expect("it is our directory");
+    let event = home.path("event.json").display().to_string();
+    let of = |more: &[&str]| {
+        let output = home.run(&[&["plan", event.as_str()], arguments, more].concat());
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).expect("it is text")
+    };
+    let json: Value = serde_json::from_str(&of(&["--json"])).expect("it is JSON");
+    let guards = json["plan"]["responses"][0]["steps"][0]["judgement"]["guards"].as_array();
+    let risk = guards
+        .and_then(|all| all.iter().find(|it| it["guard"] == "risk"))
+        .cloned();
+    (words(&of(&[])), risk.expect("the risk is judged"))
+}
+
+fn metric(server: &Server, name: &str) -> Option<f64> {
+    let text = ureq::get(format!("{}/metrics", server.url)).call().expect("it answers");
+    let text = text.into_body().read_to_string().expect("it is text");
+    let line = text
+        .lines()
+        .find(|line| line.starts_with(&format!("staunch_feed_{name}{{feed=\"drop\"")))?;
+    line.rsplit(' ').next()?.parse().ok()
+}
+
+#[test]
+fn what_a_feed_names_is_contained_and_of_the_rest_a_person_is_asked() {
+    in_namespace("feeds::risk", || {
+        let home = Home::new(&format!("{SMALL}{FEEDS}"));
+        home.playbook("sure.yaml", PLAYBOOK);
+        drop_list(&home, &["203.0.113.0/24", "10.0.0.0/8"]);
+        let (text, risk) = plan(&home, &["--local"], NAMED);
+        let why = "the risk is critical, by row 2 of the table (a very high score): score 0.95, feed drop names \
+                   203.0.113.0/24 as SBL1, 90 % sure";
+        assert!(text.contains(why), "{text}");
+        assert_eq!(
+            (&risk["verdict"], &risk["measured"]),
+            (&"passed".into(), &950.into()),
+            "{risk}"
+        );
+
+        let server = home.serve();
+        assert!(home.log().contains("special=1"), "{}", home.log());
+        let (_, risk) = plan(&home, &[], UNNAMED);
+        let why =
+            "the risk is medium, because no row of the table holds: no feed names it; below high a person is asked";
+        assert_eq!((&risk["verdict"], &risk["why"]), (&"ask".into(), &why.into()), "{risk}");
+        server.take(&exploit_from(NAMED));
+        server.take(&exploit_from(UNNAMED));
+        wait_until("the block", || element(NAMED).is_some());
+        wait_until("the question", || {
+            server.json::<Status>(&["status"]).awaiting_approval == 1
+        });
+        assert!(element(UNNAMED).is_none());
+        let shown = words(&server.ok(&["incident", "show", "INC-1"]));
+        assert!(shown.contains("by row 2 of the table"), "{shown}");
+
+        // A feed that is cut off: what was read before counts, and who looks is told.
+        assert_eq!(
+            (metric(&server, "networks"), metric(&server, "failed")),
+            (Some(1.0), Some(0.0))
+        );
+        fs::write(home.path("drop.json"), "{\"cidr\":\"198.51.100.0/24\"}\n").expect("it is our directory");
+        wait_until("the failure", || metric(&server, "failed") == Some(1.0));
+        assert_eq!(
+            (metric(&server, "networks"), metric(&server, "stale")),
+            (Some(1.0), Some(0.0))
+        );
+        let (_, risk) = plan(&home, &[], "203.0.113.77");
+        assert_eq!(risk["verdict"], "passed", "{risk}");
+        let doctor = words(&String::from_utf8(home.run(&["doctor"]).stdout).expect("it is text"));
+        assert!(
+            doctor.contains("warning feed: the feed drop (") && doctor.contains("metadata is missing"),
+            "{doctor}"
+        );
+        assert!(server.ok(&["status"]).contains("FAILS"));
+
+        drop_list(&home, &["198.51.100.0/25"]);
+        wait_until("the new feed", || metric(&server, "failed") == Some(0.0));
+        server.take(&exploit_from("198.51.100.8"));
+        wait_until("the second block", || element("198.51.100.8").is_some());
+        server.kill();
+        // What feeds said is in the journal, and nothing else is asked when it is decided again.
+        fs::remove_file(home.path("drop.json")).expect("it is there");
+        let verified = home.run(&["replay", "--verify"]);
+        assert!(verified.status.success(), "{verified:?}");
+    });
+}
+
+#[test]
+fn a_feed_that_was_never_read_makes_the_score_unknown_and_stops_nothing() {
+    in_namespace("feeds::missing", || {
+        let rows =
+            "[risk]\notherwise = \"critical\"\n[[risk.rows]]\nname = \"clean\"\nscore_below = 0.1\nrisk = \"low\"\n";
+        let home = Home::new(&format!("{SMALL}{FEEDS}{rows}"));
+        home.playbook("sure.yaml", PLAYBOOK);
+        let server = home.serve();
+        assert_eq!(
+            (metric(&server, "failed"), metric(&server, "stale")),
+            (Some(1.0), Some(1.0))
+        );
+        let (text, risk) = plan(&home, &[], NAMED);
+        assert!(risk["measured"].is_null(), "{risk}");
+        let why = "the risk is critical, because no row of the table holds: the score is unknown: feed drop was never read: \
+                   cannot read the feed drop";
+        assert!(text.contains(why), "{text}");
+        // Once it is there and names nobody near, the score is 0, and the row holds.
+        drop_list(&home, &["192.0.2.0/24"]);
+        wait_until("the feed", || metric(&server, "failed") == Some(0.0));
+        let (text, _) = plan(&home, &[], NAMED);
+        assert!(
+            text.contains("the risk is low, by row 1 of the table (clean): no feed names it"),
+            "{text}"
+        );
+        server.take(&exploit_from(NAMED));
+        wait_until("the question", || {
+            server.json::<Status>(&["status"]).awaiting_approval == 1
+        });
+    });
+}
+
+#[test]
+fn a_plan_reads_the_other_formats_too() {
+    in_namespace("feeds::formats", || {
+        let uuid = "5f4a9c1e-0000-4000-8000-000000000001";
+        let attribute = format!(r#"{{"type":"ip-dst","value":"{NAMED}","to_ids":true,"comment":"c2"}}"#);
+        let event = format!(r#"{{"Event":{{"info":"a campaign","Attribute":[{attribute}]}}}}"#);
+        let indicator = format!(
+            r#"{{"type":"indicator","pattern":"[ipv4-addr:value = '{NAMED}']","pattern_type":"stix","name":"c2","confidence":77}}"#
+        );
+        type Files = Vec<(&'static str, String)>;
+        let formats: [(&str, &str, Files, &str); 4] = [
+            (
+                "plain",
+                "list.txt",
+                vec![("list.txt", format!("{NAMED} # c2\n"))],
+                "50 %",
+            ),
+            (
+                "stix",
+                "b.json",
+                vec![("b.json", format!(r#"{{"type":"bundle","objects":[{indicator}]}}"#))],
+                "77 %",
+            ),
+            ("misp", "e.json", vec![("e.json", event.clone())], "50 %"),
+            (
+                "misp",
+                "feed",
+                vec![
+                    ("feed/manifest.json", format!("{{\"{uuid}\":{{\"info\":\"x\"}}}}")),
+                    ("feed/5f4a9c1e-0000-4000-8000-000000000001.json", event),
+                ],
+                "50 %",
+            ),
+        ];
+        for (format, path, files, sure) in formats {
+            let feed = format!(
+                "[playbooks]\nbuilt_in = false\ndirs = [\"playbooks\"]\n[[feeds]]\nname = \"f\"\npath = \"{path}\"\n\
+                 format = \"{format}\"\nscore = 0.9\n"
+            );
+            let home = Home::new(&format!("{SMALL}{feed}"));
+            home.playbook("sure.yaml", PLAYBOOK);
+            for (file, text) in files {
+                let file = home.path(file);
+                fs::create_dir_all(file.parent().unwrap_or(Path::new("."))).expect("it is our directory");
+                fs::write(file, text).expect("it is our directory");
+            }
+            let (text, _) = plan(&home, &["--local"], NAMED);
+            let said = format!("score 0.9, feed f names {NAMED}/32 as c2, {sure} sure");
+            assert!(text.contains(&said), "{format} {path}: {text}");
+        }
+    });
+}
+
+/// What the server of a feed answers, and what it was asked with.
+#[derive(Default)]
+struct Answer {
+    status: &'static str,
+    etag: &'static str,
+    body: String,
+    /// The ETags of requests, in order; empty for one without.
+    asked: Vec<String>,
+}
+
+/// A server of one feed on this host, and its address.
+fn feed_server() -> (Arc<Mutex<Answer>>, String) {
+    let answer = Arc::new(Mutex::new(Answer::default()));
+    let listener = TcpListener::bind("127.0.0.1:0").expect("an address");
+    let url = format!("http://{}/feed", listener.local_addr().expect("it has one"));
+    let shared = answer.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let mut etag = String::new();
+            for line in BufReader::new(&stream).lines() {
+                let Ok(line) = line else { break };
+                if line.is_empty() {
+                    break;
+                }
+                if let Some(value) = line.to_ascii_lowercase().strip_prefix("if-none-match: ") {
+                    etag = value.to_owned();
+                }
+            }
+            let mut answer = shared.lock().expect("no test panics with it");
+            let same = answer.status == "200 OK" && !etag.is_empty() && etag == answer.etag;
+            answer.asked.push(etag);
+            let (status, body) = match same {
+                true => ("304 Not Modified", ""),
+                false => (answer.status, answer.body.as_str()),
+            };
+            let head = format!(
+                "HTTP/1.1 {status}\r\netag: {}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+                answer.etag,
+                body.len()
+            );
+            // Whoever asked may have gone.
+            drop(stream.write_all(head.as_bytes()));
+        }
+    });
+    (answer, url)
+}
+
+#[test]
+fn a_feed_is_fetched_with_its_etag_and_the_last_good_copy_is_kept() {
+    in_namespace("feeds::fetched", || {
+        let (answer, url) = feed_server();
+        let says = |status, etag, body: &str| {
+            let mut answer = answer.lock().expect("no test panics with it");
+            answer.asked.clear();
+            (answer.status, answer.etag, answer.body) = (status, etag, body.to_owned());
+        };
+        let asked = |etag: &str| {
+            let answer = answer.lock().expect("no test panics with it");
+            answer.asked.iter().any(|it| it == etag)
+        };
+        says("200 OK", "\"one\"", &format!("{NAMED} # c2\n"));
+        let feed = format!(
+            "[playbooks]\nbuilt_in = false\ndirs = [\"playbooks\"]\n[http]\nlisten = \"127.0.0.1:7450\"\n\
+             [[feeds]]\nname = \"drop\"\nurl = \"{url}\"\nevery = \"1s\"\nscore = 0.9\n"
+        );
+        let home = Home::new(&format!("{SMALL}{feed}"));
+        home.playbook("sure.yaml", PLAYBOOK);
+        let server = home.serve();
+        wait_until("the feed", || metric(&server, "networks") == Some(1.0));
+        assert!(asked(""), "the first request has no ETag");
+        wait_until("a request with the ETag", || asked("\"one\""));
+        server.take(&exploit_from(NAMED));
+        wait_until("the block", || element(NAMED).is_some());
+
+        // Neither an error nor a page in place of the feed replaces the copy.
+        for (status, body) in [
+            ("503 Service Unavailable", "later"),
+            ("200 OK", "<html>\nsign in</html>"),
+        ] {
+            says(status, "\"page\"", body);
+            wait_until("the failure", || metric(&server, "failed") == Some(1.0));
+            assert_eq!(
+                (metric(&server, "networks"), metric(&server, "stale")),
+                (Some(1.0), Some(0.0))
+            );
+            let (_, risk) = plan(&home, &[], NAMED);
+            assert_eq!(risk["verdict"], "passed", "{risk}");
+            let doctor = words(&String::from_utf8(home.run(&["doctor"]).stdout).expect("it is text"));
+            assert!(doctor.contains("the feed drop cannot be fetched"), "{doctor}");
+            says("200 OK", "\"one\"", &format!("{NAMED} # c2\n"));
+            wait_until("the mending", || metric(&server, "failed") == Some(0.0));
+        }
+        says("200 OK", "\"two\"", "192.0.2.0/24\n192.0.2.0/25\n");
+        wait_until("the new feed", || metric(&server, "networks") == Some(2.0));
+        server.kill();
+
+        // The copy is there at the next start, also while the server of the feed is not.
+        says("503 Service Unavailable", "", "");
+        let server = home.serve();
+        assert_eq!(metric(&server, "networks"), Some(2.0));
+        wait_until("a request with the kept ETag", || asked("\"two\""));
+    });
+}
