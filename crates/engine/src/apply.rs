@@ -309,7 +309,7 @@ fn apply_to(state: &mut EngineState, record: &Record, now: Timestamp, next: &mut
         Record::Exempted(exemption) => state.exemptions.insert(exemption.clone(), now),
         Record::ExemptionEnded { network } => state.exemptions.remove(*network),
         Record::RiskTablePinned(table) => state.risk_table = Some(table.clone()),
-        Record::Known(known) => risk::enter(state, known),
+        Record::Known(known) => risk::enter(state, known, now),
         Record::ListChanged(change) => {
             state.lists.change(change);
             state.index.listed = ListedNetworks::of(&state.lists);

@@ -114,7 +114,16 @@ pub const LIST_CHANGE_NETWORKS_MAX: usize = 4_096;
 /// the 2 MiB that a frame may have at the least.
 pub const LIST_CHANGE_TEXT_BYTES_MAX: usize = 256 * 1024;
 
-/// Targets of which it is remembered what feeds say, until they are judged: ten times what waits in the queue.
+/// How long it counts that no feed names a target. After that its score is unknown: the feeds of today may name it.
+pub const UNNAMED_FOR: Span = Span::from_hours(1);
+
+/// After how long it is said anew, when an event comes, that no feed names its target.
+pub const UNNAMED_SAID_AGAIN: Span = Span::from_mins(30);
+
+const _: () = assert!(UNNAMED_SAID_AGAIN.as_micros() < UNNAMED_FOR.as_micros());
+
+/// Targets of which it is remembered what feeds say. When there is no room for one more, those are dropped that nobody is
+/// about to judge.
 pub const KNOWN_TARGETS_MAX: usize = 65_536;
 
 /// The longest exemption with an end. One that is to hold for longer has none.

@@ -16,15 +16,30 @@ use crate::limits;
 use crate::state::EngineState;
 use crate::turn::Turn;
 
-/// What is known of targets that are still to be judged.
+/// What is known of targets, those that are still to be judged among them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KnownTargets(BTreeMap<Target, Standing>);
+pub struct KnownTargets(BTreeMap<Target, Said>);
+
+/// What was said of a target, and when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Said {
+    standing: Standing,
+    at: Timestamp,
+}
 
 impl KnownTargets {
     /// What is known of `target`.
     #[must_use]
     pub fn get(&self, target: Target) -> Option<&Standing> {
-        self.0.get(&target)
+        self.0.get(&target).map(|said| &said.standing)
+    }
+
+    /// Whether `known` is more than what is known at `now`. That nothing is known grows old, so it is said again.
+    #[must_use]
+    pub fn is_news(&self, known: &Known, now: Timestamp) -> bool {
+        self.0
+            .get(&known.target)
+            .is_none_or(|said| said.standing != known.standing || now.since(said.at) > limits::UNNAMED_SAID_AGAIN)
     }
 
     /// How many targets something is known of.
@@ -41,7 +56,7 @@ impl KnownTargets {
 }
 
 /// Enters `known`. When there is no room, what nobody will judge any more is dropped first.
-pub(crate) fn enter(state: &mut EngineState, known: &Known) {
+pub(crate) fn enter(state: &mut EngineState, known: &Known, now: Timestamp) {
     if state.known.len() >= limits::KNOWN_TARGETS_MAX && !state.known.0.contains_key(&known.target) {
         let (transactions, index) = (&state.transactions, &state.index);
         let is_open = |id| {
@@ -56,17 +71,21 @@ pub(crate) fn enter(state: &mut EngineState, known: &Known) {
             holders.any(is_open)
         };
         state.known.0.retain(|target, _| waits(target));
-        // The queue is far shorter than this; what is left out is unknown, and shown as such.
+        // What is left out is unknown, and shown as such.
         if state.known.len() >= limits::KNOWN_TARGETS_MAX {
             return;
         }
     }
-    state.known.0.insert(known.target, known.standing.clone());
+    let said = Said {
+        standing: known.standing.clone(),
+        at: now,
+    };
+    state.known.0.insert(known.target, said);
 }
 
 impl Turn<'_> {
     pub(crate) fn on_known(&mut self, known: &Known) {
-        if self.state.known.get(known.target) != Some(&known.standing) {
+        if self.state.known.is_news(known, self.now) {
             self.put(Record::Known(known.clone()));
         }
     }
@@ -92,8 +111,17 @@ pub(crate) fn guard(state: &EngineState, question: &Question, now: Timestamp) ->
         }
         (None, None) => return None,
     };
-    let standing = question.standing.as_ref().or_else(|| state.known.get(question.target));
-    let (score, said) = score(standing, now);
+    let said = state.known.0.get(&question.target);
+    let (score, said) = match (&question.standing, said) {
+        (None, Some(Said { standing: Ok(None), at })) if now.since(*at) > limits::UNNAMED_FOR => {
+            let age = now.since(*at);
+            (
+                None,
+                format!("the score is unknown: that no feed names it was said {age} ago"),
+            )
+        }
+        (standing, said) => score(standing.as_ref().or(said.map(|it| &it.standing)), now),
+    };
     let Target::Address(ip) = question.target;
     let (risk, row) = table.decide(is_internal(ip), score, &question.playbook.attack);
     let by = match row.and_then(|at| Some((at + 1, table.rows.get(at)?))) {

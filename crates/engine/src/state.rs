@@ -358,8 +358,9 @@ impl EngineState {
     /// # Errors
     /// When the bytes are not a state of this version, or one that no history leads to.
     pub fn decode(bytes: &[u8]) -> Result<Self, postcard::Error> {
-        let mut state: Self = postcard::from_bytes(bytes)?;
-        if !state.hangs_together() {
+        let (mut state, rest): (Self, _) = postcard::take_from_bytes(bytes)?;
+        // What is left over is of a form that knows more.
+        if !rest.is_empty() || !state.hangs_together() {
             return Err(postcard::Error::SerdeDeCustom);
         }
         state.rebuild_index();

@@ -291,7 +291,8 @@ impl EventLoop {
                 }
                 for known in submission.known {
                     // What is said of a target changes with a feed, and not with each event.
-                    if self.engine.state().known.get(known.target) != Some(&known.standing) {
+                    let state = self.engine.state();
+                    if state.known.is_news(&known, state.now) {
                         self.decide(Input::Known(known))?;
                     }
                 }
@@ -333,8 +334,15 @@ impl EventLoop {
                 self.state.pending.replies.push(reply);
             }
             Message::Pin { input, reply } => {
-                self.decide(input)?;
-                self.state.pending.replies.push(reply);
+                // As with events: what is in force must find room to be lifted.
+                let bytes = postcard::to_stdvec(&input).map_or(usize::MAX / 2, |bytes| bytes.len());
+                let size = self.state.pending.bytes.len() + 2 * bytes + self.room_to_finish();
+                if self.journal.has_room(size) {
+                    self.decide(input)?;
+                    self.state.pending.replies.push(reply);
+                } else {
+                    reply(Err(Busy::JournalFull));
+                }
             }
             // What is told must not be undone by a crash, so it waits for what has been decided to be durable.
             Message::Query(ask) => self.state.pending.queries.push(ask),

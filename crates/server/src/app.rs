@@ -97,6 +97,11 @@ impl App {
         }
     }
 
+    /// Whether the server is asked to stop.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.as_ref().is_some_and(|stopping| *stopping.borrow())
+    }
+
     /// Whose the token in the header `Authorization` is; `None` when it is none that is good.
     pub(crate) fn who(&self, presented: &HeaderValue) -> Option<Identity> {
         let token = presented.to_str().ok().and_then(bearer)?;

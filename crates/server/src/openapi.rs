@@ -29,7 +29,13 @@ pub(crate) fn document(operations: &[Operation]) -> Value {
         path.insert(operation.method.as_str().to_lowercase(), described);
     }
     let mut schemas = requests.take_definitions(true);
-    schemas.append(&mut answers.take_definitions(true));
+    for (name, schema) in answers.take_definitions(true) {
+        let other = schemas.insert(name.clone(), schema);
+        debug_assert!(
+            other.is_none_or(|other| other == schemas[&name]),
+            "{name} is sent and answered in two forms"
+        );
+    }
     let mut document = json!({
         "openapi": "3.1.0",
         "info": {
@@ -37,8 +43,9 @@ pub(crate) fn document(operations: &[Operation]) -> Value {
             "version": "v1",
             "summary": "Contains incidents with safety transactions that can always be undone.",
             "description": "Ids are text such as `INC-17`, times are RFC 3339 in UTC, lengths of time are text such as \
-                `1h30m`. Text that came from outside is as it came: escape it before it is shown. Answers to `GET` carry \
-                an `ETag`; a request that names it in `If-None-Match` is answered with 304 while nothing has changed.",
+                `1h30m`. Text that came from outside is as it came: escape it before it is shown. Answers to `GET` in \
+                JSON carry an `ETag`; a request that names it in `If-None-Match` is answered with 304 while the answer is the \
+                same. Answers that hold the time (`now`, `uptime`) are never the same twice.",
             "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" }
         },
         "security": [{ "token": [] }, { "certificate": [] }],

@@ -28,6 +28,9 @@ use local::LocalConnector;
 /// The largest answer that is read: a list of 100,000 containments has about 50 MB.
 const ANSWER_BYTES_MAX: u64 = 256 << 20;
 
+/// How long an answer may take to begin, also one that has no end: longer than the server waits for its engine.
+const ANSWER_BEGINS_WITHIN: Duration = Duration::from_secs(45);
+
 /// How long to wait.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience {
@@ -135,6 +138,7 @@ impl Client {
             .http_status_as_error(false)
             .timeout_connect(Some(patience.connect))
             .timeout_global(patience.whole)
+            .timeout_recv_response(Some(ANSWER_BEGINS_WITHIN))
             .build()
             .new_agent();
         let (agent, shown) = match socket {

@@ -341,8 +341,8 @@ pub(crate) struct DrillSettings {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct SandboxSettings {
     /// Whether the kernel is told to let the server write only where it has to (Landlock), run no program unless
-    /// `[[sources.journald]]` needs one, and make no system call that reaches into the kernel or other processes (seccomp).
-    /// A kernel without Landlock is told of in the log. Default `true`. Since v0.1.
+    /// `[[sources.journald]]` needs one, and make none of some fifty system calls that reach into the kernel or other processes
+    /// (seccomp). A kernel without Landlock (before Linux 5.19) or without seccomp is told of in the log. Default `true`. Since v0.1.
     pub(crate) enabled: bool,
 }
 

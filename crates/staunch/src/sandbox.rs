@@ -4,13 +4,15 @@
 //! refuses the system calls that a server never makes and that reach into the kernel or into other processes. Both hold for
 //! good, for the thread that enters and for all that it starts: enter before there are others.
 //!
-//! Never in the way of containment: where the kernel has no Landlock, the server says so and goes on.
+//! Never in the way of containment: where the kernel has no Landlock or no seccomp, the server says so and goes on. Not
+//! refused are `clone` with flags for namespaces, and the calls of the x32 interface where a kernel has it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use landlock::{
-    ABI, AccessFs, BitFlags, PathBeneath, PathFd, Ruleset, RulesetAttr as _, RulesetCreatedAttr as _, RulesetStatus,
+    ABI, AccessFs, BitFlags, CompatLevel, Compatible as _, PathBeneath, PathFd, Ruleset, RulesetAttr as _,
+    RulesetCreatedAttr as _, RulesetStatus,
 };
 use nix::libc;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
@@ -33,14 +35,22 @@ pub(crate) struct Needs {
     runs: bool,
 }
 
-/// How far the kernel holds a server to it.
+/// What came of entering.
+#[derive(Debug)]
+pub(crate) struct Entered {
+    pub(crate) files: Files,
+    /// Why no system call is refused; `None` when they are.
+    pub(crate) calls: Option<seccompiler::Error>,
+}
+
+/// How far the kernel holds a server to its files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Files {
     /// All of it.
     Restricted,
     /// What this kernel's version of Landlock knows.
     Partly,
-    /// The kernel has no Landlock.
+    /// The kernel has no Landlock, or that of Linux 5.13 to 5.18, with which no file could be moved to another directory.
     Open,
 }
 
@@ -63,8 +73,8 @@ impl Needs {
 /// Leaves this thread, and all that it starts from now on, no more than `needs`.
 ///
 /// # Errors
-/// When the kernel refuses what it says it knows.
-pub(crate) fn enter(needs: &Needs) -> Result<Files, Fault> {
+/// When the kernel refuses what it says it knows of Landlock.
+pub(crate) fn enter(needs: &Needs) -> Result<Entered, Fault> {
     let files = restrict_files(needs).map_err(|error| {
         Fault::doing(
             Exit::Failed,
@@ -73,21 +83,25 @@ pub(crate) fn enter(needs: &Needs) -> Result<Files, Fault> {
         )
         .hint("[sandbox] enabled = false starts without")
     })?;
-    let program = forbidden(needs.runs).map_err(|error| fault(&error))?;
-    seccompiler::apply_filter(&program).map_err(|error| fault(&error))?;
-    Ok(files)
-}
-
-fn fault(error: &dyn std::error::Error) -> Fault {
-    Fault::doing(Exit::Failed, "cannot refuse system calls to this process", error)
-        .hint("[sandbox] enabled = false starts without")
+    let calls = forbidden(needs.runs)
+        .map_err(seccompiler::Error::from)
+        .and_then(|program| seccompiler::apply_filter(&program))
+        .err();
+    Ok(Entered { files, calls })
 }
 
 fn restrict_files(needs: &Needs) -> Result<Files, landlock::RulesetError> {
     // Reading is left as it is: what a reload names is not known yet.
     let writing = AccessFs::from_write(NEWEST);
     let handled: BitFlags<AccessFs> = writing | AccessFs::Execute;
-    let mut rules = Ruleset::default().handle_access(handled)?.create()?;
+    // Without the right to be asked about it, a kernel with Landlock refuses every move to another directory, such as that
+    // of a socket to its place.
+    let mut rules = Ruleset::default()
+        .set_compatibility(CompatLevel::SoftRequirement)
+        .handle_access(AccessFs::Refer)?
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(handled)?
+        .create()?;
     for path in &needs.writes {
         // What is not there cannot be written to either.
         if let Ok(opened) = PathFd::new(path) {
@@ -118,10 +132,12 @@ fn forbidden(runs: bool) -> Result<BpfProgram, seccompiler::BackendError> {
         libc::SYS_ptrace,
         libc::SYS_process_vm_readv,
         libc::SYS_process_vm_writev,
+        libc::SYS_process_madvise,
         libc::SYS_pidfd_getfd,
         libc::SYS_kcmp,
         // The kernel itself.
         libc::SYS_kexec_load,
+        libc::SYS_kexec_file_load,
         libc::SYS_init_module,
         libc::SYS_finit_module,
         libc::SYS_delete_module,
@@ -144,6 +160,10 @@ fn forbidden(runs: bool) -> Result<BpfProgram, seccompiler::BackendError> {
         libc::SYS_move_mount,
         libc::SYS_open_tree,
         libc::SYS_fsopen,
+        libc::SYS_fsconfig,
+        libc::SYS_fsmount,
+        libc::SYS_fspick,
+        libc::SYS_mount_setattr,
         libc::SYS_chroot,
         libc::SYS_sethostname,
         libc::SYS_setdomainname,
@@ -153,12 +173,15 @@ fn forbidden(runs: bool) -> Result<BpfProgram, seccompiler::BackendError> {
         libc::SYS_adjtimex,
         libc::SYS_acct,
         libc::SYS_quotactl,
+        libc::SYS_quotactl_fd,
         libc::SYS_personality,
         // Other namespaces.
         libc::SYS_unshare,
         libc::SYS_setns,
         libc::SYS_open_by_handle_at,
     ];
+    #[cfg(target_arch = "x86_64")]
+    calls.extend([libc::SYS_iopl, libc::SYS_ioperm]);
     if !runs {
         calls.extend([libc::SYS_execve, libc::SYS_execveat]);
     }
@@ -187,8 +210,9 @@ mod tests {
     fn inside<T: Send>(needs: &Needs, work: impl FnOnce() -> T + Send) -> T {
         std::thread::scope(|scope| {
             let thread = scope.spawn(|| {
-                let files = enter(needs).expect("the kernel takes it");
-                assert_ne!(files, Files::Open, "this kernel has no Landlock");
+                let entered = enter(needs).expect("the kernel takes it");
+                assert_ne!(entered.files, Files::Open, "this kernel has no Landlock");
+                assert!(entered.calls.is_none(), "{entered:?}");
                 work()
             });
             thread.join().expect("the thread ends well")
@@ -225,6 +249,10 @@ mod tests {
             refused(fs::remove_file(other.path().join("there")));
             refused(Command::new("/bin/true").status().map(drop));
             refused(nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).map_err(Into::into));
+            refused(nix::unistd::chroot("/").map_err(Into::into));
+            let clock = nix::time::ClockId::CLOCK_REALTIME;
+            let now = clock.now().expect("it can be read");
+            refused(nix::time::clock_settime(clock, now).map_err(Into::into));
         });
         // Whoever has not entered is as free as before.
         fs::write(other.path().join("new"), "text").expect("this thread is free");

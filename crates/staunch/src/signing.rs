@@ -3,7 +3,8 @@
 //! Never looks into a playbook: what is signed are its bytes, and the name is in them.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use staunch_model::Printable;
@@ -80,9 +81,7 @@ impl Trust {
 pub(crate) fn sign(signer: &Signer, path: &Path, text: &str) -> Result<PathBuf, Fault> {
     let beside = signature_of(path);
     // A whole one takes the place of the old one: a server that reads meanwhile sees one or the other.
-    let begun = beside.with_extension("sig.new");
-    let written = fs::write(&begun, signer.sign(&statement(text))).and_then(|()| fs::rename(&begun, &beside));
-    written.map_err(|error| {
+    put(&beside, &signer.sign(&statement(text))).map_err(|error| {
         let exit = match error.kind() {
             io::ErrorKind::PermissionDenied => Exit::Denied,
             _ => Exit::Failed,
@@ -92,6 +91,17 @@ pub(crate) fn sign(signer: &Signer, path: &Path, text: &str) -> Result<PathBuf, 
             .hint("sign it where this user may write, and copy both files")
     })?;
     Ok(beside)
+}
+
+/// Writes a file that everybody may read, under a name that nobody can have prepared, and moves it to `path`.
+fn put(path: &Path, content: &str) -> io::Result<()> {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+    let mut file = tempfile::Builder::new()
+        .permissions(fs::Permissions::from_mode(0o644))
+        .tempfile_in(dir.unwrap_or(Path::new(".")))?;
+    file.write_all(content.as_bytes())?;
+    file.as_file().sync_all()?;
+    file.persist(path).map(drop).map_err(|error| error.error)
 }
 
 /// Where the signature of the playbook in `path` is.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use staunch_model::{
-    Context, GuardName, GuardResult, Input, Known, Reputation, Risk, RiskTable, Score, Span, Standing, StateKind,
-    Verdict,
+    Context, GuardName, GuardResult, Input, Known, Record, Reputation, Risk, RiskTable, Score, Span, Standing,
+    StateKind, Verdict,
 };
 
 use crate::build::{self, target};
@@ -138,4 +138,27 @@ fn without_a_table_and_without_asking_nothing_is_said_of_it() {
         None,
         "what was decided before there were tables is decided again in the same way"
     );
+}
+
+#[test]
+fn that_no_feed_names_a_target_counts_for_an_hour_and_is_said_anew() {
+    let mut sim = asking_for(Some(Risk::Medium), "T1190");
+    known(&mut sim, IP, Ok(None));
+    sim.run(Span::from_hours(2));
+    sim.event("enforce", IP);
+    sim.run_until_kind(1, StateKind::InForce);
+    let why = judged(&sim, 1).unwrap().why;
+    assert!(
+        why.contains("the score is unknown: that no feed names it was said 2h"),
+        "{why}"
+    );
+
+    // What is said again and again is one record in half an hour.
+    let records = |sim: &Sim| sim.records().filter(|it| matches!(it, Record::Known(_))).count();
+    let before = records(&sim);
+    for _ in 0..3 {
+        known(&mut sim, IP, Ok(None));
+        sim.run(Span::from_mins(1));
+    }
+    assert_eq!(records(&sim), before + 1);
 }

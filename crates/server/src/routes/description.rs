@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 use std::sync::LazyLock;
 
-use axum::Json;
 use axum::http::header;
 use axum::response::{Html, IntoResponse, Response};
 use serde_json::Value;
@@ -31,8 +30,9 @@ details { margin: .5rem 0; } summary { cursor: pointer; } code { font: .9em ui-m
 ";
 
 /// The description as OpenAPI 3.1.
-pub(crate) async fn document() -> Json<&'static Value> {
-    Json(&DOCUMENT)
+pub(crate) async fn document() -> Response {
+    static TEXT: LazyLock<String> = LazyLock::new(|| DOCUMENT.to_string());
+    ([(header::CONTENT_TYPE, "application/json")], TEXT.as_str()).into_response()
 }
 
 /// The description as a page.

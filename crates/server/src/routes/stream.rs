@@ -50,6 +50,7 @@ pub(crate) async fn happening(
         query,
         ready: VecDeque::new(),
         told_to: None,
+        begun: false,
         shown: headers.get(header::AUTHORIZATION).cloned(),
         checked_at: Instant::now(),
         app,
@@ -71,6 +72,8 @@ struct Follower {
     query: StreamQuery,
     /// What was read and is not sent yet.
     ready: VecDeque<Happening>,
+    /// Whether the client knows where it is.
+    begun: bool,
     /// The frame up to which nothing is left to be told.
     told_to: Option<u64>,
     /// What the client has shown, which may be revoked.
@@ -82,7 +85,14 @@ struct Follower {
 impl Follower {
     /// The next event; `None` when the server stops, or when the client may no longer look.
     async fn next(&mut self) -> Option<Event> {
+        // Who loses the stream before anything was told comes back to where it began.
+        if !std::mem::replace(&mut self.begun, true) {
+            return Some(Event::default().id(Id(self.place).to_string()));
+        }
         loop {
+            if self.app.is_stopping() || !self.may_look() {
+                return None;
+            }
             if let Some(it) = self.ready.pop_front() {
                 return Some(event(&it));
             }
@@ -98,12 +108,6 @@ impl Follower {
                 () = sleep(pause) => {}
                 () = self.app.stopping() => return None,
             }
-            if self.checked_at.elapsed() >= self.app.service.limits.keep_alive {
-                self.checked_at = Instant::now();
-                if !self.may_look() {
-                    return None;
-                }
-            }
         }
     }
 
@@ -117,21 +121,31 @@ impl Follower {
         let (place, incident) = (self.place, self.query.incident);
         let read = move |index: &IndexReader| {
             let position = index.position()?;
-            Ok((position, index.happened(place, incident, STREAM_PAGE)?))
+            let some = index.happened(place, incident, STREAM_PAGE)?;
+            let end = match some.last() {
+                Some(last) => last.place,
+                // What is not about the incident is not looked at again.
+                None => index.place(position)?.max(place),
+            };
+            Ok((position, some, end))
         };
-        let Ok((position, some)) = self.app.look_up(read).await else {
+        let Ok((position, some, end)) = self.app.look_up(read).await else {
             return false;
         };
-        match some.last() {
-            Some(last) => self.place = last.place,
-            None => self.told_to = Some(position.0),
+        self.place = end;
+        if some.is_empty() {
+            self.told_to = Some(position.0);
         }
         self.ready = some.into();
         true
     }
 
-    /// Whether the token, if one was shown, is still one that may look.
-    fn may_look(&self) -> bool {
+    /// Whether the token, if one was shown, is still one that may look; asked from time to time.
+    fn may_look(&mut self) -> bool {
+        if self.checked_at.elapsed() < self.app.service.limits.keep_alive {
+            return true;
+        }
+        self.checked_at = Instant::now();
         match &self.shown {
             None => true,
             Some(shown) => self
@@ -168,17 +182,37 @@ fn event(it: &Happening) -> Event {
 
 const fn kind_of(record: &Record) -> StreamKind {
     match record {
-        Record::NoticeQueued(_) => StreamKind::Notice,
+        Record::NoticeQueued(_)
+        | Record::NoticeSent { .. }
+        | Record::NoticeFailed { .. }
+        | Record::NoticeResent { .. } => StreamKind::Notice,
         Record::CommandDone { .. } | Record::CommandRefused { .. } => StreamKind::Command,
-        Record::Transaction { .. } | Record::TransactionPlanned { .. } | Record::OrphanAdopted { .. } => {
-            StreamKind::Transaction
-        }
+        Record::Transaction { .. }
+        | Record::TransactionPlanned { .. }
+        | Record::CameBack { .. }
+        | Record::OrphanAdopted { .. } => StreamKind::Transaction,
         Record::Started { .. }
+        | Record::PolicyPinned(_)
+        | Record::SweepDone { .. }
+        | Record::SweepFailed { .. }
+        | Record::ListChanged(_)
+        | Record::RiskTablePinned(_)
+        | Record::Known(_)
         | Record::BreakerOpened { .. }
         | Record::ModeSet { .. }
         | Record::Exempted(_)
         | Record::ExemptionEnded { .. } => StreamKind::Installation,
-        _ => StreamKind::Incident,
+        Record::IncidentOpened { .. }
+        | Record::EventJoined { .. }
+        | Record::StepWithoutTarget { .. }
+        | Record::OutcomeReached { .. }
+        | Record::IncidentClosed { .. }
+        | Record::IncidentForgotten { .. }
+        | Record::EvidencePlanned { .. }
+        | Record::EvidencePostponed { .. }
+        | Record::EvidenceResent { .. }
+        | Record::EvidenceSealed { .. }
+        | Record::EvidenceMissed { .. } => StreamKind::Incident,
     }
 }
 

@@ -92,11 +92,16 @@ fn the_page_has_every_operation_and_loads_nothing() {
             assert!(page.body.contains(&format!("id=\"{id}\"")), "{id} is not on the page");
         }
     });
-    for (start, end) in [("href=\"#", "\""), ("id=\"", "\"")] {
-        for part in page.body.split(start).skip(1) {
-            let name = part.split(end).next().expect("an end");
-            assert!(page.body.contains(&format!("id=\"{name}\"")), "#{name} leads nowhere");
-        }
+    let named = |start: &str| {
+        let parts = page.body.split(start).skip(1);
+        parts
+            .map(|part| part.split('"').next().expect("an end").to_owned())
+            .collect::<Vec<_>>()
+    };
+    let places = named("id=\"");
+    assert_eq!(places.iter().collect::<BTreeSet<_>>().len(), places.len(), "{places:?}");
+    for name in named("href=\"#") {
+        assert!(places.contains(&name), "#{name} leads nowhere");
     }
     assert!(
         !page.body.contains("http"),

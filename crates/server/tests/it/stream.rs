@@ -48,6 +48,16 @@ impl Told {
         }
     }
 
+    /// Reads up to the first id.
+    fn wait_for_place(&mut self) {
+        while self.id.is_empty() {
+            let line = self.lines.next().expect("it goes on").expect("it can be read");
+            if let Some(id) = line.strip_prefix("id: ") {
+                id.clone_into(&mut self.id);
+            }
+        }
+    }
+
     /// The next event; `None` when the server has ended the stream as it should be ended.
     fn next(&mut self) -> Option<StreamEntry> {
         let mut name = String::new();
@@ -142,6 +152,21 @@ fn what_happens_is_told_in_order_and_again_from_any_place() {
 }
 
 #[test]
+fn who_is_cut_off_before_anything_was_told_misses_nothing() {
+    let staunch = Staunch::start(Options::default());
+    let client = staunch.client();
+    let mut cut = Told::open(&client, path::STREAM);
+    cut.wait_for_place();
+    let place = cut.id.clone();
+    drop(cut);
+    event(&staunch, "203.0.113.7");
+    staunch.wait_for_index();
+    let mut back = Told::open(&client.clone().header(&format!("Last-Event-ID: {place}")), path::STREAM);
+    let first = back.next().expect("it goes on");
+    assert!(first.what.starts_with("opened by"), "{first:?}");
+}
+
+#[test]
 fn a_stream_ends_with_the_token_that_opened_it_and_with_the_server() {
     let mut staunch = Staunch::start(Options {
         http: HttpLimits {
@@ -156,6 +181,15 @@ fn a_stream_ends_with_the_token_that_opened_it_and_with_the_server() {
     assert!(wall.next().is_some());
     staunch.tokens.revoke("wall").expect("revoked");
     while wall.next().is_some() {}
+
+    // Also one that has much to be told yet: it is asked for its token before each entry.
+    let token = staunch.tokens.create("slow", Role::Viewer).expect("a token");
+    let mut slow = Told::open(&staunch.with_token(&token), path::STREAM);
+    staunch.tokens.revoke("slow").expect("revoked");
+    for last in 8..40 {
+        event(&staunch, &format!("203.0.113.{last}"));
+    }
+    while slow.next().is_some() {}
 
     // Not cut off: it is ended as every answer is.
     let mut other = Told::open(&staunch.client(), path::STREAM);

@@ -201,12 +201,18 @@ fn enter_sandbox(config: &Config) -> Result<(), Fault> {
     if config.archive.enabled {
         wiring::make_private_dir(&config.archive_dir())?;
     }
-    match sandbox::enter(&Needs::of(config))? {
+    let entered = sandbox::enter(&Needs::of(config))?;
+    if let Some(error) = entered.calls {
+        tracing::warn!(%error, "this process is refused no system call");
+    }
+    match entered.files {
         Files::Restricted => tracing::info!("this process may write in its own directories only"),
         Files::Partly => {
             tracing::info!("this process may write in its own directories only, as far as this kernel knows")
         }
-        Files::Open => tracing::warn!("this kernel has no Landlock: this process may write wherever its user may"),
+        Files::Open => {
+            tracing::warn!("this kernel has no Landlock that serves: this process may write wherever its user may")
+        }
     }
     Ok(())
 }

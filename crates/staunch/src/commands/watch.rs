@@ -35,8 +35,12 @@ enum Heard {
         id: String,
         entry: StreamEntry,
     },
+    /// Where the stream is.
+    Place(String),
     /// The server is there, and has nothing to tell.
     Alive,
+    /// Something that this version cannot read.
+    Strange,
 }
 
 pub(super) fn run(args: &WatchArgs) -> Result<Exit, Fault> {
@@ -98,6 +102,12 @@ impl Watch {
         loop {
             match hear.recv_timeout(SILENCE_MAX) {
                 Ok(Heard::Alive) => {}
+                Ok(Heard::Place(id)) => self.last = Some(id),
+                Ok(Heard::Strange) => {
+                    let what = "the server tells something that this version cannot read";
+                    let hint = "is the same version of Staunch running there? compare with `staunch version`";
+                    return Err(Fault::new(Exit::Failed, what).hint(hint));
+                }
                 Ok(Heard::Entry { id, entry }) => {
                     let text = if output.json {
                         json_line(&entry)?
@@ -113,12 +123,8 @@ impl Watch {
                         }
                     }
                 }
-                Err(RecvTimeoutError::Disconnected) => return Ok(false),
-                Err(RecvTimeoutError::Timeout) => {
-                    let seconds = SILENCE_MAX.as_secs();
-                    let what = format!("the server has said nothing for {seconds} seconds");
-                    return Err(Fault::new(Exit::Unreachable, what).hint("look at it with `staunch status`"));
-                }
+                // It has ended, or is cut somewhere on the way.
+                Err(RecvTimeoutError::Disconnected | RecvTimeoutError::Timeout) => return Ok(false),
             }
         }
     }
@@ -167,14 +173,12 @@ fn read(mut stream: impl BufRead, told: &SyncSender<Heard>) {
                 continue;
             }
             Some(("", _)) => Heard::Alive,
-            None if line.trim().is_empty() && !data.is_empty() => match serde_json::from_str(&data) {
-                Ok(entry) => {
-                    data.clear();
-                    Heard::Entry { id: id.clone(), entry }
-                }
-                // Of another version, or no Staunch.
-                Err(_) => return,
-            },
+            None if line.trim().is_empty() && !data.is_empty() => {
+                let entry = serde_json::from_str(&data);
+                data.clear();
+                entry.map_or(Heard::Strange, |entry| Heard::Entry { id: id.clone(), entry })
+            }
+            None if line.trim().is_empty() && !id.is_empty() => Heard::Place(id.clone()),
             _ => continue,
         };
         if told.send(heard).is_err() {
@@ -194,7 +198,9 @@ mod tests {
         hear.into_iter()
             .map(|it| match it {
                 Heard::Entry { id, entry } => format!("{id} {}", entry.what),
+                Heard::Place(id) => format!("at {id}"),
                 Heard::Alive => "alive".to_owned(),
+                Heard::Strange => "strange".to_owned(),
             })
             .collect()
     }
@@ -203,9 +209,13 @@ mod tests {
     fn what_is_whole_is_taken_from_a_stream() {
         let entry = |what: &str| format!(r#"{{"lsn":1,"at":"2026-11-25T14:00:00Z","kind":"command","what":"{what}"}}"#);
         let (a, b) = (entry("a"), entry("b"));
-        let stream =
-            format!("id: 1.1\nevent: command\ndata: {a}\n\n:\n\nid: 1.2\r\ndata:{b}\r\n\r\nid: 1.3\ndata: {a}\n");
-        assert_eq!(heard(&stream), ["1.1 a", "alive", "1.2 b"]);
-        assert_eq!(heard(&format!("data: {{}}\n\ndata: {a}\n\n")), [""; 0]);
+        let stream = format!(
+            "id: 1.0\n\nid: 1.1\nevent: command\ndata: {a}\n\n:\nid: 1.2\r\ndata:{b}\r\n\r\nid: 1.3\ndata: {a}\n"
+        );
+        assert_eq!(heard(&stream), ["at 1.0", "1.1 a", "alive", "1.2 b"]);
+        assert_eq!(
+            heard(&format!("id: 1.1\ndata: {{}}\n\nid: 1.2\ndata: {a}\n\n")),
+            ["strange", "1.2 a"]
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! The configuration as it is shown: every key with its value, and where that comes from.
 //!
-//! Never shows a secret: the configuration holds none, only the names of files that do.
+//! Never shows a secret: those are in files of their own, and of the address of a feed the part is left out that may hold
+//! one.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -78,13 +79,25 @@ impl Shown {
             .map(|leaf| (line_of(&self.text, leaf.span.start), leaf))
             .collect();
         let mut lines = Vec::new();
-        for (at, text) in self.text.lines().enumerate().filter(|(_, text)| !text.is_empty()) {
-            match by_line.get(&(at + 1)) {
-                None => lines.push(Line::Heading(text.to_owned())),
-                Some(leaf) if defaults_too || leaf.set_by.is_some() => {
-                    lines.push(Line::Key(readable(text, leaf), leaf.set_by));
+        // A text may have several lines: up to which one the value goes that was begun, and whether it is shown.
+        let mut begun = (0, false);
+        for (at, text) in (1..).zip(self.text.lines()) {
+            let (until, shown) = begun;
+            match by_line.get(&at) {
+                None if at <= until => {
+                    if let (true, Some(Line::Key(key, _))) = (shown, lines.last_mut()) {
+                        *key = format!("{key}\n{text}");
+                    }
                 }
-                Some(_) => {}
+                None if text.is_empty() => {}
+                None => lines.push(Line::Heading(text.to_owned())),
+                Some(leaf) => {
+                    let shown = defaults_too || leaf.set_by.is_some();
+                    begun = (line_of(&self.text, leaf.span.end), shown);
+                    if shown {
+                        lines.push(Line::Key(readable(text, leaf), leaf.set_by));
+                    }
+                }
             }
         }
         // A heading without a key says nothing.
@@ -134,7 +147,24 @@ fn with_paths(config: &Config) -> Config {
     let mut config = config.clone();
     config.http.tokens_file = Some(config.tokens_file());
     config.archive.dir = Some(config.archive_dir());
+    for feed in &mut config.feeds {
+        feed.url = feed.url.as_deref().map(without_secrets);
+    }
     config
+}
+
+/// An address without its user and its query, where keys are written.
+fn without_secrets(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let (rest, query) = rest.split_once('?').map_or((rest, ""), |(rest, _)| (rest, "?..."));
+    let (host, path) = rest
+        .split_once('/')
+        .map_or((rest, None), |(host, path)| (host, Some(path)));
+    let host = host
+        .rsplit_once('@')
+        .map_or(host.to_owned(), |(_, host)| format!("...@{host}"));
+    let path = path.map_or_else(String::new, |path| format!("/{path}"));
+    format!("{scheme}://{host}{path}{query}")
 }
 
 /// Collects what is not a table, nor a list of tables, in `value`.
@@ -224,10 +254,24 @@ mod tests {
     }
 
     #[test]
+    fn keys_in_addresses_are_left_out() {
+        for (url, shown) in [
+            ("https://feeds.example/drop.txt", "https://feeds.example/drop.txt"),
+            (
+                "https://ada:secret@feeds.example/a?key=secret&b",
+                "https://...@feeds.example/a?...",
+            ),
+            ("https://feeds.example", "https://feeds.example"),
+        ] {
+            assert_eq!(without_secrets(url), shown);
+        }
+    }
+
+    #[test]
     fn what_is_shown_is_a_configuration_that_says_the_same() {
         let text = "mode = \"approve\"\n[[sources.files]]\npath = \"/var/log/eve.json\"\n[[sources.sockets]]\npath = \"/s\"\n\
                     mode = 0o660\n[[sources.generic]]\nname = \"edr\"\nsignature = \"a.b\"\nseverity = \"c\"\n[sources.generic.severities]\n\
-                    bad = \"high\"\n[never_touch]\nnetworks = [{ network = \"192.0.2.0/24\", reason = \"ours\" }]\n";
+                    bad = \"high\"\n[never_touch]\nnetworks = [{ network = \"192.0.2.0/24\", reason = \"a\\n[sandbox]\\nenabled = false\" }]\n";
         let first = shown(text);
         let again: Vec<String> = first
             .lines(true)

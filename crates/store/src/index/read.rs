@@ -349,9 +349,8 @@ fn detail(db: &Connection, id: IncidentId) -> rusqlite::Result<Option<IncidentDe
 }
 
 fn place_behind(db: &Connection, lsn: u64) -> rusqlite::Result<Place> {
-    // Entries are in the order of frames, so this reads those behind the place and one more.
     let entry = db
-        .prepare_cached("SELECT id FROM timeline WHERE lsn <= ?1 ORDER BY id DESC LIMIT 1")?
+        .prepare_cached("SELECT id FROM timeline WHERE lsn <= ?1 ORDER BY lsn DESC, id DESC LIMIT 1")?
         .query_row(params![int(lsn)], |row| number(row, "id"))
         .optional()?;
     Ok(Place {
@@ -378,7 +377,11 @@ fn happened(
     let narrowed = match incident {
         Some(_) => {
             "AND (timeline.incident = ?3 OR transactions.incident = ?3 OR EXISTS (
-                SELECT 1 FROM holders WHERE holders.incident = ?3 AND holders.tx = timeline.tx))"
+                SELECT 1 FROM holders WHERE holders.incident = ?3 AND holders.tx = timeline.tx)
+             OR (timeline.incident IS NULL AND timeline.tx IS NULL AND EXISTS (
+                SELECT 1 FROM command_targets WHERE command_targets.lsn = timeline.lsn
+                    AND (command_targets.incident = ?3 OR EXISTS (
+                        SELECT 1 FROM holders WHERE holders.incident = ?3 AND holders.tx = command_targets.tx)))))"
         }
         None => "AND ?3 IS NULL",
     };

@@ -90,6 +90,7 @@ CREATE TABLE timeline (
 ) STRICT;
 CREATE INDEX timeline_by_incident ON timeline (incident) WHERE incident IS NOT NULL;
 CREATE INDEX timeline_by_tx ON timeline (tx) WHERE tx IS NOT NULL;
+CREATE INDEX timeline_by_lsn ON timeline (lsn, id);
 
 CREATE TABLE commands (
     lsn INTEGER PRIMARY KEY,

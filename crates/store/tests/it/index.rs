@@ -13,7 +13,7 @@ use staunch_model::{
 };
 use staunch_ports::journal::NewFrame;
 use staunch_ports::{Follower, Journal, Lsn, Purpose};
-use staunch_store::index::{IncidentFilter, Index, IndexError, IndexReader, Place, TransactionFilter};
+use staunch_store::index::{Happening, IncidentFilter, Index, IndexError, IndexReader, Place, TransactionFilter};
 use staunch_store::{JournalOptions, SegmentJournal};
 
 use super::temp_dir;
@@ -720,11 +720,11 @@ fn what_happened_is_told_from_any_place_on_and_once() {
     let narrowed = reader
         .happened(Place::default(), Some(IncidentId(1)), 0)
         .expect("the index answers");
-    let about: Vec<_> = all
-        .iter()
-        .filter(|it| it.incident == Some(IncidentId(1)))
-        .cloned()
-        .collect();
+    // What people asked of it is about it, too.
+    let asked = by("release TX-1");
+    let is_about = |it: &&Happening| it.incident == Some(IncidentId(1)) || it.what == asked;
+    let about: Vec<_> = all.iter().filter(is_about).cloned().collect();
+    assert!(about.iter().any(|it| it.what == asked));
     assert_eq!(narrowed, about);
     assert!(narrowed.iter().any(|it| it.transaction == Some(TransactionId(1))));
 }
