@@ -56,7 +56,7 @@ pub(crate) fn read_one(file: &ProtectedFile) -> Result<List, Fault> {
         let what = format!("the list {name} has more than {FILE_BYTES_MAX} bytes");
         return Err(Fault::new(Exit::Usage, what).hint("is it the right file?"));
     }
-    let listed = plain(&bytes).map_err(|invalid| {
+    let listed = plain(&bytes, LISTED_NETWORKS_MAX).map_err(|invalid| {
         let at = invalid.line.map_or_else(String::new, |line| format!(", line {line}"));
         Fault::new(Exit::Usage, format!("the list {name}{at}: {}", invalid.what)).hint(invalid.hint)
     })?;
