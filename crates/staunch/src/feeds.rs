@@ -6,7 +6,7 @@
 
 mod fetch;
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -22,6 +22,7 @@ use staunch_server::{Stamp, stamp};
 
 use crate::config::{Config, FeedSettings};
 use crate::exit::{Exit, Fault};
+use crate::files::open_regular;
 use crate::lists::name;
 
 pub(crate) use fetch::Fetching;
@@ -90,7 +91,7 @@ fn bounded(feed: &str, path: &Path) -> Result<Vec<u8>, Fault> {
             .hint("fetch it again, and let the user of the server read it")
     };
     let mut bytes = Vec::new();
-    let opened = File::open(path).map_err(|error| unreadable(&error))?;
+    let opened = open_regular(path).map_err(|error| unreadable(&error))?;
     let mut opened = opened.take(FEED_BYTES_MAX + 1);
     opened.read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
     if bytes.len() as u64 > FEED_BYTES_MAX {

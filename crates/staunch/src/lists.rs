@@ -3,7 +3,6 @@
 //! Never takes a part of a file, and never lets a file that cannot be used take away what it protected before.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
@@ -17,6 +16,7 @@ use staunch_server::{Stamp, stamp};
 
 use crate::config::{Config, ProtectedFile};
 use crate::exit::{Exit, Fault};
+use crate::files::open_regular;
 
 /// The lists of a configuration, by the paths of their files.
 pub(crate) type Lists = BTreeMap<Box<str>, List>;
@@ -49,7 +49,7 @@ pub(crate) fn read_one(file: &ProtectedFile) -> Result<List, Fault> {
             .hint("mend it, or take it out of [[never_touch.files]]")
     };
     let mut bytes = Vec::new();
-    let opened = File::open(&file.path).map_err(|error| unreadable(&error))?;
+    let opened = open_regular(&file.path).map_err(|error| unreadable(&error))?;
     let mut opened = opened.take(FILE_BYTES_MAX + 1);
     opened.read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
