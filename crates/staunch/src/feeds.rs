@@ -328,9 +328,7 @@ mod tests {
         }
         let bytes = 5 * event.len() as u64;
         assert!(read_directory("it", dir.path(), bytes).is_ok_and(|it| it.entries.is_empty()));
-        let fault = read_directory("it", dir.path(), bytes - 1)
-            .err()
-            .expect("they are too long");
+        let fault = read_directory("it", dir.path(), bytes - 1).expect_err("they are too long");
         let what = format!("have more than {} bytes", bytes - 1);
         assert!(fault.told().contains(&what), "{}", fault.told());
     }

@@ -52,6 +52,7 @@ struct Objects(Reading);
 
 impl<'de> Deserialize<'de> for Attributes {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let take = |attribute: Attribute, reading: &mut Reading| take(&attribute, reading);
         deserializer.deserialize_seq(Each(take)).map(Self)
     }
 }
@@ -114,11 +115,11 @@ pub(super) fn read(bytes: &[u8]) -> Result<Reading, Invalid> {
 }
 
 /// Takes in what an attribute says, when it is to be used for detection.
-fn take(it: Attribute, reading: &mut Reading) {
+fn take(it: &Attribute, reading: &mut Reading) {
     if !it.to_ids || it.deleted {
         return;
     }
-    let Some(network) = address(&it) else {
+    let Some(network) = address(it) else {
         reading.not_understood += 1;
         return;
     };
