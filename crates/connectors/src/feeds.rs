@@ -23,8 +23,8 @@ pub use table::{FeedTable, Terms};
 /// The longest file of a feed.
 pub const FEED_BYTES_MAX: u64 = 64 << 20;
 
-/// The most networks of one feed.
-pub const ENTRIES_MAX: usize = 500_000;
+/// The most networks of one feed; fewer in the tests of this crate, which reach it.
+pub const ENTRIES_MAX: usize = if cfg!(test) { 1_000 } else { 500_000 };
 
 /// The longest label that is kept, in characters.
 const LABEL_CHARS_MAX: usize = 64;
@@ -88,7 +88,8 @@ pub fn read(format: Format, bytes: &[u8]) -> Result<Reading, Invalid> {
 impl Reading {
     /// Adds what another file of the same feed says.
     pub fn merge(&mut self, other: Self) {
-        self.entries.extend(other.entries);
+        let room = (ENTRIES_MAX + 1).saturating_sub(self.entries.len());
+        self.entries.extend(other.entries.into_iter().take(room));
         self.special += other.special;
         self.not_understood += other.not_understood;
         self.as_of = self.as_of.max(other.as_of);
@@ -102,23 +103,28 @@ impl Reading {
         if self.entries.len() <= ENTRIES_MAX {
             return Ok(self);
         }
-        let what = format!("it names {} networks, at most {ENTRIES_MAX}", self.entries.len());
+        let what = format!("it names more than {ENTRIES_MAX} networks");
         Err(whole(what, "take a shorter feed, or a part of this one"))
     }
 
-    /// Takes a network in, or counts it as special.
+    /// Takes a network in, or counts it as special. One is taken in above the bound, and no more.
     fn add(&mut self, entry: Entry) {
         if is_special(entry.network) {
             self.special += 1;
-        } else {
+        } else if !self.is_over() {
             self.entries.push(entry);
         }
+    }
+
+    /// True when it names too many networks: nothing else of it counts.
+    fn is_over(&self) -> bool {
+        self.entries.len() > ENTRIES_MAX
     }
 }
 
 fn lines(bytes: &[u8]) -> Result<Reading, Invalid> {
     let mut reading = Reading::default();
-    for it in lists::lines(bytes)? {
+    for it in lists::lines(bytes, ENTRIES_MAX)? {
         reading.add(Entry {
             network: it.network,
             confidence: None,
@@ -212,6 +218,42 @@ mod tests {
         let reading = read(Format::Plain, netset.as_bytes()).expect("it is well formed");
         assert_eq!(networks(&reading), ["1.10.16.0/20", "203.0.113.7/32", "2001:db8::/32"]);
         assert_eq!((reading.special, reading.not_understood), (11, 0));
+    }
+
+    #[test]
+    fn of_too_many_networks_no_more_are_kept_than_show_that_they_are_too_many() {
+        let repeat = |before: &str, one: &str, after: &str| {
+            let all = vec![one; ENTRIES_MAX + 10].join(if one.ends_with('}') { "," } else { "\n" });
+            format!("{before}{all}{after}")
+        };
+        let attribute = r#"{"type":"ip-dst","value":"9.9.9.9","to_ids":true}"#;
+        let indicator = r#"{"type":"indicator","pattern":"[ipv4-addr:value='9.9.9.9']"}"#;
+        for (format, text) in [
+            (Format::Plain, repeat("", "9.9.9.9", "")),
+            (Format::Spamhaus, repeat("", "{\"cidr\":\"9.9.9.9\"} ", "")),
+            (Format::Stix, repeat("{\"more\":false,\"objects\":[", indicator, "]}")),
+            (Format::Misp, repeat("{\"Event\":{\"Attribute\":[", attribute, "]}}")),
+            (
+                Format::Misp,
+                repeat("{\"Event\":{\"Object\":[{\"Attribute\":[", attribute, "]}]}}"),
+            ),
+        ] {
+            let invalid = read(format, text.as_bytes()).expect_err("they are too many");
+            assert!(
+                invalid.what.contains("more than 1000 networks"),
+                "{format:?}: {invalid:?}"
+            );
+            let kept = match format {
+                Format::Plain | Format::Spamhaus => continue,
+                Format::Stix => stix::read(text.as_bytes()),
+                Format::Misp => misp::read(text.as_bytes()),
+            };
+            let kept = kept.expect("it is well formed");
+            assert_eq!(kept.entries.len(), ENTRIES_MAX + 1, "{format:?}");
+            let mut twice = kept.clone();
+            twice.merge(kept);
+            assert_eq!(twice.entries.len(), ENTRIES_MAX + 1);
+        }
     }
 
     #[test]

@@ -31,9 +31,10 @@ pub struct Invalid {
 /// that line.
 ///
 /// # Errors
-/// The first mistake; also when nothing is listed, which is what a file looks like that is being written.
-pub fn plain(bytes: &[u8]) -> Result<Vec<ListedNetwork>, Invalid> {
-    let listed = lines(bytes)?;
+/// The first mistake, which a line after `networks_max` others is too; also when nothing is listed, which is what a file
+/// looks like that is being written.
+pub fn plain(bytes: &[u8], networks_max: usize) -> Result<Vec<ListedNetwork>, Invalid> {
+    let listed = lines(bytes, networks_max)?;
     for it in &listed {
         let invalid = |what: String, hint: &str| Invalid {
             line: Some(it.line),
@@ -63,7 +64,7 @@ pub fn plain(bytes: &[u8]) -> Result<Vec<ListedNetwork>, Invalid> {
 ///
 /// # Errors
 /// As [`plain`], but for what only its use forbids.
-pub(crate) fn lines(bytes: &[u8]) -> Result<Vec<ListedNetwork>, Invalid> {
+pub(crate) fn lines(bytes: &[u8], networks_max: usize) -> Result<Vec<ListedNetwork>, Invalid> {
     let mut listed = Vec::new();
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     for (line, text) in (1..).zip(bytes.split(|it| *it == b'\n')) {
@@ -83,6 +84,12 @@ pub(crate) fn lines(bytes: &[u8]) -> Result<Vec<ListedNetwork>, Invalid> {
             continue;
         }
         let network = parse_network(network).map_err(|(what, hint)| invalid(what, &hint))?;
+        if listed.len() >= networks_max {
+            return Err(invalid(
+                format!("it lists more than {networks_max} networks"),
+                "wider networks say the same in fewer lines",
+            ));
+        }
         listed.push(ListedNetwork {
             network,
             line,
@@ -125,7 +132,7 @@ mod tests {
     use super::*;
 
     fn lines(text: &str) -> Vec<(String, u32, Option<String>)> {
-        let listed = plain(text.as_bytes()).expect("it is well formed");
+        let listed = plain(text.as_bytes(), 4).expect("it is well formed");
         let line = |it: ListedNetwork| (it.network.to_string(), it.line, it.reason.map(Into::into));
         listed.into_iter().map(line).collect()
     }
@@ -147,7 +154,7 @@ mod tests {
     #[test]
     fn one_mistake_refuses_all_of_it_and_says_where() {
         let check = |text: &[u8], line: Option<u32>, what: &str| {
-            let invalid = plain(text).expect_err("it has a mistake");
+            let invalid = plain(text, 4).expect_err("it has a mistake");
             assert_eq!((invalid.line, invalid.what.as_str()), (line, what));
             assert!(!invalid.hint.is_empty());
         };
@@ -173,6 +180,8 @@ mod tests {
         let long = format!("10.0.0.1 # {}", "x".repeat(121));
         let what = "what is said of 10.0.0.1/32 is longer than 120 characters";
         check(long.as_bytes(), Some(1), what);
+        let five = b"10.0.0.1\n10.0.0.2\n#\n10.0.0.3\n10.0.0.4\n10.0.0.5\nno network";
+        check(five, Some(6), "it lists more than 4 networks");
         check(b"", None, "it lists no network");
         check(b"# nothing\n\n", None, "it lists no network");
     }

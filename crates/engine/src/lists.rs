@@ -123,6 +123,43 @@ pub fn changes(list: &str, before: Option<&List>, after: Option<&List>) -> Vec<L
     parts
 }
 
+/// What makes several lists others. A network that goes from one to another is protected throughout when all of `first` is
+/// in force before any of `then`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// What takes nothing away.
+    pub first: Vec<ListChange>,
+    /// What is removed.
+    pub then: Vec<ListChange>,
+}
+
+impl Changes {
+    /// Also makes `after` out of `before` under the name `list`.
+    pub fn add(&mut self, list: &str, before: Option<&List>, after: Option<&List>) {
+        for mut part in changes(list, before, after) {
+            let removing = ListChange {
+                list: part.list.clone(),
+                reason: part.reason.clone(),
+                added: Vec::new(),
+                removed: std::mem::take(&mut part.removed),
+            };
+            let has_removed = !removing.removed.is_empty();
+            // One that does neither changes the reason.
+            if !part.added.is_empty() || !has_removed {
+                self.first.push(part);
+            }
+            if has_removed {
+                self.then.push(removing);
+            }
+        }
+    }
+
+    /// All parts, in their order.
+    pub fn in_order(self) -> impl Iterator<Item = ListChange> {
+        self.first.into_iter().chain(self.then)
+    }
+}
+
 /// The lists in force, by the paths of their files. One that lists nothing is not there.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lists(BTreeMap<Box<str>, List>);

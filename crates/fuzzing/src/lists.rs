@@ -13,7 +13,7 @@ use crate::shown::assert_line;
 /// Reads a list.
 pub fn run(data: &[u8]) {
     let lines = data.split(|it| *it == b'\n').count();
-    let listed = match plain(data) {
+    let listed = match plain(data, usize::MAX) {
         Ok(listed) => listed,
         Err(invalid) => {
             assert!(invalid.line.is_none_or(|line| line >= 1 && line as usize <= lines));
@@ -45,5 +45,5 @@ pub fn run(data: &[u8]) {
         again.push('\n');
         at = it.line;
     }
-    assert_eq!(plain(again.as_bytes()).as_ref(), Ok(&listed));
+    assert_eq!(plain(again.as_bytes(), usize::MAX).as_ref(), Ok(&listed));
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use staunch_engine::EngineState;
-use staunch_engine::lists::{List, changes};
-use staunch_model::{Description, Input, InstallationId, ListChange, Policy, RiskTable};
+use staunch_engine::lists::{Changes, List};
+use staunch_model::{Description, Input, InstallationId, Policy, RiskTable};
 use staunch_ports::{Action, AppendError, Clock, Enricher, Follower, Journal, Notifier};
 use thiserror::Error;
 
@@ -199,7 +199,7 @@ impl Runtime {
                 .take_first(Input::Policy(Arc::new(policy)))
                 .map_err(StartError::FirstFrame)?;
         }
-        for change in list_changes(event_loop.engine.state(), lists) {
+        for change in list_changes(event_loop.engine.state(), lists).in_order() {
             event_loop
                 .take_first(Input::Listed(Arc::new(change)))
                 .map_err(StartError::FirstFrame)?;
@@ -289,14 +289,15 @@ impl Runtime {
     }
 }
 
-/// What makes the lists of `state` those of `lists`: what is protected more comes first.
-fn list_changes(state: &EngineState, lists: &BTreeMap<Box<str>, List>) -> Vec<ListChange> {
-    let named = lists.iter();
-    let mut all: Vec<_> = named
-        .flat_map(|(path, list)| changes(path, state.lists.get(path), Some(list)))
-        .collect();
-    let gone = state.lists.iter().filter(|(path, _)| !lists.contains_key(*path));
-    all.extend(gone.flat_map(|(path, list)| changes(path, Some(list), None)));
+/// What makes the lists of `state` those of `lists`.
+fn list_changes(state: &EngineState, lists: &BTreeMap<Box<str>, List>) -> Changes {
+    let mut all = Changes::default();
+    for (path, list) in lists {
+        all.add(path, state.lists.get(path), Some(list));
+    }
+    for (path, list) in state.lists.iter().filter(|(path, _)| !lists.contains_key(*path)) {
+        all.add(path, Some(list), None);
+    }
     all
 }
 

@@ -6,7 +6,7 @@
 
 mod fetch;
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -22,9 +22,13 @@ use staunch_server::{Stamp, stamp};
 
 use crate::config::{Config, FeedSettings};
 use crate::exit::{Exit, Fault};
+use crate::files::open_regular;
 use crate::lists::name;
 
 pub(crate) use fetch::Fetching;
+
+/// The most bytes of all events of a MISP feed.
+const DIRECTORY_BYTES_MAX: u64 = 4 * FEED_BYTES_MAX;
 
 /// A feed as it was read, and what was left out of it.
 pub(crate) struct Fed {
@@ -44,7 +48,7 @@ pub(crate) fn read_one(settings: &FeedSettings, now: Timestamp) -> Result<Fed, F
     let (feed, shown) = (Printable(&settings.name), name(path));
     let fetched = fetched(path).unwrap_or(now).min(now);
     let reading = if path.is_dir() && settings.format == Format::Misp {
-        read_directory(&feed.to_string(), path)?
+        read_directory(&feed.to_string(), path, DIRECTORY_BYTES_MAX)?
     } else {
         let bytes = bounded(&feed.to_string(), path)?;
         read(settings.format, &bytes).map_err(|invalid| refused(&feed.to_string(), &shown, invalid))?
@@ -64,14 +68,21 @@ pub(crate) fn read_one(settings: &FeedSettings, now: Timestamp) -> Result<Fed, F
 }
 
 /// The events of a MISP feed that its manifest names.
-fn read_directory(feed: &str, path: &Path) -> Result<Reading, Fault> {
+fn read_directory(feed: &str, path: &Path, bytes_max: u64) -> Result<Reading, Fault> {
     let file = path.join(MANIFEST);
     let names = manifest(&bounded(feed, &file)?).map_err(|invalid| refused(feed, &name(&file), invalid))?;
     let mut all = Reading::default();
+    let mut bytes_left = bytes_max;
     for event in names {
         let file = path.join(event);
         let invalid = |invalid| refused(feed, &name(&file), invalid);
-        all.merge(read(Format::Misp, &bounded(feed, &file)?).map_err(invalid)?);
+        let bytes = bounded(feed, &file)?;
+        bytes_left = bytes_left.checked_sub(bytes.len() as u64).ok_or_else(|| {
+            let shown = name(path);
+            let what = format!("the events of the feed {feed} ({shown}) have more than {bytes_max} bytes");
+            Fault::new(Exit::Usage, what).hint("take a shorter feed, or a part of this one")
+        })?;
+        all.merge(read(Format::Misp, &bytes).map_err(invalid)?);
         // Many events together must not be more than one file may be.
         all = all.bounded().map_err(invalid)?;
     }
@@ -90,7 +101,7 @@ fn bounded(feed: &str, path: &Path) -> Result<Vec<u8>, Fault> {
             .hint("fetch it again, and let the user of the server read it")
     };
     let mut bytes = Vec::new();
-    let opened = File::open(path).map_err(|error| unreadable(&error))?;
+    let opened = open_regular(path).map_err(|error| unreadable(&error))?;
     let mut opened = opened.take(FEED_BYTES_MAX + 1);
     opened.read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
     if bytes.len() as u64 > FEED_BYTES_MAX {
@@ -299,4 +310,26 @@ impl Reputations for Feeds {
 fn tell(handle: &Handle, feed: &str, reading: FeedReading) {
     let shown = Printable(feed).to_string();
     handle.telemetry().feeds().insert(shown.into(), reading);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_events_of_a_directory_are_bounded_in_all() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let event = br#"{"Event":{}}"#;
+        let uuids: Vec<_> = (0..5).map(|at| format!("5f4a9c1e-0000-4000-8000-{at:012x}")).collect();
+        let names: Vec<_> = uuids.iter().map(|uuid| format!("\"{uuid}\":{{}}")).collect();
+        fs::write(dir.path().join(MANIFEST), format!("{{{}}}", names.join(","))).expect("a manifest");
+        for uuid in uuids {
+            fs::write(dir.path().join(format!("{uuid}.json")), event).expect("an event");
+        }
+        let bytes = 5 * event.len() as u64;
+        assert!(read_directory("it", dir.path(), bytes).is_ok_and(|it| it.entries.is_empty()));
+        let fault = read_directory("it", dir.path(), bytes - 1).expect_err("they are too long");
+        let what = format!("have more than {} bytes", bytes - 1);
+        assert!(fault.told().contains(&what), "{}", fault.told());
+    }
 }

@@ -3,13 +3,12 @@
 //! Never takes a part of a file, and never lets a file that cannot be used take away what it protected before.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
 use staunch_connectors::lists::{FILE_BYTES_MAX, plain};
 use staunch_engine::limits::LISTED_NETWORKS_MAX;
-use staunch_engine::lists::{List, changes};
+use staunch_engine::lists::{Changes, List};
 use staunch_model::{Printable, Timestamp};
 use staunch_runtime::telemetry::ListReading;
 use staunch_runtime::{Busy, Handle};
@@ -17,6 +16,7 @@ use staunch_server::{Stamp, stamp};
 
 use crate::config::{Config, ProtectedFile};
 use crate::exit::{Exit, Fault};
+use crate::files::open_regular;
 
 /// The lists of a configuration, by the paths of their files.
 pub(crate) type Lists = BTreeMap<Box<str>, List>;
@@ -49,14 +49,14 @@ pub(crate) fn read_one(file: &ProtectedFile) -> Result<List, Fault> {
             .hint("mend it, or take it out of [[never_touch.files]]")
     };
     let mut bytes = Vec::new();
-    let opened = File::open(&file.path).map_err(|error| unreadable(&error))?;
+    let opened = open_regular(&file.path).map_err(|error| unreadable(&error))?;
     let mut opened = opened.take(FILE_BYTES_MAX + 1);
     opened.read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
         let what = format!("the list {name} has more than {FILE_BYTES_MAX} bytes");
         return Err(Fault::new(Exit::Usage, what).hint("is it the right file?"));
     }
-    let listed = plain(&bytes).map_err(|invalid| {
+    let listed = plain(&bytes, LISTED_NETWORKS_MAX).map_err(|invalid| {
         let at = invalid.line.map_or_else(String::new, |line| format!(", line {line}"));
         Fault::new(Exit::Usage, format!("the list {name}{at}: {}", invalid.what)).hint(invalid.hint)
     })?;
@@ -209,20 +209,25 @@ impl Watch {
         Ok(change)
     }
 
-    /// Protects what `change` lists, beside what was listed before.
+    /// Protects what `change` lists, beside all that was listed before.
+    ///
+    /// # Errors
+    /// [`Busy`]: a part of it may be in force.
+    pub(crate) fn protect(&self, change: &Change, handle: &Handle) -> Result<(), Busy> {
+        let changes = change.missing(handle)?;
+        changes.first.into_iter().try_for_each(|part| handle.change_list(part))
+    }
+
+    /// Puts `change` in force: lists that it does not have are listed no longer.
     ///
     /// # Errors
     /// [`Busy`]: a part of it may be in force.
     pub(crate) fn take(&mut self, change: Change, handle: &Handle) -> Result<(), Busy> {
-        for (name, list) in &change.lists {
-            put(handle, name, Some(list))?;
-        }
-        let gone: Vec<_> = self.files.drain(..).map(|it| it.name).collect();
-        self.files = change.watch.files;
-        for name in gone {
-            if !self.files.iter().any(|it| it.name == name) {
-                put(handle, &name, None)?;
-                forget(handle, &name);
+        put(change.missing(handle)?, handle)?;
+        let gone = std::mem::replace(&mut self.files, change.watch.files);
+        for it in gone {
+            if !self.files.iter().any(|kept| kept.name == it.name) {
+                forget(handle, &it.name);
             }
         }
         for it in self.files.iter().filter(|it| it.refused.is_none()) {
@@ -233,18 +238,41 @@ impl Watch {
 
     /// Looks at all files, and puts in force what has changed and stayed like that since the last look.
     pub(crate) fn look(&mut self, handle: &Handle) {
-        for at in 0..self.files.len() {
-            let others = self.files.iter().enumerate().filter(|(it, _)| *it != at);
-            let others: usize = others.map(|(_, it)| it.networks).sum();
-            if let Some(it) = self.files.get_mut(at) {
-                it.look(others, handle);
+        let mut networks: Vec<_> = self.files.iter().map(|it| it.networks).collect();
+        let mut changed = Vec::new();
+        for (at, it) in self.files.iter_mut().enumerate() {
+            let others = networks.iter().enumerate().filter(|(other, _)| *other != at);
+            let others = others.map(|(_, count)| count).sum();
+            if let Some((stamp, list)) = it.look(others, handle)
+                && let Some(count) = networks.get_mut(at)
+            {
+                *count = list.len();
+                changed.push((it, stamp, list));
             }
+        }
+        if changed.is_empty() {
+            return;
+        }
+        let lists = changed.iter().map(|(it, _, list)| (&*it.name, Some(list)));
+        if let Err(error) = missing(lists, handle).and_then(|changes| put(changes, handle)) {
+            for (it, _, _) in changed {
+                tracing::error!(list = %it.name, %error, "the list was not put in force; it is tried again");
+            }
+            return;
+        }
+        for (it, stamp, list) in changed {
+            it.read = stamp;
+            it.refused = None;
+            it.networks = list.len();
+            tracing::info!(list = %it.name, networks = it.networks, "a list of what is never touched was read again");
+            it.tell_in_force(handle);
         }
     }
 }
 
 impl Watched {
-    fn look(&mut self, others: usize, handle: &Handle) {
+    /// What the file says, when it has changed and has stayed like that since the last look.
+    fn look(&mut self, others: usize, handle: &Handle) -> Option<(Stamp, List)> {
         let now = stamp(&self.file.path);
         if now == self.read && self.refused.is_some() {
             // It was moved away and has come back as it was.
@@ -254,37 +282,49 @@ impl Watched {
         }
         let is_settled = std::mem::replace(&mut self.seen, now) == now;
         if !is_settled || now == self.read || self.refused == Some(now) {
-            return;
+            return None;
         }
         let list = read_one(&self.file).and_then(|list| check_room(others + list.len()).map(|()| list));
         if stamp(&self.file.path) != now {
-            return;
+            return None;
         }
-        let list = match list {
-            Ok(list) => list,
-            Err(fault) => return self.refuse(now, &fault, handle),
-        };
-        if let Err(error) = put(handle, &self.name, Some(&list)) {
-            tracing::error!(list = %self.name, %error, "the list was not put in force; it is tried again");
-            return;
+        match list {
+            Ok(list) => Some((now, list)),
+            Err(fault) => {
+                self.refuse(now, &fault, handle);
+                None
+            }
         }
-        self.read = now;
-        self.refused = None;
-        self.networks = list.len();
-        tracing::info!(list = %self.name, networks = self.networks, "a list of what is never touched was read again");
-        self.tell_in_force(handle);
     }
 }
 
-/// Makes the list `name` what `after` says, part by part.
-fn put(handle: &Handle, name: &str, after: Option<&List>) -> Result<(), Busy> {
-    let owned = name.to_owned();
-    // What is in force is asked for each time: after an error that is not what was read last.
-    let before = handle.query(move |state| state.lists.get(&owned).cloned())?;
-    for part in changes(name, before.as_ref(), after) {
-        handle.change_list(part)?;
+impl Change {
+    /// What is in force otherwise than it says.
+    fn missing(&self, handle: &Handle) -> Result<Changes, Busy> {
+        // Those that are in force are asked for: after an error they are not what was taken last.
+        let known: Vec<Box<str>> = handle.query(|state| state.lists.iter().map(|(path, _)| path.into()).collect())?;
+        let kept = |path: &str| self.watch.files.iter().any(|it| &*it.name == path);
+        let gone = known.iter().filter(|path| !kept(path)).map(|path| (&**path, None));
+        let lists = self.lists.iter().map(|(path, list)| (&**path, Some(list)));
+        missing(lists.chain(gone), handle)
     }
-    Ok(())
+}
+
+/// What makes each of `lists` what it is to be; `None` for one that goes.
+fn missing<'a>(lists: impl Iterator<Item = (&'a str, Option<&'a List>)>, handle: &Handle) -> Result<Changes, Busy> {
+    let mut changes = Changes::default();
+    for (name, after) in lists {
+        let owned = name.to_owned();
+        // What is in force is asked for each time: after an error that is not what was read last.
+        let before = handle.query(move |state| state.lists.get(&owned).cloned())?;
+        changes.add(name, before.as_ref(), after);
+    }
+    Ok(changes)
+}
+
+/// Puts `changes` in force, part by part.
+fn put(changes: Changes, handle: &Handle) -> Result<(), Busy> {
+    changes.in_order().try_for_each(|part| handle.change_list(part))
 }
 
 fn tell(handle: &Handle, name: &str, change: impl FnOnce(&mut ListReading)) {

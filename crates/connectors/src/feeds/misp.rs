@@ -1,16 +1,20 @@
 //! MISP: an event, or a feed of events with its manifest. Attributes that are to be used for detection (`to_ids`) and are
 //! addresses are read; other kinds are counted.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::fmt;
 
 use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::{Entry, Reading, label, of_json, seconds, whole};
 use crate::lists::{Invalid, parse_network};
 
 /// The name of the manifest in the directory of a feed.
 pub const MANIFEST: &str = "manifest.json";
+
+/// The most events of a feed.
+const EVENTS_MAX: usize = 10_000;
 
 const HINT: &str = "is it an event of MISP?";
 
@@ -27,15 +31,60 @@ struct Event {
     #[serde(default)]
     timestamp: Option<String>,
     #[serde(rename = "Attribute", default)]
-    attributes: Vec<Attribute>,
+    attributes: Attributes,
     #[serde(rename = "Object", default)]
-    objects: Vec<Object>,
+    objects: Objects,
 }
 
 #[derive(Deserialize)]
 struct Object {
     #[serde(rename = "Attribute", default)]
-    attributes: Vec<Attribute>,
+    attributes: Attributes,
+}
+
+/// What attributes say: of those that are read nothing else is kept.
+#[derive(Default)]
+struct Attributes(Reading);
+
+/// What the attributes of objects say.
+#[derive(Default)]
+struct Objects(Reading);
+
+impl<'de> Deserialize<'de> for Attributes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let take = |attribute: Attribute, reading: &mut Reading| take(&attribute, reading);
+        deserializer.deserialize_seq(Each(take)).map(Self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Objects {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let take = |object: Object, reading: &mut Reading| reading.merge(object.attributes.0);
+        deserializer.deserialize_seq(Each(take)).map(Self)
+    }
+}
+
+/// Reads a sequence whose elements are taken in one by one.
+struct Each<T>(fn(T, &mut Reading));
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Each<T> {
+    type Value = Reading;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a sequence")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Reading, A::Error> {
+        let mut reading = Reading::default();
+        while !reading.is_over() {
+            let Some(element) = elements.next_element()? else {
+                return Ok(reading);
+            };
+            (self.0)(element, &mut reading);
+        }
+        while elements.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(reading)
+    }
 }
 
 #[derive(Deserialize)]
@@ -54,32 +103,33 @@ struct Attribute {
 
 pub(super) fn read(bytes: &[u8]) -> Result<Reading, Invalid> {
     let File { event } = serde_json::from_slice(bytes).map_err(|error| of_json(&error, HINT))?;
-    let mut reading = Reading {
-        as_of: event.timestamp.as_deref().and_then(seconds),
-        ..Reading::default()
-    };
-    let info = event.info.as_deref().unwrap_or_default();
-    let objects = event.objects.iter().flat_map(|it| &it.attributes);
-    for it in event
-        .attributes
-        .iter()
-        .chain(objects)
-        .filter(|it| it.to_ids && !it.deleted)
-    {
-        let Some(network) = address(it) else {
-            reading.not_understood += 1;
-            continue;
-        };
-        let comment = it.comment.as_deref().filter(|it| !it.trim().is_empty());
-        reading.add(Entry {
-            network,
-            confidence: None,
-            label: label(comment.unwrap_or(info)),
-            as_of: it.timestamp.as_deref().and_then(seconds),
-            expires: None,
-        });
+    let mut reading = event.attributes.0;
+    reading.merge(event.objects.0);
+    reading.as_of = event.timestamp.as_deref().and_then(seconds);
+    // What has no comment of its own is called what the event is.
+    let info = label(event.info.as_deref().unwrap_or_default());
+    for it in reading.entries.iter_mut().filter(|it| it.label.is_empty()) {
+        it.label.clone_from(&info);
     }
     Ok(reading)
+}
+
+/// Takes in what an attribute says, when it is to be used for detection.
+fn take(it: &Attribute, reading: &mut Reading) {
+    if !it.to_ids || it.deleted {
+        return;
+    }
+    let Some(network) = address(it) else {
+        reading.not_understood += 1;
+        return;
+    };
+    reading.add(Entry {
+        network,
+        confidence: None,
+        label: label(it.comment.as_deref().unwrap_or_default()),
+        as_of: it.timestamp.as_deref().and_then(seconds),
+        expires: None,
+    });
 }
 
 /// The address of an attribute, with or without a port; `None` for other kinds.
@@ -95,25 +145,71 @@ fn address(it: &Attribute) -> Option<ipnet::IpNet> {
 /// The names of the files of a feed's events, by its manifest.
 ///
 /// # Errors
-/// When it is no manifest: every key is the UUID of an event, and nothing else becomes the name of a file.
+/// When it is no manifest: every key is the UUID of an event, and nothing else becomes the name of a file; also when it
+/// names more than 10,000.
 pub fn manifest(bytes: &[u8]) -> Result<Vec<String>, Invalid> {
     const HINT: &str = "is it the manifest.json of a MISP feed?";
-    let events: BTreeMap<String, IgnoredAny> = serde_json::from_slice(bytes).map_err(|error| of_json(&error, HINT))?;
-    let is_uuid = |it: &str| {
-        let parts: Vec<&str> = it.split('-').collect();
-        let lengths: Vec<usize> = parts.iter().map(|it| it.len()).collect();
-        lengths == [8, 4, 4, 4, 12] && parts.iter().all(|it| it.bytes().all(|it| it.is_ascii_hexdigit()))
-    };
-    if !events.keys().all(|it| is_uuid(it)) {
+    let events: Events = serde_json::from_slice(bytes).map_err(|error| of_json(&error, HINT))?;
+    if events.others {
         return Err(whole("it names something that is no event", HINT));
     }
-    Ok(events.into_keys().map(|uuid| format!("{uuid}.json")).collect())
+    if events.uuids.len() > EVENTS_MAX {
+        let what = format!("it names more than {EVENTS_MAX} events");
+        return Err(whole(what, "take a shorter feed, or a part of this one"));
+    }
+    Ok(events.uuids.into_iter().map(|uuid| format!("{uuid}.json")).collect())
+}
+
+/// The keys of a manifest.
+struct Events {
+    uuids: BTreeSet<String>,
+    /// Whether it names anything else.
+    others: bool,
+}
+
+impl<'de> Deserialize<'de> for Events {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Keys;
+        impl<'de> Visitor<'de> for Keys {
+            type Value = Events;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map of events")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Events, A::Error> {
+                let mut events = Events {
+                    uuids: BTreeSet::new(),
+                    others: false,
+                };
+                while !events.others && events.uuids.len() <= EVENTS_MAX {
+                    let Some((key, IgnoredAny)) = map.next_entry::<String, IgnoredAny>()? else {
+                        return Ok(events);
+                    };
+                    if is_uuid(&key) {
+                        events.uuids.insert(key);
+                    } else {
+                        events.others = true;
+                    }
+                }
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(events)
+            }
+        }
+        deserializer.deserialize_map(Keys)
+    }
+}
+
+fn is_uuid(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('-').take(6).collect();
+    let lengths: Vec<usize> = parts.iter().map(|it| it.len()).collect();
+    lengths == [8, 4, 4, 4, 12] && parts.iter().all(|it| it.bytes().all(|it| it.is_ascii_hexdigit()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::{Format, read, tests::networks};
-    use super::manifest;
+    use super::{EVENTS_MAX, manifest};
     use serde_json::json;
     use staunch_model::Timestamp;
 
@@ -150,5 +246,15 @@ mod tests {
         for bad in ["{\"../../etc/passwd\": {}}", "{\"5f4a9c1e-0000-4000-8000\": {}}", "[]"] {
             manifest(bad.as_bytes()).expect_err(bad);
         }
+        let events = |count: usize| {
+            let keys = (0..count).map(|at| format!("\"5f4a9c1e-0000-4000-8000-{at:012x}\":{{}}"));
+            format!("{{{}}}", keys.collect::<Vec<_>>().join(","))
+        };
+        assert_eq!(
+            manifest(events(EVENTS_MAX).as_bytes()).map(|it| it.len()),
+            Ok(EVENTS_MAX)
+        );
+        let invalid = manifest(events(EVENTS_MAX + 2).as_bytes()).expect_err("they are too many");
+        assert_eq!(invalid.what, "it names more than 10000 events");
     }
 }

@@ -53,6 +53,9 @@ pub(super) fn read(bytes: &[u8]) -> Result<Reading, Invalid> {
             as_of: None,
             expires: None,
         });
+        if reading.is_over() {
+            return reading.bounded();
+        }
     }
     match metadata {
         None => Err(whole(

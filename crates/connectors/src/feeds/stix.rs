@@ -1,7 +1,10 @@
 //! STIX 2.1: a bundle, or the envelope of a TAXII 2.1 collection. Indicators whose pattern compares the value of one IPv4 or
 //! IPv6 address are read; other patterns are counted.
 
+use std::fmt;
+
 use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 use staunch_model::Timestamp;
 
 use super::{Entry, Reading, label, of_json, time, whole};
@@ -15,7 +18,36 @@ struct Bundle {
     r#type: Option<String>,
     #[serde(default)]
     more: Option<bool>,
-    objects: Option<Vec<Object>>,
+    objects: Option<Objects>,
+}
+
+/// What the objects say: of those that are read nothing else is kept.
+struct Objects(Reading);
+
+impl<'de> Deserialize<'de> for Objects {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Each;
+        impl<'de> Visitor<'de> for Each {
+            type Value = Reading;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a sequence of objects")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut objects: A) -> Result<Reading, A::Error> {
+                let mut reading = Reading::default();
+                while !reading.is_over() {
+                    let Some(object) = objects.next_element()? else {
+                        return Ok(reading);
+                    };
+                    take(&object, &mut reading);
+                }
+                while objects.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(reading)
+            }
+        }
+        deserializer.deserialize_seq(Each).map(Self)
+    }
 }
 
 #[derive(Deserialize)]
@@ -56,18 +88,19 @@ pub(super) fn read(bytes: &[u8]) -> Result<Reading, Invalid> {
             "ask for all objects at once, or join the pages",
         ));
     }
-    let mut reading = Reading::default();
-    for object in bundle.objects.unwrap_or_default() {
-        if object.r#type.as_deref() != Some("indicator") || object.revoked {
-            continue;
-        }
-        reading.as_of = reading.as_of.max(object.modified.as_deref().and_then(time));
-        match entry(&object) {
-            Some(entry) => reading.add(entry),
-            None => reading.not_understood += 1,
-        }
+    Ok(bundle.objects.map(|Objects(reading)| reading).unwrap_or_default())
+}
+
+/// Takes in what an object says.
+fn take(object: &Object, reading: &mut Reading) {
+    if object.r#type.as_deref() != Some("indicator") || object.revoked {
+        return;
     }
-    Ok(reading)
+    reading.as_of = reading.as_of.max(object.modified.as_deref().and_then(time));
+    match entry(object) {
+        Some(entry) => reading.add(entry),
+        None => reading.not_understood += 1,
+    }
 }
 
 fn entry(object: &Object) -> Option<Entry> {

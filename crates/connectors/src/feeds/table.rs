@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use staunch_model::{Prefixes, Reputation, Score, Span, Timestamp};
 
 use super::{Entry, Reading};
@@ -25,6 +26,8 @@ pub struct FeedTable {
     terms: Terms,
     entries: Box<[Entry]>,
     prefixes: Prefixes,
+    /// For each entry, the one of the narrowest network that is wider.
+    wider: Box<[Option<u32>]>,
     /// When the feed was made, as it says, or fetched.
     made: Timestamp,
     fetched: Timestamp,
@@ -45,6 +48,7 @@ impl FeedTable {
         let prefixes = Prefixes::new(&networks);
         Self {
             terms,
+            wider: wider(&networks),
             entries: entries.into(),
             prefixes,
             made,
@@ -52,11 +56,22 @@ impl FeedTable {
         }
     }
 
-    /// What the feed says of `ip`, by the narrowest network that it names around it; nothing when that has expired at `now`.
+    /// What the feed says of `ip`, by the narrowest network that it names around it and that has not expired at `now`.
     #[must_use]
     pub fn find(&self, ip: IpAddr, now: Timestamp) -> Option<Reputation> {
-        let entry = self.entries.get(self.prefixes.longest_match(ip)?)?;
-        let reputation = Reputation {
+        let mut at = self.prefixes.longest_match(ip);
+        while let Some(found) = at {
+            let reputation = self.reputation(self.entries.get(found)?);
+            if reputation.counts_at(now) {
+                return Some(reputation);
+            }
+            at = self.wider.get(found)?.and_then(|it| usize::try_from(it).ok());
+        }
+        None
+    }
+
+    fn reputation(&self, entry: &Entry) -> Reputation {
+        Reputation {
             score: self.terms.score,
             confidence: entry.confidence.unwrap_or(self.terms.confidence),
             feed: self.terms.name.clone(),
@@ -64,8 +79,7 @@ impl FeedTable {
             label: entry.label.clone(),
             as_of: entry.as_of.unwrap_or(self.made),
             expires: entry.expires.unwrap_or(self.fetched + self.terms.lasts),
-        };
-        Some(reputation).filter(|it| it.counts_at(now))
+        }
     }
 
     /// How many networks it names.
@@ -91,6 +105,25 @@ impl FeedTable {
     pub fn is_stale(&self, now: Timestamp) -> bool {
         now >= self.fetched + self.terms.lasts
     }
+}
+
+/// For each of `networks` the position of the narrowest one that is wider; of equal ones that of the first.
+fn wider(networks: &[IpNet]) -> Box<[Option<u32>]> {
+    let mut order: Vec<_> = (0_u32..).zip(networks.iter().map(IpNet::trunc)).collect();
+    // One that is around others comes before them.
+    order.sort_unstable_by_key(|(at, network)| (*network, *at));
+    let mut wider = vec![None; networks.len()];
+    // Those around the present one, the narrowest last.
+    let mut around: Vec<(u32, IpNet)> = Vec::new();
+    for (at, network) in order {
+        while around.pop_if(|(_, it)| !it.contains(&network)).is_some() {}
+        let is_again = around.pop_if(|(_, it)| *it == network);
+        if let Some(slot) = usize::try_from(at).ok().and_then(|at| wider.get_mut(at)) {
+            *slot = around.last().map(|(at, _)| *at);
+        }
+        around.push(is_again.unwrap_or((at, network)));
+    }
+    wider.into()
 }
 
 #[cfg(test)]
@@ -119,20 +152,35 @@ mod tests {
                 entry("203.0.113.7/32", Some(1), Some(95)),
                 entry("203.0.113.7/32", Some(2), Some(96)),
                 entry("198.51.100.0/24", Some(0), None),
+                entry("2001:db8::/32", Some(5), Some(1)),
+                entry("2001:db8::/32", Some(6), Some(2)),
+                entry("2001:db8:1::/48", Some(7), Some(3)),
+                entry("2001:db8:1::/64", Some(4), Some(4)),
+                entry("2001:db8:2::/48", Some(4), Some(5)),
             ],
             ..Reading::default()
         };
         let table = FeedTable::new(terms, reading, start, start);
-        assert_eq!(table.len(), 3, "what has expired is left out");
+        assert_eq!(table.len(), 8, "what has expired is left out");
         let at = |ip: &str, hours| {
             let found = table.find(ip.parse().expect("an address"), start + Span::from_hours(hours));
             found.map(|it| (it.network.to_string(), it.confidence))
         };
         assert_eq!(at("203.0.113.7", 1), Some(("203.0.113.7/32".into(), 96)));
-        assert_eq!(at("203.0.113.7", 2), None, "an expired entry gives nothing");
+        let wider = Some(("203.0.113.0/24".into(), 70));
+        assert_eq!(at("203.0.113.7", 2), wider, "an expired one hides no wider one");
         assert_eq!(at("203.0.113.8", 23), Some(("203.0.113.0/24".into(), 70)));
         assert_eq!(at("203.0.113.8", 24), None);
         assert_eq!(at("198.51.100.1", 0), None);
+        let confidence = |ip, hours| at(ip, hours).map(|(_, confidence)| confidence);
+        assert_eq!(
+            [3, 4, 6, 7].map(|hours| confidence("2001:db8:1::1", hours)),
+            [Some(4), Some(3), Some(3), None]
+        );
+        assert_eq!(
+            [3, 4, 5, 6].map(|hours| confidence("2001:db8:2::1", hours)),
+            [Some(5), Some(2), Some(2), None]
+        );
         assert!(!table.is_stale(start + Span::from_hours(23)) && table.is_stale(start + Span::from_hours(24)));
     }
 }

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use staunch_engine::EngineState;
 use staunch_engine::exempt::protection;
 use staunch_engine::limits::{LIST_CHANGE_NETWORKS_MAX, LIST_CHANGE_TEXT_BYTES_MAX};
-use staunch_engine::lists::{List, changes};
+use staunch_engine::lists::{Changes, List, changes};
 use staunch_model::{Command, Input, ListedNetwork, NoticeLevel, Span, StateKind};
 
 use crate::life::IP;
@@ -171,4 +171,47 @@ fn the_first_of_equal_lines_holds_and_mapped_addresses_are_those_that_they_map()
         twice.networks().collect::<Vec<_>>(),
         [("203.0.113.7/32".parse().unwrap(), 1, "first")]
     );
+}
+
+#[test]
+fn what_goes_from_one_list_to_another_is_protected_after_every_part() {
+    const LISTS: [&str; 2] = ["/etc/a", "/etc/b"];
+    let other = |at: u32| listed(at, &format!("10.{}.{}.0/24", at >> 8, at & 255), None);
+    let moving = listed(1, "203.0.113.0/24", None);
+    // Enough of others that adding and removing share a part in one list and come in several parts in the other.
+    let many = u32::try_from(LIST_CHANGE_NETWORKS_MAX).unwrap() + 10;
+    let with: Vec<_> = [moving].into_iter().chain((0..5).map(other)).collect();
+    let without: Vec<_> = (5..many).map(other).collect();
+    for [from, to] in [LISTS, [LISTS[1], LISTS[0]]] {
+        let mut sim = Sim::usual();
+        set(&mut sim, from, Some(&list(&with)));
+        set(&mut sim, to, Some(&list(&without)));
+        let mut all = Changes::default();
+        // In the order of their names, whichever of them has it.
+        for path in LISTS {
+            let after = if path == from { &without } else { &with };
+            all.add(path, sim.state().lists.get(path), Some(&list(after)));
+        }
+        for part in all.in_order() {
+            sim.input(Input::Listed(Arc::new(part)));
+            assert!(why(sim.state(), IP).is_some(), "it goes from {from} to {to}");
+        }
+        assert_eq!(sim.state().lists.get(from), Some(&list(&without)));
+        assert_eq!(sim.state().lists.get(to), Some(&list(&with)));
+
+        // One that goes as a whole.
+        let mut all = Changes::default();
+        for path in LISTS {
+            let after = (path == from).then(|| list(&with));
+            all.add(path, sim.state().lists.get(path), after.as_ref());
+        }
+        for part in all.in_order() {
+            sim.input(Input::Listed(Arc::new(part)));
+            assert!(why(sim.state(), IP).is_some(), "it goes back from {to} to {from}");
+        }
+        assert_eq!(
+            sim.state().lists.iter().map(|(path, _)| path).collect::<Vec<_>>(),
+            [from]
+        );
+    }
 }

@@ -99,11 +99,13 @@ impl Reload {
         match read {
             Ok((config, compiled, policy, lists)) => {
                 let (playbooks, protected) = (policy.playbooks.len(), policy.never_touch.len());
-                // What moves from a list into the configuration is protected throughout by one of the two.
+                // What moves between a list and the configuration is protected throughout by one of the two: lists only
+                // add before the policy changes, and take away after it.
                 let risk = Arc::new(config.risk.table());
                 let set = self
-                    .handle
-                    .set_policy(Arc::new(policy))
+                    .lists
+                    .protect(&lists, &self.handle)
+                    .and_then(|()| self.handle.set_policy(Arc::new(policy)))
                     .and_then(|()| self.set_risk(risk));
                 if let Err(error) = set.and_then(|()| self.lists.take(lists, &self.handle)) {
                     tracing::error!(%error, "the configuration was not read again; the earlier one stays in force");
