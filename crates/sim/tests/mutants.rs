@@ -13,7 +13,7 @@ use staunch_sim::{Invariant, Scenario, Violation, run};
 const SEEDS_MAX: u64 = 60_000;
 
 /// Each mutant and the invariant that has to find it.
-const NAMED: [(Mutant, Invariant); 44] = {
+const NAMED: [(Mutant, Invariant); 45] = {
     use {Invariant as I, Mutant as M};
     [
         (M::EffectBeforeSync, I::DurableIntent),
