@@ -6,7 +6,7 @@ use staunch_model::Printable;
 use crate::cli::ConfigCommand;
 use crate::config::{self, Line, Shown};
 use crate::exit::{Exit, Fault};
-use crate::output::{Output, Tone, say};
+use crate::output::{Output, Tone, json_escaped, say};
 
 /// Where the origins begin, as far as the keys leave room.
 const ORIGIN_COLUMN: usize = 44;
@@ -41,7 +41,8 @@ fn text(output: &Output, lines: &[Line]) -> String {
             }
             Line::Key(key, set_by) => {
                 let origin = set_by.map_or_else(|| "# default".to_owned(), |line| format!("# line {line}"));
-                let key = Printable(key).to_string();
+                // Escaped as TOML does it: what is shown can be read again.
+                let key = json_escaped(key);
                 let origin = output.paint(Tone::Faint, &origin);
                 text.push_str(&format!("{key:<ORIGIN_COLUMN$}  {origin}\n"));
             }

@@ -66,6 +66,14 @@ pub(super) fn check(config: &Config, text: &str) -> Vec<Mistake> {
     checker.mistakes
 }
 
+/// Whether an address names who asks: `https://user:password@host/`.
+fn has_user(url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.split(['/', '?', '#'])
+        .next()
+        .is_some_and(|host| host.contains('@'))
+}
+
 impl Checker<'_> {
     fn add(&mut self, path: &[&str], what: String, hint: impl Into<String>) {
         let steps: Vec<Step<'_>> = path.iter().map(|key| Step::Key(key)).collect();
@@ -378,6 +386,10 @@ impl Checker<'_> {
                 (Some(url), true) if !url.starts_with("https://") && !url.starts_with("http://") => {
                     let what = format!("{} cannot be fetched", Printable(url));
                     mistake("url", what, "write an address that begins with https:// or http://");
+                }
+                (Some(url), true) if has_user(url) => {
+                    let what = "the address has a user or a password in it".to_owned();
+                    mistake("url", what, "leave it out: no credentials are sent");
                 }
                 _ => {}
             }

@@ -55,6 +55,11 @@ fn every_mistake_has_a_place_and_a_hint() {
         ),
         ("[limits]\nacts_per_hour_max = -1\n", "2:21", &["invalid value"]),
         (
+            "[[feeds]]\nname = \"a\"\nurl = \"https://ada:secret@feeds.example/\"\n",
+            "3:7",
+            &["a user or a password", "no credentials are sent"],
+        ),
+        (
             "[[sources.syslog]]\nlisten = \"127.0.0.1:514\"\n",
             "2:10",
             &["udp:// or tcp://"],
