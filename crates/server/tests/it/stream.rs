@@ -161,7 +161,7 @@ fn who_is_cut_off_before_anything_was_told_misses_nothing() {
     drop(cut);
     event(&staunch, "203.0.113.7");
     staunch.wait_for_index();
-    let mut back = Told::open(&client.clone().header(&format!("Last-Event-ID: {place}")), path::STREAM);
+    let mut back = Told::open(&client.header(&format!("Last-Event-ID: {place}")), path::STREAM);
     let first = back.next().expect("it goes on");
     assert!(first.what.starts_with("opened by"), "{first:?}");
 }

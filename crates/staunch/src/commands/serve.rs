@@ -208,10 +208,10 @@ fn enter_sandbox(config: &Config) -> Result<(), Fault> {
     match entered.files {
         Files::Restricted => tracing::info!("this process may write in its own directories only"),
         Files::Partly => {
-            tracing::info!("this process may write in its own directories only, as far as this kernel knows")
+            tracing::info!("this process may write in its own directories only, as far as this kernel knows");
         }
         Files::Open => {
-            tracing::warn!("this kernel has no Landlock that serves: this process may write wherever its user may")
+            tracing::warn!("this kernel has no Landlock that serves: this process may write wherever its user may");
         }
     }
     Ok(())
