@@ -1,14 +1,20 @@
 //! Applies records to the state. The only code that changes it, in live running, recovery, replay and simulation.
 
+mod effects;
+mod update;
+
 use std::collections::BTreeSet;
 use std::fmt;
 
 use staunch_model::{
-    Await, Brief, Cause, Change, Context, Dispatch, Effect, Evidence, EvidenceId, FailureKind, Incident, IncidentId,
-    IncidentOutcome, IncidentStatus, ObservePurpose, Record, Span, State, StateKind, Timestamp, Transaction,
-    TransactionId,
+    Await, Brief, Cause, Change, Effect, Evidence, EvidenceId, FailureKind, Incident, IncidentId, IncidentOutcome,
+    IncidentStatus, Record, Span, State, StateKind, Timestamp, Transaction, TransactionId,
 };
 
+pub(crate) use update::new_transaction;
+
+use self::effects::{collect, effect_of, undo};
+use self::update::{send, update};
 use crate::budget::{self, Budgets, Scope};
 use crate::compact::Compact;
 use crate::limits;
@@ -554,144 +560,6 @@ fn tells_of_unfit(notice: &staunch_model::Notice) -> bool {
     notice.incident.is_none() && notice.transaction.is_none() && notice.text.contains(UNFIT)
 }
 
-/// Updates everything of a transaction but its state. What its driver has sent until now has landed by `lands_by`.
-fn update(it: &mut Transaction, change: &Change, now: Timestamp, lands_by: Timestamp) {
-    match change {
-        Change::PreCheckStarted(dispatch) => {
-            send(it, *dispatch);
-            it.attempts = 1;
-            it.failure = None;
-        }
-        Change::Refused { .. } | Change::WouldExecute { .. } | Change::ProbedAbsent | Change::ReleaseVerified => {
-            it.deadline = now;
-            it.awaits = Await::Timer;
-        }
-        Change::GaveUp(reason) => {
-            it.deadline = now;
-            it.awaits = Await::Timer;
-            it.failure = Some(Box::new(reason.last.clone()));
-        }
-        Change::ApprovalRequested { expires, .. } => wait(it, *expires),
-        Change::Approved { by } => {
-            it.approved_by = Some(by.clone());
-            wait(it, now + limits::QUEUE_WAIT_MAX);
-        }
-        Change::ExecuteIntended {
-            dispatch, judgement, ..
-        } => {
-            send(it, *dispatch);
-            it.executions = it.executions.saturating_add(1);
-            // It is sent in time to land before its reply is given up: see `Effect::Execute::send_by`.
-            let until = if is(Mutant::SettleFromIntent) {
-                lands_by
-            } else {
-                dispatch.deadline
-            };
-            it.in_flight_until = it.in_flight_until.max(Some(until));
-            it.failure = None;
-            if let Some(judgement) = judgement {
-                it.mode = judgement.mode;
-            }
-        }
-        Change::Landed(dispatch) => {
-            answered(it, lands_by);
-            send(it, *dispatch);
-            it.attempts = 1;
-            it.failure = None;
-        }
-        Change::Unproved { failure, dispatch } => {
-            // Nobody has answered when the process ended: another one, paused, may still send it.
-            if failure.kind != FailureKind::Interrupted {
-                answered(it, lands_by);
-            }
-            send(it, *dispatch);
-            it.attempts = 1;
-            it.failure = Some(Box::new(failure.clone()));
-        }
-        Change::Postponed { failure, until } => {
-            // In a post-check `failure` is the driver's own report of the act, which a failed look does not replace.
-            if !matches!(it.state.kind(), StateKind::PostChecking | StateKind::InForce) {
-                it.failure = Some(Box::new(failure.clone()));
-            }
-            wait(it, *until);
-            end_with_lease(it);
-        }
-        Change::Resent(dispatch) => {
-            send(it, *dispatch);
-            it.attempts = it.attempts.saturating_add(1);
-            end_with_lease(it);
-        }
-        Change::PostCheckPassed { lease_until } => {
-            it.lease_until = Some(*lease_until);
-            it.verified_at = Some(now);
-            it.failure = None;
-            wait(it, *lease_until);
-        }
-        Change::RollbackStarted { dispatch, .. } | Change::ReleaseStarted { dispatch, .. } => {
-            send(it, *dispatch);
-            it.attempts = 1;
-            it.undone = false;
-            it.renewing = None;
-            it.failure = None;
-        }
-        Change::UndoLanded { settled_at } => {
-            it.undone = true;
-            it.failure = None;
-            wait(it, *settled_at);
-        }
-        Change::Lifted(dispatch) => {
-            send(it, *dispatch);
-            it.undone = true;
-            it.failure = None;
-        }
-        Change::ProbedPresent(dispatch) => {
-            send(it, *dispatch);
-            it.attempts = it.attempts.saturating_add(1);
-            it.undone = false;
-        }
-        Change::RenewStarted { dispatch, until, .. } => {
-            send(it, *dispatch);
-            it.attempts = 0;
-            it.failure = None;
-            it.renewing = Some(*until);
-            end_with_lease(it);
-        }
-        Change::RenewCheckStarted { failure, dispatch } => {
-            send(it, *dispatch);
-            it.attempts = 1;
-            it.failure = failure.clone().map(Box::new);
-            end_with_lease(it);
-        }
-        Change::Renewed { lease_until } => {
-            it.renewing = None;
-            it.failure = None;
-            it.lease_until = Some(*lease_until);
-            it.verified_at = Some(now);
-            wait(it, *lease_until);
-        }
-        Change::RenewFailed(failure) => {
-            it.renewing = None;
-            it.failure = Some(Box::new(failure.clone()));
-            wait(it, it.lease_until.unwrap_or(now));
-        }
-        Change::Joined(incident) => {
-            if *incident == it.incident {
-                it.held = true;
-            } else if !it.joined.contains(incident) {
-                it.joined.push(*incident);
-            }
-        }
-        Change::LetGo(incident) => {
-            if *incident == it.incident {
-                it.held = false;
-            } else {
-                it.joined.retain(|holder| holder != incident);
-            }
-        }
-        Change::StaleReply { .. } => {}
-    }
-}
-
 /// Debits budgets: an act when it is first sent, a failure when it has ended.
 fn account(
     budgets: &mut Budgets,
@@ -728,132 +596,6 @@ fn account(
     }
 }
 
-/// What is to be done about `change`, which has been applied to `it`.
-fn effect_of(state: &EngineState, it: &Transaction, change: &Change) -> Option<Effect> {
-    match change {
-        Change::PreCheckStarted(_) => Some(observe(state, it, ObservePurpose::PreCheck)),
-        Change::Landed(_) | Change::Unproved { .. } | Change::RenewCheckStarted { .. } => {
-            Some(observe(state, it, ObservePurpose::PostCheck))
-        }
-        Change::Lifted(_) => Some(observe(state, it, ObservePurpose::Probe)),
-        Change::ExecuteIntended { version, hold, .. } => Some(execute(state, it, *version, *hold, false)),
-        Change::RenewStarted { hold, .. } => Some(execute(state, it, 0, *hold, true)),
-        Change::RollbackStarted { .. } | Change::ReleaseStarted { .. } | Change::ProbedPresent(_) => {
-            Some(undo(state, it))
-        }
-        Change::Resent(_) => match it.state.kind() {
-            StateKind::PreChecking => Some(observe(state, it, ObservePurpose::PreCheck)),
-            StateKind::PostChecking | StateKind::InForce => Some(observe(state, it, ObservePurpose::PostCheck)),
-            _ if it.undone => Some(observe(state, it, ObservePurpose::Probe)),
-            _ => Some(undo(state, it)),
-        },
-        _ => None,
-    }
-}
-
-fn observe(state: &EngineState, it: &Transaction, purpose: ObservePurpose) -> Effect {
-    let asks = state
-        .playbook_of(it)
-        .is_some_and(|playbook| playbook.context.contains(&Context::TrafficShare));
-    Effect::Observe {
-        transaction: it.id,
-        ticket: it.ticket,
-        purpose,
-        kind: it.kind,
-        target: it.target,
-        traffic: asks && purpose == ObservePurpose::PreCheck,
-        deadline: it.deadline,
-    }
-}
-
-fn execute(state: &EngineState, it: &Transaction, version: u64, hold: Span, renewal: bool) -> Effect {
-    Effect::Execute {
-        transaction: it.id,
-        ticket: it.ticket,
-        kind: it.kind,
-        target: it.target,
-        key: state.effect_key(it),
-        version,
-        hold,
-        renewal,
-        send_by: it.deadline - state.in_flight_max(it.kind),
-        deadline: it.deadline,
-    }
-}
-
-fn undo(state: &EngineState, it: &Transaction) -> Effect {
-    Effect::Undo {
-        label: it.label,
-        transaction: it.id,
-        ticket: it.ticket,
-        kind: it.kind,
-        target: it.target,
-        key: state.effect_key(it),
-        deadline: it.deadline,
-    }
-}
-
-/// The driver has answered, so it sends the request no more.
-fn answered(it: &mut Transaction, lands_by: Timestamp) {
-    // Of two requests, the first may be the one that is still to come.
-    if it.executions == 1 {
-        it.in_flight_until = it.in_flight_until.map(|before| before.min(lands_by));
-    }
-}
-
-fn send(it: &mut Transaction, dispatch: Dispatch) {
-    it.ticket = dispatch.ticket;
-    it.deadline = dispatch.deadline;
-    it.awaits = Await::Reply;
-}
-
-/// A renewal that is under way does not keep the present lease from ending.
-fn end_with_lease(it: &mut Transaction) {
-    if it.state.kind() == StateKind::InForce {
-        it.deadline = it.deadline.min(it.lease_until.unwrap_or(it.deadline));
-    }
-}
-
-fn wait(it: &mut Transaction, until: Timestamp) {
-    it.deadline = until;
-    it.awaits = Await::Timer;
-}
-
-pub(crate) fn new_transaction(
-    id: TransactionId,
-    label: TransactionId,
-    incident: IncidentId,
-    kind: staunch_model::ActionKind,
-    target: staunch_model::Target,
-) -> Transaction {
-    Transaction {
-        id,
-        incident,
-        label,
-        step: 0,
-        kind,
-        target,
-        lease: Span::ZERO,
-        state: State::Planned,
-        awaits: Await::Timer,
-        deadline: Timestamp::EPOCH,
-        ticket: 0,
-        executions: 0,
-        attempts: 0,
-        undone: false,
-        mode: staunch_model::Mode::Observe,
-        in_flight_until: None,
-        failure: None,
-        approved_by: None,
-        lease_until: None,
-        renewing: None,
-        verified_at: None,
-        completed: 0,
-        held: true,
-        joined: staunch_model::Seldom::new(),
-    }
-}
-
 /// Changes a piece of evidence and the index with it; its incident is looked at again.
 fn change_evidence(
     state: &mut EngineState,
@@ -866,16 +608,6 @@ fn change_evidence(
     state.index.enter_evidence(it);
     state.index.dirty.insert(it.incident);
     Ok(it)
-}
-
-fn collect(it: &Evidence) -> Option<Effect> {
-    Some(Effect::Collect {
-        evidence: it.id,
-        incident: it.incident,
-        kind: it.kind,
-        target: it.target?,
-        deadline: it.deadline,
-    })
 }
 
 fn incident_mut(state: &mut EngineState, id: IncidentId) -> Result<&mut Incident, ApplyError> {

@@ -6,6 +6,7 @@
 pub mod advance;
 pub mod apply;
 pub mod budget;
+mod command;
 pub mod compact;
 mod engine;
 pub mod exempt;

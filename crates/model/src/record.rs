@@ -536,6 +536,15 @@ pub struct Notice {
     pub text: Box<str>,
 }
 
+impl Notice {
+    /// Its id, how urgent it is, and what it says. Safe to show.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let text = format!("{} for people, {}: {}", self.id, self.level.name(), self.text);
+        crate::Printable(&text).to_string()
+    }
+}
+
 /// Why the world is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -11,15 +11,15 @@ use thiserror::Error;
 /// The longest file of secrets or certificates: a bundle of all public authorities has a quarter of it.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
-/// What changes when a file is written or replaced.
-pub type Stamp = Option<(i64, i64, u64, u64)>;
+/// What changes when a file is written or replaced, or when others may read it than before.
+pub type Stamp = Option<(i64, i64, u64, u64, u32)>;
 
 /// The stamp of the file at `path`; `None` when there is none.
 #[must_use]
 pub fn stamp(path: &Path) -> Stamp {
     fs::metadata(path)
         .ok()
-        .map(|meta| (meta.mtime(), meta.mtime_nsec(), meta.len(), meta.ino()))
+        .map(|meta| (meta.ctime(), meta.ctime_nsec(), meta.len(), meta.ino(), meta.mode()))
 }
 
 /// Looks from time to time whether files have changed since they were read.
@@ -134,11 +134,34 @@ fn all(path: &Path, file: File) -> Result<Vec<u8>, FileError> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
+    fn what_is_written_replaced_or_opened_to_others_has_another_stamp() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("list");
+        let mut stamps = vec![stamp(&path)];
+        let mut note = |what: &str| {
+            let now = stamp(&path);
+            assert!(!stamps.contains(&now), "{what}: {now:?} in {stamps:?}");
+            stamps.push(now);
+        };
+        fs::write(&path, "192.0.2.1").expect("it is our directory");
+        note("it is there");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).expect("it is our file");
+        note("it is closed");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o604)).expect("it is our file");
+        note("it is open");
+        fs::write(dir.path().join("new"), "192.0.2.1").expect("it is our directory");
+        fs::rename(dir.path().join("new"), &path).expect("it is our directory");
+        note("another took its place");
+    }
+
+    #[test]
     fn what_could_not_be_read_is_tried_again_and_told_once() {
-        let (old, new) = (vec![Some((1, 0, 1, 1))], vec![Some((2, 0, 1, 1))]);
+        let (old, new) = (vec![Some((1, 0, 1, 1, 0o600))], vec![Some((2, 0, 1, 1, 0o600))]);
         let mut watch = FileWatch::new(old.clone(), Duration::ZERO);
         assert_eq!(watch.changed(|| old.clone()), None);
         assert_eq!(watch.changed(|| new.clone()), Some(new.clone()));

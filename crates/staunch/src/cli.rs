@@ -1,6 +1,8 @@
 //! The command line, as data. What commands do is in `commands`.
 
+mod author;
 mod drill;
+mod look;
 mod operate;
 mod playbook;
 
@@ -9,10 +11,17 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use staunch_model::{IncidentId, Timestamp};
 use staunch_server::dto::REASON_BYTES_MAX;
 
+pub(crate) use author::{
+    ApprovalRule, BacktestArgs, CheckArgs, ConfigCommand, FailOn, PlanArgs, SchemaArgs, SchemaName, SourceCommand,
+    SourceTestArgs, TestArgs,
+};
 pub(crate) use drill::{DrillCommand, DrillKeyArgs, DrillRunArgs, TabletopArgs};
+pub(crate) use look::{
+    ContainmentCommand, IncidentCommand, IncidentState, IndexCommand, JournalCommand, ReplayArgs, TimelineFormat,
+    WatchArgs,
+};
 pub(crate) use operate::{
     ApproveArgs, DenyArgs, ModeArgs, ModeName, ProtectAddArgs, ProtectCommand, ProtectRemoveArgs, ReleaseArgs,
     RenewArgs,
@@ -267,290 +276,6 @@ pub(crate) struct RunArgs {
     pub(crate) serve: ServeArgs,
 }
 
-#[derive(Args, Debug)]
-#[command(
-    after_help = "It goes on until it is interrupted. When the connection is lost it is taken up again where it ended, for \
-                        up to a minute: nothing is left out."
-)]
-pub(crate) struct WatchArgs {
-    /// Show what happened after this frame first; 0 shows everything [default: from now on]
-    #[arg(long, value_name = "LSN")]
-    pub(crate) after: Option<u64>,
-    /// Only what this incident and its transactions are about, such as INC-17
-    #[arg(long, value_name = "INCIDENT")]
-    pub(crate) incident: Option<IncidentId>,
-    /// End after so many entries
-    #[arg(long, value_name = "COUNT")]
-    pub(crate) count: Option<u64>,
-    #[command(flatten)]
-    pub(crate) show: ShowArgs,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct CheckArgs {
-    /// Playbook files, or directories of them [default: the configured ones and those built in]
-    #[arg(value_name = "PATH")]
-    pub(crate) paths: Vec<PathBuf>,
-    /// Show what a code such as P024 means, with an example and how to mend it, and check nothing
-    #[arg(long, value_name = "CODE", conflicts_with_all = ["paths", "json"])]
-    pub(crate) explain: Option<String>,
-    #[command(flatten)]
-    pub(crate) config: ConfigArgs,
-    /// Answer in JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum ConfigCommand {
-    /// Show the keys that the file sets, each with its line; secrets are in files of their own and are not shown
-    #[command(
-        after_help = "What is shown is a configuration itself. A running server has read the file when it was started, \
-                            and `[playbooks]` and `[never_touch]` at its last reload; `staunch mode` may have set another \
-                            mode than `mode`, and shows it."
-    )]
-    Show {
-        /// Show what holds: the defaults too
-        #[arg(long)]
-        effective: bool,
-        #[command(flatten)]
-        config: ConfigArgs,
-        /// Answer in JSON
-        #[arg(long)]
-        json: bool,
-    },
-}
-
-/// What a schema is of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum SchemaName {
-    /// A playbook
-    Playbook,
-    /// A file of tests, such as ssh.test.yaml
-    Test,
-}
-
-#[derive(Args, Debug)]
-#[command(
-    after_help = "The schema is of draft 7, which the YAML language server of most editors reads. It names the sources of \
-                        the configuration. What needs more than a schema, such as conditions, is for `staunch check`."
-)]
-pub(crate) struct SchemaArgs {
-    /// Of what
-    #[arg(value_name = "OF", value_enum)]
-    pub(crate) of: SchemaName,
-    #[command(flatten)]
-    pub(crate) config: ConfigArgs,
-}
-
-#[derive(Args, Debug)]
-#[command(
-    after_help = "The decoders, the triggers and the engine are the real ones; the enforcement point is simulated, and \
-                        time passes as fast as the machine computes. Exit code 13 tells that a test failed."
-)]
-pub(crate) struct TestArgs {
-    /// Files of tests such as ssh.test.yaml, playbooks with such a file beside them, or directories [default: those of
-    /// the configured playbooks and of those built in]
-    #[arg(value_name = "PATH")]
-    pub(crate) paths: Vec<PathBuf>,
-    #[command(flatten)]
-    pub(crate) config: ConfigArgs,
-    /// Answer in JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct PlanArgs {
-    /// The file of one event as its source sends it; - reads stdin
-    #[arg(value_name = "FILE")]
-    pub(crate) event: PathBuf,
-    /// The system that the event comes from
-    #[arg(long, value_name = "NAME", default_value = "suricata")]
-    pub(crate) source: String,
-    /// Do without a running Staunch: nothing is in force, and only this machine's firewall is looked at
-    #[arg(long)]
-    pub(crate) local: bool,
-    #[command(flatten)]
-    pub(crate) show: ShowArgs,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum SourceCommand {
-    /// Show what is understood of events, and why each playbook does or does not match them; nothing is sent anywhere
-    Test(SourceTestArgs),
-}
-
-#[derive(Args, Debug)]
-pub(crate) struct SourceTestArgs {
-    /// The file of events as their source sends them: one, an array, or one a line; - reads stdin
-    #[arg(value_name = "FILE")]
-    pub(crate) events: PathBuf,
-    /// The system that the events come from
-    #[arg(long = "as", value_name = "NAME")]
-    pub(crate) source: String,
-    /// The most events that are shown
-    #[arg(long, value_name = "COUNT", default_value_t = 20)]
-    pub(crate) max: usize,
-    #[command(flatten)]
-    pub(crate) config: ConfigArgs,
-    /// Answer in JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Args, Debug)]
-#[command(
-    group = clap::ArgGroup::new("past").required(true),
-    after_help = "The engine, the decoders and the guards are the real ones; the enforcement point is simulated, and \
-                        the time is that of the events. Exit code 12 tells that something named by --fail-on happened."
-)]
-pub(crate) struct BacktestArgs {
-    /// Files of events as their source sends them, or directories of such files: JSON, an array or one a line, plain
-    /// or compressed with zstd; - reads stdin
-    #[arg(long, value_name = "FILE", num_args = 1.., group = "past")]
-    pub(crate) events: Vec<PathBuf>,
-    /// The data directory whose journal is the past, compared with what was matched then
-    #[arg(long, value_name = "DIR", group = "past")]
-    pub(crate) journal: Option<PathBuf>,
-    /// The system that the events come from [default: what the name of an archive file says, else suricata]
-    #[arg(long, value_name = "NAME", conflicts_with = "journal")]
-    pub(crate) source: Option<String>,
-    /// The playbooks to try: those in this directory, and no others [default: the configured ones]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) playbooks: Option<PathBuf>,
-    /// The playbooks to compare with: those in this directory, and no others [default: the configured ones, or what a
-    /// journal has recorded]
-    #[arg(long, value_name = "DIR")]
-    pub(crate) against: Option<PathBuf>,
-    /// How far any playbook may go, whatever the configuration says
-    #[arg(long, value_enum, default_value_t = ModeName::Enforce)]
-    pub(crate) mode: ModeName,
-    /// What becomes of questions to a person that a journal has no answer to
-    #[arg(long, value_enum, default_value_t = ApprovalRule::Grant)]
-    pub(crate) approvals: ApprovalRule,
-    /// End with exit code 12 when one of these has happened
-    #[arg(long, value_enum, value_name = "CONDITION", value_delimiter = ',')]
-    pub(crate) fail_on: Vec<FailOn>,
-    #[command(flatten)]
-    pub(crate) config: ConfigArgs,
-    /// Write the report into this file too, as one page for a browser
-    #[arg(long, value_name = "FILE")]
-    pub(crate) html: Option<PathBuf>,
-    /// Answer in JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-/// What becomes of questions to a person in a backtest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ApprovalRule {
-    /// Somebody says yes at once
-    Grant,
-    /// Nobody answers
-    Lapse,
-}
-
-/// What makes a backtest end with an exit code of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum FailOn {
-    /// The new playbooks contain an address that the old ones do not
-    NewlyContained,
-    /// The old playbooks contain an address that the new ones do not
-    NewlySpared,
-    /// A guard refused something that the new playbooks wanted
-    GuardTrip,
-    /// The circuit breaker opened
-    Breaker,
-    /// A new playbook matched nothing
-    NeverMatched,
-    /// Something could not be read
-    Malformed,
-}
-
-impl FailOn {
-    /// The name on the command line.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::NewlyContained => "newly-contained",
-            Self::NewlySpared => "newly-spared",
-            Self::GuardTrip => "guard-trip",
-            Self::Breaker => "breaker",
-            Self::NeverMatched => "never-matched",
-            Self::Malformed => "malformed",
-        }
-    }
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum IncidentCommand {
-    /// List incidents, newest first
-    List {
-        /// Only those that are open, or closed
-        #[arg(long, value_enum)]
-        status: Option<IncidentState>,
-        /// Only those of this playbook
-        #[arg(long, value_name = "NAME")]
-        playbook: Option<String>,
-        /// How many
-        #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
-        limit: u32,
-        #[command(flatten)]
-        show: ShowArgs,
-    },
-    /// Show one incident with its transactions, events and timeline
-    Show {
-        /// Which, such as INC-17
-        #[arg(value_name = "INCIDENT")]
-        id: IncidentId,
-        #[command(flatten)]
-        show: ShowArgs,
-    },
-    /// Show what happened, what was decided and done, and what people said, in one order and with the time each took
-    Timeline {
-        /// Which, such as INC-17
-        #[arg(value_name = "INCIDENT")]
-        id: IncidentId,
-        /// The newest entry first
-        #[arg(long)]
-        reverse: bool,
-        /// How to write it
-        #[arg(long, value_enum, value_name = "FORMAT", default_value_t = TimelineFormat::Text)]
-        format: TimelineFormat,
-        #[command(flatten)]
-        server: ServerArgs,
-    },
-}
-
-/// How a timeline is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum TimelineFormat {
-    /// For people, in 80 columns
-    Text,
-    /// For programs
-    Json,
-    /// For spreadsheets; no cell is taken for a formula
-    Csv,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum IncidentState {
-    Open,
-    Closed,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum ContainmentCommand {
-    /// List what is in force or on its way: by whom, until when, verified when
-    List {
-        /// List what a person must decide instead
-        #[arg(long)]
-        awaiting: bool,
-        #[command(flatten)]
-        show: ShowArgs,
-    },
-}
-
 #[derive(Debug, Subcommand)]
 pub(crate) enum TokenCommand {
     /// Make a token and print it, this once
@@ -599,74 +324,6 @@ pub(crate) enum TokenRole {
     Responder,
     /// Does everything
     Operator,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum JournalCommand {
-    /// Prove every frame: chain and checksums
-    Verify {
-        #[command(flatten)]
-        data: DataArgs,
-        /// Answer in JSON
-        #[arg(long)]
-        json: bool,
-    },
-    /// Show the frames: what happened and what became true, one line each
-    Cat {
-        /// The first frame
-        #[arg(long, value_name = "LSN", default_value_t = 1)]
-        from: u64,
-        /// How many frames [default: all]
-        #[arg(long, value_name = "N")]
-        limit: Option<u64>,
-        #[command(flatten)]
-        data: DataArgs,
-        /// One line of JSON for each frame
-        #[arg(long)]
-        json: bool,
-    },
-}
-
-#[derive(Args, Debug)]
-#[command(
-    after_help = "It reads the journal from its first frame on and changes nothing, also while a server runs. \
-                        `--verify` ends with exit code 12 when this build decides differently from the record."
-)]
-pub(crate) struct ReplayArgs {
-    /// Decide every recorded input again, and compare with what was decided then
-    #[arg(long, conflicts_with_all = ["incident", "at"])]
-    pub(crate) verify: bool,
-    /// Only this incident and its transactions, such as INC-17
-    #[arg(long, value_name = "INCIDENT")]
-    pub(crate) incident: Option<IncidentId>,
-    /// The whole state at this time instead, such as 2026-11-25T14:00:00Z
-    #[arg(long, value_name = "TIME")]
-    pub(crate) at: Option<Timestamp>,
-    #[command(flatten)]
-    pub(crate) data: DataArgs,
-    /// Answer in JSON: one line for each frame, or one answer
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum IndexCommand {
-    /// Make the index anew from the journal
-    Rebuild {
-        #[command(flatten)]
-        data: DataArgs,
-        /// Answer in JSON
-        #[arg(long)]
-        json: bool,
-    },
-    /// Show how far the index has followed the journal
-    Status {
-        #[command(flatten)]
-        data: DataArgs,
-        /// Answer in JSON
-        #[arg(long)]
-        json: bool,
-    },
 }
 
 #[derive(Args, Debug)]

@@ -221,6 +221,14 @@ pub(crate) fn clock(at: Timestamp, now: Timestamp) -> String {
     }
 }
 
+/// The day, and the time of it to the millisecond: `2026-11-25` and `14:00:00.250`.
+pub(crate) fn day_and_time(at: Timestamp) -> (String, String) {
+    let text = at.to_string();
+    let (day, time) = text.split_once('T').unwrap_or(("", &text));
+    let time = time.trim_end_matches('Z').chars().take("00:00:00.000".len()).collect();
+    (day.to_owned(), time)
+}
+
 /// `in 59m12s`, `12s ago` or `now`.
 pub(crate) fn relative(at: Timestamp, now: Timestamp) -> String {
     let round = |span: staunch_model::Span| staunch_model::Span::from_secs(span.as_secs()).to_string();

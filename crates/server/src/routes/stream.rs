@@ -165,10 +165,7 @@ fn event(it: &Happening) -> Event {
         incident: it.incident,
         transaction: it.transaction,
         what: match &it.detail {
-            Record::NoticeQueued(notice) => {
-                let level = notice.level.name();
-                Printable(&format!("{} for people, {level}: {}", notice.id, notice.text)).to_string()
-            }
+            Record::NoticeQueued(notice) => notice.words(),
             _ => it.what.clone(),
         },
     };

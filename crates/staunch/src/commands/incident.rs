@@ -3,10 +3,8 @@
 mod timeline;
 
 use serde_json::json;
-use staunch_model::{Command, IncidentStatus, Judgement, Printable, Timestamp, Verdict};
-use staunch_server::dto::{
-    CommandRow, IncidentAnswer, IncidentQuery, IncidentRow, Incidents, Protected, TransactionRow, path,
-};
+use staunch_model::{IncidentStatus, Judgement, Printable, Timestamp, Verdict};
+use staunch_server::dto::{IncidentAnswer, IncidentQuery, IncidentRow, Incidents, Protected, TransactionRow, path};
 
 use crate::cli::{IncidentCommand, IncidentState};
 use crate::client::{Client, Patience};
@@ -137,7 +135,7 @@ fn show_text(output: &Output, answer: &IncidentAnswer, at: Timestamp) -> String 
     if !detail.commands.is_empty() {
         text.push_str(&format!("\n{}\n", output.paint(Tone::Strong, "Commands")));
         for command in &detail.commands {
-            text.push_str(&dated(command.at, at, &command_text(command)));
+            text.push_str(&dated(command.at, at, &command.words()));
         }
     }
     if !detail.events.is_empty() {
@@ -174,21 +172,6 @@ fn dated(when: Timestamp, now: Timestamp, what: &str) -> String {
     let when = clock(when, now);
     let indent = when.chars().count() + 4;
     format!("  {when}  {}\n", wrap(what, indent))
-}
-
-/// Who asked for what, from where, why, and what became of it when it was refused. Safe to show.
-fn command_text(row: &CommandRow) -> String {
-    let what = serde_json::from_value::<Command>(row.command.clone())
-        .map_or_else(|_| row.command.to_string(), |command| command.to_string());
-    let (by, from) = (Printable(&row.by), Printable(&row.from));
-    let mut text = format!("{by} from {from}: {}", Printable(&what));
-    if !row.reason.is_empty() {
-        text.push_str(&format!(", because {}", Printable(&row.reason)));
-    }
-    if let Some(why) = &row.refused {
-        text.push_str(&format!("; REFUSED: {}", Printable(why)));
-    }
-    text
 }
 
 fn transaction_text(output: &Output, it: &TransactionRow, protected: Option<&Protected>, at: Timestamp) -> String {

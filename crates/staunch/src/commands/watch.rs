@@ -12,7 +12,7 @@ use staunch_server::dto::{StreamEntry, StreamKind, StreamQuery, path};
 use crate::cli::WatchArgs;
 use crate::client::{Client, Patience};
 use crate::exit::{Exit, Fault};
-use crate::output::{Output, Tone, json_line, print, say, wrap};
+use crate::output::{Output, Tone, day_and_time, json_line, print, say, wrap};
 
 /// How long nothing at all may come: a server that has nothing to tell says so every 15 seconds.
 const SILENCE_MAX: Duration = Duration::from_secs(45);
@@ -130,15 +130,13 @@ impl Watch {
     }
 
     fn text(&mut self, output: &Output, entry: &StreamEntry) -> String {
-        let when = entry.at.to_string();
-        let (date, time) = when.split_once('T').unwrap_or(("", &when));
+        let (date, time) = day_and_time(entry.at);
         let mut text = String::new();
         if self.day != date {
-            date.clone_into(&mut self.day);
             let heading = format!("{date} (UTC)");
+            self.day = date;
             text.push_str(&format!("{}\n", output.paint(Tone::Strong, &heading)));
         }
-        let time: String = time.trim_end_matches('Z').chars().take("00:00:00.000".len()).collect();
         let about = entry.incident.map_or_else(String::new, |id| id.to_string());
         let tone = match entry.kind {
             StreamKind::Incident | StreamKind::Transaction => Tone::Plain,

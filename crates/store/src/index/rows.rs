@@ -3,9 +3,11 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use staunch_model::{
-    ActionKind, ContentHash, IncidentId, IncidentOutcome, IncidentStatus, Judgement, Mode, NoticeId, NoticeLevel,
-    Record, Severity, Span, StateKind, Timestamp, TransactionId,
+    ActionKind, Command, ContentHash, IncidentId, IncidentOutcome, IncidentStatus, Judgement, Mode, NoticeId,
+    NoticeLevel, Record, Severity, Span, StateKind, Timestamp, TransactionId,
 };
+
+use super::words;
 
 /// An incident, without what belongs to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -178,6 +180,16 @@ pub struct CommandRow {
     pub affected: Vec<TransactionId>,
     /// Why it was refused, if it was.
     pub refused: Option<String>,
+}
+
+impl CommandRow {
+    /// Who asked for what, from where, why, and what became of it when it was refused. Safe to show.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let what = serde_json::from_value::<Command>(self.command.clone())
+            .map_or_else(|_| self.command.to_string(), |command| command.to_string());
+        words::asked(&self.by, &self.from, &what, &self.reason, self.refused.as_deref())
+    }
 }
 
 /// A notice to people.

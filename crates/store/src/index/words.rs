@@ -65,11 +65,20 @@ pub fn reason(change: &Change) -> Option<String> {
 
 /// Who asked for what, why, and what became of it when it was refused. Safe to show.
 pub(super) fn command(by: &Operator, command: &Command, answer: &Record) -> String {
-    let mut text = format!("{} from {}: {command}", by.name, by.from);
-    if !by.reason.is_empty() {
-        text.push_str(&format!(", because {}", by.reason));
+    let refused = match answer {
+        Record::CommandRefused { why } => Some(&**why),
+        _ => None,
+    };
+    asked(&by.name, &by.from, &command.to_string(), &by.reason, refused)
+}
+
+/// The same, of what a row holds.
+pub(super) fn asked(by: &str, from: &str, what: &str, reason: &str, refused: Option<&str>) -> String {
+    let mut text = format!("{by} from {from}: {what}");
+    if !reason.is_empty() {
+        text.push_str(&format!(", because {reason}"));
     }
-    if let Record::CommandRefused { why } = answer {
+    if let Some(why) = refused {
         text.push_str(&format!("; REFUSED: {why}"));
     }
     Printable(&text).to_string()

@@ -1,5 +1,7 @@
 //! The query index: what it shows, and that it never shows another history than the journal's.
 
+mod happened;
+
 use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -8,12 +10,12 @@ use std::sync::Arc;
 use staunch_model::{
     ActionKind, Cause, Change, Command, ContentHash, Dispatch, EffectKey, Endpoint, Event, Facts, Frame, IncidentId,
     IncidentOutcome, IncidentStatus, Input, Judgement, Limits, Mode, Modes, Notice, NoticeId, NoticeLevel, OnFailure,
-    Operator, Playbook, PlaybookGuards, Policy, Printable, Record, ReleaseScope, RiskClass, Severity, Span, StateKind,
-    Target, Timestamp, TransactionId,
+    Operator, Playbook, PlaybookGuards, Policy, Record, ReleaseScope, RiskClass, Severity, Span, StateKind, Target,
+    Timestamp, TransactionId,
 };
 use staunch_ports::journal::NewFrame;
 use staunch_ports::{Follower, Journal, Lsn, Purpose};
-use staunch_store::index::{Happening, IncidentFilter, Index, IndexError, IndexReader, Place, TransactionFilter};
+use staunch_store::index::{IncidentFilter, Index, IndexError, IndexReader, TransactionFilter};
 use staunch_store::{JournalOptions, SegmentJournal};
 
 use super::temp_dir;
@@ -657,76 +659,6 @@ fn an_incident_has_the_commands_that_touched_it() {
     assert_eq!(touched(1), [5, 7, 8]);
     assert_eq!(touched(2), [6, 7]);
     assert_eq!(touched(3), [5, 7]);
-}
-
-#[test]
-fn what_happened_is_told_from_any_place_on_and_once() {
-    let setup = Setup::new();
-    let mut index = setup.open();
-    let mut frames = whole_life();
-    frames.push(opened(2, "203.0.113.8", "ssh brute force"));
-    frames.push(Frame {
-        input: Input::Operator {
-            by: operator(),
-            command: Command::SetMode(Mode::Enforce),
-        },
-        records: vec![
-            Record::ModeSet { mode: Mode::Enforce },
-            Record::CommandDone { affected: Vec::new() },
-        ],
-    });
-    follow(&mut index, &frames);
-    let reader = index.reader();
-    let all = reader.happened(Place::default(), None, 0).expect("the index answers");
-    let words: Vec<&str> = all.iter().map(|it| &*it.what).collect();
-    let by = |what: &str| format!("ada from 127.0.0.1:9: {what}, because {}", Printable(HOSTILE));
-    assert!(words.contains(&&*by("release TX-1")), "{words:#?}");
-    assert_eq!(
-        words[words.len() - 2..],
-        [&*by("set the mode to enforce"), "the mode is enforce"]
-    );
-    assert!(all.is_sorted_by(|a, b| a.place < b.place && a.place.lsn <= b.place.lsn));
-
-    // In pages of any size, from any place on, each is told once.
-    for limit in 1..=all.len() {
-        let mut place = Place::default();
-        let mut told = Vec::new();
-        while let Some(last) = {
-            let some = reader
-                .happened(place, None, u32::try_from(limit).expect("few"))
-                .expect("the index answers");
-            let last = some.last().map(|it| it.place);
-            told.extend(some);
-            last
-        } {
-            place = last;
-        }
-        assert_eq!(told, all, "in pages of {limit}");
-    }
-    // A number of another index is not believed: the frame's entries are told again rather than lost.
-    let middle = all[all.len() / 2].place;
-    for entry in [0, 1_000_000, all[all.len() - 1].place.entry] {
-        let from = Place { lsn: middle.lsn, entry };
-        let told = reader.happened(from, None, 0).expect("the index answers");
-        let behind: Vec<_> = all.iter().filter(|it| it.place.lsn >= middle.lsn).cloned().collect();
-        assert_eq!(told, behind, "{from:?}");
-    }
-    let end = reader
-        .position()
-        .and_then(|lsn| reader.place(lsn))
-        .expect("the index answers");
-    assert_eq!(end, all[all.len() - 1].place);
-
-    let narrowed = reader
-        .happened(Place::default(), Some(IncidentId(1)), 0)
-        .expect("the index answers");
-    // What people asked of it is about it, too.
-    let asked = by("release TX-1");
-    let is_about = |it: &&Happening| it.incident == Some(IncidentId(1)) || it.what == asked;
-    let about: Vec<_> = all.iter().filter(is_about).cloned().collect();
-    assert!(about.iter().any(|it| it.what == asked));
-    assert_eq!(narrowed, about);
-    assert!(narrowed.iter().any(|it| it.transaction == Some(TransactionId(1))));
 }
 
 #[test]

@@ -6,10 +6,10 @@ use serde::Serialize;
 use staunch_model::{Printable, Record, Span, Timestamp, TransactionId};
 use staunch_server::dto::{IncidentAnswer, IncidentRow, TimelineEntry, TransactionRow};
 
-use super::{command_text, state_of};
+use super::state_of;
 use crate::cli::TimelineFormat;
 use crate::exit::{Exit, Fault};
-use crate::output::{Output, Tone, print, say, wrap};
+use crate::output::{Output, Tone, day_and_time, print, say, wrap};
 
 /// The columns before the text of an entry.
 const INDENT: usize = 37;
@@ -135,7 +135,7 @@ fn timeline(answer: &IncidentAnswer) -> Timeline<'_> {
         );
     }
     for command in &detail.commands {
-        add(command.at, command.lsn, Lane::Person, None, None, command_text(command));
+        add(command.at, command.lsn, Lane::Person, None, None, command.words());
     }
     for entry in &detail.timeline {
         let (lane, what) = meaning(entry);
@@ -161,8 +161,7 @@ fn timeline(answer: &IncidentAnswer) -> Timeline<'_> {
 /// Whose entry it is, and its words.
 fn meaning(entry: &TimelineEntry) -> (Lane, String) {
     if let Ok(Record::NoticeQueued(notice)) = serde_json::from_value(entry.detail.clone()) {
-        let what = format!("{} for people, {}: {}", notice.id, notice.level.name(), notice.text);
-        return (Lane::Notice, Printable(&what).to_string());
+        return (Lane::Notice, notice.words());
     }
     let lane = match entry.transaction {
         Some(_) => Lane::Transaction,
@@ -205,14 +204,12 @@ fn text(output: &Output, timeline: &Timeline<'_>) -> String {
     }
     let mut day = String::new();
     for entry in &timeline.entries {
-        let when = entry.at.to_string();
-        let (date, time) = when.split_once('T').unwrap_or(("", &when));
+        let (date, time) = day_and_time(entry.at);
         if day != date {
-            date.clone_into(&mut day);
+            day = date;
             let heading = output.paint(Tone::Strong, &format!("{day} (UTC)"));
             text.push_str(&format!("\n{heading}\n"));
         }
-        let time = of_day(time);
         let elapsed = format!("+{}", short(entry.elapsed_us));
         let (tone, lane) = match entry.lane {
             Lane::Event => (Tone::Warning, "event"),
@@ -224,10 +221,9 @@ fn text(output: &Output, timeline: &Timeline<'_>) -> String {
         let lane = output.paint(tone, &format!("{lane:<9}"));
         let whose = entry.transaction.map_or_else(String::new, |id| format!("{id} "));
         let said = entry.source_time.map_or_else(String::new, |time| {
-            let time = time.to_string();
-            let shown = match time.split_once('T') {
-                Some((date, time)) if date == day => of_day(time),
-                _ => time,
+            let shown = match day_and_time(time) {
+                (date, time) if date == day => time,
+                _ => time.to_string(),
             };
             format!(" (by its clock {shown})")
         });
@@ -235,11 +231,6 @@ fn text(output: &Output, timeline: &Timeline<'_>) -> String {
         text.push_str(&format!("  {time:<12}  {elapsed:>9}  {lane} {what}\n"));
     }
     text
-}
-
-/// A time of day to the millisecond.
-fn of_day(time: &str) -> String {
-    time.trim_end_matches('Z').chars().take("00:00:00.000".len()).collect()
 }
 
 /// A length of time in at most nine characters: `350us`, `6.1ms`, `2.35s`, `1h2m`.

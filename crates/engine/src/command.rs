@@ -1,0 +1,215 @@
+//! What operators ask for.
+
+use staunch_model::{
+    Cause, Change, Command, IncidentId, Operator, Record, RefusalReason, ReleaseScope, Span, StateKind, Transaction,
+    TransactionId,
+};
+
+use crate::NO_SUCH;
+use crate::limits;
+use crate::mutant::{Mutant, is};
+use crate::transaction::can_be_held;
+use crate::turn::Turn;
+
+impl Turn<'_> {
+    /// An operator asks for something.
+    pub(crate) fn on_command(&mut self, by: &Operator, command: &Command) {
+        let result = match command {
+            Command::Release(ReleaseScope::Transaction(id)) => self.release_one(*id, by),
+            Command::Release(ReleaseScope::Incident(id)) => self.release_incident(*id, by),
+            Command::Release(ReleaseScope::All) => Ok(self.release_all(by)),
+            // Nothing of it is in the state: the runtime has the drivers do it once this is durable.
+            Command::Release(ReleaseScope::Former) => Ok(Vec::new()),
+            Command::Renew {
+                transaction,
+                lease,
+                shorten,
+            } => self.renew(*transaction, *lease, *shorten, by),
+            Command::Approve(id) => self.approve(*id, by),
+            Command::Deny(id) => self.deny(*id, by),
+            Command::SetMode(mode) => {
+                self.put(Record::ModeSet { mode: *mode });
+                Ok(Vec::new())
+            }
+            Command::Protect { network, lasts } => self.protect(*network, *lasts, by),
+            Command::Unprotect { network } => self.unprotect(*network),
+            Command::ReleaseTrusting { scope, trust } => self.release_trusting(*scope, *trust, by),
+        };
+        match result {
+            Ok(affected) => self.put(Record::CommandDone { affected }),
+            Err(why) => self.put(Record::CommandRefused { why: why.into() }),
+        }
+    }
+
+    /// What is said of a transaction that is not in the state.
+    fn no_transaction(&self, id: TransactionId) -> String {
+        if (1..=self.state.last_transaction).contains(&id.0) {
+            format!("{id} has ended, and nothing of it is in force")
+        } else {
+            format!("{NO_SUCH}{id}")
+        }
+    }
+
+    pub(crate) fn release_one(&mut self, id: TransactionId, by: &Operator) -> Result<Vec<TransactionId>, String> {
+        let it = self
+            .state
+            .transactions
+            .get(&id)
+            .ok_or_else(|| self.no_transaction(id))?;
+        let it = it.clone();
+        if self.release(&it, by) {
+            Ok(vec![id])
+        } else {
+            Err(format!("{id} is {} already", it.state.kind()))
+        }
+    }
+
+    pub(crate) fn release_incident(&mut self, id: IncidentId, by: &Operator) -> Result<Vec<TransactionId>, String> {
+        let incident = self.state.incidents.get(&id).ok_or_else(|| format!("{NO_SUCH}{id}"))?;
+        let transactions = incident.transactions.clone();
+        let mut affected = Vec::new();
+        for transaction in transactions.iter().copied().rev() {
+            let Some(it) = self.state.transactions.get(&transaction) else {
+                continue;
+            };
+            let it = it.clone();
+            if !it.is_held_by(id) {
+                continue;
+            }
+            if it.held_only_by(id) {
+                if self.release(&it, by) {
+                    affected.push(transaction);
+                }
+            } else if can_be_held(it.state.kind()) {
+                self.change(transaction, Change::LetGo(id));
+            }
+        }
+        Ok(affected)
+    }
+
+    fn release_all(&mut self, by: &Operator) -> Vec<TransactionId> {
+        let newest_first = self.state.transactions.values().rev();
+        let mut all: Vec<_> = newest_first
+            .filter(|it| it.state.kind() == StateKind::Stuck || can_be_held(it.state.kind()))
+            .map(|it| (it.in_flight_until.is_some(), it.id))
+            .collect();
+        // What has not acted first, so that none of it acts while the rest waits for its turn.
+        all.sort_by_key(|(acted, _)| *acted);
+        let mut affected = Vec::new();
+        for (_, id) in all.into_iter().take(limits::RELEASES_PER_TURN_MAX) {
+            let it = self.state.transactions[&id].clone();
+            if self.release(&it, by) {
+                affected.push(id);
+            }
+        }
+        affected
+    }
+
+    /// Starts to lift `it`, whatever it is doing. False when there is nothing to lift.
+    fn release(&mut self, it: &Transaction, by: &Operator) -> bool {
+        let cause = || Cause::Operator { by: by.name.clone() };
+        match it.state.kind() {
+            StateKind::Planned | StateKind::PreChecking | StateKind::AwaitingApproval => {
+                let reason = Box::new(RefusalReason::Cancelled { by: by.name.clone() });
+                self.change(
+                    it.id,
+                    Change::Refused {
+                        reason,
+                        judgement: None,
+                    },
+                );
+            }
+            StateKind::Executing | StateKind::PostChecking => self.roll_back(it, cause()),
+            StateKind::InForce | StateKind::Stuck => self.start_release(it, cause()),
+            _ => return false,
+        }
+        true
+    }
+
+    fn renew(
+        &mut self,
+        id: TransactionId,
+        lease: Span,
+        shorten: bool,
+        by: &Operator,
+    ) -> Result<Vec<TransactionId>, String> {
+        let it = self
+            .state
+            .transactions
+            .get(&id)
+            .ok_or_else(|| self.no_transaction(id))?;
+        let it = it.clone();
+        if it.state.kind() != StateKind::InForce {
+            return Err(format!(
+                "{id} is {}, and only what is in force has a lease",
+                it.state.kind()
+            ));
+        }
+        if let Some(end) = it.lease_until.filter(|end| *end <= self.now) {
+            return Err(format!("the lease of {id} ended at {end}"));
+        }
+        let max = self.state.limits().lease_max;
+        if lease == Span::ZERO || (lease > max && !is(Mutant::LeaseUnbounded)) {
+            return Err(format!("a lease of {lease} is outside 1us to {max}"));
+        }
+        let until = self.now + lease;
+        if let Some(end) = it.lease_until.filter(|end| until < *end && !shorten) {
+            return Err(format!(
+                "the lease of {id} would end at {until}, but it ends at {end} now: allow the earlier end with `--shorten`"
+            ));
+        }
+        if let Some(why) = self.protection(it.target) {
+            return Err(format!("{id} cannot be renewed: {why}"));
+        }
+        if it.renewing.is_some() {
+            return Err(format!("{id} is being renewed already"));
+        }
+        let dispatch = self.act(&it);
+        let hold = lease + limits::HOLD_MARGIN;
+        let by = by.name.clone();
+        self.change(
+            id,
+            Change::RenewStarted {
+                dispatch,
+                until,
+                hold,
+                by,
+            },
+        );
+        Ok(vec![id])
+    }
+
+    fn approve(&mut self, id: TransactionId, by: &Operator) -> Result<Vec<TransactionId>, String> {
+        self.waiting(id)?;
+        self.change(id, Change::Approved { by: by.name.clone() });
+        Ok(vec![id])
+    }
+
+    fn deny(&mut self, id: TransactionId, by: &Operator) -> Result<Vec<TransactionId>, String> {
+        self.waiting(id)?;
+        let reason = Box::new(RefusalReason::Denied { by: by.name.clone() });
+        self.change(
+            id,
+            Change::Refused {
+                reason,
+                judgement: None,
+            },
+        );
+        Ok(vec![id])
+    }
+
+    fn waiting(&self, id: TransactionId) -> Result<(), String> {
+        let it = self
+            .state
+            .transactions
+            .get(&id)
+            .ok_or_else(|| format!("{NO_SUCH}{id}"))?;
+        if it.state.kind() != StateKind::AwaitingApproval {
+            return Err(format!("{id} is {}, not awaiting approval", it.state.kind()));
+        }
+        if it.deadline <= self.now && !is(Mutant::ApprovalOutlived) {
+            return Err(format!("the approval of {id} expired at {}", it.deadline));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,162 @@
+//! Commands that show what happens and what happened.
+
+use clap::{Args, Subcommand, ValueEnum};
+use staunch_model::{IncidentId, Timestamp};
+
+use super::{DataArgs, ServerArgs, ShowArgs};
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "It goes on until it is interrupted. When the connection is lost it is taken up again where it ended, for \
+                        up to a minute: nothing is left out."
+)]
+pub(crate) struct WatchArgs {
+    /// Show what happened after this frame first; 0 shows everything [default: from now on]
+    #[arg(long, value_name = "LSN")]
+    pub(crate) after: Option<u64>,
+    /// Only what this incident and its transactions are about, such as INC-17
+    #[arg(long, value_name = "INCIDENT")]
+    pub(crate) incident: Option<IncidentId>,
+    /// End after so many entries
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) count: Option<u64>,
+    #[command(flatten)]
+    pub(crate) show: ShowArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum IncidentCommand {
+    /// List incidents, newest first
+    List {
+        /// Only those that are open, or closed
+        #[arg(long, value_enum)]
+        status: Option<IncidentState>,
+        /// Only those of this playbook
+        #[arg(long, value_name = "NAME")]
+        playbook: Option<String>,
+        /// How many
+        #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        limit: u32,
+        #[command(flatten)]
+        show: ShowArgs,
+    },
+    /// Show one incident with its transactions, events and timeline
+    Show {
+        /// Which, such as INC-17
+        #[arg(value_name = "INCIDENT")]
+        id: IncidentId,
+        #[command(flatten)]
+        show: ShowArgs,
+    },
+    /// Show what happened, what was decided and done, and what people said, in one order and with the time each took
+    Timeline {
+        /// Which, such as INC-17
+        #[arg(value_name = "INCIDENT")]
+        id: IncidentId,
+        /// The newest entry first
+        #[arg(long)]
+        reverse: bool,
+        /// How to write it
+        #[arg(long, value_enum, value_name = "FORMAT", default_value_t = TimelineFormat::Text)]
+        format: TimelineFormat,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+}
+
+/// How a timeline is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TimelineFormat {
+    /// For people, in 80 columns
+    Text,
+    /// For programs
+    Json,
+    /// For spreadsheets; no cell is taken for a formula
+    Csv,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum IncidentState {
+    Open,
+    Closed,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ContainmentCommand {
+    /// List what is in force or on its way: by whom, until when, verified when
+    List {
+        /// List what a person must decide instead
+        #[arg(long)]
+        awaiting: bool,
+        #[command(flatten)]
+        show: ShowArgs,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum JournalCommand {
+    /// Prove every frame: chain and checksums
+    Verify {
+        #[command(flatten)]
+        data: DataArgs,
+        /// Answer in JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show the frames: what happened and what became true, one line each
+    Cat {
+        /// The first frame
+        #[arg(long, value_name = "LSN", default_value_t = 1)]
+        from: u64,
+        /// How many frames [default: all]
+        #[arg(long, value_name = "N")]
+        limit: Option<u64>,
+        #[command(flatten)]
+        data: DataArgs,
+        /// One line of JSON for each frame
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "It reads the journal from its first frame on and changes nothing, also while a server runs. \
+                        `--verify` ends with exit code 12 when this build decides differently from the record."
+)]
+pub(crate) struct ReplayArgs {
+    /// Decide every recorded input again, and compare with what was decided then
+    #[arg(long, conflicts_with_all = ["incident", "at"])]
+    pub(crate) verify: bool,
+    /// Only this incident and its transactions, such as INC-17
+    #[arg(long, value_name = "INCIDENT")]
+    pub(crate) incident: Option<IncidentId>,
+    /// The whole state at this time instead, such as 2026-11-25T14:00:00Z
+    #[arg(long, value_name = "TIME")]
+    pub(crate) at: Option<Timestamp>,
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+    /// Answer in JSON: one line for each frame, or one answer
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum IndexCommand {
+    /// Make the index anew from the journal
+    Rebuild {
+        #[command(flatten)]
+        data: DataArgs,
+        /// Answer in JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show how far the index has followed the journal
+    Status {
+        #[command(flatten)]
+        data: DataArgs,
+        /// Answer in JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
