@@ -236,8 +236,12 @@ impl Entry<'_> {
             Record::ExemptionEnded { network } => {
                 self.on_installation(&format!("{network} is protected no longer"), record)
             }
-            Record::CameBack { .. }
-            | Record::SweepDone { .. }
+            Record::CameBack { transaction, times, .. } => {
+                let leases = if *times == 1 { "lease" } else { "leases" };
+                let what = format!("its target comes back after {times} {leases} in a row");
+                self.on_transaction(transaction.0, &what, record)
+            }
+            Record::SweepDone { .. }
             | Record::SweepFailed { .. }
             | Record::IncidentForgotten { .. }
             | Record::NoticeFailed { .. }

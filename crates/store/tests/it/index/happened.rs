@@ -3,7 +3,7 @@
 use staunch_model::{Command, Frame, IncidentId, Input, Mode, Printable, Record, TransactionId};
 use staunch_store::index::{Happening, Place};
 
-use super::{HOSTILE, Setup, follow, opened, operator, whole_life};
+use super::{HOSTILE, Setup, at, follow, opened, operator, whole_life};
 
 #[test]
 fn what_happened_is_told_from_any_place_on_and_once() {
@@ -11,6 +11,14 @@ fn what_happened_is_told_from_any_place_on_and_once() {
     let mut index = setup.open();
     let mut frames = whole_life();
     frames.push(opened(2, "203.0.113.8", "ssh brute force"));
+    frames.push(Frame {
+        input: Input::Tick,
+        records: vec![Record::CameBack {
+            transaction: TransactionId(1),
+            times: 2,
+            ended: at(7),
+        }],
+    });
     frames.push(Frame {
         input: Input::Operator {
             by: operator(),
@@ -27,6 +35,10 @@ fn what_happened_is_told_from_any_place_on_and_once() {
     let words: Vec<&str> = all.iter().map(|it| &*it.what).collect();
     let by = |what: &str| format!("ada from 127.0.0.1:9: {what}, because {}", Printable(HOSTILE));
     assert!(words.contains(&&*by("release TX-1")), "{words:#?}");
+    assert!(
+        words.contains(&"its target comes back after 2 leases in a row"),
+        "{words:#?}"
+    );
     assert_eq!(
         words[words.len() - 2..],
         [&*by("set the mode to enforce"), "the mode is enforce"]
