@@ -80,14 +80,13 @@ impl Repeats {
     /// The lease of `it` has ended at `now`, which counts for `within`. With too many targets, those that would be forgotten
     /// first make room.
     pub(crate) fn serve(&mut self, playbook: &Playbook, it: &Transaction, now: Timestamp, within: Span) {
-        let before = match self.of(playbook, it.kind, it.target, now) {
-            Some(served) => served.times,
-            // What came before may have been forgotten while this lease ran: it tells by its length which one it was.
-            None => playbook
-                .leases_then(it.step)
-                .filter(|lease| *lease <= it.lease)
-                .fold(0, |n, _| n + 1),
-        };
+        let counted = self.of(playbook, it.kind, it.target, now).map_or(0, |served| served.times);
+        // What came before may have been forgotten while this lease ran: it tells by its length which one it was.
+        let told = playbook
+            .leases_then(it.step)
+            .filter(|lease| *lease <= it.lease)
+            .fold(0, |n, _| n + 1);
+        let before = counted.max(told);
         let place = place(playbook, it.kind, it.target);
         self.forget(place);
         while let Some((until, first)) = self.by_end.first().copied() {

@@ -525,8 +525,15 @@ impl Model {
         };
         let place = (playbook.name.clone(), it.target);
         match it.ends {
-            Some(Ends::ByItself) => drop(self.served.insert(place, (it.served + 1, now + within))),
-            Some(Ends::ByPerson) => drop(self.served.remove(&place)),
+            // One that was still ending when this one was planned has been counted since.
+            Some(Ends::ByItself) => {
+                let since = self.served.get(&place).filter(|(_, until)| now < *until);
+                let before = since.map_or(0, |(times, _)| *times).max(it.served);
+                self.served.insert(place, (before + 1, now + within));
+            }
+            Some(Ends::ByPerson) => {
+                self.served.remove(&place);
+            }
             None => {}
         }
     }
