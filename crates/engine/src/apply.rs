@@ -21,6 +21,7 @@ use crate::limits;
 use crate::lists::ListedNetworks;
 use crate::mutant::{Mutant, is};
 use crate::networks::Networks;
+use crate::process;
 use crate::repeat::Repeats;
 use crate::risk;
 use crate::state::{EngineState, PendingNotice, Subject, Unfit, driver, in_flight_max, key_hash};
@@ -316,6 +317,7 @@ fn apply_to(state: &mut EngineState, record: &Record, now: Timestamp, next: &mut
         Record::ExemptionEnded { network } => state.exemptions.remove(*network),
         Record::RiskTablePinned(table) => state.risk_table = Some(table.clone()),
         Record::Known(known) => risk::enter(state, known, now),
+        Record::ProcessFound(found) => process::enter(state, found),
         Record::ListChanged(change) => {
             state.lists.change(change);
             state.index.listed = ListedNetworks::of(&state.lists);

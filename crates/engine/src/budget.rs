@@ -19,18 +19,20 @@ pub enum Scope {
     Playbook(ContentHash),
     /// Acts in one /24 or /48, by its first address.
     Group(IpAddr),
+    /// Acts on processes of this machine.
+    Processes,
     /// Failures, for the circuit breaker.
     Failures,
 }
 
-/// The group of `target` that shares a budget: the /24 or /48 around it.
+/// The group of `target` that shares a budget: the /24 or /48 around it, or all processes of this machine.
 #[must_use]
 pub fn group(target: Target) -> Scope {
-    let Target::Address(ip) = target;
-    Scope::Group(match ip {
-        IpAddr::V4(v4) => IpAddr::V4((u32::from(v4) & 0xffff_ff00).into()),
-        IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) & (u128::MAX << 80)).into()),
-    })
+    match target {
+        Target::Address(IpAddr::V4(v4)) => Scope::Group(IpAddr::V4((u32::from(v4) & 0xffff_ff00).into())),
+        Target::Address(IpAddr::V6(v6)) => Scope::Group(IpAddr::V6((u128::from(v6) & (u128::MAX << 80)).into())),
+        Target::Process(_) => Scope::Processes,
+    }
 }
 
 /// Counts by minute. A window's count includes the whole of its first minute, so it never counts too few.

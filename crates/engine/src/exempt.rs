@@ -17,6 +17,7 @@ use crate::NO_SUCH;
 use crate::limits;
 use crate::mutant::{Mutant, is};
 use crate::networks;
+use crate::process;
 use crate::state::EngineState;
 use crate::turn::Turn;
 
@@ -105,9 +106,13 @@ pub fn why(exemption: &Exemption) -> String {
 impl Turn<'_> {
     /// Why `target` is never touched; `None` when it may be.
     pub(crate) fn protection(&self, target: Target) -> Option<String> {
-        let Target::Address(ip) = target;
-        let (network, reason) = protection(self.state, ip, self.now)?;
-        Some(format!("{ip} is in {network}, which is never touched: {reason}"))
+        match target {
+            Target::Address(ip) => {
+                let (network, reason) = protection(self.state, ip, self.now)?;
+                Some(format!("{ip} is in {network}, which is never touched: {reason}"))
+            }
+            Target::Process(process) => process::refusal(self.state, process),
+        }
     }
 
     /// The policy is pinned.
@@ -120,7 +125,9 @@ impl Turn<'_> {
         let before = self.acting(|ip| protection(self.state, ip, self.now).is_none());
         self.put(record);
         let is_protected = |ip| protection(self.state, ip, self.now).is_some();
-        let newly = before.into_iter().filter(|(_, Target::Address(ip))| is_protected(*ip));
+        let newly = before
+            .into_iter()
+            .filter(|(_, target)| target.address().is_some_and(is_protected));
         let newly: Vec<_> = newly.collect();
         self.tell_newly_protected(&newly);
     }
@@ -184,7 +191,8 @@ impl Turn<'_> {
             }
         };
         let targets = named.iter().filter_map(|id| self.state.transactions.get(id));
-        let networks: Vec<IpNet> = targets.map(|it| network_of(it.target)).collect();
+        let networks: Option<Vec<IpNet>> = targets.map(|it| network_of(it.target)).collect();
+        let networks = networks.ok_or("trust is given to addresses: release the process without trust")?;
         // Before anything is let go: a command does all of what it says, or nothing.
         self.check_room(&networks)
             .map_err(|why| format!("{why}; to release without trust is possible"))?;
@@ -195,7 +203,7 @@ impl Turn<'_> {
         };
         let until = self.now + trust;
         for id in &released {
-            let Some(network) = self.state.transactions.get(id).map(|it| network_of(it.target)) else {
+            let Some(network) = self.state.transactions.get(id).and_then(|it| network_of(it.target)) else {
                 continue;
             };
             let longer = |it: &Exemption| it.until.is_none_or(|end| end >= until);
@@ -234,10 +242,10 @@ impl Turn<'_> {
         Ok(())
     }
 
-    /// What acts or has acted at addresses for which `asked` holds.
+    /// What acts or has acted at addresses for which `asked` holds. Processes are in no network.
     fn acting(&self, asked: impl Fn(IpAddr) -> bool) -> Vec<(TransactionId, Target)> {
         let acts = |it: &&Transaction| {
-            let Target::Address(ip) = it.target;
+            let Some(ip) = it.target.address() else { return false };
             let kind = it.state.kind();
             matches!(
                 kind,
@@ -268,9 +276,8 @@ impl Turn<'_> {
     }
 }
 
-fn network_of(target: Target) -> IpNet {
-    let Target::Address(ip) = target;
-    ip.into()
+fn network_of(target: Target) -> Option<IpNet> {
+    target.address().map(IpNet::from)
 }
 
 fn within(span: Span, max: Span, what: &str) -> Result<(), String> {

@@ -14,6 +14,7 @@ use crate::budget::{self, Scope};
 use crate::exempt;
 use crate::limits;
 use crate::mutant::{Mutant, is};
+use crate::process;
 use crate::risk;
 use crate::state::EngineState;
 
@@ -64,19 +65,25 @@ pub fn judge(
     now: Timestamp,
 ) -> Judgement {
     let class = risk_of(state, question);
-    let mut guards = vec![
-        never_touch(state, question.target, now),
-        prefix_width(question.target),
+    let mut guards = vec![match question.target {
+        Target::Address(ip) => never_touch(state, ip, now),
+        Target::Process(process) => process::never_touch(state, process),
+    }];
+    guards.extend(question.target.address().map(prefix_width));
+    guards.extend([
         freshness(question, now),
         target_busy(state, question, observation),
         capacity(observation.and_then(|seen| seen.capacity)),
-        impact(&question.playbook, facts),
+        match question.target {
+            Target::Address(_) => impact(&question.playbook, facts),
+            Target::Process(_) => no_impact(),
+        },
         spent(state, question, GuardName::BudgetAction, now),
         spent(state, question, GuardName::BudgetPlaybook, now),
         spent(state, question, GuardName::BudgetGroup, now),
         spent(state, question, GuardName::BudgetTotal, now),
         breaker(state, now),
-    ];
+    ]);
     guards.extend(risk::guard(state, question, now));
     Judgement {
         mode: question.playbook.modes.of(class).min(state.mode_max()),
@@ -117,11 +124,10 @@ pub fn rule(judgement: &Judgement, approved: bool) -> Ruling {
 
 /// The risk class of the act: the driver's, raised to medium for an internal address, whose loss the business notices.
 fn risk_of(state: &EngineState, question: &Question) -> RiskClass {
-    let Target::Address(ip) = question.target;
     let base = state
         .driver(question.kind)
         .map_or(RiskClass::High, |driver| driver.risk);
-    if is_internal(ip) {
+    if question.target.address().is_some_and(is_internal) {
         base.max(RiskClass::Medium)
     } else {
         base
@@ -137,8 +143,7 @@ pub fn is_internal(ip: IpAddr) -> bool {
     }
 }
 
-fn never_touch(state: &EngineState, target: Target, now: Timestamp) -> GuardResult {
-    let Target::Address(ip) = target;
+fn never_touch(state: &EngineState, ip: IpAddr, now: Timestamp) -> GuardResult {
     let found = match exempt::protection(state, ip, now) {
         _ if is(Mutant::NeverTouchIgnored) || is(Mutant::NeverTouchAfter) => None,
         found => found,
@@ -164,8 +169,7 @@ fn never_touch(state: &EngineState, target: Target, now: Timestamp) -> GuardResu
     }
 }
 
-fn prefix_width(target: Target) -> GuardResult {
-    let Target::Address(ip) = target;
+fn prefix_width(ip: IpAddr) -> GuardResult {
     let (bits, min) = match ip {
         IpAddr::V4(_) => (32, limits::PREFIX_V4_MIN),
         IpAddr::V6(_) => (128, limits::PREFIX_V6_MIN),
@@ -310,6 +314,18 @@ fn capacity(capacity: Option<Capacity>) -> GuardResult {
         limit,
         unit: Unit::Count,
         why,
+    }
+}
+
+/// The guard of [`GuardName::Impact`] for a process, which carries no traffic of this host for others.
+fn no_impact() -> GuardResult {
+    GuardResult {
+        guard: GuardName::Impact,
+        verdict: Verdict::Passed,
+        measured: None,
+        limit: None,
+        unit: Unit::BasisPoints,
+        why: "shares of traffic are counted by address, not by process".into(),
     }
 }
 

@@ -16,6 +16,7 @@ pub mod lists;
 pub mod mutant;
 pub mod networks;
 mod preserve;
+pub mod process;
 mod react;
 mod recovery;
 pub mod repeat;

@@ -55,7 +55,8 @@ impl Turn<'_> {
         let Some(step) = playbook.steps.get(usize::from(matched.step)) else {
             return;
         };
-        let Some(target) = matched.target else {
+        // A driver is never given what it cannot act on.
+        let Some(target) = matched.target.filter(|it| it.aim() == step.action.aims_at()) else {
             self.put(Record::StepWithoutTarget {
                 incident,
                 step: matched.step,

@@ -122,8 +122,8 @@ pub(crate) fn guard(state: &EngineState, question: &Question, now: Timestamp) ->
         }
         (standing, said) => score(standing.as_ref().or(said.map(|it| &it.standing)), now),
     };
-    let Target::Address(ip) = question.target;
-    let (risk, row) = table.decide(is_internal(ip), score, &question.playbook.attack);
+    let is_internal = question.target.address().is_some_and(is_internal);
+    let (risk, row) = table.decide(is_internal, score, &question.playbook.attack);
     let by = match row.and_then(|at| Some((at + 1, table.rows.get(at)?))) {
         Some((number, row)) => format!("by row {number} of the table ({})", Printable(&row.name)),
         None => "because no row of the table holds".to_owned(),

@@ -20,6 +20,7 @@ use crate::limits;
 use crate::lists::{ListedNetworks, Lists};
 use crate::mutant::{Mutant, is};
 use crate::networks::Networks;
+use crate::process::FoundProcesses;
 use crate::repeat::Repeats;
 use crate::risk::KnownTargets;
 
@@ -101,6 +102,8 @@ pub struct EngineState {
     pub risk_table: Option<Arc<RiskTable>>,
     /// What feeds say of targets that are still to be judged.
     pub known: KnownTargets,
+    /// What is known of the processes that events name.
+    pub processes: FoundProcesses,
     /// What was lifted of late.
     #[serde(skip)]
     pub lifted: Lifted,

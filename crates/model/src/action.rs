@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::str::FromStr;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::id::TransactionId;
+use crate::process::Process;
 use crate::time::Span;
 
 /// The kinds of action there are. A kind says what is achieved; a driver says how.
@@ -15,17 +17,49 @@ use crate::time::Span;
 pub enum ActionKind {
     /// Drops all traffic from and to one address.
     BlockIp,
+    /// Stops one process and those that descend from it, which keep all they have and can go on.
+    FreezeProcess,
 }
 
 impl ActionKind {
     /// All kinds.
-    pub const ALL: [Self; 1] = [Self::BlockIp];
+    pub const ALL: [Self; 2] = [Self::BlockIp, Self::FreezeProcess];
 
     /// The name in playbooks and output.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::BlockIp => "block-ip",
+            Self::FreezeProcess => "freeze-process",
+        }
+    }
+
+    /// What it is aimed at.
+    #[must_use]
+    pub const fn aims_at(self) -> Aim {
+        match self {
+            Self::BlockIp => Aim::Address,
+            Self::FreezeProcess => Aim::Process,
+        }
+    }
+}
+
+/// What a kind of action is aimed at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aim {
+    /// One address.
+    Address,
+    /// One process.
+    Process,
+}
+
+impl Aim {
+    /// The words for it in messages.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Address => "an address",
+            Self::Process => "the number of a process",
         }
     }
 }
@@ -42,13 +76,68 @@ impl fmt::Display for ActionKind {
 pub enum Target {
     /// One address.
     Address(IpAddr),
+    /// One process of this machine.
+    Process(Process),
+}
+
+impl Target {
+    /// The address, when it is one.
+    #[must_use]
+    pub const fn address(self) -> Option<IpAddr> {
+        match self {
+            Self::Address(ip) => Some(ip),
+            Self::Process(_) => None,
+        }
+    }
+
+    /// What kind of target it is.
+    #[must_use]
+    pub const fn aim(self) -> Aim {
+        match self {
+            Self::Address(_) => Aim::Address,
+            Self::Process(_) => Aim::Process,
+        }
+    }
+
+    /// The process, when it is one.
+    #[must_use]
+    pub const fn process(self) -> Option<Process> {
+        match self {
+            Self::Address(_) => None,
+            Self::Process(process) => Some(process),
+        }
+    }
 }
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Address(ip) => crate::text::pad(f, format_args!("{ip}")),
+            Self::Process(process) => crate::text::pad(f, format_args!("{process}")),
         }
+    }
+}
+
+impl From<IpAddr> for Target {
+    fn from(ip: IpAddr) -> Self {
+        Self::Address(ip)
+    }
+}
+
+/// What is no target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("neither an address nor a process such as pid:4242@153452.1f3c9a07")]
+pub struct NotATarget;
+
+impl FromStr for Target {
+    type Err = NotATarget;
+
+    fn from_str(text: &str) -> Result<Self, NotATarget> {
+        match text.strip_prefix(Process::PREFIX) {
+            Some(rest) => Process::parse(rest).map(Self::Process),
+            None => text.parse().ok().map(Self::Address),
+        }
+        .ok_or(NotATarget)
     }
 }
 

@@ -15,6 +15,7 @@ pub mod listed;
 pub mod playbook;
 pub mod policy;
 pub mod prefixes;
+pub mod process;
 pub mod record;
 pub mod risk;
 mod schema;
@@ -25,8 +26,8 @@ pub mod trigger;
 pub mod verdict;
 
 pub use action::{
-    ActionKind, Capacity, Description, Drift, Failure, FailureKind, Observation, Outcome, Owner, Permissions, Presence,
-    RiskClass, Target, UndoClass,
+    ActionKind, Aim, Capacity, Description, Drift, Failure, FailureKind, NotATarget, Observation, Outcome, Owner,
+    Permissions, Presence, RiskClass, Target, UndoClass,
 };
 pub use brief::Brief;
 pub use command::{Command, CommandReply, Operator, ReleaseScope};
@@ -42,6 +43,7 @@ pub use playbook::{
 };
 pub use policy::{Exemption, ExemptionCause, Limits, NeverTouch, Policy, Protection};
 pub use prefixes::Prefixes;
+pub use process::{Process, ProcessFacts, ProcessFound};
 pub use record::{Change, Dispatch, Effect, Frame, Input, Notice, NoticeLevel, ObservePurpose, Record, SweepFindings};
 pub use risk::{Known, Reputation, Risk, RiskRow, RiskTable, Score, Standing};
 pub use text::Printable;

@@ -15,6 +15,7 @@ use crate::incident::IncidentOutcome;
 use crate::listed::ListChange;
 use crate::playbook::{Match, Mode};
 use crate::policy::{Exemption, Policy};
+use crate::process::ProcessFound;
 use crate::risk::{Known, RiskTable};
 use crate::time::{Span, Timestamp};
 use crate::transaction::{Cause, RefusalReason, StuckReason};
@@ -102,6 +103,8 @@ pub enum Input {
     Risk(Arc<RiskTable>),
     /// What feeds say of a target, for events that come after it.
     Known(Known),
+    /// What a process is that the events after it name.
+    ProcessFound(ProcessFound),
 }
 
 /// What the drift sweep found, by comparison with the engine's state. Everything in force that is not named here was
@@ -495,6 +498,8 @@ pub enum Record {
     RiskTablePinned(Arc<RiskTable>),
     /// What feeds say of a target.
     Known(Known),
+    /// What a process is.
+    ProcessFound(ProcessFound),
 }
 
 /// How urgent a notice is.

@@ -218,8 +218,7 @@ pub(crate) fn protected(state: &EngineState, it: &Transaction, now: Timestamp) -
     if !holds_something(it.state.kind()) {
         return None;
     }
-    let Target::Address(ip) = it.target;
-    let (network, reason) = exempt::protection(state, ip, now)?;
+    let (network, reason) = exempt::protection(state, it.target.address()?, now)?;
     Some(Protected {
         transaction: it.id,
         network: network.to_string(),

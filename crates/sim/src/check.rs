@@ -11,8 +11,8 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use staunch_model::{
     Cause, Change, Command, ContentHash, EvidenceId, FailureKind, Frame, IncidentId, Input, Mode, NoticeLevel,
-    OnFailure, Owner, Playbook, Policy, Presence, Record, RefusalReason, Span, StateKind, Target, Timestamp,
-    TransactionId,
+    OnFailure, Owner, Playbook, Policy, Presence, Process, ProcessFacts, Record, RefusalReason, Span, StateKind,
+    Target, Timestamp, TransactionId,
 };
 
 /// Something that must always hold.
@@ -186,7 +186,7 @@ struct Case {
 struct Act {
     at: Timestamp,
     playbook: ContentHash,
-    group: IpAddr,
+    group: Option<IpAddr>,
 }
 
 /// The reference model: a fold of durable frames.
@@ -207,6 +207,8 @@ pub struct Model {
     served: BTreeMap<(Box<str>, Target), (u32, Timestamp)>,
     /// What a file lists.
     listed: BTreeSet<IpNet>,
+    /// What is known of processes.
+    found: BTreeMap<Process, Result<ProcessFacts, Box<str>>>,
     completions: u64,
     now: Timestamp,
     /// Transactions planned.
@@ -332,6 +334,7 @@ impl Model {
                 self.transactions.insert(*transaction, orphan);
             }
             Record::Transaction { transaction, change } => self.change(frame, at, *transaction, change, now)?,
+            Record::ProcessFound(found) => drop(self.found.insert(found.process, found.facts.clone())),
             Record::BreakerOpened { .. } => self.breaker_open = true,
             Record::ModeSet { mode } => {
                 self.mode_set = Some(*mode);
@@ -359,7 +362,7 @@ impl Model {
             Command::ReleaseTrusting { trust, .. } => {
                 for id in affected {
                     let Some(it) = self.transactions.get(id) else { continue };
-                    let Target::Address(ip) = it.target;
+                    let Some(ip) = it.target.address() else { continue };
                     let until = self.exempt.entry(ip.into()).or_insert(Some(now));
                     *until = until.map(|it| it.max(now + *trust));
                 }
@@ -538,6 +541,31 @@ impl Model {
         }
     }
 
+    /// Why `target` must never be touched.
+    fn protection(&self, target: Target, policy: &Policy, now: Timestamp) -> Option<String> {
+        let ip = match target {
+            Target::Address(ip) => ip,
+            Target::Process(process) => {
+                return match self.found.get(&process) {
+                    Some(Ok(facts)) => facts.protected.is_some().then(|| "which is protected".to_owned()),
+                    Some(Err(_)) => Some("which could not be told from others".to_owned()),
+                    None => Some("of which nothing is known".to_owned()),
+                };
+            }
+        };
+        if let Some(protection) = policy.never_touch.iter().find(|it| it.network.contains(&ip)) {
+            return Some(format!("which is in {}", protection.network));
+        }
+        let exempt = |(network, until): &(&IpNet, &Option<Timestamp>)| {
+            network.contains(&ip) && until.is_none_or(|until| now < until)
+        };
+        if let Some((network, _)) = self.exempt.iter().find(exempt) {
+            return Some(format!("and a person protects {network}"));
+        }
+        let listed = self.listed.iter().find(|it| it.contains(&ip))?;
+        Some(format!("and a file lists {listed}"))
+    }
+
     /// Everything that must hold when an act is about to be sent.
     fn act(&mut self, id: TransactionId, judgement: Option<&staunch_model::Judgement>, now: Timestamp) -> Found {
         let Some(it) = self.transactions.get(&id) else {
@@ -546,27 +574,8 @@ impl Model {
         let Some(policy) = self.policy.clone() else {
             return fail(Invariant::Mode, format!("{id} acts without a policy"));
         };
-        let Target::Address(ip) = it.target;
-        if let Some(protection) = policy.never_touch.iter().find(|it| it.network.contains(&ip)) {
-            return fail(
-                Invariant::NeverTouch,
-                format!("{id} acts on {ip} in {}", protection.network),
-            );
-        }
-        let exempt = |(network, until): &(&IpNet, &Option<Timestamp>)| {
-            network.contains(&ip) && until.is_none_or(|until| now < until)
-        };
-        if let Some((network, _)) = self.exempt.iter().find(exempt) {
-            return fail(
-                Invariant::NeverTouch,
-                format!("{id} acts on {ip}, and a person protects {network}"),
-            );
-        }
-        if let Some(network) = self.listed.iter().find(|it| it.contains(&ip)) {
-            return fail(
-                Invariant::NeverTouch,
-                format!("{id} acts on {ip}, and a file lists {network}"),
-            );
+        if let Some(why) = self.protection(it.target, &policy, now) {
+            return fail(Invariant::NeverTouch, format!("{id} acts on {}, {why}", it.target));
         }
         if it.sends >= SENDS_MAX {
             return fail(
@@ -626,7 +635,7 @@ impl Model {
             let act = Act {
                 at: now,
                 playbook: case.playbook,
-                group: group(ip),
+                group: it.target.address().map(group),
             };
             self.acts.push_back(act);
             while self.acts.front().is_some_and(|first| first.at + HOUR <= now) {

@@ -9,16 +9,16 @@ use staunch_engine::mutant::{Mutant, is};
 use staunch_engine::sweep::{Reading, compare};
 use staunch_engine::{Engine, EngineState};
 use staunch_model::{
-    ActionKind, Command, ContentHash, Effect, Endpoint, Event, EvidenceId, Fact, Facts, Failure, FailureKind, Frame,
-    IncidentId, Input, InstallationId, Match, MatchedStep, Operator, Owner, ReleaseScope, Severity, Span, StateKind,
-    Timestamp, TrafficShare, TransactionId,
+    Command, ContentHash, Effect, Endpoint, Event, EvidenceId, Fact, Facts, Failure, FailureKind, Frame, IncidentId,
+    Input, InstallationId, Match, MatchedStep, Operator, Owner, ReleaseScope, Severity, Span, StateKind, Timestamp,
+    TrafficShare, TransactionId,
 };
 
 use crate::chance::Chance;
 use crate::check::{Invariant, Model, Violation};
 use crate::clock::Clock;
 use crate::fault::{Counts, Fault};
-use crate::scenario::{FOREIGN, Happening, Order, Scenario, Tamper, When, key, place};
+use crate::scenario::{FOREIGN, Happening, Order, Scenario, Tamper, When, address, found, key, place};
 use crate::trace::Trace;
 use crate::world::{CAPACITY, World, WorldKind};
 

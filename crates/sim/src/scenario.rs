@@ -1,10 +1,11 @@
 //! What happens in a run, as data: drawn from a seed, or written down for a test.
 
+use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 
 use staunch_model::{
-    ActionKind, ContentHash, Context, EvidenceKind, IncidentOutcome, Mode, Modes, NotifyStep, OnFailure, Phase,
-    Playbook, PlaybookGuards, Policy, PreserveStep, Protection, Span, Step, Target,
+    ContentHash, Context, EvidenceKind, IncidentOutcome, Mode, Modes, NotifyStep, OnFailure, Phase, Playbook,
+    PlaybookGuards, Policy, PreserveStep, Process, ProcessFacts, ProcessFound, Protection, Span, Step, Target,
 };
 
 use crate::chance::Chance;
@@ -148,16 +149,55 @@ pub struct Scenario {
 /// Addresses that events are about.
 pub const PLACES: u8 = 14;
 
-/// The address with this number. Those from 200 on are protected by some policies; neighbours share a /24.
+/// The target with this number in a world of this kind. Of the addresses, neighbours share a /24.
 #[must_use]
-pub fn place(number: u8) -> Target {
+pub fn place(world: WorldKind, number: u8) -> Target {
+    match world {
+        WorldKind::Kernel | WorldKind::Api | WorldKind::Cloud => Target::Address(address(number)),
+        WorldKind::Processes => Target::Process(process(number)),
+    }
+}
+
+/// The process with this number. The last could not be told from others; the two before it are protected.
+#[must_use]
+pub fn process(number: u8) -> Process {
+    let pid = 4_000 + u32::from(number);
+    if number == PLACES - 1 {
+        return Process::unidentified(pid);
+    }
+    Process {
+        pid,
+        started: 153_452,
+        boot: 7,
+    }
+}
+
+/// What is found out about the process with this number, as hostile as it can be.
+#[must_use]
+pub fn found(number: u8) -> ProcessFound {
+    let process = process(number);
+    let facts = if process.is_identified() {
+        Ok(ProcessFacts {
+            program: format!("/tmp/x\u{1b}[2J{number}").into(),
+            uid: 33,
+            protected: (number + 3 >= PLACES).then(|| "the way in \u{1b}[1m".into()),
+        })
+    } else {
+        Err("it has ended \u{1b}[1m".into())
+    };
+    ProcessFound { process, facts }
+}
+
+/// The address with this number. The last two are protected by all policies.
+#[must_use]
+pub fn address(number: u8) -> IpAddr {
     let text = match number {
         12 => [198, 51, 100, 7],
         13 => [198, 51, 100, 8],
         number if number % 3 == 0 => [192, 0, 2, number],
         number => [203, 0, 113, number],
     };
-    Target::Address(text.into())
+    text.into()
 }
 
 /// The label of somebody else's object, as hostile as it can be.
@@ -176,10 +216,10 @@ pub fn key(number: u8) -> String {
 /// The playbooks of [`policy`], by position.
 pub const PLAYBOOKS: u8 = 6;
 
-fn playbook(name: &str, lease: Span, adjust: impl FnOnce(&mut Playbook)) -> Arc<Playbook> {
+fn playbook(world: WorldKind, name: &str, lease: Span, adjust: impl FnOnce(&mut Playbook)) -> Arc<Playbook> {
     let step = Step {
         phase: Phase::Contain,
-        action: ActionKind::BlockIp,
+        action: world.action(),
         target: "event.source.ip".into(),
         lease,
     };
@@ -272,23 +312,28 @@ pub fn policy(world: WorldKind, variant: u8) -> Policy {
         never_touch,
         mode_max: Mode::Enforce,
         playbooks: vec![
-            playbook("enforce", lease, |it| {
+            playbook(world, "enforce", lease, |it| {
                 if tight {
                     it.guards.acts_per_hour_max = 5;
                 }
             }),
-            playbook("other", lease, |it| grow(it, lease)),
-            playbook("approve", lease, |_| {}),
-            playbook("observe", lease, |_| {}),
-            playbook("keep", lease, |_| {}),
-            playbook("preserve", lease, preserve),
+            playbook(world, "other", lease, |it| grow(it, lease)),
+            playbook(world, "approve", lease, |_| {}),
+            playbook(world, "observe", lease, |_| {}),
+            playbook(world, "keep", lease, |_| {}),
+            playbook(world, "preserve", lease, preserve),
         ],
         drivers: vec![world.describe()],
     }
 }
 
 static POLICIES: LazyLock<Vec<Arc<Policy>>> = LazyLock::new(|| {
-    let worlds = [WorldKind::Kernel, WorldKind::Api, WorldKind::Cloud];
+    let worlds = [
+        WorldKind::Kernel,
+        WorldKind::Api,
+        WorldKind::Cloud,
+        WorldKind::Processes,
+    ];
     let all = worlds
         .iter()
         .flat_map(|world| (0..8).map(|variant| Arc::new(policy(*world, variant))));
@@ -302,11 +347,17 @@ impl Scenario {
         let mut chance = Chance::at(seed, &[0]);
         let chance = &mut chance;
         let world = chance.pick(&[WorldKind::Kernel, WorldKind::Kernel, WorldKind::Api, WorldKind::Cloud]);
+        let world = if world == WorldKind::Kernel && has_processes(seed) {
+            WorldKind::Processes
+        } else {
+            world
+        };
         let known = |variant: u64| {
             let world = match world {
                 WorldKind::Kernel => 0,
                 WorldKind::Api => 8,
                 WorldKind::Cloud => 16,
+                WorldKind::Processes => 24,
             };
             POLICIES[world + usize::try_from(variant).expect("small")].clone()
         };
@@ -319,7 +370,7 @@ impl Scenario {
         let sync_us = chance.pick(&[0, 0, 0, 100, 2_000, 40_000]);
         let adversary_percent = match world {
             WorldKind::Cloud => 20,
-            WorldKind::Kernel | WorldKind::Api => 0,
+            WorldKind::Kernel | WorldKind::Api | WorldKind::Processes => 0,
         };
         let mut happenings = Vec::new();
         let mut at = Span::ZERO;
@@ -348,6 +399,12 @@ impl Scenario {
             happenings,
         }
     }
+}
+
+/// In one of four runs in a kernel, which freezes processes instead of blocking addresses. Drawn by itself, so that it
+/// changes nothing about the other runs.
+fn has_processes(seed: u64) -> bool {
+    Chance::at(seed, &[8]).percent(25)
 }
 
 /// In one of four runs people protect targets and trust what they release. Drawn by itself, so that it changes nothing

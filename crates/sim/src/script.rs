@@ -11,7 +11,7 @@ use staunch_engine::Engine;
 use staunch_engine::sweep::{Reading, compare};
 use staunch_engine::transaction::after;
 use staunch_model::{
-    ActionKind, Cause, Command, Effect, Event, EvidenceId, Fact, Facts, Failure, FailureKind, Frame, IncidentId, Input,
+    Cause, Command, Effect, Event, EvidenceId, Fact, Facts, Failure, FailureKind, Frame, IncidentId, Input,
     InstallationId, Match, Mode, ObservePurpose, Operator, Owner, Policy, Record, ReleaseScope, Span, State, Target,
     Timestamp, TrafficShare, TransactionId,
 };
@@ -358,13 +358,17 @@ impl Script {
                 }
                 let interval = self.setting.policy.limits.sweep_interval;
                 self.later(self.now + interval, Item::Sweep);
-                let reading = Reading {
-                    kind: ActionKind::BlockIp,
-                    begun: self.now,
-                    found: Ok((self.world.owned().collect(), self.world.enforcing)),
-                };
-                let life = self.life;
-                self.later(self.now + SWEEP, Item::Swept { life, reading });
+                let policy = Arc::clone(&self.setting.policy);
+                for kind in policy.drivers.iter().map(|driver| driver.kind) {
+                    let owned = self.world.owned().filter(|(_, at)| at.aim() == kind.aims_at());
+                    let reading = Reading {
+                        kind,
+                        begun: self.now,
+                        found: Ok((owned.collect(), self.world.enforcing)),
+                    };
+                    let life = self.life;
+                    self.later(self.now + SWEEP, Item::Swept { life, reading });
+                }
             }
             Item::Swept { life, reading } => {
                 if self.up && self.life == life {
@@ -791,7 +795,7 @@ const REPLY: Span = Span::from_micros(10);
 /// How long a request takes.
 const fn transit(world: WorldKind) -> Span {
     match world {
-        WorldKind::Kernel => Span::from_micros(20),
+        WorldKind::Kernel | WorldKind::Processes => Span::from_micros(20),
         WorldKind::Api => Span::from_millis(30),
         WorldKind::Cloud => Span::from_millis(80),
     }

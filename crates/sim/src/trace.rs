@@ -103,6 +103,7 @@ impl fmt::Display for Words<'_> {
             }
             Input::Risk(_) => f.write_str("table of risks"),
             Input::Known(known) => write!(f, "known: {:?}", known.target),
+            Input::ProcessFound(found) => write!(f, "found: {}", found.process),
             Input::Trouble(what) => write!(f, "trouble: {what}"),
             Input::Collected { evidence, result } => {
                 write!(f, "{evidence} {}", if result.is_ok() { "stored" } else { "not stored" })

@@ -21,6 +21,8 @@ pub enum WorldKind {
     Api,
     /// A remote API that shows changes a while later, where an adversary undoes what is done.
     Cloud,
+    /// The processes of a machine: its kernel answers at once, and freezes until it is told otherwise.
+    Processes,
 }
 
 impl WorldKind {
@@ -28,7 +30,7 @@ impl WorldKind {
     #[must_use]
     pub const fn in_flight_max(self) -> Span {
         match self {
-            Self::Kernel => Span::from_millis(100),
+            Self::Kernel | Self::Processes => Span::from_millis(100),
             Self::Api => Span::from_secs(2),
             Self::Cloud => Span::from_secs(4),
         }
@@ -38,7 +40,7 @@ impl WorldKind {
     #[must_use]
     pub const fn lag_max(self) -> Span {
         match self {
-            Self::Kernel | Self::Api => Span::ZERO,
+            Self::Kernel | Self::Api | Self::Processes => Span::ZERO,
             Self::Cloud => Span::from_millis(1_500),
         }
     }
@@ -49,11 +51,26 @@ impl WorldKind {
         Span::from_micros(self.in_flight_max().as_micros() - self.lag_max().as_micros())
     }
 
+    /// Whether it is on the machine itself.
+    #[must_use]
+    pub const fn is_local(self) -> bool {
+        matches!(self, Self::Kernel | Self::Processes)
+    }
+
+    /// What is done there.
+    #[must_use]
+    pub const fn action(self) -> ActionKind {
+        match self {
+            Self::Kernel | Self::Api | Self::Cloud => ActionKind::BlockIp,
+            Self::Processes => ActionKind::FreezeProcess,
+        }
+    }
+
     /// What its driver says of itself.
     #[must_use]
     pub fn describe(self) -> Description {
         Description {
-            kind: ActionKind::BlockIp,
+            kind: self.action(),
             driver: "simulated".into(),
             risk: RiskClass::Low,
             undo: UndoClass::Owned,
@@ -65,7 +82,7 @@ impl WorldKind {
                 check: "none".into(),
                 undo: "none".into(),
             },
-            local: self == Self::Kernel,
+            local: self.is_local(),
         }
     }
 }
@@ -201,7 +218,7 @@ impl World {
             }
             Some(_) => fails(FailureKind::Conflict, "something else is in place"),
             None if renewal => fails(FailureKind::Conflict, "there is nothing to renew"),
-            None if self.kind != WorldKind::Kernel && version != self.version(target) => {
+            None if !self.kind.is_local() && version != self.version(target) => {
                 fails(FailureKind::Conflict, "the world has moved")
             }
             None if self.elements.len() as u64 >= self.capacity_max => fails(FailureKind::Full, "it is full"),

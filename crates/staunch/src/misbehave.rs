@@ -125,7 +125,7 @@ impl LiveOrders {
     }
 
     fn of(&self, target: Target) -> Option<Misbehaviour> {
-        let Target::Address(ip) = target;
+        let ip = target.address()?;
         let (what, _) = self.present()?;
         self.scope
             .iter()

@@ -1,7 +1,7 @@
 //! Frames in words: one line for what happened, one for each thing that became true.
 
 use staunch_model::{
-    Change, Frame, Input, Known, Observation, Outcome, Owner, Presence, Printable, Record, Target, Timestamp,
+    Change, Frame, Input, Known, Observation, Outcome, Owner, Presence, Printable, ProcessFound, Record, Timestamp,
 };
 use staunch_ports::StoredFrame;
 
@@ -104,6 +104,7 @@ pub(crate) fn input(input: &Input) -> String {
         }
         Input::Risk(table) => format!("table of risks: {} rows", table.rows.len()),
         Input::Known(known) => standing(known),
+        Input::ProcessFound(found) => process(found),
         Input::Trouble(what) => format!("trouble: {what}"),
     }
 }
@@ -118,16 +119,25 @@ fn outcome_words(outcome: &Outcome) -> String {
 
 /// What feeds say, in words.
 fn standing(known: &Known) -> String {
-    let Target::Address(ip) = known.target;
+    let target = known.target;
     match &known.standing {
-        Ok(None) => format!("no feed names {ip}"),
+        Ok(None) => format!("no feed names {target}"),
         Ok(Some(it)) => format!(
-            "feed {} names {}: score {}, {ip}",
+            "feed {} names {}: score {}, {target}",
             Printable(&it.feed),
             it.network,
             it.score
         ),
-        Err(why) => format!("what feeds say of {ip} is unknown: {}", Printable(why)),
+        Err(why) => format!("what feeds say of {target} is unknown: {}", Printable(why)),
+    }
+}
+
+/// What a process is, in words.
+fn process(found: &ProcessFound) -> String {
+    let process = found.process;
+    match &found.facts {
+        Ok(facts) => format!("{process} is {} of user {}", Printable(&facts.program), facts.uid),
+        Err(why) => format!("{process} cannot be told from others: {}", Printable(why)),
     }
 }
 
@@ -186,6 +196,7 @@ pub(crate) fn record(record: &Record) -> String {
         Record::CommandRefused { why } => format!("refused: {why}"),
         Record::RiskTablePinned(_) => "the table of risks is pinned".to_owned(),
         Record::Known(known) => standing(known),
+        Record::ProcessFound(found) => process(found),
         Record::ListChanged(change) => {
             let (added, removed) = (change.added.len(), change.removed.len());
             let list = Printable(&change.list);

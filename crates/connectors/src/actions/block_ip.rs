@@ -29,9 +29,13 @@ pub const HOLD_MAX: Span = Span::from_hours(366 * 24);
 const HOLD_TOLERANCE: Span = Span::from_secs(2);
 
 /// The address of a target in the form it has on the wire: an IPv4 address written as IPv6 is an IPv4 address.
+///
+/// # Panics
+/// When it is no address, which nobody asks of an action that [`staunch_model::ActionKind::aims_at`] addresses.
 fn address_of(target: Target) -> IpAddr {
     match target {
         Target::Address(ip) => ip.to_canonical(),
+        Target::Process(process) => unreachable!("{process} was given to a driver that blocks addresses"),
     }
 }
 

@@ -80,7 +80,9 @@ impl ConntrackShare {
         if reading.flows_total() == 0 && !self.tracking_known {
             return Err("no connections are tracked, and tracking is not known to be on".into());
         }
-        let Target::Address(ip) = target;
+        let Target::Address(ip) = target else {
+            return Err("shares of traffic are counted by address".into());
+        };
         reading.share(ip.to_canonical()).ok_or_else(|| {
             format!("more than {ADDRESSES_MAX} addresses have connections, and this one was not counted").into()
         })

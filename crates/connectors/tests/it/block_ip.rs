@@ -53,7 +53,7 @@ impl InKernel {
 }
 
 fn element(target: Target) -> (&'static str, String) {
-    let Target::Address(ip) = target;
+    let ip = target.address().unwrap();
     (if ip.is_ipv4() { "block4" } else { "block6" }, ip.to_string())
 }
 
@@ -62,7 +62,7 @@ impl ActionWorld for InKernel {
         Box::new(NftablesBlockIp::start(options(installation)).unwrap())
     }
     fn label(&self, target: Target) -> Option<String> {
-        let Target::Address(ip) = target;
+        let ip = target.address().unwrap();
         Some(witness().get_element(ip).unwrap()?.comment.unwrap_or_default())
     }
     fn put(&self, target: Target, label: &str) {

@@ -213,7 +213,7 @@ fn undoing_gets_through_while_others_change_the_ruleset() {
         let namespace = NetNs::current().unwrap();
         let mut driver = started();
         let targets = addresses(200);
-        let ips: Vec<IpAddr> = targets.iter().map(|Target::Address(ip)| *ip).collect();
+        let ips: Vec<IpAddr> = targets.iter().filter_map(|it| it.address()).collect();
         let mut other = witness();
         let (done, changes) = (AtomicBool::new(false), AtomicU64::new(0));
         std::thread::scope(|scope| {

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use staunch_engine::{Engine, EngineState};
 use staunch_model::{
-    Change, ContentHash, Effect, Frame, Mode, Record, Span, StateKind, Target, Timestamp, Transaction, TransactionId,
+    Change, ContentHash, Effect, Frame, Mode, Record, Span, StateKind, Timestamp, Transaction, TransactionId,
 };
 
 use crate::world::World;
@@ -131,7 +131,7 @@ impl Invariants {
                 .get(transaction)
                 .or_else(|| before.transactions.get(transaction))
                 .unwrap();
-            let Target::Address(ip) = it.target;
+            let ip = it.target.address().expect("these playbooks act on addresses");
             let policy = before.policy.as_ref().unwrap();
             for network in policy
                 .never_touch

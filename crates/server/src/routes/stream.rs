@@ -195,6 +195,7 @@ const fn kind_of(record: &Record) -> StreamKind {
         | Record::ListChanged(_)
         | Record::RiskTablePinned(_)
         | Record::Known(_)
+        | Record::ProcessFound(_)
         | Record::BreakerOpened { .. }
         | Record::ModeSet { .. }
         | Record::Exempted(_)

@@ -124,7 +124,7 @@ pub(crate) fn disagreement(state: &EngineState, world: &World) -> Option<(Invari
         }
     }
     for (label, target) in world.owned() {
-        let holder = state.index.by_target.get(&(ActionKind::BlockIp, target));
+        let holder = state.index.by_target.get(&(world.kind().action(), target));
         let lives = holder
             .and_then(|id| state.transactions.get(id))
             .is_some_and(|it| it.label == label);

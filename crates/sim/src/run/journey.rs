@@ -50,8 +50,7 @@ impl Sim<'_> {
                     Fault::SentLate => matches!(effect, Effect::Execute { .. } | Effect::Undo { .. }),
                     // The kernel has nobody in between who sends again.
                     Fault::Duplicated => {
-                        self.world.kind() != WorldKind::Kernel
-                            && matches!(effect, Effect::Execute { .. } | Effect::Undo { .. })
+                        !self.world.kind().is_local() && matches!(effect, Effect::Execute { .. } | Effect::Undo { .. })
                     }
                     Fault::LyingAct => matches!(effect, Effect::Execute { .. } | Effect::Undo { .. }),
                     Fault::LyingLook => matches!(effect, Effect::Observe { .. }),
@@ -117,7 +116,7 @@ impl Sim<'_> {
         let mut chance = Chance::new(request.draw);
         let transit_max = self.world.kind().transit_max().as_micros();
         let usual = match self.world.kind() {
-            WorldKind::Kernel => 10 + chance.below(30),
+            WorldKind::Kernel | WorldKind::Processes => 10 + chance.below(30),
             WorldKind::Api => 1_000 + chance.below(60_000),
             WorldKind::Cloud => 5_000 + chance.below(150_000),
         };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use staunch_engine::lists::{List, changes};
-use staunch_model::{ListedNetwork, Target};
+use staunch_model::ListedNetwork;
 
 use super::*;
 
@@ -57,10 +57,10 @@ impl Sim<'_> {
             Happening::Tamper(tamper) => {
                 self.counts.add(Fault::Tampered);
                 match tamper {
-                    Tamper::Remove(number) => self.world.tamper(place(*number), None, self.now),
+                    Tamper::Remove(number) => self.world.tamper(place(self.world.kind(), *number), None, self.now),
                     Tamper::Replace(number) => {
                         let theirs = Some(Owner::Foreign(FOREIGN.into()));
-                        self.world.tamper(place(*number), theirs, self.now);
+                        self.world.tamper(place(self.world.kind(), *number), theirs, self.now);
                     }
                     Tamper::Flush => self.world.flush(self.now),
                 }
@@ -98,13 +98,10 @@ impl Sim<'_> {
             }
             Happening::List(places) => {
                 if let Some(leader) = self.leader() {
-                    let line = |number: &u8| {
-                        let Target::Address(ip) = place(*number);
-                        ListedNetwork {
-                            network: ip.into(),
-                            line: u32::from(*number),
-                            reason: None,
-                        }
+                    let line = |number: &u8| ListedNetwork {
+                        network: network(*number),
+                        line: u32::from(*number),
+                        reason: None,
                     };
                     let after = List::new("listed", places.iter().map(line));
                     let before = self.replicas[leader].engine.state().lists.get(LIST);
@@ -149,9 +146,15 @@ impl Sim<'_> {
             host: None,
             raw: b"{}".as_slice().into(),
         };
+        let kind = self.world.kind();
+        if kind == WorldKind::Processes {
+            for number in targets.iter().copied().flatten() {
+                self.input(leader, Input::ProcessFound(found(number)), false);
+            }
+        }
         let step = |(at, number): (usize, &Option<u8>)| MatchedStep {
             step: u16::try_from(at).unwrap_or(u16::MAX),
-            target: number.map(place),
+            target: number.map(|number| place(kind, number)),
         };
         let matched = Match {
             playbook: playbook.hash,
@@ -245,7 +248,7 @@ impl Sim<'_> {
         if let Some(leader) = self.leader() {
             let begun = self.replicas[leader].clock.read(self.now);
             let reading = Reading {
-                kind: ActionKind::BlockIp,
+                kind: self.world.kind().action(),
                 begun,
                 found: Ok((self.world.owned().collect(), self.world.enforcing)),
             };
@@ -273,6 +276,5 @@ impl Sim<'_> {
 }
 
 fn network(number: u8) -> IpNet {
-    let Target::Address(ip) = place(number);
-    ip.into()
+    address(number).into()
 }

@@ -201,7 +201,7 @@ impl Model for Machine {
             replies: Vec::new(),
             places: (0..)
                 .zip(self.targets())
-                .map(|(_, at)| (place(at), Place::default()))
+                .map(|(_, at)| (place(WorldKind::Api, at), Place::default()))
                 .collect(),
             now: START,
             events: 0,
@@ -260,7 +260,7 @@ impl Model for Machine {
             let free = self
                 .targets()
                 .into_iter()
-                .filter(|at| world.places[&place(*at)].owner.is_none());
+                .filter(|at| world.places[&place(WorldKind::Api, *at)].owner.is_none());
             actions.extend(free.map(Action::Intrude));
         }
         if left.refusals > 0 && world.is_anything_alive() {
@@ -341,7 +341,7 @@ impl Model for Machine {
             }
             Action::Intrude(at) => {
                 world.left.intruders -= 1;
-                world.put(place(at), Some(Owner::Foreign("theirs".into())));
+                world.put(place(WorldKind::Api, at), Some(Owner::Foreign("theirs".into())));
             }
             Action::RefuseUndo => {
                 world.left.refusals -= 1;
@@ -517,7 +517,7 @@ impl World {
         self.events += 1;
         let steps = (0..).zip(targets).map(|(step, at)| MatchedStep {
             step,
-            target: Some(place(*at)),
+            target: Some(place(WorldKind::Api, *at)),
         });
         let matched = Match {
             playbook: playbook.hash,

@@ -24,7 +24,7 @@ pub(crate) const SHARE_UNKNOWN: &str = "not recorded; a backtest cannot look at 
 #[derive(Debug)]
 pub(crate) struct World {
     objects: BTreeMap<Target, (TransactionId, Timestamp)>,
-    used: [u64; 2],
+    used: [u64; 3],
     capacity: u64,
     version: u64,
 }
@@ -34,7 +34,7 @@ impl World {
     pub(crate) fn new(capacity: u64) -> Self {
         Self {
             objects: BTreeMap::new(),
-            used: [0; 2],
+            used: [0; 3],
             capacity,
             version: 1,
         }
@@ -192,6 +192,9 @@ impl World {
 }
 
 fn family(target: Target) -> usize {
-    let Target::Address(ip) = target;
-    usize::from(matches!(ip, IpAddr::V6(_)))
+    match target {
+        Target::Address(IpAddr::V4(_)) => 0,
+        Target::Address(IpAddr::V6(_)) => 1,
+        Target::Process(_) => 2,
+    }
 }

@@ -255,7 +255,8 @@ impl Entry<'_> {
             | Record::EvidenceMissed { .. }
             | Record::ListChanged(_)
             | Record::RiskTablePinned(_)
-            | Record::Known(_) => Ok(()),
+            | Record::Known(_)
+            | Record::ProcessFound(_) => Ok(()),
         }
     }
 

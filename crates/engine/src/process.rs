@@ -1,0 +1,107 @@
+//! What is known of the processes that events name, and the guard that keeps those alone that must never be touched.
+//!
+//! Never asks the machine: what it said when an event came is an input. Fails closed: a process of which nothing is known is
+//! not touched.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use staunch_model::text::boxed;
+use staunch_model::{
+    ActionKind, GuardName, GuardResult, Printable, Process, ProcessFacts, ProcessFound, Record, Target,
+};
+use staunch_model::{Unit, Verdict};
+
+use crate::limits;
+use crate::mutant::{Mutant, is};
+use crate::state::EngineState;
+use crate::turn::Turn;
+
+/// What is known of processes, those that are still to be judged among them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FoundProcesses(BTreeMap<Process, Result<ProcessFacts, Box<str>>>);
+
+impl FoundProcesses {
+    /// What is known of `process`, or why it could not be told.
+    #[must_use]
+    pub fn get(&self, process: Process) -> Option<&Result<ProcessFacts, Box<str>>> {
+        self.0.get(&process)
+    }
+
+    /// Whether `found` is more than what is known.
+    #[must_use]
+    pub fn is_news(&self, found: &ProcessFound) -> bool {
+        self.get(found.process).is_none_or(|facts| *facts != found.facts)
+    }
+}
+
+/// Enters `found`. When there is no room, what nothing is planned for or in force at is dropped first.
+pub(crate) fn enter(state: &mut EngineState, found: &ProcessFound) {
+    if state.processes.0.len() >= limits::PROCESSES_FOUND_MAX && !state.processes.0.contains_key(&found.process) {
+        let index = &state.index;
+        let concerns = |process: &Process| {
+            let target = Target::Process(*process);
+            ActionKind::ALL
+                .iter()
+                .any(|kind| index.by_target.contains_key(&(*kind, target)))
+        };
+        state.processes.0.retain(|process, _| concerns(process));
+        // What is left out is not known, so that nothing is done to it.
+        if state.processes.0.len() >= limits::PROCESSES_FOUND_MAX {
+            return;
+        }
+    }
+    state.processes.0.insert(found.process, found.facts.clone());
+}
+
+impl Turn<'_> {
+    pub(crate) fn on_process_found(&mut self, found: &ProcessFound) {
+        if self.state.processes.is_news(found) {
+            self.put(Record::ProcessFound(found.clone()));
+        }
+    }
+}
+
+/// Why `process` is not to be touched; `None` when it may be.
+pub(crate) fn refusal(state: &EngineState, process: Process) -> Option<String> {
+    match state.processes.get(process) {
+        Some(Err(why)) => Some(format!("{process} cannot be told from others: {}", Printable(why))),
+        Some(Ok(ProcessFacts {
+            program,
+            protected: Some(why),
+            ..
+        })) => Some(format!(
+            "{process} ({}) is never touched: {}",
+            Printable(program),
+            Printable(why)
+        )),
+        Some(Ok(_)) if process.is_identified() => None,
+        Some(Ok(_)) | None => Some(format!(
+            "nothing is known of {process}, and what is not known is not touched"
+        )),
+    }
+}
+
+/// The guard of [`GuardName::NeverTouch`] for a process.
+pub(crate) fn never_touch(state: &EngineState, process: Process) -> GuardResult {
+    let refused = refusal(state, process).filter(|_| !is(Mutant::NeverTouchIgnored) && !is(Mutant::NeverTouchAfter));
+    let passed = || match state.processes.get(process) {
+        Some(Ok(ProcessFacts { program, uid, .. })) => boxed(format_args!(
+            "{process} ({} of user {uid}) is not protected",
+            Printable(program)
+        )),
+        _ => boxed(format_args!("{process} is not protected")),
+    };
+    GuardResult {
+        guard: GuardName::NeverTouch,
+        verdict: if refused.is_some() {
+            Verdict::Refused
+        } else {
+            Verdict::Passed
+        },
+        measured: Some(refused.is_some().into()),
+        limit: Some(0),
+        unit: Unit::Count,
+        why: refused.map_or_else(passed, Into::into),
+    }
+}
