@@ -28,6 +28,18 @@ impl FoundProcesses {
         self.0.get(&process)
     }
 
+    /// How many processes something is known of.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// True when nothing is known.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Whether `found` is more than what is known.
     #[must_use]
     pub fn is_news(&self, found: &ProcessFound) -> bool {

@@ -16,8 +16,8 @@ pub(crate) const REMOTE_IN_FLIGHT: Span = Span::from_secs(2);
 pub(crate) const START: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
 pub(crate) const LEASE: Span = Span::from_hours(1);
 
-pub(crate) fn target(ip: &str) -> Target {
-    Target::Address(ip.parse().unwrap())
+pub(crate) fn target(text: &str) -> Target {
+    text.parse().unwrap()
 }
 
 /// The hash of the playbook called `name`.

@@ -6,8 +6,8 @@ use staunch_engine::transaction::samples;
 use staunch_model::{
     ActionKind, Cause, Change, Command, ContentHash, Dispatch, EffectKey, EvidenceId, EvidenceKind, Failure,
     FailureKind, Frame, IncidentId, IncidentOutcome, Input, InstallationId, Known, ListChange, ListedNetwork, Mode,
-    Notice, NoticeId, NoticeLevel, Operator, Outcome, Owner, Presence, Record, RefusalReason, ReleaseScope, Reputation,
-    Score, Sealed, Span, SweepFindings, Timestamp, TransactionId,
+    Notice, NoticeId, NoticeLevel, Operator, Outcome, Owner, Presence, ProcessFacts, ProcessFound, Record,
+    RefusalReason, ReleaseScope, Reputation, Score, Sealed, Span, SweepFindings, Timestamp, TransactionId,
 };
 
 use crate::build::{self, START, target};
@@ -73,6 +73,7 @@ fn inputs() -> Vec<Input> {
         Input::Listed(list_change()),
         Input::Risk(Arc::default()),
         Input::Known(known()),
+        Input::ProcessFound(process_found()),
     ];
     for result in [Ok(seen), Ok(foreign), Ok(ours), Err(failure())] {
         for facts in [
@@ -155,6 +156,17 @@ fn inputs() -> Vec<Input> {
         });
     }
     inputs
+}
+
+fn process_found() -> ProcessFound {
+    ProcessFound {
+        process: target("pid:4242@153452.0000002a").process().unwrap(),
+        facts: Ok(ProcessFacts {
+            program: "/tmp/xmrig".into(),
+            uid: 33,
+            protected: Some("it is the way in".into()),
+        }),
+    }
 }
 
 fn known() -> Known {
@@ -297,6 +309,7 @@ fn records() -> Vec<Record> {
         Record::ListChanged(list_change()),
         Record::RiskTablePinned(Arc::default()),
         Record::Known(known()),
+        Record::ProcessFound(process_found()),
     ]);
     let mut changes = samples::changes();
     for reason in [

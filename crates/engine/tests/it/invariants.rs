@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use staunch_engine::{Engine, EngineState};
 use staunch_model::{
-    Change, ContentHash, Effect, Frame, Mode, Record, Span, StateKind, Timestamp, Transaction, TransactionId,
+    Change, ContentHash, Effect, Frame, Mode, Record, Span, StateKind, Target, Timestamp, Transaction, TransactionId,
 };
 
 use crate::world::World;
@@ -17,7 +17,7 @@ use crate::world::World;
 struct Act {
     at: Timestamp,
     playbook: ContentHash,
-    group: IpNet,
+    group: Option<IpNet>,
 }
 
 #[derive(Default)]
@@ -131,15 +131,23 @@ impl Invariants {
                 .get(transaction)
                 .or_else(|| before.transactions.get(transaction))
                 .unwrap();
-            let ip = it.target.address().expect("these playbooks act on addresses");
             let policy = before.policy.as_ref().unwrap();
-            for network in policy
-                .never_touch
-                .iter()
-                .map(|it| it.network)
-                .chain(["127.0.0.0/8".parse().unwrap()])
-            {
-                assert!(!network.contains(&ip), "{ip} is in {network}, which is never touched");
+            match it.target {
+                Target::Address(ip) => {
+                    for network in policy
+                        .never_touch
+                        .iter()
+                        .map(|it| it.network)
+                        .chain(["127.0.0.0/8".parse().unwrap()])
+                    {
+                        assert!(!network.contains(&ip), "{ip} is in {network}, which is never touched");
+                    }
+                }
+                Target::Process(process) => {
+                    let known = before.processes.get(process).expect("it is known");
+                    let facts = known.as_ref().expect("it is told from others");
+                    assert_eq!(facts.protected, None, "{process} is never touched");
+                }
             }
             assert!(before.breaker_open.is_none(), "nothing acts while the breaker is open");
             assert_ne!(
@@ -166,7 +174,7 @@ impl Invariants {
             let act = Act {
                 at: now,
                 playbook: playbook.playbook,
-                group: group(ip),
+                group: it.target.address().map(group),
             };
             self.acts.push(act.clone());
             self.acts.retain(|other| other.at + Span::from_hours(1) > now);

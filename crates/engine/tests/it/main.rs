@@ -19,6 +19,7 @@ mod lists;
 mod notices;
 mod operator;
 mod preserve;
+mod process;
 mod quarantine;
 mod recovery;
 mod repeat;
