@@ -7,7 +7,7 @@ use std::sync::Arc;
 use staunch_model::text::boxed;
 use staunch_model::{
     ActionKind, Capacity, Facts, GuardName, GuardResult, Judgement, Mode, Observation, Owner, Playbook, Presence,
-    RiskClass, Span, Standing, Target, Timestamp, TransactionId, Unit, Verdict, WhenUnknown,
+    ProcessFound, RiskClass, Span, Standing, Target, Timestamp, TransactionId, Unit, Verdict, WhenUnknown,
 };
 
 use crate::budget::{self, Scope};
@@ -38,6 +38,8 @@ pub struct Question {
     pub debited: bool,
     /// What feeds say of the target, when that is not what the state knows.
     pub standing: Option<Standing>,
+    /// What the process is that is the target, when that is not what the state knows.
+    pub found: Option<ProcessFound>,
 }
 
 /// What follows from a judgement.
@@ -67,7 +69,7 @@ pub fn judge(
     let class = risk_of(state, question);
     let mut guards = vec![match question.target {
         Target::Address(ip) => never_touch(state, ip, now),
-        Target::Process(process) => process::never_touch(state, process),
+        Target::Process(process) => process::never_touch(state, process, question.found.as_ref()),
     }];
     guards.extend(question.target.address().map(prefix_width));
     guards.extend([

@@ -76,7 +76,11 @@ impl Turn<'_> {
 
 /// Why `process` is not to be touched; `None` when it may be.
 pub(crate) fn refusal(state: &EngineState, process: Process) -> Option<String> {
-    match state.processes.get(process) {
+    why_not(process, state.processes.get(process))
+}
+
+fn why_not(process: Process, known: Option<&Result<ProcessFacts, Box<str>>>) -> Option<String> {
+    match known {
         Some(Err(why)) => Some(format!("{process} cannot be told from others: {}", Printable(why))),
         Some(Ok(ProcessFacts {
             program,
@@ -94,10 +98,11 @@ pub(crate) fn refusal(state: &EngineState, process: Process) -> Option<String> {
     }
 }
 
-/// The guard of [`GuardName::NeverTouch`] for a process.
-pub(crate) fn never_touch(state: &EngineState, process: Process) -> GuardResult {
-    let refused = refusal(state, process).filter(|_| !is(Mutant::NeverTouchIgnored) && !is(Mutant::NeverTouchAfter));
-    let passed = || match state.processes.get(process) {
+/// The guard of [`GuardName::NeverTouch`] for a process, by what was `found` or else by what the state knows.
+pub(crate) fn never_touch(state: &EngineState, process: Process, found: Option<&ProcessFound>) -> GuardResult {
+    let known = found.map(|it| &it.facts).or_else(|| state.processes.get(process));
+    let refused = why_not(process, known).filter(|_| !is(Mutant::NeverTouchIgnored) && !is(Mutant::NeverTouchAfter));
+    let passed = || match known {
         Some(Ok(ProcessFacts { program, uid, .. })) => boxed(format_args!(
             "{process} ({} of user {uid}) is not protected",
             Printable(program)

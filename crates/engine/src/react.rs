@@ -182,6 +182,7 @@ impl Turn<'_> {
                 .map(|incident| incident.opened),
             debited: it.executions > 0,
             standing: None,
+            found: None,
         })
     }
 

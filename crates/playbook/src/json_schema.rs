@@ -101,7 +101,7 @@ fn form(form_: &Form, context: &CheckContext) -> Map<String, Value> {
             ],
         }),
         Form::Word(words) => json!({ "type": "string", "enum": words() }),
-        Form::Address => json!({ "type": "string", "pattern": "^[0-9A-Fa-f:.]+$" }),
+        Form::Target => json!({ "type": "string", "pattern": "^([0-9A-Fa-f:.]+|pid:[1-9][0-9]*)$" }),
         Form::Network => json!({ "type": "string", "pattern": "^[0-9A-Fa-f:.]+/[0-9]+$" }),
         Form::Time => json!({ "type": "string", "pattern": "^[-+]?[0-9]{4,6}-[0-9]{2}-[0-9]{2}.+$" }),
         Form::Phrase(patterns) => json!({ "type": "string", "pattern": format!("^({})$", patterns.join("|")) }),
@@ -192,6 +192,7 @@ tests:
     start: 2026-01-31T12:00:00Z
     context:
       traffic: { 203.0.113.7: 5%, 2001:db8::7: unknown, others: 1.25% }
+      processes: { 4242: { program: /usr/sbin/sshd, protected: the way in }, 4243: gone }
       never_touch: { 198.51.100.0/24: a partner }
       mode: approve
       approval_expiry: 10m
@@ -206,6 +207,7 @@ tests:
     happens:
       - { at: 1m, somebody: removes the block of 203.0.113.7 }
       - { at: 1m, somebody: puts something at 203.0.113.7 }
+      - { at: 1m, somebody: lets go of pid:4242 }
       - { at: 1m, somebody: removes everything }
       - { at: 1m, somebody: restores the rules }
       - { at: 2m, operator: approve 203.0.113.7 }

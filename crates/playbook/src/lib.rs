@@ -43,6 +43,18 @@ pub const BUILT_IN: &[(&str, &str)] = &[
         "exfiltration-block.yaml",
         include_str!("../../../playbooks/exfiltration-block.yaml"),
     ),
+    (
+        "crypto-miner-freeze.yaml",
+        include_str!("../../../playbooks/crypto-miner-freeze.yaml"),
+    ),
+    (
+        "reverse-shell-freeze.yaml",
+        include_str!("../../../playbooks/reverse-shell-freeze.yaml"),
+    ),
+    (
+        "container-escape-freeze.yaml",
+        include_str!("../../../playbooks/container-escape-freeze.yaml"),
+    ),
 ];
 
 /// The tests of the playbooks that come with Staunch: the playbook's file name and the text of its tests.
@@ -70,6 +82,18 @@ pub const BUILT_IN_TESTS: &[(&str, &str)] = &[
     (
         "exfiltration-block.yaml",
         include_str!("../../../playbooks/exfiltration-block.test.yaml"),
+    ),
+    (
+        "crypto-miner-freeze.yaml",
+        include_str!("../../../playbooks/crypto-miner-freeze.test.yaml"),
+    ),
+    (
+        "reverse-shell-freeze.yaml",
+        include_str!("../../../playbooks/reverse-shell-freeze.test.yaml"),
+    ),
+    (
+        "container-escape-freeze.yaml",
+        include_str!("../../../playbooks/container-escape-freeze.test.yaml"),
     ),
 ];
 

@@ -3,12 +3,12 @@
 //! Never runs anything: [`parse`] gives the tests of a file, or every mistake in it. `docs/guide/playbook-tests.md`
 //! describes the format.
 
-use std::net::IpAddr;
 use std::ops::Range;
 
 use ipnet::IpNet;
 use staunch_model::{
-    FailureKind, GuardName, IncidentOutcome, Mode, NoticeLevel, RiskClass, Span, StateKind, Timestamp,
+    FailureKind, GuardName, IncidentOutcome, Mode, NoticeLevel, Process, ProcessFacts, RiskClass, Span, StateKind,
+    Target, Timestamp,
 };
 
 use crate::diagnostic::{Diagnostic, Report};
@@ -57,10 +57,12 @@ pub struct Test {
 /// What is known and configured.
 #[derive(Clone, Debug)]
 pub struct Context {
-    /// The share of the traffic of some addresses in basis points; `None` when it is unknown.
-    pub traffic: Vec<(IpAddr, Option<u64>)>,
+    /// The share of the traffic of some targets in basis points; `None` when it is unknown.
+    pub traffic: Vec<(Target, Option<u64>)>,
     /// The share of all others.
     pub traffic_of_others: Option<u64>,
+    /// The processes that are not as processes usually are: by number, what the machine says of them.
+    pub processes: Vec<(u32, Result<ProcessFacts, String>)>,
     /// Networks that are never touched, and why.
     pub never_touch: Vec<(IpNet, String)>,
     /// The furthest that any playbook may go.
@@ -100,10 +102,10 @@ pub enum WorldKind {
 pub struct World {
     /// Its kind.
     pub kind: WorldKind,
-    /// The risk class of its driver.
-    pub risk: RiskClass,
-    /// Addresses where something of somebody else is in place.
-    pub foreign: Vec<IpAddr>,
+    /// The risk class of its driver; `None` for that of the real one.
+    pub risk: Option<RiskClass>,
+    /// Targets where something of somebody else is in place.
+    pub foreign: Vec<Target>,
     /// How many objects it takes; `None` for more than any test needs.
     pub capacity: Option<u64>,
     /// Whether its rules are there.
@@ -153,8 +155,8 @@ pub enum FaultKind {
 pub struct Fault {
     /// With which request.
     pub at: Point,
-    /// At which address; `None` for every one.
-    pub of: Option<IpAddr>,
+    /// At which target; `None` for every one.
+    pub of: Option<Target>,
     /// What.
     pub kind: FaultKind,
     /// How many requests meet it; `None` for all of them.
@@ -184,22 +186,22 @@ pub struct Happens {
 /// Something that happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
-    /// Somebody else removes what is at an address.
-    Removes(IpAddr),
-    /// Somebody else puts something of theirs at an address, also in the place of ours.
-    Replaces(IpAddr),
+    /// Somebody else removes what is at a target.
+    Removes(Target),
+    /// Somebody else puts something of theirs at a target, also in the place of ours.
+    Replaces(Target),
     /// Somebody else removes everything.
     RemovesAll,
     /// Somebody else removes the rules, or puts them back.
     Rules(bool),
-    /// An operator approves what waits at an address.
-    Approve(IpAddr),
+    /// An operator approves what waits at a target.
+    Approve(Target),
     /// An operator denies it.
-    Deny(IpAddr),
-    /// An operator releases what is at an address.
-    Release(IpAddr),
+    Deny(Target),
+    /// An operator releases what is at a target.
+    Release(Target),
     /// An operator renews it for so long.
-    Renew(IpAddr, Span),
+    Renew(Target, Span),
     /// An operator releases everything.
     ReleaseAll,
     /// An operator sets the mode.
@@ -222,30 +224,30 @@ pub struct Expect {
 /// Something that is to be true.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Claim {
-    /// The newest transaction at an address is in a state; `None` when there has been none.
-    State(IpAddr, Option<StateKind>),
-    /// What is in place at an address.
-    World(IpAddr, InPlace),
-    /// The newest transaction at an address was refused.
+    /// The newest transaction at a target is in a state; `None` when there has been none.
+    State(Target, Option<StateKind>),
+    /// What is in place at a target.
+    World(Target, InPlace),
+    /// The newest transaction at a target was refused.
     Refused {
         /// Where.
-        address: IpAddr,
+        target: Target,
         /// By which guard; `None` for a refusal for any reason.
         guard: Option<GuardName>,
         /// A part of what is said.
         says: Option<String>,
     },
-    /// A person was asked about an address, because of what a guard said.
+    /// A person was asked about a target, because of what a guard said.
     Asked {
         /// Where.
-        address: IpAddr,
+        target: Target,
         /// The guard that asks; `None` when the mode does.
         guard: Option<GuardName>,
         /// A part of what the guard says.
         says: Option<String>,
     },
-    /// The addresses that were acted on, in this order.
-    Order(Vec<IpAddr>),
+    /// The targets that were acted on, in this order.
+    Order(Vec<Target>),
     /// How often an act was sent.
     Acts(u64),
     /// How many incidents were opened.
@@ -264,7 +266,7 @@ pub enum Claim {
     NoMatch(String),
 }
 
-/// What is in place at an address.
+/// What is in place at a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InPlace {
     /// Nothing.
@@ -294,4 +296,14 @@ pub fn mistake(file: &str, text: &str, span: Range<usize>, message: &str, hint: 
     let mut report = Report::new(file, text);
     report.error_with_hint("P061", span, message, hint);
     report.finish()
+}
+
+/// The process with the number `pid` on the machine of a test, where no two have had the same.
+#[must_use]
+pub const fn process(pid: u32) -> Process {
+    Process {
+        pid,
+        started: 1,
+        boot: 0,
+    }
 }

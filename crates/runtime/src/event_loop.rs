@@ -269,7 +269,7 @@ impl EventLoop {
                     .iter()
                     .map(|(event, matches)| event.raw.len() + ROOM_PER_EVENT * steps(matches))
                     .sum::<usize>()
-                    + ROOM_PER_KNOWN * submission.known.len();
+                    + ROOM_PER_KNOWN * (submission.known.len() + submission.processes.len());
                 let matches: usize = submission.events.iter().map(|(_, matches)| matches.len()).sum();
                 let incidents = self.engine.state().incidents.len() + matches;
                 let size = self.state.pending.bytes.len() + new + self.room_to_finish();
@@ -294,6 +294,11 @@ impl EventLoop {
                     let state = self.engine.state();
                     if state.known.is_news(&known, state.now) {
                         self.decide(Input::Known(known))?;
+                    }
+                }
+                for found in submission.processes {
+                    if self.engine.state().processes.is_news(&found) {
+                        self.decide(Input::ProcessFound(found))?;
                     }
                 }
                 let mut replies = Vec::with_capacity(submission.events.len());

@@ -7,7 +7,7 @@ use crossbeam_channel::{Sender, TrySendError, bounded};
 use staunch_engine::EngineState;
 use staunch_model::{
     ActionKind, Command, CommandReply, Event, Facts, Failure, FailureKind, IncidentId, Input, Known, ListChange, Match,
-    Observation, Operator, Policy, RiskTable, Target,
+    Observation, Operator, Policy, ProcessFound, RiskTable, Target,
 };
 use staunch_ports::{Clock, Former};
 use thiserror::Error;
@@ -49,6 +49,8 @@ pub type Replier<T> = Box<dyn FnOnce(Result<T, Busy>) + Send>;
 pub struct Submission {
     /// What feeds say of their targets.
     pub known: Vec<Known>,
+    /// What the processes are that they name.
+    pub processes: Vec<ProcessFound>,
     /// The events with what they matched.
     pub events: Vec<(Arc<Event>, Vec<Match>)>,
     /// Called with one reply for each event, in their order.

@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use serde::Serialize;
 use staunch_engine::triage::{Triage, Triaged};
 use staunch_model::{Event, EventKind, EventView, IncidentId, Known, Match, Program, Target, Timestamp, TriggerReport};
-use staunch_ports::{InletReading, InletTally, Malformed, Reputations, Sighting, Source};
+use staunch_ports::{InletReading, InletTally, Malformed, Processes, Reputations, Sighting, Source};
 use thiserror::Error;
 
 use crate::archive::{Archiver, Batch};
 use crate::handle::{Busy, Handle, Submission};
+use crate::identify::identify;
 use crate::plan::{Plan, plan};
 
 /// Malformed events that an answer lists; further ones are only counted.
@@ -104,6 +105,7 @@ pub struct Intake {
     triage: RwLock<Arc<Triage>>,
     archive: Option<Archiver>,
     reputations: Option<Arc<dyn Reputations>>,
+    processes: Option<Arc<dyn Processes>>,
     handle: Handle,
     inlets: Mutex<Vec<Arc<InletTally>>>,
 }
@@ -121,6 +123,7 @@ impl Intake {
             triage: RwLock::new(Arc::new(Triage::new(programs))),
             archive: None,
             reputations: None,
+            processes: None,
             handle,
             inlets: Mutex::default(),
         }
@@ -138,13 +141,20 @@ impl Intake {
         Self { reputations, ..self }
     }
 
+    /// The same intake, which has `processes` tell the processes that events name by number.
+    #[must_use]
+    pub fn with_processes(self, processes: Option<Arc<dyn Processes>>) -> Self {
+        Self { processes, ..self }
+    }
+
     /// What feeds say of the targets of `events`, each once.
     fn known(&self, events: &[(Arc<Event>, Vec<Match>)], now: Timestamp) -> Vec<Known> {
         let Some(reputations) = &self.reputations else {
             return Vec::new();
         };
         let steps = events.iter().flat_map(|(_, matches)| matches).flat_map(|it| &it.steps);
-        let targets: BTreeSet<Target> = steps.filter_map(|step| step.target).collect();
+        let targets = steps.filter_map(|step| step.target);
+        let targets: BTreeSet<Target> = targets.filter(|it| it.address().is_some()).collect();
         let known = targets.into_iter().map(|target| Known {
             target,
             standing: reputations.standing(target, now),
@@ -191,6 +201,7 @@ impl Intake {
     pub fn take(&self, source: &str, body: &[u8], reply: TakenReplier) {
         let mut taken = Taken::default();
         let mut events = Vec::new();
+        let mut processes = Vec::new();
         let received = self.handle.machine_now();
         let triage = self.triage();
         let mut unmatched = self.archive.as_ref().map(Archiver::batch);
@@ -202,8 +213,10 @@ impl Intake {
                         taken.without_key += found.without_key;
                         taken.beyond_limit += found.beyond_limit;
                         if !found.matches.is_empty() {
+                            let mut matches = found.matches;
+                            processes.extend(identify(self.processes.as_deref(), view, &mut matches));
                             taken.matched += 1;
-                            events.push((Arc::new(Event::keep(view, received)), found.matches));
+                            events.push((Arc::new(Event::keep(view, received)), matches));
                         } else if let Some(unmatched) = &mut unmatched {
                             unmatched.add(view.raw.bytes());
                         }
@@ -251,6 +264,7 @@ impl Intake {
         let counters = self.handle.clone();
         let submission = Submission {
             known: self.known(&events, received),
+            processes,
             events,
             reply: Box::new(move |result: Result<Vec<crate::EventReply>, Busy>| {
                 let Some((mut taken, reply)): Option<(Taken, TakenReplier)> = take_slot(&durable) else {
@@ -311,7 +325,9 @@ impl Intake {
         triage: &Triage,
         because: Option<String>,
     ) -> Result<EventPlan, IntakeError> {
-        let plan = plan(&self.handle, self.reputations.as_deref(), view, triage.matches(view))?;
+        let mut matches = triage.matches(view);
+        let processes = identify(self.processes.as_deref(), view, &mut matches);
+        let plan = plan(&self.handle, self.reputations.as_deref(), &processes, view, matches)?;
         let event = Understood {
             system: view.system.to_owned(),
             kind: view.kind,

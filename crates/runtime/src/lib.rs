@@ -7,6 +7,7 @@ mod drivers;
 mod event_loop;
 mod handle;
 mod helpers;
+mod identify;
 mod intake;
 pub mod meter;
 pub mod plan;

@@ -4,8 +4,8 @@ use serde::Serialize;
 use staunch_engine::guard::{self, Question, Ruling};
 use staunch_engine::repeat;
 use staunch_model::{
-    ActionKind, Context, Description, EventView, Facts, IncidentId, Judgement, Match, Playbook, Span, Standing, Target,
-    Timestamp, TransactionId,
+    ActionKind, Context, Description, EventView, Facts, IncidentId, Judgement, Match, Playbook, ProcessFound, Span,
+    Standing, Target, Timestamp, TransactionId,
 };
 use staunch_ports::Reputations;
 
@@ -63,12 +63,13 @@ pub struct PlannedStep {
 pub fn plan(
     handle: &Handle,
     reputations: Option<&dyn Reputations>,
+    processes: &[ProcessFound],
     view: &EventView<'_>,
     matches: Vec<Match>,
 ) -> Result<Plan, Busy> {
     let mut responses = Vec::new();
     for matched in matches {
-        responses.push(respond(handle, reputations, view.time, matched)?);
+        responses.push(respond(handle, reputations, processes, view.time, matched)?);
     }
     Ok(Plan {
         responses: responses.into_iter().flatten().collect(),
@@ -78,6 +79,7 @@ pub fn plan(
 fn respond(
     handle: &Handle,
     reputations: Option<&dyn Reputations>,
+    processes: &[ProcessFound],
     event_time: Option<Timestamp>,
     matched: Match,
 ) -> Result<Option<Response>, Busy> {
@@ -114,8 +116,14 @@ fn respond(
         };
         let mut judged = match step.target {
             Some(target) => {
-                let standing = reputations.map(|it| it.standing(target, handle.machine_now()));
-                judge(handle, &playbook, event_time, target, standing, step.step, &planned)?
+                let asked = reputations.filter(|_| target.address().is_some());
+                let standing = asked.map(|it| it.standing(target, handle.machine_now()));
+                let found = processes.iter().find(|it| target.process() == Some(it.process));
+                let heard = Heard {
+                    standing,
+                    found: found.cloned(),
+                };
+                judge(handle, &playbook, event_time, target, heard, step.step, &planned)?
             }
             None => planned,
         };
@@ -135,12 +143,18 @@ fn respond(
     }))
 }
 
+/// What is heard of a target when its event comes.
+struct Heard {
+    standing: Option<Standing>,
+    found: Option<ProcessFound>,
+}
+
 fn judge(
     handle: &Handle,
     playbook: &std::sync::Arc<Playbook>,
     event_time: Option<Timestamp>,
     target: Target,
-    standing: Option<Standing>,
+    heard: Heard,
     step: u16,
     planned: &PlannedStep,
 ) -> Result<PlannedStep, Busy> {
@@ -155,7 +169,8 @@ fn judge(
         event_time: None,
         arrived: None,
         debited: false,
-        standing,
+        standing: heard.standing,
+        found: heard.found,
     };
     let (now, received) = (handle.now(), handle.machine_now());
     let unjudged = planned.clone();

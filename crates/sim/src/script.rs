@@ -12,8 +12,8 @@ use staunch_engine::sweep::{Reading, compare};
 use staunch_engine::transaction::after;
 use staunch_model::{
     Cause, Command, Effect, Event, EvidenceId, Fact, Facts, Failure, FailureKind, Frame, IncidentId, Input,
-    InstallationId, Match, Mode, ObservePurpose, Operator, Owner, Policy, Record, ReleaseScope, Span, State, Target,
-    Timestamp, TrafficShare, TransactionId,
+    InstallationId, Match, Mode, ObservePurpose, Operator, Owner, Policy, ProcessFound, Record, ReleaseScope, Span,
+    State, Target, Timestamp, TrafficShare, TransactionId,
 };
 
 use crate::check::{Invariant, Model, Violation};
@@ -99,6 +99,8 @@ pub enum Happening {
         /// What it matched.
         matches: Vec<Match>,
     },
+    /// What a process is that the events after it name.
+    Found(ProcessFound),
     /// An operator asks for something.
     Ask(Ask),
     /// Somebody else puts something at a target, or with `None` removes what is there.
@@ -387,12 +389,18 @@ impl Script {
 
     fn happen(&mut self, happening: Happening) {
         // Senders and operators try again when nobody answers.
-        if !self.up && matches!(happening, Happening::Event { .. } | Happening::Ask(_)) {
+        if !self.up
+            && matches!(
+                happening,
+                Happening::Event { .. } | Happening::Found(_) | Happening::Ask(_)
+            )
+        {
             self.waiting.push(happening);
             return;
         }
         match happening {
             Happening::Event { event, matches } => self.input(Input::Event { event, matches }),
+            Happening::Found(found) => self.input(Input::ProcessFound(found)),
             Happening::Ask(ask) => self.ask(ask),
             Happening::Tamper(target, label) => {
                 let what = match &label {

@@ -70,13 +70,26 @@ impl WorldKind {
     #[must_use]
     pub fn describe(self) -> Description {
         Description {
-            kind: self.action(),
-            driver: "simulated".into(),
             risk: RiskClass::Low,
+            ..self.describe_as(self.action())
+        }
+    }
+
+    /// What its driver for actions of `kind` says of itself, with the risk of the real one.
+    #[must_use]
+    pub fn describe_as(self, kind: ActionKind) -> Description {
+        let (risk, d3fend) = match kind {
+            ActionKind::BlockIp => (RiskClass::Low, "D3-ITF"),
+            ActionKind::FreezeProcess => (RiskClass::Medium, "D3-PS"),
+        };
+        Description {
+            kind,
+            driver: "simulated".into(),
+            risk,
             undo: UndoClass::Owned,
             cuts_established: true,
             in_flight_max: self.in_flight_max(),
-            d3fend: "D3-ITF".into(),
+            d3fend: d3fend.into(),
             permissions: Permissions {
                 act: "none".into(),
                 check: "none".into(),
@@ -202,7 +215,8 @@ impl World {
         lag: Span,
     ) -> Outcome {
         let fails = |kind, what| Outcome::DidNotHappen(Failure::new(kind, what));
-        let ends = (self.kind == WorldKind::Kernel).then(|| now + hold);
+        // Nothing counts down for a process.
+        let ends = (self.kind == WorldKind::Kernel && target.address().is_some()).then(|| now + hold);
         let ours = Owner::Ours(label);
         match self.elements.get(&target) {
             Some(it) if it.owner == ours && renewal => {

@@ -196,7 +196,7 @@ pub(crate) fn record(record: &Record) -> String {
         Record::CommandRefused { why } => format!("refused: {why}"),
         Record::RiskTablePinned(_) => "the table of risks is pinned".to_owned(),
         Record::Known(known) => standing(known),
-        Record::ProcessFound(found) => process(found),
+        Record::ProcessFound(found) => format!("what {} is, is known", found.process),
         Record::ListChanged(change) => {
             let (added, removed) = (change.added.len(), change.removed.len());
             let list = Printable(&change.list);

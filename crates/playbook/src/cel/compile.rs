@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use staunch_model::{Event, EventView, Extractor, FieldValue, Predicate, Target, TargetExtractor};
+use staunch_model::{Aim, Event, EventView, Extractor, FieldValue, Predicate, Process, Target, TargetExtractor};
 
 use super::field::{Field, Type};
 use super::test::{AddressTest, Condition, ConditionKind, LowerTest, Test, TextTest};
@@ -41,8 +41,27 @@ pub(crate) fn extractor(field: Field) -> Extractor {
 }
 
 /// The field as the target of an act.
-pub(crate) fn target(field: Field) -> TargetExtractor {
-    Arc::new(move |event| field.address(event).map(|ip| Target::Address(ip.to_canonical())))
+pub(crate) fn target(field: Field, aim: Aim) -> TargetExtractor {
+    match aim {
+        Aim::Address => Arc::new(move |event| field.address(event).map(|ip| Target::Address(ip.to_canonical()))),
+        // Which process has the number is for the machine to say.
+        Aim::Process => Arc::new(move |event| {
+            process_number(&field, event)
+                .map(Process::unidentified)
+                .map(Target::Process)
+        }),
+    }
+}
+
+/// The number of a process: a whole number, or a text that is one. 0 is none.
+fn process_number(field: &Field, event: &EventView<'_>) -> Option<u32> {
+    let number = match field.value(event)? {
+        FieldValue::Int(number) => u32::try_from(number).ok(),
+        FieldValue::UInt(number) => u32::try_from(number).ok(),
+        FieldValue::Text(text) if text.bytes().all(|byte| byte.is_ascii_digit()) => text.parse().ok(),
+        _ => None,
+    };
+    number.filter(|number| *number != 0)
 }
 
 /// A closure that says whether `condition` is `want`; false when that is unknown.

@@ -15,7 +15,7 @@ pub(super) use test_file::{
     WORLD_KINDS, places,
 };
 pub(crate) use test_file::{
-    CONTEXT, EVENT, EXPECTATION, FAULT, HAPPENING, NAMED_EVENT, QUESTION, TEST, TEST_FILE, WORLD,
+    CONTEXT, EVENT, EXPECTATION, FAULT, HAPPENING, NAMED_EVENT, PROCESS, QUESTION, TEST, TEST_FILE, WORLD,
 };
 
 /// A mapping.
@@ -78,8 +78,8 @@ pub(crate) enum Form {
     Number(u32, u32),
     /// One of a few words.
     Word(fn() -> Vec<&'static str>),
-    /// An IP address.
-    Address,
+    /// What is acted on: an IP address, or a process by its number.
+    Target,
     /// A network.
     Network,
     /// A point in time.

@@ -1,7 +1,7 @@
 //! What a playbook does: the acts and the notices.
 
 use staunch_model::{
-    ActionKind, Context, IncidentOutcome, NotifyStep, Phase, Printable, Span, Step, TargetExtractor, UndoClass,
+    ActionKind, Aim, Context, IncidentOutcome, NotifyStep, Phase, Printable, Span, Step, TargetExtractor, UndoClass,
 };
 
 use super::fields::Fields;
@@ -65,11 +65,11 @@ impl Walk<'_, '_> {
             );
         }
         let fields = self.fields(value, &shape::STEP)?;
-        let target = self.required(&fields, "target").and_then(|node| self.target(node));
+        let target = self.required(&fields, "target");
         let lease = self.lease(&fields, key);
         let action = action?;
         self.driver(action, key);
-        let (target, extractor) = target?;
+        let (target, extractor) = self.target(target?, action.aims_at())?;
         let lease = lease?;
         let step = Step {
             phase: Phase::Contain,
@@ -80,20 +80,25 @@ impl Walk<'_, '_> {
         Some((step, extractor, lease))
     }
 
-    fn target(&mut self, node: &Node) -> Option<(Box<str>, TargetExtractor)> {
+    fn target(&mut self, node: &Node, aim: Aim) -> Option<(Box<str>, TargetExtractor)> {
         let text = self.scalar(node, "target")?;
         let field = self.expression(node, "target", check::field)?;
-        if !matches!(field.kind(), Type::Address | Type::Any) {
-            let message = format!("{field} is {}, not an address", field.kind().name());
-            self.report.error_with_hint(
-                "P050",
-                node.span.clone(),
-                message,
+        let (fits, hint) = match aim {
+            Aim::Address => (
+                matches!(field.kind(), Type::Address | Type::Any),
                 "write event.source.ip or a field of event.raw",
-            );
+            ),
+            Aim::Process => (
+                field.kind() == Type::Any,
+                "write the field of the raw event that holds it, such as event.raw.output_fields[\"proc.pid\"]",
+            ),
+        };
+        if !fits {
+            let message = format!("{field} is {}, not {}", field.kind().name(), aim.name());
+            self.report.error_with_hint("P050", node.span.clone(), message, hint);
             return None;
         }
-        Some((text.trim().into(), compile::target(field)))
+        Some((text.trim().into(), compile::target(field, aim)))
     }
 
     fn lease(&mut self, fields: &Fields<'_>, key: &Node) -> Option<Lease> {

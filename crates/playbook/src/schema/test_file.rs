@@ -1,29 +1,31 @@
 //! The keys of a test file: from the tree to the tests.
 
-use std::net::IpAddr;
 use std::ops::Range;
 
 use ipnet::IpNet;
-use staunch_model::{FailureKind, GuardName, IncidentOutcome, Mode, Printable, RiskClass, Span, StateKind, Timestamp};
+use staunch_model::{
+    FailureKind, GuardName, IncidentOutcome, Mode, NotATarget, Printable, ProcessFacts, Span, StateKind, Target,
+    Timestamp,
+};
 
 use super::fields::Fields;
 use super::{Walk, shape};
 use crate::diagnostic::{Diagnostic, Report};
 use crate::test_file::{
-    At, Claim, Context, Event, Expect, Fault, FaultKind, Happens, Test, TestFile, What, World, WorldKind,
+    At, Claim, Context, Event, Expect, Fault, FaultKind, Happens, Test, TestFile, What, World, WorldKind, process,
 };
 use crate::yaml::{Kind, Node};
 use crate::{CheckContext, limits, suggest, yaml};
 
-/// The share of the traffic of addresses that a test says nothing of, in basis points: little.
+/// The share of the traffic of targets that a test says nothing of, in basis points: little.
 const SHARE_USUAL: u64 = 10;
 
 /// How long a crashed process is away unless the test says so.
 const OUTAGE_USUAL: Span = Span::from_secs(1);
 
-const SOMEBODY: &str = "write `removes the block of ADDRESS`, `puts something at ADDRESS`, `removes everything`, \
-                        `removes the rules` or `restores the rules`";
-const OPERATOR: &str = "write `approve ADDRESS`, `deny ADDRESS`, `release ADDRESS`, `renew ADDRESS for 2h`, \
+const SOMEBODY: &str = "write `removes the block of ADDRESS`, `lets go of pid:NUMBER`, `puts something at TARGET`, \
+                        `removes everything`, `removes the rules` or `restores the rules`";
+const OPERATOR: &str = "write `approve TARGET`, `deny TARGET`, `release TARGET`, `renew TARGET for 2h`, \
                         `release everything` or `mode observe`";
 
 /// Reads the tests of `text`.
@@ -155,6 +157,7 @@ impl Walk<'_, '_> {
         let mut context = Context {
             traffic: Vec::new(),
             traffic_of_others: Some(SHARE_USUAL),
+            processes: Vec::new(),
             never_touch: Vec::new(),
             mode: Mode::Enforce,
             approval_expiry: None,
@@ -165,16 +168,22 @@ impl Walk<'_, '_> {
         match fields.get("traffic") {
             Some(node) if node.text() == Some("unknown") => context.traffic_of_others = None,
             Some(node) => {
-                for (key, value) in self.pairs(node, "`traffic`", "an address and its share") {
+                for (key, value) in self.pairs(node, "`traffic`", "a target and its share") {
                     let share = self.share(value);
                     if key.text() == Some("others") {
                         context.traffic_of_others = share?;
                     } else {
-                        context.traffic.push((self.address(key)?, share?));
+                        context.traffic.push((self.aimed_at(key)?, share?));
                     }
                 }
             }
             None => {}
+        }
+        if let Some(node) = fields.get("processes") {
+            for (key, value) in self.pairs(node, "`processes`", "a number and what it is") {
+                let pid = self.number(key, "processes", 1, u32::MAX)?;
+                context.processes.push((pid, self.process(value)?));
+            }
         }
         match fields.get("never_touch") {
             Some(node) if matches!(node.kind, Kind::List(_)) => {
@@ -209,7 +218,7 @@ impl Walk<'_, '_> {
     fn world(&mut self, node: Option<&Node>) -> Option<World> {
         let mut world = World {
             kind: WorldKind::Kernel,
-            risk: RiskClass::Low,
+            risk: None,
             foreign: Vec::new(),
             capacity: None,
             enforcing: true,
@@ -220,13 +229,13 @@ impl Walk<'_, '_> {
             world.kind = self.word(node, "kind", &shape::WORLD_KINDS)?;
         }
         if let Some(node) = fields.get("risk") {
-            world.risk = self.word(node, "risk", &shape::RISKS)?;
+            world.risk = Some(self.word(node, "risk", &shape::RISKS)?);
         }
         if let Some(node) = fields.get("in_place") {
-            for (key, value) in self.pairs(node, "`in_place`", "an address and what is there") {
-                let address = self.address(key)?;
+            for (key, value) in self.pairs(node, "`in_place`", "a target and what is there") {
+                let target = self.aimed_at(key)?;
                 if self.word(value, "in_place", &shape::PLACES_BEFORE)? {
-                    world.foreign.push(address);
+                    world.foreign.push(target);
                 }
             }
         }
@@ -253,7 +262,7 @@ impl Walk<'_, '_> {
             .required(&fields, "kind")
             .and_then(|node| self.word(node, "kind", &kinds));
         let of = match fields.get("of") {
-            Some(node) => Some(self.address(node)?),
+            Some(node) => Some(self.aimed_at(node)?),
             None => None,
         };
         let times = match fields.get("times") {
@@ -343,25 +352,25 @@ impl Walk<'_, '_> {
                 .map(|it| (it.name(), Some(*it)))
                 .chain([("none", None)])
                 .collect();
-            for (key, value) in self.pairs(node, "`state`", "an address and its state") {
-                let claim = Claim::State(self.address(key)?, self.word(value, "state", &states)?);
+            for (key, value) in self.pairs(node, "`state`", "a target and its state") {
+                let claim = Claim::State(self.aimed_at(key)?, self.word(value, "state", &states)?);
                 claims.push((key.span.start..value.span.end, claim));
             }
         }
         if let Some(node) = fields.get("world") {
-            for (key, value) in self.pairs(node, "`world`", "an address and what is in place there") {
-                let claim = Claim::World(self.address(key)?, self.word(value, "world", &shape::places())?);
+            for (key, value) in self.pairs(node, "`world`", "a target and what is in place there") {
+                let claim = Claim::World(self.aimed_at(key)?, self.word(value, "world", &shape::places())?);
                 claims.push((key.span.start..value.span.end, claim));
             }
         }
         for (key, asked) in [("refused", false), ("asked", true)] {
             let Some(node) = fields.get(key) else { continue };
-            for (name, value) in self.pairs(node, "a mapping of addresses", "an address and why") {
+            for (name, value) in self.pairs(node, "a mapping of targets", "a target and why") {
                 claims.push((name.span.clone(), self.guarded(name, value, asked)?));
             }
         }
         if let Some(node) = fields.get("order") {
-            let order = self.entries(node, "order", |walk, item| walk.address(item))?;
+            let order = self.entries(node, "order", |walk, item| walk.aimed_at(item))?;
             claims.push((node.span.clone(), Claim::Order(order)));
         }
         for (key, claim) in [
@@ -408,7 +417,7 @@ impl Walk<'_, '_> {
 
     /// `never-touch`, or a mapping of `guard` and `says`.
     fn guarded(&mut self, name: &Node, value: &Node, asked: bool) -> Option<Claim> {
-        let address = self.address(name)?;
+        let target = self.aimed_at(name)?;
         let guards = GuardName::ALL.map(|it| (it.name(), Some(it)));
         let (guard, says) = if matches!(value.kind, Kind::Mapping(_)) {
             let fields = self.fields(value, &shape::QUESTION)?;
@@ -425,9 +434,9 @@ impl Walk<'_, '_> {
             (self.word(value, "guard", &guards)?, None)
         };
         Some(if asked {
-            Claim::Asked { address, guard, says }
+            Claim::Asked { target, guard, says }
         } else {
-            Claim::Refused { address, guard, says }
+            Claim::Refused { target, guard, says }
         })
     }
 
@@ -493,8 +502,32 @@ impl Walk<'_, '_> {
         self.percentage(node, "traffic").map(Some)
     }
 
-    fn address(&mut self, node: &Node) -> Option<IpAddr> {
-        self.parsed(node, "an address", "write for example 203.0.113.7")
+    fn aimed_at(&mut self, node: &Node) -> Option<Target> {
+        let Aimed(target) = self.parsed(
+            node,
+            "an address or a process",
+            "write for example 203.0.113.7, or pid:4242",
+        )?;
+        Some(target)
+    }
+
+    /// What the machine says of a process.
+    fn process(&mut self, node: &Node) -> Option<Result<ProcessFacts, String>> {
+        if node.text() == Some("gone") {
+            return Some(Err("it has ended".to_owned()));
+        }
+        let fields = self.fields(node, &shape::PROCESS)?;
+        let program = self.required(&fields, "program")?;
+        let program = self.scalar(program, "program")?.into();
+        let protected = match fields.get("protected") {
+            Some(node) => Some(self.scalar(node, "protected")?.into()),
+            None => None,
+        };
+        Some(Ok(ProcessFacts {
+            program,
+            uid: 1_000,
+            protected,
+        }))
     }
 
     fn network(&mut self, node: &Node) -> Option<IpNet> {
@@ -517,6 +550,26 @@ impl Walk<'_, '_> {
     }
 }
 
+/// A target as a test writes it: a process by its number alone.
+struct Aimed(Target);
+
+impl std::str::FromStr for Aimed {
+    type Err = NotATarget;
+
+    fn from_str(text: &str) -> Result<Self, NotATarget> {
+        let target = match text.parse()? {
+            Target::Process(it) if it.is_identified() => return Err(NotATarget),
+            Target::Process(it) => Target::Process(process(it.pid)),
+            address @ Target::Address(_) => address,
+        };
+        Ok(Self(target))
+    }
+}
+
+fn aimed(text: &str) -> Option<Target> {
+    text.parse().ok().map(|Aimed(target)| target)
+}
+
 /// The kinds of faults; a crash keeps the process away for `outage`.
 pub(super) fn fault_kinds(outage: Span) -> [(&'static str, FaultKind); 11] {
     [
@@ -535,16 +588,16 @@ pub(super) fn fault_kinds(outage: Span) -> [(&'static str, FaultKind); 11] {
 }
 
 fn somebody(written: &str) -> Option<What> {
-    let address = |rest: &str| rest.parse().ok();
     Some(match written {
         "removes everything" => What::RemovesAll,
         "removes the rules" => What::Rules(false),
         "restores the rules" => What::Rules(true),
         _ => {
-            if let Some(rest) = written.strip_prefix("removes the block of ") {
-                What::Removes(address(rest)?)
+            let removed = ["removes the block of ", "lets go of "];
+            if let Some(rest) = removed.iter().find_map(|it| written.strip_prefix(it)) {
+                What::Removes(aimed(rest)?)
             } else {
-                What::Replaces(address(written.strip_prefix("puts something at ")?)?)
+                What::Replaces(aimed(written.strip_prefix("puts something at ")?)?)
             }
         }
     })
@@ -554,10 +607,10 @@ fn operator(written: &str) -> Option<What> {
     let words: Vec<&str> = written.split_whitespace().collect();
     Some(match words[..] {
         ["release", "everything"] => What::ReleaseAll,
-        ["approve", at] => What::Approve(at.parse().ok()?),
-        ["deny", at] => What::Deny(at.parse().ok()?),
-        ["release", at] => What::Release(at.parse().ok()?),
-        ["renew", at, "for", lease] => What::Renew(at.parse().ok()?, lease.parse().ok()?),
+        ["approve", at] => What::Approve(aimed(at)?),
+        ["deny", at] => What::Deny(aimed(at)?),
+        ["release", at] => What::Release(aimed(at)?),
+        ["renew", at, "for", lease] => What::Renew(aimed(at)?, lease.parse().ok()?),
         ["mode", mode] => {
             let modes = [Mode::Observe, Mode::Approve, Mode::Enforce];
             What::Mode(modes.into_iter().find(|it| it.name() == mode)?)
@@ -636,7 +689,7 @@ mod tests {
         check(&GOOD.replace("at: 0s", "at: 0"), &["3:20 P016 `0` is not a duration"]);
         check(
             &GOOD.replace("{ 203.0.113.7: in", "{ 203.0.113.700: in"),
-            &["5:25 P060 `203.0.113.700` is not an address"],
+            &["5:25 P060 `203.0.113.700` is not an address or a process"],
         );
         check(
             &GOOD.replace("[{ state: { 203.0.113.7: in-force }, acts: 1 }]", "[]"),

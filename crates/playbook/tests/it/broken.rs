@@ -105,6 +105,8 @@ fn every_mistake_is_found_at_its_place() {
         ("lease: 1h", "lease: 25h", &[("P021", 16, 49)]),
         ("lease: 1h", "lease: 1h, until: x", &[("P010", 16, 53)]),
         ("target: event.source.ip", "target: event.user", &[("P050", 16, 25)]),
+        ("block-ip", "freeze-process", &[("P050", 16, 31)]),
+        ("block-ip: { target: event.source.ip", "freeze-process: { target: event.destination.port", &[("P050", 16, 31)]),
         ("contain:\n  - block-ip: { target: event.source.ip, lease: 1h }\n", "contain: []\n", &[("P022", 15, 10)]),
         ("contain:\n  - block-ip: { target: event.source.ip, lease: 1h }\n", "", &[("P011", 1, 1)]),
         ("contain:\n", "contain:\n  - block-ip: { target: event.source.ip, lease: 2h }\n    x: y\n", &[("P006", 17, 5)]),

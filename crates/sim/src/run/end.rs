@@ -124,7 +124,8 @@ pub(crate) fn disagreement(state: &EngineState, world: &World) -> Option<(Invari
         }
     }
     for (label, target) in world.owned() {
-        let holder = state.index.by_target.get(&(world.kind().action(), target));
+        let mut kinds = ActionKind::ALL.iter().filter(|kind| kind.aims_at() == target.aim());
+        let holder = kinds.find_map(|kind| state.index.by_target.get(&(*kind, target)));
         let lives = holder
             .and_then(|id| state.transactions.get(id))
             .is_some_and(|it| it.label == label);

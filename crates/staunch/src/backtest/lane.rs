@@ -1,13 +1,14 @@
 //! One set of playbooks on its way through the past: an engine of its own, with a world and a clock of its own.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use staunch_engine::Engine;
 use staunch_engine::triage::{Triage, Triaged};
 use staunch_model::{
-    ActionKind, Change, Command, Event, EventView, Input, InstallationId, ListChange, Match, Operator, Policy, Program,
-    Record, StateKind, SweepFindings, Target, Timestamp, Transaction, TransactionId,
+    ActionKind, Change, Command, Event, EventView, Input, InstallationId, ListChange, Match, Operator, Policy, Process,
+    ProcessFacts, ProcessFound, Program, Record, StateKind, SweepFindings, Target, Timestamp, Transaction,
+    TransactionId,
 };
 
 use super::book::Book;
@@ -28,6 +29,8 @@ pub(crate) enum Approvals {
 
 /// A set of playbooks, and what became of it.
 pub(crate) struct Lane {
+    /// The processes that numbers meant last, by the record.
+    named: BTreeMap<u32, Process>,
     /// `None` for the playbooks of a record, whose triggers are not in it: their matches are.
     triage: Option<Triage>,
     engine: Engine,
@@ -44,6 +47,7 @@ impl Lane {
     /// A lane for `programs`, or for recorded matches when there are none.
     pub(crate) fn new(programs: Option<Vec<Program>>, capacity: u64, approvals: Approvals) -> Self {
         Self {
+            named: BTreeMap::new(),
             triage: programs.map(Triage::new),
             engine: Engine::new(),
             world: World::new(capacity),
@@ -100,6 +104,9 @@ impl Lane {
 
     /// Takes what was known.
     pub(crate) fn know(&mut self, input: &Input, book: Option<&Book>, now: Timestamp) {
+        if let Input::ProcessFound(found) = input {
+            self.named.insert(found.process.pid, found.process);
+        }
         self.advance(book, now);
         self.turn(input.clone(), book);
     }
@@ -111,8 +118,11 @@ impl Lane {
     }
 
     /// Takes an event that matched.
-    pub(crate) fn take(&mut self, event: &Arc<Event>, matches: Vec<Match>, book: Option<&Book>, now: Timestamp) {
+    pub(crate) fn take(&mut self, event: &Arc<Event>, mut matches: Vec<Match>, book: Option<&Book>, now: Timestamp) {
         self.advance(book, now);
+        if !self.is_recorded() {
+            self.identify(&mut matches, book);
+        }
         self.tally.matched(&matches);
         self.turn(
             Input::Event {
@@ -121,6 +131,29 @@ impl Lane {
             },
             book,
         );
+    }
+
+    /// Puts the processes into `matches` that their numbers meant when the record was written. One of which nothing was written
+    /// is taken to be there and not protected.
+    fn identify(&mut self, matches: &mut [Match], book: Option<&Book>) {
+        let steps = matches.iter_mut().flat_map(|it| &mut it.steps);
+        for target in steps.filter_map(|step| step.target.as_mut()) {
+            let Target::Process(process) = target else { continue };
+            if let Some(named) = self.named.get(&process.pid) {
+                *process = *named;
+                continue;
+            }
+            *process = staunch_playbook::test_file::process(process.pid);
+            let found = ProcessFound {
+                process: *process,
+                facts: Ok(ProcessFacts {
+                    program: "".into(),
+                    uid: 0,
+                    protected: None,
+                }),
+            };
+            self.turn(Input::ProcessFound(found), book);
+        }
     }
 
     /// Takes what somebody else removed out of the world, as far as it is in force here.

@@ -171,7 +171,8 @@ pub(crate) static STEP: Shape = Shape {
         must(
             "target",
             Form::Expression,
-            "The field that holds the address to act on: event.source.ip.",
+            "The field that holds what to act on: the address of block-ip, such as event.source.ip; the number of the process \
+             of freeze-process, such as event.raw.output_fields[\"proc.pid\"].",
         ),
         must(
             "lease",

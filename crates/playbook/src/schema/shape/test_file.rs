@@ -68,7 +68,7 @@ const TIME: Form = Form::Duration(Span::ZERO, AT_MAX);
 const COUNT: Form = Form::Number(0, u32::MAX);
 const SHARE: Form = Form::Either(&[Form::Percentage, Form::Word(unknown)]);
 const GUARDED: Form = Form::Pairs(
-    &Form::Address,
+    &Form::Target,
     &Form::Either(&[Form::Word(guards), Form::Mapping(&QUESTION)]),
 );
 
@@ -158,9 +158,18 @@ pub(crate) static CONTEXT: Shape = Shape {
             "traffic",
             Form::Either(&[
                 Form::Word(unknown),
-                Form::Pairs(&Form::Either(&[Form::Address, Form::Word(others)]), &SHARE),
+                Form::Pairs(&Form::Either(&[Form::Target, Form::Word(others)]), &SHARE),
             ]),
-            "The share of the traffic of addresses, and of all `others`; or `unknown` for all. Default 0.1 % each.",
+            "The share of the traffic of targets, and of all `others`; or `unknown` for all. Default 0.1 % each.",
+        ),
+        may(
+            "processes",
+            Form::Pairs(
+                &Form::Number(1, u32::MAX),
+                &Form::Either(&[Form::Word(gone), Form::Mapping(&PROCESS)]),
+            ),
+            "What the machine says of processes, by number; `gone` for one that has ended. One that is not here is there, and is \
+             not protected.",
         ),
         may(
             "never_touch",
@@ -188,6 +197,21 @@ pub(crate) static CONTEXT: Shape = Shape {
     ],
 };
 
+/// A process of the machine of a test.
+pub(crate) static PROCESS: Shape = Shape {
+    what: "a process",
+    doc: "What the machine says of a process.",
+    needs: Needs::Nothing,
+    keys: &[
+        must("program", Form::Text(None), "The path of the program that it runs."),
+        may(
+            "protected",
+            Form::Text(None),
+            "Why it is never touched. Without it, it may be.",
+        ),
+    ],
+};
+
 /// The enforcement point of a test.
 pub(crate) static WORLD: Shape = Shape {
     what: "`world`",
@@ -202,14 +226,14 @@ pub(crate) static WORLD: Shape = Shape {
         may(
             "risk",
             Form::Word(|| words(&RISKS)),
-            "The risk of its acts. Default `low`.",
+            "The risk of its acts. Default that of the real driver: `low` for block-ip, `medium` for freeze-process.",
         ),
         may(
             "in_place",
-            Form::Pairs(&Form::Address, &Form::Word(|| words(&PLACES_BEFORE))),
+            Form::Pairs(&Form::Target, &Form::Word(|| words(&PLACES_BEFORE))),
             "What is there before the test begins.",
         ),
-        may("capacity", COUNT, "How many addresses it takes."),
+        may("capacity", COUNT, "How much it takes."),
         may(
             "enforcing",
             Form::Word(|| words(&ENFORCING)),
@@ -225,7 +249,7 @@ pub(crate) static FAULT: Shape = Shape {
     needs: Needs::Nothing,
     keys: &[
         must("at", Form::Word(|| words(&FAULTS_AT)), "With which request."),
-        may("of", Form::Address, "At which address. Default every one."),
+        may("of", Form::Target, "At which target. Default every one."),
         must("kind", Form::Word(fault_kinds), "What goes wrong."),
         may(
             "times",
@@ -259,22 +283,22 @@ pub(crate) static HAPPENING: Shape = Shape {
         may(
             "somebody",
             Form::Phrase(&[
-                "(removes the block of|puts something at) [0-9A-Fa-f:.]+",
+                "(removes the block of|lets go of|puts something at) ([0-9A-Fa-f:.]+|pid:[1-9][0-9]*)",
                 "removes everything",
                 "(removes|restores) the rules",
             ]),
-            "What somebody else does: `removes the block of ADDRESS`, `puts something at ADDRESS`, `removes everything`, \
-             `removes the rules` or `restores the rules`.",
+            "What somebody else does: `removes the block of ADDRESS`, `lets go of pid:NUMBER`, `puts something at TARGET`, \
+             `removes everything`, `removes the rules` or `restores the rules`.",
         ),
         may(
             "operator",
             Form::Phrase(&[
-                "\\s*(approve|deny|release)\\s+[0-9A-Fa-f:.]+\\s*",
-                "\\s*renew\\s+[0-9A-Fa-f:.]+\\s+for\\s+\\S+\\s*",
+                "\\s*(approve|deny|release)\\s+([0-9A-Fa-f:.]+|pid:[1-9][0-9]*)\\s*",
+                "\\s*renew\\s+([0-9A-Fa-f:.]+|pid:[1-9][0-9]*)\\s+for\\s+\\S+\\s*",
                 "\\s*release\\s+everything\\s*",
                 "\\s*mode\\s+(observe|approve|enforce)\\s*",
             ]),
-            "What an operator asks for: `approve ADDRESS`, `deny ADDRESS`, `release ADDRESS`, `renew ADDRESS for 2h`, \
+            "What an operator asks for: `approve TARGET`, `deny TARGET`, `release TARGET`, `renew TARGET for 2h`, \
              `release everything` or `mode observe`.",
         ),
         may("crash", TIME, "The process ends, and starts again after so long."),
@@ -304,28 +328,28 @@ pub(crate) static EXPECTATION: Shape = Shape {
         may("at", TIME, "When. Default the end of the test."),
         may(
             "state",
-            Form::Pairs(&Form::Address, &Form::Word(states)),
-            "The state of the newest transaction at an address; `none` when there has been none.",
+            Form::Pairs(&Form::Target, &Form::Word(states)),
+            "The state of the newest transaction at a target; `none` when there has been none.",
         ),
         may(
             "world",
-            Form::Pairs(&Form::Address, &Form::Word(|| words(&places()))),
-            "What is in place at an address.",
+            Form::Pairs(&Form::Target, &Form::Word(|| words(&places()))),
+            "What is in place at a target.",
         ),
         may(
             "refused",
             GUARDED,
-            "The newest transaction at an address was refused: by which guard, and a part of what it says.",
+            "The newest transaction at a target was refused: by which guard, and a part of what it says.",
         ),
         may(
             "asked",
             GUARDED,
-            "A person was asked about an address: because of which guard, and a part of what it says.",
+            "A person was asked about a target: because of which guard, and a part of what it says.",
         ),
         may(
             "order",
-            Form::List(&Form::Address, 0, limits::ENTRIES_MAX),
-            "The addresses that were acted on, in this order.",
+            Form::List(&Form::Target, 0, limits::ENTRIES_MAX),
+            "The targets that were acted on, in this order.",
         ),
         may("acts", COUNT, "How often an act was sent."),
         may("incidents", COUNT, "How many incidents were opened."),
@@ -363,6 +387,10 @@ pub(crate) static QUESTION: Shape = Shape {
 
 fn unknown() -> Vec<&'static str> {
     vec!["unknown"]
+}
+
+fn gone() -> Vec<&'static str> {
+    vec!["gone"]
 }
 
 fn others() -> Vec<&'static str> {

@@ -38,8 +38,8 @@ pub(super) fn judge(evidence: &Evidence<'_>, claim: &Claim) -> Result<(), String
         if expected == found { Ok(()) } else { Err(found) }
     };
     match claim {
-        Claim::State(address, expected) => {
-            let newest = script.newest(Target::Address(*address));
+        Claim::State(target, expected) => {
+            let newest = script.newest(*target);
             match newest {
                 Some(it) if Some(it.state.kind()) == *expected => Ok(()),
                 None if expected.is_none() => Ok(()),
@@ -47,16 +47,16 @@ pub(super) fn judge(evidence: &Evidence<'_>, claim: &Claim) -> Result<(), String
                 None => Err("no transaction".to_owned()),
             }
         }
-        Claim::World(address, expected) => {
-            let found = match script.world().get(Target::Address(*address)).map(|it| &it.owner) {
+        Claim::World(target, expected) => {
+            let found = match script.world().get(*target).map(|it| &it.owner) {
                 None => InPlace::Absent,
                 Some(Owner::Ours(_)) => InPlace::Ours,
                 Some(Owner::Foreign(_)) => InPlace::Foreign,
             };
             same(&expected.name(), &found.name())
         }
-        Claim::Refused { address, guard, says } => {
-            let Some(it) = script.newest(Target::Address(*address)) else {
+        Claim::Refused { target, guard, says } => {
+            let Some(it) = script.newest(*target) else {
                 return Err("no transaction".to_owned());
             };
             let State::Refused(reason) = &it.state else {
@@ -70,7 +70,7 @@ pub(super) fn judge(evidence: &Evidence<'_>, claim: &Claim) -> Result<(), String
                 && says.as_ref().is_none_or(|says| reason.to_string().contains(says));
             if fits { Ok(()) } else { Err(state_words(&it.state)) }
         }
-        Claim::Asked { address, guard, says } => asked(script, Target::Address(*address), *guard, says.as_deref()),
+        Claim::Asked { target, guard, says } => asked(script, *target, *guard, says.as_deref()),
         Claim::Order(expected) => {
             let mut found = Vec::new();
             for effect in acts(script) {
@@ -80,8 +80,7 @@ pub(super) fn judge(evidence: &Evidence<'_>, claim: &Claim) -> Result<(), String
                     found.push(*target);
                 }
             }
-            let expected: Vec<_> = expected.iter().map(|it| Target::Address(*it)).collect();
-            same(&list(&expected), &list(&found))
+            same(&list(expected), &list(&found))
         }
         Claim::Acts(expected) => same(expected, &acts(script).count()),
         Claim::Incidents(expected) => same(
@@ -215,10 +214,9 @@ pub(super) fn words(claim: &Claim) -> String {
     match claim {
         Claim::State(address, state) => format!("{address}: {}", state.map_or("none", |it| it.name())),
         Claim::World(address, place) => format!("in the world at {address}: {}", place.name()),
-        Claim::Refused { address, guard, says } => format!("{address}: refused{}", because(guard, says)),
-        Claim::Asked { address, guard, says } => format!("{address}: a person asked{}", because(guard, says)),
+        Claim::Refused { target, guard, says } => format!("{target}: refused{}", because(guard, says)),
+        Claim::Asked { target, guard, says } => format!("{target}: a person asked{}", because(guard, says)),
         Claim::Order(order) => {
-            let order: Vec<_> = order.iter().map(|it| Target::Address(*it)).collect();
             format!("acts in this order: {}", list(&order))
         }
         Claim::Acts(count) => format!("acts sent: {count}"),

@@ -1,12 +1,12 @@
 //! One test: its events through the real decoder and the real triage, and what follows in a scripted world.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use staunch_engine::limits;
 use staunch_engine::triage::{Triage, Triaged};
 use staunch_model::{
-    Event, Input, Policy, Printable, Program, Protection, Record, Span, Target, Timestamp, TriggerReport,
+    ActionKind, Event, Input, Match, Policy, Printable, ProcessFacts, ProcessFound, Program, Protection, Record, Span,
+    Target, Timestamp, TriggerReport,
 };
 use staunch_playbook::Diagnostic;
 use staunch_playbook::test_file::{self, FaultKind, Point, Test, What, WorldKind};
@@ -59,11 +59,8 @@ pub(super) fn run(
     if let Some(room) = test.world.capacity {
         script.plan(Span::ZERO, Happening::Room(room));
     }
-    for address in &test.world.foreign {
-        script.plan(
-            Span::ZERO,
-            Happening::Tamper(Target::Address(*address), Some(FOREIGN.into())),
-        );
+    for target in &test.world.foreign {
+        script.plan(Span::ZERO, Happening::Tamper(*target, Some(FOREIGN.into())));
     }
     let mut happenings = Vec::new();
     let mut decoded = Vec::new();
@@ -86,7 +83,9 @@ pub(super) fn run(
                 && !found.matches.is_empty()
             {
                 let event_kept = Arc::new(Event::keep(view, received));
-                let matches = found.matches;
+                let mut matches = found.matches;
+                let found = identify(test, &mut matches);
+                happenings.extend(found.map(|it| (event.at, Happening::Found(it))));
                 happenings.push((
                     event.at,
                     Happening::Event {
@@ -231,10 +230,39 @@ fn read(
     Ok(())
 }
 
+/// Has the machine of `test` tell the processes that `matches` name.
+fn identify<'a>(test: &'a Test, matches: &mut [Match]) -> impl Iterator<Item = ProcessFound> + use<'a> {
+    let targets = matches.iter_mut().flat_map(|it| &mut it.steps);
+    let mut named = Vec::new();
+    for target in targets.filter_map(|step| step.target.as_mut()) {
+        if let Target::Process(process) = target {
+            *process = test_file::process(process.pid);
+            named.push(*process);
+        }
+    }
+    named.into_iter().map(|process| {
+        let said = test.context.processes.iter().find(|(pid, _)| *pid == process.pid);
+        let usual = || ProcessFacts {
+            program: "/usr/bin/program".into(),
+            uid: 1_000,
+            protected: None,
+        };
+        let facts = match said {
+            Some((_, Ok(facts))) => Ok(facts.clone()),
+            Some((_, Err(why))) => Err(why.as_str().into()),
+            None => Ok(usual()),
+        };
+        ProcessFound { process, facts }
+    })
+}
+
 fn policy(test: &Test, program: &Program) -> Policy {
     let world = world(test.world.kind);
-    let mut driver = world.describe();
-    driver.risk = test.world.risk;
+    let driver = |kind| {
+        let mut driver = world.describe_as(kind);
+        driver.risk = test.world.risk.unwrap_or(driver.risk);
+        driver
+    };
     let mut limits = limits::DEFAULT;
     if let Some(expiry) = test.context.approval_expiry {
         limits.approval_expiry = expiry;
@@ -257,7 +285,7 @@ fn policy(test: &Test, program: &Program) -> Policy {
         never_touch: protections.collect(),
         mode_max: test.context.mode,
         playbooks: vec![program.playbook.clone()],
-        drivers: vec![driver],
+        drivers: ActionKind::ALL.map(driver).into(),
     }
 }
 
@@ -265,7 +293,7 @@ fn setting(test: &Test, policy: Policy, start: Timestamp) -> Setting {
     let shares = test.context.traffic.iter();
     let fault = |it: &test_file::Fault| Fault {
         at: point(it.at),
-        of: it.of.map(Target::Address),
+        of: it.of,
         mishap: match it.kind {
             FaultKind::Fails(kind) => Mishap::Fails(kind),
             FaultKind::RequestLost => Mishap::RequestLost,
@@ -281,9 +309,7 @@ fn setting(test: &Test, policy: Policy, start: Timestamp) -> Setting {
         policy: Arc::new(policy),
         world: world(test.world.kind),
         start,
-        shares: shares
-            .map(|(address, share)| (Target::Address(*address), *share))
-            .collect(),
+        shares: shares.copied().collect(),
         share_of_others: test.context.traffic_of_others,
         faults: test.faults.iter().map(fault).collect(),
     }
@@ -311,16 +337,15 @@ const fn point(point: Point) -> staunch_sim::script::Point {
 }
 
 fn happening(what: What) -> Happening {
-    let at = |address: IpAddr| Target::Address(address);
     match what {
-        What::Removes(address) => Happening::Tamper(at(address), None),
-        What::Replaces(address) => Happening::Tamper(at(address), Some(FOREIGN.into())),
+        What::Removes(target) => Happening::Tamper(target, None),
+        What::Replaces(target) => Happening::Tamper(target, Some(FOREIGN.into())),
         What::RemovesAll => Happening::Flush,
         What::Rules(there) => Happening::Enforcing(there),
-        What::Approve(address) => Happening::Ask(Ask::Approve(at(address))),
-        What::Deny(address) => Happening::Ask(Ask::Deny(at(address))),
-        What::Release(address) => Happening::Ask(Ask::Release(at(address))),
-        What::Renew(address, lease) => Happening::Ask(Ask::Renew(at(address), lease)),
+        What::Approve(target) => Happening::Ask(Ask::Approve(target)),
+        What::Deny(target) => Happening::Ask(Ask::Deny(target)),
+        What::Release(target) => Happening::Ask(Ask::Release(target)),
+        What::Renew(target, lease) => Happening::Ask(Ask::Renew(target, lease)),
         What::ReleaseAll => Happening::Ask(Ask::ReleaseAll),
         What::Mode(mode) => Happening::Ask(Ask::Mode(mode)),
         What::Crash(outage) => Happening::Crash(outage),
