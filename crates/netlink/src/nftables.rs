@@ -25,7 +25,7 @@ use nix::errno::Errno;
 pub use element::{COMMENT_BYTES_MAX, Element, NewElement, TIMEOUT_MIN};
 pub use error::NftError;
 pub use parse::{
-    Chain, Counter, Expression, Rule, Set, parse_chain, parse_comment, parse_element_list, parse_generation,
+    Chain, Counter, Expression, Limit, Rule, Set, parse_chain, parse_comment, parse_element_list, parse_generation,
     parse_rule, parse_set,
 };
 pub use table::{Defect, TableOptions};
@@ -94,6 +94,8 @@ pub enum DeleteIf {
 pub struct Nft {
     socket: Socket,
     table: String,
+    /// How much of the traffic of an element passes; `None` for nothing of it.
+    limit: Option<Limit>,
 }
 
 impl Nft {
@@ -112,7 +114,18 @@ impl Nft {
         Ok(Self {
             socket,
             table: table.to_owned(),
+            limit: None,
         })
+    }
+
+    /// The same connection to a table that drops only what is above `limit`, counted for each element by itself and in both
+    /// directions together. Needs Linux 5.11.
+    #[must_use]
+    pub fn limiting(self, limit: Limit) -> Self {
+        Self {
+            limit: Some(limit),
+            ..self
+        }
     }
 
     /// Returns the current generation of the ruleset.

@@ -12,11 +12,16 @@ use crate::message::{Attribute, Attributes, Malformed, parse_attributes};
 mod expression;
 
 use expression::parse_expression;
-pub use expression::{Counter, Expression};
-pub(super) use expression::{write_expression, write_named};
+pub use expression::{Counter, Expression, Limit};
+pub(super) use expression::{write_alone, write_expression};
 
 const ELEMENT_EXPRESSION: u16 = 7;
 const ELEMENT_EXPRESSIONS: u16 = 11;
+
+/// `NFTA_SET_EXPR`: the one expression of a set.
+pub(super) const SET_EXPRESSION: u16 = 17;
+/// `NFTA_SET_EXPRESSIONS`: the list of several.
+pub(super) const SET_EXPRESSIONS: u16 = 18;
 
 /// A set, without its elements.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -29,6 +34,8 @@ pub struct Set {
     pub flags: u32,
     /// The length of a key in bytes.
     pub key_bytes: u32,
+    /// What every packet that finds an element goes through: a copy for each element.
+    pub expressions: Vec<Expression>,
     /// How many elements it has, with those expired but not collected; `None` before kernel 6.16.
     pub elements: Option<u32>,
 }
@@ -96,6 +103,12 @@ pub fn parse_set(payload: &[u8]) -> Result<Set, Malformed> {
             2 => set.name = lossy(&attribute),
             3 => set.flags = attribute.u32_be()?,
             5 => set.key_bytes = attribute.u32_be()?,
+            SET_EXPRESSION => set.expressions.push(parse_expression(&attribute)?),
+            SET_EXPRESSIONS => {
+                for expression in attribute.nested() {
+                    set.expressions.push(parse_expression(&expression?)?);
+                }
+            }
             20 => set.elements = Some(attribute.u32_be()?),
             _ => {}
         }

@@ -6,7 +6,10 @@ use thiserror::Error;
 use super::batch::Batch;
 use super::element::comment_userdata;
 use super::layout::{self, ACCEPT, BLOCK4, CHAIN_TYPE, ChainLayout, RULE_COMMENT, SETS, SetLayout};
-use super::parse::{Chain, Rule, Set, parse_chain, parse_rule, parse_set, write_expression};
+use super::parse::{
+    Chain, Expression, Limit, Rule, SET_EXPRESSION, SET_EXPRESSIONS, Set, parse_chain, parse_rule, parse_set,
+    write_alone, write_expression,
+};
 use super::{
     CREATE, DELETE_RULE, DELETE_TABLE, ELEMENT_SET, GET_CHAIN, GET_RULE, GET_SET, GET_TABLE, INET, NEW_CHAIN, NEW_RULE,
     NEW_SET, NEW_TABLE, Nft, NftError, OBJECT_TABLE,
@@ -19,6 +22,8 @@ const TABLE_FLAGS: u16 = 2;
 const DORMANT: u32 = 1;
 /// `NFT_SET_TIMEOUT`
 const SET_TIMEOUT: u32 = 0x10;
+/// `NFT_SET_EXPR`: the set has a list of expressions.
+const SET_EXPRESSIONS_FLAG: u32 = 0x100;
 /// The flags of a set that change what it holds: constant, interval, map, object, concatenation.
 const SET_SHAPE: u32 = 0x2 | 0x4 | 0x8 | 0x40 | 0x80;
 
@@ -94,7 +99,7 @@ impl Nft {
         let doing = format!("make {}", self.name());
         self.until_unmoved(|nft, at| {
             let found = nft.find()?;
-            let defects = found.defects(options.track_flows);
+            let defects = found.defects(options.track_flows, nft.limit);
             let wrong = |it: &Defect| {
                 matches!(
                     it,
@@ -107,13 +112,15 @@ impl Nft {
                 });
             }
             let mut batch = Batch::new(&mut nft.socket, Some(at), 64 + found.rules.len());
-            let table = nft.table.as_str();
+            let (table, limit) = (nft.table.as_str(), nft.limit);
             if found.table.is_none() {
                 batch.push(NEW_TABLE, CREATE, |m| m.text(OBJECT_TABLE, table));
             }
             for (id, set) in (1..).zip(SETS) {
                 if defects.contains(&Defect::SetMissing { set: set.name }) {
-                    batch.push(NEW_SET, CREATE, |m| write_set(m, table, set, id, options.elements_max));
+                    batch.push(NEW_SET, CREATE, |m| {
+                        write_set(m, table, set, id, options.elements_max, limit)
+                    });
                 }
             }
             for chain in layout::chains(options.track_flows) {
@@ -191,7 +198,7 @@ impl Nft {
             let before = nft.generation()?;
             let found = nft.find()?;
             if nft.generation()? == before {
-                return Ok(found.defects(track_flows));
+                return Ok(found.defects(track_flows, nft.limit));
             }
             Err(NftError::Moved {
                 doing: format!("check {}", nft.name()),
@@ -268,7 +275,7 @@ impl Nft {
 }
 
 impl Found {
-    fn defects(&self, track_flows: bool) -> Vec<Defect> {
+    fn defects(&self, track_flows: bool, limit: Option<Limit>) -> Vec<Defect> {
         let mut defects = Vec::new();
         match self.table {
             None => defects.push(Defect::TableMissing),
@@ -278,7 +285,7 @@ impl Found {
         for layout in SETS {
             match self.sets.iter().find(|it| it.name == layout.name) {
                 None => defects.push(Defect::SetMissing { set: layout.name }),
-                Some(set) if !set.matches(layout) => defects.push(Defect::SetShape { set: layout.name }),
+                Some(set) if !set.matches(layout, limit) => defects.push(Defect::SetShape { set: layout.name }),
                 Some(_) => {}
             }
         }
@@ -304,8 +311,17 @@ impl Found {
 }
 
 impl Set {
-    fn matches(&self, layout: SetLayout) -> bool {
-        self.key_bytes == layout.key_bytes && self.flags & SET_TIMEOUT != 0 && self.flags & SET_SHAPE == 0
+    fn matches(&self, layout: SetLayout, limit: Option<Limit>) -> bool {
+        let found = self.expressions.iter().find_map(|it| match it {
+            Expression::Limit(limit) => Some(*limit),
+            _ => None,
+        });
+        let is_known = |it: &Expression| matches!(it, Expression::Limit(_) | Expression::Counter);
+        self.key_bytes == layout.key_bytes
+            && self.flags & SET_TIMEOUT != 0
+            && self.flags & SET_SHAPE == 0
+            && found == limit
+            && self.expressions.iter().all(is_known)
     }
 }
 
@@ -335,10 +351,10 @@ fn present<T>(answer: Result<T, SocketError>) -> Result<Option<T>, SocketError> 
     }
 }
 
-fn write_set(message: &mut Builder, table: &str, set: SetLayout, id: u32, elements_max: u32) {
+fn write_set(message: &mut Builder, table: &str, set: SetLayout, id: u32, elements_max: u32, limit: Option<Limit>) {
     message.text(1, table);
     message.text(2, set.name);
-    message.u32_be(3, SET_TIMEOUT);
+    message.u32_be(3, SET_TIMEOUT | limit.map_or(0, |_| SET_EXPRESSIONS_FLAG));
     message.u32_be(4, set.key_type);
     message.u32_be(5, set.key_bytes);
     message.nest(9, |it| it.u32_be(1, elements_max));
@@ -347,7 +363,14 @@ fn write_set(message: &mut Builder, table: &str, set: SetLayout, id: u32, elemen
     let [a, b, c, d] = 2_u32.to_ne_bytes();
     message.bytes(13, &[0, 4, a, b, c, d]);
     // Every element gets a counter of its own. Kernels before 5.7 ignore this, and elements then have none.
-    message.nest(17, |it| super::parse::write_named(it, "counter"));
+    match limit {
+        None => message.nest(SET_EXPRESSION, |it| write_alone(it, &Expression::Counter)),
+        // What is within the limit leaves the rule before it is counted, and before it is dropped.
+        Some(limit) => message.nest(SET_EXPRESSIONS, |list| {
+            write_expression(list, &Expression::Limit(limit));
+            write_expression(list, &Expression::Counter);
+        }),
+    }
 }
 
 fn write_chain(message: &mut Builder, table: &str, chain: &ChainLayout) {

@@ -66,6 +66,8 @@ pub enum Expression {
         /// `NFT_LOOKUP_F_*`; 1 inverts.
         flags: u32,
     },
+    /// Leaves the rule while no more than so much has passed.
+    Limit(Limit),
     /// Counts.
     Counter,
     /// Ends with a verdict.
@@ -78,6 +80,43 @@ pub enum Expression {
         /// Its name.
         name: String,
     },
+}
+
+/// A limit of packets: what is above it goes on in the rule, what is below leaves it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit {
+    /// Packets in a second.
+    pub packets_per_second: u32,
+    /// Packets that may come at once beyond that.
+    pub burst: u32,
+}
+
+impl Limit {
+    /// `NFT_LIMIT_PKTS`
+    const PACKETS: u32 = 0;
+    /// `NFT_LIMIT_F_INV`
+    const ABOVE: u32 = 1;
+    /// The unit of the rate in seconds.
+    const SECOND: u64 = 1;
+
+    fn parse(parts: &Parts<'_>) -> Option<Self> {
+        let rate = parts.long(1)?;
+        let same = parts.long(2) == Some(Self::SECOND)
+            && parts.number(4) == Some(Self::PACKETS)
+            && parts.number(5) == Some(Self::ABOVE);
+        same.then_some(Self {
+            packets_per_second: u32::try_from(rate).ok()?,
+            burst: parts.number(3)?,
+        })
+    }
+
+    fn write(self, m: &mut Builder) {
+        m.u64_be(1, self.packets_per_second.into());
+        m.u64_be(2, Self::SECOND);
+        m.u32_be(3, self.burst);
+        m.u32_be(4, Self::PACKETS);
+        m.u32_be(5, Self::ABOVE);
+    }
 }
 
 /// How much an element has matched.
@@ -162,6 +201,7 @@ pub(in crate::nftables) fn parse_expression(expression: &Attribute<'_>) -> Resul
             }),
             _ => None,
         },
+        "limit" => Limit::parse(&parts).map(Expression::Limit),
         "counter" => Some(Expression::Counter),
         "immediate" => parts.verdict.map(|code| Expression::Verdict { code }),
         _ => None,
@@ -171,8 +211,13 @@ pub(in crate::nftables) fn parse_expression(expression: &Attribute<'_>) -> Resul
 
 /// Writes one expression into a list. [`Expression::Other`] is written by its name alone.
 pub(in crate::nftables) fn write_expression(list: &mut Builder, expression: &Expression) {
+    list.nest(LIST_ELEMENT, |it| write_alone(it, expression));
+}
+
+/// Writes one expression that is in no list.
+pub(in crate::nftables) fn write_alone(it: &mut Builder, expression: &Expression) {
     let value = |m: &mut Builder, kind, data: &[u8]| m.nest(kind, |it| it.bytes(DATA_VALUE, data));
-    list.nest(LIST_ELEMENT, |it| match expression {
+    match expression {
         Expression::Meta { key, register } => named(it, "meta", |m| {
             m.u32_be(1, *register);
             m.u32_be(2, *key);
@@ -220,18 +265,14 @@ pub(in crate::nftables) fn write_expression(list: &mut Builder, expression: &Exp
                 m.u32_be(5, *flags);
             }
         }),
+        Expression::Limit(limit) => named(it, "limit", |m| limit.write(m)),
         Expression::Counter => named(it, "counter", |_| {}),
         Expression::Verdict { code } => named(it, "immediate", |m| {
             m.u32_be(1, 0);
             m.nest(2, |data| data.nest(DATA_VERDICT, |it| it.u32_be(VERDICT_CODE, *code)));
         }),
         Expression::Other { name } => named(it, name, |_| {}),
-    });
-}
-
-/// Writes an expression without parts, such as a counter.
-pub(in crate::nftables) fn write_named(message: &mut Builder, name: &str) {
-    named(message, name, |_| {});
+    }
 }
 
 fn named(message: &mut Builder, name: &str, data: impl FnOnce(&mut Builder)) {
@@ -284,6 +325,10 @@ impl<'a> Parts<'a> {
         self.payload(kind)?.try_into().ok().map(u32::from_be_bytes)
     }
 
+    fn long(&self, kind: usize) -> Option<u64> {
+        self.payload(kind)?.try_into().ok().map(u64::from_be_bytes)
+    }
+
     fn numbers<const N: usize>(&self, kinds: [usize; N]) -> Option<[u32; N]> {
         let mut numbers = [0; N];
         for (number, kind) in numbers.iter_mut().zip(kinds) {
@@ -319,7 +364,12 @@ mod tests {
 
     #[test]
     fn every_rule_of_the_layout_is_read_as_it_was_written() {
-        for expression in layout::chains(true).into_iter().flat_map(|it| it.rules).flatten() {
+        let limit = Expression::Limit(Limit {
+            packets_per_second: 10,
+            burst: 20,
+        });
+        let rules = layout::chains(true).into_iter().flat_map(|it| it.rules).flatten();
+        for expression in rules.chain([limit]) {
             let mut builder = Builder::default();
             write_expression(&mut builder, &expression);
             let bytes = builder.finish().unwrap();
