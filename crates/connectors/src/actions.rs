@@ -3,3 +3,4 @@
 //! Never judges and never asks whether Staunch observes or enforces.
 
 pub mod block_ip;
+pub mod freeze_process;

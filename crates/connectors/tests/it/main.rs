@@ -3,6 +3,8 @@
 mod block_ip;
 mod block_ip_nftables;
 mod block_ip_setting;
+mod freeze_process;
+mod freeze_process_setting;
 mod journald;
 mod sources;
 mod traffic;

@@ -1,4 +1,4 @@
-//! What every driver that blocks addresses is held to, whatever it drives.
+//! What every driver of an action is held to, whatever it drives and whatever it acts on.
 //!
 //! The suite judges by what the driver answers and by what a witness beside the driver sees. Never names a driver.
 
@@ -13,7 +13,7 @@ mod hold;
 mod sweep;
 mod undo;
 
-/// How long a block holds that is not to end during a check.
+/// How long a containment holds that is not to end during a check.
 const HOLD: Span = Span::from_hours(1);
 
 /// The world a driver acts on, and hands to change it behind the driver's back.
@@ -41,6 +41,38 @@ pub trait ActionWorld {
 
     /// Lets time pass until `done`, for `span` and a reasonable margin at the most. Returns whether it was done.
     fn wait(&self, span: Span, done: &mut dyn FnMut() -> bool) -> bool;
+
+    /// Which families of targets it has: the suite runs once for each.
+    fn families(&self) -> &'static [Family] {
+        &[Family::V4, Family::V6]
+    }
+
+    /// The `number`th target of `family`, always the same one. Nothing is in place there at first.
+    fn target(&self, family: Family, number: u16) -> Target {
+        family.address(number)
+    }
+
+    /// Whether the enforcement point ends a containment by itself when its hold is over. Otherwise it stays, whatever the hold.
+    fn counts_down(&self) -> bool {
+        true
+    }
+
+    /// Whether each object is enforced by itself. Otherwise there is one enforcement point for all, which
+    /// [`ActionWorld::flush`] removes and an act makes again.
+    fn enforces_each(&self) -> bool {
+        false
+    }
+
+    /// How many requests there are in each of the batches of a check.
+    fn batch_sizes(&self) -> &'static [u16] {
+        &[1, 2, 1_000, 2_500]
+    }
+
+    /// A label for `target` that looks like one of the installation `a0a0a0a0a0a0a0a0`, but that no program of ours writes
+    /// like this.
+    fn lookalike(&self, _target: Target) -> String {
+        "staunch:a0a0a0a0a0a0a0a0:TX-05".to_owned()
+    }
 }
 
 /// Runs the whole suite. `make` returns a world in which nothing is in place, and enforcement works.
@@ -48,7 +80,7 @@ pub trait ActionWorld {
 /// # Panics
 /// When a driver breaks the contract.
 pub fn action(make: impl Fn() -> Box<dyn ActionWorld>) {
-    for family in [Family::V4, Family::V6] {
+    for family in make().families().iter().copied() {
         let check = |check: fn(&mut Scene)| check(&mut Scene::new(make(), family));
         check(act::describing_is_static_and_complete);
         check(act::observing_only_reads);
@@ -77,11 +109,31 @@ pub fn action(make: impl Fn() -> Box<dyn ActionWorld>) {
     }
 }
 
-/// Which addresses a check uses.
-#[derive(Clone, Copy, Debug)]
-enum Family {
+/// Which targets a check uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4 addresses.
     V4,
+    /// IPv6 addresses.
     V6,
+    /// Processes of this machine.
+    Processes,
+}
+
+impl Family {
+    /// The `number`th address, in the networks for documentation and benchmarks.
+    ///
+    /// # Panics
+    /// When it is no family of addresses.
+    #[must_use]
+    pub fn address(self, number: u16) -> Target {
+        let [high, low] = number.to_be_bytes();
+        Target::Address(match self {
+            Self::V4 => [198, 18, high, low].into(),
+            Self::V6 => [0x2001, 0xdb8, 0, 0, 0, 0, 0, number].into(),
+            Self::Processes => panic!("a world with processes says which they are"),
+        })
+    }
 }
 
 /// A world with drivers of two installations.
@@ -106,13 +158,8 @@ impl Scene {
         }
     }
 
-    /// The `number`th target, in the networks for documentation and benchmarks.
     fn target(&self, number: u16) -> Target {
-        let [high, low] = number.to_be_bytes();
-        Target::Address(match self.family {
-            Family::V4 => [198, 18, high, low].into(),
-            Family::V6 => [0x2001, 0xdb8, 0, 0, 0, 0, 0, number].into(),
-        })
+        self.world.target(self.family, number)
     }
 
     fn see(&mut self, target: Target) -> Observation {

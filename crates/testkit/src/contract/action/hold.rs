@@ -1,4 +1,5 @@
-//! How long a block holds by itself, and moving its end.
+//! How long a containment holds by itself, and moving its end; or, where the enforcement point does not count down, that it
+//! has no end.
 
 use staunch_model::{FailureKind, Outcome, Span};
 use staunch_ports::ExecuteRequest;
@@ -19,8 +20,14 @@ fn renew(transaction: u64, target: staunch_model::Target, hold: Span) -> Execute
     }
 }
 
+/// Checks when what is at `target` ends by itself.
 #[track_caller]
-fn assert_near(left: Option<Span>, expect: Span) {
+fn assert_ends_in(scene: &mut Scene, target: staunch_model::Target, expect: Span) {
+    let left = scene.expires_in(target);
+    if !scene.world.counts_down() {
+        assert_eq!(left, None, "it does not end by itself");
+        return;
+    }
     let left = left.expect("it ends by itself");
     assert!(
         left <= expect + NEAR && left + NEAR >= expect,
@@ -45,6 +52,13 @@ pub(super) fn a_hold_ends_by_itself(scene: &mut Scene) {
         let seen = driver.observe(&[short]).remove(0).expect("readable");
         seen.presence == staunch_model::Presence::Absent
     });
+    if !world.counts_down() {
+        assert!(!ended, "it was to stay beyond its hold of {SHORT}");
+        assert_eq!((scene.owner(short), scene.expires_in(short)), (ours(1), None));
+        assert!(scene.see(short).enforcing);
+        assert_eq!(scene.owner(long), ours(2));
+        return;
+    }
     assert!(ended, "a hold of {SHORT} did not end");
     assert_eq!(scene.world.label(short), None);
     assert_eq!(scene.owner(long), ours(2));
@@ -63,10 +77,10 @@ pub(super) fn a_renewal_moves_the_end(scene: &mut Scene) {
         }),
         Outcome::Landed
     );
-    assert_near(scene.expires_in(target), ten_minutes);
+    assert_ends_in(scene, target, ten_minutes);
     for hold in [HOLD, HOLD.times(3), HOLD.times(3), ten_minutes] {
         assert_eq!(scene.request(renew(1, target, hold)), Outcome::Landed);
-        assert_near(scene.expires_in(target), hold);
+        assert_ends_in(scene, target, hold);
         assert_eq!(scene.owner(target), ours(1));
     }
     assert_eq!(scene.undo(1, target), Outcome::Landed);
@@ -83,7 +97,7 @@ pub(super) fn a_renewal_needs_an_object_of_ours(scene: &mut Scene) {
     assert_eq!(scene.world.label(absent), None, "a renewal makes nothing");
     assert_eq!(scene.world.label(foreign).as_deref(), Some("somebody"));
     assert_eq!(scene.expires_in(foreign), None);
-    assert_near(scene.expires_in(of_one), HOLD);
+    assert_ends_in(scene, of_one, HOLD);
     scene.world.flush();
     assert_refused(&scene.request(renew(1, of_one, HOLD)), FailureKind::Conflict);
 }
@@ -111,5 +125,5 @@ pub(super) fn an_act_again_gets_its_whole_hold(scene: &mut Scene) {
         Outcome::Landed
     );
     assert_eq!(scene.execute(1, target), Outcome::Landed);
-    assert_near(scene.expires_in(target), HOLD);
+    assert_ends_in(scene, target, HOLD);
 }

@@ -44,7 +44,9 @@ pub(super) fn undoing_after_a_flush_lands(scene: &mut Scene) {
     assert_eq!(scene.execute(1, target), Outcome::Landed);
     scene.world.flush();
     assert_eq!(scene.undo(1, target), Outcome::Landed);
-    assert!(!scene.see(target).enforcing, "undoing makes nothing");
+    let seen = scene.see(target);
+    assert_eq!(seen.presence, staunch_model::Presence::Absent);
+    assert_eq!(seen.enforcing, scene.world.enforces_each(), "undoing makes nothing");
 }
 
 pub(super) fn executing_after_undoing_works(scene: &mut Scene) {

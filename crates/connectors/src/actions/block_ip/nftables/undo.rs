@@ -122,10 +122,11 @@ pub enum Whose {
 }
 
 impl Whose {
-    fn means(self, label: &Label) -> bool {
+    /// Whether what carries the label of `owner` is meant.
+    pub(in crate::actions) fn means(self, owner: InstallationId) -> bool {
         match self {
-            Self::Of(installation) => label.installation == installation,
-            Self::Others(installation) => label.installation != installation,
+            Self::Of(installation) => owner == installation,
+            Self::Others(installation) => owner != installation,
             Self::Anybodys => true,
         }
     }
@@ -190,7 +191,7 @@ fn labelled(nft: &mut Nft, whose: Whose) -> Result<BTreeMap<IpAddr, String>, Nft
     };
     let labels = elements.into_iter().filter_map(|it| Some((it.address, it.comment?)));
     Ok(labels
-        .filter(|(_, comment)| Label::parse(comment).is_some_and(|label| whose.means(&label)))
+        .filter(|(_, comment)| Label::parse(comment).is_some_and(|label| whose.means(label.installation)))
         .collect())
 }
 

@@ -1,0 +1,590 @@
+//! The driver that freezes processes, held to its contract and beyond it with real processes in groups of their own.
+
+#![allow(clippy::unwrap_used)]
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use staunch_connectors::actions::block_ip::Whose;
+use staunch_connectors::actions::freeze_process::{CgroupFreezeProcess, CgroupOptions, Label};
+use staunch_model::{
+    EffectKey, FailureKind, InstallationId, Observation, Outcome, Owner, Presence, Process, Span, Target, TransactionId,
+};
+use staunch_ports::{Action, ExecuteRequest, UndoRequest};
+use staunch_testkit::contract::action::{ActionWorld, Family, action};
+
+use crate::block_ip_setting::until;
+use crate::freeze_process_setting::{
+    OURS, Started, Subtree, THEIRS, group_of, identify, in_subtree, is_frozen, move_to, processes_in, set_frozen,
+};
+
+/// Processes in one group, made when they are asked for.
+struct InCgroups {
+    started: RefCell<BTreeMap<u16, Started>>,
+    home: PathBuf,
+    tree: Subtree,
+}
+
+impl InCgroups {
+    fn new() -> Self {
+        let tree = Subtree::make().unwrap();
+        Self {
+            started: RefCell::default(),
+            home: tree.group("home"),
+            tree,
+        }
+    }
+
+    /// The groups that processes are in and that are not their own.
+    fn held(&self) -> Vec<(u32, PathBuf)> {
+        let started = self.started.borrow();
+        let groups = started.values().map(|it| (it.process.pid, group_of(it.process.pid)));
+        groups.filter(|(_, group)| *group != self.home).collect()
+    }
+}
+
+fn pid(target: Target) -> u32 {
+    target.process().unwrap().pid
+}
+
+impl ActionWorld for InCgroups {
+    fn driver(&self, installation: InstallationId) -> Box<dyn Action> {
+        Box::new(self.tree.driver(installation))
+    }
+    fn label(&self, target: Target) -> Option<String> {
+        let group = group_of(pid(target));
+        (group != self.home).then(|| group.file_name().unwrap().to_str().unwrap().to_owned())
+    }
+    fn put(&self, target: Target, label: &str) {
+        let group = self.home.join(label);
+        fs::create_dir_all(&group).unwrap();
+        set_frozen(&group, true);
+        move_to(&group, pid(target));
+    }
+    fn remove(&self, target: Target) {
+        let group = group_of(pid(target));
+        assert_ne!(group, self.home);
+        move_to(&self.home, pid(target));
+        fs::remove_dir(group).unwrap();
+    }
+    fn flush(&self) {
+        for (pid, _) in self.held() {
+            move_to(&self.home, pid);
+        }
+        for group in self.tree.groups().iter().filter(|it| **it != self.home) {
+            fs::remove_dir(group).unwrap();
+        }
+    }
+    fn break_enforcement(&self) {
+        for (_, group) in self.held() {
+            set_frozen(&group, false);
+        }
+    }
+    fn restore_enforcement(&self) {
+        for (_, group) in self.held() {
+            set_frozen(&group, true);
+        }
+    }
+    fn wait(&self, span: Span, done: &mut dyn FnMut() -> bool) -> bool {
+        let deadline = Instant::now() + span.to_std() + Duration::from_millis(200);
+        while Instant::now() < deadline {
+            if done() {
+                return true;
+            }
+            std::thread::yield_now();
+        }
+        done()
+    }
+    fn families(&self) -> &'static [Family] {
+        &[Family::Processes]
+    }
+    fn target(&self, _: Family, number: u16) -> Target {
+        let mut started = self.started.borrow_mut();
+        let it = started.entry(number).or_insert_with(|| Started::echo(&self.home));
+        it.target()
+    }
+    fn counts_down(&self) -> bool {
+        false
+    }
+    fn enforces_each(&self) -> bool {
+        true
+    }
+    fn batch_sizes(&self) -> &'static [u16] {
+        &[1, 2, 12, 40]
+    }
+    fn lookalike(&self, target: Target) -> String {
+        let Process { pid, started, boot } = target.process().unwrap();
+        format!("staunch-a0a0a0a0a0a0a0a0-TX-05-{pid}-{started}-{boot:08x}")
+    }
+}
+
+#[test]
+fn the_cgroup_driver_keeps_the_contract() {
+    in_subtree("the_cgroup_driver_keeps_the_contract", |_| {
+        action(|| Box::new(InCgroups::new()));
+    });
+}
+
+fn request(transaction: u64, target: Target) -> ExecuteRequest {
+    ExecuteRequest {
+        transaction: TransactionId(transaction),
+        key: EffectKey::default(),
+        target,
+        version: 0,
+        hold: Span::from_hours(1),
+        renewal: false,
+    }
+}
+
+fn execute(driver: &mut CgroupFreezeProcess, transaction: u64, target: Target) -> Outcome {
+    driver.execute(&[request(transaction, target)]).remove(0)
+}
+
+fn undo(driver: &mut CgroupFreezeProcess, transaction: u64, target: Target) -> Outcome {
+    let request = UndoRequest {
+        transaction: TransactionId(transaction),
+        key: EffectKey::default(),
+        target,
+    };
+    driver.undo(&[request]).remove(0)
+}
+
+fn see(driver: &mut CgroupFreezeProcess, target: Target) -> Observation {
+    driver.observe(&[target]).remove(0).unwrap()
+}
+
+fn ours(transaction: u64) -> Presence {
+    Presence::Present {
+        owner: Owner::Ours(TransactionId(transaction)),
+        expires_in: None,
+    }
+}
+
+fn name(transaction: u64, target: Target) -> String {
+    let label = Label {
+        installation: OURS,
+        transaction: TransactionId(transaction),
+        process: target.process().unwrap(),
+    };
+    label.to_string()
+}
+
+#[track_caller]
+fn assert_refused(outcome: &Outcome, kind: FailureKind, says: &str) {
+    match outcome {
+        Outcome::DidNotHappen(failure) if failure.kind == kind && failure.what.contains(says) => {}
+        other => panic!("expected a refusal as {kind:?} that says {says:?}, got {other:?}"),
+    }
+}
+
+/// Starts a process with a child and a grandchild, and returns it with their numbers.
+fn family(group: &std::path::Path) -> (Started, u32, u32) {
+    let script = "sh -c 'echo $$; sleep 1000 & echo $!; wait' &
+                  while read word; do echo \"$word\"; done";
+    let mut parent = Started::script(group, script);
+    let child = parent.hear().parse().unwrap();
+    let grandchild = parent.hear().parse().unwrap();
+    (parent, child, grandchild)
+}
+
+#[test]
+fn a_family_in_two_groups_is_frozen_and_given_back() {
+    in_subtree("a_family_in_two_groups_is_frozen_and_given_back", |tree| {
+        let (home, other) = (tree.group("home"), tree.group("other"));
+        let (mut parent, child, grandchild) = family(&home);
+        move_to(&other, grandchild);
+        let (mut driver, target) = (tree.driver(OURS), parent.target());
+        assert_eq!(execute(&mut driver, 1, target), Outcome::Landed);
+        for (pid, home) in [(parent.process.pid, &home), (child, &home), (grandchild, &other)] {
+            let group = group_of(pid);
+            assert_eq!(group, home.join(name(1, target)), "it stays inside of its own");
+            assert!(is_frozen(&group));
+        }
+        parent.say("hello");
+        assert!(!parent.says_something(50), "a frozen process answers nothing");
+        let seen = see(&mut driver, target);
+        assert_eq!((seen.presence, seen.enforcing), (ours(1), true));
+        let of_child = see(&mut driver, Target::Process(identify(child)));
+        assert_eq!(
+            (of_child.presence, of_child.enforcing),
+            (ours(1), true),
+            "it is held too"
+        );
+        let outcome = execute(&mut driver, 2, Target::Process(identify(child)));
+        assert_refused(&outcome, FailureKind::Conflict, "TX-1");
+        assert_eq!(driver.owned().unwrap().targets.len(), 1, "one target, in two groups");
+
+        // One of the two groups is enough to see that it does not hold.
+        set_frozen(&group_of(grandchild), false);
+        assert!(!see(&mut driver, target).enforcing);
+        set_frozen(&group_of(grandchild), true);
+        move_to(&other, grandchild);
+        assert!(!see(&mut driver, target).enforcing, "a descendant was taken out");
+        assert_eq!(execute(&mut driver, 1, target), Outcome::Landed);
+        assert!(see(&mut driver, target).enforcing, "and is held again");
+
+        assert_eq!(undo(&mut driver, 1, target), Outcome::Landed);
+        assert_eq!(parent.hear(), "hello", "it goes on where it was");
+        assert!(parent.goes_on());
+        assert_eq!([group_of(child), group_of(grandchild)], [home.clone(), other.clone()]);
+        assert_eq!(tree.groups(), [home, other], "nothing is left");
+        assert_eq!(see(&mut driver, target).presence, Presence::Absent);
+    });
+}
+
+#[test]
+fn a_process_that_keeps_forking_is_frozen_completely() {
+    in_subtree("a_process_that_keeps_forking_is_frozen_completely", |tree| {
+        let home = tree.group("home");
+        let script = "n=0
+                      while [ $n -lt 2000 ]; do sleep 1000 & n=$((n+1)); done
+                      echo done
+                      wait";
+        let parent = Started::script(&home, script);
+        until("it has forked some", || (processes_in(&home).len() > 20).then_some(()));
+        let (mut driver, target) = (tree.driver(OURS), parent.target());
+        assert_eq!(execute(&mut driver, 1, target), Outcome::Landed);
+        let group = home.join(name(1, target));
+        assert_eq!(processes_in(&home), [0; 0], "nobody was left behind");
+        let held = processes_in(&group);
+        assert!(is_frozen(&group) && (20..2000).contains(&held.len()), "{}", held.len());
+        assert!(!parent.says_something(50));
+        assert_eq!(processes_in(&group), held, "nobody is added any more");
+        assert!(see(&mut driver, target).enforcing);
+        assert_eq!(undo(&mut driver, 1, target), Outcome::Landed);
+        until("it goes on forking", || {
+            (processes_in(&home).len() > held.len()).then_some(())
+        });
+        assert_eq!(tree.groups(), [home]);
+    });
+}
+
+#[test]
+fn a_frozen_process_that_is_killed_leaves_nothing() {
+    in_subtree("a_frozen_process_that_is_killed_leaves_nothing", |tree| {
+        let home = tree.group("home");
+        let (mut killed, mut driver) = (Started::echo(&home), tree.driver(OURS));
+        let target = killed.target();
+        assert_eq!(execute(&mut driver, 1, target), Outcome::Landed);
+        killed.kill();
+        assert_eq!(see(&mut driver, target).presence, ours(1), "its group is still there");
+        let renewal = ExecuteRequest {
+            renewal: true,
+            ..request(1, target)
+        };
+        assert_eq!(driver.execute(&[renewal]), [Outcome::Landed]);
+        assert_refused(&execute(&mut driver, 1, target), FailureKind::Conflict, "has ended");
+        assert_eq!(undo(&mut driver, 1, target), Outcome::Landed);
+        assert_eq!(see(&mut driver, target).presence, Presence::Absent);
+        assert_eq!(tree.groups(), [home]);
+        assert_refused(&execute(&mut driver, 1, target), FailureKind::Conflict, "has ended");
+    });
+}
+
+#[test]
+fn another_process_with_the_number_is_left_alone() {
+    in_subtree("another_process_with_the_number_is_left_alone", |tree| {
+        let home = tree.group("home");
+        let (mut bystander, mut driver) = (Started::echo(&home), tree.driver(OURS));
+        let real = bystander.process;
+        for (process, kind, says) in [
+            (
+                Process {
+                    started: real.started + 1,
+                    ..real
+                },
+                FailureKind::Conflict,
+                "has ended",
+            ),
+            (
+                Process {
+                    boot: real.boot ^ 1,
+                    ..real
+                },
+                FailureKind::Conflict,
+                "has ended",
+            ),
+            (
+                Process::unidentified(real.pid),
+                FailureKind::Invalid,
+                "told from others",
+            ),
+        ] {
+            let target = Target::Process(process);
+            assert_refused(&execute(&mut driver, 1, target), kind, says);
+            assert_eq!(see(&mut driver, target).presence, Presence::Absent);
+            assert_eq!(undo(&mut driver, 1, target), Outcome::Landed);
+        }
+        assert_eq!(group_of(real.pid), home);
+        assert_eq!(tree.groups(), [home]);
+        assert!(bystander.goes_on());
+    });
+}
+
+#[test]
+fn what_would_stop_the_machine_is_never_frozen() {
+    in_subtree("what_would_stop_the_machine_is_never_frozen", |tree| {
+        let mut driver = tree.driver(OURS);
+        let own = std::process::id();
+        let parent = std::os::unix::process::parent_id();
+        for (pid, says) in [
+            (1, "process 1"),
+            (2, "part of the kernel"),
+            (own, "Staunch itself"),
+            (parent, "Staunch descends from it"),
+        ] {
+            // Seen from a PID namespace of its own, a machine has no kernel threads.
+            if !std::path::Path::new(&format!("/proc/{pid}")).exists() {
+                continue;
+            }
+            let process = Process {
+                started: identify(pid).started.max(1),
+                ..identify(pid)
+            };
+            let says = if pid == 1 { "process 1" } else { says };
+            let outcome = execute(&mut driver, 1, Target::Process(process));
+            assert_refused(&outcome, FailureKind::Invalid, says);
+        }
+        assert!(tree.groups().is_empty());
+    });
+}
+
+#[test]
+fn a_driver_made_anew_finds_and_undoes_what_another_made() {
+    in_subtree("a_driver_made_anew_finds_and_undoes_what_another_made", |tree| {
+        let home = tree.group("home");
+        let mut held = Started::echo(&home);
+        assert_eq!(execute(&mut tree.driver(OURS), 7, held.target()), Outcome::Landed);
+        let mut driver = tree.driver(OURS);
+        let owned = driver.owned().unwrap().targets;
+        assert_eq!(owned.len(), 1);
+        assert_eq!(
+            (owned[0].transaction, owned[0].target),
+            (TransactionId(7), held.target())
+        );
+        assert_eq!(see(&mut driver, held.target()).presence, ours(7));
+        assert_eq!(undo(&mut driver, 7, owned[0].target), Outcome::Landed);
+        assert!(held.goes_on());
+        assert_eq!(tree.groups(), [home]);
+    });
+}
+
+#[test]
+fn what_is_half_done_is_seen_undone_or_finished() {
+    in_subtree("what_is_half_done_is_seen_undone_or_finished", |tree| {
+        let home = tree.group("home");
+        let (mut driver, mut held) = (tree.driver(OURS), Started::echo(&home));
+        let target = held.target();
+        let group = home.join(name(1, target));
+        for frozen in [false, true] {
+            fs::create_dir(&group).unwrap();
+            set_frozen(&group, frozen);
+            let seen = see(&mut driver, target);
+            assert_eq!((seen.presence, seen.enforcing), (ours(1), false));
+            assert_refused(&execute(&mut driver, 2, target), FailureKind::Conflict, "TX-1");
+            assert_eq!(undo(&mut driver, 1, target), Outcome::Landed);
+            assert_eq!(tree.groups(), std::slice::from_ref(&home));
+        }
+        fs::create_dir(&group).unwrap();
+        assert_eq!(execute(&mut driver, 1, target), Outcome::Landed);
+        assert!(is_frozen(&group) && group_of(held.process.pid) == group);
+        assert_eq!(undo(&mut driver, 1, target), Outcome::Landed);
+        assert!(held.goes_on());
+    });
+}
+
+#[test]
+fn what_starts_in_a_group_that_somebody_thawed_goes_back_too() {
+    in_subtree("what_starts_in_a_group_that_somebody_thawed_goes_back_too", |tree| {
+        let home = tree.group("home");
+        let script = "while read word; do sleep 1000 & echo $!; done";
+        let (mut driver, mut held) = (tree.driver(OURS), Started::script(&home, script));
+        let target = held.target();
+        assert_eq!(execute(&mut driver, 1, target), Outcome::Landed);
+        let group = group_of(held.process.pid);
+        set_frozen(&group, false);
+        let seen = see(&mut driver, target);
+        assert_eq!((seen.presence, seen.enforcing), (ours(1), false));
+        assert_eq!(driver.owned().unwrap().targets, [], "what is not enforced is left out");
+        held.say("fork");
+        let started: u32 = held.hear().parse().unwrap();
+        assert_eq!(group_of(started), group);
+        assert_eq!(undo(&mut driver, 1, target), Outcome::Landed);
+        assert_eq!(
+            [group_of(started), group_of(held.process.pid)],
+            [home.clone(), home.clone()]
+        );
+        assert_eq!(tree.groups(), [home]);
+    });
+}
+
+#[test]
+fn two_that_hold_one_process_are_lifted_in_any_order() {
+    in_subtree("two_that_hold_one_process_are_lifted_in_any_order", |tree| {
+        let home = tree.group("home");
+        for child_first in [true, false] {
+            let (mut parent, child, grandchild) = family(&home);
+            let mut driver = tree.driver(OURS);
+            let (whole, part) = (parent.target(), Target::Process(identify(child)));
+            assert_eq!(execute(&mut driver, 1, part), Outcome::Landed);
+            assert!(parent.goes_on());
+            assert_eq!(execute(&mut driver, 2, whole), Outcome::Landed);
+            for (transaction, target) in [(1, part), (2, whole)] {
+                let seen = see(&mut driver, target);
+                assert_eq!((seen.presence, seen.enforcing), (ours(transaction), true));
+            }
+            let order = if child_first {
+                [(1, part), (2, whole)]
+            } else {
+                [(2, whole), (1, part)]
+            };
+            let [(first, one), (second, other)] = order;
+            assert_eq!(undo(&mut driver, first, one), Outcome::Landed);
+            let seen = see(&mut driver, other);
+            assert_eq!((seen.presence, seen.enforcing), (ours(second), true));
+            assert!(is_frozen(&group_of(grandchild)), "the other still holds it");
+            assert_eq!(undo(&mut driver, second, other), Outcome::Landed);
+            assert_eq!([group_of(child), group_of(grandchild)], [home.clone(), home.clone()]);
+            assert!(parent.goes_on());
+            assert_eq!(tree.groups(), std::slice::from_ref(&home));
+            for pid in [child, grandchild] {
+                let pid = nix::unistd::Pid::from_raw(pid.try_into().unwrap());
+                nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+            }
+        }
+    });
+}
+
+#[test]
+fn too_many_are_not_frozen_in_part() {
+    in_subtree("too_many_are_not_frozen_in_part", |tree| {
+        let home = tree.group("home");
+        let (mut parent, ..) = family(&home);
+        let mut driver = CgroupFreezeProcess::new(CgroupOptions {
+            processes_max: 2,
+            ..tree.options(OURS)
+        });
+        let outcome = execute(&mut driver, 1, parent.target());
+        assert_refused(&outcome, FailureKind::Full, "more than 2 processes");
+        assert!(parent.goes_on());
+        assert_eq!(tree.groups(), [home]);
+    });
+}
+
+#[test]
+fn a_process_in_a_threaded_group_is_left_as_it_is() {
+    in_subtree("a_process_in_a_threaded_group_is_left_as_it_is", |tree| {
+        let home = tree.group("home");
+        let threaded = home.join("threaded");
+        fs::create_dir(&threaded).unwrap();
+        let (mut driver, mut held) = (tree.driver(OURS), Started::echo(&home));
+        fs::write(threaded.join("cgroup.type"), "threaded").unwrap();
+        move_to(&threaded, held.process.pid);
+        let outcome = execute(&mut driver, 1, held.target());
+        assert_refused(&outcome, FailureKind::Conflict, "threaded");
+        assert_eq!(tree.groups(), [home, threaded]);
+        assert!(held.goes_on());
+    });
+}
+
+#[test]
+fn where_a_process_cannot_be_given_back_it_goes_on_all_the_same() {
+    in_subtree("where_a_process_cannot_be_given_back_it_goes_on_all_the_same", |tree| {
+        let home = tree.group("home");
+        let (mut driver, mut held) = (tree.driver(OURS), Started::echo(&home));
+        let target = held.target();
+        assert_eq!(execute(&mut driver, 1, target), Outcome::Landed);
+        let in_the_way = group_of(held.process.pid).join("somebodys");
+        fs::create_dir(&in_the_way).unwrap();
+        assert_refused(&undo(&mut driver, 1, target), FailureKind::Conflict, "somebodys");
+        assert!(held.goes_on());
+        fs::remove_dir(&in_the_way).unwrap();
+        assert_eq!(undo(&mut driver, 1, target), Outcome::Landed);
+        assert_eq!(tree.groups(), [home]);
+    });
+}
+
+#[test]
+fn what_other_installations_left_is_listed_and_lifted() {
+    in_subtree("what_other_installations_left_is_listed_and_lifted", |tree| {
+        let home = tree.group("home");
+        let (mut one, mut other) = (Started::echo(&home), Started::echo(&home));
+        let (mut driver, mut theirs) = (tree.driver(OURS), tree.driver(THEIRS));
+        assert_eq!(execute(&mut theirs, 1, one.target()), Outcome::Landed);
+        assert_eq!(execute(&mut driver, 1, other.target()), Outcome::Landed);
+        assert_eq!(driver.former(), [], "nothing was listed yet");
+        assert_eq!(driver.owned().unwrap().targets.len(), 1);
+        let former = driver.former();
+        assert_eq!(former.len(), 1);
+        assert_eq!((former[0].target, former[0].expires_in), (one.target(), None));
+        assert!(
+            former[0].label.starts_with("staunch-b0b0b0b0b0b0b0b0-TX-1-"),
+            "{former:?}"
+        );
+        assert_eq!(driver.lift_former(), Ok(1));
+        assert_eq!(driver.former(), []);
+        assert!(one.goes_on());
+        assert_eq!(see(&mut driver, other.target()).presence, ours(1), "ours stays");
+        assert_eq!(driver.count_labelled(Whose::Of(OURS)), Ok(1));
+        assert_eq!(driver.release_everything(Whose::Anybodys), Ok(1));
+        assert!(other.goes_on());
+        assert_eq!(tree.groups(), [home]);
+    });
+}
+
+#[test]
+fn a_label_on_a_group_that_a_user_made_does_not_count() {
+    in_subtree("a_label_on_a_group_that_a_user_made_does_not_count", |tree| {
+        let home = tree.group("home");
+        let (mut driver, held) = (tree.driver(OURS), Started::echo(&home));
+        let forged = home.join(name(1, held.target()).replace("a0a0", "b0b0"));
+        fs::create_dir(&forged).unwrap();
+        let seen = |driver: &mut CgroupFreezeProcess| see(driver, held.target()).presence;
+        assert!(matches!(seen(&mut driver), Presence::Present { .. }), "root made it");
+        match std::os::unix::fs::chown(&forged, Some(65_534), None) {
+            Ok(()) => {}
+            Err(error) => {
+                staunch_testkit::skip("a_label_on_a_group_that_a_user_made_does_not_count", &error.to_string());
+                return;
+            }
+        }
+        assert_eq!(seen(&mut driver), Presence::Absent);
+        assert_eq!(execute(&mut driver, 1, held.target()), Outcome::Landed);
+        assert_eq!(undo(&mut driver, 1, held.target()), Outcome::Landed);
+    });
+}
+
+#[test]
+fn a_machine_without_cgroup_v2_is_told_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let proc = folder.path().join("self");
+    fs::create_dir(&proc).unwrap();
+    fs::write(
+        proc.join("mountinfo"),
+        "31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n",
+    )
+    .unwrap();
+    let options = CgroupOptions {
+        proc: folder.path().to_owned(),
+        ..CgroupOptions::new(OURS)
+    };
+    let error = CgroupFreezeProcess::start(options.clone()).unwrap_err();
+    assert!(error.to_string().contains("no cgroup v2"), "{error}");
+    let mut driver = CgroupFreezeProcess::new(options);
+    let target = Target::Process(Process {
+        pid: 7,
+        started: 7,
+        boot: 7,
+    });
+    let failure = driver.observe(&[target]).remove(0).unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Unavailable);
+    assert_refused(
+        &execute(&mut driver, 1, target),
+        FailureKind::Unavailable,
+        "no cgroup v2",
+    );
+    assert!(driver.owned().is_err());
+}
