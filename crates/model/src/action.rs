@@ -19,11 +19,13 @@ pub enum ActionKind {
     BlockIp,
     /// Stops one process and those that descend from it, which keep all they have and can go on.
     FreezeProcess,
+    /// Drops the traffic from and to one address that is above a rate.
+    RateLimitIp,
 }
 
 impl ActionKind {
     /// All kinds.
-    pub const ALL: [Self; 2] = [Self::BlockIp, Self::FreezeProcess];
+    pub const ALL: [Self; 3] = [Self::BlockIp, Self::FreezeProcess, Self::RateLimitIp];
 
     /// The name in playbooks and output.
     #[must_use]
@@ -31,6 +33,7 @@ impl ActionKind {
         match self {
             Self::BlockIp => "block-ip",
             Self::FreezeProcess => "freeze-process",
+            Self::RateLimitIp => "rate-limit-ip",
         }
     }
 
@@ -38,7 +41,7 @@ impl ActionKind {
     #[must_use]
     pub const fn aims_at(self) -> Aim {
         match self {
-            Self::BlockIp => Aim::Address,
+            Self::BlockIp | Self::RateLimitIp => Aim::Address,
             Self::FreezeProcess => Aim::Process,
         }
     }

@@ -40,10 +40,11 @@ pub(crate) fn land(effect: &Effect, world: &mut World, vault: &mut BTreeSet<Evid
         Effect::Observe {
             transaction,
             ticket,
+            kind,
             target,
             ..
         } => {
-            let mut seen = world.observe(*target, now);
+            let mut seen = world.observe((*kind, *target), now);
             if lies {
                 seen.presence = match seen.presence {
                     Presence::Absent => Presence::Present {
@@ -63,6 +64,7 @@ pub(crate) fn land(effect: &Effect, world: &mut World, vault: &mut BTreeSet<Evid
         Effect::Execute {
             transaction,
             ticket,
+            kind,
             target,
             version,
             hold,
@@ -70,8 +72,9 @@ pub(crate) fn land(effect: &Effect, world: &mut World, vault: &mut BTreeSet<Evid
             ..
         } => {
             let ours = Owner::Ours(*transaction);
-            let before = world.get(*target).is_some_and(|it| it.owner == ours);
-            let outcome = world.execute(*transaction, *target, *version, *hold, *renewal, now, lag);
+            let place = (*kind, *target);
+            let before = world.get(place).is_some_and(|it| it.owner == ours);
+            let outcome = world.execute(*transaction, place, *version, *hold, *renewal, now, lag);
             created = (outcome == Outcome::Landed && !before).then_some(*transaction);
             Input::Executed {
                 transaction: *transaction,
@@ -83,12 +86,13 @@ pub(crate) fn land(effect: &Effect, world: &mut World, vault: &mut BTreeSet<Evid
             label,
             transaction,
             ticket,
+            kind,
             target,
             ..
         } => Input::Undone {
             transaction: *transaction,
             ticket: *ticket,
-            outcome: world.undo(*label, *target, now, lag),
+            outcome: world.undo(*label, (*kind, *target), now, lag),
         },
         Effect::Notify(notice) => Input::Notified {
             notice: notice.id,

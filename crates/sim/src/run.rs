@@ -9,9 +9,9 @@ use staunch_engine::mutant::{Mutant, is};
 use staunch_engine::sweep::{Reading, compare};
 use staunch_engine::{Engine, EngineState};
 use staunch_model::{
-    ActionKind, Command, ContentHash, Effect, Endpoint, Event, EvidenceId, Fact, Facts, Failure, FailureKind, Frame,
-    IncidentId, Input, InstallationId, Match, MatchedStep, Operator, Owner, ReleaseScope, Severity, Span, StateKind,
-    Timestamp, TrafficShare, TransactionId,
+    Command, ContentHash, Effect, Endpoint, Event, EvidenceId, Fact, Facts, Failure, FailureKind, Frame, IncidentId,
+    Input, InstallationId, Match, MatchedStep, Operator, Owner, ReleaseScope, Severity, Span, StateKind, Timestamp,
+    TrafficShare, TransactionId,
 };
 
 use crate::chance::Chance;

@@ -11,7 +11,7 @@ use staunch_engine::Engine;
 use staunch_engine::sweep::{Reading, compare};
 use staunch_engine::transaction::after;
 use staunch_model::{
-    Cause, Command, Effect, Event, EvidenceId, Fact, Facts, Failure, FailureKind, Frame, IncidentId, Input,
+    ActionKind, Cause, Command, Effect, Event, EvidenceId, Fact, Facts, Failure, FailureKind, Frame, IncidentId, Input,
     InstallationId, Match, Mode, ObservePurpose, Operator, Owner, Policy, ProcessFound, Record, ReleaseScope, Span,
     State, Target, Timestamp, TrafficShare, TransactionId,
 };
@@ -362,11 +362,14 @@ impl Script {
                 self.later(self.now + interval, Item::Sweep);
                 let policy = Arc::clone(&self.setting.policy);
                 for kind in policy.drivers.iter().map(|driver| driver.kind) {
-                    let owned = self.world.owned().filter(|(_, at)| at.aim() == kind.aims_at());
+                    let owned = self.world.owned().filter(|(_, (of, _))| *of == kind);
                     let reading = Reading {
                         kind,
                         begun: self.now,
-                        found: Ok((owned.collect(), self.world.enforcing)),
+                        found: Ok((
+                            owned.map(|(label, (_, target))| (label, target)).collect(),
+                            self.world.enforcing,
+                        )),
                     };
                     let life = self.life;
                     self.later(self.now + SWEEP, Item::Swept { life, reading });
@@ -385,6 +388,20 @@ impl Script {
                 }
             }
         }
+    }
+
+    /// The kinds of action that may be in force at `target`.
+    fn kinds_at(&self, target: Target) -> Vec<ActionKind> {
+        let drivers = self.setting.policy.drivers.iter().map(|driver| driver.kind);
+        drivers.filter(|kind| kind.aims_at() == target.aim()).collect()
+    }
+
+    /// Whose what is in place at `target` is; ours before that of others.
+    #[must_use]
+    pub fn owner(&self, target: Target) -> Option<&Owner> {
+        let owners = self.kinds_at(target).into_iter();
+        let owners = owners.filter_map(|kind| self.world.get((kind, target)).map(|it| &it.owner));
+        owners.min_by_key(|owner| !matches!(owner, Owner::Ours(_)))
     }
 
     fn happen(&mut self, happening: Happening) {
@@ -407,7 +424,10 @@ impl Script {
                     Some(_) => format!("puts something of theirs at {target}"),
                     None => format!("removes what is at {target}"),
                 };
-                self.world.tamper(target, label.map(Owner::Foreign), self.now);
+                let owner = label.map(Owner::Foreign);
+                for kind in self.kinds_at(target) {
+                    self.world.tamper((kind, target), owner.clone(), self.now);
+                }
                 self.see(Seen::Touched(what));
             }
             Happening::Flush => {
@@ -751,7 +771,7 @@ impl Script {
         let object = self.world.owned().next();
         if let Some(what) = left {
             self.fail(Invariant::EverythingEnds, what);
-        } else if let Some((label, target)) = object {
+        } else if let Some((label, (_, target))) = object {
             let what = format!("an object of {label} is left at {target}");
             self.fail(Invariant::EndIsClean, what);
         }

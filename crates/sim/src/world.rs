@@ -79,7 +79,7 @@ impl WorldKind {
     #[must_use]
     pub fn describe_as(self, kind: ActionKind) -> Description {
         let (risk, d3fend) = match kind {
-            ActionKind::BlockIp => (RiskClass::Low, "D3-ITF"),
+            ActionKind::BlockIp | ActionKind::RateLimitIp => (RiskClass::Low, "D3-ITF"),
             ActionKind::FreezeProcess => (RiskClass::Medium, "D3-PS"),
         };
         Description {
@@ -117,13 +117,16 @@ struct Before {
     until: Timestamp,
 }
 
+/// Where something is in place: what is done, and to what.
+pub type Place = (ActionKind, Target);
+
 /// An enforcement point.
 #[derive(Clone, Debug)]
 pub struct World {
     kind: WorldKind,
-    elements: BTreeMap<Target, Element>,
-    versions: BTreeMap<Target, u64>,
-    unseen: BTreeMap<Target, Before>,
+    elements: BTreeMap<Place, Element>,
+    versions: BTreeMap<Place, u64>,
+    unseen: BTreeMap<Place, Before>,
     /// Whether the rules that act on what is in place are there.
     pub enforcing: bool,
     /// How much it takes.
@@ -172,13 +175,13 @@ impl World {
         }
     }
 
-    /// What a driver reads at `target`.
+    /// What a driver reads at `place`.
     #[must_use]
-    pub fn observe(&self, target: Target, now: Timestamp) -> Observation {
-        let before = self.unseen.get(&target).filter(|before| now < before.until);
+    pub fn observe(&self, place: Place, now: Timestamp) -> Observation {
+        let before = self.unseen.get(&place).filter(|before| now < before.until);
         let (element, version) = match before {
             Some(before) => (before.element.as_ref(), before.version),
-            None => (self.elements.get(&target), self.version(target)),
+            None => (self.elements.get(&place), self.version(place)),
         };
         let presence = match element {
             None => Presence::Absent,
@@ -207,7 +210,7 @@ impl World {
     pub fn execute(
         &mut self,
         label: TransactionId,
-        target: Target,
+        place: Place,
         version: u64,
         hold: Span,
         renewal: bool,
@@ -216,97 +219,92 @@ impl World {
     ) -> Outcome {
         let fails = |kind, what| Outcome::DidNotHappen(Failure::new(kind, what));
         // Nothing counts down for a process.
-        let ends = (self.kind == WorldKind::Kernel && target.address().is_some()).then(|| now + hold);
+        let ends = (self.kind == WorldKind::Kernel && place.1.address().is_some()).then(|| now + hold);
         let ours = Owner::Ours(label);
-        match self.elements.get(&target) {
+        match self.elements.get(&place) {
             Some(it) if it.owner == ours && renewal => {
-                self.set(target, Some(Element { owner: ours, ends }), now, lag);
+                self.set(place, Some(Element { owner: ours, ends }), now, lag);
                 Outcome::Landed
             }
             Some(it) if it.owner == ours => Outcome::Landed,
             Some(it) if is(Mutant::ActIgnoresOwner) => {
                 let owner = it.owner.clone();
-                self.damaged(&owner, target, label, "replaced");
-                self.set(target, Some(Element { owner: ours, ends }), now, lag);
+                self.damaged(&owner, place, label, "replaced");
+                self.set(place, Some(Element { owner: ours, ends }), now, lag);
                 Outcome::Landed
             }
             Some(_) => fails(FailureKind::Conflict, "something else is in place"),
             None if renewal => fails(FailureKind::Conflict, "there is nothing to renew"),
-            None if !self.kind.is_local() && version != self.version(target) => {
+            None if !self.kind.is_local() && version != self.version(place) => {
                 fails(FailureKind::Conflict, "the world has moved")
             }
             None if self.elements.len() as u64 >= self.capacity_max => fails(FailureKind::Full, "it is full"),
             None => {
-                self.set(target, Some(Element { owner: ours, ends }), now, lag);
+                self.set(place, Some(Element { owner: ours, ends }), now, lag);
                 Outcome::Landed
             }
         }
     }
 
     /// Removes what carries `label`.
-    pub fn undo(&mut self, label: TransactionId, target: Target, now: Timestamp, lag: Span) -> Outcome {
-        let Some(it) = self.elements.get(&target) else {
+    pub fn undo(&mut self, label: TransactionId, place: Place, now: Timestamp, lag: Span) -> Outcome {
+        let Some(it) = self.elements.get(&place) else {
             return Outcome::Landed;
         };
         if it.owner == Owner::Ours(label) {
-            self.set(target, None, now, lag);
+            self.set(place, None, now, lag);
         } else if is(Mutant::UndoIgnoresOwner) {
             let owner = it.owner.clone();
-            self.damaged(&owner, target, label, "removed");
-            self.set(target, None, now, lag);
+            self.damaged(&owner, place, label, "removed");
+            self.set(place, None, now, lag);
         }
         Outcome::Landed
     }
 
-    fn damaged(&mut self, owner: &Owner, target: Target, label: TransactionId, what: &str) {
+    fn damaged(&mut self, owner: &Owner, place: Place, label: TransactionId, what: &str) {
         self.damage
-            .push(format!("{label} {what} what {owner:?} has at {target}"));
+            .push(format!("{label} {what} what {owner:?} has at {}", place.1));
     }
 
-    /// Somebody else puts something at `target`, or removes what is there.
-    pub fn tamper(&mut self, target: Target, owner: Option<Owner>, now: Timestamp) {
-        self.set(
-            target,
-            owner.map(|owner| Element { owner, ends: None }),
-            now,
-            Span::ZERO,
-        );
+    /// Somebody else puts something at `place`, or removes what is there.
+    pub fn tamper(&mut self, place: Place, owner: Option<Owner>, now: Timestamp) {
+        self.set(place, owner.map(|owner| Element { owner, ends: None }), now, Span::ZERO);
     }
 
     /// Somebody else removes everything.
     pub fn flush(&mut self, now: Timestamp) {
         let all: Vec<_> = self.elements.keys().copied().collect();
-        for target in all {
-            self.set(target, None, now, Span::ZERO);
+        for place in all {
+            self.set(place, None, now, Span::ZERO);
         }
     }
 
-    /// What is at `target`.
+    /// What is at `place`.
     #[must_use]
-    pub fn get(&self, target: Target) -> Option<&Element> {
-        self.elements.get(&target)
+    pub fn get(&self, place: Place) -> Option<&Element> {
+        self.elements.get(&place)
     }
 
     /// Everything that carries our label, and where it is.
-    pub fn owned(&self) -> impl Iterator<Item = (TransactionId, Target)> {
-        self.elements.iter().filter_map(|(target, it)| match it.owner {
-            Owner::Ours(label) => Some((label, *target)),
+    pub fn owned(&self) -> impl Iterator<Item = (TransactionId, Place)> {
+        self.elements.iter().filter_map(|(place, it)| match it.owner {
+            Owner::Ours(label) => Some((label, *place)),
             Owner::Foreign(_) => None,
         })
     }
 
-    fn set(&mut self, target: Target, element: Option<Element>, now: Timestamp, lag: Span) {
-        let version = self.version(target);
+    fn set(&mut self, place: Place, element: Option<Element>, now: Timestamp, lag: Span) {
+        let version = self.version(place);
         let before = match &element {
-            Some(_) => self.elements.insert(target, element.expect("it is there")),
-            None => self.elements.remove(&target),
+            Some(_) => self.elements.insert(place, element.expect("it is there")),
+            None => self.elements.remove(&place),
         };
-        self.versions.insert(target, version + 1);
+        self.versions.insert(place, version + 1);
         if lag == Span::ZERO {
-            self.unseen.remove(&target);
+            self.unseen.remove(&place);
         } else {
             self.unseen.insert(
-                target,
+                place,
                 Before {
                     element: before,
                     version,
@@ -316,8 +314,8 @@ impl World {
         }
     }
 
-    fn version(&self, target: Target) -> u64 {
-        self.versions.get(&target).copied().unwrap_or(1)
+    fn version(&self, place: Place) -> u64 {
+        self.versions.get(&place).copied().unwrap_or(1)
     }
 }
 

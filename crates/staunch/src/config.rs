@@ -32,6 +32,9 @@ use crate::files::read_bounded;
 /// Where the configuration is looked for when none is named. It need not exist.
 pub(crate) const DEFAULT_PATH: &str = "/etc/staunch/staunch.toml";
 
+/// The end of the name of the table in which addresses are limited, after the name of the table in which they are blocked.
+pub(crate) const LIMIT_TABLE_END: &str = "_limit";
+
 /// The largest file: hundreds of networks and mappings fit.
 const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
@@ -59,6 +62,10 @@ pub(crate) struct Config {
     pub(crate) feeds: Vec<FeedSettings>,
     /// The firewall of this machine.
     pub(crate) nftables: NftablesSettings,
+    /// How much of the traffic of an address passes that is limited.
+    pub(crate) rate_limit: RateLimitSettings,
+    /// Acts on the processes of this machine.
+    pub(crate) processes: ProcessSettings,
     /// Knowledge about traffic.
     pub(crate) traffic: TrafficSettings,
     /// Event sources.
@@ -87,6 +94,8 @@ impl Default for Config {
             risk: RiskSettings::default(),
             feeds: Vec::new(),
             nftables: NftablesSettings::default(),
+            rate_limit: RateLimitSettings::default(),
+            processes: ProcessSettings::default(),
             traffic: TrafficSettings::default(),
             sources: SourcesSettings::default(),
             journal: JournalSettings::default(),
@@ -254,6 +263,42 @@ impl Default for NftablesSettings {
             timeout: Span::from_secs(1),
         }
     }
+}
+
+/// How much of the traffic of an address passes that is limited by `rate-limit-ip`, in both directions together. A change takes
+/// effect when the server starts and nothing is limited.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RateLimitSettings {
+    /// Packets in a second. Default 10; 1 to 1000000. Since v0.1.
+    pub(crate) packets_per_second: u32,
+    /// Packets that may come at once beyond that. Default 20; 1 to 1000000. Since v0.1.
+    pub(crate) burst: u32,
+}
+
+impl Default for RateLimitSettings {
+    fn default() -> Self {
+        Self {
+            packets_per_second: 10,
+            burst: 20,
+        }
+    }
+}
+
+/// Acts on the processes of this machine: see [processes](../guide/processes.md).
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ProcessSettings {
+    /// Whether playbooks may freeze processes. Needs cgroup v2 and root, or `CAP_DAC_OVERRIDE`. Default `false`. Since v0.1.
+    pub(crate) enabled: bool,
+    /// The names that events give this machine, beside its own (`uname -n`). Default none. Since v0.1.
+    pub(crate) hosts: Vec<String>,
+    /// Whether events that name no host count as events of this machine. Default `false`. Since v0.1.
+    pub(crate) unnamed_hosts: bool,
+    /// Programs that are never touched, beside those that come with Staunch: whole paths, where a `*` at the end stands for the
+    /// rest of the name. They are protected where root, or a user that services have to themselves, runs them. Default none.
+    /// Since v0.1.
+    pub(crate) protected: Vec<String>,
 }
 
 /// Knowledge about traffic.

@@ -1,8 +1,9 @@
-//! The wiring: with its two parts the only place that names concrete parts.
+//! The wiring: with its parts the only place that names concrete parts.
 //!
 //! Never decides anything; it puts parts together as the configuration says.
 
 mod access;
+mod actions;
 pub(crate) mod inlets;
 
 use std::fs::{self, DirBuilder, File};
@@ -12,10 +13,7 @@ use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 
-use staunch_connectors::actions::block_ip::{
-    Claim, ClaimError, MemoryBlockIp, MemoryWorld, NftablesBlockIp, NftablesOptions, ReleaseError, Whose,
-    count_labelled, release_everything,
-};
+use staunch_connectors::actions::block_ip::{Claim, ClaimError};
 use staunch_connectors::enrichers::conntrack::ConntrackShare;
 use staunch_connectors::enrichers::own_addresses::{PROC, RESOLV_CONF, protections};
 use staunch_connectors::notifiers::log::LogNotifier;
@@ -41,6 +39,7 @@ use crate::misbehave::{self, LiveOrders, Orders, WrongClock};
 use crate::narrator::Narrator;
 
 pub(crate) use access::{http_limits, senders, tls};
+pub(crate) use actions::{Direct, firewall, processes, release_directly};
 
 /// Everything that is opened before the engine starts.
 pub(crate) struct Opened {
@@ -113,7 +112,7 @@ pub(crate) fn open(config: &Config, driver: Driver, rehearse: Option<&Path>) -> 
         Driver::Nftables => Some(claim(config)?),
         Driver::Memory => None,
     };
-    let mut action = block_ip(config, driver, installation, &clock)?;
+    let mut actions = actions::acting(config, driver, installation, &clock)?;
     let mut traffic = traffic(config);
     let drills = (!config.drill.scope.is_empty()).then(|| Arc::new(LiveOrders::new(config.drill.scope.clone())));
     let orders = match (rehearse, &drills) {
@@ -124,13 +123,14 @@ pub(crate) fn open(config: &Config, driver: Driver, rehearse: Option<&Path>) -> 
     // Without a stage and a scope for drills, nothing that can misbehave is there at all.
     if let Some(orders) = orders {
         tracing::warn!("{}", misbehave::CAN_MISBEHAVE);
-        action = Box::new(misbehave::Driver::new(action, orders.clone()));
+        let wrong = |it| Box::new(misbehave::Driver::new(it, orders.clone())) as Box<dyn Action>;
+        actions = actions.into_iter().map(wrong).collect();
         traffic = Arc::new(misbehave::Feed::new(traffic, orders));
     }
-    let drivers = vec![action.describe()];
+    let drivers = actions.iter().map(|it| it.describe()).collect();
     let parts = Parts {
         journal: Box::new(journal),
-        actions: vec![action],
+        actions,
         traffic: Some(traffic),
         notifiers: vec![Box::new(LogNotifier) as Box<dyn Notifier>],
         follower,
@@ -175,17 +175,13 @@ pub(crate) fn open_local(config: &Config) -> Local {
         .ok()
         .flatten()
         .unwrap_or_default();
-    let mut real: Box<dyn Action> = Box::new(NftablesBlockIp::new(nftables_options(config, installation)));
-    let can_look = real.owned().is_ok();
-    let memory = || MemoryBlockIp::new(MemoryWorld::with_clock(clock.clone()), installation);
-    let inner: Box<dyn Action> = if can_look { real } else { Box::new(memory()) };
-    let action: Box<dyn Action> = Box::new(ReadOnly(inner));
-    let drivers = vec![action.describe()];
+    let (actions, real) = actions::looking(config, installation, &clock);
+    let drivers = actions.iter().map(|it| it.describe()).collect();
     let enricher = traffic(config);
     enricher.refresh(clock.now());
     let parts = Parts {
         journal: Box::new(MemoryJournal::default()),
-        actions: vec![action],
+        actions,
         traffic: Some(enricher),
         notifiers: Vec::new(),
         follower: None,
@@ -196,24 +192,8 @@ pub(crate) fn open_local(config: &Config) -> Local {
     Local {
         parts,
         drivers,
-        real: can_look,
+        real,
     }
-}
-
-/// What this machine's firewall holds of this installation; nothing when there is none yet.
-///
-/// # Errors
-/// Why it cannot be looked at.
-pub(crate) fn firewall(config: &Config) -> Result<Owned, Fault> {
-    let file = config.installation_file();
-    let installation = read_installation(&file).map_err(|error| {
-        let shown = file.display().to_string();
-        Fault::doing(Exit::Failed, format!("cannot read {}", Printable(&shown)), &error)
-    })?;
-    let mut driver = NftablesBlockIp::new(nftables_options(config, installation.unwrap_or_default()));
-    driver
-        .owned()
-        .map_err(|failure| Fault::new(Exit::Failed, format!("nf_tables cannot be used: {failure}")))
 }
 
 /// The decoders.
@@ -258,7 +238,7 @@ pub(crate) fn check_context(config: &Config) -> CheckContext {
         .extend(config.sources.generic.iter().map(|it| it.name.clone()));
     context.systems.sort();
     context.systems.dedup();
-    context.drivers = vec![NftablesBlockIp::new(nftables_options(config, InstallationId::default())).describe()];
+    context.drivers = actions::described(config);
     context
 }
 
@@ -302,67 +282,6 @@ pub(crate) fn discover(config: &Config) -> Result<Vec<Protection>, Fault> {
     protections(Path::new(RESOLV_CONF), Path::new(PROC)).map_err(|error| {
         Fault::of(Exit::Failed, &error).hint("protect them under [never_touch] networks and set discover = false")
     })
-}
-
-/// What was removed without a server, and what was left.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Direct {
-    /// Elements that were removed.
-    pub(crate) released: usize,
-    /// Elements of other installations that are still there.
-    pub(crate) former: usize,
-}
-
-/// Removes what Staunch has put in force directly in the kernel, without a record. Only what this installation has
-/// labelled, when its id can be read; otherwise, and with `former`, what any Staunch has. Nothing else is ever removed.
-///
-/// # Errors
-/// When the kernel says no.
-pub(crate) fn release_directly(config: &Config, former: bool) -> Result<Direct, Fault> {
-    let installation = read_installation(&config.installation_file()).ok().flatten();
-    let whose = match installation {
-        Some(installation) if !former => Whose::Of(installation),
-        _ => Whose::Anybodys,
-    };
-    let table = &config.nftables.table;
-    let fault = |error: ReleaseError| {
-        let denied = matches!(error.source, staunch_netlink::nftables::NftError::Denied { .. });
-        Fault::of(if denied { Exit::Denied } else { Exit::Failed }, &error).hint(error.hint())
-    };
-    let released = release_everything(table, whose).map_err(fault)?;
-    let former = count_labelled(table, Whose::Anybodys).map_err(fault)?;
-    Ok(Direct { released, former })
-}
-
-fn block_ip(
-    config: &Config,
-    driver: Driver,
-    installation: InstallationId,
-    clock: &Arc<dyn Clock>,
-) -> Result<Box<dyn Action>, Fault> {
-    match driver {
-        Driver::Memory => Ok(Box::new(MemoryBlockIp::new(
-            MemoryWorld::with_clock(clock.clone()),
-            installation,
-        ))),
-        Driver::Nftables => {
-            let started = NftablesBlockIp::start(nftables_options(config, installation)).map_err(|error| {
-                let denied = matches!(error.source, staunch_netlink::nftables::NftError::Denied { .. });
-                Fault::of(if denied { Exit::Denied } else { Exit::Failed }, &error).hint(error.hint())
-            })?;
-            Ok(Box::new(started))
-        }
-    }
-}
-
-fn nftables_options(config: &Config, installation: InstallationId) -> NftablesOptions {
-    NftablesOptions {
-        table: config.nftables.table.clone(),
-        elements_max: config.nftables.elements_max,
-        track_flows: config.nftables.track_flows,
-        timeout: config.nftables.timeout.to_std(),
-        ..NftablesOptions::new(installation)
-    }
 }
 
 fn traffic(config: &Config) -> Arc<dyn Enricher> {
@@ -478,38 +397,3 @@ pub(crate) fn write_atomically(path: &Path, content: &[u8]) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
-/// A driver that looks and never acts.
-struct ReadOnly(Box<dyn Action>);
-
-impl ReadOnly {
-    fn refuse(count: usize) -> Vec<Outcome> {
-        let failure = Failure::new(FailureKind::Denied, "a plan without a running Staunch changes nothing");
-        vec![Outcome::DidNotHappen(failure); count]
-    }
-}
-
-impl Action for ReadOnly {
-    fn describe(&self) -> Description {
-        self.0.describe()
-    }
-
-    fn observe(&mut self, targets: &[Target]) -> Vec<Result<Observation, Failure>> {
-        self.0.observe(targets)
-    }
-
-    fn execute(&mut self, requests: &[ExecuteRequest]) -> Vec<Outcome> {
-        Self::refuse(requests.len())
-    }
-
-    fn undo(&mut self, requests: &[UndoRequest]) -> Vec<Outcome> {
-        Self::refuse(requests.len())
-    }
-
-    fn owned(&mut self) -> Result<Owned, Failure> {
-        // Nothing is reported as ours: with an empty state all of it would look like orphans to be lifted.
-        Ok(Owned {
-            targets: Vec::new(),
-            enforcing: true,
-        })
-    }
-}

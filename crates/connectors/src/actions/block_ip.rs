@@ -1,6 +1,7 @@
-//! Blocks all traffic from and to one address.
+//! Blocks all traffic from and to one address, or what is above a rate of it.
 //!
-//! Holds what its drivers have in common; a driver is one file in this folder.
+//! Holds what its drivers have in common; a driver is one file in this folder. The driver of `rate-limit-ip` is that of nftables
+//! with a limit: all that differs is what the rules of its table do.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -14,8 +15,7 @@ pub mod nftables;
 pub use label::Label;
 pub use memory::{Fault, MemoryBlockIp, MemoryWorld, Verb};
 pub use nftables::{
-    Claim, ClaimError, NftablesBlockIp, NftablesOptions, ReleaseError, StartError, Whose, count_labelled,
-    release_everything,
+    Claim, ClaimError, NftablesIp, NftablesOptions, ReleaseError, StartError, Whose, count_labelled, release_everything,
 };
 
 /// The shortest time a block holds. Below it an enforcement point may round to "for ever".
@@ -39,24 +39,34 @@ fn address_of(target: Target) -> IpAddr {
     }
 }
 
+/// What is done to an address, in the words of messages.
+const fn verb(kind: ActionKind) -> &'static str {
+    match kind {
+        ActionKind::RateLimitIp => "limit",
+        ActionKind::BlockIp | ActionKind::FreezeProcess => "block",
+    }
+}
+
 /// Why `hold` cannot be kept; `None` when it can.
-fn hold_refused(target: Target, hold: Span) -> Option<Failure> {
+fn hold_refused(kind: ActionKind, target: Target, hold: Span) -> Option<Failure> {
     if (HOLD_MIN..=HOLD_MAX).contains(&hold) {
         return None;
     }
-    let what = format!("cannot block {target} for {hold}: a block holds between {HOLD_MIN} and {HOLD_MAX}");
+    let verb = verb(kind);
+    let what = format!("cannot {verb} {target} for {hold}: a {verb} holds between {HOLD_MIN} and {HOLD_MAX}");
     Some(Failure::new(FailureKind::Invalid, &what))
 }
 
 /// What is said of an element that is not the one asked for.
-fn conflict(target: Target, found: &str) -> Failure {
-    Failure::new(FailureKind::Conflict, &format!("cannot block {target}: {found}"))
+fn conflict(kind: ActionKind, target: Target, found: &str) -> Failure {
+    let verb = verb(kind);
+    Failure::new(FailureKind::Conflict, &format!("cannot {verb} {target}: {found}"))
 }
 
-/// The facts that hold for every driver of this kind on this machine.
-fn description(driver: &str, in_flight_max: Duration, needs: &str) -> Description {
+/// The facts that hold for every driver of these kinds on this machine.
+fn description(kind: ActionKind, driver: &str, in_flight_max: Duration, needs: &str) -> Description {
     Description {
-        kind: ActionKind::BlockIp,
+        kind,
         driver: driver.into(),
         risk: RiskClass::Low,
         undo: UndoClass::Owned,

@@ -2,14 +2,18 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
-use staunch_connectors::actions::block_ip::{Fault, MemoryBlockIp, MemoryWorld, NftablesBlockIp, Verb};
-use staunch_model::{FailureKind, InstallationId, Outcome, Span, Target};
+use staunch_connectors::actions::block_ip::{Fault, MemoryBlockIp, MemoryWorld, NftablesIp, NftablesOptions, Verb};
+use staunch_model::{ActionKind, FailureKind, InstallationId, Outcome, Span, Target};
+use staunch_netlink::nftables::Limit;
 use staunch_ports::Action;
 use staunch_testkit::contract::action::{ActionWorld, action};
 
-use crate::block_ip_setting::{OURS, at, in_new_net_with_nft, make_table, nft, options, witness};
+use crate::block_ip_setting::{
+    OURS, at, connect_namespaces, in_new_net_with_nft, inside, make_table_with, nft, options, until, witness,
+};
 
 #[derive(Default)]
 struct InMemory(MemoryWorld);
@@ -42,13 +46,15 @@ impl ActionWorld for InMemory {
     }
 }
 
-struct InKernel;
+struct InKernel {
+    limit: Option<Limit>,
+}
 
 impl InKernel {
-    fn new() -> Self {
+    fn new(limit: Option<Limit>) -> Self {
         nft("flush ruleset");
-        make_table();
-        Self
+        make_table_with(limit);
+        Self { limit }
     }
 }
 
@@ -59,7 +65,14 @@ fn element(target: Target) -> (&'static str, String) {
 
 impl ActionWorld for InKernel {
     fn driver(&self, installation: InstallationId) -> Box<dyn Action> {
-        Box::new(NftablesBlockIp::start(options(installation)).unwrap())
+        let limit = self.limit;
+        Box::new(
+            NftablesIp::start(NftablesOptions {
+                limit,
+                ..options(installation)
+            })
+            .unwrap(),
+        )
     }
     fn label(&self, target: Target) -> Option<String> {
         let ip = target.address().unwrap();
@@ -82,7 +95,7 @@ impl ActionWorld for InKernel {
         nft("flush chain inet staunch pre");
     }
     fn restore_enforcement(&self) {
-        make_table();
+        make_table_with(self.limit);
     }
     fn wait(&self, span: Span, done: &mut dyn FnMut() -> bool) -> bool {
         let deadline = Instant::now() + span.to_std() + Duration::from_secs(20);
@@ -104,7 +117,60 @@ fn the_memory_driver_keeps_the_contract() {
 #[test]
 fn the_nftables_driver_keeps_the_contract() {
     in_new_net_with_nft("the_nftables_driver_keeps_the_contract", || {
-        action(|| Box::new(InKernel::new()));
+        action(|| Box::new(InKernel::new(None)));
+    });
+}
+
+const LIMIT: Limit = Limit {
+    packets_per_second: 10,
+    burst: 20,
+};
+
+#[test]
+fn the_nftables_driver_that_limits_keeps_the_contract() {
+    in_new_net_with_nft("the_nftables_driver_that_limits_keeps_the_contract", || {
+        action(|| Box::new(InKernel::new(Some(LIMIT))));
+    });
+}
+
+#[test]
+fn a_driver_that_limits_says_so_and_lets_a_part_through() {
+    in_new_net_with_nft("a_driver_that_limits_says_so_and_lets_a_part_through", || {
+        let mut driver = NftablesIp::start(NftablesOptions {
+            limit: Some(LIMIT),
+            ..options(OURS)
+        })
+        .unwrap();
+        assert_eq!(driver.describe().kind, ActionKind::RateLimitIp);
+        let other = connect_namespaces(&["198.51.100.1"], &["198.51.100.2"]);
+        let server = UdpSocket::bind(("198.51.100.1", 0)).unwrap();
+        server.set_nonblocking(true).unwrap();
+        let target = at("198.51.100.2");
+        let request = staunch_ports::ExecuteRequest { target, ..request(1) };
+        assert_eq!(driver.execute(&[request]), [Outcome::Landed]);
+        let client = inside(&other, || UdpSocket::bind(("198.51.100.2", 0)).unwrap());
+        let sent = 200;
+        for _ in 0..sent {
+            client.send_to(b"x", server.local_addr().unwrap()).unwrap();
+        }
+        let mut arrived = 0;
+        let stopped = until("every packet has arrived or was stopped", || {
+            while server.recv_from(&mut [0]).is_ok() {
+                arrived += 1;
+            }
+            let seen = driver.observe(&[target]).remove(0).unwrap();
+            let stopped = seen.stopped_packets.unwrap();
+            (arrived + stopped == sent).then_some(stopped)
+        });
+        assert!(arrived >= 20 && stopped > 0, "{arrived} of {sent}");
+        let refused = driver.execute(&[staunch_ports::ExecuteRequest {
+            transaction: staunch_model::TransactionId(2),
+            ..request
+        }]);
+        let Outcome::DidNotHappen(failure) = &refused[0] else {
+            panic!("{refused:?}")
+        };
+        assert!(failure.what.starts_with("cannot limit 198.51.100.2: "), "{failure}");
     });
 }
 

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use staunch_connectors::actions::block_ip::{Label, NftablesBlockIp, NftablesOptions, Whose, release_everything};
+use staunch_connectors::actions::block_ip::{Label, NftablesIp, NftablesOptions, Whose, release_everything};
 use staunch_model::{
     EffectKey, FailureKind, InstallationId, Observation, Outcome, Owner, Presence, Span, Target, TransactionId,
 };
@@ -21,8 +21,8 @@ use crate::block_ip_setting::{
 
 const THEIRS: InstallationId = InstallationId([0xb0; 8]);
 
-fn started() -> NftablesBlockIp {
-    NftablesBlockIp::start(options(OURS)).unwrap()
+fn started() -> NftablesIp {
+    NftablesIp::start(options(OURS)).unwrap()
 }
 
 fn execute(transaction: u64, target: Target) -> ExecuteRequest {
@@ -45,7 +45,7 @@ fn undo(transaction: u64, target: Target) -> UndoRequest {
     }
 }
 
-fn see(driver: &mut NftablesBlockIp, target: Target) -> Observation {
+fn see(driver: &mut NftablesIp, target: Target) -> Observation {
     driver.observe(&[target]).remove(0).unwrap()
 }
 
@@ -136,9 +136,9 @@ fn other_tables_are_untouched() {
 fn a_table_of_another_shape_is_not_used() {
     in_new_net_with_nft("a_table_of_another_shape_is_not_used", || {
         nft("add table inet staunch\nadd set inet staunch block4 { type inet_service; }");
-        let error = NftablesBlockIp::start(options(OURS)).unwrap_err();
+        let error = NftablesIp::start(options(OURS)).unwrap_err();
         assert!(error.hint().contains("nft list table inet"), "{}", error.hint());
-        let outcome = NftablesBlockIp::new(options(OURS))
+        let outcome = NftablesIp::new(options(OURS))
             .execute(&[execute(1, at("2001:db8::1"))])
             .remove(0);
         assert!(
@@ -179,7 +179,7 @@ fn a_full_set_takes_what_fits() {
             elements_max: 5,
             ..options(OURS)
         };
-        let mut driver = NftablesBlockIp::start(options).unwrap();
+        let mut driver = NftablesIp::start(options).unwrap();
         let mut requests: Vec<_> = (1..).zip(addresses(8)).map(|(id, it)| execute(id, it)).collect();
         // The other set has room of its own.
         requests.push(execute(9, at("2001:db8::9")));
@@ -283,7 +283,7 @@ fn everything_is_released_without_the_engine() {
         let mut driver = started();
         let requests: Vec<_> = (1..).zip(addresses(1_500)).map(|(id, it)| execute(id, it)).collect();
         assert_eq!(driver.execute(&requests), vec![Outcome::Landed; 1_500]);
-        let mut theirs = NftablesBlockIp::start(options(THEIRS)).unwrap();
+        let mut theirs = NftablesIp::start(options(THEIRS)).unwrap();
         assert_eq!(theirs.execute(&[execute(1, at("2001:db8::1"))]), [Outcome::Landed]);
         nft("add element inet staunch block4 { 192.0.2.1 comment \"somebody\" }");
         assert_eq!(release_everything("staunch", Whose::Of(OURS)).unwrap(), 1_500);

@@ -13,7 +13,7 @@ use staunch_connectors::actions::block_ip::NftablesOptions;
 use staunch_model::{InstallationId, Target};
 use staunch_netlink::link::{Destination, Links};
 use staunch_netlink::namespace::{NamespaceError, NetNs, run_in_new_net};
-use staunch_netlink::nftables::{Nft, TableOptions};
+use staunch_netlink::nftables::{Limit, Nft, TableOptions};
 
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) const OURS: InstallationId = InstallationId([0xa0; 8]);
@@ -49,14 +49,19 @@ pub(crate) fn witness() -> Nft {
     Nft::open("staunch", TIMEOUT).unwrap()
 }
 
-/// Makes the table as the driver does.
-pub(crate) fn make_table() {
+/// Makes the table as the driver does, with this limit.
+pub(crate) fn make_table_with(limit: Option<Limit>) {
     let options = options(OURS);
     let table = TableOptions {
         elements_max: options.elements_max,
         track_flows: options.track_flows,
     };
-    witness().ensure_table(table).unwrap();
+    let witness = witness();
+    let mut witness = match limit {
+        Some(limit) => witness.limiting(limit),
+        None => witness,
+    };
+    witness.ensure_table(table).unwrap();
 }
 
 pub(crate) fn ip(text: &str) -> IpAddr {

@@ -11,7 +11,7 @@ use staunch_netlink::conntrack::set_accounting;
 use staunch_netlink::link::Links;
 use staunch_ports::Enricher;
 
-use crate::block_ip_setting::{TIMEOUT, at, connect_namespaces, connection, in_new_net, inside, ip, make_table};
+use crate::block_ip_setting::{TIMEOUT, at, connect_namespaces, connection, in_new_net, inside, ip, make_table_with};
 
 const NOW: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
 const SERVER: &str = "10.9.0.1";
@@ -36,7 +36,7 @@ fn share(enricher: &ConntrackShare, target: &str) -> TrafficShare {
 
 /// Opens one heavy and two light connections, and hands over what the enricher knows then.
 fn with_traffic(accounting: bool, check: impl FnOnce(&ConntrackShare)) {
-    make_table();
+    make_table_with(None);
     set_accounting(accounting).unwrap();
     let other = connect_namespaces(&[SERVER], &[HEAVY, LIGHT]);
     let mut heavy = connection(&other, SERVER, HEAVY);

@@ -119,7 +119,7 @@ impl Nft {
             for (id, set) in (1..).zip(SETS) {
                 if defects.contains(&Defect::SetMissing { set: set.name }) {
                     batch.push(NEW_SET, CREATE, |m| {
-                        write_set(m, table, set, id, options.elements_max, limit)
+                        write_set(m, table, set, id, options.elements_max, limit);
                     });
                 }
             }

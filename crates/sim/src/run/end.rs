@@ -57,7 +57,7 @@ impl Sim<'_> {
         let object = self.world.owned().next();
         if let Some(what) = left {
             self.fail(Invariant::EverythingEnds, what);
-        } else if let Some((label, target)) = object {
+        } else if let Some((label, (_, target))) = object {
             self.fail(
                 Invariant::EndIsClean,
                 format!("an object of {label} is left at {target}"),
@@ -116,21 +116,20 @@ pub(crate) fn disagreement(state: &EngineState, world: &World) -> Option<(Invari
         .filter(|it| it.state.kind() == StateKind::InForce)
     {
         let there = world
-            .get(it.target)
+            .get((it.kind, it.target))
             .is_some_and(|element| element.owner == Owner::Ours(it.label));
         if !there {
             let what = format!("{} is in force by the state, and not in the world", it.id);
             return Some((Invariant::InForceIsThere, what));
         }
     }
-    for (label, target) in world.owned() {
-        let mut kinds = ActionKind::ALL.iter().filter(|kind| kind.aims_at() == target.aim());
-        let holder = kinds.find_map(|kind| state.index.by_target.get(&(*kind, target)));
+    for (label, place) in world.owned() {
+        let holder = state.index.by_target.get(&place);
         let lives = holder
             .and_then(|id| state.transactions.get(id))
             .is_some_and(|it| it.label == label);
         if !lives {
-            let what = format!("an object of {label} is at {target}, and nothing owns it");
+            let what = format!("an object of {label} is at {}, and nothing owns it", place.1);
             return Some((Invariant::EndIsClean, what));
         }
     }

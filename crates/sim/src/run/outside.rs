@@ -7,6 +7,7 @@ use staunch_engine::lists::{List, changes};
 use staunch_model::ListedNetwork;
 
 use super::*;
+use crate::world::Place;
 
 /// The file of protected networks.
 const LIST: &str = "/etc/listed";
@@ -57,10 +58,10 @@ impl Sim<'_> {
             Happening::Tamper(tamper) => {
                 self.counts.add(Fault::Tampered);
                 match tamper {
-                    Tamper::Remove(number) => self.world.tamper(place(self.world.kind(), *number), None, self.now),
+                    Tamper::Remove(number) => self.world.tamper(self.place_of(*number), None, self.now),
                     Tamper::Replace(number) => {
                         let theirs = Some(Owner::Foreign(FOREIGN.into()));
-                        self.world.tamper(place(self.world.kind(), *number), theirs, self.now);
+                        self.world.tamper(self.place_of(*number), theirs, self.now);
                     }
                     Tamper::Flush => self.world.flush(self.now),
                 }
@@ -250,7 +251,10 @@ impl Sim<'_> {
             let reading = Reading {
                 kind: self.world.kind().action(),
                 begun,
-                found: Ok((self.world.owned().collect(), self.world.enforcing)),
+                found: Ok((
+                    self.world.owned().map(|(label, (_, target))| (label, target)).collect(),
+                    self.world.enforcing,
+                )),
             };
             let item = Item::Swept {
                 replica: leader,
@@ -266,12 +270,17 @@ impl Sim<'_> {
             .world
             .owned()
             .find(|(owner, _)| *owner == label)
-            .map(|(_, target)| target);
-        if let (Some(target), false) = (place, self.quiet) {
+            .map(|(_, place)| place);
+        if let (Some(place), false) = (place, self.quiet) {
             self.counts.add(Fault::Tampered);
             self.say(|| format!("the adversary removes what {label} put in place"));
-            self.world.tamper(target, None, self.now);
+            self.world.tamper(place, None, self.now);
         }
+    }
+
+    fn place_of(&self, number: u8) -> Place {
+        let world = self.world.kind();
+        (world.action(), place(world, number))
     }
 }
 

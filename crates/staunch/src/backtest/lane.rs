@@ -167,7 +167,7 @@ impl Lane {
             for id in holders.into_iter().flatten() {
                 let it = self.engine.state().transactions.get(&id);
                 if let Some(it) = it.filter(in_force) {
-                    self.world.remove(*target, it.label);
+                    self.world.remove((it.kind, *target), it.label);
                     findings.vanished.push((id, found.clone()));
                 }
             }

@@ -4,12 +4,11 @@
 //! done is found in place until it is undone or its hold ends.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 use staunch_model::FailureKind;
 use staunch_model::{
-    Capacity, Effect, Fact, Facts, Failure, Input, Observation, ObservePurpose, Outcome, Owner, Presence, Span, Target,
-    Timestamp, TransactionId,
+    ActionKind, Capacity, Effect, Fact, Facts, Failure, Input, Observation, ObservePurpose, Outcome, Owner, Presence,
+    Span, Target, Timestamp, TransactionId,
 };
 
 use super::book::{Book, Verb};
@@ -20,11 +19,14 @@ const NOBODY: &str = "backtest";
 /// What the share of traffic is when it was not recorded.
 pub(crate) const SHARE_UNKNOWN: &str = "not recorded; a backtest cannot look at the traffic of that time";
 
+/// Where something is in place: what is done, and to what.
+type Place = (ActionKind, Target);
+
 /// The world.
 #[derive(Debug)]
 pub(crate) struct World {
-    objects: BTreeMap<Target, (TransactionId, Timestamp)>,
-    used: [u64; 3],
+    objects: BTreeMap<Place, (TransactionId, Timestamp)>,
+    used: BTreeMap<(ActionKind, bool), u64>,
     capacity: u64,
     version: u64,
 }
@@ -34,7 +36,7 @@ impl World {
     pub(crate) fn new(capacity: u64) -> Self {
         Self {
             objects: BTreeMap::new(),
-            used: [0; 3],
+            used: BTreeMap::new(),
             capacity,
             version: 1,
         }
@@ -47,6 +49,7 @@ impl World {
                 transaction,
                 ticket,
                 purpose,
+                kind,
                 target,
                 traffic,
                 ..
@@ -69,13 +72,14 @@ impl World {
                 Input::Observed {
                     transaction: *transaction,
                     ticket: *ticket,
-                    result: self.observe(*target, now, verb, recorded.map(|it| &it.result)),
+                    result: self.observe((*kind, *target), now, verb, recorded.map(|it| &it.result)),
                     facts,
                 }
             }
             Effect::Execute {
                 transaction,
                 ticket,
+                kind,
                 target,
                 hold,
                 ..
@@ -88,7 +92,7 @@ impl World {
                     Some(Outcome::InDoubt(_)) => book.is_some_and(|book| book.found_after(*target, now)),
                 };
                 if landed {
-                    self.put(*target, *transaction, now + *hold);
+                    self.put((*kind, *target), *transaction, now + *hold);
                 }
                 Input::Executed {
                     transaction: *transaction,
@@ -100,12 +104,13 @@ impl World {
                 label,
                 transaction,
                 ticket,
+                kind,
                 target,
                 ..
             } => {
                 let recorded = book.and_then(|book| book.outcome(*target, Verb::Undo, now));
                 if recorded.is_none_or(|it| *it == Outcome::Landed) {
-                    self.remove(*target, *label);
+                    self.remove((*kind, *target), *label);
                 }
                 Input::Undone {
                     transaction: *transaction,
@@ -127,19 +132,19 @@ impl World {
 
     fn observe(
         &mut self,
-        target: Target,
+        place: Place,
         now: Timestamp,
         verb: Verb,
         recorded: Option<&Result<Observation, Failure>>,
     ) -> Result<Observation, Failure> {
-        if let Some((label, ends)) = self.objects.get(&target).copied()
+        if let Some((label, ends)) = self.objects.get(&place).copied()
             && ends <= now
         {
-            self.remove(target, label);
+            self.remove(place, label);
         }
         let presence = self
             .objects
-            .get(&target)
+            .get(&place)
             .map_or(Presence::Absent, |(label, ends)| Presence::Present {
                 owner: Owner::Ours(*label),
                 expires_in: Some(ends.since(now)),
@@ -149,7 +154,7 @@ impl World {
             enforcing: true,
             version: self.version,
             capacity: Some(Capacity {
-                used: self.used[family(target)],
+                used: self.used.get(&set_of(place)).copied().unwrap_or_default(),
                 max: self.capacity,
             }),
             stopped_packets: None,
@@ -174,27 +179,24 @@ impl World {
         }
     }
 
-    fn put(&mut self, target: Target, label: TransactionId, ends: Timestamp) {
+    fn put(&mut self, place: Place, label: TransactionId, ends: Timestamp) {
         self.version += 1;
-        if self.objects.insert(target, (label, ends)).is_none() {
-            self.used[family(target)] += 1;
+        if self.objects.insert(place, (label, ends)).is_none() {
+            *self.used.entry(set_of(place)).or_default() += 1;
         }
     }
 
-    /// Takes out what is labelled `label` at `target`.
-    pub(crate) fn remove(&mut self, target: Target, label: TransactionId) {
-        if self.objects.get(&target).is_some_and(|(owner, _)| *owner == label) {
-            self.objects.remove(&target);
-            self.used[family(target)] -= 1;
+    /// Takes out what is labelled `label` at `place`.
+    pub(crate) fn remove(&mut self, place: Place, label: TransactionId) {
+        if self.objects.get(&place).is_some_and(|(owner, _)| *owner == label) {
+            self.objects.remove(&place);
+            *self.used.entry(set_of(place)).or_default() -= 1;
             self.version += 1;
         }
     }
 }
 
-fn family(target: Target) -> usize {
-    match target {
-        Target::Address(IpAddr::V4(_)) => 0,
-        Target::Address(IpAddr::V6(_)) => 1,
-        Target::Process(_) => 2,
-    }
+/// The set at the enforcement point that holds `place`: addresses have one for each family.
+fn set_of((kind, target): Place) -> (ActionKind, bool) {
+    (kind, target.address().is_some_and(|ip| ip.is_ipv6()))
 }

@@ -11,7 +11,7 @@ use staunch_server::auth::why_no_name;
 use staunch_server::senders::SENDERS_MAX;
 
 use super::mistake::{Mistake, Step};
-use super::{Config, ProtectedNetwork, SyslogSource};
+use super::{Config, LIMIT_TABLE_END, ProtectedNetwork, SyslogSource};
 use crate::note::Verifier;
 
 /// The most acts in an hour that can be configured: what one nftables set can hold.
@@ -427,6 +427,17 @@ impl Checker<'_> {
             );
         }
         let why = "an element takes about 300 bytes of kernel memory";
+        if table.ends_with(LIMIT_TABLE_END) {
+            let what = format!("tables that end with {LIMIT_TABLE_END} are those in which addresses are limited");
+            self.add(&["nftables", "table"], what, "choose another end");
+        }
+        let why = "a limit is from one packet to a million";
+        for (key, value) in [
+            ("packets_per_second", config.rate_limit.packets_per_second),
+            ("burst", config.rate_limit.burst),
+        ] {
+            self.number(&["rate_limit", key], value.into(), 1, 1_000_000, why);
+        }
         self.number(
             &["nftables", "elements_max"],
             config.nftables.elements_max.into(),
@@ -448,6 +459,15 @@ impl Checker<'_> {
             Span::from_secs(15),
             why,
         );
+        for (at, path) in config.processes.protected.iter().enumerate() {
+            if !path.starts_with('/') {
+                let what = "this is not the whole path of a program".to_owned();
+                let hint = "write for example /usr/sbin/nginx: the name of a process alone is chosen by whoever starts it";
+                let path = [Step::Key("processes"), Step::Key("protected"), Step::At(at)];
+                self.mistakes
+                    .push(Mistake::of_value(self.text, &path, what, hint.to_owned()));
+            }
+        }
         let it = &config.journal;
         let why = "a frame has at most a quarter of a segment, and the longest event (1 MiB) must fit into one; a segment \
                    is written in full when it is made";

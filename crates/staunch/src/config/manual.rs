@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// Where each section's keys are described: heading, struct, and the file that it is in.
-const SECTIONS: [(&str, &str, &str); 27] = [
+const SECTIONS: [(&str, &str, &str); 29] = [
     ("", "Config", CONFIG),
     ("[http]", "HttpSettings", HTTP),
     ("[[http.senders]]", "HttpSender", HTTP),
@@ -19,6 +19,8 @@ const SECTIONS: [(&str, &str, &str); 27] = [
     ("[[risk.rows]]", "RiskRowSettings", RISK),
     ("[[feeds]]", "FeedSettings", FEEDS),
     ("[nftables]", "NftablesSettings", CONFIG),
+    ("[rate_limit]", "RateLimitSettings", CONFIG),
+    ("[processes]", "ProcessSettings", CONFIG),
     ("[traffic]", "TrafficSettings", CONFIG),
     ("[sources.suricata]", "SuricataSettings", SURICATA),
     ("[[sources.files]]", "FileSource", SOURCES),

@@ -21,7 +21,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use staunch_model::{
-    Capacity, Description, Failure, FailureKind, InstallationId, Observation, Outcome, Owner, Presence, Target,
+    ActionKind, Capacity, Description, Failure, FailureKind, InstallationId, Observation, Outcome, Owner, Presence,
+    Target,
 };
 use staunch_ports::{Action, ExecuteRequest, Owned, OwnedTarget, UndoRequest};
 
@@ -72,13 +73,17 @@ impl MemoryBlockIp {
 
     fn execute_one(&self, world: &mut World, request: &ExecuteRequest) -> Outcome {
         let (target, address) = (request.target, address_of(request.target));
-        if let Some(refused) = hold_refused(target, request.hold) {
+        if let Some(refused) = hold_refused(ActionKind::BlockIp, target, request.hold) {
             return Outcome::DidNotHappen(refused);
         }
         let ends = world.now() + request.hold;
         let Some(object) = world.objects.get(&address) else {
             if request.renewal {
-                return Outcome::DidNotHappen(conflict(target, "nothing is in place to be renewed"));
+                return Outcome::DidNotHappen(conflict(
+                    ActionKind::BlockIp,
+                    target,
+                    "nothing is in place to be renewed",
+                ));
             }
             if world.used(address) >= world.max {
                 let what = format!("cannot block {target}: the set is full");
@@ -110,7 +115,7 @@ impl MemoryBlockIp {
             Owner::Ours(it) => format!("an element of {it} is in place"),
             Owner::Foreign(label) => format!("somebody else's element is in place ({label})"),
         };
-        Outcome::DidNotHappen(conflict(target, &found))
+        Outcome::DidNotHappen(conflict(ActionKind::BlockIp, target, &found))
     }
 
     fn undo_one(&self, world: &mut World, request: &UndoRequest) -> Outcome {
@@ -129,7 +134,7 @@ impl MemoryBlockIp {
 
 impl Action for MemoryBlockIp {
     fn describe(&self) -> Description {
-        description("memory", Duration::from_secs(1), "nothing")
+        description(ActionKind::BlockIp, "memory", Duration::from_secs(1), "nothing")
     }
 
     fn observe(&mut self, targets: &[Target]) -> Vec<Result<Observation, Failure>> {

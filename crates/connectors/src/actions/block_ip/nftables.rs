@@ -1,4 +1,4 @@
-//! Blocks one address with an element in an nftables set.
+//! Blocks one address with an element in an nftables set, or limits it, by a table whose rules do the one or the other.
 //!
 //! # Expected flow
 //! Look up the set, add the element with a timeout in one atomic batch with its like, and be asked again to read it
@@ -36,10 +36,10 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use staunch_model::{
-    Capacity, Description, Failure, FailureKind, InstallationId, Observation, Outcome, Presence, Span, Target,
-    TransactionId,
+    ActionKind, Capacity, Description, Failure, FailureKind, InstallationId, Observation, Outcome, Presence, Span,
+    Target, TransactionId,
 };
-use staunch_netlink::nftables::{Element, Nft, NftError, TableOptions};
+use staunch_netlink::nftables::{Defect, Element, Limit, Nft, NftError, TableOptions};
 use staunch_ports::{Action, ExecuteRequest, Former, Owned, OwnedTarget, UndoRequest};
 
 use super::{Label, address_of, description};
@@ -61,6 +61,9 @@ const ROUNDS_MAX: usize = 8;
 pub struct NftablesOptions {
     /// The table, of the family `inet`. Default: `staunch`.
     pub table: String,
+    /// How much of the traffic of an address passes; `None` for nothing of it. Default: `None`. With a limit, a table of its
+    /// own is needed, and Linux 5.11.
+    pub limit: Option<Limit>,
     /// Whose elements are ours.
     pub installation: InstallationId,
     /// The most elements in each of the two sets (IPv4, IPv6). Default: 131,072.
@@ -77,6 +80,7 @@ impl NftablesOptions {
     pub fn new(installation: InstallationId) -> Self {
         Self {
             table: "staunch".to_owned(),
+            limit: None,
             installation,
             elements_max: 131_072,
             track_flows: true,
@@ -87,7 +91,7 @@ impl NftablesOptions {
 
 /// The driver. It works in the network namespace of the thread that uses it first.
 #[derive(Debug)]
-pub struct NftablesBlockIp {
+pub struct NftablesIp {
     options: NftablesOptions,
     /// `None` until first used, and after an error that may have left it out of step.
     connection: Option<Connection>,
@@ -119,7 +123,7 @@ enum Found {
     Other,
 }
 
-impl NftablesBlockIp {
+impl NftablesIp {
     /// Makes a driver that opens its connection, and makes its table, when it first acts.
     #[must_use]
     pub fn new(options: NftablesOptions) -> Self {
@@ -149,11 +153,48 @@ impl NftablesBlockIp {
         Ok(driver)
     }
 
+    /// Makes a driver that limits. Its table is made when it first acts; one that was made with another limit is deleted when
+    /// nothing is in it, to be made anew.
+    ///
+    /// # Errors
+    /// [`StartError`] when the table has another shape and holds something, or cannot be read.
+    pub fn start_limiting(options: NftablesOptions) -> Result<Self, StartError> {
+        let mut driver = Self::new(options);
+        let made = driver.with(|it| {
+            let shape = |defect: &Defect| matches!(defect, Defect::SetShape { .. });
+            let mut defects = it.nft.defects(false)?;
+            if !defects.iter().any(shape) {
+                return Ok(());
+            }
+            // In a table that is not ours by its sets, a set may be missing: then nothing is deleted.
+            if it.nft.list_elements().is_ok_and(|elements| elements.is_empty()) {
+                return it.nft.delete_table();
+            }
+            defects.retain(shape);
+            Err(NftError::Mismatch { defects })
+        });
+        match made {
+            Ok(()) => Ok(driver),
+            Err(source) => Err(StartError {
+                table: driver.options.table,
+                source,
+            }),
+        }
+    }
+
+    /// What it does to addresses.
+    fn kind(&self) -> ActionKind {
+        match self.options.limit {
+            None => ActionKind::BlockIp,
+            Some(_) => ActionKind::RateLimitIp,
+        }
+    }
+
     /// Uses the connection, opening it when there is none, and drops it when it may be out of step.
     fn with<T>(&mut self, work: impl FnOnce(&mut Connection) -> Result<T, NftError>) -> Result<T, NftError> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => Connection::open(&self.options.table, self.options.timeout)?,
+            None => Connection::open(&self.options.table, self.options.limit, self.options.timeout)?,
         };
         let result = work(&mut connection);
         if !result.as_ref().is_err_and(spoils) {
@@ -273,9 +314,9 @@ impl NftablesBlockIp {
     }
 }
 
-impl Action for NftablesBlockIp {
+impl Action for NftablesIp {
     fn describe(&self) -> Description {
-        description("nftables", self.options.timeout, "CAP_NET_ADMIN")
+        description(self.kind(), "nftables", self.options.timeout, "CAP_NET_ADMIN")
     }
 
     fn observe(&mut self, targets: &[Target]) -> Vec<Result<Observation, Failure>> {

@@ -48,7 +48,7 @@ pub(super) fn judge(evidence: &Evidence<'_>, claim: &Claim) -> Result<(), String
             }
         }
         Claim::World(target, expected) => {
-            let found = match script.world().get(*target).map(|it| &it.owner) {
+            let found = match script.owner(*target) {
                 None => InPlace::Absent,
                 Some(Owner::Ours(_)) => InPlace::Ours,
                 Some(Owner::Foreign(_)) => InPlace::Foreign,

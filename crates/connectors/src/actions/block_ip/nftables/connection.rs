@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use staunch_netlink::Errno;
-use staunch_netlink::nftables::{Element, Nft, NftError, parse_generation, parse_set};
+use staunch_netlink::nftables::{Element, Limit, Nft, NftError, parse_generation, parse_set};
 use staunch_netlink::socket::{Family, Socket, SocketError};
 
 /// `NFT_MSG_GETSET` and `NFT_MSG_GETGEN` of the subsystem `NFNL_SUBSYS_NFTABLES`.
@@ -33,13 +33,17 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn open(table: &str, timeout: Duration) -> Result<Self, NftError> {
+    pub(super) fn open(table: &str, limit: Option<Limit>, timeout: Duration) -> Result<Self, NftError> {
         let reader = Socket::open(Family::Netfilter, timeout).map_err(|source| NftError::Failed {
             doing: "open nf_tables".to_owned(),
             source,
         })?;
+        let nft = Nft::open(table, timeout)?;
         Ok(Self {
-            nft: Nft::open(table, timeout)?,
+            nft: match limit {
+                Some(limit) => nft.limiting(limit),
+                None => nft,
+            },
             reader,
             table: table.to_owned(),
         })

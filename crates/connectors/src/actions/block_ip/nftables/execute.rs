@@ -7,10 +7,10 @@ use staunch_model::{Failure, FailureKind, Outcome, Owner};
 use staunch_netlink::nftables::{Element, NewElement, NftError};
 use staunch_ports::ExecuteRequest;
 
-use super::super::{HOLD_TOLERANCE, Label, address_of, conflict, hold_refused};
+use super::super::{HOLD_TOLERANCE, Label, address_of, conflict, hold_refused, verb};
 use super::connection::set_of;
 use super::error::{failure, outcome};
-use super::{BATCH_MAX, NftablesBlockIp, ROUNDS_MAX, not_tried, span, stalled as is_stalled, unsettled};
+use super::{BATCH_MAX, NftablesIp, ROUNDS_MAX, not_tried, span, stalled as is_stalled, unsettled};
 
 /// The requests of one call and the answers they have so far.
 struct Answers<'a> {
@@ -34,7 +34,7 @@ impl Answers<'_> {
     }
 }
 
-impl NftablesBlockIp {
+impl NftablesIp {
     pub(super) fn execute_all(&mut self, requests: &[ExecuteRequest]) -> Vec<Outcome> {
         let mut answers = Answers {
             requests,
@@ -43,7 +43,7 @@ impl NftablesBlockIp {
         let mut new = Vec::with_capacity(requests.len());
         let mut stalled = false;
         for (index, request) in requests.iter().enumerate() {
-            if let Some(refused) = hold_refused(request.target, request.hold) {
+            if let Some(refused) = hold_refused(self.kind(), request.target, request.hold) {
                 answers.set(index, Outcome::DidNotHappen(refused));
             } else if request.renewal && stalled {
                 answers.set(index, not_tried());
@@ -70,7 +70,8 @@ impl NftablesBlockIp {
                 }
             }
         }
-        let kept_changing = |request: &ExecuteRequest| unsettled(&format!("block {}", request.target));
+        let verb = verb(self.kind());
+        let kept_changing = |request: &ExecuteRequest| unsettled(&format!("{verb} {}", request.target));
         let outcomes = answers.outcomes.into_iter().zip(requests);
         outcomes
             .map(|(it, request)| it.unwrap_or_else(|| Outcome::DidNotHappen(kept_changing(request))))
@@ -165,10 +166,12 @@ impl NftablesBlockIp {
                 }
             }
             Owner::Ours(transaction) => Outcome::DidNotHappen(conflict(
+                self.kind(),
                 request.target,
                 &format!("an element of {transaction} is in place"),
             )),
             Owner::Foreign(label) => Outcome::DidNotHappen(conflict(
+                self.kind(),
                 request.target,
                 &format!("somebody else's element is in place ({label})"),
             )),
@@ -191,12 +194,16 @@ impl NftablesBlockIp {
             }
             Ok(_) => Outcome::DidNotHappen(Failure::new(
                 FailureKind::Unavailable,
-                &format!("cannot renew the block of {target}: the kernel kept its old end"),
+                &format!(
+                    "cannot renew the {} of {target}: the kernel kept its old end",
+                    verb(self.kind())
+                ),
             )),
             Err(NftError::Absent { .. } | NftError::Missing { .. }) => {
-                Outcome::DidNotHappen(conflict(target, "nothing is in place to be renewed"))
+                Outcome::DidNotHappen(conflict(self.kind(), target, "nothing is in place to be renewed"))
             }
             Err(NftError::Foreign { comment, .. }) => Outcome::DidNotHappen(conflict(
+                self.kind(),
                 target,
                 &format!(
                     "the element in place is not ours to renew ({})",

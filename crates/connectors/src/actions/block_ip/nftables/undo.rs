@@ -10,7 +10,7 @@ use staunch_ports::UndoRequest;
 use super::super::{Label, address_of};
 use super::connection::Connection;
 use super::error::outcome;
-use super::{BATCH_MAX, NftablesBlockIp, ROUNDS_MAX, ReleaseError, not_tried, open, stalled, unsettled};
+use super::{BATCH_MAX, NftablesIp, ROUNDS_MAX, ReleaseError, not_tried, open, stalled, unsettled};
 
 /// What a try to remove a whole batch at once came to.
 enum Removal {
@@ -20,7 +20,7 @@ enum Removal {
     Overtaken,
 }
 
-impl NftablesBlockIp {
+impl NftablesIp {
     pub(super) fn undo_all(&mut self, requests: &[UndoRequest]) -> Vec<Outcome> {
         let mut outcomes = Vec::with_capacity(requests.len());
         for chunk in requests.chunks(BATCH_MAX) {
@@ -216,7 +216,7 @@ mod tests {
     }
 
     fn an_element_replaced_meanwhile_is_left() {
-        let mut connection = Connection::open("staunch", TIMEOUT).unwrap();
+        let mut connection = Connection::open("staunch", None, TIMEOUT).unwrap();
         let table = TableOptions {
             elements_max: 16,
             track_flows: false,

@@ -1,0 +1,231 @@
+//! The drivers: what acts on this machine, what only looks at it, and what removes everything without a server.
+
+use std::sync::Arc;
+
+use staunch_connectors::actions::block_ip::{
+    MemoryBlockIp, MemoryWorld, NftablesIp, NftablesOptions, ReleaseError, StartError, Whose, count_labelled,
+    release_everything,
+};
+use staunch_connectors::actions::freeze_process::{CgroupFreezeProcess, CgroupOptions};
+use staunch_connectors::enrichers::processes::{ProcessFinder, ProcessOptions};
+use staunch_model::{Description, Failure, FailureKind, InstallationId, Observation, Outcome, Target};
+use staunch_netlink::nftables::{Limit, NftError};
+use staunch_ports::{Action, Clock, ExecuteRequest, Owned, Processes, UndoRequest};
+
+use super::{Driver, read_installation};
+use crate::config::{Config, LIMIT_TABLE_END};
+use crate::exit::{Exit, Fault};
+
+/// The drivers of `config` that act.
+///
+/// # Errors
+/// When one cannot start.
+pub(super) fn acting(
+    config: &Config,
+    driver: Driver,
+    installation: InstallationId,
+    clock: &Arc<dyn Clock>,
+) -> Result<Vec<Box<dyn Action>>, Fault> {
+    if driver == Driver::Memory {
+        let world = MemoryWorld::with_clock(clock.clone());
+        return Ok(vec![Box::new(MemoryBlockIp::new(world, installation))]);
+    }
+    let blocks = NftablesIp::start(blocking(config, installation)).map_err(|error| start_fault(&error))?;
+    let limits = NftablesIp::start_limiting(limiting(config, installation)).map_err(|error| start_fault(&error))?;
+    let mut all: Vec<Box<dyn Action>> = vec![Box::new(blocks), Box::new(limits)];
+    if config.processes.enabled {
+        let freezes = CgroupFreezeProcess::start(CgroupOptions::new(installation)).map_err(|error| {
+            Fault::doing(Exit::Failed, "cannot freeze processes", &error)
+                .hint("mount cgroup v2, as every distribution of the last years does; or set [processes] enabled = false")
+        })?;
+        all.push(Box::new(freezes));
+    }
+    Ok(all)
+}
+
+/// The drivers of `config`, none of which changes anything; and whether this machine's firewall is what is looked at.
+pub(super) fn looking(
+    config: &Config,
+    installation: InstallationId,
+    clock: &Arc<dyn Clock>,
+) -> (Vec<Box<dyn Action>>, bool) {
+    let mut all = all(config, installation);
+    let real = all.first_mut().is_some_and(|it| it.owned().is_ok());
+    if !real {
+        all[0] = Box::new(MemoryBlockIp::new(MemoryWorld::with_clock(clock.clone()), installation));
+    }
+    let looking = all.into_iter().map(|it| Box::new(ReadOnly(it)) as Box<dyn Action>);
+    (looking.collect(), real)
+}
+
+/// What the drivers of `config` say of themselves.
+pub(super) fn described(config: &Config) -> Vec<Description> {
+    all(config, InstallationId::default())
+        .iter()
+        .map(|it| it.describe())
+        .collect()
+}
+
+/// The drivers of `config`, of which nothing is started.
+fn all(config: &Config, installation: InstallationId) -> Vec<Box<dyn Action>> {
+    let mut all: Vec<Box<dyn Action>> = vec![
+        Box::new(NftablesIp::new(blocking(config, installation))),
+        Box::new(NftablesIp::new(limiting(config, installation))),
+    ];
+    if config.processes.enabled {
+        all.push(Box::new(CgroupFreezeProcess::new(CgroupOptions::new(installation))));
+    }
+    all
+}
+
+/// Who tells the processes of this machine by their numbers; nobody unless it is to act on them.
+///
+/// # Errors
+/// When the settings cannot be used.
+pub(crate) fn processes(config: &Config) -> Result<Option<Arc<dyn Processes>>, Fault> {
+    let settings = &config.processes;
+    if !settings.enabled {
+        return Ok(None);
+    }
+    let mut options = ProcessOptions::default();
+    options.hosts.clone_from(&settings.hosts);
+    options.local_without_host = settings.unnamed_hosts;
+    options.protected.extend(settings.protected.iter().cloned());
+    let finder = ProcessFinder::new(options)
+        .map_err(|error| Fault::of(Exit::Usage, &error).hint("look at [processes] in the configuration"))?;
+    Ok(Some(Arc::new(finder)))
+}
+
+/// What this machine's firewall holds of this installation; nothing when there is none yet.
+///
+/// # Errors
+/// Why it cannot be looked at.
+pub(crate) fn firewall(config: &Config) -> Result<Owned, Fault> {
+    let file = config.installation_file();
+    let installation = read_installation(&file).map_err(|error| {
+        let shown = file.display().to_string();
+        let what = format!("cannot read {}", staunch_model::Printable(&shown));
+        Fault::doing(Exit::Failed, what, &error)
+    })?;
+    let installation = installation.unwrap_or_default();
+    let failed =
+        |failure: Failure| Fault::new(Exit::Failed, format!("nf_tables cannot be used: {failure}"));
+    let mut owned = NftablesIp::new(blocking(config, installation)).owned().map_err(failed)?;
+    let limited = NftablesIp::new(limiting(config, installation)).owned().map_err(failed)?;
+    owned.enforcing &= limited.enforcing || limited.targets.is_empty();
+    owned.targets.extend(limited.targets);
+    Ok(owned)
+}
+
+/// What was removed without a server, and what was left.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Direct {
+    /// Containments that were lifted.
+    pub(crate) released: usize,
+    /// Containments of other installations that are still there.
+    pub(crate) former: usize,
+}
+
+/// Lifts what Staunch has put in force directly in the kernel, without a record. Only what this installation has labelled,
+/// when its id can be read; otherwise, and with `former`, what any Staunch has. Nothing else is ever lifted.
+///
+/// # Errors
+/// When the kernel says no.
+pub(crate) fn release_directly(config: &Config, former: bool) -> Result<Direct, Fault> {
+    let installation = read_installation(&config.installation_file()).ok().flatten();
+    let whose = match installation {
+        Some(installation) if !former => Whose::Of(installation),
+        _ => Whose::Anybodys,
+    };
+    let mut direct = Direct::default();
+    for table in [config.nftables.table.clone(), limit_table(config)] {
+        direct.released += release_everything(&table, whose).map_err(|error| release_fault(&error))?;
+        direct.former += count_labelled(&table, Whose::Anybodys).map_err(|error| release_fault(&error))?;
+    }
+    // Also when it is switched off: it may have been on. Without a tree of cgroups nothing is frozen in it.
+    let freezer = CgroupFreezeProcess::start(CgroupOptions::new(installation.unwrap_or_default()));
+    if let Ok(freezer) = freezer {
+        let failed = |failure: Failure| {
+            let denied = failure.kind == FailureKind::Denied;
+            Fault::new(if denied { Exit::Denied } else { Exit::Failed }, failure.to_string())
+        };
+        let thawed = freezer.release_everything(whose).map_err(failed)?;
+        direct.released += usize::try_from(thawed).unwrap_or(usize::MAX);
+        direct.former += freezer.count_labelled(Whose::Anybodys).map_err(failed)?;
+    }
+    Ok(direct)
+}
+
+fn start_fault(error: &StartError) -> Fault {
+    let denied = matches!(error.source, NftError::Denied { .. });
+    Fault::of(if denied { Exit::Denied } else { Exit::Failed }, error).hint(error.hint())
+}
+
+fn release_fault(error: &ReleaseError) -> Fault {
+    let denied = matches!(error.source, NftError::Denied { .. });
+    Fault::of(if denied { Exit::Denied } else { Exit::Failed }, error).hint(error.hint())
+}
+
+fn blocking(config: &Config, installation: InstallationId) -> NftablesOptions {
+    NftablesOptions {
+        table: config.nftables.table.clone(),
+        elements_max: config.nftables.elements_max,
+        track_flows: config.nftables.track_flows,
+        timeout: config.nftables.timeout.to_std(),
+        ..NftablesOptions::new(installation)
+    }
+}
+
+/// A table of its own, beside the one that blocks.
+fn limiting(config: &Config, installation: InstallationId) -> NftablesOptions {
+    NftablesOptions {
+        table: limit_table(config),
+        limit: Some(Limit {
+            packets_per_second: config.rate_limit.packets_per_second,
+            burst: config.rate_limit.burst,
+        }),
+        // The table that blocks sees to that.
+        track_flows: false,
+        ..blocking(config, installation)
+    }
+}
+
+fn limit_table(config: &Config) -> String {
+    format!("{}{LIMIT_TABLE_END}", config.nftables.table)
+}
+
+/// A driver that looks and never acts.
+struct ReadOnly(Box<dyn Action>);
+
+impl ReadOnly {
+    fn refuse(count: usize) -> Vec<Outcome> {
+        let failure = Failure::new(FailureKind::Denied, "a plan without a running Staunch changes nothing");
+        vec![Outcome::DidNotHappen(failure); count]
+    }
+}
+
+impl Action for ReadOnly {
+    fn describe(&self) -> Description {
+        self.0.describe()
+    }
+
+    fn observe(&mut self, targets: &[Target]) -> Vec<Result<Observation, Failure>> {
+        self.0.observe(targets)
+    }
+
+    fn execute(&mut self, requests: &[ExecuteRequest]) -> Vec<Outcome> {
+        Self::refuse(requests.len())
+    }
+
+    fn undo(&mut self, requests: &[UndoRequest]) -> Vec<Outcome> {
+        Self::refuse(requests.len())
+    }
+
+    fn owned(&mut self) -> Result<Owned, Failure> {
+        // Nothing is reported as ours: with an empty state all of it would look like orphans to be lifted.
+        Ok(Owned {
+            targets: Vec::new(),
+            enforcing: true,
+        })
+    }
+}
