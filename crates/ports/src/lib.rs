@@ -11,6 +11,7 @@ pub mod follower;
 pub mod inlet;
 pub mod journal;
 pub mod notifier;
+pub mod processes;
 pub mod reputation;
 pub mod source;
 
@@ -25,5 +26,6 @@ pub use journal::{
     StateWriter, StoredFrame, Tail,
 };
 pub use notifier::{Notice, Notifier, NotifyError};
+pub use processes::Processes;
 pub use reputation::Reputations;
 pub use source::{Malformed, Sighting, Source};
