@@ -4,6 +4,8 @@
 
 pub mod conntrack;
 pub mod own_addresses;
+pub mod processes;
 
 pub use conntrack::ConntrackShare;
 pub use own_addresses::{DiscoverError, PROC, RESOLV_CONF, protections};
+pub use processes::{ProcessFinder, ProcessOptions, ProcessOptionsError};

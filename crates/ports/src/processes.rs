@@ -1,13 +1,13 @@
-//! The machine's own word on its processes.
+//! What this machine says of processes that events name.
 
 use staunch_model::{ProcessFound, Timestamp};
 
-/// Tells which process of this machine an event means.
+/// Tells the process that an event means from all others that had its number or will have it.
 ///
-/// An event gives a number, and numbers are given out again: what is found is the process that had the number when the event
-/// happened, or why that cannot be told.
+/// Answers in milliseconds, from what the machine says at that moment: the longer ago an event was, the less often its
+/// process is still there.
 pub trait Processes: Send + Sync {
-    /// The process that had the number `pid` on the machine `host` at `time`, by the clock of this machine. Reads a few files
-    /// of the kernel, and changes nothing.
-    fn find(&self, pid: u32, time: Option<Timestamp>, host: Option<&str>) -> ProcessFound;
+    /// Finds the process that an event of `event_time` names by its number `pid`, seen on `host`. Never guesses: whenever it
+    /// could be another one, the facts are the reason, for people.
+    fn find(&self, pid: u32, event_time: Option<Timestamp>, host: Option<&str>) -> ProcessFound;
 }

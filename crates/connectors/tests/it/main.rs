@@ -6,5 +6,6 @@ mod block_ip_setting;
 mod freeze_process;
 mod freeze_process_setting;
 mod journald;
+mod processes;
 mod sources;
 mod traffic;
