@@ -432,7 +432,10 @@ fn spent(state: &EngineState, question: &Question, guard: GuardName, now: Timest
             budget::group(question.target),
             limits.acts_per_group_hour_max,
             "",
-            "acts in this neighbourhood",
+            match question.target {
+                Target::Address(_) => "acts in this neighbourhood",
+                Target::Process(_) => "acts on processes",
+            },
         ),
         _ => (Scope::Total, limits.acts_per_hour_max, "", "acts in all"),
     };

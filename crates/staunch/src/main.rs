@@ -14,6 +14,7 @@ mod drill;
 mod exit;
 mod feeds;
 mod files;
+mod finding;
 mod inlets;
 mod lists;
 mod log;

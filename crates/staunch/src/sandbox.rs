@@ -2,7 +2,8 @@
 //!
 //! Landlock leaves files to be written only where the server writes, and programs to be run only when it runs one. Seccomp
 //! refuses the system calls that a server never makes and that reach into the kernel or into other processes. Both hold for
-//! good, for the thread that enters and for all that it starts: enter before there are others.
+//! good, for the thread that enters and for all that it starts: enter before there are others. One thread is outside where
+//! processes are acted on, to tell which they are (`finding.rs`).
 //!
 //! Never in the way of containment: where the kernel has no Landlock or no seccomp, the server says so and goes on. Not
 //! refused are `clone` with flags for namespaces, and the calls of the x32 interface where a kernel has it.
@@ -16,6 +17,7 @@ use landlock::{
 };
 use nix::libc;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
+use staunch_connectors::actions::freeze_process::cgroup2_mount;
 
 use crate::config::Config;
 use crate::exit::{Exit, Fault};
@@ -63,6 +65,10 @@ impl Needs {
             writes.push(config.archive_dir());
         }
         writes.extend(sockets.map(Path::to_owned));
+        if config.processes.enabled {
+            // Without one the driver has said so when it was started.
+            writes.extend(cgroup2_mount(Path::new("/proc")).ok());
+        }
         Self {
             writes,
             runs: !config.sources.journald.is_empty(),

@@ -17,15 +17,10 @@ use staunch_connectors::actions::block_ip::{Claim, ClaimError};
 use staunch_connectors::enrichers::conntrack::ConntrackShare;
 use staunch_connectors::enrichers::own_addresses::{PROC, RESOLV_CONF, protections};
 use staunch_connectors::notifiers::log::LogNotifier;
-use staunch_model::{
-    Description, Failure, FailureKind, Frame, Input, InstallationId, NeverTouch, Observation, Outcome, Policy,
-    Printable, Protection, Target,
-};
+use staunch_model::{Description, Frame, Input, InstallationId, NeverTouch, Policy, Printable, Protection};
 use staunch_playbook::{CheckContext, Compiled};
 use staunch_ports::clock::SystemClock;
-use staunch_ports::{
-    Action, Clock, Enricher, ExecuteRequest, Follower, Journal, Lsn, Notifier, Owned, Source, UndoRequest,
-};
+use staunch_ports::{Action, Clock, Enricher, Follower, Journal, Lsn, Notifier, Source};
 use staunch_runtime::{Archiver, ArchiverThread, Handle, Parts, Settings};
 use staunch_store::index::{Index, IndexReader};
 use staunch_store::journal::PAYLOAD_BYTES_MAX;
@@ -39,7 +34,7 @@ use crate::misbehave::{self, LiveOrders, Orders, WrongClock};
 use crate::narrator::Narrator;
 
 pub(crate) use access::{http_limits, senders, tls};
-pub(crate) use actions::{Direct, firewall, processes, release_directly};
+pub(crate) use actions::{Direct, firewall, frozen, processes, release_directly};
 
 /// Everything that is opened before the engine starts.
 pub(crate) struct Opened {
@@ -189,11 +184,7 @@ pub(crate) fn open_local(config: &Config) -> Local {
         installation,
         build: build(),
     };
-    Local {
-        parts,
-        drivers,
-        real,
-    }
+    Local { parts, drivers, real }
 }
 
 /// The decoders.
@@ -396,4 +387,3 @@ pub(crate) fn write_atomically(path: &Path, content: &[u8]) -> io::Result<()> {
     file.persist(path).map_err(|error| error.error)?;
     File::open(dir)?.sync_all()
 }
-

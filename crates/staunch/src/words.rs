@@ -1,7 +1,8 @@
 //! Frames in words: one line for what happened, one for each thing that became true.
 
 use staunch_model::{
-    Change, Frame, Input, Known, Observation, Outcome, Owner, Presence, Printable, ProcessFound, Record, Timestamp,
+    ActionKind, Change, Description, Frame, Input, Known, Observation, Outcome, Owner, Presence, Printable,
+    ProcessFound, Record, Timestamp,
 };
 use staunch_ports::StoredFrame;
 
@@ -129,6 +130,16 @@ fn standing(known: &Known) -> String {
             it.score
         ),
         Err(why) => format!("what feeds say of {target} is unknown: {}", Printable(why)),
+    }
+}
+
+/// What an act of `driver` does, in words that follow its name.
+pub(crate) fn does(driver: &Description) -> &'static str {
+    match driver.kind {
+        ActionKind::BlockIp if driver.cuts_established => "cuts new and established connections",
+        ActionKind::BlockIp => "cuts new connections only",
+        ActionKind::RateLimitIp => "drops the packets above the rate that the configuration sets",
+        ActionKind::FreezeProcess => "stops the process and those that descend from it, which keep all they have",
     }
 }
 

@@ -18,7 +18,7 @@ use crate::exit::{Exit, Fault};
 use crate::feeds::Feeds;
 use crate::output::{Output, Tone, now, say, wrap};
 use crate::playbooks::Texts;
-use crate::{lists, wiring};
+use crate::{lists, wiring, words};
 
 /// The largest file that is read: what the API takes by default.
 const EVENT_BYTES_MAX: u64 = 8 << 20;
@@ -93,7 +93,9 @@ pub(super) fn plan_locally(config: &Config, texts: &Texts, source: &str, body: &
     .map_err(|error| Fault::of(Exit::Failed, &error))?;
     let programs = outcome.compiled.into_iter().map(|it| it.program).collect();
     let feeds = Feeds::start(config, now()).map(|it| it as Arc<dyn Reputations>);
-    let intake = Intake::new(wiring::event_sources(config)?, programs, runtime.handle()).with_reputations(feeds);
+    let intake = Intake::new(wiring::event_sources(config)?, programs, runtime.handle())
+        .with_reputations(feeds)
+        .with_processes(wiring::processes(config)?);
     let made = intake.plan(source, body);
     let known: Vec<String> = intake.source_names().map(str::to_owned).collect();
     drop(intake);
@@ -215,16 +217,12 @@ fn step_text(output: &Output, number: usize, step: &PlannedStep) -> String {
         line("no look", &Printable(why).to_string());
     }
     if let Some(driver) = &step.driver {
-        let cut = if driver.cuts_established {
-            "new and established connections"
-        } else {
-            "new connections only"
-        };
         line(
             "act",
             &format!(
-                "by {}, cuts {cut}; lifted after {} unless renewed",
+                "by {}, {}; lifted after {} unless renewed",
                 Printable(&driver.driver),
+                words::does(driver),
                 step.lease
             ),
         );

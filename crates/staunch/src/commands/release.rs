@@ -183,21 +183,21 @@ fn local_config(args: &ReleaseArgs) -> Config {
     })
 }
 
-/// Removes our elements in the kernel, without journal or index. The next sweep of a server finds them gone and records
+/// Lifts what we hold in the kernel, without journal or index. The next sweep of a server finds them gone and records
 /// that.
 fn directly(args: &ReleaseArgs, config: &Config) -> Result<Exit, Fault> {
     let table = &config.nftables.table;
     say(&format!(
-        "what is left is to remove Staunch's elements from table inet {table} here, directly in the kernel, without a \
-         record"
+        "what is left is to lift here, directly in the kernel and without a record, what Staunch holds: elements of the tables \
+         inet {table} and {table}_limit, and frozen processes"
     ));
-    confirm("remove them?", args.change.yes)?;
+    confirm("lift it?", args.change.yes)?;
     let Direct { released, former } = wiring::release_directly(config, args.former)?;
     let answer = json!({ "way": "kernel", "released": released, "former_left": former });
     Output::new(args.change.show.json).show(&answer, |output| {
         let text = format!(
-            "{released} address{} released directly in the kernel\n",
-            if released == 1 { "" } else { "es" }
+            "{released} containment{} released directly in the kernel\n",
+            if released == 1 { "" } else { "s" }
         );
         output.paint(Tone::Strong, &text)
     })?;

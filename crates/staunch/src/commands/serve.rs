@@ -19,7 +19,7 @@ use staunch_engine::EngineState;
 use staunch_engine::lists::List;
 use staunch_model::Protection;
 use staunch_playbook::Compiled;
-use staunch_ports::Reputations;
+use staunch_ports::{Processes, Reputations};
 use staunch_runtime::{Intake, Runtime};
 use staunch_server::{Drills, Service, Tokens};
 
@@ -31,6 +31,7 @@ use crate::cli::{Driver, ServeArgs};
 use crate::config::{self, Config, Loaded};
 use crate::exit::{Exit, Fault};
 use crate::feeds::{Feeds, Fetching};
+use crate::finding::Finding;
 use crate::lists::Watch;
 use crate::playbooks::Texts;
 use crate::sandbox::{self, Files, Needs};
@@ -61,11 +62,16 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
         Some(file) => tracing::info!(file = %file.display(), "configuration read"),
         None => tracing::info!("no configuration file, defaults hold"),
     }
+    // Its thread has to look into processes outside of the sandbox.
+    let processes = match wiring::processes(&config)? {
+        Some(finder) => Some(finding(finder)?),
+        None => None,
+    };
     if args.rehearse.is_some() {
         check_rehearsal(&config.data_dir)?;
         end_with_the_play(&config.data_dir)?;
     } else if config.sandbox.enabled {
-        // Before there is a second thread. The stage clears itself away, which a server may not.
+        // Before there is another thread. The stage clears itself away, which a server may not.
         enter_sandbox(&config)?;
     }
     let compiled = compile(&config)?;
@@ -125,7 +131,10 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
     let (archiver, archive) = wiring::archive(&config, &runtime.handle()).unzip();
     let reputations = feeds.clone().map(|it| it as Arc<dyn Reputations>);
     let intake = Intake::new(sources, programs, runtime.handle());
-    let intake = intake.with_archive(archiver).with_reputations(reputations);
+    let intake = intake
+        .with_archive(archiver)
+        .with_reputations(reputations)
+        .with_processes(processes);
     let intake = Arc::new(intake);
     let inlets = wiring::inlets::start(&config, &intake).and_then(|mut inlets| {
         if let Some(input) = &mut input {
@@ -193,6 +202,13 @@ fn apply(args: &ServeArgs, config: &mut Config) {
     if let Some(listen) = args.listen {
         config.http.listen = listen;
     }
+}
+
+/// Has processes told from outside of the sandbox.
+fn finding(finder: Arc<dyn Processes>) -> Result<Arc<dyn Processes>, Fault> {
+    let started = Finding::start(finder);
+    let finding = started.map_err(|error| Fault::doing(Exit::Failed, "cannot start a thread", &error))?;
+    Ok(Arc::new(finding))
 }
 
 /// Leaves this process no more than a server with `config` needs.

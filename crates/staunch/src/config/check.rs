@@ -431,13 +431,6 @@ impl Checker<'_> {
             let what = format!("tables that end with {LIMIT_TABLE_END} are those in which addresses are limited");
             self.add(&["nftables", "table"], what, "choose another end");
         }
-        let why = "a limit is from one packet to a million";
-        for (key, value) in [
-            ("packets_per_second", config.rate_limit.packets_per_second),
-            ("burst", config.rate_limit.burst),
-        ] {
-            self.number(&["rate_limit", key], value.into(), 1, 1_000_000, why);
-        }
         self.number(
             &["nftables", "elements_max"],
             config.nftables.elements_max.into(),
@@ -448,6 +441,13 @@ impl Checker<'_> {
         let why = "a busy machine takes a while to answer, and an undo waits for it";
         let (least, most) = (Span::from_millis(100), Span::from_secs(10));
         self.span(&["nftables", "timeout"], config.nftables.timeout, least, most, why);
+        let why = "a limit is from one packet to a million";
+        for (key, value) in [
+            ("packets_per_second", config.rate_limit.packets_per_second),
+            ("burst", config.rate_limit.burst),
+        ] {
+            self.number(&["rate_limit", key], value.into(), 1, 1_000_000, why);
+        }
     }
 
     fn rest(&mut self, config: &Config) {
@@ -462,7 +462,8 @@ impl Checker<'_> {
         for (at, path) in config.processes.protected.iter().enumerate() {
             if !path.starts_with('/') {
                 let what = "this is not the whole path of a program".to_owned();
-                let hint = "write for example /usr/sbin/nginx: the name of a process alone is chosen by whoever starts it";
+                let hint =
+                    "write for example /usr/sbin/nginx: the name of a process alone is chosen by whoever starts it";
                 let path = [Step::Key("processes"), Step::Key("protected"), Step::At(at)];
                 self.mistakes
                     .push(Mistake::of_value(self.text, &path, what, hint.to_owned()));

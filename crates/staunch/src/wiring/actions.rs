@@ -34,13 +34,34 @@ pub(super) fn acting(
     let limits = NftablesIp::start_limiting(limiting(config, installation)).map_err(|error| start_fault(&error))?;
     let mut all: Vec<Box<dyn Action>> = vec![Box::new(blocks), Box::new(limits)];
     if config.processes.enabled {
-        let freezes = CgroupFreezeProcess::start(CgroupOptions::new(installation)).map_err(|error| {
-            Fault::doing(Exit::Failed, "cannot freeze processes", &error)
-                .hint("mount cgroup v2, as every distribution of the last years does; or set [processes] enabled = false")
-        })?;
-        all.push(Box::new(freezes));
+        all.push(Box::new(freezer(installation)?));
     }
     Ok(all)
+}
+
+fn freezer(installation: InstallationId) -> Result<CgroupFreezeProcess, Fault> {
+    CgroupFreezeProcess::start(CgroupOptions::new(installation)).map_err(|error| {
+        Fault::doing(Exit::Failed, "cannot freeze processes", &error)
+            .hint("mount cgroup v2, as distributions with systemd do; or set [processes] enabled = false")
+    })
+}
+
+/// How many processes of this installation are frozen; `None` when processes are not to be acted on.
+///
+/// # Errors
+/// Why that cannot be told, or none can be frozen.
+pub(crate) fn frozen(config: &Config) -> Option<Result<usize, Fault>> {
+    if !config.processes.enabled {
+        return None;
+    }
+    let installation = read_installation(&config.installation_file()).ok().flatten();
+    let count = |mut freezer: CgroupFreezeProcess| {
+        let owned = freezer.owned();
+        owned
+            .map(|it| it.targets.len())
+            .map_err(|failure| Fault::new(Exit::Failed, failure.to_string()))
+    };
+    Some(freezer(installation.unwrap_or_default()).and_then(count))
 }
 
 /// The drivers of `config`, none of which changes anything; and whether this machine's firewall is what is looked at.
@@ -108,10 +129,13 @@ pub(crate) fn firewall(config: &Config) -> Result<Owned, Fault> {
         Fault::doing(Exit::Failed, what, &error)
     })?;
     let installation = installation.unwrap_or_default();
-    let failed =
-        |failure: Failure| Fault::new(Exit::Failed, format!("nf_tables cannot be used: {failure}"));
-    let mut owned = NftablesIp::new(blocking(config, installation)).owned().map_err(failed)?;
-    let limited = NftablesIp::new(limiting(config, installation)).owned().map_err(failed)?;
+    let failed = |failure: Failure| Fault::new(Exit::Failed, format!("nf_tables cannot be used: {failure}"));
+    let mut owned = NftablesIp::new(blocking(config, installation))
+        .owned()
+        .map_err(failed)?;
+    let limited = NftablesIp::new(limiting(config, installation))
+        .owned()
+        .map_err(failed)?;
     owned.enforcing &= limited.enforcing || limited.targets.is_empty();
     owned.targets.extend(limited.targets);
     Ok(owned)

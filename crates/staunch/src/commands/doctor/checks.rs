@@ -45,6 +45,7 @@ pub(super) fn all(config: &Config, server: &ServerArgs) -> Vec<Finding> {
     findings.push(tokens(config));
     findings.extend(credentials(config));
     findings.push(firewall(config));
+    findings.extend(processes(config));
     findings.push(protections(config));
     findings.extend(lists(config));
     findings.extend(feeds(config));
@@ -302,14 +303,14 @@ fn firewall(config: &Config) -> Finding {
     match wiring::firewall(config) {
         Ok(owned) if !owned.targets.is_empty() && !owned.enforcing => {
             let text = format!(
-                "table inet {table} holds {} of ours and blocks nothing",
+                "the tables inet {table} and {table}_limit hold {} of ours and one of them achieves nothing",
                 owned.targets.len()
             );
             Finding::new(CHECK, Health::Problem, text).fix("start the server again: it makes its rules anew")
         }
         Ok(owned) => {
             let text = format!(
-                "nf_tables answers; table inet {table} holds {} of ours",
+                "nf_tables answers; the tables inet {table} and {table}_limit hold {} of ours",
                 owned.targets.len()
             );
             Finding::new(CHECK, Health::Ok, text)
@@ -318,6 +319,21 @@ fn firewall(config: &Config) -> Finding {
             "give the server CAP_NET_ADMIN (root, or AmbientCapabilities in its unit), and load the module nf_tables",
         ),
     }
+}
+
+/// Whether processes can be told and frozen; nothing when they are not to be.
+fn processes(config: &Config) -> Option<Finding> {
+    const CHECK: &str = "processes";
+    let frozen = wiring::frozen(config)?;
+    let told = wiring::processes(config);
+    Some(match (frozen, told) {
+        (Err(fault), _) | (_, Err(fault)) => Finding::of(CHECK, &fault),
+        (Ok(count), Ok(_)) => Finding::new(
+            CHECK,
+            Health::Ok,
+            format!("cgroup v2 can freeze processes; {count} are frozen by us"),
+        ),
+    })
 }
 
 fn protections(config: &Config) -> Finding {

@@ -5,6 +5,7 @@ use staunch_server::dto::{PlannedStep, Response, Ruling};
 
 use crate::commands::incident::guards_text;
 use crate::output::{Output, Tone, wrap};
+use crate::words;
 
 /// What Staunch does in a phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,16 +101,12 @@ impl Phase<'_> {
         let Some(driver) = &self.step.driver else {
             return say(text, "There is no driver for it.");
         };
-        let cut = if driver.cuts_established {
-            "new and established connections"
-        } else {
-            "new connections only"
-        };
         say(
             text,
             &format!(
-                "The driver {} acts; it cuts {cut}, for {}. The intent is in the journal before that.",
+                "The driver {} acts; it {}, for {}. The intent is in the journal before that.",
                 Printable(&driver.driver),
+                words::does(driver),
                 self.step.lease
             ),
         );

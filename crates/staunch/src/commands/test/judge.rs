@@ -217,7 +217,7 @@ pub(super) fn words(claim: &Claim) -> String {
         Claim::Refused { target, guard, says } => format!("{target}: refused{}", because(guard, says)),
         Claim::Asked { target, guard, says } => format!("{target}: a person asked{}", because(guard, says)),
         Claim::Order(order) => {
-            format!("acts in this order: {}", list(&order))
+            format!("acts in this order: {}", list(order))
         }
         Claim::Acts(count) => format!("acts sent: {count}"),
         Claim::Incidents(count) => format!("incidents opened: {count}"),

@@ -1,0 +1,136 @@
+//! Tells processes on a thread of its own, which is there before the server enters its sandbox.
+//!
+//! Landlock lets nobody in a sandbox look into processes outside of it, and which program a process runs (`/proc/PID/exe`) is
+//! such a look (landlock(7), "Ptrace restrictions"). So one thread stays outside. It reads `/proc` and does nothing else.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+use staunch_model::{Process, ProcessFound, Timestamp};
+use staunch_ports::Processes;
+
+/// Questions that may wait.
+const WAITING_MAX: usize = 64;
+
+/// How long an answer is awaited: reading the table of a machine with thousands of processes takes tens of milliseconds.
+const DEADLINE: Duration = Duration::from_secs(2);
+
+/// The way to the thread.
+pub(crate) struct Finding(SyncSender<Question>);
+
+struct Question {
+    pid: u32,
+    time: Option<Timestamp>,
+    host: Option<String>,
+    answer: SyncSender<ProcessFound>,
+}
+
+impl Finding {
+    /// Starts the thread, which asks `finder`. It ends when nobody can ask it any more.
+    ///
+    /// # Errors
+    /// When there can be no thread.
+    pub(crate) fn start(finder: Arc<dyn Processes>) -> io::Result<Self> {
+        let (sender, questions): (_, Receiver<Question>) = sync_channel(WAITING_MAX);
+        thread::Builder::new().name("processes".into()).spawn(move || {
+            for question in questions {
+                let found = finder.find(question.pid, question.time, question.host.as_deref());
+                // Who asked may have given up.
+                drop(question.answer.try_send(found));
+            }
+        })?;
+        Ok(Self(sender))
+    }
+}
+
+impl Processes for Finding {
+    fn find(&self, pid: u32, event_time: Option<Timestamp>, host: Option<&str>) -> ProcessFound {
+        let unknown = |why: &str| ProcessFound {
+            process: Process::unidentified(pid),
+            facts: Err(why.into()),
+        };
+        let (answer, found) = sync_channel(1);
+        let question = Question {
+            pid,
+            time: event_time,
+            host: host.map(ToOwned::to_owned),
+            answer,
+        };
+        match self.0.try_send(question) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => return unknown("too many processes are asked for at once"),
+            Err(TrySendError::Disconnected(_)) => return unknown("who tells processes has ended"),
+        }
+        found
+            .recv_timeout(DEADLINE)
+            .unwrap_or_else(|_| unknown("this machine did not say in time which one it is"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::Sender;
+    use std::sync::{Barrier, Mutex};
+
+    use staunch_model::ProcessFacts;
+
+    use super::*;
+
+    /// Says of every process that it runs the host's name, once it is let.
+    struct Slow(Arc<Barrier>, Mutex<Sender<u32>>);
+
+    impl Processes for Slow {
+        fn find(&self, pid: u32, _: Option<Timestamp>, host: Option<&str>) -> ProcessFound {
+            self.1
+                .lock()
+                .expect("nobody panicked")
+                .send(pid)
+                .expect("the test listens");
+            self.0.wait();
+            ProcessFound {
+                process: Process {
+                    pid,
+                    started: 1,
+                    boot: 2,
+                },
+                facts: Ok(ProcessFacts {
+                    program: host.unwrap_or_default().into(),
+                    uid: 0,
+                    protected: None,
+                }),
+            }
+        }
+    }
+
+    #[test]
+    fn each_gets_the_answer_to_its_question_and_too_many_none() {
+        let let_go = Arc::new(Barrier::new(2));
+        let (asked, first_asked) = std::sync::mpsc::channel();
+        let finding = Finding::start(Arc::new(Slow(let_go.clone(), Mutex::new(asked)))).expect("a thread");
+        thread::scope(|scope| {
+            let first = scope.spawn(|| finding.find(1, None, Some("one")));
+            assert_eq!(first_asked.recv(), Ok(1));
+            let (answer, answers) = sync_channel(WAITING_MAX);
+            for pid in 0..u32::try_from(WAITING_MAX).expect("small") {
+                let question = Question {
+                    pid,
+                    time: None,
+                    host: None,
+                    answer: answer.clone(),
+                };
+                assert!(finding.0.try_send(question).is_ok());
+            }
+            let refused = finding.find(2, None, None);
+            assert_eq!(refused.facts, Err("too many processes are asked for at once".into()));
+            for _ in 0..=WAITING_MAX {
+                let_go.wait();
+            }
+            let found = first.join().expect("it ends well");
+            assert_eq!(found.facts.map(|it| it.program), Ok("one".into()));
+            assert_eq!(answers.iter().take(WAITING_MAX).count(), WAITING_MAX);
+        });
+    }
+}

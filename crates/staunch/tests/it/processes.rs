@@ -1,0 +1,255 @@
+//! From an alert of Falco to a process that stands still, and back.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use nix::sys::signal::Signal;
+use serde_json::json;
+use staunch_connectors::actions::freeze_process::cgroup2_mount;
+use staunch_model::{ActionKind, StateKind};
+use staunch_ports::Clock as _;
+use staunch_ports::clock::SystemClock;
+use staunch_server::dto::{EventPlan, IncidentAnswer, Incidents, Ruling};
+
+use crate::harness::{Home, SMALL, Server, in_namespace, stderr, wait_until};
+
+const MINES: &str = "Detect crypto miners using the Stratum protocol";
+
+/// A process that says what it hears.
+struct Echo {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Echo {
+    fn start() -> Self {
+        let mut child = Command::new("cat")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("cat is everywhere");
+        let mut echo = Self {
+            input: child.stdin.take().expect("it is piped"),
+            output: BufReader::new(child.stdout.take().expect("it is piped")),
+            child,
+        };
+        echo.answers("it has started");
+        echo
+    }
+
+    fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for it to say `words`, for ever while it stands still.
+    fn answers(&mut self, words: &str) {
+        writeln!(self.input, "{words}").expect("it listens");
+        let mut line = String::new();
+        self.output.read_line(&mut line).expect("it is a text");
+        assert_eq!(line.trim_end(), words);
+    }
+
+    /// The group of cgroup v2 that it is in.
+    fn group(&self) -> PathBuf {
+        let mount = cgroup2_mount(Path::new("/proc")).expect("there is a tree");
+        let groups = fs::read_to_string(format!("/proc/{}/cgroup", self.pid())).expect("it is there");
+        let own = groups
+            .lines()
+            .find_map(|line| line.strip_prefix("0::/"))
+            .expect("it is in one");
+        mount.join(own)
+    }
+
+    fn is_frozen(&self) -> bool {
+        let events = fs::read_to_string(self.group().join("cgroup.events"));
+        events.is_ok_and(|it| it.lines().any(|line| line == "frozen 1"))
+    }
+}
+
+impl Drop for Echo {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// Runs `work` where processes can be frozen, or skips the test `name`.
+fn where_processes_freeze(name: &str, work: impl FnOnce() + Send) {
+    let probe = cgroup2_mount(Path::new("/proc")).map_err(|error| error.to_string());
+    let probe = probe.and_then(|mount| {
+        let group = mount.join(format!("staunch-probe-{}-{}", std::process::id(), name.len()));
+        let made = fs::create_dir(&group).and_then(|()| fs::remove_dir(&group));
+        made.map_err(|error| format!("cannot make groups in {}: {error}", mount.display()))
+    });
+    match probe {
+        Ok(()) => in_namespace(name, work),
+        Err(reason) => staunch_testkit::skip(name, &reason),
+    }
+}
+
+fn hostname() -> String {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").expect("every machine has one");
+    name.trim().to_owned()
+}
+
+fn alert(rule: &str, host: &str, pid: u32) -> String {
+    let time = SystemClock.now().to_string();
+    json!({
+        "hostname": host,
+        "priority": "Critical",
+        "rule": rule,
+        "source": "syscall",
+        "time": time,
+        "output": "something mines",
+        "output_fields": { "proc.pid": pid, "proc.name": "xmrig\u{1b}[2J" }
+    })
+    .to_string()
+}
+
+fn home_with(config: &str) -> Home {
+    let home = Home::new(&format!(
+        "{SMALL}{config}[playbooks]\nbuilt_in = false\ndirs = [\"playbooks\"]\n"
+    ));
+    home.playbook(
+        "miner.yaml",
+        include_str!("../../../../playbooks/crypto-miner-freeze.yaml"),
+    );
+    home
+}
+
+fn freezing() -> Home {
+    home_with("[processes]\nenabled = true\n")
+}
+
+fn in_force(server: &Server) -> usize {
+    let all = server.containments();
+    all.iter().filter(|it| it.state == StateKind::InForce).count()
+}
+
+#[test]
+fn a_miner_stands_still_until_it_is_released() {
+    where_processes_freeze("processes::a_miner_stands_still", || {
+        let home = freezing();
+        let server = home.serve();
+        let mut echo = Echo::start();
+        let before = echo.group();
+        let event = alert(MINES, &hostname(), echo.pid());
+        let file = home.path("event.json");
+        fs::write(&file, &event).expect("it is our directory");
+        let file = file.display().to_string();
+        let plan: EventPlan = server.json(&["plan", &file, "--source", "falco"]);
+        let step = &plan.plan.responses[0].steps[0];
+        assert_eq!((step.ruling, step.action), (Ruling::Act, ActionKind::FreezeProcess));
+        let text = server.ok(&["plan", &file, "--source", "falco"]);
+        assert!(
+            text.contains("freeze-process") && text.contains("/cat of user"),
+            "{text}"
+        );
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        echo.answers("a plan changes nothing");
+
+        server.take_from("falco", &event);
+        wait_until("the containment", || in_force(&server) == 1);
+        assert!(echo.is_frozen());
+        let listed = &server.containments()[0];
+        assert!(listed.target.starts_with(&format!("pid:{}@", echo.pid())), "{listed:?}");
+        let text = server.ok(&["containment", "list"]);
+        assert!(text.contains(&listed.target), "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        let text = server.ok(&["incident", "timeline", "INC-1"]);
+        assert!(text.contains("freeze-process"), "{text}");
+
+        // What is held is found again after a crash.
+        server.kill();
+        assert!(echo.is_frozen());
+        let server = home.serve();
+        wait_until("the containment", || in_force(&server) == 1);
+        server.ok(&["release", "TX-1", "--yes", "--reason", "a test"]);
+        wait_until("the release", || server.containments().is_empty());
+        echo.answers("it goes on");
+        assert_eq!(echo.group(), before);
+        assert!(!home.log().contains('\u{1b}'), "{}", home.log());
+        server.signal(Signal::SIGTERM);
+        assert_eq!(server.wait(), Some(0), "{}", home.log());
+        let replayed = home.run(&["replay", "--verify"]);
+        assert!(replayed.status.success(), "{}", stderr(&replayed));
+    });
+}
+
+#[test]
+fn what_is_of_another_host_or_protected_goes_on() {
+    where_processes_freeze("processes::what_is_of_another_host", || {
+        let home = freezing();
+        let server = home.serve();
+        let mut echo = Echo::start();
+        let own = std::process::id();
+        let refused = |number: usize, event: String, says: &str| {
+            server.take_from("falco", &event);
+            wait_until("the refusal", || {
+                let listed: Incidents = server.json(&["incident", "list"]);
+                listed.incidents.iter().filter(|it| it.outcome.is_some()).count() == number
+            });
+            let shown = server
+                .ok(&["incident", "show", &format!("INC-{number}")])
+                .replace("\n", " ");
+            let words: Vec<&str> = shown.split_whitespace().collect();
+            assert!(words.join(" ").contains(says), "{says}: {shown}");
+        };
+        refused(
+            1,
+            alert(MINES, "another-host", echo.pid()),
+            "it is a process of another-host",
+        );
+        refused(2, alert(MINES, &hostname(), 1), "is never touched");
+        // Whoever started Staunch holds it.
+        refused(3, alert(MINES, &hostname(), own), "is never touched");
+        refused(4, alert(MINES, &hostname(), u32::MAX), "cannot be told from others");
+        echo.answers("nothing was done");
+        let shown: IncidentAnswer = server.json(&["incident", "show", "INC-1"]);
+        assert_eq!(shown.detail.transactions[0].state, StateKind::Refused);
+        assert!(server.containments().is_empty());
+    });
+}
+
+#[test]
+fn everything_is_thawed_without_a_server() {
+    where_processes_freeze("processes::everything_is_thawed", || {
+        let home = freezing();
+        let server = home.serve();
+        let mut echo = Echo::start();
+        server.take_from("falco", &alert(MINES, &hostname(), echo.pid()));
+        wait_until("the containment", || in_force(&server) == 1);
+        server.kill();
+        let released = home.run(&["release", "--all", "--direct", "--yes", "--reason", "a test"]);
+        assert_eq!(released.status.code(), Some(10), "{}", stderr(&released));
+        assert!(
+            String::from_utf8_lossy(&released.stdout).contains("1 containment released"),
+            "{released:?}"
+        );
+        echo.answers("it goes on");
+        let doctor = home.run(&["doctor"]);
+        assert!(
+            String::from_utf8_lossy(&doctor.stdout).contains("cgroup v2 can freeze processes; 0 are frozen"),
+            "{doctor:?}"
+        );
+    });
+}
+
+#[test]
+fn without_the_setting_no_process_is_touched() {
+    in_namespace("processes::without_the_setting", || {
+        let home = home_with("");
+        let server = home.serve();
+        let mut echo = Echo::start();
+        server.take_from("falco", &alert(MINES, &hostname(), echo.pid()));
+        wait_until("the refusal", || {
+            let listed: Incidents = server.json(&["incident", "list"]);
+            listed.incidents.first().is_some_and(|it| it.outcome.is_some())
+        });
+        echo.answers("it goes on");
+        assert!(server.containments().is_empty());
+    });
+}
