@@ -141,6 +141,32 @@ impl Proc {
             .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "it names no group of cgroup v2"))
     }
 
+    /// The children of a process; `None` when the kernel was built without lists of them (`CONFIG_PROC_CHILDREN`). Only of one
+    /// that is frozen, whose children do not come and go meanwhile, is the list whole (proc_pid_task(5)).
+    pub(crate) fn children(&self, pid: u32) -> io::Result<Option<Vec<u32>>> {
+        let mut found = Vec::new();
+        let threads = match fs::read_dir(self.of(pid, "task")) {
+            Ok(threads) => threads,
+            Err(error) if is_gone(&error) => return Ok(Some(found)),
+            Err(error) => return Err(error),
+        };
+        for thread in threads {
+            let thread = thread?.path();
+            let text = match self.read(&thread.join("children")) {
+                Ok(text) => text,
+                Err(error) if is_gone(&error) && thread.exists() => return Ok(None),
+                Err(error) if is_gone(&error) => continue,
+                Err(error) => return Err(error),
+            };
+            if text.len() as u64 == FILE_BYTES_MAX {
+                return Ok(None);
+            }
+            let numbers = text.split(|byte| *byte == b' ');
+            found.extend(numbers.filter_map(|it| std::str::from_utf8(it).ok()?.parse::<u32>().ok()));
+        }
+        Ok(Some(found))
+    }
+
     /// Everybody there is.
     pub(crate) fn everybody(&self) -> io::Result<Table> {
         let mut processes = BTreeMap::new();

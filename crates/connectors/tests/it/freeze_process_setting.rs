@@ -154,8 +154,11 @@ impl Started {
         writeln!(self.stdin, "{word}").unwrap();
     }
 
-    /// The next line that it says.
+    /// The next line that it says; the deadline is only for one that does not go on.
     pub(crate) fn hear(&mut self) -> String {
+        if self.stdout.buffer().is_empty() {
+            assert!(self.says_something(20_000), "{} says nothing", self.target());
+        }
         let mut line = String::new();
         self.stdout.read_line(&mut line).unwrap();
         line.trim_end().to_owned()

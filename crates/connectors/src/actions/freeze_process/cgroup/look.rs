@@ -147,9 +147,8 @@ impl<'a> Look<'a> {
             // What it had started went on to other parents.
             return Ok(true);
         }
-        let below = self.everybody()?.descendants(&[label.process.pid]);
-        let running = below.iter().filter(|it| !it.has_ended()).map(|it| it.pid);
-        for pid in std::iter::once(label.process.pid).chain(running) {
+        let below = self.below(label.process.pid)?;
+        for pid in std::iter::once(label.process.pid).chain(below) {
             let group = self.group_of(pid)?;
             let inside = |group: &Group| groups.iter().any(|ours| group.path().starts_with(ours.path()));
             // Who has ended since is in no group, and neither is who is out of sight.
@@ -158,6 +157,21 @@ impl<'a> Look<'a> {
             }
         }
         Ok(true)
+    }
+
+    /// The processes that descend from `pid`, which is frozen, or else is found to be out of its group.
+    fn below(&self, pid: u32) -> Result<BTreeSet<u32>, Failure> {
+        let mut found = BTreeSet::new();
+        let mut open = vec![pid];
+        while let Some(parent) = open.pop() {
+            let children = self.proc.children(parent);
+            match children.map_err(|error| unreadable(&format!("the children of process {parent}"), &error))? {
+                Some(children) => open.extend(children.into_iter().filter(|it| found.insert(*it))),
+                // Without lists of children, everybody has to be looked at.
+                None => return Ok(self.everybody()?.descendants(&[pid]).iter().map(|it| it.pid).collect()),
+            }
+        }
+        Ok(found)
     }
 
     fn is_running(&self, pid: u32) -> Result<bool, Failure> {
