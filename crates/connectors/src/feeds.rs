@@ -146,7 +146,7 @@ fn whole(what: impl Into<String>, hint: &str) -> Invalid {
 }
 
 /// A mistake in JSON.
-fn of_json(error: &serde_json::Error, hint: &str) -> Invalid {
+pub(crate) fn of_json(error: &serde_json::Error, hint: &str) -> Invalid {
     Invalid {
         line: u32::try_from(error.line()).ok().filter(|line| *line > 0),
         what: staunch_model::Printable(&error.to_string()).to_string(),

@@ -1,6 +1,7 @@
 //! Sources, inlets, enrichers, actions and notifiers: one module for each outside system.
 
 pub mod actions;
+pub mod context;
 pub mod enrichers;
 pub mod feeds;
 pub mod inlets;

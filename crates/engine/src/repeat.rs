@@ -80,7 +80,9 @@ impl Repeats {
     /// The lease of `it` has ended at `now`, which counts for `within`. With too many targets, those that would be forgotten
     /// first make room.
     pub(crate) fn serve(&mut self, playbook: &Playbook, it: &Transaction, now: Timestamp, within: Span) {
-        let counted = self.of(playbook, it.kind, it.target, now).map_or(0, |served| served.times);
+        let counted = self
+            .of(playbook, it.kind, it.target, now)
+            .map_or(0, |served| served.times);
         // What came before may have been forgotten while this lease ran: it tells by its length which one it was.
         let told = playbook
             .leases_then(it.step)

@@ -6,6 +6,7 @@
 pub mod bodies;
 pub mod cel;
 pub mod configuration;
+pub mod context;
 pub mod feeds;
 pub mod format;
 pub mod frames;
@@ -61,6 +62,10 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "feeds",
         run: feeds::run,
+    },
+    Target {
+        name: "context",
+        run: context::run,
     },
     Target {
         name: "lists",

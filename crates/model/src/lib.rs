@@ -18,6 +18,7 @@ pub mod prefixes;
 pub mod record;
 pub mod risk;
 mod schema;
+pub mod surroundings;
 pub mod text;
 pub mod time;
 pub mod transaction;
@@ -44,6 +45,10 @@ pub use policy::{Exemption, ExemptionCause, Limits, NeverTouch, Policy, Protecti
 pub use prefixes::Prefixes;
 pub use record::{Change, Dispatch, Effect, Frame, Input, Notice, NoticeLevel, ObservePurpose, Record, SweepFindings};
 pub use risk::{Known, Reputation, Risk, RiskRow, RiskTable, Score, Standing};
+pub use surroundings::{
+    Asset, ContextRow, ContextRuling, ContextTable, EventContext, Identity, IdentityKind, KnownAccount, KnownAddress,
+    KnownHost, NothingKnown, Place, Rating, Surroundings,
+};
 pub use text::Printable;
 pub use time::{Span, Timestamp};
 pub use transaction::{Await, Cause, RefusalReason, State, StateKind, StuckReason, Transaction};

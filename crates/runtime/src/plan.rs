@@ -1,11 +1,12 @@
 //! The plan: what Staunch would do about an event, and why, without doing it.
 
 use serde::Serialize;
+use staunch_engine::context::{self, Around};
 use staunch_engine::guard::{self, Question, Ruling};
 use staunch_engine::repeat;
 use staunch_model::{
-    ActionKind, Context, Description, EventView, Facts, IncidentId, Judgement, Match, Playbook, Span, Standing, Target,
-    Timestamp, TransactionId,
+    ActionKind, Context, Description, EventContext, EventView, Facts, IncidentId, Judgement, Match, Playbook, Span,
+    Standing, Target, Timestamp, TransactionId,
 };
 use staunch_ports::Reputations;
 
@@ -56,19 +57,22 @@ pub struct PlannedStep {
     pub driver: Option<Description>,
 }
 
+/// What is known of what the plan is about.
+pub struct Knows<'k> {
+    /// What feeds say.
+    pub reputations: Option<&'k dyn Reputations>,
+    /// What is known around the event.
+    pub context: Option<&'k EventContext>,
+}
+
 /// Makes the plan for `view`, which matched `matches`. Looks at the world and changes nothing. Blocks.
 ///
 /// # Errors
 /// [`Busy::Stopping`].
-pub fn plan(
-    handle: &Handle,
-    reputations: Option<&dyn Reputations>,
-    view: &EventView<'_>,
-    matches: Vec<Match>,
-) -> Result<Plan, Busy> {
+pub fn plan(handle: &Handle, knows: &Knows<'_>, view: &EventView<'_>, matches: Vec<Match>) -> Result<Plan, Busy> {
     let mut responses = Vec::new();
     for matched in matches {
-        responses.push(respond(handle, reputations, view.time, matched)?);
+        responses.push(respond(handle, knows, view.time, matched)?);
     }
     Ok(Plan {
         responses: responses.into_iter().flatten().collect(),
@@ -77,7 +81,7 @@ pub fn plan(
 
 fn respond(
     handle: &Handle,
-    reputations: Option<&dyn Reputations>,
+    knows: &Knows<'_>,
     event_time: Option<Timestamp>,
     matched: Match,
 ) -> Result<Option<Response>, Busy> {
@@ -114,8 +118,18 @@ fn respond(
         };
         let mut judged = match step.target {
             Some(target) => {
-                let standing = reputations.map(|it| it.standing(target, handle.machine_now()));
-                judge(handle, &playbook, event_time, target, standing, step.step, &planned)?
+                let standing = knows.reputations.map(|it| it.standing(target, handle.machine_now()));
+                let around = knows
+                    .context
+                    .map(|it| Around::of(context::targets(&matched, it), it.account.clone()));
+                judge(
+                    handle,
+                    &playbook,
+                    event_time,
+                    (target, standing, around),
+                    step.step,
+                    &planned,
+                )?
             }
             None => planned,
         };
@@ -139,8 +153,7 @@ fn judge(
     handle: &Handle,
     playbook: &std::sync::Arc<Playbook>,
     event_time: Option<Timestamp>,
-    target: Target,
-    standing: Option<Standing>,
+    (target, standing, around): (Target, Option<Standing>, Option<Around>),
     step: u16,
     planned: &PlannedStep,
 ) -> Result<PlannedStep, Busy> {
@@ -156,6 +169,7 @@ fn judge(
         arrived: None,
         debited: false,
         standing,
+        around,
     };
     let (now, received) = (handle.now(), handle.machine_now());
     let unjudged = planned.clone();

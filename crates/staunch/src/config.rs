@@ -3,6 +3,7 @@
 //! Never opens anything but the file itself. The doc comments of the fields are the manual.
 
 mod check;
+mod context;
 mod feeds;
 mod http;
 #[cfg(test)]
@@ -19,6 +20,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use staunch_engine::limits;
 use staunch_model::{Mode, Printable, Span};
 
+pub(crate) use context::{ContextFile, ContextSettings};
 pub(crate) use feeds::FeedSettings;
 pub(crate) use http::HttpSettings;
 pub(crate) use mistake::Mistake;
@@ -57,6 +59,8 @@ pub(crate) struct Config {
     pub(crate) risk: RiskSettings,
     /// Feeds that say which addresses are bad. Default none. Since v0.1.
     pub(crate) feeds: Vec<FeedSettings>,
+    /// What is known around events.
+    pub(crate) context: ContextSettings,
     /// The firewall of this machine.
     pub(crate) nftables: NftablesSettings,
     /// Knowledge about traffic.
@@ -86,6 +90,7 @@ impl Default for Config {
             never_touch: NeverTouchSettings::default(),
             risk: RiskSettings::default(),
             feeds: Vec::new(),
+            context: ContextSettings::default(),
             nftables: NftablesSettings::default(),
             traffic: TrafficSettings::default(),
             sources: SourcesSettings::default(),
@@ -496,6 +501,8 @@ impl Config {
         lists.map(|it| &mut it.path).for_each(resolve);
         let files = self.feeds.iter_mut().filter(|it| it.url.is_none());
         files.map(|it| &mut it.path).for_each(resolve);
+        let context = self.context.assets.iter_mut().chain(&mut self.context.identities);
+        context.map(|it| &mut it.path).for_each(resolve);
         self.archive.dir.iter_mut().for_each(resolve);
         self.sources.files.iter_mut().map(|it| &mut it.path).for_each(resolve);
         self.sources.sockets.iter_mut().map(|it| &mut it.path).for_each(resolve);

@@ -1,7 +1,8 @@
 //! Frames in words: one line for what happened, one for each thing that became true.
 
 use staunch_model::{
-    Change, Frame, Input, Known, Observation, Outcome, Owner, Presence, Printable, Record, Target, Timestamp,
+    Asset, Change, Frame, IncidentId, Input, Known, KnownAccount, Observation, Outcome, Owner, Presence, Printable,
+    Record, Target, Timestamp,
 };
 use staunch_ports::StoredFrame;
 
@@ -45,7 +46,7 @@ pub(crate) fn input(input: &Input) -> String {
                 policy.mode_max
             )
         }
-        Input::Event { event, matches } => {
+        Input::Event { event, matches } | Input::EventInContext { event, matches, .. } => {
             let from = event
                 .source
                 .ip
@@ -104,6 +105,7 @@ pub(crate) fn input(input: &Input) -> String {
         }
         Input::Risk(table) => format!("table of risks: {} rows", table.rows.len()),
         Input::Known(known) => standing(known),
+        Input::ContextTable(table) => format!("context guard: {} rows", table.rows.len()),
         Input::Trouble(what) => format!("trouble: {what}"),
     }
 }
@@ -129,6 +131,20 @@ fn standing(known: &Known) -> String {
         ),
         Err(why) => format!("what feeds say of {ip} is unknown: {}", Printable(why)),
     }
+}
+
+/// What is known around an event, in words.
+fn around(incident: IncidentId, targets: &[(Target, Option<Asset>)], account: Option<&KnownAccount>) -> String {
+    let targets = targets.iter().map(|(target, asset)| match asset {
+        Some(asset) => format!("{target} is {asset}"),
+        None => format!("no file names {target}"),
+    });
+    let account = account.map(|it| match &it.identity {
+        Some(identity) => format!("{} is {identity}", Printable(&it.name)),
+        None => format!("no file names the account {}", Printable(&it.name)),
+    });
+    let known: Vec<_> = targets.chain(account).collect();
+    format!("{incident}: {}", known.join("; "))
 }
 
 /// What became true, in words.
@@ -186,6 +202,12 @@ pub(crate) fn record(record: &Record) -> String {
         Record::CommandRefused { why } => format!("refused: {why}"),
         Record::RiskTablePinned(_) => "the table of risks is pinned".to_owned(),
         Record::Known(known) => standing(known),
+        Record::ContextTablePinned(_) => "the context guard is pinned".to_owned(),
+        Record::AroundKnown {
+            incident,
+            targets,
+            account,
+        } => around(*incident, targets, account.as_ref()),
         Record::ListChanged(change) => {
             let (added, removed) = (change.added.len(), change.removed.len());
             let list = Printable(&change.list);

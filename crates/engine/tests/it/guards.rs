@@ -212,6 +212,7 @@ fn target_busy() {
             arrived: None,
             debited: false,
             standing: None,
+            around: None,
         };
         let judgement = judge(sim.state(), &question, None, &traffic(0), sim.now);
         let result = judgement.guards.iter().find(|it| it.guard == guard).unwrap();

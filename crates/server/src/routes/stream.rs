@@ -195,6 +195,7 @@ const fn kind_of(record: &Record) -> StreamKind {
         | Record::ListChanged(_)
         | Record::RiskTablePinned(_)
         | Record::Known(_)
+        | Record::ContextTablePinned(_)
         | Record::BreakerOpened { .. }
         | Record::ModeSet { .. }
         | Record::Exempted(_)
@@ -202,6 +203,7 @@ const fn kind_of(record: &Record) -> StreamKind {
         Record::IncidentOpened { .. }
         | Record::EventJoined { .. }
         | Record::StepWithoutTarget { .. }
+        | Record::AroundKnown { .. }
         | Record::OutcomeReached { .. }
         | Record::IncidentClosed { .. }
         | Record::IncidentForgotten { .. }

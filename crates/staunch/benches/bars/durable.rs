@@ -278,6 +278,7 @@ fn run(journal: &std::path::Path, in_flight: usize, transactions: u32) -> Result
                 Box::new(|result: Result<Vec<EventReply>, Busy>| drop(result.expect("the queue is long enough")));
             let submission = Submission {
                 known: Vec::new(),
+                contexts: Vec::new(),
                 events: vec![event(number, SystemClock.now())],
                 reply,
             };

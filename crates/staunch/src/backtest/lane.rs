@@ -6,8 +6,8 @@ use std::sync::Arc;
 use staunch_engine::Engine;
 use staunch_engine::triage::{Triage, Triaged};
 use staunch_model::{
-    ActionKind, Change, Command, Event, EventView, Input, InstallationId, ListChange, Match, Operator, Policy, Program,
-    Record, StateKind, SweepFindings, Target, Timestamp, Transaction, TransactionId,
+    ActionKind, Change, Command, Event, EventContext, EventView, Input, InstallationId, ListChange, Match, Operator,
+    Policy, Program, Record, StateKind, SweepFindings, Target, Timestamp, Transaction, TransactionId,
 };
 
 use super::book::Book;
@@ -111,16 +111,17 @@ impl Lane {
     }
 
     /// Takes an event that matched.
-    pub(crate) fn take(&mut self, event: &Arc<Event>, matches: Vec<Match>, book: Option<&Book>, now: Timestamp) {
+    pub(crate) fn take(
+        &mut self,
+        event: &Arc<Event>,
+        matches: Vec<Match>,
+        context: Option<&Arc<EventContext>>,
+        book: Option<&Book>,
+        now: Timestamp,
+    ) {
         self.advance(book, now);
         self.tally.matched(&matches);
-        self.turn(
-            Input::Event {
-                event: event.clone(),
-                matches,
-            },
-            book,
-        );
+        self.turn(Input::of_event(event.clone(), matches, context.cloned()), book);
     }
 
     /// Takes what somebody else removed out of the world, as far as it is in force here.

@@ -135,6 +135,17 @@ fn text(output: &Output, it: &Status, now: Timestamp) -> String {
             line("", format!("REFUSED since: {}", Printable(why)));
         }
     }
+    for (at, file) in it.context.iter().enumerate() {
+        let (path, read) = (Printable(&file.path), relative(file.read_at, now));
+        let label = if at == 0 { "context" } else { "" };
+        line(
+            label,
+            format!("{path}: {} {}, read {read}", file.entries, Printable(&file.kind)),
+        );
+        if let Some(why) = &file.refused {
+            line("", format!("REFUSED since: {}", Printable(why)));
+        }
+    }
     for (at, feed) in it.feeds.iter().enumerate() {
         let (name, networks) = (Printable(&feed.name), feed.networks);
         let age = match (feed.as_of, feed.expires) {
