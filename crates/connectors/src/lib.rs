@@ -8,6 +8,7 @@ pub mod inlets;
 pub mod json;
 pub mod lists;
 pub mod notifiers;
+pub mod ranges;
 pub mod sources;
 #[cfg(test)]
 mod testing;

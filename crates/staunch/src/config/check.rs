@@ -287,6 +287,28 @@ impl Checker<'_> {
                 self.mistakes.push(Mistake::of_value(self.text, &path, what, hint));
             }
         }
+        for (at, entry) in files.iter().enumerate() {
+            let path = [
+                Step::Key("never_touch"),
+                Step::Key("files"),
+                Step::At(at),
+                Step::Key("path"),
+            ];
+            let filtered = !entry.services.is_empty() || !entry.regions.is_empty();
+            let (what, hint) = match entry.format.provider() {
+                Some(_) if entry.services.is_empty() => (
+                    "all ranges of a provider are those of its customers too, also of attackers",
+                    "name services whose addresses nobody can rent, such as CLOUDFRONT and ROUTE53_HEALTHCHECKS",
+                ),
+                None if filtered => (
+                    "a plain list has no services and no regions",
+                    "take them out, or name the format",
+                ),
+                _ => continue,
+            };
+            self.mistakes
+                .push(Mistake::of_value(self.text, &path, what.to_owned(), hint));
+        }
         if files.len() > PROTECTED_FILES_MAX {
             let what = format!("{} files list what is never touched", files.len());
             let hint = format!("name at most {PROTECTED_FILES_MAX}");
@@ -402,6 +424,11 @@ impl Checker<'_> {
                     mistake("url", what, "leave it out: no credentials are sent");
                 }
                 _ => {}
+            }
+            let filtered = !feed.services.is_empty() || !feed.regions.is_empty();
+            if filtered && feed.format.provider().is_none() {
+                let what = "a feed of this format has no services and no regions".to_owned();
+                mistake("format", what, "take them out, or name the format of a provider");
             }
             let (least, most) = (Span::from_secs(1), Span::from_hours(7 * 24));
             if !(least..=most).contains(&feed.every) {
