@@ -4,6 +4,7 @@ pub mod actions;
 pub mod context;
 pub mod enrichers;
 pub mod feeds;
+pub mod geo;
 pub mod inlets;
 pub mod json;
 pub mod lists;

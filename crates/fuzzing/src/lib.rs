@@ -10,6 +10,7 @@ pub mod context;
 pub mod feeds;
 pub mod format;
 pub mod frames;
+pub mod geo;
 pub mod http;
 pub mod journal;
 pub mod lists;
@@ -66,6 +67,10 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "context",
         run: context::run,
+    },
+    Target {
+        name: "geo",
+        run: geo::run,
     },
     Target {
         name: "lists",

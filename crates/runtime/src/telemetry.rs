@@ -39,10 +39,10 @@ pub struct ListReading {
     pub refusals: u64,
 }
 
-/// How a file stands that says what assets or accounts are.
+/// How a file stands that says what assets or accounts are, or where addresses are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ContextReading {
-    /// What it names.
+    /// What it names; of a database, the nodes of its tree, and 0 while it was never read.
     pub entries: u64,
     /// When the content in force was read, by the engine's clock.
     pub read_at: Timestamp,

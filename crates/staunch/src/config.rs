@@ -538,6 +538,7 @@ impl Config {
         files.map(|it| &mut it.path).for_each(resolve);
         let context = self.context.assets.iter_mut().chain(&mut self.context.identities);
         context.map(|it| &mut it.path).for_each(resolve);
+        self.context.geo.iter_mut().map(|it| &mut it.path).for_each(resolve);
         self.archive.dir.iter_mut().for_each(resolve);
         self.sources.files.iter_mut().map(|it| &mut it.path).for_each(resolve);
         self.sources.sockets.iter_mut().map(|it| &mut it.path).for_each(resolve);

@@ -1,4 +1,5 @@
-//! What is known around events: files of assets and of accounts, read at the start, and again when they change.
+//! What is known around events: files of assets and of accounts and databases of places, read at the start, and again when
+//! they change.
 //!
 //! Never takes a part of a file, and never lets a file that cannot be used take away what it said before.
 
@@ -9,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use staunch_connectors::context::{
     AssetEntry, AssetTable, ENTRIES_MAX, FILE_BYTES_MAX, Format, IdentityEntry, IdentityTable, assets, identities,
 };
+use staunch_connectors::geo::{self, Database};
 use staunch_connectors::lists::Invalid;
 use staunch_model::{Asset, ContextTable, Identity, Place, Rating, Surroundings, Target, Timestamp};
 use staunch_ports::{Knowledge, Reputations};
@@ -31,6 +33,7 @@ const SHOWN_BYTES_MAX: usize = 128;
 pub(crate) enum Kind {
     Assets,
     Identities,
+    Geo,
 }
 
 impl Kind {
@@ -39,6 +42,16 @@ impl Kind {
         match self {
             Self::Assets => "assets",
             Self::Identities => "identities",
+            Self::Geo => "geo",
+        }
+    }
+
+    /// What a file of it is called.
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Assets => "file of assets",
+            Self::Identities => "file of identities",
+            Self::Geo => "database of places",
         }
     }
 }
@@ -48,6 +61,9 @@ impl Kind {
 pub(crate) enum Content {
     Assets(Arc<[AssetEntry]>),
     Identities(Arc<[IdentityEntry]>),
+    Geo(Arc<Database>),
+    /// A database that was never read: it knows of no place.
+    Nothing,
 }
 
 impl Content {
@@ -56,15 +72,25 @@ impl Content {
         match self {
             Self::Assets(entries) => entries.len(),
             Self::Identities(entries) => entries.len(),
+            Self::Geo(database) => database.len(),
+            Self::Nothing => 0,
         }
     }
 }
 
 /// The files of `config`.
-pub(crate) fn files(config: &Config) -> impl Iterator<Item = (Kind, &ContextFile)> {
+pub(crate) fn files(config: &Config) -> impl Iterator<Item = (Kind, ContextFile)> {
     let context = &config.context;
-    let assets = context.assets.iter().map(|it| (Kind::Assets, it));
-    assets.chain(context.identities.iter().map(|it| (Kind::Identities, it)))
+    let assets = context.assets.iter().cloned().map(|it| (Kind::Assets, it));
+    let identities = context.identities.iter().cloned().map(|it| (Kind::Identities, it));
+    let geo = context.geo.iter().map(|it| {
+        let file = ContextFile {
+            path: it.path.clone(),
+            format: None,
+        };
+        (Kind::Geo, file)
+    });
+    assets.chain(identities).chain(geo)
 }
 
 /// Reads one file.
@@ -73,24 +99,29 @@ pub(crate) fn files(config: &Config) -> impl Iterator<Item = (Kind, &ContextFile
 /// Why it cannot be used, and what to do about it.
 pub(crate) fn read_one(kind: Kind, file: &ContextFile) -> Result<Content, Fault> {
     let shown = name(&file.path);
-    let of = kind.name();
+    let words = kind.words();
     let bytes = bounded(kind, &file.path)?;
     let place = place(&shown);
+    let refused = |Invalid { line, what, hint }: Invalid| {
+        let at = line.map_or_else(String::new, |line| format!(", line {line}"));
+        Fault::new(Exit::Usage, format!("the {words} {shown}{at}: {what}")).hint(hint)
+    };
+    if kind == Kind::Geo {
+        let database = Database::new(bytes).map_err(refused)?;
+        return Ok(Content::Geo(Arc::new(database)));
+    }
     let Some(format) = file.format() else {
-        let what = format!("it is not told how the file of {of} {shown} is written");
+        let what = format!("it is not told how the {words} {shown} is written");
         return Err(Fault::new(Exit::Usage, what).hint("add its format"));
     };
-    let invalid = |Invalid { line, what, hint }: Invalid| {
-        let at = line.map_or_else(String::new, |line| format!(", line {line}"));
-        Fault::new(Exit::Usage, format!("the file of {of} {shown}{at}: {what}")).hint(hint)
-    };
-    content(kind, format, place, &bytes).map_err(invalid)
+    content(kind, format, place, &bytes).map_err(refused)
 }
 
 fn content(kind: Kind, format: Format, place: &str, bytes: &[u8]) -> Result<Content, Invalid> {
     Ok(match kind {
         Kind::Assets => Content::Assets(assets(format, place, bytes)?.into()),
         Kind::Identities => Content::Identities(identities(format, place, bytes)?.into()),
+        Kind::Geo => Content::Nothing,
     })
 }
 
@@ -102,28 +133,32 @@ fn place(path: &str) -> &str {
 }
 
 fn bounded(kind: Kind, path: &Path) -> Result<Vec<u8>, Fault> {
-    let (of, shown) = (kind.name(), name(path));
+    let (of, words, shown) = (kind.name(), kind.words(), name(path));
+    let most = match kind {
+        Kind::Geo => geo::FILE_BYTES_MAX,
+        Kind::Assets | Kind::Identities => FILE_BYTES_MAX,
+    };
     let unreadable = |error: std::io::Error| {
         let exit = match error.kind() {
             std::io::ErrorKind::PermissionDenied => Exit::Denied,
             _ => Exit::Usage,
         };
-        Fault::doing(exit, format!("cannot read the file of {of} {shown}"), &error)
+        Fault::doing(exit, format!("cannot read the {words} {shown}"), &error)
             .hint(format!("mend it, or take it out of [[context.{of}]]"))
     };
     let mut bytes = Vec::new();
     let opened = open_regular(path).map_err(unreadable)?;
-    let mut opened = opened.take(FILE_BYTES_MAX + 1);
+    let mut opened = opened.take(most + 1);
     opened.read_to_end(&mut bytes).map_err(unreadable)?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        let what = format!("the file of {of} {shown} has more than {FILE_BYTES_MAX} bytes");
+    if bytes.len() as u64 > most {
+        let what = format!("the {words} {shown} has more than {most} bytes");
         return Err(Fault::new(Exit::Usage, what).hint("is it the right file?"));
     }
     Ok(bytes)
 }
 
 fn check_room(kind: Kind, entries: usize) -> Result<(), Fault> {
-    if entries <= ENTRIES_MAX {
+    if kind == Kind::Geo || entries <= ENTRIES_MAX {
         return Ok(());
     }
     let of = kind.name();
@@ -149,8 +184,8 @@ struct Held {
     read: Stamp,
     /// What it is like since the last look; only what stays like that is read, so that a slow writer has time.
     seen: Stamp,
-    /// What it was like when it was refused.
-    refused: Option<Stamp>,
+    /// What it was like when it was refused, and why it was.
+    refused: Option<(Stamp, Box<str>)>,
 }
 
 /// What all files say together.
@@ -158,6 +193,7 @@ struct Held {
 struct Tables {
     assets: AssetTable,
     identities: IdentityTable,
+    geo: Vec<Arc<Database>>,
 }
 
 /// What is known around events at one time.
@@ -181,7 +217,13 @@ impl Context {
             tables: RwLock::default(),
             feeds,
         };
-        let change = context.again(config, &mut Vec::new())?;
+        let mut refused = Vec::new();
+        let mut change = context.again(config, &mut refused)?;
+        for (at, fault) in refused {
+            if let Some(it) = change.0.get_mut(at) {
+                it.refuse(it.seen, &fault);
+            }
+        }
         context.put(change.0);
         Ok(Arc::new(context))
     }
@@ -197,17 +239,30 @@ impl Context {
         let mut all: Vec<Held> = Vec::new();
         for (kind, file) in files(config) {
             let before = stamp(&file.path);
-            let held = known.iter().find(|it| it.kind == kind && it.file == *file);
-            match (read_one(kind, file), held) {
+            let held = known.iter().find(|it| it.kind == kind && it.file == file);
+            match (read_one(kind, &file), held) {
                 (Ok(content), _) => all.push(Held {
                     kind,
-                    file: file.clone(),
                     name: name(&file.path),
+                    file,
                     content,
                     read: before,
                     seen: before,
                     refused: None,
                 }),
+                // Where addresses are is good to know, and no more.
+                (Err(fault), None) if kind == Kind::Geo => {
+                    refused.push((all.len(), fault));
+                    all.push(Held {
+                        kind,
+                        name: name(&file.path),
+                        file,
+                        content: Content::Nothing,
+                        read: before,
+                        seen: before,
+                        refused: None,
+                    });
+                }
                 (Err(fault), None) => return Err(fault),
                 (Err(fault), Some(held)) => {
                     refused.push((all.len(), fault));
@@ -233,7 +288,8 @@ impl Context {
         let mut change = self.again(config, &mut refused)?;
         for (at, fault) in refused {
             if let Some(it) = change.0.get_mut(at) {
-                it.refuse(it.seen, &fault, handle);
+                it.refuse(it.seen, &fault);
+                it.count(handle);
             }
         }
         Ok(change)
@@ -261,6 +317,7 @@ impl Context {
             let others = match it.kind {
                 Kind::Assets => assets,
                 Kind::Identities => identities,
+                Kind::Geo => it.content.len(),
             } - it.content.len();
             changed |= it.look(others, handle);
         }
@@ -277,16 +334,19 @@ impl Context {
     }
 
     fn put(&self, files: Vec<Held>) {
-        let (mut assets, mut identities) = (Vec::new(), Vec::new());
+        let (mut assets, mut identities, mut geo) = (Vec::new(), Vec::new(), Vec::new());
         for it in &files {
             match &it.content {
                 Content::Assets(entries) => assets.push(entries.clone()),
                 Content::Identities(entries) => identities.push(entries.clone()),
+                Content::Geo(database) => geo.push(database.clone()),
+                Content::Nothing => {}
             }
         }
         let tables = Arc::new(Tables {
             assets: AssetTable::new(assets),
             identities: IdentityTable::new(&identities),
+            geo,
         });
         *self.tables.write().unwrap_or_else(PoisonError::into_inner) = tables;
         *self.lock() = files;
@@ -307,14 +367,16 @@ impl Held {
     /// taken.
     fn look(&mut self, others: usize, handle: &Handle) -> bool {
         let now = stamp(&self.file.path);
-        if now == self.read && self.refused.is_some() {
+        // One that was never read is not what it was.
+        let is_read = now == self.read && !matches!(self.content, Content::Nothing);
+        if is_read && self.refused.is_some() {
             // It was moved away and has come back as it was.
             self.refused = None;
             tracing::info!(file = %self.name, "the file is what it was when it was read");
             self.tell(handle);
         }
         let is_settled = std::mem::replace(&mut self.seen, now) == now;
-        if !is_settled || now == self.read || self.refused == Some(now) {
+        if !is_settled || is_read || self.refused.as_ref().is_some_and(|(was, _)| *was == now) {
             return false;
         }
         let read = read_one(self.kind, &self.file);
@@ -333,14 +395,14 @@ impl Held {
                 true
             }
             Err(fault) => {
-                self.refuse(now, &fault, handle);
+                self.refuse(now, &fault);
+                self.count(handle);
                 false
             }
         }
     }
 
-    fn refuse(&mut self, was: Stamp, fault: &Fault, handle: &Handle) {
-        self.refused = Some(was);
+    fn refuse(&mut self, was: Stamp, fault: &Fault) {
         let why = fault.told();
         tracing::error!(
             file = %self.name,
@@ -350,15 +412,23 @@ impl Held {
             entries = self.content.len(),
             "a file of context was refused whole; what it said before stays in force"
         );
-        let mut context = handle.telemetry().context();
-        let reading = context.entry((self.kind.name(), self.name.clone())).or_default();
-        reading.refused = Some(why.as_str().into());
-        reading.refusals += 1;
+        self.refused = Some((was, why.into()));
+    }
+
+    /// Counts that it was refused.
+    fn count(&self, handle: &Handle) {
+        {
+            let mut context = handle.telemetry().context();
+            let reading = context.entry((self.kind.name(), self.name.clone())).or_default();
+            reading.refusals += 1;
+        }
+        self.tell(handle);
     }
 
     fn tell(&self, handle: &Handle) {
         let mut context = handle.telemetry().context();
         let reading = context.entry((self.kind.name(), self.name.clone())).or_default();
+        reading.refused = self.refused.as_ref().map(|(_, why)| why.clone());
         if self.refused.is_none() {
             *reading = ContextReading {
                 entries: self.content.len() as u64,
@@ -393,8 +463,8 @@ impl Surroundings for At {
         self.tables.identities.get(account)
     }
 
-    fn place(&self, _: std::net::IpAddr) -> Place<'_> {
-        Place::default()
+    fn place(&self, ip: std::net::IpAddr) -> Place<'_> {
+        geo::find(self.tables.geo.iter().map(|it| &**it), ip)
     }
 
     fn rating(&self, ip: std::net::IpAddr) -> Option<Rating> {

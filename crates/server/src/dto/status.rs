@@ -93,11 +93,11 @@ pub struct ListView {
 /// How a file stands that says what assets or accounts are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ContextView {
-    /// What it is about: `assets` or `identities`.
+    /// What it is about: `assets`, `identities`, or `geo` for where addresses are.
     pub kind: String,
     /// Its path.
     pub path: String,
-    /// What it names.
+    /// What it names; of a database, the nodes of its tree, and 0 while it was never read.
     pub entries: u64,
     /// When what is in force was read.
     pub read_at: Timestamp,

@@ -32,6 +32,9 @@ const FEEDS_MAX: usize = 32;
 /// The most rows of the context guard.
 const CONTEXT_ROWS_MAX: usize = 64;
 
+/// The most databases of places.
+const GEO_DATABASES_MAX: usize = 4;
+
 /// The most files of context: each is looked at several times a second.
 const CONTEXT_FILES_MAX: usize = 64;
 
@@ -473,6 +476,21 @@ impl Checker<'_> {
                 let what = format!("there are {} files of {table}", files.len());
                 self.add(&["context", table], what, format!("name at most {CONTEXT_FILES_MAX}"));
             }
+        }
+        for (at, file) in context.geo.iter().enumerate() {
+            if context.geo.iter().take(at).any(|it| it == file) {
+                let path = [Step::Key("context"), Step::Key("geo"), Step::At(at), Step::Key("path")];
+                let what = format!("{} is named twice", Printable(&file.path.display().to_string()));
+                self.mistakes
+                    .push(Mistake::of_value(self.text, &path, what, "name it once"));
+            }
+        }
+        if context.geo.len() > GEO_DATABASES_MAX {
+            let what = format!(
+                "there are {} databases, all of which are kept in memory",
+                context.geo.len()
+            );
+            self.add(&["context", "geo"], what, format!("name at most {GEO_DATABASES_MAX}"));
         }
         let table = context.table();
         if table.rows.len() > CONTEXT_ROWS_MAX {

@@ -14,8 +14,20 @@ pub(crate) struct ContextSettings {
     pub(crate) assets: Vec<ContextFile>,
     /// Files that say whose accounts are. Default none. Since v0.1.
     pub(crate) identities: Vec<ContextFile>,
+    /// Databases in MaxMind's format that say where addresses are. Default none. Since v0.1.
+    pub(crate) geo: Vec<GeoDatabase>,
     /// The rows of the context guard. Default none. Since v0.1.
     pub(crate) guards: Vec<ContextRowSettings>,
+}
+
+/// A database that says where addresses are.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct GeoDatabase {
+    /// The `.mmdb` file, such as GeoLite2 Country, City or ASN; of several, the first that knows decides. It is read again
+    /// within a second of a change. One that is missing or cannot be used makes places unknown, which is told, and stops
+    /// nothing. At most 128 MiB, all of which is kept in memory. Since v0.1.
+    pub(crate) path: PathBuf,
 }
 
 /// A file of assets or of accounts.
@@ -71,7 +83,7 @@ pub(crate) struct ContextRowSettings {
 impl ContextSettings {
     /// True when there is nothing that could know of anything.
     pub(crate) fn is_empty(&self) -> bool {
-        self.assets.is_empty() && self.identities.is_empty()
+        self.assets.is_empty() && self.identities.is_empty() && self.geo.is_empty()
     }
 
     /// The table of the context guard.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// Where each section's keys are described: heading, struct, and the file that it is in.
-const SECTIONS: [(&str, &str, &str); 30] = [
+const SECTIONS: [(&str, &str, &str); 31] = [
     ("", "Config", CONFIG),
     ("[http]", "HttpSettings", HTTP),
     ("[[http.senders]]", "HttpSender", HTTP),
@@ -20,6 +20,7 @@ const SECTIONS: [(&str, &str, &str); 30] = [
     ("[[feeds]]", "FeedSettings", FEEDS),
     ("[context]", "ContextSettings", CONTEXT),
     ("[[context.assets]], [[context.identities]]", "ContextFile", CONTEXT),
+    ("[[context.geo]]", "GeoDatabase", CONTEXT),
     ("[[context.guards]]", "ContextRowSettings", CONTEXT),
     ("[nftables]", "NftablesSettings", CONFIG),
     ("[traffic]", "TrafficSettings", CONFIG),

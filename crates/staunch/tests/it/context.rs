@@ -239,3 +239,59 @@ fn rows_that_cannot_hold_and_fields_that_are_not_there_are_mistakes() {
     let told = words(&String::from_utf8_lossy(&[output.stdout, output.stderr].concat()));
     assert!(told.contains("did you mean `asset.tier`?"), "{told}");
 }
+
+#[test]
+fn where_addresses_are_is_asked_of_databases_and_without_them_not_known() {
+    in_namespace("context::geo", || {
+        let databases = concat!(env!("CARGO_MANIFEST_DIR"), "/../connectors/tests/data/mmdb");
+        let copy = |home: &Home, name: &str| {
+            fs::copy(format!("{databases}/{name}"), home.path(name)).expect("it is there");
+        };
+        let geo = "[[context.geo]]\npath = \"country.mmdb\"\n[[context.geo]]\npath = \"asn.mmdb\"\n";
+        let home = Home::new(&format!("{SMALL}{HTTP}{geo}"));
+        let condition = "geo.source.country == \"DE\" && geo.source.asn == 64496";
+        home.playbook("abroad.yaml", &PLAYBOOK.replace("asset.tier == \"0\"", condition));
+        copy(&home, "asn.mmdb");
+        fs::write(home.path("country.mmdb"), "<html>no licence</html>").expect("it is our directory");
+
+        // A database that cannot be used stops nothing, and nothing matches by what it would know.
+        let server = home.serve();
+        assert_eq!(
+            metric(&server, "refused", "geo"),
+            Some(0.0),
+            "that of systems, which comes first"
+        );
+        let status = words(&server.ok(&["status"]));
+        assert!(status.contains("never read, so no place is known"), "{status}");
+        let doctor = words(&String::from_utf8(home.run(&["doctor"]).stdout).expect("it is text"));
+        assert!(doctor.contains("warning context: the database of places"), "{doctor}");
+        assert!(doctor.contains("Staunch-Test-ASN"), "{doctor}");
+        assert_eq!(server.take(&exploit_from(PARTNER)).matched, 0);
+
+        copy(&home, "country.mmdb");
+        wait_until("the database", || {
+            !words(&server.ok(&["status"])).contains("no place is known")
+        });
+        assert_eq!(server.take(&exploit_from(PARTNER)).matched, 1);
+        assert_eq!(server.take(&exploit_from(NOBODY)).matched, 0);
+        wait_until("the block", || element(PARTNER).is_some());
+        write(&home, "event.json", &exploit_from(PARTNER));
+        let event = home.path("event.json").display().to_string();
+        for command in [
+            &["source", "test", &event, "--as", "suricata"][..],
+            &["plan", &event][..],
+            &["plan", &event, "--local"][..],
+        ] {
+            let shown = words(&run(&home, command));
+            assert!(
+                shown.contains("known 203.0.113.9 is country DE; AS64496 (Example Networks)"),
+                "{shown}"
+            );
+        }
+        assert!(words(&run(&home, &["plan", &event])).contains("geo.source.country is \"DE\""));
+        server.kill();
+        fs::remove_file(home.path("country.mmdb")).expect("it is there");
+        let verified = home.run(&["replay", "--verify"]);
+        assert!(verified.status.success(), "{verified:?}");
+    });
+}

@@ -11,7 +11,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{AccessFlags, access, geteuid};
 use serde_json::json;
-use staunch_model::Timestamp;
+use staunch_model::{Printable, Timestamp};
 use staunch_ports::Lsn;
 use staunch_server::dto::{Status, path};
 use staunch_server::{Role, Tokens};
@@ -22,7 +22,7 @@ use crate::cli::ServerArgs;
 use crate::client::{Client, Patience};
 use crate::commands::open_fault;
 use crate::config::{Config, ContextFile, FeedSettings, ProtectedFile};
-use crate::context::{Kind, files as files_of_context, read_one};
+use crate::context::{Content, Kind, files as files_of_context, read_one};
 use crate::exit::{Exit, Fault};
 use crate::output::{now, relative};
 use crate::playbooks::{Texts, errors};
@@ -371,11 +371,19 @@ fn lists(config: &Config) -> Vec<Finding> {
 /// The files of context, as they are at the moment: what a start would make of them.
 fn context(config: &Config) -> Vec<Finding> {
     const CHECK: &str = "context";
-    let one = |(kind, file): (Kind, &ContextFile)| match read_one(kind, file) {
+    let one = |(kind, file): (Kind, ContextFile)| match read_one(kind, &file) {
+        Ok(Content::Geo(database)) => {
+            let text = format!("{}, {}", file.path.display(), Printable(database.kind()));
+            Finding::new(CHECK, Health::Ok, text)
+        }
         Ok(content) => {
             let text = format!("{}, {} {}", file.path.display(), content.len(), kind.name());
             Finding::new(CHECK, Health::Ok, text)
         }
+        Err(fault) if kind == Kind::Geo => Finding {
+            health: Health::Warning,
+            ..Finding::of(CHECK, &fault)
+        },
         Err(fault) => Finding::of(CHECK, &fault),
     };
     files_of_context(config).map(one).collect()
