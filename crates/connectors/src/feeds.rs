@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use staunch_model::Timestamp;
 
 use crate::lists::{self, Invalid};
+use crate::ranges::{self, Filter, Provider};
 
 pub use misp::{MANIFEST, manifest};
 pub use table::{FeedTable, Terms};
@@ -41,6 +42,25 @@ pub enum Format {
     Stix,
     /// A MISP event, or the directory of a MISP feed with its manifest.
     Misp,
+    /// `ip-ranges.json` of AWS.
+    Aws,
+    /// `cloud.json` of Google.
+    Gcp,
+    /// `ServiceTags_Public.json` of Azure.
+    Azure,
+}
+
+impl Format {
+    /// Whose ranges they are; `None` when it is not a file of ranges.
+    #[must_use]
+    pub const fn provider(self) -> Option<Provider> {
+        match self {
+            Self::Aws => Some(Provider::Aws),
+            Self::Gcp => Some(Provider::Gcp),
+            Self::Azure => Some(Provider::Azure),
+            Self::Plain | Self::Spamhaus | Self::Stix | Self::Misp => None,
+        }
+    }
 }
 
 /// A network that a feed names.
@@ -76,11 +96,22 @@ pub struct Reading {
 /// # Errors
 /// The first mistake; also when it is not of that format, is cut off, or names more than [`ENTRIES_MAX`] networks.
 pub fn read(format: Format, bytes: &[u8]) -> Result<Reading, Invalid> {
+    read_filtered(format, &Filter::default(), bytes)
+}
+
+/// The same, of the ranges of a provider those that `filter` means. Other formats have no services.
+///
+/// # Errors
+/// As [`read`], and as [`ranges::read`].
+pub fn read_filtered(format: Format, filter: &Filter, bytes: &[u8]) -> Result<Reading, Invalid> {
     let reading = match format {
         Format::Plain => lines(bytes)?,
         Format::Spamhaus => spamhaus::read(bytes)?,
         Format::Stix => stix::read(bytes)?,
         Format::Misp => misp::read(bytes)?,
+        Format::Aws => provided(Provider::Aws, filter, bytes)?,
+        Format::Gcp => provided(Provider::Gcp, filter, bytes)?,
+        Format::Azure => provided(Provider::Azure, filter, bytes)?,
     };
     reading.bounded()
 }
@@ -122,6 +153,20 @@ impl Reading {
     }
 }
 
+fn provided(provider: Provider, filter: &Filter, bytes: &[u8]) -> Result<Reading, Invalid> {
+    let mut reading = Reading::default();
+    for it in ranges::read(provider, bytes, filter, ENTRIES_MAX)? {
+        reading.add(Entry {
+            network: it.network,
+            confidence: None,
+            label: label(&it.named),
+            as_of: None,
+            expires: None,
+        });
+    }
+    Ok(reading)
+}
+
 fn lines(bytes: &[u8]) -> Result<Reading, Invalid> {
     let mut reading = Reading::default();
     for it in lists::lines(bytes, ENTRIES_MAX)? {
@@ -146,7 +191,7 @@ fn whole(what: impl Into<String>, hint: &str) -> Invalid {
 }
 
 /// A mistake in JSON.
-fn of_json(error: &serde_json::Error, hint: &str) -> Invalid {
+pub(crate) fn of_json(error: &serde_json::Error, hint: &str) -> Invalid {
     Invalid {
         line: u32::try_from(error.line()).ok().filter(|line| *line > 0),
         what: staunch_model::Printable(&error.to_string()).to_string(),
@@ -244,7 +289,7 @@ mod tests {
                 "{format:?}: {invalid:?}"
             );
             let kept = match format {
-                Format::Plain | Format::Spamhaus => continue,
+                Format::Plain | Format::Spamhaus | Format::Aws | Format::Gcp | Format::Azure => continue,
                 Format::Stix => stix::read(text.as_bytes()),
                 Format::Misp => misp::read(text.as_bytes()),
             };
@@ -259,7 +304,8 @@ mod tests {
     #[test]
     fn what_is_no_feed_is_refused_whole() {
         let page = b"<!doctype html>\n<html><body>503</body></html>";
-        for format in [Format::Plain, Format::Spamhaus, Format::Stix, Format::Misp] {
+        use Format::{Aws, Azure, Gcp, Misp, Plain, Spamhaus, Stix};
+        for format in [Plain, Spamhaus, Stix, Misp, Aws, Gcp, Azure] {
             let invalid = read(format, page).expect_err("it is a page");
             assert!(!invalid.hint.is_empty(), "{format:?}: {invalid:?}");
             read(format, b"").expect_err("it is empty");

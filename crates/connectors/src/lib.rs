@@ -1,13 +1,16 @@
 //! Sources, inlets, enrichers, actions and notifiers: one module for each outside system.
 
 pub mod actions;
+pub mod context;
 pub mod enrichers;
 pub mod feeds;
+pub mod geo;
 pub mod inlets;
 pub mod json;
 pub mod lists;
 pub mod notifiers;
 mod proc;
+pub mod ranges;
 pub mod sources;
 #[cfg(test)]
 mod testing;

@@ -9,6 +9,8 @@ use ipnet::IpNet;
 use staunch_model::{ListedNetwork, Printable};
 use thiserror::Error;
 
+use crate::ranges::{self, Filter, Provider};
+
 /// The longest file that is read.
 pub const FILE_BYTES_MAX: u64 = 16 << 20;
 
@@ -35,7 +37,34 @@ pub struct Invalid {
 /// looks like that is being written.
 pub fn plain(bytes: &[u8], networks_max: usize) -> Result<Vec<ListedNetwork>, Invalid> {
     let listed = lines(bytes, networks_max)?;
-    for it in &listed {
+    check(&listed)?;
+    Ok(listed)
+}
+
+/// Reads the ranges of a provider as a list of what is never touched; the reason of each is its service and region.
+///
+/// # Errors
+/// As [`ranges::read`], and for a range that is every address.
+pub fn provided(
+    provider: Provider,
+    bytes: &[u8],
+    filter: &Filter,
+    networks_max: usize,
+) -> Result<Vec<ListedNetwork>, Invalid> {
+    let ranges = ranges::read(provider, bytes, filter, networks_max)?;
+    let listed = ranges.into_iter().map(|it| ListedNetwork {
+        network: it.network,
+        line: it.line,
+        reason: (!it.named.trim().is_empty()).then_some(it.named),
+    });
+    let listed: Vec<_> = listed.collect();
+    check(&listed)?;
+    Ok(listed)
+}
+
+/// What a list of what is never touched must not say.
+fn check(listed: &[ListedNetwork]) -> Result<(), Invalid> {
+    for it in listed {
         let invalid = |what: String, hint: &str| Invalid {
             line: Some(it.line),
             what,
@@ -57,7 +86,7 @@ pub fn plain(bytes: &[u8], networks_max: usize) -> Result<Vec<ListedNetwork>, In
             ));
         }
     }
-    Ok(listed)
+    Ok(())
 }
 
 /// Reads the lines of a list, whatever it is for.

@@ -318,6 +318,17 @@ fn apply_to(state: &mut EngineState, record: &Record, now: Timestamp, next: &mut
         Record::RiskTablePinned(table) => state.risk_table = Some(table.clone()),
         Record::Known(known) => risk::enter(state, known, now),
         Record::ProcessFound(found) => process::enter(state, found),
+        Record::ContextTablePinned(table) => state.context_table = Some(table.clone()),
+        Record::AroundKnown {
+            incident,
+            targets,
+            account,
+        } => {
+            if !state.incidents.contains_key(incident) {
+                return Err(ApplyError::NoIncident(*incident));
+            }
+            state.around.add(*incident, targets, account.as_ref());
+        }
         Record::ListChanged(change) => {
             state.lists.change(change);
             state.index.listed = ListedNetworks::of(&state.lists);
@@ -628,6 +639,7 @@ fn forget(state: &mut EngineState, id: IncidentId, now: Timestamp) -> Result<(),
         return Err(ApplyError::NotEnded(id));
     }
     let incident = state.incidents.remove(&id).ok_or(ApplyError::NoIncident(id))?;
+    state.around.forget(id);
     state.index.incidents_open -= u64::from(incident.status == IncidentStatus::Open);
     state
         .index

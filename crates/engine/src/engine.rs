@@ -63,7 +63,23 @@ impl Engine {
         match input {
             Input::Started { installation, .. } => turn.on_started(*installation),
             Input::Policy(policy) => turn.on_policy(policy),
-            Input::Event { event, matches } => matches.iter().for_each(|matched| turn.on_match(event, matched)),
+            Input::Event { event, matches } => {
+                for matched in matches {
+                    turn.on_match(event, matched);
+                }
+            }
+            Input::EventInContext {
+                event,
+                matches,
+                context,
+            } => {
+                for matched in matches {
+                    if let Some(incident) = turn.on_match(event, matched) {
+                        turn.note_around(incident, matched, context);
+                    }
+                }
+            }
+            Input::ContextTable(table) => turn.put(Record::ContextTablePinned(table.clone())),
             Input::Observed {
                 transaction,
                 ticket,

@@ -11,6 +11,7 @@ use staunch_model::{
 };
 
 use crate::budget::{self, Scope};
+use crate::context::{self, Around};
 use crate::exempt;
 use crate::limits;
 use crate::mutant::{Mutant, is};
@@ -40,6 +41,8 @@ pub struct Question {
     pub standing: Option<Standing>,
     /// What the process is that is the target, when that is not what the state knows.
     pub found: Option<ProcessFound>,
+    /// What is known around the event, when that is not what the state knows.
+    pub around: Option<Around>,
 }
 
 /// What follows from a judgement.
@@ -87,6 +90,7 @@ pub fn judge(
         breaker(state, now),
     ]);
     guards.extend(risk::guard(state, question, now));
+    guards.extend(context::guard(state, question));
     Judgement {
         mode: question.playbook.modes.of(class).min(state.mode_max()),
         risk: class,
@@ -487,7 +491,7 @@ fn breaker(state: &EngineState, now: Timestamp) -> GuardResult {
     }
 }
 
-const fn unknown(when: WhenUnknown) -> Verdict {
+pub(crate) const fn unknown(when: WhenUnknown) -> Verdict {
     match when {
         WhenUnknown::Ask => Verdict::Ask,
         WhenUnknown::Refuse => Verdict::Refused,

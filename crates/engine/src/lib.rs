@@ -8,6 +8,7 @@ pub mod apply;
 pub mod budget;
 mod command;
 pub mod compact;
+pub mod context;
 mod engine;
 pub mod exempt;
 pub mod guard;

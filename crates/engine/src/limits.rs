@@ -9,6 +9,10 @@ pub const NOW_MAX: Timestamp = Timestamp::from_micros(253_402_207_200_000_000);
 /// Steps of one playbook. More targets than this in one response is a case for a person.
 pub const STEPS_PER_PLAYBOOK_MAX: usize = 16;
 
+/// Accounts of one incident of which it is kept what is known. An attacker names as many as it likes; with more than these,
+/// the context guard treats accounts as unknown.
+pub const ACCOUNTS_PER_INCIDENT_MAX: usize = 8;
+
 /// Pieces of evidence that one playbook may ask for.
 pub const EVIDENCE_PER_PLAYBOOK_MAX: usize = 8;
 

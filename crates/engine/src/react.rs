@@ -16,16 +16,15 @@ use crate::turn::Turn;
 
 impl Turn<'_> {
     /// An event matched `matched`: it joins the open incident of its key or opens a new one.
-    pub(crate) fn on_match(&mut self, event: &Event, matched: &Match) {
-        let Some(playbook) = self.state.playbooks.get(&matched.playbook).cloned() else {
-            return;
-        };
+    /// Takes what an event matched, and returns the incident that it opened or joined.
+    pub(crate) fn on_match(&mut self, event: &Event, matched: &Match) -> Option<IncidentId> {
+        let playbook = self.state.playbooks.get(&matched.playbook).cloned()?;
         if let Some(incident) = self.absorbing(matched) {
             self.put(Record::EventJoined { incident });
-            return;
+            return Some(incident);
         }
         if self.state.incidents.len() >= limits::INCIDENTS_MAX {
-            return;
+            return None;
         }
         let incident = IncidentId(self.state.last_incident + 1);
         self.put(Record::IncidentOpened {
@@ -43,6 +42,7 @@ impl Turn<'_> {
         for step in matched.steps.iter().take(limits::STEPS_PER_PLAYBOOK_MAX) {
             self.plan_step(incident, &playbook, step);
         }
+        Some(incident)
     }
 
     /// The incident that takes up a further event of this key.
@@ -183,6 +183,7 @@ impl Turn<'_> {
             debited: it.executions > 0,
             standing: None,
             found: None,
+            around: None,
         })
     }
 

@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use staunch_model::{
-    ActionKind, Await, ContentHash, Description, EffectKey, Evidence, EvidenceId, Failure, Incident, IncidentId,
-    IncidentStatus, InstallationId, Limits, Mode, Notice, NoticeId, Playbook, Policy, RiskTable, Span, StateKind,
-    Target, Timestamp, Transaction, TransactionId,
+    ActionKind, Await, ContentHash, ContextTable, Description, EffectKey, Evidence, EvidenceId, Failure, Incident,
+    IncidentId, IncidentStatus, InstallationId, Limits, Mode, Notice, NoticeId, Playbook, Policy, RiskTable, Span,
+    StateKind, Target, Timestamp, Transaction, TransactionId,
 };
 
 use crate::budget::Budgets;
 use crate::compact::{Compact, CompactSet};
+use crate::context::ByIncident;
 use crate::exempt::Exemptions;
 use crate::limits;
 use crate::lists::{ListedNetworks, Lists};
@@ -104,6 +105,10 @@ pub struct EngineState {
     pub known: KnownTargets,
     /// What is known of the processes that events name.
     pub processes: FoundProcesses,
+    /// What was known around the events of the incidents that are kept.
+    pub around: ByIncident,
+    /// The table of the context guard; `None` before one is pinned.
+    pub context_table: Option<Arc<ContextTable>>,
     /// What was lifted of late.
     #[serde(skip)]
     pub lifted: Lifted,

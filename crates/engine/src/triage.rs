@@ -285,8 +285,8 @@ fn bounded(key: String) -> Box<str> {
 #[cfg(test)]
 mod tests {
     use staunch_model::{
-        Endpoint, FieldValue, Modes, Needles, OnFailure, Playbook, PlaybookGuards, RawFields, Severity, Span,
-        SystemName, Target,
+        Endpoint, FieldValue, Modes, Needles, NothingKnown, OnFailure, Playbook, PlaybookGuards, RawFields, Severity,
+        Span, SystemName, Target,
     };
 
     use super::*;
@@ -319,6 +319,7 @@ mod tests {
             user: None,
             host: None,
             raw: &Nothing,
+            around: &NothingKnown,
         }
     }
 

@@ -6,7 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use staunch_connectors::json::Document;
-use staunch_model::{ClauseValue, Endpoint, EventKind, EventView, RawFields, Severity, Target};
+use staunch_model::{ClauseValue, Endpoint, EventKind, EventView, NothingKnown, RawFields, Severity, Target};
 use staunch_playbook::{CheckContext, Compiled, compile};
 
 use crate::playbook::assert_diagnostics;
@@ -75,6 +75,7 @@ pub(crate) fn alert<'a>(raw: &'a dyn RawFields, severity: Severity) -> EventView
         user: Some("root"),
         host: Some("web-1"),
         raw,
+        around: &NothingKnown,
     }
 }
 

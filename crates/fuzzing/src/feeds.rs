@@ -15,6 +15,9 @@ pub fn run(data: &[u8]) {
         return;
     };
     let format = match format % 5 {
+        _ if *format == 0xf0 => Format::Aws,
+        _ if *format == 0xf1 => Format::Gcp,
+        _ if *format == 0xf2 => Format::Azure,
         0 => Format::Plain,
         1 => Format::Spamhaus,
         2 => Format::Stix,

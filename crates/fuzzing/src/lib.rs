@@ -6,9 +6,11 @@
 pub mod bodies;
 pub mod cel;
 pub mod configuration;
+pub mod context;
 pub mod feeds;
 pub mod format;
 pub mod frames;
+pub mod geo;
 pub mod http;
 pub mod journal;
 pub mod lists;
@@ -61,6 +63,14 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "feeds",
         run: feeds::run,
+    },
+    Target {
+        name: "context",
+        run: context::run,
+    },
+    Target {
+        name: "geo",
+        run: geo::run,
     },
     Target {
         name: "lists",

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::surroundings::Surroundings;
 use crate::time::Timestamp;
 
 /// The short name of the system an event came from, such as `suricata`.
@@ -126,6 +127,8 @@ pub struct EventView<'a> {
     pub host: Option<&'a str>,
     /// Every field of the event as the source sent it.
     pub raw: &'a dyn RawFields,
+    /// What is known of the things that it names, from outside of it. A source knows nothing of that.
+    pub around: &'a dyn Surroundings,
 }
 
 /// Look-up of fields in an event as its source sent it.

@@ -19,6 +19,7 @@ pub mod process;
 pub mod record;
 pub mod risk;
 mod schema;
+pub mod surroundings;
 pub mod text;
 pub mod time;
 pub mod transaction;
@@ -46,6 +47,10 @@ pub use prefixes::Prefixes;
 pub use process::{Process, ProcessFacts, ProcessFound};
 pub use record::{Change, Dispatch, Effect, Frame, Input, Notice, NoticeLevel, ObservePurpose, Record, SweepFindings};
 pub use risk::{Known, Reputation, Risk, RiskRow, RiskTable, Score, Standing};
+pub use surroundings::{
+    Asset, ContextRow, ContextRuling, ContextTable, EventContext, Identity, IdentityKind, KnownAccount, KnownAddress,
+    KnownHost, NothingKnown, Place, Rating, Surroundings,
+};
 pub use text::Printable;
 pub use time::{Span, Timestamp};
 pub use transaction::{Await, Cause, RefusalReason, State, StateKind, StuckReason, Transaction};

@@ -17,6 +17,7 @@ use crate::playbook::{Match, Mode};
 use crate::policy::{Exemption, Policy};
 use crate::process::ProcessFound;
 use crate::risk::{Known, RiskTable};
+use crate::surroundings::{Asset, ContextTable, EventContext, KnownAccount};
 use crate::time::{Span, Timestamp};
 use crate::transaction::{Cause, RefusalReason, StuckReason};
 use crate::verdict::{Facts, Judgement};
@@ -105,6 +106,41 @@ pub enum Input {
     Known(Known),
     /// What a process is that the events after it name.
     ProcessFound(ProcessFound),
+    /// An event matched at least one playbook, and something is kept that may know of what it names.
+    EventInContext {
+        /// The event.
+        event: Arc<Event>,
+        /// What it matched.
+        matches: Vec<Match>,
+        /// What was known around it: what its triggers were asked with.
+        context: Arc<EventContext>,
+    },
+    /// The table of the context guard that holds from here on.
+    ContextTable(Arc<ContextTable>),
+}
+
+impl Input {
+    /// The event that came, and what it matched; `None` when this is something else.
+    #[must_use]
+    pub fn event(&self) -> Option<(&Arc<Event>, &[Match])> {
+        match self {
+            Self::Event { event, matches } | Self::EventInContext { event, matches, .. } => Some((event, matches)),
+            _ => None,
+        }
+    }
+
+    /// An event that `matches`, with what is known around it, if anything may be.
+    #[must_use]
+    pub fn of_event(event: Arc<Event>, matches: Vec<Match>, context: Option<Arc<EventContext>>) -> Self {
+        match context {
+            Some(context) => Self::EventInContext {
+                event,
+                matches,
+                context,
+            },
+            None => Self::Event { event, matches },
+        }
+    }
 }
 
 /// What the drift sweep found, by comparison with the engine's state. Everything in force that is not named here was
@@ -500,6 +536,17 @@ pub enum Record {
     Known(Known),
     /// What a process is.
     ProcessFound(ProcessFound),
+    /// What is known around an event of an incident: of its targets, and of the account that it names.
+    AroundKnown {
+        /// Which incident.
+        incident: IncidentId,
+        /// Its targets, each with what files say of it.
+        targets: Vec<(Target, Option<Asset>)>,
+        /// The account that the event names.
+        account: Option<KnownAccount>,
+    },
+    /// The table of the context guard was pinned.
+    ContextTablePinned(Arc<ContextTable>),
 }
 
 /// How urgent a notice is.

@@ -89,11 +89,13 @@ pub enum GuardName {
     Breaker,
     /// The incident is less dangerous than the playbook asks for.
     Risk,
+    /// What is known of the target or of an account asks for a person, or forbids the act.
+    Context,
 }
 
 impl GuardName {
     /// All of them, in order.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::NeverTouch,
         Self::PrefixWidth,
         Self::Freshness,
@@ -107,6 +109,7 @@ impl GuardName {
         Self::BudgetTotal,
         Self::Breaker,
         Self::Risk,
+        Self::Context,
     ];
 
     /// The name in output.
@@ -126,6 +129,7 @@ impl GuardName {
             Self::BudgetTotal => "budget-total",
             Self::Breaker => "breaker",
             Self::Risk => "risk",
+            Self::Context => "context",
         }
     }
 }

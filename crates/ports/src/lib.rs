@@ -10,6 +10,7 @@ pub mod enricher;
 pub mod follower;
 pub mod inlet;
 pub mod journal;
+pub mod knowledge;
 pub mod notifier;
 pub mod processes;
 pub mod reputation;
@@ -25,6 +26,7 @@ pub use journal::{
     AppendError, ChainHash, Durability, Epoch, FRAME_OVERHEAD_MAX, Journal, Lsn, NewFrame, Purpose, ReadError,
     StateWriter, StoredFrame, Tail,
 };
+pub use knowledge::Knowledge;
 pub use notifier::{Notice, Notifier, NotifyError};
 pub use processes::Processes;
 pub use reputation::Reputations;

@@ -269,7 +269,12 @@ impl EventLoop {
                     .iter()
                     .map(|(event, matches)| event.raw.len() + ROOM_PER_EVENT * steps(matches))
                     .sum::<usize>()
-                    + ROOM_PER_KNOWN * (submission.known.len() + submission.processes.len());
+                    + ROOM_PER_KNOWN * (submission.known.len() + submission.processes.len())
+                    + submission
+                        .contexts
+                        .iter()
+                        .map(|it| ROOM_PER_KNOWN * (it.addresses.len() + 2))
+                        .sum::<usize>();
                 let matches: usize = submission.events.iter().map(|(_, matches)| matches.len()).sum();
                 let incidents = self.engine.state().incidents.len() + matches;
                 let size = self.state.pending.bytes.len() + new + self.room_to_finish();
@@ -302,8 +307,9 @@ impl EventLoop {
                     }
                 }
                 let mut replies = Vec::with_capacity(submission.events.len());
+                let mut contexts = submission.contexts.into_iter();
                 for (event, matches) in submission.events {
-                    let records = self.decide(Input::Event { event, matches })?;
+                    let records = self.decide(Input::of_event(event, matches, contexts.next()))?;
                     replies.push(EventReply {
                         incidents: incidents_of(&records.records),
                     });

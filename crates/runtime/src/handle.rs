@@ -6,8 +6,8 @@ use std::time::Duration;
 use crossbeam_channel::{Sender, TrySendError, bounded};
 use staunch_engine::EngineState;
 use staunch_model::{
-    ActionKind, Command, CommandReply, Event, Facts, Failure, FailureKind, IncidentId, Input, Known, ListChange, Match,
-    Observation, Operator, Policy, ProcessFound, RiskTable, Target,
+    ActionKind, Command, CommandReply, ContextTable, Event, EventContext, Facts, Failure, FailureKind, IncidentId,
+    Input, Known, ListChange, Match, Observation, Operator, Policy, ProcessFound, RiskTable, Target,
 };
 use staunch_ports::{Clock, Former};
 use thiserror::Error;
@@ -53,6 +53,8 @@ pub struct Submission {
     pub processes: Vec<ProcessFound>,
     /// The events with what they matched.
     pub events: Vec<(Arc<Event>, Vec<Match>)>,
+    /// What is known around each of them, in their order; none when nothing is kept that could know of them.
+    pub contexts: Vec<Arc<EventContext>>,
     /// Called with one reply for each event, in their order.
     pub reply: Replier<Vec<EventReply>>,
 }
@@ -150,6 +152,15 @@ impl Handle {
     /// [`Busy`].
     pub fn set_risk(&self, table: Arc<RiskTable>) -> Result<(), Busy> {
         let input = Input::Risk(table);
+        self.told(|reply| Message::Pin { input, reply })
+    }
+
+    /// Pins the table of the context guard from here on.
+    ///
+    /// # Errors
+    /// [`Busy`].
+    pub fn set_context_table(&self, table: Arc<ContextTable>) -> Result<(), Busy> {
+        let input = Input::ContextTable(table);
         self.told(|reply| Message::Pin { input, reply })
     }
 

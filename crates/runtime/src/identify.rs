@@ -66,6 +66,7 @@ mod tests {
             user: None,
             host: Some("node-1"),
             raw: &Raw,
+            around: &staunch_model::NothingKnown,
         }
     }
 
@@ -84,7 +85,10 @@ mod tests {
 
     /// A machine that remembers what it was asked.
     #[derive(Default)]
-    struct Machine(Mutex<Vec<(u32, Option<Timestamp>, Option<String>)>>);
+    struct Machine(Mutex<Vec<Asked>>);
+
+    /// Number, time and host.
+    type Asked = (u32, Option<Timestamp>, Option<String>);
 
     impl Processes for Machine {
         fn find(&self, pid: u32, time: Option<Timestamp>, host: Option<&str>) -> ProcessFound {

@@ -5,14 +5,17 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use serde::Serialize;
 use staunch_engine::triage::{Triage, Triaged};
-use staunch_model::{Event, EventKind, EventView, IncidentId, Known, Match, Program, Target, Timestamp, TriggerReport};
-use staunch_ports::{InletReading, InletTally, Malformed, Processes, Reputations, Sighting, Source};
+use staunch_model::{
+    Event, EventContext, EventKind, EventView, IncidentId, Known, Match, Program, Surroundings, Target, Timestamp,
+    TriggerReport,
+};
+use staunch_ports::{InletReading, InletTally, Knowledge, Malformed, Processes, Reputations, Sighting, Source};
 use thiserror::Error;
 
 use crate::archive::{Archiver, Batch};
 use crate::handle::{Busy, Handle, Submission};
 use crate::identify::identify;
-use crate::plan::{Plan, plan};
+use crate::plan::{Knows, Plan, plan};
 
 /// Malformed events that an answer lists; further ones are only counted.
 const MALFORMED_LISTED_MAX: usize = 100;
@@ -72,6 +75,8 @@ pub enum IntakeError {
 pub struct EventPlan {
     /// The event, as triggers see it.
     pub event: Understood,
+    /// What is known around it; `None` when nothing is kept that could know of it.
+    pub context: Option<EventContext>,
     /// How each playbook takes it, matched or not.
     pub triggers: Vec<TriggerReport>,
     /// What would be done; without responses when nothing matched.
@@ -106,6 +111,7 @@ pub struct Intake {
     archive: Option<Archiver>,
     reputations: Option<Arc<dyn Reputations>>,
     processes: Option<Arc<dyn Processes>>,
+    knowledge: RwLock<Option<Arc<dyn Knowledge>>>,
     handle: Handle,
     inlets: Mutex<Vec<Arc<InletTally>>>,
 }
@@ -124,6 +130,7 @@ impl Intake {
             archive: None,
             reputations: None,
             processes: None,
+            knowledge: RwLock::default(),
             handle,
             inlets: Mutex::default(),
         }
@@ -145,6 +152,24 @@ impl Intake {
     #[must_use]
     pub fn with_processes(self, processes: Option<Arc<dyn Processes>>) -> Self {
         Self { processes, ..self }
+    }
+
+    /// The same intake, which has `knowledge` say what is known around events.
+    #[must_use]
+    pub fn with_knowledge(self, knowledge: Option<Arc<dyn Knowledge>>) -> Self {
+        self.set_knowledge(knowledge);
+        self
+    }
+
+    /// Has `knowledge` say what is known around events from here on.
+    pub fn set_knowledge(&self, knowledge: Option<Arc<dyn Knowledge>>) {
+        *self.knowledge.write().unwrap_or_else(PoisonError::into_inner) = knowledge;
+    }
+
+    /// What is known around events at the moment; `None` when nothing is kept that could know of them.
+    fn around(&self) -> Option<Arc<dyn Surroundings>> {
+        let knowledge = self.knowledge.read().unwrap_or_else(PoisonError::into_inner);
+        knowledge.as_ref().map(|it| it.current())
     }
 
     /// What feeds say of the targets of `events`, each once.
@@ -203,11 +228,14 @@ impl Intake {
         let mut events = Vec::new();
         let mut processes = Vec::new();
         let received = self.handle.machine_now();
+        let mut contexts = Vec::new();
         let triage = self.triage();
+        let around = self.around();
         let mut unmatched = self.archive.as_ref().map(Archiver::batch);
         let read = self.read(source, body, |index, sighting| match sighting {
             Sighting::Event(view) => {
                 taken.accepted += 1;
+                let view = &in_context(view, around.as_deref());
                 match triage.sort(view) {
                     Triaged::Matched(found) => {
                         taken.without_key += found.without_key;
@@ -216,6 +244,9 @@ impl Intake {
                             let mut matches = found.matches;
                             processes.extend(identify(self.processes.as_deref(), view, &mut matches));
                             taken.matched += 1;
+                            if around.is_some() {
+                                contexts.push(Arc::new(context_of(view, &matches)));
+                            }
                             events.push((Arc::new(Event::keep(view, received)), matches));
                         } else if let Some(unmatched) = &mut unmatched {
                             unmatched.add(view.raw.bytes());
@@ -266,6 +297,7 @@ impl Intake {
             known: self.known(&events, received),
             processes,
             events,
+            contexts,
             reply: Box::new(move |result: Result<Vec<crate::EventReply>, Busy>| {
                 let Some((mut taken, reply)): Option<(Taken, TakenReplier)> = take_slot(&durable) else {
                     return;
@@ -325,9 +357,17 @@ impl Intake {
         triage: &Triage,
         because: Option<String>,
     ) -> Result<EventPlan, IntakeError> {
+        let around = self.around();
+        let view = &in_context(view, around.as_deref());
         let mut matches = triage.matches(view);
         let processes = identify(self.processes.as_deref(), view, &mut matches);
-        let plan = plan(&self.handle, self.reputations.as_deref(), &processes, view, matches)?;
+        let context = around.is_some().then(|| context_of(view, &matches));
+        let knows = Knows {
+            reputations: self.reputations.as_deref(),
+            context: context.as_ref(),
+            processes: &processes,
+        };
+        let plan = plan(&self.handle, &knows, view, matches)?;
         let event = Understood {
             system: view.system.to_owned(),
             kind: view.kind,
@@ -339,7 +379,12 @@ impl Intake {
             because,
         };
         let triggers = triage.reports(view);
-        Ok(EventPlan { event, triggers, plan })
+        Ok(EventPlan {
+            event,
+            context,
+            triggers,
+            plan,
+        })
     }
 
     fn read(&self, source: &str, body: &[u8], mut visit: impl FnMut(usize, Sighting<'_>)) -> Result<(), IntakeError> {
@@ -359,6 +404,20 @@ impl Intake {
     fn triage(&self) -> Arc<Triage> {
         self.triage.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
+
+/// `view` with what is known around it.
+fn in_context<'v>(view: &EventView<'v>, around: Option<&'v dyn Surroundings>) -> EventView<'v> {
+    EventView {
+        around: around.unwrap_or(view.around),
+        ..*view
+    }
+}
+
+/// What is known around `view` and of the targets of what it matches, as it is kept.
+fn context_of(view: &EventView<'_>, matches: &[Match]) -> EventContext {
+    let steps = matches.iter().flat_map(|it| &it.steps);
+    EventContext::of(view, steps.filter_map(|step| step.target))
 }
 
 /// Called with what became of a body; dropped uncalled when the engine dies before it is known.

@@ -1,11 +1,12 @@
 //! The plan: what Staunch would do about an event, and why, without doing it.
 
 use serde::Serialize;
+use staunch_engine::context::{self, Around};
 use staunch_engine::guard::{self, Question, Ruling};
 use staunch_engine::repeat;
 use staunch_model::{
-    ActionKind, Context, Description, EventView, Facts, IncidentId, Judgement, Match, Playbook, ProcessFound, Span,
-    Standing, Target, Timestamp, TransactionId,
+    ActionKind, Context, Description, EventContext, EventView, Facts, IncidentId, Judgement, Match, Playbook,
+    ProcessFound, Span, Standing, Target, Timestamp, TransactionId,
 };
 use staunch_ports::Reputations;
 
@@ -56,20 +57,24 @@ pub struct PlannedStep {
     pub driver: Option<Description>,
 }
 
+/// What is known of what the plan is about.
+pub struct Knows<'k> {
+    /// What feeds say.
+    pub reputations: Option<&'k dyn Reputations>,
+    /// What is known around the event.
+    pub context: Option<&'k EventContext>,
+    /// What the processes are that it names.
+    pub processes: &'k [ProcessFound],
+}
+
 /// Makes the plan for `view`, which matched `matches`. Looks at the world and changes nothing. Blocks.
 ///
 /// # Errors
 /// [`Busy::Stopping`].
-pub fn plan(
-    handle: &Handle,
-    reputations: Option<&dyn Reputations>,
-    processes: &[ProcessFound],
-    view: &EventView<'_>,
-    matches: Vec<Match>,
-) -> Result<Plan, Busy> {
+pub fn plan(handle: &Handle, knows: &Knows<'_>, view: &EventView<'_>, matches: Vec<Match>) -> Result<Plan, Busy> {
     let mut responses = Vec::new();
     for matched in matches {
-        responses.push(respond(handle, reputations, processes, view.time, matched)?);
+        responses.push(respond(handle, knows, view.time, matched)?);
     }
     Ok(Plan {
         responses: responses.into_iter().flatten().collect(),
@@ -78,8 +83,7 @@ pub fn plan(
 
 fn respond(
     handle: &Handle,
-    reputations: Option<&dyn Reputations>,
-    processes: &[ProcessFound],
+    knows: &Knows<'_>,
     event_time: Option<Timestamp>,
     matched: Match,
 ) -> Result<Option<Response>, Busy> {
@@ -116,12 +120,14 @@ fn respond(
         };
         let mut judged = match step.target {
             Some(target) => {
-                let asked = reputations.filter(|_| target.address().is_some());
-                let standing = asked.map(|it| it.standing(target, handle.machine_now()));
-                let found = processes.iter().find(|it| target.process() == Some(it.process));
+                let asked = knows.reputations.filter(|_| target.address().is_some());
+                let mut found = knows.processes.iter();
                 let heard = Heard {
-                    standing,
-                    found: found.cloned(),
+                    standing: asked.map(|it| it.standing(target, handle.machine_now())),
+                    found: found.find(|it| target.process() == Some(it.process)).cloned(),
+                    around: knows
+                        .context
+                        .map(|it| Around::of(context::targets(&matched, it), it.account.clone())),
                 };
                 judge(handle, &playbook, event_time, target, heard, step.step, &planned)?
             }
@@ -147,6 +153,7 @@ fn respond(
 struct Heard {
     standing: Option<Standing>,
     found: Option<ProcessFound>,
+    around: Option<Around>,
 }
 
 fn judge(
@@ -171,6 +178,7 @@ fn judge(
         debited: false,
         standing: heard.standing,
         found: heard.found,
+        around: heard.around,
     };
     let (now, received) = (handle.now(), handle.machine_now());
     let unjudged = planned.clone();

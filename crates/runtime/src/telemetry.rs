@@ -39,6 +39,19 @@ pub struct ListReading {
     pub refusals: u64,
 }
 
+/// How a file stands that says what assets or accounts are, or where addresses are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ContextReading {
+    /// What it names; of a database, the nodes of its tree, and 0 while it was never read.
+    pub entries: u64,
+    /// When the content in force was read, by the engine's clock.
+    pub read_at: Timestamp,
+    /// Why the file as it is now is not in force; `None` when it is.
+    pub refused: Option<Box<str>>,
+    /// How often it was refused since the start.
+    pub refusals: u64,
+}
+
 /// How a feed stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FeedReading {
@@ -83,6 +96,8 @@ pub struct Telemetry {
     pub meter: Meter,
     /// How the files stand that list protected networks, by their paths.
     pub(crate) lists: Mutex<BTreeMap<Box<str>, ListReading>>,
+    /// How the files of context stand, by their kinds and paths.
+    pub(crate) context: Mutex<BTreeMap<(&'static str, Box<str>), ContextReading>>,
     /// How the feeds stand, by their names.
     pub(crate) feeds: Mutex<BTreeMap<Box<str>, FeedReading>>,
     /// What has become of the journal's files, when they are not where they should be.
@@ -122,6 +137,11 @@ impl Telemetry {
     /// How the feeds stand, by their names.
     pub fn feeds(&self) -> MutexGuard<'_, BTreeMap<Box<str>, FeedReading>> {
         self.feeds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How the files of context stand, by their kinds and paths.
+    pub fn context(&self) -> MutexGuard<'_, BTreeMap<(&'static str, Box<str>), ContextReading>> {
+        self.context.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How the files stand that list protected networks, by their paths.

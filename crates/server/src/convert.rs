@@ -50,6 +50,7 @@ impl From<staunch_runtime::EventPlan> for dto::EventPlan {
         let responses = made.plan.responses.into_iter().map(Into::into).collect();
         Self {
             event,
+            context: made.context,
             triggers: made.triggers,
             plan: dto::Plan { responses },
         }

@@ -25,7 +25,9 @@ pub use record::{
     CommandQuery, Commands, IncidentAnswer, IncidentQuery, Incidents, NoticeQuery, Notices, TransactionQuery,
     Transactions,
 };
-pub use status::{Counts, FeedView, Health, IndexView, ListView, ModeBecause, ModeView, Status, SweepFailure};
+pub use status::{
+    ContextView, Counts, FeedView, Health, IndexView, ListView, ModeBecause, ModeView, Status, SweepFailure,
+};
 pub use staunch_model::{Clause, ClauseKind, ClauseValue, CommandReply, Explanation, TriggerOutcome, TriggerReport};
 pub use staunch_ports::InletReading;
 pub use staunch_store::index::{

@@ -14,10 +14,10 @@ use staunch_model::{
 };
 
 use crate::dto::{
-    Approval, Containment, DriftView, FeedView, ListView, ModeBecause, ModeView, Protected, ProtectionOrigin,
-    ProtectionView, SweepFailure,
+    Approval, Containment, ContextView, DriftView, FeedView, ListView, ModeBecause, ModeView, Protected,
+    ProtectionOrigin, ProtectionView, SweepFailure,
 };
-use staunch_runtime::telemetry::{FeedReading, ListReading, Telemetry};
+use staunch_runtime::telemetry::{ContextReading, FeedReading, ListReading, Telemetry};
 
 /// Sweeps that may be missed before a containment counts as stale.
 const SWEEPS_MISSED_MAX: u64 = 3;
@@ -237,6 +237,20 @@ pub(crate) fn lists(telemetry: &Telemetry) -> Vec<ListView> {
         refusals: it.refusals,
     };
     lists.iter().map(|(path, it)| (&**path, it)).map(view).collect()
+}
+
+/// How the files of context stand.
+pub(crate) fn context(telemetry: &Telemetry) -> Vec<ContextView> {
+    let context = telemetry.context();
+    let view = |((kind, path), it): (&(&'static str, Box<str>), &ContextReading)| ContextView {
+        kind: (*kind).to_owned(),
+        path: path.to_string(),
+        entries: it.entries,
+        read_at: it.read_at,
+        refused: it.refused.as_deref().map(str::to_owned),
+        refusals: it.refusals,
+    };
+    context.iter().map(view).collect()
 }
 
 /// How the feeds stand.

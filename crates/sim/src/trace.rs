@@ -52,7 +52,7 @@ impl fmt::Display for Words<'_> {
         match self.0 {
             Input::Started { .. } => f.write_str("started"),
             Input::Policy(_) => f.write_str("policy"),
-            Input::Event { matches, .. } => match matches.first() {
+            Input::Event { matches, .. } | Input::EventInContext { matches, .. } => match matches.first() {
                 Some(matched) => {
                     let targets: Vec<String> = matched
                         .steps
@@ -101,6 +101,7 @@ impl fmt::Display for Words<'_> {
                 let (added, removed) = (change.added.len(), change.removed.len());
                 write!(f, "list {}: {added} added, {removed} removed", change.list)
             }
+            Input::ContextTable(_) => f.write_str("context guard"),
             Input::Risk(_) => f.write_str("table of risks"),
             Input::Known(known) => write!(f, "known: {:?}", known.target),
             Input::ProcessFound(found) => write!(f, "found: {}", found.process),

@@ -3,6 +3,7 @@
 //! Never opens anything but the file itself. The doc comments of the fields are the manual.
 
 mod check;
+mod context;
 mod feeds;
 mod http;
 #[cfg(test)]
@@ -16,9 +17,11 @@ use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize};
+use staunch_connectors::ranges::Provider;
 use staunch_engine::limits;
 use staunch_model::{Mode, Printable, Span};
 
+pub(crate) use context::{ContextFile, ContextSettings};
 pub(crate) use feeds::FeedSettings;
 pub(crate) use http::HttpSettings;
 pub(crate) use mistake::Mistake;
@@ -60,6 +63,8 @@ pub(crate) struct Config {
     pub(crate) risk: RiskSettings,
     /// Feeds that say which addresses are bad. Default none. Since v0.1.
     pub(crate) feeds: Vec<FeedSettings>,
+    /// What is known around events.
+    pub(crate) context: ContextSettings,
     /// The firewall of this machine.
     pub(crate) nftables: NftablesSettings,
     /// How much of the traffic of an address passes that is limited.
@@ -93,6 +98,7 @@ impl Default for Config {
             never_touch: NeverTouchSettings::default(),
             risk: RiskSettings::default(),
             feeds: Vec::new(),
+            context: ContextSettings::default(),
             nftables: NftablesSettings::default(),
             rate_limit: RateLimitSettings::default(),
             processes: ProcessSettings::default(),
@@ -230,12 +236,46 @@ pub(crate) struct ProtectedNetwork {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ProtectedFile {
-    /// The file: a network or address on each line; what follows `#` or `;` on it is the reason of that line. It is read
+    /// The file; of `plain` ones, what follows `#` or `;` on a line is the reason of that line. It is read
     /// again within a second of a change; one with a mistake is refused whole, and what it said before stays in force. At
     /// most 16 MiB, and 200000 networks in all files together. Since v0.1.
     pub(crate) path: PathBuf,
     /// Why, for lines without a reason of their own. Since v0.1.
     pub(crate) reason: String,
+    /// `plain`: a network or address on each line; `aws`: `ip-ranges.json`; `gcp`: `cloud.json`; `azure`:
+    /// `ServiceTags_Public.json`. Default `plain`. Since v0.1.
+    #[serde(default)]
+    pub(crate) format: ListFormat,
+    /// The services whose ranges are never touched, such as `CLOUDFRONT` and `ROUTE53_HEALTHCHECKS`; needed for the formats of
+    /// providers, whose ranges attackers rent too. Since v0.1.
+    #[serde(default)]
+    pub(crate) services: Vec<String>,
+    /// The regions whose ranges of these services are meant. Default all. Since v0.1.
+    #[serde(default)]
+    pub(crate) regions: Vec<String>,
+}
+
+/// How a list is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ListFormat {
+    #[default]
+    Plain,
+    Aws,
+    Gcp,
+    Azure,
+}
+
+impl ListFormat {
+    /// Whose ranges they are; `None` when it is not a file of ranges.
+    pub(crate) const fn provider(self) -> Option<Provider> {
+        match self {
+            Self::Plain => None,
+            Self::Aws => Some(Provider::Aws),
+            Self::Gcp => Some(Provider::Gcp),
+            Self::Azure => Some(Provider::Azure),
+        }
+    }
 }
 
 /// The firewall of this machine.
@@ -541,6 +581,9 @@ impl Config {
         lists.map(|it| &mut it.path).for_each(resolve);
         let files = self.feeds.iter_mut().filter(|it| it.url.is_none());
         files.map(|it| &mut it.path).for_each(resolve);
+        let context = self.context.assets.iter_mut().chain(&mut self.context.identities);
+        context.map(|it| &mut it.path).for_each(resolve);
+        self.context.geo.iter_mut().map(|it| &mut it.path).for_each(resolve);
         self.archive.dir.iter_mut().for_each(resolve);
         self.sources.files.iter_mut().map(|it| &mut it.path).for_each(resolve);
         self.sources.sockets.iter_mut().map(|it| &mut it.path).for_each(resolve);

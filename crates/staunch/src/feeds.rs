@@ -12,7 +12,9 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use staunch_connectors::feeds::{FEED_BYTES_MAX, FeedTable, Format, MANIFEST, Reading, Terms, manifest, read};
+use staunch_connectors::feeds::{
+    FEED_BYTES_MAX, FeedTable, Format, MANIFEST, Reading, Terms, manifest, read, read_filtered,
+};
 use staunch_connectors::lists::Invalid;
 use staunch_model::{Printable, Standing, Target, Timestamp};
 use staunch_ports::Reputations;
@@ -51,7 +53,8 @@ pub(crate) fn read_one(settings: &FeedSettings, now: Timestamp) -> Result<Fed, F
         read_directory(&feed.to_string(), path, DIRECTORY_BYTES_MAX)?
     } else {
         let bytes = bounded(&feed.to_string(), path)?;
-        read(settings.format, &bytes).map_err(|invalid| refused(&feed.to_string(), &shown, invalid))?
+        read_filtered(settings.format, &settings.filter(), &bytes)
+            .map_err(|invalid| refused(&feed.to_string(), &shown, invalid))?
     };
     let (special, not_understood) = (reading.special, reading.not_understood);
     let terms = Terms {

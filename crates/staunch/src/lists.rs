@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use std::io::{self, Read as _};
 use std::path::Path;
 
-use staunch_connectors::lists::{FILE_BYTES_MAX, plain};
+use staunch_connectors::lists::{FILE_BYTES_MAX, plain, provided};
+use staunch_connectors::ranges::Filter;
 use staunch_engine::limits::LISTED_NETWORKS_MAX;
 use staunch_engine::lists::{Changes, List};
 use staunch_model::{Printable, Timestamp};
@@ -56,7 +57,15 @@ pub(crate) fn read_one(file: &ProtectedFile) -> Result<List, Fault> {
         let what = format!("the list {name} has more than {FILE_BYTES_MAX} bytes");
         return Err(Fault::new(Exit::Usage, what).hint("is it the right file?"));
     }
-    let listed = plain(&bytes, LISTED_NETWORKS_MAX).map_err(|invalid| {
+    let filter = Filter {
+        services: file.services.clone(),
+        regions: file.regions.clone(),
+    };
+    let listed = match file.format.provider() {
+        Some(provider) => provided(provider, &bytes, &filter, LISTED_NETWORKS_MAX),
+        None => plain(&bytes, LISTED_NETWORKS_MAX),
+    };
+    let listed = listed.map_err(|invalid| {
         let at = invalid.line.map_or_else(String::new, |line| format!(", line {line}"));
         Fault::new(Exit::Usage, format!("the list {name}{at}: {}", invalid.what)).hint(invalid.hint)
     })?;

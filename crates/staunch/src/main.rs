@@ -9,6 +9,7 @@ mod cli;
 mod client;
 mod commands;
 mod config;
+mod context;
 mod demo;
 mod drill;
 mod exit;

@@ -1,8 +1,8 @@
 //! Frames in words: one line for what happened, one for each thing that became true.
 
 use staunch_model::{
-    ActionKind, Change, Description, Frame, Input, Known, Observation, Outcome, Owner, Presence, Printable,
-    ProcessFound, Record, Timestamp,
+    ActionKind, Asset, Change, Description, Frame, IncidentId, Input, Known, KnownAccount, Observation, Outcome, Owner,
+    Presence, Printable, ProcessFound, Record, Target, Timestamp,
 };
 use staunch_ports::StoredFrame;
 
@@ -46,7 +46,7 @@ pub(crate) fn input(input: &Input) -> String {
                 policy.mode_max
             )
         }
-        Input::Event { event, matches } => {
+        Input::Event { event, matches } | Input::EventInContext { event, matches, .. } => {
             let from = event
                 .source
                 .ip
@@ -106,6 +106,7 @@ pub(crate) fn input(input: &Input) -> String {
         Input::Risk(table) => format!("table of risks: {} rows", table.rows.len()),
         Input::Known(known) => standing(known),
         Input::ProcessFound(found) => process(found),
+        Input::ContextTable(table) => format!("context guard: {} rows", table.rows.len()),
         Input::Trouble(what) => format!("trouble: {what}"),
     }
 }
@@ -150,6 +151,20 @@ fn process(found: &ProcessFound) -> String {
         Ok(facts) => format!("{process} is {} of user {}", Printable(&facts.program), facts.uid),
         Err(why) => format!("{process} cannot be told from others: {}", Printable(why)),
     }
+}
+
+/// What is known around an event, in words.
+fn around(incident: IncidentId, targets: &[(Target, Option<Asset>)], account: Option<&KnownAccount>) -> String {
+    let targets = targets.iter().map(|(target, asset)| match asset {
+        Some(asset) => format!("{target} is {asset}"),
+        None => format!("no file names {target}"),
+    });
+    let account = account.map(|it| match &it.identity {
+        Some(identity) => format!("{} is {identity}", Printable(&it.name)),
+        None => format!("no file names the account {}", Printable(&it.name)),
+    });
+    let known: Vec<_> = targets.chain(account).collect();
+    format!("{incident}: {}", known.join("; "))
 }
 
 /// What became true, in words.
@@ -208,6 +223,12 @@ pub(crate) fn record(record: &Record) -> String {
         Record::RiskTablePinned(_) => "the table of risks is pinned".to_owned(),
         Record::Known(known) => standing(known),
         Record::ProcessFound(found) => format!("what {} is, is known", found.process),
+        Record::ContextTablePinned(_) => "the context guard is pinned".to_owned(),
+        Record::AroundKnown {
+            incident,
+            targets,
+            account,
+        } => around(*incident, targets, account.as_ref()),
         Record::ListChanged(change) => {
             let (added, removed) = (change.added.len(), change.removed.len());
             let list = Printable(&change.list);

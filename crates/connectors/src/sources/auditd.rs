@@ -25,7 +25,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use staunch_model::{Endpoint, EventKind, EventView, FieldValue, RawFields, Severity, Timestamp};
+use staunch_model::{Endpoint, EventKind, EventView, FieldValue, NothingKnown, RawFields, Severity, Timestamp};
 use staunch_ports::{Malformed, Sighting};
 
 use super::{address, time};
@@ -380,6 +380,7 @@ impl<'b> Event<'b> {
             user: user(),
             host: main.node,
             raw: self,
+            around: &NothingKnown,
         });
     }
 }

@@ -21,7 +21,7 @@
 //! `Falco internal: ...` rules tell of the sensor's own state. falcosidekick's test message is a sample. (Formats:
 //! falcosidekick `types/types.go`, falco-website samples; INTEGRATIONS: priorities and fields.)
 
-use staunch_model::{Endpoint, EventKind, EventView, RawFields, Severity};
+use staunch_model::{Endpoint, EventKind, EventView, NothingKnown, RawFields, Severity};
 
 use super::{Decoded, Source, address, time};
 use crate::json::{Document, Node};
@@ -60,6 +60,7 @@ impl Source for Falco {
             user: fields.user.or(fields.audit_user),
             host: top.hostname.or(fields.node).or(fields.pod),
             raw: doc as &dyn RawFields,
+            around: &NothingKnown,
         })
     }
 

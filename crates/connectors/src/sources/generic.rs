@@ -16,7 +16,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use staunch_model::{EventKind, EventView, FieldValue, RawFields, Severity, Timestamp};
+use staunch_model::{EventKind, EventView, FieldValue, NothingKnown, RawFields, Severity, Timestamp};
 
 use self::path::Path;
 use super::{Decoded, SettingsError, Source, address, time};
@@ -226,6 +226,7 @@ impl Source for Generic {
             user: text(&self.user),
             host: text(&self.host),
             raw: doc as &dyn RawFields,
+            around: &NothingKnown,
         })
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Never copies: everything borrows from the event.
 
-use staunch_model::{Endpoint, EventKind, EventView, FieldValue, RawFields, Severity, Timestamp};
+use staunch_model::{Endpoint, EventKind, EventView, FieldValue, NothingKnown, RawFields, Severity, Timestamp};
 
 use super::{Decoded, Source, address};
 use crate::json::{Document, Node};
@@ -124,6 +124,7 @@ impl<T: Reader> Source for T {
                 user: found.user,
                 host: found.host,
                 raw: doc as &dyn RawFields,
+                around: &NothingKnown,
             }),
             Err(NotAnEvent::Ignored(reason)) => Decoded::Ignored(reason),
             Err(NotAnEvent::Malformed { what, hint }) => Decoded::Malformed { what, hint },

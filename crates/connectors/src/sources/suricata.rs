@@ -18,7 +18,7 @@
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use staunch_model::{Endpoint, EventKind, EventView, RawFields, Severity};
+use staunch_model::{Endpoint, EventKind, EventView, NothingKnown, RawFields, Severity};
 
 use self::sides::{Accusation, Connection, Flow};
 use super::address::{self, Known, Networks};
@@ -124,6 +124,7 @@ impl Source for Suricata {
             user: None,
             host: record.host,
             raw: doc as &dyn RawFields,
+            around: &NothingKnown,
         };
         if event_type == "alert" {
             let Some(alert) = record.alert.filter(|node| node.is_object()).map(Alert::of) else {

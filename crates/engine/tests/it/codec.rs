@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use staunch_engine::transaction::samples;
 use staunch_model::{
-    ActionKind, Cause, Change, Command, ContentHash, Dispatch, EffectKey, EvidenceId, EvidenceKind, Failure,
-    FailureKind, Frame, IncidentId, IncidentOutcome, Input, InstallationId, Known, ListChange, ListedNetwork, Mode,
-    Notice, NoticeId, NoticeLevel, Operator, Outcome, Owner, Presence, ProcessFacts, ProcessFound, Record,
-    RefusalReason, ReleaseScope, Reputation, Score, Sealed, Span, SweepFindings, Timestamp, TransactionId,
+    ActionKind, Asset, Cause, Change, Command, ContentHash, ContextRow, ContextRuling, ContextTable, Dispatch,
+    EffectKey, EventContext, EvidenceId, EvidenceKind, Failure, FailureKind, Frame, Identity, IdentityKind, IncidentId,
+    IncidentOutcome, Input, InstallationId, Known, KnownAccount, KnownAddress, KnownHost, ListChange, ListedNetwork,
+    Mode, Notice, NoticeId, NoticeLevel, Operator, Outcome, Owner, Presence, ProcessFacts, ProcessFound, Rating,
+    Record, RefusalReason, ReleaseScope, Reputation, Score, Sealed, Span, SweepFindings, Timestamp, TransactionId,
 };
 
 use crate::build::{self, START, target};
@@ -17,6 +18,61 @@ const INC: IncidentId = IncidentId(4);
 
 fn failure() -> Failure {
     Failure::new(FailureKind::Unavailable, "netlink is busy")
+}
+
+fn asset() -> Asset {
+    Asset {
+        owner: Some("payments".into()),
+        tier: Some("0".into()),
+        data_class: None,
+        environment: Some("production".into()),
+        named: "203.0.113.0/24".into(),
+        by: "assets.yaml, line 3".into(),
+    }
+}
+
+fn around() -> EventContext {
+    EventContext {
+        addresses: vec![KnownAddress {
+            ip: [203, 0, 113, 7].into(),
+            asset: Some(asset()),
+            country: Some("DE".into()),
+            asn: Some(64_496),
+            organization: Some("Example".into()),
+            rating: Some(Rating {
+                score: Score::MAX,
+                confidence: Some(90),
+            }),
+        }],
+        host: Some(KnownHost {
+            name: "db-1".into(),
+            asset: asset(),
+        }),
+        account: Some(KnownAccount {
+            name: "ann".into(),
+            identity: Some(Identity {
+                team: None,
+                kind: Some(IdentityKind::Human),
+                break_glass: true,
+                by: "people.csv, line 2".into(),
+            }),
+        }),
+    }
+}
+
+fn context_row() -> ContextRow {
+    ContextRow {
+        name: "tier 0".into(),
+        asset_known: Some(true),
+        owner: vec!["payments".into()],
+        tier: vec!["0".into()],
+        data_class: Vec::new(),
+        environment: Vec::new(),
+        team: Vec::new(),
+        identity_kind: Some(IdentityKind::Service),
+        break_glass: Some(false),
+        then: ContextRuling::Refuse,
+    }
 }
 
 /// One input of every variant, and every variant of what it holds.
@@ -74,6 +130,14 @@ fn inputs() -> Vec<Input> {
         Input::Risk(Arc::default()),
         Input::Known(known()),
         Input::ProcessFound(process_found()),
+        Input::EventInContext {
+            event: Arc::new(build::event(Some(START))),
+            matches: vec![build::matched("enforce", "key", &["203.0.113.7"])],
+            context: Arc::new(around()),
+        },
+        Input::ContextTable(Arc::new(ContextTable {
+            rows: vec![context_row()],
+        })),
     ];
     for result in [Ok(seen), Ok(foreign), Ok(ours), Err(failure())] {
         for facts in [
@@ -310,6 +374,14 @@ fn records() -> Vec<Record> {
         Record::RiskTablePinned(Arc::default()),
         Record::Known(known()),
         Record::ProcessFound(process_found()),
+        Record::AroundKnown {
+            incident: INC,
+            targets: vec![(target("203.0.113.7"), Some(asset())), (target("203.0.113.8"), None)],
+            account: around().account,
+        },
+        Record::ContextTablePinned(Arc::new(ContextTable {
+            rows: vec![context_row()],
+        })),
     ]);
     let mut changes = samples::changes();
     for reason in [

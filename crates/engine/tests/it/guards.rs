@@ -213,6 +213,7 @@ fn target_busy() {
             debited: false,
             standing: None,
             found: None,
+            around: None,
         };
         let judgement = judge(sim.state(), &question, None, &traffic(0), sim.now);
         let result = judgement.guards.iter().find(|it| it.guard == guard).unwrap();

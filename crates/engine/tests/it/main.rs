@@ -7,6 +7,7 @@
 mod build;
 mod chance;
 mod codec;
+mod context;
 mod crash;
 mod drift;
 mod exempt;

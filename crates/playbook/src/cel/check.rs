@@ -28,7 +28,7 @@ pub(crate) fn field(syntax: &Syntax, reporter: &mut Reporter<'_, '_>) -> Option<
             field,
             lower: false,
             size: false,
-        } => Some(field),
+        } if !field.is_around() => Some(field),
         _ => {
             let hint = "write a field such as event.source.ip";
             checker
@@ -70,10 +70,9 @@ impl Checker<'_, '_, '_> {
                 arguments,
             } if function::is_test(name) => self.function(receiver, name, name_span, arguments, &span)?,
             SyntaxKind::Path(_) => match self.operand(syntax)?.value {
-                Value::Field {
-                    field: field @ Field::Raw(_),
-                    ..
-                } => ConditionKind::Test(field, Test::Bool(true)),
+                Value::Field { field, .. } if matches!(field.kind(), Type::Any | Type::Bool) => {
+                    ConditionKind::Test(field, Test::Bool(true))
+                }
                 _ => return self.not_a_condition(syntax),
             },
             _ => {
@@ -184,6 +183,8 @@ impl Checker<'_, '_, '_> {
     ) -> Option<ConditionKind> {
         let fits = match (left.kind(), right.kind()) {
             (Type::Any, Type::Severity | Type::Kind) | (Type::Severity | Type::Kind, _) => false,
+            // Scores are compared as whole thousandths.
+            (Type::Score, _) | (_, Type::Score) => false,
             (left, right) => left == right || left == Type::Any || right == Type::Any,
         };
         if !fits {
@@ -240,6 +241,20 @@ impl Checker<'_, '_, '_> {
                         &other.span,
                         format!("{field} is a whole number"),
                         "write a number without quotes",
+                    );
+                }
+            },
+            Type::Score => {
+                let thousandths = self.score(other)?;
+                return Some(ConditionKind::Test(field, Test::Number(comparison, thousandths)));
+            }
+            Type::Bool => match &other.value {
+                Value::Bool(value) => Test::Bool(*value),
+                _ => {
+                    return self.mismatch(
+                        &other.span,
+                        format!("{field} is true or false"),
+                        "compare it with true or false, or write it alone",
                     );
                 }
             },

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use serde_json::Value;
-use staunch_model::{Endpoint, EventKind, EventView, FieldValue, RawFields, Severity};
+use staunch_model::{Endpoint, EventKind, EventView, FieldValue, NothingKnown, RawFields, Severity};
 
 /// A raw event.
 pub(crate) struct Raw {
@@ -74,6 +74,7 @@ pub(crate) fn alert(raw: &Raw) -> EventView<'_> {
         user: None,
         host: Some("web-1"),
         raw,
+        around: &NothingKnown,
     }
 }
 

@@ -1,8 +1,10 @@
 //! What conditions mean, as a table, and that all ways of evaluating them agree.
 
 use proptest::prelude::*;
+use staunch_model::{
+    Asset, EventKind, EventView, Identity, IdentityKind, Place, Rating, Score, Severity, Surroundings,
+};
 use staunch_model::{Clause, ClauseValue};
-use staunch_model::{EventKind, EventView, Severity};
 
 use crate::event::{alert, raw};
 use crate::{check, places, playbook};
@@ -22,14 +24,18 @@ fn joined(clauses: &[Clause]) -> ClauseValue {
 /// The trigger's value for [`alert`]: the closure and the explanation, for it and for its negation.
 fn value(when: &str) -> ClauseValue {
     let raw = raw();
-    let event = alert(&raw);
+    value_of(when, &alert(&raw))
+}
+
+/// The same for `event`.
+fn value_of(when: &str, event: &EventView<'_>) -> ClauseValue {
     // The second operand is unknown for this event, and keeps the check for impossible triggers out of the way.
     let open = |when: &str| format!("({when}) || event.raw.nothing == 1");
     let run = |when: &str| {
         let compiled = check(&playbook(when)).unwrap_or_else(|found| panic!("{when}: {found:?}"));
         (
-            (compiled.program.when)(&event),
-            joined(&(compiled.program.explain)(&event).clauses),
+            (compiled.program.when)(event),
+            joined(&(compiled.program.explain)(event).clauses),
         )
     };
     let (is_true, clauses) = run(&open(when));
@@ -47,6 +53,118 @@ fn value(when: &str) -> ClauseValue {
     };
     assert_eq!(clauses, expect, "{when}: the clauses and the closure differ");
     value
+}
+
+/// What is known around [`alert`]: its attacked side, where its attacker is, and its account.
+struct Around {
+    asset: Asset,
+    identity: Identity,
+}
+
+impl Surroundings for Around {
+    fn asset_at(&self, ip: std::net::IpAddr) -> Option<&Asset> {
+        (ip.to_string() == "10.0.0.5").then_some(&self.asset)
+    }
+    fn asset_named(&self, _: &str) -> Option<&Asset> {
+        None
+    }
+    fn identity(&self, account: &str) -> Option<&Identity> {
+        (account == "ann").then_some(&self.identity)
+    }
+    fn place(&self, ip: std::net::IpAddr) -> Place<'_> {
+        if ip.to_string() != "203.0.113.7" {
+            return Place::default();
+        }
+        Place {
+            country: Some("DE"),
+            asn: Some(64_496),
+            organization: None,
+        }
+    }
+    fn rating(&self, ip: std::net::IpAddr) -> Option<Rating> {
+        (ip.to_string() == "203.0.113.7").then_some(Rating {
+            score: Score::from_thousandths(950),
+            confidence: Some(90),
+        })
+    }
+}
+
+#[test]
+fn what_is_known_around_an_event_is_asked_like_its_fields() {
+    use ClauseValue::{False as F, True as T, Unknown as U};
+    let around = Around {
+        asset: Asset {
+            tier: Some("0".into()),
+            named: "10.0.0.0/8".into(),
+            by: "a\u{1b}ssets, line 2".into(),
+            ..Asset::default()
+        },
+        identity: Identity {
+            kind: Some(IdentityKind::Human),
+            break_glass: true,
+            ..Identity::default()
+        },
+    };
+    let raw = raw();
+    let event = EventView {
+        user: Some("ann"),
+        around: &around,
+        ..alert(&raw)
+    };
+    #[rustfmt::skip]
+    let table = [
+        ("asset.tier == \"0\"", T), ("asset.destination.tier in [\"0\", \"1\"]", T), ("asset.tier != \"0\"", F),
+        // what is not known is neither equal nor different
+        ("asset.owner == \"a\"", U), ("asset.owner != \"a\"", U), ("has(asset.owner)", F), ("has(asset.tier)", T),
+        ("asset.source.tier == \"0\"", U), ("asset.host.tier == \"0\"", U), ("!has(asset.source.tier)", T),
+        ("identity.kind == \"human\"", T), ("identity.kind != \"service\"", T), ("identity.team == \"a\"", U),
+        ("identity.break_glass", T), ("!identity.break_glass", F), ("identity.break_glass == true", T),
+        ("geo.source.country in [\"DE\", \"AT\"]", T), ("geo.source.country == \"US\"", F),
+        ("geo.source.asn == 64496", T), ("geo.source.asn in [1, 64496]", T), ("geo.source.organization == \"a\"", U),
+        ("geo.destination.country == \"DE\"", U), ("!has(geo.destination.asn)", T),
+        // scores are compared as whole thousandths
+        ("reputation.source.score > 0.8", T), ("reputation.source.score == 0.95", T), ("reputation.source.score >= 1", F),
+        ("reputation.source.score < 0.951", T), ("reputation.source.confidence >= 90", T),
+        ("reputation.destination.score < 0.5", U), ("0.8 < reputation.source.score", T),
+    ];
+    for (when, expect) in table {
+        assert_eq!(value_of(when, &event), expect, "{when}");
+    }
+    let compiled = check(&playbook("asset.tier == \"1\" || asset.owner == \"a\"")).expect("it can be used");
+    let clauses = (compiled.program.explain)(&event).clauses;
+    let reasons: Vec<_> = clauses
+        .iter()
+        .map(|it| &*it.reason)
+        .filter(|it| !it.is_empty())
+        .collect();
+    assert_eq!(
+        reasons,
+        [
+            "asset.tier is \"0\", by a\\u{1b}ssets, line 2: 10.0.0.0/8",
+            "asset.owner is not known"
+        ]
+    );
+}
+
+#[test]
+fn fields_around_an_event_are_checked_when_a_playbook_is_read() {
+    let refused = |when: &str| check(&playbook(when)).expect_err("it is a mistake");
+    for when in [
+        "asset.teir == \"0\"",
+        "asset == \"0\"",
+        "geo.country == \"DE\"",
+        "reputation.source.score > 80",
+        "reputation.source.score > 0.12345",
+        "reputation.source.score in [1, 2]",
+        "identity.break_glass == \"yes\"",
+        "identity.break_glass in [true]",
+        "geo.source.asn == \"AS64496\"",
+    ] {
+        assert!(!refused(when).is_empty(), "{when}");
+    }
+    // What an incident is told by, and what is acted on, are the event's own.
+    let text = playbook("event.severity >= high").replace("incident: event.source.ip", "incident: asset.owner");
+    assert!(check(&text).is_err());
 }
 
 #[test]

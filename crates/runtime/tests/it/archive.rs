@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::{Receiver, bounded};
-use staunch_model::{Endpoint, EventKind, EventView, FieldValue, RawFields, Severity, Timestamp};
+use staunch_model::{Endpoint, EventKind, EventView, FieldValue, NothingKnown, RawFields, Severity, Timestamp};
 use staunch_ports::{Archive, ArchiveError, Malformed, Sighting, Source};
 use staunch_runtime::{Archiver, Handle, Intake, Taken};
 
@@ -49,6 +49,7 @@ impl Source for Lines {
                 user: None,
                 host: None,
                 raw: &Line(line),
+                around: &NothingKnown,
             };
             visit(at, Sighting::Event(&view));
         }

@@ -95,6 +95,7 @@ fn an_act_in_place_leaves_before_the_answer() {
             .submit(Submission {
                 known: Vec::new(),
                 processes: Vec::new(),
+                contexts: Vec::new(),
                 events,
                 reply,
             })

@@ -86,6 +86,7 @@ fn submit_all(handle: &Handle, addresses: &[IpAddr]) -> Receiver<Result<Vec<Even
         .submit(Submission {
             known: Vec::new(),
             processes: Vec::new(),
+            contexts: Vec::new(),
             events,
             reply,
         })

@@ -2,7 +2,9 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use staunch_model::{ActionKind, Description, Endpoint, EventKind, IncidentId, Judgement, Severity, Span, Timestamp};
+use staunch_model::{
+    ActionKind, Description, Endpoint, EventContext, EventKind, IncidentId, Judgement, Severity, Span, Timestamp,
+};
 
 use super::TriggerReport;
 
@@ -52,6 +54,10 @@ pub struct ElementError {
 pub struct EventPlan {
     /// The event, as triggers see it.
     pub event: Understood,
+    /// What is known around it: whose its things are, where its addresses are, and what feeds say of them; `None` when
+    /// nothing is kept that could know of it.
+    #[serde(default)]
+    pub context: Option<EventContext>,
     /// How each playbook takes it, matched or not, with the clauses of its trigger.
     #[serde(default)]
     pub triggers: Vec<TriggerReport>,

@@ -35,6 +35,9 @@ pub struct Status {
     /// The files that list what is never touched.
     #[serde(default)]
     pub lists: Vec<ListView>,
+    /// The files that say what assets and accounts are.
+    #[serde(default)]
+    pub context: Vec<ContextView>,
     /// The feeds.
     #[serde(default)]
     pub feeds: Vec<FeedView>,
@@ -79,6 +82,23 @@ pub struct ListView {
     pub path: String,
     /// Networks that it protects.
     pub networks: u64,
+    /// When what is in force was read.
+    pub read_at: Timestamp,
+    /// Why the file as it is now is not in force; `None` when it is.
+    pub refused: Option<String>,
+    /// How often it was refused since the start.
+    pub refusals: u64,
+}
+
+/// How a file stands that says what assets or accounts are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ContextView {
+    /// What it is about: `assets`, `identities`, or `geo` for where addresses are.
+    pub kind: String,
+    /// Its path.
+    pub path: String,
+    /// What it names; of a database, the nodes of its tree, and 0 while it was never read.
+    pub entries: u64,
     /// When what is in force was read.
     pub read_at: Timestamp,
     /// Why the file as it is now is not in force; `None` when it is.

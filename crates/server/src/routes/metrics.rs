@@ -45,6 +45,12 @@ struct ListLabel {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ContextLabel {
+    kind: String,
+    file: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct FeedLabel {
     feed: String,
 }
@@ -89,6 +95,7 @@ pub(crate) async fn metrics(State(app): State<Shared>) -> Result<Response, Faile
     let telemetry = app.service.handle.telemetry();
     counted(&mut registry, telemetry);
     lists(&mut registry, telemetry, now);
+    context(&mut registry, telemetry, now);
     feeds(&mut registry, telemetry, app.service.handle.machine_now());
     standing_now(&mut registry, &app, &standing, unverified, lag);
     let mut text = String::new();
@@ -288,6 +295,32 @@ fn lists(registry: &mut Registry, telemetry: &Telemetry, now: Timestamp) {
     registry.register("list_refusals", "How often a file was refused", refusals);
     let help = "How long ago what is in force of a file was read";
     registry.register_with_unit("list_age", help, Unit::Seconds, age);
+}
+
+/// How the files stand that say what assets and accounts are.
+fn context(registry: &mut Registry, telemetry: &Telemetry, now: Timestamp) {
+    let entries = Family::<ContextLabel, Gauge>::default();
+    let refused = Family::<ContextLabel, Gauge>::default();
+    let refusals = Family::<ContextLabel, Counter>::default();
+    let age = Family::<ContextLabel, Gauge<f64, AtomicU64>>::default();
+    for it in view::context(telemetry) {
+        let label = ContextLabel {
+            kind: it.kind,
+            file: it.path,
+        };
+        entries.get_or_create(&label).set(number(it.entries));
+        refused.get_or_create(&label).set(i64::from(it.refused.is_some()));
+        refusals.get_or_create(&label).inc_by(it.refusals);
+        let seconds = now.since(it.read_at).as_micros() as f64 / 1e6;
+        age.get_or_create(&label).set(seconds);
+    }
+    let help = "What a file of assets or of accounts names";
+    registry.register("context_entries", help, entries);
+    let help = "1 while the file as it is now is refused, and what it said before is in force";
+    registry.register("context_refused", help, refused);
+    registry.register("context_refusals", "How often a file was refused", refusals);
+    let help = "How long ago what is in force of a file was read";
+    registry.register_with_unit("context_age", help, Unit::Seconds, age);
 }
 
 /// How the feeds stand.

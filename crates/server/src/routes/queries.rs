@@ -44,6 +44,7 @@ pub(crate) async fn status(State(app): State<Shared>) -> Result<Json<Status>, Fa
         sources: service.intake.source_names().map(str::to_owned).collect(),
         inlets: service.intake.inlets(),
         lists: view::lists(service.handle.telemetry()),
+        context: view::context(service.handle.telemetry()),
         feeds: view::feeds(service.handle.telemetry()),
         counts: service.handle.telemetry().counts().into(),
         queue_depth: service.handle.queue_depth() as u64,

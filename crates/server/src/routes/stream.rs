@@ -196,6 +196,7 @@ const fn kind_of(record: &Record) -> StreamKind {
         | Record::RiskTablePinned(_)
         | Record::Known(_)
         | Record::ProcessFound(_)
+        | Record::ContextTablePinned(_)
         | Record::BreakerOpened { .. }
         | Record::ModeSet { .. }
         | Record::Exempted(_)
@@ -203,6 +204,7 @@ const fn kind_of(record: &Record) -> StreamKind {
         Record::IncidentOpened { .. }
         | Record::EventJoined { .. }
         | Record::StepWithoutTarget { .. }
+        | Record::AroundKnown { .. }
         | Record::OutcomeReached { .. }
         | Record::IncidentClosed { .. }
         | Record::IncidentForgotten { .. }

@@ -8,9 +8,9 @@ use std::sync::{Arc, Condvar, Mutex};
 use serde_json::Value;
 use staunch_model::{
     ActionKind, ContentHash, Description, Endpoint, EventKind, EventView, Explanation, Failure, FailureKind,
-    FieldValue, Frame, Mode, Modes, NotifyStep, Observation, OnFailure, Outcome, Owner, Permissions, Phase, Playbook,
-    PlaybookGuards, Presence, Program, RawFields, RiskClass, Severity, Span, Step, SystemName, Target, Timestamp,
-    TransactionId, UndoClass,
+    FieldValue, Frame, Mode, Modes, NothingKnown, NotifyStep, Observation, OnFailure, Outcome, Owner, Permissions,
+    Phase, Playbook, PlaybookGuards, Presence, Program, RawFields, RiskClass, Severity, Span, Step, SystemName, Target,
+    Timestamp, TransactionId, UndoClass,
 };
 use staunch_ports::journal::NewFrame;
 use staunch_ports::{
@@ -352,6 +352,7 @@ impl Source for TestSource {
                         user: None,
                         host: None,
                         raw: &Line(line),
+                        around: &NothingKnown,
                     };
                     visit(index, Sighting::Event(&view));
                 }

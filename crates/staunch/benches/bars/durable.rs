@@ -279,6 +279,7 @@ fn run(journal: &std::path::Path, in_flight: usize, transactions: u32) -> Result
             let submission = Submission {
                 known: Vec::new(),
                 processes: Vec::new(),
+                contexts: Vec::new(),
                 events: vec![event(number, SystemClock.now())],
                 reply,
             };

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use staunch_engine::Engine;
 use staunch_engine::triage::{Triage, Triaged};
 use staunch_model::{
-    ActionKind, Change, Command, Event, EventView, Input, InstallationId, ListChange, Match, Operator, Policy, Process,
-    ProcessFacts, ProcessFound, Program, Record, StateKind, SweepFindings, Target, Timestamp, Transaction,
-    TransactionId,
+    ActionKind, Change, Command, Event, EventContext, EventView, Input, InstallationId, ListChange, Match, Operator,
+    Policy, Process, ProcessFacts, ProcessFound, Program, Record, StateKind, SweepFindings, Target, Timestamp,
+    Transaction, TransactionId,
 };
 
 use super::book::Book;
@@ -118,19 +118,20 @@ impl Lane {
     }
 
     /// Takes an event that matched.
-    pub(crate) fn take(&mut self, event: &Arc<Event>, mut matches: Vec<Match>, book: Option<&Book>, now: Timestamp) {
+    pub(crate) fn take(
+        &mut self,
+        event: &Arc<Event>,
+        mut matches: Vec<Match>,
+        context: Option<&Arc<EventContext>>,
+        book: Option<&Book>,
+        now: Timestamp,
+    ) {
         self.advance(book, now);
         if !self.is_recorded() {
             self.identify(&mut matches, book);
         }
         self.tally.matched(&matches);
-        self.turn(
-            Input::Event {
-                event: event.clone(),
-                matches,
-            },
-            book,
-        );
+        self.turn(Input::of_event(event.clone(), matches, context.cloned()), book);
     }
 
     /// Puts the processes into `matches` that their numbers meant when the record was written. One of which nothing was written

@@ -254,7 +254,7 @@ impl Pass {
         }
         for (lane, matches) in lanes.iter_mut().zip(matched.matches) {
             if !matches.is_empty() {
-                lane.take(&matched.event, matches, None, matched.at);
+                lane.take(&matched.event, matches, None, None, matched.at);
             }
         }
     }
@@ -364,7 +364,7 @@ pub(crate) fn journal(
                     .iter_mut()
                     .for_each(|lane| lane.pin(policy.clone(), Some(&book), step.now));
             }
-            input @ (Input::Risk(_) | Input::Known(_) | Input::ProcessFound(_)) => {
+            input @ (Input::Risk(_) | Input::Known(_) | Input::ProcessFound(_) | Input::ContextTable(_)) => {
                 let taking = lanes.iter_mut();
                 taking.for_each(|lane| lane.know(input, Some(&book), step.now));
             }
@@ -372,7 +372,14 @@ pub(crate) fn journal(
                 let listing = lanes.iter_mut();
                 listing.for_each(|lane| lane.list(change, Some(&book), step.now));
             }
-            Input::Event { event, matches } => {
+            Input::Event { .. } | Input::EventInContext { .. } => {
+                let Some((event, matches)) = step.frame.input.event() else {
+                    return Ok(ControlFlow::Continue(()));
+                };
+                let context = match &step.frame.input {
+                    Input::EventInContext { context, .. } => Some(context),
+                    _ => None,
+                };
                 let Some(source) = sources.iter().find(|source| source.name() == &*event.system.0) else {
                     let malformed = Malformed {
                         offset: 0,
@@ -388,7 +395,15 @@ pub(crate) fn journal(
                     Sighting::Event(view) if !is_read => {
                         is_read = true;
                         read.see(view);
-                        again = matched(view, step.now, lanes);
+                        let view = match context {
+                            // What was known when it came, and not what is known today.
+                            Some(known) => EventView {
+                                around: &**known,
+                                ..*view
+                            },
+                            None => *view,
+                        };
+                        again = matched(&view, step.now, lanes);
                     }
                     Sighting::Event(_) | Sighting::Ignored(_) => {}
                     Sighting::Malformed(malformed) => read.spoil(name, &malformed),
@@ -399,10 +414,10 @@ pub(crate) fn journal(
                 let mut found = again.map_or_else(|| vec![Vec::new(); lanes.len()], |it| it.matches);
                 for (lane, again) in lanes.iter_mut().zip(&mut found) {
                     if lane.is_recorded() {
-                        again.clone_from(matches);
+                        *again = matches.to_vec();
                     }
                     if !again.is_empty() {
-                        lane.take(event, std::mem::take(again), Some(&book), step.now);
+                        lane.take(event, std::mem::take(again), context, Some(&book), step.now);
                     }
                 }
             }

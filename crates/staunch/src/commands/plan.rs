@@ -4,7 +4,7 @@ use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use staunch_model::{Endpoint, Printable, TriggerOutcome, TriggerReport, UndoClass};
+use staunch_model::{Endpoint, EventContext, Printable, TriggerOutcome, TriggerReport, UndoClass};
 use staunch_ports::Reputations;
 use staunch_runtime::{Intake, IntakeError, Runtime};
 use staunch_server::dto::{EventPlan, PlannedStep, Response, Ruling, path};
@@ -14,6 +14,7 @@ use super::trigger;
 use crate::cli::PlanArgs;
 use crate::client::{Client, Patience};
 use crate::config::{self, Config};
+use crate::context::{Context, pin};
 use crate::exit::{Exit, Fault};
 use crate::feeds::Feeds;
 use crate::output::{Output, Tone, now, say, wrap};
@@ -92,10 +93,13 @@ pub(super) fn plan_locally(config: &Config, texts: &Texts, source: &str, body: &
     )
     .map_err(|error| Fault::of(Exit::Failed, &error))?;
     let programs = outcome.compiled.into_iter().map(|it| it.program).collect();
-    let feeds = Feeds::start(config, now()).map(|it| it as Arc<dyn Reputations>);
+    let feeds = Feeds::start(config, now());
+    let context = Context::start(config, feeds.clone())?;
+    pin(&runtime.handle(), Arc::new(config.context.table())).map_err(|error| Fault::of(Exit::Failed, &error))?;
     let intake = Intake::new(wiring::event_sources(config)?, programs, runtime.handle())
-        .with_reputations(feeds)
-        .with_processes(wiring::processes(config)?);
+        .with_reputations(feeds.map(|it| it as Arc<dyn Reputations>))
+        .with_processes(wiring::processes(config)?)
+        .with_knowledge(context.knowledge(config));
     let made = intake.plan(source, body);
     let known: Vec<String> = intake.source_names().map(str::to_owned).collect();
     drop(intake);
@@ -138,6 +142,10 @@ fn text(output: &Output, made: &EventPlan) -> String {
     line("attacked", &endpoint(event.destination));
     if let Some(because) = &event.because {
         line("because", &Printable(because).to_string());
+    }
+    let known = made.context.iter().flat_map(EventContext::lines);
+    for (at, known) in known.enumerate() {
+        line(if at == 0 { "known" } else { "" }, &known);
     }
     text.push('\n');
     let follows = |report: &&TriggerReport| report.outcome == TriggerOutcome::Matches;

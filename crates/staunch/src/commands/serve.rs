@@ -29,10 +29,12 @@ use super::run::Input;
 use super::token;
 use crate::cli::{Driver, ServeArgs};
 use crate::config::{self, Config, Loaded};
+use crate::context::{Context, pin};
 use crate::exit::{Exit, Fault};
 use crate::feeds::{Feeds, Fetching};
 use crate::finding::Finding;
 use crate::lists::Watch;
+use crate::output::now;
 use crate::playbooks::Texts;
 use crate::sandbox::{self, Files, Needs};
 use crate::stage::STAGE_PREFIX;
@@ -89,6 +91,8 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
         );
     }
     let sources = wiring::event_sources(&config)?;
+    let feeds = Feeds::start(&config, now());
+    let context = Context::start(&config, feeds.clone())?;
     let (lists, listed) = Watch::start(&config)?;
     if let Some(input) = &input {
         input.check(sources.iter().map(|source| source.name()))?;
@@ -120,7 +124,8 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
         "recovered"
     );
     lists.tell(&runtime.handle());
-    let feeds = Feeds::start(&config, runtime.handle().machine_now());
+    context.tell(&runtime.handle());
+    pin(&runtime.handle(), Arc::new(config.context.table())).map_err(|error| Fault::of(Exit::Failed, &error))?;
     if let Some(feeds) = &feeds {
         feeds.tell(&runtime.handle());
     }
@@ -134,7 +139,8 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
     let intake = intake
         .with_archive(archiver)
         .with_reputations(reputations)
-        .with_processes(processes);
+        .with_processes(processes)
+        .with_knowledge(context.knowledge(&config));
     let intake = Arc::new(intake);
     let inlets = wiring::inlets::start(&config, &intake).and_then(|mut inlets| {
         if let Some(input) = &mut input {
@@ -174,6 +180,7 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
         drivers: opened.drivers,
         in_force: config.clone(),
         lists,
+        context,
         feeds,
     };
     let ended = http::serve(Serving {

@@ -4,15 +4,19 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use staunch_engine::triage::Triage;
-use staunch_model::{Endpoint, EventKind, EventView, Printable, Severity, Timestamp, TriggerReport};
+use staunch_model::{
+    Endpoint, EventContext, EventKind, EventView, Printable, Severity, Surroundings, Timestamp, TriggerReport,
+};
 use staunch_ports::{Malformed, Sighting, Source};
 
 use super::plan::{endpoint, read_event};
 use super::trigger;
 use crate::cli::{SourceCommand, SourceTestArgs};
 use crate::config;
+use crate::context::Context;
 use crate::exit::{Exit, Fault};
-use crate::output::{Output, Tone, say, wrap};
+use crate::feeds::Feeds;
+use crate::output::{Output, Tone, now, say, wrap};
 use crate::playbooks::Texts;
 use crate::wiring;
 
@@ -65,11 +69,16 @@ struct Understood {
     source: Endpoint,
     destination: Endpoint,
     because: Option<String>,
+    context: Option<EventContext>,
     triggers: Vec<TriggerReport>,
 }
 
 impl Understood {
-    fn of(view: &EventView<'_>, source: &dyn Source, triage: &Triage) -> Self {
+    fn of(view: &EventView<'_>, source: &dyn Source, triage: &Triage, around: Option<&dyn Surroundings>) -> Self {
+        let view = &EventView {
+            around: around.unwrap_or(view.around),
+            ..*view
+        };
         let shown = |text: &str| Printable(text).to_string();
         Self {
             system: view.system.to_owned(),
@@ -84,6 +93,7 @@ impl Understood {
             source: view.source,
             destination: view.destination,
             because: source.explain(view.raw.bytes()),
+            context: around.map(|_| EventContext::of(view, [])),
             triggers: triage.reports(view),
         }
     }
@@ -100,6 +110,9 @@ fn test(args: &SourceTestArgs) -> Result<Exit, Fault> {
         return Err(Fault::new(Exit::Usage, "the playbooks cannot be used").hint("`staunch check` shows all mistakes"));
     }
     let triage = Triage::new(outcome.compiled.into_iter().map(|it| it.program).collect());
+    let feeds = Feeds::start(&config, now());
+    let context = Context::start(&config, feeds)?;
+    let around = context.knowledge(&config).map(|it| it.current());
     let mut tested = Tested {
         source: source.name().to_owned(),
         elements: 0,
@@ -111,7 +124,9 @@ fn test(args: &SourceTestArgs) -> Result<Exit, Fault> {
         tested.malformed += usize::from(matches!(sighting, Sighting::Malformed(_)));
         if tested.shown.len() < args.max {
             let sighting = match sighting {
-                Sighting::Event(view) => Told::Event(Box::new(Understood::of(view, &*source, &triage))),
+                Sighting::Event(view) => {
+                    Told::Event(Box::new(Understood::of(view, &*source, &triage, around.as_deref())))
+                }
                 Sighting::Ignored(reason) => Told::Ignored { reason },
                 Sighting::Malformed(malformed) => Told::Malformed(malformed),
             };
@@ -206,6 +221,10 @@ fn event_text(output: &Output, event: &Understood) -> String {
     text.push_str(&line(output, "attacked", &endpoint(event.destination)));
     if let Some(because) = &event.because {
         text.push_str(&line(output, "because", &Printable(because).to_string()));
+    }
+    let known = event.context.iter().flat_map(EventContext::lines);
+    for (at, known) in known.enumerate() {
+        text.push_str(&line(output, if at == 0 { "known" } else { "" }, &known));
     }
     text.push('\n');
     let reports: Vec<&TriggerReport> = event.triggers.iter().collect();

@@ -135,6 +135,20 @@ fn text(output: &Output, it: &Status, now: Timestamp) -> String {
             line("", format!("REFUSED since: {}", Printable(why)));
         }
     }
+    for (at, file) in it.context.iter().enumerate() {
+        let (path, read) = (Printable(&file.path), relative(file.read_at, now));
+        let label = if at == 0 { "context" } else { "" };
+        let what = match &*file.kind {
+            // How large its tree is tells nobody anything.
+            "geo" if file.entries == 0 => format!("{path}: never read, so no place is known"),
+            "geo" => format!("{path}: read {read}"),
+            kind => format!("{path}: {} {}, read {read}", file.entries, Printable(kind)),
+        };
+        line(label, what);
+        if let Some(why) = &file.refused {
+            line("", format!("REFUSED since: {}", Printable(why)));
+        }
+    }
     for (at, feed) in it.feeds.iter().enumerate() {
         let (name, networks) = (Printable(&feed.name), feed.networks);
         let age = match (feed.as_of, feed.expires) {

@@ -96,7 +96,7 @@ fn words(clause: &Clause) -> String {
 
 #[cfg(test)]
 mod tests {
-    use staunch_model::{Endpoint, EventView, FieldValue, RawFields, Severity};
+    use staunch_model::{Endpoint, EventView, FieldValue, NothingKnown, RawFields, Severity};
     use staunch_playbook::{BUILT_IN, CheckContext, compile_all};
 
     use super::*;
@@ -129,6 +129,7 @@ mod tests {
             user: None,
             host: None,
             raw: &Nothing,
+            around: &NothingKnown,
         };
         let compiled = compile_all(BUILT_IN.iter().copied(), &CheckContext::default()).expect("they can be used");
         let programs = compiled.into_iter().map(|it| it.program).collect();

@@ -29,6 +29,18 @@ const RISK_ROWS_MAX: usize = 64;
 /// The most feeds.
 const FEEDS_MAX: usize = 32;
 
+/// The most rows of the context guard.
+const CONTEXT_ROWS_MAX: usize = 64;
+
+/// The most databases of places.
+const GEO_DATABASES_MAX: usize = 4;
+
+/// The most files of context: each is looked at several times a second.
+const CONTEXT_FILES_MAX: usize = 64;
+
+/// The longest name of a row of the context guard: it is shown within one line of a judgement.
+const CONTEXT_NAME_CHARS_MAX: usize = 64;
+
 /// The most files of protected networks: each is looked at several times a second.
 const PROTECTED_FILES_MAX: usize = 64;
 
@@ -58,6 +70,7 @@ pub(super) fn check(config: &Config, text: &str) -> Vec<Mistake> {
     checker.never_touch(config);
     checker.risk(config);
     checker.feeds(config);
+    checker.context(config);
     checker.nftables(config);
     checker.playbooks(config);
     checker.rest(config);
@@ -277,6 +290,28 @@ impl Checker<'_> {
                 self.mistakes.push(Mistake::of_value(self.text, &path, what, hint));
             }
         }
+        for (at, entry) in files.iter().enumerate() {
+            let path = [
+                Step::Key("never_touch"),
+                Step::Key("files"),
+                Step::At(at),
+                Step::Key("path"),
+            ];
+            let filtered = !entry.services.is_empty() || !entry.regions.is_empty();
+            let (what, hint) = match entry.format.provider() {
+                Some(_) if entry.services.is_empty() => (
+                    "all ranges of a provider are those of its customers too, also of attackers",
+                    "name services whose addresses nobody can rent, such as CLOUDFRONT and ROUTE53_HEALTHCHECKS",
+                ),
+                None if filtered => (
+                    "a plain list has no services and no regions",
+                    "take them out, or name the format",
+                ),
+                _ => continue,
+            };
+            self.mistakes
+                .push(Mistake::of_value(self.text, &path, what.to_owned(), hint));
+        }
         if files.len() > PROTECTED_FILES_MAX {
             let what = format!("{} files list what is never touched", files.len());
             let hint = format!("name at most {PROTECTED_FILES_MAX}");
@@ -393,6 +428,11 @@ impl Checker<'_> {
                 }
                 _ => {}
             }
+            let filtered = !feed.services.is_empty() || !feed.regions.is_empty();
+            if filtered && feed.format.provider().is_none() {
+                let what = "a feed of this format has no services and no regions".to_owned();
+                mistake("format", what, "take them out, or name the format of a provider");
+            }
             let (least, most) = (Span::from_secs(1), Span::from_hours(7 * 24));
             if !(least..=most).contains(&feed.every) {
                 let what = format!("every is {}: what is never fetched grows old", feed.every);
@@ -410,6 +450,83 @@ impl Checker<'_> {
                     what,
                     &format!("write a time from \"{least}\" to \"{most}\""),
                 );
+            }
+        }
+    }
+
+    fn context(&mut self, config: &Config) {
+        let context = &config.context;
+        for (table, files) in [("assets", &context.assets), ("identities", &context.identities)] {
+            for (at, file) in files.iter().enumerate() {
+                let path = [Step::Key("context"), Step::Key(table), Step::At(at), Step::Key("path")];
+                let mut mistake = |what: String, hint: &str| {
+                    self.mistakes.push(Mistake::of_value(self.text, &path, what, hint));
+                };
+                let path = file.path.display().to_string();
+                let shown = Printable(&path);
+                if file.format().is_none() {
+                    let what = format!("it is not told how {shown} is written");
+                    mistake(what, "add format = \"yaml\", \"csv\" or \"json\"");
+                }
+                if files.iter().take(at).any(|it| it.path == file.path) {
+                    mistake(format!("{shown} is named twice"), "name it once");
+                }
+            }
+            if files.len() > CONTEXT_FILES_MAX {
+                let what = format!("there are {} files of {table}", files.len());
+                self.add(&["context", table], what, format!("name at most {CONTEXT_FILES_MAX}"));
+            }
+        }
+        for (at, file) in context.geo.iter().enumerate() {
+            if context.geo.iter().take(at).any(|it| it == file) {
+                let path = [Step::Key("context"), Step::Key("geo"), Step::At(at), Step::Key("path")];
+                let what = format!("{} is named twice", Printable(&file.path.display().to_string()));
+                self.mistakes
+                    .push(Mistake::of_value(self.text, &path, what, "name it once"));
+            }
+        }
+        if context.geo.len() > GEO_DATABASES_MAX {
+            let what = format!(
+                "there are {} databases, all of which are kept in memory",
+                context.geo.len()
+            );
+            self.add(&["context", "geo"], what, format!("name at most {GEO_DATABASES_MAX}"));
+        }
+        let table = context.table();
+        if table.rows.len() > CONTEXT_ROWS_MAX {
+            let what = format!(
+                "the context guard has {} rows: nobody reads through them",
+                table.rows.len()
+            );
+            self.add(
+                &["context", "guards"],
+                what,
+                format!("write at most {CONTEXT_ROWS_MAX}"),
+            );
+        }
+        for (at, row) in table.rows.iter().enumerate() {
+            let mut mistake = |key: &str, what: String, hint: &str| {
+                let path = [Step::Key("context"), Step::Key("guards"), Step::At(at), Step::Key(key)];
+                self.mistakes.push(Mistake::of_value(self.text, &path, what, hint));
+            };
+            let length = row.name.chars().count();
+            if length == 0 || length > CONTEXT_NAME_CHARS_MAX {
+                let what = format!("the name of a row has {length} characters: the plan shows it");
+                let hint = format!("write 1 to {CONTEXT_NAME_CHARS_MAX} characters");
+                mistake("name", what, &hint);
+            }
+            if !row.is_about_assets() && !row.is_about_identities() {
+                let what = "the row names no condition: it holds for everything".to_owned();
+                let hint = "name one; `mode = \"approve\"` asks a person about everything";
+                mistake("name", what, hint);
+            }
+            if row.is_about_assets() && context.assets.is_empty() {
+                let what = "the row asks for assets, and no file knows any".to_owned();
+                mistake("name", what, "name a file under [[context.assets]]");
+            }
+            if row.is_about_identities() && context.identities.is_empty() {
+                let what = "the row asks for accounts, and no file knows any".to_owned();
+                mistake("name", what, "name a file under [[context.identities]]");
             }
         }
     }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer, Serialize};
 use staunch_connectors::feeds::Format;
+use staunch_connectors::ranges::Filter;
 use staunch_model::{Score, Span};
 
 use super::risk::{score, some_as_number};
@@ -29,10 +30,18 @@ pub(crate) struct FeedSettings {
     #[serde(default)]
     pub(crate) path: PathBuf,
     /// `plain`: a network or address on each line, also netsets of FireHOL; `spamhaus`: JSON lines of DROP; `stix`: a STIX 2.1
-    /// bundle or the objects of a TAXII 2.1 collection; `misp`. Special-purpose networks, such as private ones, are left
+    /// bundle or the objects of a TAXII 2.1 collection; `misp`; `aws`, `gcp` or `azure`: the ranges that these providers publish.
+    /// Special-purpose networks, such as private ones, are left
     /// out. Default `plain`. Since v0.1.
     #[serde(default = "plain")]
     pub(crate) format: Format,
+    /// Of the ranges of a provider, those of these services: `EC2` of AWS, `Google Cloud`, `AzureCloud` of Azure. Default all.
+    /// Since v0.1.
+    #[serde(default)]
+    pub(crate) services: Vec<String>,
+    /// Of the ranges of a provider, those in these regions. Default all. Since v0.1.
+    #[serde(default)]
+    pub(crate) regions: Vec<String>,
     /// The score of what it names, from 0 to 1. Default 0.5. Since v0.1.
     #[serde(default = "half", deserialize_with = "some_score", serialize_with = "some_as_number")]
     pub(crate) score: Score,
@@ -46,6 +55,14 @@ pub(crate) struct FeedSettings {
 }
 
 impl FeedSettings {
+    /// Which ranges of a provider are meant.
+    pub(crate) fn filter(&self) -> Filter {
+        Filter {
+            services: self.services.clone(),
+            regions: self.regions.clone(),
+        }
+    }
+
     /// The same, with the file of its copy when it is fetched.
     pub(crate) fn in_dir(&self, data_dir: &Path) -> Self {
         let mut settings = self.clone();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// Where each section's keys are described: heading, struct, and the file that it is in.
-const SECTIONS: [(&str, &str, &str); 29] = [
+const SECTIONS: [(&str, &str, &str); 33] = [
     ("", "Config", CONFIG),
     ("[http]", "HttpSettings", HTTP),
     ("[[http.senders]]", "HttpSender", HTTP),
@@ -18,6 +18,10 @@ const SECTIONS: [(&str, &str, &str); 29] = [
     ("[risk]", "RiskSettings", RISK),
     ("[[risk.rows]]", "RiskRowSettings", RISK),
     ("[[feeds]]", "FeedSettings", FEEDS),
+    ("[context]", "ContextSettings", CONTEXT),
+    ("[[context.assets]], [[context.identities]]", "ContextFile", CONTEXT),
+    ("[[context.geo]]", "GeoDatabase", CONTEXT),
+    ("[[context.guards]]", "ContextRowSettings", CONTEXT),
     ("[nftables]", "NftablesSettings", CONFIG),
     ("[rate_limit]", "RateLimitSettings", CONFIG),
     ("[processes]", "ProcessSettings", CONFIG),
@@ -38,6 +42,7 @@ const SECTIONS: [(&str, &str, &str); 29] = [
 
 const CONFIG: &str = include_str!("../config.rs");
 const HTTP: &str = include_str!("http.rs");
+const CONTEXT: &str = include_str!("context.rs");
 const FEEDS: &str = include_str!("feeds.rs");
 const RISK: &str = include_str!("risk.rs");
 const SOURCES: &str = include_str!("sources.rs");
@@ -72,7 +77,7 @@ fn the_reference_is_what_the_doc_comments_say() {
          when it is there. Every key has a default, so an empty file is a valid one. Unknown keys are mistakes. Relative\n\
          paths are relative to the file's directory. Lengths of time are texts such as `\"90s\"`, `\"10m\"` or `\"1h30m\"`.\n\n\
          `staunch check` finds mistakes in the file too. `SIGHUP` makes a running server read `[playbooks]`,\n\
-         `[never_touch]` and `[risk]` again; a file with mistakes changes nothing. All other keys take effect at the next start.\n",
+         `[never_touch]`, `[risk]` and `[context]` again; a file with mistakes changes nothing. All other keys take effect at the next start.\n",
     );
     let known: BTreeMap<&str, ()> = SECTIONS
         .iter()

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-use staunch_connectors::feeds::{FEED_BYTES_MAX, read};
+use staunch_connectors::feeds::{FEED_BYTES_MAX, read_filtered};
 use staunch_model::Printable;
 use staunch_runtime::Handle;
 use ureq::Agent;
@@ -137,7 +137,7 @@ fn fetch(agent: &Agent, settings: &FeedSettings) -> Result<bool, String> {
         .map(str::to_owned);
     let body = answer.body_mut().with_config().limit(FEED_BYTES_MAX).read_to_vec();
     let body = body.map_err(|error| format!("its body cannot be read: {error}"))?;
-    read(settings.format, &body).map_err(|invalid| {
+    read_filtered(settings.format, &settings.filter(), &body).map_err(|invalid| {
         let at = invalid.line.map_or_else(String::new, |line| format!(" (line {line})"));
         format!("what comes is not a feed of this format: {}{at}", invalid.what)
     })?;

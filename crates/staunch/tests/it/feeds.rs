@@ -314,3 +314,28 @@ fn a_feed_is_fetched_with_its_etag_and_the_last_good_copy_is_kept() {
         wait_until("a request with the kept ETag", || asked("\"two\""));
     });
 }
+
+#[test]
+fn triggers_ask_what_feeds_say_and_a_place_in_no_feed_has_the_score_0() {
+    in_namespace("feeds::triggers", || {
+        let home = Home::new(&format!("{SMALL}{FEEDS}"));
+        let asks = |name: &str, when: &str| {
+            PLAYBOOK
+                .replace("playbook: sure", &format!("playbook: {name}"))
+                .replace("event.severity >= high", when)
+        };
+        let bad = "reputation.source.score > 0.8 && reputation.source.confidence >= 90";
+        home.playbook("bad.yaml", &asks("bad", bad));
+        home.playbook("unnamed.yaml", &asks("unnamed", "reputation.source.score == 0"));
+        // Without the feed nothing is known, so neither matches.
+        let server = home.serve();
+        assert_eq!(server.take(&exploit_from(NAMED)).matched, 0);
+        drop_list(&home, &["203.0.113.0/24"]);
+        wait_until("the feed", || metric(&server, "failed") == Some(0.0));
+        let (text, _) = plan(&home, &[], NAMED);
+        assert!(text.contains("known 203.0.113.9 is score 0.95, 90 % sure"), "{text}");
+        assert!(text.contains("reputation.source.score is 0.95"), "{text}");
+        let (text, _) = plan(&home, &[], UNNAMED);
+        assert!(text.contains("unnamed") && text.contains("no feed names it"), "{text}");
+    });
+}

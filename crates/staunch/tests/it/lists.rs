@@ -184,3 +184,38 @@ fn on_sighup_lists_come_and_go_with_the_configuration() {
         wait_until("the block", || element(LISTED).is_some());
     });
 }
+
+/// Ranges of three services, as AWS publishes them; anybody can rent an address of one of them.
+const RANGES: &str = r#"{"syncToken": "1", "createDate": "2026-11-24-16-00-00", "prefixes": [
+{"ip_prefix": "203.0.113.0/26", "region": "GLOBAL", "service": "CLOUDFRONT", "network_border_group": "GLOBAL"},
+{"ip_prefix": "198.51.100.0/24", "region": "eu-central-1", "service": "AMAZON", "network_border_group": "eu-central-1"},
+{"ip_prefix": "198.51.100.0/24", "region": "eu-central-1", "service": "EC2", "network_border_group": "eu-central-1"}],
+"ipv6_prefixes": []}"#;
+
+#[test]
+fn ranges_of_a_provider_protect_its_services_and_not_who_rents_there() {
+    in_namespace("lists::ranges", || {
+        let config = |services: &str| {
+            format!(
+                "{SMALL}[http]\nlisten = \"127.0.0.1:7450\"\n[[never_touch.files]]\npath = \"ip-ranges.json\"\nformat = \
+                 \"aws\"\nreason = \"AWS\"\n{services}"
+            )
+        };
+        let home = Home::new(&config(""));
+        fs::write(home.path("ip-ranges.json"), RANGES).expect("it is our directory");
+        let refused = home.run(&["check"]);
+        assert!(stderr(&refused).contains("those of its customers too"), "{refused:?}");
+        home.configure(&config("services = [\"CLOUDFRONT\", \"GLOBALACCELERATOR\"]\n"));
+        assert!(doctor(&home).contains("it has no range of the service GLOBALACCELERATOR"));
+
+        home.configure(&config("services = [\"CLOUDFRONT\"]\n"));
+        let server = home.serve();
+        server.take(&exploit_from(LISTED));
+        server.take(&exploit_from(OTHER));
+        wait_until("the block", || element(OTHER).is_some());
+        let explained: Protections = server.json(&["protect", "explain", LISTED]);
+        let found = explained.protections.first().expect("it is protected");
+        assert_eq!((found.line, &*found.reason), (Some(2), "CLOUDFRONT, GLOBAL"));
+        assert!(element(LISTED).is_none());
+    });
+}

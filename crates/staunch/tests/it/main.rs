@@ -3,6 +3,7 @@
 mod backtest;
 mod commands;
 mod config;
+mod context;
 mod demo;
 mod doctor;
 mod drill;

@@ -256,15 +256,14 @@ impl Entry<'_> {
             | Record::ListChanged(_)
             | Record::RiskTablePinned(_)
             | Record::Known(_)
-            | Record::ProcessFound(_) => Ok(()),
+            | Record::ProcessFound(_)
+            | Record::AroundKnown { .. }
+            | Record::ContextTablePinned(_) => Ok(()),
         }
     }
 
     fn event(&self) -> Option<&Event> {
-        match self.input {
-            Input::Event { event, .. } => Some(event),
-            _ => None,
-        }
+        self.input.event().map(|(event, _)| &**event)
     }
 
     fn incident_opened(&self, incident: i64, playbook: ContentHash, key: &str) -> rusqlite::Result<()> {

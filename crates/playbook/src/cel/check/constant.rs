@@ -6,7 +6,7 @@ use std::ops::Range;
 use staunch_model::{Printable, Severity};
 
 use super::super::field::{Field, Type, kind_name, parse_address};
-use super::super::test::{KINDS, LowerTest, TextTest};
+use super::super::test::{KINDS, LowerTest, Number, TextTest};
 use super::Checker;
 use super::operand::{Operand, Value};
 use crate::suggest;
@@ -86,6 +86,28 @@ impl Checker<'_, '_, '_> {
             );
         }
         found
+    }
+
+    /// A score from 0 to 1, in thousandths.
+    pub(super) fn score(&mut self, other: &Operand) -> Option<Number> {
+        let thousandths = match &other.value {
+            Value::Number(Number::Int(number @ (0 | 1))) => Some(number * 1_000),
+            Value::Number(Number::Float(number)) if (0.0..=1.0).contains(number) => {
+                let scaled = (number * 1_000.0).round();
+                #[expect(clippy::cast_possible_truncation, reason = "it is from 0 to 1000")]
+                let whole = scaled as i128;
+                ((scaled / 1_000.0 - number).abs() < f64::EPSILON).then_some(whole)
+            }
+            _ => None,
+        };
+        if thousandths.is_none() {
+            self.mismatch(
+                &other.span,
+                "a score is compared with a number from 0 to 1 that has at most three decimals",
+                "write for example reputation.source.score > 0.8",
+            )?;
+        }
+        thousandths.map(Number::Int)
     }
 
     pub(super) fn kind_mask(&mut self, other: &Operand) -> Option<u8> {

@@ -103,6 +103,14 @@ impl Checker<'_, '_, '_> {
                 }
                 Test::NumberIn(whole.into())
             }
+            Type::Score | Type::Bool => {
+                let hint = "compare it by itself, for example with == or >";
+                let message = format!(
+                    "{field} is {}, and `in` takes texts, numbers or words",
+                    field.kind().name()
+                );
+                return self.mismatch(&items.first()?.span, message, hint);
+            }
             Type::Text | Type::Any | Type::Number => {
                 let texts: Vec<_> = items.iter().map(|it| self.constant_text(&field, it, lower)).collect();
                 let mut texts = texts.into_iter().collect::<Option<Vec<Box<str>>>>()?;

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use staunch_model::{Printable, Severity};
 
-use super::super::field::{FIELDS, Field, Type, kind_name};
+use super::super::field::{AROUND, AROUND_ROOTS, FIELDS, Field, Type, kind_name};
 use super::super::parse::{Segment, Syntax, SyntaxKind};
 use super::super::test::{KINDS, Number};
 use super::Checker;
@@ -88,12 +88,16 @@ impl Checker<'_, '_, '_> {
 
     fn path(&mut self, segments: &[Segment]) -> Option<Value> {
         let (root, members) = segments.split_first()?;
+        if AROUND_ROOTS.contains(&&*root.key) {
+            return self.around(segments);
+        }
         if &*root.key != "event" {
             if members.is_empty() {
                 return self.word(root);
             }
-            let hint = match suggest::nearest(&root.key, ["event"]) {
-                Some(_) => "did you mean `event`?".to_owned(),
+            let roots = std::iter::once("event").chain(AROUND_ROOTS);
+            let hint = match suggest::nearest(&root.key, roots) {
+                Some(near) => format!("did you mean `{near}`?"),
                 None => "fields start with `event.`, those of the source with `event.raw.`".to_owned(),
             };
             let message = format!("nothing is named `{}`", Printable(&root.key));
@@ -135,6 +139,35 @@ impl Checker<'_, '_, '_> {
                 }
             }
         }
+    }
+
+    /// A field of what is known around the event.
+    fn around(&mut self, segments: &[Segment]) -> Option<Value> {
+        let name = segments
+            .iter()
+            .map(|segment| &*segment.key)
+            .collect::<Vec<_>>()
+            .join(".");
+        if let Some((_, field)) = AROUND.into_iter().find(|(known, _)| *known == name) {
+            return Some(Value::Field {
+                field,
+                lower: false,
+                size: false,
+            });
+        }
+        let span = segments.first()?.span.start..segments.last()?.span.end;
+        let root = segments.first()?;
+        let known = AROUND.iter().map(|(known, _)| *known);
+        let hint = match suggest::nearest(&name, known.clone()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => {
+                let of_root = known.filter(|it| it.split('.').next() == Some(&*root.key));
+                format!("known are {}", of_root.collect::<Vec<_>>().join(", "))
+            }
+        };
+        let message = format!("there is no field `{}`", Printable(&name));
+        self.reporter.error_with_hint("P043", &span, message, hint);
+        None
     }
 
     fn unknown_field(&mut self, name: &str, members: &[Segment]) -> Option<Value> {

@@ -11,7 +11,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{AccessFlags, access, geteuid};
 use serde_json::json;
-use staunch_model::Timestamp;
+use staunch_model::{Printable, Timestamp};
 use staunch_ports::Lsn;
 use staunch_server::dto::{Status, path};
 use staunch_server::{Role, Tokens};
@@ -21,7 +21,8 @@ use super::{Finding, Health};
 use crate::cli::ServerArgs;
 use crate::client::{Client, Patience};
 use crate::commands::open_fault;
-use crate::config::{Config, FeedSettings, ProtectedFile};
+use crate::config::{Config, ContextFile, FeedSettings, ProtectedFile};
+use crate::context::{Content, Kind, files as files_of_context, read_one};
 use crate::exit::{Exit, Fault};
 use crate::output::{now, relative};
 use crate::playbooks::{Texts, errors};
@@ -49,6 +50,7 @@ pub(super) fn all(config: &Config, server: &ServerArgs) -> Vec<Finding> {
     findings.push(protections(config));
     findings.extend(lists(config));
     findings.extend(feeds(config));
+    findings.extend(context(config));
     findings.push(sessions(config));
     findings.push(open_files(config));
     findings.push(clock());
@@ -382,6 +384,27 @@ fn lists(config: &Config) -> Vec<Finding> {
     files.map(one).collect()
 }
 
+/// The files of context, as they are at the moment: what a start would make of them.
+fn context(config: &Config) -> Vec<Finding> {
+    const CHECK: &str = "context";
+    let one = |(kind, file): (Kind, ContextFile)| match read_one(kind, &file) {
+        Ok(Content::Geo(database)) => {
+            let text = format!("{}, {}", file.path.display(), Printable(database.kind()));
+            Finding::new(CHECK, Health::Ok, text)
+        }
+        Ok(content) => {
+            let text = format!("{}, {} {}", file.path.display(), content.len(), kind.name());
+            Finding::new(CHECK, Health::Ok, text)
+        }
+        Err(fault) if kind == Kind::Geo => Finding {
+            health: Health::Warning,
+            ..Finding::of(CHECK, &fault)
+        },
+        Err(fault) => Finding::of(CHECK, &fault),
+    };
+    files_of_context(config).map(one).collect()
+}
+
 /// The feeds, as their files are at the moment.
 fn feeds(config: &Config) -> Vec<Finding> {
     const CHECK: &str = "feed";
@@ -545,6 +568,15 @@ fn server_state(status: &Status) -> Vec<Finding> {
                 "it has refused {why}; the {} networks that were read {} stay in force",
                 list.networks,
                 relative(list.read_at, now())
+            );
+            findings.push(problem(text, "mend the file; it is read again within a second"));
+        }
+    }
+    for file in &status.context {
+        if let Some(why) = &file.refused {
+            let text = format!(
+                "it has refused {why}; what was read {} stays in force",
+                relative(file.read_at, now())
             );
             findings.push(problem(text, "mend the file; it is read again within a second"));
         }

@@ -14,6 +14,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::compile;
 use crate::config::{self, Config};
+use crate::context::{Context, pin};
 use crate::exit::Fault;
 use crate::feeds::Feeds;
 use crate::lists::Watch;
@@ -36,6 +37,8 @@ pub(super) struct Reload {
     pub(super) in_force: Config,
     /// Its lists of protected networks.
     pub(super) lists: Watch,
+    /// What is known around events.
+    pub(super) context: Arc<Context>,
     /// Its feeds; those of the configuration that it was started with.
     pub(super) feeds: Option<Arc<Feeds>>,
 }
@@ -80,6 +83,7 @@ impl Reload {
     /// Lists and feeds that have changed.
     fn look(&mut self) {
         self.lists.look(&self.handle);
+        self.context.look(&self.handle);
         if let Some(feeds) = &self.feeds {
             feeds.look(&self.handle);
         }
@@ -91,26 +95,32 @@ impl Reload {
             config.playbooks = loaded.config.playbooks;
             config.never_touch = loaded.config.never_touch;
             config.risk = loaded.config.risk;
+            config.context = loaded.config.context;
             let compiled = compile(&config)?;
             let policy = self.policy(&config, &compiled)?;
             let lists = self.lists.read_again(&config, &self.handle)?;
-            Ok((config, compiled, policy, lists))
+            let context = self.context.read_again(&config, &self.handle)?;
+            Ok((config, compiled, policy, (lists, context)))
         });
         match read {
-            Ok((config, compiled, policy, lists)) => {
+            Ok((config, compiled, policy, (lists, context))) => {
                 let (playbooks, protected) = (policy.playbooks.len(), policy.never_touch.len());
                 // What moves between a list and the configuration is protected throughout by one of the two: lists only
                 // add before the policy changes, and take away after it.
                 let risk = Arc::new(config.risk.table());
+                let guards = Arc::new(config.context.table());
                 let set = self
                     .lists
                     .protect(&lists, &self.handle)
                     .and_then(|()| self.handle.set_policy(Arc::new(policy)))
-                    .and_then(|()| self.set_risk(risk));
+                    .and_then(|()| self.set_risk(risk))
+                    .and_then(|()| pin(&self.handle, guards));
                 if let Err(error) = set.and_then(|()| self.lists.take(lists, &self.handle)) {
                     tracing::error!(%error, "the configuration was not read again; the earlier one stays in force");
                     return;
                 }
+                self.context.take(context, &self.handle);
+                self.intake.set_knowledge(self.context.knowledge(&config));
                 self.intake
                     .set_programs(compiled.into_iter().map(|it| it.program).collect());
                 self.in_force = config;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use staunch_model::{
     Change, ClauseKind, ClauseValue, Endpoint, EventKind, EventView, Explanation, FieldValue, GuardName,
-    IncidentOutcome, Judgement, Program, RawFields, Record, RiskClass, Severity, Verdict,
+    IncidentOutcome, Judgement, NothingKnown, Program, RawFields, Record, RiskClass, Severity, Verdict,
 };
 use staunch_sim::script::{Moment, Seen};
 
@@ -90,6 +90,7 @@ impl Coverage {
             user: None,
             host: None,
             raw: &Nothing,
+            around: &NothingKnown,
         };
         let explained = (program.explain)(&nothing).clauses;
         let playbook = &program.playbook;
