@@ -83,6 +83,10 @@ pub(crate) const QUESTION_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the removal of what former installations have left is waited for.
 pub(crate) const LIFT_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long a reload is waited for. Reading 200,000 listed networks takes less than a second; what waits before it may take
+/// as long again.
+pub(crate) const RELOAD_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// After an error, how long the rest of a body is read and dropped, so that the client sees the answer.
 pub(crate) const LINGER: Duration = Duration::from_secs(2);
 

@@ -6,6 +6,7 @@ mod drills;
 mod events;
 mod metrics;
 mod queries;
+mod reload;
 mod stream;
 
 use axum::Router;
@@ -18,8 +19,8 @@ use crate::app::{Shared, around};
 use crate::dto::{
     Approvals, CommandQuery, CommandReply, Commands, Containments, DecisionRequest, DrillRequest, DrillView, EventPlan,
     Health, IncidentAnswer, IncidentQuery, Incidents, ModeRequest, ModeView, NoticeQuery, Notices, ProtectRequest,
-    ProtectionQuery, Protections, ReleaseRequest, RenewRequest, Status, StreamEntry, StreamQuery, Taken,
-    TransactionQuery, Transactions, UnprotectRequest, path,
+    ProtectionQuery, Protections, ReleaseRequest, ReloadRequest, Reloaded, RenewRequest, Status, StreamEntry,
+    StreamQuery, Taken, TransactionQuery, Transactions, UnprotectRequest, path,
 };
 use crate::problem::Failed;
 
@@ -143,6 +144,10 @@ pub(crate) fn table() -> Table {
         .with(
             Op::post::<UnprotectRequest, CommandReply>(path::UNPROTECT, "unprotect", "Takes an exemption back"),
             commands::unprotect,
+        )
+        .with(
+            Op::post::<ReloadRequest, Reloaded>(path::RELOAD, "reload", "Reads playbooks, protections and risks again"),
+            reload::again,
         )
         .with(
             Op::get::<DrillView>(path::DRILL, "getDrill", "Says what goes wrong on purpose"),

@@ -24,7 +24,7 @@ pub(crate) use look::{
 };
 pub(crate) use operate::{
     ApproveArgs, DenyArgs, ModeArgs, ModeName, ProtectAddArgs, ProtectCommand, ProtectRemoveArgs, ReleaseArgs,
-    RenewArgs,
+    ReloadArgs, RenewArgs,
 };
 pub(crate) use playbook::{PlaybookCommand, PlaybookSignArgs, PlaybookVerifyArgs};
 
@@ -94,6 +94,8 @@ pub(crate) enum Command {
     Protect(ProtectCommand),
     /// Show or set how far Staunch goes by itself
     Mode(ModeArgs),
+    /// Have the running server read playbooks, protections and the table of risks of its configuration again
+    Reload(ReloadArgs),
     /// Show how Staunch stands
     Status(ShowArgs),
     /// Show what happens, as it happens: decisions, acts, notices, what people ask for

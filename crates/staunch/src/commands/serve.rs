@@ -4,6 +4,7 @@
 //! HTTP and the operators' socket. Ends in the opposite one.
 
 mod http;
+mod mistakes;
 mod reload;
 
 use std::fs;
@@ -21,10 +22,10 @@ use staunch_model::Protection;
 use staunch_playbook::Compiled;
 use staunch_ports::Reputations;
 use staunch_runtime::{Intake, Runtime};
-use staunch_server::{Drills, Service, Tokens};
+use staunch_server::{Drills, Reloads, Service, Tokens};
 
 use self::http::Serving;
-use self::reload::Reload;
+use self::reload::{Orders, Reload};
 use super::run::Input;
 use super::token;
 use crate::cli::{Driver, ServeArgs};
@@ -54,6 +55,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<Exit, Fault> {
 pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, Fault> {
     crate::allocator::use_one_arena();
     let Loaded { mut config, file, .. } = config::load(args.data.config.config.as_deref())?;
+    let started_with = config.clone();
     apply(args, &mut config);
     log::start(&config.log)?;
     make_room_for_files(&mut config);
@@ -145,6 +147,7 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
             return stopped;
         }
     };
+    let (orders, ordered) = Orders::new();
     let service = Service {
         handle: runtime.handle(),
         intake: intake.clone(),
@@ -157,6 +160,7 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
         journal_start: Some(opened.journal_start),
         unauthenticated_loopback: args.allow_unauthenticated_loopback,
         drills: opened.drills.map(|it| it as Arc<dyn Drills>),
+        reloads: Some(Arc::new(orders) as Arc<dyn Reloads>),
     };
     let reload = Reload {
         file: args.data.config.config.clone().or(file),
@@ -164,6 +168,8 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
         intake,
         drivers: opened.drivers,
         in_force: config.clone(),
+        started_with,
+        ordered,
         lists,
         feeds,
     };

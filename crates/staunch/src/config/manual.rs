@@ -69,8 +69,8 @@ fn the_reference_is_what_the_doc_comments_say() {
         "# Configuration\n\nOne TOML file, named with `--config` or `STAUNCH_CONFIG`, otherwise `/etc/staunch/staunch.toml`\n\
          when it is there. Every key has a default, so an empty file is a valid one. Unknown keys are mistakes. Relative\n\
          paths are relative to the file's directory. Lengths of time are texts such as `\"90s\"`, `\"10m\"` or `\"1h30m\"`.\n\n\
-         `staunch check` finds mistakes in the file too. `SIGHUP` makes a running server read `[playbooks]`,\n\
-         `[never_touch]` and `[risk]` again; a file with mistakes changes nothing. All other keys take effect at the next start.\n",
+         `staunch check` finds mistakes in the file too. `staunch reload` and `SIGHUP` make a running server read\n\
+         `[playbooks]`, `[never_touch]` and `[risk]` again; a file with mistakes changes nothing. All other keys take effect at the next start.\n",
     );
     let known: BTreeMap<&str, ()> = SECTIONS
         .iter()

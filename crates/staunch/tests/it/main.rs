@@ -22,6 +22,7 @@ mod metrics;
 mod operators;
 mod playbook_tests;
 mod protect;
+mod reload;
 mod replay;
 mod run;
 mod sandbox;
