@@ -7,6 +7,7 @@ pub mod inlets;
 pub mod json;
 pub mod lists;
 pub mod notifiers;
+pub mod otlp;
 pub mod sources;
 #[cfg(test)]
 mod testing;

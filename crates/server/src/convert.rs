@@ -107,6 +107,8 @@ impl From<telemetry::Counts> for dto::Counts {
             effects: counts.effects,
             sweeps: counts.sweeps,
             follower_gaps: counts.follower_gaps,
+            spans_sent: counts.spans_sent,
+            spans_lost: counts.spans_lost,
         }
     }
 }

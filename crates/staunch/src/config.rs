@@ -11,6 +11,7 @@ mod mistake;
 mod risk;
 mod shown;
 mod sources;
+mod telemetry;
 
 use std::path::{Path, PathBuf};
 
@@ -25,6 +26,7 @@ pub(crate) use mistake::Mistake;
 pub(crate) use risk::RiskSettings;
 pub(crate) use shown::{Line, Shown};
 pub(crate) use sources::{JournaldSource, SourcesSettings, SyslogSource};
+pub(crate) use telemetry::TelemetrySettings;
 
 use crate::exit::{Exit, Fault};
 use crate::files::read_bounded;
@@ -73,6 +75,8 @@ pub(crate) struct Config {
     pub(crate) sandbox: SandboxSettings,
     /// Logging.
     pub(crate) log: LogSettings,
+    /// What is told to systems that watch.
+    pub(crate) telemetry: TelemetrySettings,
 }
 
 impl Default for Config {
@@ -94,6 +98,7 @@ impl Default for Config {
             drill: DrillSettings::default(),
             sandbox: SandboxSettings::default(),
             log: LogSettings::default(),
+            telemetry: TelemetrySettings::default(),
         }
     }
 }

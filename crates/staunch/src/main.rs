@@ -26,6 +26,7 @@ mod progress;
 mod sandbox;
 mod signing;
 mod stage;
+mod traces;
 mod wiring;
 mod words;
 

@@ -19,6 +19,7 @@ use staunch_connectors::actions::block_ip::{
 use staunch_connectors::enrichers::conntrack::ConntrackShare;
 use staunch_connectors::enrichers::own_addresses::{PROC, RESOLV_CONF, protections};
 use staunch_connectors::notifiers::log::LogNotifier;
+use staunch_connectors::otlp::Resource;
 use staunch_model::{
     Description, Failure, FailureKind, Frame, Input, InstallationId, NeverTouch, Observation, Outcome, Policy,
     Printable, Protection, Target,
@@ -39,6 +40,7 @@ use crate::config::Config;
 use crate::exit::{Exit, Fault};
 use crate::misbehave::{self, LiveOrders, Orders, WrongClock};
 use crate::narrator::Narrator;
+use crate::traces::{Sending, Tracer};
 
 pub(crate) use access::{http_limits, senders, tls};
 
@@ -147,6 +149,31 @@ pub(crate) fn open(config: &Config, driver: Driver, rehearse: Option<&Path>) -> 
         claim,
         drills,
     })
+}
+
+/// Has traces made of what the index follows, where there is a receiver for them.
+///
+/// # Errors
+/// When there can be no thread that sends them.
+pub(crate) fn traces(config: &Config, opened: &mut Opened, compiled: &[Compiled]) -> Result<Option<Sending>, Fault> {
+    let Some(url) = &config.telemetry.otlp else {
+        return Ok(None);
+    };
+    let Some(inner) = opened.parts.follower.take() else {
+        tracing::warn!("without an index there are no traces");
+        return Ok(None);
+    };
+    let resource = Resource {
+        version: env!("CARGO_PKG_VERSION").into(),
+        installation: opened.installation.to_string().into(),
+    };
+    let (sending, outbox) = Sending::start(url, resource)?;
+    let names = compiled
+        .iter()
+        .map(|it| (it.program.playbook.hash, it.program.playbook.name.clone()));
+    let tracer = Tracer::new(inner, opened.installation, names.collect(), outbox);
+    opened.parts.follower = Some(Box::new(tracer));
+    Ok(Some(sending))
 }
 
 /// Claims the table, so that no other process enforces with it.

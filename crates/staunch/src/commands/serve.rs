@@ -89,7 +89,8 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
     if let Some(input) = &input {
         input.check(sources.iter().map(|source| source.name()))?;
     }
-    let opened = wiring::open(&config, args.driver, args.rehearse.as_deref())?;
+    let mut opened = wiring::open(&config, args.driver, args.rehearse.as_deref())?;
+    let sending = wiring::traces(&config, &mut opened, &compiled)?;
     if args.driver == Driver::Memory {
         tracing::warn!("THE DRIVER IS memory: NOTHING IS BLOCKED, acts are pretended");
     }
@@ -115,6 +116,10 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
         listed,
         "recovered"
     );
+    if let Some(sending) = &sending {
+        // Nobody else sets it.
+        let _ = runtime.handle().telemetry().spans.set(sending.tally.clone());
+    }
     lists.tell(&runtime.handle());
     let feeds = Feeds::start(&config, runtime.handle().machine_now());
     if let Some(feeds) = &feeds {
@@ -187,6 +192,10 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
         archive.stop();
     }
     let stopped = stop(runtime, ended);
+    // The runtime had the other end.
+    if let Some(sending) = sending {
+        sending.finish();
+    }
     // Whoever starts next must not enforce before this one has ended.
     drop(opened.claim);
     stopped.and_then(|exit| told.map(|()| exit))

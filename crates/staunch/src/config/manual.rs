@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// Where each section's keys are described: heading, struct, and the file that it is in.
-const SECTIONS: [(&str, &str, &str); 27] = [
+const SECTIONS: [(&str, &str, &str); 28] = [
     ("", "Config", CONFIG),
     ("[http]", "HttpSettings", HTTP),
     ("[[http.senders]]", "HttpSender", HTTP),
@@ -32,6 +32,7 @@ const SECTIONS: [(&str, &str, &str); 27] = [
     ("[drill]", "DrillSettings", CONFIG),
     ("[sandbox]", "SandboxSettings", CONFIG),
     ("[log]", "LogSettings", CONFIG),
+    ("[telemetry]", "TelemetrySettings", TELEMETRY),
 ];
 
 const CONFIG: &str = include_str!("../config.rs");
@@ -39,6 +40,7 @@ const HTTP: &str = include_str!("http.rs");
 const FEEDS: &str = include_str!("feeds.rs");
 const RISK: &str = include_str!("risk.rs");
 const SOURCES: &str = include_str!("sources.rs");
+const TELEMETRY: &str = include_str!("telemetry.rs");
 const SURICATA: &str = include_str!("../../../connectors/src/sources/suricata.rs");
 const GENERIC: &str = include_str!("../../../connectors/src/sources/generic.rs");
 

@@ -30,4 +30,5 @@ mod senders;
 mod signatures;
 mod sources;
 mod tls;
+mod traces;
 mod trouble;
