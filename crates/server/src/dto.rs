@@ -14,7 +14,7 @@ mod status;
 mod stream;
 
 pub use command::{DecisionRequest, ModeRequest, ReleaseRequest, ReloadRequest, Reloaded, RenewRequest};
-pub use containment::{Approval, Approvals, Containment, Containments, DriftView, FormerView, Protected};
+pub use containment::{Approval, Approvals, Containment, Containments, DriftView, FormerView, PageQuery, Protected};
 pub use drill::{DrillRequest, DrillView};
 pub use event::{ElementError, EventPlan, Plan, PlannedStep, Response, Ruling, Taken, Understood};
 pub use problem::{Mistake, Problem};
@@ -45,9 +45,9 @@ pub mod path {
     pub const METRICS: &str = "/metrics";
     /// `GET`, without a token: [`super::Health`].
     pub const HEALTH: &str = "/v1/health";
-    /// `GET`: [`super::Containments`].
+    /// `GET` with [`super::PageQuery`]: [`super::Containments`].
     pub const CONTAINMENTS: &str = "/v1/containments";
-    /// `GET`: [`super::Approvals`].
+    /// `GET` with [`super::PageQuery`]: [`super::Approvals`].
     pub const APPROVALS: &str = "/v1/approvals";
     /// `GET` with [`super::IncidentQuery`]: [`super::Incidents`]. Followed by `/INC-17`: [`super::IncidentAnswer`].
     pub const INCIDENTS: &str = "/v1/incidents";

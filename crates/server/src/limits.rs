@@ -100,6 +100,14 @@ pub(crate) const TRANSACTIONS_PER_QUESTION_MAX: usize = 2_000;
 /// the index when something has happened.
 pub(crate) const STREAMS_MAX: usize = 32;
 
+/// Of those, streams of one who asks, by name: a console in some tabs and a program, so that no viewer can take all of them.
+pub(crate) const STREAMS_OF_ONE_MAX: usize = 8;
+
+const _: () = assert!(
+    STREAMS_OF_ONE_MAX * 4 <= STREAMS_MAX,
+    "one leaves most of them to others"
+);
+
 /// How often a stream that has nothing to tell looks whether something has happened.
 pub(crate) const STREAM_LOOK_INTERVAL: Duration = Duration::from_millis(100);
 

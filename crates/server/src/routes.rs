@@ -18,9 +18,9 @@ use crate::api::{Operation, Table};
 use crate::app::{Shared, around};
 use crate::dto::{
     Approvals, CommandQuery, CommandReply, Commands, Containments, DecisionRequest, DrillRequest, DrillView, EventPlan,
-    Health, IncidentAnswer, IncidentQuery, Incidents, ModeRequest, ModeView, NoticeQuery, Notices, ProtectRequest,
-    ProtectionQuery, Protections, ReleaseRequest, ReloadRequest, Reloaded, RenewRequest, Status, StreamEntry,
-    StreamQuery, Taken, TransactionQuery, Transactions, UnprotectRequest, path,
+    Health, IncidentAnswer, IncidentQuery, Incidents, ModeRequest, ModeView, NoticeQuery, Notices, PageQuery,
+    ProtectRequest, ProtectionQuery, Protections, ReleaseRequest, ReloadRequest, Reloaded, RenewRequest, Status,
+    StreamEntry, StreamQuery, Taken, TransactionQuery, Transactions, UnprotectRequest, path,
 };
 use crate::problem::Failed;
 
@@ -56,11 +56,13 @@ pub(crate) fn table() -> Table {
                 path::CONTAINMENTS,
                 "listContainments",
                 "Lists what holds something in the world",
-            ),
+            )
+            .query::<PageQuery>(),
             queries::containments,
         )
         .with(
-            Op::get::<Approvals>(path::APPROVALS, "listApprovals", "Lists what a person must decide"),
+            Op::get::<Approvals>(path::APPROVALS, "listApprovals", "Lists what a person must decide")
+                .query::<PageQuery>(),
             queries::approvals,
         )
         .with(
