@@ -52,6 +52,7 @@ impl From<staunch_runtime::EventPlan> for dto::EventPlan {
             event,
             triggers: made.triggers,
             plan: dto::Plan { responses },
+            others: made.others,
         }
     }
 }

@@ -9,6 +9,7 @@ mod playbook;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use staunch_server::dto::REASON_BYTES_MAX;
@@ -159,7 +160,7 @@ pub(crate) struct ServerArgs {
     pub(crate) token_file: Option<PathBuf>,
     /// A file of certificates in PEM: the authorities that may have issued the certificate of an https:// address
     /// [default: those that this machine trusts]
-    #[arg(long, env = "STAUNCH_CA", value_name = "FILE")]
+    #[arg(long, env = "STAUNCH_CA", value_name = "FILE", value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub(crate) ca: Option<PathBuf>,
     /// A file with a certificate in PEM, to show to a server that wants one
     #[arg(long, value_name = "FILE", requires = "client_key")]

@@ -85,12 +85,23 @@ pub(crate) fn settings(config: &Config) -> Settings {
     }
 }
 
+/// Makes the data directory of `config`.
+///
+/// # Errors
+/// When it cannot be made.
+pub(crate) fn make_data_dir(config: &Config) -> Result<(), Fault> {
+    make_private_dir(&config.data_dir).map_err(|fault| {
+        fault
+            .hint("make it and give it to this user, or name another with --data-dir, or data_dir in the configuration")
+    })
+}
+
 /// Opens journal, index and driver in the data directory of `config`, in this order.
 ///
 /// # Errors
 /// [`Fault`] with a way out. Nothing was blocked or released.
 pub(crate) fn open(config: &Config, driver: Driver, rehearse: Option<&Path>) -> Result<Opened, Fault> {
-    make_private_dir(&config.data_dir)?;
+    make_data_dir(config)?;
     let dir = config.journal_dir();
     let journal = SegmentJournal::open(&dir, journal_options(config)).map_err(|error| open_fault(&error))?;
     let journal_start = journal.tail().lsn;
@@ -408,12 +419,8 @@ pub(crate) fn make_private_dir(dir: &Path) -> Result<(), Fault> {
             Exit::Failed
         };
         let shown = dir.display().to_string();
-        Fault::doing(
-            exit,
-            format!("cannot make the data directory {}", Printable(&shown)),
-            error,
-        )
-        .hint("make it and give it to this user, or name another with --data-dir or data_dir")
+        Fault::doing(exit, format!("cannot make the directory {}", Printable(&shown)), error)
+            .hint("make it and give it to this user, or name another")
     };
     if let Some(parent) = dir.parent() {
         fs::create_dir_all(parent).map_err(|error| failed(&error))?;

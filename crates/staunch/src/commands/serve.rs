@@ -212,9 +212,10 @@ fn apply(args: &ServeArgs, config: &mut Config) {
 
 /// Leaves this process no more than a server with `config` needs.
 fn enter_sandbox(config: &Config) -> Result<(), Fault> {
-    wiring::make_private_dir(&config.data_dir)?;
+    wiring::make_data_dir(config)?;
     if config.archive.enabled {
-        wiring::make_private_dir(&config.archive_dir())?;
+        let hint = "make it and give it to this user, or name another as `dir` under [archive]";
+        wiring::make_private_dir(&config.archive_dir()).map_err(|fault| fault.hint(hint))?;
     }
     let entered = sandbox::enter(&Needs::of(config))?;
     if let Some(error) = entered.calls {

@@ -25,6 +25,7 @@ mod protect;
 mod reload;
 mod replay;
 mod run;
+mod said;
 mod sandbox;
 mod senders;
 mod signatures;
