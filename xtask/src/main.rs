@@ -15,6 +15,7 @@ use anyhow::Result;
 
 mod api;
 mod bench;
+mod deb;
 mod fuzz;
 mod model;
 mod promtool;
@@ -88,6 +89,12 @@ const TASKS: &[Task] = &[
         arguments: "[--seed S] [--examples N]",
         summary: "send a real server what the description of its API allows and forbids, with Schemathesis",
         run: api::run,
+    },
+    Task {
+        name: "deb",
+        arguments: "[--check]",
+        summary: "build a Debian package; and hold it to lintian and systemd, install it in a system of its own, purge it",
+        run: deb::run,
     },
     Task {
         name: "fuzz",

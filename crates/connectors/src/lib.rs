@@ -9,6 +9,7 @@ pub mod inlets;
 pub mod json;
 pub mod lists;
 pub mod notifiers;
+pub mod otlp;
 mod proc;
 pub mod ranges;
 pub mod sources;

@@ -34,6 +34,18 @@ impl Turn<'_> {
             Command::Protect { network, lasts } => self.protect(*network, *lasts, by),
             Command::Unprotect { network } => self.unprotect(*network),
             Command::ReleaseTrusting { scope, trust } => self.release_trusting(*scope, *trust, by),
+            // What was read comes as inputs of its own once this is durable.
+            Command::Reload { mistakes: 0 } => Ok(Vec::new()),
+            Command::Reload { mistakes } => {
+                let (noun, were) = if *mistakes == 1 {
+                    ("mistake", "was")
+                } else {
+                    ("mistakes", "were")
+                };
+                Err(format!(
+                    "{mistakes} {noun} {were} found; what was read before stays in force"
+                ))
+            }
         };
         match result {
             Ok(affected) => self.put(Record::CommandDone { affected }),

@@ -149,6 +149,7 @@ impl World {
             journal_start: Some(Lsn(0)),
             unauthenticated_loopback: true,
             drills: None,
+            reloads: None,
         };
         let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 40_000));
         Self {

@@ -79,6 +79,12 @@ pub enum Command {
         /// For how long from now. An exemption that lasts longer stays as it is.
         trust: Span,
     },
+    /// Read playbooks, protections and the table of risks again. They have been read when this is recorded, and are put in
+    /// force after it when there was no mistake.
+    Reload {
+        /// How many mistakes were found.
+        mistakes: u32,
+    },
 }
 
 /// What is asked for, in words that are safe to show.
@@ -104,6 +110,7 @@ impl fmt::Display for Command {
             Self::Approve(id) => write!(f, "approve {id}"),
             Self::Deny(id) => write!(f, "deny {id}"),
             Self::SetMode(mode) => write!(f, "set the mode to {mode}"),
+            Self::Reload { .. } => f.write_str("read the configuration again"),
         }
     }
 }

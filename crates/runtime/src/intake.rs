@@ -81,6 +81,8 @@ pub struct EventPlan {
     pub triggers: Vec<TriggerReport>,
     /// What would be done; without responses when nothing matched.
     pub plan: Plan,
+    /// How many further events there were, which were not planned.
+    pub others: u64,
 }
 
 /// How an event was understood.
@@ -330,10 +332,12 @@ impl Intake {
     /// [`IntakeError`], also when there is no event in `body`.
     pub fn plan(&self, source: &str, body: &[u8]) -> Result<EventPlan, IntakeError> {
         let mut found: Option<Result<EventPlan, IntakeError>> = None;
+        let mut others = 0;
         let because = self.sources.get(source).and_then(|source| source.explain(body));
         let triage = self.triage();
         self.read(source, body, |_, sighting| {
             if found.is_some() {
+                others += u64::from(matches!(sighting, Sighting::Event(_)));
                 return;
             }
             found = match sighting {
@@ -342,6 +346,7 @@ impl Intake {
                 Sighting::Ignored(_) => None,
             };
         })?;
+        let found = found.map(|made| made.map(|plan| EventPlan { others, ..plan }));
         found.unwrap_or_else(|| {
             Err(IntakeError::Malformed(Malformed {
                 offset: 0,
@@ -384,6 +389,7 @@ impl Intake {
             context,
             triggers,
             plan,
+            others: 0,
         })
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use serde::Serialize;
 use staunch_model::{Span, Timestamp};
@@ -24,6 +24,15 @@ impl Counter {
     pub fn value(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
+}
+
+/// What has become of the spans of traces.
+#[derive(Debug, Default)]
+pub struct SpanTally {
+    /// Spans that a receiver has taken.
+    pub sent: Counter,
+    /// Spans that no receiver has: there was no room for them, it refused them, or the end came first.
+    pub lost: Counter,
 }
 
 /// How a file of protected networks stands.
@@ -92,6 +101,8 @@ pub struct Telemetry {
     pub sweeps: Counter,
     /// Frames the followers had to fetch from the journal because they were too slow.
     pub follower_gaps: Counter,
+    /// The spans of traces, where they are sent.
+    pub spans: OnceLock<Arc<SpanTally>>,
     /// What becomes of transactions, and how long it takes.
     pub meter: Meter,
     /// How the files stand that list protected networks, by their paths.
@@ -131,6 +142,10 @@ pub struct Counts {
     pub sweeps: u64,
     /// See [`Telemetry`].
     pub follower_gaps: u64,
+    /// See [`SpanTally`].
+    pub spans_sent: u64,
+    /// See [`SpanTally`].
+    pub spans_lost: u64,
 }
 
 impl Telemetry {
@@ -152,6 +167,7 @@ impl Telemetry {
     /// Reads every counter.
     #[must_use]
     pub fn counts(&self) -> Counts {
+        let spans = self.spans.get();
         Counts {
             events_accepted: self.events_accepted.value(),
             events_matched: self.events_matched.value(),
@@ -165,6 +181,8 @@ impl Telemetry {
             effects: self.effects.value(),
             sweeps: self.sweeps.value(),
             follower_gaps: self.follower_gaps.value(),
+            spans_sent: spans.map_or(0, |it| it.sent.value()),
+            spans_lost: spans.map_or(0, |it| it.lost.value()),
         }
     }
 }

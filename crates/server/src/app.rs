@@ -1,7 +1,8 @@
 //! What the handlers share: the way into the runtime and the index, with bounds on how much of it one can take.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::extract::{ConnectInfo, Request, State};
@@ -20,7 +21,7 @@ use crate::auth::{Identity, LOCAL_NAME, LOOPBACK_NAME, Right, Role};
 use crate::connection::{Origin, Peer};
 use crate::dto::{IndexView, path};
 use crate::etag;
-use crate::limits::{PLANS_MAX, QUESTION_TIMEOUT, QUESTIONS_MAX, STREAMS_MAX};
+use crate::limits::{PLANS_MAX, QUESTION_TIMEOUT, QUESTIONS_MAX, STREAMS_MAX, STREAMS_OF_ONE_MAX};
 use crate::problem::Failed;
 use crate::service::Service;
 
@@ -37,6 +38,8 @@ pub(crate) struct App {
     pub(crate) memory_of_strangers: Arc<Semaphore>,
     pub(crate) plans: Arc<Semaphore>,
     pub(crate) streams: Arc<Semaphore>,
+    /// The streams of each who asks.
+    pub(crate) streams_of: StreamsOf,
     questions: Arc<Semaphore>,
     /// True when the server is asked to stop; `None` for one that nobody stops.
     stopping: Option<watch::Receiver<bool>>,
@@ -62,12 +65,56 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
+    /// Who it is.
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
     /// The operator of a command that is given for `reason`.
     pub(crate) fn operator(&self, reason: &str) -> Operator {
         Operator {
             name: (&*self.name).into(),
             from: self.from.to_string().into(),
             reason: reason.into(),
+        }
+    }
+}
+
+/// How many streams each who asks has open.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct StreamsOf(Arc<Mutex<BTreeMap<Arc<str>, usize>>>);
+
+impl StreamsOf {
+    /// One more of `name`, for as long as what is returned lives; `None` when it has as many as it may.
+    pub(crate) fn begin(&self, name: &Arc<str>) -> Option<StreamTurn> {
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = open.entry(name.clone()).or_default();
+        if *count >= STREAMS_OF_ONE_MAX {
+            return None;
+        }
+        *count += 1;
+        Some(StreamTurn {
+            all: self.clone(),
+            name: name.clone(),
+        })
+    }
+}
+
+/// One stream of one who asks.
+#[derive(Debug)]
+pub(crate) struct StreamTurn {
+    all: StreamsOf,
+    name: Arc<str>,
+}
+
+impl Drop for StreamTurn {
+    fn drop(&mut self) {
+        let mut open = self.all.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = open.get_mut(&self.name) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&self.name);
+            }
         }
     }
 }
@@ -81,6 +128,7 @@ impl App {
             memory_of_strangers: crate::body::memory(service.limits.strangers_bytes_max()),
             plans: Arc::new(Semaphore::new(PLANS_MAX)),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+            streams_of: StreamsOf::default(),
             questions: Arc::new(Semaphore::new(QUESTIONS_MAX)),
             stopping,
             open_to_loopback: service.unauthenticated_loopback && local.ip().to_canonical().is_loopback(),

@@ -53,6 +53,7 @@ impl From<staunch_runtime::EventPlan> for dto::EventPlan {
             context: made.context,
             triggers: made.triggers,
             plan: dto::Plan { responses },
+            others: made.others,
         }
     }
 }
@@ -108,6 +109,8 @@ impl From<telemetry::Counts> for dto::Counts {
             effects: counts.effects,
             sweeps: counts.sweeps,
             follower_gaps: counts.follower_gaps,
+            spans_sent: counts.spans_sent,
+            spans_lost: counts.spans_lost,
         }
     }
 }

@@ -13,11 +13,11 @@ mod record;
 mod status;
 mod stream;
 
-pub use command::{DecisionRequest, ModeRequest, ReleaseRequest, RenewRequest};
-pub use containment::{Approval, Approvals, Containment, Containments, DriftView, FormerView, Protected};
+pub use command::{DecisionRequest, ModeRequest, ReleaseRequest, ReloadRequest, Reloaded, RenewRequest};
+pub use containment::{Approval, Approvals, Containment, Containments, DriftView, FormerView, PageQuery, Protected};
 pub use drill::{DrillRequest, DrillView};
 pub use event::{ElementError, EventPlan, Plan, PlannedStep, Response, Ruling, Taken, Understood};
-pub use problem::Problem;
+pub use problem::{Mistake, Problem};
 pub use protection::{
     ProtectRequest, ProtectionOrigin, ProtectionQuery, ProtectionView, Protections, UnprotectRequest,
 };
@@ -47,9 +47,9 @@ pub mod path {
     pub const METRICS: &str = "/metrics";
     /// `GET`, without a token: [`super::Health`].
     pub const HEALTH: &str = "/v1/health";
-    /// `GET`: [`super::Containments`].
+    /// `GET` with [`super::PageQuery`]: [`super::Containments`].
     pub const CONTAINMENTS: &str = "/v1/containments";
-    /// `GET`: [`super::Approvals`].
+    /// `GET` with [`super::PageQuery`]: [`super::Approvals`].
     pub const APPROVALS: &str = "/v1/approvals";
     /// `GET` with [`super::IncidentQuery`]: [`super::Incidents`]. Followed by `/INC-17`: [`super::IncidentAnswer`].
     pub const INCIDENTS: &str = "/v1/incidents";
@@ -82,6 +82,8 @@ pub mod path {
     pub const PROTECT: &str = "/v1/protect";
     /// `POST` a [`super::UnprotectRequest`]: [`super::CommandReply`].
     pub const UNPROTECT: &str = "/v1/unprotect";
+    /// `POST` a [`super::ReloadRequest`]: [`super::Reloaded`].
+    pub const RELOAD: &str = "/v1/reload";
     /// `GET`: [`super::DrillView`]. `POST` a [`super::DrillRequest`]: the same. There only where a scope for drills is
     /// declared.
     pub const DRILL: &str = "/v1/drill";
@@ -89,6 +91,9 @@ pub mod path {
 
 /// The most bytes of a reason.
 pub const REASON_BYTES_MAX: usize = 500;
+
+/// The most mistakes that an answer names.
+pub const MISTAKES_MAX: usize = 100;
 
 /// The content type of [`Problem`].
 pub const PROBLEM_TYPE: &str = "application/problem+json";

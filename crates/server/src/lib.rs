@@ -25,5 +25,8 @@ pub use auth::{Identity, Role, TokenEntry, Tokens, TokensError};
 pub use files::{FileError, Stamp, stamp};
 pub use limits::HttpLimits;
 pub use senders::{Scheme, SenderSettings, Senders, SendersError};
-pub use service::{BLOCKING_THREADS_MAX, Drills, Server, Service, WORKERS, in_process, serve, serve_with_operators};
+pub use service::{
+    BLOCKING_THREADS_MAX, Drills, NotRecorded, NotReloaded, RecordReload, ReloadDone, Reloads, Server, Service,
+    WORKERS, in_process, serve, serve_with_operators,
+};
 pub use tls::{ClientAuth, ClientIdentity, Subject, Tls, TlsError, TlsSettings};

@@ -83,6 +83,10 @@ pub(crate) const QUESTION_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the removal of what former installations have left is waited for.
 pub(crate) const LIFT_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long a reload is waited for. Reading 200,000 listed networks takes less than a second; what waits before it may take
+/// as long again.
+pub(crate) const RELOAD_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// After an error, how long the rest of a body is read and dropped, so that the client sees the answer.
 pub(crate) const LINGER: Duration = Duration::from_secs(2);
 
@@ -95,6 +99,14 @@ pub(crate) const TRANSACTIONS_PER_QUESTION_MAX: usize = 2_000;
 /// Streams of what happens, of all clients together. Each takes a look at a counter ten times a second, and a question to
 /// the index when something has happened.
 pub(crate) const STREAMS_MAX: usize = 32;
+
+/// Of those, streams of one who asks, by name: a console in some tabs and a program, so that no viewer can take all of them.
+pub(crate) const STREAMS_OF_ONE_MAX: usize = 8;
+
+const _: () = assert!(
+    STREAMS_OF_ONE_MAX * 4 <= STREAMS_MAX,
+    "one leaves most of them to others"
+);
 
 /// How often a stream that has nothing to tell looks whether something has happened.
 pub(crate) const STREAM_LOOK_INTERVAL: Duration = Duration::from_millis(100);

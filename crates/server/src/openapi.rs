@@ -45,7 +45,7 @@ pub(crate) fn document(operations: &[Operation]) -> Value {
             "description": "Ids are text such as `INC-17`, times are RFC 3339 in UTC, lengths of time are text such as \
                 `1h30m`. Text that came from outside is as it came: escape it before it is shown. Answers to `GET` in \
                 JSON carry an `ETag`; a request that names it in `If-None-Match` is answered with 304 while the answer is the \
-                same. Answers that hold the time (`now`, `uptime`) are never the same twice.",
+                same. The tag leaves out what time it is (`now`, `uptime`), and is weak then.",
             "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" }
         },
         "security": [{ "token": [] }, { "certificate": [] }],

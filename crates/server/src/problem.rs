@@ -2,6 +2,7 @@
 //!
 //! Never tells what is none of the client's business: paths of files and causes stay in the log.
 
+use axum::extract::rejection::QueryRejection;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use staunch_model::Printable;
@@ -57,6 +58,26 @@ impl Failed {
             "the request cannot be read",
             detail,
         )
+    }
+
+    /// A query string that is none of its path.
+    pub(crate) fn bad_query(error: &QueryRejection) -> Self {
+        let text = error.body_text();
+        let what = text
+            .strip_prefix("Failed to deserialize query string: ")
+            .unwrap_or(&text);
+        let detail = match what.split_once(": ") {
+            // What the standard library says of numbers.
+            Some((name, why)) if why.contains("digit found in string") || why.contains("parse integer") => {
+                format!("{name} must be a whole number")
+            }
+            Some((name, why)) if why.starts_with("number too") => {
+                format!("{name} is no number that is used here: {why}")
+            }
+            _ => what.to_owned(),
+        };
+        Self::malformed(format!("the query string cannot be used: {}", Printable(&detail)))
+            .hint("/v1/docs says what each path takes")
     }
 
     pub(crate) fn not_found(detail: impl Into<String>) -> Self {

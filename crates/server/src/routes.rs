@@ -6,6 +6,7 @@ mod drills;
 mod events;
 mod metrics;
 mod queries;
+mod reload;
 mod stream;
 
 use axum::Router;
@@ -17,9 +18,9 @@ use crate::api::{Operation, Table};
 use crate::app::{Shared, around};
 use crate::dto::{
     Approvals, CommandQuery, CommandReply, Commands, Containments, DecisionRequest, DrillRequest, DrillView, EventPlan,
-    Health, IncidentAnswer, IncidentQuery, Incidents, ModeRequest, ModeView, NoticeQuery, Notices, ProtectRequest,
-    ProtectionQuery, Protections, ReleaseRequest, RenewRequest, Status, StreamEntry, StreamQuery, Taken,
-    TransactionQuery, Transactions, UnprotectRequest, path,
+    Health, IncidentAnswer, IncidentQuery, Incidents, ModeRequest, ModeView, NoticeQuery, Notices, PageQuery,
+    ProtectRequest, ProtectionQuery, Protections, ReleaseRequest, ReloadRequest, Reloaded, RenewRequest, Status,
+    StreamEntry, StreamQuery, Taken, TransactionQuery, Transactions, UnprotectRequest, path,
 };
 use crate::problem::Failed;
 
@@ -55,11 +56,13 @@ pub(crate) fn table() -> Table {
                 path::CONTAINMENTS,
                 "listContainments",
                 "Lists what holds something in the world",
-            ),
+            )
+            .query::<PageQuery>(),
             queries::containments,
         )
         .with(
-            Op::get::<Approvals>(path::APPROVALS, "listApprovals", "Lists what a person must decide"),
+            Op::get::<Approvals>(path::APPROVALS, "listApprovals", "Lists what a person must decide")
+                .query::<PageQuery>(),
             queries::approvals,
         )
         .with(
@@ -143,6 +146,10 @@ pub(crate) fn table() -> Table {
         .with(
             Op::post::<UnprotectRequest, CommandReply>(path::UNPROTECT, "unprotect", "Takes an exemption back"),
             commands::unprotect,
+        )
+        .with(
+            Op::post::<ReloadRequest, Reloaded>(path::RELOAD, "reload", "Reads playbooks, protections and risks again"),
+            reload::again,
         )
         .with(
             Op::get::<DrillView>(path::DRILL, "getDrill", "Says what goes wrong on purpose"),

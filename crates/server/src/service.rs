@@ -9,15 +9,16 @@ use std::thread::JoinHandle;
 use axum::extract::ConnectInfo;
 use staunch_model::Span;
 use staunch_ports::Lsn;
-use staunch_runtime::{Handle, Intake};
+use staunch_runtime::{Busy, Handle, Intake};
 use staunch_store::index::IndexReader;
 use tokio::sync::{oneshot, watch};
 
 use crate::app::App;
 use crate::auth::Tokens;
 use crate::connection::{Gate, Peer};
-use crate::dto::DrillView;
+use crate::dto::{DrillView, Mistake, Reloaded};
 use crate::limits::HttpLimits;
+use crate::problem::Failed;
 use crate::routes;
 use crate::senders::Senders;
 use crate::tls::Tls;
@@ -55,6 +56,38 @@ pub struct Service {
     pub unauthenticated_loopback: bool,
     /// What operators may have go wrong on purpose; `None` without a scope for drills.
     pub drills: Option<Arc<dyn Drills>>,
+    /// What can be read again while the server runs; `None` when there is nothing.
+    pub reloads: Option<Arc<dyn Reloads>>,
+}
+
+/// Playbooks, protections and whatever else a running server can read again.
+pub trait Reloads: Send + Sync {
+    /// Reads all of it. Then `record` is told how many mistakes there are, and makes durable that this was asked for; when
+    /// there are none, what was read is put in force. `done` is told how it went. Returns at once.
+    fn reload(&self, record: RecordReload, done: ReloadDone);
+}
+
+/// Makes durable that a reload was asked for, in which so many mistakes were found. Blocks.
+pub type RecordReload = Box<dyn FnOnce(u32) -> Result<(), NotRecorded> + Send>;
+
+/// Called when a reload has ended.
+pub type ReloadDone = Box<dyn FnOnce(Result<Reloaded, NotReloaded>) + Send>;
+
+/// Why it is not durable that a reload was asked for.
+#[derive(Debug)]
+pub struct NotRecorded(pub(crate) Failed);
+
+/// Why a reload did not put everything in force.
+#[derive(Debug)]
+pub enum NotReloaded {
+    /// There are mistakes. Nothing has changed.
+    Mistakes(Vec<Mistake>),
+    /// It could not be recorded. Nothing has changed.
+    NotRecorded(NotRecorded),
+    /// Others are waited for already. Nothing was read.
+    TooMany,
+    /// The engine took a part of it at the most.
+    Partly(Busy),
 }
 
 /// Parts that can be made to misbehave for drills, within the scope that the configuration declares.

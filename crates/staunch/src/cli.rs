@@ -9,6 +9,7 @@ mod playbook;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use staunch_server::dto::REASON_BYTES_MAX;
@@ -24,7 +25,7 @@ pub(crate) use look::{
 };
 pub(crate) use operate::{
     ApproveArgs, DenyArgs, ModeArgs, ModeName, ProtectAddArgs, ProtectCommand, ProtectRemoveArgs, ReleaseArgs,
-    RenewArgs,
+    ReloadArgs, RenewArgs,
 };
 pub(crate) use playbook::{PlaybookCommand, PlaybookSignArgs, PlaybookVerifyArgs};
 
@@ -94,6 +95,8 @@ pub(crate) enum Command {
     Protect(ProtectCommand),
     /// Show or set how far Staunch goes by itself
     Mode(ModeArgs),
+    /// Have the running server read playbooks, protections and the table of risks of its configuration again
+    Reload(ReloadArgs),
     /// Show how Staunch stands
     Status(ShowArgs),
     /// Show what happens, as it happens: decisions, acts, notices, what people ask for
@@ -157,7 +160,7 @@ pub(crate) struct ServerArgs {
     pub(crate) token_file: Option<PathBuf>,
     /// A file of certificates in PEM: the authorities that may have issued the certificate of an https:// address
     /// [default: those that this machine trusts]
-    #[arg(long, env = "STAUNCH_CA", value_name = "FILE")]
+    #[arg(long, env = "STAUNCH_CA", value_name = "FILE", value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub(crate) ca: Option<PathBuf>,
     /// A file with a certificate in PEM, to show to a server that wants one
     #[arg(long, value_name = "FILE", requires = "client_key")]

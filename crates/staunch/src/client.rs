@@ -19,6 +19,7 @@ use ureq::unversioned::resolver::DefaultResolver;
 use ureq::{Agent, Body, RequestBuilder};
 
 use crate::cli::ServerArgs;
+use crate::commands::told_mistake;
 use crate::config::{self, Config};
 use crate::exit::{Exit, Fault};
 use crate::files::read_bounded;
@@ -292,6 +293,7 @@ impl Client {
     fn problem(&self, status: StatusCode, body: &[u8]) -> Fault {
         let problem = serde_json::from_slice::<Problem>(body).unwrap_or_default();
         let exit = match status.as_u16() {
+            422 if !problem.mistakes.is_empty() => Exit::Usage,
             401 | 403 => Exit::Denied,
             404 => Exit::NotFound,
             409 | 422 => Exit::Refused,
@@ -312,6 +314,9 @@ impl Client {
                 "\n  element {}, byte {}: {}",
                 error.index, error.offset, error.what
             ));
+        }
+        for mistake in &problem.mistakes {
+            detail.push_str(&format!("\n  {}", told_mistake(mistake)));
         }
         let fault = Fault::new(exit, detail);
         // The server's hint is for those who write requests; here the program writes them.

@@ -18,6 +18,7 @@ mod plan;
 mod playbook;
 mod protect;
 mod release;
+mod reload;
 mod renew;
 mod replay;
 mod run;
@@ -35,6 +36,7 @@ mod watch;
 use std::path::{Path, PathBuf};
 
 pub(crate) use journal::open_fault;
+pub(crate) use reload::told as told_mistake;
 pub(crate) use replay::{Step as FrameStep, each as each_frame};
 
 use crate::cli::{Command, DataArgs};
@@ -69,6 +71,7 @@ pub(crate) fn run(command: Command) -> Result<Exit, Fault> {
         Command::Renew(args) => renew::run(&args),
         Command::Protect(command) => protect::run(&command),
         Command::Mode(args) => mode::run(&args),
+        Command::Reload(args) => reload::run(&args),
         Command::Test(args) => test::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Watch(args) => watch::run(&args),

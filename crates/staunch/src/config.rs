@@ -12,6 +12,7 @@ mod mistake;
 mod risk;
 mod shown;
 mod sources;
+mod telemetry;
 
 use std::path::{Path, PathBuf};
 
@@ -28,6 +29,7 @@ pub(crate) use mistake::Mistake;
 pub(crate) use risk::RiskSettings;
 pub(crate) use shown::{Line, Shown};
 pub(crate) use sources::{JournaldSource, SourcesSettings, SyslogSource};
+pub(crate) use telemetry::TelemetrySettings;
 
 use crate::exit::{Exit, Fault};
 use crate::files::read_bounded;
@@ -85,6 +87,8 @@ pub(crate) struct Config {
     pub(crate) sandbox: SandboxSettings,
     /// Logging.
     pub(crate) log: LogSettings,
+    /// What is told to systems that watch.
+    pub(crate) telemetry: TelemetrySettings,
 }
 
 impl Default for Config {
@@ -109,6 +113,7 @@ impl Default for Config {
             drill: DrillSettings::default(),
             sandbox: SandboxSettings::default(),
             log: LogSettings::default(),
+            telemetry: TelemetrySettings::default(),
         }
     }
 }
@@ -491,11 +496,56 @@ pub(crate) struct Loaded {
     pub(crate) text: String,
 }
 
+/// Why a configuration cannot be used.
+#[derive(Debug)]
+pub(crate) enum Unusable {
+    /// It cannot be read.
+    Unreadable(Fault),
+    /// There are mistakes in it.
+    Mistaken {
+        /// The file, not escaped.
+        file: String,
+        /// What is in it.
+        text: String,
+        /// What is wrong with that; one at least.
+        mistakes: Vec<Mistake>,
+    },
+}
+
+impl From<Fault> for Unusable {
+    fn from(fault: Fault) -> Self {
+        Self::Unreadable(fault)
+    }
+}
+
 /// Reads the configuration in `named`, else in [`DEFAULT_PATH`], else the defaults.
 ///
 /// # Errors
 /// [`Exit::Usage`] with every mistake, rendered, on stderr.
 pub(crate) fn load(named: Option<&Path>) -> Result<Loaded, Fault> {
+    read(named).map_err(|unusable| match unusable {
+        Unusable::Unreadable(fault) => fault,
+        Unusable::Mistaken { file, text, mistakes } => {
+            let color = crate::output::colors_on_stderr();
+            for mistake in &mistakes {
+                crate::output::say_rendered(&mistake.render(&file, &text, color));
+            }
+            let count = mistakes.len();
+            let noun = if count == 1 { "mistake" } else { "mistakes" };
+            Fault::new(
+                Exit::Usage,
+                format!("{count} {noun} in the configuration {}", Printable(&file)),
+            )
+            .hint("mend it and try again; nothing was changed")
+        }
+    })
+}
+
+/// As [`load`], and says nothing.
+///
+/// # Errors
+/// [`Unusable`].
+pub(crate) fn read(named: Option<&Path>) -> Result<Loaded, Unusable> {
     let path = match named {
         Some(path) => path.to_owned(),
         None if Path::new(DEFAULT_PATH).exists() => DEFAULT_PATH.into(),
@@ -526,7 +576,9 @@ pub(crate) fn load(named: Option<&Path>) -> Result<Loaded, Fault> {
             "the configuration {} has {size} bytes, at most {FILE_BYTES_MAX} are read",
             Printable(&shown)
         );
-        return Err(Fault::new(Exit::Usage, what).hint("check that it is the right file"));
+        return Err(Fault::new(Exit::Usage, what)
+            .hint("check that it is the right file")
+            .into());
     }
     let text = read_bounded(&path, FILE_BYTES_MAX).map_err(|error| unreadable(&error))?;
     match parse(&text) {
@@ -538,19 +590,11 @@ pub(crate) fn load(named: Option<&Path>) -> Result<Loaded, Fault> {
                 text,
             })
         }
-        Err(mistakes) => {
-            let color = crate::output::colors_on_stderr();
-            for mistake in &mistakes {
-                crate::output::say_rendered(&mistake.render(&shown, &text, color));
-            }
-            let count = mistakes.len();
-            let noun = if count == 1 { "mistake" } else { "mistakes" };
-            Err(Fault::new(
-                Exit::Usage,
-                format!("{count} {noun} in the configuration {}", Printable(&shown)),
-            )
-            .hint("mend it and try again; nothing was changed"))
-        }
+        Err(mistakes) => Err(Unusable::Mistaken {
+            file: shown,
+            text,
+            mistakes,
+        }),
     }
 }
 

@@ -279,20 +279,20 @@ impl Context {
         Ok(Change(all))
     }
 
-    /// Reads the files that `config` names, to be put in force with [`Context::take`].
+    /// Reads the files that `config` names, to be put in force with [`Context::take`], and says why some were not read.
     ///
     /// # Errors
     /// As [`Context::start`], for files that are new. Others that cannot be used are told, and what they said stays.
-    pub(crate) fn read_again(&self, config: &Config, handle: &Handle) -> Result<Change, Fault> {
+    pub(crate) fn read_again(&self, config: &Config, handle: &Handle) -> Result<(Change, Vec<Fault>), Fault> {
         let mut refused = Vec::new();
         let mut change = self.again(config, &mut refused)?;
-        for (at, fault) in refused {
-            if let Some(it) = change.0.get_mut(at) {
-                it.refuse(it.seen, &fault);
+        for (at, fault) in &refused {
+            if let Some(it) = change.0.get_mut(*at) {
+                it.refuse(it.seen, fault);
                 it.count(handle);
             }
         }
-        Ok(change)
+        Ok((change, refused.into_iter().map(|(_, fault)| fault).collect()))
     }
 
     /// Puts `change` in force.

@@ -150,6 +150,7 @@ impl Watched {
 pub(crate) struct Change {
     watch: Watch,
     lists: Lists,
+    refused: Vec<Fault>,
 }
 
 impl Watch {
@@ -160,7 +161,7 @@ impl Watch {
     pub(crate) fn start(config: &Config) -> Result<(Self, Lists), Fault> {
         let nothing = Self { files: Vec::new() };
         let mut refused = Vec::new();
-        let Change { watch, lists } = nothing.again(config, &mut refused)?;
+        let Change { watch, lists, .. } = nothing.again(config, &mut refused)?;
         Ok((watch, lists))
     }
 
@@ -177,6 +178,7 @@ impl Watch {
         let mut change = Change {
             watch: Self { files: Vec::new() },
             lists: Lists::new(),
+            refused: Vec::new(),
         };
         for file in &config.never_touch.files {
             let known = self.files.iter().find(|it| it.file.path == file.path);
@@ -214,6 +216,7 @@ impl Watch {
             if let Some(it) = change.watch.files.get_mut(at) {
                 it.refuse(it.seen, &fault, handle);
             }
+            change.refused.push(fault);
         }
         Ok(change)
     }
@@ -308,6 +311,16 @@ impl Watched {
 }
 
 impl Change {
+    /// How many networks are listed with it.
+    pub(crate) fn networks(&self) -> usize {
+        self.watch.files.iter().map(|it| it.networks).sum()
+    }
+
+    /// Why lists that are in force were not read again.
+    pub(crate) fn refused(&self) -> &[Fault] {
+        &self.refused
+    }
+
     /// What is in force otherwise than it says.
     fn missing(&self, handle: &Handle) -> Result<Changes, Busy> {
         // Those that are in force are asked for: after an error they are not what was taken last.

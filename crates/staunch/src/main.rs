@@ -28,6 +28,7 @@ mod progress;
 mod sandbox;
 mod signing;
 mod stage;
+mod traces;
 mod wiring;
 mod words;
 

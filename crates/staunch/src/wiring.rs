@@ -17,6 +17,7 @@ use staunch_connectors::actions::block_ip::{Claim, ClaimError};
 use staunch_connectors::enrichers::conntrack::ConntrackShare;
 use staunch_connectors::enrichers::own_addresses::{PROC, RESOLV_CONF, protections};
 use staunch_connectors::notifiers::log::LogNotifier;
+use staunch_connectors::otlp::Resource;
 use staunch_model::{Description, Frame, Input, InstallationId, NeverTouch, Policy, Printable, Protection};
 use staunch_playbook::{CheckContext, Compiled};
 use staunch_ports::clock::SystemClock;
@@ -32,6 +33,7 @@ use crate::config::Config;
 use crate::exit::{Exit, Fault};
 use crate::misbehave::{self, LiveOrders, Orders, WrongClock};
 use crate::narrator::Narrator;
+use crate::traces::{Sending, Tracer};
 
 pub(crate) use access::{http_limits, senders, tls};
 pub(crate) use actions::{Direct, firewall, frozen, processes, release_directly};
@@ -77,12 +79,23 @@ pub(crate) fn settings(config: &Config) -> Settings {
     }
 }
 
+/// Makes the data directory of `config`.
+///
+/// # Errors
+/// When it cannot be made.
+pub(crate) fn make_data_dir(config: &Config) -> Result<(), Fault> {
+    make_private_dir(&config.data_dir).map_err(|fault| {
+        fault
+            .hint("make it and give it to this user, or name another with --data-dir, or data_dir in the configuration")
+    })
+}
+
 /// Opens journal, index and driver in the data directory of `config`, in this order.
 ///
 /// # Errors
 /// [`Fault`] with a way out. Nothing was blocked or released.
 pub(crate) fn open(config: &Config, driver: Driver, rehearse: Option<&Path>) -> Result<Opened, Fault> {
-    make_private_dir(&config.data_dir)?;
+    make_data_dir(config)?;
     let dir = config.journal_dir();
     let journal = SegmentJournal::open(&dir, journal_options(config)).map_err(|error| open_fault(&error))?;
     let journal_start = journal.tail().lsn;
@@ -142,6 +155,31 @@ pub(crate) fn open(config: &Config, driver: Driver, rehearse: Option<&Path>) -> 
         claim,
         drills,
     })
+}
+
+/// Has traces made of what the index follows, where there is a receiver for them.
+///
+/// # Errors
+/// When there can be no thread that sends them.
+pub(crate) fn traces(config: &Config, opened: &mut Opened, compiled: &[Compiled]) -> Result<Option<Sending>, Fault> {
+    let Some(url) = &config.telemetry.otlp else {
+        return Ok(None);
+    };
+    let Some(inner) = opened.parts.follower.take() else {
+        tracing::warn!("without an index there are no traces");
+        return Ok(None);
+    };
+    let resource = Resource {
+        version: env!("CARGO_PKG_VERSION").into(),
+        installation: opened.installation.to_string().into(),
+    };
+    let (sending, outbox) = Sending::start(url, resource)?;
+    let names = compiled
+        .iter()
+        .map(|it| (it.program.playbook.hash, it.program.playbook.name.clone()));
+    let tracer = Tracer::new(inner, opened.installation, names.collect(), outbox);
+    opened.parts.follower = Some(Box::new(tracer));
+    Ok(Some(sending))
 }
 
 /// Claims the table, so that no other process enforces with it.
@@ -291,12 +329,8 @@ pub(crate) fn make_private_dir(dir: &Path) -> Result<(), Fault> {
             Exit::Failed
         };
         let shown = dir.display().to_string();
-        Fault::doing(
-            exit,
-            format!("cannot make the data directory {}", Printable(&shown)),
-            error,
-        )
-        .hint("make it and give it to this user, or name another with --data-dir or data_dir")
+        Fault::doing(exit, format!("cannot make the directory {}", Printable(&shown)), error)
+            .hint("make it and give it to this user, or name another")
     };
     if let Some(parent) = dir.parent() {
         fs::create_dir_all(parent).map_err(|error| failed(&error))?;

@@ -199,6 +199,7 @@ fn inputs() -> Vec<Input> {
             scope: ReleaseScope::Incident(INC),
             trust: Span::from_hours(2),
         },
+        Command::Reload { mistakes: 2 },
     ] {
         let by = Operator {
             name: "ann".into(),

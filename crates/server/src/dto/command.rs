@@ -4,6 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use staunch_model::{Mode, ReleaseScope, Span, TransactionId};
 
+use super::Mistake;
+
 /// Lift containment; stop what is waiting or under way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -55,4 +57,31 @@ pub struct ModeRequest {
     /// Why, at most [`super::REASON_BYTES_MAX`] bytes; may be left out.
     #[serde(default)]
     pub reason: String,
+}
+
+/// Read playbooks, protections and the table of risks of the configuration again, as `SIGHUP` does.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReloadRequest {
+    /// Why, at most [`super::REASON_BYTES_MAX`] bytes; may be left out.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// What was read again, and is in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Reloaded {
+    /// How many playbooks there are.
+    pub playbooks: u64,
+    /// How many networks the configuration protects, with what this machine depends on.
+    pub protected: u64,
+    /// How many networks the lists have that were read.
+    pub listed: u64,
+    /// Lists that could not be used: what each said before stays in force.
+    pub refused: Vec<Mistake>,
+    /// What is strange in a playbook and no mistake.
+    pub warnings: Vec<Mistake>,
+    /// Sections and keys at the top of the configuration that have changed since the start and take effect with the next
+    /// one only.
+    pub at_next_start: Vec<String>,
 }

@@ -4,6 +4,18 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use staunch_model::{ActionKind, IncidentId, Judgement, Mode, Span, StateKind, Timestamp, TransactionId};
 
+/// Which part of a list by transaction, as a query string. Without a limit it is everything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PageQuery {
+    /// How many at most, up to 1,000; left out, all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+    /// Only those of transactions with a higher id: `next` of the page before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<TransactionId>,
+}
+
 /// Everything that holds something in the world or may do so.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Containments {
@@ -11,7 +23,10 @@ pub struct Containments {
     pub now: Timestamp,
     /// By transaction.
     pub containments: Vec<Containment>,
-    /// What other installations have left; none of it is counted or lifted with the rest.
+    /// What to give as `after` for the next page; `None` when there is none.
+    #[serde(default)]
+    pub next: Option<TransactionId>,
+    /// What other installations have left; none of it is counted or lifted with the rest. On the first page.
     #[serde(default)]
     pub former: Vec<FormerView>,
 }
@@ -112,6 +127,9 @@ pub struct Approvals {
     pub now: Timestamp,
     /// By transaction.
     pub approvals: Vec<Approval>,
+    /// What to give as `after` for the next page; `None` when there is none.
+    #[serde(default)]
+    pub next: Option<TransactionId>,
 }
 
 /// A transaction that waits for a person.

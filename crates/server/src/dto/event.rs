@@ -63,6 +63,9 @@ pub struct EventPlan {
     pub triggers: Vec<TriggerReport>,
     /// What would be done.
     pub plan: Plan,
+    /// How many further events there were, which were not planned: only the first is.
+    #[serde(default)]
+    pub others: u64,
 }
 
 /// How an event was understood.

@@ -158,6 +158,12 @@ pub struct Counts {
     pub sweeps: u64,
     /// Frames the followers had to fetch from the journal because they were too slow.
     pub follower_gaps: u64,
+    /// Spans that a receiver of traces has taken.
+    #[serde(default)]
+    pub spans_sent: u64,
+    /// Spans that no receiver has.
+    #[serde(default)]
+    pub spans_lost: u64,
 }
 
 /// How far the index has followed the journal.

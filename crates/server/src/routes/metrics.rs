@@ -118,6 +118,8 @@ fn counted(registry: &mut Registry, telemetry: &Telemetry) {
         effects,
         sweeps,
         follower_gaps,
+        spans_sent,
+        spans_lost,
     } = telemetry.counts();
     let counters = [
         ("events_accepted", "Events that could be read", events_accepted),
@@ -155,6 +157,12 @@ fn counted(registry: &mut Registry, telemetry: &Telemetry) {
             "follower_gaps",
             "Frames that the index had to fetch from the journal",
             follower_gaps,
+        ),
+        ("spans_sent", "Spans that the receiver of traces has taken", spans_sent),
+        (
+            "spans_lost",
+            "Spans that were dropped because the receiver was away, too slow, or refused them",
+            spans_lost,
         ),
     ];
     for (name, help, value) in counters {

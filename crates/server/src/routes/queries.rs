@@ -9,16 +9,17 @@ use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use staunch_model::{Exemption, IncidentId, Printable, Span, StateKind, Timestamp, TransactionId};
+use staunch_model::{Exemption, IncidentId, Span, StateKind, Timestamp, TransactionId};
 use staunch_ports::Lsn;
 use staunch_store::index::{IncidentFilter, IndexError, IndexReader, ROWS_MAX, TransactionFilter};
 
 use crate::app::{App, Shared};
 use crate::dto::{
     Approval, Approvals, CommandQuery, Commands, Containments, FormerView, Health, INDEX_LAG_HEADER, IncidentAnswer,
-    IncidentQuery, Incidents, IndexView, ModeView, NoticeQuery, Notices, ProtectionQuery, ProtectionView, Protections,
-    Status, TransactionQuery, Transactions,
+    IncidentQuery, Incidents, IndexView, ModeView, NoticeQuery, Notices, PageQuery, ProtectionQuery, ProtectionView,
+    Protections, Status, TransactionQuery, Transactions,
 };
+use crate::etag::{self, ClockPart};
 use crate::limits::{LISTED_SHOWN_MAX, ROWS_DEFAULT, TRANSACTIONS_PER_QUESTION_MAX};
 use crate::problem::Failed;
 use crate::view;
@@ -32,7 +33,7 @@ pub(crate) async fn health(State(app): State<Shared>) -> Result<Json<Health>, Fa
 }
 
 /// How Staunch stands.
-pub(crate) async fn status(State(app): State<Shared>) -> Result<Json<Status>, Failed> {
+pub(crate) async fn status(State(app): State<Shared>) -> Result<Response, Failed> {
     let service = &app.service;
     let mut status = Status {
         version: service.version.to_string(),
@@ -91,7 +92,7 @@ pub(crate) async fn status(State(app): State<Shared>) -> Result<Json<Status>, Fa
         .await
         .ok()
         .map(|position| app.index_view(position));
-    Ok(Json(status))
+    Ok(etag::clocked(ClockPart::new("uptime", &status.uptime), status))
 }
 
 /// How far Staunch goes by itself.
@@ -99,19 +100,24 @@ pub(crate) async fn mode(State(app): State<Shared>) -> Result<Json<ModeView>, Fa
     app.ask(view::mode).await.map(Json)
 }
 
-/// Everything that holds something in the world.
-pub(crate) async fn containments(State(app): State<Shared>) -> Result<Json<Containments>, Failed> {
-    let mut containments = Vec::new();
-    let mut after = Some(TransactionId(0));
+/// Everything that holds something in the world, or a page of it.
+pub(crate) async fn containments(
+    State(app): State<Shared>,
+    query: Result<Query<PageQuery>, QueryRejection>,
+) -> Result<Response, Failed> {
+    let page = Page::of(query)?;
     let now = app.service.handle.now();
-    while let Some(from) = after {
+    let mut containments = Vec::new();
+    let mut after = Some(page.after);
+    while let Some(from) = after.filter(|_| !page.is_full(containments.len())) {
         let (some, next) = app
             .ask(move |state| view::containments(state, from, TRANSACTIONS_PER_QUESTION_MAX, now.max(state.now)))
             .await?;
         containments.extend(some);
         after = next;
     }
-    let former = app.service.handle.former().into_iter();
+    let next = page.cut(&mut containments, |it| it.transaction);
+    let former = app.service.handle.former().into_iter().filter(|_| page.is_first());
     let former = former
         .map(|(action, it)| FormerView {
             action,
@@ -120,19 +126,56 @@ pub(crate) async fn containments(State(app): State<Shared>) -> Result<Json<Conta
             expires_in: it.expires_in,
         })
         .collect();
-    Ok(Json(Containments {
+    let answer = Containments {
         now,
         containments,
+        next,
         former,
-    }))
+    };
+    Ok(etag::clocked(ClockPart::new("now", &now), answer))
+}
+
+/// A page of a list by transaction.
+#[derive(Clone, Copy)]
+struct Page {
+    after: TransactionId,
+    /// `None` for a page of everything.
+    limit: Option<usize>,
+}
+
+impl Page {
+    fn of(query: Result<Query<PageQuery>, QueryRejection>) -> Result<Self, Failed> {
+        let Query(query) = query.map_err(|error| Failed::bad_query(&error))?;
+        let limit = query.limit.map(|asked| limit(Some(asked))).transpose()?;
+        Ok(Self {
+            after: query.after.unwrap_or(TransactionId(0)),
+            limit: limit.map(|it| it as usize),
+        })
+    }
+
+    fn is_first(&self) -> bool {
+        self.after == TransactionId(0)
+    }
+
+    /// Whether `count` rows are more than it holds, so that there is a next one.
+    fn is_full(&self, count: usize) -> bool {
+        self.limit.is_some_and(|limit| count > limit)
+    }
+
+    /// Leaves of `rows` what it holds, and says behind which the next one begins.
+    fn cut<T>(&self, rows: &mut Vec<T>, id: impl Fn(&T) -> TransactionId) -> Option<TransactionId> {
+        let limit = self.limit.filter(|limit| rows.len() > *limit)?;
+        rows.truncate(limit);
+        rows.last().map(id)
+    }
 }
 
 /// What is never touched: everything, or what is around one address.
 pub(crate) async fn protections(
     State(app): State<Shared>,
     query: Result<Query<ProtectionQuery>, QueryRejection>,
-) -> Result<Json<Protections>, Failed> {
-    let Query(query) = query.map_err(|error| bad_query(&error))?;
+) -> Result<Response, Failed> {
+    let Query(query) = query.map_err(|error| Failed::bad_query(&error))?;
     let now = app.service.handle.now();
     let address = query.address.map(|ip| ip.to_canonical());
     // The engine only hands out what there is; how it is shown is worked out here.
@@ -153,12 +196,13 @@ pub(crate) async fn protections(
         let listed = |it: &ProtectionView| it.file.is_some();
         protections.sort_by_key(|it| (personal(it), listed(it), Reverse(it.network.prefix_len())));
     }
-    Ok(Json(Protections {
+    let answer = Protections {
         now,
         protections,
         left_out,
         held_by,
-    }))
+    };
+    Ok(etag::clocked(ClockPart::new("now", &now), answer))
 }
 
 /// Looks at each containment, a bounded number in each question, so that the engine is not held up.
@@ -176,16 +220,21 @@ pub(super) async fn unverified_one_by_one(app: &App, now: Timestamp) -> Result<u
 }
 
 /// What a person must decide, with what was concluded about it.
-pub(crate) async fn approvals(State(app): State<Shared>) -> Result<Json<Approvals>, Failed> {
+pub(crate) async fn approvals(
+    State(app): State<Shared>,
+    query: Result<Query<PageQuery>, QueryRejection>,
+) -> Result<Response, Failed> {
+    let page = Page::of(query)?;
     let mut approvals: Vec<Approval> = Vec::new();
-    let mut after = Some(TransactionId(0));
-    while let Some(from) = after {
+    let mut after = Some(page.after);
+    while let Some(from) = after.filter(|_| !page.is_full(approvals.len())) {
         let (some, next) = app
             .ask(move |state| view::approvals(state, from, TRANSACTIONS_PER_QUESTION_MAX))
             .await?;
         approvals.extend(some);
         after = next;
     }
+    let next = page.cut(&mut approvals, |it| it.transaction);
     let wanted = !approvals.is_empty() && app.service.index.is_some();
     if wanted {
         // The question can be answered without the judgements, but only just.
@@ -195,10 +244,9 @@ pub(crate) async fn approvals(State(app): State<Shared>) -> Result<Json<Approval
             }
         }
     }
-    Ok(Json(Approvals {
-        now: app.service.handle.now(),
-        approvals,
-    }))
+    let now = app.service.handle.now();
+    let answer = Approvals { now, approvals, next };
+    Ok(etag::clocked(ClockPart::new("now", &now), answer))
 }
 
 fn judgements(index: &IndexReader) -> Result<BTreeMap<TransactionId, staunch_model::Judgement>, IndexError> {
@@ -218,7 +266,7 @@ pub(crate) async fn incidents(
     State(app): State<Shared>,
     query: Result<Query<IncidentQuery>, QueryRejection>,
 ) -> Result<Response, Failed> {
-    let Query(query) = query.map_err(|error| bad_query(&error))?;
+    let Query(query) = query.map_err(|error| Failed::bad_query(&error))?;
     let limit = limit(query.limit)?;
     let filter = IncidentFilter {
         status: query.status,
@@ -283,7 +331,7 @@ pub(crate) async fn transactions(
     State(app): State<Shared>,
     query: Result<Query<TransactionQuery>, QueryRejection>,
 ) -> Result<Response, Failed> {
-    let Query(query) = query.map_err(|error| bad_query(&error))?;
+    let Query(query) = query.map_err(|error| Failed::bad_query(&error))?;
     let limit = limit(query.limit)?;
     let filter = TransactionFilter {
         state: query.state,
@@ -311,7 +359,7 @@ pub(crate) async fn commands(
     State(app): State<Shared>,
     query: Result<Query<CommandQuery>, QueryRejection>,
 ) -> Result<Response, Failed> {
-    let Query(query) = query.map_err(|error| bad_query(&error))?;
+    let Query(query) = query.map_err(|error| Failed::bad_query(&error))?;
     let limit = limit(query.limit)?;
     let (commands, index) = from_index(&app, move |index| index.commands(query.before, limit)).await?;
     let next = commands
@@ -326,7 +374,7 @@ pub(crate) async fn notices(
     State(app): State<Shared>,
     query: Result<Query<NoticeQuery>, QueryRejection>,
 ) -> Result<Response, Failed> {
-    let Query(query) = query.map_err(|error| bad_query(&error))?;
+    let Query(query) = query.map_err(|error| Failed::bad_query(&error))?;
     let limit = limit(query.limit)?;
     let (notices, index) = from_index(&app, move |index| index.notices(query.before, limit)).await?;
     let next = notices
@@ -366,8 +414,4 @@ fn limit(asked: Option<u32>) -> Result<u32, Failed> {
             "limit is {limit}; it must be 1 to {ROWS_MAX}"
         ))),
     }
-}
-
-fn bad_query(error: &QueryRejection) -> Failed {
-    Failed::malformed(Printable(&error.body_text()).to_string())
 }

@@ -6,31 +6,35 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::str::FromStr;
 
+use axum::Extension;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::stream;
-use staunch_model::{Printable, Record};
+use staunch_model::Record;
 use staunch_ports::Lsn;
 use staunch_store::index::{Happening, IndexReader, Place};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep};
 
-use crate::app::Shared;
+use crate::app::{Caller, Shared, StreamTurn};
 use crate::auth::Right;
 use crate::dto::{StreamEntry, StreamKind, StreamQuery};
-use crate::limits::{STREAM_LOOK_INTERVAL, STREAM_PAGE, STREAM_RETRY_INTERVAL, STREAMS_MAX};
+use crate::limits::{STREAM_LOOK_INTERVAL, STREAM_PAGE, STREAM_RETRY_INTERVAL, STREAMS_MAX, STREAMS_OF_ONE_MAX};
 use crate::problem::Failed;
 
 /// What happens from now on, or from a place on.
 pub(crate) async fn happening(
     State(app): State<Shared>,
+    // Who may look is known by name.
+    Extension(caller): Extension<Caller>,
     headers: HeaderMap,
     query: Result<Query<StreamQuery>, QueryRejection>,
 ) -> Result<Response, Failed> {
-    let Query(query) = query.map_err(|error| Failed::malformed(Printable(&error.body_text()).to_string()))?;
+    let Query(query) = query.map_err(|error| Failed::bad_query(&error))?;
+    let own = app.streams_of.begin(caller.name()).ok_or_else(too_many_of_one)?;
     let turn = app.streams.clone().try_acquire_owned().map_err(|_| too_many())?;
     let place = match (headers.get("last-event-id"), query.after) {
         (Some(id), _) => id
@@ -54,7 +58,7 @@ pub(crate) async fn happening(
         shown: headers.get(header::AUTHORIZATION).cloned(),
         checked_at: Instant::now(),
         app,
-        _turn: turn,
+        _turn: (turn, own),
     };
     let keep_alive = KeepAlive::new().interval(follower.app.service.limits.keep_alive);
     let events = stream::unfold(follower, |mut follower| async {
@@ -79,7 +83,7 @@ struct Follower {
     /// What the client has shown, which may be revoked.
     shown: Option<header::HeaderValue>,
     checked_at: Instant,
-    _turn: OwnedSemaphorePermit,
+    _turn: (OwnedSemaphorePermit, StreamTurn),
 }
 
 impl Follower {
@@ -246,5 +250,17 @@ fn too_many() -> Failed {
         "too many streams",
         detail,
     )
+    .retry_after(10)
+}
+
+fn too_many_of_one() -> Failed {
+    let detail = format!("{STREAMS_OF_ONE_MAX} streams are open already for who asks");
+    Failed::new(
+        StatusCode::TOO_MANY_REQUESTS,
+        "too-many-streams",
+        "too many streams",
+        detail,
+    )
+    .hint("close one, or ask with another token")
     .retry_after(10)
 }

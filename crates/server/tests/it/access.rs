@@ -115,6 +115,7 @@ fn a_viewer_looks_and_a_responder_decides() {
             (EVENTS, BRUTE),
             (path::MODE, r#"{"mode": "enforce"}"#),
             (path::DRILL, "{}"),
+            (path::RELOAD, "{}"),
         ] {
             let problem = who.post(path, body).problem(403, "forbidden");
             assert!(problem.detail.contains(name), "{problem:?}");

@@ -139,6 +139,7 @@ impl Staunch {
             journal_start: Some(Lsn(0)),
             unauthenticated_loopback: options.open_to_loopback,
             drills: None,
+            reloads: None,
         };
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let server = Server::start(listener, service).expect("the server starts");

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde_json::Value;
-use staunch_server::dto::path;
+use staunch_server::dto::{Status, path};
 
 use super::{Options, Staunch};
 
@@ -143,4 +143,39 @@ fn who_has_an_answer_is_not_sent_it_again() {
     }
     let any = staunch.client().header("If-None-Match: *").get(path::STATUS);
     assert_eq!(any.status, 304, "{any:?}");
+}
+
+/// What time it is does not make an answer another one; what it says of the world does.
+#[test]
+fn answers_with_a_clock_in_them_have_tags_too() {
+    let staunch = Staunch::start(Options::default());
+    let tag_of = |path: &str| {
+        let answer = staunch.client().get(path);
+        let tag = answer.head.lines().find_map(|line| line.strip_prefix("etag: "));
+        // The client gives heads in small letters.
+        (tag.expect("a tag").replacen("w/", "W/", 1), answer.body)
+    };
+    // The first sweep is over, so that nothing else changes.
+    super::until("the sweep", || {
+        let status: Status = staunch.client().get(path::STATUS).json();
+        status.swept_at.is_some() && status.index.is_some_and(|it| it.lag == Some(0))
+    });
+    for path in [path::CONTAINMENTS, path::APPROVALS, path::PROTECTIONS] {
+        let (tag, body) = tag_of(path);
+        let (again, other) = tag_of(path);
+        assert!(tag.starts_with("W/\""), "{path}: {tag}");
+        assert_eq!(tag, again, "{path}");
+        assert_ne!(body, other, "{path}: the clock goes on");
+        let same = staunch.client().header(&format!("If-None-Match: {tag}")).get(path);
+        assert_eq!((same.status, &*same.body), (304, ""), "{path}");
+    }
+    assert!(tag_of(path::STATUS).0.starts_with("W/\""));
+    let (before, _) = tag_of(path::PROTECTIONS);
+    let protected = staunch.client().post(path::PROTECT, r#"{"network": "192.0.2.0/24"}"#);
+    assert_eq!(protected.status, 200, "{protected:?}");
+    let changed = staunch
+        .client()
+        .header(&format!("If-None-Match: {before}"))
+        .get(path::PROTECTIONS);
+    assert_eq!(changed.status, 200, "{changed:?}");
 }

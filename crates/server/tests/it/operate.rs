@@ -449,3 +449,52 @@ fn without_an_index_the_present_is_shown_and_the_past_is_not() {
     }
     assert_eq!(staunch.client().get(path::APPROVALS).status, 200);
 }
+
+#[test]
+fn containments_and_approvals_come_in_pages() {
+    let staunch = Staunch::start(Options::default());
+    for at in 1..=5 {
+        event(&staunch, "brute", &format!("203.0.113.{at}"));
+    }
+    until("all are in force", || {
+        containments(&staunch)
+            .iter()
+            .filter(|it| it.state == StateKind::InForce)
+            .count()
+            == 5
+    });
+    for at in 1..=3 {
+        event(&staunch, "careful", &format!("198.51.100.{at}"));
+    }
+    let approvals = |query: &str| -> Approvals { staunch.client().get(&format!("{}{query}", path::APPROVALS)).json() };
+    until("all wait", || approvals("").approvals.len() == 3);
+    let page = |query: &str| -> Containments { staunch.client().get(&format!("{}{query}", path::CONTAINMENTS)).json() };
+    let whole = page("");
+    assert_eq!(whole.next, None, "all of it is no page");
+    let (mut found, mut query) = (Vec::new(), "?limit=2".to_owned());
+    let mut pages = 0;
+    loop {
+        let some = page(&query);
+        pages += 1;
+        assert!(some.containments.len() <= 2, "{some:?}");
+        found.extend(some.containments.into_iter().map(|it| it.transaction));
+        let Some(next) = some.next else { break };
+        query = format!("?limit=2&after={next}");
+    }
+    let expected: Vec<_> = whole.containments.iter().map(|it| it.transaction).collect();
+    assert_eq!((found, pages), (expected.clone(), expected.len().div_ceil(2)));
+    let first = approvals("?limit=2");
+    assert_eq!(first.approvals.len(), 2);
+    let rest = approvals(&format!("?limit=2&after={}", first.next.expect("there is more")));
+    assert_eq!((rest.approvals.len(), rest.next), (1, None));
+    // A page that ends with the list has none behind it.
+    assert_eq!(approvals("?limit=3").next, None);
+    for wrong in ["limit=0", "limit=1001", "after=INC-1", "before=TX-1", "limit=x"] {
+        for path in [path::CONTAINMENTS, path::APPROVALS] {
+            staunch
+                .client()
+                .get(&format!("{path}?{wrong}"))
+                .problem(400, "malformed");
+        }
+    }
+}

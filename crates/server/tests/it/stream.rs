@@ -218,16 +218,34 @@ fn who_may_not_look_and_who_names_no_place_is_turned_away() {
             .get(&format!("{}?{query}", path::STREAM))
             .problem(400, "malformed");
     }
-    // There are 32 places, and one that was given back can be had again.
-    let mut open: Vec<Told> = (0..32).map(|_| Told::open(&staunch.client(), path::STREAM)).collect();
-    staunch.client().get(path::STREAM).problem(503, "too-many-streams");
-    open.pop();
+    let told = staunch
+        .client()
+        .get(&format!("{}?after=abc", path::STREAM))
+        .problem(400, "malformed");
+    assert_eq!(
+        told.detail,
+        "the query string cannot be used: after must be a whole number"
+    );
+    // There are 32 places, of which nobody has more than 8, and one that was given back can be had again.
+    let mut open: Vec<Told> = (0..8).map(|_| Told::open(&staunch.client(), path::STREAM)).collect();
+    let told = staunch.client().get(path::STREAM).problem(429, "too-many-streams");
+    assert_eq!(told.detail, "8 streams are open already for who asks");
+    for name in ["ben", "cleo", "dan"] {
+        let token = staunch.tokens.create(name, Role::Viewer).expect("a token");
+        open.extend((0..8).map(|_| Told::open(&staunch.with_token(&token), path::STREAM)));
+    }
+    let last = staunch.tokens.create("eve", Role::Viewer).expect("a token");
+    staunch
+        .with_token(&last)
+        .get(path::STREAM)
+        .problem(503, "too-many-streams");
+    open.remove(0);
     super::until("a place is free", || {
         let stream = staunch.client().open("GET", path::STREAM, &[]);
+        let mut line = String::new();
         BufReader::new(stream)
-            .lines()
-            .next()
-            .is_some_and(|line| line.is_ok_and(|line| line.contains("200")))
+            .read_line(&mut line)
+            .is_ok_and(|_| line.contains("200"))
     });
     let without_index = Staunch::start(Options {
         with_index: false,

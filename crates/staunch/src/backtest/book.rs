@@ -118,7 +118,8 @@ impl Book {
             | Command::Renew { .. }
             | Command::SetMode(_)
             | Command::Protect { .. }
-            | Command::Unprotect { .. } => return,
+            | Command::Unprotect { .. }
+            | Command::Reload { .. } => return,
         };
         let Some(it) = engine.state().transactions.get(id) else {
             return;

@@ -127,6 +127,16 @@ pub(crate) struct RenewArgs {
 }
 
 #[derive(Args, Debug)]
+#[command(
+    after_help = "It does what SIGHUP does, says how it went, and records who asked. With a mistake nothing changes, and \
+                        the exit code is 2. All other sections of the configuration take effect at the next start."
+)]
+pub(crate) struct ReloadArgs {
+    #[command(flatten)]
+    pub(crate) change: ChangeArgs,
+}
+
+#[derive(Args, Debug)]
 pub(crate) struct ModeArgs {
     /// How far any playbook may go; left out, the mode is shown
     #[arg(value_enum)]

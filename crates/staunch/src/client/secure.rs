@@ -25,6 +25,10 @@ const PEM_BYTES_MAX: u64 = 1 << 20;
 /// When a file cannot be used.
 pub(super) fn config(args: &ServerArgs) -> Result<TlsConfig, Fault> {
     let roots = match &args.ca {
+        Some(path) if path.as_os_str().is_empty() => {
+            let fault = Fault::new(Exit::Usage, "--ca, or STAUNCH_CA in the environment, is empty");
+            return Err(fault.hint("name a file of certificates in PEM, or unset STAUNCH_CA"));
+        }
         Some(path) => {
             let all = certificates(path, "--ca takes a file of certificates in PEM")?;
             RootCerts::new_with_certs(&all)

@@ -41,6 +41,19 @@ pub(super) fn run(args: &PlanArgs) -> Result<Exit, Fault> {
                 _ => fault,
             })?
     };
+    if plan.others > 0 {
+        let events = if plan.others == 1 {
+            "1 further event was"
+        } else {
+            "further events were"
+        };
+        let count = if plan.others == 1 {
+            String::new()
+        } else {
+            format!("{} ", plan.others)
+        };
+        say(&format!("only the first event is planned: {count}{events} left out"));
+    }
     Output::new(args.show.json).show(&plan, |output| text(output, &plan))?;
     Ok(Exit::Ok)
 }

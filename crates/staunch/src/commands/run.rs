@@ -112,7 +112,16 @@ impl Input {
             sum,
             outcome,
         };
-        Output::new(self.json).show(&summary, |output| summary.text(output, handle.now()))
+        Output::new(self.json).show(&summary, |output| summary.text(output, handle.now()))?;
+        if sum.accepted + sum.ignored + sum.samples > 0 || sum.malformed + sum.too_long == 0 {
+            return Ok(());
+        }
+        let what = format!(
+            "no line of the input could be read as an event of {}",
+            Printable(&self.source)
+        );
+        Err(Fault::new(Exit::Failed, what)
+            .hint("`staunch source test` says of a file what is wrong with it; --source names another system"))
     }
 }
 

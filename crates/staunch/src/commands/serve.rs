@@ -4,6 +4,7 @@
 //! HTTP and the operators' socket. Ends in the opposite one.
 
 mod http;
+mod mistakes;
 mod reload;
 
 use std::fs;
@@ -21,10 +22,10 @@ use staunch_model::Protection;
 use staunch_playbook::Compiled;
 use staunch_ports::{Processes, Reputations};
 use staunch_runtime::{Intake, Runtime};
-use staunch_server::{Drills, Service, Tokens};
+use staunch_server::{Drills, Reloads, Service, Tokens};
 
 use self::http::Serving;
-use self::reload::Reload;
+use self::reload::{Orders, Reload};
 use super::run::Input;
 use super::token;
 use crate::cli::{Driver, ServeArgs};
@@ -57,6 +58,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<Exit, Fault> {
 pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, Fault> {
     crate::allocator::use_one_arena();
     let Loaded { mut config, file, .. } = config::load(args.data.config.config.as_deref())?;
+    let started_with = config.clone();
     apply(args, &mut config);
     log::start(&config.log)?;
     make_room_for_files(&mut config);
@@ -97,7 +99,8 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
     if let Some(input) = &input {
         input.check(sources.iter().map(|source| source.name()))?;
     }
-    let opened = wiring::open(&config, args.driver, args.rehearse.as_deref())?;
+    let mut opened = wiring::open(&config, args.driver, args.rehearse.as_deref())?;
+    let sending = wiring::traces(&config, &mut opened, &compiled)?;
     if args.driver == Driver::Memory {
         tracing::warn!("THE DRIVER IS memory: NOTHING IS BLOCKED, acts are pretended");
     }
@@ -123,6 +126,10 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
         listed,
         "recovered"
     );
+    if let Some(sending) = &sending {
+        // Nobody else sets it.
+        let _ = runtime.handle().telemetry().spans.set(sending.tally.clone());
+    }
     lists.tell(&runtime.handle());
     context.tell(&runtime.handle());
     pin(&runtime.handle(), Arc::new(config.context.table())).map_err(|error| Fault::of(Exit::Failed, &error))?;
@@ -160,6 +167,7 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
             return stopped;
         }
     };
+    let (orders, ordered) = Orders::new();
     let service = Service {
         handle: runtime.handle(),
         intake: intake.clone(),
@@ -172,6 +180,7 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
         journal_start: Some(opened.journal_start),
         unauthenticated_loopback: args.allow_unauthenticated_loopback,
         drills: opened.drills.map(|it| it as Arc<dyn Drills>),
+        reloads: Some(Arc::new(orders) as Arc<dyn Reloads>),
     };
     let reload = Reload {
         file: args.data.config.config.clone().or(file),
@@ -179,6 +188,8 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
         intake,
         drivers: opened.drivers,
         in_force: config.clone(),
+        started_with,
+        ordered,
         lists,
         context,
         feeds,
@@ -197,6 +208,10 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
         archive.stop();
     }
     let stopped = stop(runtime, ended);
+    // The runtime had the other end.
+    if let Some(sending) = sending {
+        sending.finish();
+    }
     // Whoever starts next must not enforce before this one has ended.
     drop(opened.claim);
     stopped.and_then(|exit| told.map(|()| exit))
@@ -220,9 +235,10 @@ fn finding(finder: Arc<dyn Processes>) -> Result<Arc<dyn Processes>, Fault> {
 
 /// Leaves this process no more than a server with `config` needs.
 fn enter_sandbox(config: &Config) -> Result<(), Fault> {
-    wiring::make_private_dir(&config.data_dir)?;
+    wiring::make_data_dir(config)?;
     if config.archive.enabled {
-        wiring::make_private_dir(&config.archive_dir())?;
+        let hint = "make it and give it to this user, or name another as `dir` under [archive]";
+        wiring::make_private_dir(&config.archive_dir()).map_err(|fault| fault.hint(hint))?;
     }
     let entered = sandbox::enter(&Needs::of(config))?;
     if let Some(error) = entered.calls {

@@ -19,7 +19,7 @@ pub(super) fn run(command: TokenCommand) -> Result<Exit, Fault> {
 
 fn create(name: &str, role: TokenRole, data: &DataArgs, as_json: bool) -> Result<Exit, Fault> {
     let config = load(data)?;
-    wiring::make_private_dir(&config.data_dir)?;
+    wiring::make_data_dir(&config)?;
     let role = match role {
         TokenRole::Sender => Role::Sender,
         TokenRole::Viewer => Role::Viewer,

@@ -6,7 +6,8 @@ use std::io::{BufRead, BufReader};
 use std::sync::mpsc::{self, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
-use staunch_model::Printable;
+use serde_json::json;
+use staunch_model::{IncidentId, Printable};
 use staunch_server::dto::{StreamEntry, StreamKind, StreamQuery, path};
 
 use crate::cli::WatchArgs;
@@ -45,6 +46,9 @@ enum Heard {
 
 pub(super) fn run(args: &WatchArgs) -> Result<Exit, Fault> {
     let client = Client::new(&args.show.server, Patience::ENDLESS)?;
+    if let Some(id) = args.incident {
+        say_when_absent(args, id)?;
+    }
     let output = Output::new(args.show.json);
     let query = StreamQuery {
         after: args.after,
@@ -77,6 +81,19 @@ pub(super) fn run(args: &WatchArgs) -> Result<Exit, Fault> {
         }
         std::thread::sleep(LOOK_EVERY);
     }
+}
+
+/// Says when there is no such incident: nothing may ever come of it.
+fn say_when_absent(args: &WatchArgs, id: IncidentId) -> Result<(), Fault> {
+    let client = Client::new(&args.show.server, Patience::USUAL)?;
+    let asked = client.get::<serde_json::Value>(&format!("{}/{id}", path::INCIDENTS), &json!({}));
+    // Whatever else is wrong is said when the stream is asked for.
+    if let Err(fault) = asked
+        && fault.exit == Exit::NotFound
+    {
+        say(&format!("{}; it is watched for all the same", fault.told()));
+    }
+    Ok(())
 }
 
 struct Watch {

@@ -76,6 +76,7 @@ pub(super) fn check(config: &Config, text: &str) -> Vec<Mistake> {
     checker.rest(config);
     checker.drill(config);
     checker.sources(config);
+    checker.telemetry(config);
     checker.mistakes
 }
 
@@ -88,6 +89,23 @@ fn has_user(url: &str) -> bool {
 }
 
 impl Checker<'_> {
+    fn telemetry(&mut self, config: &Config) {
+        let Some(url) = &config.telemetry.otlp else { return };
+        let path = ["telemetry", "otlp"];
+        let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+        if rest.is_none_or(|rest| rest.is_empty() || rest.starts_with('/')) || url.contains(['?', '#']) {
+            let what = format!("{} is no address of a receiver", Printable(url));
+            self.add(&path, what, "write for example \"http://127.0.0.1:4318\"");
+        } else if has_user(url) {
+            let what = "the address holds a user or a password".to_owned();
+            self.add(
+                &path,
+                what,
+                "no credentials are sent: have a collector on this machine add them",
+            );
+        }
+    }
+
     fn add(&mut self, path: &[&str], what: String, hint: impl Into<String>) {
         let steps: Vec<Step<'_>> = path.iter().map(|key| Step::Key(key)).collect();
         self.mistakes.push(Mistake::of_value(self.text, &steps, what, hint));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// Where each section's keys are described: heading, struct, and the file that it is in.
-const SECTIONS: [(&str, &str, &str); 33] = [
+const SECTIONS: [(&str, &str, &str); 34] = [
     ("", "Config", CONFIG),
     ("[http]", "HttpSettings", HTTP),
     ("[[http.senders]]", "HttpSender", HTTP),
@@ -38,6 +38,7 @@ const SECTIONS: [(&str, &str, &str); 33] = [
     ("[drill]", "DrillSettings", CONFIG),
     ("[sandbox]", "SandboxSettings", CONFIG),
     ("[log]", "LogSettings", CONFIG),
+    ("[telemetry]", "TelemetrySettings", TELEMETRY),
 ];
 
 const CONFIG: &str = include_str!("../config.rs");
@@ -46,6 +47,7 @@ const CONTEXT: &str = include_str!("context.rs");
 const FEEDS: &str = include_str!("feeds.rs");
 const RISK: &str = include_str!("risk.rs");
 const SOURCES: &str = include_str!("sources.rs");
+const TELEMETRY: &str = include_str!("telemetry.rs");
 const SURICATA: &str = include_str!("../../../connectors/src/sources/suricata.rs");
 const GENERIC: &str = include_str!("../../../connectors/src/sources/generic.rs");
 
@@ -76,8 +78,8 @@ fn the_reference_is_what_the_doc_comments_say() {
         "# Configuration\n\nOne TOML file, named with `--config` or `STAUNCH_CONFIG`, otherwise `/etc/staunch/staunch.toml`\n\
          when it is there. Every key has a default, so an empty file is a valid one. Unknown keys are mistakes. Relative\n\
          paths are relative to the file's directory. Lengths of time are texts such as `\"90s\"`, `\"10m\"` or `\"1h30m\"`.\n\n\
-         `staunch check` finds mistakes in the file too. `SIGHUP` makes a running server read `[playbooks]`,\n\
-         `[never_touch]`, `[risk]` and `[context]` again; a file with mistakes changes nothing. All other keys take effect at the next start.\n",
+         `staunch check` finds mistakes in the file too. `staunch reload` and `SIGHUP` make a running server read\n\
+         `[playbooks]`, `[never_touch]`, `[risk]` and `[context]` again; a file with mistakes changes nothing. All other keys take effect at the next start.\n",
     );
     let known: BTreeMap<&str, ()> = SECTIONS
         .iter()

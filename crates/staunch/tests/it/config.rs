@@ -60,6 +60,16 @@ fn every_mistake_has_a_place_and_a_hint() {
             &["a user or a password", "no credentials are sent"],
         ),
         (
+            "[telemetry]\notlp = \"127.0.0.1:4318\"\n",
+            "2:8",
+            &["no address of a receiver", "\"http://127.0.0.1:4318\""],
+        ),
+        (
+            "[telemetry]\notlp = \"https://ada:secret@traces.example\"\n",
+            "2:8",
+            &["a user or a password", "no credentials are sent"],
+        ),
+        (
             "[[sources.syslog]]\nlisten = \"127.0.0.1:514\"\n",
             "2:10",
             &["udp:// or tcp://"],

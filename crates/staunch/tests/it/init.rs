@@ -52,6 +52,10 @@ fn what_init_writes_is_valid_with_and_without_its_comments() {
 
     let unit = fs::read_to_string(unit).expect("it is there");
     assert!(unit.contains(&format!("serve --config {config}\n")), "{unit}");
+    assert!(
+        unit.contains(&format!("reload --yes --config {config} --reason ")),
+        "{unit}"
+    );
     assert!(unit.contains("StateDirectory=staunch-2\n"), "{unit}");
     assert!(text.contains("data_dir = \"/var/lib/staunch-2\"\n"), "{text}");
     for placeholder in ["@BINARY@", "@CONFIG@", "@STATE@", "@DATA_DIR@"] {

@@ -72,6 +72,27 @@ fn a_file_is_taken_to_its_end_and_what_came_of_it_is_said() {
 }
 
 #[test]
+fn an_input_of_which_no_line_can_be_read_is_a_failure() {
+    in_namespace("run::malformed", || {
+        let home = Home::new(SMALL);
+        fs::write(home.path("eve.json"), "not json\nnor this\n").expect("it is our directory");
+        let open = || File::open(home.path("eve.json")).expect("it is our file").into();
+        let (output, text) = end(run(&home, &[], open()));
+        assert_eq!(output.status.code(), Some(1), "{}", home.log());
+        assert!(text.contains("2 malformed"), "{text}");
+        assert!(
+            home.log().contains("no line of the input could be read"),
+            "{}",
+            home.log()
+        );
+        // Nothing at all is no failure.
+        fs::write(home.path("eve.json"), "").expect("it is our directory");
+        let (output, _) = end(run(&home, &[], open()));
+        assert_eq!(output.status.code(), Some(0), "{}", home.log());
+    });
+}
+
+#[test]
 fn lines_are_contained_while_they_come_and_the_end_is_waited_for() {
     in_namespace("run::pipe", || {
         let home = Home::new(SMALL);

@@ -61,7 +61,9 @@ pub(super) fn frame(
             },
             Command::Approve(id) | Command::Deny(id) => (None, Some(*id)),
             Command::Renew { transaction, .. } => (None, Some(*transaction)),
-            Command::SetMode(_) | Command::Protect { .. } | Command::Unprotect { .. } => (None, None),
+            Command::SetMode(_) | Command::Protect { .. } | Command::Unprotect { .. } | Command::Reload { .. } => {
+                (None, None)
+            }
         };
         let also = named.filter(|id| !affected.contains(id));
         let touched = affected.iter().copied().chain(also).map(|id| (None, Some(int(id.0))));

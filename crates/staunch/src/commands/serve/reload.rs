@@ -7,17 +7,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use staunch_model::{Description, Policy, RiskTable};
-use staunch_playbook::Compiled;
+use staunch_playbook::{Compiled, Severity};
 use staunch_runtime::{Busy, Handle, Intake};
+use staunch_server::dto::{Mistake, Reloaded};
+use staunch_server::{NotReloaded, RecordReload, ReloadDone, Reloads};
 use tokio::signal::unix::Signal;
+use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
-use super::compile;
-use crate::config::{self, Config};
-use crate::context::{Context, pin};
+use super::mistakes;
+use crate::config::{self, Config, Loaded};
+use crate::context::{self, Context, pin};
 use crate::exit::Fault;
 use crate::feeds::Feeds;
-use crate::lists::Watch;
+use crate::lists::{Change, Watch};
+use crate::playbooks::Texts;
 use crate::wiring;
 
 /// How often it is looked at whether this machine depends on other addresses than before: SSH sessions come and go.
@@ -26,8 +30,11 @@ const DISCOVER_INTERVAL: Duration = Duration::from_secs(30);
 /// How often lists are looked at; one that has changed and stays like that until the next look is read.
 const LOOK_INTERVAL: Duration = Duration::from_millis(300);
 
-/// Reads playbooks and protected networks again: on SIGHUP; lists when they change; and the discovered ones from time to
-/// time.
+/// Reloads that operators may wait for at the same time: each reads everything.
+const ORDERS_MAX: usize = 4;
+
+/// Reads playbooks and protected networks again: on SIGHUP and on an operator's command; lists when they change; and the
+/// discovered ones from time to time.
 pub(super) struct Reload {
     pub(super) file: Option<PathBuf>,
     pub(super) handle: Handle,
@@ -35,6 +42,10 @@ pub(super) struct Reload {
     pub(super) drivers: Vec<Description>,
     /// The configuration whose playbooks and protected networks are in force.
     pub(super) in_force: Config,
+    /// What the file said when the server was started.
+    pub(super) started_with: Config,
+    /// What operators ask for.
+    pub(super) ordered: mpsc::Receiver<Order>,
     /// Its lists of protected networks.
     pub(super) lists: Watch,
     /// What is known around events.
@@ -43,11 +54,47 @@ pub(super) struct Reload {
     pub(super) feeds: Option<Arc<Feeds>>,
 }
 
+/// An operator's command to read everything again.
+pub(super) struct Order {
+    record: RecordReload,
+    done: ReloadDone,
+}
+
+/// The way of such commands from the API.
+pub(super) struct Orders(mpsc::Sender<Order>);
+
+impl Orders {
+    pub(super) fn new() -> (Self, mpsc::Receiver<Order>) {
+        let (sender, receiver) = mpsc::channel(ORDERS_MAX);
+        (Self(sender), receiver)
+    }
+}
+
+impl Reloads for Orders {
+    fn reload(&self, record: RecordReload, done: ReloadDone) {
+        if let Err(error) = self.0.try_send(Order { record, done }) {
+            let (mpsc::error::TrySendError::Full(order) | mpsc::error::TrySendError::Closed(order)) = error;
+            (order.done)(Err(NotReloaded::TooMany));
+        }
+    }
+}
+
 /// Why something is read again.
 enum Because {
-    Asked,
+    Signal,
+    Ordered(Order),
     Discover,
     Look,
+}
+
+/// What was read, and can be put in force.
+struct Prepared {
+    config: Config,
+    compiled: Vec<Compiled>,
+    policy: Policy,
+    lists: Change,
+    context: context::Change,
+    reloaded: Reloaded,
 }
 
 impl Reload {
@@ -58,13 +105,20 @@ impl Reload {
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let because = tokio::select! {
-                _ = hangup.recv() => Because::Asked,
+                _ = hangup.recv() => Because::Signal,
+                // The API holds the other end for as long as it serves.
+                Some(order) = self.ordered.recv() => Because::Ordered(order),
                 _ = discover.tick() => Because::Discover,
                 _ = look.tick() => Because::Look,
             };
             let done = tokio::task::spawn_blocking(move || {
                 match because {
-                    Because::Asked => self.again(),
+                    // How it went is in the log.
+                    Because::Signal => drop(self.again(|_| Ok(()))),
+                    Because::Ordered(Order { record, done }) => {
+                        let record = |mistakes| record(mistakes).map_err(NotReloaded::NotRecorded);
+                        done(self.again(record));
+                    }
                     Because::Discover => self.discover_again(),
                     Because::Look => self.look(),
                 }
@@ -89,51 +143,114 @@ impl Reload {
         }
     }
 
-    fn again(&mut self) {
-        let read = config::load(self.file.as_deref()).and_then(|loaded| {
-            let mut config = self.in_force.clone();
-            config.playbooks = loaded.config.playbooks;
-            config.never_touch = loaded.config.never_touch;
-            config.risk = loaded.config.risk;
-            config.context = loaded.config.context;
-            let compiled = compile(&config)?;
-            let policy = self.policy(&config, &compiled)?;
-            let lists = self.lists.read_again(&config, &self.handle)?;
-            let context = self.context.read_again(&config, &self.handle)?;
-            Ok((config, compiled, policy, (lists, context)))
-        });
-        match read {
-            Ok((config, compiled, policy, (lists, context))) => {
-                let (playbooks, protected) = (policy.playbooks.len(), policy.never_touch.len());
-                // What moves between a list and the configuration is protected throughout by one of the two: lists only
-                // add before the policy changes, and take away after it.
-                let risk = Arc::new(config.risk.table());
-                let guards = Arc::new(config.context.table());
-                let set = self
-                    .lists
-                    .protect(&lists, &self.handle)
-                    .and_then(|()| self.handle.set_policy(Arc::new(policy)))
-                    .and_then(|()| self.set_risk(risk))
-                    .and_then(|()| pin(&self.handle, guards));
-                if let Err(error) = set.and_then(|()| self.lists.take(lists, &self.handle)) {
-                    tracing::error!(%error, "the configuration was not read again; the earlier one stays in force");
-                    return;
-                }
-                self.context.take(context, &self.handle);
-                self.intake.set_knowledge(self.context.knowledge(&config));
-                self.intake
-                    .set_programs(compiled.into_iter().map(|it| it.program).collect());
-                self.in_force = config;
-                tracing::info!(playbooks, protected, "playbooks and protected networks were read again");
+    /// Reads everything again, tells `record` how many mistakes there are, and puts it in force when there are none.
+    fn again(&mut self, record: impl FnOnce(u32) -> Result<(), NotReloaded>) -> Result<Reloaded, NotReloaded> {
+        let result = match self.read() {
+            Ok(prepared) => record(0).and_then(|()| self.put_in_force(prepared)),
+            Err(mistakes) => {
+                mistakes.iter().for_each(mistakes::log);
+                // What cannot be used is never recorded as if it could.
+                let count = u32::try_from(mistakes.len()).unwrap_or(u32::MAX).max(1);
+                record(count).and(Err(NotReloaded::Mistakes(mistakes)))
             }
-            Err(fault) => {
-                let why = fault.render(false);
+        };
+        match &result {
+            Ok(it) => tracing::info!(
+                playbooks = it.playbooks,
+                protected = it.protected,
+                "playbooks and protected networks were read again"
+            ),
+            Err(not) => {
+                let why = match not {
+                    NotReloaded::Mistakes(mistakes) => format!("mistakes: {}", mistakes.len()),
+                    NotReloaded::NotRecorded(_) => "it could not be recorded that this was asked for".to_owned(),
+                    NotReloaded::TooMany => "others are waited for".to_owned(),
+                    NotReloaded::Partly(busy) => busy.to_string(),
+                };
                 tracing::error!(
-                    why = why.trim_end(),
+                    why,
                     "the configuration was not read again; the earlier one stays in force"
                 );
             }
         }
+        result
+    }
+
+    /// Reads everything again, and changes nothing.
+    fn read(&self) -> Result<Prepared, Vec<Mistake>> {
+        let Loaded { config: read, .. } = config::read(self.file.as_deref()).map_err(mistakes::of_config)?;
+        let mut config = self.in_force.clone();
+        config.playbooks.clone_from(&read.playbooks);
+        config.never_touch.clone_from(&read.never_touch);
+        config.risk.clone_from(&read.risk);
+        config.context.clone_from(&read.context);
+        let texts = Texts::configured(&config);
+        let outcome = texts.compile(&wiring::check_context(&config));
+        let (errors, strange): (Vec<_>, Vec<_>) = outcome
+            .diagnostics
+            .iter()
+            .partition(|it| it.severity == Severity::Error);
+        if !outcome.usable {
+            let unreadable = texts.unreadable.iter().map(mistakes::of_unreadable);
+            return Err(unreadable
+                .chain(errors.into_iter().map(mistakes::of_playbook))
+                .collect());
+        }
+        let warnings: Vec<_> = strange.into_iter().map(mistakes::of_playbook).collect();
+        warnings.iter().for_each(mistakes::warn);
+        let of_fault = |fault: Fault| vec![mistakes::of_fault(&fault)];
+        let policy = self.policy(&config, &outcome.compiled).map_err(of_fault)?;
+        let lists = self.lists.read_again(&config, &self.handle).map_err(of_fault)?;
+        let (context, not_read) = self.context.read_again(&config, &self.handle).map_err(of_fault)?;
+        let reloaded = Reloaded {
+            playbooks: policy.playbooks.len() as u64,
+            protected: policy.never_touch.len() as u64,
+            listed: lists.networks() as u64,
+            refused: lists
+                .refused()
+                .iter()
+                .chain(&not_read)
+                .map(mistakes::of_fault)
+                .collect(),
+            warnings,
+            at_next_start: at_next_start(&self.started_with, &read),
+        };
+        Ok(Prepared {
+            config,
+            compiled: outcome.compiled,
+            policy,
+            lists,
+            context,
+            reloaded,
+        })
+    }
+
+    fn put_in_force(&mut self, prepared: Prepared) -> Result<Reloaded, NotReloaded> {
+        let Prepared {
+            config,
+            compiled,
+            policy,
+            lists,
+            context,
+            reloaded,
+        } = prepared;
+        // What moves between a list and the configuration is protected throughout by one of the two: lists only add before
+        // the policy changes, and take away after it.
+        let risk = Arc::new(config.risk.table());
+        let guards = Arc::new(config.context.table());
+        self.lists
+            .protect(&lists, &self.handle)
+            .and_then(|()| self.handle.set_policy(Arc::new(policy)))
+            .and_then(|()| self.set_risk(risk))
+            .and_then(|()| pin(&self.handle, guards))
+            .and_then(|()| self.lists.take(lists, &self.handle))
+            .map_err(NotReloaded::Partly)?;
+        self.context.take(context, &self.handle);
+        self.intake.set_knowledge(self.context.knowledge(&config));
+        self.intake
+            .set_programs(compiled.into_iter().map(|it| it.program).collect());
+        self.in_force = config;
+        Ok(reloaded)
     }
 
     fn policy(&self, config: &Config, compiled: &[Compiled]) -> Result<Policy, Fault> {
@@ -183,5 +300,36 @@ impl Reload {
             ),
             Err(error) => tracing::warn!(%error, "own addresses were not protected anew"),
         }
+    }
+}
+
+/// Keys and sections of `read` that are not as at the start, and that a reload leaves alone.
+fn at_next_start(started_with: &Config, read: &Config) -> Vec<String> {
+    const RELOADED: [&str; 4] = ["playbooks", "never_touch", "risk", "context"];
+    let sections = |config: &Config| match serde_json::to_value(config) {
+        Ok(serde_json::Value::Object(sections)) => sections,
+        // What was read as TOML has names for keys.
+        Ok(_) | Err(_) => serde_json::Map::new(),
+    };
+    let (before, after) = (sections(started_with), sections(read));
+    let changed = after.iter().filter(|(name, value)| before.get(*name) != Some(*value));
+    let names = changed.map(|(name, _)| name.clone());
+    names.filter(|name| !RELOADED.contains(&name.as_str())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_takes_effect_with_the_next_start_is_named() {
+        let before = Config::default();
+        let mut after = before.clone();
+        after.never_touch.discover = false;
+        after.playbooks.built_in = false;
+        assert!(at_next_start(&before, &after).is_empty());
+        after.data_dir = "/elsewhere".into();
+        after.log.level = config::LogLevel::Debug;
+        assert_eq!(at_next_start(&before, &after), ["data_dir", "log"]);
     }
 }

@@ -1,0 +1,103 @@
+//! Mistakes that a reload finds, as the log and the API tell them.
+
+use staunch_model::Printable;
+use staunch_playbook::Diagnostic;
+use staunch_server::dto::Mistake;
+
+use crate::config::Unusable;
+use crate::exit::{Fault, escaped};
+use crate::playbooks::Unreadable;
+
+/// What is wrong with a configuration.
+pub(super) fn of_config(unusable: Unusable) -> Vec<Mistake> {
+    match unusable {
+        Unusable::Unreadable(fault) => vec![of_fault(&fault)],
+        Unusable::Mistaken { file, text, mistakes } => mistakes
+            .into_iter()
+            .map(|it| {
+                let (line, column) = it.position(&text);
+                Mistake {
+                    file: Some(Printable(&file).to_string()),
+                    line: Some(line as u64),
+                    column: Some(column as u64),
+                    code: None,
+                    what: it.what,
+                    hint: Some(escaped(&it.hint)),
+                }
+            })
+            .collect(),
+    }
+}
+
+/// What is wrong, or strange, in a playbook.
+pub(super) fn of_playbook(it: &Diagnostic) -> Mistake {
+    Mistake {
+        file: Some(Printable(&it.file).to_string()),
+        line: Some(it.line as u64),
+        column: Some(it.column as u64),
+        code: Some(it.code.to_owned()),
+        what: it.message.clone(),
+        hint: it.hint.as_deref().map(escaped),
+    }
+}
+
+/// A playbook that cannot be read.
+pub(super) fn of_unreadable(it: &Unreadable) -> Mistake {
+    Mistake {
+        file: Some(it.file.clone()),
+        what: format!("it cannot be read: {}", it.why),
+        hint: Some("name under [playbooks] a directory of playbooks that the server may read".to_owned()),
+        ..Mistake::default()
+    }
+}
+
+/// What cannot be used for another reason.
+pub(super) fn of_fault(fault: &Fault) -> Mistake {
+    Mistake {
+        what: escaped(&fault.told()),
+        hint: fault.advice().map(escaped),
+        ..Mistake::default()
+    }
+}
+
+/// Writes `it` to the log.
+pub(super) fn log(it: &Mistake) {
+    let Mistake {
+        file,
+        line,
+        column,
+        code,
+        what,
+        hint,
+    } = it;
+    tracing::error!(
+        file,
+        line,
+        column,
+        code,
+        what,
+        hint,
+        "a mistake in what was to be read again"
+    );
+}
+
+/// Writes `it`, which does not hinder, to the log.
+pub(super) fn warn(it: &Mistake) {
+    let Mistake {
+        file,
+        line,
+        column,
+        code,
+        what,
+        hint,
+    } = it;
+    tracing::warn!(
+        file,
+        line,
+        column,
+        code,
+        what,
+        hint,
+        "something is strange in what was read again"
+    );
+}

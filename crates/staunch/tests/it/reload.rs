@@ -1,0 +1,143 @@
+//! A running server is told to read its configuration again.
+
+use std::fs;
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use staunch_server::dto::{Commands, Mistake, Protections, Reloaded, Status};
+
+use crate::harness::{Home, Server, brute_force_from, stderr, wait_until};
+
+const PLAYBOOK: &str = "playbook: short\nsummary: Block for a moment.\ntrigger:\n  sources: [suricata]\n  \
+    when: event.signature.contains(\"Brute Force\")\n  incident: event.source.ip\n  deduplicate: 1m\n\
+    context: [never-touch]\ncontain:\n  - block-ip: { target: event.source.ip, lease: 1h }\n\
+    mode: { low: enforce, medium: approve, high: observe }\n";
+
+const BASE: &str = "[log]\nformat = \"json\"\n[journal]\nsegment_bytes = 8388608\nreserve_bytes = 131072\n\
+    [playbooks]\nbuilt_in = false\ndirs = [\"playbooks\"]\n[never_touch]\ndiscover = false\n";
+
+fn start() -> (Home, Server) {
+    let home = Home::new(BASE);
+    home.playbook("short.yaml", PLAYBOOK);
+    let server = home
+        .try_serve(&["--driver", "memory", "--allow-unauthenticated-loopback"])
+        .unwrap_or_else(|failed| panic!("it did not start: {failed:?}"));
+    (home, server)
+}
+
+/// What the log says, each line of which must be JSON.
+fn log(home: &Home) -> Vec<Value> {
+    let lines = home.log();
+    let read = |line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: not JSON: {line}"));
+    lines.lines().map(read).collect()
+}
+
+/// What operators asked for, newest first, once the index has `count` of it.
+fn commands(server: &Server, count: usize) -> Vec<(String, Option<String>)> {
+    let mut found = Vec::new();
+    wait_until("the record", || {
+        found = server.get::<Commands>("/v1/commands").commands;
+        found.len() == count
+    });
+    let told = found.into_iter().map(|it| {
+        assert_eq!(&*it.by, "loopback", "{it:?}");
+        assert!(it.from.starts_with("127.0.0.1:"), "{it:?}");
+        (it.reason, it.refused)
+    });
+    told.collect()
+}
+
+fn reload(server: &Server, reason: &str) -> Reloaded {
+    let reason = format!("--reason={reason}");
+    server.json(&["reload", "--yes", &reason])
+}
+
+#[test]
+fn a_reload_by_command_is_recorded_and_says_what_was_read() {
+    let (home, server) = start();
+    home.playbook("short.yaml", &PLAYBOOK.replace("Brute Force", "Another Thing"));
+    fs::write(home.path("partner.txt"), "203.0.113.0/24\n198.51.100.0/24\n").expect("it is our directory");
+    let list = "[[never_touch.files]]\npath = \"partner.txt\"\nreason = \"a partner\"\n";
+    let network = "[[never_touch.networks]]\nnetwork = \"192.0.2.0/24\"\nreason = \"ours\"\n";
+    let later = "[http]\nconnections_max = 99\n";
+    home.configure(&format!("{BASE}{list}{network}{later}"));
+    let reloaded = reload(&server, "a new partner");
+    assert_eq!((reloaded.playbooks, reloaded.listed), (1, 2), "{reloaded:?}");
+    assert!(reloaded.protected >= 1 && reloaded.refused.is_empty(), "{reloaded:?}");
+    assert_eq!(reloaded.at_next_start, ["http"]);
+    let protections = server.get::<Protections>("/v1/protections").protections;
+    assert!(protections.iter().any(|it| it.reason == "ours"), "{protections:?}");
+    assert_eq!(
+        server.take(&brute_force_from("203.0.113.10")).matched,
+        0,
+        "the new one is in force"
+    );
+    assert_eq!(commands(&server, 1), [("a new partner".to_owned(), None)]);
+
+    // A list that cannot be used is told, and what it said stays; everything else is read.
+    fs::write(home.path("partner.txt"), "203.0.113.0/24\nnobody\n").expect("it is our directory");
+    home.playbook("short.yaml", PLAYBOOK);
+    let reloaded = reload(&server, "");
+    let refused = &reloaded.refused[0].what;
+    assert!(refused.contains("partner.txt, line 2"), "{reloaded:?}");
+    assert_eq!(reloaded.listed, 2, "{reloaded:?}");
+    assert_eq!(server.take(&brute_force_from("192.0.2.10")).matched, 1);
+}
+
+#[test]
+fn a_reload_with_mistakes_names_them_and_changes_nothing() {
+    let (home, server) = start();
+    home.playbook("short.yaml", &PLAYBOOK.replace("lease: 1h", "leese: 1h"));
+    let refused = server.run(&["reload", "--yes", "--reason", "a typo"]);
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    let said = stderr(&refused);
+    assert!(said.contains("short.yaml:10:42: [P"), "{said}");
+    assert!(said.contains("did you mean `lease`?"), "{said}");
+    assert!(said.contains("what was read before stays in force"), "{said}");
+    let found = commands(&server, 1);
+    let why = found[0].1.as_deref().unwrap_or_default();
+    assert!(found[0].0 == "a typo" && why.contains("mistake"), "{found:?}");
+    assert_eq!(
+        server.take(&brute_force_from("203.0.113.9")).matched,
+        1,
+        "the old one is in force"
+    );
+
+    home.playbook("short.yaml", PLAYBOOK);
+    home.configure(&format!("{BASE}[risk]\nbadd = 1\n"));
+    let answer = server.run(&["reload", "--yes"]);
+    assert_eq!(answer.status.code(), Some(2), "{answer:?}");
+    assert!(stderr(&answer).contains("staunch.toml:13:1: "), "{answer:?}");
+    assert_eq!(server.get::<Status>("/v1/status").playbooks, ["short"]);
+
+    // Each mistake is a line of the log with fields, and nothing else is in it.
+    let lines = log(&home);
+    let mistakes: Vec<Mistake> = lines
+        .iter()
+        .filter(|it| it["message"] == "a mistake in what was to be read again")
+        .map(|it| serde_json::from_value(it.clone()).expect("its fields"))
+        .collect();
+    let file = |at: usize| mistakes[at].file.clone().unwrap_or_default();
+    assert!(file(0).ends_with("playbooks/short.yaml"), "{mistakes:?}");
+    assert!(
+        mistakes[0].code.as_deref().is_some_and(|it| it.starts_with('P')),
+        "{mistakes:?}"
+    );
+    let last = mistakes.len() - 1;
+    assert!(file(last).ends_with("staunch.toml"), "{mistakes:?}");
+    assert_eq!((mistakes[last].line, mistakes[last].column), (Some(13), Some(1)));
+}
+
+#[test]
+fn a_signal_does_the_same_and_its_mistakes_are_fields() {
+    let (home, server) = start();
+    home.playbook("short.yaml", &PLAYBOOK.replace("lease: 1h", "leese: 1h"));
+    server.signal(Signal::SIGHUP);
+    wait_until("the refusal", || home.log().contains("the earlier one stays in force"));
+    let lines = log(&home);
+    let is_mistake = |it: &&Value| it["code"].is_string() && it["line"] == 10 && it["level"] == "ERROR";
+    assert!(lines.iter().any(|it| is_mistake(&it)), "{lines:?}");
+    home.playbook("short.yaml", PLAYBOOK);
+    server.signal(Signal::SIGHUP);
+    wait_until("the new playbook", || home.log().contains("were read again"));
+}
