@@ -124,7 +124,8 @@ impl Default for Config {
 pub(crate) struct PlaybookSettings {
     /// Directories whose `*.yaml` and `*.yml` files are playbooks (`*.test.yaml` are not). Default none. Since v0.1.
     pub(crate) dirs: Vec<PathBuf>,
-    /// Whether the playbooks that come with Staunch are used too. Default `true`. Since v0.1.
+    /// Whether the playbooks that come with Staunch are used too; those about processes where `[processes]` is enabled. Default
+    /// `true`. Since v0.1.
     pub(crate) built_in: bool,
     /// Whether playbooks in `dirs` are used only when one of `trusted_keys` has signed them: see
     /// [signed playbooks](../guide/signed-playbooks.md). Those that come with Staunch are a part of the program and need no

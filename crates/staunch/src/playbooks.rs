@@ -8,9 +8,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use staunch_model::Printable;
+use staunch_model::{Aim, Printable};
 use staunch_playbook::{
-    BUILT_IN, CheckContext, Compiled, Diagnostic, SYSTEMS, Severity, compile_all, limits, signature,
+    BUILT_IN, CheckContext, Compiled, Diagnostic, SYSTEMS, Severity, compile, compile_all, limits, signature,
 };
 
 use crate::config::Config;
@@ -58,16 +58,23 @@ fn widen_generic(compiled: &mut Compiled, context: &CheckContext) {
     }
 }
 
+/// Whether a playbook that comes with Staunch can act: those about processes cannot where none is to be acted on.
+fn fits(config: &Config, name: &str, text: &str) -> bool {
+    let is_of_process = |compiled: Compiled| {
+        let steps = &compiled.program.playbook.steps;
+        steps.iter().any(|step| step.action.aims_at() == Aim::Process)
+    };
+    config.processes.enabled || !compile(name, text, &CheckContext::default()).is_ok_and(is_of_process)
+}
+
 impl Texts {
-    /// The playbooks of the configuration.
+    /// The playbooks of the configuration. Of those that come with Staunch, the ones that can act.
     pub(crate) fn configured(config: &Config) -> Self {
         let mut texts = Self::default();
         if config.playbooks.built_in {
-            texts.files.extend(
-                BUILT_IN
-                    .iter()
-                    .map(|(name, text)| (format!("built-in {name}"), (*text).to_owned())),
-            );
+            let fitting = BUILT_IN.iter().filter(|(name, text)| fits(config, name, text));
+            let files = fitting.map(|(name, text)| (format!("built-in {name}"), (*text).to_owned()));
+            texts.files.extend(files);
         }
         let built_in = texts.files.len();
         config.playbooks.dirs.iter().for_each(|dir| texts.add_dir(dir));

@@ -40,7 +40,7 @@ fn a_sound_machine_has_no_problem_and_a_server_is_asked() {
         let (findings, exit) = examine(&home, "server");
         assert_eq!((findings.len(), exit), (1, Some(0)), "{findings:?}");
         finds(&home, "server", "ok", "mode enforce");
-        finds(&home, "firewall", "ok", "holds 0 of ours");
+        finds(&home, "firewall", "ok", "hold 0 of ours");
         finds(&home, "journal", "ok", "readable");
         finds(&home, "playbooks", "ok", "2, without mistakes");
         finds(&home, "tokens", "warning", "there is none");
@@ -49,7 +49,7 @@ fn a_sound_machine_has_no_problem_and_a_server_is_asked() {
         assert!(shown.lines().all(|line| line.chars().count() <= 80), "{shown}");
         server.take(&exploit_from(ATTACKER));
         wait_until("the block", || server.ok(&["containment", "list"]).contains("in-force"));
-        finds(&home, "firewall", "ok", "holds 1 of ours");
+        finds(&home, "firewall", "ok", "hold 1 of ours");
     });
 }
 

@@ -369,7 +369,7 @@ fn the_big_red_button_works_through_the_server_and_around_it() {
         let button = home.run(&["release", "--all", "--yes"]);
         assert_eq!(button.status.code(), Some(10), "{button:?}");
         assert!(
-            String::from_utf8_lossy(&button.stdout).starts_with("2 addresses"),
+            String::from_utf8_lossy(&button.stdout).starts_with("2 containments"),
             "{button:?}"
         );
         assert!(stderr(&button).contains("no Staunch answers"), "{button:?}");
