@@ -14,7 +14,7 @@ use thiserror::Error;
 
 use crate::archive::{Archiver, Batch};
 use crate::handle::{Busy, Handle, Submission};
-use crate::identify::identify;
+use crate::identify::Identifier;
 use crate::plan::{Knows, Plan, plan};
 
 /// Malformed events that an answer lists; further ones are only counted.
@@ -228,7 +228,7 @@ impl Intake {
     pub fn take(&self, source: &str, body: &[u8], reply: TakenReplier) {
         let mut taken = Taken::default();
         let mut events = Vec::new();
-        let mut processes = Vec::new();
+        let mut identifier = Identifier::new(self.processes.as_deref());
         let received = self.handle.machine_now();
         let mut contexts = Vec::new();
         let triage = self.triage();
@@ -244,7 +244,7 @@ impl Intake {
                         taken.beyond_limit += found.beyond_limit;
                         if !found.matches.is_empty() {
                             let mut matches = found.matches;
-                            processes.extend(identify(self.processes.as_deref(), view, &mut matches));
+                            identifier.identify(view, &mut matches);
                             taken.matched += 1;
                             if around.is_some() {
                                 contexts.push(Arc::new(context_of(view, &matches)));
@@ -297,7 +297,7 @@ impl Intake {
         let counters = self.handle.clone();
         let submission = Submission {
             known: self.known(&events, received),
-            processes,
+            processes: identifier.found(),
             events,
             contexts,
             reply: Box::new(move |result: Result<Vec<crate::EventReply>, Busy>| {
@@ -365,7 +365,9 @@ impl Intake {
         let around = self.around();
         let view = &in_context(view, around.as_deref());
         let mut matches = triage.matches(view);
-        let processes = identify(self.processes.as_deref(), view, &mut matches);
+        let mut identifier = Identifier::new(self.processes.as_deref());
+        identifier.identify(view, &mut matches);
+        let processes = identifier.found();
         let context = around.is_some().then(|| context_of(view, &matches));
         let knows = Knows {
             reputations: self.reputations.as_deref(),

@@ -148,7 +148,11 @@ pub(crate) fn table() -> Table {
             commands::unprotect,
         )
         .with(
-            Op::post::<ReloadRequest, Reloaded>(path::RELOAD, "reload", "Reads playbooks, protections and risks again"),
+            Op::post::<ReloadRequest, Reloaded>(
+                path::RELOAD,
+                "reload",
+                "Reads playbooks, protections, risks and context again",
+            ),
             reload::again,
         )
         .with(

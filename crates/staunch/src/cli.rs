@@ -95,7 +95,7 @@ pub(crate) enum Command {
     Protect(ProtectCommand),
     /// Show or set how far Staunch goes by itself
     Mode(ModeArgs),
-    /// Have the running server read playbooks, protections and the table of risks of its configuration again
+    /// Have the running server read playbooks, protections, the table of risks and the context of its configuration again
     Reload(ReloadArgs),
     /// Show how Staunch stands
     Status(ShowArgs),

@@ -335,15 +335,16 @@ impl Default for RateLimitSettings {
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct ProcessSettings {
-    /// Whether playbooks may freeze processes. Needs cgroup v2 and root, or `CAP_DAC_OVERRIDE`. Default `false`. Since v0.1.
+    /// Whether playbooks may freeze processes. Needs cgroup v2, and root or both `CAP_DAC_OVERRIDE` and `CAP_SYS_PTRACE`. Default
+    /// `false`. Since v0.1.
     pub(crate) enabled: bool,
     /// The names that events give this machine, beside its own (`uname -n`). Default none. Since v0.1.
     pub(crate) hosts: Vec<String>,
     /// Whether events that name no host count as events of this machine. Default `false`. Since v0.1.
     pub(crate) unnamed_hosts: bool,
-    /// Programs that are never touched, beside those that come with Staunch: whole paths, where a `*` at the end stands for the
-    /// rest of the name. They are protected where root, or a user that services have to themselves, runs them. Default none.
-    /// Since v0.1.
+    /// Programs that are never touched, whoever runs them: whole paths, where a `*` at the end stands for the rest of the name.
+    /// Default none: those that come with Staunch are protected where root, or a user that services have to themselves, runs
+    /// them. Since v0.1.
     pub(crate) protected: Vec<String>,
 }
 

@@ -7,7 +7,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use staunch_model::{Process, ProcessFound, Timestamp};
 use staunch_ports::Processes;
@@ -25,6 +25,7 @@ struct Question {
     pid: u32,
     time: Option<Timestamp>,
     host: Option<String>,
+    until: Instant,
     answer: SyncSender<ProcessFound>,
 }
 
@@ -37,6 +38,10 @@ impl Finding {
         let (sender, questions): (_, Receiver<Question>) = sync_channel(WAITING_MAX);
         thread::Builder::new().name("processes".into()).spawn(move || {
             for question in questions {
+                // Who asked has given up.
+                if Instant::now() >= question.until {
+                    continue;
+                }
                 let found = finder.find(question.pid, question.time, question.host.as_deref());
                 // Who asked may have given up.
                 drop(question.answer.try_send(found));
@@ -57,6 +62,7 @@ impl Processes for Finding {
             pid,
             time: event_time,
             host: host.map(ToOwned::to_owned),
+            until: Instant::now() + DEADLINE,
             answer,
         };
         match self.0.try_send(question) {
@@ -119,6 +125,7 @@ mod tests {
                     pid,
                     time: None,
                     host: None,
+                    until: Instant::now() + DEADLINE,
                     answer: answer.clone(),
                 };
                 assert!(finding.0.try_send(question).is_ok());

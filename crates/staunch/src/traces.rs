@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use staunch_connectors::otlp::{Attribute, Span, SpanId, TraceId, Value};
 use staunch_model::{
-    Change, ContentHash, Event, Frame, IncidentId, Input, InstallationId, Record, StateKind, Timestamp, TransactionId,
+    Change, ContentHash, Event, Frame, IncidentId, InstallationId, Record, StateKind, Timestamp, TransactionId,
 };
 use staunch_ports::{Follower, Lsn};
 
@@ -118,10 +118,7 @@ enum Next {
 impl Fold {
     /// Takes a durable frame, and returns the traces that have ended with it.
     fn take(&mut self, lsn: Lsn, now: Timestamp, frame: &Frame) -> Vec<Vec<Span>> {
-        let event = match &frame.input {
-            Input::Event { event, .. } => Some(event),
-            _ => None,
-        };
+        let event = frame.input.event().map(|(event, _)| event);
         let mut ended = Vec::new();
         for (at, record) in frame.records.iter().enumerate() {
             let place = Place { lsn, at, now };
@@ -152,7 +149,14 @@ impl Fold {
             self.origins.pop_first();
         }
         let origin = self.origins.entry(incident).or_default();
-        origin.event = event.cloned();
+        // Without its bytes, which may be a megabyte: incidents are followed for days.
+        origin.event = event.map(|it| {
+            Event {
+                raw: Arc::default(),
+                ..(**it).clone()
+            }
+            .into()
+        });
         change(origin);
     }
 

@@ -34,6 +34,12 @@ const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
 /// How far ahead of the clock an event may be: sensors round. It was this machine's clock that it was stamped by.
 const AHEAD_MAX: Span = Span::from_secs(1);
 
+/// Descendants of a process that are looked at: more take too long, and no driver freezes them.
+const DESCENDANTS_MAX: usize = 4_096;
+
+/// The longest path of a program that is kept, in bytes.
+const PROGRAM_BYTES_MAX: usize = 256;
+
 /// How the finder works.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcessOptions {
@@ -46,6 +52,8 @@ pub struct ProcessOptions {
     /// The programs that are protected, by the whole path of their file; a `*` at the end stands for the rest of its name.
     /// Default: [`ProcessOptions::protected_by_default`].
     pub protected: Vec<String>,
+    /// The same of programs that are protected whoever runs them: those that an operator names. Default: none.
+    pub protected_always: Vec<String>,
     /// The users, beside root, that protected programs run as; a `*` at the end stands for the rest of the name. The same
     /// program run by anybody else is not protected, because anybody can run one and have it do as told. Default: those
     /// that services of systemd, D-Bus, Falco and Suricata have to themselves.
@@ -67,6 +75,7 @@ impl Default for ProcessOptions {
             hosts: Vec::new(),
             local_without_host: false,
             protected: Self::protected_by_default(),
+            protected_always: Vec::new(),
             protected_users: programs::USERS.map(str::to_owned).into(),
             passwd: PathBuf::from("/etc/passwd"),
             tolerance: Span::from_millis(20),
@@ -148,7 +157,9 @@ impl ProcessFinder {
                 boot: if stat.started == 0 { 0 } else { boot },
             },
             facts: Ok(ProcessFacts {
-                program: program.map(|it| it.text()).unwrap_or_default(),
+                program: program
+                    .map(|it| staunch_model::text::clip(&it.text(), PROGRAM_BYTES_MAX).into())
+                    .unwrap_or_default(),
                 uid: uids.effective,
                 protected: protected.map(Into::into),
             }),
@@ -227,7 +238,10 @@ impl ProcessFinder {
 
     /// Why a process is protected for what descends from it, and would stop with it.
     fn protection_below(&self, table: &Table, pid: u32) -> Result<Option<String>, String> {
-        for below in table.descendants(&[pid]) {
+        for (at, below) in table.descendants(&[pid]).into_iter().enumerate() {
+            if at >= DESCENDANTS_MAX {
+                return Err(format!("more than {DESCENDANTS_MAX} processes descend from it"));
+            }
             let number = below.pid;
             // Read anew, because it may have ended since.
             let Some(stat) = self.stat(number)?.filter(|it| !it.has_ended()) else {

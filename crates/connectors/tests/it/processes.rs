@@ -271,6 +271,13 @@ fn a_protected_program_that_anybody_runs_is_not_protected() {
         ..programs.options()
     };
     assert_protected(&facts(with_user, running.pid()), "sshd");
+    // What the operator names is protected whoever runs it.
+    let named = ProcessOptions {
+        protected_always: programs.options().protected,
+        protected: Vec::new(),
+        ..programs.options()
+    };
+    assert_protected(&facts(named, running.pid()), "sshd");
 }
 
 #[test]

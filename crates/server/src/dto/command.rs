@@ -59,7 +59,7 @@ pub struct ModeRequest {
     pub reason: String,
 }
 
-/// Read playbooks, protections and the table of risks of the configuration again, as `SIGHUP` does.
+/// Read playbooks, protections, the table of risks and the context of the configuration again, as `SIGHUP` does.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReloadRequest {

@@ -26,7 +26,7 @@ pub(crate) enum ConfigCommand {
     /// Show the keys that the file sets, each with its line; secrets are in files of their own and are not shown
     #[command(
         after_help = "What is shown is a configuration itself. A running server has read the file when it was started, \
-                            and `[playbooks]`, `[never_touch]` and `[risk]` at its last reload; `staunch mode` may have set another \
+                            and `[playbooks]`, `[never_touch]`, `[risk]` and `[context]` at its last reload; `staunch mode` may have set another \
                             mode than `mode`, and shows it."
     )]
     Show {

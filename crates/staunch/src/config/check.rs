@@ -93,16 +93,17 @@ impl Checker<'_> {
         let Some(url) = &config.telemetry.otlp else { return };
         let path = ["telemetry", "otlp"];
         let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
-        if rest.is_none_or(|rest| rest.is_empty() || rest.starts_with('/')) || url.contains(['?', '#']) {
-            let what = format!("{} is no address of a receiver", Printable(url));
-            self.add(&path, what, "write for example \"http://127.0.0.1:4318\"");
-        } else if has_user(url) {
+        // First, so that a password is in no message.
+        if has_user(url) {
             let what = "the address holds a user or a password".to_owned();
             self.add(
                 &path,
                 what,
                 "no credentials are sent: have a collector on this machine add them",
             );
+        } else if rest.is_none_or(|rest| rest.is_empty() || rest.starts_with('/')) || url.contains(['?', '#']) {
+            let what = format!("{} is no address of a receiver", Printable(url));
+            self.add(&path, what, "write for example \"http://127.0.0.1:4318\"");
         }
     }
 
@@ -436,13 +437,13 @@ impl Checker<'_> {
                         "write one of the two",
                     );
                 }
-                (Some(url), true) if !url.starts_with("https://") && !url.starts_with("http://") => {
-                    let what = format!("{} cannot be fetched", Printable(url));
-                    mistake("url", what, "write an address that begins with https:// or http://");
-                }
                 (Some(url), true) if has_user(url) => {
                     let what = "the address has a user or a password in it".to_owned();
                     mistake("url", what, "leave it out: no credentials are sent");
+                }
+                (Some(url), true) if !url.starts_with("https://") && !url.starts_with("http://") => {
+                    let what = format!("{} cannot be fetched", Printable(url));
+                    mistake("url", what, "write an address that begins with https:// or http://");
                 }
                 _ => {}
             }

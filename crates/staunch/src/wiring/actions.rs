@@ -6,7 +6,7 @@ use staunch_connectors::actions::block_ip::{
     MemoryBlockIp, MemoryWorld, NftablesIp, NftablesOptions, ReleaseError, StartError, Whose, count_labelled,
     release_everything,
 };
-use staunch_connectors::actions::freeze_process::{CgroupFreezeProcess, CgroupOptions};
+use staunch_connectors::actions::freeze_process::{CgroupFreezeProcess, CgroupOptions, RootError};
 use staunch_connectors::enrichers::processes::{ProcessFinder, ProcessOptions};
 use staunch_model::{Description, Failure, FailureKind, InstallationId, Observation, Outcome, Target};
 use staunch_netlink::nftables::{Limit, NftError};
@@ -111,7 +111,7 @@ pub(crate) fn processes(config: &Config) -> Result<Option<Arc<dyn Processes>>, F
     let mut options = ProcessOptions::default();
     options.hosts.clone_from(&settings.hosts);
     options.local_without_host = settings.unnamed_hosts;
-    options.protected.extend(settings.protected.iter().cloned());
+    options.protected_always.clone_from(&settings.protected);
     let finder = ProcessFinder::new(options)
         .map_err(|error| Fault::of(Exit::Usage, &error).hint("look at [processes] in the configuration"))?;
     Ok(Some(Arc::new(finder)))
@@ -162,22 +162,46 @@ pub(crate) fn release_directly(config: &Config, former: bool) -> Result<Direct, 
         _ => Whose::Anybodys,
     };
     let mut direct = Direct::default();
+    // All are tried, whatever becomes of one.
+    let mut faults = Vec::new();
     for table in [config.nftables.table.clone(), limit_table(config)] {
-        direct.released += release_everything(&table, whose).map_err(|error| release_fault(&error))?;
-        direct.former += count_labelled(&table, Whose::Anybodys).map_err(|error| release_fault(&error))?;
+        match release_everything(&table, whose) {
+            Ok(released) => direct.released += released,
+            Err(error) => faults.push(release_fault(&error)),
+        }
+        match count_labelled(&table, Whose::Anybodys) {
+            Ok(former) => direct.former += former,
+            Err(error) => faults.push(release_fault(&error)),
+        }
     }
-    // Also when it is switched off: it may have been on. Without a tree of cgroups nothing is frozen in it.
-    let freezer = CgroupFreezeProcess::start(CgroupOptions::new(installation.unwrap_or_default()));
-    if let Ok(freezer) = freezer {
-        let failed = |failure: Failure| {
-            let denied = failure.kind == FailureKind::Denied;
-            Fault::new(if denied { Exit::Denied } else { Exit::Failed }, failure.to_string())
-        };
-        let thawed = freezer.release_everything(whose).map_err(failed)?;
-        direct.released += usize::try_from(thawed).unwrap_or(usize::MAX);
-        direct.former += freezer.count_labelled(Whose::Anybodys).map_err(failed)?;
+    // Also when it is switched off: it may have been on.
+    match CgroupFreezeProcess::start(CgroupOptions::new(installation.unwrap_or_default())) {
+        Ok(freezer) => {
+            let failed = |failure: Failure| {
+                let denied = failure.kind == FailureKind::Denied;
+                Fault::new(if denied { Exit::Denied } else { Exit::Failed }, failure.to_string())
+            };
+            match freezer.release_everything(whose) {
+                Ok(thawed) => direct.released += usize::try_from(thawed).unwrap_or(usize::MAX),
+                Err(failure) => faults.push(failed(failure)),
+            }
+            match freezer.count_labelled(Whose::Anybodys) {
+                Ok(former) => direct.former += former,
+                Err(failure) => faults.push(failed(failure)),
+            }
+        }
+        // Without a tree nothing is frozen in it.
+        Err(RootError::NoCgroup2) => {}
+        Err(error) => faults.push(Fault::doing(Exit::Failed, "cannot thaw processes", &error)),
     }
-    Ok(direct)
+    match faults.into_iter().next() {
+        None => Ok(direct),
+        Some(fault) if direct.released == 0 => Err(fault),
+        Some(fault) => Err(fault.hint(format!(
+            "{} were lifted all the same; mend this and try again",
+            direct.released
+        ))),
+    }
 }
 
 fn start_fault(error: &StartError) -> Fault {

@@ -125,6 +125,8 @@ impl Pattern {
 #[derive(Debug)]
 pub(super) struct Programs {
     paths: Vec<Pattern>,
+    /// Those that are protected whoever runs them, and whosever the file is.
+    always: Vec<Pattern>,
     users: BTreeSet<u32>,
     /// The root directories of this process and of process 1. They differ where Staunch runs in a container.
     roots: [PathBuf; 2],
@@ -132,7 +134,7 @@ pub(super) struct Programs {
 
 impl Programs {
     pub(super) fn new(options: &ProcessOptions) -> Result<Self, ProcessOptionsError> {
-        for text in &options.protected {
+        for text in options.protected.iter().chain(&options.protected_always) {
             let path = text.strip_suffix('*').unwrap_or(text);
             if !path.starts_with('/') || path.contains('*') || path.len() < 2 {
                 return Err(ProcessOptionsError::Program(text.clone()));
@@ -151,6 +153,7 @@ impl Programs {
         });
         Ok(Self {
             paths: options.protected.iter().map(|it| Pattern::new(it)).collect(),
+            always: options.protected_always.iter().map(|it| Pattern::new(it)).collect(),
             users: users.chain([0]).collect(),
             roots: [PathBuf::from("/"), options.proc.join("1/root")],
         })
@@ -162,10 +165,14 @@ impl Programs {
         let is_deleted = exe.file.nlink() == 0;
         // A file that was replaced by an update is still the program that people depend on.
         let path = text.strip_suffix(DELETED).filter(|_| is_deleted).unwrap_or(text);
-        if !self.paths.iter().any(|it| it.matches(path)) || !users.iter().all(|it| self.users.contains(it)) {
-            return Ok(false);
-        }
-        if exe.file.uid() != 0 || exe.file.mode() & 0o022 != 0 {
+        let always = self.always.iter().any(|it| it.matches(path));
+        let trusted = || {
+            self.paths.iter().any(|it| it.matches(path))
+                && users.iter().all(|it| self.users.contains(it))
+                && exe.file.uid() == 0
+                && exe.file.mode() & 0o022 == 0
+        };
+        if !always && !trusted() {
             return Ok(false);
         }
         let relative = Path::new(OsStr::from_bytes(path))
@@ -290,6 +297,7 @@ mod tests {
             };
             let programs = Programs {
                 paths: vec![Pattern::new("/usr/sbin/sshd")],
+                always: Vec::new(),
                 users: [0].into(),
                 roots: roots.map(Path::to_owned),
             };

@@ -167,10 +167,17 @@ impl Reload {
                     NotReloaded::TooMany => "others are waited for".to_owned(),
                     NotReloaded::Partly(busy) => busy.to_string(),
                 };
-                tracing::error!(
-                    why,
-                    "the configuration was not read again; the earlier one stays in force"
-                );
+                if matches!(not, NotReloaded::Partly(_)) {
+                    tracing::error!(
+                        why,
+                        "the configuration was read again and is in force in part only; reload once more"
+                    );
+                } else {
+                    tracing::error!(
+                        why,
+                        "the configuration was not read again; the earlier one stays in force"
+                    );
+                }
             }
         }
         result
@@ -241,15 +248,17 @@ impl Reload {
         self.lists
             .protect(&lists, &self.handle)
             .and_then(|()| self.handle.set_policy(Arc::new(policy)))
-            .and_then(|()| self.set_risk(risk))
+            .map_err(NotReloaded::Partly)?;
+        // From here on, what is discovered is added to what the new configuration protects.
+        self.in_force = config;
+        self.set_risk(risk)
             .and_then(|()| pin(&self.handle, guards))
             .and_then(|()| self.lists.take(lists, &self.handle))
             .map_err(NotReloaded::Partly)?;
         self.context.take(context, &self.handle);
-        self.intake.set_knowledge(self.context.knowledge(&config));
+        self.intake.set_knowledge(self.context.knowledge(&self.in_force));
         self.intake
             .set_programs(compiled.into_iter().map(|it| it.program).collect());
-        self.in_force = config;
         Ok(reloaded)
     }
 
