@@ -79,7 +79,7 @@ fn check_and_config_show_tell_what_holds() {
     let value = |value: &str, from: &str| (value.to_owned(), from.to_owned());
     let (values, defaults) = told(&home);
     let what = value("Brute Force", "the default");
-    assert_eq!(values, [value("1h", "the default"), what.clone()]);
+    assert_eq!(values, [value("1h", "the default"), what]);
 
     home.configure(&format!(
         "{BASE}environment = \"staging\"\n[playbooks.parameters.ssh]\nwhat = 7\n"
