@@ -355,6 +355,7 @@ mod tests {
             explain: Arc::new(|_| Explanation {
                 clauses: Vec::new(),
                 key: "looked at".to_owned(),
+                parameters: Vec::new(),
             }),
         }
     }

@@ -44,7 +44,24 @@ pub fn run(data: &[u8]) {
             let twice = compile_all([("a.yaml", text), ("b.yaml", text)], &context).expect_err("one name, two files");
             assert!(twice.iter().any(|it| it.code == "P027"));
             run_on_events(&compiled);
+            assert_environments(&compiled, text);
         }
+    }
+}
+
+/// What is accepted is accepted in every environment that it names, and its hash tells whether values differ.
+fn assert_environments(compiled: &Compiled, text: &str) {
+    assert!(compiled.environments.len() <= limits::ENVIRONMENTS_MAX);
+    assert!(compiled.parameters.len() <= limits::PARAMETERS_MAX);
+    for environment in &compiled.environments {
+        let context = CheckContext {
+            environment: Some(environment.to_string()),
+            ..CheckContext::default()
+        };
+        let there = compile("fuzz.yaml", text, &context).expect("it is accepted in every environment");
+        let of = |it: &Compiled| it.parameters.iter().map(|it| it.value.clone()).collect::<Vec<_>>();
+        let same = of(&there) == of(compiled);
+        assert_eq!(there.program.playbook.hash == compiled.program.playbook.hash, same);
     }
 }
 

@@ -54,5 +54,5 @@ pub use surroundings::{
 pub use text::Printable;
 pub use time::{Span, Timestamp};
 pub use transaction::{Await, Cause, RefusalReason, State, StateKind, StuckReason, Transaction};
-pub use trigger::{Clause, ClauseKind, ClauseValue, Explanation, TriggerOutcome, TriggerReport};
+pub use trigger::{Clause, ClauseKind, ClauseValue, Explanation, ParameterValue, TriggerOutcome, TriggerReport};
 pub use verdict::{Fact, Facts, GuardName, GuardResult, Judgement, TrafficShare, Unit, Verdict};

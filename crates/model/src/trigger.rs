@@ -75,6 +75,20 @@ pub struct Explanation {
     pub clauses: Vec<Clause>,
     /// What the event has for the incident key: `event.source.ip is missing`. Safe to show.
     pub key: String,
+    /// The values of the playbook's parameters.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parameters: Vec<ParameterValue>,
+}
+
+/// A parameter of a playbook with its value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ParameterValue {
+    /// Its name.
+    pub name: String,
+    /// Its value as written.
+    pub value: String,
+    /// Where the value is from: `the default`, `environment staging` or `the configuration`.
+    pub from: String,
 }
 
 /// What became of an event at one playbook.

@@ -9,7 +9,10 @@
 use serde_json::{Map, Value, json};
 
 use crate::schema::shape::{Form, Key, Needs, PLAYBOOK, Shape, TEST_FILE};
-use crate::{CheckContext, limits};
+use crate::{CheckContext, limits, parameters};
+
+/// The pattern of names of playbooks and environments.
+const NAME: &str = "^[a-z][a-z0-9]*(-[a-z0-9]+)*$";
 
 /// What a schema is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,16 +30,27 @@ pub fn json_schema(of: SchemaOf, context: &CheckContext) -> Value {
         SchemaOf::Playbook => ("Staunch playbook", &PLAYBOOK),
         SchemaOf::TestFile => ("Staunch playbook tests", &TEST_FILE),
     };
-    let mut schema = mapping(shape, context);
+    let making = Making {
+        context,
+        parameters: of == SchemaOf::Playbook,
+    };
+    let mut schema = mapping(shape, &making);
     schema.insert("$schema".to_owned(), json!("http://json-schema.org/draft-07/schema#"));
     schema.insert("title".to_owned(), json!(title));
     Value::Object(schema)
 }
 
+/// What a schema is made with.
+struct Making<'c> {
+    context: &'c CheckContext,
+    /// Whether the name of a parameter may stand for a value.
+    parameters: bool,
+}
+
 /// A mapping with known keys.
-fn mapping(shape: &Shape, context: &CheckContext) -> Map<String, Value> {
+fn mapping(shape: &Shape, making: &Making<'_>) -> Map<String, Value> {
     let of = |key: &Key| {
-        let mut schema = form(&key.form, context);
+        let mut schema = form(&key.form, making);
         schema.insert("description".to_owned(), json!(described(key)));
         (key.name.to_owned(), Value::Object(schema))
     };
@@ -69,20 +83,38 @@ fn described(key: &Key) -> String {
     }
 }
 
-fn form(form_: &Form, context: &CheckContext) -> Map<String, Value> {
-    let nested = |it: &Form| Value::Object(form(it, context));
-    object(match form_ {
+fn form(form_: &Form, making: &Making<'_>) -> Map<String, Value> {
+    let nested = |it: &Form| Value::Object(form(it, making));
+    let schema = object(match form_ {
         // To the parser every scalar is a text; an editor sees numbers and truth values among them.
         Form::Text(None) => json!({ "type": ["string", "number", "boolean"] }),
         Form::Text(Some(most)) => json!({ "type": ["string", "number", "boolean"], "maxLength": most }),
+        // The name of a playbook and that of an environment look the same; one is never called `default`.
+        Form::Environment => json!({
+            "type": ["string", "boolean"],
+            "pattern": NAME,
+            "maxLength": limits::NAME_CHARS_MAX,
+            "not": { "const": parameters::DEFAULT },
+        }),
+        Form::Parameter => json!({ "pattern": "^[a-z][a-z0-9_]*$", "maxLength": limits::NAME_CHARS_MAX }),
+        Form::ByEnvironment => {
+            let value = nested(&Form::Text(Some(limits::PARAMETER_CHARS_MAX)));
+            json!({
+                "type": "object",
+                "properties": { parameters::DEFAULT: value },
+                "required": [parameters::DEFAULT],
+                "additionalProperties": value,
+                "propertyNames": { "pattern": NAME, "maxLength": limits::NAME_CHARS_MAX },
+            })
+        }
         Form::Name => json!({
             "type": ["string", "boolean"],
-            "pattern": "^[a-z][a-z0-9]*(-[a-z0-9]+)*$",
+            "pattern": NAME,
             "maxLength": limits::NAME_CHARS_MAX,
         }),
         Form::Technique => json!({ "type": "string", "pattern": "^T[0-9]{4}(\\.[0-9]{3})?$" }),
         Form::System => {
-            let mut systems = context.systems.clone();
+            let mut systems = making.context.systems.clone();
             systems.sort();
             json!({ "type": "string", "enum": systems })
         }
@@ -112,7 +144,7 @@ fn form(form_: &Form, context: &CheckContext) -> Map<String, Value> {
             }
             Value::Object(schema)
         }
-        Form::Mapping(shape) => Value::Object(mapping(shape, context)),
+        Form::Mapping(shape) => Value::Object(mapping(shape, making)),
         Form::Pairs(key, value) => {
             let mut schema = object(json!({ "type": "object", "additionalProperties": nested(value) }));
             if !matches!(key, Form::Text(_)) {
@@ -121,7 +153,7 @@ fn form(form_: &Form, context: &CheckContext) -> Map<String, Value> {
             Value::Object(schema)
         }
         Form::Named(names, shape) => {
-            let one = || Value::Object(mapping(shape, context));
+            let one = || Value::Object(mapping(shape, making));
             let properties: Map<String, Value> = names().into_iter().map(|name| (name.to_owned(), one())).collect();
             json!({
                 "type": "object",
@@ -132,7 +164,40 @@ fn form(form_: &Form, context: &CheckContext) -> Map<String, Value> {
             })
         }
         Form::Either(forms) => json!({ "anyOf": forms.iter().map(nested).collect::<Vec<_>>() }),
-    })
+    });
+    if making.parameters && takes_parameter(form_) {
+        let name = json!({ "type": "string", "pattern": "^\\$\\{[a-z][a-z0-9_]*\\}$" });
+        return object(json!({ "anyOf": [schema, name] }));
+    }
+    schema
+}
+
+/// Whether the name of a parameter may stand for a value of this form, and is not of that form itself.
+const fn takes_parameter(form: &Form) -> bool {
+    match form {
+        Form::System
+        | Form::Technique
+        | Form::Duration(..)
+        | Form::Lease
+        | Form::Percentage
+        | Form::Number(..)
+        | Form::Word(_)
+        | Form::Target
+        | Form::Network
+        | Form::Time
+        | Form::Phrase(_) => true,
+        Form::Text(_)
+        | Form::Name
+        | Form::Environment
+        | Form::Parameter
+        | Form::ByEnvironment
+        | Form::Expression
+        | Form::List(..)
+        | Form::Mapping(_)
+        | Form::Pairs(..)
+        | Form::Named(..)
+        | Form::Either(_) => false,
+    }
 }
 
 fn object(value: Value) -> Map<String, Value> {
@@ -158,7 +223,10 @@ mod tests {
     /// Has every key that a playbook can have.
     const WHOLE_PLAYBOOK: &str = "
 playbook: whole-1
-summary: Has every key.
+summary: ${says}
+parameters:
+  says: { default: Has every key., staging: Has every key too. }
+  rest: 1
 attack: [T1110, T1110.001]
 trigger:
   sources: [suricata]
@@ -185,6 +253,7 @@ on_failure: keep
     /// Has every key that a test file can have.
     const WHOLE_TESTS: &str = "
 playbook: ../whole.yaml
+environment: staging
 events:
   one: { source: suricata, json: '{}' }
 tests:
@@ -302,6 +371,8 @@ tests:
                     Value::String(name) => is(name),
                     names => all(names, &|it| is(it.as_str().expect("a name"))) > 0,
                 },
+                "not" => !allows(of, value),
+                "const" => of == value,
                 "enum" => all(of, &|it| it == value) > 0,
                 "anyOf" => all(of, &|it| allows(it, value)) > 0,
                 "oneOf" => all(of, &|it| allows(it, value)) == 1,
@@ -476,6 +547,36 @@ tests:
                 assert!(allows(schema, &value(text)), "{name}");
             }
         }
+    }
+
+    /// Where the parser takes the name of a parameter, the schema does.
+    #[test]
+    fn names_of_parameters_stand_where_the_parser_takes_them() {
+        let schema = json_schema(SchemaOf::Playbook, &CheckContext::default());
+        let whole = value(WHOLE_PLAYBOOK);
+        let mut places = Vec::new();
+        pointers(&whole, "", &mut places);
+        let mut taken = 0;
+        for place in &places[1..] {
+            let was = whole.pointer(place).expect("it is there");
+            if was.is_object() || was.is_array() || place.starts_with("/parameters") {
+                continue;
+            }
+            let mut changed = whole.clone();
+            changed["parameters"]["here"] = was.clone();
+            *changed.pointer_mut(place).expect("it is there") = json!("${here}");
+            let found = mistakes(SchemaOf::Playbook, &changed.to_string());
+            if found.is_empty() {
+                assert!(allows(&schema, &changed), "{place}");
+                taken += 1;
+            } else {
+                assert_eq!(found[0].code, "P082", "{place}: {found:?}");
+            }
+        }
+        assert!(taken > 20, "{taken}");
+        let tests = json_schema(SchemaOf::TestFile, &CheckContext::default());
+        let text = WHOLE_TESTS.replace("mode: approve", "mode: ${mode}");
+        assert!(!allows(&tests, &value(&text)), "a test has no parameters");
     }
 
     /// Systems that are configured are known to the schema too.

@@ -8,17 +8,21 @@ mod diagnostic;
 mod json_schema;
 pub mod limits;
 mod pages;
+mod parameters;
 mod schema;
 pub mod signature;
 mod suggest;
 pub mod test_file;
 mod yaml;
 
-use staunch_model::{Description, Program, Span};
+use std::collections::BTreeMap;
+
+use staunch_model::{Description, ParameterValue, Program, Span};
 
 pub use diagnostic::{Diagnostic, Severity};
 pub use json_schema::{SchemaOf, json_schema};
 pub use pages::page;
+pub use parameters::{check_configured, is_environment};
 
 /// The playbooks that come with Staunch: file name and text.
 pub const BUILT_IN: &[(&str, &str)] = &[
@@ -122,6 +126,10 @@ pub struct CheckContext {
     pub lease_max: Span,
     /// The drivers in use. When there are none, steps are not checked against them.
     pub drivers: Vec<Description>,
+    /// The environment whose values of parameters hold; `None` for the defaults.
+    pub environment: Option<String>,
+    /// Values of parameters that hold whatever a playbook says: by its name, and by theirs.
+    pub parameters: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 impl Default for CheckContext {
@@ -132,6 +140,8 @@ impl Default for CheckContext {
             systems,
             lease_max: Span::from_hours(24),
             drivers: Vec::new(),
+            environment: None,
+            parameters: BTreeMap::new(),
         }
     }
 }
@@ -143,6 +153,10 @@ pub struct Compiled {
     pub program: Program,
     /// What is probably not meant, though it can be used.
     pub warnings: Vec<Diagnostic>,
+    /// The values of its parameters that hold.
+    pub parameters: Vec<ParameterValue>,
+    /// The environments that its parameters have values for.
+    pub environments: Vec<Box<str>>,
 }
 
 /// Reads and checks one playbook.

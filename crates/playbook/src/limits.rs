@@ -18,6 +18,12 @@ pub const ENTRIES_MAX: usize = 64;
 pub const SUMMARY_CHARS_MAX: usize = 200;
 /// The longest name, in characters.
 pub const NAME_CHARS_MAX: usize = 64;
+/// The most parameters of one playbook.
+pub const PARAMETERS_MAX: usize = 64;
+/// The longest value of a parameter, in characters: an expression may name it a hundred times.
+pub const PARAMETER_CHARS_MAX: usize = 500;
+/// The most environments of one playbook: it is checked once for each.
+pub const ENVIRONMENTS_MAX: usize = 16;
 /// The longest expression.
 pub const EXPRESSION_BYTES_MAX: usize = 4 * 1024;
 /// The deepest nesting of brackets in an expression.

@@ -9,16 +9,18 @@ pub(crate) mod test_file;
 mod trigger;
 mod values;
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
 use staunch_model::{
-    ContentHash, Context, EventView, Explanation, FLOWS_MIN_DEFAULT, Mode, Modes, OnFailure, Playbook, PlaybookGuards,
-    Printable, Program, Risk, Span, SystemName,
+    Context, EventView, Explanation, FLOWS_MIN_DEFAULT, Mode, Modes, OnFailure, Playbook, PlaybookGuards, Printable,
+    Program, Risk, Span, SystemName,
 };
 
 use crate::cel::explain;
 use crate::diagnostic::{Diagnostic, Report};
+use crate::parameters::{self, Declared, Set, Values};
 use crate::yaml::{Kind, Node};
 use crate::{CheckContext, Compiled, limits, yaml};
 use fields::Fields;
@@ -40,14 +42,8 @@ pub(crate) fn compile(
     context: &CheckContext,
 ) -> Result<(Compiled, Range<usize>), Vec<Diagnostic>> {
     let mut report = Report::new(file, text);
-    let compiled = yaml::parse(text, &mut report).and_then(|root| {
-        let mut walk = Walk {
-            text,
-            context,
-            report: &mut report,
-        };
-        walk.playbook(&root)
-    });
+    let root = yaml::parse(text, &mut report);
+    let compiled = root.and_then(|root| with_parameters(&root, (file, text), context, &mut report));
     let errors = report.has_errors();
     let found = report.finish();
     match compiled {
@@ -59,11 +55,68 @@ pub(crate) fn compile(
     }
 }
 
+/// Compiles the playbook with every set of values that its parameters can have, and gives the one that is in force.
+fn with_parameters(
+    root: &Node,
+    (file, text): (&str, &str),
+    context: &CheckContext,
+    report: &mut Report<'_>,
+) -> Option<(Compiled, Range<usize>)> {
+    let declared = Declared::read(root, report);
+    let mut used = BTreeSet::new();
+    let mut in_force = None;
+    let mut usual = BTreeSet::new();
+    for set in declared.sets(root, context) {
+        let Set { values, when, .. } = &set;
+        let mut own = Report::new(file, text);
+        let tree = values.put_into(root, &mut used, &mut own);
+        let mut walk = Walk {
+            text,
+            context,
+            report: &mut own,
+            values,
+            used: &mut used,
+        };
+        let compiled = walk.playbook(&tree);
+        for it in own.finish() {
+            let known = (it.code, it.span.start, it.span.end, it.message.clone());
+            let message = if when.is_empty() {
+                usual.insert(known);
+                it.message
+            } else if usual.contains(&known) {
+                continue;
+            } else {
+                format!("{} ({when})", it.message)
+            };
+            report.add(it.severity, it.code, it.span, message, it.hint);
+        }
+        if set.in_force {
+            in_force = compiled;
+        }
+    }
+    if !report.has_errors() {
+        declared.tell_unused(&used, report);
+    }
+    let (compiled, span) = in_force?;
+    let environments = declared.environments().into_iter().map(Box::from).collect();
+    Some((
+        Compiled {
+            environments,
+            ..compiled
+        },
+        span,
+    ))
+}
+
 /// A walk over the tree of one file.
 struct Walk<'w, 'a> {
     text: &'w str,
     context: &'w CheckContext,
     report: &'w mut Report<'a>,
+    /// The values of parameters.
+    values: &'w Values,
+    /// The names of those that were used.
+    used: &'w mut BTreeSet<String>,
 }
 
 impl Walk<'_, '_> {
@@ -116,7 +169,7 @@ impl Walk<'_, '_> {
         let playbook = Playbook {
             name,
             summary: summary?,
-            hash: ContentHash::of(self.text.as_bytes()),
+            hash: self.values.hash(self.text),
             attack: attack?,
             deduplicate: trigger.deduplicate,
             context,
@@ -129,9 +182,12 @@ impl Walk<'_, '_> {
         };
         let systems = trigger.systems.iter().map(|it| SystemName::from(it.as_str())).collect();
         let (condition, text, key) = (trigger.condition, trigger.text, trigger.key);
+        let parameters = self.values.shown();
+        let told = parameters.clone();
         let explain = move |event: &EventView<'_>| Explanation {
             clauses: explain::explain(&condition, &text, event),
             key: key.show(event),
+            parameters: told.clone(),
         };
         let program = Program {
             playbook: Arc::new(playbook),
@@ -146,11 +202,15 @@ impl Walk<'_, '_> {
         let compiled = Compiled {
             program,
             warnings: Vec::new(),
+            parameters,
+            environments: Vec::new(),
         };
         Some((compiled, name_span))
     }
 
     fn name(&mut self, node: &Node) -> Option<Box<str>> {
+        let hint = "write the name itself: the configuration finds the values of parameters by it";
+        parameters::refuse(node, "the name of a playbook", hint, self.report)?;
         let name = self.scalar(node, "playbook")?;
         let kebab = name.split('-').all(|part| {
             !part.is_empty()

@@ -20,6 +20,8 @@ pub use crate::schema::test_file::parse;
 pub struct TestFile {
     /// The playbook's file, relative to this one; `None` for the one beside it.
     pub playbook: Option<At<String>>,
+    /// The environment whose values its parameters have; `None` for the defaults.
+    pub environment: Option<At<String>>,
     /// The tests, in their order.
     pub tests: Vec<Test>,
 }

@@ -12,16 +12,18 @@ use crate::diagnostic::Report;
 use crate::limits;
 
 /// A node of the tree.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Node {
     /// Its bytes in the file.
     pub(crate) span: Range<usize>,
     /// What it is.
     pub(crate) kind: Kind,
+    /// Where the name of a parameter stands whose value this is.
+    pub(crate) put_at: Option<Range<usize>>,
 }
 
 /// What a node is.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Kind {
     /// A text; what it stands for is the schema's business.
     Scalar {
@@ -163,13 +165,18 @@ pub(crate) fn parse(text: &str, report: &mut Report<'_>) -> Option<Node> {
                         style,
                     }
                 };
-                Node { span, kind }
+                Node {
+                    span,
+                    kind,
+                    put_at: None,
+                }
             }
             Event::Alias(_) => {
                 report.error_with_hint("P003", span.clone(), "aliases are not allowed", "write the value again");
                 Node {
                     span,
                     kind: Kind::Refused,
+                    put_at: None,
                 }
             }
             Event::SequenceStart(anchor, tag) => {
@@ -243,6 +250,7 @@ fn close(closed: Open, end: usize) -> Node {
     Node {
         span: closed.start..end.max(closed.start),
         kind,
+        put_at: None,
     }
 }
 

@@ -14,7 +14,9 @@ mod shown;
 mod sources;
 mod telemetry;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -25,7 +27,7 @@ use staunch_model::{Mode, Printable, Span};
 pub(crate) use context::{ContextFile, ContextSettings};
 pub(crate) use feeds::FeedSettings;
 pub(crate) use http::HttpSettings;
-pub(crate) use mistake::Mistake;
+pub(crate) use mistake::{Mistake, place_of};
 pub(crate) use risk::RiskSettings;
 pub(crate) use shown::{Line, Shown};
 pub(crate) use sources::{JournaldSource, SourcesSettings, SyslogSource};
@@ -133,6 +135,25 @@ pub(crate) struct PlaybookSettings {
     pub(crate) require_signature: bool,
     /// The verifier keys whose signatures count, as `staunch playbook keygen` prints them. Default none. Since v0.1.
     pub(crate) trusted_keys: Vec<String>,
+    /// The environment whose values the [parameters](playbooks.md#parameters) of playbooks have, such as `production`. Default
+    /// none: their defaults. Since v0.1.
+    pub(crate) environment: Option<String>,
+    /// Values of parameters that hold whatever the playbook and the environment say, by the name of the playbook:
+    /// `[playbooks.parameters.brute-force-block]` with `lease = "30m"`. Default none. Since v0.1.
+    #[serde(deserialize_with = "parameters")]
+    pub(crate) parameters: BTreeMap<String, BTreeMap<String, String>>,
+    // The file and its text, for mistakes that only the playbooks show.
+    #[serde(skip)]
+    written: Option<Arc<(String, String)>>,
+}
+
+impl PlaybookSettings {
+    /// The file that they are from, and its text.
+    pub(crate) fn written(&self) -> Option<(&str, &str)> {
+        self.written
+            .as_deref()
+            .map(|(file, text)| (file.as_str(), text.as_str()))
+    }
 }
 
 impl Default for PlaybookSettings {
@@ -142,6 +163,9 @@ impl Default for PlaybookSettings {
             built_in: true,
             require_signature: false,
             trusted_keys: Vec::new(),
+            environment: None,
+            parameters: BTreeMap::new(),
+            written: None,
         }
     }
 }
@@ -586,6 +610,7 @@ pub(crate) fn read(named: Option<&Path>) -> Result<Loaded, Unusable> {
     match parse(&text) {
         Ok(mut config) => {
             config.resolve_paths(path.parent().unwrap_or(Path::new("")));
+            config.playbooks.written = Some(Arc::new((shown, text.clone())));
             Ok(Loaded {
                 config,
                 file: Some(path),
@@ -680,6 +705,29 @@ impl Config {
     pub(crate) fn installation_file(&self) -> PathBuf {
         self.data_dir.join("installation")
     }
+}
+
+/// Values of parameters: texts, or whole numbers and truth values, which are the texts that they are written as.
+fn parameters<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, BTreeMap<String, String>>, D::Error> {
+    let read = BTreeMap::<String, BTreeMap<String, toml::Value>>::deserialize(deserializer)?;
+    let value = |(name, value): (String, toml::Value)| match value {
+        toml::Value::String(text) => Ok((name, text)),
+        toml::Value::Integer(number) => Ok((name, number.to_string())),
+        toml::Value::Boolean(value) => Ok((name, value.to_string())),
+        other => {
+            let what = format!(
+                "the value of the parameter {} is {}, not a text",
+                Printable(&name),
+                other.type_str()
+            );
+            Err(serde::de::Error::custom(what))
+        }
+    };
+    let all = read.into_iter();
+    all.map(|(playbook, values)| Ok((playbook, values.into_iter().map(value).collect::<Result<_, _>>()?)))
+        .collect()
 }
 
 fn networks<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<IpNet>, D::Error> {

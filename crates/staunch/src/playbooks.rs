@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use staunch_model::{Aim, Printable};
 use staunch_playbook::{
-    BUILT_IN, CheckContext, Compiled, Diagnostic, SYSTEMS, Severity, compile, compile_all, limits, signature,
+    BUILT_IN, CheckContext, Compiled, Diagnostic, SYSTEMS, Severity, check_configured, compile, compile_all, limits,
+    signature,
 };
 
-use crate::config::Config;
+use crate::config::{Config, place_of};
 use crate::files::read_bounded;
 use crate::output::{colors_on_stderr, say, say_rendered};
 use crate::signing::{Trust, Unproved};
@@ -26,6 +27,8 @@ pub(crate) struct Texts {
     pub(crate) unreadable: Vec<Unreadable>,
     /// Files that are not signed as they have to be.
     unproved: Vec<Diagnostic>,
+    /// The configuration that names all of them, and its text.
+    configuration: Option<(String, String)>,
 }
 
 /// A file that could not be read.
@@ -79,6 +82,8 @@ impl Texts {
         let built_in = texts.files.len();
         config.playbooks.dirs.iter().for_each(|dir| texts.add_dir(dir));
         texts.prove(config, built_in);
+        let written = config.playbooks.written();
+        texts.configuration = written.map(|(file, text)| (file.to_owned(), text.to_owned()));
         texts
     }
 
@@ -149,11 +154,19 @@ impl Texts {
             }
             Ok(mut compiled) => {
                 compiled.iter_mut().for_each(|it| widen_generic(it, context));
-                let diagnostics = compiled.iter().flat_map(|it| it.warnings.clone()).collect();
+                let mut diagnostics: Vec<_> = compiled.iter().flat_map(|it| it.warnings.clone()).collect();
+                if let Some((file, text)) = &self.configuration {
+                    let place = |keys: &[&str]| place_of(text, keys);
+                    diagnostics.extend(check_configured((file, text), place, context, &compiled));
+                }
+                if errors(&diagnostics) > 0 {
+                    compiled.clear();
+                }
+                let usable = self.unreadable.is_empty() && errors(&diagnostics) == 0;
                 Outcome {
                     compiled,
                     diagnostics,
-                    usable: self.unreadable.is_empty(),
+                    usable,
                 }
             }
             Err(diagnostics) => Outcome {
@@ -169,6 +182,7 @@ impl Texts {
         let texts: BTreeMap<&str, &str> = self
             .files
             .iter()
+            .chain(&self.configuration)
             .map(|(name, text)| (name.as_str(), text.as_str()))
             .collect();
         for unreadable in &self.unreadable {

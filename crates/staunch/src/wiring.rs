@@ -260,6 +260,8 @@ pub(crate) fn archive(config: &Config, handle: &Handle) -> Option<(Archiver, Arc
 pub(crate) fn check_context(config: &Config) -> CheckContext {
     let mut context = CheckContext {
         lease_max: config.limits.lease_max,
+        environment: config.playbooks.environment.clone(),
+        parameters: config.playbooks.parameters.clone(),
         ..CheckContext::default()
     };
     context

@@ -62,6 +62,12 @@ pub(crate) enum Form {
     Text(Option<usize>),
     /// The name of a playbook.
     Name,
+    /// The name of an environment.
+    Environment,
+    /// The name of a parameter.
+    Parameter,
+    /// Values of a parameter by environment, the default among them.
+    ByEnvironment,
     /// An ATT&CK technique.
     Technique,
     /// A source system that is known.

@@ -1,5 +1,6 @@
 //! The keys of a test file: from the tree to the tests.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use ipnet::IpNet;
@@ -11,6 +12,7 @@ use staunch_model::{
 use super::fields::Fields;
 use super::{Walk, shape};
 use crate::diagnostic::{Diagnostic, Report};
+use crate::parameters::{self, Values};
 use crate::test_file::{
     At, Claim, Context, Event, Expect, Fault, FaultKind, Happens, Test, TestFile, What, World, WorldKind, process,
 };
@@ -40,6 +42,8 @@ pub fn parse(file: &str, text: &str) -> Result<TestFile, Vec<Diagnostic>> {
             text,
             context: &context,
             report: &mut report,
+            values: &Values::default(),
+            used: &mut BTreeSet::new(),
         };
         walk.test_file(&root)
     });
@@ -60,6 +64,7 @@ impl Walk<'_, '_> {
     fn test_file(&mut self, root: &Node) -> Option<TestFile> {
         let fields = self.fields(root, &shape::TEST_FILE)?;
         let playbook = fields.get("playbook").and_then(|node| self.text_at(node, "playbook"));
+        let environment = fields.get("environment").and_then(|node| self.environment(node));
         let named = fields.get("events").map_or_else(Vec::new, |node| self.named(node));
         let tests = self.required(&fields, "tests")?;
         let items = self.list(tests, "tests", shape::TESTS_MAX)?;
@@ -77,7 +82,23 @@ impl Walk<'_, '_> {
                     .error_with_hint("P005", test.name.span.clone(), message, hint);
             }
         }
-        Some(TestFile { playbook, tests })
+        Some(TestFile {
+            playbook,
+            environment,
+            tests,
+        })
+    }
+
+    /// The environment whose values the tests are about.
+    fn environment(&mut self, node: &Node) -> Option<At<String>> {
+        let name = self.text_at(node, "environment")?;
+        if parameters::is_environment(&name.value) && name.value != parameters::DEFAULT {
+            return Some(name);
+        }
+        let message = format!("`{}` is not the name of an environment", Printable(&name.value));
+        let hint = "names are small letters, digits and single hyphens; leave the key out for the defaults";
+        self.report.error_with_hint("P012", name.span, message, hint);
+        None
     }
 
     /// The events that have names.

@@ -10,7 +10,7 @@ use crate::cel::scalar::Scalar;
 use crate::cel::test::Condition;
 use crate::cel::{Reporter, check, compile, needles, parse};
 use crate::yaml::Node;
-use crate::{limits, suggest};
+use crate::{limits, parameters, suggest};
 
 /// A checked trigger.
 pub(super) struct Trigger {
@@ -123,13 +123,16 @@ impl Walk<'_, '_> {
         key: &str,
         check: impl FnOnce(&Syntax, &mut Reporter<'_, '_>) -> Option<T>,
     ) -> Option<T> {
+        let hint = "write the expression, and parameter.NAME in it where the value is to be a constant";
+        parameters::refuse(node, "an expression", hint, self.report)?;
         self.scalar(node, key)?;
         let scalar = Scalar::new(node, self.text)?;
         let mut reporter = Reporter {
             scalar: &scalar,
             report: self.report,
         };
-        let syntax = parse::parse(&mut reporter)?;
+        let mut syntax = parse::parse(&mut reporter)?;
+        self.values.resolve(&mut syntax, self.used, &mut reporter)?;
         check(&syntax, &mut reporter)
     }
 }

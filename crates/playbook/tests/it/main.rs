@@ -5,6 +5,7 @@ mod built_in;
 mod event;
 mod hostile;
 mod pages;
+mod parameters;
 mod render;
 mod semantics;
 

@@ -3,6 +3,7 @@
 use serde_json::json;
 use staunch_model::Printable;
 
+use super::trigger::parameters;
 use crate::cli::CheckArgs;
 use crate::exit::{Exit, Fault};
 use crate::output::{Output, Tone, print, say, wrap};
@@ -33,7 +34,7 @@ pub(super) fn run(args: &CheckArgs) -> Result<Exit, Fault> {
                 let playbook = &it.program.playbook;
                 let systems: Vec<String> = it.program.systems.iter().map(ToString::to_string).collect();
                 json!({ "name": playbook.name, "summary": playbook.summary, "hash": playbook.hash.to_string(),
-                        "sources": systems, "modes": playbook.modes })
+                        "sources": systems, "modes": playbook.modes, "parameters": it.parameters })
             })
             .collect();
         let answer = json!({ "files": texts.count() + texts.unreadable.len(), "errors": errors, "warnings": warnings,
@@ -43,7 +44,7 @@ pub(super) fn run(args: &CheckArgs) -> Result<Exit, Fault> {
         texts.tell(&outcome.diagnostics);
         if outcome.usable {
             Output::new(false).show(&(), |output| {
-                outcome.compiled.iter().map(|it| entry(output, &it.program)).collect()
+                outcome.compiled.iter().map(|it| entry(output, it)).collect()
             })?;
         }
         let files = texts.count() + texts.unreadable.len();
@@ -71,11 +72,12 @@ fn explain(code: &str) -> Result<Exit, Fault> {
     Ok(Exit::Ok)
 }
 
-fn entry(output: &Output, program: &staunch_model::Program) -> String {
+fn entry(output: &Output, compiled: &staunch_playbook::Compiled) -> String {
+    let program = &compiled.program;
     let playbook = &program.playbook;
     let systems: Vec<String> = program.systems.iter().map(ToString::to_string).collect();
     let modes = playbook.modes;
-    format!(
+    let mut text = format!(
         "{}\n  {}\n  from {}; risk low: {}, medium: {}, high: {}\n",
         output.paint(Tone::Strong, &Printable(&playbook.name).to_string()),
         wrap(&Printable(&playbook.summary).to_string(), 2),
@@ -83,5 +85,7 @@ fn entry(output: &Output, program: &staunch_model::Program) -> String {
         modes.low,
         modes.medium,
         modes.high
-    )
+    );
+    text.push_str(&parameters(output, &compiled.parameters));
+    text
 }

@@ -167,6 +167,11 @@ fn text(output: &Output, made: &EventPlan) -> String {
         for report in made.triggers.iter().filter(|it| it.playbook == response.playbook) {
             text.push_str(&format!("\n  {}\n", output.paint(Tone::Strong, "its trigger")));
             text.push_str(&trigger::clauses(output, report));
+            let parameters = &report.explanation.parameters;
+            if !parameters.is_empty() {
+                text.push_str(&format!("\n  {}\n", output.paint(Tone::Strong, "its parameters")));
+                text.push_str(&trigger::parameters(output, parameters));
+            }
         }
         text.push('\n');
     }

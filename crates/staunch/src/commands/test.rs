@@ -7,7 +7,10 @@ mod report;
 mod run;
 mod text;
 
+use std::collections::BTreeMap;
+
 use staunch_model::ContentHash;
+use staunch_playbook::CheckContext;
 
 use crate::cli::TestArgs;
 use crate::exit::{Exit, Fault};
@@ -32,15 +35,36 @@ pub(super) fn run(args: &TestArgs) -> Result<Exit, Fault> {
                 continue;
             }
         };
+        let chosen = match &suite.tests {
+            Some(Ok(file)) => file.environment.as_ref(),
+            _ => None,
+        };
+        // The values of the configuration are not those that the tests were written for.
+        let context = CheckContext {
+            environment: chosen.map(|it| it.value.clone()),
+            parameters: BTreeMap::new(),
+            ..context.clone()
+        };
         let outcome = playbook.compile(&context);
-        let program = match &outcome.compiled[..] {
-            [one] if outcome.usable => &one.program,
+        let compiled = match &outcome.compiled[..] {
+            [one] if outcome.usable => one,
             _ => {
                 playbook.tell(&outcome.diagnostics);
                 mistakes += 1;
                 continue;
             }
         };
+        if let Some(at) = chosen.filter(|it| !compiled.environments.iter().any(|known| **known == *it.value)) {
+            let known = compiled.environments.join(", ");
+            let hint = match known.as_str() {
+                "" => "none of its parameters has a value by environment".to_owned(),
+                known => format!("environments in the playbook: {known}"),
+            };
+            let message = format!("the playbook knows no environment `{}`", at.value);
+            mistakes += suite.tell(&suite.mistake(at.span.clone(), &message, &hint));
+            continue;
+        }
+        let program = &compiled.program;
         let name = program.playbook.name.to_string();
         let hash = program.playbook.hash;
         let known = covered.iter().position(|(known, _, _)| *known == hash);
@@ -63,7 +87,7 @@ pub(super) fn run(args: &TestArgs) -> Result<Exit, Fault> {
                 Err(diagnostics) => mistakes += suite.tell(&diagnostics),
             }
         }
-        report.add(&suite.name, &name, results);
+        report.add(&suite.name, &name, &compiled.parameters, results);
     }
     // What the tests of a broken file would have reached is not known.
     if mistakes == 0 {

@@ -2,7 +2,9 @@
 //!
 //! Never judges; it shows what triage reports.
 
-use staunch_model::{Clause, ClauseKind, ClauseValue, EventKind, Printable, TriggerOutcome, TriggerReport};
+use staunch_model::{
+    Clause, ClauseKind, ClauseValue, EventKind, ParameterValue, Printable, TriggerOutcome, TriggerReport,
+};
 
 use crate::output::{Output, Tone, wrap};
 
@@ -83,6 +85,16 @@ pub(super) fn clauses(output: &Output, report: &TriggerReport) -> String {
         }
     }
     text
+}
+
+/// The values of a playbook's parameters, and where each is from.
+pub(super) fn parameters(output: &Output, parameters: &[ParameterValue]) -> String {
+    let line = |it: &ParameterValue| {
+        let what = format!("{} = {}", Printable(&it.name), Printable(&it.value));
+        let from = output.paint(Tone::Faint, &format!("({})", Printable(&it.from)));
+        format!("  {} {from}\n", wrap(&what, 4))
+    };
+    parameters.iter().map(line).collect()
 }
 
 fn words(clause: &Clause) -> String {

@@ -6,6 +6,8 @@ use staunch_connectors::json::EVENT_BYTES_MAX;
 use staunch_connectors::lists::REASON_CHARS_MAX;
 use staunch_engine::limits::{ACTIONS_IN_FLIGHT_CEILING, BUDGET_WINDOW};
 use staunch_model::{Printable, Span};
+use staunch_playbook::is_environment;
+use staunch_playbook::limits::PARAMETER_CHARS_MAX;
 use staunch_server::ClientAuth;
 use staunch_server::auth::why_no_name;
 use staunch_server::senders::SENDERS_MAX;
@@ -173,6 +175,26 @@ impl Checker<'_> {
             let what = format!("`{}` is no verifier key", Printable(key));
             let hint = "write what `staunch playbook keygen` prints: name+hash+key";
             self.add(&["playbooks", "trusted_keys"], what, hint);
+        }
+        if let Some(name) = &playbooks.environment
+            && (!is_environment(name) || name == "default")
+        {
+            let what = format!("`{}` is not the name of an environment", Printable(name));
+            let hint = "names are small letters, digits and single hyphens; leave the key out for the defaults";
+            self.add(&["playbooks", "environment"], what, hint);
+        }
+        for (playbook, values) in &playbooks.parameters {
+            for (name, value) in values {
+                let path = ["playbooks", "parameters", playbook, name];
+                let characters = value.chars().count();
+                if characters > PARAMETER_CHARS_MAX {
+                    let what = format!("the value has {characters} characters, more than {PARAMETER_CHARS_MAX}");
+                    self.add(&path, what, "write a shorter one");
+                } else if value.chars().any(char::is_control) {
+                    let hint = "write it on one line";
+                    self.add(&path, "the value has a control character in it".to_owned(), hint);
+                }
+            }
         }
     }
 

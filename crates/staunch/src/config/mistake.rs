@@ -144,6 +144,12 @@ fn distance(a: &[char], b: &[char]) -> usize {
     rows[a.len()][b.len()]
 }
 
+/// The bytes of the value with these keys, or of the nearest thing around it that is in the file.
+pub(crate) fn place_of(text: &str, keys: &[&str]) -> Range<usize> {
+    let path: Vec<Step<'_>> = keys.iter().map(|key| Step::Key(key)).collect();
+    find(text, &path)
+}
+
 /// The bytes of the value at `path`, or of the nearest thing around it that is in the file.
 fn find(text: &str, path: &[Step<'_>]) -> Range<usize> {
     let Ok(root) = DeTable::parse(text) else { return 0..0 };

@@ -21,6 +21,7 @@ mod load;
 mod manual;
 mod metrics;
 mod operators;
+mod parameters;
 mod playbook_tests;
 mod processes;
 mod protect;

@@ -51,6 +51,15 @@ pub(crate) static PLAYBOOK: Shape = Shape {
             Form::List(&Form::Technique, 0, limits::ENTRIES_MAX),
             "The ATT&CK techniques that it answers: T1110, T1110.001.",
         ),
+        may(
+            "parameters",
+            Form::Pairs(
+                &Form::Parameter,
+                &Form::Either(&[Form::Text(Some(limits::PARAMETER_CHARS_MAX)), Form::ByEnvironment]),
+            ),
+            "Values with names: `lease: 1h`, or `share: { default: 5%, staging: 50% }` with others by environment. `\"${lease}\"` \
+             stands for the value of the whole scalar, and parameter.lease in an expression for a constant text.",
+        ),
         must("trigger", Form::Mapping(&TRIGGER), TRIGGER.doc),
         may(
             "context",

@@ -84,6 +84,11 @@ pub(crate) static TEST_FILE: Shape = Shape {
             "The playbook's file, relative to this one. Default the one beside it.",
         ),
         may(
+            "environment",
+            Form::Environment,
+            "The environment whose values the parameters of the playbook have. Default none: their defaults.",
+        ),
+        may(
             "events",
             Form::Pairs(&Form::Text(None), &Form::Mapping(&NAMED_EVENT)),
             "Events with names, for several tests.",

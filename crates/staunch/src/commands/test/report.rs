@@ -1,7 +1,7 @@
 //! What became of the tests, for people and for programs.
 
 use serde::Serialize;
-use staunch_model::Span;
+use staunch_model::{ParameterValue, Span};
 
 use super::coverage::CoverageReport;
 
@@ -21,6 +21,8 @@ pub(super) struct Report {
 pub(super) struct FileReport {
     pub(super) file: String,
     pub(super) playbook: String,
+    /// The values that the parameters of the playbook had.
+    pub(super) parameters: Vec<ParameterValue>,
     pub(super) tests: Vec<TestReport>,
 }
 
@@ -57,7 +59,7 @@ pub(super) struct Line {
 }
 
 impl Report {
-    pub(super) fn add(&mut self, file: &str, playbook: &str, tests: Vec<TestReport>) {
+    pub(super) fn add(&mut self, file: &str, playbook: &str, parameters: &[ParameterValue], tests: Vec<TestReport>) {
         for test in &tests {
             if test.passed {
                 self.passed += 1;
@@ -69,6 +71,7 @@ impl Report {
             self.files.push(FileReport {
                 file: file.to_owned(),
                 playbook: playbook.to_owned(),
+                parameters: parameters.to_vec(),
                 tests,
             });
         }

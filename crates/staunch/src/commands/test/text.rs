@@ -4,6 +4,7 @@ use staunch_model::{Printable, Span};
 
 use super::coverage::CoverageReport;
 use super::report::{Report, TestReport};
+use crate::commands::trigger::parameters;
 use crate::output::{Output, Tone, wrap};
 
 /// Lines of a timeline that are shown, from its beginning and from its end; `--json` has all of them.
@@ -21,6 +22,7 @@ pub(super) fn text(output: &Output, report: &Report) -> String {
     for file in &report.files {
         let title = output.paint(Tone::Strong, &Printable(&file.file).to_string());
         text.push_str(&format!("{title}\n"));
+        text.push_str(&parameters(output, &file.parameters));
         for test in &file.tests {
             text.push_str(&one(output, test));
         }
@@ -176,6 +178,7 @@ mod tests {
             failed: 1,
             mistakes: 0,
             files: vec![FileReport {
+                parameters: Vec::new(),
                 file: "a.test.yaml".to_owned(),
                 playbook: "a".to_owned(),
                 tests: vec![test],
