@@ -21,7 +21,7 @@ use super::{Finding, Health};
 use crate::cli::ServerArgs;
 use crate::client::{Client, Patience};
 use crate::commands::open_fault;
-use crate::config::{Config, ContextFile, FeedSettings, ProtectedFile};
+use crate::config::{Config, ContextFile, FeedSettings, LookupSettings, ProtectedFile};
 use crate::context::{Content, Kind, files as files_of_context, read_one};
 use crate::exit::{Exit, Fault};
 use crate::output::{now, relative};
@@ -50,6 +50,7 @@ pub(super) fn all(config: &Config, server: &ServerArgs) -> Vec<Finding> {
     findings.push(protections(config));
     findings.extend(lists(config));
     findings.extend(feeds(config));
+    findings.extend(lookups(config));
     findings.extend(context(config));
     findings.push(sessions(config));
     findings.push(open_files(config));
@@ -439,6 +440,22 @@ fn feeds(config: &Config) -> Vec<Finding> {
     config.feeds.iter().map(one).collect()
 }
 
+/// The services that are asked about addresses: whether they could be. Nobody is asked.
+fn lookups(config: &Config) -> Vec<Finding> {
+    const CHECK: &str = "look-up";
+    let one = |settings: &LookupSettings| match crate::lookups::check(settings) {
+        Ok(()) => {
+            let text = format!("{}: its files can be used; it was not asked", Printable(&settings.name));
+            Finding::new(CHECK, Health::Ok, text)
+        }
+        Err(fault) => Finding {
+            health: Health::Warning,
+            ..Finding::of(CHECK, &fault)
+        },
+    };
+    config.lookups.iter().map(one).collect()
+}
+
 /// Whether the peers of other users' sessions are found: their environments tell, which only root may read.
 fn sessions(config: &Config) -> Finding {
     const CHECK: &str = "management sessions";
@@ -587,6 +604,13 @@ fn server_state(status: &Status) -> Vec<Finding> {
             findings.push(
                 Finding::new(CHECK, Health::Warning, text).fix("mend the feed; it is read again within a second"),
             );
+        }
+    }
+    for lookup in &status.lookups {
+        if let Some(why) = &lookup.failed {
+            let text = format!("look-up {}: {}", Printable(&lookup.name), Printable(why));
+            let fix = "mend the service or its key; scores that only it knows are unknown until then";
+            findings.push(Finding::new(CHECK, Health::Warning, text).fix(fix));
         }
     }
     if status.unverified > 0 {
