@@ -276,7 +276,7 @@ fn every_mistake_has_a_place_and_a_hint() {
         ),
         (
             "[[lookups]]\nname = \"a\"\nkind = \"abuseipdb\"\nkey_file = \"k\"\ncache = \"2h\"\n",
-            "2:8",
+            "1:1",
             &["expires_after is 1h", "at least for as long as it is kept"],
         ),
         (
