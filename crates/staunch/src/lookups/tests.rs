@@ -155,7 +155,7 @@ fn all_addresses_of_a_body_are_asked_of_at_the_same_time() {
     remote.holds(true);
     let targets: Vec<_> = (0..8).map(ip).collect();
     let asking = {
-        let (lookups, targets) = (lookups.clone(), targets.clone());
+        let targets = targets.clone();
         std::thread::spawn(move || lookups.standings(&targets, at(0)))
     };
     // None was answered when the last was asked.
@@ -168,8 +168,7 @@ fn all_addresses_of_a_body_are_asked_of_at_the_same_time() {
 #[test]
 fn what_is_slow_is_unknown_and_known_to_the_next() {
     let (remote, url) = Remote::start();
-    let config = generic(&url, "");
-    let mut late = config.clone();
+    let mut late = generic(&url, "");
     late.lookups[0].deadline = Span::from_millis(10);
     let lookups = start(&late);
     remote.scores(90);
