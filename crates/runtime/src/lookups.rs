@@ -18,6 +18,12 @@ const FIRST_BUCKET: f64 = 0.001;
 /// The bounds of the histogram.
 const BUCKETS: u16 = 14;
 
+/// The first bound of the histogram of waits, in seconds; each further one is twice as large, up to five seconds.
+const FIRST_WAIT_BUCKET: f64 = 0.000_01;
+
+/// The bounds of that histogram.
+const WAIT_BUCKETS: u16 = 20;
+
 /// A look-up and what became of a question to it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct LookupResult {
@@ -108,6 +114,8 @@ pub struct LookupMeter {
     pub misses: Family<LookupName, Counter>,
     /// Seconds that services took.
     pub seconds: Family<LookupName, Histogram, fn() -> Histogram>,
+    /// Seconds until it was known what all look-ups say of the addresses of a body, those in the cache among them.
+    pub waits: Histogram,
     readings: Mutex<BTreeMap<Box<str>, LookupReading>>,
 }
 
@@ -119,6 +127,7 @@ impl LookupMeter {
             hits: Family::default(),
             misses: Family::default(),
             seconds: Family::new_with_constructor(|| Histogram::new(exponential_buckets(FIRST_BUCKET, 2.0, BUCKETS))),
+            waits: Histogram::new(exponential_buckets(FIRST_WAIT_BUCKET, 2.0, WAIT_BUCKETS)),
             readings: Mutex::default(),
         };
         for name in names {

@@ -161,7 +161,9 @@ impl Lookups {
         let said = said.map(|(it, begun)| it.wait(ips, begun, asked, now).into_iter());
         let mut said: Vec<_> = said.collect();
         let of_next = |_| worst(said.iter_mut().filter_map(Iterator::next));
-        ips.iter().map(of_next).collect()
+        let standings = ips.iter().map(of_next).collect();
+        self.meter.waits.observe(asked.elapsed().as_secs_f64());
+        standings
     }
 }
 

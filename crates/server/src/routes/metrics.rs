@@ -369,6 +369,9 @@ fn lookups(registry: &mut Registry, telemetry: &Telemetry) {
     registry.register("lookup_cache_misses", help, meter.misses.clone());
     let help = "Time that services take to answer";
     registry.register_with_unit("lookup", help, Unit::Seconds, meter.seconds.clone());
+    let help =
+        "Time until it was known what all look-ups say of the addresses of a body, those in the cache among them";
+    registry.register_with_unit("lookup_wait", help, Unit::Seconds, meter.waits.clone());
 }
 
 /// A gauge is signed.
