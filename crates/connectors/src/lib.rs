@@ -8,6 +8,7 @@ pub mod geo;
 pub mod inlets;
 pub mod json;
 pub mod lists;
+pub mod lookups;
 pub mod notifiers;
 pub mod otlp;
 mod proc;

@@ -14,6 +14,7 @@ pub mod geo;
 pub mod http;
 pub mod journal;
 pub mod lists;
+pub mod lookups;
 pub mod made;
 pub mod netlink;
 pub mod playbook;
@@ -75,6 +76,10 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "lists",
         run: lists::run,
+    },
+    Target {
+        name: "lookups",
+        run: lookups::run,
     },
     Target {
         name: "falco",

@@ -163,6 +163,12 @@ impl Intake {
         self
     }
 
+    /// Whether taking a body may wait for a service, or for the machine to tell its processes: for a bounded time, and not on a thread that others need.
+    #[must_use]
+    pub fn may_wait(&self) -> bool {
+        self.processes.is_some() || self.reputations.as_ref().is_some_and(|it| it.may_wait())
+    }
+
     /// Has `knowledge` say what is known around events from here on.
     pub fn set_knowledge(&self, knowledge: Option<Arc<dyn Knowledge>>) {
         *self.knowledge.write().unwrap_or_else(PoisonError::into_inner) = knowledge;
@@ -174,7 +180,7 @@ impl Intake {
         knowledge.as_ref().map(|it| it.current())
     }
 
-    /// What feeds say of the targets of `events`, each once.
+    /// What feeds and services say of the targets of `events`, each once.
     fn known(&self, events: &[(Arc<Event>, Vec<Match>)], now: Timestamp) -> Vec<Known> {
         let Some(reputations) = &self.reputations else {
             return Vec::new();
@@ -182,11 +188,10 @@ impl Intake {
         let steps = events.iter().flat_map(|(_, matches)| matches).flat_map(|it| &it.steps);
         let targets = steps.filter_map(|step| step.target);
         let targets: BTreeSet<Target> = targets.filter(|it| it.address().is_some()).collect();
-        let known = targets.into_iter().map(|target| Known {
-            target,
-            standing: reputations.standing(target, now),
-        });
-        known.collect()
+        let targets: Vec<Target> = targets.into_iter().collect();
+        let standings = reputations.standings(&targets, now);
+        let known = targets.into_iter().zip(standings);
+        known.map(|(target, standing)| Known { target, standing }).collect()
     }
 
     /// The names of the sources.

@@ -9,6 +9,7 @@ mod handle;
 mod helpers;
 mod identify;
 mod intake;
+pub mod lookups;
 pub mod meter;
 pub mod plan;
 pub mod recovery;

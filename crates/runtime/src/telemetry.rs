@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use serde::Serialize;
 use staunch_model::{Span, Timestamp};
 
+use crate::lookups::LookupMeter;
 use crate::meter::Meter;
 
 /// A number that only grows.
@@ -103,6 +104,8 @@ pub struct Telemetry {
     pub follower_gaps: Counter,
     /// The spans of traces, where they are sent.
     pub spans: OnceLock<Arc<SpanTally>>,
+    /// What services answer about addresses, where they are asked.
+    pub lookups: OnceLock<Arc<LookupMeter>>,
     /// What becomes of transactions, and how long it takes.
     pub meter: Meter,
     /// How the files stand that list protected networks, by their paths.

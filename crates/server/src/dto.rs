@@ -26,7 +26,7 @@ pub use record::{
     Transactions,
 };
 pub use status::{
-    ContextView, Counts, FeedView, Health, IndexView, ListView, ModeBecause, ModeView, Status, SweepFailure,
+    ContextView, Counts, FeedView, Health, IndexView, ListView, LookupView, ModeBecause, ModeView, Status, SweepFailure,
 };
 pub use staunch_model::{Clause, ClauseKind, ClauseValue, CommandReply, Explanation, TriggerOutcome, TriggerReport};
 pub use staunch_ports::InletReading;

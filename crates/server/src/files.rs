@@ -102,7 +102,10 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, FileError> {
 
 /// Reads the file at `path`, which holds a secret. Its group may read it: that is how secrets are handed to a service.
 /// Others may not, and nobody but its owner may write it.
-pub(crate) fn read_secret(path: &Path) -> Result<Vec<u8>, FileError> {
+///
+/// # Errors
+/// [`FileError`].
+pub fn read_secret(path: &Path) -> Result<Vec<u8>, FileError> {
     let (file, mode) = open(path)?;
     if mode & 0o027 != 0 {
         let path = path.to_owned();

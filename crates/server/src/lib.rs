@@ -22,7 +22,7 @@ mod unpack;
 mod view;
 
 pub use auth::{Identity, Role, TokenEntry, Tokens, TokensError};
-pub use files::{FileError, Stamp, stamp};
+pub use files::{FileError, Stamp, read_secret, stamp};
 pub use limits::HttpLimits;
 pub use senders::{Scheme, SenderSettings, Senders, SendersError};
 pub use service::{

@@ -14,9 +14,10 @@ use staunch_model::{
 };
 
 use crate::dto::{
-    Approval, Containment, ContextView, DriftView, FeedView, ListView, ModeBecause, ModeView, Protected,
+    Approval, Containment, ContextView, DriftView, FeedView, ListView, LookupView, ModeBecause, ModeView, Protected,
     ProtectionOrigin, ProtectionView, SweepFailure,
 };
+use staunch_runtime::lookups::LookupReading;
 use staunch_runtime::telemetry::{ContextReading, FeedReading, ListReading, Telemetry};
 
 /// Sweeps that may be missed before a containment counts as stale.
@@ -264,6 +265,25 @@ pub(crate) fn feeds(telemetry: &Telemetry) -> Vec<FeedView> {
         failed: it.failed.as_deref().map(str::to_owned),
     };
     feeds.iter().map(|(name, it)| (&**name, it)).map(view).collect()
+}
+
+/// How the services stand that are asked about addresses, at `now`.
+pub(crate) fn lookups(telemetry: &Telemetry, now: Timestamp) -> Vec<LookupView> {
+    let Some(meter) = telemetry.lookups.get() else {
+        return Vec::new();
+    };
+    let readings = meter.readings().clone();
+    let view = |(name, it): (Box<str>, LookupReading)| {
+        let (hits, misses) = meter.of_cache(&name);
+        LookupView {
+            name: name.into(),
+            hits,
+            misses,
+            failed: it.failed.map(Into::into),
+            paused_until: it.paused_until.filter(|until| *until > now),
+        }
+    };
+    readings.into_iter().map(view).collect()
 }
 
 /// The networks of files: all that are around `address`, or the first `most`; and how many others there are.

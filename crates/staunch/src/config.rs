@@ -6,6 +6,7 @@ mod check;
 mod context;
 mod feeds;
 mod http;
+mod lookups;
 #[cfg(test)]
 mod manual;
 mod mistake;
@@ -27,6 +28,7 @@ use staunch_model::{Mode, Printable, Span};
 pub(crate) use context::{ContextFile, ContextSettings};
 pub(crate) use feeds::FeedSettings;
 pub(crate) use http::HttpSettings;
+pub(crate) use lookups::LookupSettings;
 pub(crate) use mistake::{Mistake, place_of};
 pub(crate) use risk::RiskSettings;
 pub(crate) use shown::{Line, Shown};
@@ -67,6 +69,8 @@ pub(crate) struct Config {
     pub(crate) risk: RiskSettings,
     /// Feeds that say which addresses are bad. Default none. Since v0.1.
     pub(crate) feeds: Vec<FeedSettings>,
+    /// Services that are asked about addresses that no feed names. Default none. Since v0.1.
+    pub(crate) lookups: Vec<LookupSettings>,
     /// What is known around events.
     pub(crate) context: ContextSettings,
     /// The firewall of this machine.
@@ -104,6 +108,7 @@ impl Default for Config {
             never_touch: NeverTouchSettings::default(),
             risk: RiskSettings::default(),
             feeds: Vec::new(),
+            lookups: Vec::new(),
             context: ContextSettings::default(),
             nftables: NftablesSettings::default(),
             rate_limit: RateLimitSettings::default(),
@@ -336,7 +341,7 @@ impl Default for NftablesSettings {
 }
 
 /// How much of the traffic of an address passes that is limited by `rate-limit-ip`, in both directions together. A change takes
-/// effect when the server starts and nothing is limited.
+/// effect when the server starts and nothing is limited; until then what is limited keeps its rate.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RateLimitSettings {
@@ -652,6 +657,10 @@ impl Config {
         lists.map(|it| &mut it.path).for_each(resolve);
         let files = self.feeds.iter_mut().filter(|it| it.url.is_none());
         files.map(|it| &mut it.path).for_each(resolve);
+        let lookups = self.lookups.iter_mut();
+        lookups
+            .flat_map(|it| it.key_file.iter_mut().chain(&mut it.ca))
+            .for_each(resolve);
         let context = self.context.assets.iter_mut().chain(&mut self.context.identities);
         context.map(|it| &mut it.path).for_each(resolve);
         self.context.geo.iter_mut().map(|it| &mut it.path).for_each(resolve);

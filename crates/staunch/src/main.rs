@@ -19,6 +19,7 @@ mod finding;
 mod inlets;
 mod lists;
 mod log;
+mod lookups;
 mod misbehave;
 mod narrator;
 mod note;

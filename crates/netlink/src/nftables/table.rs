@@ -222,6 +222,16 @@ impl Nft {
         Ok(length.map(|it| usize::try_from(it).unwrap_or(usize::MAX)))
     }
 
+    /// The limit with which the table was made; `None` when it blocks, or is not there.
+    ///
+    /// # Errors
+    ///
+    /// As [`Nft::table_present`].
+    pub fn limit_found(&mut self) -> Result<Option<Limit>, NftError> {
+        let set = self.find_set(BLOCK4)?;
+        Ok(set.and_then(|it| it.limit()))
+    }
+
     fn table_flags(&mut self) -> Result<Option<u32>, NftError> {
         let read = |message: &Message<'_>| {
             let mut flags = 0;
@@ -311,16 +321,19 @@ impl Found {
 }
 
 impl Set {
-    fn matches(&self, layout: SetLayout, limit: Option<Limit>) -> bool {
-        let found = self.expressions.iter().find_map(|it| match it {
+    fn limit(&self) -> Option<Limit> {
+        self.expressions.iter().find_map(|it| match it {
             Expression::Limit(limit) => Some(*limit),
             _ => None,
-        });
+        })
+    }
+
+    fn matches(&self, layout: SetLayout, limit: Option<Limit>) -> bool {
         let is_known = |it: &Expression| matches!(it, Expression::Limit(_) | Expression::Counter);
         self.key_bytes == layout.key_bytes
             && self.flags & SET_TIMEOUT != 0
             && self.flags & SET_SHAPE == 0
-            && found == limit
+            && self.limit() == limit
             && self.expressions.iter().all(is_known)
     }
 }

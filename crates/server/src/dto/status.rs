@@ -41,6 +41,9 @@ pub struct Status {
     /// The feeds.
     #[serde(default)]
     pub feeds: Vec<FeedView>,
+    /// The services that are asked about addresses.
+    #[serde(default)]
+    pub lookups: Vec<LookupView>,
     /// What was counted since it started.
     pub counts: Counts,
     /// Submissions waiting to be taken up.
@@ -120,6 +123,21 @@ pub struct FeedView {
     pub expires: Option<Timestamp>,
     /// Why the feed as it is now cannot be used; `None` when it can.
     pub failed: Option<String>,
+}
+
+/// How a service stands that is asked about addresses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LookupView {
+    /// What it is called.
+    pub name: String,
+    /// Questions whose answers were there already.
+    pub hits: u64,
+    /// Questions whose answers were not.
+    pub misses: u64,
+    /// Why the last question to it was not answered; `None` when it was, or none was asked.
+    pub failed: Option<String>,
+    /// Until when it is left alone; `None` when it is asked.
+    pub paused_until: Option<Timestamp>,
 }
 
 /// A kind of action whose containments could not be verified.

@@ -61,7 +61,7 @@ pub(crate) async fn take(
         // Nobody waits any more when the client has gone.
         drop(done.send(result));
     });
-    if bytes.len() < DECODE_INLINE_BYTES_MAX {
+    if bytes.len() < DECODE_INLINE_BYTES_MAX && !app.service.intake.may_wait() {
         app.service.intake.take(&source, &bytes, reply);
         drop(bytes);
     } else {

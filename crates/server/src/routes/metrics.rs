@@ -97,6 +97,7 @@ pub(crate) async fn metrics(State(app): State<Shared>) -> Result<Response, Faile
     lists(&mut registry, telemetry, now);
     context(&mut registry, telemetry, now);
     feeds(&mut registry, telemetry, app.service.handle.machine_now());
+    lookups(&mut registry, telemetry);
     standing_now(&mut registry, &app, &standing, unverified, lag);
     let mut text = String::new();
     prometheus_text::encode(&mut text, &registry).map_err(|_| Failed::no_answer())?;
@@ -355,6 +356,22 @@ fn feeds(registry: &mut Registry, telemetry: &Telemetry, now: Timestamp) {
     registry.register("feed_stale", help, stale);
     let help = "How long ago what counts of a feed was made or fetched";
     registry.register_with_unit("feed_age", help, Unit::Seconds, age);
+}
+
+/// What services answer about addresses.
+fn lookups(registry: &mut Registry, telemetry: &Telemetry) {
+    let Some(meter) = telemetry.lookups.get() else { return };
+    let help = "Questions to services about addresses, by what became of them";
+    registry.register("lookups", help, meter.results.clone());
+    let help = "Questions whose answers were in the cache";
+    registry.register("lookup_cache_hits", help, meter.hits.clone());
+    let help = "Questions whose answers were not";
+    registry.register("lookup_cache_misses", help, meter.misses.clone());
+    let help = "Time that services take to answer";
+    registry.register_with_unit("lookup", help, Unit::Seconds, meter.seconds.clone());
+    let help =
+        "Time until it was known what all look-ups say of the addresses of a body, those in the cache among them";
+    registry.register_with_unit("lookup_wait", help, Unit::Seconds, meter.waits.clone());
 }
 
 /// A gauge is signed.

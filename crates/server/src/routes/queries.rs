@@ -47,6 +47,7 @@ pub(crate) async fn status(State(app): State<Shared>) -> Result<Response, Failed
         lists: view::lists(service.handle.telemetry()),
         context: view::context(service.handle.telemetry()),
         feeds: view::feeds(service.handle.telemetry()),
+        lookups: view::lookups(service.handle.telemetry(), service.handle.machine_now()),
         counts: service.handle.telemetry().counts().into(),
         queue_depth: service.handle.queue_depth() as u64,
         incidents_open: 0,

@@ -8,6 +8,7 @@
 mod backtest;
 mod block;
 mod durable;
+mod lookup;
 mod memory;
 mod prefixes;
 mod replay;
@@ -20,12 +21,13 @@ use report::Row;
 
 type Measurement = (&'static str, fn() -> Result<Vec<Row>, String>);
 
-const MEASUREMENTS: [Measurement; 8] = [
+const MEASUREMENTS: [Measurement; 9] = [
     ("block", block::measure),
     ("triage", triage::measure),
     ("durable", durable::measure),
     ("prefixes", prefixes::measure),
     ("storm", storm::measure),
+    ("lookup", lookup::measure),
     ("replay", replay::measure),
     ("backtest", backtest::measure),
     ("memory", memory::measure),

@@ -73,6 +73,18 @@ pub(crate) fn native() -> TlsConfig {
         .build()
 }
 
+/// How servers are verified by the authorities in the file `ca`, without showing them anything.
+///
+/// # Errors
+/// When it cannot be used; `hint` says what it should be.
+pub(crate) fn trusting(ca: &Path, hint: &str) -> Result<TlsConfig, Fault> {
+    let all = certificates(ca, hint)?;
+    Ok(TlsConfig::builder()
+        .root_certs(RootCerts::new_with_certs(&all))
+        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .build())
+}
+
 /// Whether `key` is the one of the certificate that `chain` begins with.
 fn check_pair(chain: &[Certificate<'_>], key: PrivateKeyDer<'static>) -> Result<(), Fault> {
     let certificates = chain.iter().map(|it| CertificateDer::from(it.der().to_vec()));

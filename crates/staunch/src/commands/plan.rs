@@ -17,6 +17,7 @@ use crate::config::{self, Config};
 use crate::context::{Context, pin};
 use crate::exit::{Exit, Fault};
 use crate::feeds::Feeds;
+use crate::lookups::Lookups;
 use crate::output::{Output, Tone, now, say, wrap};
 use crate::playbooks::Texts;
 use crate::{lists, wiring, words};
@@ -108,9 +109,11 @@ pub(super) fn plan_locally(config: &Config, texts: &Texts, source: &str, body: &
     let programs = outcome.compiled.into_iter().map(|it| it.program).collect();
     let feeds = Feeds::start(config, now());
     let context = Context::start(config, feeds.clone())?;
+    let by_feeds = feeds.map(|it| it as Arc<dyn Reputations>);
+    let reputations = Lookups::start(config, by_feeds.clone())?.map_or(by_feeds, |it| Some(it as Arc<dyn Reputations>));
     pin(&runtime.handle(), Arc::new(config.context.table())).map_err(|error| Fault::of(Exit::Failed, &error))?;
     let intake = Intake::new(wiring::event_sources(config)?, programs, runtime.handle())
-        .with_reputations(feeds.map(|it| it as Arc<dyn Reputations>))
+        .with_reputations(reputations)
         .with_processes(wiring::processes(config)?)
         .with_knowledge(context.knowledge(config));
     let made = intake.plan(source, body);

@@ -35,6 +35,7 @@ use crate::exit::{Exit, Fault};
 use crate::feeds::{Feeds, Fetching};
 use crate::finding::Finding;
 use crate::lists::Watch;
+use crate::lookups::Lookups;
 use crate::output::now;
 use crate::playbooks::Texts;
 use crate::sandbox::{self, Files, Needs};
@@ -141,7 +142,13 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
         .and_then(|feeds| Fetching::start(feeds, &runtime.handle()));
     let programs = compiled.into_iter().map(|it| it.program).collect();
     let (archiver, archive) = wiring::archive(&config, &runtime.handle()).unzip();
-    let reputations = feeds.clone().map(|it| it as Arc<dyn Reputations>);
+    let by_feeds = feeds.clone().map(|it| it as Arc<dyn Reputations>);
+    let lookups = Lookups::start(&config, by_feeds.clone())?;
+    if let Some(lookups) = &lookups {
+        // Nobody else sets it.
+        let _ = runtime.handle().telemetry().lookups.set(lookups.meter());
+    }
+    let reputations = lookups.map_or(by_feeds, |it| Some(it as Arc<dyn Reputations>));
     let intake = Intake::new(sources, programs, runtime.handle());
     let intake = intake
         .with_archive(archiver)
@@ -415,7 +422,9 @@ fn stop(runtime: Runtime, ended: Ended) -> Result<Exit, Fault> {
             Err(Fault::new(Exit::Failed, what).hint("the next start takes them up"))
         }
         (Ended::Asked | Ended::Input(0), Stopped::Done(Ok(()))) => {
-            tracing::info!("stopped; what is in force stays in force until its lease ends");
+            tracing::info!(
+                "stopped; what is in force stays in force: addresses until their leases end, processes until they are released"
+            );
             Ok(Exit::Ok)
         }
         (Ended::EngineDied, Stopped::Done(Ok(()))) => {

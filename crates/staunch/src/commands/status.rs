@@ -164,6 +164,18 @@ fn text(output: &Output, it: &Status, now: Timestamp) -> String {
             line("", format!("FAILS: {}", Printable(why)));
         }
     }
+    for (at, lookup) in it.lookups.iter().enumerate() {
+        let (name, all) = (Printable(&lookup.name), lookup.hits + lookup.misses);
+        let label = if at == 0 { "look-ups" } else { "" };
+        line(
+            label,
+            format!("{name}: {all} questions, of {} the answer was there", lookup.hits),
+        );
+        let pause = lookup.paused_until.map(|until| format!(", left alone until {until}"));
+        if let Some(why) = &lookup.failed {
+            line("", format!("FAILS: {}{}", Printable(why), pause.unwrap_or_default()));
+        }
+    }
     line("sources", list(&it.sources));
     for (at, inlet) in it.inlets.iter().enumerate() {
         line(if at == 0 { "follows" } else { "" }, followed(inlet, now));

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use staunch_connectors::json::EVENT_BYTES_MAX;
 use staunch_connectors::lists::REASON_CHARS_MAX;
+use staunch_connectors::lookups::Kind;
 use staunch_engine::limits::{ACTIONS_IN_FLIGHT_CEILING, BUDGET_WINDOW};
 use staunch_model::{Printable, Span};
 use staunch_playbook::is_environment;
@@ -30,6 +31,12 @@ const RISK_ROWS_MAX: usize = 64;
 
 /// The most feeds.
 const FEEDS_MAX: usize = 32;
+
+/// The most services that are asked about addresses: each has threads of its own.
+const LOOKUPS_MAX: usize = 4;
+
+/// The most networks beside global ones of whose addresses a service is asked.
+const LOOKUP_NETWORKS_MAX: usize = 64;
 
 /// The most rows of the context guard.
 const CONTEXT_ROWS_MAX: usize = 64;
@@ -72,6 +79,7 @@ pub(super) fn check(config: &Config, text: &str) -> Vec<Mistake> {
     checker.never_touch(config);
     checker.risk(config);
     checker.feeds(config);
+    checker.lookups(config);
     checker.context(config);
     checker.nftables(config);
     checker.playbooks(config);
@@ -491,6 +499,111 @@ impl Checker<'_> {
                     what,
                     &format!("write a time from \"{least}\" to \"{most}\""),
                 );
+            }
+        }
+    }
+
+    fn lookups(&mut self, config: &Config) {
+        let lookups = &config.lookups;
+        if lookups.len() > LOOKUPS_MAX {
+            let what = format!("there are {} look-ups: each has threads of its own", lookups.len());
+            self.add(&["lookups"], what, format!("name at most {LOOKUPS_MAX}"));
+        }
+        for (at, it) in lookups.iter().enumerate() {
+            let mut mistake = |key: &str, what: String, hint: &str| {
+                let path = [Step::Key("lookups"), Step::At(at), Step::Key(key)];
+                self.mistakes.push(Mistake::of_value(self.text, &path, what, hint));
+            };
+            let shown = Printable(&it.name);
+            if let Some(why) = why_no_name(&it.name) {
+                let what = format!("{shown} cannot be the name of a look-up: {why}");
+                mistake("name", what, "choose another name for it");
+            }
+            let is_taken = lookups.iter().take(at).any(|other| other.name == it.name)
+                || config.feeds.iter().any(|feed| feed.name == it.name);
+            if is_taken {
+                let what = format!("another look-up or a feed is called {shown}");
+                mistake("name", what, "choose another name for one of them");
+            }
+            if let Some(why) = it.why_no_url() {
+                let key = if it.url.is_some() { "url" } else { "name" };
+                let hint = match it.kind {
+                    Kind::AbuseIpdb => "leave it out, or write for example \"https://api.abuseipdb.com/api/v2/check\"",
+                    Kind::Generic => "write for example \"https://reputation.example/v1/addresses/{ip}\"",
+                };
+                mistake(key, format!("{shown} cannot be asked at its url: {why}"), hint);
+            }
+            let is_token = |text: &str| {
+                let part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+                !text.is_empty() && text.len() <= 64 && text.bytes().all(part)
+            };
+            if !is_token(it.header()) {
+                let what = format!("{} is no name of a header", Printable(it.header()));
+                mistake("header", what, "write for example \"X-Api-Key\"");
+            }
+            match it.kind {
+                Kind::AbuseIpdb if it.key_file.is_none() => {
+                    let what = "AbuseIPDB answers nobody without a key".to_owned();
+                    mistake("kind", what, "name the file that holds it: key_file");
+                }
+                Kind::AbuseIpdb if it.pointer.is_some() => {
+                    let what = "it is known where AbuseIPDB has its score".to_owned();
+                    mistake("pointer", what, "leave it out");
+                }
+                Kind::Generic if it.pointer.is_none() => {
+                    let what = "it is not said where the score is in the answer".to_owned();
+                    mistake("kind", what, "add for example pointer = \"/data/score\"");
+                }
+                Kind::Generic
+                    if it
+                        .pointer
+                        .as_ref()
+                        .is_some_and(|it| !it.is_empty() && !it.starts_with('/')) =>
+                {
+                    let what = "a JSON pointer begins with a slash".to_owned();
+                    mistake("pointer", what, "write for example \"/data/score\"");
+                }
+                _ => {}
+            }
+            if !(1..=1_000_000).contains(&it.scale) {
+                let what = format!("scale is {}: it is the number of the worst score", it.scale);
+                mistake("scale", what, "write a number from 1 to 1000000");
+            }
+            if !(1..=365).contains(&it.max_age_days) {
+                let what = format!("max_age_days is {}: AbuseIPDB keeps reports of a year", it.max_age_days);
+                mistake("max_age_days", what, "write a number from 1 to 365");
+            }
+            if it.confidence > 100 {
+                let what = format!("confidence is {}: it is in percent", it.confidence);
+                mistake("confidence", what, "write a number from 0 to 100");
+            }
+            let (minute, day) = (Span::from_mins(1), Span::from_hours(24));
+            let spans = [
+                ("cache", it.cache, Span::from_secs(1), day, "each question costs quota"),
+                (
+                    "deadline",
+                    it.deadline,
+                    Span::from_millis(10),
+                    Span::from_secs(5),
+                    "events wait for it",
+                ),
+                (
+                    "expires_after",
+                    it.expires_after,
+                    minute.max(it.cache),
+                    day.times(7),
+                    "an answer counts at least for as long as it is kept, and what is old says little",
+                ),
+            ];
+            for (key, value, least, most, why) in spans {
+                if !(least..=most).contains(&value) {
+                    let hint = format!("write a time from \"{least}\" to \"{most}\"");
+                    mistake(key, format!("{key} is {value}: {why}"), &hint);
+                }
+            }
+            if it.also.len() > LOOKUP_NETWORKS_MAX {
+                let what = format!("there are {} networks in also", it.also.len());
+                mistake("also", what, &format!("name at most {LOOKUP_NETWORKS_MAX}"));
             }
         }
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// Where each section's keys are described: heading, struct, and the file that it is in.
-const SECTIONS: [(&str, &str, &str); 34] = [
+const SECTIONS: [(&str, &str, &str); 35] = [
     ("", "Config", CONFIG),
     ("[http]", "HttpSettings", HTTP),
     ("[[http.senders]]", "HttpSender", HTTP),
@@ -18,6 +18,7 @@ const SECTIONS: [(&str, &str, &str); 34] = [
     ("[risk]", "RiskSettings", RISK),
     ("[[risk.rows]]", "RiskRowSettings", RISK),
     ("[[feeds]]", "FeedSettings", FEEDS),
+    ("[[lookups]]", "LookupSettings", LOOKUPS),
     ("[context]", "ContextSettings", CONTEXT),
     ("[[context.assets]], [[context.identities]]", "ContextFile", CONTEXT),
     ("[[context.geo]]", "GeoDatabase", CONTEXT),
@@ -45,6 +46,7 @@ const CONFIG: &str = include_str!("../config.rs");
 const HTTP: &str = include_str!("http.rs");
 const CONTEXT: &str = include_str!("context.rs");
 const FEEDS: &str = include_str!("feeds.rs");
+const LOOKUPS: &str = include_str!("lookups.rs");
 const RISK: &str = include_str!("risk.rs");
 const SOURCES: &str = include_str!("sources.rs");
 const TELEMETRY: &str = include_str!("telemetry.rs");

@@ -24,7 +24,7 @@ pub(crate) struct RiskRowSettings {
     /// `true`: the target is an internal address (private, unique local or link-local); `false`: it is not. Default either.
     /// Since v0.1.
     pub(crate) internal: Option<bool>,
-    /// The score that feeds give the target is above this, from 0 to 1. An unknown score is above nothing. Default any.
+    /// The score that feeds and look-ups give the target is above this, from 0 to 1. An unknown score is above nothing. Default any.
     /// Since v0.1.
     #[serde(default, deserialize_with = "score", serialize_with = "as_number")]
     pub(crate) score_above: Option<Score>,

@@ -150,6 +150,9 @@ fn with_paths(config: &Config) -> Config {
     for feed in &mut config.feeds {
         feed.url = feed.url.as_deref().map(without_secrets);
     }
+    for lookup in &mut config.lookups {
+        lookup.url = Some(without_secrets(lookup.url()));
+    }
     config
 }
 

@@ -32,6 +32,13 @@ pub(super) fn acting(
     }
     let blocks = NftablesIp::start(blocking(config, installation)).map_err(|error| start_fault(&error))?;
     let limits = NftablesIp::start_limiting(limiting(config, installation)).map_err(|error| start_fault(&error))?;
+    if let Some(limit) = limits.other_limit() {
+        tracing::warn!(
+            packets_per_second = limit.packets_per_second,
+            burst = limit.burst,
+            "addresses are limited already, and keep their rate; [rate_limit] takes effect at a start when none is"
+        );
+    }
     let mut all: Vec<Box<dyn Action>> = vec![Box::new(blocks), Box::new(limits)];
     if config.processes.enabled {
         all.push(Box::new(freezer(installation)?));
@@ -133,9 +140,9 @@ pub(crate) fn firewall(config: &Config) -> Result<Owned, Fault> {
     let mut owned = NftablesIp::new(blocking(config, installation))
         .owned()
         .map_err(failed)?;
-    let limited = NftablesIp::new(limiting(config, installation))
-        .owned()
-        .map_err(failed)?;
+    let mut limits =
+        NftablesIp::limiting_as_found(limiting(config, installation)).map_err(|error| start_fault(&error))?;
+    let limited = limits.owned().map_err(failed)?;
     owned.enforcing &= limited.enforcing || limited.targets.is_empty();
     owned.targets.extend(limited.targets);
     Ok(owned)

@@ -249,6 +249,41 @@ fn every_mistake_has_a_place_and_a_hint() {
             "3:7",
             &["cannot be fetched", "https://"],
         ),
+        (
+            "[[lookups]]\nname = \"a\"\nkind = \"abuseipdb\"\n",
+            "3:8",
+            &["nobody without a key", "key_file"],
+        ),
+        (
+            "[[lookups]]\nname = \"a\"\nkind = \"generic\"\npointer = \"/a\"\nurl = \"http://192.0.2.1/{ip}\"\n",
+            "5:7",
+            &["without encryption only this machine"],
+        ),
+        (
+            "[[lookups]]\nname = \"a\"\nkind = \"generic\"\npointer = \"/a\"\nurl = \"https://a.example/\"\n",
+            "5:7",
+            &["where the address stands: {ip}"],
+        ),
+        (
+            "[[lookups]]\nname = \"a\"\nkind = \"generic\"\npointer = \"/a\"\nurl = \"https://u:p@a.example/{ip}\"\n",
+            "5:7",
+            &["a user or a password"],
+        ),
+        (
+            "[[lookups]]\nname = \"a\"\nkind = \"generic\"\npointer = \"a\"\nurl = \"https://a.example/{ip}\"\n",
+            "4:11",
+            &["begins with a slash"],
+        ),
+        (
+            "[[lookups]]\nname = \"a\"\nkind = \"abuseipdb\"\nkey_file = \"k\"\ncache = \"2h\"\n",
+            "1:1",
+            &["expires_after is 1h", "at least for as long as it is kept"],
+        ),
+        (
+            "[[lookups]]\nname = \"a\"\nkind = \"abuseipdb\"\nkey_file = \"k\"\ndeadline = \"1m\"\n",
+            "5:12",
+            &["events wait for it", "from \"10ms\" to \"5s\""],
+        ),
         ("[traffic]\nrefresh = \"1m\"\n", "2:11", &["30s"]),
         ("[log]\nlevel = \"loud\"\n", "2:9", &["`loud`"]),
         (

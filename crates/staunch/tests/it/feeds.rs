@@ -339,3 +339,106 @@ fn triggers_ask_what_feeds_say_and_a_place_in_no_feed_has_the_score_0() {
         assert!(text.contains("unnamed") && text.contains("no feed names it"), "{text}");
     });
 }
+
+/// A server that gives every address the same score, or is away; the requests that it was sent.
+fn lookup_server(score: &Arc<Mutex<Option<u32>>>) -> (Arc<Mutex<Vec<String>>>, String) {
+    let (asked, score) = (Arc::<Mutex<Vec<String>>>::default(), score.clone());
+    let listener = TcpListener::bind("127.0.0.1:0").expect("an address");
+    let url = format!("http://{}/check", listener.local_addr().expect("it has one"));
+    let requests = asked.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let lines = BufReader::new(&stream).lines().map_while(Result::ok);
+            let request: Vec<_> = lines.take_while(|line| !line.is_empty()).collect();
+            requests
+                .lock()
+                .expect("no test panics with it")
+                .push(request.join("\n"));
+            let (status, body) = match *score.lock().expect("no test panics with it") {
+                Some(score) => ("200 OK", format!("{{\"data\":{{\"abuseConfidenceScore\":{score}}}}}")),
+                None => ("503 Service Unavailable", String::new()),
+            };
+            let head = format!(
+                "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+                body.len()
+            );
+            // Whoever asked may have gone.
+            drop(stream.write_all(head.as_bytes()));
+        }
+    });
+    (asked, url)
+}
+
+#[test]
+fn a_service_is_asked_of_what_no_feed_names_and_its_answer_is_in_the_journal() {
+    const KEY: &str = "k3y-that-nobody-may-see";
+    in_namespace("feeds::lookups", || {
+        let score = Arc::new(Mutex::new(Some(95)));
+        let says = |it| *score.lock().expect("no test panics with it") = it;
+        let (asked, url) = lookup_server(&score);
+        let lookup = format!(
+            "[[lookups]]\nname = \"abuse\"\nkind = \"abuseipdb\"\nurl = \"{url}\"\nkey_file = \"abuse.key\"\n\
+             deadline = \"5s\"\nalso = [\"198.51.100.0/24\"]\n[log]\nlevel = \"trace\"\n"
+        );
+        let home = Home::new(&format!("{SMALL}{FEEDS}{lookup}"));
+        home.playbook("sure.yaml", PLAYBOOK);
+        drop_list(&home, &["203.0.113.0/24"]);
+        fs::write(home.path("abuse.key"), format!("{KEY}\n")).expect("it is our directory");
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        fs::set_permissions(home.path("abuse.key"), private).expect("it is ours");
+        let server = home.serve();
+        server.take(&exploit_from(NAMED));
+        wait_until("the block by the feed", || element(NAMED).is_some());
+        assert!(asked.lock().expect("no test panics with it").is_empty());
+        server.take(&exploit_from(UNNAMED));
+        wait_until("the block by the look-up", || element(UNNAMED).is_some());
+        let requests = asked.lock().expect("no test panics with it").clone();
+        assert_eq!(requests.len(), 1, "{requests:?}");
+        let request = requests[0].to_ascii_lowercase();
+        assert!(request.contains(&format!("key: {KEY}")), "{request}");
+        let (text, risk) = plan(&home, &[], UNNAMED);
+        let why = format!("score 0.95, feed abuse names {UNNAMED}/32, 50 % sure");
+        assert!(text.contains(&why), "{text}");
+        assert_eq!(risk["measured"], 950, "{risk}");
+
+        // While it is down, what it would say is unknown, and a person is asked.
+        says(None);
+        server.take(&exploit_from("198.51.100.77"));
+        wait_until("the question", || {
+            server.json::<Status>(&["status"]).awaiting_approval == 1
+        });
+        let (text, _) = plan(&home, &[], "198.51.100.77");
+        assert!(
+            text.contains("the score is unknown: look-up abuse: it answers with 503"),
+            "{text}"
+        );
+        let status = server.json::<Status>(&["status"]);
+        assert!(
+            status.lookups[0].hits > 0 && status.lookups[0].failed.is_some(),
+            "{:?}",
+            status.lookups
+        );
+        assert!(server.ok(&["status"]).contains("it answers with 503"));
+        let doctor = words(&String::from_utf8(home.run(&["doctor"]).stdout).expect("it is text"));
+        assert!(doctor.contains("look-up abuse: it answers with 503"), "{doctor}");
+        let metrics = ureq::get(format!("{}/metrics", server.url)).call().expect("it answers");
+        let metrics = metrics.into_body().read_to_string().expect("it is text");
+        for sample in [
+            "staunch_lookups_total{lookup=\"abuse\",result=\"answered\"} 1",
+            "staunch_lookup_cache_misses_total{lookup=\"abuse\"} 2",
+            "staunch_lookup_seconds_count{lookup=\"abuse\"} 2",
+        ] {
+            assert!(metrics.contains(sample), "{sample}: {metrics}");
+        }
+        server.kill();
+        for told in [home.log(), metrics, doctor] {
+            assert!(!told.contains(KEY), "the key is told");
+        }
+        // Decided again, nobody is asked.
+        let before = asked.lock().expect("no test panics with it").len();
+        let verified = home.run(&["replay", "--verify"]);
+        assert!(verified.status.success(), "{verified:?}");
+        assert_eq!(asked.lock().expect("no test panics with it").len(), before);
+    });
+}

@@ -36,7 +36,8 @@ fn names(text: &str) -> BTreeSet<&str> {
 fn what_happens_is_counted_and_what_stands_is_shown() {
     in_namespace("metrics::counted", || {
         let list = "[[never_touch.files]]\npath = \"list.txt\"\nreason = \"a partner\"\n";
-        let feed = "[[feeds]]\nname = \"drop\"\npath = \"list.txt\"\n[[context.assets]]\npath = \"assets.csv\"\n";
+        let feed = "[[feeds]]\nname = \"drop\"\npath = \"list.txt\"\n[[context.assets]]\npath = \"assets.csv\"\n\
+                    [[lookups]]\nname = \"own\"\nkind = \"generic\"\nurl = \"http://127.0.0.1:1/{ip}\"\npointer = \"/score\"\n";
         let home = Home::new(&format!("{SMALL}{list}{feed}"));
         std::fs::write(home.path("list.txt"), "192.0.2.0/24\n").expect("it is our directory");
         std::fs::write(home.path("assets.csv"), "network,tier\n10.0.0.0/8,0\n").expect("it is our directory");

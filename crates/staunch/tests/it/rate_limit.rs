@@ -56,12 +56,18 @@ fn an_address_is_limited_and_not_blocked() {
         home.configure(&format!(
             "{SMALL}[playbooks]\nbuilt_in = false\ndirs = [\"playbooks\"]\n"
         ));
-        let refused = home
-            .try_serve(&["--allow-unauthenticated-loopback"])
-            .err()
-            .expect("what is limited keeps its limit");
-        let words = crate::harness::stderr(&refused).replace('\n', " ");
-        assert!(words.contains("staunch_limit") && words.contains("hint: "), "{words}");
+        let server = home.serve();
+        assert!(home.log().contains("keep their rate"), "{}", home.log());
+        server.take(&brute_force_from("203.0.113.9"));
+        wait_until("the containment", || limited() == 2);
+        let mut nft = Nft::open("staunch_limit", DEADLINE).expect("this thread may");
+        let found = nft.limit_found().expect("it can be read");
+        assert_eq!(found.map(|it| it.packets_per_second), Some(5));
+        let doctor = home.run(&["doctor"]);
+        let shown = String::from_utf8_lossy(&doctor.stdout).replace('\n', " ");
+        let words: Vec<&str> = shown.split_whitespace().collect();
+        assert!(words.join(" ").contains("hold 2 of ours"), "{shown}");
+        server.kill();
         let released = home.run(&["release", "--all", "--direct", "--yes", "--reason", "a test"]);
         assert_eq!(released.status.code(), Some(10));
         assert_eq!(limited(), 0);

@@ -39,7 +39,7 @@ use staunch_model::{
     ActionKind, Capacity, Description, Failure, FailureKind, InstallationId, Observation, Outcome, Presence, Span,
     Target, TransactionId,
 };
-use staunch_netlink::nftables::{Defect, Element, Limit, Nft, NftError, TableOptions};
+use staunch_netlink::nftables::{Element, Limit, Nft, NftError, TableOptions};
 use staunch_ports::{Action, ExecuteRequest, Former, Owned, OwnedTarget, UndoRequest};
 
 use super::{Label, address_of, description};
@@ -93,6 +93,8 @@ impl NftablesOptions {
 #[derive(Debug)]
 pub struct NftablesIp {
     options: NftablesOptions,
+    /// The limit that was asked for.
+    asked: Option<Limit>,
     /// `None` until first used, and after an error that may have left it out of step.
     connection: Option<Connection>,
     checked: Option<Checked>,
@@ -128,6 +130,7 @@ impl NftablesIp {
     #[must_use]
     pub fn new(options: NftablesOptions) -> Self {
         Self {
+            asked: options.limit,
             options,
             connection: None,
             checked: None,
@@ -153,32 +156,63 @@ impl NftablesIp {
         Ok(driver)
     }
 
-    /// Makes a driver that limits. Its table is made when it first acts; one that was made with another limit is deleted when
-    /// nothing is in it, to be made anew.
+    /// Makes a driver that limits. Its table is made when it first acts. One that was made with another limit is deleted when
+    /// nothing is in it, to be made anew; otherwise what is limited keeps its limit, and so do those that join it.
     ///
     /// # Errors
-    /// [`StartError`] when the table has another shape and holds something, or cannot be read.
+    /// [`StartError`] when the table is not one of limits, or cannot be read.
     pub fn start_limiting(options: NftablesOptions) -> Result<Self, StartError> {
-        let mut driver = Self::new(options);
-        let made = driver.with(|it| {
-            let shape = |defect: &Defect| matches!(defect, Defect::SetShape { .. });
-            let mut defects = it.nft.defects(false)?;
-            if !defects.iter().any(shape) {
-                return Ok(());
+        let mut driver = Self::limiting_as_found(options)?;
+        let asked = driver.asked;
+        if driver.options.limit == asked {
+            return Ok(driver);
+        }
+        let emptied = driver.with(|it| {
+            let is_empty = it.nft.list_elements()?.is_empty();
+            if is_empty {
+                it.nft.delete_table()?;
             }
-            // In a table that is not ours by its sets, a set may be missing: then nothing is deleted.
-            if it.nft.list_elements().is_ok_and(|elements| elements.is_empty()) {
-                return it.nft.delete_table();
-            }
-            defects.retain(shape);
-            Err(NftError::Mismatch { defects })
+            Ok(is_empty)
         });
-        match made {
-            Ok(()) => Ok(driver),
-            Err(source) => Err(StartError {
-                table: driver.options.table,
-                source,
-            }),
+        match emptied {
+            Ok(false) => {}
+            Ok(true) => {
+                driver.options.limit = asked;
+                driver.connection = None;
+            }
+            Err(source) => return Err(driver.cannot_start(source)),
+        }
+        Ok(driver)
+    }
+
+    /// A driver that limits, with the limit that its table was made with, if it is there. Changes nothing.
+    ///
+    /// # Errors
+    /// As [`Self::start_limiting`].
+    pub fn limiting_as_found(options: NftablesOptions) -> Result<Self, StartError> {
+        let mut driver = Self::new(options);
+        match driver.with(|it| Ok((it.nft.table_present()?, it.nft.limit_found()?))) {
+            Ok((true, Some(found))) => {
+                driver.options.limit = Some(found);
+                // It was opened for the other limit.
+                driver.connection = None;
+                Ok(driver)
+            }
+            Ok(_) => Ok(driver),
+            Err(source) => Err(driver.cannot_start(source)),
+        }
+    }
+
+    /// The limit that is in force, when it is another than was asked for.
+    #[must_use]
+    pub fn other_limit(&self) -> Option<Limit> {
+        self.options.limit.filter(|limit| Some(*limit) != self.asked)
+    }
+
+    fn cannot_start(self, source: NftError) -> StartError {
+        StartError {
+            table: self.options.table,
+            source,
         }
     }
 

@@ -21,7 +21,7 @@ use super::{Finding, Health};
 use crate::cli::ServerArgs;
 use crate::client::{Client, Patience};
 use crate::commands::open_fault;
-use crate::config::{Config, ContextFile, FeedSettings, ProtectedFile};
+use crate::config::{Config, ContextFile, FeedSettings, LookupSettings, ProtectedFile};
 use crate::context::{Content, Kind, files as files_of_context, read_one};
 use crate::exit::{Exit, Fault};
 use crate::output::{now, relative};
@@ -50,6 +50,7 @@ pub(super) fn all(config: &Config, server: &ServerArgs) -> Vec<Finding> {
     findings.push(protections(config));
     findings.extend(lists(config));
     findings.extend(feeds(config));
+    findings.extend(lookups(config));
     findings.extend(context(config));
     findings.push(sessions(config));
     findings.push(open_files(config));
@@ -323,11 +324,35 @@ fn firewall(config: &Config) -> Finding {
     }
 }
 
+/// What acts on processes of others take, by the number of the capability (capabilities(7)).
+const NEEDED_FOR_PROCESSES: [(u32, &str); 2] = [(1, "CAP_DAC_OVERRIDE"), (19, "CAP_SYS_PTRACE")];
+
+/// Whether this process has the capability of this number at the moment. False when the kernel does not say.
+fn has_capability(bit: u32) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let set = effective.and_then(|it| u64::from_str_radix(it.trim(), 16).ok());
+    set.is_some_and(|set| set >> bit & 1 == 1)
+}
+
 /// Whether processes can be told and frozen; nothing when they are not to be.
 fn processes(config: &Config) -> Option<Finding> {
     const CHECK: &str = "processes";
     let frozen = wiring::frozen(config)?;
     let told = wiring::processes(config);
+    let missing: Vec<_> = NEEDED_FOR_PROCESSES
+        .into_iter()
+        .filter(|(bit, _)| !has_capability(*bit))
+        .map(|(_, name)| name)
+        .collect();
+    if !missing.is_empty() {
+        let text = format!(
+            "{} missing: processes of others cannot be told or frozen",
+            missing.join(" and ")
+        );
+        let fix = "run the server, and doctor, as root or with both capabilities";
+        return Some(Finding::new(CHECK, Health::Problem, text).fix(fix));
+    }
     Some(match (frozen, told) {
         (Err(fault), _) | (_, Err(fault)) => Finding::of(CHECK, &fault),
         (Ok(count), Ok(_)) => Finding::new(
@@ -437,6 +462,22 @@ fn feeds(config: &Config) -> Vec<Finding> {
         }
     };
     config.feeds.iter().map(one).collect()
+}
+
+/// The services that are asked about addresses: whether they could be. Nobody is asked.
+fn lookups(config: &Config) -> Vec<Finding> {
+    const CHECK: &str = "look-up";
+    let one = |settings: &LookupSettings| match crate::lookups::check(settings) {
+        Ok(()) => {
+            let text = format!("{}: its files can be used; it was not asked", Printable(&settings.name));
+            Finding::new(CHECK, Health::Ok, text)
+        }
+        Err(fault) => Finding {
+            health: Health::Warning,
+            ..Finding::of(CHECK, &fault)
+        },
+    };
+    config.lookups.iter().map(one).collect()
 }
 
 /// Whether the peers of other users' sessions are found: their environments tell, which only root may read.
@@ -587,6 +628,13 @@ fn server_state(status: &Status) -> Vec<Finding> {
             findings.push(
                 Finding::new(CHECK, Health::Warning, text).fix("mend the feed; it is read again within a second"),
             );
+        }
+    }
+    for lookup in &status.lookups {
+        if let Some(why) = &lookup.failed {
+            let text = format!("look-up {}: {}", Printable(&lookup.name), Printable(why));
+            let fix = "mend the service or its key; scores that only it knows are unknown until then";
+            findings.push(Finding::new(CHECK, Health::Warning, text).fix(fix));
         }
     }
     if status.unverified > 0 {

@@ -105,7 +105,7 @@ async fn run_until_asked(serving: Serving<'_>) -> Result<Ended, Fault> {
         print(&format!("listening on {scheme}://{address}\n"))?;
     }
     if io::stdout().is_terminal() && args.allow_unauthenticated_loopback {
-        tracing::info!("ctrl-c stops it; what is in force stays in force until its lease ends");
+        tracing::info!("ctrl-c stops it; what is in force stays in force");
     }
     let ended = loop {
         tokio::select! {
