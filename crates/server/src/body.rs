@@ -166,6 +166,13 @@ fn crowded() -> Failed {
 
 /// Reads `bytes` as a request of type `T`. An unknown key is an error that names it.
 pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failed> {
+    // A list would be taken too, as the fields in their order.
+    let begins = bytes.iter().position(|byte| !byte.is_ascii_whitespace());
+    if let Some(at) = begins.filter(|at| bytes[*at] == b'[') {
+        return Err(Failed::malformed("a list is no request")
+            .hint("send one JSON object with the fields of this request")
+            .with(|problem| problem.position = Some(at as u64)));
+    }
     serde_json::from_slice(bytes).map_err(|error| {
         let position = offset(bytes, error.line(), error.column());
         let text = error.to_string();
@@ -189,6 +196,15 @@ fn offset(bytes: &[u8], line: usize, column: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_is_no_request() {
+        use crate::dto::ReloadRequest;
+        assert!(parse::<ReloadRequest>(b"{}").is_ok());
+        for list in [&b"[]"[..], b" \n[\"why\"]"] {
+            assert!(parse::<ReloadRequest>(list).is_err());
+        }
+    }
 
     #[test]
     fn positions_are_bytes_from_the_start() {
