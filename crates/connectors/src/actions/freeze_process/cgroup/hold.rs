@@ -206,7 +206,17 @@ impl Hold<'_> {
             };
         };
         let group = own.child(&self.label.to_string());
-        match group.make().and_then(|()| group.set_frozen(true)) {
+        match group.make() {
+            Ok(()) => {}
+            Err(error) if error.is_gone() => return Ok(Placed::Elsewhere),
+            Err(error) => return Err(self.failed(&error)),
+        }
+        // Before anything is written to it: what somebody else made is left as it is.
+        if !group.is_trusted() {
+            let why = format!("somebody else made a cgroup with our name in {}", own.path().display());
+            return Err(self.no(FailureKind::Conflict, &why));
+        }
+        match group.set_frozen(true) {
             Ok(()) => {}
             Err(error) if error.is_gone() => return Ok(Placed::Elsewhere),
             Err(error) => return Err(self.failed(&error)),
@@ -214,14 +224,12 @@ impl Hold<'_> {
         if !self.groups.contains(&group) {
             self.groups.push(group.clone());
         }
-        if !group.is_trusted() {
-            let why = format!("somebody else made a cgroup with our name in {}", own.path().display());
-            return Err(self.no(FailureKind::Conflict, &why));
-        }
         if !self.still(it)? {
             return Ok(Placed::Ended);
         }
         meanwhile();
+        // Of whoever has the number at this moment.
+        let from = self.look.group_of(it.pid)?.unwrap_or_else(|| own.clone());
         match group.take(it.pid) {
             Ok(()) => {}
             Err(error) if error.is_ended() => return Ok(Placed::Ended),
@@ -233,10 +241,10 @@ impl Hold<'_> {
             Some(stat) if !stat.has_ended() => return Ok(Placed::In),
             _ => return Ok(Placed::Ended),
         }
-        // Whoever has the number by now was not meant.
-        match own.take(it.pid) {
+        // Whoever has the number by now was not meant, and goes back to where it was.
+        match from.take(it.pid) {
             Ok(()) => {
-                let why = format!("the number {} went to another process, which was left alone", it.pid);
+                let why = format!("the number {} went to another process, which was given back", it.pid);
                 Err(self.no(FailureKind::Conflict, &why))
             }
             Err(error) if error.is_ended() => Ok(Placed::Ended),
@@ -417,7 +425,22 @@ mod tests {
         let others = fs::read_to_string(&stat)
             .expect("it can be read")
             .replace(&format!(" {} ", process.started), &format!(" {} ", process.started + 1));
-        let stopped = hold.all(table, &mut || fs::write(&stat, &others).expect("it can be written"));
+        // The other one is in a group of its own.
+        let elsewhere = setting.group.join("elsewhere");
+        fs::create_dir(&elsewhere).expect("a group can be made");
+        let cgroup = setting.proc.path().join(format!("{}/cgroup", setting.pid()));
+        let groups = fs::read_to_string(&cgroup).expect("it can be read");
+        let groups: Vec<String> = groups
+            .lines()
+            .map(|line| match line.strip_prefix("0::") {
+                Some(own) => format!("0::{own}/elsewhere\n"),
+                None => format!("{line}\n"),
+            })
+            .collect();
+        let stopped = hold.all(table, &mut || {
+            fs::write(&stat, &others).expect("it can be written");
+            fs::write(&cgroup, groups.concat()).expect("it can be written");
+        });
         let stopped = stopped.expect_err("the number is another one's");
         assert_eq!(stopped.failure.kind, FailureKind::Conflict);
         assert!(
@@ -425,11 +448,13 @@ mod tests {
             "{}",
             stopped.failure
         );
-        let procs = fs::read_to_string(setting.group.join("cgroup.procs")).expect("it can be read");
+        let procs = fs::read_to_string(elsewhere.join("cgroup.procs")).expect("it can be read");
         assert_eq!(procs.trim(), setting.pid().to_string(), "it is where it was");
         assert!(matches!(hold.take_back(stopped.failure), Outcome::DidNotHappen(_)));
         assert!(look.group_of(setting.pid()).expect("readable").is_some());
         let left = fs::read_dir(&setting.group).expect("readable").flatten();
-        assert_eq!(left.filter(|it| it.path().is_dir()).count(), 0, "nothing is left");
+        let left = left.filter(|it| it.path().is_dir() && it.path() != elsewhere);
+        assert_eq!(left.count(), 0, "nothing of ours is left");
+        fs::write(setting.group.join("cgroup.procs"), setting.pid().to_string()).expect("it can be moved");
     }
 }

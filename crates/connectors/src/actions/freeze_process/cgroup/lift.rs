@@ -82,6 +82,11 @@ fn raise(group: &Group, parent: &Group) -> Result<(), GroupError> {
     let place = parent.child(&group.name());
     let frozen = group.is_set()?;
     place.make()?;
+    if place.label().is_none() {
+        // Somebody who may make groups there was quicker.
+        let source = io::Error::from_raw_os_error(nix::libc::EBUSY);
+        return Err(GroupError::new("use", place.path(), source));
+    }
     place.set_frozen(frozen)?;
     for below in group.children()? {
         raise(&below, &place)?;
