@@ -122,3 +122,54 @@ pub(crate) fn never_touch(state: &EngineState, process: Process, found: Option<&
         why: refused.map_or_else(passed, Into::into),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use staunch_model::TransactionId;
+
+    use super::*;
+
+    #[test]
+    fn what_something_is_planned_for_is_remembered_when_room_is_needed() {
+        let found = |pid| ProcessFound {
+            process: Process {
+                pid,
+                started: 7,
+                boot: 1,
+            },
+            facts: Err("it has ended".into()),
+        };
+        let mut state = EngineState::default();
+        let place = (ActionKind::FreezeProcess, Target::Process(found(1).process));
+        state.index.by_target.insert(place, TransactionId(1));
+        let max = u32::try_from(limits::PROCESSES_FOUND_MAX).expect("it is small");
+        for pid in 1..=max {
+            enter(&mut state, &found(pid));
+        }
+        assert_eq!(state.processes.len(), limits::PROCESSES_FOUND_MAX);
+        enter(&mut state, &found(max + 1));
+        assert_eq!(state.processes.len(), 2, "nothing is planned for the others");
+        assert!(state.processes.get(found(1).process).is_some());
+        assert!(state.processes.get(found(max + 1).process).is_some());
+    }
+
+    #[test]
+    fn what_there_is_no_room_for_is_not_known() {
+        let process = |pid| Process {
+            pid,
+            started: 7,
+            boot: 1,
+        };
+        let mut state = EngineState::default();
+        let max = u32::try_from(limits::PROCESSES_FOUND_MAX).expect("it is small");
+        for pid in 1..=max + 1 {
+            let place = (ActionKind::FreezeProcess, Target::Process(process(pid)));
+            state.index.by_target.insert(place, TransactionId(pid.into()));
+            let facts = Err("it has ended".into());
+            let process = process(pid);
+            enter(&mut state, &ProcessFound { process, facts });
+        }
+        assert_eq!(state.processes.len(), limits::PROCESSES_FOUND_MAX);
+        assert!(refusal(&state, process(max + 1)).is_some(), "so it is not touched");
+    }
+}

@@ -155,6 +155,15 @@ impl Handle {
         self.told(|reply| Message::Pin { input, reply })
     }
 
+    /// Says what a process is by now, and returns when that is durable.
+    ///
+    /// # Errors
+    /// [`Busy`].
+    pub fn tell_process(&self, found: ProcessFound) -> Result<(), Busy> {
+        let input = Input::ProcessFound(found);
+        self.told(|reply| Message::Pin { input, reply })
+    }
+
     /// Pins the table of the context guard from here on.
     ///
     /// # Errors

@@ -141,6 +141,10 @@ mod tests {
                 }),
             }
         }
+
+        fn look_again(&self, process: Process) -> ProcessFound {
+            unreachable!("nobody looks at {process} again here")
+        }
     }
 
     #[test]

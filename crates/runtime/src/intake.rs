@@ -7,7 +7,7 @@ use serde::Serialize;
 use staunch_engine::triage::{Triage, Triaged};
 use staunch_model::{
     Event, EventContext, EventKind, EventView, IncidentId, Known, Match, Program, Surroundings, Target, Timestamp,
-    TriggerReport,
+    TransactionId, TriggerReport,
 };
 use staunch_ports::{InletReading, InletTally, Knowledge, Malformed, Processes, Reputations, Sighting, Source};
 use thiserror::Error;
@@ -192,6 +192,31 @@ impl Intake {
         let standings = reputations.standings(&targets, now);
         let known = targets.into_iter().zip(standings);
         known.map(|(target, standing)| Known { target, standing }).collect()
+    }
+
+    /// Whether somebody tells the processes of this machine.
+    #[must_use]
+    pub fn tells_processes(&self) -> bool {
+        self.processes.is_some()
+    }
+
+    /// Has the machine say what the process is that `transaction` is aimed at, when it is one, before anybody goes on with it:
+    /// since its event it may have come to run something that is protected. Blocks.
+    ///
+    /// # Errors
+    /// [`Busy`].
+    pub fn look_again(&self, transaction: TransactionId) -> Result<(), Busy> {
+        let Some(processes) = &self.processes else {
+            return Ok(());
+        };
+        let target = self.handle.query(move |state| {
+            let it = state.transactions.get(&transaction)?;
+            it.target.process()
+        })?;
+        match target.filter(|it| it.is_identified()) {
+            Some(process) => self.handle.tell_process(processes.look_again(process)),
+            None => Ok(()),
+        }
     }
 
     /// The names of the sources.

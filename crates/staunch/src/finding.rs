@@ -21,10 +21,19 @@ const DEADLINE: Duration = Duration::from_secs(2);
 /// The way to the thread.
 pub(crate) struct Finding(SyncSender<Question>);
 
+enum Which {
+    /// The one that an event names.
+    Named {
+        pid: u32,
+        time: Option<Timestamp>,
+        host: Option<String>,
+    },
+    /// One that was found before.
+    Found(Process),
+}
+
 struct Question {
-    pid: u32,
-    time: Option<Timestamp>,
-    host: Option<String>,
+    which: Which,
     until: Instant,
     answer: SyncSender<ProcessFound>,
 }
@@ -42,7 +51,10 @@ impl Finding {
                 if Instant::now() >= question.until {
                     continue;
                 }
-                let found = finder.find(question.pid, question.time, question.host.as_deref());
+                let found = match question.which {
+                    Which::Named { pid, time, host } => finder.find(pid, time, host.as_deref()),
+                    Which::Found(process) => finder.look_again(process),
+                };
                 // Who asked may have given up.
                 drop(question.answer.try_send(found));
             }
@@ -51,17 +63,16 @@ impl Finding {
     }
 }
 
-impl Processes for Finding {
-    fn find(&self, pid: u32, event_time: Option<Timestamp>, host: Option<&str>) -> ProcessFound {
+impl Finding {
+    /// Asks for `which`; when nobody answers in time, `process` could not be told.
+    fn ask(&self, which: Which, process: Process) -> ProcessFound {
         let unknown = |why: &str| ProcessFound {
-            process: Process::unidentified(pid),
+            process,
             facts: Err(why.into()),
         };
         let (answer, found) = sync_channel(1);
         let question = Question {
-            pid,
-            time: event_time,
-            host: host.map(ToOwned::to_owned),
+            which,
             until: Instant::now() + DEADLINE,
             answer,
         };
@@ -73,6 +84,21 @@ impl Processes for Finding {
         found
             .recv_timeout(DEADLINE)
             .unwrap_or_else(|_| unknown("this machine did not say in time which one it is"))
+    }
+}
+
+impl Processes for Finding {
+    fn find(&self, pid: u32, event_time: Option<Timestamp>, host: Option<&str>) -> ProcessFound {
+        let which = Which::Named {
+            pid,
+            time: event_time,
+            host: host.map(ToOwned::to_owned),
+        };
+        self.ask(which, Process::unidentified(pid))
+    }
+
+    fn look_again(&self, process: Process) -> ProcessFound {
+        self.ask(Which::Found(process), process)
     }
 }
 
@@ -109,6 +135,10 @@ mod tests {
                 }),
             }
         }
+
+        fn look_again(&self, process: Process) -> ProcessFound {
+            self.find(process.pid, None, Some("again"))
+        }
     }
 
     #[test]
@@ -122,9 +152,11 @@ mod tests {
             let (answer, answers) = sync_channel(WAITING_MAX);
             for pid in 0..u32::try_from(WAITING_MAX).expect("small") {
                 let question = Question {
-                    pid,
-                    time: None,
-                    host: None,
+                    which: Which::Named {
+                        pid,
+                        time: None,
+                        host: None,
+                    },
                     until: Instant::now() + DEADLINE,
                     answer: answer.clone(),
                 };

@@ -128,17 +128,31 @@ impl ProcessFinder {
         };
         let stat = self.stat(pid)?.filter(|it| !it.has_ended()).ok_or_else(|| gone(pid))?;
         self.started_before(&stat, event_time)?;
+        self.about(&stat)
+    }
+
+    fn look_at(&self, process: Process) -> Result<ProcessFound, String> {
+        self.is_in_first_namespace()?;
+        let boot = self.proc.boot().map_err(|error| unreadable("the boot id", &error))?;
+        let stat = self.stat(process.pid)?.filter(|it| !it.has_ended());
+        let stat = stat.filter(|it| it.started == process.started && boot == process.boot);
+        self.about(&stat.ok_or_else(|| gone(process.pid))?)
+    }
+
+    /// What there is to say of the process that `stat` was read of.
+    fn about(&self, stat: &Stat) -> Result<ProcessFound, String> {
+        let pid = stat.pid;
         let boot = self.proc.boot().map_err(|error| unreadable("the boot id", &error))?;
         let table = self
             .proc
             .everybody()
             .map_err(|error| unreadable("the processes", &error))?;
         let uids = self.uids(pid)?.ok_or_else(|| gone(pid))?;
-        let (program, protected) = match needed(&table, &stat) {
+        let (program, protected) = match needed(&table, stat) {
             // Which program that is need not be known.
-            Some(why) => (self.program(&stat).ok().and_then(Runs::exe), Some(why.to_owned())),
+            Some(why) => (self.program(stat).ok().and_then(Runs::exe), Some(why.to_owned())),
             None => {
-                let exe = self.program(&stat)?.exe().ok_or_else(|| gone(pid))?;
+                let exe = self.program(stat)?.exe().ok_or_else(|| gone(pid))?;
                 let protected = match self.protection(&exe, uids)? {
                     Some(why) => Some(why),
                     None => self.protection_below(&table, pid)?,
@@ -303,6 +317,13 @@ impl Processes for ProcessFinder {
     fn find(&self, pid: u32, event_time: Option<Timestamp>, host: Option<&str>) -> ProcessFound {
         self.look(pid, event_time, host).unwrap_or_else(|why| ProcessFound {
             process: Process::unidentified(pid),
+            facts: Err(why.into()),
+        })
+    }
+
+    fn look_again(&self, process: Process) -> ProcessFound {
+        self.look_at(process).unwrap_or_else(|why| ProcessFound {
+            process,
             facts: Err(why.into()),
         })
     }

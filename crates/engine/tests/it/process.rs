@@ -105,6 +105,25 @@ fn only_what_is_known_and_not_protected_is_frozen() {
 }
 
 #[test]
+fn who_approves_is_held_to_what_the_process_is_by_then() {
+    for now in [facts(Some("it is the way in")), Err("it has ended".into())] {
+        let mut sim = freezing(|_| {});
+        found(&mut sim, MINER, facts(None));
+        sim.event("approve", MINER);
+        sim.run_until_kind(1, StateKind::AwaitingApproval);
+        found(&mut sim, MINER, now);
+        assert_eq!(
+            sim.command(Command::Approve(TransactionId(1))),
+            Ok(vec![TransactionId(1)])
+        );
+        sim.run_until_kind(1, StateKind::Refused);
+        let judgement = sim.judgement(1);
+        assert_eq!(judgement.refusal().map(|it| it.guard), Some(GuardName::NeverTouch));
+        assert!(sim.world.elements.is_empty());
+    }
+}
+
+#[test]
 fn an_act_is_given_no_target_of_another_kind() {
     let mut sim = freezing(|_| {});
     sim.event("enforce", "203.0.113.7");
@@ -160,24 +179,6 @@ fn what_is_said_again_is_not_written_again() {
     assert_eq!(records(&sim), 1);
     found(&mut sim, MINER, facts(Some("it is the way in")));
     assert_eq!(records(&sim), 2);
-}
-
-#[test]
-fn what_is_acted_on_is_remembered_when_room_is_needed() {
-    let mut sim = freezing(|_| {});
-    found(&mut sim, MINER, facts(None));
-    sim.event("enforce", MINER);
-    sim.run_until_kind(1, StateKind::InForce);
-    for number in 0..staunch_engine::limits::PROCESSES_FOUND_MAX {
-        found(&mut sim, &format!("pid:{number}@7.0000002a"), facts(None));
-    }
-    let state = sim.state();
-    assert!(state.processes.get(process(MINER)).is_some());
-    assert!(
-        state.processes.get(process("pid:1@7.0000002a")).is_none(),
-        "nothing is planned there"
-    );
-    assert!(state.processes.len() <= staunch_engine::limits::PROCESSES_FOUND_MAX);
 }
 
 #[test]

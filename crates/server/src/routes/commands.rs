@@ -16,7 +16,7 @@ use crate::body;
 use crate::dto::{
     DecisionRequest, ModeRequest, ProtectRequest, REASON_BYTES_MAX, ReleaseRequest, RenewRequest, UnprotectRequest,
 };
-use crate::limits::{COMMAND_BYTES_MAX, LIFT_TIMEOUT};
+use crate::limits::{COMMAND_BYTES_MAX, LIFT_TIMEOUT, QUESTION_TIMEOUT};
 use crate::problem::Failed;
 
 type Answer = Result<Json<CommandReply>, Failed>;
@@ -100,8 +100,15 @@ pub(crate) async fn renew(asked: Asked) -> Answer {
 }
 
 pub(crate) async fn approve(asked: Asked) -> Answer {
-    let yes = |it: DecisionRequest| (Command::Approve(it.transaction), it.reason);
-    asked.give(yes).await
+    let (request, app, caller) = asked.read::<DecisionRequest>().await?;
+    check_reason(&request.reason)?;
+    let (intake, transaction) = (app.service.intake.clone(), request.transaction);
+    if intake.tells_processes() {
+        // What was known when the question was asked may be hours old.
+        app.wait(&app.plans, QUESTION_TIMEOUT, move || intake.look_again(transaction))
+            .await??;
+    }
+    give(&app, &caller, &request.reason, Command::Approve(transaction)).await
 }
 
 pub(crate) async fn deny(asked: Asked) -> Answer {

@@ -11,7 +11,7 @@ use staunch_connectors::actions::freeze_process::cgroup2_mount;
 use staunch_model::{ActionKind, StateKind};
 use staunch_ports::Clock as _;
 use staunch_ports::clock::SystemClock;
-use staunch_server::dto::{EventPlan, IncidentAnswer, Incidents, Ruling};
+use staunch_server::dto::{Approvals, EventPlan, IncidentAnswer, Incidents, Ruling};
 
 use crate::harness::{Home, SMALL, Server, in_namespace, stderr, wait_until};
 
@@ -211,6 +211,48 @@ fn what_is_of_another_host_or_protected_goes_on() {
         let shown: IncidentAnswer = server.json(&["incident", "show", "INC-1"]);
         assert_eq!(shown.detail.transactions[0].state, StateKind::Refused);
         assert!(server.containments().is_empty());
+    });
+}
+
+#[test]
+fn a_process_that_has_come_to_run_something_protected_is_not_frozen_by_an_old_question() {
+    where_processes_freeze("processes::an_old_question", || {
+        let home = home_with("");
+        let program = home.path("database");
+        fs::copy("/bin/cat", &program).expect("cat is everywhere");
+        home.configure(&format!(
+            "{SMALL}[processes]\nenabled = true\nprotected = [\"{}\"]\n[playbooks]\nbuilt_in = false\ndirs = [\"playbooks\"]\n",
+            program.display()
+        ));
+        let playbook = include_str!("../../../../playbooks/crypto-miner-freeze.yaml");
+        home.playbook("miner.yaml", &playbook.replace("medium: enforce", "medium: approve"));
+        let server = home.serve();
+        // It becomes the other program when it is told to, and stays the same process.
+        let mut child = Command::new("sh")
+            .args(["-c", "read -r _; exec \"$0\"", &program.display().to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("there is a shell");
+        let mut echo = Echo {
+            input: child.stdin.take().expect("it is piped"),
+            output: BufReader::new(child.stdout.take().expect("it is piped")),
+            child,
+        };
+        server.take_from("falco", &alert(MINES, &hostname(), echo.pid()));
+        wait_until("the question", || {
+            !server.json::<Approvals>(&["approve"]).approvals.is_empty()
+        });
+        writeln!(echo.input, "now").expect("it listens");
+        echo.answers("it is another program by now");
+        server.ok(&["approve", "TX-1", "--yes", "--reason", "a test"]);
+        wait_until("the refusal", || {
+            let shown: IncidentAnswer = server.json(&["incident", "show", "INC-1"]);
+            shown.detail.transactions[0].state == StateKind::Refused
+        });
+        let shown: IncidentAnswer = server.json(&["incident", "show", "INC-1"]);
+        assert_eq!(shown.detail.transactions[0].state, StateKind::Refused);
+        echo.answers("it goes on");
     });
 }
 
