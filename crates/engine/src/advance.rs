@@ -399,6 +399,9 @@ fn outcome(transactions: &[&Transaction]) -> Option<IncidentOutcome> {
 
 /// Why the first transaction that did not come into force did not, as the end of a sentence.
 fn first_reason(transactions: &[&Transaction]) -> String {
+    if transactions.is_empty() {
+        return format!(": {}", RefusalReason::NoTarget);
+    }
     transactions
         .iter()
         .find_map(|it| reason(it))

@@ -228,7 +228,10 @@ fn an_unknown_playbook_and_a_missing_target_do_no_harm() {
     sim.event_about("enforce", "no target", &["-", "-"]);
     sim.run(Span::from_secs(1));
     assert_eq!(sim.transactions(), 0);
-    assert_eq!(sim.told(NoticeLevel::Warning), ["INC-1 (enforce, no target): refused"]);
+    assert_eq!(
+        sim.told(NoticeLevel::Warning),
+        ["INC-1 (enforce, no target): refused: the event names nothing to act on"]
+    );
 
     sim.event_about("enforce", "half", &["-", IP]);
     sim.run(Span::from_secs(1));
