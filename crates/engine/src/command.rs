@@ -53,22 +53,20 @@ impl Turn<'_> {
         }
     }
 
-    /// What is said of a transaction that is not in the state.
-    fn no_transaction(&self, id: TransactionId) -> String {
-        if (1..=self.state.last_transaction).contains(&id.0) {
+    /// The transaction that an operator names, or what is said of one that is not in the state.
+    fn transaction(&self, id: TransactionId) -> Result<Transaction, String> {
+        if let Some(it) = self.state.transactions.get(&id) {
+            return Ok(it.clone());
+        }
+        Err(if (1..=self.state.last_transaction).contains(&id.0) {
             format!("{id} has ended, and nothing of it is in force")
         } else {
             format!("{NO_SUCH}{id}")
-        }
+        })
     }
 
     pub(crate) fn release_one(&mut self, id: TransactionId, by: &Operator) -> Result<Vec<TransactionId>, String> {
-        let it = self
-            .state
-            .transactions
-            .get(&id)
-            .ok_or_else(|| self.no_transaction(id))?;
-        let it = it.clone();
+        let it = self.transaction(id)?;
         if self.release(&it, by) {
             Ok(vec![id])
         } else {
@@ -145,12 +143,7 @@ impl Turn<'_> {
         shorten: bool,
         by: &Operator,
     ) -> Result<Vec<TransactionId>, String> {
-        let it = self
-            .state
-            .transactions
-            .get(&id)
-            .ok_or_else(|| self.no_transaction(id))?;
-        let it = it.clone();
+        let it = self.transaction(id)?;
         if it.state.kind() != StateKind::InForce {
             return Err(format!(
                 "{id} is {}, and only what is in force has a lease",

@@ -1,6 +1,8 @@
 //! `GET /metrics`: how Staunch stands and what it has done, in the text format of Prometheus (version 0.0.4). Never changes
 //! anything, and never names an address.
 
+use std::fmt::Debug;
+use std::hash::Hash;
 use std::sync::atomic::AtomicU64;
 
 use axum::extract::State;
@@ -12,7 +14,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::{Registry, Unit};
 use staunch_engine::EngineState;
-use staunch_model::{Mode, Timestamp};
+use staunch_model::{Mode, Span, Timestamp};
 use staunch_runtime::telemetry::{Counts, Telemetry};
 use staunch_store::index::IndexReader;
 
@@ -283,53 +285,68 @@ fn standing_now(registry: &mut Registry, app: &App, standing: &Standing, unverif
     );
 }
 
+/// What is told of files that are read again when they change, each by its label.
+struct Files<L> {
+    refused: Family<L, Gauge>,
+    refusals: Family<L, Counter>,
+    age: Family<L, Gauge<f64, AtomicU64>>,
+}
+
+impl<L: EncodeLabelSet + Clone + Debug + Eq + Hash + Send + Sync + 'static> Files<L> {
+    fn new() -> Self {
+        Self {
+            refused: Family::default(),
+            refusals: Family::default(),
+            age: Family::default(),
+        }
+    }
+
+    /// Tells of one, which was read so long ago.
+    fn tell(&self, label: &L, is_refused: bool, refusals: u64, age: Span) {
+        self.refused.get_or_create(label).set(i64::from(is_refused));
+        self.refusals.get_or_create(label).inc_by(refusals);
+        self.age.get_or_create(label).set(age.as_micros() as f64 / 1e6);
+    }
+
+    /// Enters them under names that begin with `of`.
+    fn register(self, registry: &mut Registry, of: &str) {
+        let help = "1 while the file as it is now is refused, and what it said before is in force";
+        registry.register(format!("{of}_refused"), help, self.refused);
+        registry.register(format!("{of}_refusals"), "How often a file was refused", self.refusals);
+        let help = "How long ago what is in force of a file was read";
+        registry.register_with_unit(format!("{of}_age"), help, Unit::Seconds, self.age);
+    }
+}
+
 /// How the files stand that list what is never touched.
 fn lists(registry: &mut Registry, telemetry: &Telemetry, now: Timestamp) {
     let networks = Family::<ListLabel, Gauge>::default();
-    let refused = Family::<ListLabel, Gauge>::default();
-    let refusals = Family::<ListLabel, Counter>::default();
-    let age = Family::<ListLabel, Gauge<f64, AtomicU64>>::default();
+    let files = Files::new();
     for it in view::lists(telemetry) {
         let label = ListLabel { list: it.path };
         networks.get_or_create(&label).set(number(it.networks));
-        refused.get_or_create(&label).set(i64::from(it.refused.is_some()));
-        refusals.get_or_create(&label).inc_by(it.refusals);
-        let seconds = now.since(it.read_at).as_micros() as f64 / 1e6;
-        age.get_or_create(&label).set(seconds);
+        files.tell(&label, it.refused.is_some(), it.refusals, now.since(it.read_at));
     }
     let help = "Networks that a file lists as never touched";
     registry.register("list_networks", help, networks);
-    let help = "1 while the file as it is now is refused, and what it said before is in force";
-    registry.register("list_refused", help, refused);
-    registry.register("list_refusals", "How often a file was refused", refusals);
-    let help = "How long ago what is in force of a file was read";
-    registry.register_with_unit("list_age", help, Unit::Seconds, age);
+    files.register(registry, "list");
 }
 
 /// How the files stand that say what assets and accounts are.
 fn context(registry: &mut Registry, telemetry: &Telemetry, now: Timestamp) {
     let entries = Family::<ContextLabel, Gauge>::default();
-    let refused = Family::<ContextLabel, Gauge>::default();
-    let refusals = Family::<ContextLabel, Counter>::default();
-    let age = Family::<ContextLabel, Gauge<f64, AtomicU64>>::default();
+    let files = Files::new();
     for it in view::context(telemetry) {
         let label = ContextLabel {
             kind: it.kind,
             file: it.path,
         };
         entries.get_or_create(&label).set(number(it.entries));
-        refused.get_or_create(&label).set(i64::from(it.refused.is_some()));
-        refusals.get_or_create(&label).inc_by(it.refusals);
-        let seconds = now.since(it.read_at).as_micros() as f64 / 1e6;
-        age.get_or_create(&label).set(seconds);
+        files.tell(&label, it.refused.is_some(), it.refusals, now.since(it.read_at));
     }
     let help = "What a file of assets or of accounts names";
     registry.register("context_entries", help, entries);
-    let help = "1 while the file as it is now is refused, and what it said before is in force";
-    registry.register("context_refused", help, refused);
-    registry.register("context_refusals", "How often a file was refused", refusals);
-    let help = "How long ago what is in force of a file was read";
-    registry.register_with_unit("context_age", help, Unit::Seconds, age);
+    files.register(registry, "context");
 }
 
 /// How the feeds stand.

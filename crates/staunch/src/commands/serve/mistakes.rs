@@ -60,44 +60,27 @@ pub(super) fn of_fault(fault: &Fault) -> Mistake {
     }
 }
 
+/// Writes a mistake to the log, at a level, as one line with its parts.
+macro_rules! tell {
+    ($level:ident, $it:expr, $words:literal) => {{
+        let Mistake {
+            file,
+            line,
+            column,
+            code,
+            what,
+            hint,
+        } = $it;
+        tracing::$level!(file, line, column, code, what, hint, $words);
+    }};
+}
+
 /// Writes `it` to the log.
 pub(super) fn log(it: &Mistake) {
-    let Mistake {
-        file,
-        line,
-        column,
-        code,
-        what,
-        hint,
-    } = it;
-    tracing::error!(
-        file,
-        line,
-        column,
-        code,
-        what,
-        hint,
-        "a mistake in what was to be read again"
-    );
+    tell!(error, it, "a mistake in what was to be read again");
 }
 
 /// Writes `it`, which does not hinder, to the log.
 pub(super) fn warn(it: &Mistake) {
-    let Mistake {
-        file,
-        line,
-        column,
-        code,
-        what,
-        hint,
-    } = it;
-    tracing::warn!(
-        file,
-        line,
-        column,
-        code,
-        what,
-        hint,
-        "something is strange in what was read again"
-    );
+    tell!(warn, it, "something is strange in what was read again");
 }
