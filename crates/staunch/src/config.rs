@@ -367,6 +367,9 @@ pub(crate) struct ProcessSettings {
     /// Whether playbooks may freeze processes. Needs cgroup v2, and root or both `CAP_DAC_OVERRIDE` and `CAP_SYS_PTRACE`. Default
     /// `false`. Since v0.1.
     pub(crate) enabled: bool,
+    /// The directory of cgroup v2 below which processes are frozen, such as `/sys/fs/cgroup/kubepods.slice`; others are not
+    /// touched. Default all of the tree. Since v0.1.
+    pub(crate) below: Option<PathBuf>,
     /// The names that events give this machine, beside its own (`uname -n`). Default none. Since v0.1.
     pub(crate) hosts: Vec<String>,
     /// Whether events that name no host count as events of this machine. Default `false`. Since v0.1.

@@ -67,7 +67,8 @@ impl Needs {
         writes.extend(sockets.map(Path::to_owned));
         if config.processes.enabled {
             // Without one the driver has said so when it was started.
-            writes.extend(cgroup2_mount(Path::new("/proc")).ok());
+            let below = config.processes.below.clone();
+            writes.extend(below.or_else(|| cgroup2_mount(Path::new("/proc")).ok()));
         }
         Self {
             writes,

@@ -403,6 +403,14 @@ impl Checker<'_> {
             Span::from_secs(15),
             why,
         );
+        if config.processes.below.as_ref().is_some_and(|it| !it.is_absolute()) {
+            let what = "this is not the whole path of a directory".to_owned();
+            self.add(
+                &["processes", "below"],
+                what,
+                "write for example \"/sys/fs/cgroup/system.slice\"",
+            );
+        }
         for (at, path) in config.processes.protected.iter().enumerate() {
             if !path.starts_with('/') {
                 let what = "this is not the whole path of a program".to_owned();

@@ -41,13 +41,13 @@ pub(super) fn acting(
     }
     let mut all: Vec<Box<dyn Action>> = vec![Box::new(blocks), Box::new(limits)];
     if config.processes.enabled {
-        all.push(Box::new(freezer(installation)?));
+        all.push(Box::new(freezer(config, installation)?));
     }
     Ok(all)
 }
 
-fn freezer(installation: InstallationId) -> Result<CgroupFreezeProcess, Fault> {
-    CgroupFreezeProcess::start(CgroupOptions::new(installation)).map_err(|error| {
+fn freezer(config: &Config, installation: InstallationId) -> Result<CgroupFreezeProcess, Fault> {
+    CgroupFreezeProcess::start(groups(config, installation)).map_err(|error| {
         Fault::doing(Exit::Failed, "cannot freeze processes", &error)
             .hint("mount cgroup v2, as distributions with systemd do; or set [processes] enabled = false")
     })
@@ -68,7 +68,7 @@ pub(crate) fn frozen(config: &Config) -> Option<Result<usize, Fault>> {
             .map(|it| it.targets.len())
             .map_err(|failure| Fault::new(Exit::Failed, failure.to_string()))
     };
-    Some(freezer(installation.unwrap_or_default()).and_then(count))
+    Some(freezer(config, installation.unwrap_or_default()).and_then(count))
 }
 
 /// The drivers of `config`, none of which changes anything; and whether this machine's firewall is what is looked at.
@@ -101,7 +101,7 @@ fn all(config: &Config, installation: InstallationId) -> Vec<Box<dyn Action>> {
         Box::new(NftablesIp::new(limiting(config, installation))),
     ];
     if config.processes.enabled {
-        all.push(Box::new(CgroupFreezeProcess::new(CgroupOptions::new(installation))));
+        all.push(Box::new(CgroupFreezeProcess::new(groups(config, installation))));
     }
     all
 }
@@ -182,7 +182,7 @@ pub(crate) fn release_directly(config: &Config, former: bool) -> Result<Direct, 
         }
     }
     // Also when it is switched off: it may have been on.
-    match CgroupFreezeProcess::start(CgroupOptions::new(installation.unwrap_or_default())) {
+    match CgroupFreezeProcess::start(groups(config, installation.unwrap_or_default())) {
         Ok(freezer) => {
             let failed = |failure: Failure| {
                 let denied = failure.kind == FailureKind::Denied;
@@ -242,6 +242,13 @@ fn limiting(config: &Config, installation: InstallationId) -> NftablesOptions {
         // The table that blocks sees to that.
         track_flows: false,
         ..blocking(config, installation)
+    }
+}
+
+fn groups(config: &Config, installation: InstallationId) -> CgroupOptions {
+    CgroupOptions {
+        root: config.processes.below.clone(),
+        ..CgroupOptions::new(installation)
     }
 }
 

@@ -93,8 +93,17 @@ impl Home {
             self.playbook("exploit-attempt-block.yaml", &for_silence(EXPLOIT));
             playbooks = "[playbooks]\nbuilt_in = false\ndirs = [\"playbooks\"]\n";
         }
+        // Cgroups are those of the machine: tests would lift what others have frozen.
+        let mut processes = String::new();
+        if !config.is_empty() && !config.contains("[processes]") {
+            processes = format!("[processes]\nbelow = \"{}\"\n", self.path("no-cgroups").display());
+        }
         // Top-level keys come first in TOML.
-        fs::write(self.config(), format!("data_dir = \"data\"\n{config}{playbooks}")).expect("it is our directory");
+        fs::write(
+            self.config(),
+            format!("data_dir = \"data\"\n{config}{playbooks}{processes}"),
+        )
+        .expect("it is our directory");
     }
 
     pub(crate) fn config(&self) -> PathBuf {

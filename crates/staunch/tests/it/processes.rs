@@ -281,6 +281,44 @@ fn everything_is_thawed_without_a_server() {
 }
 
 #[test]
+fn only_processes_of_the_named_part_of_the_tree_are_frozen() {
+    where_processes_freeze("processes::only_below", || {
+        let mount = cgroup2_mount(Path::new("/proc")).expect("there is a tree");
+        let below = mount.join(format!("staunch-below-{}", std::process::id()));
+        fs::create_dir(&below).expect("groups can be made");
+        let home = home_with(&format!(
+            "[processes]\nenabled = true\nbelow = \"{}\"\n",
+            below.display()
+        ));
+        let server = home.serve();
+        {
+            let (mut outside, mut inside) = (Echo::start(), Echo::start());
+            fs::write(below.join("cgroup.procs"), inside.pid().to_string()).expect("it can be moved");
+            server.take_from("falco", &alert(MINES, &hostname(), outside.pid()));
+            wait_until("that it did not work", || {
+                let listed: Incidents = server.json(&["incident", "list"]);
+                let outcome = listed.incidents.first().and_then(|it| it.outcome);
+                outcome.is_some_and(|it| it.name() == "rolled-back")
+            });
+            let shown = server.ok(&["incident", "show", "INC-1"]).replace('\n', " ");
+            let words: Vec<&str> = shown.split_whitespace().collect();
+            assert!(
+                words.join(" ").contains("outside of what this driver may use"),
+                "{shown}"
+            );
+            outside.answers("it goes on");
+            server.take_from("falco", &alert(MINES, &hostname(), inside.pid()));
+            wait_until("the containment", || in_force(&server) == 1);
+            assert!(inside.is_frozen());
+            server.ok(&["release", "--all", "--yes", "--reason", "a test"]);
+            wait_until("the release", || server.containments().is_empty());
+            inside.answers("it goes on");
+        }
+        wait_until("the processes are gone", || fs::remove_dir(&below).is_ok());
+    });
+}
+
+#[test]
 fn without_the_setting_no_process_is_touched() {
     in_namespace("processes::without_the_setting", || {
         let home = home_with("");

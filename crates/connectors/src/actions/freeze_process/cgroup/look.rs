@@ -196,7 +196,12 @@ fn is_set(group: &Group) -> Result<bool, Failure> {
 fn walk(root: &Path) -> Result<Vec<(Group, Label)>, Failure> {
     let top = Group::at(root.to_owned());
     let mut labelled = Vec::new();
-    let mut open = top.children().map_err(|error| failure("look for groups", &error))?;
+    let mut open = match top.children() {
+        Ok(open) => open,
+        // Nothing is frozen where there is nothing.
+        Err(error) if error.is_gone() => return Ok(labelled),
+        Err(error) => return Err(failure("look for groups", &error)),
+    };
     let mut seen = open.len();
     while let Some(group) = open.pop() {
         if let Some(label) = group
