@@ -88,7 +88,7 @@ pub(crate) struct PlanArgs {
     /// The system that the event comes from
     #[arg(long, value_name = "NAME", default_value = "suricata")]
     pub(crate) source: String,
-    /// Do without a running Staunch: nothing is in force, and only this machine's firewall is looked at
+    /// Do without a running Staunch: nothing is in force, and only this machine is looked at
     #[arg(long)]
     pub(crate) local: bool,
     #[command(flatten)]

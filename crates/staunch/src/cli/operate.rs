@@ -28,8 +28,8 @@ pub(crate) struct DenyArgs {
 #[derive(Args, Debug)]
 #[command(
     after_help = "`release --all` is the big red button. When the Staunch of this machine does not answer, it removes \
-                        what Staunch has put in force directly in this machine's firewall, and ends with exit code 10. \
-                        It never does so when a URL is named, nor around a server that answers: --direct does."
+                        what Staunch has put in force directly in this machine's kernel, blocks and frozen processes, and \
+                        ends with exit code 10. It never does so when a URL is named, nor around a server that answers: --direct does."
 )]
 pub(crate) struct ReleaseArgs {
     /// Which, such as TX-17
@@ -41,7 +41,7 @@ pub(crate) struct ReleaseArgs {
     /// Everything
     #[arg(long)]
     pub(crate) all: bool,
-    /// With --all, ask no server: remove what Staunch has put in force directly in this machine's firewall, without a
+    /// With --all, ask no server: remove what Staunch has put in force directly in this machine's kernel, without a
     /// record
     #[arg(long, requires = "all")]
     pub(crate) direct: bool,
