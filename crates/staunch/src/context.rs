@@ -16,7 +16,7 @@ use staunch_model::{Asset, ContextTable, Identity, Place, Rating, Surroundings, 
 use staunch_ports::{Knowledge, Reputations};
 use staunch_runtime::telemetry::ContextReading;
 use staunch_runtime::{Busy, Handle};
-use staunch_server::{Stamp, stamp};
+use staunch_server::stamp;
 
 use crate::config::{Config, ContextFile};
 use crate::exit::{Exit, Fault};
@@ -24,6 +24,7 @@ use crate::feeds::Feeds;
 use crate::files::open_regular;
 use crate::lists::name;
 use crate::output::now;
+use crate::watched::{Found, Watched};
 
 /// The longest place of an entry, in bytes: it is in every judgement about it.
 const SHOWN_BYTES_MAX: usize = 128;
@@ -180,12 +181,9 @@ struct Held {
     file: ContextFile,
     name: Box<str>,
     content: Content,
-    /// What the file was like when it was read.
-    read: Stamp,
-    /// What it is like since the last look; only what stays like that is read, so that a slow writer has time.
-    seen: Stamp,
-    /// What it was like when it was refused, and why it was.
-    refused: Option<(Stamp, Box<str>)>,
+    watched: Watched,
+    /// Why it was refused, when it was.
+    refused: Option<Box<str>>,
 }
 
 /// What all files say together.
@@ -221,7 +219,7 @@ impl Context {
         let mut change = context.again(config, &mut refused)?;
         for (at, fault) in refused {
             if let Some(it) = change.0.get_mut(at) {
-                it.refuse(it.seen, &fault);
+                it.refuse(&fault);
             }
         }
         context.put(change.0);
@@ -246,8 +244,7 @@ impl Context {
                     name: name(&file.path),
                     file,
                     content,
-                    read: before,
-                    seen: before,
+                    watched: Watched::read(before),
                     refused: None,
                 }),
                 // Where addresses are is good to know, and no more.
@@ -258,8 +255,7 @@ impl Context {
                         name: name(&file.path),
                         file,
                         content: Content::Nothing,
-                        read: before,
-                        seen: before,
+                        watched: Watched::unread(before),
                         refused: None,
                     });
                 }
@@ -267,7 +263,7 @@ impl Context {
                 (Err(fault), Some(held)) => {
                     refused.push((all.len(), fault));
                     all.push(Held {
-                        seen: before,
+                        watched: held.watched.seen(before),
                         ..held.clone()
                     });
                 }
@@ -288,7 +284,7 @@ impl Context {
         let mut change = self.again(config, &mut refused)?;
         for (at, fault) in &refused {
             if let Some(it) = change.0.get_mut(*at) {
-                it.refuse(it.seen, fault);
+                it.refuse(fault);
                 it.count(handle);
             }
         }
@@ -367,17 +363,16 @@ impl Held {
     /// taken.
     fn look(&mut self, others: usize, handle: &Handle) -> bool {
         let now = stamp(&self.file.path);
-        // One that was never read is not what it was.
-        let is_read = now == self.read && !matches!(self.content, Content::Nothing);
-        if is_read && self.refused.is_some() {
-            // It was moved away and has come back as it was.
-            self.refused = None;
-            tracing::info!(file = %self.name, "the file is what it was when it was read");
-            self.tell(handle);
-        }
-        let is_settled = std::mem::replace(&mut self.seen, now) == now;
-        if !is_settled || is_read || self.refused.as_ref().is_some_and(|(was, _)| *was == now) {
-            return false;
+        match self.watched.look(now) {
+            Found::Nothing => return false,
+            Found::Back => {
+                // It was moved away and has come back as it was.
+                self.refused = None;
+                tracing::info!(file = %self.name, "the file is what it was when it was read");
+                self.tell(handle);
+                return false;
+            }
+            Found::Changed => {}
         }
         let read = read_one(self.kind, &self.file);
         let read = read.and_then(|it| check_room(self.kind, others + it.len()).map(|()| it));
@@ -387,7 +382,7 @@ impl Held {
         match read {
             Ok(content) => {
                 self.content = content;
-                self.read = now;
+                self.watched.take(now);
                 self.refused = None;
                 let (kind, entries) = (self.kind.name(), self.content.len());
                 tracing::info!(file = %self.name, kind, entries, "a file of context was read again");
@@ -395,14 +390,14 @@ impl Held {
                 true
             }
             Err(fault) => {
-                self.refuse(now, &fault);
+                self.refuse(&fault);
                 self.count(handle);
                 false
             }
         }
     }
 
-    fn refuse(&mut self, was: Stamp, fault: &Fault) {
+    fn refuse(&mut self, fault: &Fault) {
         let why = fault.told();
         tracing::error!(
             file = %self.name,
@@ -412,7 +407,8 @@ impl Held {
             entries = self.content.len(),
             "a file of context was refused whole; what it said before stays in force"
         );
-        self.refused = Some((was, why.into()));
+        self.watched.refuse();
+        self.refused = Some(why.into());
     }
 
     /// Counts that it was refused.
@@ -428,7 +424,7 @@ impl Held {
     fn tell(&self, handle: &Handle) {
         let mut context = handle.telemetry().context();
         let reading = context.entry((self.kind.name(), self.name.clone())).or_default();
-        reading.refused = self.refused.as_ref().map(|(_, why)| why.clone());
+        reading.refused.clone_from(&self.refused);
         if self.refused.is_none() {
             *reading = ContextReading {
                 entries: self.content.len() as u64,

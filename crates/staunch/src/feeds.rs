@@ -26,6 +26,7 @@ use crate::config::{Config, FeedSettings};
 use crate::exit::{Exit, Fault};
 use crate::files::open_regular;
 use crate::lists::name;
+use crate::watched::{Found, Watched};
 
 pub(crate) use fetch::Fetching;
 
@@ -147,9 +148,7 @@ struct Feed {
     failed: Option<Box<str>>,
     /// Why it could not be fetched the last time.
     unfetched: Option<Box<str>>,
-    /// What the file was like when it was read, or refused.
-    read: Stamp,
-    seen: Stamp,
+    watched: Watched,
 }
 
 impl Feeds {
@@ -157,14 +156,12 @@ impl Feeds {
     pub(crate) fn start(config: &Config, now: Timestamp) -> Option<Arc<Self>> {
         let feed = |settings: &FeedSettings| {
             let settings = &settings.in_dir(&config.data_dir);
-            let seen = look_at(settings);
             let mut feed = Feed {
                 settings: settings.clone(),
                 table: None,
                 failed: None,
                 unfetched: None,
-                read: seen,
-                seen,
+                watched: Watched::read(look_at(settings)),
             };
             // One that is yet to be fetched has no copy, which says nothing of the feed.
             if settings.url.is_none() || settings.path.exists() {
@@ -187,8 +184,7 @@ impl Feeds {
             let mut feeds = self.feeds.write().unwrap_or_else(PoisonError::into_inner);
             let settled = feeds.iter_mut().enumerate().filter_map(|(at, feed)| {
                 let found = look_at(&feed.settings);
-                let is_settled = std::mem::replace(&mut feed.seen, found) == found;
-                (is_settled && found != feed.read).then(|| (at, feed.settings.clone(), found))
+                (feed.watched.look(found) == Found::Changed).then(|| (at, feed.settings.clone(), found))
             });
             settled.collect()
         };
@@ -197,7 +193,8 @@ impl Feeds {
             let read = read_one(&settings, now);
             let mut feeds = self.feeds.write().unwrap_or_else(PoisonError::into_inner);
             if let Some(feed) = feeds.get_mut(at) {
-                feed.read = found;
+                // Also of one that cannot be used: it is not tried again until it changes.
+                feed.watched.take(found);
                 feed.take(read);
                 tell(handle, &settings.name, feed.reading());
             }

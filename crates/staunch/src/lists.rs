@@ -18,6 +18,7 @@ use staunch_server::{Stamp, stamp};
 use crate::config::{Config, ProtectedFile};
 use crate::exit::{Exit, Fault};
 use crate::files::open_regular;
+use crate::watched::{Found, Watched};
 
 /// The lists of a configuration, by the paths of their files.
 pub(crate) type Lists = BTreeMap<Box<str>, List>;
@@ -89,36 +90,29 @@ pub(crate) fn name(path: &Path) -> Box<str> {
 
 /// The lists of a running server.
 pub(crate) struct Watch {
-    files: Vec<Watched>,
+    files: Vec<Listing>,
 }
 
 /// A file whose list is in force.
-struct Watched {
+struct Listing {
     file: ProtectedFile,
     name: Box<str>,
-    /// What the file was like when it was read.
-    read: Stamp,
-    /// What it is like since the last look; only what stays like that is read, so that a slow writer has time.
-    seen: Stamp,
-    /// What it was like when it was refused.
-    refused: Option<Stamp>,
+    watched: Watched,
     networks: usize,
 }
 
-impl Watched {
+impl Listing {
     /// Reads `file`, with what it was like before that: what is written meanwhile is read at the next look.
     fn read(file: &ProtectedFile) -> Result<(Self, List), Fault> {
         let before = stamp(&file.path);
         let list = read_one(file)?;
-        let watched = Self {
+        let listing = Self {
             file: file.clone(),
             name: name(&file.path),
-            read: before,
-            seen: before,
-            refused: None,
+            watched: Watched::read(before),
             networks: list.len(),
         };
-        Ok((watched, list))
+        Ok((listing, list))
     }
 
     fn tell_in_force(&self, handle: &Handle) {
@@ -129,8 +123,8 @@ impl Watched {
         });
     }
 
-    fn refuse(&mut self, was: Stamp, fault: &Fault, handle: &Handle) {
-        self.refused = Some(was);
+    fn refuse(&mut self, fault: &Fault, handle: &Handle) {
+        self.watched.refuse();
         let why = fault.told();
         tracing::error!(
             list = %self.name,
@@ -182,7 +176,7 @@ impl Watch {
         };
         for file in &config.never_touch.files {
             let known = self.files.iter().find(|it| it.file.path == file.path);
-            match (Watched::read(file), known) {
+            match (Listing::read(file), known) {
                 (Ok((watched, list)), _) => {
                     change.lists.insert(watched.name.clone(), list);
                     change.watch.files.push(watched);
@@ -190,12 +184,10 @@ impl Watch {
                 (Err(fault), None) => return Err(fault),
                 (Err(fault), Some(known)) => {
                     refused.push((change.watch.files.len(), fault));
-                    change.watch.files.push(Watched {
+                    change.watch.files.push(Listing {
                         file: file.clone(),
                         name: known.name.clone(),
-                        read: known.read,
-                        seen: stamp(&file.path),
-                        refused: known.refused,
+                        watched: known.watched.seen(stamp(&file.path)),
                         networks: known.networks,
                     });
                 }
@@ -214,7 +206,7 @@ impl Watch {
         let mut change = self.again(config, &mut refused)?;
         for (at, fault) in refused {
             if let Some(it) = change.watch.files.get_mut(at) {
-                it.refuse(it.seen, &fault, handle);
+                it.refuse(&fault, handle);
             }
             change.refused.push(fault);
         }
@@ -242,7 +234,7 @@ impl Watch {
                 forget(handle, &it.name);
             }
         }
-        for it in self.files.iter().filter(|it| it.refused.is_none()) {
+        for it in self.files.iter().filter(|it| !it.watched.is_refused()) {
             it.tell_in_force(handle);
         }
         Ok(())
@@ -273,8 +265,7 @@ impl Watch {
             return;
         }
         for (it, stamp, list) in changed {
-            it.read = stamp;
-            it.refused = None;
+            it.watched.take(stamp);
             it.networks = list.len();
             tracing::info!(list = %it.name, networks = it.networks, "a list of what is never touched was read again");
             it.tell_in_force(handle);
@@ -282,19 +273,19 @@ impl Watch {
     }
 }
 
-impl Watched {
+impl Listing {
     /// What the file says, when it has changed and has stayed like that since the last look.
     fn look(&mut self, others: usize, handle: &Handle) -> Option<(Stamp, List)> {
         let now = stamp(&self.file.path);
-        if now == self.read && self.refused.is_some() {
-            // It was moved away and has come back as it was.
-            self.refused = None;
-            tracing::info!(list = %self.name, "the list is what it was when it was read");
-            self.tell_in_force(handle);
-        }
-        let is_settled = std::mem::replace(&mut self.seen, now) == now;
-        if !is_settled || now == self.read || self.refused == Some(now) {
-            return None;
+        match self.watched.look(now) {
+            Found::Nothing => return None,
+            Found::Back => {
+                // It was moved away and has come back as it was.
+                tracing::info!(list = %self.name, "the list is what it was when it was read");
+                self.tell_in_force(handle);
+                return None;
+            }
+            Found::Changed => {}
         }
         let list = read_one(&self.file).and_then(|list| check_room(others + list.len()).map(|()| list));
         if stamp(&self.file.path) != now {
@@ -303,7 +294,7 @@ impl Watched {
         match list {
             Ok(list) => Some((now, list)),
             Err(fault) => {
-                self.refuse(now, &fault, handle);
+                self.refuse(&fault, handle);
                 None
             }
         }

@@ -30,6 +30,7 @@ mod sandbox;
 mod signing;
 mod stage;
 mod traces;
+mod watched;
 mod wiring;
 mod words;
 
