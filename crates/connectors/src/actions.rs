@@ -4,3 +4,8 @@
 
 pub mod block_ip;
 pub mod freeze_process;
+pub mod hold;
+pub mod label;
+
+pub use hold::{HOLD_MAX, HOLD_MIN};
+pub use label::{Label, Whose};

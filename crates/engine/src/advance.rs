@@ -204,7 +204,7 @@ impl Turn<'_> {
         }
         let step = MatchedStep {
             step: *step,
-            target: Some(it.target),
+            target: Some(it.target.clone()),
         };
         Some((playbook.clone(), step))
     }
@@ -355,7 +355,7 @@ fn another_may_act(it: &Transaction) -> bool {
 fn is_judged_anew(it: &Transaction, transactions: &[&Transaction]) -> bool {
     transactions
         .iter()
-        .any(|other| other.id > it.id && (other.kind, other.target) == (it.kind, it.target))
+        .any(|other| other.id > it.id && (other.kind, &other.target) == (it.kind, &it.target))
 }
 
 /// True when `it` failed, so that its siblings are to be undone.

@@ -17,11 +17,11 @@ use self::effects::{collect, effect_of, undo};
 use self::update::{send, update};
 use crate::budget::{self, Budgets, Scope};
 use crate::compact::Compact;
+use crate::found;
 use crate::limits;
 use crate::lists::ListedNetworks;
 use crate::mutant::{Mutant, is};
 use crate::networks::Networks;
-use crate::process;
 use crate::repeat::Repeats;
 use crate::risk;
 use crate::state::{EngineState, PendingNotice, Subject, Unfit, driver, in_flight_max, key_hash};
@@ -192,7 +192,7 @@ fn apply_to(state: &mut EngineState, record: &Record, now: Timestamp, next: &mut
             let planning = incident_mut(state, *incident)?;
             planning.transactions.push(*transaction);
             planning.next_step = step.saturating_add(1);
-            let mut planned = new_transaction(*transaction, *transaction, *incident, *kind, *target);
+            let mut planned = new_transaction(*transaction, *transaction, *incident, *kind, target.clone());
             planned.step = *step;
             planned.lease = *lease;
             planned.deadline = *deadline;
@@ -220,7 +220,7 @@ fn apply_to(state: &mut EngineState, record: &Record, now: Timestamp, next: &mut
         } => {
             free(transaction, !state.transactions.contains_key(transaction))?;
             number(transaction, transaction.0, &mut state.last_transaction)?;
-            let mut orphan = new_transaction(*transaction, *label, IncidentId(0), *kind, *target);
+            let mut orphan = new_transaction(*transaction, *label, IncidentId(0), *kind, target.clone());
             orphan.state = State::Releasing(Box::new(Cause::Orphan));
             send(&mut orphan, *dispatch);
             orphan.attempts = 1;
@@ -317,7 +317,7 @@ fn apply_to(state: &mut EngineState, record: &Record, now: Timestamp, next: &mut
         Record::ExemptionEnded { network } => state.exemptions.remove(*network),
         Record::RiskTablePinned(table) => state.risk_table = Some(table.clone()),
         Record::Known(known) => risk::enter(state, known, now),
-        Record::ProcessFound(found) => process::enter(state, found),
+        Record::Found(found) => found::enter(state, found),
         Record::ContextTablePinned(table) => state.context_table = Some(table.clone()),
         Record::AroundKnown {
             incident,
@@ -346,7 +346,7 @@ fn apply_to(state: &mut EngineState, record: &Record, now: Timestamp, next: &mut
                 id: *evidence,
                 incident: *incident,
                 kind: *kind,
-                target: *target,
+                target: target.clone(),
                 deadline: *deadline,
                 attempts: 1,
                 retry_at: None,
@@ -473,7 +473,7 @@ fn join(state: &mut EngineState, id: IncidentId, transaction: TransactionId) {
             && state
                 .transactions
                 .get(other)
-                .is_some_and(|other| (other.kind, other.target) == (it.kind, it.target))
+                .is_some_and(|other| (other.kind, &other.target) == (it.kind, &it.target))
     };
     let before = joining
         .joined_steps
@@ -586,7 +586,7 @@ fn account(
             budgets.debit(Scope::Total, now);
             budgets.debit(Scope::Action(it.kind), now);
             if !is(Mutant::GroupBudgetIgnored) {
-                budgets.debit(budget::group(it.target), now);
+                budgets.debit(budget::group(&it.target), now);
             }
             if let Some(incident) = incidents.get(&it.incident) {
                 budgets.debit(Scope::Playbook(incident.playbook), now);

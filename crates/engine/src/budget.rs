@@ -1,10 +1,10 @@
 //! Budgets: how many acts there were in the last hour, for each scope that is limited.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
-use staunch_model::{ActionKind, ContentHash, Span, Target, Timestamp};
+use staunch_model::{ActionKind, Aim, ContentHash, Span, Target, Timestamp};
 
 use crate::limits;
 
@@ -19,19 +19,21 @@ pub enum Scope {
     Playbook(ContentHash),
     /// Acts in one /24 or /48, by its first address.
     Group(IpAddr),
-    /// Acts on processes of this machine.
-    Processes,
+    /// Acts on targets of one kind, of which none are neighbours.
+    Aim(Aim),
     /// Failures, for the circuit breaker.
     Failures,
 }
 
-/// The group of `target` that shares a budget: the /24 or /48 around it, or all processes of this machine.
+/// The group of `target` that shares a budget: the /24 or /48 around an address, or all targets of its kind.
 #[must_use]
-pub fn group(target: Target) -> Scope {
+pub const fn group(target: &Target) -> Scope {
     match target {
-        Target::Address(IpAddr::V4(v4)) => Scope::Group(IpAddr::V4((u32::from(v4) & 0xffff_ff00).into())),
-        Target::Address(IpAddr::V6(v6)) => Scope::Group(IpAddr::V6((u128::from(v6) & (u128::MAX << 80)).into())),
-        Target::Process(_) => Scope::Processes,
+        Target::Address(IpAddr::V4(v4)) => Scope::Group(IpAddr::V4(Ipv4Addr::from_bits(v4.to_bits() & 0xffff_ff00))),
+        Target::Address(IpAddr::V6(v6)) => {
+            Scope::Group(IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 80))))
+        }
+        other => Scope::Aim(other.aim()),
     }
 }
 
@@ -123,7 +125,7 @@ mod tests {
 
     #[test]
     fn neighbours_share_a_group() {
-        let group_of = |text: &str| group(Target::Address(text.parse().expect("an address")));
+        let group_of = |text: &str| group(&Target::Address(text.parse().expect("an address")));
         assert_eq!(group_of("192.0.2.1"), group_of("192.0.2.254"));
         assert_ne!(group_of("192.0.2.1"), group_of("192.0.3.1"));
         assert_eq!(group_of("2001:db8:1:2::3"), group_of("2001:db8:1:ffff::1"));

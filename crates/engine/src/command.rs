@@ -163,7 +163,7 @@ impl Turn<'_> {
                 "the lease of {id} would end at {until}, but it ends at {end} now: allow the earlier end with `--shorten`"
             ));
         }
-        if let Some(why) = self.protection(it.target) {
+        if let Some(why) = self.protection(&it.target) {
             return Err(format!("{id} cannot be renewed: {why}"));
         }
         if it.renewing.is_some() {

@@ -19,7 +19,7 @@ const CHUNK_MAX: usize = 64;
 /// it is worth.
 const SMALL: usize = 8;
 
-/// An ordered map. Its keys are small and are copied.
+/// An ordered map. Its keys are small, and are cloned for the bounds of chunks.
 #[derive(Clone)]
 pub struct Compact<K, V> {
     /// Each chunk by a lower bound of its keys, which is above all keys of the chunk before. None is empty unless it is the
@@ -47,7 +47,7 @@ impl<K, V> Default for Compact<K, V> {
     }
 }
 
-impl<K: Ord + Copy, V> Compact<K, V> {
+impl<K: Ord + Clone, V> Compact<K, V> {
     /// A map without entries.
     #[must_use]
     pub fn new() -> Self {
@@ -108,13 +108,13 @@ impl<K: Ord + Copy, V> Compact<K, V> {
             self.len += 1;
             return None;
         }
-        if self.chunks.range(..=key).next_back().is_none() {
+        if self.chunks.range(..=key.clone()).next_back().is_none() {
             // It comes before everything: the first chunk takes it, under a lower bound that is low enough.
             let first = self.chunks.pop_first().map_or_else(Chunk::new, |(_, chunk)| chunk);
-            self.chunks.insert(key, first);
+            self.chunks.insert(key.clone(), first);
         }
         let is_last = self.chunks.last_key_value().is_some_and(|(bound, _)| *bound <= key);
-        let (_, chunk) = self.chunks.range_mut(..=key).next_back()?;
+        let (_, chunk) = self.chunks.range_mut(..=key.clone()).next_back()?;
         let at = match chunk.keys.binary_search(&key) {
             Ok(at) => return Some(std::mem::replace(&mut chunk.values[at], value)),
             Err(at) => at,
@@ -134,8 +134,9 @@ impl<K: Ord + Copy, V> Compact<K, V> {
             Some(first) if key < *first => chunk.insert(at, key, value),
             _ => upper.insert(at - chunk.keys.len(), key, value),
         }
-        let bound = upper.keys.first().copied().unwrap_or(key);
-        self.chunks.insert(bound, upper);
+        if let Some(bound) = upper.keys.first().cloned() {
+            self.chunks.insert(bound, upper);
+        }
         None
     }
 
@@ -147,7 +148,7 @@ impl<K: Ord + Copy, V> Compact<K, V> {
             self.chunks.range_mut(..=key).next_back()?
         };
         let at = chunk.keys.binary_search(key).ok()?;
-        let bound = *bound;
+        let bound = bound.clone();
         chunk.keys.remove(at);
         let value = chunk.values.remove(at);
         self.len -= 1;
@@ -160,25 +161,33 @@ impl<K: Ord + Copy, V> Compact<K, V> {
         } else if left == 0 {
             self.chunks.remove(&bound);
         } else if left < CHUNK_MAX / 4 {
-            let before = self.chunks.range(..bound).next_back().map(|(before, _)| *before);
-            let behind = (Bound::Excluded(bound), Bound::Unbounded);
-            let behind = self.chunks.range(behind).next().map(|(behind, _)| *behind);
-            let joined = before.is_some_and(|before| self.join(before, bound));
+            let before = self
+                .chunks
+                .range(..&bound)
+                .next_back()
+                .map(|(before, _)| before.clone());
+            let behind = (Bound::Excluded(&bound), Bound::Unbounded);
+            let behind = self
+                .chunks
+                .range::<K, _>(behind)
+                .next()
+                .map(|(behind, _)| behind.clone());
+            let joined = before.is_some_and(|before| self.join(&before, &bound));
             if !joined && let Some(behind) = behind {
-                self.join(bound, behind);
+                self.join(&bound, &behind);
             }
         }
         Some(value)
     }
 
     /// Makes the chunks at two neighbouring bounds one, if there is room to spare.
-    fn join(&mut self, lower: K, upper: K) -> bool {
-        let keys: usize = [lower, upper].iter().map(|bound| self.chunks[bound].keys.len()).sum();
+    fn join(&mut self, lower: &K, upper: &K) -> bool {
+        let keys: usize = [lower, upper].iter().map(|bound| self.chunks[*bound].keys.len()).sum();
         if keys > CHUNK_MAX / 2 {
             return false;
         }
-        let taken = self.chunks.remove(&upper);
-        if let (Some(mut taken), Some(chunk)) = (taken, self.chunks.get_mut(&lower)) {
+        let taken = self.chunks.remove(upper);
+        if let (Some(mut taken), Some(chunk)) = (taken, self.chunks.get_mut(lower)) {
             chunk.keys.append(&mut taken.keys);
             chunk.values.append(&mut taken.values);
             chunk.shrink();
@@ -201,7 +210,7 @@ impl<K: Ord + Copy, V> Compact<K, V> {
 
     /// Takes out the entry with the lowest key.
     pub fn pop_first(&mut self) -> Option<(K, V)> {
-        let key = *self.first()?;
+        let key = self.first()?.clone();
         self.remove(&key).map(|value| (key, value))
     }
 
@@ -227,17 +236,17 @@ impl<K: Ord + Copy, V> Compact<K, V> {
         // The chunk that `range` begins in may have a bound below it.
         let start = match range.start_bound() {
             Bound::Included(key) | Bound::Excluded(key) => {
-                self.chunks.range(..=key).next_back().map(|(bound, _)| *bound)
+                self.chunks.range(..=key).next_back().map(|(bound, _)| bound.clone())
             }
             Bound::Unbounded => None,
         };
-        let from = start.map_or(Bound::Unbounded, Bound::Included);
         let to = match range.end_bound() {
-            Bound::Included(key) | Bound::Excluded(key) => Some(*key),
+            Bound::Included(key) | Bound::Excluded(key) => Some(key.clone()),
             Bound::Unbounded => None,
         };
         // The map of the chunks must not be asked for what ends before it begins.
-        let nothing = matches!((start, to), (Some(start), Some(to)) if to < start);
+        let nothing = matches!((&start, &to), (Some(start), Some(to)) if to < start);
+        let from = start.map_or(Bound::Unbounded, Bound::Included);
         let to = to.map_or(Bound::Unbounded, Bound::Included);
         let chunks = (!nothing).then(|| self.chunks.range((from, to)));
         chunks.into_iter().flatten().flat_map(move |(_, chunk)| {
@@ -257,7 +266,7 @@ impl<K: Ord + Copy, V> Compact<K, V> {
     }
 }
 
-impl<K: Ord + Copy> CompactSet<K> {
+impl<K: Ord + Clone> CompactSet<K> {
     /// True when `key` is in the set.
     #[must_use]
     pub fn contains(&self, key: &K) -> bool {
@@ -275,7 +284,7 @@ impl<K: Ord + Copy> CompactSet<K> {
     }
 }
 
-impl<K: Copy, V> Chunk<K, V> {
+impl<K, V> Chunk<K, V> {
     fn new() -> Self {
         Self {
             keys: Vec::new(),
@@ -309,7 +318,7 @@ impl<K: Copy, V> Chunk<K, V> {
     }
 }
 
-impl<K: Ord + Copy, V> Index<&K> for Compact<K, V> {
+impl<K: Ord + Clone, V> Index<&K> for Compact<K, V> {
     type Output = V;
 
     /// # Panics
@@ -319,21 +328,21 @@ impl<K: Ord + Copy, V> Index<&K> for Compact<K, V> {
     }
 }
 
-impl<K: Ord + Copy, V: PartialEq> PartialEq for Compact<K, V> {
+impl<K: Ord + Clone, V: PartialEq> PartialEq for Compact<K, V> {
     fn eq(&self, other: &Self) -> bool {
         self.len == other.len && self.iter().eq(other.iter())
     }
 }
 
-impl<K: Ord + Copy, V: Eq> Eq for Compact<K, V> {}
+impl<K: Ord + Clone, V: Eq> Eq for Compact<K, V> {}
 
-impl<K: Ord + Copy + fmt::Debug, V: fmt::Debug> fmt::Debug for Compact<K, V> {
+impl<K: Ord + Clone + fmt::Debug, V: fmt::Debug> fmt::Debug for Compact<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map().entries(self.iter()).finish()
     }
 }
 
-impl<K: Ord + Copy, V> FromIterator<(K, V)> for Compact<K, V> {
+impl<K: Ord + Clone, V> FromIterator<(K, V)> for Compact<K, V> {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> Self {
         let mut map = Self::new();
         for (key, value) in entries {
@@ -343,7 +352,7 @@ impl<K: Ord + Copy, V> FromIterator<(K, V)> for Compact<K, V> {
     }
 }
 
-impl<K: Ord + Copy + Serialize, V: Serialize> Serialize for Compact<K, V> {
+impl<K: Ord + Clone + Serialize, V: Serialize> Serialize for Compact<K, V> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde::ser::SerializeMap;
         let mut map = serializer.serialize_map(Some(self.len))?;
@@ -354,11 +363,11 @@ impl<K: Ord + Copy + Serialize, V: Serialize> Serialize for Compact<K, V> {
     }
 }
 
-impl<'de, K: Ord + Copy + Deserialize<'de>, V: Deserialize<'de>> Deserialize<'de> for Compact<K, V> {
+impl<'de, K: Ord + Clone + Deserialize<'de>, V: Deserialize<'de>> Deserialize<'de> for Compact<K, V> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Entries<K, V>(PhantomData<(K, V)>);
 
-        impl<'de, K: Ord + Copy + Deserialize<'de>, V: Deserialize<'de>> Visitor<'de> for Entries<K, V> {
+        impl<'de, K: Ord + Clone + Deserialize<'de>, V: Deserialize<'de>> Visitor<'de> for Entries<K, V> {
             type Value = Compact<K, V>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -43,7 +43,7 @@ impl Around {
         for (target, asset) in targets {
             match self.targets.iter_mut().find(|(known, _)| known == target) {
                 Some((_, known)) => known.clone_from(asset),
-                None if !is_full => self.targets.push((*target, asset.clone())),
+                None if !is_full => self.targets.push((target.clone(), asset.clone())),
                 // A further target of a later event: nothing is planned for it.
                 None => {}
             }
@@ -105,14 +105,17 @@ impl ByIncident {
 pub fn targets(matched: &Match, context: &EventContext) -> Vec<(Target, Option<Asset>)> {
     let mut targets: Vec<(Target, Option<Asset>)> = Vec::new();
     let steps = matched.steps.iter().take(limits::STEPS_PER_PLAYBOOK_MAX);
-    for target in steps.filter_map(|step| step.target) {
+    for target in steps.filter_map(|step| step.target.as_ref()) {
         let asset = match target {
-            Target::Address(ip) => context.address(ip).and_then(|it| it.asset.clone()),
-            // A process is of the host that the event names, or it is not acted on.
-            Target::Process(_) => context.host.as_ref().map(|it| it.asset.clone()),
+            Target::Address(ip) => context.address(*ip).and_then(|it| it.asset.clone()),
+            // These are of the host that the event names, or they are not acted on.
+            Target::Process(_) | Target::Account(_) | Target::Host(_) => {
+                context.host.as_ref().map(|it| it.asset.clone())
+            }
+            Target::Domain(_) => None,
         };
-        if !targets.iter().any(|(known, _)| *known == target) {
-            targets.push((target, asset));
+        if !targets.iter().any(|(known, _)| known == target) {
+            targets.push((target.clone(), asset));
         }
     }
     targets
@@ -158,8 +161,8 @@ pub(crate) fn guard(state: &EngineState, question: &Question) -> Option<GuardRes
 
 fn judge(table: &ContextTable, question: &Question, around: Option<&Around>) -> (Verdict, Box<str>) {
     let when_unknown = || unknown(question.playbook.guards.when_unknown);
-    let target = question.target;
-    let found = around.and_then(|it| it.targets.iter().find(|(known, _)| *known == target));
+    let target = &question.target;
+    let found = around.and_then(|it| it.targets.iter().find(|(known, _)| known == target));
     let Some((around, (_, asset))) = around.zip(found) else {
         let why = format!("whose {target} is, is unknown: no file was asked when its event came");
         return (when_unknown(), why.into());

@@ -106,7 +106,7 @@ impl Engine {
             Input::Listed(change) => turn.on_listed(change),
             Input::Risk(table) => turn.on_risk(table),
             Input::Known(known) => turn.on_known(known),
-            Input::ProcessFound(found) => turn.on_process_found(found),
+            Input::Found(found) => turn.on_found(found),
             Input::Trouble(what) => turn.notice(staunch_model::NoticeLevel::Page, None, None, what),
         }
         turn.advance();

@@ -14,10 +14,10 @@ use staunch_model::{
 };
 
 use crate::NO_SUCH;
+use crate::found;
 use crate::limits;
 use crate::mutant::{Mutant, is};
 use crate::networks;
-use crate::process;
 use crate::state::EngineState;
 use crate::turn::Turn;
 
@@ -105,13 +105,13 @@ pub fn why(exemption: &Exemption) -> String {
 
 impl Turn<'_> {
     /// Why `target` is never touched; `None` when it may be.
-    pub(crate) fn protection(&self, target: Target) -> Option<String> {
+    pub(crate) fn protection(&self, target: &Target) -> Option<String> {
         match target {
             Target::Address(ip) => {
-                let (network, reason) = protection(self.state, ip, self.now)?;
+                let (network, reason) = protection(self.state, *ip, self.now)?;
                 Some(format!("{ip} is in {network}, which is never touched: {reason}"))
             }
-            Target::Process(process) => process::refusal(self.state, process),
+            other => found::refusal(self.state, other),
         }
     }
 
@@ -191,8 +191,8 @@ impl Turn<'_> {
             }
         };
         let targets = named.iter().filter_map(|id| self.state.transactions.get(id));
-        let networks: Option<Vec<IpNet>> = targets.map(|it| network_of(it.target)).collect();
-        let networks = networks.ok_or("trust is given to addresses: release the process without trust")?;
+        let networks: Option<Vec<IpNet>> = targets.map(|it| network_of(&it.target)).collect();
+        let networks = networks.ok_or("trust is given to addresses: release without trust what is none")?;
         // Before anything is let go: a command does all of what it says, or nothing.
         self.check_room(&networks)
             .map_err(|why| format!("{why}; to release without trust is possible"))?;
@@ -203,7 +203,7 @@ impl Turn<'_> {
         };
         let until = self.now + trust;
         for id in &released {
-            let Some(network) = self.state.transactions.get(id).and_then(|it| network_of(it.target)) else {
+            let Some(network) = self.state.transactions.get(id).and_then(|it| network_of(&it.target)) else {
                 continue;
             };
             let longer = |it: &Exemption| it.until.is_none_or(|end| end >= until);
@@ -253,7 +253,7 @@ impl Turn<'_> {
             ) && asked(ip)
         };
         let found = self.state.containments().filter(acts);
-        found.map(|it| (it.id, it.target)).collect()
+        found.map(|it| (it.id, it.target.clone())).collect()
     }
 
     /// What is newly protected and is contained is not released by itself: the containment was right by what held before,
@@ -261,7 +261,7 @@ impl Turn<'_> {
     fn tell_newly_protected(&mut self, before: &[(TransactionId, Target)]) {
         let protected: Vec<_> = before
             .iter()
-            .filter_map(|(id, target)| Some((*id, self.protection(*target)?)))
+            .filter_map(|(id, target)| Some((*id, self.protection(target)?)))
             .collect();
         let texts: Vec<_> = protected
             .iter()
@@ -276,7 +276,7 @@ impl Turn<'_> {
     }
 }
 
-fn network_of(target: Target) -> Option<IpNet> {
+fn network_of(target: &Target) -> Option<IpNet> {
     target.address().map(IpNet::from)
 }
 

@@ -6,16 +6,16 @@ use std::sync::Arc;
 
 use staunch_model::text::boxed;
 use staunch_model::{
-    ActionKind, Capacity, Facts, GuardName, GuardResult, Judgement, Mode, Observation, Owner, Playbook, Presence,
-    ProcessFound, RiskClass, Span, Standing, Target, Timestamp, TransactionId, Unit, Verdict, WhenUnknown,
+    ActionKind, Capacity, Facts, Found, GuardName, GuardResult, Judgement, Mode, Observation, Owner, Playbook,
+    Presence, RiskClass, Span, Standing, Target, Timestamp, TransactionId, Unit, Verdict, WhenUnknown,
 };
 
 use crate::budget::{self, Scope};
 use crate::context::{self, Around};
 use crate::exempt;
+use crate::found;
 use crate::limits;
 use crate::mutant::{Mutant, is};
-use crate::process;
 use crate::risk;
 use crate::state::EngineState;
 
@@ -39,8 +39,8 @@ pub struct Question {
     pub debited: bool,
     /// What feeds say of the target, when that is not what the state knows.
     pub standing: Option<Standing>,
-    /// What the process is that is the target, when that is not what the state knows.
-    pub found: Option<ProcessFound>,
+    /// What the target is, when it is no address and that is not what the state knows.
+    pub found: Option<Found>,
     /// What is known around the event, when that is not what the state knows.
     pub around: Option<Around>,
 }
@@ -70,18 +70,18 @@ pub fn judge(
     now: Timestamp,
 ) -> Judgement {
     let class = risk_of(state, question);
-    let mut guards = vec![match question.target {
-        Target::Address(ip) => never_touch(state, ip, now),
-        Target::Process(process) => process::never_touch(state, process, question.found.as_ref()),
+    let mut guards = vec![match &question.target {
+        Target::Address(ip) => never_touch(state, *ip, now),
+        other => found::never_touch(state, other, question.found.as_ref()),
     }];
     guards.extend(question.target.address().map(prefix_width));
     guards.extend([
         freshness(question, now),
         target_busy(state, question, observation),
         capacity(observation.and_then(|seen| seen.capacity)),
-        match question.target {
+        match &question.target {
             Target::Address(_) => impact(&question.playbook, facts),
-            Target::Process(_) => no_impact(),
+            other => no_impact(other),
         },
         spent(state, question, GuardName::BudgetAction, now),
         spent(state, question, GuardName::BudgetPlaybook, now),
@@ -244,7 +244,7 @@ fn target_busy(state: &EngineState, question: &Question, observation: Option<&Ob
         unit: Unit::Count,
         why: boxed(why),
     };
-    if let Some(holder) = state.index.by_target.get(&(question.kind, question.target))
+    if let Some(holder) = state.index.by_target.get(&(question.kind, question.target.clone()))
         && let Some(it) = state.transactions.get(holder)
         && it.state.kind() == staunch_model::StateKind::Stuck
         && question.transaction != Some(*holder)
@@ -323,15 +323,18 @@ fn capacity(capacity: Option<Capacity>) -> GuardResult {
     }
 }
 
-/// The guard of [`GuardName::Impact`] for a process, which carries no traffic of this host for others.
-fn no_impact() -> GuardResult {
+/// The guard of [`GuardName::Impact`] for what no share of the traffic is counted of.
+fn no_impact(target: &Target) -> GuardResult {
     GuardResult {
         guard: GuardName::Impact,
         verdict: Verdict::Passed,
         measured: None,
         limit: None,
         unit: Unit::BasisPoints,
-        why: "shares of traffic are counted by address, not by process".into(),
+        why: boxed(format_args!(
+            "shares of traffic are counted by address, not by {}",
+            target.aim().noun()
+        )),
     }
 }
 
@@ -433,12 +436,15 @@ fn spent(state: &EngineState, question: &Question, guard: GuardName, now: Timest
             "acts of this playbook",
         ),
         GuardName::BudgetGroup => (
-            budget::group(question.target),
+            budget::group(&question.target),
             limits.acts_per_group_hour_max,
             "",
             match question.target {
                 Target::Address(_) => "acts in this neighbourhood",
                 Target::Process(_) => "acts on processes",
+                Target::Account(_) => "acts on accounts",
+                Target::Host(_) => "acts on hosts",
+                Target::Domain(_) => "acts on domains",
             },
         ),
         _ => (Scope::Total, limits.acts_per_hour_max, "", "acts in all"),

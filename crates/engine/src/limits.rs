@@ -132,7 +132,7 @@ pub const KNOWN_TARGETS_MAX: usize = 65_536;
 
 /// Processes of which it is remembered what they are. When there is no room for one more, those are dropped at which nothing
 /// is planned or in force.
-pub const PROCESSES_FOUND_MAX: usize = 4_096;
+pub const TARGETS_FOUND_MAX: usize = 4_096;
 
 /// The longest exemption with an end. One that is to hold for longer has none.
 pub const EXEMPTION_MAX: Span = Span::from_hours(10 * 366 * 24);

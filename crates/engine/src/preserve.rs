@@ -20,7 +20,7 @@ impl Turn<'_> {
             evidence,
             incident,
             kind: step.evidence,
-            target: matched.target,
+            target: matched.target.clone(),
             deadline: self.now + step.deadline.min(limits::PRESERVE_DEADLINE_MAX),
         });
         if matched.target.is_none() {
@@ -74,7 +74,10 @@ impl Turn<'_> {
     fn miss(&mut self, evidence: EvidenceId, failure: Failure) {
         let it = &self.state.evidence[&evidence];
         let incident = it.incident;
-        let of = it.target.map_or_else(String::new, |target| format!(" of {target}"));
+        let of = it
+            .target
+            .clone()
+            .map_or_else(String::new, |target| format!(" of {target}"));
         let text = format!("{incident} goes on without its evidence ({}{of}): {failure}", it.kind);
         self.put(Record::EvidenceMissed { evidence, failure });
         self.notice(NoticeLevel::Warning, Some(incident), None, &text);

@@ -56,17 +56,19 @@ impl Turn<'_> {
             return;
         };
         // A driver is never given what it cannot act on.
-        let Some(target) = matched.target.filter(|it| it.aim() == step.action.aims_at()) else {
+        let Some(target) = matched.target.as_ref().filter(|it| it.aim() == step.action.aims_at()) else {
             self.put(Record::StepWithoutTarget {
                 incident,
                 step: matched.step,
             });
             return;
         };
-        let place = (step.action, target);
+        let place = (step.action, target.clone());
         let index = &self.state.index;
         let at_place = index.by_target.get(&place).copied().into_iter();
-        let holder = at_place.chain(index.waiting_for(place)).find(|id| self.can_join(*id));
+        let holder = at_place
+            .chain(index.waiting_for(step.action, target))
+            .find(|id| self.can_join(*id));
         if let Some(holder) = holder {
             // Also when it is held already: the steps of a match are told apart by counting their records.
             self.change(holder, Change::Joined(incident));
@@ -81,7 +83,7 @@ impl Turn<'_> {
             incident,
             step: matched.step,
             kind: step.action,
-            target,
+            target: target.clone(),
             lease,
             key,
             deadline: self.now + limits::QUEUE_WAIT_MAX,
@@ -169,7 +171,7 @@ impl Turn<'_> {
             playbook: self.state.playbook_of(it)?.clone(),
             transaction: Some(it.id),
             kind: it.kind,
-            target: it.target,
+            target: it.target.clone(),
             event_time: self
                 .state
                 .incidents
@@ -210,7 +212,7 @@ impl Turn<'_> {
     }
 
     fn judge_post_check(&mut self, it: &Transaction, seen: &Observation) {
-        if is(Mutant::NeverTouchAfter) && self.protection(it.target).is_some() {
+        if is(Mutant::NeverTouchAfter) && self.protection(&it.target).is_some() {
             let found = "it is protected".into();
             self.roll_back(it, Cause::PostCheckFailed { found });
             return;
@@ -584,7 +586,7 @@ impl Turn<'_> {
         }
         let mut orphans = Vec::new();
         for (label, kind, target) in findings.orphans.iter().filter(|_| !is(Mutant::OrphansLeft)) {
-            if self.state.index.by_target.contains_key(&(*kind, *target)) {
+            if self.state.index.by_target.contains_key(&(*kind, target.clone())) {
                 continue;
             }
             let transaction = TransactionId(self.state.last_transaction + 1);
@@ -595,7 +597,7 @@ impl Turn<'_> {
                 transaction,
                 label: *label,
                 kind: *kind,
-                target: *target,
+                target: target.clone(),
                 dispatch,
             });
         }

@@ -41,7 +41,7 @@ pub fn lease(
     state: &EngineState,
     playbook: &Playbook,
     step: u16,
-    target: Target,
+    target: &Target,
     now: Timestamp,
 ) -> Option<(Span, Option<Served>)> {
     let definition = playbook.steps.get(usize::from(step))?;
@@ -60,7 +60,7 @@ pub fn lease(
 impl Repeats {
     /// What `target` has served under `playbook`; `None` when nothing that still counts at `now`.
     #[must_use]
-    pub fn of(&self, playbook: &Playbook, kind: ActionKind, target: Target, now: Timestamp) -> Option<Served> {
+    pub fn of(&self, playbook: &Playbook, kind: ActionKind, target: &Target, now: Timestamp) -> Option<Served> {
         let served = self.served.get(&place(playbook, kind, target))?;
         (now < served.until).then_some(*served)
     }
@@ -81,7 +81,7 @@ impl Repeats {
     /// first make room.
     pub(crate) fn serve(&mut self, playbook: &Playbook, it: &Transaction, now: Timestamp, within: Span) {
         let counted = self
-            .of(playbook, it.kind, it.target, now)
+            .of(playbook, it.kind, &it.target, now)
             .map_or(0, |served| served.times);
         // What came before may have been forgotten while this lease ran: it tells by its length which one it was.
         let told = playbook
@@ -89,46 +89,46 @@ impl Repeats {
             .filter(|lease| *lease <= it.lease)
             .fold(0, |n, _| n + 1);
         let before = counted.max(told);
-        let place = place(playbook, it.kind, it.target);
-        self.forget(place);
-        while let Some((until, first)) = self.by_end.first().copied() {
+        let place = place(playbook, it.kind, &it.target);
+        self.forget(&place);
+        while let Some((until, first)) = self.by_end.first().cloned() {
             if until > now && self.served.len() < limits::REPEATS_MAX {
                 break;
             }
-            self.forget(first);
+            self.forget(&first);
         }
         let served = Served {
             times: before.saturating_add(1),
             ended: now,
             until: now + within,
         };
-        self.served.insert(place, served);
+        self.served.insert(place.clone(), served);
         self.by_end.add((served.until, place));
     }
 
     /// `target` is new again.
     pub(crate) fn pardon(&mut self, playbook: &Playbook, it: &Transaction) {
-        self.forget(place(playbook, it.kind, it.target));
+        self.forget(&place(playbook, it.kind, &it.target));
     }
 
     /// Makes what is derived anew.
     pub(crate) fn rebuild(&mut self) {
         self.by_end = CompactSet::new();
         for (place, served) in self.served.iter() {
-            self.by_end.add((served.until, *place));
+            self.by_end.add((served.until, place.clone()));
         }
     }
 
-    fn forget(&mut self, place: Place) {
-        if let Some(served) = self.served.remove(&place) {
-            self.by_end.take(&(served.until, place));
+    fn forget(&mut self, place: &Place) {
+        if let Some(served) = self.served.remove(place) {
+            self.by_end.take(&(served.until, place.clone()));
         }
     }
 }
 
-fn place(playbook: &Playbook, kind: ActionKind, target: Target) -> Place {
+fn place(playbook: &Playbook, kind: ActionKind, target: &Target) -> Place {
     let [a, b, c, d, e, f, g, h, ..] = *blake3::hash(playbook.name.as_bytes()).as_bytes();
-    (u64::from_le_bytes([a, b, c, d, e, f, g, h]), kind, target)
+    (u64::from_le_bytes([a, b, c, d, e, f, g, h]), kind, target.clone())
 }
 
 #[cfg(test)]
@@ -173,7 +173,7 @@ mod tests {
         let now = start + Span::from_millis(u64::from(max) + 10);
         let times = |repeats: &Repeats, n, now| {
             repeats
-                .of(&playbook, ActionKind::BlockIp, target(n), now)
+                .of(&playbook, ActionKind::BlockIp, &target(n), now)
                 .map(|it| it.times)
         };
         assert_eq!(repeats.len(), limits::REPEATS_MAX);

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use staunch_model::{
-    ActionKind, Context, GuardName, GuardResult, Known, Printable, Record, RiskTable, Score, Standing, StateKind,
-    Target, Timestamp, Unit, Verdict,
+    Context, GuardName, GuardResult, Known, Printable, Record, RiskTable, Score, Standing, StateKind, Target,
+    Timestamp, Unit, Verdict,
 };
 
 use crate::guard::{Question, is_internal};
@@ -30,8 +30,8 @@ struct Said {
 impl KnownTargets {
     /// What is known of `target`.
     #[must_use]
-    pub fn get(&self, target: Target) -> Option<&Standing> {
-        self.0.get(&target).map(|said| &said.standing)
+    pub fn get(&self, target: &Target) -> Option<&Standing> {
+        self.0.get(target).map(|said| &said.standing)
     }
 
     /// Whether `known` is more than what is known at `now`. That nothing is known grows old, so it is said again.
@@ -65,9 +65,8 @@ pub(crate) fn enter(state: &mut EngineState, known: &Known, now: Timestamp) {
             kind.is_some_and(|kind| open.contains(&kind))
         };
         let waits = |target: &Target| {
-            let mut holders = ActionKind::ALL
-                .iter()
-                .filter_map(|kind| index.by_target.get(&(*kind, *target)));
+            let kinds = target.aim().kinds();
+            let mut holders = kinds.filter_map(|kind| index.by_target.get(&(kind, target.clone())));
             holders.any(is_open)
         };
         state.known.0.retain(|target, _| waits(target));
@@ -80,7 +79,7 @@ pub(crate) fn enter(state: &mut EngineState, known: &Known, now: Timestamp) {
         standing: known.standing.clone(),
         at: now,
     };
-    state.known.0.insert(known.target, said);
+    state.known.0.insert(known.target.clone(), said);
 }
 
 impl Turn<'_> {

@@ -17,11 +17,11 @@ use crate::budget::Budgets;
 use crate::compact::{Compact, CompactSet};
 use crate::context::ByIncident;
 use crate::exempt::Exemptions;
+use crate::found::FoundTargets;
 use crate::limits;
 use crate::lists::{ListedNetworks, Lists};
 use crate::mutant::{Mutant, is};
 use crate::networks::Networks;
-use crate::process::FoundProcesses;
 use crate::repeat::Repeats;
 use crate::risk::KnownTargets;
 
@@ -103,8 +103,8 @@ pub struct EngineState {
     pub risk_table: Option<Arc<RiskTable>>,
     /// What feeds say of targets that are still to be judged.
     pub known: KnownTargets,
-    /// What is known of the processes that events name.
-    pub processes: FoundProcesses,
+    /// What is known of the targets that events name and that are no addresses.
+    pub found: FoundTargets,
     /// What was known around the events of the incidents that are kept.
     pub around: ByIncident,
     /// The table of the context guard; `None` before one is pinned.
@@ -543,7 +543,7 @@ impl Index {
     /// Enters `transaction`, which is new to the index, as it is now.
     pub(crate) fn enter(&mut self, transaction: &Transaction) {
         let kind = transaction.state.kind();
-        let place = (transaction.kind, transaction.target);
+        let place = (transaction.kind, transaction.target.clone());
         if stands(kind) {
             match self.by_target.get(&place) {
                 None => drop(self.by_target.insert(place, transaction.id)),
@@ -568,7 +568,6 @@ impl Index {
     /// it `ends`.
     pub(crate) fn follow(&mut self, (kind, deadline): (StateKind, Timestamp), transaction: &Transaction, ends: bool) {
         let id = transaction.id;
-        let place = (transaction.kind, transaction.target);
         let after = transaction.state.kind();
         let due = (!kind.is_terminal()).then_some(deadline);
         let due_after = (!after.is_terminal()).then_some(transaction.deadline);
@@ -601,26 +600,36 @@ impl Index {
             }
         }
         if ends {
-            if self.by_target.get(&place) == Some(&id) {
-                self.by_target.remove(&place);
-                let next = self.waiting_for(place).next();
-                if let Some(next) = next {
-                    self.next_by_target.remove(&(place.0, place.1, next));
-                    self.by_target.insert(place, next);
-                }
-            } else {
-                self.next_by_target.remove(&(place.0, place.1, id));
-            }
+            self.leave_place(transaction);
         }
         debug_assert!(
-            ends || self.by_target.get(&place) == Some(&id) || self.next_by_target.contains(&(place.0, place.1, id)),
+            ends || self.owns_target(transaction)
+                || self
+                    .waiting_for(transaction.kind, &transaction.target)
+                    .any(|waiting| waiting == id),
             "what has not ended has its place, or waits for it"
         );
     }
 
-    /// The transactions that wait for `place` to be left, oldest first.
-    pub(crate) fn waiting_for(&self, place: (ActionKind, Target)) -> impl Iterator<Item = TransactionId> {
-        let of = |id| (place.0, place.1, TransactionId(id));
+    /// The place of `transaction` is for the one that waits for it the longest.
+    fn leave_place(&mut self, transaction: &Transaction) {
+        let (kind, target) = (transaction.kind, &transaction.target);
+        let place = (kind, target.clone());
+        if self.by_target.get(&place) != Some(&transaction.id) {
+            self.next_by_target.remove(&(kind, target.clone(), transaction.id));
+            return;
+        }
+        self.by_target.remove(&place);
+        let next = self.waiting_for(kind, target).next();
+        if let Some(next) = next {
+            self.next_by_target.remove(&(kind, target.clone(), next));
+            self.by_target.insert(place, next);
+        }
+    }
+
+    /// The transactions that wait until an act of `kind` may be done at `target`, oldest first.
+    pub(crate) fn waiting_for(&self, kind: ActionKind, target: &Target) -> impl Iterator<Item = TransactionId> {
+        let of = |id| (kind, target.clone(), TransactionId(id));
         self.next_by_target.range(of(0)..=of(u64::MAX)).map(|(_, _, id)| *id)
     }
 
@@ -660,7 +669,8 @@ impl Index {
 
     /// True when `transaction` may start: its target is not occupied by another one.
     pub(crate) fn owns_target(&self, transaction: &Transaction) -> bool {
-        self.by_target.get(&(transaction.kind, transaction.target)) == Some(&transaction.id) || is(Mutant::TargetShared)
+        self.by_target.get(&(transaction.kind, transaction.target.clone())) == Some(&transaction.id)
+            || is(Mutant::TargetShared)
     }
 }
 

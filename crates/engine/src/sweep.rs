@@ -29,13 +29,13 @@ pub fn compare(state: &EngineState, readings: &[Reading]) -> SweepFindings {
         };
         findings.swept.push(reading.kind);
         // A sorted list, because it is made anew for each sweep. Of several objects at one target the last one counts.
-        let mut objects: Vec<(Target, TransactionId)> =
-            objects.iter().map(|(label, target)| (*target, *label)).collect();
+        let mut objects: Vec<(&Target, TransactionId)> =
+            objects.iter().map(|(label, target)| (target, *label)).collect();
         objects.reverse();
         objects.sort_by_key(|(target, _)| *target);
         objects.dedup_by_key(|(target, _)| *target);
         let label_at = |target: &Target| {
-            let at = objects.binary_search_by_key(target, |(target, _)| *target);
+            let at = objects.binary_search_by_key(&target, |(target, _)| *target);
             at.ok().map(|at| objects[at].1)
         };
         let settled = |at: Option<Timestamp>| at.is_some_and(|at| at < reading.begun);
@@ -54,7 +54,7 @@ pub fn compare(state: &EngineState, readings: &[Reading]) -> SweepFindings {
             }
         }
         for (target, label) in &objects {
-            let owner = state.index.by_target.get(&(reading.kind, *target));
+            let owner = state.index.by_target.get(&(reading.kind, (*target).clone()));
             let ended = state
                 .transactions
                 .get(label)
@@ -62,7 +62,7 @@ pub fn compare(state: &EngineState, readings: &[Reading]) -> SweepFindings {
                 .max(state.lifted.ended(*label));
             let recent = ended.is_some() && !settled(ended);
             if owner.is_none() && !recent {
-                findings.orphans.push((*label, reading.kind, *target));
+                findings.orphans.push((*label, reading.kind, (*target).clone()));
             }
         }
     }

@@ -1,14 +1,12 @@
 //! Actions: what can be done to the world, and what a driver reports about it.
 
 use std::fmt;
-use std::net::IpAddr;
-use std::str::FromStr;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::id::TransactionId;
-use crate::process::Process;
+use crate::target::Aim;
 use crate::time::Span;
 
 /// The kinds of action there are. A kind says what is achieved; a driver says how.
@@ -21,11 +19,27 @@ pub enum ActionKind {
     FreezeProcess,
     /// Drops the traffic from and to one address that is above a rate.
     RateLimitIp,
+    /// Ends one process and those that descend from it.
+    KillProcess,
+    /// Cuts this machine off from all but those that manage it and what Staunch needs.
+    IsolateHost,
+    /// Lets nobody log in as one account of this machine, and stops what runs in its sessions.
+    LockAccount,
+    /// Has the resolver deny that one domain, and all below it, exists.
+    SinkholeDomain,
 }
 
 impl ActionKind {
     /// All kinds.
-    pub const ALL: [Self; 3] = [Self::BlockIp, Self::FreezeProcess, Self::RateLimitIp];
+    pub const ALL: [Self; 7] = [
+        Self::BlockIp,
+        Self::FreezeProcess,
+        Self::RateLimitIp,
+        Self::KillProcess,
+        Self::IsolateHost,
+        Self::LockAccount,
+        Self::SinkholeDomain,
+    ];
 
     /// The name in playbooks and output.
     #[must_use]
@@ -34,6 +48,10 @@ impl ActionKind {
             Self::BlockIp => "block-ip",
             Self::FreezeProcess => "freeze-process",
             Self::RateLimitIp => "rate-limit-ip",
+            Self::KillProcess => "kill-process",
+            Self::IsolateHost => "isolate-host",
+            Self::LockAccount => "lock-account",
+            Self::SinkholeDomain => "sinkhole-domain",
         }
     }
 
@@ -42,27 +60,10 @@ impl ActionKind {
     pub const fn aims_at(self) -> Aim {
         match self {
             Self::BlockIp | Self::RateLimitIp => Aim::Address,
-            Self::FreezeProcess => Aim::Process,
-        }
-    }
-}
-
-/// What a kind of action is aimed at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Aim {
-    /// One address.
-    Address,
-    /// One process.
-    Process,
-}
-
-impl Aim {
-    /// The words for it in messages.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Address => "an address",
-            Self::Process => "the number of a process",
+            Self::FreezeProcess | Self::KillProcess => Aim::Process,
+            Self::IsolateHost => Aim::Host,
+            Self::LockAccount => Aim::Account,
+            Self::SinkholeDomain => Aim::Domain,
         }
     }
 }
@@ -70,77 +71,6 @@ impl Aim {
 impl fmt::Display for ActionKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
-    }
-}
-
-/// What an action is aimed at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Target {
-    /// One address.
-    Address(IpAddr),
-    /// One process of this machine.
-    Process(Process),
-}
-
-impl Target {
-    /// The address, when it is one.
-    #[must_use]
-    pub const fn address(self) -> Option<IpAddr> {
-        match self {
-            Self::Address(ip) => Some(ip),
-            Self::Process(_) => None,
-        }
-    }
-
-    /// What kind of target it is.
-    #[must_use]
-    pub const fn aim(self) -> Aim {
-        match self {
-            Self::Address(_) => Aim::Address,
-            Self::Process(_) => Aim::Process,
-        }
-    }
-
-    /// The process, when it is one.
-    #[must_use]
-    pub const fn process(self) -> Option<Process> {
-        match self {
-            Self::Address(_) => None,
-            Self::Process(process) => Some(process),
-        }
-    }
-}
-
-impl fmt::Display for Target {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Address(ip) => crate::text::pad(f, format_args!("{ip}")),
-            Self::Process(process) => crate::text::pad(f, format_args!("{process}")),
-        }
-    }
-}
-
-impl From<IpAddr> for Target {
-    fn from(ip: IpAddr) -> Self {
-        Self::Address(ip)
-    }
-}
-
-/// What is no target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("neither an address nor a process such as pid:4242@153452.1f3c9a07")]
-pub struct NotATarget;
-
-impl FromStr for Target {
-    type Err = NotATarget;
-
-    fn from_str(text: &str) -> Result<Self, NotATarget> {
-        match text.strip_prefix(Process::PREFIX) {
-            Some(rest) => Process::parse(rest).map(Self::Process),
-            None => text.parse().ok().map(Self::Address),
-        }
-        .ok_or(NotATarget)
     }
 }
 

@@ -4,8 +4,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::action::{Failure, Target};
+use crate::action::Failure;
 use crate::id::{ContentHash, EvidenceId, IncidentId};
+use crate::target::Target;
 use crate::time::Timestamp;
 
 /// The kinds of evidence there are. A kind says what is preserved; a collector says how.

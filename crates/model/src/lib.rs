@@ -20,6 +20,7 @@ pub mod record;
 pub mod risk;
 mod schema;
 pub mod surroundings;
+pub mod target;
 pub mod text;
 pub mod time;
 pub mod transaction;
@@ -27,8 +28,8 @@ pub mod trigger;
 pub mod verdict;
 
 pub use action::{
-    ActionKind, Aim, Capacity, Description, Drift, Failure, FailureKind, NotATarget, Observation, Outcome, Owner,
-    Permissions, Presence, RiskClass, Target, UndoClass,
+    ActionKind, Capacity, Description, Drift, Failure, FailureKind, Observation, Outcome, Owner, Permissions, Presence,
+    RiskClass, UndoClass,
 };
 pub use brief::Brief;
 pub use command::{Command, CommandReply, Operator, ReleaseScope};
@@ -44,13 +45,14 @@ pub use playbook::{
 };
 pub use policy::{Exemption, ExemptionCause, Limits, NeverTouch, Policy, Protection};
 pub use prefixes::Prefixes;
-pub use process::{Process, ProcessFacts, ProcessFound};
+pub use process::Process;
 pub use record::{Change, Dispatch, Effect, Frame, Input, Notice, NoticeLevel, ObservePurpose, Record, SweepFindings};
 pub use risk::{Known, Reputation, Risk, RiskRow, RiskTable, Score, Standing};
 pub use surroundings::{
     Asset, ContextRow, ContextRuling, ContextTable, EventContext, Identity, IdentityKind, KnownAccount, KnownAddress,
     KnownHost, NothingKnown, Place, Rating, Surroundings,
 };
+pub use target::{AccountName, Aim, DomainName, Found, HostName, NotAName, NotATarget, Target, TargetFacts};
 pub use text::Printable;
 pub use time::{Span, Timestamp};
 pub use transaction::{Await, Cause, RefusalReason, State, StateKind, StuckReason, Transaction};

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::action::{ActionKind, RiskClass, Target};
+use crate::action::{ActionKind, RiskClass};
 use crate::event::{EventView, SystemName};
 use crate::evidence::EvidenceKind;
 use crate::id::ContentHash;
 use crate::incident::IncidentOutcome;
 use crate::risk::Risk;
+use crate::target::Target;
 use crate::time::Span;
 use crate::trigger::Explanation;
 

@@ -71,26 +71,6 @@ impl fmt::Display for Process {
     }
 }
 
-/// What the machine says of a process, when an event named it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ProcessFacts {
-    /// The program that it runs: the path of `/proc/PID/exe`, as text that may hold anything. Empty for a kernel thread.
-    pub program: Box<str>,
-    /// The user that it runs as.
-    pub uid: u32,
-    /// Why it must never be touched; `None` when it may be.
-    pub protected: Option<Box<str>>,
-}
-
-/// A process that an event names, as it was found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ProcessFound {
-    /// Which.
-    pub process: Process,
-    /// What it is, or why that cannot be told.
-    pub facts: Result<ProcessFacts, Box<str>>,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

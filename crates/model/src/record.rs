@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::action::{ActionKind, Failure, Observation, Outcome, Target};
+use crate::action::{ActionKind, Failure, Observation, Outcome};
 use crate::command::{Command, Operator};
 use crate::event::Event;
 use crate::evidence::{EvidenceKind, Sealed};
@@ -15,9 +15,9 @@ use crate::incident::IncidentOutcome;
 use crate::listed::ListChange;
 use crate::playbook::{Match, Mode};
 use crate::policy::{Exemption, Policy};
-use crate::process::ProcessFound;
 use crate::risk::{Known, RiskTable};
 use crate::surroundings::{Asset, ContextTable, EventContext, KnownAccount};
+use crate::target::{Found, Target};
 use crate::time::{Span, Timestamp};
 use crate::transaction::{Cause, RefusalReason, StuckReason};
 use crate::verdict::{Facts, Judgement};
@@ -105,7 +105,7 @@ pub enum Input {
     /// What feeds say of a target, for events that come after it.
     Known(Known),
     /// What a process is that the events after it name.
-    ProcessFound(ProcessFound),
+    Found(Found),
     /// An event matched at least one playbook, and something is kept that may know of what it names.
     EventInContext {
         /// The event.
@@ -535,7 +535,7 @@ pub enum Record {
     /// What feeds say of a target.
     Known(Known),
     /// What a process is.
-    ProcessFound(ProcessFound),
+    Found(Found),
     /// What is known around an event of an incident: of its targets, and of the account that it names.
     AroundKnown {
         /// Which incident.

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::action::Target;
+use crate::target::Target;
 use crate::time::{Span, Timestamp};
 
 /// A score from 0 to 1, in thousandths: decisions know no fractions.

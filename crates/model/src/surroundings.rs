@@ -10,7 +10,6 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::action::Target;
 use crate::event::EventView;
 use crate::risk::Score;
 use crate::text::Printable;
@@ -177,13 +176,12 @@ pub struct KnownAccount {
 }
 
 impl EventContext {
-    /// What is known around `view`, and of `targets`.
+    /// What is known around `view`, and of the addresses among its `targets`.
     #[must_use]
-    pub fn of(view: &EventView<'_>, targets: impl IntoIterator<Item = Target>) -> Self {
+    pub fn of(view: &EventView<'_>, targets: impl IntoIterator<Item = IpAddr>) -> Self {
         let mut context = Self::default();
         let around = view.around;
         let sides = [view.source.ip, view.destination.ip].into_iter().flatten();
-        let targets = targets.into_iter().filter_map(Target::address);
         for ip in sides.chain(targets) {
             if context.addresses.iter().any(|it| it.ip == ip) {
                 continue;

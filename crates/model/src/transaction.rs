@@ -5,10 +5,11 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::action::{ActionKind, Failure, Target};
+use crate::action::{ActionKind, Failure};
 use crate::few::Seldom;
 use crate::id::{IncidentId, TransactionId};
 use crate::playbook::Mode;
+use crate::target::Target;
 use crate::time::{Span, Timestamp};
 use crate::verdict::GuardName;
 

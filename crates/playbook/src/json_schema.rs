@@ -133,7 +133,9 @@ fn form(form_: &Form, making: &Making<'_>) -> Map<String, Value> {
             ],
         }),
         Form::Word(words) => json!({ "type": "string", "enum": words() }),
-        Form::Target => json!({ "type": "string", "pattern": "^([0-9A-Fa-f:.]+|pid:[1-9][0-9]*)$" }),
+        Form::Target => {
+            json!({ "type": "string", "pattern": "^([0-9A-Fa-f:.]+|pid:[1-9][0-9]*|(account|host|domain):[A-Za-z0-9_.$-]+)$" })
+        }
         Form::Network => json!({ "type": "string", "pattern": "^[0-9A-Fa-f:.]+/[0-9]+$" }),
         Form::Time => json!({ "type": "string", "pattern": "^[-+]?[0-9]{4,6}-[0-9]{2}-[0-9]{2}.+$" }),
         Form::Phrase(patterns) => json!({ "type": "string", "pattern": format!("^({})$", patterns.join("|")) }),
@@ -262,6 +264,7 @@ tests:
     context:
       traffic: { 203.0.113.7: 5%, 2001:db8::7: unknown, others: 1.25% }
       processes: { 4242: { program: /usr/sbin/sshd, protected: the way in }, 4243: gone }
+      targets: { account:root: { what: user 0, protected: it is root }, host:web-2: gone }
       never_touch: { 198.51.100.0/24: a partner }
       mode: approve
       approval_expiry: 10m

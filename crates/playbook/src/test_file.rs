@@ -7,8 +7,8 @@ use std::ops::Range;
 
 use ipnet::IpNet;
 use staunch_model::{
-    FailureKind, GuardName, IncidentOutcome, Mode, NoticeLevel, Process, ProcessFacts, RiskClass, Span, StateKind,
-    Target, Timestamp,
+    FailureKind, GuardName, IncidentOutcome, Mode, NoticeLevel, Process, RiskClass, Span, StateKind, Target,
+    TargetFacts, Timestamp,
 };
 
 use crate::diagnostic::{Diagnostic, Report};
@@ -63,8 +63,8 @@ pub struct Context {
     pub traffic: Vec<(Target, Option<u64>)>,
     /// The share of all others.
     pub traffic_of_others: Option<u64>,
-    /// The processes that are not as processes usually are: by number, what the machine says of them.
-    pub processes: Vec<(u32, Result<ProcessFacts, String>)>,
+    /// The processes and other targets that are not as they usually are, with what is said of them.
+    pub found: Vec<(Target, Result<TargetFacts, String>)>,
     /// Networks that are never touched, and why.
     pub never_touch: Vec<(IpNet, String)>,
     /// The furthest that any playbook may go.
@@ -186,7 +186,7 @@ pub struct Happens {
 }
 
 /// Something that happens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
     /// Somebody else removes what is at a target.
     Removes(Target),
@@ -299,6 +299,9 @@ pub fn mistake(file: &str, text: &str, span: Range<usize>, message: &str, hint: 
     report.error_with_hint("P061", span, message, hint);
     report.finish()
 }
+
+/// What is said of a target of which a test says nothing.
+pub const USUAL: &str = "as most are";
 
 /// The process with the number `pid` on the machine of a test, where no two have had the same.
 #[must_use]

@@ -3,7 +3,7 @@
 use staunch_model::{Description, EffectKey, Failure, Observation, Outcome, Span, Target, TransactionId};
 
 /// A request to act.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExecuteRequest {
     /// The transaction, which becomes part of the ownership label.
     pub transaction: TransactionId,
@@ -20,7 +20,7 @@ pub struct ExecuteRequest {
 }
 
 /// A request to undo.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UndoRequest {
     /// The transaction on the object's label: nothing else may be removed.
     pub transaction: TransactionId,
@@ -31,7 +31,7 @@ pub struct UndoRequest {
 }
 
 /// An object that carries our label.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnedTarget {
     /// The transaction on its label.
     pub transaction: TransactionId,

@@ -13,5 +13,5 @@ pub trait Enricher: Send + Sync {
     fn refresh(&self, now: Timestamp);
 
     /// The share of `target`, from the newest reading.
-    fn traffic_share(&self, target: Target, now: Timestamp) -> Fact<TrafficShare>;
+    fn traffic_share(&self, target: &Target, now: Timestamp) -> Fact<TrafficShare>;
 }

@@ -12,9 +12,9 @@ pub mod inlet;
 pub mod journal;
 pub mod knowledge;
 pub mod notifier;
-pub mod processes;
 pub mod reputation;
 pub mod source;
+pub mod targets;
 
 pub use action::{Action, ExecuteRequest, Former, Owned, OwnedTarget, UndoRequest};
 pub use archive::{Archive, ArchiveError};
@@ -28,6 +28,6 @@ pub use journal::{
 };
 pub use knowledge::Knowledge;
 pub use notifier::{Notice, Notifier, NotifyError};
-pub use processes::Processes;
 pub use reputation::Reputations;
 pub use source::{Malformed, Sighting, Source};
+pub use targets::{Seen, Targets};

@@ -264,7 +264,7 @@ impl Worker {
             }
         }
         if !executed.is_empty() {
-            let requests: Vec<ExecuteRequest> = executed.iter().map(|(_, request)| *request).collect();
+            let requests: Vec<ExecuteRequest> = executed.iter().map(|(_, request)| request.clone()).collect();
             let mut outcomes = self.guarded(|action| action.execute(&requests)).into_iter();
             for (ticket, request) in executed {
                 let outcome = outcomes.next().unwrap_or_else(|| Outcome::InDoubt(short_answer()));
@@ -276,7 +276,7 @@ impl Worker {
             }
         }
         if !undone.is_empty() {
-            let requests: Vec<UndoRequest> = undone.iter().map(|(_, _, request)| *request).collect();
+            let requests: Vec<UndoRequest> = undone.iter().map(|(_, _, request)| request.clone()).collect();
             let mut outcomes = self.guarded(|action| action.undo(&requests)).into_iter();
             for (transaction, ticket, _) in undone {
                 let outcome = outcomes.next().unwrap_or_else(|| Outcome::InDoubt(short_answer()));
@@ -288,11 +288,11 @@ impl Worker {
             }
         }
         if !observed.is_empty() {
-            let targets: Vec<Target> = observed.iter().map(|(_, _, target, _)| *target).collect();
+            let targets: Vec<Target> = observed.iter().map(|(_, _, target, _)| target.clone()).collect();
             let mut results = self.observe(&targets).into_iter();
             for (transaction, ticket, target, traffic) in observed {
                 let result = results.next().unwrap_or_else(|| Err(short_answer()));
-                let facts = self.facts(target, traffic);
+                let facts = self.facts(&target, traffic);
                 self.answer(Input::Observed {
                     transaction,
                     ticket,
@@ -302,8 +302,11 @@ impl Worker {
             }
         }
         for (target, traffic, reply) in looks {
-            let seen = self.observe(&[target]).pop().unwrap_or_else(|| Err(short_answer()));
-            reply((seen, self.facts(target, traffic)));
+            let seen = self
+                .observe(std::slice::from_ref(&target))
+                .pop()
+                .unwrap_or_else(|| Err(short_answer()));
+            reply((seen, self.facts(&target, traffic)));
         }
         for reply in lifts {
             let lifted =
@@ -366,7 +369,7 @@ impl Worker {
         })
     }
 
-    fn facts(&self, target: Target, traffic: bool) -> Facts {
+    fn facts(&self, target: &Target, traffic: bool) -> Facts {
         if !traffic {
             return Facts::default();
         }

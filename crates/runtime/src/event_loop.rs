@@ -269,7 +269,7 @@ impl EventLoop {
                     .iter()
                     .map(|(event, matches)| event.raw.len() + ROOM_PER_EVENT * steps(matches))
                     .sum::<usize>()
-                    + ROOM_PER_KNOWN * (submission.known.len() + submission.processes.len())
+                    + ROOM_PER_KNOWN * (submission.known.len() + submission.found.len())
                     + submission
                         .contexts
                         .iter()
@@ -301,9 +301,9 @@ impl EventLoop {
                         self.decide(Input::Known(known))?;
                     }
                 }
-                for found in submission.processes {
-                    if self.engine.state().processes.is_news(&found) {
-                        self.decide(Input::ProcessFound(found))?;
+                for found in submission.found {
+                    if self.engine.state().found.is_news(&found) {
+                        self.decide(Input::Found(found))?;
                     }
                 }
                 let mut replies = Vec::with_capacity(submission.events.len());

@@ -6,8 +6,8 @@ use std::time::Duration;
 use crossbeam_channel::{Sender, TrySendError, bounded};
 use staunch_engine::EngineState;
 use staunch_model::{
-    ActionKind, Command, CommandReply, ContextTable, Event, EventContext, Facts, Failure, FailureKind, IncidentId,
-    Input, Known, ListChange, Match, Observation, Operator, Policy, ProcessFound, RiskTable, Target,
+    ActionKind, Command, CommandReply, ContextTable, Event, EventContext, Facts, Failure, FailureKind, Found,
+    IncidentId, Input, Known, ListChange, Match, Observation, Operator, Policy, RiskTable, Target,
 };
 use staunch_ports::{Clock, Former};
 use thiserror::Error;
@@ -49,8 +49,8 @@ pub type Replier<T> = Box<dyn FnOnce(Result<T, Busy>) + Send>;
 pub struct Submission {
     /// What feeds say of their targets.
     pub known: Vec<Known>,
-    /// What the processes are that they name.
-    pub processes: Vec<ProcessFound>,
+    /// What those targets are that are no addresses.
+    pub found: Vec<Found>,
     /// The events with what they matched.
     pub events: Vec<(Arc<Event>, Vec<Match>)>,
     /// What is known around each of them, in their order; none when nothing is kept that could know of them.
@@ -155,12 +155,12 @@ impl Handle {
         self.told(|reply| Message::Pin { input, reply })
     }
 
-    /// Says what a process is by now, and returns when that is durable.
+    /// Says what a target is by now, and returns when that is durable.
     ///
     /// # Errors
     /// [`Busy`].
-    pub fn tell_process(&self, found: ProcessFound) -> Result<(), Busy> {
-        let input = Input::ProcessFound(found);
+    pub fn tell_found(&self, found: Found) -> Result<(), Busy> {
+        let input = Input::Found(found);
         self.told(|reply| Message::Pin { input, reply })
     }
 

@@ -1,67 +1,78 @@
-//! From the number of a process in an event to the process itself.
+//! From what an event names to the target itself: a process by its number, and what an account, a host or a domain is.
 
 use std::collections::BTreeMap;
 
-use staunch_model::{EventView, Match, Process, ProcessFound, Target, Timestamp};
-use staunch_ports::Processes;
+use staunch_model::{EventView, Found, Match, Process, Target, Timestamp};
+use staunch_ports::{Seen, Targets};
 
-/// Processes that the machine is asked for because of one body. Beyond that the others are not told: the senders of a body
-/// wait for it.
+/// Targets that are asked for because of one body. Beyond that the others are not told: the senders of a body wait for it.
 const PER_BODY_MAX: usize = 64;
 
-/// Who is asked for the processes that the events of one body name, each once.
+/// Who is asked for the targets that the events of one body name, each once.
 pub(crate) struct Identifier<'a> {
-    processes: Option<&'a dyn Processes>,
-    found: BTreeMap<Named, ProcessFound>,
+    targets: Option<&'a dyn Targets>,
+    found: BTreeMap<Named, Found>,
 }
 
-/// The number of a process, and of which time and host.
-type Named = (u32, Option<Timestamp>, Option<Box<str>>);
+/// What an event names, and of which time and host.
+type Named = (Target, Option<Timestamp>, Option<Box<str>>);
 
 impl<'a> Identifier<'a> {
-    /// Without `processes` none can be told.
-    pub(crate) fn new(processes: Option<&'a dyn Processes>) -> Self {
+    /// Without `targets` none can be told.
+    pub(crate) fn new(targets: Option<&'a dyn Targets>) -> Self {
         Self {
-            processes,
+            targets,
             found: BTreeMap::new(),
         }
     }
 
-    /// Puts into `matches` the processes that `view` means by their numbers.
+    /// Puts into `matches` the targets that `view` means by what it names.
     pub(crate) fn identify(&mut self, view: &EventView<'_>, matches: &mut [Match]) {
         let steps = matches.iter_mut().flat_map(|it| &mut it.steps);
-        for target in steps.filter_map(|step| step.target.as_mut()) {
-            if let Target::Process(named) = *target {
-                *target = Target::Process(self.find(named.pid, view));
+        for target in steps.map(|step| &mut step.target) {
+            if let Some(named) = target.take_if(|it| it.address().is_none()) {
+                *target = self.find(named, view);
             }
         }
     }
 
     /// What each of them is.
-    pub(crate) fn found(self) -> Vec<ProcessFound> {
+    pub(crate) fn found(self) -> Vec<Found> {
         self.found.into_values().collect()
     }
 
-    fn find(&mut self, pid: u32, view: &EventView<'_>) -> Process {
-        let named = (pid, view.time, view.host.map(Into::into));
-        if let Some(found) = self.found.get(&named) {
-            return found.process;
+    fn find(&mut self, named: Target, view: &EventView<'_>) -> Option<Target> {
+        let asked = (named, view.time, view.host.map(Into::into));
+        if let Some(found) = self.found.get(&asked) {
+            return Some(found.target.clone());
         }
-        let unknown = |why: &str| ProcessFound {
-            process: Process::unidentified(pid),
-            facts: Err(why.into()),
-        };
-        let found = match self.processes {
-            None => unknown("acting on processes is not configured here"),
+        let named = &asked.0;
+        let found = match self.targets {
+            None => Found {
+                target: named.clone(),
+                facts: Err(format!("acting on {} is not configured here", named.aim().plural()).into()),
+            },
             Some(_) if self.found.len() >= PER_BODY_MAX => {
                 // Only what was asked for is kept, so that a body cannot make this grow.
-                return Process::unidentified(pid);
+                tracing::warn!(%named, "a body names more targets than are asked for, and nothing is done to this one");
+                return match named {
+                    // Nothing is ever done to it.
+                    Target::Process(process) => Some(Target::Process(Process::unidentified(process.pid))),
+                    // What was said of it before may not hold.
+                    _ => None,
+                };
             }
-            Some(processes) => processes.find(pid, view.time, view.host),
+            Some(targets) => targets.find(
+                named,
+                Seen {
+                    time: view.time,
+                    host: view.host,
+                },
+            ),
         };
-        let process = found.process;
-        self.found.insert(named, found);
-        process
+        let target = found.target.clone();
+        self.found.insert(asked, found);
+        Some(target)
     }
 }
 
@@ -69,7 +80,9 @@ impl<'a> Identifier<'a> {
 mod tests {
     use std::sync::Mutex;
 
-    use staunch_model::{ContentHash, Endpoint, EventKind, FieldValue, MatchedStep, ProcessFacts, RawFields, Severity};
+    use staunch_model::{
+        ContentHash, Endpoint, EventKind, FieldValue, HostName, MatchedStep, RawFields, Severity, TargetFacts,
+    };
 
     use super::*;
 
@@ -107,7 +120,7 @@ mod tests {
     fn matched(targets: &[Option<Target>]) -> Match {
         let step = |target: &Option<Target>| MatchedStep {
             step: 0,
-            target: *target,
+            target: target.clone(),
         };
         Match {
             playbook: ContentHash::of(b"one"),
@@ -121,83 +134,109 @@ mod tests {
     #[derive(Default)]
     struct Machine(Mutex<Vec<Asked>>);
 
-    /// Number, time and host.
-    type Asked = (u32, Option<Timestamp>, Option<String>);
+    /// What was named, time and host.
+    type Asked = (Target, Option<Timestamp>, Option<String>);
 
-    impl Processes for Machine {
-        fn find(&self, pid: u32, time: Option<Timestamp>, host: Option<&str>) -> ProcessFound {
-            let asked = (pid, time, host.map(ToOwned::to_owned));
+    impl Targets for Machine {
+        fn find(&self, named: &Target, seen: Seen<'_>) -> Found {
+            let asked = (named.clone(), seen.time, seen.host.map(ToOwned::to_owned));
             self.0.lock().expect("nobody panicked").push(asked);
-            ProcessFound {
-                process: Process {
-                    pid,
-                    started: 7,
-                    boot: 9,
-                },
-                facts: Ok(ProcessFacts {
-                    program: "/tmp/xmrig".into(),
-                    uid: 33,
+            let target = match named {
+                Target::Process(process) => told(process.pid),
+                other => other.clone(),
+            };
+            Found {
+                target,
+                facts: Ok(TargetFacts {
+                    what: "/tmp/xmrig of user 33".into(),
                     protected: None,
                 }),
             }
         }
 
-        fn look_again(&self, process: Process) -> ProcessFound {
-            unreachable!("nobody looks at {process} again here")
+        fn look_again(&self, target: &Target) -> Found {
+            unreachable!("nobody looks at {target} again here")
         }
     }
 
+    const fn told(pid: u32) -> Target {
+        Target::Process(Process {
+            pid,
+            started: 7,
+            boot: 9,
+        })
+    }
+
+    const fn numbered(pid: u32) -> Target {
+        Target::Process(Process::unidentified(pid))
+    }
+
+    fn host() -> Target {
+        Target::Host("web-1".parse::<HostName>().expect("a name"))
+    }
+
     #[test]
-    fn the_machine_is_asked_once_for_each_number() {
-        let named = |pid| Some(Target::Process(Process::unidentified(pid)));
-        let address = Some(Target::Address([203, 0, 113, 7].into()));
+    fn each_target_is_asked_for_once_and_addresses_are_not() {
+        let address = || Some(Target::Address([203, 0, 113, 7].into()));
         let mut matches = [
-            matched(&[named(4242), address, None]),
-            matched(&[named(17), named(4242)]),
+            matched(&[Some(numbered(4242)), address(), None]),
+            matched(&[Some(numbered(17)), Some(numbered(4242)), Some(host())]),
         ];
         let machine = Machine::default();
         let mut identifier = Identifier::new(Some(&machine));
         identifier.identify(&event(), &mut matches);
-        identifier.identify(&event(), &mut matches.clone());
+        identifier.identify(
+            &event(),
+            &mut [matched(&[Some(numbered(17)), Some(numbered(4242)), Some(host())])],
+        );
         let found = identifier.found();
         let asked = machine.0.into_inner().expect("nobody panicked");
-        let host = || Some("node-1".to_owned());
-        assert_eq!(asked, [(4242, Some(TIME), host()), (17, Some(TIME), host())]);
-        let told = |pid| {
-            Some(Target::Process(Process {
-                pid,
-                started: 7,
-                boot: 9,
-            }))
-        };
-        assert_eq!(matches[0], matched(&[told(4242), address, None]));
-        assert_eq!(matches[1], matched(&[told(17), told(4242)]));
-        let found: Vec<_> = found.iter().map(|it| (it.process.pid, it.facts.is_ok())).collect();
-        assert_eq!(found, [(17, true), (4242, true)]);
+        let at = || Some("node-1".to_owned());
+        assert_eq!(
+            asked,
+            [
+                (numbered(4242), Some(TIME), at()),
+                (numbered(17), Some(TIME), at()),
+                (host(), Some(TIME), at())
+            ]
+        );
+        assert_eq!(matches[0], matched(&[Some(told(4242)), address(), None]));
+        assert_eq!(matches[1], matched(&[Some(told(17)), Some(told(4242)), Some(host())]));
+        let found: Vec<_> = found.into_iter().map(|it| (it.target, it.facts.is_ok())).collect();
+        assert_eq!(found, [(told(17), true), (told(4242), true), (host(), true)]);
     }
 
     #[test]
-    fn without_a_machine_to_ask_nothing_is_told() {
-        let named = Target::Process(Process::unidentified(4242));
-        let mut matches = [matched(&[Some(named)])];
+    fn without_anybody_to_ask_nothing_is_told() {
+        let mut matches = [matched(&[Some(numbered(4242)), Some(host())])];
         let mut identifier = Identifier::new(None);
         identifier.identify(&event(), &mut matches);
         let found = identifier.found();
-        assert_eq!(matches[0].steps[0].target, Some(named));
-        assert!(found[0].facts.is_err());
+        assert_eq!(matches[0], matched(&[Some(numbered(4242)), Some(host())]));
+        let why: Vec<_> = found.into_iter().map(|it| it.facts.expect_err("nothing")).collect();
+        assert_eq!(
+            why,
+            [
+                "acting on processes is not configured here".into(),
+                "acting on hosts is not configured here".into()
+            ] as [Box<str>; 2]
+        );
     }
 
     #[test]
-    fn a_body_does_not_have_the_machine_asked_without_end() {
+    fn a_body_does_not_have_others_asked_without_end() {
         let machine = Machine::default();
         let mut identifier = Identifier::new(Some(&machine));
         let most = u32::try_from(PER_BODY_MAX).expect("small");
         for pid in 1..=most + 5 {
-            let mut matches = [matched(&[Some(Target::Process(Process::unidentified(pid)))])];
+            let mut matches = [matched(&[Some(numbered(pid))])];
             identifier.identify(&event(), &mut matches);
-            let target = matches[0].steps[0].target.and_then(Target::process).expect("a process");
+            let target = matches[0].steps[0].target.as_ref().expect("a process");
             assert_eq!(target.is_identified(), pid <= most, "{pid}");
         }
+        let mut matches = [matched(&[Some(host())])];
+        identifier.identify(&event(), &mut matches);
+        assert_eq!(matches[0].steps[0].target, None);
         assert_eq!(identifier.found().len(), PER_BODY_MAX);
         assert_eq!(machine.0.into_inner().expect("nobody panicked").len(), PER_BODY_MAX);
     }

@@ -9,7 +9,7 @@ use staunch_model::{
     Event, EventContext, EventKind, EventView, IncidentId, Known, Match, Program, Surroundings, Target, Timestamp,
     TransactionId, TriggerReport,
 };
-use staunch_ports::{InletReading, InletTally, Knowledge, Malformed, Processes, Reputations, Sighting, Source};
+use staunch_ports::{InletReading, InletTally, Knowledge, Malformed, Reputations, Sighting, Source, Targets};
 use thiserror::Error;
 
 use crate::archive::{Archiver, Batch};
@@ -112,7 +112,7 @@ pub struct Intake {
     triage: RwLock<Arc<Triage>>,
     archive: Option<Archiver>,
     reputations: Option<Arc<dyn Reputations>>,
-    processes: Option<Arc<dyn Processes>>,
+    targets: Option<Arc<dyn Targets>>,
     knowledge: RwLock<Option<Arc<dyn Knowledge>>>,
     handle: Handle,
     inlets: Mutex<Vec<Arc<InletTally>>>,
@@ -131,7 +131,7 @@ impl Intake {
             triage: RwLock::new(Arc::new(Triage::new(programs))),
             archive: None,
             reputations: None,
-            processes: None,
+            targets: None,
             knowledge: RwLock::default(),
             handle,
             inlets: Mutex::default(),
@@ -150,10 +150,10 @@ impl Intake {
         Self { reputations, ..self }
     }
 
-    /// The same intake, which has `processes` tell the processes that events name by number.
+    /// The same intake, which has `targets` tell what the targets are that events name and that are no addresses.
     #[must_use]
-    pub fn with_processes(self, processes: Option<Arc<dyn Processes>>) -> Self {
-        Self { processes, ..self }
+    pub fn with_targets(self, targets: Option<Arc<dyn Targets>>) -> Self {
+        Self { targets, ..self }
     }
 
     /// The same intake, which has `knowledge` say what is known around events.
@@ -166,7 +166,7 @@ impl Intake {
     /// Whether taking a body may wait for a service, or for the machine to tell its processes: for a bounded time, and not on a thread that others need.
     #[must_use]
     pub fn may_wait(&self) -> bool {
-        self.processes.is_some() || self.reputations.as_ref().is_some_and(|it| it.may_wait())
+        self.targets.is_some() || self.reputations.as_ref().is_some_and(|it| it.may_wait())
     }
 
     /// Has `knowledge` say what is known around events from here on.
@@ -186,7 +186,7 @@ impl Intake {
             return Vec::new();
         };
         let steps = events.iter().flat_map(|(_, matches)| matches).flat_map(|it| &it.steps);
-        let targets = steps.filter_map(|step| step.target);
+        let targets = steps.filter_map(|step| step.target.clone());
         let targets: BTreeSet<Target> = targets.filter(|it| it.address().is_some()).collect();
         let targets: Vec<Target> = targets.into_iter().collect();
         let standings = reputations.standings(&targets, now);
@@ -194,27 +194,27 @@ impl Intake {
         known.map(|(target, standing)| Known { target, standing }).collect()
     }
 
-    /// Whether somebody tells the processes of this machine.
+    /// Whether somebody tells targets that are no addresses.
     #[must_use]
-    pub fn tells_processes(&self) -> bool {
-        self.processes.is_some()
+    pub fn tells_targets(&self) -> bool {
+        self.targets.is_some()
     }
 
-    /// Has the machine say what the process is that `transaction` is aimed at, when it is one, before anybody goes on with it:
-    /// since its event it may have come to run something that is protected. Blocks.
+    /// Has it said what the target of `transaction` is, when it is no address, before anybody goes on with it: since its event
+    /// a process may have come to run something that is protected. Blocks.
     ///
     /// # Errors
     /// [`Busy`].
     pub fn look_again(&self, transaction: TransactionId) -> Result<(), Busy> {
-        let Some(processes) = &self.processes else {
+        let Some(targets) = &self.targets else {
             return Ok(());
         };
         let target = self.handle.query(move |state| {
             let it = state.transactions.get(&transaction)?;
-            it.target.process()
+            Some(it.target.clone())
         })?;
-        match target.filter(|it| it.is_identified()) {
-            Some(process) => self.handle.tell_process(processes.look_again(process)),
+        match target.filter(|it| it.address().is_none() && it.is_identified()) {
+            Some(target) => self.handle.tell_found(targets.look_again(&target)),
             None => Ok(()),
         }
     }
@@ -258,7 +258,7 @@ impl Intake {
     pub fn take(&self, source: &str, body: &[u8], reply: TakenReplier) {
         let mut taken = Taken::default();
         let mut events = Vec::new();
-        let mut identifier = Identifier::new(self.processes.as_deref());
+        let mut identifier = Identifier::new(self.targets.as_deref());
         let received = self.handle.machine_now();
         let mut contexts = Vec::new();
         let triage = self.triage();
@@ -327,7 +327,7 @@ impl Intake {
         let counters = self.handle.clone();
         let submission = Submission {
             known: self.known(&events, received),
-            processes: identifier.found(),
+            found: identifier.found(),
             events,
             contexts,
             reply: Box::new(move |result: Result<Vec<crate::EventReply>, Busy>| {
@@ -395,14 +395,14 @@ impl Intake {
         let around = self.around();
         let view = &in_context(view, around.as_deref());
         let mut matches = triage.matches(view);
-        let mut identifier = Identifier::new(self.processes.as_deref());
+        let mut identifier = Identifier::new(self.targets.as_deref());
         identifier.identify(view, &mut matches);
-        let processes = identifier.found();
+        let found = identifier.found();
         let context = around.is_some().then(|| context_of(view, &matches));
         let knows = Knows {
             reputations: self.reputations.as_deref(),
             context: context.as_ref(),
-            processes: &processes,
+            found: &found,
         };
         let plan = plan(&self.handle, &knows, view, matches)?;
         let event = Understood {
@@ -455,7 +455,7 @@ fn in_context<'v>(view: &EventView<'v>, around: Option<&'v dyn Surroundings>) ->
 /// What is known around `view` and of the targets of what it matches, as it is kept.
 fn context_of(view: &EventView<'_>, matches: &[Match]) -> EventContext {
     let steps = matches.iter().flat_map(|it| &it.steps);
-    EventContext::of(view, steps.filter_map(|step| step.target))
+    EventContext::of(view, steps.filter_map(|step| step.target.as_ref()?.address()))
 }
 
 /// Called with what became of a body; dropped uncalled when the engine dies before it is known.

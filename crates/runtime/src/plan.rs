@@ -5,8 +5,8 @@ use staunch_engine::context::{self, Around};
 use staunch_engine::guard::{self, Question, Ruling};
 use staunch_engine::repeat;
 use staunch_model::{
-    ActionKind, Context, Description, EventContext, EventView, Facts, IncidentId, Judgement, Match, Playbook,
-    ProcessFound, Span, Standing, Target, Timestamp, TransactionId,
+    ActionKind, Context, Description, EventContext, EventView, Facts, Found, IncidentId, Judgement, Match, Playbook,
+    Span, Standing, Target, Timestamp, TransactionId,
 };
 use staunch_ports::Reputations;
 
@@ -63,8 +63,8 @@ pub struct Knows<'k> {
     pub reputations: Option<&'k dyn Reputations>,
     /// What is known around the event.
     pub context: Option<&'k EventContext>,
-    /// What the processes are that it names.
-    pub processes: &'k [ProcessFound],
+    /// What those targets are that are no addresses.
+    pub found: &'k [Found],
 }
 
 /// Makes the plan for `view`, which matched `matches`. Looks at the world and changes nothing. Blocks.
@@ -109,7 +109,7 @@ fn respond(
         };
         let planned = PlannedStep {
             action: definition.action,
-            target: step.target,
+            target: step.target.clone(),
             lease: definition.lease,
             served: 0,
             ruling: "refuse",
@@ -118,13 +118,13 @@ fn respond(
             look_failed: None,
             driver: None,
         };
-        let mut judged = match step.target {
+        let mut judged = match &step.target {
             Some(target) => {
                 let asked = knows.reputations.filter(|_| target.address().is_some());
-                let mut found = knows.processes.iter();
+                let mut found = knows.found.iter();
                 let heard = Heard {
                     standing: asked.map(|it| it.standing(target, handle.machine_now())),
-                    found: found.find(|it| target.process() == Some(it.process)).cloned(),
+                    found: found.find(|it| it.target == *target).cloned(),
                     around: knows
                         .context
                         .map(|it| Around::of(context::targets(&matched, it), it.account.clone())),
@@ -152,7 +152,7 @@ fn respond(
 /// What is heard of a target when its event comes.
 struct Heard {
     standing: Option<Standing>,
-    found: Option<ProcessFound>,
+    found: Option<Found>,
     around: Option<Around>,
 }
 
@@ -160,19 +160,19 @@ fn judge(
     handle: &Handle,
     playbook: &std::sync::Arc<Playbook>,
     event_time: Option<Timestamp>,
-    target: Target,
+    target: &Target,
     heard: Heard,
     step: u16,
     planned: &PlannedStep,
 ) -> Result<PlannedStep, Busy> {
     let kind = planned.action;
     let asks = playbook.context.contains(&Context::TrafficShare);
-    let (seen, facts): (_, Facts) = handle.look(kind, target, asks);
+    let (seen, facts): (_, Facts) = handle.look(kind, target.clone(), asks);
     let mut question = Question {
         playbook: playbook.clone(),
         transaction: None,
         kind,
-        target,
+        target: target.clone(),
         event_time: None,
         arrived: None,
         debited: false,
@@ -187,11 +187,12 @@ fn judge(
         let now = state.now.max(now);
         question.event_time = event_time.map(|time| guard::on_our_clock(time, received, now));
         let driver = state.driver(kind).cloned();
-        let (lease, served) = repeat::lease(state, &leases, step, target, now).unwrap_or((unjudged.lease, None));
+        let (lease, served) =
+            repeat::lease(state, &leases, step, &question.target, now).unwrap_or((unjudged.lease, None));
         let holder = state
             .index
             .by_target
-            .get(&(kind, target))
+            .get(&(kind, question.target.clone()))
             .copied()
             .filter(|id: &TransactionId| {
                 let held = state.transactions.get(id).map(|it| it.state.kind());

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use staunch_model::{
     Cause, Change, Command, ContentHash, EvidenceId, FailureKind, Frame, IncidentId, Input, Mode, NoticeLevel,
-    OnFailure, Owner, Playbook, Policy, Presence, Process, ProcessFacts, Record, RefusalReason, Span, StateKind,
-    Target, Timestamp, TransactionId,
+    OnFailure, Owner, Playbook, Policy, Presence, Record, RefusalReason, Span, StateKind, Target, TargetFacts,
+    Timestamp, TransactionId,
 };
 
 /// Something that must always hold.
@@ -208,7 +208,7 @@ pub struct Model {
     /// What a file lists.
     listed: BTreeSet<IpNet>,
     /// What is known of processes.
-    found: BTreeMap<Process, Result<ProcessFacts, Box<str>>>,
+    found: BTreeMap<Target, Result<TargetFacts, Box<str>>>,
     completions: u64,
     now: Timestamp,
     /// Transactions planned.
@@ -317,9 +317,9 @@ impl Model {
                 ..
             } => {
                 self.planned += 1;
-                let mut planned = new_tx(*transaction, *incident, *target, *lease, StateKind::Planned);
+                let mut planned = new_tx(*transaction, *incident, target.clone(), *lease, StateKind::Planned);
                 planned.step = *step;
-                planned.served = self.grown(*incident, *step, *target, *lease, now)?;
+                planned.served = self.grown(*incident, *step, target, *lease, now)?;
                 self.transactions.insert(*transaction, planned);
             }
             Record::OrphanAdopted {
@@ -329,12 +329,12 @@ impl Model {
                 dispatch,
                 ..
             } => {
-                let mut orphan = new_tx(*label, IncidentId(0), *target, Span::ZERO, StateKind::Releasing);
+                let mut orphan = new_tx(*label, IncidentId(0), target.clone(), Span::ZERO, StateKind::Releasing);
                 orphan.ticket = dispatch.ticket;
                 self.transactions.insert(*transaction, orphan);
             }
             Record::Transaction { transaction, change } => self.change(frame, at, *transaction, change, now)?,
-            Record::ProcessFound(found) => drop(self.found.insert(found.process, found.facts.clone())),
+            Record::Found(found) => drop(self.found.insert(found.target.clone(), found.facts.clone())),
             Record::BreakerOpened { .. } => self.breaker_open = true,
             Record::ModeSet { mode } => {
                 self.mode_set = Some(*mode);
@@ -489,7 +489,7 @@ impl Model {
         &self,
         incident: IncidentId,
         step: u16,
-        target: Target,
+        target: &Target,
         lease: Span,
         now: Timestamp,
     ) -> Result<u32, (Invariant, String)> {
@@ -503,7 +503,7 @@ impl Model {
         let grows = playbook.returns_within(step).is_some();
         let served = self
             .served
-            .get(&(playbook.name.clone(), target))
+            .get(&(playbook.name.clone(), target.clone()))
             .filter(|(_, until)| now < *until);
         let served = served.filter(|_| grows).map_or(0, |(times, _)| *times);
         let mut leases = vec![first];
@@ -526,7 +526,7 @@ impl Model {
         let Some((playbook, within)) = playbook.and_then(|of| Some((of, of.returns_within(it.step)?))) else {
             return;
         };
-        let place = (playbook.name.clone(), it.target);
+        let place = (playbook.name.clone(), it.target.clone());
         match it.ends {
             // One that was still ending when this one was planned has been counted since.
             Some(Ends::ByItself) => {
@@ -542,11 +542,11 @@ impl Model {
     }
 
     /// Why `target` must never be touched.
-    fn protection(&self, target: Target, policy: &Policy, now: Timestamp) -> Option<String> {
+    fn protection(&self, target: &Target, policy: &Policy, now: Timestamp) -> Option<String> {
         let ip = match target {
-            Target::Address(ip) => ip,
-            Target::Process(process) => {
-                return match self.found.get(&process) {
+            Target::Address(ip) => *ip,
+            _ => {
+                return match self.found.get(target) {
                     Some(Ok(facts)) => facts.protected.is_some().then(|| "which is protected".to_owned()),
                     Some(Err(_)) => Some("which could not be told from others".to_owned()),
                     None => Some("of which nothing is known".to_owned()),
@@ -574,7 +574,7 @@ impl Model {
         let Some(policy) = self.policy.clone() else {
             return fail(Invariant::Mode, format!("{id} acts without a policy"));
         };
-        if let Some(why) = self.protection(it.target, &policy, now) {
+        if let Some(why) = self.protection(&it.target, &policy, now) {
             return fail(Invariant::NeverTouch, format!("{id} acts on {}, {why}", it.target));
         }
         if it.sends >= SENDS_MAX {

@@ -44,7 +44,7 @@ pub(crate) fn land(effect: &Effect, world: &mut World, vault: &mut BTreeSet<Evid
             target,
             ..
         } => {
-            let mut seen = world.observe((*kind, *target), now);
+            let mut seen = world.observe(&(*kind, target.clone()), now);
             if lies {
                 seen.presence = match seen.presence {
                     Presence::Absent => Presence::Present {
@@ -72,8 +72,8 @@ pub(crate) fn land(effect: &Effect, world: &mut World, vault: &mut BTreeSet<Evid
             ..
         } => {
             let ours = Owner::Ours(*transaction);
-            let place = (*kind, *target);
-            let before = world.get(place).is_some_and(|it| it.owner == ours);
+            let place = (*kind, target.clone());
+            let before = world.get(&place).is_some_and(|it| it.owner == ours);
             let outcome = world.execute(*transaction, place, *version, *hold, *renewal, now, lag);
             created = (outcome == Outcome::Landed && !before).then_some(*transaction);
             Input::Executed {
@@ -92,7 +92,7 @@ pub(crate) fn land(effect: &Effect, world: &mut World, vault: &mut BTreeSet<Evid
         } => Input::Undone {
             transaction: *transaction,
             ticket: *ticket,
-            outcome: world.undo(*label, (*kind, *target), now, lag),
+            outcome: world.undo(*label, (*kind, target.clone()), now, lag),
         },
         Effect::Notify(notice) => Input::Notified {
             notice: notice.id,

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 
 use staunch_model::{
-    ContentHash, Context, EvidenceKind, IncidentOutcome, Mode, Modes, NotifyStep, OnFailure, Phase, Playbook,
-    PlaybookGuards, Policy, PreserveStep, Process, ProcessFacts, ProcessFound, Protection, Span, Step, Target,
+    ContentHash, Context, EvidenceKind, Found, IncidentOutcome, Mode, Modes, NotifyStep, OnFailure, Phase, Playbook,
+    PlaybookGuards, Policy, PreserveStep, Process, Protection, Span, Step, Target, TargetFacts,
 };
 
 use crate::chance::Chance;
@@ -174,18 +174,20 @@ pub fn process(number: u8) -> Process {
 
 /// What is found out about the process with this number, as hostile as it can be.
 #[must_use]
-pub fn found(number: u8) -> ProcessFound {
+pub fn found(number: u8) -> Found {
     let process = process(number);
     let facts = if process.is_identified() {
-        Ok(ProcessFacts {
-            program: format!("/tmp/x\u{1b}[2J{number}").into(),
-            uid: 33,
+        Ok(TargetFacts {
+            what: format!("/tmp/x\u{1b}[2J{number} of user 33").into(),
             protected: (number + 3 >= PLACES).then(|| "the way in \u{1b}[1m".into()),
         })
     } else {
         Err("it has ended \u{1b}[1m".into())
     };
-    ProcessFound { process, facts }
+    Found {
+        target: Target::Process(process),
+        facts,
+    }
 }
 
 /// The address with this number. The last two are protected by all policies.

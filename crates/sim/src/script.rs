@@ -11,9 +11,9 @@ use staunch_engine::Engine;
 use staunch_engine::sweep::{Reading, compare};
 use staunch_engine::transaction::after;
 use staunch_model::{
-    ActionKind, Cause, Command, Effect, Event, EvidenceId, Fact, Facts, Failure, FailureKind, Frame, IncidentId, Input,
-    InstallationId, Match, Mode, ObservePurpose, Operator, Owner, Policy, ProcessFound, Record, ReleaseScope, Span,
-    State, Target, Timestamp, TrafficShare, TransactionId,
+    ActionKind, Cause, Command, Effect, Event, EvidenceId, Fact, Facts, Failure, FailureKind, Found, Frame, IncidentId,
+    Input, InstallationId, Match, Mode, ObservePurpose, Operator, Owner, Policy, Record, ReleaseScope, Span, State,
+    Target, Timestamp, TrafficShare, TransactionId,
 };
 
 use crate::check::{Invariant, Model, Violation};
@@ -73,7 +73,7 @@ pub struct Fault {
 }
 
 /// What an operator asks for, of the newest transaction at a target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ask {
     /// Approve it.
     Approve(Target),
@@ -100,7 +100,7 @@ pub enum Happening {
         matches: Vec<Match>,
     },
     /// What a process is that the events after it name.
-    Found(ProcessFound),
+    Found(Found),
     /// An operator asks for something.
     Ask(Ask),
     /// Somebody else puts something at a target, or with `None` removes what is there.
@@ -289,8 +289,8 @@ impl Script {
 
     /// The newest transaction at `target`.
     #[must_use]
-    pub fn newest(&self, target: Target) -> Option<&Known> {
-        self.known.values().rev().find(|it| it.target == target)
+    pub fn newest(&self, target: &Target) -> Option<&Known> {
+        self.known.values().rev().find(|it| it.target == *target)
     }
 
     /// The step that a transaction is for.
@@ -391,16 +391,16 @@ impl Script {
     }
 
     /// The kinds of action that may be in force at `target`.
-    fn kinds_at(&self, target: Target) -> Vec<ActionKind> {
+    fn kinds_at(&self, target: &Target) -> Vec<ActionKind> {
         let drivers = self.setting.policy.drivers.iter().map(|driver| driver.kind);
         drivers.filter(|kind| kind.aims_at() == target.aim()).collect()
     }
 
     /// Whose what is in place at `target` is; ours before that of others.
     #[must_use]
-    pub fn owner(&self, target: Target) -> Option<&Owner> {
+    pub fn owner(&self, target: &Target) -> Option<&Owner> {
         let owners = self.kinds_at(target).into_iter();
-        let owners = owners.filter_map(|kind| self.world.get((kind, target)).map(|it| &it.owner));
+        let owners = owners.filter_map(|kind| self.world.get(&(kind, target.clone())).map(|it| &it.owner));
         owners.min_by_key(|owner| !matches!(owner, Owner::Ours(_)))
     }
 
@@ -417,16 +417,16 @@ impl Script {
         }
         match happening {
             Happening::Event { event, matches } => self.input(Input::Event { event, matches }),
-            Happening::Found(found) => self.input(Input::ProcessFound(found)),
-            Happening::Ask(ask) => self.ask(ask),
+            Happening::Found(found) => self.input(Input::Found(found)),
+            Happening::Ask(ask) => self.ask(&ask),
             Happening::Tamper(target, label) => {
                 let what = match &label {
                     Some(_) => format!("puts something of theirs at {target}"),
                     None => format!("removes what is at {target}"),
                 };
                 let owner = label.map(Owner::Foreign);
-                for kind in self.kinds_at(target) {
-                    self.world.tamper((kind, target), owner.clone(), self.now);
+                for kind in self.kinds_at(&target) {
+                    self.world.tamper((kind, target.clone()), owner.clone(), self.now);
                 }
                 self.see(Seen::Touched(what));
             }
@@ -451,7 +451,7 @@ impl Script {
         }
     }
 
-    fn ask(&mut self, ask: Ask) {
+    fn ask(&mut self, ask: &Ask) {
         let (target, command): (_, fn(TransactionId, Span) -> Command) = match ask {
             Ask::Approve(target) => (Some(target), |id, _| Command::Approve(id)),
             Ask::Deny(target) => (Some(target), |id, _| Command::Deny(id)),
@@ -464,7 +464,7 @@ impl Script {
             Ask::ReleaseAll | Ask::Mode(_) => (None, |_, _| Command::Release(ReleaseScope::All)),
         };
         let command = match (ask, target) {
-            (Ask::Mode(mode), _) => Command::SetMode(mode),
+            (Ask::Mode(mode), _) => Command::SetMode(*mode),
             (_, None) => command(TransactionId(0), Span::ZERO),
             (_, Some(target)) => {
                 let Some(id) = self.newest(target).map(|it| it.id) else {
@@ -474,7 +474,7 @@ impl Script {
                     return;
                 };
                 let lease = match ask {
-                    Ask::Renew(_, lease) => lease,
+                    Ask::Renew(_, lease) => *lease,
                     _ => Span::ZERO,
                 };
                 command(id, lease)
@@ -568,7 +568,7 @@ impl Script {
                         id: *transaction,
                         incident: *incident,
                         step: *step,
-                        target: *target,
+                        target: target.clone(),
                         state: State::Planned,
                     };
                     self.known.insert(*transaction, known);
@@ -580,7 +580,7 @@ impl Script {
                         id: *transaction,
                         incident: IncidentId(0),
                         step: 0,
-                        target: *target,
+                        target: target.clone(),
                         state: State::Releasing(Box::new(Cause::Orphan)),
                     };
                     self.known.insert(*transaction, known);
@@ -646,12 +646,13 @@ impl Script {
                     ObservePurpose::PostCheck => Point::PostCheck,
                     ObservePurpose::Probe => Point::Probe,
                 };
-                (at, Some(*target))
+                (at, Some(target.clone()))
             }
-            Effect::Execute { target, renewal, .. } => {
-                (if *renewal { Point::Renew } else { Point::Execute }, Some(*target))
-            }
-            Effect::Undo { target, .. } => (Point::Undo, Some(*target)),
+            Effect::Execute { target, renewal, .. } => (
+                if *renewal { Point::Renew } else { Point::Execute },
+                Some(target.clone()),
+            ),
+            Effect::Undo { target, .. } => (Point::Undo, Some(target.clone())),
             Effect::Notify(_) => (Point::Notify, None),
             Effect::Collect { .. } => return None,
         };
@@ -681,7 +682,7 @@ impl Script {
         let traffic = match effect {
             Effect::Observe {
                 target, traffic: true, ..
-            } => Some(self.share(*target)),
+            } => Some(self.share(target)),
             _ => None,
         };
         let arrival = Arrival {
@@ -707,8 +708,8 @@ impl Script {
         }
     }
 
-    fn share(&self, target: Target) -> Fact<TrafficShare> {
-        let known = self.setting.shares.get(&target);
+    fn share(&self, target: &Target) -> Fact<TrafficShare> {
+        let known = self.setting.shares.get(target);
         let share = known.copied().unwrap_or(self.setting.share_of_others);
         Fact {
             value: share

@@ -57,7 +57,7 @@ impl fmt::Display for Words<'_> {
                     let targets: Vec<String> = matched
                         .steps
                         .iter()
-                        .map(|step| step.target.map_or_else(|| "-".to_owned(), |it| it.to_string()))
+                        .map(|step| step.target.clone().map_or_else(|| "-".to_owned(), |it| it.to_string()))
                         .collect();
                     write!(f, "event {} [{}]", matched.key, targets.join(", "))
                 }
@@ -104,7 +104,7 @@ impl fmt::Display for Words<'_> {
             Input::ContextTable(_) => f.write_str("context guard"),
             Input::Risk(_) => f.write_str("table of risks"),
             Input::Known(known) => write!(f, "known: {:?}", known.target),
-            Input::ProcessFound(found) => write!(f, "found: {}", found.process),
+            Input::Found(found) => write!(f, "found: {}", found.target),
             Input::Trouble(what) => write!(f, "trouble: {what}"),
             Input::Collected { evidence, result } => {
                 write!(f, "{evidence} {}", if result.is_ok() { "stored" } else { "not stored" })

@@ -81,6 +81,10 @@ impl WorldKind {
         let (risk, d3fend) = match kind {
             ActionKind::BlockIp | ActionKind::RateLimitIp => (RiskClass::Low, "D3-ITF"),
             ActionKind::FreezeProcess => (RiskClass::Medium, "D3-PS"),
+            ActionKind::KillProcess => (RiskClass::High, "D3-PT"),
+            ActionKind::IsolateHost => (RiskClass::High, "D3-NI"),
+            ActionKind::LockAccount => (RiskClass::Medium, "D3-AL"),
+            ActionKind::SinkholeDomain => (RiskClass::Medium, "D3-DNSDL"),
         };
         Description {
             kind,
@@ -167,7 +171,7 @@ impl World {
                 .elements
                 .iter()
                 .filter(|(_, it)| ended(it))
-                .map(|(at, _)| *at)
+                .map(|(at, _)| at.clone())
                 .collect();
             for target in gone {
                 self.set(target, None, now, Span::ZERO);
@@ -177,11 +181,11 @@ impl World {
 
     /// What a driver reads at `place`.
     #[must_use]
-    pub fn observe(&self, place: Place, now: Timestamp) -> Observation {
-        let before = self.unseen.get(&place).filter(|before| now < before.until);
+    pub fn observe(&self, place: &Place, now: Timestamp) -> Observation {
+        let before = self.unseen.get(place).filter(|before| now < before.until);
         let (element, version) = match before {
             Some(before) => (before.element.as_ref(), before.version),
-            None => (self.elements.get(&place), self.version(place)),
+            None => (self.elements.get(place), self.version(place)),
         };
         let presence = match element {
             None => Presence::Absent,
@@ -229,13 +233,13 @@ impl World {
             Some(it) if it.owner == ours => Outcome::Landed,
             Some(it) if is(Mutant::ActIgnoresOwner) => {
                 let owner = it.owner.clone();
-                self.damaged(&owner, place, label, "replaced");
+                self.damaged(&owner, &place, label, "replaced");
                 self.set(place, Some(Element { owner: ours, ends }), now, lag);
                 Outcome::Landed
             }
             Some(_) => fails(FailureKind::Conflict, "something else is in place"),
             None if renewal => fails(FailureKind::Conflict, "there is nothing to renew"),
-            None if !self.kind.is_local() && version != self.version(place) => {
+            None if !self.kind.is_local() && version != self.version(&place) => {
                 fails(FailureKind::Conflict, "the world has moved")
             }
             None if self.elements.len() as u64 >= self.capacity_max => fails(FailureKind::Full, "it is full"),
@@ -255,13 +259,13 @@ impl World {
             self.set(place, None, now, lag);
         } else if is(Mutant::UndoIgnoresOwner) {
             let owner = it.owner.clone();
-            self.damaged(&owner, place, label, "removed");
+            self.damaged(&owner, &place, label, "removed");
             self.set(place, None, now, lag);
         }
         Outcome::Landed
     }
 
-    fn damaged(&mut self, owner: &Owner, place: Place, label: TransactionId, what: &str) {
+    fn damaged(&mut self, owner: &Owner, place: &Place, label: TransactionId, what: &str) {
         self.damage
             .push(format!("{label} {what} what {owner:?} has at {}", place.1));
     }
@@ -273,7 +277,7 @@ impl World {
 
     /// Somebody else removes everything.
     pub fn flush(&mut self, now: Timestamp) {
-        let all: Vec<_> = self.elements.keys().copied().collect();
+        let all: Vec<_> = self.elements.keys().cloned().collect();
         for place in all {
             self.set(place, None, now, Span::ZERO);
         }
@@ -281,25 +285,25 @@ impl World {
 
     /// What is at `place`.
     #[must_use]
-    pub fn get(&self, place: Place) -> Option<&Element> {
-        self.elements.get(&place)
+    pub fn get(&self, place: &Place) -> Option<&Element> {
+        self.elements.get(place)
     }
 
     /// Everything that carries our label, and where it is.
     pub fn owned(&self) -> impl Iterator<Item = (TransactionId, Place)> {
         self.elements.iter().filter_map(|(place, it)| match it.owner {
-            Owner::Ours(label) => Some((label, *place)),
+            Owner::Ours(label) => Some((label, place.clone())),
             Owner::Foreign(_) => None,
         })
     }
 
     fn set(&mut self, place: Place, element: Option<Element>, now: Timestamp, lag: Span) {
-        let version = self.version(place);
+        let version = self.version(&place);
         let before = match &element {
-            Some(_) => self.elements.insert(place, element.expect("it is there")),
+            Some(_) => self.elements.insert(place.clone(), element.expect("it is there")),
             None => self.elements.remove(&place),
         };
-        self.versions.insert(place, version + 1);
+        self.versions.insert(place.clone(), version + 1);
         if lag == Span::ZERO {
             self.unseen.remove(&place);
         } else {
@@ -314,8 +318,8 @@ impl World {
         }
     }
 
-    fn version(&self, place: Place) -> u64 {
-        self.versions.get(&place).copied().unwrap_or(1)
+    fn version(&self, place: &Place) -> u64 {
+        self.versions.get(place).copied().unwrap_or(1)
     }
 }
 

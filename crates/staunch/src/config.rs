@@ -77,6 +77,8 @@ pub(crate) struct Config {
     pub(crate) nftables: NftablesSettings,
     /// How much of the traffic of an address passes that is limited.
     pub(crate) rate_limit: RateLimitSettings,
+    /// Which events are of this machine.
+    pub(crate) host: HostSettings,
     /// Acts on the processes of this machine.
     pub(crate) processes: ProcessSettings,
     /// Knowledge about traffic.
@@ -112,6 +114,7 @@ impl Default for Config {
             context: ContextSettings::default(),
             nftables: NftablesSettings::default(),
             rate_limit: RateLimitSettings::default(),
+            host: HostSettings::default(),
             processes: ProcessSettings::default(),
             traffic: TrafficSettings::default(),
             sources: SourcesSettings::default(),
@@ -360,6 +363,16 @@ impl Default for RateLimitSettings {
     }
 }
 
+/// Which events are of this machine, so that what they name can be told from the like of other machines.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct HostSettings {
+    /// The names that events give this machine, beside its own (`uname -n`). Default none. Since v0.1.
+    pub(crate) names: Vec<String>,
+    /// Whether events that name no host count as events of this machine. Default `false`. Since v0.1.
+    pub(crate) unnamed: bool,
+}
+
 /// Acts on the processes of this machine: see [processes](../guide/processes.md).
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -370,10 +383,6 @@ pub(crate) struct ProcessSettings {
     /// The directory of cgroup v2 below which processes are frozen, such as `/sys/fs/cgroup/kubepods.slice`; others are not
     /// touched. Default all of the tree. Since v0.1.
     pub(crate) below: Option<PathBuf>,
-    /// The names that events give this machine, beside its own (`uname -n`). Default none. Since v0.1.
-    pub(crate) hosts: Vec<String>,
-    /// Whether events that name no host count as events of this machine. Default `false`. Since v0.1.
-    pub(crate) unnamed_hosts: bool,
     /// Programs that are never touched, whoever runs them: whole paths, where a `*` at the end stands for the rest of the name.
     /// Default none: those that come with Staunch are protected where root, or a user that services have to themselves, runs
     /// them. Since v0.1.

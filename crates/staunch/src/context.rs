@@ -464,7 +464,7 @@ impl Surroundings for At {
     }
 
     fn rating(&self, ip: std::net::IpAddr) -> Option<Rating> {
-        let standing = self.feeds.as_ref()?.standing(Target::Address(ip), self.now).ok()?;
+        let standing = self.feeds.as_ref()?.standing(&Target::Address(ip), self.now).ok()?;
         Some(standing.map_or_else(Rating::default, |it| Rating {
             score: it.score,
             confidence: Some(it.confidence),

@@ -271,7 +271,7 @@ impl Feed {
 }
 
 impl Reputations for Feeds {
-    fn standing(&self, target: Target, now: Timestamp) -> Standing {
+    fn standing(&self, target: &Target, now: Timestamp) -> Standing {
         let Some(ip) = target.address() else { return Ok(None) };
         let feeds = self.feeds.read().unwrap_or_else(PoisonError::into_inner);
         let named = feeds.iter().filter_map(|feed| feed.table.as_ref()?.find(ip, now));

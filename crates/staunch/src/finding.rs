@@ -1,4 +1,4 @@
-//! Tells processes on a thread of its own, which is there before the server enters its sandbox.
+//! Tells processes and other targets on a thread of its own, which is there before the server enters its sandbox.
 //!
 //! Landlock lets nobody in a sandbox look into processes outside of it, and which program a process runs (`/proc/PID/exe`) is
 //! such a look (landlock(7), "Ptrace restrictions"). So one thread stays outside. It reads `/proc` and does nothing else.
@@ -9,8 +9,8 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use staunch_model::{Process, ProcessFound, Timestamp};
-use staunch_ports::Processes;
+use staunch_model::{Found, Target, Timestamp};
+use staunch_ports::{Seen, Targets};
 
 /// Questions that may wait.
 const WAITING_MAX: usize = 64;
@@ -24,18 +24,18 @@ pub(crate) struct Finding(SyncSender<Question>);
 enum Which {
     /// The one that an event names.
     Named {
-        pid: u32,
+        target: Target,
         time: Option<Timestamp>,
         host: Option<String>,
     },
     /// One that was found before.
-    Found(Process),
+    Found(Target),
 }
 
 struct Question {
     which: Which,
     until: Instant,
-    answer: SyncSender<ProcessFound>,
+    answer: SyncSender<Found>,
 }
 
 impl Finding {
@@ -43,17 +43,23 @@ impl Finding {
     ///
     /// # Errors
     /// When there can be no thread.
-    pub(crate) fn start(finder: Arc<dyn Processes>) -> io::Result<Self> {
+    pub(crate) fn start(finder: Arc<dyn Targets>) -> io::Result<Self> {
         let (sender, questions): (_, Receiver<Question>) = sync_channel(WAITING_MAX);
-        thread::Builder::new().name("processes".into()).spawn(move || {
+        thread::Builder::new().name("targets".into()).spawn(move || {
             for question in questions {
                 // Who asked has given up.
                 if Instant::now() >= question.until {
                     continue;
                 }
                 let found = match question.which {
-                    Which::Named { pid, time, host } => finder.find(pid, time, host.as_deref()),
-                    Which::Found(process) => finder.look_again(process),
+                    Which::Named { target, time, host } => finder.find(
+                        &target,
+                        Seen {
+                            time,
+                            host: host.as_deref(),
+                        },
+                    ),
+                    Which::Found(target) => finder.look_again(&target),
                 };
                 // Who asked may have given up.
                 drop(question.answer.try_send(found));
@@ -64,10 +70,10 @@ impl Finding {
 }
 
 impl Finding {
-    /// Asks for `which`; when nobody answers in time, `process` could not be told.
-    fn ask(&self, which: Which, process: Process) -> ProcessFound {
-        let unknown = |why: &str| ProcessFound {
-            process,
+    /// Asks for `which`; when nobody answers in time, `target` could not be told.
+    fn ask(&self, which: Which, target: &Target) -> Found {
+        let unknown = |why: &str| Found {
+            target: target.clone(),
             facts: Err(why.into()),
         };
         let (answer, found) = sync_channel(1);
@@ -78,8 +84,8 @@ impl Finding {
         };
         match self.0.try_send(question) {
             Ok(()) => {}
-            Err(TrySendError::Full(_)) => return unknown("too many processes are asked for at once"),
-            Err(TrySendError::Disconnected(_)) => return unknown("who tells processes has ended"),
+            Err(TrySendError::Full(_)) => return unknown("too many targets are asked for at once"),
+            Err(TrySendError::Disconnected(_)) => return unknown("who tells targets has ended"),
         }
         found
             .recv_timeout(DEADLINE)
@@ -87,18 +93,18 @@ impl Finding {
     }
 }
 
-impl Processes for Finding {
-    fn find(&self, pid: u32, event_time: Option<Timestamp>, host: Option<&str>) -> ProcessFound {
+impl Targets for Finding {
+    fn find(&self, named: &Target, seen: Seen<'_>) -> Found {
         let which = Which::Named {
-            pid,
-            time: event_time,
-            host: host.map(ToOwned::to_owned),
+            target: named.clone(),
+            time: seen.time,
+            host: seen.host.map(ToOwned::to_owned),
         };
-        self.ask(which, Process::unidentified(pid))
+        self.ask(which, named)
     }
 
-    fn look_again(&self, process: Process) -> ProcessFound {
-        self.ask(Which::Found(process), process)
+    fn look_again(&self, target: &Target) -> Found {
+        self.ask(Which::Found(target.clone()), target)
     }
 }
 
@@ -107,38 +113,39 @@ mod tests {
     use std::sync::mpsc::Sender;
     use std::sync::{Barrier, Mutex};
 
-    use staunch_model::ProcessFacts;
+    use staunch_model::TargetFacts;
 
     use super::*;
 
-    /// Says of every process that it runs the host's name, once it is let.
-    struct Slow(Arc<Barrier>, Mutex<Sender<u32>>);
+    /// Says of every target that it is the host's name, once it is let.
+    struct Slow(Arc<Barrier>, Mutex<Sender<Target>>);
 
-    impl Processes for Slow {
-        fn find(&self, pid: u32, _: Option<Timestamp>, host: Option<&str>) -> ProcessFound {
-            self.1
-                .lock()
-                .expect("nobody panicked")
-                .send(pid)
-                .expect("the test listens");
+    impl Targets for Slow {
+        fn find(&self, named: &Target, seen: Seen<'_>) -> Found {
+            let asked = self.1.lock().expect("nobody panicked");
+            asked.send(named.clone()).expect("the test listens");
+            drop(asked);
             self.0.wait();
-            ProcessFound {
-                process: Process {
-                    pid,
-                    started: 1,
-                    boot: 2,
-                },
-                facts: Ok(ProcessFacts {
-                    program: host.unwrap_or_default().into(),
-                    uid: 0,
+            Found {
+                target: named.clone(),
+                facts: Ok(TargetFacts {
+                    what: seen.host.unwrap_or_default().into(),
                     protected: None,
                 }),
             }
         }
 
-        fn look_again(&self, process: Process) -> ProcessFound {
-            self.find(process.pid, None, Some("again"))
+        fn look_again(&self, target: &Target) -> Found {
+            self.find(target, Seen::default())
         }
+    }
+
+    fn numbered(pid: u32) -> Target {
+        format!("pid:{pid}").parse().expect("a process")
+    }
+
+    const fn on(host: Option<&str>) -> Seen<'_> {
+        Seen { time: None, host }
     }
 
     #[test]
@@ -147,13 +154,13 @@ mod tests {
         let (asked, first_asked) = std::sync::mpsc::channel();
         let finding = Finding::start(Arc::new(Slow(let_go.clone(), Mutex::new(asked)))).expect("a thread");
         thread::scope(|scope| {
-            let first = scope.spawn(|| finding.find(1, None, Some("one")));
-            assert_eq!(first_asked.recv(), Ok(1));
+            let first = scope.spawn(|| finding.find(&numbered(1), on(Some("one"))));
+            assert_eq!(first_asked.recv(), Ok(numbered(1)));
             let (answer, answers) = sync_channel(WAITING_MAX);
             for pid in 0..u32::try_from(WAITING_MAX).expect("small") {
                 let question = Question {
                     which: Which::Named {
-                        pid,
+                        target: numbered(pid),
                         time: None,
                         host: None,
                     },
@@ -162,13 +169,13 @@ mod tests {
                 };
                 assert!(finding.0.try_send(question).is_ok());
             }
-            let refused = finding.find(2, None, None);
-            assert_eq!(refused.facts, Err("too many processes are asked for at once".into()));
+            let refused = finding.find(&numbered(2), on(None));
+            assert_eq!(refused.facts, Err("too many targets are asked for at once".into()));
             for _ in 0..=WAITING_MAX {
                 let_go.wait();
             }
             let found = first.join().expect("it ends well");
-            assert_eq!(found.facts.map(|it| it.program), Ok("one".into()));
+            assert_eq!(found.facts.map(|it| it.what), Ok("one".into()));
             assert_eq!(answers.iter().take(WAITING_MAX).count(), WAITING_MAX);
         });
     }

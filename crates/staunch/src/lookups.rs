@@ -146,7 +146,7 @@ impl Lookups {
         self.meter.clone()
     }
 
-    fn by_feeds(&self, target: Target, now: Timestamp) -> Standing {
+    fn by_feeds(&self, target: &Target, now: Timestamp) -> Standing {
         self.feeds
             .as_ref()
             .map_or(Ok(None), |feeds| feeds.standing(target, now))
@@ -191,12 +191,14 @@ fn worst(all: impl Iterator<Item = Standing>) -> Standing {
 }
 
 impl Reputations for Lookups {
-    fn standing(&self, target: Target, now: Timestamp) -> Standing {
-        self.standings(&[target], now).pop().unwrap_or(Ok(None))
+    fn standing(&self, target: &Target, now: Timestamp) -> Standing {
+        self.standings(std::slice::from_ref(target), now)
+            .pop()
+            .unwrap_or(Ok(None))
     }
 
     fn standings(&self, targets: &[Target], now: Timestamp) -> Vec<Standing> {
-        let mut standings: Vec<_> = targets.iter().map(|it| self.by_feeds(*it, now)).collect();
+        let mut standings: Vec<_> = targets.iter().map(|it| self.by_feeds(it, now)).collect();
         let unnamed = targets.iter().zip(&mut standings).filter_map(|(target, standing)| {
             let ip = target.address().filter(|_| !matches!(standing, Ok(Some(_))))?;
             Some((ip, standing))

@@ -73,7 +73,7 @@ pub(crate) enum Orders {
 
 impl Orders {
     /// What goes wrong with `target` at this moment.
-    fn of(&self, target: Target) -> Option<Misbehaviour> {
+    fn of(&self, target: &Target) -> Option<Misbehaviour> {
         match self {
             Self::File(file) => Misbehaviour::of_name(std::fs::read_to_string(file).unwrap_or_default().trim()),
             Self::Live(live) => live.of(target),
@@ -124,7 +124,7 @@ impl LiveOrders {
         Some((what, left))
     }
 
-    fn of(&self, target: Target) -> Option<Misbehaviour> {
+    fn of(&self, target: &Target) -> Option<Misbehaviour> {
         let ip = target.address()?;
         let (what, _) = self.present()?;
         self.scope
@@ -166,7 +166,7 @@ impl Driver {
     }
 
     /// Answers of `requests` in their order: those that are given `early`, and the others of `inner`, all at once.
-    fn split<R: Copy>(
+    fn split<R: Clone>(
         requests: &[R],
         early: Vec<Option<Outcome>>,
         inner: impl FnOnce(&[R]) -> Vec<Outcome>,
@@ -174,7 +174,8 @@ impl Driver {
         let passed: Vec<R> = requests
             .iter()
             .zip(&early)
-            .filter_map(|(request, answer)| answer.is_none().then_some(*request))
+            .filter(|(_, answer)| answer.is_none())
+            .map(|(request, _)| request.clone())
             .collect();
         let mut answers = if passed.is_empty() { Vec::new() } else { inner(&passed) }.into_iter();
         early
@@ -203,7 +204,7 @@ impl Action for Driver {
 
     fn execute(&mut self, requests: &[ExecuteRequest]) -> Vec<Outcome> {
         const STALLED: Duration = Duration::from_secs(60);
-        let orders: Vec<_> = requests.iter().map(|it| self.orders.of(it.target)).collect();
+        let orders: Vec<_> = requests.iter().map(|it| self.orders.of(&it.target)).collect();
         let early = orders.iter().map(|order| match order {
             Some(Misbehaviour::Lie) => Some(Outcome::Landed),
             Some(Misbehaviour::Throttle) => Some(throttled()),
@@ -224,7 +225,7 @@ impl Action for Driver {
 
     fn undo(&mut self, requests: &[UndoRequest]) -> Vec<Outcome> {
         let early = requests.iter().map(|request| {
-            let order = self.orders.of(request.target);
+            let order = self.orders.of(&request.target);
             (order == Some(Misbehaviour::Throttle)).then(throttled)
         });
         let early = early.collect();
@@ -266,7 +267,7 @@ impl Enricher for Feed {
         self.inner.refresh(now);
     }
 
-    fn traffic_share(&self, target: Target, now: Timestamp) -> Fact<TrafficShare> {
+    fn traffic_share(&self, target: &Target, now: Timestamp) -> Fact<TrafficShare> {
         if self.orders.of(target) == Some(Misbehaviour::FeedDown) {
             return Fact {
                 value: Err("the feed gives no answer (a drill)".into()),

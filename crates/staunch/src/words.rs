@@ -1,8 +1,8 @@
 //! Frames in words: one line for what happened, one for each thing that became true.
 
 use staunch_model::{
-    ActionKind, Asset, Change, Description, Frame, IncidentId, Input, Known, KnownAccount, Observation, Outcome, Owner,
-    Presence, Printable, ProcessFound, Record, Target, Timestamp,
+    ActionKind, Asset, Change, Description, Found, Frame, IncidentId, Input, Known, KnownAccount, Observation, Outcome,
+    Owner, Presence, Printable, Record, Target, Timestamp,
 };
 use staunch_ports::StoredFrame;
 
@@ -105,7 +105,7 @@ pub(crate) fn input(input: &Input) -> String {
         }
         Input::Risk(table) => format!("table of risks: {} rows", table.rows.len()),
         Input::Known(known) => standing(known),
-        Input::ProcessFound(found) => process(found),
+        Input::Found(found) => found_out(found),
         Input::ContextTable(table) => format!("context guard: {} rows", table.rows.len()),
         Input::Trouble(what) => format!("trouble: {what}"),
     }
@@ -121,7 +121,7 @@ fn outcome_words(outcome: &Outcome) -> String {
 
 /// What feeds say, in words.
 fn standing(known: &Known) -> String {
-    let target = known.target;
+    let target = &known.target;
     match &known.standing {
         Ok(None) => format!("no feed names {target}"),
         Ok(Some(it)) => format!(
@@ -141,15 +141,19 @@ pub(crate) fn does(driver: &Description) -> &'static str {
         ActionKind::BlockIp => "cuts new connections only",
         ActionKind::RateLimitIp => "drops the packets above the rate that the configuration sets",
         ActionKind::FreezeProcess => "stops the process and those that descend from it, which keep all they have",
+        ActionKind::KillProcess => "ends the process and those that descend from it, for good",
+        ActionKind::IsolateHost => "cuts this machine off from all but those that manage it and what Staunch needs",
+        ActionKind::LockAccount => "lets nobody log in as it, and stops what runs in its sessions",
+        ActionKind::SinkholeDomain => "has the resolver deny that it, and all below it, exists",
     }
 }
 
-/// What a process is, in words.
-fn process(found: &ProcessFound) -> String {
-    let process = found.process;
+/// What a target is, in words.
+fn found_out(found: &Found) -> String {
+    let target = &found.target;
     match &found.facts {
-        Ok(facts) => format!("{process} is {} of user {}", Printable(&facts.program), facts.uid),
-        Err(why) => format!("{process} cannot be told from others: {}", Printable(why)),
+        Ok(facts) => format!("{target} is {}", Printable(&facts.what)),
+        Err(why) => format!("what {target} is, cannot be told: {}", Printable(why)),
     }
 }
 
@@ -222,7 +226,7 @@ pub(crate) fn record(record: &Record) -> String {
         Record::CommandRefused { why } => format!("refused: {why}"),
         Record::RiskTablePinned(_) => "the table of risks is pinned".to_owned(),
         Record::Known(known) => standing(known),
-        Record::ProcessFound(found) => format!("what {} is, is known", found.process),
+        Record::Found(found) => format!("what {} is, is known", found.target),
         Record::ContextTablePinned(_) => "the context guard is pinned".to_owned(),
         Record::AroundKnown {
             incident,
@@ -243,7 +247,7 @@ pub(crate) fn record(record: &Record) -> String {
             target,
             deadline,
         } => {
-            let of = target.map_or_else(|| "nothing".to_owned(), |target| target.to_string());
+            let of = target.as_ref().map_or_else(|| "nothing".to_owned(), Target::to_string);
             format!("{evidence} asked for by {incident}: {kind} of {of}, until {deadline}")
         }
         Record::EvidencePostponed {

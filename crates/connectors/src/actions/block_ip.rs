@@ -8,21 +8,13 @@ use std::time::Duration;
 
 use staunch_model::{ActionKind, Description, Failure, FailureKind, Permissions, RiskClass, Span, Target, UndoClass};
 
-pub mod label;
 pub mod memory;
 pub mod nftables;
 
-pub use label::Label;
 pub use memory::{Fault, MemoryBlockIp, MemoryWorld, Verb};
 pub use nftables::{
-    Claim, ClaimError, NftablesIp, NftablesOptions, ReleaseError, StartError, Whose, count_labelled, release_everything,
+    Claim, ClaimError, NftablesIp, NftablesOptions, ReleaseError, StartError, count_labelled, release_everything,
 };
-
-/// The shortest time a block holds. Below it an enforcement point may round to "for ever".
-pub const HOLD_MIN: Span = Span::from_millis(100);
-
-/// The longest time a block holds: a year, far below what any enforcement point can count.
-pub const HOLD_MAX: Span = Span::from_hours(366 * 24);
 
 /// How much a block that is in place may end before the time asked for and still count as the one asked for: an end
 /// is counted from when it was set, and rounded to ticks.
@@ -32,10 +24,10 @@ const HOLD_TOLERANCE: Span = Span::from_secs(2);
 ///
 /// # Panics
 /// When it is no address, which nobody asks of an action that [`staunch_model::ActionKind::aims_at`] addresses.
-fn address_of(target: Target) -> IpAddr {
+fn address_of(target: &Target) -> IpAddr {
     match target {
         Target::Address(ip) => ip.to_canonical(),
-        Target::Process(process) => unreachable!("{process} was given to a driver that blocks addresses"),
+        other => unreachable!("{other} was given to a driver that blocks addresses"),
     }
 }
 
@@ -43,22 +35,12 @@ fn address_of(target: Target) -> IpAddr {
 const fn verb(kind: ActionKind) -> &'static str {
     match kind {
         ActionKind::RateLimitIp => "limit",
-        ActionKind::BlockIp | ActionKind::FreezeProcess => "block",
+        _ => "block",
     }
-}
-
-/// Why `hold` cannot be kept; `None` when it can.
-fn hold_refused(kind: ActionKind, target: Target, hold: Span) -> Option<Failure> {
-    if (HOLD_MIN..=HOLD_MAX).contains(&hold) {
-        return None;
-    }
-    let verb = verb(kind);
-    let what = format!("cannot {verb} {target} for {hold}: a {verb} holds between {HOLD_MIN} and {HOLD_MAX}");
-    Some(Failure::new(FailureKind::Invalid, &what))
 }
 
 /// What is said of an element that is not the one asked for.
-fn conflict(kind: ActionKind, target: Target, found: &str) -> Failure {
+fn conflict(kind: ActionKind, target: &Target, found: &str) -> Failure {
     let verb = verb(kind);
     Failure::new(FailureKind::Conflict, &format!("cannot {verb} {target}: {found}"))
 }

@@ -9,7 +9,6 @@ use staunch_model::{
     ActionKind, Description, Failure, FailureKind, Permissions, Process, RiskClass, Span, Target, UndoClass,
 };
 
-use super::block_ip::{HOLD_MAX, HOLD_MIN};
 use crate::proc::Table;
 
 pub mod cgroup;
@@ -22,20 +21,11 @@ pub use label::Label;
 ///
 /// # Panics
 /// When it is none, which nobody asks of an action that [`ActionKind::aims_at`] processes.
-fn process_of(target: Target) -> Process {
+fn process_of(target: &Target) -> Process {
     match target {
-        Target::Process(process) => process,
-        Target::Address(ip) => unreachable!("{ip} was given to a driver that freezes processes"),
+        Target::Process(process) => *process,
+        other => unreachable!("{other} was given to a driver that acts on processes"),
     }
-}
-
-/// Why `hold` is not asked for in earnest; `None` when it may be. No freeze ends by itself, so that nothing else is made of it.
-fn hold_refused(target: Target, hold: Span) -> Option<Failure> {
-    if (HOLD_MIN..=HOLD_MAX).contains(&hold) {
-        return None;
-    }
-    let what = format!("cannot freeze {target} for {hold}: a hold is between {HOLD_MIN} and {HOLD_MAX}");
-    Some(Failure::new(FailureKind::Invalid, &what))
 }
 
 /// Why freezing `pid` would stop the machine or Staunch itself; `None` when it would not. The last line of defence: what is
@@ -56,7 +46,7 @@ fn untouchable(table: &Table, pid: u32) -> Option<&'static str> {
 }
 
 /// A failure to freeze.
-fn refused(target: Target, kind: FailureKind, why: &str) -> Failure {
+fn refused(target: &Target, kind: FailureKind, why: &str) -> Failure {
     Failure::new(kind, &format!("cannot freeze {target}: {why}"))
 }
 

@@ -68,7 +68,7 @@ impl ConntrackShare {
     }
 
     /// The share of `target` in `newest`, or why it is not known.
-    fn share(&self, newest: &Newest, target: Target, age: Span) -> Result<TrafficShare, Box<str>> {
+    fn share(&self, newest: &Newest, target: &Target, age: Span) -> Result<TrafficShare, Box<str>> {
         let reading = match newest {
             Newest::Never => return Err("the tracked connections were not read yet".into()),
             Newest::Failed { why, .. } => return Err(why.clone()),
@@ -116,7 +116,7 @@ impl Enricher for ConntrackShare {
         drop(old);
     }
 
-    fn traffic_share(&self, target: Target, now: Timestamp) -> Fact<TrafficShare> {
+    fn traffic_share(&self, target: &Target, now: Timestamp) -> Fact<TrafficShare> {
         let newest = Arc::clone(&self.newest.read().unwrap_or_else(PoisonError::into_inner));
         let age = match *newest {
             Newest::Never => Span::ZERO,
@@ -143,7 +143,7 @@ mod tests {
     }
 
     fn asked(share: &ConntrackShare) -> Fact<TrafficShare> {
-        share.traffic_share(Target::Address([192, 0, 2, 1].into()), NOW)
+        share.traffic_share(&Target::Address([192, 0, 2, 1].into()), NOW)
     }
 
     fn read(ago: Span) -> Newest {

@@ -20,9 +20,10 @@ use std::{fs, io};
 
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{SysconfVar, sysconf};
-use staunch_model::{Printable, Process, ProcessFacts, ProcessFound, Span, Timestamp};
-use staunch_ports::Processes;
+use staunch_model::{Found, Printable, Process, Span, Target, TargetFacts, Timestamp};
+use staunch_ports::{Seen, Targets};
 
+use super::this_host::ThisHost;
 use crate::proc::{Proc, Stat, Table};
 pub use programs::ProcessOptionsError;
 use programs::{Exe, Programs};
@@ -45,10 +46,8 @@ const PROGRAM_BYTES_MAX: usize = 256;
 pub struct ProcessOptions {
     /// Where the processes are. Default: `/proc`.
     pub proc: PathBuf,
-    /// Names that events give this machine beside its own (`uname -n`). Capitals make no difference. Default: none.
-    pub hosts: Vec<String>,
-    /// Whether an event that names no host is of this machine. Default: false.
-    pub local_without_host: bool,
+    /// Which names of hosts are this machine.
+    pub host: ThisHost,
     /// The programs that are protected, by the whole path of their file; a `*` at the end stands for the rest of its name.
     /// Default: [`ProcessOptions::protected_by_default`].
     pub protected: Vec<String>,
@@ -72,8 +71,7 @@ impl Default for ProcessOptions {
     fn default() -> Self {
         Self {
             proc: PathBuf::from("/proc"),
-            hosts: Vec::new(),
-            local_without_host: false,
+            host: ThisHost::default(),
             protected: Self::protected_by_default(),
             protected_always: Vec::new(),
             protected_users: programs::USERS.map(str::to_owned).into(),
@@ -116,8 +114,8 @@ impl ProcessFinder {
         })
     }
 
-    fn look(&self, pid: u32, event_time: Option<Timestamp>, host: Option<&str>) -> Result<ProcessFound, String> {
-        self.is_local(host)?;
+    fn look(&self, pid: u32, event_time: Option<Timestamp>, host: Option<&str>) -> Result<Found, String> {
+        self.options.host.check("a process", host)?;
         self.is_in_first_namespace()?;
         let Some(event_time) = event_time else {
             return Err(
@@ -131,7 +129,7 @@ impl ProcessFinder {
         self.about(&stat)
     }
 
-    fn look_at(&self, process: Process) -> Result<ProcessFound, String> {
+    fn look_at(&self, process: Process) -> Result<Found, String> {
         self.is_in_first_namespace()?;
         let boot = self.proc.boot().map_err(|error| unreadable("the boot id", &error))?;
         let stat = self.stat(process.pid)?.filter(|it| !it.has_ended());
@@ -140,7 +138,7 @@ impl ProcessFinder {
     }
 
     /// What there is to say of the process that `stat` was read of.
-    fn about(&self, stat: &Stat) -> Result<ProcessFound, String> {
+    fn about(&self, stat: &Stat) -> Result<Found, String> {
         let pid = stat.pid;
         let boot = self.proc.boot().map_err(|error| unreadable("the boot id", &error))?;
         let table = self
@@ -164,42 +162,17 @@ impl ProcessFinder {
         if self.stat(pid)?.is_none_or(|it| it.started != stat.started) {
             return Err(gone(pid));
         }
-        Ok(ProcessFound {
-            process: Process {
+        Ok(Found {
+            target: Target::Process(Process {
                 pid,
                 started: stat.started,
                 boot: if stat.started == 0 { 0 } else { boot },
-            },
-            facts: Ok(ProcessFacts {
-                program: program
-                    .map(|it| staunch_model::text::clip(&it.text(), PROGRAM_BYTES_MAX).into())
-                    .unwrap_or_default(),
-                uid: uids.effective,
+            }),
+            facts: Ok(TargetFacts {
+                what: what(program.as_ref(), uids).into(),
                 protected: protected.map(Into::into),
             }),
         })
-    }
-
-    fn is_local(&self, host: Option<&str>) -> Result<(), String> {
-        let Some(host) = host.filter(|it| !it.is_empty()) else {
-            return if self.options.local_without_host {
-                Ok(())
-            } else {
-                Err("the event does not say on which host, and a number alone is of any".to_owned())
-            };
-        };
-        let own = self.proc.read(&self.proc.path("sys/kernel/hostname"));
-        let own = own.map_err(|error| unreadable("this machine's name", &error))?;
-        let own = String::from_utf8_lossy(own.trim_ascii()).into_owned();
-        let mut names = std::iter::once(&own).chain(&self.options.hosts);
-        if names.any(|name| name.eq_ignore_ascii_case(host)) {
-            return Ok(());
-        }
-        Err(format!(
-            "it is a process of {}, and this machine is {}",
-            Printable(host),
-            Printable(&own)
-        ))
     }
 
     fn is_in_first_namespace(&self) -> Result<(), String> {
@@ -313,19 +286,38 @@ impl ProcessFinder {
     }
 }
 
-impl Processes for ProcessFinder {
-    fn find(&self, pid: u32, event_time: Option<Timestamp>, host: Option<&str>) -> ProcessFound {
-        self.look(pid, event_time, host).unwrap_or_else(|why| ProcessFound {
-            process: Process::unidentified(pid),
+impl Targets for ProcessFinder {
+    fn find(&self, named: &Target, seen: Seen<'_>) -> Found {
+        let unknown = |target: Target, why: String| Found {
+            target,
+            facts: Err(why.into()),
+        };
+        match named.process() {
+            Some(Process { pid, .. }) => self
+                .look(pid, seen.time, seen.host)
+                .unwrap_or_else(|why| unknown(Target::Process(Process::unidentified(pid)), why)),
+            None => unknown(named.clone(), "it is no process".to_owned()),
+        }
+    }
+
+    fn look_again(&self, target: &Target) -> Found {
+        let found = match target.process() {
+            Some(process) => self.look_at(process),
+            None => Err("it is no process".to_owned()),
+        };
+        found.unwrap_or_else(|why| Found {
+            target: target.clone(),
             facts: Err(why.into()),
         })
     }
+}
 
-    fn look_again(&self, process: Process) -> ProcessFound {
-        self.look_at(process).unwrap_or_else(|why| ProcessFound {
-            process,
-            facts: Err(why.into()),
-        })
+/// What a process runs and as whom, in words.
+fn what(program: Option<&Exe>, uids: Uids) -> String {
+    let user = uids.effective;
+    match program.map(Exe::text) {
+        Some(path) => format!("{} of user {user}", staunch_model::text::clip(&path, PROGRAM_BYTES_MAX)),
+        None => format!("of user {user}"),
     }
 }
 

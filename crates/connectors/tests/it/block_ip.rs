@@ -23,13 +23,13 @@ impl ActionWorld for InMemory {
         Box::new(MemoryBlockIp::new(self.0.clone(), installation))
     }
     fn label(&self, target: Target) -> Option<String> {
-        self.0.label(target).map(String::from)
+        self.0.label(&target).map(String::from)
     }
     fn put(&self, target: Target, label: &str) {
-        self.0.put(target, label);
+        self.0.put(&target, label);
     }
     fn remove(&self, target: Target) {
-        self.0.remove(target);
+        self.0.remove(&target);
     }
     fn flush(&self) {
         self.0.flush();
@@ -58,7 +58,7 @@ impl InKernel {
     }
 }
 
-fn element(target: Target) -> (&'static str, String) {
+fn element(target: &Target) -> (&'static str, String) {
     let ip = target.address().unwrap();
     (if ip.is_ipv4() { "block4" } else { "block6" }, ip.to_string())
 }
@@ -79,13 +79,13 @@ impl ActionWorld for InKernel {
         Some(witness().get_element(ip).unwrap()?.comment.unwrap_or_default())
     }
     fn put(&self, target: Target, label: &str) {
-        let (set, ip) = element(target);
+        let (set, ip) = element(&target);
         nft(&format!(
             "add element inet staunch {set} {{ {ip} comment \"{label}\" }}"
         ));
     }
     fn remove(&self, target: Target) {
-        let (set, ip) = element(target);
+        let (set, ip) = element(&target);
         nft(&format!("delete element inet staunch {set} {{ {ip} }}"));
     }
     fn flush(&self) {
@@ -146,8 +146,11 @@ fn a_driver_that_limits_says_so_and_lets_a_part_through() {
         let server = UdpSocket::bind(("198.51.100.1", 0)).unwrap();
         server.set_nonblocking(true).unwrap();
         let target = at("198.51.100.2");
-        let request = staunch_ports::ExecuteRequest { target, ..request(1) };
-        assert_eq!(driver.execute(&[request]), [Outcome::Landed]);
+        let request = staunch_ports::ExecuteRequest {
+            target: target.clone(),
+            ..request(1)
+        };
+        assert_eq!(driver.execute(std::slice::from_ref(&request)), [Outcome::Landed]);
         let client = inside(&other, || UdpSocket::bind(("198.51.100.2", 0)).unwrap());
         let sent = 200;
         for _ in 0..sent {
@@ -158,7 +161,7 @@ fn a_driver_that_limits_says_so_and_lets_a_part_through() {
             while server.recv_from(&mut [0]).is_ok() {
                 arrived += 1;
             }
-            let seen = driver.observe(&[target]).remove(0).unwrap();
+            let seen = driver.observe(std::slice::from_ref(&target)).remove(0).unwrap();
             let stopped = seen.stopped_packets.unwrap();
             (arrived + stopped == sent).then_some(stopped)
         });

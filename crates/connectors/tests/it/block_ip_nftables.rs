@@ -7,7 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use staunch_connectors::actions::block_ip::{Label, NftablesIp, NftablesOptions, Whose, release_everything};
+use staunch_connectors::actions::block_ip::{NftablesIp, NftablesOptions, release_everything};
+use staunch_connectors::actions::{Label, Whose};
 use staunch_model::{
     EffectKey, FailureKind, InstallationId, Observation, Outcome, Owner, Presence, Span, Target, TransactionId,
 };
@@ -78,14 +79,14 @@ fn a_flushed_set_and_a_deleted_element_are_seen() {
         let mut driver = started();
         let (one, two) = (at("203.0.113.7"), at("203.0.113.8"));
         assert_eq!(
-            driver.execute(&[execute(1, one), execute(2, two)]),
+            driver.execute(&[execute(1, one.clone()), execute(2, two.clone())]),
             [const { Outcome::Landed }; 2]
         );
         nft("delete element inet staunch block4 { 203.0.113.7 }");
-        assert_eq!(see(&mut driver, one).presence, Presence::Absent);
+        assert_eq!(see(&mut driver, one.clone()).presence, Presence::Absent);
         assert_eq!(driver.owned().unwrap().targets.len(), 1);
         nft("flush set inet staunch block4");
-        let seen = see(&mut driver, two);
+        let seen = see(&mut driver, two.clone());
         assert_eq!((seen.presence, seen.enforcing), (Presence::Absent, true));
         assert_eq!(driver.owned().unwrap().targets, []);
         assert_eq!(
@@ -124,8 +125,8 @@ fn other_tables_are_untouched() {
         let before = nft_list("table inet other");
         let mut driver = started();
         let target = at("203.0.113.7");
-        assert_eq!(driver.execute(&[execute(1, target)]), [Outcome::Landed]);
-        assert_eq!(driver.undo(&[undo(1, target)]), [Outcome::Landed]);
+        assert_eq!(driver.execute(&[execute(1, target.clone())]), [Outcome::Landed]);
+        assert_eq!(driver.undo(&[undo(1, target.clone())]), [Outcome::Landed]);
         assert_eq!(driver.execute(&[execute(2, target)]), [Outcome::Landed]);
         assert_eq!(release_everything("staunch", Whose::Anybodys).unwrap(), 1);
         assert_eq!(nft_list("table inet other"), before);
@@ -153,8 +154,8 @@ fn a_thousand_land_in_one_batch() {
     in_new_net("a_thousand_land_in_one_batch", || {
         let mut driver = started();
         let targets = addresses(1_000);
-        let before = see(&mut driver, targets[0]).version;
-        let requests: Vec<_> = (1..).zip(&targets).map(|(id, it)| execute(id, *it)).collect();
+        let before = see(&mut driver, targets[0].clone()).version;
+        let requests: Vec<_> = (1..).zip(&targets).map(|(id, it)| execute(id, it.clone())).collect();
         assert_eq!(driver.execute(&requests), vec![Outcome::Landed; 1_000]);
         let seen = driver.observe(&targets);
         for (id, seen) in (1..).zip(seen) {
@@ -165,9 +166,9 @@ fn a_thousand_land_in_one_batch() {
             assert_eq!(seen.version, before + 1, "one batch is one change of the ruleset");
             assert_eq!(seen.capacity.unwrap().used, 1_000);
         }
-        let requests: Vec<_> = (1..).zip(&targets).map(|(id, it)| undo(id, *it)).collect();
+        let requests: Vec<_> = (1..).zip(&targets).map(|(id, it)| undo(id, it.clone())).collect();
         assert_eq!(driver.undo(&requests), vec![Outcome::Landed; 1_000]);
-        let after = see(&mut driver, targets[0]);
+        let after = see(&mut driver, targets[0].clone());
         assert_eq!((after.version, after.capacity.unwrap().used), (before + 2, 0));
     });
 }
@@ -195,12 +196,12 @@ fn a_full_set_takes_what_fits() {
                 _ => assert_eq!(outcome, &Outcome::Landed, "{index}"),
             }
         }
-        let capacity = see(&mut driver, requests[0].target).capacity.unwrap();
+        let capacity = see(&mut driver, requests[0].target.clone()).capacity.unwrap();
         assert_eq!((capacity.used, capacity.max), (5, 5));
-        assert_eq!(driver.undo(&[undo(1, requests[0].target)]), [Outcome::Landed]);
+        assert_eq!(driver.undo(&[undo(1, requests[0].target.clone())]), [Outcome::Landed]);
         // The kernel frees the place a moment after the element is gone.
         until("there is room again", || {
-            (driver.execute(&[execute(6, requests[5].target)]) == [Outcome::Landed]).then_some(())
+            (driver.execute(&[execute(6, requests[5].target.clone())]) == [Outcome::Landed]).then_some(())
         });
     });
 }
@@ -224,9 +225,9 @@ fn undoing_gets_through_while_others_change_the_ruleset() {
             let _stop = SetOnDrop(&done);
             let mut overtaken = 0;
             until("enough changes came in between", || {
-                let requests: Vec<_> = (1..).zip(&targets).map(|(id, it)| execute(id, *it)).collect();
+                let requests: Vec<_> = (1..).zip(&targets).map(|(id, it)| execute(id, it.clone())).collect();
                 assert_eq!(driver.execute(&requests), vec![Outcome::Landed; 200]);
-                let mut open: Vec<_> = (1..).zip(&targets).map(|(id, it)| undo(id, *it)).collect();
+                let mut open: Vec<_> = (1..).zip(&targets).map(|(id, it)| undo(id, it.clone())).collect();
                 until("everything is undone", || {
                     let before = changes.load(Relaxed);
                     let outcomes = driver.undo(&open);
@@ -236,7 +237,7 @@ fn undoing_gets_through_while_others_change_the_ruleset() {
                         "{outcomes:?}"
                     );
                     let left = open.iter().zip(outcomes).filter(|(_, it)| *it != Outcome::Landed);
-                    open = left.map(|(request, _)| *request).collect();
+                    open = left.map(|(request, _)| request.clone()).collect();
                     open.is_empty().then_some(())
                 });
                 let found = other.get_elements(&ips).unwrap();
@@ -312,10 +313,10 @@ fn an_established_connection_is_cut_and_resumes(test: &str, server: &'static str
         there.write_all(b"a").unwrap();
         assert!(arrives(&mut here, Duration::from_secs(20)));
         let target = at(client);
-        assert_eq!(driver.execute(&[execute(1, target)]), [Outcome::Landed]);
+        assert_eq!(driver.execute(&[execute(1, target.clone())]), [Outcome::Landed]);
         there.write_all(b"b").unwrap();
         until("a packet was stopped", || {
-            see(&mut driver, target).stopped_packets.filter(|it| *it > 0)
+            see(&mut driver, target.clone()).stopped_packets.filter(|it| *it > 0)
         });
         assert!(!arrives(&mut here, Duration::from_millis(1)));
         assert_eq!(driver.undo(&[undo(1, target)]), [Outcome::Landed]);

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use staunch_connectors::actions::block_ip::Whose;
+use staunch_connectors::actions::Whose;
 use staunch_connectors::actions::freeze_process::{CgroupFreezeProcess, CgroupOptions, Label};
 use staunch_model::{
     EffectKey, FailureKind, InstallationId, Observation, Outcome, Owner, Presence, Process, Span, Target, TransactionId,
@@ -46,7 +46,7 @@ impl InCgroups {
     }
 }
 
-fn pid(target: Target) -> u32 {
+fn pid(target: &Target) -> u32 {
     target.process().unwrap().pid
 }
 
@@ -55,19 +55,19 @@ impl ActionWorld for InCgroups {
         Box::new(self.tree.driver(installation))
     }
     fn label(&self, target: Target) -> Option<String> {
-        let group = group_of(pid(target));
+        let group = group_of(pid(&target));
         (group != self.home).then(|| group.file_name().unwrap().to_str().unwrap().to_owned())
     }
     fn put(&self, target: Target, label: &str) {
         let group = self.home.join(label);
         fs::create_dir_all(&group).unwrap();
         set_frozen(&group, true);
-        move_to(&group, pid(target));
+        move_to(&group, pid(&target));
     }
     fn remove(&self, target: Target) {
-        let group = group_of(pid(target));
+        let group = group_of(pid(&target));
         assert_ne!(group, self.home);
-        move_to(&self.home, pid(target));
+        move_to(&self.home, pid(&target));
         fs::remove_dir(group).unwrap();
     }
     fn flush(&self) {
@@ -163,7 +163,7 @@ fn ours(transaction: u64) -> Presence {
     }
 }
 
-fn name(transaction: u64, target: Target) -> String {
+fn name(transaction: u64, target: &Target) -> String {
     let label = Label {
         installation: OURS,
         transaction: TransactionId(transaction),
@@ -197,15 +197,15 @@ fn a_family_in_two_groups_is_frozen_and_given_back() {
         let (mut parent, child, grandchild) = family(&home);
         move_to(&other, grandchild);
         let (mut driver, target) = (tree.driver(OURS), parent.target());
-        assert_eq!(execute(&mut driver, 1, target), Outcome::Landed);
+        assert_eq!(execute(&mut driver, 1, target.clone()), Outcome::Landed);
         for (pid, home) in [(parent.process.pid, &home), (child, &home), (grandchild, &other)] {
             let group = group_of(pid);
-            assert_eq!(group, home.join(name(1, target)), "it stays inside of its own");
+            assert_eq!(group, home.join(name(1, &target)), "it stays inside of its own");
             assert!(is_frozen(&group));
         }
         parent.say("hello");
         assert!(!parent.says_something(50), "a frozen process answers nothing");
-        let seen = see(&mut driver, target);
+        let seen = see(&mut driver, target.clone());
         assert_eq!((seen.presence, seen.enforcing), (ours(1), true));
         let of_child = see(&mut driver, Target::Process(identify(child)));
         assert_eq!(
@@ -219,14 +219,17 @@ fn a_family_in_two_groups_is_frozen_and_given_back() {
 
         // One of the two groups is enough to see that it does not hold.
         set_frozen(&group_of(grandchild), false);
-        assert!(!see(&mut driver, target).enforcing);
+        assert!(!see(&mut driver, target.clone()).enforcing);
         set_frozen(&group_of(grandchild), true);
         move_to(&other, grandchild);
-        assert!(!see(&mut driver, target).enforcing, "a descendant was taken out");
-        assert_eq!(execute(&mut driver, 1, target), Outcome::Landed);
-        assert!(see(&mut driver, target).enforcing, "and is held again");
+        assert!(
+            !see(&mut driver, target.clone()).enforcing,
+            "a descendant was taken out"
+        );
+        assert_eq!(execute(&mut driver, 1, target.clone()), Outcome::Landed);
+        assert!(see(&mut driver, target.clone()).enforcing, "and is held again");
 
-        assert_eq!(undo(&mut driver, 1, target), Outcome::Landed);
+        assert_eq!(undo(&mut driver, 1, target.clone()), Outcome::Landed);
         assert_eq!(parent.hear(), "hello", "it goes on where it was");
         assert!(parent.goes_on());
         assert_eq!([group_of(child), group_of(grandchild)], [home.clone(), other.clone()]);
@@ -246,14 +249,14 @@ fn a_process_that_keeps_forking_is_frozen_completely() {
         let parent = Started::script(&home, script);
         until("it has forked some", || (processes_in(&home).len() > 20).then_some(()));
         let (mut driver, target) = (tree.driver(OURS), parent.target());
-        assert_eq!(execute(&mut driver, 1, target), Outcome::Landed);
-        let group = home.join(name(1, target));
+        assert_eq!(execute(&mut driver, 1, target.clone()), Outcome::Landed);
+        let group = home.join(name(1, &target));
         assert_eq!(processes_in(&home), [0; 0], "nobody was left behind");
         let held = processes_in(&group);
         assert!(is_frozen(&group) && (20..2000).contains(&held.len()), "{}", held.len());
         assert!(!parent.says_something(50));
         assert_eq!(processes_in(&group), held, "nobody is added any more");
-        assert!(see(&mut driver, target).enforcing);
+        assert!(see(&mut driver, target.clone()).enforcing);
         assert_eq!(undo(&mut driver, 1, target), Outcome::Landed);
         until("it goes on forking", || {
             (processes_in(&home).len() > held.len()).then_some(())
@@ -268,17 +271,25 @@ fn a_frozen_process_that_is_killed_leaves_nothing() {
         let home = tree.group("home");
         let (mut killed, mut driver) = (Started::echo(&home), tree.driver(OURS));
         let target = killed.target();
-        assert_eq!(execute(&mut driver, 1, target), Outcome::Landed);
+        assert_eq!(execute(&mut driver, 1, target.clone()), Outcome::Landed);
         killed.kill();
-        assert_eq!(see(&mut driver, target).presence, ours(1), "its group is still there");
+        assert_eq!(
+            see(&mut driver, target.clone()).presence,
+            ours(1),
+            "its group is still there"
+        );
         let renewal = ExecuteRequest {
             renewal: true,
-            ..request(1, target)
+            ..request(1, target.clone())
         };
         assert_eq!(driver.execute(&[renewal]), [Outcome::Landed]);
-        assert_refused(&execute(&mut driver, 1, target), FailureKind::Conflict, "has ended");
-        assert_eq!(undo(&mut driver, 1, target), Outcome::Landed);
-        assert_eq!(see(&mut driver, target).presence, Presence::Absent);
+        assert_refused(
+            &execute(&mut driver, 1, target.clone()),
+            FailureKind::Conflict,
+            "has ended",
+        );
+        assert_eq!(undo(&mut driver, 1, target.clone()), Outcome::Landed);
+        assert_eq!(see(&mut driver, target.clone()).presence, Presence::Absent);
         assert_eq!(tree.groups(), [home]);
         assert_refused(&execute(&mut driver, 1, target), FailureKind::Conflict, "has ended");
     });
@@ -314,8 +325,8 @@ fn another_process_with_the_number_is_left_alone() {
             ),
         ] {
             let target = Target::Process(process);
-            assert_refused(&execute(&mut driver, 1, target), kind, says);
-            assert_eq!(see(&mut driver, target).presence, Presence::Absent);
+            assert_refused(&execute(&mut driver, 1, target.clone()), kind, says);
+            assert_eq!(see(&mut driver, target.clone()).presence, Presence::Absent);
             assert_eq!(undo(&mut driver, 1, target), Outcome::Landed);
         }
         assert_eq!(group_of(real.pid), home);
@@ -362,11 +373,11 @@ fn a_driver_made_anew_finds_and_undoes_what_another_made() {
         let owned = driver.owned().unwrap().targets;
         assert_eq!(owned.len(), 1);
         assert_eq!(
-            (owned[0].transaction, owned[0].target),
+            (owned[0].transaction, owned[0].target.clone()),
             (TransactionId(7), held.target())
         );
         assert_eq!(see(&mut driver, held.target()).presence, ours(7));
-        assert_eq!(undo(&mut driver, 7, owned[0].target), Outcome::Landed);
+        assert_eq!(undo(&mut driver, 7, owned[0].target.clone()), Outcome::Landed);
         assert!(held.goes_on());
         assert_eq!(tree.groups(), [home]);
     });
@@ -378,18 +389,18 @@ fn what_is_half_done_is_seen_undone_or_finished() {
         let home = tree.group("home");
         let (mut driver, mut held) = (tree.driver(OURS), Started::echo(&home));
         let target = held.target();
-        let group = home.join(name(1, target));
+        let group = home.join(name(1, &target));
         for frozen in [false, true] {
             fs::create_dir(&group).unwrap();
             set_frozen(&group, frozen);
-            let seen = see(&mut driver, target);
+            let seen = see(&mut driver, target.clone());
             assert_eq!((seen.presence, seen.enforcing), (ours(1), false));
-            assert_refused(&execute(&mut driver, 2, target), FailureKind::Conflict, "TX-1");
-            assert_eq!(undo(&mut driver, 1, target), Outcome::Landed);
+            assert_refused(&execute(&mut driver, 2, target.clone()), FailureKind::Conflict, "TX-1");
+            assert_eq!(undo(&mut driver, 1, target.clone()), Outcome::Landed);
             assert_eq!(tree.groups(), std::slice::from_ref(&home));
         }
         fs::create_dir(&group).unwrap();
-        assert_eq!(execute(&mut driver, 1, target), Outcome::Landed);
+        assert_eq!(execute(&mut driver, 1, target.clone()), Outcome::Landed);
         assert!(is_frozen(&group) && group_of(held.process.pid) == group);
         assert_eq!(undo(&mut driver, 1, target), Outcome::Landed);
         assert!(held.goes_on());
@@ -403,10 +414,10 @@ fn what_starts_in_a_group_that_somebody_thawed_goes_back_too() {
         let script = "while read word; do sleep 1000 & echo $!; done";
         let (mut driver, mut held) = (tree.driver(OURS), Started::script(&home, script));
         let target = held.target();
-        assert_eq!(execute(&mut driver, 1, target), Outcome::Landed);
+        assert_eq!(execute(&mut driver, 1, target.clone()), Outcome::Landed);
         let group = group_of(held.process.pid);
         set_frozen(&group, false);
-        let seen = see(&mut driver, target);
+        let seen = see(&mut driver, target.clone());
         assert_eq!((seen.presence, seen.enforcing), (ours(1), false));
         assert_eq!(driver.owned().unwrap().targets, [], "what is not enforced is left out");
         held.say("fork");
@@ -429,10 +440,10 @@ fn two_that_hold_one_process_are_lifted_in_any_order() {
             let (mut parent, child, grandchild) = family(&home);
             let mut driver = tree.driver(OURS);
             let (whole, part) = (parent.target(), Target::Process(identify(child)));
-            assert_eq!(execute(&mut driver, 1, part), Outcome::Landed);
+            assert_eq!(execute(&mut driver, 1, part.clone()), Outcome::Landed);
             assert!(parent.goes_on());
-            assert_eq!(execute(&mut driver, 2, whole), Outcome::Landed);
-            for (transaction, target) in [(1, part), (2, whole)] {
+            assert_eq!(execute(&mut driver, 2, whole.clone()), Outcome::Landed);
+            for (transaction, target) in [(1, part.clone()), (2, whole.clone())] {
                 let seen = see(&mut driver, target);
                 assert_eq!((seen.presence, seen.enforcing), (ours(transaction), true));
             }
@@ -443,7 +454,7 @@ fn two_that_hold_one_process_are_lifted_in_any_order() {
             };
             let [(first, one), (second, other)] = order;
             assert_eq!(undo(&mut driver, first, one), Outcome::Landed);
-            let seen = see(&mut driver, other);
+            let seen = see(&mut driver, other.clone());
             assert_eq!((seen.presence, seen.enforcing), (ours(second), true));
             assert!(is_frozen(&group_of(grandchild)), "the other still holds it");
             assert_eq!(undo(&mut driver, second, other), Outcome::Landed);
@@ -496,10 +507,14 @@ fn where_a_process_cannot_be_given_back_it_goes_on_all_the_same() {
         let home = tree.group("home");
         let (mut driver, mut held) = (tree.driver(OURS), Started::echo(&home));
         let target = held.target();
-        assert_eq!(execute(&mut driver, 1, target), Outcome::Landed);
+        assert_eq!(execute(&mut driver, 1, target.clone()), Outcome::Landed);
         let in_the_way = group_of(held.process.pid).join("somebodys");
         fs::create_dir(&in_the_way).unwrap();
-        assert_refused(&undo(&mut driver, 1, target), FailureKind::Conflict, "somebodys");
+        assert_refused(
+            &undo(&mut driver, 1, target.clone()),
+            FailureKind::Conflict,
+            "somebodys",
+        );
         assert!(held.goes_on());
         fs::remove_dir(&in_the_way).unwrap();
         assert_eq!(undo(&mut driver, 1, target), Outcome::Landed);
@@ -519,7 +534,7 @@ fn what_other_installations_left_is_listed_and_lifted() {
         assert_eq!(driver.owned().unwrap().targets.len(), 1);
         let former = driver.former();
         assert_eq!(former.len(), 1);
-        assert_eq!((former[0].target, former[0].expires_in), (one.target(), None));
+        assert_eq!((former[0].target.clone(), former[0].expires_in), (one.target(), None));
         assert!(
             former[0].label.starts_with("staunch-b0b0b0b0b0b0b0b0-TX-1-"),
             "{former:?}"
@@ -540,7 +555,7 @@ fn a_label_on_a_group_that_a_user_made_does_not_count() {
     in_subtree("a_label_on_a_group_that_a_user_made_does_not_count", |tree| {
         let home = tree.group("home");
         let (mut driver, held) = (tree.driver(OURS), Started::echo(&home));
-        let forged = home.join(name(1, held.target()).replace("a0a0", "b0b0"));
+        let forged = home.join(name(1, &held.target()).replace("a0a0", "b0b0"));
         fs::create_dir(&forged).unwrap();
         let seen = |driver: &mut CgroupFreezeProcess| see(driver, held.target()).presence;
         assert!(matches!(seen(&mut driver), Presence::Present { .. }), "root made it");
@@ -579,7 +594,7 @@ fn a_machine_without_cgroup_v2_is_told_of() {
         started: 7,
         boot: 7,
     });
-    let failure = driver.observe(&[target]).remove(0).unwrap_err();
+    let failure = driver.observe(std::slice::from_ref(&target)).remove(0).unwrap_err();
     assert_eq!(failure.kind, FailureKind::Unavailable);
     assert_refused(
         &execute(&mut driver, 1, target),

@@ -8,9 +8,9 @@ use std::os::unix::process::{CommandExt as _, parent_id};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use staunch_connectors::enrichers::{ProcessFinder, ProcessOptions};
-use staunch_model::{Process, ProcessFacts, ProcessFound, Span, Timestamp};
-use staunch_ports::{Clock as _, Processes as _};
+use staunch_connectors::enrichers::{ProcessFinder, ProcessOptions, ThisHost};
+use staunch_model::{Found, Process, Span, Target, TargetFacts, Timestamp};
+use staunch_ports::{Clock as _, Seen, Targets as _};
 use tempfile::TempDir;
 
 use crate::block_ip_setting::until;
@@ -22,7 +22,10 @@ const NOBODY: u32 = 4_194_305;
 fn options() -> ProcessOptions {
     ProcessOptions {
         any_pid_namespace: true,
-        local_without_host: true,
+        host: ThisHost {
+            unnamed: true,
+            ..ThisHost::default()
+        },
         ..ProcessOptions::default()
     }
 }
@@ -31,23 +34,32 @@ fn now() -> Option<Timestamp> {
     Some(staunch_ports::clock::SystemClock.now())
 }
 
-fn find(options: ProcessOptions, pid: u32) -> ProcessFound {
-    ProcessFinder::new(options).unwrap().find(pid, now(), None)
+fn ask(options: ProcessOptions, pid: u32, time: Option<Timestamp>, host: Option<&str>) -> Found {
+    named(&ProcessFinder::new(options).unwrap(), pid, time, host)
 }
 
-fn facts(options: ProcessOptions, pid: u32) -> ProcessFacts {
+fn named(finder: &ProcessFinder, pid: u32, time: Option<Timestamp>, host: Option<&str>) -> Found {
+    let named = Target::Process(Process::unidentified(pid));
+    finder.find(&named, Seen { time, host })
+}
+
+fn find(options: ProcessOptions, pid: u32) -> Found {
+    ask(options, pid, now(), None)
+}
+
+fn facts(options: ProcessOptions, pid: u32) -> TargetFacts {
     find(options, pid).facts.unwrap()
 }
 
 /// Why nothing is said of a process.
 fn refusal(options: ProcessOptions, pid: u32, event_time: Option<Timestamp>, host: Option<&str>) -> String {
-    let found = ProcessFinder::new(options).unwrap().find(pid, event_time, host);
-    assert_eq!(found.process, Process::unidentified(pid));
+    let found = ask(options, pid, event_time, host);
+    assert_eq!(found.target, Target::Process(Process::unidentified(pid)));
     found.facts.unwrap_err().into()
 }
 
 #[track_caller]
-fn assert_protected(facts: &ProcessFacts, says: &str) {
+fn assert_protected(facts: &TargetFacts, says: &str) {
     let why = facts.protected.as_deref().unwrap_or_default();
     assert!(!why.is_empty() && why.contains(says), "{facts:?}");
 }
@@ -86,10 +98,10 @@ impl Drop for Running {
 fn a_process_is_told_with_what_it_runs() {
     let running = Running::cat();
     let found = find(options(), running.pid());
-    assert_eq!(found.process, identify(running.pid()));
+    assert_eq!(found.target, Target::Process(identify(running.pid())));
     let facts = found.facts.unwrap();
-    assert_eq!(*facts.program, *running.exe().to_str().unwrap());
-    assert_eq!(facts.uid, nix::unistd::geteuid().as_raw());
+    let what = format!("{} of user {}", running.exe().display(), nix::unistd::geteuid());
+    assert_eq!(*facts.what, *what);
     assert_eq!(facts.protected, None);
 }
 
@@ -98,8 +110,10 @@ fn a_process_of_another_host_or_of_none_is_not_told() {
     let running = Running::cat();
     let own = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
     let strict = ProcessOptions {
-        local_without_host: false,
-        hosts: vec!["Other.example".to_owned()],
+        host: ThisHost {
+            names: vec!["Other.example".to_owned()],
+            ..ThisHost::default()
+        },
         ..options()
     };
     for host in [None, Some("")] {
@@ -114,7 +128,7 @@ fn a_process_of_another_host_or_of_none_is_not_told() {
     }
     for host in [own.trim(), &own.trim().to_uppercase(), "other.EXAMPLE"] {
         let finder = ProcessFinder::new(strict.clone()).unwrap();
-        assert!(finder.find(running.pid(), now(), Some(host)).facts.is_ok(), "{host}");
+        assert!(named(&finder, running.pid(), now(), Some(host)).facts.is_ok(), "{host}");
     }
 }
 
@@ -129,7 +143,7 @@ fn a_process_that_started_after_the_event_is_another_one() {
         ..options()
     };
     let finder = ProcessFinder::new(tolerant).unwrap();
-    assert!(finder.find(running.pid(), Some(before), None).facts.is_ok());
+    assert!(named(&finder, running.pid(), Some(before), None).facts.is_ok());
     let why = refusal(options(), running.pid(), None, None);
     assert!(why.contains("when it happened"), "{why}");
     let ahead = Timestamp::from_micros(now().unwrap().as_micros() + 60_000_000);
@@ -146,7 +160,7 @@ fn a_process_that_has_ended_is_not_told() {
     // Ended, and not yet waited for.
     until("it has ended", || {
         let finder = ProcessFinder::new(options()).unwrap();
-        let why = finder.find(running.pid(), now(), None).facts.err()?;
+        let why = named(&finder, running.pid(), now(), None).facts.err()?;
         assert!(why.contains("there is no process"), "{why}");
         Some(())
     });
@@ -160,7 +174,7 @@ fn what_the_machine_and_staunch_need_is_protected() {
     // Seen from a PID namespace of its own, a machine has no kernel threads.
     if fs::read_link("/proc/self/ns/pid").unwrap().as_os_str() == "pid:[4026531836]" {
         let kernel = facts(options(), 2);
-        assert_eq!(&*kernel.program, "");
+        assert!(kernel.what.starts_with("of user"), "{kernel:?}");
         assert_protected(&kernel, "part of the kernel");
         let without = ProcessOptions {
             any_pid_namespace: false,
@@ -246,7 +260,7 @@ fn a_protected_program_is_known_by_its_file() {
     fs::rename(programs.copy("new"), &real).unwrap();
     let replaced = facts(programs.options(), running.pid());
     assert_protected(&replaced, "sshd");
-    assert!(replaced.program.ends_with("/sshd (deleted)"), "{replaced:?}");
+    assert!(replaced.what.contains("/sshd (deleted) of user"), "{replaced:?}");
     fs::remove_file(&real).unwrap();
     assert_protected(&facts(programs.options(), running.pid()), "sshd");
 }
@@ -258,7 +272,8 @@ fn a_protected_program_that_anybody_runs_is_not_protected() {
     };
     let running = run(Command::new(programs.copy("sshd")).uid(65_534).gid(65_534));
     let found = facts(programs.options(), running.pid());
-    assert_eq!((found.uid, found.protected), (65_534, None));
+    assert!(found.what.ends_with(" of user 65534"), "{found:?}");
+    assert_eq!(found.protected, None);
     let passwd = programs.0.path().join("passwd");
     fs::write(
         &passwd,
@@ -344,7 +359,10 @@ impl Made {
     fn options(&self) -> ProcessOptions {
         ProcessOptions {
             proc: self.folder.path().to_owned(),
-            local_without_host: true,
+            host: ThisHost {
+                unnamed: true,
+                ..ThisHost::default()
+            },
             ..ProcessOptions::default()
         }
     }
@@ -367,14 +385,15 @@ fn what_a_process_calls_itself_changes_nothing() {
         made.process(4_242, 1, name, "S", 1);
         made.link("4242/exe", &program);
         let found = find(made.options(), 4_242);
+        let process = found.target.process().unwrap();
         assert_eq!(
-            (found.process.pid, found.process.started, found.process.boot),
+            (process.pid, process.started, process.boot),
             (4_242, 100, 0x2f60_005f),
             "{name:?}"
         );
         let facts = found.facts.unwrap();
-        assert_eq!((facts.uid, facts.protected), (0, None), "{name:?}");
-        assert_eq!(*facts.program, *program.to_str().unwrap());
+        assert_eq!(facts.protected, None, "{name:?}");
+        assert_eq!(*facts.what, *format!("{} of user 0", program.display()));
     }
 }
 
@@ -385,7 +404,10 @@ fn a_process_whose_first_thread_has_ended_is_told() {
     fs::write(&program, "").unwrap();
     made.process(7, 1, "a", "Z", 2);
     made.link("7/task/8/exe", &program);
-    assert_eq!(*facts(made.options(), 7).program, *program.to_str().unwrap());
+    assert_eq!(
+        *facts(made.options(), 7).what,
+        *format!("{} of user 0", program.display())
+    );
     made.process(7, 1, "a", "Z", 1);
     let why = refusal(made.options(), 7, now(), None);
     assert!(why.contains("there is no process"), "{why}");

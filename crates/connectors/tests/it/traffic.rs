@@ -29,7 +29,7 @@ fn transfer((here, there): &mut (TcpStream, TcpStream), bytes: usize) {
 }
 
 fn share(enricher: &ConntrackShare, target: &str) -> TrafficShare {
-    let fact = enricher.traffic_share(at(target), NOW + Span::from_secs(2));
+    let fact = enricher.traffic_share(&at(target), NOW + Span::from_secs(2));
     assert_eq!((&*fact.source, fact.age), ("conntrack", Span::from_secs(2)));
     fact.value.unwrap()
 }
@@ -100,7 +100,7 @@ fn without_accounting_only_flows_are_known() {
 fn an_old_reading_and_an_untracked_host_are_unknown() {
     in_new_net("an_old_reading_and_an_untracked_host_are_unknown", || {
         with_traffic(false, |enricher| {
-            let fact = enricher.traffic_share(at(HEAVY), NOW + Span::from_secs(31));
+            let fact = enricher.traffic_share(&at(HEAVY), NOW + Span::from_secs(31));
             assert!(fact.value.unwrap_err().contains("31s"));
         });
     });
@@ -108,7 +108,7 @@ fn an_old_reading_and_an_untracked_host_are_unknown() {
         for tracking_known in [true, false] {
             let enricher = ConntrackShare::new(tracking_known);
             enricher.refresh(NOW);
-            assert_eq!(enricher.traffic_share(at(HEAVY), NOW).value.is_ok(), tracking_known);
+            assert_eq!(enricher.traffic_share(&at(HEAVY), NOW).value.is_ok(), tracking_known);
         }
     });
 }

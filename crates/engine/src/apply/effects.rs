@@ -36,7 +36,7 @@ fn observe(state: &EngineState, it: &Transaction, purpose: ObservePurpose) -> Ef
         ticket: it.ticket,
         purpose,
         kind: it.kind,
-        target: it.target,
+        target: it.target.clone(),
         traffic: asks && purpose == ObservePurpose::PreCheck,
         deadline: it.deadline,
     }
@@ -47,7 +47,7 @@ fn execute(state: &EngineState, it: &Transaction, version: u64, hold: Span, rene
         transaction: it.id,
         ticket: it.ticket,
         kind: it.kind,
-        target: it.target,
+        target: it.target.clone(),
         key: state.effect_key(it),
         version,
         hold,
@@ -64,7 +64,7 @@ pub(super) fn undo(state: &EngineState, it: &Transaction) -> Effect {
         transaction: it.id,
         ticket: it.ticket,
         kind: it.kind,
-        target: it.target,
+        target: it.target.clone(),
         key: state.effect_key(it),
         deadline: it.deadline,
     }
@@ -76,7 +76,7 @@ pub(super) fn collect(it: &Evidence) -> Option<Effect> {
         evidence: it.id,
         incident: it.incident,
         kind: it.kind,
-        target: it.target?,
+        target: it.target.clone()?,
         deadline: it.deadline,
     })
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use staunch_engine::transaction::samples;
 use staunch_model::{
     ActionKind, Asset, Cause, Change, Command, ContentHash, ContextRow, ContextRuling, ContextTable, Dispatch,
-    EffectKey, EventContext, EvidenceId, EvidenceKind, Failure, FailureKind, Frame, Identity, IdentityKind, IncidentId,
-    IncidentOutcome, Input, InstallationId, Known, KnownAccount, KnownAddress, KnownHost, ListChange, ListedNetwork,
-    Mode, Notice, NoticeId, NoticeLevel, Operator, Outcome, Owner, Presence, ProcessFacts, ProcessFound, Rating,
-    Record, RefusalReason, ReleaseScope, Reputation, Score, Sealed, Span, SweepFindings, Timestamp, TransactionId,
+    EffectKey, EventContext, EvidenceId, EvidenceKind, Failure, FailureKind, Found, Frame, Identity, IdentityKind,
+    IncidentId, IncidentOutcome, Input, InstallationId, Known, KnownAccount, KnownAddress, KnownHost, ListChange,
+    ListedNetwork, Mode, Notice, NoticeId, NoticeLevel, Operator, Outcome, Owner, Presence, Rating, Record,
+    RefusalReason, ReleaseScope, Reputation, Score, Sealed, Span, SweepFindings, TargetFacts, Timestamp, TransactionId,
 };
 
 use crate::build::{self, START, target};
@@ -78,9 +78,9 @@ fn context_row() -> ContextRow {
 /// One input of every variant, and every variant of what it holds.
 fn inputs() -> Vec<Input> {
     let mut world = crate::world::World::default();
-    let seen = world.observe(target("2001:db8::7"), START);
+    let seen = world.observe(&target("2001:db8::7"), START);
     world.tamper(target("203.0.113.7"), Some(Owner::Foreign("fail2ban".into())));
-    let foreign = world.observe(target("203.0.113.7"), START);
+    let foreign = world.observe(&target("203.0.113.7"), START);
     let mut ours = seen.clone();
     ours.presence = Presence::Present {
         owner: Owner::Ours(TX),
@@ -129,7 +129,19 @@ fn inputs() -> Vec<Input> {
         Input::Listed(list_change()),
         Input::Risk(Arc::default()),
         Input::Known(known()),
-        Input::ProcessFound(process_found()),
+        Input::Found(found()),
+        Input::Found(Found {
+            target: target("account:alice"),
+            facts: Err("it is of another machine".into()),
+        }),
+        Input::Found(Found {
+            target: target("host:web-1"),
+            facts: Err("it is another machine".into()),
+        }),
+        Input::Found(Found {
+            target: target("domain:evil.example"),
+            facts: Err("nobody asked".into()),
+        }),
         Input::EventInContext {
             event: Arc::new(build::event(Some(START))),
             matches: vec![build::matched("enforce", "key", &["203.0.113.7"])],
@@ -223,12 +235,11 @@ fn inputs() -> Vec<Input> {
     inputs
 }
 
-fn process_found() -> ProcessFound {
-    ProcessFound {
-        process: target("pid:4242@153452.0000002a").process().unwrap(),
-        facts: Ok(ProcessFacts {
-            program: "/tmp/xmrig".into(),
-            uid: 33,
+fn found() -> Found {
+    Found {
+        target: target("pid:4242@153452.0000002a"),
+        facts: Ok(TargetFacts {
+            what: "/tmp/xmrig of user 33".into(),
             protected: Some("it is the way in".into()),
         }),
     }
@@ -374,7 +385,7 @@ fn records() -> Vec<Record> {
         Record::ListChanged(list_change()),
         Record::RiskTablePinned(Arc::default()),
         Record::Known(known()),
-        Record::ProcessFound(process_found()),
+        Record::Found(found()),
         Record::AroundKnown {
             incident: INC,
             targets: vec![(target("203.0.113.7"), Some(asset())), (target("203.0.113.8"), None)],

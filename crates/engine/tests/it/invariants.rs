@@ -132,7 +132,7 @@ impl Invariants {
                 .or_else(|| before.transactions.get(transaction))
                 .unwrap();
             let policy = before.policy.as_ref().unwrap();
-            match it.target {
+            match &it.target {
                 Target::Address(ip) => {
                     for network in policy
                         .never_touch
@@ -140,13 +140,13 @@ impl Invariants {
                         .map(|it| it.network)
                         .chain(["127.0.0.0/8".parse().unwrap()])
                     {
-                        assert!(!network.contains(&ip), "{ip} is in {network}, which is never touched");
+                        assert!(!network.contains(ip), "{ip} is in {network}, which is never touched");
                     }
                 }
-                Target::Process(process) => {
-                    let known = before.processes.get(process).expect("it is known");
+                _ => {
+                    let known = before.found.get(&it.target).expect("it is known");
                     let facts = known.as_ref().expect("it is told from others");
-                    assert_eq!(facts.protected, None, "{process} is never touched");
+                    assert_eq!(facts.protected, None, "{} is never touched", it.target);
                 }
             }
             assert!(before.breaker_open.is_none(), "nothing acts while the breaker is open");
@@ -211,7 +211,7 @@ fn occupancy(state: &EngineState) {
     let mut places: BTreeMap<_, Vec<&Transaction>> = BTreeMap::new();
     for it in state.transactions.values() {
         if !it.state.kind().is_terminal() || it.state.kind() == StateKind::Stuck {
-            places.entry((it.kind, it.target)).or_default().push(it);
+            places.entry((it.kind, it.target.clone())).or_default().push(it);
         }
     }
     for ((_, target), transactions) in places {

@@ -423,7 +423,7 @@ impl Sim {
                 let result = match fault {
                     Fault::Fails(kind) => Err(Failure::new(kind, "the driver cannot look")),
                     Fault::InDoubt | Fault::InDoubtLanded => Err(Failure::new(FailureKind::TimedOut, "no answer")),
-                    _ => Ok(self.world.observe(target, self.now)),
+                    _ => Ok(self.world.observe(&target, self.now)),
                 };
                 let facts = if traffic { self.facts.clone() } else { Facts::default() };
                 Input::Observed {
@@ -553,13 +553,13 @@ impl Sim {
             Effect::Execute {
                 transaction, target, ..
             } => {
-                self.acts.push((self.now, *transaction, *target));
+                self.acts.push((self.now, *transaction, target.clone()));
                 Verb::Execute
             }
             Effect::Undo {
                 transaction, target, ..
             } => {
-                self.undos.push((self.now, *transaction, *target));
+                self.undos.push((self.now, *transaction, target.clone()));
                 Verb::Undo
             }
             Effect::Notify(_) => Verb::Notify,

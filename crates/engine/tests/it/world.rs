@@ -49,13 +49,13 @@ impl World {
             .elements
             .iter()
             .filter(|(_, it)| ended(it))
-            .map(|(target, _)| *target)
+            .map(|(target, _)| target.clone())
             .collect();
         gone.into_iter().for_each(|target| self.set(target, None));
     }
 
-    pub(crate) fn observe(&self, target: Target, now: Timestamp) -> Observation {
-        let presence = match self.elements.get(&target) {
+    pub(crate) fn observe(&self, target: &Target, now: Timestamp) -> Observation {
+        let presence = match self.elements.get(target) {
             None => Presence::Absent,
             Some(it) => Presence::Present {
                 owner: it.owner.clone(),
@@ -94,7 +94,7 @@ impl World {
             Some(it) if it.owner == ours => Outcome::Landed,
             Some(_) => fails(FailureKind::Conflict, "something else is in place"),
             None if renewal => fails(FailureKind::Conflict, "there is nothing to renew"),
-            None if self.versioned && version != self.version(target) => {
+            None if self.versioned && version != self.version(&target) => {
                 fails(FailureKind::Conflict, "the world has moved")
             }
             None if self.elements.len() as u64 >= self.capacity_max => fails(FailureKind::Full, "the set is full"),
@@ -123,16 +123,16 @@ impl World {
     }
 
     fn set(&mut self, target: Target, element: Option<Element>) {
-        *self.versions.entry(target).or_insert(1) += 1;
+        *self.versions.entry(target.clone()).or_insert(1) += 1;
         match element {
             Some(element) => drop(self.elements.insert(target, element)),
             None => drop(self.elements.remove(&target)),
         }
     }
 
-    fn version(&self, target: Target) -> u64 {
+    fn version(&self, target: &Target) -> u64 {
         if self.versioned {
-            self.versions.get(&target).copied().unwrap_or(1)
+            self.versions.get(target).copied().unwrap_or(1)
         } else {
             0
         }
@@ -146,7 +146,7 @@ impl World {
     /// Everything that carries our label.
     pub(crate) fn owned(&self) -> impl Iterator<Item = (TransactionId, Target)> {
         self.elements.iter().filter_map(|(target, it)| match it.owner {
-            Owner::Ours(label) => Some((label, *target)),
+            Owner::Ours(label) => Some((label, target.clone())),
             Owner::Foreign(_) => None,
         })
     }

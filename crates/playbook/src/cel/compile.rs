@@ -44,6 +44,9 @@ pub(crate) fn extractor(field: Field) -> Extractor {
 pub(crate) fn target(field: Field, aim: Aim) -> TargetExtractor {
     match aim {
         Aim::Address => Arc::new(move |event| field.address(event).map(|ip| Target::Address(ip.to_canonical()))),
+        Aim::Account => named(field, Target::Account),
+        Aim::Host => named(field, Target::Host),
+        Aim::Domain => named(field, Target::Domain),
         // Which process has the number is for the machine to say.
         Aim::Process => Arc::new(move |event| {
             process_number(&field, event)
@@ -51,6 +54,11 @@ pub(crate) fn target(field: Field, aim: Aim) -> TargetExtractor {
                 .map(Target::Process)
         }),
     }
+}
+
+/// The name that the field holds, when it is one.
+fn named<N: std::str::FromStr + 'static>(field: Field, target: fn(N) -> Target) -> TargetExtractor {
+    Arc::new(move |event| field.text(event)?.parse().ok().map(target))
 }
 
 /// The number of a process: a whole number, or a text that is one. 0 is none.

@@ -88,6 +88,18 @@ impl Walk<'_, '_> {
                 matches!(field.kind(), Type::Address | Type::Any),
                 "write event.source.ip or a field of event.raw",
             ),
+            Aim::Account => (
+                matches!(field.kind(), Type::Text | Type::Any),
+                "write event.user or a field of event.raw",
+            ),
+            Aim::Host => (
+                matches!(field.kind(), Type::Text | Type::Any),
+                "write event.host or a field of event.raw",
+            ),
+            Aim::Domain => (
+                matches!(field.kind(), Type::Text | Type::Any),
+                "write the field of the raw event that holds it, such as event.raw.dns.rrname",
+            ),
             Aim::Process => (
                 field.kind() == Type::Any,
                 "write the field of the raw event that holds it, such as event.raw.output_fields[\"proc.pid\"]",

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use ipnet::IpNet;
 use staunch_model::{
-    FailureKind, GuardName, IncidentOutcome, Mode, NotATarget, Printable, ProcessFacts, Span, StateKind, Target,
+    FailureKind, GuardName, IncidentOutcome, Mode, NotATarget, Printable, Span, StateKind, Target, TargetFacts,
     Timestamp,
 };
 
@@ -14,7 +14,8 @@ use super::{Walk, shape};
 use crate::diagnostic::{Diagnostic, Report};
 use crate::parameters::{self, Values};
 use crate::test_file::{
-    At, Claim, Context, Event, Expect, Fault, FaultKind, Happens, Test, TestFile, What, World, WorldKind, process,
+    At, Claim, Context, Event, Expect, Fault, FaultKind, Happens, Test, TestFile, USUAL, What, World, WorldKind,
+    process,
 };
 use crate::yaml::{Kind, Node};
 use crate::{CheckContext, limits, suggest, yaml};
@@ -178,7 +179,7 @@ impl Walk<'_, '_> {
         let mut context = Context {
             traffic: Vec::new(),
             traffic_of_others: Some(SHARE_USUAL),
-            processes: Vec::new(),
+            found: Vec::new(),
             never_touch: Vec::new(),
             mode: Mode::Enforce,
             approval_expiry: None,
@@ -203,7 +204,14 @@ impl Walk<'_, '_> {
         if let Some(node) = fields.get("processes") {
             for (key, value) in self.pairs(node, "`processes`", "a number and what it is") {
                 let pid = self.number(key, "processes", 1, u32::MAX)?;
-                context.processes.push((pid, self.process(value)?));
+                context
+                    .found
+                    .push((Target::Process(process(pid)), self.process(value)?));
+            }
+        }
+        if let Some(node) = fields.get("targets") {
+            for (key, value) in self.pairs(node, "`targets`", "a target and what it is") {
+                context.found.push((self.aimed_at(key)?, self.other_target(value)?));
             }
         }
         match fields.get("never_touch") {
@@ -526,29 +534,43 @@ impl Walk<'_, '_> {
     fn aimed_at(&mut self, node: &Node) -> Option<Target> {
         let Aimed(target) = self.parsed(
             node,
-            "an address or a process",
-            "write for example 203.0.113.7, or pid:4242",
+            "a target",
+            "write for example 203.0.113.7, pid:4242, account:alice, host:web-1 or domain:evil.example",
         )?;
         Some(target)
     }
 
     /// What the machine says of a process.
-    fn process(&mut self, node: &Node) -> Option<Result<ProcessFacts, String>> {
+    fn process(&mut self, node: &Node) -> Option<Result<TargetFacts, String>> {
         if node.text() == Some("gone") {
             return Some(Err("it has ended".to_owned()));
         }
         let fields = self.fields(node, &shape::PROCESS)?;
         let program = self.required(&fields, "program")?;
-        let program = self.scalar(program, "program")?.into();
+        let program = self.scalar(program, "program")?.to_owned();
         let protected = match fields.get("protected") {
             Some(node) => Some(self.scalar(node, "protected")?.into()),
             None => None,
         };
-        Some(Ok(ProcessFacts {
-            program,
-            uid: 1_000,
-            protected,
-        }))
+        let what = format!("{program} of user 1000").into();
+        Some(Ok(TargetFacts { what, protected }))
+    }
+
+    /// What is said of a target that is no process.
+    fn other_target(&mut self, node: &Node) -> Option<Result<TargetFacts, String>> {
+        if node.text() == Some("gone") {
+            return Some(Err("it is not there".to_owned()));
+        }
+        let fields = self.fields(node, &shape::OTHER_TARGET)?;
+        let what = match fields.get("what") {
+            Some(node) => self.scalar(node, "what")?.into(),
+            None => USUAL.into(),
+        };
+        let protected = match fields.get("protected") {
+            Some(node) => Some(self.scalar(node, "protected")?.into()),
+            None => None,
+        };
+        Some(Ok(TargetFacts { what, protected }))
     }
 
     fn network(&mut self, node: &Node) -> Option<IpNet> {
@@ -581,7 +603,7 @@ impl std::str::FromStr for Aimed {
         let target = match text.parse()? {
             Target::Process(it) if it.is_identified() => return Err(NotATarget),
             Target::Process(it) => Target::Process(process(it.pid)),
-            address @ Target::Address(_) => address,
+            other => other,
         };
         Ok(Self(target))
     }
@@ -670,8 +692,8 @@ mod tests {
         let file = parse("x", GOOD).expect("it is good");
         let test = &file.tests[0];
         assert_eq!(test.expect.len(), 2);
-        let address = "203.0.113.7".parse().expect("an address");
-        assert_eq!(test.happens[0].what, What::Renew(address, Span::from_hours(2)));
+        let address: Target = "203.0.113.7".parse().expect("an address");
+        assert_eq!(test.happens[0].what, What::Renew(address.clone(), Span::from_hours(2)));
         assert_eq!(test.expect[0].claim, Claim::State(address, Some(StateKind::InForce)));
     }
 
@@ -710,7 +732,7 @@ mod tests {
         check(&GOOD.replace("at: 0s", "at: 0"), &["3:20 P016 `0` is not a duration"]);
         check(
             &GOOD.replace("{ 203.0.113.7: in", "{ 203.0.113.700: in"),
-            &["5:25 P060 `203.0.113.700` is not an address or a process"],
+            &["5:25 P060 `203.0.113.700` is not a target"],
         );
         check(
             &GOOD.replace("[{ state: { 203.0.113.7: in-force }, acts: 1 }]", "[]"),

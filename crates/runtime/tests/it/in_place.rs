@@ -94,7 +94,7 @@ fn an_act_in_place_leaves_before_the_answer() {
         handle
             .submit(Submission {
                 known: Vec::new(),
-                processes: Vec::new(),
+                found: Vec::new(),
                 contexts: Vec::new(),
                 events,
                 reply,

@@ -85,7 +85,7 @@ fn submit_all(handle: &Handle, addresses: &[IpAddr]) -> Receiver<Result<Vec<Even
     handle
         .submit(Submission {
             known: Vec::new(),
-            processes: Vec::new(),
+            found: Vec::new(),
             contexts: Vec::new(),
             events,
             reply,

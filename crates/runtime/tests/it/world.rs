@@ -183,7 +183,7 @@ impl Action for Driver {
         let fault = self.0.change(|inner| {
             for request in requests {
                 inner.log.executed += 1;
-                inner.objects.insert(request.target, request.transaction);
+                inner.objects.insert(request.target.clone(), request.transaction);
             }
             inner.fault.take()
         });
@@ -206,7 +206,7 @@ impl Action for Driver {
         self.0.change(|inner| {
             let own = |(target, transaction): (&Target, &TransactionId)| OwnedTarget {
                 transaction: *transaction,
-                target: *target,
+                target: target.clone(),
             };
             Ok(Owned {
                 targets: inner.objects.iter().map(own).collect(),

@@ -103,7 +103,7 @@ pub(crate) async fn approve(asked: Asked) -> Answer {
     let (request, app, caller) = asked.read::<DecisionRequest>().await?;
     check_reason(&request.reason)?;
     let (intake, transaction) = (app.service.intake.clone(), request.transaction);
-    if intake.tells_processes() {
+    if intake.tells_targets() {
         // What was known when the question was asked may be hours old.
         app.wait(&app.plans, QUESTION_TIMEOUT, move || intake.look_again(transaction))
             .await??;

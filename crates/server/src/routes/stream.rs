@@ -199,7 +199,7 @@ const fn kind_of(record: &Record) -> StreamKind {
         | Record::ListChanged(_)
         | Record::RiskTablePinned(_)
         | Record::Known(_)
-        | Record::ProcessFound(_)
+        | Record::Found(_)
         | Record::ContextTablePinned(_)
         | Record::BreakerOpened { .. }
         | Record::ModeSet { .. }

@@ -258,7 +258,7 @@ impl Action for MapAction {
             if self.0.acts_fail.load(Ordering::SeqCst) {
                 return Outcome::DidNotHappen(Failure::new(FailureKind::Denied, "not permitted"));
             }
-            self.blocked().insert(request.target, request.transaction);
+            self.blocked().insert(request.target.clone(), request.transaction);
             Outcome::Landed
         };
         requests.iter().map(act).collect()
@@ -279,7 +279,7 @@ impl Action for MapAction {
         }
         let owned = |(target, label): (&Target, &TransactionId)| OwnedTarget {
             transaction: *label,
-            target: *target,
+            target: target.clone(),
         };
         Ok(Owned {
             targets: self.blocked().iter().map(owned).collect(),

@@ -116,7 +116,7 @@ pub(crate) fn disagreement(state: &EngineState, world: &World) -> Option<(Invari
         .filter(|it| it.state.kind() == StateKind::InForce)
     {
         let there = world
-            .get((it.kind, it.target))
+            .get(&(it.kind, it.target.clone()))
             .is_some_and(|element| element.owner == Owner::Ours(it.label));
         if !there {
             let what = format!("{} is in force by the state, and not in the world", it.id);

@@ -150,7 +150,7 @@ impl Sim<'_> {
         let kind = self.world.kind();
         if kind == WorldKind::Processes {
             for number in targets.iter().copied().flatten() {
-                self.input(leader, Input::ProcessFound(found(number)), false);
+                self.input(leader, Input::Found(found(number)), false);
             }
         }
         let step = |(at, number): (usize, &Option<u8>)| MatchedStep {

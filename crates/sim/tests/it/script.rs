@@ -62,7 +62,7 @@ fn script(world: WorldKind, faults: Vec<Fault>) -> Script {
 fn check(mut script: Script, expect: &[(Span, StateKind)]) {
     for (at, kind) in expect {
         script.run_until(*at);
-        let found = script.newest(target()).map(|it| it.state.kind());
+        let found = script.newest(&target()).map(|it| it.state.kind());
         assert_eq!(found, Some(*kind), "at {at}");
     }
     script.finish();

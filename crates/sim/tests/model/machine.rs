@@ -600,7 +600,7 @@ impl World {
                         Outcome::Landed
                     }
                     None if *version == there.version => {
-                        self.put(*target, Some(ours));
+                        self.put(target.clone(), Some(ours));
                         Outcome::Landed
                     }
                     _ => Outcome::DidNotHappen(failure(FailureKind::Conflict)),
@@ -611,7 +611,7 @@ impl World {
                 let owner = self.places[target].owner.clone();
                 let ours = owner == Some(Owner::Ours(*label));
                 if ours || (owner.is_some() && is(Mutant::UndoIgnoresOwner)) {
-                    self.put(*target, None);
+                    self.put(target.clone(), None);
                     if !ours {
                         self.broken.insert(NO_DAMAGE);
                     }
@@ -645,7 +645,7 @@ impl World {
                 transaction: *transaction,
                 ticket: *ticket,
                 result: match outcome {
-                    Outcome::Landed => Ok(self.look(*target)),
+                    Outcome::Landed => Ok(self.look(target)),
                     Outcome::DidNotHappen(failure) | Outcome::InDoubt(failure) => Err(failure),
                 },
                 facts: Facts::default(),
@@ -670,8 +670,8 @@ impl World {
         self.replies.push(Reply { input, slow });
     }
 
-    fn look(&self, target: Target) -> Observation {
-        let there = &self.places[&target];
+    fn look(&self, target: &Target) -> Observation {
+        let there = &self.places[target];
         Observation {
             presence: match &there.owner {
                 None => Presence::Absent,
@@ -768,7 +768,7 @@ impl World {
 
     fn objects(&self) -> impl Iterator<Item = (TransactionId, Target)> {
         self.places.iter().filter_map(|(target, there)| match there.owner {
-            Some(Owner::Ours(label)) => Some((label, *target)),
+            Some(Owner::Ours(label)) => Some((label, target.clone())),
             _ => None,
         })
     }
@@ -817,7 +817,7 @@ impl World {
         let mut acting: BTreeMap<Target, u32> = BTreeMap::new();
         for it in self.transactions() {
             if it.executions > 0 && !self.has_ended(it.id) {
-                *acting.entry(it.target).or_default() += 1;
+                *acting.entry(it.target.clone()).or_default() += 1;
             }
         }
         acting.values().all(|count| *count == 1) && self.transactions().all(|it| it.executions <= 2)

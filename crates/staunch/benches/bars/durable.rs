@@ -68,7 +68,7 @@ impl Action for EmptyDriver {
 
     fn execute(&mut self, requests: &[ExecuteRequest]) -> Vec<Outcome> {
         let act = |request: &ExecuteRequest| {
-            self.0.insert(request.target, request.transaction);
+            self.0.insert(request.target.clone(), request.transaction);
             Outcome::Landed
         };
         requests.iter().map(act).collect()
@@ -85,7 +85,7 @@ impl Action for EmptyDriver {
     fn owned(&mut self) -> Result<Owned, Failure> {
         let own = |(target, transaction): (&Target, &TransactionId)| staunch_ports::OwnedTarget {
             transaction: *transaction,
-            target: *target,
+            target: target.clone(),
         };
         Ok(Owned {
             targets: self.0.iter().map(own).collect(),
@@ -278,7 +278,7 @@ fn run(journal: &std::path::Path, in_flight: usize, transactions: u32) -> Result
                 Box::new(|result: Result<Vec<EventReply>, Busy>| drop(result.expect("the queue is long enough")));
             let submission = Submission {
                 known: Vec::new(),
-                processes: Vec::new(),
+                found: Vec::new(),
                 contexts: Vec::new(),
                 events: vec![event(number, SystemClock.now())],
                 reply,

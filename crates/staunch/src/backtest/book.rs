@@ -106,7 +106,10 @@ impl Book {
             return;
         }
         self.kept += 1;
-        self.answers.entry((it.target, verb)).or_default().push((now, answer));
+        self.answers
+            .entry((it.target.clone(), verb))
+            .or_default()
+            .push((now, answer));
     }
 
     fn take_down_command(&mut self, engine: &staunch_engine::Engine, command: &Command, now: Timestamp) {
@@ -132,7 +135,7 @@ impl Book {
             return;
         }
         self.kept += 1;
-        self.said.entry(it.target).or_default().push((now, yes));
+        self.said.entry(it.target.clone()).or_default().push((now, yes));
     }
 
     fn take_down_sweep(&mut self, engine: &staunch_engine::Engine, findings: &SweepFindings, lsn: Lsn) {
@@ -145,7 +148,10 @@ impl Book {
                 continue;
             }
             self.kept += 1;
-            self.vanished.entry(lsn).or_default().push((it.target, found.clone()));
+            self.vanished
+                .entry(lsn)
+                .or_default()
+                .push((it.target.clone(), found.clone()));
         }
     }
 
@@ -155,8 +161,8 @@ impl Book {
     }
 
     /// Whether a person who was asked about `target` at `now` said yes; `None` when nobody said anything.
-    pub(crate) fn said(&self, target: Target, now: Timestamp) -> Option<bool> {
-        let all = self.said.get(&target)?;
+    pub(crate) fn said(&self, target: &Target, now: Timestamp) -> Option<bool> {
+        let all = self.said.get(target)?;
         let first = all.partition_point(|(at, _)| *at < now);
         let (at, yes) = all.get(first)?;
         (at.since(now) <= SAID_FOR).then_some(*yes)

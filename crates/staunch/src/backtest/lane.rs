@@ -6,9 +6,8 @@ use std::sync::Arc;
 use staunch_engine::Engine;
 use staunch_engine::triage::{Triage, Triaged};
 use staunch_model::{
-    ActionKind, Change, Command, Event, EventContext, EventView, Input, InstallationId, ListChange, Match, Operator,
-    Policy, Process, ProcessFacts, ProcessFound, Program, Record, StateKind, SweepFindings, Target, Timestamp,
-    Transaction, TransactionId,
+    Change, Command, Event, EventContext, EventView, Found, Input, InstallationId, ListChange, Match, Operator, Policy,
+    Process, Program, Record, StateKind, SweepFindings, Target, TargetFacts, Timestamp, Transaction, TransactionId,
 };
 
 use super::book::Book;
@@ -104,8 +103,10 @@ impl Lane {
 
     /// Takes what was known.
     pub(crate) fn know(&mut self, input: &Input, book: Option<&Book>, now: Timestamp) {
-        if let Input::ProcessFound(found) = input {
-            self.named.insert(found.process.pid, found.process);
+        if let Input::Found(found) = input
+            && let Target::Process(process) = found.target
+        {
+            self.named.insert(process.pid, process);
         }
         self.advance(book, now);
         self.turn(input.clone(), book);
@@ -134,26 +135,26 @@ impl Lane {
         self.turn(Input::of_event(event.clone(), matches, context.cloned()), book);
     }
 
-    /// Puts the processes into `matches` that their numbers meant when the record was written. One of which nothing was written
-    /// is taken to be there and not protected.
+    /// Puts the processes into `matches` that their numbers meant when the record was written. A target of which nothing was
+    /// written is taken to be there and not protected.
     fn identify(&mut self, matches: &mut [Match], book: Option<&Book>) {
         let steps = matches.iter_mut().flat_map(|it| &mut it.steps);
         for target in steps.filter_map(|step| step.target.as_mut()) {
-            let Target::Process(process) = target else { continue };
-            if let Some(named) = self.named.get(&process.pid) {
-                *process = *named;
+            if let Target::Process(process) = target {
+                let named = self.named.get(&process.pid).copied();
+                *process = named.unwrap_or_else(|| staunch_playbook::test_file::process(process.pid));
+            }
+            if target.address().is_some() || self.engine.state().found.get(target).is_some() {
                 continue;
             }
-            *process = staunch_playbook::test_file::process(process.pid);
-            let found = ProcessFound {
-                process: *process,
-                facts: Ok(ProcessFacts {
-                    program: "".into(),
-                    uid: 0,
+            let found = Found {
+                target: target.clone(),
+                facts: Ok(TargetFacts {
+                    what: staunch_playbook::test_file::USUAL.into(),
                     protected: None,
                 }),
             };
-            self.turn(Input::ProcessFound(found), book);
+            self.turn(Input::Found(found), book);
         }
     }
 
@@ -163,12 +164,15 @@ impl Lane {
         let mut findings = SweepFindings::default();
         for (target, found) in gone {
             let in_force = |it: &&Transaction| it.target == *target && it.state.kind() == StateKind::InForce;
-            let holders =
-                ActionKind::ALL.map(|kind| self.engine.state().index.by_target.get(&(kind, *target)).copied());
-            for id in holders.into_iter().flatten() {
+            let by_target = &self.engine.state().index.by_target;
+            let kinds = target.aim().kinds();
+            let holders: Vec<_> = kinds
+                .filter_map(|kind| by_target.get(&(kind, target.clone())).copied())
+                .collect();
+            for id in holders {
                 let it = self.engine.state().transactions.get(&id);
                 if let Some(it) = it.filter(in_force) {
-                    self.world.remove((it.kind, *target), it.label);
+                    self.world.remove((it.kind, target.clone()), it.label);
                     findings.vanished.push((id, found.clone()));
                 }
             }
@@ -218,8 +222,8 @@ impl Lane {
 
     /// What a person who is asked about `id` says: what was said then, else what the backtest assumes.
     fn asked(&self, id: TransactionId, book: Option<&Book>) -> Option<Command> {
-        let target = self.engine.state().transactions.get(&id)?.target;
-        match (book.and_then(|book| book.said(target, self.now)), self.approvals) {
+        let target = self.engine.state().transactions.get(&id)?.target.clone();
+        match (book.and_then(|book| book.said(&target, self.now)), self.approvals) {
             (Some(true), _) | (None, Approvals::Grant) => Some(Command::Approve(id)),
             (Some(false), _) => Some(Command::Deny(id)),
             (None, Approvals::Lapse) => None,

@@ -364,7 +364,7 @@ pub(crate) fn journal(
                     .iter_mut()
                     .for_each(|lane| lane.pin(policy.clone(), Some(&book), step.now));
             }
-            input @ (Input::Risk(_) | Input::Known(_) | Input::ProcessFound(_) | Input::ContextTable(_)) => {
+            input @ (Input::Risk(_) | Input::Known(_) | Input::Found(_) | Input::ContextTable(_)) => {
                 let taking = lanes.iter_mut();
                 taking.for_each(|lane| lane.know(input, Some(&book), step.now));
             }

@@ -229,8 +229,8 @@ impl Side {
             impact: ImpactRow {
                 known: tally.impact.known,
                 unknown: tally.impact.unknown,
-                share_max_bp: tally.impact.largest.map(|(share, _)| share),
-                share_max_target: tally.impact.largest.map(|(_, target)| target.to_string()),
+                share_max_bp: tally.impact.largest.as_ref().map(|(share, _)| *share),
+                share_max_target: tally.impact.largest.as_ref().map(|(_, target)| target.to_string()),
             },
             peaks: peaks(tally),
             plans,
@@ -299,6 +299,7 @@ fn peaks(tally: &Tally) -> Vec<PeakRow> {
     let around = tally
         .peak_group
         .1
+        .clone()
         .map_or_else(String::new, |target| format!(" (around {target})"));
     let limit = limits.map(|it| it.acts_per_group_hour_max.into());
     rows.push(row(
@@ -385,7 +386,7 @@ pub(crate) fn compare(old: &Tally, new: &Tally) -> Comparison {
             continue;
         };
         let first = [before, after].into_iter().flatten().map(|it| it.first).min();
-        list.push((first.unwrap_or(Timestamp::EPOCH), *target));
+        list.push((first.unwrap_or(Timestamp::EPOCH), target.clone()));
     }
     let listed = |mut all: Vec<(Timestamp, Target)>| {
         all.sort_unstable();

@@ -216,7 +216,7 @@ impl Tally {
                     playbook: self.open.get(incident).copied().unwrap_or_default(),
                     step: *step,
                     kind: *kind,
-                    target: *target,
+                    target: target.clone(),
                     lease: *lease,
                     was_asked: false,
                 };
@@ -241,7 +241,7 @@ impl Tally {
         match change {
             Change::ApprovalRequested { judgement, .. } => {
                 self.asked += 1;
-                self.guards_of(judgement, Verdict::Ask, it.target, now);
+                self.guards_of(judgement, Verdict::Ask, &it.target, now);
                 let ruling = Ruling::Ask;
                 self.reach(&it, Reach::Asked, first_of(judgement, Verdict::Ask), now);
                 if let Some(planned) = self.planned.get_mut(&id) {
@@ -250,8 +250,8 @@ impl Tally {
                 self.plan(&it, ruling, Some(judgement), None, now);
             }
             Change::WouldExecute { judgement } => {
-                self.guards_of(judgement, Verdict::ObserveOnly, it.target, now);
-                self.impact_of(judgement, it.target);
+                self.guards_of(judgement, Verdict::ObserveOnly, &it.target, now);
+                self.impact_of(judgement, &it.target);
                 self.reach(&it, Reach::Observed, first_of(judgement, Verdict::ObserveOnly), now);
                 self.plan(&it, Ruling::Observe, Some(judgement), None, now);
                 self.planned.remove(&id);
@@ -266,8 +266,8 @@ impl Tally {
                     }
                 };
                 if let Some(judgement) = judgement {
-                    self.guards_of(judgement, Verdict::Refused, it.target, now);
-                    self.impact_of(judgement, it.target);
+                    self.guards_of(judgement, Verdict::Refused, &it.target, now);
+                    self.impact_of(judgement, &it.target);
                 }
                 self.reach(&it, Reach::Refused, Some(why.clone()), now);
                 self.plan(&it, Ruling::Refuse(guard), judgement.as_deref(), Some(why), now);
@@ -278,7 +278,7 @@ impl Tally {
                 ..
             } => {
                 self.acts += 1;
-                self.impact_of(judgement, it.target);
+                self.impact_of(judgement, &it.target);
                 let ruling = if it.was_asked {
                     Ruling::ActAsApproved
                 } else {
@@ -292,9 +292,9 @@ impl Tally {
                 let playbook = self.peak_playbook.entry(it.playbook).or_default();
                 playbook.see(spent(Scope::Playbook(it.playbook)), now);
                 let before = self.peak_group.0;
-                self.peak_group.0.see(spent(group(it.target)), now);
+                self.peak_group.0.see(spent(group(&it.target)), now);
                 if self.peak_group.0 != before {
-                    self.peak_group.1 = Some(it.target);
+                    self.peak_group.1 = Some(it.target.clone());
                 }
             }
             Change::PostCheckPassed { .. } => {
@@ -322,7 +322,7 @@ impl Tally {
             self.addresses_left_out += 1;
             return;
         }
-        let address = self.addresses.entry(it.target).or_insert_with(|| Address {
+        let address = self.addresses.entry(it.target.clone()).or_insert_with(|| Address {
             reach: Reach::Nothing,
             containments: 0,
             first: now,
@@ -338,7 +338,7 @@ impl Tally {
         }
     }
 
-    fn guards_of(&mut self, judgement: &Judgement, verdict: Verdict, target: Target, now: Timestamp) {
+    fn guards_of(&mut self, judgement: &Judgement, verdict: Verdict, target: &Target, now: Timestamp) {
         for result in judgement.guards.iter().filter(|result| result.verdict == verdict) {
             let tally = self.guards.entry(result.guard).or_default();
             match verdict {
@@ -352,17 +352,19 @@ impl Tally {
             {
                 tally.worst = Some((measured, result.limit, result.unit));
             }
-            tally.example.get_or_insert_with(|| (target, now, result.why.clone()));
+            tally
+                .example
+                .get_or_insert_with(|| (target.clone(), now, result.why.clone()));
         }
     }
 
-    fn impact_of(&mut self, judgement: &Judgement, target: Target) {
+    fn impact_of(&mut self, judgement: &Judgement, target: &Target) {
         match judgement.facts.traffic.as_ref().map(|fact| &fact.value) {
             Some(Ok(share)) => {
                 self.impact.known += 1;
                 let share = share.basis_points();
-                if self.impact.largest.is_none_or(|(largest, _)| share > largest) {
-                    self.impact.largest = Some((share, target));
+                if self.impact.largest.as_ref().is_none_or(|(largest, _)| share > *largest) {
+                    self.impact.largest = Some((share, target.clone()));
                 }
             }
             Some(Err(_)) | None => self.impact.unknown += 1,
@@ -399,7 +401,7 @@ impl Tally {
         });
         plan.count += 1;
         if plan.examples.len() < EXAMPLES_MAX && !plan.examples.contains(&it.target) {
-            plan.examples.push(it.target);
+            plan.examples.push(it.target.clone());
         }
     }
 }

@@ -59,7 +59,7 @@ impl World {
                     ObservePurpose::PostCheck => Verb::PostCheck,
                     ObservePurpose::Probe => Verb::Probe,
                 };
-                let recorded = book.and_then(|book| book.look(*target, verb, now));
+                let recorded = book.and_then(|book| book.look(target.clone(), verb, now));
                 let unknown = || Fact {
                     value: Err(SHARE_UNKNOWN.into()),
                     source: NOBODY.into(),
@@ -72,7 +72,7 @@ impl World {
                 Input::Observed {
                     transaction: *transaction,
                     ticket: *ticket,
-                    result: self.observe((*kind, *target), now, verb, recorded.map(|it| &it.result)),
+                    result: self.observe((*kind, target.clone()), now, verb, recorded.map(|it| &it.result)),
                     facts,
                 }
             }
@@ -84,15 +84,15 @@ impl World {
                 hold,
                 ..
             } => {
-                let recorded = book.and_then(|book| book.outcome(*target, Verb::Execute, now));
+                let recorded = book.and_then(|book| book.outcome(target.clone(), Verb::Execute, now));
                 // Whether an act in doubt took effect is what the look after it found.
                 let landed = match recorded {
                     None | Some(Outcome::Landed) => true,
                     Some(Outcome::DidNotHappen(_)) => false,
-                    Some(Outcome::InDoubt(_)) => book.is_some_and(|book| book.found_after(*target, now)),
+                    Some(Outcome::InDoubt(_)) => book.is_some_and(|book| book.found_after(target.clone(), now)),
                 };
                 if landed {
-                    self.put((*kind, *target), *transaction, now + *hold);
+                    self.put((*kind, target.clone()), *transaction, now + *hold);
                 }
                 Input::Executed {
                     transaction: *transaction,
@@ -108,9 +108,9 @@ impl World {
                 target,
                 ..
             } => {
-                let recorded = book.and_then(|book| book.outcome(*target, Verb::Undo, now));
+                let recorded = book.and_then(|book| book.outcome(target.clone(), Verb::Undo, now));
                 if recorded.is_none_or(|it| *it == Outcome::Landed) {
-                    self.remove((*kind, *target), *label);
+                    self.remove((*kind, target.clone()), *label);
                 }
                 Input::Undone {
                     transaction: *transaction,
@@ -140,7 +140,7 @@ impl World {
         if let Some((label, ends)) = self.objects.get(&place).copied()
             && ends <= now
         {
-            self.remove(place, label);
+            self.remove(place.clone(), label);
         }
         let presence = self
             .objects
@@ -181,7 +181,7 @@ impl World {
 
     fn put(&mut self, place: Place, label: TransactionId, ends: Timestamp) {
         self.version += 1;
-        if self.objects.insert(place, (label, ends)).is_none() {
+        if self.objects.insert(place.clone(), (label, ends)).is_none() {
             *self.used.entry(set_of(place)).or_default() += 1;
         }
     }

@@ -114,7 +114,7 @@ pub(super) fn plan_locally(config: &Config, texts: &Texts, source: &str, body: &
     pin(&runtime.handle(), Arc::new(config.context.table())).map_err(|error| Fault::of(Exit::Failed, &error))?;
     let intake = Intake::new(wiring::event_sources(config)?, programs, runtime.handle())
         .with_reputations(reputations)
-        .with_processes(wiring::processes(config)?)
+        .with_targets(wiring::targets(config)?)
         .with_knowledge(context.knowledge(config));
     let made = intake.plan(source, body);
     let known: Vec<String> = intake.source_names().map(str::to_owned).collect();

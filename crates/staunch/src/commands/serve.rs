@@ -20,7 +20,7 @@ use staunch_engine::EngineState;
 use staunch_engine::lists::List;
 use staunch_model::Protection;
 use staunch_playbook::Compiled;
-use staunch_ports::{Processes, Reputations};
+use staunch_ports::{Reputations, Targets};
 use staunch_runtime::{Intake, Runtime};
 use staunch_server::{Drills, Reloads, Service, Tokens};
 
@@ -68,7 +68,7 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
         None => tracing::info!("no configuration file, defaults hold"),
     }
     // Its thread has to look into processes outside of the sandbox.
-    let processes = match wiring::processes(&config)? {
+    let targets = match wiring::targets(&config)? {
         Some(finder) => Some(finding(finder)?),
         None => None,
     };
@@ -153,7 +153,7 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
     let intake = intake
         .with_archive(archiver)
         .with_reputations(reputations)
-        .with_processes(processes)
+        .with_targets(targets)
         .with_knowledge(context.knowledge(&config));
     let intake = Arc::new(intake);
     let inlets = wiring::inlets::start(&config, &intake).and_then(|mut inlets| {
@@ -233,8 +233,8 @@ fn apply(args: &ServeArgs, config: &mut Config) {
     }
 }
 
-/// Has processes told from outside of the sandbox.
-fn finding(finder: Arc<dyn Processes>) -> Result<Arc<dyn Processes>, Fault> {
+/// Has targets told from outside of the sandbox.
+fn finding(finder: Arc<dyn Targets>) -> Result<Arc<dyn Targets>, Fault> {
     let started = Finding::start(finder);
     let finding = started.map_err(|error| Fault::doing(Exit::Failed, "cannot start a thread", &error))?;
     Ok(Arc::new(finding))

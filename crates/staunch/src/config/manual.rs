@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// Where each section's keys are described: heading, struct, and the file that it is in.
-const SECTIONS: [(&str, &str, &str); 35] = [
+const SECTIONS: [(&str, &str, &str); 36] = [
     ("", "Config", CONFIG),
     ("[http]", "HttpSettings", HTTP),
     ("[[http.senders]]", "HttpSender", HTTP),
@@ -25,6 +25,7 @@ const SECTIONS: [(&str, &str, &str); 35] = [
     ("[[context.guards]]", "ContextRowSettings", CONTEXT),
     ("[nftables]", "NftablesSettings", CONFIG),
     ("[rate_limit]", "RateLimitSettings", CONFIG),
+    ("[host]", "HostSettings", CONFIG),
     ("[processes]", "ProcessSettings", CONFIG),
     ("[traffic]", "TrafficSettings", CONFIG),
     ("[sources.suricata]", "SuricataSettings", SURICATA),

@@ -114,7 +114,7 @@ fn start(config: &Config) -> Arc<Lookups> {
 }
 
 /// The score in thousandths, nothing for one of 0, or why it is unknown.
-fn score(lookups: &Lookups, target: Target, now: Timestamp) -> Result<Option<u16>, String> {
+fn score(lookups: &Lookups, target: &Target, now: Timestamp) -> Result<Option<u16>, String> {
     let standing = lookups.standing(target, now);
     standing
         .map(|it| it.map(|it| it.score.thousandths()))
@@ -122,7 +122,7 @@ fn score(lookups: &Lookups, target: Target, now: Timestamp) -> Result<Option<u16
 }
 
 #[track_caller]
-fn unknown(lookups: &Lookups, target: Target, now: Timestamp, why: &str) {
+fn unknown(lookups: &Lookups, target: &Target, now: Timestamp, why: &str) {
     let found = score(lookups, target, now).expect_err("it is unknown");
     assert!(found.contains(why), "{found}");
 }
@@ -132,17 +132,20 @@ fn an_answer_is_kept_for_its_time_and_then_asked_for_again() {
     let (remote, url) = Remote::start();
     let lookups = start(&generic(&url, ""));
     remote.scores(87);
-    let found = lookups.standing(ip(1), at(0)).expect("it is known").expect("it is bad");
+    let found = lookups
+        .standing(&ip(1), at(0))
+        .expect("it is known")
+        .expect("it is bad");
     assert_eq!(
         (found.score.thousandths(), &*found.feed, found.as_of, found.expires),
         (870, "rep", at(0), at(3_600))
     );
     assert_eq!(found.network.to_string(), "203.0.113.1/32");
     remote.scores(0);
-    assert_eq!(score(&lookups, ip(1), at(59)), Ok(Some(870)));
+    assert_eq!(score(&lookups, &ip(1), at(59)), Ok(Some(870)));
     assert_eq!((remote.asked(), lookups.meter.of_cache("rep")), (1, (1, 1)));
     // More than a minute after the answer, which took as long as it did.
-    assert_eq!(score(&lookups, ip(1), at(90)), Ok(None));
+    assert_eq!(score(&lookups, &ip(1), at(90)), Ok(None));
     assert_eq!((remote.asked(), lookups.meter.of_cache("rep")), (2, (1, 2)));
     assert_eq!(lookups.meter.counted("rep", Outcome::Answered), 2);
 }
@@ -173,7 +176,7 @@ fn what_is_slow_is_unknown_and_known_to_the_next() {
     let lookups = start(&late);
     remote.scores(90);
     remote.holds(true);
-    unknown(&lookups, ip(1), at(0), "look-up rep: it has not answered within 10ms");
+    unknown(&lookups, &ip(1), at(0), "look-up rep: it has not answered within 10ms");
     assert_eq!(lookups.meter.counted("rep", Outcome::Late), 1);
     // So many are under way, and no more.
     let targets: Vec<_> = (1..=UNDER_WAY_MAX + 5)
@@ -190,7 +193,7 @@ fn what_is_slow_is_unknown_and_known_to_the_next() {
         state = shared.changed.wait(state).expect("no test panics with it");
     }
     drop(state);
-    assert_eq!(score(&lookups, ip(1), at(1)), Ok(Some(900)));
+    assert_eq!(score(&lookups, &ip(1), at(1)), Ok(Some(900)));
     assert_eq!(remote.asked(), UNDER_WAY_MAX);
 }
 
@@ -199,13 +202,13 @@ fn a_service_that_is_down_is_left_alone_after_a_few_tries() {
     let (remote, url) = Remote::start();
     let lookups = start(&generic(&url, ""));
     remote.says("503 Service Unavailable", "later");
-    unknown(&lookups, ip(1), at(0), "look-up rep: it answers with 503");
+    unknown(&lookups, &ip(1), at(0), "look-up rep: it answers with 503");
     // The same address is not asked of again at once.
-    unknown(&lookups, ip(1), at(1), "it answers with 503");
+    unknown(&lookups, &ip(1), at(1), "it answers with 503");
     assert_eq!(remote.asked(), 1);
-    unknown(&lookups, ip(2), at(1), "it answers with 503");
-    unknown(&lookups, ip(3), at(2), "it answers with 503");
-    unknown(&lookups, ip(4), at(3), "it is not asked until");
+    unknown(&lookups, &ip(2), at(1), "it answers with 503");
+    unknown(&lookups, &ip(3), at(2), "it answers with 503");
+    unknown(&lookups, &ip(4), at(3), "it is not asked until");
     assert_eq!(remote.asked(), 3);
     assert_eq!(lookups.meter.counted("rep", Outcome::Paused), 1);
     let reading = lookups.meter.readings()["rep"].clone();
@@ -214,7 +217,7 @@ fn a_service_that_is_down_is_left_alone_after_a_few_tries() {
         "{reading:?}"
     );
     remote.scores(10);
-    assert_eq!(score(&lookups, ip(4), at(40)), Ok(Some(100)));
+    assert_eq!(score(&lookups, &ip(4), at(40)), Ok(Some(100)));
     assert_eq!(lookups.meter.readings()["rep"], LookupReading::default());
 }
 
@@ -224,7 +227,7 @@ fn nobody_at_the_address_is_told_from_a_bad_answer() {
     let url = format!("http://{}", listener.local_addr().expect("it has one"));
     drop(listener);
     let lookups = start(&generic(&url, ""));
-    unknown(&lookups, ip(1), at(0), "it cannot be reached: connection refused");
+    unknown(&lookups, &ip(1), at(0), "it cannot be reached: connection refused");
     assert_eq!(lookups.meter.counted("rep", Outcome::Down), 1);
 }
 
@@ -233,14 +236,14 @@ fn a_service_over_its_quota_is_left_alone_for_as_long_as_it_asks() {
     let (remote, url) = Remote::start();
     let lookups = start(&generic(&url, ""));
     remote.says("429 Too Many Requests\r\nretry-after: 3600", "");
-    unknown(&lookups, ip(1), at(0), "its quota is used up (429)");
+    unknown(&lookups, &ip(1), at(0), "its quota is used up (429)");
     remote.scores(10);
-    unknown(&lookups, ip(2), at(3_500), "it is not asked until");
+    unknown(&lookups, &ip(2), at(3_500), "it is not asked until");
     assert_eq!(
         (remote.asked(), lookups.meter.counted("rep", Outcome::OverQuota)),
         (1, 1)
     );
-    assert_eq!(score(&lookups, ip(2), at(3_700)), Ok(Some(100)));
+    assert_eq!(score(&lookups, &ip(2), at(3_700)), Ok(Some(100)));
 }
 
 #[test]
@@ -258,7 +261,7 @@ fn nonsense_and_answers_without_end_are_unknown() {
     for (at_, (head, body, why)) in (0..).zip(table) {
         remote.says(head, body);
         // Later by more than it is left alone each time.
-        unknown(&lookups, ip(at_), at(u64::from(at_) * 100), why);
+        unknown(&lookups, &ip(at_), at(u64::from(at_) * 100), why);
     }
     assert_eq!(lookups.meter.counted("rep", Outcome::Nonsense), 5);
 }
@@ -281,7 +284,10 @@ fn abuseipdb_is_asked_with_its_key_which_nobody_sees() {
         "200 OK",
         "{\"data\":{\"ipAddress\":\"203.0.113.1\",\"abuseConfidenceScore\":100,\"totalReports\":7}}",
     );
-    let found = lookups.standing(ip(1), at(0)).expect("it is known").expect("it is bad");
+    let found = lookups
+        .standing(&ip(1), at(0))
+        .expect("it is known")
+        .expect("it is bad");
     assert_eq!(
         (found.score, found.confidence, &*found.label),
         (staunch_model::Score::MAX, 80, "7 reports")
@@ -297,16 +303,16 @@ fn abuseipdb_is_asked_with_its_key_which_nobody_sees() {
     );
     // It is sent back in an answer, and not told.
     remote.says("401 Unauthorized", KEY);
-    let why = score(&lookups, ip(2), at(0)).expect_err("it is unknown");
+    let why = score(&lookups, &ip(2), at(0)).expect_err("it is unknown");
     assert!(
         why.contains("it does not take the key (401)") && !why.contains(KEY),
         "{why}"
     );
-    unknown(&lookups, ip(3), at(30), "it is not asked until");
+    unknown(&lookups, &ip(3), at(30), "it is not asked until");
 
     // A key that others may read, or none at all, is not used.
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).expect("it is ours");
-    unknown(&start(&config), ip(1), at(0), "others than its owner can open it");
+    unknown(&start(&config), &ip(1), at(0), "others than its owner can open it");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("it is ours");
     fs::write(&file, format!("{KEY}\nand more\n")).expect("it is our directory");
     let fault = check(&config.lookups[0]).expect_err("it is no key");
@@ -322,7 +328,7 @@ fn abuseipdb_is_asked_with_its_key_which_nobody_sees() {
 struct Feed(Standing);
 
 impl Reputations for Feed {
-    fn standing(&self, _: Target, _: Timestamp) -> Standing {
+    fn standing(&self, _: &Target, _: Timestamp) -> Standing {
         self.0.clone()
     }
 }
@@ -349,21 +355,21 @@ fn only_what_no_feed_names_is_asked_of_and_the_worst_decides() {
         as_of: at(0),
         expires: at(10),
     };
-    assert_eq!(score(&with(Ok(Some(named))), ip(1), at(0)), Ok(Some(10)));
+    assert_eq!(score(&with(Ok(Some(named))), &ip(1), at(0)), Ok(Some(10)));
     // The whole is not global, and one of a feed's own was not asked of either.
     let private = Target::Address(IpAddr::from([10, 0, 0, 1]));
-    assert_eq!(score(&with(Ok(None)), private, at(0)), Ok(None));
+    assert_eq!(score(&with(Ok(None)), &private, at(0)), Ok(None));
     assert_eq!(remote.asked(), 0);
-    assert_eq!(score(&with(Ok(None)), ip(1), at(0)), Ok(Some(800)));
+    assert_eq!(score(&with(Ok(None)), &ip(1), at(0)), Ok(Some(800)));
     assert_eq!(remote.asked(), 2);
     // What a feed does not know is not known because services say nothing bad.
     let stale = || Err("feed drop is too old".into());
-    assert_eq!(score(&with(stale()), ip(1), at(0)), Ok(Some(800)));
+    assert_eq!(score(&with(stale()), &ip(1), at(0)), Ok(Some(800)));
     remote.scores(0);
-    unknown(&with(stale()), ip(1), at(0), "feed drop is too old");
+    unknown(&with(stale()), &ip(1), at(0), "feed drop is too old");
     // One of two that is above its scale.
     remote.scores(60);
-    assert_eq!(score(&with(Ok(None)), ip(1), at(0)), Ok(Some(600)));
+    assert_eq!(score(&with(Ok(None)), &ip(1), at(0)), Ok(Some(600)));
 }
 
 #[test]
@@ -373,7 +379,7 @@ fn of_too_many_addresses_the_last_are_kept() {
     let lookups = started.expect("there is a look-up");
     remote.scores(10);
     for last in [1, 2, 1, 3, 1, 2] {
-        assert_eq!(score(&lookups, ip(last), at(0)), Ok(Some(100)));
+        assert_eq!(score(&lookups, &ip(last), at(0)), Ok(Some(100)));
     }
     assert_eq!((remote.asked(), lookups.meter.of_cache("rep")), (4, (2, 4)));
 }

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
+use staunch_connectors::actions::Whose;
 use staunch_connectors::actions::block_ip::{
-    MemoryBlockIp, MemoryWorld, NftablesIp, NftablesOptions, ReleaseError, StartError, Whose, count_labelled,
+    MemoryBlockIp, MemoryWorld, NftablesIp, NftablesOptions, ReleaseError, StartError, count_labelled,
     release_everything,
 };
 use staunch_connectors::actions::freeze_process::{CgroupFreezeProcess, CgroupOptions, RootError};
-use staunch_connectors::enrichers::processes::{ProcessFinder, ProcessOptions};
-use staunch_model::{Description, Failure, FailureKind, InstallationId, Observation, Outcome, Target};
+use staunch_connectors::enrichers::{ByAim, ProcessFinder, ProcessOptions, ThisHost};
+use staunch_model::{Aim, Description, Failure, FailureKind, InstallationId, Observation, Outcome, Target};
 use staunch_netlink::nftables::{Limit, NftError};
-use staunch_ports::{Action, Clock, ExecuteRequest, Owned, Processes, UndoRequest};
+use staunch_ports::{Action, Clock, ExecuteRequest, Owned, Targets, UndoRequest};
 
 use super::{Driver, read_installation};
 use crate::config::{Config, LIMIT_TABLE_END};
@@ -106,22 +107,34 @@ fn all(config: &Config, installation: InstallationId) -> Vec<Box<dyn Action>> {
     all
 }
 
-/// Who tells the processes of this machine by their numbers; nobody unless it is to act on them.
+/// Who tells the targets that are no addresses; nobody unless something is to act on them.
 ///
 /// # Errors
 /// When the settings cannot be used.
-pub(crate) fn processes(config: &Config) -> Result<Option<Arc<dyn Processes>>, Fault> {
-    let settings = &config.processes;
-    if !settings.enabled {
-        return Ok(None);
+pub(crate) fn targets(config: &Config) -> Result<Option<Arc<dyn Targets>>, Fault> {
+    let mut by_aim = ByAim::default();
+    if config.processes.enabled {
+        by_aim = by_aim.with(Aim::Process, processes(config)?);
     }
-    let mut options = ProcessOptions::default();
-    options.hosts.clone_from(&settings.hosts);
-    options.local_without_host = settings.unnamed_hosts;
-    options.protected_always.clone_from(&settings.protected);
-    let finder = ProcessFinder::new(options)
-        .map_err(|error| Fault::of(Exit::Usage, &error).hint("look at [processes] in the configuration"))?;
-    Ok(Some(Arc::new(finder)))
+    Ok((!by_aim.is_empty()).then(|| Arc::new(by_aim) as Arc<dyn Targets>))
+}
+
+fn processes(config: &Config) -> Result<ProcessFinder, Fault> {
+    let options = ProcessOptions {
+        host: this_host(config),
+        protected_always: config.processes.protected.clone(),
+        ..ProcessOptions::default()
+    };
+    ProcessFinder::new(options)
+        .map_err(|error| Fault::of(Exit::Usage, &error).hint("look at [processes] in the configuration"))
+}
+
+fn this_host(config: &Config) -> ThisHost {
+    ThisHost {
+        names: config.host.names.clone(),
+        unnamed: config.host.unnamed,
+        ..ThisHost::default()
+    }
 }
 
 /// What this machine's firewall holds of this installation; nothing when there is none yet.

@@ -258,7 +258,7 @@ impl Entry<'_> {
             | Record::ListChanged(_)
             | Record::RiskTablePinned(_)
             | Record::Known(_)
-            | Record::ProcessFound(_)
+            | Record::Found(_)
             | Record::AroundKnown { .. }
             | Record::ContextTablePinned(_) => Ok(()),
         }

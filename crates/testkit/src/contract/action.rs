@@ -188,7 +188,7 @@ impl Scene {
 
     /// Executes one request of `transaction`, conditional on what is seen first.
     fn execute(&mut self, transaction: u64, target: Target) -> Outcome {
-        let version = self.see(target).version;
+        let version = self.see(target.clone()).version;
         self.request(ExecuteRequest {
             version,
             ..execute(transaction, target)

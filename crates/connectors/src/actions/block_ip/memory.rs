@@ -26,7 +26,8 @@ use staunch_model::{
 };
 use staunch_ports::{Action, ExecuteRequest, Owned, OwnedTarget, UndoRequest};
 
-use super::{HOLD_TOLERANCE, Label, address_of, conflict, description, hold_refused};
+use super::super::{Label, hold};
+use super::{HOLD_TOLERANCE, address_of, conflict, description};
 pub use world::{Fault, MemoryWorld, Verb};
 use world::{Object, World};
 
@@ -50,7 +51,7 @@ impl MemoryBlockIp {
         }
     }
 
-    fn look(&self, world: &World, target: Target) -> Observation {
+    fn look(&self, world: &World, target: &Target) -> Observation {
         let address = address_of(target);
         let presence = world
             .objects
@@ -72,8 +73,8 @@ impl MemoryBlockIp {
     }
 
     fn execute_one(&self, world: &mut World, request: &ExecuteRequest) -> Outcome {
-        let (target, address) = (request.target, address_of(request.target));
-        if let Some(refused) = hold_refused(ActionKind::BlockIp, target, request.hold) {
+        let (target, address) = (&request.target, address_of(&request.target));
+        if let Some(refused) = hold::refused("block", target, request.hold) {
             return Outcome::DidNotHappen(refused);
         }
         let ends = world.now() + request.hold;
@@ -119,7 +120,7 @@ impl MemoryBlockIp {
     }
 
     fn undo_one(&self, world: &mut World, request: &UndoRequest) -> Outcome {
-        let address = address_of(request.target);
+        let address = address_of(&request.target);
         let label = Label {
             installation: self.installation,
             transaction: request.transaction,
@@ -140,7 +141,7 @@ impl Action for MemoryBlockIp {
     fn observe(&mut self, targets: &[Target]) -> Vec<Result<Observation, Failure>> {
         let seen = self.world.attend(Verb::Observe, |world, fault| match fault {
             Some(fault) => vec![Err(fault.failure()); targets.len()],
-            None => targets.iter().map(|it| Ok(self.look(world, *it))).collect(),
+            None => targets.iter().map(|it| Ok(self.look(world, it))).collect(),
         });
         if let Some(Ok(first)) = seen.first() {
             self.seen_broken = !first.enforcing;

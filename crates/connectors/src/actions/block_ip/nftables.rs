@@ -42,12 +42,13 @@ use staunch_model::{
 use staunch_netlink::nftables::{Element, Limit, Nft, NftError, TableOptions};
 use staunch_ports::{Action, ExecuteRequest, Former, Owned, OwnedTarget, UndoRequest};
 
-use super::{Label, address_of, description};
+use super::super::{Label, Whose};
+use super::{address_of, description};
 pub use claim::{Claim, ClaimError, Holder};
 use connection::{Connection, set_of, spoils};
 use error::failure;
 pub use error::{ReleaseError, StartError};
-pub use undo::{Whose, count_labelled, release_everything};
+pub use undo::{count_labelled, release_everything};
 
 /// The most elements in one batch; the kernel takes a little more (`ELEMENTS_PER_BATCH_MAX`).
 const BATCH_MAX: usize = 1_000;
@@ -281,7 +282,7 @@ impl NftablesIp {
 
     /// Reads the targets, all or none.
     fn look(&mut self, targets: &[Target]) -> Result<Vec<Observation>, NftError> {
-        let addresses: Vec<IpAddr> = targets.iter().copied().map(address_of).collect();
+        let addresses: Vec<IpAddr> = targets.iter().map(address_of).collect();
         let (generation, lengths, elements) =
             self.with(|it| Ok((it.generation()?, it.lengths()?, it.elements(&addresses)?)))?;
         let enforcing = self.intact_at(generation)?;

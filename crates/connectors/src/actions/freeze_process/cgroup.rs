@@ -47,7 +47,7 @@ use staunch_model::{
 };
 use staunch_ports::{Action, ExecuteRequest, Former, Owned, OwnedTarget, UndoRequest};
 
-use super::super::block_ip::Whose;
+use super::super::Whose;
 use super::{Label, description, process_of};
 use crate::proc::Proc;
 use error::failure;
@@ -217,7 +217,7 @@ impl CgroupFreezeProcess {
         Label {
             installation: self.options.installation,
             transaction: request.transaction,
-            process: process_of(request.target),
+            process: process_of(&request.target),
         }
     }
 }
@@ -240,7 +240,7 @@ impl Action for CgroupFreezeProcess {
         }
         match self.look() {
             Ok(look) => {
-                let seen = targets.iter().map(|it| Self::observe_one(&look, process_of(*it)));
+                let seen = targets.iter().map(|it| Self::observe_one(&look, process_of(it)));
                 seen.collect()
             }
             Err(failure) => vec![Err(failure); targets.len()],
@@ -267,7 +267,7 @@ impl Action for CgroupFreezeProcess {
             let label = Label {
                 installation: self.options.installation,
                 transaction: request.transaction,
-                process: process_of(request.target),
+                process: process_of(&request.target),
             };
             if Instant::now() >= until {
                 outcomes.push(not_tried());

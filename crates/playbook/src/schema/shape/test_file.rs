@@ -177,6 +177,15 @@ pub(crate) static CONTEXT: Shape = Shape {
              not protected.",
         ),
         may(
+            "targets",
+            Form::Pairs(
+                &Form::Target,
+                &Form::Either(&[Form::Word(gone), Form::Mapping(&OTHER_TARGET)]),
+            ),
+            "What is said of accounts, hosts and domains, such as `account:alice`; `gone` for one that is not there. One that is \
+             not here is there, and is not protected.",
+        ),
+        may(
             "never_touch",
             Form::Either(&[
                 Form::List(&Form::Network, 0, limits::ENTRIES_MAX),
@@ -198,6 +207,21 @@ pub(crate) static CONTEXT: Shape = Shape {
             "limits",
             Form::Pairs(&Form::Word(|| words(&LIMITS)), &Form::Number(1, u32::MAX)),
             "Limits other than the defaults.",
+        ),
+    ],
+};
+
+/// A target of a test that is neither an address nor a process.
+pub(crate) static OTHER_TARGET: Shape = Shape {
+    what: "a target",
+    doc: "What is said of an account, a host or a domain.",
+    needs: Needs::Nothing,
+    keys: &[
+        may("what", Form::Text(None), "What it is, in words."),
+        may(
+            "protected",
+            Form::Text(None),
+            "Why it is never touched. Without it, it may be.",
         ),
     ],
 };

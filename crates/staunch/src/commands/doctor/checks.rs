@@ -339,7 +339,7 @@ fn has_capability(bit: u32) -> bool {
 fn processes(config: &Config) -> Option<Finding> {
     const CHECK: &str = "processes";
     let frozen = wiring::frozen(config)?;
-    let told = wiring::processes(config);
+    let told = wiring::targets(config);
     let missing: Vec<_> = NEEDED_FOR_PROCESSES
         .into_iter()
         .filter(|(bit, _)| !has_capability(*bit))

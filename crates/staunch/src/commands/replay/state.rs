@@ -128,7 +128,7 @@ impl View<'_> {
             .state
             .transactions
             .values()
-            .map(|it| staunch_engine::budget::group(it.target))
+            .map(|it| staunch_engine::budget::group(&it.target))
             .collect();
         for scope in groups {
             let (Scope::Group(first), count) = (scope, spent(scope)) else {

@@ -39,7 +39,7 @@ pub(super) fn judge(evidence: &Evidence<'_>, claim: &Claim) -> Result<(), String
     };
     match claim {
         Claim::State(target, expected) => {
-            let newest = script.newest(*target);
+            let newest = script.newest(target);
             match newest {
                 Some(it) if Some(it.state.kind()) == *expected => Ok(()),
                 None if expected.is_none() => Ok(()),
@@ -48,7 +48,7 @@ pub(super) fn judge(evidence: &Evidence<'_>, claim: &Claim) -> Result<(), String
             }
         }
         Claim::World(target, expected) => {
-            let found = match script.owner(*target) {
+            let found = match script.owner(target) {
                 None => InPlace::Absent,
                 Some(Owner::Ours(_)) => InPlace::Ours,
                 Some(Owner::Foreign(_)) => InPlace::Foreign,
@@ -56,7 +56,7 @@ pub(super) fn judge(evidence: &Evidence<'_>, claim: &Claim) -> Result<(), String
             same(&expected.name(), &found.name())
         }
         Claim::Refused { target, guard, says } => {
-            let Some(it) = script.newest(*target) else {
+            let Some(it) = script.newest(target) else {
                 return Err("no transaction".to_owned());
             };
             let State::Refused(reason) = &it.state else {
@@ -70,14 +70,14 @@ pub(super) fn judge(evidence: &Evidence<'_>, claim: &Claim) -> Result<(), String
                 && says.as_ref().is_none_or(|says| reason.to_string().contains(says));
             if fits { Ok(()) } else { Err(state_words(&it.state)) }
         }
-        Claim::Asked { target, guard, says } => asked(script, *target, *guard, says.as_deref()),
+        Claim::Asked { target, guard, says } => asked(script, target, *guard, says.as_deref()),
         Claim::Order(expected) => {
             let mut found = Vec::new();
             for effect in acts(script) {
                 if let Effect::Execute { target, .. } = effect
                     && !found.contains(target)
                 {
-                    found.push(*target);
+                    found.push(target.clone());
                 }
             }
             same(&list(expected), &list(&found))
@@ -131,7 +131,7 @@ pub(super) fn judge(evidence: &Evidence<'_>, claim: &Claim) -> Result<(), String
     }
 }
 
-fn asked(script: &Script, target: Target, guard: Option<GuardName>, says: Option<&str>) -> Result<(), String> {
+fn asked(script: &Script, target: &Target, guard: Option<GuardName>, says: Option<&str>) -> Result<(), String> {
     let Some(it) = script.newest(target) else {
         return Err("no transaction".to_owned());
     };

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use staunch_engine::limits;
 use staunch_engine::triage::{Triage, Triaged};
 use staunch_model::{
-    ActionKind, Event, Input, Match, Policy, Printable, ProcessFacts, ProcessFound, Program, Protection, Record, Span,
-    Target, Timestamp, TriggerReport,
+    ActionKind, Event, Found, Input, Match, Policy, Printable, Program, Protection, Record, Span, Target, TargetFacts,
+    Timestamp, TriggerReport,
 };
 use staunch_playbook::Diagnostic;
 use staunch_playbook::test_file::{self, FaultKind, Point, Test, What, WorldKind};
@@ -60,7 +60,7 @@ pub(super) fn run(
         script.plan(Span::ZERO, Happening::Room(room));
     }
     for target in &test.world.foreign {
-        script.plan(Span::ZERO, Happening::Tamper(*target, Some(FOREIGN.into())));
+        script.plan(Span::ZERO, Happening::Tamper(target.clone(), Some(FOREIGN.into())));
     }
     let mut happenings = Vec::new();
     let mut decoded = Vec::new();
@@ -105,7 +105,7 @@ pub(super) fn run(
         })?;
     }
     let matched = happenings.len();
-    happenings.extend(test.happens.iter().map(|it| (it.at, happening(it.what))));
+    happenings.extend(test.happens.iter().map(|it| (it.at, happening(it.what.clone()))));
     let last = happenings.iter().map(|(at, _)| *at);
     let last = last.chain(decoded.iter().map(|it| it.at)).max().unwrap_or(Span::ZERO);
     let expected = test.expect.iter().filter_map(|it| it.at).max().unwrap_or(Span::ZERO);
@@ -230,21 +230,26 @@ fn read(
     Ok(())
 }
 
-/// Has the machine of `test` tell the processes that `matches` name.
-fn identify<'a>(test: &'a Test, matches: &mut [Match]) -> impl Iterator<Item = ProcessFound> + use<'a> {
+/// Has the machine of `test` tell what the targets are that `matches` name.
+fn identify<'a>(test: &'a Test, matches: &mut [Match]) -> impl Iterator<Item = Found> + use<'a> {
     let targets = matches.iter_mut().flat_map(|it| &mut it.steps);
     let mut named = Vec::new();
     for target in targets.filter_map(|step| step.target.as_mut()) {
-        if let Target::Process(process) = target {
-            *process = test_file::process(process.pid);
-            named.push(*process);
+        match target {
+            Target::Address(_) => continue,
+            Target::Process(process) => *process = test_file::process(process.pid),
+            Target::Account(_) | Target::Host(_) | Target::Domain(_) => {}
         }
+        named.push(target.clone());
     }
-    named.into_iter().map(|process| {
-        let said = test.context.processes.iter().find(|(pid, _)| *pid == process.pid);
-        let usual = || ProcessFacts {
-            program: "/usr/bin/program".into(),
-            uid: 1_000,
+    named.into_iter().map(|target| {
+        let said = test.context.found.iter().find(|(known, _)| *known == target);
+        let usual = || TargetFacts {
+            what: match target {
+                Target::Process(_) => "/usr/bin/program of user 1000",
+                _ => test_file::USUAL,
+            }
+            .into(),
             protected: None,
         };
         let facts = match said {
@@ -252,7 +257,7 @@ fn identify<'a>(test: &'a Test, matches: &mut [Match]) -> impl Iterator<Item = P
             Some((_, Err(why))) => Err(why.as_str().into()),
             None => Ok(usual()),
         };
-        ProcessFound { process, facts }
+        Found { target, facts }
     })
 }
 
@@ -293,7 +298,7 @@ fn setting(test: &Test, policy: Policy, start: Timestamp) -> Setting {
     let shares = test.context.traffic.iter();
     let fault = |it: &test_file::Fault| Fault {
         at: point(it.at),
-        of: it.of,
+        of: it.of.clone(),
         mishap: match it.kind {
             FaultKind::Fails(kind) => Mishap::Fails(kind),
             FaultKind::RequestLost => Mishap::RequestLost,
@@ -309,7 +314,7 @@ fn setting(test: &Test, policy: Policy, start: Timestamp) -> Setting {
         policy: Arc::new(policy),
         world: world(test.world.kind),
         start,
-        shares: shares.copied().collect(),
+        shares: shares.cloned().collect(),
         share_of_others: test.context.traffic_of_others,
         faults: test.faults.iter().map(fault).collect(),
     }

@@ -18,8 +18,8 @@ pub(super) fn every_request_has_its_answer_in_order(scene: &mut Scene) {
         // Somebody else has the one in the middle, and one near the end is malformed.
         let targets: Vec<Target> = (0..size).map(|it| scene.target(round * 5_000 + it)).collect();
         let (taken, malformed) = (usize::from(size / 2), usize::from(size) - 1);
-        scene.world.put(targets[taken], "somebody");
-        let mut requests: Vec<ExecuteRequest> = (1..).zip(&targets).map(|(id, it)| execute(id, *it)).collect();
+        scene.world.put(targets[taken].clone(), "somebody");
+        let mut requests: Vec<ExecuteRequest> = (1..).zip(&targets).map(|(id, it)| execute(id, it.clone())).collect();
         if malformed != taken {
             requests[malformed].hold = staunch_model::Span::ZERO;
         }
@@ -44,21 +44,21 @@ pub(super) fn every_request_has_its_answer_in_order(scene: &mut Scene) {
                 }
             }
         }
-        let undone: Vec<UndoRequest> = (1..).zip(&targets).map(|(id, it)| undo(id, *it)).collect();
+        let undone: Vec<UndoRequest> = (1..).zip(&targets).map(|(id, it)| undo(id, it.clone())).collect();
         let landed: Vec<Outcome> = repeat_n(Outcome::Landed, targets.len()).collect();
         assert_eq!(scene.ours.undo(&undone), landed);
         assert!(scene.ours.owned().expect("readable").targets.is_empty());
-        assert_eq!(scene.world.label(targets[taken]).as_deref(), Some("somebody"));
+        assert_eq!(scene.world.label(targets[taken].clone()).as_deref(), Some("somebody"));
     }
 }
 
 pub(super) fn one_target_twice_in_a_batch(scene: &mut Scene) {
     let (target, other) = (scene.target(1), scene.target(2));
     let requests = [
-        execute(1, target),
-        execute(2, target),
-        execute(1, target),
-        execute(3, other),
+        execute(1, target.clone()),
+        execute(2, target.clone()),
+        execute(1, target.clone()),
+        execute(3, other.clone()),
     ];
     let outcomes = scene.ours.execute(&requests);
     assert_eq!(
@@ -66,8 +66,16 @@ pub(super) fn one_target_twice_in_a_batch(scene: &mut Scene) {
         (&Outcome::Landed, &Outcome::Landed, &Outcome::Landed)
     );
     assert_refused(&outcomes[1], FailureKind::Conflict);
-    assert_eq!((scene.owner(target), scene.owner(other)), (ours(1), ours(3)));
-    let requests = [undo(2, target), undo(1, target), undo(1, target), undo(2, other)];
+    assert_eq!(
+        (scene.owner(target.clone()), scene.owner(other.clone())),
+        (ours(1), ours(3))
+    );
+    let requests = [
+        undo(2, target.clone()),
+        undo(1, target.clone()),
+        undo(1, target.clone()),
+        undo(2, other.clone()),
+    ];
     assert_eq!(scene.ours.undo(&requests), [const { Outcome::Landed }; 4]);
     assert_eq!((scene.owner(target), scene.owner(other)), (None, ours(3)));
 }

@@ -37,11 +37,11 @@ fn assert_ends_in(scene: &mut Scene, target: staunch_model::Target, expect: Span
 
 pub(super) fn a_hold_ends_by_itself(scene: &mut Scene) {
     let (short, long) = (scene.target(1), scene.target(2));
-    assert_eq!(scene.execute(2, long), Outcome::Landed);
+    assert_eq!(scene.execute(2, long.clone()), Outcome::Landed);
     assert_eq!(
         scene.request(ExecuteRequest {
             hold: SHORT,
-            ..execute(1, short)
+            ..execute(1, short.clone())
         }),
         Outcome::Landed
     );
@@ -49,21 +49,31 @@ pub(super) fn a_hold_ends_by_itself(scene: &mut Scene) {
         world, ours: driver, ..
     } = scene;
     let ended = world.wait(SHORT, &mut || {
-        let seen = driver.observe(&[short]).remove(0).expect("readable");
+        let seen = driver
+            .observe(std::slice::from_ref(&short))
+            .remove(0)
+            .expect("readable");
         seen.presence == staunch_model::Presence::Absent
     });
     if !world.counts_down() {
         assert!(!ended, "it was to stay beyond its hold of {SHORT}");
-        assert_eq!((scene.owner(short), scene.expires_in(short)), (ours(1), None));
+        assert_eq!(
+            (scene.owner(short.clone()), scene.expires_in(short.clone())),
+            (ours(1), None)
+        );
         assert!(scene.see(short).enforcing);
         assert_eq!(scene.owner(long), ours(2));
         return;
     }
     assert!(ended, "a hold of {SHORT} did not end");
-    assert_eq!(scene.world.label(short), None);
+    assert_eq!(scene.world.label(short.clone()), None);
     assert_eq!(scene.owner(long), ours(2));
-    assert_eq!(scene.execute(3, short), Outcome::Landed, "its place is free again");
-    assert_eq!(scene.undo(1, short), Outcome::Landed);
+    assert_eq!(
+        scene.execute(3, short.clone()),
+        Outcome::Landed,
+        "its place is free again"
+    );
+    assert_eq!(scene.undo(1, short.clone()), Outcome::Landed);
     assert_eq!(scene.owner(short), ours(3), "undoing what ended leaves its successor");
 }
 
@@ -73,31 +83,31 @@ pub(super) fn a_renewal_moves_the_end(scene: &mut Scene) {
     assert_eq!(
         scene.request(ExecuteRequest {
             hold: ten_minutes,
-            ..execute(1, target)
+            ..execute(1, target.clone())
         }),
         Outcome::Landed
     );
-    assert_ends_in(scene, target, ten_minutes);
+    assert_ends_in(scene, target.clone(), ten_minutes);
     for hold in [HOLD, HOLD.times(3), HOLD.times(3), ten_minutes] {
-        assert_eq!(scene.request(renew(1, target, hold)), Outcome::Landed);
-        assert_ends_in(scene, target, hold);
-        assert_eq!(scene.owner(target), ours(1));
+        assert_eq!(scene.request(renew(1, target.clone(), hold)), Outcome::Landed);
+        assert_ends_in(scene, target.clone(), hold);
+        assert_eq!(scene.owner(target.clone()), ours(1));
     }
-    assert_eq!(scene.undo(1, target), Outcome::Landed);
+    assert_eq!(scene.undo(1, target.clone()), Outcome::Landed);
     assert_eq!(scene.world.label(target), None);
 }
 
 pub(super) fn a_renewal_needs_an_object_of_ours(scene: &mut Scene) {
     let (absent, foreign, of_one) = (scene.target(1), scene.target(2), scene.target(3));
-    scene.world.put(foreign, "somebody");
-    assert_eq!(scene.execute(1, of_one), Outcome::Landed);
-    for target in [absent, foreign, of_one] {
+    scene.world.put(foreign.clone(), "somebody");
+    assert_eq!(scene.execute(1, of_one.clone()), Outcome::Landed);
+    for target in [absent.clone(), foreign.clone(), of_one.clone()] {
         assert_refused(&scene.request(renew(2, target, HOLD.times(2))), FailureKind::Conflict);
     }
     assert_eq!(scene.world.label(absent), None, "a renewal makes nothing");
-    assert_eq!(scene.world.label(foreign).as_deref(), Some("somebody"));
+    assert_eq!(scene.world.label(foreign.clone()).as_deref(), Some("somebody"));
     assert_eq!(scene.expires_in(foreign), None);
-    assert_ends_in(scene, of_one, HOLD);
+    assert_ends_in(scene, of_one.clone(), HOLD);
     scene.world.flush();
     assert_refused(&scene.request(renew(1, of_one, HOLD)), FailureKind::Conflict);
 }
@@ -107,10 +117,10 @@ pub(super) fn a_hold_out_of_bounds_is_refused(scene: &mut Scene) {
     for hold in [Span::ZERO, Span::from_micros(1), Span::from_micros(u64::MAX)] {
         let request = ExecuteRequest {
             hold,
-            ..execute(1, target)
+            ..execute(1, target.clone())
         };
         assert_refused(&scene.request(request), FailureKind::Invalid);
-        assert_eq!(scene.world.label(target), None);
+        assert_eq!(scene.world.label(target.clone()), None);
     }
 }
 
@@ -120,10 +130,10 @@ pub(super) fn an_act_again_gets_its_whole_hold(scene: &mut Scene) {
     assert_eq!(
         scene.request(ExecuteRequest {
             hold: ten_minutes,
-            ..execute(1, target)
+            ..execute(1, target.clone())
         }),
         Outcome::Landed
     );
-    assert_eq!(scene.execute(1, target), Outcome::Landed);
+    assert_eq!(scene.execute(1, target.clone()), Outcome::Landed);
     assert_ends_in(scene, target, HOLD);
 }

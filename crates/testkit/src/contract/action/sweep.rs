@@ -14,7 +14,7 @@ pub(super) fn owned_lists_exactly_ours(scene: &mut Scene) {
         scene.family = family;
         for transaction in 1..=3_u8 {
             let target = scene.target(transaction.into());
-            assert_eq!(scene.execute(transaction.into(), target), Outcome::Landed);
+            assert_eq!(scene.execute(transaction.into(), target.clone()), Outcome::Landed);
             expect.push(OwnedTarget {
                 transaction: TransactionId(transaction.into()),
                 target,
@@ -26,9 +26,9 @@ pub(super) fn owned_lists_exactly_ours(scene: &mut Scene) {
         scene.world.put(scene.target(5), &lookalike);
         assert_eq!(scene.theirs.execute(&[execute(6, scene.target(6))]), [Outcome::Landed]);
     }
-    expect.sort_by_key(|it| it.target);
+    expect.sort_by_key(|it| it.target.clone());
     let mut found = scene.ours.owned().expect("readable").targets;
-    found.sort_by_key(|it| it.target);
+    found.sort_by_key(|it| it.target.clone());
     assert_eq!(found, expect);
     assert_eq!(scene.theirs.owned().expect("readable").targets.len(), families.len());
 }

@@ -6,34 +6,34 @@ use super::{Scene, execute, ours, undo};
 
 pub(super) fn undoing_removes_ours(scene: &mut Scene) {
     let (target, other) = (scene.target(1), scene.target(2));
-    assert_eq!(scene.execute(1, target), Outcome::Landed);
-    assert_eq!(scene.execute(2, other), Outcome::Landed);
-    assert_eq!(scene.undo(1, target), Outcome::Landed);
-    assert_eq!(scene.owner(target), None);
+    assert_eq!(scene.execute(1, target.clone()), Outcome::Landed);
+    assert_eq!(scene.execute(2, other.clone()), Outcome::Landed);
+    assert_eq!(scene.undo(1, target.clone()), Outcome::Landed);
+    assert_eq!(scene.owner(target.clone()), None);
     assert_eq!(scene.world.label(target), None);
     assert_eq!(scene.owner(other), ours(2));
 }
 
 pub(super) fn undoing_twice_or_without_executing_lands(scene: &mut Scene) {
     let target = scene.target(1);
-    assert_eq!(scene.undo(1, target), Outcome::Landed);
-    assert_eq!(scene.execute(1, target), Outcome::Landed);
+    assert_eq!(scene.undo(1, target.clone()), Outcome::Landed);
+    assert_eq!(scene.execute(1, target.clone()), Outcome::Landed);
     for _ in 0..3 {
-        assert_eq!(scene.undo(1, target), Outcome::Landed);
-        assert_eq!(scene.world.label(target), None);
+        assert_eq!(scene.undo(1, target.clone()), Outcome::Landed);
+        assert_eq!(scene.world.label(target.clone()), None);
     }
 }
 
 pub(super) fn undoing_leaves_what_is_not_of_the_transaction(scene: &mut Scene) {
     let (of_one, foreign, theirs) = (scene.target(1), scene.target(2), scene.target(3));
-    assert_eq!(scene.execute(1, of_one), Outcome::Landed);
-    scene.world.put(foreign, "somebody");
-    assert_eq!(scene.theirs.execute(&[execute(2, theirs)]), [Outcome::Landed]);
+    assert_eq!(scene.execute(1, of_one.clone()), Outcome::Landed);
+    scene.world.put(foreign.clone(), "somebody");
+    assert_eq!(scene.theirs.execute(&[execute(2, theirs.clone())]), [Outcome::Landed]);
     let all = [of_one, foreign, theirs];
-    let before = all.map(|it| scene.world.label(it));
+    let before = all.clone().map(|it| scene.world.label(it));
     assert!(before.iter().all(Option::is_some));
     assert_eq!(
-        scene.ours.undo(&all.map(|it| undo(2, it))),
+        scene.ours.undo(&all.clone().map(|it| undo(2, it))),
         [const { Outcome::Landed }; 3]
     );
     assert_eq!(all.map(|it| scene.world.label(it)), before);
@@ -41,9 +41,9 @@ pub(super) fn undoing_leaves_what_is_not_of_the_transaction(scene: &mut Scene) {
 
 pub(super) fn undoing_after_a_flush_lands(scene: &mut Scene) {
     let target = scene.target(1);
-    assert_eq!(scene.execute(1, target), Outcome::Landed);
+    assert_eq!(scene.execute(1, target.clone()), Outcome::Landed);
     scene.world.flush();
-    assert_eq!(scene.undo(1, target), Outcome::Landed);
+    assert_eq!(scene.undo(1, target.clone()), Outcome::Landed);
     let seen = scene.see(target);
     assert_eq!(seen.presence, staunch_model::Presence::Absent);
     assert_eq!(seen.enforcing, scene.world.enforces_each(), "undoing makes nothing");
@@ -52,11 +52,15 @@ pub(super) fn undoing_after_a_flush_lands(scene: &mut Scene) {
 pub(super) fn executing_after_undoing_works(scene: &mut Scene) {
     let target = scene.target(1);
     for transaction in 1..4 {
-        assert_eq!(scene.execute(transaction, target), Outcome::Landed);
-        assert_eq!(scene.owner(target), ours(transaction));
-        assert_eq!(scene.undo(transaction, target), Outcome::Landed);
-        assert_eq!(scene.owner(target), None);
+        assert_eq!(scene.execute(transaction, target.clone()), Outcome::Landed);
+        assert_eq!(scene.owner(target.clone()), ours(transaction));
+        assert_eq!(scene.undo(transaction, target.clone()), Outcome::Landed);
+        assert_eq!(scene.owner(target.clone()), None);
     }
-    assert_eq!(scene.execute(3, target), Outcome::Landed, "under the same key too");
+    assert_eq!(
+        scene.execute(3, target.clone()),
+        Outcome::Landed,
+        "under the same key too"
+    );
     assert_eq!(scene.owner(target), ours(3));
 }

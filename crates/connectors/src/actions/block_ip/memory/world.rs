@@ -114,7 +114,7 @@ impl MemoryWorld {
     }
 
     /// Puts an object there, whatever was there before: `label` as text, without an end.
-    pub fn put(&self, target: Target, label: &str) {
+    pub fn put(&self, target: &Target, label: &str) {
         let object = Object {
             label: label.into(),
             ends: None,
@@ -124,13 +124,13 @@ impl MemoryWorld {
     }
 
     /// Removes what is there, whosever it is.
-    pub fn remove(&self, target: Target) {
+    pub fn remove(&self, target: &Target) {
         self.lock().remove(address_of(target));
     }
 
     /// The label of what is there.
     #[must_use]
-    pub fn label(&self, target: Target) -> Option<Box<str>> {
+    pub fn label(&self, target: &Target) -> Option<Box<str>> {
         let mut world = self.lock();
         world.expire();
         world.objects.get(&address_of(target)).map(|it| it.label.clone())
@@ -151,7 +151,7 @@ impl MemoryWorld {
     }
 
     /// Counts packets that an object stopped.
-    pub fn stop_packets(&self, target: Target, count: u64) {
+    pub fn stop_packets(&self, target: &Target, count: u64) {
         if let Some(object) = self.lock().objects.get_mut(&address_of(target)) {
             object.stopped_packets += count;
         }

@@ -7,7 +7,8 @@ use staunch_model::{Failure, FailureKind, Outcome, Owner};
 use staunch_netlink::nftables::{Element, NewElement, NftError};
 use staunch_ports::ExecuteRequest;
 
-use super::super::{HOLD_TOLERANCE, Label, address_of, conflict, hold_refused, verb};
+use super::super::super::{Label, hold};
+use super::super::{HOLD_TOLERANCE, address_of, conflict, verb};
 use super::connection::set_of;
 use super::error::{failure, outcome};
 use super::{BATCH_MAX, NftablesIp, ROUNDS_MAX, not_tried, span, stalled as is_stalled, unsettled};
@@ -20,7 +21,7 @@ struct Answers<'a> {
 
 impl Answers<'_> {
     fn address(&self, index: usize) -> IpAddr {
-        address_of(self.requests[index].target)
+        address_of(&self.requests[index].target)
     }
 
     fn set(&mut self, index: usize, outcome: Outcome) {
@@ -43,7 +44,7 @@ impl NftablesIp {
         let mut new = Vec::with_capacity(requests.len());
         let mut stalled = false;
         for (index, request) in requests.iter().enumerate() {
-            if let Some(refused) = hold_refused(self.kind(), request.target, request.hold) {
+            if let Some(refused) = hold::refused(verb(self.kind()), &request.target, request.hold) {
                 answers.set(index, Outcome::DidNotHappen(refused));
             } else if request.renewal && stalled {
                 answers.set(index, not_tried());
@@ -167,12 +168,12 @@ impl NftablesIp {
             }
             Owner::Ours(transaction) => Outcome::DidNotHappen(conflict(
                 self.kind(),
-                request.target,
+                &request.target,
                 &format!("an element of {transaction} is in place"),
             )),
             Owner::Foreign(label) => Outcome::DidNotHappen(conflict(
                 self.kind(),
-                request.target,
+                &request.target,
                 &format!("somebody else's element is in place ({label})"),
             )),
         }
@@ -180,7 +181,7 @@ impl NftablesIp {
 
     /// Moves the end of our element to one hold from now.
     fn renew(&mut self, request: &ExecuteRequest) -> Outcome {
-        let (target, label) = (request.target, self.label(request));
+        let (target, label) = (&request.target, self.label(request));
         // How many changes a renewal makes depends on the kernel, so the table is checked again after it.
         self.checked = self.checked.filter(|it| !it.intact);
         let renewed = self.with(|it| it.nft.renew(address_of(target), &label, request.hold.to_std()));

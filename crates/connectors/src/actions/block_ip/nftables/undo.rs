@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use staunch_model::{InstallationId, Outcome};
+use staunch_model::Outcome;
 use staunch_netlink::nftables::{DeleteIf, Element, Nft, NftError};
 use staunch_ports::UndoRequest;
 
-use super::super::{Label, address_of};
+use super::super::super::{Label, Whose};
+use super::super::address_of;
 use super::connection::Connection;
 use super::error::outcome;
 use super::{BATCH_MAX, NftablesIp, ROUNDS_MAX, ReleaseError, not_tried, open, stalled, unsettled};
@@ -41,7 +42,7 @@ impl NftablesIp {
                     installation: self.options.installation,
                     transaction: it.transaction,
                 };
-                (address_of(it.target), label.to_string())
+                (address_of(&it.target), label.to_string())
             })
             .collect();
         for _ in 0..ROUNDS_MAX {
@@ -107,28 +108,6 @@ fn remove_labelled(
         // An element that expired meanwhile does not change the generation, but is as good as a change.
         Err(NftError::Moved { .. } | NftError::Absent { .. } | NftError::Missing { .. }) => Ok(Removal::Overtaken),
         Err(error) => Err(error),
-    }
-}
-
-/// Whose elements are meant. Those without a label of Staunch never are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Whose {
-    /// Those of this installation.
-    Of(InstallationId),
-    /// Those of every installation but this one.
-    Others(InstallationId),
-    /// Those of every installation.
-    Anybodys,
-}
-
-impl Whose {
-    /// Whether what carries the label of `owner` is meant.
-    pub(in crate::actions) fn means(self, owner: InstallationId) -> bool {
-        match self {
-            Self::Of(installation) => owner == installation,
-            Self::Others(installation) => owner != installation,
-            Self::Anybodys => true,
-        }
     }
 }
 

@@ -6,7 +6,8 @@ use std::time::Instant;
 use staunch_model::{Failure, FailureKind, Outcome, Printable, Process, Target};
 use staunch_ports::ExecuteRequest;
 
-use super::super::{Label, hold_refused, process_of, refused, untouchable};
+use super::super::super::hold;
+use super::super::{Label, process_of, refused, untouchable};
 use super::CgroupFreezeProcess;
 use super::error::{failure, unreadable};
 use super::group::Group;
@@ -51,8 +52,8 @@ impl CgroupFreezeProcess {
     }
 
     fn decide(&self, request: &ExecuteRequest, until: Instant) -> Result<Outcome, Failure> {
-        let (target, process) = (request.target, process_of(request.target));
-        if let Some(failure) = hold_refused(target, request.hold) {
+        let (target, process) = (&request.target, process_of(&request.target));
+        if let Some(failure) = hold::refused("freeze", target, request.hold) {
             return Err(failure);
         }
         let no = |kind, why: &str| Err(refused(target, kind, why));
@@ -121,7 +122,7 @@ struct Hold<'a> {
     driver: &'a CgroupFreezeProcess,
     look: &'a Look<'a>,
     label: Label,
-    target: Target,
+    target: &'a Target,
     /// The groups with our label, those that were there before among them.
     groups: Vec<Group>,
     until: Instant,
@@ -417,7 +418,7 @@ mod tests {
                 transaction: TransactionId(1),
                 process,
             },
-            target,
+            target: &target,
             groups: Vec::new(),
             until: Instant::now() + Duration::from_secs(10),
         };

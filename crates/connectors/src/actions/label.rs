@@ -55,6 +55,28 @@ impl fmt::Display for Label {
     }
 }
 
+/// Whose objects are meant. Those without a label of Staunch never are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// Those of this installation.
+    Of(InstallationId),
+    /// Those of every installation but this one.
+    Others(InstallationId),
+    /// Those of every installation.
+    Anybodys,
+}
+
+impl Whose {
+    /// Whether what carries the label of `owner` is meant.
+    pub(super) fn means(self, owner: InstallationId) -> bool {
+        match self {
+            Self::Of(installation) => owner == installation,
+            Self::Others(installation) => owner != installation,
+            Self::Anybodys => true,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

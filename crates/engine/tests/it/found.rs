@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use staunch_model::{
-    ActionKind, Command, GuardName, Input, NoticeLevel, Policy, Process, ProcessFacts, ProcessFound, Record,
-    ReleaseScope, RiskClass, Span, StateKind, Target, TransactionId, Verdict,
+    ActionKind, Command, Found, GuardName, Input, NoticeLevel, Policy, Record, ReleaseScope, RiskClass, Span,
+    StateKind, Target, TargetFacts, TransactionId, Verdict,
 };
 
 use crate::build;
@@ -12,39 +12,44 @@ use crate::sim::Sim;
 
 const MINER: &str = "pid:4242@153452.0000002a";
 
-fn process(text: &str) -> Process {
-    text.parse::<Target>().unwrap().process().unwrap()
+fn target(text: &str) -> Target {
+    text.parse().unwrap()
 }
 
 fn freezing(adjust: impl FnOnce(&mut Policy)) -> Sim {
+    acting_with(ActionKind::FreezeProcess, adjust)
+}
+
+fn acting_with(kind: ActionKind, adjust: impl FnOnce(&mut Policy)) -> Sim {
     Sim::new(build::policy(|it| {
-        it.drivers[0].kind = ActionKind::FreezeProcess;
+        it.drivers[0].kind = kind;
         it.drivers[0].risk = RiskClass::Medium;
         for playbook in &mut it.playbooks {
             for step in &mut Arc::make_mut(playbook).steps {
-                step.action = ActionKind::FreezeProcess;
+                step.action = kind;
             }
         }
         adjust(it);
     }))
 }
 
-fn facts(protected: Option<&str>) -> Result<ProcessFacts, Box<str>> {
-    Ok(ProcessFacts {
-        program: "/tmp/\u{1b}[2Jxmrig".into(),
-        uid: 33,
+fn facts(protected: Option<&str>) -> Result<TargetFacts, Box<str>> {
+    Ok(TargetFacts {
+        what: "/tmp/\u{1b}[2Jxmrig of user 33".into(),
         protected: protected.map(Into::into),
     })
 }
 
-fn found(sim: &mut Sim, text: &str, facts: Result<ProcessFacts, Box<str>>) {
-    let process = process(text);
-    sim.input(Input::ProcessFound(ProcessFound { process, facts }));
+fn found(sim: &mut Sim, text: &str, facts: Result<TargetFacts, Box<str>>) {
+    sim.input(Input::Found(Found {
+        target: target(text),
+        facts,
+    }));
 }
 
 #[test]
 fn only_what_is_known_and_not_protected_is_frozen() {
-    let check = |target: &str, known: Option<Result<ProcessFacts, Box<str>>>, kind, why: &str| {
+    let check = |target: &str, known: Option<Result<TargetFacts, Box<str>>>, kind, why: &str| {
         let mut sim = freezing(|_| {});
         if let Some(facts) = known {
             found(&mut sim, target, facts);
@@ -81,7 +86,7 @@ fn only_what_is_known_and_not_protected_is_frozen() {
         MINER,
         Some(facts(Some("it is the \u{7}way in"))),
         StateKind::Refused,
-        &format!("{MINER} ({shown}) is never touched: it is the \\u{{7}}way in"),
+        &format!("{MINER} ({shown} of user 33) is never touched: it is the \\u{{7}}way in"),
     );
     check(
         MINER,
@@ -173,7 +178,7 @@ fn all_processes_share_the_budget_of_a_neighbourhood() {
 #[test]
 fn what_is_said_again_is_not_written_again() {
     let mut sim = freezing(|_| {});
-    let records = |sim: &Sim| sim.records().filter(|it| matches!(it, Record::ProcessFound(_))).count();
+    let records = |sim: &Sim| sim.records().filter(|it| matches!(it, Record::Found(_))).count();
     found(&mut sim, MINER, facts(None));
     found(&mut sim, MINER, facts(None));
     assert_eq!(records(&sim), 1);
@@ -192,7 +197,7 @@ fn trust_is_for_addresses() {
     let refused = sim.command(Command::ReleaseTrusting { scope, trust });
     assert_eq!(
         refused,
-        Err("trust is given to addresses: release the process without trust".into())
+        Err("trust is given to addresses: release without trust what is none".into())
     );
     assert_eq!(
         sim.state().transactions[&TransactionId(1)].state.kind(),
@@ -200,4 +205,41 @@ fn trust_is_for_addresses() {
     );
     assert_eq!(sim.command(Command::Release(scope)), Ok(vec![TransactionId(1)]));
     assert!(sim.told(NoticeLevel::Page).is_empty());
+}
+
+/// Nothing is known of an account, a host or a domain by its name alone either.
+#[test]
+fn accounts_hosts_and_domains_are_held_to_what_is_known_of_them() {
+    let known = |protected: Option<&str>| {
+        Some(Ok(TargetFacts {
+            what: "as it is".into(),
+            protected: protected.map(Into::into),
+        }))
+    };
+    for (kind, text) in [
+        (ActionKind::LockAccount, "account:alice"),
+        (ActionKind::IsolateHost, "host:web-1"),
+        (ActionKind::SinkholeDomain, "domain:evil.example"),
+    ] {
+        for (facts, expected) in [
+            (None, StateKind::Refused),
+            (Some(Err("it is of another machine".into())), StateKind::Refused),
+            (known(Some("people need it")), StateKind::Refused),
+            (known(None), StateKind::InForce),
+        ] {
+            let mut sim = acting_with(kind, |_| {});
+            if let Some(facts) = facts.clone() {
+                found(&mut sim, text, facts);
+            }
+            sim.event("enforce", text);
+            sim.run_until_kind(1, expected);
+            let never = &sim.judgement(1).guards[0];
+            assert_eq!(never.guard, GuardName::NeverTouch);
+            assert_eq!(
+                never.verdict == Verdict::Passed,
+                expected == StateKind::InForce,
+                "{facts:?}"
+            );
+        }
+    }
 }
