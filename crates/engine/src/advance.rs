@@ -240,6 +240,7 @@ impl Turn<'_> {
         let last = transactions
             .iter()
             .filter(|it| it.state.kind() == StateKind::InForce && it.held_only_by(incident.id))
+            .filter(|it| !self.state.is_for_good(it))
             .max_by_key(|it| {
                 if is(Mutant::RollbackOrder) {
                     u64::MAX - it.completed

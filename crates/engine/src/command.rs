@@ -67,6 +67,15 @@ impl Turn<'_> {
 
     pub(crate) fn release_one(&mut self, id: TransactionId, by: &Operator) -> Result<Vec<TransactionId>, String> {
         let it = self.transaction(id)?;
+        if self.state.is_for_good(&it) {
+            let until = it
+                .lease_until
+                .map_or_else(String::new, |end| format!("; it is listed until {end}"));
+            return Err(format!(
+                "{id} cannot be undone: {} of {} is for good{until}",
+                it.kind, it.target
+            ));
+        }
         if self.release(&it, by) {
             Ok(vec![id])
         } else {
@@ -87,7 +96,7 @@ impl Turn<'_> {
                 continue;
             }
             if it.held_only_by(id) {
-                if self.release(&it, by) {
+                if !self.state.is_for_good(&it) && self.release(&it, by) {
                     affected.push(transaction);
                 }
             } else if can_be_held(it.state.kind()) {
@@ -101,6 +110,7 @@ impl Turn<'_> {
         let newest_first = self.state.transactions.values().rev();
         let mut all: Vec<_> = newest_first
             .filter(|it| it.state.kind() == StateKind::Stuck || can_be_held(it.state.kind()))
+            .filter(|it| !self.state.is_for_good(it))
             .map(|it| (it.in_flight_until.is_some(), it.id))
             .collect();
         // What has not acted first, so that none of it acts while the rest waits for its turn.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use staunch_model::{
     ActionKind, Await, ContentHash, ContextTable, Description, EffectKey, Evidence, EvidenceId, Failure, Incident,
     IncidentId, IncidentStatus, InstallationId, Limits, Mode, Notice, NoticeId, Playbook, Policy, RiskTable, Span,
-    StateKind, Target, Timestamp, Transaction, TransactionId,
+    StateKind, Target, Timestamp, Transaction, TransactionId, UndoClass,
 };
 
 use crate::budget::Budgets;
@@ -250,6 +250,13 @@ impl EngineState {
     #[must_use]
     pub fn driver(&self, kind: ActionKind) -> Option<&Description> {
         driver(self.policy.as_ref()?, kind)
+    }
+
+    /// Whether `it` is in force, and nothing undoes it. It is left to its lease, at whose end it is no longer listed.
+    #[must_use]
+    pub fn is_for_good(&self, it: &Transaction) -> bool {
+        let driver = self.driver(it.kind);
+        it.state.kind() == StateKind::InForce && driver.is_some_and(|driver| driver.undo == UndoClass::None)
     }
 
     /// The longest time between sending an act of this kind and its last possible effect.

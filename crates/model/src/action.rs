@@ -55,6 +55,12 @@ impl ActionKind {
         }
     }
 
+    /// Whether nothing undoes it, whatever the driver. A playbook has to say that it knows.
+    #[must_use]
+    pub const fn is_irreversible(self) -> bool {
+        matches!(self, Self::KillProcess)
+    }
+
     /// What it is aimed at.
     #[must_use]
     pub const fn aims_at(self) -> Aim {

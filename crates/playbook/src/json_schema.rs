@@ -245,6 +245,7 @@ guards:
 contain:
   - block-ip: { target: event.source.ip, lease: 1h }
   - block-ip: { target: event.destination.ip, lease: { first: 1h, then: [6h, 24h], within: 7d } }
+  - kill-process: { target: event.raw.pid, lease: 1h, irreversible: yes }
 notify:
   - page
   - page: { when: outcome != contained }

@@ -90,7 +90,11 @@ impl WorldKind {
             kind,
             driver: "simulated".into(),
             risk,
-            undo: UndoClass::Owned,
+            undo: if kind.is_irreversible() {
+                UndoClass::None
+            } else {
+                UndoClass::Owned
+            },
             cuts_established: true,
             in_flight_max: self.in_flight_max(),
             d3fend: d3fend.into(),

@@ -383,6 +383,8 @@ pub(crate) struct ProcessSettings {
     /// The directory of cgroup v2 below which processes are frozen, such as `/sys/fs/cgroup/kubepods.slice`; others are not
     /// touched. Default all of the tree. Since v0.1.
     pub(crate) below: Option<PathBuf>,
+    /// Whether playbooks may also end processes for good (`kill-process`). Needs Linux 5.14. Default `false`. Since v0.1.
+    pub(crate) kill: bool,
     /// Programs that are never touched, whoever runs them: whole paths, where a `*` at the end stands for the rest of the name.
     /// Default none: those that come with Staunch are protected where root, or a user that services have to themselves, runs
     /// them. Since v0.1.
@@ -702,6 +704,11 @@ impl Config {
     /// The directory of the journal.
     pub(crate) fn journal_dir(&self) -> PathBuf {
         self.data_dir.join("journal")
+    }
+
+    /// Where is written down what was ended.
+    pub(crate) fn killed_dir(&self) -> PathBuf {
+        self.data_dir.join("killed")
     }
 
     /// The directory of the archive.

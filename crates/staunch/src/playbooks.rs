@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use staunch_model::{Aim, Printable};
+use staunch_model::Printable;
 use staunch_playbook::{
     BUILT_IN, CheckContext, Compiled, Diagnostic, SYSTEMS, Severity, check_configured, compile, compile_all, limits,
     signature,
@@ -18,6 +18,7 @@ use crate::config::{Config, place_of};
 use crate::files::read_bounded;
 use crate::output::{colors_on_stderr, say, say_rendered};
 use crate::signing::{Trust, Unproved};
+use crate::wiring;
 
 /// The texts of playbooks, by the name that diagnostics use.
 #[derive(Clone, Debug, Default)]
@@ -61,13 +62,13 @@ fn widen_generic(compiled: &mut Compiled, context: &CheckContext) {
     }
 }
 
-/// Whether a playbook that comes with Staunch can act: those about processes cannot where none is to be acted on.
+/// Whether a playbook that comes with Staunch can act: each of its actions is enabled.
 fn fits(config: &Config, name: &str, text: &str) -> bool {
-    let is_of_process = |compiled: Compiled| {
+    let can_act = |compiled: Compiled| {
         let steps = &compiled.program.playbook.steps;
-        steps.iter().any(|step| step.action.aims_at() == Aim::Process)
+        steps.iter().all(|step| wiring::is_enabled(config, step.action))
     };
-    config.processes.enabled || !compile(name, text, &CheckContext::default()).is_ok_and(is_of_process)
+    compile(name, text, &CheckContext::default()).is_ok_and(can_act)
 }
 
 impl Texts {

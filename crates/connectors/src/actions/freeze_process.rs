@@ -15,13 +15,13 @@ pub mod cgroup;
 pub mod label;
 
 pub use cgroup::{CgroupFreezeProcess, CgroupOptions, RootError, cgroup2_mount};
-pub use label::Label;
+pub use label::{Label, Purpose};
 
 /// The process of a target.
 ///
 /// # Panics
 /// When it is none, which nobody asks of an action that [`ActionKind::aims_at`] processes.
-fn process_of(target: &Target) -> Process {
+pub(super) fn process_of(target: &Target) -> Process {
     match target {
         Target::Process(process) => *process,
         other => unreachable!("{other} was given to a driver that acts on processes"),
@@ -45,9 +45,9 @@ fn untouchable(table: &Table, pid: u32) -> Option<&'static str> {
     }
 }
 
-/// A failure to freeze.
-fn refused(target: &Target, kind: FailureKind, why: &str) -> Failure {
-    Failure::new(kind, &format!("cannot freeze {target}: {why}"))
+/// A failure to freeze, or to kill.
+fn refused(purpose: Purpose, target: &Target, kind: FailureKind, why: &str) -> Failure {
+    Failure::new(kind, &format!("cannot {} {target}: {why}", purpose.verb()))
 }
 
 /// The facts that hold for every driver of this kind on this machine.

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use staunch_connectors::actions::Whose;
-use staunch_connectors::actions::freeze_process::{CgroupFreezeProcess, CgroupOptions, Label};
+use staunch_connectors::actions::freeze_process::{CgroupFreezeProcess, CgroupOptions, Label, Purpose};
 use staunch_model::{
     EffectKey, FailureKind, InstallationId, Observation, Outcome, Owner, Presence, Process, Span, Target, TransactionId,
 };
@@ -165,6 +165,7 @@ fn ours(transaction: u64) -> Presence {
 
 fn name(transaction: u64, target: &Target) -> String {
     let label = Label {
+        purpose: Purpose::Freeze,
         installation: OURS,
         transaction: TransactionId(transaction),
         process: target.process().unwrap(),

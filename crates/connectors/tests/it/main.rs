@@ -6,6 +6,7 @@ mod block_ip_setting;
 mod freeze_process;
 mod freeze_process_setting;
 mod journald;
+mod kill_process;
 mod processes;
 mod sources;
 mod traffic;

@@ -14,6 +14,7 @@ mod exempt;
 mod found;
 mod guards;
 mod invariants;
+mod irreversible;
 mod joining;
 mod life;
 mod limits;

@@ -8,7 +8,7 @@ mod test_file;
 
 use staunch_model::Span;
 
-pub(crate) use playbook::{GUARDS, IMPACT, LEASE, MODE, PAGE, PLAYBOOK, STEP, TRIGGER};
+pub(crate) use playbook::{GUARDS, IMPACT, IRREVERSIBLE, LEASE, MODE, PAGE, PLAYBOOK, STEP, TRIGGER};
 pub(super) use playbook::{KNOWLEDGE, ON_FAILURE, RISK, WHEN_UNKNOWN};
 pub(super) use test_file::{
     AT_MAX, ENFORCING, FAULTS_AT, LEVELS, LIMITS, PLACES_BEFORE, RISKS, TESTS_MAX, TIMES_MAX, TITLE_CHARS_MAX,

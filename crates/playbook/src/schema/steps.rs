@@ -68,7 +68,11 @@ impl Walk<'_, '_> {
         let target = self.required(&fields, "target");
         let lease = self.lease(&fields, key);
         let action = action?;
-        self.driver(action, key);
+        let irreversible = match fields.get("irreversible") {
+            Some(node) => self.word(node, "irreversible", &shape::IRREVERSIBLE)?,
+            None => false,
+        };
+        self.driver(action, irreversible, key);
         let (target, extractor) = self.target(target?, action.aims_at())?;
         let lease = lease?;
         let step = Step {
@@ -177,7 +181,7 @@ impl Walk<'_, '_> {
         Some(lease)
     }
 
-    fn driver(&mut self, action: ActionKind, key: &Node) {
+    fn driver(&mut self, action: ActionKind, irreversible: bool, key: &Node) {
         let drivers = &self.context.drivers;
         let fitting = || drivers.iter().filter(|driver| driver.kind == action);
         if !drivers.is_empty() && fitting().next().is_none() {
@@ -189,12 +193,15 @@ impl Walk<'_, '_> {
                 "configure one, or the step is refused when it is due",
             );
         }
-        if let Some(driver) = fitting().find(|driver| driver.undo == UndoClass::None) {
-            let message = format!(
-                "the driver `{}` of `{action}` cannot undo what it does",
-                Printable(&driver.driver)
-            );
-            let hint = "steps that cannot be undone are not allowed in this version";
+        let is_for_good = action.is_irreversible() || fitting().any(|driver| driver.undo == UndoClass::None);
+        if is_for_good && !irreversible {
+            let message = format!("nothing undoes `{action}`, and the step does not say that it is for good");
+            let hint = "add `irreversible: yes` if it is meant, or take an action that can be undone";
+            self.report.error_with_hint("P029", key.span.clone(), message, hint);
+        }
+        if irreversible && !is_for_good {
+            let message = format!("`{action}` can be undone, and is, when its lease ends");
+            let hint = "remove `irreversible`";
             self.report.error_with_hint("P029", key.span.clone(), message, hint);
         }
     }

@@ -325,6 +325,16 @@ fn steps_are_checked_against_the_drivers() {
         places(&run(UndoClass::None).expect_err("irreversible")),
         [("P029", 16, 5)]
     );
+    // Said of what can be undone, or not said of what never can.
+    let said = GOOD.replace("lease: 1h }", "lease: 1h, irreversible: yes }");
+    assert_eq!(places(&check(&said).expect_err("it can be undone")), [("P029", 16, 5)]);
+    let step = "  - block-ip: { target: event.source.ip, lease: 1h }\n";
+    let kill = |rest: &str| {
+        let kills = format!("  - kill-process: {{ target: event.raw.pid, lease: 1h{rest} }}\n");
+        check(&GOOD.replace(step, &kills))
+    };
+    assert_eq!(places(&kill("").expect_err("it is for good")), [("P029", 16, 5)]);
+    assert!(kill(", irreversible: yes").is_ok());
 }
 
 #[test]

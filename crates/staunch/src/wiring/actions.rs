@@ -8,14 +8,25 @@ use staunch_connectors::actions::block_ip::{
     release_everything,
 };
 use staunch_connectors::actions::freeze_process::{CgroupFreezeProcess, CgroupOptions, RootError};
+use staunch_connectors::actions::kill_process::CgroupKillProcess;
 use staunch_connectors::enrichers::{ByAim, ProcessFinder, ProcessOptions, ThisHost};
-use staunch_model::{Aim, Description, Failure, FailureKind, InstallationId, Observation, Outcome, Target};
+use staunch_model::{ActionKind, Aim, Description, Failure, FailureKind, InstallationId, Observation, Outcome, Target};
 use staunch_netlink::nftables::{Limit, NftError};
 use staunch_ports::{Action, Clock, ExecuteRequest, Owned, Targets, UndoRequest};
 
 use super::{Driver, read_installation};
 use crate::config::{Config, LIMIT_TABLE_END};
 use crate::exit::{Exit, Fault};
+
+/// Whether there is a driver for `kind`.
+pub(crate) const fn is_enabled(config: &Config, kind: ActionKind) -> bool {
+    match kind {
+        ActionKind::BlockIp | ActionKind::RateLimitIp => true,
+        ActionKind::FreezeProcess => config.processes.enabled,
+        ActionKind::KillProcess => config.processes.enabled && config.processes.kill,
+        ActionKind::IsolateHost | ActionKind::LockAccount | ActionKind::SinkholeDomain => false,
+    }
+}
 
 /// The drivers of `config` that act.
 ///
@@ -44,6 +55,9 @@ pub(super) fn acting(
     if config.processes.enabled {
         all.push(Box::new(freezer(config, installation)?));
     }
+    if is_enabled(config, ActionKind::KillProcess) {
+        all.push(Box::new(killer(config, installation)?));
+    }
     Ok(all)
 }
 
@@ -51,6 +65,13 @@ fn freezer(config: &Config, installation: InstallationId) -> Result<CgroupFreeze
     CgroupFreezeProcess::start(groups(config, installation)).map_err(|error| {
         Fault::doing(Exit::Failed, "cannot freeze processes", &error)
             .hint("mount cgroup v2, as distributions with systemd do; or set [processes] enabled = false")
+    })
+}
+
+fn killer(config: &Config, installation: InstallationId) -> Result<CgroupKillProcess, Fault> {
+    CgroupKillProcess::start(groups(config, installation), &config.killed_dir()).map_err(|error| {
+        Fault::doing(Exit::Failed, "cannot end processes", &error)
+            .hint("that takes cgroup v2 and Linux 5.14; or set [processes] kill = false")
     })
 }
 
@@ -103,6 +124,12 @@ fn all(config: &Config, installation: InstallationId) -> Vec<Box<dyn Action>> {
     ];
     if config.processes.enabled {
         all.push(Box::new(CgroupFreezeProcess::new(groups(config, installation))));
+    }
+    if is_enabled(config, ActionKind::KillProcess) {
+        all.push(Box::new(CgroupKillProcess::new(
+            groups(config, installation),
+            &config.killed_dir(),
+        )));
     }
     all
 }
@@ -209,8 +236,15 @@ pub(crate) fn release_directly(config: &Config, former: bool) -> Result<Direct, 
                 Ok(former) => direct.former += former,
                 Err(failure) => faults.push(failed(failure)),
             }
+            // What was held, to be ended, and was not.
+            let killer = CgroupKillProcess::new(groups(config, installation.unwrap_or_default()), &config.killed_dir());
+            let held = killer.count_labelled(whose);
+            match held.and_then(|held| killer.release_everything(whose).map(|_| held)) {
+                Ok(held) => direct.released += held,
+                Err(failure) => faults.push(failed(failure)),
+            }
         }
-        // Without a tree nothing is frozen in it.
+        // Without a tree nothing is held in it.
         Err(RootError::NoCgroup2) => {}
         Err(error) => faults.push(Fault::doing(Exit::Failed, "cannot thaw processes", &error)),
     }

@@ -180,6 +180,59 @@ fn a_miner_stands_still_until_it_is_released() {
 }
 
 #[test]
+fn a_miner_is_ended_once_and_for_all() {
+    where_processes_freeze("processes::a_miner_is_ended", || {
+        let home = home_with("[processes]\nenabled = true\nkill = true\n");
+        let freezes = include_str!("../../../../playbooks/crypto-miner-freeze.yaml");
+        let frozen = freezes
+            .lines()
+            .find(|line| line.contains("freeze-process:"))
+            .expect("its step");
+        let ends =
+            "  - kill-process: { target: 'event.raw.output_fields[\"proc.pid\"]', lease: 1h, irreversible: yes }";
+        let ends = freezes.replace(frozen, ends).replace("high: approve", "high: enforce");
+        home.playbook("miner.yaml", &ends);
+        let server = home.serve();
+        let mut echo = Echo::start();
+        let before = echo.group();
+        let event = alert(MINES, &hostname(), echo.pid());
+        let file = home.path("event.json");
+        fs::write(&file, &event).expect("it is our directory");
+        let text = server.ok(&["plan", &file.display().to_string(), "--source", "falco"]);
+        assert!(
+            text.contains("not possible"),
+            "the plan says that nothing undoes it: {text}"
+        );
+        echo.answers("a plan changes nothing");
+
+        server.take_from("falco", &event);
+        wait_until("the end", || echo.child.try_wait().expect("it is ours").is_some());
+        wait_until("the containment", || in_force(&server) == 1);
+        let left = fs::read_dir(&before).expect("it is there").flatten();
+        let left: Vec<_> = left
+            .filter(|it| it.file_name().to_string_lossy().starts_with("staunchkill"))
+            .collect();
+        assert!(left.is_empty(), "{left:?}");
+
+        // It stays what it is over a crash, and nobody can take it back.
+        server.kill();
+        let server = home.serve();
+        wait_until("the containment", || in_force(&server) == 1);
+        let refused = server.run(&["release", "TX-1", "--yes", "--reason", "a test"]);
+        assert!(!refused.status.success());
+        assert!(
+            stderr(&refused).contains("TX-1 cannot be undone"),
+            "{}",
+            stderr(&refused)
+        );
+        server.signal(Signal::SIGTERM);
+        assert_eq!(server.wait(), Some(0), "{}", home.log());
+        let replayed = home.run(&["replay", "--verify"]);
+        assert!(replayed.status.success(), "{}", stderr(&replayed));
+    });
+}
+
+#[test]
 fn what_is_of_another_host_or_protected_goes_on() {
     where_processes_freeze("processes::what_is_of_another_host", || {
         let home = freezing();

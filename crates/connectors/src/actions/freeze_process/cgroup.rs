@@ -31,11 +31,11 @@
 //! frozen together, or no more groups may be made), `Invalid` (not to be told from others, or never to be frozen);
 //! `InDoubt` when it was moved and has not frozen in time, or what was done could not be taken back.
 
-mod error;
-mod group;
+pub(in crate::actions) mod error;
+pub(in crate::actions) mod group;
 mod hold;
 mod lift;
-mod look;
+pub(in crate::actions) mod look;
 mod mount;
 
 use std::path::{Path, PathBuf};
@@ -43,12 +43,12 @@ use std::time::{Duration, Instant};
 
 use staunch_model::{
     Description, Failure, FailureKind, InstallationId, Observation, Outcome, Owner, Permissions, Presence, Printable,
-    Process, Target,
+    Process, Target, TransactionId,
 };
 use staunch_ports::{Action, ExecuteRequest, Former, Owned, OwnedTarget, UndoRequest};
 
 use super::super::Whose;
-use super::{Label, description, process_of};
+use super::{Label, Purpose, description, process_of};
 use crate::proc::Proc;
 use error::failure;
 use look::{Look, Seen};
@@ -56,10 +56,10 @@ use mount::Mount;
 pub use mount::RootError;
 
 /// The longest time that one call takes, but for a look that is under way when it is over.
-const CALL_MAX: Duration = Duration::from_secs(4);
+pub(in crate::actions) const CALL_MAX: Duration = Duration::from_secs(4);
 
 /// How much longer the last act of a call may take to be taken back.
-const MARGIN: Duration = Duration::from_secs(1);
+pub(in crate::actions) const MARGIN: Duration = Duration::from_secs(1);
 
 /// How long a look waits for a group that is set to be frozen and is not yet.
 const SETTLES_WITHIN: Duration = Duration::from_millis(50);
@@ -104,7 +104,9 @@ pub fn cgroup2_mount(proc: &Path) -> Result<PathBuf, RootError> {
 /// The driver. It keeps nothing that a new one would not find.
 #[derive(Debug)]
 pub struct CgroupFreezeProcess {
-    options: CgroupOptions,
+    pub(in crate::actions) options: CgroupOptions,
+    /// What its groups are made for.
+    purpose: Purpose,
     proc: Proc,
     /// What other installations had there when everything was last listed.
     former: Vec<Former>,
@@ -114,9 +116,15 @@ impl CgroupFreezeProcess {
     /// Makes a driver. It opens nothing before it is asked.
     #[must_use]
     pub fn new(options: CgroupOptions) -> Self {
+        Self::with_purpose(options, Purpose::Freeze)
+    }
+
+    /// Makes one whose groups are made for `purpose`. It only ever freezes what is in them.
+    pub(in crate::actions) fn with_purpose(options: CgroupOptions, purpose: Purpose) -> Self {
         let proc = Proc::new(&options.proc);
         Self {
             options,
+            purpose,
             proc,
             former: Vec::new(),
         }
@@ -164,11 +172,16 @@ impl CgroupFreezeProcess {
         failed.map_or(Ok(released), Err)
     }
 
-    fn look(&self) -> Result<Look<'_>, Failure> {
-        Look::new(&self.proc, self.options.installation, self.options.root.as_deref())
+    pub(in crate::actions) fn look(&self) -> Result<Look<'_>, Failure> {
+        Look::new(
+            &self.proc,
+            self.options.installation,
+            self.purpose,
+            self.options.root.as_deref(),
+        )
     }
 
-    fn observe_one(look: &Look<'_>, process: Process) -> Result<Observation, Failure> {
+    pub(in crate::actions) fn observe_one(look: &Look<'_>, process: Process) -> Result<Observation, Failure> {
         let (owner, enforcing) = match look.see(process)? {
             Seen::Absent => (None, true),
             Seen::Ours(label) => (Some(Owner::Ours(label.transaction)), look.is_enforced(&label)?),
@@ -213,11 +226,12 @@ impl CgroupFreezeProcess {
         })
     }
 
-    fn label(&self, request: &ExecuteRequest) -> Label {
+    pub(in crate::actions) fn label(&self, transaction: TransactionId, target: &Target) -> Label {
         Label {
+            purpose: self.purpose,
             installation: self.options.installation,
-            transaction: request.transaction,
-            process: process_of(&request.target),
+            transaction,
+            process: process_of(target),
         }
     }
 }
@@ -264,11 +278,7 @@ impl Action for CgroupFreezeProcess {
         let mut outcomes = Vec::with_capacity(requests.len());
         let mut look = None;
         for request in requests {
-            let label = Label {
-                installation: self.options.installation,
-                transaction: request.transaction,
-                process: process_of(&request.target),
-            };
+            let label = self.label(request.transaction, &request.target);
             if Instant::now() >= until {
                 outcomes.push(not_tried());
                 continue;
@@ -308,7 +318,7 @@ impl Action for CgroupFreezeProcess {
     }
 }
 
-fn not_tried() -> Outcome {
+pub(in crate::actions) fn not_tried() -> Outcome {
     let what = "not tried: earlier requests of the same batch took too long";
     Outcome::DidNotHappen(Failure::new(FailureKind::Unavailable, what))
 }

@@ -1,5 +1,5 @@
-//! The label that says whose a group is, and for which process: its name,
-//! `staunch-<installation>-TX-<number>-<pid>-<started>-<boot>`.
+//! The label that says whose a group is, what for, and for which process: its name,
+//! `staunch-<installation>-TX-<number>-<pid>-<started>-<boot>`, or `staunchkill-...` where the process is to be ended.
 //!
 //! Only the exact text that Staunch writes is a label of Staunch. Anything else is somebody else's, so that nothing is ever
 //! removed by mistake.
@@ -8,12 +8,38 @@ use std::fmt;
 
 use staunch_model::{InstallationId, Process, TransactionId};
 
-/// The first part of every label.
-const PREFIX: &str = "staunch";
+/// What a group is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Purpose {
+    /// What is in it is frozen, and goes on one day.
+    Freeze,
+    /// What is in it is frozen, and then ended.
+    Kill,
+}
+
+impl Purpose {
+    /// The first part of the label.
+    const fn prefix(self) -> &'static str {
+        match self {
+            Self::Freeze => "staunch",
+            Self::Kill => "staunchkill",
+        }
+    }
+
+    /// What is done, in the words of messages.
+    pub(in crate::actions) const fn verb(self) -> &'static str {
+        match self {
+            Self::Freeze => "freeze",
+            Self::Kill => "kill",
+        }
+    }
+}
 
 /// Whose a group is, and for which process it was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Label {
+    /// What the group is made for.
+    pub purpose: Purpose,
     /// Which installation of Staunch.
     pub installation: InstallationId,
     /// Which of its transactions.
@@ -30,10 +56,10 @@ impl Label {
         let [prefix, installation, transaction, number, pid, started, boot] = parts.as_slice() else {
             return None;
         };
-        if *prefix != PREFIX {
-            return None;
-        }
+        let purposes = [Purpose::Freeze, Purpose::Kill];
+        let purpose = purposes.into_iter().find(|it| it.prefix() == *prefix)?;
         let label = Self {
+            purpose,
             installation: installation.parse().ok()?,
             transaction: format!("{transaction}-{number}").parse().ok()?,
             process: Process {
@@ -52,8 +78,10 @@ impl fmt::Display for Label {
         let Process { pid, started, boot } = self.process;
         write!(
             f,
-            "{PREFIX}-{}-{}-{pid}-{started}-{boot:08x}",
-            self.installation, self.transaction
+            "{}-{}-{}-{pid}-{started}-{boot:08x}",
+            self.purpose.prefix(),
+            self.installation,
+            self.transaction
         )
     }
 }
@@ -65,6 +93,7 @@ mod tests {
     #[test]
     fn a_label_reads_what_it_writes_and_nothing_else() {
         let label = Label {
+            purpose: Purpose::Freeze,
             installation: InstallationId([0xab, 1, 2, 3, 4, 5, 6, 7]),
             transaction: TransactionId(17),
             process: Process {
@@ -76,6 +105,11 @@ mod tests {
         let text = "staunch-ab01020304050607-TX-17-4242-153452-00001f3c";
         assert_eq!(label.to_string(), text);
         assert_eq!(Label::parse(text), Some(label));
+        let kill = Label {
+            purpose: Purpose::Kill,
+            ..label
+        };
+        assert_eq!(Label::parse(&text.replace("staunch-", "staunchkill-")), Some(kill));
         for bad in [
             "",
             "staunch",
@@ -89,6 +123,7 @@ mod tests {
             "staunch-ab01020304050607-TX-17-4242-153452-00001f3c-",
             "staunch-ab01020304050607-TX-17-4242-153452-00001f3c ",
             "staunch:ab01020304050607:TX-17",
+            "staunchfreeze-ab01020304050607-TX-17-4242-153452-00001f3c",
         ] {
             assert_eq!(Label::parse(bad), None, "{bad}");
         }

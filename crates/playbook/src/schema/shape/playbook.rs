@@ -189,8 +189,16 @@ pub(crate) static STEP: Shape = Shape {
             "How long it stays in force unless a person renews it: from 1s to `limits.lease_max` of the configuration. Or \
              `{ first: 1h, then: [6h, 24h], within: 7d }`: longer each time that the target comes back.",
         ),
+        may(
+            "irreversible",
+            Form::Word(|| words(&IRREVERSIBLE)),
+            "`yes` where nothing undoes the act, as of kill-process; the lease then says how long it is listed.",
+        ),
     ],
 };
+
+/// Whether a step is known to be for good.
+pub(crate) const IRREVERSIBLE: [(&str, bool); 2] = [("yes", true), ("no", false)];
 
 /// A lease that grows.
 pub(crate) static LEASE: Shape = Shape {

@@ -10,7 +10,7 @@ use super::group::GroupError;
 use super::mount::RootError;
 
 /// The failure that an error with a group is, while `doing` something.
-pub(super) fn failure(doing: &str, error: &GroupError) -> Failure {
+pub(in crate::actions) fn failure(doing: &str, error: &GroupError) -> Failure {
     let (kind, more) = meaning(&error.source);
     Failure::new(kind, &format!("cannot {doing}: {error}: {}{more}", error.source))
 }

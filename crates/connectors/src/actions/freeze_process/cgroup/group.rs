@@ -22,7 +22,7 @@ const LOOK_AGAIN_MAX: Duration = Duration::from_millis(32);
 /// Why something could not be done with a group.
 #[derive(Debug, Error)]
 #[error("cannot {doing} {}", path.display())]
-pub(super) struct GroupError {
+pub(in crate::actions) struct GroupError {
     /// What, as in `write`.
     doing: &'static str,
     /// The file.
@@ -42,7 +42,7 @@ impl GroupError {
     }
 
     /// Whether the group is not there.
-    pub(super) fn is_gone(&self) -> bool {
+    pub(in crate::actions) fn is_gone(&self) -> bool {
         matches!(self.source.raw_os_error(), Some(nix::libc::ENOENT | nix::libc::ENODEV))
     }
 
@@ -62,14 +62,14 @@ impl GroupError {
 
 /// A group, by the path of its directory.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Group(PathBuf);
+pub(in crate::actions) struct Group(PathBuf);
 
 impl Group {
     pub(super) fn at(path: PathBuf) -> Self {
         Self(path)
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(in crate::actions) fn path(&self) -> &Path {
         &self.0
     }
 
@@ -129,8 +129,23 @@ impl Group {
         }
     }
 
+    /// Ends every process in it and in the groups below it, frozen or not.
+    pub(in crate::actions) fn kill(&self) -> Result<(), GroupError> {
+        self.write("cgroup.kill", "1")
+    }
+
+    /// Waits until no process is left in it nor in the groups below it, until `until` at the latest. Returns whether none is.
+    pub(in crate::actions) fn await_empty(&self, until: Instant) -> Result<bool, GroupError> {
+        self.await_event(b"populated 0", until)
+    }
+
     /// Waits until everything in it is frozen, until `until` at the latest. Returns whether it is.
     pub(super) fn await_frozen(&self, until: Instant) -> Result<bool, GroupError> {
+        self.await_event(b"frozen 1", until)
+    }
+
+    /// Waits until the kernel says `event` of it.
+    fn await_event(&self, event: &[u8], until: Instant) -> Result<bool, GroupError> {
         let path = self.0.join("cgroup.events");
         let failed = |error| GroupError::new("read", &path, error);
         let mut file = File::open(&path).map_err(failed)?;
@@ -142,7 +157,7 @@ impl Group {
                 .take(LIST_BYTES_MAX)
                 .read_to_end(&mut text)
                 .map_err(failed)?;
-            if text.split(|byte| *byte == b'\n').any(|line| line == b"frozen 1") {
+            if text.split(|byte| *byte == b'\n').any(|line| line == event) {
                 return Ok(true);
             }
             let left = until.saturating_duration_since(Instant::now());

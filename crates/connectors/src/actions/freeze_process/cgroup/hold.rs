@@ -44,7 +44,7 @@ enum Placed {
 }
 
 impl CgroupFreezeProcess {
-    pub(super) fn execute_one(&self, request: &ExecuteRequest, until: Instant) -> Outcome {
+    pub(in crate::actions) fn execute_one(&self, request: &ExecuteRequest, until: Instant) -> Outcome {
         match self.decide(request, until) {
             Ok(outcome) => outcome,
             Err(failure) => Outcome::DidNotHappen(failure),
@@ -53,17 +53,17 @@ impl CgroupFreezeProcess {
 
     fn decide(&self, request: &ExecuteRequest, until: Instant) -> Result<Outcome, Failure> {
         let (target, process) = (&request.target, process_of(&request.target));
-        if let Some(failure) = hold::refused("freeze", target, request.hold) {
+        if let Some(failure) = hold::refused(self.purpose.verb(), target, request.hold) {
             return Err(failure);
         }
-        let no = |kind, why: &str| Err(refused(target, kind, why));
+        let no = |kind, why: &str| Err(refused(self.purpose, target, kind, why));
         if !process.is_identified() {
             return no(
                 FailureKind::Invalid,
                 "it cannot be told from others that had its number or will have it",
             );
         }
-        let label = self.label(request);
+        let label = self.label(request.transaction, target);
         let look = self.look()?;
         let is_there = match look.see(process)? {
             Seen::Ours(it) if it.transaction == label.transaction => true,
@@ -312,7 +312,7 @@ impl Hold<'_> {
     }
 
     fn no(&self, kind: FailureKind, why: &str) -> Failure {
-        refused(self.target, kind, why)
+        refused(self.label.purpose, self.target, kind, why)
     }
 
     fn has_ended(&self) -> Failure {
@@ -320,7 +320,7 @@ impl Hold<'_> {
     }
 
     fn failed(&self, error: &super::group::GroupError) -> Failure {
-        failure(&format!("freeze {}", self.target), error)
+        failure(&format!("{} {}", self.label.purpose.verb(), self.target), error)
     }
 }
 
@@ -414,6 +414,7 @@ mod tests {
             driver: &driver,
             look: &look,
             label: Label {
+                purpose: super::super::Purpose::Freeze,
                 installation: InstallationId([0xa0; 8]),
                 transaction: TransactionId(1),
                 process,

@@ -11,7 +11,7 @@ const ROUNDS_MAX: usize = 16;
 
 impl Look<'_> {
     /// Lifts every group with `label`, and returns how many there were. All are tried.
-    pub(super) fn lift(&self, label: &Label) -> Result<usize, GroupError> {
+    pub(in crate::actions) fn lift(&self, label: &Label) -> Result<usize, GroupError> {
         let mut lifted = 0;
         let mut failed = None;
         // Those below others come first, so that nothing has to be moved twice.

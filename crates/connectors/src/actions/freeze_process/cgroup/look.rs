@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use staunch_model::{Failure, FailureKind, InstallationId, Process};
 
-use super::super::Label;
+use super::super::{Label, Purpose};
 use super::SETTLES_WITHIN;
 use super::error::{failure, no_root, unreadable};
 use super::group::{Group, GroupError, label_of};
@@ -18,9 +18,10 @@ use crate::proc::{Proc, Stat, Table};
 const GROUPS_MAX: usize = 65_536;
 
 /// What was seen.
-pub(super) struct Look<'a> {
+pub(in crate::actions) struct Look<'a> {
     pub(super) proc: &'a Proc,
     installation: InstallationId,
+    purpose: Purpose,
     mount: Mount,
     /// Below which directory.
     root: PathBuf,
@@ -32,7 +33,7 @@ pub(super) struct Look<'a> {
 
 /// Whose a process is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Seen {
+pub(in crate::actions) enum Seen {
     /// Nobody's.
     Absent,
     /// A group of ours was made for it.
@@ -44,7 +45,12 @@ pub(super) enum Seen {
 }
 
 impl<'a> Look<'a> {
-    pub(super) fn new(proc: &'a Proc, installation: InstallationId, root: Option<&Path>) -> Result<Self, Failure> {
+    pub(super) fn new(
+        proc: &'a Proc,
+        installation: InstallationId,
+        purpose: Purpose,
+        root: Option<&Path>,
+    ) -> Result<Self, Failure> {
         let mount = Mount::find(proc).map_err(|error| no_root(&error))?;
         let root = root.unwrap_or(&mount.point).to_owned();
         let boot = proc.boot().map_err(|error| unreadable("the boot id", &error))?;
@@ -52,6 +58,7 @@ impl<'a> Look<'a> {
         Ok(Self {
             proc,
             installation,
+            purpose,
             mount,
             root,
             boot,
@@ -60,13 +67,18 @@ impl<'a> Look<'a> {
         })
     }
 
-    /// Every label there is.
-    pub(super) fn labels(&self) -> BTreeSet<Label> {
-        self.labelled.iter().map(|(_, label)| *label).collect()
+    /// Every label with our purpose.
+    pub(in crate::actions) fn labels(&self) -> BTreeSet<Label> {
+        let labels = self.labelled.iter().map(|(_, label)| *label);
+        labels.filter(|it| it.purpose == self.purpose).collect()
+    }
+
+    fn is_ours(&self, label: &Label) -> bool {
+        label.installation == self.installation && label.purpose == self.purpose
     }
 
     /// The groups with `label`.
-    pub(super) fn groups<'b>(&'b self, label: &'b Label) -> impl Iterator<Item = &'b Group> {
+    pub(in crate::actions) fn groups<'b>(&'b self, label: &'b Label) -> impl Iterator<Item = &'b Group> {
         let with = self.labelled.iter().filter(move |(_, it)| it == label);
         with.map(|(group, _)| group)
     }
@@ -80,7 +92,7 @@ impl<'a> Look<'a> {
     }
 
     /// The process with the number and the start of `process`, when there is one that has not ended.
-    pub(super) fn alive(&self, process: Process) -> Result<Option<Stat>, Failure> {
+    pub(in crate::actions) fn alive(&self, process: Process) -> Result<Option<Stat>, Failure> {
         if process.boot != self.boot {
             return Ok(None);
         }
@@ -101,10 +113,10 @@ impl<'a> Look<'a> {
         Ok(self.everybody.get_or_init(|| table))
     }
 
-    pub(super) fn see(&self, process: Process) -> Result<Seen, Failure> {
+    pub(in crate::actions) fn see(&self, process: Process) -> Result<Seen, Failure> {
         let made_for_it = |ours: bool| {
             let mut labels = self.labelled.iter().map(|(_, label)| *label);
-            labels.find(|it| it.process == process && (it.installation == self.installation) == ours)
+            labels.find(|it| it.process == process && self.is_ours(it) == ours)
         };
         if let Some(label) = made_for_it(true) {
             return Ok(Seen::Ours(label));
@@ -121,7 +133,7 @@ impl<'a> Look<'a> {
         for path in group.path().ancestors().take_while(|it| it.starts_with(&self.root)) {
             let group = Group::at(path.to_owned());
             match group.label() {
-                Some(label) if label.installation == self.installation => return Ok(Seen::Within(label)),
+                Some(label) if self.is_ours(&label) => return Ok(Seen::Within(label)),
                 Some(label) => return Ok(Seen::Foreign(label.to_string())),
                 // What a user freezes in a part of the tree that is its own, it can thaw at any time.
                 None if is_set(&group)? && group.is_trusted() => return Ok(Seen::Foreign(group.name())),
