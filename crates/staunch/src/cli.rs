@@ -371,6 +371,7 @@ pub(crate) mod tests {
         for (page, of) in [
             ("playbook.schema.json", staunch_playbook::SchemaOf::Playbook),
             ("playbook-test.schema.json", staunch_playbook::SchemaOf::TestFile),
+            ("snippets.schema.json", staunch_playbook::SchemaOf::Snippets),
         ] {
             let schema = staunch_playbook::json_schema(of, &context);
             check_reference(page, &format!("{}\n", crate::output::json(&schema).unwrap()));

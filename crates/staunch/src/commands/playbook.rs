@@ -39,8 +39,8 @@ fn sign(args: &PlaybookSignArgs) -> Result<Exit, Fault> {
             Fault::new(Exit::Usage, "nothing was signed: the playbooks cannot be used").hint("mend them first"),
         );
     }
-    for (name, text) in texts.files() {
-        let written = signing::sign(&signer, Path::new(name), text)?;
+    for ((name, text), compiled) in texts.files().zip(&outcome.compiled) {
+        let written = signing::sign(&signer, Path::new(name), text, &compiled.contributed)?;
         say(&format!("signed {}", Printable(&written.display().to_string())));
     }
     Ok(Exit::Ok)
@@ -71,10 +71,7 @@ fn verify(args: &PlaybookVerifyArgs) -> Result<Exit, Fault> {
         return Err(Fault::new(Exit::NotFound, "there is no playbook").hint("name a file or a directory of playbooks"));
     }
     let trust = Trust::new(keys);
-    let proofs: Vec<_> = texts
-        .files()
-        .map(|(name, text)| (name, trust.prove(Path::new(name), text)))
-        .collect();
+    let proofs = texts.proofs(&trust, &wiring::check_context(&config));
     let all = texts.unreadable.is_empty() && proofs.iter().all(|(_, proof)| proof.is_ok());
     let why = |unproved: &Unproved| match unproved {
         Unproved::Unsigned => "it is not signed".to_owned(),
