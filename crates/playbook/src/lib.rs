@@ -206,6 +206,16 @@ pub fn compile_source(source: Source<'_>, context: &CheckContext) -> Result<Comp
     schema::compile(source, context).map(|(compiled, _)| compiled)
 }
 
+/// A playbook as YAML with everything that snippets stand for in its place, without comments. It is read as the same plan,
+/// unless an expression has become too long.
+///
+/// # Errors
+///
+/// Every mistake, as when it is compiled.
+pub fn written_out(source: Source<'_>, context: &CheckContext) -> Result<String, Vec<Diagnostic>> {
+    schema::written_out(source, context)
+}
+
 /// Reads and checks playbooks that are loaded together: `(file name, text)`.
 ///
 /// # Errors

@@ -58,6 +58,17 @@ pub(crate) fn compile(source: Source<'_>, context: &CheckContext) -> Result<(Com
     }
 }
 
+/// A playbook without mistakes, written out with everything that snippets stand for.
+pub(crate) fn written_out(source: Source<'_>, context: &CheckContext) -> Result<String, Vec<Diagnostic>> {
+    compile(source, context)?;
+    let mut report = Report::new(source.file, source.text);
+    let root = yaml::parse(source.text, &mut report).map(|root| {
+        let root = snippets::put_into(&root, source.snippets, &mut BTreeSet::new(), &mut report);
+        snippets::write(&root, source.snippets, &mut report)
+    });
+    root.ok_or_else(|| report.finish())
+}
+
 /// Compiles the playbook with every set of values that its parameters can have, and gives the one that is in force.
 fn with_parameters<'a>(
     root: &Node,

@@ -5,6 +5,7 @@
 
 mod check;
 mod put;
+mod written;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,6 +19,7 @@ use crate::suggest;
 use crate::yaml::{Kind, Node};
 
 pub(crate) use put::put_into;
+pub(crate) use written::write;
 
 /// The name of the file beside playbooks that holds their snippets.
 pub const SNIPPETS_FILE: &str = "snippets.yaml";

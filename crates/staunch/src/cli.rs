@@ -27,7 +27,7 @@ pub(crate) use operate::{
     ApproveArgs, DenyArgs, ModeArgs, ModeName, ProtectAddArgs, ProtectCommand, ProtectRemoveArgs, ReleaseArgs,
     ReloadArgs, RenewArgs,
 };
-pub(crate) use playbook::{PlaybookCommand, PlaybookSignArgs, PlaybookVerifyArgs};
+pub(crate) use playbook::{PlaybookCommand, PlaybookShowArgs, PlaybookSignArgs, PlaybookVerifyArgs};
 
 /// Stops the bleeding, not the business: contains incidents with safety transactions that can always be undone.
 #[derive(Debug, Parser)]

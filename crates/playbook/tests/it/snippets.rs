@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use staunch_model::{ContentHash, Playbook};
 use staunch_playbook::{
-    CheckContext, Compiled, Diagnostic, SnippetKind, Snippets, Source, compile, compile_source, compile_sources, limits,
+    CheckContext, Compiled, Diagnostic, SnippetKind, Snippets, Source, compile, compile_source, compile_sources,
+    limits, written_out,
 };
 
 use crate::event::{alert, raw};
@@ -142,6 +143,51 @@ fn a_snippet_is_what_it_stands_for() {
     assert_eq!(
         there.program.playbook.steps[0].lease,
         staunch_model::Span::from_mins(10)
+    );
+}
+
+/// What is written out is the same plan, and has nothing left to be put in.
+#[test]
+fn a_playbook_can_be_written_out() {
+    let comment = SNIPPETS.replace("outside: event", "outside: >-\n    // Where from.\n\n    event");
+    let lines = WITH.replace("Uses snippets.", "\"Uses \\u00e4 'them': all.\"");
+    for (text, snippets) in [
+        (WITH, SNIPPETS),
+        (WITH, &comment),
+        (&lines, SNIPPETS),
+        (WRITTEN_OUT, SNIPPETS),
+    ] {
+        let shared = Snippets::read("snippets.yaml", snippets);
+        let source = Source {
+            file: "x.yaml",
+            text,
+            snippets: Some(&shared),
+        };
+        let written = written_out(source, &CheckContext::default()).unwrap_or_else(|found| panic!("{found:#?}"));
+        assert!(
+            !written.contains("condition.") && !written.contains("use:"),
+            "{written}"
+        );
+        let again = compile("y.yaml", &written, &CheckContext::default());
+        let again = again.unwrap_or_else(|found| panic!("{}", found[0].render(&written, false)));
+        assert_eq!(plan(&again), plan(&with(text, snippets)), "{written}");
+        assert_eq!(again.parameters, with(text, snippets).parameters);
+        let once_more = written_out(("y.yaml", written.as_str()).into(), &CheckContext::default());
+        assert_eq!(once_more.as_deref(), Ok(written.as_str()));
+    }
+    let shared = Snippets::read("snippets.yaml", SNIPPETS);
+    let source = Source {
+        file: "x.yaml",
+        text: WITH,
+        snippets: Some(&shared),
+    };
+    let written = written_out(source, &CheckContext::default()).expect("it is right");
+    let condition = "\n  when: 'event.host != \"x\" && ((event.source.ip != null && event.severity >= parameter.least) && \
+                     (event.signature.contains(''SSH'') || event.category == ''x''))'\n";
+    assert!(written.contains(condition), "{written}");
+    assert!(
+        written.contains("\n  - block-ip:\n      target: event.source.ip\n      lease: '${lease}'\n"),
+        "{written}"
     );
 }
 

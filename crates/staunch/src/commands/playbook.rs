@@ -4,8 +4,9 @@ use std::path::Path;
 
 use serde_json::json;
 use staunch_model::Printable;
+use staunch_playbook::written_out;
 
-use crate::cli::{PlaybookCommand, PlaybookSignArgs, PlaybookVerifyArgs};
+use crate::cli::{PlaybookCommand, PlaybookShowArgs, PlaybookSignArgs, PlaybookVerifyArgs};
 use crate::exit::{Exit, Fault};
 use crate::note::{Signer, Verifier};
 use crate::output::{Output, print, say};
@@ -15,10 +16,31 @@ use crate::{config, wiring};
 
 pub(super) fn run(command: &PlaybookCommand) -> Result<Exit, Fault> {
     match command {
+        PlaybookCommand::Show(args) => show(args),
         PlaybookCommand::Keygen { key, name } => keygen(key, name),
         PlaybookCommand::Sign(args) => sign(args),
         PlaybookCommand::Verify(args) => verify(args),
     }
+}
+
+fn show(args: &PlaybookShowArgs) -> Result<Exit, Fault> {
+    let config = config::load(args.config.config.as_deref())?.config;
+    let texts = Texts::of_paths(std::slice::from_ref(&args.path));
+    let context = wiring::check_context(&config);
+    let mut sources = texts.sources();
+    let (Some(source), None) = (sources.next(), sources.next()) else {
+        texts.tell(&[]);
+        let what = format!("{} is not one playbook", Printable(&args.path.display().to_string()));
+        return Err(Fault::new(Exit::NotFound, what).hint("name the file of a playbook"));
+    };
+    match written_out(source, &context) {
+        Ok(text) => print(&text)?,
+        Err(found) => {
+            texts.tell(&found);
+            return Ok(Exit::Usage);
+        }
+    }
+    Ok(Exit::Ok)
 }
 
 fn keygen(path: &Path, name: &str) -> Result<Exit, Fault> {

@@ -149,6 +149,16 @@ fn tests_plans_and_backtests_use_them() {
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
         assert!(stdout(&output).contains("203.0.113.7"), "{output:?}");
     }
+    let shown = stdout(&home.run(&["playbook", "show", ssh]));
+    assert!(
+        shown.contains("\n  when: '(event.signature.contains(\"Brute Force\"))'\n"),
+        "{shown}"
+    );
+    assert!(
+        shown.contains("\n  - block-ip:\n      target: event.source.ip\n"),
+        "{shown}"
+    );
+    assert_eq!(home.run(&["playbook", "show", snippets]).status.code(), Some(5));
     let (code, schema) = answer(&home, &["schema", "snippets"]);
     assert_eq!((code, &schema["title"]), (Some(0), &"Staunch snippets".into()));
 }
