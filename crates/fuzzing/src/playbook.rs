@@ -1,14 +1,17 @@
-//! The playbook language: reading, checking, and what a person is told.
+//! The playbook language: reading, checking, and what a person is told. What follows a NUL is the file of snippets.
 //!
 //! What holds: a refusal names at least one error, inside the file, at the line and column that it says, in words that
 //! can be shown; a playbook that is accepted keeps the limits, is the same each time, survives the journal, and can be
-//! run on any event.
+//! run on any event; written out without snippets it is the same plan.
+
+use std::collections::BTreeSet;
 
 use serde_json::Value;
 use staunch_connectors::json::Document;
 use staunch_model::{ContentHash, Playbook, Severity};
 use staunch_playbook::{
-    CheckContext, Compiled, Diagnostic, Severity as Level, compile, compile_all, limits, test_file,
+    CheckContext, Compiled, Diagnostic, Severity as Level, Snippets, Source, compile, compile_source, compile_sources,
+    limits, test_file, written_out,
 };
 
 use crate::cel::{alert, assert_runs};
@@ -22,35 +25,53 @@ pub fn run(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
     };
+    // No file that is read has a NUL.
+    let (text, snippets) = text
+        .split_once('\0')
+        .map_or((text, None), |(text, snippets)| (text, Some(snippets)));
+    let snippets = snippets.map(|text| Snippets::read("snippets.yaml", text));
     if let Err(found) = test_file::parse("fuzz.test.yaml", text) {
         assert!(!found.is_empty(), "refused without a reason");
         assert_diagnostics(&found, text);
     }
     let context = CheckContext::default();
-    match compile("fuzz.yaml", text, &context) {
+    let source = Source {
+        file: "fuzz.yaml",
+        text,
+        snippets: snippets.as_ref(),
+    };
+    if let Some(snippets) = &snippets {
+        assert_snippets(snippets);
+    }
+    match compile_source(source, &context) {
         Err(found) => {
             assert!(
                 found.iter().any(|it| it.severity == Level::Error),
                 "refused without a reason"
             );
-            assert_diagnostics(&found, text);
+            assert_in_files(&found, source);
         }
         Ok(compiled) => {
             assert!(compiled.warnings.iter().all(|it| it.severity == Level::Warning));
-            assert_diagnostics(&compiled.warnings, text);
-            assert_playbook(&compiled.program.playbook, text, &context);
-            let again = compile("fuzz.yaml", text, &context).expect("it was accepted once");
+            assert_in_files(&compiled.warnings, source);
+            assert_playbook(&compiled, text, &context);
+            let again = compile_source(source, &context).expect("it was accepted once");
             assert_eq!(again.program.playbook, compiled.program.playbook);
-            let twice = compile_all([("a.yaml", text), ("b.yaml", text)], &context).expect_err("one name, two files");
+            let other = Source {
+                file: "other.yaml",
+                ..source
+            };
+            let twice = compile_sources([source, other], &context).expect_err("one name, two files");
             assert!(twice.iter().any(|it| it.code == "P027"));
             run_on_events(&compiled);
-            assert_environments(&compiled, text);
+            assert_environments(&compiled, source);
+            assert_written_out(&compiled, source, &context);
         }
     }
 }
 
 /// What is accepted is accepted in every environment that it names, and its hash tells whether values differ.
-fn assert_environments(compiled: &Compiled, text: &str) {
+fn assert_environments(compiled: &Compiled, source: Source<'_>) {
     assert!(compiled.environments.len() <= limits::ENVIRONMENTS_MAX);
     assert!(compiled.parameters.len() <= limits::PARAMETERS_MAX);
     for environment in &compiled.environments {
@@ -58,10 +79,58 @@ fn assert_environments(compiled: &Compiled, text: &str) {
             environment: Some(environment.to_string()),
             ..CheckContext::default()
         };
-        let there = compile("fuzz.yaml", text, &context).expect("it is accepted in every environment");
+        let there = compile_source(source, &context).expect("it is accepted in every environment");
         let of = |it: &Compiled| it.parameters.iter().map(|it| it.value.clone()).collect::<Vec<_>>();
         let same = of(&there) == of(compiled);
         assert_eq!(there.program.playbook.hash == compiled.program.playbook.hash, same);
+    }
+}
+
+/// What holds of a file of snippets by itself.
+fn assert_snippets(snippets: &Snippets) {
+    let (_, text) = snippets.source();
+    assert!(snippets.diagnostics().iter().all(|it| it.severity == Level::Error));
+    assert_diagnostics(snippets.diagnostics(), text);
+    let unused = snippets.unused(&BTreeSet::new());
+    assert_eq!(unused.len(), snippets.names().count().min(DIAGNOSTICS_MAX));
+    assert_diagnostics(&unused, text);
+}
+
+/// A diagnostic is about the playbook or about the snippets.
+fn assert_in_files(found: &[Diagnostic], source: Source<'_>) {
+    let (own, others): (Vec<_>, Vec<_>) = found.iter().cloned().partition(|it| *it.file == *source.file);
+    assert_diagnostics(&own, source.text);
+    if !others.is_empty() {
+        let (file, text) = source.snippets.expect("there is another file").source();
+        assert!(others.iter().all(|it| *it.file == *file));
+        assert_diagnostics(&others, text);
+    }
+}
+
+/// Without snippets it is the same plan, unless an expression has become too long or too deep for one.
+fn assert_written_out(compiled: &Compiled, source: Source<'_>, context: &CheckContext) {
+    let names: Vec<_> = source.snippets.iter().flat_map(|it| it.names()).collect();
+    assert!(compiled.snippets.iter().all(|it| names.contains(it)));
+    assert_eq!(compiled.snippets.is_empty(), compiled.contributed.is_empty());
+    let text = written_out(source, context).expect("it was accepted");
+    match compile("written.yaml", &text, context) {
+        Ok(written) => {
+            let plan = |it: &Compiled| Playbook {
+                hash: ContentHash::of(b""),
+                ..(*it.program.playbook).clone()
+            };
+            assert_eq!(plan(&written), plan(compiled), "{text}");
+            assert!(written.contributed.is_empty());
+        }
+        Err(found) => {
+            let errors = found.iter().filter(|it| it.severity == Level::Error);
+            for it in errors {
+                assert!(
+                    !compiled.snippets.is_empty() && matches!(it.code, "P002" | "P041"),
+                    "{it}: {text}"
+                );
+            }
+        }
     }
 }
 
@@ -77,11 +146,12 @@ fn run_on_events(compiled: &Compiled) {
     }
 }
 
-fn assert_playbook(playbook: &Playbook, text: &str, context: &CheckContext) {
+fn assert_playbook(compiled: &Compiled, text: &str, context: &CheckContext) {
+    let playbook = &*compiled.program.playbook;
     assert_eq!(
         playbook.hash,
-        ContentHash::of(text.as_bytes()),
-        "the hash is that of the text"
+        ContentHash::of(&[text.as_bytes(), &compiled.contributed].concat()),
+        "the hash is that of the text and of what snippets contribute"
     );
     assert!(!playbook.name.is_empty() && playbook.name.chars().count() <= limits::NAME_CHARS_MAX);
     assert_line(&playbook.name);

@@ -9,6 +9,8 @@ use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use serde::Serialize;
 use staunch_model::Printable;
 
+use crate::limits;
+
 /// Whether a diagnostic stops the playbook from being used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -93,12 +95,28 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// Collects the diagnostics of one file.
+/// Collects the diagnostics of one file, and of what other files put into it.
+///
+/// A span beyond the file's text is one of a file that was put in: each has a stretch of its own behind it, so that a span
+/// alone tells where something stands.
 pub(crate) struct Report<'a> {
     file: &'a str,
     text: &'a str,
+    /// In the order of their stretches.
+    put_in: Vec<PutIn<'a>>,
     found: Vec<Diagnostic>,
     errors: usize,
+}
+
+/// A file of which something was put in.
+#[derive(Clone)]
+struct PutIn<'a> {
+    /// Where its stretch starts.
+    start: usize,
+    file: &'a str,
+    text: &'a str,
+    /// What it took the place of.
+    used_at: Range<usize>,
 }
 
 impl<'a> Report<'a> {
@@ -110,9 +128,57 @@ impl<'a> Report<'a> {
         Self {
             file,
             text,
+            put_in: Vec::new(),
             found: Vec::new(),
             errors: 0,
         }
+    }
+
+    /// Another one of the same file, with what was put into it, and nothing found.
+    pub(crate) fn alike(&self) -> Self {
+        Self {
+            put_in: self.put_in.clone(),
+            ..Self::new(self.file, self.text)
+        }
+    }
+
+    /// Makes a stretch for `file` at `used_at`: by how much spans in it are to be moved. `None` when there are too many.
+    pub(crate) fn put_in(&mut self, (file, text): (&'a str, &'a str), used_at: Range<usize>) -> Option<usize> {
+        if self.put_in.len() >= limits::SNIPPET_USES_MAX {
+            return None;
+        }
+        let before = self
+            .put_in
+            .last()
+            .map_or(self.text.len(), |it| it.start + it.text.len());
+        let start = before + 1;
+        self.put_in.push(PutIn {
+            start,
+            file,
+            text,
+            used_at,
+        });
+        Some(start)
+    }
+
+    /// The text that `span` is about, and where its stretch starts.
+    pub(crate) fn source(&self, span: &Range<usize>) -> (&'a str, usize) {
+        let of = self.stretch(span);
+        of.map_or((self.text, 0), |it| (it.text, it.start))
+    }
+
+    fn stretch(&self, span: &Range<usize>) -> Option<&PutIn<'a>> {
+        let after = self.put_in.partition_point(|it| it.start <= span.start);
+        self.put_in[..after].last()
+    }
+
+    /// The place in the file itself that `span` came in by: `None` when it is in the file.
+    fn used_at(&self, span: &Range<usize>) -> Option<Range<usize>> {
+        let mut at = self.stretch(span)?.used_at.clone();
+        while let Some(outer) = self.stretch(&at) {
+            at = outer.used_at.clone();
+        }
+        Some(at)
     }
 
     pub(crate) fn error(&mut self, code: &'static str, span: Range<usize>, message: impl Into<String>) {
@@ -144,28 +210,27 @@ impl<'a> Report<'a> {
         severity: Severity,
         code: &'static str,
         span: Range<usize>,
-        message: String,
+        mut message: String,
         hint: Option<String>,
     ) {
-        let same = match severity {
-            Severity::Error => self.errors,
-            Severity::Warning => self.found.len() - self.errors,
-        };
-        if same >= Self::COUNT_MAX {
-            return;
+        let (file, text, start) = self
+            .stretch(&span)
+            .map_or((self.file, self.text, 0), |it| (it.file, it.text, it.start));
+        if let Some(at) = self.used_at(&span) {
+            let (line, column) = position(self.text, within(self.text, &at).start);
+            message = format!("{message} (used at {}:{line}:{column})", Printable(self.file));
         }
-        self.errors += usize::from(severity == Severity::Error);
-        let mut span = within(self.text, &span);
-        if span.start == self.text.len() {
+        let mut span = within(text, &(span.start - start..span.end.max(span.start) - start));
+        if span.start == text.len() {
             // The end of the text is where its last word ends: people do not see the empty lines behind it.
-            let end = self.text.trim_end().len();
+            let end = text.trim_end().len();
             span = end..end;
         }
-        let (line, column) = position(self.text, span.start);
-        self.found.push(Diagnostic {
+        let (line, column) = position(text, span.start);
+        self.keep(Diagnostic {
             code,
             severity,
-            file: self.file.into(),
+            file: file.into(),
             line,
             column,
             span,
@@ -174,14 +239,31 @@ impl<'a> Report<'a> {
         });
     }
 
+    /// Takes what another report found.
+    pub(crate) fn keep(&mut self, found: Diagnostic) {
+        let same = match found.severity {
+            Severity::Error => self.errors,
+            Severity::Warning => self.found.len() - self.errors,
+        };
+        if same >= Self::COUNT_MAX {
+            return;
+        }
+        self.errors += usize::from(found.severity == Severity::Error);
+        self.found.push(found);
+    }
+
     pub(crate) fn has_errors(&self) -> bool {
         self.errors > 0
     }
 
-    /// The diagnostics in the order of the file, each once.
+    /// The diagnostics in the order of the file, each once, and those of what was put in after them.
     pub(crate) fn finish(mut self) -> Vec<Diagnostic> {
-        self.found.sort_by_key(|it| (it.span.start, it.span.end, it.code));
-        self.found.dedup();
+        self.found
+            .sort_by_key(|it| (*it.file != *self.file, it.span.start, it.span.end, it.code));
+        let file = self.file;
+        // What is wrong in a file that was put in is wrong wherever it was.
+        self.found
+            .dedup_by(|a, b| a == b || (*a.file != *file && (a.code, &a.span, &a.file) == (b.code, &b.span, &b.file)));
         self.found
     }
 }

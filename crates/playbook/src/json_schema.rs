@@ -8,7 +8,8 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::schema::shape::{Form, Key, Needs, PLAYBOOK, Shape, TEST_FILE};
+use crate::schema::shape::{Form, Key, Needs, PLAYBOOK, SNIPPETS, Shape, TEST_FILE};
+use crate::snippets::USE;
 use crate::{CheckContext, limits, parameters};
 
 /// The pattern of names of playbooks and environments.
@@ -21,6 +22,8 @@ pub enum SchemaOf {
     Playbook,
     /// A file of tests.
     TestFile,
+    /// A file of snippets.
+    Snippets,
 }
 
 /// The schema of a kind of file, where the systems of `context` are known.
@@ -29,10 +32,11 @@ pub fn json_schema(of: SchemaOf, context: &CheckContext) -> Value {
     let (title, shape) = match of {
         SchemaOf::Playbook => ("Staunch playbook", &PLAYBOOK),
         SchemaOf::TestFile => ("Staunch playbook tests", &TEST_FILE),
+        SchemaOf::Snippets => ("Staunch snippets", &SNIPPETS),
     };
     let making = Making {
         context,
-        parameters: of == SchemaOf::Playbook,
+        replaced: of == SchemaOf::Playbook,
     };
     let mut schema = mapping(shape, &making);
     schema.insert("$schema".to_owned(), json!("http://json-schema.org/draft-07/schema#"));
@@ -43,13 +47,18 @@ pub fn json_schema(of: SchemaOf, context: &CheckContext) -> Value {
 /// What a schema is made with.
 struct Making<'c> {
     context: &'c CheckContext,
-    /// Whether the name of a parameter may stand for a value.
-    parameters: bool,
+    /// Whether the name of a parameter or of a block may stand for a value.
+    replaced: bool,
 }
 
 /// A mapping with known keys.
 fn mapping(shape: &Shape, making: &Making<'_>) -> Map<String, Value> {
     let of = |key: &Key| {
+        // A playbook's name and its parameters are written out.
+        let making = &Making {
+            replaced: making.replaced && !matches!(key.form, Form::Name | Form::Pairs(..)),
+            ..*making
+        };
         let mut schema = form(&key.form, making);
         schema.insert("description".to_owned(), json!(described(key)));
         (key.name.to_owned(), Value::Object(schema))
@@ -96,6 +105,7 @@ fn form(form_: &Form, making: &Making<'_>) -> Map<String, Value> {
             "maxLength": limits::NAME_CHARS_MAX,
             "not": { "const": parameters::DEFAULT },
         }),
+        Form::Any => json!({ "not": { "type": "null" } }),
         Form::Parameter => json!({ "pattern": "^[a-z][a-z0-9_]*$", "maxLength": limits::NAME_CHARS_MAX }),
         Form::ByEnvironment => {
             let value = nested(&Form::Text(Some(limits::PARAMETER_CHARS_MAX)));
@@ -155,7 +165,7 @@ fn form(form_: &Form, making: &Making<'_>) -> Map<String, Value> {
             Value::Object(schema)
         }
         Form::Named(names, shape) => {
-            let one = || Value::Object(mapping(shape, making));
+            let one = || nested(&Form::Mapping(shape));
             let properties: Map<String, Value> = names().into_iter().map(|name| (name.to_owned(), one())).collect();
             json!({
                 "type": "object",
@@ -167,11 +177,51 @@ fn form(form_: &Form, making: &Making<'_>) -> Map<String, Value> {
         }
         Form::Either(forms) => json!({ "anyOf": forms.iter().map(nested).collect::<Vec<_>>() }),
     });
-    if making.parameters && takes_parameter(form_) {
-        let name = json!({ "type": "string", "pattern": "^\\$\\{[a-z][a-z0-9_]*\\}$" });
-        return object(json!({ "anyOf": [schema, name] }));
+    match form_ {
+        _ if !making.replaced => schema,
+        // Each of the forms takes it.
+        Form::Either(_) => schema,
+        Form::Mapping(_) | Form::Named(..) => with_block(schema),
+        _ => {
+            let mut any = vec![Value::Object(schema)];
+            if takes_parameter(form_) {
+                any.push(json!({ "type": "string", "pattern": "^\\$\\{[a-z][a-z0-9_]*\\}$" }));
+            }
+            any.push(json!({
+                "type": "object",
+                "properties": { USE: block() },
+                "required": [USE],
+                "additionalProperties": false,
+            }));
+            object(json!({ "anyOf": any }))
+        }
+    }
+}
+
+/// The schema of a mapping that can be a block, with keys beside its name or without.
+fn with_block(mut schema: Map<String, Value>) -> Map<String, Value> {
+    if let Some(Value::Object(properties)) = schema.get_mut("properties") {
+        properties.insert(USE.to_owned(), block());
+    }
+    // What the block has is not asked for.
+    let mut otherwise = Map::new();
+    for keyword in ["required", "maxProperties"] {
+        otherwise.extend(schema.remove(keyword).map(|of| (keyword.to_owned(), of)));
+    }
+    if !otherwise.is_empty() {
+        schema.insert("anyOf".to_owned(), json!([otherwise, { "required": [USE] }]));
     }
     schema
+}
+
+/// The name of a block.
+fn block() -> Value {
+    json!({
+        "type": ["string", "boolean"],
+        "pattern": NAME,
+        "maxLength": limits::NAME_CHARS_MAX,
+        "description": "The block in snippets.yaml that stands here.",
+    })
 }
 
 /// Whether the name of a parameter may stand for a value of this form, and is not of that form itself.
@@ -193,6 +243,7 @@ const fn takes_parameter(form: &Form) -> bool {
         | Form::Environment
         | Form::Parameter
         | Form::ByEnvironment
+        | Form::Any
         | Form::Expression
         | Form::List(..)
         | Form::Mapping(_)
@@ -220,7 +271,7 @@ mod tests {
     use super::*;
     use crate::diagnostic::{Diagnostic, Report};
     use crate::yaml::{self, Kind, Node};
-    use crate::{BUILT_IN, BUILT_IN_TESTS, compile, test_file};
+    use crate::{BUILT_IN, BUILT_IN_TESTS, Snippets, Source, compile_source, test_file};
 
     /// Has every key that a playbook can have.
     const WHOLE_PLAYBOOK: &str = "
@@ -305,6 +356,54 @@ tests:
     expect: [{ acts: 0 }]
 ";
 
+    /// The same, as far as it can be with snippets.
+    const WHOLE_WITH_SNIPPETS: &str = "
+playbook: whole-2
+summary: { use: says }
+attack: [T1110, { use: techniques }]
+trigger: { use: trigger, sources: [suricata], incident: { use: field }, deduplicate: { use: long } }
+context: { use: known }
+guards:
+  use: guards
+  impact: { use: impact, flows_min: { use: seven } }
+  risk_min: { use: high }
+contain:
+  - block-ip: { use: step }
+  - block-ip: { target: { use: other-field }, lease: { use: long } }
+  - use: steps
+notify:
+  - page: { use: page }
+  - use: pages
+mode: { use: modes, high: { use: observe } }
+on_failure: { use: keep }
+";
+
+    /// Has every key that a file of snippets can have, and what the playbook with snippets uses.
+    const WHOLE_SNIPPETS: &str = "
+conditions:
+  serious: event.severity >= high
+blocks:
+  says: Uses snippets.
+  techniques: [T1110.001, T1110.002]
+  trigger: { when: condition.serious }
+  field: event.source.ip
+  other-field: event.destination.ip
+  long: 1h
+  known: [never-touch, traffic-share]
+  guards: { event_age_max: 5m }
+  impact: { traffic_share_max: 2.5% }
+  seven: 7
+  high: high
+  step: { target: { use: field }, lease: 1h }
+  steps:
+    - block-ip: { use: step, lease: { first: 1h, then: [6h] } }
+  page: { when: outcome != contained }
+  pages: [page]
+  modes: { low: enforce }
+  observe: observe
+  keep: keep
+";
+
     /// The mistakes that a schema can know. The others are in expressions, in names that mean something elsewhere, and in
     /// sums of units.
     const KNOWABLE: [&str; 13] = [
@@ -313,7 +412,19 @@ tests:
 
     fn mistakes(of: SchemaOf, text: &str) -> Vec<Diagnostic> {
         let found = match of {
-            SchemaOf::Playbook => compile("x.yaml", text, &CheckContext::default()).map(drop),
+            SchemaOf::Playbook => {
+                let snippets = Snippets::read("snippets.yaml", WHOLE_SNIPPETS);
+                let source = Source {
+                    file: "x.yaml",
+                    text,
+                    snippets: Some(&snippets),
+                };
+                compile_source(source, &CheckContext::default()).map(drop)
+            }
+            SchemaOf::Snippets => match Snippets::read("snippets.yaml", text).diagnostics() {
+                [] => Ok(()),
+                found => Err(found.to_vec()),
+            },
             SchemaOf::TestFile => test_file::parse("x.test.yaml", text).map(drop),
         };
         found.err().map_or_else(Vec::new, |found| {
@@ -371,6 +482,7 @@ tests:
             let number = || of.as_u64().expect("a number");
             match keyword.as_str() {
                 "$schema" | "title" | "description" => true,
+                "type" if of == "null" => value.is_null(),
                 "type" => match of {
                     Value::String(name) => is(name),
                     names => all(names, &|it| is(it.as_str().expect("a name"))) > 0,
@@ -478,6 +590,7 @@ tests:
         for (of, whole, shape) in [
             (SchemaOf::Playbook, WHOLE_PLAYBOOK, &PLAYBOOK),
             (SchemaOf::TestFile, WHOLE_TESTS, &TEST_FILE),
+            (SchemaOf::Snippets, WHOLE_SNIPPETS, &SNIPPETS),
         ] {
             assert_eq!(mistakes(of, whole), [], "{whole}");
             let schema = json_schema(of, &CheckContext::default());
@@ -524,6 +637,53 @@ tests:
                 check(of, &schema, &more, &format!("more in {place}"));
             }
         }
+    }
+
+    /// Wherever a block can stand by the parser, it can by the schema, and so can what is changed around it.
+    #[test]
+    fn blocks_stand_where_the_parser_takes_them() {
+        let schema = json_schema(SchemaOf::Playbook, &CheckContext::default());
+        let with_parameters = value(WHOLE_PLAYBOOK);
+        assert_eq!(mistakes(SchemaOf::Playbook, WHOLE_WITH_SNIPPETS), []);
+        for whole in [value(WHOLE_WITH_SNIPPETS), with_parameters] {
+            assert!(allows(&schema, &whole), "{whole}");
+            let mut places = Vec::new();
+            pointers(&whole, "", &mut places);
+            let blocks = value(WHOLE_SNIPPETS)["blocks"].as_object().expect("blocks").clone();
+            let mut taken = 0;
+            for place in &places[1..] {
+                let names = blocks.keys().map(|name| json!({ "use": name }));
+                let others = [
+                    json!({}),
+                    json!([]),
+                    json!("x"),
+                    json!({ "use": null }),
+                    json!({ "use": "Ä" }),
+                ];
+                for other in names.chain(others) {
+                    let mut changed = whole.clone();
+                    *changed.pointer_mut(place).expect("it is there") = other.clone();
+                    if place.ends_with("/use") {
+                        continue;
+                    }
+                    if mistakes(SchemaOf::Playbook, &changed.to_string()).is_empty() {
+                        assert!(allows(&schema, &changed), "{place} as {other}");
+                        taken += 1;
+                    }
+                    // Parameters have names of their own, `use` among them.
+                    if place.starts_with("/parameters") {
+                        continue;
+                    }
+                    let unknown = json!({ "use": "Ä", "nonsense": 1 });
+                    *changed.pointer_mut(place).expect("it is there") = unknown;
+                    assert!(!allows(&schema, &changed), "{place}");
+                }
+            }
+            assert!(taken > 30, "{taken}");
+        }
+        let tests = json_schema(SchemaOf::TestFile, &CheckContext::default());
+        let text = WHOLE_TESTS.replace("mode: approve", "mode: { use: modes }");
+        assert!(!allows(&tests, &value(&text)), "a test has no snippets");
     }
 
     fn every_key(shape: &Shape, each: &dyn Fn(&str)) {
@@ -599,6 +759,7 @@ tests:
         for (shape, page) in [
             (&PLAYBOOK, "docs/reference/playbooks.md"),
             (&TEST_FILE, "docs/guide/playbook-tests.md"),
+            (&SNIPPETS, "docs/reference/playbooks.md"),
         ] {
             let text = std::fs::read_to_string(root.join(page)).expect("the page");
             every_key(shape, &|name| {

@@ -11,11 +11,12 @@ mod pages;
 mod parameters;
 mod schema;
 pub mod signature;
+mod snippets;
 mod suggest;
 pub mod test_file;
 mod yaml;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use staunch_model::{Description, ParameterValue, Program, Span};
 
@@ -23,6 +24,7 @@ pub use diagnostic::{Diagnostic, Severity};
 pub use json_schema::{SchemaOf, json_schema};
 pub use pages::page;
 pub use parameters::{check_configured, is_environment};
+pub use snippets::{SNIPPETS_FILE, SnippetKind, SnippetName, Snippets};
 
 /// The playbooks that come with Staunch: file name and text.
 pub const BUILT_IN: &[(&str, &str)] = &[
@@ -146,6 +148,28 @@ impl Default for CheckContext {
     }
 }
 
+/// A playbook in a file, and the snippets that it may use.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    /// The file's name, for diagnostics.
+    pub file: &'a str,
+    /// Its text.
+    pub text: &'a str,
+    /// The snippets beside it.
+    pub snippets: Option<&'a Snippets>,
+}
+
+impl<'a> From<(&'a str, &'a str)> for Source<'a> {
+    /// A playbook beside which there are no snippets.
+    fn from((file, text): (&'a str, &'a str)) -> Self {
+        Self {
+            file,
+            text,
+            snippets: None,
+        }
+    }
+}
+
 /// A checked playbook.
 #[derive(Clone, Debug)]
 pub struct Compiled {
@@ -157,6 +181,11 @@ pub struct Compiled {
     pub parameters: Vec<ParameterValue>,
     /// The environments that its parameters have values for.
     pub environments: Vec<Box<str>>,
+    /// The snippets that it uses, those in other snippets among them.
+    pub snippets: Vec<SnippetName>,
+    /// What those stand for, in a form of its own; empty when it uses none. Two playbooks of the same text with the same here
+    /// are the same, whatever else stands in their files of snippets.
+    pub contributed: Box<[u8]>,
 }
 
 /// Reads and checks one playbook.
@@ -165,7 +194,26 @@ pub struct Compiled {
 ///
 /// Every mistake in the file, in its order, with the warnings among them.
 pub fn compile(file_name: &str, text: &str, context: &CheckContext) -> Result<Compiled, Vec<Diagnostic>> {
-    schema::compile(file_name, text, context).map(|(compiled, _)| compiled)
+    compile_source((file_name, text).into(), context)
+}
+
+/// Reads and checks one playbook, with the snippets that it may use.
+///
+/// # Errors
+///
+/// Every mistake in the file, in its order, with the warnings among them, and then those in the snippets.
+pub fn compile_source(source: Source<'_>, context: &CheckContext) -> Result<Compiled, Vec<Diagnostic>> {
+    schema::compile(source, context).map(|(compiled, _)| compiled)
+}
+
+/// A playbook as YAML with everything that snippets stand for in its place, without comments. It is read as the same plan,
+/// unless an expression has become too long.
+///
+/// # Errors
+///
+/// Every mistake, as when it is compiled.
+pub fn written_out(source: Source<'_>, context: &CheckContext) -> Result<String, Vec<Diagnostic>> {
+    schema::written_out(source, context)
 }
 
 /// Reads and checks playbooks that are loaded together: `(file name, text)`.
@@ -177,12 +225,31 @@ pub fn compile_all<'a>(
     files: impl IntoIterator<Item = (&'a str, &'a str)>,
     context: &CheckContext,
 ) -> Result<Vec<Compiled>, Vec<Diagnostic>> {
+    compile_sources(files.into_iter().map(Source::from), context)
+}
+
+/// Reads and checks playbooks that are loaded together, with the snippets that they may use.
+///
+/// # Errors
+///
+/// Every mistake in every file, in the order of the files, names that are used twice included. A mistake in snippets is
+/// told with the first playbook that it concerns.
+pub fn compile_sources<'a>(
+    sources: impl IntoIterator<Item = Source<'a>>,
+    context: &CheckContext,
+) -> Result<Vec<Compiled>, Vec<Diagnostic>> {
+    let mut told = BTreeSet::new();
+    let mut is_new = |it: &Diagnostic, of: &Source<'_>| {
+        *it.file == *of.file || told.insert((it.file.clone(), it.code, it.span.start, it.span.end))
+    };
     let mut compiled: Vec<(Compiled, &str)> = Vec::new();
     let mut found = Vec::new();
     let mut failed = false;
-    for (file, text) in files {
-        match schema::compile(file, text, context) {
-            Ok((one, name_span)) => {
+    for source in sources {
+        let Source { file, text, .. } = source;
+        match schema::compile(source, context) {
+            Ok((mut one, name_span)) => {
+                one.warnings.retain(|it| is_new(it, &source));
                 let name = &one.program.playbook.name;
                 if let Some((_, first)) = compiled.iter().find(|(other, _)| other.program.playbook.name == *name) {
                     let mut report = diagnostic::Report::new(file, text);
@@ -197,7 +264,7 @@ pub fn compile_all<'a>(
                 compiled.push((one, file));
             }
             Err(diagnostics) => {
-                found.extend(diagnostics);
+                found.extend(diagnostics.into_iter().filter(|it| is_new(it, &source)));
                 failed = true;
             }
         }

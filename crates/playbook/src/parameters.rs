@@ -332,9 +332,11 @@ impl Values {
         (format!("there is no parameter `{}`", Printable(name)), hint)
     }
 
-    /// The hash of a playbook with these values: that of its text alone where they are the defaults.
-    pub(crate) fn hash(&self, text: &str) -> ContentHash {
+    /// The hash of a playbook with these values: that of its text and what snippets put into it where they are the
+    /// defaults.
+    pub(crate) fn hash(&self, text: &str, contributed: &[u8]) -> ContentHash {
         let mut bytes = text.as_bytes().to_vec();
+        bytes.extend_from_slice(contributed);
         for (name, value) in self.all.iter().filter(|(_, value)| value.differs) {
             // A playbook has no NUL, so that no text of another one is the same as this one with its values.
             bytes.extend_from_slice(format!("\0{name}\0{}\0{}", value.text.len(), value.text).as_bytes());
@@ -414,7 +416,7 @@ fn reference(text: &str) -> Option<&str> {
         .filter(|name| !name.contains(['{', '}']))
 }
 
-fn is_name(text: &str) -> bool {
+pub(crate) fn is_name(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_lowercase())
         && text
             .bytes()
@@ -436,7 +438,7 @@ pub fn is_environment(text: &str) -> bool {
 }
 
 /// The text of a key that is a name.
-fn a_name<'n>(
+pub(crate) fn a_name<'n>(
     key: &'n Node,
     fits: fn(&str) -> bool,
     what: &str,

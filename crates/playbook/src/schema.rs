@@ -21,8 +21,9 @@ use staunch_model::{
 use crate::cel::explain;
 use crate::diagnostic::{Diagnostic, Report};
 use crate::parameters::{self, Declared, Set, Values};
+use crate::snippets::{self, SnippetName, Snippets};
 use crate::yaml::{Kind, Node};
-use crate::{CheckContext, Compiled, limits, yaml};
+use crate::{CheckContext, Compiled, Source, limits, yaml};
 use fields::Fields;
 
 /// What the impact limit asks for besides the limit itself.
@@ -36,14 +37,16 @@ struct Impact {
 const DEDUPLICATE_DEFAULT: Span = Span::from_mins(10);
 
 /// Compiles one file; with it, the bytes of the playbook's name.
-pub(crate) fn compile(
-    file: &str,
-    text: &str,
-    context: &CheckContext,
-) -> Result<(Compiled, Range<usize>), Vec<Diagnostic>> {
-    let mut report = Report::new(file, text);
-    let root = yaml::parse(text, &mut report);
-    let compiled = root.and_then(|root| with_parameters(&root, (file, text), context, &mut report));
+pub(crate) fn compile(source: Source<'_>, context: &CheckContext) -> Result<(Compiled, Range<usize>), Vec<Diagnostic>> {
+    let mut report = Report::new(source.file, source.text);
+    let mistaken = source.snippets.map_or(&[][..], Snippets::diagnostics);
+    mistaken.iter().for_each(|it| report.keep(it.clone()));
+    let root = yaml::parse(source.text, &mut report);
+    let compiled = root.and_then(|root| {
+        let mut snippets = BTreeSet::new();
+        let root = snippets::put_into(&root, source.snippets, &mut snippets, &mut report);
+        with_parameters(&root, source, snippets, context, &mut report)
+    });
     let errors = report.has_errors();
     let found = report.finish();
     match compiled {
@@ -55,12 +58,24 @@ pub(crate) fn compile(
     }
 }
 
+/// A playbook without mistakes, written out with everything that snippets stand for.
+pub(crate) fn written_out(source: Source<'_>, context: &CheckContext) -> Result<String, Vec<Diagnostic>> {
+    compile(source, context)?;
+    let mut report = Report::new(source.file, source.text);
+    let root = yaml::parse(source.text, &mut report).map(|root| {
+        let root = snippets::put_into(&root, source.snippets, &mut BTreeSet::new(), &mut report);
+        snippets::write(&root, source.snippets, &mut report)
+    });
+    root.ok_or_else(|| report.finish())
+}
+
 /// Compiles the playbook with every set of values that its parameters can have, and gives the one that is in force.
-fn with_parameters(
+fn with_parameters<'a>(
     root: &Node,
-    (file, text): (&str, &str),
+    source: Source<'a>,
+    mut snippets_used: BTreeSet<SnippetName>,
     context: &CheckContext,
-    report: &mut Report<'_>,
+    report: &mut Report<'a>,
 ) -> Option<(Compiled, Range<usize>)> {
     let declared = Declared::read(root, report);
     let mut used = BTreeSet::new();
@@ -68,18 +83,20 @@ fn with_parameters(
     let mut usual = BTreeSet::new();
     for set in declared.sets(root, context) {
         let Set { values, when, .. } = &set;
-        let mut own = Report::new(file, text);
+        let mut own = report.alike();
         let tree = values.put_into(root, &mut used, &mut own);
         let mut walk = Walk {
-            text,
+            text: source.text,
             context,
             report: &mut own,
             values,
             used: &mut used,
+            snippets: source.snippets,
+            snippets_used: &mut snippets_used,
         };
         let compiled = walk.playbook(&tree);
         for it in own.finish() {
-            let known = (it.code, it.span.start, it.span.end, it.message.clone());
+            let known = (it.code, it.file.clone(), it.span.start, it.span.end, it.message.clone());
             let message = if when.is_empty() {
                 usual.insert(known);
                 it.message
@@ -88,7 +105,7 @@ fn with_parameters(
             } else {
                 format!("{} ({when})", it.message)
             };
-            report.add(it.severity, it.code, it.span, message, it.hint);
+            report.keep(Diagnostic { message, ..it });
         }
         if set.in_force {
             in_force = compiled;
@@ -117,6 +134,10 @@ struct Walk<'w, 'a> {
     values: &'w Values,
     /// The names of those that were used.
     used: &'w mut BTreeSet<String>,
+    /// The snippets that the file may use.
+    snippets: Option<&'a Snippets>,
+    /// Those that it does.
+    snippets_used: &'w mut BTreeSet<SnippetName>,
 }
 
 impl Walk<'_, '_> {
@@ -166,10 +187,13 @@ impl Walk<'_, '_> {
             context.push(Context::TrafficShare);
         }
         let (steps, targets) = steps.into_iter().unzip();
+        let contributed = self
+            .snippets
+            .map_or_else(Vec::new, |it| it.contribution(self.snippets_used));
         let playbook = Playbook {
             name,
             summary: summary?,
-            hash: self.values.hash(self.text),
+            hash: self.values.hash(self.text, &contributed),
             attack: attack?,
             deduplicate: trigger.deduplicate,
             context,
@@ -204,6 +228,8 @@ impl Walk<'_, '_> {
             warnings: Vec::new(),
             parameters,
             environments: Vec::new(),
+            snippets: self.snippets_used.iter().cloned().collect(),
+            contributed: contributed.into(),
         };
         Some((compiled, name_span))
     }

@@ -27,7 +27,7 @@ pub(crate) use operate::{
     ApproveArgs, DenyArgs, ModeArgs, ModeName, ProtectAddArgs, ProtectCommand, ProtectRemoveArgs, ReleaseArgs,
     ReloadArgs, RenewArgs,
 };
-pub(crate) use playbook::{PlaybookCommand, PlaybookSignArgs, PlaybookVerifyArgs};
+pub(crate) use playbook::{PlaybookCommand, PlaybookShowArgs, PlaybookSignArgs, PlaybookVerifyArgs};
 
 /// Stops the bleeding, not the business: contains incidents with safety transactions that can always be undone.
 #[derive(Debug, Parser)]
@@ -371,6 +371,7 @@ pub(crate) mod tests {
         for (page, of) in [
             ("playbook.schema.json", staunch_playbook::SchemaOf::Playbook),
             ("playbook-test.schema.json", staunch_playbook::SchemaOf::TestFile),
+            ("snippets.schema.json", staunch_playbook::SchemaOf::Snippets),
         ] {
             let schema = staunch_playbook::json_schema(of, &context);
             check_reference(page, &format!("{}\n", crate::output::json(&schema).unwrap()));

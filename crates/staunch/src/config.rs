@@ -132,7 +132,8 @@ impl Default for Config {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct PlaybookSettings {
-    /// Directories whose `*.yaml` and `*.yml` files are playbooks (`*.test.yaml` are not). Default none. Since v0.1.
+    /// Directories whose `*.yaml` and `*.yml` files are playbooks (`*.test.yaml` are not, and `snippets.yaml` is what they
+    /// share). Default none. Since v0.1.
     pub(crate) dirs: Vec<PathBuf>,
     /// Whether the playbooks that come with Staunch are used too; those about processes where `[processes]` is enabled. Default
     /// `true`. Since v0.1.

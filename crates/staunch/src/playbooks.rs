@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use staunch_model::Printable;
 use staunch_playbook::{
-    BUILT_IN, CheckContext, Compiled, Diagnostic, SYSTEMS, Severity, check_configured, compile, compile_all, limits,
-    signature,
+    BUILT_IN, CheckContext, Compiled, Diagnostic, SNIPPETS_FILE, SYSTEMS, Severity, Snippets, Source, check_configured,
+    compile, compile_source, compile_sources, limits, signature,
 };
 
 use crate::config::{Config, place_of};
@@ -21,15 +21,36 @@ use crate::signing::{Trust, Unproved};
 use crate::wiring;
 
 /// The texts of playbooks, by the name that diagnostics use.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Texts {
-    files: Vec<(String, String)>,
+    files: Vec<File>,
+    /// The snippets beside them.
+    snippets: Vec<Beside>,
     /// Files that could not be read.
     pub(crate) unreadable: Vec<Unreadable>,
-    /// Files that are not signed as they have to be.
-    unproved: Vec<Diagnostic>,
+    /// Whose signatures count, where that is asked for, and from which file on.
+    trust: Option<(Trust, usize)>,
     /// The configuration that names all of them, and its text.
     configuration: Option<(String, String)>,
+}
+
+/// A playbook's text.
+#[derive(Debug)]
+struct File {
+    name: String,
+    text: String,
+    /// Which of the snippets it may use.
+    snippets: Option<usize>,
+}
+
+/// The snippets of a directory.
+#[derive(Debug)]
+struct Beside {
+    path: PathBuf,
+    /// `None` when they cannot be read.
+    snippets: Option<Snippets>,
+    /// Whether all playbooks of the directory are there.
+    whole: bool,
 }
 
 /// A file that could not be read.
@@ -77,12 +98,12 @@ impl Texts {
         let mut texts = Self::default();
         if config.playbooks.built_in {
             let fitting = BUILT_IN.iter().filter(|(name, text)| fits(config, name, text));
-            let files = fitting.map(|(name, text)| (format!("built-in {name}"), (*text).to_owned()));
+            let files = fitting.map(|(name, text)| File::alone(&format!("built-in {name}"), text));
             texts.files.extend(files);
         }
         let built_in = texts.files.len();
         config.playbooks.dirs.iter().for_each(|dir| texts.add_dir(dir));
-        texts.prove(config, built_in);
+        texts.ask_for_signatures(config, built_in);
         let written = config.playbooks.written();
         texts.configuration = written.map(|(file, text)| (file.to_owned(), text.to_owned()));
         texts
@@ -91,7 +112,7 @@ impl Texts {
     /// The playbooks in `paths`, which are files or directories, signed as the configuration asks for.
     pub(crate) fn signed(paths: &[PathBuf], config: &Config) -> Self {
         let mut texts = Self::of_paths(paths);
-        texts.prove(config, 0);
+        texts.ask_for_signatures(config, 0);
         texts
     }
 
@@ -111,30 +132,94 @@ impl Texts {
     /// One playbook that is in no file.
     pub(crate) fn of_text(name: &str, text: &str) -> Self {
         Self {
-            files: vec![(name.to_owned(), text.to_owned())],
+            files: vec![File::alone(name, text)],
             ..Self::default()
         }
     }
 
     /// The name and the text of each.
     pub(crate) fn files(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.files.iter().map(|(name, text)| (name.as_str(), text.as_str()))
+        self.files.iter().map(|it| (it.name.as_str(), it.text.as_str()))
     }
 
-    /// Looks at the signatures of all but the first `built_in`, where that is asked for. What is proved is the text that
-    /// was read, and no other is compiled.
-    fn prove(&mut self, config: &Config, built_in: usize) {
-        if !config.playbooks.require_signature {
-            return;
+    /// How many files of snippets there are.
+    pub(crate) fn snippet_files(&self) -> usize {
+        self.snippets.iter().filter(|it| it.snippets.is_some()).count()
+    }
+
+    /// Each with the snippets that it may use.
+    pub(crate) fn sources(&self) -> impl Iterator<Item = Source<'_>> {
+        self.files.iter().map(|it| Source {
+            file: &it.name,
+            text: &it.text,
+            snippets: it.snippets.and_then(|at| self.snippets[at].snippets.as_ref()),
+        })
+    }
+
+    /// What `trust` says of each.
+    pub(crate) fn proofs<'t>(
+        &self,
+        trust: &'t Trust,
+        context: &CheckContext,
+    ) -> Vec<(&str, Result<&'t str, Unproved>)> {
+        let proof = |it: (&File, Source<'_>)| {
+            let compiled = compile_source(it.1, context).ok();
+            let contributed = compiled.as_ref().map(|it| &*it.contributed);
+            trust.prove(Path::new(&it.0.name), &it.0.text, contributed)
+        };
+        let each = self.files.iter().zip(self.sources());
+        each.map(|it| (it.0.name.as_str(), proof(it))).collect()
+    }
+
+    /// Has the signatures of all but the first `built_in` looked at, where that is asked for.
+    fn ask_for_signatures(&mut self, config: &Config, built_in: usize) {
+        if config.playbooks.require_signature {
+            self.trust = Some((Trust::new(&config.playbooks.trusted_keys), built_in));
         }
-        let trust = Trust::new(&config.playbooks.trusted_keys);
-        for (name, text) in &self.files[built_in..] {
-            match trust.prove(Path::new(name), text) {
+    }
+
+    /// What is not signed as it has to be. What is proved is the text that was read, with what the snippets that were read
+    /// contribute to it, and no other is compiled.
+    fn unproved(&self, context: &CheckContext) -> Vec<Diagnostic> {
+        let Some((trust, built_in)) = &self.trust else {
+            return Vec::new();
+        };
+        let mut unproved = Vec::new();
+        for (file, (name, proof)) in self.files.iter().zip(self.proofs(trust, context)).skip(*built_in) {
+            match proof {
                 Ok(_) => {}
-                Err(Unproved::Unsigned) => self.unproved.extend(signature::unsigned(name, text)),
-                Err(Unproved::Wrong(why)) => self.unproved.extend(signature::wrongly_signed(name, text, &why)),
+                Err(Unproved::Unsigned) => unproved.extend(signature::unsigned(name, &file.text)),
+                Err(Unproved::Wrong(why)) => unproved.extend(signature::wrongly_signed(name, &file.text, &why)),
             }
         }
+        unproved
+    }
+
+    /// What is wrong with snippets that no playbook here may use, so that it was not said with one.
+    fn of_lonely_snippets(&self) -> Vec<Diagnostic> {
+        let lonely = |at: &usize| !self.files.iter().any(|it| it.snippets == Some(*at));
+        let all = (0..self.snippets.len()).filter(lonely);
+        all.filter_map(|at| self.snippets[at].snippets.as_ref())
+            .flat_map(|it| it.diagnostics().to_vec())
+            .collect()
+    }
+
+    /// Which snippets of whole directories nothing uses.
+    fn unused(&self, compiled: &[Compiled]) -> Vec<Diagnostic> {
+        let mut found = Vec::new();
+        for (at, beside) in self.snippets.iter().enumerate() {
+            let Some(snippets) = beside.snippets.as_ref().filter(|_| beside.whole) else {
+                continue;
+            };
+            let users = self
+                .files
+                .iter()
+                .zip(compiled)
+                .filter(|(file, _)| file.snippets == Some(at));
+            let used = users.flat_map(|(_, compiled)| &compiled.snippets).collect();
+            found.extend(snippets.unused(&used));
+        }
+        found
     }
 
     /// How many there are.
@@ -144,18 +229,22 @@ impl Texts {
 
     /// Compiles all of them together.
     pub(crate) fn compile(&self, context: &CheckContext) -> Outcome {
-        match compile_all(self.files(), context) {
-            Ok(compiled) if !self.unproved.is_empty() => {
+        let unproved = self.unproved(context);
+        let lonely = self.of_lonely_snippets();
+        match compile_sources(self.sources(), context) {
+            Ok(compiled) if !unproved.is_empty() => {
                 let warnings = compiled.into_iter().flat_map(|it| it.warnings);
                 Outcome {
                     compiled: Vec::new(),
-                    diagnostics: self.unproved.iter().cloned().chain(warnings).collect(),
+                    diagnostics: unproved.into_iter().chain(warnings).chain(lonely).collect(),
                     usable: false,
                 }
             }
             Ok(mut compiled) => {
                 compiled.iter_mut().for_each(|it| widen_generic(it, context));
                 let mut diagnostics: Vec<_> = compiled.iter().flat_map(|it| it.warnings.clone()).collect();
+                diagnostics.extend(lonely);
+                diagnostics.extend(self.unused(&compiled));
                 if let Some((file, text)) = &self.configuration {
                     let place = |keys: &[&str]| place_of(text, keys);
                     diagnostics.extend(check_configured((file, text), place, context, &compiled));
@@ -172,7 +261,7 @@ impl Texts {
             }
             Err(diagnostics) => Outcome {
                 compiled: Vec::new(),
-                diagnostics: self.unproved.iter().cloned().chain(diagnostics).collect(),
+                diagnostics: unproved.into_iter().chain(diagnostics).chain(lonely).collect(),
                 usable: false,
             },
         }
@@ -180,12 +269,12 @@ impl Texts {
 
     /// Shows every mistake on stderr.
     pub(crate) fn tell(&self, diagnostics: &[Diagnostic]) {
-        let texts: BTreeMap<&str, &str> = self
-            .files
+        let configuration = self.configuration.iter().map(|(name, text)| (&**name, &**text));
+        let snippets = self
+            .snippets
             .iter()
-            .chain(&self.configuration)
-            .map(|(name, text)| (name.as_str(), text.as_str()))
-            .collect();
+            .filter_map(|it| Some(it.snippets.as_ref()?.source()));
+        let texts: BTreeMap<&str, &str> = self.files().chain(configuration).chain(snippets).collect();
         for unreadable in &self.unreadable {
             say(&format!(
                 "error: cannot read {}: {}\nhint: name a playbook or a directory of playbooks that can be read, here or in `dirs` under [playbooks] \
@@ -210,12 +299,52 @@ impl Texts {
 
     fn add_dir(&mut self, dir: &Path) {
         match list_playbooks(dir) {
-            Ok(files) => files.iter().for_each(|file| self.add_file(file)),
+            Ok(files) => {
+                files.iter().for_each(|file| self.add_file(file));
+                if let Some(at) = self.snippets_in(&dir.join(SNIPPETS_FILE)) {
+                    self.snippets[at].whole = true;
+                }
+            }
             Err(error) => self.unreadable(dir, &error.to_string()),
         }
     }
 
+    /// Adds a playbook with the snippets beside it, or those alone.
     fn add_file(&mut self, path: &Path) {
+        if is_snippets(path) {
+            if self.snippets_in(path).is_none() {
+                self.unreadable(path, "there is no such file");
+            }
+            return;
+        }
+        let snippets = self.snippets_in(&path.with_file_name(SNIPPETS_FILE));
+        if let Some(text) = self.read(path) {
+            self.files.push(File {
+                name: path.display().to_string(),
+                text,
+                snippets,
+            });
+        }
+    }
+
+    /// Which snippets are those in `path`, if there are some. They are read once.
+    fn snippets_in(&mut self, path: &Path) -> Option<usize> {
+        if let Some(known) = self.snippets.iter().position(|it| it.path == path) {
+            return Some(known);
+        }
+        if fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+            return None;
+        }
+        let text = self.read(path);
+        self.snippets.push(Beside {
+            path: path.to_owned(),
+            snippets: text.map(|text| Snippets::read(&path.display().to_string(), &text)),
+            whole: false,
+        });
+        Some(self.snippets.len() - 1)
+    }
+
+    fn read(&mut self, path: &Path) -> Option<String> {
         let too_large = |bytes: u64| format!("it has {bytes} bytes, at most {} are read", limits::FILE_BYTES_MAX);
         let text = fs::metadata(path)
             .map_err(|error| error.to_string())
@@ -226,8 +355,11 @@ impl Texts {
                 read_bounded(path, limits::FILE_BYTES_MAX as u64).map_err(|error| error.to_string())
             });
         match text {
-            Ok(text) => self.files.push((path.display().to_string(), text)),
-            Err(why) => self.unreadable(path, &why),
+            Ok(text) => Some(text),
+            Err(why) => {
+                self.unreadable(path, &why);
+                None
+            }
         }
     }
 
@@ -240,12 +372,28 @@ impl Texts {
     }
 }
 
+impl File {
+    /// One beside which there are no snippets.
+    fn alone(name: &str, text: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            text: text.to_owned(),
+            snippets: None,
+        }
+    }
+}
+
+/// Whether the file in `path` is one of snippets, by its name.
+pub(crate) fn is_snippets(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name == SNIPPETS_FILE)
+}
+
 /// How many of `diagnostics` are errors.
 pub(crate) fn errors(diagnostics: &[Diagnostic]) -> usize {
     diagnostics.iter().filter(|it| it.severity == Severity::Error).count()
 }
 
-/// The playbooks of a directory, by name. Tests of playbooks are not playbooks.
+/// The playbooks of a directory, by name. Tests of playbooks and their snippets are not playbooks.
 pub(crate) fn list_playbooks(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(dir)? {
@@ -253,7 +401,7 @@ pub(crate) fn list_playbooks(dir: &Path) -> io::Result<Vec<PathBuf>> {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let is_playbook = (name.ends_with(".yaml") || name.ends_with(".yml")) && !name.starts_with('.');
         let is_test = name.ends_with(".test.yaml") || name.ends_with(".test.yml");
-        if is_playbook && !is_test {
+        if is_playbook && !is_test && !is_snippets(&path) {
             files.push(path);
         }
     }

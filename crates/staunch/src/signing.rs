@@ -45,11 +45,12 @@ impl Trust {
         }
     }
 
-    /// The name of the key that has signed `text`, by the signature beside the playbook in `path`.
-    pub(crate) fn prove(&self, path: &Path, text: &str) -> Result<&str, Unproved> {
+    /// The name of the key that has signed `text` and what snippets contribute to it, by the signature beside the playbook
+    /// in `path`. `None` for what cannot be known because of mistakes.
+    pub(crate) fn prove(&self, path: &Path, text: &str, contributed: Option<&[u8]>) -> Result<&str, Unproved> {
         let beside = signature_of(path);
         match read_bounded(&beside, NOTE_BYTES_MAX) {
-            Ok(note) => self.open(&note, text).map_err(Unproved::Wrong),
+            Ok(note) => self.open(&note, text, contributed).map_err(Unproved::Wrong),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Unproved::Unsigned),
             Err(error) => {
                 let shown = beside.display().to_string();
@@ -58,15 +59,19 @@ impl Trust {
         }
     }
 
-    fn open(&self, note: &str, text: &str) -> Result<&str, String> {
+    fn open(&self, note: &str, text: &str, contributed: Option<&[u8]>) -> Result<&str, String> {
         let opened = self.keys.iter().find_map(|key| Some((key, key.open(note)?)));
         let Some((key, signed)) = opened else {
             return Err("none of the trusted keys has signed it".to_owned());
         };
-        if signed == statement(text) {
+        if signed == statement(text, contributed.unwrap_or_default()) {
             return Ok(key.name());
         }
-        Err(if signed.starts_with(&format!("{HEADING}\n")) {
+        Err(if signed.starts_with(&statement(text, &[])) && contributed.is_none() {
+            "what its snippets stand for cannot be known before the other mistakes are mended".to_owned()
+        } else if signed.starts_with(&statement(text, &[])) {
+            "a snippet that it uses was changed after it was signed, or the signature is of other snippets".to_owned()
+        } else if signed.starts_with(&format!("{HEADING}\n")) {
             "it was changed after it was signed, or the signature is of another playbook".to_owned()
         } else {
             "what is signed there is no playbook".to_owned()
@@ -74,14 +79,14 @@ impl Trust {
     }
 }
 
-/// Signs the playbook in `path`, whose text is `text`, in a file beside it.
+/// Signs the playbook in `path`, whose text is `text` and to which snippets contribute something, in a file beside it.
 ///
 /// # Errors
 /// When the signature cannot be written.
-pub(crate) fn sign(signer: &Signer, path: &Path, text: &str) -> Result<PathBuf, Fault> {
+pub(crate) fn sign(signer: &Signer, path: &Path, text: &str, contributed: &[u8]) -> Result<PathBuf, Fault> {
     let beside = signature_of(path);
     // A whole one takes the place of the old one: a server that reads meanwhile sees one or the other.
-    put(&beside, &signer.sign(&statement(text))).map_err(|error| {
+    put(&beside, &signer.sign(&statement(text, contributed))).map_err(|error| {
         let exit = match error.kind() {
             io::ErrorKind::PermissionDenied => Exit::Denied,
             _ => Exit::Failed,
@@ -111,9 +116,13 @@ pub(crate) fn signature_of(path: &Path) -> PathBuf {
     name.into()
 }
 
-/// What is signed: the bytes of the playbook, by their hash.
-fn statement(text: &str) -> String {
-    format!("{HEADING}\nsha256 {}\n", sha256(text.as_bytes()))
+/// What is signed: the bytes of the playbook, by their hash, and what snippets contribute to it, if it uses some.
+fn statement(text: &str, contributed: &[u8]) -> String {
+    let own = format!("{HEADING}\nsha256 {}\n", sha256(text.as_bytes()));
+    if contributed.is_empty() {
+        return own;
+    }
+    format!("{own}snippets sha256 {}\n", sha256(contributed))
 }
 
 #[cfg(test)]
@@ -130,21 +139,21 @@ mod tests {
         let (ours, theirs) = (made(dir.path(), "ours"), made(dir.path(), "theirs"));
         let trust = Trust::new(&[ours.verifier().text()]);
         let path = dir.path().join("a.yaml");
-        assert_eq!(trust.prove(&path, "a"), Err(Unproved::Unsigned));
-        let wrong = |what: &str, text: &str| match trust.prove(&path, text) {
+        assert_eq!(trust.prove(&path, "a", Some(&[])), Err(Unproved::Unsigned));
+        let wrong = |what: &str, text: &str| match trust.prove(&path, text, Some(&[])) {
             Err(Unproved::Wrong(why)) => assert!(why.contains(what), "{why}"),
             other => panic!("{other:?}"),
         };
 
-        sign(&ours, &path, "a").expect("it is signed");
-        assert_eq!(trust.prove(&path, "a"), Ok("ours"));
+        sign(&ours, &path, "a", &[]).expect("it is signed");
+        assert_eq!(trust.prove(&path, "a", Some(&[])), Ok("ours"));
         wrong("changed after it was signed", "b");
         wrong("changed after it was signed", "a\n");
 
-        sign(&theirs, &path, "a").expect("it is signed");
+        sign(&theirs, &path, "a", &[]).expect("it is signed");
         wrong("none of the trusted keys", "a");
         let both = Trust::new(&[ours.verifier().text(), theirs.verifier().text()]);
-        assert_eq!(both.prove(&path, "a"), Ok("theirs"));
+        assert_eq!(both.prove(&path, "a", Some(&[])), Ok("theirs"));
 
         // A signature of the same key under something else.
         let other = ours.sign(&format!("staunch drill report v1\nx\nsha256 {}\n", sha256(b"a")));
@@ -160,17 +169,40 @@ mod tests {
     }
 
     #[test]
+    fn what_snippets_contribute_is_signed_too() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let signer = made(dir.path(), "ours");
+        let trust = Trust::new(&[signer.verifier().text()]);
+        let with = signer.sign(&statement("a", b"x"));
+        let without = signer.sign(&statement("a", &[]));
+        assert_eq!(trust.open(&with, "a", Some(b"x")), Ok("ours"));
+        for (note, text, contributed, what) in [
+            (&with, "a", Some(&b"y"[..]), "a snippet that it uses was changed"),
+            (&with, "a", Some(&[]), "a snippet that it uses was changed"),
+            (&with, "a", None, "cannot be known"),
+            (&with, "b", Some(b"x"), "changed after it was signed"),
+            (&without, "a", Some(b"x"), "a snippet that it uses was changed"),
+        ] {
+            let why = trust
+                .open(note, text, contributed)
+                .expect_err("it is not what was signed");
+            assert!(why.contains(what), "{why}");
+        }
+        assert_eq!(trust.open(&without, "a", None), Ok("ours"));
+    }
+
+    #[test]
     fn no_byte_of_a_signature_can_be_changed() {
         let dir = tempfile::tempdir().expect("a directory");
         let signer = made(dir.path(), "ours");
         let trust = Trust::new(&[signer.verifier().text()]);
-        let note = signer.sign(&statement("a"));
-        assert_eq!(trust.open(&note, "a"), Ok("ours"));
+        let note = signer.sign(&statement("a", &[]));
+        assert_eq!(trust.open(&note, "a", Some(&[])), Ok("ours"));
         for at in 0..note.len() {
             let mut changed = note.clone().into_bytes();
             changed[at] ^= 1;
             if let Ok(changed) = String::from_utf8(changed) {
-                assert!(trust.open(&changed, "a").is_err(), "byte {at}");
+                assert!(trust.open(&changed, "a", Some(&[])).is_err(), "byte {at}");
             }
         }
     }

@@ -87,7 +87,12 @@ fn normal(condition: &Condition, want: bool) -> Normal<'_> {
         (ConditionKind::Constant(value), _) => Normal::Constant(*value == want),
         (ConditionKind::Not(inner), _) => normal(inner, !want),
         (ConditionKind::All(inner), true) | (ConditionKind::Any(inner), false) => {
-            let operands: Vec<_> = inner.iter().map(|it| normal(it, want)).collect();
+            // What stands in an inner `&&` holds together with what stands here.
+            let flat = |it| match normal(it, want) {
+                Normal::All { operands, .. } => operands,
+                other => vec![other],
+            };
+            let operands: Vec<_> = inner.iter().flat_map(flat).collect();
             let contradicts = contradict(&operands);
             Normal::All { operands, contradicts }
         }

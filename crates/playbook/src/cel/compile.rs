@@ -80,13 +80,32 @@ fn closure(condition: &Condition, want: bool) -> Closure {
             Box::new(move |_| holds)
         }
         (ConditionKind::Not(inner), _) => closure(inner, !want),
-        (ConditionKind::All(inner), true) | (ConditionKind::Any(inner), false) => all(inner, want),
-        (ConditionKind::Any(inner), true) | (ConditionKind::All(inner), false) => any(inner, want),
+        (ConditionKind::All(_), true) | (ConditionKind::Any(_), false) => all(&operands(condition), want),
+        (ConditionKind::Any(_), true) | (ConditionKind::All(_), false) => any(&operands(condition), want),
         (ConditionKind::Test(field, test), _) => leaf(field, test, want),
     }
 }
 
-fn all(conditions: &[Condition], want: bool) -> Closure {
+/// The operands of `&&` or `||`, with those of the same operator in their places: a condition that is named runs as if it
+/// were written where its name is.
+fn operands(condition: &Condition) -> Vec<&Condition> {
+    fn add<'c>(of: &'c Condition, conjunction: bool, found: &mut Vec<&'c Condition>) {
+        match &of.kind {
+            ConditionKind::All(inner) if conjunction || inner.len() == 1 => {
+                inner.iter().for_each(|it| add(it, conjunction, found));
+            }
+            ConditionKind::Any(inner) if !conjunction || inner.len() == 1 => {
+                inner.iter().for_each(|it| add(it, conjunction, found));
+            }
+            _ => found.push(of),
+        }
+    }
+    let mut found = Vec::new();
+    add(condition, matches!(condition.kind, ConditionKind::All(_)), &mut found);
+    found
+}
+
+fn all(conditions: &[&Condition], want: bool) -> Closure {
     let mut closures: Vec<Closure> = conditions.iter().map(|it| closure(it, want)).collect();
     match (closures.pop(), closures.pop(), closures.is_empty()) {
         (Some(last), None, _) => last,
@@ -100,8 +119,14 @@ fn all(conditions: &[Condition], want: bool) -> Closure {
     }
 }
 
-fn any(conditions: &[Condition], want: bool) -> Closure {
-    let closures: Box<[Closure]> = conditions.iter().map(|it| closure(it, want)).collect();
+fn any(conditions: &[&Condition], want: bool) -> Closure {
+    let mut closures: Vec<Closure> = conditions.iter().map(|it| closure(it, want)).collect();
+    if closures.len() == 1
+        && let Some(only) = closures.pop()
+    {
+        return only;
+    }
+    let closures = closures.into_boxed_slice();
     Box::new(move |event| closures.iter().any(|it| it(event)))
 }
 

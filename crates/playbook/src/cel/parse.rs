@@ -74,9 +74,41 @@ pub(crate) struct Segment {
     pub(crate) span: Range<usize>,
 }
 
+impl Syntax {
+    /// What it is made of.
+    pub(crate) fn parts_mut(&mut self) -> Vec<&mut Self> {
+        match &mut self.kind {
+            SyntaxKind::And(parts) | SyntaxKind::Or(parts) | SyntaxKind::List(parts) => parts.iter_mut().collect(),
+            SyntaxKind::Not(part) | SyntaxKind::Has(part) => vec![part],
+            SyntaxKind::Compare(_, left, right) | SyntaxKind::In(left, right) => vec![left, right],
+            SyntaxKind::Call {
+                receiver, arguments, ..
+            } => receiver.as_deref_mut().into_iter().chain(arguments).collect(),
+            SyntaxKind::Null
+            | SyntaxKind::Bool(_)
+            | SyntaxKind::Int(_)
+            | SyntaxKind::Float(_)
+            | SyntaxKind::Text(_)
+            | SyntaxKind::Path(_) => Vec::new(),
+        }
+    }
+
+    /// Moves every span in it.
+    pub(crate) fn shift(&mut self, by: usize) {
+        let moved = |span: &mut Range<usize>| *span = span.start + by..span.end + by;
+        moved(&mut self.span);
+        match &mut self.kind {
+            SyntaxKind::Path(segments) => segments.iter_mut().for_each(|it| moved(&mut it.span)),
+            SyntaxKind::Call { name_span, .. } => moved(name_span),
+            _ => {}
+        }
+        self.parts_mut().into_iter().for_each(|it| it.shift(by));
+    }
+}
+
 /// Parses the expression. `None` when a mistake was reported.
 pub(crate) fn parse(reporter: &mut Reporter<'_, '_>) -> Option<Syntax> {
-    let text = reporter.scalar.text;
+    let text = &*reporter.scalar.text;
     let tokens = tokens::read(text, reporter)?;
     let parser = || {
         cel::parser::Parser::new()

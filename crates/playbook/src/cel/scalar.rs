@@ -2,6 +2,7 @@
 //!
 //! The value is aligned with the text that it was read from. Where that fails, every place is the start of the scalar.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use saphyr_parser::ScalarStyle;
@@ -10,8 +11,16 @@ use crate::yaml::{Kind, Node};
 
 /// A scalar with its place in the file.
 pub(crate) struct Scalar<'a> {
-    /// The value.
-    pub(crate) text: &'a str,
+    /// The value, and those that were put behind it.
+    pub(crate) text: Cow<'a, str>,
+    /// The value's own part of it first.
+    parts: Vec<Part>,
+}
+
+/// A value in the text of a scalar.
+struct Part {
+    /// Its bytes in the text.
+    of: Range<usize>,
     /// The scalar's bytes in the file.
     span: Range<usize>,
     /// For each byte of the value, its byte in the file; empty when the alignment failed.
@@ -19,21 +28,49 @@ pub(crate) struct Scalar<'a> {
 }
 
 impl<'a> Scalar<'a> {
-    /// The scalar of `node`, if it is one. `file` is the text that it was read from.
-    pub(crate) fn new(node: &'a Node, file: &str) -> Option<Self> {
+    /// The scalar of `node`, if it is one. `file` is the text that it was read from, whose spans start at `start`.
+    pub(crate) fn new(node: &'a Node, file: &str, start: usize) -> Option<Self> {
         let Kind::Scalar { text, style } = &node.kind else {
             return None;
         };
-        let bytes = align(text, *style, file, &node.span).unwrap_or_default();
-        Some(Self {
-            text,
+        let own = node.span.start - start..node.span.end - start;
+        let bytes = align(text, *style, file, &own).unwrap_or_default();
+        let part = Part {
+            of: 0..text.len(),
             span: node.span.clone(),
-            bytes,
+            bytes: bytes.into_iter().map(|at| at + start).collect(),
+        };
+        Some(Self {
+            text: Cow::Borrowed(text),
+            parts: vec![part],
         })
+    }
+
+    /// Puts the text of `other`, whose places are moved by `start`, behind this one. Returns where it begins.
+    pub(crate) fn append(&mut self, other: &Scalar<'_>, start: usize) -> usize {
+        let text = self.text.to_mut();
+        text.push('\n');
+        let at = text.len();
+        text.push_str(&other.text);
+        self.parts.extend(other.parts.iter().map(|it| Part {
+            of: it.of.start + at..it.of.end + at,
+            span: it.span.start + start..it.span.end + start,
+            bytes: it.bytes.iter().map(|byte| byte + start).collect(),
+        }));
+        at
     }
 
     /// The place in the file of the bytes `span` of the value, and whether it is exact.
     pub(crate) fn place(&self, span: &Range<usize>) -> (Range<usize>, bool) {
+        let after = self.parts.partition_point(|it| it.of.start <= span.start).max(1);
+        let part = &self.parts[after - 1];
+        let start = part.of.start;
+        part.place(&(span.start - start..span.end.max(span.start) - start))
+    }
+}
+
+impl Part {
+    fn place(&self, span: &Range<usize>) -> (Range<usize>, bool) {
         let end = self.bytes.last().map(|last| last + 1);
         let start = self.bytes.get(span.start).copied().or(end);
         match start {
@@ -44,7 +81,7 @@ impl<'a> Scalar<'a> {
                     true,
                 )
             }
-            None => (self.span.start..self.span.start, self.text.is_empty()),
+            None => (self.span.start..self.span.start, self.of.is_empty()),
         }
     }
 }
@@ -195,7 +232,7 @@ mod tests {
         let Kind::Mapping(pairs) = &node.kind else {
             panic!("{node:?}")
         };
-        let scalar = Scalar::new(&pairs[0].1, file).expect("a scalar");
+        let scalar = Scalar::new(&pairs[0].1, file, 0).expect("a scalar");
         let at = scalar.text.find(needle).expect("the needle");
         let (place, exact) = scalar.place(&(at..at + needle.len()));
         format!("{}{}", if exact { "" } else { "?" }, &file[place])

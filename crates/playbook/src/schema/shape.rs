@@ -4,12 +4,14 @@
 //! that the other does not. Never reads a file itself.
 
 mod playbook;
+mod snippets;
 mod test_file;
 
 use staunch_model::Span;
 
 pub(crate) use playbook::{GUARDS, IMPACT, IRREVERSIBLE, LEASE, MODE, PAGE, PLAYBOOK, STEP, TRIGGER};
 pub(super) use playbook::{KNOWLEDGE, ON_FAILURE, RISK, WHEN_UNKNOWN};
+pub(crate) use snippets::SNIPPETS;
 pub(super) use test_file::{
     AT_MAX, ENFORCING, FAULTS_AT, LEVELS, LIMITS, PLACES_BEFORE, RISKS, TESTS_MAX, TIMES_MAX, TITLE_CHARS_MAX,
     WORLD_KINDS, places,
@@ -64,7 +66,9 @@ pub(crate) enum Form {
     Name,
     /// The name of an environment.
     Environment,
-    /// The name of a parameter.
+    /// Anything: what it must be depends on where it is used.
+    Any,
+    /// The name of a parameter or of a condition.
     Parameter,
     /// Values of a parameter by environment, the default among them.
     ByEnvironment,

@@ -45,6 +45,8 @@ pub fn parse(file: &str, text: &str) -> Result<TestFile, Vec<Diagnostic>> {
             report: &mut report,
             values: &Values::default(),
             used: &mut BTreeSet::new(),
+            snippets: None,
+            snippets_used: &mut BTreeSet::new(),
         };
         walk.test_file(&root)
     });

@@ -10,7 +10,7 @@ use crate::cel::scalar::Scalar;
 use crate::cel::test::Condition;
 use crate::cel::{Reporter, check, compile, needles, parse};
 use crate::yaml::Node;
-use crate::{limits, parameters, suggest};
+use crate::{Snippets, limits, parameters, suggest};
 
 /// A checked trigger.
 pub(super) struct Trigger {
@@ -30,8 +30,10 @@ impl Walk<'_, '_> {
         let fields = self.fields(node, &shape::TRIGGER)?;
         let systems = self.required(&fields, "sources").and_then(|node| self.sources(node));
         let when = self.required(&fields, "when").and_then(|node| {
-            let text = self.scalar(node, "when")?;
-            let condition = self.expression(node, "when", check::condition)?;
+            let (condition, text) = self.expression(node, "when", |syntax, reporter| {
+                let condition = check::condition(syntax, reporter)?;
+                Some((condition, Box::from(&*reporter.scalar.text)))
+            })?;
             Some((node, text, condition))
         });
         let incident = self.required(&fields, "incident").and_then(|node| self.incident(node));
@@ -49,7 +51,7 @@ impl Walk<'_, '_> {
             when: compile::predicate(&condition),
             needles: needles::needles(&condition),
             condition,
-            text: text.into(),
+            text,
             incident: compile::extractor(key.clone()),
             key,
             deduplicate: deduplicate?,
@@ -126,12 +128,18 @@ impl Walk<'_, '_> {
         let hint = "write the expression, and parameter.NAME in it where the value is to be a constant";
         parameters::refuse(node, "an expression", hint, self.report)?;
         self.scalar(node, key)?;
-        let scalar = Scalar::new(node, self.text)?;
+        let (text, start) = self.report.source(&node.span);
+        let mut scalar = Scalar::new(node, text, start)?;
+        let mut syntax = parse::parse(&mut Reporter {
+            scalar: &scalar,
+            report: self.report,
+        })?;
+        let within = (&mut scalar, &mut syntax);
+        Snippets::put_conditions(self.snippets, within, self.snippets_used, self.report)?;
         let mut reporter = Reporter {
             scalar: &scalar,
             report: self.report,
         };
-        let mut syntax = parse::parse(&mut reporter)?;
         self.values.resolve(&mut syntax, self.used, &mut reporter)?;
         check(&syntax, &mut reporter)
     }

@@ -8,6 +8,7 @@ mod pages;
 mod parameters;
 mod render;
 mod semantics;
+mod snippets;
 
 use staunch_playbook::{CheckContext, Compiled, Diagnostic, compile};
 

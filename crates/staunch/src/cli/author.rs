@@ -48,6 +48,8 @@ pub(crate) enum SchemaName {
     Playbook,
     /// A file of tests, such as ssh.test.yaml
     Test,
+    /// The snippets beside playbooks, in snippets.yaml
+    Snippets,
 }
 
 #[derive(Args, Debug)]

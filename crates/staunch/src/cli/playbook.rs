@@ -8,6 +8,8 @@ use super::ConfigArgs;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PlaybookCommand {
+    /// Show a playbook written out: what its snippets stand for in their places
+    Show(PlaybookShowArgs),
     /// Make a key to sign playbooks with, and print its verifier key for `trusted_keys`
     Keygen {
         /// The file of the key; made for this user alone, and never overwritten
@@ -21,6 +23,15 @@ pub(crate) enum PlaybookCommand {
     Sign(PlaybookSignArgs),
     /// Prove that playbooks are what a trusted key has signed
     Verify(PlaybookVerifyArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct PlaybookShowArgs {
+    /// The file of the playbook
+    #[arg(value_name = "FILE")]
+    pub(crate) path: PathBuf,
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
 }
 
 #[derive(Args, Debug)]

@@ -21,6 +21,7 @@ pub(super) fn run(args: &CheckArgs) -> Result<Exit, Fault> {
         Texts::signed(&args.paths, &config)
     };
     let outcome = texts.compile(&wiring::check_context(&config));
+    let files = texts.count() + texts.snippet_files() + texts.unreadable.len();
     let (errors, all) = (
         errors(&outcome.diagnostics) + texts.unreadable.len(),
         outcome.diagnostics.len(),
@@ -34,10 +35,10 @@ pub(super) fn run(args: &CheckArgs) -> Result<Exit, Fault> {
                 let playbook = &it.program.playbook;
                 let systems: Vec<String> = it.program.systems.iter().map(ToString::to_string).collect();
                 json!({ "name": playbook.name, "summary": playbook.summary, "hash": playbook.hash.to_string(),
-                        "sources": systems, "modes": playbook.modes, "parameters": it.parameters })
+                        "sources": systems, "modes": playbook.modes, "parameters": it.parameters, "snippets": it.snippets })
             })
             .collect();
-        let answer = json!({ "files": texts.count() + texts.unreadable.len(), "errors": errors, "warnings": warnings,
+        let answer = json!({ "files": files, "errors": errors, "warnings": warnings,
                              "playbooks": playbooks, "diagnostics": outcome.diagnostics, "unreadable": texts.unreadable });
         Output::new(true).show(&answer, |_| String::new())?;
     } else {
@@ -47,7 +48,6 @@ pub(super) fn run(args: &CheckArgs) -> Result<Exit, Fault> {
                 outcome.compiled.iter().map(|it| entry(output, it)).collect()
             })?;
         }
-        let files = texts.count() + texts.unreadable.len();
         let plural = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
         say(&format!(
             "{}, {}, {}",
@@ -87,5 +87,13 @@ fn entry(output: &Output, compiled: &staunch_playbook::Compiled) -> String {
         modes.high
     );
     text.push_str(&parameters(output, &compiled.parameters));
+    if !compiled.snippets.is_empty() {
+        let used = compiled
+            .snippets
+            .iter()
+            .map(|it| format!("{} {}", it.kind.name(), it.name));
+        let used = format!("snippets: {}", used.collect::<Vec<_>>().join(", "));
+        text.push_str(&format!("  {}\n", wrap(&used, 4)));
+    }
     text
 }

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use serde_json::json;
 use staunch_model::Printable;
+use staunch_playbook::written_out;
 
-use crate::cli::{PlaybookCommand, PlaybookSignArgs, PlaybookVerifyArgs};
+use crate::cli::{PlaybookCommand, PlaybookShowArgs, PlaybookSignArgs, PlaybookVerifyArgs};
 use crate::exit::{Exit, Fault};
 use crate::note::{Signer, Verifier};
 use crate::output::{Output, print, say};
@@ -15,10 +16,31 @@ use crate::{config, wiring};
 
 pub(super) fn run(command: &PlaybookCommand) -> Result<Exit, Fault> {
     match command {
+        PlaybookCommand::Show(args) => show(args),
         PlaybookCommand::Keygen { key, name } => keygen(key, name),
         PlaybookCommand::Sign(args) => sign(args),
         PlaybookCommand::Verify(args) => verify(args),
     }
+}
+
+fn show(args: &PlaybookShowArgs) -> Result<Exit, Fault> {
+    let config = config::load(args.config.config.as_deref())?.config;
+    let texts = Texts::of_paths(std::slice::from_ref(&args.path));
+    let context = wiring::check_context(&config);
+    let mut sources = texts.sources();
+    let (Some(source), None) = (sources.next(), sources.next()) else {
+        texts.tell(&[]);
+        let what = format!("{} is not one playbook", Printable(&args.path.display().to_string()));
+        return Err(Fault::new(Exit::NotFound, what).hint("name the file of a playbook"));
+    };
+    match written_out(source, &context) {
+        Ok(text) => print(&text)?,
+        Err(found) => {
+            texts.tell(&found);
+            return Ok(Exit::Usage);
+        }
+    }
+    Ok(Exit::Ok)
 }
 
 fn keygen(path: &Path, name: &str) -> Result<Exit, Fault> {
@@ -39,8 +61,8 @@ fn sign(args: &PlaybookSignArgs) -> Result<Exit, Fault> {
             Fault::new(Exit::Usage, "nothing was signed: the playbooks cannot be used").hint("mend them first"),
         );
     }
-    for (name, text) in texts.files() {
-        let written = signing::sign(&signer, Path::new(name), text)?;
+    for ((name, text), compiled) in texts.files().zip(&outcome.compiled) {
+        let written = signing::sign(&signer, Path::new(name), text, &compiled.contributed)?;
         say(&format!("signed {}", Printable(&written.display().to_string())));
     }
     Ok(Exit::Ok)
@@ -71,10 +93,7 @@ fn verify(args: &PlaybookVerifyArgs) -> Result<Exit, Fault> {
         return Err(Fault::new(Exit::NotFound, "there is no playbook").hint("name a file or a directory of playbooks"));
     }
     let trust = Trust::new(keys);
-    let proofs: Vec<_> = texts
-        .files()
-        .map(|(name, text)| (name, trust.prove(Path::new(name), text)))
-        .collect();
+    let proofs = texts.proofs(&trust, &wiring::check_context(&config));
     let all = texts.unreadable.is_empty() && proofs.iter().all(|(_, proof)| proof.is_ok());
     let why = |unproved: &Unproved| match unproved {
         Unproved::Unsigned => "it is not signed".to_owned(),

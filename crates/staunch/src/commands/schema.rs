@@ -12,6 +12,7 @@ pub(super) fn run(args: &SchemaArgs) -> Result<Exit, Fault> {
     let of = match args.of {
         SchemaName::Playbook => SchemaOf::Playbook,
         SchemaName::Test => SchemaOf::TestFile,
+        SchemaName::Snippets => SchemaOf::Snippets,
     };
     let schema = json_schema(of, &wiring::check_context(&config));
     // A schema is JSON for people too.

@@ -98,10 +98,17 @@ pub(super) fn parameters(output: &Output, parameters: &[ParameterValue]) -> Stri
 }
 
 fn words(clause: &Clause) -> String {
+    // One that is a name in the playbook is told by it.
+    let name = match clause.text.strip_prefix("condition.") {
+        Some(name) if name.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'_') => {
+            format!("{}: ", Printable(&clause.text))
+        }
+        _ => String::new(),
+    };
     match clause.kind {
         ClauseKind::Test => Printable(&clause.text).to_string(),
-        ClauseKind::All => "all of".to_owned(),
-        ClauseKind::Any => "any of".to_owned(),
+        ClauseKind::All => format!("{name}all of"),
+        ClauseKind::Any => format!("{name}any of"),
         ClauseKind::Not => "not".to_owned(),
     }
 }

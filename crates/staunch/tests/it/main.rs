@@ -33,6 +33,7 @@ mod said;
 mod sandbox;
 mod senders;
 mod signatures;
+mod snippets;
 mod sources;
 mod tls;
 mod traces;

@@ -253,7 +253,8 @@ fn the_schema_knows_what_is_configured() {
             .expect("the binary starts");
         assert!(output.status.success(), "{}", stderr(&output));
         let schema: Value = serde_json::from_str(&stdout(&output)).expect("it is JSON");
-        let sources = &schema["properties"]["trigger"]["properties"]["sources"]["items"]["anyOf"][0]["enum"];
+        let sources =
+            &schema["properties"]["trigger"]["properties"]["sources"]["anyOf"][0]["items"]["anyOf"][0]["enum"];
         let sources = sources.as_array().expect("a list");
         assert_eq!(sources.contains(&"my-waf".into()), knows, "{sources:?}");
     }

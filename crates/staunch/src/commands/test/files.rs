@@ -11,7 +11,7 @@ use staunch_playbook::{BUILT_IN, BUILT_IN_TESTS, Diagnostic, limits};
 use crate::config::Config;
 use crate::exit::{Exit, Fault};
 use crate::files::read_bounded;
-use crate::playbooks::{Texts, list_playbooks};
+use crate::playbooks::{Texts, is_snippets, list_playbooks};
 
 /// What ends the name of a test file.
 const ENDING: &str = ".test.yaml";
@@ -60,7 +60,7 @@ pub(super) fn find(paths: &[PathBuf], config: &Config) -> Result<Found, Fault> {
     for path in paths {
         if path.is_dir() {
             add_dir(path, &mut suites)?;
-        } else {
+        } else if !is_snippets(path) {
             add_file(path, &mut suites)?;
         }
     }
