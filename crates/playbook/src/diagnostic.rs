@@ -55,6 +55,12 @@ impl Diagnostic {
     /// Shows the diagnostic with the lines of `text`, the file's content, that it is about. `color` adds ANSI colours.
     #[must_use]
     pub fn render(&self, text: &str, color: bool) -> String {
+        // What is rendered shows lines of the file: of one that could steer a terminal none are shown.
+        let steers = |c: char| !matches!(c, '\n' | '\r' | '\t') && staunch_model::text::is_unsafe_to_show(c);
+        if text.contains(steers) {
+            let hint = self.hint.as_deref().unwrap_or("remove control characters");
+            return format!("{self}\nhint: {hint}");
+        }
         let level = match self.severity {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,

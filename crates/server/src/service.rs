@@ -77,6 +77,12 @@ pub type ReloadDone = Box<dyn FnOnce(Result<Reloaded, NotReloaded>) + Send>;
 #[derive(Debug)]
 pub struct NotRecorded(pub(crate) Failed);
 
+impl From<Busy> for NotRecorded {
+    fn from(busy: Busy) -> Self {
+        Self(busy.into())
+    }
+}
+
 /// Why a reload did not put everything in force.
 #[derive(Debug)]
 pub enum NotReloaded {

@@ -284,16 +284,7 @@ impl Texts {
         }
         for diagnostic in diagnostics {
             let text = texts.get(&*diagnostic.file).copied().unwrap_or_default();
-            // A snippet shows lines of the file: a file that could steer a terminal gets a line without them.
-            let steers = |c: char| !matches!(c, '\n' | '\r' | '\t') && staunch_model::text::is_unsafe_to_show(c);
-            if text.contains(steers) {
-                say(&format!(
-                    "{diagnostic}\nhint: {}\n",
-                    diagnostic.hint.as_deref().unwrap_or("remove control characters")
-                ));
-            } else {
-                say_rendered(&format!("{}\n\n", diagnostic.render(text, colors_on_stderr())));
-            }
+            say_rendered(&format!("{}\n\n", diagnostic.render(text, colors_on_stderr())));
         }
     }
 

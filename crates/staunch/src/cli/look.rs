@@ -59,6 +59,9 @@ pub(crate) enum IncidentCommand {
         /// How to write it
         #[arg(long, value_enum, value_name = "FORMAT", default_value_t = TimelineFormat::Text)]
         format: TimelineFormat,
+        /// Answer in JSON, as with `--format json`
+        #[arg(long, conflicts_with = "format")]
+        json: bool,
         #[command(flatten)]
         server: ServerArgs,
     },

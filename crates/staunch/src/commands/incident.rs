@@ -6,7 +6,7 @@ use serde_json::json;
 use staunch_model::{IncidentStatus, Judgement, Printable, Timestamp, Verdict};
 use staunch_server::dto::{IncidentAnswer, IncidentQuery, IncidentRow, Incidents, Protected, TransactionRow, path};
 
-use crate::cli::{IncidentCommand, IncidentState};
+use crate::cli::{IncidentCommand, IncidentState, TimelineFormat};
 use crate::client::{Client, Patience};
 use crate::exit::{Exit, Fault};
 use crate::output::{Output, Tone, clock, now, relative, say, wrap};
@@ -37,11 +37,13 @@ pub(super) fn run(command: &IncidentCommand) -> Result<Exit, Fault> {
             id,
             reverse,
             format,
+            json,
             server,
         } => {
+            let format = if *json { TimelineFormat::Json } else { *format };
             let client = Client::new(server, Patience::USUAL)?;
             let found: IncidentAnswer = client.get(&format!("{}/{id}", path::INCIDENTS), &json!({}))?;
-            timeline::show(&found, *format, *reverse)?;
+            timeline::show(&found, format, *reverse)?;
         }
         IncidentCommand::Show { id, show } => {
             let client = Client::new(&show.server, Patience::USUAL)?;

@@ -140,4 +140,12 @@ fn a_signal_does_the_same_and_its_mistakes_are_fields() {
     home.playbook("short.yaml", PLAYBOOK);
     server.signal(Signal::SIGHUP);
     wait_until("the new playbook", || home.log().contains("were read again"));
+    let mut recorded = Vec::new();
+    wait_until("the record", || {
+        recorded = server.get::<Commands>("/v1/commands").commands;
+        recorded.len() == 2
+    });
+    assert!(recorded.iter().all(|it| &*it.from == "SIGHUP"), "{recorded:?}");
+    let mistakes = recorded.iter().filter(|it| it.refused.is_some()).count();
+    assert_eq!(mistakes, 1, "{recorded:?}");
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use staunch_model::{Description, Policy, RiskTable};
+use staunch_model::{Command, Description, Operator, Policy, RiskTable};
 use staunch_playbook::{Compiled, Severity};
 use staunch_runtime::{Busy, Handle, Intake};
 use staunch_server::dto::{Mistake, Reloaded};
@@ -79,6 +79,25 @@ impl Reloads for Orders {
     }
 }
 
+/// Records that a signal has everything read again. Who sent it, the system does not say: whoever may signal the server.
+fn record_signal(handle: &Handle, mistakes: u32) -> Result<(), NotReloaded> {
+    let by = Operator {
+        name: "a signal".into(),
+        from: "SIGHUP".into(),
+        reason: "".into(),
+    };
+    let (done, wait) = std::sync::mpsc::sync_channel(1);
+    // Nobody waits any more when the receiver is gone.
+    let reply = Box::new(move |result| drop(done.send(result)));
+    let sent = handle.command(by, Command::Reload { mistakes }, reply);
+    let answer = sent.and_then(|()| wait.recv().map_err(|_| Busy::Stopping)?);
+    match answer {
+        // With mistakes the engine refuses it, which is on record too.
+        Ok(_) => Ok(()),
+        Err(busy) => Err(NotReloaded::NotRecorded(busy.into())),
+    }
+}
+
 /// Why something is read again.
 enum Because {
     Signal,
@@ -114,7 +133,10 @@ impl Reload {
             let done = tokio::task::spawn_blocking(move || {
                 match because {
                     // How it went is in the log.
-                    Because::Signal => drop(self.again(|_| Ok(()))),
+                    Because::Signal => {
+                        let handle = self.handle.clone();
+                        drop(self.again(|mistakes| record_signal(&handle, mistakes)));
+                    }
                     Because::Ordered(Order { record, done }) => {
                         let record = |mistakes| record(mistakes).map_err(NotReloaded::NotRecorded);
                         done(self.again(record));
