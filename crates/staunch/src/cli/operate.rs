@@ -51,6 +51,9 @@ pub(crate) struct ReleaseArgs {
     /// Leave alone what is let go for this long, such as 2h: its events are still judged and recorded, and refused
     #[arg(long, value_name = "TIME", conflicts_with = "all")]
     pub(crate) trust: Option<Span>,
+    /// Wait until all of it is lifted and that is verified, for this long at the most, 30s unless said; fail otherwise
+    #[arg(long, value_name = "TIME", num_args = 0..=1, default_missing_value = "30s", conflicts_with = "direct")]
+    pub(crate) wait: Option<Span>,
     #[command(flatten)]
     pub(crate) change: ChangeArgs,
 }

@@ -1,10 +1,10 @@
 //! `staunch release`, with the big red button.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
-use staunch_model::ReleaseScope;
-use staunch_server::dto::{ReleaseRequest, Status, path};
+use staunch_model::{ReleaseScope, StateKind, TransactionId};
+use staunch_server::dto::{Containments, ReleaseRequest, Status, path};
 
 use crate::cli::ReleaseArgs;
 use crate::client::{Client, Patience};
@@ -19,6 +19,9 @@ const BUSY_TRIES: usize = 3;
 
 /// The pause between two of those tries.
 const BUSY_PAUSE: Duration = Duration::from_millis(300);
+
+/// How often it is looked whether what is waited for is lifted.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 pub(super) fn run(args: &ReleaseArgs) -> Result<Exit, Fault> {
     if args.all {
@@ -38,7 +41,8 @@ pub(super) fn run(args: &ReleaseArgs) -> Result<Exit, Fault> {
         reason: args.change.reason.clone(),
     };
     let reply = client.command(path::RELEASE, &request)?;
-    Output::new(args.change.show.json).show(&reply, |_| released_text(&reply.affected))?;
+    wait(args, &client, &reply.affected)?;
+    Output::new(args.change.show.json).show(&reply, |_| released_text(args, &reply.affected))?;
     match args.trust {
         Some(trust) if !reply.affected.is_empty() => say(&format!(
             "and left alone for {trust}, or longer where it is protected for longer: `staunch protect list` shows by whom"
@@ -50,15 +54,56 @@ pub(super) fn run(args: &ReleaseArgs) -> Result<Exit, Fault> {
     Ok(Exit::Ok)
 }
 
-fn released_text(affected: &[staunch_model::TransactionId]) -> String {
-    let names: Vec<String> = affected.iter().map(ToString::to_string).collect();
-    match names.len() {
-        0 => "there was nothing to release\n".to_owned(),
-        count if count <= 8 => format!(
-            "releasing {}; `staunch containment list` shows when it is done\n",
-            names.join(", ")
-        ),
-        count => format!("releasing {count} transactions; `staunch containment list` shows when it is done\n"),
+fn released_text(args: &ReleaseArgs, affected: &[TransactionId]) -> String {
+    let what = match affected.len() {
+        0 => return "there was nothing to release\n".to_owned(),
+        count if count <= 8 => names(affected),
+        count => format!("{count} transactions"),
+    };
+    match args.wait {
+        Some(_) => format!("released {what}; nothing of it is in place\n"),
+        None => format!("releasing {what}; `staunch containment list` shows when it is done\n"),
+    }
+}
+
+fn names(all: &[TransactionId]) -> String {
+    let names: Vec<String> = all.iter().map(ToString::to_string).collect();
+    names.join(", ")
+}
+
+/// Waits until nothing of `affected` is in force or on its way, when that was asked for.
+fn wait(args: &ReleaseArgs, client: &Client, affected: &[TransactionId]) -> Result<(), Fault> {
+    let Some(most) = args.wait.filter(|_| !affected.is_empty()) else {
+        return Ok(());
+    };
+    let until = Instant::now() + most.to_std();
+    loop {
+        let mut all = client.get::<Containments>(path::CONTAINMENTS, &json!({}))?.containments;
+        all.retain(|it| affected.contains(&it.transaction));
+        if all.is_empty() {
+            return Ok(());
+        }
+        let stuck: Vec<_> = all
+            .iter()
+            .filter(|it| it.state == StateKind::Stuck)
+            .map(|it| it.transaction)
+            .collect();
+        if !stuck.is_empty() {
+            let fault = Fault::new(Exit::Failed, format!("{} cannot be proved to be lifted", names(&stuck)));
+            return Err(fault.hint("`staunch containment list` says why, and what is in place"));
+        }
+        if Instant::now() >= until {
+            let left: Vec<_> = all.iter().map(|it| it.transaction).collect();
+            let count = left.len();
+            let shown = if count <= 8 {
+                names(&left)
+            } else {
+                format!("{count} transactions")
+            };
+            let fault = Fault::new(Exit::Failed, format!("{shown} not lifted within {most}; it goes on"));
+            return Err(fault.hint("`staunch containment list` shows when it is done"));
+        }
+        std::thread::sleep(LOOK_AGAIN);
     }
 }
 
@@ -137,6 +182,7 @@ fn through(args: &ReleaseArgs, client: &Client) -> Result<Exit, Fault> {
         reason: args.change.reason.clone(),
     };
     let reply = client.command(path::RELEASE, &request(ReleaseScope::All))?;
+    wait(args, client, &reply.affected)?;
     let lifted = if args.former {
         client.command(path::RELEASE, &request(ReleaseScope::Former))?.former
     } else {
@@ -145,7 +191,7 @@ fn through(args: &ReleaseArgs, client: &Client) -> Result<Exit, Fault> {
     let left = status.map_or(0, |it| it.former).saturating_sub(lifted);
     let answer = json!({ "way": "server", "affected": reply.affected, "former_released": lifted, "former_left": left });
     Output::new(args.change.show.json).show(&answer, |_| {
-        let mut text = released_text(&reply.affected);
+        let mut text = released_text(args, &reply.affected);
         if args.former {
             text.push_str(&format!("{lifted} of former installations released\n"));
         }

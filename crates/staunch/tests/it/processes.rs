@@ -167,8 +167,9 @@ fn a_miner_stands_still_until_it_is_released() {
         assert!(echo.is_frozen());
         let server = home.serve();
         wait_until("the containment", || in_force(&server) == 1);
-        server.ok(&["release", "TX-1", "--yes", "--reason", "a test"]);
-        wait_until("the release", || server.containments().is_empty());
+        let said = server.ok(&["release", "TX-1", "--wait", "--yes", "--reason", "a test"]);
+        assert_eq!(said, "released TX-1; nothing of it is in place\n");
+        assert!(server.containments().is_empty());
         echo.answers("it goes on");
         assert_eq!(echo.group(), before);
         assert!(!home.log().contains('\u{1b}'), "{}", home.log());
