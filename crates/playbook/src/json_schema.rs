@@ -316,6 +316,10 @@ tests:
     context:
       traffic: { 203.0.113.7: 5%, 2001:db8::7: unknown, others: 1.25% }
       processes: { 4242: { program: /usr/sbin/sshd, protected: the way in }, 4243: gone }
+      assets: { 203.0.113.7: { owner: payments, tier: one, data_class: pci, environment: production }, web-1: {} }
+      identities: { alice: { team: it, kind: human, break_glass: no } }
+      places: { 203.0.113.7: { country: NL, asn: 64500, organization: Example } }
+      ratings: { 203.0.113.7: { score: 90%, confidence: 80 } }
       targets: { account:root: { what: user 0, protected: it is root }, host:web-2: gone }
       never_touch: { 198.51.100.0/24: a partner }
       mode: approve

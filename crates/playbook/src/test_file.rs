@@ -3,6 +3,8 @@
 //! Never runs anything: [`parse`] gives the tests of a file, or every mistake in it. `docs/guide/playbook-tests.md`
 //! describes the format.
 
+mod around;
+
 use std::ops::Range;
 
 use ipnet::IpNet;
@@ -10,6 +12,8 @@ use staunch_model::{
     FailureKind, GuardName, IncidentOutcome, Mode, NoticeLevel, Process, RiskClass, Span, StateKind, Target,
     TargetFacts, Timestamp,
 };
+
+pub use around::{Around, At as Located};
 
 use crate::diagnostic::{Diagnostic, Report};
 
@@ -65,6 +69,8 @@ pub struct Context {
     pub traffic_of_others: Option<u64>,
     /// The processes and other targets that are not as they usually are, with what is said of them.
     pub found: Vec<(Target, Result<TargetFacts, String>)>,
+    /// What is known around events.
+    pub around: Around,
     /// Networks that are never touched, and why.
     pub never_touch: Vec<(IpNet, String)>,
     /// The furthest that any playbook may go.

@@ -1,5 +1,7 @@
 //! The keys of a test file: from the tree to the tests.
 
+mod around;
+
 use std::collections::BTreeSet;
 use std::ops::Range;
 
@@ -14,8 +16,8 @@ use super::{Walk, shape};
 use crate::diagnostic::{Diagnostic, Report};
 use crate::parameters::{self, Values};
 use crate::test_file::{
-    At, Claim, Context, Event, Expect, Fault, FaultKind, Happens, Test, TestFile, USUAL, What, World, WorldKind,
-    process,
+    Around, At, Claim, Context, Event, Expect, Fault, FaultKind, Happens, Test, TestFile, USUAL, What, World,
+    WorldKind, process,
 };
 use crate::yaml::{Kind, Node};
 use crate::{CheckContext, limits, suggest, yaml};
@@ -182,6 +184,7 @@ impl Walk<'_, '_> {
             traffic: Vec::new(),
             traffic_of_others: Some(SHARE_USUAL),
             found: Vec::new(),
+            around: Around::default(),
             never_touch: Vec::new(),
             mode: Mode::Enforce,
             approval_expiry: None,
@@ -216,6 +219,7 @@ impl Walk<'_, '_> {
                 context.found.push((self.aimed_at(key)?, self.other_target(value)?));
             }
         }
+        context.around = self.around(&fields)?;
         match fields.get("never_touch") {
             Some(node) if matches!(node.kind, Kind::List(_)) => {
                 context.never_touch = self.entries(node, "never_touch", |walk, item| {

@@ -100,6 +100,67 @@ fn a_weaker_playbook_fails_its_tests_and_the_difference_is_shown() {
     assert!(!text.contains('\u{1b}'), "{text:?}");
 }
 
+/// What a test says is known around an event is asked by triggers, each kind of it.
+#[test]
+fn a_test_says_what_is_known_around_its_events() {
+    const PLAYBOOK: &str = "
+playbook: around
+summary: Looks around.
+trigger:
+  sources: [cloudevents]
+  when: CONDITION
+  incident: event.source.ip
+contain:
+  - block-ip: { target: event.source.ip, lease: 1h }
+mode: { low: enforce }
+";
+    const TESTS: &str = r#"
+playbook: around.yaml
+events:
+  one:
+    source: cloudevents
+    json: >-
+      {"specversion":"1.0","id":"1","source":"/sensor","type":"one","time":"2026-01-31T12:00:00Z","severity":"high","sourceip":"203.0.113.7","data":{"destination_ip":"10.0.0.22","host":"web-1","user":"alice"}}
+tests:
+  - name: what is known
+    context: { KNOWN }
+    events: [{ event: one, at: 0s }]
+    expect: [{ at: 1s, state: { 203.0.113.7: STATE } }]
+"#;
+    let home = Home::new("");
+    let check = |condition: &str, known: &str, state: &str| {
+        let playbook = PLAYBOOK.replace("CONDITION", &serde_json::to_string(condition).expect("a text"));
+        std::fs::write(home.path("around.yaml"), playbook).expect("it is our directory");
+        let tests = TESTS.replace("KNOWN", known).replace("STATE", state);
+        std::fs::write(home.path("around.test.yaml"), tests).expect("it is our directory");
+        let output = test(&[&home.path("around.test.yaml").display().to_string()], false);
+        assert!(
+            output.status.success(),
+            "{condition}: {}{}",
+            stdout(&output),
+            stderr(&output)
+        );
+    };
+    for (condition, known) in [
+        ("asset.tier == 'one'", "assets: { 10.0.0.22: { tier: one } }"),
+        ("asset.source.owner == 'web'", "assets: { 203.0.113.7: { owner: web } }"),
+        (
+            "geo.source.country == 'NL' && geo.source.asn == 64500",
+            "places: { 203.0.113.7: { country: NL, asn: 64500 } }",
+        ),
+        (
+            "reputation.source.score > 0.8",
+            "ratings: { 203.0.113.7: { score: 90% } }",
+        ),
+        ("reputation.source.score == 0", "ratings: {}"),
+        ("asset.host.environment == 'production'", "assets: { web-1: { environment: production } }"),
+        ("identity.break_glass && identity.kind == 'human'", "identities: { alice: { kind: human, break_glass: yes } }"),
+    ] {
+        check(condition, known, "in-force");
+        check(condition, "mode: enforce", "none");
+    }
+}
+
 #[test]
 fn what_is_not_reached_is_listed() {
     let home = Home::new("");

@@ -1,6 +1,6 @@
 //! The tables of a test file.
 
-use staunch_model::{GuardName, IncidentOutcome, NoticeLevel, RiskClass, Span, StateKind};
+use staunch_model::{GuardName, IdentityKind, IncidentOutcome, NoticeLevel, RiskClass, Span, StateKind};
 
 use super::playbook::modes;
 use super::{Form, Needs, Shape, may, must, words};
@@ -186,6 +186,27 @@ pub(crate) static CONTEXT: Shape = Shape {
              not here is there, and is not protected.",
         ),
         may(
+            "assets",
+            Form::Pairs(&Form::Text(None), &Form::Mapping(&ASSET)),
+            "What files say of addresses and hosts: `event.source.asset` and its like.",
+        ),
+        may(
+            "identities",
+            Form::Pairs(&Form::Text(None), &Form::Mapping(&IDENTITY)),
+            "What files say of accounts: `identity`.",
+        ),
+        may(
+            "places",
+            Form::Pairs(&Form::Target, &Form::Mapping(&LOCATED)),
+            "Where addresses are.",
+        ),
+        may(
+            "ratings",
+            Form::Pairs(&Form::Target, &Form::Mapping(&RATING)),
+            "What feeds say of addresses: `reputation`. Of those that are not here no feed says anything; without the key it is \
+             not known what feeds say.",
+        ),
+        may(
             "never_touch",
             Form::Either(&[
                 Form::List(&Form::Network, 0, limits::ENTRIES_MAX),
@@ -207,6 +228,65 @@ pub(crate) static CONTEXT: Shape = Shape {
             "limits",
             Form::Pairs(&Form::Word(|| words(&LIMITS)), &Form::Number(1, u32::MAX)),
             "Limits other than the defaults.",
+        ),
+    ],
+};
+
+/// What a test says of an address or a host.
+pub(crate) static ASSET: Shape = Shape {
+    what: "an asset",
+    doc: "What files say of an address or a host.",
+    needs: Needs::Nothing,
+    keys: &[
+        may("owner", Form::Text(None), "The team that it belongs to."),
+        may("tier", Form::Text(None), "How much depends on it."),
+        may("data_class", Form::Text(None), "What kind of data it holds."),
+        may("environment", Form::Text(None), "Where it is used."),
+    ],
+};
+
+/// What a test says of an account.
+pub(crate) static IDENTITY: Shape = Shape {
+    what: "an identity",
+    doc: "What files say of an account.",
+    needs: Needs::Nothing,
+    keys: &[
+        may("team", Form::Text(None), "The team that it belongs to."),
+        may("kind", Form::Word(|| words(&IDENTITY_KINDS)), "Who uses it."),
+        may(
+            "break_glass",
+            Form::Word(|| words(&ENFORCING)),
+            "Whether it is kept for emergencies. Default `no`.",
+        ),
+    ],
+};
+
+pub(in crate::schema) const IDENTITY_KINDS: [(&str, IdentityKind); 2] =
+    [("human", IdentityKind::Human), ("service", IdentityKind::Service)];
+
+/// Where a test says an address is.
+pub(crate) static LOCATED: Shape = Shape {
+    what: "a place",
+    doc: "Where an address is.",
+    needs: Needs::Nothing,
+    keys: &[
+        may("country", Form::Text(None), "The country, by ISO 3166."),
+        may("asn", Form::Number(0, u32::MAX), "The number of the autonomous system."),
+        may("organization", Form::Text(None), "Whose that system is."),
+    ],
+};
+
+/// How bad a test says an address is.
+pub(crate) static RATING: Shape = Shape {
+    what: "a rating",
+    doc: "What feeds say of an address.",
+    needs: Needs::Nothing,
+    keys: &[
+        must("score", Form::Percentage, "How bad it is: `90%` is a score of 0.9."),
+        may(
+            "confidence",
+            Form::Number(0, 100),
+            "How sure the feed is, in percent. Default 100.",
         ),
     ],
 };

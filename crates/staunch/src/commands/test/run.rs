@@ -5,8 +5,8 @@ use std::sync::Arc;
 use staunch_engine::limits;
 use staunch_engine::triage::{Triage, Triaged};
 use staunch_model::{
-    ActionKind, Event, Found, Input, Match, Policy, Printable, Program, Protection, Record, Span, Target, TargetFacts,
-    Timestamp, TriggerReport,
+    ActionKind, Event, EventView, Found, Input, Match, Policy, Printable, Program, Protection, Record, Span, Target,
+    TargetFacts, Timestamp, TriggerReport,
 };
 use staunch_playbook::Diagnostic;
 use staunch_playbook::test_file::{self, FaultKind, Point, Test, What, WorldKind};
@@ -74,6 +74,10 @@ pub(super) fn run(
                     reports: Vec::new(),
                 });
                 return;
+            };
+            let view = &EventView {
+                around: &test.context.around,
+                ..**view
             };
             let reports = triage.reports(view);
             for report in &reports {
