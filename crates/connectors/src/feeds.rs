@@ -19,6 +19,7 @@ use crate::lists::{self, Invalid};
 use crate::ranges::{self, Filter, Provider};
 
 pub use misp::{MANIFEST, manifest};
+pub use stix::next_page;
 pub use table::{FeedTable, Terms};
 
 /// The longest file of a feed.
@@ -38,7 +39,7 @@ pub enum Format {
     Plain,
     /// The JSON lines of Spamhaus DROP.
     Spamhaus,
-    /// A STIX 2.1 bundle, or the envelope of a TAXII 2.1 collection.
+    /// A STIX 2.1 bundle, or the envelopes of a TAXII 2.1 collection, one behind the other.
     Stix,
     /// A MISP event, or the directory of a MISP feed with its manifest.
     Misp,

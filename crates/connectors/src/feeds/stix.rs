@@ -1,4 +1,4 @@
-//! STIX 2.1: a bundle, or the envelope of a TAXII 2.1 collection. Indicators whose pattern compares the value of one IPv4 or
+//! STIX 2.1: a bundle, or the envelopes of a TAXII 2.1 collection, one behind the other. Indicators whose pattern compares the value of one IPv4 or
 //! IPv6 address are read; other patterns are counted.
 
 use std::fmt;
@@ -73,7 +73,54 @@ struct Object {
 }
 
 pub(super) fn read(bytes: &[u8]) -> Result<Reading, Invalid> {
-    let bundle: Bundle = serde_json::from_slice(bytes).map_err(|error| of_json(&error, HINT))?;
+    let mut reading = Reading::default();
+    let mut is_last = None;
+    for bundle in serde_json::Deserializer::from_slice(bytes).into_iter::<Bundle>() {
+        if is_last == Some(true) {
+            return Err(whole("there is something behind its last page", HINT));
+        }
+        let bundle = bundle.map_err(|error| of_json(&error, HINT))?;
+        is_last = Some(bundle.more != Some(true));
+        reading.merge(page(bundle)?);
+    }
+    match is_last {
+        Some(true) => Ok(reading),
+        Some(false) => Err(whole(
+            "it is a part of several pages, and the last one is missing",
+            "ask for all objects at once, or write the pages one behind the other",
+        )),
+        None => Err(whole("there is nothing in it", HINT)),
+    }
+}
+
+/// What to ask for the page after this one; `None` behind the last. What is no envelope has none after it: what is wrong with it
+/// is told where it is read.
+///
+/// # Errors
+/// When it says that there is more, and not where.
+pub fn next_page(bytes: &[u8]) -> Result<Option<String>, Invalid> {
+    #[derive(Deserialize)]
+    struct Envelope {
+        #[serde(default)]
+        more: bool,
+        #[serde(default)]
+        next: Option<String>,
+    }
+    let Ok(envelope) = serde_json::from_slice::<Envelope>(bytes) else {
+        return Ok(None);
+    };
+    match envelope {
+        Envelope { more: false, .. } => Ok(None),
+        Envelope { next: Some(next), .. } if !next.is_empty() => Ok(Some(next)),
+        Envelope { .. } => Err(whole(
+            "it says that there is more, and not what to ask for",
+            "the server has to tell `next`; ask it for all objects at once",
+        )),
+    }
+}
+
+/// What one page says.
+fn page(bundle: Bundle) -> Result<Reading, Invalid> {
     // An envelope has no type; an empty one says only that there is no more.
     let is_one = match bundle.r#type.as_deref() {
         Some(kind) => kind == "bundle",
@@ -81,12 +128,6 @@ pub(super) fn read(bytes: &[u8]) -> Result<Reading, Invalid> {
     };
     if !is_one {
         return Err(whole("it is neither a bundle nor an envelope", HINT));
-    }
-    if bundle.more == Some(true) {
-        return Err(whole(
-            "it is one page of several",
-            "ask for all objects at once, or join the pages",
-        ));
     }
     Ok(bundle.objects.map(|Objects(reading)| reading).unwrap_or_default())
 }
@@ -186,7 +227,24 @@ mod tests {
         }
         read(Format::Stix, br#"{"type": "report"}"#).expect_err("it is something else");
         let page = read(Format::Stix, br#"{"more": true, "objects": []}"#).expect_err("it is a part");
-        assert_eq!(page.what, "it is one page of several");
+        assert_eq!(page.what, "it is a part of several pages, and the last one is missing");
+        // Pages one behind the other are one collection.
+        let one = |ip: &str| json!({"more": true, "next": "2", "objects": [indicator(&format!("[ipv4-addr:value = '{ip}']"))]});
+        let last = json!({"more": false, "objects": [indicator("[ipv4-addr:value = '203.0.113.9']")]});
+        let whole = format!("{}{}\n{last}", one("203.0.113.7"), one("203.0.113.8"));
+        let reading = read(Format::Stix, whole.as_bytes()).expect("it is whole");
+        assert_eq!(
+            networks(&reading),
+            ["203.0.113.7/32", "203.0.113.8/32", "203.0.113.9/32"]
+        );
+        read(Format::Stix, format!("{last}{last}").as_bytes()).expect_err("two collections");
+        read(Format::Stix, b" ").expect_err("nothing");
+        assert_eq!(
+            super::next_page(one("203.0.113.7").to_string().as_bytes()),
+            Ok(Some("2".to_owned()))
+        );
+        assert_eq!(super::next_page(last.to_string().as_bytes()), Ok(None));
+        super::next_page(br#"{"more": true, "objects": []}"#).expect_err("it does not say where");
         let empty = read(Format::Stix, br#"{"type": "bundle", "id": "bundle--1"}"#).expect("it may be empty");
         assert!(empty.entries.is_empty());
     }

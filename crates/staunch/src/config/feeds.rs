@@ -21,6 +21,11 @@ pub(crate) struct FeedSettings {
     /// copy only when it can be read. The copy of the last good answer is kept in `feeds` in the data directory. Default
     /// none: then `path` is needed. Since v0.1.
     pub(crate) url: Option<String>,
+    /// The file of what is sent in the header `Authorization`, such as `Basic dXNlcjpwYXNzd29yZA==` or `Bearer ...`, which nobody
+    /// but its owner and group may read. It is read again at each fetch. Needs `https://`, or `http://` on this machine. Default
+    /// none. Since v0.1.
+    #[serde(default)]
+    pub(crate) key_file: Option<PathBuf>,
     /// How often it is fetched. After a failure it is tried again after a minute, and twice as long each time. Default `1h`,
     /// which Spamhaus asks for at the least; `1s` to `7d`. Since v0.1.
     #[serde(default = "an_hour")]

@@ -132,6 +132,15 @@ impl LookupSettings {
     }
 }
 
+/// Whether `url` is one of this machine, so that what is sent there stays on it.
+pub(super) fn is_on_this_machine(url: &str) -> bool {
+    let Some((_, rest)) = url.split_once("://") else {
+        return false;
+    };
+    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    is_loopback(host)
+}
+
 /// Whether `host`, which may have a port, is an address of this machine. A name would have to be looked up for that.
 fn is_loopback(host: &str) -> bool {
     let is = |text: &str| text.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());

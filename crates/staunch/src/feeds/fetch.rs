@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-use staunch_connectors::feeds::{FEED_BYTES_MAX, read_filtered};
+use staunch_connectors::feeds::{FEED_BYTES_MAX, Format, next_page, read_filtered};
 use staunch_model::Printable;
 use staunch_runtime::Handle;
-use ureq::Agent;
-use ureq::http::StatusCode;
+use ureq::http::{HeaderValue, Response, StatusCode};
+use ureq::{Agent, Body};
 
 use super::Feeds;
+use crate::api_key;
 use crate::client::secure;
 use crate::config::FeedSettings;
 use crate::wiring::{make_private_dir, write_atomically};
@@ -24,6 +25,12 @@ const DEADLINE: Duration = Duration::from_secs(60);
 
 /// The pause after a first failure; it doubles with each further one, up to the feed's own interval.
 const PAUSE: Duration = Duration::from_secs(60);
+
+/// What is understood.
+const ACCEPT: &str = "application/taxii+json;version=2.1, application/json, text/plain, */*;q=0.1";
+
+/// Pages of one collection. Servers send a hundred objects and more in one, so that it is far above what is kept of a feed.
+const PAGES_MAX: usize = 4_096;
 
 /// The longest ETag that is kept.
 const ETAG_BYTES_MAX: usize = 1_024;
@@ -110,16 +117,20 @@ fn fetch(agent: &Agent, settings: &FeedSettings) -> Result<bool, String> {
     if let Some(dir) = path.parent() {
         make_private_dir(dir).map_err(|fault| fault.told())?;
     }
-    let mut request = agent.get(url).header(
-        "accept",
-        "application/taxii+json;version=2.1, application/json, text/plain, */*;q=0.1",
-    );
+    let mut request = agent.get(url).header("accept", ACCEPT);
     // Without the copy that it is of, an ETag would keep the feed away.
     let known = fs::read_to_string(etag_file(settings)).ok().filter(|_| path.exists());
     if let Some(etag) = known.as_deref().filter(|it| is_etag(it)) {
         request = request.header("if-none-match", etag);
     }
-    let mut answer = request.call().map_err(|error| error.to_string())?;
+    let key = match &settings.key_file {
+        Some(file) => Some(api_key::read(file, "[[feeds]]").map_err(|fault| fault.told())?),
+        None => None,
+    };
+    if let Some(key) = &key {
+        request = request.header("authorization", key);
+    }
+    let answer = request.call().map_err(|error| error.to_string())?;
     let status = answer.status();
     if status == StatusCode::NOT_MODIFIED {
         let touched = File::options().append(true).open(path);
@@ -130,13 +141,16 @@ fn fetch(agent: &Agent, settings: &FeedSettings) -> Result<bool, String> {
     if status != StatusCode::OK {
         return Err(format!("the server answers with {status}"));
     }
-    let etag = answer
+    let mut etag = answer
         .headers()
         .get("etag")
         .and_then(|it| it.to_str().ok())
         .map(str::to_owned);
-    let body = answer.body_mut().with_config().limit(FEED_BYTES_MAX).read_to_vec();
-    let body = body.map_err(|error| format!("its body cannot be read: {error}"))?;
+    let mut body = bytes_of(answer, FEED_BYTES_MAX)?;
+    if settings.format == Format::Stix && add_pages(agent, url, key.as_ref(), &mut body)? {
+        // It is that of the first page, and says nothing of the others.
+        etag = None;
+    }
     read_filtered(settings.format, &settings.filter(), &body).map_err(|invalid| {
         let at = invalid.line.map_or_else(String::new, |line| format!(" (line {line})"));
         format!("what comes is not a feed of this format: {}{at}", invalid.what)
@@ -151,6 +165,57 @@ fn fetch(agent: &Agent, settings: &FeedSettings) -> Result<bool, String> {
         None => {}
     }
     Ok(true)
+}
+
+fn bytes_of(mut answer: Response<Body>, most: u64) -> Result<Vec<u8>, String> {
+    let body = answer.body_mut().with_config().limit(most).read_to_vec();
+    body.map_err(|error| format!("its body cannot be read: {error}"))
+}
+
+/// Fetches the pages behind the first one of a TAXII collection (TAXII 2.1, section 3.4), and whether there are any.
+fn add_pages(agent: &Agent, url: &str, key: Option<&HeaderValue>, body: &mut Vec<u8>) -> Result<bool, String> {
+    let more_of = |page: &[u8]| next_page(page).map_err(|invalid| invalid.what);
+    let mut next = more_of(body)?;
+    let is_paged = next.is_some();
+    let mut pages = 1;
+    while let Some(token) = next {
+        pages += 1;
+        if pages > PAGES_MAX {
+            return Err(format!("it has more than {PAGES_MAX} pages"));
+        }
+        let joint = if url.contains('?') { '&' } else { '?' };
+        let mut request = agent
+            .get(format!("{url}{joint}next={}", percent_encoded(&token)))
+            .header("accept", ACCEPT);
+        if let Some(key) = key {
+            request = request.header("authorization", key);
+        }
+        let answer = request.call().map_err(|error| error.to_string())?;
+        if answer.status() != StatusCode::OK {
+            return Err(format!(
+                "the server answers with {} to the request for page {pages}",
+                answer.status()
+            ));
+        }
+        let left = FEED_BYTES_MAX.saturating_sub(body.len() as u64);
+        let page = bytes_of(answer, left)?;
+        next = more_of(&page)?;
+        body.push(b'\n');
+        body.extend(page);
+    }
+    Ok(is_paged)
+}
+
+/// `text` as the value in a query (RFC 3986, section 2.3).
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(byte.into()),
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
 }
 
 fn etag_file(settings: &FeedSettings) -> PathBuf {

@@ -8,20 +8,17 @@ use std::time::Duration;
 use staunch_connectors::lookups::{ANSWER_BYTES_MAX, Answer, read, retry_after};
 use staunch_model::{Span, Timestamp};
 use staunch_runtime::lookups::Outcome;
-use staunch_server::read_secret;
 use ureq::Agent;
 use ureq::http::{HeaderValue, StatusCode};
 
 use super::{ASKED_AT_ONCE_MAX, WAITED_FOR};
+use crate::api_key;
 use crate::client::secure;
 use crate::config::LookupSettings;
-use crate::exit::{Exit, Fault};
+use crate::exit::Fault;
 
 /// How long a service is left alone that has answered too much and does not say for how long.
 const QUOTA_PAUSE: Span = Span::from_secs(60);
-
-/// The longest key.
-const KEY_BYTES_MAX: usize = 4_096;
 
 /// Why there is no answer.
 #[derive(Debug)]
@@ -57,7 +54,11 @@ impl Way {
     /// # Errors
     /// When one of their files cannot be used.
     pub(super) fn new(settings: &LookupSettings) -> Result<Self, Fault> {
-        let key = settings.key_file.as_deref().map(key).transpose()?;
+        let key = settings
+            .key_file
+            .as_deref()
+            .map(|it| api_key::read(it, "[[lookups]]"))
+            .transpose()?;
         let tls = match &settings.ca {
             Some(ca) => secure::trusting(ca, "ca takes a file of certificates in PEM")?,
             None => secure::native(),
@@ -142,25 +143,4 @@ impl Way {
 /// How long a question may take: longer than an event waits for it, so that connections are made and answers kept.
 fn waited_for(settings: &LookupSettings) -> Duration {
     WAITED_FOR.max(settings.deadline.to_std())
-}
-
-/// The key in the file at `path`.
-fn key(path: &std::path::Path) -> Result<HeaderValue, Fault> {
-    let bytes = read_secret(path).map_err(|error| {
-        Fault::of(Exit::Usage, &error)
-            .hint("[[lookups]] names it as key_file: let the user of the server read it, and nobody else")
-    })?;
-    let text = bytes.trim_ascii();
-    let shown = path.display().to_string();
-    let unusable = || {
-        let what = format!("there is no key in {}", staunch_model::Printable(&shown));
-        Fault::new(Exit::Usage, what).hint("it holds one line of visible characters and nothing else")
-    };
-    let is_visible = text.iter().all(|byte| *byte == b' ' || byte.is_ascii_graphic());
-    if text.is_empty() || text.len() > KEY_BYTES_MAX || !is_visible {
-        return Err(unusable());
-    }
-    let mut value = HeaderValue::from_bytes(text).map_err(|_| unusable())?;
-    value.set_sensitive(true);
-    Ok(value)
 }

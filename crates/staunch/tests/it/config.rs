@@ -57,7 +57,17 @@ fn every_mistake_has_a_place_and_a_hint() {
         (
             "[[feeds]]\nname = \"a\"\nurl = \"https://ada:secret@feeds.example/\"\n",
             "3:7",
-            &["a user or a password", "no credentials are sent"],
+            &["a user or a password", "key_file"],
+        ),
+        (
+            "[[feeds]]\nname = \"a\"\nurl = \"http://feeds.example/\"\nkey_file = \"/k\"\n",
+            "3:7",
+            &["would send its key where others can read it", "https://"],
+        ),
+        (
+            "[[feeds]]\nname = \"a\"\npath = \"a.txt\"\nkey_file = \"/k\"\n",
+            "4:12",
+            &["has a key and is not fetched"],
         ),
         (
             "[telemetry]\notlp = \"127.0.0.1:4318\"\n",

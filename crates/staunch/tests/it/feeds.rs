@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -256,6 +257,85 @@ fn feed_server() -> (Arc<Mutex<Answer>>, String) {
         }
     });
     (answer, url)
+}
+
+/// A TAXII server with one collection of three pages, for who knows the key. Returns what it was asked.
+fn taxii_server(key: &'static str) -> (Arc<Mutex<Vec<String>>>, String) {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let listener = TcpListener::bind("127.0.0.1:0").expect("an address");
+    let url = format!(
+        "http://{}/objects/?match[type]=indicator",
+        listener.local_addr().expect("it has one")
+    );
+    let shared = asked.clone();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let (mut path, mut knows) = (String::new(), false);
+            for line in BufReader::new(&stream).lines() {
+                let Ok(line) = line else { break };
+                if line.is_empty() {
+                    break;
+                }
+                if let Some(rest) = line.strip_prefix("GET ") {
+                    path = rest.split(' ').next().unwrap_or_default().to_owned();
+                }
+                knows |= line.to_ascii_lowercase().starts_with("authorization: ") && line.ends_with(key);
+            }
+            let page = path.split("&next=").nth(1).unwrap_or("1");
+            let (ip, more) = match page {
+                "1" => ("203.0.113.7", ",\"more\":true,\"next\":\"a+b/2\""),
+                "a%2Bb%2F2" => ("203.0.113.8", ",\"more\":true,\"next\":\"3\""),
+                _ => ("203.0.113.9", ",\"more\":false"),
+            };
+            shared.lock().expect("no test panics with it").push(page.to_owned());
+            let body = format!(
+                "{{\"objects\":[{{\"type\":\"indicator\",\"id\":\"indicator--1\",\"pattern_type\":\"stix\",\"pattern\":\"[ipv4-addr:value \
+                 = '{ip}']\",\"valid_from\":\"2026-01-01T00:00:00Z\"}}]{more}}}"
+            );
+            let status = if knows { "200 OK" } else { "401 Unauthorized" };
+            let head = format!(
+                "HTTP/1.1 {status}\r\netag: \"page\"\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+                body.len()
+            );
+            // Whoever asked may have gone.
+            drop(stream.write_all(head.as_bytes()));
+        }
+    });
+    (asked, url)
+}
+
+#[test]
+fn all_pages_of_a_collection_are_fetched_with_the_key() {
+    in_namespace("feeds::taxii", || {
+        let (asked, url) = taxii_server("Bearer 3f1c-secret");
+        let home = Home::new("");
+        let key = home.path("taxii.key");
+        let write = |text: &str| {
+            fs::write(&key, text).expect("it is our directory");
+            fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).expect("it is our file");
+        };
+        write("Bearer of nothing\n");
+        home.configure(&format!(
+            "{SMALL}[playbooks]\nbuilt_in = false\n[[feeds]]\nname = \"drop\"\nurl = \"{url}\"\nformat = \"stix\"\nevery = \"1s\"\n\
+             key_file = \"{}\"\n",
+            key.display()
+        ));
+        let server = home.serve();
+        wait_until("the refusal", || metric(&server, "failed") == Some(1.0));
+        assert!(home.log().contains("401"), "{}", home.log());
+        // The key is read again at each fetch.
+        write("Bearer 3f1c-secret\n");
+        wait_until("the feed", || metric(&server, "networks") == Some(3.0));
+        let pages = asked.lock().expect("no test panics with it").clone();
+        let last: Vec<&str> = pages.iter().skip_while(|it| *it == "1").map(String::as_str).collect();
+        assert!(last.starts_with(&["a%2Bb%2F2", "3"]), "{pages:?}");
+        assert!(!home.log().contains("3f1c"), "the key is nowhere shown");
+        // A page that nobody answers leaves the copy as it is.
+        write("Bearer of nothing\n");
+        wait_until("the failure", || metric(&server, "failed") == Some(1.0));
+        assert_eq!(metric(&server, "networks"), Some(3.0));
+    });
 }
 
 #[test]

@@ -153,8 +153,14 @@ tests:
             "ratings: { 203.0.113.7: { score: 90% } }",
         ),
         ("reputation.source.score == 0", "ratings: {}"),
-        ("asset.host.environment == 'production'", "assets: { web-1: { environment: production } }"),
-        ("identity.break_glass && identity.kind == 'human'", "identities: { alice: { kind: human, break_glass: yes } }"),
+        (
+            "asset.host.environment == 'production'",
+            "assets: { web-1: { environment: production } }",
+        ),
+        (
+            "identity.break_glass && identity.kind == 'human'",
+            "identities: { alice: { kind: human, break_glass: yes } }",
+        ),
     ] {
         check(condition, known, "in-force");
         check(condition, "mode: enforce", "none");

@@ -6,6 +6,7 @@ use staunch_model::{Printable, Span};
 use staunch_server::auth::why_no_name;
 
 use super::super::Config;
+use super::super::lookups::is_on_this_machine;
 use super::super::mistake::{Mistake, Step};
 use super::{Checker, has_user};
 
@@ -120,11 +121,26 @@ impl Checker<'_> {
                 }
                 (Some(url), true) if has_user(url) => {
                     let what = "the address has a user or a password in it".to_owned();
-                    mistake("url", what, "leave it out: no credentials are sent");
+                    mistake(
+                        "url",
+                        what,
+                        "leave it out, and put what is to be sent into the file of key_file",
+                    );
                 }
                 (Some(url), true) if !url.starts_with("https://") && !url.starts_with("http://") => {
                     let what = format!("{} cannot be fetched", Printable(url));
                     mistake("url", what, "write an address that begins with https:// or http://");
+                }
+                _ => {}
+            }
+            match (&feed.key_file, &feed.url) {
+                (Some(_), Some(url)) if !url.starts_with("https://") && !is_on_this_machine(url) => {
+                    let what = format!("{shown} would send its key where others can read it");
+                    mistake("url", what, "write an address that begins with https://");
+                }
+                (Some(_), None) => {
+                    let what = format!("{shown} has a key and is not fetched");
+                    mistake("key_file", what, "take it out, or write url");
                 }
                 _ => {}
             }
