@@ -26,7 +26,7 @@ impl Turn<'_> {
                 break;
             }
             // All of them before anything is forgotten: what one has planned, others may have joined.
-            while let Some(incident) = self.state.index.dirty.pop_first() {
+            while let Some((incident, ())) = self.state.index.dirty.pop_first() {
                 self.look_after(incident);
             }
         }
@@ -112,10 +112,13 @@ impl Turn<'_> {
 
     /// Starts the first waiting transaction whose target is free, if there is room in flight.
     fn start_next(&mut self) -> bool {
+        if self.state.index.queue.is_empty() {
+            return false;
+        }
         if self.state.index.in_flight >= self.state.limits().actions_in_flight_max && !is(Mutant::ConcurrencyIgnored) {
             return false;
         }
-        let next = self.state.index.queue.iter().copied().find(|id| {
+        let next = self.state.index.queue.keys().copied().find(|id| {
             let it = &self.state.transactions[id];
             self.state.index.owns_target(it) && self.state.is_preserved(it.incident)
         });

@@ -153,7 +153,7 @@ fn apply_to(state: &mut EngineState, record: &Record, now: Timestamp, next: &mut
             free(incident, !state.incidents.contains_key(incident))?;
             number(incident, incident.0, &mut state.last_incident)?;
             state.index.enter_key(key_hash(*playbook, key), *incident);
-            state.index.dirty.insert(*incident);
+            state.index.dirty.add(*incident);
             state.index.incidents_open += 1;
             let opened = Incident {
                 id: *incident,
@@ -198,7 +198,7 @@ fn apply_to(state: &mut EngineState, record: &Record, now: Timestamp, next: &mut
             planned.deadline = *deadline;
             planned.awaits = Await::Timer;
             state.index.enter(&planned);
-            state.index.dirty.insert(*incident);
+            state.index.dirty.add(*incident);
             state.transactions.insert(*transaction, planned);
         }
         Record::CameBack { transaction, .. } => {
@@ -208,7 +208,7 @@ fn apply_to(state: &mut EngineState, record: &Record, now: Timestamp, next: &mut
         }
         Record::StepWithoutTarget { incident, step } => {
             incident_mut(state, *incident)?.next_step = step.saturating_add(1);
-            state.index.dirty.insert(*incident);
+            state.index.dirty.add(*incident);
         }
         Record::Transaction { transaction, change } => apply_change(state, *transaction, change, now, next)?,
         Record::OrphanAdopted {
@@ -414,10 +414,12 @@ fn apply_change(
     }
     account(budgets, incidents, it, change, now);
     index.follow(before, it, ends);
-    index.dirty.insert(it.incident);
-    index.dirty.extend(it.joined.iter().copied());
+    index.dirty.add(it.incident);
+    for incident in &it.joined {
+        index.dirty.add(*incident);
+    }
     if let Change::LetGo(incident) = change {
-        index.dirty.insert(*incident);
+        index.dirty.add(*incident);
     }
     let (incident, label) = (it.incident, it.label);
     if let Change::Joined(incident) = change {
@@ -619,7 +621,7 @@ fn change_evidence(
     state.index.leave_evidence(it);
     change(it);
     state.index.enter_evidence(it);
-    state.index.dirty.insert(it.incident);
+    state.index.dirty.add(it.incident);
     Ok(it)
 }
 

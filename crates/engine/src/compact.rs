@@ -208,6 +208,20 @@ impl<K: Ord + Clone, V> Compact<K, V> {
         self.first_key_value().map(|(key, _)| key)
     }
 
+    /// Takes out all entries. The room of a single small chunk is kept.
+    pub fn clear(&mut self) {
+        self.len = 0;
+        if self.chunks.len() == 1
+            && let Some(chunk) = self.chunks.values_mut().next()
+            && chunk.keys.capacity() <= SMALL
+        {
+            chunk.keys.clear();
+            chunk.values.clear();
+        } else {
+            self.chunks.clear();
+        }
+    }
+
     /// Takes out the entry with the lowest key.
     pub fn pop_first(&mut self) -> Option<(K, V)> {
         let key = self.first()?.clone();
@@ -434,6 +448,10 @@ mod tests {
                         if let (Some(one), Some(other)) = (ours.get_mut(&key), theirs.get_mut(&key)) {
                             (*one, *other) = (value, value);
                         }
+                    }
+                    7 if key == 0 => {
+                        ours.clear();
+                        theirs.clear();
                     }
                     7 => prop_assert_eq!(ours.pop_first(), theirs.pop_first()),
                     8 => {

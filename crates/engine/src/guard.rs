@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use staunch_model::text::boxed;
+use staunch_model::text::{Digits, boxed};
 use staunch_model::{
     ActionKind, Capacity, Facts, Found, GuardName, GuardResult, Judgement, Mode, Observation, Owner, Playbook,
     Presence, RiskClass, Span, Standing, Target, Timestamp, TransactionId, Unit, Verdict, WhenUnknown,
@@ -58,6 +58,9 @@ pub enum Ruling {
     Act,
 }
 
+/// How many guards there are at most, so that their results need no more room than was made for them.
+const GUARDS_MAX: usize = 13;
+
 /// Applies every guard to `question`, given what the driver saw and what is known.
 ///
 /// All guards are applied even after one refused, so that the plan shows every number.
@@ -70,10 +73,11 @@ pub fn judge(
     now: Timestamp,
 ) -> Judgement {
     let class = risk_of(state, question);
-    let mut guards = vec![match &question.target {
+    let mut guards = Vec::with_capacity(GUARDS_MAX);
+    guards.push(match &question.target {
         Target::Address(ip) => never_touch(state, *ip, now),
         other => found::never_touch(state, other, question.found.as_ref()),
-    }];
+    });
     guards.extend(question.target.address().map(prefix_width));
     guards.extend([
         freshness(question, now),
@@ -186,7 +190,11 @@ fn prefix_width(ip: IpAddr) -> GuardResult {
         measured: Some(bits),
         limit: Some(min),
         unit: Unit::PrefixBits,
-        why: boxed(format_args!("/{bits}, automation may touch /{min} or narrower")),
+        why: boxed(format_args!(
+            "/{}, automation may touch /{} or narrower",
+            Digits(bits),
+            Digits(min)
+        )),
     }
 }
 
@@ -298,13 +306,21 @@ fn capacity(capacity: Option<Capacity>) -> GuardResult {
             Verdict::Refused,
             Some(used),
             Some(max),
-            boxed(format_args!("the enforcement point holds {used} of {max}")),
+            boxed(format_args!(
+                "the enforcement point holds {} of {}",
+                Digits(used),
+                Digits(max)
+            )),
         ),
         Some(Capacity { used, max }) => (
             Verdict::Passed,
             Some(used),
             Some(max),
-            boxed(format_args!("the enforcement point holds {used} of {max}")),
+            boxed(format_args!(
+                "the enforcement point holds {} of {}",
+                Digits(used),
+                Digits(max)
+            )),
         ),
         None => (
             Verdict::Unknown,
@@ -454,10 +470,11 @@ fn spent(state: &EngineState, question: &Question, guard: GuardName, now: Timest
     let count = count.saturating_sub(u64::from(question.debited));
     let max = u64::from(max);
     let over = count >= max;
+    let (spent, allowed) = (Digits(count), Digits(max));
     let why = if over {
-        boxed(format_args!("{count} {kind}{what} in the last hour, {max} allowed"))
+        boxed(format_args!("{spent} {kind}{what} in the last hour, {allowed} allowed"))
     } else {
-        boxed(format_args!("{count} of {max} {kind}{what} in the last hour"))
+        boxed(format_args!("{spent} of {allowed} {kind}{what} in the last hour"))
     };
     GuardResult {
         guard,
@@ -482,8 +499,10 @@ fn breaker(state: &EngineState, now: Timestamp) -> GuardResult {
         None => (
             Verdict::Passed,
             boxed(format_args!(
-                "{failures} of {} failures in {}",
-                limits.breaker_failures, limits.breaker_window
+                "{} of {} failures in {}",
+                Digits(failures),
+                Digits(limits.breaker_failures.into()),
+                limits.breaker_window
             )),
         ),
     };

@@ -3,27 +3,26 @@
 use std::net::IpAddr;
 use std::sync::LazyLock;
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use prefix_trie::PrefixMap;
-use staunch_model::Protection;
+use ipnet::{IpNet, Ipv4Net};
+use staunch_model::{Prefixes, Protection};
 
 /// Networks with the reason why each is protected.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Networks {
     /// Those that are always protected are among them; they are the same for everybody and are kept once.
     always: bool,
-    v4: PrefixMap<Ipv4Net, Box<str>>,
-    v6: PrefixMap<Ipv6Net, Box<str>>,
+    given: Reasoned,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Reasoned {
+    networks: Box<[(IpNet, Box<str>)]>,
+    prefixes: Prefixes,
 }
 
 /// The networks that are always protected.
-static BUILT_IN: LazyLock<Networks> = LazyLock::new(|| {
-    let mut networks = Networks::default();
-    for (network, reason) in always() {
-        networks.insert(network, reason.into());
-    }
-    networks
-});
+static BUILT_IN: LazyLock<Reasoned> =
+    LazyLock::new(|| Reasoned::new(always().map(|(network, reason)| (network, reason.into()))));
 
 /// Networks that no containment can mean, whatever the configuration says: blocking them would cut the host off from
 /// itself or from its link (RFC 6890 special-purpose registries).
@@ -62,23 +61,20 @@ pub fn canonical(network: IpNet) -> IpNet {
 }
 
 impl Networks {
-    /// The set of `protections` and of what is always protected.
+    /// The set of `protections` and of what is always protected. Of two reasons for the same network, the last one holds.
     #[must_use]
     pub fn new(protections: &[Protection]) -> Self {
-        let mut networks = Self {
+        let given = protections.iter().rev();
+        Self {
             always: true,
-            ..Self::default()
-        };
-        for protection in protections {
-            networks.insert(protection.network, protection.reason.clone());
+            given: Reasoned::new(given.map(|it| (canonical(it.network), it.reason.clone()))),
         }
-        networks
     }
 
     /// The narrowest protected network around `ip`, and why it is protected.
     #[must_use]
     pub fn longest_match(&self, ip: IpAddr) -> Option<(IpNet, &str)> {
-        let given = self.narrowest(ip);
+        let given = self.given.narrowest(ip);
         let built_in = self.always.then(|| BUILT_IN.narrowest(ip)).flatten();
         match (given, built_in) {
             (Some(given), Some(built_in)) if given.0.prefix_len() < built_in.0.prefix_len() => Some(built_in),
@@ -86,35 +82,24 @@ impl Networks {
             (given, built_in) => given.or(built_in),
         }
     }
+}
+
+impl Reasoned {
+    /// Those of `networks`, which have no host bits; of equal ones the first holds.
+    fn new(networks: impl Iterator<Item = (IpNet, Box<str>)>) -> Self {
+        let networks: Box<[_]> = networks.collect();
+        let prefixes: Vec<_> = networks.iter().map(|(network, _)| *network).collect();
+        Self {
+            prefixes: Prefixes::new(&prefixes),
+            networks,
+        }
+    }
 
     fn narrowest(&self, ip: IpAddr) -> Option<(IpNet, &str)> {
-        match ip {
-            IpAddr::V4(v4) => self
-                .v4
-                .get_lpm(&Ipv4Net::from(v4))
-                .map(|(net, reason)| (IpNet::V4(net.trunc()), reason.as_ref())),
-            IpAddr::V6(v6) => self
-                .v6
-                .get_lpm(&Ipv6Net::from(v6))
-                .map(|(net, reason)| (IpNet::V6(net.trunc()), reason.as_ref())),
-        }
-    }
-
-    fn insert(&mut self, network: IpNet, reason: Box<str>) {
-        match canonical(network) {
-            IpNet::V4(net) => drop(self.v4.insert(net, reason)),
-            IpNet::V6(net) => drop(self.v6.insert(net, reason)),
-        }
+        let (network, reason) = self.networks.get(self.prefixes.longest_match(ip)?)?;
+        Some((*network, reason))
     }
 }
-
-impl PartialEq for Networks {
-    fn eq(&self, other: &Self) -> bool {
-        self.always == other.always && self.v4.iter().eq(other.v4.iter()) && self.v6.iter().eq(other.v6.iter())
-    }
-}
-
-impl Eq for Networks {}
 
 #[cfg(test)]
 mod tests {
@@ -129,7 +114,10 @@ mod tests {
         let networks = Networks::new(&[
             protection("10.0.0.0/8", "office"),
             protection("10.1.2.3/32", "balancer"),
+            protection("127.0.0.0/8", "ours"),
             protection("127.0.0.0/8", "mine"),
+            protection("198.51.100.9/24", "with host bits"),
+            protection("::ffff:192.0.2.0/120", "mapped"),
             protection("169.254.0.0/16", "link-local"),
         ]);
         let reason = |ip: &str| {
@@ -139,7 +127,14 @@ mod tests {
         };
         assert_eq!(reason("10.1.2.3"), Some("balancer"));
         assert_eq!(reason("10.1.2.4"), Some("office"));
-        assert_eq!(reason("198.51.100.1"), None);
+        assert_eq!(reason("198.51.101.1"), None);
+        assert_eq!(reason("198.51.100.1"), Some("with host bits"));
+        assert_eq!(reason("192.0.2.1"), Some("mapped"));
+        let found = networks.longest_match("198.51.100.1".parse().expect("an address"));
+        assert_eq!(
+            found.map(|(network, _)| network.to_string()).as_deref(),
+            Some("198.51.100.0/24")
+        );
         assert_eq!(reason("127.8.0.1"), Some("mine"));
         assert_eq!(reason("169.254.169.254"), Some("the cloud's metadata service"));
         assert_eq!(reason("169.254.0.1"), Some("link-local"));

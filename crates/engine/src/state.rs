@@ -202,7 +202,7 @@ pub struct Index {
     /// Transactions that wait for an occupied target to be left: at most one, unless the holder is quarantined.
     pub next_by_target: BTreeSet<(ActionKind, Target, TransactionId)>,
     /// Transactions waiting for their turn.
-    pub queue: BTreeSet<TransactionId>,
+    pub queue: CompactSet<TransactionId>,
     /// What is due when.
     pub deadlines: Deadlines,
     /// Transactions in flight.
@@ -212,7 +212,7 @@ pub struct Index {
     /// How many incidents are open.
     pub incidents_open: u64,
     /// Incidents whose transactions have changed since they were last looked at.
-    pub dirty: BTreeSet<IncidentId>,
+    pub dirty: CompactSet<IncidentId>,
     /// The networks that are never touched by the policy.
     pub never_touch: Networks,
     /// Those that are never touched by a list.
@@ -222,10 +222,21 @@ pub struct Index {
 /// The look-up key of an incident.
 #[must_use]
 pub fn key_hash(playbook: ContentHash, key: &str) -> KeyHash {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(playbook.as_bytes());
-    hasher.update(key.as_bytes());
-    let [a, b, c, d, e, f, g, h, ..] = *hasher.finalize().as_bytes();
+    // Most keys are short, and what lies in one piece is hashed in half the time.
+    let mut piece = [0; 128];
+    let end = playbook.as_bytes().len() + key.len();
+    let hash = if let Some(piece) = piece.get_mut(..end) {
+        let (first, second) = piece.split_at_mut(playbook.as_bytes().len());
+        first.copy_from_slice(playbook.as_bytes());
+        second.copy_from_slice(key.as_bytes());
+        blake3::hash(piece)
+    } else {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(playbook.as_bytes());
+        hasher.update(key.as_bytes());
+        hasher.finalize()
+    };
+    let [a, b, c, d, e, f, g, h, ..] = *hash.as_bytes();
     KeyHash::from_le_bytes([a, b, c, d, e, f, g, h])
 }
 
@@ -563,7 +574,7 @@ impl Index {
                 .insert((transaction.deadline, Subject::Transaction(transaction.id)));
         }
         if kind == StateKind::Planned {
-            self.queue.insert(transaction.id);
+            self.queue.add(transaction.id);
         }
         self.in_flight += u32::from(kind.is_in_flight());
         if stands(kind) {
@@ -588,10 +599,10 @@ impl Index {
         }
         if kind != after {
             if kind == StateKind::Planned {
-                self.queue.remove(&id);
+                self.queue.take(&id);
             }
             if after == StateKind::Planned {
-                self.queue.insert(id);
+                self.queue.add(id);
             }
             self.in_flight -= u32::from(kind.is_in_flight());
             self.in_flight += u32::from(after.is_in_flight());

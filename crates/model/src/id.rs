@@ -14,7 +14,7 @@ macro_rules! numbered {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                crate::text::pad(f, format_args!(concat!($prefix, "-{}"), self.0))
+                crate::text::pad(f, format_args!(concat!($prefix, "-{}"), crate::text::Digits(self.0)))
             }
         }
 
@@ -177,13 +177,13 @@ impl EffectKey {
         hash: ContentHash,
         transaction: TransactionId,
     ) -> Self {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&installation.0);
-        hasher.update(&incident.0.to_le_bytes());
-        hasher.update(hash.as_bytes());
-        hasher.update(&transaction.0.to_le_bytes());
+        let mut parts = [0; 56];
+        parts[..8].copy_from_slice(&installation.0);
+        parts[8..16].copy_from_slice(&incident.0.to_le_bytes());
+        parts[16..48].copy_from_slice(hash.as_bytes());
+        parts[48..].copy_from_slice(&transaction.0.to_le_bytes());
         let mut key = [0; 16];
-        key.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+        key.copy_from_slice(&blake3::hash(&parts).as_bytes()[..16]);
         Self(key)
     }
 }

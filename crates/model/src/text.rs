@@ -1,5 +1,6 @@
 //! Text from outside, made safe to show.
 
+use std::cell::Cell;
 use std::fmt;
 
 /// Shows `text` with every control character, bidirectional override and invisible separator escaped, and cut at
@@ -21,6 +22,11 @@ pub fn is_unsafe_to_show(c: char) -> bool {
 
 impl fmt::Display for Printable<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Nearly all of it is safe, and that is quickly seen.
+        let safe = |all, byte| all & matches!(byte, b' '..=b'~');
+        if self.0.len() <= Self::CHARS_MAX && self.0.bytes().fold(true, safe) {
+            return f.write_str(self.0);
+        }
         let mut chars = self.0.chars();
         for c in chars.by_ref().take(Self::CHARS_MAX) {
             if is_unsafe_to_show(c) {
@@ -48,6 +54,34 @@ pub fn clip(text: &str, bytes_max: usize) -> &str {
         end -= 1;
     }
     &text[..end]
+}
+
+/// A number in decimal digits, whatever width is asked for: the standard library's way to write one is several times as
+/// long, and most sentences of a guard hold two of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Digits(pub u64);
+
+const DIGITS: &str = "0123456789";
+const PAIRS: &str = concat!(
+    "0001020304050607080910111213141516171819",
+    "2021222324252627282930313233343536373839",
+    "4041424344454647484950515253545556575859",
+    "6061626364656667686970717273747576777879",
+    "8081828384858687888990919293949596979899",
+);
+
+impl fmt::Display for Digits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (rest, last) = (self.0 / 100, (self.0 % 100) as usize);
+        if rest > 0 {
+            Self(rest).fmt(f)?;
+            f.write_str(&PAIRS[2 * last..2 * last + 2])
+        } else if last >= 10 {
+            f.write_str(&PAIRS[2 * last..2 * last + 2])
+        } else {
+            f.write_str(&DIGITS[last..=last])
+        }
+    }
 }
 
 /// Text that fits into `N` bytes on the stack, or does not and is on the heap.
@@ -90,16 +124,29 @@ impl<const N: usize> OnStack<N> {
     }
 }
 
+/// Room of a text in the making that is kept for the next one.
+const ROOM_KEPT: usize = 4 * 1024;
+
+thread_local! {
+    static ROOM: Cell<String> = const { Cell::new(String::new()) };
+}
+
 /// What `format!(…).into()` gives, with one allocation: `boxed(format_args!(…))`.
 #[must_use]
 pub fn boxed(text: fmt::Arguments<'_>) -> Box<str> {
     if let Some(text) = text.as_str() {
         return text.into();
     }
-    let mut made = OnStack::<192>::new();
+    // One that is made while another one is finds no room, and makes its own.
+    let mut made = ROOM.take();
+    made.clear();
     // Writing to it cannot fail.
     let _ = fmt::Write::write_fmt(&mut made, text);
-    made.as_str().into()
+    let boxed = made.as_str().into();
+    if made.capacity() <= ROOM_KEPT {
+        ROOM.set(made);
+    }
+    boxed
 }
 
 /// Writes `text` to `f` with the width that is asked for.
@@ -118,13 +165,29 @@ mod tests {
 
     #[test]
     fn text_that_fits_and_text_that_does_not_is_what_it_says() {
-        for length in [0, 1, 191, 192, 193, 1_000] {
+        for length in [0, 1, 191, 192, 193, 1_000, 5_000] {
             let long = "é".repeat(length);
             assert_eq!(*boxed(format_args!("{length}{long}.")), format!("{length}{long}."));
         }
         assert_eq!(*boxed(format_args!("as it is")), *"as it is");
+        struct Nested;
+        impl fmt::Display for Nested {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&boxed(format_args!("<{}>", Digits(1))))
+            }
+        }
+        assert_eq!(*boxed(format_args!("a{Nested}{}b{Nested}", Digits(2))), *"a<1>2b<1>");
         let id = crate::TransactionId(7);
         assert_eq!(format!("{id}|{id:>6}|{id:<6}|{id:.2}"), "TX-7|  TX-7|TX-7  |TX");
+    }
+
+    #[test]
+    fn digits_are_those_of_the_number() {
+        let mut numbers: Vec<u64> = (0..1_200).chain([u64::MAX, u64::MAX - 1]).collect();
+        numbers.extend((0..20).flat_map(|power| [10_u64.pow(power) - 1, 10_u64.pow(power), 10_u64.pow(power) + 1]));
+        for number in numbers {
+            assert_eq!(Digits(number).to_string(), number.to_string());
+        }
     }
 
     #[test]
@@ -132,6 +195,13 @@ mod tests {
         let shown = Printable("a\u{1b}[31mred\r\n\u{202e}x\u{0}\u{9b}").to_string();
         assert_eq!(shown, "a\\u{1b}[31mred\\u{d}\\u{a}\\u{202e}x\\u{0}\\u{9b}");
         assert!(Printable(&"x".repeat(5_000)).to_string().chars().count() == Printable::CHARS_MAX + 1);
+        for length in [0, 1, Printable::CHARS_MAX, Printable::CHARS_MAX + 1] {
+            let text = "~ ".repeat(length)[..length].to_owned();
+            let cut = if length > Printable::CHARS_MAX { "…" } else { "" };
+            let shown = Printable(&text).to_string();
+            assert_eq!(shown, format!("{}{cut}", &text[..length.min(Printable::CHARS_MAX)]));
+        }
+        assert_eq!(Printable("\u{7f}").to_string(), "\\u{7f}");
         assert_eq!(clip("aé", 2), "a");
     }
 }

@@ -203,7 +203,8 @@ impl fmt::Display for Units {
             let number = rest / size;
             rest %= size;
             if number > 0 && shown < self.1 {
-                write!(f, "{number}{unit}")?;
+                crate::text::Digits(number).fmt(f)?;
+                f.write_str(unit)?;
             }
             shown += usize::from(shown > 0 || number > 0);
         }
@@ -215,6 +216,9 @@ impl fmt::Display for Units {
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let units = if self.0 < 60_000_000 { 1 } else { 2 };
+        if f.width().is_none() && f.precision().is_none() {
+            return Units(*self, units).fmt(f);
+        }
         crate::text::pad(f, format_args!("{}", Units(*self, units)))
     }
 }

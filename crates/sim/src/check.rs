@@ -885,7 +885,8 @@ fn newest_reply(frame: &Frame, at: usize, id: TransactionId, it: &Tx, change: &C
 
 fn escaped(what: &str, text: &str) -> Found {
     // Nearly all of it is, and that is quickly seen.
-    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+    let printable = |all, byte| all & matches!(byte, b' '..=b'~');
+    if text.bytes().fold(true, printable) {
         return Ok(());
     }
     match text.chars().find(|it| it.is_control()) {

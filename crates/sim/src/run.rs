@@ -115,7 +115,8 @@ struct Log {
     /// How many of them are durable.
     durable: usize,
     epoch: u32,
-    snapshot: Option<(usize, Vec<u8>)>,
+    /// What a process knew after so many frames. It is made bytes when it is read, since most never are.
+    snapshot: Option<(usize, Engine)>,
 }
 
 /// A frame that is decided, and what waits for it to be durable.
@@ -173,9 +174,9 @@ enum Item {
     Swept {
         replica: usize,
         life: u32,
-        reading: Reading,
+        reading: Box<Reading>,
     },
-    Command(Command),
+    Command(Box<Command>),
     Enforce,
     Room,
     Adversary(TransactionId, u8),
@@ -258,6 +259,9 @@ struct Sim<'a> {
     next_cut: usize,
     /// What the last process knew when it ended, and after how many frames, if nothing of it was lost.
     last_known: Option<(usize, Engine)>,
+    /// What so many frames of the journal give when they are applied to nothing. It goes on where it was left: applying
+    /// the same frames again could only give the same.
+    folded: (usize, Engine),
 }
 
 impl<'a> Sim<'a> {
@@ -299,6 +303,7 @@ impl<'a> Sim<'a> {
             excused: BTreeSet::new(),
             next_cut: 0,
             last_known: None,
+            folded: (0, Engine::new()),
         }
     }
 
@@ -489,11 +494,11 @@ impl<'a> Sim<'a> {
             }
             Item::Swept { replica, life, reading } => {
                 if self.replicas[replica].life == life && !self.waits(replica) {
-                    let findings = compare(self.replicas[replica].engine.state(), &[reading]);
+                    let findings = compare(self.replicas[replica].engine.state(), &[*reading]);
                     self.input(replica, Input::Swept(findings), false);
                 }
             }
-            Item::Command(command) => self.command(command),
+            Item::Command(command) => self.command(*command),
             Item::Enforce => self.world.enforcing = true,
             Item::Room => self.world.capacity_max = CAPACITY,
             Item::Adversary(label, place) => self.adversary(label, place),

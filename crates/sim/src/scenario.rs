@@ -386,6 +386,7 @@ impl Scenario {
                 });
             happenings.push((at, happening(chance)));
         }
+        more_events(seed, at, &mut happenings);
         exemptions(seed, at, &mut happenings);
         lists(seed, at, &mut happenings);
         Self {
@@ -407,6 +408,17 @@ impl Scenario {
 /// changes nothing about the other runs.
 fn has_processes(seed: u64) -> bool {
     Chance::at(seed, &[8]).percent(25)
+}
+
+/// Further events among what happens, so that there are about twenty transactions. Drawn by themselves, so that they change
+/// nothing about what else a seed means.
+fn more_events(seed: u64, end: Span, happenings: &mut Vec<(Span, Happening)>) {
+    let mut chance = Chance::at(seed, &[9]);
+    for _ in 0..5 + chance.below(5) {
+        let at = Span::from_micros(chance.below(1 + end.as_micros()));
+        happenings.push((at, event(&mut chance)));
+    }
+    happenings.sort_by_key(|(at, _)| *at);
 }
 
 /// In one of four runs people protect targets and trust what they release. Drawn by itself, so that it changes nothing

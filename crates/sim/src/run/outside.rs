@@ -230,7 +230,7 @@ impl Sim<'_> {
         let it = &self.replicas[leader];
         if let Some(waiting) = it.engine.state().transactions.get(&id) {
             let at = it.clock.when(waiting.deadline, self.now);
-            self.later(at, Item::Command(Command::Approve(id)));
+            self.later(at, Item::Command(Box::new(Command::Approve(id))));
         }
     }
 
@@ -259,7 +259,7 @@ impl Sim<'_> {
             let item = Item::Swept {
                 replica: leader,
                 life: self.replicas[leader].life,
-                reading,
+                reading: Box::new(reading),
             };
             self.later(self.now + Span::from_millis(3), item);
         }

@@ -118,25 +118,46 @@ impl Sim<'_> {
     }
 
     pub(super) fn recover(&mut self, replica: usize) -> Engine {
-        let (from, mut engine) = match &self.log.snapshot {
-            Some((at, bytes)) if *at <= self.log.frames.len() => match Engine::from_snapshot(bytes) {
-                Ok(engine) => (*at, engine),
-                Err(_) => (0, Engine::new()),
-            },
-            _ => (0, Engine::new()),
-        };
-        let again = is(Mutant::RecoveryDecidesAgain);
-        for entry in &self.log.frames[if again { 0 } else { from }..] {
-            if again {
-                let now = self.replicas[replica].clock.read(self.now);
+        let snapshot = self.log.snapshot.as_ref();
+        let snapshot = snapshot.filter(|(at, _)| *at <= self.log.frames.len());
+        let snapshot =
+            snapshot.and_then(|(at, known)| Some((*at, Engine::from_snapshot(&known.state().encode()).ok()?)));
+        if is(Mutant::RecoveryDecidesAgain) {
+            let mut engine = snapshot.map_or_else(Engine::new, |(_, engine)| engine);
+            let now = self.replicas[replica].clock.read(self.now);
+            for entry in &self.log.frames {
                 engine.step(&entry.frame.input, now);
-            } else if let Err(error) = engine.replay(&entry.frame, entry.now) {
-                let what = format!("a frame does not fit: {error}");
-                self.violate(Invariant::ReplayEqualsLive, what);
+            }
+            return engine;
+        }
+        let Some((from, mut engine)) = snapshot else {
+            self.fold(self.log.frames.len());
+            return self.folded.1.clone();
+        };
+        for entry in &self.log.frames[from..] {
+            if let Err(error) = engine.replay(&entry.frame, entry.now) {
+                self.violate(Invariant::ReplayEqualsLive, format!("a frame does not fit: {error}"));
                 break;
             }
         }
         engine
+    }
+
+    /// Applies frames of the journal to what those before them gave, up to the one at `end`. They are durable by then, so
+    /// that none of them is lost afterwards.
+    pub(super) fn fold(&mut self, end: usize) {
+        let (folded, engine) = &mut self.folded;
+        let mut unfit = None;
+        for entry in &self.log.frames[*folded..end] {
+            *folded += 1;
+            if let Err(error) = engine.replay(&entry.frame, entry.now) {
+                unfit = Some(format!("a frame does not fit: {error}"));
+                break;
+            }
+        }
+        if let Some(what) = unfit {
+            self.violate(Invariant::ReplayEqualsLive, what);
+        }
     }
 
     /// One turn of a process, and what waits for it to be durable.
@@ -307,6 +328,7 @@ impl Sim<'_> {
             if let Err((invariant, what)) = self.model.frame(&entry.frame, entry.now) {
                 self.fail(invariant, what);
             }
+            self.fold(self.log.durable);
         }
     }
 
@@ -315,7 +337,7 @@ impl Sim<'_> {
         // One that has been replaced may be done with its own frames, and knows nothing of those after them.
         let whole = it.epoch == self.log.epoch && it.group.is_empty() && self.log.durable == self.log.frames.len();
         if whole && self.log.frames.len() % 64 == 40 {
-            self.log.snapshot = Some((self.log.frames.len(), it.engine.state().encode()));
+            self.log.snapshot = Some((self.log.frames.len(), it.engine.clone()));
         }
     }
 }
