@@ -156,6 +156,8 @@ struct Tx {
     counts: bool,
     lease_until: Option<Timestamp>,
     step: u16,
+    /// Nothing undoes it.
+    for_good: bool,
     /// How many leases its target had served in a row when it was planned.
     served: u32,
     /// Whether it ends because its lease did, or because a person said so.
@@ -312,6 +314,7 @@ impl Model {
                 transaction,
                 incident,
                 step,
+                kind,
                 target,
                 lease,
                 ..
@@ -319,6 +322,7 @@ impl Model {
                 self.planned += 1;
                 let mut planned = new_tx(*transaction, *incident, target.clone(), *lease, StateKind::Planned);
                 planned.step = *step;
+                planned.for_good = kind.is_irreversible();
                 planned.served = self.grown(*incident, *step, target, *lease, now)?;
                 self.transactions.insert(*transaction, planned);
             }
@@ -727,7 +731,7 @@ impl Model {
                 continue;
             }
             let stays = self.transactions.iter().find(|(_, it)| {
-                it.incident == failed.incident && it.kind == StateKind::InForce && it.joined.is_empty()
+                it.incident == failed.incident && it.kind == StateKind::InForce && it.joined.is_empty() && !it.for_good
             });
             // One that was planned anew at the place of the failed one speaks for the incident instead.
             let replaced = self
@@ -855,6 +859,7 @@ fn new_tx(label: TransactionId, incident: IncidentId, target: Target, lease: Spa
         counts: false,
         lease_until: None,
         step: 0,
+        for_good: false,
         served: 0,
         ends: None,
     }

@@ -4,13 +4,13 @@ use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 
 use staunch_model::{
-    ContentHash, Context, EvidenceKind, Found, IncidentOutcome, Mode, Modes, NotifyStep, OnFailure, Phase, Playbook,
-    PlaybookGuards, Policy, PreserveStep, Process, Protection, Span, Step, Target, TargetFacts,
+    ActionKind, Aim, ContentHash, Context, EvidenceKind, Found, IncidentOutcome, Mode, Modes, NotifyStep, OnFailure,
+    Phase, Playbook, PlaybookGuards, Policy, PreserveStep, Process, Protection, Span, Step, Target, TargetFacts,
 };
 
 use crate::chance::Chance;
 use crate::fault::{Fault, Rates};
-use crate::world::WorldKind;
+use crate::world::{ON_A_MACHINE, WorldKind};
 
 /// Something that happens outside the engine's doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -154,8 +154,18 @@ pub const PLACES: u8 = 14;
 pub fn place(world: WorldKind, number: u8) -> Target {
     match world {
         WorldKind::Kernel | WorldKind::Api | WorldKind::Cloud => Target::Address(address(number)),
-        WorldKind::Processes => Target::Process(process(number)),
+        WorldKind::Machine(kind) => match kind.aims_at() {
+            Aim::Address => Target::Address(address(number)),
+            Aim::Process => Target::Process(process(number)),
+            Aim::Account => named(&format!("account:user-{number}")),
+            Aim::Host => named(&format!("host:host-{number}")),
+            Aim::Domain => named(&format!("domain:{number}.example")),
+        },
     }
+}
+
+fn named(text: &str) -> Target {
+    text.parse().expect("it is a name")
 }
 
 /// The process with this number. The last could not be told from others; the two before it are protected.
@@ -172,11 +182,11 @@ pub fn process(number: u8) -> Process {
     }
 }
 
-/// What is found out about the process with this number, as hostile as it can be.
+/// What is found out about the target with this number, as hostile as it can be. Of the last nothing can be told.
 #[must_use]
-pub fn found(number: u8) -> Found {
-    let process = process(number);
-    let facts = if process.is_identified() {
+pub fn found(world: WorldKind, number: u8) -> Found {
+    let target = place(world, number);
+    let facts = if number + 1 < PLACES {
         Ok(TargetFacts {
             what: format!("/tmp/x\u{1b}[2J{number} of user 33").into(),
             protected: (number + 3 >= PLACES).then(|| "the way in \u{1b}[1m".into()),
@@ -184,10 +194,7 @@ pub fn found(number: u8) -> Found {
     } else {
         Err("it has ended \u{1b}[1m".into())
     };
-    Found {
-        target: Target::Process(process),
-        facts,
-    }
+    Found { target, facts }
 }
 
 /// The address with this number. The last two are protected by all policies.
@@ -330,15 +337,9 @@ pub fn policy(world: WorldKind, variant: u8) -> Policy {
 }
 
 static POLICIES: LazyLock<Vec<Arc<Policy>>> = LazyLock::new(|| {
-    let worlds = [
-        WorldKind::Kernel,
-        WorldKind::Api,
-        WorldKind::Cloud,
-        WorldKind::Processes,
-    ];
-    let all = worlds
-        .iter()
-        .flat_map(|world| (0..8).map(|variant| Arc::new(policy(*world, variant))));
+    let worlds = [WorldKind::Kernel, WorldKind::Api, WorldKind::Cloud];
+    let worlds = worlds.into_iter().chain(ON_A_MACHINE.map(WorldKind::Machine));
+    let all = worlds.flat_map(|world| (0..8).map(move |variant| Arc::new(policy(world, variant))));
     all.collect()
 });
 
@@ -349,8 +350,11 @@ impl Scenario {
         let mut chance = Chance::at(seed, &[0]);
         let chance = &mut chance;
         let world = chance.pick(&[WorldKind::Kernel, WorldKind::Kernel, WorldKind::Api, WorldKind::Cloud]);
-        let world = if world == WorldKind::Kernel && has_processes(seed) {
-            WorldKind::Processes
+        let world = if world == WorldKind::Kernel && is_on_a_machine(seed) {
+            // Of a draw of its own, so that it changes nothing else; most of them freeze.
+            let kind = Chance::at(seed, &[10]).below(8);
+            let kind = ON_A_MACHINE.get(usize::try_from(kind).expect("small"));
+            WorldKind::Machine(kind.copied().unwrap_or(ActionKind::FreezeProcess))
         } else {
             world
         };
@@ -359,7 +363,10 @@ impl Scenario {
                 WorldKind::Kernel => 0,
                 WorldKind::Api => 8,
                 WorldKind::Cloud => 16,
-                WorldKind::Processes => 24,
+                WorldKind::Machine(kind) => {
+                    let at = ON_A_MACHINE.iter().position(|it| *it == kind);
+                    24 + 8 * at.expect("it is one of them")
+                }
             };
             POLICIES[world + usize::try_from(variant).expect("small")].clone()
         };
@@ -372,7 +379,7 @@ impl Scenario {
         let sync_us = chance.pick(&[0, 0, 0, 100, 2_000, 40_000]);
         let adversary_percent = match world {
             WorldKind::Cloud => 20,
-            WorldKind::Kernel | WorldKind::Api | WorldKind::Processes => 0,
+            WorldKind::Kernel | WorldKind::Api | WorldKind::Machine(_) => 0,
         };
         let mut happenings = Vec::new();
         let mut at = Span::ZERO;
@@ -404,9 +411,9 @@ impl Scenario {
     }
 }
 
-/// In one of four runs in a kernel, which freezes processes instead of blocking addresses. Drawn by itself, so that it
+/// In one of four runs in a kernel, which acts on what the machine has of its own instead of blocking addresses. Drawn by itself, so that it
 /// changes nothing about the other runs.
-fn has_processes(seed: u64) -> bool {
+fn is_on_a_machine(seed: u64) -> bool {
     Chance::at(seed, &[8]).percent(25)
 }
 

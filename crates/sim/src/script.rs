@@ -824,7 +824,7 @@ const REPLY: Span = Span::from_micros(10);
 /// How long a request takes.
 const fn transit(world: WorldKind) -> Span {
     match world {
-        WorldKind::Kernel | WorldKind::Processes => Span::from_micros(20),
+        WorldKind::Kernel | WorldKind::Machine(_) => Span::from_micros(20),
         WorldKind::Api => Span::from_millis(30),
         WorldKind::Cloud => Span::from_millis(80),
     }

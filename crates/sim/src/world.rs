@@ -21,16 +21,26 @@ pub enum WorldKind {
     Api,
     /// A remote API that shows changes a while later, where an adversary undoes what is done.
     Cloud,
-    /// The processes of a machine: its kernel answers at once, and freezes until it is told otherwise.
-    Processes,
+    /// What a machine has of its own, its processes, accounts and the like, where this is done: it answers at once, and goes on
+    /// until it is told otherwise.
+    Machine(ActionKind),
 }
+
+/// What is done in worlds of the kind [`WorldKind::Machine`].
+pub const ON_A_MACHINE: [ActionKind; 5] = [
+    ActionKind::FreezeProcess,
+    ActionKind::KillProcess,
+    ActionKind::IsolateHost,
+    ActionKind::LockAccount,
+    ActionKind::SinkholeDomain,
+];
 
 impl WorldKind {
     /// The longest time between sending a request and its last effect that can be seen.
     #[must_use]
     pub const fn in_flight_max(self) -> Span {
         match self {
-            Self::Kernel | Self::Processes => Span::from_millis(100),
+            Self::Kernel | Self::Machine(_) => Span::from_millis(100),
             Self::Api => Span::from_secs(2),
             Self::Cloud => Span::from_secs(4),
         }
@@ -40,7 +50,7 @@ impl WorldKind {
     #[must_use]
     pub const fn lag_max(self) -> Span {
         match self {
-            Self::Kernel | Self::Api | Self::Processes => Span::ZERO,
+            Self::Kernel | Self::Api | Self::Machine(_) => Span::ZERO,
             Self::Cloud => Span::from_millis(1_500),
         }
     }
@@ -54,7 +64,7 @@ impl WorldKind {
     /// Whether it is on the machine itself.
     #[must_use]
     pub const fn is_local(self) -> bool {
-        matches!(self, Self::Kernel | Self::Processes)
+        matches!(self, Self::Kernel | Self::Machine(_))
     }
 
     /// What is done there.
@@ -62,7 +72,7 @@ impl WorldKind {
     pub const fn action(self) -> ActionKind {
         match self {
             Self::Kernel | Self::Api | Self::Cloud => ActionKind::BlockIp,
-            Self::Processes => ActionKind::FreezeProcess,
+            Self::Machine(kind) => kind,
         }
     }
 

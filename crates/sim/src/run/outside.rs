@@ -148,9 +148,9 @@ impl Sim<'_> {
             raw: b"{}".as_slice().into(),
         };
         let kind = self.world.kind();
-        if kind == WorldKind::Processes {
+        if matches!(kind, WorldKind::Machine(_)) {
             for number in targets.iter().copied().flatten() {
-                self.input(leader, Input::Found(found(number)), false);
+                self.input(leader, Input::Found(found(kind, number)), false);
             }
         }
         let step = |(at, number): (usize, &Option<u8>)| MatchedStep {

@@ -7,7 +7,7 @@ use staunch_model::{Modes, Playbook, Policy, Span};
 use staunch_playbook::{BUILT_IN, CheckContext, compile};
 use staunch_sim::fault::Rates;
 use staunch_sim::scenario::{Cut, Happening, Order, When, policy};
-use staunch_sim::world::WorldKind;
+use staunch_sim::world::{ON_A_MACHINE, WorldKind};
 use staunch_sim::{Scenario, run, run_traced};
 
 /// What becomes of the containment.
@@ -21,17 +21,15 @@ enum Story {
     RolledBack,
 }
 
-const WORLDS: [WorldKind; 4] = [
-    WorldKind::Kernel,
-    WorldKind::Api,
-    WorldKind::Cloud,
-    WorldKind::Processes,
-];
+fn worlds() -> impl Iterator<Item = WorldKind> {
+    let worlds = [WorldKind::Kernel, WorldKind::Api, WorldKind::Cloud];
+    worlds.into_iter().chain(ON_A_MACHINE.map(WorldKind::Machine))
+}
 
 fn policies() -> Vec<(String, WorldKind, Policy)> {
     let base = |world| policy(world, 0);
     let mut all = Vec::new();
-    for world in WORLDS {
+    for world in worlds() {
         for (name, text) in BUILT_IN {
             let compiled = compile(name, text, &CheckContext::default()).expect("a built-in playbook is sound");
             let playbook = (*compiled.program.playbook).clone();
