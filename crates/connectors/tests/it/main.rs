@@ -7,5 +7,7 @@ mod freeze_process;
 mod freeze_process_setting;
 mod journald;
 mod processes;
+mod sinkhole_domain;
+mod sinkhole_domain_setting;
 mod sources;
 mod traffic;
