@@ -61,13 +61,18 @@ fn widen_generic(compiled: &mut Compiled, context: &CheckContext) {
     }
 }
 
-/// Whether a playbook that comes with Staunch can act: those about processes cannot where none is to be acted on.
+/// Whether a playbook that comes with Staunch can act: those about processes and domains cannot where none are to be acted on.
 fn fits(config: &Config, name: &str, text: &str) -> bool {
-    let is_of_process = |compiled: Compiled| {
+    let can_act = |compiled: Compiled| {
         let steps = &compiled.program.playbook.steps;
-        steps.iter().any(|step| step.action.aims_at() == Aim::Process)
+        steps.iter().all(|step| match step.action.aims_at() {
+            Aim::Process => config.processes.enabled,
+            Aim::Domain => config.domains.enabled,
+            Aim::Address | Aim::Account | Aim::Host => true,
+        })
     };
-    config.processes.enabled || !compile(name, text, &CheckContext::default()).is_ok_and(is_of_process)
+    // One that does not compile is told about.
+    compile(name, text, &CheckContext::default()).ok().is_none_or(can_act)
 }
 
 impl Texts {
