@@ -487,3 +487,6 @@ impl Action for UnboundSinkhole {
         lifted
     }
 }
+
+#[cfg(test)]
+mod tests;
