@@ -4,12 +4,14 @@
 
 pub mod by_aim;
 pub mod conntrack;
+pub mod domains;
 pub mod own_addresses;
 pub mod processes;
 pub mod this_host;
 
 pub use by_aim::ByAim;
 pub use conntrack::ConntrackShare;
+pub use domains::{DomainOptions, DomainTeller};
 pub use own_addresses::{DiscoverError, PROC, RESOLV_CONF, protections};
 pub use processes::{ProcessFinder, ProcessOptions, ProcessOptionsError};
 pub use this_host::ThisHost;

@@ -22,6 +22,7 @@ pub mod segment;
 mod shown;
 pub mod sources;
 pub mod syslog;
+pub mod unbound;
 
 /// The program has no library: its configuration is compiled from the same files.
 #[path = "../../staunch/src"]
@@ -128,6 +129,10 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "syslog",
         run: syslog::run,
+    },
+    Target {
+        name: "unbound",
+        run: unbound::run,
     },
     Target {
         name: "generic",

@@ -61,6 +61,10 @@ pub const BUILT_IN: &[(&str, &str)] = &[
         "container-escape-freeze.yaml",
         include_str!("../../../playbooks/container-escape-freeze.yaml"),
     ),
+    (
+        "dns-c2-sinkhole.yaml",
+        include_str!("../../../playbooks/dns-c2-sinkhole.yaml"),
+    ),
 ];
 
 /// The tests of the playbooks that come with Staunch: the playbook's file name and the text of its tests.
@@ -100,6 +104,10 @@ pub const BUILT_IN_TESTS: &[(&str, &str)] = &[
     (
         "container-escape-freeze.yaml",
         include_str!("../../../playbooks/container-escape-freeze.test.yaml"),
+    ),
+    (
+        "dns-c2-sinkhole.yaml",
+        include_str!("../../../playbooks/dns-c2-sinkhole.test.yaml"),
     ),
 ];
 

@@ -16,11 +16,13 @@ mod sources;
 mod telemetry;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize};
+use staunch_connectors::actions::sinkhole_domain::Sinkhole;
 use staunch_connectors::ranges::Provider;
 use staunch_engine::limits;
 use staunch_model::{Mode, Printable, Span};
@@ -81,6 +83,8 @@ pub(crate) struct Config {
     pub(crate) host: HostSettings,
     /// Acts on the processes of this machine.
     pub(crate) processes: ProcessSettings,
+    /// Acts on domains.
+    pub(crate) domains: DomainSettings,
     /// Knowledge about traffic.
     pub(crate) traffic: TrafficSettings,
     /// Event sources.
@@ -116,6 +120,7 @@ impl Default for Config {
             rate_limit: RateLimitSettings::default(),
             host: HostSettings::default(),
             processes: ProcessSettings::default(),
+            domains: DomainSettings::default(),
             traffic: TrafficSettings::default(),
             sources: SourcesSettings::default(),
             journal: JournalSettings::default(),
@@ -135,8 +140,8 @@ pub(crate) struct PlaybookSettings {
     /// Directories whose `*.yaml` and `*.yml` files are playbooks (`*.test.yaml` are not, and `snippets.yaml` is what they
     /// share). Default none. Since v0.1.
     pub(crate) dirs: Vec<PathBuf>,
-    /// Whether the playbooks that come with Staunch are used too; those about processes where `[processes]` is enabled. Default
-    /// `true`. Since v0.1.
+    /// Whether the playbooks that come with Staunch are used too; those about processes where `[processes]` is
+    /// enabled, those about domains where `[domains]` is. Default `true`. Since v0.1.
     pub(crate) built_in: bool,
     /// Whether playbooks in `dirs` are used only when one of `trusted_keys` has signed them: see
     /// [signed playbooks](../guide/signed-playbooks.md). Those that come with Staunch are a part of the program and need no
@@ -390,6 +395,51 @@ pub(crate) struct ProcessSettings {
     /// Default none: those that come with Staunch are protected where root, or a user that services have to themselves, runs
     /// them. Since v0.1.
     pub(crate) protected: Vec<String>,
+}
+
+/// Acts on domains by the resolver of this machine: see [domains](../guide/domains.md).
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct DomainSettings {
+    /// Whether playbooks may have Unbound deny domains. Needs its control channel, and root or its group. Default `false`. Since
+    /// v0.1.
+    pub(crate) enabled: bool,
+    /// The socket of its control channel, a whole path, as `control-interface` in `unbound.conf` names it. Default
+    /// `/run/unbound.ctl`. Since v0.1.
+    pub(crate) control: PathBuf,
+    /// What denied names resolve to: `nxdomain`, nothing; or an address, such as `192.0.2.1`, for names of its IP version, and
+    /// nothing for the other. Sinkholes that are in force keep theirs. Default `nxdomain`. Since v0.1.
+    pub(crate) answer: String,
+    /// The address on which that Unbound answers, such as `127.0.0.1:53`: it is asked by DNS, and by nobody else, whether a
+    /// sinkhole holds. Default none: what its control channel says is believed. Since v0.1.
+    pub(crate) resolver: Option<SocketAddr>,
+    /// Domains that are never denied, nor what is below and above them, beside those that are found. Default none. Since v0.1.
+    pub(crate) protected: Vec<String>,
+}
+
+impl DomainSettings {
+    /// The word for names that resolve to nothing.
+    const NOTHING: &str = "nxdomain";
+
+    /// What denied names resolve to; `None` when that is not to be understood.
+    pub(crate) fn sinkhole(&self) -> Option<Sinkhole> {
+        if self.answer == Self::NOTHING {
+            return Some(Sinkhole::NoSuchName);
+        }
+        self.answer.parse().ok().map(Sinkhole::Address)
+    }
+}
+
+impl Default for DomainSettings {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            control: "/run/unbound.ctl".into(),
+            answer: Self::NOTHING.into(),
+            resolver: None,
+            protected: Vec::new(),
+        }
+    }
 }
 
 /// Knowledge about traffic.

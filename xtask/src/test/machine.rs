@@ -34,6 +34,11 @@ const NEEDS: &[Need] = &[
         is_there: has_conntrack,
     },
     Need {
+        package: "unbound",
+        what_for: "is the resolver that domains are denied by",
+        is_there: has_unbound,
+    },
+    Need {
         package: "gcc",
         what_for: "compiles the bundled SQLite",
         is_there: has_compiler,
@@ -104,6 +109,11 @@ fn has_ip() -> bool {
 
 fn has_conntrack() -> bool {
     shell::is_installed("conntrack")
+}
+
+fn has_unbound() -> bool {
+    // It is no program for users, whose path may leave its directory out.
+    shell::is_installed("unbound") || Path::new("/usr/sbin/unbound").is_file()
 }
 
 fn has_compiler() -> bool {

@@ -8,5 +8,7 @@ mod freeze_process_setting;
 mod journald;
 mod kill_process;
 mod processes;
+mod sinkhole_domain;
+mod sinkhole_domain_setting;
 mod sources;
 mod traffic;

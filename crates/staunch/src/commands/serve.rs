@@ -67,11 +67,10 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
         Some(file) => tracing::info!(file = %file.display(), "configuration read"),
         None => tracing::info!("no configuration file, defaults hold"),
     }
-    // Its thread has to look into processes outside of the sandbox.
-    let targets = match wiring::targets(&config)? {
-        Some(finder) => Some(finding(finder)?),
-        None => None,
-    };
+    let finder = wiring::targets(&config)?;
+    // To tell processes, its thread has to look into them from outside of the sandbox.
+    let outside = finder.clone().filter(|_| config.processes.enabled);
+    let outside = outside.map(finding).transpose()?;
     if args.rehearse.is_some() {
         check_rehearsal(&config.data_dir)?;
         end_with_the_play(&config.data_dir)?;
@@ -79,6 +78,10 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
         // Before there is another thread. The stage clears itself away, which a server may not.
         enter_sandbox(&config)?;
     }
+    let targets = match outside {
+        Some(outside) => Some(outside),
+        None => finder.map(finding).transpose()?,
+    };
     let compiled = compile(&config)?;
     let tokens = Tokens::load(&config.tokens_file()).map_err(|error| token::fault(&error))?;
     let senders = wiring::senders(&config)?;
@@ -423,7 +426,7 @@ fn stop(runtime: Runtime, ended: Ended) -> Result<Exit, Fault> {
         }
         (Ended::Asked | Ended::Input(0), Stopped::Done(Ok(()))) => {
             tracing::info!(
-                "stopped; what is in force stays in force: addresses until their leases end, processes until they are released"
+                "stopped; what is in force stays in force: addresses until their leases end, processes and domains until they are released"
             );
             Ok(Exit::Ok)
         }

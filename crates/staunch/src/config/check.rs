@@ -6,7 +6,7 @@ mod knowledge;
 use staunch_connectors::json::EVENT_BYTES_MAX;
 use staunch_connectors::lists::REASON_CHARS_MAX;
 use staunch_engine::limits::{ACTIONS_IN_FLIGHT_CEILING, BUDGET_WINDOW};
-use staunch_model::{Printable, Span};
+use staunch_model::{DomainName, Printable, Span};
 use staunch_playbook::is_environment;
 use staunch_playbook::limits::PARAMETER_CHARS_MAX;
 use staunch_server::ClientAuth;
@@ -58,6 +58,7 @@ pub(super) fn check(config: &Config, text: &str) -> Vec<Mistake> {
     checker.context(config);
     checker.nftables(config);
     checker.playbooks(config);
+    checker.domains(config);
     checker.rest(config);
     checker.drill(config);
     checker.sources(config);
@@ -89,6 +90,32 @@ impl Checker<'_> {
         } else if rest.is_none_or(|rest| rest.is_empty() || rest.starts_with('/')) || url.contains(['?', '#']) {
             let what = format!("{} is no address of a receiver", Printable(url));
             self.add(&path, what, "write for example \"http://127.0.0.1:4318\"");
+        }
+    }
+
+    fn domains(&mut self, config: &Config) {
+        let it = &config.domains;
+        if !it.control.is_absolute() {
+            let what = "this is not the whole path of a socket".to_owned();
+            self.add(&["domains", "control"], what, "write for example \"/run/unbound.ctl\"");
+        }
+        if it.sinkhole().is_none() {
+            let what = format!("{} is nothing that a name can resolve to", Printable(&it.answer));
+            self.add(
+                &["domains", "answer"],
+                what,
+                "write \"nxdomain\", or an address such as \"192.0.2.1\"",
+            );
+        }
+        for (at, name) in it.protected.iter().enumerate() {
+            if name.parse::<DomainName>().is_err() {
+                let what = format!("{} is no name of a domain", Printable(name));
+                let path = [Step::Key("domains"), Step::Key("protected"), Step::At(at)];
+                let hint = "write for example \"example.com\", which protects all below it too; an international name as it is \
+                            sent, such as \"xn--bcher-kva.example\"";
+                self.mistakes
+                    .push(Mistake::of_value(self.text, &path, what, hint.to_owned()));
+            }
         }
     }
 

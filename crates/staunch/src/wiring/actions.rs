@@ -9,7 +9,8 @@ use staunch_connectors::actions::block_ip::{
 };
 use staunch_connectors::actions::freeze_process::{CgroupFreezeProcess, CgroupOptions, RootError};
 use staunch_connectors::actions::kill_process::CgroupKillProcess;
-use staunch_connectors::enrichers::{ByAim, ProcessFinder, ProcessOptions, ThisHost};
+use staunch_connectors::actions::sinkhole_domain::{UnboundOptions, UnboundSinkhole};
+use staunch_connectors::enrichers::{ByAim, DomainOptions, DomainTeller, ProcessFinder, ProcessOptions, ThisHost};
 use staunch_model::{ActionKind, Aim, Description, Failure, FailureKind, InstallationId, Observation, Outcome, Target};
 use staunch_netlink::nftables::{Limit, NftError};
 use staunch_ports::{Action, Clock, ExecuteRequest, Owned, Targets, UndoRequest};
@@ -24,7 +25,8 @@ pub(crate) const fn is_enabled(config: &Config, kind: ActionKind) -> bool {
         ActionKind::BlockIp | ActionKind::RateLimitIp => true,
         ActionKind::FreezeProcess => config.processes.enabled,
         ActionKind::KillProcess => config.processes.enabled && config.processes.kill,
-        ActionKind::IsolateHost | ActionKind::LockAccount | ActionKind::SinkholeDomain => false,
+        ActionKind::SinkholeDomain => config.domains.enabled,
+        ActionKind::IsolateHost | ActionKind::LockAccount => false,
     }
 }
 
@@ -57,6 +59,14 @@ pub(super) fn acting(
     }
     if is_enabled(config, ActionKind::KillProcess) {
         all.push(Box::new(killer(config, installation)?));
+    }
+    if config.domains.enabled {
+        let sinkhole = UnboundSinkhole::new(resolver(config, installation));
+        // It may be started later, and what needs it is tried again.
+        if let Err(failure) = sinkhole.count_labelled(Whose::Anybodys) {
+            tracing::warn!(%failure, "no domain can be sinkholed yet");
+        }
+        all.push(Box::new(sinkhole));
     }
     Ok(all)
 }
@@ -91,6 +101,19 @@ pub(crate) fn frozen(config: &Config) -> Option<Result<usize, Fault>> {
             .map_err(|failure| Fault::new(Exit::Failed, failure.to_string()))
     };
     Some(freezer(config, installation.unwrap_or_default()).and_then(count))
+}
+
+/// How many domains of this installation are sinkholed, as the resolver says; `None` when domains are not to be acted on.
+///
+/// # Errors
+/// Why that cannot be told.
+pub(crate) fn sinkholed(config: &Config) -> Option<Result<usize, Failure>> {
+    if !config.domains.enabled {
+        return None;
+    }
+    let installation = read_installation(&config.installation_file()).ok().flatten();
+    let mut sinkhole = UnboundSinkhole::new(resolver(config, installation.unwrap_or_default()));
+    Some(sinkhole.owned().map(|it| it.targets.len()))
 }
 
 /// The drivers of `config`, none of which changes anything; and whether this machine's firewall is what is looked at.
@@ -131,6 +154,9 @@ fn all(config: &Config, installation: InstallationId) -> Vec<Box<dyn Action>> {
             &config.killed_dir(),
         )));
     }
+    if config.domains.enabled {
+        all.push(Box::new(UnboundSinkhole::new(resolver(config, installation))));
+    }
     all
 }
 
@@ -143,6 +169,9 @@ pub(crate) fn targets(config: &Config) -> Result<Option<Arc<dyn Targets>>, Fault
     if config.processes.enabled {
         by_aim = by_aim.with(Aim::Process, processes(config)?);
     }
+    if config.domains.enabled {
+        by_aim = by_aim.with(Aim::Domain, domains(config));
+    }
     Ok((!by_aim.is_empty()).then(|| Arc::new(by_aim) as Arc<dyn Targets>))
 }
 
@@ -154,6 +183,42 @@ fn processes(config: &Config) -> Result<ProcessFinder, Fault> {
     };
     ProcessFinder::new(options)
         .map_err(|error| Fault::of(Exit::Usage, &error).hint("look at [processes] in the configuration"))
+}
+
+fn domains(config: &Config) -> DomainTeller {
+    let feeds = config.feeds.iter().filter_map(|it| {
+        let url = it.url.as_deref()?;
+        Some((url, format!("the feed {}", it.name)))
+    });
+    let lookups = config
+        .lookups
+        .iter()
+        .map(|it| (it.url(), format!("the look-up {}", it.name)));
+    let traces = config.telemetry.otlp.iter();
+    let traces = traces.map(|it| (it.as_str(), "the receiver of traces".to_owned()));
+    let called = feeds.chain(lookups).chain(traces);
+    DomainTeller::new(DomainOptions {
+        host_names: config.host.names.clone(),
+        // The configuration was checked.
+        protected: config
+            .domains
+            .protected
+            .iter()
+            .filter_map(|it| it.parse().ok())
+            .collect(),
+        needed: called
+            .filter_map(|(url, what_for)| Some((host_of(url)?, what_for)))
+            .collect(),
+        ..DomainOptions::default()
+    })
+}
+
+/// The host that a URL names, as names are compared; `None` when it is an address in brackets or nothing.
+fn host_of(url: &str) -> Option<String> {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let host = authority.rsplit('@').next()?.split(':').next()?.trim_end_matches('.');
+    (!host.is_empty() && !host.starts_with('[')).then(|| host.to_ascii_lowercase())
 }
 
 fn this_host(config: &Config) -> ThisHost {
@@ -248,6 +313,23 @@ pub(crate) fn release_directly(config: &Config, former: bool) -> Result<Direct, 
         Err(RootError::NoCgroup2) => {}
         Err(error) => faults.push(Fault::doing(Exit::Failed, "cannot thaw processes", &error)),
     }
+    // Also when it is switched off. Without the socket nothing is held, because a resolver keeps nothing while it is down.
+    if config.domains.enabled || config.domains.control.exists() {
+        let sinkhole = UnboundSinkhole::new(resolver(config, installation.unwrap_or_default()));
+        let mut failed = |failure: Failure| {
+            let denied = failure.kind == FailureKind::Denied;
+            let exit = if denied { Exit::Denied } else { Exit::Failed };
+            faults.push(Fault::new(exit, failure.to_string()));
+        };
+        match sinkhole.release_everything(whose) {
+            Ok(lifted) => direct.released += usize::try_from(lifted).unwrap_or(usize::MAX),
+            Err(failure) => failed(failure),
+        }
+        match sinkhole.count_labelled(Whose::Anybodys) {
+            Ok(former) => direct.former += former,
+            Err(failure) => failed(failure),
+        }
+    }
     match faults.into_iter().next() {
         None => Ok(direct),
         Some(fault) if direct.released == 0 => Err(fault),
@@ -299,6 +381,16 @@ fn groups(config: &Config, installation: InstallationId) -> CgroupOptions {
     }
 }
 
+fn resolver(config: &Config, installation: InstallationId) -> UnboundOptions {
+    UnboundOptions {
+        control: config.domains.control.clone(),
+        // The configuration was checked.
+        answer: config.domains.sinkhole().unwrap_or_default(),
+        resolver: config.domains.resolver,
+        ..UnboundOptions::new(installation)
+    }
+}
+
 fn limit_table(config: &Config) -> String {
     format!("{}{LIMIT_TABLE_END}", config.nftables.table)
 }
@@ -336,5 +428,48 @@ impl Action for ReadOnly {
             targets: Vec::new(),
             enforcing: true,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_called_is_read_out_of_where_it_is() {
+        for (url, host) in [
+            ("https://feeds.Intel.com/drop?x=a@b:1", Some("feeds.intel.com")),
+            (
+                "http://user:secret@collector.example.:4318/v1",
+                Some("collector.example"),
+            ),
+            ("collector.example:4318", Some("collector.example")),
+            ("http://[2001:db8::1]:4318", None),
+            ("", None),
+        ] {
+            assert_eq!(host_of(url).as_deref(), host, "{url}");
+        }
+    }
+
+    #[test]
+    fn what_staunch_calls_is_protected() {
+        let text = "[domains]\nenabled = true\nprotected = [\"shop.company.com\"]\n\
+                    [[feeds]]\nname = \"drop\"\nurl = \"https://feeds.intel.com/drop.txt\"\n\
+                    [[lookups]]\nname = \"abuse\"\nkind = \"abuseipdb\"\nkey_file = \"key\"\n\
+                    [telemetry]\notlp = \"http://traces.watch.net:4318\"\n";
+        let config = crate::config::parse(text).expect("a configuration");
+        let targets = targets(&config).expect("it can be used").expect("somebody tells");
+        for (name, says) in [
+            ("intel.com", Some("the feed drop")),
+            ("abuseipdb.com", Some("the look-up abuse")),
+            ("watch.net", Some("the receiver of traces")),
+            ("pay.shop.company.com", Some("protected by the configuration")),
+            ("evil.com", None),
+        ] {
+            let target = Target::Domain(name.parse().expect("a domain"));
+            let why = targets.look_again(&target).facts.expect("it can be told").protected;
+            assert_eq!(why.is_some(), says.is_some(), "{name}: {why:?}");
+            assert!(why.unwrap_or_default().contains(says.unwrap_or_default()), "{name}");
+        }
     }
 }

@@ -98,6 +98,11 @@ impl Home {
         if !config.is_empty() && !config.contains("[processes]") {
             processes = format!("[processes]\nbelow = \"{}\"\n", self.path("no-cgroups").display());
         }
+        // So are its resolvers.
+        if !config.is_empty() && !config.contains("[domains]") {
+            let control = self.path("no-resolver");
+            processes.push_str(&format!("[domains]\ncontrol = \"{}\"\n", control.display()));
+        }
         // Top-level keys come first in TOML.
         fs::write(
             self.config(),

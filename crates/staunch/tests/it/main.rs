@@ -6,6 +6,7 @@ mod config;
 mod context;
 mod demo;
 mod doctor;
+mod domains;
 mod drill;
 mod feeds;
 mod files;

@@ -125,6 +125,8 @@ pub enum Family {
     V6,
     /// Processes of this machine.
     Processes,
+    /// Domains.
+    Domains,
 }
 
 impl Family {
@@ -138,7 +140,7 @@ impl Family {
         Target::Address(match self {
             Self::V4 => [198, 18, high, low].into(),
             Self::V6 => [0x2001, 0xdb8, 0, 0, 0, 0, 0, number].into(),
-            Self::Processes => panic!("a world with processes says which they are"),
+            Self::Processes | Self::Domains => panic!("a world without addresses says which targets it has"),
         })
     }
 }

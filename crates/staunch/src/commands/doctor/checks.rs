@@ -11,7 +11,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{AccessFlags, access, geteuid};
 use serde_json::json;
-use staunch_model::{Printable, Timestamp};
+use staunch_model::{FailureKind, Printable, Timestamp};
 use staunch_ports::Lsn;
 use staunch_server::dto::{Status, path};
 use staunch_server::{Role, Tokens};
@@ -47,6 +47,7 @@ pub(super) fn all(config: &Config, server: &ServerArgs) -> Vec<Finding> {
     findings.extend(credentials(config));
     findings.push(firewall(config));
     findings.extend(processes(config));
+    findings.extend(domains(config));
     findings.push(protections(config));
     findings.extend(lists(config));
     findings.extend(feeds(config));
@@ -360,6 +361,28 @@ fn processes(config: &Config) -> Option<Finding> {
             Health::Ok,
             format!("cgroup v2 can freeze processes; {count} are frozen by us"),
         ),
+    })
+}
+
+/// Whether the resolver can be told to deny domains; nothing when it is not to be.
+fn domains(config: &Config) -> Option<Finding> {
+    const CHECK: &str = "domains";
+    Some(match wiring::sinkholed(config)? {
+        Ok(count) => Finding::new(
+            CHECK,
+            Health::Ok,
+            format!("Unbound can deny domains; {count} are sinkholed by us"),
+        ),
+        Err(failure) => {
+            let fix = match failure.kind {
+                FailureKind::Denied => "run the server, and doctor, as root or in the group of Unbound",
+                _ => {
+                    "start Unbound with `control-enable: yes` and the socket of [domains] control as `control-interface` under \
+                     remote-control; `resolver` is the address on which it answers"
+                }
+            };
+            Finding::new(CHECK, Health::Problem, failure.to_string()).fix(fix)
+        }
     })
 }
 
