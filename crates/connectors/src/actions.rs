@@ -6,6 +6,7 @@ pub mod block_ip;
 pub mod freeze_process;
 pub mod hold;
 pub mod label;
+pub mod lock_account;
 
 pub use hold::{HOLD_MAX, HOLD_MIN};
 pub use label::{Label, Whose};

@@ -2,12 +2,14 @@
 //!
 //! Never changes anything outside, and never fills a gap with a guess: what is not known is said to be unknown.
 
+pub mod accounts;
 pub mod by_aim;
 pub mod conntrack;
 pub mod own_addresses;
 pub mod processes;
 pub mod this_host;
 
+pub use accounts::{AccountFinder, AccountOptions};
 pub use by_aim::ByAim;
 pub use conntrack::ConntrackShare;
 pub use own_addresses::{DiscoverError, PROC, RESOLV_CONF, protections};

@@ -1,11 +1,15 @@
 //! Tests of the connectors against recorded data, fakes and live systems.
 
+mod accounts;
 mod block_ip;
 mod block_ip_nftables;
 mod block_ip_setting;
 mod freeze_process;
 mod freeze_process_setting;
 mod journald;
+mod lock_account;
+mod lock_account_setting;
+mod lock_account_system;
 mod processes;
 mod sources;
 mod traffic;

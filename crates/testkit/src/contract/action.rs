@@ -118,6 +118,8 @@ pub enum Family {
     V6,
     /// Processes of this machine.
     Processes,
+    /// Accounts of this machine.
+    Accounts,
 }
 
 impl Family {
@@ -132,6 +134,7 @@ impl Family {
             Self::V4 => [198, 18, high, low].into(),
             Self::V6 => [0x2001, 0xdb8, 0, 0, 0, 0, 0, number].into(),
             Self::Processes => panic!("a world with processes says which they are"),
+            Self::Accounts => panic!("a world with accounts says which they are"),
         })
     }
 }

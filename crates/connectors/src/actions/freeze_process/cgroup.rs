@@ -31,8 +31,8 @@
 //! frozen together, or no more groups may be made), `Invalid` (not to be told from others, or never to be frozen);
 //! `InDoubt` when it was moved and has not frozen in time, or what was done could not be taken back.
 
-mod error;
-mod group;
+pub(in crate::actions) mod error;
+pub(in crate::actions) mod group;
 mod hold;
 mod lift;
 mod look;

@@ -10,7 +10,7 @@ use super::group::GroupError;
 use super::mount::RootError;
 
 /// The failure that an error with a group is, while `doing` something.
-pub(super) fn failure(doing: &str, error: &GroupError) -> Failure {
+pub(in crate::actions) fn failure(doing: &str, error: &GroupError) -> Failure {
     let (kind, more) = meaning(&error.source);
     Failure::new(kind, &format!("cannot {doing}: {error}: {}{more}", error.source))
 }
@@ -22,7 +22,7 @@ pub(super) fn unreadable(what: &str, error: &io::Error) -> Failure {
 }
 
 /// The failure of finding where to look.
-pub(super) fn no_root(error: &RootError) -> Failure {
+pub(in crate::actions) fn no_root(error: &RootError) -> Failure {
     let cause = error.source().map(|it| format!(": {it}")).unwrap_or_default();
     Failure::new(FailureKind::Unavailable, &format!("{error}{cause}"))
 }

@@ -22,7 +22,7 @@ const LOOK_AGAIN_MAX: Duration = Duration::from_millis(32);
 /// Why something could not be done with a group.
 #[derive(Debug, Error)]
 #[error("cannot {doing} {}", path.display())]
-pub(super) struct GroupError {
+pub(in crate::actions) struct GroupError {
     /// What, as in `write`.
     doing: &'static str,
     /// The file.
@@ -42,7 +42,7 @@ impl GroupError {
     }
 
     /// Whether the group is not there.
-    pub(super) fn is_gone(&self) -> bool {
+    pub(in crate::actions) fn is_gone(&self) -> bool {
         matches!(self.source.raw_os_error(), Some(nix::libc::ENOENT | nix::libc::ENODEV))
     }
 
@@ -62,14 +62,14 @@ impl GroupError {
 
 /// A group, by the path of its directory.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Group(PathBuf);
+pub(in crate::actions) struct Group(PathBuf);
 
 impl Group {
-    pub(super) fn at(path: PathBuf) -> Self {
+    pub(in crate::actions) fn at(path: PathBuf) -> Self {
         Self(path)
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(in crate::actions) fn path(&self) -> &Path {
         &self.0
     }
 
@@ -117,12 +117,12 @@ impl Group {
     }
 
     /// Sets whether it is to be frozen.
-    pub(super) fn set_frozen(&self, frozen: bool) -> Result<(), GroupError> {
+    pub(in crate::actions) fn set_frozen(&self, frozen: bool) -> Result<(), GroupError> {
         self.write("cgroup.freeze", if frozen { "1" } else { "0" })
     }
 
     /// Whether it is set to be frozen. The group at the root of everything never is.
-    pub(super) fn is_set(&self) -> Result<bool, GroupError> {
+    pub(in crate::actions) fn is_set(&self) -> Result<bool, GroupError> {
         match self.read("cgroup.freeze") {
             Err(error) if error.source.kind() == io::ErrorKind::NotFound => Ok(false),
             text => Ok(text?.trim_ascii() == b"1"),
@@ -130,7 +130,7 @@ impl Group {
     }
 
     /// Waits until everything in it is frozen, until `until` at the latest. Returns whether it is.
-    pub(super) fn await_frozen(&self, until: Instant) -> Result<bool, GroupError> {
+    pub(in crate::actions) fn await_frozen(&self, until: Instant) -> Result<bool, GroupError> {
         let path = self.0.join("cgroup.events");
         let failed = |error| GroupError::new("read", &path, error);
         let mut file = File::open(&path).map_err(failed)?;
