@@ -59,6 +59,10 @@ pub const BUILT_IN: &[(&str, &str)] = &[
         "container-escape-freeze.yaml",
         include_str!("../../../playbooks/container-escape-freeze.yaml"),
     ),
+    (
+        "account-takeover-lock.yaml",
+        include_str!("../../../playbooks/account-takeover-lock.yaml"),
+    ),
 ];
 
 /// The tests of the playbooks that come with Staunch: the playbook's file name and the text of its tests.
@@ -98,6 +102,10 @@ pub const BUILT_IN_TESTS: &[(&str, &str)] = &[
     (
         "container-escape-freeze.yaml",
         include_str!("../../../playbooks/container-escape-freeze.test.yaml"),
+    ),
+    (
+        "account-takeover-lock.yaml",
+        include_str!("../../../playbooks/account-takeover-lock.test.yaml"),
     ),
 ];
 

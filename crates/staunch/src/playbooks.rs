@@ -61,13 +61,18 @@ fn widen_generic(compiled: &mut Compiled, context: &CheckContext) {
     }
 }
 
-/// Whether a playbook that comes with Staunch can act: those about processes cannot where none is to be acted on.
+/// Whether a playbook that comes with Staunch can act: those about processes or accounts cannot where none is to be acted on.
 fn fits(config: &Config, name: &str, text: &str) -> bool {
-    let is_of_process = |compiled: Compiled| {
-        let steps = &compiled.program.playbook.steps;
-        steps.iter().any(|step| step.action.aims_at() == Aim::Process)
+    let is_off = |aim| match aim {
+        Aim::Process => !config.processes.enabled,
+        Aim::Account => !config.accounts.enabled,
+        Aim::Address | Aim::Host | Aim::Domain => false,
     };
-    config.processes.enabled || !compile(name, text, &CheckContext::default()).is_ok_and(is_of_process)
+    let cannot = |compiled: Compiled| {
+        let steps = &compiled.program.playbook.steps;
+        steps.iter().any(|step| is_off(step.action.aims_at()))
+    };
+    !compile(name, text, &CheckContext::default()).is_ok_and(cannot)
 }
 
 impl Texts {

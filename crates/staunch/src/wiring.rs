@@ -36,7 +36,7 @@ use crate::narrator::Narrator;
 use crate::traces::{Sending, Tracer};
 
 pub(crate) use access::{http_limits, senders, tls};
-pub(crate) use actions::{Direct, firewall, frozen, release_directly, targets};
+pub(crate) use actions::{Direct, firewall, frozen, locked, release_directly, targets};
 
 /// Everything that is opened before the engine starts.
 pub(crate) struct Opened {

@@ -8,7 +8,8 @@ use staunch_connectors::actions::block_ip::{
     release_everything,
 };
 use staunch_connectors::actions::freeze_process::{CgroupFreezeProcess, CgroupOptions, RootError};
-use staunch_connectors::enrichers::{ByAim, ProcessFinder, ProcessOptions, ThisHost};
+use staunch_connectors::actions::lock_account::{ShadowLockAccount, ShadowOptions};
+use staunch_connectors::enrichers::{AccountFinder, AccountOptions, ByAim, ProcessFinder, ProcessOptions, ThisHost};
 use staunch_model::{Aim, Description, Failure, FailureKind, InstallationId, Observation, Outcome, Target};
 use staunch_netlink::nftables::{Limit, NftError};
 use staunch_ports::{Action, Clock, ExecuteRequest, Owned, Targets, UndoRequest};
@@ -16,6 +17,9 @@ use staunch_ports::{Action, Clock, ExecuteRequest, Owned, Targets, UndoRequest};
 use super::{Driver, read_installation};
 use crate::config::{Config, LIMIT_TABLE_END};
 use crate::exit::{Exit, Fault};
+
+/// The directory in the data directory that says what accounts were before they were locked.
+const ACCOUNTS_DIR: &str = "accounts";
 
 /// The drivers of `config` that act.
 ///
@@ -44,7 +48,36 @@ pub(super) fn acting(
     if config.processes.enabled {
         all.push(Box::new(freezer(config, installation)?));
     }
+    if config.accounts.enabled {
+        all.push(Box::new(locker(config, installation)?));
+    }
     Ok(all)
+}
+
+fn locker(config: &Config, installation: InstallationId) -> Result<ShadowLockAccount, Fault> {
+    let locker = ShadowLockAccount::new(records(config, installation));
+    locker.check().map_err(|failure| {
+        driver_fault(&failure)
+            .hint("let the server write in /etc (see docs/guide/accounts.md), or set [accounts] enabled = false")
+    })?;
+    Ok(locker)
+}
+
+/// How many accounts this installation has locked; `None` when accounts are not to be acted on.
+///
+/// # Errors
+/// Why that cannot be told, or none can be locked.
+pub(crate) fn locked(config: &Config) -> Option<Result<usize, Fault>> {
+    if !config.accounts.enabled {
+        return None;
+    }
+    let installation = read_installation(&config.installation_file()).ok().flatten();
+    let installation = installation.unwrap_or_default();
+    let count = |locker: ShadowLockAccount| {
+        let counted = locker.count_labelled(Whose::Of(installation));
+        counted.map_err(|failure| driver_fault(&failure))
+    };
+    Some(locker(config, installation).and_then(count))
 }
 
 fn freezer(config: &Config, installation: InstallationId) -> Result<CgroupFreezeProcess, Fault> {
@@ -104,6 +137,9 @@ fn all(config: &Config, installation: InstallationId) -> Vec<Box<dyn Action>> {
     if config.processes.enabled {
         all.push(Box::new(CgroupFreezeProcess::new(groups(config, installation))));
     }
+    if config.accounts.enabled {
+        all.push(Box::new(ShadowLockAccount::new(records(config, installation))));
+    }
     all
 }
 
@@ -116,6 +152,9 @@ pub(crate) fn targets(config: &Config) -> Result<Option<Arc<dyn Targets>>, Fault
     if config.processes.enabled {
         by_aim = by_aim.with(Aim::Process, processes(config)?);
     }
+    if config.accounts.enabled {
+        by_aim = by_aim.with(Aim::Account, accounts(config));
+    }
     Ok((!by_aim.is_empty()).then(|| Arc::new(by_aim) as Arc<dyn Targets>))
 }
 
@@ -127,6 +166,14 @@ fn processes(config: &Config) -> Result<ProcessFinder, Fault> {
     };
     ProcessFinder::new(options)
         .map_err(|error| Fault::of(Exit::Usage, &error).hint("look at [processes] in the configuration"))
+}
+
+fn accounts(config: &Config) -> AccountFinder {
+    AccountFinder::new(AccountOptions {
+        host: this_host(config),
+        protected: config.accounts.protected.clone(),
+        ..AccountOptions::default()
+    })
 }
 
 fn this_host(config: &Config) -> ThisHost {
@@ -197,22 +244,27 @@ pub(crate) fn release_directly(config: &Config, former: bool) -> Result<Direct, 
     // Also when it is switched off: it may have been on.
     match CgroupFreezeProcess::start(groups(config, installation.unwrap_or_default())) {
         Ok(freezer) => {
-            let failed = |failure: Failure| {
-                let denied = failure.kind == FailureKind::Denied;
-                Fault::new(if denied { Exit::Denied } else { Exit::Failed }, failure.to_string())
-            };
             match freezer.release_everything(whose) {
                 Ok(thawed) => direct.released += usize::try_from(thawed).unwrap_or(usize::MAX),
-                Err(failure) => faults.push(failed(failure)),
+                Err(failure) => faults.push(driver_fault(&failure)),
             }
             match freezer.count_labelled(Whose::Anybodys) {
                 Ok(former) => direct.former += former,
-                Err(failure) => faults.push(failed(failure)),
+                Err(failure) => faults.push(driver_fault(&failure)),
             }
         }
         // Without a tree nothing is frozen in it.
         Err(RootError::NoCgroup2) => {}
         Err(error) => faults.push(Fault::doing(Exit::Failed, "cannot thaw processes", &error)),
+    }
+    let locker = ShadowLockAccount::new(records(config, installation.unwrap_or_default()));
+    match locker.release_everything(whose) {
+        Ok(unlocked) => direct.released += usize::try_from(unlocked).unwrap_or(usize::MAX),
+        Err(failure) => faults.push(driver_fault(&failure)),
+    }
+    match locker.count_labelled(Whose::Anybodys) {
+        Ok(former) => direct.former += former,
+        Err(failure) => faults.push(driver_fault(&failure)),
     }
     match faults.into_iter().next() {
         None => Ok(direct),
@@ -227,6 +279,11 @@ pub(crate) fn release_directly(config: &Config, former: bool) -> Result<Direct, 
 fn start_fault(error: &StartError) -> Fault {
     let denied = matches!(error.source, NftError::Denied { .. });
     Fault::of(if denied { Exit::Denied } else { Exit::Failed }, error).hint(error.hint())
+}
+
+fn driver_fault(failure: &Failure) -> Fault {
+    let denied = failure.kind == FailureKind::Denied;
+    Fault::new(if denied { Exit::Denied } else { Exit::Failed }, failure.to_string())
 }
 
 fn release_fault(error: &ReleaseError) -> Fault {
@@ -263,6 +320,10 @@ fn groups(config: &Config, installation: InstallationId) -> CgroupOptions {
         root: config.processes.below.clone(),
         ..CgroupOptions::new(installation)
     }
+}
+
+fn records(config: &Config, installation: InstallationId) -> ShadowOptions {
+    ShadowOptions::new(installation, config.data_dir.join(ACCOUNTS_DIR))
 }
 
 fn limit_table(config: &Config) -> String {

@@ -44,7 +44,7 @@ use staunch_model::{
 use staunch_ports::{Action, ExecuteRequest, Former, Owned, OwnedTarget, UndoRequest};
 
 use self::record::{Kept, Record, Records};
-use self::replace::{PasswordLock, ReplaceError, replace};
+use self::replace::{PasswordLock, replace};
 use self::sessions::Sessions;
 use super::super::{Label, Whose, hold};
 use super::{account_of, description, refused};
@@ -152,15 +152,25 @@ impl ShadowLockAccount {
         failed.map_or(Ok(released), Err)
     }
 
-    /// Whether the shadow file can be read, and its directory and that of the records be written in.
+    /// Whether the shadow file can be read, and its directory be written in.
     ///
     /// # Errors
     /// What cannot be.
     pub fn check(&self) -> Result<(), Failure> {
         self.shadow()?;
         let etc = self.options.shadow.parent().unwrap_or(&self.options.shadow);
-        nix::unistd::access(etc, nix::unistd::AccessFlags::W_OK)
-            .map_err(|error| failure(&format!("write in {}", etc.display()), &error.into()))
+        // By what this process may do, with its capabilities: access(2) asks for what its user may.
+        let may = rustix::fs::accessat(
+            rustix::fs::CWD,
+            etc,
+            rustix::fs::Access::WRITE_OK,
+            rustix::fs::AtFlags::EACCESS,
+        );
+        match may {
+            // Before Linux 5.8 it cannot be asked.
+            Ok(()) | Err(rustix::io::Errno::NOSYS) => Ok(()),
+            Err(error) => Err(failure(&format!("write in {}", etc.display()), &error.into())),
+        }
     }
 
     fn labelled(&self, whose: Whose) -> Result<Vec<(AccountName, Label)>, Failure> {
@@ -309,16 +319,17 @@ impl ShadowLockAccount {
                 None => self.sessions.is_frozen(uid)?,
             };
             let record = Record::of(label, uid, &entry, before.as_ref(), frozen);
+            let take_back = |stopped| self.take_back(target, before.is_some(), stopped);
             let kept = self.records.put(name, &record);
-            kept.map_err(|error| failure(&format!("write down what account {name} was before"), &error))?;
+            let kept = kept.map_err(|error| failure(&format!("write down what account {name} was before"), &error));
+            kept.map_err(|failure| take_back(failure.into()))?;
             let password = match entry.is_marked() {
                 true => entry.password().to_vec(),
                 false => [&[MARK], entry.password()].concat(),
             };
             let new = entry.with(&shadow, &password, EXPIRED);
-            if let Err(error) = replace(&self.options.shadow, &shadow, &new) {
-                return Err(self.take_back(target, before.is_some(), &error));
-            }
+            replace(&self.options.shadow, &shadow, &new)
+                .map_err(|error| take_back(error.stopped(&format!("lock {target}"))))?;
         }
         drop(held);
         self.sessions.freeze(uid).map_err(|failure| Stopped {
@@ -331,23 +342,25 @@ impl ShadowLockAccount {
         Ok(())
     }
 
-    /// What is left when the file was not replaced.
-    fn take_back(&self, target: &Target, was_there: bool, error: &ReplaceError) -> Stopped {
-        let mut stopped = Stopped {
-            failure: error.failure(&format!("lock {target}")),
-            has_changed: error.has_changed || was_there,
-        };
-        // A record that was there before is of an act that may have landed.
-        if !stopped.has_changed
-            && let Err(left) = self.records.remove(account_of(target))
-        {
-            let what = format!("{}; and then the record could not be removed: {left}", stopped.failure);
-            stopped = Stopped {
-                failure: Failure::new(stopped.failure.kind, &what),
+    /// What is left after `stopped`. A record that `was_there` before is of an act that may have landed.
+    fn take_back(&self, target: &Target, was_there: bool, stopped: Stopped) -> Stopped {
+        let Stopped { failure, has_changed } = stopped;
+        if has_changed || was_there {
+            return Stopped {
+                failure,
                 has_changed: true,
             };
         }
-        stopped
+        match self.records.remove(account_of(target)) {
+            Ok(()) => failure.into(),
+            Err(left) => Stopped {
+                failure: Failure::new(
+                    failure.kind,
+                    &format!("{failure}; and then the record could not be removed: {left}"),
+                ),
+                has_changed: true,
+            },
+        }
     }
 
     fn take_lock(&self, target: &Target, doing: &str, until: Instant) -> Result<PasswordLock, Failure> {
@@ -461,10 +474,7 @@ impl ShadowLockAccount {
             return Ok(false);
         }
         let new = entry.with(&shadow, password, expiry);
-        replace(&self.options.shadow, &shadow, &new).map_err(|error| Stopped {
-            failure: error.failure(&format!("unlock {target}")),
-            has_changed: error.has_changed,
-        })?;
+        replace(&self.options.shadow, &shadow, &new).map_err(|error| error.stopped(&format!("unlock {target}")))?;
         Ok(true)
     }
 }

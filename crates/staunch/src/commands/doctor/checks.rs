@@ -47,6 +47,7 @@ pub(super) fn all(config: &Config, server: &ServerArgs) -> Vec<Finding> {
     findings.extend(credentials(config));
     findings.push(firewall(config));
     findings.extend(processes(config));
+    findings.extend(accounts(config));
     findings.push(protections(config));
     findings.extend(lists(config));
     findings.extend(feeds(config));
@@ -359,6 +360,19 @@ fn processes(config: &Config) -> Option<Finding> {
             CHECK,
             Health::Ok,
             format!("cgroup v2 can freeze processes; {count} are frozen by us"),
+        ),
+    })
+}
+
+/// Whether accounts can be locked; nothing when they are not to be.
+fn accounts(config: &Config) -> Option<Finding> {
+    const CHECK: &str = "accounts";
+    Some(match wiring::locked(config)? {
+        Err(fault) => Finding::of(CHECK, &fault),
+        Ok(count) => Finding::new(
+            CHECK,
+            Health::Ok,
+            format!("accounts of /etc/shadow can be locked; {count} are locked by us"),
         ),
     })
 }

@@ -16,7 +16,7 @@ use nix::unistd::{Gid, Uid, fchown};
 use staunch_model::{Failure, FailureKind};
 use thiserror::Error;
 
-use super::failure;
+use super::{Stopped, failure};
 
 /// The time between two tries to take the lock. The tools of passwd hold it for milliseconds.
 const TRY_AGAIN: Duration = Duration::from_millis(10);
@@ -70,12 +70,20 @@ pub(super) struct ReplaceError {
     #[source]
     source: io::Error,
     /// Whether the new file is in place, and may not last.
-    pub(super) has_changed: bool,
+    has_changed: bool,
 }
 
 impl ReplaceError {
+    /// What it means for what was being done.
+    pub(super) fn stopped(&self, doing: &str) -> Stopped {
+        Stopped {
+            failure: self.failure(doing),
+            has_changed: self.has_changed,
+        }
+    }
+
     /// What an operator is told of it.
-    pub(super) fn failure(&self, doing: &str) -> Failure {
+    fn failure(&self, doing: &str) -> Failure {
         let told = failure(
             &format!("{doing}: cannot {} {}", self.doing, self.path.display()),
             &self.source,
