@@ -7,6 +7,7 @@ pub mod freeze_process;
 pub mod hold;
 pub mod kill_process;
 pub mod label;
+pub mod lock_account;
 pub mod sinkhole_domain;
 
 pub use hold::{HOLD_MAX, HOLD_MIN};

@@ -2,6 +2,7 @@
 //!
 //! Never changes anything outside, and never fills a gap with a guess: what is not known is said to be unknown.
 
+pub mod accounts;
 pub mod by_aim;
 pub mod conntrack;
 pub mod domains;
@@ -9,6 +10,7 @@ pub mod own_addresses;
 pub mod processes;
 pub mod this_host;
 
+pub use accounts::{AccountFinder, AccountOptions};
 pub use by_aim::ByAim;
 pub use conntrack::ConntrackShare;
 pub use domains::{DomainOptions, DomainTeller};

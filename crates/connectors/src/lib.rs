@@ -1,5 +1,6 @@
 //! Sources, inlets, enrichers, actions and notifiers: one module for each outside system.
 
+mod accounts;
 pub mod actions;
 pub mod context;
 pub mod enrichers;

@@ -18,16 +18,24 @@ pub fn run(bytes: &[u8]) {
     if listed.read_data(data).is_err() || listed.read_zones(zones).is_err() {
         return;
     }
-    assert!(zones.is_empty() || zones.ends_with(b"\n"), "a list that was cut off was read");
+    assert!(
+        zones.is_empty() || zones.ends_with(b"\n"),
+        "a list that was cut off was read"
+    );
     let data = String::from_utf8_lossy(data).to_ascii_lowercase();
-    let zones = String::from_utf8(zones.to_vec()).expect("zones are text").to_ascii_lowercase();
+    let zones = String::from_utf8(zones.to_vec())
+        .expect("zones are text")
+        .to_ascii_lowercase();
     let labelled = |name: &str, label: &str| {
         let value = format!("\"{}\"", label.to_ascii_lowercase());
         let mut lines = data.lines();
         lines.any(|line| line.contains(&format!("{name}.")) && line.contains(&value))
     };
     for (domain, label, _) in listed.labels() {
-        assert!(labelled(domain.as_str(), &label.to_string()), "{domain} has no label {label}");
+        assert!(
+            labelled(domain.as_str(), &label.to_string()),
+            "{domain} has no label {label}"
+        );
     }
     for domain in &wanted {
         match listed.standing(domain) {
@@ -35,7 +43,10 @@ pub fn run(bytes: &[u8]) {
             Standing::Within { label, .. } => {
                 let mut all = listed.labels();
                 let above = |name: &str| domain.as_str().ends_with(&format!(".{name}"));
-                assert!(all.any(|(it, of, _)| of == label && above(it.as_str())), "nobody holds {domain}");
+                assert!(
+                    all.any(|(it, of, _)| of == label && above(it.as_str())),
+                    "nobody holds {domain}"
+                );
             }
             Standing::Foreign(what) => assert!(!what.is_empty()),
             Standing::Absent => {
@@ -43,9 +54,15 @@ pub fn run(bytes: &[u8]) {
                 for line in zones.lines() {
                     let name = line.split_ascii_whitespace().next().expect("a zone has a name");
                     // Labels that are empty are none.
-                    let plain = name.split('.').filter(|it| !it.is_empty()).collect::<Vec<_>>().join(".");
+                    let plain = name
+                        .split('.')
+                        .filter(|it| !it.is_empty())
+                        .collect::<Vec<_>>()
+                        .join(".");
                     assert!(
-                        plain != domain.as_str() && !domain.as_str().ends_with(&format!(".{plain}")) && !plain.is_empty(),
+                        plain != domain.as_str()
+                            && !domain.as_str().ends_with(&format!(".{plain}"))
+                            && !plain.is_empty(),
                         "{domain} is not free: {line}"
                     );
                     assert!(

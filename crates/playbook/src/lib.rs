@@ -65,6 +65,10 @@ pub const BUILT_IN: &[(&str, &str)] = &[
         "dns-c2-sinkhole.yaml",
         include_str!("../../../playbooks/dns-c2-sinkhole.yaml"),
     ),
+    (
+        "account-takeover-lock.yaml",
+        include_str!("../../../playbooks/account-takeover-lock.yaml"),
+    ),
 ];
 
 /// The tests of the playbooks that come with Staunch: the playbook's file name and the text of its tests.
@@ -108,6 +112,10 @@ pub const BUILT_IN_TESTS: &[(&str, &str)] = &[
     (
         "dns-c2-sinkhole.yaml",
         include_str!("../../../playbooks/dns-c2-sinkhole.test.yaml"),
+    ),
+    (
+        "account-takeover-lock.yaml",
+        include_str!("../../../playbooks/account-takeover-lock.test.yaml"),
     ),
 ];
 

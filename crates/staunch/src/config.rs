@@ -15,7 +15,7 @@ mod shown;
 mod sources;
 mod telemetry;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use staunch_connectors::actions::sinkhole_domain::Sinkhole;
 use staunch_connectors::ranges::Provider;
 use staunch_engine::limits;
-use staunch_model::{Mode, Printable, Span};
+use staunch_model::{AccountName, Mode, Printable, Span};
 
 pub(crate) use context::{ContextFile, ContextSettings};
 pub(crate) use feeds::FeedSettings;
@@ -85,6 +85,8 @@ pub(crate) struct Config {
     pub(crate) processes: ProcessSettings,
     /// Acts on domains.
     pub(crate) domains: DomainSettings,
+    /// Acts on the accounts of this machine.
+    pub(crate) accounts: AccountSettings,
     /// Knowledge about traffic.
     pub(crate) traffic: TrafficSettings,
     /// Event sources.
@@ -121,6 +123,7 @@ impl Default for Config {
             host: HostSettings::default(),
             processes: ProcessSettings::default(),
             domains: DomainSettings::default(),
+            accounts: AccountSettings::default(),
             traffic: TrafficSettings::default(),
             sources: SourcesSettings::default(),
             journal: JournalSettings::default(),
@@ -141,7 +144,8 @@ pub(crate) struct PlaybookSettings {
     /// share). Default none. Since v0.1.
     pub(crate) dirs: Vec<PathBuf>,
     /// Whether the playbooks that come with Staunch are used too; those about processes where `[processes]` is
-    /// enabled, those about domains where `[domains]` is. Default `true`. Since v0.1.
+    /// enabled, those about domains where `[domains]` is, those about accounts
+    /// where `[accounts]` is. Default `true`. Since v0.1.
     pub(crate) built_in: bool,
     /// Whether playbooks in `dirs` are used only when one of `trusted_keys` has signed them: see
     /// [signed playbooks](../guide/signed-playbooks.md). Those that come with Staunch are a part of the program and need no
@@ -442,6 +446,18 @@ impl Default for DomainSettings {
     }
 }
 
+/// Acts on the accounts of this machine: see [accounts](../guide/accounts.md).
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct AccountSettings {
+    /// Whether playbooks may lock accounts. Needs root, or `CAP_DAC_OVERRIDE` and `CAP_CHOWN`, and to write in `/etc`. Default
+    /// `false`. Since v0.1.
+    pub(crate) enabled: bool,
+    /// Accounts that are never locked, such as those for emergencies. Default none: root, accounts of the system, the user that
+    /// Staunch runs as and the last account that may become root are protected without it. Since v0.1.
+    pub(crate) protected: BTreeSet<AccountName>,
+}
+
 /// Knowledge about traffic.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -526,7 +542,8 @@ pub(crate) struct DrillSettings {
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct SandboxSettings {
-    /// Whether the kernel is told to let the server write only where it has to (Landlock), run no program unless
+    /// Whether the kernel is told to let the server write only where it has to (Landlock; with `[accounts]` enabled, that is all
+    /// of `/etc` too), run no program unless
     /// `[[sources.journald]]` needs one, and make none of some fifty system calls that reach into the kernel or other processes
     /// (seccomp). A kernel without Landlock (before Linux 5.19) or without seccomp is told of in the log. Default `true`. Since v0.1.
     pub(crate) enabled: bool,

@@ -1,7 +1,8 @@
 //! Tells processes and other targets on a thread of its own, which is there before the server enters its sandbox.
 //!
 //! Landlock lets nobody in a sandbox look into processes outside of it, and which program a process runs (`/proc/PID/exe`) is
-//! such a look (landlock(7), "Ptrace restrictions"). So one thread stays outside. It reads `/proc` and does nothing else.
+//! such a look (landlock(7), "Ptrace restrictions"). So one thread stays outside. It reads `/proc` and the password files, and does
+//! nothing else.
 
 use std::io;
 use std::sync::Arc;

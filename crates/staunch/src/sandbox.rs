@@ -3,7 +3,7 @@
 //! Landlock leaves files to be written only where the server writes, and programs to be run only when it runs one. Seccomp
 //! refuses the system calls that a server never makes and that reach into the kernel or into other processes. Both hold for
 //! good, for the thread that enters and for all that it starts: enter before there are others. One thread is outside where
-//! processes are acted on, to tell which they are (`finding.rs`).
+//! processes or accounts are acted on, to tell which they are (`finding.rs`).
 //!
 //! Never in the way of containment: where the kernel has no Landlock or no seccomp, the server says so and goes on. Not
 //! refused are `clone` with flags for namespaces, and the calls of the x32 interface where a kernel has it.
@@ -65,6 +65,14 @@ impl Needs {
             writes.push(config.archive_dir());
         }
         writes.extend(sockets.map(Path::to_owned));
+        if config.accounts.enabled {
+            // The password files are replaced, and locked, in their directory. Of the groups of users, only files are written.
+            writes.push("/etc".into());
+            let tree = cgroup2_mount(Path::new("/proc")).ok();
+            // Where nobody has logged in yet, it may not be there.
+            let users = tree.map(|tree| Some(tree.join("user.slice")).filter(|it| it.is_dir()).unwrap_or(tree));
+            writes.extend(users);
+        }
         if config.processes.enabled {
             // Without one the driver has said so when it was started.
             let below = config.processes.below.clone();
@@ -298,5 +306,11 @@ mod tests {
             .map(Into::into)
             .collect();
         assert_eq!((needs.writes, needs.runs), (writes, true));
+        let text = "data_dir = \"/d\"\n[accounts]\nenabled = true\n";
+        let needs = Needs::of(&crate::config::parse(text).expect("a configuration"));
+        assert!(
+            needs.writes.contains(&"/etc".into()),
+            "password files are replaced there"
+        );
     }
 }

@@ -36,7 +36,7 @@ use crate::narrator::Narrator;
 use crate::traces::{Sending, Tracer};
 
 pub(crate) use access::{http_limits, senders, tls};
-pub(crate) use actions::{Direct, firewall, frozen, is_enabled, release_directly, sinkholed, targets};
+pub(crate) use actions::{Direct, firewall, frozen, is_enabled, locked, release_directly, sinkholed, targets};
 
 /// Everything that is opened before the engine starts.
 pub(crate) struct Opened {

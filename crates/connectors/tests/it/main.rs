@@ -1,5 +1,6 @@
 //! Tests of the connectors against recorded data, fakes and live systems.
 
+mod accounts;
 mod block_ip;
 mod block_ip_nftables;
 mod block_ip_setting;
@@ -7,6 +8,9 @@ mod freeze_process;
 mod freeze_process_setting;
 mod journald;
 mod kill_process;
+mod lock_account;
+mod lock_account_setting;
+mod lock_account_system;
 mod processes;
 mod sinkhole_domain;
 mod sinkhole_domain_setting;

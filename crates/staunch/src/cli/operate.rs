@@ -28,8 +28,8 @@ pub(crate) struct DenyArgs {
 #[derive(Args, Debug)]
 #[command(
     after_help = "`release --all` is the big red button. When the Staunch of this machine does not answer, it removes \
-                        what Staunch has put in force directly in this machine's kernel, blocks, frozen processes and \
-                        what a resolver here denies, and ends with exit code 10. It never does so when a URL is named, nor around a server that answers: --direct does."
+                        what Staunch has put in force directly in this machine's kernel, blocks, frozen processes, \
+                        locked accounts and what a resolver here denies, and ends with exit code 10. It never does so when a URL is named, nor around a server that answers: --direct does."
 )]
 pub(crate) struct ReleaseArgs {
     /// Which, such as TX-17

@@ -426,7 +426,8 @@ fn stop(runtime: Runtime, ended: Ended) -> Result<Exit, Fault> {
         }
         (Ended::Asked | Ended::Input(0), Stopped::Done(Ok(()))) => {
             tracing::info!(
-                "stopped; what is in force stays in force: addresses until their leases end, processes and domains until they are released"
+                "stopped; what is in force stays in force: addresses until their leases end, processes, accounts and domains until \
+                 they are released"
             );
             Ok(Exit::Ok)
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// Where each section's keys are described: heading, struct, and the file that it is in.
-const SECTIONS: [(&str, &str, &str); 37] = [
+const SECTIONS: [(&str, &str, &str); 38] = [
     ("", "Config", CONFIG),
     ("[http]", "HttpSettings", HTTP),
     ("[[http.senders]]", "HttpSender", HTTP),
@@ -28,6 +28,7 @@ const SECTIONS: [(&str, &str, &str); 37] = [
     ("[host]", "HostSettings", CONFIG),
     ("[processes]", "ProcessSettings", CONFIG),
     ("[domains]", "DomainSettings", CONFIG),
+    ("[accounts]", "AccountSettings", CONFIG),
     ("[traffic]", "TrafficSettings", CONFIG),
     ("[sources.suricata]", "SuricataSettings", SURICATA),
     ("[[sources.files]]", "FileSource", SOURCES),

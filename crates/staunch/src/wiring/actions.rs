@@ -9,8 +9,11 @@ use staunch_connectors::actions::block_ip::{
 };
 use staunch_connectors::actions::freeze_process::{CgroupFreezeProcess, CgroupOptions, RootError};
 use staunch_connectors::actions::kill_process::CgroupKillProcess;
+use staunch_connectors::actions::lock_account::{ShadowLockAccount, ShadowOptions};
 use staunch_connectors::actions::sinkhole_domain::{UnboundOptions, UnboundSinkhole};
-use staunch_connectors::enrichers::{ByAim, DomainOptions, DomainTeller, ProcessFinder, ProcessOptions, ThisHost};
+use staunch_connectors::enrichers::{
+    AccountFinder, AccountOptions, ByAim, DomainOptions, DomainTeller, ProcessFinder, ProcessOptions, ThisHost,
+};
 use staunch_model::{ActionKind, Aim, Description, Failure, FailureKind, InstallationId, Observation, Outcome, Target};
 use staunch_netlink::nftables::{Limit, NftError};
 use staunch_ports::{Action, Clock, ExecuteRequest, Owned, Targets, UndoRequest};
@@ -19,6 +22,9 @@ use super::{Driver, read_installation};
 use crate::config::{Config, LIMIT_TABLE_END};
 use crate::exit::{Exit, Fault};
 
+/// The directory in the data directory that says what accounts were before they were locked.
+const ACCOUNTS_DIR: &str = "accounts";
+
 /// Whether there is a driver for `kind`.
 pub(crate) const fn is_enabled(config: &Config, kind: ActionKind) -> bool {
     match kind {
@@ -26,7 +32,8 @@ pub(crate) const fn is_enabled(config: &Config, kind: ActionKind) -> bool {
         ActionKind::FreezeProcess => config.processes.enabled,
         ActionKind::KillProcess => config.processes.enabled && config.processes.kill,
         ActionKind::SinkholeDomain => config.domains.enabled,
-        ActionKind::IsolateHost | ActionKind::LockAccount => false,
+        ActionKind::LockAccount => config.accounts.enabled,
+        ActionKind::IsolateHost => false,
     }
 }
 
@@ -68,7 +75,36 @@ pub(super) fn acting(
         }
         all.push(Box::new(sinkhole));
     }
+    if config.accounts.enabled {
+        all.push(Box::new(locker(config, installation)?));
+    }
     Ok(all)
+}
+
+fn locker(config: &Config, installation: InstallationId) -> Result<ShadowLockAccount, Fault> {
+    let locker = ShadowLockAccount::new(records(config, installation));
+    locker.check().map_err(|failure| {
+        driver_fault(&failure)
+            .hint("let the server write in /etc (see docs/guide/accounts.md), or set [accounts] enabled = false")
+    })?;
+    Ok(locker)
+}
+
+/// How many accounts this installation has locked; `None` when accounts are not to be acted on.
+///
+/// # Errors
+/// Why that cannot be told, or none can be locked.
+pub(crate) fn locked(config: &Config) -> Option<Result<usize, Fault>> {
+    if !config.accounts.enabled {
+        return None;
+    }
+    let installation = read_installation(&config.installation_file()).ok().flatten();
+    let installation = installation.unwrap_or_default();
+    let count = |locker: ShadowLockAccount| {
+        let counted = locker.count_labelled(Whose::Of(installation));
+        counted.map_err(|failure| driver_fault(&failure))
+    };
+    Some(locker(config, installation).and_then(count))
 }
 
 fn freezer(config: &Config, installation: InstallationId) -> Result<CgroupFreezeProcess, Fault> {
@@ -157,6 +193,9 @@ fn all(config: &Config, installation: InstallationId) -> Vec<Box<dyn Action>> {
     if config.domains.enabled {
         all.push(Box::new(UnboundSinkhole::new(resolver(config, installation))));
     }
+    if config.accounts.enabled {
+        all.push(Box::new(ShadowLockAccount::new(records(config, installation))));
+    }
     all
 }
 
@@ -171,6 +210,9 @@ pub(crate) fn targets(config: &Config) -> Result<Option<Arc<dyn Targets>>, Fault
     }
     if config.domains.enabled {
         by_aim = by_aim.with(Aim::Domain, domains(config));
+    }
+    if config.accounts.enabled {
+        by_aim = by_aim.with(Aim::Account, accounts(config));
     }
     Ok((!by_aim.is_empty()).then(|| Arc::new(by_aim) as Arc<dyn Targets>))
 }
@@ -219,6 +261,14 @@ fn host_of(url: &str) -> Option<String> {
     let authority = rest.split(['/', '?', '#']).next()?;
     let host = authority.rsplit('@').next()?.split(':').next()?.trim_end_matches('.');
     (!host.is_empty() && !host.starts_with('[')).then(|| host.to_ascii_lowercase())
+}
+
+fn accounts(config: &Config) -> AccountFinder {
+    AccountFinder::new(AccountOptions {
+        host: this_host(config),
+        protected: config.accounts.protected.clone(),
+        ..AccountOptions::default()
+    })
 }
 
 fn this_host(config: &Config) -> ThisHost {
@@ -289,24 +339,20 @@ pub(crate) fn release_directly(config: &Config, former: bool) -> Result<Direct, 
     // Also when it is switched off: it may have been on.
     match CgroupFreezeProcess::start(groups(config, installation.unwrap_or_default())) {
         Ok(freezer) => {
-            let failed = |failure: Failure| {
-                let denied = failure.kind == FailureKind::Denied;
-                Fault::new(if denied { Exit::Denied } else { Exit::Failed }, failure.to_string())
-            };
             match freezer.release_everything(whose) {
                 Ok(thawed) => direct.released += usize::try_from(thawed).unwrap_or(usize::MAX),
-                Err(failure) => faults.push(failed(failure)),
+                Err(failure) => faults.push(driver_fault(&failure)),
             }
             match freezer.count_labelled(Whose::Anybodys) {
                 Ok(former) => direct.former += former,
-                Err(failure) => faults.push(failed(failure)),
+                Err(failure) => faults.push(driver_fault(&failure)),
             }
             // What was held, to be ended, and was not.
             let killer = CgroupKillProcess::new(groups(config, installation.unwrap_or_default()), &config.killed_dir());
             let held = killer.count_labelled(whose);
             match held.and_then(|held| killer.release_everything(whose).map(|_| held)) {
                 Ok(held) => direct.released += held,
-                Err(failure) => faults.push(failed(failure)),
+                Err(failure) => faults.push(driver_fault(&failure)),
             }
         }
         // Without a tree nothing is held in it.
@@ -316,19 +362,23 @@ pub(crate) fn release_directly(config: &Config, former: bool) -> Result<Direct, 
     // Also when it is switched off. Without the socket nothing is held, because a resolver keeps nothing while it is down.
     if config.domains.enabled || config.domains.control.exists() {
         let sinkhole = UnboundSinkhole::new(resolver(config, installation.unwrap_or_default()));
-        let mut failed = |failure: Failure| {
-            let denied = failure.kind == FailureKind::Denied;
-            let exit = if denied { Exit::Denied } else { Exit::Failed };
-            faults.push(Fault::new(exit, failure.to_string()));
-        };
         match sinkhole.release_everything(whose) {
             Ok(lifted) => direct.released += usize::try_from(lifted).unwrap_or(usize::MAX),
-            Err(failure) => failed(failure),
+            Err(failure) => faults.push(driver_fault(&failure)),
         }
         match sinkhole.count_labelled(Whose::Anybodys) {
             Ok(former) => direct.former += former,
-            Err(failure) => failed(failure),
+            Err(failure) => faults.push(driver_fault(&failure)),
         }
+    }
+    let locker = ShadowLockAccount::new(records(config, installation.unwrap_or_default()));
+    match locker.release_everything(whose) {
+        Ok(unlocked) => direct.released += usize::try_from(unlocked).unwrap_or(usize::MAX),
+        Err(failure) => faults.push(driver_fault(&failure)),
+    }
+    match locker.count_labelled(Whose::Anybodys) {
+        Ok(former) => direct.former += former,
+        Err(failure) => faults.push(driver_fault(&failure)),
     }
     match faults.into_iter().next() {
         None => Ok(direct),
@@ -343,6 +393,11 @@ pub(crate) fn release_directly(config: &Config, former: bool) -> Result<Direct, 
 fn start_fault(error: &StartError) -> Fault {
     let denied = matches!(error.source, NftError::Denied { .. });
     Fault::of(if denied { Exit::Denied } else { Exit::Failed }, error).hint(error.hint())
+}
+
+fn driver_fault(failure: &Failure) -> Fault {
+    let denied = failure.kind == FailureKind::Denied;
+    Fault::new(if denied { Exit::Denied } else { Exit::Failed }, failure.to_string())
 }
 
 fn release_fault(error: &ReleaseError) -> Fault {
@@ -389,6 +444,10 @@ fn resolver(config: &Config, installation: InstallationId) -> UnboundOptions {
         resolver: config.domains.resolver,
         ..UnboundOptions::new(installation)
     }
+}
+
+fn records(config: &Config, installation: InstallationId) -> ShadowOptions {
+    ShadowOptions::new(installation, config.data_dir.join(ACCOUNTS_DIR))
 }
 
 fn limit_table(config: &Config) -> String {

@@ -1,5 +1,6 @@
 //! The real binary, from outside: its commands, its configuration, and a server in a network namespace of its own.
 
+mod accounts;
 mod backtest;
 mod commands;
 mod config;

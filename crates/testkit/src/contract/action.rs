@@ -127,6 +127,8 @@ pub enum Family {
     Processes,
     /// Domains.
     Domains,
+    /// Accounts of this machine.
+    Accounts,
 }
 
 impl Family {
@@ -140,7 +142,9 @@ impl Family {
         Target::Address(match self {
             Self::V4 => [198, 18, high, low].into(),
             Self::V6 => [0x2001, 0xdb8, 0, 0, 0, 0, 0, number].into(),
-            Self::Processes | Self::Domains => panic!("a world without addresses says which targets it has"),
+            Self::Processes | Self::Domains | Self::Accounts => {
+                panic!("a world without addresses says which targets it has")
+            }
         })
     }
 }

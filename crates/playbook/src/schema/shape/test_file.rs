@@ -392,7 +392,7 @@ pub(crate) static HAPPENING: Shape = Shape {
         may(
             "somebody",
             Form::Phrase(&[
-                "(removes the block of|lets go of|puts something at) ([0-9A-Fa-f:.]+|pid:[1-9][0-9]*)",
+                "(removes the block of|lets go of|puts something at) ([0-9A-Fa-f:.]+|pid:[1-9][0-9]*|(account|host|domain):[A-Za-z0-9_.$-]+)",
                 "removes everything",
                 "(removes|restores) the rules",
             ]),
@@ -402,8 +402,8 @@ pub(crate) static HAPPENING: Shape = Shape {
         may(
             "operator",
             Form::Phrase(&[
-                "\\s*(approve|deny|release)\\s+([0-9A-Fa-f:.]+|pid:[1-9][0-9]*)\\s*",
-                "\\s*renew\\s+([0-9A-Fa-f:.]+|pid:[1-9][0-9]*)\\s+for\\s+\\S+\\s*",
+                "\\s*(approve|deny|release)\\s+([0-9A-Fa-f:.]+|pid:[1-9][0-9]*|(account|host|domain):[A-Za-z0-9_.$-]+)\\s*",
+                "\\s*renew\\s+([0-9A-Fa-f:.]+|pid:[1-9][0-9]*|(account|host|domain):[A-Za-z0-9_.$-]+)\\s+for\\s+\\S+\\s*",
                 "\\s*release\\s+everything\\s*",
                 "\\s*mode\\s+(observe|approve|enforce)\\s*",
             ]),

@@ -48,6 +48,7 @@ pub(super) fn all(config: &Config, server: &ServerArgs) -> Vec<Finding> {
     findings.push(firewall(config));
     findings.extend(processes(config));
     findings.extend(domains(config));
+    findings.extend(accounts(config));
     findings.push(protections(config));
     findings.extend(lists(config));
     findings.extend(feeds(config));
@@ -383,6 +384,19 @@ fn domains(config: &Config) -> Option<Finding> {
             };
             Finding::new(CHECK, Health::Problem, failure.to_string()).fix(fix)
         }
+    })
+}
+
+/// Whether accounts can be locked; nothing when they are not to be.
+fn accounts(config: &Config) -> Option<Finding> {
+    const CHECK: &str = "accounts";
+    Some(match wiring::locked(config)? {
+        Err(fault) => Finding::of(CHECK, &fault),
+        Ok(count) => Finding::new(
+            CHECK,
+            Health::Ok,
+            format!("accounts of /etc/shadow can be locked; {count} are locked by us"),
+        ),
     })
 }
 

@@ -22,7 +22,7 @@ pub(super) fn unreadable(what: &str, error: &io::Error) -> Failure {
 }
 
 /// The failure of finding where to look.
-pub(super) fn no_root(error: &RootError) -> Failure {
+pub(in crate::actions) fn no_root(error: &RootError) -> Failure {
     let cause = error.source().map(|it| format!(": {it}")).unwrap_or_default();
     Failure::new(FailureKind::Unavailable, &format!("{error}{cause}"))
 }

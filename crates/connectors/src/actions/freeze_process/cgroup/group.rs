@@ -65,7 +65,7 @@ impl GroupError {
 pub(in crate::actions) struct Group(PathBuf);
 
 impl Group {
-    pub(super) fn at(path: PathBuf) -> Self {
+    pub(in crate::actions) fn at(path: PathBuf) -> Self {
         Self(path)
     }
 
@@ -117,12 +117,12 @@ impl Group {
     }
 
     /// Sets whether it is to be frozen.
-    pub(super) fn set_frozen(&self, frozen: bool) -> Result<(), GroupError> {
+    pub(in crate::actions) fn set_frozen(&self, frozen: bool) -> Result<(), GroupError> {
         self.write("cgroup.freeze", if frozen { "1" } else { "0" })
     }
 
     /// Whether it is set to be frozen. The group at the root of everything never is.
-    pub(super) fn is_set(&self) -> Result<bool, GroupError> {
+    pub(in crate::actions) fn is_set(&self) -> Result<bool, GroupError> {
         match self.read("cgroup.freeze") {
             Err(error) if error.source.kind() == io::ErrorKind::NotFound => Ok(false),
             text => Ok(text?.trim_ascii() == b"1"),
@@ -140,7 +140,7 @@ impl Group {
     }
 
     /// Waits until everything in it is frozen, until `until` at the latest. Returns whether it is.
-    pub(super) fn await_frozen(&self, until: Instant) -> Result<bool, GroupError> {
+    pub(in crate::actions) fn await_frozen(&self, until: Instant) -> Result<bool, GroupError> {
         self.await_event(b"frozen 1", until)
     }
 

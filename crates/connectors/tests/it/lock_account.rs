@@ -1,0 +1,695 @@
+//! The driver that locks accounts, held to its contract and beyond it with password files and groups of its own.
+
+#![allow(clippy::unwrap_used)]
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc;
+use staunch_connectors::actions::Whose;
+use staunch_connectors::actions::lock_account::{ShadowLockAccount, ShadowOptions};
+use staunch_model::{FailureKind, InstallationId, Outcome, Presence, Span, Target};
+use staunch_ports::{Action, ExecuteRequest};
+use staunch_testkit::contract::action::{ActionWorld, Family, action};
+
+use crate::freeze_process_setting::{Started, Subtree, in_subtree, is_frozen, set_frozen};
+use crate::lock_account_setting::{
+    Files, OURS, SECRET, THEIRS, assert_refused, execute, foreign, name, ours, request, see, target, uid, undo,
+};
+
+/// Accounts, made when they are asked for.
+struct InFiles {
+    files: Files,
+    /// The lines of the accounts that there are, as they were made.
+    lines: RefCell<BTreeMap<String, String>>,
+    /// Slices of users with something running, where the enforcement is broken in them.
+    tree: Option<(Subtree, RefCell<Vec<Started>>)>,
+}
+
+impl InFiles {
+    fn new() -> Self {
+        Self {
+            files: Files::new(),
+            lines: RefCell::default(),
+            tree: None,
+        }
+    }
+
+    fn with_sessions() -> Self {
+        let tree = Subtree::make().unwrap();
+        fs::create_dir(tree.root.join("user.slice")).unwrap();
+        Self {
+            files: Files::with_slices(&tree.root),
+            lines: RefCell::default(),
+            tree: Some((tree, RefCell::default())),
+        }
+    }
+
+    /// The accounts with a record.
+    fn held(&self) -> Vec<String> {
+        let lines = self.lines.borrow();
+        lines
+            .keys()
+            .filter(|it| self.files.record(it).is_some())
+            .cloned()
+            .collect()
+    }
+
+    fn slice(&self, name: &str) -> Option<PathBuf> {
+        let (tree, _) = self.tree.as_ref()?;
+        let number = name.strip_prefix("user").unwrap().parse().unwrap();
+        Some(slice_of(&tree.root, number))
+    }
+
+    fn restore(&self, name: &str) {
+        let fields = self.files.fields(name);
+        let line = self.lines.borrow()[name].clone();
+        let text = String::from_utf8(self.files.shadow()).unwrap();
+        self.files.write("shadow", &text.replace(&fields.join(":"), &line));
+        if let Some(slice) = self.slice(name) {
+            set_frozen(&slice, false);
+        }
+    }
+
+    /// Makes the enforcement of what is held work, or not.
+    fn set_enforced(&self, enforced: bool) {
+        for name in self.held() {
+            match self.slice(&name) {
+                Some(slice) => set_frozen(&slice, enforced),
+                None => self.files.set(&name, 7, if enforced { "2" } else { "" }),
+            }
+        }
+    }
+}
+
+fn slice_of(tree: &Path, number: u16) -> PathBuf {
+    tree.join(format!("user.slice/user-{}.slice", uid(number)))
+}
+
+fn name_of(target: &Target) -> &str {
+    match target {
+        Target::Account(name) => name.as_str(),
+        other => panic!("{other}"),
+    }
+}
+
+fn label_in(record: &str) -> String {
+    let label = record.lines().find_map(|line| line.strip_prefix("label "));
+    label.unwrap().to_owned()
+}
+
+impl ActionWorld for InFiles {
+    fn driver(&self, installation: InstallationId) -> Box<dyn Action> {
+        Box::new(self.files.driver(installation))
+    }
+    fn label(&self, target: Target) -> Option<String> {
+        let name = name_of(&target);
+        let fields = self.files.fields(name);
+        let is_frozen = self.slice(name).is_some_and(|slice| is_frozen(&slice));
+        match self.files.record(name) {
+            Some(record) => {
+                assert!(fields[1].starts_with('!') && fields[7] == "2", "{fields:?}");
+                Some(label_in(&record))
+            }
+            None => {
+                assert_eq!(fields.join(":"), self.lines.borrow()[name], "it is as it was");
+                assert!(!is_frozen);
+                None
+            }
+        }
+    }
+    fn put(&self, target: Target, label: &str) {
+        let name = name_of(&target);
+        self.files.set(name, 7, "2");
+        self.files.set(name, 1, "!");
+        fs::create_dir_all(self.files.path("accounts")).unwrap();
+        let record = format!("staunch lock-account 1\nlabel {label}\n");
+        fs::write(self.files.path("accounts").join(name), record).unwrap();
+    }
+    fn remove(&self, target: Target) {
+        let name = name_of(&target);
+        fs::remove_file(self.files.path("accounts").join(name)).unwrap();
+        self.restore(name);
+    }
+    fn flush(&self) {
+        drop(fs::remove_dir_all(self.files.path("accounts")));
+        let names: Vec<String> = self.lines.borrow().keys().cloned().collect();
+        names.iter().for_each(|name| self.restore(name));
+    }
+    fn break_enforcement(&self) {
+        self.set_enforced(false);
+    }
+    fn restore_enforcement(&self) {
+        self.set_enforced(true);
+    }
+    fn wait(&self, span: Span, done: &mut dyn FnMut() -> bool) -> bool {
+        let deadline = Instant::now() + span.to_std() + Duration::from_millis(200);
+        while Instant::now() < deadline {
+            if done() {
+                return true;
+            }
+            std::thread::yield_now();
+        }
+        done()
+    }
+    fn families(&self) -> &'static [Family] {
+        &[Family::Accounts]
+    }
+    fn target(&self, _: Family, number: u16) -> Target {
+        let name = name(number);
+        if !self.lines.borrow().contains_key(&name) {
+            let line = self.files.add(number, &format!("$y$j9T${SECRET}"), "");
+            self.lines.borrow_mut().insert(name.clone(), line);
+            if let Some((tree, started)) = &self.tree {
+                let slice = slice_of(&tree.root, number);
+                fs::create_dir(&slice).unwrap();
+                started.borrow_mut().push(Started::echo(&slice));
+            }
+        }
+        target(&name)
+    }
+    fn counts_down(&self) -> bool {
+        false
+    }
+    fn enforces_each(&self) -> bool {
+        true
+    }
+    fn batch_sizes(&self) -> &'static [u16] {
+        &[1, 2, 12, 30]
+    }
+}
+
+#[test]
+fn the_shadow_driver_keeps_the_contract() {
+    action(|| Box::new(InFiles::new()));
+}
+
+#[test]
+fn the_shadow_driver_keeps_the_contract_with_sessions() {
+    in_subtree("the_shadow_driver_keeps_the_contract_with_sessions", |_| {
+        action(|| Box::new(InFiles::with_sessions()));
+    });
+}
+
+#[test]
+fn whatever_an_account_was_it_is_again() {
+    let hash = format!("$y$j9T${SECRET}");
+    let (marked, barred) = (format!("!{hash}"), format!("*{hash}"));
+    for (password, expiry) in [
+        (hash.as_str(), ""),
+        (&hash, "-1"),
+        (&hash, "0"),
+        (&hash, "99999"),
+        (&marked, ""),
+        (&barred, "99999"),
+        ("", ""),
+        ("!", ""),
+        ("!!", "99999"),
+        ("*", "-1"),
+        ("!*", ""),
+    ] {
+        let files = Files::new();
+        files.add(1, password, expiry);
+        // No line end, and bytes that are no text, after it.
+        let before = [&files.shadow()[..], b"x\xff\0:*:1::::::"].concat();
+        fs::write(files.path("shadow"), &before).unwrap();
+        let metadata = |files: &Files| {
+            let it = fs::metadata(files.path("shadow")).unwrap();
+            (it.mode(), it.uid(), it.gid())
+        };
+        let (mut driver, owned) = (files.driver(OURS), metadata(&files));
+        assert_eq!(see(&mut driver, "user1").presence, Presence::Absent);
+        assert_eq!(execute(&mut driver, 1, "user1"), Outcome::Landed);
+        let locked = files.shadow();
+        let expect = if password.starts_with('!') {
+            password.to_owned()
+        } else {
+            format!("!{password}")
+        };
+        let line = format!("user1:{expect}:19500:0:99999:7::2:\n");
+        let old = format!("user1:{password}:19500:0:99999:7::{expiry}:\n");
+        let at = before.len() - old.len() - b"x\xff\0:*:1::::::".len();
+        let whole = [&before[..at], line.as_bytes(), b"x\xff\0:*:1::::::"].concat();
+        assert!(locked == whole, "only that line has changed: {password:?} {expiry:?}");
+        assert_eq!(metadata(&files), owned);
+        let seen = see(&mut driver, "user1");
+        assert_eq!((seen.presence, seen.enforcing), (ours(1), true));
+        let record = files.record("user1").unwrap();
+        assert!(!record.contains(SECRET), "{record}");
+        let mode = fs::metadata(files.path("accounts").join("user1")).unwrap().mode();
+        assert_eq!(mode & 0o777, 0o600);
+
+        // Once more changes nothing, nor does a driver that knows nothing.
+        assert_eq!(execute(&mut files.driver(OURS), 1, "user1"), Outcome::Landed);
+        assert!(files.shadow() == locked);
+        assert_eq!(files.record("user1"), Some(record));
+        assert_eq!(undo(&mut files.driver(OURS), 1, "user1"), Outcome::Landed);
+        assert!(files.shadow() == before, "it is as it was: {password:?} {expiry:?}");
+        assert_eq!((files.record("user1"), files.others()), (None, vec![]));
+        assert_eq!(see(&mut driver, "user1").presence, Presence::Absent);
+    }
+}
+
+#[test]
+fn what_somebody_else_has_locked_is_left_alone() {
+    let today = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
+    let today = (today.as_secs() / 86_400).to_string();
+    // The day of Staunch too: without a record it cannot be given back.
+    for expiry in ["1", "2", &today] {
+        let files = Files::new();
+        files.add(1, "$y$x", expiry);
+        let before = files.shadow();
+        let mut driver = files.driver(OURS);
+        let seen = see(&mut driver, "user1");
+        assert_eq!(
+            (seen.presence, seen.enforcing),
+            (foreign("locked by somebody else"), true)
+        );
+        assert_refused(
+            &execute(&mut driver, 1, "user1"),
+            FailureKind::Conflict,
+            "somebody else",
+        );
+        assert_eq!(undo(&mut driver, 1, "user1"), Outcome::Landed);
+        assert!(driver.owned().unwrap().targets.is_empty());
+        assert!(files.shadow() == before);
+        assert_eq!(files.record("user1"), None);
+    }
+}
+
+#[test]
+fn a_crash_after_the_record_is_seen_finished_or_undone() {
+    for finish in [false, true] {
+        let files = Files::new();
+        files.add(1, &format!("$y${SECRET}"), "99999");
+        let before = files.shadow();
+        assert_eq!(execute(&mut files.driver(OURS), 1, "user1"), Outcome::Landed);
+        let (locked, record) = (files.shadow(), files.record("user1"));
+        // As it is when the record is written and the file is not; a file beside it is half written.
+        fs::write(files.path("shadow"), &before).unwrap();
+        files.write(".shadow.staunch", "user1:");
+        let mut driver = files.driver(OURS);
+        let seen = see(&mut driver, "user1");
+        assert_eq!((seen.presence, seen.enforcing), (ours(1), false));
+        assert!(driver.owned().unwrap().targets.is_empty(), "it is not enforced");
+        assert_refused(&execute(&mut driver, 2, "user1"), FailureKind::Conflict, "TX-1");
+        if finish {
+            assert_eq!(execute(&mut driver, 1, "user1"), Outcome::Landed);
+            assert!(files.shadow() == locked);
+            assert_eq!((files.record("user1"), files.others()), (record, vec![]));
+        }
+        assert_eq!(undo(&mut driver, 1, "user1"), Outcome::Landed);
+        assert!(files.shadow() == before);
+        assert_eq!(files.record("user1"), None);
+        assert_eq!(see(&mut driver, "user1").presence, Presence::Absent);
+    }
+}
+
+#[test]
+fn a_crash_around_the_sessions_is_seen_finished_or_undone() {
+    in_subtree("a_crash_around_the_sessions_is_seen_finished_or_undone", |tree| {
+        for finish in [false, true] {
+            let files = Files::with_slices(&tree.root);
+            files.add(1, "$y$x", "");
+            let (before, slice) = (files.shadow(), slice_of(&tree.root, 1));
+            fs::create_dir_all(&slice).unwrap();
+            let mut session = Started::echo(&slice);
+            assert_eq!(execute(&mut files.driver(OURS), 1, "user1"), Outcome::Landed);
+            assert!(is_frozen(&slice));
+            let locked = files.shadow();
+            // As it is when the file is written and the sessions go on.
+            set_frozen(&slice, false);
+            let mut driver = files.driver(OURS);
+            let seen = see(&mut driver, "user1");
+            assert_eq!((seen.presence, seen.enforcing), (ours(1), false));
+            assert!(driver.owned().unwrap().targets.is_empty());
+            if finish {
+                assert_eq!(execute(&mut driver, 1, "user1"), Outcome::Landed);
+                assert!(is_frozen(&slice) && see(&mut driver, "user1").enforcing);
+            }
+            let record = files.record("user1").unwrap();
+            assert_eq!(undo(&mut driver, 1, "user1"), Outcome::Landed);
+            assert!(session.goes_on());
+            assert!(files.shadow() == before);
+
+            // As it is when an undo has written the file and thawed nothing, or thawed and not removed the record.
+            for frozen in [true, false] {
+                fs::write(files.path("accounts").join("user1"), &record).unwrap();
+                set_frozen(&slice, frozen);
+                let seen = see(&mut driver, "user1");
+                assert_eq!((seen.presence, seen.enforcing), (ours(1), false));
+                assert_eq!(undo(&mut driver, 1, "user1"), Outcome::Landed);
+                assert!(session.goes_on());
+                assert!(files.shadow() == before && files.record("user1").is_none());
+            }
+            assert!(locked != before);
+            drop(session);
+        }
+    });
+}
+
+#[test]
+fn sessions_stand_still_and_go_on() {
+    in_subtree("sessions_stand_still_and_go_on", |tree| {
+        let files = Files::with_slices(&tree.root);
+        for number in 1..=3 {
+            files.add(number, "$y$x", "");
+        }
+        let (slice, other) = (slice_of(&tree.root, 1), slice_of(&tree.root, 2));
+        fs::create_dir_all(slice.join("session-1.scope")).unwrap();
+        fs::create_dir_all(&other).unwrap();
+        let mut session = Started::echo(&slice.join("session-1.scope"));
+        let mut neighbour = Started::echo(&other);
+        let mut driver = files.driver(OURS);
+        for number in 1..=3 {
+            assert_eq!(execute(&mut driver, u64::from(number), &name(number)), Outcome::Landed);
+            if number == 1 {
+                session.say("hello");
+                assert!(!session.says_something(50), "a frozen session says nothing");
+                assert!(neighbour.goes_on(), "another account goes on");
+            }
+        }
+        assert_eq!(driver.owned().unwrap().targets.len(), 3);
+        // Who has logged in at that moment, without a session before, is found.
+        let late = slice_of(&tree.root, 3);
+        fs::create_dir(&late).unwrap();
+        assert!(see(&mut driver, "user3").enforcing, "nothing runs in it");
+        let late = Started::echo(&late);
+        assert!(!see(&mut driver, "user3").enforcing);
+        drop(late);
+        for number in 1..=3 {
+            assert_eq!(undo(&mut driver, u64::from(number), &name(number)), Outcome::Landed);
+        }
+        assert_eq!(session.hear(), "hello", "it goes on where it was");
+        assert!(neighbour.goes_on());
+    });
+}
+
+#[test]
+fn what_was_frozen_before_stays_frozen() {
+    in_subtree("what_was_frozen_before_stays_frozen", |tree| {
+        let files = Files::with_slices(&tree.root);
+        files.add(1, "$y$x", "");
+        let (before, slice) = (files.shadow(), slice_of(&tree.root, 1));
+        fs::create_dir_all(&slice).unwrap();
+        let _session = Started::echo(&slice);
+        set_frozen(&slice, true);
+        let mut driver = files.driver(OURS);
+        for _ in 0..2 {
+            assert_eq!(execute(&mut driver, 1, "user1"), Outcome::Landed);
+        }
+        assert_eq!(undo(&mut driver, 1, "user1"), Outcome::Landed);
+        assert!(is_frozen(&slice));
+        assert!(files.shadow() == before);
+    });
+}
+
+#[test]
+fn what_somebody_has_changed_meanwhile_stays() {
+    let hash = format!("$y${SECRET}");
+    let marked = format!("!{hash}");
+    for (why, changes, password, expiry, enforcing) in [
+        (
+            "a new password",
+            &[(1, "$y$new"), (2, "20000")][..],
+            "$y$new",
+            "99999",
+            true,
+        ),
+        (
+            "a new password that is marked",
+            &[(1, "!$y$other"), (2, "20000")],
+            "!$y$other",
+            "99999",
+            true,
+        ),
+        ("another expiry", &[(7, "88888")], &hash, "88888", false),
+        ("no expiry", &[(7, "")], &hash, "", false),
+        ("unlocked by hand", &[(1, &hash), (7, "")], &hash, "", false),
+        ("locked by hand", &[(7, "1")], &marked, "1", true),
+        ("a change of another field", &[(4, "30")], &hash, "99999", true),
+    ] {
+        let files = Files::new();
+        files.add(1, &hash, "99999");
+        let mut driver = files.driver(OURS);
+        assert_eq!(execute(&mut driver, 1, "user1"), Outcome::Landed);
+        for (field, value) in changes {
+            files.set("user1", *field, value);
+        }
+        let seen = see(&mut driver, "user1");
+        assert_eq!((seen.presence, seen.enforcing), (ours(1), enforcing), "{why}");
+        assert_eq!(undo(&mut driver, 1, "user1"), Outcome::Landed, "{why}");
+        let fields = files.fields("user1");
+        assert_eq!((fields[1].as_str(), fields[7].as_str()), (password, expiry), "{why}");
+        assert_eq!(files.record("user1"), None);
+    }
+    // An act again, of what somebody has changed: what is given back is theirs.
+    let files = Files::new();
+    files.add(1, &hash, "99999");
+    let mut driver = files.driver(OURS);
+    assert_eq!(execute(&mut driver, 1, "user1"), Outcome::Landed);
+    files.set("user1", 7, "88888");
+    assert_eq!(execute(&mut driver, 1, "user1"), Outcome::Landed);
+    assert!(see(&mut driver, "user1").enforcing);
+    assert_eq!(undo(&mut driver, 1, "user1"), Outcome::Landed);
+    let fields = files.fields("user1");
+    assert_eq!((fields[1].as_str(), fields[7].as_str()), (hash.as_str(), "88888"));
+}
+
+#[test]
+fn an_account_that_is_removed_meanwhile_leaves_nothing() {
+    let files = Files::new();
+    let before = files.shadow();
+    files.add(1, "$y$x", "");
+    let mut driver = files.driver(OURS);
+    assert_eq!(execute(&mut driver, 1, "user1"), Outcome::Landed);
+    fs::write(files.path("shadow"), &before).unwrap();
+    assert_eq!(undo(&mut driver, 1, "user1"), Outcome::Landed);
+    assert!(files.shadow() == before);
+    assert_eq!(files.record("user1"), None);
+    assert_refused(
+        &execute(&mut driver, 1, "user1"),
+        FailureKind::Conflict,
+        "no such account",
+    );
+    assert_eq!(files.record("user1"), None);
+}
+
+#[test]
+fn what_not_everybody_reads_the_same_is_not_touched() {
+    let secret = format!("$y${SECRET}");
+    for (line, kind, says) in [
+        (format!("user1:{secret}:1:::::\n"), FailureKind::Invalid, "fields"),
+        (
+            format!("user1:{secret}:1::::::\nuser1:{secret}:1::::::\n"),
+            FailureKind::Invalid,
+            "more than once",
+        ),
+        (
+            format!("user1:{secret}:1::::::\n user1:{secret}:1::::::\n"),
+            FailureKind::Invalid,
+            "more than once",
+        ),
+        (format!("user1:{secret}\0:1::::::\n"), FailureKind::Invalid, "NUL"),
+        (
+            format!("user1:{secret}:1:::::{secret}:\n"),
+            FailureKind::Invalid,
+            "no day",
+        ),
+        (String::new(), FailureKind::Conflict, "no such account"),
+    ] {
+        let files = Files::new();
+        files.add(1, "x", "");
+        files.write("shadow", &line);
+        let mut driver = files.driver(OURS);
+        assert_refused(&execute(&mut driver, 1, "user1"), kind, says);
+        match driver.observe(&[target("user1")]).remove(0) {
+            Ok(seen) => assert_eq!(seen.presence, Presence::Absent),
+            Err(failure) => assert!(failure.kind == kind && !failure.what.contains(SECRET), "{failure}"),
+        }
+        assert_eq!(undo(&mut driver, 1, "user1"), Outcome::Landed);
+        assert_eq!(files.shadow(), line.as_bytes());
+        assert_eq!((files.record("user1"), files.others()), (None, vec![]));
+    }
+    let files = Files::new();
+    files.add(1, "x", "");
+    files.append("passwd", "user1:x:0:0::/:/bin/sh\n");
+    assert_refused(
+        &execute(&mut files.driver(OURS), 1, "user1"),
+        FailureKind::Invalid,
+        "more than once",
+    );
+    // A link leads to another place, and a file that never ends fits nowhere.
+    let files = Files::new();
+    files.add(1, "x", "");
+    fs::rename(files.path("shadow"), files.path("elsewhere")).unwrap();
+    symlink(files.path("elsewhere"), files.path("shadow")).unwrap();
+    assert!(matches!(
+        execute(&mut files.driver(OURS), 1, "user1"),
+        Outcome::DidNotHappen(_)
+    ));
+    fs::remove_file(files.path("shadow")).unwrap();
+    File::create(files.path("shadow")).unwrap().set_len(33 << 20).unwrap();
+    assert_refused(
+        &execute(&mut files.driver(OURS), 1, "user1"),
+        FailureKind::Invalid,
+        "more than",
+    );
+    assert_eq!(files.record("user1"), None);
+}
+
+#[test]
+fn who_must_get_back_in_is_never_locked() {
+    let files = Files::new();
+    for number in 1..=3 {
+        files.add(number, "$y$x", "");
+    }
+    files.append("passwd", "toor:x:0:0::/root:/bin/sh\n");
+    files.append("shadow", "toor:*:1::::::\n");
+    let own = nix::unistd::geteuid().as_raw();
+    files.append("passwd", &format!("staunch:x:{own}:0::/:/bin/sh\n"));
+    files.append("shadow", "staunch:*:1::::::\n");
+    files.write("group", "sudo:x:27:user1,user2,root,toor\n");
+    let before = files.shadow();
+    let mut driver = files.driver(OURS);
+    for (name, says) in [("root", "it is root"), ("toor", "it is root"), ("staunch", "")] {
+        assert_refused(&execute(&mut driver, 1, name), FailureKind::Invalid, says);
+    }
+    assert!(files.shadow() == before);
+    assert_eq!(execute(&mut driver, 1, "user3"), Outcome::Landed);
+    // Of two, whichever comes second is the last.
+    assert_eq!(execute(&mut driver, 2, "user2"), Outcome::Landed);
+    assert_refused(
+        &execute(&mut driver, 3, "user1"),
+        FailureKind::Invalid,
+        "nobody could get back in",
+    );
+    assert_eq!(undo(&mut driver, 2, "user2"), Outcome::Landed);
+    assert_eq!(execute(&mut driver, 3, "user1"), Outcome::Landed);
+    assert_eq!(files.record("staunch"), None);
+}
+
+#[test]
+fn the_lock_of_the_password_files_is_awaited_and_no_longer_than_that() {
+    let files = Files::new();
+    files.add(1, "$y$x", "");
+    let before = files.shadow();
+    let held = File::create(files.path(".pwd.lock")).unwrap();
+    // As lckpwdf(3) takes it, of the process.
+    let lock = |kind: libc::c_int| {
+        let lock = libc::flock {
+            l_type: kind.try_into().unwrap(),
+            l_whence: libc::SEEK_SET.try_into().unwrap(),
+            l_start: 0,
+            l_len: 0,
+            l_pid: 0,
+        };
+        fcntl(&held, FcntlArg::F_SETLK(&lock)).unwrap();
+    };
+    lock(libc::F_WRLCK);
+    let mut driver = ShadowLockAccount::new(ShadowOptions {
+        lock_within: Duration::from_millis(100),
+        ..files.options(OURS)
+    });
+    assert_refused(
+        &execute(&mut driver, 1, "user1"),
+        FailureKind::Unavailable,
+        "vipw or passwd",
+    );
+    assert!(files.shadow() == before && files.record("user1").is_none());
+    lock(libc::F_UNLCK);
+    assert_eq!(execute(&mut driver, 1, "user1"), Outcome::Landed);
+    lock(libc::F_WRLCK);
+    assert_refused(
+        &undo(&mut driver, 1, "user1"),
+        FailureKind::Unavailable,
+        "vipw or passwd",
+    );
+    lock(libc::F_UNLCK);
+    assert_eq!(undo(&mut driver, 1, "user1"), Outcome::Landed);
+    assert!(files.shadow() == before);
+}
+
+#[test]
+fn what_could_not_be_written_leaves_nothing() {
+    if nix::unistd::geteuid().is_root() {
+        // Root may write anywhere: a directory in place of the file that is written beside it stops it.
+        let files = Files::new();
+        files.add(1, "$y$x", "");
+        let before = files.shadow();
+        fs::create_dir(files.path(".shadow.staunch")).unwrap();
+        let mut driver = files.driver(OURS);
+        match execute(&mut driver, 1, "user1") {
+            Outcome::DidNotHappen(failure) => assert!(failure.what.contains(".shadow.staunch"), "{failure}"),
+            other => panic!("{other:?}"),
+        }
+        assert!(files.shadow() == before && files.record("user1").is_none());
+        assert_eq!(see(&mut driver, "user1").presence, Presence::Absent);
+    } else {
+        let files = Files::new();
+        files.add(1, "$y$x", "");
+        fs::set_permissions(files.path("shadow"), fs::Permissions::from_mode(0o000)).unwrap();
+        let mut driver = files.driver(OURS);
+        assert_refused(&execute(&mut driver, 1, "user1"), FailureKind::Denied, "root");
+        assert_eq!(files.record("user1"), None);
+    }
+}
+
+#[test]
+fn everything_is_lifted_without_an_engine() {
+    let files = Files::new();
+    for number in 1..=4 {
+        files.add(number, "$y$x", "");
+    }
+    let before = files.shadow();
+    let (mut ours_driver, mut theirs) = (files.driver(OURS), files.driver(THEIRS));
+    for number in 1..=2 {
+        assert_eq!(
+            execute(&mut ours_driver, u64::from(number), &name(number)),
+            Outcome::Landed
+        );
+    }
+    assert_eq!(execute(&mut theirs, 1, "user3"), Outcome::Landed);
+    let count = |driver: &ShadowLockAccount, whose| driver.count_labelled(whose).unwrap();
+    assert_eq!(count(&ours_driver, Whose::Anybodys), 3);
+    assert_eq!(count(&ours_driver, Whose::Of(OURS)), 2);
+    assert_eq!(ours_driver.owned().unwrap().targets.len(), 2);
+    let former = ours_driver.former();
+    assert_eq!(former.len(), 1);
+    assert_eq!(
+        (&former[0].target, &*former[0].label),
+        (&target("user3"), "staunch:b0b0b0b0b0b0b0b0:TX-1")
+    );
+    assert_eq!(ours_driver.lift_former(), Ok(1));
+    assert!(ours_driver.former().is_empty());
+    assert_eq!(count(&ours_driver, Whose::Anybodys), 2);
+    let mut renewal = request(1, "user1");
+    renewal = ExecuteRequest {
+        renewal: true,
+        ..renewal
+    };
+    assert_eq!(ours_driver.execute(&[renewal]), [Outcome::Landed]);
+    // What is no record of anybody is left.
+    fs::write(files.path("accounts/user4"), "mine\n").unwrap();
+    fs::write(files.path("accounts/.user4.new"), "half\n").unwrap();
+    fs::write(files.path("accounts/not a name"), "mine\n").unwrap();
+    assert_eq!(files.driver(THEIRS).release_everything(Whose::Anybodys), Ok(2));
+    assert!(files.shadow() == before);
+    let mut left: Vec<_> = fs::read_dir(files.path("accounts"))
+        .unwrap()
+        .map(|it| it.unwrap().file_name().into_string().unwrap())
+        .collect();
+    left.sort();
+    assert_eq!(left, [".user4.new", "not a name", "user4"]);
+    assert_eq!(
+        see(&mut ours_driver, "user4").presence,
+        foreign("a record that cannot be read")
+    );
+}
