@@ -4,12 +4,14 @@
 
 pub mod by_aim;
 pub mod conntrack;
+pub mod hosts;
 pub mod own_addresses;
 pub mod processes;
 pub mod this_host;
 
 pub use by_aim::ByAim;
 pub use conntrack::ConntrackShare;
-pub use own_addresses::{DiscoverError, PROC, RESOLV_CONF, protections};
+pub use hosts::HostTeller;
+pub use own_addresses::{DiscoverError, PROC, RESOLV_CONF, protections, resolver_addresses, session_peers};
 pub use processes::{ProcessFinder, ProcessOptions, ProcessOptionsError};
 pub use this_host::ThisHost;
