@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// Where each section's keys are described: heading, struct, and the file that it is in.
-const SECTIONS: [(&str, &str, &str); 36] = [
+const SECTIONS: [(&str, &str, &str); 37] = [
     ("", "Config", CONFIG),
     ("[http]", "HttpSettings", HTTP),
     ("[[http.senders]]", "HttpSender", HTTP),
@@ -27,6 +27,7 @@ const SECTIONS: [(&str, &str, &str); 36] = [
     ("[rate_limit]", "RateLimitSettings", CONFIG),
     ("[host]", "HostSettings", CONFIG),
     ("[processes]", "ProcessSettings", CONFIG),
+    ("[isolation]", "IsolationSettings", CONFIG),
     ("[traffic]", "TrafficSettings", CONFIG),
     ("[sources.suricata]", "SuricataSettings", SURICATA),
     ("[[sources.files]]", "FileSource", SOURCES),
