@@ -302,4 +302,29 @@ mod tests {
         assert_eq!(services.count(), 2, "this machine itself is reached anyway: {all:?}");
         assert!(Reach::start(&Config::default()).expect("nothing is started").is_none());
     }
+
+    #[test]
+    fn a_machine_is_managed_from_somewhere_and_not_from_everywhere() {
+        let many = (0..65)
+            .map(|it| format!("\"192.0.2.{it}\""))
+            .collect::<Vec<_>>()
+            .join(", ");
+        for (text, expect) in [
+            ("[isolation]\nenabled = true\n", "management is missing"),
+            ("[isolation]\nmanagement = [\"0.0.0.0/0\"]\n", "is everything"),
+            (
+                "[isolation]\nmanagement = [\"192.0.2.1\", \"::/0\"]\n",
+                "::/0 is everything",
+            ),
+            (&format!("[isolation]\nmanagement = [{many}]\n"), "65 networks"),
+            (
+                "[nftables]\ntable = \"a_isolation\"\n",
+                "by which this machine is isolated",
+            ),
+        ] {
+            let mistakes = crate::config::parse(text).expect_err("it cannot be used");
+            assert!(format!("{mistakes:?}").contains(expect), "{text}: {mistakes:?}");
+        }
+        assert!(crate::config::parse("[isolation]\nenabled = true\nmanagement = [\"192.0.2.1\"]\n").is_ok());
+    }
 }
