@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsRawFd as _;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -207,6 +208,36 @@ fn without_a_server_the_kernel_lifts_it_and_so_can_an_operator() {
         assert!(stdout(&released).contains("1 containment released"), "{released:?}");
         assert!(!is_isolated());
         assert!(connects(&other, &listener, ATTACKER, Duration::from_secs(10)));
+    });
+}
+
+#[test]
+fn whoever_is_logged_in_stays_in_touch() {
+    in_namespace("isolation::whoever_is_logged_in", || {
+        let home = home(ISOLATION, &playbook());
+        let server = home.serve();
+        // After the server, which looks into other processes from inside of its sandbox, or from outside of it.
+        let mut shell = Command::new("cat")
+            .env("SSH_CONNECTION", "203.0.113.77 50001 10.9.0.1 22")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("cat is everywhere");
+        server.take_from("falco", &alert(&hostname()));
+        wait_until("the containment", || in_force(&server));
+        let allowed = look().allowed;
+        drop(shell.stdin.take());
+        shell.wait().expect("it ends");
+        let peer = Allowed::Network {
+            address: "203.0.113.77".parse().expect("an address"),
+            prefix: 32,
+        };
+        assert!(allowed.contains(&peer), "{allowed:?}: {}", home.log());
+        assert!(
+            home.log().contains("may write in its own directories only"),
+            "{}",
+            home.log()
+        );
     });
 }
 
