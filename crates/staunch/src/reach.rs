@@ -1,8 +1,9 @@
 //! What stays reachable while this machine is isolated: the networks that it is managed from, who is logged in to it, and the
 //! services that Staunch calls.
 //!
-//! One thread is outside of the sandbox, where the environments of sessions can be read (as in `finding.rs`); it does nothing
-//! else. Names are looked up ahead of time by another one, because a name server may be slow and an isolation must not be.
+//! One thread is outside of the sandbox and reads the environments of sessions, and nothing else: Landlock may keep them from
+//! those inside (as in `finding.rs`; Linux 6.18 shows them to root all the same). Names are looked up ahead of time by another
+//! thread, because a name server may be slow and an isolation must not be.
 
 use std::net::{IpAddr, ToSocketAddrs as _};
 use std::path::Path;

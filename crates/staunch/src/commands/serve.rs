@@ -73,7 +73,7 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
         Some(finder) => Some(finding(finder)?),
         None => None,
     };
-    // So has the one that looks for management sessions.
+    // So may the one that looks for management sessions.
     let lifelines = Reach::start(&config)?;
     if args.rehearse.is_some() {
         check_rehearsal(&config.data_dir)?;

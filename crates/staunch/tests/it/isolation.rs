@@ -216,7 +216,7 @@ fn whoever_is_logged_in_stays_in_touch() {
     in_namespace("isolation::whoever_is_logged_in", || {
         let home = home(ISOLATION, &playbook());
         let server = home.serve();
-        // After the server, which looks into other processes from inside of its sandbox, or from outside of it.
+        // A session that begins after the server has entered its sandbox.
         let mut shell = Command::new("cat")
             .env("SSH_CONNECTION", "203.0.113.77 50001 10.9.0.1 22")
             .stdin(Stdio::piped())
