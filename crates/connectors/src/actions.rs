@@ -5,6 +5,7 @@
 pub mod block_ip;
 pub mod freeze_process;
 pub mod hold;
+pub mod isolate_host;
 pub mod kill_process;
 pub mod label;
 pub mod lock_account;

@@ -60,6 +60,17 @@ fn payload(flags: u16, bytes: &[u8]) {
     let mut again = Vec::new();
     let same = nftables::parse_element_list(bytes, |element| again.push(element)).is_ok();
     assert_eq!((same, again), (whole, elements));
+    let mut cuts = Vec::new();
+    let read = nftables::parse_cut_list(bytes, |cut| cuts.push(cut)).is_ok();
+    assert_eq!(read, whole, "only the keys differ");
+    for cut in &cuts {
+        let number = match cut.version {
+            nftables::IpVersion::V4 => 2,
+            nftables::IpVersion::V6 => 10,
+        };
+        assert!(holds(bytes, &[number]), "{cut:?} is not in the message");
+        assert!(cut.comment.as_ref().is_none_or(|comment| !comment.contains('\0')));
+    }
     if let Some(comment) = nftables::parse_comment(bytes) {
         assert!(!comment.contains('\0') && comment.chars().count() <= usize::from(u8::MAX));
     }

@@ -12,6 +12,7 @@
 mod batch;
 mod element;
 mod error;
+mod isolation;
 mod layout;
 mod parse;
 mod read;
@@ -24,9 +25,10 @@ use nix::errno::Errno;
 
 pub use element::{COMMENT_BYTES_MAX, Element, NewElement, TIMEOUT_MIN};
 pub use error::NftError;
+pub use isolation::{ALLOWED_MAX, Allowed, Cut, IpVersion, Isolate, Isolated, Isolation, Transport};
 pub use parse::{
-    Chain, Counter, Expression, Limit, Rule, Set, parse_chain, parse_comment, parse_element_list, parse_generation,
-    parse_rule, parse_set,
+    Chain, Counter, Expression, Limit, Rule, Set, parse_chain, parse_comment, parse_cut_list, parse_element_list,
+    parse_generation, parse_rule, parse_set,
 };
 pub use table::{Defect, TableOptions};
 
@@ -74,6 +76,14 @@ const ELEMENT_LIST: u16 = 3;
 /// The generation of the whole ruleset of a network namespace. Any change by anybody makes a new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Generation(u32);
+
+impl Generation {
+    /// Its number, which is never 0. Every change by anybody adds one.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        self.0
+    }
+}
 
 /// What [`Nft::delete_if`] found and did.
 #[derive(Debug, Clone, PartialEq, Eq)]

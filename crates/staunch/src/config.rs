@@ -46,6 +46,9 @@ pub(crate) const DEFAULT_PATH: &str = "/etc/staunch/staunch.toml";
 /// The end of the name of the table in which addresses are limited, after the name of the table in which they are blocked.
 pub(crate) const LIMIT_TABLE_END: &str = "_limit";
 
+/// The end of the name of the table by which this machine is isolated, after the same name.
+pub(crate) const ISOLATION_TABLE_END: &str = "_isolation";
+
 /// The largest file: hundreds of networks and mappings fit.
 const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
@@ -87,6 +90,8 @@ pub(crate) struct Config {
     pub(crate) domains: DomainSettings,
     /// Acts on the accounts of this machine.
     pub(crate) accounts: AccountSettings,
+    /// Cutting this machine off the network.
+    pub(crate) isolation: IsolationSettings,
     /// Knowledge about traffic.
     pub(crate) traffic: TrafficSettings,
     /// Event sources.
@@ -124,6 +129,7 @@ impl Default for Config {
             processes: ProcessSettings::default(),
             domains: DomainSettings::default(),
             accounts: AccountSettings::default(),
+            isolation: IsolationSettings::default(),
             traffic: TrafficSettings::default(),
             sources: SourcesSettings::default(),
             journal: JournalSettings::default(),
@@ -456,6 +462,18 @@ pub(crate) struct AccountSettings {
     /// Accounts that are never locked, such as those for emergencies. Default none: root, accounts of the system, the user that
     /// Staunch runs as and the last account that may become root are protected without it. Since v0.1.
     pub(crate) protected: BTreeSet<AccountName>,
+}
+
+/// Cutting this machine off the network: see [isolation](../guide/isolation.md).
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct IsolationSettings {
+    /// Whether playbooks may isolate this machine (`isolate-host`). Needs `CAP_NET_ADMIN`. Default `false`. Since v0.1.
+    pub(crate) enabled: bool,
+    /// The networks that this machine is managed from, which an isolation leaves in touch with it. 1 to 64 where it is enabled,
+    /// none of them everything. Default none. Since v0.1.
+    #[serde(deserialize_with = "networks")]
+    pub(crate) management: Vec<IpNet>,
 }
 
 /// Knowledge about traffic.

@@ -27,6 +27,7 @@ mod note;
 mod output;
 mod playbooks;
 mod progress;
+mod reach;
 mod sandbox;
 mod signing;
 mod stage;

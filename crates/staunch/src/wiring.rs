@@ -14,6 +14,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use staunch_connectors::actions::block_ip::{Claim, ClaimError};
+use staunch_connectors::actions::isolate_host::Lifelines;
 use staunch_connectors::enrichers::conntrack::ConntrackShare;
 use staunch_connectors::enrichers::own_addresses::{PROC, RESOLV_CONF, protections};
 use staunch_connectors::notifiers::log::LogNotifier;
@@ -36,7 +37,9 @@ use crate::narrator::Narrator;
 use crate::traces::{Sending, Tracer};
 
 pub(crate) use access::{http_limits, senders, tls};
-pub(crate) use actions::{Direct, firewall, frozen, is_enabled, locked, release_directly, sinkholed, targets};
+pub(crate) use actions::{
+    Direct, firewall, frozen, is_enabled, isolated, locked, release_directly, sinkholed, targets,
+};
 
 /// Everything that is opened before the engine starts.
 pub(crate) struct Opened {
@@ -90,11 +93,17 @@ pub(crate) fn make_data_dir(config: &Config) -> Result<(), Fault> {
     })
 }
 
-/// Opens journal, index and driver in the data directory of `config`, in this order.
+/// Opens journal, index and driver in the data directory of `config`, in this order. With `lifelines`, this machine can be
+/// isolated.
 ///
 /// # Errors
 /// [`Fault`] with a way out. Nothing was blocked or released.
-pub(crate) fn open(config: &Config, driver: Driver, rehearse: Option<&Path>) -> Result<Opened, Fault> {
+pub(crate) fn open(
+    config: &Config,
+    driver: Driver,
+    rehearse: Option<&Path>,
+    lifelines: Option<Arc<dyn Lifelines>>,
+) -> Result<Opened, Fault> {
     make_data_dir(config)?;
     let dir = config.journal_dir();
     let journal = SegmentJournal::open(&dir, journal_options(config)).map_err(|error| open_fault(&error))?;
@@ -120,7 +129,7 @@ pub(crate) fn open(config: &Config, driver: Driver, rehearse: Option<&Path>) -> 
         Driver::Nftables => Some(claim(config)?),
         Driver::Memory => None,
     };
-    let mut actions = actions::acting(config, driver, installation, &clock)?;
+    let mut actions = actions::acting(config, driver, installation, &clock, lifelines)?;
     let mut traffic = traffic(config);
     let drills = (!config.drill.scope.is_empty()).then(|| Arc::new(LiveOrders::new(config.drill.scope.clone())));
     let orders = match (rehearse, &drills) {

@@ -80,6 +80,24 @@ pub fn protections(resolv_conf: &Path, proc: &Path) -> Result<Vec<Protection>, D
     Ok(found)
 }
 
+/// The peers of authenticated SSH sessions of the processes under `proc`, as [`protections`] finds them: what may not be read
+/// is passed over.
+#[must_use]
+pub fn session_peers(proc: &Path) -> Vec<IpAddr> {
+    let mut found: Vec<IpAddr> = sessions(proc).map(|it| it.to_canonical()).collect();
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+/// The resolvers that are listed in `resolv_conf`; none when it is not there.
+///
+/// # Errors
+/// [`DiscoverError::File`].
+pub fn resolver_addresses(resolv_conf: &Path) -> Result<Vec<IpAddr>, DiscoverError> {
+    Ok(resolvers(&read(resolv_conf)?).map(|it| it.to_canonical()).collect())
+}
+
 fn own(addresses: &[InterfaceAddress]) -> Vec<Protection> {
     let protect = |it: &InterfaceAddress| {
         // All of 127.0.0.0/8 is this host, not only the address that is configured.

@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use staunch_model::Printable;
+use staunch_model::{HostName, Printable};
 
 use crate::proc::Proc;
 
@@ -38,6 +38,20 @@ impl ThisHost {
         let own = self.own()?;
         let mut names = std::iter::once(&own).chain(&self.names);
         Ok(names.any(|name| name.eq_ignore_ascii_case(host)))
+    }
+
+    /// Its own name (`uname -n`), in the form of targets.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is no name.
+    pub fn name(&self) -> Result<HostName, String> {
+        let own = self.own()?;
+        own.parse().map_err(|_| {
+            format!(
+                "this machine's name, {}, is not one that a target can have",
+                Printable(&own)
+            )
+        })
     }
 
     /// Checks that `what`, such as a process, which an event saw on `host`, is of this machine.

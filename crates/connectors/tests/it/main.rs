@@ -6,6 +6,8 @@ mod block_ip_nftables;
 mod block_ip_setting;
 mod freeze_process;
 mod freeze_process_setting;
+mod isolate_host;
+mod isolate_host_nftables;
 mod journald;
 mod kill_process;
 mod lock_account;

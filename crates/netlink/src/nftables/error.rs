@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use super::batch::{BatchError, is_moved};
 use super::element::{COMMENT_BYTES_MAX, TIMEOUT_MIN};
-use super::{Defect, ELEMENTS_PER_BATCH_MAX};
+use super::{ALLOWED_MAX, Defect, ELEMENTS_PER_BATCH_MAX};
 use crate::socket::SocketError;
 
 /// Why the table could not be read or changed. Unless it says otherwise, nothing was changed.
@@ -69,6 +69,20 @@ pub enum NftError {
     TooMany {
         /// How many there were.
         count: usize,
+    },
+    /// More is to stay reachable than a chain should hold.
+    #[error("{count} networks and services are more than the {ALLOWED_MAX} that can stay reachable")]
+    TooManyAllowed {
+        /// How many there were.
+        count: usize,
+    },
+    /// The elements of a table that isolates cannot be given this end or comment.
+    #[error("a machine cannot be isolated for {timeout:?} with the comment {comment:?}")]
+    CutInvalid {
+        /// The timeout.
+        timeout: Duration,
+        /// The comment.
+        comment: String,
     },
     /// A timeout that is zero, too short for the clock of the kernel, or longer than it can count.
     #[error("the timeout {timeout:?} of {address} is shorter than {TIMEOUT_MIN:?} or too long")]

@@ -19,15 +19,15 @@ pub(super) const DROP: u32 = 0;
 /// are cut too.
 const BEFORE_CONNTRACK: i32 = -310;
 
-const NFPROTO_IPV4: u8 = 2;
-const NFPROTO_IPV6: u8 = 10;
-const META_NFPROTO: u32 = 15;
-const PAYLOAD_NETWORK_HEADER: u32 = 1;
+pub(super) const NFPROTO_IPV4: u8 = 2;
+pub(super) const NFPROTO_IPV6: u8 = 10;
+pub(super) const META_NFPROTO: u32 = 15;
+pub(super) const PAYLOAD_NETWORK_HEADER: u32 = 1;
 const CT_STATE: u32 = 0;
 /// The bit of `established` in the state that conntrack loads.
 const CT_ESTABLISHED: [u8; 4] = 2_u32.to_ne_bytes();
-const REGISTER: u32 = 1;
-const COMPARE_EQUAL: u32 = 0;
+pub(super) const REGISTER: u32 = 1;
+pub(super) const COMPARE_EQUAL: u32 = 0;
 const COMPARE_UNEQUAL: u32 = 1;
 
 /// A set of single addresses.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::element::{
     DATA_VALUE, ELEMENT_EXPIRATION, ELEMENT_KEY, ELEMENT_TIMEOUT, ELEMENT_USERDATA, Element, USERDATA_COMMENT,
 };
+use super::isolation::{Cut, IpVersion};
 use super::{ELEMENT_LIST, INET};
 use crate::message::{Attribute, Attributes, Malformed, parse_attributes};
 
@@ -68,6 +69,8 @@ pub struct Rule {
     pub handle: u64,
     /// What it does.
     pub expressions: Vec<Expression>,
+    /// What its first counter has counted.
+    pub counter: Option<Counter>,
     /// Its comment.
     pub comment: Option<String>,
 }
@@ -161,7 +164,9 @@ pub fn parse_rule(payload: &[u8]) -> Result<Rule, Malformed> {
             3 => rule.handle = attribute.u64_be()?,
             4 => {
                 for inner in attribute.nested() {
-                    rule.expressions.push(parse_expression(&inner?)?);
+                    let inner = inner?;
+                    rule.expressions.push(parse_expression(&inner)?);
+                    rule.counter = rule.counter.or(Counter::parse(&inner)?);
                 }
             }
             7 => rule.comment = parse_comment(attribute.payload),
@@ -177,12 +182,55 @@ pub fn parse_rule(payload: &[u8]) -> Result<Rule, Malformed> {
 ///
 /// [`Malformed`].
 pub fn parse_element_list(payload: &[u8], mut visit: impl FnMut(Element)) -> Result<(), Malformed> {
+    parse_elements(payload, parse_address, |address, read: Read| {
+        visit(Element {
+            address,
+            timeout: read.timeout,
+            expires: read.expires,
+            comment: read.comment,
+            packets: read.counter.map(|it| it.packets),
+            bytes: read.counter.map(|it| it.bytes),
+        });
+    })
+}
+
+/// Reads the elements of a set of families of protocols in one message, calling `visit` with each. Elements that are neither
+/// IPv4 nor IPv6 are left out.
+///
+/// # Errors
+///
+/// [`Malformed`].
+pub fn parse_cut_list(payload: &[u8], mut visit: impl FnMut(Cut)) -> Result<(), Malformed> {
+    parse_elements(payload, parse_version, |version, read: Read| {
+        visit(Cut {
+            version,
+            timeout: read.timeout,
+            expires: read.expires,
+            comment: read.comment,
+        });
+    })
+}
+
+/// What an element holds beside its key.
+#[derive(Default)]
+struct Read {
+    timeout: Option<Duration>,
+    expires: Option<Duration>,
+    comment: Option<String>,
+    counter: Option<Counter>,
+}
+
+fn parse_elements<K>(
+    payload: &[u8],
+    parse_key: fn(&Attribute<'_>) -> Result<Option<K>, Malformed>,
+    mut visit: impl FnMut(K, Read),
+) -> Result<(), Malformed> {
     for attribute in object(payload)? {
         let attribute = attribute?;
         if attribute.kind == ELEMENT_LIST {
             for element in attribute.nested() {
-                if let Some(element) = parse_element(element?.nested())? {
-                    visit(element);
+                if let (Some(key), read) = parse_element(element?.nested(), parse_key)? {
+                    visit(key, read);
                 }
             }
         }
@@ -190,34 +238,39 @@ pub fn parse_element_list(payload: &[u8], mut visit: impl FnMut(Element)) -> Res
     Ok(())
 }
 
-fn parse_element(attributes: Attributes<'_>) -> Result<Option<Element>, Malformed> {
-    let (mut address, mut timeout, mut expires, mut comment, mut counter) = (None, None, None, None, None);
+fn parse_element<K>(
+    attributes: Attributes<'_>,
+    parse_key: fn(&Attribute<'_>) -> Result<Option<K>, Malformed>,
+) -> Result<(Option<K>, Read), Malformed> {
+    let (mut key, mut read) = (None, Read::default());
     for attribute in attributes {
         let attribute = attribute?;
         match attribute.kind {
-            ELEMENT_KEY => address = parse_address(&attribute)?,
-            ELEMENT_TIMEOUT => timeout = Some(Duration::from_millis(attribute.u64_be()?)),
-            ELEMENT_EXPIRATION => expires = Some(Duration::from_millis(attribute.u64_be()?)),
-            ELEMENT_USERDATA => comment = parse_comment(attribute.payload),
-            ELEMENT_EXPRESSION => counter = Counter::parse(&attribute)?,
+            ELEMENT_KEY => key = parse_key(&attribute)?,
+            ELEMENT_TIMEOUT => read.timeout = Some(Duration::from_millis(attribute.u64_be()?)),
+            ELEMENT_EXPIRATION => read.expires = Some(Duration::from_millis(attribute.u64_be()?)),
+            ELEMENT_USERDATA => read.comment = parse_comment(attribute.payload),
+            ELEMENT_EXPRESSION => read.counter = Counter::parse(&attribute)?,
             ELEMENT_EXPRESSIONS => {
                 for expression in attribute.nested() {
-                    counter = counter.or(Counter::parse(&expression?)?);
+                    read.counter = read.counter.or(Counter::parse(&expression?)?);
                 }
             }
             _ => {}
         }
     }
-    let packets = counter.map(|it: Counter| it.packets);
-    let bytes = counter.map(|it| it.bytes);
-    Ok(address.map(|address| Element {
-        address,
-        timeout,
-        expires,
-        comment,
-        packets,
-        bytes,
-    }))
+    Ok((key, read))
+}
+
+fn parse_version(key: &Attribute<'_>) -> Result<Option<IpVersion>, Malformed> {
+    let mut version = None;
+    for attribute in key.nested() {
+        let attribute = attribute?;
+        if attribute.kind == DATA_VALUE {
+            version = attribute.u8().ok().and_then(IpVersion::of_number);
+        }
+    }
+    Ok(version)
 }
 
 fn parse_address(key: &Attribute<'_>) -> Result<Option<IpAddr>, Malformed> {

@@ -19,13 +19,13 @@ use crate::socket::SocketError;
 
 const TABLE_FLAGS: u16 = 2;
 /// `NFT_TABLE_F_DORMANT`: the chains of the table are not attached to their hooks.
-const DORMANT: u32 = 1;
+pub(super) const DORMANT: u32 = 1;
 /// `NFT_SET_TIMEOUT`
-const SET_TIMEOUT: u32 = 0x10;
+pub(super) const SET_TIMEOUT: u32 = 0x10;
 /// `NFT_SET_EXPR`: the set has a list of expressions.
 const SET_EXPRESSIONS_FLAG: u32 = 0x100;
 /// The flags of a set that change what it holds: constant, interval, map, object, concatenation.
-const SET_SHAPE: u32 = 0x2 | 0x4 | 0x8 | 0x40 | 0x80;
+pub(super) const SET_SHAPE: u32 = 0x2 | 0x4 | 0x8 | 0x40 | 0x80;
 
 /// How to make the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,16 +75,22 @@ pub enum Defect {
         /// Its name.
         chain: &'static str,
     },
+    /// The table was not made by us: it holds this, and nothing of ours.
+    #[error("it holds \"{name}\", and nothing of ours")]
+    NotOurs {
+        /// The name of a set or chain in it.
+        name: String,
+    },
 }
 
 /// The table as the kernel shows it.
 #[derive(Debug, Default)]
-struct Found {
+pub(super) struct Found {
     /// The flags of the table; `None` when it is missing.
-    table: Option<u32>,
-    sets: Vec<Set>,
-    chains: Vec<Chain>,
-    rules: Vec<Rule>,
+    pub(super) table: Option<u32>,
+    pub(super) sets: Vec<Set>,
+    pub(super) chains: Vec<Chain>,
+    pub(super) rules: Vec<Rule>,
 }
 
 impl Nft {
@@ -249,7 +255,8 @@ impl Nft {
         present(answer).map_err(|it| NftError::of_read(format!("find {}", self.name()), it))
     }
 
-    fn find(&mut self) -> Result<Found, NftError> {
+    /// Reads all of the table but its elements.
+    pub(super) fn find(&mut self) -> Result<Found, NftError> {
         let Some(flags) = self.table_flags()? else {
             return Ok(Found::default());
         };
@@ -339,7 +346,7 @@ impl Set {
 }
 
 impl Chain {
-    fn matches(&self, layout: &ChainLayout) -> bool {
+    pub(super) fn matches(&self, layout: &ChainLayout) -> bool {
         self.kind.as_deref() == Some(CHAIN_TYPE)
             && self.hook == Some(layout.hook)
             && self.priority == Some(layout.priority)
@@ -354,7 +361,7 @@ impl Rule {
 }
 
 /// Turns "there is no such object" into `None`.
-fn present<T>(answer: Result<T, SocketError>) -> Result<Option<T>, SocketError> {
+pub(super) fn present<T>(answer: Result<T, SocketError>) -> Result<Option<T>, SocketError> {
     match answer {
         Ok(it) => Ok(Some(it)),
         Err(SocketError::Refused {
@@ -386,7 +393,7 @@ fn write_set(message: &mut Builder, table: &str, set: SetLayout, id: u32, elemen
     }
 }
 
-fn write_chain(message: &mut Builder, table: &str, chain: &ChainLayout) {
+pub(super) fn write_chain(message: &mut Builder, table: &str, chain: &ChainLayout) {
     message.text(1, table);
     message.text(3, chain.name);
     message.nest(4, |hook| {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod conntrack;
+mod isolation;
 mod limit;
 mod link;
 mod namespace;

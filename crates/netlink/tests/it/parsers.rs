@@ -33,6 +33,7 @@ fn parse_payload(flags: u16, bytes: &[u8]) {
     let _ = nftables::parse_chain(bytes);
     let _ = nftables::parse_rule(bytes);
     let _ = nftables::parse_element_list(bytes, |_| {});
+    let _ = nftables::parse_cut_list(bytes, |_| {});
     let _ = nftables::parse_comment(bytes);
     let _ = conntrack::parse_flow(bytes);
     let _ = link::parse_address(bytes);

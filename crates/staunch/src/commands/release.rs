@@ -235,7 +235,7 @@ fn directly(args: &ReleaseArgs, config: &Config) -> Result<Exit, Fault> {
     let table = &config.nftables.table;
     say(&format!(
         "what is left is to lift here, directly in the kernel and without a record, what Staunch holds: elements of the tables \
-         inet {table} and {table}_limit, frozen processes, locked accounts and sinkholed domains"
+         inet {table} and {table}_limit, the isolation of this machine, frozen processes, locked accounts and sinkholed domains"
     ));
     confirm("lift it?", args.change.yes)?;
     let Direct { released, former } = wiring::release_directly(config, args.former)?;

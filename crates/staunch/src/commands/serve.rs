@@ -38,6 +38,7 @@ use crate::lists::Watch;
 use crate::lookups::Lookups;
 use crate::output::now;
 use crate::playbooks::Texts;
+use crate::reach::Reach;
 use crate::sandbox::{self, Files, Needs};
 use crate::stage::STAGE_PREFIX;
 use crate::{log, wiring};
@@ -71,6 +72,8 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
     // To tell processes, its thread has to look into them from outside of the sandbox.
     let outside = finder.clone().filter(|_| config.processes.enabled);
     let outside = outside.map(finding).transpose()?;
+    // So may the one that looks for management sessions.
+    let lifelines = Reach::start(&config)?;
     if args.rehearse.is_some() {
         check_rehearsal(&config.data_dir)?;
         end_with_the_play(&config.data_dir)?;
@@ -103,7 +106,7 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
     if let Some(input) = &input {
         input.check(sources.iter().map(|source| source.name()))?;
     }
-    let mut opened = wiring::open(&config, args.driver, args.rehearse.as_deref())?;
+    let mut opened = wiring::open(&config, args.driver, args.rehearse.as_deref(), lifelines)?;
     let sending = wiring::traces(&config, &mut opened, &compiled)?;
     if args.driver == Driver::Memory {
         tracing::warn!("THE DRIVER IS memory: NOTHING IS BLOCKED, acts are pretended");

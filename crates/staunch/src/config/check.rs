@@ -13,7 +13,7 @@ use staunch_server::ClientAuth;
 use staunch_server::auth::why_no_name;
 
 use super::mistake::{Mistake, Step};
-use super::{Config, LIMIT_TABLE_END, ProtectedNetwork};
+use super::{Config, ISOLATION_TABLE_END, LIMIT_TABLE_END, ProtectedNetwork};
 use crate::note::Verifier;
 
 /// The most acts in an hour that can be configured: what one nftables set can hold.
@@ -33,6 +33,9 @@ const PROTECTED_FILES_MAX: usize = 64;
 const SEGMENT_BYTES_MIN: u64 = 8 << 20;
 
 const _: () = assert!(SEGMENT_BYTES_MIN / 4 >= EVENT_BYTES_MAX as u64 + (64 << 10));
+
+/// The most networks that a machine can be managed from: while it is isolated, each packet is compared with all of them.
+const MANAGEMENT_NETWORKS_MAX: usize = 64;
 
 /// The most networks of the scope of drills.
 const DRILL_NETWORKS_MAX: usize = 8;
@@ -59,6 +62,7 @@ pub(super) fn check(config: &Config, text: &str) -> Vec<Mistake> {
     checker.nftables(config);
     checker.playbooks(config);
     checker.domains(config);
+    checker.isolation(config);
     checker.rest(config);
     checker.drill(config);
     checker.sources(config);
@@ -402,6 +406,11 @@ impl Checker<'_> {
             let what = format!("tables that end with {LIMIT_TABLE_END} are those in which addresses are limited");
             self.add(&["nftables", "table"], what, "choose another end");
         }
+        if table.ends_with(ISOLATION_TABLE_END) {
+            let what =
+                format!("tables that end with {ISOLATION_TABLE_END} are those by which this machine is isolated");
+            self.add(&["nftables", "table"], what, "choose another end");
+        }
         self.number(
             &["nftables", "elements_max"],
             config.nftables.elements_max.into(),
@@ -418,6 +427,29 @@ impl Checker<'_> {
             ("burst", config.rate_limit.burst),
         ] {
             self.number(&["rate_limit", key], value.into(), 1, 1_000_000, why);
+        }
+    }
+
+    fn isolation(&mut self, config: &Config) {
+        let management = &config.isolation.management;
+        if config.isolation.enabled && management.is_empty() {
+            let what = "nobody could get in while this machine is isolated: management is missing".to_owned();
+            let hint = "name the networks that it is managed from, such as management = [\"192.0.2.0/24\"]";
+            self.add(&["isolation", "enabled"], what, hint);
+        }
+        if management.len() > MANAGEMENT_NETWORKS_MAX {
+            let what = format!(
+                "management has {} networks: while this machine is isolated, each packet is compared with all of them",
+                management.len()
+            );
+            let hint = format!("name at most {MANAGEMENT_NETWORKS_MAX} networks");
+            self.add(&["isolation", "management"], what, hint);
+        }
+        for (at, network) in management.iter().enumerate().filter(|(_, it)| it.prefix_len() == 0) {
+            let path = [Step::Key("isolation"), Step::Key("management"), Step::At(at)];
+            let what = format!("{network} is everything: nothing would be cut off");
+            let hint = "name the networks that this machine is managed from";
+            self.mistakes.push(Mistake::of_value(self.text, &path, what, hint));
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// Where each section's keys are described: heading, struct, and the file that it is in.
-const SECTIONS: [(&str, &str, &str); 38] = [
+const SECTIONS: [(&str, &str, &str); 39] = [
     ("", "Config", CONFIG),
     ("[http]", "HttpSettings", HTTP),
     ("[[http.senders]]", "HttpSender", HTTP),
@@ -29,6 +29,7 @@ const SECTIONS: [(&str, &str, &str); 38] = [
     ("[processes]", "ProcessSettings", CONFIG),
     ("[domains]", "DomainSettings", CONFIG),
     ("[accounts]", "AccountSettings", CONFIG),
+    ("[isolation]", "IsolationSettings", CONFIG),
     ("[traffic]", "TrafficSettings", CONFIG),
     ("[sources.suricata]", "SuricataSettings", SURICATA),
     ("[[sources.files]]", "FileSource", SOURCES),

@@ -8,18 +8,20 @@ use staunch_connectors::actions::block_ip::{
     release_everything,
 };
 use staunch_connectors::actions::freeze_process::{CgroupFreezeProcess, CgroupOptions, RootError};
+use staunch_connectors::actions::isolate_host::{self, Lifelines, NftablesIsolateHost, NftablesIsolationOptions};
 use staunch_connectors::actions::kill_process::CgroupKillProcess;
 use staunch_connectors::actions::lock_account::{ShadowLockAccount, ShadowOptions};
 use staunch_connectors::actions::sinkhole_domain::{UnboundOptions, UnboundSinkhole};
 use staunch_connectors::enrichers::{
-    AccountFinder, AccountOptions, ByAim, DomainOptions, DomainTeller, ProcessFinder, ProcessOptions, ThisHost,
+    AccountFinder, AccountOptions, ByAim, DomainOptions, DomainTeller, HostTeller, ProcessFinder, ProcessOptions,
+    ThisHost,
 };
 use staunch_model::{ActionKind, Aim, Description, Failure, FailureKind, InstallationId, Observation, Outcome, Target};
-use staunch_netlink::nftables::{Limit, NftError};
+use staunch_netlink::nftables::{Allowed, Limit, NftError};
 use staunch_ports::{Action, Clock, ExecuteRequest, Owned, Targets, UndoRequest};
 
 use super::{Driver, read_installation};
-use crate::config::{Config, LIMIT_TABLE_END};
+use crate::config::{Config, ISOLATION_TABLE_END, LIMIT_TABLE_END};
 use crate::exit::{Exit, Fault};
 
 /// The directory in the data directory that says what accounts were before they were locked.
@@ -33,7 +35,7 @@ pub(crate) const fn is_enabled(config: &Config, kind: ActionKind) -> bool {
         ActionKind::KillProcess => config.processes.enabled && config.processes.kill,
         ActionKind::SinkholeDomain => config.domains.enabled,
         ActionKind::LockAccount => config.accounts.enabled,
-        ActionKind::IsolateHost => false,
+        ActionKind::IsolateHost => config.isolation.enabled,
     }
 }
 
@@ -46,6 +48,7 @@ pub(super) fn acting(
     driver: Driver,
     installation: InstallationId,
     clock: &Arc<dyn Clock>,
+    lifelines: Option<Arc<dyn Lifelines>>,
 ) -> Result<Vec<Box<dyn Action>>, Fault> {
     if driver == Driver::Memory {
         let world = MemoryWorld::with_clock(clock.clone());
@@ -77,6 +80,10 @@ pub(super) fn acting(
     }
     if config.accounts.enabled {
         all.push(Box::new(locker(config, installation)?));
+    }
+    if let Some(lifelines) = lifelines {
+        let isolates = NftablesIsolateHost::start(isolating(config, installation, lifelines));
+        all.push(Box::new(isolates.map_err(|error| start_fault(&error))?));
     }
     Ok(all)
 }
@@ -196,7 +203,41 @@ fn all(config: &Config, installation: InstallationId) -> Vec<Box<dyn Action>> {
     if config.accounts.enabled {
         all.push(Box::new(ShadowLockAccount::new(records(config, installation))));
     }
+    if config.isolation.enabled {
+        all.push(Box::new(NftablesIsolateHost::new(isolating(
+            config,
+            installation,
+            nobody(),
+        ))));
+    }
     all
+}
+
+/// What a driver leaves reachable that never acts.
+fn nobody() -> Arc<dyn Lifelines> {
+    Arc::new(Vec::<Allowed>::new())
+}
+
+/// Whether this machine is isolated by this installation; `None` when it is never to be.
+///
+/// # Errors
+/// Why it cannot be isolated, or that cannot be told.
+pub(crate) fn isolated(config: &Config) -> Option<Result<bool, Fault>> {
+    if !config.isolation.enabled {
+        return None;
+    }
+    let installation = read_installation(&config.installation_file()).ok().flatten();
+    let options = isolating(config, installation.unwrap_or_default(), nobody());
+    let told = this_host(config).name().map_err(|why| {
+        Fault::new(Exit::Failed, why).hint("give this machine a name of letters, digits, - and . with hostnamectl")
+    });
+    Some(told.and_then(|_| {
+        let mut driver = NftablesIsolateHost::start(options).map_err(|error| start_fault(&error))?;
+        let owned = driver.owned();
+        owned
+            .map(|it| !it.targets.is_empty())
+            .map_err(|failure| Fault::new(Exit::Failed, failure.to_string()))
+    }))
 }
 
 /// Who tells the targets that are no addresses; nobody unless something is to act on them.
@@ -213,6 +254,9 @@ pub(crate) fn targets(config: &Config) -> Result<Option<Arc<dyn Targets>>, Fault
     }
     if config.accounts.enabled {
         by_aim = by_aim.with(Aim::Account, accounts(config));
+    }
+    if config.isolation.enabled {
+        by_aim = by_aim.with(Aim::Host, HostTeller(this_host(config)));
     }
     Ok((!by_aim.is_empty()).then(|| Arc::new(by_aim) as Arc<dyn Targets>))
 }
@@ -337,6 +381,15 @@ pub(crate) fn release_directly(config: &Config, former: bool) -> Result<Direct, 
         }
     }
     // Also when it is switched off: it may have been on.
+    let table = isolation_table(config);
+    match isolate_host::release_everything(&table, whose) {
+        Ok(released) => direct.released += released,
+        Err(error) => faults.push(release_fault(&error)),
+    }
+    match isolate_host::count_labelled(&table, Whose::Anybodys) {
+        Ok(former) => direct.former += former,
+        Err(error) => faults.push(release_fault(&error)),
+    }
     match CgroupFreezeProcess::start(groups(config, installation.unwrap_or_default())) {
         Ok(freezer) => {
             match freezer.release_everything(whose) {
@@ -448,6 +501,19 @@ fn resolver(config: &Config, installation: InstallationId) -> UnboundOptions {
 
 fn records(config: &Config, installation: InstallationId) -> ShadowOptions {
     ShadowOptions::new(installation, config.data_dir.join(ACCOUNTS_DIR))
+}
+
+fn isolating(config: &Config, installation: InstallationId, lifelines: Arc<dyn Lifelines>) -> NftablesIsolationOptions {
+    NftablesIsolationOptions {
+        table: isolation_table(config),
+        host: this_host(config),
+        timeout: config.nftables.timeout.to_std(),
+        ..NftablesIsolationOptions::new(installation, lifelines)
+    }
+}
+
+fn isolation_table(config: &Config) -> String {
+    format!("{}{ISOLATION_TABLE_END}", config.nftables.table)
 }
 
 fn limit_table(config: &Config) -> String {

@@ -16,6 +16,7 @@ mod harness;
 mod incident;
 mod init;
 mod inlets;
+mod isolation;
 mod kill;
 mod lists;
 #[allow(dead_code, reason = "the torture uses more of it")]

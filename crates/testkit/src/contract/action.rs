@@ -68,7 +68,13 @@ pub trait ActionWorld {
         false
     }
 
-    /// How many requests there are in each of the batches of a check.
+    /// How many targets of a family there are, when not any number. Where there is one only, checks that compare it with others
+    /// do without those; all that they say of the one holds.
+    fn targets_max(&self) -> Option<u16> {
+        None
+    }
+
+    /// How many requests there are in each of the batches of a check: no more than there are targets.
     fn batch_sizes(&self) -> &'static [u16] {
         &[1, 2, 1_000, 2_500]
     }
@@ -129,6 +135,8 @@ pub enum Family {
     Domains,
     /// Accounts of this machine.
     Accounts,
+    /// Hosts.
+    Hosts,
 }
 
 impl Family {
@@ -142,7 +150,7 @@ impl Family {
         Target::Address(match self {
             Self::V4 => [198, 18, high, low].into(),
             Self::V6 => [0x2001, 0xdb8, 0, 0, 0, 0, 0, number].into(),
-            Self::Processes | Self::Domains | Self::Accounts => {
+            Self::Processes | Self::Domains | Self::Accounts | Self::Hosts => {
                 panic!("a world without addresses says which targets it has")
             }
         })
@@ -173,6 +181,13 @@ impl Scene {
 
     fn target(&self, number: u16) -> Target {
         self.world.target(self.family, number)
+    }
+
+    /// A target beside the first; `None` where there is one only.
+    fn other(&self, number: u16) -> Option<Target> {
+        assert!(number > 1, "it would be the first");
+        let there_is = self.world.targets_max().is_none_or(|max| number <= max);
+        there_is.then(|| self.target(number))
     }
 
     fn see(&mut self, target: Target) -> Observation {

@@ -28,7 +28,7 @@
 
 mod claim;
 mod connection;
-mod error;
+pub(in crate::actions) mod error;
 mod execute;
 mod undo;
 
@@ -391,7 +391,7 @@ fn open(table: &str) -> Result<Nft, NftError> {
     Nft::open(table, Duration::from_secs(5))
 }
 
-fn unsettled(what: &str) -> Failure {
+pub(in crate::actions) fn unsettled(what: &str) -> Failure {
     Failure::new(
         FailureKind::Unavailable,
         &format!("cannot {what}: the ruleset kept changing"),
@@ -400,15 +400,15 @@ fn unsettled(what: &str) -> Failure {
 
 /// Tells whether the kernel left the request before this one without an answer. The rest of a call is not tried then,
 /// so that a call waits once and not once for each request.
-fn stalled(before: Option<&Outcome>) -> bool {
+pub(in crate::actions) fn stalled(before: Option<&Outcome>) -> bool {
     matches!(before, Some(Outcome::InDoubt(_))) || before.is_some_and(|it| *it == not_tried())
 }
 
-fn not_tried() -> Outcome {
+pub(in crate::actions) fn not_tried() -> Outcome {
     let what = "not tried: the packet filter left an earlier request of the same batch without an answer";
     Outcome::DidNotHappen(Failure::new(FailureKind::Unavailable, what))
 }
 
-fn span(duration: Duration) -> Span {
+pub(in crate::actions) fn span(duration: Duration) -> Span {
     Span::from_micros(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX))
 }

@@ -49,6 +49,7 @@ pub(super) fn all(config: &Config, server: &ServerArgs) -> Vec<Finding> {
     findings.extend(processes(config));
     findings.extend(domains(config));
     findings.extend(accounts(config));
+    findings.extend(isolation(config));
     findings.push(protections(config));
     findings.extend(lists(config));
     findings.extend(feeds(config));
@@ -383,6 +384,26 @@ fn domains(config: &Config) -> Option<Finding> {
                 }
             };
             Finding::new(CHECK, Health::Problem, failure.to_string()).fix(fix)
+        }
+    })
+}
+
+/// Whether this machine can be isolated; nothing when it is not to be.
+fn isolation(config: &Config) -> Option<Finding> {
+    const CHECK: &str = "isolation";
+    let isolated = wiring::isolated(config)?;
+    Some(match isolated {
+        Err(fault) => Finding::of(CHECK, &fault),
+        Ok(isolated) => {
+            let state = if isolated {
+                "is isolated by us"
+            } else {
+                "is not isolated"
+            };
+            let networks = config.isolation.management.len();
+            let noun = if networks == 1 { "network" } else { "networks" };
+            let text = format!("this machine {state}; {networks} {noun} would stay in touch with it");
+            Finding::new(CHECK, Health::Ok, text)
         }
     })
 }

@@ -65,7 +65,7 @@ fn hint(source: &NftError) -> &'static str {
 }
 
 /// The failure that an error is.
-pub(super) fn failure(error: &NftError) -> Failure {
+pub(in crate::actions) fn failure(error: &NftError) -> Failure {
     let mut what = error.to_string();
     let mut cause = error.source();
     while let Some(it) = cause {
@@ -77,7 +77,7 @@ pub(super) fn failure(error: &NftError) -> Failure {
 }
 
 /// What became of a change that ended in an error.
-pub(super) fn outcome(error: &NftError) -> Outcome {
+pub(in crate::actions) fn outcome(error: &NftError) -> Outcome {
     match error {
         // A change reads too, before and after it writes, so even a read that timed out leaves it open.
         NftError::Timeout { .. } | NftError::OutcomeUnknown { .. } => Outcome::InDoubt(failure(error)),
@@ -97,9 +97,11 @@ fn kind(error: &NftError) -> FailureKind {
         NftError::Exists { .. } | NftError::Absent { .. } | NftError::Foreign { .. } | NftError::Mismatch { .. } => {
             FailureKind::Conflict
         }
-        NftError::TooMany { .. } | NftError::TimeoutInvalid { .. } | NftError::CommentInvalid { .. } => {
-            FailureKind::Invalid
-        }
+        NftError::TooMany { .. }
+        | NftError::TooManyAllowed { .. }
+        | NftError::TimeoutInvalid { .. }
+        | NftError::CommentInvalid { .. }
+        | NftError::CutInvalid { .. } => FailureKind::Invalid,
         NftError::OutcomeUnknown { .. }
         | NftError::Missing { .. }
         | NftError::Moved { .. }

@@ -1,0 +1,331 @@
+//! What stays reachable while this machine is isolated: the networks that it is managed from, who is logged in to it, and the
+//! services that Staunch calls.
+//!
+//! One thread is outside of the sandbox and reads the environments of sessions, and nothing else: Landlock may keep them from
+//! those inside (as in `finding.rs`; Linux 6.18 shows them to root all the same). Names are looked up ahead of time by another
+//! thread, because a name server may be slow and an isolation must not be.
+
+use std::net::{IpAddr, ToSocketAddrs as _};
+use std::path::Path;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use nix::unistd::geteuid;
+use staunch_connectors::actions::isolate_host::{LIFELINES_WAIT, Lifelines};
+use staunch_connectors::enrichers::{PROC, RESOLV_CONF, resolver_addresses, session_peers};
+use staunch_model::Printable;
+use staunch_netlink::nftables::{ALLOWED_MAX, Allowed, Transport};
+
+use crate::config::Config;
+use crate::exit::{Exit, Fault};
+
+/// Where systemd-resolved writes whom it asks.
+const RESOLV_CONF_UPSTREAM: &str = "/run/systemd/resolve/resolv.conf";
+
+/// How often names are looked up again.
+const LOOK_UP_EVERY: Duration = Duration::from_secs(60);
+
+/// The most sessions and the most addresses of services that are left reachable.
+const SESSIONS_MAX: usize = 64;
+const SERVICES_MAX: usize = 64;
+
+/// 64 networks of management, as the configuration allows, are the rest.
+const _: () = assert!(SESSIONS_MAX + SERVICES_MAX + 64 <= ALLOWED_MAX);
+
+/// The port of the domain name system.
+const DNS: u16 = 53;
+
+/// A service that Staunch calls.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Endpoint {
+    host: String,
+    port: u16,
+}
+
+/// The answer to the question what stays reachable.
+pub(crate) struct Reach {
+    management: Vec<Allowed>,
+    services: Arc<Mutex<Vec<Allowed>>>,
+    sessions: SyncSender<SyncSender<Vec<IpAddr>>>,
+    /// Ends the thread that looks names up.
+    _stop: std::sync::mpsc::Sender<()>,
+}
+
+impl Reach {
+    /// Starts what is needed to answer; nothing when this machine is never to be isolated.
+    ///
+    /// # Errors
+    /// When there can be no thread.
+    pub(crate) fn start(config: &Config) -> Result<Option<Arc<dyn Lifelines>>, Fault> {
+        if !config.isolation.enabled {
+            return Ok(None);
+        }
+        let management = config.isolation.management.iter().map(|network| Allowed::Network {
+            address: network.addr(),
+            prefix: network.prefix_len(),
+        });
+        let endpoints = endpoints(config);
+        let known = endpoints.iter().filter_map(literal).take(SERVICES_MAX).collect();
+        let services = Arc::new(Mutex::new(known));
+        let (sessions, asked) = sync_channel(1);
+        let (stop, stopped) = channel();
+        let cannot = |error: std::io::Error| Fault::doing(Exit::Failed, "cannot start a thread", &error);
+        let thread = thread::Builder::new().name("sessions".into());
+        thread.spawn(move || tell_sessions(&asked)).map_err(cannot)?;
+        if endpoints.iter().any(|it| it.host.parse::<IpAddr>().is_err()) {
+            let services = services.clone();
+            let thread = thread::Builder::new().name("names".into());
+            let look_up = move || look_names_up(&endpoints, &services, &stopped);
+            thread.spawn(look_up).map_err(cannot)?;
+        }
+        Ok(Some(Arc::new(Self {
+            management: management.collect(),
+            services,
+            sessions,
+            _stop: stop,
+        })))
+    }
+}
+
+impl Lifelines for Reach {
+    fn reachable(&self) -> Vec<Allowed> {
+        let (answer, answers) = sync_channel(1);
+        let asked = self.sessions.try_send(answer);
+        let peers = asked
+            .is_ok()
+            .then(|| answers.recv_timeout(LIFELINES_WAIT).ok())
+            .flatten();
+        let peers = peers.unwrap_or_else(|| {
+            tracing::warn!("whether somebody is logged in was not told in time: the networks of management stay");
+            Vec::new()
+        });
+        if peers.len() > SESSIONS_MAX {
+            tracing::warn!(
+                sessions = peers.len(),
+                "more are logged in than stay reachable; those of the networks of management do"
+            );
+        }
+        let sessions = peers.into_iter().take(SESSIONS_MAX).map(|address| Allowed::Network {
+            address,
+            prefix: if address.is_ipv4() { 32 } else { 128 },
+        });
+        let services = self.services.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut all: Vec<Allowed> = self
+            .management
+            .iter()
+            .copied()
+            .chain(sessions)
+            .chain(services)
+            .collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+}
+
+fn tell_sessions(asked: &Receiver<SyncSender<Vec<IpAddr>>>) {
+    for answer in asked {
+        // Who asked may have given up.
+        drop(answer.try_send(session_peers(Path::new(PROC))));
+    }
+}
+
+fn look_names_up(endpoints: &[Endpoint], services: &Mutex<Vec<Allowed>>, stopped: &Receiver<()>) {
+    loop {
+        let mut found = resolvers();
+        for endpoint in endpoints {
+            match (endpoint.host.as_str(), endpoint.port).to_socket_addrs() {
+                Ok(addresses) => found.extend(addresses.filter_map(|it| service(it.ip(), it.port()))),
+                Err(error) => {
+                    let host = Printable(&endpoint.host).to_string();
+                    tracing::debug!(host, %error, "a name was not found: while this machine is isolated, it is not called");
+                }
+            }
+        }
+        let mut seen = std::collections::BTreeSet::new();
+        found.retain(|it| seen.insert(*it));
+        found.truncate(SERVICES_MAX);
+        *services.lock().unwrap_or_else(PoisonError::into_inner) = found;
+        if stopped.recv_timeout(LOOK_UP_EVERY) != Err(RecvTimeoutError::Timeout) {
+            return;
+        }
+    }
+}
+
+/// Whom this machine asks for names: those of its own, or those that a resolver on it asks.
+fn resolvers() -> Vec<Allowed> {
+    let read = |path: &str| resolver_addresses(Path::new(path)).unwrap_or_default();
+    let mut addresses = read(RESOLV_CONF);
+    if addresses.iter().all(IpAddr::is_loopback) {
+        addresses = read(RESOLV_CONF_UPSTREAM);
+    }
+    let both = |address: IpAddr| {
+        [Transport::Udp, Transport::Tcp].map(|transport| Allowed::Service {
+            address,
+            transport,
+            port: DNS,
+            // A resolver on this machine runs as a user of its own.
+            user: None,
+        })
+    };
+    addresses
+        .into_iter()
+        .filter(|it| !it.is_loopback())
+        .flat_map(both)
+        .collect()
+}
+
+/// What is called at an address, by sockets of the user that Staunch runs as; nothing on this machine itself.
+fn service(address: IpAddr, port: u16) -> Option<Allowed> {
+    (!address.is_loopback()).then(|| Allowed::Service {
+        address: address.to_canonical(),
+        transport: Transport::Tcp,
+        port,
+        user: Some(geteuid().as_raw()),
+    })
+}
+
+/// What stays reachable for an endpoint whose host is an address of another machine; for a name, nothing is known yet.
+fn literal(endpoint: &Endpoint) -> Option<Allowed> {
+    let address: IpAddr = endpoint.host.parse().ok()?;
+    service(address, endpoint.port)
+}
+
+/// What is called: feeds, look-ups, the receiver of traces, and the proxies that the environment names.
+fn endpoints(config: &Config) -> Vec<Endpoint> {
+    let proxies = [
+        "ALL_PROXY",
+        "HTTPS_PROXY",
+        "HTTP_PROXY",
+        "all_proxy",
+        "https_proxy",
+        "http_proxy",
+    ];
+    let proxies: Vec<String> = proxies.iter().filter_map(|it| std::env::var(it).ok()).collect();
+    let feeds = config.feeds.iter().filter_map(|it| it.url.as_deref());
+    let lookups = config.lookups.iter().map(|it| it.url());
+    let urls = feeds.chain(lookups).chain(config.telemetry.otlp.as_deref());
+    let mut all: Vec<Endpoint> = urls
+        .chain(proxies.iter().map(String::as_str))
+        .filter_map(endpoint)
+        .collect();
+    all.sort();
+    all.dedup();
+    all
+}
+
+fn endpoint(url: &str) -> Option<Endpoint> {
+    let (scheme, rest) = url.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let place = authority.rsplit_once('@').map_or(authority, |(_, place)| place);
+    let (host, port) = match place.strip_prefix('[') {
+        Some(rest) => {
+            let (host, rest) = rest.split_once(']')?;
+            (host, rest.strip_prefix(':'))
+        }
+        None => match place.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (place, None),
+        },
+    };
+    let port = match port {
+        Some(port) => port.parse().ok()?,
+        None => match scheme {
+            "https" => 443,
+            "http" => 80,
+            _ => return None,
+        },
+    };
+    let host = host.to_owned();
+    (!host.is_empty()).then_some(Endpoint { host, port })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn called(address: &str, port: u16) -> Allowed {
+        Allowed::Service {
+            address: address.parse().expect("an address"),
+            transport: Transport::Tcp,
+            port,
+            user: Some(geteuid().as_raw()),
+        }
+    }
+
+    #[test]
+    fn services_are_read_out_of_addresses() {
+        for (url, expect) in [
+            ("https://feeds.example/a?b#c", Some(("feeds.example", 443))),
+            ("http://192.0.2.1:4318", Some(("192.0.2.1", 4_318))),
+            ("http://user:word@192.0.2.1/", Some(("192.0.2.1", 80))),
+            ("https://[2001:db8::1]:8443/", Some(("2001:db8::1", 8_443))),
+            ("https://[2001:db8::1]/", Some(("2001:db8::1", 443))),
+            ("https://a:b/", None),
+            ("https://:443/", None),
+            ("socks5://192.0.2.1", None),
+            ("no address", None),
+        ] {
+            let expect = expect.map(|(host, port)| Endpoint {
+                host: host.to_owned(),
+                port,
+            });
+            assert_eq!(endpoint(url), expect, "{url}");
+        }
+    }
+
+    #[test]
+    fn management_and_what_staunch_calls_stay_reachable() {
+        let text = "[isolation]\nenabled = true\nmanagement = [\"192.0.2.0/24\", \"2001:db8::1\"]\n\
+                    [telemetry]\notlp = \"http://198.51.100.1:4318\"\n\
+                    [[feeds]]\nname = \"a\"\nurl = \"https://198.51.100.2/list\"\nformat = \"plain\"\n\
+                    [[feeds]]\nname = \"b\"\nurl = \"http://127.0.0.1/list\"\nformat = \"plain\"\n";
+        let config = crate::config::parse(text).unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
+        let reach = Reach::start(&config)
+            .expect("there are threads")
+            .expect("it is enabled");
+        let all = reach.reachable();
+        let network = |address: &str, prefix| Allowed::Network {
+            address: address.parse().expect("an address"),
+            prefix,
+        };
+        for expect in [
+            network("192.0.2.0", 24),
+            network("2001:db8::1", 128),
+            called("198.51.100.1", 4_318),
+            called("198.51.100.2", 443),
+        ] {
+            assert!(all.contains(&expect), "{expect:?}: {all:?}");
+        }
+        let services = all.iter().filter(|it| matches!(it, Allowed::Service { .. }));
+        assert_eq!(services.count(), 2, "this machine itself is reached anyway: {all:?}");
+        assert!(Reach::start(&Config::default()).expect("nothing is started").is_none());
+    }
+
+    #[test]
+    fn a_machine_is_managed_from_somewhere_and_not_from_everywhere() {
+        let many = (0..65)
+            .map(|it| format!("\"192.0.2.{it}\""))
+            .collect::<Vec<_>>()
+            .join(", ");
+        for (text, expect) in [
+            ("[isolation]\nenabled = true\n", "management is missing"),
+            ("[isolation]\nmanagement = [\"0.0.0.0/0\"]\n", "is everything"),
+            (
+                "[isolation]\nmanagement = [\"192.0.2.1\", \"::/0\"]\n",
+                "::/0 is everything",
+            ),
+            (&format!("[isolation]\nmanagement = [{many}]\n"), "65 networks"),
+            (
+                "[nftables]\ntable = \"a_isolation\"\n",
+                "by which this machine is isolated",
+            ),
+        ] {
+            let mistakes = crate::config::parse(text).expect_err("it cannot be used");
+            assert!(format!("{mistakes:?}").contains(expect), "{text}: {mistakes:?}");
+        }
+        assert!(crate::config::parse("[isolation]\nenabled = true\nmanagement = [\"192.0.2.1\"]\n").is_ok());
+    }
+}
