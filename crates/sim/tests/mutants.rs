@@ -142,7 +142,7 @@ fn a_scripted_run_finds_what_is_broken() {
             share_of_others: Some(10),
             faults: vec![Fault {
                 at: Point::Execute,
-                of: Some(target),
+                of: Some(target.clone()),
                 mishap: Mishap::Lies,
                 times: None,
             }],
@@ -163,7 +163,7 @@ fn a_scripted_run_finds_what_is_broken() {
         };
         let step = MatchedStep {
             step: 0,
-            target: Some(target),
+            target: Some(target.clone()),
         };
         let matches = vec![Match {
             playbook,
