@@ -474,6 +474,9 @@ pub(crate) struct IsolationSettings {
     /// none of them everything. Default none. Since v0.1.
     #[serde(deserialize_with = "networks")]
     pub(crate) management: Vec<IpNet>,
+    /// Whether those who are logged in by SSH at that moment stay in touch too, from wherever. An intruder who is logged in is one
+    /// of them, and whoever runs programs here can pass for one. Default `false`. Since v0.1.
+    pub(crate) keep_sessions: bool,
 }
 
 /// Knowledge about traffic.

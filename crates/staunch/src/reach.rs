@@ -1,9 +1,10 @@
 //! What stays reachable while this machine is isolated: the networks that it is managed from, who is logged in to it, and the
 //! services that Staunch calls.
 //!
-//! One thread is outside of the sandbox and reads the environments of sessions, and nothing else: Landlock may keep them from
-//! those inside (as in `finding.rs`; Linux 6.18 shows them to root all the same). Names are looked up ahead of time by another
-//! thread, because a name server may be slow and an isolation must not be.
+//! Where those who are logged in are to stay in touch, one thread is outside of the sandbox and reads the environments of
+//! sessions, and nothing else: Landlock may keep them from those inside (as in `finding.rs`; Linux 6.18 shows them to root all
+//! the same). Names are looked up ahead of time by another thread, inside of it, because a name server may be slow and an
+//! isolation must not be.
 
 use std::net::{IpAddr, ToSocketAddrs as _};
 use std::path::Path;
@@ -48,17 +49,19 @@ struct Endpoint {
 pub(crate) struct Reach {
     management: Vec<Allowed>,
     services: Arc<Mutex<Vec<Allowed>>>,
-    sessions: SyncSender<SyncSender<Vec<IpAddr>>>,
+    /// Who tells who is logged in; nobody unless they are to stay in touch.
+    sessions: Option<SyncSender<SyncSender<Vec<IpAddr>>>>,
     /// Ends the thread that looks names up.
     _stop: std::sync::mpsc::Sender<()>,
 }
 
 impl Reach {
-    /// Starts what is needed to answer; nothing when this machine is never to be isolated.
+    /// Starts what has to be outside of the sandbox, and gives what is to be started inside of it; nothing when this machine is
+    /// never to be isolated.
     ///
     /// # Errors
     /// When there can be no thread.
-    pub(crate) fn start(config: &Config) -> Result<Option<Arc<dyn Lifelines>>, Fault> {
+    pub(crate) fn start(config: &Config) -> Result<Option<Started>, Fault> {
         if !config.isolation.enabled {
             return Ok(None);
         }
@@ -69,37 +72,71 @@ impl Reach {
         let endpoints = endpoints(config);
         let known = endpoints.iter().filter_map(literal).take(SERVICES_MAX).collect();
         let services = Arc::new(Mutex::new(known));
-        let (sessions, asked) = sync_channel(1);
         let (stop, stopped) = channel();
-        let cannot = |error: std::io::Error| Fault::doing(Exit::Failed, "cannot start a thread", &error);
-        let thread = thread::Builder::new().name("sessions".into());
-        thread.spawn(move || tell_sessions(&asked)).map_err(cannot)?;
-        if endpoints.iter().any(|it| it.host.parse::<IpAddr>().is_err()) {
-            let services = services.clone();
-            let thread = thread::Builder::new().name("names".into());
-            let look_up = move || look_names_up(&endpoints, &services, &stopped);
-            thread.spawn(look_up).map_err(cannot)?;
-        }
-        Ok(Some(Arc::new(Self {
+        let sessions = if config.isolation.keep_sessions {
+            let (sessions, asked) = sync_channel(1);
+            let thread = thread::Builder::new().name("sessions".into());
+            thread
+                .spawn(move || tell_sessions(&asked))
+                .map_err(|error| cannot(&error))?;
+            Some(sessions)
+        } else {
+            None
+        };
+        let names = Names {
+            endpoints,
+            services: services.clone(),
+            stopped,
+        };
+        let reach = Self {
             management: management.collect(),
             services,
             sessions,
             _stop: stop,
-        })))
+        };
+        Ok(Some((Arc::new(reach), names)))
     }
+}
+
+/// What was started outside of the sandbox, and what is to be started inside of it.
+type Started = (Arc<dyn Lifelines>, Names);
+
+/// The names that are to be looked up.
+pub(crate) struct Names {
+    endpoints: Vec<Endpoint>,
+    services: Arc<Mutex<Vec<Allowed>>>,
+    stopped: Receiver<()>,
+}
+
+impl Names {
+    /// Starts to look them up, when there are any.
+    ///
+    /// # Errors
+    /// When there can be no thread.
+    pub(crate) fn start(self) -> Result<(), Fault> {
+        if self.endpoints.iter().any(|it| it.host.parse::<IpAddr>().is_err()) {
+            let thread = thread::Builder::new().name("names".into());
+            let look_up = move || look_names_up(&self.endpoints, &self.services, &self.stopped);
+            thread.spawn(look_up).map_err(|error| cannot(&error))?;
+        }
+        Ok(())
+    }
+}
+
+fn cannot(error: &std::io::Error) -> Fault {
+    Fault::doing(Exit::Failed, "cannot start a thread", error)
 }
 
 impl Lifelines for Reach {
     fn reachable(&self) -> Vec<Allowed> {
-        let (answer, answers) = sync_channel(1);
-        let asked = self.sessions.try_send(answer);
-        let peers = asked
-            .is_ok()
-            .then(|| answers.recv_timeout(LIFELINES_WAIT).ok())
-            .flatten();
-        let peers = peers.unwrap_or_else(|| {
-            tracing::warn!("whether somebody is logged in was not told in time: the networks of management stay");
-            Vec::new()
+        let peers = self.sessions.as_ref().map_or_else(Vec::new, |sessions| {
+            let (answer, answers) = sync_channel(1);
+            let asked = sessions.try_send(answer);
+            let peers = asked.ok().and_then(|()| answers.recv_timeout(LIFELINES_WAIT).ok());
+            peers.unwrap_or_else(|| {
+                tracing::warn!("whether somebody is logged in was not told in time: the networks of management stay");
+                Vec::new()
+            })
         });
         if peers.len() > SESSIONS_MAX {
             tracing::warn!(
@@ -286,7 +323,7 @@ mod tests {
         let reach = Reach::start(&config)
             .expect("there are threads")
             .expect("it is enabled");
-        let all = reach.reachable();
+        let all = reach.0.reachable();
         let network = |address: &str, prefix| Allowed::Network {
             address: address.parse().expect("an address"),
             prefix,

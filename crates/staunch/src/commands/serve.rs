@@ -38,7 +38,7 @@ use crate::lists::Watch;
 use crate::lookups::Lookups;
 use crate::output::now;
 use crate::playbooks::Texts;
-use crate::reach::Reach;
+use crate::reach::{Names, Reach};
 use crate::sandbox::{self, Files, Needs};
 use crate::stage::STAGE_PREFIX;
 use crate::{log, wiring};
@@ -73,7 +73,7 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
     let outside = finder.clone().filter(|_| config.processes.enabled);
     let outside = outside.map(finding).transpose()?;
     // So may the one that looks for management sessions.
-    let lifelines = Reach::start(&config)?;
+    let (lifelines, names) = Reach::start(&config)?.unzip();
     if args.rehearse.is_some() {
         check_rehearsal(&config.data_dir)?;
         end_with_the_play(&config.data_dir)?;
@@ -81,6 +81,7 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
         // Before there is another thread. The stage clears itself away, which a server may not.
         enter_sandbox(&config)?;
     }
+    names.map(Names::start).transpose()?;
     let targets = match outside {
         Some(outside) => Some(outside),
         None => finder.map(finding).transpose()?,

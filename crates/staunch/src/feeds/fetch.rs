@@ -32,6 +32,9 @@ const ACCEPT: &str = "application/taxii+json;version=2.1, application/json, text
 /// Pages of one collection. Servers send a hundred objects and more in one, so that it is far above what is kept of a feed.
 const PAGES_MAX: usize = 4_096;
 
+/// How long all pages of one collection may take together.
+const PAGES_WITHIN: Duration = Duration::from_secs(300);
+
 /// The longest ETag that is kept.
 const ETAG_BYTES_MAX: usize = 1_024;
 
@@ -178,8 +181,13 @@ fn add_pages(agent: &Agent, url: &str, key: Option<&HeaderValue>, body: &mut Vec
     let mut next = more_of(body)?;
     let is_paged = next.is_some();
     let mut pages = 1;
+    // One thread fetches all feeds.
+    let until = Instant::now() + PAGES_WITHIN;
     while let Some(token) = next {
         pages += 1;
+        if Instant::now() >= until {
+            return Err(format!("its pages take longer than {PAGES_WITHIN:?}"));
+        }
         if pages > PAGES_MAX {
             return Err(format!("it has more than {PAGES_MAX} pages"));
         }
@@ -200,6 +208,9 @@ fn add_pages(agent: &Agent, url: &str, key: Option<&HeaderValue>, body: &mut Vec
         let left = FEED_BYTES_MAX.saturating_sub(body.len() as u64);
         let page = bytes_of(answer, left)?;
         next = more_of(&page)?;
+        if next.as_ref() == Some(&token) {
+            return Err("it says again and again that the same page is the next".to_owned());
+        }
         body.push(b'\n');
         body.extend(page);
     }

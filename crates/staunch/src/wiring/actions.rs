@@ -402,9 +402,12 @@ pub(crate) fn release_directly(config: &Config, former: bool) -> Result<Direct, 
             }
             // What was held, to be ended, and was not.
             let killer = CgroupKillProcess::new(groups(config, installation.unwrap_or_default()), &config.killed_dir());
-            let held = killer.count_labelled(whose);
-            match held.and_then(|held| killer.release_everything(whose).map(|_| held)) {
-                Ok(held) => direct.released += held,
+            match killer.release_everything(whose) {
+                Ok(given_back) => direct.released += usize::try_from(given_back).unwrap_or(usize::MAX),
+                Err(failure) => faults.push(driver_fault(&failure)),
+            }
+            match killer.count_labelled(Whose::Anybodys) {
+                Ok(former) => direct.former += former,
                 Err(failure) => faults.push(driver_fault(&failure)),
             }
         }
@@ -413,15 +416,18 @@ pub(crate) fn release_directly(config: &Config, former: bool) -> Result<Direct, 
         Err(error) => faults.push(Fault::doing(Exit::Failed, "cannot thaw processes", &error)),
     }
     // Also when it is switched off. Without the socket nothing is held, because a resolver keeps nothing while it is down.
-    if config.domains.enabled || config.domains.control.exists() {
+    if config.domains.control.exists() {
         let sinkhole = UnboundSinkhole::new(resolver(config, installation.unwrap_or_default()));
-        match sinkhole.release_everything(whose) {
-            Ok(lifted) => direct.released += usize::try_from(lifted).unwrap_or(usize::MAX),
-            Err(failure) => faults.push(driver_fault(&failure)),
-        }
-        match sinkhole.count_labelled(Whose::Anybodys) {
-            Ok(former) => direct.former += former,
-            Err(failure) => faults.push(driver_fault(&failure)),
+        let lifted = sinkhole.release_everything(whose);
+        let left = sinkhole.count_labelled(Whose::Anybodys);
+        match lifted.and_then(|lifted| Ok((lifted, left?))) {
+            Ok((lifted, left)) => {
+                direct.released += usize::try_from(lifted).unwrap_or(usize::MAX);
+                direct.former += left;
+            }
+            Err(failure) if config.domains.enabled => faults.push(driver_fault(&failure)),
+            // Somebody else's resolver, which is none of ours to talk to.
+            Err(failure) => tracing::debug!(%failure, "a resolver that is not configured was not asked"),
         }
     }
     let locker = ShadowLockAccount::new(records(config, installation.unwrap_or_default()));

@@ -214,7 +214,7 @@ fn without_a_server_the_kernel_lifts_it_and_so_can_an_operator() {
 #[test]
 fn whoever_is_logged_in_stays_in_touch() {
     in_namespace("isolation::whoever_is_logged_in", || {
-        let home = home(ISOLATION, &playbook());
+        let home = home(&format!("{ISOLATION}keep_sessions = true\n"), &playbook());
         let server = home.serve();
         // A session that begins after the server has entered its sandbox.
         let mut shell = Command::new("cat")

@@ -38,7 +38,7 @@ use super::super::freeze_process::cgroup::look::Look;
 use super::super::freeze_process::cgroup::{CALL_MAX, MARGIN, not_tried};
 use super::super::freeze_process::{CgroupFreezeProcess, CgroupOptions, Label, Purpose, RootError, process_of};
 use super::super::{Whose, hold};
-use super::tombs::Tombs;
+use super::tombs::{Stage, Tombs};
 
 /// How long it is awaited that all that was told to end has ended.
 const ENDED_WITHIN: Duration = Duration::from_secs(2);
@@ -100,27 +100,29 @@ impl CgroupKillProcess {
         self.freezer.count_labelled(whose)
     }
 
-    /// Gives back everything that is held, to be ended, with a label of Staunch that is meant by `whose`, forgets what has
-    /// ended, and returns how many targets that were. Without a record: the last resort for when the engine cannot be reached.
+    /// Gives back everything that is held, to be ended, with a label of Staunch that is meant by `whose`, and returns how many
+    /// targets that were. What has ended stays written down: nothing undoes it. Without a record: the last resort for when the
+    /// engine cannot be reached.
     ///
     /// # Errors
     /// The first failure, when not all of it could be given back.
     pub fn release_everything(&self, whose: Whose) -> Result<u64, Failure> {
-        let released = self.freezer.release_everything(whose);
+        let released = self.freezer.release_everything(whose)?;
+        let look = self.freezer.look()?;
         let labels = self.tombs.labels().map_err(|error| self.unwritten(&error))?;
-        let mut forgotten = 0;
-        for label in labels.iter().filter(|it| whose.means(it.installation)) {
-            self.tombs.remove(label).map_err(|error| self.unwritten(&error))?;
-            forgotten += 1;
+        for (label, stage) in labels.iter().filter(|(it, _)| whose.means(it.installation)) {
+            if !Self::has_ended(&look, label, *stage)? {
+                self.tombs.remove(label).map_err(|error| self.unwritten(&error))?;
+            }
         }
-        released.map(|it| it.max(forgotten))
+        Ok(released)
     }
 
     /// What is known of `target`, by what is there and what was written down.
     fn observe_one(&self, look: &Look<'_>, target: &Target) -> Result<Observation, Failure> {
         let process = process_of(target);
         let labels = self.tombs.labels().map_err(|error| self.unwritten(&error))?;
-        let Some(label) = labels.into_iter().find(|it| it.process == process) else {
+        let Some((label, stage)) = labels.into_iter().find(|(it, _)| it.process == process) else {
             return CgroupFreezeProcess::observe_one(look, process);
         };
         let owner = if self.is_ours(&label) {
@@ -133,16 +135,17 @@ impl CgroupKillProcess {
                 owner,
                 expires_in: None,
             },
-            enforcing: Self::has_ended(look, &label)?,
+            enforcing: Self::has_ended(look, &label, stage)?,
             version: 0,
             capacity: None,
             stopped_packets: None,
         })
     }
 
-    /// Whether it and all that was held with it are not there any more.
-    fn has_ended(look: &Look<'_>, label: &Label) -> Result<bool, Failure> {
-        if look.alive(label.process)?.is_some() {
+    /// Whether it was told to end once all of it was held, and is not there any more, with all that was held with it.
+    fn has_ended(look: &Look<'_>, label: &Label, stage: Stage) -> Result<bool, Failure> {
+        // One that ended before it was held did so by itself.
+        if stage == Stage::Begun || look.alive(label.process)?.is_some() {
             return Ok(false);
         }
         let mut groups = look.groups(label);
@@ -163,28 +166,32 @@ impl CgroupKillProcess {
         }
         let label = self.freezer.label(request.transaction, &request.target);
         let labels = self.tombs.labels().map_err(|error| self.unwritten(&error))?;
-        let is_written = match labels.iter().find(|it| it.process == label.process) {
-            Some(it) if *it == label => true,
-            Some(it) => {
+        let written = match labels.iter().find(|(it, _)| it.process == label.process) {
+            Some((it, stage)) if *it == label => Some(*stage),
+            Some((it, _)) => {
                 let what = format!(
                     "cannot kill {}: {it} stands for it already ({})",
                     request.target, it.transaction
                 );
                 return Err(Failure::new(FailureKind::Conflict, &what));
             }
-            None => false,
+            None => None,
         };
-        if is_written && Self::has_ended(&self.freezer.look()?, &label)? {
+        if let Some(stage) = written
+            && Self::has_ended(&self.freezer.look()?, &label, stage)?
+        {
             return Ok(Outcome::Landed);
         }
         if request.renewal || !label.process.is_identified() {
             // It says why not.
             return Ok(self.freezer.execute_one(request, until));
         }
-        self.tombs.write(&label).map_err(|error| self.unwritten(&error))?;
+        if written.is_none() {
+            self.tombs.begin(&label).map_err(|error| self.unwritten(&error))?;
+        }
         match self.freezer.execute_one(request, until) {
             Outcome::Landed => Ok(self.end(&label, &request.target)),
-            Outcome::DidNotHappen(failure) if !is_written => {
+            Outcome::DidNotHappen(failure) if written.is_none() => {
                 self.tombs.remove(&label).map_err(|error| self.unwritten(&error))?;
                 Err(failure)
             }
@@ -194,6 +201,10 @@ impl CgroupKillProcess {
 
     /// Ends what is held under `label`.
     fn end(&self, label: &Label, target: &Target) -> Outcome {
+        // From here on it is our doing that it ends.
+        if let Err(error) = self.tombs.hold(label) {
+            return Outcome::InDoubt(self.unwritten(&error));
+        }
         let ended = self.freezer.look().and_then(|look| {
             let doing = format!("kill {target}");
             let until = Instant::now() + ENDED_WITHIN;
@@ -315,16 +326,26 @@ impl Action for CgroupKillProcess {
         let look = self.freezer.look()?;
         let written = self.tombs.labels().map_err(|error| self.unwritten(&error))?;
         let mut targets = Vec::new();
-        for label in written.union(&look.labels()).filter(|it| self.is_ours(it)) {
-            // What is held and was not ended is not in force.
-            if Self::has_ended(&look, label)? || !written.contains(label) {
+        let held = look.labels();
+        let unwritten = held.iter().filter(|it| !written.contains_key(it)).map(|it| (it, None));
+        let all = written
+            .iter()
+            .map(|(label, stage)| (label, Some(*stage)))
+            .chain(unwritten);
+        for (label, stage) in all.filter(|(it, _)| self.is_ours(it)) {
+            // What is held and was not ended is not in force; what nobody wrote down is to be given back.
+            let is_listed = match stage {
+                Some(stage) => Self::has_ended(&look, label, stage)?,
+                None => true,
+            };
+            if is_listed {
                 targets.push(OwnedTarget {
                     transaction: label.transaction,
                     target: Target::Process(label.process),
                 });
             }
         }
-        let others = written.iter().filter(|it| !self.is_ours(it)).map(|label| Former {
+        let others = written.keys().filter(|it| !self.is_ours(it)).map(|label| Former {
             target: Target::Process(label.process),
             label: label.to_string().into(),
             expires_in: None,
