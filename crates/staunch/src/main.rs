@@ -6,6 +6,7 @@
 mod allocator;
 mod api_key;
 mod backtest;
+mod called;
 mod cli;
 mod client;
 mod commands;

@@ -6,6 +6,7 @@
 //! the same). Names are looked up ahead of time by another thread, inside of it, because a name server may be slow and an
 //! isolation must not be.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, ToSocketAddrs as _};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_channel};
@@ -19,6 +20,7 @@ use staunch_connectors::enrichers::{PROC, RESOLV_CONF, resolver_addresses, sessi
 use staunch_model::Printable;
 use staunch_netlink::nftables::{ALLOWED_MAX, Allowed, Transport};
 
+use crate::called::{Endpoint, endpoints};
 use crate::config::Config;
 use crate::exit::{Exit, Fault};
 
@@ -37,13 +39,6 @@ const _: () = assert!(SESSIONS_MAX + SERVICES_MAX + 64 <= ALLOWED_MAX);
 
 /// The port of the domain name system.
 const DNS: u16 = 53;
-
-/// A service that Staunch calls.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Endpoint {
-    host: String,
-    port: u16,
-}
 
 /// The answer to the question what stays reachable.
 pub(crate) struct Reach {
@@ -170,16 +165,23 @@ fn tell_sessions(asked: &Receiver<SyncSender<Vec<IpAddr>>>) {
 }
 
 fn look_names_up(endpoints: &[Endpoint], services: &Mutex<Vec<Allowed>>, stopped: &Receiver<()>) {
+    // Where each was found the last time: a name server that is down for a while takes nothing away.
+    let mut known: BTreeMap<&Endpoint, Vec<Allowed>> = BTreeMap::new();
     loop {
         let mut found = resolvers();
         for endpoint in endpoints {
             match (endpoint.host.as_str(), endpoint.port).to_socket_addrs() {
-                Ok(addresses) => found.extend(addresses.filter_map(|it| service(it.ip(), it.port()))),
+                Ok(addresses) => {
+                    let services = addresses.filter_map(|it| service(it.ip(), it.port()));
+                    known.insert(endpoint, services.collect());
+                }
                 Err(error) => {
                     let host = Printable(&endpoint.host).to_string();
-                    tracing::debug!(host, %error, "a name was not found: while this machine is isolated, it is not called");
+                    let kept = known.contains_key(endpoint);
+                    tracing::debug!(host, kept, %error, "a name was not found");
                 }
             }
+            found.extend(known.get(endpoint).into_iter().flatten().copied());
         }
         let mut seen = std::collections::BTreeSet::new();
         found.retain(|it| seen.insert(*it));
@@ -230,55 +232,6 @@ fn literal(endpoint: &Endpoint) -> Option<Allowed> {
     service(address, endpoint.port)
 }
 
-/// What is called: feeds, look-ups, the receiver of traces, and the proxies that the environment names.
-fn endpoints(config: &Config) -> Vec<Endpoint> {
-    let proxies = [
-        "ALL_PROXY",
-        "HTTPS_PROXY",
-        "HTTP_PROXY",
-        "all_proxy",
-        "https_proxy",
-        "http_proxy",
-    ];
-    let proxies: Vec<String> = proxies.iter().filter_map(|it| std::env::var(it).ok()).collect();
-    let feeds = config.feeds.iter().filter_map(|it| it.url.as_deref());
-    let lookups = config.lookups.iter().map(|it| it.url());
-    let urls = feeds.chain(lookups).chain(config.telemetry.otlp.as_deref());
-    let mut all: Vec<Endpoint> = urls
-        .chain(proxies.iter().map(String::as_str))
-        .filter_map(endpoint)
-        .collect();
-    all.sort();
-    all.dedup();
-    all
-}
-
-fn endpoint(url: &str) -> Option<Endpoint> {
-    let (scheme, rest) = url.split_once("://")?;
-    let authority = rest.split(['/', '?', '#']).next()?;
-    let place = authority.rsplit_once('@').map_or(authority, |(_, place)| place);
-    let (host, port) = match place.strip_prefix('[') {
-        Some(rest) => {
-            let (host, rest) = rest.split_once(']')?;
-            (host, rest.strip_prefix(':'))
-        }
-        None => match place.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (place, None),
-        },
-    };
-    let port = match port {
-        Some(port) => port.parse().ok()?,
-        None => match scheme {
-            "https" => 443,
-            "http" => 80,
-            _ => return None,
-        },
-    };
-    let host = host.to_owned();
-    (!host.is_empty()).then_some(Endpoint { host, port })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -289,27 +242,6 @@ mod tests {
             transport: Transport::Tcp,
             port,
             user: Some(geteuid().as_raw()),
-        }
-    }
-
-    #[test]
-    fn services_are_read_out_of_addresses() {
-        for (url, expect) in [
-            ("https://feeds.example/a?b#c", Some(("feeds.example", 443))),
-            ("http://192.0.2.1:4318", Some(("192.0.2.1", 4_318))),
-            ("http://user:word@192.0.2.1/", Some(("192.0.2.1", 80))),
-            ("https://[2001:db8::1]:8443/", Some(("2001:db8::1", 8_443))),
-            ("https://[2001:db8::1]/", Some(("2001:db8::1", 443))),
-            ("https://a:b/", None),
-            ("https://:443/", None),
-            ("socks5://192.0.2.1", None),
-            ("no address", None),
-        ] {
-            let expect = expect.map(|(host, port)| Endpoint {
-                host: host.to_owned(),
-                port,
-            });
-            assert_eq!(endpoint(url), expect, "{url}");
         }
     }
 

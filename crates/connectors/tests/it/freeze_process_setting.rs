@@ -224,6 +224,10 @@ pub(crate) fn is_frozen(group: &Path) -> bool {
     text.lines().any(|line| line == "frozen 1")
 }
 
+/// Freezes a group or lets it go on, and comes back when all of it is.
 pub(crate) fn set_frozen(group: &Path, frozen: bool) {
     fs::write(group.join("cgroup.freeze"), if frozen { "1" } else { "0" }).unwrap();
+    until("the group is as it was set", || {
+        (is_frozen(group) == frozen).then_some(())
+    });
 }

@@ -307,7 +307,7 @@ fn what_is_frozen_for_another_reason_is_left() {
         };
         assert_eq!(freezer.execute(&[request]), [Outcome::Landed]);
         match execute(&mut killer, 1, &target) {
-            Outcome::DidNotHappen(failure) => assert!(failure.what.contains("TX-7"), "{failure}"),
+            Outcome::DidNotHappen(failure) => assert!(failure.what.contains("TX-7 holds it to freeze it"), "{failure}"),
             other => panic!("{other:?}"),
         }
         assert!(killer.owned().unwrap().targets.is_empty());

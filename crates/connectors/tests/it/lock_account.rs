@@ -434,6 +434,7 @@ fn what_somebody_has_changed_meanwhile_stays() {
         ("no expiry", &[(7, "")], &hash, "", false),
         ("unlocked by hand", &[(1, &hash), (7, "")], &hash, "", false),
         ("locked by hand", &[(7, "1")], &marked, "1", true),
+        ("expired by hand", &[(7, "15000")], &hash, "15000", true),
         ("a change of another field", &[(4, "30")], &hash, "99999", true),
     ] {
         let files = Files::new();
@@ -461,6 +462,28 @@ fn what_somebody_has_changed_meanwhile_stays() {
     assert_eq!(undo(&mut driver, 1, "user1"), Outcome::Landed);
     let fields = files.fields("user1");
     assert_eq!((fields[1].as_str(), fields[7].as_str()), (hash.as_str(), "88888"));
+}
+
+/// What a later version wrote, or a disk has spoilt, is not taken for undone.
+#[test]
+fn a_record_of_ours_that_cannot_be_read_is_told() {
+    let files = Files::new();
+    files.add(1, "$y$x", "");
+    let mut driver = files.driver(OURS);
+    assert_eq!(execute(&mut driver, 1, "user1"), Outcome::Landed);
+    let record = fs::read_to_string(files.path("accounts/user1")).unwrap();
+    fs::write(files.path("accounts/user1"), format!("{record}more to come\n")).unwrap();
+    let locked = files.shadow();
+    assert_refused(
+        &undo(&mut driver, 1, "user1"),
+        FailureKind::Conflict,
+        "unlock it by hand",
+    );
+    assert_eq!(driver.count_labelled(Whose::Of(OURS)), Ok(1));
+    assert!(driver.release_everything(Whose::Of(OURS)).is_err());
+    assert!(files.shadow() == locked);
+    // Another transaction has nothing there to be undone.
+    assert_eq!(undo(&mut driver, 2, "user1"), Outcome::Landed);
 }
 
 #[test]

@@ -425,6 +425,35 @@ fn what_was_interrupted_is_finished_or_lifted() {
 }
 
 #[test]
+fn what_was_interrupted_with_an_address_is_finished_or_lifted() {
+    where_unbound_is("what_was_interrupted_with_an_address_is_finished_or_lifted", || {
+        let (_upstream, resolver) = pair();
+        let mut driver = UnboundSinkhole::new(UnboundOptions {
+            answer: Sinkhole::Address([192, 0, 2, 1].into()),
+            ..resolver.options(OURS)
+        });
+        let label = "bad.example 5 IN TXT \"staunch:a0a0a0a0a0a0a0a0:TX-1\"";
+        for steps in [
+            &[&["local_data", label][..]][..],
+            &[&["local_data", label], &["local_zone", "bad.example", "redirect"]],
+        ] {
+            for finish in [true, false] {
+                steps.iter().for_each(|it| resolver.does(it));
+                if finish {
+                    assert_eq!(execute(&mut driver, 1, "bad.example"), Outcome::Landed);
+                    assert_eq!(resolver.resolve("www.bad.example"), Resolved::Address([192, 0, 2, 1]));
+                }
+                assert_eq!(undo(&mut driver, 1, "bad.example"), Outcome::Landed, "{steps:?}");
+                assert_eq!(
+                    (resolver.zone("bad.example"), resolver.data("bad.example")),
+                    (None, vec![])
+                );
+            }
+        }
+    });
+}
+
+#[test]
 fn whether_it_holds_is_asked_of_the_resolver_that_answers() {
     where_unbound_is("whether_it_holds_is_asked_of_the_resolver", || {
         let (upstream, resolver) = pair();

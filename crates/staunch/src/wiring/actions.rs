@@ -21,6 +21,7 @@ use staunch_netlink::nftables::{Allowed, Limit, NftError};
 use staunch_ports::{Action, Clock, ExecuteRequest, Owned, Targets, UndoRequest};
 
 use super::{Driver, read_installation};
+use crate::called::endpoints;
 use crate::config::{Config, ISOLATION_TABLE_END, LIMIT_TABLE_END};
 use crate::exit::{Exit, Fault};
 
@@ -131,12 +132,17 @@ fn killer(config: &Config, installation: InstallationId) -> Result<CgroupKillPro
 /// How many processes of this installation are frozen; `None` when processes are not to be acted on.
 ///
 /// # Errors
-/// Why that cannot be told, or none can be frozen.
+/// Why that cannot be told, or none can be frozen, or ended where that is configured.
 pub(crate) fn frozen(config: &Config) -> Option<Result<usize, Fault>> {
     if !config.processes.enabled {
         return None;
     }
     let installation = read_installation(&config.installation_file()).ok().flatten();
+    if is_enabled(config, ActionKind::KillProcess)
+        && let Err(fault) = killer(config, installation.unwrap_or_default())
+    {
+        return Some(Err(fault));
+    }
     let count = |mut freezer: CgroupFreezeProcess| {
         let owned = freezer.owned();
         owned
@@ -272,17 +278,6 @@ fn processes(config: &Config) -> Result<ProcessFinder, Fault> {
 }
 
 fn domains(config: &Config) -> DomainTeller {
-    let feeds = config.feeds.iter().filter_map(|it| {
-        let url = it.url.as_deref()?;
-        Some((url, format!("the feed {}", it.name)))
-    });
-    let lookups = config
-        .lookups
-        .iter()
-        .map(|it| (it.url(), format!("the look-up {}", it.name)));
-    let traces = config.telemetry.otlp.iter();
-    let traces = traces.map(|it| (it.as_str(), "the receiver of traces".to_owned()));
-    let called = feeds.chain(lookups).chain(traces);
     DomainTeller::new(DomainOptions {
         host_names: config.host.names.clone(),
         // The configuration was checked.
@@ -292,19 +287,9 @@ fn domains(config: &Config) -> DomainTeller {
             .iter()
             .filter_map(|it| it.parse().ok())
             .collect(),
-        needed: called
-            .filter_map(|(url, what_for)| Some((host_of(url)?, what_for)))
-            .collect(),
+        needed: endpoints(config).into_iter().map(|it| (it.host, it.what)).collect(),
         ..DomainOptions::default()
     })
-}
-
-/// The host that a URL names, as names are compared; `None` when it is an address in brackets or nothing.
-fn host_of(url: &str) -> Option<String> {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let authority = rest.split(['/', '?', '#']).next()?;
-    let host = authority.rsplit('@').next()?.split(':').next()?.trim_end_matches('.');
-    (!host.is_empty() && !host.starts_with('[')).then(|| host.to_ascii_lowercase())
 }
 
 fn accounts(config: &Config) -> AccountFinder {
@@ -565,22 +550,6 @@ impl Action for ReadOnly {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_is_called_is_read_out_of_where_it_is() {
-        for (url, host) in [
-            ("https://feeds.Intel.com/drop?x=a@b:1", Some("feeds.intel.com")),
-            (
-                "http://user:secret@collector.example.:4318/v1",
-                Some("collector.example"),
-            ),
-            ("collector.example:4318", Some("collector.example")),
-            ("http://[2001:db8::1]:4318", None),
-            ("", None),
-        ] {
-            assert_eq!(host_of(url).as_deref(), host, "{url}");
-        }
-    }
 
     #[test]
     fn what_staunch_calls_is_protected() {

@@ -178,9 +178,9 @@ impl ShadowLockAccount {
             .records
             .all()
             .map_err(|error| failure("list the records", &error))?;
-        let meant = all.into_iter().filter_map(|(name, kept)| match kept {
-            Kept::Whole(record) if whose.means(record.label.installation) => Some((name, record.label)),
-            _ => None,
+        let meant = all.into_iter().filter_map(|(name, kept)| {
+            let label = kept.label()?;
+            whose.means(label.installation).then_some((name, label))
         });
         Ok(meant.collect())
     }
@@ -422,11 +422,17 @@ impl ShadowLockAccount {
 
     /// Gives back what was there before the lock with `label`. Done when there is none.
     fn lift(&self, name: &AccountName, label: Label, until: Instant) -> Result<(), Stopped> {
-        let record = |driver: &Self| {
-            Ok::<_, Failure>(match driver.kept(name)? {
-                Some(Kept::Whole(record)) if record.label == label => Some(record),
-                _ => None,
-            })
+        let record = |driver: &Self| match driver.kept(name)? {
+            Some(Kept::Whole(record)) if record.label == label => Ok(Some(record)),
+            // It is ours, and does not say what is to be given back.
+            Some(kept @ Kept::Other(_)) if kept.label() == Some(label) => {
+                let what = format!(
+                    "cannot unlock account {name}: the record of what it was cannot be read; unlock it by hand, with usermod -U and \
+                     usermod -e, and remove the record"
+                );
+                Err(Failure::new(FailureKind::Conflict, &what))
+            }
+            _ => Ok(None),
         };
         if record(self)?.is_none() {
             return Ok(());
@@ -460,7 +466,10 @@ impl ShadowLockAccount {
         let is_ours = entry.has_our_expiry();
         if !is_ours && entry.is_expired(accounts::today()) {
             tracing::warn!(%target, "somebody else has locked the account meanwhile: it stays locked");
-            return Ok(false);
+            // usermod(8) has people write that day beside `-L`, which adds no second mark: then ours is theirs too.
+            if entry.expiry() == BY_HAND {
+                return Ok(false);
+            }
         }
         let expiry = if is_ours { &record.expiry } else { entry.expiry() };
         let password = match record.has_marked(&entry) {
@@ -539,6 +548,9 @@ impl Action for ShadowLockAccount {
         lifted
     }
 }
+
+/// The expiry that usermod(8) has people give an account that they lock.
+const BY_HAND: &[u8] = b"1";
 
 /// Why an act stopped.
 struct Stopped {

@@ -2,8 +2,8 @@
 //!
 //! # Expected flow
 //! List the local data and the local zones, put our label at the domain as a TXT record, which makes a zone there that lets all
-//! names through, and change that zone's type: `always_nxdomain`, or `redirect` with an address beside the label. Undo removes
-//! the zone. To look is to list again and, where the resolver's address is known, to ask it a question of DNS.
+//! names through, and change that zone's type: `always_nxdomain`, or `redirect`, after which an address is put beside the label.
+//! Undo removes the zone. To look is to list again and, where the resolver's address is known, to ask it a question of DNS.
 //!
 //! # Guarantees
 //! Executing twice equals executing once. The label is there before the zone denies anything, so that whatever interrupts, no
@@ -277,7 +277,10 @@ impl UnboundSinkhole {
         };
         match listed.standing(domain) {
             Standing::Held { label, kind } if label == own => match kind {
-                Some(kind) if is_sinkhole(&kind) => Outcome::Landed,
+                // One that was made with another answer keeps it.
+                Some(kind) if *kind == *DENY || (*kind == *REDIRECT && self.is_whole(listed, domain)) => {
+                    Outcome::Landed
+                }
                 // It was interrupted, or somebody has changed the zone.
                 Some(_) => self.sinkhole(listed, domain, own, true),
                 None => conflict("somebody else's zone is in the way".to_owned()),
@@ -304,16 +307,16 @@ impl UnboundSinkhole {
         if !is_labelled {
             commands.push(format!("local_data {domain}. {ANSWER_TTL_SECONDS} IN TXT \"{label}\""));
         }
+        commands.push(format!("local_zone {domain}. {zone}"));
+        // Last, so that nothing of ours but the label is ever in a zone that lets names through: without it nothing is there.
         if let Sinkhole::Address(address) = self.options.answer {
             let kind = if address.is_ipv4() { "A" } else { "AAAA" };
             commands.push(format!("local_data {domain}. {ANSWER_TTL_SECONDS} IN {kind} {address}"));
         }
-        commands.push(format!("local_zone {domain}. {zone}"));
         for (at, command) in commands.iter().enumerate() {
             let Err(error) = self.control.change(command) else {
-                if at == 0 {
-                    listed.enter(domain, label, TRANSPARENT);
-                }
+                let is_denied = command.starts_with("local_zone ") || at + 1 == commands.len();
+                listed.enter(domain, label, if is_denied { zone } else { TRANSPARENT });
                 continue;
             };
             return match error.outcome(&doing) {
@@ -325,8 +328,12 @@ impl UnboundSinkhole {
                 outcome => outcome,
             };
         }
-        listed.enter(domain, label, zone);
         Outcome::Landed
+    }
+
+    /// Whether what is at `domain`, which is denied, is all that belongs to the answer.
+    fn is_whole(&self, listed: &Listed, domain: &DomainName) -> bool {
+        matches!(self.options.answer, Sinkhole::NoSuchName) || listed.has_address(domain)
     }
 
     /// Removes what has `label` at `domain`, and nothing else.

@@ -79,7 +79,16 @@ impl CgroupFreezeProcess {
                 return no(FailureKind::Conflict, &why);
             }
             Seen::Foreign(name) => {
-                let why = format!("somebody else's cgroup holds it ({})", Printable(&name));
+                let ours = Label::parse(&name).filter(|it| it.installation == label.installation);
+                let why = match ours {
+                    // The same installation, for the other purpose.
+                    Some(it) => format!(
+                        "{} holds it to {} it: release that first",
+                        it.transaction,
+                        it.purpose.verb()
+                    ),
+                    None => format!("somebody else's cgroup holds it ({})", Printable(&name)),
+                };
                 return no(FailureKind::Conflict, &why);
             }
             Seen::Absent => false,

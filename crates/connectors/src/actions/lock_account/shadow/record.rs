@@ -133,6 +133,14 @@ impl Kept {
         }
     }
 
+    /// The label that it has, when it is one of Staunch's.
+    pub(super) fn label(&self) -> Option<Label> {
+        match self {
+            Self::Whole(record) => Some(record.label),
+            Self::Other(text) => Label::parse(text),
+        }
+    }
+
     /// Whose it is, seen from `installation`.
     pub(super) fn owner(&self, installation: InstallationId) -> Owner {
         match self {

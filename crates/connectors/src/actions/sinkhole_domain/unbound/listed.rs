@@ -243,6 +243,12 @@ impl Listed {
         }
     }
 
+    /// Whether `domain` itself has an address.
+    pub(super) fn has_address(&self, domain: &DomainName) -> bool {
+        let data = self.data.get(&Turned::of(domain));
+        data.into_iter().flatten().any(Data::is_address)
+    }
+
     /// How `domain`, which has a label of Staunch, is lifted.
     pub(super) fn lift(&self, domain: &DomainName) -> Lift {
         let turned = Turned::of(domain);

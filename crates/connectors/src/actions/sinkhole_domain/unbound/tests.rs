@@ -76,7 +76,7 @@ fn the_label_is_there_before_anything_is_denied() {
         let (outcome, commands) = told(address(answer), &[]);
         let record = format!("local_data evil.example. 5 IN {record}");
         assert_eq!(outcome, Outcome::Landed);
-        assert_eq!(commands, [LABEL, &record, "local_zone evil.example. redirect"]);
+        assert_eq!(commands, [LABEL, "local_zone evil.example. redirect", &record]);
     }
 }
 
@@ -88,6 +88,23 @@ fn what_was_done_before_a_refusal_is_taken_back() {
     let (outcome, commands) = told(Sinkhole::NoSuchName, &["local_zone "]);
     assert!(is_refused(&outcome), "{outcome:?}");
     assert_eq!(commands[2..], ["local_zone_remove evil.example."]);
+    let address = Sinkhole::Address([192, 0, 2, 1].into());
+    for refused in ["local_zone ", "local_data evil.example. 5 IN A"] {
+        let (outcome, commands) = told(
+            address,
+            if refused.starts_with("local_zone") {
+                &["local_zone "]
+            } else {
+                &["local_data evil.example. 5 IN A"]
+            },
+        );
+        assert!(is_refused(&outcome), "{refused}: {outcome:?}");
+        assert_eq!(
+            commands.last().map(String::as_str),
+            Some("local_zone_remove evil.example."),
+            "{refused}"
+        );
+    }
     let (outcome, _) = told(Sinkhole::NoSuchName, &["local_zone"]);
     assert!(
         matches!(outcome, Outcome::InDoubt(_)),

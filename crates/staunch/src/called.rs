@@ -1,0 +1,100 @@
+//! The services that Staunch calls: an isolation leaves them reachable, and no domain of theirs is sinkholed.
+//!
+//! Never looks a name up.
+
+use crate::config::Config;
+
+/// A service.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Endpoint {
+    /// Its host, as names are compared: small letters, without a point at the end; or an address without brackets.
+    pub(crate) host: String,
+    /// Its port.
+    pub(crate) port: u16,
+    /// What it is, for people.
+    pub(crate) what: String,
+}
+
+/// Feeds, look-ups, the receiver of traces, and the proxies that the environment names.
+pub(crate) fn endpoints(config: &Config) -> Vec<Endpoint> {
+    let feeds = config.feeds.iter().filter_map(|it| {
+        let url = it.url.clone()?;
+        Some((url, format!("the feed {}", it.name)))
+    });
+    let lookups = config.lookups.iter();
+    let lookups = lookups.map(|it| (it.url().to_owned(), format!("the look-up {}", it.name)));
+    let traces = config.telemetry.otlp.iter().cloned();
+    let traces = traces.map(|url| (url, "the receiver of traces".to_owned()));
+    let proxies = [
+        "ALL_PROXY",
+        "HTTPS_PROXY",
+        "HTTP_PROXY",
+        "all_proxy",
+        "https_proxy",
+        "http_proxy",
+    ];
+    let proxies = proxies.into_iter().filter_map(|it| std::env::var(it).ok());
+    // They may be written without a scheme.
+    let proxies = proxies.map(|it| if it.contains("://") { it } else { format!("http://{it}") });
+    let proxies = proxies.map(|url| (url, "a proxy of its environment".to_owned()));
+    let called = feeds.chain(lookups).chain(traces).chain(proxies);
+    let mut all: Vec<Endpoint> = called.filter_map(|(url, what)| endpoint(&url, what)).collect();
+    all.sort();
+    all.dedup();
+    all
+}
+
+fn endpoint(url: &str, what: String) -> Option<Endpoint> {
+    let (scheme, rest) = url.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let place = authority.rsplit_once('@').map_or(authority, |(_, place)| place);
+    let (host, port) = match place.strip_prefix('[') {
+        Some(rest) => {
+            let (host, rest) = rest.split_once(']')?;
+            (host, rest.strip_prefix(':'))
+        }
+        None => match place.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (place, None),
+        },
+    };
+    let port = match port {
+        Some(port) => port.parse().ok()?,
+        None => match scheme {
+            "https" => 443,
+            "http" => 80,
+            _ => return None,
+        },
+    };
+    let host = host.trim_end_matches('.').to_ascii_lowercase();
+    (!host.is_empty()).then_some(Endpoint { host, port, what })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn services_are_read_out_of_addresses() {
+        for (url, expect) in [
+            ("https://feeds.example/a?b#c", Some(("feeds.example", 443))),
+            ("http://192.0.2.1:4318", Some(("192.0.2.1", 4_318))),
+            ("http://user:word@192.0.2.1/", Some(("192.0.2.1", 80))),
+            ("https://[2001:db8::1]:8443/", Some(("2001:db8::1", 8_443))),
+            ("https://[2001:db8::1]/", Some(("2001:db8::1", 443))),
+            ("https://feeds.example/drop?x=a@b:1", Some(("feeds.example", 443))),
+            ("https://Feeds.Example.:8443/", Some(("feeds.example", 8_443))),
+            ("https://a:b/", None),
+            ("https://:443/", None),
+            ("socks5://192.0.2.1", None),
+            ("no address", None),
+        ] {
+            let expect = expect.map(|(host, port)| Endpoint {
+                host: host.to_owned(),
+                port,
+                what: String::new(),
+            });
+            assert_eq!(endpoint(url, String::new()), expect, "{url}");
+        }
+    }
+}
