@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used)]
 
 use std::net::UdpSocket;
-use std::time::{Duration, Instant};
 
 use staunch_connectors::actions::block_ip::{Fault, MemoryBlockIp, MemoryWorld, NftablesIp, NftablesOptions, Verb};
 use staunch_model::{ActionKind, FailureKind, InstallationId, Outcome, Span, Target};
@@ -96,16 +95,6 @@ impl ActionWorld for InKernel {
     }
     fn restore_enforcement(&self) {
         make_table_with(self.limit);
-    }
-    fn wait(&self, span: Span, done: &mut dyn FnMut() -> bool) -> bool {
-        let deadline = Instant::now() + span.to_std() + Duration::from_secs(20);
-        while Instant::now() < deadline {
-            if done() {
-                return true;
-            }
-            std::thread::yield_now();
-        }
-        done()
     }
 }
 

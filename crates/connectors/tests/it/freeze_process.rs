@@ -6,7 +6,6 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use staunch_connectors::actions::Whose;
 use staunch_connectors::actions::freeze_process::{CgroupFreezeProcess, CgroupOptions, Label, Purpose};
@@ -87,16 +86,6 @@ impl ActionWorld for InCgroups {
         for (_, group) in self.held() {
             set_frozen(&group, true);
         }
-    }
-    fn wait(&self, span: Span, done: &mut dyn FnMut() -> bool) -> bool {
-        let deadline = Instant::now() + span.to_std() + Duration::from_millis(200);
-        while Instant::now() < deadline {
-            if done() {
-                return true;
-            }
-            std::thread::yield_now();
-        }
-        done()
     }
     fn families(&self) -> &'static [Family] {
         &[Family::Processes]

@@ -3,11 +3,10 @@
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use staunch_connectors::actions::isolate_host::{NftablesIsolateHost, NftablesIsolationOptions};
 use staunch_connectors::enrichers::ThisHost;
-use staunch_model::{InstallationId, Span, Target};
+use staunch_model::{InstallationId, Target};
 use staunch_netlink::nftables::{Allowed, IpVersion, Isolation, NftError};
 use staunch_ports::Action;
 
@@ -95,17 +94,6 @@ impl ActionWorld for World {
         if !seen.defects.is_empty() {
             witness.make(&seen, &management()).unwrap();
         }
-    }
-
-    fn wait(&self, span: Span, done: &mut dyn FnMut() -> bool) -> bool {
-        let deadline = Instant::now() + span.to_std() + Duration::from_secs(20);
-        while Instant::now() < deadline {
-            if done() {
-                return true;
-            }
-            std::thread::yield_now();
-        }
-        false
     }
 
     fn families(&self) -> &'static [Family] {

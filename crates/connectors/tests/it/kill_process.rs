@@ -6,7 +6,6 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use staunch_connectors::actions::Whose;
 use staunch_connectors::actions::freeze_process::{Label, Purpose};
@@ -91,16 +90,6 @@ impl ActionWorld for InCgroups {
     }
     fn restore_enforcement(&self) {
         unreachable!("nothing undoes an end");
-    }
-    fn wait(&self, span: Span, done: &mut dyn FnMut() -> bool) -> bool {
-        let deadline = Instant::now() + span.to_std() + Duration::from_millis(200);
-        while Instant::now() < deadline {
-            if done() {
-                return true;
-            }
-            std::thread::yield_now();
-        }
-        done()
     }
     fn families(&self) -> &'static [Family] {
         &[Family::Processes]

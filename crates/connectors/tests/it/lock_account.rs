@@ -7,13 +7,13 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use staunch_connectors::actions::Whose;
 use staunch_connectors::actions::lock_account::{ShadowLockAccount, ShadowOptions};
-use staunch_model::{FailureKind, InstallationId, Outcome, Presence, Span, Target};
+use staunch_model::{FailureKind, InstallationId, Outcome, Presence, Target};
 use staunch_ports::{Action, ExecuteRequest};
 use staunch_testkit::contract::action::{ActionWorld, Family, action};
 
@@ -146,16 +146,6 @@ impl ActionWorld for InFiles {
     }
     fn restore_enforcement(&self) {
         self.set_enforced(true);
-    }
-    fn wait(&self, span: Span, done: &mut dyn FnMut() -> bool) -> bool {
-        let deadline = Instant::now() + span.to_std() + Duration::from_millis(200);
-        while Instant::now() < deadline {
-            if done() {
-                return true;
-            }
-            std::thread::yield_now();
-        }
-        done()
     }
     fn families(&self) -> &'static [Family] {
         &[Family::Accounts]

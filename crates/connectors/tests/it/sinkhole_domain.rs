@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::time::{Duration, Instant};
-
 use staunch_connectors::actions::Whose;
 use staunch_connectors::actions::sinkhole_domain::{Sinkhole, UnboundOptions, UnboundSinkhole};
 use staunch_model::{
@@ -65,16 +63,6 @@ impl ActionWorld for InUnbound {
     }
     fn restore_enforcement(&self) {
         self.set("always_nxdomain");
-    }
-    fn wait(&self, span: Span, done: &mut dyn FnMut() -> bool) -> bool {
-        let deadline = Instant::now() + span.to_std() + Duration::from_millis(200);
-        while Instant::now() < deadline {
-            if done() {
-                return true;
-            }
-            std::thread::yield_now();
-        }
-        done()
     }
     fn families(&self) -> &'static [Family] {
         &[Family::Domains]

@@ -23,13 +23,13 @@ const SECTIONS: [(&str, &str, &str); 39] = [
     ("[[context.assets]], [[context.identities]]", "ContextFile", CONTEXT),
     ("[[context.geo]]", "GeoDatabase", CONTEXT),
     ("[[context.guards]]", "ContextRowSettings", CONTEXT),
-    ("[nftables]", "NftablesSettings", CONFIG),
-    ("[rate_limit]", "RateLimitSettings", CONFIG),
-    ("[host]", "HostSettings", CONFIG),
-    ("[processes]", "ProcessSettings", CONFIG),
-    ("[domains]", "DomainSettings", CONFIG),
-    ("[accounts]", "AccountSettings", CONFIG),
-    ("[isolation]", "IsolationSettings", CONFIG),
+    ("[nftables]", "NftablesSettings", ACTING),
+    ("[rate_limit]", "RateLimitSettings", ACTING),
+    ("[host]", "HostSettings", ACTING),
+    ("[processes]", "ProcessSettings", ACTING),
+    ("[domains]", "DomainSettings", ACTING),
+    ("[accounts]", "AccountSettings", ACTING),
+    ("[isolation]", "IsolationSettings", ACTING),
     ("[traffic]", "TrafficSettings", CONFIG),
     ("[sources.suricata]", "SuricataSettings", SURICATA),
     ("[[sources.files]]", "FileSource", SOURCES),
@@ -47,6 +47,7 @@ const SECTIONS: [(&str, &str, &str); 39] = [
 ];
 
 const CONFIG: &str = include_str!("../config.rs");
+const ACTING: &str = include_str!("acting.rs");
 const HTTP: &str = include_str!("http.rs");
 const CONTEXT: &str = include_str!("context.rs");
 const FEEDS: &str = include_str!("feeds.rs");

@@ -2,6 +2,8 @@
 //!
 //! The suite judges by what the driver answers and by what a witness beside the driver sees. Never names a driver.
 
+use std::time::{Duration, Instant};
+
 use staunch_model::{
     EffectKey, FailureKind, InstallationId, Observation, Outcome, Owner, Presence, Span, Target, TransactionId,
 };
@@ -40,7 +42,24 @@ pub trait ActionWorld {
     fn restore_enforcement(&self);
 
     /// Lets time pass until `done`, for `span` and a reasonable margin at the most. Returns whether it was done.
-    fn wait(&self, span: Span, done: &mut dyn FnMut() -> bool) -> bool;
+    ///
+    /// By default that is real time, with 20 seconds to spare where the enforcement point counts down, and 200 ms where nothing is
+    /// to happen.
+    fn wait(&self, span: Span, done: &mut dyn FnMut() -> bool) -> bool {
+        let spare = if self.counts_down() {
+            Duration::from_secs(20)
+        } else {
+            Duration::from_millis(200)
+        };
+        let deadline = Instant::now() + span.to_std() + spare;
+        while Instant::now() < deadline {
+            if done() {
+                return true;
+            }
+            std::thread::yield_now();
+        }
+        done()
+    }
 
     /// Which families of targets it has: the suite runs once for each.
     fn families(&self) -> &'static [Family] {

@@ -1,5 +1,7 @@
 //! The checks, each a function that looks and tells.
 
+mod acting;
+
 use std::fs;
 use std::io;
 use std::net::TcpListener;
@@ -11,7 +13,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::{AccessFlags, access, geteuid};
 use serde_json::json;
-use staunch_model::{FailureKind, Printable, Timestamp};
+use staunch_model::{Printable, Timestamp};
 use staunch_ports::Lsn;
 use staunch_server::dto::{Status, path};
 use staunch_server::{Role, Tokens};
@@ -45,11 +47,7 @@ pub(super) fn all(config: &Config, server: &ServerArgs) -> Vec<Finding> {
     findings.push(journal(config));
     findings.push(tokens(config));
     findings.extend(credentials(config));
-    findings.push(firewall(config));
-    findings.extend(processes(config));
-    findings.extend(domains(config));
-    findings.extend(accounts(config));
-    findings.extend(isolation(config));
+    findings.extend(acting::all(config));
     findings.push(protections(config));
     findings.extend(lists(config));
     findings.extend(feeds(config));
@@ -301,124 +299,6 @@ fn credentials(config: &Config) -> Vec<Finding> {
         });
     }
     findings
-}
-
-fn firewall(config: &Config) -> Finding {
-    const CHECK: &str = "firewall";
-    let table = &config.nftables.table;
-    match wiring::firewall(config) {
-        Ok(owned) if !owned.targets.is_empty() && !owned.enforcing => {
-            let text = format!(
-                "the tables inet {table} and {table}_limit hold {} of ours and one of them achieves nothing",
-                owned.targets.len()
-            );
-            Finding::new(CHECK, Health::Problem, text).fix("start the server again: it makes its rules anew")
-        }
-        Ok(owned) => {
-            let text = format!(
-                "nf_tables answers; the tables inet {table} and {table}_limit hold {} of ours",
-                owned.targets.len()
-            );
-            Finding::new(CHECK, Health::Ok, text)
-        }
-        Err(fault) => Finding::of(CHECK, &fault).fix(
-            "give the server CAP_NET_ADMIN (root, or AmbientCapabilities in its unit), and load the module nf_tables",
-        ),
-    }
-}
-
-/// What acts on processes of others take, by the number of the capability (capabilities(7)).
-const NEEDED_FOR_PROCESSES: [(u32, &str); 2] = [(1, "CAP_DAC_OVERRIDE"), (19, "CAP_SYS_PTRACE")];
-
-/// Whether this process has the capability of this number at the moment. False when the kernel does not say.
-fn has_capability(bit: u32) -> bool {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    let set = effective.and_then(|it| u64::from_str_radix(it.trim(), 16).ok());
-    set.is_some_and(|set| set >> bit & 1 == 1)
-}
-
-/// Whether processes can be told and frozen; nothing when they are not to be.
-fn processes(config: &Config) -> Option<Finding> {
-    const CHECK: &str = "processes";
-    let frozen = wiring::frozen(config)?;
-    let told = wiring::targets(config);
-    let missing: Vec<_> = NEEDED_FOR_PROCESSES
-        .into_iter()
-        .filter(|(bit, _)| !has_capability(*bit))
-        .map(|(_, name)| name)
-        .collect();
-    if !missing.is_empty() {
-        let text = format!(
-            "{} missing: processes of others cannot be told or frozen",
-            missing.join(" and ")
-        );
-        let fix = "run the server, and doctor, as root or with both capabilities";
-        return Some(Finding::new(CHECK, Health::Problem, text).fix(fix));
-    }
-    Some(match (frozen, told) {
-        (Err(fault), _) | (_, Err(fault)) => Finding::of(CHECK, &fault),
-        (Ok(count), Ok(_)) => Finding::new(
-            CHECK,
-            Health::Ok,
-            format!("cgroup v2 can freeze processes; {count} are frozen by us"),
-        ),
-    })
-}
-
-/// Whether the resolver can be told to deny domains; nothing when it is not to be.
-fn domains(config: &Config) -> Option<Finding> {
-    const CHECK: &str = "domains";
-    Some(match wiring::sinkholed(config)? {
-        Ok(count) => Finding::new(
-            CHECK,
-            Health::Ok,
-            format!("Unbound can deny domains; {count} are sinkholed by us"),
-        ),
-        Err(failure) => {
-            let fix = match failure.kind {
-                FailureKind::Denied => "run the server, and doctor, as root or in the group of Unbound",
-                _ => {
-                    "start Unbound with `control-enable: yes` and the socket of [domains] control as `control-interface` under \
-                     remote-control; `resolver` is the address on which it answers"
-                }
-            };
-            Finding::new(CHECK, Health::Problem, failure.to_string()).fix(fix)
-        }
-    })
-}
-
-/// Whether this machine can be isolated; nothing when it is not to be.
-fn isolation(config: &Config) -> Option<Finding> {
-    const CHECK: &str = "isolation";
-    let isolated = wiring::isolated(config)?;
-    Some(match isolated {
-        Err(fault) => Finding::of(CHECK, &fault),
-        Ok(isolated) => {
-            let state = if isolated {
-                "is isolated by us"
-            } else {
-                "is not isolated"
-            };
-            let networks = config.isolation.management.len();
-            let noun = if networks == 1 { "network" } else { "networks" };
-            let text = format!("this machine {state}; {networks} {noun} would stay in touch with it");
-            Finding::new(CHECK, Health::Ok, text)
-        }
-    })
-}
-
-/// Whether accounts can be locked; nothing when they are not to be.
-fn accounts(config: &Config) -> Option<Finding> {
-    const CHECK: &str = "accounts";
-    Some(match wiring::locked(config)? {
-        Err(fault) => Finding::of(CHECK, &fault),
-        Ok(count) => Finding::new(
-            CHECK,
-            Health::Ok,
-            format!("accounts of /etc/shadow can be locked; {count} are locked by us"),
-        ),
-    })
 }
 
 fn protections(config: &Config) -> Finding {
