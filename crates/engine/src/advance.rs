@@ -120,7 +120,7 @@ impl Turn<'_> {
         }
         let next = self.state.index.queue.keys().copied().find(|id| {
             let it = &self.state.transactions[id];
-            self.state.index.owns_target(it) && self.state.is_preserved(it.incident)
+            self.state.index.owns_target(it) && self.state.is_preserved(it.incident, it.kind)
         });
         let Some(id) = next else { return false };
         let dispatch = self.look(&self.state.transactions[&id]);
@@ -285,7 +285,7 @@ impl Turn<'_> {
         let ended = |it: &Transaction| it.state.kind().is_terminal() && it.state.kind() != StateKind::Stuck;
         // One that was let go of is no longer this incident's concern.
         if !transactions.iter().all(|it| ended(it) || !it.is_held_by(incident.id))
-            || !self.state.is_preserved(incident.id)
+            || !self.state.is_collected(incident.id)
         {
             return None;
         }

@@ -338,6 +338,7 @@ fn apply_to(state: &mut EngineState, record: &Record, now: Timestamp, next: &mut
             incident,
             kind,
             target,
+            options,
             deadline,
         } => {
             incident_mut(state, *incident)?.evidence.push(*evidence);
@@ -347,6 +348,7 @@ fn apply_to(state: &mut EngineState, record: &Record, now: Timestamp, next: &mut
                 incident: *incident,
                 kind: *kind,
                 target: target.clone(),
+                options: options.clone(),
                 deadline: *deadline,
                 attempts: 1,
                 retry_at: None,

@@ -21,9 +21,10 @@ impl Turn<'_> {
             incident,
             kind: step.evidence,
             target: matched.target.clone(),
+            options: step.options.clone(),
             deadline: self.now + step.deadline.min(limits::PRESERVE_DEADLINE_MAX),
         });
-        if matched.target.is_none() {
+        if matched.target.is_none() && step.evidence.aims_at().is_some() {
             let failure = Failure::new(FailureKind::Invalid, "the event names nothing to take it of");
             self.miss(evidence, failure);
         }

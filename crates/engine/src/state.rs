@@ -316,17 +316,24 @@ impl EngineState {
         )
     }
 
-    /// True when nothing that `incident` could destroy is still being preserved.
+    /// True when nothing of `incident` that an act of `kind` could destroy is still being preserved.
     #[must_use]
-    pub fn is_preserved(&self, incident: IncidentId) -> bool {
-        if is(Mutant::EvidenceIgnored) {
-            return true;
-        }
-        let open = |id: &EvidenceId| self.evidence.get(id).is_some_and(|it| it.is_open());
-        !self
-            .incidents
-            .get(&incident)
-            .is_some_and(|it| it.evidence.iter().any(open))
+    pub fn is_preserved(&self, incident: IncidentId, kind: ActionKind) -> bool {
+        is(Mutant::EvidenceIgnored) || !self.has_open_evidence(incident, |it| it.kind.is_destroyed_by(kind))
+    }
+
+    /// True when no evidence of `incident` is still being preserved.
+    #[must_use]
+    pub fn is_collected(&self, incident: IncidentId) -> bool {
+        !self.has_open_evidence(incident, |_| true)
+    }
+
+    fn has_open_evidence(&self, incident: IncidentId, which: impl Fn(&Evidence) -> bool) -> bool {
+        let Some(incident) = self.incidents.get(&incident) else {
+            return false;
+        };
+        let mut evidence = incident.evidence.iter().filter_map(|id| self.evidence.get(id));
+        evidence.any(|it| it.is_open() && which(it))
     }
 
     /// When something is due next.

@@ -4,30 +4,148 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::action::Failure;
+use crate::action::{ActionKind, Failure};
 use crate::id::{ContentHash, EvidenceId, IncidentId};
-use crate::target::Target;
-use crate::time::Timestamp;
+use crate::target::{Aim, Target};
+use crate::time::{Span, Timestamp};
 
 /// The kinds of evidence there are. A kind says what is preserved; a collector says how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EvidenceKind {
-    /// The flows from and to the target that the kernel tracks. Cutting them off destroys this.
+    /// The flows from and to the target that the kernel tracks, and the sockets and processes at their ends here.
     Flows,
+    /// Links, their addresses, routes, rules and neighbours (ARP and NDP) of this machine.
+    Network,
+    /// All sockets of this machine with the processes that hold them.
+    Sockets,
+    /// All processes of this machine, and who started whom.
+    Processes,
+    /// One process and what it has started: command line, environment, maps, open files, hash of its program, group, container.
+    Process,
+    /// Who is logged in.
+    Logins,
+    /// The loaded modules of the kernel.
+    Modules,
+    /// The ruleset of nftables.
+    Ruleset,
+    /// Packets from and to the target, for a while.
+    Capture,
+    /// Files that the playbook names.
+    Files,
+    /// What the journal of systemd holds of the last while.
+    Journal,
 }
 
 impl EvidenceKind {
-    /// All kinds.
-    pub const ALL: [Self; 1] = [Self::Flows];
+    /// All kinds, the most volatile first: the order in which they are taken (RFC 3227, section 2.1).
+    pub const ALL: [Self; 11] = [
+        Self::Network,
+        Self::Flows,
+        Self::Sockets,
+        Self::Process,
+        Self::Processes,
+        Self::Logins,
+        Self::Modules,
+        Self::Ruleset,
+        Self::Capture,
+        Self::Journal,
+        Self::Files,
+    ];
 
     /// The name in playbooks and output.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Flows => "flows",
+            Self::Network => "network",
+            Self::Sockets => "sockets",
+            Self::Processes => "processes",
+            Self::Process => "process",
+            Self::Logins => "logins",
+            Self::Modules => "modules",
+            Self::Ruleset => "ruleset",
+            Self::Capture => "capture",
+            Self::Files => "files",
+            Self::Journal => "journal",
         }
     }
+
+    /// What it is taken of; `None` when it is of this machine as a whole.
+    #[must_use]
+    pub const fn aims_at(self) -> Option<Aim> {
+        match self {
+            Self::Flows | Self::Capture => Some(Aim::Address),
+            Self::Process => Some(Aim::Process),
+            Self::Network
+            | Self::Sockets
+            | Self::Processes
+            | Self::Logins
+            | Self::Modules
+            | Self::Ruleset
+            | Self::Files
+            | Self::Journal => None,
+        }
+    }
+
+    /// How volatile it is, by the list of RFC 3227, section 2.1, from 1 (registers) to 7 (archival media).
+    #[must_use]
+    pub const fn volatility(self) -> u8 {
+        match self {
+            Self::Flows
+            | Self::Network
+            | Self::Sockets
+            | Self::Processes
+            | Self::Process
+            | Self::Logins
+            | Self::Modules
+            | Self::Ruleset
+            | Self::Capture => 2,
+            Self::Files | Self::Journal => 4,
+        }
+    }
+
+    /// Whether an act of this kind can destroy it, so that the act waits until it is sealed.
+    #[must_use]
+    pub const fn is_destroyed_by(self, action: ActionKind) -> bool {
+        match action {
+            // Its flows are forgotten, and nothing more of it arrives.
+            ActionKind::BlockIp | ActionKind::RateLimitIp => {
+                matches!(self, Self::Flows | Self::Sockets | Self::Capture)
+            }
+            ActionKind::IsolateHost => matches!(self, Self::Flows | Self::Sockets | Self::Capture | Self::Network),
+            // It may write over what it has written, and what it had open is closed.
+            ActionKind::KillProcess => {
+                matches!(
+                    self,
+                    Self::Flows | Self::Sockets | Self::Processes | Self::Process | Self::Capture
+                )
+            }
+            // A frozen process answers nobody, and others end what waits for it.
+            ActionKind::FreezeProcess => matches!(self, Self::Flows | Self::Sockets | Self::Capture),
+            // Its sessions are ended, and so are their processes.
+            ActionKind::LockAccount => {
+                matches!(
+                    self,
+                    Self::Logins | Self::Processes | Self::Process | Self::Flows | Self::Sockets
+                )
+            }
+            ActionKind::SinkholeDomain => false,
+        }
+    }
+}
+
+/// What a playbook says beside the kind and the target of a piece of evidence.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EvidenceOptions {
+    /// The files to take, absolute paths in which `*` stands for any part of one name.
+    pub paths: Vec<Box<str>>,
+    /// The units of systemd whose lines are taken; all of them when empty.
+    pub units: Vec<Box<str>>,
+    /// How far back it reaches (`journal`), or how long it lasts (`capture`).
+    pub window: Option<Span>,
+    /// The most bytes of one artefact; the vault's own bound when `None`.
+    pub bytes_max: Option<u64>,
 }
 
 impl fmt::Display for EvidenceKind {
@@ -39,10 +157,12 @@ impl fmt::Display for EvidenceKind {
 /// Evidence that was stored and can no longer be changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sealed {
-    /// The hash of its content, under which it is found.
+    /// The SHA-256 of the record of its collection, which names its artefacts with their hashes and is found under it.
     pub hash: ContentHash,
-    /// Its size in bytes.
+    /// The size of its artefacts in bytes.
     pub bytes: u64,
+    /// How many artefacts there are.
+    pub artefacts: u32,
 }
 
 /// A piece of evidence as the engine keeps it.
@@ -54,8 +174,10 @@ pub struct Evidence {
     pub incident: IncidentId,
     /// What it is.
     pub kind: EvidenceKind,
-    /// Of what; `None` when the event names nothing.
+    /// Of what; `None` when it is of this machine as a whole, or when the event names nothing.
     pub target: Option<Target>,
+    /// What the playbook says beside.
+    pub options: EvidenceOptions,
     /// When containment waits for it no longer.
     pub deadline: Timestamp,
     /// How often it was asked for.

@@ -34,7 +34,7 @@ pub use action::{
 pub use brief::Brief;
 pub use command::{Command, CommandReply, Operator, ReleaseScope};
 pub use event::{Endpoint, Event, EventKind, EventView, FieldValue, RawFields, Severity, SystemName};
-pub use evidence::{Evidence, EvidenceKind, Sealed};
+pub use evidence::{Evidence, EvidenceKind, EvidenceOptions, Sealed};
 pub use few::{Few, Seldom};
 pub use id::{ContentHash, EffectKey, EvidenceId, IncidentId, InstallationId, NoticeId, TransactionId};
 pub use incident::{Incident, IncidentOutcome, IncidentStatus};

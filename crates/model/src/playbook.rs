@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::action::{ActionKind, RiskClass};
 use crate::event::{EventView, SystemName};
-use crate::evidence::EvidenceKind;
+use crate::evidence::{EvidenceKind, EvidenceOptions};
 use crate::id::ContentHash;
 use crate::incident::IncidentOutcome;
 use crate::risk::Risk;
@@ -181,8 +181,10 @@ pub struct Step {
 pub struct PreserveStep {
     /// What is preserved.
     pub evidence: EvidenceKind,
-    /// The target's expression, as written.
+    /// The target's expression, as written; empty when it is of this machine as a whole.
     pub target: Box<str>,
+    /// What else the playbook says of it.
+    pub options: EvidenceOptions,
     /// How long containment waits for it.
     pub deadline: Span,
 }

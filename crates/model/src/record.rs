@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::action::{ActionKind, Failure, Observation, Outcome};
 use crate::command::{Command, Operator};
 use crate::event::Event;
-use crate::evidence::{EvidenceKind, Sealed};
+use crate::evidence::{EvidenceKind, EvidenceOptions, Sealed};
 use crate::id::{ContentHash, EffectKey, EvidenceId, IncidentId, InstallationId, NoticeId, TransactionId};
 use crate::incident::IncidentOutcome;
 use crate::listed::ListChange;
@@ -479,8 +479,10 @@ pub enum Record {
         incident: IncidentId,
         /// What it is.
         kind: EvidenceKind,
-        /// Of what; `None` when the event names nothing.
+        /// Of what; `None` when it is of this machine as a whole, or when the event names nothing.
         target: Option<Target>,
+        /// What the playbook says beside.
+        options: EvidenceOptions,
         /// When containment waits for it no longer.
         deadline: Timestamp,
     },
@@ -679,8 +681,10 @@ pub enum Effect {
         incident: IncidentId,
         /// What it is.
         kind: EvidenceKind,
-        /// Of what.
-        target: Target,
+        /// Of what; `None` when it is of this machine as a whole.
+        target: Option<Target>,
+        /// What the playbook says beside.
+        options: EvidenceOptions,
         /// When containment waits for it no longer.
         deadline: Timestamp,
     },

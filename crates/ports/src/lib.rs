@@ -6,6 +6,7 @@
 pub mod action;
 pub mod archive;
 pub mod clock;
+pub mod collector;
 pub mod enricher;
 pub mod follower;
 pub mod inlet;
@@ -19,6 +20,7 @@ pub mod targets;
 pub use action::{Action, ExecuteRequest, Former, Owned, OwnedTarget, UndoRequest};
 pub use archive::{Archive, ArchiveError};
 pub use clock::Clock;
+pub use collector::{About, CollectRequest, Collected, Collector, Collects, Sink};
 pub use enricher::Enricher;
 pub use follower::Follower;
 pub use inlet::{InletReading, InletTally};

@@ -10,9 +10,9 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use staunch_model::{
-    Cause, Change, Command, ContentHash, EvidenceId, FailureKind, Frame, IncidentId, Input, Mode, NoticeLevel,
-    OnFailure, Owner, Playbook, Policy, Presence, Record, RefusalReason, Span, StateKind, Target, TargetFacts,
-    Timestamp, TransactionId,
+    ActionKind, Cause, Change, Command, ContentHash, EvidenceId, EvidenceKind, FailureKind, Frame, IncidentId, Input,
+    Mode, NoticeLevel, OnFailure, Owner, Playbook, Policy, Presence, Record, RefusalReason, Span, StateKind, Target,
+    TargetFacts, Timestamp, TransactionId,
 };
 
 /// Something that must always hold.
@@ -142,6 +142,8 @@ struct Tx {
     target: Target,
     lease: Span,
     kind: StateKind,
+    /// What it does; `None` of an orphan.
+    action: Option<ActionKind>,
     ticket: u32,
     sends: u32,
     approval_expires: Option<Timestamp>,
@@ -172,6 +174,7 @@ enum Ends {
 
 #[derive(Clone, Debug)]
 struct Piece {
+    kind: EvidenceKind,
     deadline: Timestamp,
     asked: bool,
     done: bool,
@@ -274,6 +277,7 @@ impl Model {
             Record::EvidencePlanned {
                 evidence,
                 incident,
+                kind,
                 deadline,
                 target,
                 ..
@@ -283,7 +287,8 @@ impl Model {
                 }
                 let piece = Piece {
                     deadline: *deadline,
-                    asked: target.is_some(),
+                    asked: target.is_some() || kind.aims_at().is_none(),
+                    kind: *kind,
                     done: false,
                 };
                 self.evidence.insert(*evidence, piece);
@@ -321,6 +326,7 @@ impl Model {
             } => {
                 self.planned += 1;
                 let mut planned = new_tx(*transaction, *incident, target.clone(), *lease, StateKind::Planned);
+                planned.action = Some(*kind);
                 planned.step = *step;
                 planned.for_good = kind.is_irreversible();
                 planned.served = self.grown(*incident, *step, target, *lease, now)?;
@@ -591,7 +597,9 @@ impl Model {
             return Ok(());
         };
         for evidence in &case.evidence {
-            if self.evidence.get(evidence).is_some_and(|piece| !piece.done) {
+            let lost =
+                |piece: &Piece| !piece.done && it.action.is_some_and(|action| piece.kind.is_destroyed_by(action));
+            if self.evidence.get(evidence).is_some_and(lost) {
                 return fail(Invariant::EvidenceFirst, format!("{id} acts before {evidence}"));
             }
         }
@@ -848,6 +856,7 @@ fn new_tx(label: TransactionId, incident: IncidentId, target: Target, lease: Spa
         target,
         lease,
         kind,
+        action: None,
         ticket: 0,
         sends: 0,
         approval_expires: None,

@@ -103,8 +103,9 @@ pub(crate) fn land(effect: &Effect, world: &mut World, vault: &mut BTreeSet<Evid
             Input::Collected {
                 evidence: *evidence,
                 result: Ok(Sealed {
-                    hash: ContentHash::of(target.to_string().as_bytes()),
+                    hash: ContentHash::of(format!("{target:?}").as_bytes()),
                     bytes: 64,
+                    artefacts: 1,
                 }),
             }
         }

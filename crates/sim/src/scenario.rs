@@ -4,8 +4,9 @@ use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
 
 use staunch_model::{
-    ActionKind, Aim, ContentHash, Context, EvidenceKind, Found, IncidentOutcome, Mode, Modes, NotifyStep, OnFailure,
-    Phase, Playbook, PlaybookGuards, Policy, PreserveStep, Process, Protection, Span, Step, Target, TargetFacts,
+    ActionKind, Aim, ContentHash, Context, EvidenceKind, EvidenceOptions, Found, IncidentOutcome, Mode, Modes,
+    NotifyStep, OnFailure, Phase, Playbook, PlaybookGuards, Policy, PreserveStep, Process, Protection, Span, Step,
+    Target, TargetFacts,
 };
 
 use crate::chance::Chance;
@@ -290,12 +291,16 @@ pub fn policy(world: WorldKind, variant: u8) -> Policy {
         });
     }
     let preserve = |it: &mut Playbook| {
-        let step = PreserveStep {
-            evidence: EvidenceKind::Flows,
+        let step = |evidence| PreserveStep {
+            evidence,
             target: "event.source.ip".into(),
+            options: EvidenceOptions::default(),
             deadline: Span::from_secs(5),
         };
-        it.preserve = vec![step.clone(), step];
+        // One that the act can destroy, where there is such a kind, and one that no act can: containment waits for the first.
+        let kind = world.describe().kind;
+        let first = EvidenceKind::ALL.into_iter().find(|it| it.is_destroyed_by(kind));
+        it.preserve = vec![step(first.unwrap_or(EvidenceKind::Flows)), step(EvidenceKind::Files)];
     };
     // Short enough after a short lease that targets come back within it and after it.
     let grow = |it: &mut Playbook, lease: Span| {

@@ -246,8 +246,18 @@ pub(crate) fn record(record: &Record) -> String {
             kind,
             target,
             deadline,
+            ..
         } => {
-            let of = target.as_ref().map_or_else(|| "nothing".to_owned(), Target::to_string);
+            let of = target.as_ref().map_or_else(
+                || {
+                    if kind.aims_at().is_none() {
+                        "this machine".to_owned()
+                    } else {
+                        "nothing".to_owned()
+                    }
+                },
+                Target::to_string,
+            );
             format!("{evidence} asked for by {incident}: {kind} of {of}, until {deadline}")
         }
         Record::EvidencePostponed {

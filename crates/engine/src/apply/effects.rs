@@ -72,11 +72,12 @@ pub(super) fn undo(state: &EngineState, it: &Transaction) -> Effect {
 
 /// What is to be collected; `None` when there is nothing to collect it from.
 pub(super) fn collect(it: &Evidence) -> Option<Effect> {
-    Some(Effect::Collect {
+    (it.target.is_some() || it.kind.aims_at().is_none()).then(|| Effect::Collect {
         evidence: it.id,
         incident: it.incident,
         kind: it.kind,
-        target: it.target.clone()?,
+        target: it.target.clone(),
+        options: it.options.clone(),
         deadline: it.deadline,
     })
 }

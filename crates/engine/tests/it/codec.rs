@@ -5,9 +5,9 @@ use std::sync::Arc;
 use staunch_engine::transaction::samples;
 use staunch_model::{
     ActionKind, Asset, Cause, Change, Command, ContentHash, ContextRow, ContextRuling, ContextTable, Dispatch,
-    EffectKey, EventContext, EvidenceId, EvidenceKind, Failure, FailureKind, Found, Frame, Identity, IdentityKind,
-    IncidentId, IncidentOutcome, Input, InstallationId, Known, KnownAccount, KnownAddress, KnownHost, ListChange,
-    ListedNetwork, Mode, Notice, NoticeId, NoticeLevel, Operator, Outcome, Owner, Presence, Rating, Record,
+    EffectKey, EventContext, EvidenceId, EvidenceKind, EvidenceOptions, Failure, FailureKind, Found, Frame, Identity,
+    IdentityKind, IncidentId, IncidentOutcome, Input, InstallationId, Known, KnownAccount, KnownAddress, KnownHost,
+    ListChange, ListedNetwork, Mode, Notice, NoticeId, NoticeLevel, Operator, Outcome, Owner, Presence, Rating, Record,
     RefusalReason, ReleaseScope, Reputation, Score, Sealed, Span, SweepFindings, TargetFacts, Timestamp, TransactionId,
 };
 
@@ -224,6 +224,7 @@ fn inputs() -> Vec<Input> {
         Ok(Sealed {
             hash: build::hash("flows"),
             bytes: 17,
+            artefacts: 2,
         }),
         Err(Failure::new(FailureKind::Full, "the vault is full")),
     ] {
@@ -363,6 +364,12 @@ fn records() -> Vec<Record> {
             incident: INC,
             kind: EvidenceKind::Flows,
             target: Some(target("203.0.113.7")),
+            options: EvidenceOptions {
+                paths: vec!["/var/log/auth.log*".into()],
+                units: vec!["ssh.service".into()],
+                window: Some(Span::from_mins(10)),
+                bytes_max: Some(1 << 20),
+            },
             deadline: START,
         },
         Record::EvidencePostponed {
@@ -376,6 +383,7 @@ fn records() -> Vec<Record> {
             sealed: Sealed {
                 hash: build::hash("flows"),
                 bytes: 17,
+                artefacts: 2,
             },
         },
         Record::EvidenceMissed {

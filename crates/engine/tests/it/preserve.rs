@@ -1,7 +1,8 @@
 //! The preserve phase: containment waits for its evidence, but not for ever.
 
 use staunch_model::{
-    EvidenceId, EvidenceKind, FailureKind, Match, MatchedStep, NoticeLevel, PreserveStep, Span, StateKind,
+    EvidenceId, EvidenceKind, EvidenceOptions, FailureKind, Match, MatchedStep, NoticeLevel, PreserveStep, Span,
+    StateKind,
 };
 
 use crate::build::{self, adjust_playbook, target};
@@ -17,6 +18,7 @@ fn preserving() -> Sim {
             let step = PreserveStep {
                 evidence: EvidenceKind::Flows,
                 target: "event.source.ip".into(),
+                options: EvidenceOptions::default(),
                 deadline: DEADLINE,
             };
             it.preserve = vec![step.clone(), step];

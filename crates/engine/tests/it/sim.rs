@@ -479,8 +479,9 @@ impl Sim {
                     _ => {
                         self.vault.insert(evidence);
                         Ok(staunch_model::Sealed {
-                            hash: build::hash(&target.to_string()),
+                            hash: build::hash(&format!("{target:?}")),
                             bytes: 17,
+                            artefacts: 1,
                         })
                     }
                 };
