@@ -14,7 +14,7 @@ pub const STEPS_PER_PLAYBOOK_MAX: usize = 16;
 pub const ACCOUNTS_PER_INCIDENT_MAX: usize = 8;
 
 /// Pieces of evidence that one playbook may ask for.
-pub const EVIDENCE_PER_PLAYBOOK_MAX: usize = 8;
+pub const EVIDENCE_PER_PLAYBOOK_MAX: usize = 12;
 
 /// The longest that containment may wait for evidence: an attacker acts meanwhile.
 pub const PRESERVE_DEADLINE_MAX: Span = Span::from_mins(2);

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::action::{ActionKind, Failure};
@@ -10,7 +11,7 @@ use crate::target::{Aim, Target};
 use crate::time::{Span, Timestamp};
 
 /// The kinds of evidence there are. A kind says what is preserved; a collector says how.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum EvidenceKind {
     /// The flows from and to the target that the kernel tracks, and the sockets and processes at their ends here.

@@ -293,6 +293,13 @@ guards:
   when_unknown: refuse
   event_age_max: 5m
   acts_per_hour_max: 20
+preserve:
+  - network
+  - ruleset: { deadline: 1s, mib_max: 8 }
+  - process: { target: event.raw.pid, deadline: 1s }
+  - capture: { target: event.source.ip, window: 1s, deadline: 3s, mib_max: 64 }
+  - files: { paths: [/var/log/auth.log*], deadline: 5s }
+  - journal: { units: [ssh.service], window: 10m }
 contain:
   - block-ip: { target: event.source.ip, lease: 1h }
   - block-ip: { target: event.destination.ip, lease: { first: 1h, then: [6h, 24h], within: 7d } }

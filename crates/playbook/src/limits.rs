@@ -10,6 +10,22 @@ pub const NESTING_MAX: usize = 32;
 pub const KEYS_MAX: usize = 256;
 /// Steps in one playbook: each is an act for each incident.
 pub const STEPS_MAX: usize = 16;
+/// Pieces of evidence in one playbook: one of each kind, and one more.
+pub const EVIDENCE_MAX: usize = 12;
+/// Paths, or units, of one piece of evidence.
+pub const EVIDENCE_PATHS_MAX: usize = 32;
+/// The longest path: the kernel's `PATH_MAX`.
+pub const EVIDENCE_PATH_BYTES_MAX: usize = 4_095;
+/// The largest bound of one artefact, in MiB.
+pub const EVIDENCE_MIB_MAX: u32 = 1 << 20;
+/// The shortest that containment waits for evidence, and that packets are captured.
+pub const PRESERVE_LEAST: Span = Span::from_millis(100);
+/// The longest that containment waits for evidence: the engine waits no longer, an attacker acts meanwhile.
+pub const PRESERVE_MOST: Span = Span::from_mins(2);
+/// The longest capture, which ends before the engine's patience does.
+pub const CAPTURE_MOST: Span = Span::from_mins(1);
+/// The furthest that the journal is read back.
+pub const JOURNAL_MOST: Span = Span::from_hours(7 * 24);
 /// Notices in one playbook.
 pub const NOTICES_MAX: usize = 16;
 /// Sources, techniques and context entries in one list.

@@ -3,6 +3,7 @@
 //! Every key is looked at even when another one is wrong, so that all mistakes are reported at once.
 
 mod fields;
+mod preserve;
 pub(crate) mod shape;
 mod steps;
 pub(crate) mod test_file;
@@ -157,6 +158,7 @@ impl Walk<'_, '_> {
         let (guards, impact, risk_min) = fields
             .get("guards")
             .map_or((Some(PlaybookGuards::default()), None, None), |node| self.guards(node));
+        let preserve = self.preserve(fields.get("preserve"));
         let steps = self.contain(&fields);
         let notify = self.notify(fields.get("notify"));
         let modes = fields
@@ -167,7 +169,7 @@ impl Walk<'_, '_> {
         });
 
         let (name, name_span) = name?;
-        let (trigger, (steps, growing)) = (trigger?, steps?);
+        let (trigger, preserve, (steps, growing)) = (trigger?, preserve?, steps?);
         let mut context = knowledge?;
         context.extend(growing);
         if let Some(least) = risk_min {
@@ -186,7 +188,9 @@ impl Walk<'_, '_> {
             );
             context.push(Context::TrafficShare);
         }
-        let (steps, targets) = steps.into_iter().unzip();
+        let (steps, targets): (Vec<_>, _) = steps.into_iter().unzip();
+        self.unkept(&fields, &preserve, &steps);
+        let (preserve, preserved) = preserve.into_iter().unzip();
         let contributed = self
             .snippets
             .map_or_else(Vec::new, |it| it.contribution(self.snippets_used));
@@ -198,7 +202,7 @@ impl Walk<'_, '_> {
             deduplicate: trigger.deduplicate,
             context,
             guards: guards?,
-            preserve: Vec::new(),
+            preserve,
             steps,
             notify: notify?,
             modes: modes?,
@@ -219,7 +223,7 @@ impl Walk<'_, '_> {
             when: trigger.when,
             needles: trigger.needles,
             incident: trigger.incident,
-            preserve: Vec::new(),
+            preserve: preserved,
             targets,
             explain: Arc::new(explain),
         };

@@ -5,8 +5,8 @@ use staunch_engine::context::{self, Around};
 use staunch_engine::guard::{self, Question, Ruling};
 use staunch_engine::repeat;
 use staunch_model::{
-    ActionKind, Context, Description, EventContext, EventView, Facts, Found, IncidentId, Judgement, Match, Playbook,
-    Span, Standing, Target, Timestamp, TransactionId,
+    ActionKind, Context, Description, EventContext, EventView, EvidenceKind, Facts, Found, IncidentId, Judgement,
+    Match, Playbook, Span, Standing, Target, Timestamp, TransactionId,
 };
 use staunch_ports::Reputations;
 
@@ -30,8 +30,21 @@ pub struct Response {
     pub key: Box<str>,
     /// The incident that the event would join; `None` when it would open one.
     pub joins: Option<IncidentId>,
+    /// The evidence that would be preserved, in the order in which it is taken.
+    pub evidence: Vec<PlannedEvidence>,
     /// Its steps, in order.
     pub steps: Vec<PlannedStep>,
+}
+
+/// A piece of evidence that would be preserved.
+#[derive(Clone, Debug, Serialize)]
+pub struct PlannedEvidence {
+    /// What it is.
+    pub kind: EvidenceKind,
+    /// Of what; `None` when it is of this machine as a whole, or when the event names nothing to take it of.
+    pub target: Option<Target>,
+    /// How long acts that could destroy it would wait for it.
+    pub deadline: Span,
 }
 
 /// What one step would do.
@@ -55,6 +68,10 @@ pub struct PlannedStep {
     pub look_failed: Option<Box<str>>,
     /// How it would be done and undone.
     pub driver: Option<Description>,
+    /// The evidence that it could destroy, and so waits for.
+    pub waits_for: Vec<EvidenceKind>,
+    /// The evidence that it could destroy and that nothing preserves.
+    pub loses: Vec<EvidenceKind>,
 }
 
 /// What is known of what the plan is about.
@@ -102,6 +119,13 @@ fn respond(
     else {
         return Ok(None);
     };
+    let evidence = evidence(&playbook, &matched);
+    let kept = |action, kept| {
+        let preserved = |kind: EvidenceKind| evidence.iter().any(|it| it.kind == kind);
+        let mut kinds = EvidenceKind::ALL.to_vec();
+        kinds.retain(|kind| kind.is_destroyed_by(action) && preserved(*kind) == kept);
+        kinds
+    };
     let mut steps = Vec::new();
     for step in &matched.steps {
         let Some(definition) = playbook.steps.get(usize::from(step.step)) else {
@@ -117,6 +141,8 @@ fn respond(
             judgement: None,
             look_failed: None,
             driver: None,
+            waits_for: kept(definition.action, true),
+            loses: kept(definition.action, false),
         };
         let mut judged = match &step.target {
             Some(target) => {
@@ -145,8 +171,21 @@ fn respond(
         summary,
         key: matched.key,
         joins,
+        evidence,
         steps,
     }))
+}
+
+fn evidence(playbook: &Playbook, matched: &Match) -> Vec<PlannedEvidence> {
+    let planned = matched.preserve.iter().filter_map(|it| {
+        let step = playbook.preserve.get(usize::from(it.step))?;
+        Some(PlannedEvidence {
+            kind: step.evidence,
+            target: it.target.clone(),
+            deadline: step.deadline,
+        })
+    });
+    planned.collect()
 }
 
 /// What is heard of a target when its event comes.

@@ -65,7 +65,18 @@ impl From<plan::Response> for dto::Response {
             summary: response.summary.into(),
             key: response.key.into(),
             joins: response.joins,
+            evidence: response.evidence.into_iter().map(Into::into).collect(),
             steps: response.steps.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl From<plan::PlannedEvidence> for dto::PlannedEvidence {
+    fn from(planned: plan::PlannedEvidence) -> Self {
+        Self {
+            kind: planned.kind,
+            target: planned.target.map(|target| target.to_string()),
+            deadline: planned.deadline,
         }
     }
 }
@@ -90,6 +101,8 @@ impl From<plan::PlannedStep> for dto::PlannedStep {
             judgement: step.judgement,
             look_failed: step.look_failed.map(Into::into),
             driver: step.driver,
+            waits_for: step.waits_for,
+            loses: step.loses,
         }
     }
 }

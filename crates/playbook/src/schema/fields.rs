@@ -10,8 +10,7 @@ use crate::yaml::{Kind, Node};
 use crate::{limits, suggest};
 
 /// Keys that other response tools or later versions have; their absence deserves a clear word.
-const ELSEWHERE: [&str; 9] = [
-    "preserve",
+const ELSEWHERE: [&str; 8] = [
     "recover",
     "ticket",
     "phases",

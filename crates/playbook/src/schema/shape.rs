@@ -9,7 +9,7 @@ mod test_file;
 
 use staunch_model::Span;
 
-pub(crate) use playbook::{GUARDS, IMPACT, IRREVERSIBLE, LEASE, MODE, PAGE, PLAYBOOK, STEP, TRIGGER};
+pub(crate) use playbook::{GUARDS, IMPACT, IRREVERSIBLE, LEASE, MODE, PAGE, PLAYBOOK, STEP, TRIGGER, evidence};
 pub(super) use playbook::{KNOWLEDGE, ON_FAILURE, RISK, WHEN_UNKNOWN};
 pub(crate) use snippets::SNIPPETS;
 pub(crate) use test_file::{

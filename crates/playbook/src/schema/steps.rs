@@ -84,7 +84,7 @@ impl Walk<'_, '_> {
         Some((step, extractor, lease))
     }
 
-    fn target(&mut self, node: &Node, aim: Aim) -> Option<(Box<str>, TargetExtractor)> {
+    pub(super) fn target(&mut self, node: &Node, aim: Aim) -> Option<(Box<str>, TargetExtractor)> {
         let text = self.scalar(node, "target")?;
         let field = self.expression(node, "target", check::field)?;
         let (fits, hint) = match aim {
@@ -252,7 +252,7 @@ impl Walk<'_, '_> {
     }
 
     /// The one key and value of a mapping that names what to do.
-    fn single<'n>(&mut self, node: &'n Node, what: &str, example: &str) -> Option<(&'n Node, &'n Node)> {
+    pub(super) fn single<'n>(&mut self, node: &'n Node, what: &str, example: &str) -> Option<(&'n Node, &'n Node)> {
         let hint = || format!("write for example - {example}");
         match &node.kind {
             Kind::Mapping(pairs) => match pairs.as_slice() {

@@ -118,7 +118,22 @@ fn every_mistake_is_found_at_its_place() {
         ("low: enforce", "low: on", &[("P013", 19, 14)]),
         ("low: enforce", "lo: enforce", &[("P010", 19, 9)]),
         ("on_failure: keep", "on_failure: kep", &[("P013", 20, 13)]),
-        ("on_failure: keep", "preserve: []", &[("P010", 20, 1)]),
+        ("on_failure: keep", "recover: []", &[("P010", 20, 1)]),
+        ("on_failure: keep", "preserve: [network, ruleset: { mib_max: 1 }, flows: { target: event.source.ip }]", &[]),
+        ("on_failure: keep", "preserve: [memory]", &[("P015", 20, 12)]),
+        ("on_failure: keep", "preserve: [flows]", &[("P012", 20, 12)]),
+        ("on_failure: keep", "preserve: [flows: { deadline: 1s }]", &[("P011", 20, 21)]),
+        ("on_failure: keep", "preserve: [flows: { target: event.user }]", &[("P050", 20, 29)]),
+        ("on_failure: keep", "preserve: [network: { target: event.source.ip }]", &[("P010", 20, 23)]),
+        ("on_failure: keep", "preserve: [network: { deadline: 3m }]", &[("P018", 20, 33)]),
+        ("on_failure: keep", "preserve: [network: { mib_max: 0 }]", &[("P018", 20, 32)]),
+        ("on_failure: keep", "preserve: [capture: { target: event.source.ip, window: 2m }]", &[("P018", 20, 56)]),
+        ("on_failure: keep", "preserve: [capture: { target: event.source.ip, deadline: 2s }]", &[("P091", 20, 58)]),
+        ("on_failure: keep", "preserve: [files: { deadline: 1s }]", &[("P011", 20, 21)]),
+        ("on_failure: keep", "preserve: [files: { paths: [] }]", &[("P022", 20, 28)]),
+        ("on_failure: keep", "preserve: [files: { paths: [var/log] }]", &[("P090", 20, 29)]),
+        ("on_failure: keep", "preserve: [files: { paths: [/var/../etc/shadow] }]", &[("P090", 20, 29)]),
+        ("on_failure: keep", "preserve: [journal: { units: [--flush] }]", &[("P090", 20, 31)]),
         ("on_failure: keep", "summary: again", &[("P005", 20, 1)]),
         ("on_failure: keep", "? [a]\n: b", &[("P006", 20, 4)]),
         ("attack: [T1110, T1110.001]", "attack: &a [T1110]", &[("P003", 3, 9)]),
@@ -333,8 +348,39 @@ fn steps_are_checked_against_the_drivers() {
         let kills = format!("  - kill-process: {{ target: event.raw.pid, lease: 1h{rest} }}\n");
         check(&GOOD.replace(step, &kills))
     };
-    assert_eq!(places(&kill("").expect_err("it is for good")), [("P029", 16, 5)]);
-    assert!(kill(", irreversible: yes").is_ok());
+    assert_eq!(
+        places(&kill("").expect_err("it is for good")),
+        [("P029", 16, 5), ("P092", 16, 5)]
+    );
+    let unkept = kill(", irreversible: yes").expect("only a warning");
+    assert_eq!(places(&unkept.warnings), [("P092", 16, 5)]);
+    let keeps = said.replace(
+        "block-ip: { target: event.source.ip",
+        "kill-process: { target: event.raw.pid",
+    ) + "preserve: [process: { target: event.raw.pid }]\n";
+    assert_eq!(check(&keeps).expect("what it ends is kept").warnings, []);
+}
+
+#[test]
+fn evidence_is_taken_by_its_volatility() {
+    let text = GOOD.to_owned()
+        + "preserve: [files: { paths: [/var/log/auth.log*] }, capture: { target: event.source.ip, window: 5s }, journal, \
+           ruleset, flows: { target: event.source.ip }, network, network]\n";
+    let compiled = check(&text).unwrap_or_else(|found| panic!("{found:?}"));
+    assert_eq!(
+        places(&compiled.warnings),
+        [("P030", 21, 165)],
+        "network is there twice"
+    );
+    let steps = &compiled.program.playbook.preserve;
+    let order: Vec<_> = steps.iter().map(|it| it.evidence.name()).collect();
+    assert_eq!(
+        order,
+        ["network", "network", "flows", "ruleset", "capture", "journal", "files"]
+    );
+    let deadlines: Vec<_> = steps.iter().skip(3).map(|it| it.deadline).collect();
+    assert_eq!(deadlines, [2, 7, 10, 10].map(Span::from_secs));
+    assert_eq!(compiled.program.preserve.len(), steps.len());
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use staunch_model::{
-    ActionKind, Description, Endpoint, EventContext, EventKind, IncidentId, Judgement, Severity, Span, Timestamp,
+    ActionKind, Description, Endpoint, EventContext, EventKind, EvidenceKind, IncidentId, Judgement, Severity, Span,
+    Timestamp,
 };
 
 use super::TriggerReport;
@@ -107,8 +108,22 @@ pub struct Response {
     pub key: String,
     /// The open incident that it would join.
     pub joins: Option<IncidentId>,
+    /// The evidence that would be preserved, in the order in which it is taken.
+    #[serde(default)]
+    pub evidence: Vec<PlannedEvidence>,
     /// Its steps.
     pub steps: Vec<PlannedStep>,
+}
+
+/// A piece of evidence that would be preserved.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PlannedEvidence {
+    /// What it is.
+    pub kind: EvidenceKind,
+    /// Of what, as text; `None` when it is of this machine as a whole, or when the event names nothing to take it of.
+    pub target: Option<String>,
+    /// How long acts that could destroy it would wait for it.
+    pub deadline: Span,
 }
 
 /// What one step would do.
@@ -133,6 +148,12 @@ pub struct PlannedStep {
     pub look_failed: Option<String>,
     /// How it would be done and undone.
     pub driver: Option<Description>,
+    /// The evidence that it could destroy, and so waits for.
+    #[serde(default)]
+    pub waits_for: Vec<EvidenceKind>,
+    /// The evidence that it could destroy and that nothing preserves.
+    #[serde(default)]
+    pub loses: Vec<EvidenceKind>,
 }
 
 /// What would happen to a step.

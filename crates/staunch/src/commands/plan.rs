@@ -4,7 +4,7 @@ use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use staunch_model::{Endpoint, EventContext, Printable, TriggerOutcome, TriggerReport, UndoClass};
+use staunch_model::{Endpoint, EventContext, EvidenceKind, Printable, TriggerOutcome, TriggerReport, UndoClass};
 use staunch_ports::Reputations;
 use staunch_runtime::{Intake, IntakeError, Runtime};
 use staunch_server::dto::{EventPlan, PlannedStep, Response, Ruling, path};
@@ -212,10 +212,35 @@ fn response_text(output: &Output, response: &Response) -> String {
         None => "opens an incident".to_owned(),
     };
     text.push_str(&format!("  {joins} for {}\n", Printable(&response.key)));
+    for planned in &response.evidence {
+        let of = match (&planned.target, planned.kind.aims_at()) {
+            (Some(target), _) => format!(" of {}", Printable(target)),
+            (None, None) => String::new(),
+            (None, Some(aim)) => format!(", of which the event names none ({})", aim.noun()),
+        };
+        let wait = format!("{}{of}, within {}", planned.kind, planned.deadline);
+        text.push_str(&format!("  preserves {}\n", wrap(&wait, 12)));
+    }
     for (number, step) in (1..).zip(&response.steps) {
         text.push_str(&step_text(output, number, step));
     }
     text
+}
+
+/// What becomes of the evidence that a step could destroy.
+fn step_evidence(step: &PlannedStep) -> String {
+    let names = |kinds: &[EvidenceKind]| kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(", ");
+    let mut parts = Vec::new();
+    if !step.waits_for.is_empty() {
+        parts.push(format!("waits for {}", names(&step.waits_for)));
+    }
+    if !step.loses.is_empty() {
+        parts.push(format!("could destroy {}, which nothing preserves", names(&step.loses)));
+    }
+    if parts.is_empty() {
+        parts.push("none is destroyed by it".to_owned());
+    }
+    parts.join("; ")
 }
 
 fn step_text(output: &Output, number: usize, step: &PlannedStep) -> String {
@@ -264,7 +289,7 @@ fn step_text(output: &Output, number: usize, step: &PlannedStep) -> String {
             "undo",
             &format!("{undo}; needs {}", Printable(&driver.permissions.undo)),
         );
-        line("evidence", "none is destroyed by it");
+        line("evidence", &step_evidence(step));
     }
     if let Some(judgement) = &step.judgement {
         line(

@@ -1,6 +1,6 @@
 //! The tables of a playbook.
 
-use staunch_model::{ActionKind, Context, Mode, OnFailure, Risk, Span, WhenUnknown};
+use staunch_model::{ActionKind, Context, EvidenceKind, Mode, OnFailure, Risk, Span, WhenUnknown};
 
 use super::{Form, Key, Needs, Shape, may, must, words};
 use crate::limits;
@@ -67,6 +67,12 @@ pub(crate) static PLAYBOOK: Shape = Shape {
             "What must be known before acting. `never-touch` is always applied.",
         ),
         may("guards", Form::Mapping(&GUARDS), GUARDS.doc),
+        may(
+            "preserve",
+            Form::List(&EVIDENCE, 0, limits::EVIDENCE_MAX),
+            "The evidence that is kept before containment: `- flows: { target: event.source.ip }`, or just `- network`. An act \
+             waits for the evidence that it could destroy, until its deadline.",
+        ),
         must(
             "contain",
             Form::List(&Form::Named(actions, &STEP), 1, limits::STEPS_MAX),
@@ -171,6 +177,121 @@ pub(crate) static IMPACT: Shape = Shape {
     ],
 };
 
+/// A piece of evidence, in each of its forms.
+const EVIDENCE: Form = Form::Either(&[
+    Form::Word(of_the_machine),
+    Form::Named(of_the_machine_at_once, &MACHINE_EVIDENCE),
+    Form::Named(of_a_target, &TARGET_EVIDENCE),
+    Form::Named(captures, &CAPTURE_EVIDENCE),
+    Form::Named(files, &FILE_EVIDENCE),
+    Form::Named(journals, &JOURNAL_EVIDENCE),
+]);
+
+/// The shape of evidence of this kind.
+pub(crate) const fn evidence(kind: EvidenceKind) -> &'static Shape {
+    match kind {
+        EvidenceKind::Flows | EvidenceKind::Process => &TARGET_EVIDENCE,
+        EvidenceKind::Capture => &CAPTURE_EVIDENCE,
+        EvidenceKind::Files => &FILE_EVIDENCE,
+        EvidenceKind::Journal => &JOURNAL_EVIDENCE,
+        EvidenceKind::Network
+        | EvidenceKind::Sockets
+        | EvidenceKind::Processes
+        | EvidenceKind::Logins
+        | EvidenceKind::Modules
+        | EvidenceKind::Ruleset => &MACHINE_EVIDENCE,
+    }
+}
+
+const DEADLINE: Key = may(
+    "deadline",
+    Form::Duration(limits::PRESERVE_LEAST, limits::PRESERVE_MOST),
+    "How long acts that could destroy it wait for it. Default `2s` for what is in memory, `10s` for files and the journal, and \
+     for a capture its window and `2s`.",
+);
+
+const MIB_MAX: Key = may(
+    "mib_max",
+    Form::Number(1, limits::EVIDENCE_MIB_MAX),
+    "The most MiB of one artefact; a larger one is refused with a record. Default the bound of the vault.",
+);
+
+const OF: Key = must(
+    "target",
+    Form::Expression,
+    "The field that holds what it is taken of: an address, such as event.source.ip, or for `process` the number of one, such as \
+     event.raw.output_fields[\"proc.pid\"].",
+);
+
+static MACHINE_EVIDENCE: Shape = Shape {
+    what: "evidence of this machine",
+    doc: "What is kept of this machine as a whole.",
+    needs: Needs::Nothing,
+    keys: &[DEADLINE, MIB_MAX],
+};
+
+static TARGET_EVIDENCE: Shape = Shape {
+    what: "evidence of a target",
+    doc: "What is kept of an address or a process.",
+    needs: Needs::Nothing,
+    keys: &[OF, DEADLINE, MIB_MAX],
+};
+
+static CAPTURE_EVIDENCE: Shape = Shape {
+    what: "a capture of packets",
+    doc: "The packets from and to an address, from now on.",
+    needs: Needs::Nothing,
+    keys: &[
+        OF,
+        may(
+            "window",
+            Form::Duration(limits::PRESERVE_LEAST, limits::CAPTURE_MOST),
+            "How long packets are captured. Default `2s`.",
+        ),
+        DEADLINE,
+        MIB_MAX,
+    ],
+};
+
+static FILE_EVIDENCE: Shape = Shape {
+    what: "files",
+    doc: "Files with their times and hashes.",
+    needs: Needs::Nothing,
+    keys: &[
+        must(
+            "paths",
+            Form::List(
+                &Form::Text(Some(limits::EVIDENCE_PATH_BYTES_MAX)),
+                1,
+                limits::EVIDENCE_PATHS_MAX,
+            ),
+            "Absolute paths; `*` stands for any part of one name.",
+        ),
+        DEADLINE,
+        MIB_MAX,
+    ],
+};
+
+static JOURNAL_EVIDENCE: Shape = Shape {
+    what: "a part of the journal",
+    doc: "The newest lines of the journal of systemd.",
+    needs: Needs::Nothing,
+    keys: &[
+        may(
+            "units",
+            Form::List(&Form::Text(Some(255)), 0, limits::EVIDENCE_PATHS_MAX),
+            "The units whose lines are kept. Default all.",
+        ),
+        may(
+            "window",
+            Form::Duration(Span::from_secs(1), limits::JOURNAL_MOST),
+            "How far it reaches back. Default `10m`.",
+        ),
+        DEADLINE,
+        MIB_MAX,
+    ],
+};
+
 /// A step.
 pub(crate) static STEP: Shape = Shape {
     what: "a step",
@@ -253,6 +374,39 @@ pub(super) fn modes() -> Vec<&'static str> {
 
 fn actions() -> Vec<&'static str> {
     ActionKind::ALL.map(ActionKind::name).to_vec()
+}
+
+fn evidence_names(which: impl Fn(EvidenceKind) -> bool) -> Vec<&'static str> {
+    EvidenceKind::ALL
+        .into_iter()
+        .filter(|it| which(*it))
+        .map(EvidenceKind::name)
+        .collect()
+}
+
+/// The kinds that may stand without anything beside them.
+fn of_the_machine() -> Vec<&'static str> {
+    evidence_names(|it| evidence(it).keys.iter().all(|key| !key.required))
+}
+
+fn of_the_machine_at_once() -> Vec<&'static str> {
+    evidence_names(|it| it.aims_at().is_none() && it.volatility() <= 2)
+}
+
+fn of_a_target() -> Vec<&'static str> {
+    evidence_names(|it| it.aims_at().is_some() && it != EvidenceKind::Capture)
+}
+
+fn captures() -> Vec<&'static str> {
+    vec![EvidenceKind::Capture.name()]
+}
+
+fn files() -> Vec<&'static str> {
+    vec![EvidenceKind::Files.name()]
+}
+
+fn journals() -> Vec<&'static str> {
+    vec![EvidenceKind::Journal.name()]
 }
 
 fn notices() -> Vec<&'static str> {
