@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::{Digest as _, Sha256};
 
 macro_rules! numbered {
     ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
@@ -131,7 +132,7 @@ hashed!(
     EffectKey, 16
 );
 
-/// The BLAKE3 hash of some content, such as a playbook's text.
+/// The hash of some content, such as a playbook's text. It is of BLAKE3 unless it says otherwise where it is kept.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct ContentHash(HashBytes);
 
@@ -147,10 +148,41 @@ impl ContentHash {
         Self(HashBytes(*blake3::hash(content).as_bytes()))
     }
 
+    /// The hash that `bytes` are.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(HashBytes(bytes))
+    }
+
     /// The hash as bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0.0
+    }
+}
+
+hashed!(
+    /// A SHA-256, as `sha256sum` prints it. What others have to be able to check is hashed so.
+    Sha256Hash, 32
+);
+
+impl Sha256Hash {
+    /// The hash of `content`.
+    #[must_use]
+    pub fn of(content: &[u8]) -> Self {
+        Self(Sha256::digest(content).into())
+    }
+}
+
+impl From<Sha256Hash> for ContentHash {
+    fn from(hash: Sha256Hash) -> Self {
+        Self::from_bytes(hash.0)
+    }
+}
+
+impl From<ContentHash> for Sha256Hash {
+    fn from(hash: ContentHash) -> Self {
+        Self(*hash.as_bytes())
     }
 }
 

@@ -16,6 +16,7 @@ pub mod notifier;
 pub mod reputation;
 pub mod source;
 pub mod targets;
+pub mod vault;
 
 pub use action::{Action, ExecuteRequest, Former, Owned, OwnedTarget, UndoRequest};
 pub use archive::{Archive, ArchiveError};
@@ -33,3 +34,4 @@ pub use notifier::{Notice, Notifier, NotifyError};
 pub use reputation::Reputations;
 pub use source::{Malformed, Sighting, Source};
 pub use targets::{Seen, Targets};
+pub use vault::{Deposit, SealedManifest, SealedRecord, Vault, VaultDescription};

@@ -2,5 +2,7 @@
 
 pub mod contract;
 pub mod skip;
+pub mod vault;
 
 pub use skip::skip;
+pub use vault::MemoryVault;

@@ -10,6 +10,7 @@ mod index;
 mod lock;
 mod memory;
 mod reader;
+mod vault;
 
 use std::fs;
 use std::io;

@@ -1,0 +1,590 @@
+//! Custody: what is known of a stored artefact and of the collection it came from, in the form that is hashed and kept.
+//!
+//! Never stores anything: that is the vault's. The fields follow RFC 3227 and ISO/IEC 27037: what was taken, from where, when
+//! by which clock, by whom and on whose authority, how, what the taking changed, and who has handled it since.
+//!
+//! There is exactly one encoding, which is what is hashed, chained and logged: one line of JSON, all fields in the order of their
+//! declaration, `null` for what is absent, no blanks outside of strings, and one line end (`\n`) after it. What does not
+//! have this form byte for byte is not read.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::action::Failure;
+use crate::evidence::EvidenceKind;
+use crate::id::{ContentHash, EvidenceId, IncidentId, InstallationId, Sha256Hash, TransactionId};
+use crate::target::Target;
+use crate::time::{Span, Timestamp};
+
+/// The version of [`Manifest`] and [`CollectionRecord`] that this build writes and reads.
+pub const CUSTODY_SCHEMA_VERSION: u32 = 1;
+
+/// The most bytes of an encoded manifest. Texts in it come from outside and are cut before, so this is far from them.
+pub const MANIFEST_BYTES_MAX: u64 = 256 << 10;
+
+/// The most bytes of an encoded record of a collection: about 60,000 artefacts.
+pub const COLLECTION_BYTES_MAX: u64 = 16 << 20;
+
+/// A machine, account or service that evidence was taken from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvidenceSource {
+    /// What it is, such as `host`.
+    pub kind: Box<str>,
+    /// The name of the machine.
+    pub host: Box<str>,
+    /// The boot of the machine that it was taken in: `/proc/sys/kernel/random/boot_id`.
+    pub boot_id: Option<Box<str>>,
+    /// The machine: `/etc/machine-id`.
+    pub machine_id: Option<Box<str>>,
+    /// The cloud or cluster it belongs to, where it belongs to one.
+    pub provider: Option<Box<str>>,
+    /// The account, project or cluster there.
+    pub account: Option<Box<str>>,
+    /// Its name there, such as an ARN or the UID of a pod.
+    pub resource: Option<Box<str>>,
+}
+
+/// How far the clock of the source was from UTC.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClockOffset {
+    /// The clock of the source less UTC, in microseconds.
+    pub offset_us: i64,
+    /// How wrong that can be, in microseconds.
+    pub error_max_us: Option<u64>,
+    /// Who says so, such as `adjtimex`.
+    pub told_by: Box<str>,
+}
+
+/// What took the evidence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CollectorIdentity {
+    /// The name of the collector, such as `linux/processes`.
+    pub name: Box<str>,
+    /// The version of Staunch.
+    pub version: Box<str>,
+    /// The SHA-256 of the program.
+    pub build: Option<Sha256Hash>,
+    /// The machine it ran on.
+    pub host: Box<str>,
+    /// The tools it used, with their versions; empty when none.
+    pub tools: Vec<Box<str>>,
+}
+
+/// On whose authority evidence was taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Authority {
+    /// A playbook said so.
+    Playbook {
+        /// Its name.
+        name: Box<str>,
+        /// The hash of its text.
+        hash: ContentHash,
+    },
+    /// A person did.
+    Person {
+        /// Who.
+        name: Box<str>,
+        /// Why, in their words.
+        reason: Box<str>,
+    },
+}
+
+/// What was done with evidence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HandlingAction {
+    /// It was taken.
+    Collect,
+    /// It was stored and can no longer be changed.
+    Seal,
+    /// It was read.
+    Open,
+    /// It was copied to another place.
+    Copy,
+    /// It was handed over to somebody.
+    Transfer,
+    /// It was compared with its hashes.
+    Verify,
+}
+
+/// One time that somebody had evidence in hand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Handling {
+    /// When.
+    pub at: Timestamp,
+    /// Who.
+    pub actor: Box<str>,
+    /// What was done.
+    pub action: HandlingAction,
+    /// Why.
+    pub reason: Box<str>,
+    /// From where, when it moved.
+    pub from: Option<Box<str>>,
+    /// To where, when it moved.
+    pub to: Option<Box<str>>,
+}
+
+/// Who may be shown evidence, by the Traffic Light Protocol 2.0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tlp {
+    /// Everybody.
+    Clear,
+    /// The community.
+    Green,
+    /// The organisation and its clients, on a need-to-know basis.
+    Amber,
+    /// The organisation only.
+    AmberStrict,
+    /// Those who were given it only.
+    Red,
+}
+
+/// How bytes were made smaller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Compression {
+    /// Not at all.
+    None,
+    /// zstd (RFC 8878).
+    Zstd,
+}
+
+/// For whom stored bytes are encrypted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Encryption {
+    /// How, such as `age`.
+    pub scheme: Box<str>,
+    /// The public keys of those who can read it.
+    pub recipients: Vec<Box<str>>,
+}
+
+/// How stored bytes are kept from being changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WriteOnce {
+    /// By the immutable flag of the file system: nobody changes them without taking the flag away first, which needs
+    /// `CAP_LINUX_IMMUTABLE`.
+    ImmutableFlag,
+    /// By the permissions of the file alone: its owner and the superuser can change it, and it shows.
+    Permissions,
+    /// By an object lock that those with a special permission can lift.
+    LockGovernance,
+    /// By an object lock that nobody can lift.
+    LockCompliance,
+    /// Not at all: they are in memory.
+    Memory,
+}
+
+impl fmt::Display for WriteOnce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::ImmutableFlag => "immutable files",
+            Self::Permissions => "read-only files",
+            Self::LockGovernance => "object lock in governance mode",
+            Self::LockCompliance => "object lock in compliance mode",
+            Self::Memory => "nothing, it is memory",
+        })
+    }
+}
+
+/// Where and how an artefact is stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Storage {
+    /// Its place in the vault, such as `objects/ab/ab….zst`.
+    pub path: Box<str>,
+    /// The bytes that are stored, which are fewer when they are compressed.
+    pub size: u64,
+    /// Their SHA-256, as `sha256sum` prints it for the file.
+    pub sha256: Sha256Hash,
+    /// How they were made smaller.
+    pub compression: Compression,
+    /// For whom they are encrypted; `None` when they are not.
+    pub encryption: Option<Encryption>,
+    /// How they are kept from being changed.
+    pub write_once: WriteOnce,
+    /// Until when they cannot be removed; `None` when nothing holds them but the above.
+    pub retain_until: Option<Timestamp>,
+    /// Whether they are held until somebody lifts that.
+    pub legal_hold: bool,
+    /// The version of the object, where the store has versions.
+    pub version: Option<Box<str>>,
+}
+
+/// What became of an artefact.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Taken {
+    /// It was stored.
+    Stored {
+        /// The bytes as they were read.
+        size: u64,
+        /// Their SHA-256.
+        sha256: Sha256Hash,
+        /// Where they are.
+        storage: Storage,
+    },
+    /// It could not be taken, and this says why: a record of its own.
+    Missed(Failure),
+}
+
+/// What a collection knows of an artefact, before it is stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ManifestDraft {
+    /// The installation that took it; evidence is numbered within it.
+    pub installation: InstallationId,
+    /// Which evidence it is part of.
+    pub evidence: EvidenceId,
+    /// The incident.
+    pub incident: IncidentId,
+    /// The transaction that waited for it, if one did.
+    pub transaction: Option<TransactionId>,
+    /// What kind of evidence.
+    pub kind: EvidenceKind,
+    /// Of what; `None` when it is of the machine as a whole.
+    pub target: Option<Target>,
+    /// A file name for it. No file is ever called by it: it is text.
+    pub name: Box<str>,
+    /// Its media type.
+    pub media_type: Box<str>,
+    /// Where it comes from.
+    pub source: EvidenceSource,
+    /// How volatile it is (RFC 3227, section 2.1), from 1 (registers) to 7 (archival media).
+    pub volatility: u8,
+    /// When it was taken, by the clock of the collector.
+    pub collected_at: Timestamp,
+    /// The same by a clock that is never set: the time since the machine was started.
+    pub collected_at_monotonic: Span,
+    /// How far the clock was off; `None` when nobody could tell.
+    pub clock_offset: Option<ClockOffset>,
+    /// What took it.
+    pub collector: CollectorIdentity,
+    /// On whose authority.
+    pub authority: Authority,
+    /// How: the calls and their parameters.
+    pub method: Box<str>,
+    /// Where it was found.
+    pub locator: Box<str>,
+    /// When its original was last changed, where it has such a time.
+    pub modified: Option<Timestamp>,
+    /// Who had it in hand up to here.
+    pub handling: Vec<Handling>,
+    /// What taking it changed at its source: one line each.
+    pub changes_caused: Vec<Box<str>>,
+    /// How confidential it is, in words of the organisation.
+    pub classification: Option<Box<str>>,
+    /// Who may be shown it.
+    pub tlp: Option<Tlp>,
+    /// Until when it is to be kept, by the rules of the organisation.
+    pub keep_until: Option<Timestamp>,
+}
+
+/// The custody record of one artefact, as it is kept beside it. It never changes; what happens later has records of its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// See [`CUSTODY_SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// The number of this manifest among those of its evidence, from 1.
+    pub sequence: u64,
+    /// The hash of the manifest before it; `None` for the first of its evidence.
+    pub previous: Option<Sha256Hash>,
+    /// What was known when it was taken.
+    pub custody: ManifestDraft,
+    /// What became of it.
+    pub taken: Taken,
+}
+
+/// An artefact in the record of its collection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CollectedArtefact {
+    /// Its name.
+    pub name: Box<str>,
+    /// The number of its manifest among those of its evidence.
+    pub sequence: u64,
+    /// The hash of its manifest.
+    pub manifest: Sha256Hash,
+    /// The SHA-256 of its bytes.
+    pub sha256: Sha256Hash,
+    /// How many bytes.
+    pub size: u64,
+}
+
+/// A part that could not be taken, in the record of its collection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MissedArtefact {
+    /// Its name.
+    pub name: Box<str>,
+    /// Where it would have been found.
+    pub locator: Box<str>,
+    /// The hash of the manifest that says so; `None` when not even that could be stored.
+    pub manifest: Option<Sha256Hash>,
+    /// Why.
+    pub failure: Failure,
+}
+
+/// What one collection came to. Its hash is what [`Sealed`](crate::Sealed) holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CollectionRecord {
+    /// See [`CUSTODY_SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// The installation that collected.
+    pub installation: InstallationId,
+    /// Which evidence.
+    pub evidence: EvidenceId,
+    /// The incident.
+    pub incident: IncidentId,
+    /// What kind.
+    pub kind: EvidenceKind,
+    /// Of what; `None` when it is of the machine as a whole.
+    pub target: Option<Target>,
+    /// What took it.
+    pub collector: CollectorIdentity,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub ended_at: Timestamp,
+    /// What was stored, in the order in which it was.
+    pub artefacts: Vec<CollectedArtefact>,
+    /// What could not be taken.
+    pub missed: Vec<MissedArtefact>,
+    /// Why nothing, or nothing more, could be taken; `None` when the collection came to its end.
+    pub failure: Option<Failure>,
+    /// What the collection changed beside reading: one line each.
+    pub changes_caused: Vec<Box<str>>,
+}
+
+/// Why bytes are no manifest and no record.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotCustody {
+    /// They are longer than any.
+    #[error("it has {bytes} bytes; the longest has {max}")]
+    TooLong {
+        /// How many there are.
+        bytes: u64,
+        /// How many there may be.
+        max: u64,
+    },
+    /// They cannot be read.
+    #[error("it cannot be read: {0}")]
+    Malformed(Box<str>),
+    /// They are of another version.
+    #[error("it is of version {found}, and this build reads version {CUSTODY_SCHEMA_VERSION}")]
+    Version {
+        /// The version.
+        found: u32,
+    },
+    /// They say something in another form than the one there is.
+    #[error("it is not in the one form that is hashed")]
+    NotCanonical,
+}
+
+impl Manifest {
+    /// The one encoding, which is what its hash is of.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        encode(self)
+    }
+
+    /// The SHA-256 of [`Manifest::to_bytes`].
+    #[must_use]
+    pub fn hash(&self) -> Sha256Hash {
+        Sha256Hash::of(&self.to_bytes())
+    }
+
+    /// Reads what [`Manifest::to_bytes`] has written.
+    ///
+    /// # Errors
+    /// See [`NotCustody`].
+    pub fn parse(bytes: &[u8]) -> Result<Self, NotCustody> {
+        decode(bytes, MANIFEST_BYTES_MAX, |it: &Self| it.schema_version)
+    }
+}
+
+impl CollectionRecord {
+    /// The one encoding, which is what its hash is of.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        encode(self)
+    }
+
+    /// The SHA-256 of [`CollectionRecord::to_bytes`].
+    #[must_use]
+    pub fn hash(&self) -> Sha256Hash {
+        Sha256Hash::of(&self.to_bytes())
+    }
+
+    /// Reads what [`CollectionRecord::to_bytes`] has written.
+    ///
+    /// # Errors
+    /// See [`NotCustody`].
+    pub fn parse(bytes: &[u8]) -> Result<Self, NotCustody> {
+        decode(bytes, COLLECTION_BYTES_MAX, |it: &Self| it.schema_version)
+    }
+}
+
+fn encode(value: &impl Serialize) -> Vec<u8> {
+    let mut bytes = serde_json::to_vec(value).expect("it is structs, enums, texts and numbers, which JSON can hold");
+    bytes.push(b'\n');
+    bytes
+}
+
+fn decode<T: Serialize + DeserializeOwned>(
+    bytes: &[u8],
+    max: u64,
+    version: impl Fn(&T) -> u32,
+) -> Result<T, NotCustody> {
+    let length = bytes.len() as u64;
+    if length > max {
+        return Err(NotCustody::TooLong { bytes: length, max });
+    }
+    let value: T = serde_json::from_slice(bytes).map_err(|error| {
+        let text = error.to_string();
+        NotCustody::Malformed(crate::Printable(&text).to_string().into())
+    })?;
+    if version(&value) != CUSTODY_SCHEMA_VERSION {
+        return Err(NotCustody::Version { found: version(&value) });
+    }
+    if encode(&value) != bytes {
+        return Err(NotCustody::NotCanonical);
+    }
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::FailureKind;
+
+    fn manifest() -> Manifest {
+        Manifest {
+            schema_version: CUSTODY_SCHEMA_VERSION,
+            sequence: 2,
+            previous: Some(Sha256Hash([7; 32])),
+            custody: ManifestDraft {
+                installation: InstallationId([1; 8]),
+                evidence: EvidenceId(17),
+                incident: IncidentId(3),
+                transaction: Some(TransactionId(4)),
+                kind: EvidenceKind::Files,
+                target: None,
+                name: "auth.log".into(),
+                media_type: "text/plain".into(),
+                source: EvidenceSource {
+                    kind: "host".into(),
+                    host: "web-1".into(),
+                    boot_id: Some("6f9c".into()),
+                    machine_id: None,
+                    provider: None,
+                    account: None,
+                    resource: None,
+                },
+                volatility: 4,
+                collected_at: Timestamp::from_micros(1_764_000_000_000_001),
+                collected_at_monotonic: Span::from_micros(12_345_678),
+                clock_offset: Some(ClockOffset {
+                    offset_us: -3,
+                    error_max_us: Some(500),
+                    told_by: "adjtimex".into(),
+                }),
+                collector: CollectorIdentity {
+                    name: "linux/files".into(),
+                    version: "0.1.0".into(),
+                    build: None,
+                    host: "web-1".into(),
+                    tools: Vec::new(),
+                },
+                authority: Authority::Playbook {
+                    name: "credential-compromise".into(),
+                    hash: ContentHash::of(b"x"),
+                },
+                method: "openat2(O_RDONLY|O_NOFOLLOW), read".into(),
+                locator: "/var/log/auth.log \u{7}\"\\é".into(),
+                modified: None,
+                handling: vec![Handling {
+                    at: Timestamp::from_micros(1_764_000_000_000_001),
+                    actor: "staunch".into(),
+                    action: HandlingAction::Collect,
+                    reason: "preserve before containment".into(),
+                    from: None,
+                    to: None,
+                }],
+                changes_caused: vec!["the time of last access of /var/log/auth.log".into()],
+                classification: None,
+                tlp: Some(Tlp::AmberStrict),
+                keep_until: None,
+            },
+            taken: Taken::Missed(Failure::new(FailureKind::Denied, "no permission")),
+        }
+    }
+
+    #[test]
+    fn there_is_one_encoding_and_it_reads_back() {
+        let manifest = manifest();
+        let bytes = manifest.to_bytes();
+        assert_eq!(Manifest::parse(&bytes), Ok(manifest.clone()));
+        assert_eq!(manifest.hash(), Sha256Hash::of(&bytes));
+        let text = String::from_utf8(bytes).expect("JSON is text");
+        assert!(
+            text.starts_with(r#"{"schema_version":1,"sequence":2,"previous":"0707"#),
+            "{text}"
+        );
+        assert!(text.ends_with("}\n") && text.lines().count() == 1, "{text}");
+    }
+
+    #[test]
+    fn another_form_of_the_same_is_not_read() {
+        let text = String::from_utf8(manifest().to_bytes()).expect("JSON is text");
+        let changed = |from: &str, to: &str| {
+            let other = text.replacen(from, to, 1);
+            assert_ne!(other, text, "{from} is not in it");
+            Manifest::parse(other.as_bytes()).expect_err("it is another form")
+        };
+        assert_eq!(changed("\"sequence\":2", "\"sequence\": 2"), NotCustody::NotCanonical);
+        assert_eq!(changed("\n", ""), NotCustody::NotCanonical);
+        assert_eq!(changed("\n", "\n\n"), NotCustody::NotCanonical);
+        assert_eq!(changed("é", "\\u00e9"), NotCustody::NotCanonical);
+        assert_eq!(changed("EV-17", "ev-17"), NotCustody::NotCanonical);
+        assert_eq!(changed("\"modified\":null,", ""), NotCustody::NotCanonical);
+        assert_eq!(
+            changed("\"schema_version\":1", "\"schema_version\":2"),
+            NotCustody::Version { found: 2 }
+        );
+        assert!(matches!(
+            changed("\"sequence\":2", "\"sequence\":2,\"x\":1"),
+            NotCustody::Malformed(_)
+        ));
+        assert!(matches!(
+            changed("\"sequence\":2", "\"sequence\":2,\"sequence\":2"),
+            NotCustody::Malformed(_)
+        ));
+        let long = vec![b' '; usize::try_from(MANIFEST_BYTES_MAX).expect("small") + 1];
+        assert!(matches!(Manifest::parse(&long), Err(NotCustody::TooLong { .. })));
+    }
+
+    #[test]
+    fn every_byte_of_a_manifest_counts() {
+        let manifest = manifest();
+        let bytes = manifest.to_bytes();
+        for at in 0..bytes.len() {
+            let mut changed = bytes.clone();
+            changed[at] ^= 1;
+            if let Ok(other) = Manifest::parse(&changed) {
+                assert_ne!(other, manifest, "byte {at}");
+                assert_eq!(other.to_bytes(), changed, "byte {at}");
+            }
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! Evidence vaults: where artefacts are kept, written once, under their hash.
+
+pub mod dir;
+mod hashing;
+
+pub use dir::{DirVault, DirVaultOptions};

@@ -1,0 +1,675 @@
+//! A vault in a directory.
+//!
+//! ```text
+//! lock                                 one writer at a time
+//! objects/ab/ab12….zst                 the bytes of an artefact, by their SHA-256, as zstd
+//! manifests/INC-3/EV-17/00000001.json  what is known of it
+//! records/INC-3/EV-17/cd34….json       what a collection came to, by its SHA-256
+//! tmp/                                 what is being written; emptied at a start
+//! ```
+//!
+//! # Expected flow
+//! Bytes are hashed and compressed as they come, into a file in `tmp`. Sealing syncs it, gives it its name, syncs the
+//! directory, sets the immutable flag, and then writes the manifest the same way.
+//!
+//! # Guarantees
+//! - What has a name is whole and durable: a file gets its name when all of it is on stable storage.
+//! - No file is written to, or replaced, once it has its name. Whether the file system holds others to that is
+//!   in each manifest, as read back from the file itself.
+//! - A crash leaves at the most an artefact without a manifest, or a manifest that no record names.
+//! - Memory for an artefact is bounded by what zstd needs, a few megabytes, whatever its size.
+//!
+//! # Assumptions
+//! The file system has hard links and tells the truth about `fsync`.
+//!
+//! # Caveats
+//! Whoever has the capability to set the immutable flag can take it away. That something was changed is then found by its hash,
+//! and that something was removed by the transparency log.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::{self, BufReader, Read, Write};
+use std::ops::ControlFlow;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use sha2::{Digest as _, Sha256};
+use staunch_model::custody::{COLLECTION_BYTES_MAX, CUSTODY_SCHEMA_VERSION, MANIFEST_BYTES_MAX};
+use staunch_model::{
+    CollectionRecord, Compression, EvidenceId, Failure, FailureKind, IncidentId, Manifest, ManifestDraft, Sha256Hash,
+    Storage, Taken, WriteOnce,
+};
+use staunch_ports::vault::Visit;
+use staunch_ports::{Deposit, SealedManifest, SealedRecord, Vault, VaultDescription};
+
+use super::hashing::{Hashing, Proving};
+use crate::files::{FileHook, Files, Lock, failure, parent};
+
+/// How hard zstd tries: its own default.
+const LEVEL: i32 = 3;
+
+/// The largest window that is taken when reading, as a power of two: 8 MiB. Level 3 writes windows of 2 MiB, and a
+/// file that was put there by somebody else shall not cost more memory.
+const WINDOW_LOG_MAX: u32 = 23;
+
+/// Chains of evidence are told apart by so many locks, so that collections do not wait for the disk of each other.
+const STRIPES: usize = 16;
+
+/// Ends of chains that are remembered for each of them; beyond, they are read anew.
+const HEADS_MAX: usize = 1_024;
+
+/// How a vault in a directory behaves.
+#[derive(Clone)]
+pub struct DirVaultOptions {
+    /// The most bytes of one artefact, before compression. Default 16 GiB.
+    pub artefact_bytes_max: u64,
+    /// Whether the immutable flag is set on what is sealed. Default true.
+    pub is_immutable: bool,
+    /// For tests.
+    pub hook: Option<Arc<dyn FileHook>>,
+}
+
+impl Default for DirVaultOptions {
+    fn default() -> Self {
+        Self {
+            artefact_bytes_max: 16 << 30,
+            is_immutable: true,
+            hook: None,
+        }
+    }
+}
+
+/// A vault in a directory. See the module for what it guarantees.
+#[derive(Debug)]
+pub struct DirVault {
+    shared: Arc<Shared>,
+    /// `None` when it is open for reading only.
+    lock: Option<Lock>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    files: Files,
+    artefact_bytes_max: u64,
+    is_immutable: bool,
+    /// What the last check has found.
+    write_once: Mutex<WriteOnce>,
+    next_staged: AtomicU64,
+    chains: [Mutex<HashMap<(IncidentId, EvidenceId), Head>>; STRIPES],
+}
+
+/// Takes a file of an evidence, by what its name says; tells whether to go on, or what is wrong with it.
+type Take<'a, K> = &'a mut dyn FnMut(EvidenceId, K, &[u8]) -> Result<ControlFlow<()>, String>;
+
+/// The end of a chain of manifests.
+#[derive(Clone, Copy, Debug, Default)]
+struct Head {
+    sequence: u64,
+    hash: Option<Sha256Hash>,
+}
+
+impl DirVault {
+    /// Opens the vault in `dir`, which is made when it is not there, and removes what a crash has left half written.
+    ///
+    /// # Errors
+    /// `Conflict` when another process writes to it; otherwise what the disk says.
+    pub fn open(dir: &Path, options: DirVaultOptions) -> Result<Self, Failure> {
+        let shared = Shared::new(dir, options);
+        let files = &shared.files;
+        files
+            .make_root()
+            .map_err(|error| failure("make the vault", dir, &error))?;
+        let lock = Lock::take(files)
+            .map_err(|error| failure("lock the vault", dir, &error))?
+            .ok_or_else(|| {
+                let what = format!("another process writes to the vault {}", dir.display());
+                Failure::new(FailureKind::Conflict, &what)
+            })?;
+        for name in ["objects", "manifests", "records", "tmp"] {
+            files
+                .make_dirs(name)
+                .map_err(|error| failure("make a directory of the vault", &files.path(name), &error))?;
+        }
+        shared
+            .clear_staged()
+            .map_err(|error| failure("empty", &files.path("tmp"), &error))?;
+        Ok(Self {
+            shared: Arc::new(shared),
+            lock: Some(lock),
+        })
+    }
+
+    /// Opens the vault in `dir` to be read, also while another process writes to it. Nothing there is changed.
+    #[must_use]
+    pub fn read_only(dir: &Path) -> Self {
+        Self {
+            shared: Arc::new(Shared::new(dir, DirVaultOptions::default())),
+            lock: None,
+        }
+    }
+
+    /// Where the artefact with this SHA-256 is in a vault, relative to its directory.
+    #[must_use]
+    pub fn object_name(artefact: Sha256Hash) -> String {
+        let text = artefact.to_string();
+        format!("objects/{}/{text}.zst", &text[..2])
+    }
+
+    fn writable(&self) -> Result<&Arc<Shared>, Failure> {
+        if self.lock.is_some() {
+            return Ok(&self.shared);
+        }
+        let what = format!(
+            "the vault {} is open for reading only",
+            self.shared.files.root().display()
+        );
+        Err(Failure::new(FailureKind::Denied, &what))
+    }
+}
+
+impl Vault for DirVault {
+    fn describe(&self) -> VaultDescription {
+        let shared = &self.shared;
+        VaultDescription {
+            place: shared.files.root().display().to_string().into(),
+            write_once: *shared.write_once.lock().unwrap_or_else(PoisonError::into_inner),
+            artefact_bytes_max: shared.artefact_bytes_max,
+        }
+    }
+
+    fn check(&self) -> Result<WriteOnce, Failure> {
+        let shared = self.writable()?;
+        let found = shared.probe()?;
+        *shared.write_once.lock().unwrap_or_else(PoisonError::into_inner) = found;
+        Ok(found)
+    }
+
+    fn begin(&self, bytes_max: Option<u64>) -> Result<Box<dyn Deposit>, Failure> {
+        let shared = self.writable()?;
+        let bytes_max = bytes_max.map_or(shared.artefact_bytes_max, |max| max.min(shared.artefact_bytes_max));
+        let staged = shared.staged();
+        let begin = || {
+            let file = shared.files.create_new(&staged)?;
+            let stored = Stored {
+                shared: Arc::clone(shared),
+                staged: staged.clone(),
+                file,
+                hash: Sha256::new(),
+                bytes: 0,
+            };
+            zstd::stream::write::Encoder::new(stored, LEVEL)
+        };
+        let encoder = begin().map_err(|error| failure("begin", &shared.files.path(&staged), &error))?;
+        Ok(Box::new(DirDeposit {
+            encoder: Some(encoder),
+            hash: Sha256::new(),
+            bytes: 0,
+            bytes_max,
+            broken: None,
+        }))
+    }
+
+    fn put_missed(&self, draft: ManifestDraft, failure: Failure) -> Result<SealedManifest, Failure> {
+        self.writable()?.put_manifest(draft, Taken::Missed(failure))
+    }
+
+    fn put_record(&self, record: &CollectionRecord) -> Result<Sha256Hash, Failure> {
+        let shared = self.writable()?;
+        let bytes = record.to_bytes();
+        fits(bytes.len() as u64, COLLECTION_BYTES_MAX, "record of a collection")?;
+        let hash = Sha256Hash::of(&bytes);
+        let name = record_name(record.incident, record.evidence, hash);
+        let put = || {
+            shared.files.make_dirs(parent(&name))?;
+            match shared.files.put_new(&shared.staged(), &name, &bytes) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    if shared.files.read(&name, COLLECTION_BYTES_MAX)? != bytes {
+                        return Err(io::Error::new(io::ErrorKind::InvalidData, "what is there is not it"));
+                    }
+                    shared.files.sync_dir(parent(&name))?;
+                }
+                put => put?,
+            }
+            shared.freeze(&name).map(drop)
+        };
+        put().map_err(|error| failure("store the record", &shared.files.path(&name), &error))?;
+        Ok(hash)
+    }
+
+    fn open(&self, artefact: Sha256Hash) -> Result<Box<dyn Read + Send>, Failure> {
+        let name = Self::object_name(artefact);
+        let open = || decoder(self.shared.files.open(&name)?);
+        match open() {
+            Ok(reader) => Ok(Box::new(Proving::new(reader, artefact))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let what = format!("there is no artefact {artefact} in the vault");
+                Err(Failure::new(FailureKind::Invalid, &what))
+            }
+            Err(error) => Err(failure("open", &self.shared.files.path(&name), &error)),
+        }
+    }
+
+    fn manifests(&self, incident: IncidentId, visit: Visit<'_, SealedManifest>) -> Result<(), Failure> {
+        let above = format!("manifests/{incident}");
+        self.shared.each(
+            &above,
+            sequence_of,
+            MANIFEST_BYTES_MAX,
+            &mut |evidence, sequence, bytes| {
+                let manifest = Manifest::parse(bytes).map_err(|error| error.to_string())?;
+                let found = (manifest.custody.incident, manifest.custody.evidence, manifest.sequence);
+                if found != (incident, evidence, sequence) {
+                    return Err("it is the manifest of something else".to_owned());
+                }
+                let hash = Sha256Hash::of(bytes);
+                Ok(visit(SealedManifest { hash, manifest }))
+            },
+        )
+    }
+
+    fn records(&self, incident: IncidentId, visit: Visit<'_, SealedRecord>) -> Result<(), Failure> {
+        let above = format!("records/{incident}");
+        self.shared
+            .each(&above, hash_of, COLLECTION_BYTES_MAX, &mut |evidence, hash, bytes| {
+                let record = parse_record(bytes, incident, evidence, hash)?;
+                Ok(visit(SealedRecord { hash, record }))
+            })
+    }
+
+    fn record(
+        &self,
+        incident: IncidentId,
+        evidence: EvidenceId,
+        hash: Sha256Hash,
+    ) -> Result<Option<CollectionRecord>, Failure> {
+        let files = &self.shared.files;
+        let name = record_name(incident, evidence, hash);
+        let read = || match files.read(&name, COLLECTION_BYTES_MAX) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            bytes => parse_record(&bytes?, incident, evidence, hash)
+                .map(Some)
+                .map_err(|what| io::Error::new(io::ErrorKind::InvalidData, what)),
+        };
+        read().map_err(|error| failure("read the record", &files.path(&name), &error))
+    }
+
+    fn incidents(&self, visit: Visit<'_, IncidentId>) -> Result<(), Failure> {
+        let files = &self.shared.files;
+        let mut all = Vec::new();
+        for name in ["manifests", "records"] {
+            let names = files
+                .list(name)
+                .map_err(|error| failure("list", &files.path(name), &error))?;
+            all.extend(names.iter().filter_map(|name| exactly::<IncidentId>(name)));
+        }
+        all.sort_unstable();
+        all.dedup();
+        for incident in all {
+            if visit(incident).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Shared {
+    fn new(dir: &Path, options: DirVaultOptions) -> Self {
+        let hoped = if options.is_immutable {
+            WriteOnce::ImmutableFlag
+        } else {
+            WriteOnce::Permissions
+        };
+        Self {
+            files: Files::new(dir, options.hook),
+            artefact_bytes_max: options.artefact_bytes_max,
+            is_immutable: options.is_immutable,
+            write_once: Mutex::new(hoped),
+            next_staged: AtomicU64::new(0),
+            chains: Default::default(),
+        }
+    }
+
+    /// A name in `tmp` that nothing has.
+    fn staged(&self) -> String {
+        format!("tmp/{}", self.next_staged.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn clear_staged(&self) -> io::Result<()> {
+        for name in self.files.list("tmp")? {
+            let name = format!("tmp/{name}");
+            if self.files.remove(&name).is_err() {
+                // The probe of a check that was cut off.
+                self.files.thaw(&name)?;
+                self.files.remove(&name)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a file unchangeable as far as it goes, and tells how far that is.
+    fn freeze(&self, name: &str) -> io::Result<WriteOnce> {
+        let is_frozen = self.is_immutable && self.files.freeze(name)?;
+        Ok(if is_frozen {
+            WriteOnce::ImmutableFlag
+        } else {
+            WriteOnce::Permissions
+        })
+    }
+
+    /// Writes a file, makes it unchangeable, tries to change it, and removes it.
+    fn probe(&self) -> Result<WriteOnce, Failure> {
+        let (staged, name) = (self.staged(), self.staged());
+        let path = self.files.path(&name);
+        let probe = || {
+            self.files.put_new(&staged, &name, b"a probe of the vault\n")?;
+            let replaced = self.files.put_new(&staged, &name, b"another\n");
+            if replaced.is_ok() {
+                return Err(io::Error::other("a name could be taken twice"));
+            }
+            let found = self.freeze(&name)?;
+            let opened = OpenOptions::new().write(true).open(&path);
+            if found == WriteOnce::ImmutableFlag && opened.is_ok() {
+                return Err(io::Error::other("the immutable flag is set and keeps nobody out"));
+            }
+            Ok(found)
+        };
+        let found = probe().map_err(|error| failure("prove that evidence can be stored in", &path, &error));
+        let removed = self.files.thaw(&name).and(self.files.remove(&name));
+        if found.is_ok() {
+            removed.map_err(|error| failure("remove", &path, &error))?;
+        }
+        found
+    }
+
+    /// Writes the next manifest of its evidence.
+    fn put_manifest(&self, custody: ManifestDraft, taken: Taken) -> Result<SealedManifest, Failure> {
+        let key = (custody.incident, custody.evidence);
+        let stripe = usize::try_from(key.1.0 % STRIPES as u64).expect("it is below the number of stripes");
+        let mut heads = self.chains[stripe].lock().unwrap_or_else(PoisonError::into_inner);
+        let dir = format!("manifests/{}/{}", key.0, key.1);
+        // It is remembered again when it is known what is on the disk.
+        let head = match heads.remove(&key) {
+            Some(head) => head,
+            None => self
+                .head(&dir)
+                .map_err(|error| failure("read", &self.files.path(&dir), &error))?,
+        };
+        let manifest = Manifest {
+            schema_version: CUSTODY_SCHEMA_VERSION,
+            sequence: head.sequence + 1,
+            previous: head.hash,
+            custody,
+            taken,
+        };
+        let bytes = manifest.to_bytes();
+        fits(bytes.len() as u64, MANIFEST_BYTES_MAX, "manifest")?;
+        let hash = Sha256Hash::of(&bytes);
+        let name = format!("{dir}/{:08}.json", manifest.sequence);
+        let put = || {
+            self.files.make_dirs(&dir)?;
+            self.files.put_new(&self.staged(), &name, &bytes)?;
+            self.freeze(&name)
+        };
+        put().map_err(|error| failure("store the manifest", &self.files.path(&name), &error))?;
+        if heads.len() >= HEADS_MAX {
+            heads.clear();
+        }
+        let head = Head {
+            sequence: manifest.sequence,
+            hash: Some(hash),
+        };
+        heads.insert(key, head);
+        Ok(SealedManifest { hash, manifest })
+    }
+
+    /// The end of the chain in `dir`. What is there is hashed as it is: damage is found by who verifies, and is no reason
+    /// to store nothing more.
+    fn head(&self, dir: &str) -> io::Result<Head> {
+        let Some(sequence) = self.files.list(dir)?.iter().filter_map(|name| sequence_of(name)).max() else {
+            return Ok(Head::default());
+        };
+        let mut hashing = Hashing::new(self.files.open(&format!("{dir}/{sequence:08}.json"))?);
+        io::copy(&mut hashing, &mut io::sink())?;
+        Ok(Head {
+            sequence,
+            hash: Some(hashing.finish().0),
+        })
+    }
+
+    /// Reads all files of all evidence below `above`. What cannot be read is passed over and reported at the end.
+    fn each<K: Ord + Copy>(
+        &self,
+        above: &str,
+        key: impl Fn(&str) -> Option<K>,
+        bytes_max: u64,
+        take: Take<'_, K>,
+    ) -> Result<(), Failure> {
+        let list = |dir: &str| {
+            self.files
+                .list(dir)
+                .map_err(|error| failure("list", &self.files.path(dir), &error))
+        };
+        let mut first = None;
+        let mut all: Vec<_> = list(above)?.iter().filter_map(|name| exactly(name)).collect();
+        all.sort_unstable();
+        for evidence in all {
+            let dir = format!("{above}/{evidence}");
+            let mut names: Vec<_> = list(&dir)?
+                .into_iter()
+                .filter_map(|name| Some((key(&name)?, name)))
+                .collect();
+            names.sort_unstable();
+            for (key, name) in names {
+                let name = format!("{dir}/{name}");
+                let taken = self.files.read(&name, bytes_max).and_then(|bytes| {
+                    take(evidence, key, &bytes).map_err(|what| io::Error::new(io::ErrorKind::InvalidData, what))
+                });
+                match taken {
+                    Ok(ControlFlow::Continue(())) => {}
+                    Ok(ControlFlow::Break(())) => return first.map_or(Ok(()), Err),
+                    Err(error) => {
+                        first.get_or_insert_with(|| failure("read", &self.files.path(&name), &error));
+                    }
+                }
+            }
+        }
+        first.map_or(Ok(()), Err)
+    }
+}
+
+/// The compressed bytes of an artefact on their way to the disk. Dropping it removes the file from `tmp`.
+struct Stored {
+    shared: Arc<Shared>,
+    staged: String,
+    file: File,
+    hash: Sha256,
+    bytes: u64,
+}
+
+impl Write for Stored {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.shared.files.write(&self.file, &self.staged, data)?;
+        self.hash.update(data);
+        self.bytes += data.len() as u64;
+        Ok(data.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Stored {
+    fn drop(&mut self) {
+        if let Err(error) = self.shared.files.remove(&self.staged) {
+            tracing::warn!(%error, name = %self.staged, "cannot remove what was not sealed; the next start does");
+        }
+    }
+}
+
+impl Stored {
+    /// Gives the bytes the name that their original hash asks for, durably.
+    fn keep(self, artefact: Sha256Hash) -> io::Result<Storage> {
+        let files = &self.shared.files;
+        self.file.set_permissions(Permissions::from_mode(0o400))?;
+        files.sync(&self.file, &self.staged)?;
+        let name = DirVault::object_name(artefact);
+        files.make_dirs(parent(&name))?;
+        let (sha256, size) = match files.link(&self.staged, &name) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => stored_already(files, &name, artefact)?,
+            linked => {
+                linked?;
+                (Sha256Hash(self.hash.clone().finalize().into()), self.bytes)
+            }
+        };
+        files.sync_dir(parent(&name))?;
+        // A file with the immutable flag keeps all of its names, so this one goes first.
+        files.remove(&self.staged)?;
+        let write_once = self.shared.freeze(&name)?;
+        Ok(Storage {
+            path: name.into(),
+            size,
+            sha256,
+            compression: Compression::Zstd,
+            encryption: None,
+            write_once,
+            retain_until: None,
+            legal_hold: false,
+            version: None,
+        })
+    }
+}
+
+/// Proves that what is stored under the name is what it should be; its hash and size.
+fn stored_already(files: &Files, name: &str, artefact: Sha256Hash) -> io::Result<(Sha256Hash, u64)> {
+    let mut stored = Hashing::new(files.open(name)?);
+    let mut original = Hashing::new(decoder(&mut stored)?);
+    io::copy(&mut original, &mut io::sink())?;
+    if original.finish().0 != artefact {
+        let what = "what is stored there under the same hash is not it any more";
+        return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+    }
+    Ok(stored.finish())
+}
+
+/// Reads what was compressed, with bounded memory.
+pub(super) fn decoder<'a, R: Read + 'a>(file: R) -> io::Result<zstd::stream::read::Decoder<'a, BufReader<R>>> {
+    let mut decoder = zstd::stream::read::Decoder::new(file)?;
+    decoder.window_log_max(WINDOW_LOG_MAX)?;
+    Ok(decoder)
+}
+
+/// An artefact that is being written.
+struct DirDeposit {
+    /// There until it is sealed.
+    encoder: Option<zstd::stream::write::Encoder<'static, Stored>>,
+    hash: Sha256,
+    bytes: u64,
+    bytes_max: u64,
+    /// Why nothing of it will be kept.
+    broken: Option<Failure>,
+}
+
+impl Write for DirDeposit {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        if let Some(broken) = &self.broken {
+            let kind = match broken.kind {
+                FailureKind::Full => io::ErrorKind::StorageFull,
+                FailureKind::Invalid => io::ErrorKind::FileTooLarge,
+                _ => io::ErrorKind::Other,
+            };
+            return Err(io::Error::new(kind, broken.to_string()));
+        }
+        if data.len() as u64 > self.bytes_max - self.bytes {
+            let what = format!("the artefact is longer than {} bytes", self.bytes_max);
+            self.broken = Some(Failure::new(FailureKind::Invalid, &what));
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, what));
+        }
+        let Some(encoder) = &mut self.encoder else {
+            return Err(io::Error::other("it was sealed"));
+        };
+        let path = |stored: &Stored| stored.shared.files.path(&stored.staged);
+        let written = encoder
+            .write(data)
+            .inspect_err(|error| self.broken = Some(failure("write to", &path(encoder.get_ref()), error)))?;
+        self.hash.update(&data[..written]);
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Deposit for DirDeposit {
+    fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    fn seal(mut self: Box<Self>, draft: ManifestDraft) -> Result<SealedManifest, Failure> {
+        if let Some(broken) = self.broken.take() {
+            return Err(broken);
+        }
+        let encoder = self.encoder.take().expect("only sealing takes it, and ends it");
+        let shared = Arc::clone(&encoder.get_ref().shared);
+        let sha256 = Sha256Hash(self.hash.clone().finalize().into());
+        let keep = || encoder.finish()?.keep(sha256);
+        let path = || shared.files.path(&DirVault::object_name(sha256));
+        let storage = keep().map_err(|error| failure("store", &path(), &error))?;
+        let taken = Taken::Stored {
+            size: self.bytes,
+            sha256,
+            storage,
+        };
+        shared.put_manifest(draft, taken)
+    }
+}
+
+fn fits(bytes: u64, max: u64, what: &str) -> Result<(), Failure> {
+    if bytes <= max {
+        return Ok(());
+    }
+    let what = format!("a {what} of {bytes} bytes is longer than {max}");
+    Err(Failure::new(FailureKind::Invalid, &what))
+}
+
+fn record_name(incident: IncidentId, evidence: EvidenceId, hash: Sha256Hash) -> String {
+    format!("records/{incident}/{evidence}/{hash}.json")
+}
+
+fn parse_record(
+    bytes: &[u8],
+    incident: IncidentId,
+    evidence: EvidenceId,
+    hash: Sha256Hash,
+) -> Result<CollectionRecord, String> {
+    if Sha256Hash::of(bytes) != hash {
+        return Err("it was changed: it has another hash".to_owned());
+    }
+    let record = CollectionRecord::parse(bytes).map_err(|error| error.to_string())?;
+    if (record.incident, record.evidence) != (incident, evidence) {
+        return Err("it is the record of something else".to_owned());
+    }
+    Ok(record)
+}
+
+/// The number in the name of a manifest.
+pub(super) fn sequence_of(name: &str) -> Option<u64> {
+    let sequence: u64 = name.strip_suffix(".json")?.parse().ok()?;
+    (format!("{sequence:08}.json") == name).then_some(sequence)
+}
+
+/// The hash in the name of a record.
+pub(super) fn hash_of(name: &str) -> Option<Sha256Hash> {
+    exactly(name.strip_suffix(".json")?)
+}
+
+/// What `text` says, when it says it in the one way in which it is written.
+pub(super) fn exactly<T: std::str::FromStr + std::fmt::Display>(text: &str) -> Option<T> {
+    let value: T = text.parse().ok()?;
+    (value.to_string() == text).then_some(value)
+}
