@@ -3,4 +3,5 @@
 //! Never names an implementation.
 
 pub mod action;
+pub mod collector;
 pub mod journal;
