@@ -1,9 +1,10 @@
-//! Sources, inlets, enrichers, actions and notifiers: one module for each outside system.
+//! Sources, inlets, enrichers, actions, collectors of evidence and notifiers: one module for each outside system.
 
 mod accounts;
 pub mod actions;
 pub mod context;
 pub mod enrichers;
+pub mod evidence;
 pub mod feeds;
 pub mod geo;
 pub mod inlets;

@@ -63,6 +63,23 @@ impl Stat {
         })
     }
 
+    /// The name in a line; anything at all may be in it.
+    pub(crate) fn name(text: &[u8]) -> Option<&[u8]> {
+        let open = text.iter().position(|byte| *byte == b'(')?;
+        let close = text.iter().rposition(|byte| *byte == b')')?;
+        text.get(open + 1..close)
+    }
+
+    /// The letter of its state, such as `R` or `Z`.
+    pub(crate) fn state(&self) -> char {
+        char::from(self.state)
+    }
+
+    /// How many threads it has.
+    pub(crate) fn threads(&self) -> u64 {
+        self.threads
+    }
+
     /// Whether nothing of it can run any more. A process whose first thread has ended looks like one that has ended, and goes
     /// on with its others.
     pub(crate) fn has_ended(&self) -> bool {

@@ -18,6 +18,7 @@ use thiserror::Error;
 pub use parse::{Counters, Flow, TcpState, Tuple, parse_flow};
 
 use crate::message::Builder;
+use crate::schema::{Form, Layout, Schema};
 use crate::socket::{Family, Socket, SocketError};
 
 /// `NFNL_SUBSYS_CTNETLINK` in the upper byte of a message type, with the kinds of message.
@@ -34,6 +35,26 @@ const FILTER: u16 = 25;
 const FILTER_ORIGINAL_FLAGS: u16 = 1;
 
 const ACCOUNTING: &str = "/proc/sys/net/netfilter/nf_conntrack_acct";
+
+/// The attributes of a connection, beside what [`parse_flow`] reads.
+pub const LAYOUT: Layout = Layout {
+    header_bytes: 4,
+    header: &[],
+    schema: &Schema(&[
+        (5, "helper", Form::Nest(&Schema(&[(1, "name", Form::Text)]))),
+        (8, "mark", Form::Network),
+        (11, "use", Form::Network),
+        (12, "id", Form::Network),
+        (18, "zone", Form::Network),
+        (19, "security", Form::Nest(&Schema(&[(1, "context", Form::Text)]))),
+        (
+            20,
+            "times",
+            Form::Nest(&Schema(&[(1, "begun", Form::Network), (2, "ended", Form::Network)])),
+        ),
+        (22, "labels", Form::Bytes),
+    ]),
+};
 
 /// Why the tracked connections could not be read or changed.
 #[derive(Debug, Error)]
@@ -110,12 +131,21 @@ impl Conntrack {
     ///
     /// [`ConntrackError`]; some connections may have been visited.
     pub fn visit(&mut self, mut visit: impl FnMut(&Flow)) -> Result<(), ConntrackError> {
+        self.visit_whole(|flow, _| visit(flow))
+    }
+
+    /// As [`Conntrack::visit`], with everything else that the kernel says of it; what a [`Flow`] holds is there once more.
+    ///
+    /// # Errors
+    ///
+    /// As [`Conntrack::visit`].
+    pub fn visit_whole(&mut self, mut visit: impl FnMut(&Flow, &[u8])) -> Result<(), ConntrackError> {
         let read = self.socket.dump(
             GET,
             &header(FAMILY_ANY),
             |_| {},
             |message| {
-                visit(&parse_flow(message.payload)?);
+                visit(&parse_flow(message.payload)?, message.payload);
                 Ok(())
             },
         );

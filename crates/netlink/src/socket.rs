@@ -34,6 +34,8 @@ pub enum Family {
     Route,
     /// nf_tables and conntrack.
     Netfilter,
+    /// Sockets.
+    Diagnosis,
 }
 
 /// Why an exchange with the kernel failed.
@@ -108,6 +110,7 @@ impl Socket {
         let protocol = match family {
             Family::Route => SockProtocol::NetlinkRoute,
             Family::Netfilter => SockProtocol::NetlinkNetFilter,
+            Family::Diagnosis => SockProtocol::NetlinkSockDiag,
         };
         let descriptor =
             socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol).map_err(open)?;

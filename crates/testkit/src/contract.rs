@@ -3,5 +3,6 @@
 //! Never names an implementation.
 
 pub mod action;
+pub mod collector;
 pub mod journal;
 pub mod vault;

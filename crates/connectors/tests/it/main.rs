@@ -4,6 +4,7 @@ mod accounts;
 mod block_ip;
 mod block_ip_nftables;
 mod block_ip_setting;
+mod evidence;
 mod freeze_process;
 mod freeze_process_setting;
 mod isolate_host;
