@@ -355,7 +355,7 @@ fn apply_to(state: &mut EngineState, record: &Record, now: Timestamp, next: &mut
                 sealed: None,
                 missed: None,
             };
-            next.add(|| collect(&planned));
+            next.add(|| collect(state, &planned));
             state.index.enter_evidence(&planned);
             state.evidence.insert(*evidence, Box::new(planned));
         }
@@ -363,11 +363,11 @@ fn apply_to(state: &mut EngineState, record: &Record, now: Timestamp, next: &mut
             change_evidence(state, *evidence, |it| it.retry_at = Some(*until))?;
         }
         Record::EvidenceResent { evidence } => {
-            let it = change_evidence(state, *evidence, |it| {
+            change_evidence(state, *evidence, |it| {
                 it.retry_at = None;
                 it.attempts += 1;
             })?;
-            next.add(|| collect(it));
+            next.add(|| collect(state, state.evidence.get(evidence)?));
         }
         Record::EvidenceSealed { evidence, sealed } => {
             change_evidence(state, *evidence, |it| it.sealed = Some(*sealed))?;
@@ -618,13 +618,13 @@ fn change_evidence(
     state: &mut EngineState,
     id: EvidenceId,
     change: impl FnOnce(&mut Evidence),
-) -> Result<&Evidence, ApplyError> {
+) -> Result<(), ApplyError> {
     let it = state.evidence.get_mut(&id).ok_or(ApplyError::NoEvidence(id))?;
     state.index.leave_evidence(it);
     change(it);
     state.index.enter_evidence(it);
     state.index.dirty.add(it.incident);
-    Ok(it)
+    Ok(())
 }
 
 fn incident_mut(state: &mut EngineState, id: IncidentId) -> Result<&mut Incident, ApplyError> {

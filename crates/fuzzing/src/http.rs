@@ -115,6 +115,7 @@ impl World {
             ))],
             traffic: None,
             notifiers: Vec::new(),
+            preserver: None,
             follower: Some(Box::new(index) as Box<dyn Follower>),
             clock,
             installation,

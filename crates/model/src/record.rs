@@ -685,6 +685,10 @@ pub enum Effect {
         target: Option<Target>,
         /// What the playbook says beside.
         options: EvidenceOptions,
+        /// On whose authority: the name of the playbook.
+        playbook: Box<str>,
+        /// The hash of its text.
+        playbook_hash: ContentHash,
         /// When containment waits for it no longer.
         deadline: Timestamp,
     },

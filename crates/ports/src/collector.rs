@@ -16,7 +16,7 @@ pub struct Collects {
     pub needs: &'static [&'static str],
     /// What taking it changes on this machine, whatever it finds; empty when nothing.
     pub changes: &'static [&'static str],
-    /// The longest that one collection takes before it gives up by itself.
+    /// The longest that one collection takes before it gives up by itself, where containment does not wait longer.
     pub takes_max: Span,
 }
 
@@ -31,7 +31,7 @@ pub struct CollectRequest {
     pub target: Option<Target>,
     /// What the playbook says beside.
     pub options: EvidenceOptions,
-    /// How much time is left.
+    /// How much time is left: until containment waits no longer, or [`Collects::takes_max`] where that is longer.
     pub time_left: Span,
 }
 
@@ -53,7 +53,7 @@ pub struct About {
 /// Where a collector puts what it reads: one artefact after the other, each between `begin` and `end`.
 ///
 /// Writing fails with [`io::ErrorKind::FileTooLarge`] beyond the bound of an artefact and with [`io::ErrorKind::TimedOut`] after
-/// the deadline of the evidence; a collector stops then, and nothing is kept of that artefact.
+/// [`CollectRequest::time_left`]; a collector stops then, and nothing is kept of that artefact.
 pub trait Sink: io::Write {
     /// Begins an artefact.
     ///

@@ -19,13 +19,15 @@ use staunch_model::{
     Timestamp, TransactionId,
 };
 use staunch_ports::{
-    AppendError, Clock, Epoch, ExecuteRequest, FRAME_OVERHEAD_MAX, Journal, Lsn, NewFrame, Purpose, UndoRequest,
+    AppendError, Clock, CollectRequest, Epoch, ExecuteRequest, FRAME_OVERHEAD_MAX, Journal, Lsn, NewFrame, Purpose,
+    UndoRequest,
 };
 use thiserror::Error;
 
 use crate::drivers::{DriverRequest, Drivers};
 use crate::handle::{Busy, EventReply, Message, Query, Replier};
 use crate::helpers::Followed;
+use crate::preserve::{CollectOrder, Preserver};
 use crate::seat::Seat;
 use crate::telemetry::Telemetry;
 
@@ -109,6 +111,7 @@ pub(crate) struct EventLoop {
     pub(crate) outcomes: Receiver<Input>,
     pub(crate) drivers: Arc<Drivers>,
     pub(crate) notices: Sender<Notice>,
+    pub(crate) preserver: Option<Preserver>,
     pub(crate) follower: Option<Sender<Followed>>,
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) linger: Duration,
@@ -622,8 +625,33 @@ impl EventLoop {
                 drop(self.notices.send(notice));
                 return;
             }
-            // Without a collector there is no answer; the deadline of the evidence deals with that.
-            Effect::Collect { .. } => return,
+            Effect::Collect {
+                evidence,
+                incident,
+                kind,
+                target,
+                options,
+                playbook,
+                playbook_hash,
+                deadline,
+            } => {
+                // Without anybody who takes evidence there is no answer; its deadline deals with that.
+                if let Some(preserver) = &self.preserver {
+                    preserver.ask(CollectOrder {
+                        kind,
+                        request: CollectRequest {
+                            evidence,
+                            incident,
+                            target,
+                            options,
+                            time_left: deadline.since(self.clock.now()),
+                        },
+                        playbook,
+                        playbook_hash,
+                    });
+                }
+                return;
+            }
         };
         let local = self.engine.state().driver(kind).is_some_and(|driver| driver.local);
         let in_place = &mut self.state.in_place;

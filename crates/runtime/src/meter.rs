@@ -11,8 +11,18 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use staunch_model::{
-    ActionKind, Cause, Change, Frame, GuardName, Record, RefusalReason, StateKind, Timestamp, TransactionId,
+    ActionKind, Cause, Change, EvidenceId, EvidenceKind, Frame, GuardName, Record, RefusalReason, StateKind, Timestamp,
+    TransactionId,
 };
+
+/// Evidence that was sealed.
+const SEALED: &str = "sealed";
+
+/// Evidence that was not there when containment waited no longer.
+const MISSED: &str = "missed";
+
+/// Pieces of evidence that are remembered until they are sealed; what was missed for good would stay otherwise.
+const ASKED_MAX: usize = 4_096;
 
 /// The first bound of the histograms, in seconds; each further one is four times as large, up to 26 seconds.
 const FIRST_BUCKET: f64 = 0.000_1;
@@ -26,6 +36,15 @@ pub struct ActionResult {
     /// The kind of action.
     pub action: &'static str,
     /// What became of it.
+    pub result: &'static str,
+}
+
+/// A kind of evidence and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct EvidenceResult {
+    /// The kind of evidence.
+    pub kind: &'static str,
+    /// What became of it: `sealed`, or `missed` when containment went on without it. Evidence that comes late is both.
     pub result: &'static str,
 }
 
@@ -52,9 +71,15 @@ pub struct Meter {
     pub refusals: Family<Reason, Counter>,
     /// Rollbacks that were begun, by their cause.
     pub rollbacks: Family<Reason, Counter>,
+    /// Evidence by what became of it.
+    pub evidence: Family<EvidenceResult, Counter>,
+    /// Bytes of evidence that were sealed, before compression.
+    pub evidence_bytes: Counter,
     /// Seconds that each phase took.
     pub phases: Family<PhaseName, Histogram, fn() -> Histogram>,
     under_way: Mutex<BTreeMap<TransactionId, UnderWay>>,
+    /// What evidence is, and when it was asked for.
+    asked: Mutex<BTreeMap<EvidenceId, (EvidenceKind, Timestamp)>>,
 }
 
 /// A transaction in one of its phases.
@@ -119,6 +144,12 @@ impl Default for Meter {
         for name in Cause::NAMES {
             drop(meter.rollbacks.get_or_create(&reason(name)));
         }
+        for kind in EvidenceKind::ALL {
+            for result in [SEALED, MISSED] {
+                let kind = kind.name();
+                drop(meter.evidence.get_or_create(&EvidenceResult { kind, result }));
+            }
+        }
         meter
     }
 }
@@ -129,8 +160,11 @@ impl Meter {
             transactions: Family::default(),
             refusals: Family::default(),
             rollbacks: Family::default(),
+            evidence: Family::default(),
+            evidence_bytes: Counter::default(),
             phases: Family::new_with_constructor(|| Histogram::new(exponential_buckets(FIRST_BUCKET, 4.0, BUCKETS))),
             under_way: Mutex::default(),
+            asked: Mutex::default(),
         }
     }
 }
@@ -163,6 +197,9 @@ impl Meter {
                 Record::Transaction { transaction, change } => {
                     let known = || kind_of(*transaction);
                     self.change(&mut under_way, *transaction, change, now, known);
+                }
+                Record::EvidencePlanned { .. } | Record::EvidenceSealed { .. } | Record::EvidenceMissed { .. } => {
+                    self.preserve(record, now)
                 }
                 _ => {}
             }
@@ -232,6 +269,37 @@ impl Meter {
                 }
             }
         }
+    }
+
+    fn preserve(&self, record: &Record, now: Timestamp) {
+        // A panic while it was held has left counts as they were.
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        match record {
+            Record::EvidencePlanned { evidence, kind, .. } => {
+                while asked.len() >= ASKED_MAX {
+                    asked.pop_first();
+                }
+                asked.insert(*evidence, (*kind, now));
+            }
+            Record::EvidenceSealed { evidence, sealed } => {
+                self.evidence_bytes.inc_by(sealed.bytes);
+                if let Some((kind, since)) = asked.remove(evidence) {
+                    self.observe("preserve", since, now);
+                    self.count_evidence(kind, SEALED);
+                }
+            }
+            Record::EvidenceMissed { evidence, .. } => {
+                if let Some((kind, _)) = asked.get(evidence) {
+                    self.count_evidence(*kind, MISSED);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn count_evidence(&self, kind: EvidenceKind, result: &'static str) {
+        let kind = kind.name();
+        self.evidence.get_or_create(&EvidenceResult { kind, result }).inc();
     }
 
     fn count(&self, action: ActionKind, result: StateKind) {

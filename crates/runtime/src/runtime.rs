@@ -16,6 +16,7 @@ use crate::drivers::Drivers;
 use crate::event_loop::{EventLoop, Left, LoopError, LoopState};
 use crate::handle::{Handle, Message};
 use crate::helpers;
+use crate::preserve::Preserver;
 use crate::recovery::{RecoverError, Recovered, recover};
 use crate::seat::Seat;
 use crate::steady::SteadyClock;
@@ -31,6 +32,8 @@ pub struct Parts {
     pub traffic: Option<Arc<dyn Enricher>>,
     /// Who tells people.
     pub notifiers: Vec<Box<dyn Notifier>>,
+    /// Who preserves evidence; without it, evidence is missed when its deadline has passed.
+    pub preserver: Option<Preserver>,
     /// Who keeps a view of the journal. Must have caught up with it.
     pub follower: Option<Box<dyn Follower>>,
     /// The machine's clock. The engine's begins at it and cannot be set.
@@ -158,6 +161,9 @@ impl Runtime {
         )?;
         let drivers = Arc::new(drivers);
         let mut threads = driver_threads;
+        if let Some(preserver) = &parts.preserver {
+            preserver.connect(outcome_sender.clone(), parts.installation);
+        }
         let (notices, thread) = helpers::notifiers(parts.notifiers, outcome_sender)?;
         threads.push(thread);
         let mut follower = None;
@@ -187,6 +193,7 @@ impl Runtime {
             outcomes,
             drivers: drivers.clone(),
             notices,
+            preserver: parts.preserver,
             follower,
             telemetry: telemetry.clone(),
             linger: settings.linger,

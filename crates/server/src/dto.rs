@@ -31,7 +31,7 @@ pub use status::{
 pub use staunch_model::{Clause, ClauseKind, ClauseValue, CommandReply, Explanation, TriggerOutcome, TriggerReport};
 pub use staunch_ports::InletReading;
 pub use staunch_store::index::{
-    CommandRow, EventRow, IncidentDetail, IncidentRow, NoticeRow, TimelineEntry, TransactionRow,
+    CommandRow, EventRow, EvidenceRow, IncidentDetail, IncidentRow, NoticeRow, TimelineEntry, TransactionRow,
 };
 pub use stream::{StreamEntry, StreamKind, StreamQuery};
 

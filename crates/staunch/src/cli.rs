@@ -2,6 +2,7 @@
 
 mod author;
 mod drill;
+mod evidence;
 mod look;
 mod operate;
 mod playbook;
@@ -19,6 +20,7 @@ pub(crate) use author::{
     SourceTestArgs, TestArgs,
 };
 pub(crate) use drill::{DrillCommand, DrillKeyArgs, DrillRunArgs, TabletopArgs};
+pub(crate) use evidence::{EvidenceCommand, EvidenceGetArgs, VaultArgs};
 pub(crate) use look::{
     ContainmentCommand, IncidentCommand, IncidentState, IndexCommand, JournalCommand, ReplayArgs, TimelineFormat,
     WatchArgs,
@@ -79,6 +81,9 @@ pub(crate) enum Command {
     /// Look at incidents
     #[command(subcommand)]
     Incident(IncidentCommand),
+    /// Look at what was preserved before containment, and prove it
+    #[command(subcommand)]
+    Evidence(EvidenceCommand),
     /// Look at what is contained
     #[command(subcommand)]
     Containment(ContainmentCommand),

@@ -8,6 +8,7 @@ mod decide;
 mod doctor;
 mod drill;
 mod drill_live;
+mod evidence;
 mod incident;
 mod index;
 mod init;
@@ -64,6 +65,7 @@ pub(crate) fn run(command: Command) -> Result<Exit, Fault> {
         Command::Drill(command) => drill::run(&command),
         Command::Source(command) => source::run(&command),
         Command::Incident(args) => incident::run(&args),
+        Command::Evidence(command) => evidence::run(&command),
         Command::Containment(args) => containment::run(&args),
         Command::Approve(args) => decide::approve(&args),
         Command::Deny(args) => decide::deny(&args),

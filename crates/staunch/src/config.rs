@@ -5,6 +5,7 @@
 mod acting;
 mod check;
 mod context;
+mod evidence;
 mod feeds;
 mod http;
 mod lookups;
@@ -31,6 +32,7 @@ pub(crate) use acting::{
     NftablesSettings, ProcessSettings, RateLimitSettings,
 };
 pub(crate) use context::{ContextFile, ContextSettings};
+pub(crate) use evidence::EvidenceSettings;
 pub(crate) use feeds::FeedSettings;
 pub(crate) use http::HttpSettings;
 pub(crate) use lookups::LookupSettings;
@@ -97,6 +99,8 @@ pub(crate) struct Config {
     pub(crate) journal: JournalSettings,
     /// The archive of events that matched nothing.
     pub(crate) archive: ArchiveSettings,
+    /// What is preserved before containment.
+    pub(crate) evidence: EvidenceSettings,
     /// Drills on this installation.
     pub(crate) drill: DrillSettings,
     /// What a server takes away from itself.
@@ -131,6 +135,7 @@ impl Default for Config {
             sources: SourcesSettings::default(),
             journal: JournalSettings::default(),
             archive: ArchiveSettings::default(),
+            evidence: EvidenceSettings::default(),
             drill: DrillSettings::default(),
             sandbox: SandboxSettings::default(),
             log: LogSettings::default(),
@@ -617,7 +622,11 @@ impl Config {
         let context = self.context.assets.iter_mut().chain(&mut self.context.identities);
         context.map(|it| &mut it.path).for_each(resolve);
         self.context.geo.iter_mut().map(|it| &mut it.path).for_each(resolve);
-        self.archive.dir.iter_mut().for_each(resolve);
+        self.archive
+            .dir
+            .iter_mut()
+            .chain(&mut self.evidence.dir)
+            .for_each(resolve);
         self.sources.files.iter_mut().map(|it| &mut it.path).for_each(resolve);
         self.sources.sockets.iter_mut().map(|it| &mut it.path).for_each(resolve);
         self.sources
@@ -648,6 +657,14 @@ impl Config {
     /// Where is written down what was ended.
     pub(crate) fn killed_dir(&self) -> PathBuf {
         self.data_dir.join("killed")
+    }
+
+    /// The directory of the vault.
+    pub(crate) fn evidence_dir(&self) -> PathBuf {
+        self.evidence
+            .dir
+            .clone()
+            .unwrap_or_else(|| self.data_dir.join("evidence"))
     }
 
     /// The directory of the archive.

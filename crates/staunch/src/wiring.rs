@@ -4,6 +4,7 @@
 
 mod access;
 mod actions;
+mod evidence;
 pub(crate) mod inlets;
 
 use std::fs::{self, DirBuilder, File};
@@ -23,7 +24,7 @@ use staunch_model::{Description, Frame, Input, InstallationId, NeverTouch, Polic
 use staunch_playbook::{CheckContext, Compiled};
 use staunch_ports::clock::SystemClock;
 use staunch_ports::{Action, Clock, Enricher, Follower, Journal, Lsn, Notifier, Source};
-use staunch_runtime::{Archiver, ArchiverThread, Handle, Parts, Settings};
+use staunch_runtime::{Archiver, ArchiverThread, Handle, Parts, Preserver, Settings};
 use staunch_store::index::{Index, IndexReader};
 use staunch_store::journal::PAYLOAD_BYTES_MAX;
 use staunch_store::{ArchiveOptions, EventArchive, JournalOptions, MemoryJournal, ReadOnlyJournal, SegmentJournal};
@@ -40,6 +41,7 @@ pub(crate) use access::{http_limits, senders, tls};
 pub(crate) use actions::{
     Direct, firewall, frozen, is_enabled, isolated, locked, release_directly, sinkholed, targets,
 };
+pub(crate) use evidence::preserver;
 
 /// Everything that is opened before the engine starts.
 pub(crate) struct Opened {
@@ -103,6 +105,7 @@ pub(crate) fn open(
     driver: Driver,
     rehearse: Option<&Path>,
     lifelines: Option<Arc<dyn Lifelines>>,
+    preserver: Option<Preserver>,
 ) -> Result<Opened, Fault> {
     make_data_dir(config)?;
     let dir = config.journal_dir();
@@ -150,6 +153,7 @@ pub(crate) fn open(
         actions,
         traffic: Some(traffic),
         notifiers: vec![Box::new(LogNotifier) as Box<dyn Notifier>],
+        preserver,
         follower,
         clock,
         installation,
@@ -226,6 +230,7 @@ pub(crate) fn open_local(config: &Config) -> Local {
         actions,
         traffic: Some(enricher),
         notifiers: Vec::new(),
+        preserver: None,
         follower: None,
         clock,
         installation,

@@ -39,7 +39,8 @@ use crate::journal::ReadOnlyJournal;
 
 pub use read::{IncidentFilter, IndexReader, ROWS_MAX, TransactionFilter};
 pub use rows::{
-    CommandRow, EventRow, Happening, IncidentDetail, IncidentRow, NoticeRow, Place, TimelineEntry, TransactionRow,
+    CommandRow, EventRow, EvidenceRow, Happening, IncidentDetail, IncidentRow, NoticeRow, Place, TimelineEntry,
+    TransactionRow,
 };
 pub use words::{reason, state_after};
 

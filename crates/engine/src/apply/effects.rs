@@ -71,13 +71,19 @@ pub(super) fn undo(state: &EngineState, it: &Transaction) -> Effect {
 }
 
 /// What is to be collected; `None` when there is nothing to collect it from.
-pub(super) fn collect(it: &Evidence) -> Option<Effect> {
+pub(super) fn collect(state: &EngineState, it: &Evidence) -> Option<Effect> {
+    let hash = state.incidents.get(&it.incident)?.playbook;
     (it.target.is_some() || it.kind.aims_at().is_none()).then(|| Effect::Collect {
         evidence: it.id,
         incident: it.incident,
         kind: it.kind,
         target: it.target.clone(),
         options: it.options.clone(),
+        playbook: state
+            .playbooks
+            .get(&hash)
+            .map_or_else(Box::default, |it| it.name.clone()),
+        playbook_hash: hash,
         deadline: it.deadline,
     })
 }

@@ -5,6 +5,7 @@
 mod archive;
 mod in_place;
 mod journal;
+mod preserve;
 mod world;
 
 use std::net::IpAddr;
@@ -19,7 +20,7 @@ use staunch_model::{
 };
 use staunch_ports::Clock;
 use staunch_ports::clock::SystemClock;
-use staunch_runtime::{Busy, EventReply, Handle, Parts, Runtime, Settings, Submission};
+use staunch_runtime::{Busy, EventReply, Handle, Parts, Preserver, Runtime, Settings, Submission};
 
 use journal::GatedJournal;
 use world::{Fault, World};
@@ -53,11 +54,16 @@ fn playbook() -> Playbook {
 }
 
 fn start(journal: &GatedJournal, world: &World) -> Runtime {
+    start_with(journal, world, playbook(), None)
+}
+
+fn start_with(journal: &GatedJournal, world: &World, playbook: Playbook, preserver: Option<Preserver>) -> Runtime {
     let parts = Parts {
         journal: Box::new(journal.clone()),
         actions: vec![Box::new(world.driver())],
         traffic: None,
         notifiers: Vec::new(),
+        preserver,
         follower: None,
         clock: Arc::new(SystemClock),
         installation: InstallationId([7; 8]),
@@ -67,7 +73,7 @@ fn start(journal: &GatedJournal, world: &World) -> Runtime {
         limits: staunch_engine::limits::DEFAULT,
         never_touch: Vec::new(),
         mode_max: Mode::Enforce,
-        playbooks: vec![Arc::new(playbook())],
+        playbooks: vec![Arc::new(playbook)],
         drivers: Vec::new(),
     };
     Runtime::start(parts, Settings::default(), policy).expect("it starts")

@@ -183,9 +183,20 @@ fn counted(registry: &mut Registry, telemetry: &Telemetry) {
         meter.refusals.clone(),
     );
     registry.register("rollbacks", "Rollbacks begun, by cause", meter.rollbacks.clone());
+    registry.register(
+        "evidence",
+        "Evidence that was asked for, by kind and by what became of it; what comes late is both missed and sealed",
+        meter.evidence.clone(),
+    );
+    registry.register_with_unit(
+        "evidence_sealed",
+        "Evidence that was sealed, before compression",
+        Unit::Bytes,
+        meter.evidence_bytes.clone(),
+    );
     registry.register_with_unit(
         "phase",
-        "Time that transactions spend in each phase; contain is from the plan to the verified act, without people",
+        "Time that transactions spend in each phase; contain is from the plan to the verified act, without people, preserve from the request for evidence until it is sealed",
         Unit::Seconds,
         meter.phases.clone(),
     );

@@ -101,6 +101,7 @@ impl Staunch {
             actions: vec![Box::new(MapAction(world.clone()))],
             traffic: None,
             notifiers: Vec::new(),
+            preserver: None,
             follower: index.map(|index| {
                 let (inner, gate) = (Box::new(index), index_gate.clone());
                 Box::new(Slow { inner, gate }) as Box<dyn Follower>

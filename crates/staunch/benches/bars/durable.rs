@@ -257,6 +257,7 @@ fn run(journal: &std::path::Path, in_flight: usize, transactions: u32) -> Result
         actions: vec![Box::new(EmptyDriver::default())],
         traffic: None,
         notifiers: Vec::new(),
+        preserver: None,
         follower: Some(Box::new(Watch {
             position: Lsn(0),
             in_force,

@@ -4,7 +4,9 @@ mod timeline;
 
 use serde_json::json;
 use staunch_model::{IncidentStatus, Judgement, Printable, Timestamp, Verdict};
-use staunch_server::dto::{IncidentAnswer, IncidentQuery, IncidentRow, Incidents, Protected, TransactionRow, path};
+use staunch_server::dto::{
+    EvidenceRow, IncidentAnswer, IncidentQuery, IncidentRow, Incidents, Protected, TransactionRow, path,
+};
 
 use crate::cli::{IncidentCommand, IncidentState, TimelineFormat};
 use crate::client::{Client, Patience};
@@ -129,6 +131,12 @@ fn show_text(output: &Output, answer: &IncidentAnswer, at: Timestamp) -> String 
         line("closed", format!("{} ({})", clock(closed, at), relative(closed, at)));
     }
     line("events", it.events.to_string());
+    if !detail.evidence.is_empty() {
+        text.push_str(&format!("\n{}\n", output.paint(Tone::Strong, "Evidence")));
+        for evidence in &detail.evidence {
+            text.push_str(&evidence_text(output, evidence));
+        }
+    }
     for transaction in &detail.transactions {
         text.push('\n');
         let protected = answer.protected.iter().find(|it| it.transaction == transaction.id);
@@ -167,6 +175,39 @@ fn show_text(output: &Output, answer: &IncidentAnswer, at: Timestamp) -> String 
         ));
     }
     text
+}
+
+/// A line about a piece of evidence.
+fn evidence_text(output: &Output, it: &EvidenceRow) -> String {
+    let of = it
+        .target
+        .as_ref()
+        .map_or_else(String::new, |target| format!(" of {}", Printable(target)));
+    let (tone, became) = match (it.sealed_at, it.missed_at, &it.why) {
+        (Some(at), None, _) => {
+            let (count, bytes) = (it.artefacts.unwrap_or(0), it.bytes.unwrap_or(0));
+            let artefacts = if count == 1 { "artefact" } else { "artefacts" };
+            let what = format!(
+                "sealed after {}, {count} {artefacts} of {bytes} bytes",
+                at.since(it.asked)
+            );
+            (Tone::Good, what)
+        }
+        (Some(at), Some(_), _) => (
+            Tone::Warning,
+            format!(
+                "sealed after {}, which was too late for containment to wait",
+                at.since(it.asked)
+            ),
+        ),
+        (None, Some(_), why) => {
+            let why = why.as_deref().unwrap_or("nobody says why");
+            (Tone::Bad, format!("MISSED: {}", Printable(why)))
+        }
+        (None, None, _) => (Tone::Warning, format!("awaited until {}", it.deadline)),
+    };
+    let line = wrap(&format!("{}  {}{of}: {became}", it.id, it.kind), 8);
+    format!("  {}\n", output.paint(tone, &line))
 }
 
 /// A line of a list that begins with the time.

@@ -74,6 +74,7 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
     let outside = outside.map(finding).transpose()?;
     // So may the one that looks for management sessions.
     let (lifelines, names) = Reach::start(&config)?.unzip();
+    let preserver = wiring::preserver(&config)?;
     if args.rehearse.is_some() {
         check_rehearsal(&config.data_dir)?;
         end_with_the_play(&config.data_dir)?;
@@ -107,7 +108,7 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
     if let Some(input) = &input {
         input.check(sources.iter().map(|source| source.name()))?;
     }
-    let mut opened = wiring::open(&config, args.driver, args.rehearse.as_deref(), lifelines)?;
+    let mut opened = wiring::open(&config, args.driver, args.rehearse.as_deref(), lifelines, preserver)?;
     let sending = wiring::traces(&config, &mut opened, &compiled)?;
     if args.driver == Driver::Memory {
         tracing::warn!("THE DRIVER IS memory: NOTHING IS BLOCKED, acts are pretended");

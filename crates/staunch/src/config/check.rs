@@ -495,6 +495,9 @@ impl Checker<'_> {
         );
         let why = "a snapshot writes the whole state";
         self.number(&["journal", "snapshot_every"], it.snapshot_every, 100, u64::MAX, why);
+        let it = &config.evidence;
+        let why = "an artefact has at least a MiB, and at most a PiB";
+        self.number(&["evidence", "artefact_mib_max"], it.artefact_mib_max, 1, 1 << 30, why);
         let it = &config.archive;
         let why = "a file must take a block of events, and the longest of them";
         let path = |key| ["archive", key];

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// Where each section's keys are described: heading, struct, and the file that it is in.
-const SECTIONS: [(&str, &str, &str); 39] = [
+const SECTIONS: [(&str, &str, &str); 40] = [
     ("", "Config", CONFIG),
     ("[http]", "HttpSettings", HTTP),
     ("[[http.senders]]", "HttpSender", HTTP),
@@ -40,6 +40,7 @@ const SECTIONS: [(&str, &str, &str); 39] = [
     ("[[sources.generic]] sample, only", "Test", GENERIC),
     ("[journal]", "JournalSettings", CONFIG),
     ("[archive]", "ArchiveSettings", CONFIG),
+    ("[evidence]", "EvidenceSettings", EVIDENCE),
     ("[drill]", "DrillSettings", CONFIG),
     ("[sandbox]", "SandboxSettings", CONFIG),
     ("[log]", "LogSettings", CONFIG),
@@ -48,6 +49,7 @@ const SECTIONS: [(&str, &str, &str); 39] = [
 
 const CONFIG: &str = include_str!("../config.rs");
 const ACTING: &str = include_str!("acting.rs");
+const EVIDENCE: &str = include_str!("evidence.rs");
 const HTTP: &str = include_str!("http.rs");
 const CONTEXT: &str = include_str!("context.rs");
 const FEEDS: &str = include_str!("feeds.rs");

@@ -147,6 +147,7 @@ fn with_paths(config: &Config) -> Config {
     let mut config = config.clone();
     config.http.tokens_file = Some(config.tokens_file());
     config.archive.dir = Some(config.archive_dir());
+    config.evidence.dir = Some(config.evidence_dir());
     for feed in &mut config.feeds {
         feed.url = feed.url.as_deref().map(without_secrets);
     }

@@ -9,6 +9,7 @@ mod demo;
 mod doctor;
 mod domains;
 mod drill;
+mod evidence;
 mod feeds;
 mod files;
 mod flows;

@@ -9,13 +9,14 @@ use rusqlite::types::ToSql;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 use serde::de::DeserializeOwned;
 use staunch_model::{
-    ActionKind, ContentHash, IncidentId, IncidentOutcome, IncidentStatus, Mode, NoticeId, NoticeLevel, Record,
-    Severity, Span, StateKind, Timestamp, TransactionId,
+    ActionKind, ContentHash, EvidenceId, EvidenceKind, IncidentId, IncidentOutcome, IncidentStatus, Mode, NoticeId,
+    NoticeLevel, Record, Severity, Span, StateKind, Timestamp, TransactionId,
 };
 use staunch_ports::Lsn;
 
 use super::rows::{
-    CommandRow, EventRow, Happening, IncidentDetail, IncidentRow, NoticeRow, Place, TimelineEntry, TransactionRow,
+    CommandRow, EventRow, EvidenceRow, Happening, IncidentDetail, IncidentRow, NoticeRow, Place, TimelineEntry,
+    TransactionRow,
 };
 use super::write::{EVENTS_KEPT_MAX, int, status, time};
 use super::{IndexError, is_corrupt};
@@ -338,10 +339,17 @@ fn detail(db: &Connection, id: IncidentId) -> rusqlite::Result<Option<IncidentDe
         &[&id, &rows(0)],
         command_row,
     )?;
+    let evidence = collect(
+        db,
+        "SELECT * FROM evidence WHERE incident = ?1 ORDER BY id LIMIT ?2",
+        &[&id, &rows(0)],
+        evidence_row,
+    )?;
     Ok(Some(IncidentDetail {
         incident,
         transactions,
         commands,
+        evidence,
         events,
         timeline,
         timeline_count,
@@ -483,6 +491,23 @@ fn event_row(row: &Row<'_>) -> rusqlite::Result<EventRow> {
     })
 }
 
+fn evidence_row(row: &Row<'_>) -> rusqlite::Result<EvidenceRow> {
+    let count = |column| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(column)?.map(i64::unsigned_abs));
+    Ok(EvidenceRow {
+        id: EvidenceId(number(row, "id")?),
+        kind: named(row, "kind", &EvidenceKind::ALL, EvidenceKind::name)?,
+        target: row.get("target")?,
+        asked: Timestamp::from_micros(number(row, "asked")?),
+        deadline: Timestamp::from_micros(number(row, "deadline")?),
+        sealed_at: optional_time(row, "sealed_at")?,
+        record: row.get::<_, Option<[u8; 32]>>("record")?.map(ContentHash::from_bytes),
+        bytes: count("bytes")?,
+        artefacts: count("artefacts")?,
+        missed_at: optional_time(row, "missed_at")?,
+        why: row.get("why")?,
+    })
+}
+
 fn timeline_row(row: &Row<'_>) -> rusqlite::Result<TimelineEntry> {
     Ok(TimelineEntry {
         lsn: number(row, "lsn")?,
@@ -589,6 +614,5 @@ fn unknown(column: &'static str, text: &str) -> rusqlite::Error {
 }
 
 pub(super) fn content_hash(bytes: [u8; 32]) -> ContentHash {
-    // The hash has no constructor but of content; its serialised form is the bytes themselves.
-    postcard::from_bytes(&bytes).expect("a hash of 32 bytes is encoded as these bytes")
+    ContentHash::from_bytes(bytes)
 }

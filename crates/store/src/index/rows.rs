@@ -3,8 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use staunch_model::{
-    ActionKind, Command, ContentHash, IncidentId, IncidentOutcome, IncidentStatus, Judgement, Mode, NoticeId,
-    NoticeLevel, Record, Severity, Span, StateKind, Timestamp, TransactionId,
+    ActionKind, Command, ContentHash, EvidenceId, EvidenceKind, IncidentId, IncidentOutcome, IncidentStatus, Judgement,
+    Mode, NoticeId, NoticeLevel, Record, Severity, Span, StateKind, Timestamp, TransactionId,
 };
 
 use super::words;
@@ -153,12 +153,42 @@ pub struct IncidentDetail {
     /// The commands that named it or one of its transactions, or affected one, oldest first; at most the first 1,000.
     #[serde(default)]
     pub commands: Vec<CommandRow>,
+    /// The evidence that was asked for before it was contained, by id.
+    #[serde(default)]
+    pub evidence: Vec<EvidenceRow>,
     /// Its first 100 events. `incident.events` counts all of them.
     pub events: Vec<EventRow>,
     /// What became true of it, oldest first; at most the first 1,000 entries.
     pub timeline: Vec<TimelineEntry>,
     /// Entries of the timeline in all.
     pub timeline_count: u64,
+}
+
+/// A piece of evidence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EvidenceRow {
+    /// Its id.
+    pub id: EvidenceId,
+    /// What it is.
+    pub kind: EvidenceKind,
+    /// Of what, as text; `None` when it is of the machine as a whole, or when the event named nothing.
+    pub target: Option<String>,
+    /// When it was asked for.
+    pub asked: Timestamp,
+    /// Until when acts that could destroy it waited for it.
+    pub deadline: Timestamp,
+    /// When it was sealed.
+    pub sealed_at: Option<Timestamp>,
+    /// The SHA-256 of the record of its collection, in hexadecimal digits.
+    pub record: Option<ContentHash>,
+    /// The bytes of its artefacts.
+    pub bytes: Option<u64>,
+    /// How many artefacts there are.
+    pub artefacts: Option<u64>,
+    /// When containment went on without it. It may have been sealed later.
+    pub missed_at: Option<Timestamp>,
+    /// Why.
+    pub why: Option<String>,
 }
 
 /// A command of an operator.

@@ -1,7 +1,7 @@
 //! The tables. A change of any of them needs a new [`VERSION`]: an index of another version is thrown away and rebuilt.
 
 /// The version of the tables and of how they are filled.
-pub(super) const VERSION: i64 = 3;
+pub(super) const VERSION: i64 = 4;
 
 /// Marks the file as ours: `STNI`.
 pub(super) const APPLICATION_ID: i64 = 0x5354_4e49;
@@ -79,6 +79,22 @@ CREATE TABLE incident_events (
     PRIMARY KEY (incident, lsn)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE evidence (
+    id INTEGER PRIMARY KEY,
+    incident INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    target TEXT,
+    asked INTEGER NOT NULL,
+    deadline INTEGER NOT NULL,
+    sealed_at INTEGER,
+    record BLOB,
+    bytes INTEGER,
+    artefacts INTEGER,
+    missed_at INTEGER,
+    why TEXT
+) STRICT;
+CREATE INDEX evidence_by_incident ON evidence (incident, id);
+
 CREATE TABLE timeline (
     id INTEGER PRIMARY KEY,
     lsn INTEGER NOT NULL,
@@ -131,6 +147,7 @@ DROP TABLE IF EXISTS incidents;
 DROP TABLE IF EXISTS transactions;
 DROP TABLE IF EXISTS holders;
 DROP TABLE IF EXISTS incident_events;
+DROP TABLE IF EXISTS evidence;
 DROP TABLE IF EXISTS timeline;
 DROP TABLE IF EXISTS commands;
 DROP TABLE IF EXISTS command_targets;

@@ -122,3 +122,8 @@ pub(super) fn what(change: &Change) -> String {
     };
     Printable(&text).to_string()
 }
+
+/// What a piece of evidence is.
+pub(super) fn evidence(kind: &str, target: Option<&str>) -> String {
+    target.map_or_else(|| kind.to_owned(), |target| format!("{kind} of {target}"))
+}

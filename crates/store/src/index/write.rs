@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::Serialize;
 use staunch_model::{
-    Change, Command, ContentHash, Endpoint, Event, Frame, IncidentStatus, Input, Judgement, Printable, Record,
-    ReleaseScope, StateKind, Timestamp, TransactionId,
+    Change, Command, ContentHash, Endpoint, Event, EvidenceId, Frame, IncidentStatus, Input, Judgement, Printable,
+    Record, ReleaseScope, StateKind, Timestamp, TransactionId,
 };
 use staunch_ports::Lsn;
 
@@ -243,6 +243,68 @@ impl Entry<'_> {
                 let what = format!("its target comes back after {times} {leases} in a row");
                 self.on_transaction(transaction.0, &what, record)
             }
+            Record::EvidencePlanned {
+                evidence,
+                incident,
+                kind,
+                target,
+                deadline,
+                ..
+            } => {
+                let target = target.as_ref().map(ToString::to_string);
+                self.db
+                    .prepare_cached(
+                        "INSERT INTO evidence VALUES (?1, ?2, ?3, ?4, ?5, ?6, NULL, NULL, NULL, NULL, NULL, NULL)",
+                    )?
+                    .execute(params![
+                        int(evidence.0),
+                        int(incident.0),
+                        kind.name(),
+                        target,
+                        self.now,
+                        time(*deadline),
+                    ])?;
+                let what = format!(
+                    "{evidence} asked for: {}",
+                    words::evidence(kind.name(), target.as_deref())
+                );
+                self.on_incident(incident.0, &what, record)
+            }
+            Record::EvidencePostponed { evidence, failure, .. } => self.on_evidence(
+                *evidence,
+                |of| format!("not yet taken, tried again: {of}: {failure}"),
+                record,
+            ),
+            Record::EvidenceSealed { evidence, sealed } => {
+                self.db
+                    .prepare_cached(
+                        "UPDATE evidence SET sealed_at = ?2, record = ?3, bytes = ?4, artefacts = ?5 WHERE id = ?1",
+                    )?
+                    .execute(params![
+                        int(evidence.0),
+                        self.now,
+                        sealed.hash.as_bytes(),
+                        int(sealed.bytes),
+                        sealed.artefacts,
+                    ])?;
+                let artefacts = if sealed.artefacts == 1 { "artefact" } else { "artefacts" };
+                let (count, bytes) = (sealed.artefacts, sealed.bytes);
+                self.on_evidence(
+                    *evidence,
+                    |of| format!("sealed: {of}, {count} {artefacts} of {bytes} bytes"),
+                    record,
+                )
+            }
+            Record::EvidenceMissed { evidence, failure } => {
+                self.db
+                    .prepare_cached("UPDATE evidence SET missed_at = ?2, why = ?3 WHERE id = ?1")?
+                    .execute(params![int(evidence.0), self.now, &*failure.what])?;
+                self.on_evidence(
+                    *evidence,
+                    |of| format!("missed, it goes on without: {of}: {failure}"),
+                    record,
+                )
+            }
             Record::SweepDone { .. }
             | Record::SweepFailed { .. }
             | Record::IncidentForgotten { .. }
@@ -250,11 +312,7 @@ impl Entry<'_> {
             | Record::NoticeResent { .. }
             | Record::CommandDone { .. }
             | Record::CommandRefused { .. }
-            | Record::EvidencePlanned { .. }
-            | Record::EvidencePostponed { .. }
             | Record::EvidenceResent { .. }
-            | Record::EvidenceSealed { .. }
-            | Record::EvidenceMissed { .. }
             | Record::ListChanged(_)
             | Record::RiskTablePinned(_)
             | Record::Known(_)
@@ -383,6 +441,27 @@ impl Entry<'_> {
                 self.now,
             ])
             .map(drop)
+    }
+
+    /// What concerns a piece of evidence, in the words that `what` makes of it.
+    fn on_evidence(
+        &self,
+        evidence: EvidenceId,
+        what: impl FnOnce(&str) -> String,
+        detail: &Record,
+    ) -> rusqlite::Result<()> {
+        let known: Option<(i64, String, Option<String>)> = self
+            .db
+            .prepare_cached("SELECT incident, kind, target FROM evidence WHERE id = ?1")?
+            .query_row(params![int(evidence.0)], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })
+            .optional()?;
+        let Some((incident, kind, target)) = known else {
+            return Ok(());
+        };
+        let of = words::evidence(&kind, target.as_deref());
+        self.timeline(Some(incident), None, &format!("{evidence} {}", what(&of)), detail)
     }
 
     fn on_incident(&self, incident: u64, what: &str, detail: &Record) -> rusqlite::Result<()> {

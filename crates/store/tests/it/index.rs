@@ -1,6 +1,7 @@
 //! The query index: what it shows, and that it never shows another history than the journal's.
 
 mod happened;
+mod preserved;
 
 use std::fs;
 use std::net::IpAddr;

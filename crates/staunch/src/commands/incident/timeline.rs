@@ -4,7 +4,7 @@
 
 use serde::Serialize;
 use staunch_model::{Printable, Record, Span, Timestamp, TransactionId};
-use staunch_server::dto::{IncidentAnswer, IncidentRow, TimelineEntry, TransactionRow};
+use staunch_server::dto::{EvidenceRow, IncidentAnswer, IncidentRow, TimelineEntry, TransactionRow};
 
 use super::state_of;
 use crate::cli::TimelineFormat;
@@ -22,6 +22,8 @@ enum Lane {
     Event,
     /// What was concluded.
     Incident,
+    /// What was preserved, and what could not be.
+    Evidence,
     /// What was done, and what was found of it.
     Transaction,
     /// What people were told.
@@ -35,6 +37,7 @@ impl Lane {
         match self {
             Self::Event => "event",
             Self::Incident => "incident",
+            Self::Evidence => "evidence",
             Self::Transaction => "transaction",
             Self::Notice => "notice",
             Self::Person => "person",
@@ -65,6 +68,8 @@ struct Entry {
 struct Measures {
     /// From the first event, by its source's clock, until it was received. Zero when that clock is ahead.
     event_to_received_us: Option<u64>,
+    /// From receiving the first event until the last of the evidence was sealed; nothing while some is neither sealed nor missed.
+    received_to_preserved_us: Option<u64>,
     /// From receiving the first event until the first containment was verified.
     received_to_contained_us: Option<u64>,
     /// From then until the last containment was lifted, once none is left.
@@ -160,12 +165,22 @@ fn timeline(answer: &IncidentAnswer) -> Timeline<'_> {
 
 /// Whose entry it is, and its words.
 fn meaning(entry: &TimelineEntry) -> (Lane, String) {
-    if let Ok(Record::NoticeQueued(notice)) = serde_json::from_value(entry.detail.clone()) {
+    let record = serde_json::from_value(entry.detail.clone());
+    if let Ok(Record::NoticeQueued(notice)) = record {
         return (Lane::Notice, notice.words());
     }
-    let lane = match entry.transaction {
-        Some(_) => Lane::Transaction,
-        None => Lane::Incident,
+    let lane = match (entry.transaction, record) {
+        (Some(_), _) => Lane::Transaction,
+        (
+            None,
+            Ok(
+                Record::EvidencePlanned { .. }
+                | Record::EvidencePostponed { .. }
+                | Record::EvidenceSealed { .. }
+                | Record::EvidenceMissed { .. },
+            ),
+        ) => Lane::Evidence,
+        (None, _) => Lane::Incident,
     };
     (lane, Printable(&entry.what).to_string())
 }
@@ -176,6 +191,9 @@ fn measures(answer: &IncidentAnswer) -> Measures {
     let between = |from: Option<Timestamp>, to: Option<Timestamp>| Some(to?.since(from?).as_micros());
     let received = first.map(|event| event.received);
     let contained = detail.transactions.iter().filter_map(|it| it.in_force_at).min();
+    let awaited = |it: &&EvidenceRow| it.sealed_at.is_none() && it.missed_at.is_none();
+    let sealed = detail.evidence.iter().filter_map(|it| it.sealed_at).max();
+    let preserved = sealed.filter(|_| !detail.evidence.iter().any(|it| awaited(&it)));
     let ever: Vec<&TransactionRow> = detail
         .transactions
         .iter()
@@ -184,6 +202,7 @@ fn measures(answer: &IncidentAnswer) -> Measures {
     let lifted = ever.iter().map(|it| it.released_at).collect::<Option<Vec<_>>>();
     Measures {
         event_to_received_us: between(first.and_then(|event| event.time), received),
+        received_to_preserved_us: between(received, preserved),
         received_to_contained_us: between(received, contained),
         contained_to_lifted_us: between(contained, lifted.and_then(|all| all.into_iter().max())),
     }
@@ -196,6 +215,7 @@ fn text(output: &Output, timeline: &Timeline<'_>) -> String {
     let measures = &timeline.measures;
     for (label, us) in [
         ("happened, then received", measures.event_to_received_us),
+        ("received, then preserved", measures.received_to_preserved_us),
         ("received, then contained", measures.received_to_contained_us),
         ("contained, then lifted", measures.contained_to_lifted_us),
     ] {
@@ -214,6 +234,7 @@ fn text(output: &Output, timeline: &Timeline<'_>) -> String {
         let (tone, lane) = match entry.lane {
             Lane::Event => (Tone::Warning, "event"),
             Lane::Incident => (Tone::Plain, "incident"),
+            Lane::Evidence => (Tone::Plain, "evidence"),
             Lane::Transaction => (Tone::Good, "act"),
             Lane::Notice => (Tone::Plain, "notice"),
             Lane::Person => (Tone::Strong, "person"),

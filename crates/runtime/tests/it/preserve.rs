@@ -1,0 +1,296 @@
+//! Evidence on its way from a collector into the vault, and containment that waits for it.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use staunch_model::{
+    Authority, CollectionRecord, EvidenceId, EvidenceKind, EvidenceOptions, EvidenceSource, Failure, FailureKind,
+    IncidentId, MatchedStep, PreserveStep, Span, StateKind, Taken,
+};
+use staunch_ports::clock::SystemClock;
+use staunch_ports::{About, CollectRequest, Collected, Collector, Collects, Sink, Vault};
+use staunch_runtime::{Handle, PreserveParts, Preserver, Runtime, Submission};
+use staunch_testkit::vault::MemoryVault;
+
+use crate::journal::GatedJournal;
+use crate::world::World;
+use crate::{LIMIT, event, playbook, start_with, wait_for};
+
+/// Takes what the test hands over, as many artefacts as there are texts.
+struct Handed(EvidenceKind, Receiver<Result<Vec<&'static str>, Failure>>);
+
+fn about(name: &str) -> About {
+    About {
+        name: name.into(),
+        media_type: "text/plain",
+        locator: "/test".into(),
+        method: "read".into(),
+        modified: None,
+    }
+}
+
+impl Collector for Handed {
+    fn describe(&self) -> Collects {
+        Collects {
+            name: "test/handed",
+            kind: self.0,
+            needs: &[],
+            changes: &["nothing but the time"],
+            takes_max: Span::from_secs(60),
+        }
+    }
+
+    fn observe(&mut self, _: &CollectRequest) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn execute(&mut self, _: &CollectRequest, sink: &mut dyn Sink) -> Result<Collected, Failure> {
+        let failed = |error: std::io::Error| Failure::new(FailureKind::Unavailable, &error.to_string());
+        for (at, text) in self.1.recv().expect("the test hands over")?.into_iter().enumerate() {
+            sink.begin(about(&format!("{at}.txt"))).map_err(failed)?;
+            match sink.write_all(text.as_bytes()) {
+                Ok(()) => sink.end().map_err(failed)?,
+                Err(error) => sink.missed(
+                    about(&format!("{at}.txt")),
+                    Failure::new(FailureKind::Full, &error.to_string()),
+                ),
+            }
+        }
+        Ok(Collected {
+            changes: vec!["one more line in a log".into()],
+        })
+    }
+
+    fn undo(&mut self, _: EvidenceId) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+struct Bench {
+    runtime: Runtime,
+    handle: Handle,
+    vault: MemoryVault,
+    flows: Sender<Result<Vec<&'static str>, Failure>>,
+    files: Sender<Result<Vec<&'static str>, Failure>>,
+}
+
+/// A runtime whose playbook asks for flows, which a block destroys, and files, which it does not.
+fn bench(deadline: Span, vault: MemoryVault) -> Bench {
+    let (flows, handed_flows) = bounded(8);
+    let (files, handed_files) = bounded(8);
+    let preserver = Preserver::start(PreserveParts {
+        collectors: vec![
+            Box::new(Handed(EvidenceKind::Flows, handed_flows)),
+            Box::new(Handed(EvidenceKind::Files, handed_files)),
+        ],
+        vault: Arc::new(vault.clone()),
+        source: EvidenceSource {
+            kind: "host".into(),
+            host: "web-1".into(),
+            boot_id: None,
+            machine_id: None,
+            provider: None,
+            account: None,
+            resource: None,
+        },
+        version: "test".into(),
+        clock: Arc::new(SystemClock),
+        since_boot: || Span::from_secs(1),
+    })
+    .expect("threads");
+    let mut asks = playbook();
+    asks.preserve = [EvidenceKind::Flows, EvidenceKind::Files]
+        .map(|evidence| PreserveStep {
+            evidence,
+            target: "event.source.ip".into(),
+            options: EvidenceOptions {
+                bytes_max: Some(10),
+                ..EvidenceOptions::default()
+            },
+            deadline,
+        })
+        .to_vec();
+    let runtime = start_with(&GatedJournal::default(), &World::default(), asks, Some(preserver));
+    let handle = runtime.handle();
+    Bench {
+        runtime,
+        handle,
+        vault,
+        flows,
+        files,
+    }
+}
+
+fn attack(handle: &Handle) {
+    let ip = "198.51.100.1".parse().expect("an address");
+    let (happened, mut matches) = event(ip);
+    matches[0].preserve = (0..2)
+        .map(|step| MatchedStep {
+            step,
+            target: Some(staunch_model::Target::Address(ip)).filter(|_| step == 0),
+        })
+        .collect();
+    let (sender, receiver) = bounded(1);
+    handle
+        .submit(Submission {
+            known: Vec::new(),
+            found: Vec::new(),
+            contexts: Vec::new(),
+            events: vec![(happened, matches)],
+            reply: Box::new(move |result| sender.send(result).expect("the test waits")),
+        })
+        .expect("the queue has room");
+    receiver.recv_timeout(LIMIT).expect("an answer").expect("taken");
+}
+
+fn records(vault: &MemoryVault) -> Vec<CollectionRecord> {
+    let mut found = Vec::new();
+    vault
+        .records(IncidentId(1), &mut |it| {
+            found.push(it.record);
+            ControlFlow::Continue(())
+        })
+        .expect("it lists");
+    found
+}
+
+/// Waits until the evidence is sealed, or missed.
+fn wait_for_evidence(handle: &Handle, id: u64, sealed: bool) {
+    let begun = std::time::Instant::now();
+    loop {
+        let done = handle
+            .query(move |state| {
+                let it = state.evidence.get(&EvidenceId(id));
+                it.is_some_and(|it| {
+                    if sealed {
+                        it.sealed.is_some()
+                    } else {
+                        it.missed.is_some()
+                    }
+                })
+            })
+            .expect("it runs");
+        if done {
+            return;
+        }
+        assert!(begun.elapsed() < LIMIT, "EV-{id}");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn an_act_waits_for_what_it_could_destroy_and_for_nothing_else() {
+    let bench = bench(Span::from_secs(60), MemoryVault::new(1 << 20));
+    attack(&bench.handle);
+    wait_for(&bench.handle, 1, StateKind::Planned);
+    bench.flows.send(Ok(vec!["flow 1", "flow 2"])).expect("it is awaited");
+    // Nobody has handed over files.
+    wait_for(&bench.handle, 1, StateKind::InForce);
+    let sealed = bench
+        .handle
+        .query(|state| state.evidence[&EvidenceId(1)].sealed)
+        .expect("it runs")
+        .expect("it is sealed");
+    assert_eq!((sealed.bytes, sealed.artefacts), (12, 2));
+    let [record]: [CollectionRecord; 1] = records(&bench.vault).try_into().expect("one record");
+    assert_eq!(staunch_model::ContentHash::from(record.hash()), sealed.hash);
+    assert_eq!(&*record.artefacts[1].name, "1.txt");
+    let expect = ["nothing but the time", "one more line in a log"];
+    assert!(record.changes_caused.iter().map(|it| &**it).eq(expect));
+    bench.files.send(Ok(vec!["a file"])).expect("it is awaited");
+    wait_for_evidence(&bench.handle, 2, true);
+    bench.runtime.stop().expect("it stops cleanly");
+}
+
+#[test]
+fn every_artefact_has_its_custody() {
+    let bench = bench(Span::from_secs(60), MemoryVault::new(1 << 20));
+    attack(&bench.handle);
+    bench
+        .flows
+        .send(Ok(vec!["flow", "more than ten bytes"]))
+        .expect("it is awaited");
+    wait_for(&bench.handle, 1, StateKind::InForce);
+    let mut manifests = Vec::new();
+    bench
+        .vault
+        .manifests(IncidentId(1), &mut |it| {
+            manifests.push(it.manifest);
+            ControlFlow::Continue(())
+        })
+        .expect("it lists");
+    assert_eq!(manifests.len(), 2);
+    assert!(matches!(manifests[0].taken, Taken::Stored { size: 4, .. }));
+    assert!(
+        matches!(&manifests[1].taken, Taken::Missed(why) if why.kind == FailureKind::Full),
+        "what is longer than its bound is refused with a record"
+    );
+    let custody = &manifests[0].custody;
+    assert_eq!((custody.evidence, custody.kind), (EvidenceId(1), EvidenceKind::Flows));
+    assert_eq!(
+        (&*custody.source.host, &*custody.collector.name),
+        ("web-1", "test/handed")
+    );
+    assert!(
+        matches!(&custody.authority, Authority::Playbook { name, hash } if **name == *"test" && *hash == playbook().hash)
+    );
+    bench.files.send(Ok(Vec::new())).expect("it is awaited");
+    wait_for_evidence(&bench.handle, 2, true);
+    bench.runtime.stop().expect("it stops cleanly");
+}
+
+#[test]
+fn what_cannot_be_taken_is_on_record_and_containment_goes_on() {
+    let bench = bench(Span::from_secs(60), MemoryVault::new(1 << 20));
+    attack(&bench.handle);
+    let denied = Failure::new(FailureKind::Denied, "CAP_NET_ADMIN is missing");
+    bench.flows.send(Err(denied.clone())).expect("it is awaited");
+    wait_for(&bench.handle, 1, StateKind::InForce);
+    wait_for_evidence(&bench.handle, 1, false);
+    let [record]: [CollectionRecord; 1] = records(&bench.vault).try_into().expect("one record");
+    assert_eq!(record.failure, Some(denied));
+    bench.files.send(Ok(vec!["a file"])).expect("it is awaited");
+    wait_for_evidence(&bench.handle, 2, true);
+    bench.runtime.stop().expect("it stops cleanly");
+}
+
+#[test]
+fn a_vault_that_fails_seals_nothing() {
+    let vault = MemoryVault::new(1 << 20);
+    vault.set_failing(Some(Failure::new(FailureKind::Full, "the disk is full")));
+    let bench = bench(Span::from_secs(60), vault);
+    attack(&bench.handle);
+    bench.flows.send(Ok(vec!["flow"])).expect("it is awaited");
+    wait_for_evidence(&bench.handle, 1, false);
+    wait_for(&bench.handle, 1, StateKind::InForce);
+    let why = bench
+        .handle
+        .query(|state| state.evidence[&EvidenceId(1)].missed.clone())
+        .expect("it runs")
+        .expect("it was missed");
+    assert_eq!(why.kind, FailureKind::Full);
+    bench.files.send(Ok(vec!["a file"])).expect("it is awaited");
+    wait_for_evidence(&bench.handle, 2, false);
+    bench.runtime.stop().expect("it stops cleanly");
+}
+
+#[test]
+fn late_evidence_is_kept_and_its_lateness_is_on_record() {
+    let bench = bench(Span::from_millis(200), MemoryVault::new(1 << 20));
+    attack(&bench.handle);
+    // Nobody hands over flows before their deadline.
+    wait_for(&bench.handle, 1, StateKind::InForce);
+    wait_for_evidence(&bench.handle, 1, false);
+    bench.flows.send(Ok(vec!["flow"])).expect("it is awaited");
+    bench.files.send(Ok(vec!["a file"])).expect("it is awaited");
+    wait_for_evidence(&bench.handle, 1, true);
+    let missed = bench
+        .handle
+        .query(|state| state.evidence[&EvidenceId(1)].missed.clone())
+        .expect("it runs")
+        .expect("it was missed");
+    assert_eq!(missed.kind, FailureKind::TimedOut);
+    wait_for_evidence(&bench.handle, 2, true);
+    bench.runtime.stop().expect("it stops cleanly");
+}

@@ -1,0 +1,413 @@
+//! `staunch evidence`
+//!
+//! Reads the vault itself, so that it works with a server, without one, and on a copy. Never changes anything in it.
+
+use std::fs::OpenOptions;
+use std::io::{self, Read, Write};
+use std::ops::ControlFlow;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use staunch_model::{
+    CollectionRecord, EvidenceId, EvidenceKind, Failure, FailureKind, IncidentId, Manifest, Printable, Sha256Hash,
+    Taken, Timestamp,
+};
+use staunch_ports::{SealedManifest, SealedRecord, Vault};
+use staunch_store::vault::DirVault;
+
+use crate::cli::{DataArgs, EvidenceCommand, EvidenceGetArgs, VaultArgs};
+use crate::exit::{Exit, Fault};
+use crate::output::{Output, Tone, say, wrap};
+
+/// Collections that are listed.
+const LISTED_MAX: usize = 10_000;
+
+pub(super) fn run(command: &EvidenceCommand) -> Result<Exit, Fault> {
+    match command {
+        EvidenceCommand::List { incident, from } => list(*incident, from),
+        EvidenceCommand::Show { id, from } => show(*id, from),
+        EvidenceCommand::Get(args) => get(args),
+    }
+}
+
+/// One collection in a list.
+#[derive(Debug, Serialize)]
+struct Row {
+    evidence: EvidenceId,
+    incident: IncidentId,
+    kind: EvidenceKind,
+    /// Of what, as text; `None` when it is of the machine as a whole.
+    target: Option<String>,
+    started_at: Timestamp,
+    ended_at: Timestamp,
+    artefacts: usize,
+    bytes: u64,
+    /// Parts that could not be taken.
+    missed: usize,
+    /// Why nothing, or nothing more, could be taken.
+    failure: Option<Failure>,
+    /// The SHA-256 of the record.
+    record: Sha256Hash,
+}
+
+impl Row {
+    fn of(sealed: &SealedRecord) -> Self {
+        let it = &sealed.record;
+        Self {
+            evidence: it.evidence,
+            incident: it.incident,
+            kind: it.kind,
+            target: it.target.as_ref().map(ToString::to_string),
+            started_at: it.started_at,
+            ended_at: it.ended_at,
+            artefacts: it.artefacts.len(),
+            bytes: it.artefacts.iter().map(|it| it.size).sum(),
+            missed: it.missed.len(),
+            failure: it.failure.clone(),
+            record: sealed.hash,
+        }
+    }
+
+    fn state(&self) -> (Tone, String) {
+        match (&self.failure, self.missed) {
+            (Some(failure), _) => (Tone::Bad, format!("missed: {failure}")),
+            (None, 0) => (Tone::Good, "sealed".to_owned()),
+            (None, 1) => (Tone::Warning, "sealed, 1 part missed".to_owned()),
+            (None, missed) => (Tone::Warning, format!("sealed, {missed} parts missed")),
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct List {
+    vault: PathBuf,
+    evidence: Vec<Row>,
+    /// True when there is more than is listed.
+    cut: bool,
+}
+
+fn list(incident: Option<IncidentId>, from: &VaultArgs) -> Result<Exit, Fault> {
+    let (vault, dir) = open(from.vault.as_deref(), &from.data)?;
+    let mut rows = Vec::new();
+    let mut cut = false;
+    for incident in incidents(&vault, incident)? {
+        vault
+            .records(incident, &mut |sealed| {
+                if rows.len() == LISTED_MAX {
+                    cut = true;
+                    return ControlFlow::Break(());
+                }
+                rows.push(Row::of(&sealed));
+                ControlFlow::Continue(())
+            })
+            .map_err(|failure| fault(&failure))?;
+    }
+    rows.sort_by_key(|it| (it.incident, it.evidence, it.started_at));
+    let list = List {
+        vault: dir,
+        evidence: rows,
+        cut,
+    };
+    Output::new(from.json).show(&list, |output| {
+        if list.evidence.is_empty() {
+            return "nothing was preserved; playbooks ask for evidence with `preserve`\n".to_owned();
+        }
+        let heading = ["EVIDENCE", "INCIDENT", "KIND", "OF", "ARTEFACTS", "SIZE", "STATE"];
+        let cells: Vec<Vec<String>> = list
+            .evidence
+            .iter()
+            .map(|row| {
+                vec![
+                    row.evidence.to_string(),
+                    row.incident.to_string(),
+                    row.kind.to_string(),
+                    row.target.clone().unwrap_or_else(|| "this machine".to_owned()),
+                    row.artefacts.to_string(),
+                    size(row.bytes),
+                    row.state().1,
+                ]
+            })
+            .collect();
+        let mut text = output.table(&heading, &cells);
+        if list.cut {
+            text.push_str(&format!(
+                "the first {LISTED_MAX}; name an incident to see those of one\n"
+            ));
+        }
+        text
+    })?;
+    Ok(Exit::Ok)
+}
+
+#[derive(Debug, Serialize)]
+struct Shown {
+    records: Vec<SealedAs<CollectionRecord>>,
+    manifests: Vec<SealedAs<Manifest>>,
+}
+
+#[derive(Debug, Serialize)]
+struct SealedAs<T> {
+    sha256: Sha256Hash,
+    #[serde(flatten)]
+    content: T,
+}
+
+/// All that is stored of one piece of evidence.
+fn find(vault: &DirVault, id: EvidenceId) -> Result<(Vec<SealedRecord>, Vec<SealedManifest>), Fault> {
+    let (mut records, mut manifests) = (Vec::new(), Vec::new());
+    for incident in incidents(vault, None)? {
+        vault
+            .records(incident, &mut |it| {
+                if it.record.evidence == id {
+                    records.push(it);
+                }
+                ControlFlow::Continue(())
+            })
+            .map_err(|failure| fault(&failure))?;
+        if records.is_empty() {
+            continue;
+        }
+        vault
+            .manifests(incident, &mut |it| {
+                if it.manifest.custody.evidence == id {
+                    manifests.push(it);
+                }
+                ControlFlow::Continue(())
+            })
+            .map_err(|failure| fault(&failure))?;
+        // Numbers are given out once.
+        break;
+    }
+    if records.is_empty() {
+        let message = format!("there is no record of {id} in this vault");
+        return Err(Fault::new(Exit::NotFound, message)
+            .hint("`staunch evidence list` shows what there is; what was never tried has no record"));
+    }
+    records.sort_by_key(|it| it.record.started_at);
+    Ok((records, manifests))
+}
+
+fn show(id: EvidenceId, from: &VaultArgs) -> Result<Exit, Fault> {
+    let (vault, _) = open(from.vault.as_deref(), &from.data)?;
+    let (records, manifests) = find(&vault, id)?;
+    let shown = Shown {
+        records: records
+            .into_iter()
+            .map(|it| SealedAs {
+                sha256: it.hash,
+                content: it.record,
+            })
+            .collect(),
+        manifests: manifests
+            .into_iter()
+            .map(|it| SealedAs {
+                sha256: it.hash,
+                content: it.manifest,
+            })
+            .collect(),
+    };
+    Output::new(from.json).show(&shown, |output| shown_text(output, &shown))?;
+    Ok(Exit::Ok)
+}
+
+fn shown_text(output: &Output, shown: &Shown) -> String {
+    let mut text = String::new();
+    for sealed in &shown.records {
+        let it = &sealed.content;
+        let of = it
+            .target
+            .as_ref()
+            .map_or_else(|| "this machine".to_owned(), ToString::to_string);
+        let title = format!(
+            "{}: {} of {}, for {}",
+            it.evidence,
+            it.kind,
+            Printable(&of),
+            it.incident
+        );
+        text.push_str(&format!("{}\n", output.paint(Tone::Strong, &title)));
+        let mut line = |label: &str, value: &str| {
+            text.push_str(&format!(
+                "  {}{}\n",
+                output.paint(Tone::Faint, &format!("{label:<10}")),
+                wrap(&Printable(value).to_string(), 12)
+            ));
+        };
+        let took = it.ended_at.since(it.started_at);
+        line("taken", &format!("{}, in {took}", it.started_at));
+        line(
+            "by",
+            &format!(
+                "{} of Staunch {} on {}",
+                it.collector.name, it.collector.version, it.collector.host
+            ),
+        );
+        line("record", &sealed.sha256.to_string());
+        for change in &it.changes_caused {
+            line("changed", change);
+        }
+        if let Some(failure) = &it.failure {
+            line("missed", &failure.to_string());
+        }
+    }
+    for sealed in &shown.manifests {
+        let (it, custody) = (&sealed.content, &sealed.content.custody);
+        let title = format!("{}. {}", it.sequence, Printable(&custody.name));
+        text.push_str(&format!("\n  {}\n", output.paint(Tone::Strong, &title)));
+        let mut line = |label: &str, value: &str| {
+            text.push_str(&format!(
+                "    {}{}\n",
+                output.paint(Tone::Faint, &format!("{label:<10}")),
+                wrap(&Printable(value).to_string(), 14)
+            ));
+        };
+        match &it.taken {
+            Taken::Stored {
+                size: bytes,
+                sha256,
+                storage,
+            } => {
+                line("sha256", &sha256.to_string());
+                line("size", &size(*bytes));
+                line("stored", &format!("{}, kept by {}", storage.path, storage.write_once));
+            }
+            Taken::Missed(failure) => line("missed", &failure.to_string()),
+        }
+        line("found at", &custody.locator);
+        line("read by", &custody.method);
+        if let Some(modified) = custody.modified {
+            line("modified", &modified.to_string());
+        }
+        line("manifest", &sealed.sha256.to_string());
+    }
+    text
+}
+
+fn get(args: &EvidenceGetArgs) -> Result<Exit, Fault> {
+    let (vault, _) = open(args.vault.as_deref(), &args.data)?;
+    let (_, manifests) = find(&vault, args.id)?;
+    let mut fitting: Vec<(&str, Sha256Hash)> = manifests
+        .iter()
+        .filter_map(|it| match &it.manifest.taken {
+            Taken::Stored { sha256, .. } => Some((&*it.manifest.custody.name, *sha256)),
+            Taken::Missed(_) => None,
+        })
+        .filter(|(name, _)| args.name.as_deref().is_none_or(|it| it == *name))
+        .collect();
+    // Evidence that was taken again may be the same.
+    fitting.dedup();
+    let (name, hash) = match fitting.as_slice() {
+        [] => {
+            let message = format!("{} has no such artefact", args.id);
+            return Err(
+                Fault::new(Exit::NotFound, message).hint(format!("`staunch evidence show {}` names them", args.id))
+            );
+        }
+        [one] => *one,
+        several => {
+            let mut names: Vec<String> = several.iter().map(|(name, _)| Printable(name).to_string()).collect();
+            names.dedup();
+            let message = format!("{} has {} artefacts", args.id, several.len());
+            return Err(Fault::new(Exit::Usage, message).hint(format!("name one of them: {}", names.join(", "))));
+        }
+    };
+    let mut from = vault.open(hash).map_err(|failure| fault(&failure))?;
+    let bytes = if args.output == Path::new("-") {
+        copy(&mut from, &mut io::stdout().lock(), &args.output)?
+    } else {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&args.output)
+            .map_err(|error| {
+                Fault::doing(Exit::Failed, format!("cannot make {}", args.output.display()), &error)
+                    .hint("name a file that is not there")
+            })?;
+        let copied = copy(&mut from, &mut file, &args.output).and_then(|bytes| {
+            let synced = file.sync_all();
+            synced.map_err(|error| Fault::doing(Exit::Failed, "cannot write it durably", &error))?;
+            Ok(bytes)
+        });
+        // What is not proved to the end is not left behind as if it were.
+        if copied.is_err() {
+            drop(std::fs::remove_file(&args.output));
+        }
+        copied?
+    };
+    say(&format!("{}: {}, SHA-256 {hash}: proved", Printable(name), size(bytes)));
+    Ok(Exit::Ok)
+}
+
+fn copy(from: &mut dyn Read, to: &mut dyn Write, name: &Path) -> Result<u64, Fault> {
+    io::copy(from, to).map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidData => Fault::doing(Exit::Corrupt, "what is stored is not what was sealed", &error)
+            .hint("`staunch evidence show` tells its hash; nothing was written"),
+        _ => Fault::doing(Exit::Failed, format!("cannot write {}", name.display()), &error),
+    })
+}
+
+fn open(vault: Option<&Path>, data: &DataArgs) -> Result<(DirVault, PathBuf), Fault> {
+    let dir = match vault {
+        Some(dir) => dir.to_owned(),
+        None => super::load(data)?.evidence_dir(),
+    };
+    if !dir.is_dir() {
+        let message = format!("there is no vault in {}", dir.display());
+        return Err(Fault::new(Exit::NotFound, message)
+            .hint("a server makes it when it starts; --vault names another directory"));
+    }
+    Ok((DirVault::read_only(&dir), dir))
+}
+
+fn incidents(vault: &DirVault, only: Option<IncidentId>) -> Result<Vec<IncidentId>, Fault> {
+    if let Some(only) = only {
+        return Ok(vec![only]);
+    }
+    let mut found = Vec::new();
+    vault
+        .incidents(&mut |incident| {
+            found.push(incident);
+            ControlFlow::Continue(())
+        })
+        .map_err(|failure| fault(&failure))?;
+    found.sort();
+    Ok(found)
+}
+
+/// What the vault says.
+fn fault(failure: &Failure) -> Fault {
+    let exit = match failure.kind {
+        FailureKind::Denied => Exit::Denied,
+        FailureKind::Invalid | FailureKind::Conflict => Exit::Corrupt,
+        _ => Exit::Failed,
+    };
+    Fault::new(exit, failure.to_string())
+}
+
+/// A number of bytes for people.
+fn size(bytes: u64) -> String {
+    const UNITS: [(&str, u64); 4] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+    for (unit, one) in UNITS {
+        if bytes >= one {
+            let tenths = bytes / (one / 10);
+            return format!("{}.{} {unit}", tenths / 10, tenths % 10);
+        }
+    }
+    format!("{bytes} B")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_for_people() {
+        let sizes = [0, 1023, 1024, 1_600, 5 << 20, 3 << 30, 7 << 40].map(size);
+        assert_eq!(
+            sizes,
+            ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "5.0 MiB", "3.0 GiB", "7.0 TiB"]
+        );
+    }
+}

@@ -1,0 +1,145 @@
+//! Evidence of a real machine, taken before a real block: what is kept, what containment waits for, and what an operator sees.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use serde_json::Value;
+use staunch_server::dto::Status;
+
+use crate::harness::{Home, SMALL, Server, element, exploit_from, in_namespace, stderr, stdout, wait_until};
+
+const ATTACKER: &str = "203.0.113.9";
+
+/// Without immutable files, which nobody could remove afterwards.
+const HTTP: &str = "[evidence]\nimmutable = false\n[playbooks]\nbuilt_in = false\ndirs = [\"playbooks\"]\n[http]\nlisten = \"127.0.0.1:7450\"\n";
+
+fn playbook(preserve: &str) -> String {
+    format!(
+        "playbook: keep-first\nsummary: Keep what a block destroys, then block.\ntrigger:\n  sources: [suricata]\n  \
+         when: event.severity >= high\n  incident: event.source.ip\n  deduplicate: 1m\npreserve:\n{preserve}\
+         contain:\n  - block-ip: {{ target: event.source.ip, lease: 10m }}\n\
+         mode: {{ low: enforce, medium: approve, high: observe }}\n"
+    )
+}
+
+fn home(preserve: &str) -> Home {
+    let home = Home::new(&format!("{SMALL}{HTTP}"));
+    home.playbook("keep-first.yaml", &playbook(preserve));
+    home
+}
+
+fn evidence(server: &Server) -> Vec<Value> {
+    let list: Value = server.json(&["evidence", "list"]);
+    list["evidence"].as_array().expect("a list").clone()
+}
+
+#[test]
+fn evidence_is_sealed_before_the_block_and_can_be_read_and_proved() {
+    in_namespace("evidence::sealed", || {
+        let home = home(
+            "  - network\n  - flows: { target: event.source.ip }\n  - sockets\n  - processes\n  - modules\n  - ruleset\n",
+        );
+        let server = home.serve();
+        server.take(&exploit_from(ATTACKER));
+        wait_until("the attacker is blocked", || element(ATTACKER).is_some());
+        wait_until("all of it is sealed", || evidence(&server).len() == 6);
+        let rows = evidence(&server);
+        for row in &rows {
+            assert_eq!(row["failure"], Value::Null, "{row}");
+            assert_eq!(row["incident"], "INC-1", "{row}");
+            assert!(row["bytes"].as_u64() > Some(0), "{row}");
+        }
+        let incident: Value = server.json(&["incident", "show", "INC-1"]);
+        let shown = incident["evidence"].as_array().expect("evidence");
+        assert_eq!(shown.len(), 6, "{incident}");
+        let sealed = shown.iter().find(|it| it["kind"] == "flows").expect("flows");
+        let record = rows.iter().find(|it| it["kind"] == "flows").expect("flows")["record"].clone();
+        assert_eq!(sealed["record"], record, "the journal holds the hash of the record");
+        let in_force = incident["transactions"][0]["in_force_at"]
+            .as_str()
+            .expect("in force");
+        assert!(sealed["sealed_at"].as_str().expect("a time") < in_force, "{incident}");
+
+        // An operator reads it.
+        let text = server.ok(&["incident", "show", "INC-1"]);
+        assert!(text.contains("flows of 203.0.113.9: sealed after"), "{text}");
+        let text = server.ok(&["incident", "timeline", "INC-1"]);
+        assert!(text.contains("received, then preserved"), "{text}");
+        let id = sealed["id"].as_str().expect("an id");
+        let text = server.ok(&["evidence", "show", id]);
+        assert!(text.contains("sha256") && text.contains("linux/flows"), "{text}");
+        let out = home.path("flows.json");
+        let out = out.to_str().expect("a path");
+        let got = server.run(&["evidence", "get", id, "--output", out]);
+        assert!(got.status.success(), "{}", stderr(&got));
+        serde_json::from_slice::<Value>(&fs::read(out).expect("it is written")).expect("it is JSON");
+        let again = server.run(&["evidence", "get", id, "--output", out]);
+        assert!(
+            stderr(&again).contains("name a file that is not there"),
+            "{}",
+            stderr(&again)
+        );
+
+        // What is changed is found out.
+        let vault = home.data().join("evidence/objects");
+        let objects = fs::read_dir(vault)
+            .expect("objects")
+            .flat_map(|it| fs::read_dir(it.expect("a directory").path()).expect("files"));
+        for object in objects {
+            let path = object.expect("a file").path();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("it is ours");
+            let mut bytes = fs::read(&path).expect("it is there");
+            let last = bytes.len() - 5;
+            bytes[last] ^= 1;
+            fs::write(&path, bytes).expect("it is ours");
+        }
+        let tampered = server.run(&["evidence", "get", id, "--output", "-"]);
+        assert_eq!(tampered.status.code(), Some(6), "{}", stderr(&tampered));
+        server.ok(&["release", "--all", "--yes"]);
+    });
+}
+
+#[test]
+fn what_cannot_be_kept_is_told_and_does_not_hold_up_containment() {
+    in_namespace("evidence::missed", || {
+        let home = home("  - files: { paths: [/nonexistent/log] }\n  - flows: { target: event.source.ip }\n");
+        let server = home.serve();
+        server.take(&exploit_from(ATTACKER));
+        wait_until("the attacker is blocked", || element(ATTACKER).is_some());
+        wait_until("both are on record", || {
+            let rows = evidence(&server);
+            ["files", "flows"]
+                .iter()
+                .all(|kind| rows.iter().any(|it| it["kind"] == *kind))
+        });
+        let files = evidence(&server)
+            .into_iter()
+            .find(|it| it["kind"] == "files")
+            .expect("a record");
+        assert_ne!(files["failure"], Value::Null, "{files}");
+        let text = stdout(&server.run(&["evidence", "list"]));
+        assert!(text.contains("missed:"), "{text}");
+        let status: Status = server.get("/v1/status");
+        assert_eq!(status.in_force, 1);
+        server.ok(&["release", "--all", "--yes"]);
+    });
+}
+
+#[test]
+fn without_a_vault_evidence_is_missed_and_containment_goes_on() {
+    in_namespace("evidence::no-vault", || {
+        let elsewhere = HTTP.replace("[evidence]\n", "[evidence]\ndir = \"/proc/vault\"\n");
+        let home = Home::new(&format!("{SMALL}{elsewhere}"));
+        home.playbook(
+            "keep-first.yaml",
+            &playbook("  - flows: { target: event.source.ip, deadline: 200ms }\n"),
+        );
+        let server = home.serve();
+        assert!(home.log().contains("there is no vault"), "{}", home.log());
+        server.take(&exploit_from(ATTACKER));
+        wait_until("the attacker is blocked", || element(ATTACKER).is_some());
+        let text = server.ok(&["incident", "show", "INC-1"]);
+        assert!(text.contains("MISSED"), "{text}");
+        server.ok(&["release", "--all", "--yes"]);
+    });
+}

@@ -1,0 +1,111 @@
+//! Evidence in the index.
+
+use staunch_model::{
+    ContentHash, EvidenceId, EvidenceKind, EvidenceOptions, Failure, FailureKind, Frame, IncidentId, Input, Record,
+    Sealed, Target,
+};
+
+use super::{HOSTILE, Setup, address, at, follow, opened, policy};
+
+fn told(record: Record) -> Frame {
+    Frame {
+        input: Input::Tick,
+        records: vec![record],
+    }
+}
+
+fn planned(evidence: u64, kind: EvidenceKind, target: Option<Target>) -> Frame {
+    told(Record::EvidencePlanned {
+        evidence: EvidenceId(evidence),
+        incident: IncidentId(1),
+        kind,
+        target,
+        options: EvidenceOptions::default(),
+        deadline: at(10),
+    })
+}
+
+#[test]
+fn evidence_is_shown_with_its_incident_whatever_became_of_it() {
+    let setup = Setup::new();
+    let mut index = setup.open();
+    let hash = ContentHash::of(b"record");
+    let failure = Failure::new(FailureKind::Denied, HOSTILE);
+    let sealed = |evidence| {
+        told(Record::EvidenceSealed {
+            evidence: EvidenceId(evidence),
+            sealed: Sealed {
+                hash,
+                bytes: 17,
+                artefacts: 2,
+            },
+        })
+    };
+    let missed = |evidence| {
+        told(Record::EvidenceMissed {
+            evidence: EvidenceId(evidence),
+            failure: failure.clone(),
+        })
+    };
+    follow(
+        &mut index,
+        &[
+            policy(),
+            opened(1, "203.0.113.1", "ssh brute force"),
+            planned(1, EvidenceKind::Flows, Some(Target::Address(address(1)))),
+            planned(2, EvidenceKind::Network, None),
+            planned(3, EvidenceKind::Process, None),
+            planned(4, EvidenceKind::Modules, None),
+            sealed(1),
+            missed(2),
+            sealed(2),
+            missed(3),
+        ],
+    );
+    let detail = index
+        .reader()
+        .incident(IncidentId(1))
+        .expect("it answers")
+        .expect("it is there");
+    let became: Vec<_> = detail
+        .evidence
+        .iter()
+        .map(|it| {
+            (
+                it.id.0,
+                it.kind.name(),
+                it.target.as_deref(),
+                it.sealed_at,
+                it.missed_at,
+            )
+        })
+        .collect();
+    assert_eq!(
+        became,
+        [
+            (1, "flows", Some("203.0.113.1"), Some(at(7)), None),
+            (2, "network", None, Some(at(9)), Some(at(8))),
+            (3, "process", None, None, Some(at(10))),
+            (4, "modules", None, None, None),
+        ]
+    );
+    let first = &detail.evidence[0];
+    assert_eq!(
+        (first.record, first.bytes, first.artefacts),
+        (Some(hash), Some(17), Some(2))
+    );
+    assert_eq!((first.asked, first.deadline), (at(3), at(10)));
+    assert_eq!(detail.evidence[2].why.as_deref(), Some(&*failure.what));
+    let said: Vec<_> = detail.timeline.iter().map(|it| it.what.as_str()).collect();
+    assert!(said.contains(&"EV-1 asked for: flows of 203.0.113.1"), "{said:?}");
+    assert!(
+        said.contains(&"EV-1 sealed: flows of 203.0.113.1, 2 artefacts of 17 bytes"),
+        "{said:?}"
+    );
+    assert!(
+        said.iter()
+            .any(|it| it.starts_with("EV-3 missed, it goes on without: process: ")),
+        "{said:?}"
+    );
+    assert!(!said.iter().any(|it| it.contains('\u{1b}')), "{said:?}");
+}
