@@ -2,5 +2,6 @@
 
 pub mod dir;
 mod hashing;
+pub mod logged;
 
 pub use dir::{DirVault, DirVaultOptions};

@@ -10,6 +10,7 @@ mod index;
 mod lock;
 mod memory;
 mod reader;
+mod tlog;
 mod vault;
 
 use std::fs;
