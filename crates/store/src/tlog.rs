@@ -31,7 +31,7 @@
 pub mod merkle;
 pub mod note;
 mod reader;
-mod state;
+pub(crate) mod state;
 pub mod tile;
 
 use std::cell::Cell;
@@ -278,7 +278,7 @@ impl TransparencyLog {
     /// Takes up entries that are durable beyond what is signed: an append was cut off. Full tiles that follow.
     fn adopt(&self, state: &mut State) -> Result<Vec<(Tile, Vec<u8>)>, LogError> {
         let mut full = Vec::new();
-        while let Some(tile) = self.widest_bundle(state.size())? {
+        while let Some(tile) = widest_bundle(&self.files, state.size())? {
             let path = self.files.path(&tile.to_string());
             let failed = |doing| {
                 let path = path.clone();
@@ -305,29 +305,6 @@ impl TransparencyLog {
             }
         }
         Ok(full)
-    }
-
-    /// The bundle with the most entries beyond `size`, among those that entry `size` is in.
-    fn widest_bundle(&self, size: u64) -> Result<Option<Tile>, LogError> {
-        let full = Tile {
-            shelf: Shelf::Entries,
-            index: size / TILE_WIDTH,
-            width: TILE_WIDTH,
-        };
-        let path = self.files.path(&full.to_string());
-        let exists = path
-            .try_exists()
-            .map_err(|error| LogError::io("look for", &path, error))?;
-        if exists {
-            return Ok(Some(full));
-        }
-        let dir = full.partial_dir();
-        let names = self
-            .files
-            .list(&dir)
-            .map_err(|error| LogError::io("list", &self.files.path(&dir), error))?;
-        let tiles = names.iter().filter_map(|name| Tile::parse(&format!("{dir}/{name}")));
-        Ok(tiles.filter(|tile| tile.width > size % TILE_WIDTH).max())
     }
 
     /// Writes the tiles of the tree, signs it, and puts the checkpoint in its place.
@@ -399,6 +376,28 @@ impl TransparencyLog {
         self.next_staged.set(self.next_staged.get() + 1);
         format!("tmp/{}", self.next_staged.get())
     }
+}
+
+/// The bundle with the most entries beyond `size`, among those that entry `size` is in.
+pub(crate) fn widest_bundle(files: &Files, size: u64) -> Result<Option<Tile>, LogError> {
+    let full = Tile {
+        shelf: Shelf::Entries,
+        index: size / TILE_WIDTH,
+        width: TILE_WIDTH,
+    };
+    let path = files.path(&full.to_string());
+    let exists = path
+        .try_exists()
+        .map_err(|error| LogError::io("look for", &path, error))?;
+    if exists {
+        return Ok(Some(full));
+    }
+    let dir = full.partial_dir();
+    let names = files
+        .list(&dir)
+        .map_err(|error| LogError::io("list", &files.path(&dir), error))?;
+    let tiles = names.iter().filter_map(|name| Tile::parse(&format!("{dir}/{name}")));
+    Ok(tiles.filter(|tile| tile.width > size % TILE_WIDTH).max())
 }
 
 /// The bytes of a tile that a tree of some size has; the full one has them too, when it has taken the place of the partial.

@@ -65,8 +65,21 @@ impl State {
     /// Adds an entry. Hash tiles that become full are added to `full`; a bundle that becomes full is returned.
     pub(crate) fn push(&mut self, entry: &[u8], full: &mut Vec<(Tile, Vec<u8>)>) -> Option<(Tile, Vec<u8>)> {
         encode_entry(&mut self.bundle, entry);
+        self.push_hash(leaf_hash(entry), full);
+        self.size.is_multiple_of(TILE_WIDTH).then(|| {
+            let tile = Tile {
+                shelf: Shelf::Entries,
+                index: self.size / TILE_WIDTH - 1,
+                width: TILE_WIDTH,
+            };
+            (tile, std::mem::take(&mut self.bundle))
+        })
+    }
+
+    /// Adds an entry of which only the hash is known, to a tree that nobody writes.
+    pub(crate) fn push_hash(&mut self, hash: Sha256Hash, full: &mut Vec<(Tile, Vec<u8>)>) {
         self.size += 1;
-        let mut hash = leaf_hash(entry);
+        let mut hash = hash;
         for (level, hashes) in (0..LEVELS).zip(&mut self.levels) {
             hashes.push(hash);
             if (hashes.len() as u64) < TILE_WIDTH {
@@ -81,14 +94,6 @@ impl State {
             hash = root_of(hashes);
             hashes.clear();
         }
-        self.size.is_multiple_of(TILE_WIDTH).then(|| {
-            let tile = Tile {
-                shelf: Shelf::Entries,
-                index: self.size / TILE_WIDTH - 1,
-                width: TILE_WIDTH,
-            };
-            (tile, std::mem::take(&mut self.bundle))
-        })
     }
 
     /// The bundle that is not full.

@@ -12,6 +12,7 @@ mod memory;
 mod reader;
 mod tlog;
 mod vault;
+mod verify;
 
 use std::fs;
 use std::io;
