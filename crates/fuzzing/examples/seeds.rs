@@ -11,13 +11,20 @@ use std::sync::Arc;
 use staunch_connectors::actions::block_ip::{MemoryBlockIp, MemoryWorld};
 use staunch_engine::Engine;
 use staunch_fuzzing::format::{self, SegmentHead};
+use staunch_fuzzing::tlog::key;
 use staunch_model::{
-    Command, Effect, Endpoint, Event, Facts, Frame, Input, InstallationId, Match, MatchedStep, Mode, Operator, Policy,
-    Record, ReleaseScope, Severity, Span, SweepFindings, SystemName, Target, Timestamp,
+    Command, Effect, Endpoint, Event, Facts, Failure, FailureKind, Frame, FrameChain, Input, InstallationId, LogEntry,
+    Logged, Match, MatchedStep, Mode, Operator, Policy, Record, ReleaseScope, Severity, Sha256Hash, Span,
+    SweepFindings, SystemName, Target, Timestamp,
 };
 use staunch_netlink::message::Builder;
 use staunch_playbook::{BUILT_IN, CheckContext, compile_all};
-use staunch_ports::{Action as _, Epoch, ExecuteRequest, Lsn, StoredFrame, UndoRequest};
+use staunch_ports::{Action as _, Epoch, ExecuteRequest, Lsn, StoredFrame, UndoRequest, Vault as _};
+use staunch_store::TransparencyLog;
+use staunch_store::tlog::merkle::leaf_hash;
+use staunch_store::vault::logged::entry_of_manifest;
+use staunch_testkit::MemoryVault;
+use staunch_testkit::contract::vault as contract;
 
 const START: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
 
@@ -58,7 +65,66 @@ fn main() -> std::io::Result<()> {
     for (name, bytes) in messages() {
         write("netlink", name, &bytes)?;
     }
+    for (target, name, bytes) in evidence() {
+        write(target, &name, &bytes)?;
+    }
     Ok(())
+}
+
+/// Custody records of a vault, and what a log over them is made of.
+fn evidence() -> Vec<(&'static str, String, Vec<u8>)> {
+    let vault = MemoryVault::new(1 << 20);
+    let stored = contract::store(&vault, 3, 17, b"evidence");
+    let missed = Failure::new(FailureKind::TimedOut, "the deadline has passed");
+    let missed = vault
+        .put_missed(contract::draft(3, 17, "maps"), missed)
+        .expect("it is memory");
+    let record = contract::record(&stored);
+    let frames = LogEntry::new(Logged::Frames {
+        first: 1,
+        last: 9,
+        chain: FrameChain([0xab; 16]),
+    });
+    let collection = LogEntry::new(Logged::Collection {
+        incident: record.incident,
+        evidence: record.evidence,
+        record: record.hash(),
+    });
+    let manifests = [entry_of_manifest(&stored), entry_of_manifest(&missed)];
+    let entries = [&frames, &collection, &manifests[0], &manifests[1]].map(LogEntry::to_bytes);
+    let mut seeds = vec![
+        ("custody", 0, "stored", stored.manifest.to_bytes()),
+        ("custody", 0, "missed", missed.manifest.to_bytes()),
+        ("custody", 1, "record", record.to_bytes()),
+        ("custody", 2, "frames", entries[0].clone()),
+        ("custody", 2, "collection", entries[1].clone()),
+        ("custody", 2, "manifest", entries[2].clone()),
+    ];
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut log = TransparencyLog::open(dir.path(), key(), None).expect("a log");
+    let earlier = log.append(&entries[..3]).expect("a log").clone();
+    let now = log.append(&entries[3..]).expect("a log").clone();
+    let read = |name: &str| fs::read(dir.path().join(name)).expect("a file of the log");
+    let bytes = |hashes: &[Sha256Hash]| hashes.iter().flat_map(|hash| hash.0).collect::<Vec<u8>>();
+    let inclusion = log.reader().prove_inclusion(1).expect("a log").expect("a proof");
+    let consistency = log.reader().prove_consistency(3).expect("a log").expect("a proof");
+    let numbers = |index: u64| [index.to_be_bytes(), now.size.to_be_bytes()].concat();
+    let leaf = leaf_hash(&entries[1]);
+    let inclusion = [numbers(1), bytes(&[leaf, now.root]), bytes(&inclusion)].concat();
+    let consistency = [numbers(3), bytes(&[earlier.root, now.root]), bytes(&consistency)].concat();
+    seeds.extend([
+        ("tlog", 0, "note", read("checkpoint")),
+        ("tlog", 1, "checkpoint", now.to_text().into_bytes()),
+        ("tlog", 2, "name", b"tile/1/x001/234.p/5".to_vec()),
+        ("tlog", 3, "bundle", [&[3], &*read("tile/entries/000.p/4")].concat()),
+        ("tlog", 4, "hashes", read("tile/0/000.p/4")),
+        ("tlog", 5, "key", log.verifier().to_string().into_bytes()),
+        ("tlog", 6, "inclusion", inclusion),
+        ("tlog", 6, "consistency", consistency),
+    ]);
+    let named =
+        |(target, kind, name, bytes): (_, u8, &str, Vec<u8>)| (target, name.to_owned(), [&[kind], &*bytes].concat());
+    seeds.into_iter().map(named).collect()
 }
 
 /// Bytes of a linear congruential generator (Knuth's MMIX constants), the same each time.

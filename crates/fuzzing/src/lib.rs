@@ -7,6 +7,7 @@ pub mod bodies;
 pub mod cel;
 pub mod configuration;
 pub mod context;
+pub mod custody;
 pub mod feeds;
 pub mod format;
 pub mod frames;
@@ -22,6 +23,7 @@ pub mod segment;
 mod shown;
 pub mod sources;
 pub mod syslog;
+pub mod tlog;
 pub mod unbound;
 
 /// The program has no library: its configuration is compiled from the same files.
@@ -133,6 +135,14 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "unbound",
         run: unbound::run,
+    },
+    Target {
+        name: "custody",
+        run: custody::run,
+    },
+    Target {
+        name: "tlog",
+        run: tlog::run,
     },
     Target {
         name: "generic",

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::action::Failure;
 use crate::evidence::EvidenceKind;
-use crate::id::{ContentHash, EvidenceId, IncidentId, InstallationId, Sha256Hash, TransactionId};
+use crate::id::{ContentHash, EvidenceId, FrameChain, IncidentId, InstallationId, Sha256Hash, TransactionId};
 use crate::target::Target;
 use crate::time::{Span, Timestamp};
 
@@ -25,6 +25,9 @@ pub const MANIFEST_BYTES_MAX: u64 = 256 << 10;
 
 /// The most bytes of an encoded record of a collection: about 60,000 artefacts.
 pub const COLLECTION_BYTES_MAX: u64 = 16 << 20;
+
+/// The most bytes of an encoded entry of the log.
+pub const LOG_ENTRY_BYTES_MAX: u64 = 1_024;
 
 /// A machine, account or service that evidence was taken from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -366,6 +369,51 @@ pub struct CollectionRecord {
     pub changes_caused: Vec<Box<str>>,
 }
 
+/// An entry of the transparency log: what was kept or decided, by its hash.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogEntry {
+    /// See [`CUSTODY_SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// What it stands for.
+    pub logged: Logged,
+}
+
+/// What an entry of the transparency log stands for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Logged {
+    /// A manifest.
+    Manifest {
+        /// Of which incident.
+        incident: IncidentId,
+        /// Of which evidence.
+        evidence: EvidenceId,
+        /// Its number there.
+        sequence: u64,
+        /// Its hash.
+        manifest: Sha256Hash,
+    },
+    /// A record of a collection.
+    Collection {
+        /// Of which incident.
+        incident: IncidentId,
+        /// Of which evidence.
+        evidence: EvidenceId,
+        /// Its hash.
+        record: Sha256Hash,
+    },
+    /// Frames of the journal: the chain value of the last one stands for all before it.
+    Frames {
+        /// The position of the first that no earlier entry stands for.
+        first: u64,
+        /// The position of the last.
+        last: u64,
+        /// The chain value of the last.
+        chain: FrameChain,
+    },
+}
+
 /// Why bytes are no manifest and no record.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotCustody {
@@ -432,6 +480,31 @@ impl CollectionRecord {
     /// See [`NotCustody`].
     pub fn parse(bytes: &[u8]) -> Result<Self, NotCustody> {
         decode(bytes, COLLECTION_BYTES_MAX, |it: &Self| it.schema_version)
+    }
+}
+
+impl LogEntry {
+    /// The entry for `logged`.
+    #[must_use]
+    pub const fn new(logged: Logged) -> Self {
+        Self {
+            schema_version: CUSTODY_SCHEMA_VERSION,
+            logged,
+        }
+    }
+
+    /// The one encoding, which is what the log holds.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        encode(self)
+    }
+
+    /// Reads what [`LogEntry::to_bytes`] has written.
+    ///
+    /// # Errors
+    /// See [`NotCustody`].
+    pub fn parse(bytes: &[u8]) -> Result<Self, NotCustody> {
+        decode(bytes, LOG_ENTRY_BYTES_MAX, |it: &Self| it.schema_version)
     }
 }
 
@@ -572,6 +645,28 @@ mod tests {
         ));
         let long = vec![b' '; usize::try_from(MANIFEST_BYTES_MAX).expect("small") + 1];
         assert!(matches!(Manifest::parse(&long), Err(NotCustody::TooLong { .. })));
+    }
+
+    #[test]
+    fn entries_of_the_log_have_one_encoding() {
+        let entry = LogEntry::new(Logged::Frames {
+            first: 1,
+            last: 9,
+            chain: FrameChain([0xab; 16]),
+        });
+        let bytes = entry.to_bytes();
+        assert_eq!(LogEntry::parse(&bytes), Ok(entry));
+        let text = String::from_utf8(bytes).expect("JSON is text");
+        let chain = "ab".repeat(16);
+        let expected = r#"{"schema_version":1,"logged":{"frames":{"first":1,"last":9,"chain":"#;
+        assert_eq!(text, format!("{expected}\"{chain}\"}}}}}}\n"));
+        let largest = LogEntry::new(Logged::Manifest {
+            incident: IncidentId(u64::MAX),
+            evidence: EvidenceId(u64::MAX),
+            sequence: u64::MAX,
+            manifest: Sha256Hash([255; 32]),
+        });
+        assert!(largest.to_bytes().len() as u64 <= LOG_ENTRY_BYTES_MAX);
     }
 
     #[test]

@@ -132,6 +132,11 @@ hashed!(
     EffectKey, 16
 );
 
+hashed!(
+    /// The chain value of a frame of the journal.
+    FrameChain, 16
+);
+
 /// The hash of some content, such as a playbook's text. It is of BLAKE3 unless it says otherwise where it is kept.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct ContentHash(HashBytes);

@@ -36,13 +36,15 @@ pub use brief::Brief;
 pub use command::{Command, CommandReply, Operator, ReleaseScope};
 pub use custody::{
     Authority, ClockOffset, CollectedArtefact, CollectionRecord, CollectorIdentity, Compression, Encryption,
-    EvidenceSource, Handling, HandlingAction, Manifest, ManifestDraft, MissedArtefact, NotCustody, Storage, Taken, Tlp,
-    WriteOnce,
+    EvidenceSource, Handling, HandlingAction, LogEntry, Logged, Manifest, ManifestDraft, MissedArtefact, NotCustody,
+    Storage, Taken, Tlp, WriteOnce,
 };
 pub use event::{Endpoint, Event, EventKind, EventView, FieldValue, RawFields, Severity, SystemName};
 pub use evidence::{Evidence, EvidenceKind, EvidenceOptions, Sealed};
 pub use few::{Few, Seldom};
-pub use id::{ContentHash, EffectKey, EvidenceId, IncidentId, InstallationId, NoticeId, Sha256Hash, TransactionId};
+pub use id::{
+    ContentHash, EffectKey, EvidenceId, FrameChain, IncidentId, InstallationId, NoticeId, Sha256Hash, TransactionId,
+};
 pub use incident::{Incident, IncidentOutcome, IncidentStatus};
 pub use listed::{ListChange, ListedNetwork};
 pub use playbook::{

@@ -46,6 +46,13 @@ pub enum FileOp<'a> {
         /// The one that it gets.
         to: &'a str,
     },
+    /// A file gets another name, and takes the place of what had it.
+    Rename {
+        /// The old name.
+        from: &'a str,
+        /// The new name.
+        to: &'a str,
+    },
     /// A name is removed.
     Remove {
         /// The file.
@@ -151,6 +158,20 @@ impl Files {
         fs::hard_link(self.path(from), self.path(to))
     }
 
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.ask(&FileOp::Rename { from, to })?;
+        fs::rename(self.path(from), self.path(to))
+    }
+
+    /// Removes a directory that is empty; `Ok` when it is not there.
+    pub(crate) fn remove_dir(&self, name: &str) -> io::Result<()> {
+        self.ask(&FileOp::Remove { name })?;
+        match fs::remove_dir(self.path(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// Removes a file; `Ok` when it is not there.
     pub(crate) fn remove(&self, name: &str) -> io::Result<()> {
         self.ask(&FileOp::Remove { name })?;
@@ -208,6 +229,13 @@ impl Files {
         let removed = self.remove(staged);
         linked?;
         removed?;
+        self.sync_dir(parent(name))
+    }
+
+    /// Writes a whole file in place of the one that has the name. It is durable afterwards.
+    pub(crate) fn replace(&self, staged: &str, name: &str, data: &[u8], mode: u32) -> io::Result<()> {
+        self.stage(staged, data, mode)?;
+        self.rename(staged, name)?;
         self.sync_dir(parent(name))
     }
 

@@ -2,5 +2,8 @@
 
 pub mod dir;
 mod hashing;
+pub mod logged;
+pub mod verify;
 
 pub use dir::{DirVault, DirVaultOptions};
+pub use verify::{EvidenceFolder, EvidenceSummary, Finding, Progress, verify_evidence};

@@ -10,7 +10,9 @@ mod index;
 mod lock;
 mod memory;
 mod reader;
+mod tlog;
 mod vault;
+mod verify;
 
 use std::fs;
 use std::io;

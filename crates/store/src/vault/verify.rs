@@ -1,0 +1,824 @@
+//! Verifies a copied folder of evidence with a public key and nothing else.
+//!
+//! Never changes anything, never stops at the first finding, and follows no link. What is in memory is bounded by a hash for each
+//! entry of the log and for each artefact; artefacts themselves are streamed.
+//!
+//! # Expected flow
+//! The checkpoint is proved with the key. The tree is computed from the entries, and held against the tiles, the checkpoint and an
+//! earlier checkpoint. Each entry leads to a manifest or record, whose hash it holds. Each manifest leads to the artefact that
+//! has its hash as its name, and each artefact is hashed. What is there and in no entry is reported, too.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use staunch_model::custody::{COLLECTION_BYTES_MAX, MANIFEST_BYTES_MAX};
+use staunch_model::{
+    CollectionRecord, EvidenceId, FrameChain, IncidentId, LogEntry, Logged, Manifest, Printable, Sha256Hash, Taken,
+};
+use staunch_ports::Lsn;
+
+use super::dir::{DirVault, decoder, exactly, hash_of, sequence_of};
+use super::hashing::{Hashing, Proving};
+use crate::files::Files;
+use crate::journal::ReadOnlyJournal;
+use crate::tlog::merkle::{Nodes as _, leaf_hash, root_of};
+use crate::tlog::note::NOTE_BYTES_MAX;
+use crate::tlog::state::State;
+use crate::tlog::tile::{Shelf, TILE_WIDTH, Tile, decode_entries};
+use crate::tlog::{CHECKPOINT, Checkpoint, LogReader, LogVerifier, NotProved, read_hashes, read_tile, widest_bundle};
+
+/// What is verified, and by what.
+#[derive(Clone, Copy, Debug)]
+pub struct EvidenceFolder<'a> {
+    /// The directory of the vault.
+    pub vault: &'a Path,
+    /// The directory of the transparency log.
+    pub log: &'a Path,
+    /// The directory of the journal, when the frames that the log stands for are to be verified, too.
+    pub journal: Option<&'a Path>,
+    /// The public key of the log, which has to come from elsewhere.
+    pub key: &'a LogVerifier,
+    /// A checkpoint of the log from an earlier time, as it was signed, which has to come from elsewhere.
+    pub earlier: Option<&'a str>,
+}
+
+/// How far it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// So many of the entries of the log, with their manifests and records.
+    Entries {
+        /// How many were looked at.
+        done: u64,
+        /// How many there are.
+        total: u64,
+    },
+    /// Artefacts.
+    Artefacts {
+        /// How many were looked at.
+        done: u64,
+        /// Their original bytes.
+        bytes: u64,
+    },
+}
+
+/// What is not as it was sealed and signed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Finding {
+    /// There is no checkpoint: nothing of the log is proved.
+    #[error("the log has no checkpoint: it was removed, and nothing shows what else is missing")]
+    CheckpointMissing,
+    /// The checkpoint is not of this key: history was signed anew, or the checkpoint was changed.
+    #[error("the checkpoint of the log is not proved: {why}")]
+    CheckpointNotProved {
+        /// Why.
+        why: NotProved,
+    },
+    /// The earlier checkpoint is not of this key, so nothing follows from it.
+    #[error("the earlier checkpoint is not proved: {why}")]
+    EarlierNotProved {
+        /// Why.
+        why: NotProved,
+    },
+    /// The log had more entries at an earlier time.
+    #[error("the log was put back: it has {found} entries, and had {earlier} at the earlier checkpoint")]
+    RolledBack {
+        /// The entries that it had.
+        earlier: u64,
+        /// The entries that it has.
+        found: u64,
+    },
+    /// The log begins otherwise than it did at an earlier time, with a signature for both.
+    #[error("history was signed anew: the first {earlier} entries are not those of the earlier checkpoint")]
+    HistoryRewritten {
+        /// The entries at the earlier time.
+        earlier: u64,
+    },
+    /// The entries are not those that were signed.
+    #[error("history was changed: the {size} entries of the log are not those that its checkpoint was signed over")]
+    HistoryChanged {
+        /// How many there are.
+        size: u64,
+    },
+    /// A file of the log that the checkpoint stands for is not there.
+    #[error("{name} of the log was removed")]
+    LogFileMissing {
+        /// The file.
+        name: String,
+    },
+    /// A file of the log was changed.
+    #[error("{name} of the log was changed")]
+    LogFileChanged {
+        /// The file.
+        name: String,
+    },
+    /// There are entries beyond the checkpoint.
+    #[error(
+        "{name} of the log has entries that no checkpoint stands for: the writer was cut off, or an older checkpoint was put there"
+    )]
+    Unsigned {
+        /// The file.
+        name: String,
+    },
+    /// An entry is none that this build knows.
+    #[error("entry {number} of the log is none that can be read: {what}")]
+    EntryUnreadable {
+        /// Its number.
+        number: u64,
+        /// Why.
+        what: String,
+    },
+    /// A manifest or record that was logged is not there.
+    #[error("{name} was removed; entry {number} of the log stands for it")]
+    Removed {
+        /// The file.
+        name: String,
+        /// The entry.
+        number: u64,
+    },
+    /// A manifest or record is not the one that was logged.
+    #[error("{name} was changed; entry {number} of the log has another hash for it")]
+    Changed {
+        /// The file.
+        name: String,
+        /// The entry.
+        number: u64,
+    },
+    /// A manifest or record says what cannot be.
+    #[error("{name} is not what it should be: {what}")]
+    Wrong {
+        /// The file.
+        name: String,
+        /// What is wrong.
+        what: String,
+    },
+    /// A manifest does not follow on the one before it.
+    #[error("{name} does not follow on the manifest before it: one was removed, or others were put in its place")]
+    ChainBroken {
+        /// The file.
+        name: String,
+    },
+    /// An artefact that a manifest stands for is not there.
+    #[error("the artefact {name} was removed; {manifest} stands for it")]
+    ArtefactRemoved {
+        /// Its file.
+        name: String,
+        /// The manifest.
+        manifest: String,
+    },
+    /// An artefact is not the one that was stored.
+    #[error("the artefact {name} was changed: {what}")]
+    ArtefactChanged {
+        /// Its file.
+        name: String,
+        /// What is wrong.
+        what: String,
+    },
+    /// A manifest or record is in no entry of the log.
+    #[error(
+        "{name} is not in the log: it was put there, the log was put back, or the writer was cut off before it was logged"
+    )]
+    Unlogged {
+        /// The file.
+        name: String,
+    },
+    /// An artefact is in no manifest.
+    #[error(
+        "no manifest stands for {name}: the writer was cut off before it was written, or it was removed or put there"
+    )]
+    Unreferenced {
+        /// The file.
+        name: String,
+    },
+    /// A file is none of a vault.
+    #[error("{name} is no part of a vault: somebody put it there")]
+    Foreign {
+        /// The file.
+        name: String,
+    },
+    /// A file cannot be read, so that nothing of it is proved.
+    #[error("{name} cannot be read: {what}")]
+    Unreadable {
+        /// The file.
+        name: String,
+        /// Why.
+        what: String,
+    },
+    /// Frames of the journal are not in the log, one after the other.
+    #[error("entry {number} of the log is of frames {first} to {last}, which do not follow on those logged before")]
+    FramesOutOfOrder {
+        /// The entry.
+        number: u64,
+        /// The first frame.
+        first: u64,
+        /// The last frame.
+        last: u64,
+    },
+    /// A frame that was logged is not in the journal.
+    #[error("the journal ends before frame {last}, which entry {number} of the log stands for")]
+    FramesRemoved {
+        /// The entry.
+        number: u64,
+        /// The last frame.
+        last: u64,
+    },
+    /// A frame is not the one that was logged.
+    #[error("the journal was changed at or before frame {last}: entry {number} of the log has another chain value")]
+    FramesChanged {
+        /// The entry.
+        number: u64,
+        /// The last frame.
+        last: u64,
+    },
+}
+
+impl Finding {
+    /// True for what a writer that was cut off leaves as well, so that it does not prove by itself that somebody
+    /// changed anything.
+    #[must_use]
+    pub const fn may_be_left_behind(&self) -> bool {
+        matches!(
+            self,
+            Self::Unsigned { .. } | Self::Unreferenced { .. } | Self::Unlogged { .. }
+        )
+    }
+}
+
+/// What was looked at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EvidenceSummary {
+    /// What the log was signed at, when that is proved.
+    pub checkpoint: Option<Checkpoint>,
+    /// Whether an earlier checkpoint was given and the log continues it.
+    pub continues_earlier: bool,
+    /// Entries of the log.
+    pub entries: u64,
+    /// Manifests in the vault.
+    pub manifests: u64,
+    /// Records of collections in the vault.
+    pub records: u64,
+    /// Artefacts in the vault.
+    pub artefacts: u64,
+    /// Their original bytes.
+    pub bytes: u64,
+    /// What was found.
+    pub findings: u64,
+}
+
+/// Verifies `folder`: calls `progress` now and then, and `found` for each finding, and goes on.
+pub fn verify_evidence(
+    folder: &EvidenceFolder<'_>,
+    progress: &mut dyn FnMut(Progress),
+    found: &mut dyn FnMut(Finding),
+) -> EvidenceSummary {
+    let mut verifying = Verifying {
+        vault: Files::new(folder.vault, None),
+        log: Files::new(folder.log, None),
+        progress,
+        found,
+        summary: EvidenceSummary::default(),
+        logged: BTreeSet::new(),
+        referenced: BTreeMap::new(),
+        reported: BTreeSet::new(),
+        frames: Vec::new(),
+        is_log_whole: false,
+    };
+    verifying.log(folder.key, folder.earlier);
+    verifying.names();
+    verifying.manifests();
+    verifying.records();
+    verifying.artefacts();
+    if let Some(dir) = folder.journal {
+        verifying.journal(dir);
+    }
+    verifying.summary
+}
+
+struct Verifying<'a> {
+    vault: Files,
+    log: Files,
+    progress: &'a mut dyn FnMut(Progress),
+    found: &'a mut dyn FnMut(Finding),
+    summary: EvidenceSummary,
+    /// The hashes of manifests and records in the log.
+    logged: BTreeSet<Sha256Hash>,
+    /// The artefacts in manifests, with the hash of the bytes that are stored.
+    referenced: BTreeMap<Sha256Hash, Sha256Hash>,
+    /// Files that there is a finding of already.
+    reported: BTreeSet<String>,
+    /// Entries for frames: number, last frame, its chain value.
+    frames: Vec<(u64, u64, FrameChain)>,
+    /// Whether all entries are known.
+    is_log_whole: bool,
+}
+
+/// The leaves of a tile from one of the two files that tell them.
+struct Told {
+    tile: Tile,
+    leaves: Option<Vec<Sha256Hash>>,
+    is_missing: bool,
+}
+
+impl Verifying<'_> {
+    fn find(&mut self, finding: Finding) {
+        self.summary.findings += 1;
+        (self.found)(finding);
+    }
+
+    /// As `find`, for a file: nothing more is said of it afterwards.
+    fn find_at(&mut self, name: &str, finding: Finding) {
+        self.reported.insert(name.to_owned());
+        self.find(finding);
+    }
+
+    fn unreadable(&mut self, name: &str, error: &impl ToString) {
+        let what = Printable(&error.to_string()).to_string();
+        let finding = Finding::Unreadable {
+            name: name.to_owned(),
+            what,
+        };
+        self.find_at(name, finding);
+    }
+
+    fn log(&mut self, key: &LogVerifier, earlier: Option<&str>) {
+        let note = match self.log.read(CHECKPOINT, NOTE_BYTES_MAX) {
+            Ok(note) => String::from_utf8(note).map_err(|_| NotProved::Malformed),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return self.find(Finding::CheckpointMissing),
+            Err(error) => return self.unreadable(CHECKPOINT, &error),
+        };
+        let earlier = earlier.and_then(|note| match key.checkpoint(note) {
+            Ok(checkpoint) => Some(checkpoint),
+            Err(why) => {
+                self.find(Finding::EarlierNotProved { why });
+                None
+            }
+        });
+        match note.and_then(|note| key.checkpoint(&note)) {
+            Ok(checkpoint) => {
+                self.tree(&checkpoint, earlier.as_ref());
+                self.summary.checkpoint = Some(checkpoint);
+            }
+            Err(why) => self.find(Finding::CheckpointNotProved { why }),
+        }
+    }
+
+    /// Computes the tree from entries, and looks at what each of them stands for.
+    fn tree(&mut self, checkpoint: &Checkpoint, earlier: Option<&Checkpoint>) {
+        let size = checkpoint.size;
+        self.is_log_whole = true;
+        let mut then = earlier;
+        if let Some(earlier) = earlier
+            && earlier.size > size
+        {
+            let (earlier, found) = (earlier.size, size);
+            self.find(Finding::RolledBack { earlier, found });
+            then = None;
+        }
+        let mut state = State::default();
+        self.compare(then, &state);
+        let (full, width) = Tile::count(Shelf::Entries, size);
+        let mut tiles = Vec::new();
+        for index in 0..full + u64::from(width > 0) {
+            let width = if index < full { TILE_WIDTH } else { width };
+            let Some(leaves) = self.leaves(index, width, checkpoint, &state) else {
+                // Nothing tells what the tree goes on with.
+                return;
+            };
+            for leaf in leaves {
+                state.push_hash(leaf, &mut tiles);
+                self.compare(then, &state);
+            }
+            for (tile, bytes) in tiles.drain(..) {
+                self.tile(tile, &bytes);
+            }
+            let done = state.size();
+            (self.progress)(Progress::Entries { done, total: size });
+        }
+        for (tile, bytes) in state.partial_tiles() {
+            self.tile(tile, &bytes);
+        }
+        if state.root() != checkpoint.root {
+            self.find(Finding::HistoryChanged { size });
+        }
+        match widest_bundle(&self.log, size) {
+            Ok(None) => {}
+            Ok(Some(tile)) => {
+                let name = tile.to_string();
+                self.find(Finding::Unsigned { name });
+            }
+            Err(error) => self.unreadable("tile/entries", &error),
+        }
+    }
+
+    /// Holds the tree, at the size that it had then, against the earlier checkpoint.
+    fn compare(&mut self, earlier: Option<&Checkpoint>, state: &State) {
+        let Some(earlier) = earlier.filter(|earlier| earlier.size == state.size()) else {
+            return;
+        };
+        if state.root() == earlier.root {
+            self.summary.continues_earlier = true;
+        } else {
+            let earlier = earlier.size;
+            self.find(Finding::HistoryRewritten { earlier });
+        }
+    }
+
+    /// Holds a tile above those of entries against what it has to be.
+    fn tile(&mut self, tile: Tile, bytes: &[u8]) {
+        if tile.shelf == Shelf::Hashes(0) {
+            return;
+        }
+        let name = tile.to_string();
+        match read_tile(&self.log, tile) {
+            Ok(found) if found == bytes => {}
+            Ok(_) => self.find(Finding::LogFileChanged { name }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.find(Finding::LogFileMissing { name }),
+            Err(error) => self.unreadable(&name, &error),
+        }
+    }
+
+    /// The leaves of a bundle, told by its entries and by the tile of their hashes; `None` when neither can be read. Where they
+    /// differ, the tree above says which of them was changed.
+    fn leaves(&mut self, index: u64, width: u64, checkpoint: &Checkpoint, state: &State) -> Option<Vec<Sha256Hash>> {
+        let shelf = Shelf::Entries;
+        let tile = Tile { shelf, index, width };
+        let bytes = read_tile(&self.log, tile);
+        let entries = bytes.as_ref().ok().and_then(|bytes| decode_entries(bytes, width).ok());
+        let told = Told {
+            tile,
+            leaves: entries
+                .as_ref()
+                .map(|all| all.iter().map(|entry| leaf_hash(entry)).collect()),
+            is_missing: bytes
+                .as_ref()
+                .is_err_and(|error| error.kind() == io::ErrorKind::NotFound),
+        };
+        let shelf = Shelf::Hashes(0);
+        let tile = Tile { shelf, index, width };
+        let hashes = Told {
+            tile,
+            leaves: read_hashes(&self.log, tile).ok(),
+            is_missing: matches!(read_tile(&self.log, tile), Err(error) if error.kind() == io::ErrorKind::NotFound),
+        };
+        let is_sound = if told.leaves.is_some() && told.leaves == hashes.leaves {
+            true
+        } else {
+            // What the tree above, or the checkpoint, says of the right ones.
+            let above = (width == TILE_WIDTH).then(|| LogReader::new(self.log.root(), checkpoint.size).node(8, index));
+            let is_right = |leaves: &Vec<Sha256Hash>| match &above {
+                Some(Ok(hash)) => Some(root_of(leaves) == *hash),
+                Some(Err(_)) => None,
+                None => {
+                    let mut whole = state.clone();
+                    leaves.iter().for_each(|leaf| whole.push_hash(*leaf, &mut Vec::new()));
+                    Some(whole.root() == checkpoint.root)
+                }
+            };
+            let [told_right, hashes_right] = [&told, &hashes].map(|it| it.leaves.as_ref().map(&is_right));
+            let both = told.leaves.is_some() && hashes.leaves.is_some();
+            // Without a word from above, one that can be read is believed, and two that differ are not.
+            let believe = |right: Option<Option<bool>>| right.is_some_and(|right| right.unwrap_or(!both));
+            for (it, right) in [(&told, told_right), (&hashes, hashes_right)] {
+                if !believe(right) {
+                    let name = it.tile.to_string();
+                    self.find(if it.is_missing {
+                        Finding::LogFileMissing { name }
+                    } else {
+                        Finding::LogFileChanged { name }
+                    });
+                }
+            }
+            believe(told_right)
+        };
+        if !is_sound {
+            self.is_log_whole = false;
+            return hashes.leaves.or(told.leaves);
+        }
+        for (number, entry) in (index * TILE_WIDTH..).zip(entries.unwrap_or_default()) {
+            self.entry(number, entry);
+        }
+        told.leaves
+    }
+
+    fn entry(&mut self, number: u64, entry: &[u8]) {
+        self.summary.entries += 1;
+        match LogEntry::parse(entry).map(|entry| entry.logged) {
+            Ok(Logged::Manifest {
+                incident,
+                evidence,
+                sequence,
+                manifest,
+            }) => {
+                let name = format!("manifests/{incident}/{evidence}/{sequence:08}.json");
+                self.logged_file(number, &name, manifest, MANIFEST_BYTES_MAX);
+            }
+            Ok(Logged::Collection {
+                incident,
+                evidence,
+                record,
+            }) => {
+                let name = format!("records/{incident}/{evidence}/{record}.json");
+                self.logged_file(number, &name, record, COLLECTION_BYTES_MAX);
+            }
+            Ok(Logged::Frames { first, last, chain }) => {
+                let follows = self.frames.last().map_or(1, |(_, last, _)| last.saturating_add(1));
+                if first != follows || last < first {
+                    self.find(Finding::FramesOutOfOrder { number, first, last });
+                }
+                self.frames.push((number, last, chain));
+            }
+            Err(error) => {
+                let what = error.to_string();
+                self.find(Finding::EntryUnreadable { number, what });
+            }
+        }
+    }
+
+    /// Holds a manifest or a record against what was logged of it.
+    fn logged_file(&mut self, number: u64, name: &str, hash: Sha256Hash, max: u64) {
+        self.logged.insert(hash);
+        if self.reported.contains(name) {
+            return;
+        }
+        let finding = match self.vault.read(name, max) {
+            Ok(bytes) if Sha256Hash::of(&bytes) == hash => return,
+            Ok(_) => Finding::Changed {
+                name: name.to_owned(),
+                number,
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Finding::Removed {
+                name: name.to_owned(),
+                number,
+            },
+            Err(error) => return self.unreadable(name, &error),
+        };
+        self.find_at(name, finding);
+    }
+
+    /// Looks for what is no part of a vault at its top.
+    fn names(&mut self) {
+        for name in self.list("") {
+            if !["lock", "tmp", "objects", "manifests", "records"].contains(&name.as_str()) {
+                self.foreign(&name);
+            }
+        }
+    }
+
+    fn foreign(&mut self, name: &str) {
+        let name = Printable(name).to_string();
+        self.find(Finding::Foreign { name });
+    }
+
+    /// The names in a directory of the vault, sorted.
+    fn list(&mut self, name: &str) -> Vec<String> {
+        match self.vault.list(name) {
+            Ok(mut names) => {
+                names.sort_unstable();
+                names
+            }
+            Err(error) => {
+                self.unreadable(name, &error);
+                Vec::new()
+            }
+        }
+    }
+
+    /// Calls `take` for each file of each evidence in `above` whose name `key` can read, in order.
+    fn each<K: Ord>(
+        &mut self,
+        above: &str,
+        key: impl Fn(&str) -> Option<K>,
+        mut take: impl FnMut(&mut Self, IncidentId, EvidenceId, Vec<(K, String)>),
+    ) {
+        for incident in self.list(above) {
+            let within = format!("{above}/{incident}");
+            let Some(incident) = exactly::<IncidentId>(&incident) else {
+                self.foreign(&within);
+                continue;
+            };
+            for evidence in self.list(&within) {
+                let dir = format!("{within}/{evidence}");
+                let Some(evidence) = exactly::<EvidenceId>(&evidence) else {
+                    self.foreign(&dir);
+                    continue;
+                };
+                let mut keys = Vec::new();
+                for name in self.list(&dir) {
+                    let whole = format!("{dir}/{name}");
+                    match key(&name) {
+                        Some(key) => keys.push((key, whole)),
+                        None => self.foreign(&whole),
+                    }
+                }
+                keys.sort_unstable();
+                take(self, incident, evidence, keys);
+            }
+        }
+    }
+
+    fn manifests(&mut self) {
+        self.each("manifests", sequence_of, |it, incident, evidence, all| {
+            // The number and hash of the manifest before; `None` when nothing is known of it.
+            let mut before = Some((0, None));
+            for (sequence, name) in all {
+                it.summary.manifests += 1;
+                let known = before.take();
+                let Some((hash, manifest)) = it.manifest(&name) else {
+                    continue;
+                };
+                before = Some((sequence, Some(hash)));
+                let found = (manifest.custody.incident, manifest.custody.evidence, manifest.sequence);
+                if found != (incident, evidence, sequence) {
+                    let what = "it is of something else".to_owned();
+                    it.find_at(
+                        &name,
+                        Finding::Wrong {
+                            name: name.clone(),
+                            what,
+                        },
+                    );
+                }
+                let dir = name.rsplit_once('/').map_or("", |(dir, _)| dir);
+                let one_before = format!("{dir}/{:08}.json", sequence.saturating_sub(1));
+                let follows = known.is_none_or(|(last, hash)| last + 1 == sequence && manifest.previous == hash);
+                if !follows && !it.reported.contains(&one_before) {
+                    it.find(Finding::ChainBroken { name });
+                }
+            }
+        });
+    }
+
+    /// Reads a manifest and looks for what it stands for; `None` when there is a finding of it.
+    fn manifest(&mut self, name: &str) -> Option<(Sha256Hash, Manifest)> {
+        let (hash, bytes) = self.logged_bytes(name, MANIFEST_BYTES_MAX)?;
+        match Manifest::parse(&bytes) {
+            Ok(manifest) => {
+                if let Taken::Stored { sha256, storage, .. } = &manifest.taken
+                    && self.referenced.insert(*sha256, storage.sha256).is_none()
+                {
+                    let object = DirVault::object_name(*sha256);
+                    let looked = self.vault.path(&object).symlink_metadata();
+                    if looked.is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+                        let manifest = name.to_owned();
+                        self.find(Finding::ArtefactRemoved { name: object, manifest });
+                    }
+                }
+                Some((hash, manifest))
+            }
+            Err(error) => {
+                let what = error.to_string();
+                let finding = Finding::Wrong {
+                    name: name.to_owned(),
+                    what,
+                };
+                self.find_at(name, finding);
+                None
+            }
+        }
+    }
+
+    /// The bytes of a manifest or record that there is no finding of; one when it is in no entry of the log.
+    fn logged_bytes(&mut self, name: &str, max: u64) -> Option<(Sha256Hash, Vec<u8>)> {
+        if self.reported.contains(name) {
+            return None;
+        }
+        match self.vault.read(name, max) {
+            Ok(bytes) => {
+                let hash = Sha256Hash::of(&bytes);
+                // While entries are missing, nobody knows.
+                if self.is_log_whole && !self.logged.contains(&hash) {
+                    let name = name.to_owned();
+                    self.find(Finding::Unlogged { name });
+                }
+                Some((hash, bytes))
+            }
+            Err(error) => {
+                self.unreadable(name, &error);
+                None
+            }
+        }
+    }
+
+    fn records(&mut self) {
+        self.each("records", hash_of, |it, incident, evidence, all| {
+            for (hash, name) in all {
+                it.summary.records += 1;
+                let Some((found, bytes)) = it.logged_bytes(&name, COLLECTION_BYTES_MAX) else {
+                    continue;
+                };
+                let what = match CollectionRecord::parse(&bytes) {
+                    _ if found != hash => "it has another hash".to_owned(),
+                    Ok(record) if (record.incident, record.evidence) != (incident, evidence) => {
+                        "it is of something else".to_owned()
+                    }
+                    Ok(_) => continue,
+                    Err(error) => error.to_string(),
+                };
+                it.find_at(
+                    &name,
+                    Finding::Wrong {
+                        name: name.clone(),
+                        what,
+                    },
+                );
+            }
+        });
+    }
+
+    /// Hashes every artefact.
+    fn artefacts(&mut self) {
+        let is_known = self.reported.is_empty();
+        for prefix in self.list("objects") {
+            let dir = format!("objects/{prefix}");
+            for file in self.list(&dir) {
+                let name = format!("{dir}/{file}");
+                let hash = file.strip_suffix(".zst").and_then(exactly::<Sha256Hash>);
+                let Some(hash) = hash.filter(|hash| DirVault::object_name(*hash) == name) else {
+                    self.foreign(&name);
+                    continue;
+                };
+                self.summary.artefacts += 1;
+                match self.hashed(&name, hash) {
+                    Ok(bytes) => self.summary.bytes += bytes,
+                    Err(error) => {
+                        let what = Printable(&error.to_string()).to_string();
+                        self.find(Finding::ArtefactChanged {
+                            name: name.clone(),
+                            what,
+                        });
+                    }
+                }
+                // A manifest that was removed or changed may have stood for it.
+                if is_known && !self.referenced.contains_key(&hash) {
+                    self.find(Finding::Unreferenced { name });
+                }
+                (self.progress)(Progress::Artefacts {
+                    done: self.summary.artefacts,
+                    bytes: self.summary.bytes,
+                });
+            }
+        }
+    }
+
+    /// Reads an artefact to its end, which proves it; its original bytes. The stored bytes have to be those of the manifest,
+    /// too: there are changes of them that nothing shows that is read from them.
+    fn hashed(&mut self, name: &str, hash: Sha256Hash) -> io::Result<u64> {
+        let (artefacts, before) = (self.summary.artefacts, self.summary.bytes);
+        let mut stored = Hashing::new(self.vault.open(name)?);
+        let mut proving = Proving::new(decoder(&mut stored)?, hash);
+        let mut buffer = vec![0; 256 << 10];
+        let mut bytes: u64 = 0;
+        loop {
+            let read = io::Read::read(&mut proving, &mut buffer)?;
+            if read == 0 {
+                break;
+            }
+            bytes += read as u64;
+            // A large one is told of while it is read.
+            if bytes % (64 << 20) < read as u64 {
+                (self.progress)(Progress::Artefacts {
+                    done: artefacts,
+                    bytes: before + bytes,
+                });
+            }
+        }
+        drop(proving);
+        let expected = self.referenced.get(&hash);
+        if expected.is_some_and(|expected| stored.finish().0 != *expected) {
+            let what = "its bytes are the same, and what is stored of them is not";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        }
+        Ok(bytes)
+    }
+
+    /// Holds the journal against the chain values that were logged.
+    fn journal(&mut self, dir: &Path) {
+        let mut wanted = std::mem::take(&mut self.frames);
+        wanted.sort_unstable_by_key(|(_, last, _)| *last);
+        let mut wanted = wanted.into_iter().peekable();
+        let mut wrong = Vec::new();
+        let read = ReadOnlyJournal::open(dir)
+            .map_err(|error| error.to_string())
+            .and_then(|journal| {
+                let mut visit = |frame: staunch_ports::StoredFrame| {
+                    while let Some((number, last, chain)) = wanted.next_if(|(_, last, _)| *last <= frame.lsn.0) {
+                        if last == frame.lsn.0 && chain.0 != frame.hash {
+                            wrong.push(Finding::FramesChanged { number, last });
+                        }
+                    }
+                    ControlFlow::Continue(())
+                };
+                journal.read(Lsn(1), &mut visit).map_err(|error| error.to_string())
+            });
+        wrong.into_iter().for_each(|finding| self.find(finding));
+        match read {
+            Ok(()) => {
+                for (number, last, _) in wanted {
+                    self.find(Finding::FramesRemoved { number, last });
+                }
+            }
+            Err(error) => self.unreadable("the journal", &error),
+        }
+    }
+}

@@ -1,0 +1,478 @@
+//! What `verify_evidence` finds in a folder that somebody has tampered with: exactly that, and nothing beside it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use staunch_ports::Vault;
+use staunch_store::vault::logged::{catch_up, log_frames};
+use staunch_store::vault::{EvidenceFolder, EvidenceSummary, Finding, verify_evidence};
+use staunch_store::{DirVault, DirVaultOptions, LogKey, LogVerifier, SegmentJournal, TransparencyLog};
+use staunch_testkit::contract::vault::{noise, record, store};
+
+use crate::{append_ok, small, with_epoch};
+
+const ORIGIN: &str = "staunch.example/0102";
+
+/// A folder with 310 manifests, 2 records and frames: more than one tile.
+struct Folder {
+    dir: tempfile::TempDir,
+    /// The checkpoint before the last evidence.
+    earlier: String,
+    /// The object of one artefact, and that of the last.
+    objects: [PathBuf; 2],
+    record: PathBuf,
+}
+
+impl Folder {
+    fn new() -> Self {
+        let shared = Path::new("/dev/shm");
+        let dir = if shared.is_dir() {
+            tempfile::tempdir_in(shared).expect("a temporary directory")
+        } else {
+            tempfile::tempdir().expect("a temporary directory")
+        };
+        let options = DirVaultOptions {
+            is_immutable: false,
+            ..DirVaultOptions::default()
+        };
+        let vault = DirVault::open(&dir.path().join("vault"), options).expect("the vault opens");
+        let mut log = open_log(&dir.path().join("log"));
+        let mut first = None;
+        for number in 0..308_u64 {
+            first.get_or_insert(store(&vault, number % 2 + 1, number % 4, &noise(number, 50)));
+        }
+        let first = first.expect("there are many");
+        vault.put_record(&record(&first)).expect("it is stored");
+        catch_up(&vault, &mut log).expect("it is logged");
+        let journal = dir.path().join("journal");
+        fs::create_dir(&journal).expect("the directory is ours");
+        let (mut journal, _) = with_epoch(SegmentJournal::open(&journal, small()).expect("the journal opens"));
+        append_ok(&mut journal, &[b"one", b"two"]);
+        log_frames(&journal, &mut log).expect("it is logged");
+        append_ok(&mut journal, &[b"three", b"four"]);
+        log_frames(&journal, &mut log).expect("it is logged");
+        let earlier = log.note().to_owned();
+        let large = store(&vault, 1, 8, &noise(1_000, 500_000));
+        let last = store(&vault, 1, 9, b"the last");
+        let record = vault.put_record(&record(&last)).expect("it is stored");
+        catch_up(&vault, &mut log).expect("it is logged");
+        let objects = [&large, &last].map(|it| {
+            let artefact = staunch_testkit::contract::vault::artefact(it);
+            dir.path().join("vault").join(DirVault::object_name(artefact))
+        });
+        let record = dir.path().join(format!("vault/records/INC-1/EV-9/{record}.json"));
+        Self {
+            dir,
+            earlier,
+            objects,
+            record,
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn verify_with(&self, key: &LogVerifier, earlier: Option<&str>) -> (EvidenceSummary, Vec<Finding>) {
+        let (vault, log, journal) = (self.path("vault"), self.path("log"), self.path("journal"));
+        let folder = EvidenceFolder {
+            vault: &vault,
+            log: &log,
+            journal: Some(&journal),
+            key,
+            earlier,
+        };
+        let mut findings = Vec::new();
+        let mut steps = 0;
+        let summary = verify_evidence(&folder, &mut |_| steps += 1, &mut |finding| findings.push(finding));
+        assert_eq!(summary.findings, findings.len() as u64);
+        assert!(findings.iter().all(|it| !it.to_string().contains('\n')));
+        (summary, findings)
+    }
+
+    fn verify(&self) -> Vec<Finding> {
+        self.verify_with(&key().verifier(), Some(&self.earlier)).1
+    }
+
+    /// The only finding there is.
+    fn only(&self) -> Finding {
+        let mut findings = self.verify();
+        assert_eq!(findings.len(), 1, "{findings:#?}");
+        findings.remove(0)
+    }
+}
+
+fn key() -> LogKey {
+    LogKey::from_seed(ORIGIN, &[7; 32])
+}
+
+fn open_log(dir: &Path) -> TransparencyLog {
+    TransparencyLog::open(dir, key(), None).expect("the log opens")
+}
+
+/// Writes a file anew, whatever its permissions are.
+fn put(path: &Path, bytes: &[u8]) {
+    let _ = fs::remove_file(path);
+    fs::write(path, bytes).expect("the directory is ours");
+}
+
+fn flip(path: &Path, at: usize) {
+    let mut bytes = fs::read(path).expect("it is there");
+    bytes[at] ^= 1;
+    put(path, &bytes);
+}
+
+fn remove(path: &Path) {
+    fs::remove_file(path).expect("it is there");
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a directory");
+    for entry in fs::read_dir(from).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        let to = to.join(path.file_name().expect("a name"));
+        if path.is_dir() {
+            copy(&path, &to);
+        } else {
+            fs::copy(&path, &to).expect("it is copied");
+        }
+    }
+}
+
+#[test]
+fn an_untouched_folder_is_whole() {
+    let folder = Folder::new();
+    let (summary, findings) = folder.verify_with(&key().verifier(), Some(&folder.earlier));
+    assert_eq!(findings, []);
+    let checkpoint = summary.checkpoint.as_ref().expect("it is proved");
+    assert_eq!((checkpoint.size, summary.entries), (314, 314));
+    assert_eq!((summary.manifests, summary.records, summary.artefacts), (310, 2, 310));
+    assert_eq!(summary.bytes, 308 * 50 + 500_000 + 8);
+    assert!(summary.continues_earlier);
+    // Against itself.
+    let now = fs::read_to_string(folder.path("log/checkpoint")).expect("it is there");
+    assert_eq!(folder.verify_with(&key().verifier(), Some(&now)).1, []);
+    let (summary, findings) = folder.verify_with(&key().verifier(), None);
+    assert!(findings.is_empty() && !summary.continues_earlier);
+    // As a copy, by somebody who has the public key as text.
+    let copied = folder.path("copied");
+    for name in ["vault", "log"] {
+        copy(&folder.path(name), &copied.join(name));
+    }
+    let key = LogVerifier::parse(&key().verifier().to_string()).expect("it is a key");
+    let copy = EvidenceFolder {
+        vault: &copied.join("vault"),
+        log: &copied.join("log"),
+        journal: None,
+        key: &key,
+        earlier: None,
+    };
+    let summary = verify_evidence(&copy, &mut |_| (), &mut |finding| panic!("{finding}"));
+    assert_eq!(summary.entries, 314);
+}
+
+#[test]
+fn a_changed_byte_of_an_artefact_is_found_wherever_it_is() {
+    let folder = Folder::new();
+    let object = &folder.objects[0];
+    let sound = fs::read(object).expect("it is there");
+    let name = || {
+        object
+            .strip_prefix(folder.path("vault"))
+            .expect("it is below")
+            .display()
+            .to_string()
+    };
+    let changed = |what: &str| match folder.only() {
+        Finding::ArtefactChanged { name: found, .. } => assert_eq!(found, name(), "{what}"),
+        other => panic!("{what}: {other}"),
+    };
+    for at in [0, 4, 5, sound.len() / 2, sound.len() - 1] {
+        flip(object, at);
+        changed(&format!("byte {at}"));
+        put(object, &sound);
+    }
+    put(object, &sound[..sound.len() - 1]);
+    changed("cut");
+    // A frame that decompressors pass over.
+    put(object, &[&sound[..], &[0x50, 0x2a, 0x4d, 0x18, 1, 0, 0, 0, 7]].concat());
+    changed("longer");
+    put(object, &zstd::encode_all(&b"another"[..], 3).expect("it is compressed"));
+    changed("another");
+    put(object, &sound);
+    assert_eq!(folder.verify(), []);
+}
+
+#[test]
+fn a_removed_artefact_is_found() {
+    let folder = Folder::new();
+    remove(&folder.objects[1]);
+    assert!(
+        matches!(folder.only(), Finding::ArtefactRemoved { manifest, .. } if manifest.ends_with("EV-9/00000001.json"))
+    );
+}
+
+#[test]
+fn a_changed_or_removed_manifest_or_record_is_found() {
+    for at in [0, 100, 300] {
+        let folder = Folder::new();
+        flip(&folder.path("vault/manifests/INC-1/EV-0/00000033.json"), at);
+        assert!(matches!(folder.only(), Finding::Changed { .. }), "byte {at}");
+    }
+    for name in [
+        "INC-1/EV-0/00000001.json",
+        "INC-1/EV-0/00000033.json",
+        "INC-1/EV-9/00000001.json",
+    ] {
+        let folder = Folder::new();
+        let name = format!("manifests/{name}");
+        remove(&folder.path("vault").join(&name));
+        assert!(
+            matches!(folder.only(), Finding::Removed { name: found, .. } if found == name),
+            "{name}"
+        );
+    }
+    let folder = Folder::new();
+    flip(&folder.record, 200);
+    assert!(matches!(folder.only(), Finding::Changed { .. }));
+    remove(&folder.record);
+    assert!(matches!(folder.only(), Finding::Removed { .. }));
+}
+
+#[test]
+fn a_changed_or_removed_file_of_the_log_is_found_and_named() {
+    let names = [
+        "tile/entries/000",
+        "tile/0/000",
+        "tile/entries/001.p/58",
+        "tile/0/001.p/58",
+        "tile/1/000.p/1",
+    ];
+    for name in names {
+        let folder = Folder::new();
+        let path = folder.path("log").join(name);
+        flip(&path, 20);
+        assert_eq!(folder.only(), Finding::LogFileChanged { name: name.to_owned() });
+        remove(&path);
+        assert_eq!(folder.only(), Finding::LogFileMissing { name: name.to_owned() });
+    }
+}
+
+#[test]
+fn a_changed_checkpoint_is_found() {
+    let folder = Folder::new();
+    let path = folder.path("log/checkpoint");
+    for at in [0, 22, 40, 130] {
+        let sound = fs::read(&path).expect("it is there");
+        flip(&path, at);
+        assert!(
+            matches!(folder.only(), Finding::CheckpointNotProved { .. }),
+            "byte {at}"
+        );
+        put(&path, &sound);
+    }
+    remove(&path);
+    assert_eq!(folder.only(), Finding::CheckpointMissing);
+}
+
+/// The last entry, with the tile that it was in, is taken away; or the checkpoint is put back to before it as well.
+#[test]
+fn a_removed_last_entry_is_found() {
+    let folder = Folder::new();
+    let bundle = fs::read(folder.path("log/tile/entries/001.p/58")).expect("it is there");
+    let mut at = 0;
+    for _ in 0..57 {
+        at += 2 + usize::from(u16::from_be_bytes([bundle[at], bundle[at + 1]]));
+    }
+    put(&folder.path("log/tile/entries/001.p/58"), &bundle[..at]);
+    let name = "tile/entries/001.p/58".to_owned();
+    assert_eq!(folder.only(), Finding::LogFileChanged { name });
+}
+
+/// The log is put back to what it was, and is whole in itself.
+#[test]
+fn a_log_that_was_put_back_is_found() {
+    let folder = Folder::new();
+    let now = fs::read_to_string(folder.path("log/checkpoint")).expect("it is there");
+    put(&folder.path("log/checkpoint"), folder.earlier.as_bytes());
+    for name in ["tile/entries/001.p/58", "tile/0/001.p/58"] {
+        remove(&folder.path("log").join(name));
+    }
+    // Evidence that is left over shows it.
+    let findings = folder.verify();
+    assert_eq!(findings.len(), 3, "{findings:#?}");
+    assert!(
+        findings
+            .iter()
+            .all(|it| matches!(it, Finding::Unlogged { .. }) && it.may_be_left_behind())
+    );
+    // When that is gone, too, only a checkpoint from before does.
+    remove(&folder.record);
+    for evidence in ["EV-8", "EV-9"] {
+        fs::remove_dir_all(folder.path("vault/manifests/INC-1").join(evidence)).expect("the directory is ours");
+    }
+    folder.objects.iter().for_each(|object| remove(object));
+    assert_eq!(folder.verify(), []);
+    let (summary, findings) = folder.verify_with(&key().verifier(), Some(&now));
+    let put_back = Finding::RolledBack {
+        earlier: 314,
+        found: 311,
+    };
+    assert_eq!(findings, [put_back]);
+    assert!(!summary.continues_earlier);
+}
+
+#[test]
+fn entries_beyond_the_checkpoint_are_found() {
+    let folder = Folder::new();
+    put(&folder.path("log/checkpoint"), folder.earlier.as_bytes());
+    let findings = folder.verify();
+    let name = "tile/entries/001.p/58".to_owned();
+    assert!(findings.contains(&Finding::Unsigned { name }), "{findings:#?}");
+    assert_eq!(findings.len(), 4, "{findings:#?}");
+}
+
+/// Everything that can be computed is computed anew for another history, with the true key or with another.
+#[test]
+fn a_history_that_was_written_anew_is_found() {
+    let folder = Folder::new();
+    let read_entries = || {
+        let (reader, _) = staunch_store::LogReader::open(&folder.path("log"), &key().verifier()).expect("it opens");
+        let mut entries = Vec::new();
+        let mut visit = |_, entry: &[u8]| {
+            entries.push(entry.to_vec());
+            std::ops::ControlFlow::Continue(())
+        };
+        reader.entries(0, &mut visit).expect("it can be read");
+        entries
+    };
+    let mut entries = read_entries();
+    let checkpoint = fs::read(folder.path("log/checkpoint")).expect("it is there");
+    entries.swap(2, 7);
+    let rewrite = |key: LogKey| {
+        fs::remove_dir_all(folder.path("log")).expect("the directory is ours");
+        let mut log = TransparencyLog::open(&folder.path("log"), key, None).expect("the log opens");
+        log.append(&entries).expect("there is room");
+    };
+    // By somebody with the key: only the earlier checkpoint tells.
+    rewrite(key());
+    assert_eq!(folder.only(), Finding::HistoryRewritten { earlier: 311 });
+    assert_eq!(folder.verify_with(&key().verifier(), None).1, []);
+    // Without the key, under the old checkpoint.
+    put(&folder.path("log/checkpoint"), &checkpoint);
+    let findings = folder.verify();
+    assert!(
+        findings.contains(&Finding::HistoryChanged { size: 314 }),
+        "{findings:#?}"
+    );
+    // Without the key, under a key of the same name.
+    rewrite(LogKey::from_seed(ORIGIN, &[9; 32]));
+    assert!(matches!(folder.only(), Finding::CheckpointNotProved { .. }));
+}
+
+#[test]
+fn what_somebody_has_put_there_is_found() {
+    let folder = Folder::new();
+    let vault = folder.path("vault");
+    let foreign = [
+        "readme.txt",
+        "objects/aa/x.zst",
+        "objects/loose",
+        "manifests/INC-1/EV-1/1.json",
+        "manifests/INC-01/EV-1/00000001.json",
+        "records/INC-1/EV-9/x.json",
+    ];
+    for name in foreign {
+        let path = vault.join(name);
+        fs::create_dir_all(path.parent().expect("it is below")).expect("the directory is ours");
+        put(&path, b"x");
+        let finding = folder.only();
+        let is_named = matches!(&finding, Finding::Foreign { name: found } if name.starts_with(found))
+            || matches!(&finding, Finding::Unreadable { name: found, .. } if name == found);
+        assert!(is_named, "{name}: {finding}");
+        remove(&path);
+        if name.contains("INC-01") {
+            fs::remove_dir_all(vault.join("manifests/INC-01")).expect("it is ours");
+        }
+    }
+    // An artefact that is whole, and of nothing.
+    let hash = staunch_model::Sha256Hash::of(b"planted");
+    let object = vault.join(DirVault::object_name(hash));
+    fs::create_dir_all(object.parent().expect("it is below")).expect("the directory is ours");
+    put(
+        &object,
+        &zstd::encode_all(&b"planted"[..], 3).expect("it is compressed"),
+    );
+    assert!(matches!(folder.only(), Finding::Unreferenced { .. }));
+    remove(&object);
+    // A manifest of somebody who writes with the vault's own hands.
+    let options = DirVaultOptions {
+        is_immutable: false,
+        ..DirVaultOptions::default()
+    };
+    let writer = DirVault::open(&vault, options).expect("the vault opens");
+    store(&writer, 1, 0, b"planted");
+    assert!(matches!(folder.only(), Finding::Unlogged { .. }));
+}
+
+#[test]
+fn links_are_not_followed() {
+    let folder = Folder::new();
+    let object = &folder.objects[0];
+    let aside = folder.path("aside");
+    fs::rename(object, &aside).expect("the directory is ours");
+    std::os::unix::fs::symlink(&aside, object).expect("the directory is ours");
+    assert!(matches!(folder.only(), Finding::ArtefactChanged { .. }));
+}
+
+#[test]
+fn a_journal_that_was_changed_or_cut_is_found() {
+    let folder = Folder::new();
+    let journal = folder.path("journal");
+    // Another journal with other frames.
+    fs::remove_dir_all(&journal).expect("the directory is ours");
+    fs::create_dir(&journal).expect("the directory is ours");
+    let (mut other, _) = with_epoch(SegmentJournal::open(&journal, small()).expect("the journal opens"));
+    append_ok(&mut other, &[b"one", b"TWO"]);
+    drop(other);
+    let findings = folder.verify();
+    assert_eq!(findings.len(), 2, "{findings:#?}");
+    assert!(
+        matches!(findings[0], Finding::FramesChanged { last: 2 | 3, .. }),
+        "{findings:#?}"
+    );
+    assert!(matches!(findings[1], Finding::FramesRemoved { .. }), "{findings:#?}");
+}
+
+#[test]
+fn an_earlier_checkpoint_of_nobody_counts_for_nothing() {
+    let folder = Folder::new();
+    let other = LogKey::from_seed(ORIGIN, &[9; 32]);
+    let note = other.sign(folder.earlier.split("\n\n").next().expect("a text"));
+    for note in ["", "x", note.as_str()] {
+        let (summary, findings) = folder.verify_with(&key().verifier(), Some(note));
+        assert!(
+            matches!(findings[..], [Finding::EarlierNotProved { .. }]),
+            "{findings:#?}"
+        );
+        assert!(!summary.continues_earlier);
+    }
+}
+
+/// What a killed writer leaves is told apart from what somebody has done.
+#[test]
+fn what_a_crash_leaves_is_said_to_be_that() {
+    let folder = Folder::new();
+    let options = DirVaultOptions {
+        is_immutable: false,
+        ..DirVaultOptions::default()
+    };
+    let vault = DirVault::open(&folder.path("vault"), options).expect("the vault opens");
+    store(&vault, 5, 50, b"sealed and not logged");
+    drop(vault);
+    assert!(folder.only().may_be_left_behind());
+    let mut log = open_log(&folder.path("log"));
+    let vault = DirVault::read_only(&folder.path("vault"));
+    assert_eq!(catch_up(&vault, &mut log), Ok(1));
+    assert_eq!(folder.verify(), []);
+}
