@@ -4,3 +4,4 @@
 
 pub mod action;
 pub mod journal;
+pub mod notifier;
