@@ -13,7 +13,7 @@ const SHORT: Span = Span::from_mins(5);
 fn contained(lease: Span) -> (Sim, Timestamp) {
     let mut sim = Sim::new(build::policy(|policy| {
         adjust_playbook(policy, "enforce", |it| {
-            it.steps.iter_mut().for_each(|step| step.lease = lease)
+            it.steps.iter_mut().for_each(|step| step.lease = lease);
         });
     }));
     let time = sim.now;

@@ -243,9 +243,10 @@ to = ["night"]
     };
     use NoticeLevel::{Info, Page, Warning};
     let payments = asset("payments", "production", "1");
-    check(Page, &[payments.clone()], &[], &["oncall", "desk"]);
-    check(Warning, &[payments.clone()], &[], &["oncall", "desk"]);
-    check(Info, &[payments.clone()], &[], &["night"]);
+    let one = std::slice::from_ref::<Asset>;
+    check(Page, one(&payments), &[], &["oncall", "desk"]);
+    check(Warning, one(&payments), &[], &["oncall", "desk"]);
+    check(Info, one(&payments), &[], &["night"]);
     // Both must be said of one asset.
     let split = [asset("payments", "staging", ""), asset("sales", "production", "")];
     check(Page, &split, &[], &["night"]);
