@@ -39,6 +39,9 @@ const COMPLETIONS: [(&str, &str); 3] = [
 /// The folder of the documentation.
 const DOCUMENTATION: &str = "docs";
 
+/// What the unit is given for acts that need more than the firewall.
+const DROP_INS: &str = "contrib/debian/drop-ins";
+
 /// Runs the task.
 pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
     let checks = match arguments {
@@ -117,6 +120,7 @@ fn lay_out(root: &Path, binary: &Path, stage: &Path) -> Result<()> {
             &documents.join("examples").join(folder),
         )?;
     }
+    copy_folder(&root.join(DROP_INS), &documents.join("examples/drop-ins"))?;
     fs::write(documents.join("third-party-notices"), notices::all(root)?)?;
     Ok(())
 }

@@ -24,6 +24,7 @@ mod sim;
 mod test;
 mod tidy;
 mod torture;
+mod usage;
 mod workspace;
 
 /// A task by its name.
@@ -104,6 +105,14 @@ const TASKS: &[Task] = &[
     },
 ];
 
+impl Task {
+    /// How it is used.
+    fn help(&self) -> String {
+        let usage = format!("Usage: cargo xtask {} {}", self.name, self.arguments);
+        format!("{}\n\n{}\n", usage.trim_end(), self.summary)
+    }
+}
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let Some((name, rest)) = arguments.split_first() else {
@@ -118,6 +127,17 @@ fn main() -> ExitCode {
         eprintln!("error: there is no task {name:?}\n\n{}", help());
         return ExitCode::from(2);
     };
+    match usage::asked(task.arguments, rest) {
+        Ok(usage::Asked::Run) => {}
+        Ok(usage::Asked::Help) => {
+            print!("{}", task.help());
+            return ExitCode::SUCCESS;
+        }
+        Err(why) => {
+            eprintln!("error: {why}\n\n{}", task.help());
+            return ExitCode::from(2);
+        }
+    }
     (task.run)(rest).unwrap_or_else(|error| {
         eprintln!("error: {error:#}");
         ExitCode::FAILURE
@@ -130,4 +150,23 @@ fn help() -> String {
         text.push_str(&format!("  {} {}\n      {}\n", task.name, task.arguments, task.summary));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_task_tells_how_it_is_used_and_refuses_what_it_does_not_know() {
+        for task in TASKS {
+            let asked = |argument: &str| usage::asked(task.arguments, &[argument.to_owned()]);
+            assert_eq!(asked("--help"), Ok(usage::Asked::Help), "{}", task.name);
+            assert_eq!(asked("-h"), Ok(usage::Asked::Help), "{}", task.name);
+            let help = task.help();
+            assert!(help.starts_with(&format!("Usage: cargo xtask {}", task.name)), "{help}");
+            assert!(help.contains(task.summary), "{help}");
+            // Its arguments are those of `cargo test`, which refuses what it does not know.
+            assert_eq!(asked("--no-such-option").is_err(), task.name != "test", "{}", task.name);
+        }
+    }
 }

@@ -3,5 +3,6 @@
 //! Never decides what is told, or to whom.
 
 pub mod log;
+pub mod webhook;
 
 pub use log::LogNotifier;

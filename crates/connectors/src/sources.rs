@@ -11,7 +11,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use staunch_model::EventView;
 
-use crate::json::Document;
+use crate::json::{Document, JsonError};
 
 pub mod address;
 pub mod alertmanager;
@@ -60,6 +60,12 @@ pub trait Source: Send + Sync {
 
     /// The event that `doc` holds as a text, for systems that deliver JSON inside JSON.
     fn written<'a>(&self, _doc: &'a Document<'_>) -> Option<&'a str> {
+        None
+    }
+
+    /// The event that is to be read instead of `doc`, for systems that pack a part of an event; `None` when nothing of it is
+    /// packed, which is so of what this returns. `bytes` are those of `doc`.
+    fn unpacked(&self, _doc: &Document<'_>, _bytes: &[u8]) -> Option<Result<Vec<u8>, JsonError>> {
         None
     }
 

@@ -329,6 +329,12 @@ fn apply_to(state: &mut EngineState, record: &Record, now: Timestamp, next: &mut
             }
             state.around.add(*incident, targets, account.as_ref());
         }
+        Record::AssetsKnown { incident, assets } => {
+            if !state.incidents.contains_key(incident) {
+                return Err(ApplyError::NoIncident(*incident));
+            }
+            state.around.name(*incident, assets);
+        }
         Record::ListChanged(change) => {
             state.lists.change(change);
             state.index.listed = ListedNetworks::of(&state.lists);

@@ -25,6 +25,8 @@ pub struct Around {
     accounts: Vec<KnownAccount>,
     /// Its events name more accounts than are kept, so that not all of them are known.
     more_accounts: bool,
+    /// The assets that its events name, attacked ones among them, in the order in which they came first.
+    assets: Vec<Asset>,
 }
 
 impl Around {
@@ -35,6 +37,27 @@ impl Around {
             targets,
             accounts: account.into_iter().collect(),
             more_accounts: false,
+            assets: Vec::new(),
+        }
+    }
+
+    /// The assets that the events name, whether anything is aimed at them or not.
+    #[must_use]
+    pub fn assets(&self) -> &[Asset] {
+        &self.assets
+    }
+
+    /// The accounts that the events name.
+    #[must_use]
+    pub fn accounts(&self) -> &[KnownAccount] {
+        &self.accounts
+    }
+
+    fn name(&mut self, assets: &[Asset]) {
+        for asset in assets {
+            if self.assets.len() < limits::ASSETS_PER_INCIDENT_MAX && !self.assets.contains(asset) {
+                self.assets.push(asset.clone());
+            }
         }
     }
 
@@ -95,6 +118,10 @@ impl ByIncident {
         self.0.entry(incident).or_default().add(targets, account);
     }
 
+    pub(crate) fn name(&mut self, incident: IncidentId, assets: &[Asset]) {
+        self.0.entry(incident).or_default().name(assets);
+    }
+
     pub(crate) fn forget(&mut self, incident: IncidentId) {
         self.0.remove(&incident);
     }
@@ -135,6 +162,15 @@ impl Turn<'_> {
                 targets,
                 account,
             });
+        }
+        let named = context.addresses.iter().filter_map(|it| it.asset.as_ref());
+        let named = named.chain(context.host.as_ref().map(|it| &it.asset));
+        let mut known = self.state.around.get(incident).cloned().unwrap_or_default();
+        let before = known.assets.len();
+        known.name(&named.cloned().collect::<Vec<_>>());
+        if known.assets.len() > before {
+            let assets = known.assets.split_off(before);
+            self.put(Record::AssetsKnown { incident, assets });
         }
     }
 }

@@ -13,6 +13,9 @@ pub const STEPS_PER_PLAYBOOK_MAX: usize = 16;
 /// the context guard treats accounts as unknown.
 pub const ACCOUNTS_PER_INCIDENT_MAX: usize = 8;
 
+/// Assets that the events of one incident name, of which it is kept whose they are: people of so many are told.
+pub const ASSETS_PER_INCIDENT_MAX: usize = 8;
+
 /// Pieces of evidence that one playbook may ask for.
 pub const EVIDENCE_PER_PLAYBOOK_MAX: usize = 12;
 

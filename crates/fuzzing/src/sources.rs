@@ -127,10 +127,10 @@ fn decode_all(source: &dyn Source, data: &[u8]) {
             }
         };
         let bytes = document.bytes();
-        // What was written as a text has escape sequences in the body.
+        // What was written as a text has escape sequences in the body, and what was packed is not in it.
         let as_sent = data[offset..].starts_with(bytes);
         assert!(
-            as_sent || source.name() == "kubernetes-audit",
+            as_sent || ["kubernetes-audit", "cloudevents"].contains(&source.name()),
             "an event is a piece of the body"
         );
         let value: Value = serde_json::from_slice(bytes).expect("others read it too");

@@ -549,6 +549,13 @@ pub enum Record {
     },
     /// The table of the context guard was pinned.
     ContextTablePinned(Arc<ContextTable>),
+    /// What files say of the addresses and the host that an event of an incident names.
+    AssetsKnown {
+        /// Which incident.
+        incident: IncidentId,
+        /// The assets.
+        assets: Vec<Asset>,
+    },
 }
 
 /// How urgent a notice is.

@@ -327,6 +327,9 @@ tests:
       identities: { alice: { team: it, kind: human, break_glass: no } }
       places: { 203.0.113.7: { country: NL, asn: 64500, organization: Example } }
       ratings: { 203.0.113.7: { score: 90%, confidence: 80 } }
+      guards:
+        - { name: all, asset_known: yes, owner: [payments], tier: [one], data_class: [pci], environment: [production],
+            team: [it], identity_kind: human, break_glass: no, then: ask }
       targets: { account:root: { what: user 0, protected: it is root }, host:web-2: gone }
       never_touch: { 198.51.100.0/24: a partner }
       mode: approve

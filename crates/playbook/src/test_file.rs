@@ -9,8 +9,8 @@ use std::ops::Range;
 
 use ipnet::IpNet;
 use staunch_model::{
-    FailureKind, GuardName, IncidentOutcome, Mode, NoticeLevel, Process, RiskClass, Span, StateKind, Target,
-    TargetFacts, Timestamp,
+    ContextTable, FailureKind, GuardName, IncidentOutcome, Mode, NoticeLevel, Process, RiskClass, Span, StateKind,
+    Target, TargetFacts, Timestamp,
 };
 
 pub use around::{Around, At as Located};
@@ -71,6 +71,8 @@ pub struct Context {
     pub found: Vec<(Target, Result<TargetFacts, String>)>,
     /// What is known around events.
     pub around: Around,
+    /// The table of the context guard.
+    pub guards: ContextTable,
     /// Networks that are never touched, and why.
     pub never_touch: Vec<(IpNet, String)>,
     /// The furthest that any playbook may go.

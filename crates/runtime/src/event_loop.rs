@@ -18,6 +18,7 @@ use staunch_model::{
     ActionKind, Command, CommandReply, Effect, Frame, IncidentId, Input, Match, Notice, Record, ReleaseScope,
     Timestamp, TransactionId,
 };
+use staunch_ports::notifier::About;
 use staunch_ports::{
     AppendError, Clock, CollectRequest, Epoch, ExecuteRequest, FRAME_OVERHEAD_MAX, Journal, Lsn, NewFrame, Purpose,
     UndoRequest,
@@ -27,6 +28,7 @@ use thiserror::Error;
 use crate::drivers::{DriverRequest, Drivers};
 use crate::handle::{Busy, EventReply, Message, Query, Replier};
 use crate::helpers::Followed;
+use crate::notices::Telling;
 use crate::preserve::{CollectOrder, Preserver};
 use crate::seat::Seat;
 use crate::telemetry::Telemetry;
@@ -110,7 +112,7 @@ pub(crate) struct EventLoop {
     pub(crate) commands: Receiver<Message>,
     pub(crate) outcomes: Receiver<Input>,
     pub(crate) drivers: Arc<Drivers>,
-    pub(crate) notices: Sender<Notice>,
+    pub(crate) notices: Sender<Telling>,
     pub(crate) preserver: Option<Preserver>,
     pub(crate) follower: Option<Sender<Followed>>,
     pub(crate) telemetry: Arc<Telemetry>,
@@ -552,6 +554,16 @@ impl EventLoop {
         }
     }
 
+    /// Whose the things are that the incident of `notice` is about.
+    fn about(&self, notice: &Notice) -> About {
+        let around = notice.incident.and_then(|it| self.engine.state().around.get(it));
+        About {
+            at: self.engine.state().now,
+            assets: around.map_or_else(Vec::new, |it| it.assets().to_vec()),
+            accounts: around.map_or_else(Vec::new, |it| it.accounts().to_vec()),
+        }
+    }
+
     /// Hands `effect` to whoever carries it out, and counts the reads that a local driver is answering. Requests to one
     /// driver are carried out in the order in which they come here.
     fn perform(&mut self, effect: Effect) {
@@ -622,7 +634,8 @@ impl EventLoop {
                 (kind, request)
             }
             Effect::Notify(notice) => {
-                drop(self.notices.send(notice));
+                let about = self.about(&notice);
+                drop(self.notices.send((notice, about)));
                 return;
             }
             Effect::Collect {

@@ -1,12 +1,12 @@
-//! Helper threads: notices, followers, the drift sweep and the refresh of enrichers.
+//! Helper threads: followers, the drift sweep and the refresh of enrichers.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
-use staunch_model::{Frame, Input, Notice, Timestamp};
-use staunch_ports::{Clock, Enricher, Follower, Lsn, Notifier};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use staunch_model::{Frame, Timestamp};
+use staunch_ports::{Clock, Enricher, Follower, Lsn};
 
 use crate::drivers::{DriverRequest, Drivers};
 use crate::handle::Message;
@@ -15,30 +15,6 @@ use crate::telemetry::Telemetry;
 
 /// How long a sweep waits for one driver. Reading 100,000 elements takes about a tenth of a second.
 const SWEEP_DEADLINE: Duration = Duration::from_secs(20);
-
-/// Starts the thread that tells people.
-pub(crate) fn notifiers(
-    mut notifiers: Vec<Box<dyn Notifier>>,
-    outcomes: Sender<Input>,
-) -> std::io::Result<(Sender<Notice>, JoinHandle<()>)> {
-    let (sender, notices): (_, Receiver<Notice>) = unbounded();
-    let thread = std::thread::Builder::new().name("notifiers".into()).spawn(move || {
-        for notice in notices {
-            let mut result = Ok(());
-            for notifier in &mut notifiers {
-                if let Err(error) = notifier.notify(&notice) {
-                    tracing::warn!(notifier = notifier.name(), notice = %notice.id, %error, "notice not taken");
-                    result = Err(error.failure);
-                }
-            }
-            drop(outcomes.send(Input::Notified {
-                notice: notice.id,
-                result,
-            }));
-        }
-    })?;
-    Ok((sender, thread))
-}
 
 /// Durable frames on their way to a follower. A frame with its event has some kilobytes, so this bounds them to a few
 /// megabytes; what does not fit is fetched from the journal.

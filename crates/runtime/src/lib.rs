@@ -11,6 +11,7 @@ mod identify;
 mod intake;
 pub mod lookups;
 pub mod meter;
+mod notices;
 pub mod plan;
 mod preserve;
 pub mod recovery;

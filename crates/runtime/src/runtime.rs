@@ -16,6 +16,7 @@ use crate::drivers::Drivers;
 use crate::event_loop::{EventLoop, Left, LoopError, LoopState};
 use crate::handle::{Handle, Message};
 use crate::helpers;
+use crate::notices;
 use crate::preserve::Preserver;
 use crate::recovery::{RecoverError, Recovered, recover};
 use crate::seat::Seat;
@@ -164,8 +165,8 @@ impl Runtime {
         if let Some(preserver) = &parts.preserver {
             preserver.connect(outcome_sender.clone(), parts.installation);
         }
-        let (notices, thread) = helpers::notifiers(parts.notifiers, outcome_sender)?;
-        threads.push(thread);
+        let (notices, notifiers) = notices::start(parts.notifiers, outcome_sender)?;
+        threads.extend(notifiers);
         let mut follower = None;
         if let Some(part) = parts.follower {
             let (sender, thread) = helpers::follower(part, telemetry.clone(), sweep_interval)?;

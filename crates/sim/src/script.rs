@@ -11,9 +11,9 @@ use staunch_engine::Engine;
 use staunch_engine::sweep::{Reading, compare};
 use staunch_engine::transaction::after;
 use staunch_model::{
-    ActionKind, Cause, Command, Effect, Event, EvidenceId, Fact, Facts, Failure, FailureKind, Found, Frame, IncidentId,
-    Input, InstallationId, Match, Mode, ObservePurpose, Operator, Owner, Policy, Record, ReleaseScope, Span, State,
-    Target, Timestamp, TrafficShare, TransactionId,
+    ActionKind, Cause, Command, ContextTable, Effect, Event, EventContext, EvidenceId, Fact, Facts, Failure,
+    FailureKind, Found, Frame, IncidentId, Input, InstallationId, Match, Mode, ObservePurpose, Operator, Owner, Policy,
+    Record, ReleaseScope, Span, State, Target, Timestamp, TrafficShare, TransactionId,
 };
 
 use crate::check::{Invariant, Model, Violation};
@@ -99,6 +99,17 @@ pub enum Happening {
         /// What it matched.
         matches: Vec<Match>,
     },
+    /// The same, and what was known around it.
+    EventInContext {
+        /// The event.
+        event: Arc<Event>,
+        /// What it matched.
+        matches: Vec<Match>,
+        /// What was known.
+        context: Arc<EventContext>,
+    },
+    /// The table of the context guard.
+    ContextTable(Arc<ContextTable>),
     /// What a process is that the events after it name.
     Found(Found),
     /// An operator asks for something.
@@ -409,7 +420,11 @@ impl Script {
         if !self.up
             && matches!(
                 happening,
-                Happening::Event { .. } | Happening::Found(_) | Happening::Ask(_)
+                Happening::Event { .. }
+                    | Happening::EventInContext { .. }
+                    | Happening::ContextTable(_)
+                    | Happening::Found(_)
+                    | Happening::Ask(_)
             )
         {
             self.waiting.push(happening);
@@ -417,6 +432,12 @@ impl Script {
         }
         match happening {
             Happening::Event { event, matches } => self.input(Input::Event { event, matches }),
+            Happening::EventInContext {
+                event,
+                matches,
+                context,
+            } => self.input(Input::of_event(event, matches, Some(context))),
+            Happening::ContextTable(table) => self.input(Input::ContextTable(table)),
             Happening::Found(found) => self.input(Input::Found(found)),
             Happening::Ask(ask) => self.ask(&ask),
             Happening::Tamper(target, label) => {

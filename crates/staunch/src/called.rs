@@ -15,7 +15,7 @@ pub(crate) struct Endpoint {
     pub(crate) what: String,
 }
 
-/// Feeds, look-ups, the receiver of traces, and the proxies that the environment names.
+/// Feeds, look-ups, notifiers, the receiver of traces, and the proxies that the environment names.
 pub(crate) fn endpoints(config: &Config) -> Vec<Endpoint> {
     let feeds = config.feeds.iter().filter_map(|it| {
         let url = it.url.clone()?;
@@ -37,7 +37,9 @@ pub(crate) fn endpoints(config: &Config) -> Vec<Endpoint> {
     // They may be written without a scheme.
     let proxies = proxies.map(|it| if it.contains("://") { it } else { format!("http://{it}") });
     let proxies = proxies.map(|url| (url, "a proxy of its environment".to_owned()));
-    let called = feeds.chain(lookups).chain(traces).chain(proxies);
+    let notifiers = config.notifiers.iter();
+    let notifiers = notifiers.map(|(name, it)| (it.url.clone(), format!("the notifier {name}")));
+    let called = feeds.chain(lookups).chain(notifiers).chain(traces).chain(proxies);
     let mut all: Vec<Endpoint> = called.filter_map(|(url, what)| endpoint(&url, what)).collect();
     all.sort();
     all.dedup();
@@ -73,6 +75,20 @@ fn endpoint(url: &str, what: String) -> Option<Endpoint> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn everything_that_is_configured_to_be_called_is_told() {
+        let text = "[notifiers.oncall]\nkind = \"webhook\"\nurl = \"https://hooks.example:8443/x\"\nkey_file = \"key\"\n\
+                    [[routes]]\nto = [\"oncall\"]\n[[feeds]]\nname = \"drop\"\nurl = \"https://feeds.example/\"\n";
+        let config = crate::config::parse(text).unwrap_or_else(|_| panic!("{text}"));
+        let told = endpoints(&config);
+        let has = |host: &str, port, what: &str| {
+            let place = |it: &Endpoint| (it.host.as_str(), it.port, it.what.as_str()) == (host, port, what);
+            told.iter().any(place)
+        };
+        assert!(has("hooks.example", 8_443, "the notifier oncall"), "{told:?}");
+        assert!(has("feeds.example", 443, "the feed drop"), "{told:?}");
+    }
 
     #[test]
     fn services_are_read_out_of_addresses() {

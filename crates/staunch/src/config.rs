@@ -12,6 +12,7 @@ mod lookups;
 #[cfg(test)]
 mod manual;
 mod mistake;
+mod notices;
 mod risk;
 mod shown;
 mod sources;
@@ -37,6 +38,7 @@ pub(crate) use feeds::FeedSettings;
 pub(crate) use http::HttpSettings;
 pub(crate) use lookups::LookupSettings;
 pub(crate) use mistake::{Mistake, place_of};
+pub(crate) use notices::{NotifierKind, NotifierSettings, RouteSettings};
 pub(crate) use risk::RiskSettings;
 pub(crate) use shown::{Line, Shown};
 pub(crate) use sources::{JournaldSource, SourcesSettings, SyslogSource};
@@ -77,6 +79,10 @@ pub(crate) struct Config {
     pub(crate) lookups: Vec<LookupSettings>,
     /// What is known around events.
     pub(crate) context: ContextSettings,
+    /// Ways to tell people beside the log, by name: `[notifiers.payments-oncall]`. Default none. Since v0.1.
+    pub(crate) notifiers: BTreeMap<String, NotifierSettings>,
+    /// Which notices are for which notifier. Default none: only the log has them. Since v0.1.
+    pub(crate) routes: Vec<RouteSettings>,
     /// The firewall of this machine.
     pub(crate) nftables: NftablesSettings,
     /// How much of the traffic of an address passes that is limited.
@@ -124,6 +130,8 @@ impl Default for Config {
             feeds: Vec::new(),
             lookups: Vec::new(),
             context: ContextSettings::default(),
+            notifiers: BTreeMap::new(),
+            routes: Vec::new(),
             nftables: NftablesSettings::default(),
             rate_limit: RateLimitSettings::default(),
             host: HostSettings::default(),
@@ -619,6 +627,11 @@ impl Config {
         lookups
             .flat_map(|it| it.key_file.iter_mut().chain(&mut it.ca))
             .for_each(resolve);
+        self.feeds.iter_mut().filter_map(|it| it.ca.as_mut()).for_each(resolve);
+        for notifier in self.notifiers.values_mut() {
+            resolve(&mut notifier.key_file);
+            notifier.ca.iter_mut().for_each(resolve);
+        }
         let context = self.context.assets.iter_mut().chain(&mut self.context.identities);
         context.map(|it| &mut it.path).for_each(resolve);
         self.context.geo.iter_mut().map(|it| &mut it.path).for_each(resolve);

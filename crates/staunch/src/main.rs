@@ -22,9 +22,12 @@ mod inlets;
 mod lists;
 mod log;
 mod lookups;
+#[cfg(test)]
+mod loopback;
 mod misbehave;
 mod narrator;
 mod note;
+mod notices;
 mod output;
 mod playbooks;
 mod progress;

@@ -18,12 +18,11 @@ use staunch_connectors::actions::block_ip::{Claim, ClaimError};
 use staunch_connectors::actions::isolate_host::Lifelines;
 use staunch_connectors::enrichers::conntrack::ConntrackShare;
 use staunch_connectors::enrichers::own_addresses::{PROC, RESOLV_CONF, protections};
-use staunch_connectors::notifiers::log::LogNotifier;
 use staunch_connectors::otlp::Resource;
 use staunch_model::{Description, Frame, Input, InstallationId, NeverTouch, Policy, Printable, Protection};
 use staunch_playbook::{CheckContext, Compiled};
 use staunch_ports::clock::SystemClock;
-use staunch_ports::{Action, Clock, Enricher, Follower, Journal, Lsn, Notifier, Source};
+use staunch_ports::{Action, Clock, Enricher, Follower, Journal, Lsn, Source};
 use staunch_runtime::{Archiver, ArchiverThread, Handle, Parts, Preserver, Settings};
 use staunch_store::index::{Index, IndexReader};
 use staunch_store::journal::PAYLOAD_BYTES_MAX;
@@ -152,7 +151,7 @@ pub(crate) fn open(
         journal: Box::new(journal),
         actions,
         traffic: Some(traffic),
-        notifiers: vec![Box::new(LogNotifier) as Box<dyn Notifier>],
+        notifiers: crate::notices::notifiers(config, installation),
         preserver,
         follower,
         clock,

@@ -233,6 +233,10 @@ pub(crate) fn record(record: &Record) -> String {
             targets,
             account,
         } => around(*incident, targets, account.as_ref()),
+        Record::AssetsKnown { incident, assets } => {
+            let assets: Vec<String> = assets.iter().map(ToString::to_string).collect();
+            format!("the events of {incident} name {}", assets.join("; "))
+        }
         Record::ListChanged(change) => {
             let (added, removed) = (change.added.len(), change.removed.len());
             let list = Printable(&change.list);

@@ -5,4 +5,5 @@
 pub mod action;
 pub mod collector;
 pub mod journal;
+pub mod notifier;
 pub mod vault;

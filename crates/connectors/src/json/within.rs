@@ -10,6 +10,8 @@ use super::guard::string_end;
 /// A value inside the object that some bytes are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Within {
+    /// Where the key is, with its quotes.
+    pub(crate) key: Range<usize>,
     /// Where the value is.
     pub(crate) place: Range<usize>,
 }
@@ -17,6 +19,16 @@ pub(crate) struct Within {
 impl Within {
     /// The object or array that is the member `key` of the object that `bytes` are. Not for keys with escape sequences.
     pub(crate) fn find(bytes: &[u8], key: &str) -> Option<Self> {
+        Self::find_where(bytes, key, |first| matches!(first, b'{' | b'['))
+    }
+
+    /// The text that is the member `key` of the object that `bytes` are. Not for keys with escape sequences.
+    pub(crate) fn find_text(bytes: &[u8], key: &str) -> Option<Self> {
+        Self::find_where(bytes, key, |first| first == b'"')
+    }
+
+    /// The member `key` whose value begins with a byte of which `begins` is true.
+    fn find_where(bytes: &[u8], key: &str, begins: impl Fn(u8) -> bool) -> Option<Self> {
         let mut at = not_blank(bytes, 0);
         if bytes.get(at) != Some(&b'{') {
             return None;
@@ -33,8 +45,11 @@ impl Within {
             }
             let value = not_blank(bytes, colon + 1);
             let behind = value_end(bytes, value)?;
-            if &bytes[start + 1..end - 1] == key.as_bytes() && matches!(bytes.get(value), Some(b'{' | b'[')) {
-                return Some(Self { place: value..behind });
+            if &bytes[start + 1..end - 1] == key.as_bytes() && bytes.get(value).copied().is_some_and(&begins) {
+                return Some(Self {
+                    key: start..end,
+                    place: value..behind,
+                });
             }
             at = not_blank(bytes, behind);
             if bytes.get(at) != Some(&b',') {
@@ -47,6 +62,11 @@ impl Within {
     /// no JSON, or name the key twice.
     pub(crate) fn around(&self, bytes: &[u8]) -> Vec<u8> {
         [&bytes[..self.place.start], b"null", &bytes[self.place.end..]].concat()
+    }
+
+    /// The bytes with `member`, a key and a value, in the place of both.
+    pub(crate) fn replaced(&self, bytes: &[u8], member: &[u8]) -> Vec<u8> {
+        [&bytes[..self.key.start], member, &bytes[self.place.end..]].concat()
     }
 
     /// The place in the bytes of a place in what stands around the value.
@@ -115,6 +135,18 @@ mod tests {
             let expect = (none == r#"{"k":[}"#).then_some("[}");
             assert_eq!(found(none, "k"), expect, "{none}");
         }
+    }
+
+    #[test]
+    fn a_text_is_found_and_replaced_with_its_key() {
+        let text = r#"{"a":{"k":"no"}, "k" : "y\"es" ,"z":1}"#;
+        let within = Within::find_text(text.as_bytes(), "k").expect("it is there");
+        assert_eq!(&text[within.place.clone()], r#""y\"es""#);
+        assert_eq!(
+            within.replaced(text.as_bytes(), br#""l":[]"#),
+            br#"{"a":{"k":"no"}, "l":[] ,"z":1}"#
+        );
+        assert_eq!(Within::find_text(text.as_bytes(), "a"), None);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use staunch_model::text::is_unsafe_to_show;
 use staunch_model::{Notice, NoticeLevel};
-use staunch_ports::notifier::{Notifier, NotifyError};
+use staunch_ports::notifier::{About, Notifier, NotifyError};
 
 /// The most characters of a notice in its line. More than of a word from outside: what a page tells people to do is at its
 /// end.
@@ -15,11 +15,11 @@ const CHARS_MAX: usize = 1_000;
 pub struct LogNotifier;
 
 impl Notifier for LogNotifier {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "log"
     }
 
-    fn notify(&mut self, notice: &Notice) -> Result<(), NotifyError> {
+    fn notify(&mut self, notice: &Notice, _: &About) -> Result<(), NotifyError> {
         let incident = notice.incident.map(tracing::field::display);
         let transaction = notice.transaction.map(tracing::field::display);
         let text = line(&notice.text);
@@ -74,7 +74,7 @@ mod tests {
                     transaction: None,
                     text,
                 };
-                LogNotifier.notify(&notice).unwrap();
+                LogNotifier.notify(&notice, &About::default()).unwrap();
             }
         });
         let levels: Vec<Level> = lines.iter().map(|(level, _)| *level).collect();

@@ -1,8 +1,10 @@
 //! From a body to documents: splitting it, taking events out of what they are wrapped in, parsing each.
 //!
-//! Never decodes. A list of events inside an object, a single event inside one, and an event that is written as a text
-//! each become documents of their own, so that a playbook finds the fields of an event at the same place however it was
+//! Never decodes. A list of events inside an object, a single event inside one, an event that is written as a text,
+//! and one of which a part is packed each become documents of their own, so that a playbook finds the fields of an event at the same place however it was
 //! delivered, and what is kept of it can be read again by itself.
+
+use staunch_model::RawFields as _;
 
 use super::Source;
 use crate::json::{Document, EVENT_BYTES_MAX, EVENTS_PER_BODY_MAX, Element, JsonError, Split, Within};
@@ -96,6 +98,21 @@ fn parsed(source: &dyn Source, index: usize, element: &Element<'_>, visit: &mut 
         Ok(document) => document,
         Err(error) => return visit(index, element.offset, Err(error)),
     };
+    if let Some(unpacked) = source.unpacked(&document, document.bytes()) {
+        // A place in what was packed is no place in the body.
+        let at_event = |error| JsonError {
+            offset: element.offset,
+            ..error
+        };
+        match unpacked {
+            Err(error) => visit(index, element.offset, Err(at_event(error))),
+            Ok(bytes) => match Document::parse(&bytes) {
+                Ok(document) => visit(index, element.offset, Ok(&document)),
+                Err(error) => visit(index, element.offset, Err(at_event(error))),
+            },
+        }
+        return;
+    }
     let Some(text) = source.written(&document) else {
         return visit(index, element.offset, Ok(&document));
     };

@@ -18,16 +18,22 @@
 //! A request in the binary mode is turned into the structured one first, so that it is read, kept and shown like any other:
 //! `ce-<name>` becomes the attribute `<name>`, decoded from percent signs once; `Content-Type` becomes `datacontenttype`;
 //! the body becomes `data`, as it is when it is a JSON object and as a text otherwise. A `Content-Type` that begins with
-//! `application/cloudevents` is the structured mode, whatever headers there are. `data_base64` is not looked into. (HTTP
-//! protocol binding 1.0.2.)
+//! `application/cloudevents` is the structured mode, whatever headers there are. (HTTP protocol binding 1.0.2.)
+//!
+//! `data_base64` is decoded and becomes `data`, so that an event in bytes is read like any other: as it is when it is a JSON
+//! object, as a text otherwise, in which what is no UTF-8 is U+FFFD. An event is malformed when it has `data` besides, when
+//! `data_base64` is no base64, and when `datacontenttype` says that it is JSON and it is not. (JSON event format 1.0.2,
+//! section 3.1; what is JSON: `*/json` and `*/*+json`.)
 
 use std::borrow::Cow;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use staunch_model::{EventKind, Severity};
 
 use super::pick::{Accused, Found, NotAnEvent, Reader, below, said};
 use super::{address, time};
-use crate::json::{Document, Node};
+use crate::json::{Document, EVENT_BYTES_MAX, JsonError, Node, Within};
 
 /// Decodes CloudEvents.
 #[derive(Clone, Copy, Debug, Default)]
@@ -63,21 +69,23 @@ impl Reader for CloudEvents {
                 Some(name) => name,
             };
             binary |= attribute == "specversion";
-            members.push(format!("\"{attribute}\":{}", text(&decoded(value))));
+            members.push(format!("\"{attribute}\":{}", quoted(&decoded(value))));
         }
         if !binary {
             return None;
         }
         let mut event = format!("{{{}", members.join(",")).into_bytes();
         if !body.is_empty() {
-            event.extend(b",\"data\":");
-            match Document::parse(body) {
-                Ok(_) => event.extend(body),
-                Err(_) => event.extend(text(&String::from_utf8_lossy(body)).into_bytes()),
-            }
+            event.push(b',');
+            event.extend(data(body));
         }
         event.push(b'}');
         Some(event)
+    }
+
+    fn unpacked(&self, root: Node<'_>, bytes: &[u8]) -> Option<Result<Vec<u8>, JsonError>> {
+        let packed = below(root, &[PACKED])?;
+        Some(unpack(root, packed, bytes).map_err(|(what, hint)| JsonError::of(0, what, hint)))
     }
 
     fn read<'a>(&self, root: Node<'a>) -> Result<Found<'a>, NotAnEvent> {
@@ -120,8 +128,63 @@ impl Reader for CloudEvents {
     }
 }
 
+/// The member whose value is the data of an event in base64.
+const PACKED: &str = "data_base64";
+
+/// The event `bytes` with `data` in the place of `packed`; otherwise what is wrong and a hint.
+fn unpack(root: Node<'_>, packed: Node<'_>, bytes: &[u8]) -> Result<Vec<u8>, (&'static str, &'static str)> {
+    if below(root, &["data"]).is_some() {
+        let hint = "an event has one of them; look at who sent it";
+        return Err(("both `data` and `data_base64` are there", hint));
+    }
+    let body = packed.text().and_then(|text| STANDARD.decode(text).ok());
+    let Some((body, within)) = body.zip(Within::find_text(bytes, PACKED)) else {
+        return Err((
+            "`data_base64` is not base64",
+            "CloudEvents wants base64 as in RFC 4648, padded",
+        ));
+    };
+    let says_json = said(below(root, &["datacontenttype"])).is_some_and(is_json);
+    if says_json && !is_readable(&body) {
+        let hint = "datacontenttype says that it is JSON; look at who sent it";
+        return Err(("`data_base64` holds no JSON that can be read", hint));
+    }
+    let event = within.replaced(bytes, &data(&body));
+    if event.len() > EVENT_BYTES_MAX {
+        let hint = "send smaller events, or leave payloads out of them";
+        return Err((
+            "the event with what `data_base64` holds is larger than one may be",
+            hint,
+        ));
+    }
+    Ok(event)
+}
+
+/// True for an object that can be an event's data, and for JSON that is no object.
+fn is_readable(body: &[u8]) -> bool {
+    match body.trim_ascii_start().first() {
+        Some(b'{') => Document::parse(body).is_ok(),
+        _ => serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok(),
+    }
+}
+
+/// True when the media type `media` is one of JSON.
+fn is_json(media: &str) -> bool {
+    let essence = media.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    essence.ends_with("/json") || essence.ends_with("+json")
+}
+
+/// `body` as the member `data`: as it is when it is a JSON object, as a text otherwise.
+fn data(body: &[u8]) -> Vec<u8> {
+    let value = match Document::parse(body) {
+        Ok(_) => Cow::Borrowed(body),
+        Err(_) => Cow::Owned(quoted(&String::from_utf8_lossy(body)).into_bytes()),
+    };
+    [b"\"data\":", &*value].concat()
+}
+
 /// `value` as a text of JSON.
-fn text(value: &str) -> String {
+fn quoted(value: &str) -> String {
     let mut text = String::with_capacity(value.len() + 2);
     text.push('"');
     for c in value.chars() {

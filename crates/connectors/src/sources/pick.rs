@@ -5,7 +5,7 @@
 use staunch_model::{Endpoint, EventKind, EventView, FieldValue, NothingKnown, RawFields, Severity, Timestamp};
 
 use super::{Decoded, Source, address};
-use crate::json::{Document, Node};
+use crate::json::{Document, JsonError, Node};
 
 /// A system whose events are read by looking fields up by their paths.
 pub trait Reader: Send + Sync {
@@ -24,6 +24,11 @@ pub trait Reader: Send + Sync {
 
     /// See [`Source::written`].
     fn written<'a>(&self, _: Node<'a>) -> Option<&'a str> {
+        None
+    }
+
+    /// See [`Source::unpacked`].
+    fn unpacked(&self, _: Node<'_>, _bytes: &[u8]) -> Option<Result<Vec<u8>, JsonError>> {
         None
     }
 
@@ -103,6 +108,10 @@ impl<T: Reader> Source for T {
 
     fn written<'a>(&self, doc: &'a Document<'_>) -> Option<&'a str> {
         Reader::written(self, doc.root())
+    }
+
+    fn unpacked(&self, doc: &Document<'_>, bytes: &[u8]) -> Option<Result<Vec<u8>, JsonError>> {
+        Reader::unpacked(self, doc.root(), bytes)
     }
 
     fn with_headers(&self, headers: &mut dyn Iterator<Item = (&str, &str)>, body: &[u8]) -> Option<Vec<u8>> {

@@ -83,3 +83,25 @@ fn accused(root: Node<'_>) -> Accused {
         why: "the decoder of Wazuh names it as the source",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_band_of_levels_is_a_severity() {
+        use Severity as S;
+        let bands = [
+            (S::Unknown, i64::MIN..=0),
+            (S::Low, 1..=6),
+            (S::Medium, 7..=11),
+            (S::High, 12..=14),
+            (S::Critical, 15..=i64::MAX),
+        ];
+        for (expect, levels) in bands {
+            assert_eq!(severity(Some(*levels.start())), expect);
+            assert_eq!(severity(Some(*levels.end())), expect);
+        }
+        assert_eq!(severity(None), S::Unknown, "a level that is no whole number");
+    }
+}

@@ -14,6 +14,7 @@ mod kill_process;
 mod lock_account;
 mod lock_account_setting;
 mod lock_account_system;
+mod notifiers;
 mod processes;
 mod sinkhole_domain;
 mod sinkhole_domain_setting;

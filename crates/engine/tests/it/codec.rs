@@ -402,6 +402,10 @@ fn records() -> Vec<Record> {
         Record::ContextTablePinned(Arc::new(ContextTable {
             rows: vec![context_row()],
         })),
+        Record::AssetsKnown {
+            incident: INC,
+            assets: vec![asset()],
+        },
     ]);
     let mut changes = samples::changes();
     for reason in [

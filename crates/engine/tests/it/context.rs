@@ -226,7 +226,33 @@ fn what_is_known_is_recorded_when_it_is_news_and_forgotten_with_its_incident() {
     };
     assert_eq!(records(&sim), 1);
     let incident = staunch_model::IncidentId(1);
-    assert!(sim.state().around.get(incident).is_some());
+    // What is attacked is named, too, though nothing is aimed at it: each once, and no more than are kept.
+    for number in 0..20 {
+        let host = staunch_model::KnownHost {
+            name: format!("h{number}").into(),
+            asset: asset(&format!("tier {number}")),
+        };
+        for _ in 0..2 {
+            let mut context = context(Some(asset("test")), None);
+            context.host = Some(host.clone());
+            event(&mut sim, "key", context);
+        }
+    }
+    let tiers = |sim: &Sim| {
+        let around = sim.state().around.get(incident).expect("it is kept");
+        let tiers = around
+            .assets()
+            .iter()
+            .map(|it| it.tier.as_deref().unwrap_or_default().to_owned());
+        tiers.collect::<Vec<_>>()
+    };
+    let named = sim
+        .records()
+        .filter(|it| matches!(it, Record::AssetsKnown { .. }))
+        .count();
+    assert_eq!((tiers(&sim).len(), named), (8, 8));
+    assert_eq!(tiers(&sim)[..3], ["test", "tier 0", "tier 1"]);
+    assert_eq!(records(&sim), 1, "nothing else is news");
     sim.run(Span::from_hours(48));
     assert!(sim.state().around.get(incident).is_none(), "it is forgotten");
 }

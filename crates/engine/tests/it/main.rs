@@ -24,6 +24,7 @@ mod operator;
 mod preserve;
 mod quarantine;
 mod recovery;
+mod redelivered;
 mod repeat;
 mod risk;
 mod rollback;

@@ -7,8 +7,8 @@ use std::ops::Range;
 
 use ipnet::IpNet;
 use staunch_model::{
-    FailureKind, GuardName, IncidentOutcome, Mode, NotATarget, Printable, Span, StateKind, Target, TargetFacts,
-    Timestamp,
+    ContextTable, FailureKind, GuardName, IncidentOutcome, Mode, NotATarget, Printable, Span, StateKind, Target,
+    TargetFacts, Timestamp,
 };
 
 use super::fields::Fields;
@@ -185,6 +185,7 @@ impl Walk<'_, '_> {
             traffic_of_others: Some(SHARE_USUAL),
             found: Vec::new(),
             around: Around::default(),
+            guards: ContextTable::default(),
             never_touch: Vec::new(),
             mode: Mode::Enforce,
             approval_expiry: None,
@@ -220,6 +221,9 @@ impl Walk<'_, '_> {
             }
         }
         context.around = self.around(&fields)?;
+        if let Some(node) = fields.get("guards") {
+            context.guards.rows = self.entries(node, "guards", |walk, item| walk.context_row(item))?;
+        }
         match fields.get("never_touch") {
             Some(node) if matches!(node.kind, Kind::List(_)) => {
                 context.never_touch = self.entries(node, "never_touch", |walk, item| {

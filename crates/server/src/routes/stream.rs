@@ -209,6 +209,7 @@ const fn kind_of(record: &Record) -> StreamKind {
         | Record::EventJoined { .. }
         | Record::StepWithoutTarget { .. }
         | Record::AroundKnown { .. }
+        | Record::AssetsKnown { .. }
         | Record::OutcomeReached { .. }
         | Record::IncidentClosed { .. }
         | Record::IncidentForgotten { .. }

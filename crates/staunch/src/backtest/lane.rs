@@ -6,8 +6,9 @@ use std::sync::Arc;
 use staunch_engine::Engine;
 use staunch_engine::triage::{Triage, Triaged};
 use staunch_model::{
-    Change, Command, Event, EventContext, EventView, Found, Input, InstallationId, ListChange, Match, Operator, Policy,
-    Process, Program, Record, StateKind, SweepFindings, Target, TargetFacts, Timestamp, Transaction, TransactionId,
+    Change, Command, ContextTable, Event, EventContext, EventView, Found, Input, InstallationId, ListChange, Match,
+    Operator, Policy, Process, Program, Record, StateKind, SweepFindings, Target, TargetFacts, Timestamp, Transaction,
+    TransactionId,
 };
 
 use super::book::Book;
@@ -38,6 +39,8 @@ pub(crate) struct Lane {
     is_started: bool,
     /// What is protected from the beginning on by lists.
     lists: Vec<Arc<ListChange>>,
+    /// The table of the context guard from the beginning on.
+    table: Option<Arc<ContextTable>>,
     now: Timestamp,
     pub(crate) tally: Tally,
 }
@@ -53,14 +56,16 @@ impl Lane {
             approvals,
             is_started: false,
             lists: Vec::new(),
+            table: None,
             now: Timestamp::EPOCH,
             tally: Tally::default(),
         }
     }
 
-    /// Protects what `lists` change from the beginning on.
-    pub(crate) fn begin_with(&mut self, lists: &[Arc<ListChange>]) {
+    /// Protects what `lists` change from the beginning on, and has the context guard judge by `table`.
+    pub(crate) fn begin_with(&mut self, lists: &[Arc<ListChange>], table: &Arc<ContextTable>) {
         self.lists.extend_from_slice(lists);
+        self.table = (!table.rows.is_empty()).then(|| table.clone());
     }
 
     /// What `view` matches; nothing for a lane of recorded matches.
@@ -90,6 +95,9 @@ impl Lane {
         self.turn(Input::Policy(Arc::new(policy)), book);
         for change in std::mem::take(&mut self.lists) {
             self.turn(Input::Listed(change), book);
+        }
+        if let Some(table) = self.table.take() {
+            self.turn(Input::ContextTable(table), book);
         }
         if !self.is_started {
             self.is_started = true;

@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use staunch_engine::{Engine, limits};
-use staunch_model::{Command, Event, EventKind, EventView, Input, Match, Policy, Printable, Timestamp};
+use staunch_model::{
+    Command, Event, EventContext, EventKind, EventView, Input, Match, Policy, Printable, Surroundings, Timestamp,
+};
 use staunch_ports::{Malformed, Sighting, Source};
 use staunch_store::ReadOnlyJournal;
 
@@ -90,6 +92,8 @@ struct Matched {
     at: Timestamp,
     event: Arc<Event>,
     matches: Vec<Vec<Match>>,
+    /// What is known around it, when anything may be.
+    context: Option<Arc<EventContext>>,
 }
 
 /// A file on its way.
@@ -112,11 +116,18 @@ struct Stream {
 pub(crate) type Sourced = (PathBuf, Arc<dyn Source>);
 
 /// Takes the events of `files` through `lanes`, which hold `policy`. Events later than `latest` count as without a time
-/// of their own for the order, so that one wrong clock does not carry everything with it.
+/// of their own for the order, so that one wrong clock does not carry everything with it. What is `known` is asked by their
+/// triggers and by the context guard.
 ///
 /// # Errors
 /// When a file cannot be read.
-pub(crate) fn files(files: &[Sourced], lanes: &mut [Lane], policy: &Policy, latest: Timestamp) -> Result<Read, Fault> {
+pub(crate) fn files(
+    files: &[Sourced],
+    lanes: &mut [Lane],
+    policy: &Policy,
+    latest: Timestamp,
+    known: Option<&dyn Surroundings>,
+) -> Result<Read, Fault> {
     let latest = latest + limits::EVENT_SKEW_MAX;
     let mut read = Read::default();
     let mut closed = Vec::new();
@@ -150,6 +161,7 @@ pub(crate) fn files(files: &[Sourced], lanes: &mut [Lane], policy: &Policy, late
         progress: Progress::start(),
         latest,
         is_pinned: false,
+        known,
     };
     let mut open: Vec<Stream> = Vec::new();
     loop {
@@ -186,14 +198,15 @@ pub(crate) fn files(files: &[Sourced], lanes: &mut [Lane], policy: &Policy, late
     Ok(pass.read)
 }
 
-struct Pass {
+struct Pass<'k> {
     read: Read,
     progress: Progress,
     latest: Timestamp,
     is_pinned: bool,
+    known: Option<&'k dyn Surroundings>,
 }
 
-impl Pass {
+impl Pass<'_> {
     /// Reads `stream` until something matches, or to its end.
     fn fill(&mut self, stream: &mut Stream, lanes: &mut [Lane]) -> Result<(), Fault> {
         while stream.waiting.is_empty()
@@ -207,7 +220,9 @@ impl Pass {
                 stream.file = None;
                 break;
             };
-            let Self { read, latest, .. } = self;
+            let Self {
+                read, latest, known, ..
+            } = self;
             let Stream {
                 waiting,
                 time,
@@ -225,7 +240,7 @@ impl Pass {
                         if let Some(at) = view.time.filter(|at| *at <= *latest) {
                             *time = at.max(*time);
                         }
-                        waiting.extend(matched(view, *time, lanes));
+                        waiting.extend(matched(view, *time, lanes, *known));
                     }
                     Sighting::Ignored(_) => read.ignored += 1,
                     Sighting::Malformed(malformed) => {
@@ -254,17 +269,27 @@ impl Pass {
         }
         for (lane, matches) in lanes.iter_mut().zip(matched.matches) {
             if !matches.is_empty() {
-                lane.take(&matched.event, matches, None, None, matched.at);
+                let context = matched.context.as_ref();
+                lane.take(&matched.event, matches, context, None, matched.at);
             }
         }
     }
 }
 
 /// `view` with what it matches in each of `lanes`; `None` when it matches nothing in any.
-fn matched(view: &EventView<'_>, at: Timestamp, lanes: &mut [Lane]) -> Option<Matched> {
+fn matched(
+    view: &EventView<'_>,
+    at: Timestamp,
+    lanes: &mut [Lane],
+    known: Option<&dyn Surroundings>,
+) -> Option<Matched> {
     if view.kind != EventKind::Alert {
         return None;
     }
+    let view = &EventView {
+        around: known.unwrap_or(view.around),
+        ..*view
+    };
     let mut found: Option<Vec<Vec<Match>>> = None;
     let count = lanes.len();
     for (position, lane) in lanes.iter_mut().enumerate() {
@@ -273,10 +298,15 @@ fn matched(view: &EventView<'_>, at: Timestamp, lanes: &mut [Lane]) -> Option<Ma
             found.get_or_insert_with(|| vec![Vec::new(); count])[position] = matches;
         }
     }
-    found.map(|matches| Matched {
-        at,
-        event: Arc::new(keep(view, at)),
-        matches,
+    found.map(|matches| {
+        let steps = matches.iter().flatten().flat_map(|it| &it.steps);
+        let addresses = steps.filter_map(|step| step.target.as_ref()?.address());
+        Matched {
+            at,
+            event: Arc::new(keep(view, at)),
+            context: known.map(|_| Arc::new(EventContext::of(view, addresses))),
+            matches,
+        }
     })
 }
 
@@ -403,7 +433,7 @@ pub(crate) fn journal(
                             },
                             None => *view,
                         };
-                        again = matched(&view, step.now, lanes);
+                        again = matched(&view, step.now, lanes, None);
                     }
                     Sighting::Event(_) | Sighting::Ignored(_) => {}
                     Sighting::Malformed(malformed) => read.spoil(name, &malformed),

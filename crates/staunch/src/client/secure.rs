@@ -85,6 +85,29 @@ pub(crate) fn trusting(ca: &Path, hint: &str) -> Result<TlsConfig, Fault> {
         .build())
 }
 
+/// Why there is no safe connection with a service, when it is a matter of TLS.
+pub(crate) fn why_unsafe(error: &ureq::Error) -> Option<&'static str> {
+    let cause = match error {
+        ureq::Error::Rustls(cause) => cause,
+        ureq::Error::Io(io) => io.get_ref()?.downcast_ref::<TlsError>()?,
+        _ => return None,
+    };
+    Some(match cause {
+        // One of the same name has not issued it either.
+        TlsError::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
+            "there is no safe connection with it: none of the authorities that are trusted has issued its certificate"
+        }
+        TlsError::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        ) => "there is no safe connection with it: its certificate is for another name",
+        TlsError::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
+            "there is no safe connection with it: its certificate has expired"
+        }
+        TlsError::InvalidCertificate(_) => "there is no safe connection with it: its certificate is not good",
+        _ => "there is no safe connection with it",
+    })
+}
+
 /// Whether `key` is the one of the certificate that `chain` begins with.
 fn check_pair(chain: &[Certificate<'_>], key: PrivateKeyDer<'static>) -> Result<(), Fault> {
     let certificates = chain.iter().map(|it| CertificateDer::from(it.der().to_vec()));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use staunch_engine::lists::changes;
 use staunch_model::{Mode, Policy, Printable};
-use staunch_ports::Source;
+use staunch_ports::{Knowledge as _, Source};
 use staunch_store::ReadOnlyJournal;
 
 use super::journal::open_fault;
@@ -15,6 +15,7 @@ use crate::backtest::report::{Assumptions, Report, Side, compare};
 use crate::backtest::{html, past, text};
 use crate::cli::{ApprovalRule, BacktestArgs, FailOn};
 use crate::config::{self, Config};
+use crate::context::Context;
 use crate::exit::{Exit, Fault};
 use crate::output::{Output, now, say};
 use crate::playbooks::Texts;
@@ -73,9 +74,12 @@ pub(super) fn run(args: &BacktestArgs) -> Result<Exit, Fault> {
             let lists = lists::read(&config)?;
             let lists = lists.iter().flat_map(|(path, list)| changes(path, None, Some(list)));
             let lists: Vec<_> = lists.map(Arc::new).collect();
-            lanes.iter_mut().for_each(|lane| lane.begin_with(&lists));
+            let table = Arc::new(config.context.table());
+            lanes.iter_mut().for_each(|lane| lane.begin_with(&lists, &table));
+            let context = Context::start(&config, None)?;
+            let known = (!config.context.is_empty()).then(|| context.current());
             let files = with_sources(args, &sources)?;
-            past::files(&files, &mut lanes, &policy, now())?
+            past::files(&files, &mut lanes, &policy, now(), known.as_deref())?
         }
     };
     let mut report = Report {
@@ -221,7 +225,10 @@ fn notes(args: &BacktestArgs, config: &Config, mode: Mode, read: &past::Read) ->
         ));
     }
     if args.journal.is_some() {
-        notes.push("limits and protected networks are those of the record".to_owned());
+        notes.push(
+            "limits, protected networks, the context guard and what was known around events are those of the record"
+                .to_owned(),
+        );
         notes.push("a journal holds the events that matched then, and no others: an archive has those".to_owned());
         if read.commands_left_out > 0 {
             notes.push(format!(
@@ -239,6 +246,9 @@ fn notes(args: &BacktestArgs, config: &Config, mode: Mode, read: &past::Read) ->
         notes.push(
             "limits and protected networks are those of the configuration; this machine was not looked at".to_owned(),
         );
+        if !config.context.is_empty() {
+            notes.push("what is known around events is what the configured files say at present".to_owned());
+        }
         notes.push("shares of traffic are unknown: only a journal has them".to_owned());
     }
     notes

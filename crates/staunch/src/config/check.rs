@@ -2,6 +2,7 @@
 
 mod incoming;
 mod knowledge;
+mod notices;
 
 use staunch_connectors::json::EVENT_BYTES_MAX;
 use staunch_connectors::lists::REASON_CHARS_MAX;
@@ -59,6 +60,7 @@ pub(super) fn check(config: &Config, text: &str) -> Vec<Mistake> {
     checker.feeds(config);
     checker.lookups(config);
     checker.context(config);
+    checker.notices(config);
     checker.nftables(config);
     checker.playbooks(config);
     checker.domains(config);

@@ -26,6 +26,9 @@ pub(crate) struct FeedSettings {
     /// none. Since v0.1.
     #[serde(default)]
     pub(crate) key_file: Option<PathBuf>,
+    /// The file of the authorities in PEM by which its server is verified. Default those of this machine. Since v0.1.
+    #[serde(default)]
+    pub(crate) ca: Option<PathBuf>,
     /// How often it is fetched. After a failure it is tried again after a minute, and twice as long each time. Default `1h`,
     /// which Spamhaus asks for at the least; `1s` to `7d`. Since v0.1.
     #[serde(default = "an_hour")]

@@ -142,7 +142,7 @@ pub(super) fn is_on_this_machine(url: &str) -> bool {
 }
 
 /// Whether `host`, which may have a port, is an address of this machine. A name would have to be looked up for that.
-fn is_loopback(host: &str) -> bool {
+pub(super) fn is_loopback(host: &str) -> bool {
     let is = |text: &str| text.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
     let address = match host.strip_prefix('[') {
         Some(rest) => rest.split_once(']').map_or("", |(address, _)| address),

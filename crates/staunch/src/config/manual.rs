@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// Where each section's keys are described: heading, struct, and the file that it is in.
-const SECTIONS: [(&str, &str, &str); 40] = [
+const SECTIONS: [(&str, &str, &str); 42] = [
     ("", "Config", CONFIG),
     ("[http]", "HttpSettings", HTTP),
     ("[[http.senders]]", "HttpSender", HTTP),
@@ -23,6 +23,8 @@ const SECTIONS: [(&str, &str, &str); 40] = [
     ("[[context.assets]], [[context.identities]]", "ContextFile", CONTEXT),
     ("[[context.geo]]", "GeoDatabase", CONTEXT),
     ("[[context.guards]]", "ContextRowSettings", CONTEXT),
+    ("[notifiers.NAME]", "NotifierSettings", NOTICES),
+    ("[[routes]]", "RouteSettings", NOTICES),
     ("[nftables]", "NftablesSettings", ACTING),
     ("[rate_limit]", "RateLimitSettings", ACTING),
     ("[host]", "HostSettings", ACTING),
@@ -54,6 +56,7 @@ const HTTP: &str = include_str!("http.rs");
 const CONTEXT: &str = include_str!("context.rs");
 const FEEDS: &str = include_str!("feeds.rs");
 const LOOKUPS: &str = include_str!("lookups.rs");
+const NOTICES: &str = include_str!("notices.rs");
 const RISK: &str = include_str!("risk.rs");
 const SOURCES: &str = include_str!("sources.rs");
 const TELEMETRY: &str = include_str!("telemetry.rs");

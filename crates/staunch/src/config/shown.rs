@@ -154,6 +154,9 @@ fn with_paths(config: &Config) -> Config {
     for lookup in &mut config.lookups {
         lookup.url = Some(without_secrets(lookup.url()));
     }
+    for notifier in config.notifiers.values_mut() {
+        notifier.url = notifier.shown();
+    }
     config
 }
 

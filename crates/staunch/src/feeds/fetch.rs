@@ -79,13 +79,6 @@ impl Fetching {
 }
 
 fn fetch_all(mut all: Vec<Due>, feeds: &Feeds, handle: &Handle, stopped: &Receiver<()>) {
-    let agent = Agent::config_builder()
-        .tls_config(secure::native())
-        .max_redirects(0)
-        .http_status_as_error(false)
-        .timeout_global(Some(DEADLINE))
-        .build()
-        .new_agent();
     while let Some(due) = all.iter_mut().min_by_key(|it| it.next) {
         let wait = due.next.saturating_duration_since(Instant::now());
         if stopped.recv_timeout(wait) != Err(RecvTimeoutError::Timeout) {
@@ -93,7 +86,8 @@ fn fetch_all(mut all: Vec<Due>, feeds: &Feeds, handle: &Handle, stopped: &Receiv
         }
         let feed = Printable(&due.settings.name).to_string();
         let every = due.settings.every.to_std();
-        let pause = match fetch(&agent, &due.settings) {
+        let fetched = agent(&due.settings).and_then(|agent| fetch(&agent, &due.settings));
+        let pause = match fetched {
             Ok(is_new) => {
                 due.failures = 0;
                 feeds.note(due.at, None, handle);
@@ -111,6 +105,26 @@ fn fetch_all(mut all: Vec<Due>, feeds: &Feeds, handle: &Handle, stopped: &Receiv
         };
         due.next = Instant::now() + pause;
     }
+}
+
+/// What fetches the feed of `settings`. It is made anew each time, which is seldom, so that a changed file of authorities
+/// counts.
+fn agent(settings: &FeedSettings) -> Result<Agent, String> {
+    let tls = match &settings.ca {
+        Some(ca) => secure::trusting(ca, "ca takes a file of certificates in PEM").map_err(|fault| fault.told())?,
+        None => secure::native(),
+    };
+    let agent = Agent::config_builder()
+        .tls_config(tls)
+        .max_redirects(0)
+        .http_status_as_error(false)
+        .timeout_global(Some(DEADLINE));
+    Ok(agent.build().new_agent())
+}
+
+/// Why nothing came.
+fn broken(error: &ureq::Error) -> String {
+    secure::why_unsafe(error).map_or_else(|| error.to_string(), str::to_owned)
 }
 
 /// Fetches one feed; whether it is new, and not the same as before.
@@ -133,7 +147,7 @@ fn fetch(agent: &Agent, settings: &FeedSettings) -> Result<bool, String> {
     if let Some(key) = &key {
         request = request.header("authorization", key);
     }
-    let answer = request.call().map_err(|error| error.to_string())?;
+    let answer = request.call().map_err(|error| broken(&error))?;
     let status = answer.status();
     if status == StatusCode::NOT_MODIFIED {
         let touched = File::options().append(true).open(path);
@@ -198,7 +212,7 @@ fn add_pages(agent: &Agent, url: &str, key: Option<&HeaderValue>, body: &mut Vec
         if let Some(key) = key {
             request = request.header("authorization", key);
         }
-        let answer = request.call().map_err(|error| error.to_string())?;
+        let answer = request.call().map_err(|error| broken(&error))?;
         if answer.status() != StatusCode::OK {
             return Err(format!(
                 "the server answers with {} to the request for page {pages}",
@@ -236,4 +250,39 @@ fn etag_file(settings: &FeedSettings) -> PathBuf {
 fn is_etag(text: &str) -> bool {
     let visible = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
     !text.is_empty() && text.len() <= ETAG_BYTES_MAX && text.bytes().all(visible)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::loopback::Loopback;
+
+    #[test]
+    fn a_feed_whose_certificate_nobody_vouches_for_leaves_the_copy_as_it_was() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (ca, other) = (dir.path().join("ca.pem"), dir.path().join("other.pem"));
+        let (server, url) = Loopback::secured(&ca);
+        Loopback::secured(&other);
+        server.says(Some("200 OK\n\n203.0.113.0/24\n"));
+        let copy = dir.path().join("feeds").join("drop.feed");
+        let fetched = |ca: Option<&Path>| {
+            let ca = ca.map_or_else(String::new, |it| format!("ca = \"{}\"\n", it.display()));
+            let text = format!("[[feeds]]\nname = \"drop\"\nurl = \"{url}/list\"\n{ca}");
+            let config = crate::config::parse(&text).unwrap_or_else(|_| panic!("{text}"));
+            let mut settings = config.feeds[0].clone();
+            settings.path.clone_from(&copy);
+            agent(&settings).and_then(|agent| fetch(&agent, &settings))
+        };
+        let why =
+            "there is no safe connection with it: none of the authorities that are trusted has issued its certificate";
+        assert_eq!(fetched(Some(&other)), Err(why.to_owned()));
+        assert!(!copy.exists());
+        assert_eq!(fetched(Some(&ca)), Ok(true));
+        assert_eq!(fs::read_to_string(&copy).expect("it is there"), "203.0.113.0/24\n");
+        assert_eq!(fetched(None), Err(why.to_owned()));
+        assert!(copy.exists(), "it counts until it expires");
+        assert_eq!(server.asked().len(), 1);
+    }
 }

@@ -119,16 +119,15 @@ impl Way {
 
     fn broken(&self, error: &ureq::Error) -> Unanswered {
         let down = |why: &str| Unanswered::new(Outcome::Down, why);
+        if let Some(why) = secure::why_unsafe(error) {
+            return down(why);
+        }
         match error {
             ureq::Error::Timeout(_) => {
                 let why = format!("it has not answered within {:?}", waited_for(&self.settings));
                 Unanswered::new(Outcome::TimedOut, why)
             }
             ureq::Error::HostNotFound => down("nobody knows its name"),
-            ureq::Error::Rustls(_) => down("there is no safe connection with it"),
-            ureq::Error::Io(error) if error.get_ref().is_some_and(|it| it.is::<rustls::Error>()) => {
-                down("there is no safe connection with it")
-            }
             ureq::Error::Io(error) => down(&format!("it cannot be reached: {}", error.kind())),
             ureq::Error::ConnectionFailed => down("it cannot be reached"),
             ureq::Error::BodyExceedsLimit(_) => {

@@ -383,3 +383,29 @@ fn of_too_many_addresses_the_last_are_kept() {
     }
     assert_eq!((remote.asked(), lookups.meter.of_cache("rep")), (4, (2, 4)));
 }
+
+/// The certificate counts by the authorities that `ca` names, and by those of the machine without it.
+#[test]
+fn a_service_whose_certificate_nobody_vouches_for_is_unknown() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (ca, other) = (dir.path().join("ca.pem"), dir.path().join("other.pem"));
+    let (server, url) = crate::loopback::Loopback::secured(&ca);
+    crate::loopback::Loopback::secured(&other);
+    server.says(Some("200 OK\n\n{\"score\":87}"));
+    let trusting = |ca: &std::path::Path| start(&generic(&url, &format!("ca = \"{}\"", ca.display())));
+    assert_eq!(score(&trusting(&ca), &ip(1), at(0)), Ok(Some(870)));
+    let why = "look-up rep: there is no safe connection with it: none of the authorities that are trusted has issued its \
+               certificate";
+    for stranger in [trusting(&other), start(&generic(&url, ""))] {
+        unknown(&stranger, &ip(1), at(0), why);
+        let failed = stranger.meter.readings()["rep"].failed.clone();
+        assert!(failed.is_some_and(|it| it.contains("certificate")), "it is told");
+        assert_eq!(stranger.meter.counted("rep", Outcome::Down), 1);
+    }
+    let elsewhere = generic(
+        &url.replace("127.0.0.1", "localhost"),
+        &format!("ca = \"{}\"", ca.display()),
+    );
+    unknown(&start(&elsewhere), &ip(1), at(0), "its certificate is for another name");
+    assert_eq!(server.asked().len(), 1, "nobody else was asked");
+}

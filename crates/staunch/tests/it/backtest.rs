@@ -217,6 +217,53 @@ fn who_is_asked_says_yes_unless_told_otherwise() {
     assert_eq!(side(&["--mode", "observe"])["addresses"]["observed"], 1);
 }
 
+/// What the configured files say of the targets is asked by triggers and judged by the rows of the context guard.
+#[test]
+fn the_context_guard_judges_files_of_events() {
+    let rows = "[[context.guards]]\nname = \"lab\"\nenvironment = [\"lab\"]\nthen = \"refuse\"\n\
+                [[context.guards]]\nname = \"ours\"\nasset_known = true\nthen = \"ask\"\n";
+    let files = "[[context.assets]]\npath = \"assets.yaml\"\n";
+    let run = |config: &str, arguments: &[&str]| {
+        let bench = Bench {
+            home: Home::new(config),
+        };
+        bench.write(
+            "assets.yaml",
+            "assets:\n  - { network: 203.0.113.1, environment: lab }\n  - { network: 203.0.113.2, tier: \"1\" }\n",
+        );
+        let signed = "event.signature == \"Brute\"";
+        bench.write("new/a.yaml", playbook("any", signed, ""));
+        bench.write("new/b.yaml", playbook("tiers", "asset.source.tier == \"1\"", ""));
+        let lines = (1..=3).map(|n| alert(&format!("203.0.113.{n}"), at(n), "Brute"));
+        let events = bench.write("events.jsonl", lines.collect::<Vec<_>>().join("\n"));
+        let new = bench.home.path("new").display().to_string();
+        let against = ["--events", &events, "--playbooks", &new, "--against", &new];
+        let report = bench.report(&[&against, arguments].concat());
+        (report["new"].clone(), report["assumptions"]["notes"].to_string())
+    };
+    let (side, notes) = run(&format!("{files}{rows}"), &["--approvals", "lapse"]);
+    assert_eq!(
+        side["addresses"],
+        serde_json::json!({ "asked": 1, "contained": 1, "refused": 1 }),
+        "{side}"
+    );
+    let guards = side["guards"].as_array().expect("a list");
+    assert_eq!(
+        (guards.len(), &guards[0]["guard"], &guards[0]["refused"]),
+        (1, &"context".into(), &1.into()),
+        "{side}"
+    );
+    assert_eq!(side["never_matched"], serde_json::json!([]), "{side}");
+    assert!(notes.contains("what the configured files say"), "{notes}");
+    let (side, _) = run(&format!("{files}{rows}"), &["--approvals", "grant"]);
+    assert_eq!(side["addresses"]["contained"], 2, "{side}");
+    let (side, _) = run(files, &[]);
+    assert_eq!(side["addresses"], serde_json::json!({ "contained": 3 }), "{side}");
+    let (side, notes) = run("", &[]);
+    assert_eq!(side["never_matched"], serde_json::json!(["tiers"]), "{side}");
+    assert!(!notes.contains("files say"), "{notes}");
+}
+
 #[test]
 fn every_form_of_file_says_the_same() {
     let bench = Bench::new();

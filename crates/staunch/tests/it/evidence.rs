@@ -55,9 +55,7 @@ fn evidence_is_sealed_before_the_block_and_can_be_read_and_proved() {
         let sealed = shown.iter().find(|it| it["kind"] == "flows").expect("flows");
         let record = rows.iter().find(|it| it["kind"] == "flows").expect("flows")["record"].clone();
         assert_eq!(sealed["record"], record, "the journal holds the hash of the record");
-        let in_force = incident["transactions"][0]["in_force_at"]
-            .as_str()
-            .expect("in force");
+        let in_force = incident["transactions"][0]["in_force_at"].as_str().expect("in force");
         assert!(sealed["sealed_at"].as_str().expect("a time") < in_force, "{incident}");
 
         // An operator reads it.

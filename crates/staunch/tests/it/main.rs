@@ -24,6 +24,7 @@ mod lists;
 mod load;
 mod manual;
 mod metrics;
+mod notices;
 mod operators;
 mod parameters;
 mod playbook_tests;

@@ -167,6 +167,53 @@ tests:
     }
 }
 
+/// The rows of a test judge what its assets and identities are, as those of a server do.
+#[test]
+fn the_context_guard_of_a_test_judges() {
+    const PLAYBOOK: &str = "playbook: guarded\nsummary: Blocks.\ntrigger:\n  sources: [cloudevents]\n  when: event.severity >= high\n  \
+         incident: event.source.ip\ncontain:\n  - block-ip: { target: event.source.ip, lease: 1h }\nmode: { low: enforce }\n";
+    let home = Home::new("");
+    std::fs::write(home.path("guarded.yaml"), PLAYBOOK).expect("it is our directory");
+    let rows = "[{ name: emergency, break_glass: yes, then: refuse }, { name: lab, environment: [lab], then: pass }, \
+                { name: ours, owner: [payments, web], asset_known: yes, then: ask }]";
+    let at_target = |more: &str| format!("assets: {{ 203.0.113.7: {{ {more} }} }}");
+    for (guards, known, expect) in [
+        (
+            rows,
+            at_target("owner: web"),
+            "asked: { 203.0.113.7: { guard: context, says: \"row 3\" } }, acts: 0",
+        ),
+        (
+            rows,
+            at_target("owner: web, environment: lab"),
+            "state: { 203.0.113.7: in-force }",
+        ),
+        (rows, at_target("owner: sales"), "state: { 203.0.113.7: in-force }"),
+        (
+            rows,
+            "identities: { alice: { break_glass: yes } }".to_owned(),
+            "refused: { 203.0.113.7: { guard: context, says: \"row 1\" } }, acts: 0",
+        ),
+        // Without rows nobody asks.
+        ("[]", at_target("owner: web"), "state: { 203.0.113.7: in-force }"),
+    ] {
+        let tests = format!(
+            "tests:\n  - name: guarded\n    context:\n      guards: {guards}\n      {known}\n    events:\n      - at: 0s\n        \
+             source: cloudevents\n        json: >-\n          {{\"specversion\":\"1.0\",\"id\":\"1\",\"source\":\"/s\",\"type\":\"t\",\
+             \"severity\":\"high\",\"time\":\"2026-01-31T12:00:00Z\",\"sourceip\":\"203.0.113.7\",\"data\":{{\"user\":\"alice\"}}}}\n    \
+             expect: [{{ at: 1s, {expect} }}]\n"
+        );
+        std::fs::write(home.path("guarded.test.yaml"), tests).expect("it is our directory");
+        let output = test(&[&home.path("guarded.test.yaml").display().to_string()], false);
+        assert!(
+            output.status.success(),
+            "{known}: {}{}",
+            stdout(&output),
+            stderr(&output)
+        );
+    }
+}
+
 #[test]
 fn what_is_not_reached_is_listed() {
     let home = Home::new("");

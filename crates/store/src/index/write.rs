@@ -318,6 +318,7 @@ impl Entry<'_> {
             | Record::Known(_)
             | Record::Found(_)
             | Record::AroundKnown { .. }
+            | Record::AssetsKnown { .. }
             | Record::ContextTablePinned(_) => Ok(()),
         }
     }

@@ -18,7 +18,7 @@ use super::disk::{Disk, read_up_to};
 use super::frame::{u32_at, u64_at};
 
 const MAGIC: &[u8; 8] = b"staunchS";
-const VERSION: u32 = 6;
+const VERSION: u32 = 7;
 const HEADER_BYTES: usize = 64;
 const LSN_AT: usize = 16;
 const HASH_AT: usize = 32;

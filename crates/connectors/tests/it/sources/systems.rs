@@ -162,6 +162,96 @@ fn cloudevents_in_headers_become_structured_ones() {
     assert_eq!(system("okta").with_headers(&mut others.into_iter(), b"{}"), None);
 }
 
+/// An event with `members` whose data are `body` in base64.
+fn packed(members: &str, body: &[u8]) -> String {
+    use base64::Engine as _;
+    let body = base64::prelude::BASE64_STANDARD.encode(body);
+    format!(r#"{{"specversion":"1.0","id":"p","source":"/s","type":"t",{members}"data_base64":"{body}"}}"#)
+}
+
+const JSON: &str = r#""datacontenttype":"application/json","#;
+
+#[test]
+fn cloudevents_in_base64_are_read_like_others() {
+    let data = r#"{"severity":"high","source_ip":"203.0.113.94","user":"dana"}"#;
+    for media in [
+        JSON,
+        r#""datacontenttype":"Application/Problem+JSON ; charset=utf-8","#,
+        r#""datacontenttype":"application/octet-stream","#,
+        "",
+    ] {
+        let event = packed(media, data.as_bytes());
+        let plain = event.replace(&event[event.find("\"data_base64").expect("it is there")..], "");
+        let plain = format!("{plain}\"data\":{data}}}");
+        // What is kept is the event as it reads by itself, and a neighbour in a batch is not touched.
+        let batch = format!("[{event}, {plain}]");
+        assert_eq!(
+            raw("cloudevents", &batch),
+            [(0, plain.clone()), (1, plain.clone())],
+            "{media}"
+        );
+        assert_eq!(raw("cloudevents", &plain), [(0, plain.clone())]);
+        let table = table(&*system("cloudevents"), event.as_bytes());
+        assert!(
+            table.contains("alert high | t") && table.contains("| 203.0.113.94 -> -"),
+            "{table}"
+        );
+    }
+    let said = |members: &str, body: &[u8]| raw("cloudevents", &packed(members, body)).remove(0).1;
+    assert!(
+        said(r#""datacontenttype":"text/plain","#, b"a \"b\"\n\xff")
+            .ends_with("\"data\":\"a \\\"b\\\"\\u000a\u{fffd}\"}")
+    );
+    assert!(said("", b"").ends_with(r#""data":""}"#));
+    assert!(
+        said(JSON, b" [1]").ends_with(r#""data":" [1]"}"#),
+        "no object is a text"
+    );
+}
+
+#[test]
+fn cloudevents_that_are_packed_wrongly_are_malformed() {
+    let check = |event: &str, expect: &str| {
+        let good = packed(JSON, br#"{"a":1}"#);
+        let read = raw("cloudevents", &format!("[{event},{good}]"));
+        assert_eq!(read[0].1, format!("1: {expect}"), "{event}");
+        assert!(read[1].1.ends_with(r#""data":{"a":1}}"#), "its neighbour is read");
+    };
+    let no_base64 = "`data_base64` is not base64";
+    for text in [
+        r#""e30""#,
+        r#""e3 0=""#,
+        r#""e30=e30=""#,
+        r#""_-8=""#,
+        "1",
+        "{}",
+        "null",
+        r#"["e30="]"#,
+    ] {
+        let event = packed(JSON, b"{}").replace(r#""e30=""#, text);
+        check(&event, no_base64);
+    }
+    check(
+        &packed(JSON, b"{}").replace("data_base64", "data_base6\\u0034"),
+        no_base64,
+    );
+    let no_json = "`data_base64` holds no JSON that can be read";
+    for body in [&b"{\"a\":1"[..], b"{\"a\":1,\"a\":2}", b"\xff", b""] {
+        check(&packed(JSON, body), no_json);
+    }
+    let deep = format!(r#"{{"a":{}{}}}"#, "[".repeat(100), "]".repeat(100));
+    check(&packed(JSON, deep.as_bytes()), no_json);
+    check(
+        &packed(r#""data":{},"#, b"{}"),
+        "both `data` and `data_base64` are there",
+    );
+    // Bytes that are no UTF-8 take three times their room as a text.
+    check(
+        &packed("", &[0xff; 400_000]),
+        "the event with what `data_base64` holds is larger than one may be",
+    );
+}
+
 /// The position of each event of `body` by the source `name`, and its bytes.
 fn raw(name: &str, body: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();

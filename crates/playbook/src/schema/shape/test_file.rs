@@ -1,6 +1,6 @@
 //! The tables of a test file.
 
-use staunch_model::{GuardName, IdentityKind, IncidentOutcome, NoticeLevel, RiskClass, Span, StateKind};
+use staunch_model::{ContextRuling, GuardName, IdentityKind, IncidentOutcome, NoticeLevel, RiskClass, Span, StateKind};
 
 use super::playbook::modes;
 use super::{Form, Needs, Shape, may, must, words};
@@ -207,6 +207,11 @@ pub(crate) static CONTEXT: Shape = Shape {
              not known what feeds say.",
         ),
         may(
+            "guards",
+            Form::List(&Form::Mapping(&CONTEXT_ROW), 0, limits::ENTRIES_MAX),
+            "The rows of the context guard, as `[[context.guards]]` of the configuration has them. Default none.",
+        ),
+        may(
             "never_touch",
             Form::Either(&[
                 Form::List(&Form::Network, 0, limits::ENTRIES_MAX),
@@ -244,6 +249,49 @@ pub(crate) static ASSET: Shape = Shape {
         may("environment", Form::Text(None), "Where it is used."),
     ],
 };
+
+/// A row of the context guard.
+pub(crate) static CONTEXT_ROW: Shape = Shape {
+    what: "a row of `guards`",
+    doc: "A row of the context guard: everything that it names must hold. The first row that holds decides.",
+    needs: Needs::Nothing,
+    keys: &[
+        must("name", Form::Text(None), "What it is called in the plan."),
+        may(
+            "asset_known",
+            Form::Word(|| words(&ENFORCING)),
+            "Whether `assets` must name the target, or must not.",
+        ),
+        may("owner", WORDS, "The target belongs to one of these teams."),
+        may("tier", WORDS, "The target is of one of these tiers."),
+        may("data_class", WORDS, "The target holds data of one of these classes."),
+        may("environment", WORDS, "The target is in one of these environments."),
+        may(
+            "team",
+            WORDS,
+            "An account that the events name belongs to one of these teams.",
+        ),
+        may(
+            "identity_kind",
+            Form::Word(|| words(&IDENTITY_KINDS)),
+            "Who uses such an account.",
+        ),
+        may(
+            "break_glass",
+            Form::Word(|| words(&ENFORCING)),
+            "Whether such an account is kept for emergencies.",
+        ),
+        must("then", Form::Word(|| words(&RULINGS)), "What follows."),
+    ],
+};
+
+const WORDS: Form = Form::List(&Form::Text(None), 0, limits::ENTRIES_MAX);
+
+pub(in crate::schema) const RULINGS: [(&str, ContextRuling); 3] = [
+    ("refuse", ContextRuling::Refuse),
+    ("ask", ContextRuling::Ask),
+    ("pass", ContextRuling::Pass),
+];
 
 /// What a test says of an account.
 pub(crate) static IDENTITY: Shape = Shape {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use staunch_model::{Asset, Identity, Rating, Score};
+use staunch_model::{Asset, ContextRow, Identity, Printable, Rating, Score};
 
 use super::super::fields::Fields;
 use super::super::{Walk, shape};
@@ -82,6 +82,42 @@ impl Walk<'_, '_> {
             kind,
             break_glass,
             by: "the test".into(),
+        })
+    }
+
+    /// A row of the context guard, as `[[context.guards]]` of the configuration has them.
+    pub(super) fn context_row(&mut self, node: &Node) -> Option<ContextRow> {
+        let fields = self.fields(node, &shape::CONTEXT_ROW)?;
+        let name = self.required(&fields, "name").and_then(|it| self.scalar(it, "name"));
+        let then = self
+            .required(&fields, "then")
+            .and_then(|it| self.word(it, "then", &shape::RULINGS));
+        let mut words = |key| match fields.get(key) {
+            Some(node) => self.entries(node, key, |walk, item| Some(walk.scalar(item, key)?.into())),
+            None => Some(Vec::new()),
+        };
+        let [owner, tier, data_class, environment, team] =
+            ["owner", "tier", "data_class", "environment", "team"].map(&mut words);
+        let mut truth = |key| match fields.get(key) {
+            Some(node) => self.word(node, key, &shape::ENFORCING).map(Some),
+            None => Some(None),
+        };
+        let [asset_known, break_glass] = ["asset_known", "break_glass"].map(&mut truth);
+        let identity_kind = match fields.get("identity_kind") {
+            Some(node) => Some(self.word(node, "identity_kind", &shape::IDENTITY_KINDS)?),
+            None => None,
+        };
+        Some(ContextRow {
+            name: Printable(name?).to_string().into(),
+            asset_known: asset_known?,
+            owner: owner?,
+            tier: tier?,
+            data_class: data_class?,
+            environment: environment?,
+            team: team?,
+            identity_kind,
+            break_glass: break_glass?,
+            then: then?,
         })
     }
 

@@ -23,7 +23,7 @@ use super::{Finding, Health};
 use crate::cli::ServerArgs;
 use crate::client::{Client, Patience};
 use crate::commands::open_fault;
-use crate::config::{Config, ContextFile, FeedSettings, LookupSettings, ProtectedFile};
+use crate::config::{Config, ContextFile, FeedSettings, LookupSettings, NotifierSettings, ProtectedFile};
 use crate::context::{Content, Kind, files as files_of_context, read_one};
 use crate::exit::{Exit, Fault};
 use crate::output::{now, relative};
@@ -52,6 +52,7 @@ pub(super) fn all(config: &Config, server: &ServerArgs) -> Vec<Finding> {
     findings.extend(lists(config));
     findings.extend(feeds(config));
     findings.extend(lookups(config));
+    findings.extend(notifiers(config));
     findings.extend(context(config));
     findings.push(sessions(config));
     findings.push(open_files(config));
@@ -416,6 +417,23 @@ fn lookups(config: &Config) -> Vec<Finding> {
         },
     };
     config.lookups.iter().map(one).collect()
+}
+
+/// The notifiers beside the log: whether they could be called. Nobody is told.
+fn notifiers(config: &Config) -> Vec<Finding> {
+    const CHECK: &str = "notifier";
+    let one = |(name, settings): (&String, &NotifierSettings)| match crate::notices::check(settings) {
+        Ok(()) => {
+            let (name, to) = (Printable(name), settings.shown());
+            let text = format!("{name}: its files can be used; {} was not called", Printable(&to));
+            Finding::new(CHECK, Health::Ok, text)
+        }
+        Err(fault) => Finding {
+            health: Health::Warning,
+            ..Finding::of(CHECK, &fault)
+        },
+    };
+    config.notifiers.iter().map(one).collect()
 }
 
 /// Whether the peers of other users' sessions are found: their environments tell, which only root may read.

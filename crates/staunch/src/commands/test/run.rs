@@ -5,8 +5,8 @@ use std::sync::Arc;
 use staunch_engine::limits;
 use staunch_engine::triage::{Triage, Triaged};
 use staunch_model::{
-    ActionKind, Event, EventView, Found, Input, Match, Policy, Printable, Program, Protection, Record, Span, Target,
-    TargetFacts, Timestamp, TriggerReport,
+    ActionKind, Event, EventContext, EventView, Found, Input, Match, Policy, Printable, Program, Protection, Record,
+    Span, Target, TargetFacts, Timestamp, TriggerReport,
 };
 use staunch_playbook::Diagnostic;
 use staunch_playbook::test_file::{self, FaultKind, Point, Test, What, WorldKind};
@@ -62,6 +62,10 @@ pub(super) fn run(
     for target in &test.world.foreign {
         script.plan(Span::ZERO, Happening::Tamper(target.clone(), Some(FOREIGN.into())));
     }
+    if !test.context.guards.rows.is_empty() {
+        let table = Arc::new(test.context.guards.clone());
+        script.plan(Span::ZERO, Happening::ContextTable(table));
+    }
     let mut happenings = Vec::new();
     let mut decoded = Vec::new();
     for event in &test.events {
@@ -90,13 +94,21 @@ pub(super) fn run(
                 let mut matches = found.matches;
                 let found = identify(test, &mut matches);
                 happenings.extend(found.map(|it| (event.at, Happening::Found(it))));
-                happenings.push((
-                    event.at,
+                let happening = if test.context.guards.rows.is_empty() {
                     Happening::Event {
                         event: event_kept,
                         matches,
-                    },
-                ));
+                    }
+                } else {
+                    let steps = matches.iter().flat_map(|it| &it.steps);
+                    let addresses = steps.filter_map(|step| step.target.as_ref()?.address());
+                    Happening::EventInContext {
+                        context: Arc::new(EventContext::of(view, addresses)),
+                        event: event_kept,
+                        matches,
+                    }
+                };
+                happenings.push((event.at, happening));
             } else {
                 let said = reports.first().map(|it| trigger::outcome(it, view.system));
                 let said = said.unwrap_or_default();

@@ -1,0 +1,145 @@
+//! Posts notices over HTTP.
+//!
+//! Never follows a redirect, reads nothing of an answer but its status, and puts neither the secret nor the address into a
+//! message.
+
+use staunch_connectors::notifiers::webhook::{Message, Secret};
+use staunch_model::{Failure, FailureKind, InstallationId, Notice};
+use staunch_ports::notifier::{About, Notifier, NotifyError};
+use ureq::Agent;
+
+use crate::api_key;
+use crate::client::secure;
+use crate::config::NotifierSettings;
+use crate::exit::{Exit, Fault};
+use crate::output::now;
+
+/// A service that takes notices.
+pub(super) struct Webhook {
+    name: String,
+    installation: InstallationId,
+    /// Why it can never be called, when it cannot.
+    way: Result<Way, Box<str>>,
+}
+
+/// The way to it.
+struct Way {
+    agent: Agent,
+    secret: Secret,
+    settings: NotifierSettings,
+}
+
+/// Looks whether the files of `settings` can be used.
+///
+/// # Errors
+/// Why they cannot, and what to do about it.
+pub(super) fn check(settings: &NotifierSettings) -> Result<(), Fault> {
+    Way::new(settings).map(drop)
+}
+
+impl Webhook {
+    /// The service that `settings` describe. When their files cannot be used, every notice says so and is tried again, and
+    /// nothing else stops.
+    pub(super) fn new(name: &str, settings: &NotifierSettings, installation: InstallationId) -> Self {
+        let way = Way::new(settings).map_err(|fault| {
+            let why = fault.told();
+            tracing::error!(
+                notifier = name,
+                why,
+                hint = fault.advice(),
+                "a notifier cannot be used; the log has what it would tell"
+            );
+            why.into()
+        });
+        Self {
+            name: name.to_owned(),
+            installation,
+            way,
+        }
+    }
+}
+
+impl Notifier for Webhook {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn notify(&mut self, notice: &Notice, about: &About) -> Result<(), NotifyError> {
+        let failed = |failure| NotifyError {
+            notice: notice.id,
+            failure,
+        };
+        match &self.way {
+            Ok(way) => way
+                .post(&Message::new(self.installation, notice, about))
+                .map_err(failed),
+            Err(why) => Err(failed(Failure::new(FailureKind::Denied, why))),
+        }
+    }
+}
+
+impl Way {
+    fn new(settings: &NotifierSettings) -> Result<Self, Fault> {
+        let key = api_key::read(&settings.key_file, "[notifiers]")?;
+        let secret = key.to_str().map_err(|_| "it holds no text").and_then(Secret::read);
+        let secret = secret.map_err(|why| {
+            let shown = settings.key_file.display().to_string();
+            let what = format!("there is no secret in {}", staunch_model::Printable(&shown));
+            Fault::new(Exit::Usage, what).hint(why)
+        })?;
+        let tls = match &settings.ca {
+            Some(ca) => secure::trusting(ca, "ca takes a file of certificates in PEM")?,
+            None => secure::native(),
+        };
+        let agent = Agent::config_builder()
+            .tls_config(tls)
+            .max_redirects(0)
+            .http_status_as_error(false)
+            .max_idle_connections_per_host(1)
+            .timeout_global(Some(settings.deadline.to_std()));
+        // What is on this machine is not told by way of another.
+        let agent = if settings.is_plain() { agent.proxy(None) } else { agent };
+        Ok(Self {
+            agent: agent.build().new_agent(),
+            secret,
+            settings: settings.clone(),
+        })
+    }
+
+    fn post(&self, message: &Message) -> Result<(), Failure> {
+        let mut request = self.agent.post(&self.settings.url);
+        for (name, value) in message.headers(&self.secret, now()) {
+            request = request.header(name, value);
+        }
+        let answer = request
+            .send(message.body.as_str())
+            .map_err(|error| self.broken(&error))?;
+        let status = answer.status();
+        if status.is_success() {
+            return Ok(());
+        }
+        let kind = match status.as_u16() {
+            401 | 403 => FailureKind::Denied,
+            400..=499 => FailureKind::Invalid,
+            _ => FailureKind::Unavailable,
+        };
+        Err(Failure::new(kind, &format!("it answers with {}", status.as_u16())))
+    }
+
+    fn broken(&self, error: &ureq::Error) -> Failure {
+        let unavailable = |why: &str| Failure::new(FailureKind::Unavailable, why);
+        if let Some(why) = secure::why_unsafe(error) {
+            return Failure::new(FailureKind::Denied, why);
+        }
+        match error {
+            ureq::Error::Timeout(_) => {
+                let why = format!("it has not answered within {}", self.settings.deadline);
+                Failure::new(FailureKind::TimedOut, &why)
+            }
+            ureq::Error::HostNotFound => unavailable("nobody knows its name"),
+            ureq::Error::Io(error) => unavailable(&format!("it cannot be reached: {}", error.kind())),
+            ureq::Error::ConnectionFailed => unavailable("it cannot be reached"),
+            _ => Failure::new(FailureKind::Invalid, "what it answers is no HTTP"),
+        }
+    }
+}
