@@ -137,7 +137,7 @@ hashed!(
     FrameChain, 16
 );
 
-/// The hash of some content, such as a playbook's text. It is of BLAKE3 unless it says otherwise where it is kept.
+/// The BLAKE3 hash of some content, such as a playbook's text.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct ContentHash(HashBytes);
 
@@ -153,7 +153,7 @@ impl ContentHash {
         Self(HashBytes(*blake3::hash(content).as_bytes()))
     }
 
-    /// The hash that `bytes` are.
+    /// The hash that `bytes` are. What is kept for others to check is a SHA-256 and says so where it is kept.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(HashBytes(bytes))

@@ -275,6 +275,39 @@ fn a_changed_checkpoint_is_found() {
     assert_eq!(folder.only(), Finding::CheckpointMissing);
 }
 
+/// What a vault shows by itself, when nothing of its log is left.
+#[test]
+fn a_gap_in_a_chain_of_manifests_is_found_without_a_log() {
+    for (removed, follows) in [("00000001", "00000002"), ("00000033", "00000034")] {
+        let folder = Folder::new();
+        remove(&folder.path("log/checkpoint"));
+        let dir = "manifests/INC-1/EV-0";
+        remove(&folder.path("vault").join(format!("{dir}/{removed}.json")));
+        let findings = folder.verify();
+        let name = format!("{dir}/{follows}.json");
+        let artefact = &findings[2];
+        assert_eq!(
+            findings[..2],
+            [Finding::CheckpointMissing, Finding::ChainBroken { name }]
+        );
+        assert!(
+            matches!(artefact, Finding::Unreferenced { .. }) && findings.len() == 3,
+            "{findings:#?}"
+        );
+    }
+    // One that was put in place of another, with a number that fits.
+    let folder = Folder::new();
+    remove(&folder.path("log/checkpoint"));
+    let dir = folder.path("vault/manifests/INC-1/EV-0");
+    let text = fs::read_to_string(dir.join("00000005.json")).expect("it is there");
+    put(&dir.join("00000005.json"), text.replace("web-1", "web-2").as_bytes());
+    let name = "manifests/INC-1/EV-0/00000006.json".to_owned();
+    assert_eq!(
+        folder.verify(),
+        [Finding::CheckpointMissing, Finding::ChainBroken { name }]
+    );
+}
+
 /// The last entry, with the tile that it was in, is taken away; or the checkpoint is put back to before it as well.
 #[test]
 fn a_removed_last_entry_is_found() {
