@@ -118,7 +118,8 @@ impl Proc {
 
     /// The beginning of a file.
     pub(crate) fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
+        // Most files have less; each further call would make the kernel write the file anew.
+        let mut bytes = Vec::with_capacity(4 << 10);
         File::open(path)?.take(FILE_BYTES_MAX).read_to_end(&mut bytes)?;
         Ok(bytes)
     }

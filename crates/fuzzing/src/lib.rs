@@ -15,6 +15,7 @@ pub mod geo;
 pub mod http;
 pub mod journal;
 pub mod lists;
+pub mod logins;
 pub mod lookups;
 pub mod made;
 pub mod netlink;
@@ -79,6 +80,10 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "lists",
         run: lists::run,
+    },
+    Target {
+        name: "logins",
+        run: logins::run,
     },
     Target {
         name: "lookups",

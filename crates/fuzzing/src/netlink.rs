@@ -1,10 +1,11 @@
-//! Messages of netlink: framing, attributes, nf_tables, conntrack, links and addresses.
+//! Messages of netlink: framing, attributes, nf_tables, conntrack, links, addresses, routes and sockets.
 //!
 //! What holds: what is read lies inside what was given, in order; attributes that are read and built again are read as
 //! the same; a text has no NUL in it; and an address that is read is one that is written there.
 
 use staunch_netlink::message::{Attribute, Builder, parse_acknowledgement, parse_attributes, parse_messages};
-use staunch_netlink::{conntrack, link, nftables};
+use staunch_netlink::schema::{Field, Layout, Value, parse_object};
+use staunch_netlink::{conntrack, diagnosis, link, nftables, route, ruleset};
 
 /// Reads a datagram: as messages, and all of it as the payload of one.
 pub fn run(data: &[u8]) {
@@ -84,6 +85,50 @@ fn payload(flags: u16, bytes: &[u8]) {
     }
     let _ = link::parse_address(bytes);
     let _ = link::parse_gateways(bytes);
+    let layouts = route::Table::ALL.map(route::Table::layout);
+    for layout in layouts.into_iter().chain(ruleset::Kind::ALL.map(ruleset::Kind::layout)) {
+        object(layout, bytes);
+    }
+    object(&ruleset::ELEMENTS, bytes);
+    object(&conntrack::LAYOUT, bytes);
+    for kind in [diagnosis::Local::Unix, diagnosis::Local::Packet] {
+        for field in diagnosis::parse_local_socket(kind, bytes).unwrap_or_default() {
+            inside(bytes, &field.value);
+        }
+    }
+    if let Ok(socket) = diagnosis::parse_inet_socket(bytes) {
+        assert_eq!(socket.local.is_ipv4(), socket.family == 2);
+        assert_eq!(socket.remote.is_ipv4(), socket.family == 2);
+        socket.more.iter().for_each(|field| inside(bytes, &field.value));
+    }
+}
+
+/// Every object can be read that is as long as its header, and all that it says is written there. Each attribute is a part of it,
+/// and what follows the last one is too.
+fn object(layout: &Layout, bytes: &[u8]) {
+    let fields = parse_object(layout, bytes);
+    assert_eq!(fields.is_ok(), bytes.len() >= layout.header_bytes);
+    let Ok(fields) = fields else { return };
+    fields.iter().for_each(|field| inside(bytes, &field.value));
+    let rest = &bytes[layout.header_bytes..];
+    let readable = parse_attributes(rest).take_while(Result::is_ok).count();
+    let is_torn = parse_attributes(rest).any(|it| it.is_err());
+    assert_eq!(fields.len(), layout.header.len() + readable + usize::from(is_torn));
+    assert_eq!(fields.last().is_some_and(|it| it.name == Some("unread")), is_torn);
+}
+
+fn inside(whole: &[u8], value: &Value<'_>) {
+    match value {
+        Value::Text(text) => {
+            assert!(!text.contains('\0'));
+            follows(whole, text.as_bytes(), 0);
+        }
+        Value::Bytes(bytes) => _ = follows(whole, bytes, 0),
+        Value::Fields(fields) => fields.iter().for_each(|Field { value, .. }| inside(whole, value)),
+        Value::List(values) => values.iter().for_each(|value| inside(whole, value)),
+        Value::Negative(number) => assert!(*number < 0),
+        Value::Number(_) | Value::Address(_) => {}
+    }
 }
 
 fn holds(bytes: &[u8], part: &[u8]) -> bool {

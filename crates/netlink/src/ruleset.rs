@@ -169,8 +169,9 @@ use Form::{Bytes, Expression, List, Native, Nest, Network, NetworkSigned, Text};
 const HEADER: &[(usize, usize, &str, Form)] = &[(0, 1, "family", Native)];
 
 macro_rules! layout {
-    ($name:ident, [$($field:tt),* $(,)?]) => {
-        const $name: Layout = Layout { header_bytes: 4, header: HEADER, schema: &Schema(&[$($field),*]) };
+    ($(#[$about:meta])* $seen:vis $name:ident, [$($field:tt),* $(,)?]) => {
+        $(#[$about])*
+        $seen const $name: Layout = Layout { header_bytes: 4, header: HEADER, schema: &Schema(&[$($field),*]) };
     };
 }
 
@@ -267,7 +268,8 @@ layout!(
     ]
 );
 layout!(
-    ELEMENTS,
+    /// What a dump of the elements of a set consists of: some of them in each message.
+    pub ELEMENTS,
     [
         (1, "table", Text),
         (2, "set", Text),

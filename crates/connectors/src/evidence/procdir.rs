@@ -13,6 +13,9 @@ use crate::proc::{Stat, is_gone};
 /// Bytes of `stat`; it has about 300.
 const STAT_BYTES_MAX: usize = 4 << 10;
 
+/// Bytes that are asked for at once. Most files have fewer, and each further call makes the kernel write the file anew.
+const READ_BYTES: usize = 8 << 10;
+
 /// An open directory of a process, and what it was when it was opened.
 #[derive(Debug)]
 pub(super) struct ProcessDir {
@@ -102,7 +105,7 @@ impl ProcessDir {
 fn read_in(directory: &OwnedFd, name: &str, bytes_max: usize) -> io::Result<(Vec<u8>, bool)> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let file = rustix::fs::openat(directory, name, flags, Mode::empty())?;
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(READ_BYTES);
     File::from(file).take(bytes_max as u64 + 1).read_to_end(&mut bytes)?;
     let is_cut = bytes.len() > bytes_max;
     bytes.truncate(bytes_max);

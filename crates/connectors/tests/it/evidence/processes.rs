@@ -51,6 +51,11 @@ impl Odd {
                 Err(error) => panic!("{error}"),
             }
         });
+        // Its start is told before its arguments are in place.
+        until("it has its arguments", || {
+            let command = fs::read(format!("/proc/{}/cmdline", child.id())).unwrap();
+            (!command.is_empty()).then_some(())
+        });
         fs::remove_file(&path).unwrap();
         Self {
             child,
