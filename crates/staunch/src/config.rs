@@ -672,7 +672,12 @@ impl Config {
         self.data_dir.join("killed")
     }
 
-    /// The directory of the vault.
+    /// The file of the public key of the transparency log.
+    pub(crate) fn evidence_key_file(&self) -> PathBuf {
+        self.data_dir.join("evidence.pub")
+    }
+
+    /// The directory of the vault and its transparency log.
     pub(crate) fn evidence_dir(&self) -> PathBuf {
         self.evidence
             .dir

@@ -21,6 +21,7 @@ mod finding;
 mod inlets;
 mod lists;
 mod log;
+mod logbook;
 mod lookups;
 #[cfg(test)]
 mod loopback;

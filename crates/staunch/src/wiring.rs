@@ -40,7 +40,7 @@ pub(crate) use access::{http_limits, senders, tls};
 pub(crate) use actions::{
     Direct, firewall, frozen, is_enabled, isolated, locked, release_directly, sinkholed, targets,
 };
-pub(crate) use evidence::preserver;
+pub(crate) use evidence::{LOG, VAULT, preserver};
 
 /// Everything that is opened before the engine starts.
 pub(crate) struct Opened {

@@ -27,12 +27,53 @@ pub(crate) enum EvidenceCommand {
     },
     /// Write an artefact as it was read, proved against its hash
     Get(EvidenceGetArgs),
+    /// Prove a folder of evidence, or a copy of it, with a public key and nothing else
+    Verify(EvidenceVerifyArgs),
+    /// Print the public key of the transparency log, to be kept elsewhere
+    Key {
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    /// Print the newest signed checkpoint of the log, to be kept elsewhere: `verify --earlier` proves that nothing was taken back since
+    Checkpoint {
+        /// The folder of evidence [default: that of the configuration]
+        #[arg(long, value_name = "DIR")]
+        vault: Option<PathBuf>,
+        #[command(flatten)]
+        data: DataArgs,
+    },
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "It finds a changed byte, a removed artefact, file or last entry, a history that was put in another order or signed \
+                  anew, and with --earlier one that was put back. What was never logged proves nothing."
+)]
+pub(crate) struct EvidenceVerifyArgs {
+    /// The folder of evidence, or a copy of it [default: that of the configuration]
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// The public key, as `staunch evidence key` printed it, or a file that holds it [default: the key of this machine, which
+    /// proves nothing against whoever can write here]
+    #[arg(long, value_name = "KEY")]
+    pub(crate) key: Option<String>,
+    /// A file with an earlier checkpoint, as `staunch evidence checkpoint` printed it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) earlier: Option<PathBuf>,
+    /// The directory of the journal, or of a copy of it, to prove its frames too
+    #[arg(long, value_name = "DIR")]
+    pub(crate) journal: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+    /// Write JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Where evidence is looked for.
 #[derive(Args, Debug)]
 pub(crate) struct VaultArgs {
-    /// The directory of the vault, or of a copy of it [default: that of the configuration]
+    /// The folder of evidence, or a copy of it [default: that of the configuration]
     #[arg(long, value_name = "DIR")]
     pub(crate) vault: Option<PathBuf>,
     #[command(flatten)]
@@ -53,7 +94,7 @@ pub(crate) struct EvidenceGetArgs {
     /// The file to write, which must not be there; `-` for stdout
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: PathBuf,
-    /// The directory of the vault, or of a copy of it [default: that of the configuration]
+    /// The folder of evidence, or a copy of it [default: that of the configuration]
     #[arg(long, value_name = "DIR")]
     pub(crate) vault: Option<PathBuf>,
     #[command(flatten)]

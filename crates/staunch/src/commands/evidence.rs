@@ -14,11 +14,22 @@ use staunch_model::{
     Taken, Timestamp,
 };
 use staunch_ports::{SealedManifest, SealedRecord, Vault};
-use staunch_store::vault::DirVault;
+use staunch_store::LogVerifier;
+use staunch_store::tlog::CHECKPOINT;
+use staunch_store::tlog::note::NOTE_BYTES_MAX;
+use staunch_store::vault::{DirVault, EvidenceFolder, EvidenceSummary, Progress, verify_evidence};
 
-use crate::cli::{DataArgs, EvidenceCommand, EvidenceGetArgs, VaultArgs};
+use crate::cli::{DataArgs, EvidenceCommand, EvidenceGetArgs, EvidenceVerifyArgs, VaultArgs};
 use crate::exit::{Exit, Fault};
-use crate::output::{Output, Tone, say, wrap};
+use crate::files::read_bounded;
+use crate::output::{Output, Tone, print, say, wrap};
+use crate::{progress, wiring};
+
+/// Findings that are told one by one.
+const FINDINGS_MAX: usize = 1_000;
+
+/// The bytes of a file with a key.
+const KEY_BYTES_MAX: u64 = 4_096;
 
 /// Collections that are listed.
 const LISTED_MAX: usize = 10_000;
@@ -28,6 +39,9 @@ pub(super) fn run(command: &EvidenceCommand) -> Result<Exit, Fault> {
         EvidenceCommand::List { incident, from } => list(*incident, from),
         EvidenceCommand::Show { id, from } => show(*id, from),
         EvidenceCommand::Get(args) => get(args),
+        EvidenceCommand::Verify(args) => verify(args),
+        EvidenceCommand::Key { data } => key(data),
+        EvidenceCommand::Checkpoint { vault, data } => checkpoint(vault.as_deref(), data),
     }
 }
 
@@ -349,16 +363,182 @@ fn copy(from: &mut dyn Read, to: &mut dyn Write, name: &Path) -> Result<u64, Fau
 }
 
 fn open(vault: Option<&Path>, data: &DataArgs) -> Result<(DirVault, PathBuf), Fault> {
-    let dir = match vault {
+    let dir = folder(vault, data)?;
+    Ok((DirVault::read_only(&dir.join(wiring::VAULT)), dir))
+}
+
+/// The folder of evidence.
+fn folder(named: Option<&Path>, data: &DataArgs) -> Result<PathBuf, Fault> {
+    let dir = match named {
         Some(dir) => dir.to_owned(),
         None => super::load(data)?.evidence_dir(),
     };
-    if !dir.is_dir() {
+    if !dir.join(wiring::VAULT).is_dir() {
         let message = format!("there is no vault in {}", dir.display());
-        return Err(Fault::new(Exit::NotFound, message)
-            .hint("a server makes it when it starts; --vault names another directory"));
+        let hint = "a server makes it when it starts; name the folder that holds the directories `vault` and `log`";
+        return Err(Fault::new(Exit::NotFound, message).hint(hint));
     }
-    Ok((DirVault::read_only(&dir), dir))
+    Ok(dir)
+}
+
+fn key(data: &DataArgs) -> Result<Exit, Fault> {
+    let file = super::load(data)?.evidence_key_file();
+    let text = read_bounded(&file, KEY_BYTES_MAX).map_err(|error| {
+        Fault::doing(Exit::NotFound, format!("cannot read {}", file.display()), &error)
+            .hint("a server writes it when it starts with `[evidence] enabled`")
+    })?;
+    print(&text)?;
+    Ok(Exit::Ok)
+}
+
+fn checkpoint(vault: Option<&Path>, data: &DataArgs) -> Result<Exit, Fault> {
+    let file = folder(vault, data)?.join(wiring::LOG).join(CHECKPOINT);
+    let text = read_bounded(&file, NOTE_BYTES_MAX).map_err(|error| {
+        Fault::doing(Exit::NotFound, format!("cannot read {}", file.display()), &error)
+            .hint("a log without an entry has no checkpoint")
+    })?;
+    print(&text)?;
+    Ok(Exit::Ok)
+}
+
+/// What was verified.
+#[derive(Debug, Serialize)]
+struct Verified {
+    /// Whether nothing was found.
+    proved: bool,
+    /// The size of the log that is signed, and its root.
+    checkpoint: Option<(u64, Sha256Hash)>,
+    /// Whether the log continues the earlier checkpoint that was given.
+    continues_earlier: Option<bool>,
+    entries: u64,
+    manifests: u64,
+    records: u64,
+    artefacts: u64,
+    bytes: u64,
+    /// What is not as it was sealed and signed.
+    findings: Vec<String>,
+    /// How many more there are.
+    more: u64,
+}
+
+fn verify(args: &EvidenceVerifyArgs) -> Result<Exit, Fault> {
+    let dir = folder(args.dir.as_deref(), &args.data)?;
+    let key = verifier(args)?;
+    let earlier = match &args.earlier {
+        Some(file) => Some(
+            read_bounded(file, NOTE_BYTES_MAX)
+                .map_err(|error| Fault::doing(Exit::NotFound, format!("cannot read {}", file.display()), &error))?,
+        ),
+        None => None,
+    };
+    let folder = EvidenceFolder {
+        vault: &dir.join(wiring::VAULT),
+        log: &dir.join(wiring::LOG),
+        journal: args.journal.as_deref(),
+        key: &key,
+        earlier: earlier.as_deref(),
+    };
+    let mut progress = progress::Progress::start();
+    let mut findings = Vec::new();
+    let mut more = 0;
+    let summary = verify_evidence(
+        &folder,
+        &mut |at| match at {
+            Progress::Entries { done, total } => progress.tell(|| format!("{done} of {total} entries of the log")),
+            Progress::Artefacts { done, bytes } => progress.tell(|| format!("{done} artefacts, {}", size(bytes))),
+        },
+        &mut |finding| {
+            if findings.len() < FINDINGS_MAX {
+                findings.push(finding.to_string());
+            } else {
+                more += 1;
+            }
+        },
+    );
+    let verified = verified(&summary, args.earlier.is_some(), findings, more);
+    Output::new(args.json).show(&verified, |output| verified_text(output, &verified))?;
+    Ok(if verified.proved { Exit::Ok } else { Exit::Corrupt })
+}
+
+fn verified(summary: &EvidenceSummary, asked: bool, findings: Vec<String>, more: u64) -> Verified {
+    Verified {
+        proved: findings.is_empty(),
+        checkpoint: summary.checkpoint.as_ref().map(|it| (it.size, it.root)),
+        continues_earlier: asked.then_some(summary.continues_earlier),
+        entries: summary.entries,
+        manifests: summary.manifests,
+        records: summary.records,
+        artefacts: summary.artefacts,
+        bytes: summary.bytes,
+        findings,
+        more,
+    }
+}
+
+fn verified_text(output: &Output, it: &Verified) -> String {
+    let mut text = String::new();
+    for finding in &it.findings {
+        let line = wrap(&Printable(finding).to_string(), 4);
+        text.push_str(&format!("{}\n", output.paint(Tone::Bad, &format!("  - {line}"))));
+    }
+    if it.more > 0 {
+        text.push_str(&format!("  and {} more\n", it.more));
+    }
+    let what = format!(
+        "{} artefacts of {}, {} manifests, {} records, {} entries of the log",
+        it.artefacts,
+        size(it.bytes),
+        it.manifests,
+        it.records,
+        it.entries
+    );
+    let (tone, verdict) = if it.proved {
+        (Tone::Good, "PROVED")
+    } else {
+        (Tone::Bad, "NOT AS IT WAS SEALED")
+    };
+    let line = wrap(&format!("{verdict}: {what}"), 2);
+    text.push_str(&format!("{}\n", output.paint(tone, &line)));
+    if let Some((size, root)) = &it.checkpoint {
+        text.push_str(&format!("  signed at {size} entries, root {root}\n"));
+    }
+    match it.continues_earlier {
+        Some(true) => text.push_str("  the log continues the earlier checkpoint: nothing was taken back since\n"),
+        Some(false) => {}
+        None => text.push_str("  not compared with an earlier checkpoint: a log that was put back would not show\n"),
+    }
+    text
+}
+
+/// The key that was named, or that of this machine.
+fn verifier(args: &EvidenceVerifyArgs) -> Result<LogVerifier, Fault> {
+    let (text, from) = match &args.key {
+        Some(named) if LogVerifier::parse(named.trim()).is_some() => (named.clone(), "the command line".to_owned()),
+        Some(named) => {
+            let text = read_bounded(Path::new(named), KEY_BYTES_MAX).map_err(|error| {
+                Fault::doing(
+                    Exit::Usage,
+                    format!("{} is no key and no file", Printable(named)),
+                    &error,
+                )
+                .hint("a key is one word, such as web-1/staunch+1a2b3c4d+AbC...=; `staunch evidence key` prints it")
+            })?;
+            (text, named.clone())
+        }
+        None => {
+            let file = super::load(&args.data)?.evidence_key_file();
+            let text = read_bounded(&file, KEY_BYTES_MAX).map_err(|error| {
+                Fault::doing(Exit::Usage, format!("cannot read {}", file.display()), &error)
+                    .hint("name the key with --key")
+            })?;
+            say("the key is the one on this machine: against whoever can write here, use one that was kept elsewhere");
+            (text, file.display().to_string())
+        }
+    };
+    LogVerifier::parse(text.trim()).ok_or_else(|| {
+        Fault::new(Exit::Usage, format!("there is no public key in {}", Printable(&from)))
+            .hint("a key is one word, such as web-1/staunch+1a2b3c4d+AbC...=; `staunch evidence key` prints it")
+    })
 }
 
 fn incidents(vault: &DirVault, only: Option<IncidentId>) -> Result<Vec<IncidentId>, Fault> {

@@ -11,7 +11,7 @@ pub(crate) struct EvidenceSettings {
     /// Whether evidence is preserved when a playbook asks for it. Without, it is missed, which is recorded and told, and
     /// containment goes on. Default `true`. Since v0.1.
     pub(crate) enabled: bool,
-    /// The directory of the vault; made with mode 0700. Best on a disk of its own. Default `evidence` in the data directory.
+    /// The directory of the vault and its transparency log; made with mode 0700. Best on a disk of its own. Default `evidence` in the data directory.
     /// Since v0.1.
     pub(crate) dir: Option<PathBuf>,
     /// The most MiB of one artefact; a larger one is refused with a record, not cut. Default 16384 (16 GiB). Since v0.1.

@@ -5,14 +5,21 @@ use std::sync::Arc;
 
 use nix::time::{ClockId, clock_gettime};
 use staunch_connectors::evidence::{HostOptions, host};
-use staunch_model::{EvidenceSource, Span};
-use staunch_ports::Vault as _;
+use staunch_model::{EvidenceSource, Failure, FailureKind, Span};
+use staunch_ports::Vault;
 use staunch_ports::clock::SystemClock;
 use staunch_runtime::{PreserveParts, Preserver};
 use staunch_store::vault::{DirVault, DirVaultOptions};
 
 use crate::config::Config;
 use crate::exit::{Exit, Fault};
+use crate::logbook::{LogbookParts, LoggedVault};
+
+/// The vault, in the directory of evidence.
+pub(crate) const VAULT: &str = "vault";
+
+/// Its transparency log, in the directory of evidence.
+pub(crate) const LOG: &str = "log";
 
 /// Starts the threads that take evidence; nothing when none is to be taken. They look into all processes, so start them before
 /// the sandbox is entered.
@@ -30,10 +37,13 @@ pub(crate) fn preserver(config: &Config) -> Result<Option<Preserver>, Fault> {
         is_immutable: config.evidence.immutable,
         ..DirVaultOptions::default()
     };
-    let vault = DirVault::open(&dir, options).and_then(|vault| {
-        let kept_by = vault.check()?;
-        Ok((vault, kept_by))
-    });
+    let opened = super::make_private_dir(&dir).map_err(|fault| Failure::new(FailureKind::Unavailable, &fault.told()));
+    let vault = opened
+        .and_then(|()| DirVault::open(&dir.join(VAULT), options))
+        .and_then(|vault| {
+            let kept_by = vault.check()?;
+            Ok((vault, kept_by))
+        });
     // Containment does not depend on it: what cannot be kept is missed, which is recorded and told.
     let (vault, kept_by) = match vault {
         Ok(opened) => opened,
@@ -43,6 +53,22 @@ pub(crate) fn preserver(config: &Config) -> Result<Option<Preserver>, Fault> {
         }
     };
     tracing::info!(vault = %dir.display(), %kept_by, "evidence is kept");
+    let vault: Arc<dyn Vault> = Arc::new(vault);
+    let source = source();
+    let parts = LogbookParts {
+        dir: dir.join(LOG),
+        key: config.data_dir.join("evidence.key"),
+        public_key: config.evidence_key_file(),
+        name: key_name(&source.host),
+        journal: config.journal_dir(),
+    };
+    let vault = match LoggedVault::start(vault.clone(), parts) {
+        Ok(logged) => Arc::new(logged) as Arc<dyn Vault>,
+        Err(failure) => {
+            tracing::error!(%failure, "there is no transparency log: evidence is sealed, and nobody signs that it was");
+            vault
+        }
+    };
     let mut key = [0; 32];
     getrandom::fill(&mut key).map_err(|error| {
         let message = format!("this machine gives no random numbers: {error}");
@@ -50,8 +76,8 @@ pub(crate) fn preserver(config: &Config) -> Result<Option<Preserver>, Fault> {
     })?;
     let started = Preserver::start(PreserveParts {
         collectors: host(HostOptions::new(key)),
-        vault: Arc::new(vault),
-        source: source(),
+        vault,
+        source,
         version: env!("CARGO_PKG_VERSION").into(),
         clock: Arc::new(SystemClock),
         since_boot,
@@ -59,6 +85,13 @@ pub(crate) fn preserver(config: &Config) -> Result<Option<Preserver>, Fault> {
     started
         .map(Some)
         .map_err(|error| Fault::doing(Exit::Failed, "cannot start a thread", &error))
+}
+
+/// The name of the key of this machine: a word, as a signed note has it.
+fn key_name(host: &str) -> String {
+    let kept = |it: &char| it.is_ascii_alphanumeric() || matches!(it, '.' | '-' | '_');
+    let host: String = host.chars().filter(kept).take(200).collect();
+    format!("{host}/staunch")
 }
 
 /// This machine.

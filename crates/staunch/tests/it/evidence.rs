@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
 
 use serde_json::Value;
 use staunch_server::dto::Status;
@@ -78,8 +79,38 @@ fn evidence_is_sealed_before_the_block_and_can_be_read_and_proved() {
             stderr(&again)
         );
 
+        // A copy of the folder is proved with the key alone.
+        let key = server.ok(&["evidence", "key"]);
+        let logged = || {
+            let verified: Value =
+                serde_json::from_slice(&server.run(&["evidence", "verify", "--json"]).stdout).expect("JSON");
+            // Six records and six manifests, and the frames of the journal.
+            verified["entries"].as_u64() >= Some(13) && verified["proved"] == true
+        };
+        wait_until("all of it is logged", logged);
+        let checkpoint = server.ok(&["evidence", "checkpoint"]);
+        let earlier = home.path("checkpoint");
+        fs::write(&earlier, checkpoint).expect("it is our directory");
+        let copy = home.path("copy");
+        let copied = Command::new("cp")
+            .arg("-a")
+            .arg(home.data().join("evidence"))
+            .arg(&copy)
+            .status();
+        assert!(copied.expect("cp runs").success());
+        let (copy, earlier) = (copy.to_str().expect("a path"), earlier.to_str().expect("a path"));
+        let verify = ["evidence", "verify", copy, "--key", key.trim(), "--earlier", earlier];
+        let proved = server.ok(&verify);
+        assert!(
+            proved.contains("PROVED") && proved.contains("continues the earlier checkpoint"),
+            "{proved}"
+        );
+        let other = "other/staunch+6c8a1b2e+AYXbJhN3gnYAgZjDrRCGBsM3WTtsTsbIVqfZHRfwGJYy";
+        let forged = server.run(&["evidence", "verify", copy, "--key", other]);
+        assert_ne!(forged.status.code(), Some(0), "{}", stdout(&forged));
+
         // What is changed is found out.
-        let vault = home.data().join("evidence/objects");
+        let vault = home.data().join("evidence/vault/objects");
         let objects = fs::read_dir(vault)
             .expect("objects")
             .flat_map(|it| fs::read_dir(it.expect("a directory").path()).expect("files"));
@@ -93,6 +124,13 @@ fn evidence_is_sealed_before_the_block_and_can_be_read_and_proved() {
         }
         let tampered = server.run(&["evidence", "get", id, "--output", "-"]);
         assert_eq!(tampered.status.code(), Some(6), "{}", stderr(&tampered));
+        let tampered = server.run(&["evidence", "verify"]);
+        assert_eq!(tampered.status.code(), Some(6), "{}", stderr(&tampered));
+        assert!(
+            stdout(&tampered).contains("NOT AS IT WAS SEALED"),
+            "{}",
+            stdout(&tampered)
+        );
         server.ok(&["release", "--all", "--yes"]);
     });
 }

@@ -5,8 +5,8 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use staunch_model::{Failure, FailureKind, FrameChain, LogEntry, Logged, Sha256Hash};
-use staunch_ports::{Journal, Lsn, SealedManifest, Vault};
+use staunch_model::{Failure, FailureKind, FrameChain, IncidentId, LogEntry, Logged, Sha256Hash};
+use staunch_ports::{Lsn, SealedManifest, StoredFrame, Vault};
 
 use crate::tlog::TransparencyLog;
 
@@ -24,87 +24,6 @@ pub fn entry_of_manifest(sealed: &SealedManifest) -> LogEntry {
     })
 }
 
-/// Appends entries for all manifests and records of `vault` that the log does not have: what was sealed before a crash and not
-/// logged, for one. Returns how many there were. Takes memory for a hash of each entry of the log.
-///
-/// # Errors
-/// When vault or log cannot be read or the log cannot be written. What was appended before stays.
-pub fn catch_up(vault: &dyn Vault, log: &mut TransparencyLog) -> Result<u64, Failure> {
-    let mut known = BTreeSet::new();
-    each_entry(log, &mut |logged| match logged {
-        Logged::Manifest { manifest: hash, .. } | Logged::Collection { record: hash, .. } => {
-            known.insert(hash);
-        }
-        Logged::Frames { .. } => {}
-    })?;
-    let mut incidents = Vec::new();
-    vault.incidents(&mut |incident| {
-        incidents.push(incident);
-        ControlFlow::Continue(())
-    })?;
-    let mut missing = Missing {
-        log,
-        known,
-        waiting: Vec::new(),
-        appended: 0,
-        failed: None,
-    };
-    for incident in incidents {
-        // What cannot be read is not logged, and is no reason to leave the rest out.
-        let manifests = vault.manifests(incident, &mut |it| missing.take(it.hash, || entry_of_manifest(&it)));
-        let records = vault.records(incident, &mut |it| {
-            missing.take(it.hash, || {
-                LogEntry::new(Logged::Collection {
-                    incident: it.record.incident,
-                    evidence: it.record.evidence,
-                    record: it.hash,
-                })
-            })
-        });
-        for failure in [manifests.err(), records.err()].into_iter().flatten() {
-            tracing::error!(%failure, %incident, "evidence cannot be read, and is not logged");
-        }
-    }
-    missing.flush();
-    missing.failed.map_or(Ok(missing.appended), Err)
-}
-
-/// Appends an entry for the frames of `journal` that the log has none for. Returns the position of the last frame that it stands
-/// for.
-///
-/// # Errors
-/// When the log cannot be read or written; `Conflict` when the journal ends before what is logged.
-pub fn log_frames(journal: &dyn Journal, log: &mut TransparencyLog) -> Result<Lsn, Failure> {
-    let mut logged_up_to = 0;
-    each_entry(log, &mut |logged| {
-        if let Logged::Frames { last, .. } = logged {
-            logged_up_to = last;
-        }
-    })?;
-    log_frames_after(journal, Lsn(logged_up_to), log)
-}
-
-/// As [`log_frames`], by who knows up to where frames are logged.
-///
-/// # Errors
-/// As [`log_frames`].
-pub fn log_frames_after(journal: &dyn Journal, after: Lsn, log: &mut TransparencyLog) -> Result<Lsn, Failure> {
-    let tail = journal.tail();
-    if tail.lsn < after {
-        let what = format!("the journal ends at {}, and frames up to {after} are logged", tail.lsn);
-        return Err(Failure::new(FailureKind::Conflict, &what));
-    }
-    if tail.lsn > after {
-        let entry = LogEntry::new(Logged::Frames {
-            first: after.next().0,
-            last: tail.lsn.0,
-            chain: FrameChain(tail.hash),
-        });
-        log.append(&[entry.to_bytes()]).map_err(|error| error.to_failure())?;
-    }
-    Ok(tail.lsn)
-}
-
 fn each_entry(log: &TransparencyLog, take: &mut dyn FnMut(Logged)) -> Result<(), Failure> {
     let mut visit = |_, entry: &[u8]| {
         // What is no entry of ours stands for nothing of ours.
@@ -116,38 +35,128 @@ fn each_entry(log: &TransparencyLog, take: &mut dyn FnMut(Logged)) -> Result<(),
     log.reader().entries(0, &mut visit).map_err(|error| error.to_failure())
 }
 
-/// Entries that the log does not have.
-struct Missing<'a> {
-    log: &'a mut TransparencyLog,
+/// Keeps a transparency log up with a vault and a journal while both grow, without reading it whole each time. Holds a hash for each
+/// manifest and record in memory.
+#[derive(Debug)]
+pub struct Logbook {
+    log: TransparencyLog,
     known: BTreeSet<Sha256Hash>,
-    waiting: Vec<Vec<u8>>,
-    appended: u64,
-    failed: Option<Failure>,
+    /// The last frame that is logged.
+    frames_up_to: Lsn,
 }
 
-impl Missing<'_> {
-    fn take(&mut self, hash: Sha256Hash, entry: impl FnOnce() -> LogEntry) -> ControlFlow<()> {
-        if !self.known.contains(&hash) {
-            self.waiting.push(entry().to_bytes());
-        }
-        if self.waiting.len() >= AT_ONCE {
-            self.flush();
-        }
-        if self.failed.is_some() {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
+impl Logbook {
+    /// Reads what `log` has.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn new(log: TransparencyLog) -> Result<Self, Failure> {
+        let mut known = BTreeSet::new();
+        let mut frames_up_to = 0;
+        each_entry(&log, &mut |logged| match logged {
+            Logged::Manifest { manifest: hash, .. } | Logged::Collection { record: hash, .. } => {
+                known.insert(hash);
+            }
+            Logged::Frames { last, .. } => frames_up_to = last,
+        })?;
+        Ok(Self {
+            log,
+            known,
+            frames_up_to: Lsn(frames_up_to),
+        })
     }
 
-    fn flush(&mut self) {
-        if self.failed.is_some() {
-            return;
+    /// The log.
+    #[must_use]
+    pub const fn log(&self) -> &TransparencyLog {
+        &self.log
+    }
+
+    /// Appends entries for what `vault` holds of `incident` and the log does not. Returns how many there were.
+    ///
+    /// # Errors
+    /// When the vault cannot be read or the log cannot be written; what was appended before stays.
+    pub fn take_incident(&mut self, vault: &dyn Vault, incident: IncidentId) -> Result<u64, Failure> {
+        let mut new = Vec::new();
+        let known = &self.known;
+        vault.manifests(incident, &mut |it| {
+            if !known.contains(&it.hash) {
+                new.push((it.hash, entry_of_manifest(&it)));
+            }
+            ControlFlow::Continue(())
+        })?;
+        vault.records(incident, &mut |it| {
+            if !known.contains(&it.hash) {
+                let logged = Logged::Collection {
+                    incident: it.record.incident,
+                    evidence: it.record.evidence,
+                    record: it.hash,
+                };
+                new.push((it.hash, LogEntry::new(logged)));
+            }
+            ControlFlow::Continue(())
+        })?;
+        for part in new.chunks(AT_ONCE) {
+            let entries: Vec<Vec<u8>> = part.iter().map(|(_, entry)| entry.to_bytes()).collect();
+            self.log.append(&entries).map_err(|error| error.to_failure())?;
+            self.known.extend(part.iter().map(|(hash, _)| *hash));
         }
-        match self.log.append(&self.waiting) {
-            Ok(_) => self.appended += self.waiting.len() as u64,
-            Err(error) => self.failed = Some(error.to_failure()),
+        Ok(new.len() as u64)
+    }
+
+    /// The same for all incidents. What cannot be read of one is told, and is no reason to leave the others out.
+    ///
+    /// # Errors
+    /// When the vault cannot be listed or the log cannot be written.
+    pub fn take_all(&mut self, vault: &dyn Vault) -> Result<u64, Failure> {
+        let mut incidents = Vec::new();
+        vault.incidents(&mut |incident| {
+            incidents.push(incident);
+            ControlFlow::Continue(())
+        })?;
+        let mut taken = 0;
+        for incident in incidents {
+            match self.take_incident(vault, incident) {
+                Ok(new) => taken += new,
+                Err(failure) => tracing::error!(%failure, %incident, "evidence cannot be read, and is not logged"),
+            }
         }
-        self.waiting.clear();
+        Ok(taken)
+    }
+
+    /// Appends an entry for the frames of a journal that the log has none for, if there are any. Returns the last frame that is
+    /// logged. `read` shows the frames from a position on.
+    ///
+    /// # Errors
+    /// When the journal cannot be read or the log cannot be written; `Conflict` when the journal ends before what is logged.
+    pub fn take_frames<E: ToString>(
+        &mut self,
+        read: impl FnOnce(Lsn, &mut dyn FnMut(StoredFrame)) -> Result<(), E>,
+    ) -> Result<Lsn, Failure> {
+        let after = self.frames_up_to;
+        // The frame that was logged last is read again: that it is there shows that this is the same journal.
+        let from = Lsn(after.0.max(1));
+        let mut last = None;
+        read(from, &mut |frame| last = Some((frame.lsn, frame.hash)))
+            .map_err(|error| Failure::new(FailureKind::Unavailable, &error.to_string()))?;
+        match last {
+            Some((lsn, hash)) if lsn > after => {
+                let entry = LogEntry::new(Logged::Frames {
+                    first: after.next().0,
+                    last: lsn.0,
+                    chain: FrameChain(hash),
+                });
+                self.log
+                    .append(&[entry.to_bytes()])
+                    .map_err(|error| error.to_failure())?;
+                self.frames_up_to = lsn;
+            }
+            None if after.0 > 0 => {
+                let what = format!("the journal ends before frame {after}, up to which frames are logged");
+                return Err(Failure::new(FailureKind::Conflict, &what));
+            }
+            _ => {}
+        }
+        Ok(self.frames_up_to)
     }
 }

@@ -17,7 +17,7 @@ use staunch_store::tlog::merkle::{
     self, Nodes, empty_root, is_consistent, is_included, leaf_hash, node_hash, prove_consistency, prove_inclusion,
 };
 use staunch_store::tlog::tile::{ENTRY_BYTES_MAX, Tile};
-use staunch_store::vault::logged::{catch_up, log_frames};
+use staunch_store::vault::logged::Logbook;
 use staunch_store::{
     Checkpoint, DirVault, DirVaultOptions, FileHook, FileOp, LogError, LogKey, LogReader, MemoryJournal,
     TransparencyLog,
@@ -514,6 +514,11 @@ fn a_full_disk_stops_an_append_and_not_the_log() {
     }
 }
 
+fn open_again(book: Logbook, dir: &Path) -> TransparencyLog {
+    drop(book);
+    open(dir)
+}
+
 #[test]
 fn what_was_not_logged_is_logged_later_and_once() {
     let dir = quick_dir();
@@ -522,23 +527,34 @@ fn what_was_not_logged_is_logged_later_and_once() {
         ..DirVaultOptions::default()
     };
     let vault = DirVault::open(&dir.path().join("vault"), options).expect("the vault opens");
-    let mut log = open(&dir.path().join("log"));
+    let mut book = Logbook::new(open(&dir.path().join("log"))).expect("it is empty");
     let sealed: Vec<_> = (0..300_u64)
         .map(|it| store(&vault, it % 3, it % 7, &it.to_le_bytes()))
         .collect();
     let hash = staunch_ports::Vault::put_record(&vault, &record(&sealed[0])).expect("it is stored");
-    assert_eq!(catch_up(&vault, &mut log), Ok(301));
-    assert_eq!(catch_up(&vault, &mut log), Ok(0));
+    assert_eq!(book.take_all(&vault), Ok(301));
+    assert_eq!(book.take_all(&vault), Ok(0));
     store(&vault, 1, 1, b"later");
-    assert_eq!(catch_up(&vault, &mut log), Ok(1));
+    assert_eq!(book.take_all(&vault), Ok(1));
 
     let mut journal = MemoryJournal::new();
     journal.open_epoch().expect("an epoch");
     append_ok(&mut journal, &[b"one", b"two"]);
-    log_frames(&journal, &mut log).expect("it is logged");
-    log_frames(&journal, &mut log).expect("there is nothing to log");
+    book.take_frames(|from, visit| journal.read(from, visit))
+        .expect("it is logged");
+    book.take_frames(|from, visit| journal.read(from, visit))
+        .expect("there is nothing to log");
     append_ok(&mut journal, &[b"three"]);
-    log_frames(&journal, &mut log).expect("it is logged");
+    book.take_frames(|from, visit| journal.read(from, visit))
+        .expect("it is logged");
+    // Whoever begins anew knows what is logged.
+    let mut book = Logbook::new(open_again(book, &dir.path().join("log"))).expect("it can be read");
+    assert_eq!(book.take_all(&vault), Ok(0));
+    assert_eq!(
+        book.take_frames(|from, visit| journal.read(from, visit)),
+        Ok(journal.tail().lsn)
+    );
+    let log = book.log();
     assert_eq!(log.checkpoint().size, 304);
     let mut frames = Vec::new();
     let mut records = Vec::new();

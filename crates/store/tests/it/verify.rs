@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use staunch_ports::Journal as _;
 use staunch_ports::Vault;
-use staunch_store::vault::logged::{catch_up, log_frames};
+use staunch_store::vault::logged::Logbook;
 use staunch_store::vault::{EvidenceFolder, EvidenceSummary, Finding, verify_evidence};
 use staunch_store::{DirVault, DirVaultOptions, LogKey, LogVerifier, SegmentJournal, TransparencyLog};
 use staunch_testkit::contract::vault::{noise, record, store};
@@ -36,26 +37,28 @@ impl Folder {
             ..DirVaultOptions::default()
         };
         let vault = DirVault::open(&dir.path().join("vault"), options).expect("the vault opens");
-        let mut log = open_log(&dir.path().join("log"));
+        let mut book = Logbook::new(open_log(&dir.path().join("log"))).expect("it is empty");
         let mut first = None;
         for number in 0..308_u64 {
             first.get_or_insert(store(&vault, number % 2 + 1, number % 4, &noise(number, 50)));
         }
         let first = first.expect("there are many");
         vault.put_record(&record(&first)).expect("it is stored");
-        catch_up(&vault, &mut log).expect("it is logged");
+        book.take_all(&vault).expect("it is logged");
         let journal = dir.path().join("journal");
         fs::create_dir(&journal).expect("the directory is ours");
         let (mut journal, _) = with_epoch(SegmentJournal::open(&journal, small()).expect("the journal opens"));
         append_ok(&mut journal, &[b"one", b"two"]);
-        log_frames(&journal, &mut log).expect("it is logged");
+        book.take_frames(|from, visit| journal.read(from, visit))
+            .expect("it is logged");
         append_ok(&mut journal, &[b"three", b"four"]);
-        log_frames(&journal, &mut log).expect("it is logged");
-        let earlier = log.note().to_owned();
+        book.take_frames(|from, visit| journal.read(from, visit))
+            .expect("it is logged");
+        let earlier = book.log().note().to_owned();
         let large = store(&vault, 1, 8, &noise(1_000, 500_000));
         let last = store(&vault, 1, 9, b"the last");
         let record = vault.put_record(&record(&last)).expect("it is stored");
-        catch_up(&vault, &mut log).expect("it is logged");
+        book.take_all(&vault).expect("it is logged");
         let objects = [&large, &last].map(|it| {
             let artefact = staunch_testkit::contract::vault::artefact(it);
             dir.path().join("vault").join(DirVault::object_name(artefact))
@@ -504,8 +507,8 @@ fn what_a_crash_leaves_is_said_to_be_that() {
     store(&vault, 5, 50, b"sealed and not logged");
     drop(vault);
     assert!(folder.only().may_be_left_behind());
-    let mut log = open_log(&folder.path("log"));
+    let mut book = Logbook::new(open_log(&folder.path("log"))).expect("it can be read");
     let vault = DirVault::read_only(&folder.path("vault"));
-    assert_eq!(catch_up(&vault, &mut log), Ok(1));
+    assert_eq!(book.take_all(&vault), Ok(1));
     assert_eq!(folder.verify(), []);
 }
