@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use staunch_model::text::boxed;
 use staunch_model::{
     Await, Cause, Change, Failure, FailureKind, GuardName, Incident, IncidentId, IncidentOutcome, IncidentStatus,
     MatchedStep, NoticeId, NoticeLevel, OnFailure, Playbook, Record, RefusalReason, Span, State, StateKind, Timestamp,
@@ -158,11 +159,9 @@ impl Turn<'_> {
         if incident.status == IncidentStatus::Closed {
             return;
         }
-        let mut transactions: Vec<&Transaction> = incident
-            .transactions
-            .iter()
-            .filter_map(|transaction| self.state.transactions.get(transaction))
-            .collect();
+        let mut transactions: Vec<&Transaction> = Vec::with_capacity(incident.transactions.len());
+        let kept = |id| self.state.transactions.get(id);
+        transactions.extend(incident.transactions.iter().filter_map(kept));
         // All of it is decided before anything is changed: what is told and whether it is closed depend on the
         // transactions as they stand.
         if let Some((playbook, step)) = self.planned_anew(incident, &transactions) {
@@ -174,10 +173,10 @@ impl Turn<'_> {
             Some(Sibling::Refuse(id)) => self.refuse(id, RefusalReason::Abandoned),
             Some(Sibling::RollBack(it, failed)) => self.roll_back(&it, Cause::Sibling(failed)),
             None => {
-                let news = news(incident, &transactions);
+                let news = self.news(incident, &transactions);
                 let end = self.end_of(incident, &transactions);
-                if let Some((outcome, reason)) = news {
-                    self.tell_outcome(id, outcome, &reason);
+                if let Some((outcome, text)) = news {
+                    self.tell_outcome(id, outcome, text.as_deref());
                 }
                 if let Some(absorbs_until) = end {
                     self.put(Record::IncidentClosed {
@@ -257,16 +256,27 @@ impl Turn<'_> {
         }
     }
 
-    /// Tells people how the incident stands.
-    fn tell_outcome(&mut self, id: IncidentId, outcome: IncidentOutcome, reason: &str) {
-        let Some(incident) = self.state.incidents.get(&id) else {
-            return;
-        };
-        let playbook = self.state.playbooks.get(&incident.playbook).cloned();
-        let key = staunch_model::Printable(&incident.key).to_string();
+    /// How the incident stands, when its contain phase has settled and that is news; and what people are told of it, when
+    /// the playbook says that they are.
+    fn news(&self, incident: &Incident, transactions: &[&Transaction]) -> Option<(IncidentOutcome, Option<Box<str>>)> {
+        let outcome = outcome(transactions).filter(|outcome| incident.outcome != Some(*outcome))?;
+        let playbook = self.state.playbooks.get(&incident.playbook);
+        let tells = |playbook: &&Arc<Playbook>| playbook.notify.iter().any(|step| step.when.contains(&outcome));
+        let text = playbook.filter(tells).map(|playbook| {
+            let key = staunch_model::Printable(&incident.key);
+            let reason = first_reason(transactions);
+            boxed(format_args!(
+                "{} ({}, {key}): {outcome}{reason}",
+                incident.id, playbook.name
+            ))
+        });
+        Some((outcome, text))
+    }
+
+    /// Takes note of how the incident stands, and tells people when there is a `text` for them.
+    fn tell_outcome(&mut self, id: IncidentId, outcome: IncidentOutcome, text: Option<&str>) {
         self.put(Record::OutcomeReached { incident: id, outcome });
-        let Some(playbook) = playbook else { return };
-        if playbook.notify.iter().any(|step| step.when.contains(&outcome)) {
+        if let Some(text) = text {
             let level = match outcome {
                 IncidentOutcome::Stuck | IncidentOutcome::AwaitingApproval | IncidentOutcome::RolledBack => {
                     NoticeLevel::Page
@@ -274,8 +284,7 @@ impl Turn<'_> {
                 IncidentOutcome::Refused => NoticeLevel::Warning,
                 IncidentOutcome::Contained | IncidentOutcome::WouldContain => NoticeLevel::Info,
             };
-            let text = format!("{id} ({}, {key}): {outcome}{reason}", playbook.name);
-            self.notice(level, Some(id), None, &text);
+            self.notice(level, Some(id), None, text);
         }
     }
 
@@ -307,12 +316,6 @@ enum Sibling {
     Refuse(TransactionId),
     /// It is undone, because of this one.
     RollBack(Box<Transaction>, TransactionId),
-}
-
-/// How the incident stands and the first reason, when its contain phase has settled and that is news.
-fn news(incident: &Incident, transactions: &[&Transaction]) -> Option<(IncidentOutcome, String)> {
-    let outcome = outcome(transactions)?;
-    (incident.outcome != Some(outcome)).then(|| (outcome, first_reason(transactions)))
 }
 
 /// Drops those that say nothing about the incident any more.

@@ -168,7 +168,7 @@ fn apply_to(state: &mut EngineState, record: &Record, now: Timestamp, next: &mut
                 outcome: None,
                 joined_steps: staunch_model::Seldom::new(),
                 next_step: 0,
-                evidence: staunch_model::Few::new(),
+                evidence: staunch_model::Seldom::new(),
             };
             state.incidents.insert(*incident, opened);
         }

@@ -309,7 +309,7 @@ impl<K, V> Chunk<K, V> {
     fn insert(&mut self, at: usize, key: K, value: V) {
         // Grows by a quarter: most chunks of a map that grows anywhere stay between half full and full for long.
         if self.keys.len() == self.keys.capacity() {
-            let more = (self.keys.len() / 4).max(4).min(CHUNK_MAX - self.keys.len());
+            let more = (self.keys.len() / 4).max(SMALL).min(CHUNK_MAX - self.keys.len());
             self.keys.reserve_exact(more);
             self.values.reserve_exact(more);
         }

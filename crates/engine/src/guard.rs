@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use staunch_model::text::{Digits, boxed};
+use staunch_model::text::{Digits, boxed, joined};
 use staunch_model::{
     ActionKind, Capacity, Facts, Found, GuardName, GuardResult, Judgement, Mode, Observation, Owner, Playbook,
     Presence, RiskClass, Span, Standing, Target, Timestamp, TransactionId, Unit, Verdict, WhenUnknown,
@@ -190,11 +190,13 @@ fn prefix_width(ip: IpAddr) -> GuardResult {
         measured: Some(bits),
         limit: Some(min),
         unit: Unit::PrefixBits,
-        why: boxed(format_args!(
-            "/{}, automation may touch /{} or narrower",
-            Digits(bits),
-            Digits(min)
-        )),
+        why: joined([
+            "/",
+            &Digits(bits).text(),
+            ", automation may touch /",
+            &Digits(min).text(),
+            " or narrower",
+        ]),
     }
 }
 
@@ -302,25 +304,16 @@ fn target_busy(state: &EngineState, question: &Question, observation: Option<&Ob
 
 fn capacity(capacity: Option<Capacity>) -> GuardResult {
     let (verdict, measured, limit, why) = match capacity {
-        Some(Capacity { used, max }) if used >= max => (
-            Verdict::Refused,
-            Some(used),
-            Some(max),
-            boxed(format_args!(
-                "the enforcement point holds {} of {}",
-                Digits(used),
-                Digits(max)
-            )),
-        ),
         Some(Capacity { used, max }) => (
-            Verdict::Passed,
+            if used >= max { Verdict::Refused } else { Verdict::Passed },
             Some(used),
             Some(max),
-            boxed(format_args!(
-                "the enforcement point holds {} of {}",
-                Digits(used),
-                Digits(max)
-            )),
+            joined([
+                "the enforcement point holds ",
+                &Digits(used).text(),
+                " of ",
+                &Digits(max).text(),
+            ]),
         ),
         None => (
             Verdict::Unknown,
@@ -470,11 +463,11 @@ fn spent(state: &EngineState, question: &Question, guard: GuardName, now: Timest
     let count = count.saturating_sub(u64::from(question.debited));
     let max = u64::from(max);
     let over = count >= max;
-    let (spent, allowed) = (Digits(count), Digits(max));
+    let (spent, allowed) = (Digits(count).text(), Digits(max).text());
     let why = if over {
-        boxed(format_args!("{spent} {kind}{what} in the last hour, {allowed} allowed"))
+        joined([&spent, " ", kind, what, " in the last hour, ", &allowed, " allowed"])
     } else {
-        boxed(format_args!("{spent} of {allowed} {kind}{what} in the last hour"))
+        joined([&spent, " of ", &allowed, " ", kind, what, " in the last hour"])
     };
     GuardResult {
         guard,

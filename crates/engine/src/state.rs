@@ -3,6 +3,7 @@
 //! Only [`crate::apply`] changes it. Everything under [`Index`] is derived and never stored.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hasher as _};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -179,8 +180,8 @@ pub enum Subject {
     Evidence(EvidenceId),
 }
 
-/// The beginning of the hash of a playbook and an incident key. Two keys may have the same: who looks one up compares
-/// the incident found.
+/// A hash of a playbook and an incident key. Two keys may have the same: who looks one up compares the incident found. It
+/// is never stored, so that it need not be the same in another build.
 pub type KeyHash = u64;
 
 /// What is due when.
@@ -222,22 +223,10 @@ pub struct Index {
 /// The look-up key of an incident.
 #[must_use]
 pub fn key_hash(playbook: ContentHash, key: &str) -> KeyHash {
-    // Most keys are short, and what lies in one piece is hashed in half the time.
-    let mut piece = [0; 128];
-    let end = playbook.as_bytes().len() + key.len();
-    let hash = if let Some(piece) = piece.get_mut(..end) {
-        let (first, second) = piece.split_at_mut(playbook.as_bytes().len());
-        first.copy_from_slice(playbook.as_bytes());
-        second.copy_from_slice(key.as_bytes());
-        blake3::hash(piece)
-    } else {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(playbook.as_bytes());
-        hasher.update(key.as_bytes());
-        hasher.finalize()
-    };
-    let [a, b, c, d, e, f, g, h, ..] = *hash.as_bytes();
-    KeyHash::from_le_bytes([a, b, c, d, e, f, g, h])
+    let mut hasher = DefaultHasher::new();
+    hasher.write(playbook.as_bytes());
+    hasher.write(key.as_bytes());
+    hasher.finish()
 }
 
 impl EngineState {

@@ -97,5 +97,5 @@ pub struct Incident {
     /// The step of the playbook that the next record of a step is about.
     pub next_step: u16,
     /// What is preserved before it is contained.
-    pub evidence: Few<EvidenceId>,
+    pub evidence: Seldom<EvidenceId>,
 }

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::fmt;
+use std::ops::Deref;
 
 /// Shows `text` with every control character, bidirectional override and invisible separator escaped, and cut at
 /// [`Printable::CHARS_MAX`] characters, so that text from an event can never steer a terminal or break a log line.
@@ -82,6 +83,52 @@ impl fmt::Display for Digits {
             f.write_str(&DIGITS[last..=last])
         }
     }
+}
+
+impl Digits {
+    /// The digits as a text, for [`joined`].
+    #[must_use]
+    pub fn text(self) -> DigitText {
+        let mut made = DigitText {
+            bytes: [0; DigitText::DIGITS_MAX],
+            first: DigitText::DIGITS_MAX,
+        };
+        let mut rest = self.0;
+        loop {
+            made.first -= 1;
+            made.bytes[made.first] = DIGITS.as_bytes()[(rest % 10) as usize];
+            rest /= 10;
+            if rest == 0 {
+                return made;
+            }
+        }
+    }
+}
+
+/// A number in digits, without an allocation.
+#[derive(Clone, Copy, Debug)]
+pub struct DigitText {
+    bytes: [u8; Self::DIGITS_MAX],
+    first: usize,
+}
+
+impl DigitText {
+    /// Those of the largest number.
+    const DIGITS_MAX: usize = 20;
+}
+
+impl Deref for DigitText {
+    type Target = str;
+    fn deref(&self) -> &str {
+        // Digits are always text.
+        std::str::from_utf8(&self.bytes[self.first..]).unwrap_or_default()
+    }
+}
+
+/// The texts, one after the other. Takes a fraction of the time of [`boxed`], where every part is a text already.
+#[must_use]
+pub fn joined<const N: usize>(texts: [&str; N]) -> Box<str> {
+    texts.concat().into()
 }
 
 /// Text that fits into `N` bytes on the stack, or does not and is on the heap.
@@ -187,6 +234,8 @@ mod tests {
         numbers.extend((0..20).flat_map(|power| [10_u64.pow(power) - 1, 10_u64.pow(power), 10_u64.pow(power) + 1]));
         for number in numbers {
             assert_eq!(Digits(number).to_string(), number.to_string());
+            assert_eq!(*Digits(number).text(), *number.to_string());
+            assert_eq!(*joined(["<", &Digits(number).text(), "", ">"]), *format!("<{number}>"));
         }
     }
 

@@ -386,7 +386,7 @@ impl Scenario {
             WorldKind::Cloud => 20,
             WorldKind::Kernel | WorldKind::Api | WorldKind::Machine(_) => 0,
         };
-        let mut happenings = Vec::new();
+        let mut happenings = Vec::with_capacity(48);
         let mut at = Span::ZERO;
         for _ in 0..18 + chance.below(8) {
             at = at
