@@ -1,6 +1,7 @@
 //! The checks, each a function that looks and tells.
 
 mod acting;
+mod evidence;
 
 use std::fs;
 use std::io;
@@ -48,6 +49,7 @@ pub(super) fn all(config: &Config, server: &ServerArgs) -> Vec<Finding> {
     findings.push(tokens(config));
     findings.extend(credentials(config));
     findings.extend(acting::all(config));
+    findings.extend(evidence::all(config));
     findings.push(protections(config));
     findings.extend(lists(config));
     findings.extend(feeds(config));

@@ -46,7 +46,7 @@ const NEEDED_FOR_PROCESSES: [(u32, &str); 2] = [(1, "CAP_DAC_OVERRIDE"), (CAP_SY
 const CAP_SYS_PTRACE: u32 = 19;
 
 /// Whether this process has the capability of this number at the moment. False when the kernel does not say.
-fn has_capability(bit: u32) -> bool {
+pub(super) fn has_capability(bit: u32) -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     let set = effective.and_then(|it| u64::from_str_radix(it.trim(), 16).ok());

@@ -1,0 +1,70 @@
+//! Whether evidence can be taken, and kept.
+
+use nix::sys::statvfs::statvfs;
+use nix::unistd::{AccessFlags, access};
+
+use super::super::{Finding, Health};
+use super::acting::has_capability;
+use super::existing;
+use crate::config::Config;
+use crate::wiring;
+
+/// What is missing without a capability, by its bit in capability(7).
+const NEEDED: [(u32, &str, &str); 4] = [
+    (12, "CAP_NET_ADMIN", "flows and the ruleset"),
+    (13, "CAP_NET_RAW", "packets"),
+    (19, "CAP_SYS_PTRACE", "what processes of others have open and run"),
+    (2, "CAP_DAC_READ_SEARCH", "files of others"),
+];
+
+/// Room that a vault should have: some captures and log files.
+const ROOM_MIN: u64 = 1 << 30;
+
+pub(super) fn all(config: &Config) -> Vec<Finding> {
+    const CHECK: &str = "evidence";
+    if !config.evidence.enabled {
+        let text = "nothing is preserved: [evidence] enabled = false";
+        return vec![Finding::new(CHECK, Health::Ok, text)];
+    }
+    let dir = config.evidence_dir();
+    let at = existing(&dir);
+    let mut findings = Vec::new();
+    if access(at, AccessFlags::W_OK | AccessFlags::X_OK).is_err() {
+        let text = format!(
+            "this user cannot keep evidence in {}: it is missed, and containment goes on",
+            at.display()
+        );
+        findings.push(
+            Finding::new(CHECK, Health::Problem, text)
+                .fix("give it to the user of the server, or name another as `dir` under [evidence]"),
+        );
+    } else if let Ok(found) = statvfs(at) {
+        let free = found.blocks_available().saturating_mul(found.fragment_size());
+        let text = format!("{} MiB free for it at {}", free >> 20, at.display());
+        findings.push(if free < ROOM_MIN {
+            Finding::new(
+                CHECK,
+                Health::Warning,
+                format!("{text}; on a full disk evidence is missed"),
+            )
+            .fix("make room, or name a directory on a disk of its own as `dir` under [evidence]")
+        } else {
+            let log = dir.join(wiring::LOG);
+            let signed = if log.is_dir() { "; it is logged and signed" } else { "" };
+            Finding::new(CHECK, Health::Ok, format!("{text}{signed}"))
+        });
+    }
+    let missing: Vec<String> = NEEDED
+        .iter()
+        .filter(|(bit, ..)| !has_capability(*bit))
+        .map(|(_, name, what)| format!("{what} ({name})"))
+        .collect();
+    if !missing.is_empty() {
+        let text = format!(
+            "this user cannot take {}; a playbook that asks for it goes on without",
+            missing.join(", ")
+        );
+        findings.push(Finding::new(CHECK, Health::Ok, text));
+    }
+    findings
+}
