@@ -204,3 +204,36 @@ impl Evidence {
         self.retry_at.map_or(self.deadline, |at| at.min(self.deadline))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The table of docs/reference/playbooks.md, which nothing else states: who changes a row has to mean it.
+    #[test]
+    fn acts_destroy_what_the_reference_says() {
+        let all_but_domains = "block-ip freeze-process rate-limit-ip kill-process isolate-host lock-account";
+        let table = [
+            (EvidenceKind::Network, "isolate-host"),
+            (EvidenceKind::Flows, all_but_domains),
+            (EvidenceKind::Sockets, all_but_domains),
+            (EvidenceKind::Process, "kill-process lock-account"),
+            (EvidenceKind::Processes, "kill-process lock-account"),
+            (EvidenceKind::Logins, "lock-account"),
+            (EvidenceKind::Modules, ""),
+            (EvidenceKind::Ruleset, ""),
+            (
+                EvidenceKind::Capture,
+                "block-ip freeze-process rate-limit-ip kill-process isolate-host",
+            ),
+            (EvidenceKind::Journal, ""),
+            (EvidenceKind::Files, ""),
+        ];
+        assert_eq!(table.map(|(kind, _)| kind), EvidenceKind::ALL);
+        for (kind, acts) in table {
+            let destroyed_by = ActionKind::ALL.into_iter().filter(|act| kind.is_destroyed_by(*act));
+            let names: Vec<_> = destroyed_by.map(ActionKind::name).collect();
+            assert_eq!(names.join(" "), acts, "{kind}");
+        }
+    }
+}

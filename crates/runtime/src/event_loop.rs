@@ -113,7 +113,7 @@ pub(crate) struct EventLoop {
     pub(crate) outcomes: Receiver<Input>,
     pub(crate) drivers: Arc<Drivers>,
     pub(crate) notices: Sender<Telling>,
-    pub(crate) preserver: Option<Preserver>,
+    pub(crate) preserver: Preserver,
     pub(crate) follower: Option<Sender<Followed>>,
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) linger: Duration,
@@ -648,21 +648,18 @@ impl EventLoop {
                 playbook_hash,
                 deadline,
             } => {
-                // Without anybody who takes evidence there is no answer; its deadline deals with that.
-                if let Some(preserver) = &self.preserver {
-                    preserver.ask(CollectOrder {
-                        kind,
-                        request: CollectRequest {
-                            evidence,
-                            incident,
-                            target,
-                            options,
-                            time_left: deadline.since(self.clock.now()),
-                        },
-                        playbook,
-                        playbook_hash,
-                    });
-                }
+                self.preserver.ask(CollectOrder {
+                    kind,
+                    request: CollectRequest {
+                        evidence,
+                        incident,
+                        target,
+                        options,
+                        time_left: deadline.since(self.clock.now()),
+                    },
+                    playbook,
+                    playbook_hash,
+                });
                 return;
             }
         };

@@ -5,8 +5,9 @@
 //! asked for; what takes its time, such as packets and files, has threads of its own and holds nothing else up.
 
 use std::io::{self, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use staunch_model::custody::CUSTODY_SCHEMA_VERSION;
@@ -19,6 +20,9 @@ use staunch_ports::{About, Clock, CollectRequest, Collector, Collects, Deposit, 
 
 /// Requests that may wait for one thread: each incident asks for a dozen at the most.
 const WAITING_MAX: usize = 256;
+
+/// How long what is in memory may still be read when containment waits no longer.
+const LATE: Duration = Duration::from_millis(500);
 
 /// The most artefacts of one collection, so that its record has a bound.
 const ARTEFACTS_MAX: usize = 10_000;
@@ -133,7 +137,15 @@ impl Preserver {
         Ok(Self { lanes, home })
     }
 
-    /// Where answers and figures go from now on.
+    /// One that takes nothing, and says so.
+    pub(crate) fn nobody() -> Self {
+        Self {
+            lanes: Vec::new(),
+            home: Arc::default(),
+        }
+    }
+
+    /// Where answers go from now on.
     pub(crate) fn connect(&self, outcomes: Sender<Input>, installation: InstallationId) {
         let connected = Connected { outcomes, installation };
         // It is connected once: a runtime takes it with its parts.
@@ -145,7 +157,11 @@ impl Preserver {
         let lane = Lane::of(order.kind);
         let evidence = order.request.evidence;
         let sender = self.lanes.iter().find(|(it, _)| *it == lane).map(|(_, sender)| sender);
-        let Some(sender) = sender else { return };
+        let Some(sender) = sender else {
+            let failure = Failure::new(FailureKind::Invalid, "nothing is preserved on this installation");
+            self.home.tell(evidence, Err(failure));
+            return;
+        };
         let until = Instant::now() + order.request.time_left.to_std();
         let failure = match sender.try_send((until, order)) {
             Ok(()) => return,
@@ -173,10 +189,22 @@ impl Home {
 fn work(mut collectors: Vec<Box<dyn Collector>>, common: &Common, orders: &Receiver<(Instant, CollectOrder)>) {
     for (until, mut order) in orders {
         let collector = collectors.iter_mut().find(|it| it.describe().kind == order.kind);
+        let now = Instant::now();
+        let is_late = now >= until;
         // Containment waits until the deadline; what is taken after it is evidence all the same, and its lateness is on record.
-        let takes = collector.as_ref().map_or(Span::ZERO, |it| it.describe().takes_max);
-        let until = until.max(Instant::now() + takes.to_std());
-        let left = until.saturating_duration_since(Instant::now());
+        let takes = collector
+            .as_ref()
+            .map_or(Span::ZERO, |it| it.describe().takes_max)
+            .to_std();
+        let lane = Lane::of(order.kind);
+        let given_up = until.max(now + takes);
+        // What is in memory is asked to end in time, so that what was read by then is sealed before it is destroyed, and so that
+        // one that takes long holds the others up no longer than containment.
+        let asked_for = match lane {
+            Lane::Memory => until.max(now + LATE),
+            Lane::Packets | Lane::Disk => given_up,
+        };
+        let left = asked_for.saturating_duration_since(now);
         order.request.time_left = Span::from_micros(u64::try_from(left.as_micros()).unwrap_or(u64::MAX));
         let evidence = order.request.evidence;
         let result = match collector {
@@ -184,7 +212,19 @@ fn work(mut collectors: Vec<Box<dyn Collector>>, common: &Common, orders: &Recei
                 FailureKind::Invalid,
                 "nothing on this machine takes such evidence",
             )),
-            Some(collector) => collect(collector.as_mut(), common, &order, until),
+            // The packets that it was about have passed, and others wait for theirs.
+            Some(_) if is_late && lane == Lane::Packets => Err(Failure::new(
+                FailureKind::TimedOut,
+                "other packets were captured until its deadline",
+            )),
+            Some(collector) => {
+                let taken = AssertUnwindSafe(|| collect(collector.as_mut(), common, &order, given_up));
+                // Collectors keep nothing between two collections but what a filter or a connection needs.
+                catch_unwind(taken).unwrap_or_else(|_| {
+                    tracing::error!(%evidence, kind = %order.kind, "a collector panicked; it goes on with what comes next");
+                    Err(Failure::new(FailureKind::Invalid, "the collector of this evidence has a defect"))
+                })
+            }
         };
         if let Err(failure) = &result {
             tracing::warn!(%evidence, kind = %order.kind, %failure, "evidence not taken");

@@ -33,7 +33,7 @@ pub struct Parts {
     pub traffic: Option<Arc<dyn Enricher>>,
     /// Who tells people.
     pub notifiers: Vec<Box<dyn Notifier>>,
-    /// Who preserves evidence; without it, evidence is missed when its deadline has passed.
+    /// Who preserves evidence; without it, evidence is missed at once.
     pub preserver: Option<Preserver>,
     /// Who keeps a view of the journal. Must have caught up with it.
     pub follower: Option<Box<dyn Follower>>,
@@ -162,9 +162,8 @@ impl Runtime {
         )?;
         let drivers = Arc::new(drivers);
         let mut threads = driver_threads;
-        if let Some(preserver) = &parts.preserver {
-            preserver.connect(outcome_sender.clone(), parts.installation);
-        }
+        let preserver = parts.preserver.unwrap_or_else(Preserver::nobody);
+        preserver.connect(outcome_sender.clone(), parts.installation);
         let (notices, notifiers) = notices::start(parts.notifiers, outcome_sender)?;
         threads.extend(notifiers);
         let mut follower = None;
@@ -194,7 +193,7 @@ impl Runtime {
             outcomes,
             drivers: drivers.clone(),
             notices,
-            preserver: parts.preserver,
+            preserver,
             follower,
             telemetry: telemetry.clone(),
             linger: settings.linger,

@@ -3,17 +3,22 @@
 //! Never in the way of containment or of evidence: what cannot be logged now is logged later, which is told, and evidence that was
 //! sealed stays sealed. The thread is there before the server enters its sandbox, because a vault may be anywhere.
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use staunch_model::{CollectionRecord, EvidenceId, Failure, IncidentId, ManifestDraft, Sha256Hash, WriteOnce};
+use staunch_model::{
+    CollectionRecord, EvidenceId, Failure, FailureKind, Frame, IncidentId, ManifestDraft, Sha256Hash, Timestamp,
+    WriteOnce,
+};
 use staunch_ports::vault::Visit;
-use staunch_ports::{Deposit, SealedManifest, SealedRecord, Vault, VaultDescription};
+use staunch_ports::{Deposit, Follower, Lsn, SealedManifest, SealedRecord, Vault, VaultDescription};
+use staunch_store::tlog::CHECKPOINT;
 use staunch_store::vault::logged::Logbook;
 use staunch_store::{LogKey, ReadOnlyJournal, TransparencyLog};
 
@@ -22,6 +27,9 @@ const WAITING_MAX: usize = 1_024;
 
 /// How often frames of the journal are logged when no evidence comes. What was not logged can be changed without trace.
 const ROUND: Duration = Duration::from_secs(60);
+
+/// How often the whole vault is looked through for what was not logged.
+const WHOLE_ROUND: Duration = Duration::from_secs(600);
 
 /// Where the log is, and what it is about.
 pub(crate) struct LogbookParts {
@@ -37,6 +45,53 @@ pub(crate) struct LogbookParts {
     pub(crate) journal: PathBuf,
 }
 
+/// The last frame that is known to be durable: nothing beyond is signed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct DurableUpTo(Arc<AtomicU64>);
+
+impl DurableUpTo {
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// Tells how far the journal is durable, of what another follower takes.
+pub(crate) struct TellsDurable {
+    inner: Box<dyn Follower>,
+    up_to: DurableUpTo,
+}
+
+impl TellsDurable {
+    /// Tells it of `inner`, which has caught up with the journal.
+    pub(crate) fn new(inner: Box<dyn Follower>, up_to: DurableUpTo) -> Self {
+        up_to.0.store(inner.position().0, Ordering::Release);
+        Self { inner, up_to }
+    }
+}
+
+impl Follower for TellsDurable {
+    fn follow(&mut self, lsn: Lsn, now: Timestamp, frame: &Frame) {
+        self.inner.follow(lsn, now, frame);
+        self.up_to.0.store(lsn.0, Ordering::Release);
+    }
+
+    fn position(&self) -> Lsn {
+        self.inner.position()
+    }
+
+    fn flush(&mut self) {
+        self.inner.flush();
+    }
+
+    fn catch_up(&mut self) {
+        self.inner.catch_up();
+    }
+
+    fn look_after(&mut self) {
+        self.inner.look_after();
+    }
+}
+
 /// A vault whose evidence is logged.
 pub(crate) struct LoggedVault {
     inner: Arc<dyn Vault>,
@@ -48,38 +103,75 @@ impl LoggedVault {
     ///
     /// # Errors
     /// When the log cannot be used, or there can be no thread.
-    pub(crate) fn start(vault: Arc<dyn Vault>, parts: LogbookParts) -> Result<Self, Failure> {
+    pub(crate) fn start(vault: Arc<dyn Vault>, parts: LogbookParts, durable: DurableUpTo) -> Result<Self, Failure> {
         let unusable = |error: staunch_store::LogError| error.to_failure();
+        if !parts.key.exists() && parts.dir.join(CHECKPOINT).exists() {
+            let what = format!(
+                "the secret key {} is gone, with which the log in {} is signed; a log of its own is begun where that one is not",
+                parts.key.display(),
+                parts.dir.display()
+            );
+            return Err(Failure::new(FailureKind::Conflict, &what));
+        }
         let key = LogKey::open(&parts.key, &parts.name).map_err(unusable)?;
         let public = format!("{}\n", key.verifier());
-        if std::fs::read_to_string(&parts.public_key).ok().as_deref() != Some(&public) {
-            std::fs::write(&parts.public_key, public).map_err(|error| {
-                let what = format!("cannot write {}: {error}", parts.public_key.display());
-                Failure::new(staunch_model::FailureKind::Unavailable, &what)
-            })?;
-        }
         let log = TransparencyLog::open(&parts.dir, key, None).map_err(unusable)?;
+        tell_key(&parts.public_key, &public)?;
         let mut logbook = Logbook::new(log)?;
         let (told, incidents) = sync_channel(WAITING_MAX);
         let of = vault.clone();
         thread::Builder::new()
             .name("logbook".into())
-            .spawn(move || keep(&mut logbook, of.as_ref(), &parts.journal, &incidents))
-            .map_err(|error| Failure::new(staunch_model::FailureKind::Unavailable, &error.to_string()))?;
+            .spawn(move || keep(&mut logbook, of.as_ref(), &parts.journal, &durable, &incidents))
+            .map_err(|error| Failure::new(FailureKind::Unavailable, &error.to_string()))?;
         Ok(Self { inner: vault, told })
     }
 }
 
-fn keep(logbook: &mut Logbook, vault: &dyn Vault, journal: &std::path::Path, incidents: &Receiver<IncidentId>) {
-    let mut anew = true;
-    loop {
-        if std::mem::take(&mut anew) {
-            tell(logbook.take_all(vault).map(drop));
+/// Writes the public key where there is none. One that is there and is another is somebody's proof of an older log.
+fn tell_key(file: &Path, public: &str) -> Result<(), Failure> {
+    let failed = |error: io::Error| {
+        let what = format!("cannot write {}: {error}", file.display());
+        Failure::new(FailureKind::Unavailable, &what)
+    };
+    match std::fs::read_to_string(file) {
+        Ok(known) if known == public => Ok(()),
+        Ok(_) => {
+            let what = format!("{} holds the key of another log; move it away", file.display());
+            Err(Failure::new(FailureKind::Conflict, &what))
         }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let staged = file.with_extension("pub.new");
+            std::fs::write(&staged, public).map_err(failed)?;
+            std::fs::rename(&staged, file).map_err(failed)
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
+fn keep(
+    logbook: &mut Logbook,
+    vault: &dyn Vault,
+    journal: &Path,
+    durable: &DurableUpTo,
+    incidents: &Receiver<IncidentId>,
+) {
+    let mut whole_at = Instant::now();
+    loop {
+        if Instant::now() >= whole_at {
+            tell(logbook.take_all(vault).map(drop));
+            whole_at = Instant::now() + WHOLE_ROUND;
+        }
+        let up_to = durable.get();
         // Before the first frame there is no journal.
-        if let Ok(journal) = ReadOnlyJournal::open(journal) {
+        if up_to > 0
+            && let Ok(journal) = ReadOnlyJournal::open(journal)
+        {
             let read = |from, visit: &mut dyn FnMut(staunch_ports::StoredFrame)| {
                 journal.read(from, &mut |frame| {
+                    if frame.lsn.0 > up_to {
+                        return ControlFlow::Break(());
+                    }
                     visit(frame);
                     ControlFlow::Continue(())
                 })
@@ -92,10 +184,14 @@ fn keep(logbook: &mut Logbook, vault: &dyn Vault, journal: &std::path::Path, inc
                 all.sort();
                 all.dedup();
                 for incident in all {
-                    tell(logbook.take_incident(vault, incident).map(drop));
+                    let taken = logbook.take_incident(vault, incident).map(drop);
+                    if taken.is_err() {
+                        whole_at = Instant::now() + ROUND;
+                    }
+                    tell(taken);
                 }
             }
-            Err(RecvTimeoutError::Timeout) => anew = true,
+            Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
     }

@@ -250,6 +250,10 @@ impl TransparencyLog {
         {
             return Err(LogError::damaged(CHECKPOINT, "the tree has another root"));
         }
+        // A log is signed before it has its first entry: without a checkpoint, somebody has taken it away.
+        if signed.is_none() && widest_bundle(&self.files, 0)?.is_some() {
+            return Err(LogError::damaged(CHECKPOINT, "it is not there, and there are entries"));
+        }
         let full = self.adopt(&mut state)?;
         let is_new = state.size() > size || signed.is_none();
         self.state = state;

@@ -80,9 +80,14 @@ impl FlowsCollector {
         let mut tracked = Items::default();
         match read_tracked(address, deadline, &mut tracked) {
             Ok(()) => document.items("tracked", &tracked)?,
+            // Without what the kernel tracks there are no flows: half of it would count as sealed.
             Err(error) => {
-                problems.add(&chain(&error));
-                document.field("tracked", &None::<()>)?;
+                let kind = if matches!(error, ConntrackError::Denied { .. }) {
+                    FailureKind::Denied
+                } else {
+                    FailureKind::Unavailable
+                };
+                return Err(Failure::new(kind, &chain(&error)));
             }
         }
         let mut found = Vec::new();

@@ -42,10 +42,10 @@ const ARGUMENT_BYTES_MAX: usize = 4 << 20;
 const MAPS_BYTES_MAX: usize = 8 << 20;
 
 /// Open files that are listed of one process.
-const FILES_MAX: usize = 65_536;
+const FILES_MAX: usize = 4_096;
 
-/// Bytes of other files of the kernel.
-const FILE_BYTES_MAX: usize = 64 << 10;
+/// Bytes of other files of the kernel: what it says of an open file grows with what a process makes of it, and is cut.
+const FILE_BYTES_MAX: usize = 4 << 10;
 
 /// Bytes of a program that are hashed. The largest are some hundred megabytes; it bounds what a sparse file costs.
 const PROGRAM_BYTES_MAX: u64 = 1 << 30;
@@ -125,7 +125,8 @@ impl ProcessCollector {
                 &format!("cannot read process {}: {error}", process.pid),
             )
         };
-        let gone = |what: &str| Failure::new(FailureKind::Conflict, &format!("process {}: {what}", process.pid));
+        // It does not come back: there is nothing to try again.
+        let gone = |what: &str| Failure::new(FailureKind::Invalid, &format!("process {}: {what}", process.pid));
         if Proc::new(&self.proc).boot().map_err(unavailable)? != process.boot {
             return Err(gone("the machine has booted since"));
         }

@@ -1,7 +1,7 @@
 //! Hides what looks like a secret in command lines and environments, so that evidence can be handed on.
 //!
-//! A hidden value is replaced by its length and a keyed hash: who has the value and the key can tell whether it is the same,
-//! and two processes with the same secret can be seen to have it.
+//! A hidden value is replaced by its length and a keyed hash, so that two processes with the same secret can be seen to have it. It
+//! goes by names and by the forms of URLs and headers: a secret that looks like neither is kept.
 
 use std::fmt;
 
@@ -16,9 +16,7 @@ const HASH_BYTES: usize = 16;
 const NAMES: &[&str] = &[
     "KEY",
     "TOKEN",
-    "PASSWORD",
-    "PASSWD",
-    "PASSPHRASE",
+    "PASS",
     "_PWD",
     "SECRET",
     "CREDENTIAL",
@@ -59,10 +57,30 @@ impl Redaction {
         self.names.iter().any(|it| holds(it))
     }
 
+    /// Whether a value tells a secret whatever its name: a URL with a password, or the header of a request that proves who sends it.
+    fn tells(&self, value: &[u8]) -> bool {
+        if self.names.is_empty() {
+            return false;
+        }
+        let has_password = memchr::memmem::find_iter(value, b"://").any(|at| {
+            let rest = &value[at + 3..];
+            let authority = &rest[..rest.iter().position(|it| b"/?# ".contains(it)).unwrap_or(rest.len())];
+            let user = authority.iter().position(|it| *it == b'@').map(|at| &authority[..at]);
+            user.is_some_and(|user| user.contains(&b':'))
+        });
+        let lower = value.to_ascii_lowercase();
+        let is_header = [&b"authorization:"[..], b"bearer "]
+            .iter()
+            .any(|it| memchr::memmem::find(&lower, it).is_some());
+        has_password || is_header
+    }
+
     /// An entry of an environment.
     pub(super) fn variable<'a>(&'a self, entry: &'a [u8]) -> Shown<'a> {
         match entry.iter().position(|byte| *byte == b'=') {
-            Some(at) if self.hides(&entry[..at]) => self.hidden(&entry[..=at], &entry[at + 1..]),
+            Some(at) if self.hides(&entry[..at]) || self.tells(&entry[at + 1..]) => {
+                self.hidden(&entry[..=at], &entry[at + 1..])
+            }
             _ => Shown::Open(entry),
         }
     }
@@ -74,6 +92,8 @@ impl Redaction {
         for (at, argument) in arguments.iter().enumerate() {
             let has_value = argument.contains(&b'=');
             if value_is_next && !argument.starts_with(b"-") {
+                shown.push(self.hidden(b"", argument));
+            } else if self.tells(argument) {
                 shown.push(self.hidden(b"", argument));
             } else if has_value {
                 shown.push(self.variable(argument));

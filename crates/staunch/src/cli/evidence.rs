@@ -88,7 +88,7 @@ pub(crate) struct EvidenceGetArgs {
     /// Which, such as EV-4
     #[arg(value_name = "EVIDENCE")]
     pub(crate) id: EvidenceId,
-    /// The name of the artefact, when there are several
+    /// The name of the artefact, or its SHA-256, when there are several
     #[arg(value_name = "NAME")]
     pub(crate) name: Option<String>,
     /// The file to write, which must not be there; `-` for stdout

@@ -115,7 +115,7 @@ fn list(incident: Option<IncidentId>, from: &VaultArgs) -> Result<Exit, Fault> {
                 rows.push(Row::of(&sealed));
                 ControlFlow::Continue(())
             })
-            .map_err(|failure| fault(&failure))?;
+            .unwrap_or_else(|failure| say(&format!("{incident}: {failure}")));
     }
     rows.sort_by_key(|it| (it.incident, it.evidence, it.started_at));
     let list = List {
@@ -178,7 +178,7 @@ fn find(vault: &DirVault, id: EvidenceId) -> Result<(Vec<SealedRecord>, Vec<Seal
                 }
                 ControlFlow::Continue(())
             })
-            .map_err(|failure| fault(&failure))?;
+            .unwrap_or_else(|failure| say(&format!("{incident}: {failure}")));
         if records.is_empty() {
             continue;
         }
@@ -189,7 +189,7 @@ fn find(vault: &DirVault, id: EvidenceId) -> Result<(Vec<SealedRecord>, Vec<Seal
                 }
                 ControlFlow::Continue(())
             })
-            .map_err(|failure| fault(&failure))?;
+            .unwrap_or_else(|failure| say(&format!("{incident}: {failure}")));
         // Numbers are given out once.
         break;
     }
@@ -307,7 +307,11 @@ fn get(args: &EvidenceGetArgs) -> Result<Exit, Fault> {
             Taken::Stored { sha256, .. } => Some((&*it.manifest.custody.name, *sha256)),
             Taken::Missed(_) => None,
         })
-        .filter(|(name, _)| args.name.as_deref().is_none_or(|it| it == *name))
+        .filter(|(name, hash)| {
+            args.name
+                .as_deref()
+                .is_none_or(|it| it == *name || it == hash.to_string())
+        })
         .collect();
     // Evidence that was taken again may be the same.
     fitting.dedup();
@@ -323,7 +327,8 @@ fn get(args: &EvidenceGetArgs) -> Result<Exit, Fault> {
             let mut names: Vec<String> = several.iter().map(|(name, _)| Printable(name).to_string()).collect();
             names.dedup();
             let message = format!("{} has {} artefacts", args.id, several.len());
-            return Err(Fault::new(Exit::Usage, message).hint(format!("name one of them: {}", names.join(", "))));
+            return Err(Fault::new(Exit::Usage, message)
+                .hint(format!("name one of them, or its SHA-256: {}", names.join(", "))));
         }
     };
     let mut from = vault.open(hash).map_err(|failure| fault(&failure))?;
@@ -357,7 +362,7 @@ fn get(args: &EvidenceGetArgs) -> Result<Exit, Fault> {
 fn copy(from: &mut dyn Read, to: &mut dyn Write, name: &Path) -> Result<u64, Fault> {
     io::copy(from, to).map_err(|error| match error.kind() {
         io::ErrorKind::InvalidData => Fault::doing(Exit::Corrupt, "what is stored is not what was sealed", &error)
-            .hint("`staunch evidence show` tells its hash; nothing was written"),
+            .hint("what was written up to here is not proved; nothing is left in a file"),
         _ => Fault::doing(Exit::Failed, format!("cannot write {}", name.display()), &error),
     })
 }
@@ -397,7 +402,8 @@ fn checkpoint(vault: Option<&Path>, data: &DataArgs) -> Result<Exit, Fault> {
         Fault::doing(Exit::NotFound, format!("cannot read {}", file.display()), &error)
             .hint("a log without an entry has no checkpoint")
     })?;
-    print(&text)?;
+    let lines: Vec<String> = text.lines().map(|line| Printable(line).to_string()).collect();
+    print(&format!("{}\n", lines.join("\n")))?;
     Ok(Exit::Ok)
 }
 
@@ -406,6 +412,8 @@ fn checkpoint(vault: Option<&Path>, data: &DataArgs) -> Result<Exit, Fault> {
 struct Verified {
     /// Whether nothing was found.
     proved: bool,
+    /// How many of the findings are what a crash, or a server at work, leaves behind; they prove nothing either way.
+    left_behind: u64,
     /// The size of the log that is signed, and its root.
     checkpoint: Option<(u64, Sha256Hash)>,
     /// Whether the log continues the earlier checkpoint that was given.
@@ -441,6 +449,7 @@ fn verify(args: &EvidenceVerifyArgs) -> Result<Exit, Fault> {
     let mut progress = progress::Progress::start();
     let mut findings = Vec::new();
     let mut more = 0;
+    let mut left_behind = 0;
     let summary = verify_evidence(
         &folder,
         &mut |at| match at {
@@ -448,6 +457,7 @@ fn verify(args: &EvidenceVerifyArgs) -> Result<Exit, Fault> {
             Progress::Artefacts { done, bytes } => progress.tell(|| format!("{done} artefacts, {}", size(bytes))),
         },
         &mut |finding| {
+            left_behind += u64::from(finding.may_be_left_behind());
             if findings.len() < FINDINGS_MAX {
                 findings.push(finding.to_string());
             } else {
@@ -455,7 +465,9 @@ fn verify(args: &EvidenceVerifyArgs) -> Result<Exit, Fault> {
             }
         },
     );
-    let verified = verified(&summary, args.earlier.is_some(), findings, more);
+    let mut verified = verified(&summary, args.earlier.is_some(), findings, more);
+    verified.left_behind = left_behind;
+    verified.proved = summary.findings == left_behind;
     Output::new(args.json).show(&verified, |output| verified_text(output, &verified))?;
     Ok(if verified.proved { Exit::Ok } else { Exit::Corrupt })
 }
@@ -463,6 +475,7 @@ fn verify(args: &EvidenceVerifyArgs) -> Result<Exit, Fault> {
 fn verified(summary: &EvidenceSummary, asked: bool, findings: Vec<String>, more: u64) -> Verified {
     Verified {
         proved: findings.is_empty(),
+        left_behind: 0,
         checkpoint: summary.checkpoint.as_ref().map(|it| (it.size, it.root)),
         continues_earlier: asked.then_some(summary.continues_earlier),
         entries: summary.entries,
@@ -492,10 +505,13 @@ fn verified_text(output: &Output, it: &Verified) -> String {
         it.records,
         it.entries
     );
-    let (tone, verdict) = if it.proved {
-        (Tone::Good, "PROVED")
-    } else {
-        (Tone::Bad, "NOT AS IT WAS SEALED")
+    let (tone, verdict) = match (it.proved, it.left_behind) {
+        (true, 0) => (Tone::Good, "PROVED"),
+        (true, _) => (
+            Tone::Warning,
+            "PROVED, but for what a crash or a server at work leaves behind",
+        ),
+        (false, _) => (Tone::Bad, "NOT AS IT WAS SEALED"),
     };
     let line = wrap(&format!("{verdict}: {what}"), 2);
     text.push_str(&format!("{}\n", output.paint(tone, &line)));

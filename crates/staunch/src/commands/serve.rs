@@ -35,6 +35,7 @@ use crate::exit::{Exit, Fault};
 use crate::feeds::{Feeds, Fetching};
 use crate::finding::Finding;
 use crate::lists::Watch;
+use crate::logbook::{DurableUpTo, TellsDurable};
 use crate::lookups::Lookups;
 use crate::output::now;
 use crate::playbooks::Texts;
@@ -74,7 +75,8 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
     let outside = outside.map(finding).transpose()?;
     // So may the one that looks for management sessions.
     let (lifelines, names) = Reach::start(&config)?.unzip();
-    let preserver = wiring::preserver(&config)?;
+    let durable = DurableUpTo::default();
+    let preserver = wiring::preserver(&config, &durable)?;
     if args.rehearse.is_some() {
         check_rehearsal(&config.data_dir)?;
         end_with_the_play(&config.data_dir)?;
@@ -109,6 +111,9 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
         input.check(sources.iter().map(|source| source.name()))?;
     }
     let mut opened = wiring::open(&config, args.driver, args.rehearse.as_deref(), lifelines, preserver)?;
+    if let Some(inner) = opened.parts.follower.take() {
+        opened.parts.follower = Some(Box::new(TellsDurable::new(inner, durable)));
+    }
     let sending = wiring::traces(&config, &mut opened, &compiled)?;
     if args.driver == Driver::Memory {
         tracing::warn!("THE DRIVER IS memory: NOTHING IS BLOCKED, acts are pretended");

@@ -13,7 +13,7 @@ use staunch_store::vault::{DirVault, DirVaultOptions};
 
 use crate::config::Config;
 use crate::exit::{Exit, Fault};
-use crate::logbook::{LogbookParts, LoggedVault};
+use crate::logbook::{DurableUpTo, LogbookParts, LoggedVault};
 
 /// The vault, in the directory of evidence.
 pub(crate) const VAULT: &str = "vault";
@@ -22,11 +22,11 @@ pub(crate) const VAULT: &str = "vault";
 pub(crate) const LOG: &str = "log";
 
 /// Starts the threads that take evidence; nothing when none is to be taken. They look into all processes, so start them before
-/// the sandbox is entered.
+/// the sandbox is entered. What is signed of the journal is what `durable` says.
 ///
 /// # Errors
 /// When there can be no thread, or no random numbers.
-pub(crate) fn preserver(config: &Config) -> Result<Option<Preserver>, Fault> {
+pub(crate) fn preserver(config: &Config, durable: &DurableUpTo) -> Result<Option<Preserver>, Fault> {
     if !config.evidence.enabled {
         return Ok(None);
     }
@@ -62,7 +62,7 @@ pub(crate) fn preserver(config: &Config) -> Result<Option<Preserver>, Fault> {
         name: key_name(&source.host),
         journal: config.journal_dir(),
     };
-    let vault = match LoggedVault::start(vault.clone(), parts) {
+    let vault = match LoggedVault::start(vault.clone(), parts, durable.clone()) {
         Ok(logged) => Arc::new(logged) as Arc<dyn Vault>,
         Err(failure) => {
             tracing::error!(%failure, "there is no transparency log: evidence is sealed, and nobody signs that it was");

@@ -43,6 +43,8 @@ pub struct Logbook {
     known: BTreeSet<Sha256Hash>,
     /// The last frame that is logged.
     frames_up_to: Lsn,
+    /// Whether an append has failed, so that the log may have more than is known.
+    is_stale: bool,
 }
 
 impl Logbook {
@@ -51,19 +53,49 @@ impl Logbook {
     /// # Errors
     /// When it cannot be read.
     pub fn new(log: TransparencyLog) -> Result<Self, Failure> {
+        let mut book = Self {
+            log,
+            known: BTreeSet::new(),
+            frames_up_to: Lsn(0),
+            is_stale: false,
+        };
+        book.read()?;
+        Ok(book)
+    }
+
+    fn read(&mut self) -> Result<(), Failure> {
         let mut known = BTreeSet::new();
         let mut frames_up_to = 0;
-        each_entry(&log, &mut |logged| match logged {
+        each_entry(&self.log, &mut |logged| match logged {
             Logged::Manifest { manifest: hash, .. } | Logged::Collection { record: hash, .. } => {
                 known.insert(hash);
             }
             Logged::Frames { last, .. } => frames_up_to = last,
         })?;
-        Ok(Self {
-            log,
-            known,
-            frames_up_to: Lsn(frames_up_to),
-        })
+        self.known = known;
+        self.frames_up_to = Lsn(frames_up_to);
+        self.is_stale = false;
+        Ok(())
+    }
+
+    /// Appends entries. One that failed may have left some in the log: what it has is read again before the next.
+    fn append(&mut self, entries: &[Vec<u8>]) -> Result<(), Failure> {
+        match self.log.append(entries) {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                self.is_stale = true;
+                Err(error.to_failure())
+            }
+        }
+    }
+
+    /// What the log has, when that is not sure. Appending nothing has the log take up what an append has left.
+    fn refresh(&mut self) -> Result<(), Failure> {
+        if self.is_stale {
+            self.log.append::<Vec<u8>>(&[]).map_err(|error| error.to_failure())?;
+            self.read()?;
+        }
+        Ok(())
     }
 
     /// The log.
@@ -77,15 +109,16 @@ impl Logbook {
     /// # Errors
     /// When the vault cannot be read or the log cannot be written; what was appended before stays.
     pub fn take_incident(&mut self, vault: &dyn Vault, incident: IncidentId) -> Result<u64, Failure> {
+        self.refresh()?;
         let mut new = Vec::new();
         let known = &self.known;
-        vault.manifests(incident, &mut |it| {
+        let manifests = vault.manifests(incident, &mut |it| {
             if !known.contains(&it.hash) {
                 new.push((it.hash, entry_of_manifest(&it)));
             }
             ControlFlow::Continue(())
-        })?;
-        vault.records(incident, &mut |it| {
+        });
+        let records = vault.records(incident, &mut |it| {
             if !known.contains(&it.hash) {
                 let logged = Logged::Collection {
                     incident: it.record.incident,
@@ -95,12 +128,14 @@ impl Logbook {
                 new.push((it.hash, LogEntry::new(logged)));
             }
             ControlFlow::Continue(())
-        })?;
+        });
         for part in new.chunks(AT_ONCE) {
             let entries: Vec<Vec<u8>> = part.iter().map(|(_, entry)| entry.to_bytes()).collect();
-            self.log.append(&entries).map_err(|error| error.to_failure())?;
+            self.append(&entries)?;
             self.known.extend(part.iter().map(|(hash, _)| *hash));
         }
+        // What can be read is logged, whatever stands beside it.
+        manifests.and(records)?;
         Ok(new.len() as u64)
     }
 
@@ -125,7 +160,7 @@ impl Logbook {
     }
 
     /// Appends an entry for the frames of a journal that the log has none for, if there are any. Returns the last frame that is
-    /// logged. `read` shows the frames from a position on.
+    /// logged. `read` shows the frames from a position on, and none that is not durable.
     ///
     /// # Errors
     /// When the journal cannot be read or the log cannot be written; `Conflict` when the journal ends before what is logged.
@@ -133,8 +168,9 @@ impl Logbook {
         &mut self,
         read: impl FnOnce(Lsn, &mut dyn FnMut(StoredFrame)) -> Result<(), E>,
     ) -> Result<Lsn, Failure> {
+        self.refresh()?;
         let after = self.frames_up_to;
-        // The frame that was logged last is read again: that it is there shows that this is the same journal.
+        // The frame that was logged last is read again: a journal that ends before it is not the one that was logged.
         let from = Lsn(after.0.max(1));
         let mut last = None;
         read(from, &mut |frame| last = Some((frame.lsn, frame.hash)))
@@ -146,9 +182,7 @@ impl Logbook {
                     last: lsn.0,
                     chain: FrameChain(hash),
                 });
-                self.log
-                    .append(&[entry.to_bytes()])
-                    .map_err(|error| error.to_failure())?;
+                self.append(&[entry.to_bytes()])?;
                 self.frames_up_to = lsn;
             }
             None if after.0 > 0 => {
