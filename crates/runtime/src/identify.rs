@@ -28,7 +28,9 @@ impl<'a> Identifier<'a> {
 
     /// Puts into `matches` the targets that `view` means by what it names.
     pub(crate) fn identify(&mut self, view: &EventView<'_>, matches: &mut [Match]) {
-        let steps = matches.iter_mut().flat_map(|it| &mut it.steps);
+        let steps = matches
+            .iter_mut()
+            .flat_map(|it| it.preserve.iter_mut().chain(&mut it.steps));
         for target in steps.map(|step| &mut step.target) {
             if let Some(named) = target.take_if(|it| it.address().is_none()) {
                 *target = self.find(named, view);
@@ -173,6 +175,21 @@ mod tests {
 
     fn host() -> Target {
         Target::Host("web-1".parse::<HostName>().expect("a name"))
+    }
+
+    #[test]
+    fn what_evidence_is_taken_of_is_told_like_what_is_acted_on() {
+        let mut matches = [matched(&[Some(numbered(4242))])];
+        matches[0].preserve = matches[0].steps.clone();
+        let machine = Machine::default();
+        Identifier::new(Some(&machine)).identify(&event(), &mut matches);
+        assert_eq!(matches[0].preserve[0].target, Some(told(4242)));
+        assert_eq!(matches[0].steps[0].target, Some(told(4242)));
+        assert_eq!(
+            machine.0.into_inner().expect("nobody panicked").len(),
+            1,
+            "it is asked for once"
+        );
     }
 
     #[test]

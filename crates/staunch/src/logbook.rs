@@ -156,7 +156,20 @@ fn keep(
     durable: &DurableUpTo,
     incidents: &Receiver<IncidentId>,
 ) {
-    let mut whole_at = Instant::now();
+    let was_empty = logbook.log().checkpoint().size == 0;
+    match logbook.take_all(vault) {
+        Ok(0) => {}
+        Ok(new) if was_empty => tracing::error!(
+            new,
+            "the vault holds evidence and the log was empty: it was removed, or evidence was put there; it is signed from now on"
+        ),
+        Ok(new) => tracing::warn!(
+            new,
+            "the vault held more than was logged, as after a crash; it is signed now"
+        ),
+        Err(failure) => tell(Err(failure)),
+    }
+    let mut whole_at = Instant::now() + WHOLE_ROUND;
     loop {
         if Instant::now() >= whole_at {
             tell(logbook.take_all(vault).map(drop));

@@ -15,7 +15,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use serde::Serialize;
-use staunch_model::{EvidenceId, EvidenceKind, Failure, Span, Target};
+use staunch_model::{EvidenceId, EvidenceKind, Failure, FailureKind, Span, Target};
 use staunch_netlink::conntrack::{self, Conntrack, ConntrackError, Counters, Flow, Tuple};
 use staunch_netlink::diagnosis::{Protocol, parse_inet_socket};
 use staunch_netlink::schema::parse_object;
