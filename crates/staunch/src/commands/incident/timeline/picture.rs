@@ -396,7 +396,9 @@ fn labels(clusters: &[Cluster<'_>], title: &str) -> Vec<Label> {
         let whole = fitting(&format!("{numbers} {whose}{what}"), room);
         for text in [whole, numbers] {
             let end = cluster.x + width(&text) + 9.0;
-            if let Some(level) = begins.iter().position(|begin| end < *begin) {
+            // Lines of what hangs lower pass here.
+            let is_free = |level: &usize| begins[*level..].iter().all(|begin| end < *begin);
+            if let Some(level) = (0..LEVELS_MAX).find(is_free) {
                 begins[level] = cluster.x;
                 labels.push(Label {
                     x: cluster.x,

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 use staunch_model::text::is_unsafe_to_show;
-use staunch_model::{Change, ContentHash, EvidenceId, EvidenceKind, EvidenceOptions, IncidentId, Record, Sealed};
-use staunch_server::dto::IncidentDetail;
+use staunch_model::{Change, ContentHash, EvidenceId, EvidenceKind, EvidenceOptions, IncidentId, Record, Sealed, Span};
+use staunch_server::dto::{EventRow, IncidentDetail};
 
 use super::super::{Basis, csv, text, timeline};
 use super::*;
@@ -161,7 +161,7 @@ fn measures_and_clocks_are_those_of_the_story() {
 
     // What was missed is not known, though nothing more is awaited. A clock that is ahead has a sign.
     detail.evidence[0].missed_at = detail.evidence[0].sealed_at.take();
-    detail.events[1].time = Some(detail.events[1].received + staunch_model::Span::from_secs(3));
+    detail.events[1].time = Some(detail.events[1].received + Span::from_secs(3));
     let it = timeline(&detail);
     assert_eq!(it.measures.received_to_known_us, None);
     assert_eq!(it.clocks[1].offset_and_delay_us, Some(-3_000_000));
@@ -189,4 +189,72 @@ fn what_was_observed_is_told_from_what_was_inferred() {
     assert!(text.contains("incident ~ outcome: contained"), "{text}");
     assert!(text.contains("event      suricata high: x"), "{text}");
     assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+}
+
+/// Twenty events of one source: bursts of microseconds, and days between them.
+fn dense(words: &str) -> IncidentDetail {
+    let mut detail = story(words);
+    let first = detail.events[0].clone();
+    let begin = first.received;
+    detail.events = (0..20_u64)
+        .map(|nth| EventRow {
+            lsn: 10 + nth / 4,
+            received: begin + Span::from_micros(nth * nth * 180 + nth / 5 * 3_600_000_000),
+            ..first.clone()
+        })
+        .collect();
+    detail
+}
+
+#[test]
+fn labels_of_twenty_entries_in_a_lane_touch_neither_each_other_nor_a_line() {
+    for words in [
+        "a scan",
+        "ET EXPLOIT Apache log4j RCE Attempt",
+        "WWWWWWWWWWWWWWWWWWWWWWWW",
+    ] {
+        let page = page(&timeline(&dense(words)));
+        let number = |of: &str, name: &str| -> f64 {
+            let (_, rest) = of.split_once(&format!("{name}=\"")).expect("it has one");
+            rest.split('"')
+                .next()
+                .and_then(|it| it.parse().ok())
+                .expect("it is a number")
+        };
+        // Lane by lane: each has its own origin.
+        let lanes: Vec<&str> = page.split("overflow=\"hidden\">").skip(1).collect();
+        assert!(lanes.len() >= 4, "{page}");
+        let mut labels_of_events = 0;
+        for (at, lane) in lanes.iter().enumerate() {
+            let lane = lane.split("</svg>").next().expect("a lane");
+            let labels: Vec<(f64, f64, f64)> = lane
+                .split("<path class=\"leader\"")
+                .skip(1)
+                .map(|it| {
+                    let (_, it) = it.split_once("<text class=\"label\"").expect("a label");
+                    let text = it.split(['>', '<']).nth(1).expect("a text");
+                    let letter = if text.contains('W') { 8.0 } else { 5.0 };
+                    let x = number(it, " x");
+                    (number(it, " y"), x, x + letter * text.chars().count() as f64)
+                })
+                .collect();
+            if at == 0 {
+                labels_of_events = labels.len();
+            }
+            for (nth, (y, left, right)) in labels.iter().enumerate() {
+                assert!(*right <= 1_120.0, "{lane}");
+                for (other_y, other_left, other_right) in &labels[nth + 1..] {
+                    let touches = y == other_y && left < other_right && other_left < right;
+                    assert!(!touches, "{y} {left} {other_left}: {lane}");
+                    // The line of a label that hangs lower.
+                    let line = other_left - 3.0;
+                    let crosses = other_y > y && *left < line && line < *right;
+                    let line = left - 3.0;
+                    let is_crossed = y > other_y && *other_left < line && line < *other_right;
+                    assert!(!crosses && !is_crossed, "{y} {left} {other_y} {other_left}: {lane}");
+                }
+            }
+        }
+        assert!(labels_of_events >= 8, "{labels_of_events} labels of twenty events");
+    }
 }
