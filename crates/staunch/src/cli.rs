@@ -22,8 +22,8 @@ pub(crate) use author::{
 pub(crate) use drill::{DrillCommand, DrillKeyArgs, DrillRunArgs, TabletopArgs};
 pub(crate) use evidence::{EvidenceCommand, EvidenceGetArgs, EvidenceVerifyArgs, VaultArgs};
 pub(crate) use look::{
-    ContainmentCommand, IncidentCommand, IncidentState, IndexCommand, JournalCommand, ReplayArgs, TimelineFormat,
-    WatchArgs,
+    ContainmentCommand, IncidentCommand, IncidentState, IndexCommand, JournalCommand, Period, ReplayArgs,
+    TimelineFormat, WatchArgs,
 };
 pub(crate) use operate::{
     ApproveArgs, DenyArgs, ModeArgs, ModeName, ProtectAddArgs, ProtectCommand, ProtectRemoveArgs, ReleaseArgs,

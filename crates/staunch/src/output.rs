@@ -42,7 +42,6 @@ impl Output {
     }
 
     /// Text without colours, whatever stdout is.
-    #[cfg(test)]
     pub(crate) const fn plain() -> Self {
         Self {
             json: false,

@@ -1,5 +1,7 @@
 //! Commands that show what happens and what happened.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand, ValueEnum};
 use staunch_model::{IncidentId, Timestamp};
 
@@ -62,9 +64,35 @@ pub(crate) enum IncidentCommand {
         /// Answer in JSON, as with `--format json`
         #[arg(long, conflicts_with = "format")]
         json: bool,
+        /// Write it into this file, which must not be there
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
         #[command(flatten)]
         server: ServerArgs,
     },
+    /// Show how long it took to detect, to know, to contain and to release, per week and per playbook
+    Trends {
+        /// Of the incidents that were opened in so many days
+        #[arg(long, value_name = "N", default_value_t = 28, value_parser = clap::value_parser!(u32).range(1..=3650))]
+        days: u32,
+        /// A line for each of these
+        #[arg(long, value_enum, value_name = "PERIOD", default_value_t = Period::Week)]
+        by: Period,
+        /// Of so many incidents at the most, the newest ones
+        #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        limit: u32,
+        #[command(flatten)]
+        show: ShowArgs,
+    },
+}
+
+/// What a line of trends is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Period {
+    /// A day, UTC
+    Day,
+    /// A week from Monday on, UTC
+    Week,
 }
 
 /// How a timeline is written.
@@ -74,6 +102,8 @@ pub(crate) enum TimelineFormat {
     Text,
     /// For programs
     Json,
+    /// For a browser and for print: one page with a picture, which needs nothing else
+    Html,
     /// For spreadsheets; no cell is taken for a formula
     Csv,
 }

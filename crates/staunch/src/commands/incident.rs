@@ -1,6 +1,7 @@
 //! `staunch incident`
 
 mod timeline;
+mod trends;
 
 use serde_json::json;
 use staunch_model::{IncidentStatus, Judgement, Printable, Timestamp, Verdict};
@@ -40,12 +41,17 @@ pub(super) fn run(command: &IncidentCommand) -> Result<Exit, Fault> {
             reverse,
             format,
             json,
+            output,
             server,
         } => {
             let format = if *json { TimelineFormat::Json } else { *format };
             let client = Client::new(server, Patience::USUAL)?;
             let found: IncidentAnswer = client.get(&format!("{}/{id}", path::INCIDENTS), &json!({}))?;
-            timeline::show(&found, format, *reverse)?;
+            timeline::show(&found, format, *reverse, output.as_deref())?;
+        }
+        IncidentCommand::Trends { days, by, limit, show } => {
+            let client = Client::new(&show.server, Patience::USUAL)?;
+            trends::show(&client, *days, *by, *limit, show.json)?;
         }
         IncidentCommand::Show { id, show } => {
             let client = Client::new(&show.server, Patience::USUAL)?;

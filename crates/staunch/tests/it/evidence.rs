@@ -64,6 +64,11 @@ fn evidence_is_sealed_before_the_block_and_can_be_read_and_proved() {
         assert!(text.contains("flows of 203.0.113.9: sealed after"), "{text}");
         let text = server.ok(&["incident", "timeline", "INC-1"]);
         assert!(text.contains("received, then preserved"), "{text}");
+        // All of it is volatile.
+        let timeline: Value = server.json(&["incident", "timeline", "INC-1"]);
+        let known = &timeline["measures"]["received_to_known_us"];
+        assert!(known.as_u64() > Some(0), "{timeline:#}");
+        assert_eq!(known, &timeline["measures"]["received_to_preserved_us"]);
         let id = sealed["id"].as_str().expect("an id");
         let text = server.ok(&["evidence", "show", id]);
         assert!(text.contains("sha256") && text.contains("linux/flows"), "{text}");

@@ -6,7 +6,7 @@ use std::process::{Child, Stdio};
 use serde_json::Value;
 use staunch_server::dto::StreamEntry;
 
-use crate::harness::{Home, SMALL, element, exploit_from, in_namespace, staunch, wait_until};
+use crate::harness::{Home, SMALL, element, exploit_from, in_namespace, staunch, stderr, wait_until};
 
 #[test]
 fn the_timeline_has_events_acts_notices_and_people_in_the_order_of_the_journal() {
@@ -55,8 +55,92 @@ fn the_timeline_has_events_acts_notices_and_people_in_the_order_of_the_journal()
         server.take(&exploit_from("203.0.113.70"));
         wait_until("the refusal", || server.ok(&["incident", "list"]).contains("refused"));
         let refused = server.ok(&["incident", "timeline", "INC-2"]);
-        assert!(refused.contains("  notice    NOTE-"), "{refused}");
+        assert!(refused.contains("  notice   ~ NOTE-"), "{refused}");
         assert!(refused.contains("the branch"), "{refused}");
+    });
+}
+
+#[test]
+fn the_page_of_an_incident_needs_nothing_else_and_trends_tell_of_it() {
+    in_namespace("incident::page", || {
+        let home = Home::new(SMALL);
+        let server = home.serve();
+        let hostile =
+            exploit_from("203.0.113.9").replace("\"signature\":\"", "\"signature\":\"</svg><script>alert(1)</script> ");
+        assert!(hostile.contains("<script>"), "{hostile}");
+        server.take(&hostile);
+        wait_until("the block", || element("203.0.113.9").is_some());
+        wait_until("the index", || server.ok(&["incident", "list"]).contains("contained"));
+        server.ok(&["release", "--incident", "INC-1", "--reason", "\"<b>ours", "--yes"]);
+        let of = |arguments: &[&str]| server.ok(&[&["incident", "timeline", "INC-1"], arguments].concat());
+        wait_until("the release", || of(&[]).contains("lifted"));
+
+        let page = of(&["--format", "html"]);
+        let file = home.path("timeline.html");
+        let file = file.to_str().expect("a path");
+        assert_eq!(of(&["--format", "html", "--output", file]), "");
+        assert_eq!(std::fs::read_to_string(file).expect("it is written"), page);
+        let again = server.run(&["incident", "timeline", "INC-1", "--output", file]);
+        assert!(stderr(&again).contains("name a file that is not there"), "{again:?}");
+        for part in [
+            "<h1>INC-1: ",
+            "suricata</text>",
+            "TX-1 block-ip lifted",
+            "never-touch",
+            "dwell",
+            "observed</td>",
+        ] {
+            assert!(page.contains(part), "there is no {part}: {page}");
+        }
+        assert!(
+            page.contains("&lt;script&gt;") && page.contains("&quot;&lt;b&gt;ours"),
+            "{page}"
+        );
+        for none in ["<script", "<b>ours", "http:", "https:", "src=", "href="] {
+            assert!(!page.contains(none), "{none}: {page}");
+        }
+
+        let json: Value = serde_json::from_str(&of(&["--json"])).expect("it writes JSON");
+        let entries = json["entries"].as_array().expect("a list");
+        let basis = |what: &str| {
+            let found = entries
+                .iter()
+                .find(|it| it["what"].as_str().is_some_and(|it| it.contains(what)));
+            found.unwrap_or_else(|| panic!("{what:?} is not there: {json:#}"))["basis"].clone()
+        };
+        assert_eq!(basis("verified: in force"), "observed", "{json:#}");
+        assert_eq!(basis("outcome: contained"), "inferred");
+        assert_eq!(json["clocks"][0]["system"], "suricata", "{json:#}");
+        assert_eq!(json["clocks"][0]["events"], 1, "{json:#}");
+        let dwell = json["measures"]["event_to_contained_us"]
+            .as_u64()
+            .expect("a dwell time");
+        assert!(
+            dwell >= json["measures"]["received_to_contained_us"].as_u64().expect("a time"),
+            "{json:#}"
+        );
+
+        server.take(&exploit_from("203.0.113.10"));
+        wait_until("the index", || {
+            server.ok(&["incident", "list"]).contains("203.0.113.10")
+        });
+        wait_until("the next block", || {
+            server
+                .ok(&["incident", "timeline", "INC-2"])
+                .contains("outcome: contained")
+        });
+        let trends: Value = server.json(&["incident", "trends"]);
+        assert_eq!(trends["incidents"], 2, "{trends:#}");
+        let playbook = &trends["playbooks"][0];
+        assert_eq!(playbook["received_to_contained_us"]["count"], 2, "{trends:#}");
+        assert_eq!(playbook["contained_to_lifted_us"]["count"], 1, "{trends:#}");
+        let lifted = json["measures"]["contained_to_lifted_us"].clone();
+        assert_eq!(playbook["contained_to_lifted_us"]["median_us"], lifted, "{trends:#}");
+        let text = server.ok(&["incident", "trends", "--by", "day"]);
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        assert!(text.contains("2 incidents in the last 28d"), "{text}");
+        let one: Value = server.json(&["incident", "trends", "--limit", "1"]);
+        assert_eq!((&one["incidents"], &one["is_cut"]), (&1.into(), &true.into()));
     });
 }
 

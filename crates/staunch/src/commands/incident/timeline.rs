@@ -2,17 +2,27 @@
 //!
 //! The order is the journal's, never that of clocks: events stand where they were received.
 
-use serde::Serialize;
-use staunch_model::{Printable, Record, Span, Timestamp, TransactionId};
-use staunch_server::dto::{EvidenceRow, IncidentAnswer, IncidentRow, TimelineEntry, TransactionRow};
+mod axis;
+mod html;
+pub(super) mod measures;
+mod picture;
 
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::Path;
+
+use serde::Serialize;
+use staunch_model::{Change, Printable, Record, Span, Timestamp, TransactionId};
+use staunch_server::dto::{IncidentAnswer, IncidentDetail, IncidentRow, TimelineEntry};
+
+use self::measures::{Clock, Measures, clocks, measures};
 use super::state_of;
 use crate::cli::TimelineFormat;
 use crate::exit::{Exit, Fault};
-use crate::output::{Output, Tone, day_and_time, print, say, wrap};
+use crate::output::{Output, Tone, day_and_time, json, print, say, wrap};
 
 /// The columns before the text of an entry.
-const INDENT: usize = 37;
+const INDENT: usize = 38;
 
 /// Who an entry is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -45,9 +55,63 @@ impl Lane {
     }
 }
 
+/// Where it is known from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Basis {
+    /// A source, a driver, a collector or a person said so.
+    Observed,
+    /// Staunch concluded or decided it from what was observed.
+    Inferred,
+}
+
+impl Basis {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Observed => "observed",
+            Self::Inferred => "inferred",
+        }
+    }
+
+    const fn mark(self) -> char {
+        match self {
+            Self::Observed => ' ',
+            Self::Inferred => '~',
+        }
+    }
+
+    /// What `record` rests on.
+    const fn of(record: &Record) -> Self {
+        match record {
+            Record::EvidenceSealed { .. } | Record::EvidencePostponed { .. } | Record::OrphanAdopted { .. } => {
+                Self::Observed
+            }
+            _ => Self::Inferred,
+        }
+    }
+
+    #[rustfmt::skip]
+    const fn of_change(change: &Change) -> Self {
+        use Change as C;
+        match change {
+            C::Approved { .. }
+            | C::Postponed { .. } | C::Landed(_) | C::Unproved { .. } | C::PostCheckPassed { .. }
+            | C::RenewCheckStarted { .. } | C::Renewed { .. } | C::RenewFailed(_)
+            | C::UndoLanded { .. } | C::Lifted(_) | C::ProbedAbsent | C::ProbedPresent(_) | C::ReleaseVerified
+            | C::StaleReply { .. } => Self::Observed,
+            C::PreCheckStarted(_) | C::Refused { .. } | C::WouldExecute { .. } | C::ApprovalRequested { .. }
+            | C::ExecuteIntended { .. } | C::Resent(_) | C::RollbackStarted { .. } | C::GaveUp(_)
+            | C::ReleaseStarted { .. } | C::RenewStarted { .. } | C::Joined(_) | C::LetGo(_) => Self::Inferred,
+        }
+    }
+}
+
 /// One entry. Its text is safe to show.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct Entry {
+    /// Its place in the order of the journal, from one on.
+    #[serde(skip)]
+    number: usize,
     /// When, by the clock of this installation.
     at: Timestamp,
     /// Since the first entry, in microseconds.
@@ -55,6 +119,10 @@ struct Entry {
     /// The frame of the journal that says so.
     lsn: u64,
     lane: Lane,
+    basis: Basis,
+    /// The source that said so, for events. Safe to show.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    system: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     transaction: Option<TransactionId>,
     /// When it happened by the clock of its source, for events that say so.
@@ -63,26 +131,18 @@ struct Entry {
     what: String,
 }
 
-/// How long things took, in microseconds.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-struct Measures {
-    /// From the first event, by its source's clock, until it was received. Zero when that clock is ahead.
-    event_to_received_us: Option<u64>,
-    /// From receiving the first event until the last of the evidence was sealed; nothing while some is neither sealed nor missed.
-    received_to_preserved_us: Option<u64>,
-    /// From receiving the first event until the first containment was verified.
-    received_to_contained_us: Option<u64>,
-    /// From then until the last containment was lifted, once none is left.
-    contained_to_lifted_us: Option<u64>,
-}
-
 #[derive(Debug, Serialize)]
 struct Timeline<'a> {
     incident: &'a IncidentRow,
     measures: Measures,
+    /// How far the clocks of its sources are off, as far as that can be seen.
+    clocks: Vec<Clock>,
     entries: Vec<Entry>,
     /// What was left out because the index keeps no more of it.
     left_out: LeftOut,
+    /// What all of it was made of.
+    #[serde(skip)]
+    detail: &'a IncidentDetail,
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -91,12 +151,17 @@ struct LeftOut {
     entries: u64,
 }
 
-/// Shows the timeline of `answer`.
+/// Shows the timeline of `answer`, or writes it into a file that is not there.
 ///
 /// # Errors
-/// When stdout cannot be written.
-pub(super) fn show(answer: &IncidentAnswer, format: TimelineFormat, reverse: bool) -> Result<(), Fault> {
-    let mut timeline = timeline(answer);
+/// When stdout or the file cannot be written.
+pub(super) fn show(
+    answer: &IncidentAnswer,
+    format: TimelineFormat,
+    reverse: bool,
+    file: Option<&Path>,
+) -> Result<(), Fault> {
+    let mut timeline = timeline(&answer.detail);
     if reverse {
         timeline.entries.reverse();
     }
@@ -107,68 +172,108 @@ pub(super) fn show(answer: &IncidentAnswer, format: TimelineFormat, reverse: boo
             "{events} events and {entries} entries are not shown; `staunch replay --incident {id}` has them all"
         ));
     }
-    match format {
-        TimelineFormat::Text => print(&text(&Output::new(false), &timeline)),
-        TimelineFormat::Json => Output::new(true).show(&timeline, |_| String::new()),
-        TimelineFormat::Csv => print(&csv(&timeline.entries)?),
+    let shown = match format {
+        TimelineFormat::Text if file.is_some() => text(&Output::plain(), &timeline),
+        TimelineFormat::Text => text(&Output::new(false), &timeline),
+        TimelineFormat::Json => json(&timeline)?,
+        TimelineFormat::Csv => csv(&timeline.entries)?,
+        TimelineFormat::Html => html::page(&timeline),
+    };
+    match file {
+        Some(file) => write_new(file, &shown),
+        None => print(&shown),
     }
 }
 
-fn timeline(answer: &IncidentAnswer) -> Timeline<'_> {
-    let detail = &answer.detail;
+fn write_new(file: &Path, text: &str) -> Result<(), Fault> {
+    let shown = file.display().to_string();
+    let shown = Printable(&shown);
+    let mut made = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(file)
+        .map_err(|error| {
+            Fault::doing(Exit::Failed, format!("cannot make {shown}"), &error).hint("name a file that is not there")
+        })?;
+    made.write_all(text.as_bytes())
+        .map_err(|error| Fault::doing(Exit::Failed, format!("cannot write {shown}"), &error))?;
+    say(&format!("the timeline is in {shown}"));
+    Ok(())
+}
+
+fn timeline(detail: &IncidentDetail) -> Timeline<'_> {
     let mut entries: Vec<Entry> = Vec::new();
-    let mut add = |at, lsn, lane, transaction, source_time, what: String| {
+    let add = |entries: &mut Vec<Entry>, at, lsn, (lane, basis, what): (Lane, Basis, String)| {
         entries.push(Entry {
+            number: 0,
             at,
             elapsed_us: 0,
             lsn,
             lane,
-            transaction,
-            source_time,
+            basis,
+            system: None,
+            transaction: None,
+            source_time: None,
             what,
         });
+        entries.len() - 1
     };
-    for event in &detail.events {
-        let what = format!("{} {}: {}", event.system, event.severity, event.signature);
+    for command in &detail.commands {
         add(
-            event.received,
-            event.lsn,
-            Lane::Event,
-            None,
-            event.time,
-            Printable(&what).to_string(),
+            &mut entries,
+            command.at,
+            command.lsn,
+            (Lane::Person, Basis::Observed, command.words()),
         );
     }
-    for command in &detail.commands {
-        add(command.at, command.lsn, Lane::Person, None, None, command.words());
-    }
     for entry in &detail.timeline {
-        let (lane, what) = meaning(entry);
-        add(entry.at, entry.lsn, lane, entry.transaction, None, what);
+        let at = add(&mut entries, entry.at, entry.lsn, meaning(entry));
+        entries[at].transaction = entry.transaction;
+    }
+    for event in &detail.events {
+        let what = format!("{} {}: {}", event.system, event.severity, event.signature);
+        let what = Printable(&what).to_string();
+        let at = add(
+            &mut entries,
+            event.received,
+            event.lsn,
+            (Lane::Event, Basis::Observed, what),
+        );
+        entries[at].system = Some(Printable(&event.system).to_string());
+        entries[at].source_time = event.time;
     }
     // The input of a frame comes before what was made of it, which stays in order.
     entries.sort_by_key(|entry| (entry.lsn, !matches!(entry.lane, Lane::Event | Lane::Person)));
     let begin = entries.iter().map(|entry| entry.at).min();
-    for entry in &mut entries {
+    for (at, entry) in entries.iter_mut().enumerate() {
+        entry.number = at + 1;
         entry.elapsed_us = begin.map_or(0, |begin| entry.at.since(begin).as_micros());
     }
     Timeline {
         incident: &detail.incident,
-        measures: measures(answer),
+        measures: measures(detail),
+        clocks: clocks(&detail.events),
         entries,
         left_out: LeftOut {
             events: detail.incident.events.saturating_sub(detail.events.len() as u64),
             entries: detail.timeline_count.saturating_sub(detail.timeline.len() as u64),
         },
+        detail,
     }
 }
 
-/// Whose entry it is, and its words.
-fn meaning(entry: &TimelineEntry) -> (Lane, String) {
+/// Whose entry it is, where it is known from, and its words.
+fn meaning(entry: &TimelineEntry) -> (Lane, Basis, String) {
     let record = serde_json::from_value(entry.detail.clone());
     if let Ok(Record::NoticeQueued(notice)) = record {
-        return (Lane::Notice, notice.words());
+        return (Lane::Notice, Basis::Inferred, notice.words());
     }
+    // Of a transaction, the detail is the change itself.
+    let basis = match (&record, serde_json::from_value(entry.detail.clone())) {
+        (Ok(record), _) => Basis::of(record),
+        (Err(_), Ok(change)) => Basis::of_change(&change),
+        (Err(_), Err(_)) => Basis::Inferred,
+    };
     let lane = match (entry.transaction, record) {
         (Some(_), _) => Lane::Transaction,
         (
@@ -182,46 +287,32 @@ fn meaning(entry: &TimelineEntry) -> (Lane, String) {
         ) => Lane::Evidence,
         (None, _) => Lane::Incident,
     };
-    (lane, Printable(&entry.what).to_string())
-}
-
-fn measures(answer: &IncidentAnswer) -> Measures {
-    let detail = &answer.detail;
-    let first = detail.events.first();
-    let between = |from: Option<Timestamp>, to: Option<Timestamp>| Some(to?.since(from?).as_micros());
-    let received = first.map(|event| event.received);
-    let contained = detail.transactions.iter().filter_map(|it| it.in_force_at).min();
-    let awaited = |it: &&EvidenceRow| it.sealed_at.is_none() && it.missed_at.is_none();
-    let sealed = detail.evidence.iter().filter_map(|it| it.sealed_at).max();
-    let preserved = sealed.filter(|_| !detail.evidence.iter().any(|it| awaited(&it)));
-    let ever: Vec<&TransactionRow> = detail
-        .transactions
-        .iter()
-        .filter(|it| it.in_force_at.is_some())
-        .collect();
-    let lifted = ever.iter().map(|it| it.released_at).collect::<Option<Vec<_>>>();
-    Measures {
-        event_to_received_us: between(first.and_then(|event| event.time), received),
-        received_to_preserved_us: between(received, preserved),
-        received_to_contained_us: between(received, contained),
-        contained_to_lifted_us: between(contained, lifted.and_then(|all| all.into_iter().max())),
-    }
+    (lane, basis, Printable(&entry.what).to_string())
 }
 
 fn text(output: &Output, timeline: &Timeline<'_>) -> String {
     let it = timeline.incident;
     let title = format!("{}  {}  {}", it.id, state_of(it), Printable(&it.key));
     let mut text = format!("{}  {}\n", output.paint(Tone::Strong, &title), Printable(&it.playbook));
-    let measures = &timeline.measures;
-    for (label, us) in [
-        ("happened, then received", measures.event_to_received_us),
-        ("received, then preserved", measures.received_to_preserved_us),
-        ("received, then contained", measures.received_to_contained_us),
-        ("contained, then lifted", measures.contained_to_lifted_us),
-    ] {
-        let took = us.map_or_else(|| "-".to_owned(), short);
-        text.push_str(&format!("  {label:<26}{took}\n"));
+    for measure in timeline.measures.named() {
+        let took = measure.took_us.map_or_else(|| "-".to_owned(), short);
+        text.push_str(&format!("  {:<26}{took}\n", measure.label));
     }
+    for clock in &timeline.clocks {
+        let off = match clock.offset_and_delay_us {
+            Some(us) => format!(
+                "{} later than by its clock: offset and delay, median of {}",
+                signed(us),
+                clock.events
+            ),
+            None => "its events do not say when they happened".to_owned(),
+        };
+        text.push_str(&format!("  {:<24}  {}\n", clock.system, wrap(&off, 28)));
+    }
+    text.push_str(&format!(
+        "  {} concluded or decided by Staunch; all else was observed\n",
+        Basis::Inferred.mark()
+    ));
     let mut day = String::new();
     for entry in &timeline.entries {
         let (date, time) = day_and_time(entry.at);
@@ -239,23 +330,37 @@ fn text(output: &Output, timeline: &Timeline<'_>) -> String {
             Lane::Notice => (Tone::Plain, "notice"),
             Lane::Person => (Tone::Strong, "person"),
         };
-        let lane = output.paint(tone, &format!("{lane:<9}"));
-        let whose = entry.transaction.map_or_else(String::new, |id| format!("{id} "));
-        let said = entry.source_time.map_or_else(String::new, |time| {
+        let lane = output.paint(tone, &format!("{lane:<8}"));
+        let mark = entry.basis.mark();
+        let what = wrap(&entry.sentence(&day), INDENT);
+        text.push_str(&format!("  {time:<12}  {elapsed:>9}  {lane} {mark} {what}\n"));
+    }
+    text
+}
+
+impl Entry {
+    /// All that is said of it under the heading of a `day`.
+    fn sentence(&self, day: &str) -> String {
+        let whose = self.transaction.map_or_else(String::new, |id| format!("{id} "));
+        let said = self.source_time.map_or_else(String::new, |time| {
             let shown = match day_and_time(time) {
                 (date, time) if date == day => time,
                 _ => time.to_string(),
             };
             format!(" (by its clock {shown})")
         });
-        let what = wrap(&format!("{whose}{}{said}", entry.what), INDENT);
-        text.push_str(&format!("  {time:<12}  {elapsed:>9}  {lane} {what}\n"));
+        format!("{whose}{}{said}", self.what)
     }
-    text
+}
+
+/// A difference, with its sign.
+fn signed(us: i64) -> String {
+    let sign = if us < 0 { "-" } else { "+" };
+    format!("{sign}{}", short(us.unsigned_abs()))
 }
 
 /// A length of time in at most nine characters: `350us`, `6.1ms`, `2.35s`, `1h2m`.
-fn short(us: u64) -> String {
+pub(super) fn short(us: u64) -> String {
     match us {
         0..1_000 => format!("{us}us"),
         1_000..100_000 => format!("{}.{}ms", us / 1_000, us % 1_000 / 100),
@@ -268,7 +373,17 @@ fn short(us: u64) -> String {
 fn csv(entries: &[Entry]) -> Result<String, Fault> {
     let failed = |error: &dyn std::error::Error| Fault::doing(Exit::Failed, "cannot write the timeline as CSV", error);
     let mut writer = csv::Writer::from_writer(Vec::new());
-    let heading = ["at", "elapsed_us", "lsn", "lane", "transaction", "source_time", "what"];
+    let heading = [
+        "at",
+        "elapsed_us",
+        "lsn",
+        "lane",
+        "transaction",
+        "source_time",
+        "what",
+        "basis",
+        "system",
+    ];
     writer.write_record(heading).map_err(|error| failed(&error))?;
     for it in entries {
         let row = [
@@ -279,6 +394,8 @@ fn csv(entries: &[Entry]) -> Result<String, Fault> {
             it.transaction.map_or_else(String::new, |id| id.to_string()),
             it.source_time.map_or_else(String::new, |time| time.to_string()),
             no_formula(&it.what),
+            it.basis.name().to_owned(),
+            no_formula(it.system.as_deref().unwrap_or_default()),
         ];
         writer.write_record(row).map_err(|error| failed(&error))?;
     }
@@ -319,18 +436,21 @@ mod tests {
     #[test]
     fn words_of_others_are_no_formulas_and_no_further_rows() {
         let entry = |what: &str| Entry {
+            number: 1,
             at: "2026-11-25T14:00:00Z".parse().expect("a time"),
             elapsed_us: 0,
             lsn: 7,
             lane: Lane::Event,
+            basis: Basis::Observed,
+            system: Some("falco".to_owned()),
             transaction: None,
             source_time: None,
             what: what.to_owned(),
         };
         let text = csv(&[entry("=HYPERLINK(\"x\")"), entry("a, \"b\"\nc")]).expect("CSV");
-        let expect = "at,elapsed_us,lsn,lane,transaction,source_time,what\n\
-                      2026-11-25T14:00:00.000Z,0,7,event,,,\"'=HYPERLINK(\"\"x\"\")\"\n\
-                      2026-11-25T14:00:00.000Z,0,7,event,,,\"a, \"\"b\"\"\nc\"\n";
+        let expect = "at,elapsed_us,lsn,lane,transaction,source_time,what,basis,system\n\
+                      2026-11-25T14:00:00.000Z,0,7,event,,,\"'=HYPERLINK(\"\"x\"\")\",observed,falco\n\
+                      2026-11-25T14:00:00.000Z,0,7,event,,,\"a, \"\"b\"\"\nc\",observed,falco\n";
         assert_eq!(text, expect);
     }
 }

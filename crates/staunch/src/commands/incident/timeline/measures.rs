@@ -1,0 +1,161 @@
+//! How long things took in an incident, and how far the clocks of its sources are off.
+
+use serde::Serialize;
+use staunch_model::{Printable, Timestamp};
+use staunch_server::dto::{EventRow, IncidentDetail};
+
+/// Evidence up to this place in the list of RFC 3227, section 2.1, is gone when the machine is switched off.
+const VOLATILE_TO: u8 = 3;
+
+/// How long things took, in microseconds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(in crate::commands::incident) struct Measures {
+    /// To detect: from the first event, by its source's clock, until it was received. Zero when that clock is ahead.
+    pub(in crate::commands::incident) event_to_received_us: Option<u64>,
+    /// To know: from receiving the first event until the last of the volatile evidence was sealed; nothing while some is not
+    /// sealed, also when it was missed.
+    pub(in crate::commands::incident) received_to_known_us: Option<u64>,
+    /// From receiving the first event until the last of the evidence was sealed; nothing while some is neither sealed nor missed.
+    pub(in crate::commands::incident) received_to_preserved_us: Option<u64>,
+    /// To contain: from receiving the first event until the first containment was verified.
+    pub(in crate::commands::incident) received_to_contained_us: Option<u64>,
+    /// Dwell: from the first event, by its source's clock, until the first containment was verified.
+    pub(in crate::commands::incident) event_to_contained_us: Option<u64>,
+    /// To release: from the first containment until the last was lifted, once none is left.
+    pub(in crate::commands::incident) contained_to_lifted_us: Option<u64>,
+}
+
+/// A measure in words.
+pub(super) struct Named {
+    /// In one word or two.
+    pub(super) name: &'static str,
+    /// From what to what, short.
+    pub(super) label: &'static str,
+    /// In a sentence.
+    pub(super) meaning: &'static str,
+    pub(super) took_us: Option<u64>,
+}
+
+impl Measures {
+    pub(super) fn named(&self) -> [Named; 6] {
+        let named = |name, label, meaning, took_us| Named {
+            name,
+            label,
+            meaning,
+            took_us,
+        };
+        [
+            named(
+                "to detect",
+                "happened, then received",
+                "from the first event, by its source's clock, until it was received",
+                self.event_to_received_us,
+            ),
+            named(
+                "to know",
+                "received, then known",
+                "from then until all volatile evidence was sealed",
+                self.received_to_known_us,
+            ),
+            named(
+                "to preserve",
+                "received, then preserved",
+                "from receiving the first event until the last evidence was sealed",
+                self.received_to_preserved_us,
+            ),
+            named(
+                "to contain",
+                "received, then contained",
+                "from receiving the first event until the first containment was verified",
+                self.received_to_contained_us,
+            ),
+            named(
+                "dwell",
+                "happened, then contained",
+                "from the first event, by its source's clock, until the first containment",
+                self.event_to_contained_us,
+            ),
+            named(
+                "to release",
+                "contained, then lifted",
+                "from the first containment until the last was lifted",
+                self.contained_to_lifted_us,
+            ),
+        ]
+    }
+}
+
+pub(in crate::commands::incident) fn measures(detail: &IncidentDetail) -> Measures {
+    let between = |from: Option<Timestamp>, to: Option<Timestamp>| Some(to?.since(from?).as_micros());
+    let first = detail.events.first();
+    let received = first.map(|event| event.received);
+    let happened = first.and_then(|event| event.time);
+    let contained = detail.transactions.iter().filter_map(|it| it.in_force_at).min();
+    let is_settled = detail
+        .evidence
+        .iter()
+        .all(|it| it.sealed_at.is_some() || it.missed_at.is_some());
+    let sealed = detail.evidence.iter().filter_map(|it| it.sealed_at).max();
+    let known = detail
+        .evidence
+        .iter()
+        .filter(|it| it.kind.volatility() <= VOLATILE_TO)
+        .map(|it| it.sealed_at)
+        .collect::<Option<Vec<_>>>();
+    let lifted = detail
+        .transactions
+        .iter()
+        .filter(|it| it.in_force_at.is_some())
+        .map(|it| it.released_at)
+        .collect::<Option<Vec<_>>>();
+    Measures {
+        event_to_received_us: between(happened, received),
+        received_to_known_us: between(received, known.and_then(|all| all.into_iter().max())),
+        received_to_preserved_us: between(received, sealed.filter(|_| is_settled)),
+        received_to_contained_us: between(received, contained),
+        event_to_contained_us: between(happened, contained),
+        contained_to_lifted_us: between(contained, lifted.and_then(|all| all.into_iter().max())),
+    }
+}
+
+/// What is known of the clock of a source: how much later than by it its events were received. That is the offset of the
+/// clock and the delay of the way together; nothing here can tell them apart.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Clock {
+    /// The source. Safe to show.
+    pub(super) system: String,
+    /// The events that say when they happened, of those that are shown.
+    pub(super) events: u64,
+    /// The median of received minus source time, in microseconds; negative when the source's clock is ahead.
+    pub(super) offset_and_delay_us: Option<i64>,
+}
+
+/// The clocks of the sources of `events`, in the order in which the sources first spoke.
+pub(super) fn clocks(events: &[EventRow]) -> Vec<Clock> {
+    let mut found: Vec<(&str, Vec<i64>)> = Vec::new();
+    for event in events {
+        let at = found
+            .iter()
+            .position(|(system, _)| *system == event.system)
+            .unwrap_or_else(|| {
+                found.push((&event.system, Vec::new()));
+                found.len() - 1
+            });
+        let difference = event.time.and_then(|time| {
+            let (received, time) = (event.received.as_micros(), time.as_micros());
+            i64::try_from(i128::from(received) - i128::from(time)).ok()
+        });
+        found[at].1.extend(difference);
+    }
+    found
+        .into_iter()
+        .map(|(system, mut differences)| {
+            differences.sort_unstable();
+            Clock {
+                system: Printable(system).to_string(),
+                events: differences.len() as u64,
+                offset_and_delay_us: differences.get(differences.len().saturating_sub(1) / 2).copied(),
+            }
+        })
+        .collect()
+}
