@@ -199,7 +199,7 @@ impl Meter {
                     self.change(&mut under_way, *transaction, change, now, known);
                 }
                 Record::EvidencePlanned { .. } | Record::EvidenceSealed { .. } | Record::EvidenceMissed { .. } => {
-                    self.preserve(record, now)
+                    self.preserve(record, now);
                 }
                 _ => {}
             }

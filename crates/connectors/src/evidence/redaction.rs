@@ -91,9 +91,7 @@ impl Redaction {
         let mut shown = Vec::with_capacity(arguments.len());
         for (at, argument) in arguments.iter().enumerate() {
             let has_value = argument.contains(&b'=');
-            if value_is_next && !argument.starts_with(b"-") {
-                shown.push(self.hidden(b"", argument));
-            } else if self.tells(argument) {
+            if (value_is_next && !argument.starts_with(b"-")) || (!has_value && self.tells(argument)) {
                 shown.push(self.hidden(b"", argument));
             } else if has_value {
                 shown.push(self.variable(argument));
@@ -181,6 +179,23 @@ mod tests {
         }
         for open in ["PATH=/bin", "HOME=/root", "no value", "=", ""] {
             assert_eq!(redaction.variable(open.as_bytes()), Shown::Open(open.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn secrets_in_urls_and_headers_are_hidden_whatever_their_name() {
+        let redaction = Redaction::usual([7; 32]);
+        for secret in [
+            "DB_PASS=hunter2",
+            "CACHE=redis://user:hunter2@cache:6379/0",
+            "https://user:hunter2@example.org/x",
+            "Authorization: Bearer hunter2",
+        ] {
+            let text = shown(&redaction, &["curl", secret]);
+            assert!(!text.contains("hunter2"), "{text}");
+        }
+        for open in ["https://example.org:8080/a:b@c", "https://user@example.org", "x=y://z"] {
+            assert!(shown(&redaction, &["curl", open]).contains(open), "{open}");
         }
     }
 

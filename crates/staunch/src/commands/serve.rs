@@ -76,11 +76,13 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
     // So may the one that looks for management sessions.
     let (lifelines, names) = Reach::start(&config)?.unzip();
     let durable = DurableUpTo::default();
-    let preserver = wiring::preserver(&config, &durable)?;
     if args.rehearse.is_some() {
         check_rehearsal(&config.data_dir)?;
         end_with_the_play(&config.data_dir)?;
-    } else if config.sandbox.enabled {
+    }
+    // And those that take evidence.
+    let preserver = wiring::preserver(&config, &durable)?;
+    if args.rehearse.is_none() && config.sandbox.enabled {
         // Before there is another thread. The stage clears itself away, which a server may not.
         enter_sandbox(&config)?;
     }

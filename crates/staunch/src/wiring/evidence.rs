@@ -98,7 +98,7 @@ fn key_name(host: &str) -> String {
 fn source() -> EvidenceSource {
     let line = |path: &str| {
         let text = fs::read_to_string(path).ok()?;
-        Some(Box::from(text.trim())).filter(|it: &Box<str>| !it.is_empty())
+        Some(text.trim()).filter(|it| !it.is_empty()).map(Box::from)
     };
     EvidenceSource {
         kind: "host".into(),
