@@ -13,6 +13,9 @@ fn status(server: &Server, field: &str) -> String {
     line.unwrap_or_else(|| panic!("no {field} in {text}")).to_owned()
 }
 
+/// The threads that take evidence and sign what was sealed: they look into other processes, and write to the vault.
+const OUTSIDE: [&str; 4] = ["evidence", "packets", "files", "logbook"];
+
 #[test]
 fn a_server_contains_from_within_its_sandbox_and_can_be_started_without() {
     in_namespace("sandbox::serve", || {
@@ -31,9 +34,15 @@ fn a_server_contains_from_within_its_sandbox_and_can_be_started_without() {
         for thread in fs::read_dir(format!("/proc/{}/task", server.id())).expect("it is ours") {
             let path = thread.expect("it is listed").path().join("status");
             let text = fs::read_to_string(path).unwrap_or_default();
+            let name = text
+                .lines()
+                .next()
+                .unwrap_or_default()
+                .trim_start_matches("Name:")
+                .trim();
             assert!(
-                text.is_empty() || text.contains("Seccomp:\t2"),
-                "a thread without a filter: {text}"
+                text.is_empty() || OUTSIDE.contains(&name) != text.contains("Seccomp:\t2"),
+                "a thread without a filter, or one that needs none: {text}"
             );
         }
         server.take(&exploit_from("203.0.113.9"));

@@ -176,8 +176,8 @@ fn a_process_that_has_got_the_number_of_another_is_refused() {
         ..real
     };
     for (other, kind) in [
-        (later, FailureKind::Conflict),
-        (rebooted, FailureKind::Conflict),
+        (later, FailureKind::Invalid),
+        (rebooted, FailureKind::Invalid),
         (Process::unidentified(real.pid), FailureKind::Invalid),
     ] {
         let request = request(Some(Target::Process(other)));
