@@ -2,14 +2,23 @@
 //!
 //! Never sends a packet, and never makes an interface promiscuous.
 //!
-//! # Expected flow   opens a packet socket behind a filter that lets nothing through, empties it, lets through what has the
-//!                   address, and writes what comes until the time is over or a bound is reached
-//! # Guarantees      no packet without the address is kept; how many packets were lost is told; what came before the end is
-//!                   kept
-//! # Assumptions     none
-//! # Caveats         packets of other network namespaces are seen where this one forwards them; what is dropped on input is
-//!                   seen all the same, what is dropped on output is not; of large packets that hardware cuts, one is seen
-//! # Errors          `Invalid` when the target is no address, `Denied` without CAP_NET_RAW, `TimedOut`
+//! # Expected flow
+//! Opens a packet socket behind a filter that lets nothing through, empties it, lets through what has the
+//! address, and writes what comes until the time is over or a bound is reached
+//!
+//! # Guarantees
+//! No packet without the address is kept; how many packets were lost is told; what came before the end is
+//! kept
+//!
+//! # Assumptions
+//! None
+//!
+//! # Caveats
+//! Packets of other network namespaces are seen where this one forwards them; what is dropped on input is
+//! seen all the same, what is dropped on output is not; of large packets that hardware cuts, one is seen
+//!
+//! # Errors
+//! `Invalid` when the target is no address, `Denied` without CAP_NET_RAW, `TimedOut`
 
 mod filter;
 mod pcapng;

@@ -3,14 +3,23 @@
 //! Never writes to a file, never opens what is no regular file, and never follows a symbolic link, in no part of a path
 //! (`O_NOFOLLOW` on each): whoever owns a directory on the way cannot make it hand over another file.
 //!
-//! # Expected flow   walks to each file part by part, looks at it without opening it, opens it, and takes as much as it had
-//!                   then
-//! # Guarantees      a log that grows ends where it ended at the beginning; of a file that is larger than an artefact may be,
-//!                   the end is taken
-//! # Assumptions     none
-//! # Caveats         a file that is written to meanwhile may be torn: its times before and after are told. Where its owner is
-//!                   another user and CAP_FOWNER is missing, reading changes when it was last read, which is told
-//! # Errors          `Invalid` for a path that is none, `Unavailable` when no file could be taken
+//! # Expected flow
+//! Walks to each file part by part, looks at it without opening it, opens it, and takes as much as it had
+//! then
+//!
+//! # Guarantees
+//! A log that grows ends where it ended at the beginning; of a file that is larger than an artefact may be,
+//! the end is taken
+//!
+//! # Assumptions
+//! None
+//!
+//! # Caveats
+//! A file that is written to meanwhile may be torn: its times before and after are told. Where its owner is
+//! another user and CAP_FOWNER is missing, reading changes when it was last read, which is told
+//!
+//! # Errors
+//! `Invalid` for a path that is none, `Unavailable` when no file could be taken
 
 mod walk;
 

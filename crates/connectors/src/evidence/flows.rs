@@ -2,13 +2,22 @@
 //!
 //! Never ends a flow.
 //!
-//! # Expected flow   dumps conntrack and keeps what has the address in it; dumps the sockets and keeps those to the address;
-//!                   looks for their holders
-//! # Guarantees      a flow that is translated is found by each of its addresses
-//! # Assumptions     none
-//! # Caveats         without rules that use conntrack the kernel tracks nothing; sockets of other network namespaces are not
-//!                   among them, their flows are where this namespace forwards them
-//! # Errors          `Invalid` when the target is no address, `TimedOut`, `Unavailable` when nothing can be read
+//! # Expected flow
+//! Dumps conntrack and keeps what has the address in it; dumps the sockets and keeps those to the address;
+//! looks for their holders
+//!
+//! # Guarantees
+//! A flow that is translated is found by each of its addresses
+//!
+//! # Assumptions
+//! None
+//!
+//! # Caveats
+//! Without rules that use conntrack the kernel tracks nothing; sockets of other network namespaces are not
+//! among them, their flows are where this namespace forwards them
+//!
+//! # Errors
+//! `Invalid` when the target is no address, `TimedOut`, `Unavailable` when nothing can be read
 
 use std::collections::HashSet;
 use std::net::IpAddr;

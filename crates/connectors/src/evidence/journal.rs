@@ -2,12 +2,21 @@
 //!
 //! Never writes to it, and starts no shell: `journalctl` is run with options that are fixed but for the time and the units.
 //!
-//! # Expected flow   runs `journalctl --output=json --all --reverse` and hands on its lines; ends it at the deadline
-//! # Guarantees      what is kept are whole entries, one a line, bytes that are no text as numbers; what is cut off is the
-//!                   oldest, and that is recorded
-//! # Assumptions     `journalctl` is the one of this machine: it is found by an absolute path
-//! # Caveats         entries are as whoever wrote them wants them, but for the fields that begin with `_`
-//! # Errors          `Unavailable` when there is no `journalctl` or it reads no journal, `TimedOut`
+//! # Expected flow
+//! Runs `journalctl --output=json --all --reverse` and hands on its lines; ends it at the deadline
+//!
+//! # Guarantees
+//! What is kept are whole entries, one a line, bytes that are no text as numbers; what is cut off is the
+//! oldest, and that is recorded
+//!
+//! # Assumptions
+//! `journalctl` is the one of this machine: it is found by an absolute path
+//!
+//! # Caveats
+//! Entries are as whoever wrote them wants them, but for the fields that begin with `_`
+//!
+//! # Errors
+//! `Unavailable` when there is no `journalctl` or it reads no journal, `TimedOut`
 
 use std::io::{self, Read as _};
 use std::os::fd::AsFd as _;

@@ -2,11 +2,20 @@
 //!
 //! Never ends a session, and asks no service: they are files.
 //!
-//! # Expected flow   reads the files that are there; of those that only grow, the last records
-//! # Guarantees      a record is kept as it is, also when it says what no program writes
-//! # Assumptions     records are of the form that the C library of GNU writes on this machine
-//! # Caveats         some distributions write no utmp any more; a session that was not opened through PAM is in none of them
-//! # Errors          `TimedOut`
+//! # Expected flow
+//! Reads the files that are there; of those that only grow, the last records
+//!
+//! # Guarantees
+//! A record is kept as it is, also when it says what no program writes
+//!
+//! # Assumptions
+//! Records are of the form that the C library of GNU writes on this machine
+//!
+//! # Caveats
+//! Some distributions write no utmp any more; a session that was not opened through PAM is in none of them
+//!
+//! # Errors
+//! `TimedOut`
 
 mod utmp;
 

@@ -2,11 +2,20 @@
 //!
 //! Never loads or unloads one, and reads no memory of the kernel.
 //!
-//! # Expected flow   reads `/proc/modules`, then the small files of each module in `/sys/module`
-//! # Guarantees      a module that is in one of the two and not in the other is told apart: some rootkits leave only one list
-//! # Assumptions     none
-//! # Caveats         a rootkit in the kernel can leave both lists; on a kernel without modules there is none to tell
-//! # Errors          `Unavailable`, `TimedOut`
+//! # Expected flow
+//! Reads `/proc/modules`, then the small files of each module in `/sys/module`
+//!
+//! # Guarantees
+//! A module that is in one of the two and not in the other is told apart: some rootkits leave only one list
+//!
+//! # Assumptions
+//! None
+//!
+//! # Caveats
+//! A rootkit in the kernel can leave both lists; on a kernel without modules there is none to tell
+//!
+//! # Errors
+//! `Unavailable`, `TimedOut`
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};

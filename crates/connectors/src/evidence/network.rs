@@ -2,11 +2,20 @@
 //!
 //! Never resolves a neighbour, and sends nothing but questions to the kernel.
 //!
-//! # Expected flow   dumps each table over rtnetlink, and again when it changed meanwhile
-//! # Guarantees      every attribute is kept: by its name, or by its number and as bytes
-//! # Assumptions     none
-//! # Caveats         tables are read one after the other, so they are of slightly different moments
-//! # Errors          `TimedOut`, `Unavailable` when the kernel does not answer
+//! # Expected flow
+//! Dumps each table over rtnetlink, and again when it changed meanwhile
+//!
+//! # Guarantees
+//! Every attribute is kept: by its name, or by its number and as bytes
+//!
+//! # Assumptions
+//! None
+//!
+//! # Caveats
+//! Tables are read one after the other, so they are of slightly different moments
+//!
+//! # Errors
+//! `TimedOut`, `Unavailable` when the kernel does not answer
 
 use std::path::PathBuf;
 

@@ -3,14 +3,23 @@
 //!
 //! Never stops a process, never reads its memory, and never takes another process that has got its number.
 //!
-//! # Expected flow   opens the directory of the process, checks when it started, and reads all through that directory; then
-//!                   its descendants the same way
-//! # Guarantees      all that is said of a process is of that process; a program that was deleted is hashed too
-//! # Assumptions     `/proc` is mounted
-//! # Caveats         the environment is what the process was started with, unless it has written over that; a descendant that
-//!                   lost its parent is not known as one; reading a program changes when it was last read, where that cannot
-//!                   be avoided
-//! # Errors          `Conflict` when it has ended or its number is another's, `Denied`, `TimedOut`
+//! # Expected flow
+//! Opens the directory of the process, checks when it started, and reads all through that directory; then
+//! its descendants the same way
+//!
+//! # Guarantees
+//! All that is said of a process is of that process; a program that was deleted is hashed too
+//!
+//! # Assumptions
+//! `/proc` is mounted
+//!
+//! # Caveats
+//! The environment is what the process was started with, unless it has written over that; a descendant that
+//! lost its parent is not known as one; reading a program changes when it was last read, where that cannot
+//! be avoided
+//!
+//! # Errors
+//! `Conflict` when it has ended or its number is another's, `Denied`, `TimedOut`
 
 use std::io::Read as _;
 use std::path::PathBuf;

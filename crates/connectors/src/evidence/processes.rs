@@ -2,11 +2,20 @@
 //!
 //! Never stops a process, and believes nothing that one says of itself: names, arguments and paths are kept as they are.
 //!
-//! # Expected flow   opens the directory of each process once and reads its small files through it
-//! # Guarantees      all that is said of one process is of that process, also when its number goes to another one meanwhile
-//! # Assumptions     `/proc` is mounted without `hidepid`, or this user may see everybody
-//! # Caveats         processes that begin and end while they are read may be missing; arguments are cut at 4 KiB
-//! # Errors          `Unavailable` when there is no `/proc`, `TimedOut`
+//! # Expected flow
+//! Opens the directory of each process once and reads its small files through it
+//!
+//! # Guarantees
+//! All that is said of one process is of that process, also when its number goes to another one meanwhile
+//!
+//! # Assumptions
+//! `/proc` is mounted without `hidepid`, or this user may see everybody
+//!
+//! # Caveats
+//! Processes that begin and end while they are read may be missing; arguments are cut at 4 KiB
+//!
+//! # Errors
+//! `Unavailable` when there is no `/proc`, `TimedOut`
 
 use std::fs;
 use std::path::PathBuf;

@@ -3,13 +3,22 @@
 //!
 //! Never changes a rule, and resets no counter.
 //!
-//! # Expected flow   asks for the generation, dumps everything, asks again, and begins anew when it has changed
-//! # Guarantees      what is told is of one generation, or it says that it is not; every attribute is kept: by its name, or by
-//!                   its number and as bytes
-//! # Assumptions     none
-//! # Caveats         elements that expire do not change the generation; rules of the older iptables are not in it: the names of
-//!                   their tables are told; the kernel may load the module of nf_tables
-//! # Errors          `Denied` without CAP_NET_ADMIN, `TimedOut`, `Unavailable`
+//! # Expected flow
+//! Asks for the generation, dumps everything, asks again, and begins anew when it has changed
+//!
+//! # Guarantees
+//! What is told is of one generation, or it says that it is not; every attribute is kept: by its name, or by
+//! its number and as bytes
+//!
+//! # Assumptions
+//! None
+//!
+//! # Caveats
+//! Elements that expire do not change the generation; rules of the older iptables are not in it: the names of
+//! their tables are told; the kernel may load the module of nf_tables
+//!
+//! # Errors
+//! `Denied` without CAP_NET_ADMIN, `TimedOut`, `Unavailable`
 
 use std::path::PathBuf;
 

@@ -2,12 +2,21 @@
 //!
 //! Never closes one.
 //!
-//! # Expected flow   dumps the sockets of each kind over sock_diag, then looks for their inodes among the open files
-//! # Guarantees      every attribute is kept: by its name, or by its number and as bytes
-//! # Assumptions     none
-//! # Caveats         sockets of other network namespaces, such as those of containers, are not among them; a socket that was
-//!                   opened between the two steps has no holder; the kernel may load the modules that answer
-//! # Errors          `TimedOut`, `Unavailable` when the kernel does not answer
+//! # Expected flow
+//! Dumps the sockets of each kind over sock_diag, then looks for their inodes among the open files
+//!
+//! # Guarantees
+//! Every attribute is kept: by its name, or by its number and as bytes
+//!
+//! # Assumptions
+//! None
+//!
+//! # Caveats
+//! Sockets of other network namespaces, such as those of containers, are not among them; a socket that was
+//! opened between the two steps has no holder; the kernel may load the modules that answer
+//!
+//! # Errors
+//! `TimedOut`, `Unavailable` when the kernel does not answer
 
 use std::path::PathBuf;
 
