@@ -1,4 +1,5 @@
-//! Signed notes, as <https://c2sp.org/signed-note> describes them: a text, and Ed25519 signatures under it.
+//! The keys that sign playbooks and reports of drills, as files of an operator. The signed notes themselves are those of the
+//! transparency log (`staunch_store::tlog::note`).
 //!
 //! Never signs anything but the text it is given, and never shows the secret key.
 
@@ -7,39 +8,22 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
-use sha2::{Digest as _, Sha256};
-use staunch_model::Printable;
+use staunch_model::{Printable, Sha256Hash};
+use staunch_store::tlog::note::is_name;
+use staunch_store::{LogKey, LogVerifier};
 
 use crate::exit::{Exit, Fault};
 use crate::files::read_bounded;
 
-/// The kind of key and signature: Ed25519.
-const ED25519: u8 = 1;
-
-/// How a key file begins: a secret key as the tools around signed notes write it.
-const SECRET: &str = "PRIVATE+KEY+";
-
 /// The largest key file.
 const KEY_BYTES_MAX: u64 = 4_096;
 
-/// What the signature lines of a note begin with.
-const DASH: &str = "\u{2014} ";
-
 /// A key that signs.
-pub(crate) struct Signer {
-    name: String,
-    key: SigningKey,
-}
+pub(crate) struct Signer(LogKey);
 
 /// A key that proves.
 #[derive(Debug)]
-pub(crate) struct Verifier {
-    name: String,
-    key: VerifyingKey,
-}
+pub(crate) struct Verifier(LogVerifier);
 
 impl Signer {
     /// The key in `path`; one that is made on the spot, and called `name`, where there is no such file.
@@ -66,7 +50,7 @@ impl Signer {
             return Err(Fault::new(Exit::Denied, what).hint(hint));
         }
         let text = read_bounded(path, KEY_BYTES_MAX).map_err(|error| fault(path, "read", &error))?;
-        Self::parse(text.trim()).ok_or_else(|| {
+        LogKey::parse(text.trim()).map(Self).ok_or_else(|| {
             Fault::new(Exit::Usage, format!("there is no secret key in {shown}"))
                 .hint("name a file with one, or one that is not there yet, with --key")
         })
@@ -84,49 +68,23 @@ impl Signer {
         let make = || {
             let mut seed = [0; 32];
             getrandom::fill(&mut seed).map_err(|error| io::Error::other(error.to_string()))?;
-            let signer = Self {
-                name: name.to_owned(),
-                key: SigningKey::from_bytes(&seed),
-            };
+            let key = LogKey::from_seed(name, &seed);
             let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-            file.write_all(signer.text().as_bytes())?;
+            file.write_all(key.secret_text().as_bytes())?;
             file.sync_all()?;
-            Ok(signer)
+            Ok(Self(key))
         };
         make().map_err(|error| fault(path, "make", &error))
     }
 
-    fn text(&self) -> String {
-        let seed = [&[ED25519], &self.key.to_bytes()[..]].concat();
-        let id = self.verifier().id();
-        format!("{SECRET}{}+{}+{}\n", self.name, hex(&id), STANDARD.encode(seed))
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        let (name, id, seed) = parts(text.strip_prefix(SECRET)?)?;
-        let signer = Self {
-            name,
-            key: SigningKey::from_bytes(&seed),
-        };
-        (signer.verifier().id() == id).then_some(signer)
-    }
-
     /// The key that proves what this one signs.
     pub(crate) fn verifier(&self) -> Verifier {
-        Verifier {
-            name: self.name.clone(),
-            key: self.key.verifying_key(),
-        }
+        Verifier(self.0.verifier())
     }
 
     /// `text`, which must end with a line end, as a signed note.
     pub(crate) fn sign(&self, text: &str) -> String {
-        let signature = [
-            &self.verifier().id()[..],
-            &self.key.sign(text.as_bytes()).to_bytes()[..],
-        ]
-        .concat();
-        format!("{text}\n{DASH}{} {}\n", self.name, STANDARD.encode(signature))
+        self.0.sign(text)
     }
 }
 
@@ -144,84 +102,28 @@ fn fault(path: &Path, doing: &str, error: &io::Error) -> Fault {
 impl Verifier {
     /// The name of the key.
     pub(crate) fn name(&self) -> &str {
-        &self.name
+        self.0.name()
     }
 
     /// The key in its written form; nothing when it is none.
     pub(crate) fn parse(text: &str) -> Option<Self> {
-        let (name, id, key) = parts(text.trim())?;
-        let verifier = Self {
-            name,
-            key: VerifyingKey::from_bytes(&key).ok()?,
-        };
-        (verifier.id() == id).then_some(verifier)
+        LogVerifier::parse(text).map(Self)
     }
 
     /// The written form of the key.
     pub(crate) fn text(&self) -> String {
-        let key = [&[ED25519], &self.key.as_bytes()[..]].concat();
-        format!("{}+{}+{}", self.name, hex(&self.id()), STANDARD.encode(key))
-    }
-
-    /// The first bytes of the hash of name and key, by which signatures tell whose they are.
-    fn id(&self) -> [u8; 4] {
-        let hash = Sha256::new()
-            .chain_update(self.name.as_bytes())
-            .chain_update([b'\n', ED25519])
-            .chain_update(self.key.as_bytes())
-            .finalize();
-        [hash[0], hash[1], hash[2], hash[3]]
+        self.0.to_string()
     }
 
     /// The text of `note`, when this key has signed it; nothing otherwise.
     pub(crate) fn open<'n>(&self, note: &'n str) -> Option<&'n str> {
-        // The last empty line ends the text; the line end before it belongs to the text.
-        let (at, _) = note.rmatch_indices("\n\n").next()?;
-        let (text, signatures) = (&note[..=at], &note[at + 2..]);
-        let mut is_signed = false;
-        // Each line must be one of a signature, and all that claim to be of this key must be: anything else is a change.
-        for line in signatures.strip_suffix('\n')?.split('\n') {
-            let (name, signature) = line.strip_prefix(DASH)?.split_once(' ')?;
-            let bytes = STANDARD.decode(signature).ok()?;
-            let (id, signature) = bytes.split_at_checked(4)?;
-            if name == self.name && id == self.id() {
-                let signature = Signature::from_slice(signature).ok()?;
-                self.key.verify_strict(text.as_bytes(), &signature).ok()?;
-                is_signed = true;
-            }
-        }
-        is_signed.then_some(text)
+        self.0.open(note).ok()
     }
 }
 
 /// The SHA-256 of `bytes`, as `sha256sum` writes it.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
-}
-
-/// Name, id and the 32 bytes of a key that is written `name+id+base64`.
-fn parts(text: &str) -> Option<(String, [u8; 4], [u8; 32])> {
-    let mut parts = text.splitn(3, '+');
-    let (name, id, key) = (parts.next()?, parts.next()?, parts.next()?);
-    let id = u32::from_str_radix(id, 16)
-        .ok()
-        .filter(|_| id.len() == 8)?
-        .to_be_bytes();
-    let key = STANDARD.decode(key).ok()?;
-    let (kind, key) = key.split_first()?;
-    (is_name(name) && *kind == ED25519).then_some(())?;
-    Some((name.to_owned(), id, key.try_into().ok()?))
-}
-
-fn is_name(name: &str) -> bool {
-    !name.is_empty()
-        && !name
-            .chars()
-            .any(|c| c.is_whitespace() || c == '+' || staunch_model::text::is_unsafe_to_show(c))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256Hash::of(bytes).to_string()
 }
 
 #[cfg(test)]
@@ -241,7 +143,7 @@ mod tests {
         let text = peter.open(PETERS_NOTE).expect("it is his");
         assert!(text.ends_with("your problem is.\n"), "{text:?}");
         assert_eq!(peter.text(), PETER);
-        let signer = Signer::parse(PETERS_SECRET).expect("it is a key");
+        let signer = Signer(LogKey::parse(PETERS_SECRET).expect("it is a key"));
         assert_eq!(signer.sign(text), PETERS_NOTE);
     }
 

@@ -29,7 +29,7 @@ const KEY_BYTES_MAX: u64 = 4_096;
 /// What the signature lines of a note begin with.
 const DASH: &str = "\u{2014} ";
 
-/// The most bytes of a note that is read: a checkpoint with the signatures of many witnesses.
+/// The most bytes of a note with a checkpoint that is read: one with the signatures of many witnesses.
 pub const NOTE_BYTES_MAX: u64 = 64 << 10;
 
 /// The most signatures of a note.
@@ -143,7 +143,7 @@ impl LogKey {
                 .create_new(true)
                 .mode(0o600)
                 .open(&staged)?;
-            file.write_all(key.text().as_bytes())?;
+            file.write_all(key.secret_text().as_bytes())?;
             file.sync_all()?;
             fs::hard_link(&staged, path)?;
             fs::remove_file(&staged)?;
@@ -163,8 +163,9 @@ impl LogKey {
         }
     }
 
-    /// The written form of the secret key.
-    fn text(&self) -> String {
+    /// The written form of the secret key, with a line end: for its file, and for nobody to see.
+    #[must_use]
+    pub fn secret_text(&self) -> String {
         let seed = [&[ED25519], &self.key.to_bytes()[..]].concat();
         let id = hex(self.verifier().id());
         format!("{SECRET}{}+{id}+{}\n", self.name, STANDARD.encode(seed))
@@ -227,7 +228,7 @@ impl LogVerifier {
     /// # Errors
     /// See [`NotProved`].
     pub fn open<'n>(&self, note: &'n str) -> Result<&'n str, NotProved> {
-        if note.len() as u64 > NOTE_BYTES_MAX || note.chars().any(|c| c < ' ' && c != '\n') {
+        if note.chars().any(|c| c < ' ' && c != '\n') {
             return Err(NotProved::Malformed);
         }
         // The last empty line ends the text; the line end before it belongs to the text.
@@ -257,6 +258,9 @@ impl LogVerifier {
     /// # Errors
     /// See [`NotProved`].
     pub fn checkpoint(&self, note: &str) -> Result<Checkpoint, NotProved> {
+        if note.len() as u64 > NOTE_BYTES_MAX {
+            return Err(NotProved::Malformed);
+        }
         let checkpoint = Checkpoint::parse(self.open(note)?).ok_or(NotProved::NoCheckpoint)?;
         if checkpoint.origin != self.name {
             let found = staunch_model::Printable(&checkpoint.origin).to_string();
@@ -324,7 +328,9 @@ fn parts(text: &str) -> Option<(String, [u8; 4], [u8; 32])> {
     Some((name.to_owned(), number, key.try_into().ok()?))
 }
 
-fn is_name(name: &str) -> bool {
+/// Whether `name` can be that of a key: a word without blanks and plus signs.
+#[must_use]
+pub fn is_name(name: &str) -> bool {
     let is_unsafe = |c: char| c.is_whitespace() || c == '+' || staunch_model::text::is_unsafe_to_show(c);
     !name.is_empty() && !name.chars().any(is_unsafe)
 }
