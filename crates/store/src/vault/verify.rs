@@ -8,6 +8,8 @@
 //! earlier checkpoint. Each entry leads to a manifest or record, whose hash it holds. Each manifest leads to the artefact that
 //! has its hash as its name, and each artefact is hashed. What is there and in no entry is reported, too.
 
+mod finding;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::ControlFlow;
@@ -28,6 +30,8 @@ use crate::tlog::note::NOTE_BYTES_MAX;
 use crate::tlog::state::State;
 use crate::tlog::tile::{Shelf, TILE_WIDTH, Tile, decode_entries};
 use crate::tlog::{CHECKPOINT, Checkpoint, LogReader, LogVerifier, NotProved, read_hashes, read_tile, widest_bundle};
+
+pub use finding::Finding;
 
 /// What is verified, and by what.
 #[derive(Clone, Copy, Debug)]
@@ -61,188 +65,6 @@ pub enum Progress {
         /// Their original bytes.
         bytes: u64,
     },
-}
-
-/// What is not as it was sealed and signed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Finding {
-    /// There is no checkpoint: nothing of the log is proved.
-    #[error("the log has no checkpoint: it was removed, and nothing shows what else is missing")]
-    CheckpointMissing,
-    /// The checkpoint is not of this key: history was signed anew, or the checkpoint was changed.
-    #[error("the checkpoint of the log is not proved: {why}")]
-    CheckpointNotProved {
-        /// Why.
-        why: NotProved,
-    },
-    /// The earlier checkpoint is not of this key, so nothing follows from it.
-    #[error("the earlier checkpoint is not proved: {why}")]
-    EarlierNotProved {
-        /// Why.
-        why: NotProved,
-    },
-    /// The log had more entries at an earlier time.
-    #[error("the log was put back: it has {found} entries, and had {earlier} at the earlier checkpoint")]
-    RolledBack {
-        /// The entries that it had.
-        earlier: u64,
-        /// The entries that it has.
-        found: u64,
-    },
-    /// The log begins otherwise than it did at an earlier time, with a signature for both.
-    #[error("history was signed anew: the first {earlier} entries are not those of the earlier checkpoint")]
-    HistoryRewritten {
-        /// The entries at the earlier time.
-        earlier: u64,
-    },
-    /// The entries are not those that were signed.
-    #[error("history was changed: the {size} entries of the log are not those that its checkpoint was signed over")]
-    HistoryChanged {
-        /// How many there are.
-        size: u64,
-    },
-    /// A file of the log that the checkpoint stands for is not there.
-    #[error("{name} of the log was removed")]
-    LogFileMissing {
-        /// The file.
-        name: String,
-    },
-    /// A file of the log was changed.
-    #[error("{name} of the log was changed")]
-    LogFileChanged {
-        /// The file.
-        name: String,
-    },
-    /// There are entries beyond the checkpoint.
-    #[error(
-        "{name} of the log has entries that no checkpoint stands for: the writer was cut off, or an older checkpoint was put there"
-    )]
-    Unsigned {
-        /// The file.
-        name: String,
-    },
-    /// An entry is none that this build knows.
-    #[error("entry {number} of the log is none that can be read: {what}")]
-    EntryUnreadable {
-        /// Its number.
-        number: u64,
-        /// Why.
-        what: String,
-    },
-    /// A manifest or record that was logged is not there.
-    #[error("{name} was removed; entry {number} of the log stands for it")]
-    Removed {
-        /// The file.
-        name: String,
-        /// The entry.
-        number: u64,
-    },
-    /// A manifest or record is not the one that was logged.
-    #[error("{name} was changed; entry {number} of the log has another hash for it")]
-    Changed {
-        /// The file.
-        name: String,
-        /// The entry.
-        number: u64,
-    },
-    /// A manifest or record says what cannot be.
-    #[error("{name} is not what it should be: {what}")]
-    Wrong {
-        /// The file.
-        name: String,
-        /// What is wrong.
-        what: String,
-    },
-    /// A manifest does not follow on the one before it.
-    #[error("{name} does not follow on the manifest before it: one was removed, or others were put in its place")]
-    ChainBroken {
-        /// The file.
-        name: String,
-    },
-    /// An artefact that a manifest stands for is not there.
-    #[error("the artefact {name} was removed; {manifest} stands for it")]
-    ArtefactRemoved {
-        /// Its file.
-        name: String,
-        /// The manifest.
-        manifest: String,
-    },
-    /// An artefact is not the one that was stored.
-    #[error("the artefact {name} was changed: {what}")]
-    ArtefactChanged {
-        /// Its file.
-        name: String,
-        /// What is wrong.
-        what: String,
-    },
-    /// A manifest or record is in no entry of the log.
-    #[error(
-        "{name} is not in the log: it was put there, the log was put back, or the writer was cut off before it was logged"
-    )]
-    Unlogged {
-        /// The file.
-        name: String,
-    },
-    /// An artefact is in no manifest.
-    #[error(
-        "no manifest stands for {name}: the writer was cut off before it was written, or it was removed or put there"
-    )]
-    Unreferenced {
-        /// The file.
-        name: String,
-    },
-    /// A file is none of a vault.
-    #[error("{name} is no part of a vault: somebody put it there")]
-    Foreign {
-        /// The file.
-        name: String,
-    },
-    /// A file cannot be read, so that nothing of it is proved.
-    #[error("{name} cannot be read: {what}")]
-    Unreadable {
-        /// The file.
-        name: String,
-        /// Why.
-        what: String,
-    },
-    /// Frames of the journal are not in the log, one after the other.
-    #[error("entry {number} of the log is of frames {first} to {last}, which do not follow on those logged before")]
-    FramesOutOfOrder {
-        /// The entry.
-        number: u64,
-        /// The first frame.
-        first: u64,
-        /// The last frame.
-        last: u64,
-    },
-    /// A frame that was logged is not in the journal.
-    #[error("the journal ends before frame {last}, which entry {number} of the log stands for")]
-    FramesRemoved {
-        /// The entry.
-        number: u64,
-        /// The last frame.
-        last: u64,
-    },
-    /// A frame is not the one that was logged.
-    #[error("the journal was changed at or before frame {last}: entry {number} of the log has another chain value")]
-    FramesChanged {
-        /// The entry.
-        number: u64,
-        /// The last frame.
-        last: u64,
-    },
-}
-
-impl Finding {
-    /// True for what a writer that was cut off leaves as well, so that it does not prove by itself that somebody
-    /// changed anything.
-    #[must_use]
-    pub const fn may_be_left_behind(&self) -> bool {
-        matches!(
-            self,
-            Self::Unsigned { .. } | Self::Unreferenced { .. } | Self::Unlogged { .. }
-        )
-    }
 }
 
 /// What was looked at.
