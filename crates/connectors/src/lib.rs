@@ -15,6 +15,7 @@ pub mod notifiers;
 pub mod otlp;
 mod proc;
 pub mod ranges;
+pub mod signals;
 pub mod sources;
 #[cfg(test)]
 mod testing;

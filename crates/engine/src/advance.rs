@@ -44,6 +44,7 @@ impl Turn<'_> {
                 Subject::Incident(incident) => self.put(Record::IncidentForgotten { incident }),
                 Subject::Notice(notice) => self.on_notice_due(notice),
                 Subject::Evidence(evidence) => self.on_evidence_due(evidence),
+                Subject::Watch(incident, watch) => self.on_watch_due(incident, watch),
             }
             debug_assert_ne!(
                 self.state.index.deadlines.first(),
@@ -121,7 +122,9 @@ impl Turn<'_> {
         }
         let next = self.state.index.queue.keys().copied().find(|id| {
             let it = &self.state.transactions[id];
-            self.state.index.owns_target(it) && self.state.is_preserved(it.incident, it.kind)
+            self.state.index.owns_target(it)
+                && self.state.is_preserved(it.incident, it.kind)
+                && !self.state.awaits_baseline(it)
         });
         let Some(id) = next else { return false };
         let dispatch = self.look(&self.state.transactions[&id]);
@@ -153,12 +156,15 @@ impl Turn<'_> {
 
     /// Looks after an incident whose transactions have changed: siblings of a failure, the outcome, and its end.
     fn look_after(&mut self, id: IncidentId) {
+        let is_open = |it: &Incident| it.status != IncidentStatus::Closed;
+        if !self.state.incidents.get(&id).is_some_and(is_open) {
+            return;
+        }
+        self.look_after_watches(id);
+        self.look_after_recovery(id);
         let Some(incident) = self.state.incidents.get(&id) else {
             return;
         };
-        if incident.status == IncidentStatus::Closed {
-            return;
-        }
         let mut transactions: Vec<&Transaction> = Vec::with_capacity(incident.transactions.len());
         let kept = |id| self.state.transactions.get(id);
         transactions.extend(incident.transactions.iter().filter_map(kept));
@@ -168,6 +174,8 @@ impl Turn<'_> {
             self.plan_step(id, &playbook, &step);
             return;
         }
+        // What gets back to normal contains nothing, and its failure undoes nothing.
+        transactions.retain(|it| !self.state.is_recovering(it));
         leave_out_judged_anew(&mut transactions);
         match self.sibling_to_undo(incident, &transactions) {
             Some(Sibling::Refuse(id)) => self.refuse(id, RefusalReason::Abandoned),
@@ -295,6 +303,7 @@ impl Turn<'_> {
         // One that was let go of is no longer this incident's concern.
         if !transactions.iter().all(|it| ended(it) || !it.is_held_by(incident.id))
             || !self.state.is_collected(incident.id)
+            || !self.state.has_left_recovery(incident.id)
         {
             return None;
         }
@@ -333,7 +342,8 @@ fn rejudged_after(it: &Transaction) -> Option<Span> {
             // The containment has run its course, or was taken away.
             Cause::LeaseEnded | Cause::Vanished { .. } | Cause::Orphan => Some(Span::ZERO),
             Cause::ExecuteFailed(_) | Cause::PostCheckFailed { .. } | Cause::Sibling(_) => Some(limits::REJUDGE_PAUSE),
-            Cause::Operator { .. } => None,
+            // It would hurt again.
+            Cause::Operator { .. } | Cause::Hurts { .. } => None,
         },
         State::Refused(reason) => match &**reason {
             // An old event says nothing about a new one.

@@ -8,12 +8,13 @@ use std::fmt;
 
 use staunch_model::{
     Await, Brief, Cause, Change, Effect, Evidence, EvidenceId, FailureKind, Incident, IncidentId, IncidentOutcome,
-    IncidentStatus, Record, Span, State, StateKind, Timestamp, Transaction, TransactionId,
+    IncidentStatus, Record, Recovery, RecoveryState, Span, State, StateKind, Timestamp, Transaction, TransactionId,
+    Watch, WatchId, WatchOver, WatchState,
 };
 
 pub(crate) use update::new_transaction;
 
-use self::effects::{collect, effect_of, undo};
+use self::effects::{collect, effect_of, read_health, undo};
 use self::update::{send, update};
 use crate::budget::{self, Budgets, Scope};
 use crate::compact::Compact;
@@ -22,6 +23,7 @@ use crate::limits;
 use crate::lists::ListedNetworks;
 use crate::mutant::{Mutant, is};
 use crate::networks::Networks;
+use crate::recover;
 use crate::repeat::Repeats;
 use crate::risk;
 use crate::state::{EngineState, PendingNotice, Subject, Unfit, driver, in_flight_max, key_hash};
@@ -43,6 +45,10 @@ pub enum ApplyError {
     NoIncident(IncidentId),
     /// There is no such evidence.
     NoEvidence(EvidenceId),
+    /// There is no such watch.
+    NoWatch(WatchId),
+    /// The incident has no recovery.
+    NoRecovery(IncidentId),
     /// Transactions that an incident planned have not ended, so that it cannot be forgotten.
     NotEnded(IncidentId),
     /// Something new has the id of something else, or one that is out of all proportion to the last one.
@@ -56,6 +62,8 @@ impl fmt::Display for ApplyError {
             Self::NoTransaction(transaction) => write!(f, "there is no {transaction}"),
             Self::NoIncident(incident) => write!(f, "there is no {incident}"),
             Self::NoEvidence(evidence) => write!(f, "there is no {evidence}"),
+            Self::NoWatch(watch) => write!(f, "there is no {watch}"),
+            Self::NoRecovery(incident) => write!(f, "{incident} has no recovery"),
             Self::NotEnded(incident) => write!(f, "{incident} cannot be forgotten before its transactions have ended"),
             Self::Misnumbered(id) => write!(f, "{id} cannot be the id of something new"),
         }
@@ -375,6 +383,112 @@ fn apply_to(state: &mut EngineState, record: &Record, now: Timestamp, next: &mut
             })?;
             next.add(|| collect(state, state.evidence.get(evidence)?));
         }
+        Record::WatchPlanned {
+            watch,
+            incident,
+            over,
+            plan,
+            answer_by,
+        } => {
+            if !state.incidents.contains_key(incident) {
+                return Err(ApplyError::NoIncident(*incident));
+            }
+            number(watch, watch.0, &mut state.last_watch)?;
+            let running = |lasts| WatchState::Running { until: now + lasts };
+            let planned = Watch {
+                id: *watch,
+                incident: *incident,
+                over: *over,
+                plan: plan.clone(),
+                state: match over {
+                    WatchOver::Containment(_) => WatchState::Baseline,
+                    WatchOver::Recovery(_) => running(plan.lasts),
+                },
+                ticket: 1,
+                asked: true,
+                due: Some(*answer_by),
+                unhealthy: 0,
+            };
+            next.add(|| Some(read_health(&planned)));
+            state.index.enter_watch(&planned);
+            state.index.dirty.add(*incident);
+            state.watches.insert((*incident, *watch), Box::new(planned));
+        }
+        Record::WatchRead {
+            incident,
+            watch,
+            result,
+            next: again,
+        } => change_watch(state, *incident, *watch, |it| {
+            it.asked = false;
+            it.due = *again;
+            match result {
+                Ok(reading) if reading.healthy => it.unhealthy = 0,
+                Ok(_) => it.unhealthy = it.unhealthy.saturating_add(1),
+                Err(_) => {}
+            }
+            if it.state == WatchState::Baseline {
+                it.state = WatchState::Ready;
+                it.unhealthy = 0;
+            }
+        })?,
+        Record::WatchAsked {
+            incident,
+            watch,
+            answer_by,
+        } => {
+            change_watch(state, *incident, *watch, |it| {
+                it.asked = true;
+                it.ticket = it.ticket.wrapping_add(1);
+                it.due = Some(*answer_by);
+            })?;
+            next.add(|| state.watches.get(&(*incident, *watch)).map(|it| read_health(it)));
+        }
+        Record::WatchStarted {
+            incident,
+            watch,
+            until,
+            next: first,
+        } => change_watch(state, *incident, *watch, |it| {
+            it.state = WatchState::Running { until: *until };
+            it.due = Some(*first);
+        })?,
+        Record::WatchEnded { incident, watch, .. } => {
+            let ended = state.watches.remove(&(*incident, *watch));
+            let ended = ended.ok_or(ApplyError::NoWatch(*watch))?;
+            state.index.leave_watch(&ended);
+            state.index.dirty.add(*incident);
+        }
+        Record::RecoveryPlanned { incident, targets } => {
+            if !state.incidents.contains_key(incident) {
+                return Err(ApplyError::NoIncident(*incident));
+            }
+            let planned = Recovery {
+                targets: targets.clone(),
+                state: RecoveryState::Waiting,
+                acts: Vec::new(),
+                lifted: Vec::new(),
+                again: Vec::new(),
+            };
+            state.recoveries.insert(*incident, Box::new(planned));
+        }
+        Record::RecoveryStarted { incident, by } => change_recovery(state, *incident, |it| {
+            it.lifted.clear();
+            it.state = RecoveryState::Running {
+                by: by.clone(),
+                at: 0,
+                waits: None,
+            };
+        })?,
+        Record::RecoveryAt { incident, at, waits } => {
+            change_recovery(state, *incident, |it| recover::go_to(it, *at, *waits, now))?;
+        }
+        Record::ContainedAgain { incident, transaction } => {
+            change_recovery(state, *incident, |it| it.again.push((*transaction, now)))?;
+        }
+        Record::RecoveryEnded { incident, end } => {
+            change_recovery(state, *incident, |it| it.state = RecoveryState::Ended(end.clone()))?;
+        }
         Record::EvidenceSealed { evidence, sealed } => {
             change_evidence(state, *evidence, |it| it.sealed = Some(*sealed))?;
         }
@@ -633,6 +747,33 @@ fn change_evidence(
     Ok(())
 }
 
+/// Changes a watch and the index with it; its incident is looked at again.
+fn change_watch(
+    state: &mut EngineState,
+    incident: IncidentId,
+    id: WatchId,
+    change: impl FnOnce(&mut Watch),
+) -> Result<(), ApplyError> {
+    let it = state.watches.get_mut(&(incident, id)).ok_or(ApplyError::NoWatch(id))?;
+    state.index.leave_watch(it);
+    change(it);
+    state.index.enter_watch(it);
+    state.index.dirty.add(incident);
+    Ok(())
+}
+
+/// Changes a recovery; its incident is looked at again.
+fn change_recovery(
+    state: &mut EngineState,
+    id: IncidentId,
+    change: impl FnOnce(&mut Recovery),
+) -> Result<(), ApplyError> {
+    let it = state.recoveries.get_mut(&id).ok_or(ApplyError::NoRecovery(id))?;
+    change(it);
+    state.index.dirty.add(id);
+    Ok(())
+}
+
 fn incident_mut(state: &mut EngineState, id: IncidentId) -> Result<&mut Incident, ApplyError> {
     state.incidents.get_mut(&id).ok_or(ApplyError::NoIncident(id))
 }
@@ -650,6 +791,12 @@ fn forget(state: &mut EngineState, id: IncidentId, now: Timestamp) -> Result<(),
     }
     let incident = state.incidents.remove(&id).ok_or(ApplyError::NoIncident(id))?;
     state.around.forget(id);
+    state.recoveries.remove(&id);
+    let watches: Vec<Watch> = state.watches_of(id).cloned().collect();
+    for it in watches {
+        state.index.leave_watch(&it);
+        state.watches.remove(&(id, it.id));
+    }
     state.index.incidents_open -= u64::from(incident.status == IncidentStatus::Open);
     state
         .index

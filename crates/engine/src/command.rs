@@ -34,6 +34,8 @@ impl Turn<'_> {
             Command::Protect { network, lasts } => self.protect(*network, *lasts, by),
             Command::Unprotect { network } => self.unprotect(*network),
             Command::ReleaseTrusting { scope, trust } => self.release_trusting(*scope, *trust, by),
+            Command::Recover(incident) => self.start_recovery(*incident, by),
+            Command::StopRecovery(incident) => self.stop_recovery(*incident, by),
             // What was read comes as inputs of its own once this is durable.
             Command::Reload { mistakes: 0 } => Ok(Vec::new()),
             Command::Reload { mistakes } => {

@@ -107,6 +107,12 @@ impl Engine {
             Input::Risk(table) => turn.on_risk(table),
             Input::Known(known) => turn.on_known(known),
             Input::Found(found) => turn.on_found(found),
+            Input::HealthRead {
+                incident,
+                watch,
+                ticket,
+                result,
+            } => turn.on_health_read(*incident, *watch, *ticket, result),
             Input::Trouble(what) => turn.notice(staunch_model::NoticeLevel::Page, None, None, what),
         }
         turn.advance();

@@ -19,6 +19,7 @@ pub mod mutant;
 pub mod networks;
 mod preserve;
 mod react;
+mod recover;
 mod recovery;
 pub mod repeat;
 pub mod risk;
@@ -27,6 +28,7 @@ pub mod sweep;
 pub mod transaction;
 pub mod triage;
 mod turn;
+mod watch;
 
 /// What the refusal of a command begins with that names something which never was: an id, or a protection. Whoever shows
 /// it tells that from what is there and cannot be done.

@@ -25,6 +25,18 @@ pub const PRESERVE_DEADLINE_MAX: Span = Span::from_mins(2);
 /// The pause after evidence that could not be taken.
 pub const COLLECT_PAUSE: Span = Span::from_millis(500);
 
+/// How long a health signal may take to answer. Containment that is watched waits for the first answer.
+pub const HEALTH_DEADLINE: Span = Span::from_secs(2);
+
+/// How many readings of a health signal in a row are unhealthy before what it watches hurts: one may be a hiccup.
+pub const HEALTH_UNHEALTHY_MAX: u16 = 2;
+
+/// The pause after a reading that was unhealthy or could not be had.
+pub const HEALTH_PAUSE: Span = Span::from_secs(1);
+
+/// How long a signal that cannot be read at the end of a watch is tried again.
+pub const HEALTH_GRACE: Span = Span::from_secs(30);
+
 /// Playbooks that one event may match. Each match makes an incident and its transactions in one frame.
 pub const MATCHES_PER_EVENT_MAX: usize = 32;
 

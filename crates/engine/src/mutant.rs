@@ -84,6 +84,14 @@ pub enum Mutant {
     EvidenceIgnored,
     /// Evidence is given up at the first failure.
     EvidenceGivenUp,
+    /// A containment that hurts stays in force.
+    WatchIgnored,
+    /// A signal that was unhealthy before the act counts against it.
+    BaselineIgnored,
+    /// A recovery lifts in the order of completion.
+    RecoveryOrder,
+    /// A recovery goes on before what it lifts is verified.
+    RecoveryHurries,
     /// A sweep overlooks what has vanished.
     SweepBlind,
     /// A sweep leaves orphans where they are.
@@ -100,7 +108,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 45] = [
+    pub const ALL: [Self; 49] = [
         Self::EffectBeforeSync,
         Self::ReplyBeforeSync,
         Self::RecoveryDecidesAgain,
@@ -140,6 +148,10 @@ impl Mutant {
         Self::BreakerShut,
         Self::EvidenceIgnored,
         Self::EvidenceGivenUp,
+        Self::WatchIgnored,
+        Self::BaselineIgnored,
+        Self::RecoveryOrder,
+        Self::RecoveryHurries,
         Self::SweepBlind,
         Self::OrphansLeft,
         Self::StuckSilently,

@@ -2,8 +2,8 @@
 
 use staunch_model::{
     Cause, Change, Event, Failure, FailureKind, IncidentId, IncidentStatus, Match, MatchedStep, NoticeId, NoticeLevel,
-    Observation, Outcome, Owner, Playbook, Presence, Record, RefusalReason, Span, StateKind, StuckReason,
-    SweepFindings, Timestamp, Transaction, TransactionId,
+    Observation, Outcome, Owner, Phase, Playbook, Presence, Record, RefusalReason, Span, StateKind, Step, StuckReason,
+    SweepFindings, Target, Timestamp, Transaction, TransactionId, WatchOver,
 };
 
 use crate::guard::{self, Question, Ruling};
@@ -39,9 +39,19 @@ impl Turn<'_> {
         for step in matched.preserve.iter().take(limits::EVIDENCE_PER_PLAYBOOK_MAX) {
             self.plan_evidence(incident, &playbook, step);
         }
-        for step in matched.steps.iter().take(limits::STEPS_PER_PLAYBOOK_MAX) {
+        let contains = |it: &&MatchedStep| {
+            let step = playbook.steps.get(usize::from(it.step));
+            step.is_none_or(|step| step.phase != Phase::Recover)
+        };
+        for step in matched
+            .steps
+            .iter()
+            .filter(contains)
+            .take(limits::STEPS_PER_PLAYBOOK_MAX)
+        {
             self.plan_step(incident, &playbook, step);
         }
+        self.plan_recovery(incident, &playbook, matched);
         Some(incident)
     }
 
@@ -51,16 +61,9 @@ impl Turn<'_> {
         (incident.status == IncidentStatus::Open || self.now < incident.absorbs_until).then_some(incident.id)
     }
 
+    /// Plans a step, unless its incident joins what is there already.
     pub(crate) fn plan_step(&mut self, incident: IncidentId, playbook: &Playbook, matched: &MatchedStep) {
-        let Some(step) = playbook.steps.get(usize::from(matched.step)) else {
-            return;
-        };
-        // A driver is never given what it cannot act on.
-        let Some(target) = matched.target.as_ref().filter(|it| it.aim() == step.action.aims_at()) else {
-            self.put(Record::StepWithoutTarget {
-                incident,
-                step: matched.step,
-            });
+        let Some((step, target)) = self.aimed(incident, playbook, matched) else {
             return;
         };
         let place = (step.action, target.clone());
@@ -74,14 +77,57 @@ impl Turn<'_> {
             self.change(holder, Change::Joined(incident));
             return;
         }
+        let transaction = self.plan(incident, playbook, matched.step, step, target);
+        if let Some(watch) = playbook.watch_of(matched.step) {
+            self.plan_watch(incident, WatchOver::Containment(transaction), watch.clone());
+        }
+    }
+
+    /// Plans a step as a transaction of its own: it waits until what is there has ended. `None` when there is nothing that
+    /// it could be aimed at.
+    pub(crate) fn plan_apart(
+        &mut self,
+        incident: IncidentId,
+        playbook: &Playbook,
+        matched: &MatchedStep,
+    ) -> Option<TransactionId> {
+        let (step, target) = self.aimed(incident, playbook, matched)?;
+        Some(self.plan(incident, playbook, matched.step, step, target))
+    }
+
+    /// The step that was matched, and what it is aimed at. A driver is never given what it cannot act on.
+    fn aimed<'p>(
+        &mut self,
+        incident: IncidentId,
+        playbook: &'p Playbook,
+        matched: &'p MatchedStep,
+    ) -> Option<(&'p Step, &'p Target)> {
+        let step = playbook.steps.get(usize::from(matched.step))?;
+        let target = matched.target.as_ref().filter(|it| it.aim() == step.action.aims_at());
+        if target.is_none() {
+            self.put(Record::StepWithoutTarget {
+                incident,
+                step: matched.step,
+            });
+        }
+        Some((step, target?))
+    }
+
+    fn plan(
+        &mut self,
+        incident: IncidentId,
+        playbook: &Playbook,
+        at: u16,
+        step: &Step,
+        target: &Target,
+    ) -> TransactionId {
         let transaction = TransactionId(self.state.last_transaction + 1);
         let key = staunch_model::EffectKey::new(self.state.installation, incident, playbook.hash, transaction);
-        let (lease, served) =
-            repeat::lease(self.state, playbook, matched.step, target, self.now).unwrap_or((step.lease, None));
+        let (lease, served) = repeat::lease(self.state, playbook, at, target, self.now).unwrap_or((step.lease, None));
         self.put(Record::TransactionPlanned {
             transaction,
             incident,
-            step: matched.step,
+            step: at,
             kind: step.action,
             target: target.clone(),
             lease,
@@ -95,6 +141,7 @@ impl Turn<'_> {
                 ended,
             });
         }
+        transaction
     }
 
     fn can_join(&self, id: TransactionId) -> bool {
@@ -167,21 +214,20 @@ impl Turn<'_> {
     }
 
     fn question(&self, it: &Transaction) -> Option<Question> {
+        let incident = self.state.incidents.get(&it.incident);
+        let recovery = self.state.recoveries.get(&it.incident);
+        let decided = recovery.and_then(|recovery| recovery.decided(it.id));
         Some(Question {
             playbook: self.state.playbook_of(it)?.clone(),
             transaction: Some(it.id),
             kind: it.kind,
             target: it.target.clone(),
-            event_time: self
-                .state
-                .incidents
-                .get(&it.incident)
-                .and_then(|incident| incident.event_time),
+            // What a recovery decides is as fresh as its decision.
+            event_time: decided.or_else(|| incident.and_then(|it| it.event_time)),
             arrived: it
                 .approved_by
                 .as_ref()
-                .and_then(|_| self.state.incidents.get(&it.incident))
-                .map(|incident| incident.opened),
+                .and_then(|_| decided.or_else(|| incident.map(|it| it.opened))),
             debited: it.executions > 0,
             standing: None,
             found: None,

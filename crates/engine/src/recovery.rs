@@ -13,6 +13,8 @@
 //! | h | settling | the undo landed, a late act may follow | the whole settling time starts again |
 //! | i | ended, stuck | nothing is under way | nothing |
 //! | k | evidence that is awaited | it may have been stored | it is asked for again: storing twice is harmless |
+//! | l | a health watch whose answer is awaited | nothing was changed | the signal is read again |
+//! | m | a recovery | the step it is at | it goes on when what it waits for has come to an end |
 //! | j | quarantined | a record of it does not fit this build | it is stuck, and people are told; a person's release goes on |
 //!
 //! One transaction that cannot be taken up never stops the others: each row looks at one transaction only.
@@ -56,6 +58,11 @@ impl Turn<'_> {
             .collect();
         for evidence in evidence {
             self.put(Record::EvidenceResent { evidence });
+        }
+        let asked = |it: &&Box<staunch_model::Watch>| it.asked;
+        let watches: Vec<_> = self.state.watches.values().filter(asked).cloned().collect();
+        for watch in watches {
+            self.ask_signal(&watch);
         }
         for notice in waiting {
             self.put(Record::NoticeResent { notice });

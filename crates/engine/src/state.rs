@@ -10,8 +10,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use staunch_model::{
     ActionKind, Await, ContentHash, ContextTable, Description, EffectKey, Evidence, EvidenceId, Failure, Incident,
-    IncidentId, IncidentStatus, InstallationId, Limits, Mode, Notice, NoticeId, Playbook, Policy, RiskTable, Span,
-    StateKind, Target, Timestamp, Transaction, TransactionId, UndoClass,
+    IncidentId, IncidentStatus, InstallationId, Limits, Mode, Notice, NoticeId, Playbook, Policy, Recovery, RiskTable,
+    Span, StateKind, Target, Timestamp, Transaction, TransactionId, UndoClass, Watch, WatchId,
 };
 
 use crate::budget::Budgets;
@@ -110,6 +110,12 @@ pub struct EngineState {
     pub around: ByIncident,
     /// The table of the context guard; `None` before one is pinned.
     pub context_table: Option<Arc<ContextTable>>,
+    /// The health watches that have not ended.
+    pub watches: BTreeMap<(IncidentId, WatchId), Box<Watch>>,
+    /// See `last_incident`.
+    pub last_watch: u64,
+    /// The recoveries of those incidents whose playbook has one.
+    pub recoveries: BTreeMap<IncidentId, Box<Recovery>>,
     /// What was lifted of late.
     #[serde(skip)]
     pub lifted: Lifted,
@@ -178,6 +184,8 @@ pub enum Subject {
     Notice(NoticeId),
     /// Evidence to be asked for again, or given up.
     Evidence(EvidenceId),
+    /// A health signal to be read again, or whose answer is given up.
+    Watch(IncidentId, WatchId),
 }
 
 /// A hash of a playbook and an incident key. Two keys may have the same: who looks one up compares the incident found. It
@@ -191,6 +199,7 @@ pub struct Deadlines {
     incidents: CompactSet<(Timestamp, IncidentId)>,
     notices: CompactSet<(Timestamp, NoticeId)>,
     evidence: BTreeSet<(Timestamp, EvidenceId)>,
+    watches: BTreeSet<(Timestamp, IncidentId, WatchId)>,
 }
 
 /// Derived look-ups.
@@ -394,9 +403,14 @@ impl EngineState {
     fn hangs_together(&self) -> bool {
         // Half of them leave room to number all that can follow.
         const LAST_MAX: u64 = u64::MAX / 2;
-        let ids_fit = [self.last_incident, self.last_transaction, self.last_notice]
-            .into_iter()
-            .all(|last| last <= LAST_MAX);
+        let ids_fit = [
+            self.last_incident,
+            self.last_transaction,
+            self.last_notice,
+            self.last_watch,
+        ]
+        .into_iter()
+        .all(|last| last <= LAST_MAX);
         let given = |id: u64, last: u64| (1..=last).contains(&id);
         let planned = |it: &Transaction| it.incident == IncidentId(0) || self.incidents.contains_key(&it.incident);
         let lives = |it: &Transaction| !it.state.kind().is_terminal() || it.state.kind() == StateKind::Stuck;
@@ -415,6 +429,12 @@ impl EngineState {
                 .notices
                 .iter()
                 .all(|(id, it)| *id == it.notice.id && given(id.0, self.last_notice))
+            && self.watches.iter().all(|((incident, id), it)| {
+                (*incident, *id) == (it.incident, it.id)
+                    && given(id.0, self.last_watch)
+                    && self.incidents.contains_key(incident)
+            })
+            && self.recoveries.keys().all(|id| self.incidents.contains_key(id))
             && self
                 .quarantined
                 .keys()
@@ -458,6 +478,9 @@ impl EngineState {
         for evidence in self.evidence.values() {
             self.index.enter_evidence(evidence);
         }
+        for watch in self.watches.values() {
+            self.index.enter_watch(watch);
+        }
         // The oldest occupies a target: what wants it while it is occupied is planned later.
         for transaction in self.transactions.values() {
             self.index.enter(transaction);
@@ -487,7 +510,7 @@ fn of_key(hash: KeyHash) -> RangeInclusive<(KeyHash, IncidentId)> {
 
 impl Deadlines {
     /// What is due first, and when; of several at the same time, a transaction before an incident before a notice
-    /// before evidence.
+    /// before evidence before a watch.
     #[must_use]
     pub fn first(&self) -> Option<(Timestamp, Subject)> {
         let mut first = self
@@ -508,6 +531,9 @@ impl Deadlines {
         if let Some((time, id)) = self.evidence.first() {
             consider(*time, Subject::Evidence(*id));
         }
+        if let Some((time, incident, watch)) = self.watches.first() {
+            consider(*time, Subject::Watch(*incident, *watch));
+        }
         first
     }
 
@@ -519,13 +545,14 @@ impl Deadlines {
             Subject::Incident(id) => self.incidents.contains(&(*time, id)),
             Subject::Notice(id) => self.notices.contains(&(*time, id)),
             Subject::Evidence(id) => self.evidence.contains(&(*time, id)),
+            Subject::Watch(incident, id) => self.watches.contains(&(*time, incident, id)),
         }
     }
 
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.transactions.len() + self.incidents.len() + self.notices.len() + self.evidence.len()
+        self.transactions.len() + self.incidents.len() + self.notices.len() + self.evidence.len() + self.watches.len()
     }
 
     /// True when nothing is ever due.
@@ -540,6 +567,7 @@ impl Deadlines {
             Subject::Incident(id) => self.incidents.add((time, id)),
             Subject::Notice(id) => self.notices.add((time, id)),
             Subject::Evidence(id) => self.evidence.insert((time, id)),
+            Subject::Watch(incident, id) => self.watches.insert((time, incident, id)),
         }
     }
 
@@ -549,6 +577,7 @@ impl Deadlines {
             Subject::Incident(id) => self.incidents.take(&(*time, id)),
             Subject::Notice(id) => self.notices.take(&(*time, id)),
             Subject::Evidence(id) => self.evidence.remove(&(*time, id)),
+            Subject::Watch(incident, id) => self.watches.remove(&(*time, incident, id)),
         }
     }
 }
@@ -679,6 +708,20 @@ impl Index {
     /// Takes out what [`Index::enter_evidence`] entered.
     pub(crate) fn leave_evidence(&mut self, evidence: &Evidence) {
         self.deadlines.remove(&(evidence.due(), Subject::Evidence(evidence.id)));
+    }
+
+    /// Enters a watch as it is now.
+    pub(crate) fn enter_watch(&mut self, watch: &Watch) {
+        if let Some(due) = watch.due {
+            self.deadlines.insert((due, Subject::Watch(watch.incident, watch.id)));
+        }
+    }
+
+    /// Takes out what [`Index::enter_watch`] entered.
+    pub(crate) fn leave_watch(&mut self, watch: &Watch) {
+        if let Some(due) = watch.due {
+            self.deadlines.remove(&(due, Subject::Watch(watch.incident, watch.id)));
+        }
     }
 
     /// True when `transaction` may start: its target is not occupied by another one.

@@ -110,9 +110,12 @@ pub const fn can_be_held(state: StateKind) -> bool {
 pub fn is_failure(cause: &Cause) -> bool {
     match cause {
         Cause::ExecuteFailed(_) | Cause::PostCheckFailed { .. } => true,
-        Cause::LeaseEnded | Cause::Operator { .. } | Cause::Sibling(_) | Cause::Orphan | Cause::Vanished { .. } => {
-            false
-        }
+        Cause::LeaseEnded
+        | Cause::Operator { .. }
+        | Cause::Sibling(_)
+        | Cause::Orphan
+        | Cause::Vanished { .. }
+        | Cause::Hurts { .. } => false,
     }
 }
 

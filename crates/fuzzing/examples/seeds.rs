@@ -312,7 +312,7 @@ fn answer(driver: &mut MemoryBlockIp, effect: &Effect) -> Option<Input> {
                 }])
                 .remove(0),
         },
-        Effect::Collect { .. } => return None,
+        Effect::Collect { .. } | Effect::ReadHealth { .. } => return None,
         Effect::Notify(notice) => Input::Notified {
             notice: notice.id,
             result: Ok(()),

@@ -116,6 +116,7 @@ impl World {
             traffic: None,
             notifiers: Vec::new(),
             preserver: None,
+            signals: Vec::new(),
             follower: Some(Box::new(index) as Box<dyn Follower>),
             clock,
             installation,

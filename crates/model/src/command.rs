@@ -85,6 +85,10 @@ pub enum Command {
         /// How many mistakes were found.
         mistakes: u32,
     },
+    /// Start the recovery of an incident, as its playbook has it. It counts as the approval of the recovery's own acts.
+    Recover(IncidentId),
+    /// Stop the recovery of an incident where it is: what it has lifted stays lifted, and its own acts stay in force.
+    StopRecovery(IncidentId),
 }
 
 /// What is asked for, in words that are safe to show.
@@ -111,6 +115,8 @@ impl fmt::Display for Command {
             Self::Deny(id) => write!(f, "deny {id}"),
             Self::SetMode(mode) => write!(f, "set the mode to {mode}"),
             Self::Reload { .. } => f.write_str("read the configuration again"),
+            Self::Recover(incident) => write!(f, "recover {incident}"),
+            Self::StopRecovery(incident) => write!(f, "stop the recovery of {incident}"),
         }
     }
 }

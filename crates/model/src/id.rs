@@ -69,6 +69,10 @@ numbered!(
     /// A notice to people. `NOTE-17` in readable formats.
     NoticeId, "NOTE"
 );
+numbered!(
+    /// A watch of a health signal. `WATCH-17` in readable formats.
+    WatchId, "WATCH"
+);
 
 macro_rules! hashed {
     ($(#[$doc:meta])* $name:ident, $bytes:literal) => {

@@ -10,6 +10,7 @@ pub mod custody;
 pub mod event;
 pub mod evidence;
 pub mod few;
+pub mod health;
 pub mod id;
 pub mod incident;
 pub mod listed;
@@ -18,6 +19,7 @@ pub mod policy;
 pub mod prefixes;
 pub mod process;
 pub mod record;
+pub mod recover;
 pub mod risk;
 mod schema;
 pub mod surroundings;
@@ -42,8 +44,10 @@ pub use custody::{
 pub use event::{Endpoint, Event, EventKind, EventView, FieldValue, RawFields, Severity, SystemName};
 pub use evidence::{Evidence, EvidenceKind, EvidenceOptions, Sealed};
 pub use few::{Few, Seldom};
+pub use health::{HealthReading, Watch, WatchOver, WatchPlan, WatchState, WatchVerdict};
 pub use id::{
     ContentHash, EffectKey, EvidenceId, FrameChain, IncidentId, InstallationId, NoticeId, Sha256Hash, TransactionId,
+    WatchId,
 };
 pub use incident::{Incident, IncidentOutcome, IncidentStatus};
 pub use listed::{ListChange, ListedNetwork};
@@ -55,6 +59,7 @@ pub use policy::{Exemption, ExemptionCause, Limits, NeverTouch, Policy, Protecti
 pub use prefixes::Prefixes;
 pub use process::Process;
 pub use record::{Change, Dispatch, Effect, Frame, Input, Notice, NoticeLevel, ObservePurpose, Record, SweepFindings};
+pub use recover::{RecoverStep, Recovery, RecoveryEnd, RecoveryState, RecoveryWait};
 pub use risk::{Known, Reputation, Risk, RiskRow, RiskTable, Score, Standing};
 pub use surroundings::{
     Asset, ContextRow, ContextRuling, ContextTable, EventContext, Identity, IdentityKind, KnownAccount, KnownAddress,

@@ -9,8 +9,10 @@ use serde::{Deserialize, Serialize};
 use crate::action::{ActionKind, RiskClass};
 use crate::event::{EventView, SystemName};
 use crate::evidence::{EvidenceKind, EvidenceOptions};
+use crate::health::WatchPlan;
 use crate::id::ContentHash;
 use crate::incident::IncidentOutcome;
+use crate::recover::RecoverStep;
 use crate::risk::Risk;
 use crate::target::Target;
 use crate::time::Span;
@@ -80,10 +82,12 @@ pub enum Phase {
     Contain,
     /// Tell people.
     Notify,
+    /// Get back to normal, when a person starts it.
+    Recover,
 }
 
 /// Knowledge that a playbook asks for before it acts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Context {
     /// Networks that are never touched. Always applied; naming it is allowed for clarity.
@@ -110,6 +114,15 @@ pub enum Context {
     },
     /// An act whose incident is less dangerous is asked of a person. It stands here for the same reason.
     RiskMin(Risk),
+    /// A health signal that is watched while a step is in force. It stands here for the same reason.
+    Watched {
+        /// The step's position in the playbook.
+        step: u16,
+        /// What is watched, and for how long.
+        watch: WatchPlan,
+    },
+    /// A step of the recover phase, in their order. It stands here for the same reason.
+    Recover(RecoverStep),
 }
 
 /// The `flows_min` of a playbook that sets none: one flow is then at most the 5 % of the built-in playbooks.
@@ -216,7 +229,7 @@ pub struct Playbook {
     pub guards: PlaybookGuards,
     /// What is preserved before any of the acts, in order.
     pub preserve: Vec<PreserveStep>,
-    /// The acts, in order.
+    /// The acts, in order: those of the contain phase, then those of the recover phase.
     pub steps: Vec<Step>,
     /// The notices.
     pub notify: Vec<NotifyStep>,
@@ -254,6 +267,28 @@ impl Playbook {
             Context::LeaseThen { step: of, lease } if *of == step => Some(*lease),
             _ => None,
         })
+    }
+
+    /// The health signal that is watched while `step` is in force, if one is.
+    #[must_use]
+    pub fn watch_of(&self, step: u16) -> Option<&WatchPlan> {
+        self.context.iter().find_map(|it| match it {
+            Context::Watched { step: of, watch } if *of == step => Some(watch),
+            _ => None,
+        })
+    }
+
+    /// The steps of the recover phase, in order.
+    pub fn recover(&self) -> impl Iterator<Item = &RecoverStep> {
+        self.context.iter().filter_map(|it| match it {
+            Context::Recover(step) => Some(step),
+            _ => None,
+        })
+    }
+
+    /// The acts that contain, in order, each with its position among all.
+    pub fn containing(&self) -> impl Iterator<Item = (u16, &Step)> {
+        (0..).zip(&self.steps).filter(|(_, step)| step.phase == Phase::Contain)
     }
 
     /// The lease of `step` for a target that has served `times` leases of it; the last one holds for all that follow.

@@ -10,11 +10,13 @@ use crate::action::{ActionKind, Failure, Observation, Outcome};
 use crate::command::{Command, Operator};
 use crate::event::Event;
 use crate::evidence::{EvidenceKind, EvidenceOptions, Sealed};
-use crate::id::{ContentHash, EffectKey, EvidenceId, IncidentId, InstallationId, NoticeId, TransactionId};
+use crate::health::{HealthReading, WatchOver, WatchPlan, WatchVerdict};
+use crate::id::{ContentHash, EffectKey, EvidenceId, IncidentId, InstallationId, NoticeId, TransactionId, WatchId};
 use crate::incident::IncidentOutcome;
 use crate::listed::ListChange;
 use crate::playbook::{Match, Mode};
 use crate::policy::{Exemption, Policy};
+use crate::recover::{RecoveryEnd, RecoveryWait};
 use crate::risk::{Known, RiskTable};
 use crate::surroundings::{Asset, ContextTable, EventContext, KnownAccount};
 use crate::target::{Found, Target};
@@ -117,6 +119,17 @@ pub enum Input {
     },
     /// The table of the context guard that holds from here on.
     ContextTable(Arc<ContextTable>),
+    /// A health signal was read, or could not be.
+    HealthRead {
+        /// The incident whose watch asked for it.
+        incident: IncidentId,
+        /// For which watch.
+        watch: WatchId,
+        /// The reading this answers.
+        ticket: u32,
+        /// What it says.
+        result: Result<HealthReading, Failure>,
+    },
 }
 
 impl Input {
@@ -556,6 +569,96 @@ pub enum Record {
         /// The assets.
         assets: Vec<Asset>,
     },
+    /// A health signal is to be watched: it is read now.
+    WatchPlanned {
+        /// Its id.
+        watch: WatchId,
+        /// Its incident.
+        incident: IncidentId,
+        /// What it is over.
+        over: WatchOver,
+        /// What is watched, and for how long.
+        plan: WatchPlan,
+        /// When the answer is given up.
+        answer_by: Timestamp,
+    },
+    /// A health signal was read, or could not be.
+    WatchRead {
+        /// The incident.
+        incident: IncidentId,
+        /// The watch.
+        watch: WatchId,
+        /// What it says.
+        result: Result<HealthReading, Failure>,
+        /// When it is read again; `None` while what is watched has not begun.
+        next: Option<Timestamp>,
+    },
+    /// A health signal is read once more.
+    WatchAsked {
+        /// The incident.
+        incident: IncidentId,
+        /// The watch.
+        watch: WatchId,
+        /// When the answer is given up.
+        answer_by: Timestamp,
+    },
+    /// What is watched has begun.
+    WatchStarted {
+        /// The incident.
+        incident: IncidentId,
+        /// The watch.
+        watch: WatchId,
+        /// Until when it is watched.
+        until: Timestamp,
+        /// When it is read next.
+        next: Timestamp,
+    },
+    /// A watch has ended.
+    WatchEnded {
+        /// The incident.
+        incident: IncidentId,
+        /// The watch.
+        watch: WatchId,
+        /// How.
+        verdict: WatchVerdict,
+    },
+    /// An incident has a recovery, which waits for a person to start it.
+    RecoveryPlanned {
+        /// The incident.
+        incident: IncidentId,
+        /// What its acts are aimed at, by their position among the playbook's steps.
+        targets: Vec<(u16, Option<Target>)>,
+    },
+    /// A person has started the recovery of an incident.
+    RecoveryStarted {
+        /// The incident.
+        incident: IncidentId,
+        /// Who.
+        by: Box<str>,
+    },
+    /// A recovery is at a step.
+    RecoveryAt {
+        /// The incident.
+        incident: IncidentId,
+        /// The step's position in the recover phase.
+        at: u16,
+        /// What it waits for; `None` when it has come to the step.
+        waits: Option<RecoveryWait>,
+    },
+    /// What a recovery had lifted is contained again.
+    ContainedAgain {
+        /// The incident.
+        incident: IncidentId,
+        /// The new transaction.
+        transaction: TransactionId,
+    },
+    /// A recovery has ended.
+    RecoveryEnded {
+        /// The incident.
+        incident: IncidentId,
+        /// How.
+        end: RecoveryEnd,
+    },
 }
 
 /// How urgent a notice is.
@@ -699,13 +802,26 @@ pub enum Effect {
         /// When containment waits for it no longer.
         deadline: Timestamp,
     },
+    /// Read a health signal. Reads nothing but the world, so it may leave before its frame is durable.
+    ReadHealth {
+        /// The incident.
+        incident: IncidentId,
+        /// For which watch.
+        watch: WatchId,
+        /// The number the reply must carry.
+        ticket: u32,
+        /// The signal's name in the configuration.
+        signal: Box<str>,
+        /// When the reply is given up.
+        deadline: Timestamp,
+    },
 }
 
 impl Effect {
     /// True for effects that change nothing outside and may leave before their frame is durable.
     #[must_use]
     pub const fn is_read(&self) -> bool {
-        matches!(self, Self::Observe { .. })
+        matches!(self, Self::Observe { .. } | Self::ReadHealth { .. })
     }
 }
 

@@ -117,11 +117,18 @@ pub enum Cause {
         /// What was found instead.
         found: Box<str>,
     },
+    /// A health signal that is watched says that it hurts the business.
+    Hurts {
+        /// The signal's name in the configuration.
+        signal: Box<str>,
+        /// What it says.
+        says: Box<str>,
+    },
 }
 
 impl Cause {
     /// The words of all kinds.
-    pub const NAMES: [&str; 7] = [
+    pub const NAMES: [&str; 8] = [
         "lease-ended",
         "operator",
         "execute-failed",
@@ -129,6 +136,7 @@ impl Cause {
         "sibling",
         "orphan",
         "vanished",
+        "hurts",
     ];
 
     /// The word for its kind.
@@ -142,6 +150,7 @@ impl Cause {
             Self::Sibling(_) => "sibling",
             Self::Orphan => "orphan",
             Self::Vanished { .. } => "vanished",
+            Self::Hurts { .. } => "hurts",
         }
     }
 }
@@ -157,6 +166,7 @@ impl fmt::Display for Cause {
             Self::Sibling(other) => write!(f, "{other} of the same incident failed"),
             Self::Orphan => f.write_str("no transaction owned it"),
             Self::Vanished { found } => write!(f, "somebody else removed or replaced it: {found}"),
+            Self::Hurts { signal, says } => write!(f, "it hurt: the health signal {signal} says {says}"),
         }
     }
 }
@@ -439,6 +449,7 @@ mod tests {
             Cause::Sibling(_) => 4,
             Cause::Orphan => 5,
             Cause::Vanished { .. } => 6,
+            Cause::Hurts { .. } => 7,
         }
     }
 
@@ -467,6 +478,10 @@ mod tests {
             Cause::Sibling(TransactionId(1)),
             Cause::Orphan,
             Cause::Vanished { found: found() },
+            Cause::Hurts {
+                signal: by(),
+                says: found(),
+            },
         ];
         for cause in causes {
             assert_eq!(Cause::NAMES[place_of_cause(&cause)], cause.name());

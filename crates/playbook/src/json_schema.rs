@@ -303,10 +303,17 @@ preserve:
 contain:
   - block-ip: { target: event.source.ip, lease: 1h }
   - block-ip: { target: event.destination.ip, lease: { first: 1h, then: [6h, 24h], within: 7d } }
+  - rate-limit-ip: { target: event.source.ip, lease: 1h, watch: { health: shop, for: 1m, every: 5s } }
   - kill-process: { target: event.raw.pid, lease: 1h, irreversible: yes }
 notify:
   - page
   - page: { when: outcome != contained }
+recover:
+  - lock-account: { target: event.user, lease: 1h, irreversible: no }
+  - release: { actions: [block-ip] }
+  - soak: { health: shop, for: 10m, every: 10s, otherwise: stop }
+  - release
+  - request-change: { text: Rotate the key. }
 mode: { low: enforce, medium: approve, high: observe }
 on_failure: keep
 ";

@@ -148,6 +148,8 @@ pub struct CheckContext {
     pub environment: Option<String>,
     /// Values of parameters that hold whatever a playbook says: by its name, and by theirs.
     pub parameters: BTreeMap<String, BTreeMap<String, String>>,
+    /// The health signals that can be watched; `None` when they are not known, and any name will do.
+    pub signals: Option<BTreeSet<String>>,
 }
 
 impl Default for CheckContext {
@@ -160,6 +162,7 @@ impl Default for CheckContext {
             drivers: Vec::new(),
             environment: None,
             parameters: BTreeMap::new(),
+            signals: None,
         }
     }
 }

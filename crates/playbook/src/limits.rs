@@ -26,6 +26,16 @@ pub const PRESERVE_MOST: Span = Span::from_mins(2);
 pub const CAPTURE_MOST: Span = Span::from_mins(1);
 /// The furthest that the journal is read back.
 pub const JOURNAL_MOST: Span = Span::from_hours(7 * 24);
+/// Steps of the recover phase.
+pub const RECOVER_MAX: usize = 16;
+/// The shortest that a health signal is watched: a few readings.
+pub const WATCH_LEAST: Span = Span::from_secs(5);
+/// The longest: a day.
+pub const WATCH_MOST: Span = Span::from_hours(24);
+/// The shortest time between two readings of a health signal.
+pub const WATCH_EVERY_LEAST: Span = Span::from_secs(1);
+/// The longest time between two readings.
+pub const WATCH_EVERY_MOST: Span = Span::from_mins(10);
 /// Notices in one playbook.
 pub const NOTICES_MAX: usize = 16;
 /// Sources, techniques and context entries in one list.

@@ -4,6 +4,7 @@
 
 mod fields;
 mod preserve;
+mod recover;
 pub(crate) mod shape;
 mod steps;
 pub(crate) mod test_file;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 
 use staunch_model::{
     Context, EventView, Explanation, FLOWS_MIN_DEFAULT, Mode, Modes, OnFailure, Playbook, PlaybookGuards, Printable,
-    Program, Risk, Span, SystemName,
+    Program, Risk, Span, Step, SystemName,
 };
 
 use crate::cel::explain;
@@ -160,6 +161,11 @@ impl Walk<'_, '_> {
             .map_or((Some(PlaybookGuards::default()), None, None), |node| self.guards(node));
         let preserve = self.preserve(fields.get("preserve"));
         let steps = self.contain(&fields);
+        let contained: Vec<Step> = steps
+            .iter()
+            .flat_map(|(steps, _)| steps.iter().map(|(step, _)| step.clone()))
+            .collect();
+        let recovers = self.recover(fields.get("recover"), &contained);
         let notify = self.notify(fields.get("notify"));
         let modes = fields
             .get("mode")
@@ -169,7 +175,9 @@ impl Walk<'_, '_> {
         });
 
         let (name, name_span) = name?;
-        let (trigger, preserve, (steps, growing)) = (trigger?, preserve?, steps?);
+        let (trigger, preserve, (mut steps, growing)) = (trigger?, preserve?, steps?);
+        let (recovering, recovery) = recovers?;
+        steps.extend(recovering);
         let mut context = knowledge?;
         context.extend(growing);
         if let Some(least) = risk_min {
@@ -188,6 +196,7 @@ impl Walk<'_, '_> {
             );
             context.push(Context::TrafficShare);
         }
+        context.extend(recovery);
         let (steps, targets): (Vec<_>, _) = steps.into_iter().unzip();
         self.unkept(&fields, &preserve, &steps);
         let (preserve, preserved) = preserve.into_iter().unzip();

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod collector;
 pub mod enricher;
 pub mod follower;
+pub mod health;
 pub mod inlet;
 pub mod journal;
 pub mod knowledge;
@@ -24,6 +25,7 @@ pub use clock::Clock;
 pub use collector::{About, CollectRequest, Collected, Collector, Collects, Sink};
 pub use enricher::Enricher;
 pub use follower::Follower;
+pub use health::HealthSignal;
 pub use inlet::{InletReading, InletTally};
 pub use journal::{
     AppendError, ChainHash, Durability, Epoch, FRAME_OVERHEAD_MAX, Journal, Lsn, NewFrame, Purpose, ReadError,

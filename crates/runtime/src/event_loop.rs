@@ -27,6 +27,7 @@ use thiserror::Error;
 
 use crate::drivers::{DriverRequest, Drivers};
 use crate::handle::{Busy, EventReply, Message, Query, Replier};
+use crate::health::{HealthReaders, ReadOrder};
 use crate::helpers::Followed;
 use crate::notices::Telling;
 use crate::preserve::{CollectOrder, Preserver};
@@ -114,6 +115,7 @@ pub(crate) struct EventLoop {
     pub(crate) drivers: Arc<Drivers>,
     pub(crate) notices: Sender<Telling>,
     pub(crate) preserver: Preserver,
+    pub(crate) health: HealthReaders,
     pub(crate) follower: Option<Sender<Followed>>,
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) linger: Duration,
@@ -660,6 +662,21 @@ impl EventLoop {
                     playbook,
                     playbook_hash,
                 });
+                return;
+            }
+            Effect::ReadHealth {
+                incident,
+                watch,
+                ticket,
+                signal,
+                deadline: _,
+            } => {
+                let order = ReadOrder {
+                    incident,
+                    watch,
+                    ticket,
+                };
+                self.health.ask(&signal, order);
                 return;
             }
         };

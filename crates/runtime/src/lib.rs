@@ -6,6 +6,7 @@ mod archive;
 mod drivers;
 mod event_loop;
 mod handle;
+mod health;
 mod helpers;
 mod identify;
 mod intake;

@@ -6,7 +6,7 @@ use staunch_engine::guard::{self, Question, Ruling};
 use staunch_engine::repeat;
 use staunch_model::{
     ActionKind, Context, Description, EventContext, EventView, EvidenceKind, Facts, Found, IncidentId, Judgement,
-    Match, Playbook, Span, Standing, Target, Timestamp, TransactionId,
+    Match, Phase, Playbook, Span, Standing, Target, Timestamp, TransactionId,
 };
 use staunch_ports::Reputations;
 
@@ -34,6 +34,8 @@ pub struct Response {
     pub evidence: Vec<PlannedEvidence>,
     /// Its steps, in order.
     pub steps: Vec<PlannedStep>,
+    /// What its recovery would do, in order, once a person starts it.
+    pub recover: Vec<String>,
 }
 
 /// A piece of evidence that would be preserved.
@@ -72,6 +74,8 @@ pub struct PlannedStep {
     pub waits_for: Vec<EvidenceKind>,
     /// The evidence that it could destroy and that nothing preserves.
     pub loses: Vec<EvidenceKind>,
+    /// Which health signal would be watched while it is in force, and for how long.
+    pub watch: Option<Box<str>>,
 }
 
 /// What is known of what the plan is about.
@@ -127,10 +131,15 @@ fn respond(
         kinds
     };
     let mut steps = Vec::new();
+    let mut recovers = Vec::new();
     for step in &matched.steps {
         let Some(definition) = playbook.steps.get(usize::from(step.step)) else {
             continue;
         };
+        if definition.phase == Phase::Recover {
+            recovers.push((step.step, step.target.clone()));
+            continue;
+        }
         let planned = PlannedStep {
             action: definition.action,
             target: step.target.clone(),
@@ -143,6 +152,7 @@ fn respond(
             driver: None,
             waits_for: kept(definition.action, true),
             loses: kept(definition.action, false),
+            watch: playbook.watch_of(step.step).map(|it| it.words().into()),
         };
         let mut judged = match &step.target {
             Some(target) => {
@@ -172,6 +182,7 @@ fn respond(
         key: matched.key,
         joins,
         evidence,
+        recover: playbook.recover().map(|it| it.words(&playbook, &recovers)).collect(),
         steps,
     }))
 }

@@ -9,12 +9,13 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use staunch_engine::EngineState;
 use staunch_engine::lists::{Changes, List};
 use staunch_model::{Description, Input, InstallationId, Policy, RiskTable};
-use staunch_ports::{Action, AppendError, Clock, Enricher, Follower, Journal, Notifier};
+use staunch_ports::{Action, AppendError, Clock, Enricher, Follower, HealthSignal, Journal, Notifier};
 use thiserror::Error;
 
 use crate::drivers::Drivers;
 use crate::event_loop::{EventLoop, Left, LoopError, LoopState};
 use crate::handle::{Handle, Message};
+use crate::health::HealthReaders;
 use crate::helpers;
 use crate::notices;
 use crate::preserve::Preserver;
@@ -35,6 +36,8 @@ pub struct Parts {
     pub notifiers: Vec<Box<dyn Notifier>>,
     /// Who preserves evidence; without it, evidence is missed at once.
     pub preserver: Option<Preserver>,
+    /// What tells whether the business is well.
+    pub signals: Vec<Box<dyn HealthSignal>>,
     /// Who keeps a view of the journal. Must have caught up with it.
     pub follower: Option<Box<dyn Follower>>,
     /// The machine's clock. The engine's begins at it and cannot be set.
@@ -164,6 +167,8 @@ impl Runtime {
         let mut threads = driver_threads;
         let preserver = parts.preserver.unwrap_or_else(Preserver::nobody);
         preserver.connect(outcome_sender.clone(), parts.installation);
+        let (health, readers) = HealthReaders::start(parts.signals, &outcome_sender)?;
+        threads.extend(readers);
         let (notices, notifiers) = notices::start(parts.notifiers, outcome_sender)?;
         threads.extend(notifiers);
         let mut follower = None;
@@ -194,6 +199,7 @@ impl Runtime {
             drivers: drivers.clone(),
             notices,
             preserver,
+            health,
             follower,
             telemetry: telemetry.clone(),
             linger: settings.linger,

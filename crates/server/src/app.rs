@@ -282,7 +282,9 @@ pub(crate) fn right_of(method: &Method, path: &str) -> Right {
     match path {
         _ if method == Method::POST && path.starts_with(path::EVENTS) => Right::Send,
         _ if looks => Right::Look,
-        path::RELEASE | path::RENEW | path::APPROVE | path::DENY | path::PROTECT | path::UNPROTECT => Right::Respond,
+        path::RELEASE | path::RENEW | path::RECOVER | path::APPROVE | path::DENY | path::PROTECT | path::UNPROTECT => {
+            Right::Respond
+        }
         _ => Right::Operate,
     }
 }

@@ -50,7 +50,7 @@ pub enum Role {
     Sender,
     /// May look at everything, and change nothing.
     Viewer,
-    /// May look, and decide on what is contained: release, renew, approve, deny, protect.
+    /// May look, and decide on what is contained: release, renew, recover, approve, deny, protect.
     Responder,
     /// May do everything.
     Operator,

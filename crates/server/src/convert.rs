@@ -67,6 +67,7 @@ impl From<plan::Response> for dto::Response {
             joins: response.joins,
             evidence: response.evidence.into_iter().map(Into::into).collect(),
             steps: response.steps.into_iter().map(Into::into).collect(),
+            recover: response.recover,
         }
     }
 }
@@ -103,6 +104,7 @@ impl From<plan::PlannedStep> for dto::PlannedStep {
             driver: step.driver,
             waits_for: step.waits_for,
             loses: step.loses,
+            watch: step.watch.map(Into::into),
         }
     }
 }

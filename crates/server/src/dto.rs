@@ -10,6 +10,7 @@ mod event;
 mod problem;
 mod protection;
 mod record;
+mod recovery;
 mod status;
 mod stream;
 
@@ -25,6 +26,7 @@ pub use record::{
     CommandQuery, Commands, IncidentAnswer, IncidentQuery, Incidents, NoticeQuery, Notices, TransactionQuery,
     Transactions,
 };
+pub use recovery::{RecoverRequest, RecoveryPhase, RecoveryStepPhase, RecoveryStepView, RecoveryView, WatchView};
 pub use status::{
     ContextView, Counts, FeedView, Health, IndexView, ListView, LookupView, ModeBecause, ModeView, Status, SweepFailure,
 };
@@ -70,6 +72,10 @@ pub mod path {
     pub const RELEASE: &str = "/v1/release";
     /// `POST` a [`super::RenewRequest`]: [`super::CommandReply`].
     pub const RENEW: &str = "/v1/renew";
+    /// Followed by `/INC-17`, `GET`: [`super::RecoveryView`].
+    pub const RECOVERIES: &str = "/v1/recoveries";
+    /// `POST` a [`super::RecoverRequest`]: [`super::CommandReply`].
+    pub const RECOVER: &str = "/v1/recover";
     /// `POST` a [`super::DecisionRequest`]: [`super::CommandReply`].
     pub const APPROVE: &str = "/v1/approve";
     /// `POST` a [`super::DecisionRequest`]: [`super::CommandReply`].

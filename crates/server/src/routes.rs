@@ -19,8 +19,9 @@ use crate::app::{Shared, around};
 use crate::dto::{
     Approvals, CommandQuery, CommandReply, Commands, Containments, DecisionRequest, DrillRequest, DrillView, EventPlan,
     Health, IncidentAnswer, IncidentQuery, Incidents, ModeRequest, ModeView, NoticeQuery, Notices, PageQuery,
-    ProtectRequest, ProtectionQuery, Protections, ReleaseRequest, ReloadRequest, Reloaded, RenewRequest, Status,
-    StreamEntry, StreamQuery, Taken, TransactionQuery, Transactions, UnprotectRequest, path,
+    ProtectRequest, ProtectionQuery, Protections, RecoverRequest, RecoveryView, ReleaseRequest, ReloadRequest,
+    Reloaded, RenewRequest, Status, StreamEntry, StreamQuery, Taken, TransactionQuery, Transactions, UnprotectRequest,
+    path,
 };
 use crate::problem::Failed;
 
@@ -30,6 +31,7 @@ pub(crate) fn table() -> Table {
     let events = format!("{}{{source}}", path::EVENTS);
     let plan = format!("{}{{source}}", path::PLAN);
     let incident = format!("{}/{{id}}", path::INCIDENTS);
+    let recovery = format!("{}/{{id}}", path::RECOVERIES);
     Table::default()
         .with(
             Op::events::<Taken>(events, "postEvents", "Takes events", 202),
@@ -113,6 +115,18 @@ pub(crate) fn table() -> Table {
         .with(
             Op::post::<RenewRequest, CommandReply>(path::RENEW, "renew", "Lets a containment run longer"),
             commands::renew,
+        )
+        .with(
+            Op::get::<RecoveryView>(recovery, "getRecovery", "Says how far the recovery of an incident is"),
+            queries::recovery,
+        )
+        .with(
+            Op::post::<RecoverRequest, CommandReply>(
+                path::RECOVER,
+                "recover",
+                "Starts or stops the recovery of an incident",
+            ),
+            commands::recover,
         )
         .with(
             Op::post::<DecisionRequest, CommandReply>(path::APPROVE, "approve", "Lets a waiting transaction act"),

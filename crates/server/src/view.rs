@@ -2,6 +2,8 @@
 //!
 //! Never judges what to do about it.
 
+mod recovery;
+
 use std::fmt;
 use std::net::IpAddr;
 
@@ -19,6 +21,8 @@ use crate::dto::{
 };
 use staunch_runtime::lookups::LookupReading;
 use staunch_runtime::telemetry::{ContextReading, FeedReading, ListReading, Telemetry};
+
+pub(crate) use recovery::recovery;
 
 /// Sweeps that may be missed before a containment counts as stale.
 const SWEEPS_MISSED_MAX: u64 = 3;

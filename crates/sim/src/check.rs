@@ -3,6 +3,8 @@
 //! The model here is kept as simple as it can be and knows nothing of the engine's code, so that it cannot be wrong in the
 //! same way. Numbers that the engine must keep are written down a second time.
 
+mod recover;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::net::IpAddr;
@@ -62,6 +64,10 @@ pub enum Invariant {
     Mode,
     /// Nothing acts after too many failures.
     Breaker,
+    /// What hurts by a health signal is lifted and paged, and nothing is lifted for it without two unhealthy readings.
+    HurtIsLifted,
+    /// A recovery lifts what was completed last first, and goes on only when that is verified.
+    RecoveryOrder,
     /// Evidence is stored, or missed for a reason that counts, before its incident is contained.
     EvidenceFirst,
     /// A person is paged for what is stuck.
@@ -101,6 +107,8 @@ impl fmt::Display for Invariant {
             Self::Approval => "approval",
             Self::Mode => "mode",
             Self::Breaker => "breaker",
+            Self::HurtIsLifted => "hurt-is-lifted",
+            Self::RecoveryOrder => "recovery-order",
             Self::EvidenceFirst => "evidence-first",
             Self::StuckIsTold => "stuck-is-told",
             Self::TextIsEscaped => "text-is-escaped",
@@ -214,6 +222,7 @@ pub struct Model {
     listed: BTreeSet<IpNet>,
     /// What is known of processes.
     found: BTreeMap<Target, Result<TargetFacts, Box<str>>>,
+    recoveries: recover::Recoveries,
     completions: u64,
     now: Timestamp,
     /// Transactions planned.
@@ -237,6 +246,7 @@ impl Model {
         }
         self.now = now;
         for (at, record) in frame.records.iter().enumerate() {
+            self.recovers(frame, record)?;
             self.record(frame, at, record, now)?;
         }
         Ok(())
@@ -469,8 +479,9 @@ impl Model {
                 }
             }
             Change::RollbackStarted { cause, .. } if matches!(**cause, Cause::Sibling(_)) => {
-                let later = self.transactions.iter().find(|(_, other)| {
-                    other.incident == it.incident
+                let later = self.transactions.iter().find(|(later, other)| {
+                    !self.recoveries.acts(**later)
+                        && other.incident == it.incident
                         && other.kind == StateKind::InForce
                         && other.joined.is_empty()
                         && other.completed > it.completed
@@ -634,7 +645,8 @@ impl Model {
                 format!("{id} acts on an approval that had expired"),
             );
         }
-        if let (Some(playbook), Some(time), false) = (&playbook, case.event_time, it.approved) {
+        let is_old = !it.approved && !self.recoveries.decided(id);
+        if let (Some(playbook), Some(time), true) = (&playbook, case.event_time, is_old) {
             let age = now.since(time);
             if age > playbook.guards.event_age_max {
                 return fail(
@@ -729,7 +741,9 @@ impl Model {
     /// # Errors
     /// The invariant that is broken, and how.
     pub fn all_or_nothing(&self) -> Found {
-        for (id, failed) in self.transactions.iter().filter(|(_, it)| it.failed) {
+        let contains = |id: &TransactionId| !self.recoveries.acts(*id);
+        let failed = self.transactions.iter().filter(|(id, it)| it.failed && contains(id));
+        for (id, failed) in failed {
             let keeps = self
                 .incidents
                 .get(&failed.incident)
@@ -738,8 +752,12 @@ impl Model {
             if keeps {
                 continue;
             }
-            let stays = self.transactions.iter().find(|(_, it)| {
-                it.incident == failed.incident && it.kind == StateKind::InForce && it.joined.is_empty() && !it.for_good
+            let stays = self.transactions.iter().find(|(id, it)| {
+                it.incident == failed.incident
+                    && it.kind == StateKind::InForce
+                    && it.joined.is_empty()
+                    && !it.for_good
+                    && contains(id)
             });
             // One that was planned anew at the place of the failed one speaks for the incident instead.
             let replaced = self

@@ -6,8 +6,8 @@
 use std::collections::BTreeSet;
 
 use staunch_model::{
-    ContentHash, Effect, EvidenceId, Facts, Failure, Input, Outcome, Owner, Presence, Sealed, Span, Timestamp,
-    TransactionId,
+    ContentHash, Effect, EvidenceId, Facts, Failure, FailureKind, HealthReading, Input, Outcome, Owner, Presence,
+    Sealed, Span, Timestamp, TransactionId,
 };
 
 use crate::world::World;
@@ -22,6 +22,8 @@ pub(crate) struct Arrival {
     pub(crate) lies: bool,
     /// What enrichers know, for a look that asks them.
     pub(crate) facts: Facts,
+    /// Whether health signals are healthy; `None` where they cannot be read.
+    pub(crate) healthy: Option<bool>,
 }
 
 /// What a request did.
@@ -34,7 +36,13 @@ pub(crate) struct Landing {
 
 /// Carries `effect` out. Evidence goes into `vault`.
 pub(crate) fn land(effect: &Effect, world: &mut World, vault: &mut BTreeSet<EvidenceId>, arrival: Arrival) -> Landing {
-    let Arrival { now, lag, lies, facts } = arrival;
+    let Arrival {
+        now,
+        lag,
+        lies,
+        facts,
+        healthy,
+    } = arrival;
     let mut created = None;
     let input = match effect {
         Effect::Observe {
@@ -94,6 +102,20 @@ pub(crate) fn land(effect: &Effect, world: &mut World, vault: &mut BTreeSet<Evid
             ticket: *ticket,
             outcome: world.undo(*label, (*kind, target.clone()), now, lag),
         },
+        Effect::ReadHealth {
+            incident,
+            watch,
+            ticket,
+            ..
+        } => Input::HealthRead {
+            incident: *incident,
+            watch: *watch,
+            ticket: *ticket,
+            // As hostile as it can be.
+            result: healthy
+                .map(|healthy| HealthReading::new(healthy, "31 \u{1b}[2J%"))
+                .ok_or_else(|| Failure::new(FailureKind::Unavailable, "nobody answers")),
+        },
         Effect::Notify(notice) => Input::Notified {
             notice: notice.id,
             result: Ok(()),
@@ -147,6 +169,17 @@ pub(crate) fn unasked(effect: &Effect, result: Result<(), Failure>, in_doubt: bo
             notice: notice.id,
             result,
         },
+        Effect::ReadHealth {
+            incident,
+            watch,
+            ticket,
+            ..
+        } => Input::HealthRead {
+            incident: *incident,
+            watch: *watch,
+            ticket: *ticket,
+            result: Err(result.err()?),
+        },
         Effect::Collect { evidence, .. } => Input::Collected {
             evidence: *evidence,
             result: Err(result.err()?),
@@ -161,6 +194,6 @@ pub(crate) fn excuse(effect: &Effect, excused: &mut BTreeSet<TransactionId>) {
             excused.insert(*transaction);
         }
         Effect::Undo { transaction, label, .. } => excused.extend([*transaction, *label]),
-        Effect::Notify(_) | Effect::Collect { .. } => {}
+        Effect::Notify(_) | Effect::Collect { .. } | Effect::ReadHealth { .. } => {}
     }
 }

@@ -179,6 +179,8 @@ enum Item {
     Command(Box<Command>),
     Enforce,
     Room,
+    /// Health signals are healthy again.
+    Healthy,
     Adversary(TransactionId, u8),
 }
 
@@ -252,6 +254,8 @@ struct Sim<'a> {
     slow_until: Timestamp,
     full_until: Timestamp,
     fail_sync: bool,
+    /// Whether health signals are healthy; `None` where they cannot be read.
+    healthy: Option<bool>,
     acknowledged: Vec<Arc<Frame>>,
     /// Transactions about which a driver lied, or which a replaced process acted for.
     excused: BTreeSet<TransactionId>,
@@ -299,6 +303,7 @@ impl<'a> Sim<'a> {
             slow_until: Timestamp::EPOCH,
             full_until: Timestamp::EPOCH,
             fail_sync: false,
+            healthy: Some(true),
             acknowledged: Vec::new(),
             excused: BTreeSet::new(),
             next_cut: 0,
@@ -339,6 +344,7 @@ impl<'a> Sim<'a> {
         self.full_until = Timestamp::EPOCH;
         self.slow_until = Timestamp::EPOCH;
         self.fail_sync = false;
+        self.healthy = Some(true);
         for replica in &mut self.replicas {
             replica.ends_after = None;
         }
@@ -500,6 +506,7 @@ impl<'a> Sim<'a> {
             }
             Item::Command(command) => self.command(*command),
             Item::Enforce => self.world.enforcing = true,
+            Item::Healthy => self.healthy = Some(true),
             Item::Room => self.world.capacity_max = CAPACITY,
             Item::Adversary(label, place) => self.adversary(label, place),
         }

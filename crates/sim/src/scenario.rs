@@ -5,8 +5,8 @@ use std::sync::{Arc, LazyLock};
 
 use staunch_model::{
     ActionKind, Aim, ContentHash, Context, EvidenceKind, EvidenceOptions, Found, IncidentOutcome, Mode, Modes,
-    NotifyStep, OnFailure, Phase, Playbook, PlaybookGuards, Policy, PreserveStep, Process, Protection, Span, Step,
-    Target, TargetFacts,
+    NotifyStep, OnFailure, Phase, Playbook, PlaybookGuards, Policy, PreserveStep, Process, Protection, RecoverStep,
+    Span, Step, Target, TargetFacts, WatchPlan,
 };
 
 use crate::chance::Chance;
@@ -60,6 +60,8 @@ pub enum Happening {
     Crowded(u8, Span),
     /// The file of protected networks lists these places from here on.
     List(Vec<u8>),
+    /// Health signals are unhealthy, or `None` unreadable, for so long.
+    Health(Option<bool>, Span),
 }
 
 /// What an operator asks for. Transactions and incidents are told by a number that is taken modulo those there are.
@@ -87,6 +89,10 @@ pub enum Order {
     Unprotect(u8),
     /// Release a transaction, and trust its target for so long.
     ReleaseTrusting(u64, Span),
+    /// Recover an incident.
+    Recover(u64),
+    /// Stop the recovery of an incident.
+    StopRecovery(u64),
 }
 
 /// What somebody else does.
@@ -223,8 +229,11 @@ pub fn key(number: u8) -> String {
     }
 }
 
-/// The playbooks of [`policy`], by position.
+/// The playbooks of [`policy`] that all runs have events for, by position.
 pub const PLAYBOOKS: u8 = 6;
+
+/// The playbook with a recover phase.
+const RECOVERS: u8 = PLAYBOOKS;
 
 fn playbook(world: WorldKind, name: &str, lease: Span, adjust: impl FnOnce(&mut Playbook)) -> Arc<Playbook> {
     let step = Step {
@@ -302,6 +311,27 @@ pub fn policy(world: WorldKind, variant: u8) -> Policy {
         let first = EvidenceKind::ALL.into_iter().find(|it| it.is_destroyed_by(kind));
         it.preserve = vec![step(first.unwrap_or(EvidenceKind::Flows)), step(EvidenceKind::Files)];
     };
+    // The first step is watched, the third is an act of the recovery.
+    let recovers = |it: &mut Playbook| {
+        let watch = |lasts| WatchPlan {
+            signal: "shop".into(),
+            lasts: Span::from_secs(lasts),
+            every: Span::from_secs(1),
+        };
+        it.steps[2].phase = Phase::Recover;
+        it.context.extend([
+            Context::Watched {
+                step: 0,
+                watch: watch(20),
+            },
+            Context::Recover(RecoverStep::Act { step: 2 }),
+            Context::Recover(RecoverStep::Release { kinds: Vec::new() }),
+            Context::Recover(RecoverStep::Soak {
+                watch: watch(8),
+                back: true,
+            }),
+        ]);
+    };
     // Short enough after a short lease that targets come back within it and after it.
     let grow = |it: &mut Playbook, lease: Span| {
         for step in 0..3 {
@@ -336,6 +366,7 @@ pub fn policy(world: WorldKind, variant: u8) -> Policy {
             playbook(world, "observe", lease, |_| {}),
             playbook(world, "keep", lease, |_| {}),
             playbook(world, "preserve", lease, preserve),
+            playbook(world, "recover", lease, recovers),
         ],
         drivers: vec![world.describe()],
     }
@@ -401,6 +432,7 @@ impl Scenario {
         more_events(seed, at, &mut happenings);
         exemptions(seed, at, &mut happenings);
         lists(seed, at, &mut happenings);
+        recoveries(seed, at, &mut happenings);
         Self {
             seed,
             world,
@@ -465,6 +497,44 @@ fn lists(seed: u64, end: Span, happenings: &mut Vec<(Span, Happening)>) {
         let places = (0..chance.below(4)).map(|_| number(&mut chance)).collect();
         let at = Span::from_micros(chance.below(1 + end.as_micros()));
         happenings.push((at, Happening::List(places)));
+    }
+    happenings.sort_by_key(|(at, _)| *at);
+}
+
+/// In one of four runs there are incidents that are watched and recovered from, and the business is not always well. Drawn by
+/// itself, too.
+fn recoveries(seed: u64, end: Span, happenings: &mut Vec<(Span, Happening)>) {
+    let mut chance = Chance::at(seed, &[11]);
+    if !chance.percent(25) {
+        return;
+    }
+    for _ in 0..1 + chance.below(3) {
+        let at = Span::from_micros(chance.below(1 + end.as_micros()));
+        let incident = Happening::Event {
+            playbook: RECOVERS,
+            key: number(&mut chance),
+            targets: (0..3).map(|_| Some(number(&mut chance))).collect(),
+            age: Span::from_micros(chance.below(2_000_000)),
+            copies: 1,
+        };
+        happenings.push((at, incident));
+        // The incident has a number that nobody knows beforehand: several are tried.
+        for _ in 0..2 + chance.below(6) {
+            let after = Span::from_micros(chance.below(60_000_000));
+            let which = chance.below(20);
+            let order = if chance.percent(10) {
+                Order::StopRecovery(which)
+            } else {
+                Order::Recover(which)
+            };
+            happenings.push((at + after, Happening::Command(order)));
+        }
+    }
+    for _ in 0..1 + chance.below(4) {
+        let at = Span::from_micros(chance.below(1 + end.as_micros() + 30_000_000));
+        let healthy = (!chance.percent(25)).then_some(false);
+        let lasts = Span::from_micros(chance.pick(&[500_000, 4_000_000, 30_000_000]));
+        happenings.push((at, Happening::Health(healthy, lasts)));
     }
     happenings.sort_by_key(|(at, _)| *at);
 }

@@ -675,7 +675,7 @@ impl Script {
             ),
             Effect::Undo { target, .. } => (Point::Undo, Some(target.clone())),
             Effect::Notify(_) => (Point::Notify, None),
-            Effect::Collect { .. } => return None,
+            Effect::Collect { .. } | Effect::ReadHealth { .. } => return None,
         };
         let fits = |it: &&mut Fault| it.at == at && (it.of.is_none() || it.of == target) && it.times != Some(0);
         let fault = self.setting.faults.iter_mut().find(fits)?;
@@ -711,6 +711,7 @@ impl Script {
             lag,
             lies: mishap == Some(Mishap::Lies),
             facts: Facts { traffic },
+            healthy: Some(true),
         };
         let Landing { input, created } = land(effect, &mut self.world, &mut self.vault, arrival);
         if let Some(transaction) = created

@@ -106,6 +106,13 @@ impl fmt::Display for Words<'_> {
             Input::Known(known) => write!(f, "known: {:?}", known.target),
             Input::Found(found) => write!(f, "found: {}", found.target),
             Input::Trouble(what) => write!(f, "trouble: {what}"),
+            Input::HealthRead {
+                watch, ticket, result, ..
+            } => match result {
+                Ok(reading) if reading.healthy => write!(f, "{watch}/{ticket} healthy"),
+                Ok(_) => write!(f, "{watch}/{ticket} unhealthy"),
+                Err(failure) => write!(f, "{watch}/{ticket} not read: {failure}"),
+            },
             Input::Collected { evidence, result } => {
                 write!(f, "{evidence} {}", if result.is_ok() { "stored" } else { "not stored" })
             }

@@ -13,7 +13,7 @@ use staunch_sim::{Invariant, Scenario, Violation, run};
 const SEEDS_MAX: u64 = 60_000;
 
 /// Each mutant and the invariant that has to find it.
-const NAMED: [(Mutant, Invariant); 45] = {
+const NAMED: [(Mutant, Invariant); 49] = {
     use {Invariant as I, Mutant as M};
     [
         (M::EffectBeforeSync, I::DurableIntent),
@@ -55,6 +55,10 @@ const NAMED: [(Mutant, Invariant); 45] = {
         (M::BreakerShut, I::Breaker),
         (M::EvidenceIgnored, I::EvidenceFirst),
         (M::EvidenceGivenUp, I::EvidenceFirst),
+        (M::WatchIgnored, I::HurtIsLifted),
+        (M::BaselineIgnored, I::HurtIsLifted),
+        (M::RecoveryOrder, I::RecoveryOrder),
+        (M::RecoveryHurries, I::RecoveryOrder),
         (M::SweepBlind, I::InForceIsThere),
         (M::OrphansLeft, I::EndIsClean),
         (M::StuckSilently, I::StuckIsTold),

@@ -39,7 +39,14 @@ pub(crate) fn endpoints(config: &Config) -> Vec<Endpoint> {
     let proxies = proxies.map(|url| (url, "a proxy of its environment".to_owned()));
     let notifiers = config.notifiers.iter();
     let notifiers = notifiers.map(|(name, it)| (it.url.clone(), format!("the notifier {name}")));
-    let called = feeds.chain(lookups).chain(notifiers).chain(traces).chain(proxies);
+    let signals = config.health.iter();
+    let signals = signals.map(|(name, it)| (it.url.clone(), format!("the health signal {name}")));
+    let called = feeds
+        .chain(lookups)
+        .chain(notifiers)
+        .chain(signals)
+        .chain(traces)
+        .chain(proxies);
     let mut all: Vec<Endpoint> = called.filter_map(|(url, what)| endpoint(&url, what)).collect();
     all.sort();
     all.dedup();

@@ -26,8 +26,8 @@ pub(crate) use look::{
     TimelineFormat, WatchArgs,
 };
 pub(crate) use operate::{
-    ApproveArgs, DenyArgs, ModeArgs, ModeName, ProtectAddArgs, ProtectCommand, ProtectRemoveArgs, ReleaseArgs,
-    ReloadArgs, RenewArgs,
+    ApproveArgs, DenyArgs, ModeArgs, ModeName, ProtectAddArgs, ProtectCommand, ProtectRemoveArgs, RecoverArgs,
+    ReleaseArgs, ReloadArgs, RenewArgs,
 };
 pub(crate) use playbook::{PlaybookCommand, PlaybookShowArgs, PlaybookSignArgs, PlaybookVerifyArgs};
 
@@ -95,6 +95,8 @@ pub(crate) enum Command {
     Release(ReleaseArgs),
     /// Let a containment run longer
     Renew(RenewArgs),
+    /// Get back to normal after an incident, as its playbook has it
+    Recover(RecoverArgs),
     /// Say what is never touched, and why
     #[command(subcommand)]
     Protect(ProtectCommand),
@@ -328,7 +330,7 @@ pub(crate) enum TokenRole {
     Sender,
     /// Sees everything and changes nothing: for people who watch, and for Prometheus
     Viewer,
-    /// Sees everything and decides on what is contained: release, renew, approve, deny, protect
+    /// Sees everything and decides on what is contained: release, renew, recover, approve, deny, protect
     Responder,
     /// Does everything
     Operator,

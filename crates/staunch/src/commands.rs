@@ -18,6 +18,7 @@ mod mode;
 mod plan;
 mod playbook;
 mod protect;
+mod recover;
 mod release;
 mod reload;
 mod renew;
@@ -71,6 +72,7 @@ pub(crate) fn run(command: Command) -> Result<Exit, Fault> {
         Command::Deny(args) => decide::deny(&args),
         Command::Release(args) => release::run(&args),
         Command::Renew(args) => renew::run(&args),
+        Command::Recover(args) => recover::run(&args),
         Command::Protect(command) => protect::run(&command),
         Command::Mode(args) => mode::run(&args),
         Command::Reload(args) => reload::run(&args),

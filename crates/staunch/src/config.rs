@@ -7,6 +7,7 @@ mod check;
 mod context;
 mod evidence;
 mod feeds;
+mod health;
 mod http;
 mod lookups;
 #[cfg(test)]
@@ -35,6 +36,7 @@ pub(crate) use acting::{
 pub(crate) use context::{ContextFile, ContextSettings};
 pub(crate) use evidence::EvidenceSettings;
 pub(crate) use feeds::FeedSettings;
+pub(crate) use health::HealthSettings;
 pub(crate) use http::HttpSettings;
 pub(crate) use lookups::LookupSettings;
 pub(crate) use mistake::{Mistake, place_of};
@@ -83,6 +85,8 @@ pub(crate) struct Config {
     pub(crate) notifiers: BTreeMap<String, NotifierSettings>,
     /// Which notices are for which notifier. Default none: only the log has them. Since v0.1.
     pub(crate) routes: Vec<RouteSettings>,
+    /// What tells whether the business is well, by name: `[health.shop]`. Default none. Since v0.1.
+    pub(crate) health: BTreeMap<String, HealthSettings>,
     /// The firewall of this machine.
     pub(crate) nftables: NftablesSettings,
     /// How much of the traffic of an address passes that is limited.
@@ -132,6 +136,7 @@ impl Default for Config {
             context: ContextSettings::default(),
             notifiers: BTreeMap::new(),
             routes: Vec::new(),
+            health: BTreeMap::new(),
             nftables: NftablesSettings::default(),
             rate_limit: RateLimitSettings::default(),
             host: HostSettings::default(),
@@ -632,6 +637,10 @@ impl Config {
             resolve(&mut notifier.key_file);
             notifier.ca.iter_mut().for_each(resolve);
         }
+        let signals = self.health.values_mut();
+        signals
+            .flat_map(|it| it.key_file.iter_mut().chain(&mut it.ca))
+            .for_each(resolve);
         let context = self.context.assets.iter_mut().chain(&mut self.context.identities);
         context.map(|it| &mut it.path).for_each(resolve);
         self.context.geo.iter_mut().map(|it| &mut it.path).for_each(resolve);

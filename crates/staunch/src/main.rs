@@ -18,6 +18,7 @@ mod exit;
 mod feeds;
 mod files;
 mod finding;
+mod health;
 mod inlets;
 mod lists;
 mod log;

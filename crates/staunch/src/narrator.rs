@@ -109,7 +109,12 @@ fn lines(frame: &Frame) -> Vec<String> {
         | Record::Exempted(_)
         | Record::ExemptionEnded { .. }
         | Record::EvidenceSealed { .. }
-        | Record::EvidenceMissed { .. } => true,
+        | Record::EvidenceMissed { .. }
+        | Record::WatchEnded { .. }
+        | Record::RecoveryStarted { .. }
+        | Record::RecoveryAt { waits: Some(_), .. }
+        | Record::ContainedAgain { .. }
+        | Record::RecoveryEnded { .. } => true,
         _ => false,
     };
     lines.extend(frame.records.iter().filter(is_told).map(words::record));

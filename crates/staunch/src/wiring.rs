@@ -153,6 +153,7 @@ pub(crate) fn open(
         traffic: Some(traffic),
         notifiers: crate::notices::notifiers(config, installation),
         preserver,
+        signals: crate::health::signals(config),
         follower,
         clock,
         installation,
@@ -230,6 +231,7 @@ pub(crate) fn open_local(config: &Config) -> Local {
         traffic: Some(enricher),
         notifiers: Vec::new(),
         preserver: None,
+        signals: Vec::new(),
         follower: None,
         clock,
         installation,
@@ -283,6 +285,7 @@ pub(crate) fn check_context(config: &Config) -> CheckContext {
     context.systems.sort();
     context.systems.dedup();
     context.drivers = actions::described(config);
+    context.signals = Some(config.health.keys().cloned().collect());
     context
 }
 

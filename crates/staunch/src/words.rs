@@ -46,6 +46,16 @@ pub(crate) fn input(input: &Input) -> String {
                 policy.mode_max
             )
         }
+        Input::HealthRead {
+            incident,
+            watch,
+            result,
+            ..
+        } => match result {
+            Ok(reading) if reading.healthy => format!("{watch} of {incident} healthy: {}", reading.says),
+            Ok(reading) => format!("{watch} of {incident} NOT healthy: {}", reading.says),
+            Err(failure) => format!("{watch} of {incident} not read: {failure}"),
+        },
         Input::Event { event, matches } | Input::EventInContext { event, matches, .. } => {
             let from = event
                 .source
@@ -272,6 +282,17 @@ pub(crate) fn record(record: &Record) -> String {
         Record::EvidenceResent { evidence } => format!("{evidence} asked for again"),
         Record::EvidenceSealed { evidence, sealed } => format!("{evidence} sealed as {}", sealed.hash),
         Record::EvidenceMissed { evidence, failure } => format!("{evidence} DEGRADED, containment goes on: {failure}"),
+        Record::WatchPlanned { .. }
+        | Record::WatchRead { .. }
+        | Record::WatchAsked { .. }
+        | Record::WatchStarted { .. }
+        | Record::WatchEnded { .. }
+        | Record::RecoveryPlanned { .. }
+        | Record::RecoveryStarted { .. }
+        | Record::RecoveryAt { .. }
+        | Record::ContainedAgain { .. }
+        | Record::RecoveryEnded { .. } => staunch_model::recover::words(record)
+            .map_or_else(String::new, |(incident, what)| format!("{incident}: {what}")),
     }
 }
 

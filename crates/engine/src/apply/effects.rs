@@ -1,6 +1,6 @@
 //! What is to be done about a change that has been applied.
 
-use staunch_model::{Change, Context, Effect, Evidence, ObservePurpose, Span, StateKind, Transaction};
+use staunch_model::{Change, Context, Effect, Evidence, ObservePurpose, Span, StateKind, Transaction, Watch};
 
 use crate::state::EngineState;
 
@@ -67,6 +67,17 @@ pub(super) fn undo(state: &EngineState, it: &Transaction) -> Effect {
         target: it.target.clone(),
         key: state.effect_key(it),
         deadline: it.deadline,
+    }
+}
+
+/// The reading that `it` asks for.
+pub(super) fn read_health(it: &Watch) -> Effect {
+    Effect::ReadHealth {
+        incident: it.incident,
+        watch: it.id,
+        ticket: it.ticket,
+        signal: it.plan.signal.clone(),
+        deadline: it.due.unwrap_or_default(),
     }
 }
 

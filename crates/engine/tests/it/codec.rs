@@ -5,10 +5,11 @@ use std::sync::Arc;
 use staunch_engine::transaction::samples;
 use staunch_model::{
     ActionKind, Asset, Cause, Change, Command, ContentHash, ContextRow, ContextRuling, ContextTable, Dispatch,
-    EffectKey, EventContext, EvidenceId, EvidenceKind, EvidenceOptions, Failure, FailureKind, Found, Frame, Identity,
-    IdentityKind, IncidentId, IncidentOutcome, Input, InstallationId, Known, KnownAccount, KnownAddress, KnownHost,
-    ListChange, ListedNetwork, Mode, Notice, NoticeId, NoticeLevel, Operator, Outcome, Owner, Presence, Rating, Record,
-    RefusalReason, ReleaseScope, Reputation, Score, Sealed, Span, SweepFindings, TargetFacts, Timestamp, TransactionId,
+    EffectKey, EventContext, EvidenceId, EvidenceKind, EvidenceOptions, Failure, FailureKind, Found, Frame,
+    HealthReading, Identity, IdentityKind, IncidentId, IncidentOutcome, Input, InstallationId, Known, KnownAccount,
+    KnownAddress, KnownHost, ListChange, ListedNetwork, Mode, Notice, NoticeId, NoticeLevel, Operator, Outcome, Owner,
+    Presence, Rating, Record, RecoveryEnd, RecoveryWait, RefusalReason, ReleaseScope, Reputation, Score, Sealed, Span,
+    SweepFindings, TargetFacts, Timestamp, TransactionId, WatchId, WatchOver, WatchPlan, WatchVerdict,
 };
 
 use crate::build::{self, START, target};
@@ -212,6 +213,8 @@ fn inputs() -> Vec<Input> {
             trust: Span::from_hours(2),
         },
         Command::Reload { mistakes: 2 },
+        Command::Recover(INC),
+        Command::StopRecovery(INC),
     ] {
         let by = Operator {
             name: "ann".into(),
@@ -230,6 +233,14 @@ fn inputs() -> Vec<Input> {
     ] {
         inputs.push(Input::Collected {
             evidence: EvidenceId(4),
+            result,
+        });
+    }
+    for result in [Ok(HealthReading::new(true, "0.1 %")), Err(failure())] {
+        inputs.push(Input::HealthRead {
+            incident: INC,
+            watch: WatchId(3),
+            ticket: 2,
             result,
         });
     }
@@ -448,6 +459,104 @@ fn records() -> Vec<Record> {
         transaction: TX,
         change,
     }));
+    records.extend(of_health_and_recovery());
+    records
+}
+
+fn of_health_and_recovery() -> Vec<Record> {
+    let (incident, watch) = (INC, WatchId(3));
+    let plan = WatchPlan {
+        signal: "shop".into(),
+        lasts: Span::from_mins(1),
+        every: Span::from_secs(5),
+    };
+    let mut records = vec![Record::Transaction {
+        transaction: TX,
+        change: Change::ReleaseStarted {
+            cause: Box::new(Cause::Hurts {
+                signal: "shop".into(),
+                says: "31 %".into(),
+            }),
+            dispatch: Dispatch {
+                ticket: 1,
+                deadline: START,
+            },
+        },
+    }];
+    records.extend(
+        [WatchOver::Containment(TX), WatchOver::Recovery(1)].map(|over| Record::WatchPlanned {
+            watch,
+            incident,
+            over,
+            plan: plan.clone(),
+            answer_by: START,
+        }),
+    );
+    records.extend([
+        Record::WatchRead {
+            incident,
+            watch,
+            result: Ok(HealthReading::new(false, "31 %")),
+            next: Some(START),
+        },
+        Record::WatchRead {
+            incident,
+            watch,
+            result: Err(failure()),
+            next: None,
+        },
+        Record::WatchAsked {
+            incident,
+            watch,
+            answer_by: START,
+        },
+        Record::WatchStarted {
+            incident,
+            watch,
+            until: START,
+            next: START,
+        },
+    ]);
+    let verdicts = [
+        WatchVerdict::Healthy,
+        WatchVerdict::Hurt,
+        WatchVerdict::NoBaseline,
+        WatchVerdict::Blind,
+        WatchVerdict::Moot,
+    ];
+    records.extend(verdicts.map(|verdict| Record::WatchEnded {
+        incident,
+        watch,
+        verdict,
+    }));
+    records.extend([
+        Record::RecoveryPlanned {
+            incident,
+            targets: vec![(1, Some(target("203.0.113.7"))), (2, None)],
+        },
+        Record::RecoveryStarted {
+            incident,
+            by: "ann".into(),
+        },
+    ]);
+    let waits = [
+        None,
+        Some(RecoveryWait::Act(TX)),
+        Some(RecoveryWait::Release(TX)),
+        Some(RecoveryWait::Soak(watch)),
+    ];
+    records.extend(waits.map(|waits| Record::RecoveryAt { incident, at: 1, waits }));
+    records.push(Record::ContainedAgain {
+        incident,
+        transaction: TX,
+    });
+    let ends = [
+        RecoveryEnd::Recovered,
+        RecoveryEnd::Failed { why: "why".into() },
+        RecoveryEnd::Back { why: "why".into() },
+        RecoveryEnd::Stopped { by: "ann".into() },
+    ];
+    records.extend(ends.map(|end| Record::RecoveryEnded { incident, end }));
     records
 }
 

@@ -108,7 +108,9 @@ impl Invariants {
                 Effect::Undo {
                     transaction, ticket, ..
                 } => ("undo", *transaction, *ticket),
-                Effect::Observe { .. } | Effect::Notify(_) | Effect::Collect { .. } => continue,
+                Effect::Observe { .. } | Effect::Notify(_) | Effect::Collect { .. } | Effect::ReadHealth { .. } => {
+                    continue;
+                }
             };
             assert!(!effect.is_read());
             assert!(intents.contains(&intent), "{effect:?} has no durable intent");

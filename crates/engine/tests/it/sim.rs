@@ -6,9 +6,9 @@ use staunch_engine::sweep::{Reading, compare};
 use staunch_engine::transaction::{after, name};
 use staunch_engine::{Engine, EngineState};
 use staunch_model::{
-    ActionKind, Cause, Change, Command, Effect, Facts, Failure, FailureKind, Frame, Incident, IncidentId, Input,
-    InstallationId, Judgement, Mode, Notice, NoticeLevel, Operator, Outcome, Owner, Policy, Record, RefusalReason,
-    ReleaseScope, Span, State, StateKind, Target, Timestamp, Transaction, TransactionId,
+    ActionKind, Cause, Change, Command, Effect, Facts, Failure, FailureKind, Frame, HealthReading, Incident,
+    IncidentId, Input, InstallationId, Judgement, Mode, Notice, NoticeLevel, Operator, Outcome, Owner, Policy, Record,
+    RefusalReason, ReleaseScope, Span, State, StateKind, Target, Timestamp, Transaction, TransactionId,
 };
 
 use crate::build::{self, START};
@@ -24,6 +24,7 @@ pub(crate) enum Verb {
     Undo,
     Notify,
     Collect,
+    Health,
 }
 
 /// What goes wrong with one effect.
@@ -86,6 +87,8 @@ pub(crate) struct Sim {
     pub(crate) undos: Vec<(Timestamp, TransactionId, Target)>,
     /// Evidence that was stored.
     pub(crate) vault: std::collections::BTreeSet<staunch_model::EvidenceId>,
+    /// Whether the health signals are healthy, from when on; `None` where they cannot be read. Before all of them, they are.
+    pub(crate) health: Vec<(Timestamp, Option<bool>)>,
     pub(crate) cut: Option<Cut>,
     /// Faults of this many percent of the effects, drawn from here.
     pub(crate) trouble: Option<(Chance, u64)>,
@@ -135,6 +138,7 @@ impl Sim {
             acts: Vec::new(),
             undos: Vec::new(),
             vault: Default::default(),
+            health: Vec::new(),
             cut: None,
             trouble: None,
             latency: Span::from_millis(1),
@@ -487,6 +491,27 @@ impl Sim {
                 };
                 Input::Collected { evidence, result }
             }
+            Effect::ReadHealth {
+                incident,
+                watch,
+                ticket,
+                ..
+            } => {
+                let since = self.health.iter().rev().find(|(from, _)| *from <= self.now);
+                let result = match (fault, since.map_or(Some(true), |(_, healthy)| *healthy)) {
+                    (Fault::Fails(kind), _) => Err(Failure::new(kind, "nobody answers")),
+                    (Fault::InDoubt | Fault::InDoubtLanded, _) | (_, None) => {
+                        Err(Failure::new(FailureKind::Unavailable, "nobody answers"))
+                    }
+                    (_, Some(healthy)) => Ok(HealthReading::new(healthy, if healthy { "0.1 %" } else { "31 %" })),
+                };
+                Input::HealthRead {
+                    incident,
+                    watch,
+                    ticket,
+                    result,
+                }
+            }
             Effect::Notify(notice) => {
                 let result = match fault {
                     Fault::Fails(kind) => Err(Failure::new(kind, "nobody listens")),
@@ -565,6 +590,7 @@ impl Sim {
             }
             Effect::Notify(_) => Verb::Notify,
             Effect::Collect { .. } => Verb::Collect,
+            Effect::ReadHealth { .. } => Verb::Health,
         };
         let fault = self
             .faults
@@ -590,7 +616,9 @@ impl Sim {
                         ticket: *ticket,
                         outcome: doubt,
                     }),
-                    Effect::Observe { .. } | Effect::Notify(_) | Effect::Collect { .. } => None,
+                    Effect::Observe { .. } | Effect::Notify(_) | Effect::Collect { .. } | Effect::ReadHealth { .. } => {
+                        None
+                    }
                 };
                 if let Some(reply) = reply {
                     self.send(

@@ -4,13 +4,16 @@
 //! that the other does not. Never reads a file itself.
 
 mod playbook;
+mod recover;
 mod snippets;
 mod test_file;
 
 use staunch_model::Span;
 
-pub(crate) use playbook::{GUARDS, IMPACT, IRREVERSIBLE, LEASE, MODE, PAGE, PLAYBOOK, STEP, TRIGGER, evidence};
+pub(crate) use playbook::{ACT, GUARDS, IMPACT, IRREVERSIBLE, LEASE, MODE, PAGE, PLAYBOOK, STEP, TRIGGER, evidence};
 pub(super) use playbook::{KNOWLEDGE, ON_FAILURE, RISK, WHEN_UNKNOWN};
+pub(super) use recover::OTHERWISE;
+pub(crate) use recover::{RELEASE, REQUEST_CHANGE, SOAK, WATCH, recover_steps};
 pub(crate) use snippets::SNIPPETS;
 pub(crate) use test_file::{
     ASSET, CONTEXT, CONTEXT_ROW, EVENT, EXPECTATION, FAULT, HAPPENING, IDENTITY, LOCATED, NAMED_EVENT, OTHER_TARGET,

@@ -2,9 +2,11 @@
 
 use staunch_model::{
     ActionKind, Aim, Context, IncidentOutcome, NotifyStep, Phase, Printable, Span, Step, TargetExtractor, UndoClass,
+    WatchPlan,
 };
 
 use super::fields::Fields;
+use super::shape::Shape;
 use super::{Walk, shape};
 use crate::cel::field::Type;
 use crate::cel::{check, compile, outcome};
@@ -30,11 +32,11 @@ impl Walk<'_, '_> {
             }
             _ => self.list(node, "contain", limits::STEPS_MAX)?,
         };
-        let steps: Vec<_> = items.iter().map(|item| self.step(item)).collect();
+        let steps: Vec<_> = items.iter().map(|item| self.step(item, &shape::STEP)).collect();
         let steps = steps.into_iter().collect::<Option<Vec<_>>>()?;
         let mut growing = Vec::new();
-        for (at, (_, _, lease)) in (0..).zip(&steps) {
-            growing.extend(lease.context(at));
+        for (at, (_, _, beside)) in (0..).zip(&steps) {
+            growing.extend(beside.context(at));
         }
         let steps: Vec<_> = steps.into_iter().map(|(step, target, _)| (step, target)).collect();
         for (at, (step, _)) in steps.iter().enumerate() {
@@ -50,7 +52,8 @@ impl Walk<'_, '_> {
         Some((steps, growing))
     }
 
-    fn step(&mut self, node: &Node) -> Option<(Step, TargetExtractor, Lease)> {
+    /// One act, with the keys of `shape`.
+    pub(super) fn step(&mut self, node: &Node, shape: &Shape) -> Option<(Step, TargetExtractor, Beside)> {
         let (key, value) = self.single(node, "a step", "block-ip: { target: event.source.ip, lease: 1h }")?;
         let name = key.text()?;
         let names = ActionKind::ALL.map(ActionKind::name);
@@ -64,7 +67,7 @@ impl Walk<'_, '_> {
                 suggest::hint(name, &names, "actions"),
             );
         }
-        let fields = self.fields(value, &shape::STEP)?;
+        let fields = self.fields(value, shape)?;
         let target = self.required(&fields, "target");
         let lease = self.lease(&fields, key);
         let action = action?;
@@ -74,6 +77,10 @@ impl Walk<'_, '_> {
         };
         self.driver(action, irreversible, key);
         let (target, extractor) = self.target(target?, action.aims_at())?;
+        let watch = match fields.get("watch") {
+            Some(node) => Some(self.watch(node, irreversible)?),
+            None => None,
+        };
         let lease = lease?;
         let step = Step {
             phase: Phase::Contain,
@@ -81,7 +88,7 @@ impl Walk<'_, '_> {
             target,
             lease: lease.first,
         };
-        Some((step, extractor, lease))
+        Some((step, extractor, Beside { lease, watch }))
     }
 
     pub(super) fn target(&mut self, node: &Node, aim: Aim) -> Option<(Box<str>, TargetExtractor)> {
@@ -290,14 +297,23 @@ struct Lease {
     grows: Option<(Vec<Span>, Span)>,
 }
 
-impl Lease {
-    /// What the playbook has to know of it, as the lease of the step at `step`.
-    fn context(&self, step: u16) -> Vec<Context> {
-        let Some((then, within)) = &self.grows else {
-            return Vec::new();
-        };
-        let then = then.iter().map(|lease| Context::LeaseThen { step, lease: *lease });
-        then.chain([Context::ReturnsWithin { step, within: *within }]).collect()
+/// What a playbook has to know of a step beside the step itself.
+pub(super) struct Beside {
+    lease: Lease,
+    /// The health signal that is watched while it is in force.
+    watch: Option<WatchPlan>,
+}
+
+impl Beside {
+    /// What the playbook has to know of the step at `step`.
+    pub(super) fn context(&self, step: u16) -> Vec<Context> {
+        let mut context = Vec::new();
+        if let Some((then, within)) = &self.lease.grows {
+            context.extend(then.iter().map(|lease| Context::LeaseThen { step, lease: *lease }));
+            context.push(Context::ReturnsWithin { step, within: *within });
+        }
+        context.extend(self.watch.clone().map(|watch| Context::Watched { step, watch }));
+        context
     }
 }
 

@@ -8,9 +8,12 @@ use crate::yaml::Node;
 
 impl Walk<'_, '_> {
     /// One of a few words.
-    pub(super) fn word<T: Copy>(&mut self, node: &Node, key: &str, words: &[(&str, T)]) -> Option<T> {
+    pub(super) fn word<T: Clone>(&mut self, node: &Node, key: &str, words: &[(&str, T)]) -> Option<T> {
         let written = self.scalar(node, key)?;
-        let found = words.iter().find(|(word, _)| *word == written).map(|(_, value)| *value);
+        let found = words
+            .iter()
+            .find(|(word, _)| *word == written)
+            .map(|(_, value)| value.clone());
         if found.is_none() {
             let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
             let message = format!("`{}` is not a value of `{key}`", Printable(written));

@@ -64,6 +64,7 @@ fn start_with(journal: &GatedJournal, world: &World, playbook: Playbook, preserv
         traffic: None,
         notifiers: Vec::new(),
         preserver,
+        signals: Vec::new(),
         follower: None,
         clock: Arc::new(SystemClock),
         installation: InstallationId([7; 8]),

@@ -113,6 +113,9 @@ pub struct Response {
     pub evidence: Vec<PlannedEvidence>,
     /// Its steps.
     pub steps: Vec<PlannedStep>,
+    /// What its recovery would do, in order, once a person starts it.
+    #[serde(default)]
+    pub recover: Vec<String>,
 }
 
 /// A piece of evidence that would be preserved.
@@ -154,6 +157,9 @@ pub struct PlannedStep {
     /// The evidence that it could destroy and that nothing preserves.
     #[serde(default)]
     pub loses: Vec<EvidenceKind>,
+    /// Which health signal would be watched while it is in force, and for how long.
+    #[serde(default)]
+    pub watch: Option<String>,
 }
 
 /// What would happen to a step.

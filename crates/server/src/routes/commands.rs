@@ -14,7 +14,8 @@ use tokio::time::timeout;
 use crate::app::{Caller, Shared};
 use crate::body;
 use crate::dto::{
-    DecisionRequest, ModeRequest, ProtectRequest, REASON_BYTES_MAX, ReleaseRequest, RenewRequest, UnprotectRequest,
+    DecisionRequest, ModeRequest, ProtectRequest, REASON_BYTES_MAX, RecoverRequest, ReleaseRequest, RenewRequest,
+    UnprotectRequest,
 };
 use crate::limits::{COMMAND_BYTES_MAX, LIFT_TIMEOUT, QUESTION_TIMEOUT};
 use crate::problem::Failed;
@@ -97,6 +98,18 @@ pub(crate) async fn renew(asked: Asked) -> Answer {
         (command, it.reason)
     };
     asked.give(renewal).await
+}
+
+pub(crate) async fn recover(asked: Asked) -> Answer {
+    let recovery = |it: RecoverRequest| {
+        let command = if it.stop {
+            Command::StopRecovery(it.incident)
+        } else {
+            Command::Recover(it.incident)
+        };
+        (command, it.reason)
+    };
+    asked.give(recovery).await
 }
 
 pub(crate) async fn approve(asked: Asked) -> Answer {

@@ -17,7 +17,7 @@ use crate::app::{App, Shared};
 use crate::dto::{
     Approval, Approvals, CommandQuery, Commands, Containments, FormerView, Health, INDEX_LAG_HEADER, IncidentAnswer,
     IncidentQuery, Incidents, IndexView, ModeView, NoticeQuery, Notices, PageQuery, ProtectionQuery, ProtectionView,
-    Protections, Status, TransactionQuery, Transactions,
+    Protections, RecoveryView, Status, TransactionQuery, Transactions,
 };
 use crate::etag::{self, ClockPart};
 use crate::limits::{LISTED_SHOWN_MAX, ROWS_DEFAULT, TRANSACTIONS_PER_QUESTION_MAX};
@@ -169,6 +169,27 @@ impl Page {
         rows.truncate(limit);
         rows.last().map(id)
     }
+}
+
+/// How far the recovery of an incident is.
+pub(crate) async fn recovery(
+    State(app): State<Shared>,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<Json<RecoveryView>, Failed> {
+    let named = id.map(|Path(id)| id).unwrap_or_default();
+    let id: IncidentId = named.parse().map_err(Failed::not_found)?;
+    let (view, known) = app
+        .ask(move |state| (view::recovery(state, id), state.incidents.contains_key(&id)))
+        .await?;
+    view.map(Json).ok_or_else(|| {
+        if known {
+            Failed::not_found(format!("the playbook of {id} has no recover phase"))
+                .hint(format!("`staunch release --incident {id}` lifts what it holds"))
+        } else {
+            Failed::not_found(format!("{id} is not open, so there is nothing to recover"))
+                .hint(format!("`staunch incident show {id}` says how it went"))
+        }
+    })
 }
 
 /// What is never touched: everything, or what is around one address.

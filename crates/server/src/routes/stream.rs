@@ -217,7 +217,17 @@ const fn kind_of(record: &Record) -> StreamKind {
         | Record::EvidencePostponed { .. }
         | Record::EvidenceResent { .. }
         | Record::EvidenceSealed { .. }
-        | Record::EvidenceMissed { .. } => StreamKind::Incident,
+        | Record::EvidenceMissed { .. }
+        | Record::WatchPlanned { .. }
+        | Record::WatchRead { .. }
+        | Record::WatchAsked { .. }
+        | Record::WatchStarted { .. }
+        | Record::WatchEnded { .. }
+        | Record::RecoveryPlanned { .. }
+        | Record::RecoveryStarted { .. }
+        | Record::RecoveryAt { .. }
+        | Record::ContainedAgain { .. }
+        | Record::RecoveryEnded { .. } => StreamKind::Incident,
     }
 }
 

@@ -102,6 +102,7 @@ impl Staunch {
             traffic: None,
             notifiers: Vec::new(),
             preserver: None,
+            signals: Vec::new(),
             follower: index.map(|index| {
                 let (inner, gate) = (Box::new(index), index_gate.clone());
                 Box::new(Slow { inner, gate }) as Box<dyn Follower>

@@ -17,6 +17,7 @@ impl Sim<'_> {
             } => [4, transaction.0, u64::from(*ticket)],
             Effect::Notify(notice) => [5, notice.id.0, self.sent],
             Effect::Collect { evidence, .. } => [6, evidence.0, self.sent],
+            Effect::ReadHealth { watch, ticket, .. } => [12, watch.0, u64::from(*ticket)],
         };
         self.sent += 1;
         let keys = [keys[0], keys[1], keys[2], u64::from(self.log.epoch)];
@@ -185,6 +186,7 @@ impl Sim<'_> {
             lag,
             lies,
             facts: if asks { traffic_share() } else { Facts::default() },
+            healthy: self.healthy,
         };
         let Landing { input, created } = land(&request.effect, &mut self.world, &mut self.vault, arrival);
         match &input {
@@ -249,5 +251,6 @@ fn words(effect: &Effect) -> String {
         Effect::Undo { transaction, .. } => format!("the undo of {transaction}"),
         Effect::Notify(notice) => notice.id.to_string(),
         Effect::Collect { evidence, .. } => format!("the collection of {evidence}"),
+        Effect::ReadHealth { watch, .. } => format!("the reading of {watch}"),
     }
 }

@@ -116,6 +116,10 @@ impl Sim<'_> {
                 self.world.enforcing = false;
                 self.later(self.now + *span, Item::Enforce);
             }
+            Happening::Health(healthy, span) => {
+                self.healthy = *healthy;
+                self.later(self.now + *span, Item::Healthy);
+            }
             Happening::Crowded(room, span) => {
                 self.counts.add(Fault::Crowded);
                 self.world.capacity_max = u64::from(*room);
@@ -179,12 +183,10 @@ impl Sim<'_> {
         let state = self.leader().map(|at| self.replicas[at].engine.state());
         let modulo = |last: u64, which: u64| 1 + which % last.max(1);
         let transaction = |which| TransactionId(modulo(state.map_or(0, |it| it.last_transaction), which));
+        let incident = |which| IncidentId(modulo(state.map_or(0, |it| it.last_incident), which));
         match order {
             Order::Release(which) => Command::Release(ReleaseScope::Transaction(transaction(which))),
-            Order::ReleaseIncident(which) => Command::Release(ReleaseScope::Incident(IncidentId(modulo(
-                state.map_or(0, |it| it.last_incident),
-                which,
-            )))),
+            Order::ReleaseIncident(which) => Command::Release(ReleaseScope::Incident(incident(which))),
             Order::ReleaseAll => Command::Release(ReleaseScope::All),
             Order::Renew(which, lease) => Command::Renew {
                 transaction: transaction(which),
@@ -203,6 +205,8 @@ impl Sim<'_> {
             Order::Unprotect(number) => Command::Unprotect {
                 network: network(number),
             },
+            Order::Recover(which) => Command::Recover(incident(which)),
+            Order::StopRecovery(which) => Command::StopRecovery(incident(which)),
             Order::ReleaseTrusting(which, trust) => Command::ReleaseTrusting {
                 scope: ReleaseScope::Transaction(transaction(which)),
                 trust,

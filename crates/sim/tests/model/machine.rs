@@ -664,7 +664,7 @@ impl World {
                 ticket: *ticket,
                 outcome,
             },
-            Effect::Notify(_) | Effect::Collect { .. } => return,
+            Effect::Notify(_) | Effect::Collect { .. } | Effect::ReadHealth { .. } => return,
         };
         let slow = request.slow;
         self.replies.push(Reply { input, slow });
@@ -975,6 +975,7 @@ fn effect_bytes(effect: &Effect, now: Timestamp) -> Vec<u8> {
         } => add(&mut out, &(2_u8, transaction, ticket, target, label)),
         Effect::Notify(notice) => add(&mut out, &(3_u8, notice)),
         Effect::Collect { evidence, .. } => add(&mut out, &(4_u8, evidence)),
+        Effect::ReadHealth { watch, ticket, .. } => add(&mut out, &(5_u8, watch, ticket)),
     }
     out
 }

@@ -258,6 +258,7 @@ fn run(journal: &std::path::Path, in_flight: usize, transactions: u32) -> Result
         traffic: None,
         notifiers: Vec::new(),
         preserver: None,
+        signals: Vec::new(),
         follower: Some(Box::new(Watch {
             position: Lsn(0),
             in_force,

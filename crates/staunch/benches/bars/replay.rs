@@ -158,6 +158,6 @@ fn answer(effect: &staunch_model::Effect) -> Option<Input> {
             ticket: *ticket,
             outcome: Outcome::Landed,
         },
-        Effect::Notify(_) | Effect::Collect { .. } => return None,
+        Effect::Notify(_) | Effect::Collect { .. } | Effect::ReadHealth { .. } => return None,
     })
 }

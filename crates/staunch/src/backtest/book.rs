@@ -122,7 +122,9 @@ impl Book {
             | Command::SetMode(_)
             | Command::Protect { .. }
             | Command::Unprotect { .. }
-            | Command::Reload { .. } => return,
+            | Command::Reload { .. }
+            | Command::Recover(_)
+            | Command::StopRecovery(_) => return,
         };
         let Some(it) = engine.state().transactions.get(id) else {
             return;

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use staunch_model::FailureKind;
 use staunch_model::{
-    ActionKind, Capacity, Effect, Fact, Facts, Failure, Input, Observation, ObservePurpose, Outcome, Owner, Presence,
-    Span, Target, Timestamp, TransactionId,
+    ActionKind, Capacity, Effect, Fact, Facts, Failure, HealthReading, Input, Observation, ObservePurpose, Outcome,
+    Owner, Presence, Span, Target, Timestamp, TransactionId,
 };
 
 use super::book::{Book, Verb};
@@ -122,6 +122,18 @@ impl World {
             Effect::Collect { evidence, .. } => Input::Collected {
                 evidence: *evidence,
                 result: Err(Failure::new(FailureKind::Invalid, "a backtest takes no evidence")),
+            },
+            // Nothing is done, so nothing hurts.
+            Effect::ReadHealth {
+                incident,
+                watch,
+                ticket,
+                ..
+            } => Input::HealthRead {
+                incident: *incident,
+                watch: *watch,
+                ticket: *ticket,
+                result: Ok(HealthReading::new(true, "a backtest takes the business to be well")),
             },
             Effect::Notify(notice) => Input::Notified {
                 notice: notice.id,

@@ -131,6 +131,29 @@ pub(crate) struct RenewArgs {
 
 #[derive(Args, Debug)]
 #[command(
+    after_help = "It takes the steps of the playbook's recover phase one after the other, each when the one before it is \
+                        done and verified. Who starts it has approved its acts. A step that fails ends it, pages, and leaves \
+                        what is in force; it can be started again. With --wait, the exit code is 1 when it failed."
+)]
+pub(crate) struct RecoverArgs {
+    /// Which, such as INC-17
+    #[arg(value_name = "INCIDENT")]
+    pub(crate) id: IncidentId,
+    /// Only show its steps and how far it is
+    #[arg(long, conflicts_with_all = ["stop", "wait"])]
+    pub(crate) show: bool,
+    /// Stop it where it is: what it has lifted stays lifted, and its own acts stay in force
+    #[arg(long, conflicts_with = "wait")]
+    pub(crate) stop: bool,
+    /// Wait until it has ended, for this long at the most, 1h unless said; fail otherwise
+    #[arg(long, value_name = "TIME", num_args = 0..=1, default_missing_value = "1h")]
+    pub(crate) wait: Option<Span>,
+    #[command(flatten)]
+    pub(crate) change: ChangeArgs,
+}
+
+#[derive(Args, Debug)]
+#[command(
     after_help = "It does what SIGHUP does, says how it went, and records who asked. With a mistake nothing changes, and \
                         the exit code is 2. All other sections of the configuration take effect at the next start."
 )]

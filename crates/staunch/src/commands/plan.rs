@@ -224,6 +224,14 @@ fn response_text(output: &Output, response: &Response) -> String {
     for (number, step) in (1..).zip(&response.steps) {
         text.push_str(&step_text(output, number, step));
     }
+    if !response.recover.is_empty() {
+        let title = "recovery, when a person starts it";
+        text.push_str(&format!("\n  {}\n", output.paint(Tone::Strong, title)));
+        for (number, what) in (1..).zip(&response.recover) {
+            let what = wrap(&Printable(what).to_string(), 7);
+            text.push_str(&format!("    {number}. {what}\n"));
+        }
+    }
     text
 }
 
@@ -290,6 +298,9 @@ fn step_text(output: &Output, number: usize, step: &PlannedStep) -> String {
             &format!("{undo}; needs {}", Printable(&driver.permissions.undo)),
         );
         line("evidence", &step_evidence(step));
+        if let Some(watch) = &step.watch {
+            line("watch", &Printable(watch).to_string());
+        }
     }
     if let Some(judgement) = &step.judgement {
         line(

@@ -1,5 +1,6 @@
 //! Values that cannot work, each with the reason. All of them are found, not only the first.
 
+mod health;
 mod incoming;
 mod knowledge;
 mod notices;
@@ -69,6 +70,7 @@ pub(super) fn check(config: &Config, text: &str) -> Vec<Mistake> {
     checker.drill(config);
     checker.sources(config);
     checker.telemetry(config);
+    checker.health(config);
     checker.mistakes
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// Where each section's keys are described: heading, struct, and the file that it is in.
-const SECTIONS: [(&str, &str, &str); 42] = [
+const SECTIONS: [(&str, &str, &str); 43] = [
     ("", "Config", CONFIG),
     ("[http]", "HttpSettings", HTTP),
     ("[[http.senders]]", "HttpSender", HTTP),
@@ -25,6 +25,7 @@ const SECTIONS: [(&str, &str, &str); 42] = [
     ("[[context.guards]]", "ContextRowSettings", CONTEXT),
     ("[notifiers.NAME]", "NotifierSettings", NOTICES),
     ("[[routes]]", "RouteSettings", NOTICES),
+    ("[health.NAME]", "HealthSettings", HEALTH),
     ("[nftables]", "NftablesSettings", ACTING),
     ("[rate_limit]", "RateLimitSettings", ACTING),
     ("[host]", "HostSettings", ACTING),
@@ -52,6 +53,7 @@ const SECTIONS: [(&str, &str, &str); 42] = [
 const CONFIG: &str = include_str!("../config.rs");
 const ACTING: &str = include_str!("acting.rs");
 const EVIDENCE: &str = include_str!("evidence.rs");
+const HEALTH: &str = include_str!("health.rs");
 const HTTP: &str = include_str!("http.rs");
 const CONTEXT: &str = include_str!("context.rs");
 const FEEDS: &str = include_str!("feeds.rs");

@@ -157,6 +157,9 @@ fn with_paths(config: &Config) -> Config {
     for notifier in config.notifiers.values_mut() {
         notifier.url = notifier.shown();
     }
+    for signal in config.health.values_mut() {
+        signal.url = without_secrets(&signal.url);
+    }
     config
 }
 

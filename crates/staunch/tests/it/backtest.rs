@@ -573,7 +573,7 @@ fn world(effect: &Effect, flows: u64, outcome: &Outcome) -> Option<Input> {
             notice: notice.id,
             result: Ok(()),
         },
-        Effect::Collect { .. } => return None,
+        Effect::Collect { .. } | Effect::ReadHealth { .. } => return None,
     })
 }
 

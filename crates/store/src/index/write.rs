@@ -61,6 +61,7 @@ pub(super) fn frame(
             },
             Command::Approve(id) | Command::Deny(id) => (None, Some(*id)),
             Command::Renew { transaction, .. } => (None, Some(*transaction)),
+            Command::Recover(id) | Command::StopRecovery(id) => (Some(*id), None),
             Command::SetMode(_) | Command::Protect { .. } | Command::Unprotect { .. } | Command::Reload { .. } => {
                 (None, None)
             }
@@ -305,7 +306,27 @@ impl Entry<'_> {
                     record,
                 )
             }
-            Record::SweepDone { .. }
+            // That it is still healthy is no news.
+            Record::WatchRead {
+                result: Ok(reading),
+                next: Some(_),
+                ..
+            } if reading.healthy => Ok(()),
+            Record::WatchPlanned { .. }
+            | Record::WatchRead { .. }
+            | Record::WatchStarted { .. }
+            | Record::WatchEnded { .. }
+            | Record::RecoveryStarted { .. }
+            | Record::RecoveryAt { waits: Some(_), .. }
+            | Record::ContainedAgain { .. }
+            | Record::RecoveryEnded { .. } => match staunch_model::recover::words(record) {
+                Some((incident, what)) => self.on_incident(incident.0, &what, record),
+                None => Ok(()),
+            },
+            Record::WatchAsked { .. }
+            | Record::RecoveryPlanned { .. }
+            | Record::RecoveryAt { waits: None, .. }
+            | Record::SweepDone { .. }
             | Record::SweepFailed { .. }
             | Record::IncidentForgotten { .. }
             | Record::NoticeFailed { .. }

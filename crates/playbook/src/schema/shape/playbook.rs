@@ -2,6 +2,7 @@
 
 use staunch_model::{ActionKind, Context, EvidenceKind, Mode, OnFailure, Risk, Span, WhenUnknown};
 
+use super::recover::{RECOVER_STEP, WATCH};
 use super::{Form, Key, Needs, Shape, may, must, words};
 use crate::limits;
 
@@ -87,6 +88,12 @@ pub(crate) static PLAYBOOK: Shape = Shape {
             ),
             "Who is told: `- page: { when: outcome != contained }`, or just `- page`. Default one page for every outcome \
              but `contained`; `[]` for none.",
+        ),
+        may(
+            "recover",
+            Form::List(&RECOVER_STEP, 0, limits::RECOVER_MAX),
+            "How to get back to normal once a person runs `staunch recover`: acts, `- release`, \
+             `- soak: { health: shop, for: 10m }` and `- request-change: { text: Rotate the key. }`, one after the other.",
         ),
         may("mode", Form::Mapping(&MODE), MODE.doc),
         may(
@@ -292,31 +299,49 @@ static JOURNAL_EVIDENCE: Shape = Shape {
     ],
 };
 
-/// A step.
+/// A step that contains.
 pub(crate) static STEP: Shape = Shape {
     what: "a step",
     doc: "One act on one target.",
     needs: Needs::Nothing,
     keys: &[
-        must(
-            "target",
-            Form::Expression,
-            "The field that holds what to act on: the address of block-ip, such as event.source.ip; the number of the process \
-             of freeze-process, such as event.raw.output_fields[\"proc.pid\"].",
-        ),
-        must(
-            "lease",
-            Form::Either(&[Form::Lease, Form::Mapping(&LEASE)]),
-            "How long it stays in force unless a person renews it: from 1s to `limits.lease_max` of the configuration. Or \
-             `{ first: 1h, then: [6h, 24h], within: 7d }`: longer each time that the target comes back.",
-        ),
-        may(
-            "irreversible",
-            Form::Word(|| words(&IRREVERSIBLE)),
-            "`yes` where nothing undoes the act, as of kill-process; the lease then says how long it is listed.",
-        ),
+        AIMED_AT,
+        LASTS,
+        FOR_GOOD,
+        may("watch", Form::Mapping(&WATCH), WATCH.doc),
     ],
 };
+
+/// An act that gets back to normal.
+pub(crate) static ACT: Shape = Shape {
+    what: "a step",
+    doc: "One act on one target.",
+    needs: Needs::Nothing,
+    keys: &[AIMED_AT, LASTS, FOR_GOOD],
+};
+
+const AIMED_AT: Key = must(
+    "target",
+    Form::Expression,
+    "The field that holds what to act on: the address of block-ip, such as event.source.ip; the number of the process \
+     of freeze-process, such as event.raw.output_fields[\"proc.pid\"].",
+);
+
+/// Leases that are all the same, or that grow.
+const LEASES: [Form; 2] = [Form::Lease, Form::Mapping(&LEASE)];
+
+const LASTS: Key = must(
+    "lease",
+    Form::Either(&LEASES),
+    "How long it stays in force unless a person renews it: from 1s to `limits.lease_max` of the configuration. Or \
+     `{ first: 1h, then: [6h, 24h], within: 7d }`: longer each time that the target comes back.",
+);
+
+const FOR_GOOD: Key = may(
+    "irreversible",
+    Form::Word(|| words(&IRREVERSIBLE)),
+    "`yes` where nothing undoes the act, as of kill-process; the lease then says how long it is listed.",
+);
 
 /// Whether a step is known to be for good.
 pub(crate) const IRREVERSIBLE: [(&str, bool); 2] = [("yes", true), ("no", false)];
@@ -372,7 +397,7 @@ pub(super) fn modes() -> Vec<&'static str> {
     [Mode::Observe, Mode::Approve, Mode::Enforce].map(Mode::name).to_vec()
 }
 
-fn actions() -> Vec<&'static str> {
+pub(super) fn actions() -> Vec<&'static str> {
     ActionKind::ALL.map(ActionKind::name).to_vec()
 }
 

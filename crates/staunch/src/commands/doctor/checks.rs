@@ -24,7 +24,9 @@ use super::{Finding, Health};
 use crate::cli::ServerArgs;
 use crate::client::{Client, Patience};
 use crate::commands::open_fault;
-use crate::config::{Config, ContextFile, FeedSettings, LookupSettings, NotifierSettings, ProtectedFile};
+use crate::config::{
+    Config, ContextFile, FeedSettings, HealthSettings, LookupSettings, NotifierSettings, ProtectedFile,
+};
 use crate::context::{Content, Kind, files as files_of_context, read_one};
 use crate::exit::{Exit, Fault};
 use crate::output::{now, relative};
@@ -55,6 +57,7 @@ pub(super) fn all(config: &Config, server: &ServerArgs) -> Vec<Finding> {
     findings.extend(feeds(config));
     findings.extend(lookups(config));
     findings.extend(notifiers(config));
+    findings.extend(signals(config));
     findings.extend(context(config));
     findings.push(sessions(config));
     findings.push(open_files(config));
@@ -419,6 +422,36 @@ fn lookups(config: &Config) -> Vec<Finding> {
         },
     };
     config.lookups.iter().map(one).collect()
+}
+
+/// The health signals: what each says now.
+fn signals(config: &Config) -> Vec<Finding> {
+    const CHECK: &str = "health";
+    let one = |(name, settings): (&String, &HealthSettings)| {
+        if let Err(fault) = crate::health::check(settings) {
+            return Finding {
+                health: Health::Warning,
+                ..Finding::of(CHECK, &fault)
+            };
+        }
+        match crate::health::read_once(name, settings) {
+            Ok(reading) if reading.healthy => {
+                let text = format!("{name} is healthy: {}", Printable(&reading.says));
+                Finding::new(CHECK, Health::Ok, text)
+            }
+            Ok(reading) => {
+                let text = format!("{name} is not healthy: {}", Printable(&reading.says));
+                let hint = "what it would watch goes on unwatched, because it cannot tell what an act does";
+                Finding::new(CHECK, Health::Warning, text).fix(hint)
+            }
+            Err(failure) => {
+                let text = format!("{name} cannot be read: {failure}");
+                let hint = "look at its url and query in the configuration: what it would watch goes on unwatched";
+                Finding::new(CHECK, Health::Warning, text).fix(hint)
+            }
+        }
+    };
+    config.health.iter().map(one).collect()
 }
 
 /// The notifiers beside the log: whether they could be called. Nobody is told.

@@ -105,9 +105,9 @@ impl Coverage {
                 .collect(),
             written: explained.into_iter().map(|it| (it.kind, it.text)).collect(),
             guards: guards.map(|guard| (*guard, (false, false))).collect(),
-            steps: playbook.steps.iter().map(|it| (step(it), false)).collect(),
-            leases: (0..)
-                .zip(&playbook.steps)
+            steps: playbook.containing().map(|(_, it)| (step(it), false)).collect(),
+            leases: playbook
+                .containing()
                 .flat_map(|(at, of)| {
                     let then = (1..).zip(playbook.leases_then(at));
                     then.map(move |(times, lease)| (at, times, format!("{} for {lease}", step(of)), false))

@@ -428,6 +428,7 @@ fn effect_words(effect: &staunch_model::Effect) -> String {
         Effect::Undo { transaction, .. } => format!("the undo of {transaction}"),
         Effect::Notify(notice) => notice.id.to_string(),
         Effect::Collect { evidence, .. } => format!("the collection of {evidence}"),
+        Effect::ReadHealth { watch, .. } => format!("the reading of {watch}"),
     }
 }
 

@@ -1,0 +1,193 @@
+//! What must hold of health watches and recoveries, worked out anew from the records.
+
+use std::collections::BTreeMap;
+
+use staunch_model::{
+    Cause, Change, Frame, IncidentId, Record, RecoveryWait, StateKind, TransactionId, WatchId, WatchOver, WatchVerdict,
+};
+
+use super::{Found, Invariant, Model, fail};
+
+/// How many unhealthy readings in a row end a watch.
+const UNHEALTHY_MAX: u32 = 2;
+
+/// What the model knows of watches and recoveries.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Recoveries {
+    watches: BTreeMap<(IncidentId, WatchId), Watched>,
+    /// What each recovery is lifting.
+    lifting: BTreeMap<IncidentId, TransactionId>,
+    /// The acts of recoveries: they contain nothing.
+    acts: std::collections::BTreeSet<TransactionId>,
+    /// What recoveries decided, whatever the age of the event.
+    decided: std::collections::BTreeSet<TransactionId>,
+}
+
+#[derive(Clone, Debug)]
+struct Watched {
+    over: WatchOver,
+    /// Whether it was healthy before; `None` while that is not known.
+    before: Option<bool>,
+    unhealthy: u32,
+}
+
+impl Recoveries {
+    /// Whether `id` is an act of a recovery.
+    pub(super) fn acts(&self, id: TransactionId) -> bool {
+        self.acts.contains(&id)
+    }
+
+    /// Whether a recovery decided on `id`.
+    pub(super) fn decided(&self, id: TransactionId) -> bool {
+        self.decided.contains(&id)
+    }
+}
+
+impl Model {
+    /// Takes up what `record` of `frame` says of watches and recoveries.
+    pub(super) fn recovers(&mut self, frame: &Frame, record: &Record) -> Found {
+        match record {
+            Record::WatchPlanned {
+                watch, incident, over, ..
+            } => {
+                let watched = Watched {
+                    over: *over,
+                    before: matches!(over, WatchOver::Recovery(_)).then_some(true),
+                    unhealthy: 0,
+                };
+                self.recoveries.watches.insert((*incident, *watch), watched);
+            }
+            Record::WatchRead {
+                incident,
+                watch,
+                result,
+                ..
+            } => return self.read(frame, *incident, *watch, result.as_ref().ok().map(|it| it.healthy)),
+            Record::WatchEnded {
+                incident,
+                watch,
+                verdict,
+            } => {
+                let Some(it) = self.recoveries.watches.remove(&(*incident, *watch)) else {
+                    return Ok(());
+                };
+                if *verdict == WatchVerdict::Hurt && (it.before != Some(true) || it.unhealthy < UNHEALTHY_MAX) {
+                    let what = format!("{watch} says that it hurts, after {} unhealthy readings", it.unhealthy);
+                    return fail(Invariant::HurtIsLifted, what);
+                }
+                if *verdict == WatchVerdict::Healthy && it.unhealthy > 0 {
+                    return fail(Invariant::HurtIsLifted, format!("{watch} says that it is healthy"));
+                }
+            }
+            Record::Transaction {
+                transaction,
+                change: Change::ReleaseStarted { cause, .. },
+            } if matches!(**cause, Cause::Hurts { .. }) => {
+                let because = frame.records.iter().any(|it| {
+                    matches!(
+                        it,
+                        Record::WatchEnded {
+                            verdict: WatchVerdict::Hurt,
+                            ..
+                        }
+                    )
+                });
+                if !because {
+                    return fail(Invariant::HurtIsLifted, format!("{transaction} is lifted for nothing"));
+                }
+            }
+            Record::RecoveryAt { incident, waits, .. } => {
+                let before = self.recoveries.lifting.remove(incident);
+                if let Some(before) = before {
+                    let kind = self.transactions.get(&before).map(|it| it.kind);
+                    if kind.is_some_and(|kind| !kind.is_terminal()) {
+                        let what = format!("the recovery of {incident} goes on while {before} is being lifted");
+                        return fail(Invariant::RecoveryOrder, what);
+                    }
+                }
+                match waits {
+                    Some(RecoveryWait::Act(act)) => {
+                        self.recoveries.acts.insert(*act);
+                        self.recoveries.decided.insert(*act);
+                    }
+                    Some(RecoveryWait::Release(lifted)) => {
+                        self.recoveries.lifting.insert(*incident, *lifted);
+                        return self.lifted_last(*incident, *lifted);
+                    }
+                    Some(RecoveryWait::Soak(_)) | None => {}
+                }
+            }
+            Record::ContainedAgain { transaction, .. } => {
+                self.recoveries.decided.insert(*transaction);
+            }
+            Record::RecoveryEnded { incident, .. } => drop(self.recoveries.lifting.remove(incident)),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// What was completed last is lifted first, where the playbook gives no order, as those here do not.
+    fn lifted_last(&self, incident: IncidentId, lifted: TransactionId) -> Found {
+        let Some(it) = self.transactions.get(&lifted) else {
+            return Ok(());
+        };
+        let later = self.transactions.iter().find(|(id, other)| {
+            **id != lifted
+                && other.incident == incident
+                // What another incident holds too is only let go.
+                && other.joined.is_empty()
+                && other.kind == StateKind::InForce
+                && other.completed > it.completed
+                && !other.for_good
+                && !self.recoveries.acts(**id)
+        });
+        match later {
+            Some((later, _)) => fail(
+                Invariant::RecoveryOrder,
+                format!("{lifted} of {incident} is lifted before {later}"),
+            ),
+            None => Ok(()),
+        }
+    }
+
+    fn read(&mut self, frame: &Frame, incident: IncidentId, watch: WatchId, healthy: Option<bool>) -> Found {
+        let Some(it) = self.recoveries.watches.get_mut(&(incident, watch)) else {
+            return Ok(());
+        };
+        if it.before.is_none() {
+            it.before = Some(healthy == Some(true));
+            return Ok(());
+        }
+        match healthy {
+            Some(true) => it.unhealthy = 0,
+            Some(false) => it.unhealthy += 1,
+            None => {}
+        }
+        if it.unhealthy < UNHEALTHY_MAX || it.before != Some(true) || healthy != Some(false) {
+            return Ok(());
+        }
+        let lifted = frame.records.iter().any(|record| match record {
+            Record::Transaction {
+                transaction,
+                change: Change::ReleaseStarted { .. },
+            } => it.over == WatchOver::Containment(*transaction),
+            _ => false,
+        });
+        let paged = frame.records.iter().any(
+            |record| matches!(record, Record::NoticeQueued(notice) if notice.level == staunch_model::NoticeLevel::Page),
+        );
+        let (in_force, for_good) = match it.over {
+            WatchOver::Containment(id) => self
+                .transactions
+                .get(&id)
+                .map_or((false, false), |tx| (tx.kind == StateKind::InForce, tx.for_good)),
+            // The recovery is stopped or taken back.
+            WatchOver::Recovery(_) => (true, true),
+        };
+        if in_force && !((lifted || for_good) && paged) {
+            let what = format!("{watch} of {incident} hurts: lifted {lifted}, paged {paged}");
+            return fail(Invariant::HurtIsLifted, what);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,109 @@
+//! `staunch recover`
+
+use std::time::{Duration, Instant};
+
+use staunch_model::IncidentId;
+use staunch_server::dto::{RecoverRequest, RecoveryPhase, RecoveryStepPhase, RecoveryView, path};
+
+use crate::cli::RecoverArgs;
+use crate::client::{Client, Patience};
+use crate::exit::{Exit, Fault};
+use crate::output::{Output, Tone, confirm, say};
+
+/// How often it is looked how far the recovery is.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+
+pub(super) fn run(args: &RecoverArgs) -> Result<Exit, Fault> {
+    let show = &args.change.show;
+    let client = Client::new(&show.server, Patience::USUAL)?;
+    let output = Output::new(show.json);
+    let before = look(&client, args.id)?;
+    if args.show {
+        output.show(&before, |output| text(output, &before))?;
+        return Ok(Exit::Ok);
+    }
+    let question = if args.stop {
+        format!("stop the recovery of {}?", args.id)
+    } else {
+        if !show.json {
+            say(text(&output, &before).trim_end());
+        }
+        format!("recover {}?", args.id)
+    };
+    confirm(&question, args.change.yes)?;
+    let request = RecoverRequest {
+        incident: args.id,
+        stop: args.stop,
+        reason: args.change.reason.clone(),
+    };
+    client.command(path::RECOVER, &request)?;
+    let after = match args.wait {
+        Some(most) if !args.stop => wait(&client, args.id, most.to_std())?,
+        _ => look(&client, args.id)?,
+    };
+    output.show(&after, |output| text(output, &after))?;
+    Ok(match after.state {
+        RecoveryPhase::Failed | RecoveryPhase::Back => Exit::Failed,
+        _ => Exit::Ok,
+    })
+}
+
+fn look(client: &Client, id: IncidentId) -> Result<RecoveryView, Fault> {
+    client.get(&format!("{}/{id}", path::RECOVERIES), &())
+}
+
+/// Looks until the recovery has ended.
+fn wait(client: &Client, id: IncidentId, most: Duration) -> Result<RecoveryView, Fault> {
+    let until = Instant::now() + most;
+    let mut at = None;
+    loop {
+        let view = look(client, id)?;
+        if view.state != RecoveryPhase::Running {
+            return Ok(view);
+        }
+        let now = view.steps.iter().position(|it| it.state == RecoveryStepPhase::Now);
+        if let Some(step) = now.filter(|_| at != now).and_then(|at| view.steps.get(at)) {
+            say(&format!("  now: {}", step.what));
+            at = now;
+        }
+        if Instant::now() >= until {
+            return Err(Fault::new(
+                Exit::Failed,
+                format!("the recovery of {id} has not ended within the time of --wait"),
+            )
+            .hint(format!("it goes on: `staunch recover {id} --show` says how far it is")));
+        }
+        std::thread::sleep(LOOK_AGAIN);
+    }
+}
+
+fn text(output: &Output, view: &RecoveryView) -> String {
+    let state = match view.state {
+        RecoveryPhase::Waiting => output.paint(Tone::Faint, "waits for a person"),
+        RecoveryPhase::Running => output.paint(Tone::Warning, "under way"),
+        RecoveryPhase::Recovered => output.paint(Tone::Good, "recovered"),
+        RecoveryPhase::Failed => output.paint(Tone::Bad, "FAILED"),
+        RecoveryPhase::Back => output.paint(Tone::Bad, "taken back, contained again"),
+        RecoveryPhase::Stopped => output.paint(Tone::Warning, "stopped"),
+    };
+    let by = view.by.as_ref().map_or_else(String::new, |by| format!(" by {by}"));
+    let mut text = format!("Recovery of {} ({}): {state}{by}\n", view.incident, view.playbook);
+    if let Some(why) = &view.why {
+        text.push_str(&format!("  {why}\n"));
+    }
+    for (number, step) in (1..).zip(&view.steps) {
+        let mark = match step.state {
+            RecoveryStepPhase::Done => "+",
+            RecoveryStepPhase::Now => ">",
+            RecoveryStepPhase::Ahead => " ",
+        };
+        text.push_str(&format!("  {mark} {number}. {}\n", step.what));
+    }
+    for watch in &view.watches {
+        text.push_str(&format!(
+            "  {} watches {} over {}, {} unhealthy readings in a row\n",
+            watch.watch, watch.signal, watch.over, watch.unhealthy
+        ));
+    }
+    text
+}
