@@ -141,6 +141,11 @@ impl Turn<'_> {
     fn begin(&mut self, id: IncidentId, playbook: &Playbook, at: u16, step: &RecoverStep, by: &str) -> bool {
         match step {
             RecoverStep::Act { step } => {
+                // What an earlier try has done is done.
+                if let Some(act) = self.done_before(id, *step) {
+                    self.at(id, at, Some(RecoveryWait::Act(act)));
+                    return true;
+                }
                 let targets = self.state.recoveries.get(&id).map(|it| it.targets.clone());
                 let target = targets.and_then(|it| it.into_iter().find(|(of, _)| of == step));
                 let matched = MatchedStep {
@@ -181,6 +186,14 @@ impl Turn<'_> {
                 true
             }
         }
+    }
+
+    /// The act of an earlier try of this recovery at `step` that is in force.
+    fn done_before(&self, id: IncidentId, step: u16) -> Option<TransactionId> {
+        let acts = self.state.recoveries.get(&id)?.acts.iter().rev();
+        let mut acts = acts.filter_map(|(act, _)| self.state.transactions.get(act));
+        let done = |it: &&Transaction| it.step == step && it.state.kind() == StateKind::InForce;
+        acts.find(done).map(|it| it.id)
     }
 
     fn at(&mut self, incident: IncidentId, at: u16, waits: Option<RecoveryWait>) {
@@ -352,7 +365,9 @@ pub(crate) fn go_to(recovery: &mut Recovery, at: u16, waits: Option<RecoveryWait
     if let (Some(RecoveryWait::Release(lifted)), None) = (before, waits) {
         recovery.lifted.push(*lifted);
     }
-    if let Some(RecoveryWait::Act(act)) = waits {
+    if let Some(RecoveryWait::Act(act)) = waits
+        && recovery.acts.iter().all(|(known, _)| *known != act)
+    {
         recovery.acts.push((act, now));
     }
     let by = by.clone();

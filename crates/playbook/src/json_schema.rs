@@ -117,7 +117,7 @@ fn form(form_: &Form, making: &Making<'_>) -> Map<String, Value> {
                 "propertyNames": { "pattern": NAME, "maxLength": limits::NAME_CHARS_MAX },
             })
         }
-        Form::Name => json!({
+        Form::Name | Form::Signal => json!({
             "type": ["string", "boolean"],
             "pattern": NAME,
             "maxLength": limits::NAME_CHARS_MAX,
@@ -228,6 +228,7 @@ fn block() -> Value {
 const fn takes_parameter(form: &Form) -> bool {
     match form {
         Form::System
+        | Form::Signal
         | Form::Technique
         | Form::Duration(..)
         | Form::Lease

@@ -127,6 +127,17 @@ fn with_parameters<'a>(
     ))
 }
 
+/// Whether `name` is small letters, digits and single hyphens, a letter first, and not too long.
+fn is_name(name: &str) -> bool {
+    let is_part = |part: &str| {
+        let mut bytes = part.bytes();
+        !part.is_empty() && bytes.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+    };
+    name.split('-').all(is_part)
+        && name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.len() <= limits::NAME_CHARS_MAX
+}
+
 /// A walk over the tree of one file.
 struct Walk<'w, 'a> {
     text: &'w str,
@@ -251,13 +262,7 @@ impl Walk<'_, '_> {
         let hint = "write the name itself: the configuration finds the values of parameters by it";
         parameters::refuse(node, "the name of a playbook", hint, self.report)?;
         let name = self.scalar(node, "playbook")?;
-        let kebab = name.split('-').all(|part| {
-            !part.is_empty()
-                && part
-                    .bytes()
-                    .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
-        });
-        if kebab && name.starts_with(|c: char| c.is_ascii_lowercase()) && name.len() <= limits::NAME_CHARS_MAX {
+        if is_name(name) {
             return Some(name.into());
         }
         let message = format!("`{}` is not a name for a playbook", Printable(name));

@@ -151,6 +151,23 @@ fn what_does_not_hold_is_contained_again() {
 }
 
 #[test]
+fn what_an_earlier_try_has_done_is_not_done_again() {
+    let mut sim = contained(&[RecoverStep::Act { step: 2 }, RELEASE, soak(true)]);
+    recover(&mut sim).unwrap();
+    sim.run(Span::from_secs(3));
+    sim.health.push((sim.now, Some(false)));
+    sim.run(Span::from_secs(10));
+    assert_eq!(end(&sim).name(), "back");
+    let before = sim.transactions();
+    sim.health.push((sim.now, Some(true)));
+    recover(&mut sim).unwrap();
+    sim.run(SOAK + Span::from_secs(5));
+    assert_eq!(end(&sim), RecoveryEnd::Recovered);
+    assert_eq!(sim.transactions(), before, "its act is in force since the first try");
+    sim.ends_clean();
+}
+
+#[test]
 fn a_soak_that_stops_contains_nothing_again() {
     let mut sim = contained(&[RELEASE, soak(false), RecoverStep::Act { step: 2 }]);
     recover(&mut sim).unwrap();

@@ -3,7 +3,7 @@
 use staunch_model::{ActionKind, Context, Phase, Printable, RecoverStep, Span, Step, TargetExtractor, WatchPlan, text};
 
 use super::fields::Fields;
-use super::{Walk, shape};
+use super::{Walk, is_name, shape};
 use crate::yaml::Node;
 use crate::{limits, suggest};
 
@@ -164,10 +164,9 @@ impl Walk<'_, '_> {
     /// The name of a signal, which the configuration has to know where there is one.
     fn signal(&mut self, node: &Node) -> Option<Box<str>> {
         let name = self.scalar(node, "health")?;
-        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        if name.is_empty() || name.len() > limits::NAME_CHARS_MAX || !name.bytes().all(plain) {
+        if !is_name(name) {
             let message = format!("`{}` is not the name of a health signal", Printable(name));
-            let hint = "names are small letters, digits and hyphens, as in [health.shop] of the configuration";
+            let hint = "names are small letters, digits and single hyphens, as in [health.shop] of the configuration";
             self.report.error_with_hint("P012", node.span.clone(), message, hint);
             return None;
         }

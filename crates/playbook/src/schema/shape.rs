@@ -68,6 +68,8 @@ pub(crate) enum Form {
     Text(Option<usize>),
     /// The name of a playbook.
     Name,
+    /// The name of a health signal.
+    Signal,
     /// The name of an environment.
     Environment,
     /// Anything: what it must be depends on where it is used.

@@ -118,7 +118,7 @@ fn every_mistake_is_found_at_its_place() {
         ("low: enforce", "low: on", &[("P013", 19, 14)]),
         ("low: enforce", "lo: enforce", &[("P010", 19, 9)]),
         ("on_failure: keep", "on_failure: kep", &[("P013", 20, 13)]),
-        ("on_failure: keep", "recover: []", &[("P010", 20, 1)]),
+        ("on_failure: keep", "restore: []", &[("P010", 20, 1)]),
         ("on_failure: keep", "preserve: [network, ruleset: { mib_max: 1 }, flows: { target: event.source.ip }]", &[]),
         ("on_failure: keep", "preserve: [memory]", &[("P015", 20, 12)]),
         ("on_failure: keep", "preserve: [flows]", &[("P012", 20, 12)]),
@@ -406,4 +406,71 @@ fn names_are_unique_among_all_files() {
         ("b.yaml", vec![("P027", 1, 11)])
     );
     assert!(found[1..].iter().all(|it| &*it.file == "c.yaml"));
+}
+
+#[test]
+fn mistakes_in_watches_and_recoveries_are_found() {
+    let playbook = |contain: &str, recover: &str| {
+        format!(
+            "playbook: careful\nsummary: Careful.\ntrigger:\n  sources: [suricata]\n  when: event.severity >= high\n  \
+             incident: event.source.ip\ncontain:\n  - {contain}\nrecover:\n{recover}"
+        )
+    };
+    let block = "block-ip: { target: event.source.ip, lease: 1h }";
+    let watched = |watch: &str| format!("block-ip: {{ target: event.source.ip, lease: 1h, watch: {{ {watch} }} }}");
+    let context = CheckContext {
+        signals: Some(["shop".to_owned()].into()),
+        ..CheckContext::default()
+    };
+    let codes = |text: &str| {
+        let found = compile("x.yaml", text, &context).expect_err("it has a mistake");
+        found.iter().map(|it| it.code).collect::<Vec<_>>()
+    };
+    for (contain, recover, expect) in [
+        (watched("health: shpo, for: 1m"), "  - release\n", "P096"),
+        (watched("health: Shop, for: 1m"), "  - release\n", "P012"),
+        (watched("health: shop"), "  - release\n", "P011"),
+        (watched("health: shop, for: 1s"), "  - release\n", "P018"),
+        (watched("health: shop, for: 10s, every: 1m"), "  - release\n", "P018"),
+        (
+            "kill-process: { target: event.raw.pid, lease: 1h, irreversible: yes, watch: { health: shop, for: 1m } }"
+                .into(),
+            "  - release\n",
+            "P098",
+        ),
+        (block.into(), "  - release: { actions: [isolate-host] }\n", "P097"),
+        (block.into(), "  - release: { actions: [] }\n", "P022"),
+        (block.into(), "  - relaese\n", "P006"),
+        (block.into(), "  - sook: { health: shop, for: 1m }\n", "P015"),
+        (
+            block.into(),
+            "  - soak: { health: shop, for: 1m, otherwise: pray }\n",
+            "P013",
+        ),
+        (block.into(), "  - request-change: { text: \"\" }\n", "P012"),
+        (
+            block.into(),
+            "  - rate-limit-ip: { target: event.source.ip, lease: 1h, watch: { health: shop, for: 1m } }\n",
+            "P010",
+        ),
+        (block.into(), "  - rate-limit-ip: { target: event.source.ip }\n", "P020"),
+    ] {
+        let text = playbook(&contain, recover);
+        assert!(
+            codes(&text).contains(&expect),
+            "{expect} in {:?} of {text}",
+            codes(&text)
+        );
+    }
+    let well = playbook(
+        &watched("health: shop, for: 1m"),
+        "  - rate-limit-ip: { target: event.source.ip, lease: 1h }\n  - release: { actions: [block-ip] }\n  \
+         - soak: { health: shop, for: 10m }\n  - release\n  - request-change: { text: Rotate the key. }\n",
+    );
+    let compiled = compile("x.yaml", &well, &context).expect("it is well");
+    let playbook = &compiled.program.playbook;
+    assert_eq!((playbook.containing().count(), playbook.steps.len()), (1, 2));
+    assert_eq!(playbook.recover().count(), 5);
+    let watch = playbook.watch_of(0).expect("it is watched");
+    assert_eq!((watch.lasts, watch.every), (Span::from_mins(1), Span::from_secs(5)));
 }

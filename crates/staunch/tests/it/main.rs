@@ -31,6 +31,7 @@ mod playbook_tests;
 mod processes;
 mod protect;
 mod rate_limit;
+mod recover;
 mod reload;
 mod replay;
 mod run;

@@ -93,7 +93,7 @@ impl Receiver {
     }
 }
 
-fn write(home: &Home, file: &str, text: &str) {
+pub(crate) fn write(home: &Home, file: &str, text: &str) {
     fs::write(home.path(file), text).expect("it is our directory");
     fs::set_permissions(home.path(file), fs::Permissions::from_mode(0o600)).expect("it is ours");
 }

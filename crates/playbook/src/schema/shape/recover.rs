@@ -20,7 +20,7 @@ pub(super) const RECOVER_STEP: Form = Form::Either(&[
 
 const HEALTH: Key = must(
     "health",
-    Form::Text(Some(limits::NAME_CHARS_MAX)),
+    Form::Signal,
     "The name of a health signal of the configuration, `[health.NAME]`.",
 );
 

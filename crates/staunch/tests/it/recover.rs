@@ -1,0 +1,245 @@
+//! Watching the business and getting back to normal, by the real binary in a namespace with its own kernel rules.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde_json::{Value, json};
+use staunch_ports::Clock as _;
+use staunch_ports::clock::SystemClock;
+
+use crate::harness::{Home, SMALL, Server, element, in_namespace, stderr, stdout, wait_until};
+
+const PLAYBOOK: &str = "playbook: careful\nsummary: Block who attacks, and watch the shop.\ntrigger:\n  sources: [cloudevents]\n  \
+     when: event.severity >= high\n  incident: event.source.ip\n  deduplicate: 1m\n\
+     contain:\n  - block-ip: { target: event.source.ip, lease: 10m, watch: { health: shop, for: 1m, every: 1s } }\n\
+     recover:\n  - request-change: { text: Rotate the key of the shop. }\n  \
+     - rate-limit-ip: { target: event.source.ip, lease: 5m }\n  - release\n  \
+     - soak: { health: errors, for: 5s, every: 1s }\n\
+     mode: { low: enforce, medium: enforce, high: observe }\n";
+
+/// A shop and a Prometheus on one port, as well as they are told to be.
+struct Business {
+    port: u16,
+    /// What the shop answers with.
+    shop: Arc<AtomicUsize>,
+    /// Errors in a thousand requests.
+    errors: Arc<AtomicUsize>,
+}
+
+impl Business {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("an address");
+        let port = listener.local_addr().expect("it has one").port();
+        let shop = Arc::new(AtomicUsize::new(200));
+        let errors = Arc::new(AtomicUsize::new(1));
+        let (status, share) = (shop.clone(), errors.clone());
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let mut lines = BufReader::new(&stream).lines().map_while(Result::ok);
+                let asked = lines.next().unwrap_or_default();
+                let head: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
+                let (status, body) = if asked.starts_with("GET /api/v1/query?query=error_share ") {
+                    let may = head
+                        .iter()
+                        .any(|it| it.eq_ignore_ascii_case("authorization: bearer s3cret"));
+                    let value = share.load(Ordering::SeqCst);
+                    let body = format!(
+                        "{{\"status\":\"success\",\"data\":{{\"resultType\":\"vector\",\"result\":\
+                         [{{\"metric\":{{}},\"value\":[1,\"0.{value:03}\"]}}]}}}}"
+                    );
+                    (if may { 200 } else { 401 }, body)
+                } else {
+                    (status.load(Ordering::SeqCst), String::new())
+                };
+                let answer = format!(
+                    "HTTP/1.1 {status} -\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+                    body.len()
+                );
+                // The server may have been killed.
+                drop(stream.write_all(answer.as_bytes()));
+            }
+        });
+        Self { port, shop, errors }
+    }
+
+    fn home(&self) -> Home {
+        let port = self.port;
+        let config = format!(
+            "{SMALL}[playbooks]\nbuilt_in = false\ndirs = [\"playbooks\"]\n\
+             [health.shop]\nurl = \"http://127.0.0.1:{port}/healthz\"\n\
+             [health.errors]\nurl = \"http://127.0.0.1:{port}\"\nquery = \"error_share\"\nmax = 0.02\nkey_file = \"secret\"\n"
+        );
+        let home = Home::new(&config);
+        home.playbook("careful.yaml", PLAYBOOK);
+        crate::notices::write(&home, "secret", "Bearer s3cret");
+        home
+    }
+}
+
+fn attack(server: &Server, source: &str) {
+    let time = SystemClock.now().to_string();
+    let event = json!({
+        "specversion": "1.0", "id": source, "source": "/sensor", "type": "attack", "time": time, "severity": "high",
+        "sourceip": source, "data": {},
+    });
+    assert_eq!(server.take_from("cloudevents", &event.to_string()).matched, 1);
+}
+
+fn notices(server: &Server) -> String {
+    server.get::<Value>("/v1/notices").to_string()
+}
+
+#[test]
+fn what_hurts_the_business_is_lifted_and_paged() {
+    in_namespace("recover::hurts", || {
+        let business = Business::start();
+        let home = business.home();
+        let server = home.serve();
+        attack(&server, "203.0.113.31");
+        wait_until("a block", || element("203.0.113.31").is_some());
+        wait_until("a watch", || {
+            let watches = server.get::<Value>("/v1/recoveries/INC-1");
+            watches["watches"][0]["signal"] == "shop" && watches["state"] == "waiting"
+        });
+        business.shop.store(503, Ordering::SeqCst);
+        wait_until("its end", || element("203.0.113.31").is_none());
+        wait_until("a page", || notices(&server).contains("is lifted because it hurt"));
+        let pages = notices(&server);
+        assert!(pages.contains("the health signal shop says HTTP 503"), "{pages}");
+        let timeline = server.ok(&["incident", "timeline", "INC-1", "--format", "csv"]);
+        for part in [
+            "shop is read before TX-1",
+            "WATCH-1 is NOT healthy: HTTP 503",
+            "it HURTS",
+        ] {
+            assert!(timeline.contains(part), "{part}: {timeline}");
+        }
+        // What was unhealthy before is told, and goes on unwatched.
+        attack(&server, "203.0.113.32");
+        wait_until("a block", || element("203.0.113.32").is_some());
+        wait_until("a warning", || notices(&server).contains("goes on unwatched"));
+        let doctor = stdout(&home.run(&["doctor"]));
+        assert!(doctor.contains("shop is not healthy: HTTP 503"), "{doctor}");
+        assert!(doctor.contains("errors is healthy: 0.001"), "{doctor}");
+    });
+}
+
+#[test]
+fn an_incident_is_recovered_from_step_by_step_and_taken_back_when_it_does_not_hold() {
+    in_namespace("recover::steps", || {
+        let business = Business::start();
+        let home = business.home();
+        let server = home.serve();
+        attack(&server, "203.0.113.41");
+        wait_until("a block", || element("203.0.113.41").is_some());
+        let plan = server.ok(&["recover", "INC-1", "--show"]);
+        let expect = "Recovery of INC-1 (careful): waits for a person\n    \
+                      1. ask people for a change: Rotate the key of the shop.\n    \
+                      2. rate-limit-ip on 203.0.113.41\n    \
+                      3. release all, in reverse order of completion, each verified\n    \
+                      4. errors has to be healthy for 5s; otherwise contain again and page\n";
+        assert!(plan.starts_with(expect), "{plan}");
+
+        // It does not hold.
+        business.errors.store(310, Ordering::SeqCst);
+        let back = server.run(&["recover", "INC-1", "--yes", "--wait", "--reason", "the patch is in"]);
+        assert_eq!(back.status.code(), Some(1), "{}", stderr(&back));
+        let said = stdout(&back);
+        assert!(said.contains("taken back, contained again"), "{said}");
+        assert!(
+            said.contains("the health signal errors says 0.31 is above 0.02"),
+            "{said}"
+        );
+        wait_until("a block again", || element("203.0.113.41").is_some());
+
+        // A restart in the middle of it loses nothing.
+        business.errors.store(1, Ordering::SeqCst);
+        server.ok(&["recover", "INC-1", "--yes"]);
+        wait_until("a soak", || {
+            let view = server.get::<Value>("/v1/recoveries/INC-1");
+            view["steps"][3]["state"] == "now"
+        });
+        assert!(element("203.0.113.41").is_none());
+        server.kill();
+        let server = home.serve();
+        wait_until("its end", || notices(&server).contains("INC-1 has recovered"));
+        assert!(element("203.0.113.41").is_none());
+        let view = server.get::<Value>("/v1/recoveries/INC-1");
+        assert_eq!(view["state"], "recovered", "{view}");
+        let timeline = server.ok(&["incident", "timeline", "INC-1", "--format", "csv"]);
+        for part in [
+            "recovery started by",
+            "recovery, step 3: TX-1 is lifted",
+            "contains again",
+            "recovery taken BACK, contained again",
+            "WATCH-",
+            "recovered",
+        ] {
+            assert!(timeline.contains(part), "{part}: {timeline}");
+        }
+        let again = server.run(&["recover", "INC-1", "--yes"]);
+        assert_eq!(again.status.code(), Some(4), "{}", stderr(&again));
+        assert!(
+            stderr(&again).contains("INC-1 has recovered already"),
+            "{}",
+            stderr(&again)
+        );
+        let none = server.run(&["recover", "INC-9", "--yes"]);
+        assert!(stderr(&none).contains("INC-9 is not open"), "{}", stderr(&none));
+        assert!(!home.log().contains("s3cret"));
+    });
+}
+
+#[test]
+fn mistakes_in_health_signals_are_found() {
+    let home = Home::new("");
+    for (config, expect) in [
+        ("url = \"shop\"", "it does not begin with https:// or http://"),
+        (
+            "url = \"https://ann:pw@shop.example/\"",
+            "it has a user or a password in it",
+        ),
+        (
+            "url = \"http://shop.example/\"\nkey_file = \"secret\"",
+            "a key is sent to this machine alone",
+        ),
+        (
+            "url = \"https://shop.example/\"\nmax = 1.0",
+            "asks a page, which has no value",
+        ),
+        (
+            "url = \"https://shop.example/\"\nquery = \"up\"",
+            "nothing says which values",
+        ),
+        (
+            "url = \"https://shop.example/\"\nquery = \"up\"\nmin = 2.0\nmax = 1.0",
+            "no value of shop is healthy",
+        ),
+        (
+            "url = \"https://shop.example/\"\nquery = \"up\"\nmax = nan",
+            "no value of shop is healthy",
+        ),
+        (
+            "url = \"https://shop.example/\"\ndeadline = \"3s\"",
+            "containment waits for the first reading",
+        ),
+    ] {
+        home.configure(&format!("[health.shop]\n{config}\n"));
+        let found = home.run(&["check"]);
+        assert_eq!(found.status.code(), Some(2), "{config}");
+        let said = stderr(&found);
+        assert!(said.contains(expect), "{config}: {said}");
+    }
+    home.configure(
+        "[playbooks]\nbuilt_in = false\ndirs = [\"playbooks\"]\n[health.shop]\nurl = \"http://shop.example/\"\n",
+    );
+    home.playbook("careful.yaml", PLAYBOOK);
+    let found = home.run(&["check"]);
+    let said = format!("{}{}", stdout(&found), stderr(&found));
+    assert!(
+        said.contains("P096") && said.contains("there is no health signal `errors`"),
+        "{said}"
+    );
+}
