@@ -133,7 +133,7 @@ pub(super) fn show(
 
 /// The picture of it.
 pub(super) fn picture(detail: &IncidentDetail, folder: Result<&Path, String>) -> String {
-    svg::draw(&graph(detail, read(detail, folder), NODES_MAX))
+    svg::inline(&graph(detail, read(detail, folder), NODES_MAX))
 }
 
 fn read(detail: &IncidentDetail, folder: Result<&Path, String>) -> Read {

@@ -30,7 +30,14 @@ const STYLE: &str = "\
 .graph .title{font-size:15px;font-weight:600}.graph .box{fill:#fff;stroke:#000;stroke-width:1.2}.graph .end{stroke-width:3.2}\
 .graph .more{stroke-dasharray:2 3}.graph .edge{fill:none;stroke:#000;stroke-width:1.2}.graph .inferred{stroke-dasharray:5 4}";
 
+/// A file of its own.
 pub(super) fn draw(graph: &Graph) -> String {
+    let named = "<svg xmlns=\"http://www.w3.org/2000/svg\" ";
+    inline(graph).replacen("<svg ", named, 1)
+}
+
+/// A part of a page, which needs no namespace.
+pub(super) fn inline(graph: &Graph) -> String {
     let texts: Vec<Vec<String>> = graph.nodes.iter().map(|it| lines(graph, it)).collect();
     let heights: Vec<i64> = texts.iter().map(|it| length(it.len()) * LINE + 10).collect();
     let laid = layout(graph, &heights);
@@ -41,7 +48,7 @@ pub(super) fn draw(graph: &Graph) -> String {
     let notes: Vec<String> = notes.iter().map(|it| cut(it, chars)).collect();
     let height = top + laid.height + 2 * MARGIN + length(notes.len()) * LINE;
     let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"graph\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" \
+        "<svg class=\"graph\" viewBox=\"0 0 {width} {height}\" width=\"{width}\" height=\"{height}\" \
          role=\"img\">\n"
     );
     let title = format!("{}: from the first known cause to the contained effect", graph.incident);
