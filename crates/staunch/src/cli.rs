@@ -22,7 +22,7 @@ pub(crate) use author::{
 pub(crate) use drill::{DrillCommand, DrillKeyArgs, DrillRunArgs, TabletopArgs};
 pub(crate) use evidence::{EvidenceCommand, EvidenceGetArgs, EvidenceVerifyArgs, VaultArgs};
 pub(crate) use look::{
-    ContainmentCommand, IncidentCommand, IncidentState, IndexCommand, JournalCommand, Period, ReplayArgs,
+    ContainmentCommand, GraphFormat, IncidentCommand, IncidentState, IndexCommand, JournalCommand, Period, ReplayArgs,
     TimelineFormat, WatchArgs,
 };
 pub(crate) use operate::{

@@ -67,6 +67,32 @@ pub(crate) enum IncidentCommand {
         /// Write it into this file, which must not be there
         #[arg(long, short, value_name = "FILE")]
         output: Option<PathBuf>,
+        /// The folder of evidence, for the causes in a page, or a copy of it [default: that of the configuration]
+        #[arg(long, value_name = "DIR")]
+        vault: Option<PathBuf>,
+        #[command(flatten)]
+        server: ServerArgs,
+    },
+    /// Show what led to what, from the first known cause to the contained effect: events, acts and sealed evidence
+    Graph {
+        /// Which, such as INC-17
+        #[arg(value_name = "INCIDENT")]
+        id: IncidentId,
+        /// How to write it
+        #[arg(long, value_enum, value_name = "FORMAT", default_value_t = GraphFormat::Text)]
+        format: GraphFormat,
+        /// Answer in JSON, as with `--format json`
+        #[arg(long, conflicts_with = "format")]
+        json: bool,
+        /// Write it into this file, which must not be there
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+        /// Show so many things at the most
+        #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u16).range(10..=500))]
+        nodes: u16,
+        /// The folder of evidence, or a copy of it [default: that of the configuration]
+        #[arg(long, value_name = "DIR")]
+        vault: Option<PathBuf>,
         #[command(flatten)]
         server: ServerArgs,
     },
@@ -106,6 +132,19 @@ pub(crate) enum TimelineFormat {
     Html,
     /// For spreadsheets; no cell is taken for a formula
     Csv,
+}
+
+/// How a graph is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum GraphFormat {
+    /// For people, in 80 columns
+    Text,
+    /// For programs
+    Json,
+    /// For a browser and for print: a picture, which needs nothing else
+    Svg,
+    /// For Graphviz
+    Dot,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -1,7 +1,11 @@
 //! `staunch incident`
 
+mod graph;
+mod sealed;
 mod timeline;
 mod trends;
+
+use std::path::PathBuf;
 
 use serde_json::json;
 use staunch_model::{IncidentStatus, Judgement, Printable, Timestamp, Verdict};
@@ -9,7 +13,7 @@ use staunch_server::dto::{
     EvidenceRow, IncidentAnswer, IncidentQuery, IncidentRow, Incidents, Protected, TransactionRow, path,
 };
 
-use crate::cli::{IncidentCommand, IncidentState, TimelineFormat};
+use crate::cli::{GraphFormat, IncidentCommand, IncidentState, ServerArgs, TimelineFormat};
 use crate::client::{Client, Patience};
 use crate::exit::{Exit, Fault};
 use crate::output::{Output, Tone, clock, now, relative, say, wrap};
@@ -42,12 +46,35 @@ pub(super) fn run(command: &IncidentCommand) -> Result<Exit, Fault> {
             format,
             json,
             output,
+            vault,
             server,
         } => {
             let format = if *json { TimelineFormat::Json } else { *format };
             let client = Client::new(server, Patience::USUAL)?;
             let found: IncidentAnswer = client.get(&format!("{}/{id}", path::INCIDENTS), &json!({}))?;
-            timeline::show(&found, format, *reverse, output.as_deref())?;
+            let causes = if format == TimelineFormat::Html {
+                let folder = folder(vault.as_ref(), server)?;
+                Some(graph::picture(&found.detail, folder.as_deref().map_err(Clone::clone)))
+            } else {
+                None
+            };
+            timeline::show(&found, causes.as_deref(), format, *reverse, output.as_deref())?;
+        }
+        IncidentCommand::Graph {
+            id,
+            format,
+            json,
+            output,
+            nodes,
+            vault,
+            server,
+        } => {
+            let format = if *json { GraphFormat::Json } else { *format };
+            let client = Client::new(server, Patience::USUAL)?;
+            let found: IncidentAnswer = client.get(&format!("{}/{id}", path::INCIDENTS), &json!({}))?;
+            let folder = folder(vault.as_ref(), server)?;
+            let folder = folder.as_deref().map_err(Clone::clone);
+            graph::show(&found.detail, folder, usize::from(*nodes), format, output.as_deref())?;
         }
         IncidentCommand::Trends { days, by, limit, show } => {
             let client = Client::new(&show.server, Patience::USUAL)?;
@@ -60,6 +87,16 @@ pub(super) fn run(command: &IncidentCommand) -> Result<Exit, Fault> {
         }
     }
     Ok(Exit::Ok)
+}
+
+/// The folder of evidence; or why there is none to look into.
+fn folder(named: Option<&PathBuf>, server: &ServerArgs) -> Result<Result<PathBuf, String>, Fault> {
+    Ok(match (named, &server.url) {
+        (Some(named), _) => Ok(named.clone()),
+        // What is on this machine need not be of the installation that was asked.
+        (None, Some(_)) => Err("evidence is not read when a server is named; `--vault` names it, or a copy".to_owned()),
+        (None, None) => Ok(super::load(&server.data)?.evidence_dir()),
+    })
 }
 
 fn list_text(output: &Output, found: &Incidents) -> String {

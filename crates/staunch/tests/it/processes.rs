@@ -2,18 +2,20 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use nix::sys::signal::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 use staunch_connectors::actions::freeze_process::cgroup2_mount;
-use staunch_model::{ActionKind, StateKind};
+use staunch_model::{ActionKind, Span, StateKind};
 use staunch_ports::Clock as _;
 use staunch_ports::clock::SystemClock;
 use staunch_server::dto::{Approvals, EventPlan, IncidentAnswer, Incidents, Ruling};
 
-use crate::harness::{Home, SMALL, Server, in_namespace, stderr, wait_until};
+use crate::harness::{Home, SMALL, Server, in_namespace, stderr, stdout, wait_until};
 
 const MINES: &str = "Detect crypto miners using the Stratum protocol";
 
@@ -385,5 +387,108 @@ fn without_the_setting_no_process_is_touched() {
         });
         echo.answers("it goes on");
         assert!(server.containments().is_empty());
+    });
+}
+
+#[test]
+fn a_real_miner_becomes_a_graph_of_its_parent_its_connection_its_file_and_its_end() {
+    where_processes_freeze("processes::a_graph", || {
+        let home = home_with("[processes]\nenabled = true\n[evidence]\nimmutable = false\n");
+        let freezes = include_str!("../../../../playbooks/crypto-miner-freeze.yaml");
+        let keeps = "preserve:\n  - process: { target: 'event.raw.output_fields[\"proc.pid\"]' }\n  - processes\n  - sockets\n\ncontain:";
+        home.playbook("miner.yaml", &freezes.replace("contain:", keeps));
+        let server = home.serve();
+
+        let pool = TcpListener::bind("127.0.0.1:0").expect("there is a loopback");
+        let port = pool.local_addr().expect("it is bound").port();
+        let miner = TcpStream::connect(pool.local_addr().expect("it is bound")).expect("it listens");
+        let (mut accepted, _) = pool.accept().expect("it has connected");
+        let loot = home.path("loot");
+        // A shell that has started what holds the connection, and says which process that is.
+        // What a shell starts in the background would read nothing but for the copy.
+        let script = "exec 3<&0; cat <&3 >\"$0\" & echo $!; wait";
+        let mut shell = Command::new("sh")
+            .args(["-c", script, &loot.display().to_string()])
+            .stdin(Stdio::from(OwnedFd::from(miner)))
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("there is a shell");
+        let mut said = String::new();
+        let mut output = BufReader::new(shell.stdout.take().expect("it is piped"));
+        output.read_line(&mut said).expect("it is a text");
+        let pid: u32 = said.trim().parse().expect("a number");
+        writeln!(accepted, "work").expect("it is connected");
+        wait_until("the work", || fs::read_to_string(&loot).is_ok_and(|it| it == "work\n"));
+
+        server.take_from("falco", &alert(MINES, &hostname(), pid));
+        wait_until("the containment", || in_force(&server) == 1);
+        // A server that is named may be another's: its vault is named too.
+        let graph: Value = server.json(&["incident", "graph", "INC-1"]);
+        assert!(graph["missing"].to_string().contains("`--vault` names it"), "{graph:#}");
+        let vault = home.data().join("evidence").display().to_string();
+        let graph: Value = server.json(&["incident", "graph", "INC-1", "--vault", &vault]);
+        let nodes = graph["nodes"].as_array().expect("nodes");
+        let node = |kind: &str, label: &str| {
+            let mut alike = nodes.iter().filter(|it| it["kind"] == kind);
+            let found = alike.find(|it| it["label"].as_str().expect("a text").contains(label));
+            found.unwrap_or_else(|| panic!("no {kind} {label}: {graph:#}"))
+        };
+        let leads = |from: &Value, what: &str, to: &Value| {
+            let edges = graph["edges"].as_array().expect("edges");
+            let found = edges
+                .iter()
+                .find(|it| it["from"] == from["id"] && it["what"] == what && it["to"] == to["id"]);
+            found.unwrap_or_else(|| panic!("{from} is not {what} {to}: {graph:#}"))["basis"].clone()
+        };
+        let cat = node("process", &format!("{pid} "));
+        let parent = node("process", &format!("{} ", shell.id()));
+        let tested = node("process", &format!("{} ", std::process::id()));
+        assert_eq!(leads(tested, "started", parent), "observed");
+        assert_eq!(leads(parent, "started", cat), "observed");
+        assert_eq!(leads(cat, "has open to write", node("file", "loot")), "observed");
+        assert_eq!(leads(cat, "contained by", node("act", "freeze-process")), "observed");
+        let facts = cat["facts"].to_string();
+        assert!(facts.contains("SHA-256 ") && facts.contains("user 0"), "{cat}");
+        let began = cat["at"].as_str().expect("a time").parse().expect("a time");
+        let ago = SystemClock.now().since(began);
+        assert!(ago < Span::from_mins(10) && ago > Span::ZERO, "it began {ago} ago");
+        let ends = format!("to 127.0.0.1:{port}");
+        let is_to_pool = |it: &&Value| it["kind"] == "connection" && it["facts"].to_string().contains(&ends);
+        let connection = nodes.iter().find(is_to_pool).expect("its connection");
+        assert_eq!(leads(cat, "holds", connection), "observed");
+        assert_eq!(
+            leads(connection, "connected to", node("address", "127.0.0.1")),
+            "inferred"
+        );
+
+        let svg = home.path("graph.svg");
+        server.ok(&[
+            "incident",
+            "graph",
+            "INC-1",
+            "--format",
+            "svg",
+            "--output",
+            &svg.display().to_string(),
+        ]);
+        let svg = fs::read_to_string(svg).expect("it is written");
+        assert!(
+            svg.starts_with("<svg ") && svg.contains("freeze-process") && svg.ends_with("</svg>\n"),
+            "{svg}"
+        );
+        // Without an address, the vault of the configuration is read.
+        let dot = home.run(&["incident", "graph", "INC-1", "--format", "dot"]);
+        let dot = stdout(&dot);
+        assert!(dot.contains("loot"), "{dot}");
+        assert!(dot.starts_with("digraph \"INC-1\" {"), "{dot}");
+        let page = server.ok(&["incident", "timeline", "INC-1", "--format", "html"]);
+        assert!(
+            page.contains("<h2>The causes</h2>") && page.contains("class=\"graph\""),
+            "{page}"
+        );
+
+        server.ok(&["release", "TX-1", "--wait", "--yes", "--reason", "a test"]);
+        drop(accepted);
+        assert!(shell.wait().expect("it is ours").success());
     });
 }

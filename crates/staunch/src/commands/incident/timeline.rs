@@ -58,7 +58,7 @@ impl Lane {
 /// Where it is known from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum Basis {
+pub(super) enum Basis {
     /// A source, a driver, a collector or a person said so.
     Observed,
     /// Staunch concluded or decided it from what was observed.
@@ -66,14 +66,14 @@ enum Basis {
 }
 
 impl Basis {
-    const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Observed => "observed",
             Self::Inferred => "inferred",
         }
     }
 
-    const fn mark(self) -> char {
+    pub(super) const fn mark(self) -> char {
         match self {
             Self::Observed => ' ',
             Self::Inferred => '~',
@@ -151,12 +151,13 @@ struct LeftOut {
     entries: u64,
 }
 
-/// Shows the timeline of `answer`, or writes it into a file that is not there.
+/// Shows the timeline of `answer`, or writes it into a file that is not there. `causes` is a picture for the page.
 ///
 /// # Errors
 /// When stdout or the file cannot be written.
 pub(super) fn show(
     answer: &IncidentAnswer,
+    causes: Option<&str>,
     format: TimelineFormat,
     reverse: bool,
     file: Option<&Path>,
@@ -177,15 +178,16 @@ pub(super) fn show(
         TimelineFormat::Text => text(&Output::new(false), &timeline),
         TimelineFormat::Json => json(&timeline)?,
         TimelineFormat::Csv => csv(&timeline.entries)?,
-        TimelineFormat::Html => html::page(&timeline),
+        TimelineFormat::Html => html::page(&timeline, causes),
     };
     match file {
-        Some(file) => write_new(file, &shown),
+        Some(file) => write_new(file, &shown, "the timeline"),
         None => print(&shown),
     }
 }
 
-fn write_new(file: &Path, text: &str) -> Result<(), Fault> {
+/// Writes `what` into a file that is not there.
+pub(super) fn write_new(file: &Path, text: &str, what: &str) -> Result<(), Fault> {
     let shown = file.display().to_string();
     let shown = Printable(&shown);
     let mut made = OpenOptions::new()
@@ -197,7 +199,7 @@ fn write_new(file: &Path, text: &str) -> Result<(), Fault> {
         })?;
     made.write_all(text.as_bytes())
         .map_err(|error| Fault::doing(Exit::Failed, format!("cannot write {shown}"), &error))?;
-    say(&format!("the timeline is in {shown}"));
+    say(&format!("{what} is in {shown}"));
     Ok(())
 }
 

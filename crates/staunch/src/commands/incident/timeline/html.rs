@@ -49,10 +49,10 @@ svg .lane{font-size:12px;font-weight:600}svg .label{font-size:11px}
 --evidence:#000;--transaction:#000;--notice:#000;--person:#000}\
 body{font-size:10pt;max-width:none;margin:0;padding:0}.scroll{overflow:visible}.picture{min-width:0;max-height:165mm}.picture.low{max-height:96mm}\
 .sum{grid-template-columns:repeat(6,1fr)}.sum div,tr,.picture,.legend{break-inside:avoid}h2,caption,thead{break-after:avoid}tbody tr:nth-child(-n+2){break-before:avoid}thead{display:table-header-group}\
-details::details-content{content-visibility:visible;block-size:auto}}";
+svg.graph{max-width:100%;height:auto}details::details-content{content-visibility:visible;block-size:auto}}";
 
-/// The page.
-pub(super) fn page(timeline: &Timeline<'_>) -> String {
+/// The page. `causes` is the picture of what led to what: markup of ours.
+pub(super) fn page(timeline: &Timeline<'_>, causes: Option<&str>) -> String {
     let it = timeline.incident;
     let mut page = Page(String::new());
     page.raw("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n");
@@ -88,6 +88,12 @@ pub(super) fn page(timeline: &Timeline<'_>) -> String {
     page.raw(&picture::draw(timeline));
     page.raw("</div>\n");
     page.legend();
+    if let Some(causes) = causes {
+        page.part("h2", "The causes");
+        page.raw("<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Picture of the causes\">\n");
+        page.raw(causes);
+        page.raw("</div>\n");
+    }
     page.entries(timeline);
     page.guards(&timeline.detail.transactions);
     page.clocks(timeline);

@@ -99,7 +99,7 @@ fn a_story_has_a_picture_a_table_measures_guards_and_clocks() {
     }
     detail.incident.source = Some("203.0.113.9".to_owned());
     detail.events[2].system = "zeek".to_owned();
-    let page = page(&timeline(&detail));
+    let page = page(&timeline(&detail), None);
     insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, { insta::assert_snapshot!("timeline", page) });
 }
 
@@ -110,9 +110,9 @@ fn nothing_of_an_attacker_is_markup_or_steers_what_shows_it() {
         "W\u{4e16}".repeat(25_000)
     );
     let detail = story(&hostile);
-    let page = page(&timeline(&detail));
+    let page = page(&timeline(&detail), None);
     assert!(page.len() < 100_000, "{} bytes", page.len());
-    let plain = super::page(&timeline(&story("plain")));
+    let plain = super::page(&timeline(&story("plain")), None);
     // As many of each element as without an attacker.
     for name in [
         "script", "title", "style", "svg", "text", "td", "tr", "g", "rect", "desc", "p", "summary",
@@ -213,7 +213,7 @@ fn labels_of_twenty_entries_in_a_lane_touch_neither_each_other_nor_a_line() {
         "ET EXPLOIT Apache log4j RCE Attempt",
         "WWWWWWWWWWWWWWWWWWWWWWWW",
     ] {
-        let page = page(&timeline(&dense(words)));
+        let page = page(&timeline(&dense(words)), None);
         let number = |of: &str, name: &str| -> f64 {
             let (_, rest) = of.split_once(&format!("{name}=\"")).expect("it has one");
             rest.split('"')

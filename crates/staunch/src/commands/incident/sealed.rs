@@ -1,0 +1,132 @@
+//! What was sealed for an incident, read out of the vault as documents.
+//!
+//! Never changes anything, and holds no more than it is told to.
+
+use std::io::Read as _;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use serde_json::Value;
+use staunch_model::{EvidenceId, EvidenceKind, IncidentId, Printable, Sha256Hash, Span, Taken, Timestamp};
+use staunch_ports::Vault as _;
+use staunch_store::vault::DirVault;
+
+use crate::wiring;
+
+/// The bytes of one document that is read: the processes and sockets of a large machine have some tens of MiB.
+const DOCUMENT_BYTES_MAX: u64 = 32 << 20;
+
+/// The bytes of all of them.
+const ALL_BYTES_MAX: u64 = 64 << 20;
+
+/// The kinds that name causes, and have a document each.
+const KINDS: [EvidenceKind; 5] = [
+    EvidenceKind::Process,
+    EvidenceKind::Processes,
+    EvidenceKind::Sockets,
+    EvidenceKind::Flows,
+    EvidenceKind::Logins,
+];
+
+/// One document, proved against its hash.
+#[derive(Debug)]
+pub(super) struct Sealed {
+    pub(super) evidence: EvidenceId,
+    pub(super) kind: EvidenceKind,
+    /// When it was taken.
+    pub(super) at: Timestamp,
+    /// The same, since the machine was started.
+    pub(super) since_boot: Span,
+    pub(super) document: Value,
+}
+
+/// What there is, and what is missing, in words that are safe to show.
+#[derive(Debug, Default)]
+pub(super) struct Read {
+    pub(super) sealed: Vec<Sealed>,
+    pub(super) missing: Vec<String>,
+}
+
+impl Sealed {
+    /// When something happened, by the ticks since the machine was started; there are 100 in a second (`USER_HZ`, time(7)).
+    pub(super) fn at_ticks(&self, ticks: u64) -> Timestamp {
+        let since_boot = ticks.saturating_mul(10_000);
+        let before = self.since_boot.as_micros().saturating_sub(since_boot);
+        Timestamp::from_micros(self.at.as_micros().saturating_sub(before))
+    }
+}
+
+/// Reads what `folder` holds of `incident`.
+pub(super) fn read(folder: &Path, incident: IncidentId) -> Read {
+    let mut found = Read::default();
+    let dir = folder.join(wiring::VAULT);
+    if !dir.is_dir() {
+        found
+            .missing
+            .push("there is no vault on this machine; `--vault` names a copy".to_owned());
+        return found;
+    }
+    let vault = DirVault::read_only(&dir);
+    let mut wanted: Vec<(EvidenceId, EvidenceKind, Timestamp, Span, Sha256Hash, u64)> = Vec::new();
+    let visited = vault.manifests(incident, &mut |it| {
+        let custody = &it.manifest.custody;
+        if KINDS.contains(&custody.kind) {
+            match &it.manifest.taken {
+                Taken::Stored { size, sha256, .. } => wanted.push((
+                    custody.evidence,
+                    custody.kind,
+                    custody.collected_at,
+                    custody.collected_at_monotonic,
+                    *sha256,
+                    *size,
+                )),
+                Taken::Missed(why) => {
+                    let why = why.to_string();
+                    found
+                        .missing
+                        .push(format!("{} ({}): {}", custody.evidence, custody.kind, Printable(&why)));
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    });
+    if let Err(failure) = visited {
+        let failure = failure.to_string();
+        found
+            .missing
+            .push(format!("not all of the vault could be read: {}", Printable(&failure)));
+    }
+    wanted.sort_by_key(|it| (it.0, it.2));
+    let mut room = ALL_BYTES_MAX;
+    for (evidence, kind, at, since_boot, hash, size) in wanted {
+        if size > DOCUMENT_BYTES_MAX || size > room {
+            found.missing.push(format!(
+                "{evidence} ({kind}): {size} bytes are more than are read for a picture"
+            ));
+            continue;
+        }
+        room -= size;
+        match document(&vault, hash, size) {
+            Ok(document) => found.sealed.push(Sealed {
+                evidence,
+                kind,
+                at,
+                since_boot,
+                document,
+            }),
+            Err(why) => found.missing.push(format!("{evidence} ({kind}): {}", Printable(&why))),
+        }
+    }
+    found
+}
+
+fn document(vault: &DirVault, hash: Sha256Hash, size: u64) -> Result<Value, String> {
+    let mut from = vault.open(hash).map_err(|failure| failure.to_string())?;
+    let mut bytes = Vec::new();
+    // To the end, because only there it is proved.
+    from.by_ref()
+        .take(size + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| error.to_string())?;
+    serde_json::from_slice(&bytes).map_err(|error| format!("it is no document: {error}"))
+}
