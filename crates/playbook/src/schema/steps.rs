@@ -2,11 +2,12 @@
 
 use staunch_model::{
     ActionKind, Aim, Context, IncidentOutcome, NotifyStep, Phase, Printable, Span, Step, TargetExtractor, UndoClass,
+    is_job_name,
 };
 
 use super::fields::Fields;
 use super::{Walk, shape};
-use crate::cel::field::Type;
+use crate::cel::field::{Field, Type};
 use crate::cel::{check, compile, outcome};
 use crate::yaml::{Kind, Node};
 use crate::{limits, suggest};
@@ -65,15 +66,31 @@ impl Walk<'_, '_> {
             );
         }
         let fields = self.fields(value, &shape::STEP)?;
-        let target = self.required(&fields, "target");
+        // A job may be about the machine as a whole.
+        let target = match action {
+            Some(ActionKind::ExecJob) => fields.get("target"),
+            _ => self.required(&fields, "target"),
+        };
         let lease = self.lease(&fields, key);
         let action = action?;
+        let job = self.job(action, &fields, key);
         let irreversible = match fields.get("irreversible") {
             Some(node) => self.word(node, "irreversible", &shape::IRREVERSIBLE)?,
             None => false,
         };
         self.driver(action, irreversible, key);
-        let (target, extractor) = self.target(target?, action.aims_at())?;
+        let (target, extractor) = match (action, target) {
+            (ActionKind::ExecJob, None) => {
+                let job = job?;
+                (job.clone(), compile::job(&job, None))
+            }
+            (ActionKind::ExecJob, Some(target)) => {
+                let (subject, field) = self.subject(target)?;
+                let job = job?;
+                (format!("{job}: {subject}").into(), compile::job(&job, Some(field)))
+            }
+            (_, target) => self.target(target?, action.aims_at())?,
+        };
         let lease = lease?;
         let step = Step {
             phase: Phase::Contain,
@@ -82,6 +99,58 @@ impl Walk<'_, '_> {
             lease: lease.first,
         };
         Some((step, extractor, lease))
+    }
+
+    /// The name of the job of an `exec-job`.
+    fn job(&mut self, action: ActionKind, fields: &Fields<'_>, key: &Node) -> Option<Box<str>> {
+        let Some(node) = fields.get("job") else {
+            if action == ActionKind::ExecJob && !fields.is_misspelt("job") {
+                let hint = "add for example `job: quarantine-mailbox`, the name of a `[jobs.NAME]` of the configuration";
+                self.report
+                    .error_with_hint("P094", key.span.clone(), "this step does not say which job", hint);
+            }
+            return None;
+        };
+        if action != ActionKind::ExecJob {
+            let message = format!("`{action}` runs no job");
+            self.report
+                .error_with_hint("P094", node.span.clone(), message, "remove `job`, or write `exec-job`");
+            return None;
+        }
+        let name = self.scalar(node, "job")?.trim().to_owned();
+        if !is_job_name(&name) {
+            let message = format!("`{}` cannot be the name of a job", Printable(&name));
+            let hint = "a name has 1 to 64 lower-case letters, digits and -, and begins with a letter";
+            self.report.error_with_hint("P094", node.span.clone(), message, hint);
+            return None;
+        }
+        if let Some(jobs) = &self.context.jobs
+            && !jobs.iter().any(|job| **job == *name)
+        {
+            let names: Vec<&str> = jobs.iter().map(|job| &**job).collect();
+            let message = format!("there is no job `{name}` in the configuration");
+            let hint = match names.is_empty() {
+                true => format!("describe it under [jobs.{name}] in the configuration"),
+                false => suggest::hint(&name, &names, "jobs"),
+            };
+            self.report.error_with_hint("P093", node.span.clone(), message, hint);
+            return None;
+        }
+        Some(name.into())
+    }
+
+    /// What a job is about: any text or number or address.
+    fn subject(&mut self, node: &Node) -> Option<(Box<str>, Field)> {
+        let text = self.scalar(node, "target")?;
+        let field = self.expression(node, "target", check::field)?;
+        let fits = matches!(field.kind(), Type::Text | Type::Any | Type::Address | Type::Number);
+        if !fits {
+            let message = format!("{field} is {}, not {}", field.kind().name(), Aim::Job.name());
+            let hint = "write a field with a text, a number or an address, such as event.user";
+            self.report.error_with_hint("P050", node.span.clone(), message, hint);
+            return None;
+        }
+        Some((text.trim().into(), field))
     }
 
     pub(super) fn target(&mut self, node: &Node, aim: Aim) -> Option<(Box<str>, TargetExtractor)> {
@@ -103,6 +172,10 @@ impl Walk<'_, '_> {
             Aim::Domain => (
                 matches!(field.kind(), Type::Text | Type::Any),
                 "write the field of the raw event that holds it, such as event.raw.dns.rrname",
+            ),
+            Aim::Job => (
+                matches!(field.kind(), Type::Text | Type::Any),
+                "write a field with a text, such as event.user",
             ),
             Aim::Process => (
                 field.kind() == Type::Any,

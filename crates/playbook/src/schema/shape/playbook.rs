@@ -298,11 +298,17 @@ pub(crate) static STEP: Shape = Shape {
     doc: "One act on one target.",
     needs: Needs::Nothing,
     keys: &[
-        must(
+        may(
             "target",
             Form::Expression,
             "The field that holds what to act on: the address of block-ip, such as event.source.ip; the number of the process \
-             of freeze-process, such as event.raw.output_fields[\"proc.pid\"].",
+             of freeze-process, such as event.raw.output_fields[\"proc.pid\"]. Only exec-job does without, for a job about the \
+             machine as a whole.",
+        ),
+        may(
+            "job",
+            Form::Text(Some(64)),
+            "The name of the job that exec-job runs, as the configuration has it under `[jobs.NAME]`.",
         ),
         must(
             "lease",
