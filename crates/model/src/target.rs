@@ -160,7 +160,9 @@ impl From<IpAddr> for Target {
 
 /// What is no target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("none of an address, a process such as pid:4242@153452.1f3c9a07, account:NAME, host:NAME, domain:NAME and job:NAME:SUBJECT")]
+#[error(
+    "none of an address, a process such as pid:4242@153452.1f3c9a07, account:NAME, host:NAME, domain:NAME and job:NAME:SUBJECT"
+)]
 pub struct NotATarget;
 
 impl FromStr for Target {

@@ -144,7 +144,7 @@ fn form(form_: &Form, making: &Making<'_>) -> Map<String, Value> {
         }),
         Form::Word(words) => json!({ "type": "string", "enum": words() }),
         Form::Target => {
-            json!({ "type": "string", "pattern": "^([0-9A-Fa-f:.]+|pid:[1-9][0-9]*|(account|host|domain):[A-Za-z0-9_.$-]+)$" })
+            json!({ "type": "string", "pattern": "^([0-9A-Fa-f:.]+|pid:[1-9][0-9]*|(account|host|domain):[A-Za-z0-9_.$-]+|job:[a-z][a-z0-9-]*:.*)$" })
         }
         Form::Network => json!({ "type": "string", "pattern": "^[0-9A-Fa-f:.]+/[0-9]+$" }),
         Form::Time => json!({ "type": "string", "pattern": "^[-+]?[0-9]{4,6}-[0-9]{2}-[0-9]{2}.+$" }),
@@ -304,6 +304,7 @@ contain:
   - block-ip: { target: event.source.ip, lease: 1h }
   - block-ip: { target: event.destination.ip, lease: { first: 1h, then: [6h, 24h], within: 7d } }
   - kill-process: { target: event.raw.pid, lease: 1h, irreversible: yes }
+  - exec-job: { job: lock-door, target: event.user, lease: 1h }
 notify:
   - page
   - page: { when: outcome != contained }

@@ -8,6 +8,7 @@ mod context;
 mod evidence;
 mod feeds;
 mod http;
+mod jobs;
 mod lookups;
 #[cfg(test)]
 mod manual;
@@ -36,6 +37,7 @@ pub(crate) use context::{ContextFile, ContextSettings};
 pub(crate) use evidence::EvidenceSettings;
 pub(crate) use feeds::FeedSettings;
 pub(crate) use http::HttpSettings;
+pub(crate) use jobs::JobSettings;
 pub(crate) use lookups::LookupSettings;
 pub(crate) use mistake::{Mistake, place_of};
 pub(crate) use notices::{NotifierKind, NotifierSettings, RouteSettings};
@@ -97,6 +99,8 @@ pub(crate) struct Config {
     pub(crate) accounts: AccountSettings,
     /// Cutting this machine off the network.
     pub(crate) isolation: IsolationSettings,
+    /// Programs of yours that playbooks may run, by name: `[jobs.quarantine-mailbox]`. Default none. Since v0.1.
+    pub(crate) jobs: BTreeMap<String, JobSettings>,
     /// Knowledge about traffic.
     pub(crate) traffic: TrafficSettings,
     /// Event sources.
@@ -139,6 +143,7 @@ impl Default for Config {
             domains: DomainSettings::default(),
             accounts: AccountSettings::default(),
             isolation: IsolationSettings::default(),
+            jobs: BTreeMap::new(),
             traffic: TrafficSettings::default(),
             sources: SourcesSettings::default(),
             journal: JournalSettings::default(),

@@ -3,11 +3,12 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use staunch_connectors::actions::exec_job::{Ended, Runs as _};
+use staunch_connectors::actions::exec_job::{Ended, Report, Runs as _};
 use staunch_model::{FailureKind, InstallationId, Outcome, Presence, Target};
 use staunch_ports::Action;
 use staunch_testkit::contract::action::{ActionWorld, Family, action};
@@ -163,6 +164,34 @@ fn a_job_that_takes_too_long_ends_with_all_it_has_started() {
 }
 
 #[test]
+fn a_job_ends_when_whoever_started_it_has_gone() {
+    let place = Place::new();
+    let launch = place.launch(program("odd.sh"), &["execute", "hang"]);
+    let mut supervisor = Command::new(env!("CARGO_BIN_EXE_staunch-job-launcher"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = supervisor.stdin.take().unwrap();
+    input
+        .write_all(serde_json::to_string(&launch).unwrap().as_bytes())
+        .unwrap();
+    input.write_all(b"\n").unwrap();
+    let started = || fs::read_to_string(place.state().join("pids")).unwrap_or_default();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while started().lines().count() < 3 {
+        assert!(Instant::now() < deadline, "it does not start");
+        std::thread::yield_now();
+    }
+    // As when the server is killed.
+    drop(input);
+    let output = supervisor.wait_with_output().unwrap();
+    let report: Report = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report.ended, Ended::Abandoned);
+    assert!(started().lines().all(is_gone), "{}", started());
+}
+
+#[test]
 fn what_a_job_leaves_behind_is_ended() {
     let place = Place::new();
     let outcome = act(&place, "leave");
@@ -256,17 +285,32 @@ fn the_sandbox_holds() {
         return staunch_testkit::skip("the_sandbox_holds", "it takes perl on x86-64");
     }
     if !nix::unistd::Uid::effective().is_root() {
-        return staunch_testkit::skip("the_sandbox_holds", "it takes root, from which there is something to take away");
+        return staunch_testkit::skip(
+            "the_sandbox_holds",
+            "it takes root, from which there is something to take away",
+        );
     }
     let place = Place::new();
-    let (elsewhere, secret, mine) = (place.path("elsewhere"), place.path("secret"), place.state().join("mine"));
+    let (elsewhere, secret, mine) = (
+        place.path("elsewhere"),
+        place.path("secret"),
+        place.state().join("mine"),
+    );
     fs::create_dir(&elsewhere).unwrap();
     fs::write(&secret, "secret").unwrap();
     fs::write(&mine, "").unwrap();
     let arguments = [elsewhere.to_str().unwrap(), secret.to_str().unwrap()];
     let other = std::process::id().to_string();
     let names = [
-        "write", "read", "inet", "unix", "unshare", "new-privileges", "clone", "chown", "signal",
+        "write",
+        "read",
+        "inet",
+        "unix",
+        "unshare",
+        "new-privileges",
+        "clone",
+        "chown",
+        "signal",
     ];
     let all = |said| names.map(|name| (name, said));
 
@@ -313,7 +357,10 @@ fn a_job_runs_as_its_user() {
     launch.confinement.user = Some("nobody".into());
     let report = launcher().run(launch.clone());
     assert!(report.output.starts_with("uid=65534("), "{report:?}");
-    assert!(!report.output.contains("root"), "none of the groups of the server: {report:?}");
+    assert!(
+        !report.output.contains("root"),
+        "none of the groups of the server: {report:?}"
+    );
     launch.confinement.user = Some("no-such-user".into());
     let report = launcher().run(launch.clone());
     assert!(

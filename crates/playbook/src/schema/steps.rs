@@ -105,7 +105,8 @@ impl Walk<'_, '_> {
     fn job(&mut self, action: ActionKind, fields: &Fields<'_>, key: &Node) -> Option<Box<str>> {
         let Some(node) = fields.get("job") else {
             if action == ActionKind::ExecJob && !fields.is_misspelt("job") {
-                let hint = "add for example `job: quarantine-mailbox`, the name of a `[jobs.NAME]` of the configuration";
+                let hint =
+                    "add for example `job: quarantine-mailbox`, the name of a `[jobs.NAME]` of the configuration";
                 self.report
                     .error_with_hint("P094", key.span.clone(), "this step does not say which job", hint);
             }

@@ -1,6 +1,7 @@
 //! Values that cannot work, each with the reason. All of them are found, not only the first.
 
 mod incoming;
+mod jobs;
 mod knowledge;
 mod notices;
 
@@ -65,6 +66,7 @@ pub(super) fn check(config: &Config, text: &str) -> Vec<Mistake> {
     checker.playbooks(config);
     checker.domains(config);
     checker.isolation(config);
+    checker.jobs(config);
     checker.rest(config);
     checker.drill(config);
     checker.sources(config);

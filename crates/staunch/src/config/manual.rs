@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// Where each section's keys are described: heading, struct, and the file that it is in.
-const SECTIONS: [(&str, &str, &str); 42] = [
+const SECTIONS: [(&str, &str, &str); 43] = [
     ("", "Config", CONFIG),
     ("[http]", "HttpSettings", HTTP),
     ("[[http.senders]]", "HttpSender", HTTP),
@@ -32,6 +32,7 @@ const SECTIONS: [(&str, &str, &str); 42] = [
     ("[domains]", "DomainSettings", ACTING),
     ("[accounts]", "AccountSettings", ACTING),
     ("[isolation]", "IsolationSettings", ACTING),
+    ("[jobs.NAME]", "JobSettings", JOBS),
     ("[traffic]", "TrafficSettings", CONFIG),
     ("[sources.suricata]", "SuricataSettings", SURICATA),
     ("[[sources.files]]", "FileSource", SOURCES),
@@ -53,6 +54,7 @@ const CONFIG: &str = include_str!("../config.rs");
 const ACTING: &str = include_str!("acting.rs");
 const EVIDENCE: &str = include_str!("evidence.rs");
 const HTTP: &str = include_str!("http.rs");
+const JOBS: &str = include_str!("jobs.rs");
 const CONTEXT: &str = include_str!("context.rs");
 const FEEDS: &str = include_str!("feeds.rs");
 const LOOKUPS: &str = include_str!("lookups.rs");

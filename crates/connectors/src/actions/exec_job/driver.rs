@@ -48,6 +48,9 @@ use super::{JobSpec, words};
 /// Jobs that run at the same time for one batch.
 const AT_ONCE_MAX: usize = 4;
 
+/// How long a job may look: the engine waits for 5 s, and a job that is late is known to be late and not only missed.
+const OBSERVE_WITHIN: Duration = Duration::from_secs(4);
+
 /// The most that is shown of what a job wrote to its standard error.
 const ERRORS_BYTES_MAX: usize = 160;
 
@@ -142,12 +145,16 @@ impl ExecJob {
             ("label", input.label.as_deref().unwrap_or_default()),
         ];
         let text = serde_json::to_string(input).unwrap_or_default();
+        let timeout = match input.verb {
+            "observe" => spec.timeout.min(OBSERVE_WITHIN),
+            _ => spec.timeout,
+        };
         self.runs.run(Launch {
             program: spec.program.clone(),
             sha256: spec.sha256.clone(),
             arguments: arguments.iter().map(|it| words::filled(it, &values)).collect(),
             input: text + "\n",
-            timeout_ms: u64::try_from(spec.timeout.as_millis()).unwrap_or(u64::MAX),
+            timeout_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
             output_bytes_max: spec.output_bytes_max,
             confinement: spec.confinement.clone(),
         })
@@ -323,7 +330,11 @@ impl ExecJob {
             let mut answers = Vec::new();
             while let Some(group) = groups.get(next.fetch_add(1, Ordering::Relaxed)) {
                 for &at in group {
-                    let answer = if Instant::now() < until { each(self, &items[at]) } else { late() };
+                    let answer = if Instant::now() < until {
+                        each(self, &items[at])
+                    } else {
+                        late()
+                    };
                     answers.push((at, answer));
                 }
             }
@@ -353,7 +364,10 @@ impl Action for ExecJob {
             let runs = (job.timeout + SUPERVISOR_MARGIN).saturating_mul(2);
             runs.saturating_add(job.in_flight_max)
         });
-        let in_flight_max = longest.max().unwrap_or(SUPERVISOR_MARGIN).saturating_add(self.begin_within());
+        let in_flight_max = longest
+            .max()
+            .unwrap_or(SUPERVISOR_MARGIN)
+            .saturating_add(self.begin_within());
         Description {
             kind: ActionKind::ExecJob,
             driver: "sandbox".into(),

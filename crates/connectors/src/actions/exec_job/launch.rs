@@ -11,7 +11,7 @@
 //! memory, and what was hashed is what is executed. A sandbox that cannot be entered whole is a job that is not started.
 //!
 //! # Caveats
-//! A job that runs as the user of the server may signal the supervisor where Landlock does not scope signals (before Linux 6.12).
+//! Who kills the supervisor kills the job too, and leaves what the job has started. A job that runs as the user of the server may signal the supervisor where Landlock does not scope signals (before Linux 6.12).
 //! The limit of processes counts all of a user's, so that it is set for jobs with a user of their own only.
 
 mod inner;
@@ -102,6 +102,14 @@ pub fn main(arguments: &[String]) -> ExitCode {
     }
 }
 
+/// Whether the program has the hash that is pinned, where one is.
+///
+/// # Errors
+/// Why it would not be started.
+pub fn check_pinned(launch: &Launch) -> Result<(), String> {
+    inner::check_pinned(launch)
+}
+
 enum Event {
     Ended,
     TooMuch,
@@ -141,7 +149,9 @@ fn supervise() -> io::Result<Report> {
     if !matches!(happened, Ok(Event::Ended)) {
         tree::kill_group(group);
     }
-    let status = waiter.join().map_err(|_| io::Error::other("who waits for it has ended"))??;
+    let status = waiter
+        .join()
+        .map_err(|_| io::Error::other("who waits for it has ended"))??;
     tree::end_all()?;
     // All who could write to these have ended.
     let read = |thread: Option<thread::JoinHandle<(Vec<u8>, bool)>>| thread.and_then(|it| it.join().ok());
@@ -182,11 +192,7 @@ fn start(launch: &Launch, tell: &io::PipeWriter) -> io::Result<Child> {
 }
 
 /// Reads at most `most` bytes, and says so when there are more.
-fn reader(
-    from: impl Read + Send + 'static,
-    most: u64,
-    events: &Sender<Event>,
-) -> thread::JoinHandle<(Vec<u8>, bool)> {
+fn reader(from: impl Read + Send + 'static, most: u64, events: &Sender<Event>) -> thread::JoinHandle<(Vec<u8>, bool)> {
     let events = events.clone();
     thread::spawn(move || {
         let mut read = Vec::new();

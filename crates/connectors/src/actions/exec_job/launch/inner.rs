@@ -127,6 +127,12 @@ fn confine(launch: &Launch) -> Result<Command, String> {
     Ok(command)
 }
 
+/// Whether the program has the hash that is pinned.
+pub(super) fn check_pinned(launch: &Launch) -> Result<(), String> {
+    let hash = launch.sha256.as_deref();
+    hash.map_or(Ok(()), |hash| pinned(&launch.program, hash).map(drop))
+}
+
 fn user_of(name: &str) -> Result<(Uid, Gid), String> {
     match User::from_name(name) {
         Ok(Some(user)) => Ok((user.uid, user.gid)),
@@ -239,7 +245,11 @@ fn restrict_files(launch: &Launch) -> Result<(), String> {
         rules = allow(rules, Path::new(path), run).map_err(failed)?;
     }
     rules = allow(rules, &launch.program, run).map_err(failed)?;
-    for path in READ.iter().map(Path::new).chain(confinement.read.iter().map(AsRef::as_ref)) {
+    for path in READ
+        .iter()
+        .map(Path::new)
+        .chain(confinement.read.iter().map(AsRef::as_ref))
+    {
         rules = allow(rules, path, read).map_err(failed)?;
     }
     rules = allow(rules, Path::new("/dev/null"), AccessFs::ReadFile | AccessFs::WriteFile).map_err(failed)?;
@@ -247,7 +257,9 @@ fn restrict_files(launch: &Launch) -> Result<(), String> {
         rules = allow(rules, path, all).map_err(failed)?;
     }
     match rules.restrict_self().map_err(failed)?.ruleset {
-        RulesetStatus::NotEnforced => Err("this kernel has no Landlock, and a job is run in a sandbox or not at all".into()),
+        RulesetStatus::NotEnforced => {
+            Err("this kernel has no Landlock, and a job is run in a sandbox or not at all".into())
+        }
         RulesetStatus::FullyEnforced | RulesetStatus::PartiallyEnforced => Ok(()),
     }
 }

@@ -64,7 +64,14 @@ fn children() -> io::Result<Vec<Pid>> {
         };
         // The name of a program may hold anything, also a bracket: the last one ends it.
         let rest = stat.iter().rposition(|byte| *byte == b')').map(|at| &stat[at + 1..]);
-        let parent = rest.and_then(|rest| std::str::from_utf8(rest).ok()?.split_whitespace().nth(1)?.parse::<i32>().ok());
+        let parent = rest.and_then(|rest| {
+            std::str::from_utf8(rest)
+                .ok()?
+                .split_whitespace()
+                .nth(1)?
+                .parse::<i32>()
+                .ok()
+        });
         if parent == Some(own) {
             children.push(Pid::from_raw(pid));
         }
