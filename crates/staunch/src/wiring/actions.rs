@@ -33,7 +33,7 @@ const ACCOUNTS_DIR: &str = "accounts";
 const JOBS_DIR: &str = "jobs";
 
 /// Whether there is a driver for `kind`.
-pub(crate) const fn is_enabled(config: &Config, kind: ActionKind) -> bool {
+pub(crate) fn is_enabled(config: &Config, kind: ActionKind) -> bool {
     match kind {
         ActionKind::BlockIp | ActionKind::RateLimitIp => true,
         ActionKind::FreezeProcess => config.processes.enabled,

@@ -182,6 +182,8 @@ fn start(launch: &Launch, tell: &io::PipeWriter) -> io::Result<Child> {
     // Nothing else is started by this process, and what becomes the job closes it before the job has it.
     rustix::io::fcntl_setfd(tell, rustix::io::FdFlags::empty())?;
     Command::new("/proc/self/exe")
+        // As this was started, whatever stands before what is for it.
+        .args(std::env::args_os().skip(1))
         .args([INNER, &serde_json::to_string(launch)?, &tell.as_raw_fd().to_string()])
         .env_clear()
         .current_dir("/")
