@@ -133,7 +133,7 @@ mod tests {
     /// The mistakes of a job that is `text` beside what every job has.
     fn mistakes(text: &str) -> String {
         let base = "[jobs.a]\nprogram = \"/bin/x\"\nobserve = [\"o\"]\nundo = [\"u\"]\n";
-        let execute = if text.contains("execute") {
+        let execute = if text.starts_with("execute") {
             ""
         } else {
             "execute = [\"e\", \"{label}\"]\n"
