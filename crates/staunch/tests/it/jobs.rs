@@ -38,7 +38,7 @@ fn home() -> Home {
         "{SMALL}[playbooks]\nbuilt_in = false\ndirs = [\"playbooks\"]\n\
          [jobs.quarantine-mailbox]\nprogram = \"{}\"\nobserve = [\"observe\", \"{{subject}}\"]\n\
          execute = [\"execute\", \"{{subject}}\", \"{{label}}\"]\nundo = [\"undo\", \"{{subject}}\"]\n\
-         write = [\"{}\"]\nenvironment = {{ STATE = \"{}\" }}\nprotected = [\"ceo\"]\n",
+         write = [\"{}\"]\nenvironment = {{ STATE = \"{}\" }}\ntimeout = \"1s\"\nprotected = [\"ceo\"]\n",
         program.display(),
         state.display(),
         state.display()

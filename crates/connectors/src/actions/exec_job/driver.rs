@@ -130,10 +130,11 @@ impl ExecJob {
         }
     }
 
-    /// How long one call may begin with runs: as long as a few of them take.
+    /// How long one call may begin with runs: as long as one of them takes. A release is done only when nothing can be in flight any
+    /// more, so that more would have people wait.
     fn begin_within(&self) -> Duration {
         let longest = self.options.jobs.values().map(|job| job.timeout).max();
-        longest.unwrap_or_default().saturating_mul(3)
+        longest.unwrap_or_default()
     }
 
     fn run(&self, spec: &JobSpec, arguments: &[String], input: &Input<'_>) -> Report {
@@ -361,7 +362,7 @@ impl Action for ExecJob {
         let jobs = self.options.jobs.values();
         // To look, to act, and what an act may leave under way.
         let longest = jobs.clone().map(|job| {
-            let runs = (job.timeout + SUPERVISOR_MARGIN).saturating_mul(2);
+            let runs = job.timeout.min(OBSERVE_WITHIN) + job.timeout + SUPERVISOR_MARGIN.saturating_mul(2);
             runs.saturating_add(job.in_flight_max)
         });
         let in_flight_max = longest

@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::launch::{Ended, Launch, Report};
 
 /// How much longer than the job its supervisor may take, which kills its processes meanwhile.
-pub const SUPERVISOR_MARGIN: Duration = Duration::from_secs(5);
+pub const SUPERVISOR_MARGIN: Duration = Duration::from_secs(2);
 
 /// The most that a supervisor says beside what the job has written, each byte of which may become six.
 const REPORT_BYTES_MAX: u64 = 64 * 1024;
