@@ -3,6 +3,7 @@
 //! Never judges and never asks whether Staunch observes or enforces.
 
 pub mod block_ip;
+pub mod exec_job;
 pub mod freeze_process;
 pub mod hold;
 pub mod isolate_host;

@@ -139,7 +139,7 @@ pub fn targets(matched: &Match, context: &EventContext) -> Vec<(Target, Option<A
             Target::Process(_) | Target::Account(_) | Target::Host(_) => {
                 context.host.as_ref().map(|it| it.asset.clone())
             }
-            Target::Domain(_) => None,
+            Target::Domain(_) | Target::Job(_) => None,
         };
         if !targets.iter().any(|(known, _)| known == target) {
             targets.push((target.clone(), asset));

@@ -454,6 +454,7 @@ fn spent(state: &EngineState, question: &Question, guard: GuardName, now: Timest
                 Target::Account(_) => "acts on accounts",
                 Target::Host(_) => "acts on hosts",
                 Target::Domain(_) => "acts on domains",
+                Target::Job(_) => "jobs",
             },
         ),
         _ => (Scope::Total, limits.acts_per_hour_max, "", "acts in all"),

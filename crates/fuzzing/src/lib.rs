@@ -13,6 +13,7 @@ pub mod format;
 pub mod frames;
 pub mod geo;
 pub mod http;
+pub mod job;
 pub mod journal;
 pub mod lists;
 pub mod logins;
@@ -84,6 +85,10 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "logins",
         run: logins::run,
+    },
+    Target {
+        name: "job",
+        run: job::run,
     },
     Target {
         name: "lookups",

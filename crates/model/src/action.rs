@@ -27,11 +27,13 @@ pub enum ActionKind {
     LockAccount,
     /// Has the resolver deny that one domain, and all below it, exists.
     SinkholeDomain,
+    /// Runs a program of the operator's own, which the configuration names.
+    ExecJob,
 }
 
 impl ActionKind {
     /// All kinds.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::BlockIp,
         Self::FreezeProcess,
         Self::RateLimitIp,
@@ -39,6 +41,7 @@ impl ActionKind {
         Self::IsolateHost,
         Self::LockAccount,
         Self::SinkholeDomain,
+        Self::ExecJob,
     ];
 
     /// The name in playbooks and output.
@@ -52,6 +55,7 @@ impl ActionKind {
             Self::IsolateHost => "isolate-host",
             Self::LockAccount => "lock-account",
             Self::SinkholeDomain => "sinkhole-domain",
+            Self::ExecJob => "exec-job",
         }
     }
 
@@ -70,6 +74,7 @@ impl ActionKind {
             Self::IsolateHost => Aim::Host,
             Self::LockAccount => Aim::Account,
             Self::SinkholeDomain => Aim::Domain,
+            Self::ExecJob => Aim::Job,
         }
     }
 }

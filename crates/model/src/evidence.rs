@@ -131,7 +131,8 @@ impl EvidenceKind {
                     Self::Logins | Self::Processes | Self::Process | Self::Flows | Self::Sockets
                 )
             }
-            ActionKind::SinkholeDomain => false,
+            // What a program of the operator's does is not known: it waits for nothing that the playbook does not name.
+            ActionKind::SinkholeDomain | ActionKind::ExecJob => false,
         }
     }
 }

@@ -65,7 +65,9 @@ pub use surroundings::{
     Asset, ContextRow, ContextRuling, ContextTable, EventContext, Identity, IdentityKind, KnownAccount, KnownAddress,
     KnownHost, NothingKnown, Place, Rating, Surroundings,
 };
-pub use target::{AccountName, Aim, DomainName, Found, HostName, NotAName, NotATarget, Target, TargetFacts};
+pub use target::{
+    AccountName, Aim, DomainName, Found, HostName, JobTarget, NotAName, NotATarget, Target, TargetFacts, is_job_name,
+};
 pub use text::Printable;
 pub use time::{Span, Timestamp};
 pub use transaction::{Await, Cause, RefusalReason, State, StateKind, StuckReason, Transaction};

@@ -24,6 +24,8 @@ pub enum Aim {
     Host,
     /// One domain.
     Domain,
+    /// What a job is about.
+    Job,
 }
 
 impl Aim {
@@ -41,6 +43,7 @@ impl Aim {
             Self::Account => "the name of an account",
             Self::Host => "the name of a host",
             Self::Domain => "the name of a domain",
+            Self::Job => "the subject of a job",
         }
     }
 
@@ -53,6 +56,7 @@ impl Aim {
             Self::Account => "accounts",
             Self::Host => "hosts",
             Self::Domain => "domains",
+            Self::Job => "jobs",
         }
     }
 
@@ -65,6 +69,7 @@ impl Aim {
             Self::Account => "account",
             Self::Host => "host",
             Self::Domain => "domain",
+            Self::Job => "job",
         }
     }
 }
@@ -83,12 +88,15 @@ pub enum Target {
     Host(HostName),
     /// One domain, and all below it.
     Domain(DomainName),
+    /// What one job is about.
+    Job(JobTarget),
 }
 
 impl Target {
     const ACCOUNT: &str = "account:";
     const HOST: &str = "host:";
     const DOMAIN: &str = "domain:";
+    const JOB: &str = "job:";
 
     /// The address, when it is one.
     #[must_use]
@@ -117,6 +125,7 @@ impl Target {
             Self::Account(_) => Aim::Account,
             Self::Host(_) => Aim::Host,
             Self::Domain(_) => Aim::Domain,
+            Self::Job(_) => Aim::Job,
         }
     }
 
@@ -125,7 +134,7 @@ impl Target {
     pub const fn is_identified(&self) -> bool {
         match self {
             Self::Process(process) => process.is_identified(),
-            Self::Address(_) | Self::Account(_) | Self::Host(_) | Self::Domain(_) => true,
+            Self::Address(_) | Self::Account(_) | Self::Host(_) | Self::Domain(_) | Self::Job(_) => true,
         }
     }
 }
@@ -138,6 +147,7 @@ impl fmt::Display for Target {
             Self::Account(name) => crate::text::pad(f, format_args!("{}{name}", Self::ACCOUNT)),
             Self::Host(name) => crate::text::pad(f, format_args!("{}{name}", Self::HOST)),
             Self::Domain(name) => crate::text::pad(f, format_args!("{}{name}", Self::DOMAIN)),
+            Self::Job(name) => crate::text::pad(f, format_args!("{}{name}", Self::JOB)),
         }
     }
 }
@@ -150,7 +160,9 @@ impl From<IpAddr> for Target {
 
 /// What is no target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("none of an address, a process such as pid:4242@153452.1f3c9a07, account:NAME, host:NAME and domain:NAME")]
+#[error(
+    "none of an address, a process such as pid:4242@153452.1f3c9a07, account:NAME, host:NAME, domain:NAME and job:NAME:SUBJECT"
+)]
 pub struct NotATarget;
 
 impl FromStr for Target {
@@ -165,6 +177,8 @@ impl FromStr for Target {
             rest.parse().ok().map(Self::Host)
         } else if let Some(rest) = text.strip_prefix(Self::DOMAIN) {
             rest.parse().ok().map(Self::Domain)
+        } else if let Some(rest) = text.strip_prefix(Self::JOB) {
+            rest.parse().ok().map(Self::Job)
         } else {
             text.parse().ok().map(Self::Address)
         };
@@ -241,6 +255,64 @@ name! {
     DomainName, Aim::Domain, domain_form
 }
 
+name! {
+    /// A job and what it is about, `NAME:SUBJECT`. The name: 1 to 64 of lower-case letters, digits and `-`, beginning with a
+    /// letter. The subject: nothing for a job about the machine as a whole, or a text of at most [`JobTarget::SUBJECT_BYTES_MAX`]
+    /// bytes of which every character can be shown, and which does not begin with `-`, so that no program takes it for an option.
+    JobTarget, Aim::Job, job_form
+}
+
+impl JobTarget {
+    /// The most bytes of a subject.
+    pub const SUBJECT_BYTES_MAX: usize = 256;
+
+    /// The job with this `name`, about `subject`; `None` when one of them is none.
+    #[must_use]
+    pub fn new(name: &str, subject: &str) -> Option<Self> {
+        // A name has no `:`, so that it cannot reach into the subject.
+        if !is_job_name(name) {
+            return None;
+        }
+        format!("{name}:{subject}").parse().ok()
+    }
+
+    /// The name of the job.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.parts().0
+    }
+
+    /// What it is about; empty when that is the machine as a whole.
+    #[must_use]
+    pub fn subject(&self) -> &str {
+        self.parts().1
+    }
+
+    fn parts(&self) -> (&str, &str) {
+        self.as_str().split_once(':').expect("it was checked when it was made")
+    }
+}
+
+/// Whether `text` can be the name of a job.
+#[must_use]
+pub fn is_job_name(text: &str) -> bool {
+    text.len() <= 64
+        && text.bytes().next().is_some_and(|first| first.is_ascii_lowercase())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+}
+
+fn job_form(text: &str) -> Option<Arc<str>> {
+    let (name, subject) = text.split_once(':')?;
+    let fits = is_job_name(name)
+        && subject.len() <= JobTarget::SUBJECT_BYTES_MAX
+        && !subject.starts_with('-')
+        && subject.trim() == subject
+        && !subject.chars().any(crate::text::is_unsafe_to_show);
+    fits.then(|| text.into())
+}
+
 fn account_form(text: &str) -> Option<Arc<str>> {
     let plain = text.strip_suffix('$').unwrap_or(text);
     let first = plain.bytes().next()?;
@@ -306,6 +378,10 @@ mod tests {
             "host:web-1.example.net",
             "domain:evil.example",
             "domain:_dmarc.xn--bcher-kva.example",
+            "job:quarantine-mailbox:alice@example.com",
+            "job:lock-door:",
+            "job:a:b:c d; rm -rf / $(x)",
+            &format!("job:a:{}", "a".repeat(256)),
         ] {
             let target: Target = text.parse().expect(text);
             assert_eq!(target.to_string(), text);
@@ -317,6 +393,7 @@ mod tests {
     #[test]
     fn what_is_no_name_is_no_target() {
         let long = format!("account:{}", "a".repeat(33));
+        let subject = format!("job:name:{}", "a".repeat(257));
         let label = format!("domain:{}.example", "a".repeat(64));
         let domain = format!("domain:{}example", "a.".repeat(124));
         for text in [
@@ -338,6 +415,16 @@ mod tests {
             "domain:a b.example",
             "domain:203.0.113.7",
             "domain:bücher.example",
+            "job:",
+            "job:name",
+            "job::subject",
+            "job:Name:subject",
+            "job:name:-rf",
+            "job:name: subject",
+            "job:name:a\nb",
+            "job:name:a\u{1b}[2J",
+            "job:name:a\u{202e}b",
+            &subject,
             &long,
             &label,
             &domain,

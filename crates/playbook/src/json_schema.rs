@@ -122,6 +122,7 @@ fn form(form_: &Form, making: &Making<'_>) -> Map<String, Value> {
             "pattern": NAME,
             "maxLength": limits::NAME_CHARS_MAX,
         }),
+        Form::Job => json!({ "type": "string", "pattern": "^[a-z][a-z0-9-]*$", "maxLength": limits::NAME_CHARS_MAX }),
         Form::Technique => json!({ "type": "string", "pattern": "^T[0-9]{4}(\\.[0-9]{3})?$" }),
         Form::System => {
             let mut systems = making.context.systems.clone();
@@ -144,7 +145,7 @@ fn form(form_: &Form, making: &Making<'_>) -> Map<String, Value> {
         }),
         Form::Word(words) => json!({ "type": "string", "enum": words() }),
         Form::Target => {
-            json!({ "type": "string", "pattern": "^([0-9A-Fa-f:.]+|pid:[1-9][0-9]*|(account|host|domain):[A-Za-z0-9_.$-]+)$" })
+            json!({ "type": "string", "pattern": "^([0-9A-Fa-f:.]+|pid:[1-9][0-9]*|(account|host|domain):[A-Za-z0-9_.$-]+|job:[a-z][a-z0-9-]*:.*)$" })
         }
         Form::Network => json!({ "type": "string", "pattern": "^[0-9A-Fa-f:.]+/[0-9]+$" }),
         Form::Time => json!({ "type": "string", "pattern": "^[-+]?[0-9]{4,6}-[0-9]{2}-[0-9]{2}.+$" }),
@@ -229,6 +230,7 @@ const fn takes_parameter(form: &Form) -> bool {
     match form {
         Form::System
         | Form::Signal
+        | Form::Job
         | Form::Technique
         | Form::Duration(..)
         | Form::Lease
@@ -306,6 +308,7 @@ contain:
   - block-ip: { target: event.destination.ip, lease: { first: 1h, then: [6h, 24h], within: 7d } }
   - rate-limit-ip: { target: event.source.ip, lease: 1h, watch: { health: shop, for: 1m, every: 5s } }
   - kill-process: { target: event.raw.pid, lease: 1h, irreversible: yes }
+  - exec-job: { job: lock-door, target: event.user, lease: 1h }
 notify:
   - page
   - page: { when: outcome != contained }

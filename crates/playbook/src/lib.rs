@@ -144,6 +144,8 @@ pub struct CheckContext {
     pub lease_max: Span,
     /// The drivers in use. When there are none, steps are not checked against them.
     pub drivers: Vec<Description>,
+    /// The names of the jobs that are configured; `None` when that is not known, and steps are not checked against them.
+    pub jobs: Option<Vec<Box<str>>>,
     /// The environment whose values of parameters hold; `None` for the defaults.
     pub environment: Option<String>,
     /// Values of parameters that hold whatever a playbook says: by its name, and by theirs.
@@ -160,6 +162,7 @@ impl Default for CheckContext {
             systems,
             lease_max: Span::from_hours(24),
             drivers: Vec::new(),
+            jobs: None,
             environment: None,
             parameters: BTreeMap::new(),
             signals: None,

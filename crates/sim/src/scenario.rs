@@ -167,6 +167,7 @@ pub fn place(world: WorldKind, number: u8) -> Target {
             Aim::Account => named(&format!("account:user-{number}")),
             Aim::Host => named(&format!("host:host-{number}")),
             Aim::Domain => named(&format!("domain:{number}.example")),
+            Aim::Job => named(&format!("job:lock-door:{number}")),
         },
     }
 }

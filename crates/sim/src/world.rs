@@ -27,12 +27,13 @@ pub enum WorldKind {
 }
 
 /// What is done in worlds of the kind [`WorldKind::Machine`].
-pub const ON_A_MACHINE: [ActionKind; 5] = [
+pub const ON_A_MACHINE: [ActionKind; 6] = [
     ActionKind::FreezeProcess,
     ActionKind::KillProcess,
     ActionKind::IsolateHost,
     ActionKind::LockAccount,
     ActionKind::SinkholeDomain,
+    ActionKind::ExecJob,
 ];
 
 impl WorldKind {
@@ -95,6 +96,7 @@ impl WorldKind {
             ActionKind::IsolateHost => (RiskClass::High, "D3-NI"),
             ActionKind::LockAccount => (RiskClass::Medium, "D3-AL"),
             ActionKind::SinkholeDomain => (RiskClass::Medium, "D3-DNSDL"),
+            ActionKind::ExecJob => (RiskClass::High, "D3-PA"),
         };
         Description {
             kind,

@@ -9,6 +9,7 @@ mod evidence;
 mod feeds;
 mod health;
 mod http;
+mod jobs;
 mod lookups;
 #[cfg(test)]
 mod manual;
@@ -38,6 +39,7 @@ pub(crate) use evidence::EvidenceSettings;
 pub(crate) use feeds::FeedSettings;
 pub(crate) use health::HealthSettings;
 pub(crate) use http::HttpSettings;
+pub(crate) use jobs::JobSettings;
 pub(crate) use lookups::LookupSettings;
 pub(crate) use mistake::{Mistake, place_of};
 pub(crate) use notices::{NotifierKind, NotifierSettings, RouteSettings};
@@ -101,6 +103,8 @@ pub(crate) struct Config {
     pub(crate) accounts: AccountSettings,
     /// Cutting this machine off the network.
     pub(crate) isolation: IsolationSettings,
+    /// Programs of yours that playbooks may run, by name: `[jobs.quarantine-mailbox]`. Default none. Since v0.1.
+    pub(crate) jobs: BTreeMap<String, JobSettings>,
     /// Knowledge about traffic.
     pub(crate) traffic: TrafficSettings,
     /// Event sources.
@@ -144,6 +148,7 @@ impl Default for Config {
             domains: DomainSettings::default(),
             accounts: AccountSettings::default(),
             isolation: IsolationSettings::default(),
+            jobs: BTreeMap::new(),
             traffic: TrafficSettings::default(),
             sources: SourcesSettings::default(),
             journal: JournalSettings::default(),

@@ -20,6 +20,7 @@ mod files;
 mod finding;
 mod health;
 mod inlets;
+mod jobs;
 mod lists;
 mod log;
 mod logbook;
@@ -47,6 +48,10 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|it| it == jobs::LAUNCH) {
+        let arguments: Vec<String> = std::env::args().skip(2).collect();
+        return staunch_connectors::actions::exec_job::launch::main(&arguments);
+    }
     let cli = cli::Cli::parse();
     match commands::run(cli.command) {
         Ok(exit) => exit.into(),

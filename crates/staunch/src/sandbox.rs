@@ -2,9 +2,9 @@
 //!
 //! Landlock leaves files to be written only where the server writes, and programs to be run only when it runs one. Seccomp
 //! refuses the system calls that a server never makes and that reach into the kernel or into other processes. Both hold for
-//! good, for the thread that enters and for all that it starts: enter before there are others. One thread is outside where
-//! processes or accounts are acted on, to tell which they are (`finding.rs`), and four where evidence is preserved: they look into
-//! processes, and write where the vault is (`wiring/evidence.rs`). They take no input but what the engine decided.
+//! good, for the thread that enters and for all that it starts: enter before there are others. One thread is outside where jobs
+//! are run (`jobs.rs`), one where processes or accounts are acted on, to tell which they are (`finding.rs`), and four where evidence is
+//! preserved: they look into processes, and write where the vault is (`wiring/evidence.rs`). They take no input but what the engine decided.
 //!
 //! Never in the way of containment: where the kernel has no Landlock or no seccomp, the server says so and goes on. Not
 //! refused are `clone` with flags for namespaces, and the calls of the x32 interface where a kernel has it.

@@ -15,6 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use staunch_connectors::actions::block_ip::{Claim, ClaimError};
+use staunch_connectors::actions::exec_job::Runs;
 use staunch_connectors::actions::isolate_host::Lifelines;
 use staunch_connectors::enrichers::conntrack::ConntrackShare;
 use staunch_connectors::enrichers::own_addresses::{PROC, RESOLV_CONF, protections};
@@ -105,6 +106,7 @@ pub(crate) fn open(
     rehearse: Option<&Path>,
     lifelines: Option<Arc<dyn Lifelines>>,
     preserver: Option<Preserver>,
+    runs: Option<Arc<dyn Runs>>,
 ) -> Result<Opened, Fault> {
     make_data_dir(config)?;
     let dir = config.journal_dir();
@@ -131,7 +133,7 @@ pub(crate) fn open(
         Driver::Nftables => Some(claim(config)?),
         Driver::Memory => None,
     };
-    let mut actions = actions::acting(config, driver, installation, &clock, lifelines)?;
+    let mut actions = actions::acting(config, driver, installation, &clock, lifelines, runs)?;
     let mut traffic = traffic(config);
     let drills = (!config.drill.scope.is_empty()).then(|| Arc::new(LiveOrders::new(config.drill.scope.clone())));
     let orders = match (rehearse, &drills) {
@@ -286,6 +288,9 @@ pub(crate) fn check_context(config: &Config) -> CheckContext {
     context.systems.dedup();
     context.drivers = actions::described(config);
     context.signals = Some(config.health.keys().cloned().collect());
+    // Without any, nobody has said which there are: playbooks can be checked on another machine.
+    let jobs = (!config.jobs.is_empty()).then(|| config.jobs.keys().map(|name| name.as_str().into()).collect());
+    context.jobs = jobs;
     context
 }
 

@@ -155,6 +155,7 @@ pub(crate) fn does(driver: &Description) -> &'static str {
         ActionKind::IsolateHost => "cuts this machine off from all but those that manage it and what Staunch needs",
         ActionKind::LockAccount => "lets nobody log in as it, and stops what runs in its sessions",
         ActionKind::SinkholeDomain => "has the resolver deny that it, and all below it, exists",
+        ActionKind::ExecJob => "runs a program of yours in a sandbox, as the configuration says",
     }
 }
 

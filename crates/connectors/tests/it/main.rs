@@ -5,6 +5,8 @@ mod block_ip;
 mod block_ip_nftables;
 mod block_ip_setting;
 mod evidence;
+mod exec_job;
+mod exec_job_setting;
 mod freeze_process;
 mod freeze_process_setting;
 mod isolate_host;

@@ -6,7 +6,9 @@
 
 use std::sync::Arc;
 
-use staunch_model::{Aim, Event, EventView, Extractor, FieldValue, Predicate, Process, Target, TargetExtractor};
+use staunch_model::{
+    Aim, Event, EventView, Extractor, FieldValue, JobTarget, Predicate, Process, Target, TargetExtractor,
+};
 
 use super::field::{Field, Type};
 use super::test::{AddressTest, Condition, ConditionKind, LowerTest, Test, TextTest};
@@ -47,6 +49,8 @@ pub(crate) fn target(field: Field, aim: Aim) -> TargetExtractor {
         Aim::Account => named(field, Target::Account),
         Aim::Host => named(field, Target::Host),
         Aim::Domain => named(field, Target::Domain),
+        // Which one is for the step to say: see `job`.
+        Aim::Job => Arc::new(|_| None),
         // Which process has the number is for the machine to say.
         Aim::Process => Arc::new(move |event| {
             process_number(&field, event)
@@ -54,6 +58,20 @@ pub(crate) fn target(field: Field, aim: Aim) -> TargetExtractor {
                 .map(Target::Process)
         }),
     }
+}
+
+/// The job of this name, about the field where there is one. A text that cannot be a subject is no target.
+pub(crate) fn job(name: &str, field: Option<Field>) -> TargetExtractor {
+    let name: Box<str> = name.into();
+    let Some(field) = field else {
+        return Arc::new(move |_| JobTarget::new(&name, "").map(Target::Job));
+    };
+    let subject = extractor(field);
+    // What was to be named and is not is never taken for the machine as a whole.
+    Arc::new(move |event| {
+        let subject = subject(event).filter(|it| !it.is_empty())?;
+        JobTarget::new(&name, &subject).map(Target::Job)
+    })
 }
 
 /// The name that the field holds, when it is one.

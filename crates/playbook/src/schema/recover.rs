@@ -3,6 +3,7 @@
 use staunch_model::{ActionKind, Context, Phase, Printable, RecoverStep, Span, Step, TargetExtractor, WatchPlan, text};
 
 use super::fields::Fields;
+use super::steps::RECOVERS;
 use super::{Walk, is_name, shape};
 use crate::yaml::Node;
 use crate::{limits, suggest};
@@ -65,7 +66,7 @@ impl Walk<'_, '_> {
                 Some(Recovering::Other(RecoverStep::RequestChange { text }))
             }
             name if ActionKind::ALL.iter().any(|kind| kind.name() == name) => {
-                let (mut step, target, beside) = self.step(node, &shape::ACT)?;
+                let (mut step, target, beside) = self.step(node, &RECOVERS)?;
                 step.phase = Phase::Recover;
                 let at = u16::try_from(at).unwrap_or(u16::MAX);
                 Some(Recovering::Act(step, target, beside.context(at)))

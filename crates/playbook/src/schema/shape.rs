@@ -10,7 +10,9 @@ mod test_file;
 
 use staunch_model::Span;
 
-pub(crate) use playbook::{ACT, GUARDS, IMPACT, IRREVERSIBLE, LEASE, MODE, PAGE, PLAYBOOK, STEP, TRIGGER, evidence};
+pub(crate) use playbook::{
+    ACT, GUARDS, IMPACT, IRREVERSIBLE, JOB_ACT, JOB_STEP, LEASE, MODE, PAGE, PLAYBOOK, STEP, TRIGGER, evidence,
+};
 pub(super) use playbook::{KNOWLEDGE, ON_FAILURE, RISK, WHEN_UNKNOWN};
 pub(super) use recover::OTHERWISE;
 pub(crate) use recover::{RELEASE, REQUEST_CHANGE, SOAK, WATCH, recover_steps};
@@ -70,6 +72,8 @@ pub(crate) enum Form {
     Name,
     /// The name of a health signal.
     Signal,
+    /// The name of a job.
+    Job,
     /// The name of an environment.
     Environment,
     /// Anything: what it must be depends on where it is used.

@@ -2,13 +2,13 @@
 
 use staunch_model::{
     ActionKind, Aim, Context, IncidentOutcome, NotifyStep, Phase, Printable, Span, Step, TargetExtractor, UndoClass,
-    WatchPlan,
+    WatchPlan, is_job_name,
 };
 
 use super::fields::Fields;
 use super::shape::Shape;
 use super::{Walk, shape};
-use crate::cel::field::Type;
+use crate::cel::field::{Field, Type};
 use crate::cel::{check, compile, outcome};
 use crate::yaml::{Kind, Node};
 use crate::{limits, suggest};
@@ -32,7 +32,7 @@ impl Walk<'_, '_> {
             }
             _ => self.list(node, "contain", limits::STEPS_MAX)?,
         };
-        let steps: Vec<_> = items.iter().map(|item| self.step(item, &shape::STEP)).collect();
+        let steps: Vec<_> = items.iter().map(|item| self.step(item, &CONTAINS)).collect();
         let steps = steps.into_iter().collect::<Option<Vec<_>>>()?;
         let mut growing = Vec::new();
         for (at, (_, _, beside)) in (0..).zip(&steps) {
@@ -52,8 +52,8 @@ impl Walk<'_, '_> {
         Some((steps, growing))
     }
 
-    /// One act, with the keys of `shape`.
-    pub(super) fn step(&mut self, node: &Node, shape: &Shape) -> Option<(Step, TargetExtractor, Beside)> {
+    /// One act, with the keys of `shapes`.
+    pub(super) fn step(&mut self, node: &Node, shapes: &StepShapes) -> Option<(Step, TargetExtractor, Beside)> {
         let (key, value) = self.single(node, "a step", "block-ip: { target: event.source.ip, lease: 1h }")?;
         let name = key.text()?;
         let names = ActionKind::ALL.map(ActionKind::name);
@@ -67,19 +67,37 @@ impl Walk<'_, '_> {
                 suggest::hint(name, &names, "actions"),
             );
         }
-        let fields = self.fields(value, shape)?;
-        let target = self.required(&fields, "target");
+        let is_job = action == Some(ActionKind::ExecJob);
+        let fields = self.fields(value, if is_job { shapes.of_job } else { shapes.usual })?;
+        // A job may be about the machine as a whole.
+        let target = if is_job {
+            fields.get("target")
+        } else {
+            self.required(&fields, "target")
+        };
         let lease = self.lease(&fields, key);
         let action = action?;
+        let job = self.job(action, &fields, key);
         let irreversible = match fields.get("irreversible") {
             Some(node) => self.word(node, "irreversible", &shape::IRREVERSIBLE)?,
             None => false,
         };
         self.driver(action, irreversible, key);
-        let (target, extractor) = self.target(target?, action.aims_at())?;
         let watch = match fields.get("watch") {
             Some(node) => Some(self.watch(node, irreversible)?),
             None => None,
+        };
+        let (target, extractor) = match (action, target) {
+            (ActionKind::ExecJob, None) => {
+                let job = job?;
+                (job.clone(), compile::job(&job, None))
+            }
+            (ActionKind::ExecJob, Some(target)) => {
+                let (subject, field) = self.subject(target)?;
+                let job = job?;
+                (format!("{job}: {subject}").into(), compile::job(&job, Some(field)))
+            }
+            (_, target) => self.target(target?, action.aims_at())?,
         };
         let lease = lease?;
         let step = Step {
@@ -89,6 +107,53 @@ impl Walk<'_, '_> {
             lease: lease.first,
         };
         Some((step, extractor, Beside { lease, watch }))
+    }
+
+    /// The name of the job of an `exec-job`.
+    fn job(&mut self, action: ActionKind, fields: &Fields<'_>, key: &Node) -> Option<Box<str>> {
+        let Some(node) = fields.get("job") else {
+            if action == ActionKind::ExecJob && !fields.is_misspelt("job") {
+                let hint =
+                    "add for example `job: quarantine-mailbox`, the name of a `[jobs.NAME]` of the configuration";
+                self.report
+                    .error_with_hint("P094", key.span.clone(), "this step does not say which job", hint);
+            }
+            return None;
+        };
+        let name = self.scalar(node, "job")?.trim().to_owned();
+        if !is_job_name(&name) {
+            let message = format!("`{}` cannot be the name of a job", Printable(&name));
+            let hint = "a name has 1 to 64 lower-case letters, digits and -, and begins with a letter";
+            self.report.error_with_hint("P094", node.span.clone(), message, hint);
+            return None;
+        }
+        if let Some(jobs) = &self.context.jobs
+            && !jobs.iter().any(|job| **job == *name)
+        {
+            let names: Vec<&str> = jobs.iter().map(|job| &**job).collect();
+            let message = format!("there is no job `{name}` in the configuration");
+            let hint = match names.is_empty() {
+                true => format!("describe it under [jobs.{name}] in the configuration"),
+                false => suggest::hint(&name, &names, "jobs"),
+            };
+            self.report.error_with_hint("P093", node.span.clone(), message, hint);
+            return None;
+        }
+        Some(name.into())
+    }
+
+    /// What a job is about: any text or number or address.
+    fn subject(&mut self, node: &Node) -> Option<(Box<str>, Field)> {
+        let text = self.scalar(node, "target")?;
+        let field = self.expression(node, "target", check::field)?;
+        let fits = matches!(field.kind(), Type::Text | Type::Any | Type::Address | Type::Number);
+        if !fits {
+            let message = format!("{field} is {}, not {}", field.kind().name(), Aim::Job.name());
+            let hint = "write a field with a text, a number or an address, such as event.user";
+            self.report.error_with_hint("P050", node.span.clone(), message, hint);
+            return None;
+        }
+        Some((text.trim().into(), field))
     }
 
     pub(super) fn target(&mut self, node: &Node, aim: Aim) -> Option<(Box<str>, TargetExtractor)> {
@@ -110,6 +175,10 @@ impl Walk<'_, '_> {
             Aim::Domain => (
                 matches!(field.kind(), Type::Text | Type::Any),
                 "write the field of the raw event that holds it, such as event.raw.dns.rrname",
+            ),
+            Aim::Job => (
+                matches!(field.kind(), Type::Text | Type::Any),
+                "write a field with a text, such as event.user",
             ),
             Aim::Process => (
                 field.kind() == Type::Any,
@@ -289,6 +358,24 @@ impl Walk<'_, '_> {
         }
     }
 }
+
+/// The keys of a step.
+pub(super) struct StepShapes {
+    usual: &'static Shape,
+    of_job: &'static Shape,
+}
+
+/// Those of a step that contains.
+const CONTAINS: StepShapes = StepShapes {
+    usual: &shape::STEP,
+    of_job: &shape::JOB_STEP,
+};
+
+/// Those of an act that gets back to normal.
+pub(super) const RECOVERS: StepShapes = StepShapes {
+    usual: &shape::ACT,
+    of_job: &shape::JOB_ACT,
+};
 
 /// How long a step stays in force.
 struct Lease {

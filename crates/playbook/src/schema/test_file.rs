@@ -545,7 +545,7 @@ impl Walk<'_, '_> {
         let Aimed(target) = self.parsed(
             node,
             "a target",
-            "write for example 203.0.113.7, pid:4242, account:alice, host:web-1 or domain:evil.example",
+            "write for example 203.0.113.7, pid:4242, account:alice, host:web-1, domain:evil.example or job:lock-door:alice",
         )?;
         Some(target)
     }

@@ -4,6 +4,7 @@ mod broken;
 mod built_in;
 mod event;
 mod hostile;
+mod jobs;
 mod pages;
 mod parameters;
 mod render;

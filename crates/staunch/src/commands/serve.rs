@@ -80,6 +80,8 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
         check_rehearsal(&config.data_dir)?;
         end_with_the_play(&config.data_dir)?;
     }
+    // And the one that jobs are run from.
+    let runs = crate::jobs::start(&config)?;
     // And those that take evidence.
     let preserver = wiring::preserver(&config, &durable)?;
     if args.rehearse.is_none() && config.sandbox.enabled {
@@ -112,7 +114,14 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
     if let Some(input) = &input {
         input.check(sources.iter().map(|source| source.name()))?;
     }
-    let mut opened = wiring::open(&config, args.driver, args.rehearse.as_deref(), lifelines, preserver)?;
+    let mut opened = wiring::open(
+        &config,
+        args.driver,
+        args.rehearse.as_deref(),
+        lifelines,
+        preserver,
+        runs,
+    )?;
     if let Some(inner) = opened.parts.follower.take() {
         opened.parts.follower = Some(Box::new(TellsDurable::new(inner, durable)));
     }

@@ -2,6 +2,7 @@
 
 mod health;
 mod incoming;
+mod jobs;
 mod knowledge;
 mod notices;
 
@@ -66,6 +67,7 @@ pub(super) fn check(config: &Config, text: &str) -> Vec<Mistake> {
     checker.playbooks(config);
     checker.domains(config);
     checker.isolation(config);
+    checker.jobs(config);
     checker.rest(config);
     checker.drill(config);
     checker.sources(config);

@@ -33,6 +33,7 @@ const SECTIONS: [(&str, &str, &str); 43] = [
     ("[domains]", "DomainSettings", ACTING),
     ("[accounts]", "AccountSettings", ACTING),
     ("[isolation]", "IsolationSettings", ACTING),
+    ("[jobs.NAME]", "JobSettings", JOBS),
     ("[traffic]", "TrafficSettings", CONFIG),
     ("[sources.suricata]", "SuricataSettings", SURICATA),
     ("[[sources.files]]", "FileSource", SOURCES),
@@ -55,6 +56,7 @@ const ACTING: &str = include_str!("acting.rs");
 const EVIDENCE: &str = include_str!("evidence.rs");
 const HEALTH: &str = include_str!("health.rs");
 const HTTP: &str = include_str!("http.rs");
+const JOBS: &str = include_str!("jobs.rs");
 const CONTEXT: &str = include_str!("context.rs");
 const FEEDS: &str = include_str!("feeds.rs");
 const LOOKUPS: &str = include_str!("lookups.rs");

@@ -7,14 +7,15 @@ use staunch_connectors::actions::block_ip::{
     MemoryBlockIp, MemoryWorld, NftablesIp, NftablesOptions, ReleaseError, StartError, count_labelled,
     release_everything,
 };
+use staunch_connectors::actions::exec_job::{ExecJob, ExecJobOptions, Runs};
 use staunch_connectors::actions::freeze_process::{CgroupFreezeProcess, CgroupOptions, RootError};
 use staunch_connectors::actions::isolate_host::{self, Lifelines, NftablesIsolateHost, NftablesIsolationOptions};
 use staunch_connectors::actions::kill_process::CgroupKillProcess;
 use staunch_connectors::actions::lock_account::{ShadowLockAccount, ShadowOptions};
 use staunch_connectors::actions::sinkhole_domain::{UnboundOptions, UnboundSinkhole};
 use staunch_connectors::enrichers::{
-    AccountFinder, AccountOptions, ByAim, DomainOptions, DomainTeller, HostTeller, ProcessFinder, ProcessOptions,
-    ThisHost,
+    AccountFinder, AccountOptions, ByAim, DomainOptions, DomainTeller, HostTeller, JobTeller, ProcessFinder,
+    ProcessOptions, ThisHost,
 };
 use staunch_model::{ActionKind, Aim, Description, Failure, FailureKind, InstallationId, Observation, Outcome, Target};
 use staunch_netlink::nftables::{Allowed, Limit, NftError};
@@ -28,8 +29,11 @@ use crate::exit::{Exit, Fault};
 /// The directory in the data directory that says what accounts were before they were locked.
 const ACCOUNTS_DIR: &str = "accounts";
 
+/// The directory in the data directory that says which jobs may be in force.
+const JOBS_DIR: &str = "jobs";
+
 /// Whether there is a driver for `kind`.
-pub(crate) const fn is_enabled(config: &Config, kind: ActionKind) -> bool {
+pub(crate) fn is_enabled(config: &Config, kind: ActionKind) -> bool {
     match kind {
         ActionKind::BlockIp | ActionKind::RateLimitIp => true,
         ActionKind::FreezeProcess => config.processes.enabled,
@@ -37,6 +41,7 @@ pub(crate) const fn is_enabled(config: &Config, kind: ActionKind) -> bool {
         ActionKind::SinkholeDomain => config.domains.enabled,
         ActionKind::LockAccount => config.accounts.enabled,
         ActionKind::IsolateHost => config.isolation.enabled,
+        ActionKind::ExecJob => !config.jobs.is_empty(),
     }
 }
 
@@ -50,6 +55,7 @@ pub(super) fn acting(
     installation: InstallationId,
     clock: &Arc<dyn Clock>,
     lifelines: Option<Arc<dyn Lifelines>>,
+    runs: Option<Arc<dyn Runs>>,
 ) -> Result<Vec<Box<dyn Action>>, Fault> {
     if driver == Driver::Memory {
         let world = MemoryWorld::with_clock(clock.clone());
@@ -81,6 +87,9 @@ pub(super) fn acting(
     }
     if config.accounts.enabled {
         all.push(Box::new(locker(config, installation)?));
+    }
+    if let Some(runs) = runs {
+        all.push(Box::new(ExecJob::new(jobs(config, installation), runs)));
     }
     if let Some(lifelines) = lifelines {
         let isolates = NftablesIsolateHost::start(isolating(config, installation, lifelines));
@@ -209,6 +218,10 @@ fn all(config: &Config, installation: InstallationId) -> Vec<Box<dyn Action>> {
     if config.accounts.enabled {
         all.push(Box::new(ShadowLockAccount::new(records(config, installation))));
     }
+    if !config.jobs.is_empty() {
+        let runs = Arc::new(crate::jobs::launcher());
+        all.push(Box::new(ExecJob::new(jobs(config, installation), runs)));
+    }
     if config.isolation.enabled {
         all.push(Box::new(NftablesIsolateHost::new(isolating(
             config,
@@ -217,6 +230,15 @@ fn all(config: &Config, installation: InstallationId) -> Vec<Box<dyn Action>> {
         ))));
     }
     all
+}
+
+fn jobs(config: &Config, installation: InstallationId) -> ExecJobOptions {
+    let jobs = config.jobs.iter();
+    ExecJobOptions {
+        installation,
+        records: config.data_dir.join(JOBS_DIR),
+        jobs: jobs.map(|(name, job)| (name.as_str().into(), job.spec())).collect(),
+    }
 }
 
 /// What a driver leaves reachable that never acts.
@@ -263,6 +285,11 @@ pub(crate) fn targets(config: &Config) -> Result<Option<Arc<dyn Targets>>, Fault
     }
     if config.isolation.enabled {
         by_aim = by_aim.with(Aim::Host, HostTeller(this_host(config)));
+    }
+    if !config.jobs.is_empty() {
+        let jobs = config.jobs.iter();
+        let protected = jobs.map(|(name, job)| (name.as_str().into(), job.protected.clone()));
+        by_aim = by_aim.with(Aim::Job, JobTeller::new(protected.collect()));
     }
     Ok((!by_aim.is_empty()).then(|| Arc::new(by_aim) as Arc<dyn Targets>))
 }

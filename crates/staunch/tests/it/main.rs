@@ -18,6 +18,7 @@ mod incident;
 mod init;
 mod inlets;
 mod isolation;
+mod jobs;
 mod kill;
 mod lists;
 #[allow(dead_code, reason = "the torture uses more of it")]

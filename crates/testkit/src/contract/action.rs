@@ -156,6 +156,8 @@ pub enum Family {
     Accounts,
     /// Hosts.
     Hosts,
+    /// What jobs are about.
+    Jobs,
 }
 
 impl Family {
@@ -169,7 +171,7 @@ impl Family {
         Target::Address(match self {
             Self::V4 => [198, 18, high, low].into(),
             Self::V6 => [0x2001, 0xdb8, 0, 0, 0, 0, 0, number].into(),
-            Self::Processes | Self::Domains | Self::Accounts | Self::Hosts => {
+            Self::Processes | Self::Domains | Self::Accounts | Self::Hosts | Self::Jobs => {
                 panic!("a world without addresses says which targets it has")
             }
         })

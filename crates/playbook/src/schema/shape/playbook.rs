@@ -76,7 +76,7 @@ pub(crate) static PLAYBOOK: Shape = Shape {
         ),
         must(
             "contain",
-            Form::List(&Form::Named(actions, &STEP), 1, limits::STEPS_MAX),
+            Form::List(&CONTAINING_STEP, 1, limits::STEPS_MAX),
             "The steps, each one action: `- block-ip: { target: event.source.ip, lease: 1h }`.",
         ),
         may(
@@ -299,6 +299,9 @@ static JOURNAL_EVIDENCE: Shape = Shape {
     ],
 };
 
+/// A step that contains, in each of its forms.
+const CONTAINING_STEP: Form = Form::Either(&[Form::Named(actions_without_job, &STEP), Form::Named(job, &JOB_STEP)]);
+
 /// A step that contains.
 pub(crate) static STEP: Shape = Shape {
     what: "a step",
@@ -319,6 +322,40 @@ pub(crate) static ACT: Shape = Shape {
     needs: Needs::Nothing,
     keys: &[AIMED_AT, LASTS, FOR_GOOD],
 };
+
+/// A step that contains with a job.
+pub(crate) static JOB_STEP: Shape = Shape {
+    what: "a step",
+    doc: "One job on one subject.",
+    needs: Needs::Nothing,
+    keys: &[
+        JOB,
+        SUBJECT,
+        LASTS,
+        FOR_GOOD,
+        may("watch", Form::Mapping(&WATCH), WATCH.doc),
+    ],
+};
+
+/// A job that gets back to normal.
+pub(crate) static JOB_ACT: Shape = Shape {
+    what: "a step",
+    doc: "One job on one subject.",
+    needs: Needs::Nothing,
+    keys: &[JOB, SUBJECT, LASTS, FOR_GOOD],
+};
+
+const JOB: Key = must(
+    "job",
+    Form::Job,
+    "The name of the job that is run, as the configuration has it under `[jobs.NAME]`.",
+);
+
+const SUBJECT: Key = may(
+    "target",
+    Form::Expression,
+    "The field that holds what the job is about, such as event.user. Default none: the machine as a whole.",
+);
 
 const AIMED_AT: Key = must(
     "target",
@@ -395,6 +432,16 @@ const fn mode(risk: &'static str) -> Key {
 /// How far Staunch goes, in words.
 pub(super) fn modes() -> Vec<&'static str> {
     [Mode::Observe, Mode::Approve, Mode::Enforce].map(Mode::name).to_vec()
+}
+
+pub(super) fn actions_without_job() -> Vec<&'static str> {
+    let mut all = actions();
+    all.retain(|it| *it != ActionKind::ExecJob.name());
+    all
+}
+
+pub(super) fn job() -> Vec<&'static str> {
+    vec![ActionKind::ExecJob.name()]
 }
 
 pub(super) fn actions() -> Vec<&'static str> {

@@ -2,7 +2,7 @@
 
 use staunch_model::ActionKind;
 
-use super::playbook::{ACT, actions};
+use super::playbook::{ACT, JOB_ACT, actions, actions_without_job, job};
 use super::{Form, Key, Needs, Shape, may, must, words};
 use crate::limits;
 
@@ -12,7 +12,8 @@ pub(in crate::schema) const OTHERWISE: [(&str, bool); 2] = [("contain", true), (
 /// A step of the recover phase, in each of its forms.
 pub(super) const RECOVER_STEP: Form = Form::Either(&[
     Form::Word(release),
-    Form::Named(actions, &ACT),
+    Form::Named(actions_without_job, &ACT),
+    Form::Named(job, &JOB_ACT),
     Form::Named(release, &RELEASE),
     Form::Named(soak, &SOAK),
     Form::Named(request_change, &REQUEST_CHANGE),

@@ -2,6 +2,7 @@
 
 mod acting;
 mod evidence;
+mod jobs;
 
 use std::fs;
 use std::io;

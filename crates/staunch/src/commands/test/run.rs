@@ -254,7 +254,7 @@ fn identify<'a>(test: &'a Test, matches: &mut [Match]) -> impl Iterator<Item = F
         match target {
             Target::Address(_) => continue,
             Target::Process(process) => *process = test_file::process(process.pid),
-            Target::Account(_) | Target::Host(_) | Target::Domain(_) => {}
+            Target::Account(_) | Target::Host(_) | Target::Domain(_) | Target::Job(_) => {}
         }
         named.push(target.clone());
     }

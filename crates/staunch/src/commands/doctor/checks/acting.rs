@@ -12,6 +12,7 @@ pub(super) fn all(config: &Config) -> Vec<Finding> {
     let mut findings = vec![firewall(config)];
     let others = [processes(config), domains(config), accounts(config), isolation(config)];
     findings.extend(others.into_iter().flatten());
+    findings.extend(super::jobs::all(config));
     findings
 }
 

@@ -1,0 +1,210 @@
+//! What runs in the process that is started for a job: a supervisor, and below it the job in its sandbox.
+//!
+//! # Expected flow
+//! The supervisor reads one [`Launch`] from its standard input, starts itself once more as what becomes the job, waits for that or
+//! for the time to be over, ends every process that descends from it, and writes one [`Report`]. What becomes the job gives up
+//! whatever the job is not to have, and executes the program in its place.
+//!
+//! # Guarantees
+//! No process of the job outlives its report: the supervisor is the subreaper of all of them (prctl(2)), and ends them until there
+//! is none. So it does when whoever started it goes away. Where a hash is pinned, the program is read once into a sealed file in
+//! memory, and what was hashed is what is executed. A sandbox that cannot be entered whole is a job that is not started.
+//!
+//! # Caveats
+//! Who kills the supervisor kills the job too, and leaves what the job has started. A job that runs as the user of the server may signal the supervisor where Landlock does not scope signals (before Linux 6.12).
+//! The limit of processes counts all of a user's, so that it is set for jobs with a user of their own only.
+
+mod inner;
+mod tree;
+
+use std::io::{self, BufRead as _, Read, Write as _};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::Duration;
+
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::Confinement;
+
+/// The argument with which what becomes the job is started.
+const INNER: &str = "inner";
+
+/// One run of a job, as the supervisor is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Launch {
+    /// The program.
+    pub program: PathBuf,
+    /// The SHA-256 that it must have.
+    pub sha256: Option<Box<str>>,
+    /// Its arguments, with everything put in.
+    pub arguments: Vec<String>,
+    /// What it finds on its standard input.
+    pub input: String,
+    /// How long it may take, in milliseconds.
+    pub timeout_ms: u64,
+    /// The most bytes of its standard output, and of its standard error.
+    pub output_bytes_max: u64,
+    /// What it is confined to.
+    pub confinement: Confinement,
+}
+
+/// How a run has ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ended {
+    /// With this status.
+    Exited(i32),
+    /// By this signal.
+    Signalled(i32),
+    /// It took too long, and was killed.
+    TimedOut,
+    /// It wrote too much, and was killed.
+    TooMuchOutput,
+    /// Whoever asked went away, and it was killed.
+    Abandoned,
+    /// The program was never executed, and why.
+    NotStarted(Box<str>),
+}
+
+/// What the supervisor says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// How it has ended.
+    pub ended: Ended,
+    /// Its standard output; bytes that are no text are replaced.
+    pub output: String,
+    /// Its standard error; the same.
+    pub errors: String,
+}
+
+/// The supervisor, or with the argument `inner` what becomes the job.
+#[must_use]
+pub fn main(arguments: &[String]) -> ExitCode {
+    match arguments {
+        [it, launch, told] if it == INNER => inner::become_job(launch, told),
+        _ => {
+            let report = supervise().unwrap_or_else(|error| Report {
+                ended: Ended::NotStarted(format!("cannot supervise it: {error}").into()),
+                output: String::new(),
+                errors: String::new(),
+            });
+            let text = serde_json::to_string(&report).unwrap_or_default();
+            // Who is to read it may have gone.
+            match io::stdout().write_all(text.as_bytes()) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(_) => ExitCode::FAILURE,
+            }
+        }
+    }
+}
+
+/// Whether the program has the hash that is pinned, where one is.
+///
+/// # Errors
+/// Why it would not be started.
+pub fn check_pinned(launch: &Launch) -> Result<(), String> {
+    inner::check_pinned(launch)
+}
+
+enum Event {
+    Ended,
+    TooMuch,
+    Abandoned,
+}
+
+fn supervise() -> io::Result<Report> {
+    tree::close_inherited()?;
+    let mut line = String::new();
+    io::stdin().lock().read_line(&mut line)?;
+    let mut launch: Launch = serde_json::from_str(&line)?;
+    nix::sys::prctl::set_child_subreaper(true)?;
+    let input = std::mem::take(&mut launch.input);
+    let (mut told, tell) = io::pipe()?;
+    let mut job = start(&launch, &tell)?;
+    drop(tell);
+    let (events, happened) = channel();
+    let output = job.stdout.take().map(|it| reader(it, launch.output_bytes_max, &events));
+    let errors = job.stderr.take().map(|it| reader(it, launch.output_bytes_max, &events));
+    if let Some(mut stdin) = job.stdin.take() {
+        // It need not read any of it.
+        thread::spawn(move || drop(stdin.write_all(input.as_bytes())));
+    }
+    let abandoned = events.clone();
+    thread::spawn(move || {
+        // Nothing more is said: it ends when whoever asked has gone.
+        drop(io::copy(&mut io::stdin().lock(), &mut io::sink()));
+        drop(abandoned.send(Event::Abandoned));
+    });
+    let group = job.id();
+    let waiter = thread::spawn(move || {
+        let status = job.wait();
+        drop(events.send(Event::Ended));
+        status
+    });
+    let happened = happened.recv_timeout(Duration::from_millis(launch.timeout_ms));
+    if !matches!(happened, Ok(Event::Ended)) {
+        tree::kill_group(group);
+    }
+    let status = waiter
+        .join()
+        .map_err(|_| io::Error::other("who waits for it has ended"))??;
+    tree::end_all()?;
+    // All who could write to these have ended.
+    let read = |thread: Option<thread::JoinHandle<(Vec<u8>, bool)>>| thread.and_then(|it| it.join().ok());
+    let (output, too_much) = read(output).unwrap_or_default();
+    let (errors, too_many) = read(errors).unwrap_or_default();
+    let mut why = String::new();
+    told.read_to_string(&mut why)?;
+    let ended = match happened {
+        _ if !why.is_empty() => Ended::NotStarted(why.into()),
+        Err(RecvTimeoutError::Timeout) => Ended::TimedOut,
+        Ok(Event::Abandoned) => Ended::Abandoned,
+        _ if too_much || too_many => Ended::TooMuchOutput,
+        _ => match (status.code(), status.signal()) {
+            (Some(code), _) => Ended::Exited(code),
+            (None, signal) => Ended::Signalled(signal.unwrap_or_default()),
+        },
+    };
+    Ok(Report {
+        ended,
+        output: String::from_utf8_lossy(&output).into_owned(),
+        errors: String::from_utf8_lossy(&errors).into_owned(),
+    })
+}
+
+/// Starts what becomes the job, which says through `tell` why it does not.
+fn start(launch: &Launch, tell: &io::PipeWriter) -> io::Result<Child> {
+    use std::os::fd::AsRawFd as _;
+    // Nothing else is started by this process, and what becomes the job closes it before the job has it.
+    rustix::io::fcntl_setfd(tell, rustix::io::FdFlags::empty())?;
+    Command::new("/proc/self/exe")
+        // As this was started, whatever stands before what is for it.
+        .args(std::env::args_os().skip(1))
+        .args([INNER, &serde_json::to_string(launch)?, &tell.as_raw_fd().to_string()])
+        .env_clear()
+        .current_dir("/")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+}
+
+/// Reads at most `most` bytes, and says so when there are more.
+fn reader(from: impl Read + Send + 'static, most: u64, events: &Sender<Event>) -> thread::JoinHandle<(Vec<u8>, bool)> {
+    let events = events.clone();
+    thread::spawn(move || {
+        let mut read = Vec::new();
+        // What was read until something failed is what there is.
+        let _ = from.take(most.saturating_add(1)).read_to_end(&mut read);
+        let too_much = read.len() as u64 > most;
+        if too_much {
+            read.truncate(usize::try_from(most).unwrap_or(usize::MAX));
+            drop(events.send(Event::TooMuch));
+        }
+        (read, too_much)
+    })
+}

@@ -1,0 +1,83 @@
+//! Which jobs may be in force: a file for each, written before the job is run, so that a sweep knows whom to ask.
+//!
+//! Never says that a job is in force: that is for the job to observe.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use staunch_model::{JobTarget, Target};
+
+/// The longest record: the longest target, and some.
+const BYTES_MAX: usize = 1024;
+
+/// The directory of the records. Nobody but this driver writes in it.
+#[derive(Clone, Debug)]
+pub(super) struct Records {
+    dir: PathBuf,
+}
+
+impl Records {
+    pub(super) const fn new(dir: PathBuf) -> Self {
+        Self { dir }
+    }
+
+    /// Keeps `job`, durably.
+    pub(super) fn keep(&self, job: &JobTarget) -> io::Result<()> {
+        let path = self.path(job);
+        if path.is_file() {
+            return Ok(());
+        }
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.dir)?;
+        let fresh = path.with_extension("new");
+        // What a crash has left behind.
+        match fs::remove_file(&fresh) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = File::options().write(true).create_new(true).mode(0o600).open(&fresh)?;
+        file.write_all(Target::Job(job.clone()).to_string().as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&fresh, &path)?;
+        sync(&self.dir)
+    }
+
+    /// Forgets `job`.
+    pub(super) fn forget(&self, job: &JobTarget) -> io::Result<()> {
+        match fs::remove_file(self.path(job)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+            Ok(()) => sync(&self.dir),
+        }
+    }
+
+    /// All that are kept, in the order of their targets.
+    pub(super) fn all(&self) -> io::Result<Vec<JobTarget>> {
+        let entries = match fs::read_dir(&self.dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut all = Vec::new();
+        for entry in entries {
+            let path = entry?.path();
+            let is_record = path.extension().is_none();
+            if !is_record || fs::metadata(&path)?.len() > BYTES_MAX as u64 {
+                continue;
+            }
+            if let Ok(Target::Job(job)) = fs::read_to_string(&path)?.parse() {
+                all.push(job);
+            }
+        }
+        all.sort();
+        Ok(all)
+    }
+
+    fn path(&self, job: &JobTarget) -> PathBuf {
+        self.dir.join(blake3::hash(job.as_str().as_bytes()).to_hex().as_str())
+    }
+}
+
+fn sync(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
