@@ -4,12 +4,12 @@ mod timeline;
 mod trends;
 
 use serde_json::json;
-use staunch_model::{IncidentStatus, Judgement, Printable, Timestamp, Verdict};
+use staunch_model::{IncidentId, IncidentStatus, Judgement, Printable, Timestamp, Verdict};
 use staunch_server::dto::{
     EvidenceRow, IncidentAnswer, IncidentQuery, IncidentRow, Incidents, Protected, TransactionRow, path,
 };
 
-use crate::cli::{IncidentCommand, IncidentState, TimelineFormat};
+use crate::cli::{IncidentCommand, IncidentState, ServerArgs, TimelineFormat};
 use crate::client::{Client, Patience};
 use crate::exit::{Exit, Fault};
 use crate::output::{Output, Tone, clock, now, relative, say, wrap};
@@ -60,6 +60,16 @@ pub(super) fn run(command: &IncidentCommand) -> Result<Exit, Fault> {
         }
     }
     Ok(Exit::Ok)
+}
+
+/// The timeline of an incident as files, with their names: for programs, and for people.
+///
+/// # Errors
+/// When the server does not answer, or does not know it.
+pub(super) fn timeline_files(id: IncidentId, server: &ServerArgs) -> Result<Vec<(String, Vec<u8>)>, Fault> {
+    let client = Client::new(server, Patience::USUAL)?;
+    let found: IncidentAnswer = client.get(&format!("{}/{id}", path::INCIDENTS), &json!({}))?;
+    timeline::files(&found)
 }
 
 fn list_text(output: &Output, found: &Incidents) -> String {

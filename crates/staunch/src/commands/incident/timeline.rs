@@ -185,6 +185,19 @@ pub(super) fn show(
     }
 }
 
+/// The timeline of `answer` as JSON and as a page.
+///
+/// # Errors
+/// When it cannot be written as JSON.
+pub(super) fn files(answer: &IncidentAnswer) -> Result<Vec<(String, Vec<u8>)>, Fault> {
+    let timeline = timeline(&answer.detail);
+    let json = json(&timeline)?;
+    Ok(vec![
+        ("timeline.json".to_owned(), json.into_bytes()),
+        ("timeline.html".to_owned(), html::page(&timeline).into_bytes()),
+    ])
+}
+
 fn write_new(file: &Path, text: &str) -> Result<(), Fault> {
     let shown = file.display().to_string();
     let shown = Printable(&shown);
