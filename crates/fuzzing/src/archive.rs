@@ -1,7 +1,7 @@
 //! By the first byte: an archive of evidence as it is, the same before it is packed, an inventory, or a proof of an entry.
 //!
-//! What holds: what is found can be shown; nothing is proved without an inventory that the key has signed; and what is read
-//! is written again as it was.
+//! What holds: what is found can be shown; nothing is proved without an inventory that the key has signed; and what is
+//! read is written again as it was.
 
 use staunch_store::export::{Inventory, verify_archive_from};
 use staunch_store::{ArchiveFinding, LogProof};

@@ -52,8 +52,8 @@ pub(crate) enum EvidenceCommand {
                   anew, and with --earlier one that was put back. What was never logged proves nothing."
 )]
 pub(crate) struct EvidenceVerifyArgs {
-    /// An archive of `export`, the folder that it was unpacked to, or a folder of evidence or a copy of it [default: the folder
-    /// of the configuration]
+    /// An archive of `export`, the folder that it was unpacked to, or a folder of evidence or a copy of it [default: the
+    /// folder of the configuration]
     #[arg(value_name = "PATH")]
     pub(crate) path: Option<PathBuf>,
     /// The public key, as `staunch evidence key` printed it, or a file that holds it [default: the key of this machine, which
@@ -75,9 +75,10 @@ pub(crate) struct EvidenceVerifyArgs {
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "In it are the artefacts, their manifests, the records of what was and was not taken, a proof for each of them, all \
-                  entries of the log with its checkpoint, the timeline as JSON and as a page when a server answers, and VERIFY.md, \
-                  which says how to verify it with Staunch and without. The list of its files is signed with the key of the log."
+    after_help = "In it are the artefacts, their manifests, the records of what was and was not taken, a proof for \
+                  each of them, all entries of the log with its checkpoint, the timeline as JSON and as a page when \
+                  a server answers, and VERIFY.md, which says how to verify it with Staunch and without. The list of \
+                  its files is signed with the key of the log."
 )]
 pub(crate) struct EvidenceExportArgs {
     /// Which incident, such as INC-17

@@ -30,9 +30,7 @@ pub enum ArchiveFinding {
         why: NotProved,
     },
     /// The list of files is not the one that was signed.
-    #[error(
-        "SHA256SUMS was removed or changed, and nothing else was looked at: it is not the list that INVENTORY has the hash of"
-    )]
+    #[error("SHA256SUMS was removed or changed, and nothing else was looked at: INVENTORY has another hash for it")]
     SumsChanged,
     /// A file is not the one in the list.
     #[error("{name} was changed")]

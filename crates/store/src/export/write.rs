@@ -139,7 +139,8 @@ struct Export<'a> {
     summary: ExportSummary,
 }
 
-/// Writes the archive of an incident into `to`: calls `progress` now and then with the bytes that are done, and those there are.
+/// Writes the archive of an incident into `to`: calls `progress` now and then with the bytes that are done, and those
+/// there are.
 ///
 /// # Errors
 /// See [`ExportError`]. What was written before is no archive then.
