@@ -13,16 +13,17 @@ use staunch_engine::Engine;
 use staunch_fuzzing::format::{self, SegmentHead};
 use staunch_fuzzing::tlog::key;
 use staunch_model::{
-    Command, Effect, Endpoint, Event, Facts, Failure, FailureKind, Frame, FrameChain, Input, InstallationId, LogEntry,
-    Logged, Match, MatchedStep, Mode, Operator, Policy, Record, ReleaseScope, Severity, Sha256Hash, Span,
-    SweepFindings, SystemName, Target, Timestamp,
+    Command, Effect, Endpoint, Event, Facts, Failure, FailureKind, Frame, FrameChain, IncidentId, Input,
+    InstallationId, LogEntry, Logged, Match, MatchedStep, Mode, Operator, Policy, Record, ReleaseScope, Severity,
+    Sha256Hash, Span, SweepFindings, SystemName, Target, Timestamp,
 };
 use staunch_netlink::message::Builder;
 use staunch_playbook::{BUILT_IN, CheckContext, compile_all};
 use staunch_ports::{Action as _, Epoch, ExecuteRequest, Lsn, StoredFrame, UndoRequest, Vault as _};
-use staunch_store::TransparencyLog;
 use staunch_store::tlog::merkle::leaf_hash;
+use staunch_store::vault::logged::Logbook;
 use staunch_store::vault::logged::entry_of_manifest;
+use staunch_store::{DirVault, DirVaultOptions, ExportParts, TransparencyLog, export_incident};
 use staunch_testkit::MemoryVault;
 use staunch_testkit::contract::vault as contract;
 
@@ -122,9 +123,55 @@ fn evidence() -> Vec<(&'static str, String, Vec<u8>)> {
         ("tlog", 6, "inclusion", inclusion),
         ("tlog", 6, "consistency", consistency),
     ]);
+    seeds.extend(archive());
     let named =
         |(target, kind, name, bytes): (_, u8, &str, Vec<u8>)| (target, name.to_owned(), [&[kind], &*bytes].concat());
     seeds.into_iter().map(named).collect()
+}
+
+/// An archive of evidence, and what it is made of.
+fn archive() -> Vec<(&'static str, u8, &'static str, Vec<u8>)> {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let options = DirVaultOptions {
+        is_immutable: false,
+        ..DirVaultOptions::default()
+    };
+    let vault = DirVault::open(&dir.path().join("vault"), options).expect("a vault");
+    let stored = contract::store(&vault, 3, 17, b"evidence");
+    vault.put_record(&contract::record(&stored)).expect("a vault");
+    let log = TransparencyLog::open(&dir.path().join("log"), key(), None).expect("a log");
+    Logbook::new(log).expect("a log").take_all(&vault).expect("a log");
+    let parts = ExportParts {
+        vault: &dir.path().join("vault"),
+        log: &dir.path().join("log"),
+        key: &key(),
+        incident: IncidentId(3),
+        further: vec![("timeline.json".into(), b"{}\n".to_vec())],
+    };
+    let mut packed = Vec::new();
+    export_incident(&parts, &mut |_, _| (), &mut packed).expect("there is evidence");
+    let plain = zstd::decode_all(&*packed).expect("it is packed");
+    // The first file, and the first that begins like a proof.
+    let from = |start: &[u8]| {
+        plain
+            .windows(start.len())
+            .position(|it| it == start)
+            .expect("it is in it")
+    };
+    let text = |at: usize| {
+        let end = plain[at..].iter().position(|it| *it == 0).expect("it is padded");
+        plain[at..at + end].to_vec()
+    };
+    let note = text(from(b"staunch evidence archive"));
+    let end = note.windows(2).position(|it| it == b"\n\n").expect("it is signed");
+    let inventory = note[..=end].to_vec();
+    let proof = text(from(b"c2sp.org/tlog-proof@v1\nextra "));
+    vec![
+        ("archive", 0, "packed", packed),
+        ("archive", 1, "plain", plain),
+        ("archive", 2, "inventory", inventory),
+        ("archive", 3, "proof", proof),
+    ]
 }
 
 /// Bytes of a linear congruential generator (Knuth's MMIX constants), the same each time.

@@ -3,6 +3,7 @@
 //! Never makes bytes by itself: the workspace in `fuzz/` calls these functions with what libFuzzer makes, and the tests
 //! of this crate call them with the committed corpora and regressions. A property that does not hold is a panic.
 
+pub mod archive;
 pub mod bodies;
 pub mod cel;
 pub mod configuration;
@@ -149,6 +150,10 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "custody",
         run: custody::run,
+    },
+    Target {
+        name: "archive",
+        run: archive::run,
     },
     Target {
         name: "tlog",

@@ -20,7 +20,7 @@ pub(crate) use author::{
     SourceTestArgs, TestArgs,
 };
 pub(crate) use drill::{DrillCommand, DrillKeyArgs, DrillRunArgs, TabletopArgs};
-pub(crate) use evidence::{EvidenceCommand, EvidenceGetArgs, EvidenceVerifyArgs, VaultArgs};
+pub(crate) use evidence::{EvidenceCommand, EvidenceExportArgs, EvidenceGetArgs, EvidenceVerifyArgs, VaultArgs};
 pub(crate) use look::{
     ContainmentCommand, GraphFormat, IncidentCommand, IncidentState, IndexCommand, JournalCommand, Period, ReplayArgs,
     TimelineFormat, WatchArgs,

@@ -30,6 +30,7 @@
 
 pub mod merkle;
 pub mod note;
+pub mod proof;
 mod reader;
 pub(crate) mod state;
 pub mod tile;
@@ -43,6 +44,7 @@ use std::sync::Arc;
 use staunch_model::{Failure, Printable, Sha256Hash};
 
 pub use note::{Checkpoint, LogKey, LogVerifier, NotProved};
+pub use proof::LogProof;
 pub use reader::LogReader;
 
 use crate::files::{self, FileHook, Files, Lock, parent};
@@ -112,7 +114,7 @@ pub enum LogError {
 }
 
 impl LogError {
-    fn io(doing: &'static str, path: &Path, source: io::Error) -> Self {
+    pub(crate) fn io(doing: &'static str, path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
         Self::Io { doing, path, source }
     }
@@ -122,7 +124,7 @@ impl LogError {
         Self::Key { path, what }
     }
 
-    fn damaged(name: impl fmt::Display, what: impl fmt::Display) -> Self {
+    pub(crate) fn damaged(name: impl fmt::Display, what: impl fmt::Display) -> Self {
         Self::Damaged {
             name: name.to_string(),
             what: Printable(&what.to_string()).to_string(),

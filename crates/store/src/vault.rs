@@ -1,7 +1,7 @@
 //! Evidence vaults: where artefacts are kept, written once, under their hash.
 
 pub mod dir;
-mod hashing;
+pub(crate) mod hashing;
 pub mod logged;
 pub mod verify;
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use staunch_model::{EvidenceId, IncidentId};
 
-use super::DataArgs;
+use super::{DataArgs, ServerArgs};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum EvidenceCommand {
@@ -27,7 +27,9 @@ pub(crate) enum EvidenceCommand {
     },
     /// Write an artefact as it was read, proved against its hash
     Get(EvidenceGetArgs),
-    /// Prove a folder of evidence, or a copy of it, with a public key and nothing else
+    /// Write all evidence of an incident into one archive that a third party verifies
+    Export(EvidenceExportArgs),
+    /// Prove an archive or a folder of evidence with a public key and nothing else
     Verify(EvidenceVerifyArgs),
     /// Print the public key of the transparency log, to be kept elsewhere
     Key {
@@ -50,9 +52,10 @@ pub(crate) enum EvidenceCommand {
                   anew, and with --earlier one that was put back. What was never logged proves nothing."
 )]
 pub(crate) struct EvidenceVerifyArgs {
-    /// The folder of evidence, or a copy of it [default: that of the configuration]
-    #[arg(value_name = "DIR")]
-    pub(crate) dir: Option<PathBuf>,
+    /// An archive of `export`, the folder that it was unpacked to, or a folder of evidence or a copy of it [default: the
+    /// folder of the configuration]
+    #[arg(value_name = "PATH")]
+    pub(crate) path: Option<PathBuf>,
     /// The public key, as `staunch evidence key` printed it, or a file that holds it [default: the key of this machine, which
     /// proves nothing against whoever can write here]
     #[arg(long, value_name = "KEY")]
@@ -68,6 +71,27 @@ pub(crate) struct EvidenceVerifyArgs {
     /// Write JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "In it are the artefacts, their manifests, the records of what was and was not taken, a proof for \
+                  each of them, all entries of the log with its checkpoint, the timeline as JSON and as a page when \
+                  a server answers, and VERIFY.md, which says how to verify it with Staunch and without. The list of \
+                  its files is signed with the key of the log."
+)]
+pub(crate) struct EvidenceExportArgs {
+    /// Which incident, such as INC-17
+    #[arg(value_name = "INCIDENT")]
+    pub(crate) incident: IncidentId,
+    /// The file to write, which must not be there; `-` for stdout [default: INC-17.evidence.tar.zst, for INC-17]
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Write what was exported as JSON; to stderr when the archive goes to stdout
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
 }
 
 /// Where evidence is looked for.

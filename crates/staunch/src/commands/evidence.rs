@@ -2,6 +2,9 @@
 //!
 //! Reads the vault itself, so that it works with a server, without one, and on a copy. Never changes anything in it.
 
+mod archive;
+mod sealed;
+
 use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
 use std::ops::ControlFlow;
@@ -39,6 +42,7 @@ pub(super) fn run(command: &EvidenceCommand) -> Result<Exit, Fault> {
         EvidenceCommand::List { incident, from } => list(*incident, from),
         EvidenceCommand::Show { id, from } => show(*id, from),
         EvidenceCommand::Get(args) => get(args),
+        EvidenceCommand::Export(args) => archive::export(args),
         EvidenceCommand::Verify(args) => verify(args),
         EvidenceCommand::Key { data } => key(data),
         EvidenceCommand::Checkpoint { vault, data } => checkpoint(vault.as_deref(), data),
@@ -240,12 +244,12 @@ fn shown_text(output: &Output, shown: &Shown) -> String {
             Printable(&of),
             it.incident
         );
-        text.push_str(&format!("{}\n", output.paint(Tone::Strong, &title)));
+        text.push_str(&format!("{}\n", output.paint(Tone::Strong, &lines(&title, 2))));
         let mut line = |label: &str, value: &str| {
             text.push_str(&format!(
                 "  {}{}\n",
                 output.paint(Tone::Faint, &format!("{label:<10}")),
-                wrap(&Printable(value).to_string(), 12)
+                lines(&Printable(value).to_string(), 12)
             ));
         };
         let took = it.ended_at.since(it.started_at);
@@ -268,12 +272,12 @@ fn shown_text(output: &Output, shown: &Shown) -> String {
     for sealed in &shown.manifests {
         let (it, custody) = (&sealed.content, &sealed.content.custody);
         let title = format!("{}. {}", it.sequence, Printable(&custody.name));
-        text.push_str(&format!("\n  {}\n", output.paint(Tone::Strong, &title)));
+        text.push_str(&format!("\n  {}\n", output.paint(Tone::Strong, &lines(&title, 4))));
         let mut line = |label: &str, value: &str| {
             text.push_str(&format!(
                 "    {}{}\n",
                 output.paint(Tone::Faint, &format!("{label:<10}")),
-                wrap(&Printable(value).to_string(), 14)
+                lines(&Printable(value).to_string(), 14)
             ));
         };
         match &it.taken {
@@ -284,7 +288,7 @@ fn shown_text(output: &Output, shown: &Shown) -> String {
             } => {
                 line("sha256", &sha256.to_string());
                 line("size", &size(*bytes));
-                line("stored", &format!("{}, kept by {}", storage.path, storage.write_once));
+                line("stored", &format!("under its SHA-256, kept by {}", storage.write_once));
             }
             Taken::Missed(failure) => line("missed", &failure.to_string()),
         }
@@ -430,15 +434,12 @@ struct Verified {
 }
 
 fn verify(args: &EvidenceVerifyArgs) -> Result<Exit, Fault> {
-    let dir = folder(args.dir.as_deref(), &args.data)?;
+    if let Some(path) = args.path.as_deref().filter(|path| archive::is_one(path)) {
+        return archive::verify(path, args);
+    }
+    let dir = folder(args.path.as_deref(), &args.data)?;
     let key = verifier(args)?;
-    let earlier = match &args.earlier {
-        Some(file) => Some(
-            read_bounded(file, NOTE_BYTES_MAX)
-                .map_err(|error| Fault::doing(Exit::NotFound, format!("cannot read {}", file.display()), &error))?,
-        ),
-        None => None,
-    };
+    let earlier = earlier(args)?;
     let folder = EvidenceFolder {
         vault: &dir.join(wiring::VAULT),
         log: &dir.join(wiring::LOG),
@@ -465,9 +466,20 @@ fn verify(args: &EvidenceVerifyArgs) -> Result<Exit, Fault> {
             }
         },
     );
+    let mut of_journal = 0;
+    if let Some(journal) = &args.journal {
+        sealed::compare(journal, &DirVault::read_only(folder.vault), &mut |finding| {
+            of_journal += 1;
+            if findings.len() < FINDINGS_MAX {
+                findings.push(finding);
+            } else {
+                more += 1;
+            }
+        });
+    }
     let mut verified = verified(&summary, args.earlier.is_some(), findings, more);
     verified.left_behind = left_behind;
-    verified.proved = summary.findings == left_behind;
+    verified.proved = of_journal == 0 && summary.findings == left_behind;
     Output::new(args.json).show(&verified, |output| verified_text(output, &verified))?;
     Ok(if verified.proved { Exit::Ok } else { Exit::Corrupt })
 }
@@ -526,6 +538,15 @@ fn verified_text(output: &Output, it: &Verified) -> String {
     text
 }
 
+/// The earlier checkpoint that was named.
+fn earlier(args: &EvidenceVerifyArgs) -> Result<Option<String>, Fault> {
+    let read = |file: &PathBuf| {
+        read_bounded(file, NOTE_BYTES_MAX)
+            .map_err(|error| Fault::doing(Exit::NotFound, format!("cannot read {}", file.display()), &error))
+    };
+    args.earlier.as_ref().map(read).transpose()
+}
+
 /// The key that was named, or that of this machine.
 fn verifier(args: &EvidenceVerifyArgs) -> Result<LogVerifier, Fault> {
     let (text, from) = match &args.key {
@@ -582,6 +603,28 @@ fn fault(failure: &Failure) -> Fault {
     Fault::new(exit, failure.to_string())
 }
 
+/// Wraps `text` like [`wrap`], and breaks words that are longer than a line, such as paths.
+fn lines(text: &str, indent: usize) -> String {
+    let wrapped = wrap(text, indent);
+    let mut text = String::with_capacity(wrapped.len());
+    for (number, line) in wrapped.split('\n').enumerate() {
+        let mut column = if number == 0 { indent } else { 0 };
+        if number > 0 {
+            text.push('\n');
+        }
+        for letter in line.chars() {
+            if column == 80 {
+                text.push('\n');
+                text.push_str(&" ".repeat(indent));
+                column = indent;
+            }
+            text.push(letter);
+            column += 1;
+        }
+    }
+    text
+}
+
 /// A number of bytes for people.
 fn size(bytes: u64) -> String {
     const UNITS: [(&str, u64); 4] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
@@ -597,6 +640,17 @@ fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_words_are_broken_at_the_edge() {
+        let path = "/srv/".to_owned() + &"x".repeat(150);
+        for text in [format!("at {path} there"), path, "short".to_owned()] {
+            let shown = format!("{}{}", " ".repeat(14), lines(&text, 14));
+            assert!(shown.lines().all(|line| line.chars().count() <= 80), "{shown}");
+            let kept: String = shown.split_whitespace().collect();
+            assert_eq!(kept, text.replace(' ', ""));
+        }
+    }
 
     #[test]
     fn sizes_are_for_people() {

@@ -8,7 +8,7 @@ mod trends;
 use std::path::PathBuf;
 
 use serde_json::json;
-use staunch_model::{IncidentStatus, Judgement, Printable, Timestamp, Verdict};
+use staunch_model::{IncidentId, IncidentStatus, Judgement, Printable, Timestamp, Verdict};
 use staunch_server::dto::{
     EvidenceRow, IncidentAnswer, IncidentQuery, IncidentRow, Incidents, Protected, TransactionRow, path,
 };
@@ -97,6 +97,16 @@ fn folder(named: Option<&PathBuf>, server: &ServerArgs) -> Result<Result<PathBuf
         (None, Some(_)) => Err("evidence is not read when a server is named; `--vault` names it, or a copy".to_owned()),
         (None, None) => Ok(super::load(&server.data)?.evidence_dir()),
     })
+}
+
+/// The timeline of an incident as files, with their names: for programs, and for people.
+///
+/// # Errors
+/// When the server does not answer, or does not know it.
+pub(super) fn timeline_files(id: IncidentId, server: &ServerArgs) -> Result<Vec<(String, Vec<u8>)>, Fault> {
+    let client = Client::new(server, Patience::USUAL)?;
+    let found: IncidentAnswer = client.get(&format!("{}/{id}", path::INCIDENTS), &json!({}))?;
+    timeline::files(&found)
 }
 
 fn list_text(output: &Output, found: &Incidents) -> String {

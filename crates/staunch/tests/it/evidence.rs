@@ -72,6 +72,7 @@ fn evidence_is_sealed_before_the_block_and_can_be_read_and_proved() {
         let id = sealed["id"].as_str().expect("an id");
         let text = server.ok(&["evidence", "show", id]);
         assert!(text.contains("sha256") && text.contains("linux/flows"), "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         let out = home.path("flows.json");
         let out = out.to_str().expect("a path");
         let got = server.run(&["evidence", "get", id, "--output", out]);
@@ -114,6 +115,9 @@ fn evidence_is_sealed_before_the_block_and_can_be_read_and_proved() {
         let forged = server.run(&["evidence", "verify", copy, "--key", other]);
         assert_ne!(forged.status.code(), Some(0), "{}", stdout(&forged));
 
+        export_is_proved(&home, &server, key.trim(), earlier);
+        journal_tells_what_the_vault_lost(&home, &server);
+
         // What is changed is found out.
         let vault = home.data().join("evidence/vault/objects");
         let objects = fs::read_dir(vault)
@@ -138,6 +142,84 @@ fn evidence_is_sealed_before_the_block_and_can_be_read_and_proved() {
         );
         server.ok(&["release", "--all", "--yes"]);
     });
+}
+
+/// A record that the journal has the hash of is missed, also where no log would show it.
+fn journal_tells_what_the_vault_lost(home: &Home, server: &Server) {
+    let journal = home.data().join("journal");
+    let journal = journal.to_str().expect("a path");
+    let verify = ["evidence", "verify", "--journal", journal];
+    server.ok(&verify);
+    let dir = fs::read_dir(home.data().join("evidence/vault/records/INC-1"))
+        .expect("records")
+        .next();
+    let record = fs::read_dir(dir.expect("one").expect("one").path())
+        .expect("records")
+        .next();
+    let record = record.expect("one").expect("one").path();
+    let aside = home.path("aside.json");
+    fs::rename(&record, &aside).expect("it is ours");
+    let told = server.run(&verify);
+    assert_eq!(told.status.code(), Some(6), "{}", stderr(&told));
+    let said = stdout(&told).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        said.contains("of the journal says that EV-") && said.contains("is not in the vault"),
+        "{said}"
+    );
+    fs::rename(&aside, &record).expect("it is ours");
+    server.ok(&verify);
+}
+
+/// One archive of the incident, which is proved with the key and shows what was changed in it.
+fn export_is_proved(home: &Home, server: &Server, key: &str, earlier: &str) {
+    let archive = home.path("INC-1.evidence.tar.zst");
+    let archive = archive.to_str().expect("a path");
+    let export = ["evidence", "export", "INC-1", "--output", archive, "--json"];
+    let exported: Value = server.json(&export[..5]);
+    assert_eq!(exported["timeline"], true, "{exported}");
+    assert_eq!(
+        (&exported["records"], &exported["missed"]),
+        (&Value::from(6), &Value::from(0))
+    );
+    assert_eq!(exported["bytes"], fs::metadata(archive).expect("it is written").len());
+    let again = server.run(&export);
+    assert!(
+        stderr(&again).contains("name a file that is not there"),
+        "{}",
+        stderr(&again)
+    );
+    let piped = server.run(&["evidence", "export", "INC-1", "--output", "-"]);
+    assert!(piped.status.success(), "{}", stderr(&piped));
+    assert!(stderr(&piped).contains("and the timeline"), "{}", stderr(&piped));
+    let none = server.run(&["evidence", "export", "INC-9"]);
+    assert_eq!(none.status.code(), Some(5), "{}", stderr(&none));
+    assert!(
+        stderr(&none).contains("there is no evidence of INC-9"),
+        "{}",
+        stderr(&none)
+    );
+
+    let verify = ["evidence", "verify", archive, "--key", key, "--earlier", earlier];
+    let proved = server.ok(&verify);
+    assert!(
+        proved.contains("PROVED") && proved.contains("continues the earlier checkpoint"),
+        "{proved}"
+    );
+    assert!(proved.lines().all(|line| line.chars().count() <= 80), "{proved}");
+    let mut bytes = fs::read(archive).expect("it is there");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(archive, &bytes).expect("it is ours");
+    let tampered = server.run(&verify);
+    assert_eq!(tampered.status.code(), Some(6), "{}", stderr(&tampered));
+    assert!(
+        stdout(&tampered).contains("NOT AS IT WAS EXPORTED"),
+        "{}",
+        stdout(&tampered)
+    );
+    fs::write(archive, &bytes[..middle]).expect("it is ours");
+    let cut = stdout(&server.run(&verify));
+    assert!(cut.contains("the archive is cut off after"), "{cut}");
 }
 
 #[test]

@@ -69,6 +69,12 @@ pub enum NotProved {
     /// It is a note, and no checkpoint.
     #[error("it is a signed note and no checkpoint")]
     NoCheckpoint,
+    /// A proof of an entry does not lead to the root.
+    #[error("its hashes do not lead from entry {index} to the root that was signed")]
+    NotIncluded {
+        /// The number of the entry.
+        index: u64,
+    },
     /// It is the checkpoint of another log.
     #[error("it is of the log {found}")]
     OtherLog {

@@ -556,7 +556,7 @@ fn stored_already(files: &Files, name: &str, artefact: Sha256Hash) -> io::Result
 }
 
 /// Reads what was compressed, with bounded memory.
-pub(super) fn decoder<'a, R: Read + 'a>(file: R) -> io::Result<zstd::stream::read::Decoder<'a, BufReader<R>>> {
+pub(crate) fn decoder<'a, R: Read + 'a>(file: R) -> io::Result<zstd::stream::read::Decoder<'a, BufReader<R>>> {
     let mut decoder = zstd::stream::read::Decoder::new(file)?;
     decoder.window_log_max(WINDOW_LOG_MAX)?;
     Ok(decoder)
@@ -658,18 +658,18 @@ fn parse_record(
 }
 
 /// The number in the name of a manifest.
-pub(super) fn sequence_of(name: &str) -> Option<u64> {
+pub(crate) fn sequence_of(name: &str) -> Option<u64> {
     let sequence: u64 = name.strip_suffix(".json")?.parse().ok()?;
     (format!("{sequence:08}.json") == name).then_some(sequence)
 }
 
 /// The hash in the name of a record.
-pub(super) fn hash_of(name: &str) -> Option<Sha256Hash> {
+pub(crate) fn hash_of(name: &str) -> Option<Sha256Hash> {
     exactly(name.strip_suffix(".json")?)
 }
 
 /// What `text` says, when it says it in the one way in which it is written.
-pub(super) fn exactly<T: std::str::FromStr + std::fmt::Display>(text: &str) -> Option<T> {
+pub(crate) fn exactly<T: std::str::FromStr + std::fmt::Display>(text: &str) -> Option<T> {
     let value: T = text.parse().ok()?;
     (value.to_string() == text).then_some(value)
 }

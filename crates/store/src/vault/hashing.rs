@@ -27,6 +27,11 @@ impl<R> Hashing<R> {
         (Sha256Hash(self.hash.finalize().into()), self.bytes)
     }
 
+    /// What was read from, and the hash of what was read.
+    pub(crate) fn into_parts(self) -> (R, Sha256Hash) {
+        (self.inner, Sha256Hash(self.hash.finalize().into()))
+    }
+
     /// The hash of what was read so far.
     pub(crate) fn so_far(&self) -> Sha256Hash {
         Sha256Hash(self.hash.clone().finalize().into())

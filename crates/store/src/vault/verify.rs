@@ -125,8 +125,8 @@ struct Verifying<'a> {
     summary: EvidenceSummary,
     /// The hashes of manifests and records in the log.
     logged: BTreeSet<Sha256Hash>,
-    /// The artefacts in manifests, with the hash of the bytes that are stored.
-    referenced: BTreeMap<Sha256Hash, Sha256Hash>,
+    /// The artefacts in manifests, with the hash of the bytes that are stored, and how many they unpack to.
+    referenced: BTreeMap<Sha256Hash, (Sha256Hash, u64)>,
     /// Files that there is a finding of already.
     reported: BTreeSet<String>,
     /// Entries for frames: number, last frame, its chain value.
@@ -476,8 +476,8 @@ impl Verifying<'_> {
         let (hash, bytes) = self.logged_bytes(name, MANIFEST_BYTES_MAX)?;
         match Manifest::parse(&bytes) {
             Ok(manifest) => {
-                if let Taken::Stored { sha256, storage, .. } = &manifest.taken
-                    && self.referenced.insert(*sha256, storage.sha256).is_none()
+                if let Taken::Stored { size, sha256, storage } = &manifest.taken
+                    && self.referenced.insert(*sha256, (storage.sha256, *size)).is_none()
                 {
                     let object = DirVault::object_name(*sha256);
                     let looked = self.vault.path(&object).symlink_metadata();
@@ -591,12 +591,17 @@ impl Verifying<'_> {
         let mut proving = Proving::new(decoder(&mut stored)?, hash);
         let mut buffer = vec![0; 256 << 10];
         let mut bytes: u64 = 0;
+        let expected = self.referenced.get(&hash).copied();
         loop {
             let read = io::Read::read(&mut proving, &mut buffer)?;
             if read == 0 {
                 break;
             }
             bytes += read as u64;
+            if let Some((_, size)) = expected.filter(|(_, size)| bytes > *size) {
+                let what = format!("it unpacks to more than the {size} bytes of its manifest");
+                return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+            }
             // A large one is told of while it is read.
             if bytes % (64 << 20) < read as u64 {
                 (self.progress)(Progress::Artefacts {
@@ -606,8 +611,7 @@ impl Verifying<'_> {
             }
         }
         drop(proving);
-        let expected = self.referenced.get(&hash);
-        if expected.is_some_and(|expected| stored.finish().0 != *expected) {
+        if expected.is_some_and(|(expected, _)| stored.finish().0 != expected) {
             let what = "its bytes are the same, and what is stored of them is not";
             return Err(io::Error::new(io::ErrorKind::InvalidData, what));
         }

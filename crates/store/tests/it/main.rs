@@ -6,6 +6,7 @@ mod crash;
 mod damage;
 mod disk;
 mod epoch_and_snapshot;
+mod export;
 mod index;
 mod lock;
 mod memory;

@@ -175,6 +175,19 @@ fn an_untouched_folder_is_whole() {
 }
 
 #[test]
+fn an_artefact_is_not_unpacked_beyond_what_its_manifest_says() {
+    let folder = Folder::new();
+    let bomb = zstd::encode_all(&*vec![0; 64 << 20], 1).expect("it is packed");
+    put(&folder.objects[0], &bomb);
+    match folder.only() {
+        Finding::ArtefactChanged { what, .. } => {
+            assert!(what.contains("more than the 500000 bytes of its manifest"), "{what}");
+        }
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
 fn a_changed_byte_of_an_artefact_is_found_wherever_it_is() {
     let folder = Folder::new();
     let object = &folder.objects[0];

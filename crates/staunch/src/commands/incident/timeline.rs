@@ -186,6 +186,19 @@ pub(super) fn show(
     }
 }
 
+/// The timeline of `answer` as JSON and as a page.
+///
+/// # Errors
+/// When it cannot be written as JSON.
+pub(super) fn files(answer: &IncidentAnswer) -> Result<Vec<(String, Vec<u8>)>, Fault> {
+    let timeline = timeline(&answer.detail);
+    let json = json(&timeline)?;
+    Ok(vec![
+        ("timeline.json".to_owned(), json.into_bytes()),
+        ("timeline.html".to_owned(), html::page(&timeline, None).into_bytes()),
+    ])
+}
+
 /// Writes `what` into a file that is not there.
 pub(super) fn write_new(file: &Path, text: &str, what: &str) -> Result<(), Fault> {
     let shown = file.display().to_string();

@@ -96,7 +96,7 @@ impl<'a> Build<'a> {
                 Target::Account(name) => {
                     build.accounts.insert(name.as_str().to_owned());
                 }
-                Target::Process(_) | Target::Host(_) | Target::Domain(_) => {}
+                Target::Process(_) | Target::Host(_) | Target::Domain(_) | Target::Job(_) => {}
             }
         }
         build

@@ -1,0 +1,297 @@
+//! `staunch evidence export`, and `verify` for what it has written.
+//!
+//! Never unpacks an archive, and leaves none that is not whole.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use staunch_model::{IncidentId, Printable, Sha256Hash};
+use staunch_store::export::INVENTORY;
+use staunch_store::{
+    ArchiveSummary, ExportError, ExportParts, ExportSummary, LogError, LogKey, export_incident, verify_archive,
+};
+
+use super::{FINDINGS_MAX, earlier, fault, folder, size, verifier};
+use crate::cli::{EvidenceExportArgs, EvidenceVerifyArgs};
+use crate::commands::{incident, load};
+use crate::exit::{Exit, Fault};
+use crate::output::{Output, Tone, json, print, say, wrap};
+use crate::progress::Progress;
+use crate::wiring;
+
+/// What was exported.
+#[derive(Debug, Serialize)]
+struct Exported {
+    incident: IncidentId,
+    /// The file; `None` when it went to stdout.
+    file: Option<PathBuf>,
+    bytes: u64,
+    sha256: Sha256Hash,
+    files: u64,
+    artefacts: u64,
+    artefact_bytes: u64,
+    manifests: u64,
+    records: u64,
+    /// Parts and collections that could not be taken, of which there are records.
+    missed: u64,
+    /// Whether the timeline is in it.
+    timeline: bool,
+    /// The size and root of the log in it.
+    checkpoint: (u64, Sha256Hash),
+}
+
+pub(super) fn export(args: &EvidenceExportArgs) -> Result<Exit, Fault> {
+    let incident = args.incident;
+    let data = &args.server.data;
+    let dir = folder(None, data)?;
+    let key = secret_key(&load(data)?.data_dir.join("evidence.key"))?;
+    let further = incident::timeline_files(incident, &args.server).unwrap_or_else(|fault| {
+        say(&format!("the timeline is left out: {}", fault.told()));
+        Vec::new()
+    });
+    let has_timeline = !further.is_empty();
+    let parts = ExportParts {
+        vault: &dir.join(wiring::VAULT),
+        log: &dir.join(wiring::LOG),
+        key: &key,
+        incident,
+        further,
+    };
+    let named = args.output.clone();
+    let path = named.unwrap_or_else(|| PathBuf::from(format!("{incident}.evidence.tar.zst")));
+    let is_stdout = path == Path::new("-");
+    let summary = if is_stdout {
+        write(&parts, BufWriter::new(io::stdout().lock()))?
+    } else {
+        let file = make(&path)?;
+        let written = write(&parts, BufWriter::new(&file)).and_then(|summary| {
+            file.sync_all()
+                .map_err(|error| Fault::doing(Exit::Failed, "cannot write it durably", &error))?;
+            Ok(summary)
+        });
+        // What is no archive is not left behind as if it were one.
+        if written.is_err() {
+            drop(std::fs::remove_file(&path));
+        }
+        written?
+    };
+    let exported = Exported {
+        incident,
+        file: (!is_stdout).then_some(path),
+        bytes: summary.bytes,
+        sha256: summary.sha256,
+        files: summary.files,
+        artefacts: summary.artefacts,
+        artefact_bytes: summary.artefact_bytes,
+        manifests: summary.manifests,
+        records: summary.records,
+        missed: summary.missed,
+        timeline: has_timeline,
+        checkpoint: (summary.checkpoint.size, summary.checkpoint.root),
+    };
+    match (args.json, is_stdout) {
+        (true, true) => say(json(&exported)?.trim_end()),
+        (true, false) => print(&json(&exported)?)?,
+        // It is talk, and not the data.
+        (false, _) => say(exported_text(&exported).trim_end()),
+    }
+    Ok(Exit::Ok)
+}
+
+fn exported_text(it: &Exported) -> String {
+    let of = |count: u64, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    let what = format!(
+        "{}: {} of {}, {}, {}, {} missed; the log at {} entries{}",
+        it.incident,
+        of(it.artefacts, "artefact"),
+        size(it.artefact_bytes),
+        of(it.manifests, "manifest"),
+        of(it.records, "record"),
+        it.missed,
+        it.checkpoint.0,
+        if it.timeline {
+            ", and the timeline"
+        } else {
+            ", without the timeline"
+        },
+    );
+    let mut text = format!("{}\n", wrap(&what, 0));
+    if let Some(file) = &it.file {
+        let file = file.display().to_string();
+        text.push_str(&format!("in {}, {}\n", Printable(&file), size(it.bytes)));
+    }
+    text.push_str(&format!("SHA-256 {}\n", it.sha256));
+    text.push_str("give the public key another way: `staunch evidence key` prints it\n");
+    text
+}
+
+fn make(path: &Path) -> Result<File, Fault> {
+    OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(|error| {
+            let shown = path.display().to_string();
+            Fault::doing(Exit::Failed, format!("cannot make {}", Printable(&shown)), &error)
+                .hint("name a file that is not there with --output")
+        })
+}
+
+fn write<W: Write>(parts: &ExportParts<'_>, to: W) -> Result<ExportSummary, Fault> {
+    let mut progress = Progress::start();
+    let mut tell = |done, total| progress.tell(|| format!("{} of {}", size(done), size(total)));
+    export_incident(parts, &mut tell, to).map_err(|error| refused(&error))
+}
+
+/// The key that signs. It is not made here: a new one would prove nothing.
+fn secret_key(file: &Path) -> Result<LogKey, Fault> {
+    let hint = "the list of files is signed with the key of the log: export as the user of the server, on its machine";
+    let failed = |error: &LogError| Fault::doing(Exit::Denied, "there is no key to sign the archive", error).hint(hint);
+    if let Err(error) = file.symlink_metadata() {
+        let exit = match error.kind() {
+            io::ErrorKind::NotFound => Exit::NotFound,
+            _ => Exit::Denied,
+        };
+        return Err(Fault::doing(exit, format!("cannot read the key {}", file.display()), &error).hint(hint));
+    }
+    LogKey::open(file, "staunch").map_err(|error| failed(&error))
+}
+
+fn refused(error: &ExportError) -> Fault {
+    let told = |exit| Fault::doing(exit, "there is no archive", error);
+    match error {
+        ExportError::Nothing { .. } => Fault::new(Exit::NotFound, error.to_string())
+            .hint("`staunch evidence list` shows what there is; playbooks ask for evidence with `preserve`"),
+        ExportError::Unlogged { .. } => told(Exit::Busy)
+            .hint("a running server logs evidence within moments, and evidence of before when it starts; try again"),
+        ExportError::Changed { .. } => told(Exit::Corrupt).hint("`staunch evidence verify` tells all that is wrong"),
+        ExportError::Log(LogError::Damaged { .. }) => {
+            told(Exit::Corrupt).hint("`staunch evidence verify` tells all that is wrong")
+        }
+        ExportError::Vault(failure) => fault(failure),
+        ExportError::TooMany { .. } | ExportError::Log(_) | ExportError::Write(_) => told(Exit::Failed),
+    }
+}
+
+/// Whether `path` is an archive or was unpacked from one.
+pub(super) fn is_one(path: &Path) -> bool {
+    // A folder from which the inventory was taken has the list.
+    path.is_file() || path.join(INVENTORY).exists() || path.join("SHA256SUMS").exists()
+}
+
+/// What was verified.
+#[derive(Debug, Serialize)]
+struct Verified {
+    /// Whether nothing was found.
+    proved: bool,
+    incident: Option<IncidentId>,
+    /// The size of the log that is signed, and its root.
+    checkpoint: Option<(u64, Sha256Hash)>,
+    /// Whether the log continues the earlier checkpoint that was given.
+    continues_earlier: Option<bool>,
+    entries: u64,
+    manifests: u64,
+    records: u64,
+    proofs: u64,
+    artefacts: u64,
+    bytes: u64,
+    /// What is not as it was exported.
+    findings: Vec<String>,
+    /// How many more there are.
+    more: u64,
+}
+
+pub(super) fn verify(path: &Path, args: &EvidenceVerifyArgs) -> Result<Exit, Fault> {
+    if args.journal.is_some() {
+        return Err(Fault::new(
+            Exit::Usage,
+            "an archive is of one incident, and has no journal to compare",
+        )
+        .hint("`--journal` goes with a folder of evidence"));
+    }
+    let key = verifier(args)?;
+    let earlier = earlier(args)?;
+    let mut progress = Progress::start();
+    let mut findings = Vec::new();
+    let mut more = 0;
+    let mut tell = |done, total| progress.tell(|| format!("{} of {}", size(done), size(total)));
+    let summary = verify_archive(path, &key, earlier.as_deref(), &mut tell, &mut |finding| {
+        if findings.len() < FINDINGS_MAX {
+            findings.push(finding.to_string());
+        } else {
+            more += 1;
+        }
+    });
+    let ArchiveSummary {
+        incident,
+        checkpoint,
+        continues_earlier,
+        entries,
+        manifests,
+        records,
+        proofs,
+        artefacts,
+        bytes,
+        findings: found,
+    } = summary.map_err(|error| {
+        let shown = path.display().to_string();
+        Fault::doing(Exit::Failed, format!("cannot read {}", Printable(&shown)), &error)
+    })?;
+    let verified = Verified {
+        proved: found == 0,
+        incident,
+        checkpoint: checkpoint.map(|it| (it.size, it.root)),
+        continues_earlier: earlier.is_some().then_some(continues_earlier),
+        entries,
+        manifests,
+        records,
+        proofs,
+        artefacts,
+        bytes,
+        findings,
+        more,
+    };
+    Output::new(args.json).show(&verified, |output| verified_text(output, &verified))?;
+    Ok(if verified.proved { Exit::Ok } else { Exit::Corrupt })
+}
+
+fn verified_text(output: &Output, it: &Verified) -> String {
+    let mut text = String::new();
+    for finding in &it.findings {
+        let line = wrap(&Printable(finding).to_string(), 4);
+        text.push_str(&format!("{}\n", output.paint(Tone::Bad, &format!("  - {line}"))));
+    }
+    if it.more > 0 {
+        text.push_str(&format!("  and {} more\n", it.more));
+    }
+    let (tone, verdict) = if it.proved {
+        (Tone::Good, "PROVED")
+    } else {
+        (Tone::Bad, "NOT AS IT WAS EXPORTED")
+    };
+    let of = it.incident.map_or_else(String::new, |it| format!(" of {it}"));
+    let what = format!(
+        "{verdict}: {} artefacts of {}, {} manifests, {} records{of}, {} proofs",
+        it.artefacts,
+        size(it.bytes),
+        it.manifests,
+        it.records,
+        it.proofs
+    );
+    text.push_str(&format!("{}\n", output.paint(tone, &wrap(&what, 2))));
+    if let Some((size, root)) = &it.checkpoint {
+        text.push_str(&format!("  signed at {size} entries,\n  root {root}\n"));
+    }
+    match it.continues_earlier {
+        Some(true) => text.push_str("  the log continues the earlier checkpoint: nothing was taken back since\n"),
+        Some(false) => {}
+        None => text.push_str(
+            "  not compared with an earlier checkpoint (--earlier): a log that was\n  put back would not show\n",
+        ),
+    }
+    text
+}
