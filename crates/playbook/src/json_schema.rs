@@ -122,7 +122,9 @@ fn form(form_: &Form, making: &Making<'_>) -> Map<String, Value> {
             "pattern": NAME,
             "maxLength": limits::NAME_CHARS_MAX,
         }),
-        Form::Job => json!({ "type": ["string", "boolean"], "pattern": "^[a-z][a-z0-9-]*$", "maxLength": limits::NAME_CHARS_MAX }),
+        Form::Job => {
+            json!({ "type": ["string", "boolean"], "pattern": "^[a-z][a-z0-9-]*$", "maxLength": limits::NAME_CHARS_MAX })
+        }
         Form::Technique => json!({ "type": "string", "pattern": "^T[0-9]{4}(\\.[0-9]{3})?$" }),
         Form::System => {
             let mut systems = making.context.systems.clone();

@@ -34,7 +34,7 @@ fn every_variant_is_made() {
         .filter_map(|bytes| Made::of(&bytes).value::<Input>())
         .map(|input| postcard::to_stdvec(&input).expect("stored")[0])
         .collect();
-    assert!(inputs.into_iter().eq(0..=17), "the number of each variant of an input");
+    assert!(inputs.into_iter().eq(0..=18), "the number of each variant of an input");
     let records: std::collections::BTreeSet<u8> = bytes()
         .filter_map(|bytes| Made::of(&bytes).value::<Record>())
         .map(|record| postcard::to_stdvec(&record).expect("stored")[0])

@@ -18,7 +18,7 @@ use super::hosts::{BALANCER, SERVER, within};
 pub(crate) const ALERT: &str = include_str!("../demo/alert.json");
 
 /// Blocks what the recorded alert names, for a few seconds only when the signature says so.
-const PLAYBOOKS: [(&str, &str); 2] = [
+const PLAYBOOKS: [(&str, &str); 3] = [
     (
         "demo-block.yaml",
         r#"playbook: demo-block
@@ -47,6 +47,22 @@ trigger:
   incident: event.source.ip
 contain:
   - block-ip: { target: event.source.ip, lease: 2s }
+mode: { low: enforce, medium: approve, high: observe }
+"#,
+    ),
+    (
+        "demo-keep-first.yaml",
+        r#"playbook: demo-keep-first
+summary: Keep the flows and sockets of a source of attacks, then block it.
+trigger:
+  sources: [suricata]
+  when: event.category == "Demo Evidence First"
+  incident: event.source.ip
+preserve:
+  - flows: { target: event.source.ip }
+  - sockets
+contain:
+  - block-ip: { target: event.source.ip, lease: 10m }
 mode: { low: enforce, medium: approve, high: observe }
 "#,
     ),
@@ -151,6 +167,11 @@ impl Server {
     /// The lines of its log so far.
     pub(crate) fn log(&self) -> Vec<String> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A file of the stage.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
     }
 
     /// Its journal.
@@ -285,6 +306,10 @@ refresh = "500ms"
 
 [sources.suricata]
 home_networks = ["{SERVER}/32"]
+
+# What is immutable would be left behind.
+[evidence]
+immutable = false
 
 [log]
 level = "{level}"

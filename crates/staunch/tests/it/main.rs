@@ -45,3 +45,4 @@ mod sources;
 mod tls;
 mod traces;
 mod trouble;
+mod whole;

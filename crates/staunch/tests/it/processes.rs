@@ -79,7 +79,7 @@ impl Drop for Echo {
 }
 
 /// Runs `work` where processes can be frozen, or skips the test `name`.
-fn where_processes_freeze(name: &str, work: impl FnOnce() + Send) {
+pub(crate) fn where_processes_freeze(name: &str, work: impl FnOnce() + Send) {
     let probe = cgroup2_mount(Path::new("/proc")).map_err(|error| error.to_string());
     let probe = probe.and_then(|mount| {
         let group = mount.join(format!("staunch-probe-{}-{}", std::process::id(), name.len()));
@@ -92,7 +92,7 @@ fn where_processes_freeze(name: &str, work: impl FnOnce() + Send) {
     }
 }
 
-fn hostname() -> String {
+pub(crate) fn hostname() -> String {
     let name = fs::read_to_string("/proc/sys/kernel/hostname").expect("every machine has one");
     name.trim().to_owned()
 }

@@ -20,16 +20,16 @@ const PLAYBOOK: &str = "playbook: careful\nsummary: Block who attacks, and watch
      mode: { low: enforce, medium: enforce, high: observe }\n";
 
 /// A shop and a Prometheus on one port, as well as they are told to be.
-struct Business {
-    port: u16,
+pub(crate) struct Business {
+    pub(crate) port: u16,
     /// What the shop answers with.
-    shop: Arc<AtomicUsize>,
+    pub(crate) shop: Arc<AtomicUsize>,
     /// Errors in a thousand requests.
     errors: Arc<AtomicUsize>,
 }
 
 impl Business {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("an address");
         let port = listener.local_addr().expect("it has one").port();
         let shop = Arc::new(AtomicUsize::new(200));

@@ -25,7 +25,27 @@ const TRY_AGAIN: Duration = Duration::from_millis(10);
 const ATTRIBUTE_BYTES_MAX: usize = 64 << 10;
 
 /// The lock that lckpwdf(3) takes. It is given back when this goes away.
-pub(super) struct PasswordLock(#[expect(dead_code, reason = "it is held for as long as it is open")] File);
+pub(super) struct PasswordLock(File);
+
+/// Gives it back now: a process that another thread is just starting still has the file open until it runs its program, and
+/// would hold the lock that long.
+impl Drop for PasswordLock {
+    fn drop(&mut self) {
+        // What cannot be given back is when the file is closed, which follows.
+        let _ = fcntl(&self.0, FcntlArg::F_OFD_SETLK(&whole_file(libc::F_UNLCK)));
+    }
+}
+
+/// A lock of this kind on all of a file.
+fn whole_file(kind: libc::c_int) -> libc::flock {
+    libc::flock {
+        l_type: libc::c_short::try_from(kind).unwrap_or_default(),
+        l_whence: libc::c_short::try_from(libc::SEEK_SET).unwrap_or_default(),
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    }
+}
 
 impl PasswordLock {
     /// Takes it; `None` when somebody else holds it `until` then.
@@ -39,13 +59,7 @@ impl PasswordLock {
             .open(path)?;
         // Of the open file and not of the process, so that two threads exclude each other too; it excludes the locks of
         // lckpwdf(3) all the same (fcntl(2), "Open file description locks").
-        let lock = libc::flock {
-            l_type: libc::c_short::try_from(libc::F_WRLCK).unwrap_or_default(),
-            l_whence: libc::c_short::try_from(libc::SEEK_SET).unwrap_or_default(),
-            l_start: 0,
-            l_len: 0,
-            l_pid: 0,
-        };
+        let lock = whole_file(libc::F_WRLCK);
         loop {
             match fcntl(&file, FcntlArg::F_OFD_SETLK(&lock)) {
                 Ok(_) => return Ok(Some(Self(file))),
