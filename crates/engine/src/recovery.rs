@@ -59,8 +59,8 @@ impl Turn<'_> {
         for evidence in evidence {
             self.put(Record::EvidenceResent { evidence });
         }
-        let asked = |it: &&Box<staunch_model::Watch>| it.asked;
-        let watches: Vec<_> = self.state.watches.values().filter(asked).cloned().collect();
+        let watches = self.state.watches.values().filter(|it| it.asked);
+        let watches: Vec<_> = watches.cloned().collect();
         for watch in watches {
             self.ask_signal(&watch);
         }

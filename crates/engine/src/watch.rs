@@ -49,8 +49,8 @@ impl Turn<'_> {
         ticket: u32,
         result: &Result<HealthReading, Failure>,
     ) {
-        let awaited = |it: &&Box<Watch>| it.asked && it.ticket == ticket;
-        if let Some(it) = self.state.watches.get(&(incident, watch)).filter(awaited) {
+        let found = self.state.watches.get(&(incident, watch));
+        if let Some(it) = found.filter(|it| it.asked && it.ticket == ticket) {
             let it = Watch::clone(it);
             self.judge_reading(&it, result);
         }

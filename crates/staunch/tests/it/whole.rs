@@ -37,6 +37,9 @@ const PLAYBOOK: &str = "playbook: beacon\nsummary: Stop what calls an attacker.\
 
 const JOB: &str = include_str!("../../../connectors/tests/jobs/keep.sh");
 
+/// The files of an archive, by their names.
+type Files = BTreeMap<String, Vec<u8>>;
+
 /// A home that can do all of it, with a shop that says how it is.
 fn home(business: &Business) -> Home {
     let home = Home::new("");
@@ -206,7 +209,7 @@ fn a_process_that_calls_an_attacker_is_kept_stopped_explained_and_recovered_from
 }
 
 /// The files of the archive of the incident, by their names.
-fn exported(home: &Home, server: &Server) -> BTreeMap<String, Vec<u8>> {
+fn exported(home: &Home, server: &Server) -> Files {
     let file = home.path("INC-1.tar.zst");
     let name = file.display().to_string();
     wait_until("all of it is logged", || {
@@ -241,9 +244,9 @@ fn exported(home: &Home, server: &Server) -> BTreeMap<String, Vec<u8>> {
 }
 
 /// Somebody with a copy, a key and the program, and no server.
-fn every_tampering_is_found(archive: &BTreeMap<String, Vec<u8>>, key: &str, later: &Path) {
+fn every_tampering_is_found(archive: &Files, key: &str, later: &Path) {
     let elsewhere = Home::new("");
-    let copy = |files: &BTreeMap<String, Vec<u8>>| -> PathBuf {
+    let copy = |files: &Files| -> PathBuf {
         let dir = elsewhere.path("copy");
         drop(fs::remove_dir_all(&dir));
         for (name, bytes) in files {
@@ -253,7 +256,7 @@ fn every_tampering_is_found(archive: &BTreeMap<String, Vec<u8>>, key: &str, late
         }
         dir
     };
-    let verify = |files: &BTreeMap<String, Vec<u8>>, key: &str, more: &[&str]| {
+    let verify = |files: &Files, key: &str, more: &[&str]| {
         let dir = copy(files).display().to_string();
         let mut arguments = vec!["evidence", "verify", dir.as_str(), "--key", key];
         arguments.extend(more);
@@ -275,13 +278,13 @@ fn every_tampering_is_found(archive: &BTreeMap<String, Vec<u8>>, key: &str, late
         .rfind(|it| it.starts_with("log/tile/entries/"))
         .expect("entries")
         .clone();
-    let changed = |change: &dyn Fn(&mut BTreeMap<String, Vec<u8>>)| {
+    let changed = |change: &dyn Fn(&mut Files)| {
         let mut files = archive.clone();
         change(&mut files);
         assert_ne!(&files, archive);
         files
     };
-    let tampered: [(&str, BTreeMap<String, Vec<u8>>); 5] = [
+    let tampered: [(&str, Files); 5] = [
         (
             "a changed byte",
             changed(&|files| *files.get_mut(&object).expect("it is there").last_mut().expect("a byte") ^= 1),

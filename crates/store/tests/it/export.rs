@@ -163,7 +163,7 @@ impl Made {
 fn verify(path: &Path, key: &LogKey, earlier: Option<&str>) -> (ArchiveSummary, Vec<ArchiveFinding>) {
     let mut findings = Vec::new();
     let summary = verify_archive(path, &key.verifier(), earlier, &mut |_, _| (), &mut |it| {
-        findings.push(it)
+        findings.push(it);
     });
     let summary = summary.expect("it opens");
     assert_eq!(summary.findings, findings.len() as u64);
@@ -396,11 +396,14 @@ fn signed_anew(files: &mut [(String, Vec<u8>)]) {
     files[1].1 = sums.into_bytes();
 }
 
+/// The files of an archive with their names.
+type Files = Vec<(String, Vec<u8>)>;
+
 #[test]
 fn what_was_left_out_by_somebody_with_the_key_is_found_by_the_log() {
     let made = Made::new();
     let files = made.files();
-    let told = |change: &dyn Fn(&mut Vec<(String, Vec<u8>)>)| {
+    let told = |change: &dyn Fn(&mut Files)| {
         let mut files = files.clone();
         change(&mut files);
         signed_anew(&mut files);

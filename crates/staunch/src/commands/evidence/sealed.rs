@@ -17,8 +17,8 @@ pub(super) fn compare(dir: &Path, vault: &dyn Vault, found: &mut dyn FnMut(Strin
         // What cannot be read was told by who verifies the vault: then nobody knows what is there.
         Err(what) => return found(format!("the journal was not compared with the vault: {what}")),
     };
-    let read = ReadOnlyJournal::open(dir).and_then(|journal| {
-        let read = journal.read(Lsn(1), &mut |stored| {
+    let read = ReadOnlyJournal::open(dir).map(|journal| {
+        journal.read(Lsn(1), &mut |stored| {
             let frame = postcard::from_bytes::<Frame>(&stored.payload);
             let records = frame.map_or_else(
                 |error| {
@@ -38,8 +38,7 @@ pub(super) fn compare(dir: &Path, vault: &dyn Vault, found: &mut dyn FnMut(Strin
                 }
             }
             ControlFlow::Continue(())
-        });
-        Ok(read)
+        })
     });
     match read {
         Ok(Ok(())) => {}

@@ -272,11 +272,11 @@ impl<'a> Build<'a> {
         self.graph.left_out += subjects.len().saturating_sub(SUBJECTS_MAX) as u64;
         for key in subjects.iter().take(SUBJECTS_MAX) {
             let Some(place) = self.process(*key) else { continue };
-            if self.targets.contains(key) {
-                if let Some(event) = self.graph.nodes.iter().position(|it| it.kind == Kind::Event) {
-                    let at = self.graph.nodes[event].at;
-                    self.edge((place, event), "named by", (Basis::Inferred, at), &[]);
-                }
+            if self.targets.contains(key)
+                && let Some(event) = self.graph.nodes.iter().position(|it| it.kind == Kind::Event)
+            {
+                let at = self.graph.nodes[event].at;
+                self.edge((place, event), "named by", (Basis::Inferred, at), &[]);
             }
             self.ancestors(*key, place);
         }
@@ -333,9 +333,9 @@ impl<'a> Build<'a> {
         let shown = |key: ProcessKey| format!("process {} {}", key.0, key.1);
         let mut found = 0;
         for it in &facts.logins {
-            let by = facts.processes.range((it.pid, 0)..=(it.pid, u64::MAX));
+            let mut by = facts.processes.range((it.pid, 0)..=(it.pid, u64::MAX));
             // A process that started later has only got the number.
-            let process = by.filter(|found| found.1.at.is_some_and(|at| at <= it.at)).next_back();
+            let process = by.rfind(|found| found.1.at.is_some_and(|at| at <= it.at));
             let process = process.and_then(|found| self.places.get(&shown(*found.0)).copied());
             let from = it.from.map(|ip| ip.to_canonical());
             let concerns = from.is_some_and(|ip| self.addresses.contains(&ip))

@@ -135,7 +135,7 @@ fn told(graph: &Graph) -> Vec<String> {
         .collect()
 }
 
-fn snapshot(name: &str, text: String) {
+fn snapshot(name: &str, text: &str) {
     insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, { insta::assert_snapshot!(name, text) });
 }
 
@@ -171,11 +171,11 @@ fn a_story_goes_from_the_oldest_ancestor_to_the_contained_effect() {
     assert!(miner.facts.contains(&"user 1000".to_owned()), "{miner:?}");
     assert_eq!(node("/tmp/xmrig").said_by, ["EV-1"]);
     assert_eq!(graph.left_out, 0);
-    snapshot("graph_svg", svg::draw(&graph));
-    snapshot("graph_dot", dot::write(&graph));
+    snapshot("graph_svg", &svg::draw(&graph));
+    snapshot("graph_dot", &dot::write(&graph));
     let text = text(&Output::plain(), &graph);
     assert!(text.lines().all(|it| it.chars().count() <= 80), "{text}");
-    snapshot("graph_text", text);
+    snapshot("graph_text", &text);
 }
 
 #[test]
