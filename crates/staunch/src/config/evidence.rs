@@ -3,22 +3,82 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use staunch_model::Span;
 
 /// What is preserved before containment, and the vault that it is kept in.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct EvidenceSettings {
-    /// Whether evidence is preserved when a playbook asks for it. Without, it is missed, which is recorded and told, and
-    /// containment goes on. Default `true`. Since v0.1.
+    /// Whether evidence is preserved when a playbook asks for it. Without, it is missed, which is recorded and
+    /// told, and containment goes on. Default `true`. Since v0.1.
     pub(crate) enabled: bool,
-    /// The directory of the vault and its transparency log; made with mode 0700. Best on a disk of its own. Default `evidence` in the data directory.
-    /// Since v0.1.
+    /// The directory of the vault and its transparency log; made with mode 0700. Best on a disk of its own.
+    /// Default `evidence` in the data directory. Since v0.1.
     pub(crate) dir: Option<PathBuf>,
-    /// The most MiB of one artefact; a larger one is refused with a record, not cut. Default 16384 (16 GiB). Since v0.1.
+    /// The most MiB of one artefact; a larger one is refused with a record, not cut. Default 16384 (16 GiB).
+    /// Since v0.1.
     pub(crate) artefact_mib_max: u64,
-    /// Whether what is sealed is made immutable (`chattr +i`), where the file system and the capabilities of the server
-    /// (CAP_LINUX_IMMUTABLE) let it; without, files are read-only, which the manifests say. Default `true`. Since v0.1.
+    /// Whether what is sealed is made immutable (`chattr +i`), where the file system and the capabilities of the
+    /// server (CAP_LINUX_IMMUTABLE) let it; without, files are read-only, which the manifests say. Default
+    /// `true`. Since v0.1.
     pub(crate) immutable: bool,
+    /// Where checkpoints of the transparency log are kept besides. Default nowhere. Since v0.1.
+    pub(crate) anchors: Vec<AnchorSettings>,
+}
+
+/// A place that the newest checkpoint of the transparency log is brought to, so that who can write here cannot
+/// take back what was logged: see [evidence](../guide/evidence.md#anchors). What fails is tried again and holds
+/// up nothing.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AnchorSettings {
+    /// What it is called: lower-case letters, digits and `-`. Since v0.1.
+    pub(crate) name: String,
+    /// `git`: committed to a repository; `rfc3161`: stamped by an authority for time stamps. Since v0.1.
+    pub(crate) kind: AnchorKind,
+    /// The repository, for `git`: the absolute path of a bare one, or an address that begins with `https://` or
+    /// `ssh://`. `git` is run as the user of the server, with its keys and credentials. Since v0.1.
+    #[serde(default)]
+    pub(crate) repository: Option<String>,
+    /// The branch, for `git`. It is never forced. Default `checkpoints`. Since v0.1.
+    #[serde(default = "checkpoints")]
+    pub(crate) branch: String,
+    /// The address of the authority, for `rfc3161`: `https://` or `http://`. Since v0.1.
+    #[serde(default)]
+    pub(crate) url: Option<String>,
+    /// The file of the authorities in PEM by which its server is verified, for `rfc3161`. Default those of this
+    /// machine. Since v0.1.
+    #[serde(default)]
+    pub(crate) ca: Option<PathBuf>,
+    /// How often at the most, and only when there is a new checkpoint. After a failure it is tried again after a
+    /// minute, and twice as long each time. Default `1h`; `1s` to `7d`. Since v0.1.
+    #[serde(default = "an_hour")]
+    pub(crate) every: Span,
+    /// How long one attempt may take. Default `1m`; `1s` to `10m`. Since v0.1.
+    #[serde(default = "a_minute")]
+    pub(crate) deadline: Span,
+}
+
+/// The kinds of anchors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum AnchorKind {
+    /// A repository.
+    Git,
+    /// An authority for time stamps.
+    Rfc3161,
+}
+
+fn checkpoints() -> String {
+    "checkpoints".to_owned()
+}
+
+const fn an_hour() -> Span {
+    Span::from_hours(1)
+}
+
+const fn a_minute() -> Span {
+    Span::from_mins(1)
 }
 
 impl Default for EvidenceSettings {
@@ -28,6 +88,7 @@ impl Default for EvidenceSettings {
             dir: None,
             artefact_mib_max: 16 << 10,
             immutable: true,
+            anchors: Vec::new(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The real binary, from outside: its commands, its configuration, and a server in a network namespace of its own.
 
 mod accounts;
+mod anchors;
 mod backtest;
 mod commands;
 mod config;
