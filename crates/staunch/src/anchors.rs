@@ -6,7 +6,10 @@
 
 mod git;
 mod rfc3161;
+mod s3;
+mod sign;
 
+use std::cell::Cell;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -81,6 +84,8 @@ pub(crate) struct Anchor {
     /// The folder of evidence.
     folder: PathBuf,
     key: LogVerifier,
+    /// Whether the bucket has shown that it locks.
+    has_proved: Cell<bool>,
 }
 
 /// What an attempt came to.
@@ -129,6 +134,7 @@ impl Anchor {
             settings: settings.clone(),
             folder: folder.to_owned(),
             key: key.clone(),
+            has_proved: Cell::new(false),
         }
     }
 
@@ -213,6 +219,12 @@ impl Anchor {
         match self.settings.kind {
             AnchorKind::Git => git::commit(&work)?,
             AnchorKind::Rfc3161 => rfc3161::stamp(&work)?,
+            AnchorKind::S3 => {
+                let mut has_proved = self.has_proved.get();
+                let put = s3::put(&work, &mut has_proved);
+                self.has_proved.set(has_proved);
+                put?;
+            }
         }
         work.keep(CHECKPOINT, note.as_bytes())?;
         *state = AnchorState {

@@ -34,7 +34,8 @@ pub(crate) struct EvidenceSettings {
 pub(crate) struct AnchorSettings {
     /// What it is called: lower-case letters, digits and `-`. Since v0.1.
     pub(crate) name: String,
-    /// `git`: committed to a repository; `rfc3161`: stamped by an authority for time stamps. Since v0.1.
+    /// `git`: committed to a repository; `rfc3161`: stamped by an authority for time stamps;
+    /// `s3`: copied into a bucket with Object Lock. Since v0.1.
     pub(crate) kind: AnchorKind,
     /// The repository, for `git`: the absolute path of a bare one, or an address that begins with `https://` or
     /// `ssh://`. `git` is run as the user of the server, with its keys and credentials. Since v0.1.
@@ -43,13 +44,32 @@ pub(crate) struct AnchorSettings {
     /// The branch, for `git`. It is never forced. Default `checkpoints`. Since v0.1.
     #[serde(default = "checkpoints")]
     pub(crate) branch: String,
-    /// The address of the authority, for `rfc3161`: `https://` or `http://`. Since v0.1.
+    /// The address of the authority, for `rfc3161`, or of the bucket and what stands before the names of objects, for `s3`:
+    /// `https://s3.eu-central-1.amazonaws.com/bucket/prefix` or `https://bucket.s3.eu-central-1.amazonaws.com`. `http://` for an authority,
+    /// and for a bucket on this machine. Since v0.1.
     #[serde(default)]
     pub(crate) url: Option<String>,
-    /// The file of the authorities in PEM by which its server is verified, for `rfc3161`. Default those of this
+    /// The file of the authorities in PEM by which its server is verified, for `rfc3161` and `s3`. Default those of this
     /// machine. Since v0.1.
     #[serde(default)]
     pub(crate) ca: Option<PathBuf>,
+    /// The region, for `s3`. Default `us-east-1`. Since v0.1.
+    #[serde(default = "us_east_1")]
+    pub(crate) region: String,
+    /// The file of the name of the key and the secret key, with a space between, for `s3`, which nobody but its owner and group may read.
+    /// It is read again each time. Since v0.1.
+    #[serde(default)]
+    pub(crate) key_file: Option<PathBuf>,
+    /// Who may delete a checkpoint before its time, for `s3`: `governance`: those with a permission of their own; `compliance`: nobody, and
+    /// nothing takes that back. Default `governance`. Since v0.1.
+    #[serde(default)]
+    pub(crate) retention: RetentionMode,
+    /// How long a checkpoint is kept, for `s3`. Default `365d`; `1h` to `3650d`. Since v0.1.
+    #[serde(default = "a_year")]
+    pub(crate) retain: Span,
+    /// Whether a checkpoint is kept beyond that until somebody takes its legal hold away, for `s3`. Default `false`. Since v0.1.
+    #[serde(default)]
+    pub(crate) legal_hold: bool,
     /// How often at the most, and only when there is a new checkpoint. After a failure it is tried again after a
     /// minute, and twice as long each time. Default `1h`; `1s` to `7d`. Since v0.1.
     #[serde(default = "an_hour")]
@@ -67,6 +87,27 @@ pub(crate) enum AnchorKind {
     Git,
     /// An authority for time stamps.
     Rfc3161,
+    /// A bucket with Object Lock.
+    S3,
+}
+
+/// Who may delete what a bucket keeps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum RetentionMode {
+    /// Those with a permission of their own.
+    #[default]
+    Governance,
+    /// Nobody.
+    Compliance,
+}
+
+const fn a_year() -> Span {
+    Span::from_hours(365 * 24)
+}
+
+fn us_east_1() -> String {
+    "us-east-1".to_owned()
 }
 
 fn checkpoints() -> String {

@@ -225,7 +225,7 @@ impl<'a> Der<'a> {
         }
         let (length, rest) = match length {
             0..=0x7f => (usize::from(*length), rest),
-            0x81 | 0x82 | 0x83 => {
+            0x81..=0x83 => {
                 let (bytes, rest) = rest.split_at_checked(usize::from(length & 0x7f)).ok_or(CUT)?;
                 (bytes.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte)), rest)
             }

@@ -3,6 +3,7 @@
 use staunch_model::{Printable, Span};
 use staunch_server::auth::why_no_name;
 
+use super::super::lookups::is_on_this_machine;
 use super::super::mistake::{Mistake, Step};
 use super::super::{AnchorKind, AnchorSettings, Config};
 use super::{Checker, has_user};
@@ -45,11 +46,32 @@ impl Checker<'_> {
             match it.kind {
                 AnchorKind::Git => git(it, &mut mistake),
                 AnchorKind::Rfc3161 => rfc3161(it, &mut mistake),
+                AnchorKind::S3 => s3(it, &mut mistake),
             }
             let (least, most) = (Span::from_secs(1), Span::from_hours(7 * 24));
             if !(least..=most).contains(&it.every) {
                 let what = format!("every is {}: what is not anchored can be taken back", it.every);
                 mistake("every", what, &format!("write a time from \"{least}\" to \"{most}\""));
+            }
+            let (least, most) = (Span::from_hours(1), Span::from_hours(3650 * 24));
+            if !(least..=most).contains(&it.retain) {
+                let what = format!(
+                    "retain is {}: what is kept for ever cannot be deleted by anybody",
+                    it.retain
+                );
+                mistake("retain", what, &format!("write a time from \"{least}\" to \"{most}\""));
+            }
+            if it.kind != AnchorKind::S3 && (it.key_file.is_some() || it.legal_hold) {
+                let key = if it.key_file.is_some() {
+                    "key_file"
+                } else {
+                    "legal_hold"
+                };
+                mistake(
+                    key,
+                    "only a bucket has one".to_owned(),
+                    "take it out, or write kind = \"s3\"",
+                );
             }
             let (least, most) = (Span::from_secs(1), Span::from_mins(10));
             if !(least..=most).contains(&it.deadline) {
@@ -128,6 +150,38 @@ fn rfc3161(it: &AnchorSettings, mistake: &mut dyn FnMut(&str, String, &str)) {
     }
 }
 
+fn s3(it: &AnchorSettings, mistake: &mut dyn FnMut(&str, String, &str)) {
+    match it.url.as_deref() {
+        None => mistake("kind", "a bucket needs an address".to_owned(), "write it as url"),
+        Some(url) if has_user(url) => {
+            let what = "the address has a user or a password in it".to_owned();
+            mistake("url", what, "leave it out, and name the file of the key as key_file");
+        }
+        Some(url) if !url.starts_with("https://") && !(url.starts_with("http://") && is_on_this_machine(url)) => {
+            let what = format!("{} cannot be asked in safety", Printable(url));
+            mistake("url", what, "write an address that begins with https://");
+        }
+        Some(url) if url.contains(['?', '#', '%']) => {
+            let what = format!("{} is more than a bucket and a prefix", Printable(url));
+            mistake("url", what, "leave out what begins with `?`, `#` or `%`");
+        }
+        Some(_) => {}
+    }
+    if it.key_file.is_none() {
+        let what = "a bucket needs a key".to_owned();
+        mistake("kind", what, "name the file of the key as key_file");
+    }
+    if it.repository.is_some() {
+        let what = "a bucket has no repository".to_owned();
+        mistake("repository", what, "take it out, or write kind = \"git\"");
+    }
+    let is_region = !it.region.is_empty() && it.region.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-');
+    if !is_region {
+        let what = format!("{} cannot be a region", Printable(&it.region));
+        mistake("region", what, "write one such as eu-central-1");
+    }
+}
+
 /// Whether an address has a password in it.
 fn has_password(address: &str) -> bool {
     let authority = address.split("://").nth(1).and_then(|it| it.split('/').next());
@@ -178,6 +232,23 @@ mod tests {
             (
                 format!("{stamps} = \"https://a\"\nrepository = \"/a\""),
                 "has no repository",
+            ),
+            (format!("{stamps} = \"https://a\"\nlegal_hold = true"), "only a bucket"),
+            (
+                "kind = \"s3\"\nurl = \"https://s3.example/b\"".to_owned(),
+                "a bucket needs a key",
+            ),
+            (
+                "kind = \"s3\"\nkey_file = \"k\"\nurl = \"http://s3.example/b\"".to_owned(),
+                "in safety",
+            ),
+            (
+                "kind = \"s3\"\nkey_file = \"k\"\nurl = \"https://s/b?x\"".to_owned(),
+                "more than a bucket",
+            ),
+            (
+                "kind = \"s3\"\nkey_file = \"k\"\nurl = \"https://s/b\"\nretain = \"1m\"".to_owned(),
+                "retain is",
             ),
             (format!("{stamps} = \"https://a\"\nevery = \"0s\""), "every is"),
             (
