@@ -15,15 +15,15 @@ use staunch_store::{LogKey, TransparencyLog};
 
 use crate::harness::{Home, SMALL, exploit_from, in_namespace, stderr, stdout, wait_until};
 
-const ORIGIN: &str = "web-1/staunch";
+pub(crate) const ORIGIN: &str = "web-1/staunch";
 
 /// A configuration with one anchor.
-fn config(anchor: &str) -> String {
+pub(crate) fn config(anchor: &str) -> String {
     format!("{SMALL}[evidence]\nimmutable = false\n[[evidence.anchors]]\n{anchor}")
 }
 
 /// The log of a home without a server.
-fn log(home: &Home) -> TransparencyLog {
+pub(crate) fn log(home: &Home) -> TransparencyLog {
     let folder = home.data().join("evidence");
     fs::create_dir_all(folder.join("vault")).expect("it is our directory");
     let key = LogKey::open(&home.data().join("evidence.key"), ORIGIN).expect("a key");
@@ -32,7 +32,7 @@ fn log(home: &Home) -> TransparencyLog {
 }
 
 /// An entry of a log, for a frame of a journal.
-fn entry(frame: u64) -> Vec<u8> {
+pub(crate) fn entry(frame: u64) -> Vec<u8> {
     let chain = FrameChain([0; 16]);
     let (first, last) = (frame, frame);
     LogEntry::new(Logged::Frames { first, last, chain }).to_bytes()

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod anchors;
+mod anchors_s3;
 mod backtest;
 mod commands;
 mod config;
