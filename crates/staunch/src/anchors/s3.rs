@@ -4,8 +4,8 @@
 //! Proves that the bucket locks, puts `ORIGIN/SIZE.checkpoint` with its retention, and reads back how it is kept
 //!
 //! # Guarantees
-//! Nothing counts as anchored that the bucket does not say it keeps until then. A checkpoint is never put in the place of another. The
-//! secret key goes into no message
+//! Nothing counts as anchored that the bucket does not say it keeps until then. A checkpoint is never put in the
+//! place of another. The secret key goes into no message
 //!
 //! # Assumptions
 //! The bucket has versions and Object Lock; the key may put objects with a retention, and read and delete versions
@@ -14,8 +14,8 @@
 //! Who may bypass governance can delete what it keeps; nobody can delete what compliance keeps, also not its owner
 //!
 //! # Errors
-//! `Unavailable` or `TimedOut` (tried again), `Denied` (no safe connection, the key, a bucket that does not lock), `Conflict` (another
-//! checkpoint of the same size is there)
+//! `Unavailable` or `TimedOut` (tried again), `Denied` (no safe connection, the key, a bucket that does not
+//! lock), `Conflict` (another checkpoint of the same size is there)
 
 use std::time::Instant;
 
@@ -61,7 +61,8 @@ struct Answer {
     body: Vec<u8>,
 }
 
-/// Puts the checkpoint there. `has_proved` says whether the bucket has shown that it locks, and becomes true when it does.
+/// Puts the checkpoint there. `has_proved` says whether the bucket has shown that it locks, and becomes true when
+/// it does.
 ///
 /// # Errors
 /// See the module.
@@ -171,6 +172,8 @@ impl<'a> Bucket<'a> {
             ("x-amz-checksum-sha256", &*checksum),
             ("x-amz-object-lock-mode", mode),
             ("x-amz-object-lock-retain-until-date", &*until),
+            // Without it, or an MD5, S3 takes nothing with a retention.
+            ("x-amz-sdk-checksum-algorithm", "SHA256"),
         ];
         if hold {
             headers.push(("x-amz-object-lock-legal-hold", "ON"));

@@ -44,30 +44,32 @@ pub(crate) struct AnchorSettings {
     /// The branch, for `git`. It is never forced. Default `checkpoints`. Since v0.1.
     #[serde(default = "checkpoints")]
     pub(crate) branch: String,
-    /// The address of the authority, for `rfc3161`, or of the bucket and what stands before the names of objects, for `s3`:
-    /// `https://s3.eu-central-1.amazonaws.com/bucket/prefix` or `https://bucket.s3.eu-central-1.amazonaws.com`. `http://` for an authority,
-    /// and for a bucket on this machine. Since v0.1.
+    /// The address of the authority, for `rfc3161`, or of the bucket and what stands before the names of objects,
+    /// for `s3`: `https://s3.eu-central-1.amazonaws.com/bucket/prefix` or
+    /// `https://bucket.s3.eu-central-1.amazonaws.com`. `http://` for an authority, and for a bucket on this
+    /// machine. Since v0.1.
     #[serde(default)]
     pub(crate) url: Option<String>,
-    /// The file of the authorities in PEM by which its server is verified, for `rfc3161` and `s3`. Default those of this
-    /// machine. Since v0.1.
+    /// The file of the authorities in PEM by which its server is verified, for `rfc3161` and `s3`. Default those
+    /// of this machine. Since v0.1.
     #[serde(default)]
     pub(crate) ca: Option<PathBuf>,
     /// The region, for `s3`. Default `us-east-1`. Since v0.1.
     #[serde(default = "us_east_1")]
     pub(crate) region: String,
-    /// The file of the name of the key and the secret key, with a space between, for `s3`, which nobody but its owner and group may read.
-    /// It is read again each time. Since v0.1.
+    /// The file of the name of the key and the secret key, with a space between, for `s3`, which nobody but its
+    /// owner and group may read. It is read again each time. Since v0.1.
     #[serde(default)]
     pub(crate) key_file: Option<PathBuf>,
-    /// Who may delete a checkpoint before its time, for `s3`: `governance`: those with a permission of their own; `compliance`: nobody, and
-    /// nothing takes that back. Default `governance`. Since v0.1.
+    /// Who may delete a checkpoint before its time, for `s3`: `governance`: those with a permission of their own;
+    /// `compliance`: nobody, and nothing takes that back. Default `governance`. Since v0.1.
     #[serde(default)]
     pub(crate) retention: RetentionMode,
     /// How long a checkpoint is kept, for `s3`. Default `365d`; `1h` to `3650d`. Since v0.1.
     #[serde(default = "a_year")]
     pub(crate) retain: Span,
-    /// Whether a checkpoint is kept beyond that until somebody takes its legal hold away, for `s3`. Default `false`. Since v0.1.
+    /// Whether a checkpoint is kept beyond that until somebody takes its legal hold away, for `s3`. Default
+    /// `false`. Since v0.1.
     #[serde(default)]
     pub(crate) legal_hold: bool,
     /// How often at the most, and only when there is a new checkpoint. After a failure it is tried again after a

@@ -184,6 +184,13 @@ fn answer(
             if headers.get("if-none-match").is_some_and(|it| it == "*") && state.objects.contains_key(path) {
                 return refused(412, "PreconditionFailed");
             }
+            // As S3 does, and moto 5.2 after it.
+            if headers
+                .get("x-amz-sdk-checksum-algorithm")
+                .is_none_or(|it| it != "SHA256")
+            {
+                return refused(400, "MissingUploadObjectWithObjectLockHeaders");
+            }
             let checksum = base64::engine::general_purpose::STANDARD.encode(Sha256Hash::of(&body).0);
             assert_eq!(headers["x-amz-checksum-sha256"], checksum);
             state.versions += 1;
