@@ -32,7 +32,7 @@ pub(crate) struct EvidenceSettings {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AnchorSettings {
-    /// What it is called: lower-case letters, digits and `-`. Since v0.1.
+    /// What it is called: letters, digits and `-`. Since v0.1.
     pub(crate) name: String,
     /// `git`: committed to a repository; `rfc3161`: stamped by an authority for time stamps;
     /// `s3`: copied into a bucket with Object Lock. Since v0.1.

@@ -1,6 +1,6 @@
 //! Time stamps of checkpoints by RFC 3161: the request, and what an answer says.
 //!
-//! Never verifies the signature of the authority: that needs its certificate and is what `openssl ts -verify` does. What is
+//! Never verifies the signature of the authority: that needs its certificate, and `openssl ts -verify` does it. What is
 //! read here is whether an answer was granted, and that it is of these bytes and of this request.
 
 use std::fmt;

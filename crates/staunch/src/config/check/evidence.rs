@@ -157,7 +157,7 @@ fn s3(it: &AnchorSettings, mistake: &mut dyn FnMut(&str, String, &str)) {
             let what = "the address has a user or a password in it".to_owned();
             mistake("url", what, "leave it out, and name the file of the key as key_file");
         }
-        Some(url) if !url.starts_with("https://") && !(url.starts_with("http://") && is_on_this_machine(url)) => {
+        Some(url) if !(url.starts_with("https://") || url.starts_with("http://") && is_on_this_machine(url)) => {
             let what = format!("{} cannot be asked in safety", Printable(url));
             mistake("url", what, "write an address that begins with https://");
         }
