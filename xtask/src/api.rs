@@ -142,13 +142,13 @@ fn schemathesis(target: &Path) -> Result<PathBuf> {
 }
 
 /// The program in a directory of its own.
-struct Program {
-    binary: PathBuf,
-    dir: PathBuf,
+pub(crate) struct Program {
+    pub(crate) binary: PathBuf,
+    pub(crate) dir: PathBuf,
 }
 
 impl Program {
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.binary);
         command
             .args(arguments)
@@ -156,14 +156,14 @@ impl Program {
         command
     }
 
-    fn says(&self, arguments: &[&str]) -> Result<String> {
+    pub(crate) fn says(&self, arguments: &[&str]) -> Result<String> {
         let output = self.command(arguments).output().context("the program does not start")?;
         let errors = String::from_utf8_lossy(&output.stderr);
         anyhow::ensure!(output.status.success(), "staunch {}: {errors}", arguments.join(" "));
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    fn serve(&self) -> Result<Served> {
+    pub(crate) fn serve(&self) -> Result<Served> {
         let log = fs::File::create(self.dir.join("log"))?;
         let mut child = self
             .command(&["serve", "--driver", "memory", "--listen", "127.0.0.1:0"])
@@ -186,7 +186,7 @@ impl Program {
 }
 
 /// A server that ends with this.
-struct Served {
+pub(crate) struct Served {
     child: Child,
     url: String,
 }

@@ -19,6 +19,7 @@ mod deb;
 mod fuzz;
 mod model;
 mod promtool;
+mod s3;
 mod shell;
 mod sim;
 mod test;
@@ -84,6 +85,12 @@ const TASKS: &[Task] = &[
         arguments: "[--debug] [--kills N] [--seconds N] [--seed S] [--json]",
         summary: "kill, stop, starve and disturb the real server under load, and see that nothing is lost or left",
         run: torture::run,
+    },
+    Task {
+        name: "s3",
+        arguments: "",
+        summary: "anchor checkpoints in buckets of moto, which locks as S3 does, and see those refused that do not",
+        run: s3::run,
     },
     Task {
         name: "api",

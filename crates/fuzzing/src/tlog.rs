@@ -1,10 +1,12 @@
-//! By the first byte: a signed note, a checkpoint, the name of a tile, a bundle of entries, a tile of hashes, a key, or a proof.
+//! By the first byte: a signed note, a checkpoint, the name of a tile, a bundle of entries, a tile of hashes, a key, a proof,
+//! or a time stamp.
 //!
 //! What holds: what is read is written again as it was; a note that opens carries the signature that the key makes of
 //! its text; no name leads out of the log; and a proof of one hash proves no other.
 
 use staunch_model::Sha256Hash;
 use staunch_store::tlog::merkle::{is_consistent, is_included};
+use staunch_store::tlog::stamp::{Stamp, StampRequest};
 use staunch_store::tlog::tile::{self, Tile};
 use staunch_store::{Checkpoint, LogKey, LogVerifier};
 
@@ -20,7 +22,7 @@ pub fn run(data: &[u8]) {
         return;
     };
     let text = std::str::from_utf8(bytes).ok();
-    match (kind % 7, text) {
+    match (kind % 8, text) {
         (0, Some(note)) => open(note),
         (1, Some(text)) => checkpoint(text),
         (2, Some(name)) => {
@@ -47,7 +49,19 @@ pub fn run(data: &[u8]) {
             }
         }
         (6, _) => proof(bytes),
+        (7, _) => stamp(bytes),
         _ => {}
+    }
+}
+
+fn stamp(bytes: &[u8]) {
+    if let Some(request) = StampRequest::parse(bytes) {
+        assert_eq!(request.to_bytes(), bytes);
+    }
+    if let Ok(stamp) = Stamp::parse(bytes) {
+        assert_eq!(stamp.time.to_string().len(), "2026-11-27T01:15:30Z".len());
+        // Nobody has asked for it with this nonce, of these bytes.
+        assert!(stamp.answers(&StampRequest::new(bytes, [7; 8]), bytes).is_err());
     }
 }
 

@@ -35,7 +35,7 @@ pub(crate) use acting::{
     NftablesSettings, ProcessSettings, RateLimitSettings,
 };
 pub(crate) use context::{ContextFile, ContextSettings};
-pub(crate) use evidence::EvidenceSettings;
+pub(crate) use evidence::{AnchorKind, AnchorSettings, EvidenceSettings, RetentionMode};
 pub(crate) use feeds::FeedSettings;
 pub(crate) use health::HealthSettings;
 pub(crate) use http::HttpSettings;
@@ -653,6 +653,10 @@ impl Config {
             .dir
             .iter_mut()
             .chain(&mut self.evidence.dir)
+            .for_each(resolve);
+        let anchors = self.evidence.anchors.iter_mut();
+        anchors
+            .flat_map(|it| it.ca.iter_mut().chain(&mut it.key_file))
             .for_each(resolve);
         self.sources.files.iter_mut().map(|it| &mut it.path).for_each(resolve);
         self.sources.sockets.iter_mut().map(|it| &mut it.path).for_each(resolve);

@@ -20,7 +20,7 @@ use staunch_ports::vault::Visit;
 use staunch_ports::{Deposit, Follower, Lsn, SealedManifest, SealedRecord, Vault, VaultDescription};
 use staunch_store::tlog::CHECKPOINT;
 use staunch_store::vault::logged::Logbook;
-use staunch_store::{LogKey, ReadOnlyJournal, TransparencyLog};
+use staunch_store::{LogKey, LogVerifier, ReadOnlyJournal, TransparencyLog};
 
 /// Incidents that may wait to be logged; what does not fit is found at the next round.
 const WAITING_MAX: usize = 1_024;
@@ -96,6 +96,7 @@ impl Follower for TellsDurable {
 pub(crate) struct LoggedVault {
     inner: Arc<dyn Vault>,
     told: SyncSender<IncidentId>,
+    key: LogVerifier,
 }
 
 impl LoggedVault {
@@ -114,7 +115,8 @@ impl LoggedVault {
             return Err(Failure::new(FailureKind::Conflict, &what));
         }
         let key = LogKey::open(&parts.key, &parts.name).map_err(unusable)?;
-        let public = format!("{}\n", key.verifier());
+        let verifier = key.verifier();
+        let public = format!("{verifier}\n");
         let log = TransparencyLog::open(&parts.dir, key, None).map_err(unusable)?;
         tell_key(&parts.public_key, &public)?;
         let mut logbook = Logbook::new(log)?;
@@ -124,7 +126,16 @@ impl LoggedVault {
             .name("logbook".into())
             .spawn(move || keep(&mut logbook, of.as_ref(), &parts.journal, &durable, &incidents))
             .map_err(|error| Failure::new(FailureKind::Unavailable, &error.to_string()))?;
-        Ok(Self { inner: vault, told })
+        Ok(Self {
+            inner: vault,
+            told,
+            key: verifier,
+        })
+    }
+
+    /// The public key of the log.
+    pub(crate) const fn key(&self) -> &LogVerifier {
+        &self.key
     }
 }
 

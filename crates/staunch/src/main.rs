@@ -4,6 +4,7 @@
 //! through its API, so that everything an operator does is recorded.
 
 mod allocator;
+mod anchors;
 mod api_key;
 mod backtest;
 mod called;

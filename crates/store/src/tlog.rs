@@ -32,6 +32,7 @@ pub mod merkle;
 pub mod note;
 pub mod proof;
 mod reader;
+pub mod stamp;
 pub(crate) mod state;
 pub mod tile;
 

@@ -44,6 +44,17 @@ pub(crate) enum EvidenceCommand {
         #[command(flatten)]
         data: DataArgs,
     },
+    /// Bring the newest checkpoint to the anchors of the configuration now, where a server does it from time to time
+    Anchor {
+        /// Only to this one
+        #[arg(value_name = "NAME")]
+        name: Option<String>,
+        #[command(flatten)]
+        data: DataArgs,
+        /// Write JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Args, Debug)]
@@ -60,9 +71,13 @@ pub(crate) struct EvidenceVerifyArgs {
     /// proves nothing against whoever can write here]
     #[arg(long, value_name = "KEY")]
     pub(crate) key: Option<String>,
-    /// A file with an earlier checkpoint, as `staunch evidence checkpoint` printed it
+    /// A file with an earlier checkpoint, as `staunch evidence checkpoint` printed it or an anchor has it; /dev/stdin for stdin
     #[arg(long, value_name = "FILE")]
     pub(crate) earlier: Option<PathBuf>,
+    /// Hold the log of a folder against every checkpoint that was anchored and kept beside it, with its time stamp; the signature
+    /// of a time stamp is verified with `openssl ts -verify`
+    #[arg(long)]
+    pub(crate) anchors: bool,
     /// The directory of the journal, or of a copy of it, to prove its frames too
     #[arg(long, value_name = "DIR")]
     pub(crate) journal: Option<PathBuf>,

@@ -2,6 +2,7 @@
 //!
 //! Reads the vault itself, so that it works with a server, without one, and on a copy. Never changes anything in it.
 
+mod anchor;
 mod archive;
 mod sealed;
 
@@ -22,6 +23,7 @@ use staunch_store::tlog::CHECKPOINT;
 use staunch_store::tlog::note::NOTE_BYTES_MAX;
 use staunch_store::vault::{DirVault, EvidenceFolder, EvidenceSummary, Progress, verify_evidence};
 
+use crate::anchors::{self, AnchorsChecked};
 use crate::cli::{DataArgs, EvidenceCommand, EvidenceGetArgs, EvidenceVerifyArgs, VaultArgs};
 use crate::exit::{Exit, Fault};
 use crate::files::read_bounded;
@@ -46,6 +48,7 @@ pub(super) fn run(command: &EvidenceCommand) -> Result<Exit, Fault> {
         EvidenceCommand::Verify(args) => verify(args),
         EvidenceCommand::Key { data } => key(data),
         EvidenceCommand::Checkpoint { vault, data } => checkpoint(vault.as_deref(), data),
+        EvidenceCommand::Anchor { name, data, json } => anchor::run(name.as_deref(), data, *json),
     }
 }
 
@@ -422,6 +425,8 @@ struct Verified {
     checkpoint: Option<(u64, Sha256Hash)>,
     /// Whether the log continues the earlier checkpoint that was given.
     continues_earlier: Option<bool>,
+    /// What the log was held against of its anchors, when that was asked for.
+    anchors: Option<AnchorsChecked>,
     entries: u64,
     manifests: u64,
     records: u64,
@@ -435,6 +440,10 @@ struct Verified {
 
 fn verify(args: &EvidenceVerifyArgs) -> Result<Exit, Fault> {
     if let Some(path) = args.path.as_deref().filter(|path| archive::is_one(path)) {
+        if args.anchors {
+            return Err(Fault::new(Exit::Usage, "an archive has no anchors")
+                .hint("verify the folder of evidence with --anchors, or name an anchored checkpoint as --earlier"));
+        }
         return archive::verify(path, args);
     }
     let dir = folder(args.path.as_deref(), &args.data)?;
@@ -467,6 +476,17 @@ fn verify(args: &EvidenceVerifyArgs) -> Result<Exit, Fault> {
         },
     );
     let mut of_journal = 0;
+    let mut of_anchors = 0;
+    let anchors = args.anchors.then(|| {
+        anchors::check(&dir, &key, &mut |finding| {
+            of_anchors += 1;
+            if findings.len() < FINDINGS_MAX {
+                findings.push(finding);
+            } else {
+                more += 1;
+            }
+        })
+    });
     if let Some(journal) = &args.journal {
         sealed::compare(journal, &DirVault::read_only(folder.vault), &mut |finding| {
             of_journal += 1;
@@ -479,7 +499,8 @@ fn verify(args: &EvidenceVerifyArgs) -> Result<Exit, Fault> {
     }
     let mut verified = verified(&summary, args.earlier.is_some(), findings, more);
     verified.left_behind = left_behind;
-    verified.proved = of_journal == 0 && summary.findings == left_behind;
+    verified.anchors = anchors;
+    verified.proved = of_journal + of_anchors == 0 && summary.findings == left_behind;
     Output::new(args.json).show(&verified, |output| verified_text(output, &verified))?;
     Ok(if verified.proved { Exit::Ok } else { Exit::Corrupt })
 }
@@ -490,6 +511,7 @@ fn verified(summary: &EvidenceSummary, asked: bool, findings: Vec<String>, more:
         left_behind: 0,
         checkpoint: summary.checkpoint.as_ref().map(|it| (it.size, it.root)),
         continues_earlier: asked.then_some(summary.continues_earlier),
+        anchors: None,
         entries: summary.entries,
         manifests: summary.manifests,
         records: summary.records,
@@ -533,7 +555,25 @@ fn verified_text(output: &Output, it: &Verified) -> String {
     match it.continues_earlier {
         Some(true) => text.push_str("  the log continues the earlier checkpoint: nothing was taken back since\n"),
         Some(false) => {}
+        None if it.anchors.as_ref().is_some_and(|it| it.checkpoints > 0) => {}
         None => text.push_str("  not compared with an earlier checkpoint: a log that was put back would not show\n"),
+    }
+    if let Some(anchors) = &it.anchors {
+        let line = match &anchors.last_stamp {
+            Some((size, time)) => format!(
+                "it continues {} anchored checkpoints, of which {} have a time stamp of theirs; the last at {size} entries, {time}",
+                anchors.checkpoints, anchors.stamps
+            ),
+            None => format!(
+                "it continues {} anchored checkpoints, none with a time stamp",
+                anchors.checkpoints
+            ),
+        };
+        text.push_str(&format!("  {}\n", wrap(&line, 2)));
+        if anchors.stamps > 0 {
+            let line = "who has signed the time stamps is verified with `openssl ts -verify`";
+            text.push_str(&format!("  {}\n", wrap(line, 2)));
+        }
     }
     text
 }

@@ -1,5 +1,6 @@
 //! Values that cannot work, each with the reason. All of them are found, not only the first.
 
+mod evidence;
 mod health;
 mod incoming;
 mod jobs;
@@ -68,6 +69,7 @@ pub(super) fn check(config: &Config, text: &str) -> Vec<Mistake> {
     checker.domains(config);
     checker.isolation(config);
     checker.jobs(config);
+    checker.anchors(config);
     checker.rest(config);
     checker.drill(config);
     checker.sources(config);

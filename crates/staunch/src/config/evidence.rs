@@ -3,22 +3,125 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use staunch_model::Span;
 
 /// What is preserved before containment, and the vault that it is kept in.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct EvidenceSettings {
-    /// Whether evidence is preserved when a playbook asks for it. Without, it is missed, which is recorded and told, and
-    /// containment goes on. Default `true`. Since v0.1.
+    /// Whether evidence is preserved when a playbook asks for it. Without, it is missed, which is recorded and
+    /// told, and containment goes on. Default `true`. Since v0.1.
     pub(crate) enabled: bool,
-    /// The directory of the vault and its transparency log; made with mode 0700. Best on a disk of its own. Default `evidence` in the data directory.
-    /// Since v0.1.
+    /// The directory of the vault and its transparency log; made with mode 0700. Best on a disk of its own.
+    /// Default `evidence` in the data directory. Since v0.1.
     pub(crate) dir: Option<PathBuf>,
-    /// The most MiB of one artefact; a larger one is refused with a record, not cut. Default 16384 (16 GiB). Since v0.1.
+    /// The most MiB of one artefact; a larger one is refused with a record, not cut. Default 16384 (16 GiB).
+    /// Since v0.1.
     pub(crate) artefact_mib_max: u64,
-    /// Whether what is sealed is made immutable (`chattr +i`), where the file system and the capabilities of the server
-    /// (CAP_LINUX_IMMUTABLE) let it; without, files are read-only, which the manifests say. Default `true`. Since v0.1.
+    /// Whether what is sealed is made immutable (`chattr +i`), where the file system and the capabilities of the
+    /// server (CAP_LINUX_IMMUTABLE) let it; without, files are read-only, which the manifests say. Default
+    /// `true`. Since v0.1.
     pub(crate) immutable: bool,
+    /// Where checkpoints of the transparency log are kept besides. Default nowhere. Since v0.1.
+    pub(crate) anchors: Vec<AnchorSettings>,
+}
+
+/// A place that the newest checkpoint of the transparency log is brought to, so that who can write here cannot
+/// take back what was logged: see [evidence](../guide/evidence.md#anchors). What fails is tried again and holds
+/// up nothing.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AnchorSettings {
+    /// What it is called: letters, digits and `-`. Since v0.1.
+    pub(crate) name: String,
+    /// `git`: committed to a repository; `rfc3161`: stamped by an authority for time stamps;
+    /// `s3`: copied into a bucket with Object Lock. Since v0.1.
+    pub(crate) kind: AnchorKind,
+    /// The repository, for `git`: the absolute path of a bare one, or an address that begins with `https://` or
+    /// `ssh://`. `git` is run as the user of the server, with its keys and credentials. Since v0.1.
+    #[serde(default)]
+    pub(crate) repository: Option<String>,
+    /// The branch, for `git`. It is never forced. Default `checkpoints`. Since v0.1.
+    #[serde(default = "checkpoints")]
+    pub(crate) branch: String,
+    /// The address of the authority, for `rfc3161`, or of the bucket and what stands before the names of objects,
+    /// for `s3`: `https://s3.eu-central-1.amazonaws.com/bucket/prefix` or
+    /// `https://bucket.s3.eu-central-1.amazonaws.com`. `http://` for an authority, and for a bucket on this
+    /// machine. Since v0.1.
+    #[serde(default)]
+    pub(crate) url: Option<String>,
+    /// The file of the authorities in PEM by which its server is verified, for `rfc3161` and `s3`. Default those
+    /// of this machine. Since v0.1.
+    #[serde(default)]
+    pub(crate) ca: Option<PathBuf>,
+    /// The region, for `s3`. Default `us-east-1`. Since v0.1.
+    #[serde(default = "us_east_1")]
+    pub(crate) region: String,
+    /// The file of the name of the key and the secret key, with a space between, for `s3`, which nobody but its
+    /// owner and group may read. It is read again each time. Since v0.1.
+    #[serde(default)]
+    pub(crate) key_file: Option<PathBuf>,
+    /// Who may delete a checkpoint before its time, for `s3`: `governance`: those with a permission of their own;
+    /// `compliance`: nobody, and nothing takes that back. Default `governance`. Since v0.1.
+    #[serde(default)]
+    pub(crate) retention: RetentionMode,
+    /// How long a checkpoint is kept, for `s3`. Default `365d`; `1h` to `3650d`. Since v0.1.
+    #[serde(default = "a_year")]
+    pub(crate) retain: Span,
+    /// Whether a checkpoint is kept beyond that until somebody takes its legal hold away, for `s3`. Default
+    /// `false`. Since v0.1.
+    #[serde(default)]
+    pub(crate) legal_hold: bool,
+    /// How often at the most, and only when there is a new checkpoint. After a failure it is tried again after a
+    /// minute, and twice as long each time. Default `1h`; `1s` to `7d`. Since v0.1.
+    #[serde(default = "an_hour")]
+    pub(crate) every: Span,
+    /// How long one attempt may take. Default `1m`; `1s` to `10m`. Since v0.1.
+    #[serde(default = "a_minute")]
+    pub(crate) deadline: Span,
+}
+
+/// The kinds of anchors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum AnchorKind {
+    /// A repository.
+    Git,
+    /// An authority for time stamps.
+    Rfc3161,
+    /// A bucket with Object Lock.
+    S3,
+}
+
+/// Who may delete what a bucket keeps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum RetentionMode {
+    /// Those with a permission of their own.
+    #[default]
+    Governance,
+    /// Nobody.
+    Compliance,
+}
+
+const fn a_year() -> Span {
+    Span::from_hours(365 * 24)
+}
+
+fn us_east_1() -> String {
+    "us-east-1".to_owned()
+}
+
+fn checkpoints() -> String {
+    "checkpoints".to_owned()
+}
+
+const fn an_hour() -> Span {
+    Span::from_hours(1)
+}
+
+const fn a_minute() -> Span {
+    Span::from_mins(1)
 }
 
 impl Default for EvidenceSettings {
@@ -28,6 +131,7 @@ impl Default for EvidenceSettings {
             dir: None,
             artefact_mib_max: 16 << 10,
             immutable: true,
+            anchors: Vec::new(),
         }
     }
 }

@@ -11,6 +11,7 @@ use staunch_ports::clock::SystemClock;
 use staunch_runtime::{PreserveParts, Preserver};
 use staunch_store::vault::{DirVault, DirVaultOptions};
 
+use crate::anchors;
 use crate::config::Config;
 use crate::exit::{Exit, Fault};
 use crate::logbook::{DurableUpTo, LogbookParts, LoggedVault};
@@ -63,7 +64,13 @@ pub(crate) fn preserver(config: &Config, durable: &DurableUpTo) -> Result<Option
         journal: config.journal_dir(),
     };
     let vault = match LoggedVault::start(vault.clone(), parts, durable.clone()) {
-        Ok(logged) => Arc::new(logged) as Arc<dyn Vault>,
+        Ok(logged) => {
+            let started = anchors::start(&config.evidence.anchors, &dir, logged.key());
+            if let Err(failure) = started {
+                tracing::error!(%failure, "checkpoints of the transparency log are not anchored");
+            }
+            Arc::new(logged) as Arc<dyn Vault>
+        }
         Err(failure) => {
             tracing::error!(%failure, "there is no transparency log: evidence is sealed, and nobody signs that it was");
             vault

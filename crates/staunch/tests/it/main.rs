@@ -1,6 +1,8 @@
 //! The real binary, from outside: its commands, its configuration, and a server in a network namespace of its own.
 
 mod accounts;
+mod anchors;
+mod anchors_s3;
 mod backtest;
 mod commands;
 mod config;

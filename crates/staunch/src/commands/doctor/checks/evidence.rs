@@ -1,12 +1,16 @@
 //! Whether evidence can be taken, and kept.
 
+use std::path::Path;
+
 use nix::sys::statvfs::statvfs;
 use nix::unistd::{AccessFlags, access};
 
 use super::super::{Finding, Health};
 use super::acting::has_capability;
 use super::existing;
-use crate::config::Config;
+use crate::anchors::{AnchorState, git_is_there};
+use crate::config::{AnchorKind, AnchorSettings, Config};
+use crate::output::{now, relative};
 use crate::wiring;
 
 /// What is missing without a capability, by its bit in capability(7).
@@ -66,5 +70,37 @@ pub(super) fn all(config: &Config) -> Vec<Finding> {
         );
         findings.push(Finding::new(CHECK, Health::Ok, text));
     }
+    findings.extend(config.evidence.anchors.iter().map(|it| anchor(&dir, it)));
     findings
+}
+
+/// Whether the newest checkpoints reach this anchor, as the server has written down.
+fn anchor(folder: &Path, settings: &AnchorSettings) -> Finding {
+    const CHECK: &str = "anchor";
+    let name = &settings.name;
+    if settings.kind == AnchorKind::Git && !git_is_there() {
+        return Finding::new(CHECK, Health::Problem, format!("{name} needs git, and there is none"))
+            .fix("install git in /usr/bin or /usr/local/bin, or take the anchor out");
+    }
+    let state = match AnchorState::read(folder, name) {
+        Ok(Some(state)) => state,
+        Ok(None) => {
+            let text = format!("{name}: nothing was brought there");
+            return Finding::new(CHECK, Health::Unknown, text)
+                .fix("start the server, or try it with `staunch evidence anchor`");
+        }
+        Err(error) => return Finding::new(CHECK, Health::Unknown, format!("{name}: it cannot be read: {error}")),
+    };
+    let last = match state.at {
+        Some(at) => format!("the last is of {} entries, {}", state.size, relative(at, now())),
+        None => "none is there".to_owned(),
+    };
+    match &state.failure {
+        None => Finding::new(CHECK, Health::Ok, format!("{name} has checkpoints of the log; {last}")),
+        Some(failure) => {
+            let text = format!("{name} does not get the newest checkpoints: {failure}; {last}");
+            Finding::new(CHECK, Health::Warning, text)
+                .fix("what is not anchored can be taken back; `staunch evidence anchor` tries it again")
+        }
+    }
 }

@@ -1,0 +1,181 @@
+//! `cargo xtask s3`: has the program anchor checkpoints in buckets of moto, a server that others wrote after S3.
+//!
+//! Never reaches a bucket outside of this machine. Where moto is known to be wrong, that is said, and it is an error when it
+//! has become right.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, ExitCode, Stdio};
+
+use anyhow::{Context as _, Result};
+
+use crate::api::Program;
+use crate::{shell, workspace};
+
+/// The version of moto (Apache-2.0), from the Python package index.
+const VERSION: &str = "5.2.5";
+
+/// Lines that moto may say before it says where it listens.
+const LINES_MAX: usize = 20;
+
+/// The buckets: their name, what they are made with, and what anchoring there says. Only the first locks.
+const BUCKETS: [(&str, &str, &str); 2] = [
+    ("locked", "x-amz-bucket-object-lock-enabled: true\r\n", "\"new\": true"),
+    ("plain", "", "cannot put an object that is locked"),
+];
+
+/// Runs the task.
+pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
+    anyhow::ensure!(arguments.is_empty(), "s3 has no options");
+    let root = workspace::root()?;
+    anyhow::ensure!(
+        shell::watch(shell::cargo(&root).args(["build", "--quiet", "--package", "staunch", "--bin", "staunch"]))?,
+        "the program does not build"
+    );
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
+    let moto = Moto::start(&installed(&target)?)?;
+    let dir = target.join("s3");
+    if dir.exists() {
+        fs::remove_dir_all(&dir).with_context(|| format!("cannot empty {}", dir.display()))?;
+    }
+    fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    let mut config = "data_dir = \"data\"\n[evidence]\nimmutable = false\n".to_owned();
+    for (bucket, headers, _) in BUCKETS {
+        moto.make(bucket, headers)?;
+        config.push_str(&format!(
+            "[[evidence.anchors]]\nname = \"{bucket}\"\nkind = \"s3\"\nurl = \"http://{}/{bucket}/logs\"\n\
+             key_file = \"s3.key\"\nlegal_hold = true\n",
+            moto.address
+        ));
+    }
+    // A server without anchors makes the log.
+    fs::write(
+        dir.join("staunch.toml"),
+        "data_dir = \"data\"\n[evidence]\nimmutable = false\n",
+    )?;
+    let program = Program {
+        binary: target.join("debug/staunch"),
+        dir: dir.clone(),
+    };
+    program.says(&["token", "create", "s3", "--role", "operator"])?;
+    drop(program.serve()?);
+    fs::write(dir.join("staunch.toml"), config)?;
+    key(&dir, "one")?;
+    for (bucket, _, expected) in BUCKETS {
+        said(&program, bucket, expected)?;
+    }
+    said(&program, "locked", "\"new\": false")?;
+    // What is there already is taken up, and not replaced.
+    let state = dir.join("data/evidence/anchors/locked/state.json");
+    fs::remove_file(&state)?;
+    said(&program, "locked", "\"new\": true")?;
+    // A wrong key must be refused. moto looks at no signature unless it is told to.
+    key(&dir, "another")?;
+    fs::remove_file(&state)?;
+    said(&program, "locked", "\"new\": true").context("moto is known to take any key, and has become right")?;
+    println!(
+        "anchored in a bucket that locks, refused one that does not; moto {VERSION} takes any key, which S3 does not"
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Anchors in one bucket, which says `expected`.
+fn said(program: &Program, bucket: &str, expected: &str) -> Result<()> {
+    let output = program.command(&["evidence", "anchor", bucket, "--json"]).output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    anyhow::ensure!(text.contains(expected), "{bucket}: not {expected:?} but {text}{errors}");
+    Ok(())
+}
+
+fn key(dir: &Path, secret: &str) -> Result<()> {
+    let file = dir.join("s3.key");
+    fs::write(&file, format!("staunch {secret}\n"))?;
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?;
+    Ok(())
+}
+
+/// moto, installed into a folder of its own the first time.
+fn installed(target: &Path) -> Result<PathBuf> {
+    let home = target.join(format!("moto-{VERSION}"));
+    let tool = home.join("bin/moto_server");
+    if tool.exists() {
+        return Ok(tool);
+    }
+    let made = shell::watch(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&home))?;
+    anyhow::ensure!(
+        made,
+        "python3 cannot make an environment: is the package python3-venv there?"
+    );
+    let install = format!("moto[server,s3]=={VERSION}");
+    let mut pip = Command::new(home.join("bin/pip"));
+    pip.args(["install", "--quiet", "--disable-pip-version-check", &install]);
+    anyhow::ensure!(
+        shell::watch(&mut pip)?,
+        "{install} cannot be installed from the Python package index"
+    );
+    Ok(tool)
+}
+
+/// A server that ends with this.
+struct Moto {
+    child: Child,
+    address: String,
+    /// Kept, so that it can go on talking.
+    _says: BufReader<ChildStderr>,
+}
+
+impl Moto {
+    fn start(tool: &Path) -> Result<Self> {
+        let mut child = Command::new(tool)
+            .args(["-H", "127.0.0.1", "-p", "0"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("moto does not start")?;
+        let mut says = BufReader::new(child.stderr.take().context("its output is not there")?);
+        let mut address = None;
+        for _ in 0..LINES_MAX {
+            let mut line = String::new();
+            if says.read_line(&mut line)? == 0 {
+                break;
+            }
+            if let Some((_, rest)) = line.split_once("Running on http://") {
+                address = Some(rest.trim().trim_end_matches('/').to_owned());
+                break;
+            }
+        }
+        let mut moto = Self {
+            child,
+            address: String::new(),
+            _says: says,
+        };
+        moto.address = address.context("moto does not say where it listens")?;
+        Ok(moto)
+    }
+
+    /// Makes a bucket.
+    fn make(&self, bucket: &str, headers: &str) -> Result<()> {
+        let mut stream = TcpStream::connect(&self.address).context("moto does not listen")?;
+        let host = &self.address;
+        write!(
+            stream,
+            "PUT /{bucket} HTTP/1.1\r\nHost: {host}\r\n{headers}Content-Length: 0\r\nConnection: close\r\n\r\n"
+        )?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        anyhow::ensure!(answer.contains(" 200 OK"), "the bucket {bucket} was not made: {answer}");
+        Ok(())
+    }
+}
+
+impl Drop for Moto {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
