@@ -74,7 +74,10 @@ pub(super) fn run(args: &ReviewArgs) -> Result<Exit, Fault> {
         folder.write(&name, &bytes)?;
     }
     let list = [page::Block::List(questions.clone())];
-    folder.write("questions.md", page::markdown(&format!("{id}: open questions"), &list).as_bytes())?;
+    folder.write(
+        "questions.md",
+        page::markdown(&format!("{id}: open questions"), &list).as_bytes(),
+    )?;
     folder.write("README.md", report::readme(id, &folder.files).as_bytes())?;
     let written = Written {
         incident: id,
@@ -114,7 +117,8 @@ fn write_sigma(
     };
     folder.write(FIRST_EVENT, &first.raw)?;
     let Ok(raw) = serde_json::from_slice::<Value>(&first.raw) else {
-        questions.push("What tells the first event from others? It is no JSON, so no Sigma rule was drafted.".to_owned());
+        questions
+            .push("What tells the first event from others? It is no JSON, so no Sigma rule was drafted.".to_owned());
         return Ok(None);
     };
     let candidates = sigma::candidates(first, &raw);
@@ -128,7 +132,10 @@ fn write_sigma(
     };
     let said = match tried.tried {
         0 => "It was tried on no archived event, because there is none.".to_owned(),
-        _ => format!("It matches {} of {} archived events that matched no playbook.", tried.matched, tried.tried),
+        _ => format!(
+            "It matches {} of {} archived events that matched no playbook.",
+            tried.matched, tried.tried
+        ),
     };
     if tried.matched > 0 {
         questions.push(format!(
@@ -149,11 +156,7 @@ fn write_sigma(
 }
 
 /// The first of `candidates`, and those of the others that leave out archived events.
-fn narrowed(
-    candidates: &[Selection],
-    archive: &Path,
-    first: &Event,
-) -> Result<Option<(Selection, Tried)>, Fault> {
+fn narrowed(candidates: &[Selection], archive: &Path, first: &Event) -> Result<Option<(Selection, Tried)>, Fault> {
     let mut best: Option<(Selection, Tried)> = None;
     for candidate in candidates {
         let selection = match &best {

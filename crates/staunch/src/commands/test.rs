@@ -14,9 +14,9 @@ use staunch_model::ContentHash;
 use staunch_playbook::CheckContext;
 
 use crate::cli::TestArgs;
+use crate::config::{self, Config};
 use crate::exit::{Exit, Fault};
 use crate::output::{Output, say};
-use crate::config::{self, Config};
 use crate::wiring;
 use coverage::Coverage;
 pub(super) use report::Report;

@@ -16,7 +16,8 @@ const BLOCK: &str = "playbook: block\nsummary: Block whoever guesses passwords.\
     mode: { low: enforce, medium: approve, high: observe }\n";
 
 /// Words that would be markup, structure of YAML or a command to a terminal if they were let.
-const HOSTILE: &str = "Brute Force\n# x\n  - a: b <script>alert(1)</script> \"q\" * ? \\ [x](http://e) \u{1b}[31m\u{2028}%d";
+const HOSTILE: &str =
+    "Brute Force\n# x\n  - a: b <script>alert(1)</script> \"q\" * ? \\ [x](http://e) \u{1b}[31m\u{2028}%d";
 
 fn hostile_from(address: &str) -> String {
     let mut event: Value = serde_json::from_str(&brute_force_from(address)).expect("it is JSON");
@@ -43,7 +44,11 @@ fn lived_in() -> Home {
     wait_until("the release", || server.containments().is_empty());
     server.take(&brute_force_from("198.51.100.7"));
     wait_until("the refusal", || {
-        server.run(&["incident", "show", "INC-2"]).stdout.windows(7).any(|it| it == b"refused")
+        server
+            .run(&["incident", "show", "INC-2"])
+            .stdout
+            .windows(7)
+            .any(|it| it == b"refused")
     });
     server.take(&hostile_from("203.0.113.3"));
     wait_until("the last containment", || server.containments().len() == 1);
@@ -87,8 +92,14 @@ fn a_review_holds_what_is_recorded_and_its_tests_fail_when_the_playbook_changes(
     let mode = fs::metadata(&dir).expect("it was made").permissions().mode();
     assert_eq!(mode & 0o777, 0o700);
     let report = text(&dir, "report.md");
-    assert!(report.contains("203.0.113.1") && report.contains("## What was hard"), "{report}");
-    assert!(report.contains("## What people decided") && report.contains("\\<b\\>ours"), "{report}");
+    assert!(
+        report.contains("203.0.113.1") && report.contains("## What was hard"),
+        "{report}"
+    );
+    assert!(
+        report.contains("## What people decided") && report.contains("\\<b\\>ours"),
+        "{report}"
+    );
     assert!(!text(&dir, "report.html").contains("<b>ours"));
     let test = text(&dir, "tests/block.review-INC-1.test.yaml");
     assert!(test.contains("in-force") && test.contains("joined: 1"), "{test}");
@@ -99,14 +110,22 @@ fn a_review_holds_what_is_recorded_and_its_tests_fail_when_the_playbook_changes(
     assert_eq!(answer["checks"].as_array().map(Vec::len), Some(2), "{answer}");
 
     let again = home.run(&["review", "INC-1", "--output", &dir]);
-    assert!(!again.status.success() && stderr(&again).contains("is not empty"), "{again:?}");
+    assert!(
+        !again.status.success() && stderr(&again).contains("is not empty"),
+        "{again:?}"
+    );
 
     let changed = BLOCK.replace("low: enforce", "low: observe");
     fs::write(Path::new(&dir).join("tests/block.yaml"), changed).expect("it is our directory");
     let (code, answer) = check(&home, &dir, &[]);
     assert_eq!(code, Some(13), "{answer}");
     assert_eq!(answer["passed"], false);
-    let unknown = home.run(&["review", "INC-99", "--output", &home.path("other").display().to_string()]);
+    let unknown = home.run(&[
+        "review",
+        "INC-99",
+        "--output",
+        &home.path("other").display().to_string(),
+    ]);
     assert!(stderr(&unknown).contains("there is no INC-99"), "{}", stderr(&unknown));
     assert!(!home.path("other").exists());
     assert!(stdout(&home.run(&["review", "check", &dir])).contains("FAIL"));
@@ -126,10 +145,19 @@ fn a_refusal_is_tested_and_asked_about_and_hostile_words_stay_words() {
     assert!(said["expectations"].as_u64() >= Some(2), "{said}");
     let (code, answer) = check(&home, &dir, &[]);
     assert_eq!(code, Some(0), "{answer}");
-    for name in ["report.md", "report.html", "questions.md", "sigma/INC-3.yml", "tests/block.review-INC-3.test.yaml"] {
+    for name in [
+        "report.md",
+        "report.html",
+        "questions.md",
+        "sigma/INC-3.yml",
+        "tests/block.review-INC-3.test.yaml",
+    ] {
         let text = text(&dir, name);
         assert!(!text.contains('\u{1b}') && !text.contains('\u{2028}'), "{name}: {text}");
-        assert!(!text.contains("\n# x") && !text.contains("\n  - a: b"), "{name}: {text}");
+        assert!(
+            !text.contains("\n# x") && !text.contains("\n  - a: b"),
+            "{name}: {text}"
+        );
     }
     assert!(!text(&dir, "report.html").contains("<script"));
     assert!(!text(&dir, "report.md").contains(" <script"));
@@ -152,7 +180,10 @@ fn the_rule_is_narrowed_until_archived_events_are_left_out_or_says_that_it_canno
     let (folder, said) = review(&home, "INC-1", &["--archive", &dir]);
     assert_eq!(said["sigma"], serde_json::json!({ "tried": 1, "matched": 0 }));
     let rule = text(&folder, "sigma/INC-1.yml");
-    assert!(rule.contains("\"alert.category\": \"Detection of a Network Scan\""), "{rule}");
+    assert!(
+        rule.contains("\"alert.category\": \"Detection of a Network Scan\""),
+        "{rule}"
+    );
     assert_eq!(check(&home, &folder, &["--archive", &dir]).0, Some(0));
 
     let same: Value = serde_json::from_str(&brute_force_from("10.0.0.9")).expect("it is JSON");
@@ -163,4 +194,43 @@ fn the_rule_is_narrowed_until_archived_events_are_left_out_or_says_that_it_canno
     assert_eq!(said["sigma"], serde_json::json!({ "tried": 2, "matched": 1 }));
     let rule = text(&folder, "sigma/INC-1.yml");
     assert!(rule.contains("It matches 1 of 2 archived events"), "{rule}");
+}
+
+#[test]
+fn a_question_that_lapsed_is_tested_and_asked_about() {
+    let home = Home::new(&format!(
+        "{SMALL}[playbooks]\nbuilt_in = false\ndirs = [\"playbooks\"]\n[limits]\napproval_expiry = \"1s\"\n"
+    ));
+    home.playbook("block.yaml", &BLOCK.replace("low: enforce", "low: approve"));
+    let server = home
+        .try_serve(&["--allow-unauthenticated-loopback", "--driver", "memory"])
+        .unwrap_or_else(|failed| panic!("it did not start: {failed:?}"));
+    server.take(&brute_force_from("203.0.113.1"));
+    wait_until("the question to lapse", || {
+        server
+            .run(&["incident", "show", "INC-1"])
+            .stdout
+            .windows(7)
+            .any(|it| it == b"refused")
+    });
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait(), Some(0), "{}", home.log());
+    let (dir, said) = review(&home, "INC-1", &[]);
+    let test = text(&dir, "tests/block.review-INC-1.test.yaml");
+    assert!(
+        test.contains("approval_expiry: 1000ms") && test.contains("asked: { \"203.0.113.1\""),
+        "{test}"
+    );
+    assert!(
+        test.contains("state: { \"203.0.113.1\": refused }, acts: 0"),
+        "{test}\n{said}"
+    );
+    assert!(
+        said["questions"].to_string().contains("nobody approved in time"),
+        "{said}"
+    );
+    assert_eq!(check(&home, &dir, &[]).0, Some(0));
+    let sooner = text(&dir, "tests/block.yaml").replace("low: approve", "low: enforce");
+    fs::write(Path::new(&dir).join("tests/block.yaml"), sooner).expect("it is our directory");
+    assert_eq!(check(&home, &dir, &[]).0, Some(13));
 }

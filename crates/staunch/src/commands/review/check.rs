@@ -37,7 +37,11 @@ pub(super) fn run(args: &ReviewCheckArgs) -> Result<Exit, Fault> {
     let tests = list(&args.dir.join("tests"), ".test.yaml")?;
     for path in &tests {
         let report = test::report(std::slice::from_ref(path), &config)?;
-        let mut differences = report.files.iter().flat_map(|it| &it.tests).flat_map(|it| &it.differences);
+        let mut differences = report
+            .files
+            .iter()
+            .flat_map(|it| &it.tests)
+            .flat_map(|it| &it.differences);
         let passed = report.failed == 0 && report.mistakes == 0 && report.passed > 0;
         let why = match differences.next() {
             Some(it) => format!("after {}: expected {}, found {}", it.at, it.expected, it.found),
@@ -56,10 +60,11 @@ pub(super) fn run(args: &ReviewCheckArgs) -> Result<Exit, Fault> {
     }
     if checks.is_empty() {
         let shown = args.dir.display().to_string();
-        return Err(
-            Fault::new(Exit::NotFound, format!("there is nothing to check in {}", Printable(&shown)))
-                .hint("name a folder that `staunch review` wrote"),
-        );
+        return Err(Fault::new(
+            Exit::NotFound,
+            format!("there is nothing to check in {}", Printable(&shown)),
+        )
+        .hint("name a folder that `staunch review` wrote"));
     }
     let answer = Answer {
         passed: checks.iter().all(|it| it.passed),
@@ -81,7 +86,11 @@ fn checked(dir: &Path, path: &Path, passed: bool, why: String) -> Checked {
 fn text(output: &Output, answer: &Answer) -> String {
     let mut text = String::new();
     for it in &answer.checks {
-        let (tone, word) = if it.passed { (Tone::Good, "ok   ") } else { (Tone::Bad, "FAIL ") };
+        let (tone, word) = if it.passed {
+            (Tone::Good, "ok   ")
+        } else {
+            (Tone::Bad, "FAIL ")
+        };
         text.push_str(&format!("{} {}\n", output.paint(tone, word), escaped(&it.what)));
         text.push_str(&format!("      {}\n", wrap(&Printable(&it.why).to_string(), 6)));
     }
@@ -133,7 +142,11 @@ fn list(dir: &Path, ending: &str) -> Result<Vec<PathBuf>, Fault> {
     let mut found = Vec::new();
     for entry in entries {
         let path = entry.map_err(failed)?.path();
-        if path.file_name().and_then(|it| it.to_str()).is_some_and(|it| it.ends_with(ending)) {
+        if path
+            .file_name()
+            .and_then(|it| it.to_str())
+            .is_some_and(|it| it.ends_with(ending))
+        {
             found.push(path);
         }
     }

@@ -30,7 +30,9 @@ impl Folder {
         let mut entries = fs::read_dir(dir).map_err(|error| failed("read", dir, &error))?;
         if !force && entries.next().is_some() {
             let what = format!("{} is not empty", Printable(&dir.display().to_string()));
-            return Err(Fault::new(Exit::Failed, what).hint("name another with --output, or write into it with --force"));
+            return Err(
+                Fault::new(Exit::Failed, what).hint("name another with --output, or write into it with --force")
+            );
         }
         Ok(made)
     }

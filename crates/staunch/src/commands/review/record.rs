@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use staunch_model::{Event, IncidentId, InstallationId, Input, Policy, Record, StateKind};
+use staunch_model::{Event, IncidentId, Input, InstallationId, Policy, Record, StateKind};
 use staunch_server::dto::IncidentDetail;
 use staunch_store::ReadOnlyJournal;
 use staunch_store::index::Index;
@@ -94,7 +94,14 @@ impl Recorded {
         it[6] = it[6] & 0x0f | 0x80;
         it[8] = it[8] & 0x3f | 0x80;
         let hex: String = it.iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+        format!(
+            "{}-{}-{}-{}-{}",
+            &hex[..8],
+            &hex[8..12],
+            &hex[12..16],
+            &hex[16..20],
+            &hex[20..]
+        )
     }
 
     /// What the record raises and does not answer. Texts are as they came.
@@ -145,7 +152,10 @@ impl Recorded {
         }
         for it in &detail.commands {
             if let Some(why) = &it.refused {
-                all.push(format!("Was what {} asked for done otherwise? It was refused: {why}.", it.by));
+                all.push(format!(
+                    "Was what {} asked for done otherwise? It was refused: {why}.",
+                    it.by
+                ));
             }
         }
         if detail.incident.events > self.events.len() as u64 {

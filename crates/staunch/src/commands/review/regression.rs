@@ -7,7 +7,10 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use staunch_model::{Command, Fact, GuardName, ReleaseScope, StateKind, Timestamp, TrafficShare, TransactionId, Verdict};
+use ipnet::IpNet;
+use staunch_model::{
+    Command, Fact, GuardName, ReleaseScope, StateKind, Timestamp, TrafficShare, TransactionId, Verdict,
+};
 use staunch_server::dto::TransactionRow;
 
 use super::folder::Folder;
@@ -55,7 +58,12 @@ pub(super) fn write(
         let lines: String = claims.iter().map(|it| format!("      - {it}\n")).collect();
         folder.write(&file, format!("{head}{lines}").as_bytes())?;
         let report = test::report(&[folder.path(&file)], config)?;
-        let Some(result) = report.files.first().and_then(|it| it.tests.first()).filter(|_| report.mistakes == 0) else {
+        let Some(result) = report
+            .files
+            .first()
+            .and_then(|it| it.tests.first())
+            .filter(|_| report.mistakes == 0)
+        else {
             questions.push("How is this incident to be tested? Its events make no test that can be read.".to_owned());
             break;
         };
@@ -128,7 +136,11 @@ fn head(recorded: &Recorded, stem: &str, events: &str) -> (String, usize) {
     text.push_str(&context(recorded));
     let risks = recorded.detail.transactions.iter().find_map(|it| it.judgement.as_ref());
     if let Some(judgement) = risks {
-        let _ = writeln!(text, "    world: {{ risk: {} }}", format!("{:?}", judgement.risk).to_lowercase());
+        let _ = writeln!(
+            text,
+            "    world: {{ risk: {} }}",
+            format!("{:?}", judgement.risk).to_lowercase()
+        );
     }
     text.push_str("    events:\n");
     for (at, event) in recorded.events.iter().enumerate() {
@@ -152,7 +164,10 @@ fn head(recorded: &Recorded, stem: &str, events: &str) -> (String, usize) {
 }
 
 fn start(recorded: &Recorded) -> Timestamp {
-    recorded.events.first().map_or(recorded.detail.incident.opened, |it| it.received)
+    recorded
+        .events
+        .first()
+        .map_or(recorded.detail.incident.opened, |it| it.received)
 }
 
 fn offset(recorded: &Recorded, at: Timestamp) -> u64 {
@@ -165,14 +180,17 @@ fn context(recorded: &Recorded) -> String {
     let mut traffic: BTreeMap<String, String> = BTreeMap::new();
     let mut protected = Vec::new();
     for it in &recorded.detail.transactions {
-        let (Some(judgement), Ok(_)) = (&it.judgement, it.target.parse::<IpAddr>()) else {
+        let (Some(judgement), Ok(ip)) = (&it.judgement, it.target.parse::<IpAddr>()) else {
             continue;
         };
         if let Some(share) = &judgement.facts.traffic {
             traffic.insert(it.target.clone(), share_of(share));
         }
-        if judgement.refusal().is_some_and(|guard| guard.guard == GuardName::NeverTouch) {
-            protected.push(it.target.clone());
+        if judgement
+            .refusal()
+            .is_some_and(|guard| guard.guard == GuardName::NeverTouch)
+        {
+            protected.push(IpNet::from(ip).to_string());
         }
     }
     if let Some(policy) = &recorded.policy {
@@ -184,11 +202,14 @@ fn context(recorded: &Recorded) -> String {
         );
     }
     if !traffic.is_empty() {
-        let shares: Vec<String> = traffic.iter().map(|(ip, share)| format!("{}: {share}", quoted(ip))).collect();
+        let shares: Vec<String> = traffic
+            .iter()
+            .map(|(ip, share)| format!("{}: {share}", quoted(ip)))
+            .collect();
         let _ = writeln!(text, "      traffic: {{ {} }}", shares.join(", "));
     }
     if !protected.is_empty() {
-        let all: Vec<String> = protected.iter().map(|ip| quoted(ip)).collect();
+        let all: Vec<String> = protected.iter().map(|it| quoted(it)).collect();
         let _ = writeln!(text, "      never_touch: [{}]", all.join(", "));
     }
     if text.lines().count() == 1 {
@@ -240,8 +261,10 @@ fn testable(it: &TransactionRow) -> Option<String> {
     let text = &it.target;
     let is_address = text.parse::<IpAddr>().is_ok();
     let is_named = ["account:", "host:", "domain:"].iter().any(|kind| {
-        text.strip_prefix(kind)
-            .is_some_and(|rest| rest.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')))
+        text.strip_prefix(kind).is_some_and(|rest| {
+            rest.chars()
+                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+        })
     });
     (is_address || is_named).then(|| text.clone())
 }
@@ -273,10 +296,7 @@ fn claims(recorded: &Recorded) -> Vec<String> {
             claims.push((after(at), format!("state: {{ {name}: {} }}", it.state)));
         }
         if let Some(expires) = it.approval_expires {
-            claims.push((
-                offset(recorded, it.created) + 10,
-                format!("asked: {{ {name}: {{}} }}"),
-            ));
+            claims.push((offset(recorded, it.created) + 10, format!("asked: {{ {name}: {{}} }}")));
             if it.state == StateKind::Refused && it.updated >= expires {
                 claims.push((after(expires), format!("state: {{ {name}: refused }}, acts: 0")));
             }

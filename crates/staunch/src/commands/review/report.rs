@@ -185,9 +185,10 @@ fn measures(recorded: &Recorded) -> Result<Vec<Vec<String>>, Fault> {
         .iter()
         .map(|(name, value)| {
             let name = name.trim_end_matches("_us").replace('_', " ");
-            let took = value
-                .as_u64()
-                .map_or_else(|| "not known".to_owned(), |us| format!("{}.{:03}", us / 1_000, us % 1_000));
+            let took = value.as_u64().map_or_else(
+                || "not known".to_owned(),
+                |us| format!("{}.{:03}", us / 1_000, us % 1_000),
+            );
             vec![name, took]
         })
         .collect())

@@ -257,7 +257,11 @@ fn flatten(value: &Value, path: String, depth: usize, leaves: &mut Vec<(String, 
     match value {
         Value::Object(fields) if depth < DEPTH_MAX => {
             for (name, value) in fields {
-                if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '@')) {
+                if name.is_empty()
+                    || !name
+                        .chars()
+                        .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '@'))
+                {
                     continue;
                 }
                 let path = if path.is_empty() {

@@ -59,7 +59,13 @@ pub(in crate::commands) struct Line {
 }
 
 impl Report {
-    pub(in crate::commands) fn add(&mut self, file: &str, playbook: &str, parameters: &[ParameterValue], tests: Vec<TestReport>) {
+    pub(in crate::commands) fn add(
+        &mut self,
+        file: &str,
+        playbook: &str,
+        parameters: &[ParameterValue],
+        tests: Vec<TestReport>,
+    ) {
         for test in &tests {
             if test.passed {
                 self.passed += 1;
