@@ -93,7 +93,7 @@ pub(super) fn run(args: &ReviewArgs) -> Result<Exit, Fault> {
 
 fn text(written: &Written) -> String {
     let shown = crate::exit::escaped(&written.folder);
-    let mut text = format!("{} of {} files in {shown}\n", written.incident, written.files.len());
+    let mut text = format!("{}: {} files in {shown}\n", written.incident, written.files.len());
     text.push_str(&format!("  test       {} expectations\n", written.expectations));
     text.push_str(&match &written.sigma {
         Some(it) => format!("  sigma      matches {} of {} archived events\n", it.matched, it.tried),

@@ -34,7 +34,7 @@ pub(super) fn markdown(title: &str, blocks: &[Block]) -> String {
     };
     for block in blocks {
         match block {
-            Block::Heading(words) => line(format!("\n## {words}\n")),
+            Block::Heading(words) => line(format!("\n## {words}")),
             Block::Text(words) => line(format!("\n{}", escaped(words))),
             Block::Prompt(words) => line(format!("\n> {words}\n\n(to be written)")),
             Block::List(items) if items.is_empty() => line("\nNone is recorded.".to_owned()),

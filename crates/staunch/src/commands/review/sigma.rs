@@ -70,8 +70,8 @@ impl Selection {
     pub(super) fn matches(&self, event: &Value) -> bool {
         !self.fields.is_empty()
             && self.fields.iter().all(|field| {
-                let parts = field.path.split('.');
-                let found = parts.fold(Some(event), |at, part| at.and_then(|it| it.get(part)));
+                let mut parts = field.path.split('.');
+                let found = parts.try_fold(event, |at, part| at.get(part));
                 found.and_then(scalar).is_some_and(|text| field.matches(&text))
             })
     }
