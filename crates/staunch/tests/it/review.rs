@@ -230,6 +230,9 @@ fn a_question_that_lapsed_is_tested_and_asked_about() {
         "{said}"
     );
     assert_eq!(check(&home, &dir, &[]).0, Some(0));
+    let report = text(&dir, "report.md");
+    let notices = report.split("## Notices").nth(1).and_then(|it| it.split("## ").next());
+    assert!(notices.is_some_and(|it| it.contains("awaiting-approval")), "{report}");
     let sooner = text(&dir, "tests/block.yaml").replace("low: approve", "low: enforce");
     fs::write(Path::new(&dir).join("tests/block.yaml"), sooner).expect("it is our directory");
     assert_eq!(check(&home, &dir, &[]).0, Some(13));
