@@ -6,6 +6,7 @@ mod evidence;
 mod look;
 mod operate;
 mod playbook;
+mod review;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -30,6 +31,7 @@ pub(crate) use operate::{
     ReleaseArgs, ReloadArgs, RenewArgs,
 };
 pub(crate) use playbook::{PlaybookCommand, PlaybookShowArgs, PlaybookSignArgs, PlaybookVerifyArgs};
+pub(crate) use review::{ReviewArgs, ReviewCheckArgs, ReviewCommand};
 
 /// Stops the bleeding, not the business: contains incidents with safety transactions that can always be undone.
 #[derive(Debug, Parser)]
@@ -118,6 +120,8 @@ pub(crate) enum Command {
     Journal(JournalCommand),
     /// Show the state as it was, frame by frame; or prove that this build decides the same
     Replay(ReplayArgs),
+    /// Write the review of an incident as a folder: a report, a test of its playbook, a Sigma rule, open questions
+    Review(ReviewArgs),
     /// Look after the query index
     #[command(subcommand)]
     Index(IndexCommand),

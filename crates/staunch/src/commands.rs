@@ -23,6 +23,7 @@ mod release;
 mod reload;
 mod renew;
 mod replay;
+mod review;
 mod run;
 mod schema;
 mod serve;
@@ -83,6 +84,7 @@ pub(crate) fn run(command: Command) -> Result<Exit, Fault> {
         Command::Token(args) => token::run(args),
         Command::Journal(args) => journal::run(&args),
         Command::Replay(args) => replay::run(&args),
+        Command::Review(args) => review::run(&args),
         Command::Index(args) => index::run(&args),
         Command::Completions { shell } => manual::completions(shell),
         Command::Man { dir } => manual::pages(&dir),

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use serde_json::json;
 use staunch_model::{IncidentId, IncidentStatus, Judgement, Printable, Timestamp, Verdict};
 use staunch_server::dto::{
-    EvidenceRow, IncidentAnswer, IncidentQuery, IncidentRow, Incidents, Protected, TransactionRow, path,
+    EvidenceRow, IncidentAnswer, IncidentDetail, IncidentQuery, IncidentRow, Incidents, Protected, TransactionRow, path,
 };
 
 use crate::cli::{GraphFormat, IncidentCommand, IncidentState, ServerArgs, TimelineFormat};
@@ -106,7 +106,15 @@ fn folder(named: Option<&PathBuf>, server: &ServerArgs) -> Result<Result<PathBuf
 pub(super) fn timeline_files(id: IncidentId, server: &ServerArgs) -> Result<Vec<(String, Vec<u8>)>, Fault> {
     let client = Client::new(server, Patience::USUAL)?;
     let found: IncidentAnswer = client.get(&format!("{}/{id}", path::INCIDENTS), &json!({}))?;
-    timeline::files(&found)
+    timeline::files(&found.detail)
+}
+
+/// The same of an incident that is at hand.
+///
+/// # Errors
+/// When it cannot be written as JSON.
+pub(super) fn timeline_of(detail: &IncidentDetail) -> Result<Vec<(String, Vec<u8>)>, Fault> {
+    timeline::files(detail)
 }
 
 fn list_text(output: &Output, found: &Incidents) -> String {

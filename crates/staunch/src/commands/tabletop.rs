@@ -2,7 +2,7 @@
 //!
 //! Never acts and asks no server: the plan is made with an engine of its own, as for `staunch plan --local`.
 
-mod minutes;
+pub(super) mod minutes;
 mod walk;
 
 use std::io::{self, BufRead, Read as _, Write as _};

@@ -8,22 +8,43 @@ mod run;
 mod text;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use staunch_model::ContentHash;
 use staunch_playbook::CheckContext;
 
 use crate::cli::TestArgs;
+use crate::config::{self, Config};
 use crate::exit::{Exit, Fault};
 use crate::output::{Output, say};
-use crate::{config, wiring};
+use crate::wiring;
 use coverage::Coverage;
-use report::Report;
+pub(super) use report::Report;
 
 pub(super) fn run(args: &TestArgs) -> Result<Exit, Fault> {
     let config = config::load(args.config.config.as_deref())?.config;
-    let context = wiring::check_context(&config);
-    let sources = wiring::event_sources(&config)?;
-    let found = files::find(&args.paths, &config)?;
+    let report = report(&args.paths, &config)?;
+    Output::new(args.json).show(&report, |output| text::text(output, &report))?;
+    if report.mistakes > 0 {
+        say("a file has mistakes: its tests did not run");
+        return Ok(Exit::Usage);
+    }
+    if report.passed + report.failed == 0 {
+        return Err(Fault::new(Exit::NotFound, "there is no test").hint(
+            "tests of brute-force-block.yaml are in brute-force-block.test.yaml beside it; name a file or a directory",
+        ));
+    }
+    Ok(if report.failed > 0 { Exit::TestFailed } else { Exit::Ok })
+}
+
+/// What becomes of the tests in `paths`. Mistakes in files are told on stderr, and counted.
+///
+/// # Errors
+/// When a file cannot be read, or the configuration is wrong.
+pub(super) fn report(paths: &[PathBuf], config: &Config) -> Result<Report, Fault> {
+    let context = wiring::check_context(config);
+    let sources = wiring::event_sources(config)?;
+    let found = files::find(paths, config)?;
     let mut report = Report::default();
     let mut mistakes = 0;
     let mut covered: Vec<(ContentHash, String, Coverage)> = Vec::new();
@@ -94,15 +115,5 @@ pub(super) fn run(args: &TestArgs) -> Result<Exit, Fault> {
         report.coverage = covered.iter().map(|(_, name, it)| it.report(name)).collect();
     }
     report.mistakes = mistakes;
-    Output::new(args.json).show(&report, |output| text::text(output, &report))?;
-    if mistakes > 0 {
-        say("a file has mistakes: its tests did not run");
-        return Ok(Exit::Usage);
-    }
-    if report.passed + report.failed == 0 {
-        return Err(Fault::new(Exit::NotFound, "there is no test").hint(
-            "tests of brute-force-block.yaml are in brute-force-block.test.yaml beside it; name a file or a directory",
-        ));
-    }
-    Ok(if report.failed > 0 { Exit::TestFailed } else { Exit::Ok })
+    Ok(report)
 }

@@ -37,6 +37,7 @@ mod rate_limit;
 mod recover;
 mod reload;
 mod replay;
+mod review;
 mod run;
 mod said;
 mod sandbox;

@@ -190,8 +190,8 @@ pub(super) fn show(
 ///
 /// # Errors
 /// When it cannot be written as JSON.
-pub(super) fn files(answer: &IncidentAnswer) -> Result<Vec<(String, Vec<u8>)>, Fault> {
-    let timeline = timeline(&answer.detail);
+pub(super) fn files(detail: &IncidentDetail) -> Result<Vec<(String, Vec<u8>)>, Fault> {
+    let timeline = timeline(detail);
     let json = json(&timeline)?;
     Ok(vec![
         ("timeline.json".to_owned(), json.into_bytes()),

@@ -131,7 +131,7 @@ impl Minutes {
 }
 
 /// `text` as one line of plain words in Markdown.
-fn escaped(text: &str) -> String {
+pub(in crate::commands) fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
         if is_unsafe_to_show(c) {

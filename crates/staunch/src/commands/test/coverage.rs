@@ -58,7 +58,7 @@ pub(super) struct Coverage {
 
 /// The coverage of one playbook.
 #[derive(Debug, Serialize)]
-pub(super) struct CoverageReport {
+pub(in crate::commands) struct CoverageReport {
     pub(super) playbook: String,
     pub(super) reached: usize,
     pub(super) of: usize,

@@ -7,59 +7,65 @@ use super::coverage::CoverageReport;
 
 /// All of it.
 #[derive(Debug, Default, Serialize)]
-pub(super) struct Report {
-    pub(super) passed: u64,
-    pub(super) failed: u64,
+pub(in crate::commands) struct Report {
+    pub(in crate::commands) passed: u64,
+    pub(in crate::commands) failed: u64,
     /// Mistakes in files; they are told on stderr.
-    pub(super) mistakes: usize,
-    pub(super) files: Vec<FileReport>,
-    pub(super) coverage: Vec<CoverageReport>,
+    pub(in crate::commands) mistakes: usize,
+    pub(in crate::commands) files: Vec<FileReport>,
+    pub(in crate::commands) coverage: Vec<CoverageReport>,
 }
 
 /// The tests of one file.
 #[derive(Debug, Serialize)]
-pub(super) struct FileReport {
-    pub(super) file: String,
-    pub(super) playbook: String,
+pub(in crate::commands) struct FileReport {
+    pub(in crate::commands) file: String,
+    pub(in crate::commands) playbook: String,
     /// The values that the parameters of the playbook had.
-    pub(super) parameters: Vec<ParameterValue>,
-    pub(super) tests: Vec<TestReport>,
+    pub(in crate::commands) parameters: Vec<ParameterValue>,
+    pub(in crate::commands) tests: Vec<TestReport>,
 }
 
 /// One test.
 #[derive(Debug, Serialize)]
-pub(super) struct TestReport {
-    pub(super) name: String,
-    pub(super) line: usize,
-    pub(super) passed: bool,
+pub(in crate::commands) struct TestReport {
+    pub(in crate::commands) name: String,
+    pub(in crate::commands) line: usize,
+    pub(in crate::commands) passed: bool,
     /// What was expected.
-    pub(super) expectations: usize,
-    pub(super) differences: Vec<Difference>,
+    pub(in crate::commands) expectations: usize,
+    pub(in crate::commands) differences: Vec<Difference>,
     /// The invariant of the engine that did not hold.
-    pub(super) violation: Option<String>,
+    pub(in crate::commands) violation: Option<String>,
     /// How long it took by the simulated clock, until the last expectation.
-    pub(super) simulated: Span,
-    pub(super) timeline: Vec<Line>,
+    pub(in crate::commands) simulated: Span,
+    pub(in crate::commands) timeline: Vec<Line>,
 }
 
 /// An expectation that was not met.
 #[derive(Debug, Serialize)]
-pub(super) struct Difference {
-    pub(super) at: Span,
-    pub(super) line: usize,
-    pub(super) expected: String,
-    pub(super) found: String,
+pub(in crate::commands) struct Difference {
+    pub(in crate::commands) at: Span,
+    pub(in crate::commands) line: usize,
+    pub(in crate::commands) expected: String,
+    pub(in crate::commands) found: String,
 }
 
 /// Something that happened.
 #[derive(Debug, Serialize)]
-pub(super) struct Line {
-    pub(super) at: Span,
-    pub(super) what: String,
+pub(in crate::commands) struct Line {
+    pub(in crate::commands) at: Span,
+    pub(in crate::commands) what: String,
 }
 
 impl Report {
-    pub(super) fn add(&mut self, file: &str, playbook: &str, parameters: &[ParameterValue], tests: Vec<TestReport>) {
+    pub(in crate::commands) fn add(
+        &mut self,
+        file: &str,
+        playbook: &str,
+        parameters: &[ParameterValue],
+        tests: Vec<TestReport>,
+    ) {
         for test in &tests {
             if test.passed {
                 self.passed += 1;

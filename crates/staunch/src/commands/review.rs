@@ -1,0 +1,173 @@
+//! `staunch review`: what people and tests can learn from an incident, as a folder.
+//!
+//! Says nothing that the record does not hold: what is not recorded is a question, and what the simulator does not repeat
+//! is no expectation of the test. Never asks a server, and changes nothing but the folder.
+
+mod archive;
+mod check;
+mod folder;
+mod page;
+mod record;
+mod regression;
+mod report;
+mod sigma;
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde_json::Value;
+use staunch_model::{Event, IncidentId};
+
+use crate::cli::{ReviewArgs, ReviewCommand};
+use crate::exit::{Exit, Fault};
+use crate::output::{Output, wrap};
+use archive::Tried;
+use folder::Folder;
+use record::Recorded;
+use sigma::Selection;
+
+/// The file of the first event, for `review check`.
+const FIRST_EVENT: &str = "event.json";
+
+/// What was written.
+#[derive(Debug, Serialize)]
+struct Written {
+    incident: IncidentId,
+    folder: String,
+    files: Vec<String>,
+    /// Expectations of the test.
+    expectations: usize,
+    sigma: Option<SigmaWritten>,
+    questions: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct SigmaWritten {
+    /// Archived events that it was tried on, and those of them that it matches.
+    tried: u64,
+    matched: u64,
+}
+
+pub(super) fn run(args: &ReviewArgs) -> Result<Exit, Fault> {
+    if let Some(ReviewCommand::Check(args)) = &args.command {
+        return check::run(args);
+    }
+    let Some(id) = args.id else {
+        return Err(Fault::new(Exit::Usage, "no incident is named").hint("name one, such as INC-17"));
+    };
+    let config = super::load(&args.data)?;
+    let recorded = record::read(&config, id)?;
+    let path = args
+        .output
+        .clone()
+        .unwrap_or_else(|| PathBuf::from(format!("review-{id}")));
+    let mut folder = Folder::make(&path, args.force)?;
+    let mut questions = recorded.questions();
+    let expectations = regression::write(&mut folder, &recorded, &config, &mut questions)?;
+    let archive = args.archive.clone().unwrap_or_else(|| config.archive_dir());
+    let sigma = write_sigma(&mut folder, &recorded, &archive, &mut questions)?;
+    let blocks = report::blocks(&recorded, &questions)?;
+    let title = format!("{id}: post-incident report");
+    folder.write("report.md", page::markdown(&title, &blocks).as_bytes())?;
+    folder.write("report.html", page::html(&title, &blocks).as_bytes())?;
+    for (name, bytes) in super::incident::timeline_of(&recorded.detail)? {
+        folder.write(&name, &bytes)?;
+    }
+    let list = [page::Block::List(questions.clone())];
+    folder.write(
+        "questions.md",
+        page::markdown(&format!("{id}: open questions"), &list).as_bytes(),
+    )?;
+    folder.write("README.md", report::readme(id, &folder.files).as_bytes())?;
+    let written = Written {
+        incident: id,
+        folder: path.display().to_string(),
+        files: folder.files,
+        expectations,
+        sigma,
+        questions,
+    };
+    Output::new(args.json).show(&written, |_| text(&written))?;
+    Ok(Exit::Ok)
+}
+
+fn text(written: &Written) -> String {
+    let shown = crate::exit::escaped(&written.folder);
+    let mut text = format!("{}: {} files in {shown}\n", written.incident, written.files.len());
+    text.push_str(&format!("  test       {} expectations\n", written.expectations));
+    text.push_str(&match &written.sigma {
+        Some(it) => format!("  sigma      matches {} of {} archived events\n", it.matched, it.tried),
+        None => "  sigma      no draft: see the questions\n".to_owned(),
+    });
+    text.push_str(&format!("  questions  {}\n", written.questions.len()));
+    let next = format!("run `staunch review check {shown}`, then write what only people know into report.md");
+    text.push_str(&format!("  next       {}\n", wrap(&next, 13)));
+    text
+}
+
+/// The draft of a rule that matches the first event, narrowed while it matches archived ones.
+fn write_sigma(
+    folder: &mut Folder,
+    recorded: &Recorded,
+    archive: &Path,
+    questions: &mut Vec<String>,
+) -> Result<Option<SigmaWritten>, Fault> {
+    let Some(first) = recorded.events.first() else {
+        return Ok(None);
+    };
+    folder.write(FIRST_EVENT, &first.raw)?;
+    let Ok(raw) = serde_json::from_slice::<Value>(&first.raw) else {
+        questions
+            .push("What tells the first event from others? It is no JSON, so no Sigma rule was drafted.".to_owned());
+        return Ok(None);
+    };
+    let candidates = sigma::candidates(first, &raw);
+    let Some((selection, tried)) = narrowed(&candidates, archive, first)? else {
+        questions.push(
+            "What tells the first event from others? No field of it holds its signature, category, account or host as it is, \
+             so no Sigma rule was drafted."
+                .to_owned(),
+        );
+        return Ok(None);
+    };
+    let said = match tried.tried {
+        0 => "It was tried on no archived event, because there is none.".to_owned(),
+        _ => format!(
+            "It matches {} of {} archived events that matched no playbook.",
+            tried.matched, tried.tried
+        ),
+    };
+    if tried.matched > 0 {
+        questions.push(format!(
+            "Are the {} archived events that the Sigma rule matches benign? No further field tells them from the first event.",
+            tried.matched
+        ));
+    }
+    if let Some(why) = &tried.ended_early {
+        questions.push(format!("What else is in the archive? {why}"));
+    }
+    let title = format!("{}: {}", recorded.id(), first.signature);
+    let rule = selection.rule(&title, &recorded.uuid(), first, &said);
+    folder.write(&format!("sigma/{}.yml", recorded.id()), rule.as_bytes())?;
+    Ok(Some(SigmaWritten {
+        tried: tried.tried,
+        matched: tried.matched,
+    }))
+}
+
+/// The first of `candidates`, and those of the others that leave out archived events.
+fn narrowed(candidates: &[Selection], archive: &Path, first: &Event) -> Result<Option<(Selection, Tried)>, Fault> {
+    let mut best: Option<(Selection, Tried)> = None;
+    for candidate in candidates {
+        let selection = match &best {
+            None => candidate.clone(),
+            Some((_, tried)) if tried.matched == 0 => break,
+            Some((best, _)) => best.and(candidate),
+        };
+        let tried = archive::matches(&selection, archive, &first.system.to_string())?;
+        if best.as_ref().is_none_or(|(_, before)| tried.matched < before.matched) {
+            best = Some((selection, tried));
+        }
+    }
+    Ok(best)
+}

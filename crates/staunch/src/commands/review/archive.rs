@@ -1,0 +1,75 @@
+//! Tries a selection on the events of the archive: those that matched no playbook.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use staunch_model::Printable;
+
+use super::sigma::Selection;
+use crate::backtest::files::EventFile;
+use crate::exit::{Exit, Fault};
+
+/// What the name of an archive file ends with.
+const SUFFIX: &str = ".ndjson.zst";
+
+#[derive(Debug, Default)]
+pub(super) struct Tried {
+    pub(super) tried: u64,
+    pub(super) matched: u64,
+    /// Why it is not all of the archive.
+    pub(super) ended_early: Option<String>,
+}
+
+/// How many of the archived events of `source` the selection matches. No archive is one without events.
+///
+/// # Errors
+/// When it cannot be read.
+pub(super) fn matches(selection: &Selection, dir: &Path, source: &str) -> Result<Tried, Fault> {
+    let mut tried = Tried::default();
+    for path in files(dir, source)? {
+        let failed = |error: std::io::Error| {
+            let shown = path.display().to_string();
+            Fault::doing(Exit::Failed, format!("cannot read {}", Printable(&shown)), &error)
+        };
+        let mut file = EventFile::open(&path).map_err(failed)?;
+        while let Some(lines) = file.next().map_err(failed)? {
+            for line in lines.split(|byte| *byte == b'\n').filter(|it| !it.is_empty()) {
+                if let Ok(event) = serde_json::from_slice::<Value>(line) {
+                    tried.tried += 1;
+                    tried.matched += u64::from(selection.matches(&event));
+                }
+            }
+        }
+        if let Some(why) = &file.torn {
+            tried.ended_early = Some(format!("A file of it ends early: {}", Printable(why)));
+        }
+    }
+    Ok(tried)
+}
+
+/// The files of `source`, by name: `<source>-<time>.ndjson.zst`.
+fn files(dir: &Path, source: &str) -> Result<Vec<PathBuf>, Fault> {
+    let failed = |error: std::io::Error| {
+        let shown = dir.display().to_string();
+        Fault::doing(Exit::Failed, format!("cannot list {}", Printable(&shown)), &error)
+    };
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(failed)?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(failed)?.path();
+        let name = path.file_name().and_then(|it| it.to_str()).unwrap_or_default();
+        let of_source = name
+            .strip_prefix(source)
+            .and_then(|rest| rest.strip_prefix('-'))
+            .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+        if of_source && name.ends_with(SUFFIX) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}

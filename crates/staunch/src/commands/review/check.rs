@@ -1,0 +1,155 @@
+//! `staunch review check`: whether the tests of a review still pass, and its rule still selects what it was written for.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde_json::Value;
+use staunch_model::Printable;
+use staunch_playbook::limits;
+
+use super::archive;
+use super::sigma::Selection;
+use crate::cli::ReviewCheckArgs;
+use crate::commands::test;
+use crate::config;
+use crate::exit::{Exit, Fault, escaped};
+use crate::files::read_bounded;
+use crate::output::{Output, Tone, wrap};
+
+#[derive(Debug, Serialize)]
+struct Checked {
+    what: String,
+    passed: bool,
+    why: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Answer {
+    passed: bool,
+    checks: Vec<Checked>,
+}
+
+pub(super) fn run(args: &ReviewCheckArgs) -> Result<Exit, Fault> {
+    let config = config::load(args.config.config.as_deref())?.config;
+    let mut checks = Vec::new();
+    let tests = list(&args.dir.join("tests"), ".test.yaml")?;
+    for path in &tests {
+        let report = test::report(std::slice::from_ref(path), &config)?;
+        let mut differences = report
+            .files
+            .iter()
+            .flat_map(|it| &it.tests)
+            .flat_map(|it| &it.differences);
+        let passed = report.failed == 0 && report.mistakes == 0 && report.passed > 0;
+        let why = match differences.next() {
+            Some(it) => format!("after {}: expected {}, found {}", it.at, it.expected, it.found),
+            None if passed => format!("{} passed", report.passed),
+            None => "it cannot be run: `staunch test` tells why".to_owned(),
+        };
+        checks.push(checked(&args.dir, path, passed, why));
+    }
+    let rules = list(&args.dir.join("sigma"), ".yml")?;
+    for path in &rules {
+        let (passed, why) = match rule(args, path)? {
+            Ok(why) => (true, why),
+            Err(why) => (false, why),
+        };
+        checks.push(checked(&args.dir, path, passed, why));
+    }
+    if checks.is_empty() {
+        let shown = args.dir.display().to_string();
+        return Err(Fault::new(
+            Exit::NotFound,
+            format!("there is nothing to check in {}", Printable(&shown)),
+        )
+        .hint("name a folder that `staunch review` wrote"));
+    }
+    let answer = Answer {
+        passed: checks.iter().all(|it| it.passed),
+        checks,
+    };
+    Output::new(args.json).show(&answer, |output| text(output, &answer))?;
+    Ok(if answer.passed { Exit::Ok } else { Exit::TestFailed })
+}
+
+fn checked(dir: &Path, path: &Path, passed: bool, why: String) -> Checked {
+    let name = path.strip_prefix(dir).unwrap_or(path);
+    Checked {
+        what: name.display().to_string(),
+        passed,
+        why,
+    }
+}
+
+fn text(output: &Output, answer: &Answer) -> String {
+    let mut text = String::new();
+    for it in &answer.checks {
+        let (tone, word) = if it.passed {
+            (Tone::Good, "ok   ")
+        } else {
+            (Tone::Bad, "FAIL ")
+        };
+        text.push_str(&format!("{} {}\n", output.paint(tone, word), escaped(&it.what)));
+        text.push_str(&format!("      {}\n", wrap(&Printable(&it.why).to_string(), 6)));
+    }
+    text
+}
+
+/// Whether the rule in `path` matches the first event, and no archived one.
+fn rule(args: &ReviewCheckArgs, path: &Path) -> Result<Result<String, String>, Fault> {
+    let text = read(path)?;
+    let selection = match Selection::of_rule(&text) {
+        Ok(selection) => selection,
+        Err(why) => return Ok(Err(why)),
+    };
+    let first = read(&args.dir.join(super::FIRST_EVENT))?;
+    let Ok(event) = serde_json::from_str::<Value>(&first) else {
+        return Ok(Err(format!("{} is no JSON", super::FIRST_EVENT)));
+    };
+    if !selection.matches(&event) {
+        return Ok(Err("it does not match the first event".to_owned()));
+    }
+    let Some(dir) = &args.archive else {
+        return Ok(Ok("it matches the first event".to_owned()));
+    };
+    let Some(product) = text.lines().find_map(|line| line.strip_prefix("    product: ")) else {
+        return Ok(Err("it names no product".to_owned()));
+    };
+    let product: String = serde_json::from_str(product).unwrap_or_else(|_| product.to_owned());
+    let tried = archive::matches(&selection, dir, &product)?;
+    let said = format!("it matches {} of {} archived events", tried.matched, tried.tried);
+    Ok(if tried.matched == 0 { Ok(said) } else { Err(said) })
+}
+
+fn read(path: &Path) -> Result<String, Fault> {
+    let shown = path.display().to_string();
+    read_bounded(path, limits::FILE_BYTES_MAX as u64)
+        .map_err(|error| Fault::doing(Exit::Failed, format!("cannot read {}", Printable(&shown)), &error))
+}
+
+/// The files in `dir` with that ending, by name; none when it is not there.
+fn list(dir: &Path, ending: &str) -> Result<Vec<PathBuf>, Fault> {
+    let failed = |error: io::Error| {
+        let shown = dir.display().to_string();
+        Fault::doing(Exit::Failed, format!("cannot list {}", Printable(&shown)), &error)
+    };
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(failed)?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(failed)?.path();
+        if path
+            .file_name()
+            .and_then(|it| it.to_str())
+            .is_some_and(|it| it.ends_with(ending))
+        {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}

@@ -1,0 +1,332 @@
+//! A test of the playbook, made of the incident's own events and of what is recorded of them.
+//!
+//! The test is run when it is written. What the simulator does not repeat, because it depended on something that no test can
+//! say, is taken out and becomes a question; it is never bent until it passes.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use staunch_model::{
+    Command, Fact, GuardName, ReleaseScope, StateKind, Timestamp, TrafficShare, TransactionId, Verdict,
+};
+use staunch_server::dto::TransactionRow;
+
+use super::folder::Folder;
+use super::page::quoted;
+use super::record::Recorded;
+use crate::commands::test;
+use crate::config::Config;
+use crate::exit::Fault;
+use crate::playbooks::Texts;
+use crate::wiring;
+
+/// How long after something a test looks whether it is so.
+const LOOK_AFTER_MS: u64 = 1_000;
+
+/// Writes the test and a copy of its playbook; gives back how many expectations it has.
+///
+/// # Errors
+/// When a file cannot be written, or the configuration is wrong.
+pub(super) fn write(
+    folder: &mut Folder,
+    recorded: &Recorded,
+    config: &Config,
+    questions: &mut Vec<String>,
+) -> Result<usize, Fault> {
+    let name = &recorded.detail.incident.playbook;
+    let Some(text) = playbook(recorded, config) else {
+        questions.push(format!(
+            "Which text had the playbook {name}? No configured one has the recorded hash, so there is no test."
+        ));
+        return Ok(0);
+    };
+    let Some(events) = events(recorded) else {
+        questions.push("What were the events? They are no text, so there is no test.".to_owned());
+        return Ok(0);
+    };
+    let safe = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+    let stem = if safe && !name.is_empty() { name } else { "playbook" };
+    let playbook = format!("tests/{stem}.yaml");
+    let file = format!("tests/{stem}.review-{}.test.yaml", recorded.id());
+    folder.write(&playbook, text.as_bytes())?;
+    let mut claims = claims(recorded);
+    // Every pass takes at least one claim out.
+    while !claims.is_empty() {
+        let (head, first_line) = head(recorded, stem, &events);
+        let lines: String = claims.iter().map(|it| format!("      - {it}\n")).collect();
+        folder.write(&file, format!("{head}{lines}").as_bytes())?;
+        let report = test::report(&[folder.path(&file)], config)?;
+        let Some(result) = report
+            .files
+            .first()
+            .and_then(|it| it.tests.first())
+            .filter(|_| report.mistakes == 0)
+        else {
+            questions.push("How is this incident to be tested? Its events make no test that can be read.".to_owned());
+            break;
+        };
+        if result.passed {
+            return Ok(claims.len());
+        }
+        let mut untrue: Vec<usize> = result
+            .differences
+            .iter()
+            .filter_map(|it| it.line.checked_sub(first_line))
+            .collect();
+        untrue.sort_unstable();
+        untrue.dedup();
+        if untrue.is_empty() || untrue.iter().any(|at| *at >= claims.len()) {
+            questions.push("How is this incident to be tested? What people did in it cannot be repeated.".to_owned());
+            break;
+        }
+        for at in untrue.into_iter().rev() {
+            let claim = claims.remove(at);
+            questions.push(format!(
+                "What made this so? It is recorded, and the simulated world does not repeat it: {claim}"
+            ));
+        }
+    }
+    folder.remove(&file)?;
+    Ok(0)
+}
+
+/// The text of the recorded playbook, if the configuration has just that one, without snippets.
+fn playbook(recorded: &Recorded, config: &Config) -> Option<String> {
+    let texts = Texts::configured(config);
+    let context = wiring::check_context(config);
+    texts
+        .files()
+        .find(|(name, text)| {
+            let outcome = Texts::of_text(name, text).compile(&context);
+            outcome
+                .compiled
+                .iter()
+                .any(|it| it.program.playbook.hash == recorded.detail.incident.playbook_hash)
+        })
+        .map(|(_, text)| text.to_owned())
+}
+
+/// The events as the test file has them.
+fn events(recorded: &Recorded) -> Option<String> {
+    let mut text = String::from("events:\n");
+    for (at, event) in recorded.events.iter().enumerate() {
+        let raw = std::str::from_utf8(&event.raw).ok()?;
+        // Writing into a string cannot fail.
+        let _ = write!(
+            text,
+            "  event{}:\n    source: {}\n    json: {}\n",
+            at + 1,
+            quoted(&event.system.to_string()),
+            quoted(raw)
+        );
+    }
+    (!recorded.events.is_empty()).then_some(text)
+}
+
+/// All but the expectations, and the line on which the first of those is.
+fn head(recorded: &Recorded, stem: &str, events: &str) -> (String, usize) {
+    let id = recorded.id();
+    let mut text = format!(
+        "# What {id} was, as a test: its events, and what is recorded of them. Written by `staunch review`.\n\
+         playbook: {stem}.yaml\n{events}\ntests:\n  - name: what is recorded of {id}\n    start: {}\n",
+        start(recorded)
+    );
+    text.push_str(&context(recorded));
+    let risks = recorded.detail.transactions.iter().find_map(|it| it.judgement.as_ref());
+    if let Some(judgement) = risks {
+        let _ = writeln!(
+            text,
+            "    world: {{ risk: {} }}",
+            format!("{:?}", judgement.risk).to_lowercase()
+        );
+    }
+    text.push_str("    events:\n");
+    for (at, event) in recorded.events.iter().enumerate() {
+        let _ = writeln!(
+            text,
+            "      - {{ at: {}ms, event: event{} }}",
+            offset(recorded, event.received),
+            at + 1
+        );
+    }
+    let happens = happens(recorded);
+    if !happens.is_empty() {
+        text.push_str("    happens:\n");
+        happens.iter().for_each(|it| {
+            let _ = writeln!(text, "      - {it}");
+        });
+    }
+    text.push_str("    expect:\n");
+    let line = text.lines().count() + 1;
+    (text, line)
+}
+
+fn start(recorded: &Recorded) -> Timestamp {
+    recorded
+        .events
+        .first()
+        .map_or(recorded.detail.incident.opened, |it| it.received)
+}
+
+fn offset(recorded: &Recorded, at: Timestamp) -> u64 {
+    at.as_micros().saturating_sub(start(recorded).as_micros()) / 1_000
+}
+
+/// What was known and configured.
+fn context(recorded: &Recorded) -> String {
+    let mut text = String::from("    context:\n");
+    let mut traffic: BTreeMap<String, String> = BTreeMap::new();
+    let mut protected = Vec::new();
+    for it in &recorded.detail.transactions {
+        let (Some(judgement), Ok(ip)) = (&it.judgement, it.target.parse::<IpAddr>()) else {
+            continue;
+        };
+        if let Some(share) = &judgement.facts.traffic {
+            traffic.insert(it.target.clone(), share_of(share));
+        }
+        if judgement
+            .refusal()
+            .is_some_and(|guard| guard.guard == GuardName::NeverTouch)
+        {
+            protected.push(IpNet::from(ip).to_string());
+        }
+    }
+    if let Some(policy) = &recorded.policy {
+        let _ = writeln!(text, "      mode: {}", policy.mode_max);
+        let _ = writeln!(
+            text,
+            "      approval_expiry: {}ms",
+            policy.limits.approval_expiry.as_micros() / 1_000
+        );
+    }
+    if !traffic.is_empty() {
+        let shares: Vec<String> = traffic
+            .iter()
+            .map(|(ip, share)| format!("{}: {share}", quoted(ip)))
+            .collect();
+        let _ = writeln!(text, "      traffic: {{ {} }}", shares.join(", "));
+    }
+    if !protected.is_empty() {
+        let all: Vec<String> = protected.iter().map(|it| quoted(it)).collect();
+        let _ = writeln!(text, "      never_touch: [{}]", all.join(", "));
+    }
+    if text.lines().count() == 1 {
+        return String::new();
+    }
+    text
+}
+
+fn share_of(share: &Fact<TrafficShare>) -> String {
+    match &share.value {
+        Ok(it) => {
+            let points = it.basis_points();
+            format!("{}.{:02}%", points / 100, points % 100)
+        }
+        Err(_) => "unknown".to_owned(),
+    }
+}
+
+/// What people did, as far as a test can say it.
+fn happens(recorded: &Recorded) -> Vec<String> {
+    let target = |id: TransactionId| {
+        let rows = &recorded.detail.transactions;
+        rows.iter().find(|it| it.id == id).and_then(testable)
+    };
+    let mut all = Vec::new();
+    for it in recorded.detail.commands.iter().filter(|it| it.refused.is_none()) {
+        let Ok(command) = serde_json::from_value::<Command>(it.command.clone()) else {
+            continue;
+        };
+        let (verb, targets): (_, Vec<String>) = match command {
+            Command::Approve(id) => ("approve", target(id).into_iter().collect()),
+            Command::Deny(id) => ("deny", target(id).into_iter().collect()),
+            Command::Release(ReleaseScope::Transaction(id)) => ("release", target(id).into_iter().collect()),
+            Command::Release(_) => ("release", it.affected.iter().filter_map(|id| target(*id)).collect()),
+            _ => continue,
+        };
+        let at = offset(recorded, it.at);
+        all.extend(
+            targets
+                .iter()
+                .map(|target| format!("{{ at: {at}ms, operator: {} }}", quoted(&format!("{verb} {target}")))),
+        );
+    }
+    all
+}
+
+/// The target of `it` as tests name it; nothing for those that a test cannot name.
+fn testable(it: &TransactionRow) -> Option<String> {
+    let text = &it.target;
+    let is_address = text.parse::<IpAddr>().is_ok();
+    let is_named = ["account:", "host:", "domain:"].iter().any(|kind| {
+        text.strip_prefix(kind).is_some_and(|rest| {
+            rest.chars()
+                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+        })
+    });
+    (is_address || is_named).then(|| text.clone())
+}
+
+/// What is recorded, a line each, by time.
+fn claims(recorded: &Recorded) -> Vec<String> {
+    let mut claims: Vec<(u64, String)> = Vec::new();
+    let last = recorded.events.last().map_or(0, |it| offset(recorded, it.received));
+    let after = |at: Timestamp| offset(recorded, at) + LOOK_AFTER_MS;
+    let all = recorded.detail.incident.events == recorded.events.len() as u64;
+    if all {
+        let joined = recorded.detail.incident.events.saturating_sub(1);
+        claims.push((last + LOOK_AFTER_MS, format!("incidents: 1, joined: {joined}")));
+    }
+    let mut in_force: Vec<(Timestamp, String)> = Vec::new();
+    for it in &recorded.detail.transactions {
+        let Some(target) = testable(it) else { continue };
+        let name = quoted(&target);
+        if let Some(at) = it.in_force_at {
+            in_force.push((at, target.clone()));
+            // What was lifted early is looked at halfway.
+            let half = it.released_at.map_or(LOOK_AFTER_MS, |lifted| {
+                (offset(recorded, lifted) - offset(recorded, at).min(offset(recorded, lifted))) / 2
+            });
+            let look = offset(recorded, at) + half.min(LOOK_AFTER_MS);
+            claims.push((look, format!("state: {{ {name}: in-force }}")));
+        }
+        if let Some(at) = it.released_at {
+            claims.push((after(at), format!("state: {{ {name}: {} }}", it.state)));
+        }
+        if let Some(expires) = it.approval_expires {
+            claims.push((offset(recorded, it.created) + 10, format!("asked: {{ {name}: {{}} }}")));
+            if it.state == StateKind::Refused && it.updated >= expires {
+                claims.push((after(expires), format!("state: {{ {name}: refused }}, acts: 0")));
+            }
+        }
+        let refusal = it.judgement.as_ref().and_then(|judgement| {
+            let mut guards = judgement.guards.iter();
+            guards.find(|guard| guard.verdict == Verdict::Refused)
+        });
+        match (it.state, refusal) {
+            (StateKind::Refused, Some(guard)) => {
+                claims.push((
+                    after(it.updated),
+                    format!("refused: {{ {name}: {} }}", guard.guard.name()),
+                ));
+            }
+            (StateKind::WouldExecute, _) => {
+                claims.push((after(it.updated), format!("state: {{ {name}: would-execute }}")));
+            }
+            _ => {}
+        }
+    }
+    in_force.sort();
+    if in_force.len() > 1 {
+        let order: Vec<String> = in_force.iter().map(|(_, target)| quoted(target)).collect();
+        let at = in_force.last().map_or(last, |(at, _)| offset(recorded, *at));
+        claims.push((at + LOOK_AFTER_MS, format!("order: [{}]", order.join(", "))));
+    }
+    claims.sort();
+    claims
+        .into_iter()
+        .map(|(at, claim)| format!("{{ at: {at}ms, {claim} }}"))
+        .collect()
+}

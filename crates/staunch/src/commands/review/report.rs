@@ -1,0 +1,216 @@
+//! The report: what is recorded, and room for what only people know. It looks for causes, and never for somebody to blame.
+
+use serde_json::Value;
+use staunch_model::{IncidentId, Record, Timestamp};
+
+use super::page::Block;
+use super::record::Recorded;
+use crate::exit::Fault;
+
+/// Headings that people write under, each with what is asked of them.
+const PROMPTS: [(&str, &str); 6] = [
+    (
+        "What happened, in your words",
+        "Tell it to somebody who was not there. Say what each person saw then, and not what is known since.",
+    ),
+    (
+        "Impact on customers",
+        "Who could not do what, from when to when, and how was that found out?",
+    ),
+    (
+        "What went well",
+        "Which habit, tool or preparation helped, and should be kept?",
+    ),
+    (
+        "What was hard",
+        "Where was it unclear what to do, or slow to do it? Name what was missing and not who.",
+    ),
+    (
+        "Contributing causes",
+        "Which conditions made this possible? There are most often several. What people did made sense to them then: why?",
+    ),
+    ("Follow-ups", "What is to be changed, who owns it, and by when?"),
+];
+
+/// All of the report.
+///
+/// # Errors
+/// When the measures cannot be worked out.
+pub(super) fn blocks(recorded: &Recorded, questions: &[String]) -> Result<Vec<Block>, Fault> {
+    let detail = &recorded.detail;
+    let incident = &detail.incident;
+    let when = |at: Option<Timestamp>| at.map_or_else(|| "-".to_owned(), |at| at.to_string());
+    let or = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+    let outcome = incident
+        .outcome
+        .map_or_else(|| "not settled".to_owned(), |it| it.to_string());
+    let mut blocks = vec![
+        Block::Text(
+            "The tables hold what is recorded. Everything under a question is for people to write. The page timeline.html has \
+             the picture."
+                .to_owned(),
+        ),
+        Block::Heading("Summary"),
+        Block::Table(
+            vec!["What", "Recorded"],
+            [
+                ("incident", incident.id.to_string()),
+                ("for", incident.key.clone()),
+                ("playbook", incident.playbook.clone()),
+                ("first event", format!("{}: {}", incident.system, incident.signature)),
+                ("severity", incident.severity.to_string()),
+                ("attacking address", or(&incident.source)),
+                ("attacked address", or(&incident.destination)),
+                ("events", incident.events.to_string()),
+                ("opened", incident.opened.to_string()),
+                ("closed", when(incident.closed)),
+                ("outcome", outcome),
+            ]
+            .into_iter()
+            .map(|(what, value)| vec![what.to_owned(), value])
+            .collect(),
+        ),
+        Block::Heading("How long things took"),
+        Block::Table(vec!["From what to what", "Milliseconds"], measures(recorded)?),
+        Block::Heading("What happened, as recorded"),
+        Block::Table(
+            vec!["At", "Of", "What"],
+            detail
+                .timeline
+                .iter()
+                .map(|it| {
+                    let of = it.transaction.map_or_else(|| "-".to_owned(), |id| id.to_string());
+                    vec![it.at.to_string(), of, it.what.clone()]
+                })
+                .collect(),
+        ),
+        Block::Heading("What was contained, and lifted"),
+        Block::Table(
+            vec!["Id", "What", "State", "In force", "Lifted", "Because"],
+            detail
+                .transactions
+                .iter()
+                .map(|it| {
+                    vec![
+                        it.id.to_string(),
+                        format!("{} {}", it.kind, it.target),
+                        it.state.to_string(),
+                        when(it.in_force_at),
+                        when(it.released_at),
+                        or(&it.reason),
+                    ]
+                })
+                .collect(),
+        ),
+        Block::Heading("Guards, with their numbers"),
+        Block::Table(
+            vec!["Id", "Guard", "Verdict", "Why"],
+            detail
+                .transactions
+                .iter()
+                .flat_map(|it| it.judgement.iter().map(move |judgement| (it.id, judgement)))
+                .flat_map(|(id, judgement)| {
+                    judgement.guards.iter().map(move |it| {
+                        vec![
+                            id.to_string(),
+                            it.guard.name().to_owned(),
+                            format!("{:?}", it.verdict).to_lowercase(),
+                            it.why.to_string(),
+                        ]
+                    })
+                })
+                .collect(),
+        ),
+        Block::Heading("Evidence"),
+        Block::Table(
+            vec!["Id", "Kind", "Of", "Asked", "Sealed", "Degraded"],
+            detail
+                .evidence
+                .iter()
+                .map(|it| {
+                    let degraded = it.missed_at.map_or_else(
+                        || "-".to_owned(),
+                        |at| format!("missed at {at}: {}", it.why.as_deref().unwrap_or("no reason is recorded")),
+                    );
+                    let of = or(&it.target);
+                    let sealed = when(it.sealed_at);
+                    vec![it.id.to_string(), it.kind.to_string(), of, it.asked.to_string(), sealed, degraded]
+                })
+                .collect(),
+        ),
+        Block::Heading("What people decided"),
+        Block::Table(
+            vec!["At", "What"],
+            detail
+                .commands
+                .iter()
+                .map(|it| vec![it.at.to_string(), it.words()])
+                .collect(),
+        ),
+        Block::Heading("Notices"),
+        Block::Table(
+            vec!["At", "Level", "What"],
+            detail
+                .timeline
+                .iter()
+                .filter_map(|it| match serde_json::from_value(it.detail.clone()) {
+                    Ok(Record::NoticeQueued(notice)) => Some(vec![
+                        it.at.to_string(),
+                        format!("{:?}", notice.level).to_lowercase(),
+                        notice.text.to_string(),
+                    ]),
+                    _ => None,
+                })
+                .collect(),
+        ),
+        Block::Heading("Open questions of the record"),
+        Block::List(questions.to_vec()),
+    ];
+    for (heading, prompt) in PROMPTS {
+        blocks.push(Block::Heading(heading));
+        blocks.push(Block::Prompt(prompt));
+    }
+    Ok(blocks)
+}
+
+/// The measures of the timeline.
+fn measures(recorded: &Recorded) -> Result<Vec<Vec<String>>, Fault> {
+    let files = crate::commands::incident::timeline_of(&recorded.detail)?;
+    let json = files.iter().find(|(name, _)| name == "timeline.json");
+    let timeline: Value = json
+        .and_then(|(_, bytes)| serde_json::from_slice(bytes).ok())
+        .unwrap_or_default();
+    let all = timeline["measures"].as_object().cloned().unwrap_or_default();
+    Ok(all
+        .iter()
+        .map(|(name, value)| {
+            let name = name.trim_end_matches("_us").replace('_', " ");
+            let took = value.as_u64().map_or_else(
+                || "not known".to_owned(),
+                |us| format!("{}.{:03}", us / 1_000, us % 1_000),
+            );
+            vec![name, took]
+        })
+        .collect())
+}
+
+/// What is in the folder.
+pub(super) fn readme(id: IncidentId, files: &[String]) -> String {
+    let what = |name: &str| match name {
+        "event.json" => "the first event, as it came",
+        "report.md" | "report.html" => "the report: facts, and questions for people to answer",
+        "timeline.html" | "timeline.json" => "the timeline, as a page with a picture and as data",
+        "questions.md" => "what the record leaves open",
+        name if name.ends_with(".test.yaml") => "a test of the playbook, made of the events of this incident",
+        name if name.starts_with("sigma/") => "the draft of a Sigma rule; its first line says what it was tried on",
+        _ => "the playbook as it was",
+    };
+    let list: String = files.iter().map(|it| format!("- `{it}`: {}\n", what(it))).collect();
+    format!(
+        "# Review of {id}\n\nWritten by `staunch review` from the journal.\n\n{list}\nEvents are in it as they came, with names, \
+         addresses and secrets that senders put there: in event.json and in the test. Words of events are in the report, the \
+         timeline, the questions and the Sigma rule. Read them before you share any of it.\n\n`staunch review check` with this \
+         folder runs the test on the playbook beside it and tries the rule on event.json. Exit code 0 says that all holds, 13 \
+         that something does not. To keep the test, put it beside the playbook in your repository.\n"
+    )
+}
