@@ -176,6 +176,17 @@ fn a_process_that_calls_an_attacker_is_kept_stopped_explained_and_recovered_from
         assert_eq!(line, "beacon\n");
         assert_eq!(business.shop.load(Ordering::SeqCst), 200);
 
+        // What was learnt, as a folder that runs.
+        let folder = home.path("review");
+        let reviewed = home.run(&["review", "INC-1", "--output", &folder.display().to_string()]);
+        assert!(reviewed.status.success(), "{}", stderr(&reviewed));
+        let report = fs::read_to_string(folder.join("report.md")).expect("it is written");
+        for part in [ATTACKER, "freeze-process", "recovery started by"] {
+            assert!(report.contains(part), "{part}: {report}");
+        }
+        let checks = home.run(&["review", "check", &folder.display().to_string()]);
+        assert!(checks.status.success(), "{}{}", stdout(&checks), stderr(&checks));
+
         let archive = exported(&home, &server);
         drop(shell);
         server.ok(&["release", "--all", "--yes", "--wait"]);
