@@ -156,11 +156,12 @@ impl Turn<'_> {
 
     /// Looks after an incident whose transactions have changed: siblings of a failure, the outcome, and its end.
     fn look_after(&mut self, id: IncidentId) {
+        // One that has let go of what it contained is closed, and what it watches may still come into force.
+        self.look_after_watches(id);
         let is_open = |it: &Incident| it.status != IncidentStatus::Closed;
         if !self.state.incidents.get(&id).is_some_and(is_open) {
             return;
         }
-        self.look_after_watches(id);
         self.look_after_recovery(id);
         let Some(incident) = self.state.incidents.get(&id) else {
             return;
@@ -175,7 +176,7 @@ impl Turn<'_> {
             return;
         }
         // What gets back to normal contains nothing, and its failure undoes nothing.
-        transactions.retain(|it| !self.state.is_recovering(it));
+        transactions.retain(|it| it.incident != id || !self.state.is_recovering(it));
         leave_out_judged_anew(&mut transactions);
         match self.sibling_to_undo(incident, &transactions) {
             Some(Sibling::Refuse(id)) => self.refuse(id, RefusalReason::Abandoned),
@@ -308,6 +309,14 @@ impl Turn<'_> {
             return None;
         }
         let end = incident.absorbs_until.max(self.now);
+        // What has hurt would hurt again, whatever became of the others.
+        let hurt =
+            |it: &&Transaction| matches!(&it.state, State::Released(cause) if matches!(**cause, Cause::Hurts { .. }));
+        if transactions.iter().any(hurt) {
+            let playbook = self.state.playbooks.get(&incident.playbook);
+            let pause = playbook.map_or(limits::REJUDGE_PAUSE, |it| it.deduplicate);
+            return Some(end.max(self.now + pause));
+        }
         let absorbs_until = transactions
             .iter()
             .map(|it| match rejudged_after(it) {

@@ -8,8 +8,8 @@ use std::fmt;
 
 use staunch_model::{
     Await, Brief, Cause, Change, Effect, Evidence, EvidenceId, FailureKind, Incident, IncidentId, IncidentOutcome,
-    IncidentStatus, Record, Recovery, RecoveryState, Span, State, StateKind, Timestamp, Transaction, TransactionId,
-    Watch, WatchId, WatchOver, WatchState,
+    IncidentStatus, Record, Recovery, RecoveryEnd, RecoveryState, Span, State, StateKind, Timestamp, Transaction,
+    TransactionId, Watch, WatchId, WatchOver, WatchState,
 };
 
 pub(crate) use update::new_transaction;
@@ -393,6 +393,7 @@ fn apply_to(state: &mut EngineState, record: &Record, now: Timestamp, next: &mut
             if !state.incidents.contains_key(incident) {
                 return Err(ApplyError::NoIncident(*incident));
             }
+            free(watch, !state.watches.contains_key(&(*incident, *watch)))?;
             number(watch, watch.0, &mut state.last_watch)?;
             let running = |lasts| WatchState::Running { until: now + lasts };
             let planned = Watch {
@@ -473,7 +474,6 @@ fn apply_to(state: &mut EngineState, record: &Record, now: Timestamp, next: &mut
             state.recoveries.insert(*incident, Box::new(planned));
         }
         Record::RecoveryStarted { incident, by } => change_recovery(state, *incident, |it| {
-            it.lifted.clear();
             it.state = RecoveryState::Running {
                 by: by.clone(),
                 at: 0,
@@ -487,7 +487,13 @@ fn apply_to(state: &mut EngineState, record: &Record, now: Timestamp, next: &mut
             change_recovery(state, *incident, |it| it.again.push((*transaction, now)))?;
         }
         Record::RecoveryEnded { incident, end } => {
-            change_recovery(state, *incident, |it| it.state = RecoveryState::Ended(end.clone()))?;
+            change_recovery(state, *incident, |it| {
+                // What an earlier try has lifted is lifted until it is contained again.
+                if matches!(end, RecoveryEnd::Recovered | RecoveryEnd::Back { .. }) {
+                    it.lifted.clear();
+                }
+                it.state = RecoveryState::Ended(end.clone());
+            })?;
         }
         Record::EvidenceSealed { evidence, sealed } => {
             change_evidence(state, *evidence, |it| it.sealed = Some(*sealed))?;

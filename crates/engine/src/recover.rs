@@ -160,10 +160,16 @@ impl Turn<'_> {
                 false
             }
             RecoverStep::Release { kinds } => match self.next_to_lift(id, kinds) {
-                None => {
-                    self.at(id, at + 1, None);
-                    true
-                }
+                None => match self.stuck_of(id, kinds) {
+                    Some(stuck) => {
+                        self.fail_recovery(id, at, &format!("{stuck} is stuck"));
+                        false
+                    }
+                    None => {
+                        self.at(id, at + 1, None);
+                        true
+                    }
+                },
                 Some(it) if it.held_only_by(id) => {
                     self.start_release(&it, Cause::Operator { by: by.into() });
                     self.at(id, at, Some(RecoveryWait::Release(it.id)));
@@ -206,7 +212,7 @@ impl Turn<'_> {
         let lifts = |it: &&Transaction| {
             it.state.kind() == StateKind::InForce
                 && it.is_held_by(id)
-                && !self.state.is_recovering(it)
+                && (it.incident != id || !self.state.is_recovering(it))
                 && !self.state.is_for_good(it)
         };
         let all = incident.transactions.iter();
@@ -226,6 +232,19 @@ impl Turn<'_> {
             .filter_map(|it| Some((place(it)?, last_first(it), it)))
             .min_by_key(|(place, order, _)| (*place, *order))
             .map(|(_, _, it)| it.clone())
+    }
+
+    /// A containment of these kinds that is stuck, so that not everything can be lifted.
+    fn stuck_of(&self, id: IncidentId, kinds: &[ActionKind]) -> Option<TransactionId> {
+        let all = self.state.incidents.get(&id)?.transactions.iter();
+        let mut all = all.filter_map(|it| self.state.transactions.get(it));
+        let stuck = |it: &&Transaction| {
+            it.state.kind() == StateKind::Stuck
+                && it.is_held_by(id)
+                && (kinds.is_empty() || kinds.contains(&it.kind))
+                && (it.incident != id || !self.state.is_recovering(it))
+        };
+        all.find(stuck).map(|it| it.id)
     }
 
     fn act_of_recovery(&mut self, id: IncidentId, at: u16, act: TransactionId, by: &str) -> bool {
@@ -308,12 +327,26 @@ impl Turn<'_> {
         let Some(playbook) = self.playbook_of_incident(id) else {
             return;
         };
+        let Some(incident) = self.state.incidents.get(&id) else {
+            return;
+        };
+        // The step of what another incident had planned is the one for which this one joined it.
+        let step_of = |it: &Transaction| {
+            let joined = incident.joined_steps.iter().find(|(joined, _)| *joined == it.id);
+            if it.incident == id {
+                Some(it.step)
+            } else {
+                joined.map(|(_, step)| *step)
+            }
+        };
         let mut steps: Vec<MatchedStep> = lifted
             .iter()
             .filter_map(|it| self.state.transactions.get(it))
-            .map(|it| MatchedStep {
-                step: it.step,
-                target: Some(it.target.clone()),
+            .filter_map(|it| {
+                Some(MatchedStep {
+                    step: step_of(it)?,
+                    target: Some(it.target.clone()),
+                })
             })
             .collect();
         steps.sort_by_key(|it| it.step);
@@ -341,7 +374,7 @@ impl Turn<'_> {
             ),
             RecoveryEnd::Back { why } => (
                 NoticeLevel::Page,
-                format!("the recovery of {id} was taken back, and what it lifted is contained again: {why}"),
+                format!("the recovery of {id} was taken back, and what it lifted is being contained again: {why}"),
             ),
             RecoveryEnd::Stopped { by } => (
                 NoticeLevel::Info,

@@ -58,7 +58,9 @@ impl Turn<'_> {
 
     /// A signal is read again, or its answer is given up.
     pub(crate) fn on_watch_due(&mut self, incident: IncidentId, watch: WatchId) {
-        let it = Watch::clone(&self.state.watches[&(incident, watch)]);
+        let Some(it) = self.state.watches.get(&(incident, watch)).cloned() else {
+            return;
+        };
         if it.asked {
             let late = Failure::new(FailureKind::TimedOut, "no answer within the deadline");
             self.judge_reading(&it, &Err(late));

@@ -2,7 +2,7 @@
 //!
 //! Never follows a redirect, and puts neither a key nor more than the host of an address into a message.
 
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 
 use staunch_connectors::signals::{ANSWER_BYTES_MAX, of_query, of_silence, of_status};
 use staunch_model::{Failure, FailureKind, HealthReading};
@@ -158,10 +158,15 @@ impl Way {
             ureq::Error::HostNotFound => {
                 return Err(Failure::new(FailureKind::Unavailable, "nobody knows its name"));
             }
-            ureq::Error::Io(error) => (
+            // The page is not well; trouble of this machine says nothing of it.
+            ureq::Error::Io(error) if is_of_the_page(error.kind()) => (
                 FailureKind::Unavailable,
                 format!("it cannot be reached: {}", error.kind()),
             ),
+            ureq::Error::Io(error) => {
+                let why = format!("it cannot be asked: {}", error.kind());
+                return Err(Failure::new(FailureKind::Unavailable, &why));
+            }
             ureq::Error::ConnectionFailed => (FailureKind::Unavailable, "it cannot be reached".to_owned()),
             _ => {
                 return Err(Failure::new(FailureKind::Invalid, "what it answers is no HTTP"));
@@ -172,4 +177,17 @@ impl Way {
             Some(_) => Err(Failure::new(kind, &why)),
         }
     }
+}
+
+/// Whether an error of this kind comes of who was asked.
+fn is_of_the_page(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::ConnectionRefused
+            | ErrorKind::ConnectionReset
+            | ErrorKind::ConnectionAborted
+            | ErrorKind::BrokenPipe
+            | ErrorKind::UnexpectedEof
+            | ErrorKind::TimedOut
+    )
 }

@@ -134,7 +134,7 @@ fn what_does_not_hold_is_contained_again() {
     assert_eq!(
         pages,
         [
-            "the recovery of INC-1 was taken back, and what it lifted is contained again: the health signal shop says 31 %"
+            "the recovery of INC-1 was taken back, and what it lifted is being contained again: the health signal shop says 31 %"
         ]
     );
     // It can be tried again when the business is well.
@@ -300,6 +300,33 @@ fn what_another_incident_holds_too_stays() {
     assert_eq!(end(&sim), RecoveryEnd::Recovered);
     assert!(sim.is_blocked(BLOCKED[0]), "INC-2 holds it");
     assert!(!sim.is_blocked(BLOCKED[1]));
+    sim.ends_clean();
+}
+
+#[test]
+fn who_joins_an_act_of_a_recovery_is_contained_by_it() {
+    let mut sim = contained(&[RecoverStep::Act { step: 2 }]);
+    recover(&mut sim).unwrap();
+    sim.run_until_kind(3, StateKind::InForce);
+    sim.event("other", MENDED);
+    sim.run(Span::from_secs(1));
+    assert_eq!(sim.incident(2).outcome, Some(staunch_model::IncidentOutcome::Contained));
+    sim.ends_clean();
+}
+
+#[test]
+fn what_an_earlier_try_has_lifted_is_contained_again_by_a_later_one() {
+    let mut sim = contained(&[RecoverStep::Act { step: 2 }, RELEASE, soak(true)]);
+    recover(&mut sim).unwrap();
+    sim.run(Span::from_secs(3));
+    sim.command(Command::StopRecovery(IncidentId(1))).unwrap();
+    assert!(BLOCKED.iter().all(|ip| !sim.is_blocked(ip)));
+    recover(&mut sim).unwrap();
+    sim.run(Span::from_secs(3));
+    sim.health.push((sim.now, Some(false)));
+    sim.run(Span::from_secs(10));
+    assert_eq!(end(&sim).name(), "back");
+    assert!(BLOCKED.iter().all(|ip| sim.is_blocked(ip)), "{}", sim.story());
     sim.ends_clean();
 }
 
