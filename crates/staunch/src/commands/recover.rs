@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use staunch_model::IncidentId;
+use serde_json::{Value, json};
+use staunch_model::{IncidentId, Printable};
 use staunch_server::dto::{RecoverRequest, RecoveryPhase, RecoveryStepPhase, RecoveryView, path};
 
 use crate::cli::RecoverArgs;
@@ -38,8 +39,13 @@ pub(super) fn run(args: &RecoverArgs) -> Result<Exit, Fault> {
     };
     client.command(path::RECOVER, &request)?;
     let after = match args.wait {
-        Some(most) if !args.stop => wait(&client, args.id, most.to_std())?,
-        _ => look(&client, args.id)?,
+        Some(most) if !args.stop => wait(&client, args.id, most.to_std()),
+        _ => look(&client, args.id),
+    };
+    // With nothing left in force, the incident may be closed by the time it is looked at.
+    let after = match after {
+        Err(fault) if fault.exit == Exit::NotFound => return closed(&client, &output, args.id),
+        after => after?,
     };
     output.show(&after, |output| text(output, &after))?;
     Ok(match after.state {
@@ -50,6 +56,27 @@ pub(super) fn run(args: &RecoverArgs) -> Result<Exit, Fault> {
 
 fn look(client: &Client, id: IncidentId) -> Result<RecoveryView, Fault> {
     client.get(&format!("{}/{id}", path::RECOVERIES), &())
+}
+
+/// How the recovery ended of an incident that is closed since, by its timeline.
+fn closed(client: &Client, output: &Output, id: IncidentId) -> Result<Exit, Fault> {
+    let found: Value = client.get(&format!("{}/{id}", path::INCIDENTS), &())?;
+    let told = found["timeline"].as_array().map_or(&[][..], Vec::as_slice);
+    let words = told.iter().rev().filter_map(|it| it["what"].as_str());
+    let ends = [
+        "recovered",
+        "recovery FAILED",
+        "recovery taken BACK",
+        "recovery stopped",
+    ];
+    let mut last = words.filter(|it| ends.iter().any(|end| it.starts_with(end)));
+    let end = last.next().unwrap_or("its end is not in the index yet").to_owned();
+    let shown = json!({ "incident": id, "closed": true, "end": end });
+    output.show(&shown, |_| {
+        format!("Recovery of {id}: {}; it is closed\n", Printable(&end))
+    })?;
+    let failed = end.starts_with("recovery FAILED") || end.starts_with("recovery taken BACK");
+    Ok(if failed { Exit::Failed } else { Exit::Ok })
 }
 
 /// Looks until the recovery has ended.

@@ -193,6 +193,28 @@ fn an_incident_is_recovered_from_step_by_step_and_taken_back_when_it_does_not_ho
 }
 
 #[test]
+fn a_recovery_that_closes_its_incident_says_how_it_ended() {
+    in_namespace("recover::closed", || {
+        let business = Business::start();
+        let home = business.home();
+        let (contain, _) = PLAYBOOK.split_once("recover:").expect("it has one");
+        let forgotten = contain.replace("deduplicate: 1m", "deduplicate: 0s");
+        let all =
+            format!("{forgotten}recover:\n  - release\nmode: {{ low: enforce, medium: enforce, high: observe }}\n");
+        home.playbook("careful.yaml", &all);
+        let server = home.serve();
+        attack(&server, "203.0.113.51");
+        wait_until("a block", || element("203.0.113.51").is_some());
+        wait_until("an outcome", || {
+            server.get::<Value>("/v1/incidents/INC-1")["incident"]["outcome"] == "contained"
+        });
+        let ended = server.ok(&["recover", "INC-1", "--yes", "--wait"]);
+        assert!(ended.contains("Recovery of INC-1: recovered; it is closed"), "{ended}");
+        assert!(element("203.0.113.51").is_none());
+    });
+}
+
+#[test]
 fn mistakes_in_health_signals_are_found() {
     let home = Home::new("");
     for (config, expect) in [
