@@ -2,6 +2,7 @@
 
 mod accounts;
 pub mod actions;
+pub mod calls;
 pub mod context;
 pub mod enrichers;
 pub mod evidence;

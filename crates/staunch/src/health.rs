@@ -11,7 +11,7 @@ use ureq::Agent;
 use ureq::http::HeaderValue;
 
 use crate::api_key;
-use crate::client::secure;
+use crate::client::secure::{self, Calling};
 use crate::config::{Config, HealthSettings};
 use crate::exit::Fault;
 
@@ -91,20 +91,14 @@ impl Way {
             Some(file) => Some(api_key::read(file, "[health]")?),
             None => None,
         };
-        let tls = match &settings.ca {
-            Some(ca) => secure::trusting(ca, "ca takes a file of certificates in PEM")?,
-            None => secure::native(),
+        let calling = Calling {
+            ca: settings.ca.as_deref(),
+            within: settings.deadline.to_std(),
+            kept: 1,
+            is_plain: settings.is_plain(),
         };
-        let agent = Agent::config_builder()
-            .tls_config(tls)
-            .max_redirects(0)
-            .http_status_as_error(false)
-            .max_idle_connections_per_host(1)
-            .timeout_global(Some(settings.deadline.to_std()));
-        // What is on this machine is not asked by way of another.
-        let agent = if settings.is_plain() { agent.proxy(None) } else { agent };
         Ok(Self {
-            agent: agent.build().new_agent(),
+            agent: calling.agent()?,
             key,
             settings: settings.clone(),
         })

@@ -7,9 +7,8 @@
 //! preserved: they look into processes, and write where the vault is (`wiring/evidence.rs`). They take no input but what the engine decided.
 //!
 //! Never in the way of containment: where the kernel has no Landlock or no seccomp, the server says so and goes on. Not
-//! refused are `clone` with flags for namespaces, and the calls of the x32 interface where a kernel has it.
+//! refused is `clone` with flags for namespaces.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use landlock::{
@@ -17,8 +16,9 @@ use landlock::{
     RulesetCreatedAttr as _, RulesetStatus,
 };
 use nix::libc;
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
+use seccompiler::BpfProgram;
 use staunch_connectors::actions::freeze_process::cgroup2_mount;
+use staunch_connectors::calls;
 
 use crate::config::Config;
 use crate::exit::{Exit, Fault};
@@ -143,75 +143,12 @@ fn restrict_files(needs: &Needs) -> Result<Files, landlock::RulesetError> {
 
 /// A filter that answers what a server never asks with `EPERM`.
 fn forbidden(runs: bool) -> Result<BpfProgram, seccompiler::BackendError> {
-    let mut calls = vec![
-        // Other processes.
-        libc::SYS_ptrace,
-        libc::SYS_process_vm_readv,
-        libc::SYS_process_vm_writev,
-        libc::SYS_process_madvise,
-        libc::SYS_pidfd_getfd,
-        libc::SYS_kcmp,
-        // The kernel itself.
-        libc::SYS_kexec_load,
-        libc::SYS_kexec_file_load,
-        libc::SYS_init_module,
-        libc::SYS_finit_module,
-        libc::SYS_delete_module,
-        libc::SYS_bpf,
-        libc::SYS_perf_event_open,
-        libc::SYS_userfaultfd,
-        libc::SYS_io_uring_setup,
-        libc::SYS_io_uring_enter,
-        libc::SYS_io_uring_register,
-        libc::SYS_add_key,
-        libc::SYS_request_key,
-        libc::SYS_keyctl,
-        // The machine and what is mounted.
-        libc::SYS_reboot,
-        libc::SYS_swapon,
-        libc::SYS_swapoff,
-        libc::SYS_mount,
-        libc::SYS_umount2,
-        libc::SYS_pivot_root,
-        libc::SYS_move_mount,
-        libc::SYS_open_tree,
-        libc::SYS_fsopen,
-        libc::SYS_fsconfig,
-        libc::SYS_fsmount,
-        libc::SYS_fspick,
-        libc::SYS_mount_setattr,
-        libc::SYS_chroot,
-        libc::SYS_sethostname,
-        libc::SYS_setdomainname,
-        libc::SYS_settimeofday,
-        libc::SYS_clock_settime,
-        libc::SYS_clock_adjtime,
-        libc::SYS_adjtimex,
-        libc::SYS_acct,
-        libc::SYS_quotactl,
-        libc::SYS_quotactl_fd,
-        libc::SYS_personality,
-        // Other namespaces.
-        libc::SYS_unshare,
-        libc::SYS_setns,
-        libc::SYS_open_by_handle_at,
-    ];
-    #[cfg(target_arch = "x86_64")]
-    calls.extend([libc::SYS_iopl, libc::SYS_ioperm]);
+    let mut calls = calls::never_needed();
     if !runs {
         calls.extend([libc::SYS_execve, libc::SYS_execveat]);
     }
     // A call without conditions is refused whatever its arguments are.
-    let rules: BTreeMap<i64, Vec<seccompiler::SeccompRule>> =
-        calls.into_iter().map(|call| (call, Vec::new())).collect();
-    let refused = SeccompAction::Errno(libc::EPERM.cast_unsigned());
-    let filter = SeccompFilter::new(
-        rules,
-        SeccompAction::Allow,
-        refused,
-        TargetArch::try_from(std::env::consts::ARCH)?,
-    )?;
-    filter.try_into()
+    calls::filter(calls.into_iter().map(|call| (call, Vec::new())).collect(), libc::EPERM)
 }
 
 #[cfg(test)]

@@ -21,10 +21,9 @@ use std::time::Instant;
 
 use staunch_model::{Failure, FailureKind, Printable};
 use staunch_store::tlog::stamp::{STAMP_BYTES_MAX, Stamp, StampRequest};
-use ureq::Agent;
 
 use super::Work;
-use crate::client::secure;
+use crate::client::secure::{self, Calling};
 
 /// What the file of a request ends with, as openssl has it.
 pub(super) const REQUEST: &str = "tsq";
@@ -57,18 +56,15 @@ pub(super) fn stamp(work: &Work<'_>) -> Result<(), Failure> {
 
 fn post(work: &Work<'_>, request: &[u8]) -> Result<Vec<u8>, Failure> {
     let settings = work.settings;
-    let tls = match &settings.ca {
-        Some(ca) => secure::trusting(ca, "ca takes a file of certificates in PEM")
-            .map_err(|fault| Failure::new(FailureKind::Denied, &fault.told()))?,
-        None => secure::native(),
+    let calling = Calling {
+        ca: settings.ca.as_deref(),
+        within: work.until.saturating_duration_since(Instant::now()),
+        kept: 1,
+        is_plain: false,
     };
-    let agent: Agent = Agent::config_builder()
-        .tls_config(tls)
-        .max_redirects(0)
-        .http_status_as_error(false)
-        .timeout_global(Some(work.until.saturating_duration_since(Instant::now())))
-        .build()
-        .into();
+    let agent = calling
+        .agent()
+        .map_err(|fault| Failure::new(FailureKind::Denied, &fault.told()))?;
     let mut answer = agent
         .post(settings.url.as_deref().unwrap_or_default())
         .header("content-type", "application/timestamp-query")

@@ -29,7 +29,7 @@ use ureq::{Agent, Body};
 use super::Work;
 use super::sign::{Credentials, Signed};
 use crate::api_key;
-use crate::client::secure;
+use crate::client::secure::{self, Calling};
 use crate::config::{AnchorSettings, RetentionMode};
 use crate::output::now;
 
@@ -111,19 +111,13 @@ impl<'a> Bucket<'a> {
         let credentials = key.to_str().ok().and_then(Credentials::parse);
         let credentials = credentials
             .ok_or_else(|| denied("key_file holds the name of the key and the secret key, with a space between"))?;
-        let tls = match &settings.ca {
-            Some(ca) => {
-                secure::trusting(ca, "ca takes a file of certificates in PEM").map_err(|fault| denied(&fault.told()))?
-            }
-            None => secure::native(),
+        let calling = Calling {
+            ca: settings.ca.as_deref(),
+            within: work.until.saturating_duration_since(Instant::now()),
+            kept: 1,
+            is_plain: false,
         };
-        let agent = Agent::config_builder()
-            .tls_config(tls)
-            .max_redirects(0)
-            .http_status_as_error(false)
-            .timeout_global(Some(work.until.saturating_duration_since(Instant::now())))
-            .build()
-            .into();
+        let agent = calling.agent().map_err(|fault| denied(&fault.told()))?;
         let url = settings.url.as_deref().unwrap_or_default();
         let (scheme, rest) = url.split_once("://").unwrap_or(("https", url));
         let (host, base) = rest.split_once('/').unwrap_or((rest, ""));

@@ -4,12 +4,14 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use rustls::{AlertDescription, CertificateError, Error as TlsError, InvalidMessage};
 use staunch_model::Printable;
+use ureq::Agent;
 use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
 
 use crate::cli::ServerArgs;
@@ -83,6 +85,39 @@ pub(crate) fn trusting(ca: &Path, hint: &str) -> Result<TlsConfig, Fault> {
         .root_certs(RootCerts::new_with_certs(&all))
         .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .build())
+}
+
+/// How a service that the configuration names is called.
+pub(crate) struct Calling<'c> {
+    /// The file of the authorities by which it is verified; those of this machine when there is none.
+    pub(crate) ca: Option<&'c Path>,
+    /// How long a call takes at the most, with everything.
+    pub(crate) within: Duration,
+    /// How many connections are kept for the next calls.
+    pub(crate) kept: usize,
+    /// Whether it is on this machine and called without encryption: then never by way of another machine.
+    pub(crate) is_plain: bool,
+}
+
+impl Calling<'_> {
+    /// What calls it: no redirect is followed, and a status is an answer like any other.
+    ///
+    /// # Errors
+    /// When the file of authorities cannot be used.
+    pub(crate) fn agent(&self) -> Result<Agent, Fault> {
+        let tls = match self.ca {
+            Some(ca) => trusting(ca, "ca takes a file of certificates in PEM")?,
+            None => native(),
+        };
+        let agent = Agent::config_builder()
+            .tls_config(tls)
+            .max_redirects(0)
+            .http_status_as_error(false)
+            .max_idle_connections_per_host(self.kept)
+            .timeout_global(Some(self.within));
+        let agent = if self.is_plain { agent.proxy(None) } else { agent };
+        Ok(agent.build().new_agent())
+    }
 }
 
 /// Why there is no safe connection with a service, when it is a matter of TLS.

@@ -16,7 +16,7 @@ use ureq::{Agent, Body};
 
 use super::Feeds;
 use crate::api_key;
-use crate::client::secure;
+use crate::client::secure::{self, Calling};
 use crate::config::FeedSettings;
 use crate::wiring::{make_private_dir, write_atomically};
 
@@ -110,16 +110,13 @@ fn fetch_all(mut all: Vec<Due>, feeds: &Feeds, handle: &Handle, stopped: &Receiv
 /// What fetches the feed of `settings`. It is made anew each time, which is seldom, so that a changed file of authorities
 /// counts.
 fn agent(settings: &FeedSettings) -> Result<Agent, String> {
-    let tls = match &settings.ca {
-        Some(ca) => secure::trusting(ca, "ca takes a file of certificates in PEM").map_err(|fault| fault.told())?,
-        None => secure::native(),
+    let calling = Calling {
+        ca: settings.ca.as_deref(),
+        within: DEADLINE,
+        kept: 1,
+        is_plain: false,
     };
-    let agent = Agent::config_builder()
-        .tls_config(tls)
-        .max_redirects(0)
-        .http_status_as_error(false)
-        .timeout_global(Some(DEADLINE));
-    Ok(agent.build().new_agent())
+    calling.agent().map_err(|fault| fault.told())
 }
 
 /// Why nothing came.

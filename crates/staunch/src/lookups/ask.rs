@@ -13,7 +13,7 @@ use ureq::http::{HeaderValue, StatusCode};
 
 use super::{ASKED_AT_ONCE_MAX, WAITED_FOR};
 use crate::api_key;
-use crate::client::secure;
+use crate::client::secure::{self, Calling};
 use crate::config::LookupSettings;
 use crate::exit::Fault;
 
@@ -59,20 +59,14 @@ impl Way {
             .as_deref()
             .map(|it| api_key::read(it, "[[lookups]]"))
             .transpose()?;
-        let tls = match &settings.ca {
-            Some(ca) => secure::trusting(ca, "ca takes a file of certificates in PEM")?,
-            None => secure::native(),
+        let calling = Calling {
+            ca: settings.ca.as_deref(),
+            within: waited_for(settings),
+            kept: ASKED_AT_ONCE_MAX,
+            is_plain: settings.is_plain(),
         };
-        let agent = Agent::config_builder()
-            .tls_config(tls)
-            .max_redirects(0)
-            .http_status_as_error(false)
-            .max_idle_connections_per_host(ASKED_AT_ONCE_MAX)
-            .timeout_global(Some(waited_for(settings)));
-        // What is on this machine is not asked by way of another.
-        let agent = if settings.is_plain() { agent.proxy(None) } else { agent };
         Ok(Self {
-            agent: agent.build().new_agent(),
+            agent: calling.agent()?,
             key,
             settings: settings.clone(),
         })

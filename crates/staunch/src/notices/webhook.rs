@@ -9,7 +9,7 @@ use staunch_ports::notifier::{About, Notifier, NotifyError};
 use ureq::Agent;
 
 use crate::api_key;
-use crate::client::secure;
+use crate::client::secure::{self, Calling};
 use crate::config::NotifierSettings;
 use crate::exit::{Exit, Fault};
 use crate::output::now;
@@ -87,20 +87,14 @@ impl Way {
             let what = format!("there is no secret in {}", staunch_model::Printable(&shown));
             Fault::new(Exit::Usage, what).hint(why)
         })?;
-        let tls = match &settings.ca {
-            Some(ca) => secure::trusting(ca, "ca takes a file of certificates in PEM")?,
-            None => secure::native(),
+        let calling = Calling {
+            ca: settings.ca.as_deref(),
+            within: settings.deadline.to_std(),
+            kept: 1,
+            is_plain: settings.is_plain(),
         };
-        let agent = Agent::config_builder()
-            .tls_config(tls)
-            .max_redirects(0)
-            .http_status_as_error(false)
-            .max_idle_connections_per_host(1)
-            .timeout_global(Some(settings.deadline.to_std()));
-        // What is on this machine is not told by way of another.
-        let agent = if settings.is_plain() { agent.proxy(None) } else { agent };
         Ok(Self {
-            agent: agent.build().new_agent(),
+            agent: calling.agent()?,
             secret,
             settings: settings.clone(),
         })

@@ -19,12 +19,11 @@ use nix::sys::signal::Signal;
 use nix::unistd::{Gid, Uid, User};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::thread::{CapabilitySet, CapabilitySets};
-use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
-};
+use seccompiler::{SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule};
 
 use super::super::Confinement;
 use super::Launch;
+use crate::calls;
 
 /// The newest version of Landlock whose rights are asked for.
 const NEWEST: ABI = ABI::V6;
@@ -281,63 +280,9 @@ fn allow(
     rules.add_rule(PathBeneath::new(opened, rights))
 }
 
-/// The calls of the interface with 32-bit pointers on x86-64 have this bit; they are refused like the others.
-const X32: i64 = 0x4000_0000;
-
 /// Has the kernel refuse what reaches into it, into other processes or, without `network`, to other machines.
 fn refuse_calls(network: bool) -> Result<(), seccompiler::Error> {
-    let mut calls = vec![
-        libc::SYS_ptrace,
-        libc::SYS_process_vm_readv,
-        libc::SYS_process_vm_writev,
-        libc::SYS_process_madvise,
-        libc::SYS_pidfd_getfd,
-        libc::SYS_kcmp,
-        libc::SYS_kexec_load,
-        libc::SYS_kexec_file_load,
-        libc::SYS_init_module,
-        libc::SYS_finit_module,
-        libc::SYS_delete_module,
-        libc::SYS_bpf,
-        libc::SYS_perf_event_open,
-        libc::SYS_userfaultfd,
-        // Does what other calls do, unseen by this filter.
-        libc::SYS_io_uring_setup,
-        libc::SYS_io_uring_enter,
-        libc::SYS_io_uring_register,
-        libc::SYS_add_key,
-        libc::SYS_request_key,
-        libc::SYS_keyctl,
-        libc::SYS_reboot,
-        libc::SYS_swapon,
-        libc::SYS_swapoff,
-        libc::SYS_mount,
-        libc::SYS_umount2,
-        libc::SYS_pivot_root,
-        libc::SYS_move_mount,
-        libc::SYS_open_tree,
-        libc::SYS_fsopen,
-        libc::SYS_fsconfig,
-        libc::SYS_fsmount,
-        libc::SYS_fspick,
-        libc::SYS_mount_setattr,
-        libc::SYS_chroot,
-        libc::SYS_sethostname,
-        libc::SYS_setdomainname,
-        libc::SYS_settimeofday,
-        libc::SYS_clock_settime,
-        libc::SYS_clock_adjtime,
-        libc::SYS_adjtimex,
-        libc::SYS_acct,
-        libc::SYS_quotactl,
-        libc::SYS_quotactl_fd,
-        libc::SYS_personality,
-        libc::SYS_unshare,
-        libc::SYS_setns,
-        libc::SYS_open_by_handle_at,
-    ];
-    #[cfg(target_arch = "x86_64")]
-    calls.extend([libc::SYS_iopl, libc::SYS_ioperm]);
+    let mut calls = calls::never_needed();
     if !network {
         // Of all families: sockets of other services of this machine are ways out, too.
         calls.push(libc::SYS_socket);
@@ -363,17 +308,7 @@ fn refuse_calls(network: bool) -> Result<(), seccompiler::Error> {
     // Its flags are in memory, where a filter cannot look: the C library then takes clone(2).
     let unknown = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
     for (rules, error) in [(unknown, libc::ENOSYS), (rules, libc::EPERM)] {
-        seccompiler::apply_filter(&program(rules, error)?)?;
+        seccompiler::apply_filter(&calls::filter(rules, error)?)?;
     }
     Ok(())
-}
-
-fn program(mut rules: BTreeMap<i64, Vec<SeccompRule>>, error: i32) -> Result<BpfProgram, seccompiler::BackendError> {
-    if cfg!(target_arch = "x86_64") {
-        let others: Vec<_> = rules.iter().map(|(call, rules)| (call | X32, rules.clone())).collect();
-        rules.extend(others);
-    }
-    let refused = SeccompAction::Errno(error.cast_unsigned());
-    let arch = TargetArch::try_from(std::env::consts::ARCH)?;
-    SeccompFilter::new(rules, SeccompAction::Allow, refused, arch)?.try_into()
 }
