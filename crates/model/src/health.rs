@@ -94,6 +94,9 @@ pub enum WatchVerdict {
 }
 
 impl WatchVerdict {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Healthy, Self::Hurt, Self::NoBaseline, Self::Blind, Self::Moot];
+
     /// The word for it.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -286,6 +286,14 @@ impl Playbook {
         })
     }
 
+    /// The health signals that its steps and its recover phase name, some more than once.
+    pub fn signals(&self) -> impl Iterator<Item = &str> {
+        self.context.iter().filter_map(|it| match it {
+            Context::Watched { watch, .. } | Context::Recover(RecoverStep::Soak { watch, .. }) => Some(&*watch.signal),
+            _ => None,
+        })
+    }
+
     /// The acts that contain, in order, each with its position among all.
     pub fn containing(&self) -> impl Iterator<Item = (u16, &Step)> {
         (0..).zip(&self.steps).filter(|(_, step)| step.phase == Phase::Contain)

@@ -348,7 +348,7 @@ tests:
       mode: approve
       approval_expiry: 10m
       limits: { acts_per_hour_max: 3 }
-    world: { kind: cloud, risk: low, in_place: { 203.0.113.9: foreign }, capacity: 5, enforcing: no }
+    world: { kind: cloud, risk: low, in_place: { 203.0.113.9: foreign }, capacity: 5, enforcing: no, signals: { shop: healthy } }
     faults:
       - { at: execute, of: 203.0.113.7, kind: crash, times: 2, for: 10s }
       - { at: undo, kind: lies, times: always }
@@ -365,6 +365,9 @@ tests:
       - { at: 2m, operator: renew 203.0.113.7 for 2h }
       - { at: 2m, operator: release everything }
       - { at: 2m, operator: mode observe }
+      - { at: 2m, operator: recover 203.0.113.7 }
+      - { at: 2m, operator: stop recovery of job:lock-door:alice }
+      - { at: 2m, signals: { shop: unhealthy, errors: unreadable } }
       - { at: 3m, crash: 5s }
     expect:
       - { at: 1s, state: { 203.0.113.7: in-force }, acts: 1 }
@@ -377,6 +380,7 @@ tests:
       - { outcome: contained, notice: somebody else }
       - { notices: { page: 0 }, acts: 1 }
       - { command_refused: not waiting, no_match: event.severity >= high }
+      - { recovery: back, watches: { shop: no-baseline, errors: running } }
   - name: unknown traffic
     context: { traffic: unknown, never_touch: [198.51.100.0/24, '2001:db8::/32'] }
     events: []

@@ -10,7 +10,7 @@ use std::ops::Range;
 use ipnet::IpNet;
 use staunch_model::{
     ContextTable, FailureKind, GuardName, IncidentOutcome, Mode, NoticeLevel, Process, RiskClass, Span, StateKind,
-    Target, TargetFacts, Timestamp,
+    Target, TargetFacts, Timestamp, WatchVerdict,
 };
 
 pub use around::{Around, At as Located};
@@ -120,6 +120,80 @@ pub struct World {
     pub capacity: Option<u64>,
     /// Whether its rules are there.
     pub enforcing: bool,
+    /// What the health signals say that are not healthy.
+    pub signals: Vec<(At<String>, Signal)>,
+}
+
+/// What a health signal says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// All is well.
+    Healthy,
+    /// Something is hurt.
+    Unhealthy,
+    /// Nothing: it cannot be read.
+    Unreadable,
+}
+
+impl Signal {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Healthy, Self::Unhealthy, Self::Unreadable];
+
+    /// The word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Unhealthy => "unhealthy",
+            Self::Unreadable => "unreadable",
+        }
+    }
+}
+
+/// How far a recovery is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecoveryStage {
+    /// The playbook has no recover phase, or no incident was opened.
+    None,
+    /// Nobody has started it.
+    Waiting,
+    /// It is under way.
+    Running,
+    /// Every step was taken.
+    Recovered,
+    /// A step failed.
+    Failed,
+    /// What had been lifted is contained again.
+    Back,
+    /// An operator stopped it.
+    Stopped,
+}
+
+impl RecoveryStage {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::None,
+        Self::Waiting,
+        Self::Running,
+        Self::Recovered,
+        Self::Failed,
+        Self::Back,
+        Self::Stopped,
+    ];
+
+    /// The word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Waiting => "waiting",
+            Self::Running => "running",
+            Self::Recovered => "recovered",
+            Self::Failed => "failed",
+            Self::Back => "back",
+            Self::Stopped => "stopped",
+        }
+    }
 }
 
 /// Where in the life of a transaction something goes wrong.
@@ -214,6 +288,12 @@ pub enum What {
     Renew(Target, Span),
     /// An operator releases everything.
     ReleaseAll,
+    /// An operator starts the recovery of the incident of what is at a target.
+    Recover(Target),
+    /// An operator stops it.
+    StopRecovery(Target),
+    /// From now on health signals say this.
+    Signals(Vec<(At<String>, Signal)>),
     /// An operator sets the mode.
     Mode(Mode),
     /// The process ends, and starts again after so long.
@@ -272,6 +352,10 @@ pub enum Claim {
     Notice(String),
     /// A command was refused, and this is a part of why.
     CommandRefused(String),
+    /// How far the newest recovery is.
+    Recovery(RecoveryStage),
+    /// How the newest watch of a health signal ended; `None` while it goes on.
+    Watch(At<String>, Option<WatchVerdict>),
     /// No event of the test matched, and this clause of the trigger was false.
     NoMatch(String),
 }

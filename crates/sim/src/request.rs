@@ -24,6 +24,8 @@ pub(crate) struct Arrival {
     pub(crate) facts: Facts,
     /// Whether health signals are healthy; `None` where they cannot be read.
     pub(crate) healthy: Option<bool>,
+    /// What they say about themselves.
+    pub(crate) says: &'static str,
 }
 
 /// What a request did.
@@ -42,6 +44,7 @@ pub(crate) fn land(effect: &Effect, world: &mut World, vault: &mut BTreeSet<Evid
         lies,
         facts,
         healthy,
+        says,
     } = arrival;
     let mut created = None;
     let input = match effect {
@@ -111,9 +114,8 @@ pub(crate) fn land(effect: &Effect, world: &mut World, vault: &mut BTreeSet<Evid
             incident: *incident,
             watch: *watch,
             ticket: *ticket,
-            // As hostile as it can be.
             result: healthy
-                .map(|healthy| HealthReading::new(healthy, "31 \u{1b}[2J%"))
+                .map(|healthy| HealthReading::new(healthy, says))
                 .ok_or_else(|| Failure::new(FailureKind::Unavailable, "nobody answers")),
         },
         Effect::Notify(notice) => Input::Notified {

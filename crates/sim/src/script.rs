@@ -85,6 +85,10 @@ pub enum Ask {
     Renew(Target, Span),
     /// Release everything.
     ReleaseAll,
+    /// Start the recovery of its incident.
+    Recover(Target),
+    /// Stop that recovery.
+    StopRecovery(Target),
     /// Set the mode.
     Mode(Mode),
 }
@@ -122,6 +126,8 @@ pub enum Happening {
     Enforcing(bool),
     /// There is room for so many objects.
     Room(u64),
+    /// A health signal is healthy or not from now on; with `None` it cannot be read.
+    Signal(Box<str>, Option<bool>),
     /// The process ends without a word, and starts again after so long.
     Crash(Span),
 }
@@ -231,6 +237,8 @@ pub struct Script {
     history: Vec<Moment>,
     misfits: Vec<String>,
     violation: Option<Violation>,
+    /// What health signals say; those that are not here are healthy.
+    signals: BTreeMap<Box<str>, Option<bool>>,
 }
 
 impl Script {
@@ -256,6 +264,7 @@ impl Script {
             history: Vec::new(),
             misfits: Vec::new(),
             violation: None,
+            signals: BTreeMap::new(),
             setting,
         };
         script.later(script.now, Item::Start);
@@ -468,38 +477,22 @@ impl Script {
                 self.world.capacity_max = room;
                 self.see(Seen::Touched(format!("leaves room for {room} objects")));
             }
+            Happening::Signal(signal, healthy) => {
+                let says = match healthy {
+                    Some(true) => "is healthy",
+                    Some(false) => "is not healthy",
+                    None => "cannot be read",
+                };
+                self.see(Seen::Touched(format!("sees to it that {signal} {says}")));
+                self.signals.insert(signal, healthy);
+            }
             Happening::Crash(outage) => self.crash(outage),
         }
     }
 
     fn ask(&mut self, ask: &Ask) {
-        let (target, command): (_, fn(TransactionId, Span) -> Command) = match ask {
-            Ask::Approve(target) => (Some(target), |id, _| Command::Approve(id)),
-            Ask::Deny(target) => (Some(target), |id, _| Command::Deny(id)),
-            Ask::Release(target) => (Some(target), |id, _| Command::Release(ReleaseScope::Transaction(id))),
-            Ask::Renew(target, _) => (Some(target), |transaction, lease| Command::Renew {
-                transaction,
-                lease,
-                shorten: false,
-            }),
-            Ask::ReleaseAll | Ask::Mode(_) => (None, |_, _| Command::Release(ReleaseScope::All)),
-        };
-        let command = match (ask, target) {
-            (Ask::Mode(mode), _) => Command::SetMode(*mode),
-            (_, None) => command(TransactionId(0), Span::ZERO),
-            (_, Some(target)) => {
-                let Some(id) = self.newest(target).map(|it| it.id) else {
-                    self.misfits.push(format!(
-                        "an operator asks for something at {target}, and no transaction has been there"
-                    ));
-                    return;
-                };
-                let lease = match ask {
-                    Ask::Renew(_, lease) => *lease,
-                    _ => Span::ZERO,
-                };
-                command(id, lease)
-            }
+        let Some(command) = self.command(ask) else {
+            return;
         };
         let by = Operator {
             name: "an operator".into(),
@@ -507,6 +500,38 @@ impl Script {
             reason: "".into(),
         };
         self.input(Input::Operator { by, command });
+    }
+
+    /// What `ask` means now; `None` where it means nothing, which is a misfit.
+    fn command(&mut self, ask: &Ask) -> Option<Command> {
+        let target = match ask {
+            Ask::ReleaseAll => return Some(Command::Release(ReleaseScope::All)),
+            Ask::Mode(mode) => return Some(Command::SetMode(*mode)),
+            Ask::Approve(target)
+            | Ask::Deny(target)
+            | Ask::Release(target)
+            | Ask::Renew(target, _)
+            | Ask::Recover(target)
+            | Ask::StopRecovery(target) => target,
+        };
+        let Some((id, incident)) = self.newest(target).map(|it| (it.id, it.incident)) else {
+            self.misfits.push(format!(
+                "an operator asks for something at {target}, and no transaction has been there"
+            ));
+            return None;
+        };
+        Some(match ask {
+            Ask::Approve(_) => Command::Approve(id),
+            Ask::Deny(_) => Command::Deny(id),
+            Ask::Renew(_, lease) => Command::Renew {
+                transaction: id,
+                lease: *lease,
+                shorten: false,
+            },
+            Ask::Recover(_) => Command::Recover(incident),
+            Ask::StopRecovery(_) => Command::StopRecovery(incident),
+            Ask::Release(_) | Ask::ReleaseAll | Ask::Mode(_) => Command::Release(ReleaseScope::Transaction(id)),
+        })
     }
 
     // ---- the process ----
@@ -711,7 +736,11 @@ impl Script {
             lag,
             lies: mishap == Some(Mishap::Lies),
             facts: Facts { traffic },
-            healthy: Some(true),
+            healthy: match effect {
+                Effect::ReadHealth { signal, .. } => self.signals.get(signal).copied().unwrap_or(Some(true)),
+                _ => None,
+            },
+            says: "the test says so",
         };
         let Landing { input, created } = land(effect, &mut self.world, &mut self.vault, arrival);
         if let Some(transaction) = created
@@ -751,6 +780,7 @@ impl Script {
 
     fn wind_up(&mut self) {
         self.setting.faults.clear();
+        self.signals.clear();
         self.world.enforcing = true;
         self.world.capacity_max = CAPACITY;
         self.advance(self.now + Span::from_mins(12));

@@ -163,7 +163,7 @@ impl Walk<'_, '_> {
     }
 
     /// The name of a signal, which the configuration has to know where there is one.
-    fn signal(&mut self, node: &Node) -> Option<Box<str>> {
+    pub(super) fn signal(&mut self, node: &Node) -> Option<Box<str>> {
         let name = self.scalar(node, "health")?;
         if !is_name(name) {
             let message = format!("`{}` is not the name of a health signal", Printable(name));

@@ -16,7 +16,7 @@ use super::{Walk, shape};
 use crate::diagnostic::{Diagnostic, Report};
 use crate::parameters::{self, Values};
 use crate::test_file::{
-    Around, At, Claim, Context, Event, Expect, Fault, FaultKind, Happens, Test, TestFile, USUAL, What, World,
+    Around, At, Claim, Context, Event, Expect, Fault, FaultKind, Happens, Signal, Test, TestFile, USUAL, What, World,
     WorldKind, process,
 };
 use crate::yaml::{Kind, Node};
@@ -31,7 +31,7 @@ const OUTAGE_USUAL: Span = Span::from_secs(1);
 const SOMEBODY: &str = "write `removes the block of ADDRESS`, `lets go of pid:NUMBER`, `puts something at TARGET`, \
                         `removes everything`, `removes the rules` or `restores the rules`";
 const OPERATOR: &str = "write `approve TARGET`, `deny TARGET`, `release TARGET`, `renew TARGET for 2h`, \
-                        `release everything` or `mode observe`";
+                        `release everything`, `recover TARGET`, `stop recovery of TARGET` or `mode observe`";
 
 /// Reads the tests of `text`.
 ///
@@ -261,6 +261,7 @@ impl Walk<'_, '_> {
             foreign: Vec::new(),
             capacity: None,
             enforcing: true,
+            signals: Vec::new(),
         };
         let Some(node) = node else { return Some(world) };
         let fields = self.fields(node, &shape::WORLD)?;
@@ -284,7 +285,27 @@ impl Walk<'_, '_> {
         if let Some(node) = fields.get("enforcing") {
             world.enforcing = self.word(node, "enforcing", &shape::ENFORCING)?;
         }
+        if let Some(node) = fields.get("signals") {
+            world.signals = self.signals(node)?;
+        }
         Some(world)
+    }
+
+    fn named_signal(&mut self, node: &Node) -> Option<At<String>> {
+        Some(At {
+            value: self.signal(node)?.into(),
+            span: node.span.clone(),
+        })
+    }
+
+    /// What health signals say.
+    fn signals(&mut self, node: &Node) -> Option<Vec<(At<String>, Signal)>> {
+        let pairs = self.pairs(node, "`signals`", "a health signal and what it says");
+        let each = pairs.iter().map(|(key, value)| {
+            let signal = self.named_signal(key);
+            Some((signal?, self.word(value, "signals", &shape::signals())?))
+        });
+        each.collect()
     }
 
     fn fault(&mut self, node: &Node) -> Option<Fault> {
@@ -352,12 +373,14 @@ impl Walk<'_, '_> {
     fn happening(&mut self, node: &Node) -> Option<Happens> {
         let fields = self.fields(node, &shape::HAPPENING)?;
         let at = self.at(&fields)?;
-        let what = match (fields.get("somebody"), fields.get("operator"), fields.get("crash")) {
-            (Some(node), None, None) => self.phrase(node, "somebody", SOMEBODY, somebody)?,
-            (None, Some(node), None) => self.phrase(node, "operator", OPERATOR, operator)?,
-            (None, None, Some(node)) => What::Crash(self.duration(node, "crash", Span::ZERO, shape::AT_MAX)?),
+        let given = ["somebody", "operator", "signals", "crash"].map(|key| fields.get(key));
+        let what = match given {
+            [Some(node), None, None, None] => self.phrase(node, "somebody", SOMEBODY, somebody)?,
+            [None, Some(node), None, None] => self.phrase(node, "operator", OPERATOR, operator)?,
+            [None, None, Some(node), None] => What::Signals(self.signals(node)?),
+            [None, None, None, Some(node)] => What::Crash(self.duration(node, "crash", Span::ZERO, shape::AT_MAX)?),
             _ => {
-                let hint = "give `at` and one of: somebody, operator, crash";
+                let hint = "give `at` and one of: somebody, operator, signals, crash";
                 let message = "a happening is one thing at one time";
                 self.report.error_with_hint("P060", node.point(), message, hint);
                 return None;
@@ -442,6 +465,17 @@ impl Walk<'_, '_> {
         ] {
             if let Some(node) = fields.get(key) {
                 claims.push((node.span.clone(), claim(self.scalar(node, key)?.to_owned())));
+            }
+        }
+        if let Some(node) = fields.get("recovery") {
+            let stage = self.word(node, "recovery", &shape::recoveries())?;
+            claims.push((node.span.clone(), Claim::Recovery(stage)));
+        }
+        if let Some(node) = fields.get("watches") {
+            for (key, value) in self.pairs(node, "`watches`", "a health signal and how its watch ended") {
+                let verdict = self.word(value, "watches", &shape::verdicts())?;
+                let claim = Claim::Watch(self.named_signal(key)?, verdict);
+                claims.push((key.span.start..value.span.end, claim));
             }
         }
         if claims.is_empty() {
@@ -660,6 +694,8 @@ fn operator(written: &str) -> Option<What> {
     let words: Vec<&str> = written.split_whitespace().collect();
     Some(match words[..] {
         ["release", "everything"] => What::ReleaseAll,
+        ["recover", at] => What::Recover(aimed(at)?),
+        ["stop", "recovery", "of", at] => What::StopRecovery(aimed(at)?),
         ["approve", at] => What::Approve(aimed(at)?),
         ["deny", at] => What::Deny(aimed(at)?),
         ["release", at] => What::Release(aimed(at)?),

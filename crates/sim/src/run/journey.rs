@@ -187,6 +187,8 @@ impl Sim<'_> {
             lies,
             facts: if asks { traffic_share() } else { Facts::default() },
             healthy: self.healthy,
+            // As hostile as it can be.
+            says: "31 \u{1b}[2J%",
         };
         let Landing { input, created } = land(&request.effect, &mut self.world, &mut self.vault, arrival);
         match &input {

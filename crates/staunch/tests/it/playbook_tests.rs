@@ -441,3 +441,94 @@ fn a_lease_that_grows_is_tested_and_covered() {
         "{text}"
     );
 }
+
+/// Watches and the recover phase: a containment that hurts is lifted, a recovery that hurts is taken back, one that does not is
+/// done; and what no test has reached is told.
+#[test]
+fn watches_and_recoveries_are_tested_and_covered() {
+    let playbook = "playbook: back\nsummary: Blocks, and gets back.\ntrigger:\n  sources: [suricata]\n  \
+                    when: event.severity >= medium\n  incident: event.source.ip\ncontain:\n  \
+                    - block-ip: { target: event.source.ip, lease: 1h, watch: { health: shop, for: 1m } }\nrecover:\n  \
+                    - request-change: { text: Rotate the key. }\n  - release\n  \
+                    - soak: { health: errors, for: 5m }\nmode: { low: enforce, medium: approve, high: observe }\n";
+    let alert = "{\"timestamp\":\"2026-11-20T09:00:00.000000+0000\",\"event_type\":\"alert\",\"src_ip\":\"203.0.113.7\",\
+                 \"src_port\":32928,\"dest_ip\":\"10.0.0.22\",\"dest_port\":22,\"proto\":\"TCP\",\"direction\":\"to_server\",\
+                 \"alert\":{\"signature\":\"ET SCAN Potential SSH Scan\",\"category\":\"\",\"severity\":2}}";
+    let event = "    events: [{ at: 0s, event: one }]\n";
+    let tests = format!(
+        "events:\n  one: {{ source: suricata, json: '{alert}' }}\ntests:\n  \
+         - name: what hurts is lifted\n{event}    happens:\n      - {{ at: 20s, signals: {{ shop: unhealthy }} }}\n    expect:\n      \
+         - {{ at: 10s, state: {{ 203.0.113.7: in-force }}, watches: {{ shop: running }}, recovery: waiting }}\n      \
+         - {{ at: 40s, state: {{ 203.0.113.7: released }}, watches: {{ shop: hurt }}, world: {{ 203.0.113.7: absent }} }}\n  \
+         - name: a signal that was not healthy before tells nothing\n    world: {{ signals: {{ shop: unhealthy }} }}\n{event}    \
+         expect:\n      - {{ at: 5m, state: {{ 203.0.113.7: in-force }}, watches: {{ shop: no-baseline }} }}\n  \
+         - name: a signal that cannot be read lifts nothing\n{event}    happens:\n      \
+         - {{ at: 20s, signals: {{ shop: unreadable }} }}\n    expect:\n      \
+         - {{ at: 5m, state: {{ 203.0.113.7: in-force }}, watches: {{ shop: blind }} }}\n  \
+         - name: back to normal\n{event}    happens:\n      - {{ at: 5m, operator: recover 203.0.113.7 }}\n    expect:\n      \
+         - {{ at: 6m, state: {{ 203.0.113.7: released }}, recovery: running }}\n      \
+         - {{ at: 11m, recovery: recovered, watches: {{ shop: healthy, errors: healthy }}, notice: Rotate the key }}\n  \
+         - name: what hurts in a recovery is contained again\n{event}    happens:\n      \
+         - {{ at: 5m, operator: recover 203.0.113.7 }}\n      - {{ at: 7m, signals: {{ errors: unhealthy }} }}\n    expect:\n      \
+         - {{ at: 8m, state: {{ 203.0.113.7: in-force }}, recovery: back, watches: {{ errors: hurt }}, acts: 2 }}\n  \
+         - name: a recovery is stopped\n{event}    happens:\n      - {{ at: 5m, operator: recover 203.0.113.7 }}\n      \
+         - {{ at: 6m, operator: stop recovery of 203.0.113.7 }}\n    expect: [{{ at: 7m, recovery: stopped }}]\n"
+    );
+    let home = Home::new("");
+    let run = |tests: &str, json: bool| {
+        std::fs::write(home.path("back.yaml"), playbook).expect("it is our directory");
+        std::fs::write(home.path("back.test.yaml"), tests).expect("it is our directory");
+        test(&[&home.path("back.yaml").display().to_string()], json)
+    };
+    let output = run(&tests, true);
+    let text = stdout(&output);
+    assert!(output.status.success(), "{text}{}", stderr(&output));
+    let report: Value = serde_json::from_str(&text).expect("it is JSON");
+    let parts = report["coverage"][0]["parts"].as_array().expect("a list");
+    let part = |what: &str| parts.iter().find(|it| it["what"] == what).expect("it is covered");
+    assert_eq!(
+        (&part("watches")["reached"], &part("watches")["of"]),
+        (&4.into(), &4.into())
+    );
+    assert_eq!(
+        (&part("recovery")["reached"], &part("recovery")["of"]),
+        (&3.into(), &3.into())
+    );
+
+    // Each of these expectations can fail.
+    for (right, wrong) in [
+        ("shop: hurt", "shop: healthy"),
+        ("shop: no-baseline", "shop: running"),
+        ("shop: blind", "shop: moot"),
+        ("recovery: recovered", "recovery: running"),
+        ("recovery: back", "recovery: recovered"),
+        ("recovery: stopped", "recovery: none"),
+        ("acts: 2", "acts: 1"),
+    ] {
+        let output = run(&tests.replace(right, wrong), false);
+        let text = stdout(&output);
+        assert_eq!(output.status.code(), Some(13), "{wrong}: {text}{}", stderr(&output));
+        assert_eq!(text.matches("FAIL").count(), 1, "{wrong}: {text}");
+        assert!(text.contains("1 of 6 tests failed"), "{wrong}: {text}");
+    }
+    // What was not tried is told, and a signal that nothing watches is a mistake.
+    let (first, _) = tests
+        .split_once("  - name: a signal that was not")
+        .expect("the second test");
+    let text = stdout(&run(first, false));
+    for missing in [
+        "shop over block-ip event.source.ip never healthy to the end",
+        "errors over recovery, step 3 never hurting",
+        "2. release all, in reverse order of completion, each verified never done",
+    ] {
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(text.contains(missing), "{missing}: {text}");
+    }
+    let output = run(&tests.replace("{ shop: unreadable }", "{ shp: unreadable }"), false);
+    assert_eq!(output.status.code(), Some(2), "{}", stdout(&output));
+    let said = stderr(&output);
+    assert!(
+        said.contains("watches no health signal `shp`") && said.contains("it watches: errors, shop"),
+        "{said}"
+    );
+}

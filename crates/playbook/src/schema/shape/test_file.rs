@@ -1,11 +1,13 @@
 //! The tables of a test file.
 
-use staunch_model::{ContextRuling, GuardName, IdentityKind, IncidentOutcome, NoticeLevel, RiskClass, Span, StateKind};
+use staunch_model::{
+    ContextRuling, GuardName, IdentityKind, IncidentOutcome, NoticeLevel, RiskClass, Span, StateKind, WatchVerdict,
+};
 
 use super::playbook::modes;
 use super::{Form, Needs, Shape, may, must, words};
 use crate::limits;
-use crate::test_file::{InPlace, Limit, Point, WorldKind};
+use crate::test_file::{InPlace, Limit, Point, RecoveryStage, Signal, WorldKind};
 
 /// Tests in one file.
 pub(in crate::schema) const TESTS_MAX: usize = 256;
@@ -62,6 +64,29 @@ pub(in crate::schema) const LEVELS: [(&str, NoticeLevel); 3] = [
 /// What may be found in place.
 pub(in crate::schema) fn places() -> [(&'static str, InPlace); 3] {
     [InPlace::Absent, InPlace::Ours, InPlace::Foreign].map(|it| (it.name(), it))
+}
+
+/// What a signal may say.
+pub(in crate::schema) fn signals() -> [(&'static str, Signal); 3] {
+    Signal::ALL.map(|it| (it.name(), it))
+}
+
+/// How far a recovery may be.
+pub(in crate::schema) fn recoveries() -> [(&'static str, RecoveryStage); 7] {
+    RecoveryStage::ALL.map(|it| (it.name(), it))
+}
+
+/// How a watch may have ended.
+pub(in crate::schema) fn verdicts() -> Vec<(&'static str, Option<WatchVerdict>)> {
+    let verdicts = WatchVerdict::ALL.map(|it| (it.name(), Some(it)));
+    verdicts.into_iter().chain([("running", None)]).collect()
+}
+
+/// A target as phrases name it.
+macro_rules! aimed {
+    () => {
+        "([0-9A-Fa-f:.]+|pid:[1-9][0-9]*|(account|host|domain|job):[A-Za-z0-9_.$:@/-]+)"
+    };
 }
 
 const TIME: Form = Form::Duration(Span::ZERO, AT_MAX);
@@ -396,8 +421,15 @@ pub(crate) static WORLD: Shape = Shape {
             Form::Word(|| words(&ENFORCING)),
             "Whether its rules are there. Default `yes`.",
         ),
+        may(
+            "signals",
+            SIGNALS,
+            "What health signals say before anything happens. Default `healthy`.",
+        ),
     ],
 };
+
+const SIGNALS: Form = Form::Pairs(&Form::Signal, &Form::Word(|| words(&signals())));
 
 /// A fault.
 pub(crate) static FAULT: Shape = Shape {
@@ -434,13 +466,13 @@ pub(crate) static EVENT: Shape = Shape {
 pub(crate) static HAPPENING: Shape = Shape {
     what: "a happening",
     doc: "One thing that happens at one time.",
-    needs: Needs::One(&[&["somebody"], &["operator"], &["crash"]]),
+    needs: Needs::One(&[&["somebody"], &["operator"], &["signals"], &["crash"]]),
     keys: &[
         must("at", TIME, "When."),
         may(
             "somebody",
             Form::Phrase(&[
-                "(removes the block of|lets go of|puts something at) ([0-9A-Fa-f:.]+|pid:[1-9][0-9]*|(account|host|domain):[A-Za-z0-9_.$-]+)",
+                concat!("(removes the block of|lets go of|puts something at) ", aimed!()),
                 "removes everything",
                 "(removes|restores) the rules",
             ]),
@@ -450,13 +482,19 @@ pub(crate) static HAPPENING: Shape = Shape {
         may(
             "operator",
             Form::Phrase(&[
-                "\\s*(approve|deny|release)\\s+([0-9A-Fa-f:.]+|pid:[1-9][0-9]*|(account|host|domain):[A-Za-z0-9_.$-]+)\\s*",
-                "\\s*renew\\s+([0-9A-Fa-f:.]+|pid:[1-9][0-9]*|(account|host|domain):[A-Za-z0-9_.$-]+)\\s+for\\s+\\S+\\s*",
+                concat!("\\s*(approve|deny|release|recover)\\s+", aimed!(), "\\s*"),
+                concat!("\\s*stop\\s+recovery\\s+of\\s+", aimed!(), "\\s*"),
+                concat!("\\s*renew\\s+", aimed!(), "\\s+for\\s+\\S+\\s*"),
                 "\\s*release\\s+everything\\s*",
                 "\\s*mode\\s+(observe|approve|enforce)\\s*",
             ]),
             "What an operator asks for: `approve TARGET`, `deny TARGET`, `release TARGET`, `renew TARGET for 2h`, \
-             `release everything` or `mode observe`.",
+             `release everything`, `recover TARGET`, `stop recovery of TARGET` or `mode observe`.",
+        ),
+        may(
+            "signals",
+            SIGNALS,
+            "What health signals say from then on: `healthy`, `unhealthy` or `unreadable`.",
         ),
         may("crash", TIME, "The process ends, and starts again after so long."),
     ],
@@ -480,6 +518,8 @@ pub(crate) static EXPECTATION: Shape = Shape {
         &["notice"],
         &["command_refused"],
         &["no_match"],
+        &["recovery"],
+        &["watches"],
     ]),
     keys: &[
         may("at", TIME, "When. Default the end of the test."),
@@ -527,6 +567,16 @@ pub(crate) static EXPECTATION: Shape = Shape {
             "no_match",
             Form::Text(None),
             "No event of the test matched, and this clause of the trigger was false.",
+        ),
+        may(
+            "recovery",
+            Form::Word(|| words(&recoveries())),
+            "How far the newest recovery is; `none` when there is none.",
+        ),
+        may(
+            "watches",
+            Form::Pairs(&Form::Signal, &Form::Word(|| words(&verdicts()))),
+            "How the newest watch of a health signal ended; `running` while it goes on.",
         ),
     ],
 };

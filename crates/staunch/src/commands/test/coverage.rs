@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use staunch_model::{
     Change, ClauseKind, ClauseValue, Endpoint, EventKind, EventView, Explanation, FieldValue, GuardName,
-    IncidentOutcome, Judgement, NothingKnown, Program, RawFields, Record, RiskClass, Severity, Verdict,
+    IncidentOutcome, Judgement, NothingKnown, Playbook, Program, RawFields, Record, RecoverStep, RecoveryEnd,
+    RiskClass, Severity, Verdict, WatchOver, WatchVerdict,
 };
 use staunch_sim::script::{Moment, Seen};
 
@@ -49,11 +50,25 @@ pub(super) struct Coverage {
     /// All clauses, those that hold others included.
     pub(super) written: Vec<(ClauseKind, String)>,
     guards: BTreeMap<GuardName, (bool, bool)>,
-    steps: Vec<(String, bool)>,
+    /// Each with its position among the playbook's steps.
+    steps: Vec<(u16, String, bool)>,
     /// The leases after the first of steps whose leases grow: step, how many leases before, and how it is shown.
     leases: Vec<(u16, u32, String, bool)>,
     modes: Vec<(RiskClass, String, bool)>,
     outcomes: BTreeSet<IncidentOutcome>,
+    /// The steps of the recover phase.
+    recovery: Vec<(String, bool)>,
+    /// The health watches, each with whether it was healthy to the end, and whether it hurt.
+    watches: Vec<(Watched, String, bool, bool)>,
+}
+
+/// What a health watch is over, in a playbook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Watched {
+    /// A step by its position among all.
+    Step(u16),
+    /// A step of the recover phase by its position there.
+    Recovery(u16),
 }
 
 /// The coverage of one playbook.
@@ -105,7 +120,7 @@ impl Coverage {
                 .collect(),
             written: explained.into_iter().map(|it| (it.kind, it.text)).collect(),
             guards: guards.map(|guard| (*guard, (false, false))).collect(),
-            steps: playbook.containing().map(|(_, it)| (step(it), false)).collect(),
+            steps: playbook.containing().map(|(at, it)| (at, step(it), false)).collect(),
             leases: playbook
                 .containing()
                 .flat_map(|(at, of)| {
@@ -118,6 +133,13 @@ impl Coverage {
                 .map(|(risk, name)| (*risk, format!("{name}: {}", playbook.modes.of(*risk)), false))
                 .collect(),
             outcomes: BTreeSet::new(),
+            recovery: (1..)
+                .zip(playbook.recover())
+                .map(|(number, it): (u16, _)| (format!("{number}. {}", recover_words(playbook, it)), false))
+                .collect(),
+            watches: watches(playbook)
+                .map(|(over, what)| (over, what, false, false))
+                .collect(),
         }
     }
 
@@ -136,6 +158,7 @@ impl Coverage {
         history: &[Moment],
         step_of: impl Fn(staunch_model::TransactionId) -> Option<u16>,
     ) {
+        let mut over = BTreeMap::new();
         for moment in history {
             let Seen::Frame(frame) = &moment.what else { continue };
             for record in &frame.records {
@@ -157,15 +180,40 @@ impl Coverage {
                         }
                         if let Change::PostCheckPassed { .. } = change
                             && let Some(step) = step_of(*transaction)
-                            && let Some((_, reached)) = self.steps.get_mut(usize::from(step))
+                            && let Some((_, _, reached)) = self.steps.iter_mut().find(|(at, ..)| *at == step)
                         {
                             *reached = true;
+                        }
+                    }
+                    Record::RecoveryAt { at, .. } => self.recovered_to(usize::from(*at)),
+                    Record::RecoveryEnded {
+                        end: RecoveryEnd::Recovered,
+                        ..
+                    } => self.recovered_to(usize::MAX),
+                    Record::WatchPlanned { watch, over: of, .. } => {
+                        let of = match of {
+                            WatchOver::Containment(id) => step_of(*id).map(Watched::Step),
+                            WatchOver::Recovery(at) => Some(Watched::Recovery(*at)),
+                        };
+                        over.insert(*watch, of);
+                    }
+                    Record::WatchEnded { watch, verdict, .. } => {
+                        let of = over.get(watch).copied().flatten();
+                        let of = self.watches.iter_mut().find(|(it, ..)| Some(*it) == of);
+                        if let Some((.., healthy, hurt)) = of {
+                            *healthy |= *verdict == WatchVerdict::Healthy;
+                            *hurt |= *verdict == WatchVerdict::Hurt;
                         }
                     }
                     _ => {}
                 }
             }
         }
+    }
+
+    /// The steps of the recover phase before `at` are done.
+    fn recovered_to(&mut self, at: usize) {
+        self.recovery.iter_mut().take(at).for_each(|(_, done)| *done = true);
     }
 
     fn judged(&mut self, judgement: &Judgement) {
@@ -215,10 +263,18 @@ impl Coverage {
         let steps = self
             .steps
             .iter()
-            .map(|(text, reached)| (text.clone(), *reached, " never in force"));
+            .map(|(_, text, reached)| (text.clone(), *reached, " never in force"));
         let leases = self.leases.iter();
         let leases = leases.map(|(_, _, text, reached)| (text.clone(), *reached, " never given"));
         let modes = self.modes.iter().map(|(_, text, reached)| (text.clone(), *reached, ""));
+        let recovery = self.recovery.iter();
+        let recovery = recovery.map(|(text, done)| (text.clone(), *done, " never done"));
+        let watches = self.watches.iter().flat_map(|(_, text, healthy, hurt)| {
+            [
+                (text.clone(), *healthy, " never healthy to the end"),
+                (text.clone(), *hurt, " never hurting"),
+            ]
+        });
         let outcomes = IncidentOutcome::ALL.iter();
         let outcomes = outcomes.map(|it| (it.name().to_owned(), self.outcomes.contains(it), ""));
         let mut parts = vec![
@@ -228,8 +284,10 @@ impl Coverage {
             sides(leases.collect(), "leases"),
             sides(modes.collect(), "modes"),
             sides(outcomes.collect(), "outcomes"),
+            sides(watches.collect(), "watches"),
+            sides(recovery.collect(), "recovery"),
         ];
-        // Most playbooks have no leases that grow.
+        // Most playbooks have no leases that grow, no watches and no recover phase.
         parts.retain(|it| it.of > 0);
         CoverageReport {
             playbook: playbook.to_owned(),
@@ -238,6 +296,43 @@ impl Coverage {
             parts,
         }
     }
+}
+
+/// What a step of the recover phase does; what an act is aimed at is for each incident to say.
+fn recover_words(playbook: &Playbook, step: &RecoverStep) -> String {
+    match step {
+        RecoverStep::Act { step } => {
+            let act = playbook.steps.get(usize::from(*step));
+            act.map_or_else(String::new, |it| format!("{} {}", it.action, it.target))
+        }
+        RecoverStep::Release { .. } | RecoverStep::Soak { .. } | RecoverStep::RequestChange { .. } => {
+            step.words(playbook, &[])
+        }
+    }
+}
+
+/// What `playbook` watches, and a name for each watch.
+fn watches(playbook: &Playbook) -> impl Iterator<Item = (Watched, String)> {
+    let steps = playbook.containing().filter_map(|(at, step)| {
+        let watch = playbook.watch_of(at)?;
+        Some((
+            Watched::Step(at),
+            format!("{} over {} {}", watch.signal, step.action, step.target),
+        ))
+    });
+    let soaks = (0..)
+        .zip(playbook.recover())
+        .filter_map(|(at, step): (u16, _)| match step {
+            RecoverStep::Soak { watch, .. } => {
+                let number = u32::from(at) + 1;
+                Some((
+                    Watched::Recovery(at),
+                    format!("{} over recovery, step {number}", watch.signal),
+                ))
+            }
+            RecoverStep::Act { .. } | RecoverStep::Release { .. } | RecoverStep::RequestChange { .. } => None,
+        });
+    steps.chain(soaks)
 }
 
 /// What was concluded, when `change` says.

@@ -1,10 +1,10 @@
 //! Whether what a test expects is so, and what is so instead.
 
 use staunch_model::{
-    Change, ClauseKind, ClauseValue, Effect, GuardName, IncidentOutcome, Owner, Record, RefusalReason, State, Target,
-    TriggerOutcome, TriggerReport, Verdict,
+    Change, ClauseKind, ClauseValue, Effect, GuardName, IncidentOutcome, Owner, Record, RecoveryEnd, RefusalReason,
+    State, Target, TriggerOutcome, TriggerReport, Verdict, WatchVerdict,
 };
-use staunch_playbook::test_file::{Claim, InPlace};
+use staunch_playbook::test_file::{Claim, InPlace, RecoveryStage};
 use staunch_sim::script::{Script, Seen};
 
 use super::coverage::judgement;
@@ -128,6 +128,8 @@ pub(super) fn judge(evidence: &Evidence<'_>, claim: &Claim) -> Result<(), String
                 .map_or_else(|| "no command was refused".to_owned(), str::to_owned))
         }
         Claim::NoMatch(expected) => no_match(evidence, expected),
+        Claim::Recovery(expected) => recovery(script, *expected),
+        Claim::Watch(signal, expected) => watch(script, &signal.value, *expected),
     }
 }
 
@@ -158,6 +160,57 @@ fn asked(script: &Script, target: &Target, guard: Option<GuardName>, says: Optio
     } else {
         format!("asked because of {}", found.join("; "))
     })
+}
+
+/// How far the recovery is that was last heard of.
+fn recovery(script: &Script, expected: RecoveryStage) -> Result<(), String> {
+    let mut stages = records(script).filter_map(|it| match it {
+        Record::RecoveryPlanned { .. } => Some((RecoveryStage::Waiting, None)),
+        Record::RecoveryStarted { .. } => Some((RecoveryStage::Running, None)),
+        Record::RecoveryEnded { end, .. } => Some(match end {
+            RecoveryEnd::Recovered => (RecoveryStage::Recovered, None),
+            RecoveryEnd::Failed { why } => (RecoveryStage::Failed, Some(why)),
+            RecoveryEnd::Back { why } => (RecoveryStage::Back, Some(why)),
+            RecoveryEnd::Stopped { .. } => (RecoveryStage::Stopped, None),
+        }),
+        _ => None,
+    });
+    let (found, why) = stages.next_back().unwrap_or((RecoveryStage::None, None));
+    if found == expected {
+        return Ok(());
+    }
+    Err(match why {
+        Some(why) => format!("{}: {why}", found.name()),
+        None => found.name().to_owned(),
+    })
+}
+
+/// How the newest watch of `signal` ended.
+fn watch(script: &Script, signal: &str, expected: Option<WatchVerdict>) -> Result<(), String> {
+    let mut newest = None;
+    for record in records(script) {
+        match record {
+            Record::WatchPlanned {
+                incident, watch, plan, ..
+            } if *plan.signal == *signal => newest = Some(((*incident, *watch), None)),
+            Record::WatchEnded {
+                incident,
+                watch,
+                verdict,
+            } => match &mut newest {
+                Some((of, ended)) if *of == (*incident, *watch) => *ended = Some(*verdict),
+                _ => {}
+            },
+            _ => {}
+        }
+    }
+    let Some((_, found)) = newest else {
+        return Err("it has not been watched".to_owned());
+    };
+    if found == expected {
+        return Ok(());
+    }
+    Err(found.map_or("running", WatchVerdict::name).to_owned())
 }
 
 fn no_match(evidence: &Evidence<'_>, expected: &str) -> Result<(), String> {
@@ -228,6 +281,9 @@ pub(super) fn words(claim: &Claim) -> String {
         Claim::CommandRefused(says) => format!("a command is refused: \"{says}\""),
         Claim::NoMatch(reason) if REASONS.contains(&reason.as_str()) => format!("no match: {reason}"),
         Claim::NoMatch(clause) => format!("no match: {clause} is false"),
+        Claim::Recovery(stage) => format!("recovery: {}", stage.name()),
+        Claim::Watch(signal, None) => format!("the watch of {} is running", signal.value),
+        Claim::Watch(signal, Some(verdict)) => format!("the watch of {} ended: {}", signal.value, verdict.name()),
     }
 }
 

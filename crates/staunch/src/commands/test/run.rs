@@ -1,5 +1,6 @@
 //! One test: its events through the real decoder and the real triage, and what follows in a scripted world.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use staunch_engine::limits;
@@ -9,7 +10,7 @@ use staunch_model::{
     Span, Target, TargetFacts, Timestamp, TriggerReport,
 };
 use staunch_playbook::Diagnostic;
-use staunch_playbook::test_file::{self, FaultKind, Point, Test, What, WorldKind};
+use staunch_playbook::test_file::{self, FaultKind, Point, Signal, Test, What, WorldKind};
 use staunch_ports::{Sighting, Source};
 use staunch_sim::script::{Ask, Fault, Happening, Mishap, Moment, Script, Seen, Setting};
 
@@ -46,6 +47,7 @@ pub(super) fn run(
     coverage: &mut Coverage,
 ) -> Result<TestReport, Vec<Diagnostic>> {
     check_clauses(suite, test, coverage)?;
+    check_signals(suite, test, program)?;
     let start = match test.start {
         Some(start) => start,
         None => start_of(suite, test, sources)?,
@@ -58,6 +60,9 @@ pub(super) fn run(
     }
     if let Some(room) = test.world.capacity {
         script.plan(Span::ZERO, Happening::Room(room));
+    }
+    for (signal, says) in &test.world.signals {
+        script.plan(Span::ZERO, signal_of(signal, *says));
     }
     for target in &test.world.foreign {
         script.plan(Span::ZERO, Happening::Tamper(target.clone(), Some(FOREIGN.into())));
@@ -121,7 +126,9 @@ pub(super) fn run(
         })?;
     }
     let matched = happenings.len();
-    happenings.extend(test.happens.iter().map(|it| (it.at, happening(it.what.clone()))));
+    for it in &test.happens {
+        happenings.extend(happening(&it.what).into_iter().map(|what| (it.at, what)));
+    }
     let last = happenings.iter().map(|(at, _)| *at);
     let last = last.chain(decoded.iter().map(|it| it.at)).max().unwrap_or(Span::ZERO);
     let expected = test.expect.iter().filter_map(|it| it.at).max().unwrap_or(Span::ZERO);
@@ -194,6 +201,37 @@ fn check_clauses(suite: &Suite, test: &Test, coverage: &Coverage) -> Result<(), 
             let clauses: Vec<&str> = coverage.written.iter().map(|(_, text)| text.as_str()).collect();
             let hint = format!("write a clause or a part of one: {}", clauses.join("; "));
             return Err(suite.mistake(expect.span.clone(), &message, &hint));
+        }
+    }
+    Ok(())
+}
+
+/// Signals that a test speaks of are signals that the playbook watches.
+fn check_signals(suite: &Suite, test: &Test, program: &Program) -> Result<(), Vec<Diagnostic>> {
+    let watched: BTreeSet<&str> = program.playbook.signals().collect();
+    let happens = test.happens.iter().filter_map(|it| match &it.what {
+        What::Signals(signals) => Some(signals),
+        _ => None,
+    });
+    let set = test
+        .world
+        .signals
+        .iter()
+        .chain(happens.flatten())
+        .map(|(signal, _)| signal);
+    let expected = test.expect.iter().filter_map(|it| match &it.claim {
+        test_file::Claim::Watch(signal, _) => Some(signal),
+        _ => None,
+    });
+    for signal in set.chain(expected) {
+        if !watched.contains(signal.value.as_str()) {
+            let message = format!("the playbook watches no health signal `{}`", Printable(&signal.value));
+            let known: Vec<&str> = watched.into_iter().collect();
+            let hint = match known.as_slice() {
+                [] => "it watches none: `watch: { health: NAME, for: 1m }` on a step of `contain`".to_owned(),
+                names => format!("it watches: {}", names.join(", ")),
+            };
+            return Err(suite.mistake(signal.span.clone(), &message, &hint));
         }
     }
     Ok(())
@@ -357,20 +395,34 @@ const fn point(point: Point) -> staunch_sim::script::Point {
     }
 }
 
-fn happening(what: What) -> Happening {
-    match what {
-        What::Removes(target) => Happening::Tamper(target, None),
-        What::Replaces(target) => Happening::Tamper(target, Some(FOREIGN.into())),
-        What::RemovesAll => Happening::Flush,
-        What::Rules(there) => Happening::Enforcing(there),
-        What::Approve(target) => Happening::Ask(Ask::Approve(target)),
-        What::Deny(target) => Happening::Ask(Ask::Deny(target)),
-        What::Release(target) => Happening::Ask(Ask::Release(target)),
-        What::Renew(target, lease) => Happening::Ask(Ask::Renew(target, lease)),
-        What::ReleaseAll => Happening::Ask(Ask::ReleaseAll),
-        What::Mode(mode) => Happening::Ask(Ask::Mode(mode)),
-        What::Crash(outage) => Happening::Crash(outage),
-    }
+/// What happens at once.
+fn happening(what: &What) -> Vec<Happening> {
+    let ask = match what {
+        What::Removes(target) => return vec![Happening::Tamper(target.clone(), None)],
+        What::Replaces(target) => return vec![Happening::Tamper(target.clone(), Some(FOREIGN.into()))],
+        What::RemovesAll => return vec![Happening::Flush],
+        What::Rules(there) => return vec![Happening::Enforcing(*there)],
+        What::Crash(outage) => return vec![Happening::Crash(*outage)],
+        What::Signals(signals) => return signals.iter().map(|(signal, says)| signal_of(signal, *says)).collect(),
+        What::Approve(target) => Ask::Approve(target.clone()),
+        What::Deny(target) => Ask::Deny(target.clone()),
+        What::Release(target) => Ask::Release(target.clone()),
+        What::Renew(target, lease) => Ask::Renew(target.clone(), *lease),
+        What::Recover(target) => Ask::Recover(target.clone()),
+        What::StopRecovery(target) => Ask::StopRecovery(target.clone()),
+        What::ReleaseAll => Ask::ReleaseAll,
+        What::Mode(mode) => Ask::Mode(*mode),
+    };
+    vec![Happening::Ask(ask)]
+}
+
+fn signal_of(signal: &test_file::At<String>, says: Signal) -> Happening {
+    let healthy = match says {
+        Signal::Healthy => Some(true),
+        Signal::Unhealthy => Some(false),
+        Signal::Unreadable => None,
+    };
+    Happening::Signal(signal.value.as_str().into(), healthy)
 }
 
 /// What happened, in lines that are safe to show.
