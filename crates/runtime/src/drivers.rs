@@ -29,6 +29,9 @@ const SLOW: Duration = Duration::from_millis(1);
 /// How long a driver that was slow in place works on its own thread only.
 const SLOW_PAUSE: Duration = Duration::from_secs(1);
 
+/// Why something is not done for whose action no driver is running.
+pub(crate) const NO_DRIVER: &str = "no driver is running for this action";
+
 pub(crate) type LookReply = Box<dyn FnOnce((Result<Observation, Failure>, Facts)) + Send>;
 
 pub(crate) enum DriverRequest {
@@ -66,6 +69,38 @@ pub(crate) enum DriverRequest {
 pub(crate) struct Drivers {
     drivers: BTreeMap<ActionKind, Driver>,
     former: Arc<Mutex<FormerByKind>>,
+    outcomes: Sender<Input>,
+}
+
+/// The answer to `request` where there is no driver; `None` for what is not asked for a transaction.
+fn without_driver(request: DriverRequest) -> Option<Input> {
+    let failure = Failure::new(FailureKind::Unavailable, NO_DRIVER);
+    match request {
+        DriverRequest::Observe {
+            transaction, ticket, ..
+        } => Some(Input::Observed {
+            transaction,
+            ticket,
+            result: Err(failure),
+            facts: Facts::default(),
+        }),
+        DriverRequest::Execute { ticket, request, .. } => Some(Input::Executed {
+            transaction: request.transaction,
+            ticket,
+            outcome: Outcome::DidNotHappen(failure),
+        }),
+        DriverRequest::Undo {
+            transaction, ticket, ..
+        } => Some(Input::Undone {
+            transaction,
+            ticket,
+            outcome: Outcome::DidNotHappen(failure),
+        }),
+        DriverRequest::Look { .. }
+        | DriverRequest::LiftFormer { .. }
+        | DriverRequest::Sweep { .. }
+        | DriverRequest::Stop => None,
+    }
 }
 
 /// One driver, its thread's channel, and what the thread has not carried out yet.
@@ -119,7 +154,15 @@ impl Drivers {
             );
             drivers.insert(description.kind, driver);
         }
-        Ok((Self { drivers, former }, threads))
+        let outcomes = outcomes.clone();
+        Ok((
+            Self {
+                drivers,
+                former,
+                outcomes,
+            },
+            threads,
+        ))
     }
 
     /// Hands `request` to the thread of the driver of `kind`; false when there is none.
@@ -128,6 +171,18 @@ impl Drivers {
             driver.waiting.fetch_add(1, Ordering::Relaxed);
             driver.sender.send(request).is_ok()
         })
+    }
+
+    /// As [`Drivers::send`], and answers itself that nothing was done when there is no driver of `kind`: nobody has to wait
+    /// for a deadline to learn that.
+    pub(crate) fn order(&self, kind: ActionKind, request: DriverRequest) -> bool {
+        if self.drivers.contains_key(&kind) {
+            return self.send(kind, request);
+        }
+        if let Some(answer) = without_driver(request) {
+            drop(self.outcomes.send(answer));
+        }
+        false
     }
 
     /// Whether the driver of `kind` is local and its thread has carried out everything that was sent to it.

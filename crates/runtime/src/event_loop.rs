@@ -551,8 +551,7 @@ impl EventLoop {
 
     fn send_all(&self, kind: ActionKind, batch: Vec<DriverRequest>) {
         for request in batch {
-            // Without a driver there is no answer; the deadline of the transaction deals with that.
-            let _ = self.drivers.send(kind, request);
+            self.drivers.order(kind, request);
         }
     }
 
@@ -692,8 +691,7 @@ impl EventLoop {
                 self.send_all(kind, batch);
             }
         } else {
-            // Without a driver there is no answer; the deadline of the transaction deals with that.
-            let sent = self.drivers.send(kind, request);
+            let sent = self.drivers.order(kind, request);
             self.state.reads_out += usize::from(sent && read && local);
         }
     }

@@ -12,7 +12,7 @@ use staunch_model::{
 use staunch_ports::{Clock, Former};
 use thiserror::Error;
 
-use crate::drivers::{DriverRequest, Drivers};
+use crate::drivers::{DriverRequest, Drivers, NO_DRIVER};
 use crate::telemetry::Telemetry;
 
 /// How long the removal of what former installations have left may take: an element takes a tenth of a millisecond.
@@ -197,7 +197,7 @@ impl Handle {
         };
         let nobody = |what| (Err(Failure::new(FailureKind::Unavailable, what)), Facts::default());
         if !self.drivers.send(kind, request) {
-            return nobody("no driver is running for this action");
+            return nobody(NO_DRIVER);
         }
         wait.recv_timeout(staunch_engine::limits::OBSERVE_DEADLINE.to_std())
             .unwrap_or_else(|_| nobody("the driver did not answer within its deadline"))
@@ -222,7 +222,7 @@ impl Handle {
                 wait.recv_timeout(LIFT_DEADLINE)
                     .unwrap_or_else(|_| unanswered("the driver did not answer within its deadline"))
             } else {
-                unanswered("no driver is running for this action")
+                unanswered(NO_DRIVER)
             };
             result = match (result, lifted) {
                 (Ok(count), Ok(more)) => Ok(count + more),

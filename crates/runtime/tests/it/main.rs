@@ -16,7 +16,7 @@ use crossbeam_channel::{Receiver, bounded};
 use staunch_model::{
     ActionKind, Command, CommandReply, ContentHash, Endpoint, Event, IncidentStatus, InstallationId, Match,
     MatchedStep, Mode, Modes, OnFailure, Operator, Phase, Playbook, PlaybookGuards, Policy, ReleaseScope, Severity,
-    Span, StateKind, Step, Target, TransactionId,
+    Span, State, StateKind, Step, Target, TransactionId,
 };
 use staunch_ports::Clock;
 use staunch_ports::clock::SystemClock;
@@ -324,5 +324,27 @@ fn a_full_journal_turns_events_away_and_still_lifts_containment() {
     command(&handle, Command::Release(ReleaseScope::Transaction(TransactionId(1))));
     wait_for(&handle, 1, StateKind::Released);
     assert!(world.is_empty());
+    runtime.stop().expect("it stops cleanly");
+}
+
+#[test]
+fn an_act_without_a_driver_is_refused_at_once() {
+    let (journal, world) = (GatedJournal::default(), World::default());
+    let mut playbook = playbook();
+    playbook.steps[0].action = ActionKind::RateLimitIp;
+    let runtime = start_with(&journal, &world, playbook, None);
+    let handle = runtime.handle();
+    submit(&handle, "198.51.100.1")
+        .recv_timeout(LIMIT)
+        .expect("an answer")
+        .expect("taken");
+    wait_for(&handle, 1, StateKind::Refused);
+    let why = handle.query(|engine| match &engine.transactions[&TransactionId(1)].state {
+        State::Refused(reason) => reason.to_string(),
+        other => format!("{other:?}"),
+    });
+    let why = why.expect("it runs");
+    assert!(why.contains("no driver is running for this action"), "{why}");
+    assert_eq!(world.log().executed, 0);
     runtime.stop().expect("it stops cleanly");
 }
