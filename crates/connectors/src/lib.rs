@@ -12,6 +12,7 @@ pub mod inlets;
 pub mod json;
 pub mod lists;
 pub mod lookups;
+mod mounts;
 pub mod notifiers;
 pub mod otlp;
 mod proc;

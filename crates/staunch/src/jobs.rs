@@ -63,16 +63,11 @@ impl Outside {
 
 impl Runs for Outside {
     fn run(&self, launch: Launch) -> Report {
-        let lost = |ended| Report {
-            ended,
-            output: String::new(),
-            errors: String::new(),
-        };
         let (answer, report) = sync_channel(1);
         if self.0.send(Asked { launch, answer }).is_err() {
-            return lost(Ended::NotStarted("who starts jobs has ended".into()));
+            return Report::bare(Ended::NotStarted("who starts jobs has ended".into()));
         }
         // The launcher is bounded in time.
-        report.recv().unwrap_or_else(|_| lost(Ended::Abandoned))
+        report.recv().unwrap_or_else(|_| Report::bare(Ended::Abandoned))
     }
 }

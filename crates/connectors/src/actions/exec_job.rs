@@ -20,7 +20,7 @@ mod words;
 
 pub use answer::{ANSWER_BYTES_MAX, Answer};
 pub use driver::{ExecJob, ExecJobOptions};
-pub use launch::{Ended, Launch, Report};
+pub use launch::{Ended, Held, Launch, Report};
 pub use run::{Launcher, Runs};
 pub use words::{PLACEHOLDERS, unknown_placeholder};
 
@@ -54,10 +54,12 @@ pub struct JobSpec {
 pub struct Confinement {
     /// The user that it runs as; the server's own when there is none.
     pub user: Option<Box<str>>,
-    /// Address space of each of its processes, in MiB.
+    /// Memory of all its processes together in MiB; where no control group can be made, the address space of each of them.
     pub memory_mib_max: u64,
     /// Processes and threads at the same time.
     pub processes_max: u64,
+    /// Processor time of all of them, in percent of one processor. Nothing bounds it where no control group can be made.
+    pub cpu_percent_max: u64,
     /// Files and directories that it may read, beside those of installed programs.
     pub read: Vec<PathBuf>,
     /// Files and directories that it may change.

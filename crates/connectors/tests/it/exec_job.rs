@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ use crate::exec_job_setting::{OURS, Place, launcher, program, request, target, u
 struct Kept(Place);
 
 impl Kept {
-    fn file(&self, target: &Target) -> std::path::PathBuf {
+    fn file(&self, target: &Target) -> PathBuf {
         let Target::Job(job) = target else { panic!("{target}") };
         self.0.state().join(job.subject())
     }
@@ -379,10 +379,170 @@ fn limits_hold() {
     let sh = |text: &str| launcher().run(place.launch("/bin/sh".into(), &["-c", text]));
     // A job has no more memory than it is given; what it opens, writes and dumps is bounded.
     let report = sh("ulimit -v; ulimit -n; ulimit -c; ulimit -f; ls /proc/self/fd 2>&1 | wc -l");
-    let expect = format!("{}\n256\n0\n{}\n", 256 * 1024, (64 << 20) / 512);
+    let memory = match report.held.memory {
+        true => "unlimited".to_owned(),
+        false => (256 * 1024).to_string(),
+    };
+    let expect = format!("{memory}\n256\n0\n{}\n", (64 << 20) / 512);
     assert!(report.output.starts_with(&expect), "{report:?}");
-    let report = sh("head -c 100000000 /dev/zero >$STATE/large; wc -c <$STATE/large");
-    assert!(report.output.trim().parse::<u64>().unwrap() <= 64 << 20, "{report:?}");
+    let report = sh("head -c 100000000 /dev/urandom >$STATE/large; wc -c <$STATE/large");
+    assert_eq!(report.output.trim().parse::<u64>().unwrap(), 64 << 20, "{report:?}");
+}
+
+/// Directories of control groups of jobs, wherever they can be.
+fn groups() -> Vec<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap();
+    let own: Vec<&str> = own.lines().filter_map(|line| line.splitn(3, ':').nth(2)).collect();
+    let points = mounts.lines().filter(|line| line.contains(" - cgroup"));
+    let points = points.filter_map(|line| line.split(' ').nth(4));
+    let parents = points.flat_map(|point| {
+        let below = own
+            .iter()
+            .map(move |path| Path::new(point).join(path.trim_start_matches('/')));
+        below.chain([PathBuf::from(point)])
+    });
+    let entries = parents.filter_map(|it| fs::read_dir(it).ok()).flatten().flatten();
+    let mut found: Vec<PathBuf> = entries
+        .filter(|it| it.file_name().to_string_lossy().starts_with("staunch-job-"))
+        .map(|it| it.path())
+        .collect();
+    found.sort();
+    found.dedup();
+    found
+}
+
+/// True when control groups hold all limits here; otherwise the test `name` is skipped.
+fn groups_hold(name: &str, place: &Place) -> bool {
+    let held = launcher().run(place.launch("/bin/true".into(), &[])).held;
+    let all = held.memory && held.processes && held.cpu;
+    if !all {
+        staunch_testkit::skip(name, "it takes root, and control groups for memory, pids and cpu");
+    }
+    all
+}
+
+#[test]
+fn all_processes_of_a_job_share_its_memory() {
+    let place = Place::new();
+    if !groups_hold("all_processes_of_a_job_share_its_memory", &place) {
+        return;
+    }
+    let mut launch = place.launch("/bin/sh".into(), &[]);
+    launch.confinement.memory_mib_max = 64;
+    let mut hold = |text: &str| {
+        launch.arguments = vec!["-c".into(), text.into()];
+        launcher().run(launch.clone())
+    };
+    // `dd` has a whole block in memory until it is taken. One alone fits, two together do not.
+    let keep = "dd bs=40M count=1 iflag=fullblock if=/dev/urandom 2>/dev/null | (sleep 2; wc -c)";
+    let one = hold(keep);
+    assert_eq!((&one.ended, one.output.trim()), (&Ended::Exited(0), "41943040"));
+    let two = hold(&format!(
+        "{keep} >$STATE/one & {keep} >$STATE/two; wait; cat $STATE/one $STATE/two; exit 1"
+    ));
+    assert_eq!(two.ended, Ended::OutOfMemory, "{two:?}");
+
+    let mut job = place.job("odd.sh");
+    job.confinement.memory_mib_max = 16;
+    let outcome = place.driver(OURS, job).execute(&[request("swell")]).remove(0);
+    assert!(
+        matches!(&outcome, Outcome::InDoubt(failure) if failure.what.contains("memory_mib_max")),
+        "{outcome:?}"
+    );
+}
+
+#[test]
+fn the_processes_of_a_job_are_counted_whosever_they_are() {
+    let place = Place::new();
+    if !groups_hold("the_processes_of_a_job_are_counted_whosever_they_are", &place) {
+        return;
+    }
+    let mut launch = place.launch(
+        "/bin/sh".into(),
+        &["-c", "i=0; while [ $i -lt 40 ]; do sleep 5 & i=$((i+1)); echo $i; done"],
+    );
+    launch.confinement.processes_max = 20;
+    let report = launcher().run(launch);
+    assert_ne!(report.ended, Ended::Exited(0), "{report:?}");
+    let started = report.output.lines().count();
+    // The shell itself is one of them.
+    assert_eq!(started, 19, "{report:?}");
+}
+
+#[test]
+fn a_job_has_its_share_of_the_processors() {
+    let place = Place::new();
+    if !groups_hold("a_job_has_its_share_of_the_processors", &place) {
+        return;
+    }
+    // Waits until it is told to end, in the middle of its group.
+    let go = place.state().join("go");
+    let mut launch = place.launch(
+        "/bin/sh".into(),
+        &[
+            "-c",
+            "echo > $STATE/here; while [ ! -e $STATE/go ]; do sleep 0.01; done",
+        ],
+    );
+    launch.confinement.cpu_percent_max = 50;
+    let before = groups();
+    let running = std::thread::spawn(move || launcher().run(launch));
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !place.state().join("here").exists() {
+        assert!(Instant::now() < deadline, "it does not start");
+        std::thread::yield_now();
+    }
+    let quotas: Vec<String> = groups()
+        .iter()
+        .filter(|it| !before.contains(it))
+        .flat_map(|it| [it.join("cpu.cfs_quota_us"), it.join("cpu.max")])
+        .filter_map(|it| fs::read_to_string(it).ok())
+        .collect();
+    fs::write(go, "").unwrap();
+    assert_eq!(running.join().unwrap().ended, Ended::Exited(0));
+    let has = |quota: &str| quotas.iter().any(|it| it.trim() == quota);
+    assert!(has("50000") || has("50000 100000"), "{quotas:?}");
+}
+
+#[test]
+fn what_a_killed_supervisor_leaves_is_ended_by_the_next_run() {
+    let place = Place::new();
+    if !groups_hold("what_a_killed_supervisor_leaves_is_ended_by_the_next_run", &place) {
+        return;
+    }
+    let launch = place.launch(program("odd.sh"), &["execute", "hang"]);
+    let mut supervisor = Command::new(env!("CARGO_BIN_EXE_staunch-job-launcher"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut input = supervisor.stdin.take().unwrap();
+    input
+        .write_all(serde_json::to_string(&launch).unwrap().as_bytes())
+        .unwrap();
+    input.write_all(b"\n").unwrap();
+    let started = || fs::read_to_string(place.state().join("pids")).unwrap_or_default();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while started().lines().count() < 3 {
+        assert!(Instant::now() < deadline, "it does not start");
+        std::thread::yield_now();
+    }
+    supervisor.kill().unwrap();
+    supervisor.wait().unwrap();
+    let name = format!("staunch-job-{}-", supervisor.id());
+    let left = || {
+        groups()
+            .into_iter()
+            .filter(|it| it.to_string_lossy().contains(&name))
+            .count()
+    };
+    assert!(left() > 0, "it had groups");
+    assert!(!started().lines().all(is_gone), "something is left: {}", started());
+    let report = launcher().run(place.launch("/bin/true".into(), &[]));
+    assert_eq!(report.ended, Ended::Exited(0));
+    assert_eq!(left(), 0);
+    assert!(started().lines().all(is_gone), "{}", started());
 }
 
 #[test]

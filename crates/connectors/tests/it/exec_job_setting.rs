@@ -51,6 +51,7 @@ impl Place {
         Confinement {
             memory_mib_max: 256,
             processes_max: 64,
+            cpu_percent_max: 100,
             write: vec![self.state()],
             environment: BTreeMap::from([("STATE".into(), state.into())]),
             ..Confinement::default()

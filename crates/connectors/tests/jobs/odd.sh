@@ -26,6 +26,7 @@ leave)
     while [ ! -e "$STATE/pids" ]; do :; done
     ;;
 flood) while :; do echo xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx; done ;;
+swell) exec dd bs=100M count=1 iflag=fullblock if=/dev/urandom of=/dev/null ;;
 input) cat >"$STATE/input" ;;
 *)
     # The arguments, one on each line.

@@ -8,6 +8,7 @@
 mod backtest;
 mod block;
 mod durable;
+mod evidence;
 mod lookup;
 mod memory;
 mod prefixes;
@@ -21,7 +22,7 @@ use report::Row;
 
 type Measurement = (&'static str, fn() -> Result<Vec<Row>, String>);
 
-const MEASUREMENTS: [Measurement; 9] = [
+const MEASUREMENTS: [Measurement; 10] = [
     ("block", block::measure),
     ("triage", triage::measure),
     ("durable", durable::measure),
@@ -30,6 +31,7 @@ const MEASUREMENTS: [Measurement; 9] = [
     ("lookup", lookup::measure),
     ("replay", replay::measure),
     ("backtest", backtest::measure),
+    ("evidence", evidence::measure),
     ("memory", memory::measure),
 ];
 

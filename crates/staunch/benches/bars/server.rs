@@ -33,10 +33,15 @@ impl Server {
 
     /// The same, with more in its configuration.
     pub(crate) fn start_with(driver: &str, more: &str) -> Result<Self, String> {
+        Self::start_playing(driver, PLAYBOOK, more)
+    }
+
+    /// The same, with `playbook` alone.
+    pub(crate) fn start_playing(driver: &str, playbook: &str, more: &str) -> Result<Self, String> {
         let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
         let playbooks = directory.path().join("playbooks");
         std::fs::create_dir(&playbooks).map_err(|error| error.to_string())?;
-        std::fs::write(playbooks.join("bench-block.yaml"), PLAYBOOK).map_err(|error| error.to_string())?;
+        std::fs::write(playbooks.join("bench.yaml"), playbook).map_err(|error| error.to_string())?;
         let config = directory.path().join("staunch.toml");
         std::fs::write(&config, configuration(directory.path()) + more).map_err(|error| error.to_string())?;
         let mut child = Command::new(env!("CARGO_BIN_EXE_staunch"))

@@ -37,13 +37,18 @@ pub(crate) struct JobSettings {
     /// How long after a run has ended its effect can still come. Default `1s`; at most `1h`. Since v0.1.
     #[serde(default = "in_flight_max")]
     pub(crate) in_flight_max: Span,
-    /// The address space of each of its processes. Default 512; 16 to 65536. Since v0.1.
+    /// Memory of all its processes together, by a control group; without one, the address space of each. Default 512; 16 to 65536.
+    /// Since v0.1.
     #[serde(default = "memory_mib_max")]
     pub(crate) memory_mib_max: u64,
-    /// Processes and threads at the same time. Holds with a `user` of its own only, of whom all are counted. Default 64; 1 to 4096.
-    /// Since v0.1.
+    /// Processes and threads at the same time, by a control group. Without one it holds with a `user` of its own only, of whom all are
+    /// counted. Default 64; 1 to 4096. Since v0.1.
     #[serde(default = "processes_max")]
     pub(crate) processes_max: u64,
+    /// Processor time, in percent of one processor, by a control group; without one nothing bounds it. Default 100; 1 to 10000.
+    /// Since v0.1.
+    #[serde(default = "cpu_percent_max")]
+    pub(crate) cpu_percent_max: u64,
     /// The most that it may write to its standard output, and to its standard error; then it is killed. Default 64; 1 to 1024.
     /// Since v0.1.
     #[serde(default = "output_kib_max")]
@@ -81,6 +86,10 @@ const fn processes_max() -> u64 {
     64
 }
 
+const fn cpu_percent_max() -> u64 {
+    100
+}
+
 const fn output_kib_max() -> u64 {
     64
 }
@@ -106,6 +115,7 @@ impl JobSettings {
                 user: self.user.as_deref().map(Into::into),
                 memory_mib_max: self.memory_mib_max,
                 processes_max: self.processes_max,
+                cpu_percent_max: self.cpu_percent_max,
                 read: self.read.clone(),
                 write: self.write.clone(),
                 network: self.network,

@@ -470,6 +470,10 @@ fn told(ended: &Ended) -> (FailureKind, String) {
         Ended::Signalled(signal) => (FailureKind::Unavailable, format!("signal {signal} ended it")),
         Ended::TimedOut => with(FailureKind::TimedOut, "it took too long and was killed"),
         Ended::TooMuchOutput => with(FailureKind::Invalid, "it wrote too much and was killed"),
+        Ended::OutOfMemory => with(
+            FailureKind::Full,
+            "it needed more memory than memory_mib_max lets it have, and was killed",
+        ),
         Ended::Abandoned => with(FailureKind::Interrupted, "it was left alone and killed"),
         Ended::NotStarted(why) => (FailureKind::Denied, format!("it was not started: {}", Printable(why))),
     }

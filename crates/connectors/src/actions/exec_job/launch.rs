@@ -7,13 +7,16 @@
 //!
 //! # Guarantees
 //! No process of the job outlives its report: the supervisor is the subreaper of all of them (prctl(2)), and ends them until there
-//! is none. So it does when whoever started it goes away. Where a hash is pinned, the program is read once into a sealed file in
+//! is none. So it does when whoever started it goes away. A control group bounds what all of them together take, where one can be made. Where a hash is pinned, the program is read once into a sealed file in
 //! memory, and what was hashed is what is executed. A sandbox that cannot be entered whole is a job that is not started.
 //!
 //! # Caveats
-//! Who kills the supervisor kills the job too, and leaves what the job has started. A job that runs as the user of the server may signal the supervisor where Landlock does not scope signals (before Linux 6.12).
-//! The limit of processes counts all of a user's, so that it is set for jobs with a user of their own only.
+//! Who kills the supervisor kills the job too, and leaves what the job has started, which the next run of any job ends where there are
+//! control groups. A job that runs as the user of the server may signal the supervisor where Landlock does not scope signals (before
+//! Linux 6.12). Without a control group memory is bounded for each process, and the limit of processes counts all of a user's, so that
+//! it is set for jobs with a user of their own only.
 
+mod group;
 mod inner;
 mod tree;
 
@@ -29,6 +32,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::Confinement;
+pub use group::Held;
+use group::{Entry, Groups};
 
 /// The argument with which what becomes the job is started.
 const INNER: &str = "inner";
@@ -64,6 +69,8 @@ pub enum Ended {
     TimedOut,
     /// It wrote too much, and was killed.
     TooMuchOutput,
+    /// It needed more memory than it may have, and the kernel killed it or a part of it.
+    OutOfMemory,
     /// Whoever asked went away, and it was killed.
     Abandoned,
     /// The program was never executed, and why.
@@ -79,18 +86,32 @@ pub struct Report {
     pub output: String,
     /// Its standard error; the same.
     pub errors: String,
+    /// Which of its limits control groups held.
+    #[serde(default)]
+    pub held: Held,
+}
+
+impl Report {
+    /// One of a run that has written nothing.
+    #[must_use]
+    pub fn bare(ended: Ended) -> Self {
+        Self {
+            ended,
+            output: String::new(),
+            errors: String::new(),
+            held: Held::default(),
+        }
+    }
 }
 
 /// The supervisor, or with the argument `inner` what becomes the job.
 #[must_use]
 pub fn main(arguments: &[String]) -> ExitCode {
     match arguments {
-        [it, launch, told] if it == INNER => inner::become_job(launch, told),
+        [it, launch, told, entry] if it == INNER => inner::become_job(launch, told, entry),
         _ => {
-            let report = supervise().unwrap_or_else(|error| Report {
-                ended: Ended::NotStarted(format!("cannot supervise it: {error}").into()),
-                output: String::new(),
-                errors: String::new(),
+            let report = supervise().unwrap_or_else(|error| {
+                Report::bare(Ended::NotStarted(format!("cannot supervise it: {error}").into()))
             });
             let text = serde_json::to_string(&report).unwrap_or_default();
             // Who is to read it may have gone.
@@ -124,7 +145,21 @@ fn supervise() -> io::Result<Report> {
     nix::sys::prctl::set_child_subreaper(true)?;
     let input = std::mem::take(&mut launch.input);
     let (mut told, tell) = io::pipe()?;
-    let mut job = start(&launch, &tell)?;
+    let groups = Groups::make(&launch.confinement);
+    let report = run(&launch, input, (&mut told, tell), &groups);
+    // What it could not remove holds no process of this run, and the next one tries again.
+    let _ = groups.remove();
+    report
+}
+
+/// Runs what `groups` are made for, and waits until all of it has ended.
+fn run(
+    launch: &Launch,
+    input: String,
+    (told, tell): (&mut io::PipeReader, io::PipeWriter),
+    groups: &Groups,
+) -> io::Result<Report> {
+    let mut job = start(launch, &tell, &groups.entry())?;
     drop(tell);
     let (events, happened) = channel();
     let output = job.stdout.take().map(|it| reader(it, launch.output_bytes_max, &events));
@@ -164,6 +199,7 @@ fn supervise() -> io::Result<Report> {
         Err(RecvTimeoutError::Timeout) => Ended::TimedOut,
         Ok(Event::Abandoned) => Ended::Abandoned,
         _ if too_much || too_many => Ended::TooMuchOutput,
+        _ if !status.success() && groups.ran_out_of_memory() => Ended::OutOfMemory,
         _ => match (status.code(), status.signal()) {
             (Some(code), _) => Ended::Exited(code),
             (None, signal) => Ended::Signalled(signal.unwrap_or_default()),
@@ -173,11 +209,12 @@ fn supervise() -> io::Result<Report> {
         ended,
         output: String::from_utf8_lossy(&output).into_owned(),
         errors: String::from_utf8_lossy(&errors).into_owned(),
+        held: groups.held(),
     })
 }
 
 /// Starts what becomes the job, which says through `tell` why it does not.
-fn start(launch: &Launch, tell: &io::PipeWriter) -> io::Result<Child> {
+fn start(launch: &Launch, tell: &io::PipeWriter, entry: &Entry) -> io::Result<Child> {
     use std::os::fd::AsRawFd as _;
     // Nothing else is started by this process, and what becomes the job closes it before the job has it.
     rustix::io::fcntl_setfd(tell, rustix::io::FdFlags::empty())?;
@@ -185,6 +222,7 @@ fn start(launch: &Launch, tell: &io::PipeWriter) -> io::Result<Child> {
         // As this was started, whatever stands before what is for it.
         .args(std::env::args_os().skip(1))
         .args([INNER, &serde_json::to_string(launch)?, &tell.as_raw_fd().to_string()])
+        .arg(serde_json::to_string(entry)?)
         .env_clear()
         .current_dir("/")
         .stdin(Stdio::piped())

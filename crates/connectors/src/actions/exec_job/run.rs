@@ -96,9 +96,8 @@ impl Runs for Launcher {
                 Lost::InDoubt(why) => (Ended::Abandoned, why),
             };
             Report {
-                ended,
-                output: String::new(),
                 errors,
+                ..Report::bare(ended)
             }
         })
     }

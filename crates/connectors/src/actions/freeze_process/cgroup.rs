@@ -52,7 +52,6 @@ use super::{Label, Purpose, description, process_of};
 use crate::proc::Proc;
 use error::failure;
 use look::{Look, Seen};
-use mount::Mount;
 pub use mount::RootError;
 
 /// The longest time that one call takes, but for a look that is under way when it is over.
@@ -98,7 +97,7 @@ impl CgroupOptions {
 /// # Errors
 /// [`RootError`].
 pub fn cgroup2_mount(proc: &Path) -> Result<PathBuf, RootError> {
-    Mount::find(&Proc::new(proc)).map(|it| it.point)
+    mount::find(&Proc::new(proc)).map(|it| it.point)
 }
 
 /// The driver. It keeps nothing that a new one would not find.
@@ -136,7 +135,7 @@ impl CgroupFreezeProcess {
     /// [`RootError`].
     pub fn start(options: CgroupOptions) -> Result<Self, RootError> {
         let driver = Self::new(options);
-        Mount::find(&driver.proc)?;
+        mount::find(&driver.proc)?;
         Ok(driver)
     }
 

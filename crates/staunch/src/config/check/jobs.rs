@@ -116,6 +116,7 @@ impl Checker<'_> {
         for (key, value, least, most) in [
             ("memory_mib_max", job.memory_mib_max, 16, 65_536),
             ("processes_max", job.processes_max, 1, 4_096),
+            ("cpu_percent_max", job.cpu_percent_max, 1, 10_000),
             ("output_kib_max", job.output_kib_max, 1, 1_024),
         ] {
             if !(least..=most).contains(&value) {
@@ -155,6 +156,7 @@ mod tests {
             ("in_flight_max = \"2h\"", "at most 1h"),
             ("memory_mib_max = 1", "from 16 to"),
             ("processes_max = 0", "from 1 to"),
+            ("cpu_percent_max = 0", "from 1 to"),
             ("output_kib_max = 2000", "from 1 to"),
             ("write = [\"/\"]", "no whole path"),
             ("read = [\"srv\"]", "no whole path"),

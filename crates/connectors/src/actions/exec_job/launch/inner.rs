@@ -22,7 +22,7 @@ use rustix::thread::{CapabilitySet, CapabilitySets};
 use seccompiler::{SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule};
 
 use super::super::Confinement;
-use super::Launch;
+use super::{Entry, Held, Launch};
 use crate::calls;
 
 /// The newest version of Landlock whose rights are asked for.
@@ -60,15 +60,15 @@ const FILES_MAX: u64 = 256;
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Does not come back where all goes well.
-pub(super) fn become_job(launch: &str, told: &str) -> ExitCode {
+pub(super) fn become_job(launch: &str, told: &str, entry: &str) -> ExitCode {
     // A description of its own, which ends with this program; the one that was inherited is closed.
     let tell = File::options().write(true).open(format!("/proc/self/fd/{told}"));
     if let Ok(number) = told.parse::<i32>() {
         let _ = nix::unistd::close(number);
     }
-    let why = match serde_json::from_str(launch) {
-        Ok(launch) => execute(&launch),
-        Err(error) => error.to_string(),
+    let why = match (serde_json::from_str(launch), serde_json::from_str(entry)) {
+        (Ok(launch), Ok(entry)) => execute(&launch, &entry),
+        (Err(error), _) | (_, Err(error)) => error.to_string(),
     };
     if let Ok(mut tell) = tell {
         // There is nobody else to be told.
@@ -78,14 +78,15 @@ pub(super) fn become_job(launch: &str, told: &str) -> ExitCode {
 }
 
 /// Executes the program of `launch`; why that was not possible.
-fn execute(launch: &Launch) -> String {
-    match confine(launch) {
+fn execute(launch: &Launch, entry: &Entry) -> String {
+    match confine(launch, entry) {
         Ok(mut command) => format!("cannot execute {}: {}", launch.program.display(), command.exec()),
         Err(why) => why,
     }
 }
 
-fn confine(launch: &Launch) -> Result<Command, String> {
+fn confine(launch: &Launch, entry: &Entry) -> Result<Command, String> {
+    entry.enter()?;
     let Confinement { user, environment, .. } = &launch.confinement;
     let user = user.as_deref().map(user_of).transpose()?;
     // The server's own needs no change.
@@ -105,7 +106,7 @@ fn confine(launch: &Launch) -> Result<Command, String> {
         nix::unistd::setresuid(uid, uid, uid).map_err(failed("become its user"))?;
     }
     drop_capabilities()?;
-    limit(launch, user.is_some())?;
+    limit(launch, user.is_some(), entry.held)?;
     // When the supervisor is killed, so is what it supervises. Last of these, because a change of user forgets it.
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(failed("end with its supervisor"))?;
     refuse_calls(launch.confinement.network).map_err(|error| format!("cannot refuse system calls: {error}"))?;
@@ -206,16 +207,18 @@ fn drop_capabilities() -> Result<(), String> {
     rustix::thread::set_capabilities(None, none).map_err(failed)
 }
 
-fn limit(launch: &Launch, has_own_user: bool) -> Result<(), String> {
+fn limit(launch: &Launch, has_own_user: bool, held: Held) -> Result<(), String> {
     let confinement = &launch.confinement;
     let mut limits = vec![
         (Resource::RLIMIT_CORE, 0),
         (Resource::RLIMIT_CPU, launch.timeout_ms.div_ceil(1000).saturating_add(1)),
         (Resource::RLIMIT_FSIZE, FILE_BYTES_MAX),
         (Resource::RLIMIT_NOFILE, FILES_MAX),
-        (Resource::RLIMIT_AS, confinement.memory_mib_max.saturating_mul(1 << 20)),
     ];
-    if has_own_user {
+    if !held.memory {
+        limits.push((Resource::RLIMIT_AS, confinement.memory_mib_max.saturating_mul(1 << 20)));
+    }
+    if has_own_user && !held.processes {
         limits.push((Resource::RLIMIT_NPROC, confinement.processes_max));
     }
     for (resource, most) in limits {

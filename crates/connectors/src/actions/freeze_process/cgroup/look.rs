@@ -11,7 +11,7 @@ use super::super::{Label, Purpose};
 use super::SETTLES_WITHIN;
 use super::error::{failure, no_root, unreadable};
 use super::group::{Group, GroupError, label_of};
-use super::mount::Mount;
+use crate::mounts::Mount;
 use crate::proc::{Proc, Stat, Table};
 
 /// Groups that one look walks through. A large node has some thousands; it bounds the time of a look.
@@ -51,7 +51,7 @@ impl<'a> Look<'a> {
         purpose: Purpose,
         root: Option<&Path>,
     ) -> Result<Self, Failure> {
-        let mount = Mount::find(proc).map_err(|error| no_root(&error))?;
+        let mount = super::mount::find(proc).map_err(|error| no_root(&error))?;
         let root = root.unwrap_or(&mount.point).to_owned();
         let boot = proc.boot().map_err(|error| unreadable("the boot id", &error))?;
         let labelled = walk(&root)?;

@@ -41,7 +41,7 @@ fn one(name: &str, job: &JobSettings) -> Finding {
     };
     let report = crate::jobs::launcher().run(launch.clone());
     if report.ended != Ended::Exited(0) {
-        let why = match report.ended {
+        let why = match &report.ended {
             Ended::NotStarted(why) => why.to_string(),
             ended => format!("{ended:?} {}", report.errors),
         };
@@ -68,8 +68,14 @@ fn one(name: &str, job: &JobSettings) -> Finding {
     if job.sha256.is_none() {
         weaker.push("its program is not pinned (sha256)");
     }
-    if job.user.is_none() {
-        weaker.push("it has no user of its own, so that its processes are not counted");
+    if job.user.is_none() && !report.held.processes {
+        weaker.push("it has no user of its own and no control group, so that its processes are not counted");
+    }
+    if !report.held.memory {
+        weaker.push("its memory is counted for each of its processes, because no control group can be made");
+    }
+    if !report.held.cpu {
+        weaker.push("nothing bounds its processor time but `timeout`, because no control group can be made");
     }
     let text = format!("job {name} can be run");
     if weaker.is_empty() {
