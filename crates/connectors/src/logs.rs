@@ -226,6 +226,8 @@ impl Missing {
 /// One thing that a log says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fact {
+    /// The format of the log.
+    pub format: Format,
     /// When, by the clock of who wrote it.
     pub time: Timestamp,
     /// What of the time is not said and was supplied.

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use staunch_model::{EventKind, EventView, FieldValue};
 use staunch_ports::{Sighting, Source as _};
 
-use super::{Fact, Kind, Outcome, Parties, Same, Visitor, clipped};
+use super::{Fact, Format, Kind, Outcome, Parties, Same, Visitor, clipped};
 use crate::json::EVENT_BYTES_MAX;
 use crate::sources::{Auditd, address};
 
@@ -174,6 +174,7 @@ fn fact(view: &EventView<'_>) -> Option<Fact> {
         _ => (Kind::Event, Some(Same::event(view.signature, view.source.ip, None))),
     };
     Some(Fact {
+        format: Format::Auditd,
         time,
         missing: Vec::new(),
         kind,

@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 use std::str;
 
-use super::{Fact, Kind, Outcome, Parties, Same, clipped, end, protocol};
+use super::{Fact, Format, Kind, Outcome, Parties, Same, clipped, end, protocol};
 use crate::sources::{address, time};
 
 /// The fields of version 2, in their order.
@@ -131,6 +131,7 @@ impl Decoder {
             }
         }
         Fact {
+            format: Format::VpcFlow,
             time,
             missing: Vec::new(),
             kind: Kind::Connection,

@@ -71,6 +71,7 @@ fn event(format: Format, view: &EventView<'_>) -> Outcome {
         return Outcome::PassedOver;
     }
     let mut fact = Fact {
+        format,
         time: Timestamp::EPOCH,
         missing: Vec::new(),
         kind: Kind::Event,

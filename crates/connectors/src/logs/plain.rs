@@ -132,6 +132,7 @@ pub(super) fn fact(format: Format, time: Timestamp, missing: Vec<Missing>, about
         (Kind::Message, None)
     };
     Fact {
+        format,
         time,
         missing,
         kind,

@@ -29,6 +29,8 @@ const LEVELS_MAX: usize = 6;
 const BAR_HEIGHT: f64 = 21.0;
 const BARS_MAX: usize = 12;
 const SYSTEMS_MAX: usize = 8;
+/// What the lane of a log has behind the name of its source.
+const OF_LOGS: &str = " log";
 
 /// A lane of the picture.
 struct Strip<'a> {
@@ -38,6 +40,17 @@ struct Strip<'a> {
     bars: Vec<Bar>,
     /// Bars that there was no room for.
     bars_left_out: usize,
+}
+
+impl Strip<'_> {
+    /// The source that it is the lane of, if it is one's.
+    fn system(&self) -> Option<&str> {
+        match self.lane {
+            Lane::Event => Some(&self.title),
+            Lane::Log => self.title.strip_suffix(OF_LOGS),
+            _ => None,
+        }
+    }
 }
 
 /// Something that lasted.
@@ -118,6 +131,10 @@ fn described(strips: &[Strip<'_>], axis: &Axis) -> String {
 }
 
 fn strips<'a>(timeline: &'a Timeline<'_>) -> Vec<Strip<'a>> {
+    let has = |system: &str, lane: Lane| {
+        let mut entries = timeline.entries.iter();
+        entries.any(|it| it.lane == lane && it.system.as_deref() == Some(system))
+    };
     let strip = |title: &str, lane| Strip {
         title: title.to_owned(),
         lane,
@@ -128,12 +145,15 @@ fn strips<'a>(timeline: &'a Timeline<'_>) -> Vec<Strip<'a>> {
     let mut strips: Vec<Strip<'a>> = timeline
         .clocks
         .iter()
+        .filter(|clock| has(&clock.system, Lane::Event))
         .take(SYSTEMS_MAX)
         .map(|clock| strip(&clock.system, Lane::Event))
         .collect();
-    let named = strips.len();
+    strips.push(strip("other sources", Lane::Event));
+    let logs = timeline.clocks.iter().filter(|clock| has(&clock.system, Lane::Log));
+    strips.extend(logs.map(|clock| strip(&format!("{}{OF_LOGS}", clock.system), Lane::Log)));
     for (title, lane) in [
-        ("other sources", Lane::Event),
+        ("in evidence", Lane::Found),
         ("decisions", Lane::Incident),
         ("evidence", Lane::Evidence),
         ("acts", Lane::Transaction),
@@ -143,14 +163,12 @@ fn strips<'a>(timeline: &'a Timeline<'_>) -> Vec<Strip<'a>> {
         strips.push(strip(title, lane));
     }
     for entry in &timeline.entries {
-        let at = match entry.lane {
-            Lane::Event => strips[..named]
-                .iter()
-                .position(|it| Some(&it.title) == entry.system.as_ref())
-                .unwrap_or(named),
-            lane => strips.iter().position(|it| it.lane == lane).unwrap_or(named),
-        };
-        strips[at].entries.push(entry);
+        let is_of = |strip: &Strip<'_>| strip.lane == entry.lane && strip.system() == entry.system.as_deref();
+        // The last one of a lane is for all the others.
+        let at = strips.iter().position(is_of);
+        if let Some(at) = at.or_else(|| strips.iter().rposition(|it| it.lane == entry.lane)) {
+            strips[at].entries.push(entry);
+        }
     }
     for strip in &mut strips {
         strip.entries.sort_by_key(|entry| entry.number);
@@ -213,7 +231,8 @@ fn times(timeline: &Timeline<'_>, strips: &[Strip<'_>]) -> Vec<Timestamp> {
 
 /// When the first event of a source happened by its own clock.
 fn said_at(strip: &Strip<'_>) -> Option<Timestamp> {
-    strip.entries.first()?.source_time
+    let first = strip.entries.first().filter(|it| it.lane == Lane::Event)?;
+    first.source_time
 }
 
 /// The axis, above and behind the lanes.
@@ -305,7 +324,7 @@ fn lane(strip: &Strip<'_>, axis: &Axis, timeline: &Timeline<'_>) -> (String, f64
             middle - 4.0
         );
     }
-    let labels = labels(&clusters, &strip.title);
+    let labels = labels(&clusters, strip.system().unwrap_or(&strip.title));
     let levels = labels.iter().map(|it| it.level + 1).max().unwrap_or(0);
     for label in &labels {
         let text_y = middle + 20.0 + label.level as f64 * LABEL_HEIGHT;
@@ -391,7 +410,7 @@ fn labels(clusters: &[Cluster<'_>], title: &str) -> Vec<Label> {
             .as_deref()
             .filter(|system| *system == title)
             .and_then(|system| first.what.strip_prefix(system))
-            .map_or(first.what.as_str(), str::trim_start);
+            .map_or(first.what.as_str(), |rest| rest.trim_start_matches([':', ' ']));
         let room = LABEL_MAX.min(WIDTH - cluster.x - 6.0);
         let whole = fitting(&format!("{numbers} {whose}{what}"), room);
         for text in [whole, numbers] {
@@ -414,8 +433,10 @@ fn labels(clusters: &[Cluster<'_>], title: &str) -> Vec<Label> {
 
 fn mark(cluster: &Cluster<'_>, lane: Lane, y: f64, timeline: &Timeline<'_>) -> String {
     let x = cluster.x;
-    let is_observed = cluster.entries.iter().any(|it| it.basis == Basis::Observed);
-    let class = if is_observed { "mark" } else { "mark inferred" };
+    // The surest of what is in one place.
+    let has = |basis| cluster.entries.iter().any(|it| it.basis == basis);
+    let bases = [Basis::Observed, Basis::Stated, Basis::Inferred];
+    let class = bases.into_iter().find(|it| has(*it)).unwrap_or(Basis::Inferred).class();
     let mut told = String::new();
     for entry in cluster.entries.iter().take(10) {
         let (day, time) = day_and_time(entry.at);
@@ -450,6 +471,11 @@ fn mark(cluster: &Cluster<'_>, lane: Lane, y: f64, timeline: &Timeline<'_>) -> S
 pub(super) fn shape(lane: Lane, x: f64, y: f64, class: &str) -> String {
     match lane {
         Lane::Event => format!("<circle class=\"{class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"5\"/>"),
+        Lane::Log => format!(
+            "<rect class=\"{class}\" x=\"{:.1}\" y=\"{:.1}\" width=\"11\" height=\"6\" rx=\"2\"/>",
+            x - 5.5,
+            y - 3.0
+        ),
         Lane::Evidence => format!(
             "<rect class=\"{class}\" x=\"{:.1}\" y=\"{:.1}\" width=\"9\" height=\"9\"/>",
             x - 4.5,
@@ -460,6 +486,7 @@ pub(super) fn shape(lane: Lane, x: f64, y: f64, class: &str) -> String {
                 Lane::Incident => "m0 -6l6 6l-6 6l-6 -6z",
                 Lane::Transaction => "m0 -6l6 11h-12z",
                 Lane::Notice => "m0 6l6 -11h-12z",
+                Lane::Found => "m0 -6l6 5l-2.4 7h-7.2l-2.4 -7z",
                 _ => "m-2 -6h4v4h4v4h-4v4h-4v-4h-4v-4h4z",
             };
             format!("<path class=\"{class}\" d=\"M{x:.1} {y:.1}{path}\"/>")
