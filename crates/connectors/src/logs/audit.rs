@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use staunch_model::{EventKind, EventView, FieldValue};
 use staunch_ports::{Sighting, Source as _};
 
-use super::{Fact, Format, Kind, Outcome, Parties, Same, Visitor, clipped};
+use super::{Fact, Format, Kind, Outcome, Parties, Same, Visitor, clipped, plain};
 use crate::json::EVENT_BYTES_MAX;
 use crate::sources::{Auditd, address};
 
@@ -144,11 +144,16 @@ fn fact(view: &EventView<'_>) -> Option<Fact> {
     if let Some(ip) = view.source.ip {
         what.push_str(&format!(", from {ip}"));
     }
-    if succeeded == Some(false) {
-        what.push_str(", failed");
+    match (view.category, succeeded) {
+        (_, Some(false)) => what.push_str(", failed"),
+        ("USER_LOGIN", Some(true)) => what.push_str(", succeeded"),
+        _ => {}
     }
     if let Some(line) = &line {
         what.push_str(&format!(": {line}"));
+    }
+    for ip in line.iter().flat_map(|it| plain::addresses(it)) {
+        parties.address(Some(ip));
     }
     parties.text = line.map(|it| clipped(&it));
     let account = of("acct").or_else(|| of("ID")).or_else(|| view.user.map(str::to_owned));

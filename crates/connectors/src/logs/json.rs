@@ -139,7 +139,11 @@ fn parties(format: Format, view: &EventView<'_>) -> Parties {
                 let pid = number(view, &["output_fields", key]).and_then(|it| u32::try_from(it).ok());
                 parties.pids.extend(pid);
             }
-            parties.text = text(view, &["output"]).map(clipped);
+            let output = text(view, &["output"]);
+            for ip in output.into_iter().flat_map(plain::addresses) {
+                parties.address(Some(ip));
+            }
+            parties.text = output.map(clipped);
         }
         _ => {}
     }

@@ -1,5 +1,6 @@
 //! Logs: what their lines are told to say, and what becomes of lines that say nothing.
 
+use std::net::IpAddr;
 use std::path::Path;
 
 use staunch_connectors::logs::{DOCUMENT_BYTES_MAX, Fact, Format, LINE_BYTES_MAX, Missing, Same, Tally, guess, read};
@@ -222,6 +223,10 @@ fn audit_records_are_put_together_wherever_their_lines_stand() {
     assert!(login.what.contains("eve") && login.what.contains("failed"), "{login:?}");
     let process = found.iter().find(|it| it.kind.name() == "process").expect("a process");
     assert_eq!(process.parties.pids, [4242, 10]);
+    assert_eq!(
+        process.parties.addresses,
+        ["198.51.100.7".parse::<IpAddr>().expect("an address")]
+    );
     let same = Same::Process {
         pid: 4242,
         program: "/usr/bin/curl".to_owned(),

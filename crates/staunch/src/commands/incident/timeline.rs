@@ -185,9 +185,9 @@ struct Also {
 }
 
 impl Also {
-    /// Who it is, and how much later than `at` by it.
-    fn words(&self, at: Timestamp) -> String {
-        format!("{} ({}) {}", self.system, self.origin, signed(difference(self.at, at)))
+    /// Who it is, and when by it, under the heading of a `day`.
+    fn words(&self, day: &str) -> String {
+        format!("{} ({}) at {}", self.system, self.origin, time_on(day, self.at))
     }
 }
 
@@ -443,9 +443,10 @@ impl Entry {
 
     /// Its basis, and what of it is inferred.
     fn based(&self) -> String {
-        match self.inferred.as_slice() {
-            [] => self.basis.name().to_owned(),
-            parts => format!("{}; inferred: {}", self.basis.name(), parts.join(", ")),
+        match (self.basis, self.inferred.as_slice()) {
+            (basis, []) => basis.name().to_owned(),
+            (Basis::Inferred, parts) => format!("inferred: {}", parts.join(", ")),
+            (basis, parts) => format!("{}; inferred: {}", basis.name(), parts.join(", ")),
         }
     }
 
@@ -453,13 +454,10 @@ impl Entry {
     fn sentence(&self, day: &str) -> String {
         let whose = self.transaction.map_or_else(String::new, |id| format!("{id} "));
         let is_moved = |time: &Timestamp| self.lane == Lane::Event || *time != self.at;
-        let said = self.source_time.filter(is_moved).map_or_else(String::new, |time| {
-            let shown = match day_and_time(time) {
-                (date, time) if date == day => time,
-                _ => time.to_string(),
-            };
-            format!(" (by its clock {shown})")
-        });
+        let said = self
+            .source_time
+            .filter(is_moved)
+            .map_or_else(String::new, |time| format!(" (by its clock {})", time_on(day, time)));
         let supplied: Vec<&str> = self.inferred.iter().copied().filter(|it| *it != JOINED).collect();
         let supplied = match supplied.as_slice() {
             [] => String::new(),
@@ -468,9 +466,17 @@ impl Entry {
         let also: String = self
             .also
             .iter()
-            .map(|it| format!("; taken for the same: {}", it.words(self.at)))
+            .map(|it| format!("; taken for the same: {}", it.words(day)))
             .collect();
         format!("{whose}{}{said}{supplied}{also}", self.what)
+    }
+}
+
+/// A time under the heading of a `day`.
+fn time_on(day: &str, at: Timestamp) -> String {
+    match day_and_time(at) {
+        (date, time) if date == day => time,
+        _ => at.to_string(),
     }
 }
 

@@ -29,28 +29,17 @@ const LEVELS_MAX: usize = 6;
 const BAR_HEIGHT: f64 = 21.0;
 const BARS_MAX: usize = 12;
 const SYSTEMS_MAX: usize = 8;
-/// What the lane of a log has behind the name of its source.
-const OF_LOGS: &str = " log";
 
 /// A lane of the picture.
 struct Strip<'a> {
     title: String,
     lane: Lane,
+    /// The source that it is the lane of, if it is one's.
+    system: Option<&'a str>,
     entries: Vec<&'a Entry>,
     bars: Vec<Bar>,
     /// Bars that there was no room for.
     bars_left_out: usize,
-}
-
-impl Strip<'_> {
-    /// The source that it is the lane of, if it is one's.
-    fn system(&self) -> Option<&str> {
-        match self.lane {
-            Lane::Event => Some(&self.title),
-            Lane::Log => self.title.strip_suffix(OF_LOGS),
-            _ => None,
-        }
-    }
 }
 
 /// Something that lasted.
@@ -138,6 +127,7 @@ fn strips<'a>(timeline: &'a Timeline<'_>) -> Vec<Strip<'a>> {
     let strip = |title: &str, lane| Strip {
         title: title.to_owned(),
         lane,
+        system: None,
         entries: Vec::new(),
         bars: Vec::new(),
         bars_left_out: 0,
@@ -147,11 +137,23 @@ fn strips<'a>(timeline: &'a Timeline<'_>) -> Vec<Strip<'a>> {
         .iter()
         .filter(|clock| has(&clock.system, Lane::Event))
         .take(SYSTEMS_MAX)
-        .map(|clock| strip(&clock.system, Lane::Event))
+        .map(|clock| Strip {
+            system: Some(&clock.system),
+            ..strip(&clock.system, Lane::Event)
+        })
         .collect();
     strips.push(strip("other sources", Lane::Event));
     let logs = timeline.clocks.iter().filter(|clock| has(&clock.system, Lane::Log));
-    strips.extend(logs.map(|clock| strip(&format!("{}{OF_LOGS}", clock.system), Lane::Log)));
+    strips.extend(logs.map(|clock| {
+        let title = match clock.system.as_str() {
+            "log" => "log".to_owned(),
+            system => format!("{system} log"),
+        };
+        Strip {
+            system: Some(&clock.system),
+            ..strip(&title, Lane::Log)
+        }
+    }));
     for (title, lane) in [
         ("in evidence", Lane::Found),
         ("decisions", Lane::Incident),
@@ -163,7 +165,7 @@ fn strips<'a>(timeline: &'a Timeline<'_>) -> Vec<Strip<'a>> {
         strips.push(strip(title, lane));
     }
     for entry in &timeline.entries {
-        let is_of = |strip: &Strip<'_>| strip.lane == entry.lane && strip.system() == entry.system.as_deref();
+        let is_of = |strip: &Strip<'_>| strip.lane == entry.lane && strip.system == entry.system.as_deref();
         // The last one of a lane is for all the others.
         let at = strips.iter().position(is_of);
         if let Some(at) = at.or_else(|| strips.iter().rposition(|it| it.lane == entry.lane)) {
@@ -324,7 +326,7 @@ fn lane(strip: &Strip<'_>, axis: &Axis, timeline: &Timeline<'_>) -> (String, f64
             middle - 4.0
         );
     }
-    let labels = labels(&clusters, strip.system().unwrap_or(&strip.title));
+    let labels = labels(&clusters, strip.system.unwrap_or(&strip.title));
     let levels = labels.iter().map(|it| it.level + 1).max().unwrap_or(0);
     for label in &labels {
         let text_y = middle + 20.0 + label.level as f64 * LABEL_HEIGHT;

@@ -22,7 +22,7 @@ pub(super) fn csv(entries: &[Entry]) -> Result<String, Fault> {
     ];
     writer.write_record(heading).map_err(|error| failed(&error))?;
     for it in entries {
-        let also: Vec<String> = it.also.iter().map(|also| also.words(it.at)).collect();
+        let also: Vec<String> = it.also.iter().map(|also| also.words("")).collect();
         let row = [
             it.at.to_string(),
             it.elapsed_us.to_string(),
