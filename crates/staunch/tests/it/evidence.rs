@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
@@ -224,6 +225,41 @@ fn export_is_proved(home: &Home, server: &Server, key: &str, earlier: &str) {
     assert!(cut.contains("the archive is cut off after"), "{cut}");
 }
 
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir(to).expect("it is our directory");
+    for entry in fs::read_dir(from).expect("readable") {
+        let entry = entry.expect("readable");
+        let to = to.join(entry.file_name());
+        match entry.file_type().expect("it has one") {
+            it if it.is_dir() => copy_folder(&entry.path(), &to),
+            it if it.is_file() => drop(fs::copy(entry.path(), &to).expect("it can be copied")),
+            _ => {}
+        }
+    }
+}
+
+/// Writes `new` for `old` in every object that has it, and says in how many.
+fn change_object(folder: &Path, old: &str, new: &str) -> usize {
+    let mut changed = 0;
+    for entry in fs::read_dir(folder).expect("readable") {
+        let path = entry.expect("readable").path();
+        if path.is_dir() {
+            changed += change_object(&path, old, new);
+            continue;
+        }
+        let bytes = fs::read(&path).expect("readable");
+        let text = zstd::decode_all(&bytes[..]).expect("it is packed");
+        let Ok(text) = String::from_utf8(text) else { continue };
+        if text.contains(old) {
+            let text = text.replace(old, new);
+            fs::remove_file(&path).expect("it is our copy");
+            fs::write(&path, zstd::encode_all(text.as_bytes(), 3).expect("it is packed")).expect("it is our copy");
+            changed += 1;
+        }
+    }
+    changed
+}
+
 #[test]
 fn the_timeline_has_the_lines_of_kept_logs_the_times_of_files_and_other_logs() {
     in_namespace("evidence::timeline", || {
@@ -313,6 +349,26 @@ fn the_timeline_has_the_lines_of_kept_logs_the_times_of_files_and_other_logs() {
             unknown["failed"].as_str().is_some_and(|it| it.contains("format")),
             "{unknown}"
         );
+
+        // Of a log that was changed after it was sealed nothing counts, not even what stands before its end.
+        let copy = home.path("changed");
+        copy_folder(&home.data().join("evidence"), &copy);
+        let changed = change_object(
+            &copy.join("vault").join("objects"),
+            "password for eve",
+            "password for ann",
+        );
+        assert_eq!(changed, 1, "the kept log is there once");
+        let copy = copy.display().to_string();
+        let told: Value = server.json(&["incident", "timeline", "INC-1", "--evidence", "--vault", &copy]);
+        let text = told.to_string();
+        assert!(!text.contains("for ann") && !text.contains("for eve"), "{told:#}");
+        let logs = told["logs"].as_array().expect("a list");
+        let auth = logs
+            .iter()
+            .find(|it| it["file"].as_str().is_some_and(|it| it.contains("auth.log")));
+        let auth = auth.expect("it is told");
+        assert!(auth["failed"].is_string() && auth["shown"] == 0, "{auth}");
 
         let text = server.ok(&asked);
         assert!(

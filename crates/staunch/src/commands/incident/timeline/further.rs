@@ -168,7 +168,7 @@ impl Further {
                 io::ErrorKind::PermissionDenied => Exit::Denied,
                 _ => Exit::Failed,
             };
-            Fault::doing(exit, format!("cannot read the log {shown}"), &error).hint(&format!(
+            Fault::doing(exit, format!("cannot read the log {shown}"), &error).hint(format!(
                 "name a file, or a format and a file, such as cloudtrail=FILE; formats: {}",
                 formats()
             ))
@@ -182,12 +182,14 @@ impl Further {
         };
         let failed = self.lines(&mut from, log.format, (name, Lane::Log), args, interest, &mut read);
         if let Err(error) = failed {
-            let exit = match error {
-                logs::ReadError::Unknown => Exit::Usage,
-                _ => Exit::Failed,
-            };
-            return Err(Fault::doing(exit, format!("cannot read the log {shown}"), &error)
-                .hint(&format!("name its format, as in log={shown}; formats: {}", formats())));
+            let is_unknown = matches!(error, logs::ReadError::Unknown);
+            let exit = if is_unknown { Exit::Usage } else { Exit::Failed };
+            let fault = Fault::doing(exit, format!("cannot read the log {shown}"), &error);
+            return Err(if is_unknown {
+                fault.hint(format!("name its format, as in log={shown}; formats: {}", formats()))
+            } else {
+                fault.hint("name a file with a log; a part of a large document can be cut out with jq")
+            });
         }
         self.tells.logs.push(read);
         Ok(())
@@ -320,7 +322,7 @@ fn check_names(detail: &IncidentDetail, args: &FurtherArgs) -> Result<(), Fault>
         let is_source = name.parse::<Format>().is_ok() || detail.events.iter().any(|it| it.system == name);
         if !is_source {
             let fault = Fault::new(Exit::Usage, format!("there is no source {}", Printable(name)));
-            return Err(fault.hint(&format!("name one of {}", formats())));
+            return Err(fault.hint(format!("name one of {}", formats())));
         }
     }
     Ok(())
