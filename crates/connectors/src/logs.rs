@@ -3,8 +3,8 @@
 //! Never opens a file, never looks at a clock and never judges what belongs to an incident: bytes in, facts out.
 //!
 //! A log is hostile: attackers write words of it, and lines that look like those of others. No line is longer than
-//! [`LINE_BYTES_MAX`] and no document than [`DOCUMENT_BYTES_MAX`], one line at a time is in memory, and texts of a fact are cut.
-//! They are as they came: show them with [`staunch_model::Printable`] only.
+//! [`LINE_BYTES_MAX`] and no document than [`DOCUMENT_BYTES_MAX`], one line at a time is in memory, and texts of a fact
+//! are cut. They are as they came: show them with [`staunch_model::Printable`] only.
 
 use std::io::{self, BufRead, Read as _};
 use std::net::IpAddr;
@@ -311,8 +311,8 @@ impl Visitor<'_> {
     }
 }
 
-/// Calls `visit` with each fact of a log, in the order in which they stand there. Without a format, it is guessed by the
-/// beginning. What of a time is not said is supplied: the year that brings it nearest to `around`.
+/// Calls `visit` with each fact of a log, in the order in which they stand there. Without a format, it is guessed by
+/// the beginning. What of a time is not said is supplied: the year that brings it nearest to `around`.
 ///
 /// # Errors
 /// [`ReadError`]; what was visited before stays.

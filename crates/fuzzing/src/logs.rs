@@ -1,8 +1,8 @@
 //! Logs, as files have them that attackers write to.
 //!
-//! What holds: every item is counted by what became of it; a fact is of the format, its time can be shown and read back, its
-//! texts and addresses are bounded; how the bytes arrive changes nothing; of plain lines each is read by itself; and what is the same
-//! is so from either side.
+//! What holds: every item is counted by what became of it; a fact is of the format, its time can be shown and read
+//! back, its texts and addresses are bounded; how the bytes arrive changes nothing; of plain lines each is read by
+//! itself; and what is the same is so from either side.
 
 use std::io::{BufRead, BufReader};
 

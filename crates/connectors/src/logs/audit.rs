@@ -1,6 +1,7 @@
 //! Records of the Linux audit system, several lines for one event, as `sources/auditd.rs` reads them.
 //!
-//! The lines of one event need not follow each other. So many events are held back; what comes later is an event of its own.
+//! The lines of one event need not follow each other. So many events are held back; what comes later is an event of its
+//! own.
 
 use std::collections::VecDeque;
 

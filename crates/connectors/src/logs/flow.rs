@@ -1,8 +1,8 @@
 //! VPC flow logs of AWS: one record a line, fields with blanks between them.
 //!
-//! Without a heading the fields are those of version 2; a heading says their order, as the files in S3 have it. The time of a
-//! record is the begin of its window, in whole seconds: the first packet came then or up to a window later. (Fields: Amazon VPC User Guide, "Flow log
-//! records".)
+//! Without a heading the fields are those of version 2; a heading says their order, as the files in S3 have it. The
+//! time of a record is its `start`, in whole seconds: when the first packet of its window was received, which may be up
+//! to 60 seconds after it passed the interface. (Fields and times: Amazon VPC User Guide, "Flow log records".)
 
 use std::net::IpAddr;
 use std::str;

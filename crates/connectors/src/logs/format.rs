@@ -41,8 +41,8 @@ pub enum Format {
 }
 
 impl Format {
-    /// All formats, in the order of their priority: who is nearest to what happened comes first. The kernel of a host and who
-    /// carried out a call, then who looked on, then what was counted, then what programs say of themselves.
+    /// All formats, in the order of their priority: who is nearest to what happened comes first. The kernel of a host
+    /// and who carried out a call, then who looked on, then what was counted, then what programs say of themselves.
     pub const ALL: [Self; 16] = [
         Self::Auditd,
         Self::CloudTrail,

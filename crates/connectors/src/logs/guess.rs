@@ -1,7 +1,7 @@
 //! Which format a log is written in, by its beginning.
 //!
-//! Keys are looked for as text: inside a text of JSON their quotation marks were escaped, so no words of an attacker pass for
-//! a key. A guess is told to people, who can say otherwise.
+//! Keys are looked for as text: inside a text of JSON their quotation marks were escaped, so no words of an attacker
+//! pass for a key. A guess is told to people, who can say otherwise.
 
 use super::{Format, flow, plain};
 

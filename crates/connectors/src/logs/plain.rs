@@ -1,6 +1,7 @@
 //! Lines that begin with a time, of whatever program: what they say is text. Of sshd and dnsmasq more is understood.
 //!
-//! Anybody who may write to such a log may write any line of it: what is understood is what the line says, not what happened.
+//! Anybody who may write to such a log may write any line of it: what is understood is what the line says, not what
+//! happened.
 
 use staunch_model::Timestamp;
 
@@ -142,8 +143,8 @@ pub(super) fn fact(format: Format, time: Timestamp, missing: Vec<Missing>, about
     }
 }
 
-/// Who asked dnsmasq for which name, of which type: `query[A] example.com from 192.0.2.1`, with `log-queries=extra` behind
-/// a number and who asks.
+/// Who asked dnsmasq for which name, of which type: `query[A] example.com from 192.0.2.1`, with `log-queries=extra`
+/// behind a number and who asks.
 fn asked<'a>(about: &About<'a>) -> Option<(std::net::IpAddr, &'a str, &'a str)> {
     if about.program != Some("dnsmasq") {
         return None;
@@ -162,7 +163,8 @@ fn asked<'a>(about: &About<'a>) -> Option<(std::net::IpAddr, &'a str, &'a str)> 
     (is_extra(&about.text[..at]) && !name.contains(' ')).then_some((client, name, of_type))
 }
 
-/// As whom, from where and whether sshd let somebody in: `Accepted publickey for alice from 203.0.113.9 port 4242 ssh2`.
+/// As whom, from where and whether sshd let somebody in: `Accepted publickey for alice from 203.0.113.9 port 4242
+/// ssh2`.
 fn logged_in<'a>(about: &About<'a>) -> Option<(&'a str, std::net::IpAddr, bool)> {
     if !matches!(about.program, Some("sshd" | "sshd-session")) {
         return None;

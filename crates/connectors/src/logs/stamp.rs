@@ -15,8 +15,8 @@ const MONTHS: [&str; 12] = [
 /// A time, what of it is not said, and the text behind it.
 pub(super) type Stamped<'l> = (Timestamp, Vec<Missing>, &'l str);
 
-/// The time that `line` begins with, perhaps in brackets: as RFC 3339 says it, with a blank in its middle, a comma before its
-/// decimals or without a zone; or as RFC 3164 says it, with or without a year.
+/// The time that `line` begins with, perhaps in brackets: as RFC 3339 says it, with a blank in its middle, a comma
+/// before its decimals or without a zone; or as RFC 3164 says it, with or without a year.
 pub(super) fn stamp(line: &str, around: Timestamp) -> Option<Stamped<'_>> {
     let (opened, line) = match line.strip_prefix('[') {
         Some(line) => (true, line),

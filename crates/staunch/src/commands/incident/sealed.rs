@@ -48,7 +48,8 @@ pub(super) struct Read {
 }
 
 impl Sealed {
-    /// When something happened, by the ticks since the machine was started; there are 100 in a second (`USER_HZ`, time(7)).
+    /// When something happened, by the ticks since the machine was started; there are 100 in a second (`USER_HZ`,
+    /// time(7)).
     pub(super) fn at_ticks(&self, ticks: u64) -> Timestamp {
         let since_boot = ticks.saturating_mul(10_000);
         let before = self.since_boot.as_micros().saturating_sub(since_boot);

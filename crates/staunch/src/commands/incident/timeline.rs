@@ -1,9 +1,11 @@
-//! `staunch incident timeline`: what happened, what was decided and done, and what people were told and said, in one order.
+//! `staunch incident timeline`: what happened, what was decided and done, and what people were told and said, in one
+//! order.
 //!
-//! The order is the journal's, never that of clocks: events stand where they were received. What logs and sealed evidence say
-//! is put between that by its time.
+//! The order is the journal's, never that of clocks: events stand where they were received. What logs and sealed
+//! evidence say is put between that by its time.
 
 mod axis;
+mod entry;
 mod further;
 mod html;
 pub(super) mod measures;
@@ -16,180 +18,19 @@ use std::io::Write as _;
 use std::path::Path;
 
 use serde::Serialize;
-use staunch_connectors::logs::{Kind, Same};
-use staunch_model::{Change, Printable, Record, Span, Timestamp, TransactionId};
+use staunch_connectors::logs::Same;
+use staunch_model::{Printable, Record, Span, Timestamp};
 use staunch_server::dto::{IncidentAnswer, IncidentDetail, IncidentRow, TimelineEntry};
 
+pub(super) use self::entry::Basis;
+use self::entry::{Also, Entry, JOINED, Lane};
 use self::further::{Further, LogRead, Window};
 use self::measures::{Clock, Measures, clocks, measures};
 use self::sheet::csv;
 use self::text::text;
 use crate::cli::{FurtherArgs, TimelineFormat};
 use crate::exit::{Exit, Fault};
-use crate::output::{Output, day_and_time, json, print, say};
-
-/// That another source says the same is concluded.
-const JOINED: &str = "joined";
-
-/// Who an entry is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Lane {
-    /// What a source said to Staunch.
-    Event,
-    /// What a log says.
-    Log,
-    /// What sealed evidence says.
-    Found,
-    /// What was concluded.
-    Incident,
-    /// What was preserved, and what could not be.
-    Evidence,
-    /// What was done, and what was found of it.
-    Transaction,
-    /// What people were told.
-    Notice,
-    /// What people said.
-    Person,
-}
-
-impl Lane {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Event => "event",
-            Self::Log => "log",
-            Self::Found => "found",
-            Self::Incident => "incident",
-            Self::Evidence => "evidence",
-            Self::Transaction => "transaction",
-            Self::Notice => "notice",
-            Self::Person => "person",
-        }
-    }
-}
-
-/// Where it is known from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Basis {
-    /// Staunch saw it: a source, a driver, a collector or a person told it so.
-    Observed,
-    /// A log or a file says so, which Staunch did not see happen.
-    Stated,
-    /// Staunch concluded or decided it from what was observed, or supplied a part of its time.
-    Inferred,
-}
-
-impl Basis {
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Observed => "observed",
-            Self::Stated => "stated",
-            Self::Inferred => "inferred",
-        }
-    }
-
-    pub(super) const fn mark(self) -> char {
-        match self {
-            Self::Observed => ' ',
-            Self::Stated => '"',
-            Self::Inferred => '~',
-        }
-    }
-
-    /// The class of a mark in a picture.
-    const fn class(self) -> &'static str {
-        match self {
-            Self::Observed => "mark",
-            Self::Stated => "mark stated",
-            Self::Inferred => "mark inferred",
-        }
-    }
-
-    /// What `record` rests on.
-    const fn of(record: &Record) -> Self {
-        match record {
-            Record::EvidenceSealed { .. } | Record::EvidencePostponed { .. } | Record::OrphanAdopted { .. } => {
-                Self::Observed
-            }
-            _ => Self::Inferred,
-        }
-    }
-
-    #[rustfmt::skip]
-    const fn of_change(change: &Change) -> Self {
-        use Change as C;
-        match change {
-            C::Approved { .. }
-            | C::Postponed { .. } | C::Landed(_) | C::Unproved { .. } | C::PostCheckPassed { .. }
-            | C::RenewCheckStarted { .. } | C::Renewed { .. } | C::RenewFailed(_)
-            | C::UndoLanded { .. } | C::Lifted(_) | C::ProbedAbsent | C::ProbedPresent(_) | C::ReleaseVerified
-            | C::StaleReply { .. } => Self::Observed,
-            C::PreCheckStarted(_) | C::Refused { .. } | C::WouldExecute { .. } | C::ApprovalRequested { .. }
-            | C::ExecuteIntended { .. } | C::Resent(_) | C::RollbackStarted { .. } | C::GaveUp(_)
-            | C::ReleaseStarted { .. } | C::RenewStarted { .. } | C::Joined(_) | C::LetGo(_) => Self::Inferred,
-        }
-    }
-}
-
-/// One entry. Its text is safe to show.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-struct Entry {
-    /// Its place in the order, from one on.
-    #[serde(skip)]
-    number: usize,
-    /// When, by the clock of this installation; of logs, by that of the source, corrected by what is stated of it.
-    at: Timestamp,
-    /// Since the first entry of the journal, in microseconds; negative before it.
-    elapsed_us: i64,
-    /// The frame of the journal that says so; none of logs and evidence.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    lsn: Option<u64>,
-    lane: Lane,
-    basis: Basis,
-    /// What of it is inferred, whatever its basis is: `year`, `zone`, `joined`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    inferred: Vec<&'static str>,
-    /// The source that said so, for events and logs. Safe to show.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    system: Option<String>,
-    /// The file or the evidence that has it. Safe to show.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    origin: Option<String>,
-    /// What it is about, of logs and evidence.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    kind: Option<Kind>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    transaction: Option<TransactionId>,
-    /// When it happened by the clock of its source, for what says so.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    source_time: Option<Timestamp>,
-    what: String,
-    /// Who else says the same.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    also: Vec<Also>,
-    /// What makes it the same as what others say.
-    #[serde(skip)]
-    same: Option<Same>,
-}
-
-/// Another source of the same fact. Its text is safe to show.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-struct Also {
-    system: String,
-    origin: String,
-    /// When by that source, corrected likewise.
-    at: Timestamp,
-    /// What it says.
-    what: String,
-}
-
-impl Also {
-    /// Who it is, and when by it, under the heading of a `day`.
-    fn words(&self, day: &str) -> String {
-        format!("{} ({}) at {}", self.system, self.origin, time_on(day, self.at))
-    }
-}
+use crate::output::{Output, json, print, say};
 
 #[derive(Debug, Serialize)]
 struct Timeline<'a> {
@@ -362,8 +203,8 @@ fn of_journal(detail: &IncidentDetail) -> Vec<Entry> {
     entries
 }
 
-/// The entries of the journal as they stand, and `found`, which is in the order of time, between them: each before the first
-/// entry of the journal that is later.
+/// The entries of the journal as they stand, and `found`, which is in the order of time, between them: each before the
+/// first entry of the journal that is later.
 fn in_order(journal: Vec<Entry>, found: Vec<Entry>) -> Vec<Entry> {
     let mut all = Vec::with_capacity(journal.len() + found.len());
     let mut found = found.into_iter().peekable();
@@ -418,66 +259,6 @@ fn meaning(entry: &TimelineEntry) -> (Lane, Basis, String) {
         (None, _) => Lane::Incident,
     };
     (lane, basis, Printable(&entry.what).to_string())
-}
-
-impl Entry {
-    fn new(at: Timestamp, (lane, basis, what): (Lane, Basis, String)) -> Self {
-        Self {
-            number: 0,
-            at,
-            elapsed_us: 0,
-            lsn: None,
-            lane,
-            basis,
-            inferred: Vec::new(),
-            system: None,
-            origin: None,
-            kind: None,
-            transaction: None,
-            source_time: None,
-            what,
-            also: Vec::new(),
-            same: None,
-        }
-    }
-
-    /// Its basis, and what of it is inferred.
-    fn based(&self) -> String {
-        match (self.basis, self.inferred.as_slice()) {
-            (basis, []) => basis.name().to_owned(),
-            (Basis::Inferred, parts) => format!("inferred: {}", parts.join(", ")),
-            (basis, parts) => format!("{}; inferred: {}", basis.name(), parts.join(", ")),
-        }
-    }
-
-    /// All that is said of it under the heading of a `day`.
-    fn sentence(&self, day: &str) -> String {
-        let whose = self.transaction.map_or_else(String::new, |id| format!("{id} "));
-        let is_moved = |time: &Timestamp| self.lane == Lane::Event || *time != self.at;
-        let said = self
-            .source_time
-            .filter(is_moved)
-            .map_or_else(String::new, |time| format!(" (by its clock {})", time_on(day, time)));
-        let supplied: Vec<&str> = self.inferred.iter().copied().filter(|it| *it != JOINED).collect();
-        let supplied = match supplied.as_slice() {
-            [] => String::new(),
-            parts => format!(" ({} inferred)", parts.join(" and ")),
-        };
-        let also: String = self
-            .also
-            .iter()
-            .map(|it| format!("; taken for the same: {}", it.words(day)))
-            .collect();
-        format!("{whose}{}{said}{supplied}{also}", self.what)
-    }
-}
-
-/// A time under the heading of a `day`.
-fn time_on(day: &str, at: Timestamp) -> String {
-    match day_and_time(at) {
-        (date, time) if date == day => time,
-        _ => at.to_string(),
-    }
 }
 
 /// A difference, with its sign.

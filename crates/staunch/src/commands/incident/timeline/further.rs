@@ -1,7 +1,7 @@
 //! What a timeline has beside the journal: what logs and the sealed evidence of the incident say.
 //!
-//! Never takes a log for what happened: each entry says who states it. Of logs only what lies within the time of the incident
-//! and is about something of it is kept, unless everything is asked for.
+//! Never takes a log for what happened: each entry says who states it. Of logs only what lies within the time of the
+//! incident and is about something of it is kept, unless everything is asked for.
 
 mod interest;
 mod join;
@@ -228,7 +228,8 @@ impl Further {
         Ok(())
     }
 
-    /// The entries in the order of their times, and what is told beside. What is the same as an event of `journal` goes there.
+    /// The entries in the order of their times, and what is told beside. What is the same as an event of `journal` goes
+    /// there.
     pub(super) fn into_entries(self, journal: &mut [Entry], clocks: &mut Vec<Clock>) -> (Vec<Entry>, Tells) {
         for it in &self.found {
             if let Some(system) = it.entry.system.as_deref().filter(|_| it.entry.lane == Lane::Log) {

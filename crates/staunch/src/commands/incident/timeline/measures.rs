@@ -14,10 +14,11 @@ const VOLATILE_TO: u8 = 3;
 pub(in crate::commands::incident) struct Measures {
     /// To detect: from the first event, by its source's clock, until it was received. Zero when that clock is ahead.
     pub(in crate::commands::incident) event_to_received_us: Option<u64>,
-    /// To know: from receiving the first event until the last of the volatile evidence was sealed; nothing while some is not
-    /// sealed, also when it was missed.
+    /// To know: from receiving the first event until the last of the volatile evidence was sealed; nothing while some
+    /// is not sealed, also when it was missed.
     pub(in crate::commands::incident) received_to_known_us: Option<u64>,
-    /// From receiving the first event until the last of the evidence was sealed; nothing while some is neither sealed nor missed.
+    /// From receiving the first event until the last of the evidence was sealed; nothing while some is neither sealed
+    /// nor missed.
     pub(in crate::commands::incident) received_to_preserved_us: Option<u64>,
     /// To contain: from receiving the first event until the first containment was verified.
     pub(in crate::commands::incident) received_to_contained_us: Option<u64>,
@@ -120,8 +121,8 @@ pub(in crate::commands::incident) fn measures(detail: &IncidentDetail) -> Measur
     }
 }
 
-/// What is known of the clock of a source: how much later than by it its events were received. That is the offset of the
-/// clock and the delay of the way together; nothing here can tell them apart.
+/// What is known of the clock of a source: how much later than by it its events were received. That is the offset of
+/// the clock and the delay of the way together; nothing here can tell them apart.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Clock {
     /// The source. Safe to show.
@@ -130,7 +131,8 @@ pub(super) struct Clock {
     pub(super) events: u64,
     /// The median of received minus source time, in microseconds; negative when the source's clock is ahead.
     pub(super) offset_and_delay_us: Option<i64>,
-    /// How far its clock is said to be ahead, in microseconds; negative when it is behind. The times of its logs are less that.
+    /// How far its clock is said to be ahead, in microseconds; negative when it is behind. The times of its logs are
+    /// less that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) stated_offset_us: Option<i64>,
     /// The entries of its logs that are shown.

@@ -1,9 +1,9 @@
 //! The same fact from several sources is one entry.
 //!
-//! Two facts are the same when they are of the same kind and about the same parties ([`Same`]), not more than
-//! [`APART`] apart by clocks that were set right, and of different origins. Each takes the nearest that is free, and one log
-//! never says the same thing twice: two equal lines of it are two facts. That they are the same is concluded, so it is marked,
-//! and nothing of the others is lost: who they are, when, and what they say.
+//! Two facts are the same when they are of the same kind and about the same parties ([`Same`]), not more than [`APART`]
+//! apart by clocks that were set right, and of different origins. Each takes the nearest that is free, and one log
+//! never says the same thing twice: two equal lines of it are two facts. That they are the same is concluded, so it is
+//! marked, and nothing of the others is lost: who they are, when, and what they say.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,8 @@
-//! What the sealed evidence of an incident says: processes that began, logins, connections that were open, times of files, and
-//! the lines of logs that were kept.
+//! What the sealed evidence of an incident says: processes that began, logins, connections that were open, times of
+//! files, and the lines of logs that were kept.
 //!
-//! What a collector read out of the kernel was observed. What a file of the machine says, whoever wrote to it, is stated.
+//! What a collector read out of the kernel was observed. What a file of the machine says, whoever wrote to it, is
+//! stated.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -128,8 +129,8 @@ impl Further {
     }
 }
 
-/// The processes that belong to the incident: those that evidence was taken of, that hold a connection to one of its addresses,
-/// and who started them.
+/// The processes that belong to the incident: those that evidence was taken of, that hold a connection to one of its
+/// addresses, and who started them.
 fn pids(facts: &Facts, interest: &Interest) -> BTreeSet<u32> {
     let subjects = facts
         .processes
