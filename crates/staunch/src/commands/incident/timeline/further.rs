@@ -71,7 +71,7 @@ impl LogRead {
             };
             line.push_str(&format!("{format}{guessed}, {} {of} shown", self.shown));
         }
-        let bounded = format!("left out, more than {ENTRIES_MAX} in all");
+        let bounded = format!("left out for want of room, {ENTRIES_MAX} in all");
         for (count, what) in [
             (self.outside, "of another time"),
             (self.unrelated, "about others"),
@@ -122,6 +122,9 @@ pub(super) struct Further {
     found: Vec<Found>,
     /// How many origins there are so far.
     origins: usize,
+    /// How many logs are still to be read. Each may fill its share of the room, so that none that is flooded crowds out
+    /// the others.
+    logs_left: usize,
     clocks: Vec<ClockOffset>,
     tells: Tells,
 }
@@ -145,6 +148,7 @@ pub(super) fn read(
     }
     let mut interest = Interest::of(detail, args.before, args.after, args.all);
     further.tells.window = Some(interest.window);
+    further.logs_left = args.logs.len();
     if args.evidence {
         match folder {
             Ok(folder) => further.evidence(detail.incident.id, folder, args, &mut interest),
@@ -207,6 +211,8 @@ impl Further {
     ) -> Result<(), logs::ReadError> {
         self.origins += 1;
         let origin = self.origins;
+        let room = self.found.len() + ENTRIES_MAX.saturating_sub(self.found.len()) / self.logs_left.max(1);
+        self.logs_left = self.logs_left.saturating_sub(1);
         let around = interest.around;
         let (format, tally) = logs::read(from, format, around, &mut |fact| {
             let at = corrected(fact.time, &args.clock, fact.format.name());
@@ -214,7 +220,7 @@ impl Further {
                 read.outside += 1;
             } else if !interest.is_about(&fact.parties) {
                 read.unrelated += 1;
-            } else if self.found.len() >= ENTRIES_MAX {
+            } else if self.found.len() >= room {
                 read.left_out += 1;
             } else {
                 read.shown += 1;

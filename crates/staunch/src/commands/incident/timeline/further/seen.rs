@@ -89,6 +89,7 @@ impl Further {
             let what = format!("{no_room} more things in evidence, for which there was no room");
             self.tells.missing.push(what);
         }
+        self.logs_left += kept.iter().filter(|it| !it.is_list).count();
         for it in kept.iter().filter(|it| !it.is_list) {
             self.kept(it, folder, args, interest);
         }
@@ -117,7 +118,10 @@ impl Further {
                     other => other.to_string(),
                 })
             }
-            Err(why) => Err(why),
+            Err(why) => {
+                self.logs_left = self.logs_left.saturating_sub(1);
+                Err(why)
+            }
         };
         if let Err(why) = failed {
             // What was not proved to its end does not count.

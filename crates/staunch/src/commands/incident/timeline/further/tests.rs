@@ -367,8 +367,14 @@ fn entries_are_bounded_and_what_was_left_out_is_told() {
     assert_eq!(json["logs"][0]["left_out"], 5);
     let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(
-        flat.contains("5 left out, more than 10000 in all"),
+        flat.contains("5 left out for want of room, 10000 in all"),
         "{}",
-        &flat[..2_000]
+        &flat[..500]
     );
+    // One that is flooded leaves room for those that are read after it.
+    let small = "2026-11-25T12:00:02Z eve was here\n";
+    let logs = [("flood.log", lines.as_str()), ("small.log", small)];
+    let (json, _) = told(&logs, &["--logs", "LOG:flood.log", "--logs", "LOG:small.log"]).expect("it is read");
+    assert_eq!(json["logs"][0]["shown"], ENTRIES_MAX / 2);
+    assert_eq!(json["logs"][1]["shown"], 1);
 }
