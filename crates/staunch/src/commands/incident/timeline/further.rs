@@ -8,6 +8,7 @@ mod join;
 mod seen;
 #[cfg(test)]
 mod tests;
+mod unpack;
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -19,6 +20,7 @@ use staunch_model::{Printable, Span, Timestamp};
 use staunch_server::dto::IncidentDetail;
 
 use self::interest::Interest;
+use self::unpack::{UNPACKED_BYTES_MAX, Unpacked};
 use super::measures::Clock;
 use super::{Basis, Entry, Lane};
 use crate::cli::{ClockOffset, FurtherArgs, LogFile};
@@ -64,7 +66,7 @@ impl LogRead {
     pub(super) fn words(&self) -> String {
         let mut line = format!("{}: ", self.file);
         let guessed = if self.guessed { " (guessed)" } else { "" };
-        if let Some(format) = self.format {
+        if let Some(format) = self.format.filter(|_| self.tally.items > 0 || self.failed.is_none()) {
             let of = match self.tally.items {
                 1 => "of 1 entry".to_owned(),
                 items => format!("of {items} entries"),
@@ -88,8 +90,8 @@ impl LogRead {
             line.push_str(&format!(" (the first: no. {first})"));
         }
         if let Some(why) = &self.failed {
-            let but = if self.format.is_some() { "; " } else { "" };
-            line.push_str(&format!("{but}not read: {why}"));
+            let but = if self.tally.items > 0 { "; " } else { "not read: " };
+            line.push_str(&format!("{but}{why}"));
         }
         line
     }
@@ -214,7 +216,8 @@ impl Further {
         let room = self.found.len() + ENTRIES_MAX.saturating_sub(self.found.len()) / self.logs_left.max(1);
         self.logs_left = self.logs_left.saturating_sub(1);
         let around = interest.around;
-        let (format, tally) = logs::read(from, format, around, &mut |fact| {
+        let mut unpacked = Unpacked::new(from).map_err(logs::ReadError::Io)?;
+        let (format, tally) = logs::read(unpacked.reader(), format, around, &mut |fact| {
             let at = corrected(fact.time, &args.clock, fact.format.name());
             if !interest.is_within(at) {
                 read.outside += 1;
@@ -231,6 +234,12 @@ impl Further {
         })?;
         read.format = Some(format.name());
         read.tally = tally;
+        if unpacked.is_cut() {
+            let most = UNPACKED_BYTES_MAX >> 20;
+            read.failed = Some(format!(
+                "it is more than {most} MiB unpacked, and the rest was not read"
+            ));
+        }
         Ok(())
     }
 

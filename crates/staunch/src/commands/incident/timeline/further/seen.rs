@@ -5,6 +5,7 @@
 //! stated.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::path::Path;
 
 use serde_json::Value;
@@ -113,7 +114,9 @@ impl Further {
         let failed = match kept.open(folder) {
             Ok(mut from) => {
                 let lines = self.lines(&mut from, format, (&name, Lane::Log), args, interest, &mut read);
-                lines.map_err(|error| match error {
+                // Only at the end of its bytes it is proved; what is unpacked may end before.
+                let proved = lines.and_then(|()| io::copy(&mut from, &mut io::sink()).map_err(ReadError::Io));
+                proved.map(drop).map_err(|error| match error {
                     ReadError::Io(error) => error.to_string(),
                     other => other.to_string(),
                 })
@@ -126,8 +129,12 @@ impl Further {
         if let Err(why) = failed {
             // What was not proved to its end does not count.
             self.found.truncate(before);
-            read.shown = 0;
-            read.failed = Some(Printable(&why).to_string());
+            read = LogRead {
+                file: read.file,
+                format: format.map(Format::name),
+                failed: Some(Printable(&why).to_string()),
+                ..LogRead::default()
+            };
         }
         self.tells.logs.push(read);
     }

@@ -46,7 +46,12 @@ fn incident() -> IncidentDetail {
 fn told(logs: &[(&str, &str)], arguments: &[&str]) -> Result<(Value, String), Fault> {
     let folder = tempfile::tempdir().expect("a folder");
     for (name, text) in logs {
-        fs::write(folder.path().join(name), text).expect("it is our folder");
+        // Named like a packed one, it is.
+        let bytes = match name.ends_with(".zst") {
+            true => zstd::encode_all(text.as_bytes(), 3).expect("memory"),
+            false => text.as_bytes().to_vec(),
+        };
+        fs::write(folder.path().join(name), bytes).expect("it is our folder");
     }
     let place = format!("{}/", folder.path().display());
     let named = arguments.iter().map(|it| it.replace("LOG:", &place));
@@ -125,6 +130,10 @@ fn of_logs_there_is_what_belongs_to_the_incident_where_its_time_puts_it() {
     );
     assert!(text.contains("   -1m  log      \" vpc-flow: tcp"), "{text}");
     assert!(text.contains("\" stated by a log or a file"), "{text}");
+
+    // What is packed is read as what it is.
+    let packed = told(&[("flows.zst", FLOWS)], &["--logs", "LOG:flows.zst"]).expect("it is read");
+    assert_eq!(packed.0["logs"][0]["shown"], 2, "{}", packed.1);
 
     // Everything, of a longer time.
     let all = ["--logs", "LOG:flows", "--all", "--before", "3h"];
@@ -322,6 +331,7 @@ fn words_of_attackers_stay_words_in_every_format() {
     let timeline = timeline(&detail, further);
     assert_eq!(timeline.logs[0].shown, 2, "{:?}", timeline.logs);
     let page = html::page(&timeline, None);
+    assert!(page.contains("class=\"mark stated\""), "{page}");
     assert!(!page.contains("<script") && !page.contains("<b>"), "{page}");
     let sheet = csv(&timeline.entries).expect("CSV");
     assert!(sheet.contains(",'=<b>x.log,"), "{sheet}");
