@@ -11,6 +11,7 @@ pub mod geo;
 pub mod inlets;
 pub mod json;
 pub mod lists;
+pub mod logs;
 pub mod lookups;
 mod mounts;
 pub mod notifiers;

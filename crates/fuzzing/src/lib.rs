@@ -18,6 +18,7 @@ pub mod job;
 pub mod journal;
 pub mod lists;
 pub mod logins;
+pub mod logs;
 pub mod lookups;
 pub mod made;
 pub mod netlink;
@@ -86,6 +87,10 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "logins",
         run: logins::run,
+    },
+    Target {
+        name: "logs",
+        run: logs::run,
     },
     Target {
         name: "job",

@@ -23,8 +23,8 @@ pub(crate) use author::{
 pub(crate) use drill::{DrillCommand, DrillKeyArgs, DrillRunArgs, TabletopArgs};
 pub(crate) use evidence::{EvidenceCommand, EvidenceExportArgs, EvidenceGetArgs, EvidenceVerifyArgs, VaultArgs};
 pub(crate) use look::{
-    ContainmentCommand, GraphFormat, IncidentCommand, IncidentState, IndexCommand, JournalCommand, Period, ReplayArgs,
-    TimelineFormat, WatchArgs,
+    ClockOffset, ContainmentCommand, FurtherArgs, GraphFormat, IncidentCommand, IncidentState, IndexCommand,
+    JournalCommand, LogFile, Period, ReplayArgs, TimelineFormat, WatchArgs,
 };
 pub(crate) use operate::{
     ApproveArgs, DenyArgs, ModeArgs, ModeName, ProtectAddArgs, ProtectCommand, ProtectRemoveArgs, RecoverArgs,

@@ -52,7 +52,7 @@ pub fn read(text: &str) -> Option<Timestamp> {
 }
 
 /// The time that lies `micros` microseconds after 1970. As any other time of an event it has a date.
-pub(super) fn since_epoch(micros: u64) -> Option<Timestamp> {
+pub(crate) fn since_epoch(micros: u64) -> Option<Timestamp> {
     (micros / 1_000_000 <= SECONDS_MAX).then_some(Timestamp::from_micros(micros))
 }
 

@@ -16,6 +16,7 @@ mod kill_process;
 mod lock_account;
 mod lock_account_setting;
 mod lock_account_system;
+mod logs;
 mod notifiers;
 mod processes;
 mod sinkhole_domain;

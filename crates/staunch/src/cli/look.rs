@@ -1,9 +1,13 @@
 //! Commands that show what happens and what happened.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
+use std::str::FromStr;
 
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{Args, Subcommand, ValueEnum};
-use staunch_model::{IncidentId, Timestamp};
+use staunch_connectors::logs::Format;
+use staunch_model::{IncidentId, Span, Timestamp};
 
 use super::{DataArgs, ServerArgs, ShowArgs};
 
@@ -67,9 +71,11 @@ pub(crate) enum IncidentCommand {
         /// Write it into this file, which must not be there
         #[arg(long, short, value_name = "FILE")]
         output: Option<PathBuf>,
-        /// The folder of evidence, for the causes in a page, or a copy of it [default: that of the configuration]
+        /// The folder of evidence, for the causes in a page and for `--evidence`, or a copy of it [default: that of the configuration]
         #[arg(long, value_name = "DIR")]
         vault: Option<PathBuf>,
+        #[command(flatten)]
+        further: Box<FurtherArgs>,
         #[command(flatten)]
         server: ServerArgs,
     },
@@ -110,6 +116,93 @@ pub(crate) enum IncidentCommand {
         #[command(flatten)]
         show: ShowArgs,
     },
+}
+
+/// What a timeline has beside the journal.
+#[derive(Args, Debug)]
+pub(crate) struct FurtherArgs {
+    /// Add what this log says, such as `cloudtrail=FILE`; without a format it is guessed. Can be given several times
+    #[arg(
+        long,
+        value_name = "[FORMAT=]FILE",
+        value_parser = OsStringValueParser::new().map(LogFile::of),
+        help_heading = "Logs and evidence"
+    )]
+    pub(crate) logs: Vec<LogFile>,
+    /// Add what the sealed evidence of the incident says
+    #[arg(long, help_heading = "Logs and evidence")]
+    pub(crate) evidence: bool,
+    /// The clock of a source is so far ahead, such as `suricata=+2s`, or behind: `vpc-flow=-1s`
+    #[arg(long, value_name = "SOURCE=OFFSET", help_heading = "Logs and evidence")]
+    pub(crate) clock: Vec<ClockOffset>,
+    /// Add what happened so long before the first entry of the journal
+    #[arg(long, value_name = "SPAN", default_value = "1h", help_heading = "Logs and evidence")]
+    pub(crate) before: Span,
+    /// Add what happened so long after the last entry of the journal
+    #[arg(long, value_name = "SPAN", default_value = "1h", help_heading = "Logs and evidence")]
+    pub(crate) after: Span,
+    /// Add also what is about none of the addresses, accounts, processes and hosts of the incident
+    #[arg(long, help_heading = "Logs and evidence")]
+    pub(crate) all: bool,
+    /// When several say the same, the words of these come first
+    #[arg(
+        long,
+        value_name = "SOURCE,...",
+        value_delimiter = ',',
+        help_heading = "Logs and evidence"
+    )]
+    pub(crate) priority: Vec<String>,
+}
+
+/// A log, and its format when it is named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LogFile {
+    pub(crate) format: Option<Format>,
+    pub(crate) path: PathBuf,
+}
+
+impl LogFile {
+    fn of(text: OsString) -> Self {
+        let named = text.to_str().and_then(|it| it.split_once('='));
+        match named.and_then(|(name, path)| Some((name.parse().ok()?, path))) {
+            Some((format, path)) => Self {
+                format: Some(format),
+                path: path.into(),
+            },
+            // Other names may have the sign in them.
+            None => Self {
+                format: None,
+                path: text.into(),
+            },
+        }
+    }
+}
+
+/// How far the clock of a source is ahead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ClockOffset {
+    pub(crate) source: String,
+    /// In microseconds; negative when it is behind.
+    pub(crate) ahead_us: i64,
+}
+
+impl FromStr for ClockOffset {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bad = || "write a source and an offset, such as suricata=+2s or vpc-flow=-150ms".to_owned();
+        let (source, offset) = text.split_once('=').filter(|(it, _)| !it.is_empty()).ok_or_else(bad)?;
+        let (sign, span) = match offset.strip_prefix('-') {
+            Some(span) => (-1, span),
+            None => (1, offset.strip_prefix('+').unwrap_or(offset)),
+        };
+        let span: Span = span.parse().map_err(|_| bad())?;
+        let us = i64::try_from(span.as_micros()).map_err(|_| bad())?;
+        Ok(Self {
+            source: source.to_owned(),
+            ahead_us: sign * us,
+        })
+    }
 }
 
 /// What a line of trends is about.
@@ -231,4 +324,27 @@ pub(crate) enum IndexCommand {
         #[arg(long)]
         json: bool,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logs_and_clocks_are_read_as_they_are_written() {
+        let log = |text: &str| {
+            let it = LogFile::of(text.into());
+            (it.format.map(Format::name), it.path.display().to_string())
+        };
+        assert_eq!(log("cloudtrail=a=b.json"), (Some("cloudtrail"), "a=b.json".to_owned()));
+        assert_eq!(log("nothing=b.json"), (None, "nothing=b.json".to_owned()));
+        assert_eq!(log("eve.json"), (None, "eve.json".to_owned()));
+        let clock = |text: &str| text.parse::<ClockOffset>().map(|it| (it.source, it.ahead_us));
+        assert_eq!(clock("suricata=+2s"), Ok(("suricata".to_owned(), 2_000_000)));
+        assert_eq!(clock("vpc-flow=-1m30s"), Ok(("vpc-flow".to_owned(), -90_000_000)));
+        assert_eq!(clock("x=250ms"), Ok(("x".to_owned(), 250_000)));
+        for bad in ["suricata", "=2s", "x=", "x=2", "x=--2s", "x=+", "x=99999999999d"] {
+            assert!(clock(bad).is_err(), "{bad}");
+        }
+    }
 }

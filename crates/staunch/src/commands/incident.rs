@@ -13,6 +13,7 @@ use staunch_server::dto::{
     EvidenceRow, IncidentAnswer, IncidentDetail, IncidentQuery, IncidentRow, Incidents, Protected, TransactionRow, path,
 };
 
+use self::timeline::Shown;
 use crate::cli::{GraphFormat, IncidentCommand, IncidentState, ServerArgs, TimelineFormat};
 use crate::client::{Client, Patience};
 use crate::exit::{Exit, Fault};
@@ -47,18 +48,29 @@ pub(super) fn run(command: &IncidentCommand) -> Result<Exit, Fault> {
             json,
             output,
             vault,
+            further,
             server,
         } => {
             let format = if *json { TimelineFormat::Json } else { *format };
             let client = Client::new(server, Patience::USUAL)?;
             let found: IncidentAnswer = client.get(&format!("{}/{id}", path::INCIDENTS), &json!({}))?;
-            let causes = if format == TimelineFormat::Html {
-                let folder = folder(vault.as_ref(), server)?;
-                Some(graph::picture(&found.detail, folder.as_deref().map_err(Clone::clone)))
+            let needs_folder = format == TimelineFormat::Html || further.evidence;
+            let folder = if needs_folder {
+                folder(vault.as_ref(), server)?
             } else {
-                None
+                Err(String::new())
             };
-            timeline::show(&found, causes.as_deref(), format, *reverse, output.as_deref())?;
+            let folder = folder.as_deref().map_err(Clone::clone);
+            let causes = (format == TimelineFormat::Html).then(|| graph::picture(&found.detail, folder.clone()));
+            let shown = Shown {
+                format,
+                reverse: *reverse,
+                file: output.as_deref(),
+                causes: causes.as_deref(),
+                further,
+                folder,
+            };
+            timeline::show(&found, shown)?;
         }
         IncidentCommand::Graph {
             id,

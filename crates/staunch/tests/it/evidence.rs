@@ -2,9 +2,12 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
+use staunch_ports::Clock as _;
+use staunch_ports::clock::SystemClock;
 use staunch_server::dto::Status;
 
 use crate::harness::{Home, SMALL, Server, element, exploit_from, in_namespace, stderr, stdout, wait_until};
@@ -220,6 +223,187 @@ fn export_is_proved(home: &Home, server: &Server, key: &str, earlier: &str) {
     fs::write(archive, &bytes[..middle]).expect("it is ours");
     let cut = stdout(&server.run(&verify));
     assert!(cut.contains("the archive is cut off after"), "{cut}");
+}
+
+/// Lines of a kept log that are about others.
+const OTHERS: usize = 2_000;
+
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir(to).expect("it is our directory");
+    for entry in fs::read_dir(from).expect("readable") {
+        let entry = entry.expect("readable");
+        let to = to.join(entry.file_name());
+        match entry.file_type().expect("it has one") {
+            it if it.is_dir() => copy_folder(&entry.path(), &to),
+            it if it.is_file() => drop(fs::copy(entry.path(), &to).expect("it can be copied")),
+            _ => {}
+        }
+    }
+}
+
+/// Writes `new` for `old` in every object that has it, and says in how many.
+fn change_object(folder: &Path, old: &str, new: &str) -> usize {
+    let mut changed = 0;
+    for entry in fs::read_dir(folder).expect("readable") {
+        let path = entry.expect("readable").path();
+        if path.is_dir() {
+            changed += change_object(&path, old, new);
+            continue;
+        }
+        let bytes = fs::read(&path).expect("readable");
+        let text = zstd::decode_all(&bytes[..]).expect("it is packed");
+        let Ok(text) = String::from_utf8(text) else { continue };
+        if text.contains(old) {
+            let text = text.replace(old, new);
+            fs::remove_file(&path).expect("it is our copy");
+            fs::write(&path, zstd::encode_all(text.as_bytes(), 3).expect("it is packed")).expect("it is our copy");
+            changed += 1;
+        }
+    }
+    changed
+}
+
+#[test]
+fn the_timeline_has_the_lines_of_kept_logs_the_times_of_files_and_other_logs() {
+    in_namespace("evidence::timeline", || {
+        let kept = Home::new("");
+        let log = kept.path("auth.log");
+        let now = SystemClock.now();
+        let line = |from: &str, account: &str| {
+            format!("{now} web sshd[7]: Failed password for {account} from {from} port 4000 ssh2\n")
+        };
+        let lines = format!("{}{}no time\n", line(ATTACKER, "eve"), line("198.51.100.1", "bob"));
+        // More than is read at once, so that lines are read before its end proves them.
+        let others = format!("{now} web app[1]: {}\n", "nothing ".repeat(100)).repeat(OTHERS);
+        fs::write(&log, lines + &others).expect("it is our directory");
+        let secrets = kept.path("secrets.db");
+        fs::write(&secrets, [0_u8, 159, 146, 150]).expect("it is our directory");
+        let home = home(&format!(
+            "  - files: {{ paths: [\"{}\", \"{}\"] }}\n",
+            log.display(),
+            secrets.display()
+        ));
+        let server = home.serve();
+        let event = exploit_from(ATTACKER);
+        server.take(&event);
+        wait_until("the attacker is blocked", || element(ATTACKER).is_some());
+        wait_until("the index", || server.ok(&["incident", "list"]).contains("contained"));
+        wait_until("it is sealed", || {
+            evidence(&server).iter().any(|it| it["failure"].is_null())
+        });
+
+        // The sensor's own file has the alert that it sent, and what else it saw.
+        let eve = home.path("eve.json");
+        let mut other: Value = serde_json::from_str(&event).expect("JSON");
+        other["event_type"] = "http".into();
+        fs::write(&eve, format!("{event}\n{other}\n")).expect("it is our directory");
+        let eve = format!("suricata={}", eve.display());
+        let vault = home.data().join("evidence").display().to_string();
+        let asked = [
+            "incident",
+            "timeline",
+            "INC-1",
+            "--evidence",
+            "--vault",
+            &vault,
+            "--logs",
+            &eve,
+        ];
+        let told: Value = server.json(&asked);
+        let entries = told["entries"].as_array().expect("a list");
+        let with = |part: &str| -> Vec<&Value> {
+            let has = |it: &&Value| it["what"].as_str().is_some_and(|it| it.contains(part));
+            entries.iter().filter(has).collect()
+        };
+        let login = with("Failed password for eve");
+        assert_eq!(login.len(), 1, "{told:#}");
+        assert_eq!((&login[0]["lane"], &login[0]["kind"]), (&"log".into(), &"login".into()));
+        assert_eq!(
+            (&login[0]["basis"], &login[0]["origin"]),
+            (&"stated".into(), &"EV-1 auth.log".into())
+        );
+        assert!(with("bob").is_empty(), "it is of another address: {told:#}");
+        let file = with("secrets.db: ");
+        assert!(
+            !file.is_empty() && file.iter().all(|it| it["lane"] == "found"),
+            "{told:#}"
+        );
+        // One event, said by the sensor and by its file.
+        let mut alert = with("JAWS Webserver");
+        alert.retain(|it| matches!(it["lane"].as_str(), Some("event" | "log")));
+        assert_eq!(alert.len(), 1, "{alert:#?}");
+        assert_eq!(
+            (&alert[0]["lane"], &alert[0]["basis"]),
+            (&"event".into(), &"observed".into())
+        );
+        assert_eq!(alert[0]["also"][0]["origin"], "eve.json", "{alert:#?}");
+        assert_eq!(alert[0]["inferred"], serde_json::json!(["joined"]));
+        assert_eq!(with("suricata: http").len(), 1, "{told:#}");
+        let logs = told["logs"].as_array().expect("a list");
+        let of = |name: &str| {
+            logs.iter()
+                .find(|it| it["file"].as_str().is_some_and(|it| it.contains(name)))
+        };
+        let auth = of("auth.log").expect("it is told");
+        assert_eq!(
+            (&auth["format"], &auth["guessed"], &auth["unrelated"], &auth["untimed"]),
+            (&"log".into(), &true.into(), &(1 + OTHERS).into(), &1.into())
+        );
+        let unknown = of("secrets.db").expect("it is told");
+        assert!(
+            unknown["failed"].as_str().is_some_and(|it| it.contains("format")),
+            "{unknown}"
+        );
+
+        // Of a log that was changed after it was sealed nothing counts, not even what stands before its end.
+        let copy = home.path("changed");
+        copy_folder(&home.data().join("evidence"), &copy);
+        let changed = change_object(
+            &copy.join("vault").join("objects"),
+            "password for eve",
+            "password for ann",
+        );
+        assert_eq!(changed, 1, "the kept log is there once");
+        let copy = copy.display().to_string();
+        let told: Value = server.json(&["incident", "timeline", "INC-1", "--evidence", "--vault", &copy]);
+        let text = told.to_string();
+        assert!(!text.contains("for ann") && !text.contains("for eve"), "{told:#}");
+        let logs = told["logs"].as_array().expect("a list");
+        let auth = logs
+            .iter()
+            .find(|it| it["file"].as_str().is_some_and(|it| it.contains("auth.log")));
+        let auth = auth.expect("it is told");
+        assert!(auth["failed"].is_string() && auth["shown"] == 0, "{auth}");
+
+        let text = server.ok(&asked);
+        assert!(
+            text.lines()
+                .all(|line| line.chars().count() <= 80 || line.contains(['/'])),
+            "{text}"
+        );
+        let page = server.ok(&[&asked[..], &["--format", "html"]].concat());
+        for part in [
+            "<h2>Logs and evidence</h2>",
+            "suricata log</text>",
+            "in evidence</text>",
+            "observed; inferred: joined",
+        ] {
+            assert!(page.contains(part), "there is no {part}: {page}");
+        }
+        let unknown = server.run(&[
+            "incident",
+            "timeline",
+            "INC-1",
+            "--logs",
+            &secrets.display().to_string(),
+        ]);
+        assert_eq!(unknown.status.code(), Some(2), "{}", stderr(&unknown));
+        assert!(
+            stderr(&unknown).contains("hint: name its format"),
+            "{}",
+            stderr(&unknown)
+        );
+    });
 }
 
 #[test]

@@ -161,6 +161,23 @@ fn a_process_that_calls_an_attacker_is_kept_stopped_explained_and_recovered_from
         }
         let page = server.ok(&["incident", "timeline", "INC-1", "--format", "html", "--vault", &vault]);
         assert!(page.contains("<h2>The causes</h2>") && page.contains(ATTACKER));
+        let told: Value = server.json(&["incident", "timeline", "INC-1", "--evidence", "--vault", &vault]);
+        let found = |kind: &str, part: &str| {
+            let entries = told["entries"].as_array().expect("a list").iter();
+            let mut found = entries.filter(|it| it["lane"] == "found" && it["kind"] == kind);
+            let found = found.find(|it| it["what"].as_str().is_some_and(|it| it.contains(part)));
+            found
+                .unwrap_or_else(|| panic!("no {kind} with {part}: {told:#}"))
+                .clone()
+        };
+        let began = found("process", &format!("process {pid} ("));
+        assert_eq!(began["basis"], "observed", "{began}");
+        assert!(
+            began["elapsed_us"].as_i64() < Some(0),
+            "it began before the alert: {began}"
+        );
+        let open = found("connection", ATTACKER);
+        assert!(open["what"].as_str().is_some_and(|it| it.contains("held by")), "{open}");
 
         // Back to normal, by steps.
         wait_until("the end of the watch", || {

@@ -5,7 +5,7 @@
 
 mod build;
 mod dot;
-mod facts;
+pub(super) mod facts;
 mod layout;
 mod svg;
 #[cfg(test)]

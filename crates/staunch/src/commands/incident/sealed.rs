@@ -2,7 +2,7 @@
 //!
 //! Never changes anything, and holds no more than it is told to.
 
-use std::io::Read as _;
+use std::io::{self, BufReader, Read as _};
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -48,7 +48,8 @@ pub(super) struct Read {
 }
 
 impl Sealed {
-    /// When something happened, by the ticks since the machine was started; there are 100 in a second (`USER_HZ`, time(7)).
+    /// When something happened, by the ticks since the machine was started; there are 100 in a second (`USER_HZ`,
+    /// time(7)).
     pub(super) fn at_ticks(&self, ticks: u64) -> Timestamp {
         let since_boot = ticks.saturating_mul(10_000);
         let before = self.since_boot.as_micros().saturating_sub(since_boot);
@@ -129,4 +130,74 @@ fn document(vault: &DirVault, hash: Sha256Hash, size: u64) -> Result<Value, Stri
         .read_to_end(&mut bytes)
         .map_err(|error| error.to_string())?;
     serde_json::from_slice(&bytes).map_err(|error| format!("it is no document: {error}"))
+}
+
+/// The name of the document that lists the files of one collection.
+const LIST_OF_FILES: &str = "files.json";
+
+/// A file that was kept, or what was kept of the journal of systemd.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) evidence: EvidenceId,
+    pub(super) kind: EvidenceKind,
+    /// Where it was taken from. Safe to show.
+    pub(super) from: String,
+    /// Whether it is the list of files.
+    pub(super) is_list: bool,
+    hash: Sha256Hash,
+    size: u64,
+}
+
+/// What was kept of files and of the journal, in the order in which it was taken, and what is missing.
+pub(super) fn kept(folder: &Path, incident: IncidentId) -> (Vec<Kept>, Vec<String>) {
+    let (mut kept, mut missing) = (Vec::new(), Vec::new());
+    let dir = folder.join(wiring::VAULT);
+    // That there is no vault is told with the documents.
+    if !dir.is_dir() {
+        return (kept, missing);
+    }
+    let visited = DirVault::read_only(&dir).manifests(incident, &mut |it| {
+        let custody = &it.manifest.custody;
+        let name = &custody.name;
+        if matches!(custody.kind, EvidenceKind::Files | EvidenceKind::Journal) {
+            match &it.manifest.taken {
+                Taken::Stored { size, sha256, .. } => kept.push(Kept {
+                    evidence: custody.evidence,
+                    kind: custody.kind,
+                    from: Printable(&custody.locator).to_string(),
+                    is_list: custody.kind == EvidenceKind::Files && **name == *LIST_OF_FILES,
+                    hash: *sha256,
+                    size: *size,
+                }),
+                Taken::Missed(why) => {
+                    let why = why.to_string();
+                    let (id, kind) = (custody.evidence, custody.kind);
+                    missing.push(format!("{id} ({kind}), {}: {}", Printable(name), Printable(&why)));
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    });
+    if let Err(failure) = visited {
+        let failure = failure.to_string();
+        missing.push(format!("not all of the vault could be read: {}", Printable(&failure)));
+    }
+    (kept, missing)
+}
+
+impl Kept {
+    /// Its bytes. That they are those that were sealed is proved at their end: until then, nothing of them counts.
+    pub(super) fn open(&self, folder: &Path) -> Result<BufReader<Box<dyn io::Read + Send>>, String> {
+        let vault = DirVault::read_only(&folder.join(wiring::VAULT));
+        let from = vault.open(self.hash).map_err(|failure| failure.to_string())?;
+        Ok(BufReader::new(from))
+    }
+
+    /// The list of files.
+    pub(super) fn document(&self, folder: &Path) -> Result<Value, String> {
+        if self.size > DOCUMENT_BYTES_MAX {
+            return Err(format!("{} bytes are more than are read", self.size));
+        }
+        document(&DirVault::read_only(&folder.join(wiring::VAULT)), self.hash, self.size)
+    }
 }

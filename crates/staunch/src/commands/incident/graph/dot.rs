@@ -37,7 +37,7 @@ pub(super) fn write(graph: &Graph) -> String {
     }
     for edge in &graph.edges {
         let style = match edge.basis {
-            Basis::Observed => "solid",
+            Basis::Observed | Basis::Stated => "solid",
             Basis::Inferred => "dashed",
         };
         let (from, to) = (quoted(&[&edge.from]), quoted(&[&edge.to]));

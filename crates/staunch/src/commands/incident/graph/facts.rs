@@ -15,77 +15,78 @@ use crate::commands::incident::sealed::Sealed;
 const LOGINS_MAX: usize = 10_000;
 
 /// A process, told from every other that has had its number: pid and ticks since the machine booted.
-pub(super) type ProcessKey = (u32, u64);
+pub(in crate::commands::incident) type ProcessKey = (u32, u64);
 
 /// The ends of a connection: protocol, here, there.
-pub(super) type Ends = (String, (IpAddr, u16), (IpAddr, u16));
+pub(in crate::commands::incident) type Ends = (String, (IpAddr, u16), (IpAddr, u16));
 
 #[derive(Debug, Default)]
-pub(super) struct Facts {
-    pub(super) processes: BTreeMap<ProcessKey, ProcessFacts>,
-    pub(super) connections: BTreeMap<Ends, Connection>,
+pub(in crate::commands::incident) struct Facts {
+    pub(in crate::commands::incident) processes: BTreeMap<ProcessKey, ProcessFacts>,
+    pub(in crate::commands::incident) connections: BTreeMap<Ends, Connection>,
     /// The ports that somebody listens at.
-    pub(super) listened: BTreeSet<(String, u16)>,
-    pub(super) logins: Vec<Login>,
+    pub(in crate::commands::incident) listened: BTreeSet<(String, u16)>,
+    pub(in crate::commands::incident) logins: Vec<Login>,
     /// The kinds of which there is a document.
-    pub(super) kinds: BTreeSet<EvidenceKind>,
+    pub(in crate::commands::incident) kinds: BTreeSet<EvidenceKind>,
     /// Parts of documents that have another form than the collectors write.
-    pub(super) unread: u64,
+    pub(in crate::commands::incident) unread: u64,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct ProcessFacts {
-    pub(super) parent: u32,
-    pub(super) at: Option<Timestamp>,
-    pub(super) name: String,
-    pub(super) program: Option<String>,
-    pub(super) sha256: Option<String>,
-    pub(super) user: Option<String>,
-    pub(super) files: Vec<OpenFile>,
+pub(in crate::commands::incident) struct ProcessFacts {
+    pub(in crate::commands::incident) parent: u32,
+    pub(in crate::commands::incident) at: Option<Timestamp>,
+    pub(in crate::commands::incident) name: String,
+    pub(in crate::commands::incident) program: Option<String>,
+    pub(in crate::commands::incident) sha256: Option<String>,
+    pub(in crate::commands::incident) user: Option<String>,
+    pub(in crate::commands::incident) files: Vec<OpenFile>,
     /// Whether its own document was asked for, or that of its ancestor.
-    pub(super) is_subject: bool,
-    pub(super) said_by: Vec<String>,
+    pub(in crate::commands::incident) is_subject: bool,
+    pub(in crate::commands::incident) said_by: Vec<String>,
     /// Of these, those that tell of its parent.
-    pub(super) parent_said_by: Vec<String>,
+    pub(in crate::commands::incident) parent_said_by: Vec<String>,
 }
 
 /// A file that a process has open.
 #[derive(Debug)]
-pub(super) struct OpenFile {
-    pub(super) path: String,
-    pub(super) is_written: bool,
-    pub(super) said_by: String,
+pub(in crate::commands::incident) struct OpenFile {
+    pub(in crate::commands::incident) path: String,
+    pub(in crate::commands::incident) is_written: bool,
+    pub(in crate::commands::incident) said_by: String,
 }
 
 /// Which end began a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Began {
+pub(in crate::commands::incident) enum Began {
     Here,
     There,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Connection {
-    pub(super) state: String,
-    pub(super) holders: Vec<ProcessKey>,
+pub(in crate::commands::incident) struct Connection {
+    pub(in crate::commands::incident) state: String,
+    pub(in crate::commands::incident) holders: Vec<ProcessKey>,
     /// As the kernel tracked it; `None` when it did not, or nobody asked.
-    pub(super) began: Option<Began>,
-    pub(super) seen: Option<Timestamp>,
-    pub(super) said_by: Vec<String>,
+    pub(in crate::commands::incident) began: Option<Began>,
+    /// When it was first seen.
+    pub(in crate::commands::incident) seen: Option<Timestamp>,
+    pub(in crate::commands::incident) said_by: Vec<String>,
 }
 
 #[derive(Debug)]
-pub(super) struct Login {
-    pub(super) user: String,
-    pub(super) pid: u32,
-    pub(super) from: Option<IpAddr>,
-    pub(super) line: String,
-    pub(super) at: Timestamp,
-    pub(super) said_by: String,
+pub(in crate::commands::incident) struct Login {
+    pub(in crate::commands::incident) user: String,
+    pub(in crate::commands::incident) pid: u32,
+    pub(in crate::commands::incident) from: Option<IpAddr>,
+    pub(in crate::commands::incident) line: String,
+    pub(in crate::commands::incident) at: Timestamp,
+    pub(in crate::commands::incident) said_by: String,
 }
 
 impl Facts {
-    pub(super) fn of(sealed: &[Sealed]) -> Self {
+    pub(in crate::commands::incident) fn of(sealed: &[Sealed]) -> Self {
         let mut facts = Self::default();
         for it in sealed {
             facts.kinds.insert(it.kind);
@@ -111,7 +112,7 @@ impl Facts {
     }
 
     /// The process that had the number `pid` when `child` was started.
-    pub(super) fn parent_of(&self, child: ProcessKey) -> Option<ProcessKey> {
+    pub(in crate::commands::incident) fn parent_of(&self, child: ProcessKey) -> Option<ProcessKey> {
         let parent = self.processes.get(&child)?.parent;
         let older = self.processes.range((parent, 0)..=(parent, child.1)).next_back()?;
         (*older.0 != child).then_some(*older.0)
@@ -173,7 +174,7 @@ impl Facts {
             }
             let known = self.connections.entry((protocol, local, remote)).or_default();
             known.state = text(&it["state"]).unwrap_or_default();
-            known.seen = Some(sealed.at);
+            known.seen = Some(known.seen.map_or(sealed.at, |it| it.min(sealed.at)));
             add(&mut known.said_by, &sealed.evidence.to_string());
             for holder in list(it, "holders") {
                 if let (Some(pid), Some(started)) = (small(&holder["pid"]), holder["started"].as_u64()) {
@@ -222,7 +223,7 @@ impl Facts {
             };
             let known = self.connections.entry(ends).or_default();
             known.began = Some(began);
-            known.seen = Some(sealed.at);
+            known.seen = Some(known.seen.map_or(sealed.at, |it| it.min(sealed.at)));
             if known.state.is_empty() {
                 known.state = text(&it["tcp_state"]).unwrap_or_else(|| "tracked".to_owned());
             }
@@ -305,7 +306,7 @@ fn is_written(file: &Value) -> bool {
     flags.is_some_and(|it| it & 3 != 0)
 }
 
-pub(super) fn add(all: &mut Vec<String>, one: &str) {
+pub(in crate::commands::incident) fn add(all: &mut Vec<String>, one: &str) {
     if !all.iter().any(|it| it == one) {
         all.push(one.to_owned());
     }

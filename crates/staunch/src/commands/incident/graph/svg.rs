@@ -73,7 +73,7 @@ pub(super) fn inline(graph: &Graph) -> String {
     let _ = writeln!(svg, "<g transform=\"translate({MARGIN} {top})\">");
     for (edge, route) in graph.edges.iter().zip(&laid.routes) {
         let class = match edge.basis {
-            Basis::Observed => "edge",
+            Basis::Observed | Basis::Stated => "edge",
             Basis::Inferred => "edge inferred",
         };
         let _ = write!(svg, "<path class=\"{class}\" marker-end=\"url(#graph-to)\" d=\"");

@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use staunch_model::{Printable, Verdict};
 use staunch_server::dto::TransactionRow;
 
+use super::measures::Clock;
 use super::{Basis, Lane, LeftOut, Timeline, picture, short, signed};
 use crate::backtest::html::escape;
 use crate::backtest::report::in_unit;
@@ -15,9 +16,9 @@ use crate::output::day_and_time;
 
 const STYLE: &str = "\
 :root{color-scheme:light dark;--bg:#fff;--ink:#1a1a1a;--faint:#5c5c5c;--line:#8886;--shade:#8881;--event:#b3261e;--incident:#7a4b00;\
---evidence:#1b5e8a;--transaction:#1b6e3c;--notice:#6a3d9a;--person:#333}
+--evidence:#1b5e8a;--transaction:#1b6e3c;--notice:#6a3d9a;--person:#333;--log:#8a5a2b;--found:#2b6f77}
 @media(prefers-color-scheme:dark){:root{--bg:#16181c;--ink:#e8e8e8;--faint:#aaa;--event:#ff8a80;--incident:#ffcc66;\
---evidence:#8ecbff;--transaction:#7fd8a0;--notice:#cfa8ff;--person:#ddd}}
+--evidence:#8ecbff;--transaction:#7fd8a0;--notice:#cfa8ff;--person:#ddd;--log:#e0b080;--found:#86d0d8}}
 body{font:15px/1.5 system-ui,sans-serif;max-width:76rem;margin:1.5rem auto;padding:0 1rem;background:var(--bg);color:var(--ink)}
 h1{font-size:1.5rem;margin:.2rem 0}h2{font-size:1.15rem;margin:1.6rem 0 .4rem;border-bottom:1px solid var(--line)}
 p{margin:.3rem 0;overflow-wrap:anywhere}.faint{color:var(--faint)}
@@ -40,13 +41,13 @@ svg .lane{font-size:12px;font-weight:600}svg .label{font-size:11px}
 .leader{stroke:var(--line)}.said{stroke:var(--event);stroke-dasharray:2 2;fill:none}.more{stroke:var(--ink);stroke-width:1.3}
 .hatch{stroke:var(--line);stroke-width:2}.gap{fill:url(#gap);opacity:.55}
 .event{--c:var(--event)}.incident{--c:var(--incident)}.evidence{--c:var(--evidence)}.transaction{--c:var(--transaction)}\
-.notice{--c:var(--notice)}.person{--c:var(--person)}
-.mark{fill:var(--c);stroke:var(--c);stroke-width:1.6}.mark.inferred{fill:var(--bg)}
+.notice{--c:var(--notice)}.person{--c:var(--person)}.log{--c:var(--log)}.found{--c:var(--found)}
+.mark{fill:var(--c);stroke:var(--c);stroke-width:1.6}.mark.inferred{fill:var(--bg)}.mark.stated{fill-opacity:.3}
 .bar{fill:var(--c,var(--ink));stroke:var(--c,var(--ink));stroke-width:1}.bar.open{fill:var(--bg);stroke-dasharray:4 2}\
 .bar.missed{fill:var(--bg)}.cross{stroke:var(--ink);stroke-width:2}
 @page{size:A4 landscape;margin:12mm}
 @media print{:root{color-scheme:light;--bg:#fff;--ink:#000;--faint:#333;--line:#0006;--shade:#0000000a;--event:#000;--incident:#000;\
---evidence:#000;--transaction:#000;--notice:#000;--person:#000}\
+--evidence:#000;--transaction:#000;--notice:#000;--person:#000;--log:#000;--found:#000}\
 body{font-size:10pt;max-width:none;margin:0;padding:0}.scroll{overflow:visible}.picture{min-width:0;max-height:165mm}.picture.low{max-height:96mm}\
 .sum{grid-template-columns:repeat(6,1fr)}.sum div,tr,.picture,.legend{break-inside:avoid}h2,caption,thead{break-after:avoid}tbody tr:nth-child(-n+2){break-before:avoid}thead{display:table-header-group}\
 svg.graph{max-width:100%;height:auto}details::details-content{content-visibility:visible;block-size:auto}}";
@@ -87,7 +88,7 @@ pub(super) fn page(timeline: &Timeline<'_>, causes: Option<&str>) -> String {
     page.raw("<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Picture of the timeline\">\n");
     page.raw(&picture::draw(timeline));
     page.raw("</div>\n");
-    page.legend();
+    page.legend(timeline);
     if let Some(causes) = causes {
         page.part("h2", "The causes");
         page.raw("<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Picture of the causes\">\n");
@@ -96,11 +97,17 @@ pub(super) fn page(timeline: &Timeline<'_>, causes: Option<&str>) -> String {
     }
     page.entries(timeline);
     page.guards(&timeline.detail.transactions);
+    page.logs(timeline);
     page.clocks(timeline);
     page.raw("</main>\n<footer>\n");
+    let order = if timeline.window.is_some() {
+        "The order is that of the journal; logs and what was found in evidence stand between that by their own times."
+    } else {
+        "The order is that of the journal."
+    };
     page.part(
         "p class=\"faint\"",
-        "All times are UTC, by the clock of this installation unless another is named. The order is that of the journal.",
+        &format!("All times are UTC, by the clock of this installation unless another is named. {order}"),
     );
     page.raw("</footer></body></html>\n");
     page.0
@@ -149,29 +156,47 @@ impl Page {
         self.raw("</dl>\n");
     }
 
-    fn legend(&mut self) {
+    fn legend(&mut self, timeline: &Timeline<'_>) {
         self.raw("<ul class=\"legend\" aria-label=\"Signs\">\n");
-        for (lane, is_observed, text) in [
-            (Lane::Event, true, "event"),
-            (Lane::Incident, false, "decision"),
-            (Lane::Evidence, true, "evidence"),
-            (Lane::Transaction, true, "act"),
-            (Lane::Notice, false, "notice"),
-            (Lane::Person, true, "person"),
+        let (observed, inferred) = (Basis::Observed, Basis::Inferred);
+        let signs = [
+            (Lane::Event, observed, "event"),
+            (Lane::Log, Basis::Stated, "entry of a log"),
+            (Lane::Found, observed, "found in evidence"),
+            (Lane::Incident, inferred, "decision"),
+            (Lane::Evidence, observed, "evidence"),
+            (Lane::Transaction, observed, "act"),
+            (Lane::Notice, inferred, "notice"),
+            (Lane::Person, observed, "person"),
             (
                 Lane::Transaction,
-                true,
+                observed,
                 "filled: observed, said by a source, driver, collector or person",
             ),
             (
+                Lane::Log,
+                Basis::Stated,
+                "pale: stated by a log or a file, which Staunch did not see happen",
+            ),
+            (
                 Lane::Transaction,
-                false,
+                inferred,
                 "hollow: inferred, concluded or decided by Staunch",
             ),
-        ] {
-            self.raw("<li>");
-            self.sign(lane, is_observed);
-            let _ = writeln!(self.0, "{}</li>", escape(text));
+        ];
+        let has = |lane| timeline.entries.iter().any(|it| it.lane == lane);
+        let (has_logs, has_found) = (has(Lane::Log), has(Lane::Found));
+        for (lane, basis, text) in signs {
+            let is_there = match lane {
+                Lane::Log => has_logs,
+                Lane::Found => has_found,
+                _ => true,
+            };
+            if is_there {
+                self.raw("<li>");
+                self.sign(lane, basis);
+                let _ = writeln!(self.0, "{}</li>", escape(text));
+            }
         }
         for (class, text) in [
             ("bar", "lasted"),
@@ -192,13 +217,12 @@ impl Page {
         );
     }
 
-    fn sign(&mut self, lane: Lane, is_observed: bool) {
-        let class = if is_observed { "mark" } else { "mark inferred" };
+    fn sign(&mut self, lane: Lane, basis: Basis) {
         let _ = write!(
             self.0,
             "<svg class=\"{}\" viewBox=\"0 0 14 14\" aria-hidden=\"true\">{}</svg>",
             lane.name(),
-            picture::shape(lane, 7.0, 7.0, class)
+            picture::shape(lane, 7.0, 7.0, basis.class())
         );
     }
 
@@ -212,27 +236,29 @@ impl Page {
             );
             self.part("p", &what);
         }
-        self.heading(
-            "What happened, in the order of the journal",
-            &["No.", "Time (UTC)", "Elapsed", "Lane", "What", "Basis"],
-        );
+        let caption = if timeline.window.is_some() {
+            "What happened, in the order of the journal; logs and what was found in evidence by their times"
+        } else {
+            "What happened, in the order of the journal"
+        };
+        self.heading(caption, &["No.", "Time (UTC)", "Elapsed", "Lane", "What", "Basis"]);
         for entry in &timeline.entries {
             let (day, time) = day_and_time(entry.at);
             self.raw("<tr>");
             self.part("th scope=\"row\" class=\"n\"", &entry.number.to_string());
             self.part("td class=\"t\"", &format!("{day} {time}"));
-            self.part("td class=\"n\"", &format!("+{}", short(entry.elapsed_us)));
+            self.part("td class=\"n\"", &signed(entry.elapsed_us));
             self.raw("<td class=\"l\">");
-            self.sign(entry.lane, entry.basis == Basis::Observed);
+            self.sign(entry.lane, entry.basis);
             let lane = match entry.lane {
-                Lane::Event => entry.system.as_deref().unwrap_or("event"),
+                Lane::Event | Lane::Log | Lane::Found => entry.system.as_deref().unwrap_or(entry.lane.name()),
                 Lane::Incident => "decision",
                 Lane::Transaction => "act",
                 lane => lane.name(),
             };
             let _ = write!(self.0, "{}</td>", escape(&picture::fitting(lane, 120.0)));
             self.part("td class=\"w\"", &entry.sentence(&day));
-            self.part("td", entry.basis.name());
+            self.part("td", &entry.based());
             self.raw("</tr>\n");
         }
         self.raw("</tbody></table>\n");
@@ -289,22 +315,49 @@ impl Page {
         }
     }
 
+    fn logs(&mut self, timeline: &Timeline<'_>) {
+        let (Some(window), told) = (timeline.window, timeline.told()) else {
+            return;
+        };
+        self.part("h2", "Logs and evidence");
+        let about = if window.all {
+            "of whatever it is about"
+        } else {
+            "as far as it is about something of the incident"
+        };
+        self.part("p", &format!("From {} to {}, {about}.", window.from, window.to));
+        self.raw("<ul>\n");
+        for line in told {
+            self.part("li", &line);
+        }
+        self.raw("</ul>\n");
+    }
+
     fn clocks(&mut self, timeline: &Timeline<'_>) {
         if timeline.clocks.is_empty() {
             return;
         }
         self.part("h2", "Clocks of the sources");
+        let mut titles = vec!["Source", "Median", "Events that say when they happened"];
+        let of_logs: Vec<String> = timeline.clocks.iter().map(Clock::of_its_logs).collect();
+        let has_logs = of_logs.iter().any(|it| !it.is_empty());
+        if has_logs {
+            titles.push("In its logs");
+        }
         self.heading(
             "How much later than by the source's clock its events were received: the offset of that clock and the delay of \
              the way together",
-            &["Source", "Median", "Events that say when they happened"],
+            &titles,
         );
-        for clock in &timeline.clocks {
+        for (clock, of_logs) in timeline.clocks.iter().zip(&of_logs) {
             let median = clock.offset_and_delay_us.map_or_else(|| "–".to_owned(), signed);
             self.raw("<tr>");
             self.part("th scope=\"row\"", &clock.system);
             self.part("td", &median);
             self.part("td", &clock.events.to_string());
+            if has_logs {
+                self.part("td", of_logs);
+            }
             self.raw("</tr>\n");
         }
         self.raw("</tbody></table>\n");

@@ -4,6 +4,8 @@ use serde::Serialize;
 use staunch_model::{Printable, Timestamp};
 use staunch_server::dto::{EventRow, IncidentDetail};
 
+use super::{short, signed};
+
 /// Evidence up to this place in the list of RFC 3227, section 2.1, is gone when the machine is switched off.
 const VOLATILE_TO: u8 = 3;
 
@@ -12,10 +14,11 @@ const VOLATILE_TO: u8 = 3;
 pub(in crate::commands::incident) struct Measures {
     /// To detect: from the first event, by its source's clock, until it was received. Zero when that clock is ahead.
     pub(in crate::commands::incident) event_to_received_us: Option<u64>,
-    /// To know: from receiving the first event until the last of the volatile evidence was sealed; nothing while some is not
-    /// sealed, also when it was missed.
+    /// To know: from receiving the first event until the last of the volatile evidence was sealed; nothing while some
+    /// is not sealed, also when it was missed.
     pub(in crate::commands::incident) received_to_known_us: Option<u64>,
-    /// From receiving the first event until the last of the evidence was sealed; nothing while some is neither sealed nor missed.
+    /// From receiving the first event until the last of the evidence was sealed; nothing while some is neither sealed
+    /// nor missed.
     pub(in crate::commands::incident) received_to_preserved_us: Option<u64>,
     /// To contain: from receiving the first event until the first containment was verified.
     pub(in crate::commands::incident) received_to_contained_us: Option<u64>,
@@ -118,8 +121,8 @@ pub(in crate::commands::incident) fn measures(detail: &IncidentDetail) -> Measur
     }
 }
 
-/// What is known of the clock of a source: how much later than by it its events were received. That is the offset of the
-/// clock and the delay of the way together; nothing here can tell them apart.
+/// What is known of the clock of a source: how much later than by it its events were received. That is the offset of
+/// the clock and the delay of the way together; nothing here can tell them apart.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Clock {
     /// The source. Safe to show.
@@ -128,6 +131,64 @@ pub(super) struct Clock {
     pub(super) events: u64,
     /// The median of received minus source time, in microseconds; negative when the source's clock is ahead.
     pub(super) offset_and_delay_us: Option<i64>,
+    /// How far its clock is said to be ahead, in microseconds; negative when it is behind. The times of its logs are
+    /// less that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) stated_offset_us: Option<i64>,
+    /// The entries of its logs that are shown.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) log_entries: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands on references")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+impl Clock {
+    /// Of a source of which there is nothing but logs.
+    pub(super) fn of_logs(system: &str) -> Self {
+        Self {
+            system: Printable(system).to_string(),
+            events: 0,
+            offset_and_delay_us: None,
+            stated_offset_us: None,
+            log_entries: 0,
+        }
+    }
+
+    /// What is known of it.
+    pub(super) fn words(&self) -> String {
+        let mut parts = Vec::new();
+        match self.offset_and_delay_us {
+            Some(us) => parts.push(format!(
+                "{} later than by its clock: offset and delay, median of {}",
+                signed(us),
+                self.events
+            )),
+            None if self.log_entries == 0 && self.stated_offset_us.is_none() => {
+                parts.push("its events do not say when they happened".to_owned());
+            }
+            None => {}
+        }
+        parts.extend(Some(self.of_its_logs()).filter(|it| !it.is_empty()));
+        parts.join("; ")
+    }
+
+    /// What of it is known for its logs; nothing when it has none.
+    pub(super) fn of_its_logs(&self) -> String {
+        match self.stated_offset_us {
+            Some(us) => {
+                let side = if us < 0 { "behind" } else { "ahead" };
+                format!(
+                    "stated to be {} {side}; set right in its logs",
+                    short(us.unsigned_abs())
+                )
+            }
+            None if self.log_entries > 0 => "taken as it is".to_owned(),
+            None => String::new(),
+        }
+    }
 }
 
 /// The clocks of the sources of `events`, in the order in which the sources first spoke.
@@ -155,6 +216,8 @@ pub(super) fn clocks(events: &[EventRow]) -> Vec<Clock> {
                 system: Printable(system).to_string(),
                 events: differences.len() as u64,
                 offset_and_delay_us: differences.get(differences.len().saturating_sub(1) / 2).copied(),
+                stated_offset_us: None,
+                log_entries: 0,
             }
         })
         .collect()

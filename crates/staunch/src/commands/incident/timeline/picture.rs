@@ -5,8 +5,10 @@
 use std::fmt::Write as _;
 
 use staunch_model::{Printable, Timestamp};
-use staunch_server::dto::{EvidenceRow, TransactionRow};
 
+mod strips;
+
+use self::strips::{Bar, Strip, strips};
 use super::axis::Axis;
 use super::{Basis, Entry, Lane, Timeline, short};
 use crate::backtest::html::escape;
@@ -27,29 +29,6 @@ const LABEL_MAX: f64 = 200.0;
 const LABEL_HEIGHT: f64 = 13.0;
 const LEVELS_MAX: usize = 6;
 const BAR_HEIGHT: f64 = 21.0;
-const BARS_MAX: usize = 12;
-const SYSTEMS_MAX: usize = 8;
-
-/// A lane of the picture.
-struct Strip<'a> {
-    title: String,
-    lane: Lane,
-    entries: Vec<&'a Entry>,
-    bars: Vec<Bar>,
-    /// Bars that there was no room for.
-    bars_left_out: usize,
-}
-
-/// Something that lasted.
-struct Bar {
-    text: String,
-    from: Timestamp,
-    to: Timestamp,
-    /// Whether it came to its end, and not only to where it is to end.
-    is_over: bool,
-    /// Whether it is what was asked for.
-    is_good: bool,
-}
 
 /// Entries in one place.
 struct Cluster<'a> {
@@ -117,90 +96,6 @@ fn described(strips: &[Strip<'_>], axis: &Axis) -> String {
     text
 }
 
-fn strips<'a>(timeline: &'a Timeline<'_>) -> Vec<Strip<'a>> {
-    let strip = |title: &str, lane| Strip {
-        title: title.to_owned(),
-        lane,
-        entries: Vec::new(),
-        bars: Vec::new(),
-        bars_left_out: 0,
-    };
-    let mut strips: Vec<Strip<'a>> = timeline
-        .clocks
-        .iter()
-        .take(SYSTEMS_MAX)
-        .map(|clock| strip(&clock.system, Lane::Event))
-        .collect();
-    let named = strips.len();
-    for (title, lane) in [
-        ("other sources", Lane::Event),
-        ("decisions", Lane::Incident),
-        ("evidence", Lane::Evidence),
-        ("acts", Lane::Transaction),
-        ("notices", Lane::Notice),
-        ("people", Lane::Person),
-    ] {
-        strips.push(strip(title, lane));
-    }
-    for entry in &timeline.entries {
-        let at = match entry.lane {
-            Lane::Event => strips[..named]
-                .iter()
-                .position(|it| Some(&it.title) == entry.system.as_ref())
-                .unwrap_or(named),
-            lane => strips.iter().position(|it| it.lane == lane).unwrap_or(named),
-        };
-        strips[at].entries.push(entry);
-    }
-    for strip in &mut strips {
-        strip.entries.sort_by_key(|entry| entry.number);
-        let bars: Vec<Bar> = match strip.lane {
-            Lane::Evidence => timeline.detail.evidence.iter().map(preserving).collect(),
-            Lane::Transaction => timeline.detail.transactions.iter().filter_map(holding).collect(),
-            _ => Vec::new(),
-        };
-        strip.bars_left_out = bars.len().saturating_sub(BARS_MAX);
-        strip.bars = bars;
-        strip.bars.truncate(BARS_MAX);
-    }
-    strips.retain(|it| !it.entries.is_empty() || !it.bars.is_empty());
-    strips
-}
-
-/// Evidence from when it was asked for.
-fn preserving(it: &EvidenceRow) -> Bar {
-    let (to, became) = match (it.sealed_at, it.missed_at) {
-        (Some(at), None) => (at, "sealed"),
-        (Some(at), Some(_)) => (at, "sealed late"),
-        (None, Some(at)) => (at, "MISSED"),
-        (None, None) => (it.deadline, "awaited"),
-    };
-    Bar {
-        text: format!("{} {} {became}", it.id, it.kind),
-        from: it.asked,
-        to,
-        is_over: it.sealed_at.is_some() || it.missed_at.is_some(),
-        is_good: it.sealed_at.is_some() && it.missed_at.is_none(),
-    }
-}
-
-/// Containment from when it was in force.
-fn holding(it: &TransactionRow) -> Option<Bar> {
-    let from = it.in_force_at?;
-    let (to, until) = match (it.released_at, it.lease_until) {
-        (Some(at), _) => (at, "lifted"),
-        (None, Some(at)) => (at, "to lease end"),
-        (None, None) => (from, "in force"),
-    };
-    Some(Bar {
-        text: format!("{} {} {until}", it.id, it.kind),
-        from,
-        to: to.max(from),
-        is_over: it.released_at.is_some(),
-        is_good: true,
-    })
-}
-
 /// All times that have a place on the axis.
 fn times(timeline: &Timeline<'_>, strips: &[Strip<'_>]) -> Vec<Timestamp> {
     let mut times: Vec<Timestamp> = timeline.entries.iter().map(|entry| entry.at).collect();
@@ -213,7 +108,8 @@ fn times(timeline: &Timeline<'_>, strips: &[Strip<'_>]) -> Vec<Timestamp> {
 
 /// When the first event of a source happened by its own clock.
 fn said_at(strip: &Strip<'_>) -> Option<Timestamp> {
-    strip.entries.first()?.source_time
+    let first = strip.entries.first().filter(|it| it.lane == Lane::Event)?;
+    first.source_time
 }
 
 /// The axis, above and behind the lanes.
@@ -305,7 +201,7 @@ fn lane(strip: &Strip<'_>, axis: &Axis, timeline: &Timeline<'_>) -> (String, f64
             middle - 4.0
         );
     }
-    let labels = labels(&clusters, &strip.title);
+    let labels = labels(&clusters, strip.system.unwrap_or(&strip.title));
     let levels = labels.iter().map(|it| it.level + 1).max().unwrap_or(0);
     for label in &labels {
         let text_y = middle + 20.0 + label.level as f64 * LABEL_HEIGHT;
@@ -391,7 +287,7 @@ fn labels(clusters: &[Cluster<'_>], title: &str) -> Vec<Label> {
             .as_deref()
             .filter(|system| *system == title)
             .and_then(|system| first.what.strip_prefix(system))
-            .map_or(first.what.as_str(), str::trim_start);
+            .map_or(first.what.as_str(), |rest| rest.trim_start_matches([':', ' ']));
         let room = LABEL_MAX.min(WIDTH - cluster.x - 6.0);
         let whole = fitting(&format!("{numbers} {whose}{what}"), room);
         for text in [whole, numbers] {
@@ -414,8 +310,10 @@ fn labels(clusters: &[Cluster<'_>], title: &str) -> Vec<Label> {
 
 fn mark(cluster: &Cluster<'_>, lane: Lane, y: f64, timeline: &Timeline<'_>) -> String {
     let x = cluster.x;
-    let is_observed = cluster.entries.iter().any(|it| it.basis == Basis::Observed);
-    let class = if is_observed { "mark" } else { "mark inferred" };
+    // The surest of what is in one place.
+    let has = |basis| cluster.entries.iter().any(|it| it.basis == basis);
+    let bases = [Basis::Observed, Basis::Stated, Basis::Inferred];
+    let class = bases.into_iter().find(|it| has(*it)).unwrap_or(Basis::Inferred).class();
     let mut told = String::new();
     for entry in cluster.entries.iter().take(10) {
         let (day, time) = day_and_time(entry.at);
@@ -450,6 +348,11 @@ fn mark(cluster: &Cluster<'_>, lane: Lane, y: f64, timeline: &Timeline<'_>) -> S
 pub(super) fn shape(lane: Lane, x: f64, y: f64, class: &str) -> String {
     match lane {
         Lane::Event => format!("<circle class=\"{class}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"5\"/>"),
+        Lane::Log => format!(
+            "<rect class=\"{class}\" x=\"{:.1}\" y=\"{:.1}\" width=\"11\" height=\"6\" rx=\"2\"/>",
+            x - 5.5,
+            y - 3.0
+        ),
         Lane::Evidence => format!(
             "<rect class=\"{class}\" x=\"{:.1}\" y=\"{:.1}\" width=\"9\" height=\"9\"/>",
             x - 4.5,
@@ -460,6 +363,7 @@ pub(super) fn shape(lane: Lane, x: f64, y: f64, class: &str) -> String {
                 Lane::Incident => "m0 -6l6 6l-6 6l-6 -6z",
                 Lane::Transaction => "m0 -6l6 11h-12z",
                 Lane::Notice => "m0 6l6 -11h-12z",
+                Lane::Found => "m0 -6l6 5l-2.4 7h-7.2l-2.4 -7z",
                 _ => "m-2 -6h4v4h4v4h-4v4h-4v-4h-4v-4h4z",
             };
             format!("<path class=\"{class}\" d=\"M{x:.1} {y:.1}{path}\"/>")

@@ -1,0 +1,338 @@
+//! Logs: what their lines are told to say, and what becomes of lines that say nothing.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use staunch_connectors::logs::{DOCUMENT_BYTES_MAX, Fact, Format, LINE_BYTES_MAX, Missing, Same, Tally, guess, read};
+use staunch_model::Timestamp;
+
+fn around() -> Timestamp {
+    "2026-11-27T00:00:00Z".parse().expect("a time")
+}
+
+fn facts(format: Option<Format>, bytes: &[u8]) -> (Format, Vec<Fact>, Tally) {
+    let mut found = Vec::new();
+    let mut from = bytes;
+    let (format, tally) = read(&mut from, format, around(), &mut |fact| found.push(fact)).expect("it is read");
+    assert_eq!(tally.facts, found.len() as u64, "{tally:?}");
+    assert_eq!(
+        tally.items,
+        tally.facts + tally.passed_over + tally.untimed + tally.unreadable,
+        "{tally:?}"
+    );
+    (format, found, tally)
+}
+
+/// What is said, a line for each fact: the time, the kind, the words.
+fn told(format: Option<Format>, text: &str) -> Vec<String> {
+    let (_, facts, _) = facts(format, text.as_bytes());
+    let line = |it: Fact| format!("{} {} {}", it.time, it.kind.name(), it.what);
+    facts.into_iter().map(line).collect()
+}
+
+#[test]
+fn recorded_logs_are_known_by_their_beginning_and_read_to_their_end() {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
+    let folders = [
+        ("alertmanager", Format::Alertmanager, 1),
+        ("auditd", Format::Auditd, 5),
+        ("cloudevents", Format::CloudEvents, 1),
+        ("cloudtrail", Format::CloudTrail, 15),
+        ("crowdsec", Format::CrowdSec, 3),
+        ("falco-website", Format::Falco, 5),
+        ("falcosidekick", Format::Falco, 1),
+        ("guardduty", Format::GuardDuty, 3),
+        ("kubernetes-audit", Format::KubernetesAudit, 10),
+        ("okta", Format::Okta, 2),
+        ("suricata-eve", Format::Suricata, 100),
+        ("wazuh", Format::Wazuh, 3),
+    ];
+    for (folder, format, at_least) in folders {
+        let mut all = 0;
+        for entry in std::fs::read_dir(data.join(folder)).expect("the folder is part of the repository") {
+            let path = entry.expect("readable").path();
+            let extension = path.extension().and_then(|it| it.to_str());
+            if !matches!(extension, Some("json" | "jsonl" | "log")) {
+                continue;
+            }
+            let bytes = std::fs::read(&path).expect("readable");
+            let name = path.display();
+            assert_eq!(guess(&bytes[..bytes.len().min(64 << 10)]), Some(format), "{name}");
+            let (read_as, facts, tally) = facts(None, &bytes);
+            assert_eq!(read_as, format, "{name}");
+            assert!(tally.items > 0, "{name}: {tally:?}");
+            for fact in &facts {
+                assert!(fact.what.starts_with(format.name()), "{name}: {fact:?}");
+            }
+            all += facts.len();
+        }
+        assert!(all >= at_least, "{folder} says {all} facts");
+    }
+}
+
+#[test]
+fn what_suricata_sees_and_says_is_told_apart() {
+    let lines = concat!(
+        r#"{"timestamp":"2026-11-27T00:00:09.5+0000","event_type":"flow","src_ip":"203.0.113.9","src_port":4242,"dest_ip":"192.0.2.1","dest_port":80,"proto":"TCP","app_proto":"http","flow":{"bytes_toserver":10,"bytes_toclient":20,"start":"2026-11-27T00:00:01.25+0000"}}"#,
+        "\n",
+        r#"{"timestamp":"2026-11-27T00:00:02Z","event_type":"dns","src_ip":"192.0.2.1","src_port":53000,"dest_ip":"192.0.2.53","dest_port":53,"proto":"UDP","dns":{"type":"query","rrname":"C2.example.","rrtype":"A"}}"#,
+        "\n",
+        r#"{"timestamp":"2026-11-27T00:00:02.5Z","event_type":"dns","src_ip":"192.0.2.1","src_port":53000,"dest_ip":"192.0.2.53","dest_port":53,"proto":"UDP","dns":{"version":3,"type":"response","rcode":"NOERROR","queries":[{"rrname":"c2.example","rrtype":"A"}],"answers":[{"rdata":"198.51.100.7"}]}}"#,
+        "\n",
+        r#"{"timestamp":"2026-11-27T00:00:03Z","event_type":"stats"}"#,
+        "\n",
+        r#"{"timestamp":"2026-11-27T00:00:04Z","event_type":"alert","src_ip":"203.0.113.9","src_port":4242,"dest_ip":"192.0.2.1","dest_port":80,"proto":"TCP","alert":{"signature":"ET EXPLOIT","severity":1}}"#,
+        "\nthis is no event\n",
+    );
+    assert_eq!(
+        told(None, lines),
+        [
+            "2026-11-27T00:00:01.250Z connection suricata: tcp 203.0.113.9:4242 -> 192.0.2.1:80, http, 10 bytes there, 20 back",
+            "2026-11-27T00:00:02.000Z query suricata: query[A] C2.example., 192.0.2.1:53000 -> 192.0.2.53:53",
+            "2026-11-27T00:00:02.500Z message suricata: answer NOERROR 198.51.100.7 to query[A] c2.example, 192.0.2.1:53000 -> 192.0.2.53:53",
+            "2026-11-27T00:00:04.000Z event suricata high: ET EXPLOIT, packet 203.0.113.9:4242 -> 192.0.2.1:80",
+        ]
+    );
+    let (_, facts, tally) = facts(None, lines.as_bytes());
+    assert_eq!((tally.items, tally.passed_over, tally.unreadable), (6, 1, 1));
+    assert!(
+        tally
+            .first_unreadable
+            .as_deref()
+            .is_some_and(|it| it.starts_with("6: ")),
+        "{tally:?}"
+    );
+    // The answer, not only the question, names who was asked for.
+    assert!(
+        facts[2]
+            .parties
+            .addresses
+            .contains(&"198.51.100.7".parse().expect("an address"))
+    );
+    let ip = |text: &str| text.parse().ok();
+    assert_eq!(
+        facts[3].same,
+        Some(Same::event("ET EXPLOIT", ip("192.0.2.1"), ip("203.0.113.9")))
+    );
+    let client = "192.0.2.1".parse().expect("an address");
+    assert_eq!(facts[1].same, Some(Same::query(client, "c2.example", "a")));
+}
+
+#[test]
+fn a_document_of_cloudtrail_is_read_as_its_records() {
+    let record = |name: &str, id: u32| {
+        format!(
+            r#"{{"eventVersion":"1.08","eventTime":"2026-11-27T00:00:0{id}Z","eventSource":"iam.amazonaws.com","eventName":"{name}","sourceIPAddress":"203.0.113.9","userIdentity":{{"arn":"arn:aws:iam::1:user/eve"}}}}"#
+        )
+    };
+    let one_line = format!(
+        r#"{{"Records":[{},{}]}}"#,
+        record("CreateAccessKey", 1),
+        record("DeleteTrail", 2)
+    );
+    let pretty = one_line
+        .replace('[', "[\n  ")
+        .replace("},{", "},\n  {")
+        .replace("{\"Rec", "{\n\"Rec");
+    let lines = format!("{}\n{}\n", record("CreateAccessKey", 1), record("DeleteTrail", 2));
+    for text in [&one_line, &pretty, &lines] {
+        assert_eq!(
+            told(None, text),
+            [
+                "2026-11-27T00:00:01.000Z event cloudtrail: CreateAccessKey (iam.amazonaws.com), by arn:aws:iam::1:user/eve, from 203.0.113.9",
+                "2026-11-27T00:00:02.000Z event cloudtrail: DeleteTrail (iam.amazonaws.com), by arn:aws:iam::1:user/eve, from 203.0.113.9",
+            ],
+            "{text}"
+        );
+    }
+    // Longer than a line may be: it is a document all the same.
+    let many: Vec<String> = (0..6_000).map(|_| record("CreateAccessKey", 1)).collect();
+    let long = format!(r#"{{"Records":[{}]}}"#, many.join(","));
+    assert!(long.len() > LINE_BYTES_MAX, "{}", long.len());
+    assert_eq!(facts(None, long.as_bytes()).1.len(), 6_000);
+}
+
+#[test]
+fn flow_logs_are_read_by_their_heading_or_as_version_2() {
+    let record = "2 123456789010 eni-1 203.0.113.9 192.0.2.1 4242 22 6 20 4249 1795737605 1795737665 ACCEPT OK";
+    let expect = "2026-11-27T00:00:05.000Z connection vpc-flow: tcp 203.0.113.9:4242 -> 192.0.2.1:22, ACCEPT, 20 packets, 4249 bytes";
+    assert_eq!(told(None, record), [expect]);
+    let heading = "version account-id interface-id srcaddr dstaddr srcport dstport protocol packets bytes start end action log-status";
+    assert_eq!(told(None, &format!("{heading}\n{record}\n")), [expect]);
+    let ordered = "start dstaddr srcaddr dstport srcport protocol packets bytes action\n\
+                   1795737605 192.0.2.1 203.0.113.9 22 4242 6 20 4249 ACCEPT\n";
+    assert_eq!(told(None, ordered), [expect]);
+    let odd = format!(
+        "{record}\n2 123456789010 eni-1 - - - - - - - 1431280876 1431280934 - NODATA\n2 1 eni-1 203.0.113.9\n\
+         2 1 eni-1 nobody 192.0.2.1 1 2 6 1 1 1795737605 1795737665 ACCEPT OK\n\
+         2 1 eni-1 203.0.113.9 192.0.2.1 1 2 6 1 1 - - ACCEPT OK\n"
+    );
+    let (format, _, tally) = facts(None, odd.as_bytes());
+    assert_eq!(format, Format::VpcFlow);
+    assert_eq!(
+        (tally.facts, tally.passed_over, tally.unreadable, tally.untimed),
+        (1, 1, 2, 1)
+    );
+    let first = tally.first_unreadable.expect("one is told");
+    assert_eq!(first, "3: it has another number of fields");
+    // Either direction is the same connection.
+    let back = "2 1 eni-1 192.0.2.1 203.0.113.9 22 4242 6 18 9000 1795737605 1795737665 ACCEPT OK";
+    assert_eq!(
+        facts(None, back.as_bytes()).1[0].same,
+        facts(None, record.as_bytes()).1[0].same
+    );
+}
+
+#[test]
+fn audit_records_are_put_together_wherever_their_lines_stand() {
+    let mut lines = String::from(
+        "type=SYSCALL msg=audit(1795737605.100:7): arch=c000003e syscall=59 success=yes ppid=10 pid=4242 auid=1000 \
+         comm=\"curl\" exe=\"/usr/bin/curl\" key=\"exec\"\n\
+         type=USER_LOGIN msg=audit(1795737606.200:8): pid=99 auid=1000 msg='op=login acct=\"eve\" exe=\"/usr/sbin/sshd\" \
+         hostname=? addr=203.0.113.9 terminal=ssh res=failed'\n",
+    );
+    // Its other records come after those of many others.
+    for serial in 100..140 {
+        lines.push_str(&format!(
+            "type=DAEMON_ROTATE msg=audit(1795737607.000:{serial}): op=rotate\n"
+        ));
+    }
+    lines.push_str(
+        "type=EXECVE msg=audit(1795737605.100:7): argc=2 a0=\"curl\" a1=\"http://198.51.100.7/x\"\n\
+         type=PROCTITLE msg=audit(1795737605.100:7): proctitle=6375726C00687474703A2F2F3139382E35312E3130302E372F78\n\
+         some text of somebody: type=SYSCALL msg=audit(1795737605.100:7): pid=1\n",
+    );
+    let (format, found, tally) = facts(None, lines.as_bytes());
+    assert_eq!(format, Format::Auditd);
+    assert_eq!(
+        (tally.facts, tally.passed_over, tally.unreadable),
+        (2, 40, 1),
+        "{tally:?}"
+    );
+    let told: Vec<String> = found
+        .iter()
+        .map(|it| format!("{} {}", it.kind.name(), it.what))
+        .collect();
+    assert!(
+        told.contains(
+            &"process auditd: started /usr/bin/curl, pid 4242, user 1000: curl http://198.51.100.7/x".to_owned()
+        ),
+        "{told:?}"
+    );
+    let login = found.iter().find(|it| it.kind.name() == "login").expect("a login");
+    assert!(login.what.contains("eve") && login.what.contains("failed"), "{login:?}");
+    let process = found.iter().find(|it| it.kind.name() == "process").expect("a process");
+    assert_eq!(process.parties.pids, [4242, 10]);
+    assert_eq!(
+        process.parties.addresses,
+        ["198.51.100.7".parse::<IpAddr>().expect("an address")]
+    );
+    let same = Same::Process {
+        pid: 4242,
+        program: "/usr/bin/curl".to_owned(),
+    };
+    assert_eq!(process.same, Some(same));
+}
+
+#[test]
+fn lines_of_programs_say_who_and_when_as_far_as_they_do() {
+    let lines = "\
+Nov 27 00:00:01 web sshd[812]: Accepted publickey for alice from 203.0.113.9 port 4242 ssh2: ED25519 SHA256:x
+Nov 27 00:00:02 web sshd[813]: Failed password for invalid user x from 10.0.0.1 from 203.0.113.9 port 4243 ssh2
+Nov 27 00:00:03 web dnsmasq[5]: query[AAAA] c2.example from 192.0.2.1
+Nov 27 00:00:04 web dnsmasq[5]: 17 192.0.2.1/40000 query[A] c2.example from 192.0.2.1
+Nov 27 00:00:05 web dnsmasq[5]: reply c2.example is 198.51.100.7
+2026-11-27T00:00:06.5Z app: refused 203.0.113.9:4242, 4.3.2.1.in-addr.arpa and v1.2.3.4-rc
+<38>1 2026-11-27T00:00:07Z web su 99 - - 'su root' failed for eve
+2026-11-27 00:00:08,250 ERROR no zone
+    at a line of its own
+";
+    let (format, found, tally) = facts(Some(Format::Log), lines.as_bytes());
+    assert_eq!(format, Format::Log);
+    assert_eq!((tally.items, tally.facts, tally.untimed), (9, 8, 1));
+    let kinds: Vec<&str> = found.iter().map(|it| it.kind.name()).collect();
+    assert_eq!(
+        kinds,
+        [
+            "login", "login", "query", "query", "message", "message", "message", "message"
+        ]
+    );
+    let ip = |text: &str| text.parse().expect("an address");
+    let login = |account: &str, succeeded| {
+        Some(Same::Login {
+            account: account.to_owned(),
+            from: Some(ip("203.0.113.9")),
+            succeeded,
+        })
+    };
+    assert_eq!(found[0].same, login("alice", true));
+    // Who tries chooses the name, and not where he comes from.
+    assert_eq!(found[1].same, login("x from 10.0.0.1", false));
+    assert_eq!(found[2].same, Some(Same::query(ip("192.0.2.1"), "c2.example", "AAAA")));
+    assert_eq!(found[3].same, Some(Same::query(ip("192.0.2.1"), "c2.example", "A")));
+    assert_eq!(found[5].parties.addresses, [ip("203.0.113.9")]);
+    assert_eq!(found[0].parties.pids, [812]);
+    assert_eq!(found[0].missing, [Missing::Year, Missing::Zone]);
+    assert_eq!(found[7].missing, [Missing::Zone]);
+    assert_eq!(found[6].missing, []);
+    assert_eq!(
+        found[0].what,
+        "log: web sshd[812]: Accepted publickey for alice from 203.0.113.9 port 4242 ssh2: ED25519 SHA256:x"
+    );
+    // Of dnsmasq alone, only questions count; it is known by its name.
+    let only = lines.lines().skip(2).take(3).collect::<Vec<_>>().join("\n");
+    let (format, found, tally) = facts(None, only.as_bytes());
+    assert_eq!((format, found.len(), tally.passed_over), (Format::Dnsmasq, 2, 1));
+}
+
+#[test]
+fn the_journal_says_what_programs_said() {
+    let lines = concat!(
+        r#"{"__REALTIME_TIMESTAMP":"1795737605000000","_SOURCE_REALTIME_TIMESTAMP":"1795737604000000","MESSAGE":"Accepted password for eve from 203.0.113.9 port 1 ssh2","SYSLOG_IDENTIFIER":"sshd","_PID":"7","_HOSTNAME":"web"}"#,
+        "\n",
+        r#"{"__REALTIME_TIMESTAMP":"1795737606000000","MESSAGE":[104,105,255],"_COMM":"x"}"#,
+        "\n",
+        r#"{"__REALTIME_TIMESTAMP":"1795737606000000","_COMM":"says nothing"}"#,
+    );
+    assert_eq!(
+        told(None, lines),
+        [
+            "2026-11-27T00:00:04.000Z login journal: sshd[7]: Accepted password for eve from 203.0.113.9 port 1 ssh2",
+            "2026-11-27T00:00:06.000Z message journal: x: hi\u{fffd}",
+        ]
+    );
+}
+
+#[test]
+fn what_is_too_long_or_unknown_is_told() {
+    let long = format!(
+        "2026-11-27T00:00:01Z a\n2026-11-27T00:00:02Z {}\n2026-11-27T00:00:03Z b\n",
+        "x".repeat(LINE_BYTES_MAX)
+    );
+    let (_, found, tally) = facts(None, long.as_bytes());
+    let told: Vec<&str> = found.iter().map(|it| it.what.as_str()).collect();
+    assert_eq!(told, ["log: a", "log: b"]);
+    assert_eq!(
+        tally.first_unreadable.as_deref(),
+        Some("2: it is longer than a line may be")
+    );
+    for bytes in [&b""[..], b"\n\n", b"what is this\n", &[0xff; 100], b"{\"a\":1}\n"] {
+        let mut from = bytes;
+        let error = read(&mut from, None, around(), &mut |_| {}).expect_err("nobody knows it");
+        assert_eq!(error.to_string(), "its format is not known by its first lines");
+    }
+    let mut endless = std::io::BufReader::new(Endless);
+    let error = read(&mut endless, Some(Format::CloudTrail), around(), &mut |_| {}).expect_err("it is too large");
+    assert!(error.to_string().contains("64 MiB"), "{error}");
+    assert_eq!(DOCUMENT_BYTES_MAX, 64 << 20);
+}
+
+/// An array that does not end.
+struct Endless;
+
+impl std::io::Read for Endless {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        buffer.fill(b'[');
+        Ok(buffer.len())
+    }
+}

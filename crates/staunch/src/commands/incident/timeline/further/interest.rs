@@ -1,0 +1,128 @@
+//! What an incident is about, and when it was: what of a log belongs to it.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use staunch_connectors::logs::Parties;
+use staunch_model::{Span, Target, Timestamp};
+use staunch_server::dto::IncidentDetail;
+
+use super::Window;
+
+/// Letters that a name may have; what stands between others is a word.
+const OF_NAMES: [char; 8] = ['-', '_', '.', '@', '/', ':', '+', '$'];
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub(super) struct Interest {
+    pub(super) window: Window,
+    /// When the incident began.
+    pub(super) around: Timestamp,
+    pub(super) addresses: BTreeSet<IpAddr>,
+    /// Accounts and hosts, in small letters.
+    pub(super) names: BTreeSet<String>,
+    /// Domains with everything below them, in small letters.
+    domains: Vec<String>,
+    pub(super) pids: BTreeSet<u32>,
+}
+
+impl Interest {
+    /// What `detail` is about: what its events name, what acts were aimed at, and what evidence was taken of.
+    pub(super) fn of(detail: &IncidentDetail, before: Span, after: Span, all: bool) -> Self {
+        let it = &detail.incident;
+        let times = detail.timeline.iter().map(|it| it.at);
+        let times = times.chain(detail.events.iter().map(|it| it.received));
+        let times = times.chain(detail.commands.iter().map(|it| it.at));
+        let (mut begin, mut end) = (it.opened, it.closed.unwrap_or(it.opened));
+        for at in times {
+            begin = begin.min(at);
+            end = end.max(at);
+        }
+        let mut interest = Self {
+            window: Window {
+                from: begin - before,
+                to: end + after,
+                all,
+            },
+            around: begin,
+            addresses: BTreeSet::new(),
+            names: BTreeSet::new(),
+            domains: Vec::new(),
+            pids: BTreeSet::new(),
+        };
+        let sides = detail.events.iter().flat_map(|it| [&it.source, &it.destination]);
+        let sides = sides.chain([&it.source, &it.destination]).flatten();
+        for ip in sides.filter_map(|it| it.parse::<IpAddr>().ok()) {
+            interest.addresses.insert(ip.to_canonical());
+        }
+        let acts = detail.transactions.iter().map(|it| it.target.as_str());
+        let evidence = detail.evidence.iter().filter_map(|it| it.target.as_deref());
+        for text in acts.chain(evidence).chain([it.key.as_str()]) {
+            match text.parse::<Target>() {
+                Ok(target) => interest.add(&target),
+                // A key may be the name of an account or of a host.
+                Err(_) if text == it.key && !text.contains(char::is_whitespace) && text.len() > 2 => {
+                    interest.names.insert(text.to_lowercase());
+                }
+                Err(_) => {}
+            }
+        }
+        interest
+    }
+
+    fn add(&mut self, target: &Target) {
+        match target {
+            Target::Address(ip) => {
+                self.addresses.insert(ip.to_canonical());
+            }
+            Target::Process(it) => {
+                self.pids.insert(it.pid);
+            }
+            Target::Account(name) => {
+                self.names.insert(name.as_str().to_lowercase());
+            }
+            Target::Host(name) => {
+                self.names.insert(name.as_str().to_lowercase());
+            }
+            Target::Domain(name) => self.domains.push(name.as_str().to_lowercase()),
+            Target::Job(_) => {}
+        }
+    }
+
+    pub(super) fn is_within(&self, at: Timestamp) -> bool {
+        self.window.from <= at && at <= self.window.to
+    }
+
+    /// Whether somebody who took part is of the incident.
+    pub(super) fn is_about(&self, parties: &Parties) -> bool {
+        self.window.all
+            || parties.addresses.iter().any(|it| self.addresses.contains(it))
+            || parties.pids.iter().any(|it| self.pids.contains(it))
+            || parties.names.iter().any(|it| self.is_named(it))
+            || parties.text.as_ref().is_some_and(|text| self.is_in(text))
+    }
+
+    fn is_named(&self, name: &str) -> bool {
+        let name = name.trim_end_matches('.').to_lowercase();
+        self.names.contains(&name) || self.domains.iter().any(|domain| is_below(&name, domain))
+    }
+
+    /// Whether a name of the incident stands in a text as a word.
+    fn is_in(&self, text: &str) -> bool {
+        if self.names.is_empty() && self.domains.is_empty() {
+            return false;
+        }
+        let words = text.split(|c: char| !c.is_alphanumeric() && !OF_NAMES.contains(&c));
+        let parts = words.flat_map(|word| {
+            let bare = word.trim_matches(OF_NAMES);
+            // `alice@web`, `/home/alice`, `user:alice`.
+            [word, bare].into_iter().chain(bare.split(['@', '/', ':']))
+        });
+        parts.filter(|it| !it.is_empty()).any(|it| self.is_named(it))
+    }
+}
+
+fn is_below(name: &str, domain: &str) -> bool {
+    name.strip_suffix(domain)
+        .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+}

@@ -1,0 +1,137 @@
+//! The same fact from several sources is one entry.
+//!
+//! Two facts are the same when they are of the same kind and about the same parties ([`Same`]), not more than [`APART`]
+//! apart by clocks that were set right, and of different origins. Each takes the nearest that is free, and one log
+//! never says the same thing twice: two equal lines of it are two facts. That they are the same is concluded, so it is
+//! marked, and nothing of the others is lost: who they are, when, and what they say.
+
+use std::collections::BTreeMap;
+
+use staunch_connectors::logs::{Kind, Same};
+use staunch_model::{Span, Timestamp};
+
+use super::{Found, Rank, corrected};
+use crate::cli::ClockOffset;
+use crate::commands::incident::timeline::{Also, Entry, JOINED, Lane};
+
+/// How far apart the same fact may be by two sources.
+pub(super) const APART: Span = Span::from_secs(2);
+
+/// Others that are named with one fact.
+const ALSO_MAX: usize = 8;
+
+/// A fact, by whoever says it first in rank.
+struct Fact<'j> {
+    at: Timestamp,
+    same: Same,
+    said: Said<'j>,
+    /// The origin that said it last.
+    taken_by: usize,
+}
+
+/// Where the entry of a fact is.
+enum Said<'j> {
+    InJournal(&'j mut Entry),
+    Elsewhere(Box<Entry>),
+}
+
+impl Said<'_> {
+    fn entry(&mut self) -> &mut Entry {
+        match self {
+            Self::InJournal(entry) => entry,
+            Self::Elsewhere(entry) => entry,
+        }
+    }
+}
+
+/// Facts that may be the same: of a kind, and of one time after the other.
+type Near = BTreeMap<(Kind, Timestamp), Vec<usize>>;
+
+/// Puts what is the same together. Returns what is not of the journal.
+pub(super) fn join(journal: &mut [Entry], mut found: Vec<Found>, clocks: &[ClockOffset]) -> Vec<Entry> {
+    let mut facts: Vec<Fact<'_>> = Vec::new();
+    let mut near = Near::new();
+    let mut alone: Vec<Entry> = Vec::new();
+    for entry in journal.iter_mut().filter(|it| it.lane == Lane::Event) {
+        let Some(same) = entry.same.take() else { continue };
+        let system = entry.system.clone().unwrap_or_default();
+        let at = entry.source_time.map_or(entry.at, |it| corrected(it, clocks, &system));
+        add(
+            &mut facts,
+            &mut near,
+            Kind::Event,
+            Fact {
+                at,
+                same,
+                said: Said::InJournal(entry),
+                taken_by: 0,
+            },
+        );
+    }
+    // The first in rank gives the words; of equals who was named first.
+    let key = |it: &Found| -> (Rank, usize, Timestamp) { (it.rank, it.origin, it.entry.at) };
+    found.sort_by_key(key);
+    let mut rest = found.into_iter().peekable();
+    while let Some(first) = rest.next() {
+        let origin = first.origin;
+        let known = facts.len();
+        let mut of_origin = vec![first];
+        while let Some(next) = rest.next_if(|it| it.origin == origin) {
+            of_origin.push(next);
+        }
+        for Found { mut entry, .. } in of_origin {
+            let (Some(same), Some(kind)) = (entry.same.take(), entry.kind) else {
+                alone.push(entry);
+                continue;
+            };
+            let free = |at: &usize| *at < known && facts[*at].taken_by != origin && facts[*at].same.is(&same);
+            let span = (kind, entry.at - APART)..=(kind, entry.at + APART);
+            let nearest = near
+                .range(span)
+                .flat_map(|(_, all)| all.iter().copied().filter(free))
+                .min_by_key(|at| facts[*at].at.since(entry.at).max(entry.at.since(facts[*at].at)));
+            match nearest {
+                Some(at) => {
+                    facts[at].taken_by = origin;
+                    also(facts[at].said.entry(), entry);
+                }
+                None => add(
+                    &mut facts,
+                    &mut near,
+                    kind,
+                    Fact {
+                        at: entry.at,
+                        same,
+                        said: Said::Elsewhere(Box::new(entry)),
+                        taken_by: origin,
+                    },
+                ),
+            }
+        }
+    }
+    alone.extend(facts.into_iter().filter_map(|it| match it.said {
+        Said::InJournal(_) => None,
+        Said::Elsewhere(entry) => Some(*entry),
+    }));
+    alone
+}
+
+fn add<'j>(facts: &mut Vec<Fact<'j>>, near: &mut Near, kind: Kind, fact: Fact<'j>) {
+    near.entry((kind, fact.at)).or_default().push(facts.len());
+    facts.push(fact);
+}
+
+/// Notes that `other` says the same.
+fn also(entry: &mut Entry, other: Entry) {
+    if !entry.inferred.contains(&JOINED) {
+        entry.inferred.push(JOINED);
+    }
+    if entry.also.len() < ALSO_MAX {
+        entry.also.push(Also {
+            system: other.system.unwrap_or_default(),
+            origin: other.origin.unwrap_or_default(),
+            at: other.at,
+            what: other.what,
+        });
+    }
+}
