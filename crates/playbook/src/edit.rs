@@ -12,6 +12,8 @@ pub enum Step<'a> {
     Key(&'a str),
     /// An item of a list, from 0.
     Item(usize),
+    /// An item of a list by its name, as of `flows: { … }` or `- network` in a list of evidence: the first of it from 0.
+    Named(&'a str, usize),
     /// The value of the only key, as of `block-ip: { … }` in a list of steps.
     Only,
 }
@@ -47,6 +49,7 @@ fn find<'n, 'p>(root: &'n Node, path: &'p [Step<'p>]) -> Result<&'n Node, (&'n N
                 .find(|(key, _)| key.text() == Some(name))
                 .map(|(_, value)| value),
             (Step::Item(at), Kind::List(items)) => items.get(*at),
+            (Step::Named(name, nth), Kind::List(items)) => items.iter().filter(|it| named(it) == Some(name)).nth(*nth),
             (Step::Only, Kind::Mapping(pairs)) => match &pairs[..] {
                 [(_, value)] => Some(value),
                 _ => None,
@@ -56,6 +59,17 @@ fn find<'n, 'p>(root: &'n Node, path: &'p [Step<'p>]) -> Result<&'n Node, (&'n N
         node = next.ok_or((node, &path[at..]))?;
     }
     Ok(node)
+}
+
+/// The name of an item: itself, or its only key.
+fn named(item: &Node) -> Option<&str> {
+    match &item.kind {
+        Kind::Mapping(pairs) => match &pairs[..] {
+            [(key, _)] => key.text(),
+            _ => None,
+        },
+        _ => item.text(),
+    }
 }
 
 /// The name in `${name}`.
@@ -155,9 +169,9 @@ mod tests {
 
     #[test]
     fn one_line_changes_and_its_comment_stays() {
-        use Step::{Item, Key, Only};
+        use Step::{Item, Key, Named, Only};
         check(
-            &[Key("preserve"), Item(1), Only, Key("deadline")],
+            &[Key("preserve"), Named("flows", 0), Only, Key("deadline")],
             "9s",
             (
                 Some("  - flows: { target: event.source.ip } # who talked"),
@@ -165,7 +179,7 @@ mod tests {
             ),
         );
         check(
-            &[Key("preserve"), Item(0), Only, Key("deadline")],
+            &[Key("preserve"), Named("network", 0), Only, Key("deadline")],
             "9s",
             (Some("  - network"), "  - network: { deadline: 9s }"),
         );
@@ -201,9 +215,10 @@ mod tests {
 
     #[test]
     fn where_there_is_no_place_nothing_is_changed() {
-        use Step::{Item, Key, Only};
+        use Step::{Item, Key, Named, Only};
         for path in [
-            &[Key("contain"), Item(7), Only, Key("lease")][..],
+            &[Key("preserve"), Named("flows", 1), Only, Key("deadline")][..],
+            &[Key("contain"), Item(7), Only, Key("lease")],
             &[Key("playbook"), Key("x")],
             &[Key("contain"), Only],
             &[Key("a"), Key("b"), Key("c")],

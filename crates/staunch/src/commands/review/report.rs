@@ -3,6 +3,7 @@
 use serde_json::Value;
 use staunch_model::{IncidentId, Record, Timestamp};
 
+use super::changes::{self, Suggested};
 use super::page::Block;
 use super::record::Recorded;
 use crate::exit::Fault;
@@ -36,7 +37,11 @@ const PROMPTS: [(&str, &str); 6] = [
 ///
 /// # Errors
 /// When the measures cannot be worked out.
-pub(super) fn blocks(recorded: &Recorded, questions: &[String]) -> Result<Vec<Block>, Fault> {
+pub(super) fn blocks(
+    recorded: &Recorded,
+    changes: &[Suggested],
+    questions: &[String],
+) -> Result<Vec<Block>, Fault> {
     let detail = &recorded.detail;
     let incident = &detail.incident;
     let when = |at: Option<Timestamp>| at.map_or_else(|| "-".to_owned(), |at| at.to_string());
@@ -163,9 +168,10 @@ pub(super) fn blocks(recorded: &Recorded, questions: &[String]) -> Result<Vec<Bl
                 })
                 .collect(),
         ),
-        Block::Heading("Open questions of the record"),
-        Block::List(questions.to_vec()),
     ];
+    blocks.extend(changes::blocks(changes));
+    blocks.push(Block::Heading("Open questions of the record"));
+    blocks.push(Block::List(questions.to_vec()));
     for (heading, prompt) in PROMPTS {
         blocks.push(Block::Heading(heading));
         blocks.push(Block::Prompt(prompt));
@@ -202,6 +208,10 @@ pub(super) fn readme(id: IncidentId, files: &[String]) -> String {
         "timeline.html" | "timeline.json" => "the timeline, as a page with a picture and as data",
         "questions.md" => "what the record leaves open",
         name if name.ends_with(".test.yaml") => "a test of the playbook, made of the events of this incident",
+        name if name.starts_with("changes/") && name.ends_with(".diff") => "a change that the record gives a reason for",
+        name if name.starts_with("changes/") && name.ends_with(".md") => "why, and what a backtest says of it",
+        changes::INDEX => "the same of all changes, as data",
+        "tests/snippets.yaml" => "the snippets that the playbook uses",
         name if name.starts_with("sigma/") => "the draft of a Sigma rule; its first line says what it was tried on",
         _ => "the playbook as it was",
     };
