@@ -183,7 +183,11 @@ mod tests {
             "9s",
             (Some("  - network"), "  - network: { deadline: 9s }"),
         );
-        check(&[Key("preserve"), Item(2), Only, Key("deadline")], "9s", (None, "      deadline: 9s"));
+        check(
+            &[Key("preserve"), Item(2), Only, Key("deadline")],
+            "9s",
+            (None, "      deadline: 9s"),
+        );
         check(
             &[Key("contain"), Item(0), Only, Key("target")],
             "event.destination.ip",
@@ -192,7 +196,11 @@ mod tests {
                 "  - block-ip: { target: event.destination.ip, lease: \"${lease}\" }",
             ),
         );
-        check(&[Key("playbook")], "b", (Some("playbook: a # the name"), "playbook: b # the name"));
+        check(
+            &[Key("playbook")],
+            "b",
+            (Some("playbook: a # the name"), "playbook: b # the name"),
+        );
     }
 
     #[test]
@@ -200,7 +208,10 @@ mod tests {
         let path = [Step::Key("guards"), Step::Key("event_age_max")];
         check(&path, "1h", (None, "guards: { event_age_max: 1h }"));
         let changed = set(TEXT, &path, "1h").expect("there is a place");
-        assert!(changed.contains("guards: { event_age_max: 1h }\n# Steps.\ncontain:"), "{changed}");
+        assert!(
+            changed.contains("guards: { event_age_max: 1h }\n# Steps.\ncontain:"),
+            "{changed}"
+        );
     }
 
     #[test]

@@ -146,14 +146,14 @@ fn look_at_one(
 impl SeenTest {
     /// Takes over the values of `other`, if that tests in the same way.
     fn join(&mut self, other: Self) {
-        let (mine, others) = match (self, other) {
-            (Self::Equals(mine), Self::Equals(others))
-            | (Self::Contains(mine), Self::Contains(others))
-            | (Self::StartsWith(mine), Self::StartsWith(others))
-            | (Self::EndsWith(mine), Self::EndsWith(others))
-            | (Self::Matches(mine), Self::Matches(others))
-            | (Self::InNetwork(mine), Self::InNetwork(others)) => (mine, others),
-            _ => return,
+        let ((Self::Equals(mine), Self::Equals(others))
+        | (Self::Contains(mine), Self::Contains(others))
+        | (Self::StartsWith(mine), Self::StartsWith(others))
+        | (Self::EndsWith(mine), Self::EndsWith(others))
+        | (Self::Matches(mine), Self::Matches(others))
+        | (Self::InNetwork(mine), Self::InNetwork(others))) = (self, other)
+        else {
+            return;
         };
         for it in others {
             if !mine.contains(&it) {
@@ -175,7 +175,10 @@ fn seen(field: &Field, test: &Test, event: &EventView<'_>) -> Option<(Seen, bool
         Test::Number(Comparison::Equal, number) => (SeenTest::Equals(vec![written_number(*number)]), true),
         Test::Number(Comparison::NotEqual, number) => (SeenTest::Equals(vec![written_number(*number)]), false),
         Test::Number(comparison, number) => (SeenTest::Number(word(*comparison)?, written_number(*number)), true),
-        Test::NumberIn(numbers) => (SeenTest::Equals(numbers.iter().map(ToString::to_string).collect()), true),
+        Test::NumberIn(numbers) => (
+            SeenTest::Equals(numbers.iter().map(ToString::to_string).collect()),
+            true,
+        ),
         Test::Bool(expect) => (SeenTest::Equals(vec![expect.to_string()]), true),
         Test::Address(test) => (of_address(test), true),
         Test::Present => (SeenTest::Present, true),

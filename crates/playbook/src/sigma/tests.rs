@@ -6,7 +6,9 @@ use super::*;
 
 /// A rule with this detection.
 fn rule(detection: &str) -> Result<Rule, Refused> {
-    Rule::read(&format!("title: x\nlogsource: {{ product: suricata }}\ndetection:\n{detection}"))
+    Rule::read(&format!(
+        "title: x\nlogsource: {{ product: suricata }}\ndetection:\n{detection}"
+    ))
 }
 
 /// A rule of one field.
@@ -102,7 +104,11 @@ fn lists_of_searches_and_words_are_read() {
 
 #[test]
 fn what_is_not_evaluated_is_refused_by_name() {
-    let deep = format!("    s: {{ a: 1 }}\n    condition: {}s{}\n", "(".repeat(200), ")".repeat(200));
+    let deep = format!(
+        "    s: {{ a: 1 }}\n    condition: {}s{}\n",
+        "(".repeat(200),
+        ")".repeat(200)
+    );
     for (detection, name) in [
         ("    condition: s\n", "no-detection"),
         ("    s: { a: 1 }\n", "no-condition"),

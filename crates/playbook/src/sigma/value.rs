@@ -256,9 +256,10 @@ fn hold(tests: &[Test], all: bool, texts: &[String]) -> bool {
             texts.iter().any(|text| glob(&pattern.pieces, text))
         }
         Test::Regex(regex) => texts.iter().any(|text| regex.is_match(text)),
-        Test::Network(network) => texts
-            .iter()
-            .any(|text| text.parse::<IpAddr>().is_ok_and(|ip| network.contains(&ip.to_canonical()))),
+        Test::Network(network) => texts.iter().any(|text| {
+            text.parse::<IpAddr>()
+                .is_ok_and(|ip| network.contains(&ip.to_canonical()))
+        }),
         Test::Number(bound, number) => texts.iter().any(|text| {
             let value = text.parse::<f64>().ok();
             let ordering = value.and_then(|it| it.partial_cmp(number));

@@ -38,7 +38,9 @@ fn every_test_of_a_field_is_told_and_what_no_rule_can_say_by_its_text() {
         ]
     );
     assert_eq!(
-        looked(r#"!event.signature.startsWith("GPL") && event.source.ip != "192.0.2.1" && event.host in ["web-1", "b"]"#),
+        looked(
+            r#"!event.signature.startsWith("GPL") && event.source.ip != "192.0.2.1" && event.host in ["web-1", "b"]"#
+        ),
         [
             r#"+ event.host (web-1) Equals(["b", "web-1"])"#,
             r#"- event.signature (ET SCAN SSH Brute Force login) StartsWith(["GPL"])"#,

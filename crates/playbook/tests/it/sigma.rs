@@ -63,7 +63,10 @@ fn every_rule_is_read_or_refused_by_name() {
         )]
     );
     let products: Vec<(&str, usize)> = products.iter().map(|(name, count)| (&**name, *count)).collect();
-    assert_eq!(products, [("aws", 17), ("kubernetes", 7), ("linux", 9), ("windows", 13)]);
+    assert_eq!(
+        products,
+        [("aws", 17), ("kubernetes", 7), ("linux", 9), ("windows", 13)]
+    );
 }
 
 #[test]

@@ -137,7 +137,7 @@ fn write_sigma(
         return Ok(None);
     };
     let drafted = sigma::of_trigger(looked(recorded, config, first)?.unwrap_or_default(), &raw);
-    let Some((draft, tried)) = narrowed(drafted, &sigma::candidates(first, &raw), archive, first)? else {
+    let Some((draft, tried)) = narrowed(&drafted, &sigma::candidates(first, &raw), archive, first)? else {
         questions.push(
             "What tells the first event from others? No field of it holds what the trigger looked at, nor its signature, \
              category, account or host as it is, so no Sigma rule was drafted."
@@ -208,7 +208,7 @@ fn looked(recorded: &Recorded, config: &Config, first: &Event) -> Result<Option<
 
 /// `draft`, or the first of `candidates` when it selects nothing, and those of the others that leave out archived events.
 fn narrowed(
-    draft: Draft,
+    draft: &Draft,
     candidates: &[Line],
     archive: &Path,
     first: &Event,

@@ -93,7 +93,9 @@ pub(super) fn write(
         match make(reason, recorded, config, &texts, &subjects, &today.compiled) {
             Ok(Some(it)) => made.push(it),
             Ok(None) => {}
-            Err(why) => questions.push(format!("Is this to be changed by hand? {title}. There is no diff: {why}.")),
+            Err(why) => questions.push(format!(
+                "Is this to be changed by hand? {title}. There is no diff: {why}."
+            )),
         }
     }
     let mut judged: Vec<Candidate> = Vec::new();
@@ -197,7 +199,12 @@ fn make(
         }
         Wish::NeverTouch(network, why) => {
             let subject = configuration(subjects)?;
-            if config.never_touch.networks.iter().any(|it| it.network.contains(network)) {
+            if config
+                .never_touch
+                .networks
+                .iter()
+                .any(|it| it.network.contains(network))
+            {
                 return Ok(None);
             }
             let text = settings::protect(&subject.text, *network, why).ok_or("the configuration cannot be read")?;
@@ -283,7 +290,7 @@ fn told(suggested: &Suggested, made: &Made, config: &Config) -> String {
                 .collect(),
         ),
         Block::Text(
-            "Numbers are frames of the journal: staunch journal dump shows them. This is the smallest change with which that \
+            "Numbers are frames of the journal: staunch journal cat shows them. This is the smallest change with which that \
              would have gone otherwise. Whether it should have is for people to say."
                 .to_owned(),
         ),
@@ -292,7 +299,10 @@ fn told(suggested: &Suggested, made: &Made, config: &Config) -> String {
     match &suggested.unjudged {
         Some(why) => blocks.push(Block::Text(format!("It cannot judge this change. {why}"))),
         None => {
-            blocks.push(Block::Table(outcome_head(), suggested.backtest.iter().map(outcome_row).collect()));
+            blocks.push(Block::Table(
+                outcome_head(),
+                suggested.backtest.iter().map(outcome_row).collect(),
+            ));
             blocks.push(Block::Text(
                 "Targets are counted. Who was asked then says the same again, else nobody answers; commands of operators are \
                  not given again."
@@ -327,7 +337,9 @@ fn told(suggested: &Suggested, made: &Made, config: &Config) -> String {
 fn how_to_take(made: &Made, config: &Config) -> String {
     let file = &made.subject.file;
     match &made.subject.what {
-        What::Configuration => format!("The diff is of {file}. Apply it where that file is, with the path to the diff:"),
+        What::Configuration => {
+            format!("The diff is of {file}. Apply it where that file is, with the path to the diff:")
+        }
         What::BuiltIn(_) => format!(
             "The playbook comes with the program, so there is no file of it. Copy the one in tests/ into a directory of your \
              playbooks as {file}, give it a name of its own, or leave those that come with the program out (built_in = false), \
@@ -338,7 +350,9 @@ fn how_to_take(made: &Made, config: &Config) -> String {
              afterwards. With the path to the diff:"
         ),
         What::Playbook(_) => {
-            format!("The diff is of {file}, as seen from the directory of the configuration. With the path to the diff:")
+            format!(
+                "The diff is of {file}, as seen from the directory of the configuration. With the path to the diff:"
+            )
         }
     }
 }
@@ -375,12 +389,13 @@ fn outcome_line(it: &Suggested) -> String {
         return "a backtest cannot judge it".to_owned();
     }
     let lines = it.backtest.iter().map(|it| {
+        let otherwise = match it.otherwise_different {
+            0 => String::new(),
+            count => format!("{count} otherwise different, "),
+        };
         format!(
-            "{}: {} newly contained, {} newly spared, {} unchanged",
-            it.over,
-            it.newly_contained,
-            it.newly_spared,
-            it.unchanged + it.otherwise_different
+            "{}: {} newly contained, {} newly spared, {otherwise}{} unchanged",
+            it.over, it.newly_contained, it.newly_spared, it.unchanged
         )
     });
     lines.collect::<Vec<_>>().join("; ")

@@ -112,7 +112,11 @@ pub(super) fn read(config: &Config, id: IncidentId) -> Result<Recorded, Fault> {
 /// The targets of `detail` that were contained again, here or before or after, within the window after a lease had ended.
 fn returns(reader: &IndexReader, detail: &IncidentDetail) -> Result<Vec<Return>, IndexError> {
     let mut found: Vec<Return> = Vec::new();
-    for own in detail.transactions.iter().filter(|it| it.incident == detail.incident.id) {
+    for own in detail
+        .transactions
+        .iter()
+        .filter(|it| it.incident == detail.incident.id)
+    {
         let filter = TransactionFilter {
             target: Some(own.target.clone()),
             ..TransactionFilter::default()
@@ -131,7 +135,9 @@ fn returns(reader: &IndexReader, detail: &IncidentDetail) -> Result<Vec<Return>,
         same.sort_by_key(|it| it.planned.0);
         for pair in same.windows(2) {
             let [before, after] = pair else { continue };
-            let Some((ended, at, frame)) = before.ended else { continue };
+            let Some((ended, at, frame)) = before.ended else {
+                continue;
+            };
             let concerns = before.incident == detail.incident.id || after.incident == detail.incident.id;
             let known = found.iter().any(|it| it.again.0 == after.planned.0);
             if concerns && !known && after.planned.1.since(at) <= COMES_BACK_WITHIN {
@@ -160,13 +166,18 @@ impl Leased {
         let mut planned = None;
         let mut ended = None;
         for entry in entries {
+            // Of a transaction, the index has what changed; of all else, the record.
             match serde_json::from_value(entry.detail.clone()) {
-                Ok(Record::TransactionPlanned { .. }) => planned = Some(entry.lsn),
-                Ok(Record::Transaction {
-                    change: Change::ReleaseStarted { cause, .. },
-                    ..
-                }) if *cause == Cause::LeaseEnded => ended = Some((it.id, entry.at, entry.lsn)),
-                _ => {}
+                Ok(Change::ReleaseStarted { cause, .. }) if *cause == Cause::LeaseEnded => {
+                    ended = Some((it.id, entry.at, entry.lsn));
+                }
+                Ok(_) => {}
+                Err(_) => {
+                    let record = serde_json::from_value(entry.detail.clone());
+                    if let Ok(Record::TransactionPlanned { .. }) = record {
+                        planned = Some(entry.lsn);
+                    }
+                }
             }
         }
         Self {

@@ -63,7 +63,11 @@ pub(super) fn write(
     };
     let safe = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
     let taken = SNIPPETS_FILE.strip_suffix(".yaml") == Some(name);
-    let stem = if safe && !taken && !name.is_empty() { name } else { "playbook" };
+    let stem = if safe && !taken && !name.is_empty() {
+        name
+    } else {
+        "playbook"
+    };
     let file = format!("tests/{stem}.review-{}.test.yaml", recorded.id());
     folder.write(&format!("tests/{stem}.yaml"), text.as_bytes())?;
     if let Some(snippets) = &snippets {
@@ -123,7 +127,14 @@ pub(super) fn write(
 /// When a file cannot be written, or the configuration is wrong.
 pub(super) fn unmet(kept: &Kept, playbook: &str, config: &Config) -> Result<Vec<String>, Fault> {
     let name = Path::new(&kept.file).file_name().unwrap_or_default();
-    unmet_in(name.as_ref(), &kept.text, &kept.stem, playbook, kept.snippets.as_deref(), config)
+    unmet_in(
+        name.as_ref(),
+        &kept.text,
+        &kept.stem,
+        playbook,
+        kept.snippets.as_deref(),
+        config,
+    )
 }
 
 /// As [`unmet`], of the test file `name` with the text `test`, for a playbook in the file `<stem>.yaml`.
@@ -156,7 +167,11 @@ pub(super) fn unmet_in(
     unmet.sort_unstable();
     unmet.dedup();
     let written = |line: usize| {
-        let line = line.checked_sub(1).and_then(|at| lines.get(at)).copied().unwrap_or_default();
+        let line = line
+            .checked_sub(1)
+            .and_then(|at| lines.get(at))
+            .copied()
+            .unwrap_or_default();
         line.trim().trim_start_matches("- ").to_owned()
     };
     Ok(unmet.into_iter().map(written).collect())

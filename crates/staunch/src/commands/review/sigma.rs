@@ -302,8 +302,14 @@ mod tests {
         });
         let looked = Looked {
             all: vec![
-                seen(decoded("event.signature", "ET SCAN a*b"), SeenTest::Contains(one("a*b"))),
-                seen(decoded("event.signature", "ET SCAN a*b"), SeenTest::Contains(one("scan"))),
+                seen(
+                    decoded("event.signature", "ET SCAN a*b"),
+                    SeenTest::Contains(one("a*b")),
+                ),
+                seen(
+                    decoded("event.signature", "ET SCAN a*b"),
+                    SeenTest::Contains(one("scan")),
+                ),
                 seen(decoded("event.destination.port", "22"), SeenTest::Equals(one("22"))),
                 seen(raw(&["fields", "proc.name"]), SeenTest::StartsWith(one("ss"))),
                 seen(decoded("event.user", "nobody"), SeenTest::Equals(one("nobody"))),

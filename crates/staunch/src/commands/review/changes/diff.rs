@@ -110,11 +110,15 @@ impl Patch {
                 }
                 last = mark;
                 if matches!(mark, ' ' | '-') {
-                    old_left = old_left.checked_sub(1).ok_or("a hunk of it has more lines than it says")?;
+                    old_left = old_left
+                        .checked_sub(1)
+                        .ok_or("a hunk of it has more lines than it says")?;
                     hunk.old.push(content.to_owned());
                 }
                 if matches!(mark, ' ' | '+') {
-                    new_left = new_left.checked_sub(1).ok_or("a hunk of it has more lines than it says")?;
+                    new_left = new_left
+                        .checked_sub(1)
+                        .ok_or("a hunk of it has more lines than it says")?;
                     hunk.new.push(content.to_owned());
                 }
                 if !matches!(mark, ' ' | '-' | '+') {
@@ -288,6 +292,8 @@ mod tests {
         ] {
             assert!(Patch::read(text).is_err(), "{text}");
         }
-        assert!(!is_plain("a b") && !is_plain("/a") && !is_plain("a//b") && !is_plain("a\"b") && is_plain("p/a-b_1.yml"));
+        assert!(
+            !is_plain("a b") && !is_plain("/a") && !is_plain("a//b") && !is_plain("a\"b") && is_plain("p/a-b_1.yml")
+        );
     }
 }

@@ -24,7 +24,14 @@ const JOB_TIMEOUT_MAX: Span = Span::from_mins(5);
 const PROTECTED_MAX: usize = 5;
 
 /// Words of a person who releases what was none of an attacker's. Compared without case.
-const BENIGN: [&str; 6] = ["benign", "false positive", "false alarm", "mistake", "our own", "harmless"];
+const BENIGN: [&str; 6] = [
+    "benign",
+    "false positive",
+    "false alarm",
+    "mistake",
+    "our own",
+    "harmless",
+];
 
 /// A reason, and the change that it is one for.
 #[derive(Clone, Debug)]
@@ -72,14 +79,12 @@ pub(in crate::commands::review) fn all(
         targets: BTreeMap::new(),
     };
     for entry in &recorded.detail.timeline {
-        match serde_json::from_value(entry.detail.clone()) {
-            Ok(Record::Transaction { transaction, change }) => {
-                facts.changes.push((entry.lsn, entry.at, transaction, change));
-            }
-            Ok(Record::TransactionPlanned {
-                transaction, target, ..
-            }) => drop(facts.targets.insert(transaction, target)),
-            _ => {}
+        // Of a transaction, the index has what changed; of all else, the record.
+        let Some(transaction) = entry.transaction else { continue };
+        if let Ok(change) = serde_json::from_value(entry.detail.clone()) {
+            facts.changes.push((entry.lsn, entry.at, transaction, change));
+        } else if let Ok(Record::TransactionPlanned { target, .. }) = serde_json::from_value(entry.detail.clone()) {
+            facts.targets.insert(transaction, target);
         }
     }
     let mut all = Vec::new();
@@ -115,7 +120,9 @@ impl Facts<'_> {
         let mut because = Vec::new();
         let mut longest = Span::ZERO;
         for (frame, at, id, change) in &self.changes {
-            let Some((asked_in, asked_at, expires)) = asked.get(id) else { continue };
+            let Some((asked_in, asked_at, expires)) = asked.get(id) else {
+                continue;
+            };
             let allowed = expires.since(*asked_at);
             let waited = at.since(*asked_at);
             match change {
@@ -139,7 +146,10 @@ impl Facts<'_> {
                 && it.at >= *expires
             {
                 let waited = it.at.since(*asked_at);
-                because.push((it.lsn, format!("{} approved {id} after {waited}, which was too late", it.by)));
+                because.push((
+                    it.lsn,
+                    format!("{} approved {id} after {waited}, which was too late", it.by),
+                ));
                 longest = longest.max(waited);
             }
         }
@@ -167,9 +177,12 @@ impl Facts<'_> {
         if told || !playbook.notify.is_empty() || asked.is_empty() {
             return None;
         }
-        let because = asked
-            .iter()
-            .map(|(id, (frame, at, _))| (*frame, format!("{id} asked a person at {at}, and the playbook tells nobody")));
+        let because = asked.iter().map(|(id, (frame, at, _))| {
+            (
+                *frame,
+                format!("{id} asked a person at {at}, and the playbook tells nobody"),
+            )
+        });
         Some(Reason {
             slug: "page-people",
             title: "Page people when the outcome is not plainly good, as of a question that waits".to_owned(),
@@ -200,40 +213,53 @@ impl Facts<'_> {
     /// Limits of the playbook that were crossed.
     fn guards(&self, playbook: &Playbook) -> Vec<Reason> {
         let mut all = Vec::new();
-        let reason = |slug, title, refusals: &[(u64, TransactionId, &GuardResult)], keys: &[&'static str], value| Reason {
-            slug,
-            title,
-            because: said(refusals),
-            wish: Wish::Playbook(
-                [&["guards"], keys].concat().into_iter().map(Step::Key).collect(),
-                value,
-            ),
-            unjudged: None,
-        };
+        let reason =
+            |slug, title, refusals: &[(u64, TransactionId, &GuardResult)], keys: &[&'static str], value| Reason {
+                slug,
+                title,
+                because: said(refusals),
+                wish: Wish::Playbook([&["guards"], keys].concat().into_iter().map(Step::Key).collect(), value),
+                unjudged: None,
+            };
         let impact = self.refusals(GuardName::Impact);
         if let Some(limit) = playbook.guards.traffic_share_max_bp
             && let Some(share) = most(&impact).filter(|share| *share > limit && *share <= 10_000)
         {
             let (was, wanted) = (percentage(limit), percentage(share));
             let title = format!("Let an act stop {wanted} of the traffic instead of {was}");
-            all.push(reason("traffic-share-max", title, &impact, &["impact", "traffic_share_max"], wanted));
+            all.push(reason(
+                "traffic-share-max",
+                title,
+                &impact,
+                &["impact", "traffic_share_max"],
+                wanted,
+            ));
         }
         let stale = self.refusals(GuardName::Freshness);
         let limit = playbook.guards.event_age_max;
         // An event from the future has crossed another limit, which nobody can set.
         let aged = stale.iter().filter(|(_, _, it)| it.limit == Some(limit.as_micros()));
-        let old: Vec<_> = aged.filter(|(_, _, it)| !it.why.contains("in the future")).copied().collect();
+        let old: Vec<_> = aged
+            .filter(|(_, _, it)| !it.why.contains("in the future"))
+            .copied()
+            .collect();
         let wanted = most(&old).map(|age| rounded(Span::from_micros(age)));
         if let Some(wanted) = wanted.filter(|it| *it > limit && *it <= staunch_playbook::limits::EVENT_AGE_MAX) {
             let title = format!("Act on events of up to {wanted} of age instead of {limit}");
-            all.push(reason("event-age-max", title, &old, &["event_age_max"], wanted.to_string()));
+            all.push(reason("event-age-max", title, &old, &["event_age_max"], wanted.exact()));
         }
         let spent = self.refusals(GuardName::BudgetPlaybook);
         let limit = playbook.guards.acts_per_hour_max;
         let wanted = raised(limit, &spent);
         if let Some(wanted) = wanted.filter(|it| *it <= staunch_playbook::limits::ACTS_PER_HOUR_MAX) {
             let title = format!("Let the playbook act {wanted} times an hour instead of {limit}");
-            all.push(reason("acts-per-hour-max", title, &spent, &["acts_per_hour_max"], wanted.to_string()));
+            all.push(reason(
+                "acts-per-hour-max",
+                title,
+                &spent,
+                &["acts_per_hour_max"],
+                wanted.to_string(),
+            ));
         }
         all
     }
@@ -242,14 +268,31 @@ impl Facts<'_> {
     fn budgets(&self) -> Vec<Reason> {
         let Some(limits) = self.limits() else { return Vec::new() };
         let kinds = [
-            (GuardName::BudgetAction, "acts_per_action_hour_max", limits.acts_per_action_hour_max, "of one kind"),
-            (GuardName::BudgetGroup, "acts_per_group_hour_max", limits.acts_per_group_hour_max, "in one neighbourhood"),
-            (GuardName::BudgetTotal, "acts_per_hour_max", limits.acts_per_hour_max, "in all"),
+            (
+                GuardName::BudgetAction,
+                "acts_per_action_hour_max",
+                limits.acts_per_action_hour_max,
+                "of one kind",
+            ),
+            (
+                GuardName::BudgetGroup,
+                "acts_per_group_hour_max",
+                limits.acts_per_group_hour_max,
+                "in one neighbourhood",
+            ),
+            (
+                GuardName::BudgetTotal,
+                "acts_per_hour_max",
+                limits.acts_per_hour_max,
+                "in all",
+            ),
         ];
         let mut all = Vec::new();
         for (guard, key, limit, what) in kinds {
             let refusals = self.refusals(guard);
-            let Some(wanted) = raised(limit, &refusals) else { continue };
+            let Some(wanted) = raised(limit, &refusals) else {
+                continue;
+            };
             let mut values = vec![(key, wanted.to_string())];
             // The limits lie in one another: what is within a wider one takes that along.
             if guard == GuardName::BudgetGroup && wanted > limits.acts_per_action_hour_max {
@@ -273,24 +316,30 @@ impl Facts<'_> {
     fn evidence(&self, playbook: &Playbook) -> Vec<Reason> {
         let mut all: Vec<Reason> = Vec::new();
         let timeline = &self.recorded.detail.timeline;
-        let missed = timeline.iter().filter_map(|entry| match serde_json::from_value(entry.detail.clone()) {
-            Ok(Record::EvidenceMissed { evidence, failure }) if failure.kind == FailureKind::TimedOut => {
-                Some((entry.lsn, evidence, failure))
-            }
-            _ => None,
-        });
-        for (frame, id, failure) in missed {
-            let planned = timeline.iter().find_map(|entry| match serde_json::from_value(entry.detail.clone()) {
-                Ok(Record::EvidencePlanned {
-                    evidence,
-                    kind,
-                    options,
-                    ..
-                }) if evidence == id => Some((entry.lsn, kind, options)),
+        let missed = timeline
+            .iter()
+            .filter_map(|entry| match serde_json::from_value(entry.detail.clone()) {
+                Ok(Record::EvidenceMissed { evidence, failure }) if failure.kind == FailureKind::TimedOut => {
+                    Some((entry.lsn, evidence, failure))
+                }
                 _ => None,
             });
+        for (frame, id, failure) in missed {
+            let planned = timeline
+                .iter()
+                .find_map(|entry| match serde_json::from_value(entry.detail.clone()) {
+                    Ok(Record::EvidencePlanned {
+                        evidence,
+                        kind,
+                        options,
+                        ..
+                    }) if evidence == id => Some((entry.lsn, kind, options)),
+                    _ => None,
+                });
             let row = self.recorded.detail.evidence.iter().find(|it| it.id == id);
-            let (Some((planned_in, kind, options)), Some(row)) = (planned, row) else { continue };
+            let (Some((planned_in, kind, options)), Some(row)) = (planned, row) else {
+                continue;
+            };
             // Which step it was is known when no other one is alike.
             let steps = (0..).zip(&playbook.preserve);
             let alike: Vec<_> = steps
@@ -300,17 +349,25 @@ impl Facts<'_> {
             let of_kind = playbook.preserve[..at].iter().filter(|it| it.evidence == kind).count();
             let limit = step.deadline;
             let mut because = vec![
-                (planned_in, format!("{id} ({kind}) was asked for, until {}", row.deadline)),
+                (
+                    planned_in,
+                    format!("{id} ({kind}) was asked for, until {}", row.deadline),
+                ),
                 (frame, format!("{id} was missed: {failure}")),
             ];
             let sealed = row.sealed_at.map(|at| (at, at.since(row.asked)));
             let wanted = match sealed {
                 Some((_, took)) => {
-                    let lsn = timeline.iter().find_map(|entry| match serde_json::from_value(entry.detail.clone()) {
-                        Ok(Record::EvidenceSealed { evidence, .. }) if evidence == id => Some(entry.lsn),
-                        _ => None,
-                    });
-                    because.push((lsn.unwrap_or(frame), format!("{id} was sealed after all, {took} after it was asked for")));
+                    let lsn = timeline
+                        .iter()
+                        .find_map(|entry| match serde_json::from_value(entry.detail.clone()) {
+                            Ok(Record::EvidenceSealed { evidence, .. }) if evidence == id => Some(entry.lsn),
+                            _ => None,
+                        });
+                    because.push((
+                        lsn.unwrap_or(frame),
+                        format!("{id} was sealed after all, {took} after it was asked for"),
+                    ));
                     rounded(took)
                 }
                 None => doubled(limit),
@@ -331,7 +388,7 @@ impl Facts<'_> {
                         Step::Only,
                         Step::Key("deadline"),
                     ],
-                    wanted.to_string(),
+                    wanted.exact(),
                 ),
                 unjudged: Some("A backtest takes no evidence, so it cannot tell how long that would have taken."),
             });
@@ -342,19 +399,26 @@ impl Facts<'_> {
     /// Jobs that were killed because they took too long.
     fn jobs(&self, config: &Config) -> Vec<Reason> {
         let mut by_job: BTreeMap<String, Vec<(u64, String)>> = BTreeMap::new();
-        let kinds: BTreeMap<TransactionId, ActionKind> =
-            self.recorded.detail.transactions.iter().map(|it| (it.id, it.kind)).collect();
+        let kinds: BTreeMap<TransactionId, ActionKind> = self
+            .recorded
+            .detail
+            .transactions
+            .iter()
+            .map(|it| (it.id, it.kind))
+            .collect();
         for (frame, _, id, change) in &self.changes {
-            let failure = match change {
-                Change::Unproved { failure, .. } | Change::Postponed { failure, .. } => failure,
-                _ => continue,
+            let (Change::Unproved { failure, .. } | Change::Postponed { failure, .. }) = change else {
+                continue;
             };
             if failure.kind != FailureKind::TimedOut || kinds.get(id) != Some(&ActionKind::ExecJob) {
                 continue;
             }
             if let Some(Target::Job(job)) = self.targets.get(id) {
                 let name = job.to_string().split(':').next().unwrap_or_default().to_owned();
-                by_job.entry(name).or_default().push((*frame, format!("{id}: {failure}")));
+                by_job
+                    .entry(name)
+                    .or_default()
+                    .push((*frame, format!("{id}: {failure}")));
             }
         }
         let mut all = Vec::new();
@@ -393,7 +457,9 @@ impl Facts<'_> {
             for row in detail.transactions.iter().filter(|row| it.affected.contains(&row.id)) {
                 let Ok(ip) = row.target.parse::<IpAddr>() else { continue };
                 let network = IpNet::from(ip);
-                let is_known = all.iter().any(|it| matches!(it.wish, Wish::NeverTouch(known, _) if known == network));
+                let is_known = all
+                    .iter()
+                    .any(|it| matches!(it.wish, Wish::NeverTouch(known, _) if known == network));
                 if is_known || row.in_force_at.is_none() || all.len() >= PROTECTED_MAX {
                     continue;
                 }
@@ -403,7 +469,10 @@ impl Facts<'_> {
                     because: vec![(it.lsn, format!("{} ({ip}) was {said} by {}", row.id, it.by))],
                     wish: Wish::NeverTouch(
                         network,
-                        format!("{}: {} was released as a mistake (record {})", detail.incident.id, row.id, it.lsn),
+                        format!(
+                            "{}: {} was released as a mistake (record {})",
+                            detail.incident.id, row.id, it.lsn
+                        ),
                     ),
                     unjudged: None,
                 });
@@ -420,7 +489,9 @@ impl Facts<'_> {
         steps.sort_unstable();
         steps.dedup();
         for step in steps {
-            let Some(definition) = playbook.steps.get(usize::from(step)) else { continue };
+            let Some(definition) = playbook.steps.get(usize::from(step)) else {
+                continue;
+            };
             let first = definition.lease;
             // One that grows already has longer ones for who comes back.
             if playbook.returns_within(step).is_some() || definition.phase != staunch_model::Phase::Contain {
@@ -436,19 +507,27 @@ impl Facts<'_> {
             let mut because = Vec::new();
             for it in self.recorded.returns.iter().filter(|it| it.step == step) {
                 let (ended, again) = (it.ended, it.again);
-                because.push((ended.2, format!("the lease of {} ({}) ended at {}", ended.0, it.target, ended.1)));
+                because.push((
+                    ended.2,
+                    format!("the lease of {} ({}) ended at {}", ended.0, it.target, ended.1),
+                ));
                 let after = again.1.since(ended.1);
                 because.push((again.2, format!("{} was planned for it again {after} later", again.0)));
             }
-            let shown: Vec<String> = then.iter().map(ToString::to_string).collect();
-            let shown = shown.join(", ");
+            let written: Vec<String> = then.iter().map(|it| it.exact()).collect();
+            let written = written.join(", ");
             all.push(Reason {
                 slug: "growing-lease",
-                title: format!("Hold who comes back for longer: {first}, then {shown}"),
+                title: format!("Hold who comes back for longer: {first}, then {written}"),
                 because,
                 wish: Wish::Playbook(
-                    vec![Step::Key("contain"), Step::Item(step.into()), Step::Only, Step::Key("lease")],
-                    format!("{{ first: {first}, then: [{shown}] }}"),
+                    vec![
+                        Step::Key("contain"),
+                        Step::Item(step.into()),
+                        Step::Only,
+                        Step::Key("lease"),
+                    ],
+                    format!("{{ first: {}, then: [{written}] }}", first.exact()),
                 ),
                 unjudged: None,
             });
@@ -487,7 +566,7 @@ fn percentage(basis_points: u64) -> String {
 
 /// A duration of the configuration.
 fn text(span: Span) -> String {
-    format!("\"{span}\"")
+    format!("\"{}\"", span.exact())
 }
 
 fn doubled(span: Span) -> Span {

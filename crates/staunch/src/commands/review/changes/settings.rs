@@ -87,7 +87,10 @@ mod tests {
             set("[limits] # all\nlease_max = \"2h\"\n[log]\n"),
             "[limits] # all\napproval_expiry = \"1h\"\nlease_max = \"2h\"\n[log]\n"
         );
-        assert_eq!(set("mode = \"observe\""), "mode = \"observe\"\n\n[limits]\napproval_expiry = \"1h\"\n");
+        assert_eq!(
+            set("mode = \"observe\""),
+            "mode = \"observe\"\n\n[limits]\napproval_expiry = \"1h\"\n"
+        );
         assert_eq!(set(""), "[limits]\napproval_expiry = \"1h\"\n");
         assert_eq!(
             set("limits = { approval_expiry = \"1m\" }\n"),

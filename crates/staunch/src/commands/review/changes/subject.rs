@@ -97,7 +97,9 @@ impl Subject {
 /// The name of `path` in diffs; `None` when it would need quotes.
 fn name(base: Option<&Path>, path: &str) -> Option<String> {
     let path = Path::new(path);
-    let below = base.and_then(|base| path.strip_prefix(base).ok()).and_then(Path::to_str);
+    let below = base
+        .and_then(|base| path.strip_prefix(base).ok())
+        .and_then(Path::to_str);
     let alone = || path.file_name().and_then(|it| it.to_str());
     below
         .filter(|it| is_plain(it))

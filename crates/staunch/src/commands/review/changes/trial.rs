@@ -136,7 +136,12 @@ pub(super) fn run(
             adapt(position, &today)
         };
         let read = past::files(&files, &mut lanes, &policy, now(), known.as_deref())?;
-        add(&mut all, "archived events that matched no playbook", read.events, &lanes);
+        add(
+            &mut all,
+            "archived events that matched no playbook",
+            read.events,
+            &lanes,
+        );
     }
     Ok(all)
 }

@@ -19,14 +19,14 @@ use crate::files::read_bounded;
 use crate::playbooks::Texts;
 use crate::wiring;
 
+/// A diff, and what holds of it, or what does not.
+type Verified = (PathBuf, Result<String, String>);
+
 /// Each diff in `dir` with what holds of it, or what does not.
 ///
 /// # Errors
 /// When a file cannot be read.
-pub(in crate::commands::review) fn run(
-    dir: &Path,
-    config: &Config,
-) -> Result<Vec<(PathBuf, Result<String, String>)>, Fault> {
+pub(in crate::commands::review) fn run(dir: &Path, config: &Config) -> Result<Vec<Verified>, Fault> {
     let diffs = list(&dir.join("changes"), ".diff")?;
     if diffs.is_empty() {
         return Ok(Vec::new());
@@ -80,7 +80,9 @@ impl Present<'_> {
     fn check(&self, patch: &Patch, expected: &[String]) -> Result<Result<String, String>, Fault> {
         let file = &patch.file;
         let Some(subject) = self.subjects.named(file) else {
-            return Ok(Err(format!("no configured playbook and no configuration is named {file}")));
+            return Ok(Err(format!(
+                "no configured playbook and no configuration is named {file}"
+            )));
         };
         let text = match patch.apply(&subject.text) {
             Applied::To(text) => text,
@@ -113,7 +115,10 @@ impl Present<'_> {
         expected: &[String],
     ) -> Result<Result<String, String>, Fault> {
         let file = &subject.file;
-        let outcome = self.texts.changed(name, text).compile(&wiring::check_context(self.config));
+        let outcome = self
+            .texts
+            .changed(name, text)
+            .compile(&wiring::check_context(self.config));
         if !outcome.usable {
             let mistake = outcome.diagnostics.iter().find(|it| it.severity == Severity::Error);
             let what = mistake.map_or_else(String::new, ToString::to_string);
@@ -126,12 +131,22 @@ impl Present<'_> {
         for path in &self.tests {
             let test = fs::read(path).ok().and_then(|it| String::from_utf8(it).ok());
             let (Some(test), Some(test_name)) = (test, path.file_name()) else {
-                return Ok(Err(format!("{} cannot be read", Printable(&path.display().to_string()))));
+                return Ok(Err(format!(
+                    "{} cannot be read",
+                    Printable(&path.display().to_string())
+                )));
             };
             let Some((stem, _)) = test_name.to_str().and_then(|it| it.split_once(".review-")) else {
                 continue;
             };
-            unmet.extend(regression::unmet_in(test_name.as_ref(), &test, stem, text, snippets, self.config)?);
+            unmet.extend(regression::unmet_in(
+                test_name.as_ref(),
+                &test,
+                stem,
+                text,
+                snippets,
+                self.config,
+            )?);
         }
         if let Some(other) = unmet.iter().find(|it| !expected.contains(it)) {
             return Ok(Err(format!("with it the test fails where it is not said to: {other}")));
