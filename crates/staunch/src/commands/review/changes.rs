@@ -29,6 +29,9 @@ use reasons::{Reason, Wish};
 use subject::{Subject, Subjects, What};
 use trial::{Candidate, Outcome};
 
+/// The directory of changes in the folder.
+const DIR: &str = "changes";
+
 /// The file that says of each diff what it is, for `review check` and for other programs.
 pub(super) const INDEX: &str = "changes/changes.json";
 
@@ -76,6 +79,7 @@ pub(super) fn write(
     kept: Option<&Kept>,
     questions: &mut Vec<String>,
 ) -> Result<Vec<Suggested>, Fault> {
+    folder.clear(DIR, &|name| is_of_an_earlier_review(name))?;
     let texts = Texts::configured(config);
     let subjects = Subjects::of(config, &texts);
     let hash = recorded.detail.incident.playbook_hash;
@@ -139,6 +143,16 @@ pub(super) fn write(
         folder.write(INDEX, json.as_bytes())?;
     }
     Ok(all)
+}
+
+/// Whether a file among the changes has a name that a review gives: `01-never-touch.diff`.
+fn is_of_an_earlier_review(name: &str) -> bool {
+    let stem = name.strip_suffix(".diff").or_else(|| name.strip_suffix(".md"));
+    let numbered = stem.and_then(|it| it.split_once('-')).is_some_and(|(number, slug)| {
+        let digits = number.len() == 2 && number.bytes().all(|it| it.is_ascii_digit());
+        digits && slug.bytes().all(|it| it.is_ascii_lowercase() || it == b'-')
+    });
+    numbered || INDEX.strip_prefix("changes/") == Some(name)
 }
 
 /// The text after a change; nothing when it is made already.
@@ -290,12 +304,13 @@ fn told(suggested: &Suggested, made: &Made, config: &Config) -> String {
                 .collect(),
         ),
         Block::Text(
-            "Numbers are frames of the journal: staunch journal cat shows them. This is the smallest change with which that \
-             would have gone otherwise. Whether it should have is for people to say."
+            "Numbers are frames of the journal: staunch journal cat shows them. They speak for this change; whether it is right \
+             is for people to say."
                 .to_owned(),
         ),
-        Block::Heading("What a backtest says"),
     ];
+    blocks.extend(made.reason.guessed.map(|it| Block::Text(it.to_owned())));
+    blocks.push(Block::Heading("What a backtest says"));
     match &suggested.unjudged {
         Some(why) => blocks.push(Block::Text(format!("It cannot judge this change. {why}"))),
         None => {

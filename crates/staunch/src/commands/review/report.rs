@@ -211,7 +211,7 @@ pub(super) fn readme(id: IncidentId, files: &[String]) -> String {
         "# Review of {id}\n\nWritten by `staunch review` from the journal.\n\n{list}\nEvents are in it as they came, with names, \
          addresses and secrets that senders put there: in event.json and in the test. Words of events are in the report, the \
          timeline, the questions and the Sigma rule. Read them before you share any of it.\n\n`staunch review check` with this \
-         folder runs the test on the playbook beside it and tries the rule on event.json. Exit code 0 says that all holds, 13 \
-         that something does not. To keep the test, put it beside the playbook in your repository.\n"
+         folder runs the test on the playbook beside it, tries the rule on event.json, and tells whether the diffs still apply \
+         to what is configured. Exit code 0 says that all holds, 13 that something does not. To keep the test, put it beside the playbook in your repository.\n"
     )
 }

@@ -175,8 +175,8 @@ impl Draft {
         }
         format!(
             "# A draft. {tried}\n{left_out}title: {}\nid: {id}\nstatus: experimental\ndescription: >-\n    Written from the \
-             first event of an incident, and from what the trigger of its playbook looked at. Read it, and try it on events of \
-             your own, before it is used.\nlogsource:\n    product: {}\ndetection:\n{}falsepositives:\n    - Unknown\n\
+             first event of an incident, and from what the trigger of its playbook\n    looked at. Read it, and try it on \
+             events of your own, before it is used.\nlogsource:\n    product: {}\ndetection:\n{}falsepositives:\n    - Unknown\n\
              level: {level}\n",
             quoted(&title),
             quoted(&event.system.to_string()),

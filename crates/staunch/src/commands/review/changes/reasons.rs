@@ -45,6 +45,8 @@ pub(in crate::commands::review) struct Reason {
     pub(in crate::commands::review) wish: Wish,
     /// Why a backtest cannot judge it.
     pub(in crate::commands::review) unjudged: Option<&'static str>,
+    /// What of the change no record says.
+    pub(in crate::commands::review) guessed: Option<&'static str>,
 }
 
 /// What is to be changed.
@@ -118,7 +120,7 @@ impl Facts<'_> {
         let limit = self.limits()?.approval_expiry;
         let asked = self.asked();
         let mut because = Vec::new();
-        let mut longest = Span::ZERO;
+        let mut late: Option<Span> = None;
         for (frame, at, id, change) in &self.changes {
             let Some((asked_in, asked_at, expires)) = asked.get(id) else {
                 continue;
@@ -133,9 +135,8 @@ impl Facts<'_> {
                 Change::Approved { .. } if waited.as_micros() >= allowed.as_micros() / 4 * 3 => {
                     because.push((*frame, format!("{id} was approved after {waited} of {allowed}")));
                 }
-                _ => continue,
+                _ => {}
             }
-            longest = longest.max(waited);
         }
         for it in self.recorded.detail.commands.iter().filter(|it| it.refused.is_some()) {
             let (Ok(Command::Approve(id)), true) = (serde_json::from_value(it.command.clone()), !because.is_empty())
@@ -150,10 +151,10 @@ impl Facts<'_> {
                     it.lsn,
                     format!("{} approved {id} after {waited}, which was too late", it.by),
                 ));
-                longest = longest.max(waited);
+                late = late.max(Some(waited));
             }
         }
-        let wanted = rounded(longest).max(doubled(limit)).min(APPROVAL_EXPIRY_MAX);
+        let wanted = late.map_or_else(|| doubled(limit), rounded).min(APPROVAL_EXPIRY_MAX);
         (!because.is_empty() && wanted > limit).then(|| Reason {
             slug: "longer-approval-expiry",
             title: format!("Let questions to people wait for {wanted} instead of {limit}"),
@@ -163,6 +164,9 @@ impl Facts<'_> {
                 "A backtest answers questions at once, as they were answered then, or never: it cannot tell who would have \
                  answered with more time.",
             ),
+            guessed: late
+                .is_none()
+                .then_some("How much longer is a guess: it is twice the present time."),
         })
     }
 
@@ -189,6 +193,7 @@ impl Facts<'_> {
             because: because.collect(),
             wish: Wish::Playbook(vec![Step::Key("notify")], "[page]".into()),
             unjudged: Some("A backtest tells nobody, so it cannot tell who would have looked sooner."),
+            guessed: None,
         })
     }
 
@@ -220,6 +225,7 @@ impl Facts<'_> {
                 because: said(refusals),
                 wish: Wish::Playbook([&["guards"], keys].concat().into_iter().map(Step::Key).collect(), value),
                 unjudged: None,
+                guessed: None,
             };
         let impact = self.refusals(GuardName::Impact);
         if let Some(limit) = playbook.guards.traffic_share_max_bp
@@ -307,6 +313,7 @@ impl Facts<'_> {
                 because: said(&refusals),
                 wish: Wish::Settings(vec!["limits".into()], values),
                 unjudged: None,
+                guessed: None,
             });
         }
         all
@@ -391,6 +398,9 @@ impl Facts<'_> {
                     wanted.exact(),
                 ),
                 unjudged: Some("A backtest takes no evidence, so it cannot tell how long that would have taken."),
+                guessed: sealed
+                    .is_none()
+                    .then_some("How long it would have taken is not recorded: it is twice the present time."),
             });
         }
         all
@@ -432,6 +442,7 @@ impl Facts<'_> {
                     because,
                     wish: Wish::Settings(vec!["jobs".into(), name], vec![("timeout", text(wanted))]),
                     unjudged: Some("A backtest runs no jobs, so it cannot tell how long one would have taken."),
+                    guessed: Some("How long it would have taken is not recorded: it is twice the present time."),
                 });
             }
         }
@@ -475,6 +486,7 @@ impl Facts<'_> {
                         ),
                     ),
                     unjudged: None,
+                    guessed: None,
                 });
             }
         }
@@ -530,6 +542,8 @@ impl Facts<'_> {
                     format!("{{ first: {}, then: [{written}] }}", first.exact()),
                 ),
                 unjudged: None,
+                guessed: Some("How much longer is a guess: six and twenty-four times the first lease, up to the longest. A backtest counts what is \
+                     contained, and not for how long."),
             });
         }
         all
