@@ -1,6 +1,7 @@
 //! The changes that a review suggests: each from a record, as a diff that `git apply` takes, with what it comes to.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command as Program;
 
@@ -18,7 +19,7 @@ const HOSTILE: &str =
     "benign\n@@ -1 +1 @@\n-a\n+b\n[x]\n  - c: d <script>alert(1)</script> \"q\" [x](http://e) \u{1b}[31m\u{2028}";
 
 /// What of it may stand nowhere.
-const UNSAFE: [&str; 5] = ["\u{1b}", "\u{2028}", "\n+b\n", "\n[x]", " <script"];
+const UNSAFE: [&str; 4] = ["\u{1b}", "\u{2028}", "\n+b\n", "\n[x]"];
 
 /// A playbook with comments, of which `limits` and `steps` are chosen.
 fn playbook(limits: &str, steps: &str) -> String {
@@ -177,6 +178,14 @@ fn a_share_that_crossed_the_limit_is_a_diff_of_one_line_that_is_checked_until_it
     assert!(told.contains(&format!("| {record} | TX-1 was refused")), "{told}");
     assert!(review.text("report.md").contains("changes/01-traffic-share-max.diff"));
     assert!(review.text("README.md").contains("`changes/01-traffic-share-max.diff`"));
+    for (name, expected) in [
+        ("changes", 0o700),
+        ("changes/01-traffic-share-max.diff", 0o600),
+        ("changes/changes.json", 0o600),
+    ] {
+        let metadata = fs::metadata(Path::new(&review.dir).join(name)).expect("it was written");
+        assert_eq!(metadata.permissions().mode() & 0o777, expected, "{name}");
+    }
 
     let (code, said) = review.check();
     assert_eq!(code, Some(0), "{said:?}");
@@ -217,6 +226,39 @@ fn a_share_that_crossed_the_limit_is_a_diff_of_one_line_that_is_checked_until_it
         review.check(),
         (Some(0), vec!["already applied to playbooks/share.yaml".to_owned()])
     );
+}
+
+#[test]
+fn what_cannot_be_a_diff_is_a_question_with_the_reason() {
+    let text = playbook(
+        "context: [traffic-share]\nguards:\n  impact: { traffic_share_max: 5% }\n",
+        BLOCK,
+    );
+    let home = recorded(&text, &[("203.0.113.1", 0)], &[], 7);
+    fs::rename(home.path("playbooks/share.yaml"), home.path("playbooks/a \"b\".yaml")).expect("it is our directory");
+    let review = Review::of(&home, "INC-1");
+    assert_eq!(review.said["changes"], Value::Array(Vec::new()));
+    let questions = review.said["questions"].to_string();
+    assert!(
+        questions.contains("Let an act stop 7% of the traffic instead of 5%"),
+        "{questions}"
+    );
+    assert!(
+        questions.contains("the name of the file would need quotes in a diff"),
+        "{questions}"
+    );
+    assert!(!Path::new(&review.dir).join("changes").exists());
+
+    // A playbook that was changed since is no longer the one that the record speaks of.
+    let home = recorded(&text, &[("203.0.113.1", 0)], &[], 7);
+    home.playbook("share.yaml", &text.replace("a twentieth", "").replace("5%", "6%"));
+    let review = Review::of(&home, "INC-1");
+    let questions = review.said["questions"].to_string();
+    assert!(
+        questions.contains("no configured playbook has the recorded hash"),
+        "{questions}"
+    );
+    assert_eq!(review.said["changes"], Value::Array(Vec::new()));
 }
 
 #[test]
@@ -300,12 +342,11 @@ fn a_question_that_lapsed_and_one_of_which_nobody_was_told_are_reasons_that_no_b
 #[test]
 fn what_a_person_released_as_benign_is_never_touched_and_its_words_stay_words() {
     let release = Command::Release(ReleaseScope::Transaction(TransactionId(1)));
-    let home = recorded(
-        &playbook("", BLOCK),
-        &[("203.0.113.1", 0)],
-        &[asks(5, release, HOSTILE)],
-        0,
-    );
+    let signature = format!("Brute {HOSTILE}");
+    let events = [(at(0), alert("203.0.113.1", at(0), &signature))];
+    let home = recorded_as(&playbook("", BLOCK), &events, &[asks(5, release, HOSTILE)], &|effect| {
+        world(effect, 0, &Outcome::Landed)
+    });
     let review = Review::of(&home, "INC-1");
     let (change, diff) = review.only();
     let record = change["records"][0].as_u64().expect("a number");
@@ -327,6 +368,8 @@ fn what_a_person_released_as_benign_is_never_touched_and_its_words_stay_words() 
             for hostile in UNSAFE {
                 assert!(!text.contains(hostile), "{name}: {hostile:?} in {text}");
             }
+            // In Markdown it would be markup; in quotes of YAML it is text.
+            assert!(!name.ends_with(".md") || !text.contains(" <script"), "{name}: {text}");
         }
     }
     let (code, said) = review.check();

@@ -2,13 +2,20 @@
 //!
 //! Never applies a hunk whose lines are not all there, and never one that fits in two places.
 
-use similar::TextDiff;
+use std::fmt::Write as _;
+use std::ops::Range;
+
+use similar::utils::diff_slices;
+use similar::{Algorithm, ChangeTag};
 
 /// Lines around a change.
 const AROUND: usize = 3;
 
 /// Hunks of a diff that is read.
 const HUNKS_MAX: usize = 100;
+
+/// What stands behind a last line without an end.
+const UNENDED: &str = "\n\\ No newline at end of file\n";
 
 /// A diff of one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,14 +67,55 @@ pub(in crate::commands::review) fn is_plain(file: &str) -> bool {
 /// The diff from `old` to `new` of `file`, which is plain.
 pub(in crate::commands::review) fn unified(file: &str, old: &str, new: &str) -> String {
     // Lines end at line feeds only, as git has it: a carriage return alone is a part of one.
-    let (before, after) = (lines(old), lines(new));
-    let diff = TextDiff::configure()
-        .newline_terminated(true)
-        .diff_slices(&before, &after);
-    diff.unified_diff()
-        .context_radius(AROUND)
-        .header(&format!("a/{file}"), &format!("b/{file}"))
-        .to_string()
+    let changes: Vec<(ChangeTag, &str)> = diff_slices(Algorithm::Myers, &lines(old), &lines(new))
+        .into_iter()
+        .flat_map(|(tag, lines)| lines.iter().map(move |line| (tag, *line)).collect::<Vec<_>>())
+        .collect();
+    let mut text = format!("--- a/{file}\n+++ b/{file}\n");
+    let mut next = 0;
+    while let Some(first) = (next..changes.len()).find(|at| changes[*at].0 != ChangeTag::Equal) {
+        // A hunk goes on while the next change is near.
+        let mut last = first;
+        for at in first..changes.len() {
+            if changes[at].0 != ChangeTag::Equal {
+                last = at;
+            } else if at - last > 2 * AROUND {
+                break;
+            }
+        }
+        let from = first.saturating_sub(AROUND).max(next);
+        next = (last + 1 + AROUND).min(changes.len());
+        add_hunk(&changes, from..next, &mut text);
+    }
+    text
+}
+
+/// Adds the hunk of the changes in `range`. Its head is counted out of what it holds.
+fn add_hunk(changes: &[(ChangeTag, &str)], range: Range<usize>, text: &mut String) {
+    let count = |range: &[(ChangeTag, &str)], other: ChangeTag| range.iter().filter(|(tag, _)| *tag != other).count();
+    let side = |other: ChangeTag| {
+        let (before, lines) = (
+            count(&changes[..range.start], other),
+            count(&changes[range.clone()], other),
+        );
+        // Of no lines, the one before them is named.
+        (before + usize::from(lines > 0), lines)
+    };
+    let ((old_at, olds), (new_at, news)) = (side(ChangeTag::Insert), side(ChangeTag::Delete));
+    // Writing into a string cannot fail.
+    let _ = writeln!(text, "@@ -{old_at},{olds} +{new_at},{news} @@");
+    for (tag, line) in &changes[range] {
+        let mark = match tag {
+            ChangeTag::Equal => ' ',
+            ChangeTag::Delete => '-',
+            ChangeTag::Insert => '+',
+        };
+        text.push(mark);
+        text.push_str(line);
+        if !line.ends_with('\n') {
+            text.push_str(UNENDED);
+        }
+    }
 }
 
 fn lines(text: &str) -> Vec<&str> {
@@ -273,6 +321,30 @@ mod tests {
         assert_eq!(patch.apply(&new), Applied::Nowhere);
         assert_eq!(patch.take_back(&new), Applied::To(OLD.to_owned()));
         assert_eq!(patch.apply(&format!("x\n{OLD}")), Applied::To(format!("x\n{new}")));
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig {
+            failure_persistence: None,
+            ..proptest::prelude::ProptestConfig::default()
+        })]
+
+        #[test]
+        fn any_two_texts_are_led_forth_and_back(old in "([ab+@-]{0,2}\\r?\n){0,9}[a ]?", new in "([ab+@-]{0,2}\n){0,9}[a ]?") {
+            let text = unified("y", &old, &new);
+            if old != new {
+                let patch = Patch::read(&text).unwrap_or_else(|why| panic!("{why}: {text}"));
+                proptest::prop_assert_eq!(patch.apply(&old), Applied::To(new.clone()));
+                proptest::prop_assert_eq!(patch.take_back(&new), Applied::To(old));
+            }
+        }
+
+        #[test]
+        fn no_text_and_no_diff_is_a_panic(diff in "(--- a/x\n\\+\\+\\+ b/x\n)?(@@ -[0-9]{1,3}(,[0-9])? \\+[0-9]{1,3}(,[0-9])? @@\n|[ +\\\\-]{0,2}[ab]?\n){0,9}", text in "([ab]?\n){0,9}") {
+            if let Ok(patch) = Patch::read(&diff) {
+                let _ = (patch.apply(&text), patch.take_back(&text));
+            }
+        }
     }
 
     #[test]
