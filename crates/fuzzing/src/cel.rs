@@ -105,6 +105,9 @@ pub(crate) fn assert_runs(compiled: &Compiled, event: &EventView<'_>) {
     let outermost = clauses.iter().filter(|clause| clause.depth == 0);
     let all_true = outermost.clone().all(|clause| clause.value == ClauseValue::True);
     assert_eq!(fires, all_true, "what is explained is what happens: {clauses:?}");
+    if fires {
+        assert_eq!(compiled.looked.at(event), compiled.looked.at(event));
+    }
     for clause in &clauses {
         assert_line(&clause.text);
         assert_line(&clause.reason);

@@ -25,6 +25,7 @@ pub mod netlink;
 pub mod playbook;
 pub mod segment;
 mod shown;
+pub mod sigma;
 pub mod sources;
 pub mod syslog;
 pub mod tlog;
@@ -67,6 +68,10 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "suricata",
         run: sources::suricata,
+    },
+    Target {
+        name: "sigma",
+        run: sigma::run,
     },
     Target {
         name: "feeds",

@@ -11,7 +11,7 @@ use staunch_connectors::json::Document;
 use staunch_model::{ContentHash, Playbook, Severity};
 use staunch_playbook::{
     CheckContext, Compiled, Diagnostic, Severity as Level, Snippets, Source, compile, compile_source, compile_sources,
-    limits, test_file, written_out,
+    edit, limits, test_file, written_out,
 };
 
 use crate::cel::{alert, assert_runs};
@@ -34,6 +34,7 @@ pub fn run(data: &[u8]) {
         assert!(!found.is_empty(), "refused without a reason");
         assert_diagnostics(&found, text);
     }
+    assert_edits(text);
     let context = CheckContext::default();
     let source = Source {
         file: "fuzz.yaml",
@@ -67,6 +68,35 @@ pub fn run(data: &[u8]) {
             assert_environments(&compiled, source);
             assert_written_out(&compiled, source, &context);
         }
+    }
+}
+
+/// A change of one value changes one line or adds one, and no other byte.
+fn assert_edits(text: &str) {
+    use edit::Step::{Item, Key, Named, Only};
+    let paths: [&[edit::Step<'_>]; 5] = [
+        &[Key("summary")],
+        &[Key("guards"), Key("event_age_max")],
+        &[Key("guards"), Key("impact"), Key("traffic_share_max")],
+        &[Key("preserve"), Named("flows", 0), Only, Key("deadline")],
+        &[Key("contain"), Item(0), Only, Key("lease")],
+    ];
+    for path in paths {
+        let Some(changed) = edit::set(text, path, "3m") else {
+            continue;
+        };
+        let (old, new): (Vec<&str>, Vec<&str>) = (text.split('\n').collect(), changed.split('\n').collect());
+        let same = old.iter().zip(&new).take_while(|(old, new)| old == new).count();
+        let rest = match new.len() - old.len() {
+            0 => same + 1,
+            1 => same,
+            more => panic!("{more} lines more"),
+        };
+        assert!(changed.contains("3m"));
+        assert!(
+            old.get(rest..).is_none_or(|rest| new.ends_with(rest)),
+            "{text:?} to {changed:?}"
+        );
     }
 }
 

@@ -7,6 +7,7 @@ pub(crate) mod check;
 pub(crate) mod compile;
 pub(crate) mod explain;
 pub(crate) mod field;
+pub(crate) mod looked;
 pub(crate) mod needles;
 pub(crate) mod outcome;
 pub(crate) mod parse;

@@ -5,11 +5,13 @@
 
 mod cel;
 mod diagnostic;
+pub mod edit;
 mod json_schema;
 pub mod limits;
 mod pages;
 mod parameters;
 mod schema;
+pub mod sigma;
 pub mod signature;
 mod snippets;
 mod suggest;
@@ -20,6 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use staunch_model::{Description, ParameterValue, Program, Span};
 
+pub use cel::looked::{Looked, Looker, Seen, SeenField, SeenTest};
 pub use diagnostic::{Diagnostic, Severity};
 pub use json_schema::{SchemaOf, json_schema};
 pub use pages::page;
@@ -208,6 +211,8 @@ pub struct Compiled {
     /// What those stand for, in a form of its own; empty when it uses none. Two playbooks of the same text with the same here
     /// are the same, whatever else stands in their files of snippets.
     pub contributed: Box<[u8]>,
+    /// What its trigger looks at in an event that it holds for.
+    pub looked: Looker,
 }
 
 /// Reads and checks one playbook.

@@ -21,6 +21,7 @@ use staunch_model::{
 };
 
 use crate::cel::explain;
+use crate::cel::looked::Looker;
 use crate::diagnostic::{Diagnostic, Report};
 use crate::parameters::{self, Declared, Set, Values};
 use crate::snippets::{self, SnippetName, Snippets};
@@ -232,6 +233,7 @@ impl Walk<'_, '_> {
         let (condition, text, key) = (trigger.condition, trigger.text, trigger.key);
         let parameters = self.values.shown();
         let told = parameters.clone();
+        let looked = Looker::new(condition.clone(), text.clone());
         let explain = move |event: &EventView<'_>| Explanation {
             clauses: explain::explain(&condition, &text, event),
             key: key.show(event),
@@ -254,6 +256,7 @@ impl Walk<'_, '_> {
             environments: Vec::new(),
             snippets: self.snippets_used.iter().cloned().collect(),
             contributed: contributed.into(),
+            looked,
         };
         Some((compiled, name_span))
     }

@@ -41,7 +41,7 @@ pub(crate) use health::HealthSettings;
 pub(crate) use http::HttpSettings;
 pub(crate) use jobs::JobSettings;
 pub(crate) use lookups::LookupSettings;
-pub(crate) use mistake::{Mistake, place_of};
+pub(crate) use mistake::{Mistake, place_of, place_of_exactly};
 pub(crate) use notices::{NotifierKind, NotifierSettings, RouteSettings};
 pub(crate) use risk::RiskSettings;
 pub(crate) use shown::{Line, Shown};

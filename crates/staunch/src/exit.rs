@@ -92,7 +92,7 @@ impl Exit {
                 "`replay --verify` found that this build decides differently from the record, or `backtest` found what `--fail-on` names"
             }
             Self::TestFailed => {
-                "`test`: a test of a playbook failed; `review check`: a test or a rule of the review does not hold"
+                "`test`: a test of a playbook failed; `review check`: a test, a rule or a diff of the review does not hold"
             }
             Self::DrillFailed => {
                 "`drill run`: an expectation did not hold; `drill verify`: the report is not what was signed"

@@ -35,7 +35,7 @@ pub(crate) struct Texts {
 }
 
 /// A playbook's text.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct File {
     name: String,
     text: String,
@@ -44,7 +44,7 @@ struct File {
 }
 
 /// The snippets of a directory.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Beside {
     path: PathBuf,
     /// `None` when they cannot be read.
@@ -134,6 +134,20 @@ impl Texts {
     pub(crate) fn of_text(name: &str, text: &str) -> Self {
         Self {
             files: vec![File::alone(name, text)],
+            ..Self::default()
+        }
+    }
+
+    /// The same, but that the file `name` has the text `text`, and that no signatures are asked for.
+    pub(crate) fn changed(&self, name: &str, text: &str) -> Self {
+        let files = self.files.iter().map(|it| File {
+            text: if it.name == name { text } else { &it.text }.to_owned(),
+            ..it.clone()
+        });
+        Self {
+            files: files.collect(),
+            snippets: self.snippets.clone(),
+            configuration: self.configuration.clone(),
             ..Self::default()
         }
     }

@@ -5,10 +5,12 @@ mod built_in;
 mod event;
 mod hostile;
 mod jobs;
+mod looked;
 mod pages;
 mod parameters;
 mod render;
 mod semantics;
+mod sigma;
 mod snippets;
 
 use staunch_playbook::{CheckContext, Compiled, Diagnostic, compile};

@@ -2,7 +2,7 @@
 //!
 //! Never holds more than the events of one piece of each file that is open, and opens a file only when its time comes.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use staunch_engine::{Engine, limits};
 use staunch_model::{
     Command, Event, EventContext, EventKind, EventView, Input, Match, Policy, Printable, Surroundings, Timestamp,
 };
-use staunch_ports::{Malformed, Sighting, Source};
+use staunch_ports::{Lsn, Malformed, Sighting, Source};
 use staunch_store::ReadOnlyJournal;
 
 use super::book::Book;
@@ -115,7 +115,7 @@ struct Stream {
 /// A file of events, and who decodes it.
 pub(crate) type Sourced = (PathBuf, Arc<dyn Source>);
 
-/// Takes the events of `files` through `lanes`, which hold `policy`. Events later than `latest` count as without a time
+/// Takes the events of `files` through `lanes`, each of which holds the `policy` of its position. Events later than `latest` count as without a time
 /// of their own for the order, so that one wrong clock does not carry everything with it. What is `known` is asked by their
 /// triggers and by the context guard.
 ///
@@ -124,7 +124,7 @@ pub(crate) type Sourced = (PathBuf, Arc<dyn Source>);
 pub(crate) fn files(
     files: &[Sourced],
     lanes: &mut [Lane],
-    policy: &Policy,
+    policy: &dyn Fn(usize) -> Policy,
     latest: Timestamp,
     known: Option<&dyn Surroundings>,
 ) -> Result<Read, Fault> {
@@ -193,7 +193,8 @@ pub(crate) fn files(
     // Without an event that matches, the policy was never needed; its names and limits are.
     if !pass.is_pinned {
         let at = pass.read.from.unwrap_or(Timestamp::EPOCH);
-        lanes.iter_mut().for_each(|lane| lane.pin(policy.clone(), None, at));
+        let pinning = lanes.iter_mut().enumerate();
+        pinning.for_each(|(position, lane)| lane.pin(policy(position), None, at));
     }
     Ok(pass.read)
 }
@@ -261,11 +262,10 @@ impl Pass<'_> {
         Ok(())
     }
 
-    fn deliver(&mut self, matched: Matched, lanes: &mut [Lane], policy: &Policy) {
+    fn deliver(&mut self, matched: Matched, lanes: &mut [Lane], policy: &dyn Fn(usize) -> Policy) {
         if !std::mem::replace(&mut self.is_pinned, true) {
-            lanes
-                .iter_mut()
-                .for_each(|lane| lane.pin(policy.clone(), None, matched.at));
+            let pinning = lanes.iter_mut().enumerate();
+            pinning.for_each(|(position, lane)| lane.pin(policy(position), None, matched.at));
         }
         for (lane, matches) in lanes.iter_mut().zip(matched.matches) {
             if !matches.is_empty() {
@@ -354,8 +354,8 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Fault {
     )
 }
 
-/// Takes the inputs recorded in `journal` through `lanes`. `adapt` makes the policy that holds out of
-/// each recorded one.
+/// Takes the inputs recorded in `journal` through `lanes`. `adapt` makes the policy that holds in the lane of a position out
+/// of each recorded one. Of the events only those in the frames `only` are taken, if they are named.
 ///
 /// # Errors
 /// When the journal cannot be read.
@@ -364,7 +364,8 @@ pub(crate) fn journal(
     name: &str,
     sources: &[Arc<dyn Source>],
     lanes: &mut [Lane],
-    adapt: &dyn Fn(&Policy) -> Policy,
+    adapt: &dyn Fn(usize, &Policy) -> Policy,
+    only: Option<&BTreeSet<Lsn>>,
 ) -> Result<Read, Fault> {
     let mut book = Book::default();
     let mut engine = Engine::new();
@@ -389,10 +390,8 @@ pub(crate) fn journal(
         read.frames += 1;
         match &step.frame.input {
             Input::Policy(policy) => {
-                let policy = adapt(policy);
-                lanes
-                    .iter_mut()
-                    .for_each(|lane| lane.pin(policy.clone(), Some(&book), step.now));
+                let pinning = lanes.iter_mut().enumerate();
+                pinning.for_each(|(position, lane)| lane.pin(adapt(position, policy), Some(&book), step.now));
             }
             input @ (Input::Risk(_) | Input::Known(_) | Input::Found(_) | Input::ContextTable(_)) => {
                 let taking = lanes.iter_mut();
@@ -403,6 +402,9 @@ pub(crate) fn journal(
                 listing.for_each(|lane| lane.list(change, Some(&book), step.now));
             }
             Input::Event { .. } | Input::EventInContext { .. } => {
+                if only.is_some_and(|only| !only.contains(&step.lsn)) {
+                    return Ok(ControlFlow::Continue(()));
+                }
                 let Some((event, matches)) = step.frame.input.event() else {
                     return Ok(ControlFlow::Continue(()));
                 };

@@ -38,7 +38,7 @@ pub(crate) struct ReviewArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ReviewCommand {
-    /// Run the tests of a review, and try its Sigma rule; exit code 13 tells that something does not hold
+    /// Run the tests of a review, and try its Sigma rule and its diffs; exit code 13 tells that something does not hold
     Check(ReviewCheckArgs),
 }
 

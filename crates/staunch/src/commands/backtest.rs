@@ -64,11 +64,11 @@ pub(super) fn run(args: &BacktestArgs) -> Result<Exit, Fault> {
             let dir = journal_dir(dir);
             let journal = ReadOnlyJournal::open(&dir).map_err(|error| open_fault(&error))?;
             let name = Printable(&dir.display().to_string()).to_string();
-            let adapt = |recorded: &Policy| Policy {
+            let adapt = |_: usize, recorded: &Policy| Policy {
                 mode_max: mode,
                 ..recorded.clone()
             };
-            past::journal(&journal, &name, &sources, &mut lanes, &adapt)?
+            past::journal(&journal, &name, &sources, &mut lanes, &adapt, None)?
         }
         None => {
             let lists = lists::read(&config)?;
@@ -78,8 +78,8 @@ pub(super) fn run(args: &BacktestArgs) -> Result<Exit, Fault> {
             lanes.iter_mut().for_each(|lane| lane.begin_with(&lists, &table));
             let context = Context::start(&config, None)?;
             let known = (!config.context.is_empty()).then(|| context.current());
-            let files = with_sources(args, &sources)?;
-            past::files(&files, &mut lanes, &policy, now(), known.as_deref())?
+            let files = with_sources(&args.events, args.source.as_deref(), &sources)?;
+            past::files(&files, &mut lanes, &|_| policy.clone(), now(), known.as_deref())?
         }
     };
     let mut report = Report {
@@ -177,9 +177,13 @@ fn journal_dir(dir: &Path) -> PathBuf {
     if inside.is_dir() { inside } else { dir.to_owned() }
 }
 
-/// The files of `args`, each with the source that decodes it.
-fn with_sources(args: &BacktestArgs, sources: &[Arc<dyn Source>]) -> Result<Vec<past::Sourced>, Fault> {
-    let files = expand(&args.events).map_err(|error| Fault::doing(Exit::Failed, "cannot list the events", &error))?;
+/// The files that `events` mean, each with the source that decodes it: the named one, else the one that its name tells.
+fn with_sources(
+    events: &[PathBuf],
+    named: Option<&str>,
+    sources: &[Arc<dyn Source>],
+) -> Result<Vec<past::Sourced>, Fault> {
+    let files = expand(events).map_err(|error| Fault::doing(Exit::Failed, "cannot list the events", &error))?;
     if files.is_empty() {
         return Err(Fault::new(Exit::NotFound, "there is no file of events")
             .hint("files of events in a directory end in .ndjson, .jsonl or .json, or the same with .zst behind"));
@@ -187,8 +191,8 @@ fn with_sources(args: &BacktestArgs, sources: &[Arc<dyn Source>]) -> Result<Vec<
     let by_name = |name: &str| sources.iter().find(|source| source.name() == name).cloned();
     let mut found = Vec::new();
     for file in files {
-        let name = match &args.source {
-            Some(name) => name.as_str(),
+        let name = match named {
+            Some(name) => name,
             None => source_of_name(&file, sources).unwrap_or(USUAL_SOURCE),
         };
         let source = by_name(name).ok_or_else(|| {
@@ -202,7 +206,7 @@ fn with_sources(args: &BacktestArgs, sources: &[Arc<dyn Source>]) -> Result<Vec<
 }
 
 /// The source that the name of an archive file begins with, as in `falco-20261125T140000.000000Z.ndjson.zst`.
-fn source_of_name<'a>(file: &Path, sources: &'a [Arc<dyn Source>]) -> Option<&'a str> {
+pub(super) fn source_of_name<'a>(file: &Path, sources: &'a [Arc<dyn Source>]) -> Option<&'a str> {
     let name = file.file_name()?.to_str()?;
     let dated =
         |rest: &str| rest.len() > 9 && rest.as_bytes()[8] == b'T' && rest.bytes().take(8).all(|it| it.is_ascii_digit());

@@ -4,6 +4,7 @@
 //! is no expectation of the test. Never asks a server, and changes nothing but the folder.
 
 mod archive;
+mod changes;
 mod check;
 mod folder;
 mod page;
@@ -17,14 +18,20 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde_json::Value;
 use staunch_model::{Event, IncidentId};
+use staunch_playbook::{Looked, compile_source};
+use staunch_ports::Sighting;
 
 use crate::cli::{ReviewArgs, ReviewCommand};
+use crate::config::Config;
 use crate::exit::{Exit, Fault};
 use crate::output::{Output, wrap};
+use crate::playbooks::Texts;
+use crate::wiring;
 use archive::Tried;
+use changes::Suggested;
 use folder::Folder;
 use record::Recorded;
-use sigma::Selection;
+use sigma::{Draft, Line};
 
 /// The file of the first event, for `review check`.
 const FIRST_EVENT: &str = "event.json";
@@ -38,6 +45,8 @@ struct Written {
     /// Expectations of the test.
     expectations: usize,
     sigma: Option<SigmaWritten>,
+    /// Changes that the record gives a reason for.
+    changes: Vec<Suggested>,
     questions: Vec<String>,
 }
 
@@ -46,6 +55,8 @@ struct SigmaWritten {
     /// Archived events that it was tried on, and those of them that it matches.
     tried: u64,
     matched: u64,
+    /// Archived lines that are no JSON.
+    unread: u64,
 }
 
 pub(super) fn run(args: &ReviewArgs) -> Result<Exit, Fault> {
@@ -63,10 +74,11 @@ pub(super) fn run(args: &ReviewArgs) -> Result<Exit, Fault> {
         .unwrap_or_else(|| PathBuf::from(format!("review-{id}")));
     let mut folder = Folder::make(&path, args.force)?;
     let mut questions = recorded.questions();
-    let expectations = regression::write(&mut folder, &recorded, &config, &mut questions)?;
+    let kept = regression::write(&mut folder, &recorded, &config, &mut questions)?;
     let archive = args.archive.clone().unwrap_or_else(|| config.archive_dir());
-    let sigma = write_sigma(&mut folder, &recorded, &archive, &mut questions)?;
-    let blocks = report::blocks(&recorded, &questions)?;
+    let sigma = write_sigma(&mut folder, &recorded, &config, &archive, &mut questions)?;
+    let changes = changes::write(&mut folder, &recorded, &config, &archive, kept.as_ref(), &mut questions)?;
+    let blocks = report::blocks(&recorded, &changes, &questions)?;
     let title = format!("{id}: post-incident report");
     folder.write("report.md", page::markdown(&title, &blocks).as_bytes())?;
     folder.write("report.html", page::html(&title, &blocks).as_bytes())?;
@@ -83,8 +95,9 @@ pub(super) fn run(args: &ReviewArgs) -> Result<Exit, Fault> {
         incident: id,
         folder: path.display().to_string(),
         files: folder.files,
-        expectations,
+        expectations: kept.map_or(0, |it| it.claims),
         sigma,
+        changes,
         questions,
     };
     Output::new(args.json).show(&written, |_| text(&written))?;
@@ -99,6 +112,7 @@ fn text(written: &Written) -> String {
         Some(it) => format!("  sigma      matches {} of {} archived events\n", it.matched, it.tried),
         None => "  sigma      no draft: see the questions\n".to_owned(),
     });
+    text.push_str(&format!("  changes    {} suggested\n", written.changes.len()));
     text.push_str(&format!("  questions  {}\n", written.questions.len()));
     let next = format!("run `staunch review check {shown}`, then write what only people know into report.md");
     text.push_str(&format!("  next       {}\n", wrap(&next, 13)));
@@ -109,6 +123,7 @@ fn text(written: &Written) -> String {
 fn write_sigma(
     folder: &mut Folder,
     recorded: &Recorded,
+    config: &Config,
     archive: &Path,
     questions: &mut Vec<String>,
 ) -> Result<Option<SigmaWritten>, Fault> {
@@ -121,11 +136,11 @@ fn write_sigma(
             .push("What tells the first event from others? It is no JSON, so no Sigma rule was drafted.".to_owned());
         return Ok(None);
     };
-    let candidates = sigma::candidates(first, &raw);
-    let Some((selection, tried)) = narrowed(&candidates, archive, first)? else {
+    let drafted = sigma::of_trigger(looked(recorded, config, first)?.unwrap_or_default(), &raw);
+    let Some((draft, tried)) = narrowed(&drafted, &sigma::candidates(first, &raw), archive, first)? else {
         questions.push(
-            "What tells the first event from others? No field of it holds its signature, category, account or host as it is, \
-             so no Sigma rule was drafted."
+            "What tells the first event from others? No field of it holds what the trigger looked at, nor its signature, \
+             category, account or host as it is, so no Sigma rule was drafted."
                 .to_owned(),
         );
         return Ok(None);
@@ -137,36 +152,83 @@ fn write_sigma(
             tried.matched, tried.tried
         ),
     };
+    for clause in &draft.left_out {
+        questions.push(format!(
+            "How would a Sigma rule say this? The trigger asked for it too, and the draft does not: {clause}"
+        ));
+    }
     if tried.matched > 0 {
         questions.push(format!(
             "Are the {} archived events that the Sigma rule matches benign? No further field tells them from the first event.",
             tried.matched
         ));
     }
+    if tried.unread > 0 {
+        questions.push(format!(
+            "What are the {} archived lines that are no JSON? The Sigma rule could not be tried on them.",
+            tried.unread
+        ));
+    }
     if let Some(why) = &tried.ended_early {
         questions.push(format!("What else is in the archive? {why}"));
     }
     let title = format!("{}: {}", recorded.id(), first.signature);
-    let rule = selection.rule(&title, &recorded.uuid(), first, &said);
+    let rule = draft.rule(&title, &recorded.uuid(), first, &said);
     folder.write(&format!("sigma/{}.yml", recorded.id()), rule.as_bytes())?;
     Ok(Some(SigmaWritten {
         tried: tried.tried,
         matched: tried.matched,
+        unread: tried.unread,
     }))
 }
 
-/// The first of `candidates`, and those of the others that leave out archived events.
-fn narrowed(candidates: &[Selection], archive: &Path, first: &Event) -> Result<Option<(Selection, Tried)>, Fault> {
-    let mut best: Option<(Selection, Tried)> = None;
+/// What the trigger looked at in the first event; `None` when the playbook is not the recorded one any more, or the event is
+/// read by no source.
+fn looked(recorded: &Recorded, config: &Config, first: &Event) -> Result<Option<Looked>, Fault> {
+    let texts = Texts::configured(config);
+    let context = wiring::check_context(config);
+    let playbook = texts.sources().find_map(|source| {
+        let compiled = compile_source(source, &context).ok()?;
+        (compiled.program.playbook.hash == recorded.detail.incident.playbook_hash).then_some(compiled)
+    });
+    let sources = wiring::event_sources(config)?;
+    let source = sources.iter().find(|it| it.name() == &*first.system.0);
+    let mut looked = None;
+    if let (Some(playbook), Some(source)) = (playbook, source) {
+        let read = source.read(&first.raw, &mut |_, sighting| {
+            if let (Sighting::Event(view), true) = (sighting, looked.is_none()) {
+                looked = Some(playbook.looked.at(view));
+            }
+        });
+        // What cannot be read to its end was recorded nevertheless, and its first event may have been seen.
+        drop(read);
+    }
+    Ok(looked)
+}
+
+/// `draft`, or the first of `candidates` when it selects nothing, and those of the others that leave out archived events.
+fn narrowed(
+    draft: &Draft,
+    candidates: &[Line],
+    archive: &Path,
+    first: &Event,
+) -> Result<Option<(Draft, Tried)>, Fault> {
+    let system = first.system.to_string();
+    let mut best: Option<(Draft, Tried)> = None;
+    if let (false, Some(rule)) = (draft.is_empty(), draft.compiled()) {
+        let tried = archive::matches(&rule, archive, &system)?;
+        best = Some((draft.clone(), tried));
+    }
     for candidate in candidates {
-        let selection = match &best {
-            None => candidate.clone(),
+        let narrower = match &best {
+            None => draft.and(candidate),
             Some((_, tried)) if tried.matched == 0 => break,
             Some((best, _)) => best.and(candidate),
         };
-        let tried = archive::matches(&selection, archive, &first.system.to_string())?;
+        let Some(rule) = narrower.compiled() else { continue };
+        let tried = archive::matches(&rule, archive, &system)?;
         if best.as_ref().is_none_or(|(_, before)| tried.matched < before.matched) {
-            best = Some((selection, tried));
+            best = Some((narrower, tried));
         }
     }
     Ok(best)

@@ -150,6 +150,12 @@ pub(crate) fn place_of(text: &str, keys: &[&str]) -> Range<usize> {
     find(text, &path)
 }
 
+/// The bytes of the value with exactly these keys; `None` when it is not in the file.
+pub(crate) fn place_of_exactly(text: &str, keys: &[&str]) -> Option<Range<usize>> {
+    let path: Vec<Step<'_>> = keys.iter().map(|key| Step::Key(key)).collect();
+    exactly(DeTable::parse(text).ok()?.get_ref(), &path)
+}
+
 /// The bytes of the value at `path`, or of the nearest thing around it that is in the file.
 fn find(text: &str, path: &[Step<'_>]) -> Range<usize> {
     let Ok(root) = DeTable::parse(text) else { return 0..0 };

@@ -23,12 +23,12 @@ use crate::harness::{Home, exploit_from, stderr, wait_until};
 /// Midday of the day on which everything here happens.
 const NOON: &str = "2026-03-01T12:00:00Z";
 
-fn at(minutes: u64) -> Timestamp {
+pub(crate) fn at(minutes: u64) -> Timestamp {
     NOON.parse::<Timestamp>().expect("a time") + Span::from_mins(minutes)
 }
 
 /// A recorded alert, from `address` at `time`, with `signature`.
-fn alert(address: &str, time: Timestamp, signature: &str) -> String {
+pub(crate) fn alert(address: &str, time: Timestamp, signature: &str) -> String {
     let mut event: Value = serde_json::from_str(&exploit_from(address)).expect("it is JSON");
     event["timestamp"] = time.to_string().into();
     event["alert"]["signature"] = signature.into();
@@ -424,7 +424,7 @@ fn record(dir: &Path, text: &str, events: &[(Timestamp, String)], world: &dyn Fn
 }
 
 /// Records how an engine with `text` as its playbook fares in a world that answers as `world` says.
-fn record_with(
+pub(crate) fn record_with(
     dir: &Path,
     text: &str,
     events: &[(Timestamp, String)],
@@ -516,7 +516,7 @@ fn turn(
 }
 
 /// A world in which acts turn out as `outcome`, and the share of traffic of everybody is `flows` of 100.
-fn world(effect: &Effect, flows: u64, outcome: &Outcome) -> Option<Input> {
+pub(crate) fn world(effect: &Effect, flows: u64, outcome: &Outcome) -> Option<Input> {
     Some(match effect {
         Effect::Observe {
             transaction,

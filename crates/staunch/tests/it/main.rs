@@ -38,6 +38,7 @@ mod recover;
 mod reload;
 mod replay;
 mod review;
+mod review_changes;
 mod run;
 mod said;
 mod sandbox;

@@ -164,21 +164,62 @@ fn a_refusal_is_tested_and_asked_about_and_hostile_words_stay_words() {
 }
 
 #[test]
+fn a_playbook_with_snippets_has_a_test_with_them() {
+    let home = Home::new(&format!(
+        "{SMALL}[playbooks]\nbuilt_in = false\ndirs = [\"playbooks\"]\n"
+    ));
+    let snippets = "conditions:\n  guessing: event.signature.contains('Brute Force')\n\
+        blocks:\n  alone: { low: enforce, medium: approve, high: observe }\n";
+    home.playbook("snippets.yaml", snippets);
+    let text = BLOCK.replace("event.signature.contains(\"Brute Force\")", "condition.guessing");
+    let text = text.replace("{ low: enforce, medium: approve, high: observe }", "{ use: alone }");
+    assert!(
+        text.contains("condition.guessing") && text.contains("use: alone"),
+        "{text}"
+    );
+    home.playbook("block.yaml", &text);
+    let server = home
+        .try_serve(&["--allow-unauthenticated-loopback", "--driver", "memory"])
+        .unwrap_or_else(|failed| panic!("it did not start: {failed:?}"));
+    server.take(&brute_force_from("203.0.113.1"));
+    wait_until("the containment", || server.containments().len() == 1);
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait(), Some(0), "{}", home.log());
+
+    let (dir, said) = review(&home, "INC-1", &[]);
+    assert!(said["expectations"].as_u64() >= Some(2), "{said}");
+    assert_eq!(self::text(&dir, "tests/snippets.yaml"), snippets);
+    let rule = self::text(&dir, "sigma/INC-1.yml");
+    assert!(rule.contains("\"alert.signature|contains\": \"Brute Force\""), "{rule}");
+    assert_eq!(check(&home, &dir, &[]).0, Some(0));
+    let changed = snippets.replace("low: enforce", "low: observe");
+    fs::write(Path::new(&dir).join("tests/snippets.yaml"), changed).expect("it is our directory");
+    assert_eq!(check(&home, &dir, &[]).0, Some(13));
+}
+
+#[test]
 fn the_rule_is_narrowed_until_archived_events_are_left_out_or_says_that_it_cannot_be() {
     let home = lived_in();
     let archive = home.path("events");
     fs::create_dir_all(&archive).expect("it is our directory");
     let mut benign: Value = serde_json::from_str(&brute_force_from("10.0.0.9")).expect("it is JSON");
     benign["alert"]["category"] = "Something else".into();
-    let write = |events: &[&Value]| {
-        let lines: String = events.iter().map(|it| format!("{it}\n")).collect();
+    let write = |events: &[&Value], more: &str| {
+        let lines: String = events
+            .iter()
+            .map(|it| format!("{it}\n"))
+            .chain([more.to_owned()])
+            .collect();
         let packed = zstd::encode_all(lines.as_bytes(), 3).expect("it packs");
         fs::write(archive.join("suricata-20261120T090000.000000Z.ndjson.zst"), packed).expect("it is our directory");
     };
     let dir = archive.display().to_string();
-    write(&[&benign]);
+    write(&[&benign], "");
     let (folder, said) = review(&home, "INC-1", &["--archive", &dir]);
-    assert_eq!(said["sigma"], serde_json::json!({ "tried": 1, "matched": 0 }));
+    assert_eq!(
+        said["sigma"],
+        serde_json::json!({ "tried": 1, "matched": 0, "unread": 0 })
+    );
     let rule = text(&folder, "sigma/INC-1.yml");
     assert!(
         rule.contains("\"alert.category\": \"Detection of a Network Scan\""),
@@ -187,13 +228,26 @@ fn the_rule_is_narrowed_until_archived_events_are_left_out_or_says_that_it_canno
     assert_eq!(check(&home, &folder, &["--archive", &dir]).0, Some(0));
 
     let same: Value = serde_json::from_str(&brute_force_from("10.0.0.9")).expect("it is JSON");
-    write(&[&benign, &same]);
+    write(&[&benign, &same], "no JSON\n");
     let (code, answer) = check(&home, &folder, &["--archive", &dir]);
     assert_eq!(code, Some(13), "{answer}");
+    assert!(
+        answer.to_string().contains("1 lines are no JSON, and were not tried"),
+        "{answer}"
+    );
     let (folder, said) = review(&home, "INC-1", &["--archive", &dir, "--force"]);
-    assert_eq!(said["sigma"], serde_json::json!({ "tried": 2, "matched": 1 }));
+    assert_eq!(
+        said["sigma"],
+        serde_json::json!({ "tried": 2, "matched": 1, "unread": 1 })
+    );
     let rule = text(&folder, "sigma/INC-1.yml");
     assert!(rule.contains("It matches 1 of 2 archived events"), "{rule}");
+    assert!(
+        said["questions"]
+            .to_string()
+            .contains("the 1 archived lines that are no JSON"),
+        "{said}"
+    );
 }
 
 #[test]

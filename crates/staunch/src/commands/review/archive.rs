@@ -1,12 +1,12 @@
-//! Tries a selection on the events of the archive: those that matched no playbook.
+//! Tries a rule on the events of the archive: those that matched no playbook.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use staunch_model::Printable;
+use staunch_playbook::sigma::Rule;
 
-use super::sigma::Selection;
 use crate::backtest::files::EventFile;
 use crate::exit::{Exit, Fault};
 
@@ -17,15 +17,17 @@ const SUFFIX: &str = ".ndjson.zst";
 pub(super) struct Tried {
     pub(super) tried: u64,
     pub(super) matched: u64,
+    /// Lines that are no JSON, and so no event that a rule can be tried on.
+    pub(super) unread: u64,
     /// Why it is not all of the archive.
     pub(super) ended_early: Option<String>,
 }
 
-/// How many of the archived events of `source` the selection matches. No archive is one without events.
+/// How many of the archived events of `source` the rule matches. No archive is one without events.
 ///
 /// # Errors
 /// When it cannot be read.
-pub(super) fn matches(selection: &Selection, dir: &Path, source: &str) -> Result<Tried, Fault> {
+pub(super) fn matches(rule: &Rule, dir: &Path, source: &str) -> Result<Tried, Fault> {
     let mut tried = Tried::default();
     for path in files(dir, source)? {
         let failed = |error: std::io::Error| {
@@ -35,9 +37,12 @@ pub(super) fn matches(selection: &Selection, dir: &Path, source: &str) -> Result
         let mut file = EventFile::open(&path).map_err(failed)?;
         while let Some(lines) = file.next().map_err(failed)? {
             for line in lines.split(|byte| *byte == b'\n').filter(|it| !it.is_empty()) {
-                if let Ok(event) = serde_json::from_slice::<Value>(line) {
-                    tried.tried += 1;
-                    tried.matched += u64::from(selection.matches(&event));
+                match serde_json::from_slice::<Value>(line) {
+                    Ok(event) => {
+                        tried.tried += 1;
+                        tried.matched += u64::from(rule.matches(&event));
+                    }
+                    Err(_) => tried.unread += 1,
                 }
             }
         }

@@ -1,4 +1,5 @@
-//! `staunch review check`: whether the tests of a review still pass, and its rule still selects what it was written for.
+//! `staunch review check`: whether the tests of a review still pass, its rule still selects what it was written for, and its
+//! diffs still lead from what is configured to what they say.
 
 use std::fs;
 use std::io;
@@ -8,9 +9,9 @@ use serde::Serialize;
 use serde_json::Value;
 use staunch_model::Printable;
 use staunch_playbook::limits;
+use staunch_playbook::sigma::Rule;
 
-use super::archive;
-use super::sigma::Selection;
+use super::{archive, changes};
 use crate::cli::ReviewCheckArgs;
 use crate::commands::test;
 use crate::config;
@@ -52,11 +53,12 @@ pub(super) fn run(args: &ReviewCheckArgs) -> Result<Exit, Fault> {
     }
     let rules = list(&args.dir.join("sigma"), ".yml")?;
     for path in &rules {
-        let (passed, why) = match rule(args, path)? {
-            Ok(why) => (true, why),
-            Err(why) => (false, why),
-        };
+        let (passed, why) = told(rule(args, path)?);
         checks.push(checked(&args.dir, path, passed, why));
+    }
+    for (path, result) in changes::verify::run(&args.dir, &config)? {
+        let (passed, why) = told(result);
+        checks.push(checked(&args.dir, &path, passed, why));
     }
     if checks.is_empty() {
         let shown = args.dir.display().to_string();
@@ -72,6 +74,13 @@ pub(super) fn run(args: &ReviewCheckArgs) -> Result<Exit, Fault> {
     };
     Output::new(args.json).show(&answer, |output| text(output, &answer))?;
     Ok(if answer.passed { Exit::Ok } else { Exit::TestFailed })
+}
+
+fn told(result: Result<String, String>) -> (bool, String) {
+    match result {
+        Ok(why) => (true, why),
+        Err(why) => (false, why),
+    }
 }
 
 fn checked(dir: &Path, path: &Path, passed: bool, why: String) -> Checked {
@@ -100,37 +109,46 @@ fn text(output: &Output, answer: &Answer) -> String {
 /// Whether the rule in `path` matches the first event, and no archived one.
 fn rule(args: &ReviewCheckArgs, path: &Path) -> Result<Result<String, String>, Fault> {
     let text = read(path)?;
-    let selection = match Selection::of_rule(&text) {
-        Ok(selection) => selection,
-        Err(why) => return Ok(Err(why)),
+    let rule = match Rule::read(&text) {
+        Ok(rule) => rule,
+        Err(refused) => return Ok(Err(refused.to_string())),
     };
     let first = read(&args.dir.join(super::FIRST_EVENT))?;
     let Ok(event) = serde_json::from_str::<Value>(&first) else {
         return Ok(Err(format!("{} is no JSON", super::FIRST_EVENT)));
     };
-    if !selection.matches(&event) {
+    if !rule.matches(&event) {
         return Ok(Err("it does not match the first event".to_owned()));
     }
     let Some(dir) = &args.archive else {
         return Ok(Ok("it matches the first event".to_owned()));
     };
-    let Some(product) = text.lines().find_map(|line| line.strip_prefix("    product: ")) else {
+    let Some(product) = rule.product() else {
         return Ok(Err("it names no product".to_owned()));
     };
-    let product: String = serde_json::from_str(product).unwrap_or_else(|_| product.to_owned());
-    let tried = archive::matches(&selection, dir, &product)?;
-    let said = format!("it matches {} of {} archived events", tried.matched, tried.tried);
+    let tried = archive::matches(&rule, dir, product)?;
+    let mut said = format!("it matches {} of {} archived events", tried.matched, tried.tried);
+    if tried.unread > 0 {
+        said.push_str(&format!("; {} lines are no JSON, and were not tried", tried.unread));
+    }
     Ok(if tried.matched == 0 { Ok(said) } else { Err(said) })
 }
 
-fn read(path: &Path) -> Result<String, Fault> {
+/// The text of a file of a review.
+///
+/// # Errors
+/// When it cannot be read.
+pub(super) fn read(path: &Path) -> Result<String, Fault> {
     let shown = path.display().to_string();
     read_bounded(path, limits::FILE_BYTES_MAX as u64)
         .map_err(|error| Fault::doing(Exit::Failed, format!("cannot read {}", Printable(&shown)), &error))
 }
 
 /// The files in `dir` with that ending, by name; none when it is not there.
-fn list(dir: &Path, ending: &str) -> Result<Vec<PathBuf>, Fault> {
+///
+/// # Errors
+/// When it cannot be listed.
+pub(super) fn list(dir: &Path, ending: &str) -> Result<Vec<PathBuf>, Fault> {
     let failed = |error: io::Error| {
         let shown = dir.display().to_string();
         Fault::doing(Exit::Failed, format!("cannot list {}", Printable(&shown)), &error)

@@ -67,6 +67,25 @@ impl Folder {
         Ok(())
     }
 
+    /// Removes the files of an earlier review in the directory `dir`, which are told by their names.
+    ///
+    /// # Errors
+    /// When one cannot be removed.
+    pub(super) fn clear(&self, dir: &str, is_ours: &dyn Fn(&str) -> bool) -> Result<(), Fault> {
+        let dir = self.path(dir);
+        let entries = match fs::read_dir(&dir) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            entries => entries.map_err(|error| failed("list", &dir, &error))?,
+        };
+        for entry in entries {
+            let path = entry.map_err(|error| failed("list", &dir, &error))?.path();
+            if path.file_name().and_then(|it| it.to_str()).is_some_and(is_ours) {
+                fs::remove_file(&path).map_err(|error| failed("remove", &path, &error))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Takes back a file that was written.
     ///
     /// # Errors

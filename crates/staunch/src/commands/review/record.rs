@@ -1,12 +1,16 @@
 //! What the journal holds of one incident, and what it leaves open.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use staunch_model::{Event, IncidentId, Input, InstallationId, Policy, Record, StateKind};
-use staunch_server::dto::IncidentDetail;
+use staunch_model::{
+    Cause, Change, Event, IncidentId, Input, InstallationId, Policy, Record, Span, StateKind, Timestamp, TransactionId,
+};
+use staunch_ports::Lsn;
+use staunch_server::dto::{IncidentDetail, TransactionRow};
 use staunch_store::ReadOnlyJournal;
-use staunch_store::index::Index;
+use staunch_store::index::{Index, IndexError, IndexReader, TransactionFilter};
 
 use crate::commands::{each_frame, open_fault};
 use crate::config::Config;
@@ -14,6 +18,12 @@ use crate::exit::{Exit, Fault};
 
 /// Events that are kept for the test.
 const EVENTS_MAX: usize = 100;
+
+/// How long after the end of a lease its target counts as one that comes back: what a lease that grows has by default.
+const COMES_BACK_WITHIN: Span = Span::from_hours(7 * 24);
+
+/// Transactions of one target that are looked at, the newest first.
+const RETURNS_LOOKED_AT_MAX: usize = 20;
 
 /// The bytes of all of them.
 const EVENT_BYTES_MAX: usize = 256 << 10;
@@ -24,7 +34,23 @@ pub(super) struct Recorded {
     pub(super) events: Vec<Arc<Event>>,
     /// What held when it was opened.
     pub(super) policy: Option<Arc<Policy>>,
+    /// The frames that hold its events, all of them.
+    pub(super) frames: BTreeSet<Lsn>,
+    /// Targets of it that were contained again after a lease of theirs had ended.
+    pub(super) returns: Vec<Return>,
     installation: InstallationId,
+}
+
+/// A target whose lease ended, and which was contained again.
+#[derive(Clone, Debug)]
+pub(super) struct Return {
+    pub(super) target: String,
+    /// The step's position in the playbook.
+    pub(super) step: u16,
+    /// The transaction whose lease ended, when, and the frame that says so.
+    pub(super) ended: (TransactionId, Timestamp, u64),
+    /// The one that was planned after it, when, and the frame that says so.
+    pub(super) again: (TransactionId, Timestamp, u64),
 }
 
 /// Reads the journal of `config` for `id`. A running server is not held up: the index that this makes is its own.
@@ -39,6 +65,7 @@ pub(super) fn read(config: &Config, id: IncidentId) -> Result<Recorded, Fault> {
     let mut installation = InstallationId::default();
     let mut events: Vec<Arc<Event>> = Vec::new();
     let mut bytes = 0;
+    let mut frames = BTreeSet::new();
     each_frame(&journal, &mut |step| {
         match &step.frame.input {
             Input::Policy(it) => policy = Some(Arc::clone(it)),
@@ -52,6 +79,7 @@ pub(super) fn read(config: &Config, id: IncidentId) -> Result<Recorded, Fault> {
                 held.clone_from(&policy);
             }
             if let (true, Some((event, _))) = (is_first || is_further, step.frame.input.event()) {
+                frames.insert(step.lsn);
                 bytes += event.raw.len();
                 if events.len() < EVENTS_MAX && bytes <= EVENT_BYTES_MAX {
                     events.push(Arc::clone(event));
@@ -64,20 +92,100 @@ pub(super) fn read(config: &Config, id: IncidentId) -> Result<Recorded, Fault> {
     let own = tempfile::tempdir().map_err(|error| failed("cannot make a directory for an index", &error))?;
     let index = Index::open(&own.path().join("index.sqlite"), &dir)
         .map_err(|error| failed("cannot make an index of the journal", &error))?;
-    let detail = index
-        .reader()
-        .incident(id)
-        .map_err(|error| failed("cannot ask the index of the journal", &error))?;
-    let Some(detail) = detail else {
+    let reader = index.reader();
+    let unanswered = |error: IndexError| failed("cannot ask the index of the journal", &error);
+    let Some(detail) = reader.incident(id).map_err(unanswered)? else {
         return Err(Fault::new(Exit::NotFound, format!("there is no {id} in the journal"))
             .hint("`staunch incident list` shows those that there are; --data-dir names another data directory"));
     };
+    let returns = returns(&reader, &detail).map_err(unanswered)?;
     Ok(Recorded {
         detail,
         events,
         policy: held,
+        frames,
+        returns,
         installation,
     })
+}
+
+/// The targets of `detail` that were contained again, here or before or after, within the window after a lease had ended.
+fn returns(reader: &IndexReader, detail: &IncidentDetail) -> Result<Vec<Return>, IndexError> {
+    let mut found: Vec<Return> = Vec::new();
+    for own in detail
+        .transactions
+        .iter()
+        .filter(|it| it.incident == detail.incident.id)
+    {
+        let filter = TransactionFilter {
+            target: Some(own.target.clone()),
+            ..TransactionFilter::default()
+        };
+        let mut same = Vec::new();
+        for it in reader.transactions(&filter)?.into_iter().take(RETURNS_LOOKED_AT_MAX) {
+            let other = match it.incident == detail.incident.id {
+                true => None,
+                false => reader.incident(it.incident)?,
+            };
+            let of = other.as_ref().unwrap_or(detail);
+            if it.kind == own.kind && it.step == own.step && of.incident.playbook == detail.incident.playbook {
+                same.push(Leased::of(&it, of));
+            }
+        }
+        same.sort_by_key(|it| it.planned.0);
+        for pair in same.windows(2) {
+            let [before, after] = pair else { continue };
+            let Some((ended, at, frame)) = before.ended else {
+                continue;
+            };
+            let concerns = before.incident == detail.incident.id || after.incident == detail.incident.id;
+            let known = found.iter().any(|it| it.again.0 == after.planned.0);
+            if concerns && !known && after.planned.1.since(at) <= COMES_BACK_WITHIN {
+                found.push(Return {
+                    target: own.target.clone(),
+                    step: own.step,
+                    ended: (ended, at, frame),
+                    again: after.planned,
+                });
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// A transaction with the frames that say when it was planned and when its lease ended.
+struct Leased {
+    incident: IncidentId,
+    planned: (TransactionId, Timestamp, u64),
+    ended: Option<(TransactionId, Timestamp, u64)>,
+}
+
+impl Leased {
+    fn of(it: &TransactionRow, detail: &IncidentDetail) -> Self {
+        let entries = detail.timeline.iter().filter(|entry| entry.transaction == Some(it.id));
+        let mut planned = None;
+        let mut ended = None;
+        for entry in entries {
+            // Of a transaction, the index has what changed; of all else, the record.
+            match serde_json::from_value(entry.detail.clone()) {
+                Ok(Change::ReleaseStarted { cause, .. }) if *cause == Cause::LeaseEnded => {
+                    ended = Some((it.id, entry.at, entry.lsn));
+                }
+                Ok(_) => {}
+                Err(_) => {
+                    let record = serde_json::from_value(entry.detail.clone());
+                    if let Ok(Record::TransactionPlanned { .. }) = record {
+                        planned = Some(entry.lsn);
+                    }
+                }
+            }
+        }
+        Self {
+            incident: it.incident,
+            planned: (it.id, it.created, planned.unwrap_or_default()),
+            ended,
+        }
+    }
 }
 
 impl Recorded {

@@ -5,12 +5,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::fs;
 use std::net::IpAddr;
+use std::path::Path;
 
 use ipnet::IpNet;
 use staunch_model::{
     Command, Fact, GuardName, ReleaseScope, StateKind, Timestamp, TrafficShare, TransactionId, Verdict,
 };
+use staunch_playbook::{SNIPPETS_FILE, compile_source};
 use staunch_server::dto::TransactionRow;
 
 use super::folder::Folder;
@@ -18,14 +21,26 @@ use super::page::quoted;
 use super::record::Recorded;
 use crate::commands::test;
 use crate::config::Config;
-use crate::exit::Fault;
+use crate::exit::{Exit, Fault};
 use crate::playbooks::Texts;
 use crate::wiring;
 
 /// How long after something a test looks whether it is so.
 const LOOK_AFTER_MS: u64 = 1_000;
 
-/// Writes the test and a copy of its playbook; gives back how many expectations it has.
+/// A test that was written.
+pub(super) struct Kept {
+    /// Expectations in it.
+    pub(super) claims: usize,
+    /// Its name in the folder.
+    file: String,
+    text: String,
+    /// The name of the playbook's file beside it, without the ending.
+    stem: String,
+    snippets: Option<String>,
+}
+
+/// Writes the test, a copy of its playbook and of what that has from snippets; nothing when there is no test.
 ///
 /// # Errors
 /// When a file cannot be written, or the configuration is wrong.
@@ -34,29 +49,37 @@ pub(super) fn write(
     recorded: &Recorded,
     config: &Config,
     questions: &mut Vec<String>,
-) -> Result<usize, Fault> {
+) -> Result<Option<Kept>, Fault> {
     let name = &recorded.detail.incident.playbook;
-    let Some(text) = playbook(recorded, config) else {
+    let Some((text, snippets)) = playbook(recorded, config) else {
         questions.push(format!(
             "Which text had the playbook {name}? No configured one has the recorded hash, so there is no test."
         ));
-        return Ok(0);
+        return Ok(None);
     };
     let Some(events) = events(recorded) else {
         questions.push("What were the events? They are no text, so there is no test.".to_owned());
-        return Ok(0);
+        return Ok(None);
     };
     let safe = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
-    let stem = if safe && !name.is_empty() { name } else { "playbook" };
-    let playbook = format!("tests/{stem}.yaml");
+    let taken = SNIPPETS_FILE.strip_suffix(".yaml") == Some(name);
+    let stem = if safe && !taken && !name.is_empty() {
+        name
+    } else {
+        "playbook"
+    };
     let file = format!("tests/{stem}.review-{}.test.yaml", recorded.id());
-    folder.write(&playbook, text.as_bytes())?;
+    folder.write(&format!("tests/{stem}.yaml"), text.as_bytes())?;
+    if let Some(snippets) = &snippets {
+        folder.write(&format!("tests/{SNIPPETS_FILE}"), snippets.as_bytes())?;
+    }
     let mut claims = claims(recorded);
     // Every pass takes at least one claim out.
     while !claims.is_empty() {
         let (head, first_line) = head(recorded, stem, &events);
         let lines: String = claims.iter().map(|it| format!("      - {it}\n")).collect();
-        folder.write(&file, format!("{head}{lines}").as_bytes())?;
+        let text = format!("{head}{lines}");
+        folder.write(&file, text.as_bytes())?;
         let report = test::report(&[folder.path(&file)], config)?;
         let Some(result) = report
             .files
@@ -68,7 +91,13 @@ pub(super) fn write(
             break;
         };
         if result.passed {
-            return Ok(claims.len());
+            return Ok(Some(Kept {
+                claims: claims.len(),
+                file,
+                text,
+                stem: stem.to_owned(),
+                snippets,
+            }));
         }
         let mut untrue: Vec<usize> = result
             .differences
@@ -89,23 +118,77 @@ pub(super) fn write(
         }
     }
     folder.remove(&file)?;
-    Ok(0)
+    Ok(None)
 }
 
-/// The text of the recorded playbook, if the configuration has just that one, without snippets.
-fn playbook(recorded: &Recorded, config: &Config) -> Option<String> {
+/// The expectations of `kept`, as they are written, that do not hold for its playbook with the text `playbook`.
+///
+/// # Errors
+/// When a file cannot be written, or the configuration is wrong.
+pub(super) fn unmet(kept: &Kept, playbook: &str, config: &Config) -> Result<Vec<String>, Fault> {
+    let name = Path::new(&kept.file).file_name().unwrap_or_default();
+    unmet_in(
+        name.as_ref(),
+        &kept.text,
+        &kept.stem,
+        playbook,
+        kept.snippets.as_deref(),
+        config,
+    )
+}
+
+/// As [`unmet`], of the test file `name` with the text `test`, for a playbook in the file `<stem>.yaml`.
+///
+/// # Errors
+/// When a file cannot be written, or the configuration is wrong.
+pub(super) fn unmet_in(
+    name: &Path,
+    test: &str,
+    stem: &str,
+    playbook: &str,
+    snippets: Option<&str>,
+    config: &Config,
+) -> Result<Vec<String>, Fault> {
+    let failed = |error: std::io::Error| Fault::doing(Exit::Failed, "cannot write a test to be tried", &error);
+    let dir = tempfile::tempdir().map_err(failed)?;
+    let file = dir.path().join(name);
+    fs::write(dir.path().join(format!("{stem}.yaml")), playbook).map_err(failed)?;
+    fs::write(&file, test).map_err(failed)?;
+    if let Some(snippets) = snippets {
+        fs::write(dir.path().join(SNIPPETS_FILE), snippets).map_err(failed)?;
+    }
+    let report = test::report(&[file], config)?;
+    if report.mistakes > 0 || report.passed + report.failed == 0 {
+        return Ok(vec!["the test cannot be run with it".to_owned()]);
+    }
+    let lines: Vec<&str> = test.lines().collect();
+    let tests = report.files.iter().flat_map(|it| &it.tests);
+    let mut unmet: Vec<usize> = tests.flat_map(|it| &it.differences).map(|it| it.line).collect();
+    unmet.sort_unstable();
+    unmet.dedup();
+    let written = |line: usize| {
+        let line = line
+            .checked_sub(1)
+            .and_then(|at| lines.get(at))
+            .copied()
+            .unwrap_or_default();
+        line.trim().trim_start_matches("- ").to_owned()
+    };
+    Ok(unmet.into_iter().map(written).collect())
+}
+
+/// The text of the recorded playbook with that of the snippets beside it, if it uses some, when the configuration has it.
+fn playbook(recorded: &Recorded, config: &Config) -> Option<(String, Option<String>)> {
     let texts = Texts::configured(config);
     let context = wiring::check_context(config);
-    texts
-        .files()
-        .find(|(name, text)| {
-            let outcome = Texts::of_text(name, text).compile(&context);
-            outcome
-                .compiled
-                .iter()
-                .any(|it| it.program.playbook.hash == recorded.detail.incident.playbook_hash)
-        })
-        .map(|(_, text)| text.to_owned())
+    texts.sources().find_map(|source| {
+        let compiled = compile_source(source, &context).ok()?;
+        if compiled.program.playbook.hash != recorded.detail.incident.playbook_hash {
+            return None;
+        }
+        let used = source.snippets.filter(|_| !compiled.snippets.is_empty());
+        Some((source.text.to_owned(), used.map(|it| it.source().1.to_owned())))
+    })
 }
 
 /// The events as the test file has them.

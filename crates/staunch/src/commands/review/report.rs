@@ -3,6 +3,7 @@
 use serde_json::Value;
 use staunch_model::{IncidentId, Record, Timestamp};
 
+use super::changes::{self, Suggested};
 use super::page::Block;
 use super::record::Recorded;
 use crate::exit::Fault;
@@ -36,7 +37,7 @@ const PROMPTS: [(&str, &str); 6] = [
 ///
 /// # Errors
 /// When the measures cannot be worked out.
-pub(super) fn blocks(recorded: &Recorded, questions: &[String]) -> Result<Vec<Block>, Fault> {
+pub(super) fn blocks(recorded: &Recorded, changes: &[Suggested], questions: &[String]) -> Result<Vec<Block>, Fault> {
     let detail = &recorded.detail;
     let incident = &detail.incident;
     let when = |at: Option<Timestamp>| at.map_or_else(|| "-".to_owned(), |at| at.to_string());
@@ -44,128 +45,117 @@ pub(super) fn blocks(recorded: &Recorded, questions: &[String]) -> Result<Vec<Bl
     let outcome = incident
         .outcome
         .map_or_else(|| "not settled".to_owned(), |it| it.to_string());
-    let mut blocks = vec![
-        Block::Text(
-            "The tables hold what is recorded. Everything under a question is for people to write. The page timeline.html has \
-             the picture."
-                .to_owned(),
-        ),
-        Block::Heading("Summary"),
-        Block::Table(
-            vec!["What", "Recorded"],
-            [
-                ("incident", incident.id.to_string()),
-                ("for", incident.key.clone()),
-                ("playbook", incident.playbook.clone()),
-                ("first event", format!("{}: {}", incident.system, incident.signature)),
-                ("severity", incident.severity.to_string()),
-                ("attacking address", or(&incident.source)),
-                ("attacked address", or(&incident.destination)),
-                ("events", incident.events.to_string()),
-                ("opened", incident.opened.to_string()),
-                ("closed", when(incident.closed)),
-                ("outcome", outcome),
-            ]
-            .into_iter()
-            .map(|(what, value)| vec![what.to_owned(), value])
-            .collect(),
-        ),
-        Block::Heading("How long things took"),
-        Block::Table(vec!["From what to what", "Milliseconds"], measures(recorded)?),
-        Block::Heading("What happened, as recorded"),
-        Block::Table(
-            vec!["At", "Of", "What"],
-            detail
-                .timeline
-                .iter()
-                .map(|it| {
-                    let of = it.transaction.map_or_else(|| "-".to_owned(), |id| id.to_string());
-                    vec![it.at.to_string(), of, it.what.clone()]
-                })
-                .collect(),
-        ),
-        Block::Heading("What was contained, and lifted"),
-        Block::Table(
-            vec!["Id", "What", "State", "In force", "Lifted", "Because"],
-            detail
-                .transactions
-                .iter()
-                .map(|it| {
-                    vec![
-                        it.id.to_string(),
-                        format!("{} {}", it.kind, it.target),
-                        it.state.to_string(),
-                        when(it.in_force_at),
-                        when(it.released_at),
-                        or(&it.reason),
-                    ]
-                })
-                .collect(),
-        ),
-        Block::Heading("Guards, with their numbers"),
-        Block::Table(
-            vec!["Id", "Guard", "Verdict", "Why"],
-            detail
-                .transactions
-                .iter()
-                .flat_map(|it| it.judgement.iter().map(move |judgement| (it.id, judgement)))
-                .flat_map(|(id, judgement)| {
-                    judgement.guards.iter().map(move |it| {
-                        vec![
-                            id.to_string(),
-                            it.guard.name().to_owned(),
-                            format!("{:?}", it.verdict).to_lowercase(),
-                            it.why.to_string(),
-                        ]
-                    })
-                })
-                .collect(),
-        ),
-        Block::Heading("Evidence"),
-        Block::Table(
-            vec!["Id", "Kind", "Of", "Asked", "Sealed", "Degraded"],
-            detail
-                .evidence
-                .iter()
-                .map(|it| {
-                    let degraded = it.missed_at.map_or_else(
-                        || "-".to_owned(),
-                        |at| format!("missed at {at}: {}", it.why.as_deref().unwrap_or("no reason is recorded")),
-                    );
-                    let of = or(&it.target);
-                    let sealed = when(it.sealed_at);
-                    vec![it.id.to_string(), it.kind.to_string(), of, it.asked.to_string(), sealed, degraded]
-                })
-                .collect(),
-        ),
-        Block::Heading("What people decided"),
-        Block::Table(
-            vec!["At", "What"],
-            detail
-                .commands
-                .iter()
-                .map(|it| vec![it.at.to_string(), it.words()])
-                .collect(),
-        ),
-        Block::Heading("Notices"),
-        Block::Table(
-            vec!["At", "Level", "What"],
-            detail
-                .timeline
-                .iter()
-                .filter_map(|it| match serde_json::from_value(it.detail.clone()) {
-                    Ok(Record::NoticeQueued(notice)) => Some(vec![
-                        it.at.to_string(),
-                        format!("{:?}", notice.level).to_lowercase(),
-                        notice.text.to_string(),
-                    ]),
-                    _ => None,
-                })
-                .collect(),
-        ),
-        Block::Heading("Open questions of the record"),
-        Block::List(questions.to_vec()),
+    let mut blocks = vec![Block::Text(
+        "The tables hold what is recorded. Everything under a question is for people to write. The page timeline.html has \
+         the picture."
+            .to_owned(),
+    )];
+    let summary = [
+        ("incident", incident.id.to_string()),
+        ("for", incident.key.clone()),
+        ("playbook", incident.playbook.clone()),
+        ("first event", format!("{}: {}", incident.system, incident.signature)),
+        ("severity", incident.severity.to_string()),
+        ("attacking address", or(&incident.source)),
+        ("attacked address", or(&incident.destination)),
+        ("events", incident.events.to_string()),
+        ("opened", incident.opened.to_string()),
+        ("closed", when(incident.closed)),
+        ("outcome", outcome),
     ];
+    let mut table = |heading, table| blocks.extend([Block::Heading(heading), table]);
+    table(
+        "Summary",
+        rows(["What", "Recorded"], &summary, |(what, value)| {
+            [(*what).to_owned(), value.clone()]
+        }),
+    );
+    table(
+        "How long things took",
+        rows(
+            ["From what to what", "Milliseconds"],
+            &measures(recorded)?,
+            Clone::clone,
+        ),
+    );
+    table(
+        "What happened, as recorded",
+        rows(["At", "Of", "What"], &detail.timeline, |it| {
+            let of = it.transaction.map_or_else(|| "-".to_owned(), |id| id.to_string());
+            [it.at.to_string(), of, it.what.clone()]
+        }),
+    );
+    table(
+        "What was contained, and lifted",
+        rows(
+            ["Id", "What", "State", "In force", "Lifted", "Because"],
+            &detail.transactions,
+            |it| {
+                [
+                    it.id.to_string(),
+                    format!("{} {}", it.kind, it.target),
+                    it.state.to_string(),
+                    when(it.in_force_at),
+                    when(it.released_at),
+                    or(&it.reason),
+                ]
+            },
+        ),
+    );
+    let judged = detail
+        .transactions
+        .iter()
+        .filter_map(|it| Some((it.id, it.judgement.as_ref()?)));
+    let guards: Vec<_> = judged
+        .flat_map(|(id, it)| it.guards.iter().map(move |guard| (id, guard)))
+        .collect();
+    table(
+        "Guards, with their numbers",
+        rows(["Id", "Guard", "Verdict", "Why"], &guards, |(id, it)| {
+            let verdict = format!("{:?}", it.verdict).to_lowercase();
+            [id.to_string(), it.guard.name().to_owned(), verdict, it.why.to_string()]
+        }),
+    );
+    table(
+        "Evidence",
+        rows(
+            ["Id", "Kind", "Of", "Asked", "Sealed", "Degraded"],
+            &detail.evidence,
+            |it| {
+                let why = it.why.as_deref().unwrap_or("no reason is recorded");
+                let degraded = it.missed_at.map(|at| format!("missed at {at}: {why}"));
+                [
+                    it.id.to_string(),
+                    it.kind.to_string(),
+                    or(&it.target),
+                    it.asked.to_string(),
+                    when(it.sealed_at),
+                    or(&degraded),
+                ]
+            },
+        ),
+    );
+    table(
+        "What people decided",
+        rows(["At", "What"], &detail.commands, |it| [it.at.to_string(), it.words()]),
+    );
+    let notices: Vec<_> = detail
+        .timeline
+        .iter()
+        .filter_map(|it| match serde_json::from_value(it.detail.clone()) {
+            Ok(Record::NoticeQueued(notice)) => Some((it.at, notice)),
+            _ => None,
+        })
+        .collect();
+    table(
+        "Notices",
+        rows(["At", "Level", "What"], &notices, |(at, notice)| {
+            [at.to_string(), notice.level.name().to_owned(), notice.text.to_string()]
+        }),
+    );
+    blocks.extend(changes::blocks(changes));
+    blocks.push(Block::Heading("Open questions of the record"));
+    blocks.push(Block::List(questions.to_vec()));
     for (heading, prompt) in PROMPTS {
         blocks.push(Block::Heading(heading));
         blocks.push(Block::Prompt(prompt));
@@ -173,8 +163,13 @@ pub(super) fn blocks(recorded: &Recorded, questions: &[String]) -> Result<Vec<Bl
     Ok(blocks)
 }
 
+/// A table with a row for each of `items`.
+fn rows<T, const N: usize>(head: [&'static str; N], items: &[T], row: impl Fn(&T) -> [String; N]) -> Block {
+    Block::Table(head.to_vec(), items.iter().map(|it| row(it).to_vec()).collect())
+}
+
 /// The measures of the timeline.
-fn measures(recorded: &Recorded) -> Result<Vec<Vec<String>>, Fault> {
+fn measures(recorded: &Recorded) -> Result<Vec<[String; 2]>, Fault> {
     let files = crate::commands::incident::timeline_of(&recorded.detail)?;
     let json = files.iter().find(|(name, _)| name == "timeline.json");
     let timeline: Value = json
@@ -189,7 +184,7 @@ fn measures(recorded: &Recorded) -> Result<Vec<Vec<String>>, Fault> {
                 || "not known".to_owned(),
                 |us| format!("{}.{:03}", us / 1_000, us % 1_000),
             );
-            vec![name, took]
+            [name, took]
         })
         .collect())
 }
@@ -202,6 +197,12 @@ pub(super) fn readme(id: IncidentId, files: &[String]) -> String {
         "timeline.html" | "timeline.json" => "the timeline, as a page with a picture and as data",
         "questions.md" => "what the record leaves open",
         name if name.ends_with(".test.yaml") => "a test of the playbook, made of the events of this incident",
+        name if name.starts_with("changes/") && name.ends_with(".diff") => {
+            "a change that the record gives a reason for"
+        }
+        name if name.starts_with("changes/") && name.ends_with(".md") => "why, and what a backtest says of it",
+        changes::INDEX => "the same of all changes, as data",
+        "tests/snippets.yaml" => "the snippets that the playbook uses",
         name if name.starts_with("sigma/") => "the draft of a Sigma rule; its first line says what it was tried on",
         _ => "the playbook as it was",
     };
@@ -210,7 +211,7 @@ pub(super) fn readme(id: IncidentId, files: &[String]) -> String {
         "# Review of {id}\n\nWritten by `staunch review` from the journal.\n\n{list}\nEvents are in it as they came, with names, \
          addresses and secrets that senders put there: in event.json and in the test. Words of events are in the report, the \
          timeline, the questions and the Sigma rule. Read them before you share any of it.\n\n`staunch review check` with this \
-         folder runs the test on the playbook beside it and tries the rule on event.json. Exit code 0 says that all holds, 13 \
-         that something does not. To keep the test, put it beside the playbook in your repository.\n"
+         folder runs the test on the playbook beside it, tries the rule on event.json, and tells whether the diffs still apply \
+         to what is configured. Exit code 0 says that all holds, 13 that something does not. To keep the test, put it beside the playbook in your repository.\n"
     )
 }

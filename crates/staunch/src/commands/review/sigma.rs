@@ -1,44 +1,71 @@
-//! A Sigma rule of one selection: written, read back and tried on events.
+//! The draft of a Sigma rule: what the trigger looked at in the first event, in the names of the event as it was sent.
 //!
-//! Never understands more of Sigma than it writes: fields of one `selection` with `contains`, `startswith` and `endswith`,
-//! wildcards, and lists, under `condition: selection`. A rule of another form is refused and not guessed at.
+//! Never says a test that the first event does not pass, and tells which clauses of the trigger no rule can say. Rules are read
+//! and tried by [`staunch_playbook::sigma`].
+
+use std::fmt::Write as _;
 
 use serde_json::Value;
-use staunch_model::{Event, Severity};
+use staunch_model::{Event, Printable, Severity};
+use staunch_playbook::sigma::Rule;
+use staunch_playbook::{Looked, Seen, SeenField, SeenTest};
 
 use super::page::quoted;
 
-/// Fields of an event that a rule may need, at most.
+/// How deep fields of an event are looked for.
 const DEPTH_MAX: usize = 16;
 
-/// The modifiers that are understood.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum How {
-    Equals,
-    Contains,
-    StartsWith,
-    EndsWith,
-}
-
+/// One field of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Field {
-    path: String,
-    how: How,
-    /// Any of them will do. As the rule has them, wildcards and all.
+pub(super) struct Line {
+    /// Its name with the modifier: `alert.signature|contains`.
+    key: String,
+    /// As YAML; one of them will do.
     values: Vec<String>,
 }
 
-/// The selection of a rule: all fields must match.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Selection {
-    fields: Vec<Field>,
+/// What a rule selects.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Draft {
+    /// Fields that are so.
+    all: Vec<Line>,
+    /// Fields that are not.
+    none: Vec<Line>,
+    /// Clauses of the trigger that it does not say.
+    pub(super) left_out: Vec<String>,
+}
+
+/// What says all that the trigger looked at in the event that is `raw` as it was sent.
+pub(super) fn of_trigger(looked: Looked, raw: &Value) -> Draft {
+    let leaves = leaves(raw);
+    let mut draft = Draft {
+        left_out: looked.left_out,
+        ..Draft::default()
+    };
+    for (seen, is) in looked
+        .all
+        .into_iter()
+        .map(|it| (it, true))
+        .chain(looked.none.into_iter().map(|it| (it, false)))
+    {
+        let line = Line::of(&seen, &leaves);
+        // What was decoded may have been changed on the way.
+        match line.filter(|line| line.matches(raw) == is) {
+            Some(line) if is => draft.all.push(line),
+            Some(line) => draft.none.push(line),
+            None => draft.left_out.push(match &seen.field {
+                SeenField::Decoded { name, .. } => format!("a test of {name}"),
+                SeenField::Raw(path) => format!("a test of event.raw.{}", path.join(".")),
+            }),
+        }
+    }
+    draft
 }
 
 /// What of `event` tells it from others, the most telling first: the fields that hold its signature, its category, its
-/// account and its host.
-pub(super) fn candidates(event: &Event, raw: &Value) -> Vec<Selection> {
-    let mut leaves = Vec::new();
-    flatten(raw, String::new(), 0, &mut leaves);
+/// account and its host, as they are.
+pub(super) fn candidates(event: &Event, raw: &Value) -> Vec<Line> {
+    let leaves = leaves(raw);
     let told = [
         Some(&*event.signature),
         Some(&*event.category),
@@ -49,31 +76,86 @@ pub(super) fn candidates(event: &Event, raw: &Value) -> Vec<Selection> {
         .flatten()
         .filter(|it| !it.is_empty())
         .filter_map(|wanted| leaves.iter().find(|(_, value)| value == wanted))
-        .map(|(path, value)| Selection {
-            fields: vec![Field {
-                path: path.clone(),
-                how: How::Equals,
-                values: vec![literal(value)],
-            }],
+        .map(|(path, value)| Line {
+            key: path.clone(),
+            values: vec![quoted(&literal(value))],
         })
         .collect()
 }
 
-impl Selection {
-    pub(super) fn and(&self, other: &Self) -> Self {
-        let mut fields = self.fields.clone();
-        fields.extend(other.fields.iter().cloned());
-        Self { fields }
+impl Line {
+    /// What says `seen`, by the field of the event that holds it.
+    fn of(seen: &Seen, leaves: &[(String, String)]) -> Option<Self> {
+        let path = match &seen.field {
+            SeenField::Raw(path) => {
+                let path = path.join(".");
+                is_name(&path).then_some(path)?
+            }
+            SeenField::Decoded { name, value } => {
+                let is_port = name.ends_with(".port");
+                let holds = |(path, found): &&(String, String)| {
+                    found == value && (!is_port || path.to_lowercase().contains("port"))
+                };
+                leaves.iter().find(holds)?.0.clone()
+            }
+        };
+        let texts = |all: &[String]| all.iter().map(|it| quoted(&literal(it))).collect();
+        let plain = |all: &[String]| all.iter().map(|it| quoted(it)).collect();
+        let (modifier, values): (&str, Vec<String>) = match &seen.test {
+            SeenTest::Equals(all) => ("", texts(all)),
+            SeenTest::Contains(all) => ("|contains", texts(all)),
+            SeenTest::StartsWith(all) => ("|startswith", texts(all)),
+            SeenTest::EndsWith(all) => ("|endswith", texts(all)),
+            SeenTest::Matches(all) => ("|re", plain(all)),
+            SeenTest::InNetwork(all) => ("|cidr", plain(all)),
+            SeenTest::Present => ("|exists", vec!["true".to_owned()]),
+            SeenTest::Number(how, number) => {
+                let modifier = ["lt", "lte", "gt", "gte"].into_iter().find(|it| it == how)?;
+                return Some(Self {
+                    key: format!("{path}|{modifier}"),
+                    values: vec![number.clone()],
+                });
+            }
+        };
+        Some(Self {
+            key: format!("{path}{modifier}"),
+            values,
+        })
     }
 
-    /// Whether it selects `event`. Letters match whatever their case, as Sigma has it.
-    pub(super) fn matches(&self, event: &Value) -> bool {
-        !self.fields.is_empty()
-            && self.fields.iter().all(|field| {
-                let mut parts = field.path.split('.');
-                let found = parts.try_fold(event, |at, part| at.get(part));
-                found.and_then(scalar).is_some_and(|text| field.matches(&text))
-            })
+    fn yaml(&self) -> String {
+        let values = match &self.values[..] {
+            [one] => one.clone(),
+            many => format!("[{}]", many.join(", ")),
+        };
+        format!("        {}: {values}\n", quoted(&self.key))
+    }
+
+    fn matches(&self, raw: &Value) -> bool {
+        let draft = Draft {
+            all: vec![self.clone()],
+            ..Draft::default()
+        };
+        draft.compiled().is_some_and(|rule| rule.matches(raw))
+    }
+}
+
+impl Draft {
+    /// The same, and this too.
+    pub(super) fn and(&self, line: &Line) -> Self {
+        let mut more = self.clone();
+        more.all.push(line.clone());
+        more
+    }
+
+    /// Whether it selects nothing by what it is.
+    pub(super) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// It as a rule that can be tried; `None` when it says what is not evaluated.
+    pub(super) fn compiled(&self) -> Option<Rule> {
+        Rule::read(&format!("detection:\n{}", self.detection())).ok()
     }
 
     /// The rule as a text.
@@ -86,149 +168,61 @@ impl Selection {
             _ => "informational",
         };
         let title: String = title.chars().take(200).collect();
-        let fields: String = self.fields.iter().map(Field::line).collect();
+        let mut left_out = String::new();
+        for clause in &self.left_out {
+            // Writing into a string cannot fail.
+            let _ = writeln!(left_out, "# The trigger asked for this too: {}", Printable(clause));
+        }
         format!(
-            "# A draft. {tried}\ntitle: {}\nid: {id}\nstatus: experimental\ndescription: >-\n    Written from the first event \
-             of an incident. Read it, and try it on events of your own, before it is used.\nlogsource:\n    product: {}\n\
-             detection:\n    selection:\n{fields}    condition: selection\nfalsepositives:\n    - Unknown\nlevel: {level}\n",
+            "# A draft. {tried}\n{left_out}title: {}\nid: {id}\nstatus: experimental\ndescription: >-\n    Written from the \
+             first event of an incident, and from what the trigger of its playbook\n    looked at. Read it, and try it on \
+             events of your own, before it is used.\nlogsource:\n    product: {}\ndetection:\n{}falsepositives:\n    - Unknown\n\
+             level: {level}\n",
             quoted(&title),
             quoted(&event.system.to_string()),
+            self.detection()
         )
     }
 
-    /// The selection of a rule of the form that [`Selection::rule`] writes.
-    ///
-    /// # Errors
-    /// What of it is not understood.
-    pub(super) fn of_rule(text: &str) -> Result<Self, String> {
-        let mut lines = text.lines().skip_while(|line| *line != "detection:").skip(1);
-        if lines.next() != Some("    selection:") {
-            return Err("it has no `detection` that begins with `selection`".to_owned());
-        }
-        let mut fields = Vec::new();
-        for line in lines {
-            if let Some(rest) = line.strip_prefix("        ") {
-                fields.push(Field::of_line(rest)?);
-            } else if line == "    condition: selection" {
-                return if fields.is_empty() {
-                    Err("its selection is empty".to_owned())
-                } else {
-                    Ok(Self { fields })
-                };
-            } else {
-                break;
+    /// Searches and condition. Two lines of one name stand in searches of their own, so that both hold.
+    fn detection(&self) -> String {
+        let mut groups: Vec<Vec<&Line>> = Vec::new();
+        for line in &self.all {
+            let free = groups
+                .iter_mut()
+                .find(|group| group.iter().all(|other| other.key != line.key));
+            match free {
+                Some(group) => group.push(line),
+                None => groups.push(vec![line]),
             }
         }
-        Err("only `condition: selection` after one selection is understood".to_owned())
-    }
-}
-
-impl Field {
-    fn line(&self) -> String {
-        let how = match self.how {
-            How::Equals => "",
-            How::Contains => "|contains",
-            How::StartsWith => "|startswith",
-            How::EndsWith => "|endswith",
+        let mut text = String::new();
+        let mut search = |name: String, lines: &[&Line]| {
+            let lines: String = lines.iter().map(|line| line.yaml()).collect();
+            let _ = write!(text, "    {name}:\n{lines}");
         };
-        let values: Vec<String> = self.values.iter().map(|it| quoted(it)).collect();
-        let values = match &values[..] {
-            [one] => one.clone(),
-            many => format!("[{}]", many.join(", ")),
-        };
-        format!("        {}: {values}\n", quoted(&format!("{}{how}", self.path)))
-    }
-
-    fn of_line(line: &str) -> Result<Self, String> {
-        let not = |_| "a field of its selection is not of the form \"name\": \"value\"".to_owned();
-        let one: serde_json::Map<String, Value> = serde_json::from_str(&format!("{{{line}}}")).map_err(not)?;
-        let (Some((name, value)), 1) = (one.iter().next(), one.len()) else {
-            return Err("a line of its selection has more or less than one field".to_owned());
-        };
-        let (path, how) = match name.split_once('|') {
-            None => (name.as_str(), How::Equals),
-            Some((path, "contains")) => (path, How::Contains),
-            Some((path, "startswith")) => (path, How::StartsWith),
-            Some((path, "endswith")) => (path, How::EndsWith),
-            Some(_) => return Err("it uses a modifier that is not evaluated here".to_owned()),
-        };
-        let values = match value {
-            Value::Array(all) => all.iter().map(scalar).collect::<Option<Vec<_>>>(),
-            one => scalar(one).map(|it| vec![it]),
-        };
-        match values {
-            Some(values) if !values.is_empty() => Ok(Self {
-                path: path.to_owned(),
-                how,
-                values,
-            }),
-            _ => Err("a field of its selection has no value".to_owned()),
-        }
-    }
-
-    fn matches(&self, text: &str) -> bool {
-        let text: Vec<char> = text.to_lowercase().chars().collect();
-        self.values.iter().any(|value| {
-            let mut pattern = pattern(value);
-            if matches!(self.how, How::Contains | How::EndsWith) {
-                pattern.insert(0, Piece::Any);
+        let condition = match &groups[..] {
+            [one] => {
+                search("selection".to_owned(), one);
+                "selection"
             }
-            if matches!(self.how, How::Contains | How::StartsWith) {
-                pattern.push(Piece::Any);
-            }
-            glob(&pattern, &text)
-        })
-    }
-}
-
-/// A part of a pattern.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Piece {
-    Any,
-    One,
-    Char(char),
-}
-
-/// What `value` stands for: `*` and `?` are wildcards, unless a backslash stands before them.
-fn pattern(value: &str) -> Vec<Piece> {
-    let lower = value.to_lowercase();
-    let mut chars = lower.chars().peekable();
-    let mut pieces = Vec::new();
-    while let Some(c) = chars.next() {
-        pieces.push(match (c, chars.peek()) {
-            ('\\', Some(&next)) if matches!(next, '*' | '?' | '\\') => {
-                chars.next();
-                Piece::Char(next)
-            }
-            ('*', _) => Piece::Any,
-            ('?', _) => Piece::One,
-            (c, _) => Piece::Char(c),
-        });
-    }
-    pieces
-}
-
-/// Goes back to the last `*` only, so that no pattern takes more than the product of both lengths.
-fn glob(pattern: &[Piece], text: &[char]) -> bool {
-    let (mut p, mut t, mut back) = (0, 0, None);
-    while t < text.len() {
-        match pattern.get(p) {
-            Some(Piece::Any) => {
-                back = Some((p, t));
-                p += 1;
-            }
-            Some(Piece::One) => (p, t) = (p + 1, t + 1),
-            Some(Piece::Char(c)) if *c == text[t] => (p, t) = (p + 1, t + 1),
-            _ => match back {
-                Some((star, from)) => {
-                    back = Some((star, from + 1));
-                    (p, t) = (star + 1, from + 1);
+            many => {
+                for (at, group) in many.iter().enumerate() {
+                    search(format!("selection_{}", at + 1), group);
                 }
-                None => return false,
-            },
+                "all of selection_*"
+            }
+        };
+        for (at, line) in self.none.iter().enumerate() {
+            search(format!("filter_{}", at + 1), &[line]);
         }
+        let filters = if self.none.is_empty() {
+            ""
+        } else {
+            " and not 1 of filter_*"
+        };
+        format!("{text}    condition: {condition}{filters}\n")
     }
-    pattern[p..].iter().all(|it| *it == Piece::Any)
 }
 
 /// `text` as a value that matches it alone.
@@ -243,36 +237,34 @@ fn literal(text: &str) -> String {
     safe
 }
 
-fn scalar(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        Value::Bool(flag) => Some(flag.to_string()),
-        _ => None,
-    }
+/// Whether `name` cannot be taken for a modifier or another name.
+fn is_name(name: &str) -> bool {
+    !name.is_empty()
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '@' | '.'))
 }
 
-/// The texts in `value` with the path of each. A name that could be taken for another path or a modifier is left out.
-fn flatten(value: &Value, path: String, depth: usize, leaves: &mut Vec<(String, String)>) {
+/// The texts and numbers in `value`, with the path of each. What has another name than a rule can say is left out.
+fn leaves(value: &Value) -> Vec<(String, String)> {
+    let mut leaves = Vec::new();
+    add_leaves(value, String::new(), 0, &mut leaves);
+    leaves
+}
+
+fn add_leaves(value: &Value, path: String, depth: usize, leaves: &mut Vec<(String, String)>) {
     match value {
         Value::Object(fields) if depth < DEPTH_MAX => {
-            for (name, value) in fields {
-                if name.is_empty()
-                    || !name
-                        .chars()
-                        .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '@'))
-                {
-                    continue;
-                }
-                let path = if path.is_empty() {
-                    name.clone()
-                } else {
-                    format!("{path}.{name}")
+            for (name, value) in fields.iter().filter(|(name, _)| is_name(name)) {
+                let path = match path.as_str() {
+                    "" => name.clone(),
+                    path => format!("{path}.{name}"),
                 };
-                flatten(value, path, depth + 1, leaves);
+                add_leaves(value, path, depth + 1, leaves);
             }
         }
         Value::String(text) => leaves.push((path, text.clone())),
+        Value::Number(number) => leaves.push((path, number.to_string())),
         _ => {}
     }
 }
@@ -283,46 +275,86 @@ mod tests {
 
     use super::*;
 
-    fn of(field: &str) -> Selection {
-        let text = format!("detection:\n    selection:\n        {field}\n    condition: selection\n");
-        Selection::of_rule(&text).expect("it is of our form")
+    fn seen(field: SeenField, test: SeenTest) -> Seen {
+        Seen { field, test }
     }
 
-    #[test]
-    fn fields_match_as_sigma_says() {
-        let event = json!({ "alert": { "signature": "ET SCAN a*b\\c", "gid": 1 } });
-        for (field, matches) in [
-            (r#""alert.signature": "et scan a\\*b\\\\c""#, true),
-            (r#""alert.signature": "et scan aXb\\\\c""#, false),
-            (r#""alert.signature": "et*""#, true),
-            (r#""alert.signature": "*s?an*""#, true),
-            (r#""alert.signature": "scan""#, false),
-            (r#""alert.signature|contains": "SCAN""#, true),
-            (r#""alert.signature|startswith": ["x", "et "]"#, true),
-            (r#""alert.signature|endswith": "et""#, false),
-            (r#""alert.gid": 1"#, true),
-            (r#""alert.nothing": "x""#, false),
-        ] {
-            assert_eq!(of(field).matches(&event), matches, "{field}");
+    fn decoded(name: &str, value: &str) -> SeenField {
+        SeenField::Decoded {
+            name: name.to_owned(),
+            value: value.to_owned(),
         }
     }
 
-    #[test]
-    fn what_is_not_understood_is_refused() {
-        for text in [
-            "title: x\n",
-            "detection:\n    selection:\n    condition: selection\n",
-            "detection:\n    selection:\n        \"a|re\": \"x\"\n    condition: selection\n",
-            "detection:\n    selection:\n        \"a\": \"x\"\n    condition: not selection\n",
-            "detection:\n    selection:\n        \"a\": \"x\", \"b\": \"y\"\n    condition: selection\n",
-        ] {
-            assert!(Selection::of_rule(text).is_err(), "{text}");
-        }
+    fn raw(path: &[&str]) -> SeenField {
+        SeenField::Raw(path.iter().map(ToString::to_string).collect())
+    }
+
+    fn one(text: &str) -> Vec<String> {
+        vec![text.to_owned()]
     }
 
     #[test]
-    fn long_patterns_end() {
-        let event = json!({ "a": "a".repeat(2_000) });
-        assert!(!of(&format!("\"a\": \"{}b\"", "*a".repeat(200))).matches(&event));
+    fn a_draft_names_the_fields_that_the_trigger_looked_at_and_matches_the_event() {
+        let event = json!({
+            "alert": { "signature": "ET SCAN a*b", "gid": 22 }, "dest_port": 22, "src_ip": "203.0.113.7",
+            "fields": { "proc.name": "sshd" },
+        });
+        let looked = Looked {
+            all: vec![
+                seen(
+                    decoded("event.signature", "ET SCAN a*b"),
+                    SeenTest::Contains(one("a*b")),
+                ),
+                seen(
+                    decoded("event.signature", "ET SCAN a*b"),
+                    SeenTest::Contains(one("scan")),
+                ),
+                seen(decoded("event.destination.port", "22"), SeenTest::Equals(one("22"))),
+                seen(raw(&["fields", "proc.name"]), SeenTest::StartsWith(one("ss"))),
+                seen(decoded("event.user", "nobody"), SeenTest::Equals(one("nobody"))),
+            ],
+            none: vec![seen(
+                decoded("event.source.ip", "203.0.113.7"),
+                SeenTest::InNetwork(one("10.0.0.0/8")),
+            )],
+            left_out: vec!["event.severity >= high".to_owned()],
+        };
+        let draft = of_trigger(looked, &event);
+        assert_eq!(draft.left_out, ["event.severity >= high", "a test of event.user"]);
+        assert_eq!(
+            draft.detection(),
+            "    selection_1:\n        \"alert.signature|contains\": \"a\\\\*b\"\n        \"dest_port\": \"22\"\n        \
+             \"fields.proc.name|startswith\": \"ss\"\n    selection_2:\n        \"alert.signature|contains\": \"scan\"\n    \
+             filter_1:\n        \"src_ip|cidr\": \"10.0.0.0/8\"\n    condition: all of selection_* and not 1 of filter_*\n"
+        );
+        let rule = draft.compiled().expect("it is evaluated");
+        assert!(rule.matches(&event));
+        let mut inside = event.clone();
+        inside["src_ip"] = "10.1.1.1".into();
+        assert!(!rule.matches(&inside));
+        let mut other = event;
+        other["alert"]["signature"] = "ET SCAN aXb".into();
+        assert!(!rule.matches(&other));
+    }
+
+    #[test]
+    fn hostile_names_are_no_fields_and_hostile_values_are_values() {
+        let hostile = "x\"\n    condition: selection\n# \\ * ?";
+        let event = json!({ "a|re": hostile, "b\nc": hostile, "d": hostile });
+        let looked = Looked {
+            all: vec![
+                seen(decoded("event.signature", hostile), SeenTest::Equals(one(hostile))),
+                seen(raw(&["b\nc"]), SeenTest::Equals(one(hostile))),
+            ],
+            ..Looked::default()
+        };
+        let draft = of_trigger(looked, &event);
+        assert_eq!(draft.all.len(), 1);
+        assert_eq!(draft.all[0].key, "d");
+        assert_eq!(draft.left_out.len(), 1);
+        let rule = draft.compiled().expect("it is evaluated");
+        assert!(rule.matches(&event) && !rule.matches(&json!({ "d": "x" })));
+        assert_eq!(draft.detection().lines().count(), 3, "{}", draft.detection());
     }
 }

@@ -1,0 +1,595 @@
+//! What the record gives a reason to change: a number that crossed a limit, a wait that was too long, a person's word.
+//!
+//! Never suggests anything that no record speaks for, and never more than the smallest change that would have helped.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use staunch_model::{
+    ActionKind, Change, Command, FailureKind, GuardName, GuardResult, IncidentOutcome, Limits, Playbook, Record,
+    RefusalReason, ReleaseScope, Span, Target, Timestamp, TransactionId,
+};
+use staunch_playbook::edit::Step;
+
+use crate::commands::review::record::Recorded;
+use crate::config::Config;
+
+/// The longest that a question may wait, that a job may take, and that evidence may take.
+const APPROVAL_EXPIRY_MAX: Span = Span::from_hours(7 * 24);
+const JOB_TIMEOUT_MAX: Span = Span::from_mins(5);
+
+/// Targets that are suggested never to be touched.
+const PROTECTED_MAX: usize = 5;
+
+/// Words of a person who releases what was none of an attacker's. Compared without case.
+const BENIGN: [&str; 6] = [
+    "benign",
+    "false positive",
+    "false alarm",
+    "mistake",
+    "our own",
+    "harmless",
+];
+
+/// A reason, and the change that it is one for.
+#[derive(Clone, Debug)]
+pub(in crate::commands::review) struct Reason {
+    /// The change in words for a file name.
+    pub(in crate::commands::review) slug: &'static str,
+    /// The change, in words and numbers of ours.
+    pub(in crate::commands::review) title: String,
+    /// What is recorded: the frame, and what it says. As it came.
+    pub(in crate::commands::review) because: Vec<(u64, String)>,
+    pub(in crate::commands::review) wish: Wish,
+    /// Why a backtest cannot judge it.
+    pub(in crate::commands::review) unjudged: Option<&'static str>,
+    /// What of the change no record says.
+    pub(in crate::commands::review) guessed: Option<&'static str>,
+}
+
+/// What is to be changed.
+#[derive(Clone, Debug)]
+pub(in crate::commands::review) enum Wish {
+    /// A value of the playbook.
+    Playbook(Vec<Step<'static>>, String),
+    /// Values in a table of the configuration.
+    Settings(Vec<String>, Vec<(&'static str, String)>),
+    /// A network that is never touched, and why.
+    NeverTouch(IpNet, String),
+}
+
+/// What of the record is asked for over and over.
+struct Facts<'r> {
+    recorded: &'r Recorded,
+    /// What became true of each transaction: the frame, when, and what.
+    changes: Vec<(u64, Timestamp, TransactionId, Change)>,
+    /// What transactions are aimed at.
+    targets: BTreeMap<TransactionId, Target>,
+}
+
+/// All of them. `playbook` is the one that answered the incident, and `config` what is configured at present.
+pub(in crate::commands::review) fn all(
+    recorded: &Recorded,
+    playbook: Option<&Arc<Playbook>>,
+    config: &Config,
+) -> Vec<Reason> {
+    let mut facts = Facts {
+        recorded,
+        changes: Vec::new(),
+        targets: BTreeMap::new(),
+    };
+    for entry in &recorded.detail.timeline {
+        // Of a transaction, the index has what changed; of all else, the record.
+        let Some(transaction) = entry.transaction else { continue };
+        if let Ok(change) = serde_json::from_value(entry.detail.clone()) {
+            facts.changes.push((entry.lsn, entry.at, transaction, change));
+        } else if let Ok(Record::TransactionPlanned { target, .. }) = serde_json::from_value(entry.detail.clone()) {
+            facts.targets.insert(transaction, target);
+        }
+    }
+    let mut all = Vec::new();
+    all.extend(facts.approval_expiry());
+    all.extend(playbook.and_then(|it| facts.untold(it)));
+    all.extend(playbook.into_iter().flat_map(|it| facts.guards(it)));
+    all.extend(facts.budgets());
+    all.extend(playbook.into_iter().flat_map(|it| facts.evidence(it)));
+    all.extend(facts.jobs(config));
+    all.extend(facts.trusted());
+    all.extend(playbook.into_iter().flat_map(|it| facts.leases(it)));
+    all
+}
+
+impl Facts<'_> {
+    fn limits(&self) -> Option<Limits> {
+        self.recorded.policy.as_ref().map(|it| it.limits)
+    }
+
+    /// How often each question to a person was asked: its frame, when, and when it lapses.
+    fn asked(&self) -> BTreeMap<TransactionId, (u64, Timestamp, Timestamp)> {
+        let asked = self.changes.iter().filter_map(|(frame, at, id, change)| match change {
+            Change::ApprovalRequested { expires, .. } => Some((*id, (*frame, *at, *expires))),
+            _ => None,
+        });
+        asked.collect()
+    }
+
+    /// A question that lapsed, or was answered when three quarters of its time had passed.
+    fn approval_expiry(&self) -> Option<Reason> {
+        let limit = self.limits()?.approval_expiry;
+        let asked = self.asked();
+        let mut because = Vec::new();
+        let mut late: Option<Span> = None;
+        for (frame, at, id, change) in &self.changes {
+            let Some((asked_in, asked_at, expires)) = asked.get(id) else {
+                continue;
+            };
+            let allowed = expires.since(*asked_at);
+            let waited = at.since(*asked_at);
+            match change {
+                Change::Refused { reason, .. } if **reason == RefusalReason::ApprovalExpired => {
+                    because.push((*asked_in, format!("{id} was asked at {asked_at}, until {expires}")));
+                    because.push((*frame, format!("{id} was refused: nobody approved in time")));
+                }
+                Change::Approved { .. } if waited.as_micros() >= allowed.as_micros() / 4 * 3 => {
+                    because.push((*frame, format!("{id} was approved after {waited} of {allowed}")));
+                }
+                _ => {}
+            }
+        }
+        for it in self.recorded.detail.commands.iter().filter(|it| it.refused.is_some()) {
+            let (Ok(Command::Approve(id)), true) = (serde_json::from_value(it.command.clone()), !because.is_empty())
+            else {
+                continue;
+            };
+            if let Some((_, asked_at, expires)) = asked.get(&id)
+                && it.at >= *expires
+            {
+                let waited = it.at.since(*asked_at);
+                because.push((
+                    it.lsn,
+                    format!("{} approved {id} after {waited}, which was too late", it.by),
+                ));
+                late = late.max(Some(waited));
+            }
+        }
+        let wanted = late.map_or_else(|| doubled(limit), rounded).min(APPROVAL_EXPIRY_MAX);
+        (!because.is_empty() && wanted > limit).then(|| Reason {
+            slug: "longer-approval-expiry",
+            title: format!("Let questions to people wait for {wanted} instead of {limit}"),
+            because,
+            wish: Wish::Settings(vec!["limits".into()], vec![("approval_expiry", text(wanted))]),
+            unjudged: Some(
+                "A backtest answers questions at once, as they were answered then, or never: it cannot tell who would have \
+                 answered with more time.",
+            ),
+            guessed: late
+                .is_none()
+                .then_some("How much longer is a guess: it is twice the present time."),
+        })
+    }
+
+    /// A question of which nobody was told.
+    fn untold(&self, playbook: &Playbook) -> Option<Reason> {
+        let told = playbook
+            .notify
+            .iter()
+            .any(|it| it.when.contains(&IncidentOutcome::AwaitingApproval));
+        let asked = self.asked();
+        // A list that is not empty was chosen; which of its conditions is to be wider, no record tells.
+        if told || !playbook.notify.is_empty() || asked.is_empty() {
+            return None;
+        }
+        let because = asked.iter().map(|(id, (frame, at, _))| {
+            (
+                *frame,
+                format!("{id} asked a person at {at}, and the playbook tells nobody"),
+            )
+        });
+        Some(Reason {
+            slug: "page-people",
+            title: "Page people when the outcome is not plainly good, as of a question that waits".to_owned(),
+            because: because.collect(),
+            wish: Wish::Playbook(vec![Step::Key("notify")], "[page]".into()),
+            unjudged: Some("A backtest tells nobody, so it cannot tell who would have looked sooner."),
+            guessed: None,
+        })
+    }
+
+    /// Refusals by `guard`, with their numbers, the largest last.
+    fn refusals(&self, guard: GuardName) -> Vec<(u64, TransactionId, &GuardResult)> {
+        let mut all: Vec<_> = self
+            .changes
+            .iter()
+            .filter_map(|(frame, _, id, change)| match change {
+                Change::Refused {
+                    judgement: Some(judgement),
+                    ..
+                } => judgement.refusal().map(|result| (*frame, *id, result)),
+                _ => None,
+            })
+            .filter(|(_, _, result)| result.guard == guard && result.measured.is_some())
+            .collect();
+        all.sort_by_key(|(_, _, result)| result.measured);
+        all
+    }
+
+    /// Limits of the playbook that were crossed.
+    fn guards(&self, playbook: &Playbook) -> Vec<Reason> {
+        let mut all = Vec::new();
+        let reason =
+            |slug, title, refusals: &[(u64, TransactionId, &GuardResult)], keys: &[&'static str], value| Reason {
+                slug,
+                title,
+                because: said(refusals),
+                wish: Wish::Playbook([&["guards"], keys].concat().into_iter().map(Step::Key).collect(), value),
+                unjudged: None,
+                guessed: None,
+            };
+        let impact = self.refusals(GuardName::Impact);
+        if let Some(limit) = playbook.guards.traffic_share_max_bp
+            && let Some(share) = most(&impact).filter(|share| *share > limit && *share <= 10_000)
+        {
+            let (was, wanted) = (percentage(limit), percentage(share));
+            let title = format!("Let an act stop {wanted} of the traffic instead of {was}");
+            all.push(reason(
+                "traffic-share-max",
+                title,
+                &impact,
+                &["impact", "traffic_share_max"],
+                wanted,
+            ));
+        }
+        let stale = self.refusals(GuardName::Freshness);
+        let limit = playbook.guards.event_age_max;
+        // An event from the future has crossed another limit, which nobody can set.
+        let aged = stale.iter().filter(|(_, _, it)| it.limit == Some(limit.as_micros()));
+        let old: Vec<_> = aged
+            .filter(|(_, _, it)| !it.why.contains("in the future"))
+            .copied()
+            .collect();
+        let wanted = most(&old).map(|age| rounded(Span::from_micros(age)));
+        if let Some(wanted) = wanted.filter(|it| *it > limit && *it <= staunch_playbook::limits::EVENT_AGE_MAX) {
+            let title = format!("Act on events of up to {wanted} of age instead of {limit}");
+            all.push(reason("event-age-max", title, &old, &["event_age_max"], wanted.exact()));
+        }
+        let spent = self.refusals(GuardName::BudgetPlaybook);
+        let limit = playbook.guards.acts_per_hour_max;
+        let wanted = raised(limit, &spent);
+        if let Some(wanted) = wanted.filter(|it| *it <= staunch_playbook::limits::ACTS_PER_HOUR_MAX) {
+            let title = format!("Let the playbook act {wanted} times an hour instead of {limit}");
+            all.push(reason(
+                "acts-per-hour-max",
+                title,
+                &spent,
+                &["acts_per_hour_max"],
+                wanted.to_string(),
+            ));
+        }
+        all
+    }
+
+    /// Budgets of the configuration that were spent.
+    fn budgets(&self) -> Vec<Reason> {
+        let Some(limits) = self.limits() else { return Vec::new() };
+        let kinds = [
+            (
+                GuardName::BudgetAction,
+                "acts_per_action_hour_max",
+                limits.acts_per_action_hour_max,
+                "of one kind",
+            ),
+            (
+                GuardName::BudgetGroup,
+                "acts_per_group_hour_max",
+                limits.acts_per_group_hour_max,
+                "in one neighbourhood",
+            ),
+            (
+                GuardName::BudgetTotal,
+                "acts_per_hour_max",
+                limits.acts_per_hour_max,
+                "in all",
+            ),
+        ];
+        let mut all = Vec::new();
+        for (guard, key, limit, what) in kinds {
+            let refusals = self.refusals(guard);
+            let Some(wanted) = raised(limit, &refusals) else {
+                continue;
+            };
+            let mut values = vec![(key, wanted.to_string())];
+            // The limits lie in one another: what is within a wider one takes that along.
+            if guard == GuardName::BudgetGroup && wanted > limits.acts_per_action_hour_max {
+                values.push(("acts_per_action_hour_max", wanted.to_string()));
+            }
+            if guard != GuardName::BudgetTotal && wanted > limits.acts_per_hour_max {
+                values.push(("acts_per_hour_max", wanted.to_string()));
+            }
+            all.push(Reason {
+                slug: "budget",
+                title: format!("Allow {wanted} acts {what} in an hour instead of {limit}"),
+                because: said(&refusals),
+                wish: Wish::Settings(vec!["limits".into()], values),
+                unjudged: None,
+                guessed: None,
+            });
+        }
+        all
+    }
+
+    /// Evidence that was not there in time.
+    fn evidence(&self, playbook: &Playbook) -> Vec<Reason> {
+        let mut all: Vec<Reason> = Vec::new();
+        let timeline = &self.recorded.detail.timeline;
+        let missed = timeline
+            .iter()
+            .filter_map(|entry| match serde_json::from_value(entry.detail.clone()) {
+                Ok(Record::EvidenceMissed { evidence, failure }) if failure.kind == FailureKind::TimedOut => {
+                    Some((entry.lsn, evidence, failure))
+                }
+                _ => None,
+            });
+        for (frame, id, failure) in missed {
+            let planned = timeline
+                .iter()
+                .find_map(|entry| match serde_json::from_value(entry.detail.clone()) {
+                    Ok(Record::EvidencePlanned {
+                        evidence,
+                        kind,
+                        options,
+                        ..
+                    }) if evidence == id => Some((entry.lsn, kind, options)),
+                    _ => None,
+                });
+            let row = self.recorded.detail.evidence.iter().find(|it| it.id == id);
+            let (Some((planned_in, kind, options)), Some(row)) = (planned, row) else {
+                continue;
+            };
+            // Which step it was is known when no other one is alike.
+            let steps = (0..).zip(&playbook.preserve);
+            let alike: Vec<_> = steps
+                .filter(|(_, it)| it.evidence == kind && it.options == options)
+                .collect();
+            let [(at, step)] = alike[..] else { continue };
+            let of_kind = playbook.preserve[..at].iter().filter(|it| it.evidence == kind).count();
+            let limit = step.deadline;
+            let mut because = vec![
+                (
+                    planned_in,
+                    format!("{id} ({kind}) was asked for, until {}", row.deadline),
+                ),
+                (frame, format!("{id} was missed: {failure}")),
+            ];
+            let sealed = row.sealed_at.map(|at| (at, at.since(row.asked)));
+            let wanted = match sealed {
+                Some((_, took)) => {
+                    let lsn = timeline
+                        .iter()
+                        .find_map(|entry| match serde_json::from_value(entry.detail.clone()) {
+                            Ok(Record::EvidenceSealed { evidence, .. }) if evidence == id => Some(entry.lsn),
+                            _ => None,
+                        });
+                    because.push((
+                        lsn.unwrap_or(frame),
+                        format!("{id} was sealed after all, {took} after it was asked for"),
+                    ));
+                    rounded(took)
+                }
+                None => doubled(limit),
+            };
+            let wanted = wanted.min(staunch_playbook::limits::PRESERVE_MOST);
+            if wanted <= limit {
+                continue;
+            }
+            all.push(Reason {
+                slug: "evidence-deadline",
+                title: format!("Wait {wanted} for the evidence {kind} instead of {limit}"),
+                because,
+                wish: Wish::Playbook(
+                    // By the kind: the plan has another order than the file.
+                    vec![
+                        Step::Key("preserve"),
+                        Step::Named(kind.name(), of_kind),
+                        Step::Only,
+                        Step::Key("deadline"),
+                    ],
+                    wanted.exact(),
+                ),
+                unjudged: Some("A backtest takes no evidence, so it cannot tell how long that would have taken."),
+                guessed: sealed
+                    .is_none()
+                    .then_some("How long it would have taken is not recorded: it is twice the present time."),
+            });
+        }
+        all
+    }
+
+    /// Jobs that were killed because they took too long.
+    fn jobs(&self, config: &Config) -> Vec<Reason> {
+        let mut by_job: BTreeMap<String, Vec<(u64, String)>> = BTreeMap::new();
+        let kinds: BTreeMap<TransactionId, ActionKind> = self
+            .recorded
+            .detail
+            .transactions
+            .iter()
+            .map(|it| (it.id, it.kind))
+            .collect();
+        for (frame, _, id, change) in &self.changes {
+            let (Change::Unproved { failure, .. } | Change::Postponed { failure, .. }) = change else {
+                continue;
+            };
+            if failure.kind != FailureKind::TimedOut || kinds.get(id) != Some(&ActionKind::ExecJob) {
+                continue;
+            }
+            if let Some(Target::Job(job)) = self.targets.get(id) {
+                let name = job.to_string().split(':').next().unwrap_or_default().to_owned();
+                by_job
+                    .entry(name)
+                    .or_default()
+                    .push((*frame, format!("{id}: {failure}")));
+            }
+        }
+        let mut all = Vec::new();
+        for (name, because) in by_job {
+            let Some(job) = config.jobs.get(&name) else { continue };
+            let wanted = doubled(job.timeout).min(JOB_TIMEOUT_MAX);
+            if wanted > job.timeout {
+                all.push(Reason {
+                    slug: "job-timeout",
+                    title: format!("Let the job {name} run for {wanted} instead of {}", job.timeout),
+                    because,
+                    wish: Wish::Settings(vec!["jobs".into(), name], vec![("timeout", text(wanted))]),
+                    unjudged: Some("A backtest runs no jobs, so it cannot tell how long one would have taken."),
+                    guessed: Some("How long it would have taken is not recorded: it is twice the present time."),
+                });
+            }
+        }
+        all
+    }
+
+    /// Addresses that a person released and trusted, or said to be benign.
+    fn trusted(&self) -> Vec<Reason> {
+        let detail = &self.recorded.detail;
+        let mut all: Vec<Reason> = Vec::new();
+        for it in detail.commands.iter().filter(|it| it.refused.is_none()) {
+            let said = match serde_json::from_value::<Command>(it.command.clone()) {
+                Ok(Command::ReleaseTrusting { trust, .. }) => format!("released and trusted for {trust}"),
+                Ok(Command::Release(scope)) if scope != ReleaseScope::Former => {
+                    let reason = it.reason.to_lowercase();
+                    if !BENIGN.iter().any(|word| reason.contains(word)) {
+                        continue;
+                    }
+                    format!("released, with the reason \"{}\"", it.reason)
+                }
+                _ => continue,
+            };
+            for row in detail.transactions.iter().filter(|row| it.affected.contains(&row.id)) {
+                let Ok(ip) = row.target.parse::<IpAddr>() else { continue };
+                let network = IpNet::from(ip);
+                let is_known = all
+                    .iter()
+                    .any(|it| matches!(it.wish, Wish::NeverTouch(known, _) if known == network));
+                if is_known || row.in_force_at.is_none() || all.len() >= PROTECTED_MAX {
+                    continue;
+                }
+                all.push(Reason {
+                    slug: "never-touch",
+                    title: format!("Never touch {ip}"),
+                    because: vec![(it.lsn, format!("{} ({ip}) was {said} by {}", row.id, it.by))],
+                    wish: Wish::NeverTouch(
+                        network,
+                        format!(
+                            "{}: {} was released as a mistake (record {})",
+                            detail.incident.id, row.id, it.lsn
+                        ),
+                    ),
+                    unjudged: None,
+                    guessed: None,
+                });
+            }
+        }
+        all
+    }
+
+    /// Targets that came back after leases that are all the same.
+    fn leases(&self, playbook: &Playbook) -> Vec<Reason> {
+        let Some(limits) = self.limits() else { return Vec::new() };
+        let mut all: Vec<Reason> = Vec::new();
+        let mut steps: Vec<u16> = self.recorded.returns.iter().map(|it| it.step).collect();
+        steps.sort_unstable();
+        steps.dedup();
+        for step in steps {
+            let Some(definition) = playbook.steps.get(usize::from(step)) else {
+                continue;
+            };
+            let first = definition.lease;
+            // One that grows already has longer ones for who comes back.
+            if playbook.returns_within(step).is_some() || definition.phase != staunch_model::Phase::Contain {
+                continue;
+            }
+            let longer = |times: u64| Span::from_micros(first.as_micros().saturating_mul(times)).min(limits.lease_max);
+            let mut then = vec![longer(6), longer(24)];
+            then.dedup();
+            then.retain(|it| *it > first);
+            if then.is_empty() {
+                continue;
+            }
+            let mut because = Vec::new();
+            for it in self.recorded.returns.iter().filter(|it| it.step == step) {
+                let (ended, again) = (it.ended, it.again);
+                because.push((
+                    ended.2,
+                    format!("the lease of {} ({}) ended at {}", ended.0, it.target, ended.1),
+                ));
+                let after = again.1.since(ended.1);
+                because.push((again.2, format!("{} was planned for it again {after} later", again.0)));
+            }
+            let written: Vec<String> = then.iter().map(|it| it.exact()).collect();
+            let written = written.join(", ");
+            all.push(Reason {
+                slug: "growing-lease",
+                title: format!("Hold who comes back for longer: {first}, then {written}"),
+                because,
+                wish: Wish::Playbook(
+                    vec![
+                        Step::Key("contain"),
+                        Step::Item(step.into()),
+                        Step::Only,
+                        Step::Key("lease"),
+                    ],
+                    format!("{{ first: {}, then: [{written}] }}", first.exact()),
+                ),
+                unjudged: None,
+                guessed: Some("How much longer is a guess: six and twenty-four times the first lease, up to the longest. A backtest counts what is \
+                     contained, and not for how long."),
+            });
+        }
+        all
+    }
+}
+
+/// The largest number.
+fn most(refusals: &[(u64, TransactionId, &GuardResult)]) -> Option<u64> {
+    refusals.last().and_then(|(_, _, result)| result.measured)
+}
+
+/// A limit with which none of `refusals` would have been one.
+fn raised(limit: u32, refusals: &[(u64, TransactionId, &GuardResult)]) -> Option<u32> {
+    let more = u32::try_from(refusals.len()).ok()?;
+    (more > 0).then(|| limit.saturating_add(more))
+}
+
+fn said(refusals: &[(u64, TransactionId, &GuardResult)]) -> Vec<(u64, String)> {
+    refusals
+        .iter()
+        .map(|(frame, id, result)| (*frame, format!("{id} was refused by {}: {}", result.guard, result.why)))
+        .collect()
+}
+
+/// Basis points as playbooks have them: `7.43%`.
+fn percentage(basis_points: u64) -> String {
+    let (whole, rest) = (basis_points / 100, basis_points % 100);
+    match rest {
+        0 => format!("{whole}%"),
+        rest if rest % 10 == 0 => format!("{whole}.{}%", rest / 10),
+        rest => format!("{whole}.{rest:02}%"),
+    }
+}
+
+/// A duration of the configuration.
+fn text(span: Span) -> String {
+    format!("\"{}\"", span.exact())
+}
+
+fn doubled(span: Span) -> Span {
+    Span::from_micros(span.as_micros().saturating_mul(2))
+}
+
+/// The next whole second, from a minute on the next whole minute.
+fn rounded(span: Span) -> Span {
+    let (second, minute) = (1_000_000, 60_000_000);
+    let unit = if span.as_micros() < minute { second } else { minute };
+    Span::from_micros(span.as_micros().div_ceil(unit).saturating_mul(unit))
+}
