@@ -129,6 +129,11 @@ pub(super) fn timeline_of(detail: &IncidentDetail) -> Result<Vec<(String, Vec<u8
     timeline::files(detail)
 }
 
+/// How long things took in `detail`: the name of each measure, how long, and from what to what.
+pub(super) fn measures_of(detail: &IncidentDetail) -> Vec<[String; 3]> {
+    timeline::measures_of(detail)
+}
+
 fn list_text(output: &Output, found: &Incidents) -> String {
     if found.incidents.is_empty() {
         say("no incident");

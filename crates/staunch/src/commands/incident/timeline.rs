@@ -110,6 +110,16 @@ pub(super) fn show(answer: &IncidentAnswer, shown: Shown<'_>) -> Result<(), Faul
     }
 }
 
+/// How long things took in `detail`, in words: the name of each measure, how long, and from what to what.
+pub(super) fn measures_of(detail: &IncidentDetail) -> Vec<[String; 3]> {
+    let named = measures(detail).named();
+    let took = |us: Option<u64>| us.map_or_else(|| "not known".to_owned(), short);
+    let each = named
+        .iter()
+        .map(|it| [it.name.to_owned(), took(it.took_us), it.meaning.to_owned()]);
+    each.collect()
+}
+
 /// The timeline of `answer` as JSON and as a page.
 ///
 /// # Errors

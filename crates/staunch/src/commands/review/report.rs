@@ -1,6 +1,5 @@
 //! The report: what is recorded, and room for what only people know. It looks for causes, and never for somebody to blame.
 
-use serde_json::Value;
 use staunch_model::{IncidentId, Record, Timestamp};
 
 use super::changes::{self, Suggested};
@@ -73,8 +72,8 @@ pub(super) fn blocks(recorded: &Recorded, changes: &[Suggested], questions: &[St
     table(
         "How long things took",
         rows(
-            ["From what to what", "Milliseconds"],
-            &measures(recorded)?,
+            ["Measure", "Took", "From what to what"],
+            &crate::commands::incident::measures_of(detail),
             Clone::clone,
         ),
     );
@@ -166,27 +165,6 @@ pub(super) fn blocks(recorded: &Recorded, changes: &[Suggested], questions: &[St
 /// A table with a row for each of `items`.
 fn rows<T, const N: usize>(head: [&'static str; N], items: &[T], row: impl Fn(&T) -> [String; N]) -> Block {
     Block::Table(head.to_vec(), items.iter().map(|it| row(it).to_vec()).collect())
-}
-
-/// The measures of the timeline.
-fn measures(recorded: &Recorded) -> Result<Vec<[String; 2]>, Fault> {
-    let files = crate::commands::incident::timeline_of(&recorded.detail)?;
-    let json = files.iter().find(|(name, _)| name == "timeline.json");
-    let timeline: Value = json
-        .and_then(|(_, bytes)| serde_json::from_slice(bytes).ok())
-        .unwrap_or_default();
-    let all = timeline["measures"].as_object().cloned().unwrap_or_default();
-    Ok(all
-        .iter()
-        .map(|(name, value)| {
-            let name = name.trim_end_matches("_us").replace('_', " ");
-            let took = value.as_u64().map_or_else(
-                || "not known".to_owned(),
-                |us| format!("{}.{:03}", us / 1_000, us % 1_000),
-            );
-            [name, took]
-        })
-        .collect())
 }
 
 /// What is in the folder.

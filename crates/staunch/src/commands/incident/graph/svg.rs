@@ -20,6 +20,9 @@ const LINE: i64 = 14;
 /// Characters in a line of a box.
 const LINE_CHARS: usize = 25;
 
+/// Characters in the name of a box, which is set larger and bolder.
+const LABEL_CHARS: usize = 20;
+
 /// Lines of facts in a box; the other formats have them all.
 const FACTS_MAX: usize = 3;
 
@@ -144,7 +147,7 @@ pub(super) fn inline(graph: &Graph) -> String {
 /// What stands in a box.
 fn lines(graph: &Graph, node: &Node) -> Vec<String> {
     let role = graph.role(node).map_or_else(String::new, |it| format!(": {it}"));
-    let mut lines = vec![format!("{}{role}", node.kind.name()), cut(&node.label, LINE_CHARS - 3)];
+    let mut lines = vec![format!("{}{role}", node.kind.name()), cut(&node.label, LABEL_CHARS)];
     lines.extend(node.facts.iter().take(FACTS_MAX).map(|it| cut(it, LINE_CHARS)));
     lines.extend(node.at.map(when));
     lines
