@@ -146,6 +146,13 @@ pub(super) fn read(
         ..Further::default()
     };
     if args.logs.is_empty() && !args.evidence {
+        if args.all || !args.priority.is_empty() {
+            let fault = Fault::new(
+                Exit::Usage,
+                "--all and --priority are about logs and evidence, and none is asked for",
+            );
+            return Err(fault.hint("add --logs FILE or --evidence"));
+        }
         return Ok(further);
     }
     let mut interest = Interest::of(detail, args.before, args.after, args.all);

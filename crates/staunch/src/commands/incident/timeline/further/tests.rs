@@ -358,6 +358,8 @@ fn what_cannot_be_read_is_an_error_with_a_hint() {
     let (exit, shown) = fault(&[("x", "what is this\n")], &["--logs", "LOG:x"]);
     assert_eq!(exit, Exit::Usage, "{shown}");
     assert!(shown.contains("vpc-flow"), "{shown}");
+    let (exit, shown) = fault(&[], &["--all"]);
+    assert_eq!(exit, Exit::Usage, "{shown}");
     let (exit, _) = fault(&[], &["--logs", "LOG:nothing"]);
     assert_eq!(exit, Exit::NotFound);
     let (exit, shown) = fault(&[("flows", FLOWS)], &["--logs", "LOG:flows", "--clock", "suricat=+2s"]);
