@@ -355,7 +355,7 @@ mod tests {
         facts(&[
             (EvidenceKind::Processes, json!({"processes": processes})),
             (EvidenceKind::Sockets, json!({"tcp": [socket]})),
-            (EvidenceKind::Logins, json!({"utmp": [login.clone()], "wtmp": [login]})),
+            (EvidenceKind::Logins, json!({"utmp": [login], "wtmp": [login]})),
         ])
     }
 
