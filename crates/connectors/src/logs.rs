@@ -323,10 +323,29 @@ pub fn read(
     visit: &mut dyn FnMut(Fact),
 ) -> Result<(Format, Tally), ReadError> {
     let mut head = Vec::new();
-    (&mut *from)
+    let failed = (&mut *from)
         .take(LINE_BYTES_MAX as u64 + 1)
         .read_to_end(&mut head)
-        .map_err(ReadError::Io)?;
+        .err();
+    // What could be read before is read as far as it goes.
+    if let Some(error) = failed {
+        let mut nothing = io::empty();
+        if !head.is_empty() {
+            whole(&head, &mut nothing, format, around, visit)?;
+        }
+        return Err(ReadError::Io(error));
+    }
+    whole(&head, from, format, around, visit)
+}
+
+/// Reads a log that begins with `head` and goes on with `from`.
+fn whole(
+    head: &[u8],
+    from: &mut dyn BufRead,
+    format: Option<Format>,
+    around: Timestamp,
+    visit: &mut dyn FnMut(Fact),
+) -> Result<(Format, Tally), ReadError> {
     let format = format
         .or_else(|| guess(&head[..head.len().min(HEAD_BYTES)]))
         .ok_or(ReadError::Unknown)?;
@@ -334,8 +353,8 @@ pub fn read(
         tally: Tally::default(),
         visit,
     };
-    let is_document = format.is_json() && json::is_document(&head);
-    let mut all = head.as_slice().chain(from);
+    let is_document = format.is_json() && json::is_document(head);
+    let mut all = head.chain(from);
     if is_document {
         let mut document = Vec::new();
         (&mut all)
@@ -350,14 +369,18 @@ pub fn read(
     }
     let mut lines = Lines::new(&mut all);
     let mut decoder = Decoder::new(format, around);
-    while let Some(line) = lines.next().map_err(ReadError::Io)? {
-        match line {
-            Line::Whole(line) => decoder.line(line, &mut visitor),
-            Line::TooLong => visitor.take(Outcome::Unreadable("it is longer than a line may be")),
+    let failed = loop {
+        match lines.next() {
+            Ok(None) => break None,
+            Ok(Some(Line::Whole(line))) => decoder.line(line, &mut visitor),
+            Ok(Some(Line::TooLong)) => {
+                visitor.take(Outcome::Unreadable("it is longer than a line may be"));
+            }
+            Err(error) => break Some(error),
         }
-    }
+    };
     decoder.end(&mut visitor);
-    Ok((format, visitor.tally))
+    failed.map_or(Ok((format, visitor.tally)), |error| Err(ReadError::Io(error)))
 }
 
 /// What reads the lines of a log.

@@ -145,6 +145,8 @@ fn parties(format: Format, view: &EventView<'_>) -> Parties {
             }
             parties.text = output.map(clipped);
         }
+        // It names the namespace and the object.
+        Format::KubernetesAudit => parties.text = text(view, &["requestURI"]).map(clipped),
         _ => {}
     }
     parties

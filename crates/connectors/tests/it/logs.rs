@@ -1,5 +1,6 @@
 //! Logs: what their lines are told to say, and what becomes of lines that say nothing.
 
+use std::io::Read as _;
 use std::net::IpAddr;
 use std::path::Path;
 
@@ -325,6 +326,28 @@ fn what_is_too_long_or_unknown_is_told() {
     let error = read(&mut endless, Some(Format::CloudTrail), around(), &mut |_| {}).expect_err("it is too large");
     assert!(error.to_string().contains("64 MiB"), "{error}");
     assert_eq!(DOCUMENT_BYTES_MAX, 64 << 20);
+}
+
+#[test]
+fn what_stands_before_a_failure_is_read_and_the_failure_is_told() {
+    for length in [60, 3 * LINE_BYTES_MAX] {
+        let line = "2026-11-27T00:00:01Z a\n";
+        let text = line.repeat(length / line.len());
+        let mut from = std::io::BufReader::new(text.as_bytes().chain(Broken));
+        let mut count = 0;
+        let error = read(&mut from, None, around(), &mut |_| count += 1).expect_err("it breaks off");
+        assert_eq!(error.to_string(), "it cannot be read");
+        assert_eq!(count, length / line.len());
+    }
+}
+
+/// Bytes that cannot be had.
+struct Broken;
+
+impl std::io::Read for Broken {
+    fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+        Err(std::io::Error::other("broken"))
+    }
 }
 
 /// An array that does not end.

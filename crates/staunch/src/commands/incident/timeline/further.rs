@@ -10,6 +10,7 @@ mod seen;
 mod tests;
 mod unpack;
 
+use std::error::Error as _;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -146,6 +147,13 @@ pub(super) fn read(
         ..Further::default()
     };
     if args.logs.is_empty() && !args.evidence {
+        if args.all || !args.priority.is_empty() {
+            let fault = Fault::new(
+                Exit::Usage,
+                "--all and --priority are about logs and evidence, and none is asked for",
+            );
+            return Err(fault.hint("add --logs FILE or --evidence"));
+        }
         return Ok(further);
     }
     let mut interest = Interest::of(detail, args.before, args.after, args.all);
@@ -186,16 +194,29 @@ impl Further {
             guessed: log.format.is_none(),
             ..LogRead::default()
         };
-        let failed = self.lines(&mut from, log.format, (name, Lane::Log), args, interest, &mut read);
-        if let Err(error) = failed {
+        let before = self.found.len();
+        if let Err(error) = self.lines(&mut from, log.format, (name, Lane::Log), args, interest, &mut read) {
             let is_unknown = matches!(error, logs::ReadError::Unknown);
             let exit = if is_unknown { Exit::Usage } else { Exit::Failed };
             let fault = Fault::doing(exit, format!("cannot read the log {shown}"), &error);
-            return Err(if is_unknown {
-                fault.hint(format!("name its format, as in log={shown}; formats: {}", formats()))
-            } else {
-                fault.hint("name a file with a log; a part of a large document can be cut out with jq")
-            });
+            let known = read.shown + read.outside + read.unrelated + read.left_out;
+            if known == 0 {
+                return Err(if is_unknown {
+                    fault.hint(format!("name its format, as in log={shown}; formats: {}", formats()))
+                } else {
+                    fault.hint("name a file with a log; a part of a large document can be cut out with jq")
+                });
+            }
+            // What it says up to there is worth having.
+            read.tally.items = known;
+            read.tally.facts = known;
+            read.format = self
+                .found
+                .get(before)
+                .and_then(|it| format_of(&it.entry))
+                .or(read.format);
+            let why = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+            read.failed = Some(format!("broken off: {}", Printable(&why)));
         }
         self.tells.logs.push(read);
         Ok(())
@@ -270,6 +291,12 @@ fn clock_of<'c>(clocks: &'c mut Vec<Clock>, system: &str) -> &'c mut Clock {
         clocks.len() - 1
     });
     &mut clocks[at]
+}
+
+/// The format that an entry is of.
+fn format_of(entry: &Entry) -> Option<&'static str> {
+    let format: Format = entry.system.as_deref()?.parse().ok()?;
+    Some(format.name())
 }
 
 fn place(format: Format) -> usize {

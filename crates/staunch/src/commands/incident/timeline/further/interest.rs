@@ -70,6 +70,23 @@ impl Interest {
         interest
     }
 
+    /// An incident that is about nothing.
+    #[cfg(test)]
+    pub(super) fn nothing() -> Self {
+        Self {
+            window: Window {
+                from: Timestamp::EPOCH,
+                to: Timestamp::EPOCH,
+                all: false,
+            },
+            around: Timestamp::EPOCH,
+            addresses: BTreeSet::new(),
+            names: BTreeSet::new(),
+            domains: Vec::new(),
+            pids: BTreeSet::new(),
+        }
+    }
+
     fn add(&mut self, target: &Target) {
         match target {
             Target::Address(ip) => {

@@ -23,6 +23,7 @@ use crate::commands::incident::timeline::{Basis, Entry, Lane};
 const GENERATIONS_MAX: usize = 64;
 
 /// Something that evidence says, before it is known whether it belongs to the incident.
+#[derive(Clone, Debug)]
 struct Seen {
     at: Timestamp,
     /// The kind of evidence.
@@ -312,4 +313,121 @@ fn seconds(text: &str) -> Option<Timestamp> {
     let (seconds, nanos): (u64, u64) = (seconds.parse().ok()?, nanos.parse().ok()?);
     let us = seconds.checked_mul(1_000_000)?.checked_add(nanos / 1_000)?;
     Some(Timestamp::from_micros(us))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use staunch_model::text::is_unsafe_to_show;
+    use staunch_model::{EvidenceId, Span};
+
+    use super::*;
+    use crate::commands::incident::sealed::Sealed;
+
+    /// Documents that were taken at noon, an hour after the machine was started.
+    fn facts(documents: &[(EvidenceKind, Value)]) -> Facts {
+        let sealed = |(at, (kind, document)): (usize, &(EvidenceKind, Value))| Sealed {
+            evidence: EvidenceId(1 + at as u64),
+            kind: *kind,
+            at: "2026-11-25T12:00:00Z".parse().expect("a time"),
+            since_boot: Span::from_hours(1),
+            document: document.clone(),
+        };
+        let sealed: Vec<Sealed> = documents.iter().enumerate().map(sealed).collect();
+        Facts::of(&sealed)
+    }
+
+    fn story(name: &str) -> Facts {
+        let process = |pid: u32, parent: u32, started: u64| {
+            json!({"pid": pid, "parent": parent, "started": started, "name": name, "program": format!("/bin/{name}"),
+                "Uid": "33\t33\t33\t33"})
+        };
+        let processes = [
+            process(1, 0, 1),
+            process(10, 1, 100),
+            process(20, 10, 30_000),
+            process(99, 1, 200),
+        ];
+        let socket = json!({"protocol": "tcp", "local": "192.0.2.1", "local_port": 40_000, "remote": "203.0.113.9",
+            "remote_port": 443, "state": "established", "holders": [{"pid": 20, "started": 30_000, "name": name}]});
+        let login = json!({"kind": 7, "user": name, "pid": 10, "host": "203.0.113.9", "line": "pts/0",
+            "seconds": 1_795_607_000, "microseconds": 5});
+        facts(&[
+            (EvidenceKind::Processes, json!({"processes": processes})),
+            (EvidenceKind::Sockets, json!({"tcp": [socket]})),
+            (EvidenceKind::Logins, json!({"utmp": [login], "wtmp": [login]})),
+        ])
+    }
+
+    fn told(seen: &[Seen]) -> Vec<String> {
+        let line = |it: &Seen| format!("{} {} {} [{}]", it.at, it.basis.name(), it.what, it.said_by);
+        seen.iter().map(line).collect()
+    }
+
+    #[test]
+    fn documents_tell_of_processes_connections_and_logins() {
+        let facts = story("curl");
+        let began = told(&processes(&facts));
+        assert_eq!(
+            began[2],
+            "2026-11-25T11:05:00.000Z observed process 20 (curl) began, /bin/curl, user 33, by 10 [EV-1 EV-2]"
+        );
+        assert_eq!(
+            told(&connections(&facts)),
+            [
+                "2026-11-25T12:00:00.000Z observed connection open: tcp 192.0.2.1:40000 <-> 203.0.113.9:443, established, \
+              held by 20 [EV-2]"
+            ]
+        );
+        // The same record stands in both files.
+        assert_eq!(
+            told(&logins(&facts)),
+            ["2026-11-25T11:43:20.000Z stated login of curl from 203.0.113.9 at pts/0 [EV-3]"]
+        );
+    }
+
+    #[test]
+    fn processes_of_the_incident_are_those_that_talk_to_it_and_who_started_them() {
+        let facts = story("curl");
+        let mut interest = Interest::nothing();
+        assert!(pids(&facts, &interest).is_empty());
+        interest.addresses.insert("203.0.113.9".parse().expect("an address"));
+        assert_eq!(pids(&facts, &interest).into_iter().collect::<Vec<_>>(), [10, 20]);
+        interest.pids.insert(99);
+        assert_eq!(pids(&facts, &interest).into_iter().collect::<Vec<_>>(), [10, 20, 99]);
+    }
+
+    #[test]
+    fn times_of_files_are_told_once_and_what_is_none_is_passed_over() {
+        let list = json!({"files": [
+            {"path": "/srv/x", "before": {"modified": "1795607000.000000000", "changed": "1795607000.000000900",
+                "read": "1795607100.500000000", "born": null}},
+            {"path": {"hex": "ff2f"}, "before": {"modified": "never", "changed": "1.x", "read": "18446744073709551615.0"}},
+            {"path": 7}, 7]});
+        assert_eq!(
+            told(&files(&list, "EV-4")),
+            [
+                "2026-11-25T11:43:20.000Z stated file /srv/x: modified and changed [EV-4]",
+                "2026-11-25T11:45:00.500Z stated file /srv/x: read [EV-4]"
+            ]
+        );
+        assert!(files(&json!([]), "EV-4").is_empty());
+    }
+
+    #[test]
+    fn names_of_attackers_are_safe_to_show() {
+        let facts = story("\u{1b}[31m\u{202e}<b>\n");
+        let list = json!({"files": [{"path": "/\u{9b}\u{202e}\n", "before": {"read": "1.0"}}]});
+        let all = [
+            processes(&facts),
+            connections(&facts),
+            logins(&facts),
+            files(&list, "EV-4"),
+        ]
+        .concat();
+        assert_eq!(all.len(), 7);
+        for seen in &all {
+            assert!(!seen.what.chars().any(is_unsafe_to_show), "{:?}", seen.what);
+        }
+    }
 }

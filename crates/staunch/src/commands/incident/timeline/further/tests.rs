@@ -47,9 +47,12 @@ fn told(logs: &[(&str, &str)], arguments: &[&str]) -> Result<(Value, String), Fa
     let folder = tempfile::tempdir().expect("a folder");
     for (name, text) in logs {
         // Named like a packed one, it is.
-        let bytes = match name.ends_with(".zst") {
-            true => zstd::encode_all(text.as_bytes(), 3).expect("memory"),
-            false => text.as_bytes().to_vec(),
+        let packed = || zstd::encode_all(text.as_bytes(), 3).expect("memory");
+        let bytes = match name.split_once('.') {
+            Some((_, "zst")) => packed(),
+            // A second part that is not whole.
+            Some((_, "cut.zst")) => [packed(), packed()[..20].to_vec()].concat(),
+            _ => text.as_bytes().to_vec(),
         };
         fs::write(folder.path().join(name), bytes).expect("it is our folder");
     }
@@ -134,6 +137,11 @@ fn of_logs_there_is_what_belongs_to_the_incident_where_its_time_puts_it() {
     // What is packed is read as what it is.
     let packed = told(&[("flows.zst", FLOWS)], &["--logs", "LOG:flows.zst"]).expect("it is read");
     assert_eq!(packed.0["logs"][0]["shown"], 2, "{}", packed.1);
+
+    let cut = told(&[("flows.cut.zst", FLOWS)], &["--logs", "LOG:flows.cut.zst"]).expect("it is read");
+    assert_eq!(cut.0["logs"][0]["shown"], 2, "{}", cut.1);
+    assert_eq!(cut.0["logs"][0]["format"], "vpc-flow");
+    assert!(cut.1.contains("broken off: "), "{}", cut.1);
 
     // Everything, of a longer time.
     let all = ["--logs", "LOG:flows", "--all", "--before", "3h"];
@@ -358,6 +366,8 @@ fn what_cannot_be_read_is_an_error_with_a_hint() {
     let (exit, shown) = fault(&[("x", "what is this\n")], &["--logs", "LOG:x"]);
     assert_eq!(exit, Exit::Usage, "{shown}");
     assert!(shown.contains("vpc-flow"), "{shown}");
+    let (exit, shown) = fault(&[], &["--all"]);
+    assert_eq!(exit, Exit::Usage, "{shown}");
     let (exit, _) = fault(&[], &["--logs", "LOG:nothing"]);
     assert_eq!(exit, Exit::NotFound);
     let (exit, shown) = fault(&[("flows", FLOWS)], &["--logs", "LOG:flows", "--clock", "suricat=+2s"]);
