@@ -7,8 +7,8 @@ use std::process::Command as Program;
 
 use serde_json::Value;
 use staunch_model::{
-    Command, ContentHash, Effect, EvidenceId, Failure, FailureKind, Found, Input, Operator, Outcome, ReleaseScope,
-    Sealed, Span, TargetFacts, Timestamp, TransactionId,
+    Command, ContentHash, Effect, EvidenceId, Failure, FailureKind, Found, Input, Mode, Operator, Outcome,
+    ReleaseScope, Sealed, Span, TargetFacts, Timestamp, TransactionId,
 };
 
 use crate::backtest::{alert, at, record_with, world};
@@ -226,6 +226,26 @@ fn a_share_that_crossed_the_limit_is_a_diff_of_one_line_that_is_checked_until_it
         review.check(),
         (Some(0), vec!["already applied to playbooks/share.yaml".to_owned()])
     );
+}
+
+#[test]
+fn a_backtest_goes_as_far_as_people_had_allowed_then() {
+    let text = playbook(
+        "context: [traffic-share]\nguards:\n  impact: { traffic_share_max: 5% }\n",
+        BLOCK,
+    );
+    let events = [
+        (at(0), alert("203.0.113.1", at(0), "Nothing")),
+        (at(2), alert("203.0.113.1", at(2), "Brute force")),
+    ];
+    let asking = asks(1, Command::SetMode(Mode::Approve), "");
+    let home = recorded_as(&text, &events, &[asking], &|effect| world(effect, 7, &Outcome::Landed));
+    let review = Review::of(&home, "INC-1");
+    let (change, _) = review.only();
+    assert_eq!(backtest(change, "newly_contained"), [0, 0], "{change}");
+    assert_eq!(backtest(change, "otherwise_different"), [1, 1], "{change}");
+    let test = review.text("tests/share.review-INC-1.test.yaml");
+    assert!(test.contains("mode: approve"), "{test}");
 }
 
 #[test]

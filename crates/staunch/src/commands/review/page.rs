@@ -22,8 +22,8 @@ pub(super) enum Block {
 
 const STYLE: &str = "body{font:1rem/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1b1f24;\
 background:#fff}table{border-collapse:collapse;width:100%}th,td{text-align:left;vertical-align:top;padding:.25rem .6rem \
-.25rem 0;border-bottom:1px solid #ccd;overflow-wrap:anywhere}.prompt{color:#555;border-left:.25rem solid #99c;\
-padding-left:.75rem}";
+.25rem 0;border-bottom:1px solid #ccd;min-width:5.2em;overflow-wrap:anywhere}.prompt{color:#555;\
+border-left:.25rem solid #99c;padding-left:.75rem}";
 
 /// `blocks` as Markdown.
 pub(super) fn markdown(title: &str, blocks: &[Block]) -> String {

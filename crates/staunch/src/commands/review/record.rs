@@ -32,7 +32,7 @@ pub(super) struct Recorded {
     pub(super) detail: IncidentDetail,
     /// Its first events, as they came.
     pub(super) events: Vec<Arc<Event>>,
-    /// What held when it was opened.
+    /// What held when it was opened, with the mode that a person had set by then.
     pub(super) policy: Option<Arc<Policy>>,
     /// The frames that hold its events, all of them.
     pub(super) frames: BTreeSet<Lsn>,
@@ -60,7 +60,8 @@ pub(super) struct Return {
 pub(super) fn read(config: &Config, id: IncidentId) -> Result<Recorded, Fault> {
     let dir = config.journal_dir();
     let journal = ReadOnlyJournal::open(&dir).map_err(|error| open_fault(&error))?;
-    let mut policy = None;
+    let mut policy: Option<Arc<Policy>> = None;
+    let mut mode_set = None;
     let mut held = None;
     let mut installation = InstallationId::default();
     let mut events: Vec<Arc<Event>> = Vec::new();
@@ -68,15 +69,29 @@ pub(super) fn read(config: &Config, id: IncidentId) -> Result<Recorded, Fault> {
     let mut frames = BTreeSet::new();
     each_frame(&journal, &mut |step| {
         match &step.frame.input {
-            Input::Policy(it) => policy = Some(Arc::clone(it)),
+            Input::Policy(it) => {
+                // A mode in the configuration holds from when it is changed there.
+                if policy.as_ref().is_some_and(|before| before.mode_max != it.mode_max) {
+                    mode_set = None;
+                }
+                policy = Some(Arc::clone(it));
+            }
             Input::Started { installation: it, .. } => installation = *it,
             _ => {}
         }
         for record in &step.frame.records {
+            if let Record::ModeSet { mode } = record {
+                mode_set = Some(*mode);
+            }
             let is_first = matches!(record, Record::IncidentOpened { incident, .. } if *incident == id);
             let is_further = matches!(record, Record::EventJoined { incident } if *incident == id);
             if is_first {
-                held.clone_from(&policy);
+                held = policy.as_ref().map(|it| {
+                    Arc::new(Policy {
+                        mode_max: mode_set.unwrap_or(it.mode_max),
+                        ..(**it).clone()
+                    })
+                });
             }
             if let (true, Some((event, _))) = (is_first || is_further, step.frame.input.event()) {
                 frames.insert(step.lsn);

@@ -76,8 +76,8 @@ pub(in crate::commands::review) fn unified(file: &str, old: &str, new: &str) -> 
     while let Some(first) = (next..changes.len()).find(|at| changes[*at].0 != ChangeTag::Equal) {
         // A hunk goes on while the next change is near.
         let mut last = first;
-        for at in first..changes.len() {
-            if changes[at].0 != ChangeTag::Equal {
+        for (at, (tag, _)) in changes.iter().enumerate().skip(first) {
+            if *tag != ChangeTag::Equal {
                 last = at;
             } else if at - last > 2 * AROUND {
                 break;

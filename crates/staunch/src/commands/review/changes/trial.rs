@@ -95,9 +95,17 @@ pub(super) fn run(
         let new = candidates.iter().map(|it| lane(&it.programs));
         std::iter::once(lane(programs)).chain(new).collect()
     };
-    let adapt = |position: usize, policy: &Policy| match position.checked_sub(1) {
-        Some(at) => candidates[at].policy(policy),
-        None => policy.clone(),
+    let mode = recorded.policy.as_ref().map(|it| it.mode_max);
+    let adapt = |position: usize, policy: &Policy| {
+        // Commands are not given again, and so neither is the mode that a person had set.
+        let policy = Policy {
+            mode_max: mode.unwrap_or(policy.mode_max),
+            ..policy.clone()
+        };
+        match position.checked_sub(1) {
+            Some(at) => candidates[at].policy(&policy),
+            None => policy,
+        }
     };
     let dir = config.journal_dir();
     let id = recorded.id();
@@ -126,13 +134,6 @@ pub(super) fn run(
         let drivers = wiring::check_context(config).drivers;
         let policy = |position: usize| {
             let today = wiring::policy(config, &[], &[], &drivers);
-            let today = match &recorded.policy {
-                Some(recorded) => Policy {
-                    mode_max: recorded.mode_max,
-                    ..today
-                },
-                None => today,
-            };
             adapt(position, &today)
         };
         let read = past::files(&files, &mut lanes, &policy, now(), known.as_deref())?;
