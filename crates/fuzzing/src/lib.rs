@@ -3,6 +3,7 @@
 //! Never makes bytes by itself: the workspace in `fuzz/` calls these functions with what libFuzzer makes, and the tests
 //! of this crate call them with the committed corpora and regressions. A property that does not hold is a panic.
 
+pub mod age;
 pub mod archive;
 pub mod bodies;
 pub mod cel;
@@ -146,6 +147,10 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "unbound",
         run: unbound::run,
+    },
+    Target {
+        name: "age",
+        run: age::run,
     },
     Target {
         name: "custody",

@@ -10,7 +10,7 @@ const RULES: &str = include_str!("../../../../contrib/prometheus/staunch.rules.y
 const DASHBOARD: &str = include_str!("../../../../contrib/grafana/staunch.json");
 const ATTACKER: &str = "203.0.113.9";
 
-fn scrape(server: &Server) -> String {
+pub(crate) fn scrape(server: &Server) -> String {
     let mut answer = ureq::get(format!("{}/metrics", server.url)).call().expect("it answers");
     let kind = answer.headers().get("content-type").expect("it has one").clone();
     assert_eq!(kind, "text/plain; version=0.0.4; charset=utf-8");
@@ -18,7 +18,7 @@ fn scrape(server: &Server) -> String {
 }
 
 /// The value of the sample with this name and these labels.
-fn value(scrape: &str, sample: &str) -> Option<f64> {
+pub(crate) fn value(scrape: &str, sample: &str) -> Option<f64> {
     let line = scrape
         .lines()
         .find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));

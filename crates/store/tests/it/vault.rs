@@ -30,6 +30,7 @@ fn options(artefact_bytes_max: u64) -> DirVaultOptions {
         artefact_bytes_max,
         is_immutable: false,
         hook: None,
+        ..DirVaultOptions::default()
     }
 }
 

@@ -4,14 +4,11 @@
 
 use std::io::Read as _;
 use std::ops::ControlFlow;
-use std::path::Path;
 
 use serde_json::Value;
 use staunch_model::{EvidenceId, EvidenceKind, IncidentId, Printable, Sha256Hash, Span, Taken, Timestamp};
 use staunch_ports::Vault as _;
 use staunch_store::vault::DirVault;
-
-use crate::wiring;
 
 /// The bytes of one document that is read: the processes and sockets of a large machine have some tens of MiB.
 const DOCUMENT_BYTES_MAX: u64 = 32 << 20;
@@ -56,17 +53,9 @@ impl Sealed {
     }
 }
 
-/// Reads what `folder` holds of `incident`.
-pub(super) fn read(folder: &Path, incident: IncidentId) -> Read {
+/// Reads what `vault` holds of `incident`.
+pub(super) fn read(vault: &DirVault, incident: IncidentId) -> Read {
     let mut found = Read::default();
-    let dir = folder.join(wiring::VAULT);
-    if !dir.is_dir() {
-        found
-            .missing
-            .push("there is no vault on this machine; `--vault` names a copy".to_owned());
-        return found;
-    }
-    let vault = DirVault::read_only(&dir);
     let mut wanted: Vec<(EvidenceId, EvidenceKind, Timestamp, Span, Sha256Hash, u64)> = Vec::new();
     let visited = vault.manifests(incident, &mut |it| {
         let custody = &it.manifest.custody;
@@ -106,7 +95,7 @@ pub(super) fn read(folder: &Path, incident: IncidentId) -> Read {
             continue;
         }
         room -= size;
-        match document(&vault, hash, size) {
+        match document(vault, hash, size) {
             Ok(document) => found.sealed.push(Sealed {
                 evidence,
                 kind,
