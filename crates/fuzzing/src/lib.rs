@@ -25,6 +25,7 @@ pub mod netlink;
 pub mod playbook;
 pub mod segment;
 mod shown;
+pub mod sntp;
 pub mod sources;
 pub mod syslog;
 pub mod tlog;
@@ -151,6 +152,10 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "age",
         run: age::run,
+    },
+    Target {
+        name: "sntp",
+        run: sntp::run,
     },
     Target {
         name: "custody",

@@ -49,8 +49,14 @@ pub(crate) fn endpoints(config: &Config) -> Vec<Endpoint> {
         let url = it.url.clone().or_else(|| it.repository.clone())?;
         Some((url, format!("the anchor {}", it.name)))
     });
+    let clock = config.evidence.clock.iter().filter(|_| config.evidence.enabled);
+    let clock = clock.map(|it| {
+        let address = crate::clock_offset::address(it);
+        (format!("ntp://{address}"), "the time server of evidence".to_owned())
+    });
     let called = feeds
         .chain(bucket)
+        .chain(clock)
         .chain(anchors)
         .chain(lookups)
         .chain(notifiers)
@@ -83,6 +89,7 @@ fn endpoint(url: &str, what: String) -> Option<Endpoint> {
             "https" => 443,
             "http" => 80,
             "ssh" => 22,
+            "ntp" => 123,
             _ => return None,
         },
     };

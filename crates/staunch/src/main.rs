@@ -11,6 +11,7 @@ mod bucket;
 mod called;
 mod cli;
 mod client;
+mod clock_offset;
 mod commands;
 mod config;
 mod context;

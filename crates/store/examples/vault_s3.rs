@@ -12,7 +12,7 @@ mod in_bucket;
 use std::cell::Cell;
 use std::io::Read as _;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use in_bucket::{InBucket, settings, standing};
 use staunch_model::{Failure, FailureKind, Sha256Hash, Taken, WriteOnce};
@@ -21,6 +21,10 @@ use staunch_testkit::contract::vault::{self as contract, ARTEFACT_BYTES_MAX, Sub
 use ureq::http;
 
 const WITHIN: Duration = Duration::from_secs(20);
+
+fn by() -> Instant {
+    Instant::now() + WITHIN
+}
 
 /// Plain HTTP to a server on this machine.
 #[derive(Clone)]
@@ -122,7 +126,11 @@ fn main() {
         )
     };
     contract::vault(|| Box::new(subject(false)));
-    println!("the vault keeps its contract in {} buckets", count.get());
+    contract::vault(|| Box::new(subject(false).encrypted()));
+    println!(
+        "the vault keeps its contract under {} prefixes, half of them encrypted",
+        count.get()
+    );
 
     let held = subject(true);
     let sealed = store(&*held.vault(), 3, 17, b"evidence");
@@ -136,16 +144,16 @@ fn main() {
     let version = storage.version.as_deref().expect("it has one");
     let until = storage.retain_until.expect("it is kept");
     held.bucket
-        .check_kept(&object, version, until, storage.sha256, WITHIN)
+        .check_kept(&object, version, until, storage.sha256, by())
         .expect("it is kept and held");
     let later = until + staunch_model::Span::from_hours(1);
-    let failure = held.bucket.check_kept(&object, version, later, storage.sha256, WITHIN);
+    let failure = held.bucket.check_kept(&object, version, later, storage.sha256, by());
     assert!(
         failure.is_err_and(|it| it.kind == FailureKind::Denied),
         "it is not kept that long"
     );
     held.bucket
-        .keep(&object, version, later, storage.sha256, WITHIN)
+        .keep(&object, version, later, storage.sha256, by())
         .expect("it can be kept longer");
     println!("retention and legal hold are read back, and a retention is made longer");
     let sent = held.dir_vault().send().expect("it can be sent");
@@ -159,11 +167,11 @@ fn known_to_be_wrong(link: &Plain, settings: BucketSettings) {
     let bucket = Bucket::new(settings.clone(), Box::new(link.clone()), standing());
     let until = bucket.retain_until();
     let (sound, other) = (Sha256Hash::of(b"1"), Sha256Hash::of(b"2"));
-    let put = |name: &str, sha256| bucket.put(name, Payload::Bytes(b"1"), sha256, until, WITHIN);
+    let put = |name: &str, sha256| bucket.put(name, Payload::Bytes(b"1"), sha256, until, by());
     assert!(matches!(put("sound", sound), Ok(Put::New(_))));
     assert_eq!(put("sound", sound), Ok(Put::Taken), "If-None-Match is looked at");
     let mut text = String::new();
-    let (_, mut body) = bucket.get("sound", None, WITHIN).expect("it is there");
+    let (_, mut body) = bucket.get("sound", None, by()).expect("it is there");
     body.read_to_string(&mut text).expect("it is text");
     assert_eq!(text, "1");
 
@@ -176,7 +184,7 @@ fn known_to_be_wrong(link: &Plain, settings: BucketSettings) {
 
     let another = Plain::new(&link.address, "another");
     let stranger = Bucket::new(settings, Box::new(another), Arc::new(*standing()));
-    let is_signed = stranger.prove(WITHIN).is_err();
+    let is_signed = stranger.prove(by()).is_err();
     assert!(!is_signed, "the server looks at signatures, and was known not to");
     println!("wrong: it takes any key, which S3 refuses (SignatureDoesNotMatch)");
 }

@@ -18,7 +18,6 @@
 //! lock), `Conflict` (another checkpoint of the same size is there)
 
 use std::io::Read as _;
-use std::time::{Duration, Instant};
 
 use staunch_model::{Failure, FailureKind, Sha256Hash};
 use staunch_store::s3::{Payload, Put};
@@ -30,9 +29,6 @@ use crate::bucket;
 /// What the file of a version ends with.
 const VERSION: &str = "version";
 
-/// The least time that a request is given, so that one is answered when the deadline is near.
-const LEAST: Duration = Duration::from_secs(1);
-
 /// Puts the checkpoint there. `has_proved` says whether the bucket has shown that it locks, and becomes true when
 /// it does.
 ///
@@ -40,22 +36,21 @@ const LEAST: Duration = Duration::from_secs(1);
 /// See the module.
 pub(super) fn put(work: &Work<'_>, has_proved: &mut bool) -> Result<(), Failure> {
     let bucket = bucket::of_anchor(work.settings)?;
-    let left = || work.until.saturating_duration_since(Instant::now()).max(LEAST);
     if !*has_proved {
-        bucket.prove(left())?;
+        bucket.prove(work.until)?;
         *has_proved = true;
     }
     let name = format!("{}/{}.checkpoint", work.checkpoint.origin, work.checkpoint.size);
     let note = work.note.as_bytes();
     let (until, sha256) = (bucket.retain_until(), Sha256Hash::of(note));
-    let version = match bucket.put(&name, Payload::Bytes(note), sha256, until, left())? {
+    let version = match bucket.put(&name, Payload::Bytes(note), sha256, until, work.until)? {
         Put::New(version) => {
-            bucket.check_kept(&name, &version, until, sha256, left())?;
+            bucket.check_kept(&name, &version, until, sha256, work.until)?;
             version
         }
         // It is there: an attempt whose answer was lost, or another history of the same size.
         Put::Taken => {
-            let (version, body) = bucket.get(&name, None, left())?;
+            let (version, body) = bucket.get(&name, None, work.until)?;
             let mut there = Vec::new();
             let read = body.take(NOTE_BYTES_MAX).read_to_end(&mut there);
             read.map_err(|error| Failure::new(FailureKind::Unavailable, &error.to_string()))?;
@@ -63,7 +58,7 @@ pub(super) fn put(work: &Work<'_>, has_proved: &mut bool) -> Result<(), Failure>
                 let what = format!("{name} is there and is another: the log was put back");
                 return Err(Failure::new(FailureKind::Conflict, &what));
             }
-            bucket.keep(&name, &version, until, sha256, left())?;
+            bucket.keep(&name, &version, until, sha256, work.until)?;
             version
         }
     };

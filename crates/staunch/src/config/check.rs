@@ -73,6 +73,7 @@ pub(super) fn check(config: &Config, text: &str) -> Vec<Mistake> {
     checker.anchors(config);
     checker.bucket(config);
     checker.recipients(config);
+    checker.clock(config);
     checker.rest(config);
     checker.drill(config);
     checker.sources(config);

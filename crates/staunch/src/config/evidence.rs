@@ -26,6 +26,10 @@ pub(crate) struct EvidenceSettings {
     /// are not encrypted. Who has none of their secret keys can prove the stored bytes, and read nothing. Since
     /// v0.1.
     pub(crate) recipients: Vec<String>,
+    /// The time server that tells how far the clock of this machine is off, which manifests then say: a name or an
+    /// address, with a port where it is not 123. It is asked every five minutes, over UDP (SNTP); the clock is not
+    /// set. Default none: nobody can tell. Since v0.1.
+    pub(crate) clock: Option<String>,
     /// A bucket that locks what is put there, for artefacts and copies of their manifests. Default none: artefacts
     /// stay in `dir`. Since v0.1.
     pub(crate) s3: Option<EvidenceBucket>,
@@ -214,6 +218,7 @@ impl Default for EvidenceSettings {
             artefact_mib_max: 16 << 10,
             immutable: true,
             recipients: Vec::new(),
+            clock: None,
             s3: None,
             anchors: Vec::new(),
         }

@@ -14,14 +14,14 @@ use staunch_model::{EvidenceSource, Failure, FailureKind, Sha256Hash, Span, Writ
 use staunch_ports::Vault;
 use staunch_ports::clock::SystemClock;
 use staunch_runtime::telemetry::CopyMeter;
-use staunch_runtime::{PreserveParts, Preserver};
+use staunch_runtime::{ClockOffsetFn, PreserveParts, Preserver};
 use staunch_store::age::Recipient;
 use staunch_store::vault::{DirVault, DirVaultOptions};
 
 use crate::config::Config;
 use crate::exit::{Exit, Fault};
 use crate::logbook::{DurableUpTo, LogbookParts, LoggedVault};
-use crate::{anchors, bucket, outbox};
+use crate::{anchors, bucket, clock_offset, outbox};
 
 /// The vault, in the directory of evidence.
 pub(crate) const VAULT: &str = "vault";
@@ -96,7 +96,7 @@ pub(crate) fn preserver(
         version: env!("CARGO_PKG_VERSION").into(),
         build: build()?,
         tools: tools(),
-        clock_offset: Arc::new(|| None),
+        clock_offset: clock_offset(config)?,
         clock: Arc::new(SystemClock),
         since_boot,
     });
@@ -135,6 +135,16 @@ fn open(config: &Config, dir: &Path) -> Result<(DirVault, WriteOnce), Failure> {
             Ok((vault, here))
         }
         Err(failure) => Err(failure),
+    }
+}
+
+/// What tells how far the clock is off.
+fn clock_offset(config: &Config) -> Result<ClockOffsetFn, Fault> {
+    match &config.evidence.clock {
+        Some(server) => {
+            clock_offset::start(server).map_err(|error| Fault::doing(Exit::Failed, "cannot start a thread", &error))
+        }
+        None => Ok(Arc::new(|| None)),
     }
 }
 

@@ -38,7 +38,12 @@ fn what_happens_is_counted_and_what_stands_is_shown() {
         let list = "[[never_touch.files]]\npath = \"list.txt\"\nreason = \"a partner\"\n";
         let feed = "[[feeds]]\nname = \"drop\"\npath = \"list.txt\"\n[[context.assets]]\npath = \"assets.csv\"\n\
                     [[lookups]]\nname = \"own\"\nkind = \"generic\"\nurl = \"http://127.0.0.1:1/{ip}\"\npointer = \"/score\"\n";
-        let home = Home::new(&format!("{SMALL}{list}{feed}"));
+        // Nobody is there: what waits and what fails is told as well.
+        let copies = "[evidence]\nimmutable = false\n[evidence.s3]\nendpoint = \"http://127.0.0.1:1\"\nbucket = \"evidence\"\n\
+                      key_file = \"s3.key\"\n[[evidence.anchors]]\nname = \"nowhere\"\nkind = \"git\"\n\
+                      repository = \"/nonexistent/anchors.git\"\n";
+        let home = Home::new(&format!("{SMALL}{list}{feed}{copies}"));
+        crate::s3_server::key(&home);
         std::fs::write(home.path("list.txt"), "192.0.2.0/24\n").expect("it is our directory");
         std::fs::write(home.path("assets.csv"), "network,tier\n10.0.0.0/8,0\n").expect("it is our directory");
         let server = home.serve();

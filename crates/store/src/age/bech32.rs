@@ -24,11 +24,11 @@ pub(super) fn decode(prefix: &str, text: &str) -> Option<[u8; 32]> {
     let mut bytes = [0; 32];
     let (mut bits, mut held, mut at) = (0_u32, 0_u32, 0);
     for value in &values[..DATA_LETTERS] {
-        bits = bits << 5 | u32::from(*value);
+        bits = (bits << 5) | u32::from(*value);
         held += 5;
         if held >= 8 {
             held -= 8;
-            bytes[at] = u8::try_from(bits >> held & 0xff).ok()?;
+            bytes[at] = u8::try_from((bits >> held) & 0xff).ok()?;
             at += 1;
         }
         bits &= (1 << held) - 1;
@@ -42,19 +42,19 @@ pub(super) fn encode(prefix: &str, bytes: [u8; 32]) -> String {
     let mut values = Vec::with_capacity(DATA_LETTERS + CHECK_LETTERS);
     let (mut bits, mut held) = (0_u32, 0_u32);
     for byte in bytes {
-        bits = bits << 8 | u32::from(byte);
+        bits = (bits << 8) | u32::from(byte);
         held += 8;
         while held >= 5 {
             held -= 5;
-            values.push(bits >> held & 31);
+            values.push((bits >> held) & 31);
         }
         bits &= (1 << held) - 1;
     }
-    values.push(bits << (5 - held) & 31);
+    values.push((bits << (5 - held)) & 31);
     let data: Vec<u8> = values.iter().filter_map(|it| u8::try_from(*it).ok()).collect();
     let whole: Vec<u8> = spread(prefix).chain(data).chain([0; CHECK_LETTERS]).collect();
     let sum = check(&whole) ^ 1;
-    values.extend((0..6).map(|at| sum >> (5 * (5 - at)) & 31));
+    values.extend((0..6).map(|at| (sum >> (5 * (5 - at))) & 31));
     let letters = values.iter().map(|it| char::from(LETTERS[*it as usize]));
     format!("{prefix}1{}", letters.collect::<String>())
 }
@@ -71,9 +71,9 @@ fn check(values: &[u8]) -> u32 {
     let mut sum = 1_u32;
     for value in values {
         let top = sum >> 25;
-        sum = (sum & 0x01ff_ffff) << 5 ^ u32::from(*value);
+        sum = ((sum & 0x01ff_ffff) << 5) ^ u32::from(*value);
         for (at, part) in PARTS.iter().enumerate() {
-            if top >> at & 1 == 1 {
+            if (top >> at) & 1 == 1 {
                 sum ^= part;
             }
         }
@@ -93,7 +93,10 @@ mod tests {
         let bytes = decode("age", KNOWN).expect("it is one");
         assert_eq!(encode("age", bytes), KNOWN);
         for seed in 0..=255_u8 {
-            let bytes = std::array::from_fn(|at| seed.wrapping_mul(31).wrapping_add(at as u8));
+            let mut bytes = [seed.wrapping_mul(31); 32];
+            for (byte, at) in bytes.iter_mut().zip(0_u8..) {
+                *byte = byte.wrapping_add(at);
+            }
             assert_eq!(decode("x", &encode("x", bytes)), Some(bytes));
         }
     }

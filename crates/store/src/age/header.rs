@@ -62,7 +62,7 @@ pub(super) fn read(from: &mut impl BufRead, identities: &[Identity]) -> io::Resu
                 None => return Err(AgeError::Malformed("it is encrypted to no key of X25519").into()),
             };
             let end = lines.text.rfind("---").map_or(0, |at| at + 3);
-            let proved = hmac::verify(&code_of(&key), lines.text[..end].as_bytes(), &code);
+            let proved = hmac::verify(&code_of(&key), &lines.text.as_bytes()[..end], &code);
             return proved.map(|()| key).map_err(|_| AgeError::Changed.into());
         }
         let stanza = line
@@ -78,14 +78,14 @@ pub(super) fn read(from: &mut impl BufRead, identities: &[Identity]) -> io::Resu
         }
         if let ["X25519", rest @ ..] = &arguments[..] {
             has_known = true;
-            let found = unwrapped(rest, body, identities)?;
+            let found = unwrapped(rest, &body, identities)?;
             key = key.or(found);
         }
     }
 }
 
 /// The key in a stanza; `None` when it is for others.
-fn unwrapped(arguments: &[&str], body: Vec<u8>, identities: &[Identity]) -> Result<Option<FileKey>, AgeError> {
+fn unwrapped(arguments: &[&str], body: &[u8], identities: &[Identity]) -> Result<Option<FileKey>, AgeError> {
     let malformed = AgeError::Malformed("a stanza of X25519 has another form");
     let [share] = arguments else { return Err(malformed) };
     let share = STANDARD_NO_PAD.decode(share).map_err(|_| malformed)?;
@@ -98,7 +98,7 @@ fn unwrapped(arguments: &[&str], body: Vec<u8>, identities: &[Identity]) -> Resu
         if secret == [0; 32] {
             return Err(malformed);
         }
-        let mut body = body.clone();
+        let mut body = body.to_vec();
         let key = sealing(&wrapping(&secret, &share, &identity.recipient().key));
         if let Some(key) = unseal(&key, [0; 12], &mut body) {
             return FileKey::try_from(&*key).map(Some).map_err(|_| malformed);

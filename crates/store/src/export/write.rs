@@ -345,7 +345,7 @@ impl Export<'_> {
         let bytes = self.vault.read(&receipt, RECEIPT_BYTES_MAX);
         let bytes = bytes.map_err(|error| changed(&receipt, &error))?;
         let parsed = parse_receipt(&bytes, of).map_err(|what| ExportError::Changed { name: receipt, what })?;
-        self.add(format!("receipts/{}.json", of.artefact), bytes);
+        self.add(format!("receipts/{}.json", parsed.storage.sha256), bytes);
         Ok(Source::Bucket(Box::new(parsed)))
     }
 

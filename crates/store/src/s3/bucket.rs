@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::Read;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::Instant;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -40,10 +40,10 @@ pub enum Put {
 
 /// How a bucket says that it keeps a version.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Kept {
-    pub(crate) mode: String,
-    pub(crate) until: Option<Timestamp>,
-    pub(crate) has_legal_hold: bool,
+struct Kept {
+    mode: String,
+    until: Option<Timestamp>,
+    has_legal_hold: bool,
     /// The SHA-256 that it has computed, in base64; `None` when it tells none.
     sha256: Option<String>,
 }
@@ -91,11 +91,11 @@ impl Bucket {
         Timestamp::from_micros(micros / second * second)
     }
 
-    /// Puts an object that is kept for a moment, and has the bucket refuse to delete it.
+    /// Puts an object that is kept for a moment, and has the bucket refuse to delete it; all of it is done `by` then.
     ///
     /// # Errors
     /// `Denied` when it does not lock, or the key is not taken; otherwise why it cannot be asked.
-    pub fn prove(&self, within: Duration) -> Result<(), Failure> {
+    pub fn prove(&self, by: Instant) -> Result<(), Failure> {
         const PROBE: &[u8] = b"this object proves that the bucket locks\n";
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(|error| {
@@ -104,12 +104,12 @@ impl Bucket {
         })?;
         let name = format!("staunch-proof-of-lock/{:016x}", u64::from_le_bytes(random));
         let (until, sha256) = (self.until(PROOF), Sha256Hash::of(PROBE));
-        let put = self.put_for(&name, Payload::Bytes(PROBE), sha256, until, false, within)?;
+        let put = self.put_for(&name, Payload::Bytes(PROBE), sha256, until, false, by)?;
         let Put::New(version) = put else {
             let what = "the bucket says that an object is there that nobody has put there";
             return Err(Failure::new(FailureKind::Denied, what));
         };
-        let mut deleted = self.ask("DELETE", &name, &[("versionId", &version)], &[], Payload::Empty, within)?;
+        let mut deleted = self.ask("DELETE", &name, &[("versionId", &version)], &[], Payload::Empty, by)?;
         match deleted.status {
             403 => {}
             200..=299 => {
@@ -119,7 +119,7 @@ impl Bucket {
             _ => return Err(said(&mut deleted, "prove that the bucket locks")),
         }
         // A key that may delete nothing is refused, too: that it is there proves that it was not deleted.
-        let kept = self.kept(&name, &version, within)?;
+        let kept = self.kept(&name, &version, false, by)?;
         self.is_as_asked(&name, &kept, until, false, sha256)
     }
 
@@ -133,9 +133,9 @@ impl Bucket {
         payload: Payload<'_>,
         sha256: Sha256Hash,
         until: Timestamp,
-        within: Duration,
+        by: Instant,
     ) -> Result<Put, Failure> {
-        self.put_for(name, payload, sha256, until, self.settings.legal_hold, within)
+        self.put_for(name, payload, sha256, until, self.settings.legal_hold, by)
     }
 
     fn put_for(
@@ -145,7 +145,7 @@ impl Bucket {
         sha256: Sha256Hash,
         until: Timestamp,
         hold: bool,
-        within: Duration,
+        by: Instant,
     ) -> Result<Put, Failure> {
         let checksum = STANDARD.encode(sha256.0);
         let until = seconds(until);
@@ -160,7 +160,7 @@ impl Bucket {
         if hold {
             headers.push(("x-amz-object-lock-legal-hold", "ON"));
         }
-        let mut answer = self.ask_with("PUT", name, &[], &headers, payload, sha256, within)?;
+        let mut answer = self.ask_with("PUT", name, &[], &headers, payload, sha256, by)?;
         match answer.status {
             200 => version_of(&answer).map(Put::New),
             412 => Ok(Put::Taken),
@@ -181,10 +181,10 @@ impl Bucket {
         &self,
         name: &str,
         version: Option<&str>,
-        within: Duration,
+        by: Instant,
     ) -> Result<(String, Box<dyn Read + Send>), Failure> {
         let query: Vec<(&str, &str)> = version.map(|it| ("versionId", it)).into_iter().collect();
-        let mut answer = self.ask("GET", name, &query, &[], Payload::Empty, within)?;
+        let mut answer = self.ask("GET", name, &query, &[], Payload::Empty, by)?;
         match answer.status {
             200 => Ok((version_of(&answer)?, answer.body)),
             404 | 405 => {
@@ -205,15 +205,16 @@ impl Bucket {
         version: &str,
         until: Timestamp,
         sha256: Sha256Hash,
-        within: Duration,
+        by: Instant,
     ) -> Result<(), Failure> {
-        let kept = self.kept(name, version, within)?;
+        let kept = self.kept(name, version, self.settings.legal_hold, by)?;
         self.is_as_asked(name, &kept, until, self.settings.legal_hold, sha256)
     }
 
     /// Whether the bucket says that it keeps this version at least as this storage says.
-    pub(crate) fn check_storage(&self, name: &str, storage: &Storage, within: Duration) -> Result<(), Failure> {
-        let kept = self.kept(name, storage.version.as_deref().unwrap_or_default(), within)?;
+    pub(crate) fn check_storage(&self, name: &str, storage: &Storage, by: Instant) -> Result<(), Failure> {
+        let version = storage.version.as_deref().unwrap_or_default();
+        let kept = self.kept(name, version, storage.legal_hold, by)?;
         let until = storage.retain_until.unwrap_or(Timestamp::EPOCH);
         self.is_as_asked(name, &kept, until, storage.legal_hold, storage.sha256)
     }
@@ -228,9 +229,9 @@ impl Bucket {
         version: &str,
         until: Timestamp,
         sha256: Sha256Hash,
-        within: Duration,
+        by: Instant,
     ) -> Result<(), Failure> {
-        let kept = self.kept(name, version, within)?;
+        let kept = self.kept(name, version, self.settings.legal_hold, by)?;
         if kept.until.is_none_or(|it| it < until) {
             let text = format!(
                 "<Retention xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Mode>{}</Mode>\
@@ -238,16 +239,16 @@ impl Bucket {
                 self.settings.mode.header(),
                 seconds(until)
             );
-            self.change(name, version, "retention", &text, within)?;
+            self.change(name, version, "retention", &text, by)?;
         }
         if self.settings.legal_hold && !kept.has_legal_hold {
             let text = "<LegalHold xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Status>ON</Status></LegalHold>";
-            self.change(name, version, "legal-hold", text, within)?;
+            self.change(name, version, "legal-hold", text, by)?;
         }
-        self.check_kept(name, version, until, sha256, within)
+        self.check_kept(name, version, until, sha256, by)
     }
 
-    fn change(&self, name: &str, version: &str, what: &str, text: &str, within: Duration) -> Result<(), Failure> {
+    fn change(&self, name: &str, version: &str, what: &str, text: &str, by: Instant) -> Result<(), Failure> {
         let sha256 = Sha256Hash::of(text.as_bytes());
         let checksum = STANDARD.encode(sha256.0);
         let headers = [
@@ -256,7 +257,7 @@ impl Bucket {
         ];
         let query = [(what, ""), ("versionId", version)];
         let payload = Payload::Bytes(text.as_bytes());
-        let mut answer = self.ask_with("PUT", name, &query, &headers, payload, sha256, within)?;
+        let mut answer = self.ask_with("PUT", name, &query, &headers, payload, sha256, by)?;
         match answer.status {
             200..=299 => Ok(()),
             _ => Err(said(&mut answer, "have an object kept longer")),
@@ -264,10 +265,10 @@ impl Bucket {
     }
 
     /// How the bucket says that it keeps a version.
-    pub(crate) fn kept(&self, name: &str, version: &str, within: Duration) -> Result<Kept, Failure> {
+    fn kept(&self, name: &str, version: &str, wants_hold: bool, by: Instant) -> Result<Kept, Failure> {
         let query = [("versionId", version)];
         let headers = [("x-amz-checksum-mode", "ENABLED")];
-        let mut head = self.ask("HEAD", name, &query, &headers, Payload::Empty, within)?;
+        let mut head = self.ask("HEAD", name, &query, &headers, Payload::Empty, by)?;
         match head.status {
             200 => {}
             404 | 405 => {
@@ -282,12 +283,13 @@ impl Bucket {
         let mut hold = said("object-lock-legal-hold");
         // Not every server says it in the answer to HEAD.
         if mode.is_none() || until.is_none() {
-            let text = self.lock(name, version, "retention", within)?;
+            let text = self.lock(name, version, "retention", by)?;
             mode = element(&text, "Mode");
             until = element(&text, "RetainUntilDate");
         }
-        if hold.is_none() {
-            hold = element(&self.lock(name, version, "legal-hold", within)?, "Status");
+        // A key that needs no hold need not be allowed to read one.
+        if wants_hold && hold.is_none() {
+            hold = element(&self.lock(name, version, "legal-hold", by)?, "Status");
         }
         Ok(Kept {
             mode: mode.unwrap_or_default(),
@@ -298,9 +300,9 @@ impl Bucket {
     }
 
     /// What `?retention` or `?legal-hold` says; nothing when there is none.
-    fn lock(&self, name: &str, version: &str, what: &str, within: Duration) -> Result<String, Failure> {
+    fn lock(&self, name: &str, version: &str, what: &str, by: Instant) -> Result<String, Failure> {
         let query = [(what, ""), ("versionId", version)];
-        let mut answer = self.ask("GET", name, &query, &[], Payload::Empty, within)?;
+        let mut answer = self.ask("GET", name, &query, &[], Payload::Empty, by)?;
         match answer.status {
             200 => text_of(&mut answer),
             400 | 404 => Ok(String::new()),
@@ -348,9 +350,9 @@ impl Bucket {
         query: &[(&str, &str)],
         headers: &[(&str, &str)],
         payload: Payload<'_>,
-        within: Duration,
+        by: Instant,
     ) -> Result<Answer, Failure> {
-        self.ask_with(method, name, query, headers, payload, Sha256Hash::of(b""), within)
+        self.ask_with(method, name, query, headers, payload, Sha256Hash::of(b""), by)
     }
 
     #[expect(clippy::too_many_arguments, reason = "they are the parts of a request")]
@@ -362,7 +364,7 @@ impl Bucket {
         headers: &[(&str, &str)],
         body: Payload<'_>,
         sha256: Sha256Hash,
-        within: Duration,
+        by: Instant,
     ) -> Result<Answer, Failure> {
         let settings = &self.settings;
         let path = match settings.base.as_str() {
@@ -373,6 +375,11 @@ impl Bucket {
         let signed = Signed::new(method, &settings.host, &path, query, headers, &sha256.to_string());
         let target = signed.target();
         let headers = signed.headers(&amz_date(self.now()), &settings.region, &credentials);
+        let within = by.saturating_duration_since(Instant::now());
+        if within.is_zero() {
+            let what = "the bucket has not answered within the time that there is for it";
+            return Err(Failure::new(FailureKind::TimedOut, what));
+        }
         self.link.ask(Request {
             method,
             target,

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use staunch_model::custody::{COLLECTION_BYTES_MAX, MANIFEST_BYTES_MAX, RECEIPT_BYTES_MAX};
 use staunch_model::{
@@ -652,7 +652,7 @@ impl Verifying<'_> {
         self.summary.in_bucket += 1;
         let address = Printable(&receipt.storage.path).to_string();
         let object = sent_name(receipt.storage.sha256, of.sealed.is_some());
-        let kept = bucket.check_storage(&object, &receipt.storage, SAID_WITHIN);
+        let kept = bucket.check_storage(&object, &receipt.storage, Instant::now() + SAID_WITHIN);
         let read = kept.and_then(|()| fetch(bucket, &receipt));
         let what = match read {
             Ok(stored) => match self.hashed(stored, of) {

@@ -39,7 +39,7 @@ fn read(folder: &Path) -> (Vec<Handled>, Vec<(String, bool)>) {
     let (mut lines, mut wrong) = (Vec::new(), Vec::new());
     let log = HandlingLog::in_folder(folder);
     log.read(INCIDENT, &mut |it| lines.push(it), &mut |what, by_crash| {
-        wrong.push((what, by_crash))
+        wrong.push((what, by_crash));
     })
     .expect("it can be read");
     (lines, wrong)

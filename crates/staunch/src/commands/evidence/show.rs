@@ -1,7 +1,9 @@
 //! `staunch evidence show`
 
 use serde::Serialize;
-use staunch_model::{CollectionRecord, EvidenceId, Handled, Manifest, Printable, Receipt, Sha256Hash, Storage, Taken};
+use staunch_model::{
+    ClockOffset, CollectionRecord, EvidenceId, Handled, Manifest, Printable, Receipt, Sha256Hash, Span, Storage, Taken,
+};
 
 use super::handled::{self, Custody};
 use super::{find, lines, open, size};
@@ -80,6 +82,18 @@ pub(super) fn show(id: EvidenceId, from: &VaultArgs) -> Result<Exit, Fault> {
     };
     Output::new(from.json).show(&shown, |output| shown_text(output, &shown))?;
     Ok(Exit::Ok)
+}
+
+/// How far the clock was off, for people.
+fn clock(offset: &ClockOffset) -> String {
+    let (off, way) = match offset.offset_us {
+        us if us < 0 => (us.unsigned_abs(), "behind UTC"),
+        us => (us.unsigned_abs(), "ahead of UTC"),
+    };
+    let wrong = offset
+        .error_max_us
+        .map_or_else(String::new, |us| format!(", at most {} wrong", Span::from_micros(us)));
+    format!("{} {way}{wrong}, by {}", Span::from_micros(off), offset.told_by)
 }
 
 /// Where an artefact is, for people.
@@ -180,6 +194,9 @@ fn shown_text(output: &Output, shown: &Shown) -> String {
         }
         line("found at", &custody.locator);
         line("read by", &custody.method);
+        if let Some(offset) = &custody.clock_offset {
+            line("clock", &clock(offset));
+        }
         if let Some(modified) = custody.modified {
             line("modified", &modified.to_string());
         }

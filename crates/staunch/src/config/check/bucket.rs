@@ -1,4 +1,4 @@
-//! The bucket that evidence is kept in, and whom it is encrypted to.
+//! The bucket that evidence is kept in, whom it is encrypted to, and who tells the time of it.
 
 use staunch_model::{Printable, Span};
 use staunch_store::age::{RECIPIENTS_MAX, Recipient};
@@ -7,6 +7,9 @@ use super::super::Config;
 use super::super::lookups::is_on_this_machine;
 use super::super::mistake::{Mistake, Step};
 use super::{Checker, has_user};
+
+/// The longest name of a host, with a port.
+const SERVER_CHARS_MAX: usize = 260;
 
 /// The longest prefix: an object has at most 1,024 bytes of name, and those of evidence take some 200.
 const PREFIX_CHARS_MAX: usize = 200;
@@ -40,6 +43,24 @@ impl Checker<'_> {
             } else if all.iter().take(at).any(|other| other == it) {
                 mistake("it is named twice".to_owned(), "take it out");
             }
+        }
+    }
+
+    pub(super) fn clock(&mut self, config: &Config) {
+        let Some(server) = &config.evidence.clock else { return };
+        let is_part = |it: u8| it.is_ascii_alphanumeric() || matches!(it, b'.' | b'-' | b':' | b'[' | b']');
+        let is_named = !server.is_empty() && server.len() <= SERVER_CHARS_MAX && server.bytes().all(is_part);
+        let port = match server.rsplit_once(':') {
+            Some((host, port)) if !host.contains(':') || host.ends_with(']') => port,
+            _ => "123",
+        };
+        if !is_named || port.parse::<u16>().is_err() {
+            let what = format!("{} is no time server", Printable(server));
+            self.add(
+                &["evidence", "clock"],
+                what,
+                "write for example \"time.example\" or \"192.0.2.1:123\"",
+            );
         }
     }
 
@@ -154,6 +175,17 @@ mod tests {
             assert_ne!(text, GOOD, "{from} is not in it");
             let found = mistakes(&text);
             assert!(found.contains(expect), "{text}: {found}");
+        }
+    }
+
+    #[test]
+    fn a_time_server_is_a_host() {
+        let of = |server: &str| mistakes(&format!("[evidence]\nclock = \"{server}\"\n"));
+        for good in ["time.example", "192.0.2.1:1123", "2001:db8::1", "[2001:db8::1]:123"] {
+            assert_eq!(of(good), "", "{good}");
+        }
+        for bad in ["", "ntp://time.example", "time.example:x", "time.example:70000", "a b"] {
+            assert!(of(bad).contains("is no time server"), "{bad}");
         }
     }
 

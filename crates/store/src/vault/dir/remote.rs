@@ -108,7 +108,7 @@ impl Remote {
 
     /// Has the bucket show that it locks.
     pub(super) fn prove(&self) -> Result<(), Failure> {
-        let proved = self.bucket.prove(SMALL_WITHIN);
+        let proved = self.bucket.prove(Instant::now() + SMALL_WITHIN);
         let mut state = self.state();
         state.has_proved = proved.is_ok();
         state.away_until = proved.is_err().then(|| Instant::now() + AWAY);
@@ -128,9 +128,9 @@ impl Remote {
     }
 }
 
-/// How long an object of so many bytes may take.
-fn within(bytes: u64) -> Duration {
-    SMALL_WITHIN + Duration::from_secs(bytes / RATE_MIN)
+/// By when an object of so many bytes is to be there.
+fn by(bytes: u64) -> Instant {
+    Instant::now() + SMALL_WITHIN + Duration::from_secs(bytes / RATE_MIN)
 }
 
 /// The name in the bucket of bytes that are stored so: their own SHA-256, so that it is the same bytes whenever the name is
@@ -160,7 +160,7 @@ pub(crate) fn fetch(bucket: &Bucket, receipt: &Receipt) -> Result<Box<dyn Read +
         return Err(Failure::new(FailureKind::Unavailable, &what));
     }
     let version = receipt.storage.version.as_deref();
-    let (_, body) = bucket.get(&name, version, within(receipt.storage.size))?;
+    let (_, body) = bucket.get(&name, version, by(receipt.storage.size))?;
     Ok(body)
 }
 
@@ -237,10 +237,13 @@ impl Shared {
         let name = sent_name(receipt.storage.sha256, receipt.storage.encryption.is_some());
         let version = receipt.storage.version.as_deref().unwrap_or_default();
         let until = remote.bucket.retain_until();
-        match remote
-            .bucket
-            .keep(&name, version, until, receipt.storage.sha256, remote.at_once)
-        {
+        match remote.bucket.keep(
+            &name,
+            version,
+            until,
+            receipt.storage.sha256,
+            Instant::now() + remote.at_once,
+        ) {
             Ok(()) => Ok(Storage {
                 retain_until: Some(until),
                 legal_hold: remote.bucket.settings().legal_hold,
@@ -267,7 +270,7 @@ impl Shared {
         if size > AT_ONCE_BYTES_MAX || !remote.is_there() {
             return Ok(None);
         }
-        match self.send_artefact(remote, file, of, sha256, size, remote.at_once) {
+        match self.send_artefact(remote, file, of, sha256, size, Instant::now() + remote.at_once) {
             Ok(receipt) => Ok(Some(receipt.storage)),
             Err(failure) if failure.kind == FailureKind::Conflict => Err(failure),
             Err(failure) => {
@@ -285,7 +288,7 @@ impl Shared {
         of: ObjectName,
         sha256: Sha256Hash,
         size: u64,
-        within: Duration,
+        by: Instant,
     ) -> Result<Receipt, Failure> {
         let bucket = &remote.bucket;
         let name = sent_name(sha256, of.sealed.is_some());
@@ -294,21 +297,21 @@ impl Shared {
             .open(file)
             .map_err(|error| failure("open", &self.files.path(file), &error))?;
         let until = bucket.retain_until();
-        let put = bucket.put(&name, Payload::File(&from, size), sha256, until, within)?;
+        let put = bucket.put(&name, Payload::File(&from, size), sha256, until, by)?;
         let version = match put {
             Put::New(version) => {
-                bucket.check_kept(&name, &version, until, sha256, within)?;
+                bucket.check_kept(&name, &version, until, sha256, by)?;
                 version
             }
             // An attempt whose answer was lost, or an artefact of another installation, or something else.
             Put::Taken => {
-                let (version, body) = bucket.get(&name, None, within)?;
+                let (version, body) = bucket.get(&name, None, by)?;
                 let mut there = Hashing::new(body);
                 io::copy(&mut there, &mut io::sink()).map_err(|error| cut_off(&error))?;
                 if there.finish() != (sha256, size) {
                     return Err(not_it(&bucket.address(&name)));
                 }
-                bucket.keep(&name, &version, until, sha256, within)?;
+                bucket.keep(&name, &version, until, sha256, by)?;
                 version
             }
         };
@@ -375,7 +378,7 @@ impl Shared {
             None => {
                 io::copy(&mut stored, &mut io::sink()).map_err(|error| failure("read", &path, &error))?;
                 let (sha256, size) = stored.finish();
-                self.send_artefact(remote, name, of, sha256, size, within(size))?
+                self.send_artefact(remote, name, of, sha256, size, by(size))?
             }
         };
         // One that waits may be immutable.
@@ -395,18 +398,18 @@ impl Shared {
             .read(name, COLLECTION_BYTES_MAX)
             .map_err(|error| failure("read", &self.files.path(name), &error))?;
         let (sha256, until) = (Sha256Hash::of(&bytes), bucket.retain_until());
-        let within = within(bytes.len() as u64);
-        match bucket.put(name, Payload::Bytes(&bytes), sha256, until, within)? {
-            Put::New(version) => bucket.check_kept(name, &version, until, sha256, within)?,
+        let by = by(bytes.len() as u64);
+        match bucket.put(name, Payload::Bytes(&bytes), sha256, until, by)? {
+            Put::New(version) => bucket.check_kept(name, &version, until, sha256, by)?,
             Put::Taken => {
-                let (version, mut body) = bucket.get(name, None, within)?;
+                let (version, mut body) = bucket.get(name, None, by)?;
                 let mut there = Vec::new();
                 let read = body.by_ref().take(COLLECTION_BYTES_MAX + 1).read_to_end(&mut there);
                 read.map_err(|error| cut_off(&error))?;
                 if there != bytes {
                     return Err(not_it(&bucket.address(name)));
                 }
-                bucket.keep(name, &version, until, sha256, within)?;
+                bucket.keep(name, &version, until, sha256, by)?;
             }
         }
         Ok(Arrived::Document)

@@ -1,6 +1,7 @@
 //! Whether evidence can be taken, and kept.
 
 use std::path::Path;
+use std::time::Instant;
 
 use nix::sys::statvfs::statvfs;
 use nix::unistd::{AccessFlags, access};
@@ -99,7 +100,7 @@ fn bucket(folder: &Path, settings: &EvidenceBucket) -> Finding {
         }
         Err(failure) => format!("; what waits cannot be read: {failure}"),
     };
-    match bucket.prove(settings.wait.to_std()) {
+    match bucket.prove(Instant::now() + settings.wait.to_std()) {
         Ok(()) if waits.is_empty() => {
             let mode = bucket.settings().mode.write_once();
             Finding::new(CHECK, Health::Ok, format!("{place} locks evidence: {mode}"))
