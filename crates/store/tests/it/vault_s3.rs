@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use staunch_model::{Failure, FailureKind, IncidentId, Sha256Hash, Span, Storage, Taken, WriteOnce};
 use staunch_ports::{SealedManifest, Vault};
+use staunch_store::age::Identity;
 use staunch_store::s3::{
     Answer, Bucket, BucketSettings, Credentials, Link, LockMode, OBJECT_BYTES_MAX, Payload, Put, Request,
 };
@@ -418,6 +419,16 @@ fn what_is_encrypted_is_sent_so_and_keeps_the_contract() {
     assert_eq!(read(&*subject.vault(), artefact(&waits)), b"what waits");
 }
 
+/// In memory where there is a place for it: hundreds of runs sync dozens of files each.
+fn in_memory_dir() -> tempfile::TempDir {
+    let shared = Path::new("/dev/shm");
+    if shared.is_dir() {
+        tempfile::tempdir_in(shared).expect("a temporary directory")
+    } else {
+        temp_dir()
+    }
+}
+
 /// Seals while the bucket is there and while it is away, and sends what waits.
 fn collect(vault: &DirVault, link: &InMemory) -> Result<(), Failure> {
     vault.check()?;
@@ -442,7 +453,7 @@ fn a_crash_at_any_change_leaves_what_can_be_gone_on_with() {
         let identities: Arc<[Identity]> = key.and_then(Identity::parse_all).unwrap_or_default().into();
         let mut cuts = 0;
         for changes in 0.. {
-            let (dir, link) = (temp_dir(), InMemory::new(Behaviour::Locks));
+            let (dir, link) = (in_memory_dir(), InMemory::new(Behaviour::Locks));
             let bucket = Bucket::new(settings("s3.example", "bucket/pre"), Box::new(link.clone()), standing());
             let options = DirVaultOptions {
                 artefact_bytes_max: ARTEFACT_BYTES_MAX,
