@@ -1,14 +1,16 @@
-//! `cargo xtask s3`: has the program anchor checkpoints in buckets of moto, a server that others wrote after S3.
+//! `cargo xtask s3`: has the program anchor checkpoints and keep evidence in buckets of moto, a server that others wrote after
+//! S3, and holds the vault to its contract there.
 //!
 //! Never reaches a bucket outside of this machine. Where moto is known to be wrong, that is said, and it is an error when it
 //! has become right.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, ExitCode, Stdio};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::thread;
 
 use anyhow::{Context as _, Result};
 
@@ -76,10 +78,46 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
     key(&dir, "another")?;
     fs::remove_file(&state)?;
     said(&program, "locked", "\"new\": true").context("moto is known to take any key, and has become right")?;
+    let mut contract = shell::cargo(&root);
+    contract.args([
+        "run",
+        "--quiet",
+        "--package",
+        "staunch-store",
+        "--example",
+        "vault_s3",
+        "--",
+    ]);
+    contract.args([moto.address.as_str(), "locked"]);
+    anyhow::ensure!(
+        shell::watch(&mut contract)?,
+        "the vault does not keep its contract in moto"
+    );
+    doctor(&program, &moto)?;
     println!(
         "anchored in a bucket that locks, refused one that does not; moto {VERSION} takes any key, which S3 does not"
     );
     Ok(ExitCode::SUCCESS)
+}
+
+/// Has the program look at buckets for evidence: one that locks, and one that does not.
+fn doctor(program: &Program, moto: &Moto) -> Result<()> {
+    for (bucket, expected) in [
+        ("locked", "locks evidence: object lock in governance mode"),
+        ("plain", "is no place for evidence"),
+    ] {
+        let config = format!(
+            "data_dir = \"data\"\n[evidence]\nimmutable = false\n[evidence.s3]\nendpoint = \"http://{}\"\n\
+             bucket = \"{bucket}\"\nprefix = \"doctor\"\nkey_file = \"s3.key\"\nlegal_hold = true\n",
+            moto.address
+        );
+        fs::write(program.dir.join("staunch.toml"), config)?;
+        let output = program.command(&["doctor"]).output()?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        anyhow::ensure!(text.contains(expected), "{bucket}: not {expected:?} but {text}");
+    }
+    Ok(())
 }
 
 /// Anchors in one bucket, which says `expected`.
@@ -124,8 +162,6 @@ fn installed(target: &Path) -> Result<PathBuf> {
 struct Moto {
     child: Child,
     address: String,
-    /// Kept, so that it can go on talking.
-    _says: BufReader<ChildStderr>,
 }
 
 impl Moto {
@@ -151,9 +187,10 @@ impl Moto {
         let mut moto = Self {
             child,
             address: String::new(),
-            _says: says,
         };
         moto.address = address.context("moto does not say where it listens")?;
+        // It says a line for each request, and stops when nobody listens.
+        thread::spawn(move || io::copy(&mut says, &mut io::sink()));
         Ok(moto)
     }
 

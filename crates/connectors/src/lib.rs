@@ -19,6 +19,7 @@ pub mod otlp;
 mod proc;
 pub mod ranges;
 pub mod signals;
+pub mod sntp;
 pub mod sources;
 #[cfg(test)]
 mod testing;

@@ -12,14 +12,16 @@ use staunch_connectors::actions::block_ip::{MemoryBlockIp, MemoryWorld};
 use staunch_engine::Engine;
 use staunch_fuzzing::format::{self, SegmentHead};
 use staunch_fuzzing::tlog::key;
+use staunch_model::custody::CUSTODY_SCHEMA_VERSION;
 use staunch_model::{
-    Command, Effect, Endpoint, Event, Facts, Failure, FailureKind, Frame, FrameChain, IncidentId, Input,
-    InstallationId, LogEntry, Logged, Match, MatchedStep, Mode, Operator, Policy, Record, ReleaseScope, Severity,
-    Sha256Hash, Span, SweepFindings, SystemName, Target, Timestamp,
+    Command, Effect, Endpoint, Event, Facts, Failure, FailureKind, Frame, FrameChain, Handled, Handling,
+    HandlingAction, IncidentId, Input, InstallationId, LogEntry, Logged, Match, MatchedStep, Mode, Operator, Policy,
+    Receipt, Record, ReleaseScope, Severity, Sha256Hash, Span, Storage, SweepFindings, SystemName, Taken, Target,
+    Timestamp, WriteOnce,
 };
 use staunch_netlink::message::Builder;
 use staunch_playbook::{BUILT_IN, CheckContext, compile_all};
-use staunch_ports::{Action as _, Epoch, ExecuteRequest, Lsn, StoredFrame, UndoRequest, Vault as _};
+use staunch_ports::{Action as _, Epoch, ExecuteRequest, Lsn, SealedManifest, StoredFrame, UndoRequest, Vault as _};
 use staunch_store::tlog::merkle::leaf_hash;
 use staunch_store::vault::logged::Logbook;
 use staunch_store::vault::logged::entry_of_manifest;
@@ -100,6 +102,8 @@ fn evidence() -> Vec<(&'static str, String, Vec<u8>)> {
         ("custody", 2, "frames", entries[0].clone()),
         ("custody", 2, "collection", entries[1].clone()),
         ("custody", 2, "manifest", entries[2].clone()),
+        ("custody", 3, "receipt", receipt(&stored).to_bytes()),
+        ("custody", 4, "handled", handled(&stored).to_bytes()),
     ];
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut log = TransparencyLog::open(dir.path(), key(), None).expect("a log");
@@ -129,6 +133,45 @@ fn evidence() -> Vec<(&'static str, String, Vec<u8>)> {
     seeds.into_iter().map(named).collect()
 }
 
+/// What says that an artefact is in a bucket.
+fn receipt(stored: &SealedManifest) -> Receipt {
+    let Taken::Stored { sha256, storage, .. } = &stored.manifest.taken else {
+        panic!("it was stored");
+    };
+    Receipt {
+        schema_version: CUSTODY_SCHEMA_VERSION,
+        artefact: *sha256,
+        storage: Storage {
+            path: "s3://evidence/web-1/objects/ab/ab12.zst".into(),
+            write_once: WriteOnce::LockGovernance,
+            retain_until: Some(Timestamp::from_micros(1_800_000_000_000_000)),
+            legal_hold: true,
+            version: Some("v1".into()),
+            ..storage.clone()
+        },
+        at: Timestamp::from_micros(1_764_000_000_000_000),
+    }
+}
+
+/// A line of a handling log.
+fn handled(stored: &SealedManifest) -> Handled {
+    Handled {
+        schema_version: CUSTODY_SCHEMA_VERSION,
+        previous: Some(stored.hash),
+        evidence: Some(stored.manifest.custody.evidence),
+        artefact: None,
+        handling: Handling {
+            at: Timestamp::from_micros(1_764_000_000_000_000),
+            actor: "alice@web-1".into(),
+            action: HandlingAction::Open,
+            reason: "triage".into(),
+            from: None,
+            to: None,
+        },
+        outcome: Some("proved".into()),
+    }
+}
+
 /// An archive of evidence, and what it is made of.
 fn archive() -> Vec<(&'static str, u8, &'static str, Vec<u8>)> {
     let dir = tempfile::tempdir().expect("a temporary directory");
@@ -147,6 +190,7 @@ fn archive() -> Vec<(&'static str, u8, &'static str, Vec<u8>)> {
         key: &key(),
         incident: IncidentId(3),
         further: vec![("timeline.json".into(), b"{}\n".to_vec())],
+        bucket: None,
     };
     let mut packed = Vec::new();
     export_incident(&parts, &mut |_, _| (), &mut packed).expect("there is evidence");

@@ -1,9 +1,10 @@
-//! By the first byte: a manifest, the record of a collection, or an entry of the transparency log.
+//! By the first byte: a manifest, the record of a collection, an entry of the transparency log, the receipt of a bucket, or
+//! a line of a handling log.
 //!
 //! What holds: what is read is written again byte for byte, so that there are no two texts of one hash's meaning and none that
 //! is read otherwise than it was hashed; and what is said of others can be shown.
 
-use staunch_model::{CollectionRecord, LogEntry, Manifest, NotCustody, Sha256Hash};
+use staunch_model::{CollectionRecord, Handled, LogEntry, Manifest, NotCustody, Receipt, Sha256Hash};
 
 use crate::shown::assert_line;
 
@@ -12,13 +13,15 @@ pub fn run(data: &[u8]) {
     let Some((kind, bytes)) = data.split_first() else {
         return;
     };
-    match kind % 3 {
+    match kind % 5 {
         0 => hold(bytes, Manifest::parse(bytes).map(|it| (it.to_bytes(), Some(it.hash())))),
         1 => hold(
             bytes,
             CollectionRecord::parse(bytes).map(|it| (it.to_bytes(), Some(it.hash()))),
         ),
-        _ => hold(bytes, LogEntry::parse(bytes).map(|it| (it.to_bytes(), None))),
+        2 => hold(bytes, LogEntry::parse(bytes).map(|it| (it.to_bytes(), None))),
+        3 => hold(bytes, Receipt::parse(bytes).map(|it| (it.to_bytes(), None))),
+        _ => hold(bytes, Handled::parse(bytes).map(|it| (it.to_bytes(), None))),
     }
 }
 

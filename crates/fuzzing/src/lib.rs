@@ -3,6 +3,7 @@
 //! Never makes bytes by itself: the workspace in `fuzz/` calls these functions with what libFuzzer makes, and the tests
 //! of this crate call them with the committed corpora and regressions. A property that does not hold is a panic.
 
+pub mod age;
 pub mod archive;
 pub mod bodies;
 pub mod cel;
@@ -26,6 +27,7 @@ pub mod playbook;
 pub mod segment;
 mod shown;
 pub mod sigma;
+pub mod sntp;
 pub mod sources;
 pub mod syslog;
 pub mod tlog;
@@ -156,6 +158,14 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "unbound",
         run: unbound::run,
+    },
+    Target {
+        name: "age",
+        run: age::run,
+    },
+    Target {
+        name: "sntp",
+        run: sntp::run,
     },
     Target {
         name: "custody",

@@ -29,6 +29,12 @@ pub const COLLECTION_BYTES_MAX: u64 = 16 << 20;
 /// The most bytes of an encoded entry of the log.
 pub const LOG_ENTRY_BYTES_MAX: u64 = 1_024;
 
+/// The most bytes of an encoded receipt.
+pub const RECEIPT_BYTES_MAX: u64 = 64 << 10;
+
+/// The most bytes of an encoded entry of a handling log.
+pub const HANDLED_BYTES_MAX: u64 = 16 << 10;
+
 /// A machine, account or service that evidence was taken from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -414,6 +420,40 @@ pub enum Logged {
     },
 }
 
+/// What says that an artefact is in another place than the directory of its vault, and how it is kept there. It is written
+/// once, when that place has confirmed it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Receipt {
+    /// See [`CUSTODY_SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// The SHA-256 of the artefact as it was read.
+    pub artefact: Sha256Hash,
+    /// Where it is.
+    pub storage: Storage,
+    /// Since when.
+    pub at: Timestamp,
+}
+
+/// One line of a handling log: what was done with evidence after it was sealed. Lines are appended and never changed; each
+/// holds the hash of the one before it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Handled {
+    /// See [`CUSTODY_SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// The SHA-256 of the line before, with its line end; `None` for the first.
+    pub previous: Option<Sha256Hash>,
+    /// Which evidence; `None` when it was all of the incident, or all there is.
+    pub evidence: Option<EvidenceId>,
+    /// The SHA-256 of the artefact as it was read; `None` when it was all of the evidence.
+    pub artefact: Option<Sha256Hash>,
+    /// What was done.
+    pub handling: Handling,
+    /// What it came to, such as `proved`; `None` when it was about to be done.
+    pub outcome: Option<Box<str>>,
+}
+
 /// Why bytes are no manifest and no record.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotCustody {
@@ -505,6 +545,38 @@ impl LogEntry {
     /// See [`NotCustody`].
     pub fn parse(bytes: &[u8]) -> Result<Self, NotCustody> {
         decode(bytes, LOG_ENTRY_BYTES_MAX, |it: &Self| it.schema_version)
+    }
+}
+
+impl Receipt {
+    /// The one encoding.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        encode(self)
+    }
+
+    /// Reads what [`Receipt::to_bytes`] has written.
+    ///
+    /// # Errors
+    /// See [`NotCustody`].
+    pub fn parse(bytes: &[u8]) -> Result<Self, NotCustody> {
+        decode(bytes, RECEIPT_BYTES_MAX, |it: &Self| it.schema_version)
+    }
+}
+
+impl Handled {
+    /// The one encoding, which the next line holds the hash of.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        encode(self)
+    }
+
+    /// Reads what [`Handled::to_bytes`] has written.
+    ///
+    /// # Errors
+    /// See [`NotCustody`].
+    pub fn parse(bytes: &[u8]) -> Result<Self, NotCustody> {
+        decode(bytes, HANDLED_BYTES_MAX, |it: &Self| it.schema_version)
     }
 }
 

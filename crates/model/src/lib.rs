@@ -38,8 +38,8 @@ pub use brief::Brief;
 pub use command::{Command, CommandReply, Operator, ReleaseScope};
 pub use custody::{
     Authority, ClockOffset, CollectedArtefact, CollectionRecord, CollectorIdentity, Compression, Encryption,
-    EvidenceSource, Handling, HandlingAction, LogEntry, Logged, Manifest, ManifestDraft, MissedArtefact, NotCustody,
-    Storage, Taken, Tlp, WriteOnce,
+    EvidenceSource, Handled, Handling, HandlingAction, LogEntry, Logged, Manifest, ManifestDraft, MissedArtefact,
+    NotCustody, Receipt, Storage, Taken, Tlp, WriteOnce,
 };
 pub use event::{Endpoint, Event, EventKind, EventView, FieldValue, RawFields, Severity, SystemName};
 pub use evidence::{Evidence, EvidenceKind, EvidenceOptions, Sealed};

@@ -86,6 +86,11 @@ pub trait Collector: Send {
     /// Static facts.
     fn describe(&self) -> Collects;
 
+    /// The programs that it runs, each as exactly as it can be told. Default none.
+    fn tools(&self) -> Vec<Box<str>> {
+        Vec::new()
+    }
+
     /// Looks whether it can be taken. Changes nothing.
     ///
     /// # Errors

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use staunch_model::custody::CUSTODY_SCHEMA_VERSION;
 use staunch_model::{
-    Authority, CollectedArtefact, CollectionRecord, CollectorIdentity, ContentHash, EvidenceId, EvidenceKind,
-    EvidenceSource, Failure, FailureKind, Handling, HandlingAction, Input, InstallationId, ManifestDraft,
-    MissedArtefact, Sealed, Span, Taken, Timestamp,
+    Authority, ClockOffset, CollectedArtefact, CollectionRecord, CollectorIdentity, ContentHash, EvidenceId,
+    EvidenceKind, EvidenceSource, Failure, FailureKind, Handling, HandlingAction, Input, InstallationId, ManifestDraft,
+    MissedArtefact, Sealed, Sha256Hash, Span, Taken, Timestamp,
 };
 use staunch_ports::{About, Clock, CollectRequest, Collector, Collects, Deposit, Sink, Vault};
 
@@ -27,6 +27,9 @@ const LATE: Duration = Duration::from_millis(500);
 /// The most artefacts of one collection, so that its record has a bound.
 const ARTEFACTS_MAX: usize = 10_000;
 
+/// Tells how far the machine's clock is off; `None` when nobody knows.
+pub type ClockOffsetFn = Arc<dyn Fn() -> Option<ClockOffset> + Send + Sync>;
+
 /// What evidence is taken with.
 pub struct PreserveParts {
     /// Those that take it, at most one for each kind.
@@ -37,6 +40,12 @@ pub struct PreserveParts {
     pub source: EvidenceSource,
     /// The version of the program.
     pub version: Box<str>,
+    /// The SHA-256 of the program, once it is known.
+    pub build: Arc<OnceLock<Sha256Hash>>,
+    /// What every collector works with, such as the kernel.
+    pub tools: Vec<Box<str>>,
+    /// How far the machine's clock is off, where somebody can tell.
+    pub clock_offset: ClockOffsetFn,
     /// The machine's clock.
     pub clock: Arc<dyn Clock>,
     /// The time since this machine was started.
@@ -100,6 +109,9 @@ struct Common {
     vault: Arc<dyn Vault>,
     source: EvidenceSource,
     version: Box<str>,
+    build: Arc<OnceLock<Sha256Hash>>,
+    tools: Vec<Box<str>>,
+    clock_offset: ClockOffsetFn,
     clock: Arc<dyn Clock>,
     since_boot: fn() -> Span,
     home: Arc<Home>,
@@ -116,6 +128,9 @@ impl Preserver {
             vault: parts.vault,
             source: parts.source,
             version: parts.version,
+            build: parts.build,
+            tools: parts.tools,
+            clock_offset: parts.clock_offset,
             clock: parts.clock,
             since_boot: parts.since_boot,
             home: home.clone(),
@@ -248,9 +263,9 @@ fn collect(
         identity: CollectorIdentity {
             name: about.name.into(),
             version: common.version.clone(),
-            build: None,
+            build: common.build.get().copied(),
             host: common.source.host.clone(),
-            tools: Vec::new(),
+            tools: common.tools.iter().cloned().chain(collector.tools()).collect(),
         },
         about,
         open: None,
@@ -314,7 +329,7 @@ impl VaultSink<'_> {
             volatility: self.order.kind.volatility(),
             collected_at: at,
             collected_at_monotonic: monotonic,
-            clock_offset: None,
+            clock_offset: (self.common.clock_offset)(),
             collector: self.identity.clone(),
             authority: Authority::Playbook {
                 name: self.order.playbook.clone(),

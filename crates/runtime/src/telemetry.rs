@@ -75,6 +75,38 @@ pub struct FeedReading {
     pub failed: Option<Box<str>>,
 }
 
+/// How a place stands that evidence, or what proves it, is brought to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CopyReading {
+    /// When something last arrived there, by the machine's clock; `None` when nothing has.
+    pub at: Option<Timestamp>,
+    /// Whether the last attempt has failed.
+    pub is_failing: bool,
+    /// Attempts that have failed since the start.
+    pub failures: u64,
+    /// What waited to be brought there after the last attempt.
+    pub waiting: u64,
+}
+
+/// How the places stand that evidence, or what proves it, is brought to.
+#[derive(Debug, Default)]
+pub struct CopyMeter {
+    anchors: Mutex<BTreeMap<Box<str>, CopyReading>>,
+    bucket: Mutex<Option<CopyReading>>,
+}
+
+impl CopyMeter {
+    /// Those of checkpoints, by the names of their anchors.
+    pub fn anchors(&self) -> MutexGuard<'_, BTreeMap<Box<str>, CopyReading>> {
+        self.anchors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// That of artefacts; `None` when they stay where they are.
+    pub fn bucket(&self) -> MutexGuard<'_, Option<CopyReading>> {
+        self.bucket.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Everything that is counted.
 #[derive(Debug, Default)]
 pub struct Telemetry {
@@ -106,6 +138,8 @@ pub struct Telemetry {
     pub spans: OnceLock<Arc<SpanTally>>,
     /// What services answer about addresses, where they are asked.
     pub lookups: OnceLock<Arc<LookupMeter>>,
+    /// How the places stand that evidence is brought to, where it is brought anywhere.
+    pub copies: OnceLock<Arc<CopyMeter>>,
     /// What becomes of transactions, and how long it takes.
     pub meter: Meter,
     /// How the files stand that list protected networks, by their paths.

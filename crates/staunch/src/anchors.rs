@@ -7,17 +7,18 @@
 mod git;
 mod rfc3161;
 mod s3;
-mod sign;
 
 use std::cell::Cell;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use staunch_model::{Failure, FailureKind, Printable, Sha256Hash, Timestamp};
+use staunch_runtime::telemetry::{CopyMeter, CopyReading};
 use staunch_store::LogVerifier;
 use staunch_store::tlog::note::NOTE_BYTES_MAX;
 use staunch_store::tlog::stamp::{Stamp, StampRequest};
@@ -112,16 +113,22 @@ struct Work<'a> {
     until: Instant,
 }
 
-/// Starts a thread for each anchor of the log in `folder`, which `key` proves.
+/// Starts a thread for each anchor of the log in `folder`, which `key` proves. How they stand is told to `copies`.
 ///
 /// # Errors
 /// When there can be no thread.
-pub(crate) fn start(anchors: &[AnchorSettings], folder: &Path, key: &LogVerifier) -> Result<(), Failure> {
+pub(crate) fn start(
+    anchors: &[AnchorSettings],
+    folder: &Path,
+    key: &LogVerifier,
+    copies: &Arc<CopyMeter>,
+) -> Result<(), Failure> {
     for settings in anchors {
         let anchor = Anchor::new(settings, folder, key);
+        let copies = Arc::clone(copies);
         thread::Builder::new()
             .name("anchor".into())
-            .spawn(move || anchor.keep())
+            .spawn(move || anchor.keep(&copies))
             .map_err(|error| Failure::new(FailureKind::Unavailable, &error.to_string()))?;
     }
     Ok(())
@@ -138,11 +145,24 @@ impl Anchor {
         }
     }
 
-    fn keep(&self) {
+    fn keep(&self, copies: &CopyMeter) {
         let every = self.settings.every.to_std();
         let mut failures = 0_u32;
+        // What cannot be read of it is written anew by the first attempt.
+        let known = AnchorState::read(&self.folder, &self.settings.name).unwrap_or_default();
+        let mut reading = CopyReading {
+            at: known.and_then(|it| it.at),
+            ..CopyReading::default()
+        };
         loop {
-            let pause = match self.bring() {
+            let brought = self.bring();
+            reading.is_failing = brought.is_err();
+            reading.failures += u64::from(brought.is_err());
+            if let Ok(Outcome::New(_)) = brought {
+                reading.at = Some(now());
+            }
+            copies.anchors().insert((&*self.settings.name).into(), reading);
+            let pause = match brought {
                 Ok(Outcome::New(size)) => {
                     failures = 0;
                     tracing::info!(

@@ -15,7 +15,8 @@ pub(crate) struct Endpoint {
     pub(crate) what: String,
 }
 
-/// Feeds, look-ups, notifiers, the receiver of traces, and the proxies that the environment names.
+/// Feeds, look-ups, notifiers, the bucket of evidence, anchors, the receiver of traces, and the proxies that the environment
+/// names.
 pub(crate) fn endpoints(config: &Config) -> Vec<Endpoint> {
     let feeds = config.feeds.iter().filter_map(|it| {
         let url = it.url.clone()?;
@@ -41,7 +42,22 @@ pub(crate) fn endpoints(config: &Config) -> Vec<Endpoint> {
     let notifiers = notifiers.map(|(name, it)| (it.url.clone(), format!("the notifier {name}")));
     let signals = config.health.iter();
     let signals = signals.map(|(name, it)| (it.url.clone(), format!("the health signal {name}")));
+    let bucket = config.evidence.s3.iter().filter(|_| config.evidence.enabled);
+    let bucket = bucket.map(|it| (it.address(), "the bucket of evidence".to_owned()));
+    let anchors = config.evidence.anchors.iter().filter(|_| config.evidence.enabled);
+    let anchors = anchors.filter_map(|it| {
+        let url = it.url.clone().or_else(|| it.repository.clone())?;
+        Some((url, format!("the anchor {}", it.name)))
+    });
+    let clock = config.evidence.clock.iter().filter(|_| config.evidence.enabled);
+    let clock = clock.map(|it| {
+        let address = crate::clock_offset::address(it);
+        (format!("ntp://{address}"), "the time server of evidence".to_owned())
+    });
     let called = feeds
+        .chain(bucket)
+        .chain(clock)
+        .chain(anchors)
         .chain(lookups)
         .chain(notifiers)
         .chain(signals)
@@ -72,6 +88,8 @@ fn endpoint(url: &str, what: String) -> Option<Endpoint> {
         None => match scheme {
             "https" => 443,
             "http" => 80,
+            "ssh" => 22,
+            "ntp" => 123,
             _ => return None,
         },
     };
@@ -87,6 +105,10 @@ mod tests {
     fn everything_that_is_configured_to_be_called_is_told() {
         let text = "[notifiers.oncall]\nkind = \"webhook\"\nurl = \"https://hooks.example:8443/x\"\nkey_file = \"key\"\n\
                     [[routes]]\nto = [\"oncall\"]\n[[feeds]]\nname = \"drop\"\nurl = \"https://feeds.example/\"\n";
+        let evidence = "[evidence.s3]\nendpoint = \"https://s3.example\"\nbucket = \"evidence\"\nkey_file = \"key\"\n\
+                        path_style = false\n[[evidence.anchors]]\nname = \"elsewhere\"\nkind = \"git\"\n\
+                        repository = \"ssh://git@vault.example/a.git\"\n";
+        let text = &format!("{text}{evidence}");
         let config = crate::config::parse(text).unwrap_or_else(|_| panic!("{text}"));
         let told = endpoints(&config);
         let has = |host: &str, port, what: &str| {
@@ -95,6 +117,8 @@ mod tests {
         };
         assert!(has("hooks.example", 8_443, "the notifier oncall"), "{told:?}");
         assert!(has("feeds.example", 443, "the feed drop"), "{told:?}");
+        assert!(has("evidence.s3.example", 443, "the bucket of evidence"), "{told:?}");
+        assert!(has("vault.example", 22, "the anchor elsewhere"), "{told:?}");
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub(crate) use acting::{
     NftablesSettings, ProcessSettings, RateLimitSettings,
 };
 pub(crate) use context::{ContextFile, ContextSettings};
-pub(crate) use evidence::{AnchorKind, AnchorSettings, EvidenceSettings, RetentionMode};
+pub(crate) use evidence::{AnchorKind, AnchorSettings, EvidenceBucket, EvidenceSettings, RetentionMode};
 pub(crate) use feeds::FeedSettings;
 pub(crate) use health::HealthSettings;
 pub(crate) use http::HttpSettings;
@@ -658,6 +658,10 @@ impl Config {
         anchors
             .flat_map(|it| it.ca.iter_mut().chain(&mut it.key_file))
             .for_each(resolve);
+        if let Some(bucket) = &mut self.evidence.s3 {
+            resolve(&mut bucket.key_file);
+            bucket.ca.iter_mut().for_each(resolve);
+        }
         self.sources.files.iter_mut().map(|it| &mut it.path).for_each(resolve);
         self.sources.sockets.iter_mut().map(|it| &mut it.path).for_each(resolve);
         self.sources

@@ -3,11 +3,13 @@
 //!
 //! Never decides anything and never looks into what it stores.
 
+pub mod age;
 pub mod archive;
 pub mod export;
 mod files;
 pub mod index;
 pub mod journal;
+pub mod s3;
 pub mod tlog;
 pub mod vault;
 

@@ -1,9 +1,11 @@
 //! Evidence vaults: where artefacts are kept, written once, under their hash.
 
 pub mod dir;
+pub mod handling;
 pub(crate) mod hashing;
 pub mod logged;
 pub mod verify;
 
-pub use dir::{DirVault, DirVaultOptions};
+pub use dir::{DirVault, DirVaultOptions, Sent, Waiting};
+pub use handling::{Handles, HandlingLog};
 pub use verify::{EvidenceFolder, EvidenceSummary, Finding, Progress, verify_evidence};

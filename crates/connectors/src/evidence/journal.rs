@@ -18,6 +18,7 @@
 //! # Errors
 //! `Unavailable` when there is no `journalctl` or it reads no journal, `TimedOut`
 
+use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
@@ -25,7 +26,7 @@ use std::process::{Child, ChildStderr, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use staunch_model::{EvidenceId, EvidenceKind, Failure, FailureKind, Span};
+use staunch_model::{EvidenceId, EvidenceKind, Failure, FailureKind, Sha256Hash, Span};
 use staunch_ports::clock::SystemClock;
 use staunch_ports::{About, Clock as _, CollectRequest, Collected, Collector, Collects, Sink};
 
@@ -43,6 +44,9 @@ const ENTRY_BYTES_MAX: usize = 16 << 20;
 
 /// Bytes of what the program says of its troubles.
 const COMPLAINT_BYTES_MAX: usize = 1 << 10;
+
+/// Bytes of the program: `journalctl` has some 100 KiB.
+const PROGRAM_BYTES_MAX: u64 = 64 << 20;
 
 const NAME: &str = "journal.jsonl";
 
@@ -122,6 +126,19 @@ impl JournalCollector {
 }
 
 impl Collector for JournalCollector {
+    /// The program by its hash: running it to be told its version would be one more thing that can hang.
+    fn tools(&self) -> Vec<Box<str>> {
+        let read = || {
+            let mut bytes = Vec::new();
+            File::open(&self.program)?
+                .take(PROGRAM_BYTES_MAX)
+                .read_to_end(&mut bytes)?;
+            io::Result::Ok(Sha256Hash::of(&bytes))
+        };
+        let hash = read().map_or_else(|error| error.to_string(), |hash| format!("SHA-256 {hash}"));
+        vec![format!("{}: {hash}", self.program.display()).into()]
+    }
+
     fn describe(&self) -> Collects {
         Collects {
             name: "linux/journal",

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use staunch_model::{
-    Authority, CollectionRecord, EvidenceId, EvidenceKind, EvidenceOptions, EvidenceSource, Failure, FailureKind,
-    IncidentId, MatchedStep, PreserveStep, Span, StateKind, Taken,
+    Authority, ClockOffset, CollectionRecord, EvidenceId, EvidenceKind, EvidenceOptions, EvidenceSource, Failure,
+    FailureKind, IncidentId, MatchedStep, PreserveStep, Sha256Hash, Span, StateKind, Taken,
 };
 use staunch_ports::clock::SystemClock;
 use staunch_ports::{About, CollectRequest, Collected, Collector, Collects, Sink, Vault};
@@ -39,6 +39,10 @@ impl Collector for Handed {
             changes: &["nothing but the time"],
             takes_max: Span::from_secs(60),
         }
+    }
+
+    fn tools(&self) -> Vec<Box<str>> {
+        vec!["a hand".into()]
     }
 
     fn observe(&mut self, _: &CollectRequest) -> Result<(), Failure> {
@@ -85,6 +89,9 @@ fn bench(deadline: Span, vault: MemoryVault) -> Bench {
             Box::new(Handed(EvidenceKind::Files, handed_files)),
         ],
         vault: Arc::new(vault.clone()),
+        build: Arc::new(Sha256Hash::of(b"the program").into()),
+        tools: vec!["Linux 6.18".into()],
+        clock_offset: Arc::new(|| Some(offset())),
         source: EvidenceSource {
             kind: "host".into(),
             host: "web-1".into(),
@@ -153,6 +160,14 @@ fn records(vault: &MemoryVault) -> Vec<CollectionRecord> {
         })
         .expect("it lists");
     found
+}
+
+fn offset() -> ClockOffset {
+    ClockOffset {
+        offset_us: -1_500,
+        error_max_us: Some(700),
+        told_by: "a test".into(),
+    }
 }
 
 /// Waits until the evidence is sealed, or missed.
@@ -232,6 +247,16 @@ fn every_artefact_has_its_custody() {
         (&*custody.source.host, &*custody.collector.name),
         ("web-1", "test/handed")
     );
+    assert_eq!(custody.collector.build, Some(Sha256Hash::of(b"the program")));
+    assert!(
+        custody
+            .collector
+            .tools
+            .iter()
+            .map(|it| &**it)
+            .eq(["Linux 6.18", "a hand"])
+    );
+    assert_eq!(custody.clock_offset, Some(offset()));
     assert!(
         matches!(&custody.authority, Authority::Playbook { name, hash } if **name == *"test" && *hash == playbook().hash)
     );

@@ -57,6 +57,11 @@ struct FeedLabel {
     feed: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AnchorLabel {
+    anchor: String,
+}
+
 /// What is true at the moment, as opposed to what has been counted.
 struct Standing {
     totals: Totals,
@@ -100,6 +105,7 @@ pub(crate) async fn metrics(State(app): State<Shared>) -> Result<Response, Faile
     context(&mut registry, telemetry, now);
     feeds(&mut registry, telemetry, app.service.handle.machine_now());
     lookups(&mut registry, telemetry);
+    copies(&mut registry, telemetry, app.service.handle.machine_now());
     standing_now(&mut registry, &app, &standing, unverified, lag);
     let mut text = String::new();
     prometheus_text::encode(&mut text, &registry).map_err(|_| Failed::no_answer())?;
@@ -400,6 +406,36 @@ fn lookups(registry: &mut Registry, telemetry: &Telemetry) {
     let help =
         "Time until it was known what all look-ups say of the addresses of a body, those in the cache among them";
     registry.register_with_unit("lookup_wait", help, Unit::Seconds, meter.waits.clone());
+}
+
+/// The places that evidence, and what proves it, is brought to.
+fn copies(registry: &mut Registry, telemetry: &Telemetry, now: Timestamp) {
+    let Some(meter) = telemetry.copies.get() else { return };
+    let seconds = |at: Timestamp| now.since(at).as_micros() as f64 / 1e6;
+    let failed = Family::<AnchorLabel, Gauge>::default();
+    let failures = Family::<AnchorLabel, Counter>::default();
+    let age = Family::<AnchorLabel, Gauge<f64, AtomicU64>>::default();
+    for (name, it) in meter.anchors().iter() {
+        let label = AnchorLabel {
+            anchor: name.to_string(),
+        };
+        failed.get_or_create(&label).set(i64::from(it.is_failing));
+        failures.get_or_create(&label).inc_by(it.failures);
+        if let Some(at) = it.at {
+            age.get_or_create(&label).set(seconds(at));
+        }
+    }
+    registry.register("anchor_failed", "1 while the last attempt to anchor has failed", failed);
+    registry.register("anchor_failures", "Attempts to anchor that have failed", failures);
+    let help = "How long ago a checkpoint was last brought to an anchor";
+    registry.register_with_unit("anchor_age", help, Unit::Seconds, age);
+    let Some(bucket) = *meter.bucket() else { return };
+    let help = "Artefacts, manifests and records that are not in the bucket of evidence";
+    registry.register("bucket_waiting", help, ConstGauge::new(number(bucket.waiting)));
+    let help = "1 while the last attempt to send evidence to its bucket has failed";
+    registry.register("bucket_failed", help, ConstGauge::new(i64::from(bucket.is_failing)));
+    let help = "Attempts to send evidence to its bucket that have failed";
+    registry.register("bucket_failures", help, ConstCounter::new(bucket.failures));
 }
 
 /// A gauge is signed.

@@ -81,6 +81,9 @@ pub(crate) struct EvidenceVerifyArgs {
     /// The directory of the journal, or of a copy of it, to prove its frames too
     #[arg(long, value_name = "DIR")]
     pub(crate) journal: Option<PathBuf>,
+    /// Why, for the handling log of the folder
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
     #[command(flatten)]
     pub(crate) data: DataArgs,
     /// Write JSON
@@ -102,6 +105,9 @@ pub(crate) struct EvidenceExportArgs {
     /// The file to write, which must not be there; `-` for stdout [default: INC-17.evidence.tar.zst, for INC-17]
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
+    /// Why, and for whom, for the handling log
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
     /// Write what was exported as JSON; to stderr when the archive goes to stdout
     #[arg(long)]
     pub(crate) json: bool,
@@ -133,6 +139,12 @@ pub(crate) struct EvidenceGetArgs {
     /// The file to write, which must not be there; `-` for stdout
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: PathBuf,
+    /// A file with the secret keys that encrypted evidence is read with, as `age-keygen` writes it, which nobody else may read
+    #[arg(long, value_name = "FILE")]
+    pub(crate) identity: Option<PathBuf>,
+    /// Why, for the handling log
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
     /// The folder of evidence, or a copy of it [default: that of the configuration]
     #[arg(long, value_name = "DIR")]
     pub(crate) vault: Option<PathBuf>,

@@ -1,34 +1,34 @@
 //! `staunch evidence`
 //!
-//! Reads the vault itself, so that it works with a server, without one, and on a copy. Never changes anything in it.
+//! Reads the vault itself, so that it works with a server, without one, and on a copy. Never changes anything in it; what is done
+//! with evidence is written down in the handling log beside it.
 
 mod anchor;
 mod archive;
+mod get;
+mod handled;
 mod sealed;
+mod show;
+mod verify;
 
-use std::fs::OpenOptions;
-use std::io::{self, Read, Write};
 use std::ops::ControlFlow;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Serialize;
-use staunch_model::{
-    CollectionRecord, EvidenceId, EvidenceKind, Failure, FailureKind, IncidentId, Manifest, Printable, Sha256Hash,
-    Taken, Timestamp,
-};
-use staunch_ports::{SealedManifest, SealedRecord, Vault};
-use staunch_store::LogVerifier;
+use staunch_model::{EvidenceId, EvidenceKind, Failure, FailureKind, IncidentId, Printable, Sha256Hash, Timestamp};
+use staunch_ports::{SealedManifest, SealedRecord, Vault as _};
+use staunch_store::age::Identity;
+use staunch_store::s3::Bucket;
 use staunch_store::tlog::CHECKPOINT;
 use staunch_store::tlog::note::NOTE_BYTES_MAX;
-use staunch_store::vault::{DirVault, EvidenceFolder, EvidenceSummary, Progress, verify_evidence};
+use staunch_store::vault::{DirVault, DirVaultOptions};
 
-use crate::anchors::{self, AnchorsChecked};
-use crate::cli::{DataArgs, EvidenceCommand, EvidenceGetArgs, EvidenceVerifyArgs, VaultArgs};
+use crate::cli::{DataArgs, EvidenceCommand, VaultArgs};
 use crate::exit::{Exit, Fault};
 use crate::files::read_bounded;
 use crate::output::{Output, Tone, print, say, wrap};
-use crate::{progress, wiring};
+use crate::wiring;
 
 /// Findings that are told one by one.
 const FINDINGS_MAX: usize = 1_000;
@@ -42,10 +42,10 @@ const LISTED_MAX: usize = 10_000;
 pub(super) fn run(command: &EvidenceCommand) -> Result<Exit, Fault> {
     match command {
         EvidenceCommand::List { incident, from } => list(*incident, from),
-        EvidenceCommand::Show { id, from } => show(*id, from),
-        EvidenceCommand::Get(args) => get(args),
+        EvidenceCommand::Show { id, from } => show::show(*id, from),
+        EvidenceCommand::Get(args) => get::get(args),
         EvidenceCommand::Export(args) => archive::export(args),
-        EvidenceCommand::Verify(args) => verify(args),
+        EvidenceCommand::Verify(args) => verify::verify(args),
         EvidenceCommand::Key { data } => key(data),
         EvidenceCommand::Checkpoint { vault, data } => checkpoint(vault.as_deref(), data),
         EvidenceCommand::Anchor { name, data, json } => anchor::run(name.as_deref(), data, *json),
@@ -161,19 +161,6 @@ fn list(incident: Option<IncidentId>, from: &VaultArgs) -> Result<Exit, Fault> {
     Ok(Exit::Ok)
 }
 
-#[derive(Debug, Serialize)]
-struct Shown {
-    records: Vec<SealedAs<CollectionRecord>>,
-    manifests: Vec<SealedAs<Manifest>>,
-}
-
-#[derive(Debug, Serialize)]
-struct SealedAs<T> {
-    sha256: Sha256Hash,
-    #[serde(flatten)]
-    content: T,
-}
-
 /// All that is stored of one piece of evidence.
 fn find(vault: &DirVault, id: EvidenceId) -> Result<(Vec<SealedRecord>, Vec<SealedManifest>), Fault> {
     let (mut records, mut manifests) = (Vec::new(), Vec::new());
@@ -209,174 +196,37 @@ fn find(vault: &DirVault, id: EvidenceId) -> Result<(Vec<SealedRecord>, Vec<Seal
     Ok((records, manifests))
 }
 
-fn show(id: EvidenceId, from: &VaultArgs) -> Result<Exit, Fault> {
-    let (vault, _) = open(from.vault.as_deref(), &from.data)?;
-    let (records, manifests) = find(&vault, id)?;
-    let shown = Shown {
-        records: records
-            .into_iter()
-            .map(|it| SealedAs {
-                sha256: it.hash,
-                content: it.record,
-            })
-            .collect(),
-        manifests: manifests
-            .into_iter()
-            .map(|it| SealedAs {
-                sha256: it.hash,
-                content: it.manifest,
-            })
-            .collect(),
-    };
-    Output::new(from.json).show(&shown, |output| shown_text(output, &shown))?;
-    Ok(Exit::Ok)
+/// The vault, and the folder of evidence that it is in.
+///
+/// # Errors
+/// When there is none, or the configuration cannot be used.
+pub(super) fn open(vault: Option<&Path>, data: &DataArgs) -> Result<(DirVault, PathBuf), Fault> {
+    open_with(vault, data, Vec::new())
 }
 
-fn shown_text(output: &Output, shown: &Shown) -> String {
-    let mut text = String::new();
-    for sealed in &shown.records {
-        let it = &sealed.content;
-        let of = it
-            .target
-            .as_ref()
-            .map_or_else(|| "this machine".to_owned(), ToString::to_string);
-        let title = format!(
-            "{}: {} of {}, for {}",
-            it.evidence,
-            it.kind,
-            Printable(&of),
-            it.incident
-        );
-        text.push_str(&format!("{}\n", output.paint(Tone::Strong, &lines(&title, 2))));
-        let mut line = |label: &str, value: &str| {
-            text.push_str(&format!(
-                "  {}{}\n",
-                output.paint(Tone::Faint, &format!("{label:<10}")),
-                lines(&Printable(value).to_string(), 12)
-            ));
-        };
-        let took = it.ended_at.since(it.started_at);
-        line("taken", &format!("{}, in {took}", it.started_at));
-        line(
-            "by",
-            &format!(
-                "{} of Staunch {} on {}",
-                it.collector.name, it.collector.version, it.collector.host
-            ),
-        );
-        line("record", &sealed.sha256.to_string());
-        for change in &it.changes_caused {
-            line("changed", change);
-        }
-        if let Some(failure) = &it.failure {
-            line("missed", &failure.to_string());
-        }
-    }
-    for sealed in &shown.manifests {
-        let (it, custody) = (&sealed.content, &sealed.content.custody);
-        let title = format!("{}. {}", it.sequence, Printable(&custody.name));
-        text.push_str(&format!("\n  {}\n", output.paint(Tone::Strong, &lines(&title, 4))));
-        let mut line = |label: &str, value: &str| {
-            text.push_str(&format!(
-                "    {}{}\n",
-                output.paint(Tone::Faint, &format!("{label:<10}")),
-                lines(&Printable(value).to_string(), 14)
-            ));
-        };
-        match &it.taken {
-            Taken::Stored {
-                size: bytes,
-                sha256,
-                storage,
-            } => {
-                line("sha256", &sha256.to_string());
-                line("size", &size(*bytes));
-                line("stored", &format!("under its SHA-256, kept by {}", storage.write_once));
-            }
-            Taken::Missed(failure) => line("missed", &failure.to_string()),
-        }
-        line("found at", &custody.locator);
-        line("read by", &custody.method);
-        if let Some(modified) = custody.modified {
-            line("modified", &modified.to_string());
-        }
-        line("manifest", &sealed.sha256.to_string());
-    }
-    text
-}
-
-fn get(args: &EvidenceGetArgs) -> Result<Exit, Fault> {
-    let (vault, _) = open(args.vault.as_deref(), &args.data)?;
-    let (_, manifests) = find(&vault, args.id)?;
-    let mut fitting: Vec<(&str, Sha256Hash)> = manifests
-        .iter()
-        .filter_map(|it| match &it.manifest.taken {
-            Taken::Stored { sha256, .. } => Some((&*it.manifest.custody.name, *sha256)),
-            Taken::Missed(_) => None,
-        })
-        .filter(|(name, hash)| {
-            args.name
-                .as_deref()
-                .is_none_or(|it| it == *name || it == hash.to_string())
-        })
-        .collect();
-    // Evidence that was taken again may be the same.
-    fitting.dedup();
-    let (name, hash) = match fitting.as_slice() {
-        [] => {
-            let message = format!("{} has no such artefact", args.id);
-            return Err(
-                Fault::new(Exit::NotFound, message).hint(format!("`staunch evidence show {}` names them", args.id))
-            );
-        }
-        [one] => *one,
-        several => {
-            let mut names: Vec<String> = several.iter().map(|(name, _)| Printable(name).to_string()).collect();
-            names.dedup();
-            let message = format!("{} has {} artefacts", args.id, several.len());
-            return Err(Fault::new(Exit::Usage, message)
-                .hint(format!("name one of them, or its SHA-256: {}", names.join(", "))));
-        }
-    };
-    let mut from = vault.open(hash).map_err(|failure| fault(&failure))?;
-    let bytes = if args.output == Path::new("-") {
-        copy(&mut from, &mut io::stdout().lock(), &args.output)?
-    } else {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&args.output)
-            .map_err(|error| {
-                Fault::doing(Exit::Failed, format!("cannot make {}", args.output.display()), &error)
-                    .hint("name a file that is not there")
-            })?;
-        let copied = copy(&mut from, &mut file, &args.output).and_then(|bytes| {
-            let synced = file.sync_all();
-            synced.map_err(|error| Fault::doing(Exit::Failed, "cannot write it durably", &error))?;
-            Ok(bytes)
-        });
-        // What is not proved to the end is not left behind as if it were.
-        if copied.is_err() {
-            drop(std::fs::remove_file(&args.output));
-        }
-        copied?
-    };
-    say(&format!("{}: {}, SHA-256 {hash}: proved", Printable(name), size(bytes)));
-    Ok(Exit::Ok)
-}
-
-fn copy(from: &mut dyn Read, to: &mut dyn Write, name: &Path) -> Result<u64, Fault> {
-    io::copy(from, to).map_err(|error| match error.kind() {
-        io::ErrorKind::InvalidData => Fault::doing(Exit::Corrupt, "what is stored is not what was sealed", &error)
-            .hint("what was written up to here is not proved; nothing is left in a file"),
-        _ => Fault::doing(Exit::Failed, format!("cannot write {}", name.display()), &error),
-    })
-}
-
-fn open(vault: Option<&Path>, data: &DataArgs) -> Result<(DirVault, PathBuf), Fault> {
+/// The same, with what encrypted evidence is read with.
+fn open_with(vault: Option<&Path>, data: &DataArgs, identities: Vec<Identity>) -> Result<(DirVault, PathBuf), Fault> {
     let dir = folder(vault, data)?;
-    Ok((DirVault::read_only(&dir.join(wiring::VAULT)), dir))
+    let options = DirVaultOptions {
+        bucket: bucket(vault.is_some(), data)?,
+        identities: identities.into(),
+        ..DirVaultOptions::default()
+    };
+    Ok((DirVault::read_with(&dir.join(wiring::VAULT), options), dir))
+}
+
+/// The bucket of the configuration. Of a copy it is enough to know that there is none: what needs it says so.
+fn bucket(is_copy: bool, data: &DataArgs) -> Result<Option<Arc<Bucket>>, Fault> {
+    let settings = match super::load(data) {
+        Ok(config) => config.evidence.s3,
+        Err(fault) if is_copy => {
+            say(&format!("no bucket is asked: {}", fault.told()));
+            None
+        }
+        Err(fault) => return Err(fault),
+    };
+    let of = settings.as_ref().map(crate::bucket::of_evidence);
+    of.transpose().map_err(|failure| fault(&failure))
 }
 
 /// The folder of evidence.
@@ -412,210 +262,6 @@ fn checkpoint(vault: Option<&Path>, data: &DataArgs) -> Result<Exit, Fault> {
     let lines: Vec<String> = text.lines().map(|line| Printable(line).to_string()).collect();
     print(&format!("{}\n", lines.join("\n")))?;
     Ok(Exit::Ok)
-}
-
-/// What was verified.
-#[derive(Debug, Serialize)]
-struct Verified {
-    /// Whether nothing was found.
-    proved: bool,
-    /// How many of the findings are what a crash, or a server at work, leaves behind; they prove nothing either way.
-    left_behind: u64,
-    /// The size of the log that is signed, and its root.
-    checkpoint: Option<(u64, Sha256Hash)>,
-    /// Whether the log continues the earlier checkpoint that was given.
-    continues_earlier: Option<bool>,
-    /// What the log was held against of its anchors, when that was asked for.
-    anchors: Option<AnchorsChecked>,
-    entries: u64,
-    manifests: u64,
-    records: u64,
-    artefacts: u64,
-    bytes: u64,
-    /// What is not as it was sealed and signed.
-    findings: Vec<String>,
-    /// How many more there are.
-    more: u64,
-}
-
-fn verify(args: &EvidenceVerifyArgs) -> Result<Exit, Fault> {
-    if let Some(path) = args.path.as_deref().filter(|path| archive::is_one(path)) {
-        if args.anchors {
-            return Err(Fault::new(Exit::Usage, "an archive has no anchors")
-                .hint("verify the folder of evidence with --anchors, or name an anchored checkpoint as --earlier"));
-        }
-        return archive::verify(path, args);
-    }
-    let dir = folder(args.path.as_deref(), &args.data)?;
-    let key = verifier(args)?;
-    let earlier = earlier(args)?;
-    let folder = EvidenceFolder {
-        vault: &dir.join(wiring::VAULT),
-        log: &dir.join(wiring::LOG),
-        journal: args.journal.as_deref(),
-        key: &key,
-        earlier: earlier.as_deref(),
-    };
-    let mut progress = progress::Progress::start();
-    let mut findings = Vec::new();
-    let mut more = 0;
-    let mut left_behind = 0;
-    let summary = verify_evidence(
-        &folder,
-        &mut |at| match at {
-            Progress::Entries { done, total } => progress.tell(|| format!("{done} of {total} entries of the log")),
-            Progress::Artefacts { done, bytes } => progress.tell(|| format!("{done} artefacts, {}", size(bytes))),
-        },
-        &mut |finding| {
-            left_behind += u64::from(finding.may_be_left_behind());
-            if findings.len() < FINDINGS_MAX {
-                findings.push(finding.to_string());
-            } else {
-                more += 1;
-            }
-        },
-    );
-    let mut of_journal = 0;
-    let mut of_anchors = 0;
-    let anchors = args.anchors.then(|| {
-        anchors::check(&dir, &key, &mut |finding| {
-            of_anchors += 1;
-            if findings.len() < FINDINGS_MAX {
-                findings.push(finding);
-            } else {
-                more += 1;
-            }
-        })
-    });
-    if let Some(journal) = &args.journal {
-        sealed::compare(journal, &DirVault::read_only(folder.vault), &mut |finding| {
-            of_journal += 1;
-            if findings.len() < FINDINGS_MAX {
-                findings.push(finding);
-            } else {
-                more += 1;
-            }
-        });
-    }
-    let mut verified = verified(&summary, args.earlier.is_some(), findings, more);
-    verified.left_behind = left_behind;
-    verified.anchors = anchors;
-    verified.proved = of_journal + of_anchors == 0 && summary.findings == left_behind;
-    Output::new(args.json).show(&verified, |output| verified_text(output, &verified))?;
-    Ok(if verified.proved { Exit::Ok } else { Exit::Corrupt })
-}
-
-fn verified(summary: &EvidenceSummary, asked: bool, findings: Vec<String>, more: u64) -> Verified {
-    Verified {
-        proved: findings.is_empty(),
-        left_behind: 0,
-        checkpoint: summary.checkpoint.as_ref().map(|it| (it.size, it.root)),
-        continues_earlier: asked.then_some(summary.continues_earlier),
-        anchors: None,
-        entries: summary.entries,
-        manifests: summary.manifests,
-        records: summary.records,
-        artefacts: summary.artefacts,
-        bytes: summary.bytes,
-        findings,
-        more,
-    }
-}
-
-fn verified_text(output: &Output, it: &Verified) -> String {
-    let mut text = String::new();
-    for finding in &it.findings {
-        let line = wrap(&Printable(finding).to_string(), 4);
-        text.push_str(&format!("{}\n", output.paint(Tone::Bad, &format!("  - {line}"))));
-    }
-    if it.more > 0 {
-        text.push_str(&format!("  and {} more\n", it.more));
-    }
-    let what = format!(
-        "{} artefacts of {}, {} manifests, {} records, {} entries of the log",
-        it.artefacts,
-        size(it.bytes),
-        it.manifests,
-        it.records,
-        it.entries
-    );
-    let (tone, verdict) = match (it.proved, it.left_behind) {
-        (true, 0) => (Tone::Good, "PROVED"),
-        (true, _) => (
-            Tone::Warning,
-            "PROVED, but for what a crash or a server at work leaves behind",
-        ),
-        (false, _) => (Tone::Bad, "NOT AS IT WAS SEALED"),
-    };
-    let line = wrap(&format!("{verdict}: {what}"), 2);
-    text.push_str(&format!("{}\n", output.paint(tone, &line)));
-    if let Some((size, root)) = &it.checkpoint {
-        text.push_str(&format!("  signed at {size} entries, root {root}\n"));
-    }
-    match it.continues_earlier {
-        Some(true) => text.push_str("  the log continues the earlier checkpoint: nothing was taken back since\n"),
-        Some(false) => {}
-        None if it.anchors.as_ref().is_some_and(|it| it.checkpoints > 0) => {}
-        None => text.push_str("  not compared with an earlier checkpoint: a log that was put back would not show\n"),
-    }
-    if let Some(anchors) = &it.anchors {
-        let line = match &anchors.last_stamp {
-            Some((size, time)) => format!(
-                "it continues {} anchored checkpoints, of which {} have a time stamp of theirs; the last at {size} entries, {time}",
-                anchors.checkpoints, anchors.stamps
-            ),
-            None => format!(
-                "it continues {} anchored checkpoints, none with a time stamp",
-                anchors.checkpoints
-            ),
-        };
-        text.push_str(&format!("  {}\n", wrap(&line, 2)));
-        if anchors.stamps > 0 {
-            let line = "who has signed the time stamps is verified with `openssl ts -verify`";
-            text.push_str(&format!("  {}\n", wrap(line, 2)));
-        }
-    }
-    text
-}
-
-/// The earlier checkpoint that was named.
-fn earlier(args: &EvidenceVerifyArgs) -> Result<Option<String>, Fault> {
-    let read = |file: &PathBuf| {
-        read_bounded(file, NOTE_BYTES_MAX)
-            .map_err(|error| Fault::doing(Exit::NotFound, format!("cannot read {}", file.display()), &error))
-    };
-    args.earlier.as_ref().map(read).transpose()
-}
-
-/// The key that was named, or that of this machine.
-fn verifier(args: &EvidenceVerifyArgs) -> Result<LogVerifier, Fault> {
-    let (text, from) = match &args.key {
-        Some(named) if LogVerifier::parse(named.trim()).is_some() => (named.clone(), "the command line".to_owned()),
-        Some(named) => {
-            let text = read_bounded(Path::new(named), KEY_BYTES_MAX).map_err(|error| {
-                Fault::doing(
-                    Exit::Usage,
-                    format!("{} is no key and no file", Printable(named)),
-                    &error,
-                )
-                .hint("a key is one word, such as web-1/staunch+1a2b3c4d+AbC...=; `staunch evidence key` prints it")
-            })?;
-            (text, named.clone())
-        }
-        None => {
-            let file = super::load(&args.data)?.evidence_key_file();
-            let text = read_bounded(&file, KEY_BYTES_MAX).map_err(|error| {
-                Fault::doing(Exit::Usage, format!("cannot read {}", file.display()), &error)
-                    .hint("name the key with --key")
-            })?;
-            say("the key is the one on this machine: against whoever can write here, use one that was kept elsewhere");
-            (text, file.display().to_string())
-        }
-    };
-    LogVerifier::parse(text.trim()).ok_or_else(|| {
-        Fault::new(Exit::Usage, format!("there is no public key in {}", Printable(&from)))
-            .hint("a key is one word, such as web-1/staunch+1a2b3c4d+AbC...=; `staunch evidence key` prints it")
-    })
 }
 
 fn incidents(vault: &DirVault, only: Option<IncidentId>) -> Result<Vec<IncidentId>, Fault> {

@@ -5,19 +5,21 @@ mod sealed;
 mod timeline;
 mod trends;
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use serde_json::json;
 use staunch_model::{IncidentId, IncidentStatus, Judgement, Printable, Timestamp, Verdict};
 use staunch_server::dto::{
     EvidenceRow, IncidentAnswer, IncidentDetail, IncidentQuery, IncidentRow, Incidents, Protected, TransactionRow, path,
 };
+use staunch_store::DirVault;
 
 use self::timeline::Shown;
 use crate::cli::{GraphFormat, IncidentCommand, IncidentState, ServerArgs, TimelineFormat};
 use crate::client::{Client, Patience};
 use crate::exit::{Exit, Fault};
 use crate::output::{Output, Tone, clock, now, relative, say, wrap};
+use crate::wiring;
 
 pub(super) fn run(command: &IncidentCommand) -> Result<Exit, Fault> {
     match command {
@@ -54,21 +56,21 @@ pub(super) fn run(command: &IncidentCommand) -> Result<Exit, Fault> {
             let format = if *json { TimelineFormat::Json } else { *format };
             let client = Client::new(server, Patience::USUAL)?;
             let found: IncidentAnswer = client.get(&format!("{}/{id}", path::INCIDENTS), &json!({}))?;
-            let needs_folder = format == TimelineFormat::Html || further.evidence;
-            let folder = if needs_folder {
-                folder(vault.as_ref(), server)?
+            let needs_vault = format == TimelineFormat::Html || further.evidence;
+            let vault = if needs_vault {
+                opened(vault.as_deref(), server)?
             } else {
                 Err(String::new())
             };
-            let folder = folder.as_deref().map_err(Clone::clone);
-            let causes = (format == TimelineFormat::Html).then(|| graph::picture(&found.detail, folder.clone()));
+            let vault = vault.as_ref().map_err(Clone::clone);
+            let causes = (format == TimelineFormat::Html).then(|| graph::picture(&found.detail, vault.clone()));
             let shown = Shown {
                 format,
                 reverse: *reverse,
                 file: output.as_deref(),
                 causes: causes.as_deref(),
                 further,
-                folder,
+                vault,
             };
             timeline::show(&found, shown)?;
         }
@@ -84,9 +86,9 @@ pub(super) fn run(command: &IncidentCommand) -> Result<Exit, Fault> {
             let format = if *json { GraphFormat::Json } else { *format };
             let client = Client::new(server, Patience::USUAL)?;
             let found: IncidentAnswer = client.get(&format!("{}/{id}", path::INCIDENTS), &json!({}))?;
-            let folder = folder(vault.as_ref(), server)?;
-            let folder = folder.as_deref().map_err(Clone::clone);
-            graph::show(&found.detail, folder, usize::from(*nodes), format, output.as_deref())?;
+            let vault = opened(vault.as_deref(), server)?;
+            let vault = vault.as_ref().map_err(Clone::clone);
+            graph::show(&found.detail, vault, usize::from(*nodes), format, output.as_deref())?;
         }
         IncidentCommand::Trends { days, by, limit, show } => {
             let client = Client::new(&show.server, Patience::USUAL)?;
@@ -101,14 +103,24 @@ pub(super) fn run(command: &IncidentCommand) -> Result<Exit, Fault> {
     Ok(Exit::Ok)
 }
 
-/// The folder of evidence; or why there is none to look into.
-fn folder(named: Option<&PathBuf>, server: &ServerArgs) -> Result<Result<PathBuf, String>, Fault> {
-    Ok(match (named, &server.url) {
-        (Some(named), _) => Ok(named.clone()),
-        // What is on this machine need not be of the installation that was asked.
-        (None, Some(_)) => Err("evidence is not read when a server is named; `--vault` names it, or a copy".to_owned()),
-        (None, None) => Ok(super::load(&server.data)?.evidence_dir()),
-    })
+/// The vault; or why there is none to look into.
+fn opened(named: Option<&Path>, server: &ServerArgs) -> Result<Result<DirVault, String>, Fault> {
+    // What is on this machine need not be of the installation that was asked.
+    if named.is_none() && server.url.is_some() {
+        let why = "evidence is not read when a server is named; `--vault` names it, or a copy";
+        return Ok(Err(why.to_owned()));
+    }
+    let folder = match named {
+        Some(named) => named.to_owned(),
+        None => super::load(&server.data)?.evidence_dir(),
+    };
+    if !folder.join(wiring::VAULT).is_dir() {
+        return Ok(Err(
+            "there is no vault on this machine; `--vault` names a copy".to_owned()
+        ));
+    }
+    let opened = super::evidence::open(named, &server.data)?;
+    Ok(Ok(opened.0))
 }
 
 /// The timeline of an incident as files, with their names: for programs, and for people.

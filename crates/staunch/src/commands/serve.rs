@@ -83,7 +83,8 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
     // And the one that jobs are run from.
     let runs = crate::jobs::start(&config)?;
     // And those that take evidence.
-    let preserver = wiring::preserver(&config, &durable)?;
+    let copies = Arc::default();
+    let preserver = wiring::preserver(&config, &durable, &copies)?;
     if args.rehearse.is_none() && config.sandbox.enabled {
         // Before there is another thread. The stage clears itself away, which a server may not.
         enter_sandbox(&config)?;
@@ -155,6 +156,8 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
         // Nobody else sets it.
         let _ = runtime.handle().telemetry().spans.set(sending.tally.clone());
     }
+    // Nobody else sets it.
+    let _ = runtime.handle().telemetry().copies.set(copies);
     lists.tell(&runtime.handle());
     context.tell(&runtime.handle());
     pin(&runtime.handle(), Arc::new(config.context.table())).map_err(|error| Fault::of(Exit::Failed, &error))?;

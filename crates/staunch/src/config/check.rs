@@ -1,5 +1,6 @@
 //! Values that cannot work, each with the reason. All of them are found, not only the first.
 
+mod bucket;
 mod evidence;
 mod health;
 mod incoming;
@@ -70,6 +71,9 @@ pub(super) fn check(config: &Config, text: &str) -> Vec<Mistake> {
     checker.isolation(config);
     checker.jobs(config);
     checker.anchors(config);
+    checker.bucket(config);
+    checker.recipients(config);
+    checker.clock(config);
     checker.rest(config);
     checker.drill(config);
     checker.sources(config);

@@ -22,8 +22,86 @@ pub(crate) struct EvidenceSettings {
     /// server (CAP_LINUX_IMMUTABLE) let it; without, files are read-only, which the manifests say. Default
     /// `true`. Since v0.1.
     pub(crate) immutable: bool,
+    /// Whom artefacts are encrypted to: public keys of age, as `age-keygen` prints them (`age1…`). Default nobody: they
+    /// are not encrypted. Who has none of their secret keys can prove the stored bytes, and read nothing. Since
+    /// v0.1.
+    pub(crate) recipients: Vec<String>,
+    /// The time server that tells how far the clock of this machine is off, which manifests then say: a name or an
+    /// address, with a port where it is not 123. It is asked every five minutes, over UDP (SNTP); the clock is not
+    /// set. Default none: nobody can tell. Since v0.1.
+    pub(crate) clock: Option<String>,
+    /// A bucket that locks what is put there, for artefacts and copies of their manifests. Default none: artefacts
+    /// stay in `dir`. Since v0.1.
+    pub(crate) s3: Option<EvidenceBucket>,
     /// Where checkpoints of the transparency log are kept besides. Default nowhere. Since v0.1.
     pub(crate) anchors: Vec<AnchorSettings>,
+}
+
+/// The bucket that artefacts are kept in, locked by S3 Object Lock: see [evidence](../guide/evidence.md#a-bucket-that-locks).
+/// It has to show that it locks before anything is put there. While it is away, evidence is kept in `dir` and sent
+/// later.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EvidenceBucket {
+    /// The address of the service: `https://s3.eu-central-1.amazonaws.com`. `http://` for one on this machine.
+    /// Since v0.1.
+    pub(crate) endpoint: String,
+    /// The region. Default `us-east-1`. Since v0.1.
+    #[serde(default = "us_east_1")]
+    pub(crate) region: String,
+    /// The bucket. Object Lock is turned on when it is made. Since v0.1.
+    pub(crate) bucket: String,
+    /// What stands before the names of objects, such as `web-1`; each installation has its own. Default nothing.
+    /// Since v0.1.
+    #[serde(default)]
+    pub(crate) prefix: String,
+    /// Whether the bucket is the first part of the path, and not of the name of the host. Default `true`. Since
+    /// v0.1.
+    #[serde(default = "yes")]
+    pub(crate) path_style: bool,
+    /// The file of the name of the key and the secret key, with a space between, which nobody but its owner and
+    /// group may read. It is read again each time. Since v0.1.
+    pub(crate) key_file: PathBuf,
+    /// The file of the authorities in PEM by which the service is verified. Default those of this machine. Since
+    /// v0.1.
+    #[serde(default)]
+    pub(crate) ca: Option<PathBuf>,
+    /// Who may delete evidence before its time: `governance`: those with a permission of their own; `compliance`:
+    /// nobody, and nothing takes that back. Default `governance`. Since v0.1.
+    #[serde(default)]
+    pub(crate) retention: RetentionMode,
+    /// How long evidence is kept, from when it is sealed last. Default `365d`; `1h` to `3650d`. Since v0.1.
+    #[serde(default = "a_year")]
+    pub(crate) retain: Span,
+    /// Whether evidence is kept beyond that until somebody takes its legal hold away. Default `false`. Since v0.1.
+    #[serde(default)]
+    pub(crate) legal_hold: bool,
+    /// How long sealing waits for the bucket, before an artefact is kept in `dir` and sent later. Default `10s`; `1s`
+    /// to `1m`. Since v0.1.
+    #[serde(default = "ten_seconds")]
+    pub(crate) wait: Span,
+}
+
+impl EvidenceBucket {
+    /// The host of the bucket, with its port where one is named.
+    pub(crate) fn host(&self) -> String {
+        let host = self
+            .endpoint
+            .split_once("://")
+            .map_or(&*self.endpoint, |(_, host)| host);
+        let host = host.trim_end_matches('/');
+        if self.path_style {
+            host.to_owned()
+        } else {
+            format!("{}.{host}", self.bucket)
+        }
+    }
+
+    /// Its address, with the scheme.
+    pub(crate) fn address(&self) -> String {
+        let scheme = self.endpoint.split_once("://").map_or("https", |(scheme, _)| scheme);
+        format!("{scheme}://{}", self.host())
+    }
 }
 
 /// A place that the newest checkpoint of the transparency log is brought to, so that who can write here cannot
@@ -116,6 +194,14 @@ fn checkpoints() -> String {
     "checkpoints".to_owned()
 }
 
+const fn yes() -> bool {
+    true
+}
+
+const fn ten_seconds() -> Span {
+    Span::from_secs(10)
+}
+
 const fn an_hour() -> Span {
     Span::from_hours(1)
 }
@@ -131,6 +217,9 @@ impl Default for EvidenceSettings {
             dir: None,
             artefact_mib_max: 16 << 10,
             immutable: true,
+            recipients: Vec::new(),
+            clock: None,
+            s3: None,
             anchors: Vec::new(),
         }
     }

@@ -1,20 +1,27 @@
 //! What evidence is taken with, and the vault that it is kept in.
 
-use std::fs;
-use std::sync::Arc;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
+use ring::digest::{Context, SHA256};
 use staunch_connectors::evidence::{HostOptions, host};
-use staunch_model::{EvidenceSource, Failure, FailureKind, Span};
+use staunch_model::{EvidenceSource, Failure, FailureKind, Sha256Hash, Span, WriteOnce};
 use staunch_ports::Vault;
 use staunch_ports::clock::SystemClock;
-use staunch_runtime::{PreserveParts, Preserver};
+use staunch_runtime::telemetry::CopyMeter;
+use staunch_runtime::{ClockOffsetFn, PreserveParts, Preserver};
+use staunch_store::age::Recipient;
 use staunch_store::vault::{DirVault, DirVaultOptions};
 
-use crate::anchors;
 use crate::config::Config;
 use crate::exit::{Exit, Fault};
 use crate::logbook::{DurableUpTo, LogbookParts, LoggedVault};
+use crate::{anchors, bucket, clock_offset, outbox};
 
 /// The vault, in the directory of evidence.
 pub(crate) const VAULT: &str = "vault";
@@ -23,28 +30,22 @@ pub(crate) const VAULT: &str = "vault";
 pub(crate) const LOG: &str = "log";
 
 /// Starts the threads that take evidence; nothing when none is to be taken. They look into all processes, so start them before
-/// the sandbox is entered. What is signed of the journal is what `durable` says.
+/// the sandbox is entered. What is signed of the journal is what `durable` says; how the places stand that evidence is brought to
+/// is told to `copies`.
 ///
 /// # Errors
 /// When there can be no thread, or no random numbers.
-pub(crate) fn preserver(config: &Config, durable: &DurableUpTo) -> Result<Option<Preserver>, Fault> {
+pub(crate) fn preserver(
+    config: &Config,
+    durable: &DurableUpTo,
+    copies: &Arc<CopyMeter>,
+) -> Result<Option<Preserver>, Fault> {
     if !config.evidence.enabled {
         return Ok(None);
     }
     super::make_data_dir(config)?;
     let dir = config.evidence_dir();
-    let options = DirVaultOptions {
-        artefact_bytes_max: config.evidence.artefact_mib_max << 20,
-        is_immutable: config.evidence.immutable,
-        ..DirVaultOptions::default()
-    };
-    let opened = super::make_private_dir(&dir).map_err(|fault| Failure::new(FailureKind::Unavailable, &fault.told()));
-    let vault = opened
-        .and_then(|()| DirVault::open(&dir.join(VAULT), options))
-        .and_then(|vault| {
-            let kept_by = vault.check()?;
-            Ok((vault, kept_by))
-        });
+    let vault = open(config, &dir);
     // Containment does not depend on it: what cannot be kept is missed, which is recorded and told.
     let (vault, kept_by) = match vault {
         Ok(opened) => opened,
@@ -53,8 +54,15 @@ pub(crate) fn preserver(config: &Config, durable: &DurableUpTo) -> Result<Option
             return Ok(None);
         }
     };
-    tracing::info!(vault = %dir.display(), %kept_by, "evidence is kept");
-    let vault: Arc<dyn Vault> = Arc::new(vault);
+    tracing::info!(vault = %vault.describe().place, %kept_by, "evidence is kept");
+    let vault = Arc::new(vault);
+    if config.evidence.s3.is_some() {
+        let started = outbox::start(Arc::clone(&vault), dir.clone(), Arc::clone(copies));
+        if let Err(failure) = started {
+            tracing::error!(%failure, "evidence that waits is not sent to its bucket");
+        }
+    }
+    let vault: Arc<dyn Vault> = vault;
     let source = source();
     let parts = LogbookParts {
         dir: dir.join(LOG),
@@ -65,7 +73,7 @@ pub(crate) fn preserver(config: &Config, durable: &DurableUpTo) -> Result<Option
     };
     let vault = match LoggedVault::start(vault.clone(), parts, durable.clone()) {
         Ok(logged) => {
-            let started = anchors::start(&config.evidence.anchors, &dir, logged.key());
+            let started = anchors::start(&config.evidence.anchors, &dir, logged.key(), copies);
             if let Err(failure) = started {
                 tracing::error!(%failure, "checkpoints of the transparency log are not anchored");
             }
@@ -86,12 +94,98 @@ pub(crate) fn preserver(config: &Config, durable: &DurableUpTo) -> Result<Option
         vault,
         source,
         version: env!("CARGO_PKG_VERSION").into(),
+        build: build()?,
+        tools: tools(),
+        clock_offset: clock_offset(config)?,
         clock: Arc::new(SystemClock),
         since_boot,
     });
     started
         .map(Some)
         .map_err(|error| Fault::doing(Exit::Failed, "cannot start a thread", &error))
+}
+
+/// Opens the vault, and has it prove that what is stored cannot be changed. A bucket that is away may prove it later, and gets
+/// nothing before; one that does not lock makes it no vault.
+fn open(config: &Config, dir: &Path) -> Result<(DirVault, WriteOnce), Failure> {
+    super::make_private_dir(dir).map_err(|fault| Failure::new(FailureKind::Unavailable, &fault.told()))?;
+    let bucket = config.evidence.s3.as_ref();
+    let options = DirVaultOptions {
+        artefact_bytes_max: config.evidence.artefact_mib_max << 20,
+        is_immutable: config.evidence.immutable,
+        bucket: bucket.map(bucket::of_evidence).transpose()?,
+        // The configuration was checked.
+        recipients: config
+            .evidence
+            .recipients
+            .iter()
+            .filter_map(|it| Recipient::parse(it))
+            .collect(),
+        at_once: bucket.map_or(Duration::ZERO, |it| it.wait.to_std()),
+        ..DirVaultOptions::default()
+    };
+    let vault = DirVault::open(&dir.join(VAULT), options)?;
+    let here = vault.check_here()?;
+    match vault.check() {
+        Ok(kept_by) => Ok((vault, kept_by)),
+        Err(failure)
+            if bucket.is_some() && matches!(failure.kind, FailureKind::Unavailable | FailureKind::TimedOut) =>
+        {
+            tracing::warn!(%failure, "the bucket of evidence is away: evidence is kept here, and sent later");
+            Ok((vault, here))
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+/// What tells how far the clock is off.
+fn clock_offset(config: &Config) -> Result<ClockOffsetFn, Fault> {
+    match &config.evidence.clock {
+        Some(server) => {
+            clock_offset::start(server).map_err(|error| Fault::doing(Exit::Failed, "cannot start a thread", &error))
+        }
+        None => Ok(Arc::new(|| None)),
+    }
+}
+
+/// The hash of this program, computed beside everything else: what is taken before it is known has none.
+fn build() -> Result<Arc<OnceLock<Sha256Hash>>, Fault> {
+    let build = Arc::new(OnceLock::new());
+    let told = Arc::clone(&build);
+    let hashed = move || {
+        let mut program = File::open("/proc/self/exe")?;
+        let mut hash = Context::new(&SHA256);
+        let mut part = vec![0; 1 << 20];
+        loop {
+            let read = program.read(&mut part)?;
+            if read == 0 {
+                break;
+            }
+            hash.update(&part[..read]);
+        }
+        let bytes: [u8; 32] = hash.finish().as_ref().try_into().map_err(io::Error::other)?;
+        // Nobody else sets it.
+        let _ = told.set(Sha256Hash(bytes));
+        io::Result::Ok(())
+    };
+    thread::Builder::new()
+        .name("build".into())
+        .spawn(move || {
+            if let Err(error) = hashed() {
+                tracing::warn!(%error, "the program cannot be hashed: manifests do not say which build took evidence");
+            }
+        })
+        .map_err(|error| Fault::doing(Exit::Failed, "cannot start a thread", &error))?;
+    Ok(build)
+}
+
+/// What every collector works with: the kernel and the system around it.
+fn tools() -> Vec<Box<str>> {
+    let kernel = line("/proc/sys/kernel/osrelease").map(|it| format!("Linux {it}").into());
+    let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let name = release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
+    let system = name.map(|it| it.trim_matches('"').chars().take(200).collect::<String>().into());
+    kernel.into_iter().chain(system).collect()
 }
 
 /// The name of the key of this machine: a word, as a signed note has it.
@@ -103,10 +197,6 @@ fn key_name(host: &str) -> String {
 
 /// This machine.
 fn source() -> EvidenceSource {
-    let line = |path: &str| {
-        let text = fs::read_to_string(path).ok()?;
-        Some(text.trim()).filter(|it| !it.is_empty()).map(Box::from)
-    };
     EvidenceSource {
         kind: "host".into(),
         host: line("/proc/sys/kernel/hostname").unwrap_or_else(|| "unknown".into()),
@@ -116,6 +206,12 @@ fn source() -> EvidenceSource {
         account: None,
         resource: None,
     }
+}
+
+/// What a file of one line says.
+fn line(path: &str) -> Option<Box<str>> {
+    let text = fs::read_to_string(path).ok()?;
+    Some(text.trim()).filter(|it| !it.is_empty()).map(Box::from)
 }
 
 /// The time since this machine was started, suspended time included.

@@ -12,12 +12,12 @@ use staunch_server::dto::Status;
 
 use crate::harness::{Home, SMALL, Server, element, exploit_from, in_namespace, stderr, stdout, wait_until};
 
-const ATTACKER: &str = "203.0.113.9";
+pub(crate) const ATTACKER: &str = "203.0.113.9";
 
 /// Without immutable files, which nobody could remove afterwards.
-const HTTP: &str = "[evidence]\nimmutable = false\n[playbooks]\nbuilt_in = false\ndirs = [\"playbooks\"]\n[http]\nlisten = \"127.0.0.1:7450\"\n";
+pub(crate) const HTTP: &str = "[evidence]\nimmutable = false\n[playbooks]\nbuilt_in = false\ndirs = [\"playbooks\"]\n[http]\nlisten = \"127.0.0.1:7450\"\n";
 
-fn playbook(preserve: &str) -> String {
+pub(crate) fn playbook(preserve: &str) -> String {
     format!(
         "playbook: keep-first\nsummary: Keep what a block destroys, then block.\ntrigger:\n  sources: [suricata]\n  \
          when: event.severity >= high\n  incident: event.source.ip\n  deduplicate: 1m\npreserve:\n{preserve}\
@@ -32,7 +32,7 @@ fn home(preserve: &str) -> Home {
     home
 }
 
-fn evidence(server: &Server) -> Vec<Value> {
+pub(crate) fn evidence(server: &Server) -> Vec<Value> {
     let list: Value = server.json(&["evidence", "list"]);
     list["evidence"].as_array().expect("a list").clone()
 }
@@ -447,6 +447,63 @@ fn without_a_vault_evidence_is_missed_and_containment_goes_on() {
         wait_until("the attacker is blocked", || element(ATTACKER).is_some());
         let text = server.ok(&["incident", "show", "INC-1"]);
         assert!(text.contains("MISSED"), "{text}");
+        server.ok(&["release", "--all", "--yes"]);
+    });
+}
+
+#[test]
+fn evidence_is_encrypted_to_those_who_may_read_it() {
+    // Made for this test; it protects nothing.
+    const KEY: &str = "AGE-SECRET-KEY-1MPXQNZ8AMUWS4QH282THTU74EXVCZGWZDDV8AVJ8U7SLKVYSPZEQUGLHRW";
+    const PUBLIC: &str = "age15fmqtrfjp6htye4gj4yz02dsmqw67xarh7cr8sz7a0484vnk5amq8qg30y";
+    in_namespace("evidence::encrypted", || {
+        let to = HTTP.replace("[evidence]\n", &format!("[evidence]\nrecipients = [\"{PUBLIC}\"]\n"));
+        let home = Home::new(&format!("{SMALL}{to}"));
+        home.playbook("keep-first.yaml", &playbook("  - flows: { target: event.source.ip }\n"));
+        let key = home.path("investigator.key");
+        fs::write(&key, format!("# public key: {PUBLIC}\n{KEY}\n")).expect("it is our directory");
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).expect("it is ours");
+        let identity = key.to_str().expect("a path");
+        let server = home.serve();
+        server.take(&exploit_from(ATTACKER));
+        wait_until("it is sealed", || evidence(&server).len() == 1);
+        let id = evidence(&server)[0]["evidence"].as_str().expect("an id").to_owned();
+        let shown: Value = server.json(&["evidence", "show", &id]);
+        let stored = &shown["manifests"][0]["taken"]["stored"];
+        assert_eq!(stored["storage"]["encryption"]["recipients"][0], PUBLIC, "{stored}");
+        let path = stored["storage"]["path"].as_str().expect("a path");
+        let bytes = fs::read(home.data().join("evidence/vault").join(path)).expect("it is there");
+        assert!(bytes.starts_with(b"age-encryption.org/v1\n"), "it is not in the clear");
+        assert_eq!(
+            stored["storage"]["sha256"],
+            staunch_model::Sha256Hash::of(&bytes).to_string()
+        );
+        let text = server.ok(&["evidence", "show", &id]);
+        assert!(text.contains("with age, to") && text.contains(PUBLIC), "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+
+        let get = ["evidence", "get", &id, "--output", "-"];
+        let without = server.run(&get);
+        assert_eq!(without.status.code(), Some(8), "{}", stderr(&without));
+        assert!(stderr(&without).contains("--identity"), "{}", stderr(&without));
+        let with = server.run(&[&get[..], &["--identity", identity]].concat());
+        let plain = with.stdout.clone();
+        assert!(stderr(&with).contains("proved"), "{}", stderr(&with));
+        serde_json::from_slice::<Value>(&plain).expect("it is JSON");
+        assert_eq!(stored["sha256"], staunch_model::Sha256Hash::of(&plain).to_string());
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).expect("it is ours");
+        let open = server.run(&[&get[..], &["--identity", identity]].concat());
+        assert_eq!(
+            (open.status.code(), open.stdout.len()),
+            (Some(2), 0),
+            "{}",
+            stderr(&open)
+        );
+
+        let proved = || server.run(&["evidence", "verify"]).status.code() == Some(0);
+        wait_until("it is logged", proved);
+        let text = server.ok(&["evidence", "verify"]);
+        assert!(text.contains("1 of the artefacts are encrypted"), "{text}");
         server.ok(&["release", "--all", "--yes"]);
     });
 }

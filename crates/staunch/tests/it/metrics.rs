@@ -10,7 +10,7 @@ const RULES: &str = include_str!("../../../../contrib/prometheus/staunch.rules.y
 const DASHBOARD: &str = include_str!("../../../../contrib/grafana/staunch.json");
 const ATTACKER: &str = "203.0.113.9";
 
-fn scrape(server: &Server) -> String {
+pub(crate) fn scrape(server: &Server) -> String {
     let mut answer = ureq::get(format!("{}/metrics", server.url)).call().expect("it answers");
     let kind = answer.headers().get("content-type").expect("it has one").clone();
     assert_eq!(kind, "text/plain; version=0.0.4; charset=utf-8");
@@ -18,7 +18,7 @@ fn scrape(server: &Server) -> String {
 }
 
 /// The value of the sample with this name and these labels.
-fn value(scrape: &str, sample: &str) -> Option<f64> {
+pub(crate) fn value(scrape: &str, sample: &str) -> Option<f64> {
     let line = scrape
         .lines()
         .find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
@@ -38,7 +38,12 @@ fn what_happens_is_counted_and_what_stands_is_shown() {
         let list = "[[never_touch.files]]\npath = \"list.txt\"\nreason = \"a partner\"\n";
         let feed = "[[feeds]]\nname = \"drop\"\npath = \"list.txt\"\n[[context.assets]]\npath = \"assets.csv\"\n\
                     [[lookups]]\nname = \"own\"\nkind = \"generic\"\nurl = \"http://127.0.0.1:1/{ip}\"\npointer = \"/score\"\n";
-        let home = Home::new(&format!("{SMALL}{list}{feed}"));
+        // Nobody is there: what waits and what fails is told as well.
+        let copies = "[evidence]\nimmutable = false\n[evidence.s3]\nendpoint = \"http://127.0.0.1:1\"\nbucket = \"evidence\"\n\
+                      key_file = \"s3.key\"\n[[evidence.anchors]]\nname = \"nowhere\"\nkind = \"git\"\n\
+                      repository = \"/nonexistent/anchors.git\"\n";
+        let home = Home::new(&format!("{SMALL}{list}{feed}{copies}"));
+        crate::s3_server::key(&home);
         std::fs::write(home.path("list.txt"), "192.0.2.0/24\n").expect("it is our directory");
         std::fs::write(home.path("assets.csv"), "network,tier\n10.0.0.0/8,0\n").expect("it is our directory");
         let server = home.serve();

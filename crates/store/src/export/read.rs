@@ -20,6 +20,7 @@ use crate::tlog::note::NOTE_BYTES_MAX;
 use crate::tlog::state::State;
 use crate::tlog::{Checkpoint, LogVerifier, NotProved};
 use crate::vault::Finding;
+use crate::vault::dir::name::ObjectName;
 
 /// Files of a folder that are in no list, and told.
 const FOREIGN_MAX: usize = 1_000;
@@ -46,7 +47,9 @@ pub struct ArchiveSummary {
     pub proofs: u64,
     /// Artefacts.
     pub artefacts: u64,
-    /// Their original bytes.
+    /// Those of them that are encrypted: their stored bytes are those of their manifests, and what they are was not looked at.
+    pub encrypted: u64,
+    /// The original bytes of the others.
     pub bytes: u64,
     /// What was found.
     pub findings: u64,
@@ -108,7 +111,7 @@ struct Checking<'a> {
     /// The last manifest of each evidence.
     before: BTreeMap<EvidenceId, (u64, Sha256Hash)>,
     /// The artefacts of manifests: original size, the hash of what is stored, and the manifest.
-    objects: BTreeMap<Sha256Hash, (u64, Sha256Hash, String)>,
+    objects: BTreeMap<ObjectName, (u64, Sha256Hash, String)>,
     /// The manifests that records name, with the record.
     named: BTreeMap<Sha256Hash, String>,
     /// The manifests and records that are there.

@@ -6,19 +6,24 @@ use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
-use staunch_model::{Failure, IncidentId, LogEntry, Logged, Printable, Sha256Hash, Taken};
+use staunch_model::custody::RECEIPT_BYTES_MAX;
+use staunch_model::{Failure, FailureKind, IncidentId, LogEntry, Logged, Printable, Receipt, Sha256Hash, Taken};
 use staunch_ports::Vault as _;
 
 use super::inventory::{is_name, sums_of};
 use super::tar::{write_end, write_file};
 use super::{FILES_MAX, INVENTORY, Inventory, PROOF, SUMS, SUMS_BYTES_MAX};
 use crate::files::Files;
+use crate::s3::Bucket;
 use crate::tlog::note::NOTE_BYTES_MAX;
 use crate::tlog::tile::{Shelf, TILE_WIDTH, Tile, decode_entries};
 use crate::tlog::{CHECKPOINT, Checkpoint, LogError, LogKey, LogProof, LogReader, read_tile};
 use crate::vault::DirVault;
+use crate::vault::dir::name::ObjectName;
+use crate::vault::dir::remote::{fetch, parse_receipt};
 use crate::vault::hashing::Hashing;
 use crate::vault::logged::entry_of_manifest;
 
@@ -41,6 +46,8 @@ pub struct ExportParts<'a> {
     pub incident: IncidentId,
     /// Further files, with their names, such as the timeline.
     pub further: Vec<(String, Vec<u8>)>,
+    /// The bucket that artefacts are in, when they are in one.
+    pub bucket: Option<Arc<Bucket>>,
 }
 
 /// What was exported.
@@ -122,6 +129,7 @@ struct Item {
 enum Source {
     Bytes(Vec<u8>),
     Vault(String),
+    Bucket(Box<Receipt>),
     Bundle(Tile),
     Proof { index: u64, entry: Vec<u8> },
 }
@@ -241,7 +249,7 @@ impl Export<'_> {
             let custody = &sealed.manifest.custody;
             match &sealed.manifest.taken {
                 Taken::Stored { size, sha256, storage } => {
-                    objects.insert(*sha256, (*size, storage.size, storage.sha256));
+                    objects.insert(ObjectName::of(*sha256, storage), (*size, storage.size, storage.sha256));
                 }
                 Taken::Missed(_) => missed += 1,
             }
@@ -275,7 +283,7 @@ impl Export<'_> {
         }
         self.summary.records = found.len() as u64 - self.summary.manifests;
         self.summary.missed = missed;
-        let files = self.items.len() + 2 * found.len() + objects.len() + self.parts.further.len() + 2;
+        let files = self.items.len() + 2 * found.len() + 2 * objects.len() + self.parts.further.len() + 2;
         if files > FILES_MAX {
             return Err(ExportError::TooMany { files });
         }
@@ -312,11 +320,11 @@ impl Export<'_> {
             let name = hash.to_string();
             return Err(ExportError::Changed { name, what });
         }
-        for (artefact, (original, size, sha256)) in objects {
+        for (of, (original, size, sha256)) in objects {
             self.summary.artefacts += 1;
             self.summary.artefact_bytes += original;
-            let name = DirVault::object_name(artefact);
-            let from = Source::Vault(name.clone());
+            let name = of.to_string();
+            let from = self.object(of)?;
             self.items.push(Item {
                 name,
                 size,
@@ -325,6 +333,20 @@ impl Export<'_> {
             });
         }
         Ok(())
+    }
+
+    /// Where the stored bytes of an artefact are: in the vault, or in the bucket that its receipt names, which is added.
+    fn object(&mut self, of: ObjectName) -> Result<Source, ExportError> {
+        let (name, receipt) = (of.to_string(), of.receipt());
+        let is_there = |name: &str| self.vault.path(name).symlink_metadata().is_ok();
+        if is_there(&name) || !is_there(&receipt) {
+            return Ok(Source::Vault(name));
+        }
+        let bytes = self.vault.read(&receipt, RECEIPT_BYTES_MAX);
+        let bytes = bytes.map_err(|error| changed(&receipt, &error))?;
+        let parsed = parse_receipt(&bytes, of).map_err(|what| ExportError::Changed { name: receipt, what })?;
+        self.add(format!("receipts/{}.json", parsed.storage.sha256), bytes);
+        Ok(Source::Bucket(Box::new(parsed)))
     }
 
     fn proof(&self, index: u64, entry: Vec<u8>) -> Result<String, ExportError> {
@@ -434,6 +456,17 @@ impl Export<'_> {
             Source::Bytes(bytes) => bytes.clone(),
             Source::Bundle(tile) => self.bundle(*tile)?,
             Source::Proof { index, entry } => self.proof(*index, entry.clone())?.into_bytes(),
+            Source::Bucket(receipt) => {
+                let Some(bucket) = &self.parts.bucket else {
+                    let what = format!(
+                        "an artefact is at {}, and no configuration names that bucket",
+                        Printable(&receipt.storage.path)
+                    );
+                    return Err(ExportError::Vault(Failure::new(FailureKind::Unavailable, &what)));
+                };
+                let body = fetch(bucket, receipt).map_err(ExportError::Vault)?;
+                return Ok(body);
+            }
             Source::Vault(name) => {
                 let file = self.vault.open(name).map_err(|error| changed(name, &error))?;
                 return Ok(Box::new(file));

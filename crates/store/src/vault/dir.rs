@@ -1,10 +1,13 @@
-//! A vault in a directory.
+//! A vault in a directory; its artefacts are there, or in a bucket that locks them.
 //!
 //! ```text
 //! lock                                 one writer at a time
 //! objects/ab/ab12….zst                 the bytes of an artefact, by their SHA-256, as zstd
+//! objects/ab/ab12…/cd34….ef56….zst.age the same, encrypted to recipients of age, by the hash of these bytes
+//! objects/ab/ab12….receipt.json        that the bucket has it: under which version, until when
 //! manifests/INC-3/EV-17/00000001.json  what is known of it
 //! records/INC-3/EV-17/cd34….json       what a collection came to, by its SHA-256
+//! outbox/                              the names of what is not in the bucket
 //! tmp/                                 what is being written; emptied at a start
 //! ```
 //!
@@ -25,27 +28,39 @@
 //! # Caveats
 //! Whoever has the capability to set the immutable flag can take it away. That something was changed is then found by its hash,
 //! and that something was removed by the transparency log.
+//!
+//! A bucket that is away loses nothing: what is sealed then is kept here, and sent later ([`DirVault::send`]).
+
+mod deposit;
+pub(crate) mod name;
+pub(crate) mod remote;
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions, Permissions};
-use std::io::{self, BufReader, Read, Write};
+use std::fs::OpenOptions;
+use std::io::{self, BufReader, Read};
 use std::ops::ControlFlow;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 use staunch_model::custody::{COLLECTION_BYTES_MAX, CUSTODY_SCHEMA_VERSION, MANIFEST_BYTES_MAX};
 use staunch_model::{
-    CollectionRecord, Compression, EvidenceId, Failure, FailureKind, IncidentId, Manifest, ManifestDraft, Sha256Hash,
-    Storage, Taken, WriteOnce,
+    CollectionRecord, EvidenceId, Failure, FailureKind, IncidentId, Manifest, ManifestDraft, Sha256Hash, Taken,
+    WriteOnce,
 };
 use staunch_ports::vault::Visit;
 use staunch_ports::{Deposit, SealedManifest, SealedRecord, Vault, VaultDescription};
 
 use super::hashing::{Hashing, Proving};
+use crate::age::{AgeError, Decrypting, Identity, Recipient};
 use crate::files::{FileHook, Files, Lock, failure, parent};
+use crate::s3::Bucket;
+use deposit::{DirDeposit, Sealing, Stored};
+use name::ObjectName;
+use remote::Remote;
+pub use remote::{Sent, Waiting};
 
 /// How hard zstd tries: its own default.
 const LEVEL: i32 = 3;
@@ -67,6 +82,14 @@ pub struct DirVaultOptions {
     pub artefact_bytes_max: u64,
     /// Whether the immutable flag is set on what is sealed. Default true.
     pub is_immutable: bool,
+    /// Where artefacts go, and copies of manifests and records. Default nowhere: they stay in the directory.
+    pub bucket: Option<Arc<Bucket>>,
+    /// How long sealing waits for the bucket. Default 10 s.
+    pub at_once: Duration,
+    /// Whom artefacts are encrypted to. Default nobody: they are not encrypted.
+    pub recipients: Vec<Recipient>,
+    /// What encrypted artefacts are read with. Default nothing: who collects them cannot read them any more.
+    pub identities: Arc<[Identity]>,
     /// For tests.
     pub hook: Option<Arc<dyn FileHook>>,
 }
@@ -76,6 +99,10 @@ impl Default for DirVaultOptions {
         Self {
             artefact_bytes_max: 16 << 30,
             is_immutable: true,
+            bucket: None,
+            at_once: Duration::from_secs(10),
+            recipients: Vec::new(),
+            identities: Arc::default(),
             hook: None,
         }
     }
@@ -94,6 +121,9 @@ struct Shared {
     files: Files,
     artefact_bytes_max: u64,
     is_immutable: bool,
+    remote: Option<Remote>,
+    recipients: Vec<Recipient>,
+    identities: Arc<[Identity]>,
     /// What the last check has found.
     write_once: Mutex<WriteOnce>,
     next_staged: AtomicU64,
@@ -141,20 +171,36 @@ impl DirVault {
         })
     }
 
-    /// Opens the vault in `dir` to be read, also while another process writes to it. Nothing there is changed.
+    /// Opens the vault in `dir` to be read, also while another process writes to it. Nothing there is changed. Artefacts
+    /// that are in a bucket are told of, and cannot be opened.
     #[must_use]
     pub fn read_only(dir: &Path) -> Self {
+        Self::read_with(dir, DirVaultOptions::default())
+    }
+
+    /// As [`DirVault::read_only`], with the bucket that its artefacts are in, and what they are decrypted with.
+    #[must_use]
+    pub fn read_with(dir: &Path, options: DirVaultOptions) -> Self {
         Self {
-            shared: Arc::new(Shared::new(dir, DirVaultOptions::default())),
+            shared: Arc::new(Shared::new(dir, options)),
             lock: None,
         }
     }
 
-    /// Where the artefact with this SHA-256 is in a vault, relative to its directory.
+    /// Where the artefact with this SHA-256 is in a vault, relative to its directory, when it is not encrypted.
     #[must_use]
     pub fn object_name(artefact: Sha256Hash) -> String {
-        let text = artefact.to_string();
-        format!("objects/{}/{text}.zst", &text[..2])
+        ObjectName { artefact, sealed: None }.to_string()
+    }
+
+    /// As [`Vault::check`], of the directory alone.
+    ///
+    /// # Errors
+    /// Why nothing can be kept in it.
+    pub fn check_here(&self) -> Result<WriteOnce, Failure> {
+        let found = self.writable()?.probe()?;
+        *self.shared.write_once.lock().unwrap_or_else(PoisonError::into_inner) = found;
+        Ok(found)
     }
 
     fn writable(&self) -> Result<&Arc<Shared>, Failure> {
@@ -172,8 +218,13 @@ impl DirVault {
 impl Vault for DirVault {
     fn describe(&self) -> VaultDescription {
         let shared = &self.shared;
+        let here = shared.files.root().display();
+        let place = match &shared.remote {
+            Some(remote) => format!("{} and {here}", remote.bucket.settings().place),
+            None => here.to_string(),
+        };
         VaultDescription {
-            place: shared.files.root().display().to_string().into(),
+            place: place.into(),
             write_once: *shared.write_once.lock().unwrap_or_else(PoisonError::into_inner),
             artefact_bytes_max: shared.artefact_bytes_max,
         }
@@ -181,7 +232,11 @@ impl Vault for DirVault {
 
     fn check(&self) -> Result<WriteOnce, Failure> {
         let shared = self.writable()?;
-        let found = shared.probe()?;
+        let mut found = shared.probe()?;
+        if let Some(remote) = &shared.remote {
+            remote.prove()?;
+            found = remote.bucket.settings().mode.write_once();
+        }
         *shared.write_once.lock().unwrap_or_else(PoisonError::into_inner) = found;
         Ok(found)
     }
@@ -199,7 +254,7 @@ impl Vault for DirVault {
                 hash: Sha256::new(),
                 bytes: 0,
             };
-            zstd::stream::write::Encoder::new(stored, LEVEL)
+            zstd::stream::write::Encoder::new(Sealing::begin(stored)?, LEVEL)
         };
         let encoder = begin().map_err(|error| failure("begin", &shared.files.path(&staged), &error))?;
         Ok(Box::new(DirDeposit {
@@ -223,6 +278,8 @@ impl Vault for DirVault {
         let name = record_name(record.incident, record.evidence, hash);
         let put = || {
             shared.files.make_dirs(parent(&name))?;
+            let _noting = shared.noting();
+            shared.to_be_sent(&name)?;
             match shared.files.put_new(&shared.staged(), &name, &bytes) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                     if shared.files.read(&name, COLLECTION_BYTES_MAX)? != bytes {
@@ -239,16 +296,20 @@ impl Vault for DirVault {
     }
 
     fn open(&self, artefact: Sha256Hash) -> Result<Box<dyn Read + Send>, Failure> {
-        let name = Self::object_name(artefact);
-        let open = || decoder(self.shared.files.open(&name)?);
-        match open() {
-            Ok(reader) => Ok(Box::new(Proving::new(reader, artefact))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let what = format!("there is no artefact {artefact} in the vault");
-                Err(Failure::new(FailureKind::Invalid, &what))
-            }
-            Err(error) => Err(failure("open", &self.shared.files.path(&name), &error)),
+        let plain = ObjectName { artefact, sealed: None };
+        for name in std::iter::once(plain).chain(self.shared.encrypted(artefact)?) {
+            let stored: Box<dyn Read + Send> = match self.shared.files.open(&name.to_string()) {
+                Ok(file) => Box::new(file),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => match self.shared.fetch(name)? {
+                    Some(body) => body,
+                    None => continue,
+                },
+                Err(error) => return Err(failure("open", &self.shared.files.path(&name.to_string()), &error)),
+            };
+            return self.shared.reader(name, stored);
         }
+        let what = format!("there is no artefact {artefact} in the vault");
+        Err(Failure::new(FailureKind::Invalid, &what))
     }
 
     fn manifests(&self, incident: IncidentId, visit: Visit<'_, SealedManifest>) -> Result<(), Failure> {
@@ -322,14 +383,59 @@ impl Shared {
         } else {
             WriteOnce::Permissions
         };
+        let hoped = match &options.bucket {
+            Some(bucket) => bucket.settings().mode.write_once(),
+            None => hoped,
+        };
         Self {
             files: Files::new(dir, options.hook),
             artefact_bytes_max: options.artefact_bytes_max,
             is_immutable: options.is_immutable,
+            remote: options.bucket.map(|it| Remote::new(it, options.at_once)),
+            recipients: options.recipients,
+            identities: options.identities,
             write_once: Mutex::new(hoped),
             next_staged: AtomicU64::new(0),
             chains: Default::default(),
         }
+    }
+
+    /// The names under which an artefact is encrypted, here or in the bucket; none when it is not.
+    fn encrypted(&self, artefact: Sha256Hash) -> Result<Vec<ObjectName>, Failure> {
+        let dir = ObjectName::encrypted_dir(artefact);
+        let names = self
+            .files
+            .list(&dir)
+            .map_err(|error| failure("list", &self.files.path(&dir), &error))?;
+        let mut found: Vec<ObjectName> = names
+            .iter()
+            .map(|name| format!("{dir}/{name}"))
+            .filter_map(|name| ObjectName::parse(&name).or_else(|| ObjectName::parse_receipt(&name)))
+            .filter(|name| name.sealed.is_some())
+            .collect();
+        found.sort_unstable();
+        found.dedup();
+        Ok(found)
+    }
+
+    /// Reads stored bytes as the artefact that they are.
+    fn reader(&self, name: ObjectName, stored: Box<dyn Read + Send>) -> Result<Box<dyn Read + Send>, Failure> {
+        let opened = || -> io::Result<Box<dyn Read + Send>> {
+            Ok(if name.sealed.is_none() {
+                Box::new(Proving::new(decoder(stored)?, name.artefact))
+            } else {
+                let plain = Decrypting::begin(stored, &self.identities)?;
+                Box::new(Proving::new(decoder(plain)?, name.artefact))
+            })
+        };
+        if name.sealed.is_some() && self.identities.is_empty() {
+            let what = "the artefact is encrypted, and there is no identity to read it with";
+            return Err(Failure::new(FailureKind::Denied, what));
+        }
+        opened().map_err(|error| match error.get_ref().and_then(|it| it.downcast_ref()) {
+            Some(AgeError::NoMatch) => Failure::new(FailureKind::Denied, &error.to_string()),
+            _ => failure("read", &self.files.path(&name.to_string()), &error),
+        })
     }
 
     /// A name in `tmp` that nothing has.
@@ -410,6 +516,8 @@ impl Shared {
         let name = format!("{dir}/{:08}.json", manifest.sequence);
         let put = || {
             self.files.make_dirs(&dir)?;
+            let _noting = self.noting();
+            self.to_be_sent(&name)?;
             self.files.put_new(&self.staged(), &name, &bytes)?;
             self.freeze(&name)
         };
@@ -480,77 +588,27 @@ impl Shared {
     }
 }
 
-/// The compressed bytes of an artefact on their way to the disk. Dropping it removes the file from `tmp`.
-struct Stored {
-    shared: Arc<Shared>,
-    staged: String,
-    file: File,
-    hash: Sha256,
-    bytes: u64,
-}
-
-impl Write for Stored {
-    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        self.shared.files.write(&self.file, &self.staged, data)?;
-        self.hash.update(data);
-        self.bytes += data.len() as u64;
-        Ok(data.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Drop for Stored {
-    fn drop(&mut self) {
-        if let Err(error) = self.shared.files.remove(&self.staged) {
-            tracing::warn!(%error, name = %self.staged, "cannot remove what was not sealed; the next start does");
-        }
-    }
-}
-
-impl Stored {
-    /// Gives the bytes the name that their original hash asks for, durably.
-    fn keep(self, artefact: Sha256Hash) -> io::Result<Storage> {
-        let files = &self.shared.files;
-        self.file.set_permissions(Permissions::from_mode(0o400))?;
-        files.sync(&self.file, &self.staged)?;
-        let name = DirVault::object_name(artefact);
-        files.make_dirs(parent(&name))?;
-        let (sha256, size) = match files.link(&self.staged, &name) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => stored_already(files, &name, artefact)?,
-            linked => {
-                linked?;
-                (Sha256Hash(self.hash.clone().finalize().into()), self.bytes)
-            }
+/// Proves that what is stored under the name is what it should be; its hash and size. Of what is encrypted, that is told by the
+/// stored bytes.
+fn stored_already(files: &Files, name: ObjectName) -> io::Result<(Sha256Hash, u64)> {
+    let mut stored = Hashing::new(files.open(&name.to_string())?);
+    let changed = || {
+        let what = "what is stored there under the same hash is not it any more";
+        io::Error::new(io::ErrorKind::InvalidData, what)
+    };
+    if let Some(sealed) = name.sealed {
+        io::copy(&mut stored, &mut io::sink())?;
+        let found = stored.finish();
+        return if found.0 == sealed.stored {
+            Ok(found)
+        } else {
+            Err(changed())
         };
-        files.sync_dir(parent(&name))?;
-        // A file with the immutable flag keeps all of its names, so this one goes first.
-        files.remove(&self.staged)?;
-        let write_once = self.shared.freeze(&name)?;
-        Ok(Storage {
-            path: name.into(),
-            size,
-            sha256,
-            compression: Compression::Zstd,
-            encryption: None,
-            write_once,
-            retain_until: None,
-            legal_hold: false,
-            version: None,
-        })
     }
-}
-
-/// Proves that what is stored under the name is what it should be; its hash and size.
-fn stored_already(files: &Files, name: &str, artefact: Sha256Hash) -> io::Result<(Sha256Hash, u64)> {
-    let mut stored = Hashing::new(files.open(name)?);
     let mut original = Hashing::new(decoder(&mut stored)?);
     io::copy(&mut original, &mut io::sink())?;
-    if original.finish().0 != artefact {
-        let what = "what is stored there under the same hash is not it any more";
-        return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+    if original.finish().0 != name.artefact {
+        return Err(changed());
     }
     Ok(stored.finish())
 }
@@ -560,73 +618,6 @@ pub(crate) fn decoder<'a, R: Read + 'a>(file: R) -> io::Result<zstd::stream::rea
     let mut decoder = zstd::stream::read::Decoder::new(file)?;
     decoder.window_log_max(WINDOW_LOG_MAX)?;
     Ok(decoder)
-}
-
-/// An artefact that is being written.
-struct DirDeposit {
-    /// There until it is sealed.
-    encoder: Option<zstd::stream::write::Encoder<'static, Stored>>,
-    hash: Sha256,
-    bytes: u64,
-    bytes_max: u64,
-    /// Why nothing of it will be kept.
-    broken: Option<Failure>,
-}
-
-impl Write for DirDeposit {
-    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        if let Some(broken) = &self.broken {
-            let kind = match broken.kind {
-                FailureKind::Full => io::ErrorKind::StorageFull,
-                FailureKind::Invalid => io::ErrorKind::FileTooLarge,
-                _ => io::ErrorKind::Other,
-            };
-            return Err(io::Error::new(kind, broken.to_string()));
-        }
-        if data.len() as u64 > self.bytes_max - self.bytes {
-            let what = format!("the artefact is longer than {} bytes", self.bytes_max);
-            self.broken = Some(Failure::new(FailureKind::Invalid, &what));
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, what));
-        }
-        let Some(encoder) = &mut self.encoder else {
-            return Err(io::Error::other("it was sealed"));
-        };
-        let path = |stored: &Stored| stored.shared.files.path(&stored.staged);
-        let written = encoder
-            .write(data)
-            .inspect_err(|error| self.broken = Some(failure("write to", &path(encoder.get_ref()), error)))?;
-        self.hash.update(&data[..written]);
-        self.bytes += written as u64;
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Deposit for DirDeposit {
-    fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
-    fn seal(mut self: Box<Self>, draft: ManifestDraft) -> Result<SealedManifest, Failure> {
-        if let Some(broken) = self.broken.take() {
-            return Err(broken);
-        }
-        let encoder = self.encoder.take().expect("only sealing takes it, and ends it");
-        let shared = Arc::clone(&encoder.get_ref().shared);
-        let sha256 = Sha256Hash(self.hash.clone().finalize().into());
-        let keep = || encoder.finish()?.keep(sha256);
-        let path = || shared.files.path(&DirVault::object_name(sha256));
-        let storage = keep().map_err(|error| failure("store", &path(), &error))?;
-        let taken = Taken::Stored {
-            size: self.bytes,
-            sha256,
-            storage,
-        };
-        shared.put_manifest(draft, taken)
-    }
 }
 
 fn fits(bytes: u64, max: u64, what: &str) -> Result<(), Failure> {

@@ -14,17 +14,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-use staunch_model::custody::{COLLECTION_BYTES_MAX, MANIFEST_BYTES_MAX};
+use staunch_model::custody::{COLLECTION_BYTES_MAX, MANIFEST_BYTES_MAX, RECEIPT_BYTES_MAX};
 use staunch_model::{
-    CollectionRecord, EvidenceId, FrameChain, IncidentId, LogEntry, Logged, Manifest, Printable, Sha256Hash, Taken,
+    CollectionRecord, EvidenceId, FailureKind, FrameChain, IncidentId, LogEntry, Logged, Manifest, Printable,
+    Sha256Hash, Taken,
 };
 use staunch_ports::Lsn;
 
-use super::dir::{DirVault, decoder, exactly, hash_of, sequence_of};
+use super::dir::name::ObjectName;
+use super::dir::remote::{OUTBOX, fetch, parse_receipt, sent_name};
+use super::dir::{decoder, exactly, hash_of, sequence_of};
 use super::hashing::{Hashing, Proving};
 use crate::files::Files;
 use crate::journal::ReadOnlyJournal;
+use crate::s3::Bucket;
 use crate::tlog::merkle::{Nodes as _, leaf_hash, root_of};
 use crate::tlog::note::NOTE_BYTES_MAX;
 use crate::tlog::state::State;
@@ -32,6 +37,9 @@ use crate::tlog::tile::{Shelf, TILE_WIDTH, Tile, decode_entries};
 use crate::tlog::{CHECKPOINT, Checkpoint, LogReader, LogVerifier, NotProved, read_hashes, read_tile, widest_bundle};
 
 pub use finding::Finding;
+
+/// How long a bucket may take to say how it keeps an artefact.
+const SAID_WITHIN: Duration = Duration::from_secs(30);
 
 /// What is verified, and by what.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +54,8 @@ pub struct EvidenceFolder<'a> {
     pub key: &'a LogVerifier,
     /// A checkpoint of the log from an earlier time, as it was signed, which has to come from elsewhere.
     pub earlier: Option<&'a str>,
+    /// The bucket that artefacts are in. Without it, those that are in one are counted, and not read.
+    pub bucket: Option<&'a Bucket>,
 }
 
 /// How far it is.
@@ -84,6 +94,12 @@ pub struct EvidenceSummary {
     pub artefacts: u64,
     /// Their original bytes.
     pub bytes: u64,
+    /// Artefacts that were read from the bucket; each of them is kept there as its receipt says, or there is a finding.
+    pub in_bucket: u64,
+    /// Artefacts that are encrypted: their stored bytes are those of their manifests, and what they are was not looked at.
+    pub encrypted: u64,
+    /// Artefacts in a bucket that nobody has named: nothing is proved of them.
+    pub not_read: u64,
     /// What was found.
     pub findings: u64,
 }
@@ -105,6 +121,7 @@ pub fn verify_evidence(
         reported: BTreeSet::new(),
         frames: Vec::new(),
         is_log_whole: false,
+        bucket: folder.bucket,
     };
     verifying.log(folder.key, folder.earlier);
     verifying.names();
@@ -126,13 +143,14 @@ struct Verifying<'a> {
     /// The hashes of manifests and records in the log.
     logged: BTreeSet<Sha256Hash>,
     /// The artefacts in manifests, with the hash of the bytes that are stored, and how many they unpack to.
-    referenced: BTreeMap<Sha256Hash, (Sha256Hash, u64)>,
+    referenced: BTreeMap<ObjectName, (Sha256Hash, u64)>,
     /// Files that there is a finding of already.
     reported: BTreeSet<String>,
     /// Entries for frames: number, last frame, its chain value.
     frames: Vec<(u64, u64, FrameChain)>,
     /// Whether all entries are known.
     is_log_whole: bool,
+    bucket: Option<&'a Bucket>,
 }
 
 /// The leaves of a tile from one of the two files that tell them.
@@ -381,7 +399,7 @@ impl Verifying<'_> {
     /// Looks for what is no part of a vault at its top.
     fn names(&mut self) {
         for name in self.list("") {
-            if !["lock", "tmp", "objects", "manifests", "records"].contains(&name.as_str()) {
+            if !["lock", "tmp", "objects", "manifests", "records", OUTBOX].contains(&name.as_str()) {
                 self.foreign(&name);
             }
         }
@@ -476,14 +494,18 @@ impl Verifying<'_> {
         let (hash, bytes) = self.logged_bytes(name, MANIFEST_BYTES_MAX)?;
         match Manifest::parse(&bytes) {
             Ok(manifest) => {
-                if let Taken::Stored { size, sha256, storage } = &manifest.taken
-                    && self.referenced.insert(*sha256, (storage.sha256, *size)).is_none()
-                {
-                    let object = DirVault::object_name(*sha256);
-                    let looked = self.vault.path(&object).symlink_metadata();
-                    if looked.is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
-                        let manifest = name.to_owned();
-                        self.find(Finding::ArtefactRemoved { name: object, manifest });
+                if let Taken::Stored { size, sha256, storage } = &manifest.taken {
+                    let object = ObjectName::of(*sha256, storage);
+                    let is_missing = |name: &str| {
+                        let looked = self.vault.path(name).symlink_metadata();
+                        looked.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+                    };
+                    if self.referenced.insert(object, (storage.sha256, *size)).is_none()
+                        && is_missing(&object.to_string())
+                        && is_missing(&object.receipt())
+                    {
+                        let (name, manifest) = (object.to_string(), name.to_owned());
+                        self.find(Finding::ArtefactRemoved { name, manifest });
                     }
                 }
                 Some((hash, manifest))
@@ -552,16 +574,22 @@ impl Verifying<'_> {
     fn artefacts(&mut self) {
         let is_known = self.reported.is_empty();
         for prefix in self.list("objects") {
-            let dir = format!("objects/{prefix}");
-            for file in self.list(&dir) {
-                let name = format!("{dir}/{file}");
-                let hash = file.strip_suffix(".zst").and_then(exactly::<Sha256Hash>);
-                let Some(hash) = hash.filter(|hash| DirVault::object_name(*hash) == name) else {
+            for name in self.objects(&format!("objects/{prefix}")) {
+                if let Some(of) = ObjectName::parse_receipt(&name) {
+                    // One that is here as well is read here.
+                    let looked = self.vault.path(&of.to_string()).symlink_metadata();
+                    if looked.is_err() {
+                        self.sent(&name, of, is_known);
+                    }
+                    continue;
+                }
+                let Some(of) = ObjectName::parse(&name) else {
                     self.foreign(&name);
                     continue;
                 };
                 self.summary.artefacts += 1;
-                match self.hashed(&name, hash) {
+                let stored = self.vault.open(&name);
+                match stored.and_then(|stored| self.hashed(stored, of)) {
                     Ok(bytes) => self.summary.bytes += bytes,
                     Err(error) => {
                         let what = Printable(&error.to_string()).to_string();
@@ -572,7 +600,7 @@ impl Verifying<'_> {
                     }
                 }
                 // A manifest that was removed or changed may have stood for it.
-                if is_known && !self.referenced.contains_key(&hash) {
+                if is_known && !self.referenced.contains_key(&of) {
                     self.find(Finding::Unreferenced { name });
                 }
                 (self.progress)(Progress::Artefacts {
@@ -583,15 +611,90 @@ impl Verifying<'_> {
         }
     }
 
+    /// The files in a directory of artefacts, and in those of encrypted ones.
+    fn objects(&mut self, dir: &str) -> Vec<String> {
+        let mut found = Vec::new();
+        for file in self.list(dir) {
+            let name = format!("{dir}/{file}");
+            let is_dir = self.vault.path(&name).symlink_metadata().is_ok_and(|it| it.is_dir());
+            if is_dir && exactly::<Sha256Hash>(&file).is_some() {
+                let names = self.list(&name);
+                found.extend(names.into_iter().map(|it| format!("{name}/{it}")));
+            } else {
+                found.push(name);
+            }
+        }
+        found
+    }
+
+    /// Looks at an artefact that is in the bucket, by its receipt.
+    fn sent(&mut self, name: &str, of: ObjectName, is_known: bool) {
+        let receipt = match self.vault.read(name, RECEIPT_BYTES_MAX) {
+            Ok(bytes) => parse_receipt(&bytes, of),
+            Err(error) => return self.unreadable(name, &error),
+        };
+        let receipt = match receipt {
+            Ok(receipt) => receipt,
+            Err(what) => {
+                let name = name.to_owned();
+                return self.find(Finding::Wrong { name, what });
+            }
+        };
+        if is_known && !self.referenced.contains_key(&of) {
+            let name = name.to_owned();
+            self.find(Finding::Unreferenced { name });
+        }
+        let Some(bucket) = self.bucket else {
+            self.summary.not_read += 1;
+            return;
+        };
+        self.summary.artefacts += 1;
+        self.summary.in_bucket += 1;
+        let address = Printable(&receipt.storage.path).to_string();
+        let object = sent_name(receipt.storage.sha256, of.sealed.is_some());
+        let kept = bucket.check_storage(&object, &receipt.storage, Instant::now() + SAID_WITHIN);
+        let read = kept.and_then(|()| fetch(bucket, &receipt));
+        let what = match read {
+            Ok(stored) => match self.hashed(stored, of) {
+                Ok(bytes) => {
+                    self.summary.bytes += bytes;
+                    None
+                }
+                Err(error) => Some(error.to_string()),
+            },
+            Err(failure) if matches!(failure.kind, FailureKind::Unavailable | FailureKind::TimedOut) => {
+                return self.unreadable(&address, &failure);
+            }
+            Err(failure) => Some(failure.to_string()),
+        };
+        if let Some(what) = what {
+            let what = Printable(&what).to_string();
+            self.find(Finding::ArtefactChanged { name: address, what });
+        }
+        (self.progress)(Progress::Artefacts {
+            done: self.summary.artefacts,
+            bytes: self.summary.bytes,
+        });
+    }
+
     /// Reads an artefact to its end, which proves it; its original bytes. The stored bytes have to be those of the manifest,
     /// too: there are changes of them that nothing shows that is read from them.
-    fn hashed(&mut self, name: &str, hash: Sha256Hash) -> io::Result<u64> {
+    fn hashed(&mut self, stored: impl io::Read, of: ObjectName) -> io::Result<u64> {
         let (artefacts, before) = (self.summary.artefacts, self.summary.bytes);
-        let mut stored = Hashing::new(self.vault.open(name)?);
-        let mut proving = Proving::new(decoder(&mut stored)?, hash);
+        let mut stored = Hashing::new(stored);
+        if let Some(sealed) = of.sealed {
+            self.summary.encrypted += 1;
+            io::copy(&mut stored, &mut io::sink())?;
+            if stored.finish().0 != sealed.stored {
+                let what = "its stored bytes are not those that were sealed";
+                return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+            }
+            return Ok(0);
+        }
+        let mut proving = Proving::new(decoder(&mut stored)?, of.artefact);
         let mut buffer = vec![0; 256 << 10];
         let mut bytes: u64 = 0;
-        let expected = self.referenced.get(&hash).copied();
+        let expected = self.referenced.get(&of).copied();
         loop {
             let read = io::Read::read(&mut proving, &mut buffer)?;
             if read == 0 {

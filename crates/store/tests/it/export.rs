@@ -44,6 +44,7 @@ fn vault(dir: &Path) -> DirVault {
 
 fn export(dir: &Path, incident: u64, key: &LogKey) -> Result<(Vec<u8>, ExportSummary), ExportError> {
     let parts = ExportParts {
+        bucket: None,
         vault: &dir.join("vault"),
         log: &dir.join("log"),
         key,

@@ -7,12 +7,16 @@ mod damage;
 mod disk;
 mod epoch_and_snapshot;
 mod export;
+mod handling;
+mod in_bucket;
 mod index;
 mod lock;
 mod memory;
 mod reader;
 mod tlog;
 mod vault;
+mod vault_age;
+mod vault_s3;
 mod verify;
 
 use std::fs;

@@ -30,6 +30,7 @@ fn options(artefact_bytes_max: u64) -> DirVaultOptions {
         artefact_bytes_max,
         is_immutable: false,
         hook: None,
+        ..DirVaultOptions::default()
     }
 }
 
@@ -246,14 +247,14 @@ fn the_immutable_flag_is_set_where_there_is_one() {
 }
 
 /// Lets so many changes of the directory happen, and none after them: what is there then is what a killed process leaves.
-struct Cut {
+pub(crate) struct Cut {
     left: AtomicUsize,
     kind: io::ErrorKind,
-    last: Mutex<String>,
+    pub(crate) last: Mutex<String>,
 }
 
 impl Cut {
-    fn after(changes: usize, kind: io::ErrorKind) -> Arc<Self> {
+    pub(crate) fn after(changes: usize, kind: io::ErrorKind) -> Arc<Self> {
         Arc::new(Self {
             left: AtomicUsize::new(changes),
             kind,

@@ -79,6 +79,7 @@ impl Folder {
     fn verify_with(&self, key: &LogVerifier, earlier: Option<&str>) -> (EvidenceSummary, Vec<Finding>) {
         let (vault, log, journal) = (self.path("vault"), self.path("log"), self.path("journal"));
         let folder = EvidenceFolder {
+            bucket: None,
             vault: &vault,
             log: &log,
             journal: Some(&journal),
@@ -164,6 +165,7 @@ fn an_untouched_folder_is_whole() {
     }
     let key = LogVerifier::parse(&key().verifier().to_string()).expect("it is a key");
     let copy = EvidenceFolder {
+        bucket: None,
         vault: &copied.join("vault"),
         log: &copied.join("log"),
         journal: None,

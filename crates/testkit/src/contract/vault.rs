@@ -583,7 +583,11 @@ fn read(vault: &dyn Vault, artefact: Sha256Hash) -> io::Result<Vec<u8>> {
 }
 
 /// The memory of this process that is in use, in bytes.
-fn resident_bytes() -> u64 {
+///
+/// # Panics
+/// When Linux does not tell it.
+#[must_use]
+pub fn resident_bytes() -> u64 {
     let status = fs::read_to_string("/proc/self/status").expect("Linux tells it");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kilobytes = line.and_then(|line| line.trim().strip_suffix("kB"));

@@ -8,13 +8,15 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use staunch_model::{IncidentId, Printable, Sha256Hash};
+use staunch_model::{HandlingAction, IncidentId, Printable, Sha256Hash};
 use staunch_store::export::INVENTORY;
 use staunch_store::{
     ArchiveSummary, ExportError, ExportParts, ExportSummary, LogError, LogKey, export_incident, verify_archive,
 };
 
-use super::{FINDINGS_MAX, earlier, fault, folder, size, verifier};
+use super::handled::{Custody, Deed};
+use super::verify::{earlier, encrypted_text, verifier};
+use super::{FINDINGS_MAX, bucket, fault, folder, size};
 use crate::cli::{EvidenceExportArgs, EvidenceVerifyArgs};
 use crate::commands::{incident, load};
 use crate::exit::{Exit, Fault};
@@ -53,16 +55,37 @@ pub(super) fn export(args: &EvidenceExportArgs) -> Result<Exit, Fault> {
         Vec::new()
     });
     let has_timeline = !further.is_empty();
+    let custody = Custody::of(&dir, None, data);
+    let named = args.output.clone();
+    let path = named.unwrap_or_else(|| PathBuf::from(format!("{incident}.evidence.tar.zst")));
+    let is_stdout = path == Path::new("-");
+    let to = if is_stdout {
+        "stdout".to_owned()
+    } else {
+        path.display().to_string()
+    };
+    // Before a byte of it is given away, and so that the archive says that it was made.
+    custody.note(
+        Some(incident),
+        Deed {
+            action: HandlingAction::Copy,
+            reason: args.reason.as_deref(),
+            evidence: None,
+            artefact: None,
+            to: Some(&to),
+            outcome: None,
+        },
+    )?;
+    let mut further = further;
+    further.extend(custody.files(incident)?);
     let parts = ExportParts {
         vault: &dir.join(wiring::VAULT),
         log: &dir.join(wiring::LOG),
         key: &key,
         incident,
         further,
+        bucket: bucket(false, data)?,
     };
-    let named = args.output.clone();
-    let path = named.unwrap_or_else(|| PathBuf::from(format!("{incident}.evidence.tar.zst")));
-    let is_stdout = path == Path::new("-");
     let summary = if is_stdout {
         write(&parts, BufWriter::new(io::stdout().lock()))?
     } else {
@@ -198,6 +221,8 @@ struct Verified {
     records: u64,
     proofs: u64,
     artefacts: u64,
+    /// Those of them that are encrypted: their stored bytes are those of their manifests.
+    encrypted: u64,
     bytes: u64,
     /// What is not as it was exported.
     findings: Vec<String>,
@@ -235,6 +260,7 @@ pub(super) fn verify(path: &Path, args: &EvidenceVerifyArgs) -> Result<Exit, Fau
         records,
         proofs,
         artefacts,
+        encrypted,
         bytes,
         findings: found,
     } = summary.map_err(|error| {
@@ -251,6 +277,7 @@ pub(super) fn verify(path: &Path, args: &EvidenceVerifyArgs) -> Result<Exit, Fau
         records,
         proofs,
         artefacts,
+        encrypted,
         bytes,
         findings,
         more,
@@ -283,6 +310,9 @@ fn verified_text(output: &Output, it: &Verified) -> String {
         it.proofs
     );
     text.push_str(&format!("{}\n", output.paint(tone, &wrap(&what, 2))));
+    if it.encrypted > 0 {
+        text.push_str(&encrypted_text(it.encrypted));
+    }
     if let Some((size, root)) = &it.checkpoint {
         text.push_str(&format!("  signed at {size} entries,\n  root {root}\n"));
     }

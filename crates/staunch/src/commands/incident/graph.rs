@@ -16,6 +16,7 @@ use std::path::Path;
 use serde::Serialize;
 use staunch_model::{IncidentId, Printable, Timestamp};
 use staunch_server::dto::IncidentDetail;
+use staunch_store::DirVault;
 
 use self::facts::Facts;
 use super::sealed::{self, Read};
@@ -106,18 +107,18 @@ pub(super) struct Graph {
     missing: Vec<String>,
 }
 
-/// Shows the graph of an incident, or writes it into a file that is not there. `folder` is where its evidence is.
+/// Shows the graph of an incident, or writes it into a file that is not there. `vault` has its evidence.
 ///
 /// # Errors
 /// When stdout or the file cannot be written.
 pub(super) fn show(
     detail: &IncidentDetail,
-    folder: Result<&Path, String>,
+    vault: Result<&DirVault, String>,
     nodes_max: usize,
     format: GraphFormat,
     file: Option<&Path>,
 ) -> Result<(), Fault> {
-    let graph = graph(detail, read(detail, folder), nodes_max);
+    let graph = graph(detail, read(detail, vault), nodes_max);
     let shown = match format {
         GraphFormat::Text if file.is_some() => text(&Output::plain(), &graph),
         GraphFormat::Text => text(&Output::new(false), &graph),
@@ -132,13 +133,13 @@ pub(super) fn show(
 }
 
 /// The picture of it.
-pub(super) fn picture(detail: &IncidentDetail, folder: Result<&Path, String>) -> String {
-    svg::inline(&graph(detail, read(detail, folder), NODES_MAX))
+pub(super) fn picture(detail: &IncidentDetail, vault: Result<&DirVault, String>) -> String {
+    svg::inline(&graph(detail, read(detail, vault), NODES_MAX))
 }
 
-fn read(detail: &IncidentDetail, folder: Result<&Path, String>) -> Read {
-    match folder {
-        Ok(folder) => sealed::read(folder, detail.incident.id),
+fn read(detail: &IncidentDetail, vault: Result<&DirVault, String>) -> Read {
+    match vault {
+        Ok(vault) => sealed::read(vault, detail.incident.id),
         Err(why) => Read {
             missing: vec![why],
             ..Read::default()

@@ -4,14 +4,11 @@
 
 use std::io::{self, BufReader, Read as _};
 use std::ops::ControlFlow;
-use std::path::Path;
 
 use serde_json::Value;
 use staunch_model::{EvidenceId, EvidenceKind, IncidentId, Printable, Sha256Hash, Span, Taken, Timestamp};
 use staunch_ports::Vault as _;
 use staunch_store::vault::DirVault;
-
-use crate::wiring;
 
 /// The bytes of one document that is read: the processes and sockets of a large machine have some tens of MiB.
 const DOCUMENT_BYTES_MAX: u64 = 32 << 20;
@@ -57,17 +54,9 @@ impl Sealed {
     }
 }
 
-/// Reads what `folder` holds of `incident`.
-pub(super) fn read(folder: &Path, incident: IncidentId) -> Read {
+/// Reads what `vault` holds of `incident`.
+pub(super) fn read(vault: &DirVault, incident: IncidentId) -> Read {
     let mut found = Read::default();
-    let dir = folder.join(wiring::VAULT);
-    if !dir.is_dir() {
-        found
-            .missing
-            .push("there is no vault on this machine; `--vault` names a copy".to_owned());
-        return found;
-    }
-    let vault = DirVault::read_only(&dir);
     let mut wanted: Vec<(EvidenceId, EvidenceKind, Timestamp, Span, Sha256Hash, u64)> = Vec::new();
     let visited = vault.manifests(incident, &mut |it| {
         let custody = &it.manifest.custody;
@@ -107,7 +96,7 @@ pub(super) fn read(folder: &Path, incident: IncidentId) -> Read {
             continue;
         }
         room -= size;
-        match document(&vault, hash, size) {
+        match document(vault, hash, size) {
             Ok(document) => found.sealed.push(Sealed {
                 evidence,
                 kind,
@@ -149,14 +138,9 @@ pub(super) struct Kept {
 }
 
 /// What was kept of files and of the journal, in the order in which it was taken, and what is missing.
-pub(super) fn kept(folder: &Path, incident: IncidentId) -> (Vec<Kept>, Vec<String>) {
+pub(super) fn kept(vault: &DirVault, incident: IncidentId) -> (Vec<Kept>, Vec<String>) {
     let (mut kept, mut missing) = (Vec::new(), Vec::new());
-    let dir = folder.join(wiring::VAULT);
-    // That there is no vault is told with the documents.
-    if !dir.is_dir() {
-        return (kept, missing);
-    }
-    let visited = DirVault::read_only(&dir).manifests(incident, &mut |it| {
+    let visited = vault.manifests(incident, &mut |it| {
         let custody = &it.manifest.custody;
         let name = &custody.name;
         if matches!(custody.kind, EvidenceKind::Files | EvidenceKind::Journal) {
@@ -187,17 +171,16 @@ pub(super) fn kept(folder: &Path, incident: IncidentId) -> (Vec<Kept>, Vec<Strin
 
 impl Kept {
     /// Its bytes. That they are those that were sealed is proved at their end: until then, nothing of them counts.
-    pub(super) fn open(&self, folder: &Path) -> Result<BufReader<Box<dyn io::Read + Send>>, String> {
-        let vault = DirVault::read_only(&folder.join(wiring::VAULT));
+    pub(super) fn open(&self, vault: &DirVault) -> Result<BufReader<Box<dyn io::Read + Send>>, String> {
         let from = vault.open(self.hash).map_err(|failure| failure.to_string())?;
         Ok(BufReader::new(from))
     }
 
     /// The list of files.
-    pub(super) fn document(&self, folder: &Path) -> Result<Value, String> {
+    pub(super) fn document(&self, vault: &DirVault) -> Result<Value, String> {
         if self.size > DOCUMENT_BYTES_MAX {
             return Err(format!("{} bytes are more than are read", self.size));
         }
-        document(&DirVault::read_only(&folder.join(wiring::VAULT)), self.hash, self.size)
+        document(vault, self.hash, self.size)
     }
 }

@@ -21,6 +21,7 @@ use serde::Serialize;
 use staunch_connectors::logs::Same;
 use staunch_model::{Printable, Record, Span, Timestamp};
 use staunch_server::dto::{IncidentAnswer, IncidentDetail, IncidentRow, TimelineEntry};
+use staunch_store::DirVault;
 
 pub(super) use self::entry::Basis;
 use self::entry::{Also, Entry, JOINED, Lane};
@@ -71,8 +72,8 @@ pub(super) struct Shown<'a> {
     pub(super) causes: Option<&'a str>,
     /// What else is asked for.
     pub(super) further: &'a FurtherArgs,
-    /// The folder of evidence, or why there is none to look into.
-    pub(super) folder: Result<&'a Path, String>,
+    /// The vault, or why there is none to look into.
+    pub(super) vault: Result<&'a DirVault, String>,
 }
 
 /// Shows the timeline of `answer`, or writes it into a file.
@@ -81,7 +82,7 @@ pub(super) struct Shown<'a> {
 /// When a log cannot be read, or stdout or the file cannot be written.
 pub(super) fn show(answer: &IncidentAnswer, shown: Shown<'_>) -> Result<(), Fault> {
     let Shown { format, file, .. } = shown;
-    let further = further::read(&answer.detail, shown.further, shown.folder)?;
+    let further = further::read(&answer.detail, shown.further, shown.vault)?;
     let mut timeline = timeline(&answer.detail, further);
     if shown.reverse {
         timeline.entries.reverse();

@@ -16,9 +16,10 @@ use crate::tlog::note::NOTE_BYTES_MAX;
 use crate::tlog::proof::PROOF_BYTES_MAX;
 use crate::tlog::tile::{BUNDLE_BYTES_MAX, Shelf, TILE_WIDTH, Tile, decode_entries};
 use crate::tlog::{CHECKPOINT, LogProof, NotProved};
+use crate::vault::Finding;
+use crate::vault::dir::name::ObjectName;
 use crate::vault::dir::{decoder, exactly, hash_of, sequence_of};
 use crate::vault::hashing::Hashing;
-use crate::vault::{DirVault, Finding};
 
 impl Checking<'_> {
     /// Looks at one file that is in the list. Errors are those of reading.
@@ -187,7 +188,8 @@ impl Checking<'_> {
             self.find(Finding::ChainBroken { name }.into());
         }
         if let Taken::Stored { size, sha256, storage } = &manifest.taken {
-            self.objects.insert(*sha256, (*size, storage.sha256, name.to_owned()));
+            let object = ObjectName::of(*sha256, storage);
+            self.objects.insert(object, (*size, storage.sha256, name.to_owned()));
         }
     }
 
@@ -238,11 +240,7 @@ impl Checking<'_> {
     /// Reads an artefact to its end, as it is stored and as it was read.
     fn object(&mut self, name: &str, expected: Sha256Hash, from: &mut dyn Read) -> io::Result<()> {
         self.summary.artefacts += 1;
-        let known = name
-            .strip_suffix(".zst")
-            .and_then(|it| exactly::<Sha256Hash>(leaf(it)))
-            .filter(|hash| DirVault::object_name(*hash) == name)
-            .and_then(|hash| Some((hash, self.objects.remove(&hash)?)));
+        let known = ObjectName::parse(name).and_then(|of| Some((of, self.objects.remove(&of)?)));
         let mut stored = Hashing::new(Told {
             inner: from,
             failed: None,
@@ -250,7 +248,9 @@ impl Checking<'_> {
         });
         let what = match &known {
             None => Some("no manifest stands for it".to_owned()),
-            Some((hash, (size, _, _))) => unpacked(&mut stored, *hash, *size),
+            // What it is, is for those to prove who can read it.
+            Some((of, _)) if of.sealed.is_some() => None,
+            Some((of, (size, _, _))) => unpacked(&mut stored, of.artefact, *size),
         };
         let rest = io::copy(&mut stored, &mut io::sink());
         let (told, hash) = stored.into_parts();
@@ -263,8 +263,12 @@ impl Checking<'_> {
             self.find(ArchiveFinding::Changed { name });
         } else if let Some(what) = what {
             self.wrong(name, &what);
-        } else if let Some((_, (size, sha256, manifest))) = known {
-            self.summary.bytes += size;
+        } else if let Some((of, (size, sha256, manifest))) = known {
+            if of.sealed.is_some() {
+                self.summary.encrypted += 1;
+            } else {
+                self.summary.bytes += size;
+            }
             if sha256 != hash {
                 self.wrong(name, &format!("{manifest} has another hash for it"));
             }
@@ -293,8 +297,8 @@ impl Checking<'_> {
                 removed.push(Finding::Removed { name, number });
             }
         }
-        for (hash, (_, _, manifest)) in &self.objects {
-            let name = DirVault::object_name(*hash);
+        for (of, (_, _, manifest)) in &self.objects {
+            let name = of.to_string();
             if !self.places.contains_key(&name) {
                 let manifest = manifest.clone();
                 removed.push(Finding::ArtefactRemoved { name, manifest });

@@ -1,15 +1,19 @@
 //! Whether evidence can be taken, and kept.
 
 use std::path::Path;
+use std::time::Instant;
 
 use nix::sys::statvfs::statvfs;
 use nix::unistd::{AccessFlags, access};
+use staunch_model::FailureKind;
+use staunch_store::DirVault;
 
 use super::super::{Finding, Health};
 use super::acting::has_capability;
 use super::existing;
 use crate::anchors::{AnchorState, git_is_there};
-use crate::config::{AnchorKind, AnchorSettings, Config};
+use crate::bucket;
+use crate::config::{AnchorKind, AnchorSettings, Config, EvidenceBucket};
 use crate::output::{now, relative};
 use crate::wiring;
 
@@ -70,8 +74,49 @@ pub(super) fn all(config: &Config) -> Vec<Finding> {
         );
         findings.push(Finding::new(CHECK, Health::Ok, text));
     }
+    findings.extend(config.evidence.s3.as_ref().map(|it| bucket(&dir, it)));
     findings.extend(config.evidence.anchors.iter().map(|it| anchor(&dir, it)));
     findings
+}
+
+/// Whether the bucket locks, and whether what waits reaches it. A bucket is asked to show it, as it is when a server starts.
+fn bucket(folder: &Path, settings: &EvidenceBucket) -> Finding {
+    const CHECK: &str = "bucket";
+    const FIX: &str =
+        "see docs/guide/evidence.md: a bucket needs Object Lock, and a key that may put objects with a retention";
+    let bucket = match bucket::of_evidence(settings) {
+        Ok(bucket) => bucket,
+        Err(failure) => return Finding::new(CHECK, Health::Problem, failure.to_string()).fix(FIX),
+    };
+    let place = bucket.settings().place.clone();
+    let waiting = DirVault::read_only(&folder.join(wiring::VAULT)).waiting();
+    let waits = match &waiting {
+        Ok(waiting) if waiting.files == 0 => String::new(),
+        Ok(waiting) => {
+            let since = waiting
+                .since
+                .map_or_else(String::new, |at| format!(", the oldest since {}", relative(at, now())));
+            format!("; {} files wait to be sent{since}", waiting.files)
+        }
+        Err(failure) => format!("; what waits cannot be read: {failure}"),
+    };
+    match bucket.prove(Instant::now() + settings.wait.to_std()) {
+        Ok(()) if waits.is_empty() => {
+            let mode = bucket.settings().mode.write_once();
+            Finding::new(CHECK, Health::Ok, format!("{place} locks evidence: {mode}"))
+        }
+        Ok(()) => Finding::new(CHECK, Health::Warning, format!("{place} locks evidence{waits}"))
+            .fix("a running server sends them within moments; its log says why it does not"),
+        Err(failure) if matches!(failure.kind, FailureKind::Unavailable | FailureKind::TimedOut) => {
+            let text = format!("{place} is away: {failure}{waits}");
+            Finding::new(CHECK, Health::Warning, text)
+                .fix("evidence is kept here, and sent when the bucket is there; who has this machine has it until then")
+        }
+        Err(failure) => {
+            let text = format!("{place} is no place for evidence, which is missed: {failure}{waits}");
+            Finding::new(CHECK, Health::Problem, text).fix(FIX)
+        }
+    }
 }
 
 /// Whether the newest checkpoints reach this anchor, as the server has written down.

@@ -13,12 +13,13 @@ mod unpack;
 use std::error::Error as _;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Serialize;
 use staunch_connectors::logs::{self, Fact, Format, Tally};
 use staunch_model::{Printable, Span, Timestamp};
 use staunch_server::dto::IncidentDetail;
+use staunch_store::DirVault;
 
 use self::interest::Interest;
 use self::unpack::{UNPACKED_BYTES_MAX, Unpacked};
@@ -139,7 +140,7 @@ pub(super) struct Further {
 pub(super) fn read(
     detail: &IncidentDetail,
     args: &FurtherArgs,
-    folder: Result<&Path, String>,
+    vault: Result<&DirVault, String>,
 ) -> Result<Further, Fault> {
     check_names(detail, args)?;
     let mut further = Further {
@@ -160,8 +161,8 @@ pub(super) fn read(
     further.tells.window = Some(interest.window);
     further.logs_left = args.logs.len();
     if args.evidence {
-        match folder {
-            Ok(folder) => further.evidence(detail.incident.id, folder, args, &mut interest),
+        match vault {
+            Ok(vault) => further.evidence(detail.incident.id, vault, args, &mut interest),
             Err(why) => further.tells.missing.push(why),
         }
     }

@@ -6,11 +6,12 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::path::Path;
 
 use serde_json::Value;
 use staunch_connectors::logs::{Format, Kind, Parties, ReadError, Same};
 use staunch_model::{EvidenceKind, IncidentId, Printable, Timestamp};
+
+use staunch_store::DirVault;
 
 use super::interest::Interest;
 use super::{ENTRIES_MAX, Found, Further, LogRead, OF_EVIDENCE, rank};
@@ -37,19 +38,19 @@ struct Seen {
 }
 
 impl Further {
-    /// Adds what `folder` holds of `incident`. What its processes are comes to be a part of `interest`.
+    /// Adds what `vault` holds of `incident`. What its processes are comes to be a part of `interest`.
     pub(super) fn evidence(
         &mut self,
         incident: IncidentId,
-        folder: &Path,
+        vault: &DirVault,
         args: &FurtherArgs,
         interest: &mut Interest,
     ) {
-        let read = sealed::read(folder, incident);
+        let read = sealed::read(vault, incident);
         self.tells.missing.extend(read.missing);
         let facts = Facts::of(&read.sealed);
         interest.pids.extend(pids(&facts, interest));
-        let (kept, missing) = sealed::kept(folder, incident);
+        let (kept, missing) = sealed::kept(vault, incident);
         self.tells.missing.extend(missing);
 
         self.origins += 1;
@@ -63,7 +64,7 @@ impl Further {
         let files = kept
             .iter()
             .filter(|it| it.is_list)
-            .flat_map(|it| match it.document(folder) {
+            .flat_map(|it| match it.document(vault) {
                 Ok(list) => files(&list, &it.evidence.to_string()),
                 Err(why) => {
                     let what = format!("{} (files): {}", it.evidence, Printable(&why));
@@ -93,12 +94,12 @@ impl Further {
         }
         self.logs_left += kept.iter().filter(|it| !it.is_list).count();
         for it in kept.iter().filter(|it| !it.is_list) {
-            self.kept(it, folder, args, interest);
+            self.kept(it, vault, args, interest);
         }
     }
 
     /// Adds what a log says that was kept.
-    fn kept(&mut self, kept: &Kept, folder: &Path, args: &FurtherArgs, interest: &Interest) {
+    fn kept(&mut self, kept: &Kept, vault: &DirVault, args: &FurtherArgs, interest: &Interest) {
         let format = (kept.kind == EvidenceKind::Journal).then_some(Format::Journal);
         let name = kept.from.rsplit('/').next().unwrap_or(&kept.from);
         let name = match format {
@@ -112,7 +113,7 @@ impl Further {
             ..LogRead::default()
         };
         let before = self.found.len();
-        let failed = match kept.open(folder) {
+        let failed = match kept.open(vault) {
             Ok(mut from) => {
                 let lines = self.lines(&mut from, format, (&name, Lane::Log), args, interest, &mut read);
                 // Only at the end of its bytes it is proved; what is unpacked may end before.

@@ -9,7 +9,7 @@ use ring::hmac::{HMAC_SHA256, Key, sign};
 use staunch_model::Sha256Hash;
 
 /// A key of S3.
-pub(super) struct Credentials {
+pub struct Credentials {
     id: String,
     secret: String,
 }
@@ -24,7 +24,8 @@ impl fmt::Debug for Credentials {
 
 impl Credentials {
     /// Reads the name of the key and the secret key, with a space between.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
         let mut words = text.split_ascii_whitespace().map(str::to_owned);
         let (id, secret) = (words.next()?, words.next()?);
         words.next().is_none().then_some(Self { id, secret })

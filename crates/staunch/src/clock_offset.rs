@@ -1,0 +1,181 @@
+//! Knows how far the clock of this machine is off, by asking the time server of the configuration now and then.
+//!
+//! Never sets the clock, and holds up nothing: evidence that is taken while nobody knows says so. The thread is there before the
+//! server enters its sandbox, because it reaches another machine.
+
+use std::io;
+use std::net::{ToSocketAddrs as _, UdpSocket};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use staunch_connectors::sntp::{PACKET_BYTES, Question, Told};
+use staunch_model::{ClockOffset, Printable};
+use staunch_runtime::ClockOffsetFn;
+
+use crate::output::now;
+
+/// The port of NTP.
+pub(crate) const PORT: u16 = 123;
+
+/// How often it is asked. A clock that runs free is off by some milliseconds after that time.
+const EVERY: Duration = Duration::from_secs(300);
+
+/// The pause after it has not answered.
+const AGAIN: Duration = Duration::from_secs(30);
+
+/// How long an answer is waited for.
+const WITHIN: Duration = Duration::from_secs(3);
+
+/// How long what was told counts.
+const COUNTS: Duration = Duration::from_secs(1_200);
+
+/// The most that a crystal is off, for the time since the server was asked: 500 parts in a million, as NTP takes for it.
+const DRIFT_PARTS: u128 = 500;
+
+/// What was told, and when.
+type Known = Arc<Mutex<Option<(ClockOffset, Instant)>>>;
+
+/// Asks `server` from now on; who is handed what this returns is told what it says.
+///
+/// # Errors
+/// When there can be no thread.
+pub(crate) fn start(server: &str) -> io::Result<ClockOffsetFn> {
+    let known = Known::default();
+    let (telling, server) = (Arc::clone(&known), server.to_owned());
+    thread::Builder::new()
+        .name("clock".into())
+        .spawn(move || keep(&server, &telling))?;
+    Ok(Arc::new(move || {
+        let known = known.lock().unwrap_or_else(PoisonError::into_inner);
+        let (offset, at) = known.as_ref().filter(|(_, at)| at.elapsed() < COUNTS)?;
+        let drift = u64::try_from(at.elapsed().as_micros() * DRIFT_PARTS / 1_000_000).ok()?;
+        Some(ClockOffset {
+            error_max_us: offset.error_max_us.map(|it| it.saturating_add(drift)),
+            ..offset.clone()
+        })
+    }))
+}
+
+fn keep(server: &str, known: &Known) {
+    let mut is_failing = false;
+    loop {
+        let pause = match ask(server) {
+            Ok(told) => {
+                if is_failing {
+                    tracing::info!(server, "the time server tells the time again");
+                }
+                is_failing = false;
+                let offset = ClockOffset {
+                    offset_us: told.offset_us,
+                    error_max_us: Some(told.error_max_us),
+                    told_by: format!("SNTP of {server}, stratum {}", told.stratum).into(),
+                };
+                *known.lock().unwrap_or_else(PoisonError::into_inner) = Some((offset, Instant::now()));
+                EVERY
+            }
+            Err(error) => {
+                if !is_failing {
+                    let error = error.to_string();
+                    tracing::warn!(
+                        server, error = %Printable(&error),
+                        "the time server does not tell how far the clock is off; evidence says when nobody knows"
+                    );
+                }
+                is_failing = true;
+                AGAIN
+            }
+        };
+        thread::sleep(pause);
+    }
+}
+
+/// Asks once.
+fn ask(server: &str) -> io::Result<Told> {
+    let address = address(server).to_socket_addrs()?.next();
+    let address = address.ok_or_else(|| io::Error::other("the name has no address"))?;
+    let socket = UdpSocket::bind(if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" })?;
+    socket.connect(address)?;
+    socket.set_read_timeout(Some(WITHIN))?;
+    let mut cookie = [0; 8];
+    getrandom::fill(&mut cookie).map_err(|error| io::Error::other(error.to_string()))?;
+    let (question, packet) = Question::new(now(), cookie);
+    socket.send(&packet)?;
+    let mut answer = [0; 4 * PACKET_BYTES];
+    let read = socket.recv(&mut answer)?;
+    question.answer(&answer[..read], now()).map_err(io::Error::other)
+}
+
+/// Its address with the port.
+pub(crate) fn address(server: &str) -> String {
+    let has_port = match server.strip_prefix('[') {
+        Some(rest) => rest.contains("]:"),
+        None => server.matches(':').count() == 1,
+    };
+    match (has_port, server.contains(':') && !server.starts_with('[')) {
+        (true, _) => server.to_owned(),
+        (false, true) => format!("[{server}]:{PORT}"),
+        (false, false) => format!("{server}:{PORT}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_may_have_a_port() {
+        for (server, expected) in [
+            ("time.example", "time.example:123"),
+            ("time.example:1123", "time.example:1123"),
+            ("192.0.2.1", "192.0.2.1:123"),
+            ("2001:db8::1", "[2001:db8::1]:123"),
+            ("[2001:db8::1]", "[2001:db8::1]:123"),
+            ("[2001:db8::1]:1123", "[2001:db8::1]:1123"),
+        ] {
+            assert_eq!(address(server), expected);
+        }
+    }
+
+    #[test]
+    fn what_a_server_tells_is_known_until_it_is_too_old() {
+        let server = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        let address = server.local_addr().expect("it has one").to_string();
+        let answering = thread::spawn(move || {
+            let mut packet = [0; PACKET_BYTES];
+            let (_, from) = server.recv_from(&mut packet).expect("somebody asks");
+            let mut answer = [0; PACKET_BYTES];
+            (answer[0], answer[1]) = (0b00_100_100, 1);
+            answer[24..32].copy_from_slice(&packet[40..48]);
+            // A clock that is an hour behind ours.
+            let seconds = now().as_micros() / 1_000_000 + 2_208_988_800 - 3_600;
+            let seconds = u32::try_from(seconds).expect("it is before 2036").to_be_bytes();
+            answer[32..36].copy_from_slice(&seconds);
+            answer[40..44].copy_from_slice(&seconds);
+            server.send_to(&answer, from).expect("it listens");
+        });
+        let told = start(&address).expect("a thread");
+        let begun = Instant::now();
+        let offset = loop {
+            if let Some(offset) = told() {
+                break offset;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(20), "nobody has told");
+            thread::yield_now();
+        };
+        answering.join().expect("it has answered");
+        // It tells whole seconds.
+        assert!((3_599_000_000..3_602_000_000).contains(&offset.offset_us), "{offset:?}");
+        assert!(offset.told_by.contains("stratum 1"), "{offset:?}");
+        assert!(offset.error_max_us.is_some());
+    }
+
+    #[test]
+    fn who_does_not_answer_tells_nothing() {
+        let server = UdpSocket::bind("127.0.0.1:0").expect("a port");
+        let address = server.local_addr().expect("it has one").to_string();
+        drop(server);
+        ask(&address).expect_err("nobody is there");
+        ask("").expect_err("it is no name");
+    }
+}

@@ -1,0 +1,132 @@
+//! `staunch evidence get`
+
+use std::fs::OpenOptions;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use staunch_model::{Failure, FailureKind, HandlingAction, Printable, Sha256Hash, Taken};
+use staunch_ports::Vault as _;
+use staunch_server::read_secret;
+use staunch_store::age::Identity;
+
+use super::handled::{Custody, Deed};
+use super::{fault, find, open_with, size};
+use crate::cli::EvidenceGetArgs;
+use crate::exit::{Exit, Fault};
+use crate::output::say;
+
+pub(super) fn get(args: &EvidenceGetArgs) -> Result<Exit, Fault> {
+    let identities = args.identity.as_deref().map(identities).transpose()?;
+    let (vault, folder) = open_with(args.vault.as_deref(), &args.data, identities.unwrap_or_default())?;
+    let (records, manifests) = find(&vault, args.id)?;
+    let mut fitting: Vec<(&str, Sha256Hash)> = manifests
+        .iter()
+        .filter_map(|it| match &it.manifest.taken {
+            Taken::Stored { sha256, .. } => Some((&*it.manifest.custody.name, *sha256)),
+            Taken::Missed(_) => None,
+        })
+        .filter(|(name, hash)| {
+            args.name
+                .as_deref()
+                .is_none_or(|it| it == *name || it == hash.to_string())
+        })
+        .collect();
+    // Evidence that was taken again may be the same.
+    fitting.dedup();
+    let (name, hash) = match fitting.as_slice() {
+        [] => {
+            let message = format!("{} has no such artefact", args.id);
+            return Err(
+                Fault::new(Exit::NotFound, message).hint(format!("`staunch evidence show {}` names them", args.id))
+            );
+        }
+        [one] => *one,
+        several => {
+            let mut names: Vec<String> = several.iter().map(|(name, _)| Printable(name).to_string()).collect();
+            names.dedup();
+            let message = format!("{} has {} artefacts", args.id, several.len());
+            return Err(Fault::new(Exit::Usage, message)
+                .hint(format!("name one of them, or its SHA-256: {}", names.join(", "))));
+        }
+    };
+    let mut from = vault
+        .open(hash)
+        .map_err(|failure| refused(&failure, args.identity.is_some()))?;
+    let is_stdout = args.output == Path::new("-");
+    let to = args.output.display().to_string();
+    // Before a byte of it is given away.
+    Custody::of(&folder, args.vault.as_deref(), &args.data).note(
+        records.first().map(|it| it.record.incident),
+        Deed {
+            action: if is_stdout {
+                HandlingAction::Open
+            } else {
+                HandlingAction::Copy
+            },
+            reason: args.reason.as_deref(),
+            evidence: Some(args.id),
+            artefact: Some(hash),
+            to: (!is_stdout).then_some(&*to),
+            outcome: None,
+        },
+    )?;
+    let bytes = if is_stdout {
+        copy(&mut from, &mut io::stdout().lock(), &args.output)?
+    } else {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&args.output)
+            .map_err(|error| {
+                Fault::doing(Exit::Failed, format!("cannot make {}", args.output.display()), &error)
+                    .hint("name a file that is not there")
+            })?;
+        let copied = copy(&mut from, &mut file, &args.output).and_then(|bytes| {
+            let synced = file.sync_all();
+            synced.map_err(|error| Fault::doing(Exit::Failed, "cannot write it durably", &error))?;
+            Ok(bytes)
+        });
+        // What is not proved to the end is not left behind as if it were.
+        if copied.is_err() {
+            drop(std::fs::remove_file(&args.output));
+        }
+        copied?
+    };
+    say(&format!("{}: {}, SHA-256 {hash}: proved", Printable(name), size(bytes)));
+    Ok(Exit::Ok)
+}
+
+fn copy(from: &mut dyn Read, to: &mut dyn Write, name: &Path) -> Result<u64, Fault> {
+    io::copy(from, to).map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidData => Fault::doing(Exit::Corrupt, "what is stored is not what was sealed", &error)
+            .hint("what was written up to here is not proved; nothing is left in a file"),
+        _ => Fault::doing(Exit::Failed, format!("cannot write {}", name.display()), &error),
+    })
+}
+
+/// Why it is not read.
+fn refused(failure: &Failure, has_identity: bool) -> Fault {
+    let told = fault(failure);
+    match failure.kind {
+        FailureKind::Denied if has_identity => {
+            told.hint("name the identity of one of the recipients, whom `staunch evidence show` names")
+        }
+        FailureKind::Denied => told.hint("name the file of an identity with --identity, where it is encrypted"),
+        _ => told,
+    }
+}
+
+/// The secret keys in a file. They are never shown.
+fn identities(file: &Path) -> Result<Vec<Identity>, Fault> {
+    let bytes = read_secret(file).map_err(|error| {
+        Fault::of(Exit::Usage, &error).hint("--identity names a file of `age-keygen` that nobody else may read")
+    })?;
+    let text = std::str::from_utf8(&bytes).ok();
+    text.and_then(Identity::parse_all).ok_or_else(|| {
+        let shown = file.display().to_string();
+        let what = format!("there is no identity of age in {}", Printable(&shown));
+        Fault::new(Exit::Usage, what).hint("it holds a line of AGE-SECRET-KEY-1…, as `age-keygen` writes it")
+    })
+}

@@ -1,0 +1,223 @@
+//! `staunch evidence show`
+
+use serde::Serialize;
+use staunch_model::{
+    ClockOffset, CollectionRecord, EvidenceId, Handled, Manifest, Printable, Receipt, Sha256Hash, Span, Storage, Taken,
+};
+
+use super::handled::{self, Custody};
+use super::{find, lines, open, size};
+use crate::cli::VaultArgs;
+use crate::exit::{Exit, Fault};
+use crate::output::{Output, Tone, say};
+
+/// Lines of the handling log that are told to people.
+const TOLD_MAX: usize = 20;
+
+#[derive(Debug, Serialize)]
+struct Shown {
+    records: Vec<SealedAs<CollectionRecord>>,
+    manifests: Vec<SealedAs<Manifest>>,
+    /// What says that artefacts are in a bucket, and how it keeps them.
+    receipts: Vec<Receipt>,
+    /// Artefacts that are to be in one and are not.
+    waiting: Vec<Sha256Hash>,
+    /// Who has had it in hand since it was sealed; the newest lines of the handling log.
+    handled: Vec<Handled>,
+}
+
+#[derive(Debug, Serialize)]
+struct SealedAs<T> {
+    sha256: Sha256Hash,
+    #[serde(flatten)]
+    content: T,
+}
+
+pub(super) fn show(id: EvidenceId, from: &VaultArgs) -> Result<Exit, Fault> {
+    let (vault, folder) = open(from.vault.as_deref(), &from.data)?;
+    let (records, manifests) = find(&vault, id)?;
+    let (mut receipts, mut waiting) = (Vec::new(), Vec::new());
+    let mut stored: Vec<(Sha256Hash, &Storage)> = manifests
+        .iter()
+        .filter_map(|it| match &it.manifest.taken {
+            Taken::Stored { sha256, storage, .. } => Some((*sha256, storage)),
+            Taken::Missed(_) => None,
+        })
+        .collect();
+    stored.sort_unstable_by_key(|(hash, storage)| (*hash, storage.sha256));
+    stored.dedup_by_key(|(hash, storage)| (*hash, storage.sha256));
+    let hashes: Vec<Sha256Hash> = stored.iter().map(|(hash, _)| *hash).collect();
+    let custody = Custody::of(&folder, from.vault.as_deref(), &from.data);
+    let handled = match records.first() {
+        Some(first) => custody.lines(first.record.incident, id, &hashes),
+        None => Vec::new(),
+    };
+    for (hash, storage) in stored {
+        match vault.receipt(hash, storage) {
+            Ok(receipt) => receipts.extend(receipt),
+            Err(failure) => say(&failure.to_string()),
+        }
+        if vault.is_waiting(hash, storage) {
+            waiting.push(hash);
+        }
+    }
+    let shown = Shown {
+        handled,
+        receipts,
+        waiting,
+        records: records
+            .into_iter()
+            .map(|it| SealedAs {
+                sha256: it.hash,
+                content: it.record,
+            })
+            .collect(),
+        manifests: manifests
+            .into_iter()
+            .map(|it| SealedAs {
+                sha256: it.hash,
+                content: it.manifest,
+            })
+            .collect(),
+    };
+    Output::new(from.json).show(&shown, |output| shown_text(output, &shown))?;
+    Ok(Exit::Ok)
+}
+
+/// How far the clock was off, for people.
+fn clock(offset: &ClockOffset) -> String {
+    let (off, way) = match offset.offset_us {
+        us if us < 0 => (us.unsigned_abs(), "behind UTC"),
+        us => (us.unsigned_abs(), "ahead of UTC"),
+    };
+    let wrong = offset
+        .error_max_us
+        .map_or_else(String::new, |us| format!(", at most {} wrong", Span::from_micros(us)));
+    format!("{} {way}{wrong}, by {}", Span::from_micros(off), offset.told_by)
+}
+
+/// Where an artefact is, for people.
+fn place(storage: &Storage) -> String {
+    match &storage.version {
+        None => "under its SHA-256".to_owned(),
+        Some(version) => format!("as {}, version {version}", storage.path),
+    }
+}
+
+/// How an artefact is kept, for people.
+fn kept(storage: &Storage) -> String {
+    let until = storage
+        .retain_until
+        .map_or_else(String::new, |until| format!(" until {until}"));
+    let hold = if storage.legal_hold { ", with a legal hold" } else { "" };
+    format!("{}{until}{hold}", storage.write_once)
+}
+
+fn shown_text(output: &Output, shown: &Shown) -> String {
+    let mut text = String::new();
+    for sealed in &shown.records {
+        let it = &sealed.content;
+        let of = it
+            .target
+            .as_ref()
+            .map_or_else(|| "this machine".to_owned(), ToString::to_string);
+        let title = format!(
+            "{}: {} of {}, for {}",
+            it.evidence,
+            it.kind,
+            Printable(&of),
+            it.incident
+        );
+        text.push_str(&format!("{}\n", output.paint(Tone::Strong, &lines(&title, 2))));
+        let mut line = |label: &str, value: &str| {
+            text.push_str(&format!(
+                "  {}{}\n",
+                output.paint(Tone::Faint, &format!("{label:<10}")),
+                lines(&Printable(value).to_string(), 12)
+            ));
+        };
+        let took = it.ended_at.since(it.started_at);
+        line("taken", &format!("{}, in {took}", it.started_at));
+        line(
+            "by",
+            &format!(
+                "{} of Staunch {} on {}",
+                it.collector.name, it.collector.version, it.collector.host
+            ),
+        );
+        line("record", &sealed.sha256.to_string());
+        for change in &it.changes_caused {
+            line("changed", change);
+        }
+        if let Some(failure) = &it.failure {
+            line("missed", &failure.to_string());
+        }
+    }
+    for sealed in &shown.manifests {
+        let (it, custody) = (&sealed.content, &sealed.content.custody);
+        let title = format!("{}. {}", it.sequence, Printable(&custody.name));
+        text.push_str(&format!("\n  {}\n", output.paint(Tone::Strong, &lines(&title, 4))));
+        let mut line = |label: &str, value: &str| {
+            text.push_str(&format!(
+                "    {}{}\n",
+                output.paint(Tone::Faint, &format!("{label:<10}")),
+                lines(&Printable(value).to_string(), 14)
+            ));
+        };
+        match &it.taken {
+            Taken::Stored {
+                size: bytes,
+                sha256,
+                storage,
+            } => {
+                line("sha256", &sha256.to_string());
+                line("size", &size(*bytes));
+                line("stored", &place(storage));
+                if let Some(encryption) = &storage.encryption {
+                    let to: Vec<&str> = encryption.recipients.iter().map(|it| &**it).collect();
+                    line(
+                        "encrypted",
+                        &format!("with {}, to {}", encryption.scheme, to.join(" and ")),
+                    );
+                }
+                line("kept by", &kept(storage));
+                if let Some(receipt) = shown.receipts.iter().find(|it| it.artefact == *sha256) {
+                    if storage.version.is_none() {
+                        line("sent", &format!("{}, {}", receipt.at, place(&receipt.storage)));
+                        line("kept by", &kept(&receipt.storage));
+                    }
+                } else if shown.waiting.contains(sha256) {
+                    line("waits", "it is not in the bucket: it was away when this was sealed");
+                }
+            }
+            Taken::Missed(failure) => line("missed", &failure.to_string()),
+        }
+        line("found at", &custody.locator);
+        line("read by", &custody.method);
+        if let Some(offset) = &custody.clock_offset {
+            line("clock", &clock(offset));
+        }
+        if let Some(modified) = custody.modified {
+            line("modified", &modified.to_string());
+        }
+        line("manifest", &sealed.sha256.to_string());
+    }
+    if !shown.handled.is_empty() {
+        text.push_str(&format!(
+            "\n  {}\n",
+            output.paint(Tone::Strong, "Handled since it was sealed")
+        ));
+    }
+    let before = shown.handled.len().saturating_sub(TOLD_MAX);
+    if before > 0 {
+        text.push_str(&format!("    {before} lines before; --json has them\n"));
+    }
+    for it in shown.handled.iter().skip(before) {
+        text.push_str(&format!("    {}\n", lines(&handled::line(it), 6)));
+        if !it.handling.reason.is_empty() {
+            let reason = format!("because: {}", Printable(&it.handling.reason));
+            text.push_str(&format!("      {}\n", output.paint(Tone::Faint, &lines(&reason, 8))));
+        }
+    }
+    text
+}

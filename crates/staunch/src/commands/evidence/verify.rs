@@ -1,0 +1,294 @@
+//! `staunch evidence verify` of a folder.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use staunch_model::{HandlingAction, Printable, Sha256Hash};
+use staunch_store::LogVerifier;
+use staunch_store::tlog::note::NOTE_BYTES_MAX;
+use staunch_store::vault::{DirVault, EvidenceFolder, EvidenceSummary, Progress, verify_evidence};
+
+use super::handled::{Custody, Deed};
+use super::{FINDINGS_MAX, KEY_BYTES_MAX, archive, bucket, folder, sealed, size};
+use crate::anchors::{self, AnchorsChecked};
+use crate::cli::EvidenceVerifyArgs;
+use crate::exit::{Exit, Fault};
+use crate::files::read_bounded;
+use crate::output::{Output, Tone, say, wrap};
+use crate::{progress, wiring};
+
+/// What was verified.
+#[derive(Debug, Serialize)]
+struct Verified {
+    /// Whether nothing was found.
+    proved: bool,
+    /// How many of the findings are what a crash, or a server at work, leaves behind; they prove nothing either way.
+    left_behind: u64,
+    /// The size of the log that is signed, and its root.
+    checkpoint: Option<(u64, Sha256Hash)>,
+    /// Whether the log continues the earlier checkpoint that was given.
+    continues_earlier: Option<bool>,
+    /// What the log was held against of its anchors, when that was asked for.
+    anchors: Option<AnchorsChecked>,
+    entries: u64,
+    manifests: u64,
+    records: u64,
+    artefacts: u64,
+    bytes: u64,
+    /// Artefacts that were read from the bucket, which says that it keeps them as their receipts say.
+    in_bucket: u64,
+    /// Artefacts that are encrypted: their stored bytes are those of their manifests, and what they are was not looked at.
+    encrypted: u64,
+    /// Artefacts in a bucket that nobody has named: nothing is proved of them.
+    not_read: u64,
+    /// Lines of the handling log.
+    handled: u64,
+    /// What is not as it was sealed and signed.
+    findings: Vec<String>,
+    /// How many more there are.
+    more: u64,
+}
+
+pub(super) fn verify(args: &EvidenceVerifyArgs) -> Result<Exit, Fault> {
+    if let Some(path) = args.path.as_deref().filter(|path| archive::is_one(path)) {
+        if args.anchors {
+            return Err(Fault::new(Exit::Usage, "an archive has no anchors")
+                .hint("verify the folder of evidence with --anchors, or name an anchored checkpoint as --earlier"));
+        }
+        return archive::verify(path, args);
+    }
+    let dir = folder(args.path.as_deref(), &args.data)?;
+    let key = verifier(args)?;
+    let earlier = earlier(args)?;
+    let bucket = bucket(args.path.is_some(), &args.data)?;
+    let folder = EvidenceFolder {
+        vault: &dir.join(wiring::VAULT),
+        log: &dir.join(wiring::LOG),
+        journal: args.journal.as_deref(),
+        key: &key,
+        earlier: earlier.as_deref(),
+        bucket: bucket.as_deref(),
+    };
+    let mut progress = progress::Progress::start();
+    let mut findings = Vec::new();
+    let mut more = 0;
+    let mut left_behind = 0;
+    let summary = verify_evidence(
+        &folder,
+        &mut |at| match at {
+            Progress::Entries { done, total } => progress.tell(|| format!("{done} of {total} entries of the log")),
+            Progress::Artefacts { done, bytes } => progress.tell(|| format!("{done} artefacts, {}", size(bytes))),
+        },
+        &mut |finding| {
+            left_behind += u64::from(finding.may_be_left_behind());
+            if findings.len() < FINDINGS_MAX {
+                findings.push(finding.to_string());
+            } else {
+                more += 1;
+            }
+        },
+    );
+    let mut left_by_crash = 0;
+    let mut of_journal = 0;
+    let mut of_anchors = 0;
+    let anchors = args.anchors.then(|| {
+        anchors::check(&dir, &key, &mut |finding| {
+            of_anchors += 1;
+            if findings.len() < FINDINGS_MAX {
+                findings.push(finding);
+            } else {
+                more += 1;
+            }
+        })
+    });
+    if let Some(journal) = &args.journal {
+        sealed::compare(journal, &DirVault::read_only(folder.vault), &mut |finding| {
+            of_journal += 1;
+            if findings.len() < FINDINGS_MAX {
+                findings.push(finding);
+            } else {
+                more += 1;
+            }
+        });
+    }
+    let custody = Custody::of(&dir, args.path.as_deref(), &args.data);
+    let mut of_handling = 0;
+    let handled = custody.check(&mut |finding, by_crash| {
+        if by_crash {
+            left_by_crash += 1;
+        } else {
+            of_handling += 1;
+        }
+        if findings.len() < FINDINGS_MAX {
+            findings.push(finding);
+        } else {
+            more += 1;
+        }
+    });
+    let mut verified = verified(&summary, args.earlier.is_some(), findings, more);
+    verified.left_behind = left_behind + left_by_crash;
+    verified.anchors = anchors;
+    verified.handled = handled;
+    verified.proved = of_journal + of_anchors + of_handling == 0 && summary.findings == left_behind;
+    custody.note_after(
+        None,
+        Deed {
+            action: HandlingAction::Verify,
+            reason: args.reason.as_deref(),
+            evidence: None,
+            artefact: None,
+            to: None,
+            outcome: Some(if verified.proved {
+                "proved"
+            } else {
+                "not as it was sealed"
+            }),
+        },
+    );
+    Output::new(args.json).show(&verified, |output| verified_text(output, &verified))?;
+    Ok(if verified.proved { Exit::Ok } else { Exit::Corrupt })
+}
+
+fn verified(summary: &EvidenceSummary, asked: bool, findings: Vec<String>, more: u64) -> Verified {
+    Verified {
+        proved: findings.is_empty(),
+        left_behind: 0,
+        checkpoint: summary.checkpoint.as_ref().map(|it| (it.size, it.root)),
+        continues_earlier: asked.then_some(summary.continues_earlier),
+        anchors: None,
+        entries: summary.entries,
+        manifests: summary.manifests,
+        records: summary.records,
+        artefacts: summary.artefacts,
+        bytes: summary.bytes,
+        in_bucket: summary.in_bucket,
+        encrypted: summary.encrypted,
+        not_read: summary.not_read,
+        handled: 0,
+        findings,
+        more,
+    }
+}
+
+fn verified_text(output: &Output, it: &Verified) -> String {
+    let mut text = String::new();
+    for finding in &it.findings {
+        let line = wrap(&Printable(finding).to_string(), 4);
+        text.push_str(&format!("{}\n", output.paint(Tone::Bad, &format!("  - {line}"))));
+    }
+    if it.more > 0 {
+        text.push_str(&format!("  and {} more\n", it.more));
+    }
+    let what = format!(
+        "{} artefacts of {}, {} manifests, {} records, {} entries of the log",
+        it.artefacts,
+        size(it.bytes),
+        it.manifests,
+        it.records,
+        it.entries
+    );
+    let (tone, verdict) = match (it.proved, it.left_behind) {
+        (true, 0) if it.not_read > 0 => (Tone::Warning, "PROVED, but for what is in a bucket"),
+        (true, 0) => (Tone::Good, "PROVED"),
+        (true, _) => (
+            Tone::Warning,
+            "PROVED, but for what a crash or a server at work leaves behind",
+        ),
+        (false, _) => (Tone::Bad, "NOT AS IT WAS SEALED"),
+    };
+    let line = wrap(&format!("{verdict}: {what}"), 2);
+    text.push_str(&format!("{}\n", output.paint(tone, &line)));
+    if it.in_bucket > 0 && it.proved {
+        let line = format!(
+            "{} of the artefacts are in the bucket, which keeps them as it was asked to",
+            it.in_bucket
+        );
+        text.push_str(&format!("  {}\n", wrap(&line, 2)));
+    }
+    if it.encrypted > 0 {
+        text.push_str(&encrypted_text(it.encrypted));
+    }
+    if it.not_read > 0 {
+        let line = format!(
+            "{} artefacts were not read: they are in a bucket that no configuration names, and nothing is proved of them",
+            it.not_read
+        );
+        text.push_str(&format!("  {}\n", output.paint(Tone::Warning, &wrap(&line, 2))));
+    }
+    if let Some((size, root)) = &it.checkpoint {
+        text.push_str(&format!("  signed at {size} entries, root {root}\n"));
+    }
+    match it.continues_earlier {
+        Some(true) => text.push_str("  the log continues the earlier checkpoint: nothing was taken back since\n"),
+        Some(false) => {}
+        None if it.anchors.as_ref().is_some_and(|it| it.checkpoints > 0) => {}
+        None => text.push_str("  not compared with an earlier checkpoint: a log that was put back would not show\n"),
+    }
+    if let Some(anchors) = &it.anchors {
+        let line = match &anchors.last_stamp {
+            Some((size, time)) => format!(
+                "it continues {} anchored checkpoints, of which {} have a time stamp of theirs; the last at {size} entries, {time}",
+                anchors.checkpoints, anchors.stamps
+            ),
+            None => format!(
+                "it continues {} anchored checkpoints, none with a time stamp",
+                anchors.checkpoints
+            ),
+        };
+        text.push_str(&format!("  {}\n", wrap(&line, 2)));
+        if anchors.stamps > 0 {
+            let line = "who has signed the time stamps is verified with `openssl ts -verify`";
+            text.push_str(&format!("  {}\n", wrap(line, 2)));
+        }
+    }
+    text
+}
+
+/// The earlier checkpoint that was named.
+pub(super) fn earlier(args: &EvidenceVerifyArgs) -> Result<Option<String>, Fault> {
+    let read = |file: &PathBuf| {
+        read_bounded(file, NOTE_BYTES_MAX)
+            .map_err(|error| Fault::doing(Exit::NotFound, format!("cannot read {}", file.display()), &error))
+    };
+    args.earlier.as_ref().map(read).transpose()
+}
+
+/// The key that was named, or that of this machine.
+pub(super) fn verifier(args: &EvidenceVerifyArgs) -> Result<LogVerifier, Fault> {
+    let (text, from) = match &args.key {
+        Some(named) if LogVerifier::parse(named.trim()).is_some() => (named.clone(), "the command line".to_owned()),
+        Some(named) => {
+            let text = read_bounded(Path::new(named), KEY_BYTES_MAX).map_err(|error| {
+                Fault::doing(
+                    Exit::Usage,
+                    format!("{} is no key and no file", Printable(named)),
+                    &error,
+                )
+                .hint("a key is one word, such as web-1/staunch+1a2b3c4d+AbC...=; `staunch evidence key` prints it")
+            })?;
+            (text, named.clone())
+        }
+        None => {
+            let file = super::super::load(&args.data)?.evidence_key_file();
+            let text = read_bounded(&file, KEY_BYTES_MAX).map_err(|error| {
+                Fault::doing(Exit::Usage, format!("cannot read {}", file.display()), &error)
+                    .hint("name the key with --key")
+            })?;
+            say("the key is the one on this machine: against whoever can write here, use one that was kept elsewhere");
+            (text, file.display().to_string())
+        }
+    };
+    LogVerifier::parse(text.trim()).ok_or_else(|| {
+        Fault::new(Exit::Usage, format!("there is no public key in {}", Printable(&from)))
+            .hint("a key is one word, such as web-1/staunch+1a2b3c4d+AbC...=; `staunch evidence key` prints it")
+    })
+}
+
+/// What was verified of artefacts that are encrypted.
+pub(super) fn encrypted_text(count: u64) -> String {
+    let line = format!(
+        "{count} of the artefacts are encrypted: their stored bytes are proved, and what is in them is proved when it is read \
+         (`get --identity`)"
+    );
+    format!("  {}\n", wrap(&line, 2))
+}

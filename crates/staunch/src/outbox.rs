@@ -1,0 +1,171 @@
+//! Sends to the bucket what could not be sent when it was sealed, on a thread of its own.
+//!
+//! Never in the way of evidence or containment. What it comes to is written beside the vault, and told to the
+//! metrics. The thread is there before the server enters its sandbox, because it reaches another machine.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use staunch_model::{Failure, FailureKind, Handling, HandlingAction, Receipt, Timestamp};
+use staunch_runtime::telemetry::{CopyMeter, CopyReading};
+use staunch_store::DirVault;
+use staunch_store::vault::{Handles, HandlingLog, Sent};
+
+use crate::files::read_bounded;
+use crate::output::now;
+use crate::wiring::write_atomically;
+
+/// What became of the last attempt, in the folder of evidence.
+const STATE: &str = "bucket.json";
+
+const STATE_BYTES_MAX: u64 = 16 << 10;
+
+/// How often it is looked for what waits.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// The pause after a first failure; it doubles with each further one.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// The longest pause.
+const PAUSE_MAX: Duration = Duration::from_secs(600);
+
+/// What became of a bucket.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub(crate) struct BucketState {
+    /// When something last arrived there.
+    pub(crate) at: Option<Timestamp>,
+    /// How many artefacts, manifests and records waited after the last attempt.
+    pub(crate) waiting: u64,
+    /// Why.
+    pub(crate) failure: Option<String>,
+    /// Since when attempts fail.
+    pub(crate) failing_since: Option<Timestamp>,
+}
+
+impl BucketState {
+    /// What is known of the bucket of the vault in the folder of evidence; `None` before the first attempt.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(crate) fn read(folder: &Path) -> io::Result<Option<Self>> {
+        match read_bounded(&folder.join(STATE), STATE_BYTES_MAX) {
+            Ok(text) => serde_json::from_str(&text).map(Some).map_err(io::Error::other),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn after(&self, round: &Sent) -> Self {
+        let has_arrived = !round.artefacts.is_empty() || round.documents > 0;
+        Self {
+            at: if has_arrived { Some(now()) } else { self.at },
+            waiting: round.waiting,
+            failure: round.failure.as_ref().map(ToString::to_string),
+            failing_since: round.failure.as_ref().map(|_| self.failing_since.unwrap_or_else(now)),
+        }
+    }
+}
+
+/// Starts the thread that sends what waits in `vault`, which is in the folder of evidence. How it stands is told to `copies`.
+///
+/// # Errors
+/// When there can be no thread.
+pub(crate) fn start(vault: Arc<DirVault>, folder: PathBuf, copies: Arc<CopyMeter>) -> Result<(), Failure> {
+    thread::Builder::new()
+        .name("outbox".into())
+        .spawn(move || keep(&vault, &folder, &copies))
+        .map(drop)
+        .map_err(|error| Failure::new(FailureKind::Unavailable, &error.to_string()))
+}
+
+fn keep(vault: &DirVault, folder: &Path, copies: &CopyMeter) {
+    let mut state = BucketState::read(folder).unwrap_or_else(|error| {
+        tracing::warn!(%error, "what became of the bucket of evidence cannot be read; it is written anew");
+        None
+    });
+    let log = HandlingLog::in_folder(folder);
+    let mut failures = 0_u32;
+    let mut failed = 0;
+    loop {
+        let round = vault.send().unwrap_or_else(|failure| Sent {
+            failure: Some(failure),
+            ..Sent::default()
+        });
+        let known = state.clone().unwrap_or_default();
+        let then = known.after(&round);
+        tell(&round, &known, &log);
+        failed += u64::from(round.failure.is_some());
+        *copies.bucket() = Some(CopyReading {
+            at: then.at,
+            is_failing: round.failure.is_some(),
+            failures: failed,
+            waiting: round.waiting,
+        });
+        if state.as_ref() != Some(&then) {
+            let text = serde_json::to_vec(&then).expect("it has nothing but texts and numbers");
+            if let Err(error) = write_atomically(&folder.join(STATE), &text) {
+                tracing::warn!(%error, "what became of the bucket of evidence cannot be written");
+            }
+            state = Some(then);
+        }
+        failures = if round.failure.is_some() {
+            failures.saturating_add(1)
+        } else {
+            0
+        };
+        let pause = match failures {
+            0 => LOOK,
+            _ => PAUSE_MAX.min(PAUSE * 2_u32.saturating_pow((failures - 1).min(16))),
+        };
+        thread::sleep(pause);
+    }
+}
+
+fn tell(round: &Sent, known: &BucketState, log: &HandlingLog) {
+    for receipt in &round.artefacts {
+        let noted = log.append(None, moved(receipt));
+        if let Err(error) = noted {
+            tracing::warn!(%error, "the handling log does not say that evidence was moved; its receipt does");
+        }
+        tracing::info!(
+            artefact = %receipt.artefact, at = %receipt.storage.path,
+            "evidence that waited is in the bucket"
+        );
+    }
+    match &round.failure {
+        Some(failure) if matches!(failure.kind, FailureKind::Unavailable | FailureKind::TimedOut) => {
+            tracing::warn!(%failure, waiting = round.waiting, "evidence waits for its bucket; it is tried again");
+        }
+        Some(failure) => {
+            tracing::error!(%failure, waiting = round.waiting, "evidence is not in its bucket; it is kept here");
+        }
+        None if known.failure.is_some() => tracing::info!("the bucket takes evidence again; nothing waits"),
+        None => {}
+    }
+}
+
+/// That an artefact is in the bucket now, for the handling log.
+fn moved(receipt: &Receipt) -> Handles {
+    let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    Handles {
+        evidence: None,
+        artefact: Some(receipt.artefact),
+        handling: Handling {
+            at: receipt.at,
+            actor: format!("staunch@{}", hostname.trim()).into(),
+            action: HandlingAction::Transfer,
+            reason: "the bucket was away when it was sealed, or it was large".into(),
+            from: Some(DirVault::object_name(receipt.artefact).into()),
+            to: Some(receipt.storage.path.clone()),
+        },
+        outcome: receipt
+            .storage
+            .version
+            .as_ref()
+            .map(|it| format!("version {it}").into()),
+    }
+}

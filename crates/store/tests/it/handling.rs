@@ -1,0 +1,157 @@
+//! The handling log: what is appended stays as it is, and what was changed shows.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::thread;
+
+use staunch_model::{EvidenceId, Handled, Handling, HandlingAction, IncidentId, Sha256Hash, Timestamp};
+use staunch_store::vault::{Handles, HandlingLog};
+
+use crate::temp_dir;
+
+const INCIDENT: Option<IncidentId> = Some(IncidentId(3));
+
+fn handles(reason: &str) -> Handles {
+    Handles {
+        evidence: Some(EvidenceId(17)),
+        artefact: Some(Sha256Hash::of(b"evidence")),
+        handling: Handling {
+            at: Timestamp::from_micros(1_764_000_000_000_000),
+            actor: "alice@web-1".into(),
+            action: HandlingAction::Open,
+            reason: reason.into(),
+            from: None,
+            to: None,
+        },
+        outcome: None,
+    }
+}
+
+fn append(folder: &Path, reason: &str) -> Handled {
+    let log = HandlingLog::in_folder(folder);
+    log.append(INCIDENT, handles(reason)).expect("there is room")
+}
+
+/// The lines, and what is wrong with them.
+fn read(folder: &Path) -> (Vec<Handled>, Vec<(String, bool)>) {
+    let (mut lines, mut wrong) = (Vec::new(), Vec::new());
+    let log = HandlingLog::in_folder(folder);
+    log.read(INCIDENT, &mut |it| lines.push(it), &mut |what, by_crash| {
+        wrong.push((what, by_crash));
+    })
+    .expect("it can be read");
+    (lines, wrong)
+}
+
+#[test]
+fn lines_follow_on_each_other() {
+    let dir = temp_dir();
+    assert_eq!(read(dir.path()), (Vec::new(), Vec::new()));
+    let appended = ["one", "two \u{7} \n three", "\u{1f600}"].map(|it| append(dir.path(), it));
+    assert_eq!(appended[0].previous, None);
+    assert_eq!(appended[1].previous, Some(Sha256Hash::of(&appended[0].to_bytes())));
+    assert_eq!(read(dir.path()), (appended.to_vec(), Vec::new()));
+    let log = HandlingLog::in_folder(dir.path());
+    let file = log.file(INCIDENT);
+    assert_eq!(file, dir.path().join("handling/INC-3.jsonl"));
+    assert_eq!(
+        fs::metadata(&file).expect("it is there").permissions().mode() & 0o777,
+        0o600
+    );
+    let bytes: Vec<u8> = appended.iter().flat_map(Handled::to_bytes).collect();
+    assert_eq!(log.bytes(INCIDENT).expect("it can be read"), Some(bytes));
+    assert_eq!(log.bytes(None).expect("it can be read"), None);
+    log.append(None, handles("all")).expect("there is room");
+    assert_eq!(log.incidents().expect("they can be listed"), [IncidentId(3)]);
+}
+
+#[test]
+fn many_append_at_once() {
+    let dir = temp_dir();
+    thread::scope(|scope| {
+        for thread in 0..4 {
+            let folder = dir.path();
+            scope.spawn(move || {
+                for number in 0..25 {
+                    append(folder, &format!("{thread}-{number}"));
+                }
+            });
+        }
+    });
+    let (lines, wrong) = read(dir.path());
+    assert_eq!((lines.len(), wrong), (100, Vec::new()));
+}
+
+#[test]
+fn what_was_changed_or_taken_out_shows() {
+    let dir = temp_dir();
+    for number in 0..4 {
+        append(dir.path(), &format!("reason {number}"));
+    }
+    let file = HandlingLog::in_folder(dir.path()).file(INCIDENT);
+    let sound = fs::read_to_string(&file).expect("it is there");
+    let wrong = |text: &str| {
+        fs::write(&file, text).expect("it is ours");
+        read(dir.path()).1
+    };
+    assert_eq!(wrong(&sound), []);
+    let changed = wrong(&sound.replace("reason 1", "reason 9"));
+    assert!(
+        changed[0].0.contains("line 3 does not follow") && !changed[0].1,
+        "{changed:?}"
+    );
+    let lines: Vec<&str> = sound.lines().collect();
+    let without = format!("{}\n{}\n{}\n", lines[0], lines[2], lines[3]);
+    assert!(wrong(&without)[0].0.contains("line 2 does not follow"));
+    let first = format!("{}\n{}\n", lines[1], lines[2]);
+    assert!(wrong(&first)[0].0.contains("line 1 does not follow"));
+    let garbage = wrong(&sound.replace(lines[1], "{}"));
+    assert!(
+        garbage
+            .iter()
+            .any(|(what, by_crash)| what.contains("line 2 is none") && *by_crash),
+        "{garbage:?}"
+    );
+    assert!(
+        garbage
+            .iter()
+            .any(|(what, by_crash)| what.contains("line 3 does not") && !*by_crash),
+        "{garbage:?}"
+    );
+}
+
+#[test]
+fn what_a_crash_has_cut_off_is_gone_on_after() {
+    let dir = temp_dir();
+    append(dir.path(), "one");
+    let file = HandlingLog::in_folder(dir.path()).file(INCIDENT);
+    let mut cut = OpenOptions::new().append(true).open(&file).expect("it is ours");
+    cut.write_all(b"{\"schema_version\":1,\"prev").expect("there is room");
+    append(dir.path(), "two");
+    append(dir.path(), "three");
+    let (lines, wrong) = read(dir.path());
+    let reasons: Vec<&str> = lines.iter().map(|it| &*it.handling.reason).collect();
+    assert_eq!(reasons, ["one", "two", "three"]);
+    assert_eq!(wrong.len(), 1, "{wrong:?}");
+    assert!(wrong[0].0.contains("line 2 is none") && wrong[0].1, "{wrong:?}");
+}
+
+#[test]
+fn lines_have_a_bound_and_links_are_not_followed() {
+    let dir = temp_dir();
+    append(dir.path(), "one");
+    let log = HandlingLog::in_folder(dir.path());
+    let long = log.append(INCIDENT, handles(&"x".repeat(20_000)));
+    assert_eq!(
+        long.expect_err("it is too long").kind(),
+        std::io::ErrorKind::FileTooLarge
+    );
+    assert_eq!(read(dir.path()).0.len(), 1);
+    let elsewhere = dir.path().join("elsewhere");
+    fs::write(&elsewhere, "").expect("it is ours");
+    std::os::unix::fs::symlink(&elsewhere, log.file(None)).expect("it is ours");
+    log.append(None, handles("one")).expect_err("it is a link");
+    assert_eq!(fs::read(&elsewhere).expect("it is there"), b"");
+}

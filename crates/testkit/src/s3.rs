@@ -1,0 +1,350 @@
+//! A bucket of S3 in memory, which locks what is put there, or only says so.
+//!
+//! Never opens a connection: a test hands requests over, from a socket or without one. What it holds them to is what S3 and
+//! moto 5.2 hold them to; the signature itself is held against published ones by the tests of who signs.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use staunch_model::{Sha256Hash, Timestamp};
+
+/// How a bucket behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Behaviour {
+    /// As S3 does.
+    Locks,
+    /// It takes the headers of a lock and deletes all the same.
+    Deletes,
+    /// It refuses to delete anything, and keeps nothing of a lock.
+    Forgets,
+    /// It locks, and forgets that there was to be a legal hold.
+    ForgetsHolds,
+    /// It has no versions.
+    Plain,
+    /// It says nothing of a lock in its answers to HEAD.
+    SaysNothing,
+    /// It is busy.
+    Busy,
+    /// It takes no key.
+    Refuses,
+}
+
+/// One version of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object {
+    /// Its name.
+    pub version: String,
+    /// Its bytes.
+    pub body: Vec<u8>,
+    /// The headers of its lock, and the hash that was sent with it.
+    pub headers: BTreeMap<String, String>,
+}
+
+/// A request.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// The method.
+    pub method: String,
+    /// The path and the query.
+    pub target: String,
+    /// The headers, with names in lower case.
+    pub headers: BTreeMap<String, String>,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answered {
+    /// The status.
+    pub status: u16,
+    /// The headers.
+    pub headers: BTreeMap<String, String>,
+    /// The body; there as well for HEAD, and not to be sent then.
+    pub body: Vec<u8>,
+}
+
+/// The bucket.
+#[derive(Debug)]
+pub struct FakeBucket(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    behaviour: Behaviour,
+    /// All versions of each object, the newest last, by its path.
+    objects: BTreeMap<String, Vec<Object>>,
+    versions: usize,
+    asked: usize,
+}
+
+impl FakeBucket {
+    /// An empty one.
+    #[must_use]
+    pub fn new(behaviour: Behaviour) -> Self {
+        Self(Mutex::new(State {
+            behaviour,
+            objects: BTreeMap::new(),
+            versions: 0,
+            asked: 0,
+        }))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Behaves otherwise from now on.
+    pub fn behave(&self, behaviour: Behaviour) {
+        self.state().behaviour = behaviour;
+    }
+
+    /// The paths of all objects.
+    #[must_use]
+    pub fn paths(&self) -> Vec<String> {
+        self.state().objects.keys().cloned().collect()
+    }
+
+    /// How many requests there were.
+    #[must_use]
+    pub fn asked(&self) -> usize {
+        self.state().asked
+    }
+
+    /// All versions of an object.
+    #[must_use]
+    pub fn of(&self, path: &str) -> Vec<Object> {
+        self.state().objects.get(path).cloned().unwrap_or_default()
+    }
+
+    /// Changes all versions of an object behind the lock; removes it when none is left.
+    pub fn change(&self, path: &str, change: impl FnOnce(&mut Vec<Object>)) {
+        let mut state = self.state();
+        let versions = state.objects.entry(path.to_owned()).or_default();
+        change(versions);
+        if versions.is_empty() {
+            state.objects.remove(path);
+        }
+    }
+
+    /// Answers.
+    ///
+    /// # Panics
+    /// When the request is none that S3 would look at.
+    pub fn answer(&self, asked: &Asked) -> Answered {
+        is_signed(asked);
+        let mut state = self.state();
+        state.asked += 1;
+        match state.behaviour {
+            Behaviour::Busy => return refused(503, "SlowDown"),
+            Behaviour::Refuses => return refused(403, "InvalidAccessKeyId"),
+            _ => {}
+        }
+        if asked.headers.get("x-amz-content-sha256") != Some(&Sha256Hash::of(&asked.body).to_string()) {
+            return refused(400, "XAmzContentSHA256Mismatch");
+        }
+        let (path, query) = asked.target.split_once('?').unwrap_or((&asked.target, ""));
+        let mut version = None;
+        let mut about = None;
+        for part in query.split('&').filter(|it| !it.is_empty()) {
+            match part.split_once('=') {
+                Some(("versionId", it)) => version = Some(it.to_owned()),
+                Some((what, "")) => about = Some(what.to_owned()),
+                other => panic!("nobody asks for {other:?}"),
+            }
+        }
+        match (&*asked.method, about.as_deref()) {
+            ("PUT", None) => state.put(path, asked),
+            ("PUT", Some(what)) => state.lock(path, version.as_deref(), what, asked),
+            ("GET", Some(what)) => state.locked(path, version.as_deref(), what),
+            ("GET" | "HEAD", None) => state.get(path, version.as_deref(), asked),
+            ("DELETE", None) => state.delete(path, version.as_deref()),
+            other => panic!("nobody asks for {other:?}"),
+        }
+    }
+}
+
+impl State {
+    fn put(&mut self, path: &str, asked: &Asked) -> Answered {
+        let headers = &asked.headers;
+        if headers.get("if-none-match").is_some_and(|it| it == "*") && self.objects.contains_key(path) {
+            return refused(412, "PreconditionFailed");
+        }
+        if headers
+            .get("x-amz-sdk-checksum-algorithm")
+            .is_none_or(|it| it != "SHA256")
+        {
+            return refused(400, "MissingUploadObjectWithObjectLockHeaders");
+        }
+        if headers.get("x-amz-checksum-sha256") != Some(&checksum(&asked.body)) {
+            return refused(400, "BadDigest");
+        }
+        self.versions += 1;
+        let version = format!("v{}", self.versions);
+        let behaviour = self.behaviour;
+        let kept = |name: &str| match behaviour {
+            Behaviour::Forgets => name == "x-amz-checksum-sha256",
+            Behaviour::ForgetsHolds if name == "x-amz-object-lock-legal-hold" => false,
+            _ => name.starts_with("x-amz-object-lock-") || name == "x-amz-checksum-sha256",
+        };
+        let object = Object {
+            version: version.clone(),
+            body: asked.body.clone(),
+            headers: headers
+                .iter()
+                .filter(|(name, _)| kept(name))
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect(),
+        };
+        self.objects.entry(path.to_owned()).or_default().push(object);
+        let said = (behaviour != Behaviour::Plain).then(|| ("x-amz-version-id".to_owned(), version));
+        Answered {
+            status: 200,
+            headers: said.into_iter().collect(),
+            body: Vec::new(),
+        }
+    }
+
+    fn find(&mut self, path: &str, version: Option<&str>) -> Option<&mut Object> {
+        let versions = self.objects.get_mut(path)?;
+        versions
+            .iter_mut()
+            .rev()
+            .find(|it| version.is_none_or(|version| version == it.version))
+    }
+
+    /// Has a version kept longer, or held.
+    fn lock(&mut self, path: &str, version: Option<&str>, what: &str, asked: &Asked) -> Answered {
+        if asked.headers.get("x-amz-checksum-sha256") != Some(&checksum(&asked.body)) {
+            return refused(400, "InvalidRequest");
+        }
+        let forgets = self.behaviour == Behaviour::ForgetsHolds;
+        let text = String::from_utf8_lossy(&asked.body).into_owned();
+        let Some(object) = self.find(path, version) else {
+            return refused(404, "NoSuchVersion");
+        };
+        let mut set = |name: &str, value: String| object.headers.insert(format!("x-amz-object-lock-{name}"), value);
+        match what {
+            "retention" => {
+                let until = element(&text, "RetainUntilDate");
+                let before = set("retain-until-date", until.clone());
+                if before.is_some_and(|before| time(&before) > time(&until)) {
+                    return refused(403, "AccessDenied");
+                }
+                set("mode", element(&text, "Mode"));
+            }
+            "legal-hold" if !forgets => drop(set("legal-hold", element(&text, "Status"))),
+            "legal-hold" => {}
+            other => panic!("nobody asks for {other}"),
+        }
+        Answered {
+            status: 200,
+            headers: BTreeMap::new(),
+            body: Vec::new(),
+        }
+    }
+
+    /// What `?retention` and `?legal-hold` say.
+    fn locked(&mut self, path: &str, version: Option<&str>, what: &str) -> Answered {
+        let Some(object) = self.find(path, version) else {
+            return refused(404, "NoSuchVersion");
+        };
+        let said = |name: &str| object.headers.get(&format!("x-amz-object-lock-{name}")).cloned();
+        let text = match what {
+            "retention" => said("retain-until-date").map(|until| {
+                let mode = said("mode").unwrap_or_default();
+                format!("<Retention><Mode>{mode}</Mode><RetainUntilDate>{until}</RetainUntilDate></Retention>")
+            }),
+            _ => said("legal-hold").map(|status| format!("<LegalHold><Status>{status}</Status></LegalHold>")),
+        };
+        text.map_or_else(
+            || refused(404, "NoSuchObjectLockConfiguration"),
+            |text| Answered {
+                status: 200,
+                headers: BTreeMap::new(),
+                body: text.into_bytes(),
+            },
+        )
+    }
+
+    fn get(&mut self, path: &str, version: Option<&str>, asked: &Asked) -> Answered {
+        let says_nothing = self.behaviour == Behaviour::SaysNothing;
+        let wants_checksum = asked.headers.contains_key("x-amz-checksum-mode");
+        let Some(object) = self.find(path, version).map(|it| it.clone()) else {
+            return refused(404, "NoSuchKey");
+        };
+        let is_said = |name: &str| match name {
+            "x-amz-checksum-sha256" => wants_checksum,
+            _ => !says_nothing,
+        };
+        let mut headers: BTreeMap<_, _> = object.headers.into_iter().filter(|(name, _)| is_said(name)).collect();
+        if self.behaviour != Behaviour::Plain {
+            headers.insert("x-amz-version-id".into(), object.version);
+        }
+        Answered {
+            status: 200,
+            headers,
+            body: object.body,
+        }
+    }
+
+    fn delete(&mut self, path: &str, version: Option<&str>) -> Answered {
+        let behaviour = self.behaviour;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = Timestamp::from_micros(u64::try_from(now.as_micros()).unwrap_or(u64::MAX));
+        let Some(object) = self.find(path, version) else {
+            return refused(404, "NoSuchVersion");
+        };
+        let said = |name: &str| object.headers.get(&format!("x-amz-object-lock-{name}"));
+        let is_locked = said("retain-until-date").is_some_and(|it| time(it) > now)
+            || said("legal-hold").is_some_and(|it| it == "ON");
+        if behaviour == Behaviour::Forgets || is_locked && behaviour != Behaviour::Deletes {
+            return refused(403, "AccessDenied");
+        }
+        self.objects.remove(path);
+        Answered {
+            status: 204,
+            headers: BTreeMap::new(),
+            body: Vec::new(),
+        }
+    }
+}
+
+fn refused(status: u16, code: &str) -> Answered {
+    Answered {
+        status,
+        headers: BTreeMap::new(),
+        body: format!("<Error><Code>{code}</Code></Error>").into_bytes(),
+    }
+}
+
+fn checksum(bytes: &[u8]) -> String {
+    STANDARD.encode(Sha256Hash::of(bytes).0)
+}
+
+fn time(text: &str) -> Timestamp {
+    text.parse().expect("a bucket is sent times")
+}
+
+fn element(text: &str, name: &str) -> String {
+    let inner = text.split(&format!("<{name}>")).nth(1).expect("it is sent");
+    inner.split("</").next().expect("it ends").to_owned()
+}
+
+/// What S3 wants of every request.
+fn is_signed(asked: &Asked) {
+    let headers = &asked.headers;
+    let signed = &headers["authorization"];
+    assert!(signed.starts_with("AWS4-HMAC-SHA256 Credential="), "{signed}");
+    assert!(signed.contains("/s3/aws4_request,SignedHeaders="), "{signed}");
+    let names = signed.split("SignedHeaders=").nth(1).expect("they follow");
+    let names: Vec<&str> = names.split(',').next().expect("they end").split(';').collect();
+    for name in headers
+        .keys()
+        .filter(|it| it.starts_with("x-amz-") || *it == "host" || *it == "if-none-match")
+    {
+        assert!(names.contains(&name.as_str()), "{name} is not signed");
+    }
+}
