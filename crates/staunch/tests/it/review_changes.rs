@@ -246,6 +246,36 @@ fn a_backtest_goes_as_far_as_people_had_allowed_then() {
     assert_eq!(backtest(change, "otherwise_different"), [1, 1], "{change}");
     let test = review.text("tests/share.review-INC-1.test.yaml");
     assert!(test.contains("mode: approve"), "{test}");
+
+    // Archived events are a past of their own. Of one that matches after all, the share of traffic is not known.
+    let archive = home.path("events");
+    fs::create_dir_all(&archive).expect("it is our directory");
+    let lines = [
+        alert("203.0.113.8", at(3), "Brute"),
+        alert("203.0.113.9", at(4), "Nothing"),
+    ]
+    .join("\n");
+    let packed = zstd::encode_all(lines.as_bytes(), 3).expect("it packs");
+    fs::write(archive.join("suricata-20260301T120000.000000Z.ndjson.zst"), packed).expect("it is our directory");
+    let archive = archive.display().to_string();
+    let output = home.run(&[
+        "review",
+        "INC-1",
+        "--output",
+        &review.dir,
+        "--force",
+        "--archive",
+        &archive,
+        "--json",
+    ]);
+    let said: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
+    let change = &said["changes"][0];
+    assert_eq!(backtest(change, "events"), [1, 2, 2], "{change}");
+    assert_eq!(backtest(change, "unchanged"), [0, 0, 1], "{change}");
+    assert_eq!(
+        change["backtest"][2]["over"],
+        "archived events that matched no playbook"
+    );
 }
 
 #[test]
