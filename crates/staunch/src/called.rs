@@ -13,6 +13,8 @@ pub(crate) struct Endpoint {
     pub(crate) port: u16,
     /// What it is, for people.
     pub(crate) what: String,
+    /// Whether it is called over UDP, as time servers are.
+    pub(crate) is_udp: bool,
 }
 
 /// Feeds, look-ups, notifiers, the bucket of evidence, anchors, the receiver of traces, and the proxies that the environment
@@ -94,7 +96,13 @@ fn endpoint(url: &str, what: String) -> Option<Endpoint> {
         },
     };
     let host = host.trim_end_matches('.').to_ascii_lowercase();
-    (!host.is_empty()).then_some(Endpoint { host, port, what })
+    let is_udp = scheme == "ntp";
+    (!host.is_empty()).then_some(Endpoint {
+        host,
+        port,
+        what,
+        is_udp,
+    })
 }
 
 #[cfg(test)]
@@ -135,11 +143,13 @@ mod tests {
             ("https://:443/", None),
             ("socks5://192.0.2.1", None),
             ("no address", None),
+            ("ntp://time.example:123", Some(("time.example", 123))),
         ] {
             let expect = expect.map(|(host, port)| Endpoint {
                 host: host.to_owned(),
                 port,
                 what: String::new(),
+                is_udp: url.starts_with("ntp:"),
             });
             assert_eq!(endpoint(url, String::new()), expect, "{url}");
         }

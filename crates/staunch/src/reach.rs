@@ -172,7 +172,7 @@ fn look_names_up(endpoints: &[Endpoint], services: &Mutex<Vec<Allowed>>, stopped
         for endpoint in endpoints {
             match (endpoint.host.as_str(), endpoint.port).to_socket_addrs() {
                 Ok(addresses) => {
-                    let services = addresses.filter_map(|it| service(it.ip(), it.port()));
+                    let services = addresses.filter_map(|it| service(it.ip(), endpoint));
                     known.insert(endpoint, services.collect());
                 }
                 Err(error) => {
@@ -217,11 +217,15 @@ fn resolvers() -> Vec<Allowed> {
 }
 
 /// What is called at an address, by sockets of the user that Staunch runs as; nothing on this machine itself.
-fn service(address: IpAddr, port: u16) -> Option<Allowed> {
+fn service(address: IpAddr, endpoint: &Endpoint) -> Option<Allowed> {
     (!address.is_loopback()).then(|| Allowed::Service {
         address: address.to_canonical(),
-        transport: Transport::Tcp,
-        port,
+        transport: if endpoint.is_udp {
+            Transport::Udp
+        } else {
+            Transport::Tcp
+        },
+        port: endpoint.port,
         user: Some(geteuid().as_raw()),
     })
 }
@@ -229,7 +233,7 @@ fn service(address: IpAddr, port: u16) -> Option<Allowed> {
 /// What stays reachable for an endpoint whose host is an address of another machine; for a name, nothing is known yet.
 fn literal(endpoint: &Endpoint) -> Option<Allowed> {
     let address: IpAddr = endpoint.host.parse().ok()?;
-    service(address, endpoint.port)
+    service(address, endpoint)
 }
 
 #[cfg(test)]
@@ -250,7 +254,8 @@ mod tests {
         let text = "[isolation]\nenabled = true\nmanagement = [\"192.0.2.0/24\", \"2001:db8::1\"]\n\
                     [telemetry]\notlp = \"http://198.51.100.1:4318\"\n\
                     [[feeds]]\nname = \"a\"\nurl = \"https://198.51.100.2/list\"\nformat = \"plain\"\n\
-                    [[feeds]]\nname = \"b\"\nurl = \"http://127.0.0.1/list\"\nformat = \"plain\"\n";
+                    [[feeds]]\nname = \"b\"\nurl = \"http://127.0.0.1/list\"\nformat = \"plain\"\n\
+                    [evidence]\nclock = \"198.51.100.3\"\n";
         let config = crate::config::parse(text).unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
         let reach = Reach::start(&config)
             .expect("there are threads")
@@ -260,7 +265,14 @@ mod tests {
             address: address.parse().expect("an address"),
             prefix,
         };
+        let time_server = Allowed::Service {
+            address: "198.51.100.3".parse().expect("an address"),
+            transport: Transport::Udp,
+            port: 123,
+            user: Some(geteuid().as_raw()),
+        };
         for expect in [
+            time_server,
             network("192.0.2.0", 24),
             network("2001:db8::1", 128),
             called("198.51.100.1", 4_318),
@@ -269,7 +281,7 @@ mod tests {
             assert!(all.contains(&expect), "{expect:?}: {all:?}");
         }
         let services = all.iter().filter(|it| matches!(it, Allowed::Service { .. }));
-        assert_eq!(services.count(), 2, "this machine itself is reached anyway: {all:?}");
+        assert_eq!(services.count(), 3, "this machine itself is reached anyway: {all:?}");
         assert!(Reach::start(&Config::default()).expect("nothing is started").is_none());
     }
 

@@ -50,7 +50,7 @@ pub(crate) fn preserver(
     let (vault, kept_by) = match vault {
         Ok(opened) => opened,
         Err(failure) => {
-            tracing::error!(vault = %dir.display(), %failure, "there is no vault: evidence is missed, containment goes on");
+            tracing::error!(vault = %dir.display(), %failure, "there is no vault: evidence is missed, containment goes on; `staunch doctor` says what to do");
             return Ok(None);
         }
     };

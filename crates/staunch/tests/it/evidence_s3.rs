@@ -138,7 +138,7 @@ fn evidence_is_locked_in_the_bucket_and_read_from_there() {
             text.contains(" opened ") && text.contains("because: triage ") && text.contains("of INC-1"),
             "{text}"
         );
-        assert!(text.contains("verified all of the incident: proved"), "{text}");
+        assert!(text.contains("verified all evidence: proved"), "{text}");
 
         // A copy elsewhere, where nobody knows of the bucket.
         let config = home.path("none.toml");

@@ -49,7 +49,7 @@ pub struct ArchiveSummary {
     pub artefacts: u64,
     /// Those of them that are encrypted: their stored bytes are those of their manifests, and what they are was not looked at.
     pub encrypted: u64,
-    /// The original bytes of the others.
+    /// The original bytes of all, as manifests say.
     pub bytes: u64,
     /// What was found.
     pub findings: u64,

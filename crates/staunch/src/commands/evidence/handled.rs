@@ -185,7 +185,7 @@ pub(super) fn line(it: &Handled) -> String {
     let what = match (it.artefact, it.evidence) {
         (Some(hash), _) => hash.to_string().chars().take(12).collect(),
         (None, Some(_)) => "all of it".to_owned(),
-        (None, None) => "all of the incident".to_owned(),
+        (None, None) => "all evidence".to_owned(),
     };
     let mut text = format!("{} {} {verb} {what}", handling.at, handling.actor);
     if let Some(to) = &handling.to {

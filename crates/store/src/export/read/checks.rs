@@ -264,11 +264,8 @@ impl Checking<'_> {
         } else if let Some(what) = what {
             self.wrong(name, &what);
         } else if let Some((of, (size, sha256, manifest))) = known {
-            if of.sealed.is_some() {
-                self.summary.encrypted += 1;
-            } else {
-                self.summary.bytes += size;
-            }
+            self.summary.encrypted += u64::from(of.sealed.is_some());
+            self.summary.bytes += size;
             if sha256 != hash {
                 self.wrong(name, &format!("{manifest} has another hash for it"));
             }
