@@ -19,6 +19,7 @@ mod links;
 mod patterns;
 mod places;
 mod rust_text;
+mod tracked;
 
 /// What a check found: one entry for each thing that is wrong.
 type Findings = Vec<String>;
@@ -37,6 +38,11 @@ const CHECKS: &[Check] = &[
         name: "fmt",
         run: cargo::fmt,
         hint: "`cargo xtask tidy --fix`; when rustfmt is missing, `rustup component add rustfmt`",
+    },
+    Check {
+        name: "tracked",
+        run: tracked::check,
+        hint: "`git add` it, or remove it",
     },
     Check {
         name: "edges",

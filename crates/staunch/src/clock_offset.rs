@@ -1,7 +1,6 @@
 //! Knows how far the clock of this machine is off, by asking the time server of the configuration now and then.
 //!
-//! Never sets the clock, and holds up nothing: evidence that is taken while nobody knows says so. The thread is there before the
-//! server enters its sandbox, because it reaches another machine.
+//! Never sets the clock, and holds up nothing: evidence that is taken while nobody knows says so.
 
 use std::io;
 use std::net::{ToSocketAddrs as _, UdpSocket};
@@ -13,6 +12,8 @@ use staunch_connectors::sntp::{PACKET_BYTES, Question, Told};
 use staunch_model::{ClockOffset, Printable};
 use staunch_runtime::ClockOffsetFn;
 
+use crate::config::Config;
+use crate::exit::{Exit, Fault};
 use crate::output::now;
 
 /// The port of NTP.
@@ -36,25 +37,47 @@ const DRIFT_PARTS: u128 = 500;
 /// What was told, and when.
 type Known = Arc<Mutex<Option<(ClockOffset, Instant)>>>;
 
-/// Asks `server` from now on; who is handed what this returns is told what it says.
-///
-/// # Errors
-/// When there can be no thread.
-pub(crate) fn start(server: &str) -> io::Result<ClockOffsetFn> {
-    let known = Known::default();
-    let (telling, server) = (Arc::clone(&known), server.to_owned());
-    thread::Builder::new()
-        .name("clock".into())
-        .spawn(move || keep(&server, &telling))?;
-    Ok(Arc::new(move || {
-        let known = known.lock().unwrap_or_else(PoisonError::into_inner);
-        let (offset, at) = known.as_ref().filter(|(_, at)| at.elapsed() < COUNTS)?;
-        let drift = u64::try_from(at.elapsed().as_micros() * DRIFT_PARTS / 1_000_000).ok()?;
-        Some(ClockOffset {
-            error_max_us: offset.error_max_us.map(|it| it.saturating_add(drift)),
-            ..offset.clone()
+/// How far the clock is off, by the server that the configuration names.
+pub(crate) struct Offset {
+    server: Option<String>,
+    known: Known,
+}
+
+impl Offset {
+    /// Nothing is known before it is [started](Self::start), nor ever without a server.
+    pub(crate) fn of(config: &Config) -> Self {
+        Self {
+            server: config.evidence.clock.clone().filter(|_| config.evidence.enabled),
+            known: Known::default(),
+        }
+    }
+
+    /// What tells it.
+    pub(crate) fn tells(&self) -> ClockOffsetFn {
+        let known = Arc::clone(&self.known);
+        Arc::new(move || {
+            let known = known.lock().unwrap_or_else(PoisonError::into_inner);
+            let (offset, at) = known.as_ref().filter(|(_, at)| at.elapsed() < COUNTS)?;
+            let drift = u64::try_from(at.elapsed().as_micros() * DRIFT_PARTS / 1_000_000).ok()?;
+            Some(ClockOffset {
+                error_max_us: offset.error_max_us.map(|it| it.saturating_add(drift)),
+                ..offset.clone()
+            })
         })
-    }))
+    }
+
+    /// Asks the server from now on. Start it within the sandbox: what it is answered comes from the network.
+    ///
+    /// # Errors
+    /// When there can be no thread.
+    pub(crate) fn start(self) -> Result<(), Fault> {
+        let Some(server) = self.server else { return Ok(()) };
+        thread::Builder::new()
+            .name("clock".into())
+            .spawn(move || keep(&server, &self.known))
+            .map(drop)
+            .map_err(|error| Fault::doing(Exit::Failed, "cannot start a thread", &error))
+    }
 }
 
 fn keep(server: &str, known: &Known) {
@@ -154,7 +177,13 @@ mod tests {
             answer[40..44].copy_from_slice(&seconds);
             server.send_to(&answer, from).expect("it listens");
         });
-        let told = start(&address).expect("a thread");
+        let offset = Offset {
+            server: Some(address),
+            known: Known::default(),
+        };
+        let told = offset.tells();
+        assert!(told().is_none(), "nobody was asked");
+        offset.start().expect("a thread");
         let begun = Instant::now();
         let offset = loop {
             if let Some(offset) = told() {

@@ -5,6 +5,8 @@
 //! good, for the thread that enters and for all that it starts: enter before there are others. One thread is outside where jobs
 //! are run (`jobs.rs`), one where processes or accounts are acted on, to tell which they are (`finding.rs`), and four where evidence is
 //! preserved: they look into processes, and write where the vault is (`wiring/evidence.rs`). They take no input but what the engine decided.
+//! Beside those four are one that hashes this program and ends, and where there is a bucket one that sends artefacts to it
+//! (`outbox.rs`): what the bucket answers is input.
 //!
 //! Never in the way of containment: where the kernel has no Landlock or no seccomp, the server says so and goes on. Not
 //! refused is `clone` with flags for namespaces.

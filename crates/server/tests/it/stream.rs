@@ -191,7 +191,7 @@ fn a_stream_ends_with_the_token_that_opened_it_and_with_the_server() {
     }
     while slow.next().is_some() {}
 
-    // Not cut off: it is ended as every answer is.
+    // Not cut off: it is ended as every answer is, after what the index had not followed yet when it was opened.
     let mut other = Told::open(&staunch.client(), path::STREAM);
     staunch
         .server
@@ -199,7 +199,7 @@ fn a_stream_ends_with_the_token_that_opened_it_and_with_the_server() {
         .expect("it runs")
         .stop()
         .expect("the server stops");
-    assert_eq!(other.next(), None);
+    while other.next().is_some() {}
 }
 
 #[test]

@@ -29,6 +29,7 @@ use self::reload::{Orders, Reload};
 use super::run::Input;
 use super::token;
 use crate::cli::{Driver, ServeArgs};
+use crate::clock_offset::Offset;
 use crate::config::{self, Config, Loaded};
 use crate::context::{Context, pin};
 use crate::exit::{Exit, Fault};
@@ -84,11 +85,13 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
     let runs = crate::jobs::start(&config)?;
     // And those that take evidence.
     let copies = Arc::default();
-    let preserver = wiring::preserver(&config, &durable, &copies)?;
+    let clock = Offset::of(&config);
+    let preserver = wiring::preserver(&config, &durable, &copies, clock.tells())?;
     if args.rehearse.is_none() && config.sandbox.enabled {
         // Before there is another thread. The stage clears itself away, which a server may not.
         enter_sandbox(&config)?;
     }
+    clock.start()?;
     names.map(Names::start).transpose()?;
     let targets = match outside {
         Some(outside) => Some(outside),

@@ -21,7 +21,7 @@ use staunch_store::vault::{DirVault, DirVaultOptions};
 use crate::config::Config;
 use crate::exit::{Exit, Fault};
 use crate::logbook::{DurableUpTo, LogbookParts, LoggedVault};
-use crate::{anchors, bucket, clock_offset, outbox};
+use crate::{anchors, bucket, outbox};
 
 /// The vault, in the directory of evidence.
 pub(crate) const VAULT: &str = "vault";
@@ -31,7 +31,7 @@ pub(crate) const LOG: &str = "log";
 
 /// Starts the threads that take evidence; nothing when none is to be taken. They look into all processes, so start them before
 /// the sandbox is entered. What is signed of the journal is what `durable` says; how the places stand that evidence is brought to
-/// is told to `copies`.
+/// is told to `copies`, and how far the clock is off is told by `clock_offset`.
 ///
 /// # Errors
 /// When there can be no thread, or no random numbers.
@@ -39,6 +39,7 @@ pub(crate) fn preserver(
     config: &Config,
     durable: &DurableUpTo,
     copies: &Arc<CopyMeter>,
+    clock_offset: ClockOffsetFn,
 ) -> Result<Option<Preserver>, Fault> {
     if !config.evidence.enabled {
         return Ok(None);
@@ -96,7 +97,7 @@ pub(crate) fn preserver(
         version: env!("CARGO_PKG_VERSION").into(),
         build: build()?,
         tools: tools(),
-        clock_offset: clock_offset(config)?,
+        clock_offset,
         clock: Arc::new(SystemClock),
         since_boot,
     });
@@ -135,16 +136,6 @@ fn open(config: &Config, dir: &Path) -> Result<(DirVault, WriteOnce), Failure> {
             Ok((vault, here))
         }
         Err(failure) => Err(failure),
-    }
-}
-
-/// What tells how far the clock is off.
-fn clock_offset(config: &Config) -> Result<ClockOffsetFn, Fault> {
-    match &config.evidence.clock {
-        Some(server) => {
-            clock_offset::start(server).map_err(|error| Fault::doing(Exit::Failed, "cannot start a thread", &error))
-        }
-        None => Ok(Arc::new(|| None)),
     }
 }
 
