@@ -170,6 +170,22 @@ impl Meter {
 }
 
 impl Meter {
+    /// How many pieces of evidence were sealed, and how many missed, of all kinds.
+    #[must_use]
+    pub fn evidence_counts(&self) -> (u64, u64) {
+        let count = |result| {
+            let of = |kind: EvidenceKind| EvidenceResult {
+                kind: kind.name(),
+                result,
+            };
+            EvidenceKind::ALL
+                .into_iter()
+                .map(|kind| self.evidence.get_or_create(&of(kind)).get())
+                .sum()
+        };
+        (count(SEALED), count(MISSED))
+    }
+
     /// Takes a durable frame, of the time `now`, into account. `kind_of` knows the transactions that were there before.
     pub(crate) fn take(&self, frame: &Frame, now: Timestamp, kind_of: impl Fn(TransactionId) -> Option<ActionKind>) {
         // A panic while it was held has left counts as they were.

@@ -1,12 +1,13 @@
 //! Preserves evidence: asks collectors for what the engine wants kept, and seals what they read in the vault.
 //!
 //! Never decides what is kept or how long containment waits for it. The threads are started before the runtime, so that they
-//! can look into what a sandbox keeps from everybody else. What is in memory is read by one thread, in the order in which it is
-//! asked for; what takes its time, such as packets and files, has threads of its own and holds nothing else up.
+//! can look into what a sandbox keeps from everybody else. What is in memory is read in the order in which it is asked for, by
+//! two threads: one reads while the disk of the other syncs. What takes its time, such as packets and files, has threads of its
+//! own and holds nothing else up.
 
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
@@ -102,6 +103,14 @@ impl Lane {
             Self::Disk => "files",
         }
     }
+
+    /// How many orders are carried out at a time. More than two would take a small host's processors from its business.
+    const fn threads(self) -> usize {
+        match self {
+            Self::Memory => 2,
+            Self::Packets | Self::Disk => 1,
+        }
+    }
 }
 
 /// All but the collectors.
@@ -138,15 +147,18 @@ impl Preserver {
         let mut collectors = parts.collectors;
         let mut lanes = Vec::new();
         for lane in Lane::ALL {
-            let (mine, others) = collectors
+            let (mine, others): (Vec<_>, _) = collectors
                 .into_iter()
                 .partition(|it| Lane::of(it.describe().kind) == lane);
             collectors = others;
+            let mine: Arc<[Shared]> = mine.into_iter().map(Shared::new).collect();
             let (sender, orders) = bounded(WAITING_MAX);
-            let common = common.clone();
-            std::thread::Builder::new()
-                .name(lane.name().into())
-                .spawn(move || work(mine, &common, &orders))?;
+            for _ in 0..lane.threads() {
+                let (mine, common, orders) = (mine.clone(), common.clone(), orders.clone());
+                std::thread::Builder::new()
+                    .name(lane.name().into())
+                    .spawn(move || work(&mine, &common, &orders))?;
+            }
             lanes.push((lane, sender));
         }
         Ok(Self { lanes, home })
@@ -201,16 +213,30 @@ impl Home {
     }
 }
 
-fn work(mut collectors: Vec<Box<dyn Collector>>, common: &Common, orders: &Receiver<(Instant, CollectOrder)>) {
+/// A collector that takes one collection at a time, for whichever thread of its lane has the order.
+struct Shared {
+    about: Collects,
+    collector: Mutex<Box<dyn Collector>>,
+}
+
+impl Shared {
+    fn new(collector: Box<dyn Collector>) -> Self {
+        Self {
+            about: collector.describe(),
+            collector: Mutex::new(collector),
+        }
+    }
+}
+
+fn work(collectors: &[Shared], common: &Common, orders: &Receiver<(Instant, CollectOrder)>) {
     for (until, mut order) in orders {
-        let collector = collectors.iter_mut().find(|it| it.describe().kind == order.kind);
+        let shared = collectors.iter().find(|it| it.about.kind == order.kind);
+        // No panic leaves a collection: it is caught below.
+        let collector = shared.map(|it| it.collector.lock().unwrap_or_else(PoisonError::into_inner));
         let now = Instant::now();
         let is_late = now >= until;
         // Containment waits until the deadline; what is taken after it is evidence all the same, and its lateness is on record.
-        let takes = collector
-            .as_ref()
-            .map_or(Span::ZERO, |it| it.describe().takes_max)
-            .to_std();
+        let takes = shared.map_or(Span::ZERO, |it| it.about.takes_max).to_std();
         let lane = Lane::of(order.kind);
         let given_up = until.max(now + takes);
         // What is in memory is asked to end in time, so that what was read by then is sealed before it is destroyed, and so that
@@ -232,7 +258,7 @@ fn work(mut collectors: Vec<Box<dyn Collector>>, common: &Common, orders: &Recei
                 FailureKind::TimedOut,
                 "other packets were captured until its deadline",
             )),
-            Some(collector) => {
+            Some(mut collector) => {
                 let taken = AssertUnwindSafe(|| collect(collector.as_mut(), common, &order, given_up));
                 // Collectors keep nothing between two collections but what a filter or a connection needs.
                 catch_unwind(taken).unwrap_or_else(|_| {

@@ -28,7 +28,8 @@ pub use record::{
 };
 pub use recovery::{RecoverRequest, RecoveryPhase, RecoveryStepPhase, RecoveryStepView, RecoveryView, WatchView};
 pub use status::{
-    ContextView, Counts, FeedView, Health, IndexView, ListView, LookupView, ModeBecause, ModeView, Status, SweepFailure,
+    ContextView, CopyView, Counts, EvidenceView, FeedView, Health, IndexView, ListView, LookupView, ModeBecause,
+    ModeView, Status, SweepFailure,
 };
 pub use staunch_model::{Clause, ClauseKind, ClauseValue, CommandReply, Explanation, TriggerOutcome, TriggerReport};
 pub use staunch_ports::InletReading;

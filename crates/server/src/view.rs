@@ -16,11 +16,11 @@ use staunch_model::{
 };
 
 use crate::dto::{
-    Approval, Containment, ContextView, DriftView, FeedView, ListView, LookupView, ModeBecause, ModeView, Protected,
-    ProtectionOrigin, ProtectionView, SweepFailure,
+    Approval, Containment, ContextView, CopyView, DriftView, EvidenceView, FeedView, ListView, LookupView, ModeBecause,
+    ModeView, Protected, ProtectionOrigin, ProtectionView, SweepFailure,
 };
 use staunch_runtime::lookups::LookupReading;
-use staunch_runtime::telemetry::{ContextReading, FeedReading, ListReading, Telemetry};
+use staunch_runtime::telemetry::{ContextReading, CopyReading, FeedReading, ListReading, Telemetry};
 
 pub(crate) use recovery::recovery;
 
@@ -288,6 +288,28 @@ pub(crate) fn lookups(telemetry: &Telemetry, now: Timestamp) -> Vec<LookupView> 
         }
     };
     readings.into_iter().map(view).collect()
+}
+
+/// How evidence stands, but for what is being taken, which the engine knows.
+pub(crate) fn evidence(telemetry: &Telemetry) -> EvidenceView {
+    let (sealed, missed) = telemetry.meter.evidence_counts();
+    let view = |name: &str, it: &CopyReading| CopyView {
+        name: name.to_owned(),
+        at: it.at,
+        is_failing: it.is_failing,
+        waiting: it.waiting,
+    };
+    let copies = telemetry.copies.get();
+    EvidenceView {
+        preserving: 0,
+        sealed,
+        missed,
+        bytes: telemetry.meter.evidence_bytes.get(),
+        anchors: copies
+            .map(|copies| copies.anchors().iter().map(|(name, it)| view(name, it)).collect())
+            .unwrap_or_default(),
+        bucket: copies.and_then(|copies| copies.bucket().as_ref().map(|it| view("", it))),
+    }
 }
 
 /// The networks of files: all that are around `address`, or the first `most`; and how many others there are.

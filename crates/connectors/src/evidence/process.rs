@@ -125,7 +125,11 @@ impl ProcessCollector {
             return Err(no_target(KIND, target));
         };
         if process.started == 0 {
-            let what = format!("process {} was not told from others that have its number", process.pid);
+            let what = format!(
+                "process {} was not told from others that have had its number; `[processes] enabled = true` lets this \
+                 server find out when it started",
+                process.pid
+            );
             return Err(Failure::new(FailureKind::Invalid, &what));
         }
         let unavailable = |error| {

@@ -81,12 +81,17 @@ struct Bench {
 
 /// A runtime whose playbook asks for flows, which a block destroys, and files, which it does not.
 fn bench(deadline: Span, vault: MemoryVault) -> Bench {
+    bench_with(EvidenceKind::Files, deadline, vault)
+}
+
+/// As [`bench`], with `other` for the files.
+fn bench_with(other: EvidenceKind, deadline: Span, vault: MemoryVault) -> Bench {
     let (flows, handed_flows) = bounded(8);
     let (files, handed_files) = bounded(8);
     let preserver = Preserver::start(PreserveParts {
         collectors: vec![
             Box::new(Handed(EvidenceKind::Flows, handed_flows)),
-            Box::new(Handed(EvidenceKind::Files, handed_files)),
+            Box::new(Handed(other, handed_files)),
         ],
         vault: Arc::new(vault.clone()),
         build: Arc::new(Sha256Hash::of(b"the program").into()),
@@ -107,7 +112,7 @@ fn bench(deadline: Span, vault: MemoryVault) -> Bench {
     })
     .expect("threads");
     let mut asks = playbook();
-    asks.preserve = [EvidenceKind::Flows, EvidenceKind::Files]
+    asks.preserve = [EvidenceKind::Flows, other]
         .map(|evidence| PreserveStep {
             evidence,
             target: "event.source.ip".into(),
@@ -215,6 +220,19 @@ fn an_act_waits_for_what_it_could_destroy_and_for_nothing_else() {
     assert!(record.changes_caused.iter().map(|it| &**it).eq(expect));
     bench.files.send(Ok(vec!["a file"])).expect("it is awaited");
     wait_for_evidence(&bench.handle, 2, true);
+    bench.runtime.stop().expect("it stops cleanly");
+}
+
+#[test]
+fn what_is_in_memory_is_taken_two_at_a_time() {
+    let bench = bench_with(EvidenceKind::Sockets, Span::from_secs(60), MemoryVault::new(1 << 20));
+    attack(&bench.handle);
+    bench.files.send(Ok(vec!["a socket"])).expect("it is awaited");
+    // Nobody has handed over flows, which were asked for first.
+    wait_for_evidence(&bench.handle, 2, true);
+    bench.flows.send(Ok(vec!["flow"])).expect("it is awaited");
+    wait_for_evidence(&bench.handle, 1, true);
+    wait_for(&bench.handle, 1, StateKind::InForce);
     bench.runtime.stop().expect("it stops cleanly");
 }
 

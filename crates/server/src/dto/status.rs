@@ -44,6 +44,9 @@ pub struct Status {
     /// The services that are asked about addresses.
     #[serde(default)]
     pub lookups: Vec<LookupView>,
+    /// How evidence stands.
+    #[serde(default)]
+    pub evidence: EvidenceView,
     /// What was counted since it started.
     pub counts: Counts,
     /// Submissions waiting to be taken up.
@@ -138,6 +141,36 @@ pub struct LookupView {
     pub failed: Option<String>,
     /// Until when it is left alone; `None` when it is asked.
     pub paused_until: Option<Timestamp>,
+}
+
+/// How evidence stands. Pieces are collections of one kind for one incident.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EvidenceView {
+    /// Pieces that are being taken and were not missed.
+    pub preserving: u64,
+    /// Pieces sealed since the start.
+    pub sealed: u64,
+    /// Pieces missed since the start: containment went on without them. One that came late is sealed, too.
+    pub missed: u64,
+    /// Bytes of what was sealed since the start, before compression.
+    pub bytes: u64,
+    /// The places that checkpoints of the transparency log are brought to.
+    pub anchors: Vec<CopyView>,
+    /// The bucket that artefacts are brought to; `None` when they stay in the vault's directory.
+    pub bucket: Option<CopyView>,
+}
+
+/// How a place stands that evidence, or what proves it, is brought to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CopyView {
+    /// What it is called; empty for the bucket, of which there is one.
+    pub name: String,
+    /// When something last arrived there, as far as is known; `None` when nothing has.
+    pub at: Option<Timestamp>,
+    /// Whether the last attempt has failed.
+    pub is_failing: bool,
+    /// What waited to be brought there after the last attempt.
+    pub waiting: u64,
 }
 
 /// A kind of action whose containments could not be verified.

@@ -48,6 +48,7 @@ pub(crate) async fn status(State(app): State<Shared>) -> Result<Response, Failed
         context: view::context(service.handle.telemetry()),
         feeds: view::feeds(service.handle.telemetry()),
         lookups: view::lookups(service.handle.telemetry(), service.handle.machine_now()),
+        evidence: view::evidence(service.handle.telemetry()),
         counts: service.handle.telemetry().counts().into(),
         queue_depth: service.handle.queue_depth() as u64,
         incidents_open: 0,
@@ -77,6 +78,7 @@ pub(crate) async fn status(State(app): State<Shared>) -> Result<Response, Failed
             status.awaiting_approval = totals.awaiting_approval;
             status.stuck = totals.stuck;
             status.notices_pending = state.notices.len() as u64;
+            status.evidence.preserving = state.evidence.values().filter(|it| it.is_open()).count() as u64;
             status.swept_at = state.swept_at.values().max().copied();
             status.sweep_failures = view::sweep_failures(state);
             (status, totals.unverified)

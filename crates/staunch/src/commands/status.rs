@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use staunch_model::{Printable, Timestamp};
-use staunch_server::dto::{InletReading, Status, path};
+use staunch_server::dto::{EvidenceView, InletReading, Status, path};
 
 use crate::cli::ShowArgs;
 use crate::client::{Client, Patience};
@@ -83,6 +83,7 @@ fn text(output: &Output, it: &Status, now: Timestamp) -> String {
             ),
         );
     }
+    evidence(&mut line, &it.evidence, now);
     let swept = it.swept_at.map_or_else(|| "not yet".to_owned(), |at| relative(at, now));
     line("last sweep", swept);
     for failure in &it.sweep_failures {
@@ -187,6 +188,42 @@ fn text(output: &Output, it: &Status, now: Timestamp) -> String {
         }
     }
     text
+}
+
+/// How evidence stands, where there is any, or a place that it is brought to.
+fn evidence(line: &mut impl FnMut(&str, String), it: &EvidenceView, now: Timestamp) {
+    let is_quiet = it.preserving + it.sealed + it.missed == 0;
+    if is_quiet && it.anchors.is_empty() && it.bucket.is_none() {
+        return;
+    }
+    let missed = match it.missed {
+        0 => String::new(),
+        missed => format!(", {missed} MISSED"),
+    };
+    line(
+        "evidence",
+        format!("{} sealed{missed}, {} being taken", it.sealed, it.preserving),
+    );
+    let copies = it
+        .anchors
+        .iter()
+        .map(|copy| (format!("anchor {}", Printable(&copy.name)), "checkpoint", copy));
+    for (place, what, copy) in copies.chain(it.bucket.iter().map(|copy| ("bucket".to_owned(), "artefact", copy))) {
+        let arrived = copy.at.map_or_else(
+            || format!("no {what} has arrived"),
+            |at| format!("last {what} {}", relative(at, now)),
+        );
+        let waiting = match copy.waiting {
+            0 => String::new(),
+            waiting => format!(", {waiting} waiting"),
+        };
+        let failing = if copy.is_failing {
+            ", the last attempt FAILED"
+        } else {
+            ""
+        };
+        line("", format!("{place}: {arrived}{waiting}{failing}"));
+    }
 }
 
 /// An inlet and its numbers; those that are of interest only when they are not 0 are left out when they are.

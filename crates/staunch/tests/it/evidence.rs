@@ -62,7 +62,14 @@ fn evidence_is_sealed_before_the_block_and_can_be_read_and_proved() {
         let in_force = incident["transactions"][0]["in_force_at"].as_str().expect("in force");
         assert!(sealed["sealed_at"].as_str().expect("a time") < in_force, "{incident}");
 
+        let stands = server.get::<Status>("/v1/status").evidence;
+        assert_eq!((stands.sealed, stands.missed, stands.preserving), (6, 0, 0));
+        let bytes = rows.iter().filter_map(|it| it["bytes"].as_u64()).sum::<u64>();
+        assert_eq!(stands.bytes, bytes);
+
         // An operator reads it.
+        let text = server.ok(&["status"]);
+        assert!(text.contains("\nevidence     6 sealed, 0 being taken\n"), "{text}");
         let text = server.ok(&["incident", "show", "INC-1"]);
         assert!(text.contains("flows of 203.0.113.9: sealed after"), "{text}");
         let text = server.ok(&["incident", "timeline", "INC-1"]);
@@ -409,7 +416,8 @@ fn the_timeline_has_the_lines_of_kept_logs_the_times_of_files_and_other_logs() {
 #[test]
 fn what_cannot_be_kept_is_told_and_does_not_hold_up_containment() {
     in_namespace("evidence::missed", || {
-        let home = home("  - files: { paths: [/nonexistent/log] }\n  - flows: { target: event.source.ip }\n");
+        let home =
+            home("  - files: { paths: [/nonexistent/log], deadline: 1s }\n  - flows: { target: event.source.ip }\n");
         let server = home.serve();
         server.take(&exploit_from(ATTACKER));
         wait_until("the attacker is blocked", || element(ATTACKER).is_some());
@@ -428,6 +436,15 @@ fn what_cannot_be_kept_is_told_and_does_not_hold_up_containment() {
         assert!(text.contains("missed:"), "{text}");
         let status: Status = server.get("/v1/status");
         assert_eq!(status.in_force, 1);
+        // It is tried until its deadline.
+        wait_until("it is missed", || {
+            server.get::<Status>("/v1/status").evidence.missed == 1
+        });
+        let text = server.ok(&["status"]);
+        assert!(
+            text.contains("\nevidence     1 sealed, 1 MISSED, 0 being taken\n"),
+            "{text}"
+        );
         server.ok(&["release", "--all", "--yes"]);
     });
 }
