@@ -122,9 +122,7 @@ impl Turn<'_> {
         }
         let next = self.state.index.queue.keys().copied().find(|id| {
             let it = &self.state.transactions[id];
-            self.state.index.owns_target(it)
-                && self.state.is_preserved(it.incident, it.kind)
-                && !self.state.awaits_baseline(it)
+            self.state.index.owns_target(it) && self.state.is_preserved(it) && !self.state.awaits_baseline(it)
         });
         let Some(id) = next else { return false };
         let dispatch = self.look(&self.state.transactions[&id]);

@@ -82,6 +82,8 @@ pub enum Mutant {
     BreakerShut,
     /// Containment does not wait for evidence.
     EvidenceIgnored,
+    /// Containment does not wait for the evidence of other incidents.
+    EvidenceOfOthersIgnored,
     /// Evidence is given up at the first failure.
     EvidenceGivenUp,
     /// A containment that hurts stays in force.
@@ -108,7 +110,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 49] = [
+    pub const ALL: [Self; 50] = [
         Self::EffectBeforeSync,
         Self::ReplyBeforeSync,
         Self::RecoveryDecidesAgain,
@@ -147,6 +149,7 @@ impl Mutant {
         Self::ObserveActs,
         Self::BreakerShut,
         Self::EvidenceIgnored,
+        Self::EvidenceOfOthersIgnored,
         Self::EvidenceGivenUp,
         Self::WatchIgnored,
         Self::BaselineIgnored,

@@ -211,6 +211,8 @@ pub struct Index {
     pub by_target: Compact<(ActionKind, Target), TransactionId>,
     /// Transactions that wait for an occupied target to be left: at most one, unless the holder is quarantined.
     pub next_by_target: BTreeSet<(ActionKind, Target, TransactionId)>,
+    /// The evidence of a target that is being preserved, with its incident.
+    pub open_evidence: BTreeSet<(Target, IncidentId, EvidenceId)>,
     /// Transactions waiting for their turn.
     pub queue: CompactSet<TransactionId>,
     /// What is due when.
@@ -314,10 +316,33 @@ impl EngineState {
         )
     }
 
-    /// True when nothing of `incident` that an act of `kind` could destroy is still being preserved.
+    /// True when nothing that the act of `waiting` could destroy is still being preserved.
+    ///
+    /// That is evidence of its own incident; and, of the incidents that were open when it began to wait, evidence of those
+    /// that hold it too and of those that keep something of its target. One that opens later does not count: an attacker
+    /// would hold containment up with one incident after the other.
     #[must_use]
-    pub fn is_preserved(&self, incident: IncidentId, kind: ActionKind) -> bool {
-        is(Mutant::EvidenceIgnored) || !self.has_open_evidence(incident, |it| it.kind.is_destroyed_by(kind))
+    pub fn is_preserved(&self, waiting: &Transaction) -> bool {
+        let is_lost = |it: &Evidence| it.kind.is_destroyed_by(waiting.kind);
+        if is(Mutant::EvidenceIgnored) {
+            return true;
+        }
+        if self.has_open_evidence(waiting.incident, is_lost) {
+            return false;
+        }
+        if is(Mutant::EvidenceOfOthersIgnored) {
+            return true;
+        }
+        let since = waiting.deadline - limits::QUEUE_WAIT_MAX;
+        let mut others = waiting
+            .joined
+            .iter()
+            .copied()
+            .chain(self.index.preserving(&waiting.target));
+        !others.any(|id| {
+            let opened = self.incidents.get(&id).map(|it| it.opened);
+            opened.is_some_and(|opened| opened <= since) && self.has_open_evidence(id, is_lost)
+        })
     }
 
     /// True when no evidence of `incident` is still being preserved.
@@ -702,12 +727,27 @@ impl Index {
     pub(crate) fn enter_evidence(&mut self, evidence: &Evidence) {
         if evidence.is_open() {
             self.deadlines.insert((evidence.due(), Subject::Evidence(evidence.id)));
+            if let Some(target) = &evidence.target {
+                self.open_evidence
+                    .insert((target.clone(), evidence.incident, evidence.id));
+            }
         }
     }
 
     /// Takes out what [`Index::enter_evidence`] entered.
     pub(crate) fn leave_evidence(&mut self, evidence: &Evidence) {
         self.deadlines.remove(&(evidence.due(), Subject::Evidence(evidence.id)));
+        if let Some(target) = &evidence.target {
+            self.open_evidence
+                .remove(&(target.clone(), evidence.incident, evidence.id));
+        }
+    }
+
+    /// The incidents that are preserving something of `target`; one may be told several times.
+    fn preserving(&self, target: &Target) -> impl Iterator<Item = IncidentId> {
+        let of = |at| (target.clone(), IncidentId(at), EvidenceId(at));
+        let range = (!self.open_evidence.is_empty()).then(|| self.open_evidence.range(of(0)..=of(u64::MAX)));
+        range.into_iter().flatten().map(|(_, incident, _)| *incident)
     }
 
     /// Enters a watch as it is now.

@@ -392,7 +392,7 @@ tests:
 playbook: whole-2
 summary: { use: says }
 attack: [T1110, { use: techniques }]
-trigger: { use: trigger, sources: [suricata], incident: { use: field }, deduplicate: { use: long } }
+trigger: { use: trigger, sources: [suricata], incident: [{ use: field }, event.user], deduplicate: { use: long } }
 context: { use: known }
 guards:
   use: guards

@@ -38,6 +38,8 @@ pub const WATCH_EVERY_LEAST: Span = Span::from_secs(1);
 pub const WATCH_EVERY_MOST: Span = Span::from_mins(10);
 /// Notices in one playbook.
 pub const NOTICES_MAX: usize = 16;
+/// Fields of one incident key.
+pub const KEY_FIELDS_MAX: usize = 4;
 /// Sources, techniques and context entries in one list.
 pub const ENTRIES_MAX: usize = 64;
 /// The longest summary, in characters: it is shown on one line.

@@ -236,7 +236,7 @@ impl Walk<'_, '_> {
         let looked = Looker::new(condition.clone(), text.clone());
         let explain = move |event: &EventView<'_>| Explanation {
             clauses: explain::explain(&condition, &text, event),
-            key: key.show(event),
+            key: key.iter().map(|it| it.show(event)).collect::<Vec<_>>().join(", "),
             parameters: told.clone(),
         };
         let program = Program {

@@ -97,9 +97,39 @@ pub fn plan(handle: &Handle, knows: &Knows<'_>, view: &EventView<'_>, matches: V
     for matched in matches {
         responses.push(respond(handle, knows, view.time, matched)?);
     }
-    Ok(Plan {
-        responses: responses.into_iter().flatten().collect(),
-    })
+    let mut responses: Vec<Response> = responses.into_iter().flatten().collect();
+    wait_for_others(&mut responses);
+    Ok(Plan { responses })
+}
+
+/// An act waits for what another playbook preserves of the same event, too, where that acts on the same target or keeps
+/// something of it.
+fn wait_for_others(responses: &mut [Response]) {
+    let opens = |it: &&Response| it.joins.is_none();
+    let all = responses.to_vec();
+    for (at, response) in responses.iter_mut().enumerate() {
+        for step in &mut response.steps {
+            let concerns = |other: &Response| {
+                let acts = |it: &PlannedStep| (it.action, &it.target) == (step.action, &step.target);
+                let target = step.target.as_ref();
+                target.is_some()
+                    && (other.steps.iter().any(acts) || other.evidence.iter().any(|it| it.target.as_ref() == target))
+            };
+            let others = all.iter().enumerate().filter(|(it, _)| *it != at).map(|(_, it)| it);
+            let kept: Vec<EvidenceKind> = others
+                .filter(opens)
+                .filter(|it| concerns(it))
+                .flat_map(|it| it.evidence.iter().map(|it| it.kind))
+                .collect();
+            let (waits, loses) = std::mem::take(&mut step.loses)
+                .into_iter()
+                .partition::<Vec<_>, _>(|kind| kept.contains(kind));
+            step.waits_for.extend(waits);
+            step.waits_for
+                .sort_by_key(|kind| EvidenceKind::ALL.iter().position(|it| it == kind));
+            step.loses = loses;
+        }
+    }
 }
 
 fn respond(
@@ -270,4 +300,81 @@ fn judge(
             ..unjudged
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn response(keeps: &[(EvidenceKind, Option<&str>)], blocks: &str) -> Response {
+        let target = |ip: &str| Target::Address(ip.parse().expect("an address"));
+        let evidence: Vec<PlannedEvidence> = keeps
+            .iter()
+            .map(|(kind, of)| PlannedEvidence {
+                kind: *kind,
+                target: of.map(target),
+                deadline: Span::from_secs(2),
+            })
+            .collect();
+        let kept = |kind: &EvidenceKind| evidence.iter().any(|it| it.kind == *kind);
+        let destroyed = EvidenceKind::ALL
+            .into_iter()
+            .filter(|it| it.is_destroyed_by(ActionKind::BlockIp));
+        let (waits_for, loses) = destroyed.partition(kept);
+        Response {
+            playbook: "a".into(),
+            summary: "A.".into(),
+            key: "a".into(),
+            joins: None,
+            steps: vec![PlannedStep {
+                action: ActionKind::BlockIp,
+                target: Some(target(blocks)),
+                lease: Span::from_hours(1),
+                served: 0,
+                ruling: "act",
+                why: None,
+                judgement: None,
+                look_failed: None,
+                driver: None,
+                waits_for,
+                loses,
+                watch: None,
+            }],
+            evidence,
+            recover: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn an_act_waits_for_what_another_playbook_keeps_of_its_target() {
+        use EvidenceKind::{Capture, Flows, Sockets};
+        const IP: &str = "203.0.113.7";
+        let after = |mut all: Vec<Response>| {
+            wait_for_others(&mut all);
+            (all[0].steps[0].waits_for.clone(), all[0].steps[0].loses.clone())
+        };
+        let nothing = (Vec::new(), vec![Flows, Sockets, Capture]);
+        assert_eq!(after(vec![response(&[], IP)]), nothing);
+        let keeps = [(Sockets, None), (Flows, Some(IP))];
+        let both = (vec![Flows, Sockets], vec![Capture]);
+        assert_eq!(
+            after(vec![response(&[], IP), response(&keeps, IP)]),
+            both,
+            "both block it"
+        );
+        assert_eq!(
+            after(vec![response(&[], IP), response(&keeps, "203.0.113.9")]),
+            both,
+            "the other keeps something of it"
+        );
+        let elsewhere = response(&[(Sockets, None)], "203.0.113.9");
+        assert_eq!(
+            after(vec![response(&[], IP), elsewhere]),
+            nothing,
+            "the other has nothing to do with it"
+        );
+        let mut joins = response(&keeps, IP);
+        joins.joins = Some(IncidentId(1));
+        assert_eq!(after(vec![response(&[], IP), joins]), nothing, "nothing is taken anew");
+    }
 }

@@ -157,6 +157,8 @@ struct Tx {
     approval_expires: Option<Timestamp>,
     approved: bool,
     approved_late: bool,
+    /// Since when it waits for its turn.
+    waits_since: Timestamp,
     /// Its place in the order of coming into force.
     completed: u64,
     joined: BTreeSet<IncidentId>,
@@ -182,6 +184,8 @@ enum Ends {
 
 #[derive(Clone, Debug)]
 struct Piece {
+    incident: IncidentId,
+    target: Option<Target>,
     kind: EvidenceKind,
     deadline: Timestamp,
     asked: bool,
@@ -192,6 +196,7 @@ struct Piece {
 struct Case {
     playbook: ContentHash,
     event_time: Option<Timestamp>,
+    opened: Timestamp,
     evidence: Vec<EvidenceId>,
 }
 
@@ -280,6 +285,7 @@ impl Model {
                 let case = Case {
                     playbook: *playbook,
                     event_time: *event_time,
+                    opened: now,
                     evidence: Vec::new(),
                 };
                 self.incidents.insert(*incident, case);
@@ -296,6 +302,8 @@ impl Model {
                     case.evidence.push(*evidence);
                 }
                 let piece = Piece {
+                    incident: *incident,
+                    target: target.clone(),
                     deadline: *deadline,
                     asked: target.is_some() || kind.aims_at().is_none(),
                     kind: *kind,
@@ -338,6 +346,7 @@ impl Model {
                 let mut planned = new_tx(*transaction, *incident, target.clone(), *lease, StateKind::Planned);
                 planned.action = Some(*kind);
                 planned.step = *step;
+                planned.waits_since = now;
                 planned.for_good = kind.is_irreversible();
                 planned.served = self.grown(*incident, *step, target, *lease, now)?;
                 self.transactions.insert(*transaction, planned);
@@ -415,6 +424,7 @@ impl Model {
                 if let Some((other, _)) = other {
                     return fail(Invariant::OneAct, format!("{id} starts on the target of {other}"));
                 }
+                self.kept_of_others(id, it)?;
             }
             Change::ExecuteIntended { judgement, .. } => self.act(id, judgement.as_deref(), now)?,
             Change::PostCheckPassed { lease_until } => {
@@ -587,6 +597,27 @@ impl Model {
         Some(format!("and a file lists {listed}"))
     }
 
+    /// A transaction starts when the evidence is kept that it could destroy: also that of incidents which were there when it
+    /// began to wait and hold it too, or keep something of its target.
+    fn kept_of_others(&self, id: TransactionId, it: &Tx) -> Found {
+        let open = || self.evidence.iter().filter(|(_, piece)| !piece.done);
+        for (evidence, piece) in open() {
+            let is_lost = it.action.is_some_and(|action| piece.kind.is_destroyed_by(action));
+            let was_there = self
+                .incidents
+                .get(&piece.incident)
+                .is_some_and(|case| case.opened <= it.waits_since);
+            let keeps_of_it = || {
+                open().any(|(_, other)| other.incident == piece.incident && other.target.as_ref() == Some(&it.target))
+            };
+            if is_lost && was_there && (it.joined.contains(&piece.incident) || keeps_of_it()) {
+                let what = format!("{id} starts before {evidence} of {}", piece.incident);
+                return fail(Invariant::EvidenceFirst, what);
+            }
+        }
+        Ok(())
+    }
+
     /// Everything that must hold when an act is about to be sent.
     fn act(&mut self, id: TransactionId, judgement: Option<&staunch_model::Judgement>, now: Timestamp) -> Found {
         let Some(it) = self.transactions.get(&id) else {
@@ -736,7 +767,8 @@ impl Model {
         Ok(())
     }
 
-    /// No step stays when a sibling has failed.
+    /// No step stays when a sibling has failed. Of an incident with a step that is still under way, nothing is said: the others
+    /// are undone after it, and one that stays under way is found by `everything-ends`.
     ///
     /// # Errors
     /// The invariant that is broken, and how.
@@ -759,6 +791,10 @@ impl Model {
                     && !it.for_good
                     && contains(id)
             });
+            let mut siblings = self.transactions.values().filter(|it| it.incident == failed.incident);
+            if siblings.any(|it| it.kind.is_in_flight() || it.kind.is_undo()) {
+                continue;
+            }
             // One that was planned anew at the place of the failed one speaks for the incident instead.
             let replaced = self
                 .transactions
@@ -792,6 +828,7 @@ impl Model {
             Change::Approved { .. } => {
                 it.kind = StateKind::Planned;
                 it.approved = true;
+                it.waits_since = now;
                 it.approved_late = it.approval_expires.is_some_and(|expires| expires <= now);
             }
             Change::ExecuteIntended { dispatch, .. } => {
@@ -880,6 +917,7 @@ fn new_tx(label: TransactionId, incident: IncidentId, target: Target, lease: Spa
         approval_expires: None,
         approved: false,
         approved_late: false,
+        waits_since: Timestamp::EPOCH,
         completed: 0,
         joined: BTreeSet::new(),
         failed: false,

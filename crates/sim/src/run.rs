@@ -18,7 +18,9 @@ use crate::chance::Chance;
 use crate::check::{Invariant, Model, Violation};
 use crate::clock::Clock;
 use crate::fault::{Counts, Fault};
-use crate::scenario::{FOREIGN, Happening, Order, Scenario, Tamper, When, address, found, key, place};
+use crate::scenario::{
+    ACTS_AT_ONCE, FOREIGN, Happening, Order, PRESERVES, Scenario, Tamper, When, address, found, key, place,
+};
 use crate::trace::Trace;
 use crate::world::{CAPACITY, World, WorldKind};
 

@@ -233,6 +233,12 @@ pub fn key(number: u8) -> String {
 /// The playbooks of [`policy`] that all runs have events for, by position.
 pub const PLAYBOOKS: u8 = 6;
 
+/// A playbook that acts without preserving anything.
+pub(crate) const ACTS_AT_ONCE: usize = 1;
+
+/// The playbook that preserves before it acts.
+pub(crate) const PRESERVES: usize = 5;
+
 /// The playbook with a recover phase.
 const RECOVERS: u8 = PLAYBOOKS;
 

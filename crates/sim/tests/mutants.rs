@@ -13,7 +13,7 @@ use staunch_sim::{Invariant, Scenario, Violation, run};
 const SEEDS_MAX: u64 = 60_000;
 
 /// Each mutant and the invariant that has to find it.
-const NAMED: [(Mutant, Invariant); 49] = {
+const NAMED: [(Mutant, Invariant); 50] = {
     use {Invariant as I, Mutant as M};
     [
         (M::EffectBeforeSync, I::DurableIntent),
@@ -54,6 +54,7 @@ const NAMED: [(Mutant, Invariant); 49] = {
         (M::ObserveActs, I::Mode),
         (M::BreakerShut, I::Breaker),
         (M::EvidenceIgnored, I::EvidenceFirst),
+        (M::EvidenceOfOthersIgnored, I::EvidenceFirst),
         (M::EvidenceGivenUp, I::EvidenceFirst),
         (M::WatchIgnored, I::HurtIsLifted),
         (M::BaselineIgnored, I::HurtIsLifted),

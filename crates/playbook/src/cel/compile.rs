@@ -20,26 +20,41 @@ pub(crate) fn predicate(condition: &Condition) -> Predicate {
     Arc::from(closure(condition, true))
 }
 
-/// The field as a text: the key of an incident. Long texts are cut like those of kept events.
-pub(crate) fn extractor(field: Field) -> Extractor {
-    Arc::new(move |event| {
-        let text = match field.kind() {
-            Type::Address => field.address(event)?.to_string(),
-            Type::Number => match field.value(event)? {
-                FieldValue::Int(number) => number.to_string(),
-                _ => return None,
-            },
-            _ => match (field.text(event), field.value(event)) {
-                (Some(text), _) if !text.is_empty() => {
-                    staunch_model::text::clip(text, Event::TEXT_BYTES_MAX).to_owned()
-                }
-                (None, Some(FieldValue::Int(number))) => number.to_string(),
-                (None, Some(FieldValue::UInt(number))) => number.to_string(),
-                _ => return None,
-            },
-        };
-        Some(text)
+/// The fields as a text: the key of an incident. `None` where one of them has no value.
+pub(crate) fn extractor(fields: Box<[Field]>) -> Extractor {
+    Arc::new(move |event| match &*fields {
+        [field] => value_text(field, event),
+        fields => {
+            let parts: Option<Vec<String>> = fields.iter().map(|it| Some(part(&value_text(it, event)?))).collect();
+            Some(parts?.join(BETWEEN_PARTS))
+        }
     })
+}
+
+/// Stands between the values of several fields.
+const BETWEEN_PARTS: &str = "|";
+
+/// A value that stands beside others: no text of an attacker makes two keys of one, or one of two.
+fn part(value: &str) -> String {
+    value.replace('\\', "\\\\").replace(BETWEEN_PARTS, "\\|")
+}
+
+/// The field as a text. Long texts are cut like those of kept events.
+fn value_text(field: &Field, event: &EventView<'_>) -> Option<String> {
+    let text = match field.kind() {
+        Type::Address => field.address(event)?.to_string(),
+        Type::Number => match field.value(event)? {
+            FieldValue::Int(number) => number.to_string(),
+            _ => return None,
+        },
+        _ => match (field.text(event), field.value(event)) {
+            (Some(text), _) if !text.is_empty() => staunch_model::text::clip(text, Event::TEXT_BYTES_MAX).to_owned(),
+            (None, Some(FieldValue::Int(number))) => number.to_string(),
+            (None, Some(FieldValue::UInt(number))) => number.to_string(),
+            _ => return None,
+        },
+    };
+    Some(text)
 }
 
 /// The field as the target of an act.
@@ -66,7 +81,7 @@ pub(crate) fn job(name: &str, field: Option<Field>) -> TargetExtractor {
     let Some(field) = field else {
         return Arc::new(move |_| JobTarget::new(&name, "").map(Target::Job));
     };
-    let subject = extractor(field);
+    let subject = extractor([field].into());
     // What was to be named and is not is never taken for the machine as a whole.
     Arc::new(move |event| {
         let subject = subject(event).filter(|it| !it.is_empty())?;
@@ -192,5 +207,27 @@ fn address(field: Field, test: AddressTest, want: bool) -> Closure {
     match field {
         Field::SourceIp => Box::new(move |event| event.source.ip.is_some_and(|ip| test.holds(ip) == want)),
         field => Box::new(move |event| field.address(event).is_some_and(|ip| test.holds(ip) == want)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_several_fields_are_told_apart() {
+        let key = |parts: [&str; 2]| parts.map(part).join(BETWEEN_PARTS);
+        let keys = [
+            ["a|b", "c"],
+            ["a", "b|c"],
+            ["a\\", "b|c"],
+            ["a\\|b", "c"],
+            ["a\\\\", "b|c"],
+        ]
+        .map(key);
+        for (at, one) in keys.iter().enumerate() {
+            assert!(!keys[..at].contains(one), "{keys:?}");
+        }
+        assert_eq!(key(["web-1", "4242"]), "web-1|4242");
     }
 }

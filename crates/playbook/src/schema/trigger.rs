@@ -9,7 +9,7 @@ use crate::cel::parse::Syntax;
 use crate::cel::scalar::Scalar;
 use crate::cel::test::Condition;
 use crate::cel::{Reporter, check, compile, needles, parse};
-use crate::yaml::Node;
+use crate::yaml::{Kind, Node};
 use crate::{Snippets, limits, parameters, suggest};
 
 /// A checked trigger.
@@ -20,8 +20,8 @@ pub(super) struct Trigger {
     pub(super) text: Box<str>,
     pub(super) needles: Option<Needles>,
     pub(super) incident: Extractor,
-    /// The field that `incident` takes.
-    pub(super) key: Field,
+    /// The fields that `incident` takes.
+    pub(super) key: Box<[Field]>,
     pub(super) deduplicate: Span,
 }
 
@@ -103,7 +103,21 @@ impl Walk<'_, '_> {
         }
     }
 
-    fn incident(&mut self, node: &Node) -> Option<Field> {
+    fn incident(&mut self, node: &Node) -> Option<Box<[Field]>> {
+        if !matches!(node.kind, Kind::List(_)) {
+            return Some(Box::new([self.part_of_key(node)?]));
+        }
+        let fields = self.entries_up_to(node, "incident", limits::KEY_FIELDS_MAX, Self::part_of_key)?;
+        if fields.is_empty() {
+            let hint = "write a field such as event.source.ip, or several";
+            self.report
+                .error_with_hint("P050", node.span.clone(), "`incident` names no field", hint);
+            return None;
+        }
+        Some(fields.into())
+    }
+
+    fn part_of_key(&mut self, node: &Node) -> Option<Field> {
         let field = self.expression(node, "incident", check::field)?;
         if matches!(field.kind(), Type::Severity | Type::Kind) || field == Field::System {
             let message = format!("{field} does not tell one incident from another");

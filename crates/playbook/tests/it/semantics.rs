@@ -283,6 +283,16 @@ fn keys_and_targets_are_extracted() {
         "no user; an address with a zone is no target"
     );
     assert_eq!(
+        run("[event.host, event.raw.alert.gid]", "event.source.ip").0,
+        some("web-1|1"),
+        "a key of two fields"
+    );
+    assert_eq!(
+        run("[event.host, event.user]", "event.source.ip").0,
+        None,
+        "one is missing"
+    );
+    assert_eq!(
         run("event.raw.score", "event.raw.network"),
         (None, None),
         "no key; a network is no target"

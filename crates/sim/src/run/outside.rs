@@ -135,7 +135,12 @@ impl Sim<'_> {
         let policy = &self.scenario.policies[0];
         let state = self.replicas[leader].engine.state();
         let policy = state.policy.as_ref().unwrap_or(policy).clone();
-        let playbook = &policy.playbooks[usize::from(playbook) % policy.playbooks.len()];
+        let at = usize::from(playbook) % policy.playbooks.len();
+        // Some match two playbooks: one that acts at once, and one that preserves first.
+        let also = (at == ACTS_AT_ONCE && number.is_multiple_of(3)).then_some(PRESERVES);
+        let playbooks = std::iter::once(at)
+            .chain(also)
+            .filter_map(|at| policy.playbooks.get(at));
         let received = self.replicas[leader].clock.machine(self.now);
         let event = Event {
             system: "simulated".into(),
@@ -161,7 +166,7 @@ impl Sim<'_> {
             step: u16::try_from(at).unwrap_or(u16::MAX),
             target: number.map(|number| place(kind, number)),
         };
-        let matched = Match {
+        let matched = |playbook: &Arc<staunch_model::Playbook>| Match {
             playbook: playbook.hash,
             key: key(number).into(),
             preserve: targets
@@ -174,7 +179,7 @@ impl Sim<'_> {
         };
         let input = Input::Event {
             event: Arc::new(event),
-            matches: vec![matched],
+            matches: playbooks.map(matched).collect(),
         };
         self.input(leader, input, true);
     }

@@ -122,8 +122,12 @@ pub(crate) static TRIGGER: Shape = Shape {
         ),
         must(
             "incident",
-            Form::Expression,
-            "The field whose value makes an incident, such as event.source.ip: one open incident for each value.",
+            Form::Either(&[
+                Form::Expression,
+                Form::List(&Form::Expression, 1, limits::KEY_FIELDS_MAX),
+            ]),
+            "The field whose value makes an incident, such as event.source.ip: one open incident for each value. Of several \
+             fields, one for each combination of their values.",
         ),
         may(
             "deduplicate",
