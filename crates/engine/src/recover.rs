@@ -14,6 +14,7 @@ use crate::NO_SUCH;
 use crate::advance::reason;
 use crate::limits;
 use crate::mutant::{Mutant, is};
+use crate::react::list;
 use crate::state::EngineState;
 use crate::turn::Turn;
 
@@ -22,6 +23,14 @@ impl EngineState {
     pub(crate) fn is_recovering(&self, it: &Transaction) -> bool {
         let recovery = self.recoveries.get(&it.incident);
         recovery.is_some_and(|recovery| recovery.acts.iter().any(|(id, _)| *id == it.id))
+    }
+
+    /// What `incident` has let go of and other incidents hold in force.
+    pub fn left_to_others(&self, incident: IncidentId) -> impl Iterator<Item = &Transaction> {
+        let all = self.incidents.get(&incident).into_iter();
+        let all = all.flat_map(|it| it.transactions.iter());
+        let all = all.filter_map(|it| self.transactions.get(it));
+        all.filter(move |it| it.state.kind() == StateKind::InForce && !it.is_held_by(incident))
     }
 
     /// True when no recovery of `incident` is under way, and none of its acts.
@@ -360,6 +369,12 @@ impl Turn<'_> {
         }
     }
 
+    fn told_left_to_others(&self, id: IncidentId) -> Vec<String> {
+        let left = self.state.left_to_others(id);
+        left.map(|it| format!("{} on {} ({})", it.kind, it.target, it.id))
+            .collect()
+    }
+
     fn fail_recovery(&mut self, id: IncidentId, at: u16, why: &str) {
         let why = format!("step {}: {}", u32::from(at) + 1, Printable(why));
         self.end_recovery(id, RecoveryEnd::Failed { why: why.into() });
@@ -367,7 +382,21 @@ impl Turn<'_> {
 
     fn end_recovery(&mut self, id: IncidentId, end: RecoveryEnd) {
         let (level, text) = match &end {
-            RecoveryEnd::Recovered => (NoticeLevel::Info, format!("{id} has recovered")),
+            RecoveryEnd::Recovered => match &*self.told_left_to_others(id) {
+                [] => (NoticeLevel::Info, format!("{id} has recovered")),
+                left => (
+                    NoticeLevel::Warning,
+                    format!(
+                        "{id} has recovered, and {} in force for other incidents: {}",
+                        if left.len() == 1 {
+                            "one containment stays"
+                        } else {
+                            "some containments stay"
+                        },
+                        list(left)
+                    ),
+                ),
+            },
             RecoveryEnd::Failed { why } => (
                 NoticeLevel::Page,
                 format!("the recovery of {id} failed at {why}. What is in force stays in force"),

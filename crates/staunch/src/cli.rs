@@ -40,7 +40,6 @@ pub(crate) use review::{ReviewArgs, ReviewCheckArgs, ReviewCommand};
     version,
     max_term_width = 80,
     propagate_version = false,
-    disable_help_subcommand = true,
     after_long_help = crate::exit::help()
 )]
 pub(crate) struct Cli {
@@ -415,7 +414,7 @@ pub(crate) mod tests {
             wide.render_long_help().to_string().trim_end()
         )
         .unwrap();
-        for sub in command.get_subcommands() {
+        for sub in command.get_subcommands().filter(|it| it.get_name() != "help") {
             describe(sub, text);
         }
     }

@@ -7,6 +7,7 @@ mod local;
 pub(crate) mod secure;
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -16,7 +17,7 @@ use staunch_server::dto::{CommandReply, INDEX_LAG_HEADER, Problem};
 use ureq::http::{Response, StatusCode};
 use ureq::typestate::WithoutBody;
 use ureq::unversioned::resolver::DefaultResolver;
-use ureq::{Agent, Body, RequestBuilder};
+use ureq::{Agent, Body, RequestBuilder, Timeout};
 
 use crate::cli::ServerArgs;
 use crate::commands::told_mistake;
@@ -31,6 +32,9 @@ const ANSWER_BYTES_MAX: u64 = 256 << 20;
 
 /// How long an answer may take to begin, also one that has no end: longer than the server waits for its engine.
 const ANSWER_BEGINS_WITHIN: Duration = Duration::from_secs(45);
+
+/// After how long people are told that there is no answer yet.
+const TOLD_AFTER: Duration = Duration::from_secs(3);
 
 /// How long to wait.
 #[derive(Clone, Copy, Debug)]
@@ -166,7 +170,7 @@ impl Client {
     /// # Errors
     /// See [`Client::post`].
     pub(crate) fn get<T: DeserializeOwned>(&self, path: &str, query: &impl Serialize) -> Result<T, Fault> {
-        self.read(self.asking(path, query).call())
+        self.read(self.waiting(|| self.asking(path, query).call()))
     }
 
     /// Opens the stream of server-sent events at `path`, from behind the event `last` on if there is one.
@@ -178,7 +182,9 @@ impl Client {
         if let Some(id) = last {
             request = request.header("last-event-id", id);
         }
-        let answer = request.call().map_err(|error| self.unreachable(&error))?;
+        let answer = self
+            .waiting(|| request.call())
+            .map_err(|error| self.unreachable(&error))?;
         let status = answer.status();
         let mut body = answer.into_body();
         if status.is_success() {
@@ -224,7 +230,22 @@ impl Client {
         if let Some(token) = &self.token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
-        self.read(request.send(body))
+        self.read(self.waiting(|| request.send(body)))
+    }
+
+    /// What `ask` brings. Who waits for longer than an answer usually takes is told what for.
+    fn waiting<T>(&self, ask: impl FnOnce() -> T) -> T {
+        let (answered, answer) = mpsc::channel::<()>();
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                if answer.recv_timeout(TOLD_AFTER) == Err(RecvTimeoutError::Timeout) {
+                    say(&format!("waiting for {} to answer", Printable(&self.shown)));
+                }
+            });
+            let asked = ask();
+            drop(answered);
+            asked
+        })
     }
 
     /// Sends a command.
@@ -281,6 +302,15 @@ impl Client {
             let what = format!("{} has cut the connection", Printable(&self.shown));
             return Fault::doing(Exit::Busy, what, error)
                 .hint("it may have too many connections: try again in a moment");
+        }
+        if let ureq::Error::Timeout(at) = error
+            && !matches!(at, Timeout::Resolve | Timeout::Connect)
+        {
+            let what = format!("{} takes connections and does not answer", Printable(&self.shown));
+            return Fault::doing(Exit::Unreachable, what, error).hint(
+                "its process may be stopped, or wait for its disk. A command may still be carried out when it goes on: look \
+                 with `staunch containment list` then",
+            );
         }
         Fault::doing(
             Exit::Unreachable,
@@ -370,4 +400,48 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
         });
     }
     address
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use crate::cli::DataArgs;
+
+    use super::*;
+
+    #[test]
+    fn a_server_that_stands_still_is_told_from_one_that_is_not_there() {
+        const HASTY: Patience = Patience {
+            connect: Duration::from_secs(3),
+            whole: Some(Duration::from_millis(200)),
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").expect("an address");
+        let address = listener.local_addr().expect("it has one");
+        let args = ServerArgs {
+            url: Some(format!("http://{address}")),
+            token_file: None,
+            ca: None,
+            client_cert: None,
+            client_key: None,
+            data: DataArgs {
+                config: crate::cli::ConfigArgs { config: None },
+                data_dir: None,
+            },
+        };
+        let ask = || {
+            let client = Client::with(&args, &Config::default(), HASTY).expect("a client");
+            let fault = client
+                .get::<serde_json::Value>("/v1/status", &())
+                .expect_err("no answer");
+            assert_eq!(fault.exit, Exit::Unreachable);
+            fault.told()
+        };
+        // The kernel takes the connection, and nobody answers.
+        let told = ask();
+        assert!(told.contains("takes connections and does not answer"), "{told}");
+        drop(listener);
+        let told = ask();
+        assert!(told.contains("no Staunch answers at"), "{told}");
+    }
 }

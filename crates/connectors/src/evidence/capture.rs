@@ -116,7 +116,7 @@ impl Collector for CaptureCollector {
                 .into(),
             modified: None,
         };
-        let begun = now();
+        let (since, begun) = (document::now(), now());
         let taken = sink
             .begin(about.clone())
             .and_then(|()| tap.take(address, sink, whole.within(window), bytes_max, begun))
@@ -128,7 +128,7 @@ impl Collector for CaptureCollector {
         })?;
         // That the packets are kept does not depend on what is told of them.
         let told = document::about(KIND, &format!("packets of {address}"), "PACKET_STATISTICS");
-        let _ = document::write(KIND, told, sink, |document| {
+        let _ = document::write_since(since, KIND, told, sink, |document| {
             document.field("address", &address)?;
             document.field("window_us", &u64::try_from(window.as_micros()).unwrap_or(u64::MAX))?;
             document.field(

@@ -60,6 +60,17 @@ pub(super) fn write(
     sink: &mut dyn Sink,
     body: impl FnOnce(&mut Document<'_>) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
+    write_since(now(), kind, about, sink, body)
+}
+
+/// The same, of what was begun to be taken at `begun`, before the document was.
+pub(super) fn write_since(
+    begun: Timestamp,
+    kind: EvidenceKind,
+    about: About,
+    sink: &mut dyn Sink,
+    body: impl FnOnce(&mut Document<'_>) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     let mut document = Document {
         sink: &mut *sink,
         about: about.clone(),
@@ -68,21 +79,21 @@ pub(super) fn write(
         problems: Problems::default(),
     };
     let done = document
-        .begin(kind)
+        .begin(kind, begun)
         .and_then(|()| body(&mut document))
         .and_then(|()| document.end());
     done.inspect_err(|failure| sink.missed(about, failure.clone()))
 }
 
 impl Document<'_> {
-    fn begin(&mut self, kind: EvidenceKind) -> Result<(), Failure> {
+    fn begin(&mut self, kind: EvidenceKind, begun: Timestamp) -> Result<(), Failure> {
         self.sink
             .begin(self.about.clone())
             .map_err(|error| of_sink(&self.about.name, &error))?;
         self.buffer.push(b'{');
         self.field("kind", &kind.name())?;
         self.field("version", &VERSION)?;
-        self.field("begun", &now())
+        self.field("begun", &begun)
     }
 
     fn end(&mut self) -> Result<(), Failure> {
@@ -241,6 +252,7 @@ pub(super) fn of_sink(name: &str, error: &std::io::Error) -> Failure {
     }
 }
 
-fn now() -> Timestamp {
+/// The time of the machine's clock.
+pub(super) fn now() -> Timestamp {
     SystemClock.now()
 }

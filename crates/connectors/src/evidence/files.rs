@@ -135,6 +135,7 @@ impl Collector for FilesCollector {
     fn execute(&mut self, request: &CollectRequest, sink: &mut dyn Sink) -> Result<Collected, Failure> {
         let deadline = Deadline::of(request, TAKES_MAX);
         deadline.check("files")?;
+        let since = document::now();
         let mut collected = Collected::default();
         let mut listed: Vec<Listed> = Vec::new();
         let mut first_failure = None;
@@ -199,7 +200,7 @@ impl Collector for FilesCollector {
             "the paths that the playbook names",
             "statx before and after each was read",
         );
-        let written = document::write(KIND, list, sink, |document| {
+        let written = document::write_since(since, KIND, list, sink, |document| {
             document.begin_list("files")?;
             listed.iter().try_for_each(|it| document.item(it))?;
             document.end_list();

@@ -299,6 +299,12 @@ fn what_another_incident_holds_too_stays() {
     sim.run(Span::from_secs(1));
     assert_eq!(end(&sim), RecoveryEnd::Recovered);
     assert!(sim.is_blocked(BLOCKED[0]), "INC-2 holds it");
+    let told = sim.told(NoticeLevel::Warning);
+    let said = format!(
+        "one containment stays in force for other incidents: block-ip on {}",
+        BLOCKED[0]
+    );
+    assert!(told.iter().any(|it| it.contains(&said)), "{told:?}");
     assert!(!sim.is_blocked(BLOCKED[1]));
     sim.ends_clean();
 }

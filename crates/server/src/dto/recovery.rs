@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use staunch_model::{IncidentId, WatchId};
+use staunch_model::{IncidentId, TransactionId, WatchId};
 
 /// Start the recovery of an incident, or stop it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -87,4 +87,7 @@ pub struct RecoveryView {
     pub steps: Vec<RecoveryStepView>,
     /// The health watches of the incident that have not ended.
     pub watches: Vec<WatchView>,
+    /// What it has let go of, and what stays in force because other incidents hold it too.
+    #[serde(default)]
+    pub held_by_others: Vec<TransactionId>,
 }

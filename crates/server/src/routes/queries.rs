@@ -181,10 +181,16 @@ pub(crate) async fn recovery(
     let named = id.map(|Path(id)| id).unwrap_or_default();
     let id: IncidentId = named.parse().map_err(Failed::not_found)?;
     let (view, known) = app
-        .ask(move |state| (view::recovery(state, id), state.incidents.contains_key(&id)))
+        .ask(move |state| {
+            let known = state.incidents.contains_key(&id);
+            (view::recovery(state, id), (known, known || id.0 <= state.last_incident))
+        })
         .await?;
+    let (known, was_there) = known;
     view.map(Json).ok_or_else(|| {
-        if known {
+        if !was_there {
+            Failed::not_found(format!("there is no {id}")).hint("`staunch incident list` shows those there are")
+        } else if known {
             Failed::not_found(format!("the playbook of {id} has no recover phase"))
                 .hint(format!("`staunch release --incident {id}` lifts what it holds"))
         } else {

@@ -48,5 +48,9 @@ pub(crate) fn recovery(state: &EngineState, id: IncidentId) -> Option<RecoveryVi
         why: why.map(ToString::to_string),
         steps: steps.collect(),
         watches: watches.collect(),
+        held_by_others: match phase {
+            RecoveryPhase::Waiting => Vec::new(),
+            _ => state.left_to_others(id).map(|it| it.id).collect(),
+        },
     })
 }

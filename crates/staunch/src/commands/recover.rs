@@ -26,7 +26,7 @@ pub(super) fn run(args: &RecoverArgs) -> Result<Exit, Fault> {
     let question = if args.stop {
         format!("stop the recovery of {}?", args.id)
     } else {
-        if !show.json {
+        if !show.json && !args.change.yes {
             say(text(&output, &before).trim_end());
         }
         format!("recover {}?", args.id)
@@ -71,9 +71,18 @@ fn closed(client: &Client, output: &Output, id: IncidentId) -> Result<Exit, Faul
     ];
     let mut last = words.filter(|it| ends.iter().any(|end| it.starts_with(end)));
     let end = last.next().unwrap_or("its end is not in the index yet").to_owned();
-    let shown = json!({ "incident": id, "closed": true, "end": end });
+    // A containment that others hold too is not lifted.
+    let left = format!("let go of by {id}");
+    let left: Vec<String> = told
+        .iter()
+        .filter(|it| it["what"].as_str() == Some(&*left))
+        .filter_map(|it| Some(it["transaction"].as_str()?.to_owned()))
+        .collect();
+    let shown = json!({ "incident": id, "closed": true, "end": end, "held_by_others": left });
     output.show(&shown, |_| {
-        format!("Recovery of {id}: {}; it is closed\n", Printable(&end))
+        let mut text = format!("Recovery of {id}: {}; it is closed\n", Printable(&end));
+        text.push_str(&held_by_others(&left));
+        text
     })?;
     let failed = end.starts_with("recovery FAILED") || end.starts_with("recovery taken BACK");
     Ok(if failed { Exit::Failed } else { Exit::Ok })
@@ -101,6 +110,16 @@ fn wait(client: &Client, id: IncidentId, most: Duration) -> Result<RecoveryView,
             .hint(format!("it goes on: `staunch recover {id} --show` says how far it is")));
         }
         std::thread::sleep(LOOK_AGAIN);
+    }
+}
+
+fn held_by_others(all: &[String]) -> String {
+    match all {
+        [] => String::new(),
+        all => format!(
+            "  not lifted, because other incidents hold it too: {}\n",
+            Printable(&all.join(", "))
+        ),
     }
 }
 
@@ -132,5 +151,7 @@ fn text(output: &Output, view: &RecoveryView) -> String {
             watch.watch, watch.signal, watch.over, watch.unhealthy
         ));
     }
+    let held: Vec<String> = view.held_by_others.iter().map(ToString::to_string).collect();
+    text.push_str(&held_by_others(&held));
     text
 }

@@ -187,7 +187,7 @@ fn an_incident_is_recovered_from_step_by_step_and_taken_back_when_it_does_not_ho
             stderr(&again)
         );
         let none = server.run(&["recover", "INC-9", "--yes"]);
-        assert!(stderr(&none).contains("INC-9 is not open"), "{}", stderr(&none));
+        assert!(stderr(&none).contains("there is no INC-9"), "{}", stderr(&none));
         assert!(!home.log().contains("s3cret"));
     });
 }
@@ -211,6 +211,41 @@ fn a_recovery_that_closes_its_incident_says_how_it_ended() {
         let ended = server.ok(&["recover", "INC-1", "--yes", "--wait"]);
         assert!(ended.contains("Recovery of INC-1: recovered; it is closed"), "{ended}");
         assert!(element("203.0.113.51").is_none());
+    });
+}
+
+#[test]
+fn a_recovery_tells_what_others_hold_in_force() {
+    in_namespace("recover::shared", || {
+        let business = Business::start();
+        let home = business.home();
+        let (contain, _) = PLAYBOOK.split_once("recover:").expect("it has one");
+        let forgotten = contain.replace("deduplicate: 1m", "deduplicate: 0s");
+        let mode = "mode: { low: enforce, medium: enforce, high: observe }\n";
+        home.playbook("careful.yaml", &format!("{forgotten}recover:\n  - release\n{mode}"));
+        home.playbook(
+            "second.yaml",
+            &format!("{forgotten}{mode}").replace("playbook: careful", "playbook: second"),
+        );
+        let server = home.serve();
+        attack(&server, "203.0.113.52");
+        wait_until("an outcome of both", || {
+            ["INC-1", "INC-2"]
+                .iter()
+                .all(|id| server.get::<Value>(&format!("/v1/incidents/{id}"))["incident"]["outcome"] == "contained")
+        });
+        let ended = server.ok(&["recover", "INC-1", "--yes", "--wait"]);
+        assert!(
+            ended.contains("not lifted, because other incidents hold it too: TX-1"),
+            "{ended}"
+        );
+        assert!(element("203.0.113.52").is_some());
+        wait_until("a notice", || {
+            notices(&server).contains("INC-1 has recovered, and one containment stays in force for other incidents")
+        });
+        let unknown = server.run(&["recover", "INC-99", "--show"]);
+        assert_eq!(unknown.status.code(), Some(5), "{unknown:?}");
+        assert!(stderr(&unknown).contains("there is no INC-99"), "{unknown:?}");
     });
 }
 

@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use pcap_parser::traits::PcapReaderIterator as _;
 use pcap_parser::{Block, PcapBlockOwned, PcapError, PcapNGReader};
 use staunch_connectors::evidence::CaptureCollector;
-use staunch_model::{EvidenceOptions, Failure, FailureKind, Span};
+use staunch_model::{EvidenceOptions, Failure, FailureKind, Span, Timestamp};
 use staunch_netlink::namespace::NetNs;
 use staunch_ports::{About, CollectRequest, Collector as _, Sink};
 use staunch_testkit::contract::collector::Kept;
@@ -168,6 +168,12 @@ fn check(server: &str, client: &str, other: &str, asks: fn(&Packet) -> bool) {
     );
     assert!(packets.iter().any(|it| it.data.ends_with(&[b'c'; 100])));
     let told = kept.json("capture.json");
+    let at = |name: &str| -> Timestamp { told[name].as_str().expect("a time").parse().expect("a time") };
+    let lasted = Span::from_micros(told["lasted_us"].as_u64().expect("a number"));
+    assert!(
+        at("ended").since(at("begun")) + Span::from_millis(10) >= lasted,
+        "it begins with the first packet: {told}"
+    );
     assert_eq!(
         (told["packets"].as_u64(), &told["ended_by"]),
         (Some(packets.len() as u64), &"bytes".into())
