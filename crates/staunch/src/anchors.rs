@@ -61,6 +61,9 @@ pub(crate) struct AnchorState {
     pub(crate) failure: Option<String>,
     /// Since when attempts fail.
     pub(crate) failing_since: Option<Timestamp>,
+    /// Whether the last attempt has failed because what is there contradicts the log.
+    #[serde(default)]
+    pub(crate) is_contradicted: bool,
 }
 
 impl AnchorState {
@@ -202,8 +205,12 @@ impl Anchor {
         let mut state = known.unwrap_or_default();
         let outcome = self.attempt(&dir, &mut state);
         match &outcome {
-            Ok(_) => (state.failure, state.failing_since) = (None, None),
+            Ok(_) => {
+                (state.failure, state.failing_since) = (None, None);
+                state.is_contradicted = false;
+            }
             Err(failure) => {
+                state.is_contradicted = failure.kind == FailureKind::Conflict;
                 state.failure = Some(failure.to_string());
                 state.failing_since = state.failing_since.or_else(|| Some(now()));
             }

@@ -95,6 +95,14 @@ pub(crate) fn make_data_dir(config: &Config) -> Result<(), Fault> {
     })
 }
 
+/// Whether no other process uses the data directory.
+///
+/// # Errors
+/// [`Exit::InUse`] when one does.
+pub(crate) fn check_free(config: &Config) -> Result<(), Fault> {
+    SegmentJournal::check_free(&config.journal_dir()).map_err(|error| open_fault(&error))
+}
+
 /// Opens journal, index and driver in the data directory of `config`, in this order. With `lifelines`, this machine can be
 /// isolated.
 ///

@@ -114,6 +114,15 @@ enum Room {
 }
 
 impl SegmentJournal {
+    /// Whether no other process has the journal in `dir`, if there is one. It may have it the moment after: only
+    /// [`SegmentJournal::open`] takes it. For a start that is to be refused before it does anything else.
+    ///
+    /// # Errors
+    /// [`OpenError::Locked`], and what the disk says.
+    pub fn check_free(dir: &Path) -> Result<(), OpenError> {
+        Lock::look(dir)
+    }
+
     /// Opens the journal in `dir`, or makes an empty one. Waits for nothing but the disk.
     ///
     /// # Errors

@@ -70,6 +70,8 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
         Some(file) => tracing::info!(file = %file.display(), "configuration read"),
         None => tracing::info!("no configuration file, defaults hold"),
     }
+    // One that is started twice says so before it looks for a vault, which the other one has.
+    wiring::check_free(&config)?;
     let finder = wiring::targets(&config)?;
     // To tell processes, its thread has to look into them from outside of the sandbox.
     let outside = finder.clone().filter(|_| config.processes.enabled);

@@ -182,7 +182,7 @@ fn checkpoints_are_committed_with_their_history_and_what_was_put_back_is_found()
         stdout(&verified)
     );
     let doctor = stdout(&home.run(&["doctor"]));
-    assert!(doctor.contains("does not get the newest checkpoints"), "{doctor}");
+    assert!(doctor.contains("contradicts the log of evidence here"), "{doctor}");
     assert!(doctor.lines().all(|line| line.chars().count() <= 80), "{doctor}");
 }
 

@@ -20,6 +20,10 @@ fn a_second_server_on_the_same_data_is_refused() {
         };
         assert_eq!(second.status.code(), Some(7));
         assert!(stderr(&second).contains("is in use by process"), "{second:?}");
+        assert!(
+            !stderr(&second).contains("vault"),
+            "nothing else is the matter: {second:?}"
+        );
         let rebuild = home.run(&["index", "rebuild"]);
         assert_eq!(rebuild.status.code(), Some(7));
     });

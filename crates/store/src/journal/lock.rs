@@ -4,8 +4,9 @@
 //! process id inside is for people.
 
 use std::fs::{File, TryLockError};
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::os::unix::fs::FileExt as _;
+use std::path::Path;
 use std::process;
 
 use super::disk::Disk;
@@ -28,14 +29,9 @@ impl Lock {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                let pid = file
-                    .read_to_string(&mut holder)
-                    .ok()
-                    .and_then(|_| holder.trim().parse().ok());
                 return Err(OpenError::Locked {
                     dir: disk.dir().to_owned(),
-                    pid,
+                    pid: holder(&mut file),
                 });
             }
             Err(TryLockError::Error(error)) => return Err(OpenError::io("lock", &path, 0, error)),
@@ -47,10 +43,35 @@ impl Lock {
         Ok(Self { file })
     }
 
+    /// Fails when another process has the journal in `dir`. Takes nothing: it may be taken right after.
+    pub(super) fn look(dir: &Path) -> Result<(), OpenError> {
+        let path = dir.join(NAME);
+        let mut file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(OpenError::io("open the lock", &path, 0, error)),
+        };
+        match file.try_lock_shared() {
+            Ok(()) => file.unlock().map_err(|error| OpenError::io("unlock", &path, 0, error)),
+            Err(TryLockError::WouldBlock) => Err(OpenError::Locked {
+                dir: dir.to_owned(),
+                pid: holder(&mut file),
+            }),
+            Err(TryLockError::Error(error)) => Err(OpenError::io("lock", &path, 0, error)),
+        }
+    }
+
     /// The file that is locked.
     pub(super) fn file(&self) -> &File {
         &self.file
     }
+}
+
+/// The process that has the lock, as it has written down.
+fn holder(file: &mut File) -> Option<u32> {
+    let mut holder = String::new();
+    file.read_to_string(&mut holder).ok()?;
+    holder.trim().parse().ok()
 }
 
 impl Drop for Lock {

@@ -142,6 +142,13 @@ fn anchor(folder: &Path, settings: &AnchorSettings) -> Finding {
     };
     match &state.failure {
         None => Finding::new(CHECK, Health::Ok, format!("{name} has checkpoints of the log; {last}")),
+        Some(failure) if state.is_contradicted => {
+            let text = format!("{name} contradicts the log of evidence here: {failure}; {last}");
+            Finding::new(CHECK, Health::Problem, text).fix(
+                "an older copy was put in its place, or somebody wrote to one of them: keep both, and hold them against each \
+                 other with `staunch evidence verify --earlier CHECKPOINT`",
+            )
+        }
         Some(failure) => {
             let text = format!("{name} does not get the newest checkpoints: {failure}; {last}");
             Finding::new(CHECK, Health::Warning, text)
