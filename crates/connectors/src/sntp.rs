@@ -38,9 +38,15 @@ pub enum NotTold {
     /// It is the answer to something else, or made up by somebody who has not seen the question.
     #[error("it is the answer to another question")]
     Another,
-    /// The server does not know the time, or does not want to be asked.
-    #[error("the server does not tell the time: it is not synchronised, or does not want to be asked")]
+    /// The server does not know the time.
+    #[error("the server does not tell the time: it is not synchronised")]
     Unsynchronised,
+    /// The server wants to be asked less often: the kiss code `RATE` of RFC 5905, section 7.4.
+    #[error("the server wants to be asked less often")]
+    TooOften,
+    /// The server does not want to be asked any more: the kiss codes `DENY` and `RSTR`.
+    #[error("the server does not want to be asked by this machine")]
+    Unwanted,
     /// It cannot be: it would have come before it was asked for.
     #[error("its times cannot be")]
     Impossible,
@@ -76,6 +82,13 @@ impl Question {
             return Err(NotTold::Another);
         }
         let stratum = packet[1];
+        if stratum == 0 {
+            return Err(match &packet[12..16] {
+                b"RATE" => NotTold::TooOften,
+                b"DENY" | b"RSTR" => NotTold::Unwanted,
+                _ => NotTold::Unsynchronised,
+            });
+        }
         if leap == 3 || !(1..=15).contains(&stratum) {
             return Err(NotTold::Unsynchronised);
         }
@@ -183,7 +196,17 @@ mod tests {
         assert_eq!(changed(0, 0b00_001_100), Err(NotTold::Malformed), "version 1");
         assert_eq!(changed(31, b'x'), Err(NotTold::Another));
         assert_eq!(changed(0, 0b11_100_100), Err(NotTold::Unsynchronised));
-        assert_eq!(changed(1, 0), Err(NotTold::Unsynchronised), "a kiss of death");
+        assert_eq!(changed(1, 0), Err(NotTold::Unsynchronised), "a kiss of no known code");
+        for (code, expected) in [
+            (b"RATE", NotTold::TooOften),
+            (b"DENY", NotTold::Unwanted),
+            (b"RSTR", NotTold::Unwanted),
+        ] {
+            let mut kiss = packet;
+            kiss[1] = 0;
+            kiss[12..16].copy_from_slice(code);
+            assert_eq!(told(&kiss, received), Err(expected));
+        }
         assert_eq!(changed(1, 16), Err(NotTold::Unsynchronised));
         let mut none = packet;
         none[40..48].fill(0);

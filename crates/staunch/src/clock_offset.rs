@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use staunch_connectors::sntp::{PACKET_BYTES, Question, Told};
-use staunch_model::{ClockOffset, Printable};
+use staunch_connectors::sntp::{NotTold, PACKET_BYTES, Question, Told};
+use staunch_model::{ClockOffset, Printable, Timestamp};
 use staunch_runtime::ClockOffsetFn;
 
 use crate::config::Config;
@@ -22,8 +22,11 @@ pub(crate) const PORT: u16 = 123;
 /// How often it is asked. A clock that runs free is off by some milliseconds after that time.
 const EVERY: Duration = Duration::from_secs(300);
 
-/// The pause after it has not answered.
+/// The pause after it has not answered; it doubles each time, up to [`EVERY`].
 const AGAIN: Duration = Duration::from_secs(30);
+
+/// The longest pause for a server that wants to be asked less often.
+const SELDOM: Duration = Duration::from_secs(86_400);
 
 /// How long an answer is waited for.
 const WITHIN: Duration = Duration::from_secs(3);
@@ -31,11 +34,41 @@ const WITHIN: Duration = Duration::from_secs(3);
 /// How long what was told counts.
 const COUNTS: Duration = Duration::from_secs(1_200);
 
+/// How far apart the two clocks may be read, in microseconds: a thread may have to wait in between.
+const READ_APART_US: u64 = 20_000;
+
 /// The most that a crystal is off, for the time since the server was asked: 500 parts in a million, as NTP takes for it.
 const DRIFT_PARTS: u128 = 500;
 
-/// What was told, and when.
-type Known = Arc<Mutex<Option<(ClockOffset, Instant)>>>;
+/// What was told.
+type Known = Arc<Mutex<Option<Reading>>>;
+
+/// What was told, and when: by a clock that nobody sets, and by the one that it is about.
+struct Reading {
+    offset: ClockOffset,
+    at: Instant,
+    by_the_clock: Timestamp,
+}
+
+impl Reading {
+    /// How far the clock is off at `now`, which it shows `since` it was told. `None` when that was too long ago, or when the
+    /// clock was set in between: it is off by something else then.
+    fn after(&self, since: Duration, now: Timestamp) -> Option<ClockOffset> {
+        if since >= COUNTS {
+            return None;
+        }
+        let drift = u64::try_from(since.as_micros() * DRIFT_PARTS / 1_000_000).ok()?;
+        let passed = u64::try_from(since.as_micros()).ok()?;
+        let expected = self.by_the_clock.as_micros().saturating_add(passed);
+        if expected.abs_diff(now.as_micros()) > drift + READ_APART_US {
+            return None;
+        }
+        Some(ClockOffset {
+            error_max_us: self.offset.error_max_us.map(|it| it.saturating_add(drift)),
+            ..self.offset.clone()
+        })
+    }
+}
 
 /// How far the clock is off, by the server that the configuration names.
 pub(crate) struct Offset {
@@ -57,12 +90,8 @@ impl Offset {
         let known = Arc::clone(&self.known);
         Arc::new(move || {
             let known = known.lock().unwrap_or_else(PoisonError::into_inner);
-            let (offset, at) = known.as_ref().filter(|(_, at)| at.elapsed() < COUNTS)?;
-            let drift = u64::try_from(at.elapsed().as_micros() * DRIFT_PARTS / 1_000_000).ok()?;
-            Some(ClockOffset {
-                error_max_us: offset.error_max_us.map(|it| it.saturating_add(drift)),
-                ..offset.clone()
-            })
+            let reading = known.as_ref()?;
+            reading.after(reading.at.elapsed(), now())
         })
     }
 
@@ -81,35 +110,56 @@ impl Offset {
 }
 
 fn keep(server: &str, known: &Known) {
-    let mut is_failing = false;
+    let mut failures = 0_u32;
     loop {
         let pause = match ask(server) {
             Ok(told) => {
-                if is_failing {
+                if failures > 0 {
                     tracing::info!(server, "the time server tells the time again");
                 }
-                is_failing = false;
+                failures = 0;
                 let offset = ClockOffset {
                     offset_us: told.offset_us,
                     error_max_us: Some(told.error_max_us),
                     told_by: format!("SNTP of {server}, stratum {}", told.stratum).into(),
                 };
-                *known.lock().unwrap_or_else(PoisonError::into_inner) = Some((offset, Instant::now()));
+                *known.lock().unwrap_or_else(PoisonError::into_inner) = Some(Reading {
+                    offset,
+                    at: Instant::now(),
+                    by_the_clock: now(),
+                });
                 EVERY
             }
             Err(error) => {
-                if !is_failing {
+                let why = error.get_ref().and_then(|it| it.downcast_ref::<NotTold>()).copied();
+                if failures == 0 || why == Some(NotTold::Unwanted) {
                     let error = error.to_string();
                     tracing::warn!(
                         server, error = %Printable(&error),
                         "the time server does not tell how far the clock is off; evidence says when nobody knows"
                     );
                 }
-                is_failing = true;
-                AGAIN
+                failures = failures.saturating_add(1);
+                match pause_after(failures, why) {
+                    Some(pause) => pause,
+                    None => return,
+                }
             }
         };
         thread::sleep(pause);
+    }
+}
+
+/// How long nobody asks after so many failures in a row, the last for this reason; `None` for ever.
+fn pause_after(failures: u32, why: Option<NotTold>) -> Option<Duration> {
+    let doubled = |first: Duration, most: Duration| {
+        let factor = 2_u32.saturating_pow(failures.saturating_sub(1).min(16));
+        first.saturating_mul(factor).min(most)
+    };
+    match why {
+        Some(NotTold::Unwanted) => None,
+        Some(NotTold::TooOften) => Some(doubled(2 * EVERY, SELDOM)),
+        _ => Some(doubled(AGAIN, EVERY)),
     }
 }
 
@@ -158,6 +208,36 @@ mod tests {
         ] {
             assert_eq!(address(server), expected);
         }
+    }
+
+    #[test]
+    fn a_clock_that_was_set_makes_what_was_told_void() {
+        let at = |us: u64| Timestamp::from_micros(1_764_000_000_000_000 + us);
+        let reading = Reading {
+            offset: ClockOffset {
+                offset_us: 1_500,
+                error_max_us: Some(700),
+                told_by: "a test".into(),
+            },
+            at: Instant::now(),
+            by_the_clock: at(0),
+        };
+        let minute = Duration::from_secs(60);
+        let after = |us: u64| reading.after(minute, at(us)).map(|it| it.error_max_us);
+        assert_eq!(after(60_000_000), Some(Some(30_700)), "what the crystal may have added");
+        assert_eq!(after(60_040_000), Some(Some(30_700)), "it was slewed");
+        assert_eq!(after(61_000_000), None, "it was set forward");
+        assert_eq!(after(59_000_000), None, "it was set back");
+        assert!(reading.after(COUNTS, at(1_200_000_000)).is_none(), "it is too old");
+    }
+
+    #[test]
+    fn who_does_not_want_to_be_asked_is_left_alone() {
+        let seconds = |failures, why| pause_after(failures, why).map(|it| it.as_secs());
+        assert_eq!([1, 2, 3, 9].map(|it| seconds(it, None)), [30, 60, 120, 300].map(Some));
+        let often = Some(NotTold::TooOften);
+        assert_eq!([1, 2, 40].map(|it| seconds(it, often)), [600, 1_200, 86_400].map(Some));
+        assert_eq!(seconds(1, Some(NotTold::Unwanted)), None);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::{io, thread};
 
-use staunch_connectors::actions::exec_job::{Ended, Launch, Launcher, Report, Runs};
+use staunch_connectors::actions::exec_job::{Ended, Launch, Launcher, Report, Runs, launch};
 
 use crate::config::Config;
 use crate::exit::{Exit, Fault};
@@ -49,6 +49,7 @@ impl Outside {
     fn start() -> io::Result<Self> {
         let (sender, asked): (_, Receiver<Asked>) = sync_channel(WAITING_MAX);
         thread::Builder::new().name("jobs".into()).spawn(move || {
+            launch::end_left();
             for Asked { launch, answer } in asked {
                 // A thread for each, which is outside as well. Without one, who asked hears of nobody.
                 let run = move || drop(answer.send(launcher().run(launch)));

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use staunch_connectors::actions::exec_job::{Ended, Report, Runs as _};
 use staunch_model::{FailureKind, InstallationId, Outcome, Presence, Target};
 use staunch_ports::Action;
@@ -182,6 +183,11 @@ fn a_job_ends_when_whoever_started_it_has_gone() {
     while started().lines().count() < 3 {
         assert!(Instant::now() < deadline, "it does not start");
         std::thread::yield_now();
+    }
+    // A service manager that stops a unit ends all processes of it: this one has to end the job first.
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+        let pid = i32::try_from(supervisor.id()).unwrap();
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).unwrap();
     }
     // As when the server is killed.
     drop(input);
@@ -435,9 +441,12 @@ fn all_processes_of_a_job_share_its_memory() {
         launcher().run(launch.clone())
     };
     // `dd` has a whole block in memory until it is taken. One alone fits, two together do not.
-    let keep = "dd bs=40M count=1 iflag=fullblock if=/dev/urandom 2>/dev/null | (sleep 2; wc -c)";
-    let one = hold(keep);
+    let keep = |seconds: u8| {
+        format!("dd bs=40M count=1 iflag=fullblock if=/dev/urandom 2>/dev/null | (sleep {seconds}; wc -c)")
+    };
+    let one = hold(&keep(0));
     assert_eq!((&one.ended, one.output.trim()), (&Ended::Exited(0), "41943040"));
+    let keep = keep(5);
     let two = hold(&format!(
         "{keep} >$STATE/one & {keep} >$STATE/two; wait; cat $STATE/one $STATE/two; exit 1"
     ));

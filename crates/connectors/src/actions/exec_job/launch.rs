@@ -29,6 +29,7 @@ use std::time::Duration;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 
+use nix::sys::signal::{SigSet, Signal};
 use serde::{Deserialize, Serialize};
 
 use super::Confinement;
@@ -131,6 +132,11 @@ pub fn check_pinned(launch: &Launch) -> Result<(), String> {
     inner::check_pinned(launch)
 }
 
+/// Ends what supervisors have left that were killed, in the control groups of their jobs. A server does so when it starts.
+pub fn end_left() {
+    group::end_left();
+}
+
 enum Event {
     Ended,
     TooMuch,
@@ -138,6 +144,10 @@ enum Event {
 }
 
 fn supervise() -> io::Result<Report> {
+    // A service manager that stops the unit of the server tells all processes of it to end. This one ends when whoever asked has
+    // gone, and the job before it. What it starts has no signal blocked: the library of Rust sees to that.
+    let told_to_end: SigSet = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP].into_iter().collect();
+    told_to_end.thread_block()?;
     tree::close_inherited()?;
     let mut line = String::new();
     io::stdin().lock().read_line(&mut line)?;

@@ -245,6 +245,15 @@ fn limit(directory: &Path, is_v2: bool, controller: Controller, confinement: &Co
     }
 }
 
+/// Ends and removes, in all trees, what supervisors have left that are gone.
+pub(super) fn end_left() {
+    let proc = Proc::new(Path::new("/proc"));
+    // Where the trees cannot be told, no group was made.
+    for tree in trees(&proc).unwrap_or_default() {
+        remove_left(&proc, &tree);
+    }
+}
+
 /// Ends and removes what supervisors have left that are gone.
 fn remove_left(proc: &Proc, tree: &Tree) {
     let Ok(entries) = fs::read_dir(&tree.parent) else {
