@@ -157,33 +157,31 @@ impl Turn<'_> {
     /// Looks after an incident whose transactions have changed: siblings of a failure, the outcome, and its end.
     fn look_after(&mut self, id: IncidentId) {
         // One that has let go of what it contained is closed, and what it watches may still come into force.
-        self.look_after_watches(id);
+        if !self.state.watches.is_empty() {
+            self.look_after_watches(id);
+        }
         let is_open = |it: &Incident| it.status != IncidentStatus::Closed;
         if !self.state.incidents.get(&id).is_some_and(is_open) {
             return;
         }
-        self.look_after_recovery(id);
+        if !self.state.recoveries.is_empty() {
+            self.look_after_recovery(id);
+        }
         let Some(incident) = self.state.incidents.get(&id) else {
             return;
         };
-        let mut transactions: Vec<&Transaction> = Vec::with_capacity(incident.transactions.len());
-        let kept = |id| self.state.transactions.get(id);
-        transactions.extend(incident.transactions.iter().filter_map(kept));
-        // All of it is decided before anything is changed: what is told and whether it is closed depend on the
-        // transactions as they stand.
-        if let Some((playbook, step)) = self.planned_anew(incident, &transactions) {
-            self.plan_step(id, &playbook, &step);
+        if self.is_under_way(incident) {
+            debug_assert!(
+                matches!(self.follows(incident), Follows::Nothing),
+                "what is under way is waited for"
+            );
             return;
         }
-        // What gets back to normal contains nothing, and its failure undoes nothing.
-        transactions.retain(|it| it.incident != id || !self.state.is_recovering(it));
-        leave_out_judged_anew(&mut transactions);
-        match self.sibling_to_undo(incident, &transactions) {
-            Some(Sibling::Refuse(id)) => self.refuse(id, RefusalReason::Abandoned),
-            Some(Sibling::RollBack(it, failed)) => self.roll_back(&it, Cause::Sibling(failed)),
-            None => {
-                let news = self.news(incident, &transactions);
-                let end = self.end_of(incident, &transactions);
+        match self.follows(incident) {
+            Follows::Step(playbook, step) => self.plan_step(id, &playbook, &step),
+            Follows::Refusal(it) => self.refuse(it, RefusalReason::Abandoned),
+            Follows::RollBack(it, failed) => self.roll_back(&it, Cause::Sibling(failed)),
+            Follows::News { news, end } => {
                 if let Some((outcome, text)) = news {
                     self.tell_outcome(id, outcome, text.as_deref());
                 }
@@ -194,6 +192,51 @@ impl Turn<'_> {
                     });
                 }
             }
+            Follows::Nothing => {}
+        }
+    }
+
+    /// True when it is quickly seen that nothing follows: something of `incident` is under way, nothing has failed, and
+    /// nothing is judged anew. So it is for most changes of a transaction.
+    fn is_under_way(&self, incident: &Incident) -> bool {
+        let kept = |id| self.state.transactions.get(id);
+        let all = || incident.transactions.iter().filter_map(kept);
+        let waits = |it: &Transaction| {
+            let under_way = matches!(
+                it.state.kind(),
+                StateKind::Planned
+                    | StateKind::PreChecking
+                    | StateKind::Executing
+                    | StateKind::PostChecking
+                    | StateKind::Releasing
+                    | StateKind::RollingBack
+                    | StateKind::Settling
+            );
+            under_way && it.is_held_by(incident.id) && !self.state.is_recovering(it)
+        };
+        let is_newest = |it: &Transaction| !all().any(|other| is_newer_at_place(other, it));
+        let may_follow = |it: &Transaction| has_failed(it) || (it.incident != incident.id && another_may_act(it));
+        !all().any(may_follow) && all().any(|it| waits(it) && is_newest(it))
+    }
+
+    /// What follows from how the transactions of `incident` stand. All of it is decided before anything is changed: what is
+    /// told and whether it is closed depend on the transactions as they stand.
+    fn follows(&self, incident: &Incident) -> Follows {
+        let mut transactions: Vec<&Transaction> = Vec::with_capacity(incident.transactions.len());
+        let kept = |id| self.state.transactions.get(id);
+        transactions.extend(incident.transactions.iter().filter_map(kept));
+        if let Some((playbook, step)) = self.planned_anew(incident, &transactions) {
+            return Follows::Step(playbook, step);
+        }
+        // What gets back to normal contains nothing, and its failure undoes nothing.
+        transactions.retain(|it| it.incident != incident.id || !self.state.is_recovering(it));
+        leave_out_judged_anew(&mut transactions);
+        if let Some(follows) = self.sibling_to_undo(incident, &transactions) {
+            return follows;
+        }
+        match (self.news(incident, &transactions), self.end_of(incident, &transactions)) {
+            (None, None) => Follows::Nothing,
+            (news, end) => Follows::News { news, end },
         }
     }
 
@@ -223,7 +266,7 @@ impl Turn<'_> {
     /// When one step has failed, the others are undone in reverse order of completion, one after the other.
     ///
     /// When something is done, the incident is then looked at again.
-    fn sibling_to_undo(&self, incident: &Incident, transactions: &[&Transaction]) -> Option<Sibling> {
+    fn sibling_to_undo(&self, incident: &Incident, transactions: &[&Transaction]) -> Option<Follows> {
         let failed = transactions.iter().find(|it| has_failed(it))?.id;
         let keeps = self
             .state
@@ -240,7 +283,7 @@ impl Turn<'_> {
             ) && it.held_only_by(incident.id)
         };
         if let Some(it) = transactions.iter().find(waits) {
-            return Some(Sibling::Refuse(it.id));
+            return Some(Follows::Refusal(it.id));
         }
         let busy = transactions.iter().any(|it| {
             matches!(
@@ -260,7 +303,7 @@ impl Turn<'_> {
                 }
             });
         match last {
-            Some(it) if !busy => Some(Sibling::RollBack(Box::new(Transaction::clone(it)), failed)),
+            Some(it) if !busy => Some(Follows::RollBack(Box::new(Transaction::clone(it)), failed)),
             _ => None,
         }
     }
@@ -328,12 +371,21 @@ impl Turn<'_> {
     }
 }
 
-/// What a failed step does to one of the others.
-enum Sibling {
-    /// It does not act.
-    Refuse(TransactionId),
-    /// It is undone, because of this one.
+/// What follows from how the transactions of an incident stand.
+enum Follows {
+    /// A step is planned that had joined what then did not act.
+    Step(Arc<Playbook>, MatchedStep),
+    /// One does not act, because another step has failed.
+    Refusal(TransactionId),
+    /// One is undone, because of this other one, which has failed.
     RollBack(Box<Transaction>, TransactionId),
+    /// People are told, or the incident is closed and absorbs events until then, or both.
+    News {
+        news: Option<(IncidentOutcome, Option<Box<str>>)>,
+        end: Option<Timestamp>,
+    },
+    /// There is nothing to do.
+    Nothing,
 }
 
 /// Drops those that say nothing about the incident any more.
@@ -379,9 +431,11 @@ fn another_may_act(it: &Transaction) -> bool {
 
 /// True when a newer one of `transactions` is where `it` is: then `it` says nothing about the incident any more.
 fn is_judged_anew(it: &Transaction, transactions: &[&Transaction]) -> bool {
-    transactions
-        .iter()
-        .any(|other| other.id > it.id && (other.kind, &other.target) == (it.kind, &it.target))
+    transactions.iter().any(|other| is_newer_at_place(other, it))
+}
+
+fn is_newer_at_place(other: &Transaction, it: &Transaction) -> bool {
+    other.id > it.id && (other.kind, &other.target) == (it.kind, &it.target)
 }
 
 /// True when `it` failed, so that its siblings are to be undone.

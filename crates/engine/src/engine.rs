@@ -120,6 +120,15 @@ impl Engine {
         Step { now, records, effects }
     }
 
+    /// Whether this engine knows what `other` does, once it has been asked at `now`. Nothing of it is changed.
+    pub fn equals_at(&mut self, now: Timestamp, other: &Self) -> bool {
+        let before = self.state.now;
+        self.state.now = before.max(now.min(limits::NOW_MAX));
+        let equals = self.state == other.state;
+        self.state.now = before;
+        equals
+    }
+
     /// Applies a frame from the journal without deciding anything. Its effects belong to the past and are dropped:
     /// [`Input::Started`] takes up what is open.
     ///

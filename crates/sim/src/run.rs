@@ -71,7 +71,11 @@ fn play(scenario: &Scenario, traced: bool) -> Report {
             .map(String::as_str)
             .or_else(|| panic.downcast_ref::<&str>().copied())
             .unwrap_or("something that is not text");
-        sim.fail(Invariant::NoPanic, what.to_owned());
+        // What was wrong before it comes first. Finding that may panic too.
+        let found = catch_unwind(AssertUnwindSafe(|| sim.fail(Invariant::NoPanic, what.to_owned())));
+        if found.is_err() {
+            sim.violate(Invariant::NoPanic, what.to_owned(), sim.now);
+        }
     }
     let end = sim.leader().map(|at| std::mem::take(&mut sim.replicas[at].engine));
     if let Some(violation) = &sim.violation {
@@ -107,6 +111,8 @@ struct Entry {
     now: Timestamp,
     epoch: u32,
     frame: Arc<Frame>,
+    /// The true time at which it became durable.
+    durable_at: Timestamp,
 }
 
 #[derive(Default)]
@@ -263,6 +269,8 @@ struct Sim<'a> {
     next_cut: usize,
     /// What the last process knew when it ended, and after how many frames, if nothing of it was lost.
     last_known: Option<(usize, Engine)>,
+    /// How many durable frames have been held against the model.
+    judged: usize,
     /// What so many frames of the journal give when they are applied to nothing. It goes on where it was left: applying
     /// the same frames again could only give the same.
     folded: (usize, Engine),
@@ -308,6 +316,7 @@ impl<'a> Sim<'a> {
             excused: BTreeSet::new(),
             next_cut: 0,
             last_known: None,
+            judged: 0,
             folded: (0, Engine::new()),
         }
     }
@@ -538,12 +547,15 @@ impl<'a> Sim<'a> {
         self.trace.line(self.now.since(START), what);
     }
 
+    /// Something is wrong at present, unless something was before.
     fn fail(&mut self, invariant: Invariant, what: String) {
-        self.violate(invariant, what);
+        self.catch_up();
+        self.violate(invariant, what, self.now);
     }
 
-    fn violate(&mut self, invariant: Invariant, what: String) {
-        let at = self.now.since(START);
+    /// Something was wrong at the true time `at`. What was found first counts.
+    fn violate(&mut self, invariant: Invariant, what: String, at: Timestamp) {
+        let at = at.since(START);
         self.violation.get_or_insert(Violation { invariant, what, at });
     }
 }
