@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use staunch_model::text::boxed;
+use staunch_model::text::Sentence;
 use staunch_model::{
     Await, Cause, Change, Failure, FailureKind, GuardName, Incident, IncidentId, IncidentOutcome, IncidentStatus,
     MatchedStep, NoticeId, NoticeLevel, OnFailure, Playbook, Record, RefusalReason, Span, State, StateKind, Timestamp,
@@ -315,12 +315,14 @@ impl Turn<'_> {
         let playbook = self.state.playbooks.get(&incident.playbook);
         let tells = |playbook: &&Arc<Playbook>| playbook.notify.iter().any(|step| step.when.contains(&outcome));
         let text = playbook.filter(tells).map(|playbook| {
-            let key = staunch_model::Printable(&incident.key);
-            let reason = first_reason(transactions);
-            boxed(format_args!(
-                "{} ({}, {key}): {outcome}{reason}",
-                incident.id, playbook.name
-            ))
+            let mut text = Sentence::new();
+            text.show(incident.id).text(" (").text(&playbook.name).text(", ");
+            text.show(staunch_model::Printable(&incident.key));
+            text.text("): ").text(outcome.name());
+            if let Some(reason) = first_reason(transactions) {
+                text.text(": ").text(&reason);
+            }
+            text.boxed()
         });
         Some((outcome, text))
     }
@@ -477,15 +479,12 @@ fn outcome(transactions: &[&Transaction]) -> Option<IncidentOutcome> {
     }
 }
 
-/// Why the first transaction that did not come into force did not, as the end of a sentence.
-fn first_reason(transactions: &[&Transaction]) -> String {
+/// Why the first transaction that did not come into force did not.
+fn first_reason(transactions: &[&Transaction]) -> Option<String> {
     if transactions.is_empty() {
-        return format!(": {}", RefusalReason::NoTarget);
+        return Some(RefusalReason::NoTarget.to_string());
     }
-    transactions
-        .iter()
-        .find_map(|it| reason(it))
-        .map_or_else(String::new, |reason| format!(": {reason}"))
+    transactions.iter().find_map(|it| reason(it))
 }
 
 /// Why `it` is where it is, for people; `None` when the state says it all.

@@ -25,6 +25,7 @@ use crate::mutant::{Mutant, is};
 use crate::networks::Networks;
 use crate::repeat::Repeats;
 use crate::risk::KnownTargets;
+use crate::standing::Standing;
 
 /// Bytes of a state that are handed on at once.
 const ENCODED_AT_ONCE: usize = 8 * 1024;
@@ -218,7 +219,7 @@ pub struct Index {
     /// Transactions in flight.
     pub in_flight: u32,
     /// How many transactions are in each state. Those that have ended, and are not stuck, are not counted.
-    pub standing: BTreeMap<(ActionKind, StateKind), u64>,
+    pub standing: Standing,
     /// How many incidents are open.
     pub incidents_open: u64,
     /// Incidents whose transactions have changed since they were last looked at.
@@ -603,7 +604,7 @@ impl Index {
         }
         self.in_flight += u32::from(kind.is_in_flight());
         if stands(kind) {
-            *self.standing.entry((transaction.kind, kind)).or_default() += 1;
+            self.standing.add(transaction.kind, kind);
         }
     }
 
@@ -631,15 +632,11 @@ impl Index {
             }
             self.in_flight -= u32::from(kind.is_in_flight());
             self.in_flight += u32::from(after.is_in_flight());
-            let before = (transaction.kind, kind);
-            if let Some(count) = self.standing.get_mut(&before) {
-                *count -= 1;
-                if *count == 0 {
-                    self.standing.remove(&before);
-                }
+            if stands(kind) {
+                self.standing.take(transaction.kind, kind);
             }
             if stands(after) {
-                *self.standing.entry((transaction.kind, after)).or_default() += 1;
+                self.standing.add(transaction.kind, after);
             }
         }
         if ends {

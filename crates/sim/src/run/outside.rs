@@ -163,7 +163,7 @@ impl Sim<'_> {
         };
         let matched = Match {
             playbook: playbook.hash,
-            key: key(number).into(),
+            key: key(number),
             preserve: targets
                 .iter()
                 .enumerate()
