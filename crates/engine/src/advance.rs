@@ -214,9 +214,16 @@ impl Turn<'_> {
             );
             under_way && it.is_held_by(incident.id) && !self.state.is_recovering(it)
         };
-        let is_newest = |it: &Transaction| !all().any(|other| is_newer_at_place(other, it));
-        let may_follow = |it: &Transaction| has_failed(it) || (it.incident != incident.id && another_may_act(it));
-        !all().any(may_follow) && all().any(|it| waits(it) && is_newest(it))
+        let is_alone = incident.transactions.len() == 1;
+        let is_newest = |it: &Transaction| is_alone || !all().any(|other| is_newer_at_place(other, it));
+        let mut under_way = false;
+        for it in all() {
+            if has_failed(it) || (it.incident != incident.id && another_may_act(it)) {
+                return false;
+            }
+            under_way = under_way || (waits(it) && is_newest(it));
+        }
+        under_way
     }
 
     /// What follows from how the transactions of `incident` stand. All of it is decided before anything is changed: what is

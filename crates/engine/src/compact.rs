@@ -40,6 +40,8 @@ macro_rules! numbers {
 
 numbers!(IncidentId, TransactionId);
 
+impl Key for u128 {}
+
 impl<A: Ord + Clone, B: Ord + Clone> Key for (A, B) {}
 
 impl<A: Ord + Clone, B: Ord + Clone, C: Ord + Clone> Key for (A, B, C) {}
@@ -104,7 +106,17 @@ impl<K: Key, V> Compact<K, V> {
 
     /// The value of `key`.
     #[must_use]
+    #[inline]
     pub fn get(&self, key: &K) -> Option<&V> {
+        if let [chunk] = &*self.chunks
+            && let Some(at) = chunk.guess(key)
+        {
+            return chunk.values.get(at);
+        }
+        self.search(key)
+    }
+
+    fn search(&self, key: &K) -> Option<&V> {
         let chunk = &self.chunks[self.chunk_of(key)?];
         chunk.find(key).ok().map(|at| &chunk.values[at])
     }
@@ -163,10 +175,15 @@ impl<K: Key, V> Compact<K, V> {
         let place = self.chunk_of(key)?;
         let chunk = &mut self.chunks[place];
         let at = chunk.find(key).ok()?;
-        chunk.keys.remove(at);
-        let value = chunk.values.remove(at);
+        let left = chunk.keys.len() - 1;
+        let value = if at == left {
+            chunk.keys.pop();
+            chunk.values.pop()?
+        } else {
+            chunk.keys.remove(at);
+            chunk.values.remove(at)
+        };
         self.len -= 1;
-        let left = chunk.keys.len();
         if left < chunk.keys.capacity() / 2 && chunk.keys.capacity() > SMALL {
             chunk.shrink();
         }
@@ -231,7 +248,9 @@ impl<K: Key, V> Compact<K, V> {
 
     /// All entries, in the order of their keys.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&K, &V)> {
-        self.chunks.iter().flat_map(|chunk| chunk.keys.iter().zip(&chunk.values))
+        self.chunks
+            .iter()
+            .flat_map(|chunk| chunk.keys.iter().zip(&chunk.values))
     }
 
     /// All keys, in their order.
@@ -300,21 +319,24 @@ impl<K: Key, V> Chunk<K, V> {
         }
     }
 
+    /// Where `key` is, if it is where it would be with none missing.
+    #[inline]
+    fn guess(&self, key: &K) -> Option<usize> {
+        let guess = key.steps_from(self.keys.first()?);
+        (self.keys.get(guess)? == key).then_some(guess)
+    }
+
     /// Where `key` is, or where it would be.
     fn find(&self, key: &K) -> Result<usize, usize> {
         let keys = &self.keys;
-        let (Some(first), Some(last)) = (keys.first(), keys.last()) else {
-            return Err(0);
-        };
         // Most of what is new comes last.
-        if last < key {
+        if keys.last().is_none_or(|last| last < key) {
             return Err(keys.len());
         }
-        let guess = key.steps_from(first);
-        if keys.get(guess) == Some(key) {
-            return Ok(guess);
+        match self.guess(key) {
+            Some(at) => Ok(at),
+            None => keys.binary_search(key),
         }
-        keys.binary_search(key)
     }
 
     fn insert(&mut self, at: usize, key: K, value: V) {
@@ -324,8 +346,13 @@ impl<K: Key, V> Chunk<K, V> {
             self.keys.reserve_exact(more);
             self.values.reserve_exact(more);
         }
-        self.keys.insert(at, key);
-        self.values.insert(at, value);
+        if at == self.keys.len() {
+            self.keys.push(key);
+            self.values.push(value);
+        } else {
+            self.keys.insert(at, key);
+            self.values.insert(at, value);
+        }
     }
 
     fn split_off(&mut self, at: usize) -> Self {

@@ -238,11 +238,7 @@ fn freshness(question: &Question, now: Timestamp) -> GuardResult {
         why.text("the event is ").span(age).text(than).span(limit).boxed()
     };
     if age > limit && !is(Mutant::FreshnessIgnored) {
-        return result(
-            Verdict::Refused,
-            Some(age),
-            is_old(" old, more than "),
-        );
+        return result(Verdict::Refused, Some(age), is_old(" old, more than "));
     }
     result(Verdict::Passed, Some(age), is_old(" old, at most "))
 }
@@ -471,7 +467,12 @@ fn spent(state: &EngineState, question: &Question, guard: GuardName, now: Timest
         why.number(count).text(" ").text(kind).text(what);
         why.text(" in the last hour, ").number(max).text(" allowed");
     } else {
-        why.number(count).text(" of ").number(max).text(" ").text(kind).text(what);
+        why.number(count)
+            .text(" of ")
+            .number(max)
+            .text(" ")
+            .text(kind)
+            .text(what);
         why.text(" in the last hour");
     }
     GuardResult {

@@ -11,7 +11,9 @@ impl Standing {
     pub fn iter(&self) -> impl Iterator<Item = (ActionKind, StateKind, u64)> {
         let of_kind = |(kind, counts): (ActionKind, &'_ [u32; StateKind::ALL.len()])| {
             let counts = *counts;
-            let counts = StateKind::ALL.into_iter().map(move |state| (state, counts[state as usize]));
+            let counts = StateKind::ALL
+                .into_iter()
+                .map(move |state| (state, counts[state as usize]));
             counts.map(move |(state, count)| (kind, state, u64::from(count)))
         };
         let kinds = ActionKind::ALL.into_iter().map(|kind| (kind, &self.0[kind as usize]));

@@ -193,12 +193,27 @@ pub enum Subject {
 /// is never stored, so that it need not be the same in another build.
 pub type KeyHash = u64;
 
+/// A time and the number of what is due then, as one number that is in their order: two of them are compared at once.
+type Due = u128;
+
+fn due(time: Timestamp, number: u64) -> Due {
+    Due::from(time.as_micros()) << u64::BITS | Due::from(number)
+}
+
+fn due_at(due: Due) -> Timestamp {
+    Timestamp::from_micros(u64::try_from(due >> u64::BITS).unwrap_or(u64::MAX))
+}
+
+fn due_number(due: Due) -> u64 {
+    u64::try_from(due & Due::from(u64::MAX)).unwrap_or(u64::MAX)
+}
+
 /// What is due when.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Deadlines {
-    transactions: CompactSet<(Timestamp, TransactionId)>,
-    incidents: CompactSet<(Timestamp, IncidentId)>,
-    notices: CompactSet<(Timestamp, NoticeId)>,
+    transactions: CompactSet<Due>,
+    incidents: CompactSet<Due>,
+    notices: CompactSet<Due>,
     evidence: BTreeSet<(Timestamp, EvidenceId)>,
     watches: BTreeSet<(Timestamp, IncidentId, WatchId)>,
 }
@@ -517,17 +532,17 @@ impl Deadlines {
         let mut first = self
             .transactions
             .first()
-            .map(|(time, id)| (*time, Subject::Transaction(*id)));
+            .map(|it| (due_at(*it), Subject::Transaction(TransactionId(due_number(*it)))));
         let mut consider = |time: Timestamp, subject: Subject| {
             if first.is_none_or(|(other, _)| time < other) {
                 first = Some((time, subject));
             }
         };
-        if let Some((time, id)) = self.incidents.first() {
-            consider(*time, Subject::Incident(*id));
+        if let Some(it) = self.incidents.first() {
+            consider(due_at(*it), Subject::Incident(IncidentId(due_number(*it))));
         }
-        if let Some((time, id)) = self.notices.first() {
-            consider(*time, Subject::Notice(*id));
+        if let Some(it) = self.notices.first() {
+            consider(due_at(*it), Subject::Notice(NoticeId(due_number(*it))));
         }
         if let Some((time, id)) = self.evidence.first() {
             consider(*time, Subject::Evidence(*id));
@@ -542,9 +557,9 @@ impl Deadlines {
     #[must_use]
     pub fn contains(&self, (time, subject): &(Timestamp, Subject)) -> bool {
         match *subject {
-            Subject::Transaction(id) => self.transactions.contains(&(*time, id)),
-            Subject::Incident(id) => self.incidents.contains(&(*time, id)),
-            Subject::Notice(id) => self.notices.contains(&(*time, id)),
+            Subject::Transaction(id) => self.transactions.contains(&due(*time, id.0)),
+            Subject::Incident(id) => self.incidents.contains(&due(*time, id.0)),
+            Subject::Notice(id) => self.notices.contains(&due(*time, id.0)),
             Subject::Evidence(id) => self.evidence.contains(&(*time, id)),
             Subject::Watch(incident, id) => self.watches.contains(&(*time, incident, id)),
         }
@@ -564,9 +579,9 @@ impl Deadlines {
 
     pub(crate) fn insert(&mut self, (time, subject): (Timestamp, Subject)) -> bool {
         match subject {
-            Subject::Transaction(id) => self.transactions.add((time, id)),
-            Subject::Incident(id) => self.incidents.add((time, id)),
-            Subject::Notice(id) => self.notices.add((time, id)),
+            Subject::Transaction(id) => self.transactions.add(due(time, id.0)),
+            Subject::Incident(id) => self.incidents.add(due(time, id.0)),
+            Subject::Notice(id) => self.notices.add(due(time, id.0)),
             Subject::Evidence(id) => self.evidence.insert((time, id)),
             Subject::Watch(incident, id) => self.watches.insert((time, incident, id)),
         }
@@ -574,9 +589,9 @@ impl Deadlines {
 
     pub(crate) fn remove(&mut self, (time, subject): &(Timestamp, Subject)) -> bool {
         match *subject {
-            Subject::Transaction(id) => self.transactions.take(&(*time, id)),
-            Subject::Incident(id) => self.incidents.take(&(*time, id)),
-            Subject::Notice(id) => self.notices.take(&(*time, id)),
+            Subject::Transaction(id) => self.transactions.take(&due(*time, id.0)),
+            Subject::Incident(id) => self.incidents.take(&due(*time, id.0)),
+            Subject::Notice(id) => self.notices.take(&due(*time, id.0)),
             Subject::Evidence(id) => self.evidence.remove(&(*time, id)),
             Subject::Watch(incident, id) => self.watches.remove(&(*time, incident, id)),
         }

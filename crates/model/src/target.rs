@@ -102,9 +102,18 @@ impl PartialOrd for Target {
 /// By kind, then by name: the order that would be derived. Maps of targets ask for it all the time, and nearly always
 /// about two IPv4 addresses.
 impl Ord for Target {
+    #[inline]
     fn cmp(&self, other: &Self) -> Ordering {
         match (self, other) {
             (Self::Address(IpAddr::V4(one)), Self::Address(IpAddr::V4(other))) => one.to_bits().cmp(&other.to_bits()),
+            (one, other) => one.cmp_any(other),
+        }
+    }
+}
+
+impl Target {
+    fn cmp_any(&self, other: &Self) -> Ordering {
+        match (self, other) {
             (Self::Address(one), Self::Address(other)) => one.cmp(other),
             (Self::Process(one), Self::Process(other)) => one.cmp(other),
             (Self::Account(one), Self::Account(other)) => one.cmp(other),
@@ -390,6 +399,34 @@ pub struct Found {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn targets_are_ordered_by_kind_and_then_by_name() {
+        let texts = [
+            "203.0.113.7",
+            "203.0.113.10",
+            "9.0.0.1",
+            "2001:db8::7",
+            "::1",
+            "pid:4242@153452.00001f3c",
+            "pid:77@153452.00001f3c",
+            "account:bob",
+            "account:alice",
+            "host:web-1.example.net",
+            "domain:evil.example",
+        ];
+        let targets: Vec<Target> = texts.iter().map(|text| text.parse().expect("a target")).collect();
+        let place = |it: &Target| {
+            let name = (it.address().is_none() && it.process().is_none()).then(|| it.to_string());
+            (it.aim(), it.address(), it.process(), name)
+        };
+        for one in &targets {
+            for other in &targets {
+                assert_eq!(one.cmp(other), place(one).cmp(&place(other)), "{one} {other}");
+                assert_eq!(one.cmp(other) == Ordering::Equal, one == other, "{one} {other}");
+            }
+        }
+    }
 
     #[test]
     fn what_is_shown_is_read_back() {

@@ -90,7 +90,7 @@ impl fmt::Display for Digits {
 /// A sentence in the making: what `format!` gives in a fraction of the time, because most parts are not written by way of
 /// the standard library's formatting.
 #[derive(Debug)]
-pub struct Sentence(OnStack<192>);
+pub struct Sentence(String);
 
 impl Default for Sentence {
     fn default() -> Self {
@@ -101,13 +101,16 @@ impl Default for Sentence {
 impl Sentence {
     /// One without words.
     #[must_use]
-    pub const fn new() -> Self {
-        Self(OnStack::new())
+    pub fn new() -> Self {
+        // One that is made while another one is finds no room, and makes its own.
+        let mut made = ROOM.take();
+        made.clear();
+        Self(made)
     }
 
     /// Adds `text` as it is.
     pub fn text(&mut self, text: &str) -> &mut Self {
-        self.0.push(text);
+        self.0.push_str(text);
         self
     }
 
@@ -150,15 +153,19 @@ impl Sentence {
         self
     }
 
-    /// The whole of it.
+    /// The whole of it. There are no words left.
     #[must_use]
-    pub fn boxed(&self) -> Box<str> {
-        self.0.as_str().into()
+    pub fn boxed(&mut self) -> Box<str> {
+        let boxed = self.0.as_str().into();
+        let made = std::mem::take(&mut self.0);
+        if made.capacity() <= ROOM_KEPT {
+            ROOM.set(made);
+        }
+        boxed
     }
 }
 
 /// Text that fits into `N` bytes on the stack, or does not and is on the heap.
-#[derive(Debug)]
 struct OnStack<const N: usize> {
     bytes: [u8; N],
     used: usize,
@@ -167,7 +174,16 @@ struct OnStack<const N: usize> {
 
 impl<const N: usize> fmt::Write for OnStack<N> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.push(text);
+        if let Some(rest) = &mut self.rest {
+            rest.push_str(text);
+        } else if let Some(room) = self.bytes.get_mut(self.used..self.used + text.len()) {
+            room.copy_from_slice(text.as_bytes());
+            self.used += text.len();
+        } else {
+            let mut whole = self.as_str().to_owned();
+            whole.push_str(text);
+            self.rest = Some(whole);
+        }
         Ok(())
     }
 }
@@ -178,19 +194,6 @@ impl<const N: usize> OnStack<N> {
             bytes: [0; N],
             used: 0,
             rest: None,
-        }
-    }
-
-    fn push(&mut self, text: &str) {
-        if let Some(rest) = &mut self.rest {
-            rest.push_str(text);
-        } else if let Some(room) = self.bytes.get_mut(self.used..self.used + text.len()) {
-            room.copy_from_slice(text.as_bytes());
-            self.used += text.len();
-        } else {
-            let mut whole = self.as_str().to_owned();
-            whole.push_str(text);
-            self.rest = Some(whole);
         }
     }
 
@@ -215,16 +218,10 @@ pub fn boxed(text: fmt::Arguments<'_>) -> Box<str> {
     if let Some(text) = text.as_str() {
         return text.into();
     }
-    // One that is made while another one is finds no room, and makes its own.
-    let mut made = ROOM.take();
-    made.clear();
+    let mut made = Sentence::new();
     // Writing to it cannot fail.
-    let _ = fmt::Write::write_fmt(&mut made, text);
-    let boxed = made.as_str().into();
-    if made.capacity() <= ROOM_KEPT {
-        ROOM.set(made);
-    }
-    boxed
+    let _ = fmt::Write::write_fmt(&mut made.0, text);
+    made.boxed()
 }
 
 /// Writes `text` to `f` with the width that is asked for.
@@ -256,7 +253,7 @@ mod tests {
             }
         }
         assert_eq!(*boxed(format_args!("a{Nested}{}b{Nested}", Digits(2))), *"a<1>2b<1>");
-        let id = crate::TransactionId(7);
+        let id = TransactionId(7);
         assert_eq!(format!("{id}|{id:>6}|{id:<6}|{id:.2}"), "TX-7|  TX-7|TX-7  |TX");
     }
 
@@ -266,7 +263,10 @@ mod tests {
         numbers.extend((0..20).flat_map(|power| [10_u64.pow(power) - 1, 10_u64.pow(power), 10_u64.pow(power) + 1]));
         for number in numbers {
             assert_eq!(Digits(number).to_string(), number.to_string());
-            assert_eq!(*Sentence::new().text("<").number(number).text(">").boxed(), *format!("<{number}>"));
+            assert_eq!(
+                *Sentence::new().text("<").number(number).text(">").boxed(),
+                *format!("<{number}>")
+            );
         }
     }
 
@@ -282,7 +282,12 @@ mod tests {
             }
         }
         let long = "é".repeat(150);
-        let made = Sentence::new().text("a ").show(TransactionId(7)).text(&long).number(5).boxed();
+        let made = Sentence::new()
+            .text("a ")
+            .show(TransactionId(7))
+            .text(&long)
+            .number(5)
+            .boxed();
         assert_eq!(*made, *format!("a TX-7{long}5"));
     }
 

@@ -121,8 +121,28 @@ struct Log {
     /// How many of them are durable.
     durable: usize,
     epoch: u32,
-    /// What a process knew after so many frames. It is made bytes when it is read, since most never are.
-    snapshot: Option<(usize, Engine)>,
+    /// What a process knew at some time.
+    snapshot: Option<Snapshot>,
+}
+
+/// What a process knew after so many frames.
+struct Snapshot {
+    frames: usize,
+    engine: Engine,
+    /// It has been made bytes and read from them. That is done when it is needed, since most never are, and only once: the
+    /// same bytes could only give the same.
+    is_read: bool,
+}
+
+impl Snapshot {
+    /// What reading it gives; `None` when that fails.
+    fn read(&mut self) -> Option<Engine> {
+        if !self.is_read {
+            self.engine = Engine::from_snapshot(&self.engine.state().encode()).ok()?;
+            self.is_read = true;
+        }
+        Some(self.engine.clone())
+    }
 }
 
 /// A frame that is decided, and what waits for it to be durable.

@@ -118,10 +118,9 @@ impl Sim<'_> {
     }
 
     pub(super) fn recover(&mut self, replica: usize) -> Engine {
-        let snapshot = self.log.snapshot.as_ref();
-        let snapshot = snapshot.filter(|(at, _)| *at <= self.log.frames.len());
-        let snapshot =
-            snapshot.and_then(|(at, known)| Some((*at, Engine::from_snapshot(&known.state().encode()).ok()?)));
+        let frames = self.log.frames.len();
+        let snapshot = self.log.snapshot.as_mut().filter(|it| it.frames <= frames);
+        let snapshot = snapshot.and_then(|it| Some((it.frames, it.read()?)));
         if is(Mutant::RecoveryDecidesAgain) {
             let mut engine = snapshot.map_or_else(Engine::new, |(_, engine)| engine);
             let now = self.replicas[replica].clock.read(self.now);
@@ -361,7 +360,11 @@ impl Sim<'_> {
         // One that has been replaced may be done with its own frames, and knows nothing of those after them.
         let whole = it.epoch == self.log.epoch && it.group.is_empty() && self.log.durable == self.log.frames.len();
         if whole && self.log.frames.len() % 64 == 40 {
-            self.log.snapshot = Some((self.log.frames.len(), it.engine.clone()));
+            self.log.snapshot = Some(Snapshot {
+                frames: self.log.frames.len(),
+                engine: it.engine.clone(),
+                is_read: false,
+            });
         }
     }
 }
