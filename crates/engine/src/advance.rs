@@ -226,8 +226,8 @@ impl Turn<'_> {
         under_way
     }
 
-    /// What follows from how the transactions of `incident` stand. All of it is decided before anything is changed: what is
-    /// told and whether it is closed depend on the transactions as they stand.
+    /// What follows from how the transactions of `incident` stand. All of it is decided before anything is changed: what
+    /// is told and whether it is closed depend on the transactions as they stand.
     fn follows(&self, incident: &Incident) -> Follows {
         let mut transactions: Vec<&Transaction> = Vec::with_capacity(incident.transactions.len());
         let kept = |id| self.state.transactions.get(id);

@@ -12,7 +12,8 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use staunch_model::{IncidentId, TransactionId};
 
-/// Entries of one chunk. With more, an insertion in the middle moves more; with fewer, the list of the chunks weighs more.
+/// Entries of one chunk. With more, an insertion in the middle moves more; with fewer, the list of the chunks weighs
+/// more.
 const CHUNK_MAX: usize = 64;
 
 /// Room for so many entries is left to a chunk that had them: giving it back and asking for it again takes longer than
@@ -21,8 +22,8 @@ const SMALL: usize = 8;
 
 /// What entries are ordered by. Keys are small, and are cloned for the bounds of chunks.
 pub trait Key: Ord + Clone {
-    /// How many entries are between that of `first` and this one, where keys are numbers that are given out one after the
-    /// other and none is missing: a guess, which spares most look-ups the search.
+    /// How many entries are between that of `first` and this one, where keys are numbers that are given out one after
+    /// the other and none is missing: a guess, which spares most look-ups the search.
     fn steps_from(&self, _first: &Self) -> usize {
         usize::MAX
     }
@@ -49,7 +50,8 @@ impl<A: Ord + Clone, B: Ord + Clone, C: Ord + Clone> Key for (A, B, C) {}
 /// An ordered map.
 #[derive(Clone)]
 pub struct Compact<K, V> {
-    /// In the order of their keys. None is empty unless it is the only one: maps that are empty again and again keep their room.
+    /// In the order of their keys. None is empty unless it is the only one: maps that are empty again and again keep
+    /// their room.
     chunks: Vec<Chunk<K, V>>,
     len: usize,
 }

@@ -2,7 +2,8 @@
 
 use staunch_model::{ActionKind, StateKind};
 
-/// A count for each kind of action and each state. They change with every step of every transaction, so each has its place.
+/// A count for each kind of action and each state. They change with every step of every transaction, so each has its
+/// place.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Standing([[u32; StateKind::ALL.len()]; ActionKind::ALL.len()]);
 

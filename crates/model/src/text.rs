@@ -87,8 +87,8 @@ impl fmt::Display for Digits {
     }
 }
 
-/// A sentence in the making: what `format!` gives in a fraction of the time, because most parts are not written by way of
-/// the standard library's formatting.
+/// A sentence in the making: what `format!` gives in a fraction of the time, because most parts are not written by way
+/// of the standard library's formatting.
 #[derive(Debug)]
 pub struct Sentence(String);
 

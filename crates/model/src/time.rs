@@ -191,8 +191,8 @@ impl Span {
 }
 
 impl Span {
-    /// The numbers of the two largest units, the first of which is not zero unless the whole is, for people. Below a minute
-    /// one unit is enough, and the other is zero.
+    /// The numbers of the two largest units, the first of which is not zero unless the whole is, for people. Below a
+    /// minute one unit is enough, and the other is zero.
     #[expect(clippy::missing_const_for_fn, reason = "nobody asks for it at compile time")]
     pub(crate) fn parts(self) -> [(u64, &'static str); 2] {
         let us = self.0;

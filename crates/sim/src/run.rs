@@ -129,8 +129,8 @@ struct Log {
 struct Snapshot {
     frames: usize,
     engine: Engine,
-    /// It has been made bytes and read from them. That is done when it is needed, since most never are, and only once: the
-    /// same bytes could only give the same.
+    /// It has been made bytes and read from them. That is done when it is needed, since most never are, and only once:
+    /// the same bytes could only give the same.
     is_read: bool,
 }
 

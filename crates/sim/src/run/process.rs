@@ -161,8 +161,8 @@ impl Sim<'_> {
 
     /// Holds the durable frames against the model that have not been yet.
     ///
-    /// Many at a time, when the model is asked or the run ends, since the processor then has the model's code and data at
-    /// hand. Whatever is wrong with a frame is found with the time at which that became durable, and before all that
+    /// Many at a time, when the model is asked or the run ends, since the processor then has the model's code and data
+    /// at hand. Whatever is wrong with a frame is found with the time at which that became durable, and before all that
     /// happened after it, as if it had been found at once; a run that is traced does so at once.
     pub(super) fn judge(&mut self) {
         while self.judged < self.log.durable && self.violation.is_none() {
