@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use staunch_model::text::boxed;
+use staunch_model::text::Sentence;
 use staunch_model::{
     Await, Cause, Change, Failure, FailureKind, GuardName, Incident, IncidentId, IncidentOutcome, IncidentStatus,
     MatchedStep, NoticeId, NoticeLevel, OnFailure, Playbook, Record, RefusalReason, Span, State, StateKind, Timestamp,
@@ -155,33 +155,31 @@ impl Turn<'_> {
     /// Looks after an incident whose transactions have changed: siblings of a failure, the outcome, and its end.
     fn look_after(&mut self, id: IncidentId) {
         // One that has let go of what it contained is closed, and what it watches may still come into force.
-        self.look_after_watches(id);
+        if !self.state.watches.is_empty() {
+            self.look_after_watches(id);
+        }
         let is_open = |it: &Incident| it.status != IncidentStatus::Closed;
         if !self.state.incidents.get(&id).is_some_and(is_open) {
             return;
         }
-        self.look_after_recovery(id);
+        if !self.state.recoveries.is_empty() {
+            self.look_after_recovery(id);
+        }
         let Some(incident) = self.state.incidents.get(&id) else {
             return;
         };
-        let mut transactions: Vec<&Transaction> = Vec::with_capacity(incident.transactions.len());
-        let kept = |id| self.state.transactions.get(id);
-        transactions.extend(incident.transactions.iter().filter_map(kept));
-        // All of it is decided before anything is changed: what is told and whether it is closed depend on the
-        // transactions as they stand.
-        if let Some((playbook, step)) = self.planned_anew(incident, &transactions) {
-            self.plan_step(id, &playbook, &step);
+        if self.is_under_way(incident) {
+            debug_assert!(
+                matches!(self.follows(incident), Follows::Nothing),
+                "what is under way is waited for"
+            );
             return;
         }
-        // What gets back to normal contains nothing, and its failure undoes nothing.
-        transactions.retain(|it| it.incident != id || !self.state.is_recovering(it));
-        leave_out_judged_anew(&mut transactions);
-        match self.sibling_to_undo(incident, &transactions) {
-            Some(Sibling::Refuse(id)) => self.refuse(id, RefusalReason::Abandoned),
-            Some(Sibling::RollBack(it, failed)) => self.roll_back(&it, Cause::Sibling(failed)),
-            None => {
-                let news = self.news(incident, &transactions);
-                let end = self.end_of(incident, &transactions);
+        match self.follows(incident) {
+            Follows::Step(playbook, step) => self.plan_step(id, &playbook, &step),
+            Follows::Refusal(it) => self.refuse(it, RefusalReason::Abandoned),
+            Follows::RollBack(it, failed) => self.roll_back(&it, Cause::Sibling(failed)),
+            Follows::News { news, end } => {
                 if let Some((outcome, text)) = news {
                     self.tell_outcome(id, outcome, text.as_deref());
                 }
@@ -192,6 +190,58 @@ impl Turn<'_> {
                     });
                 }
             }
+            Follows::Nothing => {}
+        }
+    }
+
+    /// True when it is quickly seen that nothing follows: something of `incident` is under way, nothing has failed, and
+    /// nothing is judged anew. So it is for most changes of a transaction.
+    fn is_under_way(&self, incident: &Incident) -> bool {
+        let kept = |id| self.state.transactions.get(id);
+        let all = || incident.transactions.iter().filter_map(kept);
+        let waits = |it: &Transaction| {
+            let under_way = matches!(
+                it.state.kind(),
+                StateKind::Planned
+                    | StateKind::PreChecking
+                    | StateKind::Executing
+                    | StateKind::PostChecking
+                    | StateKind::Releasing
+                    | StateKind::RollingBack
+                    | StateKind::Settling
+            );
+            under_way && it.is_held_by(incident.id) && !self.state.is_recovering(it)
+        };
+        let is_alone = incident.transactions.len() == 1;
+        let is_newest = |it: &Transaction| is_alone || !all().any(|other| is_newer_at_place(other, it));
+        let mut under_way = false;
+        for it in all() {
+            if has_failed(it) || (it.incident != incident.id && another_may_act(it)) {
+                return false;
+            }
+            under_way = under_way || (waits(it) && is_newest(it));
+        }
+        under_way
+    }
+
+    /// What follows from how the transactions of `incident` stand. All of it is decided before anything is changed: what
+    /// is told and whether it is closed depend on the transactions as they stand.
+    fn follows(&self, incident: &Incident) -> Follows {
+        let mut transactions: Vec<&Transaction> = Vec::with_capacity(incident.transactions.len());
+        let kept = |id| self.state.transactions.get(id);
+        transactions.extend(incident.transactions.iter().filter_map(kept));
+        if let Some((playbook, step)) = self.planned_anew(incident, &transactions) {
+            return Follows::Step(playbook, step);
+        }
+        // What gets back to normal contains nothing, and its failure undoes nothing.
+        transactions.retain(|it| it.incident != incident.id || !self.state.is_recovering(it));
+        leave_out_judged_anew(&mut transactions);
+        if let Some(follows) = self.sibling_to_undo(incident, &transactions) {
+            return follows;
+        }
+        match (self.news(incident, &transactions), self.end_of(incident, &transactions)) {
+            (None, None) => Follows::Nothing,
+            (news, end) => Follows::News { news, end },
         }
     }
 
@@ -221,7 +271,7 @@ impl Turn<'_> {
     /// When one step has failed, the others are undone in reverse order of completion, one after the other.
     ///
     /// When something is done, the incident is then looked at again.
-    fn sibling_to_undo(&self, incident: &Incident, transactions: &[&Transaction]) -> Option<Sibling> {
+    fn sibling_to_undo(&self, incident: &Incident, transactions: &[&Transaction]) -> Option<Follows> {
         let failed = transactions.iter().find(|it| has_failed(it))?.id;
         let keeps = self
             .state
@@ -238,7 +288,7 @@ impl Turn<'_> {
             ) && it.held_only_by(incident.id)
         };
         if let Some(it) = transactions.iter().find(waits) {
-            return Some(Sibling::Refuse(it.id));
+            return Some(Follows::Refusal(it.id));
         }
         let busy = transactions.iter().any(|it| {
             matches!(
@@ -258,7 +308,7 @@ impl Turn<'_> {
                 }
             });
         match last {
-            Some(it) if !busy => Some(Sibling::RollBack(Box::new(Transaction::clone(it)), failed)),
+            Some(it) if !busy => Some(Follows::RollBack(Box::new(Transaction::clone(it)), failed)),
             _ => None,
         }
     }
@@ -270,12 +320,14 @@ impl Turn<'_> {
         let playbook = self.state.playbooks.get(&incident.playbook);
         let tells = |playbook: &&Arc<Playbook>| playbook.notify.iter().any(|step| step.when.contains(&outcome));
         let text = playbook.filter(tells).map(|playbook| {
-            let key = staunch_model::Printable(&incident.key);
-            let reason = first_reason(transactions);
-            boxed(format_args!(
-                "{} ({}, {key}): {outcome}{reason}",
-                incident.id, playbook.name
-            ))
+            let mut text = Sentence::new();
+            text.show(incident.id).text(" (").text(&playbook.name).text(", ");
+            text.show(staunch_model::Printable(&incident.key));
+            text.text("): ").text(outcome.name());
+            if let Some(reason) = first_reason(transactions) {
+                text.text(": ").text(&reason);
+            }
+            text.boxed()
         });
         Some((outcome, text))
     }
@@ -326,12 +378,21 @@ impl Turn<'_> {
     }
 }
 
-/// What a failed step does to one of the others.
-enum Sibling {
-    /// It does not act.
-    Refuse(TransactionId),
-    /// It is undone, because of this one.
+/// What follows from how the transactions of an incident stand.
+enum Follows {
+    /// A step is planned that had joined what then did not act.
+    Step(Arc<Playbook>, MatchedStep),
+    /// One does not act, because another step has failed.
+    Refusal(TransactionId),
+    /// One is undone, because of this other one, which has failed.
     RollBack(Box<Transaction>, TransactionId),
+    /// People are told, or the incident is closed and absorbs events until then, or both.
+    News {
+        news: Option<(IncidentOutcome, Option<Box<str>>)>,
+        end: Option<Timestamp>,
+    },
+    /// There is nothing to do.
+    Nothing,
 }
 
 /// Drops those that say nothing about the incident any more.
@@ -377,9 +438,11 @@ fn another_may_act(it: &Transaction) -> bool {
 
 /// True when a newer one of `transactions` is where `it` is: then `it` says nothing about the incident any more.
 fn is_judged_anew(it: &Transaction, transactions: &[&Transaction]) -> bool {
-    transactions
-        .iter()
-        .any(|other| other.id > it.id && (other.kind, &other.target) == (it.kind, &it.target))
+    transactions.iter().any(|other| is_newer_at_place(other, it))
+}
+
+fn is_newer_at_place(other: &Transaction, it: &Transaction) -> bool {
+    other.id > it.id && (other.kind, &other.target) == (it.kind, &it.target)
 }
 
 /// True when `it` failed, so that its siblings are to be undone.
@@ -421,15 +484,12 @@ fn outcome(transactions: &[&Transaction]) -> Option<IncidentOutcome> {
     }
 }
 
-/// Why the first transaction that did not come into force did not, as the end of a sentence.
-fn first_reason(transactions: &[&Transaction]) -> String {
+/// Why the first transaction that did not come into force did not.
+fn first_reason(transactions: &[&Transaction]) -> Option<String> {
     if transactions.is_empty() {
-        return format!(": {}", RefusalReason::NoTarget);
+        return Some(RefusalReason::NoTarget.to_string());
     }
-    transactions
-        .iter()
-        .find_map(|it| reason(it))
-        .map_or_else(String::new, |reason| format!(": {reason}"))
+    transactions.iter().find_map(|it| reason(it))
 }
 
 /// Why `it` is where it is, for people; `None` when the state says it all.

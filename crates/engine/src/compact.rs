@@ -4,27 +4,55 @@
 //! That one keeps the nodes of a map filled in ascending order, as ids are given out, half empty, and an entry in a `Box`
 //! costs a pointer and what the allocator adds (2026-11-25: 609 bytes a lease with it, 375 with this).
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Bound, Index, RangeBounds};
 
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use staunch_model::{IncidentId, TransactionId};
 
-/// Entries of one chunk. With more, an insertion in the middle moves more; with fewer, the map of the chunks weighs more.
+/// Entries of one chunk. With more, an insertion in the middle moves more; with fewer, the list of the chunks weighs
+/// more.
 const CHUNK_MAX: usize = 64;
 
 /// Room for so many entries is left to a chunk that had them: giving it back and asking for it again takes longer than
 /// it is worth.
 const SMALL: usize = 8;
 
-/// An ordered map. Its keys are small, and are cloned for the bounds of chunks.
+/// What entries are ordered by. Keys are small, and are cloned for the bounds of chunks.
+pub trait Key: Ord + Clone {
+    /// How many entries are between that of `first` and this one, where keys are numbers that are given out one after
+    /// the other and none is missing: a guess, which spares most look-ups the search.
+    fn steps_from(&self, _first: &Self) -> usize {
+        usize::MAX
+    }
+}
+
+macro_rules! numbers {
+    ($($id:ty),*) => {$(
+        impl Key for $id {
+            fn steps_from(&self, first: &Self) -> usize {
+                usize::try_from(self.0.wrapping_sub(first.0)).unwrap_or(usize::MAX)
+            }
+        }
+    )*};
+}
+
+numbers!(IncidentId, TransactionId);
+
+impl Key for u128 {}
+
+impl<A: Ord + Clone, B: Ord + Clone> Key for (A, B) {}
+
+impl<A: Ord + Clone, B: Ord + Clone, C: Ord + Clone> Key for (A, B, C) {}
+
+/// An ordered map.
 #[derive(Clone)]
 pub struct Compact<K, V> {
-    /// Each chunk by a lower bound of its keys, which is above all keys of the chunk before. None is empty unless it is the
-    /// only one: maps that are empty again and again keep their room.
-    chunks: BTreeMap<K, Chunk<K, V>>,
+    /// In the order of their keys. None is empty unless it is the only one: maps that are empty again and again keep
+    /// their room.
+    chunks: Vec<Chunk<K, V>>,
     len: usize,
 }
 
@@ -34,6 +62,8 @@ pub type CompactSet<K> = Compact<K, ()>;
 /// Some neighbouring entries, ordered by key.
 #[derive(Clone)]
 struct Chunk<K, V> {
+    /// Not above any of its keys, and above all keys of the chunk before.
+    bound: K,
     keys: Vec<K>,
     values: Vec<V>,
 }
@@ -41,13 +71,13 @@ struct Chunk<K, V> {
 impl<K, V> Default for Compact<K, V> {
     fn default() -> Self {
         Self {
-            chunks: BTreeMap::new(),
+            chunks: Vec::new(),
             len: 0,
         }
     }
 }
 
-impl<K: Ord + Clone, V> Compact<K, V> {
+impl<K: Key, V> Compact<K, V> {
     /// A map without entries.
     #[must_use]
     pub fn new() -> Self {
@@ -66,26 +96,38 @@ impl<K: Ord + Clone, V> Compact<K, V> {
         self.len == 0
     }
 
+    /// The chunk that has `key`, if any has.
+    fn chunk_of(&self, key: &K) -> Option<usize> {
+        match self.chunks.len() {
+            0 => None,
+            // Nothing to look for.
+            1 => Some(0),
+            _ => self.chunks.partition_point(|chunk| chunk.bound <= *key).checked_sub(1),
+        }
+    }
+
     /// The value of `key`.
     #[must_use]
+    #[inline]
     pub fn get(&self, key: &K) -> Option<&V> {
-        let chunk = if self.chunks.len() == 1 {
-            // Nothing to look for.
-            self.chunks.first_key_value()?.1
-        } else {
-            self.chunks.range(..=key).next_back()?.1
-        };
-        chunk.keys.binary_search(key).ok().map(|at| &chunk.values[at])
+        if let [chunk] = &*self.chunks
+            && let Some(at) = chunk.guess(key)
+        {
+            return chunk.values.get(at);
+        }
+        self.search(key)
+    }
+
+    fn search(&self, key: &K) -> Option<&V> {
+        let chunk = &self.chunks[self.chunk_of(key)?];
+        chunk.find(key).ok().map(|at| &chunk.values[at])
     }
 
     /// The value of `key`, to be changed.
     pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
-        let chunk = if self.chunks.len() == 1 {
-            self.chunks.values_mut().next()?
-        } else {
-            self.chunks.range_mut(..=key).next_back()?.1
-        };
-        chunk.keys.binary_search(key).ok().map(|at| &mut chunk.values[at])
+        let at = self.chunk_of(key)?;
+        let chunk = &mut self.chunks[at];
+        chunk.find(key).ok().map(|at| &mut chunk.values[at])
     }
 
     /// True when there is an entry with `key`.
@@ -96,26 +138,17 @@ impl<K: Ord + Clone, V> Compact<K, V> {
 
     /// Enters `value` under `key`, and gives back what was there.
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
-        if self.chunks.len() == 1
-            && let Some((bound, chunk)) = self.chunks.iter_mut().next()
-            && *bound <= key
-            && chunk.keys.len() < CHUNK_MAX
-        {
-            match chunk.keys.binary_search(&key) {
-                Ok(at) => return Some(std::mem::replace(&mut chunk.values[at], value)),
-                Err(at) => chunk.insert(at, key, value),
-            }
-            self.len += 1;
-            return None;
+        if self.chunks.is_empty() {
+            self.chunks.push(Chunk::new(key.clone()));
         }
-        if self.chunks.range(..=key.clone()).next_back().is_none() {
-            // It comes before everything: the first chunk takes it, under a lower bound that is low enough.
-            let first = self.chunks.pop_first().map_or_else(Chunk::new, |(_, chunk)| chunk);
-            self.chunks.insert(key.clone(), first);
+        let place = self.chunk_of(&key).unwrap_or(0);
+        let is_last = place + 1 == self.chunks.len();
+        let chunk = &mut self.chunks[place];
+        if key < chunk.bound {
+            // It comes before everything: the first chunk takes it.
+            chunk.bound = key.clone();
         }
-        let is_last = self.chunks.last_key_value().is_some_and(|(bound, _)| *bound <= key);
-        let (_, chunk) = self.chunks.range_mut(..=key.clone()).next_back()?;
-        let at = match chunk.keys.binary_search(&key) {
+        let at = match chunk.find(&key) {
             Ok(at) => return Some(std::mem::replace(&mut chunk.values[at], value)),
             Err(at) => at,
         };
@@ -126,93 +159,80 @@ impl<K: Ord + Clone, V> Compact<K, V> {
         }
         // A map that grows at its end only is left with full chunks.
         let mut upper = if is_last && at == CHUNK_MAX {
-            Chunk::new()
+            Chunk::new(key.clone())
         } else {
             chunk.split_off(CHUNK_MAX / 2)
         };
-        match upper.keys.first() {
-            Some(first) if key < *first => chunk.insert(at, key, value),
-            _ => upper.insert(at - chunk.keys.len(), key, value),
+        if key < upper.bound {
+            chunk.insert(at, key, value);
+        } else {
+            upper.insert(at - chunk.keys.len(), key, value);
         }
-        if let Some(bound) = upper.keys.first().cloned() {
-            self.chunks.insert(bound, upper);
-        }
+        self.chunks.insert(place + 1, upper);
         None
     }
 
     /// Takes out the entry of `key`, and gives back its value.
     pub fn remove(&mut self, key: &K) -> Option<V> {
-        let (bound, chunk) = if self.chunks.len() == 1 {
-            self.chunks.iter_mut().next()?
+        let place = self.chunk_of(key)?;
+        let chunk = &mut self.chunks[place];
+        let at = chunk.find(key).ok()?;
+        let left = chunk.keys.len() - 1;
+        let value = if at == left {
+            chunk.keys.pop();
+            chunk.values.pop()?
         } else {
-            self.chunks.range_mut(..=key).next_back()?
+            chunk.keys.remove(at);
+            chunk.values.remove(at)
         };
-        let at = chunk.keys.binary_search(key).ok()?;
-        let bound = bound.clone();
-        chunk.keys.remove(at);
-        let value = chunk.values.remove(at);
         self.len -= 1;
-        let left = chunk.keys.len();
         if left < chunk.keys.capacity() / 2 && chunk.keys.capacity() > SMALL {
             chunk.shrink();
         }
         if self.chunks.len() == 1 {
             // There is nothing to join it with.
         } else if left == 0 {
-            self.chunks.remove(&bound);
+            self.chunks.remove(place);
         } else if left < CHUNK_MAX / 4 {
-            let before = self
-                .chunks
-                .range(..&bound)
-                .next_back()
-                .map(|(before, _)| before.clone());
-            let behind = (Bound::Excluded(&bound), Bound::Unbounded);
-            let behind = self
-                .chunks
-                .range::<K, _>(behind)
-                .next()
-                .map(|(behind, _)| behind.clone());
-            let joined = before.is_some_and(|before| self.join(&before, &bound));
-            if !joined && let Some(behind) = behind {
-                self.join(&bound, &behind);
+            let joined = place > 0 && self.join(place - 1);
+            if !joined && place + 1 < self.chunks.len() {
+                self.join(place);
             }
         }
         Some(value)
     }
 
-    /// Makes the chunks at two neighbouring bounds one, if there is room to spare.
-    fn join(&mut self, lower: &K, upper: &K) -> bool {
-        let keys: usize = [lower, upper].iter().map(|bound| self.chunks[*bound].keys.len()).sum();
+    /// Makes the chunk at `lower` and the one behind it one, if there is room to spare.
+    fn join(&mut self, lower: usize) -> bool {
+        let keys = self.chunks[lower].keys.len() + self.chunks[lower + 1].keys.len();
         if keys > CHUNK_MAX / 2 {
             return false;
         }
-        let taken = self.chunks.remove(upper);
-        if let (Some(mut taken), Some(chunk)) = (taken, self.chunks.get_mut(lower)) {
-            chunk.keys.append(&mut taken.keys);
-            chunk.values.append(&mut taken.values);
-            chunk.shrink();
-        }
+        let mut taken = self.chunks.remove(lower + 1);
+        let chunk = &mut self.chunks[lower];
+        chunk.keys.append(&mut taken.keys);
+        chunk.values.append(&mut taken.values);
+        chunk.shrink();
         true
     }
 
     /// The entry with the lowest key.
     #[must_use]
     pub fn first_key_value(&self) -> Option<(&K, &V)> {
-        let (_, chunk) = self.chunks.first_key_value()?;
+        let chunk = self.chunks.first()?;
         Some((chunk.keys.first()?, chunk.values.first()?))
     }
 
     /// The lowest key.
     #[must_use]
     pub fn first(&self) -> Option<&K> {
-        self.first_key_value().map(|(key, _)| key)
+        self.chunks.first()?.keys.first()
     }
 
     /// Takes out all entries. The room of a single small chunk is kept.
     pub fn clear(&mut self) {
         self.len = 0;
-        if self.chunks.len() == 1
-            && let Some(chunk) = self.chunks.values_mut().next()
+        if let [chunk] = &mut *self.chunks
             && chunk.keys.capacity() <= SMALL
         {
             chunk.keys.clear();
@@ -231,39 +251,33 @@ impl<K: Ord + Clone, V> Compact<K, V> {
     /// All entries, in the order of their keys.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&K, &V)> {
         self.chunks
-            .values()
+            .iter()
             .flat_map(|chunk| chunk.keys.iter().zip(&chunk.values))
     }
 
     /// All keys, in their order.
     pub fn keys(&self) -> impl DoubleEndedIterator<Item = &K> {
-        self.chunks.values().flat_map(|chunk| &chunk.keys)
+        self.chunks.iter().flat_map(|chunk| &chunk.keys)
     }
 
     /// All values, in the order of their keys.
     pub fn values(&self) -> impl DoubleEndedIterator<Item = &V> {
-        self.chunks.values().flat_map(|chunk| &chunk.values)
+        self.chunks.iter().flat_map(|chunk| &chunk.values)
     }
 
     /// The entries whose keys are in `range`, in their order.
     pub fn range(&self, range: impl RangeBounds<K>) -> impl DoubleEndedIterator<Item = (&K, &V)> {
         // The chunk that `range` begins in may have a bound below it.
-        let start = match range.start_bound() {
-            Bound::Included(key) | Bound::Excluded(key) => {
-                self.chunks.range(..=key).next_back().map(|(bound, _)| bound.clone())
-            }
-            Bound::Unbounded => None,
+        let from = match range.start_bound() {
+            Bound::Included(key) | Bound::Excluded(key) => self.chunk_of(key).unwrap_or(0),
+            Bound::Unbounded => 0,
         };
         let to = match range.end_bound() {
-            Bound::Included(key) | Bound::Excluded(key) => Some(key.clone()),
-            Bound::Unbounded => None,
+            Bound::Included(key) | Bound::Excluded(key) => self.chunk_of(key).map_or(0, |last| last + 1),
+            Bound::Unbounded => self.chunks.len(),
         };
-        // The map of the chunks must not be asked for what ends before it begins.
-        let nothing = matches!((&start, &to), (Some(start), Some(to)) if to < start);
-        let from = start.map_or(Bound::Unbounded, Bound::Included);
-        let to = to.map_or(Bound::Unbounded, Bound::Included);
-        let chunks = (!nothing).then(|| self.chunks.range((from, to)));
-        chunks.into_iter().flatten().flat_map(move |(_, chunk)| {
+        let chunks = self.chunks.get(from..to).unwrap_or_default();
+        chunks.iter().flat_map(move |chunk| {
             let low = match range.start_bound() {
                 Bound::Included(start) => chunk.keys.partition_point(|key| key < start),
                 Bound::Excluded(start) => chunk.keys.partition_point(|key| key <= start),
@@ -280,7 +294,7 @@ impl<K: Ord + Clone, V> Compact<K, V> {
     }
 }
 
-impl<K: Ord + Clone> CompactSet<K> {
+impl<K: Key> CompactSet<K> {
     /// True when `key` is in the set.
     #[must_use]
     pub fn contains(&self, key: &K) -> bool {
@@ -298,11 +312,32 @@ impl<K: Ord + Clone> CompactSet<K> {
     }
 }
 
-impl<K, V> Chunk<K, V> {
-    fn new() -> Self {
+impl<K: Key, V> Chunk<K, V> {
+    fn new(bound: K) -> Self {
         Self {
+            bound,
             keys: Vec::new(),
             values: Vec::new(),
+        }
+    }
+
+    /// Where `key` is, if it is where it would be with none missing.
+    #[inline]
+    fn guess(&self, key: &K) -> Option<usize> {
+        let guess = key.steps_from(self.keys.first()?);
+        (self.keys.get(guess)? == key).then_some(guess)
+    }
+
+    /// Where `key` is, or where it would be.
+    fn find(&self, key: &K) -> Result<usize, usize> {
+        let keys = &self.keys;
+        // Most of what is new comes last.
+        if keys.last().is_none_or(|last| last < key) {
+            return Err(keys.len());
+        }
+        match self.guess(key) {
+            Some(at) => Ok(at),
+            None => keys.binary_search(key),
         }
     }
 
@@ -313,12 +348,18 @@ impl<K, V> Chunk<K, V> {
             self.keys.reserve_exact(more);
             self.values.reserve_exact(more);
         }
-        self.keys.insert(at, key);
-        self.values.insert(at, value);
+        if at == self.keys.len() {
+            self.keys.push(key);
+            self.values.push(value);
+        } else {
+            self.keys.insert(at, key);
+            self.values.insert(at, value);
+        }
     }
 
     fn split_off(&mut self, at: usize) -> Self {
         let upper = Self {
+            bound: self.keys[at].clone(),
             keys: self.keys.split_off(at),
             values: self.values.split_off(at),
         };
@@ -332,7 +373,7 @@ impl<K, V> Chunk<K, V> {
     }
 }
 
-impl<K: Ord + Clone, V> Index<&K> for Compact<K, V> {
+impl<K: Key, V> Index<&K> for Compact<K, V> {
     type Output = V;
 
     /// # Panics
@@ -342,21 +383,21 @@ impl<K: Ord + Clone, V> Index<&K> for Compact<K, V> {
     }
 }
 
-impl<K: Ord + Clone, V: PartialEq> PartialEq for Compact<K, V> {
+impl<K: Key, V: PartialEq> PartialEq for Compact<K, V> {
     fn eq(&self, other: &Self) -> bool {
         self.len == other.len && self.iter().eq(other.iter())
     }
 }
 
-impl<K: Ord + Clone, V: Eq> Eq for Compact<K, V> {}
+impl<K: Key, V: Eq> Eq for Compact<K, V> {}
 
-impl<K: Ord + Clone + fmt::Debug, V: fmt::Debug> fmt::Debug for Compact<K, V> {
+impl<K: Key + fmt::Debug, V: fmt::Debug> fmt::Debug for Compact<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map().entries(self.iter()).finish()
     }
 }
 
-impl<K: Ord + Clone, V> FromIterator<(K, V)> for Compact<K, V> {
+impl<K: Key, V> FromIterator<(K, V)> for Compact<K, V> {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> Self {
         let mut map = Self::new();
         for (key, value) in entries {
@@ -366,7 +407,7 @@ impl<K: Ord + Clone, V> FromIterator<(K, V)> for Compact<K, V> {
     }
 }
 
-impl<K: Ord + Clone + Serialize, V: Serialize> Serialize for Compact<K, V> {
+impl<K: Key + Serialize, V: Serialize> Serialize for Compact<K, V> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde::ser::SerializeMap;
         let mut map = serializer.serialize_map(Some(self.len))?;
@@ -377,11 +418,11 @@ impl<K: Ord + Clone + Serialize, V: Serialize> Serialize for Compact<K, V> {
     }
 }
 
-impl<'de, K: Ord + Clone + Deserialize<'de>, V: Deserialize<'de>> Deserialize<'de> for Compact<K, V> {
+impl<'de, K: Key + Deserialize<'de>, V: Deserialize<'de>> Deserialize<'de> for Compact<K, V> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Entries<K, V>(PhantomData<(K, V)>);
 
-        impl<'de, K: Ord + Clone + Deserialize<'de>, V: Deserialize<'de>> Visitor<'de> for Entries<K, V> {
+        impl<'de, K: Key + Deserialize<'de>, V: Deserialize<'de>> Visitor<'de> for Entries<K, V> {
             type Value = Compact<K, V>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -403,9 +444,17 @@ impl<'de, K: Ord + Clone + Deserialize<'de>, V: Deserialize<'de>> Deserialize<'d
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use proptest::prelude::*;
 
     use super::*;
+
+    impl Key for u16 {
+        fn steps_from(&self, first: &Self) -> usize {
+            usize::from(self.wrapping_sub(*first))
+        }
+    }
 
     /// Compares everything that can be asked of the two.
     fn check(ours: &Compact<u16, u32>, theirs: &BTreeMap<u16, u32>) {
@@ -414,14 +463,14 @@ mod tests {
         assert!(ours.keys().eq(theirs.keys()) && ours.values().eq(theirs.values()));
         assert_eq!((ours.len(), ours.is_empty()), (theirs.len(), theirs.is_empty()));
         assert_eq!(ours.first_key_value(), theirs.first_key_value());
-        assert!(ours.chunks.values().all(|chunk| {
+        assert!(ours.chunks.iter().all(|chunk| {
             let keys = chunk.keys.len();
             (usize::from(ours.chunks.len() > 1)..=CHUNK_MAX).contains(&keys) && chunk.values.len() == keys
         }));
         let mut last = None;
-        for (bound, chunk) in &ours.chunks {
-            assert!(last < Some(*bound) && chunk.keys.is_sorted());
-            assert!(chunk.keys.first().is_none_or(|first| bound <= first));
+        for chunk in &ours.chunks {
+            assert!(last < Some(chunk.bound) && chunk.keys.is_sorted());
+            assert!(chunk.keys.first().is_none_or(|first| chunk.bound <= *first));
             last = chunk.keys.last().copied();
         }
     }
@@ -482,7 +531,7 @@ mod tests {
     #[test]
     fn what_grows_at_its_end_fills_its_chunks_and_what_is_thinned_out_shrinks() {
         let mut map: Compact<u16, u32> = (0..6_400).map(|key| (key, 0)).collect();
-        let room = |map: &Compact<u16, u32>| map.chunks.values().map(|it| it.values.capacity()).sum::<usize>();
+        let room = |map: &Compact<u16, u32>| map.chunks.iter().map(|it| it.values.capacity()).sum::<usize>();
         assert_eq!((map.chunks.len(), room(&map)), (100, 6_400));
         for key in (0..6_400).filter(|key| key % 64 != 0) {
             map.remove(&key);

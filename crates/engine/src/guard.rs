@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use staunch_model::text::{Digits, boxed, joined};
+use staunch_model::text::{Sentence, boxed};
 use staunch_model::{
     ActionKind, Capacity, Facts, Found, GuardName, GuardResult, Judgement, Mode, Observation, Owner, Playbook,
     Presence, RiskClass, Span, Standing, Target, Timestamp, TransactionId, Unit, Verdict, WhenUnknown,
@@ -160,13 +160,15 @@ fn never_touch(state: &EngineState, ip: IpAddr, now: Timestamp) -> GuardResult {
     };
     let (verdict, measured, why) = match found {
         Some((network, reason)) => {
-            let why = boxed(format_args!("{ip} is in {network}, which is never touched: {reason}"));
-            (Verdict::Refused, 1, why)
+            let mut why = Sentence::new();
+            why.address(ip).text(" is in ").show(network);
+            why.text(", which is never touched: ").text(&reason);
+            (Verdict::Refused, 1, why.boxed())
         }
         None => (
             Verdict::Passed,
             0,
-            boxed(format_args!("{ip} is in no protected network")),
+            Sentence::new().address(ip).text(" is in no protected network").boxed(),
         ),
     };
     GuardResult {
@@ -190,32 +192,32 @@ fn prefix_width(ip: IpAddr) -> GuardResult {
         measured: Some(bits),
         limit: Some(min),
         unit: Unit::PrefixBits,
-        why: joined([
-            "/",
-            &Digits(bits).text(),
-            ", automation may touch /",
-            &Digits(min).text(),
-            " or narrower",
-        ]),
+        why: Sentence::new()
+            .text("/")
+            .number(bits)
+            .text(", automation may touch /")
+            .number(min)
+            .text(" or narrower")
+            .boxed(),
     }
 }
 
 fn freshness(question: &Question, now: Timestamp) -> GuardResult {
     let limit = question.playbook.guards.event_age_max;
-    let result = |verdict, measured: Option<Span>, why: fmt::Arguments<'_>| GuardResult {
+    let result = |verdict, measured: Option<Span>, why: Box<str>| GuardResult {
         guard: GuardName::Freshness,
         verdict,
         measured: measured.map(Span::as_micros),
         limit: Some(limit.as_micros()),
         unit: Unit::Micros,
-        why: boxed(why),
+        why,
     };
     let Some(time) = question.event_time else {
         let verdict = unknown(question.playbook.guards.when_unknown);
         return result(
             verdict,
             None,
-            format_args!("the event has no time that can be read, so its age is unknown"),
+            "the event has no time that can be read, so its age is unknown".into(),
         );
     };
     let arrived = question.arrived.unwrap_or(now);
@@ -224,25 +226,21 @@ fn freshness(question: &Question, now: Timestamp) -> GuardResult {
         return result(
             Verdict::Refused,
             Some(ahead),
-            format_args!(
+            boxed(format_args!(
                 "the event is {ahead} in the future, more than {}",
                 limits::EVENT_SKEW_MAX
-            ),
+            )),
         );
     }
     let age = arrived.since(time);
+    let is_old = |than: &str| {
+        let mut why = Sentence::new();
+        why.text("the event is ").span(age).text(than).span(limit).boxed()
+    };
     if age > limit && !is(Mutant::FreshnessIgnored) {
-        return result(
-            Verdict::Refused,
-            Some(age),
-            format_args!("the event is {age} old, more than {limit}"),
-        );
+        return result(Verdict::Refused, Some(age), is_old(" old, more than "));
     }
-    result(
-        Verdict::Passed,
-        Some(age),
-        format_args!("the event is {age} old, at most {limit}"),
-    )
+    result(Verdict::Passed, Some(age), is_old(" old, at most "))
 }
 
 fn target_busy(state: &EngineState, question: &Question, observation: Option<&Observation>) -> GuardResult {
@@ -308,12 +306,12 @@ fn capacity(capacity: Option<Capacity>) -> GuardResult {
             if used >= max { Verdict::Refused } else { Verdict::Passed },
             Some(used),
             Some(max),
-            joined([
-                "the enforcement point holds ",
-                &Digits(used).text(),
-                " of ",
-                &Digits(max).text(),
-            ]),
+            Sentence::new()
+                .text("the enforcement point holds ")
+                .number(used)
+                .text(" of ")
+                .number(max)
+                .boxed(),
         ),
         None => (
             Verdict::Unknown,
@@ -464,19 +462,26 @@ fn spent(state: &EngineState, question: &Question, guard: GuardName, now: Timest
     let count = count.saturating_sub(u64::from(question.debited));
     let max = u64::from(max);
     let over = count >= max;
-    let (spent, allowed) = (Digits(count).text(), Digits(max).text());
-    let why = if over {
-        joined([&spent, " ", kind, what, " in the last hour, ", &allowed, " allowed"])
+    let mut why = Sentence::new();
+    if over {
+        why.number(count).text(" ").text(kind).text(what);
+        why.text(" in the last hour, ").number(max).text(" allowed");
     } else {
-        joined([&spent, " of ", &allowed, " ", kind, what, " in the last hour"])
-    };
+        why.number(count)
+            .text(" of ")
+            .number(max)
+            .text(" ")
+            .text(kind)
+            .text(what);
+        why.text(" in the last hour");
+    }
     GuardResult {
         guard,
         verdict: if over { Verdict::Refused } else { Verdict::Passed },
         measured: Some(count),
         limit: Some(max),
         unit: Unit::Count,
-        why,
+        why: why.boxed(),
     }
 }
 
@@ -492,12 +497,13 @@ fn breaker(state: &EngineState, now: Timestamp) -> GuardResult {
         ),
         None => (
             Verdict::Passed,
-            boxed(format_args!(
-                "{} of {} failures in {}",
-                Digits(failures),
-                Digits(limits.breaker_failures.into()),
-                limits.breaker_window
-            )),
+            Sentence::new()
+                .number(failures)
+                .text(" of ")
+                .number(limits.breaker_failures.into())
+                .text(" failures in ")
+                .span(limits.breaker_window)
+                .boxed(),
         ),
     };
     GuardResult {

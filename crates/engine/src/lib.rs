@@ -23,6 +23,7 @@ mod recover;
 mod recovery;
 pub mod repeat;
 pub mod risk;
+pub mod standing;
 pub mod state;
 pub mod sweep;
 pub mod transaction;

@@ -25,6 +25,7 @@ use crate::mutant::{Mutant, is};
 use crate::networks::Networks;
 use crate::repeat::Repeats;
 use crate::risk::KnownTargets;
+use crate::standing::Standing;
 
 /// Bytes of a state that are handed on at once.
 const ENCODED_AT_ONCE: usize = 8 * 1024;
@@ -192,12 +193,27 @@ pub enum Subject {
 /// is never stored, so that it need not be the same in another build.
 pub type KeyHash = u64;
 
+/// A time and the number of what is due then, as one number that is in their order: two of them are compared at once.
+type Due = u128;
+
+fn due(time: Timestamp, number: u64) -> Due {
+    Due::from(time.as_micros()) << u64::BITS | Due::from(number)
+}
+
+fn due_at(due: Due) -> Timestamp {
+    Timestamp::from_micros(u64::try_from(due >> u64::BITS).unwrap_or(u64::MAX))
+}
+
+fn due_number(due: Due) -> u64 {
+    u64::try_from(due & Due::from(u64::MAX)).unwrap_or(u64::MAX)
+}
+
 /// What is due when.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Deadlines {
-    transactions: CompactSet<(Timestamp, TransactionId)>,
-    incidents: CompactSet<(Timestamp, IncidentId)>,
-    notices: CompactSet<(Timestamp, NoticeId)>,
+    transactions: CompactSet<Due>,
+    incidents: CompactSet<Due>,
+    notices: CompactSet<Due>,
     evidence: BTreeSet<(Timestamp, EvidenceId)>,
     watches: BTreeSet<(Timestamp, IncidentId, WatchId)>,
 }
@@ -220,7 +236,7 @@ pub struct Index {
     /// Transactions in flight.
     pub in_flight: u32,
     /// How many transactions are in each state. Those that have ended, and are not stuck, are not counted.
-    pub standing: BTreeMap<(ActionKind, StateKind), u64>,
+    pub standing: Standing,
     /// How many incidents are open.
     pub incidents_open: u64,
     /// Incidents whose transactions have changed since they were last looked at.
@@ -541,17 +557,17 @@ impl Deadlines {
         let mut first = self
             .transactions
             .first()
-            .map(|(time, id)| (*time, Subject::Transaction(*id)));
+            .map(|it| (due_at(*it), Subject::Transaction(TransactionId(due_number(*it)))));
         let mut consider = |time: Timestamp, subject: Subject| {
             if first.is_none_or(|(other, _)| time < other) {
                 first = Some((time, subject));
             }
         };
-        if let Some((time, id)) = self.incidents.first() {
-            consider(*time, Subject::Incident(*id));
+        if let Some(it) = self.incidents.first() {
+            consider(due_at(*it), Subject::Incident(IncidentId(due_number(*it))));
         }
-        if let Some((time, id)) = self.notices.first() {
-            consider(*time, Subject::Notice(*id));
+        if let Some(it) = self.notices.first() {
+            consider(due_at(*it), Subject::Notice(NoticeId(due_number(*it))));
         }
         if let Some((time, id)) = self.evidence.first() {
             consider(*time, Subject::Evidence(*id));
@@ -566,9 +582,9 @@ impl Deadlines {
     #[must_use]
     pub fn contains(&self, (time, subject): &(Timestamp, Subject)) -> bool {
         match *subject {
-            Subject::Transaction(id) => self.transactions.contains(&(*time, id)),
-            Subject::Incident(id) => self.incidents.contains(&(*time, id)),
-            Subject::Notice(id) => self.notices.contains(&(*time, id)),
+            Subject::Transaction(id) => self.transactions.contains(&due(*time, id.0)),
+            Subject::Incident(id) => self.incidents.contains(&due(*time, id.0)),
+            Subject::Notice(id) => self.notices.contains(&due(*time, id.0)),
             Subject::Evidence(id) => self.evidence.contains(&(*time, id)),
             Subject::Watch(incident, id) => self.watches.contains(&(*time, incident, id)),
         }
@@ -588,9 +604,9 @@ impl Deadlines {
 
     pub(crate) fn insert(&mut self, (time, subject): (Timestamp, Subject)) -> bool {
         match subject {
-            Subject::Transaction(id) => self.transactions.add((time, id)),
-            Subject::Incident(id) => self.incidents.add((time, id)),
-            Subject::Notice(id) => self.notices.add((time, id)),
+            Subject::Transaction(id) => self.transactions.add(due(time, id.0)),
+            Subject::Incident(id) => self.incidents.add(due(time, id.0)),
+            Subject::Notice(id) => self.notices.add(due(time, id.0)),
             Subject::Evidence(id) => self.evidence.insert((time, id)),
             Subject::Watch(incident, id) => self.watches.insert((time, incident, id)),
         }
@@ -598,9 +614,9 @@ impl Deadlines {
 
     pub(crate) fn remove(&mut self, (time, subject): &(Timestamp, Subject)) -> bool {
         match *subject {
-            Subject::Transaction(id) => self.transactions.take(&(*time, id)),
-            Subject::Incident(id) => self.incidents.take(&(*time, id)),
-            Subject::Notice(id) => self.notices.take(&(*time, id)),
+            Subject::Transaction(id) => self.transactions.take(&due(*time, id.0)),
+            Subject::Incident(id) => self.incidents.take(&due(*time, id.0)),
+            Subject::Notice(id) => self.notices.take(&due(*time, id.0)),
             Subject::Evidence(id) => self.evidence.remove(&(*time, id)),
             Subject::Watch(incident, id) => self.watches.remove(&(*time, incident, id)),
         }
@@ -628,7 +644,7 @@ impl Index {
         }
         self.in_flight += u32::from(kind.is_in_flight());
         if stands(kind) {
-            *self.standing.entry((transaction.kind, kind)).or_default() += 1;
+            self.standing.add(transaction.kind, kind);
         }
     }
 
@@ -656,15 +672,11 @@ impl Index {
             }
             self.in_flight -= u32::from(kind.is_in_flight());
             self.in_flight += u32::from(after.is_in_flight());
-            let before = (transaction.kind, kind);
-            if let Some(count) = self.standing.get_mut(&before) {
-                *count -= 1;
-                if *count == 0 {
-                    self.standing.remove(&before);
-                }
+            if stands(kind) {
+                self.standing.take(transaction.kind, kind);
             }
             if stands(after) {
-                *self.standing.entry((transaction.kind, after)).or_default() += 1;
+                self.standing.add(transaction.kind, after);
             }
         }
         if ends {

@@ -1,5 +1,6 @@
 //! What an action is aimed at, and what is known of it.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -75,7 +76,7 @@ impl Aim {
 }
 
 /// What an action is aimed at.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Target {
     /// One address.
@@ -90,6 +91,38 @@ pub enum Target {
     Domain(DomainName),
     /// What one job is about.
     Job(JobTarget),
+}
+
+impl PartialOrd for Target {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// By kind, then by name: the order that would be derived. Maps of targets ask for it all the time, and nearly always
+/// about two IPv4 addresses.
+impl Ord for Target {
+    #[inline]
+    fn cmp(&self, other: &Self) -> Ordering {
+        match (self, other) {
+            (Self::Address(IpAddr::V4(one)), Self::Address(IpAddr::V4(other))) => one.to_bits().cmp(&other.to_bits()),
+            (one, other) => one.cmp_any(other),
+        }
+    }
+}
+
+impl Target {
+    fn cmp_any(&self, other: &Self) -> Ordering {
+        match (self, other) {
+            (Self::Address(one), Self::Address(other)) => one.cmp(other),
+            (Self::Process(one), Self::Process(other)) => one.cmp(other),
+            (Self::Account(one), Self::Account(other)) => one.cmp(other),
+            (Self::Host(one), Self::Host(other)) => one.cmp(other),
+            (Self::Domain(one), Self::Domain(other)) => one.cmp(other),
+            (Self::Job(one), Self::Job(other)) => one.cmp(other),
+            (one, other) => one.aim().cmp(&other.aim()),
+        }
+    }
 }
 
 impl Target {
@@ -366,6 +399,34 @@ pub struct Found {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn targets_are_ordered_by_kind_and_then_by_name() {
+        let texts = [
+            "203.0.113.7",
+            "203.0.113.10",
+            "9.0.0.1",
+            "2001:db8::7",
+            "::1",
+            "pid:4242@153452.00001f3c",
+            "pid:77@153452.00001f3c",
+            "account:bob",
+            "account:alice",
+            "host:web-1.example.net",
+            "domain:evil.example",
+        ];
+        let targets: Vec<Target> = texts.iter().map(|text| text.parse().expect("a target")).collect();
+        let place = |it: &Target| {
+            let name = (it.address().is_none() && it.process().is_none()).then(|| it.to_string());
+            (it.aim(), it.address(), it.process(), name)
+        };
+        for one in &targets {
+            for other in &targets {
+                assert_eq!(one.cmp(other), place(one).cmp(&place(other)), "{one} {other}");
+                assert_eq!(one.cmp(other) == Ordering::Equal, one == other, "{one} {other}");
+            }
+        }
+    }
 
     #[test]
     fn what_is_shown_is_read_back() {

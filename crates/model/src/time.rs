@@ -190,6 +190,26 @@ impl Span {
     }
 }
 
+impl Span {
+    /// The numbers of the two largest units, the first of which is not zero unless the whole is, for people. Below a
+    /// minute one unit is enough, and the other is zero.
+    #[expect(clippy::missing_const_for_fn, reason = "nobody asks for it at compile time")]
+    pub(crate) fn parts(self) -> [(u64, &'static str); 2] {
+        let us = self.0;
+        let minutes = us / 60_000_000;
+        let (hours, seconds) = (minutes / 60, us / 1_000_000);
+        match us {
+            0 => [(0, "s"), (0, "")],
+            1..1_000 => [(us, "us"), (0, "")],
+            1_000..1_000_000 => [(us / 1_000, "ms"), (0, "")],
+            1_000_000..60_000_000 => [(seconds, "s"), (0, "")],
+            60_000_000..3_600_000_000 => [(minutes, "m"), (seconds % 60, "s")],
+            3_600_000_000..86_400_000_000 => [(hours, "h"), (minutes % 60, "m")],
+            _ => [(hours / 24, "d"), (hours % 24, "h")],
+        }
+    }
+}
+
 /// The so many largest units of a span that are not zero, from the first one on.
 struct Units(Span, usize);
 

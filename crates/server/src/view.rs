@@ -46,13 +46,13 @@ pub(crate) fn totals(state: &EngineState, now: Timestamp) -> Totals {
         unverified: Some(0),
         ..Totals::default()
     };
-    for ((kind, standing), count) in &state.index.standing {
+    for (kind, standing, count) in state.index.standing.iter() {
         match standing {
             StateKind::InForce => {
                 totals.in_force += count;
-                if state.sweep_failed.contains_key(kind) {
+                if state.sweep_failed.contains_key(&kind) {
                     totals.unverified = totals.unverified.map(|it| it + count);
-                } else if state.swept_at.get(kind).is_none_or(|at| is_overdue(state, *at, now)) {
+                } else if state.swept_at.get(&kind).is_none_or(|at| is_overdue(state, *at, now)) {
                     totals.unverified = None;
                 }
             }
@@ -469,7 +469,7 @@ mod tests {
             (StateKind::AwaitingApproval, 4),
             (StateKind::Stuck, 1),
         ] {
-            state.index.standing.insert((kind, standing), count);
+            state.index.standing.set(kind, standing, count);
         }
         state.index.incidents_open = 7;
         let expect = |unverified| Totals {

@@ -73,7 +73,11 @@ fn play(scenario: &Scenario, traced: bool) -> Report {
             .map(String::as_str)
             .or_else(|| panic.downcast_ref::<&str>().copied())
             .unwrap_or("something that is not text");
-        sim.fail(Invariant::NoPanic, what.to_owned());
+        // What was wrong before it comes first. Finding that may panic too.
+        let found = catch_unwind(AssertUnwindSafe(|| sim.fail(Invariant::NoPanic, what.to_owned())));
+        if found.is_err() {
+            sim.violate(Invariant::NoPanic, what.to_owned(), sim.now);
+        }
     }
     let end = sim.leader().map(|at| std::mem::take(&mut sim.replicas[at].engine));
     if let Some(violation) = &sim.violation {
@@ -109,6 +113,8 @@ struct Entry {
     now: Timestamp,
     epoch: u32,
     frame: Arc<Frame>,
+    /// The true time at which it became durable.
+    durable_at: Timestamp,
 }
 
 #[derive(Default)]
@@ -117,8 +123,28 @@ struct Log {
     /// How many of them are durable.
     durable: usize,
     epoch: u32,
-    /// What a process knew after so many frames. It is made bytes when it is read, since most never are.
-    snapshot: Option<(usize, Engine)>,
+    /// What a process knew at some time.
+    snapshot: Option<Snapshot>,
+}
+
+/// What a process knew after so many frames.
+struct Snapshot {
+    frames: usize,
+    engine: Engine,
+    /// It has been made bytes and read from them. That is done when it is needed, since most never are, and only once:
+    /// the same bytes could only give the same.
+    is_read: bool,
+}
+
+impl Snapshot {
+    /// What reading it gives; `None` when that fails.
+    fn read(&mut self) -> Option<Engine> {
+        if !self.is_read {
+            self.engine = Engine::from_snapshot(&self.engine.state().encode()).ok()?;
+            self.is_read = true;
+        }
+        Some(self.engine.clone())
+    }
 }
 
 /// A frame that is decided, and what waits for it to be durable.
@@ -265,6 +291,8 @@ struct Sim<'a> {
     next_cut: usize,
     /// What the last process knew when it ended, and after how many frames, if nothing of it was lost.
     last_known: Option<(usize, Engine)>,
+    /// How many durable frames have been held against the model.
+    judged: usize,
     /// What so many frames of the journal give when they are applied to nothing. It goes on where it was left: applying
     /// the same frames again could only give the same.
     folded: (usize, Engine),
@@ -310,6 +338,7 @@ impl<'a> Sim<'a> {
             excused: BTreeSet::new(),
             next_cut: 0,
             last_known: None,
+            judged: 0,
             folded: (0, Engine::new()),
         }
     }
@@ -540,12 +569,15 @@ impl<'a> Sim<'a> {
         self.trace.line(self.now.since(START), what);
     }
 
+    /// Something is wrong at present, unless something was before.
     fn fail(&mut self, invariant: Invariant, what: String) {
-        self.violate(invariant, what);
+        self.catch_up();
+        self.violate(invariant, what, self.now);
     }
 
-    fn violate(&mut self, invariant: Invariant, what: String) {
-        let at = self.now.since(START);
+    /// Something was wrong at the true time `at`. What was found first counts.
+    fn violate(&mut self, invariant: Invariant, what: String, at: Timestamp) {
+        let at = at.since(START);
         self.violation.get_or_insert(Violation { invariant, what, at });
     }
 }

@@ -159,17 +159,30 @@ pub const PLACES: u8 = 14;
 /// The target with this number in a world of this kind. Of the addresses, neighbours share a /24.
 #[must_use]
 pub fn place(world: WorldKind, number: u8) -> Target {
-    match world {
-        WorldKind::Kernel | WorldKind::Api | WorldKind::Cloud => Target::Address(address(number)),
-        WorldKind::Machine(kind) => match kind.aims_at() {
-            Aim::Address => Target::Address(address(number)),
-            Aim::Process => Target::Process(process(number)),
-            Aim::Account => named(&format!("account:user-{number}")),
-            Aim::Host => named(&format!("host:host-{number}")),
-            Aim::Domain => named(&format!("domain:{number}.example")),
-            Aim::Job => named(&format!("job:lock-door:{number}")),
-        },
+    let aim = match world {
+        WorldKind::Kernel | WorldKind::Api | WorldKind::Cloud => Aim::Address,
+        WorldKind::Machine(kind) => kind.aims_at(),
+    };
+    match aim {
+        Aim::Address => Target::Address(address(number)),
+        Aim::Process => Target::Process(process(number)),
+        Aim::Account => ACCOUNTS[usize::from(number)].clone(),
+        Aim::Host => HOSTS[usize::from(number)].clone(),
+        Aim::Domain => DOMAINS[usize::from(number)].clone(),
+        Aim::Job => JOBS[usize::from(number)].clone(),
     }
+}
+
+/// What stands for each number, made once.
+type Each<T> = LazyLock<Vec<T>>;
+
+static ACCOUNTS: Each<Target> = LazyLock::new(|| each(|number| named(&format!("account:user-{number}"))));
+static HOSTS: Each<Target> = LazyLock::new(|| each(|number| named(&format!("host:host-{number}"))));
+static DOMAINS: Each<Target> = LazyLock::new(|| each(|number| named(&format!("domain:{number}.example"))));
+static JOBS: Each<Target> = LazyLock::new(|| each(|number| named(&format!("job:lock-door:{number}"))));
+
+fn each<T>(make: impl FnMut(u8) -> T) -> Vec<T> {
+    (0..=u8::MAX).map(make).collect()
 }
 
 fn named(text: &str) -> Target {
@@ -193,10 +206,12 @@ pub fn process(number: u8) -> Process {
 /// What is found out about the target with this number, as hostile as it can be. Of the last nothing can be told.
 #[must_use]
 pub fn found(world: WorldKind, number: u8) -> Found {
+    static FILES: Each<Box<str>> =
+        LazyLock::new(|| each(|number| format!("/tmp/x\u{1b}[2J{number} of user 33").into()));
     let target = place(world, number);
     let facts = if number + 1 < PLACES {
         Ok(TargetFacts {
-            what: format!("/tmp/x\u{1b}[2J{number} of user 33").into(),
+            what: FILES[usize::from(number)].clone(),
             protected: (number + 3 >= PLACES).then(|| "the way in \u{1b}[1m".into()),
         })
     } else {
@@ -222,12 +237,17 @@ pub const FOREIGN: &str = "fail2ban\u{1b}[2J\u{7}\r\n\u{202e}";
 
 /// The keys of events, hostile ones among them.
 #[must_use]
-pub fn key(number: u8) -> String {
-    if number.is_multiple_of(5) {
-        format!("key-{number}\u{1b}[31m\n<script>")
-    } else {
-        format!("key-{number}")
-    }
+pub fn key(number: u8) -> Box<str> {
+    static KEYS: Each<Box<str>> = LazyLock::new(|| {
+        each(|number| {
+            if number.is_multiple_of(5) {
+                format!("key-{number}\u{1b}[31m\n<script>").into()
+            } else {
+                format!("key-{number}").into()
+            }
+        })
+    });
+    KEYS[usize::from(number)].clone()
 }
 
 /// The playbooks of [`policy`] that all runs have events for, by position.

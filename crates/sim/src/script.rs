@@ -547,7 +547,7 @@ impl Script {
                 return;
             }
         }
-        if !same(engine.clone(), &self.engine) {
+        if !same(&mut engine, &self.engine) {
             let what = "the recovered state is not the one that was live".to_owned();
             self.fail(Invariant::ReplayEqualsLive, what);
             return;
@@ -846,7 +846,7 @@ impl Script {
                 return;
             }
         }
-        if !same(replayed.clone(), &self.engine) {
+        if !same(&mut replayed, &self.engine) {
             let what = "the journal does not give the state that is live".to_owned();
             self.fail(Invariant::ReplayEqualsLive, what);
         }

@@ -17,6 +17,11 @@ impl Trace {
         Self(if kept { Some(String::new()) } else { None })
     }
 
+    /// Whether lines are kept.
+    pub(crate) const fn is_kept(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Adds a line about what happened at `at`.
     pub(crate) fn line(&mut self, at: Span, what: impl FnOnce() -> String) {
         if let Some(text) = &mut self.0 {

@@ -153,6 +153,8 @@ pub struct World {
     pub capacity_max: u64,
     /// Objects of others that we removed or replaced.
     pub damage: Vec<String>,
+    /// Nothing ends by itself before this.
+    first_end: Timestamp,
 }
 
 impl World {
@@ -167,6 +169,7 @@ impl World {
             enforcing: true,
             capacity_max: CAPACITY,
             damage: Vec::new(),
+            first_end: NEVER,
         }
     }
 
@@ -178,7 +181,7 @@ impl World {
 
     /// Lets time pass: what ends by itself does so.
     pub fn at(&mut self, now: Timestamp) {
-        if self.kind != WorldKind::Kernel {
+        if self.kind != WorldKind::Kernel || now < self.first_end {
             return;
         }
         let ended = |it: &Element| it.ends.is_some_and(|end| end <= now);
@@ -193,6 +196,7 @@ impl World {
                 self.set(target, None, now, Span::ZERO);
             }
         }
+        self.first_end = self.elements.values().filter_map(|it| it.ends).min().unwrap_or(NEVER);
     }
 
     /// What a driver reads at `place`.
@@ -315,6 +319,9 @@ impl World {
 
     fn set(&mut self, place: Place, element: Option<Element>, now: Timestamp, lag: Span) {
         let version = self.version(&place);
+        if let Some(end) = element.as_ref().and_then(|it| it.ends) {
+            self.first_end = self.first_end.min(end);
+        }
         let before = match &element {
             Some(_) => self.elements.insert(place.clone(), element.expect("it is there")),
             None => self.elements.remove(&place),
@@ -338,6 +345,9 @@ impl World {
         self.versions.get(place).copied().unwrap_or(1)
     }
 }
+
+/// Later than anything.
+const NEVER: Timestamp = Timestamp::from_micros(u64::MAX);
 
 /// How much an enforcement point takes unless it is crowded.
 pub const CAPACITY: u64 = 65_536;

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use staunch_engine::mutant::{self, Mutant};
-use staunch_sim::{Invariant, Scenario, Violation, run};
+use staunch_sim::{Invariant, Scenario, Violation, run, run_traced};
 
 /// The most seeds that a mutant may survive.
 const SEEDS_MAX: u64 = 60_000;
@@ -111,6 +111,11 @@ fn every_mutant_is_killed_by_the_invariant_named_for_it() {
 fn first_violation(mutant: Mutant) -> Option<(u64, Violation)> {
     mutant::set(Some(mutant));
     let found = (0..SEEDS_MAX).find_map(|seed| Some((seed, run(&Scenario::from_seed(seed)).violation?)));
+    // A run that is traced looks at every frame at once, others at many together: they find the same.
+    if let Some((seed, violation)) = &found {
+        let traced = run_traced(&Scenario::from_seed(*seed)).violation;
+        assert_eq!(traced.as_ref(), Some(violation), "{mutant:?}, seed {seed}");
+    }
     mutant::set(None);
     found
 }

@@ -239,7 +239,13 @@ fn counts(state: &EngineState) {
             *standing.entry((it.kind, kind)).or_insert(0) += 1;
         }
     }
-    assert_eq!(state.index.standing, standing);
+    let counted: BTreeMap<_, _> = state
+        .index
+        .standing
+        .iter()
+        .map(|(kind, state, count)| ((kind, state), count))
+        .collect();
+    assert_eq!(counted, standing);
     let open = state
         .incidents
         .values()

@@ -204,6 +204,7 @@ impl Sim<'_> {
             self.excused.insert(*transaction);
         }
         if let Some(transaction) = created {
+            self.judge();
             if self.model.has_ended(transaction) && !self.excused.contains(&transaction) {
                 let what = format!("an act of {transaction} lands after it has ended");
                 self.fail(Invariant::EndIsClean, what);

@@ -168,7 +168,7 @@ impl Sim<'_> {
         };
         let matched = |playbook: &Arc<staunch_model::Playbook>| Match {
             playbook: playbook.hash,
-            key: key(number).into(),
+            key: key(number),
             preserve: targets
                 .iter()
                 .enumerate()

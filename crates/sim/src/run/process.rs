@@ -86,10 +86,10 @@ impl Sim<'_> {
                 return;
             }
         }
-        let engine = self.recover(replica);
+        let mut engine = self.recover(replica);
         if let Some((frames, known)) = self.last_known.take()
             && frames == self.log.frames.len()
-            && !same(engine.clone(), &known)
+            && !same(&mut engine, &known)
         {
             self.fail(
                 Invariant::ReplayEqualsLive,
@@ -118,10 +118,9 @@ impl Sim<'_> {
     }
 
     pub(super) fn recover(&mut self, replica: usize) -> Engine {
-        let snapshot = self.log.snapshot.as_ref();
-        let snapshot = snapshot.filter(|(at, _)| *at <= self.log.frames.len());
-        let snapshot =
-            snapshot.and_then(|(at, known)| Some((*at, Engine::from_snapshot(&known.state().encode()).ok()?)));
+        let frames = self.log.frames.len();
+        let snapshot = self.log.snapshot.as_mut().filter(|it| it.frames <= frames);
+        let snapshot = snapshot.and_then(|it| Some((it.frames, it.read()?)));
         if is(Mutant::RecoveryDecidesAgain) {
             let mut engine = snapshot.map_or_else(Engine::new, |(_, engine)| engine);
             let now = self.replicas[replica].clock.read(self.now);
@@ -131,12 +130,12 @@ impl Sim<'_> {
             return engine;
         }
         let Some((from, mut engine)) = snapshot else {
-            self.fold(self.log.frames.len());
+            self.catch_up();
             return self.folded.1.clone();
         };
         for entry in &self.log.frames[from..] {
             if let Err(error) = engine.replay(&entry.frame, entry.now) {
-                self.violate(Invariant::ReplayEqualsLive, format!("a frame does not fit: {error}"));
+                self.fail(Invariant::ReplayEqualsLive, format!("a frame does not fit: {error}"));
                 break;
             }
         }
@@ -148,16 +147,39 @@ impl Sim<'_> {
     pub(super) fn fold(&mut self, end: usize) {
         let (folded, engine) = &mut self.folded;
         let mut unfit = None;
-        for entry in &self.log.frames[*folded..end] {
+        for entry in self.log.frames.get(*folded..end).unwrap_or_default() {
             *folded += 1;
             if let Err(error) = engine.replay(&entry.frame, entry.now) {
-                unfit = Some(format!("a frame does not fit: {error}"));
+                unfit = Some((format!("a frame does not fit: {error}"), entry.durable_at));
                 break;
             }
         }
-        if let Some(what) = unfit {
-            self.violate(Invariant::ReplayEqualsLive, what);
+        if let Some((what, at)) = unfit {
+            self.violate(Invariant::ReplayEqualsLive, what, at);
         }
+    }
+
+    /// Holds the durable frames against the model that have not been yet.
+    ///
+    /// Many at a time, when the model is asked or the run ends, since the processor then has the model's code and data
+    /// at hand. Whatever is wrong with a frame is found with the time at which that became durable, and before all that
+    /// happened after it, as if it had been found at once; a run that is traced does so at once.
+    pub(super) fn judge(&mut self) {
+        while self.judged < self.log.durable && self.violation.is_none() {
+            let entry = &self.log.frames[self.judged];
+            let at = entry.durable_at;
+            if let Err((invariant, what)) = self.model.frame(&entry.frame, entry.now) {
+                self.fold(self.judged);
+                self.violate(invariant, what, at);
+            }
+            self.judged += 1;
+        }
+    }
+
+    /// Looks at every durable frame that was not looked at: by the model, and by applying it.
+    pub(super) fn catch_up(&mut self) {
+        self.judge();
+        self.fold(self.log.durable);
     }
 
     /// One turn of a process, and what waits for it to be durable.
@@ -219,6 +241,7 @@ impl Sim<'_> {
                 now: held.now,
                 epoch,
                 frame: held.frame.clone(),
+                durable_at: self.now,
             });
             if let Some(left) = &mut self.replicas[replica].ends_after {
                 *left = left.saturating_sub(1);
@@ -308,16 +331,16 @@ impl Sim<'_> {
         true
     }
 
-    /// Every frame that is written is durable from here on, and is held against the model.
+    /// Every frame that is written is durable from here on.
     pub(super) fn make_durable(&mut self) {
         while self.log.durable < self.log.frames.len() && self.violation.is_none() {
-            let entry = &self.log.frames[self.log.durable];
             let before = self
                 .log
                 .durable
                 .checked_sub(1)
                 .map_or(0, |at| self.log.frames[at].epoch);
-            self.log.durable += 1;
+            let entry = &mut self.log.frames[self.log.durable];
+            entry.durable_at = self.now;
             if entry.epoch < before {
                 self.fail(
                     Invariant::OneLeader,
@@ -325,10 +348,10 @@ impl Sim<'_> {
                 );
                 return;
             }
-            if let Err((invariant, what)) = self.model.frame(&entry.frame, entry.now) {
-                self.fail(invariant, what);
+            self.log.durable += 1;
+            if self.trace.is_kept() {
+                self.catch_up();
             }
-            self.fold(self.log.durable);
         }
     }
 
@@ -337,7 +360,11 @@ impl Sim<'_> {
         // One that has been replaced may be done with its own frames, and knows nothing of those after them.
         let whole = it.epoch == self.log.epoch && it.group.is_empty() && self.log.durable == self.log.frames.len();
         if whole && self.log.frames.len() % 64 == 40 {
-            self.log.snapshot = Some((self.log.frames.len(), it.engine.clone()));
+            self.log.snapshot = Some(Snapshot {
+                frames: self.log.frames.len(),
+                engine: it.engine.clone(),
+                is_read: false,
+            });
         }
     }
 }

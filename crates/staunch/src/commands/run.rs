@@ -132,8 +132,8 @@ pub(super) fn unsettled(handle: &Handle, before: TransactionId) -> Result<u64, B
 }
 
 fn unsettled_since(state: &EngineState, before: TransactionId) -> u64 {
-    let mut standing = state.index.standing.keys();
-    if standing.all(|(_, kind)| is_settled(*kind)) {
+    let mut standing = state.index.standing.iter();
+    if standing.all(|(_, kind, _)| is_settled(kind)) {
         return 0;
     }
     let since = state.transactions.range(TransactionId(before.0 + 1)..);
@@ -310,7 +310,7 @@ mod tests {
         ];
         for (id, it) in (1..).zip(all) {
             let it = transaction(id, it);
-            *state.index.standing.entry((it.kind, it.state.kind())).or_default() += 1;
+            state.index.standing.set(it.kind, it.state.kind(), 1);
             state.transactions.insert(it.id, it);
         }
         for (before, expect) in [(0, 3), (1, 2), (3, 1), (4, 1), (5, 0)] {
