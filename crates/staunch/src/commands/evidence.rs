@@ -11,7 +11,10 @@ mod sealed;
 mod show;
 mod verify;
 
+use std::fs::{self, File, OpenOptions};
+use std::io;
 use std::ops::ControlFlow;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -35,6 +38,9 @@ const FINDINGS_MAX: usize = 1_000;
 
 /// The bytes of a file with a key.
 const KEY_BYTES_MAX: u64 = 4_096;
+
+/// What is done about a disk that is full.
+const FULL: &str = "the disk is full: make room on it, or name a file on another with --output; nothing is left behind";
 
 /// Collections that are listed.
 const LISTED_MAX: usize = 10_000;
@@ -287,6 +293,78 @@ fn fault(failure: &Failure) -> Fault {
         _ => Exit::Failed,
     };
     Fault::new(exit, failure.to_string())
+}
+
+/// What an error of a disk means to the shell.
+fn disk(error: &io::Error) -> Exit {
+    use io::ErrorKind as K;
+    match error.kind() {
+        K::StorageFull | K::QuotaExceeded => Exit::Busy,
+        K::PermissionDenied | K::ReadOnlyFilesystem => Exit::Denied,
+        _ => Exit::Failed,
+    }
+}
+
+/// A file that is handed over. One that is not whole is not left behind as if it were.
+struct NewFile {
+    path: PathBuf,
+    file: File,
+    is_whole: bool,
+}
+
+impl NewFile {
+    /// Makes it, for its owner alone, where there is none.
+    fn make(path: &Path) -> Result<Self, Fault> {
+        let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+        let file = made.map_err(|error| {
+            let shown = path.display().to_string();
+            let what = format!("cannot make {}", Printable(&shown));
+            Fault::doing(disk(&error), what, &error).hint(match error.kind() {
+                io::ErrorKind::AlreadyExists => "name a file that is not there with --output",
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => "name a file in a folder that is there",
+                _ if disk(&error) == Exit::Busy => FULL,
+                _ => "name a file with --output that you may write",
+            })
+        })?;
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            is_whole: false,
+        })
+    }
+
+    /// All of it is written: makes it durable, and leaves it there.
+    fn finish(mut self) -> Result<(), Fault> {
+        let synced = self.file.sync_all();
+        synced.map_err(|error| unwritten(&self.path, &error))?;
+        self.is_whole = true;
+        Ok(())
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        if self.is_whole {
+            return;
+        }
+        if let Err(error) = fs::remove_file(&self.path) {
+            let shown = self.path.display().to_string();
+            say(&format!(
+                "{} is not whole, and cannot be removed: {error}",
+                Printable(&shown)
+            ));
+        }
+    }
+}
+
+/// What is handed over cannot be written.
+fn unwritten(path: &Path, error: &io::Error) -> Fault {
+    let shown = path.display().to_string();
+    let fault = Fault::doing(disk(error), format!("cannot write {}", Printable(&shown)), error);
+    match disk(error) {
+        Exit::Busy => fault.hint(FULL),
+        _ => fault,
+    }
 }
 
 /// Wraps `text` like [`wrap`], and breaks words that are longer than a line, such as paths.

@@ -7,6 +7,7 @@ mod backtest;
 mod commands;
 mod config;
 mod context;
+mod custody;
 mod demo;
 mod doctor;
 mod domains;

@@ -2,21 +2,22 @@
 //!
 //! Never unpacks an archive, and leaves none that is not whole.
 
-use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use staunch_model::{HandlingAction, IncidentId, Printable, Sha256Hash};
+use staunch_ports::Vault as _;
 use staunch_store::export::INVENTORY;
+use staunch_store::vault::DirVault;
 use staunch_store::{
     ArchiveSummary, ExportError, ExportParts, ExportSummary, LogError, LogKey, export_incident, verify_archive,
 };
 
 use super::handled::{Custody, Deed};
 use super::verify::{earlier, encrypted_text, verifier};
-use super::{FINDINGS_MAX, bucket, fault, folder, size};
+use super::{FINDINGS_MAX, NewFile, bucket, fault, folder, size, unwritten};
 use crate::cli::{EvidenceExportArgs, EvidenceVerifyArgs};
 use crate::commands::{incident, load};
 use crate::exit::{Exit, Fault};
@@ -50,7 +51,9 @@ pub(super) fn export(args: &EvidenceExportArgs) -> Result<Exit, Fault> {
     let data = &args.server.data;
     let dir = folder(None, data)?;
     let key = secret_key(&load(data)?.data_dir.join("evidence.key"))?;
-    let further = incident::timeline_files(incident, &args.server).unwrap_or_else(|fault| {
+    has_evidence(&dir, incident)?;
+    let bucket = bucket(false, data)?;
+    let mut further = incident::timeline_files(incident, &args.server).unwrap_or_else(|fault| {
         say(&format!("the timeline is left out: {}", fault.told()));
         Vec::new()
     });
@@ -64,43 +67,37 @@ pub(super) fn export(args: &EvidenceExportArgs) -> Result<Exit, Fault> {
     } else {
         path.display().to_string()
     };
-    // Before a byte of it is given away, and so that the archive says that it was made.
-    custody.note(
-        Some(incident),
-        Deed {
-            action: HandlingAction::Copy,
-            reason: args.reason.as_deref(),
-            evidence: None,
-            artefact: None,
-            to: Some(&to),
-            outcome: None,
-        },
-    )?;
-    let mut further = further;
-    further.extend(custody.files(incident)?);
-    let parts = ExportParts {
-        vault: &dir.join(wiring::VAULT),
-        log: &dir.join(wiring::LOG),
-        key: &key,
-        incident,
-        further,
-        bucket: bucket(false, data)?,
+    let file = (!is_stdout).then(|| NewFile::make(&path)).transpose()?;
+    let deed = Deed {
+        action: HandlingAction::Copy,
+        reason: args.reason.as_deref(),
+        evidence: None,
+        artefact: None,
+        to: Some(&to),
+        outcome: None,
     };
-    let summary = if is_stdout {
-        write(&parts, BufWriter::new(io::stdout().lock()))?
-    } else {
-        let file = make(&path)?;
-        let written = write(&parts, BufWriter::new(&file)).and_then(|summary| {
-            file.sync_all()
-                .map_err(|error| Fault::doing(Exit::Failed, "cannot write it durably", &error))?;
-            Ok(summary)
-        });
-        // What is no archive is not left behind as if it were one.
-        if written.is_err() {
-            drop(std::fs::remove_file(&path));
+    let act = || {
+        // The archive says that it was begun.
+        further.extend(custody.files(incident)?);
+        let parts = ExportParts {
+            vault: &dir.join(wiring::VAULT),
+            log: &dir.join(wiring::LOG),
+            key: &key,
+            incident,
+            further,
+            bucket,
+        };
+        match file {
+            Some(file) => {
+                let summary = write(&parts, BufWriter::new(&file.file), &path)?;
+                file.finish().map(|()| summary)
+            }
+            None => write(&parts, BufWriter::new(io::stdout().lock()), &path),
         }
-        written?
     };
+    // Before a byte of it is given away.
+    let outcome = |summary: &ExportSummary| format!("done, SHA-256 {}", summary.sha256);
+    let summary = custody.done(Some(incident), deed, act, outcome)?;
     let exported = Exported {
         incident,
         file: (!is_stdout).then_some(path),
@@ -151,23 +148,33 @@ fn exported_text(it: &Exported) -> String {
     text
 }
 
-fn make(path: &Path) -> Result<File, Fault> {
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(|error| {
-            let shown = path.display().to_string();
-            Fault::doing(Exit::Failed, format!("cannot make {}", Printable(&shown)), &error)
-                .hint("name a file that is not there with --output")
-        })
-}
-
-fn write<W: Write>(parts: &ExportParts<'_>, to: W) -> Result<ExportSummary, Fault> {
+fn write<W: Write>(parts: &ExportParts<'_>, to: W, path: &Path) -> Result<ExportSummary, Fault> {
     let mut progress = Progress::start();
     let mut tell = |done, total| progress.tell(|| format!("{} of {}", size(done), size(total)));
-    export_incident(parts, &mut tell, to).map_err(|error| refused(&error))
+    export_incident(parts, &mut tell, to).map_err(|error| match error {
+        ExportError::Write(error) => unwritten(path, &error),
+        error => refused(&error),
+    })
+}
+
+/// Whether there is anything to hand over: when there is not, nothing was done that could be on record.
+fn has_evidence(dir: &Path, incident: IncidentId) -> Result<(), Fault> {
+    let vault = DirVault::read_only(&dir.join(wiring::VAULT));
+    let mut found = false;
+    vault
+        .incidents(&mut |it| {
+            found = it == incident;
+            if found {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        })
+        .map_err(|failure| fault(&failure))?;
+    if found {
+        return Ok(());
+    }
+    Err(refused(&ExportError::Nothing { incident }))
 }
 
 /// The key that signs. It is not made here: a new one would prove nothing.
