@@ -33,7 +33,7 @@ impl Credentials {
 }
 
 /// A request without its signature.
-pub(super) struct Signed {
+pub(super) struct Unsigned {
     method: &'static str,
     path: String,
     query: String,
@@ -42,7 +42,7 @@ pub(super) struct Signed {
     payload: String,
 }
 
-impl Signed {
+impl Unsigned {
     /// A request of `host`; `payload` is the SHA-256 of its body in hexadecimal. Names of headers are in lower case.
     pub(super) fn new(
         method: &'static str,
@@ -188,7 +188,7 @@ mod tests {
         for (method, path, query, headers, body, signature) in EXAMPLES {
             let host = "examplebucket.s3.amazonaws.com";
             let payload = Sha256Hash::of(body.as_bytes()).to_string();
-            let signed = Signed::new(method, host, path, query, headers, &payload);
+            let signed = Unsigned::new(method, host, path, query, headers, &payload);
             let headers = signed.headers("20130524T000000Z", "us-east-1", &by);
             let (_, value) = headers.last().expect("it is the last");
             assert!(

@@ -23,7 +23,8 @@ use staunch_model::{
 use staunch_ports::Lsn;
 
 use super::dir::name::ObjectName;
-use super::dir::remote::OUTBOX;
+use super::dir::outbox::{OUTBOX, Queued};
+use super::dir::receipts::receipts;
 use super::dir::{exactly, hash_of, sequence_of};
 use crate::files::Files;
 use crate::journal::ReadOnlyJournal;
@@ -398,6 +399,12 @@ impl Verifying<'_> {
                 self.foreign(&name);
             }
         }
+        // A name there becomes that of a file and of an object.
+        for note in self.list(OUTBOX) {
+            if Queued::parse(&note).is_none() {
+                self.foreign(&format!("{OUTBOX}/{note}"));
+            }
+        }
     }
 
     fn foreign(&mut self, name: &str) {
@@ -497,7 +504,7 @@ impl Verifying<'_> {
                     };
                     if self.referenced.insert(object, (storage.sha256, *size)).is_none()
                         && is_missing(&object.to_string())
-                        && is_missing(&object.receipt())
+                        && receipts(&self.vault, object).is_ok_and(|it| it.is_empty())
                     {
                         let (name, manifest) = (object.to_string(), name.to_owned());
                         self.find(Finding::ArtefactRemoved { name, manifest });
