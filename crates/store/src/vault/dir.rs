@@ -295,18 +295,35 @@ impl Vault for DirVault {
             encrypted: None,
         };
         let mut names: Vec<ObjectName> = std::iter::once(plain).chain(self.shared.encrypted(artefact)?).collect();
-        // What is here is whole, as far as anybody knows: another may be in the bucket because that one was not kept.
-        names.sort_by_key(|name| !self.shared.files.path(&name.to_string()).exists());
+        // Each of several may be there because another was not kept, or was changed: those that are proved come first.
+        let files = &self.shared.files;
+        let is_here = |name: &ObjectName| files.path(&name.to_string()).exists();
+        if names.len() > 2 || names.len() == 2 && is_here(&plain) {
+            names.sort_by_cached_key(|name| match is_here(name) {
+                true if stored_already(files, *name).is_ok() => 0,
+                true => 2,
+                false => 1,
+            });
+        }
+        let mut first = None;
         for name in names {
             let stored: Box<dyn Read + Send> = match self.shared.files.open(&name.to_string()) {
                 Ok(file) => Box::new(file),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => match self.shared.fetch(name)? {
-                    Some(body) => body,
-                    None => continue,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => match self.shared.fetch(name) {
+                    Ok(Some(body)) => body,
+                    Ok(None) => continue,
+                    // It may have been put there once more, encrypted anew.
+                    Err(failure) => {
+                        first.get_or_insert(failure);
+                        continue;
+                    }
                 },
                 Err(error) => return Err(failure("open", &self.shared.files.path(&name.to_string()), &error)),
             };
             return self.shared.reader(name, stored);
+        }
+        if let Some(failure) = first {
+            return Err(failure);
         }
         let what = format!("there is no artefact {artefact} in the vault");
         Err(Failure::new(FailureKind::Invalid, &what))
