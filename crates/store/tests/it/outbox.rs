@@ -3,16 +3,17 @@
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use staunch_model::FailureKind;
 use staunch_ports::Vault;
-use staunch_store::LogKey;
 use staunch_store::age::Identity;
 use staunch_store::s3::{Bucket, BucketSettings, LockMode};
 use staunch_store::vault::{EvidenceFolder, Finding, verify_evidence};
+use staunch_store::{DirVault, DirVaultOptions, FileHook, FileOp, LogKey};
 use staunch_testkit::contract::vault::{ARTEFACT_BYTES_MAX, Subject as _, artefact, store};
 use staunch_testkit::s3::Behaviour;
 
@@ -502,4 +503,64 @@ fn the_hash_of_a_note_is_not_that_of_what_waits() {
         storage(&sealed).encryption
     );
     assert_eq!(&*sent.artefacts[0].why, "because");
+}
+
+/// Has the same artefact sealed on another thread at the moment when its note is about to be removed.
+#[derive(Default)]
+struct SealsMeanwhile {
+    vault: OnceLock<Arc<DirVault>>,
+    link: OnceLock<InMemory>,
+    sealing: Mutex<Option<thread::JoinHandle<()>>>,
+}
+
+impl FileHook for SealsMeanwhile {
+    fn before(&self, op: &FileOp<'_>) -> std::io::Result<()> {
+        let FileOp::Remove { name } = op else { return Ok(()) };
+        let mut sealing = self.sealing.lock().expect("nobody panics");
+        if !name.starts_with("outbox/objects") || sealing.is_some() {
+            return Ok(());
+        }
+        let vault = Arc::clone(self.vault.get().expect("it was told"));
+        self.link
+            .get()
+            .expect("it was told")
+            .is_away
+            .store(true, Ordering::Relaxed);
+        let (done, is_done) = mpsc::channel::<()>();
+        *sealing = Some(thread::spawn(move || {
+            store(&*vault, 1, 2, b"evidence");
+            drop(done);
+        }));
+        // Who has to wait for this removal does not come to an end before it.
+        let _ = is_done.recv_timeout(Duration::from_millis(500));
+        Ok(())
+    }
+}
+
+#[test]
+fn a_note_is_not_removed_from_under_who_seals_the_same() {
+    let link = InMemory::new(Behaviour::Locks);
+    let (dir, hook) = (temp_dir(), Arc::new(SealsMeanwhile::default()));
+    let bucket = Bucket::new(settings("s3.example", "b"), Box::new(link.clone()), standing());
+    let options = DirVaultOptions {
+        is_immutable: false,
+        bucket: Some(Arc::new(bucket)),
+        hook: Some(Arc::<SealsMeanwhile>::clone(&hook)),
+        ..DirVaultOptions::default()
+    };
+    let vault = Arc::new(DirVault::open(dir.path(), options).expect("the vault opens"));
+    vault.check().expect("the bucket locks");
+    hook.vault.set(Arc::clone(&vault)).expect("it is told once");
+    hook.link.set(link.clone()).ok().expect("it is told once");
+    link.is_away.store(true, Ordering::Relaxed);
+    let sealed = store(&*vault, 1, 1, b"evidence");
+    link.is_away.store(false, Ordering::Relaxed);
+    vault.send().expect("it can be sent");
+    let sealing = hook.sealing.lock().expect("nobody panics").take();
+    sealing.expect("it was begun").join().expect("it was sealed");
+    link.is_away.store(false, Ordering::Relaxed);
+    let sent = vault.send().expect("it can be sent");
+    assert_eq!((sent.waiting, sent.failure), (Some(0), None));
+    assert!(!file_of(dir.path(), &sealed).exists(), "it waits for ever");
+    assert_eq!(readable(&vault, "at the end"), 2);
 }
