@@ -13,7 +13,7 @@ use crate::evidence::{ATTACKER, HTTP, evidence, playbook};
 use crate::harness::{Home, SMALL, element, exploit_from, in_namespace, staunch, stderr, stdout, wait_until};
 
 /// A home with sealed and signed evidence of INC-1, and the id of one piece of it.
-fn collected() -> (Home, String) {
+pub(crate) fn collected() -> (Home, String) {
     let home = Home::new(&format!("{SMALL}{HTTP}"));
     home.playbook("keep-first.yaml", &playbook("  - network\n  - sockets\n"));
     let server = home.serve();
@@ -43,7 +43,7 @@ fn lines(home: &Home) -> Vec<(String, String)> {
         .collect()
 }
 
-fn text(path: &Path) -> &str {
+pub(crate) fn text(path: &Path) -> &str {
     path.to_str().expect("a path")
 }
 

@@ -14,6 +14,7 @@ mod domains;
 mod drill;
 mod evidence;
 mod evidence_s3;
+mod evidence_told;
 mod feeds;
 mod files;
 mod flows;

@@ -285,7 +285,7 @@ impl Vault for DirVault {
             }
             shared.freeze(&name).map(drop)
         };
-        put().map_err(|error| failure("store the record", &shared.files.path(&name), &error))?;
+        put().map_err(|error| failure("store the record in", shared.files.root(), &error))?;
         Ok(hash)
     }
 

@@ -2,14 +2,15 @@
 //!
 //! Never unpacks an archive, and leaves none that is not whole.
 
-use std::io::{self, BufWriter, Write};
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use staunch_model::{HandlingAction, IncidentId, Printable, Sha256Hash};
 use staunch_ports::Vault as _;
-use staunch_store::export::INVENTORY;
+use staunch_store::export::{ArchiveFinding, INVENTORY, verify_archive_from};
 use staunch_store::vault::DirVault;
 use staunch_store::{
     ArchiveSummary, ExportError, ExportParts, ExportSummary, LogError, LogKey, export_incident, verify_archive,
@@ -17,10 +18,10 @@ use staunch_store::{
 
 use super::handled::{Custody, Deed};
 use super::verify::{earlier, encrypted_text, verifier};
-use super::{FINDINGS_MAX, NewFile, bucket, fault, folder, size, unwritten};
+use super::{FINDINGS_MAX, NewFile, bucket, fault, folder, lines, size, unwritten};
 use crate::cli::{EvidenceExportArgs, EvidenceVerifyArgs};
 use crate::commands::{incident, load};
-use crate::exit::{Exit, Fault};
+use crate::exit::{Exit, Fault, escaped};
 use crate::output::{Output, Tone, json, print, say, wrap};
 use crate::progress::Progress;
 use crate::wiring;
@@ -209,8 +210,58 @@ fn refused(error: &ExportError) -> Fault {
 
 /// Whether `path` is an archive or was unpacked from one.
 pub(super) fn is_one(path: &Path) -> bool {
-    // A folder from which the inventory was taken has the list.
-    path.is_file() || path.join(INVENTORY).exists() || path.join("SHA256SUMS").exists()
+    // A folder from which the inventory was taken has the list. What is no folder is an archive, or none.
+    is_stdin(path)
+        || path.metadata().is_ok_and(|it| !it.is_dir())
+        || path.join(INVENTORY).exists()
+        || path.join("SHA256SUMS").exists()
+}
+
+/// Whether the archive is read from what is piped in.
+fn is_stdin(path: &Path) -> bool {
+    path == Path::new("-") || path == Path::new("/dev/stdin")
+}
+
+/// Keeps the first bytes of what is read through it.
+struct Beginning<R> {
+    inner: R,
+    first: Vec<u8>,
+}
+
+/// So many of them tell what a file is: a tar says it at byte 257.
+const FIRST: usize = 512;
+
+impl<R: Read> Read for Beginning<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        let missing = FIRST - self.first.len();
+        self.first.extend_from_slice(&buffer[..read.min(missing)]);
+        Ok(read)
+    }
+}
+
+/// What is to be done with a file that begins so and is no archive, when that can be told.
+fn hint_of(first: &[u8], findings: &[String]) -> Option<String> {
+    let what = match first {
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
+            let is_repacked = findings
+                .iter()
+                .any(|it| it.contains("a header is not in the form") || it.contains("something between two files"));
+            let hint = "an archive that was packed again is no longer the one that was exported: unpack it, and verify the folder";
+            return is_repacked.then(|| hint.to_owned());
+        }
+        [] => "it is empty",
+        [0x1f, 0x8b, ..] => "it is packed with gzip",
+        [0xfd, b'7', b'z', b'X', b'Z', ..] => "it is packed with xz",
+        [b'P', b'K', ..] => "it is a zip file",
+        tar if tar.get(257..262) == Some(b"ustar") => {
+            return Some("it is a tar, and not packed as it was exported: unpack it, and verify the folder".to_owned());
+        }
+        _ => "it does not begin as an archive does",
+    };
+    Some(format!(
+        "{what}: name the .tar.zst that `staunch evidence export` has written, or the folder of it"
+    ))
 }
 
 /// What was verified.
@@ -235,6 +286,8 @@ struct Verified {
     findings: Vec<String>,
     /// How many more there are.
     more: u64,
+    /// What may be the matter, and what to do about it.
+    hint: Option<String>,
 }
 
 pub(super) fn verify(path: &Path, args: &EvidenceVerifyArgs) -> Result<Exit, Fault> {
@@ -251,13 +304,40 @@ pub(super) fn verify(path: &Path, args: &EvidenceVerifyArgs) -> Result<Exit, Fau
     let mut findings = Vec::new();
     let mut more = 0;
     let mut tell = |done, total| progress.tell(|| format!("{} of {}", size(done), size(total)));
-    let summary = verify_archive(path, &key, earlier.as_deref(), &mut tell, &mut |finding| {
+    let mut found = |finding: ArchiveFinding| {
         if findings.len() < FINDINGS_MAX {
             findings.push(finding.to_string());
         } else {
             more += 1;
         }
-    });
+    };
+    let mut first = Vec::new();
+    let summary = if path.is_dir() {
+        verify_archive(path, &key, earlier.as_deref(), &mut tell, &mut found)
+    } else {
+        let open = || -> io::Result<Box<dyn Read>> {
+            if is_stdin(path) {
+                return Ok(Box::new(io::stdin().lock()));
+            }
+            let file = File::open(path)?;
+            if !file.metadata()?.is_file() {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    "it is no plain file and no folder",
+                ));
+            }
+            Ok(Box::new(file))
+        };
+        open().map(|inner| {
+            let mut from = Beginning {
+                inner,
+                first: Vec::new(),
+            };
+            let summary = verify_archive_from(&mut from, &key, earlier.as_deref(), &mut tell, &mut found);
+            first = from.first;
+            summary
+        })
+    };
     let ArchiveSummary {
         incident,
         checkpoint,
@@ -274,6 +354,9 @@ pub(super) fn verify(path: &Path, args: &EvidenceVerifyArgs) -> Result<Exit, Fau
         let shown = path.display().to_string();
         Fault::doing(Exit::Failed, format!("cannot read {}", Printable(&shown)), &error)
     })?;
+    let hint = (found > 0 && !path.is_dir())
+        .then(|| hint_of(&first, &findings))
+        .flatten();
     let verified = Verified {
         proved: found == 0,
         incident,
@@ -288,6 +371,7 @@ pub(super) fn verify(path: &Path, args: &EvidenceVerifyArgs) -> Result<Exit, Fau
         bytes,
         findings,
         more,
+        hint,
     };
     Output::new(args.json).show(&verified, |output| verified_text(output, &verified))?;
     Ok(if verified.proved { Exit::Ok } else { Exit::Corrupt })
@@ -296,11 +380,14 @@ pub(super) fn verify(path: &Path, args: &EvidenceVerifyArgs) -> Result<Exit, Fau
 fn verified_text(output: &Output, it: &Verified) -> String {
     let mut text = String::new();
     for finding in &it.findings {
-        let line = wrap(&Printable(finding).to_string(), 4);
+        let line = lines(&escaped(finding), 4);
         text.push_str(&format!("{}\n", output.paint(Tone::Bad, &format!("  - {line}"))));
     }
     if it.more > 0 {
         text.push_str(&format!("  and {} more\n", it.more));
+    }
+    if let Some(hint) = &it.hint {
+        text.push_str(&format!("{}\n", wrap(&format!("hint: {hint}"), 0)));
     }
     let (tone, verdict) = if it.proved {
         (Tone::Good, "PROVED")

@@ -8,12 +8,12 @@ use std::path::Path;
 
 use nix::sys::stat::{major, minor};
 use nix::unistd::{Uid, User};
-use staunch_model::{EvidenceId, Handled, Handling, HandlingAction, IncidentId, Printable, Sha256Hash};
+use staunch_model::{EvidenceId, Handled, Handling, HandlingAction, IncidentId, Sha256Hash};
 use staunch_store::vault::{Handles, HandlingLog};
 
 use super::disk;
 use crate::cli::DataArgs;
-use crate::exit::{Exit, Fault};
+use crate::exit::{Exit, Fault, escaped};
 use crate::output::{now, say};
 use crate::wiring;
 
@@ -285,7 +285,7 @@ pub(super) fn line(it: &Handled) -> String {
     if let Some(outcome) = &it.outcome {
         text.push_str(&format!(": {outcome}"));
     }
-    Printable(&text).to_string()
+    escaped(&text)
 }
 
 #[cfg(test)]

@@ -71,7 +71,7 @@ impl Shared {
             self.files.put_new(&self.staged(), &name, &bytes)?;
             self.freeze(&name)
         };
-        put().map_err(|error| failure("store the manifest", &self.files.path(&name), &error))?;
+        put().map_err(|error| failure("store the manifest in", self.files.root(), &error))?;
         if heads.len() >= HEADS_MAX {
             heads.clear();
         }
