@@ -4,7 +4,7 @@ use std::io::{self, BufReader, Read, Write};
 
 use ring::aead::LessSafeKey;
 
-use super::{AgeError, Identity, Random, Recipient, derive, fill, header, seal, sealing, unseal};
+use super::{AgeError, FileKey, Identity, Random, Recipient, derive, fill, header, seal, sealing, unseal};
 
 const CHUNK: usize = 64 << 10;
 const TAG: usize = 16;
@@ -29,14 +29,14 @@ impl<W: Write> Encrypting<W> {
 
     /// The same, with random bytes of somebody else's.
     fn begin_with(mut inner: W, recipients: &[Recipient], random: &mut Random<'_>) -> io::Result<Self> {
-        let (mut key, mut nonce) = ([0; 16], [0; 16]);
-        random(&mut key)?;
+        let (mut key, mut nonce) = (FileKey::new([0; 16]), [0; 16]);
+        random(&mut *key)?;
         random(&mut nonce)?;
         inner.write_all(header::write(&key, recipients, random)?.as_bytes())?;
         inner.write_all(&nonce)?;
         Ok(Self {
             inner,
-            key: sealing(&derive(&key, &nonce, b"payload")),
+            key: sealing(&derive(&*key, &nonce, b"payload")),
             number: 0,
             chunk: Vec::with_capacity(CHUNK + TAG),
         })
@@ -114,7 +114,7 @@ impl<R: Read> Decrypting<R> {
             .map_err(|error| cut_off(error, AgeError::Changed))?;
         Ok(Self {
             inner,
-            key: sealing(&derive(&key, &nonce, b"payload")),
+            key: sealing(&derive(&*key, &nonce, b"payload")),
             number: 0,
             chunk: Vec::with_capacity(CHUNK + TAG),
             at: 0,

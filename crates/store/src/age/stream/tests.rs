@@ -29,7 +29,7 @@ fn identity() -> Identity {
 }
 
 fn other() -> Identity {
-    Identity([7; 32])
+    Identity::of([7; 32].into())
 }
 
 fn decrypt(bytes: &[u8], identities: &[Identity]) -> io::Result<Vec<u8>> {
