@@ -25,6 +25,7 @@
 
 mod bucket;
 mod kept;
+mod put;
 mod sign;
 
 use std::collections::BTreeMap;
@@ -34,8 +35,9 @@ use std::time::Duration;
 
 use staunch_model::{Failure, FailureKind, Span, WriteOnce};
 
-pub use bucket::{Bucket, Put};
+pub use bucket::Bucket;
 pub(crate) use kept::Doubt;
+pub use put::Put;
 pub use sign::Credentials;
 
 /// The most bytes of one object that is put at once: 5 GiB

@@ -348,6 +348,24 @@ fn disk(error: &io::Error) -> Exit {
     }
 }
 
+/// What was found wrong, in words.
+#[derive(Debug, Default)]
+struct Findings {
+    told: Vec<String>,
+    /// How many more there are than are told one by one.
+    more: u64,
+}
+
+impl Findings {
+    fn push(&mut self, finding: String) {
+        if self.told.len() < FINDINGS_MAX {
+            self.told.push(finding);
+        } else {
+            self.more += 1;
+        }
+    }
+}
+
 /// A file that is handed over. One that is not whole is not left behind as if it were.
 struct NewFile {
     path: PathBuf,

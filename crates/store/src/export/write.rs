@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 use staunch_model::{Failure, FailureKind, IncidentId, LogEntry, Logged, Printable, Receipt, Sha256Hash, Taken};
 use staunch_ports::Vault as _;
 
+use super::counted::{Counted, Followed};
 use super::inventory::{is_name, sums_of};
 use super::tar::{write_end, write_file};
 use super::{FILES_MAX, INVENTORY, Inventory, PROOF, SUMS, SUMS_BYTES_MAX};
@@ -488,47 +489,5 @@ fn changed(name: &str, error: &io::Error) -> ExportError {
     ExportError::Changed {
         name: name.to_owned(),
         what: Printable(&error.to_string()).to_string(),
-    }
-}
-
-/// Counts and hashes what is written.
-struct Counted<W> {
-    inner: W,
-    hash: Sha256,
-    bytes: u64,
-}
-
-impl<W: Write> Write for Counted<W> {
-    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        let written = self.inner.write(data)?;
-        self.hash.update(&data[..written]);
-        self.bytes += written as u64;
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
-    }
-}
-
-/// Tells how far reading has come, and keeps apart who has failed: who reads, or who writes.
-struct Followed<'a, R> {
-    inner: R,
-    done: u64,
-    total: u64,
-    progress: &'a mut dyn FnMut(u64, u64),
-    failed: Option<String>,
-}
-
-impl<R: Read> Read for Followed<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buffer).inspect_err(|error| {
-            if error.kind() != io::ErrorKind::Interrupted {
-                self.failed = Some(Printable(&error.to_string()).to_string());
-            }
-        })?;
-        self.done += read as u64;
-        (self.progress)(self.done, self.total);
-        Ok(read)
     }
 }

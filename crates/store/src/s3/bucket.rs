@@ -1,7 +1,6 @@
 //! One bucket: what it is asked, and what its answers mean.
 
 use std::fmt;
-use std::fs::File;
 use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::Instant;
@@ -12,9 +11,9 @@ use staunch_model::{Failure, FailureKind, Printable, Sha256Hash, Span, Storage, 
 use staunch_ports::Clock;
 
 use super::kept::{Doubt, Kept, Lock};
+use super::put::{Object, Put, Where};
 use super::sign::Unsigned;
 use super::{Answer, BucketSettings, Link, LockMode, Payload, Request};
-use crate::vault::hashing::Hashing;
 
 /// How long the object is kept that proves that a bucket locks.
 const PROOF: Span = Span::from_mins(2);
@@ -30,33 +29,6 @@ pub struct Bucket {
     settings: BucketSettings,
     link: Box<dyn Link>,
     clock: Arc<dyn Clock>,
-}
-
-/// What became of an object that was put.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Put {
-    /// It is there, under this version.
-    New(String),
-    /// The name is taken.
-    Taken,
-}
-
-/// What is put under a name.
-#[derive(Clone, Copy)]
-struct Object<'a> {
-    name: &'a str,
-    payload: Payload<'a>,
-    sha256: Sha256Hash,
-    lock: Lock,
-}
-
-/// Where an object may be put.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Where {
-    /// Where nothing is.
-    Free,
-    /// Over what is there, which stays as the version before.
-    Over,
 }
 
 impl fmt::Debug for Bucket {
@@ -93,7 +65,7 @@ impl Bucket {
     }
 
     /// The lock that is asked for by now.
-    fn lock(&self, until: Timestamp) -> Lock {
+    pub(super) fn lock(&self, until: Timestamp) -> Lock {
         Lock {
             mode: self.settings.mode,
             until,
@@ -154,178 +126,6 @@ impl Bucket {
         kept.map_err(Doubt::into_failure)
     }
 
-    /// Puts an object that is kept until `until`, and as the settings say, unless its name is taken.
-    ///
-    /// # Errors
-    /// Why it is not there.
-    pub fn put(
-        &self,
-        name: &str,
-        payload: Payload<'_>,
-        sha256: Sha256Hash,
-        until: Timestamp,
-        by: Instant,
-    ) -> Result<Put, Failure> {
-        let object = Object {
-            name,
-            payload,
-            sha256,
-            lock: self.lock(until),
-        };
-        self.put_object(object, Where::Free, by)
-    }
-
-    fn put_object(&self, object: Object<'_>, at: Where, by: Instant) -> Result<Put, Failure> {
-        let checksum = STANDARD.encode(object.sha256.0);
-        let until = seconds(object.lock.until);
-        let mut headers = vec![
-            ("x-amz-checksum-sha256", &*checksum),
-            ("x-amz-object-lock-mode", object.lock.mode.header()),
-            ("x-amz-object-lock-retain-until-date", &*until),
-            // Without it, or an MD5, S3 takes nothing with a retention.
-            ("x-amz-sdk-checksum-algorithm", "SHA256"),
-        ];
-        if at == Where::Free {
-            headers.push(("if-none-match", "*"));
-        }
-        if object.lock.has_legal_hold {
-            headers.push(("x-amz-object-lock-legal-hold", "ON"));
-        }
-        let mut answer = self.ask_with("PUT", object.name, &[], &headers, object.payload, object.sha256, by)?;
-        match answer.status {
-            200 => version_of(&answer).map(Put::New),
-            412 => Ok(Put::Taken),
-            // Two at once: the other one is there, or will be.
-            409 => Err(Failure::new(
-                FailureKind::Unavailable,
-                "the bucket is asked for the same object by somebody else",
-            )),
-            _ => Err(refusal(&mut answer, "put an object that is locked")),
-        }
-    }
-
-    /// Puts an object as [`Bucket::put`] does, or takes what has its name for it when it is the same bytes; has the bucket say
-    /// that it keeps it. Returns its version.
-    ///
-    /// # Errors
-    /// `Conflict` when something else has the name; otherwise why it is not kept.
-    pub fn put_or_confirm(
-        &self,
-        name: &str,
-        payload: Payload<'_>,
-        sha256: Sha256Hash,
-        until: Timestamp,
-        by: Instant,
-    ) -> Result<String, Failure> {
-        let object = Object {
-            name,
-            payload,
-            sha256,
-            lock: self.lock(until),
-        };
-        self.confirm(object, by).map_err(Doubt::into_failure)
-    }
-
-    fn confirm(&self, object: Object<'_>, by: Instant) -> Result<String, Doubt> {
-        match self.put_object(object, Where::Free, by)? {
-            Put::New(version) => {
-                self.check(object.name, &version, &object.lock, object.sha256, by)?;
-                Ok(version)
-            }
-            // An attempt whose answer was lost, or that of another installation, or something else.
-            Put::Taken => {
-                let (version, body) = self.get(object.name, None, by)?;
-                if !is_it(body, object.sha256)? {
-                    let place = self.address(object.name);
-                    let what = format!("what is at {} under this name is not it", Printable(&place));
-                    return Err(Doubt::Changed(what));
-                }
-                self.keep_as(object.name, &version, &object.lock, object.sha256, by)?;
-                Ok(version)
-            }
-        }
-    }
-
-    /// As [`Bucket::put_or_confirm`], without reading what has the name: it is told by the SHA-256 that the bucket has for it.
-    pub(crate) fn put_or_recognise(
-        &self,
-        name: &str,
-        payload: Payload<'_>,
-        sha256: Sha256Hash,
-        until: Timestamp,
-        by: Instant,
-    ) -> Result<String, Doubt> {
-        let lock = self.lock(until);
-        let object = Object {
-            name,
-            payload,
-            sha256,
-            lock,
-        };
-        match self.put_object(object, Where::Free, by)? {
-            Put::New(version) => {
-                self.check(name, &version, &lock, sha256, by)?;
-                Ok(version)
-            }
-            Put::Taken => {
-                let (version, kept) = self.kept(name, None, &lock, by)?;
-                if kept.sha256.is_none() {
-                    let what = format!(
-                        "something has the name in the bucket already, and no SHA-256: {}",
-                        self.address(name)
-                    );
-                    return Err(Doubt::Otherwise(what));
-                }
-                self.keep_as(name, &version, &lock, sha256, by)?;
-                Ok(version)
-            }
-        }
-    }
-
-    /// As [`Bucket::put_or_confirm`], of a file that `open` opens. A further version is put over what has the name and is not it, and
-    /// over the version `spent`, which is known not to be kept as it should be; both stay as versions before.
-    pub(crate) fn put_or_renew(
-        &self,
-        name: &str,
-        open: &dyn Fn() -> Result<File, Failure>,
-        size: u64,
-        sha256: Sha256Hash,
-        spent: Option<&str>,
-        by: Instant,
-    ) -> Result<String, Failure> {
-        let lock = self.lock(self.retain_until());
-        let put = |at| {
-            let file = open()?;
-            let object = Object {
-                name,
-                payload: Payload::File(&file, size),
-                sha256,
-                lock,
-            };
-            self.put_object(object, at, by)
-        };
-        let newest = match put(Where::Free)? {
-            Put::New(version) => Some(version),
-            Put::Taken => {
-                let (version, body) = self.get(name, None, by)?;
-                let is_it = is_it(body, sha256)?;
-                (is_it && spent != Some(&*version)).then_some(version)
-            }
-        };
-        let version = match newest {
-            Some(version) => version,
-            None => match put(Where::Over)? {
-                Put::New(version) => version,
-                Put::Taken => {
-                    let what = "the bucket does not take a further version of an object";
-                    return Err(Failure::new(FailureKind::Conflict, what));
-                }
-            },
-        };
-        let kept = self.keep_as(name, &version, &lock, sha256, by);
-        kept.map(|()| version).map_err(Doubt::into_failure)
-    }
-
     /// Reads an object: of its newest version when none is named. Tells which it is.
     ///
     /// # Errors
@@ -364,7 +164,14 @@ impl Bucket {
         kept.map_err(Doubt::into_failure)
     }
 
-    fn check(&self, name: &str, version: &str, lock: &Lock, sha256: Sha256Hash, by: Instant) -> Result<(), Doubt> {
+    pub(super) fn check(
+        &self,
+        name: &str,
+        version: &str,
+        lock: &Lock,
+        sha256: Sha256Hash,
+        by: Instant,
+    ) -> Result<(), Doubt> {
         let (_, kept) = self.kept(name, Some(version), lock, by)?;
         kept.is_as(lock, sha256, &self.address(name))
     }
@@ -425,7 +232,14 @@ impl Bucket {
         kept.map_err(Doubt::into_failure)
     }
 
-    fn keep_as(&self, name: &str, version: &str, lock: &Lock, sha256: Sha256Hash, by: Instant) -> Result<(), Doubt> {
+    pub(super) fn keep_as(
+        &self,
+        name: &str,
+        version: &str,
+        lock: &Lock,
+        sha256: Sha256Hash,
+        by: Instant,
+    ) -> Result<(), Doubt> {
         let (_, kept) = self.kept(name, Some(version), lock, by)?;
         match kept.is_as(lock, sha256, &self.address(name)) {
             Err(Doubt::Otherwise(_)) => {}
@@ -466,7 +280,13 @@ impl Bucket {
     }
 
     /// How the bucket says that it keeps a version, the newest when none is named; and which that is.
-    fn kept(&self, name: &str, version: Option<&str>, lock: &Lock, by: Instant) -> Result<(String, Kept), Doubt> {
+    pub(super) fn kept(
+        &self,
+        name: &str,
+        version: Option<&str>,
+        lock: &Lock,
+        by: Instant,
+    ) -> Result<(String, Kept), Doubt> {
         let query: Vec<(&str, &str)> = version.map(|it| ("versionId", it)).into_iter().collect();
         let headers = [("x-amz-checksum-mode", "ENABLED")];
         let mut head = self.ask("HEAD", name, &query, &headers, Payload::Empty, by)?;
@@ -529,7 +349,7 @@ impl Bucket {
     }
 
     #[expect(clippy::too_many_arguments, reason = "they are the parts of a request")]
-    fn ask_with(
+    pub(super) fn ask_with(
         &self,
         method: &'static str,
         name: &str,
@@ -563,14 +383,7 @@ impl Bucket {
     }
 }
 
-/// Whether the body of an answer is the bytes that have this hash.
-fn is_it(body: impl Read, sha256: Sha256Hash) -> Result<bool, Failure> {
-    let mut there = Hashing::new(body);
-    io::copy(&mut there, &mut io::sink()).map_err(|error| cut_off(&error))?;
-    Ok(there.finish().0 == sha256)
-}
-
-fn version_of(answer: &Answer) -> Result<String, Failure> {
+pub(super) fn version_of(answer: &Answer) -> Result<String, Failure> {
     let version = answer
         .headers
         .get("x-amz-version-id")
@@ -589,7 +402,7 @@ fn text_of(answer: &mut Answer) -> Result<String, Failure> {
 }
 
 /// The body of an answer did not come to its end.
-fn cut_off(error: &io::Error) -> Failure {
+pub(super) fn cut_off(error: &io::Error) -> Failure {
     let what = format!(
         "the answer of the bucket was cut off: {}",
         Printable(&error.to_string())
@@ -598,7 +411,7 @@ fn cut_off(error: &io::Error) -> Failure {
 }
 
 /// What a refusal means.
-fn refusal(answer: &mut Answer, doing: &str) -> Failure {
+pub(super) fn refusal(answer: &mut Answer, doing: &str) -> Failure {
     let kind = match answer.status {
         401 | 403 => FailureKind::Denied,
         // It wants to be asked later.
@@ -627,7 +440,7 @@ fn element(text: &str, name: &str) -> Option<String> {
 }
 
 /// `2026-11-27T01:15:30Z`.
-fn seconds(at: Timestamp) -> String {
+pub(super) fn seconds(at: Timestamp) -> String {
     let text = at.to_string();
     format!("{}Z", text.split(['.', 'Z']).next().unwrap_or_default())
 }

@@ -18,7 +18,7 @@ use staunch_store::{
 
 use super::handled::{Custody, Deed};
 use super::verify::{earlier, encrypted_text, verifier};
-use super::{FINDINGS_MAX, NewFile, bucket, fault, folder, lines, size, unwritten};
+use super::{Findings, NewFile, bucket, fault, folder, lines, size, unwritten};
 use crate::cli::{EvidenceExportArgs, EvidenceVerifyArgs};
 use crate::commands::{incident, load};
 use crate::exit::{Exit, Fault, escaped};
@@ -301,16 +301,9 @@ pub(super) fn verify(path: &Path, args: &EvidenceVerifyArgs) -> Result<Exit, Fau
     let key = verifier(args)?;
     let earlier = earlier(args)?;
     let mut progress = Progress::start();
-    let mut findings = Vec::new();
-    let mut more = 0;
+    let mut findings = Findings::default();
     let mut tell = |done, total| progress.tell(|| format!("{} of {}", size(done), size(total)));
-    let mut found = |finding: ArchiveFinding| {
-        if findings.len() < FINDINGS_MAX {
-            findings.push(finding.to_string());
-        } else {
-            more += 1;
-        }
-    };
+    let mut found = |finding: ArchiveFinding| findings.push(finding.to_string());
     let mut first = Vec::new();
     let summary = if path.is_dir() {
         verify_archive(path, &key, earlier.as_deref(), &mut tell, &mut found)
@@ -355,7 +348,7 @@ pub(super) fn verify(path: &Path, args: &EvidenceVerifyArgs) -> Result<Exit, Fau
         Fault::doing(Exit::Failed, format!("cannot read {}", Printable(&shown)), &error)
     })?;
     let hint = (found > 0 && !path.is_dir())
-        .then(|| hint_of(&first, &findings))
+        .then(|| hint_of(&first, &findings.told))
         .flatten();
     let verified = Verified {
         proved: found == 0,
@@ -369,8 +362,8 @@ pub(super) fn verify(path: &Path, args: &EvidenceVerifyArgs) -> Result<Exit, Fau
         artefacts,
         encrypted,
         bytes,
-        findings,
-        more,
+        findings: findings.told,
+        more: findings.more,
         hint,
     };
     Output::new(args.json).show(&verified, |output| verified_text(output, &verified))?;

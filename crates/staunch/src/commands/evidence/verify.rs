@@ -9,7 +9,7 @@ use staunch_store::tlog::note::NOTE_BYTES_MAX;
 use staunch_store::vault::{DirVault, EvidenceFolder, EvidenceSummary, Progress, verify_evidence};
 
 use super::handled::{Custody, Deed};
-use super::{FINDINGS_MAX, KEY_BYTES_MAX, archive, bucket, folder, lines, sealed, size};
+use super::{Findings, KEY_BYTES_MAX, archive, bucket, folder, lines, sealed, size};
 use crate::anchors::{self, AnchorsChecked};
 use crate::cli::EvidenceVerifyArgs;
 use crate::exit::{Exit, Fault, escaped};
@@ -110,8 +110,7 @@ pub(super) fn verify(args: &EvidenceVerifyArgs) -> Result<Exit, Fault> {
         bucket: bucket.as_deref(),
     };
     let mut progress = progress::Progress::start();
-    let mut findings = Vec::new();
-    let mut more = 0;
+    let mut findings = Findings::default();
     let mut left_behind = 0;
     let summary = verify_evidence(
         &folder,
@@ -121,11 +120,7 @@ pub(super) fn verify(args: &EvidenceVerifyArgs) -> Result<Exit, Fault> {
         },
         &mut |finding| {
             left_behind += u64::from(finding.may_be_left_behind());
-            if findings.len() < FINDINGS_MAX {
-                findings.push(finding.to_string());
-            } else {
-                more += 1;
-            }
+            findings.push(finding.to_string());
         },
     );
     let mut left_by_crash = 0;
@@ -134,21 +129,13 @@ pub(super) fn verify(args: &EvidenceVerifyArgs) -> Result<Exit, Fault> {
     let anchors = args.anchors.then(|| {
         anchors::check(&dir, &key, &mut |finding| {
             of_anchors += 1;
-            if findings.len() < FINDINGS_MAX {
-                findings.push(finding);
-            } else {
-                more += 1;
-            }
+            findings.push(finding);
         })
     });
     if let Some(journal) = &args.journal {
         sealed::compare(journal, &DirVault::read_only(folder.vault), &mut |finding| {
             of_journal += 1;
-            if findings.len() < FINDINGS_MAX {
-                findings.push(finding);
-            } else {
-                more += 1;
-            }
+            findings.push(finding);
         });
     }
     let custody = Custody::of(&dir, args.path.as_deref(), &args.data);
@@ -159,13 +146,9 @@ pub(super) fn verify(args: &EvidenceVerifyArgs) -> Result<Exit, Fault> {
         } else {
             of_handling += 1;
         }
-        if findings.len() < FINDINGS_MAX {
-            findings.push(finding);
-        } else {
-            more += 1;
-        }
+        findings.push(finding);
     });
-    let mut verified = verified(&summary, args.earlier.is_some(), findings, more);
+    let mut verified = verified(&summary, args.earlier.is_some(), findings);
     verified.left_behind = left_behind + left_by_crash;
     verified.anchors = anchors;
     verified.handled = handled;
@@ -192,7 +175,7 @@ pub(super) fn verify(args: &EvidenceVerifyArgs) -> Result<Exit, Fault> {
     Ok(verified.verdict.exit())
 }
 
-fn verified(summary: &EvidenceSummary, asked: bool, findings: Vec<String>, more: u64) -> Verified {
+fn verified(summary: &EvidenceSummary, asked: bool, findings: Findings) -> Verified {
     Verified {
         verdict: Verdict::NotProved,
         proved: false,
@@ -209,8 +192,8 @@ fn verified(summary: &EvidenceSummary, asked: bool, findings: Vec<String>, more:
         encrypted: summary.encrypted,
         not_read: summary.not_read,
         handled: 0,
-        findings,
-        more,
+        findings: findings.told,
+        more: findings.more,
     }
 }
 

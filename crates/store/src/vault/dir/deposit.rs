@@ -10,8 +10,9 @@ use staunch_model::{Compression, Encryption, Failure, FailureKind, ManifestDraft
 use staunch_ports::{Deposit, SealedManifest};
 
 use super::name::{Encrypted, ObjectName};
+use super::read::stored_already;
 use super::remote::AtOnce;
-use super::{DirVault, Shared, stored_already};
+use super::{DirVault, Shared};
 use crate::age::{Encrypting, Recipient};
 use crate::files::{failure, parent};
 

@@ -22,9 +22,10 @@ use staunch_model::{
 };
 
 use super::name::{Encrypted, ObjectName};
+use super::read::stored_already;
 use super::receipts::{by, newest, object_of, sent_name};
 use super::remote::{Remote, receipt_of};
-use super::{DirVault, Shared, exactly, hash_of, sequence_of, stored_already};
+use super::{DirVault, Shared, exactly, hash_of, sequence_of};
 use crate::files::failure;
 use crate::s3::{Payload, is_outage};
 
@@ -264,7 +265,7 @@ impl Shared {
                 let receipt = self.send_artefact(remote, of, &said)?;
                 self.dequeue(remote, note, Some(&name))?;
                 let (from, why) = (name.into(), said.why.into());
-                Ok(Some(Done::Artefact(Arrived { receipt, from, why })))
+                Ok(Some(Done::Artefact(Box::new(Arrived { receipt, from, why }))))
             }
         }
     }
@@ -322,15 +323,14 @@ impl Shared {
             .map_err(|error| failure("read", &self.files.path(name), &error))?;
         let (sha256, until) = (Sha256Hash::of(&bytes), bucket.retain_until());
         let by = by(bytes.len() as u64);
-        let version = bucket.put_or_confirm(name, Payload::Bytes(&bytes), sha256, until, by)?;
-        drop(version);
-        Ok(())
+        let put = bucket.put_or_confirm(name, Payload::Bytes(&bytes), sha256, until, by);
+        put.map(drop)
     }
 }
 
 /// What was sent.
 enum Done {
-    Artefact(Arrived),
+    Artefact(Box<Arrived>),
     Document,
 }
 
@@ -374,7 +374,7 @@ impl DirVault {
                 Ok(done) => {
                     refusals.remove(note);
                     match done {
-                        Some(Done::Artefact(arrived)) => sent.artefacts.push(arrived),
+                        Some(Done::Artefact(arrived)) => sent.artefacts.push(*arrived),
                         Some(Done::Document) => sent.documents += 1,
                         None => {}
                     }

@@ -25,7 +25,7 @@ impl Verifying<'_> {
                 if let Some((of, _)) = ObjectName::parse_receipt(&name) {
                     // One that is here as well is read here, and several receipts are of one artefact.
                     let looked = self.vault.path(&of.to_string()).symlink_metadata();
-                    if looked.is_err() && !std::mem::replace(&mut seen, Some(of)).is_some_and(|it| it == of) {
+                    if looked.is_err() && seen.replace(of) != Some(of) {
                         self.sent(of, is_known);
                     }
                     continue;
