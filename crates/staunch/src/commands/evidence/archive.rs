@@ -244,9 +244,13 @@ impl<R: Read> Read for Beginning<R> {
 fn hint_of(first: &[u8], findings: &[String]) -> Option<String> {
     let what = match first {
         [0x28, 0xb5, 0x2f, 0xfd, ..] => {
-            let is_repacked = findings
-                .iter()
-                .any(|it| it.contains("a header is not in the form") || it.contains("something between two files"));
+            // What other programs make of a tar: another form of headers, and entries for folders.
+            let marks = [
+                "a header is not in the form",
+                "something between two files",
+                "a link, a directory or something else",
+            ];
+            let is_repacked = findings.iter().any(|it| marks.iter().any(|mark| it.contains(mark)));
             let hint = "an archive that was packed again is no longer the one that was exported: unpack it, and verify the folder";
             return is_repacked.then(|| hint.to_owned());
         }
