@@ -183,7 +183,10 @@ fn archive() -> Vec<(&'static str, u8, &'static str, Vec<u8>)> {
     let stored = contract::store(&vault, 3, 17, b"evidence");
     vault.put_record(&contract::record(&stored)).expect("a vault");
     let log = TransparencyLog::open(&dir.path().join("log"), key(), None).expect("a log");
-    Logbook::new(log).expect("a log").take_all(&vault).expect("a log");
+    Logbook::new(log)
+        .expect("a log")
+        .take_all(&vault, &mut |incident, failure| panic!("{incident}: {failure}"))
+        .expect("a log");
     let parts = ExportParts {
         vault: &dir.path().join("vault"),
         log: &dir.path().join("log"),

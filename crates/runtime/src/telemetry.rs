@@ -84,8 +84,8 @@ pub struct CopyReading {
     pub is_failing: bool,
     /// Attempts that have failed since the start.
     pub failures: u64,
-    /// What waited to be brought there after the last attempt.
-    pub waiting: u64,
+    /// What waited to be brought there after the last attempt; `None` when nobody knows.
+    pub waiting: Option<u64>,
 }
 
 /// How the places stand that evidence, or what proves it, is brought to.

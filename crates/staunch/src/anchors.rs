@@ -155,6 +155,7 @@ impl Anchor {
         let known = AnchorState::read(&self.folder, &self.settings.name).unwrap_or_default();
         let mut reading = CopyReading {
             at: known.and_then(|it| it.at),
+            waiting: Some(0),
             ..CopyReading::default()
         };
         loop {

@@ -42,10 +42,12 @@ pub(crate) fn of_anchor(it: &AnchorSettings) -> Result<Bucket, Failure> {
     let url = it.url.as_deref().unwrap_or_default();
     let (scheme, rest) = url.split_once("://").unwrap_or(("https", url));
     let (host, base) = rest.split_once('/').unwrap_or((rest, ""));
+    let named = host;
+    let host = without_default_port(scheme, host);
     let base = base.trim_matches('/');
     let place = match base {
-        "" => format!("{scheme}://{host}/"),
-        base => format!("{scheme}://{host}/{base}/"),
+        "" => format!("{scheme}://{named}/"),
+        base => format!("{scheme}://{named}/{base}/"),
     };
     let key_file = it.key_file.as_deref();
     let root = format!("{scheme}://{host}");
@@ -78,7 +80,10 @@ pub(crate) fn of_evidence(it: &EvidenceBucket) -> Result<Arc<Bucket>, Failure> {
     } else {
         prefix.to_owned()
     };
-    let (root, host) = (it.address(), it.host());
+    let root = it.address();
+    let (scheme, host) = root.split_once("://").unwrap_or(("https", &root));
+    let host = without_default_port(scheme, host).to_owned();
+    let root = format!("{scheme}://{host}");
     let link = HttpLink::new(root, Some(&it.key_file), it.ca.as_deref(), "[evidence.s3]")?;
     let settings = BucketSettings {
         host,
@@ -91,6 +96,12 @@ pub(crate) fn of_evidence(it: &EvidenceBucket) -> Result<Arc<Bucket>, Failure> {
         object_bytes_max: OBJECT_BYTES_MAX,
     };
     Ok(Arc::new(Bucket::new(settings, Box::new(link), Arc::new(SystemClock))))
+}
+
+/// A host as clients write it into a request, where it is signed: without the port that the scheme means.
+fn without_default_port<'h>(scheme: &str, host: &'h str) -> &'h str {
+    let port = if scheme == "http" { ":80" } else { ":443" };
+    host.strip_suffix(port).unwrap_or(host)
 }
 
 const fn mode(retention: RetentionMode) -> LockMode {
@@ -187,4 +198,26 @@ fn broken(error: &ureq::Error) -> Failure {
     };
     let what = format!("the bucket cannot be asked: {}", Printable(&error.to_string()));
     Failure::new(kind, &what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_port_of_a_scheme_is_not_signed_because_it_is_not_sent() {
+        let of = |text: &str| toml::from_str::<EvidenceBucket>(text).expect("settings");
+        let settings = |endpoint: &str, path_style: bool| {
+            let bucket = of(&format!(
+                "endpoint = \"{endpoint}\"\nbucket = \"b\"\nkey_file = \"k\"\npath_style = {path_style}\n"
+            ));
+            of_evidence(&bucket).expect("it can be used").settings().host.clone()
+        };
+        assert_eq!(settings("https://s3.example:443", true), "s3.example");
+        assert_eq!(settings("https://s3.example:443", false), "b.s3.example");
+        assert_eq!(settings("https://s3.example:4430", true), "s3.example:4430");
+        assert_eq!(settings("http://127.0.0.1:80/", true), "127.0.0.1");
+        assert_eq!(settings("http://127.0.0.1:443", true), "127.0.0.1:443");
+        assert_eq!(without_default_port("https", "[::1]:443"), "[::1]");
+    }
 }

@@ -78,7 +78,9 @@ impl Exit {
             Self::Unreachable => "no running Staunch could be reached",
             Self::Refused => "Staunch refused the command, or the person at the terminal said no",
             Self::NotFound => "there is no such incident, transaction, token or file",
-            Self::Corrupt => "the journal is corrupt; the message names the file and the offset",
+            Self::Corrupt => {
+                "the journal is corrupt (the message names the file and the offset), or evidence is not as it was sealed or exported"
+            }
             Self::InUse => "another process uses the data directory, or enforces with the same nftables table",
             Self::Denied => "a permission is missing: the token was not accepted, or the kernel or a file said no",
             Self::Busy => "Staunch cannot take it at present (queue or disk full, or stopping); try again",

@@ -3,6 +3,7 @@
 //! Never in the way of containment or of evidence: what cannot be logged now is logged later, which is told, and evidence that was
 //! sealed stays sealed. The thread is there before the server enters its sandbox, because a vault may be anywhere.
 
+use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -30,6 +31,9 @@ const ROUND: Duration = Duration::from_secs(60);
 
 /// How often the whole vault is looked through for what was not logged.
 const WHOLE_ROUND: Duration = Duration::from_secs(600);
+
+/// The pause before what could not be logged is tried again; it doubles each time, up to a [`WHOLE_ROUND`].
+const RETRY: Duration = Duration::from_secs(2);
 
 /// Where the log is, and what it is about.
 pub(crate) struct LogbookParts {
@@ -168,7 +172,8 @@ fn keep(
     incidents: &Receiver<IncidentId>,
 ) {
     let was_empty = logbook.log().checkpoint().size == 0;
-    match logbook.take_all(vault) {
+    let mut left = Left::default();
+    match logbook.take_all(vault, &mut |incident, failure| left.add(incident, &failure)) {
         Ok(0) => {}
         Ok(new) if was_empty => tracing::error!(
             new,
@@ -178,13 +183,19 @@ fn keep(
             new,
             "the vault held more than was logged, as after a crash; it is signed now"
         ),
-        Err(failure) => tell(Err(failure)),
+        Err(failure) => left.tell(&failure),
     }
     let mut whole_at = Instant::now() + WHOLE_ROUND;
     loop {
         if Instant::now() >= whole_at {
-            tell(logbook.take_all(vault).map(drop));
+            let taken = logbook.take_all(vault, &mut |incident, failure| left.add(incident, &failure));
+            if let Err(failure) = taken {
+                left.tell(&failure);
+            }
             whole_at = Instant::now() + WHOLE_ROUND;
+        }
+        for incident in left.due() {
+            left.took(incident, logbook.take_incident(vault, incident));
         }
         let up_to = durable.get();
         // Before the first frame there is no journal.
@@ -200,19 +211,17 @@ fn keep(
                     ControlFlow::Continue(())
                 })
             };
-            tell(logbook.take_frames(read).map(drop));
+            if let Err(failure) = logbook.take_frames(read) {
+                left.tell(&failure);
+            }
         }
-        match incidents.recv_timeout(ROUND) {
+        match incidents.recv_timeout(left.pause()) {
             Ok(first) => {
                 let mut all: Vec<IncidentId> = std::iter::once(first).chain(incidents.try_iter()).collect();
                 all.sort();
                 all.dedup();
                 for incident in all {
-                    let taken = logbook.take_incident(vault, incident).map(drop);
-                    if taken.is_err() {
-                        whole_at = Instant::now() + ROUND;
-                    }
-                    tell(taken);
+                    left.took(incident, logbook.take_incident(vault, incident));
                 }
             }
             Err(RecvTimeoutError::Timeout) => {}
@@ -221,9 +230,64 @@ fn keep(
     }
 }
 
-fn tell(result: Result<(), Failure>) {
-    if let Err(failure) = result {
-        tracing::error!(%failure, "the transparency log does not have all that was sealed; it is tried again");
+/// The incidents of which something could not be logged, as on a disk that was full.
+#[derive(Default)]
+struct Left {
+    incidents: BTreeSet<IncidentId>,
+    /// When they are tried again, and how often they were.
+    again: Option<Instant>,
+    times: u32,
+    /// What was told last: once for each thing that is wrong.
+    told: String,
+}
+
+impl Left {
+    fn add(&mut self, incident: IncidentId, failure: &Failure) {
+        self.tell(failure);
+        if self.incidents.insert(incident) || self.again.is_none() {
+            self.times = 0;
+            self.again = Some(Instant::now() + RETRY);
+        }
+    }
+
+    /// Remembers what became of an incident.
+    fn took(&mut self, incident: IncidentId, taken: Result<u64, Failure>) {
+        match taken {
+            Ok(new) => {
+                if self.incidents.remove(&incident) {
+                    tracing::info!(%incident, new, "what was left of an incident is in the transparency log");
+                }
+                if self.incidents.is_empty() {
+                    *self = Self::default();
+                }
+            }
+            Err(failure) => self.add(incident, &failure),
+        }
+    }
+
+    /// Those that are to be tried again; none before their time.
+    fn due(&mut self) -> Vec<IncidentId> {
+        if self.again.is_none_or(|at| at > Instant::now()) {
+            return Vec::new();
+        }
+        self.times = self.times.saturating_add(1);
+        let pause = WHOLE_ROUND.min(RETRY * 2_u32.saturating_pow(self.times.min(16)));
+        self.again = Some(Instant::now() + pause);
+        self.incidents.iter().copied().collect()
+    }
+
+    /// How long to wait for something new.
+    fn pause(&self) -> Duration {
+        let until = self.again.map(|at| at.saturating_duration_since(Instant::now()));
+        until.map_or(ROUND, |it| it.min(ROUND))
+    }
+
+    fn tell(&mut self, failure: &Failure) {
+        let told = failure.to_string();
+        if self.told != told {
+            tracing::error!(%failure, "the transparency log does not have all that was sealed; it is tried again");
+            self.told = told;
+        }
     }
 }
 
@@ -245,10 +309,10 @@ impl Vault for LoggedVault {
     }
 
     fn put_record(&self, record: &CollectionRecord) -> Result<Sha256Hash, Failure> {
-        let hash = self.inner.put_record(record)?;
-        // When there is no room, the next round finds it.
+        let put = self.inner.put_record(record);
+        // Without a record, too: its manifests may be there. When there is no room, the next round finds them.
         let _ = self.told.try_send(record.incident);
-        Ok(hash)
+        put
     }
 
     fn open(&self, artefact: Sha256Hash) -> Result<Box<dyn Read + Send>, Failure> {
@@ -276,3 +340,6 @@ impl Vault for LoggedVault {
         self.inner.incidents(visit)
     }
 }
+
+#[cfg(test)]
+mod tests;

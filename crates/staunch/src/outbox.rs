@@ -10,10 +10,10 @@ use std::thread;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use staunch_model::{Failure, FailureKind, Handling, HandlingAction, Receipt, Timestamp};
+use staunch_model::{Failure, FailureKind, Handling, HandlingAction, Timestamp};
 use staunch_runtime::telemetry::{CopyMeter, CopyReading};
 use staunch_store::DirVault;
-use staunch_store::vault::{Handles, HandlingLog, Sent};
+use staunch_store::vault::{Arrived, Handles, HandlingLog, Sent};
 
 use crate::files::read_bounded;
 use crate::output::now;
@@ -38,8 +38,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(600);
 pub(crate) struct BucketState {
     /// When something last arrived there.
     pub(crate) at: Option<Timestamp>,
-    /// How many artefacts, manifests and records waited after the last attempt.
-    pub(crate) waiting: u64,
+    /// How many artefacts, manifests and records waited after the last attempt; `None` when nobody knows.
+    pub(crate) waiting: Option<u64>,
     /// Why.
     pub(crate) failure: Option<String>,
     /// Since when attempts fail.
@@ -93,6 +93,7 @@ fn keep(vault: &DirVault, folder: &Path, copies: &CopyMeter) {
     loop {
         let round = vault.send().unwrap_or_else(|failure| Sent {
             failure: Some(failure),
+            is_held_up: true,
             ..Sent::default()
         });
         let known = state.clone().unwrap_or_default();
@@ -112,7 +113,8 @@ fn keep(vault: &DirVault, folder: &Path, copies: &CopyMeter) {
             }
             state = Some(then);
         }
-        failures = if round.failure.is_some() {
+        // What is refused by itself is tried again by itself, and nothing else waits for it.
+        failures = if round.is_held_up {
             failures.saturating_add(1)
         } else {
             0
@@ -126,8 +128,9 @@ fn keep(vault: &DirVault, folder: &Path, copies: &CopyMeter) {
 }
 
 fn tell(round: &Sent, known: &BucketState, log: &HandlingLog) {
-    for receipt in &round.artefacts {
-        let noted = log.append(None, moved(receipt));
+    for arrived in &round.artefacts {
+        let receipt = &arrived.receipt;
+        let noted = log.append(None, moved(arrived));
         if let Err(error) = noted {
             tracing::warn!(%error, "the handling log does not say that evidence was moved; its receipt does");
         }
@@ -138,10 +141,12 @@ fn tell(round: &Sent, known: &BucketState, log: &HandlingLog) {
     }
     match &round.failure {
         Some(failure) if matches!(failure.kind, FailureKind::Unavailable | FailureKind::TimedOut) => {
-            tracing::warn!(%failure, waiting = round.waiting, "evidence waits for its bucket; it is tried again");
+            tracing::warn!(%failure, waiting = ?round.waiting, "evidence waits for its bucket; it is tried again");
         }
+        // Once for each thing that is wrong, and not in each round.
+        Some(failure) if known.failure.as_ref() == Some(&failure.to_string()) => {}
         Some(failure) => {
-            tracing::error!(%failure, waiting = round.waiting, "evidence is not in its bucket; it is kept here");
+            tracing::error!(%failure, waiting = ?round.waiting, "evidence is not in its bucket; it is kept here");
         }
         None if known.failure.is_some() => tracing::info!("the bucket takes evidence again; nothing waits"),
         None => {}
@@ -149,8 +154,9 @@ fn tell(round: &Sent, known: &BucketState, log: &HandlingLog) {
 }
 
 /// That an artefact is in the bucket now, for the handling log.
-fn moved(receipt: &Receipt) -> Handles {
+fn moved(arrived: &Arrived) -> Handles {
     let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let receipt = &arrived.receipt;
     Handles {
         evidence: None,
         artefact: Some(receipt.artefact),
@@ -158,8 +164,8 @@ fn moved(receipt: &Receipt) -> Handles {
             at: receipt.at,
             actor: format!("staunch@{}", hostname.trim()).into(),
             action: HandlingAction::Transfer,
-            reason: "the bucket was away when it was sealed, or it was large".into(),
-            from: Some(DirVault::object_name(receipt.artefact).into()),
+            reason: arrived.why.clone(),
+            from: Some(arrived.from.clone()),
             to: Some(receipt.storage.path.clone()),
         },
         outcome: receipt

@@ -157,7 +157,7 @@ fn main() {
         .expect("it can be kept longer");
     println!("retention and legal hold are read back, and a retention is made longer");
     let sent = held.dir_vault().send().expect("it can be sent");
-    assert_eq!((sent.documents, sent.waiting, sent.failure), (1, 0, None));
+    assert_eq!((sent.documents, sent.waiting, sent.failure), (1, Some(0), None));
 
     known_to_be_wrong(&link, of(false));
 }

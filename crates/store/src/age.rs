@@ -13,6 +13,7 @@ use std::{fmt, io};
 use curve25519_dalek::montgomery::MontgomeryPoint;
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use ring::hkdf::{HKDF_SHA256, Salt};
+use zeroize::Zeroizing;
 
 pub use stream::{Decrypting, Encrypting};
 
@@ -20,7 +21,7 @@ pub use stream::{Decrypting, Encrypting};
 pub const RECIPIENTS_MAX: usize = 20;
 
 /// The secret that the chunks and the header of a file are protected with.
-type FileKey = [u8; 16];
+type FileKey = Zeroizing<[u8; 16]>;
 
 /// Whom something is encrypted to: a public key.
 #[derive(Clone, PartialEq, Eq)]
@@ -29,8 +30,12 @@ pub struct Recipient {
     key: [u8; 32],
 }
 
-/// What decrypts: a secret key.
-pub struct Identity([u8; 32]);
+/// What decrypts: a secret key, which is overwritten when it is dropped.
+pub struct Identity {
+    secret: Zeroizing<[u8; 32]>,
+    /// The public key.
+    public: [u8; 32],
+}
 
 /// Why a file cannot be decrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -81,8 +86,14 @@ impl Identity {
     pub fn parse(text: &str) -> Option<Self> {
         // In capital letters, as it is written.
         let is_capital = !text.bytes().any(|it| it.is_ascii_lowercase());
-        let key = bech32::decode("age-secret-key-", &text.to_ascii_lowercase())?;
-        is_capital.then_some(Self(key))
+        let text = Zeroizing::new(text.to_ascii_lowercase());
+        let secret = Zeroizing::new(bech32::decode("age-secret-key-", &text)?);
+        is_capital.then(|| Self::of(secret))
+    }
+
+    fn of(secret: Zeroizing<[u8; 32]>) -> Self {
+        let public = MontgomeryPoint::mul_base_clamped(*secret).0;
+        Self { secret, public }
     }
 
     /// Reads all of a file of `age-keygen`: a line each, and lines that begin with `#`. `None` when one is none, or there is none.
@@ -97,10 +108,9 @@ impl Identity {
     /// What is encrypted to whom this is the key of.
     #[must_use]
     pub fn recipient(&self) -> Recipient {
-        let key = MontgomeryPoint::mul_base_clamped(self.0).0;
         Recipient {
-            text: bech32::encode("age", key).into(),
-            key,
+            text: bech32::encode("age", self.public).into(),
+            key: self.public,
         }
     }
 }
@@ -112,13 +122,13 @@ impl fmt::Debug for Identity {
 }
 
 /// HKDF with SHA-256 (RFC 5869), of 32 bytes.
-fn derive(secret: &[u8], salt: &[u8], info: &[u8]) -> [u8; 32] {
-    let mut key = [0; 32];
+fn derive(secret: &[u8], salt: &[u8], info: &[u8]) -> Zeroizing<[u8; 32]> {
+    let mut key = Zeroizing::new([0; 32]);
     let info = [info];
     Salt::new(HKDF_SHA256, salt)
         .extract(secret)
         .expand(&info, HKDF_SHA256)
-        .and_then(|okm| okm.fill(&mut key))
+        .and_then(|okm| okm.fill(&mut *key))
         .expect("it is as long as a hash");
     key
 }

@@ -20,6 +20,7 @@
 //! - Memory is bounded by a line for each file and what zstd needs, on both sides; artefacts are streamed.
 //! - An archive is read in order, once, and nothing is unpacked to disk: names in it lead nowhere.
 
+mod counted;
 mod finding;
 mod inventory;
 mod read;

@@ -197,7 +197,7 @@ impl Files {
         Ok(ioctl_getflags(&file).is_ok_and(|flags| flags.contains(IFlags::IMMUTABLE)))
     }
 
-    /// Takes the immutable flag away from a file that is no evidence.
+    /// Takes the immutable flag away: from a probe, or from an artefact that a bucket keeps.
     pub(crate) fn thaw(&self, name: &str) -> io::Result<()> {
         let file = self.open(name)?;
         let flags = ioctl_getflags(&file)?;
@@ -301,7 +301,13 @@ impl Drop for Lock {
 pub(crate) fn open_plain(path: &Path) -> io::Result<File> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let flags = i32::try_from(flags.bits()).expect("flags are few bits");
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let opened = OpenOptions::new().read(true).custom_flags(flags).open(path);
+    let file = opened.map_err(|error| match rustix::io::Errno::from_io_error(&error) {
+        Some(rustix::io::Errno::LOOP) => {
+            io::Error::new(io::ErrorKind::InvalidData, "it is a link, and none is followed")
+        }
+        _ => error,
+    })?;
     if file.metadata()?.is_file() {
         Ok(file)
     } else {

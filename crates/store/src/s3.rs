@@ -1,17 +1,20 @@
 //! Objects in a bucket of S3 that locks them (Object Lock): put once, kept until a time, read back.
 //!
 //! Never opens a connection and never reads a key: a [`Link`] does both. What a bucket says of a lock is not believed until
-//! it has refused to delete a version.
+//! a request to delete a locked version was refused. Who has refused it is not known: the lock, or a key that may delete nothing,
+//! which is the better key. Then what shows the lock is the word of the bucket alone.
 //!
 //! # Expected flow
 //! [`Bucket::prove`] once, then [`Bucket::put`] and [`Bucket::check_kept`] for each object
 //!
 //! # Guarantees
-//! An object is never put in the place of another. Nothing counts as kept that the bucket does not say it keeps as it was
+//! An object is never put where another is, but for a further version over what is proved not to be it, or not to be kept; what was
+//! there stays as the version before. Nothing counts as kept that the bucket does not say it keeps as it was
 //! asked to: mode, time, legal hold, and the hash of what it took
 //!
 //! # Assumptions
-//! The bucket has versions and Object Lock; the key may put objects with a retention, and read and delete versions
+//! The bucket has versions and Object Lock; the key may put objects with a retention, and read versions and their locks. It need not,
+//! and better may not, delete versions
 //!
 //! # Caveats
 //! Who may bypass governance can delete what it keeps; nobody can delete what compliance keeps, also not its owner
@@ -21,6 +24,8 @@
 //! `Conflict` (another object has the name)
 
 mod bucket;
+mod kept;
+mod put;
 mod sign;
 
 use std::collections::BTreeMap;
@@ -28,14 +33,21 @@ use std::fs::File;
 use std::io::Read;
 use std::time::Duration;
 
-use staunch_model::{Failure, Span, WriteOnce};
+use staunch_model::{Failure, FailureKind, Span, WriteOnce};
 
-pub use bucket::{Bucket, Put};
+pub use bucket::Bucket;
+pub(crate) use kept::Doubt;
+pub use put::Put;
 pub use sign::Credentials;
 
 /// The most bytes of one object that is put at once: 5 GiB
 /// (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/upload-objects.html>).
 pub const OBJECT_BYTES_MAX: u64 = 5 << 30;
+
+/// Whether nobody was there to answer, so that it is worth asking again by itself.
+pub(crate) const fn is_outage(failure: &Failure) -> bool {
+    matches!(failure.kind, FailureKind::Unavailable | FailureKind::TimedOut)
+}
 
 /// How a bucket is reached.
 pub trait Link: Send + Sync {

@@ -22,6 +22,8 @@ pub enum Behaviour {
     Forgets,
     /// It locks, and forgets that there was to be a legal hold.
     ForgetsHolds,
+    /// It locks, and takes no other mode for what is there.
+    KeepsModes,
     /// It has no versions.
     Plain,
     /// It says nothing of a lock in its answers to HEAD.
@@ -221,21 +223,29 @@ impl State {
             return refused(400, "InvalidRequest");
         }
         let forgets = self.behaviour == Behaviour::ForgetsHolds;
+        let keeps_modes = self.behaviour == Behaviour::KeepsModes;
         let text = String::from_utf8_lossy(&asked.body).into_owned();
         let Some(object) = self.find(path, version) else {
             return refused(404, "NoSuchVersion");
         };
-        let mut set = |name: &str, value: String| object.headers.insert(format!("x-amz-object-lock-{name}"), value);
         match what {
             "retention" => {
                 let until = element(&text, "RetainUntilDate");
+                if keeps_modes && object.headers.get("x-amz-object-lock-mode") != Some(&element(&text, "Mode")) {
+                    return refused(403, "AccessDenied");
+                }
+                let mut set =
+                    |name: &str, value: String| object.headers.insert(format!("x-amz-object-lock-{name}"), value);
                 let before = set("retain-until-date", until.clone());
                 if before.is_some_and(|before| time(&before) > time(&until)) {
                     return refused(403, "AccessDenied");
                 }
                 set("mode", element(&text, "Mode"));
             }
-            "legal-hold" if !forgets => drop(set("legal-hold", element(&text, "Status"))),
+            "legal-hold" if !forgets => {
+                let status = element(&text, "Status");
+                object.headers.insert("x-amz-object-lock-legal-hold".into(), status);
+            }
             "legal-hold" => {}
             other => panic!("nobody asks for {other}"),
         }

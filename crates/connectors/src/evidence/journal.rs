@@ -16,9 +16,9 @@
 //! Entries are as whoever wrote them wants them, but for the fields that begin with `_`
 //!
 //! # Errors
-//! `Unavailable` when there is no `journalctl` or it reads no journal, `TimedOut`
+//! `Unavailable` when there is no `journalctl` or no journal, `TimedOut`
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
@@ -50,11 +50,17 @@ const PROGRAM_BYTES_MAX: u64 = 64 << 20;
 
 const NAME: &str = "journal.jsonl";
 
+/// Where journald keeps the journal of a machine: for good, and until it is shut down
+/// (<https://www.freedesktop.org/software/systemd/man/latest/systemd-journald.service.html>).
+const JOURNALS: [&str; 2] = ["/var/log/journal", "/run/log/journal"];
+
 /// See the module.
 #[derive(Clone, Debug)]
 pub struct JournalCollector {
     program: PathBuf,
     directory: Option<PathBuf>,
+    /// Where the journal of this machine is, when it has one.
+    places: Vec<PathBuf>,
 }
 
 /// The program that is running; it is ended with this.
@@ -68,8 +74,8 @@ struct Running {
 
 /// What has become of the reading.
 enum End {
-    /// Everything was read.
-    Whole,
+    /// Everything was read: so many bytes.
+    Whole(u64),
     /// What is older was left out, and why.
     Cut(Failure),
 }
@@ -78,7 +84,33 @@ impl JournalCollector {
     /// Makes one that runs `program`, which reads the journal in `directory`, or that of this machine.
     #[must_use]
     pub fn new(program: PathBuf, directory: Option<PathBuf>) -> Self {
-        Self { program, directory }
+        Self {
+            program,
+            directory,
+            places: JOURNALS.map(PathBuf::from).into(),
+        }
+    }
+
+    /// The same, of a machine whose journal is in one of `places`.
+    #[must_use]
+    pub fn of_machine(mut self, places: Vec<PathBuf>) -> Self {
+        self.places = places;
+        self
+    }
+
+    /// `journalctl` says nothing, and does not fail, on a machine where nobody keeps a journal: that is no journal without entries.
+    fn there_is_one(&self) -> Result<(), Failure> {
+        // Each machine has a directory of its own in it.
+        let has_any = |place: &PathBuf| fs::read_dir(place).is_ok_and(|mut it| it.next().is_some());
+        if self.directory.is_some() || self.places.iter().any(has_any) {
+            return Ok(());
+        }
+        let places: Vec<String> = self.places.iter().map(|it| it.display().to_string()).collect();
+        let what = format!(
+            "this machine keeps no journal: there is none in {}",
+            places.join(" or ")
+        );
+        Err(Failure::new(FailureKind::Unavailable, &what))
     }
 
     /// The options, without the program.
@@ -183,14 +215,17 @@ impl Collector for JournalCollector {
             .map_err(|error| of_sink(NAME, &error))
             .and_then(|()| running.read(sink, deadline, bytes_max))
             .and_then(|end| {
-                if matches!(end, End::Whole) {
+                if let End::Whole(bytes) = end {
                     running.end(deadline)?;
+                    if bytes == 0 {
+                        self.there_is_one()?;
+                    }
                 }
                 sink.end().map_err(|error| of_sink(NAME, &error))?;
                 Ok(end)
             });
         match taken {
-            Ok(End::Whole) => {}
+            Ok(End::Whole(_)) => {}
             Ok(End::Cut(why)) => {
                 let rest = About {
                     name: "journal-older.jsonl".into(),
@@ -227,7 +262,7 @@ impl Running {
             }
             let read = match self.entries.read(&mut buffer) {
                 // It ends each line; a rest without an end is torn.
-                Ok(0) => return Ok(End::Whole),
+                Ok(0) => return Ok(End::Whole(written)),
                 Ok(read) => read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {

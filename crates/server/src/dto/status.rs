@@ -169,8 +169,8 @@ pub struct CopyView {
     pub at: Option<Timestamp>,
     /// Whether the last attempt has failed.
     pub is_failing: bool,
-    /// What waited to be brought there after the last attempt.
-    pub waiting: u64,
+    /// What waited to be brought there after the last attempt; `None` when nobody knows.
+    pub waiting: Option<u64>,
 }
 
 /// A kind of action whose containments could not be verified.

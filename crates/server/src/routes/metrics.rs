@@ -430,8 +430,11 @@ fn copies(registry: &mut Registry, telemetry: &Telemetry, now: Timestamp) {
     let help = "How long ago a checkpoint was last brought to an anchor";
     registry.register_with_unit("anchor_age", help, Unit::Seconds, age);
     let Some(bucket) = *meter.bucket() else { return };
-    let help = "Artefacts, manifests and records that are not in the bucket of evidence";
-    registry.register("bucket_waiting", help, ConstGauge::new(number(bucket.waiting)));
+    // What is not known is left out, and not told as none.
+    if let Some(waiting) = bucket.waiting {
+        let help = "Artefacts, manifests and records that are not in the bucket of evidence";
+        registry.register("bucket_waiting", help, ConstGauge::new(number(waiting)));
+    }
     let help = "1 while the last attempt to send evidence to its bucket has failed";
     registry.register("bucket_failed", help, ConstGauge::new(i64::from(bucket.is_failing)));
     let help = "Attempts to send evidence to its bucket that have failed";

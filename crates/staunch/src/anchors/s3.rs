@@ -17,11 +17,8 @@
 //! `Unavailable` or `TimedOut` (tried again), `Denied` (no safe connection, the key, a bucket that does not
 //! lock), `Conflict` (another checkpoint of the same size is there)
 
-use std::io::Read as _;
-
 use staunch_model::{Failure, FailureKind, Sha256Hash};
-use staunch_store::s3::{Payload, Put};
-use staunch_store::tlog::note::NOTE_BYTES_MAX;
+use staunch_store::s3::Payload;
 
 use super::Work;
 use crate::bucket;
@@ -43,24 +40,14 @@ pub(super) fn put(work: &Work<'_>, has_proved: &mut bool) -> Result<(), Failure>
     let name = format!("{}/{}.checkpoint", work.checkpoint.origin, work.checkpoint.size);
     let note = work.note.as_bytes();
     let (until, sha256) = (bucket.retain_until(), Sha256Hash::of(note));
-    let version = match bucket.put(&name, Payload::Bytes(note), sha256, until, work.until)? {
-        Put::New(version) => {
-            bucket.check_kept(&name, &version, until, sha256, work.until)?;
-            version
+    let put = bucket.put_or_confirm(&name, Payload::Bytes(note), sha256, until, work.until);
+    // What is there may be of an attempt whose answer was lost, or of another history of the same size.
+    let version = put.map_err(|failure| match failure.kind {
+        FailureKind::Conflict => {
+            let what = format!("{name} is there and is another: the log was put back");
+            Failure::new(FailureKind::Conflict, &what)
         }
-        // It is there: an attempt whose answer was lost, or another history of the same size.
-        Put::Taken => {
-            let (version, body) = bucket.get(&name, None, work.until)?;
-            let mut there = Vec::new();
-            let read = body.take(NOTE_BYTES_MAX).read_to_end(&mut there);
-            read.map_err(|error| Failure::new(FailureKind::Unavailable, &error.to_string()))?;
-            if there != note {
-                let what = format!("{name} is there and is another: the log was put back");
-                return Err(Failure::new(FailureKind::Conflict, &what));
-            }
-            bucket.keep(&name, &version, until, sha256, work.until)?;
-            version
-        }
-    };
+        _ => failure,
+    })?;
     work.keep(VERSION, version.as_bytes())
 }

@@ -60,11 +60,12 @@ pub(crate) enum EvidenceCommand {
 #[derive(Args, Debug)]
 #[command(
     after_help = "It finds a changed byte, a removed artefact, file or last entry, a history that was put in another order or signed \
-                  anew, and with --earlier one that was put back. What was never logged proves nothing."
+                  anew, and with --earlier one that was put back. What was never logged proves nothing. It ends with 0 when all of it is proved, \
+                  with 1 when artefacts in a bucket were not read, and with 6 when something is not as it was."
 )]
 pub(crate) struct EvidenceVerifyArgs {
-    /// An archive of `export`, the folder that it was unpacked to, or a folder of evidence or a copy of it [default: the
-    /// folder of the configuration]
+    /// An archive of `export` (`-` for stdin), the folder that it was unpacked to, or a folder of evidence or a copy of it
+    /// [default: the folder of the configuration]
     #[arg(value_name = "PATH")]
     pub(crate) path: Option<PathBuf>,
     /// The public key, as `staunch evidence key` printed it, or a file that holds it [default: the key of this machine, which

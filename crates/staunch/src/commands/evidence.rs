@@ -7,11 +7,15 @@ mod anchor;
 mod archive;
 mod get;
 mod handled;
+mod missed;
 mod sealed;
 mod show;
 mod verify;
 
+use std::fs::{self, File, OpenOptions};
+use std::io;
 use std::ops::ControlFlow;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -29,12 +33,16 @@ use crate::exit::{Exit, Fault};
 use crate::files::read_bounded;
 use crate::output::{Output, Tone, print, say, wrap};
 use crate::wiring;
+use missed::Unrecorded;
 
 /// Findings that are told one by one.
 const FINDINGS_MAX: usize = 1_000;
 
 /// The bytes of a file with a key.
 const KEY_BYTES_MAX: u64 = 4_096;
+
+/// What is done about a disk that is full.
+const FULL: &str = "the disk is full: make room on it, or name a file on another with --output; nothing is left behind";
 
 /// Collections that are listed.
 const LISTED_MAX: usize = 10_000;
@@ -62,6 +70,8 @@ struct Row {
     target: Option<String>,
     started_at: Timestamp,
     ended_at: Timestamp,
+    /// Whether it is there: `sealed`, `in-part`, or `missed`.
+    state: &'static str,
     artefacts: usize,
     bytes: u64,
     /// Parts that could not be taken.
@@ -82,6 +92,11 @@ impl Row {
             target: it.target.as_ref().map(ToString::to_string),
             started_at: it.started_at,
             ended_at: it.ended_at,
+            state: match (&it.failure, it.missed.len()) {
+                (Some(_), _) => "missed",
+                (None, 0) => "sealed",
+                (None, _) => "in-part",
+            },
             artefacts: it.artefacts.len(),
             bytes: it.artefacts.iter().map(|it| it.size).sum(),
             missed: it.missed.len(),
@@ -102,8 +117,11 @@ impl Row {
 
 #[derive(Debug, Serialize)]
 struct List {
+    /// The folder of evidence, which holds the vault.
     vault: PathBuf,
     evidence: Vec<Row>,
+    /// What was asked for and missed, and has no record, by the index of the journal; `None` when there is none to ask.
+    unrecorded: Option<Vec<Unrecorded>>,
     /// True when there is more than is listed.
     cut: bool,
 }
@@ -125,14 +143,28 @@ fn list(incident: Option<IncidentId>, from: &VaultArgs) -> Result<Exit, Fault> {
             .unwrap_or_else(|failure| say(&format!("{incident}: {failure}")));
     }
     rows.sort_by_key(|it| (it.incident, it.evidence, it.started_at));
+    let unrecorded = missed::without_record(&from.data, &dir, incident, &rows);
     let list = List {
         vault: dir,
         evidence: rows,
+        unrecorded,
         cut,
     };
     Output::new(from.json).show(&list, |output| {
+        let missed = list.unrecorded.as_deref().unwrap_or_default();
         if list.evidence.is_empty() {
-            return "nothing was preserved; playbooks ask for evidence with `preserve`\n".to_owned();
+            if !missed.is_empty() {
+                return missed::text(output, missed);
+            }
+            return match (incident, &list.unrecorded) {
+                (Some(incident), Some(_)) => format!("{incident} has asked for no evidence\n"),
+                (_, Some(_)) => "nothing was preserved; playbooks ask for evidence with `preserve`\n".to_owned(),
+                (_, None) => {
+                    let line =
+                        "nothing was preserved; what was asked for and missed is in the journal, which is not here";
+                    format!("{}\n", wrap(line, 0))
+                }
+            };
         }
         let heading = ["EVIDENCE", "INCIDENT", "KIND", "OF", "ARTEFACTS", "SIZE", "STATE"];
         let cells: Vec<Vec<String>> = list
@@ -155,6 +187,10 @@ fn list(incident: Option<IncidentId>, from: &VaultArgs) -> Result<Exit, Fault> {
             text.push_str(&format!(
                 "the first {LISTED_MAX}; name an incident to see those of one\n"
             ));
+        }
+        if !missed.is_empty() {
+            text.push('\n');
+            text.push_str(&missed::text(output, missed));
         }
         text
     })?;
@@ -190,7 +226,7 @@ fn find(vault: &DirVault, id: EvidenceId) -> Result<(Vec<SealedRecord>, Vec<Seal
     if records.is_empty() {
         let message = format!("there is no record of {id} in this vault");
         return Err(Fault::new(Exit::NotFound, message)
-            .hint("`staunch evidence list` shows what there is; what was never tried has no record"));
+            .hint("`staunch evidence list` shows what there is, and what was missed without a record"));
     }
     records.sort_by_key(|it| it.record.started_at);
     Ok((records, manifests))
@@ -235,12 +271,25 @@ fn folder(named: Option<&Path>, data: &DataArgs) -> Result<PathBuf, Fault> {
         Some(dir) => dir.to_owned(),
         None => super::load(data)?.evidence_dir(),
     };
-    if !dir.join(wiring::VAULT).is_dir() {
-        let message = format!("there is no vault in {}", dir.display());
-        let hint = "a server makes it when it starts; name the folder that holds the directories `vault` and `log`";
-        return Err(Fault::new(Exit::NotFound, message).hint(hint));
+    let shown = dir.display().to_string();
+    let shown = Printable(&shown);
+    match fs::metadata(dir.join(wiring::VAULT)) {
+        Ok(about) if about.is_dir() => Ok(dir),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            let message = format!("cannot look into {shown}");
+            Err(Fault::doing(Exit::Denied, message, &error)
+                .hint("evidence is for its owner alone: run it as the user of the server, or as root"))
+        }
+        _ if named.is_some() && dir.symlink_metadata().is_err() => {
+            let message = format!("there is no file and no folder {shown}");
+            Err(Fault::new(Exit::NotFound, message).hint("name a folder of evidence, or an archive of one"))
+        }
+        _ => {
+            let message = format!("there is no vault in {shown}");
+            let hint = "a server makes it when it starts; name the folder that holds the directories `vault` and `log`";
+            Err(Fault::new(Exit::NotFound, message).hint(hint))
+        }
     }
-    Ok(dir)
 }
 
 fn key(data: &DataArgs) -> Result<Exit, Fault> {
@@ -287,6 +336,96 @@ fn fault(failure: &Failure) -> Fault {
         _ => Exit::Failed,
     };
     Fault::new(exit, failure.to_string())
+}
+
+/// What an error of a disk means to the shell.
+fn disk(error: &io::Error) -> Exit {
+    use io::ErrorKind as K;
+    match error.kind() {
+        K::StorageFull | K::QuotaExceeded => Exit::Busy,
+        K::PermissionDenied | K::ReadOnlyFilesystem => Exit::Denied,
+        _ => Exit::Failed,
+    }
+}
+
+/// What was found wrong, in words.
+#[derive(Debug, Default)]
+struct Findings {
+    told: Vec<String>,
+    /// How many more there are than are told one by one.
+    more: u64,
+}
+
+impl Findings {
+    fn push(&mut self, finding: String) {
+        if self.told.len() < FINDINGS_MAX {
+            self.told.push(finding);
+        } else {
+            self.more += 1;
+        }
+    }
+}
+
+/// A file that is handed over. One that is not whole is not left behind as if it were.
+struct NewFile {
+    path: PathBuf,
+    file: File,
+    is_whole: bool,
+}
+
+impl NewFile {
+    /// Makes it, for its owner alone, where there is none.
+    fn make(path: &Path) -> Result<Self, Fault> {
+        let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+        let file = made.map_err(|error| {
+            let shown = path.display().to_string();
+            let what = format!("cannot make {}", Printable(&shown));
+            Fault::doing(disk(&error), what, &error).hint(match error.kind() {
+                io::ErrorKind::AlreadyExists => "name a file that is not there with --output",
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => "name a file in a folder that is there",
+                _ if disk(&error) == Exit::Busy => FULL,
+                _ => "name a file with --output that you may write",
+            })
+        })?;
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            is_whole: false,
+        })
+    }
+
+    /// All of it is written: makes it durable, and leaves it there.
+    fn finish(mut self) -> Result<(), Fault> {
+        let synced = self.file.sync_all();
+        synced.map_err(|error| unwritten(&self.path, &error))?;
+        self.is_whole = true;
+        Ok(())
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        if self.is_whole {
+            return;
+        }
+        if let Err(error) = fs::remove_file(&self.path) {
+            let shown = self.path.display().to_string();
+            say(&format!(
+                "{} is not whole, and cannot be removed: {error}",
+                Printable(&shown)
+            ));
+        }
+    }
+}
+
+/// What is handed over cannot be written.
+fn unwritten(path: &Path, error: &io::Error) -> Fault {
+    let shown = path.display().to_string();
+    let fault = Fault::doing(disk(error), format!("cannot write {}", Printable(&shown)), error);
+    match disk(error) {
+        Exit::Busy => fault.hint(FULL),
+        _ => fault,
+    }
 }
 
 /// Wraps `text` like [`wrap`], and breaks words that are longer than a line, such as paths.

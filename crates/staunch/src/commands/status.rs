@@ -214,8 +214,9 @@ fn evidence(line: &mut impl FnMut(&str, String), it: &EvidenceView, now: Timesta
             |at| format!("last {what} {}", relative(at, now)),
         );
         let waiting = match copy.waiting {
-            0 => String::new(),
-            waiting => format!(", {waiting} waiting"),
+            Some(0) => String::new(),
+            Some(waiting) => format!(", {waiting} waiting"),
+            None => ", what waits is NOT KNOWN".to_owned(),
         };
         let failing = if copy.is_failing {
             ", the last attempt FAILED"

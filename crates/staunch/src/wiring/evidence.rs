@@ -115,13 +115,7 @@ fn open(config: &Config, dir: &Path) -> Result<(DirVault, WriteOnce), Failure> {
         artefact_bytes_max: config.evidence.artefact_mib_max << 20,
         is_immutable: config.evidence.immutable,
         bucket: bucket.map(bucket::of_evidence).transpose()?,
-        // The configuration was checked.
-        recipients: config
-            .evidence
-            .recipients
-            .iter()
-            .filter_map(|it| Recipient::parse(it))
-            .collect(),
+        recipients: recipients(&config.evidence.recipients)?,
         at_once: bucket.map_or(Duration::ZERO, |it| it.wait.to_std()),
         ..DirVaultOptions::default()
     };
@@ -137,6 +131,17 @@ fn open(config: &Config, dir: &Path) -> Result<(DirVault, WriteOnce), Failure> {
         }
         Err(failure) => Err(failure),
     }
+}
+
+/// Whom evidence is encrypted to. One that cannot be read is not left out: what is for nobody would be stored for everybody.
+fn recipients(named: &[String]) -> Result<Vec<Recipient>, Failure> {
+    let parse = |(number, it): (usize, &String)| {
+        Recipient::parse(it).ok_or_else(|| {
+            let what = format!("recipient {} of evidence is no public key of age", number + 1);
+            Failure::new(FailureKind::Denied, &what)
+        })
+    };
+    named.iter().enumerate().map(parse).collect()
 }
 
 /// The hash of this program, computed beside everything else: what is taken before it is known has none.
@@ -212,4 +217,20 @@ fn since_boot() -> Span {
         it.tv_sec().unsigned_abs() * 1_000_000 + it.tv_nsec().unsigned_abs() / 1_000
     });
     Span::from_micros(time)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_recipient_that_cannot_be_read_leaves_no_evidence_in_the_clear() {
+        let sound = "age15fmqtrfjp6htye4gj4yz02dsmqw67xarh7cr8sz7a0484vnk5amq8qg30y".to_owned();
+        assert_eq!(recipients(&[sound.clone()]).map(|it| it.len()), Ok(1));
+        assert_eq!(recipients(&[]).map(|it| it.len()), Ok(0));
+        let mistyped = sound.replace("5fm", "5mf");
+        let failure = recipients(&[sound, mistyped.clone()]).expect_err("it is none");
+        assert_eq!(failure.kind, FailureKind::Denied);
+        assert!(recipients(&[mistyped]).is_err());
+    }
 }

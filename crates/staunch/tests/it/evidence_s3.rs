@@ -148,8 +148,16 @@ fn evidence_is_locked_in_the_bucket_and_read_from_there() {
         let folder = folder.to_str().expect("a path");
         let config = config.to_str().expect("a path");
         let copy = ["evidence", "verify", folder, "--key", key.trim(), "--config", config];
-        let text = in_one_line(&stdout(&home.run(&copy)));
-        assert!(text.contains("PROVED, but for what is in a bucket"), "{text}");
+        let ran = home.run(&copy);
+        assert_eq!(ran.status.code(), Some(1), "{}", stderr(&ran));
+        let text = in_one_line(&stdout(&ran));
+        assert!(text.contains("PROVED IN PART"), "{text}");
+        let told: Value = serde_json::from_slice(&home.run(&[&copy[..], &["--json"]].concat()).stdout).expect("JSON");
+        assert_eq!(
+            (&told["verdict"], &told["proved"]),
+            (&"in-part".into(), &false.into()),
+            "{told}"
+        );
         assert!(text.contains("2 artefacts were not read"), "{text}");
 
         // One archive has all of it.
@@ -181,7 +189,10 @@ fn evidence_is_locked_in_the_bucket_and_read_from_there() {
         let ran = server.run(&["evidence", "verify"]);
         assert_eq!(ran.status.code(), Some(6), "{}", stdout(&ran));
         let text = in_one_line(&stdout(&ran));
-        assert!(text.contains("the bucket has no legal hold on it"), "{text}");
+        assert!(
+            text.contains("is not kept as its receipt says: the bucket has no legal hold on it"),
+            "{text}"
+        );
         s3.bucket.change(&path, |versions| {
             let on = ("x-amz-object-lock-legal-hold".to_owned(), "ON".to_owned());
             versions[0].headers.extend([on]);

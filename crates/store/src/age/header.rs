@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use curve25519_dalek::montgomery::MontgomeryPoint;
 use ring::hmac;
+use zeroize::Zeroizing;
 
 use super::{AgeError, FileKey, Identity, Random, Recipient, derive, seal, sealing, unseal};
 
@@ -22,10 +23,10 @@ const COLUMNS: usize = 64;
 pub(super) fn write(key: &FileKey, recipients: &[Recipient], random: &mut Random<'_>) -> io::Result<String> {
     let mut text = format!("{VERSION}\n");
     for recipient in recipients {
-        let mut ephemeral = [0; 32];
-        random(&mut ephemeral)?;
-        let share = MontgomeryPoint::mul_base_clamped(ephemeral).0;
-        let secret = MontgomeryPoint(recipient.key).mul_clamped(ephemeral).0;
+        let mut ephemeral = Zeroizing::new([0; 32]);
+        random(&mut *ephemeral)?;
+        let share = MontgomeryPoint::mul_base_clamped(*ephemeral).0;
+        let secret = Zeroizing::new(MontgomeryPoint(recipient.key).mul_clamped(*ephemeral).0);
         let mut body = key.to_vec();
         seal(&sealing(&wrapping(&secret, &share, &recipient.key)), [0; 12], &mut body);
         let (share, body) = (STANDARD_NO_PAD.encode(share), STANDARD_NO_PAD.encode(body));
@@ -94,25 +95,27 @@ fn unwrapped(arguments: &[&str], body: &[u8], identities: &[Identity]) -> Result
         return Err(malformed);
     }
     for identity in identities {
-        let secret = MontgomeryPoint(share).mul_clamped(identity.0).0;
-        if secret == [0; 32] {
+        let secret = Zeroizing::new(MontgomeryPoint(share).mul_clamped(*identity.secret).0);
+        if *secret == [0; 32] {
             return Err(malformed);
         }
-        let mut body = body.to_vec();
-        let key = sealing(&wrapping(&secret, &share, &identity.recipient().key));
+        let mut body = Zeroizing::new(body.to_vec());
+        let key = sealing(&wrapping(&secret, &share, &identity.public));
         if let Some(key) = unseal(&key, [0; 12], &mut body) {
-            return FileKey::try_from(&*key).map(Some).map_err(|_| malformed);
+            return <[u8; 16]>::try_from(&*key)
+                .map(|key| Some(FileKey::new(key)))
+                .map_err(|_| malformed);
         }
     }
     Ok(None)
 }
 
-fn wrapping(secret: &[u8; 32], share: &[u8; 32], recipient: &[u8; 32]) -> [u8; 32] {
+fn wrapping(secret: &[u8; 32], share: &[u8; 32], recipient: &[u8; 32]) -> Zeroizing<[u8; 32]> {
     derive(secret, &[&share[..], &recipient[..]].concat(), INFO)
 }
 
 fn code_of(key: &FileKey) -> hmac::Key {
-    hmac::Key::new(hmac::HMAC_SHA256, &derive(key, b"", b"header"))
+    hmac::Key::new(hmac::HMAC_SHA256, &*derive(&**key, b"", b"header"))
 }
 
 /// The lines of a header, and all of its text so far.

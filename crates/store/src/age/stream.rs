@@ -4,7 +4,7 @@ use std::io::{self, BufReader, Read, Write};
 
 use ring::aead::LessSafeKey;
 
-use super::{AgeError, Identity, Random, Recipient, derive, fill, header, seal, sealing, unseal};
+use super::{AgeError, FileKey, Identity, Random, Recipient, derive, fill, header, seal, sealing, unseal};
 
 const CHUNK: usize = 64 << 10;
 const TAG: usize = 16;
@@ -29,14 +29,14 @@ impl<W: Write> Encrypting<W> {
 
     /// The same, with random bytes of somebody else's.
     fn begin_with(mut inner: W, recipients: &[Recipient], random: &mut Random<'_>) -> io::Result<Self> {
-        let (mut key, mut nonce) = ([0; 16], [0; 16]);
-        random(&mut key)?;
+        let (mut key, mut nonce) = (FileKey::new([0; 16]), [0; 16]);
+        random(&mut *key)?;
         random(&mut nonce)?;
         inner.write_all(header::write(&key, recipients, random)?.as_bytes())?;
         inner.write_all(&nonce)?;
         Ok(Self {
             inner,
-            key: sealing(&derive(&key, &nonce, b"payload")),
+            key: sealing(&derive(&*key, &nonce, b"payload")),
             number: 0,
             chunk: Vec::with_capacity(CHUNK + TAG),
         })
@@ -96,7 +96,8 @@ pub struct Decrypting<R> {
     /// The first byte of the next chunk.
     next: Option<u8>,
     is_last: bool,
-    is_broken: bool,
+    /// Why nothing more is read, and whether that is a change.
+    broken: Option<(io::ErrorKind, bool)>,
 }
 
 impl<R: Read> Decrypting<R> {
@@ -113,14 +114,14 @@ impl<R: Read> Decrypting<R> {
             .map_err(|error| cut_off(error, AgeError::Changed))?;
         Ok(Self {
             inner,
-            key: sealing(&derive(&key, &nonce, b"payload")),
+            key: sealing(&derive(&*key, &nonce, b"payload")),
             number: 0,
             chunk: Vec::with_capacity(CHUNK + TAG),
             at: 0,
             end: 0,
             next: None,
             is_last: false,
-            is_broken: false,
+            broken: None,
         })
     }
 
@@ -149,8 +150,11 @@ impl<R: Read> Decrypting<R> {
 
 impl<R: Read> Read for Decrypting<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.is_broken {
-            return Err(AgeError::Changed.into());
+        match self.broken {
+            Some((_, true)) => return Err(AgeError::Changed.into()),
+            // Who could not be read accuses nobody.
+            Some((kind, false)) => return Err(io::Error::new(kind, "it could not be read before")),
+            None => {}
         }
         if buffer.is_empty() {
             return Ok(0);
@@ -159,7 +163,11 @@ impl<R: Read> Read for Decrypting<R> {
             if self.is_last {
                 return Ok(0);
             }
-            self.fill().inspect_err(|_| self.is_broken = true)?;
+            if let Err(error) = self.fill() {
+                let is_change = error.get_ref().is_some_and(|it| it.is::<AgeError>());
+                self.broken = Some((error.kind(), is_change));
+                return Err(error);
+            }
         }
         let read = buffer.len().min(self.end - self.at);
         buffer[..read].copy_from_slice(&self.chunk[self.at..self.at + read]);

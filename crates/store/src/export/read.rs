@@ -81,9 +81,9 @@ pub fn verify_archive_from(
     from: impl Read,
     key: &LogVerifier,
     earlier: Option<&str>,
+    progress: &mut dyn FnMut(u64, u64),
     found: &mut dyn FnMut(ArchiveFinding),
 ) -> ArchiveSummary {
-    let progress = &mut |_, _| ();
     let mut checking = Checking::new(key, earlier, progress, found);
     checking.archive(from);
     checking.summary
@@ -270,7 +270,11 @@ impl<'a> Checking<'a> {
                 self.find(ArchiveFinding::InventoryMissing);
                 return Ok(());
             }
-            note => note?,
+            Ok(note) => note,
+            Err(error) => {
+                self.wrong(INVENTORY, &Printable(&error.to_string()));
+                return Ok(());
+            }
         };
         let Some(inventory) = self.inventory(&note) else {
             return Ok(());

@@ -9,10 +9,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
-use staunch_model::custody::RECEIPT_BYTES_MAX;
 use staunch_model::{Failure, FailureKind, IncidentId, LogEntry, Logged, Printable, Receipt, Sha256Hash, Taken};
 use staunch_ports::Vault as _;
 
+use super::counted::{Counted, Followed};
 use super::inventory::{is_name, sums_of};
 use super::tar::{write_end, write_file};
 use super::{FILES_MAX, INVENTORY, Inventory, PROOF, SUMS, SUMS_BYTES_MAX};
@@ -23,7 +23,7 @@ use crate::tlog::tile::{Shelf, TILE_WIDTH, Tile, decode_entries};
 use crate::tlog::{CHECKPOINT, Checkpoint, LogError, LogKey, LogProof, LogReader, read_tile};
 use crate::vault::DirVault;
 use crate::vault::dir::name::ObjectName;
-use crate::vault::dir::remote::{fetch, parse_receipt};
+use crate::vault::dir::receipts::{fetch, newest, receipts};
 use crate::vault::hashing::Hashing;
 use crate::vault::logged::entry_of_manifest;
 
@@ -337,15 +337,23 @@ impl Export<'_> {
 
     /// Where the stored bytes of an artefact are: in the vault, or in the bucket that its receipt names, which is added.
     fn object(&mut self, of: ObjectName) -> Result<Source, ExportError> {
-        let (name, receipt) = (of.to_string(), of.receipt());
-        let is_there = |name: &str| self.vault.path(name).symlink_metadata().is_ok();
-        if is_there(&name) || !is_there(&receipt) {
+        let name = of.to_string();
+        if self.vault.path(&name).symlink_metadata().is_ok() {
             return Ok(Source::Vault(name));
         }
-        let bytes = self.vault.read(&receipt, RECEIPT_BYTES_MAX);
-        let bytes = bytes.map_err(|error| changed(&receipt, &error))?;
-        let parsed = parse_receipt(&bytes, of).map_err(|what| ExportError::Changed { name: receipt, what })?;
-        self.add(format!("receipts/{}.json", parsed.storage.sha256), bytes);
+        let mut found = receipts(&self.vault, of).map_err(|error| changed(&of.receipt(1), &error))?;
+        let bucket = self.parts.bucket.as_deref();
+        let counts = newest(&found, bucket)
+            .or_else(|| newest(&found, None))
+            .map(|it| it.number);
+        found.retain(|it| counts.is_none_or(|number| it.number == number));
+        let Some(it) = found.pop() else {
+            return Ok(Source::Vault(name));
+        };
+        let parsed = it
+            .receipt
+            .map_err(|what| ExportError::Changed { name: it.name, what })?;
+        self.add(format!("receipts/{}.json", parsed.storage.sha256), it.bytes);
         Ok(Source::Bucket(Box::new(parsed)))
     }
 
@@ -374,7 +382,8 @@ impl Export<'_> {
             "key.pub".into(),
             format!("{}\n", self.parts.key.verifier()).into_bytes(),
         );
-        self.add("VERIFY.md".into(), VERIFY.into());
+        let verify = VERIFY.replace("INC-3", &self.parts.incident.to_string());
+        self.add("VERIFY.md".into(), verify.into_bytes());
     }
 
     fn write<W: Write>(mut self, progress: &mut dyn FnMut(u64, u64), to: W) -> Result<ExportSummary, ExportError> {
@@ -480,47 +489,5 @@ fn changed(name: &str, error: &io::Error) -> ExportError {
     ExportError::Changed {
         name: name.to_owned(),
         what: Printable(&error.to_string()).to_string(),
-    }
-}
-
-/// Counts and hashes what is written.
-struct Counted<W> {
-    inner: W,
-    hash: Sha256,
-    bytes: u64,
-}
-
-impl<W: Write> Write for Counted<W> {
-    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        let written = self.inner.write(data)?;
-        self.hash.update(&data[..written]);
-        self.bytes += written as u64;
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
-    }
-}
-
-/// Tells how far reading has come, and keeps apart who has failed: who reads, or who writes.
-struct Followed<'a, R> {
-    inner: R,
-    done: u64,
-    total: u64,
-    progress: &'a mut dyn FnMut(u64, u64),
-    failed: Option<String>,
-}
-
-impl<R: Read> Read for Followed<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buffer).inspect_err(|error| {
-            if error.kind() != io::ErrorKind::Interrupted {
-                self.failed = Some(Printable(&error.to_string()).to_string());
-            }
-        })?;
-        self.done += read as u64;
-        (self.progress)(self.done, self.total);
-        Ok(read)
     }
 }

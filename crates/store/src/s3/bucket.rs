@@ -1,7 +1,7 @@
 //! One bucket: what it is asked, and what its answers mean.
 
 use std::fmt;
-use std::io::Read;
+use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,8 +10,10 @@ use base64::engine::general_purpose::STANDARD;
 use staunch_model::{Failure, FailureKind, Printable, Sha256Hash, Span, Storage, Timestamp};
 use staunch_ports::Clock;
 
-use super::sign::Signed;
-use super::{Answer, BucketSettings, Link, Payload, Request};
+use super::kept::{Doubt, Kept, Lock};
+use super::put::{Object, Put, Where};
+use super::sign::Unsigned;
+use super::{Answer, BucketSettings, Link, LockMode, Payload, Request};
 
 /// How long the object is kept that proves that a bucket locks.
 const PROOF: Span = Span::from_mins(2);
@@ -27,25 +29,6 @@ pub struct Bucket {
     settings: BucketSettings,
     link: Box<dyn Link>,
     clock: Arc<dyn Clock>,
-}
-
-/// What became of an object that was put.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Put {
-    /// It is there, under this version.
-    New(String),
-    /// The name is taken.
-    Taken,
-}
-
-/// How a bucket says that it keeps a version.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Kept {
-    mode: String,
-    until: Option<Timestamp>,
-    has_legal_hold: bool,
-    /// The SHA-256 that it has computed, in base64; `None` when it tells none.
-    sha256: Option<String>,
 }
 
 impl fmt::Debug for Bucket {
@@ -81,6 +64,15 @@ impl Bucket {
         self.until(self.settings.retain)
     }
 
+    /// The lock that is asked for by now.
+    pub(super) fn lock(&self, until: Timestamp) -> Lock {
+        Lock {
+            mode: self.settings.mode,
+            until,
+            has_legal_hold: self.settings.legal_hold,
+        }
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
     }
@@ -104,7 +96,18 @@ impl Bucket {
         })?;
         let name = format!("staunch-proof-of-lock/{:016x}", u64::from_le_bytes(random));
         let (until, sha256) = (self.until(PROOF), Sha256Hash::of(PROBE));
-        let put = self.put_for(&name, Payload::Bytes(PROBE), sha256, until, false, by)?;
+        let lock = Lock {
+            until,
+            has_legal_hold: false,
+            ..self.lock(until)
+        };
+        let object = Object {
+            name: &name,
+            payload: Payload::Bytes(PROBE),
+            sha256,
+            lock,
+        };
+        let put = self.put_object(object, Where::Free, by)?;
         let Put::New(version) = put else {
             let what = "the bucket says that an object is there that nobody has put there";
             return Err(Failure::new(FailureKind::Denied, what));
@@ -116,61 +119,11 @@ impl Bucket {
                 let what = "the bucket does not lock: a version could be deleted that was to be kept";
                 return Err(Failure::new(FailureKind::Denied, what));
             }
-            _ => return Err(said(&mut deleted, "prove that the bucket locks")),
+            _ => return Err(refusal(&mut deleted, "prove that the bucket locks")),
         }
-        // A key that may delete nothing is refused, too: that it is there proves that it was not deleted.
-        let kept = self.kept(&name, &version, false, by)?;
-        self.is_as_asked(&name, &kept, until, false, sha256)
-    }
-
-    /// Puts an object that is kept until `until`, and as the settings say, unless its name is taken.
-    ///
-    /// # Errors
-    /// Why it is not there.
-    pub fn put(
-        &self,
-        name: &str,
-        payload: Payload<'_>,
-        sha256: Sha256Hash,
-        until: Timestamp,
-        by: Instant,
-    ) -> Result<Put, Failure> {
-        self.put_for(name, payload, sha256, until, self.settings.legal_hold, by)
-    }
-
-    fn put_for(
-        &self,
-        name: &str,
-        payload: Payload<'_>,
-        sha256: Sha256Hash,
-        until: Timestamp,
-        hold: bool,
-        by: Instant,
-    ) -> Result<Put, Failure> {
-        let checksum = STANDARD.encode(sha256.0);
-        let until = seconds(until);
-        let mut headers = vec![
-            ("if-none-match", "*"),
-            ("x-amz-checksum-sha256", &*checksum),
-            ("x-amz-object-lock-mode", self.settings.mode.header()),
-            ("x-amz-object-lock-retain-until-date", &*until),
-            // Without it, or an MD5, S3 takes nothing with a retention.
-            ("x-amz-sdk-checksum-algorithm", "SHA256"),
-        ];
-        if hold {
-            headers.push(("x-amz-object-lock-legal-hold", "ON"));
-        }
-        let mut answer = self.ask_with("PUT", name, &[], &headers, payload, sha256, by)?;
-        match answer.status {
-            200 => version_of(&answer).map(Put::New),
-            412 => Ok(Put::Taken),
-            // Two at once: the other one is there, or will be.
-            409 => Err(Failure::new(
-                FailureKind::Unavailable,
-                "the bucket is asked for the same object by somebody else",
-            )),
-            _ => Err(said(&mut answer, "put an object that is locked")),
-        }
+        // A key that may delete nothing is refused, too, and then it was the key: all that there is, is that the bucket says so.
+        let kept = self.check(&name, &version, &lock, sha256, by);
+        kept.map_err(Doubt::into_failure)
     }
 
     /// Reads an object: of its newest version when none is named. Tells which it is.
@@ -191,7 +144,7 @@ impl Bucket {
                 let what = format!("it is not in the bucket: {}", self.address(name));
                 Err(Failure::new(FailureKind::Invalid, &what))
             }
-            _ => Err(said(&mut answer, "read an object")),
+            _ => Err(refusal(&mut answer, "read an object")),
         }
     }
 
@@ -207,16 +160,60 @@ impl Bucket {
         sha256: Sha256Hash,
         by: Instant,
     ) -> Result<(), Failure> {
-        let kept = self.kept(name, version, self.settings.legal_hold, by)?;
-        self.is_as_asked(name, &kept, until, self.settings.legal_hold, sha256)
+        let kept = self.check(name, version, &self.lock(until), sha256, by);
+        kept.map_err(Doubt::into_failure)
     }
 
-    /// Whether the bucket says that it keeps this version at least as this storage says.
-    pub(crate) fn check_storage(&self, name: &str, storage: &Storage, by: Instant) -> Result<(), Failure> {
-        let version = storage.version.as_deref().unwrap_or_default();
-        let kept = self.kept(name, version, storage.legal_hold, by)?;
-        let until = storage.retain_until.unwrap_or(Timestamp::EPOCH);
-        self.is_as_asked(name, &kept, until, storage.legal_hold, storage.sha256)
+    pub(super) fn check(
+        &self,
+        name: &str,
+        version: &str,
+        lock: &Lock,
+        sha256: Sha256Hash,
+        by: Instant,
+    ) -> Result<(), Doubt> {
+        let (_, kept) = self.kept(name, Some(version), lock, by)?;
+        kept.is_as(lock, sha256, &self.address(name))
+    }
+
+    /// The version of something that is stored so in this bucket, and the lock that is stated for it.
+    fn stated<'s>(&self, name: &str, storage: &'s Storage) -> Result<(&'s str, Lock), Doubt> {
+        if *storage.path != *self.address(name) {
+            let what = format!(
+                "the artefact is at {}, and the configuration names another bucket",
+                Printable(&storage.path)
+            );
+            return Err(Doubt::Elsewhere(what));
+        }
+        let version = storage.version.as_deref();
+        let version = version.ok_or(Doubt::Unstated("it names no version"))?;
+        Ok((version, Lock::stated(storage).map_err(Doubt::Unstated)?))
+    }
+
+    /// Whether the bucket says that it keeps this version at least as this storage says, by HEAD alone.
+    pub(crate) fn check_storage(&self, name: &str, storage: &Storage, by: Instant) -> Result<(), Doubt> {
+        let (version, lock) = self.stated(name, storage)?;
+        self.check(name, version, &lock, storage.sha256, by)
+    }
+
+    /// The same, and has it kept as the settings say from now on; how it is kept then.
+    pub(crate) fn keep_storage(&self, name: &str, storage: &Storage, by: Instant) -> Result<Storage, Doubt> {
+        let (version, stated) = self.stated(name, storage)?;
+        let lock = self.lock(self.retain_until());
+        // What compliance holds stays under it, whatever is asked for by now.
+        let mode = if stated.mode == LockMode::Compliance {
+            stated.mode
+        } else {
+            lock.mode
+        };
+        let lock = Lock { mode, ..lock };
+        self.keep_as(name, version, &lock, storage.sha256, by)?;
+        Ok(Storage {
+            retain_until: Some(lock.until),
+            legal_hold: lock.has_legal_hold,
+            write_once: lock.mode.write_once(),
+            ..storage.clone()
+        })
     }
 
     /// As [`Bucket::check_kept`], for a version that was put at another time: it is kept longer when that is not long enough.
@@ -231,21 +228,39 @@ impl Bucket {
         sha256: Sha256Hash,
         by: Instant,
     ) -> Result<(), Failure> {
-        let kept = self.kept(name, version, self.settings.legal_hold, by)?;
-        if kept.until.is_none_or(|it| it < until) {
+        let kept = self.keep_as(name, version, &self.lock(until), sha256, by);
+        kept.map_err(Doubt::into_failure)
+    }
+
+    pub(super) fn keep_as(
+        &self,
+        name: &str,
+        version: &str,
+        lock: &Lock,
+        sha256: Sha256Hash,
+        by: Instant,
+    ) -> Result<(), Doubt> {
+        let (_, kept) = self.kept(name, Some(version), lock, by)?;
+        match kept.is_as(lock, sha256, &self.address(name)) {
+            Err(Doubt::Otherwise(_)) => {}
+            known => return known,
+        }
+        let is_long = kept.until.is_some_and(|it| it >= lock.until);
+        if !is_long || kept.mode != lock.mode.header() {
+            let until = kept.until.map_or(lock.until, |it| it.max(lock.until));
             let text = format!(
                 "<Retention xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Mode>{}</Mode>\
                  <RetainUntilDate>{}</RetainUntilDate></Retention>",
-                self.settings.mode.header(),
+                lock.mode.header(),
                 seconds(until)
             );
             self.change(name, version, "retention", &text, by)?;
         }
-        if self.settings.legal_hold && !kept.has_legal_hold {
+        if lock.has_legal_hold && !kept.has_legal_hold {
             let text = "<LegalHold xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Status>ON</Status></LegalHold>";
             self.change(name, version, "legal-hold", text, by)?;
         }
-        self.check_kept(name, version, until, sha256, by)
+        self.check(name, version, lock, sha256, by)
     }
 
     fn change(&self, name: &str, version: &str, what: &str, text: &str, by: Instant) -> Result<(), Failure> {
@@ -260,86 +275,64 @@ impl Bucket {
         let mut answer = self.ask_with("PUT", name, &query, &headers, payload, sha256, by)?;
         match answer.status {
             200..=299 => Ok(()),
-            _ => Err(said(&mut answer, "have an object kept longer")),
+            _ => Err(refusal(&mut answer, "have an object kept longer")),
         }
     }
 
-    /// How the bucket says that it keeps a version.
-    fn kept(&self, name: &str, version: &str, wants_hold: bool, by: Instant) -> Result<Kept, Failure> {
-        let query = [("versionId", version)];
+    /// How the bucket says that it keeps a version, the newest when none is named; and which that is.
+    pub(super) fn kept(
+        &self,
+        name: &str,
+        version: Option<&str>,
+        lock: &Lock,
+        by: Instant,
+    ) -> Result<(String, Kept), Doubt> {
+        let query: Vec<(&str, &str)> = version.map(|it| ("versionId", it)).into_iter().collect();
         let headers = [("x-amz-checksum-mode", "ENABLED")];
         let mut head = self.ask("HEAD", name, &query, &headers, Payload::Empty, by)?;
         match head.status {
             200 => {}
             404 | 405 => {
                 let what = format!("its version is not in the bucket: {}", self.address(name));
-                return Err(Failure::new(FailureKind::Invalid, &what));
+                return Err(Doubt::Gone(what));
             }
-            _ => return Err(said(&mut head, "read how an object is kept")),
+            _ => return Err(refusal(&mut head, "read how an object is kept").into()),
         }
+        let version = match version {
+            Some(version) => version.to_owned(),
+            None => version_of(&head)?,
+        };
         let said = |name: &str| head.headers.get(&format!("x-amz-{name}")).cloned();
         let mut mode = said("object-lock-mode");
         let mut until = said("object-lock-retain-until-date");
         let mut hold = said("object-lock-legal-hold");
         // Not every server says it in the answer to HEAD.
         if mode.is_none() || until.is_none() {
-            let text = self.lock(name, version, "retention", by)?;
+            let text = self.ask_lock(name, &version, "retention", by)?;
             mode = element(&text, "Mode");
             until = element(&text, "RetainUntilDate");
         }
         // A key that needs no hold need not be allowed to read one.
-        if wants_hold && hold.is_none() {
-            hold = element(&self.lock(name, version, "legal-hold", by)?, "Status");
+        if lock.has_legal_hold && hold.is_none() {
+            hold = element(&self.ask_lock(name, &version, "legal-hold", by)?, "Status");
         }
-        Ok(Kept {
+        let kept = Kept {
             mode: mode.unwrap_or_default(),
             until: until.and_then(|it| it.parse().ok()),
             has_legal_hold: hold.is_some_and(|it| it == "ON"),
             sha256: said("checksum-sha256"),
-        })
+        };
+        Ok((version, kept))
     }
 
     /// What `?retention` or `?legal-hold` says; nothing when there is none.
-    fn lock(&self, name: &str, version: &str, what: &str, by: Instant) -> Result<String, Failure> {
+    fn ask_lock(&self, name: &str, version: &str, what: &str, by: Instant) -> Result<String, Failure> {
         let query = [(what, ""), ("versionId", version)];
         let mut answer = self.ask("GET", name, &query, &[], Payload::Empty, by)?;
         match answer.status {
             200 => text_of(&mut answer),
             400 | 404 => Ok(String::new()),
-            _ => Err(said(&mut answer, "read how an object is kept")),
-        }
-    }
-
-    fn is_as_asked(
-        &self,
-        name: &str,
-        kept: &Kept,
-        until: Timestamp,
-        hold: bool,
-        sha256: Sha256Hash,
-    ) -> Result<(), Failure> {
-        let denied = |what: String| Err(Failure::new(FailureKind::Denied, &what));
-        let shown = self.address(name);
-        // Compliance holds whoever asked for governance, and lets nobody take it back.
-        let is_mode = kept.mode == self.settings.mode.header() || kept.mode == "COMPLIANCE";
-        if !is_mode || kept.until.is_none_or(|it| it < until) {
-            return denied(format!(
-                "the bucket does not keep it as it was asked to: it says mode {:?} until {}: {shown}",
-                Printable(&kept.mode).to_string(),
-                kept.until.map_or_else(|| "nothing".to_owned(), |it| it.to_string())
-            ));
-        }
-        if hold && !kept.has_legal_hold {
-            return denied(format!(
-                "the bucket has no legal hold on it, which was asked for: {shown}"
-            ));
-        }
-        match &kept.sha256 {
-            Some(said) if *said != STANDARD.encode(sha256.0) => {
-                let what = format!("the bucket has another SHA-256 for it than it was sent: {shown}");
-                Err(Failure::new(FailureKind::Conflict, &what))
-            }
-            _ => Ok(()),
+            _ => Err(refusal(&mut answer, "read how an object is kept")),
         }
     }
 
@@ -356,7 +349,7 @@ impl Bucket {
     }
 
     #[expect(clippy::too_many_arguments, reason = "they are the parts of a request")]
-    fn ask_with(
+    pub(super) fn ask_with(
         &self,
         method: &'static str,
         name: &str,
@@ -372,9 +365,9 @@ impl Bucket {
             base => format!("/{base}/{name}"),
         };
         let credentials = self.link.credentials()?;
-        let signed = Signed::new(method, &settings.host, &path, query, headers, &sha256.to_string());
-        let target = signed.target();
-        let headers = signed.headers(&amz_date(self.now()), &settings.region, &credentials);
+        let unsigned = Unsigned::new(method, &settings.host, &path, query, headers, &sha256.to_string());
+        let target = unsigned.target();
+        let headers = unsigned.headers(&amz_date(self.now()), &settings.region, &credentials);
         let within = by.saturating_duration_since(Instant::now());
         if within.is_zero() {
             let what = "the bucket has not answered within the time that there is for it";
@@ -390,7 +383,7 @@ impl Bucket {
     }
 }
 
-fn version_of(answer: &Answer) -> Result<String, Failure> {
+pub(super) fn version_of(answer: &Answer) -> Result<String, Failure> {
     let version = answer
         .headers
         .get("x-amz-version-id")
@@ -404,18 +397,21 @@ fn version_of(answer: &Answer) -> Result<String, Failure> {
 fn text_of(answer: &mut Answer) -> Result<String, Failure> {
     let mut bytes = Vec::new();
     let read = answer.body.by_ref().take(SAID_BYTES_MAX).read_to_end(&mut bytes);
-    read.map_err(|error| {
-        let what = format!(
-            "the answer of the bucket was cut off: {}",
-            Printable(&error.to_string())
-        );
-        Failure::new(FailureKind::Unavailable, &what)
-    })?;
+    read.map_err(|error| cut_off(&error))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
+/// The body of an answer did not come to its end.
+pub(super) fn cut_off(error: &io::Error) -> Failure {
+    let what = format!(
+        "the answer of the bucket was cut off: {}",
+        Printable(&error.to_string())
+    );
+    Failure::new(FailureKind::Unavailable, &what)
+}
+
 /// What a refusal means.
-fn said(answer: &mut Answer, doing: &str) -> Failure {
+pub(super) fn refusal(answer: &mut Answer, doing: &str) -> Failure {
     let kind = match answer.status {
         401 | 403 => FailureKind::Denied,
         // It wants to be asked later.
@@ -424,8 +420,10 @@ fn said(answer: &mut Answer, doing: &str) -> Failure {
         _ => FailureKind::Unavailable,
     };
     // The code is a word; what stands around it may say more than is ours to tell.
-    let text = text_of(answer).unwrap_or_default();
-    let code: String = element(&text, "Code").map_or_else(|| "no code".to_owned(), |it| it.chars().take(100).collect());
+    let code: String = match text_of(answer) {
+        Ok(text) => element(&text, "Code").map_or_else(|| "no code".to_owned(), |it| it.chars().take(100).collect()),
+        Err(_) => "cut off before its code".to_owned(),
+    };
     let what = format!(
         "cannot {doing}: the bucket answers with {} ({})",
         answer.status,
@@ -442,7 +440,7 @@ fn element(text: &str, name: &str) -> Option<String> {
 }
 
 /// `2026-11-27T01:15:30Z`.
-fn seconds(at: Timestamp) -> String {
+pub(super) fn seconds(at: Timestamp) -> String {
     let text = at.to_string();
     format!("{}Z", text.split(['.', 'Z']).next().unwrap_or_default())
 }

@@ -7,11 +7,12 @@ use std::fmt;
 
 use ring::hmac::{HMAC_SHA256, Key, sign};
 use staunch_model::Sha256Hash;
+use zeroize::Zeroizing;
 
 /// A key of S3.
 pub struct Credentials {
     id: String,
-    secret: String,
+    secret: Zeroizing<String>,
 }
 
 impl fmt::Debug for Credentials {
@@ -26,14 +27,14 @@ impl Credentials {
     /// Reads the name of the key and the secret key, with a space between.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let mut words = text.split_ascii_whitespace().map(str::to_owned);
-        let (id, secret) = (words.next()?, words.next()?);
+        let mut words = text.split_ascii_whitespace();
+        let (id, secret) = (words.next()?.to_owned(), Zeroizing::new(words.next()?.to_owned()));
         words.next().is_none().then_some(Self { id, secret })
     }
 }
 
 /// A request without its signature.
-pub(super) struct Signed {
+pub(super) struct Unsigned {
     method: &'static str,
     path: String,
     query: String,
@@ -42,7 +43,7 @@ pub(super) struct Signed {
     payload: String,
 }
 
-impl Signed {
+impl Unsigned {
     /// A request of `host`; `payload` is the SHA-256 of its body in hexadecimal. Names of headers are in lower case.
     pub(super) fn new(
         method: &'static str,
@@ -97,9 +98,9 @@ impl Signed {
             "AWS4-HMAC-SHA256\n{date}\n{scope}\n{}",
             Sha256Hash::of(canonical.as_bytes())
         );
-        let mut key = format!("AWS4{}", by.secret).into_bytes();
+        let mut key = Zeroizing::new([b"AWS4", by.secret.as_bytes()].concat());
         for part in [day, region, "s3", "aws4_request"] {
-            key = hmac(&key, part);
+            key = Zeroizing::new(hmac(&key, part));
         }
         let signature: String = hmac(&key, &text).iter().map(|byte| format!("{byte:02x}")).collect();
         let value = format!(
@@ -188,7 +189,7 @@ mod tests {
         for (method, path, query, headers, body, signature) in EXAMPLES {
             let host = "examplebucket.s3.amazonaws.com";
             let payload = Sha256Hash::of(body.as_bytes()).to_string();
-            let signed = Signed::new(method, host, path, query, headers, &payload);
+            let signed = Unsigned::new(method, host, path, query, headers, &payload);
             let headers = signed.headers("20130524T000000Z", "us-east-1", &by);
             let (_, value) = headers.last().expect("it is the last");
             assert!(

@@ -4,7 +4,7 @@
 //! lock                                 one writer at a time
 //! objects/ab/ab12….zst                 the bytes of an artefact, by their SHA-256, as zstd
 //! objects/ab/ab12…/cd34….ef56….zst.age the same, encrypted to recipients of age, by the hash of these bytes
-//! objects/ab/ab12….receipt.json        that the bucket has it: under which version, until when
+//! objects/ab/ab12….receipt.json        that the bucket has it: under which version, until when; others are numbered
 //! manifests/INC-3/EV-17/00000001.json  what is known of it
 //! records/INC-3/EV-17/cd34….json       what a collection came to, by its SHA-256
 //! outbox/                              the names of what is not in the bucket
@@ -31,21 +31,23 @@
 //!
 //! A bucket that is away loses nothing: what is sealed then is kept here, and sent later ([`DirVault::send`]).
 
+mod chain;
 mod deposit;
 pub(crate) mod name;
-pub(crate) mod remote;
+pub(crate) mod outbox;
+mod read;
+pub(crate) mod receipts;
+mod remote;
 
-use std::collections::HashMap;
 use std::fs::OpenOptions;
-use std::io::{self, BufReader, Read};
-use std::ops::ControlFlow;
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
-use staunch_model::custody::{COLLECTION_BYTES_MAX, CUSTODY_SCHEMA_VERSION, MANIFEST_BYTES_MAX};
+use staunch_model::custody::{COLLECTION_BYTES_MAX, MANIFEST_BYTES_MAX};
 use staunch_model::{
     CollectionRecord, EvidenceId, Failure, FailureKind, IncidentId, Manifest, ManifestDraft, Sha256Hash, Taken,
     WriteOnce,
@@ -53,27 +55,18 @@ use staunch_model::{
 use staunch_ports::vault::Visit;
 use staunch_ports::{Deposit, SealedManifest, SealedRecord, Vault, VaultDescription};
 
-use super::hashing::{Hashing, Proving};
-use crate::age::{AgeError, Decrypting, Identity, Recipient};
+use crate::age::{Identity, Recipient};
 use crate::files::{FileHook, Files, Lock, failure, parent};
 use crate::s3::Bucket;
-use deposit::{DirDeposit, Sealing, Stored};
+use chain::Chains;
+use deposit::{DirDeposit, Stored, Stream};
 use name::ObjectName;
+pub use outbox::{Arrived, Sent, Waiting};
+pub(crate) use read::decoder;
 use remote::Remote;
-pub use remote::{Sent, Waiting};
 
 /// How hard zstd tries: its own default.
 const LEVEL: i32 = 3;
-
-/// The largest window that is taken when reading, as a power of two: 8 MiB. Level 3 writes windows of 2 MiB, and a
-/// file that was put there by somebody else shall not cost more memory.
-const WINDOW_LOG_MAX: u32 = 23;
-
-/// Chains of evidence are told apart by so many locks, so that collections do not wait for the disk of each other.
-const STRIPES: usize = 16;
-
-/// Ends of chains that are remembered for each of them; beyond, they are read anew.
-const HEADS_MAX: usize = 1_024;
 
 /// How a vault in a directory behaves.
 #[derive(Clone)]
@@ -127,17 +120,7 @@ struct Shared {
     /// What the last check has found.
     write_once: Mutex<WriteOnce>,
     next_staged: AtomicU64,
-    chains: [Mutex<HashMap<(IncidentId, EvidenceId), Head>>; STRIPES],
-}
-
-/// Takes a file of an evidence, by what its name says; tells whether to go on, or what is wrong with it.
-type Take<'a, K> = &'a mut dyn FnMut(EvidenceId, K, &[u8]) -> Result<ControlFlow<()>, String>;
-
-/// The end of a chain of manifests.
-#[derive(Clone, Copy, Debug, Default)]
-struct Head {
-    sequence: u64,
-    hash: Option<Sha256Hash>,
+    chains: Chains,
 }
 
 impl DirVault {
@@ -190,7 +173,11 @@ impl DirVault {
     /// Where the artefact with this SHA-256 is in a vault, relative to its directory, when it is not encrypted.
     #[must_use]
     pub fn object_name(artefact: Sha256Hash) -> String {
-        ObjectName { artefact, sealed: None }.to_string()
+        ObjectName {
+            artefact,
+            encrypted: None,
+        }
+        .to_string()
     }
 
     /// As [`Vault::check`], of the directory alone.
@@ -254,7 +241,7 @@ impl Vault for DirVault {
                 hash: Sha256::new(),
                 bytes: 0,
             };
-            zstd::stream::write::Encoder::new(Sealing::begin(stored)?, LEVEL)
+            zstd::stream::write::Encoder::new(Stream::begin(stored)?, LEVEL)
         };
         let encoder = begin().map_err(|error| failure("begin", &shared.files.path(&staged), &error))?;
         Ok(Box::new(DirDeposit {
@@ -278,8 +265,8 @@ impl Vault for DirVault {
         let name = record_name(record.incident, record.evidence, hash);
         let put = || {
             shared.files.make_dirs(parent(&name))?;
-            let _noting = shared.noting();
-            shared.to_be_sent(&name)?;
+            let _queueing = shared.queueing();
+            shared.queue_document(&name)?;
             match shared.files.put_new(&shared.staged(), &name, &bytes) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                     if shared.files.read(&name, COLLECTION_BYTES_MAX)? != bytes {
@@ -291,25 +278,12 @@ impl Vault for DirVault {
             }
             shared.freeze(&name).map(drop)
         };
-        put().map_err(|error| failure("store the record", &shared.files.path(&name), &error))?;
+        put().map_err(|error| failure("store the record in", shared.files.root(), &error))?;
         Ok(hash)
     }
 
     fn open(&self, artefact: Sha256Hash) -> Result<Box<dyn Read + Send>, Failure> {
-        let plain = ObjectName { artefact, sealed: None };
-        for name in std::iter::once(plain).chain(self.shared.encrypted(artefact)?) {
-            let stored: Box<dyn Read + Send> = match self.shared.files.open(&name.to_string()) {
-                Ok(file) => Box::new(file),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => match self.shared.fetch(name)? {
-                    Some(body) => body,
-                    None => continue,
-                },
-                Err(error) => return Err(failure("open", &self.shared.files.path(&name.to_string()), &error)),
-            };
-            return self.shared.reader(name, stored);
-        }
-        let what = format!("there is no artefact {artefact} in the vault");
-        Err(Failure::new(FailureKind::Invalid, &what))
+        self.shared.open(artefact)
     }
 
     fn manifests(&self, incident: IncidentId, visit: Visit<'_, SealedManifest>) -> Result<(), Failure> {
@@ -396,46 +370,8 @@ impl Shared {
             identities: options.identities,
             write_once: Mutex::new(hoped),
             next_staged: AtomicU64::new(0),
-            chains: Default::default(),
+            chains: Chains::default(),
         }
-    }
-
-    /// The names under which an artefact is encrypted, here or in the bucket; none when it is not.
-    fn encrypted(&self, artefact: Sha256Hash) -> Result<Vec<ObjectName>, Failure> {
-        let dir = ObjectName::encrypted_dir(artefact);
-        let names = self
-            .files
-            .list(&dir)
-            .map_err(|error| failure("list", &self.files.path(&dir), &error))?;
-        let mut found: Vec<ObjectName> = names
-            .iter()
-            .map(|name| format!("{dir}/{name}"))
-            .filter_map(|name| ObjectName::parse(&name).or_else(|| ObjectName::parse_receipt(&name)))
-            .filter(|name| name.sealed.is_some())
-            .collect();
-        found.sort_unstable();
-        found.dedup();
-        Ok(found)
-    }
-
-    /// Reads stored bytes as the artefact that they are.
-    fn reader(&self, name: ObjectName, stored: Box<dyn Read + Send>) -> Result<Box<dyn Read + Send>, Failure> {
-        let opened = || -> io::Result<Box<dyn Read + Send>> {
-            Ok(if name.sealed.is_none() {
-                Box::new(Proving::new(decoder(stored)?, name.artefact))
-            } else {
-                let plain = Decrypting::begin(stored, &self.identities)?;
-                Box::new(Proving::new(decoder(plain)?, name.artefact))
-            })
-        };
-        if name.sealed.is_some() && self.identities.is_empty() {
-            let what = "the artefact is encrypted, and there is no identity to read it with";
-            return Err(Failure::new(FailureKind::Denied, what));
-        }
-        opened().map_err(|error| match error.get_ref().and_then(|it| it.downcast_ref()) {
-            Some(AgeError::NoMatch) => Failure::new(FailureKind::Denied, &error.to_string()),
-            _ => failure("read", &self.files.path(&name.to_string()), &error),
-        })
     }
 
     /// A name in `tmp` that nothing has.
@@ -489,135 +425,6 @@ impl Shared {
         }
         found
     }
-
-    /// Writes the next manifest of its evidence.
-    fn put_manifest(&self, custody: ManifestDraft, taken: Taken) -> Result<SealedManifest, Failure> {
-        let key = (custody.incident, custody.evidence);
-        let stripe = usize::try_from(key.1.0 % STRIPES as u64).expect("it is below the number of stripes");
-        let mut heads = self.chains[stripe].lock().unwrap_or_else(PoisonError::into_inner);
-        let dir = format!("manifests/{}/{}", key.0, key.1);
-        // It is remembered again when it is known what is on the disk.
-        let head = match heads.remove(&key) {
-            Some(head) => head,
-            None => self
-                .head(&dir)
-                .map_err(|error| failure("read", &self.files.path(&dir), &error))?,
-        };
-        let manifest = Manifest {
-            schema_version: CUSTODY_SCHEMA_VERSION,
-            sequence: head.sequence + 1,
-            previous: head.hash,
-            custody,
-            taken,
-        };
-        let bytes = manifest.to_bytes();
-        fits(bytes.len() as u64, MANIFEST_BYTES_MAX, "manifest")?;
-        let hash = Sha256Hash::of(&bytes);
-        let name = format!("{dir}/{:08}.json", manifest.sequence);
-        let put = || {
-            self.files.make_dirs(&dir)?;
-            let _noting = self.noting();
-            self.to_be_sent(&name)?;
-            self.files.put_new(&self.staged(), &name, &bytes)?;
-            self.freeze(&name)
-        };
-        put().map_err(|error| failure("store the manifest", &self.files.path(&name), &error))?;
-        if heads.len() >= HEADS_MAX {
-            heads.clear();
-        }
-        let head = Head {
-            sequence: manifest.sequence,
-            hash: Some(hash),
-        };
-        heads.insert(key, head);
-        Ok(SealedManifest { hash, manifest })
-    }
-
-    /// The end of the chain in `dir`. What is there is hashed as it is: damage is found by who verifies, and is no reason
-    /// to store nothing more.
-    fn head(&self, dir: &str) -> io::Result<Head> {
-        let Some(sequence) = self.files.list(dir)?.iter().filter_map(|name| sequence_of(name)).max() else {
-            return Ok(Head::default());
-        };
-        let mut hashing = Hashing::new(self.files.open(&format!("{dir}/{sequence:08}.json"))?);
-        io::copy(&mut hashing, &mut io::sink())?;
-        Ok(Head {
-            sequence,
-            hash: Some(hashing.finish().0),
-        })
-    }
-
-    /// Reads all files of all evidence below `above`. What cannot be read is passed over and reported at the end.
-    fn each<K: Ord + Copy>(
-        &self,
-        above: &str,
-        key: impl Fn(&str) -> Option<K>,
-        bytes_max: u64,
-        take: Take<'_, K>,
-    ) -> Result<(), Failure> {
-        let list = |dir: &str| {
-            self.files
-                .list(dir)
-                .map_err(|error| failure("list", &self.files.path(dir), &error))
-        };
-        let mut first = None;
-        let mut all: Vec<_> = list(above)?.iter().filter_map(|name| exactly(name)).collect();
-        all.sort_unstable();
-        for evidence in all {
-            let dir = format!("{above}/{evidence}");
-            let mut names: Vec<_> = list(&dir)?
-                .into_iter()
-                .filter_map(|name| Some((key(&name)?, name)))
-                .collect();
-            names.sort_unstable();
-            for (key, name) in names {
-                let name = format!("{dir}/{name}");
-                let taken = self.files.read(&name, bytes_max).and_then(|bytes| {
-                    take(evidence, key, &bytes).map_err(|what| io::Error::new(io::ErrorKind::InvalidData, what))
-                });
-                match taken {
-                    Ok(ControlFlow::Continue(())) => {}
-                    Ok(ControlFlow::Break(())) => return first.map_or(Ok(()), Err),
-                    Err(error) => {
-                        first.get_or_insert_with(|| failure("read", &self.files.path(&name), &error));
-                    }
-                }
-            }
-        }
-        first.map_or(Ok(()), Err)
-    }
-}
-
-/// Proves that what is stored under the name is what it should be; its hash and size. Of what is encrypted, that is told by the
-/// stored bytes.
-fn stored_already(files: &Files, name: ObjectName) -> io::Result<(Sha256Hash, u64)> {
-    let mut stored = Hashing::new(files.open(&name.to_string())?);
-    let changed = || {
-        let what = "what is stored there under the same hash is not it any more";
-        io::Error::new(io::ErrorKind::InvalidData, what)
-    };
-    if let Some(sealed) = name.sealed {
-        io::copy(&mut stored, &mut io::sink())?;
-        let found = stored.finish();
-        return if found.0 == sealed.stored {
-            Ok(found)
-        } else {
-            Err(changed())
-        };
-    }
-    let mut original = Hashing::new(decoder(&mut stored)?);
-    io::copy(&mut original, &mut io::sink())?;
-    if original.finish().0 != name.artefact {
-        return Err(changed());
-    }
-    Ok(stored.finish())
-}
-
-/// Reads what was compressed, with bounded memory.
-pub(crate) fn decoder<'a, R: Read + 'a>(file: R) -> io::Result<zstd::stream::read::Decoder<'a, BufReader<R>>> {
-    let mut decoder = zstd::stream::read::Decoder::new(file)?;
-    decoder.window_log_max(WINDOW_LOG_MAX)?;
-    Ok(decoder)
 }
 
 fn fits(bytes: u64, max: u64, what: &str) -> Result<(), Failure> {

@@ -1,7 +1,7 @@
 //! The handling log: who has opened, copied, handed over or verified evidence after it was sealed, when and why.
 //!
 //! Never changes a manifest or a line that is there: lines are appended, each with the hash of the one before it, by one process
-//! at a time.
+//! at a time. Never follows a link in the folder: the superuser appends here, and the folder belongs to somebody else.
 //!
 //! ```text
 //! handling/INC-3.jsonl  of the evidence of an incident
@@ -12,16 +12,16 @@
 //! Whoever can write to the folder can write lines that nobody has earned, or cut off the last ones. A line in the middle that was
 //! changed or taken out shows.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, fchown};
+use std::os::unix::fs::{MetadataExt as _, fchown};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
+use nix::unistd::Uid;
+use rustix::fs::{Dir, Mode, OFlags, mkdirat, openat};
+use rustix::io::Errno;
 use staunch_model::custody::{CUSTODY_SCHEMA_VERSION, HANDLED_BYTES_MAX};
 use staunch_model::{EvidenceId, Handled, Handling, IncidentId, Printable, Sha256Hash};
-
-use crate::files::open_plain;
 
 /// The directory, in the folder of evidence.
 pub const HANDLING: &str = "handling";
@@ -32,7 +32,7 @@ pub const LOG_BYTES_MAX: u64 = 64 << 20;
 /// The handling logs of a folder of evidence.
 #[derive(Clone, Debug)]
 pub struct HandlingLog {
-    dir: PathBuf,
+    folder: PathBuf,
 }
 
 /// What was done, and with what.
@@ -53,45 +53,30 @@ impl HandlingLog {
     #[must_use]
     pub fn in_folder(folder: &Path) -> Self {
         Self {
-            dir: folder.join(HANDLING),
+            folder: folder.to_owned(),
         }
     }
 
     /// The file of the log of an incident; of everything without one.
     #[must_use]
     pub fn file(&self, incident: Option<IncidentId>) -> PathBuf {
-        self.dir.join(name(incident))
+        self.folder.join(HANDLING).join(name(incident))
     }
 
-    /// Appends a line, which is durable when this returns. Who has the superuser write it gives it to the owner of the folder.
+    /// Appends a line, which is durable when this returns. What the superuser makes is given to the owner of the folder, who has
+    /// to append to it as well.
     ///
     /// # Errors
-    /// When it cannot be written; `FileTooLarge` when the line or the log is too long, `InvalidData` when the log is no plain file.
+    /// When it cannot be written; `FileTooLarge` when the line or the log is too long, `InvalidData` when the log is no plain file
+    /// of one name, or somebody else's.
     pub fn append(&self, incident: Option<IncidentId>, handles: Handles) -> io::Result<Handled> {
-        match DirBuilder::new().mode(0o700).create(&self.dir) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            made => {
-                if made.is_ok() {
-                    give(&File::open(&self.dir)?, &self.dir)?;
-                    sync_above(&self.dir)?;
-                }
-            }
-        }
-        let path = self.file(incident);
-        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let mut file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .custom_flags(i32::try_from(flags.bits()).expect("flags are few bits"))
-            .open(&path)?;
+        let folder = File::open(&self.folder)?;
+        let owner = Owner::of(&folder)?;
+        let dir = owner.directory(&folder)?;
+        let (mut file, is_new) = owner.log(&dir, &name(incident))?;
         // It is let go when the file is closed.
         file.lock()?;
         let about = file.metadata()?;
-        if !about.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "it is no plain file"));
-        }
         let last = last_line(&mut file, about.len())?;
         // What a crash has cut off is a line of its own from here on.
         let cut = last.as_ref().is_some_and(|it| !it.ends_with(b"\n"));
@@ -110,6 +95,7 @@ impl HandlingLog {
         };
         let mut bytes = handled.to_bytes();
         if bytes.len() as u64 > HANDLED_BYTES_MAX || about.len() + bytes.len() as u64 >= LOG_BYTES_MAX {
+            let path = self.file(incident);
             let what = format!("{} is full, or the line is longer than any", path.display());
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, what));
         }
@@ -118,9 +104,8 @@ impl HandlingLog {
         }
         file.write_all(&bytes)?;
         file.sync_all()?;
-        if about.len() == 0 {
-            give(&file, &self.dir)?;
-            File::open(&self.dir)?.sync_all()?;
+        if is_new {
+            dir.sync_all()?;
         }
         Ok(handled)
     }
@@ -136,9 +121,8 @@ impl HandlingLog {
         visit: &mut dyn FnMut(Handled),
         wrong: &mut dyn FnMut(String, bool),
     ) -> io::Result<()> {
-        let file = match open_plain(&self.file(incident)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            file => file?,
+        let Some(file) = self.open(incident)? else {
+            return Ok(());
         };
         let mut lines = BufReader::new(file.take(LOG_BYTES_MAX));
         let mut previous = None;
@@ -176,14 +160,14 @@ impl HandlingLog {
     /// # Errors
     /// When they cannot be listed.
     pub fn incidents(&self) -> io::Result<Vec<IncidentId>> {
-        let entries = match fs::read_dir(&self.dir) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            entries => entries?,
+        let Some(dir) = self.directory()? else {
+            return Ok(Vec::new());
         };
         let mut found = Vec::new();
-        for entry in entries {
-            let file = entry?.file_name();
-            let incident = file.to_str().and_then(|it| it.strip_suffix(".jsonl"));
+        for entry in Dir::read_from(&dir)? {
+            let entry = entry?;
+            let file = entry.file_name().to_str().ok();
+            let incident = file.and_then(|it| it.strip_suffix(".jsonl"));
             found.extend(incident.and_then(super::dir::exactly::<IncidentId>));
         }
         found.sort_unstable();
@@ -195,14 +179,140 @@ impl HandlingLog {
     /// # Errors
     /// When it cannot be read.
     pub fn bytes(&self, incident: Option<IncidentId>) -> io::Result<Option<Vec<u8>>> {
-        let file = match open_plain(&self.file(incident)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            file => file?,
+        let Some(file) = self.open(incident)? else {
+            return Ok(None);
         };
         let mut bytes = Vec::new();
         file.take(LOG_BYTES_MAX).read_to_end(&mut bytes)?;
         Ok(Some(bytes))
     }
+
+    /// The directory of the logs; `None` when there is none.
+    fn directory(&self) -> io::Result<Option<File>> {
+        is_there(File::open(&self.folder).and_then(|folder| open_directory(&folder)))
+    }
+
+    /// A log to be read; `None` when there is none.
+    fn open(&self, incident: Option<IncidentId>) -> io::Result<Option<File>> {
+        let Some(dir) = self.directory()? else {
+            return Ok(None);
+        };
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let Some(file) = is_there(openat(&dir, name(incident), flags, Mode::empty()).map_err(io::Error::from))? else {
+            return Ok(None);
+        };
+        let file = File::from(file);
+        if file.metadata()?.is_file() {
+            Ok(Some(file))
+        } else {
+            Err(invalid("it is no plain file"))
+        }
+    }
+}
+
+/// Whom a folder of evidence belongs to. Everything below it is reached from its descriptor, and nothing is given away whose
+/// name may lead elsewhere by then.
+#[derive(Clone, Copy, Debug)]
+struct Owner {
+    uid: u32,
+    gid: u32,
+}
+
+impl Owner {
+    fn of(folder: &File) -> io::Result<Self> {
+        let about = folder.metadata()?;
+        Ok(Self {
+            uid: about.uid(),
+            gid: about.gid(),
+        })
+    }
+
+    /// Whether something is of the owner of the folder, or of whoever runs this.
+    fn is_ours(self, uid: u32) -> bool {
+        uid == self.uid || uid == Uid::effective().as_raw()
+    }
+
+    /// The directory of the logs, which is made when it is not there.
+    fn directory(self, folder: &File) -> io::Result<File> {
+        let is_new = match mkdirat(folder, HANDLING, Mode::RWXU) {
+            Ok(()) => true,
+            Err(Errno::EXIST) => false,
+            Err(error) => return Err(error.into()),
+        };
+        let dir = open_directory(folder)?;
+        if !self.is_ours(dir.metadata()?.uid()) {
+            return Err(invalid("the directory of the handling log is somebody else's"));
+        }
+        // One that has something in it was put in the place of ours, and is not given away.
+        if is_empty(&dir)? {
+            self.give(&dir)?;
+        }
+        if is_new {
+            folder.sync_all()?;
+        }
+        Ok(dir)
+    }
+
+    /// A log to be appended to, and whether it was made by this.
+    fn log(self, dir: &File, name: &str) -> io::Result<(File, bool)> {
+        let flags = OFlags::RDWR | OFlags::APPEND | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let new = openat(
+            dir,
+            name,
+            flags | OFlags::CREATE | OFlags::EXCL,
+            Mode::RUSR | Mode::WUSR,
+        );
+        let (file, is_new) = match new {
+            Err(Errno::EXIST) => (File::from(openat(dir, name, flags, Mode::empty())?), false),
+            new => (File::from(new?), true),
+        };
+        let about = file.metadata()?;
+        // Another name of the same file may be anywhere.
+        if !about.is_file() || about.nlink() != 1 || !self.is_ours(about.uid()) {
+            return Err(invalid("it is no plain file of one name that belongs to the folder"));
+        }
+        // A crash may have come before it was given.
+        if is_new || about.len() == 0 {
+            self.give(&file)?;
+        }
+        Ok((file, is_new))
+    }
+
+    /// Gives what the superuser has made to the owner of the folder.
+    fn give(self, made: &File) -> io::Result<()> {
+        let about = made.metadata()?;
+        if (about.uid(), about.gid()) == (self.uid, self.gid) || about.uid() != 0 {
+            return Ok(());
+        }
+        fchown(made, Some(self.uid), Some(self.gid))
+    }
+}
+
+/// Opens the directory of the logs itself, and nothing that a link of its name leads to.
+fn open_directory(folder: &File) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(openat(folder, HANDLING, flags, Mode::empty())?.into())
+}
+
+fn is_empty(dir: &File) -> io::Result<bool> {
+    for entry in Dir::read_from(dir)? {
+        if !matches!(entry?.file_name().to_bytes(), b"." | b"..") {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// `None` for what is not there.
+fn is_there<T>(opened: io::Result<T>) -> io::Result<Option<T>> {
+    match opened {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        opened => opened.map(Some),
+    }
+}
+
+fn invalid(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
 }
 
 fn name(incident: Option<IncidentId>) -> String {
@@ -222,18 +332,4 @@ fn last_line(file: &mut File, length: u64) -> io::Result<Option<Vec<u8>>> {
     let body = end.strip_suffix(b"\n").unwrap_or(&end);
     let start = body.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
     Ok(Some(end.split_off(start)))
-}
-
-/// Gives what the superuser has made to the owner of the directory above, who has to append to it as well.
-fn give(file: &File, dir: &Path) -> io::Result<()> {
-    let owner = fs::metadata(dir.parent().unwrap_or(dir))?;
-    let made = file.metadata()?;
-    if (made.uid(), made.gid()) == (owner.uid(), owner.gid()) || made.uid() != 0 {
-        return Ok(());
-    }
-    fchown(file, Some(owner.uid()), Some(owner.gid()))
-}
-
-fn sync_above(dir: &Path) -> io::Result<()> {
-    File::open(dir.parent().unwrap_or(dir))?.sync_all()
 }

@@ -139,11 +139,11 @@ impl Logbook {
         Ok(new.len() as u64)
     }
 
-    /// The same for all incidents. What cannot be read of one is told, and is no reason to leave the others out.
+    /// The same for all incidents. What cannot be logged of one goes to `failed`, and is no reason to leave the others out.
     ///
     /// # Errors
-    /// When the vault cannot be listed or the log cannot be written.
-    pub fn take_all(&mut self, vault: &dyn Vault) -> Result<u64, Failure> {
+    /// When the vault cannot be listed.
+    pub fn take_all(&mut self, vault: &dyn Vault, failed: &mut dyn FnMut(IncidentId, Failure)) -> Result<u64, Failure> {
         let mut incidents = Vec::new();
         vault.incidents(&mut |incident| {
             incidents.push(incident);
@@ -153,7 +153,7 @@ impl Logbook {
         for incident in incidents {
             match self.take_incident(vault, incident) {
                 Ok(new) => taken += new,
-                Err(failure) => tracing::error!(%failure, %incident, "evidence cannot be read, and is not logged"),
+                Err(failure) => failed(incident, failure),
             }
         }
         Ok(taken)

@@ -86,7 +86,8 @@ impl Made {
                 vault.put_record(&record(&sealed)).expect("it is stored");
             }
             if number == 140 {
-                book.take_all(&vault).expect("it is logged");
+                book.take_all(&vault, &mut |incident, failure| panic!("{incident}: {failure}"))
+                    .expect("it is logged");
                 book.log().note().clone_into(&mut earlier);
             }
         }
@@ -94,7 +95,8 @@ impl Made {
         vault.put_missed(draft(1, 5, "shadow"), why).expect("it is stored");
         let large = store(&vault, 1, 7, &vec![b'a'; 300_000]);
         vault.put_record(&record(&large)).expect("it is stored");
-        book.take_all(&vault).expect("it is logged");
+        book.take_all(&vault, &mut |incident, failure| panic!("{incident}: {failure}"))
+            .expect("it is logged");
         let (bytes, summary) = export(dir.path(), 1, &key()).expect("there is evidence");
         fs::write(dir.path().join("archive"), bytes).expect("it is ours");
         Self { dir, earlier, summary }
@@ -498,14 +500,16 @@ fn a_history_that_was_signed_anew_or_put_back_shows_against_an_earlier_checkpoin
     let log = TransparencyLog::open(&other.path().join("log"), key(), None).expect("the log opens");
     let mut book = Logbook::new(log).expect("it is empty");
     store(&vault, 1, 1, b"another history");
-    book.take_all(&vault).expect("it is logged");
+    book.take_all(&vault, &mut |incident, failure| panic!("{incident}: {failure}"))
+        .expect("it is logged");
     let (short, _) = export(other.path(), 1, &key()).expect("there is evidence");
     let findings = made.written(&short);
     assert!(findings[0].to_string().contains("the log was put back"), "{findings:?}");
     for number in 0..200 {
         store(&vault, 1, 1, &noise(number, 20));
     }
-    book.take_all(&vault).expect("it is logged");
+    book.take_all(&vault, &mut |incident, failure| panic!("{incident}: {failure}"))
+        .expect("it is logged");
     let (long, _) = export(other.path(), 1, &key()).expect("there is evidence");
     let findings = made.written(&long);
     assert!(

@@ -155,3 +155,60 @@ fn lines_have_a_bound_and_links_are_not_followed() {
     log.append(None, handles("one")).expect_err("it is a link");
     assert_eq!(fs::read(&elsewhere).expect("it is there"), b"");
 }
+
+#[test]
+fn nothing_is_made_or_given_away_where_a_link_leads() {
+    let (dir, elsewhere) = (temp_dir(), temp_dir());
+    let log = HandlingLog::in_folder(dir.path());
+    let handling = dir.path().join("handling");
+    std::os::unix::fs::symlink(elsewhere.path(), &handling).expect("it is ours");
+    log.append(INCIDENT, handles("one"))
+        .expect_err("the directory is a link");
+    let is_empty = || fs::read_dir(elsewhere.path()).expect("it is there").next().is_none();
+    assert!(is_empty(), "something was made elsewhere");
+    // Nor is anything read from there.
+    fs::write(elsewhere.path().join("INC-3.jsonl"), "{}\n").expect("it is ours");
+    log.bytes(INCIDENT).expect_err("the directory is a link");
+    log.incidents().expect_err("the directory is a link");
+    fs::remove_file(&handling).expect("it is ours");
+
+    // A second name, and a pipe that nobody reads.
+    append(dir.path(), "one");
+    let target = elsewhere.path().join("other");
+    fs::write(&target, "").expect("it is ours");
+    fs::hard_link(&target, log.file(None)).expect("it is ours");
+    log.append(None, handles("one")).expect_err("it has another name");
+    assert_eq!(fs::read(&target).expect("it is there"), b"");
+    fs::remove_file(log.file(None)).expect("it is ours");
+    fs::create_dir(log.file(None)).expect("it is ours");
+    log.append(None, handles("one")).expect_err("it is a directory");
+}
+
+#[test]
+fn what_the_superuser_makes_belongs_to_the_owner_of_the_folder_and_to_nobody_else() {
+    use std::os::unix::fs::{MetadataExt as _, chown};
+    let dir = temp_dir();
+    // In a namespace with one user there is nobody else to give it to.
+    if chown(dir.path(), Some(4_711), Some(4_712)).is_err() {
+        return staunch_testkit::skip("handling::superuser", "only the superuser gives files to others");
+    }
+    append(dir.path(), "one");
+    let owners = |path: &Path| {
+        let about = fs::symlink_metadata(path).expect("it is there");
+        (about.uid(), about.gid())
+    };
+    let log = HandlingLog::in_folder(dir.path());
+    let handling = dir.path().join("handling");
+    assert_eq!(owners(&handling), (4_711, 4_712));
+    assert_eq!(owners(&log.file(INCIDENT)), (4_711, 4_712));
+    // What belongs to a third is not written to.
+    chown(log.file(INCIDENT), Some(4_713), None).expect("we may");
+    let refused = log.append(INCIDENT, handles("two"));
+    assert_eq!(
+        refused.expect_err("it is not ours").kind(),
+        std::io::ErrorKind::InvalidData
+    );
+    fs::remove_file(log.file(INCIDENT)).expect("it is there");
+    chown(&handling, Some(4_713), None).expect("we may");
+    log.append(INCIDENT, handles("two")).expect_err("it is not ours");
+}

@@ -12,6 +12,7 @@ mod in_bucket;
 mod index;
 mod lock;
 mod memory;
+mod outbox;
 mod reader;
 mod tlog;
 mod vault;

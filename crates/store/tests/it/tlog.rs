@@ -528,10 +528,19 @@ fn what_was_not_logged_is_logged_later_and_once() {
         .map(|it| store(&vault, it % 3, it % 7, &it.to_le_bytes()))
         .collect();
     let hash = staunch_ports::Vault::put_record(&vault, &record(&sealed[0])).expect("it is stored");
-    assert_eq!(book.take_all(&vault), Ok(301));
-    assert_eq!(book.take_all(&vault), Ok(0));
+    assert_eq!(
+        book.take_all(&vault, &mut |incident, failure| panic!("{incident}: {failure}")),
+        Ok(301)
+    );
+    assert_eq!(
+        book.take_all(&vault, &mut |incident, failure| panic!("{incident}: {failure}")),
+        Ok(0)
+    );
     store(&vault, 1, 1, b"later");
-    assert_eq!(book.take_all(&vault), Ok(1));
+    assert_eq!(
+        book.take_all(&vault, &mut |incident, failure| panic!("{incident}: {failure}")),
+        Ok(1)
+    );
 
     let mut journal = MemoryJournal::new();
     journal.open_epoch().expect("an epoch");
@@ -545,7 +554,10 @@ fn what_was_not_logged_is_logged_later_and_once() {
         .expect("it is logged");
     // Whoever begins anew knows what is logged.
     let mut book = Logbook::new(open_again(book, &dir.path().join("log"))).expect("it can be read");
-    assert_eq!(book.take_all(&vault), Ok(0));
+    assert_eq!(
+        book.take_all(&vault, &mut |incident, failure| panic!("{incident}: {failure}")),
+        Ok(0)
+    );
     assert_eq!(
         book.take_frames(|from, visit| journal.read(from, visit)),
         Ok(journal.tail().lsn)

@@ -180,7 +180,10 @@ fn what_is_for_others_is_stored_for_them_as_well() {
 fn log(dir: &Path, vault: &dyn Vault) -> LogKey {
     let key = || LogKey::from_seed("staunch.example/0102", &[7; 32]);
     let log = TransparencyLog::open(&dir.join("log"), key(), None).expect("a log");
-    Logbook::new(log).expect("a log").take_all(vault).expect("a log");
+    Logbook::new(log)
+        .expect("a log")
+        .take_all(vault, &mut |incident, failure| panic!("{incident}: {failure}"))
+        .expect("a log");
     key()
 }
 

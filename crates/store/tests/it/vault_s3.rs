@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use staunch_model::{Failure, FailureKind, IncidentId, Sha256Hash, Span, Storage, Taken, WriteOnce};
 use staunch_ports::{SealedManifest, Vault};
 use staunch_store::age::Identity;
@@ -38,18 +40,21 @@ fn credentials() -> Credentials {
 
 /// Asks a bucket in memory, unless it is cut off.
 #[derive(Clone)]
-struct InMemory {
-    bucket: Arc<FakeBucket>,
-    is_away: Arc<AtomicBool>,
+pub(crate) struct InMemory {
+    pub(crate) bucket: Arc<FakeBucket>,
+    pub(crate) is_away: Arc<AtomicBool>,
+    /// How often bytes were asked for.
+    pub(crate) read: Arc<AtomicUsize>,
     /// How often it was tried while it was away.
     tried: Arc<AtomicUsize>,
 }
 
 impl InMemory {
-    fn new(behaviour: Behaviour) -> Self {
+    pub(crate) fn new(behaviour: Behaviour) -> Self {
         Self {
             bucket: Arc::new(FakeBucket::new(behaviour)),
             is_away: Arc::default(),
+            read: Arc::default(),
             tried: Arc::default(),
         }
     }
@@ -74,6 +79,9 @@ impl Link for InMemory {
                 assert_eq!(body.len() as u64, size, "the whole file is sent");
             }
         }
+        if request.method == "GET" && !request.target.contains("retention") && !request.target.contains("legal-hold") {
+            self.read.fetch_add(1, Ordering::Relaxed);
+        }
         let asked = Asked {
             method: request.method.to_owned(),
             target: request.target,
@@ -93,30 +101,38 @@ impl Link for InMemory {
     }
 }
 
-fn subject_of(settings: BucketSettings, link: &InMemory, artefact_bytes_max: u64) -> InBucket {
+fn checksum(bytes: &[u8]) -> String {
+    STANDARD.encode(Sha256Hash::of(bytes).0)
+}
+
+pub(crate) fn subject_of(settings: BucketSettings, link: &InMemory, artefact_bytes_max: u64) -> InBucket {
     let bucket = Arc::clone(&link.bucket);
     let damage = move |path: &str, _: &str| {
         bucket.change(path, |versions| {
-            let body = &mut versions.last_mut().expect("it is there").body;
-            let at = body.len() / 2;
-            body[at] ^= 0x10;
+            let object = versions.last_mut().expect("it is there");
+            let at = object.body.len() / 2;
+            object.body[at] ^= 0x10;
+            // A bucket tells the hash of what it has.
+            object
+                .headers
+                .insert("x-amz-checksum-sha256".into(), checksum(&object.body));
         });
     };
     InBucket::new(settings, Box::new(link.clone()), artefact_bytes_max, Box::new(damage))
 }
 
-fn subject(link: &InMemory) -> InBucket {
+pub(crate) fn subject(link: &InMemory) -> InBucket {
     subject_of(settings("s3.example", "bucket/pre"), link, ARTEFACT_BYTES_MAX)
 }
 
-fn storage(sealed: &SealedManifest) -> &Storage {
+pub(crate) fn storage(sealed: &SealedManifest) -> &Storage {
     match &sealed.manifest.taken {
         Taken::Stored { storage, .. } => storage,
         Taken::Missed(why) => panic!("it was stored: {why}"),
     }
 }
 
-fn read(vault: &dyn Vault, artefact: Sha256Hash) -> Vec<u8> {
+pub(crate) fn read(vault: &dyn Vault, artefact: Sha256Hash) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut reader = vault.open(artefact).expect("it is there");
     reader.read_to_end(&mut bytes).expect("it is whole");
@@ -169,7 +185,7 @@ fn what_is_sealed_is_locked_and_its_manifest_says_how() {
     // Manifests and records follow.
     let hash = subject.vault().put_record(&record(&sealed)).expect("it is stored");
     let sent = subject.dir_vault().send().expect("it can be sent");
-    assert_eq!((sent.documents, sent.waiting, sent.failure), (2, 0, None));
+    assert_eq!((sent.documents, sent.waiting, sent.failure), (2, Some(0), None));
     let there = link.bucket.of("/bucket/pre/manifests/INC-3/EV-17/00000001.json");
     assert_eq!(there[0].body, sealed.manifest.to_bytes());
     assert_eq!(there[0].headers["x-amz-object-lock-mode"], "GOVERNANCE");
@@ -218,7 +234,7 @@ fn a_bucket_that_does_not_lock_is_refused() {
             "{behaviour:?}: {paths:?}"
         );
         let sent = vault.send().expect("what waits can be listed");
-        assert_eq!((sent.artefacts.len(), sent.waiting), (0, 2), "{behaviour:?}");
+        assert_eq!((sent.artefacts.len(), sent.waiting), (0, Some(2)), "{behaviour:?}");
         assert!(sent.failure.is_some_and(|it| it.kind == kind), "{behaviour:?}");
     }
 }
@@ -251,13 +267,13 @@ fn a_hold_that_is_not_there_is_a_failure_and_the_evidence_stays_here() {
     let failure = sent.failure.expect("it has no hold");
     assert_eq!(failure.kind, FailureKind::Denied, "{failure}");
     assert!(failure.to_string().contains("no legal hold"), "{failure}");
-    assert!(sent.artefacts.is_empty() && sent.waiting > 0);
+    assert!(sent.artefacts.is_empty() && sent.waiting > Some(0));
     assert_eq!(read(&*subject.vault(), artefact(&sealed)), b"evidence");
     // It is put on what is there when the bucket does it.
     link.bucket.behave(Behaviour::Locks);
     let sent = subject.dir_vault().send().expect("it can be sent");
-    assert_eq!((sent.artefacts.len(), sent.waiting, sent.failure), (1, 0, None));
-    let path = sent.artefacts[0].storage.path.replace("s3:/", "");
+    assert_eq!((sent.artefacts.len(), sent.waiting, sent.failure), (1, Some(0), None));
+    let path = sent.artefacts[0].receipt.storage.path.replace("s3:/", "");
     assert_eq!(link.bucket.of(&path).len(), 1, "it was not put there twice");
     assert_eq!(link.bucket.of(&path)[0].headers["x-amz-object-lock-legal-hold"], "ON");
 }
@@ -284,13 +300,13 @@ fn what_is_sealed_while_the_bucket_is_away_is_kept_here_and_sent_later() {
     assert_eq!((waiting.files, waiting.artefacts), (12, 6));
     assert!(waiting.since.is_some());
     let sent = subject.dir_vault().send().expect("what waits can be listed");
-    assert_eq!((sent.artefacts.len(), sent.waiting), (0, 12));
+    assert_eq!((sent.artefacts.len(), sent.waiting), (0, Some(12)));
     assert!(sent.failure.is_some_and(|it| it.kind == FailureKind::Unavailable));
 
     link.is_away.store(false, Ordering::Relaxed);
     subject.reopen();
     let sent = subject.dir_vault().send().expect("it can be sent");
-    assert_eq!((sent.artefacts.len(), sent.documents, sent.waiting), (6, 6, 0));
+    assert_eq!((sent.artefacts.len(), sent.documents, sent.waiting), (6, 6, Some(0)));
     assert_eq!(sent.failure, None);
     let here = subject.dir.path().join(DirVault::object_name(artefact(&sealed)));
     assert!(!here.exists(), "it takes no room any more");
@@ -322,19 +338,31 @@ fn an_attempt_whose_answer_was_lost_is_taken_up() {
     assert_eq!(storage(&again), storage(&sealed));
     assert_eq!(link.bucket.of(&path).len(), 1);
 
-    // What is there and is not it is left where it is.
+    // What is there and is not it stays where it is, and what is in hand is not dropped for it.
     let receipt = subject
         .dir
         .path()
         .join(crate::in_bucket::receipt_name(artefact(&sealed)));
     std::fs::remove_file(receipt).expect("it is ours");
-    link.bucket
-        .change(&path, |versions| versions[0].body = b"another".to_vec());
-    let mut deposit = subject.vault().begin(None).expect("it begins");
-    deposit.write_all(b"evidence").expect("there is room");
-    let failure = deposit.seal(draft(1, 3, "again")).expect_err("it is another");
-    assert_eq!(failure.kind, FailureKind::Conflict, "{failure}");
+    link.bucket.change(&path, |versions| {
+        versions[0].body = b"another".to_vec();
+        versions[0]
+            .headers
+            .insert("x-amz-checksum-sha256".into(), checksum(b"another"));
+    });
+    let kept = store(&*subject.vault(), 1, 3, b"evidence");
+    assert_eq!(storage(&kept).version, None, "it is not said to be in the bucket");
+    assert_eq!(read(&*subject.vault(), artefact(&kept)), b"evidence");
     assert_eq!(link.bucket.of(&path).len(), 1);
+    let sent = subject.dir_vault().send().expect("it can be sent");
+    assert_eq!((sent.artefacts.len(), sent.waiting, sent.failure), (1, Some(0), None));
+    let versions = link.bucket.of(&path);
+    assert_eq!((versions.len(), &*versions[0].body), (2, &b"another"[..]));
+    assert_eq!(
+        sent.artefacts[0].receipt.storage.version.as_deref(),
+        Some(&*versions[1].version)
+    );
+    assert_eq!(read(&*subject.vault(), artefact(&kept)), b"evidence");
 }
 
 #[test]
@@ -419,7 +447,7 @@ fn what_is_encrypted_is_sent_so_and_keeps_the_contract() {
     assert_eq!(waits.manifest.taken, again.manifest.taken);
     link.is_away.store(false, Ordering::Relaxed);
     let sent = subject.dir_vault().send().expect("it can be sent");
-    assert_eq!((sent.artefacts.len(), sent.waiting), (1, 0));
+    assert_eq!((sent.artefacts.len(), sent.waiting), (1, Some(0)));
     assert_eq!(read(&*subject.vault(), artefact(&waits)), b"what waits");
 }
 
@@ -449,7 +477,7 @@ fn collect(vault: &DirVault, link: &InMemory) -> Result<(), Failure> {
 }
 
 /// How many manifests there are; the artefact of each is whole.
-fn readable(vault: &DirVault, at: &str) -> usize {
+pub(crate) fn readable(vault: &DirVault, at: &str) -> usize {
     let mut manifests = 0;
     let visit = &mut |it: SealedManifest| {
         manifests += 1;
@@ -496,7 +524,7 @@ fn a_crash_at_any_change_leaves_what_can_be_gone_on_with() {
             // As a restart does: what waits is sent, and nothing that has a manifest is lost.
             vault.check().expect("the bucket locks");
             let sent = vault.send().expect("what waits can be listed");
-            assert_eq!((sent.waiting, sent.failure), (0, None), "{at}");
+            assert_eq!((sent.waiting, sent.failure), (Some(0), None), "{at}");
             let before = readable(&vault, &at);
             if done.is_err() {
                 collect(&vault, &link).unwrap_or_else(|failure| panic!("{at}: {failure}"));

@@ -44,7 +44,8 @@ impl Folder {
         }
         let first = first.expect("there are many");
         vault.put_record(&record(&first)).expect("it is stored");
-        book.take_all(&vault).expect("it is logged");
+        book.take_all(&vault, &mut |incident, failure| panic!("{incident}: {failure}"))
+            .expect("it is logged");
         let journal = dir.path().join("journal");
         fs::create_dir(&journal).expect("the directory is ours");
         let (mut journal, _) = with_epoch(SegmentJournal::open(&journal, small()).expect("the journal opens"));
@@ -58,7 +59,8 @@ impl Folder {
         let large = store(&vault, 1, 8, &noise(1_000, 500_000));
         let last = store(&vault, 1, 9, b"the last");
         let record = vault.put_record(&record(&last)).expect("it is stored");
-        book.take_all(&vault).expect("it is logged");
+        book.take_all(&vault, &mut |incident, failure| panic!("{incident}: {failure}"))
+            .expect("it is logged");
         let objects = [&large, &last].map(|it| {
             let artefact = staunch_testkit::contract::vault::artefact(it);
             dir.path().join("vault").join(DirVault::object_name(artefact))
@@ -524,6 +526,9 @@ fn what_a_crash_leaves_is_said_to_be_that() {
     assert!(folder.only().may_be_left_behind());
     let mut book = Logbook::new(open_log(&folder.path("log"))).expect("it can be read");
     let vault = DirVault::read_only(&folder.path("vault"));
-    assert_eq!(book.take_all(&vault), Ok(1));
+    assert_eq!(
+        book.take_all(&vault, &mut |incident, failure| panic!("{incident}: {failure}")),
+        Ok(1)
+    );
     assert_eq!(folder.verify(), []);
 }

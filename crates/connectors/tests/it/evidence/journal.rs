@@ -96,6 +96,22 @@ fn a_program_that_does_not_end_is_ended_and_what_it_wrote_is_kept() {
 }
 
 #[test]
+fn a_machine_without_a_journal_is_told_from_one_without_entries() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = script(&folder, "exit 0");
+    let journal = folder.path().join("journal");
+    let of = |program: PathBuf| JournalCollector::new(program, None).of_machine(vec![journal.clone()]);
+    let mut kept = Kept::default();
+    let failure = of(program.clone()).execute(&request(None), &mut kept).unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Unavailable);
+    assert!(failure.what.contains("this machine keeps no journal"), "{failure}");
+    assert!(kept.sealed.is_empty() && kept.missed.len() == 1);
+    fs::create_dir_all(journal.join("0123456789abcdef")).unwrap();
+    let (kept, _) = take(&mut of(program), &request(None));
+    assert!(kept.artefact("journal.jsonl").bytes.is_empty());
+}
+
+#[test]
 fn what_does_not_fit_is_cut_between_entries() {
     let folder = tempfile::tempdir().unwrap();
     let program = script(&folder, "echo '{\"a\":1}'; echo '{\"b\":2}'; echo '{\"c\":3}'");

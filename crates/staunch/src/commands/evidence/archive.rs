@@ -2,24 +2,26 @@
 //!
 //! Never unpacks an archive, and leaves none that is not whole.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Write};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use staunch_model::{HandlingAction, IncidentId, Printable, Sha256Hash};
-use staunch_store::export::INVENTORY;
+use staunch_ports::Vault as _;
+use staunch_store::export::{ArchiveFinding, INVENTORY, verify_archive_from};
+use staunch_store::vault::DirVault;
 use staunch_store::{
     ArchiveSummary, ExportError, ExportParts, ExportSummary, LogError, LogKey, export_incident, verify_archive,
 };
 
 use super::handled::{Custody, Deed};
 use super::verify::{earlier, encrypted_text, verifier};
-use super::{FINDINGS_MAX, bucket, fault, folder, size};
+use super::{Findings, NewFile, bucket, fault, folder, lines, size, unwritten};
 use crate::cli::{EvidenceExportArgs, EvidenceVerifyArgs};
 use crate::commands::{incident, load};
-use crate::exit::{Exit, Fault};
+use crate::exit::{Exit, Fault, escaped};
 use crate::output::{Output, Tone, json, print, say, wrap};
 use crate::progress::Progress;
 use crate::wiring;
@@ -50,7 +52,9 @@ pub(super) fn export(args: &EvidenceExportArgs) -> Result<Exit, Fault> {
     let data = &args.server.data;
     let dir = folder(None, data)?;
     let key = secret_key(&load(data)?.data_dir.join("evidence.key"))?;
-    let further = incident::timeline_files(incident, &args.server).unwrap_or_else(|fault| {
+    has_evidence(&dir, incident)?;
+    let bucket = bucket(false, data)?;
+    let mut further = incident::timeline_files(incident, &args.server).unwrap_or_else(|fault| {
         say(&format!("the timeline is left out: {}", fault.told()));
         Vec::new()
     });
@@ -64,43 +68,37 @@ pub(super) fn export(args: &EvidenceExportArgs) -> Result<Exit, Fault> {
     } else {
         path.display().to_string()
     };
-    // Before a byte of it is given away, and so that the archive says that it was made.
-    custody.note(
-        Some(incident),
-        Deed {
-            action: HandlingAction::Copy,
-            reason: args.reason.as_deref(),
-            evidence: None,
-            artefact: None,
-            to: Some(&to),
-            outcome: None,
-        },
-    )?;
-    let mut further = further;
-    further.extend(custody.files(incident)?);
-    let parts = ExportParts {
-        vault: &dir.join(wiring::VAULT),
-        log: &dir.join(wiring::LOG),
-        key: &key,
-        incident,
-        further,
-        bucket: bucket(false, data)?,
+    let file = (!is_stdout).then(|| NewFile::make(&path)).transpose()?;
+    let deed = Deed {
+        action: HandlingAction::Copy,
+        reason: args.reason.as_deref(),
+        evidence: None,
+        artefact: None,
+        to: Some(&to),
+        outcome: None,
     };
-    let summary = if is_stdout {
-        write(&parts, BufWriter::new(io::stdout().lock()))?
-    } else {
-        let file = make(&path)?;
-        let written = write(&parts, BufWriter::new(&file)).and_then(|summary| {
-            file.sync_all()
-                .map_err(|error| Fault::doing(Exit::Failed, "cannot write it durably", &error))?;
-            Ok(summary)
-        });
-        // What is no archive is not left behind as if it were one.
-        if written.is_err() {
-            drop(std::fs::remove_file(&path));
+    let act = || {
+        // The archive says that it was begun.
+        further.extend(custody.files(incident)?);
+        let parts = ExportParts {
+            vault: &dir.join(wiring::VAULT),
+            log: &dir.join(wiring::LOG),
+            key: &key,
+            incident,
+            further,
+            bucket,
+        };
+        match file {
+            Some(file) => {
+                let summary = write(&parts, BufWriter::new(&file.file), &path)?;
+                file.finish().map(|()| summary)
+            }
+            None => write(&parts, BufWriter::new(io::stdout().lock()), &path),
         }
-        written?
     };
+    // Before a byte of it is given away.
+    let outcome = |summary: &ExportSummary| format!("done, SHA-256 {}", summary.sha256);
+    let summary = custody.done(Some(incident), deed, act, outcome)?;
     let exported = Exported {
         incident,
         file: (!is_stdout).then_some(path),
@@ -151,23 +149,33 @@ fn exported_text(it: &Exported) -> String {
     text
 }
 
-fn make(path: &Path) -> Result<File, Fault> {
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(|error| {
-            let shown = path.display().to_string();
-            Fault::doing(Exit::Failed, format!("cannot make {}", Printable(&shown)), &error)
-                .hint("name a file that is not there with --output")
-        })
-}
-
-fn write<W: Write>(parts: &ExportParts<'_>, to: W) -> Result<ExportSummary, Fault> {
+fn write<W: Write>(parts: &ExportParts<'_>, to: W, path: &Path) -> Result<ExportSummary, Fault> {
     let mut progress = Progress::start();
     let mut tell = |done, total| progress.tell(|| format!("{} of {}", size(done), size(total)));
-    export_incident(parts, &mut tell, to).map_err(|error| refused(&error))
+    export_incident(parts, &mut tell, to).map_err(|error| match error {
+        ExportError::Write(error) => unwritten(path, &error),
+        error => refused(&error),
+    })
+}
+
+/// Whether there is anything to hand over: when there is not, nothing was done that could be on record.
+fn has_evidence(dir: &Path, incident: IncidentId) -> Result<(), Fault> {
+    let vault = DirVault::read_only(&dir.join(wiring::VAULT));
+    let mut found = false;
+    vault
+        .incidents(&mut |it| {
+            found = it == incident;
+            if found {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        })
+        .map_err(|failure| fault(&failure))?;
+    if found {
+        return Ok(());
+    }
+    Err(refused(&ExportError::Nothing { incident }))
 }
 
 /// The key that signs. It is not made here: a new one would prove nothing.
@@ -202,8 +210,62 @@ fn refused(error: &ExportError) -> Fault {
 
 /// Whether `path` is an archive or was unpacked from one.
 pub(super) fn is_one(path: &Path) -> bool {
-    // A folder from which the inventory was taken has the list.
-    path.is_file() || path.join(INVENTORY).exists() || path.join("SHA256SUMS").exists()
+    // A folder from which the inventory was taken has the list. What is no folder is an archive, or none.
+    is_stdin(path)
+        || path.metadata().is_ok_and(|it| !it.is_dir())
+        || path.join(INVENTORY).exists()
+        || path.join("SHA256SUMS").exists()
+}
+
+/// Whether the archive is read from what is piped in.
+fn is_stdin(path: &Path) -> bool {
+    path == Path::new("-") || path == Path::new("/dev/stdin")
+}
+
+/// Keeps the first bytes of what is read through it.
+struct Beginning<R> {
+    inner: R,
+    first: Vec<u8>,
+}
+
+/// So many of them tell what a file is: a tar says it at byte 257.
+const FIRST: usize = 512;
+
+impl<R: Read> Read for Beginning<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        let missing = FIRST - self.first.len();
+        self.first.extend_from_slice(&buffer[..read.min(missing)]);
+        Ok(read)
+    }
+}
+
+/// What is to be done with a file that begins so and is no archive, when that can be told.
+fn hint_of(first: &[u8], findings: &[String]) -> Option<String> {
+    let what = match first {
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
+            // What other programs make of a tar: another form of headers, and entries for folders.
+            let marks = [
+                "a header is not in the form",
+                "something between two files",
+                "a link, a directory or something else",
+            ];
+            let is_repacked = findings.iter().any(|it| marks.iter().any(|mark| it.contains(mark)));
+            let hint = "an archive that was packed again is no longer the one that was exported: unpack it, and verify the folder";
+            return is_repacked.then(|| hint.to_owned());
+        }
+        [] => "it is empty",
+        [0x1f, 0x8b, ..] => "it is packed with gzip",
+        [0xfd, b'7', b'z', b'X', b'Z', ..] => "it is packed with xz",
+        [b'P', b'K', ..] => "it is a zip file",
+        tar if tar.get(257..262) == Some(b"ustar") => {
+            return Some("it is a tar, and not packed as it was exported: unpack it, and verify the folder".to_owned());
+        }
+        _ => "it does not begin as an archive does",
+    };
+    Some(format!(
+        "{what}: name the .tar.zst that `staunch evidence export` has written, or the folder of it"
+    ))
 }
 
 /// What was verified.
@@ -228,6 +290,8 @@ struct Verified {
     findings: Vec<String>,
     /// How many more there are.
     more: u64,
+    /// What may be the matter, and what to do about it.
+    hint: Option<String>,
 }
 
 pub(super) fn verify(path: &Path, args: &EvidenceVerifyArgs) -> Result<Exit, Fault> {
@@ -241,16 +305,36 @@ pub(super) fn verify(path: &Path, args: &EvidenceVerifyArgs) -> Result<Exit, Fau
     let key = verifier(args)?;
     let earlier = earlier(args)?;
     let mut progress = Progress::start();
-    let mut findings = Vec::new();
-    let mut more = 0;
+    let mut findings = Findings::default();
     let mut tell = |done, total| progress.tell(|| format!("{} of {}", size(done), size(total)));
-    let summary = verify_archive(path, &key, earlier.as_deref(), &mut tell, &mut |finding| {
-        if findings.len() < FINDINGS_MAX {
-            findings.push(finding.to_string());
-        } else {
-            more += 1;
-        }
-    });
+    let mut found = |finding: ArchiveFinding| findings.push(finding.to_string());
+    let mut first = Vec::new();
+    let summary = if path.is_dir() {
+        verify_archive(path, &key, earlier.as_deref(), &mut tell, &mut found)
+    } else {
+        let open = || -> io::Result<Box<dyn Read>> {
+            if is_stdin(path) {
+                return Ok(Box::new(io::stdin().lock()));
+            }
+            let file = File::open(path)?;
+            if !file.metadata()?.is_file() {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidInput,
+                    "it is no plain file and no folder",
+                ));
+            }
+            Ok(Box::new(file))
+        };
+        open().map(|inner| {
+            let mut from = Beginning {
+                inner,
+                first: Vec::new(),
+            };
+            let summary = verify_archive_from(&mut from, &key, earlier.as_deref(), &mut tell, &mut found);
+            first = from.first;
+            summary
+        })
+    };
     let ArchiveSummary {
         incident,
         checkpoint,
@@ -267,6 +351,9 @@ pub(super) fn verify(path: &Path, args: &EvidenceVerifyArgs) -> Result<Exit, Fau
         let shown = path.display().to_string();
         Fault::doing(Exit::Failed, format!("cannot read {}", Printable(&shown)), &error)
     })?;
+    let hint = (found > 0 && !path.is_dir())
+        .then(|| hint_of(&first, &findings.told))
+        .flatten();
     let verified = Verified {
         proved: found == 0,
         incident,
@@ -279,8 +366,9 @@ pub(super) fn verify(path: &Path, args: &EvidenceVerifyArgs) -> Result<Exit, Fau
         artefacts,
         encrypted,
         bytes,
-        findings,
-        more,
+        findings: findings.told,
+        more: findings.more,
+        hint,
     };
     Output::new(args.json).show(&verified, |output| verified_text(output, &verified))?;
     Ok(if verified.proved { Exit::Ok } else { Exit::Corrupt })
@@ -289,11 +377,14 @@ pub(super) fn verify(path: &Path, args: &EvidenceVerifyArgs) -> Result<Exit, Fau
 fn verified_text(output: &Output, it: &Verified) -> String {
     let mut text = String::new();
     for finding in &it.findings {
-        let line = wrap(&Printable(finding).to_string(), 4);
+        let line = lines(&escaped(finding), 4);
         text.push_str(&format!("{}\n", output.paint(Tone::Bad, &format!("  - {line}"))));
     }
     if it.more > 0 {
         text.push_str(&format!("  and {} more\n", it.more));
+    }
+    if let Some(hint) = &it.hint {
+        text.push_str(&format!("{}\n", wrap(&format!("hint: {hint}"), 0)));
     }
     let (tone, verdict) = if it.proved {
         (Tone::Good, "PROVED")

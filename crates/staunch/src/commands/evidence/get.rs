@@ -1,8 +1,6 @@
 //! `staunch evidence get`
 
-use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use staunch_model::{Failure, FailureKind, HandlingAction, Printable, Sha256Hash, Taken};
@@ -11,7 +9,7 @@ use staunch_server::read_secret;
 use staunch_store::age::Identity;
 
 use super::handled::{Custody, Deed};
-use super::{fault, find, open_with, size};
+use super::{NewFile, fault, find, open_with, size, unwritten};
 use crate::cli::EvidenceGetArgs;
 use crate::exit::{Exit, Fault};
 use crate::output::say;
@@ -55,45 +53,30 @@ pub(super) fn get(args: &EvidenceGetArgs) -> Result<Exit, Fault> {
         .map_err(|failure| refused(&failure, args.identity.is_some()))?;
     let is_stdout = args.output == Path::new("-");
     let to = args.output.display().to_string();
-    // Before a byte of it is given away.
-    Custody::of(&folder, args.vault.as_deref(), &args.data).note(
-        records.first().map(|it| it.record.incident),
-        Deed {
-            action: if is_stdout {
-                HandlingAction::Open
-            } else {
-                HandlingAction::Copy
-            },
-            reason: args.reason.as_deref(),
-            evidence: Some(args.id),
-            artefact: Some(hash),
-            to: (!is_stdout).then_some(&*to),
-            outcome: None,
+    let file = (!is_stdout).then(|| NewFile::make(&args.output)).transpose()?;
+    let deed = Deed {
+        action: if is_stdout {
+            HandlingAction::Open
+        } else {
+            HandlingAction::Copy
         },
-    )?;
-    let bytes = if is_stdout {
-        copy(&mut from, &mut io::stdout().lock(), &args.output)?
-    } else {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&args.output)
-            .map_err(|error| {
-                Fault::doing(Exit::Failed, format!("cannot make {}", args.output.display()), &error)
-                    .hint("name a file that is not there")
-            })?;
-        let copied = copy(&mut from, &mut file, &args.output).and_then(|bytes| {
-            let synced = file.sync_all();
-            synced.map_err(|error| Fault::doing(Exit::Failed, "cannot write it durably", &error))?;
-            Ok(bytes)
-        });
-        // What is not proved to the end is not left behind as if it were.
-        if copied.is_err() {
-            drop(std::fs::remove_file(&args.output));
-        }
-        copied?
+        reason: args.reason.as_deref(),
+        evidence: Some(args.id),
+        artefact: Some(hash),
+        to: (!is_stdout).then_some(&*to),
+        outcome: None,
     };
+    let custody = Custody::of(&folder, args.vault.as_deref(), &args.data);
+    let incident = records.first().map(|it| it.record.incident);
+    let act = || match file {
+        Some(file) => {
+            let bytes = copy(&mut from, &mut &file.file, &args.output)?;
+            file.finish().map(|()| bytes)
+        }
+        None => copy(&mut from, &mut io::stdout().lock(), &args.output),
+    };
+    // Before a byte of it is given away.
+    let bytes = custody.done(incident, deed, act, |bytes| format!("done, {bytes} bytes"))?;
     say(&format!("{}: {}, SHA-256 {hash}: proved", Printable(name), size(bytes)));
     Ok(Exit::Ok)
 }
@@ -101,8 +84,8 @@ pub(super) fn get(args: &EvidenceGetArgs) -> Result<Exit, Fault> {
 fn copy(from: &mut dyn Read, to: &mut dyn Write, name: &Path) -> Result<u64, Fault> {
     io::copy(from, to).map_err(|error| match error.kind() {
         io::ErrorKind::InvalidData => Fault::doing(Exit::Corrupt, "what is stored is not what was sealed", &error)
-            .hint("what was written up to here is not proved; nothing is left in a file"),
-        _ => Fault::doing(Exit::Failed, format!("cannot write {}", name.display()), &error),
+            .hint("what was written up to here is not proved; a file of it is removed"),
+        _ => unwritten(name, &error),
     })
 }
 

@@ -3,15 +3,19 @@
 //! Never writes to a copy: what is done with one is on record where the copy was made from.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
+use nix::sys::stat::{major, minor};
 use nix::unistd::{Uid, User};
-use staunch_model::{EvidenceId, Handled, Handling, HandlingAction, IncidentId, Printable, Sha256Hash};
+use staunch_model::{EvidenceId, Handled, Handling, HandlingAction, IncidentId, Sha256Hash};
 use staunch_store::vault::{Handles, HandlingLog};
 
+use super::disk;
 use crate::cli::DataArgs;
-use crate::exit::{Exit, Fault};
+use crate::exit::{Exit, Fault, escaped};
 use crate::output::{now, say};
+use crate::wiring;
 
 /// The longest reason.
 const REASON_CHARS_MAX: usize = 500;
@@ -25,8 +29,17 @@ pub(super) const SHOWN_MAX: usize = 1_000;
 /// The log of a folder.
 pub(super) struct Custody {
     log: HandlingLog,
-    /// Whether it is the folder of this installation, and no copy of one.
-    is_own: bool,
+    whose: Whose,
+}
+
+/// Whose folder it is.
+enum Whose {
+    /// That of this installation: what is done with it is written down.
+    Own,
+    /// A copy, which is not written to.
+    Copy,
+    /// Nobody can tell, for this reason: nothing is handed out.
+    Unknown(String),
 }
 
 /// What is about to be done, or was.
@@ -44,12 +57,12 @@ pub(super) struct Deed<'a> {
 impl Custody {
     /// That of `folder`, which `named` says when it is not the one of the configuration.
     pub(super) fn of(folder: &Path, named: Option<&Path>, data: &DataArgs) -> Self {
-        // A copy needs no configuration.
-        let own = || super::super::load(data).ok()?.evidence_dir().canonicalize().ok();
-        let is_own = named.is_none() || own().is_some_and(|own| folder.canonicalize().is_ok_and(|it| it == own));
         Self {
             log: HandlingLog::in_folder(folder),
-            is_own,
+            whose: match named {
+                Some(_) => whose(folder, data),
+                None => Whose::Own,
+            },
         }
     }
 
@@ -63,8 +76,14 @@ impl Custody {
             let what = format!("the reason is longer than {REASON_CHARS_MAX} characters");
             return Err(Fault::new(Exit::Usage, what).hint("say it shorter, and the rest in the ticket"));
         }
-        if !self.is_own {
-            return Ok(());
+        match &self.whose {
+            Whose::Own => {}
+            Whose::Copy => return Ok(()),
+            Whose::Unknown(why) => {
+                let what = format!("whether this is a copy of evidence cannot be told: {why}");
+                return Err(Fault::new(Exit::Usage, what)
+                    .hint("who handles evidence is on record: name a configuration that can be read, or none"));
+            }
         }
         let handles = Handles {
             evidence: deed.evidence,
@@ -82,9 +101,48 @@ impl Custody {
         self.log.append(incident, handles).map(drop).map_err(|error| {
             let file = self.log.file(incident);
             let what = format!("cannot write {}", file.display());
-            Fault::doing(Exit::Denied, what, &error)
-                .hint("who handles evidence is on record: run it as the user of the server, or on a copy (--vault)")
+            match disk(&error) {
+                Exit::Busy => Fault::doing(Exit::Busy, what, &error).hint(
+                    "who handles evidence is on record: make room on the disk of the vault, or read a copy (--vault)",
+                ),
+                _ => Fault::doing(Exit::Denied, what, &error).hint(
+                    "who handles evidence is on record: run it as the user of the server, or on a copy (--vault)",
+                ),
+            }
         })
+    }
+
+    /// Writes down what is begun, does it, and writes down what it came to. Nothing is begun that cannot be written down.
+    ///
+    /// # Errors
+    /// Why it was not done.
+    pub(super) fn done<T>(
+        &self,
+        incident: Option<IncidentId>,
+        deed: Deed<'_>,
+        act: impl FnOnce() -> Result<T, Fault>,
+        outcome: impl FnOnce(&T) -> String,
+    ) -> Result<T, Fault> {
+        let outcome_of = |text: &str, deed: Deed<'_>| {
+            let deed = Deed {
+                outcome: Some(text),
+                ..deed
+            };
+            self.note_after(incident, deed);
+        };
+        self.note(
+            incident,
+            Deed {
+                outcome: Some("begun"),
+                ..deed
+            },
+        )?;
+        let done = act();
+        match &done {
+            Ok(done) => outcome_of(&outcome(done), deed),
+            Err(fault) => outcome_of(&format!("failed: {}", fault.told()), deed),
+        }
+        done
     }
 
     /// As [`Custody::note`], of what was done and has disclosed nothing: it is told when it cannot be written.
@@ -150,19 +208,52 @@ impl Custody {
     }
 }
 
+/// Whose folder one is that was named. A copy needs no configuration; a folder that a server of this machine works with is none,
+/// whatever a configuration says, or does not say.
+fn whose(folder: &Path, data: &DataArgs) -> Whose {
+    let folder = match folder.canonicalize() {
+        Ok(folder) => folder,
+        Err(error) => return Whose::Unknown(error.to_string()),
+    };
+    // The secret key of its log is not copied along: it is beside the folder.
+    let has_key = folder.parent().is_some_and(|it| it.join("evidence.key").exists());
+    if has_key || is_locked(&folder.join(wiring::VAULT).join("lock")) {
+        return Whose::Own;
+    }
+    match super::super::load(data) {
+        Ok(config) if config.evidence_dir().canonicalize().is_ok_and(|own| own == folder) => Whose::Own,
+        Ok(_) => Whose::Copy,
+        Err(fault) => Whose::Unknown(fault.told()),
+    }
+}
+
+/// Whether somebody holds the lock of a file. It is not tried: a server that starts at the same moment would find it taken.
+fn is_locked(file: &Path) -> bool {
+    let Ok(about) = fs::metadata(file) else {
+        return false;
+    };
+    let (major, minor) = (major(about.dev()), minor(about.dev()));
+    let id = format!("{major:02x}:{minor:02x}:{}", about.ino());
+    let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
+    locks
+        .lines()
+        .any(|line| line.split_ascii_whitespace().any(|word| word == id))
+}
+
 /// Who runs this program, and where.
 pub(super) fn actor() -> String {
-    let of = |uid: Uid| {
-        let user = User::from_uid(uid).ok().flatten();
-        user.map_or_else(|| format!("uid {uid}"), |it| it.name)
-    };
-    let user = of(Uid::current());
     let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let host = host.trim();
-    // sudo says for whom; who may be root may say anything.
-    let shown = match std::env::var("SUDO_USER") {
-        Ok(sudo) if !sudo.is_empty() && sudo != user => format!("{user} (sudo of {sudo})@{host}"),
-        _ => format!("{user}@{host}"),
+    let user = User::from_uid(Uid::current()).ok().flatten();
+    let sudo = std::env::var("SUDO_USER").ok();
+    actor_of(Uid::current(), user.map(|it| it.name), sudo.as_deref(), host.trim())
+}
+
+/// sudo says for whom; whoever may be the superuser may say anything, and anybody else has not been through sudo.
+fn actor_of(uid: Uid, user: Option<String>, sudo: Option<&str>, host: &str) -> String {
+    let user = user.unwrap_or_else(|| format!("uid {uid}"));
+    let shown = match sudo.filter(|it| uid.is_root() && !it.is_empty() && *it != user) {
+        Some(sudo) => format!("{user} (sudo of {sudo})@{host}"),
+        None => format!("{user}@{host}"),
     };
     bounded(&shown).into()
 }
@@ -194,5 +285,21 @@ pub(super) fn line(it: &Handled) -> String {
     if let Some(outcome) = &it.outcome {
         text.push_str(&format!(": {outcome}"));
     }
-    Printable(&text).to_string()
+    escaped(&text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_went_through_sudo_is_believed_of_the_superuser_alone() {
+        let of = |uid, user: &str, sudo| actor_of(Uid::from_raw(uid), Some(user.to_owned()), sudo, "web-1");
+        assert_eq!(of(0, "root", Some("alice")), "root (sudo of alice)@web-1");
+        assert_eq!(of(0, "root", Some("root")), "root@web-1");
+        assert_eq!(of(0, "root", Some("")), "root@web-1");
+        assert_eq!(of(0, "root", None), "root@web-1");
+        assert_eq!(of(1000, "mallory", Some("alice")), "mallory@web-1");
+        assert_eq!(actor_of(Uid::from_raw(7), None, Some("alice"), "web-1"), "uid 7@web-1");
+    }
 }

@@ -187,7 +187,7 @@ fn shown_text(output: &Output, shown: &Shown) -> String {
                         line("kept by", &kept(&receipt.storage));
                     }
                 } else if shown.waiting.contains(sha256) {
-                    line("waits", "it is not in the bucket: it was away when this was sealed");
+                    line("waits", "it is not in the bucket: it is kept here until it is");
                 }
             }
             Taken::Missed(failure) => line("missed", &failure.to_string()),

@@ -9,18 +9,58 @@ use staunch_store::tlog::note::NOTE_BYTES_MAX;
 use staunch_store::vault::{DirVault, EvidenceFolder, EvidenceSummary, Progress, verify_evidence};
 
 use super::handled::{Custody, Deed};
-use super::{FINDINGS_MAX, KEY_BYTES_MAX, archive, bucket, folder, sealed, size};
+use super::{Findings, KEY_BYTES_MAX, archive, bucket, folder, lines, sealed, size};
 use crate::anchors::{self, AnchorsChecked};
 use crate::cli::EvidenceVerifyArgs;
-use crate::exit::{Exit, Fault};
+use crate::exit::{Exit, Fault, escaped};
 use crate::files::read_bounded;
 use crate::output::{Output, Tone, say, wrap};
 use crate::{progress, wiring};
 
+/// What a verification comes to. Text, JSON, exit code and handling log say the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Verdict {
+    /// All of it is as it was sealed and signed.
+    Proved,
+    /// What was looked at is; artefacts that are elsewhere were not looked at.
+    InPart,
+    /// Something is not as it was, or cannot be read.
+    NotProved,
+}
+
+impl Verdict {
+    const fn exit(self) -> Exit {
+        match self {
+            Self::Proved => Exit::Ok,
+            Self::InPart => Exit::Failed,
+            Self::NotProved => Exit::Corrupt,
+        }
+    }
+
+    const fn words(self) -> (Tone, &'static str) {
+        match self {
+            Self::Proved => (Tone::Good, "PROVED"),
+            Self::InPart => (Tone::Warning, "PROVED IN PART"),
+            Self::NotProved => (Tone::Bad, "NOT AS IT WAS SEALED"),
+        }
+    }
+
+    /// What the handling log says.
+    fn outcome(self, not_read: u64) -> String {
+        match self {
+            Self::Proved => "proved".to_owned(),
+            Self::InPart => format!("proved in part: {not_read} artefacts in a bucket were not read"),
+            Self::NotProved => "not as it was sealed".to_owned(),
+        }
+    }
+}
+
 /// What was verified.
 #[derive(Debug, Serialize)]
 struct Verified {
-    /// Whether nothing was found.
+    verdict: Verdict,
+    /// Whether the verdict is that all of it is proved.
     proved: bool,
     /// How many of the findings are what a crash, or a server at work, leaves behind; they prove nothing either way.
     left_behind: u64,
@@ -70,8 +110,7 @@ pub(super) fn verify(args: &EvidenceVerifyArgs) -> Result<Exit, Fault> {
         bucket: bucket.as_deref(),
     };
     let mut progress = progress::Progress::start();
-    let mut findings = Vec::new();
-    let mut more = 0;
+    let mut findings = Findings::default();
     let mut left_behind = 0;
     let summary = verify_evidence(
         &folder,
@@ -81,11 +120,7 @@ pub(super) fn verify(args: &EvidenceVerifyArgs) -> Result<Exit, Fault> {
         },
         &mut |finding| {
             left_behind += u64::from(finding.may_be_left_behind());
-            if findings.len() < FINDINGS_MAX {
-                findings.push(finding.to_string());
-            } else {
-                more += 1;
-            }
+            findings.push(finding.to_string());
         },
     );
     let mut left_by_crash = 0;
@@ -94,21 +129,13 @@ pub(super) fn verify(args: &EvidenceVerifyArgs) -> Result<Exit, Fault> {
     let anchors = args.anchors.then(|| {
         anchors::check(&dir, &key, &mut |finding| {
             of_anchors += 1;
-            if findings.len() < FINDINGS_MAX {
-                findings.push(finding);
-            } else {
-                more += 1;
-            }
+            findings.push(finding);
         })
     });
     if let Some(journal) = &args.journal {
         sealed::compare(journal, &DirVault::read_only(folder.vault), &mut |finding| {
             of_journal += 1;
-            if findings.len() < FINDINGS_MAX {
-                findings.push(finding);
-            } else {
-                more += 1;
-            }
+            findings.push(finding);
         });
     }
     let custody = Custody::of(&dir, args.path.as_deref(), &args.data);
@@ -119,17 +146,20 @@ pub(super) fn verify(args: &EvidenceVerifyArgs) -> Result<Exit, Fault> {
         } else {
             of_handling += 1;
         }
-        if findings.len() < FINDINGS_MAX {
-            findings.push(finding);
-        } else {
-            more += 1;
-        }
+        findings.push(finding);
     });
-    let mut verified = verified(&summary, args.earlier.is_some(), findings, more);
+    let mut verified = verified(&summary, args.earlier.is_some(), findings);
     verified.left_behind = left_behind + left_by_crash;
     verified.anchors = anchors;
     verified.handled = handled;
-    verified.proved = of_journal + of_anchors + of_handling == 0 && summary.findings == left_behind;
+    let is_sound = of_journal + of_anchors + of_handling == 0 && summary.findings == left_behind;
+    verified.verdict = match (is_sound, summary.not_read) {
+        (false, _) => Verdict::NotProved,
+        (true, 0) => Verdict::Proved,
+        (true, _) => Verdict::InPart,
+    };
+    verified.proved = verified.verdict == Verdict::Proved;
+    let outcome = verified.verdict.outcome(summary.not_read);
     custody.note_after(
         None,
         Deed {
@@ -138,20 +168,17 @@ pub(super) fn verify(args: &EvidenceVerifyArgs) -> Result<Exit, Fault> {
             evidence: None,
             artefact: None,
             to: None,
-            outcome: Some(if verified.proved {
-                "proved"
-            } else {
-                "not as it was sealed"
-            }),
+            outcome: Some(&outcome),
         },
     );
     Output::new(args.json).show(&verified, |output| verified_text(output, &verified))?;
-    Ok(if verified.proved { Exit::Ok } else { Exit::Corrupt })
+    Ok(verified.verdict.exit())
 }
 
-fn verified(summary: &EvidenceSummary, asked: bool, findings: Vec<String>, more: u64) -> Verified {
+fn verified(summary: &EvidenceSummary, asked: bool, findings: Findings) -> Verified {
     Verified {
-        proved: findings.is_empty(),
+        verdict: Verdict::NotProved,
+        proved: false,
         left_behind: 0,
         checkpoint: summary.checkpoint.as_ref().map(|it| (it.size, it.root)),
         continues_earlier: asked.then_some(summary.continues_earlier),
@@ -165,15 +192,15 @@ fn verified(summary: &EvidenceSummary, asked: bool, findings: Vec<String>, more:
         encrypted: summary.encrypted,
         not_read: summary.not_read,
         handled: 0,
-        findings,
-        more,
+        findings: findings.told,
+        more: findings.more,
     }
 }
 
 fn verified_text(output: &Output, it: &Verified) -> String {
     let mut text = String::new();
     for finding in &it.findings {
-        let line = wrap(&Printable(finding).to_string(), 4);
+        let line = lines(&escaped(finding), 4);
         text.push_str(&format!("{}\n", output.paint(Tone::Bad, &format!("  - {line}"))));
     }
     if it.more > 0 {
@@ -187,18 +214,17 @@ fn verified_text(output: &Output, it: &Verified) -> String {
         it.records,
         it.entries
     );
-    let (tone, verdict) = match (it.proved, it.left_behind) {
-        (true, 0) if it.not_read > 0 => (Tone::Warning, "PROVED, but for what is in a bucket"),
-        (true, 0) => (Tone::Good, "PROVED"),
-        (true, _) => (
-            Tone::Warning,
-            "PROVED, but for what a crash or a server at work leaves behind",
-        ),
-        (false, _) => (Tone::Bad, "NOT AS IT WAS SEALED"),
-    };
+    let (tone, verdict) = it.verdict.words();
     let line = wrap(&format!("{verdict}: {what}"), 2);
     text.push_str(&format!("{}\n", output.paint(tone, &line)));
-    if it.in_bucket > 0 && it.proved {
+    if it.left_behind > 0 {
+        let line = format!(
+            "{} of the findings are what a crash or a server at work leaves behind; they prove nothing either way",
+            it.left_behind
+        );
+        text.push_str(&format!("  {}\n", output.paint(Tone::Warning, &wrap(&line, 2))));
+    }
+    if it.in_bucket > 0 && it.verdict != Verdict::NotProved {
         let line = format!(
             "{} of the artefacts are in the bucket, which keeps them as it was asked to",
             it.in_bucket
@@ -210,19 +236,21 @@ fn verified_text(output: &Output, it: &Verified) -> String {
     }
     if it.not_read > 0 {
         let line = format!(
-            "{} artefacts were not read: they are in a bucket that no configuration names, and nothing is proved of them",
+            "{} artefacts were not read: they are in a bucket that the configuration does not name, and nothing is proved of them",
             it.not_read
         );
         text.push_str(&format!("  {}\n", output.paint(Tone::Warning, &wrap(&line, 2))));
     }
     if let Some((size, root)) = &it.checkpoint {
-        text.push_str(&format!("  signed at {size} entries, root {root}\n"));
+        text.push_str(&format!("  signed at {size} entries,\n  root {root}\n"));
     }
     match it.continues_earlier {
         Some(true) => text.push_str("  the log continues the earlier checkpoint: nothing was taken back since\n"),
         Some(false) => {}
         None if it.anchors.as_ref().is_some_and(|it| it.checkpoints > 0) => {}
-        None => text.push_str("  not compared with an earlier checkpoint: a log that was put back would not show\n"),
+        None => text.push_str(
+            "  not compared with an earlier checkpoint (--earlier): a log that was\n  put back would not show\n",
+        ),
     }
     if let Some(anchors) = &it.anchors {
         let line = match &anchors.last_stamp {
@@ -261,10 +289,14 @@ pub(super) fn verifier(args: &EvidenceVerifyArgs) -> Result<LogVerifier, Fault> 
             let text = read_bounded(Path::new(named), KEY_BYTES_MAX).map_err(|error| {
                 Fault::doing(
                     Exit::Usage,
-                    format!("{} is no key and no file", Printable(named)),
+                    format!("{} is no public key, and no file with one", Printable(named)),
                     &error,
                 )
-                .hint("a key is one word, such as web-1/staunch+1a2b3c4d+AbC...=; `staunch evidence key` prints it")
+                .hint(if named.contains('+') {
+                    "a letter of the key is wrong, or is missing: its parts are held against each other; copy it once more"
+                } else {
+                    "a key is one word, such as web-1/staunch+1a2b3c4d+AbC...=; `staunch evidence key` prints it"
+                })
             })?;
             (text, named.clone())
         }

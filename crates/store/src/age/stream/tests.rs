@@ -29,7 +29,7 @@ fn identity() -> Identity {
 }
 
 fn other() -> Identity {
-    Identity([7; 32])
+    Identity::of([7; 32].into())
 }
 
 fn decrypt(bytes: &[u8], identities: &[Identity]) -> io::Result<Vec<u8>> {
@@ -191,4 +191,29 @@ fn keys_are_read_in_one_form() {
     assert_eq!(Identity::parse_all(&file).map(|all| all.len()), Some(1));
     assert!(Identity::parse_all("# nothing\n").is_none());
     assert!(Identity::parse_all(&format!("{KEY}\nnonsense\n")).is_none());
+}
+
+/// Reads so many bytes and then fails as a connection does.
+struct CutOff<'b>(&'b [u8]);
+
+impl Read for CutOff<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.0.read(buffer)? {
+            0 => Err(io::Error::new(io::ErrorKind::TimedOut, "no answer")),
+            read => Ok(read),
+        }
+    }
+}
+
+#[test]
+fn who_could_not_be_read_accuses_nobody() {
+    let identity = Identity::parse(KEY).expect("a key");
+    let mut encrypting = Encrypting::begin(Vec::new(), &[identity.recipient()]).expect("it begins");
+    encrypting.write_all(&[7; 200_000]).expect("there is room");
+    let bytes = encrypting.finish().expect("it ends");
+    let mut reading = Decrypting::begin(CutOff(&bytes[..100_000]), &[identity]).expect("its header is there");
+    for _ in 0..2 {
+        let error = io::copy(&mut reading, &mut io::sink()).expect_err("it is cut off");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{error}");
+    }
 }

@@ -249,7 +249,7 @@ impl Checking<'_> {
         let what = match &known {
             None => Some("no manifest stands for it".to_owned()),
             // What it is, is for those to prove who can read it.
-            Some((of, _)) if of.sealed.is_some() => None,
+            Some((of, _)) if of.encrypted.is_some() => None,
             Some((of, (size, _, _))) => unpacked(&mut stored, of.artefact, *size),
         };
         let rest = io::copy(&mut stored, &mut io::sink());
@@ -264,7 +264,7 @@ impl Checking<'_> {
         } else if let Some(what) = what {
             self.wrong(name, &what);
         } else if let Some((of, (size, sha256, manifest))) = known {
-            self.summary.encrypted += u64::from(of.sealed.is_some());
+            self.summary.encrypted += u64::from(of.encrypted.is_some());
             self.summary.bytes += size;
             if sha256 != hash {
                 self.wrong(name, &format!("{manifest} has another hash for it"));

@@ -9,10 +9,15 @@ use sha2::{Digest as _, Sha256};
 use staunch_model::{Compression, Encryption, Failure, FailureKind, ManifestDraft, Sha256Hash, Storage, Taken};
 use staunch_ports::{Deposit, SealedManifest};
 
-use super::name::{ObjectName, Sealed};
-use super::{DirVault, Shared, stored_already};
+use super::name::{Encrypted, ObjectName};
+use super::read::stored_already;
+use super::remote::AtOnce;
+use super::{DirVault, Shared};
 use crate::age::{Encrypting, Recipient};
 use crate::files::{failure, parent};
+
+/// The encrypted copies of an artefact that are looked at, to be kept instead of another one.
+const KNOWN_MAX: usize = 8;
 
 /// The compressed bytes of an artefact on their way to the disk. Dropping it removes the file from `tmp`.
 pub(super) struct Stored {
@@ -59,52 +64,70 @@ impl Stored {
         let files = &shared.files;
         let sha256 = Sha256Hash(self.hash.clone().finalize().into());
         let is_encrypted = !shared.recipients.is_empty();
-        let sealed = Sealed::new(sha256, shared.recipients.iter().map(Recipient::text));
-        let mut name = ObjectName {
+        let encrypted = Encrypted::new(sha256, shared.recipients.iter().map(Recipient::text));
+        let own = ObjectName {
             artefact,
-            sealed: is_encrypted.then_some(sealed),
+            encrypted: is_encrypted.then_some(encrypted),
         };
-        let path = |name: ObjectName| files.path(&name.to_string());
+        let path = files.path(&own.to_string());
         let synced = self
             .file
             .set_permissions(Permissions::from_mode(0o400))
             .and_then(|()| files.sync(&self.file, &self.staged));
-        synced.map_err(|error| failure("store", &path(name), &error))?;
+        synced.map_err(|error| failure("store", &path, &error))?;
+        let mut known = Vec::new();
         if is_encrypted {
-            // What was encrypted to the same before is not stored again.
-            let known = shared.encrypted(artefact)?;
-            let same = known.iter().find(|it| it.sealed.is_some_and(|it| it.to == sealed.to));
-            name = same.copied().unwrap_or(name);
+            // What was encrypted to the same before need not be stored again.
+            known = shared.encrypted(artefact)?;
+            known.retain(|it| it.encrypted.is_some_and(|it| it.to == encrypted.to));
+            known.truncate(KNOWN_MAX);
         }
+        let mut why = String::new();
         if let Some(remote) = &shared.remote {
-            if let Some(receipt) = shared.receipt(name)? {
-                return shared.kept_already(remote, &receipt);
-            }
-            let is_here = files.path(&name.to_string()).exists();
-            if !is_here && let Some(storage) = shared.send_at_once(remote, &self.staged, name, sha256, self.bytes)? {
-                return Ok(storage);
+            match shared.keep_at_once(remote, &self.staged, (own, &known), (sha256, self.bytes)) {
+                AtOnce::There(storage) => return Ok(storage),
+                AtOnce::Waits(reason) => why = reason,
             }
         }
-        self.keep_here(name)
-            .map_err(|error| failure("store", &path(name), &error))
+        self.keep_here(own, &known, &why)
+            .map_err(|error| failure("store", &path, &error))
     }
 
-    /// Gives the bytes, which are on the disk, their name in the directory.
-    fn keep_here(self, name: ObjectName) -> io::Result<Storage> {
-        let files = &self.shared.files;
-        let file = name.to_string();
-        let noting = self.shared.noting();
-        self.shared.to_be_sent(&file)?;
-        files.make_dirs(parent(&file))?;
-        let (sha256, size) = match files.link(&self.staged, &file) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => stored_already(files, name)?,
-            linked => {
-                linked?;
-                (Sha256Hash(self.hash.clone().finalize().into()), self.bytes)
+    /// Gives the bytes, which are on the disk, their name in the directory; what is there under it, or as one of `known`, is
+    /// proved, and kept instead. Bytes never get a name that tells of others.
+    fn keep_here(self, own: ObjectName, known: &[ObjectName], why: &str) -> io::Result<Storage> {
+        let shared = &self.shared;
+        let files = &shared.files;
+        let queueing = shared.queueing();
+        let mut there = None;
+        for name in known {
+            if files.path(&name.to_string()).exists() {
+                shared.queue_artefact(*name, why)?;
+                if let Ok(found) = stored_already(files, *name) {
+                    there = Some((*name, found));
+                    break;
+                }
+            }
+        }
+        let (name, (sha256, size)) = match there {
+            Some(found) => found,
+            None => {
+                let file = own.to_string();
+                shared.queue_artefact(own, why)?;
+                files.make_dirs(parent(&file))?;
+                let stored = match files.link(&self.staged, &file) {
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => stored_already(files, own)?,
+                    linked => {
+                        linked?;
+                        (Sha256Hash(self.hash.clone().finalize().into()), self.bytes)
+                    }
+                };
+                (own, stored)
             }
         };
+        let file = name.to_string();
         files.sync_dir(parent(&file))?;
-        drop(noting);
+        drop(queueing);
         // A file with the immutable flag keeps all of its names, so this one goes first.
         files.remove(&self.staged)?;
         let write_once = self.shared.freeze(&file)?;
@@ -125,7 +148,7 @@ impl Stored {
 impl Shared {
     /// How an artefact of this name is encrypted, which is to our recipients when it is.
     pub(super) fn encryption(&self, name: ObjectName) -> Option<Encryption> {
-        name.sealed?;
+        name.encrypted?;
         Some(Encryption {
             scheme: "age".into(),
             recipients: self.recipients.iter().map(|it| it.text().into()).collect(),
@@ -134,12 +157,12 @@ impl Shared {
 }
 
 /// Compressed bytes on their way to the disk, which may be encrypted on it.
-pub(super) enum Sealing {
+pub(super) enum Stream {
     Plain(Stored),
     Encrypted(Box<Encrypting<Stored>>),
 }
 
-impl Sealing {
+impl Stream {
     pub(super) fn begin(stored: Stored) -> io::Result<Self> {
         let recipients = stored.shared.recipients.clone();
         Ok(if recipients.is_empty() {
@@ -164,7 +187,7 @@ impl Sealing {
     }
 }
 
-impl Write for Sealing {
+impl Write for Stream {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         match self {
             Self::Plain(stored) => stored.write(data),
@@ -180,7 +203,7 @@ impl Write for Sealing {
 /// An artefact that is being written.
 pub(super) struct DirDeposit {
     /// There until it is sealed.
-    pub(super) encoder: Option<zstd::stream::write::Encoder<'static, Sealing>>,
+    pub(super) encoder: Option<zstd::stream::write::Encoder<'static, Stream>>,
     pub(super) hash: Sha256,
     pub(super) bytes: u64,
     pub(super) bytes_max: u64,
@@ -233,7 +256,7 @@ impl Deposit for DirDeposit {
         let shared = Arc::clone(&encoder.get_ref().stored().shared);
         let sha256 = Sha256Hash(self.hash.clone().finalize().into());
         let path = || shared.files.path(&DirVault::object_name(sha256));
-        let finished = encoder.finish().and_then(Sealing::finish);
+        let finished = encoder.finish().and_then(Stream::finish);
         let stored = finished.map_err(|error| failure("store", &path(), &error))?;
         let storage = stored.keep(sha256)?;
         let taken = Taken::Stored {

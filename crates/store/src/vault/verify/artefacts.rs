@@ -3,12 +3,12 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use staunch_model::custody::RECEIPT_BYTES_MAX;
-use staunch_model::{FailureKind, Printable, Sha256Hash};
+use staunch_model::{Printable, Sha256Hash};
 
 use super::{Finding, Progress, Verifying};
+use crate::s3::{Doubt, is_outage};
 use crate::vault::dir::name::ObjectName;
-use crate::vault::dir::remote::{fetch, parse_receipt, sent_name};
+use crate::vault::dir::receipts::{fetch, newest, object_of, receipts};
 use crate::vault::dir::{decoder, exactly};
 use crate::vault::hashing::{Hashing, Proving};
 
@@ -19,13 +19,14 @@ impl Verifying<'_> {
     /// Hashes every artefact.
     pub(super) fn artefacts(&mut self) {
         let is_known = self.reported.is_empty();
+        let mut seen = None;
         for prefix in self.list("objects") {
             for name in self.objects(&format!("objects/{prefix}")) {
-                if let Some(of) = ObjectName::parse_receipt(&name) {
-                    // One that is here as well is read here.
+                if let Some((of, _)) = ObjectName::parse_receipt(&name) {
+                    // One that is here as well is read here, and several receipts are of one artefact.
                     let looked = self.vault.path(&of.to_string()).symlink_metadata();
-                    if looked.is_err() {
-                        self.sent(&name, of, is_known);
+                    if looked.is_err() && seen.replace(of) != Some(of) {
+                        self.sent(of, is_known);
                     }
                     continue;
                 }
@@ -73,49 +74,43 @@ impl Verifying<'_> {
         found
     }
 
-    /// Looks at an artefact that is in the bucket, by its receipt.
-    fn sent(&mut self, name: &str, of: ObjectName, is_known: bool) {
-        let receipt = match self.vault.read(name, RECEIPT_BYTES_MAX) {
-            Ok(bytes) => parse_receipt(&bytes, of),
-            Err(error) => return self.unreadable(name, &error),
+    /// Looks at an artefact that is in the bucket, by the receipt that counts.
+    fn sent(&mut self, of: ObjectName, is_known: bool) {
+        let found = match receipts(&self.vault, of) {
+            Ok(found) => found,
+            Err(error) => return self.unreadable(&of.receipt(1), &error),
         };
-        let receipt = match receipt {
-            Ok(receipt) => receipt,
-            Err(what) => {
-                let name = name.to_owned();
-                return self.find(Finding::Wrong { name, what });
+        for it in &found {
+            if let Err(what) = &it.receipt {
+                let (name, what) = (it.name.clone(), what.clone());
+                self.find(Finding::Wrong { name, what });
             }
-        };
+        }
+        if found.iter().all(|it| it.receipt.is_err()) {
+            return;
+        }
         if is_known && !self.referenced.contains_key(&of) {
-            let name = name.to_owned();
+            let name = found.last().map_or_else(String::new, |it| it.name.clone());
             self.find(Finding::Unreferenced { name });
         }
-        let Some(bucket) = self.bucket else {
+        let counts = self
+            .bucket
+            .and_then(|bucket| Some((bucket, newest(&found, Some(bucket))?)));
+        let Some((bucket, receipt)) = counts.and_then(|(bucket, it)| Some((bucket, it.receipt.as_ref().ok()?))) else {
             self.summary.not_read += 1;
             return;
         };
         self.summary.artefacts += 1;
         self.summary.in_bucket += 1;
         let address = Printable(&receipt.storage.path).to_string();
-        let object = sent_name(receipt.storage.sha256, of.sealed.is_some());
-        let kept = bucket.check_storage(&object, &receipt.storage, Instant::now() + SAID_WITHIN);
-        let read = kept.and_then(|()| fetch(bucket, &receipt));
-        let what = match read {
-            Ok(stored) => match self.hashed(stored, of) {
-                Ok(bytes) => {
-                    self.summary.bytes += bytes;
-                    None
-                }
-                Err(error) => Some(error.to_string()),
-            },
-            Err(failure) if matches!(failure.kind, FailureKind::Unavailable | FailureKind::TimedOut) => {
-                return self.unreadable(&address, &failure);
-            }
-            Err(failure) => Some(failure.to_string()),
+        let by = Instant::now() + SAID_WITHIN;
+        let kept = bucket.check_storage(&object_of(&receipt.storage), &receipt.storage, by);
+        let is_readable = match kept {
+            Ok(()) => true,
+            Err(doubt) => self.doubted(&address, of, doubt),
         };
-        if let Some(what) = what {
-            let what = Printable(&what).to_string();
-            self.find(Finding::ArtefactChanged { name: address, what });
+        if is_readable {
+            self.in_bucket(&address, fetch(bucket, receipt), of);
         }
         (self.progress)(Progress::Artefacts {
             done: self.summary.artefacts,
@@ -123,15 +118,75 @@ impl Verifying<'_> {
         });
     }
 
+    /// Tells how a bucket keeps an artefact otherwise than its receipt says; whether its bytes can be looked at all the same.
+    fn doubted(&mut self, address: &str, of: ObjectName, doubt: Doubt) -> bool {
+        let name = address.to_owned();
+        let tell = |what: String| Printable(&what).to_string();
+        match doubt {
+            Doubt::Otherwise(what) => {
+                let what = tell(what);
+                self.find(Finding::NotKept { name, what });
+                true
+            }
+            Doubt::Gone(what) => {
+                let what = tell(what);
+                self.find(Finding::NotKept { name, what });
+                false
+            }
+            Doubt::Changed(what) => {
+                let what = tell(what);
+                self.find(Finding::ArtefactChanged { name, what });
+                false
+            }
+            Doubt::Unstated(what) => {
+                let (name, what) = (of.receipt(1), what.to_owned());
+                self.find(Finding::Wrong { name, what });
+                false
+            }
+            Doubt::Elsewhere(what) => {
+                self.unreadable(address, &what);
+                false
+            }
+            Doubt::Unknown(failure) => {
+                self.unreadable(address, &failure);
+                // Who may not ask how it is kept may read it all the same.
+                !is_outage(&failure)
+            }
+        }
+    }
+
+    /// Holds the bytes that a bucket has against what they have to be.
+    fn in_bucket(
+        &mut self,
+        address: &str,
+        read: Result<Box<dyn io::Read + Send>, staunch_model::Failure>,
+        of: ObjectName,
+    ) {
+        match read {
+            Ok(stored) => match self.hashed(stored, of) {
+                Ok(bytes) => self.summary.bytes += bytes,
+                // Nothing was changed that did not arrive.
+                Err(error) if error.kind() != io::ErrorKind::InvalidData => self.unreadable(address, &error),
+                Err(error) => {
+                    let (name, what) = (address.to_owned(), Printable(&error.to_string()).to_string());
+                    self.find(Finding::ArtefactChanged { name, what });
+                }
+            },
+            // It was told of already when it is not there.
+            Err(failure) if !self.reported.contains(address) => self.unreadable(address, &failure),
+            Err(_) => {}
+        }
+    }
+
     /// Reads an artefact to its end, which proves it; its original bytes. The stored bytes have to be those of the manifest,
     /// too: there are changes of them that nothing shows that is read from them.
     fn hashed(&mut self, stored: impl io::Read, of: ObjectName) -> io::Result<u64> {
         let (artefacts, before) = (self.summary.artefacts, self.summary.bytes);
         let mut stored = Hashing::new(stored);
-        if let Some(sealed) = of.sealed {
+        if let Some(encrypted) = of.encrypted {
             self.summary.encrypted += 1;
             io::copy(&mut stored, &mut io::sink())?;
-            if stored.finish().0 != sealed.stored {
+            if stored.finish().0 != encrypted.stored {
                 let what = "its stored bytes are not those that were sealed";
                 return Err(io::Error::new(io::ErrorKind::InvalidData, what));
             }

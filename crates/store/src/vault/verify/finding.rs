@@ -114,6 +114,14 @@ pub enum Finding {
         /// What is wrong.
         what: String,
     },
+    /// A bucket does not keep an artefact as its receipt says. Nothing is said of its bytes by that.
+    #[error("the artefact {name} is not kept as its receipt says: {what}")]
+    NotKept {
+        /// Its address.
+        name: String,
+        /// How it is kept.
+        what: String,
+    },
     /// A manifest or record is in no entry of the log.
     #[error(
         "{name} is not in the log: it was put there, the log was put back, or the writer was cut off before it was logged"

@@ -1,0 +1,130 @@
+//! Evidence that was asked for and missed without a record, which the vault knows nothing of: a full disk takes no record either.
+//!
+//! Never asks a server: the index of the journal is beside the vault, and a copy has none.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use serde::Serialize;
+use staunch_model::{EvidenceId, EvidenceKind, IncidentId, Printable, Timestamp};
+use staunch_store::index::{IncidentFilter, IndexError, IndexReader};
+
+use super::{Row, lines};
+use crate::cli::DataArgs;
+use crate::output::{Output, Tone, say};
+
+/// Incidents that are looked through, the newest of them.
+const INCIDENTS_MAX: usize = 10_000;
+
+/// Pieces that are told to people; all of them are in the JSON.
+const TOLD_MAX: usize = 20;
+
+/// A piece that has no record.
+#[derive(Debug, Serialize)]
+pub(super) struct Unrecorded {
+    evidence: EvidenceId,
+    incident: IncidentId,
+    kind: EvidenceKind,
+    /// Of what, as text; `None` when it is of the machine as a whole.
+    target: Option<String>,
+    /// When containment went on without it.
+    missed_at: Timestamp,
+    /// Why, as it was told then.
+    why: Option<String>,
+}
+
+/// What the index beside the folder says was missed, and is not among `rows`; `None` when there is no index of this folder.
+pub(super) fn without_record(
+    data: &DataArgs,
+    folder: &Path,
+    incident: Option<IncidentId>,
+    rows: &[Row],
+) -> Option<Vec<Unrecorded>> {
+    let config = super::super::load(data).ok()?;
+    let same = |it: &Path| it.canonicalize().ok();
+    // A copy is of another machine, or of another time.
+    if same(&config.evidence_dir()) != same(folder) || !config.index_file().exists() {
+        return None;
+    }
+    let known: BTreeSet<EvidenceId> = rows.iter().map(|it| it.evidence).collect();
+    read(&config.index_file(), incident, &known)
+        .map_err(|error| say(&format!("what was missed without a record is not known: {error}")))
+        .ok()
+}
+
+fn read(
+    index: &Path,
+    incident: Option<IncidentId>,
+    known: &BTreeSet<EvidenceId>,
+) -> Result<Vec<Unrecorded>, IndexError> {
+    let index = IndexReader::open(index)?;
+    let mut found = Vec::new();
+    for incident in incidents(&index, incident)? {
+        let Some(detail) = index.incident(incident)? else {
+            continue;
+        };
+        for it in detail.evidence {
+            if let (Some(missed_at), None, false) = (it.missed_at, it.sealed_at, known.contains(&it.id)) {
+                found.push(Unrecorded {
+                    evidence: it.id,
+                    incident,
+                    kind: it.kind,
+                    target: it.target,
+                    missed_at,
+                    why: it.why,
+                });
+            }
+        }
+    }
+    found.sort_by_key(|it| (it.incident, it.evidence));
+    Ok(found)
+}
+
+fn incidents(index: &IndexReader, only: Option<IncidentId>) -> Result<Vec<IncidentId>, IndexError> {
+    if let Some(only) = only {
+        return Ok(vec![only]);
+    }
+    let mut found = Vec::new();
+    let mut before = None;
+    while found.len() < INCIDENTS_MAX {
+        let filter = IncidentFilter {
+            before,
+            limit: 500,
+            ..IncidentFilter::default()
+        };
+        let page = index.incidents(&filter)?;
+        let Some(last) = page.last() else { break };
+        before = Some(last.id);
+        found.extend(page.iter().map(|it| it.id));
+    }
+    Ok(found)
+}
+
+/// What was missed, for people.
+pub(super) fn text(output: &Output, missed: &[Unrecorded]) -> String {
+    let count = missed.len();
+    let heading = format!(
+        "{count} {} asked for and MISSED, and nothing of {} is in the vault, by the journal:",
+        if count == 1 { "piece was" } else { "pieces were" },
+        if count == 1 { "it" } else { "them" }
+    );
+    let mut text = format!("{}\n", output.paint(Tone::Bad, &lines(&heading, 0)));
+    for it in missed.iter().take(TOLD_MAX) {
+        let of = it.target.as_deref().unwrap_or("this machine");
+        let why = it.why.as_deref().unwrap_or("nobody said why");
+        let line = format!(
+            "{} of {}: {} of {}: {}",
+            it.evidence,
+            it.incident,
+            it.kind,
+            Printable(of),
+            Printable(why)
+        );
+        text.push_str(&format!("  {}\n", lines(&line, 4)));
+    }
+    if count > TOLD_MAX {
+        let more = format!("and {} more; --json has them, or name an incident", count - TOLD_MAX);
+        text.push_str(&format!("  {more}\n"));
+    }
+    text
+}

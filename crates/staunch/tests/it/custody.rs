@@ -1,0 +1,204 @@
+//! Who has evidence in hand is on record, and nothing is on record that was not done.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::unistd::geteuid;
+use serde_json::Value;
+
+use crate::evidence::{ATTACKER, HTTP, evidence, playbook};
+use crate::harness::{Home, SMALL, element, exploit_from, in_namespace, staunch, stderr, stdout, wait_until};
+
+/// A home with sealed and signed evidence of INC-1, and the id of one piece of it.
+pub(crate) fn collected() -> (Home, String) {
+    let home = Home::new(&format!("{SMALL}{HTTP}"));
+    home.playbook("keep-first.yaml", &playbook("  - network\n  - sockets\n"));
+    let server = home.serve();
+    server.take(&exploit_from(ATTACKER));
+    wait_until("the attacker is blocked", || element(ATTACKER).is_some());
+    wait_until("all of it is sealed", || evidence(&server).len() == 2);
+    // Signing is of no use to who hands over, and an archive waits for it.
+    let logged = || {
+        let verified: Value =
+            serde_json::from_slice(&server.run(&["evidence", "verify", "--json"]).stdout).expect("JSON");
+        verified["entries"].as_u64() >= Some(5) && verified["proved"] == true
+    };
+    wait_until("all of it is logged", logged);
+    let id = evidence(&server)[0]["evidence"].as_str().expect("an id").to_owned();
+    server.ok(&["release", "--all", "--yes"]);
+    drop(server);
+    (home, id)
+}
+
+/// What the handling log of INC-1 says: the action and the outcome of each line.
+fn lines(home: &Home) -> Vec<(String, String)> {
+    let text = fs::read_to_string(home.data().join("evidence/handling/INC-1.jsonl")).unwrap_or_default();
+    let parse = |line: &str| serde_json::from_str::<Value>(line).expect("a line");
+    text.lines()
+        .map(parse)
+        .map(|it| (it["handling"]["action"].to_string(), it["outcome"].to_string()))
+        .collect()
+}
+
+pub(crate) fn text(path: &Path) -> &str {
+    path.to_str().expect("a path")
+}
+
+#[test]
+fn what_was_not_handed_over_is_not_on_record_as_a_copy() {
+    in_namespace("custody::not_handed_over", || {
+        let (home, id) = collected();
+        let handling = home.data().join("evidence/handling");
+        let before: Vec<_> = fs::read_dir(&handling).expect("it is there").collect();
+        // There is no such incident, and nothing of it is made.
+        let none = home.run(&["evidence", "export", "INC-99"]);
+        assert_eq!(none.status.code(), Some(5), "{}", stderr(&none));
+        assert!(
+            stderr(&none).contains("there is no evidence of INC-99"),
+            "{}",
+            stderr(&none)
+        );
+        assert_eq!(fs::read_dir(&handling).expect("it is there").count(), before.len());
+        // Nothing was touched where the file was there already.
+        let file = home.path("there");
+        fs::write(&file, "of somebody").expect("it is our directory");
+        for command in [
+            vec!["evidence", "export", "INC-1", "--output", text(&file)],
+            vec!["evidence", "get", &id, "--output", text(&file)],
+        ] {
+            let refused = home.run(&command);
+            assert_eq!(refused.status.code(), Some(1), "{}", stderr(&refused));
+            assert!(
+                stderr(&refused).contains("name a file that is not there"),
+                "{}",
+                stderr(&refused)
+            );
+        }
+        assert_eq!(fs::read_to_string(&file).expect("it is there"), "of somebody");
+        assert_eq!(lines(&home), []);
+        // What was done says what it came to.
+        let archive = home.path("INC-1.tar.zst");
+        let exported = home.run(&["evidence", "export", "INC-1", "--output", text(&archive)]);
+        assert!(exported.status.success(), "{}", stderr(&exported));
+        let told = lines(&home);
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert_eq!(told[0], ("\"copy\"".into(), "\"begun\"".into()));
+        assert!(told[1].1.starts_with("\"done, SHA-256 "), "{told:?}");
+        // The pipe is gone before a byte of it was taken: that it failed is on record.
+        let full = File::options().write(true).open("/dev/full").expect("it is there");
+        let mut command = staunch(&["evidence", "get", &id, "--output", "-"]);
+        let ran = command
+            .env("STAUNCH_CONFIG", home.config())
+            .stdout(Stdio::from(full))
+            .output();
+        let ran = ran.expect("the binary starts");
+        assert_eq!(ran.status.code(), Some(9), "{}", stderr(&ran));
+        assert!(stderr(&ran).contains("the disk is full"), "{}", stderr(&ran));
+        let told = lines(&home).split_off(2);
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert_eq!(told[0], ("\"open\"".into(), "\"begun\"".into()));
+        assert!(told[1].1.starts_with("\"failed: "), "{told:?}");
+    });
+}
+
+#[test]
+fn nothing_is_handed_out_of_a_folder_of_which_nobody_can_tell_whose_it_is() {
+    in_namespace("custody::whose", || {
+        let (home, id) = collected();
+        let own = home.data().join("evidence");
+        let get = |folder: &Path, config: &str| {
+            home.run(&[
+                "evidence",
+                "get",
+                &id,
+                "--output",
+                "-",
+                "--vault",
+                text(folder),
+                "--config",
+                config,
+            ])
+        };
+        // It is the own folder whatever the configuration says.
+        let got = get(&own, "/nonexistent");
+        assert!(got.status.success() && !got.stdout.is_empty(), "{}", stderr(&got));
+        assert_eq!(lines(&home).len(), 2);
+        // Of a copy nobody can tell without the configuration that was named.
+        let copy = home.path("copy");
+        let copied = Command::new("cp").arg("-a").arg(&own).arg(&copy).status();
+        assert!(copied.expect("cp runs").success());
+        let refused = get(&copy, "/nonexistent");
+        assert_eq!(
+            (refused.status.code(), refused.stdout.len()),
+            (Some(2), 0),
+            "{}",
+            stderr(&refused)
+        );
+        assert!(
+            stderr(&refused).contains("who handles evidence is on record"),
+            "{}",
+            stderr(&refused)
+        );
+        // It is one where the configuration can be read, and is not written to.
+        let config = home.path("none.toml");
+        fs::write(&config, "").expect("it is our directory");
+        let got = get(&copy, text(&config));
+        assert!(got.status.success() && !got.stdout.is_empty(), "{}", stderr(&got));
+        let log = fs::read_to_string(copy.join("handling/INC-1.jsonl")).expect("it was copied");
+        assert_eq!(log.lines().count(), 2, "{log}");
+    });
+}
+
+#[test]
+fn a_full_disk_is_told_as_one_and_leaves_nothing() {
+    if !geteuid().is_root() {
+        staunch_testkit::skip("custody::full_disk", "mounting a small file system needs root");
+        return;
+    }
+    in_namespace("custody::full_disk", || {
+        let (home, id) = collected();
+        let small = home.path("small");
+        fs::create_dir(&small).expect("it is our directory");
+        let fill = |dir: &Path| {
+            let tmpfs = Some("tmpfs");
+            mount(tmpfs, dir, tmpfs, MsFlags::empty(), Some("size=8k,mode=700")).expect("root may");
+            // Names take no room on it, and bytes take what there is.
+            drop(fs::write(dir.join("filler"), [1; 8192]));
+        };
+        // A mount namespace of this thread: what it mounts, nobody else sees, and it goes away with it.
+        unshare(CloneFlags::CLONE_NEWNS).expect("root may");
+        let none: Option<&str> = None;
+        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("root may");
+        fill(&small);
+        let file = small.join("out");
+        for command in [
+            vec!["evidence", "export", "INC-1", "--output", text(&file)],
+            vec!["evidence", "get", &id, "--output", text(&file)],
+        ] {
+            let ran = home.run(&command);
+            assert_eq!(ran.status.code(), Some(9), "{}", stderr(&ran));
+            assert!(stderr(&ran).contains("hint: the disk is full"), "{}", stderr(&ran));
+            assert!(!file.exists(), "{command:?} has left a part");
+        }
+        let told = lines(&home);
+        assert_eq!(told.len(), 4, "{told:?}");
+        assert!(
+            told.iter()
+                .all(|it| it.1 == "\"begun\"" || it.1.starts_with("\"failed: ")),
+            "{told:?}"
+        );
+        // Nothing is handed out that cannot be written down.
+        fill(&home.data().join("evidence/handling"));
+        let ran = home.run(&["evidence", "get", &id, "--output", text(&home.path("out"))]);
+        assert_eq!(ran.status.code(), Some(9), "{}{}", stderr(&ran), stdout(&ran));
+        assert!(
+            stderr(&ran).contains("make room on the disk of the vault"),
+            "{}",
+            stderr(&ran)
+        );
+        assert!(!home.path("out").exists());
+    });
+}

@@ -1,0 +1,263 @@
+//! What `staunch evidence` says of what it was given, and of what it does not have.
+
+use std::fs::{self, File};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Output, Stdio};
+
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::stat::Mode;
+use nix::unistd::{geteuid, mkfifo};
+use serde_json::Value;
+
+use crate::custody::{collected, text};
+use crate::evidence::{ATTACKER, HTTP, playbook};
+use crate::harness::{Home, SMALL, element, exploit_from, in_namespace, staunch, stderr, stdout, wait_until};
+
+fn in_one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Verifies what is piped in.
+fn piped(home: &Home, file: &std::path::Path, named: &str, key: &str) -> Output {
+    let from = File::open(file).expect("it is there");
+    staunch(&["evidence", "verify", named, "--key", key])
+        .env("STAUNCH_CONFIG", home.config())
+        .stdin(Stdio::from(from))
+        .output()
+        .expect("the binary starts")
+}
+
+#[test]
+fn what_is_no_archive_is_told_with_what_to_do() {
+    in_namespace("evidence_told::no_archive", || {
+        let (home, _) = collected();
+        let key = stdout(&home.run(&["evidence", "key"])).trim().to_owned();
+        let archive = home.path("INC-1.tar.zst");
+        let exported = home.run(&["evidence", "export", "INC-1", "--output", text(&archive)]);
+        assert!(exported.status.success(), "{}", stderr(&exported));
+        let verify = |path: &std::path::Path| home.run(&["evidence", "verify", text(path), "--key", &key]);
+        let proved = verify(&archive);
+        assert!(proved.status.success(), "{}", stdout(&proved));
+        // What went to a pipe is verified from one.
+        for named in ["-", "/dev/stdin"] {
+            let ran = piped(&home, &archive, named, &key);
+            assert!(
+                ran.status.success() && stdout(&ran).contains("PROVED"),
+                "{}",
+                stderr(&ran)
+            );
+        }
+        let packed = fs::read(&archive).expect("it is there");
+        let tar = zstd::decode_all(&*packed).expect("it is packed");
+        let plain = home.path("plain.tar");
+        fs::write(&plain, &tar).expect("it is our directory");
+        let gzip = home.path("it.tar.gz");
+        fs::write(&gzip, [&[0x1f, 0x8b, 8, 0], &tar[..1000]].concat()).expect("it is our directory");
+        let empty = home.path("empty");
+        fs::write(&empty, "").expect("it is our directory");
+        for (file, hint) in [
+            (
+                &plain,
+                "hint: it is a tar, and not packed as it was exported: unpack it",
+            ),
+            (&gzip, "hint: it is packed with gzip: name the .tar.zst"),
+            (&empty, "hint: it is empty: name the .tar.zst"),
+            (&home.config(), "hint: it does not begin as an archive does"),
+        ] {
+            let ran = verify(file);
+            assert_eq!(ran.status.code(), Some(6), "{}", stderr(&ran));
+            assert!(in_one_line(&stdout(&ran)).contains(hint), "{}", stdout(&ran));
+            assert!(
+                stdout(&ran).lines().all(|line| line.chars().count() <= 80),
+                "{}",
+                stdout(&ran)
+            );
+        }
+        // Unpacked and packed again, which others do.
+        let unpacked = home.path("unpacked");
+        fs::create_dir(&unpacked).expect("it is our directory");
+        let run = |command: &mut Command| assert!(command.status().expect("it is there").success(), "{command:?}");
+        run(Command::new("tar").arg("-xf").arg(&plain).arg("-C").arg(&unpacked));
+        let again = home.path("again.tar");
+        run(Command::new("tar")
+            .arg("-cf")
+            .arg(&again)
+            .arg("-C")
+            .arg(&unpacked)
+            .arg("INC-1"));
+        let repacked = home.path("again.tar.zst");
+        let bytes = zstd::encode_all(&*fs::read(&again).expect("it is there"), 3).expect("it is packed");
+        fs::write(&repacked, bytes).expect("it is our directory");
+        let ran = verify(&repacked);
+        assert_eq!(ran.status.code(), Some(6), "{}", stdout(&ran));
+        assert!(
+            in_one_line(&stdout(&ran)).contains("unpack it, and verify the folder"),
+            "{}",
+            stdout(&ran)
+        );
+        let folder = unpacked.join("INC-1");
+        let proved = verify(&folder);
+        assert!(proved.status.success(), "{}", stdout(&proved));
+        let how = fs::read_to_string(folder.join("VERIFY.md")).expect("it is there");
+        assert!(
+            how.contains("INC-1.evidence.tar.zst") && !how.contains("INC-3"),
+            "{how}"
+        );
+        // A pipe in the place of a file is told with its name.
+        let inventory = folder.join("INVENTORY");
+        fs::remove_file(&inventory).expect("it is ours");
+        mkfifo(&inventory, Mode::S_IRUSR | Mode::S_IWUSR).expect("it is ours");
+        let ran = verify(&folder);
+        assert_eq!(ran.status.code(), Some(6), "{}", stderr(&ran));
+        assert!(
+            in_one_line(&stdout(&ran)).contains("INVENTORY is not what it should be: it is no plain file"),
+            "{}",
+            stdout(&ran)
+        );
+
+        let none = home.run(&["evidence", "verify", "nowhere.tar.zst", "--key", &key]);
+        assert_eq!(none.status.code(), Some(5), "{}", stderr(&none));
+        assert!(
+            stderr(&none).contains("there is no file and no folder nowhere.tar.zst"),
+            "{}",
+            stderr(&none)
+        );
+        let mistyped = key.replacen("staunch+", "staunch+0", 1);
+        let ran = home.run(&["evidence", "verify", text(&archive), "--key", &mistyped]);
+        assert_eq!(ran.status.code(), Some(2), "{}", stderr(&ran));
+        assert!(
+            in_one_line(&stderr(&ran)).contains("a letter of the key is wrong"),
+            "{}",
+            stderr(&ran)
+        );
+    });
+}
+
+#[test]
+fn a_folder_is_told_of_within_eighty_columns_and_to_its_cause() {
+    in_namespace("evidence_told::folder", || {
+        let (home, _) = collected();
+        let ran = home.run(&["evidence", "verify"]);
+        let told = stdout(&ran);
+        assert!(told.lines().all(|line| line.chars().count() <= 80), "{told}");
+        let ran: Value = serde_json::from_slice(&home.run(&["evidence", "verify", "--json"]).stdout).expect("JSON");
+        assert_eq!(
+            (&ran["verdict"], &ran["proved"]),
+            (&"proved".into(), &true.into()),
+            "{ran}"
+        );
+        let list: Value = serde_json::from_slice(&home.run(&["evidence", "list", "--json"]).stdout).expect("JSON");
+        assert_eq!(list["evidence"][0]["state"], "sealed", "{list}");
+        assert_eq!(list["unrecorded"], serde_json::json!([]), "{list}");
+        let none = stdout(&home.run(&["evidence", "list", "INC-1000"]));
+        assert_eq!(none, "INC-1000 has asked for no evidence\n");
+        // An object that was made a link is told as one, and the finding is not cut before that.
+        let objects = home.data().join("evidence/vault/objects");
+        let dir = fs::read_dir(objects)
+            .expect("objects")
+            .next()
+            .expect("one")
+            .expect("one")
+            .path();
+        let object = fs::read_dir(dir)
+            .expect("objects")
+            .next()
+            .expect("one")
+            .expect("one")
+            .path();
+        let aside = home.path("aside");
+        fs::rename(&object, &aside).expect("it is ours");
+        std::os::unix::fs::symlink(&aside, &object).expect("it is ours");
+        let ran = home.run(&["evidence", "verify"]);
+        assert_eq!(ran.status.code(), Some(6), "{}", stderr(&ran));
+        let told = stdout(&ran);
+        assert!(
+            in_one_line(&told).contains("it is a link, and none is followed"),
+            "{told}"
+        );
+        assert!(told.lines().all(|line| line.chars().count() <= 80), "{told}");
+        // The cause of a finding with the longest name that there is.
+        fs::remove_file(&object).expect("it is ours");
+        fs::rename(&aside, &object).expect("it is ours");
+        let log = home.data().join("evidence/handling/all.jsonl");
+        let last = fs::read_to_string(log).expect("it is there");
+        let last = last.lines().last().expect("a line").to_owned();
+        assert!(last.contains("not as it was sealed"), "{last}");
+    });
+}
+
+#[test]
+fn who_may_not_look_is_told_that() {
+    if !geteuid().is_root() {
+        staunch_testkit::skip("evidence_told::may_not", "only root runs a program as somebody else");
+        return;
+    }
+    in_namespace("evidence_told::may_not", || {
+        let (home, _) = collected();
+        // The program of the test may be where nobody else gets at it.
+        let program = tempfile::tempdir().expect("a temporary directory");
+        fs::set_permissions(program.path(), fs::Permissions::from_mode(0o755)).expect("it is ours");
+        let copy = program.path().join("staunch");
+        let mut to = fs::OpenOptions::new();
+        let mut to = to
+            .write(true)
+            .create_new(true)
+            .mode(0o755)
+            .open(&copy)
+            .expect("it is ours");
+        let mut from = File::open(crate::harness::STAUNCH).expect("it is there");
+        std::io::copy(&mut from, &mut to).expect("there is room");
+        drop(to);
+        let vault = home.data().join("evidence");
+        let ran = Command::new(&copy)
+            .args(["evidence", "list", "--vault", text(&vault)])
+            .env_clear()
+            .uid(65_534)
+            .gid(65_534)
+            .output()
+            .expect("it can be run");
+        assert_eq!(ran.status.code(), Some(8), "{}", stderr(&ran));
+        assert!(
+            in_one_line(&stderr(&ran)).contains("as the user of the server"),
+            "{}",
+            stderr(&ran)
+        );
+    });
+}
+
+#[test]
+fn what_was_missed_without_a_record_is_listed() {
+    if !geteuid().is_root() {
+        staunch_testkit::skip("evidence_told::missed", "mounting a small file system needs root");
+        return;
+    }
+    in_namespace("evidence_told::missed", || {
+        let home = Home::new(&format!("{SMALL}{HTTP}"));
+        home.playbook("keep-first.yaml", &playbook("  - network\n  - sockets\n"));
+        let folder = home.data().join("evidence");
+        fs::create_dir_all(&folder).expect("it is our directory");
+        // A mount namespace of this thread: what it mounts, nobody else sees, and it goes away with it.
+        unshare(CloneFlags::CLONE_NEWNS).expect("root may");
+        let none: Option<&str> = None;
+        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("root may");
+        let (tmpfs, small) = (Some("tmpfs"), Some("size=256k,mode=700"));
+        mount(tmpfs, &folder, tmpfs, MsFlags::empty(), small).expect("root may");
+        let server = home.serve();
+        drop(fs::write(folder.join("filler"), vec![1; 512 << 10]));
+        server.take(&exploit_from(ATTACKER));
+        wait_until("the attacker is blocked", || element(ATTACKER).is_some());
+        let list = || -> Value { server.json(&["evidence", "list", "INC-1"]) };
+        wait_until("both are missed", || {
+            list()["unrecorded"].as_array().is_some_and(|it| it.len() == 2)
+        });
+        assert_eq!(list()["evidence"], serde_json::json!([]));
+        let told = server.ok(&["evidence", "list", "INC-1"]);
+        assert!(told.starts_with("2 pieces were asked for and MISSED"), "{told}");
+        assert!(!told.contains("nothing was preserved"), "{told}");
+        assert!(!told.contains("/records/"), "{told}");
+        assert!(told.lines().all(|line| line.chars().count() <= 80), "{told}");
+        server.ok(&["release", "--all", "--yes"]);
+    });
+}

@@ -1,0 +1,179 @@
+//! How a version is to be kept, how a bucket says that it keeps it, and what is made of the difference.
+//!
+//! Never asks a bucket.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use staunch_model::{Failure, FailureKind, Printable, Sha256Hash, Storage, Timestamp, WriteOnce};
+
+use super::LockMode;
+
+/// How a version is to be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Lock {
+    /// Who may delete it.
+    pub(super) mode: LockMode,
+    /// Until when it is kept at least.
+    pub(super) until: Timestamp,
+    /// Whether it is kept beyond that.
+    pub(super) has_legal_hold: bool,
+}
+
+impl Lock {
+    /// The lock that a receipt states, whatever a bucket is asked for by now; what is missing when it states none.
+    pub(super) fn stated(storage: &Storage) -> Result<Self, &'static str> {
+        let mode = match storage.write_once {
+            WriteOnce::LockGovernance => LockMode::Governance,
+            WriteOnce::LockCompliance => LockMode::Compliance,
+            WriteOnce::ImmutableFlag | WriteOnce::Permissions | WriteOnce::Memory => return Err("it states no lock"),
+        };
+        Ok(Self {
+            mode,
+            until: storage.retain_until.ok_or("it does not say until when it is kept")?,
+            has_legal_hold: storage.legal_hold,
+        })
+    }
+}
+
+/// How a bucket says that it keeps a version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Kept {
+    pub(super) mode: String,
+    pub(super) until: Option<Timestamp>,
+    pub(super) has_legal_hold: bool,
+    /// The SHA-256 that it has computed, in base64; `None` when it tells none.
+    pub(super) sha256: Option<String>,
+}
+
+impl Kept {
+    /// Whether a version at this address, which has these bytes, is kept at least so.
+    pub(super) fn is_as(&self, lock: &Lock, sha256: Sha256Hash, address: &str) -> Result<(), Doubt> {
+        if self.sha256.as_ref().is_some_and(|it| *it != STANDARD.encode(sha256.0)) {
+            let what = format!("the bucket has another SHA-256 for it than it was sent: {address}");
+            return Err(Doubt::Changed(what));
+        }
+        // Compliance holds whoever asked for governance, and lets nobody take it back.
+        let is_mode = self.mode == lock.mode.header() || self.mode == LockMode::Compliance.header();
+        if !is_mode || self.until.is_none_or(|it| it < lock.until) {
+            return Err(Doubt::Otherwise(format!(
+                "the bucket does not keep it as it was asked to: it says mode {:?} until {}: {address}",
+                Printable(&self.mode).to_string(),
+                self.until.map_or_else(|| "nothing".to_owned(), |it| it.to_string())
+            )));
+        }
+        if lock.has_legal_hold && !self.has_legal_hold {
+            return Err(Doubt::Otherwise(format!(
+                "the bucket has no legal hold on it, which was asked for: {address}"
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// Why a bucket is not known to keep a version as it is to be kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Doubt {
+    /// It says that it has no such version.
+    Gone(String),
+    /// It keeps it for less, or lets others delete it.
+    Otherwise(String),
+    /// It has other bytes.
+    Changed(String),
+    /// The receipt does not say what is to be kept.
+    Unstated(&'static str),
+    /// It is in another bucket than the one that is asked.
+    Elsewhere(String),
+    /// Nobody was there to ask, or to answer who asks: nothing is known.
+    Unknown(Failure),
+}
+
+impl Doubt {
+    /// Whether the bucket can be asked again soon, because nobody was there.
+    pub(crate) const fn is_outage(&self) -> bool {
+        matches!(self, Self::Unknown(failure) if super::is_outage(failure))
+    }
+
+    /// The same, as a failure of who wanted something kept.
+    pub(crate) fn into_failure(self) -> Failure {
+        let (kind, what) = match self {
+            Self::Unknown(failure) => return failure,
+            Self::Gone(what) => (FailureKind::Invalid, what),
+            Self::Otherwise(what) => (FailureKind::Denied, what),
+            Self::Changed(what) => (FailureKind::Conflict, what),
+            Self::Unstated(what) => (FailureKind::Invalid, format!("the receipt is none: {what}")),
+            Self::Elsewhere(what) => (FailureKind::Unavailable, what),
+        };
+        Failure::new(kind, &what)
+    }
+}
+
+impl From<Failure> for Doubt {
+    fn from(failure: Failure) -> Self {
+        Self::Unknown(failure)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receipt_is_held_to_what_it_states() {
+        let at = |micros| Timestamp::from_micros(micros);
+        let storage = Storage {
+            path: "s3://bucket/x".into(),
+            size: 1,
+            sha256: Sha256Hash::of(b"x"),
+            compression: staunch_model::Compression::Zstd,
+            encryption: None,
+            write_once: WriteOnce::LockGovernance,
+            retain_until: Some(at(7)),
+            legal_hold: true,
+            version: Some("v1".into()),
+        };
+        let governance = Lock {
+            mode: LockMode::Governance,
+            until: at(7),
+            has_legal_hold: true,
+        };
+        assert_eq!(Lock::stated(&storage), Ok(governance));
+        let without = Storage {
+            retain_until: None,
+            ..storage.clone()
+        };
+        assert!(Lock::stated(&without).is_err());
+        let unlocked = Storage {
+            write_once: WriteOnce::Permissions,
+            ..storage.clone()
+        };
+        assert!(Lock::stated(&unlocked).is_err());
+        let compliance = Lock {
+            mode: LockMode::Compliance,
+            ..governance
+        };
+        let kept = |mode: &str, until, has_legal_hold| Kept {
+            mode: mode.to_owned(),
+            until,
+            has_legal_hold,
+            sha256: None,
+        };
+        let is_as = |kept: Kept, lock: &Lock| kept.is_as(lock, storage.sha256, "here");
+        assert_eq!(is_as(kept("GOVERNANCE", Some(at(7)), true), &governance), Ok(()));
+        assert_eq!(is_as(kept("COMPLIANCE", Some(at(8)), true), &governance), Ok(()));
+        for (kept, lock) in [
+            (kept("GOVERNANCE", Some(at(8)), true), &compliance),
+            (kept("GOVERNANCE", Some(at(6)), true), &governance),
+            (kept("GOVERNANCE", None, true), &governance),
+            (kept("GOVERNANCE", Some(at(7)), false), &governance),
+            (kept("", Some(at(7)), true), &governance),
+        ] {
+            let doubt = is_as(kept.clone(), lock);
+            assert!(matches!(doubt, Err(Doubt::Otherwise(_))), "{kept:?}: {doubt:?}");
+        }
+        let other = Kept {
+            sha256: Some(STANDARD.encode(Sha256Hash::of(b"y").0)),
+            ..kept("GOVERNANCE", Some(at(7)), true)
+        };
+        assert!(matches!(is_as(other, &governance), Err(Doubt::Changed(_))));
+    }
+}

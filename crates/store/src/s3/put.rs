@@ -1,0 +1,224 @@
+//! Putting objects: where nothing is, where the same is, and over what is not it.
+//!
+//! Never takes what has a name for what it is to be without a hash of it.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::time::Instant;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use staunch_model::{Failure, FailureKind, Printable, Sha256Hash, Timestamp};
+
+use super::bucket::{cut_off, refusal, seconds, version_of};
+use super::kept::{Doubt, Lock};
+use super::{Bucket, Payload};
+use crate::vault::hashing::Hashing;
+
+/// What became of an object that was put.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Put {
+    /// It is there, under this version.
+    New(String),
+    /// The name is taken.
+    Taken,
+}
+
+/// What is put under a name.
+#[derive(Clone, Copy)]
+pub(super) struct Object<'a> {
+    pub(super) name: &'a str,
+    pub(super) payload: Payload<'a>,
+    pub(super) sha256: Sha256Hash,
+    pub(super) lock: Lock,
+}
+
+/// Where an object may be put.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Where {
+    /// Where nothing is.
+    Free,
+    /// Over what is there, which stays as the version before.
+    Over,
+}
+
+impl Bucket {
+    /// Puts an object that is kept until `until`, and as the settings say, unless its name is taken.
+    ///
+    /// # Errors
+    /// Why it is not there.
+    pub fn put(
+        &self,
+        name: &str,
+        payload: Payload<'_>,
+        sha256: Sha256Hash,
+        until: Timestamp,
+        by: Instant,
+    ) -> Result<Put, Failure> {
+        let object = Object {
+            name,
+            payload,
+            sha256,
+            lock: self.lock(until),
+        };
+        self.put_object(object, Where::Free, by)
+    }
+
+    pub(super) fn put_object(&self, object: Object<'_>, at: Where, by: Instant) -> Result<Put, Failure> {
+        let checksum = STANDARD.encode(object.sha256.0);
+        let until = seconds(object.lock.until);
+        let mut headers = vec![
+            ("x-amz-checksum-sha256", &*checksum),
+            ("x-amz-object-lock-mode", object.lock.mode.header()),
+            ("x-amz-object-lock-retain-until-date", &*until),
+            // Without it, or an MD5, S3 takes nothing with a retention.
+            ("x-amz-sdk-checksum-algorithm", "SHA256"),
+        ];
+        if at == Where::Free {
+            headers.push(("if-none-match", "*"));
+        }
+        if object.lock.has_legal_hold {
+            headers.push(("x-amz-object-lock-legal-hold", "ON"));
+        }
+        let mut answer = self.ask_with("PUT", object.name, &[], &headers, object.payload, object.sha256, by)?;
+        match answer.status {
+            200 => version_of(&answer).map(Put::New),
+            412 => Ok(Put::Taken),
+            // Two at once: the other one is there, or will be.
+            409 => Err(Failure::new(
+                FailureKind::Unavailable,
+                "the bucket is asked for the same object by somebody else",
+            )),
+            _ => Err(refusal(&mut answer, "put an object that is locked")),
+        }
+    }
+
+    /// Puts an object as [`Bucket::put`] does, or takes what has its name for it when it is the same bytes; has the bucket say
+    /// that it keeps it. Returns its version.
+    ///
+    /// # Errors
+    /// `Conflict` when something else has the name; otherwise why it is not kept.
+    pub fn put_or_confirm(
+        &self,
+        name: &str,
+        payload: Payload<'_>,
+        sha256: Sha256Hash,
+        until: Timestamp,
+        by: Instant,
+    ) -> Result<String, Failure> {
+        let object = Object {
+            name,
+            payload,
+            sha256,
+            lock: self.lock(until),
+        };
+        self.confirm(object, by).map_err(Doubt::into_failure)
+    }
+
+    fn confirm(&self, object: Object<'_>, by: Instant) -> Result<String, Doubt> {
+        match self.put_object(object, Where::Free, by)? {
+            Put::New(version) => {
+                self.check(object.name, &version, &object.lock, object.sha256, by)?;
+                Ok(version)
+            }
+            // An attempt whose answer was lost, or that of another installation, or something else.
+            Put::Taken => {
+                let (version, body) = self.get(object.name, None, by)?;
+                if !is_it(body, object.sha256)? {
+                    let place = self.address(object.name);
+                    let what = format!("what is at {} under this name is not it", Printable(&place));
+                    return Err(Doubt::Changed(what));
+                }
+                self.keep_as(object.name, &version, &object.lock, object.sha256, by)?;
+                Ok(version)
+            }
+        }
+    }
+
+    /// As [`Bucket::put_or_confirm`], without reading what has the name: it is told by the SHA-256 that the bucket has for it.
+    pub(crate) fn put_or_recognise(
+        &self,
+        name: &str,
+        payload: Payload<'_>,
+        sha256: Sha256Hash,
+        until: Timestamp,
+        by: Instant,
+    ) -> Result<String, Doubt> {
+        let lock = self.lock(until);
+        let object = Object {
+            name,
+            payload,
+            sha256,
+            lock,
+        };
+        match self.put_object(object, Where::Free, by)? {
+            Put::New(version) => {
+                self.check(name, &version, &lock, sha256, by)?;
+                Ok(version)
+            }
+            Put::Taken => {
+                let (version, kept) = self.kept(name, None, &lock, by)?;
+                if kept.sha256.is_none() {
+                    let what = format!(
+                        "something has the name in the bucket already, and no SHA-256: {}",
+                        self.address(name)
+                    );
+                    return Err(Doubt::Otherwise(what));
+                }
+                self.keep_as(name, &version, &lock, sha256, by)?;
+                Ok(version)
+            }
+        }
+    }
+
+    /// As [`Bucket::put_or_confirm`], of a file that `open` opens. A further version is put over what has the name and is not it, and
+    /// over the version `spent`, which is known not to be kept as it should be; both stay as versions before.
+    pub(crate) fn put_or_renew(
+        &self,
+        name: &str,
+        open: &dyn Fn() -> Result<File, Failure>,
+        size: u64,
+        sha256: Sha256Hash,
+        spent: Option<&str>,
+        by: Instant,
+    ) -> Result<String, Failure> {
+        let lock = self.lock(self.retain_until());
+        let put = |at| {
+            let file = open()?;
+            let object = Object {
+                name,
+                payload: Payload::File(&file, size),
+                sha256,
+                lock,
+            };
+            self.put_object(object, at, by)
+        };
+        let newest = match put(Where::Free)? {
+            Put::New(version) => Some(version),
+            Put::Taken => {
+                let (version, body) = self.get(name, None, by)?;
+                let is_it = is_it(body, sha256)?;
+                (is_it && spent != Some(&*version)).then_some(version)
+            }
+        };
+        let version = match newest {
+            Some(version) => version,
+            None => match put(Where::Over)? {
+                Put::New(version) => version,
+                Put::Taken => {
+                    let what = "the bucket does not take a further version of an object";
+                    return Err(Failure::new(FailureKind::Conflict, what));
+                }
+            },
+        };
+        let kept = self.keep_as(name, &version, &lock, sha256, by);
+        kept.map(|()| version).map_err(Doubt::into_failure)
+    }
+}
+
+/// Whether the body of an answer is the bytes that have this hash.
+fn is_it(body: impl Read, sha256: Sha256Hash) -> Result<bool, Failure> {
+    let mut there = Hashing::new(body);
+    io::copy(&mut there, &mut io::sink()).map_err(|error| cut_off(&error))?;
+    Ok(there.finish().0 == sha256)
+}

@@ -1,0 +1,493 @@
+//! What waits to be sent to the bucket: artefacts that could not be sent when they were sealed, and copies of manifests and records.
+//!
+//! ```text
+//! outbox/manifests+INC-3+EV-17+00000001.json    a note: the name of what waits, with `+` for `/`; in it why, and for whom
+//! ```
+//!
+//! # Guarantees
+//! - An artefact is removed from the directory only after the bucket has said that it keeps it as it was asked to, and after a
+//!   receipt of that is durable.
+//! - Nothing is sent that is not what its name says. A name is read in the one way in which it is written, and otherwise none.
+//! - A crash leaves what is sent twice, which the bucket refuses and this takes for sent when it is the same.
+//! - What has the name of an artefact in the bucket and is not it is never taken for it: a further version is put over it.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{PoisonError, RwLockReadGuard};
+use std::time::{Duration, Instant};
+
+use staunch_model::custody::COLLECTION_BYTES_MAX;
+use staunch_model::{
+    Encryption, EvidenceId, Failure, FailureKind, IncidentId, Printable, Receipt, Sha256Hash, Storage, Timestamp,
+};
+
+use super::name::{Encrypted, ObjectName};
+use super::read::stored_already;
+use super::receipts::{by, newest, object_of, sent_name};
+use super::remote::{Remote, receipt_of};
+use super::{DirVault, Shared, exactly, hash_of, sequence_of};
+use crate::files::failure;
+use crate::s3::{Payload, is_outage};
+
+/// The names of what is not in the bucket.
+pub(crate) const OUTBOX: &str = "outbox";
+
+/// The most bytes of a note.
+const NOTE_BYTES_MAX: u64 = 64 << 10;
+
+/// The longest reason in a note.
+const WHY_CHARS_MAX: usize = 400;
+
+/// The pause before something that was refused for a second time is sent again; it doubles with each further one.
+const REFUSED: Duration = Duration::from_secs(5);
+
+/// The longest of them.
+const REFUSED_MAX: Duration = Duration::from_secs(600);
+
+/// Refused files that are remembered; others are tried each time.
+const REFUSALS_MAX: usize = 1_024;
+
+/// What was refused, by its note: it is tried again by itself, and holds up nothing else.
+pub(super) type Refusals = HashMap<String, Refused>;
+
+pub(super) struct Refused {
+    times: u32,
+    until: Instant,
+    failure: Failure,
+}
+
+/// What one round of sending came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// The artefacts that have arrived.
+    pub artefacts: Vec<Arrived>,
+    /// How many manifests and records have.
+    pub documents: u64,
+    /// What still waits; `None` when nobody knows.
+    pub waiting: Option<u64>,
+    /// Why something still waits.
+    pub failure: Option<Failure>,
+    /// Whether nothing can be sent, because the bucket is away, or does not show that it locks.
+    pub is_held_up: bool,
+}
+
+/// An artefact that has arrived in the bucket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arrived {
+    /// What says so.
+    pub receipt: Receipt,
+    /// The file in the vault that it was.
+    pub from: Box<str>,
+    /// Why it was kept here first.
+    pub why: Box<str>,
+}
+
+/// What waits to be sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// Artefacts, manifests and records.
+    pub files: u64,
+    /// Those of them that are artefacts.
+    pub artefacts: u64,
+    /// Since when the oldest does.
+    pub since: Option<Timestamp>,
+}
+
+/// What the name of a note says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Queued {
+    /// The artefact of this name.
+    Artefact(ObjectName),
+    /// The manifest or record in this file.
+    Document(String),
+}
+
+impl Queued {
+    /// Reads the name of a note, and nothing but the one way in which it is written.
+    pub(crate) fn parse(note: &str) -> Option<Self> {
+        let name = note.replace('+', "/");
+        if note_of(&name) != note {
+            return None;
+        }
+        if let Some(of) = ObjectName::parse(&name) {
+            return Some(Self::Artefact(of));
+        }
+        let mut parts = name.split('/');
+        let is_last: fn(&str) -> bool = match parts.next()? {
+            "manifests" => |it| sequence_of(it).is_some(),
+            "records" => |it| hash_of(it).is_some(),
+            _ => return None,
+        };
+        exactly::<IncidentId>(parts.next()?)?;
+        exactly::<EvidenceId>(parts.next()?)?;
+        let is_document = is_last(parts.next()?) && parts.next().is_none();
+        is_document.then_some(Self::Document(name))
+    }
+
+    /// The file that waits.
+    fn file(&self) -> String {
+        match self {
+            Self::Artefact(of) => of.to_string(),
+            Self::Document(name) => name.clone(),
+        }
+    }
+}
+
+/// The note of a file.
+fn note_of(name: &str) -> String {
+    name.replace('/', "+")
+}
+
+/// What is in a note.
+#[derive(Debug, Default)]
+struct Note {
+    why: String,
+    /// Whom the artefact is encrypted to.
+    recipients: Vec<String>,
+}
+
+impl Note {
+    fn parse(text: &str) -> Self {
+        let mut lines = text.lines().map(str::to_owned);
+        Self {
+            why: lines.next().unwrap_or_default(),
+            recipients: lines.collect(),
+        }
+    }
+
+    fn to_text(&self) -> String {
+        let why: String = self
+            .why
+            .chars()
+            .filter(|it| !it.is_control())
+            .take(WHY_CHARS_MAX)
+            .collect();
+        let lines: Vec<&str> = std::iter::once(&*why)
+            .chain(self.recipients.iter().map(String::as_str))
+            .collect();
+        lines.join("\n")
+    }
+}
+
+impl Shared {
+    /// Is held from queueing a file until that file is there.
+    pub(super) fn queueing(&self) -> Option<RwLockReadGuard<'_, ()>> {
+        let remote = self.remote.as_ref()?;
+        Some(remote.queueing.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Queues an artefact, when there is a bucket.
+    pub(super) fn queue_artefact(&self, of: ObjectName, why: &str) -> io::Result<()> {
+        let encryption = self.encryption(of);
+        let recipients = encryption.map(|it| it.recipients.iter().map(ToString::to_string).collect());
+        let note = Note {
+            why: why.to_owned(),
+            recipients: recipients.unwrap_or_default(),
+        };
+        self.queue(&of.to_string(), &note.to_text())
+    }
+
+    /// Queues a manifest or a record, when there is a bucket.
+    pub(super) fn queue_document(&self, name: &str) -> io::Result<()> {
+        self.queue(name, "")
+    }
+
+    fn queue(&self, name: &str, text: &str) -> io::Result<()> {
+        if self.remote.is_none() {
+            return Ok(());
+        }
+        self.files.make_dirs(OUTBOX)?;
+        let note = format!("{OUTBOX}/{}", note_of(name));
+        match self.files.put_new(&self.staged(), &note, text.as_bytes()) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            put => put,
+        }
+    }
+
+    /// What a note says. One that cannot be read says nothing: its name says what waits.
+    fn note(&self, note: &str) -> Note {
+        let read = self.files.read(&format!("{OUTBOX}/{note}"), NOTE_BYTES_MAX);
+        Note::parse(&String::from_utf8_lossy(&read.unwrap_or_default()))
+    }
+
+    /// Removes a note, and the artefact that it is of when the bucket has that. Whoever seals the same meanwhile comes before, and
+    /// finds it here, or after, and finds its receipt.
+    fn dequeue(&self, remote: &Remote, note: &str, artefact: Option<&str>) -> Result<(), Failure> {
+        let _nobody = remote.queueing.write().unwrap_or_else(PoisonError::into_inner);
+        self.dequeue_locked(note, artefact)
+    }
+
+    fn dequeue_locked(&self, note: &str, artefact: Option<&str>) -> Result<(), Failure> {
+        if let Some(name) = artefact {
+            // One that waits may be immutable.
+            let removed = self
+                .files
+                .remove(name)
+                .or_else(|_| self.files.thaw(name).and_then(|()| self.files.remove(name)));
+            removed.map_err(|error| failure("remove", &self.files.path(name), &error))?;
+        }
+        let note = format!("{OUTBOX}/{note}");
+        let removed = self.files.remove(&note);
+        removed.map_err(|error| failure("remove", &self.files.path(&note), &error))
+    }
+
+    /// Whether there is no such file, and nobody is about to write it: then its note is removed.
+    fn is_stale(&self, remote: &Remote, name: &str, note: &str) -> Result<bool, Failure> {
+        let _nobody = remote.queueing.write().unwrap_or_else(PoisonError::into_inner);
+        let looked = self.files.path(name).symlink_metadata();
+        if !looked.is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+            return Ok(false);
+        }
+        self.dequeue_locked(note, None).map(|()| true)
+    }
+
+    /// Sends what a note is of; `None` when that was sent, or a crash came before it was there.
+    fn send_queued(&self, remote: &Remote, note: &str) -> Result<Option<Done>, Failure> {
+        let Some(queued) = Queued::parse(note) else {
+            let what = format!(
+                "{OUTBOX}/{} is no name of what waits: somebody put it there",
+                Printable(note)
+            );
+            return Err(Failure::new(FailureKind::Invalid, &what));
+        };
+        let name = queued.file();
+        if self.is_stale(remote, &name, note)? {
+            return Ok(None);
+        }
+        match queued {
+            Queued::Document(name) => {
+                self.send_document(remote, &name)?;
+                self.dequeue(remote, note, None)?;
+                Ok(Some(Done::Document))
+            }
+            Queued::Artefact(of) => {
+                let said = self.note(note);
+                let receipt = self.send_artefact(remote, of, &said)?;
+                self.dequeue(remote, note, Some(&name))?;
+                let (from, why) = (name.into(), said.why.into());
+                Ok(Some(Done::Artefact(Box::new(Arrived { receipt, from, why }))))
+            }
+        }
+    }
+
+    /// Has the bucket keep an artefact that is in the directory; what says so.
+    fn send_artefact(&self, remote: &Remote, of: ObjectName, note: &Note) -> Result<Receipt, Failure> {
+        let (bucket, name) = (&remote.bucket, of.to_string());
+        let path = self.files.path(&name);
+        let (sha256, size) =
+            stored_already(&self.files, of).map_err(|error| failure("prove, before it is sent,", &path, &error))?;
+        let by = by(size);
+        let receipts = self.receipts(of)?;
+        let known = newest(&receipts, Some(bucket)).and_then(|it| it.receipt.as_ref().ok());
+        let mut spent = None;
+        if let Some(receipt) = known.filter(|it| it.storage.sha256 == sha256) {
+            let storage = &receipt.storage;
+            match bucket.keep_storage(&object_of(storage), storage, by) {
+                Ok(_) => return Ok(receipt.clone()),
+                Err(doubt) if doubt.is_outage() => return Err(doubt.into_failure()),
+                Err(doubt) => {
+                    let failure = doubt.into_failure();
+                    tracing::warn!(%failure, %name, "the bucket does not keep evidence as its receipt says: it is put there again");
+                    spent = storage.version.as_deref();
+                }
+            }
+        }
+        let open = || {
+            let opened = self.files.open(&name);
+            opened.map_err(|error| failure("open", &path, &error))
+        };
+        let version = bucket.put_or_renew(&sent_name(sha256, of), &open, size, sha256, spent, by)?;
+        let encryption = self.encryption_noted(of, note);
+        let storage = self.storage_of(remote, of, (sha256, size), version, encryption);
+        self.put_receipt(of, receipt_of(remote, of, storage))
+    }
+
+    /// How a queued artefact is encrypted: to whom its note says, when its name says the same; to nobody knows whom otherwise.
+    fn encryption_noted(&self, of: ObjectName, note: &Note) -> Option<Encryption> {
+        let encrypted = of.encrypted?;
+        let is_to = |all: &[String]| Encrypted::new(encrypted.stored, all.iter().map(String::as_str)) == encrypted;
+        let ours: Vec<String> = self.recipients.iter().map(|it| it.text().to_owned()).collect();
+        let recipients = [&note.recipients, &ours].into_iter().find(|it| is_to(it));
+        Some(Encryption {
+            scheme: "age".into(),
+            recipients: recipients.map_or_else(Vec::new, |all| all.iter().map(|it| it.as_str().into()).collect()),
+        })
+    }
+
+    /// Sends a manifest or a record.
+    fn send_document(&self, remote: &Remote, name: &str) -> Result<(), Failure> {
+        let bucket = &remote.bucket;
+        let bytes = self
+            .files
+            .read(name, COLLECTION_BYTES_MAX)
+            .map_err(|error| failure("read", &self.files.path(name), &error))?;
+        let (sha256, until) = (Sha256Hash::of(&bytes), bucket.retain_until());
+        let by = by(bytes.len() as u64);
+        let put = bucket.put_or_confirm(name, Payload::Bytes(&bytes), sha256, until, by);
+        put.map(drop)
+    }
+}
+
+/// What was sent.
+enum Done {
+    Artefact(Box<Arrived>),
+    Document,
+}
+
+impl DirVault {
+    /// Sends what waits, in the order of the names, until the bucket cannot be reached. A bucket that has not shown that it locks is
+    /// asked to before. Nothing is sent without a bucket.
+    ///
+    /// # Errors
+    /// When what waits cannot be listed. Why something still waits is no error.
+    pub fn send(&self) -> Result<Sent, Failure> {
+        let shared = self.writable()?;
+        let mut sent = Sent::default();
+        let Some(remote) = &shared.remote else {
+            sent.waiting = Some(0);
+            return Ok(sent);
+        };
+        let mut refusals = remote.sending.lock().unwrap_or_else(PoisonError::into_inner);
+        let list = || {
+            let listed = shared.files.list(OUTBOX);
+            listed.map_err(|error| failure("list", &shared.files.path(OUTBOX), &error))
+        };
+        let mut notes = list()?;
+        notes.sort_unstable();
+        refusals.retain(|note, _| notes.binary_search(note).is_ok());
+        let is_proved = remote.state().has_proved;
+        if !notes.is_empty()
+            && !is_proved
+            && let Err(failure) = remote.prove()
+        {
+            sent.waiting = Some(notes.len() as u64);
+            sent.failure = Some(failure);
+            sent.is_held_up = true;
+            return Ok(sent);
+        }
+        for note in &notes {
+            if let Some(refused) = refusals.get(note).filter(|it| it.until > Instant::now()) {
+                sent.failure.get_or_insert_with(|| refused.failure.clone());
+                continue;
+            }
+            match shared.send_queued(remote, note) {
+                Ok(done) => {
+                    refusals.remove(note);
+                    match done {
+                        Some(Done::Artefact(arrived)) => sent.artefacts.push(*arrived),
+                        Some(Done::Document) => sent.documents += 1,
+                        None => {}
+                    }
+                }
+                Err(failure) if is_outage(&failure) => {
+                    sent.is_held_up = true;
+                    sent.failure = Some(failure);
+                    break;
+                }
+                Err(failure) => {
+                    refuse(&mut refusals, note, &failure);
+                    sent.failure.get_or_insert(failure);
+                }
+            }
+        }
+        remote.heard(sent.failure.as_ref().filter(|_| sent.is_held_up));
+        sent.waiting = list().ok().map(|it| it.len() as u64);
+        Ok(sent)
+    }
+
+    /// Whether an artefact that is stored so waits to be sent.
+    #[must_use]
+    pub fn is_waiting(&self, artefact: Sha256Hash, storage: &Storage) -> bool {
+        let note = note_of(&ObjectName::of(artefact, storage).to_string());
+        self.shared.files.path(&format!("{OUTBOX}/{note}")).exists()
+    }
+
+    /// What waits to be sent.
+    ///
+    /// # Errors
+    /// When it cannot be listed.
+    pub fn waiting(&self) -> Result<Waiting, Failure> {
+        let files = &self.shared.files;
+        let failed = |error: &io::Error| failure("list", &files.path(OUTBOX), error);
+        let mut waiting = Waiting::default();
+        for note in files.list(OUTBOX).map_err(|error| failed(&error))? {
+            let at = match files.path(&format!("{OUTBOX}/{note}")).symlink_metadata() {
+                Ok(about) => about.modified().map_err(|error| failed(&error))?,
+                // It was sent in between.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(failed(&error)),
+            };
+            waiting.files += 1;
+            waiting.artefacts += u64::from(matches!(Queued::parse(&note), Some(Queued::Artefact(_))));
+            let since = at.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+            let at = Timestamp::from_micros(u64::try_from(since.as_micros()).unwrap_or(u64::MAX));
+            waiting.since = Some(waiting.since.map_or(at, |it| it.min(at)));
+        }
+        Ok(waiting)
+    }
+}
+
+/// Remembers that something was refused. The first time it is tried again in the next round.
+fn refuse(refusals: &mut Refusals, note: &str, failure: &Failure) {
+    if refusals.len() >= REFUSALS_MAX && !refusals.contains_key(note) {
+        return;
+    }
+    let times = refusals.get(note).map_or(0, |it| it.times);
+    let pause = match times {
+        0 => Duration::ZERO,
+        times => REFUSED_MAX.min(REFUSED * 2_u32.saturating_pow((times - 1).min(16))),
+    };
+    let refused = Refused {
+        times: times.saturating_add(1),
+        until: Instant::now() + pause,
+        failure: failure.clone(),
+    };
+    refusals.insert(note.to_owned(), refused);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_parsed_and_never_believed() {
+        let hash = Sha256Hash::of(b"a");
+        let of = ObjectName {
+            artefact: hash,
+            encrypted: None,
+        };
+        assert_eq!(Queued::parse(&note_of(&of.to_string())), Some(Queued::Artefact(of)));
+        let record = format!("records+INC-3+EV-17+{hash}.json");
+        for note in ["manifests+INC-3+EV-17+00000001.json", &record] {
+            let queued = Queued::parse(note).expect("it is one");
+            assert_eq!(note_of(&queued.file()), note);
+        }
+        for note in [
+            "..+..+etc+passwd",
+            "manifests+..+..+x",
+            "manifests+INC-3+EV-17+..",
+            "manifests+INC-3+EV-17+1.json",
+            "manifests+INC-3+EV-17+00000001.json+",
+            "manifests+INC-3+EV-17+../00000001.json",
+            "manifests/INC-3/EV-17/00000001.json",
+            "manifests+INC-03+EV-17+00000001.json",
+            "records+INC-3+EV-17+00000001.json",
+            "lock",
+            "",
+        ] {
+            assert_eq!(Queued::parse(note), None, "{note}");
+        }
+    }
+
+    #[test]
+    fn a_note_says_why_and_for_whom() {
+        let note = Note {
+            why: "it was\naway".into(),
+            recipients: vec!["age1x".into(), "age1y".into()],
+        };
+        let read = Note::parse(&note.to_text());
+        assert_eq!((&*read.why, read.recipients.len()), ("it wasaway", 2));
+        let empty = Note::parse("");
+        assert_eq!((&*empty.why, empty.recipients.len()), ("", 0));
+    }
+}
