@@ -13,15 +13,15 @@ mod picture;
 mod sheet;
 mod text;
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use serde::Serialize;
 use staunch_connectors::logs::Same;
 use staunch_model::{Printable, Record, Span, Timestamp};
 use staunch_server::dto::{IncidentAnswer, IncidentDetail, IncidentRow, TimelineEntry};
-use staunch_store::DirVault;
 
 pub(super) use self::entry::Basis;
 use self::entry::{Also, Entry, JOINED, Lane};
@@ -30,7 +30,9 @@ use self::measures::{Clock, Measures, clocks, measures};
 use self::sheet::csv;
 use self::text::text;
 use crate::cli::{FurtherArgs, TimelineFormat};
+use crate::commands::evidence::reading::Reading;
 use crate::exit::{Exit, Fault};
+use crate::files::cannot_write;
 use crate::output::{Output, json, print, say};
 
 #[derive(Debug, Serialize)]
@@ -73,7 +75,7 @@ pub(super) struct Shown<'a> {
     /// What else is asked for.
     pub(super) further: &'a FurtherArgs,
     /// The vault, or why there is none to look into.
-    pub(super) vault: Result<&'a DirVault, String>,
+    pub(super) vault: Result<&'a Reading, String>,
 }
 
 /// Shows the timeline of `answer`, or writes it into a file.
@@ -141,12 +143,19 @@ pub(super) fn write_new(file: &Path, text: &str, what: &str) -> Result<(), Fault
     let mut made = OpenOptions::new()
         .write(true)
         .create_new(true)
+        // What evidence says is in it.
+        .mode(0o600)
         .open(file)
         .map_err(|error| {
             Fault::doing(Exit::Failed, format!("cannot make {shown}"), &error).hint("name a file that is not there")
         })?;
-    made.write_all(text.as_bytes())
-        .map_err(|error| Fault::doing(Exit::Failed, format!("cannot write {shown}"), &error))?;
+    if let Err(error) = made.write_all(text.as_bytes()) {
+        // Half of it is of no use, and would be in the way of the next try.
+        let left = fs::remove_file(file).err().map_or_else(String::new, |error| {
+            format!("; what was written is left in it, because it cannot be removed: {error}")
+        });
+        return Err(cannot_write(&format!("cannot write {shown}{left}"), &error));
+    }
     say(&format!("{what} is in {shown}"));
     Ok(())
 }

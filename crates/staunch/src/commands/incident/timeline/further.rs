@@ -19,13 +19,13 @@ use serde::Serialize;
 use staunch_connectors::logs::{self, Fact, Format, Tally};
 use staunch_model::{Printable, Span, Timestamp};
 use staunch_server::dto::IncidentDetail;
-use staunch_store::DirVault;
 
 use self::interest::Interest;
 use self::unpack::{UNPACKED_BYTES_MAX, Unpacked};
 use super::measures::Clock;
 use super::{Basis, Entry, Lane};
 use crate::cli::{ClockOffset, FurtherArgs, LogFile};
+use crate::commands::evidence::reading::Reading;
 use crate::exit::{Exit, Fault};
 
 /// Entries of logs and evidence together. A page has some hundred bytes for each, and nobody reads more.
@@ -140,7 +140,7 @@ pub(super) struct Further {
 pub(super) fn read(
     detail: &IncidentDetail,
     args: &FurtherArgs,
-    vault: Result<&DirVault, String>,
+    vault: Result<&Reading, String>,
 ) -> Result<Further, Fault> {
     check_names(detail, args)?;
     let mut further = Further {
@@ -162,7 +162,7 @@ pub(super) fn read(
     further.logs_left = args.logs.len();
     if args.evidence {
         match vault {
-            Ok(vault) => further.evidence(detail.incident.id, vault, args, &mut interest),
+            Ok(reading) => further.evidence(reading, args, &mut interest),
             Err(why) => further.tells.missing.push(why),
         }
     }

@@ -9,13 +9,12 @@ use std::io;
 
 use serde_json::Value;
 use staunch_connectors::logs::{Format, Kind, Parties, ReadError, Same};
-use staunch_model::{EvidenceKind, IncidentId, Printable, Timestamp};
-
-use staunch_store::DirVault;
+use staunch_model::{EvidenceKind, Printable, Timestamp};
 
 use super::interest::Interest;
 use super::{ENTRIES_MAX, Found, Further, LogRead, OF_EVIDENCE, rank};
 use crate::cli::FurtherArgs;
+use crate::commands::evidence::reading::Reading;
 use crate::commands::incident::graph::facts::{Began, Facts, Login, ProcessKey};
 use crate::commands::incident::sealed::{self, Kept};
 use crate::commands::incident::timeline::{Basis, Entry, Lane};
@@ -38,19 +37,13 @@ struct Seen {
 }
 
 impl Further {
-    /// Adds what `vault` holds of `incident`. What its processes are comes to be a part of `interest`.
-    pub(super) fn evidence(
-        &mut self,
-        incident: IncidentId,
-        vault: &DirVault,
-        args: &FurtherArgs,
-        interest: &mut Interest,
-    ) {
-        let read = sealed::read(vault, incident);
+    /// Adds what is sealed. What its processes are comes to be a part of `interest`.
+    pub(super) fn evidence(&mut self, reading: &Reading, args: &FurtherArgs, interest: &mut Interest) {
+        let read = sealed::read(reading);
         self.tells.missing.extend(read.missing);
         let facts = Facts::of(&read.sealed);
         interest.pids.extend(pids(&facts, interest));
-        let (kept, missing) = sealed::kept(vault, incident);
+        let (kept, missing) = sealed::kept(reading);
         self.tells.missing.extend(missing);
 
         self.origins += 1;
@@ -64,7 +57,7 @@ impl Further {
         let files = kept
             .iter()
             .filter(|it| it.is_list)
-            .flat_map(|it| match it.document(vault) {
+            .flat_map(|it| match it.document(reading) {
                 Ok(list) => files(&list, &it.evidence.to_string()),
                 Err(why) => {
                     let what = format!("{} (files): {}", it.evidence, Printable(&why));
@@ -94,12 +87,12 @@ impl Further {
         }
         self.logs_left += kept.iter().filter(|it| !it.is_list).count();
         for it in kept.iter().filter(|it| !it.is_list) {
-            self.kept(it, vault, args, interest);
+            self.kept(it, reading, args, interest);
         }
     }
 
     /// Adds what a log says that was kept.
-    fn kept(&mut self, kept: &Kept, vault: &DirVault, args: &FurtherArgs, interest: &Interest) {
+    fn kept(&mut self, kept: &Kept, reading: &Reading, args: &FurtherArgs, interest: &Interest) {
         let format = (kept.kind == EvidenceKind::Journal).then_some(Format::Journal);
         let name = kept.from.rsplit('/').next().unwrap_or(&kept.from);
         let name = match format {
@@ -113,7 +106,7 @@ impl Further {
             ..LogRead::default()
         };
         let before = self.found.len();
-        let failed = match kept.open(vault) {
+        let failed = match kept.open(reading) {
             Ok(mut from) => {
                 let lines = self.lines(&mut from, format, (&name, Lane::Log), args, interest, &mut read);
                 // Only at the end of its bytes it is proved; what is unpacked may end before.
