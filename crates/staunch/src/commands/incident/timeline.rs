@@ -47,6 +47,9 @@ struct Timeline<'a> {
     /// What became of each log.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     logs: Vec<LogRead>,
+    /// What of evidence is not shown.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    hidden: Vec<String>,
     /// What is not known, because evidence could not be read.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     missing: Vec<String>,
@@ -176,6 +179,7 @@ fn timeline(detail: &IncidentDetail, further: Further) -> Timeline<'_> {
         clocks,
         window: tells.window,
         logs: tells.logs,
+        hidden: tells.hidden,
         missing: tells.missing,
         entries,
         left_out: LeftOut {
@@ -248,6 +252,7 @@ impl Timeline<'_> {
     /// What is to be told of the logs and of what is missing, a line each. Safe to show.
     fn told(&self) -> Vec<String> {
         let logs = self.logs.iter().map(LogRead::words);
+        let logs = logs.chain(self.hidden.iter().cloned());
         logs.chain(self.missing.iter().map(|it| format!("not known: {it}")))
             .collect()
     }
@@ -301,6 +306,25 @@ pub(super) fn short(us: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_with_what_evidence_says_is_for_its_owner_alone() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("timeline.html");
+        write_new(&file, "words", "it").expect("it is written");
+        let mode = fs::metadata(&file).expect("it is there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let fault = write_new(&file, "others", "it").expect_err("it is there already");
+        assert!(fault.advice().is_some_and(|it| it.contains("not there")), "{fault:?}");
+        assert_eq!(fs::read_to_string(&file).expect("it is there"), "words");
+        // Every write to it fails as on a full disk.
+        let full = Path::new("/dev/full");
+        let error = fs::write(full, "x").expect_err("it is full");
+        let fault = cannot_write("cannot write it", &error);
+        assert!(fault.exit == Exit::Busy && fault.advice().is_some(), "{fault:?}");
+    }
 
     #[test]
     fn lengths_of_time_are_short() {

@@ -11,7 +11,7 @@ use serde_json::Value;
 use staunch_connectors::logs::{Format, Kind, Parties, ReadError, Same};
 use staunch_model::{EvidenceKind, Printable, Timestamp};
 
-use super::interest::Interest;
+use super::interest::{About, Interest};
 use super::{ENTRIES_MAX, Found, Further, LogRead, OF_EVIDENCE, rank};
 use crate::cli::FurtherArgs;
 use crate::commands::evidence::reading::Reading;
@@ -52,7 +52,15 @@ impl Further {
         seen.extend(logins(&facts));
         seen.extend(connections(&facts));
         let mut no_room: u64 = 0;
-        let is_shown = |it: &Seen| interest.is_within(it.at) && interest.is_about(&it.parties);
+        // All of it was there when it was taken, which is beside the incident whatever it is about: what names only the
+        // attacked side is no more than what the machine does all day.
+        let mut only_attacked: u64 = 0;
+        let is_shown = |it: &Seen| {
+            let about = interest.about(&it.parties);
+            let is_within = interest.is_within(it.at);
+            only_attacked += u64::from(is_within && about == About::AttackedSide);
+            is_within && about == About::Incident
+        };
         // Files are those that the playbook names: all of them are about the incident.
         let files = kept
             .iter()
@@ -80,6 +88,12 @@ impl Further {
                 ..Entry::new(it.at, (Lane::Found, it.basis, it.what))
             };
             self.found.push(Found { entry, origin, rank });
+        }
+        if only_attacked > 0 {
+            let what = format!(
+                "evidence: {only_attacked} connections that name only the attacked side are not shown; --all shows them"
+            );
+            self.tells.hidden.push(what);
         }
         if no_room > 0 {
             let what = format!("{no_room} more things in evidence, for which there was no room");
