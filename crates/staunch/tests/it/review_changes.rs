@@ -406,7 +406,7 @@ fn what_a_person_released_as_benign_is_never_touched_and_its_words_stay_words() 
             "+".to_owned(),
             "+[[never_touch.networks]]".to_owned(),
             "+network = \"203.0.113.1/32\"".to_owned(),
-            format!("+reason = \"INC-1: TX-1 was released as a mistake (record {record})\""),
+            format!("+reason = \"INC-1: TX-1 was released, for the reason in record {record}\""),
         ]
     );
     assert_eq!(backtest(change, "newly_spared"), [1, 1], "{change}");
