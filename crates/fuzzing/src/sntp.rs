@@ -62,7 +62,11 @@ pub fn run(data: &[u8]) {
                     moved[at..at + 4].copy_from_slice(&(seconds + 1).to_be_bytes());
                 }
                 let moved = question.answer(&moved, received).expect("it differs in its times only");
-                assert_eq!(moved.offset_us, told.offset_us - 1_000_000);
+                // Halves are cut off towards zero.
+                assert!(
+                    (moved.offset_us - (told.offset_us - 1_000_000)).abs() <= 1,
+                    "{told:?}, {moved:?}"
+                );
                 assert_eq!(moved.error_max_us, told.error_max_us);
             }
         }

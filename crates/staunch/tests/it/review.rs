@@ -97,7 +97,7 @@ fn a_review_holds_what_is_recorded_and_its_tests_fail_when_the_playbook_changes(
         "{report}"
     );
     assert!(
-        report.contains("## What people decided") && report.contains("\\<b\\>ours"),
+        report.contains("## What people decided") && report.contains("\\<b>ours"),
         "{report}"
     );
     assert!(!text(&dir, "report.html").contains("<b>ours"));

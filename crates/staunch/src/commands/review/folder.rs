@@ -245,18 +245,21 @@ mod tests {
                 fs::create_dir(&dir).expect("our folder");
             }
             let all_have_made = Barrier::new(4);
-            let written: Vec<bool> = thread::scope(|scope| {
+            let written: Vec<(bool, bool)> = thread::scope(|scope| {
                 let one = |_| {
                     scope.spawn(|| {
                         let made = Folder::make(&dir, false);
                         all_have_made.wait();
-                        made.is_ok_and(|mut it| it.write("a/b", b"x").and_then(|()| it.finish()).is_ok())
+                        let is_made = made.is_ok();
+                        let write = |mut it: Folder| it.write("a/b", b"x").and_then(|()| it.finish());
+                        (is_made, made.and_then(write).is_ok())
                     })
                 };
                 let all: Vec<_> = (0..4).map(one).collect();
                 all.into_iter().map(|it| it.join().expect("it ends")).collect()
             });
-            assert_eq!(written.iter().filter(|it| **it).count(), 1, "{written:?}");
+            let count = |it: (bool, bool)| written.iter().filter(|other| **other == it).count();
+            assert_eq!((count((true, true)), count((false, false))), (1, 3), "{written:?}");
             assert_eq!(fs::read(dir.join("a/b")).expect("it is written"), b"x");
             let why = Folder::make(&dir, false).expect_err("there is a review").told();
             assert!(why.contains("is not empty"), "{why}");

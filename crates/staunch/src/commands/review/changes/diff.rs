@@ -354,6 +354,7 @@ mod tests {
             for hunk in [
                 format!("@@ -{at} +{at} @@\n-a\n+b\n"),
                 format!("@@ -{at},0 +{at} @@\n+b\n"),
+                format!("@@ -{at},3 +{at},3 @@\n-a\n-b\n-c\n+d\n+e\n+f\n"),
             ] {
                 let patch = Patch::read(&format!("--- a/x\n+++ b/x\n{hunk}"));
                 if let Ok(patch) = patch {
