@@ -24,7 +24,7 @@ const LAST_OF_ERA_US: i128 = ((1 << 32) - 2_208_988_800) * 1_000_000;
 fn server_time(bytes: &[u8]) -> i128 {
     let number = bytes.iter().fold(0_i128, |all, byte| all << 8 | i128::from(*byte));
     let era = if bytes[0] >= 0x80 { 0 } else { 1 << 32 };
-    ((number >> 32) + era - 2_208_988_800) * 1_000_000 + ((number & 0xffff_ffff) * 1_000_000 >> 32)
+    ((number >> 32) + era - 2_208_988_800) * 1_000_000 + (((number & 0xffff_ffff) * 1_000_000) >> 32)
 }
 
 /// Reads one.

@@ -65,7 +65,7 @@ fn of_shape(shape: &Shape<'_>) -> Option<Format> {
     if let Some((format, ..)) = TEXTS.iter().find(|(_, key, begin)| says(key, begin)) {
         return Some(*format);
     }
-    let has = |key: &&str| shape.keys.iter().any(|it| *it == key.as_bytes());
+    let has = |key: &&str| shape.keys.contains(&key.as_bytes());
     let found = KEYS.iter().find(|(_, keys)| keys.iter().all(has));
     found.map(|(format, _)| *format)
 }

@@ -3,7 +3,7 @@
 //! Every text goes through [`escape`], whoever wrote it: attackers write the words of events.
 //!
 //! In print, each picture has a page of its own, as wide as A4 across and as high as the picture needs at that width: so it is
-//! neither cut nor too small to be read. What prints on A4 scales that page. All else is on A4.
+//! neither cut nor too small to be read. What prints on A4 scales that page. All else is on A4, and causes that fit there too.
 
 use std::fmt::Write as _;
 
@@ -52,7 +52,7 @@ svg .lane{font-size:12px;font-weight:600}svg .label{font-size:11px}
 @media print{:root{color-scheme:light;--bg:#fff;--ink:#000;--faint:#333;--line:#0006;--shade:#0000000a;--event:#000;--incident:#000;\
 --evidence:#000;--transaction:#000;--notice:#000;--person:#000;--log:#000;--found:#000}\
 body{font-size:10pt;max-width:none;margin:0;padding:0}.scroll{overflow:visible}.picture{min-width:0}\
-.course{page:course}.causes{page:causes}details,li{break-inside:avoid}\
+.course{page:course}details,li,.causes{break-inside:avoid}\
 .sum{grid-template-columns:repeat(6,1fr)}.sum div,tr,.picture,.legend{break-inside:avoid}h2,caption,thead{break-after:avoid}tbody tr:nth-child(-n+2){break-before:avoid}thead{display:table-header-group}\
 svg.graph{max-width:100%;height:auto}details::details-content{content-visibility:visible;block-size:auto}}";
 
@@ -145,7 +145,12 @@ fn sheets(course: &str, causes: Option<&str>) -> String {
     if let Some([width, height]) = causes.map(size) {
         let mm = 25.4 / 96.0;
         let scale = (PRINTED_MM / (width * mm)).min(1.0);
-        rules.push_str(&sheet("causes", height * mm * scale + BESIDE_CAUSES_MM));
+        let height = height * mm * scale + BESIDE_CAUSES_MM;
+        // What fits on a sheet of A4 leaves room for what follows.
+        if height > SHEET_MM[1] {
+            rules.push_str(&sheet("causes", height));
+            rules.push_str("@media print{.causes{page:causes}}");
+        }
     }
     rules
 }
