@@ -3,9 +3,9 @@
 //! Never opens a file, never looks at a clock and never judges what belongs to an incident: bytes in, facts out.
 //!
 //! A log is hostile: attackers write words of it, and lines that look like those of others. No line is longer than
-//! [`LINE_BYTES_MAX`] and no document than [`DOCUMENT_BYTES_MAX`]. In memory is one line at a time; of audit records, those of
-//! the events whose other records may follow, up to a bound; of a document, all of it. Texts of a fact are cut. They are as
-//! they came: show them with [`staunch_model::Printable`] only.
+//! [`LINE_BYTES_MAX`] and no document than [`DOCUMENT_BYTES_MAX`]. In memory is one line at a time; of audit records,
+//! those of the events whose other records may follow, up to a bound; of a document, all of it. Texts of a fact are
+//! cut. They are as they came: show them with [`staunch_model::Printable`] only.
 
 use std::io::{self, BufRead, Read as _};
 use std::net::IpAddr;

@@ -1,7 +1,8 @@
 //! By the first byte: a file of age, the key of a recipient, or a file of identities.
 //!
-//! What holds: what is decrypted with the key of the seeds ends as it was proved; a key is written as it was read, by an encoder
-//! that is written down here a second time; a secret key is read back; and what is said of the others can be shown.
+//! What holds: what is decrypted with the key of the seeds ends as it was proved; a key is written as it was read, by
+//! an encoder that is written down here a second time; a secret key is read back; and what is said of the others can be
+//! shown.
 
 use std::io::Read as _;
 

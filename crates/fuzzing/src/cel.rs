@@ -1,8 +1,8 @@
 //! Expressions: an expression on the first line, an event as JSON on the others.
 //!
 //! What holds: a trigger fires exactly when every clause that is explained to people is true; an unknown clause never
-//! fires; what a trigger is said to have looked at is so in the event; what is the key of an incident and what an act is
-//! aimed at are the same, where the same expression makes both; targets are canonical.
+//! fires; what a trigger is said to have looked at is so in the event; what is the key of an incident and what an act
+//! is aimed at are the same, where the same expression makes both; targets are canonical.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -146,9 +146,9 @@ fn assert_one(compiled: &Compiled, event: &EventView<'_>) {
     }
 }
 
-/// Whether a test that a trigger is said to have made holds, by this second reading of it; `None` where this does not say:
-/// a regular expression, and what is no text, number or truth value. Some triggers make letters small, and numbers are rounded
-/// here: with `is_cased` it says so only when it holds without that.
+/// Whether a test that a trigger is said to have made holds, by this second reading of it; `None` where this does not
+/// say: a regular expression, and what is no text, number or truth value. Some triggers make letters small, and numbers
+/// are rounded here: with `is_cased` it says so only when it holds without that.
 fn holds(seen: &Seen, event: &EventView<'_>, is_cased: bool) -> Option<bool> {
     let found = match &seen.field {
         SeenField::Decoded { value, .. } => Some(value.clone()),

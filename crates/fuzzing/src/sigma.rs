@@ -1,7 +1,8 @@
 //! Sigma rules: a rule, a zero byte, then an event as JSON.
 //!
-//! What holds: reading and trying end; why a rule is refused is one line that can be shown; a rule that is read says nothing else
-//! when blank lines and a comment are put before it; the same rule with its condition denied selects exactly the other events.
+//! What holds: reading and trying end; why a rule is refused is one line that can be shown; a rule that is read says
+//! nothing else when blank lines and a comment are put before it; the same rule with its condition denied selects
+//! exactly the other events.
 
 use serde_json::Value;
 use staunch_playbook::sigma::Rule;

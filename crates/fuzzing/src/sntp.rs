@@ -1,8 +1,8 @@
 //! The answer of a time server.
 //!
-//! What holds: what tells something was asked for, and is no more wrong than it can be: the moment at which the server sent its
-//! answer lies between the question and the answer, by the clock that the offset and its bound make of ours; what is said of
-//! others can be shown.
+//! What holds: what tells something was asked for, and is no more wrong than it can be: the moment at which the server
+//! sent its answer lies between the question and the answer, by the clock that the offset and its bound make of ours;
+//! what is said of others can be shown.
 
 use staunch_connectors::sntp::Question;
 use staunch_model::Timestamp;
@@ -15,12 +15,13 @@ pub const COOKIE: [u8; 8] = *b"a cookie";
 /// Between the question and the answer.
 const UNDER_WAY_US: i128 = 40_000;
 
-/// The first and the last second of the era of NTP that began in 1900 which are told from those of the next one, since 1970.
+/// The first and the last second of the era of NTP that began in 1900 which are told from those of the next one, since
+/// 1970.
 const FIRST_OF_ERA_US: i128 = ((1 << 31) - 2_208_988_800) * 1_000_000;
 const LAST_OF_ERA_US: i128 = ((1 << 32) - 2_208_988_800) * 1_000_000;
 
-/// A time of a packet in microseconds since 1970 (RFC 5905, section 6): of the era from 1900 on when its first bit is set, else of
-/// the next one.
+/// A time of a packet in microseconds since 1970 (RFC 5905, section 6): of the era from 1900 on when its first bit is
+/// set, else of the next one.
 fn server_time(bytes: &[u8]) -> i128 {
     let number = bytes.iter().fold(0_i128, |all, byte| all << 8 | i128::from(*byte));
     let era = if bytes[0] >= 0x80 { 0 } else { 1 << 32 };

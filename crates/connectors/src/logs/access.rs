@@ -1,8 +1,8 @@
-//! Access logs of web servers, in the common or the combined format of Apache and nginx, with or without the virtual host in
-//! front.
+//! Access logs of web servers, in the common or the combined format of Apache and nginx, with or without the virtual
+//! host in front.
 //!
-//! Who asks writes all of it but his address and the time: both servers write a quotation mark of his with a backslash, so that
-//! what stands before `] "` is theirs. (Formats: Apache `mod_log_config`; nginx `ngx_http_log_module`.)
+//! Who asks writes all of it but his address and the time: both servers write a quotation mark of his with a backslash,
+//! so that what stands before `] "` is theirs. (Formats: Apache `mod_log_config`; nginx `ngx_http_log_module`.)
 
 use std::net::IpAddr;
 

@@ -240,8 +240,8 @@ fn command(view: &EventView<'_>) -> Option<String> {
     Some(arguments.join(" "))
 }
 
-/// The address and the port of a `sockaddr_in` or a `sockaddr_in6` in hexadecimal (sockaddr(3type), ip(7), ipv6(7)). The family
-/// is in the order of the machine, so that either is taken; all else is in that of the network.
+/// The address and the port of a `sockaddr_in` or a `sockaddr_in6` in hexadecimal (sockaddr(3type), ip(7), ipv6(7)).
+/// The family is in the order of the machine, so that either is taken; all else is in that of the network.
 fn sockaddr(hex: &str) -> Option<(IpAddr, u16)> {
     /// All of a `sockaddr_in6` up to its address.
     const BYTES_MAX: usize = 24;

@@ -1,7 +1,7 @@
 //! Which format a log is written in, by its beginning.
 //!
-//! Of JSON the keys of the first value count, and of what it is wrapped in: those of a map deeper in it, such as tags, and the
-//! words of texts, are chosen by others. A guess is told to people, who can say otherwise.
+//! Of JSON the keys of the first value count, and of what it is wrapped in: those of a map deeper in it, such as tags,
+//! and the words of texts, are chosen by others. A guess is told to people, who can say otherwise.
 
 use super::shape::{Shape, shapes};
 use super::{Format, access, flow, json, plain};

@@ -1,4 +1,5 @@
-//! Lines that begin with a time, of whatever program: what they say is text. Of sshd, dnsmasq and BIND more is understood.
+//! Lines that begin with a time, of whatever program: what they say is text. Of sshd, dnsmasq and BIND more is
+//! understood.
 //!
 //! Anybody who may write to such a log may write any line of it: what is understood is what the line says, not what
 //! happened.
@@ -164,8 +165,8 @@ fn asked_dnsmasq(text: &str) -> Option<(std::net::IpAddr, &str, &str)> {
     (!name.contains(' ')).then_some((client, name, of_type))
 }
 
-/// `client @0x7f 192.0.2.1#53412 (example.com): query: example.com IN A +E(0)K (192.0.2.53)`, where category, severity, the
-/// number in memory and the view need not be.
+/// `client @0x7f 192.0.2.1#53412 (example.com): query: example.com IN A +E(0)K (192.0.2.53)`, where category, severity,
+/// the number in memory and the view need not be.
 fn asked_bind(text: &str) -> Option<(std::net::IpAddr, &str, &str)> {
     let text = text.strip_prefix("queries: ").unwrap_or(text);
     let text = text.strip_prefix("info: ").unwrap_or(text).strip_prefix("client ")?;

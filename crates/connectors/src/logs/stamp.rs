@@ -15,9 +15,9 @@ const MONTHS: [&str; 12] = [
 /// A time, what of it is not said, and the text behind it.
 pub(super) type Stamped<'l> = (Timestamp, Vec<Missing>, &'l str);
 
-/// The time that `line` begins with, perhaps in brackets: as RFC 3339 says it, with a blank in its middle, slashes in its
-/// date, a comma before its decimals or without a zone; as RFC 3164 says it, with or without a year; as BIND says it; or in
-/// seconds or milliseconds since 1970.
+/// The time that `line` begins with, perhaps in brackets: as RFC 3339 says it, with a blank in its middle, slashes in
+/// its date, a comma before its decimals or without a zone; as RFC 3164 says it, with or without a year; as BIND says
+/// it; or in seconds or milliseconds since 1970.
 pub(super) fn stamp(line: &str, around: Timestamp) -> Option<Stamped<'_>> {
     let (opened, line) = match line.strip_prefix('[') {
         Some(line) => (true, line),
@@ -104,7 +104,8 @@ pub(super) fn of_access(text: &str) -> Option<(Timestamp, &str)> {
     Some((time::read(&format!("{date}T{clock}{zone}"))?, rest))
 }
 
-/// `1795737605`, `1795737605.678` and `1795737605678`: since 2001-09-09, when there came to be as many digits, until 2286.
+/// `1795737605`, `1795737605.678` and `1795737605678`: since 2001-09-09, when there came to be as many digits, until
+/// 2286.
 fn since_epoch(line: &str) -> Option<Stamped<'_>> {
     let digits = line.bytes().take_while(u8::is_ascii_digit).count();
     let (number, rest) = line.split_at(digits);

@@ -153,7 +153,8 @@ pub(crate) struct FurtherArgs {
     /// Add what happened so long after the last entry of the journal
     #[arg(long, value_name = "SPAN", default_value = "1h", help_heading = "Logs and evidence")]
     pub(crate) after: Span,
-    /// Add also what is about none of the addresses, accounts, processes and hosts of the incident, or only about the attacked side
+    /// Add also what is about none of the addresses, accounts, processes and hosts of the incident, or only about the
+    /// attacked side
     #[arg(long, help_heading = "Logs and evidence")]
     pub(crate) all: bool,
     /// When several say the same, the words of these come first

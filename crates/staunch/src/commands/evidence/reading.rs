@@ -1,7 +1,7 @@
 //! Evidence that other commands read: for the graph of causes, and for the timeline.
 //!
-//! Gives away no byte that is not written down before, as `evidence get` does, and none of an artefact that is not as long as
-//! its manifest says.
+//! Gives away no byte that is not written down before, as `evidence get` does, and none of an artefact that is not as
+//! long as its manifest says.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;

@@ -70,8 +70,8 @@ fn paragraph(text: &str) -> String {
     }
 }
 
-/// `text` as words of Markdown (CommonMark 0.31, and the tables and links of GitHub's): only what could be markup where it stands
-/// has a backslash, because people go on writing in it.
+/// `text` as words of Markdown (CommonMark 0.31, and the tables and links of GitHub's): only what could be markup where
+/// it stands has a backslash, because people go on writing in it.
 fn inline(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     let all: Vec<char> = text.trim().chars().collect();

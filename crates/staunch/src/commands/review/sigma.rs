@@ -234,8 +234,8 @@ impl Draft {
     }
 }
 
-/// Author, date and tags, as the specification of Sigma has them: a date is that of the day on which the incident opened, and a
-/// tag is a technique that the playbook answers, in the namespace `attack`.
+/// Author, date and tags, as the specification of Sigma has them: a date is that of the day on which the incident
+/// opened, and a tag is a technique that the playbook answers, in the namespace `attack`.
 fn head<'a>(incident: IncidentId, opened: Timestamp, attack: impl Iterator<Item = &'a str>) -> String {
     let date: String = opened.to_string().chars().take(10).collect();
     let mut head = format!(

@@ -2,8 +2,9 @@
 //!
 //! Every text goes through [`escape`], whoever wrote it: attackers write the words of events.
 //!
-//! In print, each picture has a page of its own, as wide as A4 across and as high as the picture needs at that width: so it is
-//! neither cut nor too small to be read. What prints on A4 scales that page. All else is on A4, and causes that fit there too.
+//! In print, each picture has a page of its own, as wide as A4 across and as high as the picture needs at that width:
+//! so it is neither cut nor too small to be read. What prints on A4 scales that page. All else is on A4, and causes
+//! that fit there too.
 
 use std::fmt::Write as _;
 

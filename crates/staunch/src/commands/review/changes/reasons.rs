@@ -25,8 +25,8 @@ const JOB_TIMEOUT_MAX: Span = Span::from_mins(5);
 /// Targets that are suggested never to be touched.
 const PROTECTED_MAX: usize = 5;
 
-/// Words of a person who releases what was none of an attacker's. Compared without case, as whole words. A mistake is none of
-/// them: what was a mistake may have been the release.
+/// Words of a person who releases what was none of an attacker's. Compared without case, as whole words. A mistake is
+/// none of them: what was a mistake may have been the release.
 const BENIGN: [&str; 5] = ["benign", "false positive", "false alarm", "our own", "harmless"];
 
 /// Words before one of these that say the opposite.
