@@ -3,8 +3,9 @@
 //! Never opens a file, never looks at a clock and never judges what belongs to an incident: bytes in, facts out.
 //!
 //! A log is hostile: attackers write words of it, and lines that look like those of others. No line is longer than
-//! [`LINE_BYTES_MAX`] and no document than [`DOCUMENT_BYTES_MAX`], one line at a time is in memory, and texts of a fact
-//! are cut. They are as they came: show them with [`staunch_model::Printable`] only.
+//! [`LINE_BYTES_MAX`] and no document than [`DOCUMENT_BYTES_MAX`]. In memory is one line at a time; of audit records,
+//! those of the events whose other records may follow, up to a bound; of a document, all of it. Texts of a fact are
+//! cut. They are as they came: show them with [`staunch_model::Printable`] only.
 
 use std::io::{self, BufRead, Read as _};
 use std::net::IpAddr;
@@ -13,6 +14,7 @@ use serde::Serialize;
 use staunch_model::{Event, Timestamp, text};
 use thiserror::Error;
 
+mod access;
 mod audit;
 mod flow;
 mod format;
@@ -20,6 +22,7 @@ mod guess;
 mod json;
 mod lines;
 mod plain;
+mod shape;
 mod stamp;
 
 pub use format::Format;
@@ -277,8 +280,11 @@ pub enum ReadError {
     /// Nobody says what it is, and it is not seen.
     #[error("its format is not known by its first lines")]
     Unknown,
+    /// There is nothing in it by which its format could be seen.
+    #[error("it is empty")]
+    Empty,
     /// It is one JSON document that is too large.
-    #[error("it is one JSON document of more than 64 MiB")]
+    #[error("it is one JSON document of more than {} MiB", DOCUMENT_BYTES_MAX >> 20)]
     TooLarge,
 }
 
@@ -346,9 +352,13 @@ fn whole(
     around: Timestamp,
     visit: &mut dyn FnMut(Fact),
 ) -> Result<(Format, Tally), ReadError> {
+    let begin = &head[..head.len().min(HEAD_BYTES)];
     let format = format
-        .or_else(|| guess(&head[..head.len().min(HEAD_BYTES)]))
-        .ok_or(ReadError::Unknown)?;
+        .or_else(|| guess(begin))
+        .ok_or_else(|| match begin.trim_ascii() {
+            [] => ReadError::Empty,
+            _ => ReadError::Unknown,
+        })?;
     let mut visitor = Visitor {
         tally: Tally::default(),
         visit,
@@ -389,6 +399,7 @@ enum Decoder {
     Audit(audit::Decoder),
     Flow(flow::Decoder),
     Plain(plain::Decoder),
+    Access,
 }
 
 impl Decoder {
@@ -396,6 +407,7 @@ impl Decoder {
         match format {
             Format::Auditd => Self::Audit(audit::Decoder::default()),
             Format::VpcFlow => Self::Flow(flow::Decoder::default()),
+            Format::Access => Self::Access,
             Format::Dnsmasq | Format::Log => Self::Plain(plain::Decoder::new(format, around)),
             _ => Self::Json(json::Decoder::new(format)),
         }
@@ -407,6 +419,7 @@ impl Decoder {
             Self::Audit(decoder) => decoder.line(line, visitor),
             Self::Flow(decoder) => visitor.take(decoder.line(line)),
             Self::Plain(decoder) => visitor.take(decoder.line(line)),
+            Self::Access => visitor.take(access::line(line)),
         }
     }
 

@@ -1,7 +1,8 @@
 //! Sigma rules: a rule, a zero byte, then an event as JSON.
 //!
-//! What holds: reading and trying end; the same event always gives the same answer; why a rule is refused is one line that can
-//! be shown; a rule that is read says nothing else when blank lines and a comment are put before it.
+//! What holds: reading and trying end; why a rule is refused is one line that can be shown; a rule that is read says
+//! nothing else when blank lines and a comment are put before it; the same rule with its condition denied selects
+//! exactly the other events.
 
 use serde_json::Value;
 use staunch_playbook::sigma::Rule;
@@ -23,7 +24,9 @@ pub fn run(data: &[u8]) {
         Ok(rule) => {
             let Ok(event) = event else { return };
             let matches = rule.matches(&event);
-            assert_eq!(rule.matches(&event), matches);
+            if let Some(denied) = denied(text).and_then(|it| Rule::read(&it).ok()) {
+                assert_eq!(denied.matches(&event), !matches, "what is denied is the opposite");
+            }
             let again = Rule::read(&format!("# A rule.\n\n{text}"));
             // The comment makes a rule longer that has just the most bytes.
             if let Ok(again) = again {
@@ -32,4 +35,23 @@ pub fn run(data: &[u8]) {
             }
         }
     }
+}
+
+/// The rule with `not ( )` around its condition, which stands alone on a line as plain words; `None` when it does not.
+fn denied(text: &str) -> Option<String> {
+    let mut conditions = text.lines().filter(|line| line.trim_start().starts_with("condition:"));
+    let (Some(line), None) = (conditions.next(), conditions.next()) else {
+        return None;
+    };
+    let (key, words) = line.split_once("condition:")?;
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, ' ' | '_' | '(' | ')' | '*');
+    let is_alone = key.chars().all(|c| c == ' ') && words.starts_with(' ') && words.chars().all(is_plain);
+    // A longer one goes on in the next line.
+    let mut after = text.lines().skip_while(|it| *it != line).skip(1);
+    let indent = key.len();
+    let ends = after
+        .next()
+        .is_none_or(|next| !next.starts_with(&" ".repeat(indent + 1)) && !next.trim().is_empty());
+    (is_alone && ends && !words.trim().is_empty())
+        .then(|| text.replacen(line, &format!("{key}condition: not ({words} )"), 1))
 }

@@ -24,7 +24,7 @@ pub(crate) use drill::{DrillCommand, DrillKeyArgs, DrillRunArgs, TabletopArgs};
 pub(crate) use evidence::{EvidenceCommand, EvidenceExportArgs, EvidenceGetArgs, EvidenceVerifyArgs, VaultArgs};
 pub(crate) use look::{
     ClockOffset, ContainmentCommand, FurtherArgs, GraphFormat, IncidentCommand, IncidentState, IndexCommand,
-    JournalCommand, LogFile, Period, ReplayArgs, TimelineFormat, WatchArgs,
+    JournalCommand, LogFile, Period, ReadingArgs, ReplayArgs, TimelineFormat, WatchArgs,
 };
 pub(crate) use operate::{
     ApproveArgs, DenyArgs, ModeArgs, ModeName, ProtectAddArgs, ProtectCommand, ProtectRemoveArgs, RecoverArgs,

@@ -7,6 +7,8 @@ use std::path::Path;
 
 use nix::libc;
 
+use crate::exit::{Exit, Fault};
+
 /// Opens the regular file at `path`. A pipe that nobody writes to holds up nobody.
 ///
 /// # Errors
@@ -41,6 +43,19 @@ pub(crate) fn read_bounded(path: &Path, bytes_max: u64) -> io::Result<String> {
         return Err(io::Error::new(io::ErrorKind::InvalidData, what));
     }
     Ok(text)
+}
+
+/// The fault of what could not be written: that a disk is full is told as such.
+pub(crate) fn cannot_write(what: &str, error: &io::Error) -> Fault {
+    let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+    if full.contains(&error.kind()) {
+        return Fault::doing(Exit::Busy, what, error).hint("make room on that disk, or name a place on another");
+    }
+    let exit = match error.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Exit::Denied,
+        _ => Exit::Failed,
+    };
+    Fault::doing(exit, what, error)
 }
 
 #[cfg(test)]

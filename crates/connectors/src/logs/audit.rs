@@ -4,24 +4,33 @@
 //! own.
 
 use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv6Addr};
 
 use staunch_model::{EventKind, EventView, FieldValue};
 use staunch_ports::{Sighting, Source as _};
 
-use super::{Fact, Format, Kind, Outcome, Parties, Same, Visitor, clipped, plain};
+use super::{Fact, Format, Kind, Outcome, Parties, Same, Visitor, clipped, end, plain};
 use crate::json::EVENT_BYTES_MAX;
 use crate::sources::{Auditd, address};
 
 /// Events whose further records are waited for.
 const HELD_MAX: usize = 64;
 
+/// Bytes of their records together.
+const HELD_BYTES_MAX: usize = 8 << 20;
+
 /// Arguments of a program that are shown.
-const ARGUMENTS_MAX: usize = 32;
+const ARGUMENTS_MAX: usize = 64;
+
+/// Records of one event over which the kernel spreads the arguments, and parts of one argument, that are looked at.
+const PARTS_MAX: usize = 16;
 
 /// Events whose records may not be whole.
 #[derive(Debug, Default)]
 pub(super) struct Decoder {
     held: VecDeque<Held>,
+    /// The bytes of their records.
+    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -57,22 +66,26 @@ impl Decoder {
             if held.lines.len() <= EVENT_BYTES_MAX {
                 held.lines.push(b'\n');
                 held.lines.extend_from_slice(line);
+                self.bytes += line.len() + 1;
             }
-            return;
+        } else {
+            self.bytes += line.len();
+            self.held.push_back(Held {
+                id,
+                lines: line.to_vec(),
+            });
         }
-        if self.held.len() == HELD_MAX
+        while (self.held.len() > HELD_MAX || self.bytes > HELD_BYTES_MAX)
             && let Some(oldest) = self.held.pop_front()
         {
+            self.bytes -= oldest.lines.len();
             hand_on(&oldest, visitor);
         }
-        self.held.push_back(Held {
-            id,
-            lines: line.to_vec(),
-        });
     }
 
     /// Hands on what is left.
     pub(super) fn end(&mut self, visitor: &mut Visitor<'_>) {
+        self.bytes = 0;
         for held in std::mem::take(&mut self.held) {
             hand_on(&held, visitor);
         }
@@ -125,6 +138,9 @@ fn fact(view: &EventView<'_>) -> Option<Fact> {
     };
     let started = view.raw.field(&["EXECVE".into()]).is_some() && succeeded != Some(false);
     let line = command(view);
+    // Whom a system call names: where it connects to, where it listens, whom it sends to.
+    let named = field("SOCKADDR", "saddr").as_deref().and_then(sockaddr);
+    parties.address(named.map(|it| it.0));
     let mut what = String::from("auditd: ");
     if started {
         what.push_str(&format!("started {}", exe.as_deref().unwrap_or("a program")));
@@ -144,6 +160,9 @@ fn fact(view: &EventView<'_>) -> Option<Fact> {
     }
     if let Some(ip) = view.source.ip {
         what.push_str(&format!(", from {ip}"));
+    }
+    if let Some(named) = named {
+        what.push_str(&format!(", socket address {}", end(named)));
     }
     match (view.category, succeeded) {
         (_, Some(false)) => what.push_str(", failed"),
@@ -177,7 +196,10 @@ fn fact(view: &EventView<'_>) -> Option<Fact> {
             let same = pid.zip(program).map(|(pid, program)| Same::Process { pid, program });
             (Kind::Process, same)
         }
-        _ => (Kind::Event, Some(Same::event(view.signature, view.source.ip, None))),
+        _ => {
+            let other = named.map(|it| it.0);
+            (Kind::Event, Some(Same::event(view.signature, view.source.ip, other)))
+        }
     };
     Some(Fact {
         format: Format::Auditd,
@@ -190,16 +212,105 @@ fn fact(view: &EventView<'_>) -> Option<Fact> {
     })
 }
 
-/// The command line: the title of the process, else the arguments.
+/// The command line: the arguments, else the title of the process, of which the kernel keeps 128 bytes only.
 fn command(view: &EventView<'_>) -> Option<String> {
     let text = |path: &[Box<str>]| match view.raw.field(path) {
         Some(FieldValue::Text(text)) => Some(text.to_owned()),
         _ => None,
     };
-    if let Some(title) = text(&["PROCTITLE".into(), "proctitle".into()]) {
-        return Some(title);
+    // A long list is spread over several records, and a long argument over several parts.
+    let said = |key: String| {
+        let first = text(&["EXECVE".into(), key.as_str().into()]);
+        first.or_else(|| {
+            (1..PARTS_MAX).find_map(|record| text(&["EXECVE".into(), record.to_string().into(), key.as_str().into()]))
+        })
+    };
+    let argument = |at: usize| {
+        said(format!("a{at}")).or_else(|| {
+            let parts: Vec<String> = (0..PARTS_MAX)
+                .map_while(|part| said(format!("a{at}[{part}]")))
+                .collect();
+            (!parts.is_empty()).then(|| parts.concat())
+        })
+    };
+    let arguments: Vec<String> = (0..ARGUMENTS_MAX).map_while(argument).collect();
+    if arguments.is_empty() {
+        return text(&["PROCTITLE".into(), "proctitle".into()]);
     }
-    let arguments = (0..ARGUMENTS_MAX).map_while(|at| text(&["EXECVE".into(), format!("a{at}").into()]));
-    let arguments: Vec<String> = arguments.collect();
-    (!arguments.is_empty()).then(|| arguments.join(" "))
+    Some(arguments.join(" "))
+}
+
+/// The address and the port of a `sockaddr_in` or a `sockaddr_in6` in hexadecimal (sockaddr(3type), ip(7), ipv6(7)).
+/// The family is in the order of the machine, so that either is taken; all else is in that of the network.
+fn sockaddr(hex: &str) -> Option<(IpAddr, u16)> {
+    /// All of a `sockaddr_in6` up to its address.
+    const BYTES_MAX: usize = 24;
+    let digit = |digit: u8| char::from(digit).to_digit(16).and_then(|it| u8::try_from(it).ok());
+    let pairs = hex.as_bytes().chunks_exact(2).take(BYTES_MAX);
+    let bytes: Vec<u8> = pairs
+        .map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?))
+        .collect::<Option<_>>()?;
+    let (family, rest) = bytes.split_first_chunk::<2>()?;
+    let (port, rest) = rest.split_first_chunk::<2>()?;
+    let ip = match family {
+        [2, 0] | [0, 2] => IpAddr::from(*rest.first_chunk::<4>()?),
+        // Behind the flow.
+        [10, 0] | [0, 10] => Ipv6Addr::from(*rest.get(4..)?.first_chunk::<16>()?).to_canonical(),
+        _ => return None,
+    };
+    Some((ip, u16::from_be_bytes(*port)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn socket_addresses_are_read_by_their_layout() {
+        let read = |hex: &str| sockaddr(hex).map(end);
+        let rows = [
+            ("02000050CB00712F0000000000000000", Some("203.0.113.47:80")),
+            ("00020050cb00712f0000000000000000", Some("203.0.113.47:80")),
+            ("02000050CB00712F", Some("203.0.113.47:80")),
+            (
+                "0A0001BB0000000020010DB800000000000000000000000100000000",
+                Some("[2001:db8::1]:443"),
+            ),
+            (
+                "0A0001BB0000000000000000000000000000FFFFCB00712F00000000",
+                Some("203.0.113.47:443"),
+            ),
+            // A path, a part of one, and what is no hexadecimal.
+            ("01002F72756E2F78", None),
+            ("02000050CB0071", None),
+            ("0A0001BB0000000020010DB8", None),
+            ("0200005", None),
+            ("02000050GG00712F", None),
+            ("", None),
+        ];
+        for (hex, expect) in rows {
+            assert_eq!(read(hex).as_deref(), expect, "{hex}");
+        }
+    }
+
+    #[test]
+    fn what_is_held_back_is_bounded() {
+        let mut decoder = Decoder::default();
+        let mut facts = 0;
+        let mut visit = |_: Fact| facts += 1;
+        let mut visitor = Visitor {
+            tally: super::super::Tally::default(),
+            visit: &mut visit,
+        };
+        let long = "x".repeat(EVENT_BYTES_MAX - 100);
+        for serial in 0..100 {
+            let line = format!("type=SYSCALL msg=audit(1795737605.100:{serial}): a={long}");
+            decoder.line(line.as_bytes(), &mut visitor);
+            let held: usize = decoder.held.iter().map(|it| it.lines.len()).sum();
+            assert_eq!(decoder.bytes, held);
+            assert!(held <= HELD_BYTES_MAX && decoder.held.len() <= HELD_MAX);
+        }
+        decoder.end(&mut visitor);
+        assert_eq!(visitor.tally.facts, 100);
+    }
 }

@@ -32,7 +32,9 @@ pub enum Format {
     Alertmanager,
     /// VPC flow logs of AWS, version 2 or with a heading.
     VpcFlow,
-    /// Queries that dnsmasq has logged.
+    /// Access logs of Apache and nginx.
+    Access,
+    /// Queries that dnsmasq has logged, and what it answered.
     Dnsmasq,
     /// The journal of systemd as `journalctl --output=json` writes it.
     Journal,
@@ -43,7 +45,7 @@ pub enum Format {
 impl Format {
     /// All formats, in the order of their priority: who is nearest to what happened comes first. The kernel of a host
     /// and who carried out a call, then who looked on, then what was counted, then what programs say of themselves.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Auditd,
         Self::CloudTrail,
         Self::KubernetesAudit,
@@ -57,6 +59,7 @@ impl Format {
         Self::CloudEvents,
         Self::Alertmanager,
         Self::VpcFlow,
+        Self::Access,
         Self::Dnsmasq,
         Self::Journal,
         Self::Log,
@@ -79,6 +82,7 @@ impl Format {
             Self::CloudEvents => "cloudevents",
             Self::Alertmanager => "alertmanager",
             Self::VpcFlow => "vpc-flow",
+            Self::Access => "access",
             Self::Dnsmasq => "dnsmasq",
             Self::Journal => "journal",
             Self::Log => "log",
@@ -88,7 +92,10 @@ impl Format {
     /// Whether it is JSON: a value a line, or one document.
     #[must_use]
     pub const fn is_json(self) -> bool {
-        !matches!(self, Self::Auditd | Self::VpcFlow | Self::Dnsmasq | Self::Log)
+        !matches!(
+            self,
+            Self::Auditd | Self::VpcFlow | Self::Access | Self::Dnsmasq | Self::Log
+        )
     }
 }
 

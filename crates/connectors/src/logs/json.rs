@@ -184,11 +184,37 @@ fn said(format: Format, view: &EventView<'_>) -> String {
         }
         (None, None) => {}
     }
+    if format == Format::Falco {
+        what.push_str(&of_falco(view));
+    }
     if let Some(refused) = text(view, &["errorCode"]).filter(|_| format == Format::CloudTrail) {
         let _ = write!(what, ", {refused}");
     }
     if let Some(host) = view.host {
         let _ = write!(what, ", on {host}");
+    }
+    what
+}
+
+/// The process and what it had open, as the fields of the rule's output name them.
+fn of_falco(view: &EventView<'_>) -> String {
+    let mut what = String::new();
+    let name = text(view, &["output_fields", "proc.name"]);
+    let pid = number(view, &["output_fields", "proc.pid"]);
+    match (name, pid) {
+        (Some(name), Some(pid)) => what.push_str(&format!(", process {name} (pid {pid})")),
+        (Some(name), None) => what.push_str(&format!(", process {name}")),
+        (None, Some(pid)) => what.push_str(&format!(", pid {pid}")),
+        (None, None) => {}
+    }
+    let has_side = view.source.ip.is_some() || view.destination.ip.is_some();
+    if let Some(open) = text(view, &["output_fields", "fd.name"]).filter(|it| !matches!(*it, "" | "<NA>")) {
+        what.push_str(&format!(", {open}"));
+    } else if !has_side {
+        let output = text(view, &["output"]).unwrap_or_default();
+        for ip in plain::addresses(output) {
+            what.push_str(&format!(", {ip}"));
+        }
     }
     what
 }

@@ -1,4 +1,5 @@
-//! Lines that begin with a time, of whatever program: what they say is text. Of sshd and dnsmasq more is understood.
+//! Lines that begin with a time, of whatever program: what they say is text. Of sshd, dnsmasq and BIND more is
+//! understood.
 //!
 //! Anybody who may write to such a log may write any line of it: what is understood is what the line says, not what
 //! happened.
@@ -6,7 +7,7 @@
 use staunch_model::Timestamp;
 
 use super::stamp::stamp;
-use super::{ADDRESSES_MAX, Fact, Format, Kind, Missing, Outcome, Parties, Same, clipped};
+use super::{ADDRESSES_MAX, Fact, Format, Kind, Missing, Outcome, Parties, Same, access, clipped};
 use crate::sources::address;
 
 /// Reads lines.
@@ -48,10 +49,12 @@ impl Decoder {
     pub(super) fn line(&self, line: &[u8]) -> Outcome {
         let line = String::from_utf8_lossy(line);
         let Some((time, missing, rest)) = timed(&line, self.around) else {
-            return Outcome::Untimed;
+            // Whoever says that it is a log of lines means these as well.
+            let access = access::fact(self.format, &line);
+            return access.map_or(Outcome::Untimed, |fact| Outcome::Fact(Box::new(fact)));
         };
         let about = about(rest);
-        if self.format == Format::Dnsmasq && asked(&about).is_none() {
+        if self.format == Format::Dnsmasq && asked(&about).is_none() && answered(&about).is_none() {
             return Outcome::PassedOver;
         }
         Outcome::Fact(Box::new(fact(self.format, time, missing, &about)))
@@ -130,6 +133,7 @@ pub(super) fn fact(format: Format, time: Timestamp, missing: Vec<Missing>, about
             }),
         )
     } else {
+        parties.name(answered(about));
         (Kind::Message, None)
     };
     Fact {
@@ -143,24 +147,71 @@ pub(super) fn fact(format: Format, time: Timestamp, missing: Vec<Missing>, about
     }
 }
 
-/// Who asked dnsmasq for which name, of which type: `query[A] example.com from 192.0.2.1`, with `log-queries=extra`
-/// behind a number and who asks.
+/// Who asked dnsmasq or BIND for which name, of which type.
 fn asked<'a>(about: &About<'a>) -> Option<(std::net::IpAddr, &'a str, &'a str)> {
+    match about.program {
+        Some("dnsmasq") => asked_dnsmasq(about.text),
+        // By syslog, with its category, and without.
+        Some("named" | "queries") | None => asked_bind(about.text),
+        Some(_) => None,
+    }
+}
+
+/// `query[A] example.com from 192.0.2.1`.
+fn asked_dnsmasq(text: &str) -> Option<(std::net::IpAddr, &str, &str)> {
+    let (of_type, rest) = without_extra(text).strip_prefix("query[")?.split_once("] ")?;
+    let (name, client) = rest.rsplit_once(" from ")?;
+    let client = address::read(client.trim())?;
+    (!name.contains(' ')).then_some((client, name, of_type))
+}
+
+/// `client @0x7f 192.0.2.1#53412 (example.com): query: example.com IN A +E(0)K (192.0.2.53)`, where category, severity,
+/// the number in memory and the view need not be.
+fn asked_bind(text: &str) -> Option<(std::net::IpAddr, &str, &str)> {
+    let text = text.strip_prefix("queries: ").unwrap_or(text);
+    let text = text.strip_prefix("info: ").unwrap_or(text).strip_prefix("client ")?;
+    let (first, rest) = text.split_once(' ')?;
+    let (client, rest) = if first.starts_with('@') {
+        rest.split_once(' ')?
+    } else {
+        (first, rest)
+    };
+    let client = access::with_port(client.trim_end_matches(':'), '#')?;
+    let rest = match rest.strip_prefix('(') {
+        Some(named) => named.split_once("): ")?.1,
+        None => rest,
+    };
+    let rest = match rest.strip_prefix("view ") {
+        Some(viewed) => viewed.split_once(": ")?.1,
+        None => rest,
+    };
+    let mut words = rest.strip_prefix("query: ")?.split(' ');
+    let (name, _, of_type) = (words.next()?, words.next()?, words.next()?);
+    Some((client, name, of_type))
+}
+
+/// What stands behind the number and who asks, which dnsmasq puts in front with `log-queries=extra`.
+fn without_extra(text: &str) -> &str {
+    let digits = |it: &str| !it.is_empty() && it.bytes().all(|byte| byte.is_ascii_digit());
+    match text.trim_start().split_once(' ') {
+        Some((number, rest)) if digits(number) => match rest.split_once(' ') {
+            Some((client, rest)) if access::with_port(client, '/').is_some() => rest,
+            _ => rest,
+        },
+        _ => text,
+    }
+}
+
+/// The name that dnsmasq has answered for: `reply example.com is 198.51.100.7`, out of the network, its memory, its
+/// configuration or a file of hosts.
+fn answered<'a>(about: &About<'a>) -> Option<&'a str> {
     if about.program != Some("dnsmasq") {
         return None;
     }
-    let at = about.text.find("query[")?;
-    let is_extra = |before: &str| {
-        let mut words = before.split_ascii_whitespace();
-        words
-            .next()
-            .is_none_or(|it| it.bytes().all(|byte| byte.is_ascii_digit()))
-            && words.count() <= 1
-    };
-    let (of_type, rest) = about.text[at + 6..].split_once("] ")?;
-    let (name, client) = rest.rsplit_once(" from ")?;
-    let client = address::read(client.trim())?;
-    (is_extra(&about.text[..at]) && !name.contains(' ')).then_some((client, name, of_type))
+    let (from, rest) = without_extra(about.text).split_once(' ')?;
+    let (name, rest) = rest.split_once(' ')?;
+    let is_answer = matches!(from, "reply" | "cached" | "cached-stale" | "config" | "DHCP") || from.starts_with('/');
+    (is_answer && rest.starts_with("is ")).then_some(name)
 }
 
 /// As whom, from where and whether sshd let somebody in: `Accepted publickey for alice from 203.0.113.9 port 4242
@@ -188,7 +239,8 @@ pub(super) fn addresses(text: &str) -> impl Iterator<Item = std::net::IpAddr> {
     let long_enough = words.filter(|word| word.len() >= 3 && word.contains(['.', ':']));
     long_enough
         .filter_map(|word| {
-            let word = word.trim_end_matches(['.', ':']);
+            // As in `192.0.2.1:41->203.0.113.9:80`.
+            let word = word.trim_end_matches(['.', ':', '-']);
             let without_port = || {
                 let (ip, port) = word.rsplit_once(':')?;
                 (ip.contains('.') && port.bytes().all(|byte| byte.is_ascii_digit())).then_some(ip)

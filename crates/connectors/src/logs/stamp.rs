@@ -15,14 +15,18 @@ const MONTHS: [&str; 12] = [
 /// A time, what of it is not said, and the text behind it.
 pub(super) type Stamped<'l> = (Timestamp, Vec<Missing>, &'l str);
 
-/// The time that `line` begins with, perhaps in brackets: as RFC 3339 says it, with a blank in its middle, a comma
-/// before its decimals or without a zone; or as RFC 3164 says it, with or without a year.
+/// The time that `line` begins with, perhaps in brackets: as RFC 3339 says it, with a blank in its middle, slashes in
+/// its date, a comma before its decimals or without a zone; as RFC 3164 says it, with or without a year; as BIND says
+/// it; or in seconds or milliseconds since 1970.
 pub(super) fn stamp(line: &str, around: Timestamp) -> Option<Stamped<'_>> {
     let (opened, line) = match line.strip_prefix('[') {
         Some(line) => (true, line),
         None => (false, line),
     };
-    let (time, missing, rest) = dated(line).or_else(|| by_month(line, around))?;
+    let (time, missing, rest) = dated(line)
+        .or_else(|| by_month(line, around))
+        .or_else(|| by_day(line))
+        .or_else(|| since_epoch(line))?;
     let rest = if opened {
         rest.trim_start().strip_prefix(']')?
     } else {
@@ -38,9 +42,11 @@ fn dated(line: &str) -> Option<Stamped<'_>> {
     let fits = shape.iter().zip(head).all(|(shape, byte)| match shape {
         b'd' => byte.is_ascii_digit(),
         b' ' => matches!(byte, b'T' | b't' | b' '),
+        // nginx has slashes in its log of errors.
+        b'-' => matches!(byte, b'-' | b'/'),
         _ => byte == shape,
     });
-    if !fits {
+    if !fits || head[4] != head[7] {
         return None;
     }
     // All of these are ASCII.
@@ -48,7 +54,10 @@ fn dated(line: &str) -> Option<Stamped<'_>> {
     if end > STAMP_BYTES_MAX {
         return None;
     }
-    let word = line[..end].trim_end_matches(':').replacen(',', ".", 1);
+    let word = line[..end]
+        .trim_end_matches(':')
+        .replacen(',', ".", 1)
+        .replace('/', "-");
     let word = word.trim_end_matches('.');
     let rest = &line[end..];
     if let Some(time) = time::read(word) {
@@ -65,6 +74,60 @@ fn dated(line: &str) -> Option<Stamped<'_>> {
 
 fn is_zone(text: &str) -> bool {
     text == "Z" || (text.starts_with(['+', '-']) && text[1..].bytes().all(|byte| byte.is_ascii_digit() || byte == b':'))
+}
+
+/// `27-Nov-2026 03:04:05.678`, as BIND says it.
+fn by_day(line: &str) -> Option<Stamped<'_>> {
+    let (date, clock) = day(line, "-")?;
+    let clock = clock.strip_prefix(' ')?;
+    let is_of_time = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b':' | b'.');
+    let (clock, rest) = clock.split_at(clock.bytes().take_while(is_of_time).count());
+    let time = time::read(&format!("{date}T{clock}Z"))?;
+    Some((time, vec![Missing::Zone], rest))
+}
+
+/// The date of `27-Nov-2026` as RFC 3339 has it, and what follows.
+fn day<'l>(line: &'l str, sign: &str) -> Option<(String, &'l str)> {
+    let (day, rest) = line.split_at_checked(2)?;
+    let (month, rest) = rest.strip_prefix(sign)?.split_at_checked(3)?;
+    let month = 1 + MONTHS.iter().position(|it| *it == month)?;
+    let (year, rest) = rest.strip_prefix(sign)?.split_at_checked(4)?;
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    (digits(day) && digits(year)).then(|| (format!("{year}-{month:02}-{day}"), rest))
+}
+
+/// The time of `27/Nov/2026:03:04:05 +0000` that `text` begins with, as access logs have it, and what follows.
+pub(super) fn of_access(text: &str) -> Option<(Timestamp, &str)> {
+    let (date, rest) = day(text, "/")?;
+    let (clock, rest) = rest.strip_prefix(':')?.split_at_checked(8)?;
+    let (zone, rest) = rest.strip_prefix(' ')?.split_at_checked(5)?;
+    Some((time::read(&format!("{date}T{clock}{zone}"))?, rest))
+}
+
+/// `1795737605`, `1795737605.678` and `1795737605678`: since 2001-09-09, when there came to be as many digits, until
+/// 2286.
+fn since_epoch(line: &str) -> Option<Stamped<'_>> {
+    let digits = line.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, rest) = line.split_at(digits);
+    let number: u64 = number.parse().ok()?;
+    let (us, rest) = match digits {
+        13 => (number * 1_000, rest),
+        10 => {
+            let decimals = rest.strip_prefix('.').unwrap_or_default();
+            let count = decimals.bytes().take_while(u8::is_ascii_digit).count();
+            match count {
+                0 => (number * 1_000_000, rest),
+                1..=9 => {
+                    let us: u64 = format!("{:0<6}", &decimals[..count.min(6)]).parse().ok()?;
+                    (number * 1_000_000 + us, &decimals[count..])
+                }
+                _ => return None,
+            }
+        }
+        _ => return None,
+    };
+    let is_end = rest.is_empty() || rest.starts_with([' ', ':', ']', '\t', ',']);
+    (is_end && !line.starts_with('0')).then_some((time::since_epoch(us)?, Vec::new(), rest.trim_start_matches(',')))
 }
 
 /// `Nov  7 03:04:05` and `Nov 7 2026 03:04:05`.
@@ -124,7 +187,7 @@ mod tests {
     fn times_are_read_as_programs_write_them() {
         use Missing::{Year, Zone};
         let around = "2026-01-01T00:30:00Z".parse().expect("a time");
-        let rows: [(&str, &str, &[Missing], &str); 15] = [
+        let rows: [(&str, &str, &[Missing], &str); 29] = [
             ("2026-11-27T03:04:05Z a", "2026-11-27T03:04:05.000Z", &[], "a"),
             ("2026-11-27T03:04:05.25+01:00 a", "2026-11-27T02:04:05.250Z", &[], "a"),
             (
@@ -157,6 +220,30 @@ mod tests {
             ),
             ("Nov 27 2024 03:04:05: a", "2024-11-27T03:04:05.000Z", &[Zone], "a"),
             ("Jan 1 00:00:00.5 a", "2026-01-01T00:00:00.500Z", &[Year, Zone], "a"),
+            (
+                "2026/11/27 03:04:05 [error] a",
+                "2026-11-27T03:04:05.000Z",
+                &[Zone],
+                "[error] a",
+            ),
+            ("2026/11-27 03:04:05 a", "", &[], ""),
+            (
+                "27-Nov-2026 03:04:05.678 queries: a",
+                "2026-11-27T03:04:05.678Z",
+                &[Zone],
+                "queries: a",
+            ),
+            ("27-Nov-2026 03:04:05: a", "", &[], ""),
+            ("30-Feb-2026 03:04:05 a", "", &[], ""),
+            ("27-Nov-2026 03:04 a", "", &[], ""),
+            ("1795737605 a", "2026-11-27T00:00:05.000Z", &[], "a"),
+            ("1795737605.25 a", "2026-11-27T00:00:05.250Z", &[], "a"),
+            ("[1795737605.123456789] a", "2026-11-27T00:00:05.123Z", &[], "a"),
+            ("1795737605678 a", "2026-11-27T00:00:05.678Z", &[], "a"),
+            ("17957376056 a", "", &[], ""),
+            ("0795737605 a", "", &[], ""),
+            ("1795737605a", "", &[], ""),
+            ("1795737605.1234567890 a", "", &[], ""),
             ("Feb 30 00:00:00 a", "", &[], ""),
             ("Nov 27 03:04 a", "", &[], ""),
             ("2026-13-27T03:04:05Z a", "", &[], ""),

@@ -280,10 +280,152 @@ Nov 27 00:00:05 web dnsmasq[5]: reply c2.example is 198.51.100.7
         found[0].what,
         "log: web sshd[812]: Accepted publickey for alice from 203.0.113.9 port 4242 ssh2: ED25519 SHA256:x"
     );
-    // Of dnsmasq alone, only questions count; it is known by its name.
+    // Of dnsmasq alone, questions and answers count; it is known by its name.
     let only = lines.lines().skip(2).take(3).collect::<Vec<_>>().join("\n");
-    let (format, found, tally) = facts(None, only.as_bytes());
-    assert_eq!((format, found.len(), tally.passed_over), (Format::Dnsmasq, 2, 1));
+    let more = "\nNov 27 00:00:06 web dnsmasq[5]: forwarded c2.example to 192.0.2.53\n\
+                Nov 27 00:00:07 web dnsmasq[5]: 18 192.0.2.1/40000 cached b.example is <CNAME>\n\
+                Nov 27 00:00:08 web dnsmasq[5]: started, version 2.90 cachesize 150\n";
+    let (format, found, tally) = facts(None, (only + more).as_bytes());
+    assert_eq!((format, found.len(), tally.passed_over), (Format::Dnsmasq, 4, 2));
+    assert_eq!(found[2].parties.addresses, [ip("198.51.100.7")]);
+    assert_eq!(found[2].parties.names, ["web", "c2.example"]);
+    assert_eq!(found[3].parties.names, ["web", "b.example"]);
+}
+
+#[test]
+fn access_logs_say_who_asked_for_what() {
+    let lines = r#"203.0.113.47 - - [27/Nov/2026:07:29:51 +0100] "GET /wp-login.php HTTP/1.1" 404 153 "-" "Mozilla/5.0"
+2001:db8::1 - eve [27/Nov/2026:07:29:52 +0000] "POST /x HTTP/1.1" 200 -
+shop.example:443 203.0.113.9 - - [27/Nov/2026:07:29:53 +0000] "GET / HTTP/2.0" 200 15 "http://a \"b" "x \" y"
+203.0.113.48 - x [27/Nov/2020:00:00:00 +0000] \" [27/Nov/2026:07:29:54 +0000] "GET / HTTP/1.1" 401 0 "-" "-"
+203.0.113.47 - - [27/Nov/2026:07:29:51 +0000] "GET /
+"#;
+    let expect = [
+        "2026-11-27T06:29:51.000Z message access: 203.0.113.47: GET /wp-login.php HTTP/1.1, 404, 153 bytes, by Mozilla/5.0",
+        "2026-11-27T07:29:52.000Z message access: 2001:db8::1 as eve: POST /x HTTP/1.1, 200",
+        r#"2026-11-27T07:29:53.000Z message access: 203.0.113.9: GET / HTTP/2.0, 200, 15 bytes, by x \" y"#,
+        // Who asks cannot write another time.
+        r#"2026-11-27T07:29:54.000Z message access: 203.0.113.48 as x [27/Nov/2020:00:00:00 +0000] \": GET / HTTP/1.1, 401, 0 bytes"#,
+    ];
+    assert_eq!(told(None, lines), expect);
+    let (format, found, tally) = facts(None, lines.as_bytes());
+    assert_eq!((format, tally.unreadable), (Format::Access, 1));
+    let first = |at: usize| found[at].parties.addresses[0].to_string();
+    assert_eq!(
+        [first(0), first(1), first(2)],
+        ["203.0.113.47", "2001:db8::1", "203.0.113.9"]
+    );
+    assert_eq!(found[1].parties.names, ["eve"]);
+    // As lines of a log they are the same.
+    let (_, as_lines, tally) = facts(Some(Format::Log), lines.as_bytes());
+    assert_eq!((as_lines.len(), tally.untimed), (4, 1));
+    assert_eq!(as_lines[0].what.replacen("log", "access", 1), found[0].what);
+}
+
+#[test]
+fn logs_of_errors_queries_and_seconds_are_known_by_themselves() {
+    let bind = "27-Nov-2026 07:29:56.123 queries: info: client @0x7f 203.0.113.47#53412 (evil.example.com): \
+                query: evil.example.com IN A +E(0)K (10.0.0.5)\n";
+    for line in [
+        bind.to_owned(),
+        bind.replace("queries: info: ", ""),
+        bind.replace("@0x7f ", "").replace("queries: info: ", "queries: "),
+        bind.replace(": query:", ": view internal: query:"),
+        bind.replace(
+            "27-Nov-2026 07:29:56.123 queries: info:",
+            "Nov 27 07:29:56.123 ns1 named[7]:",
+        ),
+    ] {
+        let (format, found, _) = facts(None, line.as_bytes());
+        assert_eq!((format, found[0].kind.name()), (Format::Log, "query"), "{line}");
+        let client = "203.0.113.47".parse().expect("an address");
+        assert_eq!(
+            found[0].same,
+            Some(Same::query(client, "evil.example.com", "A")),
+            "{line}"
+        );
+        assert_eq!(found[0].time.to_string(), "2026-11-27T07:29:56.123Z");
+    }
+    let nginx = "2026/11/27 07:29:54 [error] 12#12: *3 open() \"/x\" failed, client: 203.0.113.47, server: _\n";
+    let (format, found, _) = facts(None, nginx.as_bytes());
+    assert_eq!(
+        (format, found[0].time.to_string().as_str()),
+        (Format::Log, "2026-11-27T07:29:54.000Z")
+    );
+    assert_eq!(
+        found[0].parties.addresses,
+        ["203.0.113.47".parse::<IpAddr>().expect("an address")]
+    );
+    for (stamp, at) in [
+        ("1795764613", "2026-11-27T07:30:13.000Z"),
+        ("1795764614.500", "2026-11-27T07:30:14.500Z"),
+        ("1795764614500", "2026-11-27T07:30:14.500Z"),
+    ] {
+        assert_eq!(
+            told(None, &format!("{stamp} 203.0.113.47 x")),
+            [format!("{at} message log: 203.0.113.47 x")]
+        );
+    }
+}
+
+#[test]
+fn a_format_is_not_guessed_by_words_that_others_choose() {
+    let record = |agent: &str| {
+        format!(
+            r#"{{"eventTime":"2026-11-27T00:00:01Z","eventSource":"iam.amazonaws.com","eventName":"X","userAgent":"{agent}","requestParameters":{{"tags":{{"__REALTIME_TIMESTAMP":"1","event_type":"a","timestamp":"b","specversion":"1"}}}}}}"#
+        )
+    };
+    for agent in ["audit.k8s.io/x", "event_type", "GuardDuty Finding", "specversion"] {
+        let line = record(agent);
+        for text in [line.clone(), format!(r#"{{"Records":[{line}]}}"#), format!("[{line}]")] {
+            assert_eq!(guess(text.as_bytes()), Some(Format::CloudTrail), "{text}");
+        }
+    }
+    // Also where a document breaks off.
+    let long = format!(r#"{{"Records":[{}"#, record("x"));
+    assert_eq!(guess(&long.as_bytes()[..140]), Some(Format::CloudTrail));
+    assert_eq!(guess(br#"{"a":{"specversion":"1"}}"#), None);
+}
+
+#[test]
+fn all_arguments_count_where_the_title_of_a_process_is_cut() {
+    let lines = "type=SYSCALL msg=audit(1795737605.100:7): syscall=59 success=yes pid=1 exe=\"/bin/a\"\n\
+                 type=EXECVE msg=audit(1795737605.100:7): argc=4 a0=\"a\" a1_len=4 a1[0]=\"b\" a1[1]=\"c\"\n\
+                 type=EXECVE msg=audit(1795737605.100:7): a2=\"--fetch\" a3=\"http://203.0.113.47/x\"\n\
+                 type=PROCTITLE msg=audit(1795737605.100:7): proctitle=\"a\"\n\
+                 type=SYSCALL msg=audit(1795737606.000:8): syscall=42 success=yes pid=2 exe=\"/bin/b\" key=\"net\"\n\
+                 type=SOCKADDR msg=audit(1795737606.000:8): saddr=02000050CB00712F0000000000000000\n\
+                 type=PROCTITLE msg=audit(1795737606.000:8): proctitle=\"b -x\"\n";
+    assert_eq!(
+        told(None, lines),
+        [
+            "2026-11-27T00:00:05.100Z process auditd: started /bin/a, pid 1: a bc --fetch http://203.0.113.47/x",
+            "2026-11-27T00:00:06.000Z event auditd: SYSCALL net, /bin/b, pid 2, socket address 203.0.113.47:80: b -x",
+        ]
+    );
+    for fact in facts(None, lines.as_bytes()).1 {
+        assert_eq!(
+            fact.parties.addresses,
+            ["203.0.113.47".parse::<IpAddr>().expect("an address")]
+        );
+    }
+}
+
+#[test]
+fn an_alert_of_falco_shows_the_process_and_where_it_talks_to() {
+    let line = |fields: &str| {
+        format!(
+            r#"{{"hostname":"vm","output":"x (connection=10.0.0.5:41->203.0.113.47:4444)","priority":"Critical","rule":"Shell","source":"syscall","time":"2026-11-27T07:30:10Z","output_fields":{{{fields}}}}}"#
+        )
+    };
+    let all = line(r#""fd.name":"10.0.0.5:41->203.0.113.47:4444","proc.name":"bash","proc.pid":31597"#);
+    let told_all = &told(None, &all)[0];
+    assert!(
+        told_all.contains(", process bash (pid 31597), 10.0.0.5:41->203.0.113.47:4444"),
+        "{told_all}"
+    );
+    let few = &told(None, &line(r#""proc.name":"bash""#))[0];
+    assert!(few.contains(", process bash, 10.0.0.5, 203.0.113.47"), "{few}");
 }
 
 #[test]
@@ -317,10 +459,15 @@ fn what_is_too_long_or_unknown_is_told() {
         tally.first_unreadable.as_deref(),
         Some("2: it is longer than a line may be")
     );
-    for bytes in [&b""[..], b"\n\n", b"what is this\n", &[0xff; 100], b"{\"a\":1}\n"] {
+    for bytes in [b"what is this\n", &[0xff; 100][..], b"{\"a\":1}\n"] {
         let mut from = bytes;
         let error = read(&mut from, None, around(), &mut |_| {}).expect_err("nobody knows it");
         assert_eq!(error.to_string(), "its format is not known by its first lines");
+    }
+    for bytes in [&b""[..], b"\n\n"] {
+        let mut from = bytes;
+        let error = read(&mut from, None, around(), &mut |_| {}).expect_err("there is nothing");
+        assert_eq!(error.to_string(), "it is empty");
     }
     let mut endless = std::io::BufReader::new(Endless);
     let error = read(&mut endless, Some(Format::CloudTrail), around(), &mut |_| {}).expect_err("it is too large");

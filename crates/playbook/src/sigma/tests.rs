@@ -22,6 +22,7 @@ fn fields_match_as_sigma_says() {
     let event = json!({
         "alert": { "signature": "ET SCAN a*b\\c", "gid": 1, "empty": "", "null": null },
         "src_ip": "203.0.113.7", "tags": ["One", "Two"], "output_fields": { "proc.pid": 17 }, "flag": true,
+        "maps": [{ "a": 1 }],
     });
     for (text, matches) in [
         (r#""alert.signature": "et scan a\\*b\\\\c""#, true),
@@ -48,6 +49,13 @@ fn fields_match_as_sigma_says() {
         (r#""alert.empty": """#, true),
         (r#""alert.gid|exists": true"#, true),
         (r#""alert.nothing|exists": true"#, false),
+        // What is a mapping, a list of mappings or null is there.
+        (r#""alert|exists": true"#, true),
+        (r#""alert|exists": false"#, false),
+        ("alert: null", false),
+        (r#""maps|exists": true"#, true),
+        ("maps: null", false),
+        (r#""alert.null|exists": true"#, true),
         (r#""src_ip|cidr": 203.0.113.0/24"#, true),
         (r#""src_ip|cidr": [10.0.0.0/8, "2001:db8::/32"]"#, false),
         ("tags: two", true),

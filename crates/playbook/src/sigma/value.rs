@@ -212,11 +212,17 @@ impl Field {
     }
 
     pub(super) fn holds(&self, event: &Value) -> bool {
-        let texts: Vec<String> = match find(event, &self.path) {
+        let found = find(event, &self.path);
+        let texts: Vec<String> = match found {
             Some(Value::Array(items)) => items.iter().filter_map(text_of).collect(),
             found => found.and_then(text_of).into_iter().collect(),
         };
-        hold(&self.tests, self.all, &texts)
+        let presence = match found {
+            None => Presence::Absent,
+            Some(Value::Null) => Presence::Null,
+            Some(_) => Presence::Value,
+        };
+        hold(&self.tests, self.all, &texts, presence)
     }
 }
 
@@ -241,16 +247,29 @@ impl Words {
     pub(super) fn hold(&self, event: &Value) -> bool {
         let mut texts = Vec::new();
         add_texts(event, DEPTH_MAX, &mut texts);
-        hold(&self.tests, self.all, &texts)
+        let presence = if texts.is_empty() {
+            Presence::Absent
+        } else {
+            Presence::Value
+        };
+        hold(&self.tests, self.all, &texts, presence)
     }
 }
 
-fn hold(tests: &[Test], all: bool, texts: &[String]) -> bool {
+/// Whether there is something, whatever it is: also a mapping and a list, which have no text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Presence {
+    Absent,
+    Null,
+    Value,
+}
+
+fn hold(tests: &[Test], all: bool, texts: &[String], presence: Presence) -> bool {
     let cased: Vec<Vec<char>> = texts.iter().map(|text| text.chars().collect()).collect();
     let small: Vec<Vec<char>> = texts.iter().map(|text| text.to_lowercase().chars().collect()).collect();
     let holds = |test: &Test| match test {
-        Test::Missing => texts.is_empty(),
-        Test::Exists(expect) => texts.is_empty() != *expect,
+        Test::Missing => presence != Presence::Value,
+        Test::Exists(expect) => (presence != Presence::Absent) == *expect,
         Test::Text(pattern) => {
             let texts = if pattern.cased { &cased } else { &small };
             texts.iter().any(|text| glob(&pattern.pieces, text))

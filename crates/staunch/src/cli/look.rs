@@ -71,9 +71,8 @@ pub(crate) enum IncidentCommand {
         /// Write it into this file, which must not be there
         #[arg(long, short, value_name = "FILE")]
         output: Option<PathBuf>,
-        /// The folder of evidence, for the causes in a page and for `--evidence`, or a copy of it [default: that of the configuration]
-        #[arg(long, value_name = "DIR")]
-        vault: Option<PathBuf>,
+        #[command(flatten)]
+        reading: Box<ReadingArgs>,
         #[command(flatten)]
         further: Box<FurtherArgs>,
         #[command(flatten)]
@@ -96,9 +95,8 @@ pub(crate) enum IncidentCommand {
         /// Show so many things at the most
         #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u16).range(10..=500))]
         nodes: u16,
-        /// The folder of evidence, or a copy of it [default: that of the configuration]
-        #[arg(long, value_name = "DIR")]
-        vault: Option<PathBuf>,
+        #[command(flatten)]
+        reading: Box<ReadingArgs>,
         #[command(flatten)]
         server: ServerArgs,
     },
@@ -116,6 +114,20 @@ pub(crate) enum IncidentCommand {
         #[command(flatten)]
         show: ShowArgs,
     },
+}
+
+/// How the sealed evidence of an incident is read: for the graph, for the causes in a page, and for `--evidence`.
+#[derive(Args, Debug)]
+pub(crate) struct ReadingArgs {
+    /// The folder of evidence, or a copy of it [default: that of the configuration]
+    #[arg(long, value_name = "DIR", help_heading = "Logs and evidence")]
+    pub(crate) vault: Option<PathBuf>,
+    /// A file with the secret keys that encrypted evidence is read with, as `age-keygen` writes it
+    #[arg(long, value_name = "FILE", help_heading = "Logs and evidence")]
+    pub(crate) identity: Option<PathBuf>,
+    /// Why evidence is read, for the handling log
+    #[arg(long, value_name = "TEXT", help_heading = "Logs and evidence")]
+    pub(crate) reason: Option<String>,
 }
 
 /// What a timeline has beside the journal.
@@ -141,7 +153,8 @@ pub(crate) struct FurtherArgs {
     /// Add what happened so long after the last entry of the journal
     #[arg(long, value_name = "SPAN", default_value = "1h", help_heading = "Logs and evidence")]
     pub(crate) after: Span,
-    /// Add also what is about none of the addresses, accounts, processes and hosts of the incident
+    /// Add also what is about none of the addresses, accounts, processes and hosts of the incident, or only about the
+    /// attacked side
     #[arg(long, help_heading = "Logs and evidence")]
     pub(crate) all: bool,
     /// When several say the same, the words of these come first

@@ -8,6 +8,7 @@ mod archive;
 mod get;
 mod handled;
 mod missed;
+pub(super) mod reading;
 mod sealed;
 mod show;
 mod verify;
@@ -236,7 +237,7 @@ fn find(vault: &DirVault, id: EvidenceId) -> Result<(Vec<SealedRecord>, Vec<Seal
 ///
 /// # Errors
 /// When there is none, or the configuration cannot be used.
-pub(super) fn open(vault: Option<&Path>, data: &DataArgs) -> Result<(DirVault, PathBuf), Fault> {
+fn open(vault: Option<&Path>, data: &DataArgs) -> Result<(DirVault, PathBuf), Fault> {
     open_with(vault, data, Vec::new())
 }
 

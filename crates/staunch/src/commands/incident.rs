@@ -5,17 +5,15 @@ mod sealed;
 mod timeline;
 mod trends;
 
-use std::path::Path;
-
 use serde_json::json;
 use staunch_model::{IncidentId, IncidentStatus, Judgement, Printable, Timestamp, Verdict};
 use staunch_server::dto::{
     EvidenceRow, IncidentAnswer, IncidentDetail, IncidentQuery, IncidentRow, Incidents, Protected, TransactionRow, path,
 };
-use staunch_store::DirVault;
 
 use self::timeline::Shown;
-use crate::cli::{GraphFormat, IncidentCommand, IncidentState, ServerArgs, TimelineFormat};
+use super::evidence::reading::Reading;
+use crate::cli::{GraphFormat, IncidentCommand, IncidentState, ReadingArgs, ServerArgs, TimelineFormat};
 use crate::client::{Client, Patience};
 use crate::exit::{Exit, Fault};
 use crate::output::{Output, Tone, clock, now, relative, say, wrap};
@@ -49,7 +47,7 @@ pub(super) fn run(command: &IncidentCommand) -> Result<Exit, Fault> {
             format,
             json,
             output,
-            vault,
+            reading,
             further,
             server,
         } => {
@@ -58,7 +56,7 @@ pub(super) fn run(command: &IncidentCommand) -> Result<Exit, Fault> {
             let found: IncidentAnswer = client.get(&format!("{}/{id}", path::INCIDENTS), &json!({}))?;
             let needs_vault = format == TimelineFormat::Html || further.evidence;
             let vault = if needs_vault {
-                opened(vault.as_deref(), server)?
+                opened(reading, server, *id, "for the timeline")?
             } else {
                 Err(String::new())
             };
@@ -80,13 +78,13 @@ pub(super) fn run(command: &IncidentCommand) -> Result<Exit, Fault> {
             json,
             output,
             nodes,
-            vault,
+            reading,
             server,
         } => {
             let format = if *json { GraphFormat::Json } else { *format };
             let client = Client::new(server, Patience::USUAL)?;
             let found: IncidentAnswer = client.get(&format!("{}/{id}", path::INCIDENTS), &json!({}))?;
-            let vault = opened(vault.as_deref(), server)?;
+            let vault = opened(reading, server, *id, "for the causal graph")?;
             let vault = vault.as_ref().map_err(Clone::clone);
             graph::show(&found.detail, vault, usize::from(*nodes), format, output.as_deref())?;
         }
@@ -103,15 +101,20 @@ pub(super) fn run(command: &IncidentCommand) -> Result<Exit, Fault> {
     Ok(Exit::Ok)
 }
 
-/// The vault; or why there is none to look into.
-fn opened(named: Option<&Path>, server: &ServerArgs) -> Result<Result<DirVault, String>, Fault> {
+/// The evidence of an incident; or why there is none to look into.
+fn opened(
+    args: &ReadingArgs,
+    server: &ServerArgs,
+    id: IncidentId,
+    what_for: &'static str,
+) -> Result<Result<Reading, String>, Fault> {
     // What is on this machine need not be of the installation that was asked.
-    if named.is_none() && server.url.is_some() {
+    if args.vault.is_none() && server.url.is_some() {
         let why = "evidence is not read when a server is named; `--vault` names it, or a copy";
         return Ok(Err(why.to_owned()));
     }
-    let folder = match named {
-        Some(named) => named.to_owned(),
+    let folder = match &args.vault {
+        Some(named) => named.clone(),
         None => super::load(&server.data)?.evidence_dir(),
     };
     if !folder.join(wiring::VAULT).is_dir() {
@@ -119,8 +122,7 @@ fn opened(named: Option<&Path>, server: &ServerArgs) -> Result<Result<DirVault, 
             "there is no vault on this machine; `--vault` names a copy".to_owned()
         ));
     }
-    let opened = super::evidence::open(named, &server.data)?;
-    Ok(Ok(opened.0))
+    Reading::open(args, &server.data, id, what_for).map(Ok)
 }
 
 /// The timeline of an incident as files, with their names: for programs, and for people.

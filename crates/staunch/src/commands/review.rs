@@ -94,7 +94,7 @@ pub(super) fn run(args: &ReviewArgs) -> Result<Exit, Fault> {
     let written = Written {
         incident: id,
         folder: path.display().to_string(),
-        files: folder.files,
+        files: folder.finish()?,
         expectations: kept.map_or(0, |it| it.claims),
         sigma,
         changes,
@@ -173,7 +173,7 @@ fn write_sigma(
         questions.push(format!("What else is in the archive? {why}"));
     }
     let title = format!("{}: {}", recorded.id(), first.signature);
-    let rule = draft.rule(&title, &recorded.uuid(), first, &said);
+    let rule = draft.rule(&title, recorded, first, &said);
     folder.write(&format!("sigma/{}.yml", recorded.id()), rule.as_bytes())?;
     Ok(Some(SigmaWritten {
         tried: tried.tried,

@@ -97,7 +97,7 @@ fn a_review_holds_what_is_recorded_and_its_tests_fail_when_the_playbook_changes(
         "{report}"
     );
     assert!(
-        report.contains("## What people decided") && report.contains("\\<b\\>ours"),
+        report.contains("## What people decided") && report.contains("\\<b>ours"),
         "{report}"
     );
     assert!(!text(&dir, "report.html").contains("<b>ours"));
@@ -191,6 +191,7 @@ fn a_playbook_with_snippets_has_a_test_with_them() {
     assert_eq!(self::text(&dir, "tests/snippets.yaml"), snippets);
     let rule = self::text(&dir, "sigma/INC-1.yml");
     assert!(rule.contains("\"alert.signature|contains\": \"Brute Force\""), "{rule}");
+    assert!(rule.contains("author: \"staunch review of INC-1\"\ndate: 20"), "{rule}");
     assert_eq!(check(&home, &dir, &[]).0, Some(0));
     let changed = snippets.replace("low: enforce", "low: observe");
     fs::write(Path::new(&dir).join("tests/snippets.yaml"), changed).expect("it is our directory");

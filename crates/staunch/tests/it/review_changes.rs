@@ -406,7 +406,7 @@ fn what_a_person_released_as_benign_is_never_touched_and_its_words_stay_words() 
             "+".to_owned(),
             "+[[never_touch.networks]]".to_owned(),
             "+network = \"203.0.113.1/32\"".to_owned(),
-            format!("+reason = \"INC-1: TX-1 was released as a mistake (record {record})\""),
+            format!("+reason = \"INC-1: TX-1 was released, for the reason in record {record}\""),
         ]
     );
     assert_eq!(backtest(change, "newly_spared"), [1, 1], "{change}");
@@ -449,15 +449,17 @@ fn what_a_person_released_as_benign_is_never_touched_and_its_words_stay_words() 
     };
     let home = recorded(&playbook("", BLOCK), &[("203.0.113.1", 0)], &[asks(5, trusting, "")], 0);
     let review = Review::of(&home, "INC-1");
-    assert_eq!(review.only().0["title"], "Never touch 203.0.113.1");
-    let plain = Command::Release(ReleaseScope::Transaction(TransactionId(1)));
-    let home = recorded(
-        &playbook("", BLOCK),
-        &[("203.0.113.1", 0)],
-        &[asks(5, plain, "done")],
-        0,
-    );
-    assert_eq!(Review::of(&home, "INC-1").said["changes"], Value::Array(Vec::new()));
+    let (change, diff) = review.only();
+    assert_eq!(change["title"], "Never touch 203.0.113.1");
+    // Nobody has said that it was a mistake.
+    assert!(diff.contains("TX-1 was released and trusted for 1h (record "), "{diff}");
+    for reason in ["done", "released by mistake: block it again"] {
+        let plain = Command::Release(ReleaseScope::Transaction(TransactionId(1)));
+        let asked = [asks(5, plain, reason)];
+        let home = recorded(&playbook("", BLOCK), &[("203.0.113.1", 0)], &asked, 0);
+        let said = &Review::of(&home, "INC-1").said;
+        assert_eq!(said["changes"], Value::Array(Vec::new()), "{reason}");
+    }
 }
 
 #[test]

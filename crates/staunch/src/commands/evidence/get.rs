@@ -102,7 +102,7 @@ fn refused(failure: &Failure, has_identity: bool) -> Fault {
 }
 
 /// The secret keys in a file. They are never shown.
-fn identities(file: &Path) -> Result<Vec<Identity>, Fault> {
+pub(super) fn identities(file: &Path) -> Result<Vec<Identity>, Fault> {
     let bytes = read_secret(file).map_err(|error| {
         Fault::of(Exit::Usage, &error).hint("--identity names a file of `age-keygen` that nobody else may read")
     })?;

@@ -16,12 +16,12 @@ use std::path::Path;
 use serde::Serialize;
 use staunch_model::{IncidentId, Printable, Timestamp};
 use staunch_server::dto::IncidentDetail;
-use staunch_store::DirVault;
 
 use self::facts::Facts;
 use super::sealed::{self, Read};
 use super::timeline::{Basis, write_new};
 use crate::cli::GraphFormat;
+use crate::commands::evidence::reading::Reading;
 use crate::exit::Fault;
 use crate::output::{Output, Tone, json, print, wrap};
 
@@ -113,12 +113,12 @@ pub(super) struct Graph {
 /// When stdout or the file cannot be written.
 pub(super) fn show(
     detail: &IncidentDetail,
-    vault: Result<&DirVault, String>,
+    vault: Result<&Reading, String>,
     nodes_max: usize,
     format: GraphFormat,
     file: Option<&Path>,
 ) -> Result<(), Fault> {
-    let graph = graph(detail, read(detail, vault), nodes_max);
+    let graph = graph(detail, read(vault), nodes_max);
     let shown = match format {
         GraphFormat::Text if file.is_some() => text(&Output::plain(), &graph),
         GraphFormat::Text => text(&Output::new(false), &graph),
@@ -133,13 +133,13 @@ pub(super) fn show(
 }
 
 /// The picture of it.
-pub(super) fn picture(detail: &IncidentDetail, vault: Result<&DirVault, String>) -> String {
-    svg::inline(&graph(detail, read(detail, vault), NODES_MAX))
+pub(super) fn picture(detail: &IncidentDetail, vault: Result<&Reading, String>) -> String {
+    svg::inline(&graph(detail, read(vault), NODES_MAX))
 }
 
-fn read(detail: &IncidentDetail, vault: Result<&DirVault, String>) -> Read {
+fn read(vault: Result<&Reading, String>) -> Read {
     match vault {
-        Ok(vault) => sealed::read(vault, detail.incident.id),
+        Ok(reading) => sealed::read(reading),
         Err(why) => Read {
             missing: vec![why],
             ..Read::default()
@@ -148,7 +148,9 @@ fn read(detail: &IncidentDetail, vault: Result<&DirVault, String>) -> Read {
 }
 
 fn graph(detail: &IncidentDetail, read: Read, nodes_max: usize) -> Graph {
-    build::graph(detail, &Facts::of(&read.sealed), read.missing, nodes_max)
+    let mut facts = Facts::of(&read.sealed);
+    facts.unread_kinds = read.unread;
+    build::graph(detail, &facts, read.missing, nodes_max)
 }
 
 /// Each thing, and under it what it led to.

@@ -13,15 +13,15 @@ mod picture;
 mod sheet;
 mod text;
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use serde::Serialize;
 use staunch_connectors::logs::Same;
 use staunch_model::{Printable, Record, Span, Timestamp};
 use staunch_server::dto::{IncidentAnswer, IncidentDetail, IncidentRow, TimelineEntry};
-use staunch_store::DirVault;
 
 pub(super) use self::entry::Basis;
 use self::entry::{Also, Entry, JOINED, Lane};
@@ -30,7 +30,9 @@ use self::measures::{Clock, Measures, clocks, measures};
 use self::sheet::csv;
 use self::text::text;
 use crate::cli::{FurtherArgs, TimelineFormat};
+use crate::commands::evidence::reading::Reading;
 use crate::exit::{Exit, Fault};
+use crate::files::cannot_write;
 use crate::output::{Output, json, print, say};
 
 #[derive(Debug, Serialize)]
@@ -45,6 +47,9 @@ struct Timeline<'a> {
     /// What became of each log.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     logs: Vec<LogRead>,
+    /// What of evidence is not shown.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    hidden: Vec<String>,
     /// What is not known, because evidence could not be read.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     missing: Vec<String>,
@@ -73,7 +78,7 @@ pub(super) struct Shown<'a> {
     /// What else is asked for.
     pub(super) further: &'a FurtherArgs,
     /// The vault, or why there is none to look into.
-    pub(super) vault: Result<&'a DirVault, String>,
+    pub(super) vault: Result<&'a Reading, String>,
 }
 
 /// Shows the timeline of `answer`, or writes it into a file.
@@ -141,12 +146,19 @@ pub(super) fn write_new(file: &Path, text: &str, what: &str) -> Result<(), Fault
     let mut made = OpenOptions::new()
         .write(true)
         .create_new(true)
+        // What evidence says is in it.
+        .mode(0o600)
         .open(file)
         .map_err(|error| {
             Fault::doing(Exit::Failed, format!("cannot make {shown}"), &error).hint("name a file that is not there")
         })?;
-    made.write_all(text.as_bytes())
-        .map_err(|error| Fault::doing(Exit::Failed, format!("cannot write {shown}"), &error))?;
+    if let Err(error) = made.write_all(text.as_bytes()) {
+        // Half of it is of no use, and would be in the way of the next try.
+        let left = fs::remove_file(file).err().map_or_else(String::new, |error| {
+            format!("; what was written is left in it, because it cannot be removed: {error}")
+        });
+        return Err(cannot_write(&format!("cannot write {shown}{left}"), &error));
+    }
     say(&format!("{what} is in {shown}"));
     Ok(())
 }
@@ -167,6 +179,7 @@ fn timeline(detail: &IncidentDetail, further: Further) -> Timeline<'_> {
         clocks,
         window: tells.window,
         logs: tells.logs,
+        hidden: tells.hidden,
         missing: tells.missing,
         entries,
         left_out: LeftOut {
@@ -239,6 +252,7 @@ impl Timeline<'_> {
     /// What is to be told of the logs and of what is missing, a line each. Safe to show.
     fn told(&self) -> Vec<String> {
         let logs = self.logs.iter().map(LogRead::words);
+        let logs = logs.chain(self.hidden.iter().cloned());
         logs.chain(self.missing.iter().map(|it| format!("not known: {it}")))
             .collect()
     }
@@ -292,6 +306,25 @@ pub(super) fn short(us: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_with_what_evidence_says_is_for_its_owner_alone() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("timeline.html");
+        write_new(&file, "words", "it").expect("it is written");
+        let mode = fs::metadata(&file).expect("it is there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let fault = write_new(&file, "others", "it").expect_err("it is there already");
+        assert!(fault.advice().is_some_and(|it| it.contains("not there")), "{fault:?}");
+        assert_eq!(fs::read_to_string(&file).expect("it is there"), "words");
+        // Every write to it fails as on a full disk.
+        let full = Path::new("/dev/full");
+        let error = fs::write(full, "x").expect_err("it is full");
+        let fault = cannot_write("cannot write it", &error);
+        assert!(fault.exit == Exit::Busy && fault.advice().is_some(), "{fault:?}");
+    }
 
     #[test]
     fn lengths_of_time_are_short() {

@@ -85,13 +85,19 @@ pub(super) fn write(
     let hash = recorded.detail.incident.playbook_hash;
     let policy = recorded.policy.as_ref();
     let playbook = policy.and_then(|it| it.playbooks.iter().find(|it| it.hash == hash));
-    let reasons = reasons::all(recorded, playbook, config);
+    let reasons = reasons::all(recorded, playbook, config, questions);
     if reasons.is_empty() {
         return Ok(Vec::new());
     }
     let today = texts.compile(&wiring::check_context(config));
     let programs: Vec<Program> = today.compiled.iter().map(|it| it.program.clone()).collect();
     let mut made = Vec::new();
+    if reasons.len() > CHANGES_MAX {
+        questions.push(format!(
+            "What else is to be changed? The record gives {} reasons; the first {CHANGES_MAX} became changes.",
+            reasons.len()
+        ));
+    }
     for reason in reasons.into_iter().take(CHANGES_MAX) {
         let title = reason.title.clone();
         match make(reason, recorded, config, &texts, &subjects, &today.compiled) {

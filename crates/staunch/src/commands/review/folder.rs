@@ -8,33 +8,89 @@ use std::path::{Path, PathBuf};
 use staunch_model::Printable;
 
 use crate::exit::{Exit, Fault};
+use crate::files::cannot_write;
+use crate::output::say;
+
+/// What stands in the folder while a review is written into it. A review that was killed leaves it.
+const CLAIM: &str = ".review-in-work";
 
 #[derive(Debug)]
 pub(super) struct Folder {
     dir: PathBuf,
     /// What was written, by name.
     pub(super) files: Vec<String>,
+    /// Whether it is to be left as it was found, unless the review comes to its end.
+    undo: Undo,
+    /// Whether it is this review that has claimed the folder.
+    is_claimed: bool,
+}
+
+/// What is taken back when the review does not come to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Undo {
+    /// All of it, and the folder.
+    Folder,
+    /// All that was written; the folder was there.
+    Files,
+    /// Nothing: an earlier review was written over.
+    Nothing,
 }
 
 impl Folder {
-    /// Makes `dir`, which is not there or is empty, unless `force`.
+    /// Makes `dir`, which is not there or is empty, unless `force`. Nobody else writes a review into it meanwhile.
     ///
     /// # Errors
     /// When there is something in it, or it cannot be made.
     pub(super) fn make(dir: &Path, force: bool) -> Result<Self, Fault> {
-        let made = Self {
+        let shown = dir.display().to_string();
+        let shown = Printable(&shown);
+        let is_made = make_dir(dir)?;
+        if !dir.is_dir() {
+            let fault = Fault::new(Exit::Usage, format!("{shown} is no directory"));
+            return Err(fault.hint("name a folder that is not there, or an empty one, with --output"));
+        }
+        let mut made = Self {
             dir: dir.to_owned(),
             files: Vec::new(),
+            undo: match (force, is_made) {
+                (_, true) => Undo::Folder,
+                (false, false) => Undo::Files,
+                (true, false) => Undo::Nothing,
+            },
+            is_claimed: true,
         };
-        make_dir(dir)?;
-        let mut entries = fs::read_dir(dir).map_err(|error| failed("read", dir, &error))?;
-        if !force && entries.next().is_some() {
-            let what = format!("{} is not empty", Printable(&dir.display().to_string()));
+        let claim = made.path(CLAIM);
+        if let Err(fault) = claimed(&claim, force) {
+            (made.undo, made.is_claimed) = (Undo::Nothing, false);
+            return Err(fault);
+        }
+        let others = || -> std::io::Result<bool> {
+            for entry in fs::read_dir(dir)? {
+                if entry?.file_name() != CLAIM {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        };
+        // Only who has the claim knows that nobody is about to write there.
+        if !force && others().map_err(|error| failed("read", dir, &error))? {
+            let what = format!("{shown} is not empty");
             return Err(
                 Fault::new(Exit::Failed, what).hint("name another with --output, or write into it with --force")
             );
         }
         Ok(made)
+    }
+
+    /// Keeps what was written.
+    ///
+    /// # Errors
+    /// When the folder cannot be given free.
+    pub(super) fn finish(mut self) -> Result<Vec<String>, Fault> {
+        let claim = self.path(CLAIM);
+        fs::remove_dir(&claim).map_err(|error| failed("remove", &claim, &error))?;
+        (self.undo, self.is_claimed) = (Undo::Nothing, false);
+        Ok(std::mem::take(&mut self.files))
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
@@ -60,7 +116,13 @@ impl Folder {
             .mode(0o600)
             .open(&path)
             .map_err(|error| failed("make", &path, &error))?;
-        file.write_all(bytes).map_err(|error| failed("write", &path, &error))?;
+        if let Err(error) = file.write_all(bytes) {
+            // What is left of it would be taken for all of it.
+            return Err(match fs::remove_file(&path) {
+                Ok(()) => failed("write", &path, &error),
+                Err(_) => failed("write, and cannot remove the beginning of", &path, &error),
+            });
+        }
         if !self.files.iter().any(|it| it == name) {
             self.files.push(name.to_owned());
         }
@@ -98,17 +160,144 @@ impl Folder {
     }
 }
 
-fn make_dir(dir: &Path) -> Result<(), Fault> {
-    match DirBuilder::new().mode(0o700).create(dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(failed("make", dir, &error)),
+impl Drop for Folder {
+    /// Takes back what no review has come of.
+    fn drop(&mut self) {
+        let claim = self.path(CLAIM);
+        if self.undo != Undo::Nothing {
+            let mut dirs: Vec<&str> = self.files.iter().filter_map(|it| Some(it.split_once('/')?.0)).collect();
+            dirs.extend(MADE);
+            let files = self.files.iter().map(|it| fs::remove_file(self.path(it)));
+            let failed = files.filter_map(Result::err).next();
+            for dir in dirs {
+                // Most of them are not there.
+                let _ = fs::remove_dir(self.path(dir));
+            }
+            let dir = self.dir.display().to_string();
+            if let Some(error) = failed {
+                say(&format!(
+                    "not all that was written into {} could be removed: {error}",
+                    Printable(&dir)
+                ));
+            }
+        }
+        if self.is_claimed
+            && let Err(error) = fs::remove_dir(&claim)
+        {
+            say(&format!(
+                "{} could not be removed: {error}",
+                Printable(&claim.display().to_string())
+            ));
+        }
+        if self.undo == Undo::Folder {
+            let _ = fs::remove_dir(&self.dir);
+        }
+    }
+}
+
+/// The directories that a review may have in its folder.
+const MADE: [&str; 3] = ["tests", "sigma", "changes"];
+
+/// Claims the folder for one review.
+fn claimed(claim: &Path, force: bool) -> Result<(), Fault> {
+    match DirBuilder::new().mode(0o700).create(claim) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && !force => {
+            let shown = claim.parent().unwrap_or(claim).display().to_string();
+            let what = format!(
+                "another review is being written into {}, or was broken off there",
+                Printable(&shown)
+            );
+            Err(Fault::new(Exit::Failed, what).hint("name another with --output, or write into it with --force"))
+        }
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(failed("make", claim, &error)),
         _ => Ok(()),
     }
 }
 
+/// Makes a directory. Says whether it was not there.
+fn make_dir(dir: &Path) -> Result<bool, Fault> {
+    match DirBuilder::new().mode(0o700).create(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(failed("make", dir, &error)),
+        made => Ok(made.is_ok()),
+    }
+}
+
 fn failed(what: &str, path: &Path, error: &std::io::Error) -> Fault {
-    Fault::doing(
-        Exit::Failed,
-        format!("cannot {what} {}", Printable(&path.display().to_string())),
+    cannot_write(
+        &format!("cannot {what} {}", Printable(&path.display().to_string())),
         error,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn of_two_at_once_one_writes_and_the_other_is_refused() {
+        for is_there in [false, true] {
+            let place = tempfile::tempdir().expect("a folder");
+            let dir = place.path().join("review");
+            if is_there {
+                fs::create_dir(&dir).expect("our folder");
+            }
+            let all_have_made = Barrier::new(4);
+            let written: Vec<(bool, bool)> = thread::scope(|scope| {
+                let one = |_| {
+                    scope.spawn(|| {
+                        let made = Folder::make(&dir, false);
+                        all_have_made.wait();
+                        let is_made = made.is_ok();
+                        let write = |mut it: Folder| it.write("a/b", b"x").and_then(|()| it.finish());
+                        (is_made, made.and_then(write).is_ok())
+                    })
+                };
+                let all: Vec<_> = (0..4).map(one).collect();
+                all.into_iter().map(|it| it.join().expect("it ends")).collect()
+            });
+            let count = |it: (bool, bool)| written.iter().filter(|other| **other == it).count();
+            assert_eq!((count((true, true)), count((false, false))), (1, 3), "{written:?}");
+            assert_eq!(fs::read(dir.join("a/b")).expect("it is written"), b"x");
+            let why = Folder::make(&dir, false).expect_err("there is a review").told();
+            assert!(why.contains("is not empty"), "{why}");
+            assert_eq!(
+                fs::read_dir(&dir).expect("it is there").count(),
+                1,
+                "nothing else is left"
+            );
+            Folder::make(&dir, true)
+                .expect("it is written over")
+                .finish()
+                .expect("it ends");
+        }
+    }
+
+    #[test]
+    fn what_does_not_come_to_its_end_leaves_nothing() {
+        let place = tempfile::tempdir().expect("a folder");
+        let dir = place.path().join("review");
+        let mut folder = Folder::make(&dir, false).expect("it is made");
+        folder.write("tests/a", b"x").expect("it is written");
+        folder.write("b", b"x").expect("it is written");
+        drop(folder);
+        assert!(!dir.exists());
+        // Of a folder that was there, what was written.
+        fs::create_dir(&dir).expect("our folder");
+        let mut folder = Folder::make(&dir, false).expect("it is empty");
+        folder.write("b", b"x").expect("it is written");
+        drop(folder);
+        assert_eq!(fs::read_dir(&dir).expect("it is there").count(), 0);
+        // What is no folder is told as that.
+        let file = place.path().join("file");
+        fs::write(&file, "x").expect("our folder");
+        let fault = Folder::make(&file, false).expect_err("it is a file");
+        assert_eq!(fault.exit, Exit::Usage);
+        assert!(fault.advice().is_some_and(|it| it.contains("--output")), "{fault:?}");
+        let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+        let fault = failed("write", &dir, &full);
+        assert!(fault.exit == Exit::Busy && fault.advice().is_some_and(|it| it.contains("room")));
+    }
 }

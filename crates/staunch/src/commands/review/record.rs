@@ -144,7 +144,8 @@ fn returns(reader: &IndexReader, detail: &IncidentDetail) -> Result<Vec<Return>,
             };
             let of = other.as_ref().unwrap_or(detail);
             if it.kind == own.kind && it.step == own.step && of.incident.playbook == detail.incident.playbook {
-                same.push(Leased::of(&it, of));
+                // What no frame plans is no reason that can be named.
+                same.extend(Leased::of(&it, of));
             }
         }
         same.sort_by_key(|it| it.planned.0);
@@ -176,7 +177,7 @@ struct Leased {
 }
 
 impl Leased {
-    fn of(it: &TransactionRow, detail: &IncidentDetail) -> Self {
+    fn of(it: &TransactionRow, detail: &IncidentDetail) -> Option<Self> {
         let entries = detail.timeline.iter().filter(|entry| entry.transaction == Some(it.id));
         let mut planned = None;
         let mut ended = None;
@@ -195,11 +196,11 @@ impl Leased {
                 }
             }
         }
-        Self {
+        Some(Self {
             incident: it.incident,
-            planned: (it.id, it.created, planned.unwrap_or_default()),
+            planned: (it.id, it.created, planned?),
             ended,
-        }
+        })
     }
 }
 
@@ -289,5 +290,29 @@ impl Recorded {
             ));
         }
         all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_transaction_that_no_frame_plans_is_no_reason() {
+        let noon = "2026-11-25T12:00:00Z";
+        let detail = json!({
+            "incident": {"id": "INC-7", "playbook": "p", "playbook_hash": "00".repeat(32), "key": "k", "status": "open",
+                "opened": noon, "closed": null, "outcome": null, "events": 1, "system": "suricata", "signature": "x",
+                "severity": "high", "source": null, "destination": null},
+            "transactions": [{"id": "TX-1", "incident": "INC-7", "step": 0, "kind": "block-ip", "target": "203.0.113.9",
+                "state": "in-force", "reason": null, "mode": "enforce", "lease": "10m", "lease_until": null, "created": noon,
+                "updated": noon, "in_force_at": noon, "released_at": null, "approved_by": null, "approval_expires": null,
+                "judgement": null}],
+            "commands": [], "evidence": [], "events": [], "timeline": [], "timeline_count": 0,
+        });
+        let detail: IncidentDetail = serde_json::from_value(detail).expect("it is a detail");
+        assert!(Leased::of(&detail.transactions[0], &detail).is_none());
     }
 }

@@ -6,11 +6,12 @@
 use std::fmt::Write as _;
 
 use serde_json::Value;
-use staunch_model::{Event, Printable, Severity};
+use staunch_model::{Event, IncidentId, Printable, Severity, Timestamp};
 use staunch_playbook::sigma::Rule;
 use staunch_playbook::{Looked, Seen, SeenField, SeenTest};
 
 use super::page::quoted;
+use super::record::Recorded;
 
 /// How deep fields of an event are looked for.
 const DEPTH_MAX: usize = 16;
@@ -159,7 +160,15 @@ impl Draft {
     }
 
     /// The rule as a text.
-    pub(super) fn rule(&self, title: &str, id: &str, event: &Event, tried: &str) -> String {
+    pub(super) fn rule(&self, title: &str, recorded: &Recorded, event: &Event, tried: &str) -> String {
+        let incident = &recorded.detail.incident;
+        let (id, hash) = (recorded.uuid(), incident.playbook_hash);
+        let playbooks = recorded.policy.iter().flat_map(|it| &it.playbooks);
+        let attack = playbooks
+            .filter(|it| it.hash == hash)
+            .flat_map(|it| it.attack.iter())
+            .map(|it| &**it);
+        let head = head(incident.id, incident.opened, attack);
         let level = match event.severity {
             Severity::Critical => "critical",
             Severity::High => "high",
@@ -176,7 +185,7 @@ impl Draft {
         format!(
             "# A draft. {tried}\n{left_out}title: {}\nid: {id}\nstatus: experimental\ndescription: >-\n    Written from the \
              first event of an incident, and from what the trigger of its playbook\n    looked at. Read it, and try it on \
-             events of your own, before it is used.\nlogsource:\n    product: {}\ndetection:\n{}falsepositives:\n    - Unknown\n\
+             events of your own, before it is used.\n{head}logsource:\n    product: {}\ndetection:\n{}falsepositives:\n    - Unknown\n\
              level: {level}\n",
             quoted(&title),
             quoted(&event.system.to_string()),
@@ -223,6 +232,34 @@ impl Draft {
         };
         format!("{text}    condition: {condition}{filters}\n")
     }
+}
+
+/// Author, date and tags, as the specification of Sigma has them: a date is that of the day on which the incident
+/// opened, and a tag is a technique that the playbook answers, in the namespace `attack`.
+fn head<'a>(incident: IncidentId, opened: Timestamp, attack: impl Iterator<Item = &'a str>) -> String {
+    let date: String = opened.to_string().chars().take(10).collect();
+    let mut head = format!(
+        "author: {}\ndate: {date}\n",
+        quoted(&format!("staunch review of {incident}"))
+    );
+    let is_technique = |it: &&str| {
+        let rest = it.strip_prefix('T');
+        rest.is_some_and(|it| !it.is_empty() && it.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.'))
+    };
+    let mut tags: Vec<String> = attack
+        .filter(is_technique)
+        .map(|it| format!("attack.{}", it.to_lowercase()))
+        .collect();
+    tags.sort();
+    tags.dedup();
+    if !tags.is_empty() {
+        head.push_str("tags:\n");
+        for tag in tags {
+            // Writing into a string cannot fail.
+            let _ = writeln!(head, "    - {tag}");
+        }
+    }
+    head
 }
 
 /// `text` as a value that matches it alone.
@@ -336,6 +373,17 @@ mod tests {
         let mut other = event;
         other["alert"]["signature"] = "ET SCAN aXb".into();
         assert!(!rule.matches(&other));
+    }
+
+    #[test]
+    fn author_date_and_tags_are_as_the_specification_has_them() {
+        let opened = "2026-11-27T07:30:16.670Z".parse().expect("a time");
+        let attack = ["T1110", "T1110.001", "T1110", "nothing\n", ""];
+        assert_eq!(
+            head(IncidentId(6), opened, attack.into_iter()),
+            "author: \"staunch review of INC-6\"\ndate: 2026-11-27\ntags:\n    - attack.t1110\n    - attack.t1110.001\n"
+        );
+        assert!(!head(IncidentId(6), opened, [].into_iter()).contains("tags"));
     }
 
     #[test]

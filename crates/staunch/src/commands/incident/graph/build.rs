@@ -365,9 +365,13 @@ impl<'a> Build<'a> {
     }
 
     fn say_what_is_missing(&mut self) {
-        let has = |kind| self.facts.kinds.contains(&kind);
+        // What is sealed and was not read is named with its reason.
+        let unread = &self.facts.unread_kinds;
+        let has = |kind| self.facts.kinds.contains(&kind) || unread.contains(&kind);
         let mut say = |what: &str| self.graph.missing.push(what.to_owned());
-        if self.facts.kinds.is_empty() {
+        if self.facts.kinds.is_empty() && !unread.is_empty() {
+            say("none of the sealed evidence was read: this is what the events alone tell");
+        } else if self.facts.kinds.is_empty() {
             say("no evidence of processes, connections or logins is sealed: this is what the events alone tell");
         } else {
             if !has(EvidenceKind::Processes) {
@@ -380,10 +384,10 @@ impl<'a> Build<'a> {
                 say("neither `sockets` nor `flows` is sealed: connections are not known");
             }
         }
-        let unread = self.facts.unread;
-        if unread > 0 {
+        let parts = self.facts.unread;
+        if parts > 0 {
             say(&format!(
-                "{unread} parts of the evidence have a form that is not known, and are passed over"
+                "{parts} parts of the evidence have a form that is not known, and are passed over"
             ));
         }
         let unseen = self
@@ -396,7 +400,8 @@ impl<'a> Build<'a> {
         }
     }
 
-    /// The oldest beginning from which an act is reached; without a time, the first.
+    /// The oldest beginning from which an act is reached, by its own time or else by that of the first thing it led to;
+    /// without either, the first.
     fn find_first_cause(&mut self) {
         let graph = &self.graph;
         let mut reaching: BTreeSet<&str> = graph
@@ -422,8 +427,17 @@ impl<'a> Build<'a> {
             .iter()
             .filter(|it| it.kind != Kind::Act && reaching.contains(&*it.id))
             .filter(is_begun);
-        let first = causes.min_by_key(|it| (it.at.is_none(), it.at));
-        self.graph.first_cause = first.map(|it| it.id.clone());
+        let led_to = |it: &Node| {
+            graph
+                .edges
+                .iter()
+                .filter(|edge| edge.from == it.id)
+                .filter_map(|edge| edge.at)
+                .min()
+        };
+        let causes = causes.map(|it| (it.at.or_else(|| led_to(it)), it));
+        let first = causes.min_by_key(|(at, _)| (at.is_none(), *at));
+        self.graph.first_cause = first.map(|(_, it)| it.id.clone());
     }
 }
 

@@ -29,6 +29,8 @@ pub(in crate::commands::incident) struct Facts {
     pub(in crate::commands::incident) logins: Vec<Login>,
     /// The kinds of which there is a document.
     pub(in crate::commands::incident) kinds: BTreeSet<EvidenceKind>,
+    /// The kinds of which there is a document that was not read.
+    pub(in crate::commands::incident) unread_kinds: BTreeSet<EvidenceKind>,
     /// Parts of documents that have another form than the collectors write.
     pub(in crate::commands::incident) unread: u64,
 }

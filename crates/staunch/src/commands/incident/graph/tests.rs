@@ -105,7 +105,7 @@ fn evidence(words: &str, connections: u16) -> Vec<Sealed> {
 fn story(words: &str, connections: u16, nodes_max: usize) -> Graph {
     let read = Read {
         sealed: evidence(words, connections),
-        missing: Vec::new(),
+        ..Read::default()
     };
     graph(&detail(words), read, nodes_max)
 }
@@ -184,7 +184,7 @@ fn a_process_that_has_only_got_the_number_of_a_parent_is_none() {
         process(900, 1, DAY_TICKS - 10, "later"), process(4242, 900, DAY_TICKS - 1_000, "xmrig")]});
     let read = Read {
         sealed: vec![sealed(2, EvidenceKind::Processes, processes)],
-        missing: Vec::new(),
+        ..Read::default()
     };
     let told = told(&graph(&detail("x"), read, 60));
     assert!(!told.iter().any(|it| it.contains("later")), "{told:#?}");
@@ -195,6 +195,7 @@ fn without_evidence_the_events_tell_and_what_is_missing_is_said() {
     let read = Read {
         sealed: Vec::new(),
         missing: vec!["EV-1 (process): denied".to_owned()],
+        ..Read::default()
     };
     let graph = graph(&detail("Detect miners"), read, 60);
     let told = told(&graph);
@@ -211,6 +212,57 @@ fn without_evidence_the_events_tell_and_what_is_missing_is_said() {
     for line in &graph.missing {
         assert!(svg.contains(line.as_str()), "{svg}");
     }
+    // It began when it was first named.
+    assert_eq!(graph.first_cause.as_deref(), Some(&*node(&graph, "203.0.113.9").id));
+}
+
+fn node<'g>(graph: &'g Graph, label: &str) -> &'g Node {
+    let found = graph.nodes.iter().find(|it| it.label == label);
+    found.unwrap_or_else(|| panic!("no {label}: {graph:#?}"))
+}
+
+#[test]
+fn the_first_cause_without_a_time_of_its_own_is_as_old_as_what_it_led_to() {
+    // An account that logged in long after the event, as an own beginning.
+    let mut detail = detail("x");
+    detail.transactions[1].target = "account:eve".to_owned();
+    let login = json!({"kind": 7, "user": "eve", "pid": 1, "host": "", "line": "pts/0",
+        "seconds": BEGIN_US / 1_000_000 + 60, "microseconds": 0});
+    let read = Read {
+        sealed: vec![sealed(4, EvidenceKind::Logins, json!({"utmp": [login], "wtmp": []}))],
+        ..Read::default()
+    };
+    let graph = graph(&detail, read, 60);
+    assert!(node(&graph, "eve").at.is_some(), "{graph:#?}");
+    assert_eq!(graph.first_cause.as_deref(), Some(&*node(&graph, "203.0.113.9").id));
+}
+
+#[test]
+fn what_is_sealed_and_cannot_be_read_is_not_told_as_never_sealed() {
+    let missing = |sealed: Vec<Sealed>, unread: &[EvidenceKind]| {
+        let read = Read {
+            sealed,
+            unread: unread.iter().copied().collect(),
+            ..Read::default()
+        };
+        graph(&detail("x"), read, 60).missing
+    };
+    let told = missing(Vec::new(), &[EvidenceKind::Sockets]);
+    assert_eq!(
+        told,
+        ["none of the sealed evidence was read: this is what the events alone tell"]
+    );
+    let of_process = || vec![sealed(1, EvidenceKind::Process, json!({"processes": []}))];
+    let told = missing(of_process(), &[EvidenceKind::Sockets]);
+    assert_eq!(
+        told,
+        ["`processes` is not sealed: who started what is known only within what is"]
+    );
+    let told = missing(of_process(), &[]);
+    assert!(
+        told[1].starts_with("neither `sockets` nor `flows` is sealed"),
+        "{told:?}"
+    );
 }
 
 #[test]
@@ -233,7 +285,7 @@ fn a_long_chain_is_folded_in_the_middle() {
     detail.transactions[0].target = "pid:40@40.0badcafe".to_owned();
     let read = Read {
         sealed: vec![sealed(2, EvidenceKind::Processes, json!({"processes": chain}))],
-        missing: Vec::new(),
+        ..Read::default()
     };
     let told = told(&graph(&detail, read, 60));
     assert!(
@@ -302,7 +354,7 @@ fn documents_of_another_form_are_passed_over_and_counted() {
     let sealed = kinds.into_iter().map(|kind| sealed(1, kind, odd.clone())).collect();
     let read = Read {
         sealed,
-        missing: Vec::new(),
+        ..Read::default()
     };
     let graph = graph(&detail("x"), read, 60);
     assert!(
@@ -355,7 +407,7 @@ proptest! {
             let mut left = at;
             replace(&mut sealed[number].document, &mut left, &value);
         }
-        let read = Read { sealed, missing: Vec::new() };
+        let read = Read { sealed, ..Read::default() };
         let graph = graph(&detail("x"), read, nodes_max);
         prop_assert!(graph.nodes.len() <= nodes_max);
         let (nodes, edges) = statements(&dot::write(&graph));

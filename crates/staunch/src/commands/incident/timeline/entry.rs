@@ -146,6 +146,9 @@ pub(super) struct Entry {
     /// Who else says the same.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(super) also: Vec<Also>,
+    /// How many more say so, who are not named.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) also_more: u64,
     /// What makes it the same as what others say.
     #[serde(skip)]
     pub(super) same: Option<Same>,
@@ -186,6 +189,7 @@ impl Entry {
             source_time: None,
             what,
             also: Vec::new(),
+            also_more: 0,
             same: None,
         }
     }
@@ -217,8 +221,18 @@ impl Entry {
             .iter()
             .map(|it| format!("; taken for the same: {}", it.words(day)))
             .collect();
-        format!("{whose}{}{said}{supplied}{also}", self.what)
+        let more = match self.also_more {
+            0 => String::new(),
+            more => format!("; and {more} more that are not named"),
+        };
+        format!("{whose}{}{said}{supplied}{also}{more}", self.what)
     }
+}
+
+/// Whether there is nothing to tell of a number.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A time under the heading of a `day`.

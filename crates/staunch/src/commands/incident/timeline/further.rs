@@ -19,13 +19,13 @@ use serde::Serialize;
 use staunch_connectors::logs::{self, Fact, Format, Tally};
 use staunch_model::{Printable, Span, Timestamp};
 use staunch_server::dto::IncidentDetail;
-use staunch_store::DirVault;
 
-use self::interest::Interest;
+use self::interest::{About, Interest};
 use self::unpack::{UNPACKED_BYTES_MAX, Unpacked};
 use super::measures::Clock;
 use super::{Basis, Entry, Lane};
 use crate::cli::{ClockOffset, FurtherArgs, LogFile};
+use crate::commands::evidence::reading::Reading;
 use crate::exit::{Exit, Fault};
 
 /// Entries of logs and evidence together. A page has some hundred bytes for each, and nobody reads more.
@@ -55,6 +55,8 @@ pub(super) struct LogRead {
     outside: u64,
     /// Those about nothing of the incident.
     unrelated: u64,
+    /// Those that name only the attacked side, and are not beside an event.
+    only_attacked: u64,
     /// Those for which there was no room.
     left_out: u64,
     shown: u64,
@@ -79,6 +81,7 @@ impl LogRead {
         for (count, what) in [
             (self.outside, "of another time"),
             (self.unrelated, "about others"),
+            (self.only_attacked, "only of the attacked side"),
             (self.left_out, bounded.as_str()),
             (self.tally.untimed, "without a time"),
             (self.tally.passed_over, "that say nothing"),
@@ -104,6 +107,8 @@ impl LogRead {
 pub(super) struct Tells {
     pub(super) window: Option<Window>,
     pub(super) logs: Vec<LogRead>,
+    /// What of evidence is not shown. Safe to show.
+    pub(super) hidden: Vec<String>,
     pub(super) missing: Vec<String>,
 }
 
@@ -140,7 +145,7 @@ pub(super) struct Further {
 pub(super) fn read(
     detail: &IncidentDetail,
     args: &FurtherArgs,
-    vault: Result<&DirVault, String>,
+    vault: Result<&Reading, String>,
 ) -> Result<Further, Fault> {
     check_names(detail, args)?;
     let mut further = Further {
@@ -162,19 +167,35 @@ pub(super) fn read(
     further.logs_left = args.logs.len();
     if args.evidence {
         match vault {
-            Ok(vault) => further.evidence(detail.incident.id, vault, args, &mut interest),
+            Ok(reading) => further.evidence(reading, args, &mut interest),
             Err(why) => further.tells.missing.push(why),
         }
     }
     let names = origins(&args.logs);
+    let mut unknown = None;
+    let mut were_read = false;
     for (log, name) in args.logs.iter().zip(names) {
-        further.log(log, &name, args, &interest)?;
+        match further.log(log, &name, args, &interest)? {
+            Ok(()) => were_read = true,
+            Err(fault) => unknown = unknown.or(Some(fault)),
+        }
     }
-    Ok(further)
+    // One that is not understood says nothing, but is no reason to keep back what the others say.
+    match unknown {
+        Some(fault) if !were_read => Err(fault),
+        _ => Ok(further),
+    }
 }
 
 impl Further {
-    fn log(&mut self, log: &LogFile, name: &str, args: &FurtherArgs, interest: &Interest) -> Result<(), Fault> {
+    /// Reads a log. What is in the inner result is why it says nothing: nobody knows its format, or it is empty.
+    fn log(
+        &mut self,
+        log: &LogFile,
+        name: &str,
+        args: &FurtherArgs,
+        interest: &Interest,
+    ) -> Result<Result<(), Fault>, Fault> {
         let shown = log.path.display().to_string();
         let shown = Printable(&shown);
         let file = File::open(&log.path).map_err(|error| {
@@ -188,6 +209,10 @@ impl Further {
                 formats()
             ))
         })?;
+        if file.metadata().is_ok_and(|it| it.is_dir()) {
+            let fault = Fault::new(Exit::Usage, format!("cannot read the log {shown}: it is a directory"));
+            return Err(fault.hint(format!("name the files in it, each with --logs: --logs {shown}/FILE")));
+        }
         let mut from = BufReader::new(file);
         let mut read = LogRead {
             file: shown.to_string(),
@@ -197,15 +222,29 @@ impl Further {
         };
         let before = self.found.len();
         if let Err(error) = self.lines(&mut from, log.format, (name, Lane::Log), args, interest, &mut read) {
-            let is_unknown = matches!(error, logs::ReadError::Unknown);
-            let exit = if is_unknown { Exit::Usage } else { Exit::Failed };
-            let fault = Fault::doing(exit, format!("cannot read the log {shown}"), &error);
-            let known = read.shown + read.outside + read.unrelated + read.left_out;
+            let fault = |exit| Fault::doing(exit, format!("cannot read the log {shown}"), &error);
+            let named = format!("name its format, as in log={shown}; formats: {}", formats());
+            let nothing = match error {
+                logs::ReadError::Unknown => Some(fault(Exit::Usage).hint(named)),
+                logs::ReadError::Empty => Some(fault(Exit::Usage).hint("name a log that has lines")),
+                _ => None,
+            };
+            if let Some(fault) = nothing {
+                let hint = match error {
+                    logs::ReadError::Unknown => format!("; name it, as in log={shown}"),
+                    _ => String::new(),
+                };
+                read.failed = Some(format!("{error}{hint}"));
+                self.tells.logs.push(read);
+                return Ok(Err(fault));
+            }
+            let known = read.shown + read.outside + read.unrelated + read.only_attacked + read.left_out;
             if known == 0 {
-                return Err(if is_unknown {
-                    fault.hint(format!("name its format, as in log={shown}; formats: {}", formats()))
-                } else {
-                    fault.hint("name a file with a log; a part of a large document can be cut out with jq")
+                return Err(match error {
+                    logs::ReadError::TooLarge => {
+                        fault(Exit::Failed).hint("a part of a large document can be cut out with jq")
+                    }
+                    _ => fault(Exit::Failed).hint("name a file with a log"),
                 });
             }
             // What it says up to there is worth having.
@@ -220,7 +259,7 @@ impl Further {
             read.failed = Some(format!("broken off: {}", Printable(&why)));
         }
         self.tells.logs.push(read);
-        Ok(())
+        Ok(Ok(()))
     }
 
     /// Reads one log, wherever its bytes are from.
@@ -241,10 +280,13 @@ impl Further {
         let mut unpacked = Unpacked::new(from).map_err(logs::ReadError::Io)?;
         let (format, tally) = logs::read(unpacked.reader(), format, around, &mut |fact| {
             let at = corrected(fact.time, &args.clock, fact.format.name());
+            let about = interest.about(&fact.parties);
             if !interest.is_within(at) {
                 read.outside += 1;
-            } else if !interest.is_about(&fact.parties) {
+            } else if about == About::Others {
                 read.unrelated += 1;
+            } else if about == About::AttackedSide && !interest.is_near(at) {
+                read.only_attacked += 1;
             } else if self.found.len() >= room {
                 read.left_out += 1;
             } else {

@@ -1,6 +1,10 @@
 //! The timeline as one page that needs nothing else: no script, no font, no image, no request.
 //!
 //! Every text goes through [`escape`], whoever wrote it: attackers write the words of events.
+//!
+//! In print, each picture has a page of its own, as wide as A4 across and as high as the picture needs at that width:
+//! so it is neither cut nor too small to be read. What prints on A4 scales that page. All else is on A4, and causes
+//! that fit there too.
 
 use std::fmt::Write as _;
 
@@ -48,7 +52,8 @@ svg .lane{font-size:12px;font-weight:600}svg .label{font-size:11px}
 @page{size:A4 landscape;margin:12mm}
 @media print{:root{color-scheme:light;--bg:#fff;--ink:#000;--faint:#333;--line:#0006;--shade:#0000000a;--event:#000;--incident:#000;\
 --evidence:#000;--transaction:#000;--notice:#000;--person:#000;--log:#000;--found:#000}\
-body{font-size:10pt;max-width:none;margin:0;padding:0}.scroll{overflow:visible}.picture{min-width:0;max-height:165mm}.picture.low{max-height:96mm}\
+body{font-size:10pt;max-width:none;margin:0;padding:0}.scroll{overflow:visible}.picture{min-width:0}\
+.course{page:course}details,li,.causes{break-inside:avoid}\
 .sum{grid-template-columns:repeat(6,1fr)}.sum div,tr,.picture,.legend{break-inside:avoid}h2,caption,thead{break-after:avoid}tbody tr:nth-child(-n+2){break-before:avoid}thead{display:table-header-group}\
 svg.graph{max-width:100%;height:auto}details::details-content{content-visibility:visible;block-size:auto}}";
 
@@ -56,13 +61,17 @@ svg.graph{max-width:100%;height:auto}details::details-content{content-visibility
 pub(super) fn page(timeline: &Timeline<'_>, causes: Option<&str>) -> String {
     let it = timeline.incident;
     let mut page = Page(String::new());
+    let course = picture::draw(timeline);
+    let sheets = sheets(&course, causes);
     page.raw("<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n");
     page.raw(
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n",
     );
     page.raw("<meta name=\"viewport\" content=\"width=device-width\">\n");
     page.part("title", &format!("Timeline of {}", it.id));
-    page.raw(&format!("<style>{STYLE}</style></head><body>\n<header>\n"));
+    page.raw(&format!(
+        "<style>{STYLE}{sheets}</style></head><body>\n<main>\n<div class=\"course\">\n<header>\n"
+    ));
     page.part("h1", &format!("{}: {}", it.id, state_of(it)));
     let side = |ip: &Option<String>| ip.as_deref().map_or_else(|| "unknown".to_owned(), shown);
     page.part(
@@ -82,18 +91,20 @@ pub(super) fn page(timeline: &Timeline<'_>, causes: Option<&str>) -> String {
         "p class=\"faint\"",
         &format!("Playbook {}. Opened {}{closed}.", shown(&it.playbook), it.opened),
     );
-    page.raw("</header>\n<main>\n");
+    page.raw("</header>\n");
     page.measures(timeline);
     page.part("h2", "The course");
     page.raw("<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Picture of the timeline\">\n");
-    page.raw(&picture::draw(timeline));
+    page.raw(&course);
     page.raw("</div>\n");
     page.legend(timeline);
+    page.raw("</div>\n");
     if let Some(causes) = causes {
+        page.raw("<div class=\"causes\">\n");
         page.part("h2", "The causes");
         page.raw("<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Picture of the causes\">\n");
         page.raw(causes);
-        page.raw("</div>\n");
+        page.raw("</div>\n</div>\n");
     }
     page.entries(timeline);
     page.guards(&timeline.detail.transactions);
@@ -111,6 +122,51 @@ pub(super) fn page(timeline: &Timeline<'_>, causes: Option<&str>) -> String {
     );
     page.raw("</footer></body></html>\n");
     page.0
+}
+
+/// Millimetres of a sheet of A4 across, and of what is printed on it.
+const SHEET_MM: [f64; 2] = [297.0, 210.0];
+const PRINTED_MM: f64 = 273.0;
+
+/// What stands on the sheet of the course beside its picture: the title, the measures, the signs and the margins.
+const BESIDE_COURSE_MM: f64 = 155.0;
+
+/// What stands on that of the causes: the heading and the margins.
+const BESIDE_CAUSES_MM: f64 = 48.0;
+
+/// The sheets of the pictures, as rules of CSS.
+fn sheets(course: &str, causes: Option<&str>) -> String {
+    let sheet = |name: &str, height: f64| {
+        let height = height.max(SHEET_MM[1]).ceil();
+        format!("@page {name}{{size:{}mm {height}mm;margin:12mm}}", SHEET_MM[0])
+    };
+    // That of the course is as wide as the sheet; that of the causes has its own size, but for one that is wider.
+    let [width, height] = size(course);
+    let mut rules = sheet("course", PRINTED_MM * height / width + BESIDE_COURSE_MM);
+    if let Some([width, height]) = causes.map(size) {
+        let mm = 25.4 / 96.0;
+        let scale = (PRINTED_MM / (width * mm)).min(1.0);
+        let height = height * mm * scale + BESIDE_CAUSES_MM;
+        // What fits on a sheet of A4 leaves room for what follows.
+        if height > SHEET_MM[1] {
+            rules.push_str(&sheet("causes", height));
+            rules.push_str("@media print{.causes{page:causes}}");
+        }
+    }
+    rules
+}
+
+/// The size of a picture of ours, as it says itself.
+fn size(svg: &str) -> [f64; 2] {
+    let numbers = svg
+        .split_once("viewBox=\"0 0 ")
+        .and_then(|(_, rest)| rest.split_once('"'));
+    let mut numbers = numbers
+        .map_or("", |it| it.0)
+        .split(' ')
+        .filter_map(|it| it.parse().ok());
+    let mut next = || numbers.next().filter(|it| *it > 0.0).unwrap_or(1.0);
+    [next(), next()]
 }
 
 /// A text from outside, cut as it is cut elsewhere.

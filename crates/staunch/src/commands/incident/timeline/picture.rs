@@ -21,8 +21,6 @@ const LEFT: f64 = 118.0;
 const RIGHT: f64 = 150.0;
 /// The height of the axis.
 const TOP: f64 = 56.0;
-/// A picture up to this height needs no page of its own.
-const LOW: f64 = 540.0;
 /// Marks that are closer are shown as one.
 const APART: f64 = 13.0;
 const LABEL_MAX: f64 = 200.0;
@@ -62,11 +60,9 @@ pub(super) fn draw(timeline: &Timeline<'_>) -> String {
         y += height;
     }
     let height = y + 4.0;
-    // It leaves room for the measures on a printed page.
-    let low = if height <= LOW { " low" } else { "" };
     let id = escape(&timeline.incident.id.to_string());
     format!(
-        "<svg class=\"picture{low}\" viewBox=\"0 0 {WIDTH} {height:.0}\" role=\"img\" aria-labelledby=\"picture-title picture-desc\">\n\
+        "<svg class=\"picture\" viewBox=\"0 0 {WIDTH} {height:.0}\" role=\"img\" aria-labelledby=\"picture-title picture-desc\">\n\
          <title id=\"picture-title\">Timeline of {id}</title>\n<desc id=\"picture-desc\">{}</desc>\n\
          <defs><pattern id=\"gap\" width=\"6\" height=\"6\" patternUnits=\"userSpaceOnUse\" patternTransform=\"rotate(45)\">\
          <path class=\"hatch\" d=\"M0 0V6\"/></pattern></defs>\n{}{body}{}</svg>\n",

@@ -22,7 +22,10 @@ pub(super) fn csv(entries: &[Entry]) -> Result<String, Fault> {
     ];
     writer.write_record(heading).map_err(|error| failed(&error))?;
     for it in entries {
-        let also: Vec<String> = it.also.iter().map(|also| also.words("")).collect();
+        let mut also: Vec<String> = it.also.iter().map(|also| also.words("")).collect();
+        if it.also_more > 0 {
+            also.push(format!("and {} more", it.also_more));
+        }
         let row = [
             it.at.to_string(),
             it.elapsed_us.to_string(),

@@ -247,10 +247,11 @@ fn patched<'h>(text: &str, hunks: impl Iterator<Item = Move<'h>>) -> Applied {
     let mut next = 0;
     for Move { at, old, new, ends } in hunks {
         let fits = |place: &usize| {
-            let there = lines.get(*place..*place + old.len());
+            let end = place.checked_add(old.len());
+            let there = end.and_then(|end| lines.get(*place..end));
             there.is_some_and(|there| there.iter().zip(old).all(|(line, old)| line == old))
                 && (at != 0 || *place == 0)
-                && (!ends || *place + old.len() == lines.len())
+                && (!ends || end == Some(lines.len()))
         };
         let place = if at >= next && fits(&at) {
             at
@@ -343,6 +344,22 @@ mod tests {
         fn no_text_and_no_diff_is_a_panic(diff in "(--- a/x\n\\+\\+\\+ b/x\n)?(@@ -[0-9]{1,3}(,[0-9])? \\+[0-9]{1,3}(,[0-9])? @@\n|[ +\\\\-]{0,2}[ab]?\n){0,9}", text in "([ab]?\n){0,9}") {
             if let Ok(patch) = Patch::read(&diff) {
                 let _ = (patch.apply(&text), patch.take_back(&text));
+            }
+        }
+    }
+
+    #[test]
+    fn a_place_beyond_all_numbers_is_none() {
+        for at in [u64::MAX, u64::MAX - 1, 1 << 63] {
+            for hunk in [
+                format!("@@ -{at} +{at} @@\n-a\n+b\n"),
+                format!("@@ -{at},0 +{at} @@\n+b\n"),
+                format!("@@ -{at},3 +{at},3 @@\n-a\n-b\n-c\n+d\n+e\n+f\n"),
+            ] {
+                let patch = Patch::read(&format!("--- a/x\n+++ b/x\n{hunk}"));
+                if let Ok(patch) = patch {
+                    let _ = (patch.apply("x\n"), patch.take_back("x\n"));
+                }
             }
         }
     }

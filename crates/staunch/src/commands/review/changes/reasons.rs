@@ -4,7 +4,7 @@
 
 mod limits;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -25,15 +25,33 @@ const JOB_TIMEOUT_MAX: Span = Span::from_mins(5);
 /// Targets that are suggested never to be touched.
 const PROTECTED_MAX: usize = 5;
 
-/// Words of a person who releases what was none of an attacker's. Compared without case.
-const BENIGN: [&str; 6] = [
-    "benign",
-    "false positive",
-    "false alarm",
-    "mistake",
-    "our own",
-    "harmless",
-];
+/// Words of a person who releases what was none of an attacker's. Compared without case, as whole words. A mistake is
+/// none of them: what was a mistake may have been the release.
+const BENIGN: [&str; 5] = ["benign", "false positive", "false alarm", "our own", "harmless"];
+
+/// Words before one of these that say the opposite.
+const DENIALS: [&str; 5] = ["not", "no", "never", "isn't", "hardly"];
+
+/// Whether `reason` says that what was released was none of an attacker's.
+fn is_benign(reason: &str) -> bool {
+    let reason = reason.to_lowercase();
+    let words: Vec<&str> = reason
+        .split(|c: char| !c.is_alphanumeric() && c != '\'')
+        .filter(|it| !it.is_empty())
+        .collect();
+    BENIGN.iter().any(|it| {
+        let wanted: Vec<&str> = it.split(' ').collect();
+        let mut places = words
+            .windows(wanted.len())
+            .enumerate()
+            .filter(|(_, there)| *there == wanted);
+        places.any(|(at, _)| {
+            !words[at.saturating_sub(3)..at]
+                .iter()
+                .any(|word| DENIALS.contains(word))
+        })
+    })
+}
 
 /// A reason, and the change that it is one for.
 #[derive(Clone, Debug)]
@@ -76,6 +94,7 @@ pub(in crate::commands::review) fn all(
     recorded: &Recorded,
     playbook: Option<&Arc<Playbook>>,
     config: &Config,
+    questions: &mut Vec<String>,
 ) -> Vec<Reason> {
     let mut facts = Facts {
         recorded,
@@ -98,7 +117,7 @@ pub(in crate::commands::review) fn all(
     all.extend(facts.budgets());
     all.extend(playbook.into_iter().flat_map(|it| facts.evidence(it)));
     all.extend(facts.jobs(config));
-    all.extend(facts.trusted());
+    all.extend(facts.trusted(questions));
     all.extend(playbook.into_iter().flat_map(|it| facts.leases(it)));
     all
 }
@@ -330,18 +349,25 @@ impl Facts<'_> {
     }
 
     /// Addresses that a person released and trusted, or said to be benign.
-    fn trusted(&self) -> Vec<Reason> {
+    fn trusted(&self, questions: &mut Vec<String>) -> Vec<Reason> {
         let detail = &self.recorded.detail;
         let mut all: Vec<Reason> = Vec::new();
+        let mut left_out: BTreeSet<IpAddr> = BTreeSet::new();
         for it in detail.commands.iter().filter(|it| it.refused.is_none()) {
-            let said = match serde_json::from_value::<Command>(it.command.clone()) {
-                Ok(Command::ReleaseTrusting { trust, .. }) => format!("released and trusted for {trust}"),
+            // In words for the report, and in those of ours for the configuration.
+            let (said, written) = match serde_json::from_value::<Command>(it.command.clone()) {
+                Ok(Command::ReleaseTrusting { trust, .. }) => {
+                    let said = format!("released and trusted for {trust}");
+                    (said.clone(), format!("{said} (record {})", it.lsn))
+                }
                 Ok(Command::Release(scope)) if scope != ReleaseScope::Former => {
-                    let reason = it.reason.to_lowercase();
-                    if !BENIGN.iter().any(|word| reason.contains(word)) {
+                    if !is_benign(&it.reason) {
                         continue;
                     }
-                    format!("released, with the reason \"{}\"", it.reason)
+                    (
+                        format!("released, with the reason \"{}\"", it.reason),
+                        format!("released, for the reason in record {}", it.lsn),
+                    )
                 }
                 _ => continue,
             };
@@ -351,24 +377,29 @@ impl Facts<'_> {
                 let is_known = all
                     .iter()
                     .any(|it| matches!(it.wish, Wish::NeverTouch(known, _) if known == network));
-                if is_known || row.in_force_at.is_none() || all.len() >= PROTECTED_MAX {
+                if is_known || row.in_force_at.is_none() {
+                    continue;
+                }
+                if all.len() >= PROTECTED_MAX {
+                    left_out.insert(ip);
                     continue;
                 }
                 all.push(Reason {
                     slug: "never-touch",
                     title: format!("Never touch {ip}"),
                     because: vec![(it.lsn, format!("{} ({ip}) was {said} by {}", row.id, it.by))],
-                    wish: Wish::NeverTouch(
-                        network,
-                        format!(
-                            "{}: {} was released as a mistake (record {})",
-                            detail.incident.id, row.id, it.lsn
-                        ),
-                    ),
+                    wish: Wish::NeverTouch(network, format!("{}: {} was {written}", detail.incident.id, row.id)),
                     unjudged: None,
                     guessed: None,
                 });
             }
+        }
+        if !left_out.is_empty() {
+            let which: Vec<String> = left_out.iter().map(ToString::to_string).collect();
+            questions.push(format!(
+                "Are these never to be touched either? They were released likewise, and {PROTECTED_MAX} became changes: {}.",
+                which.join(", ")
+            ));
         }
         all
     }
@@ -444,4 +475,31 @@ fn rounded(span: Span) -> Span {
     let (second, minute) = (1_000_000, 60_000_000);
     let unit = if span.as_micros() < minute { second } else { minute };
     Span::from_micros(span.as_micros().div_ceil(unit).saturating_mul(unit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_reason_that_says_so_is_one_to_protect_somebody() {
+        for reason in [
+            "False positive: it is our scanner",
+            "this was benign",
+            "it's our own host",
+            "a harmless crawler",
+        ] {
+            assert!(is_benign(reason), "{reason}");
+        }
+        for reason in [
+            "released by mistake, block it again",
+            "not benign, but the lease is too long",
+            "this is no false positive",
+            "nonbenign",
+            "false",
+            "",
+        ] {
+            assert!(!is_benign(reason), "{reason}");
+        }
+    }
 }

@@ -2,10 +2,8 @@
 //!
 //! Never writes what it tries, and never takes a diff that was edited for the one that was written.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
-use staunch_model::Printable;
 use staunch_playbook::{Severity, limits};
 
 use super::diff::{Applied, Patch};
@@ -129,13 +127,8 @@ impl Present<'_> {
         let snippets = snippets.map(|it| it.source().1);
         let mut unmet = Vec::new();
         for path in &self.tests {
-            let test = fs::read(path).ok().and_then(|it| String::from_utf8(it).ok());
-            let (Some(test), Some(test_name)) = (test, path.file_name()) else {
-                return Ok(Err(format!(
-                    "{} cannot be read",
-                    Printable(&path.display().to_string())
-                )));
-            };
+            let test = read(path)?;
+            let Some(test_name) = path.file_name() else { continue };
             let Some((stem, _)) = test_name.to_str().and_then(|it| it.split_once(".review-")) else {
                 continue;
             };

@@ -1,4 +1,7 @@
 //! What an incident is about, and when it was: what of a log belongs to it.
+//!
+//! The address that was attacked is most often that of a server, which half of the lines of any log name. It alone says
+//! nothing, but for what happened with it beside an event of the incident.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -12,6 +15,20 @@ use super::Window;
 /// Letters that a name may have; what stands between others is a word.
 const OF_NAMES: [char; 8] = ['-', '_', '.', '@', '/', ':', '+', '$'];
 
+/// How near to an event of the incident something has to be that names only the attacked side: a client, a proxy and a
+/// sensor tell of one request within seconds, and a minute has what came of it.
+pub(super) const NEAR: Span = Span::from_secs(60);
+
+/// How something is about the incident.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum About {
+    /// It names who attacked, or what an act or evidence was aimed at.
+    Incident,
+    /// It names nobody of the incident but the side that was attacked.
+    AttackedSide,
+    Others,
+}
+
 /// See the module.
 #[derive(Clone, Debug)]
 pub(super) struct Interest {
@@ -19,6 +36,10 @@ pub(super) struct Interest {
     /// When the incident began.
     pub(super) around: Timestamp,
     pub(super) addresses: BTreeSet<IpAddr>,
+    /// Those that were attacked, and that nothing was aimed at.
+    attacked: BTreeSet<IpAddr>,
+    /// When its events happened and were received, in order.
+    events: Vec<Timestamp>,
     /// Accounts and hosts, in small letters.
     pub(super) names: BTreeSet<String>,
     /// Domains with everything below them, in small letters.
@@ -46,15 +67,18 @@ impl Interest {
             },
             around: begin,
             addresses: BTreeSet::new(),
+            attacked: BTreeSet::new(),
+            events: Vec::new(),
             names: BTreeSet::new(),
             domains: Vec::new(),
             pids: BTreeSet::new(),
         };
-        let sides = detail.events.iter().flat_map(|it| [&it.source, &it.destination]);
-        let sides = sides.chain([&it.source, &it.destination]).flatten();
-        for ip in sides.filter_map(|it| it.parse::<IpAddr>().ok()) {
-            interest.addresses.insert(ip.to_canonical());
-        }
+        let address = |it: &Option<String>| Some(it.as_ref()?.parse::<IpAddr>().ok()?.to_canonical());
+        let attackers = detail.events.iter().map(|it| &it.source).chain([&it.source]);
+        interest.addresses.extend(attackers.filter_map(address));
+        let happened = detail.events.iter().flat_map(|it| [it.time, Some(it.received)]);
+        interest.events = happened.flatten().collect();
+        interest.events.sort();
         let acts = detail.transactions.iter().map(|it| it.target.as_str());
         let evidence = detail.evidence.iter().filter_map(|it| it.target.as_deref());
         for text in acts.chain(evidence).chain([it.key.as_str()]) {
@@ -67,6 +91,11 @@ impl Interest {
                 Err(_) => {}
             }
         }
+        let attacked = detail.events.iter().map(|it| &it.destination).chain([&it.destination]);
+        let attacked = attacked
+            .filter_map(address)
+            .filter(|it| !interest.addresses.contains(it));
+        interest.attacked = attacked.collect();
         interest
     }
 
@@ -81,6 +110,8 @@ impl Interest {
             },
             around: Timestamp::EPOCH,
             addresses: BTreeSet::new(),
+            attacked: BTreeSet::new(),
+            events: Vec::new(),
             names: BTreeSet::new(),
             domains: Vec::new(),
             pids: BTreeSet::new(),
@@ -110,13 +141,26 @@ impl Interest {
         self.window.from <= at && at <= self.window.to
     }
 
-    /// Whether somebody who took part is of the incident.
-    pub(super) fn is_about(&self, parties: &Parties) -> bool {
-        self.window.all
+    /// How what these took part in is about the incident.
+    pub(super) fn about(&self, parties: &Parties) -> About {
+        let is_of_incident = self.window.all
             || parties.addresses.iter().any(|it| self.addresses.contains(it))
             || parties.pids.iter().any(|it| self.pids.contains(it))
             || parties.names.iter().any(|it| self.is_named(it))
-            || parties.text.as_ref().is_some_and(|text| self.is_in(text))
+            || parties.text.as_ref().is_some_and(|text| self.is_in(text));
+        if is_of_incident {
+            About::Incident
+        } else if parties.addresses.iter().any(|it| self.attacked.contains(it)) {
+            About::AttackedSide
+        } else {
+            About::Others
+        }
+    }
+
+    /// Whether `at` is beside an event of the incident.
+    pub(super) fn is_near(&self, at: Timestamp) -> bool {
+        let first = self.events.partition_point(|it| *it + NEAR < at);
+        self.events.get(first).is_some_and(|it| *it <= at + NEAR)
     }
 
     fn is_named(&self, name: &str) -> bool {

@@ -3,7 +3,7 @@
 //! Two facts are the same when they are of the same kind and about the same parties ([`Same`]), not more than [`APART`]
 //! apart by clocks that were set right, and of different origins. Each takes the nearest that is free, and one log
 //! never says the same thing twice: two equal lines of it are two facts. That they are the same is concluded, so it is
-//! marked, and nothing of the others is lost: who they are, when, and what they say.
+//! marked. Of the first [`ALSO_MAX`] others it is kept who they are, when, and what they say; the rest is counted.
 
 use std::collections::BTreeMap;
 
@@ -133,5 +133,7 @@ fn also(entry: &mut Entry, other: Entry) {
             at: other.at,
             what: other.what,
         });
+    } else {
+        entry.also_more += 1;
     }
 }

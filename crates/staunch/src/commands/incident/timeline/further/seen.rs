@@ -9,13 +9,12 @@ use std::io;
 
 use serde_json::Value;
 use staunch_connectors::logs::{Format, Kind, Parties, ReadError, Same};
-use staunch_model::{EvidenceKind, IncidentId, Printable, Timestamp};
+use staunch_model::{EvidenceKind, Printable, Timestamp};
 
-use staunch_store::DirVault;
-
-use super::interest::Interest;
+use super::interest::{About, Interest};
 use super::{ENTRIES_MAX, Found, Further, LogRead, OF_EVIDENCE, rank};
 use crate::cli::FurtherArgs;
+use crate::commands::evidence::reading::Reading;
 use crate::commands::incident::graph::facts::{Began, Facts, Login, ProcessKey};
 use crate::commands::incident::sealed::{self, Kept};
 use crate::commands::incident::timeline::{Basis, Entry, Lane};
@@ -38,19 +37,13 @@ struct Seen {
 }
 
 impl Further {
-    /// Adds what `vault` holds of `incident`. What its processes are comes to be a part of `interest`.
-    pub(super) fn evidence(
-        &mut self,
-        incident: IncidentId,
-        vault: &DirVault,
-        args: &FurtherArgs,
-        interest: &mut Interest,
-    ) {
-        let read = sealed::read(vault, incident);
+    /// Adds what is sealed. What its processes are comes to be a part of `interest`.
+    pub(super) fn evidence(&mut self, reading: &Reading, args: &FurtherArgs, interest: &mut Interest) {
+        let read = sealed::read(reading);
         self.tells.missing.extend(read.missing);
         let facts = Facts::of(&read.sealed);
         interest.pids.extend(pids(&facts, interest));
-        let (kept, missing) = sealed::kept(vault, incident);
+        let (kept, missing) = sealed::kept(reading);
         self.tells.missing.extend(missing);
 
         self.origins += 1;
@@ -59,12 +52,20 @@ impl Further {
         seen.extend(logins(&facts));
         seen.extend(connections(&facts));
         let mut no_room: u64 = 0;
-        let is_shown = |it: &Seen| interest.is_within(it.at) && interest.is_about(&it.parties);
+        // All of it was there when it was taken, which is beside the incident whatever it is about: what names only the
+        // attacked side is no more than what the machine does all day.
+        let mut only_attacked: u64 = 0;
+        let is_shown = |it: &Seen| {
+            let about = interest.about(&it.parties);
+            let is_within = interest.is_within(it.at);
+            only_attacked += u64::from(is_within && about == About::AttackedSide);
+            is_within && about == About::Incident
+        };
         // Files are those that the playbook names: all of them are about the incident.
         let files = kept
             .iter()
             .filter(|it| it.is_list)
-            .flat_map(|it| match it.document(vault) {
+            .flat_map(|it| match it.document(reading) {
                 Ok(list) => files(&list, &it.evidence.to_string()),
                 Err(why) => {
                     let what = format!("{} (files): {}", it.evidence, Printable(&why));
@@ -88,18 +89,24 @@ impl Further {
             };
             self.found.push(Found { entry, origin, rank });
         }
+        if only_attacked > 0 {
+            let what = format!(
+                "evidence: {only_attacked} connections that name only the attacked side are not shown; --all shows them"
+            );
+            self.tells.hidden.push(what);
+        }
         if no_room > 0 {
             let what = format!("{no_room} more things in evidence, for which there was no room");
             self.tells.missing.push(what);
         }
         self.logs_left += kept.iter().filter(|it| !it.is_list).count();
         for it in kept.iter().filter(|it| !it.is_list) {
-            self.kept(it, vault, args, interest);
+            self.kept(it, reading, args, interest);
         }
     }
 
     /// Adds what a log says that was kept.
-    fn kept(&mut self, kept: &Kept, vault: &DirVault, args: &FurtherArgs, interest: &Interest) {
+    fn kept(&mut self, kept: &Kept, reading: &Reading, args: &FurtherArgs, interest: &Interest) {
         let format = (kept.kind == EvidenceKind::Journal).then_some(Format::Journal);
         let name = kept.from.rsplit('/').next().unwrap_or(&kept.from);
         let name = match format {
@@ -113,7 +120,7 @@ impl Further {
             ..LogRead::default()
         };
         let before = self.found.len();
-        let failed = match kept.open(vault) {
+        let failed = match kept.open(reading) {
             Ok(mut from) => {
                 let lines = self.lines(&mut from, format, (&name, Lane::Log), args, interest, &mut read);
                 // Only at the end of its bytes it is proved; what is unpacked may end before.

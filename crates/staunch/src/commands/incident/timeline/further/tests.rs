@@ -366,6 +366,27 @@ fn what_cannot_be_read_is_an_error_with_a_hint() {
     let (exit, shown) = fault(&[("x", "what is this\n")], &["--logs", "LOG:x"]);
     assert_eq!(exit, Exit::Usage, "{shown}");
     assert!(shown.contains("vpc-flow"), "{shown}");
+    // Beside one that is read they are told.
+    let logs = [("flows", FLOWS), ("x", "what is this\n"), ("empty", "")];
+    let (json, _) = told(
+        &logs,
+        &["--logs", "LOG:x", "--logs", "LOG:flows", "--logs", "LOG:empty"],
+    )
+    .expect("one is read");
+    let failed = |at: usize| json["logs"][at]["failed"].as_str().unwrap_or_default().to_owned();
+    assert!(
+        failed(0).starts_with("its format is not known") && failed(0).contains("log="),
+        "{json:#}"
+    );
+    assert_eq!((failed(1), failed(2)), (String::new(), "it is empty".to_owned()));
+    assert_eq!(json["logs"][1]["shown"], 2);
+    let (exit, shown) = fault(&[("empty", "")], &["--logs", "LOG:empty"]);
+    assert!(exit == Exit::Usage && shown.contains("it is empty"), "{shown}");
+    let (exit, shown) = fault(&[], &["--logs", "LOG:"]);
+    assert!(
+        exit == Exit::Usage && shown.contains("--logs /") && !shown.contains("jq"),
+        "{shown}"
+    );
     let (exit, shown) = fault(&[], &["--all"]);
     assert_eq!(exit, Exit::Usage, "{shown}");
     let (exit, _) = fault(&[], &["--logs", "LOG:nothing"]);
@@ -375,6 +396,55 @@ fn what_cannot_be_read_is_an_error_with_a_hint() {
     assert!(shown.contains("there is no source suricat"), "{shown}");
     let (exit, _) = fault(&[("flows", FLOWS)], &["--logs", "LOG:flows", "--priority", "nobody"]);
     assert_eq!(exit, Exit::Usage);
+}
+
+#[test]
+fn what_names_only_the_attacked_side_is_of_the_incident_beside_its_events_only() {
+    // The first event happened at 11:59:59.8 and was received at 12:00.
+    let line = |at: &str, from: &str| format!("2026-11-25T{at}Z conn {from} to 192.0.2.1\n");
+    let lines = [
+        line("11:58:59.799", "198.51.100.1"),
+        line("11:58:59.8", "198.51.100.2"),
+        line("12:01:00", "198.51.100.3"),
+        line("12:01:00.001", "198.51.100.4"),
+        line("12:30:00", "203.0.113.9"),
+        line("12:30:00", "198.51.100.5").replace("192.0.2.1", "192.0.2.10"),
+    ]
+    .concat();
+    let (json, text) = told(&[("app.log", &lines)], &["--logs", "LOG:app.log"]).expect("it is read");
+    let shown = entries(&json);
+    for (part, is_shown) in [
+        ("100.1 ", false),
+        ("100.2 ", true),
+        ("100.3 ", true),
+        ("100.4 ", false),
+        ("0.113.9 ", true),
+    ] {
+        assert_eq!(shown.iter().any(|it| it.contains(part)), is_shown, "{part}: {shown:#?}");
+    }
+    let log = &json["logs"][0];
+    assert_eq!(
+        (&log["only_attacked"], &log["unrelated"], &log["shown"]),
+        (&json!(2), &json!(1), &json!(3))
+    );
+    let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(flat.contains("2 only of the attacked side"), "{text}");
+    let (json, _) = told(&[("app.log", &lines)], &["--logs", "LOG:app.log", "--all"]).expect("it is read");
+    assert_eq!(json["logs"][0]["shown"], 6);
+}
+
+#[test]
+fn who_says_the_same_is_named_up_to_a_bound_and_counted_beyond() {
+    let names: Vec<String> = (0..11).map(|at| format!("flows{at}")).collect();
+    let logs: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), FLOWS)).collect();
+    let arguments: Vec<String> = names.iter().map(|name| format!("--logs=LOG:{name}")).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let (json, text) = told(&logs, &arguments).expect("it is read");
+    let first = &json["entries"][0];
+    assert_eq!(first["also"].as_array().map(Vec::len), Some(8), "{first:#}");
+    assert_eq!(first["also_more"], 2);
+    let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(flat.contains("; and 2 more that are not named"), "{flat}");
 }
 
 #[test]

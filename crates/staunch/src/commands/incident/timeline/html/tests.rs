@@ -262,3 +262,17 @@ fn labels_of_twenty_entries_in_a_lane_touch_neither_each_other_nor_a_line() {
         assert!(labels_of_events >= 8, "{labels_of_events} labels of twenty events");
     }
 }
+
+#[test]
+fn pictures_are_printed_on_sheets_that_they_fit_on() {
+    let svg = |width: u32, height: u32| format!("<svg class=\"x\" viewBox=\"0 0 {width} {height}\" width=\"1\">");
+    assert_eq!(size(&svg(1120, 1103)), [1120.0, 1103.0]);
+    let rules = sheets(&svg(1120, 1120), Some(&svg(960, 1920)));
+    assert_eq!(
+        rules,
+        "@page course{size:297mm 428mm;margin:12mm}@page causes{size:297mm 556mm;margin:12mm}@media print{.causes{page:causes}}"
+    );
+    // None is lower than A4, one that is wider than it is scaled, and causes that fit on it have no sheet of their own.
+    let rules = sheets(&svg(1120, 100), Some(&svg(9600, 960)));
+    assert_eq!(rules, "@page course{size:297mm 210mm;margin:12mm}");
+}
