@@ -226,7 +226,7 @@ mod tests {
     #[test]
     fn a_recipient_that_cannot_be_read_leaves_no_evidence_in_the_clear() {
         let sound = "age15fmqtrfjp6htye4gj4yz02dsmqw67xarh7cr8sz7a0484vnk5amq8qg30y".to_owned();
-        assert_eq!(recipients(&[sound.clone()]).map(|it| it.len()), Ok(1));
+        assert_eq!(recipients(std::slice::from_ref(&sound)).map(|it| it.len()), Ok(1));
         assert_eq!(recipients(&[]).map(|it| it.len()), Ok(0));
         let mistyped = sound.replace("5fm", "5mf");
         let failure = recipients(&[sound, mistyped.clone()]).expect_err("it is none");
