@@ -15,7 +15,11 @@ use crate::output::json_escaped;
 /// When logging was started before.
 pub(crate) fn start(settings: &LogSettings) -> Result<(), Fault> {
     let filter = EnvFilter::new(settings.level.name());
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(false)
+        // They are printed in a way that panics where stderr is gone.
+        .log_internal_errors(false);
     let done = match settings.format {
         LogFormat::Text => builder
             .with_writer(Escaping { json: false })
@@ -44,13 +48,15 @@ impl<'a> MakeWriter<'a> for Escaping {
 }
 
 impl Write for Escaping {
+    /// Never fails: a terminal that was closed, or a pipe that nobody reads, is no reason for anything else to end.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        io::stderr().lock().write_all(escape_line(line, self.json).as_bytes())?;
+        // There is nowhere else to say that a line was lost.
+        let _ = io::stderr().lock().write_all(escape_line(line, self.json).as_bytes());
         Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        io::stderr().lock().flush()
+        Ok(())
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Never compiles anything itself; that is `staunch_playbook`'s business.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,6 +19,9 @@ use crate::files::read_bounded;
 use crate::output::{colors_on_stderr, say, say_rendered};
 use crate::signing::{Trust, Unproved};
 use crate::wiring;
+
+/// The code of the warning that no driver carries out a step.
+const NO_DRIVER: &str = "P031";
 
 /// The texts of playbooks, by the name that diagnostics use.
 #[derive(Debug, Default)]
@@ -284,6 +287,35 @@ impl Texts {
 
     /// Shows every mistake on stderr.
     pub(crate) fn tell(&self, diagnostics: &[Diagnostic]) {
+        self.tell_those(diagnostics.iter());
+    }
+
+    /// As [`Texts::tell`], with one line for all steps that nothing carries out here: who has just copied the playbooks that come
+    /// with Staunch has some of them. `staunch check` tells each.
+    pub(crate) fn tell_briefly(&self, diagnostics: &[Diagnostic]) {
+        let is_idle = |it: &&Diagnostic| it.severity == Severity::Warning && it.code == NO_DRIVER;
+        self.tell_those(diagnostics.iter().filter(|it| !is_idle(it)));
+        let idle: BTreeSet<&str> = diagnostics.iter().filter(is_idle).map(|it| &*it.file).collect();
+        if idle.is_empty() {
+            return;
+        }
+        let names: Vec<String> = idle
+            .into_iter()
+            .map(|file| {
+                Path::new(file)
+                    .file_stem()
+                    .map_or_else(|| file.into(), |it| it.to_string_lossy().into_owned())
+            })
+            .map(|name| Printable(&name).to_string())
+            .collect();
+        say(&format!(
+            "note: nothing on this machine carries out what these playbooks ask for: {}\nhint: `staunch check` tells what each \
+             of them needs ({NO_DRIVER})\n",
+            names.join(", ")
+        ));
+    }
+
+    fn tell_those<'d>(&self, diagnostics: impl Iterator<Item = &'d Diagnostic>) {
         let configuration = self.configuration.iter().map(|(name, text)| (&**name, &**text));
         let snippets = self
             .snippets

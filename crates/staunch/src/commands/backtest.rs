@@ -131,7 +131,7 @@ fn playbooks(config: &Config, dir: Option<&Path>) -> Result<(String, Vec<staunch
         None => ("the configured playbooks".to_owned(), Texts::configured(config)),
     };
     let outcome = texts.compile(&wiring::check_context(config));
-    texts.tell(&outcome.diagnostics);
+    texts.tell_briefly(&outcome.diagnostics);
     if !outcome.usable {
         return Err(
             Fault::new(Exit::Usage, format!("{name} cannot be used")).hint("`staunch check` shows all mistakes")

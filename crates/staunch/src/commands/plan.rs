@@ -87,7 +87,7 @@ pub(super) fn read_event(file: &Path) -> Result<Vec<u8>, Fault> {
 /// Makes the plan with an engine of its own that knows the configuration, the playbooks in `texts` and nothing else.
 pub(super) fn plan_locally(config: &Config, texts: &Texts, source: &str, body: &[u8]) -> Result<EventPlan, Fault> {
     let outcome = texts.compile(&wiring::check_context(config));
-    texts.tell(&outcome.diagnostics);
+    texts.tell_briefly(&outcome.diagnostics);
     if !outcome.usable {
         return Err(Fault::new(Exit::Usage, "the playbooks cannot be used").hint("`staunch check` shows all mistakes"));
     }

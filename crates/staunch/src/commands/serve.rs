@@ -354,7 +354,7 @@ fn end_with_the_play(data_dir: &Path) -> Result<(), Fault> {
 fn compile(config: &Config) -> Result<Vec<Compiled>, Fault> {
     let texts = Texts::configured(config);
     let outcome = texts.compile(&wiring::check_context(config));
-    texts.tell(&outcome.diagnostics);
+    texts.tell_briefly(&outcome.diagnostics);
     if outcome.usable {
         return Ok(outcome.compiled);
     }

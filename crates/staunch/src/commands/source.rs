@@ -105,7 +105,7 @@ fn test(args: &SourceTestArgs) -> Result<Exit, Fault> {
     let source = find(wiring::event_sources(&config)?, &args.source)?;
     let texts = Texts::configured(&config);
     let outcome = texts.compile(&wiring::check_context(&config));
-    texts.tell(&outcome.diagnostics);
+    texts.tell_briefly(&outcome.diagnostics);
     if !outcome.usable {
         return Err(Fault::new(Exit::Usage, "the playbooks cannot be used").hint("`staunch check` shows all mistakes"));
     }

@@ -1,6 +1,7 @@
 //! When something is in the way: locks, permissions, full disks, damage.
 
-use std::os::unix::fs::FileExt as _;
+use std::fs;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::process::Command;
 
 use nix::mount::{MsFlags, mount};
@@ -21,11 +22,36 @@ fn a_second_server_on_the_same_data_is_refused() {
         assert_eq!(second.status.code(), Some(7));
         assert!(stderr(&second).contains("is in use by process"), "{second:?}");
         assert!(
-            !stderr(&second).contains("vault"),
+            !stderr(&second).contains("there is no vault"),
             "nothing else is the matter: {second:?}"
         );
         let rebuild = home.run(&["index", "rebuild"]);
         assert_eq!(rebuild.status.code(), Some(7));
+    });
+}
+
+#[test]
+fn a_server_whose_log_nobody_reads_goes_on() {
+    in_namespace("trouble::log", || {
+        let home = Home::new(SMALL);
+        let log = home.path("stderr");
+        nix::unistd::mkfifo(&log, nix::sys::stat::Mode::S_IRWXU).expect("it is our directory");
+        let reader = fs::File::options()
+            .read(true)
+            .custom_flags(nix::fcntl::OFlag::O_NONBLOCK.bits())
+            .open(&log)
+            .expect("a pipe");
+        let server = home.serve();
+        // As when the terminal is closed that it was started from.
+        drop(reader);
+        for attacker in ["203.0.113.1", "203.0.113.2"] {
+            server.take(&exploit_from(attacker));
+            wait_until("the containment", || element(attacker).is_some());
+            wait_until("the incident in the index", || {
+                server.ok(&["incident", "list"]).contains(attacker)
+            });
+        }
+        server.ok(&["release", "--all", "--yes"]);
     });
 }
 
@@ -146,7 +172,7 @@ fn a_full_disk_stops_intake_and_never_a_release() {
     in_namespace("trouble::a_full_disk", || {
         let home = Home::new(SMALL);
         let data = home.data();
-        std::fs::create_dir(&data).expect("it is our directory");
+        fs::create_dir(&data).expect("it is our directory");
         // A mount namespace of this thread: what it mounts, nobody else sees, and it goes away with it.
         unshare(CloneFlags::CLONE_NEWNS).expect("root may");
         let none: Option<&str> = None;
@@ -161,7 +187,7 @@ fn a_full_disk_stops_intake_and_never_a_release() {
         .expect("root may");
         let server = home.serve();
         let mut blocked = 0;
-        let filler = std::fs::File::create(data.join("filler")).expect("there is room");
+        let filler = fs::File::create(data.join("filler")).expect("there is room");
         let mut offset = 0;
         while filler.write_at(&[1; 4096], offset).is_ok_and(|written| written == 4096) {
             offset += 4096;
@@ -202,7 +228,7 @@ fn files_that_vanish_under_a_server_are_noticed() {
 
         let index = home.data().join("index.sqlite");
         for ending in ["", "-wal", "-shm"] {
-            drop(std::fs::remove_file(format!("{}{ending}", index.display())));
+            drop(fs::remove_file(format!("{}{ending}", index.display())));
         }
         wait_until("a new index", || {
             // While the file is exchanged there may be no answer.
@@ -216,7 +242,7 @@ fn files_that_vanish_under_a_server_are_noticed() {
         let sweeps = status().counts.sweeps;
         wait_until("a sweep", || status().counts.sweeps > sweeps);
         let sweeps = status().counts.sweeps;
-        std::fs::rename(&journal, &away).expect("moved");
+        fs::rename(&journal, &away).expect("moved");
         // Events notice it, long before the next sweep does.
         wait_until("the loss to be noticed", || {
             let answer = server.post(&exploit_from("203.0.113.1"));
@@ -236,7 +262,7 @@ fn files_that_vanish_under_a_server_are_noticed() {
         server.ok(&["release", "--all", "--yes"]);
         wait_until("the release", || elements().is_empty());
 
-        std::fs::rename(&away, &journal).expect("moved back");
+        fs::rename(&away, &journal).expect("moved back");
         wait_until("the journal to be back", || {
             let answer = server.post(&exploit_from("203.0.113.1"));
             answer.is_ok_and(|(code, _)| code == 202)
@@ -259,7 +285,7 @@ fn damage_is_told_with_its_place() {
         wait_until("the containments", || server.containments().len() == 5);
         server.kill();
         let journal = home.data().join("journal");
-        let mut segments: Vec<_> = std::fs::read_dir(&journal)
+        let mut segments: Vec<_> = fs::read_dir(&journal)
             .expect("it is there")
             .map(|entry| entry.expect("it can be read").path())
             .filter(|path| {
@@ -269,7 +295,7 @@ fn damage_is_told_with_its_place() {
             .filter(|path| path.metadata().is_ok_and(|it| it.len() > 1 << 20))
             .collect();
         segments.sort();
-        let file = std::fs::File::options()
+        let file = fs::File::options()
             .read(true)
             .write(true)
             .open(&segments[0])
