@@ -18,7 +18,7 @@ use staunch_connectors::actions::block_ip::{Claim, ClaimError};
 use staunch_connectors::actions::exec_job::Runs;
 use staunch_connectors::actions::isolate_host::Lifelines;
 use staunch_connectors::enrichers::conntrack::ConntrackShare;
-use staunch_connectors::enrichers::own_addresses::{PROC, RESOLV_CONF, protections};
+use staunch_connectors::enrichers::own_addresses::{PROC, RESOLV_CONF, own_addresses, protections};
 use staunch_connectors::otlp::Resource;
 use staunch_model::{Description, Frame, Input, InstallationId, NeverTouch, Policy, Printable, Protection};
 use staunch_playbook::{CheckContext, Compiled};
@@ -250,13 +250,23 @@ pub(crate) fn open_local(config: &Config) -> Local {
     Local { parts, drivers, real }
 }
 
-/// The decoders.
+/// The decoders. Of a connection, they take the side that is at home for the attacked one: what this machine has for addresses
+/// is at home, whatever the settings say.
 ///
 /// # Errors
 /// When the settings cannot be used; the configuration was checked, so this is a mistake of ours.
 pub(crate) fn event_sources(config: &Config) -> Result<Vec<Arc<dyn Source>>, Fault> {
-    staunch_connectors::sources::ports(&config.sources.settings())
-        .map_err(|error| Fault::of(Exit::Usage, &error).hint(error.hint))
+    let mut settings = config.sources.settings();
+    match own_addresses() {
+        Ok(own) => settings
+            .suricata
+            .home_networks
+            .extend(own.into_iter().map(ipnet::IpNet::from)),
+        Err(error) => {
+            tracing::warn!(%error, "the addresses of this machine are at home only where home_networks says so");
+        }
+    }
+    staunch_connectors::sources::ports(&settings).map_err(|error| Fault::of(Exit::Usage, &error).hint(error.hint))
 }
 
 /// The archive of `config`; nothing when there is to be none. Containment does not depend on it: one that cannot be

@@ -80,6 +80,19 @@ pub fn protections(resolv_conf: &Path, proc: &Path) -> Result<Vec<Protection>, D
     Ok(found)
 }
 
+/// This host's own addresses, but for those of loopback; ordered, without repetition.
+///
+/// # Errors
+/// [`DiscoverError::Links`].
+pub fn own_addresses() -> Result<Vec<IpAddr>, DiscoverError> {
+    let addresses = Links::open(TIMEOUT)?.addresses()?;
+    let mut found: Vec<IpAddr> = addresses.iter().map(|it| it.address.to_canonical()).collect();
+    found.retain(|it| !it.is_loopback());
+    found.sort_unstable();
+    found.dedup();
+    Ok(found)
+}
+
 /// The peers of authenticated SSH sessions of the processes under `proc`, as [`protections`] finds them: what may not be read
 /// is passed over.
 #[must_use]

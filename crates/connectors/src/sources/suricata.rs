@@ -45,8 +45,9 @@ const HOME_DEFAULT: [&str; 8] = [
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SuricataSettings {
-    /// The networks that are yours, as `HOME_NET` in `suricata.yaml`; list public addresses of your own too. Default: the
-    /// private, loopback and link-local networks. Since v0.1.
+    /// The networks that are yours, as `HOME_NET` in `suricata.yaml`; list public addresses of your own too. What is listed
+    /// takes the place of the default: the private, loopback and link-local networks. The addresses of this machine are yours
+    /// in any case. Since v0.1.
     pub home_networks: Vec<IpNet>,
 }
 

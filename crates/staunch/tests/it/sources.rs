@@ -1,14 +1,17 @@
 //! Sources other than Suricata: from what a system sends to the kernel, and what `staunch source test` says of it.
 
+use std::fs;
 use std::path::Path;
 use std::process::Output;
+use std::time::Duration;
 
 use serde_json::Value;
 use staunch_model::StateKind;
+use staunch_netlink::link::Links;
 use staunch_ports::Clock as _;
 use staunch_ports::clock::SystemClock;
 
-use crate::harness::{Home, SMALL, element, elements, in_namespace, stderr, wait_until};
+use crate::harness::{Home, SMALL, element, elements, exploit_from, in_namespace, stderr, stdout, wait_until};
 
 /// Blocks who a finding names, whatever became of the traffic.
 const FINDINGS: &str = "\
@@ -29,7 +32,7 @@ fn constructed(system: &str) -> Vec<String> {
         .join("../connectors/tests/data")
         .join(system)
         .join("constructed.jsonl");
-    let text = std::fs::read_to_string(file).expect("the fixtures are there");
+    let text = fs::read_to_string(file).expect("the fixtures are there");
     text.lines().map(str::to_owned).collect()
 }
 
@@ -118,6 +121,35 @@ fn a_cloud_event_in_headers_is_taken() {
     });
 }
 
+#[test]
+fn an_alert_about_an_address_of_this_machine_names_its_attacker() {
+    in_namespace("sources::own", || {
+        let home = Home::new(SMALL);
+        let file = home.path("alert.json");
+        let event = exploit_from("203.0.113.95").replace("10.0.0.80", "198.51.100.7");
+        fs::write(&file, event).expect("it is our directory");
+        let tested = || stdout(&home.run(&["plan", "--local", "--source", "suricata", &file.display().to_string()]));
+        let before = tested();
+        assert!(before.contains("not known"), "{before}");
+        let mut links = Links::open(Duration::from_secs(2)).expect("a namespace has links");
+        links
+            .add_address("lo", "198.51.100.7".parse().expect("an address"), 32)
+            .expect("it is ours");
+        let after = tested();
+        assert!(
+            after.contains("203.0.113.95") && !after.contains("attacker not known"),
+            "{after}"
+        );
+    });
+}
+
+#[test]
+fn sources_of_text_may_be_followed() {
+    let home = Home::new("[[sources.files]]\npath = \"/var/log/audit/audit.log\"\nsource = \"auditd\"\n");
+    let checked = home.run(&["check"]);
+    assert!(checked.status.success(), "{checked:?}");
+}
+
 fn source_test(home: &Home, arguments: &[&str]) -> Output {
     home.run(&[&["source", "test"], arguments].concat())
 }
@@ -130,7 +162,7 @@ fn source_test_shows_what_is_understood_and_why_a_playbook_does_not_match() {
     let body = [&lines[0], &lines[9], &lines[11], &lines[14], &lines[15]]
         .map(String::as_str)
         .join("\n");
-    std::fs::write(&file, body).expect("it is our directory");
+    fs::write(&file, body).expect("it is our directory");
     let file = file.display().to_string();
 
     let output = source_test(&home, &[&file, "--as", "guardduty"]);
@@ -155,7 +187,7 @@ fn source_test_shows_what_is_understood_and_why_a_playbook_does_not_match() {
 fn source_test_tells_apart_what_it_is_given() {
     let home = home();
     let file = home.path("event.json");
-    std::fs::write(&file, "{}").expect("it is our directory");
+    fs::write(&file, "{}").expect("it is our directory");
     let file = file.display().to_string();
     let unknown = source_test(&home, &[&file, "--as", "guarddutty"]);
     assert_eq!(unknown.status.code(), Some(5));
@@ -163,7 +195,7 @@ fn source_test_tells_apart_what_it_is_given() {
         stderr(&unknown).contains("known: suricata, falco, guardduty"),
         "{unknown:?}"
     );
-    std::fs::write(home.path("empty.json"), "[]").expect("it is our directory");
+    fs::write(home.path("empty.json"), "[]").expect("it is our directory");
     let empty = source_test(&home, &[&home.path("empty.json").display().to_string(), "--as", "okta"]);
     assert_eq!(empty.status.code(), Some(2), "{empty:?}");
     assert_eq!(

@@ -157,7 +157,7 @@ impl Checker<'_> {
     }
 
     pub(super) fn sources(&mut self, config: &Config) {
-        let error = match staunch_connectors::sources::all(&config.sources.settings()) {
+        let error = match staunch_connectors::sources::ports(&config.sources.settings()) {
             Ok(sources) => {
                 let known: Vec<&str> = sources.iter().map(|source| source.name()).collect();
                 self.files(config, &known);
