@@ -20,6 +20,7 @@ use staunch_connectors::actions::isolate_host::Lifelines;
 use staunch_connectors::enrichers::conntrack::ConntrackShare;
 use staunch_connectors::enrichers::own_addresses::{PROC, RESOLV_CONF, own_addresses, protections};
 use staunch_connectors::otlp::Resource;
+use staunch_connectors::sources::SourceSettings;
 use staunch_model::{Description, Frame, Input, InstallationId, NeverTouch, Policy, Printable, Protection};
 use staunch_playbook::{CheckContext, Compiled};
 use staunch_ports::clock::SystemClock;
@@ -250,12 +251,20 @@ pub(crate) fn open_local(config: &Config) -> Local {
     Local { parts, drivers, real }
 }
 
-/// The decoders. Of a connection, they take the side that is at home for the attacked one: what this machine has for addresses
-/// is at home, whatever the settings say.
+/// The decoders, by the settings alone: they read an event alike on every machine.
 ///
 /// # Errors
 /// When the settings cannot be used; the configuration was checked, so this is a mistake of ours.
 pub(crate) fn event_sources(config: &Config) -> Result<Vec<Arc<dyn Source>>, Fault> {
+    sources(&config.sources.settings())
+}
+
+/// The decoders of this machine. Of a connection, they take the side that is at home for the attacked one: what this machine
+/// has for addresses is at home, whatever the settings say.
+///
+/// # Errors
+/// As [`event_sources`].
+pub(crate) fn event_sources_here(config: &Config) -> Result<Vec<Arc<dyn Source>>, Fault> {
     let mut settings = config.sources.settings();
     match own_addresses() {
         Ok(own) => settings
@@ -266,7 +275,11 @@ pub(crate) fn event_sources(config: &Config) -> Result<Vec<Arc<dyn Source>>, Fau
             tracing::warn!(%error, "the addresses of this machine are at home only where home_networks says so");
         }
     }
-    staunch_connectors::sources::ports(&settings).map_err(|error| Fault::of(Exit::Usage, &error).hint(error.hint))
+    sources(&settings)
+}
+
+fn sources(settings: &SourceSettings) -> Result<Vec<Arc<dyn Source>>, Fault> {
+    staunch_connectors::sources::ports(settings).map_err(|error| Fault::of(Exit::Usage, &error).hint(error.hint))
 }
 
 /// The archive of `config`; nothing when there is to be none. Containment does not depend on it: one that cannot be

@@ -58,7 +58,7 @@ pub(super) fn run(args: &BacktestArgs) -> Result<Exit, Fault> {
     if old_name.is_none() {
         check_fail_on(&args.fail_on)?;
     }
-    let sources = wiring::event_sources(&config)?;
+    let sources = wiring::event_sources_here(&config)?;
     let read = match &args.journal {
         Some(dir) => {
             let dir = journal_dir(dir);

@@ -112,7 +112,7 @@ pub(super) fn plan_locally(config: &Config, texts: &Texts, source: &str, body: &
     let by_feeds = feeds.map(|it| it as Arc<dyn Reputations>);
     let reputations = Lookups::start(config, by_feeds.clone())?.map_or(by_feeds, |it| Some(it as Arc<dyn Reputations>));
     pin(&runtime.handle(), Arc::new(config.context.table())).map_err(|error| Fault::of(Exit::Failed, &error))?;
-    let intake = Intake::new(wiring::event_sources(config)?, programs, runtime.handle())
+    let intake = Intake::new(wiring::event_sources_here(config)?, programs, runtime.handle())
         .with_reputations(reputations)
         .with_targets(wiring::targets(config)?)
         .with_knowledge(context.knowledge(config));

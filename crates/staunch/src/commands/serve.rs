@@ -113,7 +113,7 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
              front of it"
         );
     }
-    let sources = wiring::event_sources(&config)?;
+    let sources = wiring::event_sources_here(&config)?;
     let feeds = Feeds::start(&config, now());
     let context = Context::start(&config, feeds.clone())?;
     let (lists, listed) = Watch::start(&config)?;

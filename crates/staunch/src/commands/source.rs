@@ -102,7 +102,7 @@ impl Understood {
 fn test(args: &SourceTestArgs) -> Result<Exit, Fault> {
     let body = read_event(&args.events)?;
     let config = config::load(args.config.config.as_deref())?.config;
-    let source = find(wiring::event_sources(&config)?, &args.source)?;
+    let source = find(wiring::event_sources_here(&config)?, &args.source)?;
     let texts = Texts::configured(&config);
     let outcome = texts.compile(&wiring::check_context(&config));
     texts.tell_briefly(&outcome.diagnostics);
