@@ -200,16 +200,7 @@ impl Turn<'_> {
         let kept = |id| self.state.transactions.get(id);
         let all = || incident.transactions.iter().filter_map(kept);
         let waits = |it: &Transaction| {
-            let under_way = matches!(
-                it.state.kind(),
-                StateKind::Planned
-                    | StateKind::PreChecking
-                    | StateKind::Executing
-                    | StateKind::PostChecking
-                    | StateKind::Releasing
-                    | StateKind::RollingBack
-                    | StateKind::Settling
-            );
+            let under_way = matches!(stands(it.state.kind()), Stands::UnderWay);
             under_way && it.is_held_by(incident.id) && !self.state.is_recovering(it)
         };
         let is_alone = incident.transactions.len() == 1;
@@ -454,27 +445,42 @@ fn has_failed(it: &Transaction) -> bool {
     }
 }
 
+/// What one transaction says of its incident.
+enum Stands {
+    UnderWay,
+    /// Nothing: what was lifted is past.
+    Lifted,
+    At(IncidentOutcome),
+}
+
+const fn stands(kind: StateKind) -> Stands {
+    match kind {
+        StateKind::InForce => Stands::At(IncidentOutcome::Contained),
+        StateKind::WouldExecute => Stands::At(IncidentOutcome::WouldContain),
+        StateKind::AwaitingApproval => Stands::At(IncidentOutcome::AwaitingApproval),
+        StateKind::Refused => Stands::At(IncidentOutcome::Refused),
+        StateKind::RolledBack => Stands::At(IncidentOutcome::RolledBack),
+        StateKind::Stuck => Stands::At(IncidentOutcome::Stuck),
+        StateKind::Released => Stands::Lifted,
+        StateKind::Planned
+        | StateKind::PreChecking
+        | StateKind::Executing
+        | StateKind::PostChecking
+        | StateKind::Releasing
+        | StateKind::RollingBack
+        | StateKind::Settling => Stands::UnderWay,
+    }
+}
+
 /// How the transactions stand together; `None` while one of them is under way.
 fn outcome(transactions: &[&Transaction]) -> Option<IncidentOutcome> {
     let mut worst = None;
     for it in transactions {
-        let one = match it.state.kind() {
-            StateKind::InForce => IncidentOutcome::Contained,
-            StateKind::WouldExecute => IncidentOutcome::WouldContain,
-            StateKind::AwaitingApproval => IncidentOutcome::AwaitingApproval,
-            StateKind::Refused => IncidentOutcome::Refused,
-            StateKind::RolledBack => IncidentOutcome::RolledBack,
-            StateKind::Stuck => IncidentOutcome::Stuck,
-            StateKind::Released => continue,
-            StateKind::Planned
-            | StateKind::PreChecking
-            | StateKind::Executing
-            | StateKind::PostChecking
-            | StateKind::Releasing
-            | StateKind::RollingBack
-            | StateKind::Settling => return None,
-        };
-        worst = worst.max(Some(one));
+        match stands(it.state.kind()) {
+            Stands::UnderWay => return None,
+            Stands::Lifted => {}
+            Stands::At(one) => worst = worst.max(Some(one)),
+        }
     }
     // An incident none of whose steps has a target is refused as a whole.
     if transactions.is_empty() {

@@ -59,83 +59,51 @@ fn containment_starts_when_all_evidence_is_sealed() {
     assert!(sim.state().evidence.is_empty(), "it is forgotten with its incident");
 }
 
-/// An event about `ip` that `other` answers too, whose steps are aimed at `others`.
-fn event_of_two(sim: &mut Sim, other: &str, others: &[&str], ip: &str) {
-    let preserve = vec![MatchedStep {
-        step: 0,
-        target: Some(target(ip)),
-    }];
-    let keeps = Match {
-        preserve,
-        ..build::matched("enforce", ip, &[ip])
-    };
-    let event = build::event(Some(sim.now)).into();
-    let matches = vec![build::matched(other, ip, others), keeps];
-    sim.input(staunch_model::Input::Event { event, matches });
-}
-
-#[test]
-fn an_act_waits_for_what_another_incident_of_its_target_keeps() {
-    let mut sim = preserving();
-    sim.faults(Verb::Collect, &[Fault::Slow(Span::from_secs(2))]);
-    event_of_two(&mut sim, "other", &[IP], IP);
-    sim.run(Span::from_secs(1));
-    assert_eq!(
-        sim.transactions(),
-        1,
-        "the second incident holds what the first has planned"
-    );
-    assert_eq!(sim.kind(1), Some(StateKind::Planned));
-    sim.run(Span::from_millis(1_100));
-    assert_eq!(sim.kind(1), Some(StateKind::InForce));
-    assert!(sim.state().evidence[&EvidenceId(1)].sealed.is_some());
-    sim.ends_clean();
-}
-
-#[test]
-fn what_is_kept_of_a_target_counts_for_who_does_not_hold_it() {
-    let mut sim = preserving();
-    sim.faults(Verb::Collect, &[Fault::Slow(Span::from_secs(2))]);
-    // What the second contains is somewhere else; it keeps the flows of the target of the first.
+/// An incident under `key` whose playbook keeps the flows of [`IP`] and contains `contained`.
+fn keeping(key: &str, contained: &str) -> Match {
     let preserve = vec![MatchedStep {
         step: 0,
         target: Some(target(IP)),
     }];
-    let keeps = Match {
+    Match {
         preserve,
-        ..build::matched("enforce", "203.0.113.99", &["203.0.113.99"])
-    };
+        ..build::matched("enforce", key, &[contained])
+    }
+}
+
+/// An event of now that all of these answer.
+fn happens(sim: &mut Sim, matches: Vec<Match>) {
     let event = build::event(Some(sim.now)).into();
-    let matches = vec![build::matched("other", IP, &[IP]), keeps];
     sim.input(staunch_model::Input::Event { event, matches });
-    sim.run(Span::from_secs(1));
-    assert_eq!(sim.kind(1), Some(StateKind::Planned));
-    sim.run(Span::from_millis(1_100));
-    assert_eq!(sim.kind(1), Some(StateKind::InForce));
-    sim.ends_clean();
+}
+
+#[test]
+fn an_act_waits_for_what_another_incident_keeps_of_its_target() {
+    // It waits also where the second contains something else, and so does not hold it.
+    for (contained, planned) in [(IP, 1), ("203.0.113.99", 2)] {
+        let mut sim = preserving();
+        sim.faults(Verb::Collect, &[Fault::Slow(Span::from_secs(2))]);
+        let acts_at_once = build::matched("other", IP, &[IP]);
+        happens(&mut sim, vec![acts_at_once, keeping(contained, contained)]);
+        sim.run(Span::from_secs(1));
+        assert_eq!(sim.transactions(), planned);
+        assert_eq!(sim.kind(1), Some(StateKind::Planned), "{contained}");
+        sim.run(Span::from_millis(1_100));
+        assert_eq!(sim.kind(1), Some(StateKind::InForce), "{contained}");
+        assert!(sim.state().evidence[&EvidenceId(1)].sealed.is_some());
+        sim.ends_clean();
+    }
 }
 
 #[test]
 fn incidents_that_open_later_hold_nothing_up() {
     let mut sim = preserving();
     sim.faults(Verb::Collect, &[Fault::Slow(Span::from_secs(2))]);
-    event(&mut sim, IP, &[Some(IP)]);
+    happens(&mut sim, vec![keeping(IP, IP)]);
     sim.run(Span::from_secs(1));
     // Its evidence would be there a second after that of the first.
-    let preserve = vec![MatchedStep {
-        step: 0,
-        target: Some(target(IP)),
-    }];
-    let later = Match {
-        preserve,
-        ..build::matched("enforce", "another key", &[IP])
-    };
     sim.faults(Verb::Collect, &[Fault::Slow(Span::from_secs(2))]);
-    let event = build::event(Some(sim.now)).into();
-    sim.input(staunch_model::Input::Event {
-        event,
-        matches: vec![later],
-    });
+    happens(&mut sim, vec![keeping("another key", IP)]);
     sim.run(Span::from_millis(1_100));
     assert_eq!(sim.kind(1), Some(StateKind::InForce));
     assert!(sim.state().evidence[&EvidenceId(2)].is_open());

@@ -165,7 +165,7 @@ impl Shared {
         if is_outage {
             remote.heard(Some(&failure));
         }
-        tracing::warn!(%failure, "evidence is not kept by the bucket for now; it waits in the directory of the vault");
+        tracing::warn!(%failure, "the bucket does not keep this evidence; it waits in the directory of the vault");
         failure.to_string()
     }
 
