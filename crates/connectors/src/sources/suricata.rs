@@ -47,7 +47,7 @@ const HOME_DEFAULT: [&str; 8] = [
 pub struct SuricataSettings {
     /// The networks that are yours, as `HOME_NET` in `suricata.yaml`; list public addresses of your own too. What is listed
     /// takes the place of the default: the private, loopback and link-local networks. The addresses of this machine are yours
-    /// in any case. Since v0.1.
+    /// in any case for its server, `plan`, `source test` and `backtest`; tests and reviews go by this list alone. Since v0.1.
     pub home_networks: Vec<IpNet>,
 }
 
