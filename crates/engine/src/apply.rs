@@ -275,7 +275,7 @@ fn apply_to(state: &mut EngineState, record: &Record, now: Timestamp, next: &mut
                 let incident = incident_mut(state, id)?;
                 let before = std::mem::replace(&mut incident.absorbs_until, now);
                 state.index.deadlines.remove(&(before, Subject::Incident(id)));
-                state.index.deadlines.insert((now, Subject::Incident(id)));
+                state.enter_incident(id);
             }
         }
         Record::NoticeQueued(notice) => {

@@ -1,6 +1,8 @@
 //! Several incidents, one target.
 
-use staunch_model::{IncidentStatus, Input, NoticeLevel, Record, Span, StateKind, TransactionId};
+use staunch_model::{
+    FailureKind, IncidentOutcome, IncidentStatus, Input, Mode, NoticeLevel, Record, Span, StateKind, TransactionId,
+};
 
 use crate::build::{self, LEASE, adjust_playbook};
 use crate::life::{HAPPY, IP};
@@ -51,6 +53,40 @@ fn an_incident_that_let_go_is_kept_while_its_transaction_lives_and_no_longer() {
     // Its key is free: a new event opens a new incident, which joins again.
     sim.event("enforce", IP);
     assert_eq!(sim.incident(3).transactions, [TransactionId(1)]);
+    sim.crash(Span::ZERO);
+    sim.run(LEASE);
+    sim.expect_path(1, HAPPY);
+    assert!(sim.state().incidents.is_empty());
+    sim.ends_clean();
+}
+
+#[test]
+fn a_change_of_the_mode_keeps_an_incident_whose_transaction_lives_for_another() {
+    let mut sim = Sim::usual();
+    // One of the first incident's two comes into force; the other is only observed, and so that is how it stands.
+    sim.faults(Verb::Observe, &[Fault::None, Fault::Fails(FailureKind::Unavailable)]);
+    sim.event_about("enforce", IP, &[IP, "203.0.113.8"]);
+    sim.run(Span::from_millis(100));
+    sim.set_mode(Mode::Observe);
+    sim.event("other", IP);
+    sim.run(Span::from_secs(1));
+    assert_eq!(
+        (sim.kind(1), sim.kind(2)),
+        (Some(StateKind::InForce), Some(StateKind::WouldExecute))
+    );
+    assert_eq!(sim.transaction(1).joined.len(), 1);
+    sim.release_incident(1).unwrap();
+    assert_eq!(sim.incident(1).status, IncidentStatus::Closed);
+    assert_eq!(sim.incident(1).outcome, Some(IncidentOutcome::WouldContain));
+    // What was only observed is judged anew from here on, so the incident absorbs nothing more.
+    sim.set_mode(Mode::Approve);
+    sim.run(Span::from_secs(1));
+    assert!(sim.is_in_place(1), "the second incident contains it still");
+    assert_eq!(
+        sim.incident(1).status,
+        IncidentStatus::Closed,
+        "its playbook is still needed"
+    );
     sim.crash(Span::ZERO);
     sim.run(LEASE);
     sim.expect_path(1, HAPPY);
@@ -117,7 +153,7 @@ fn a_target_that_is_being_released_is_waited_for() {
     let mut sim = Sim::usual();
     sim.event("enforce", IP);
     sim.run(Span::from_secs(1));
-    sim.faults(Verb::Undo, &[Fault::Fails(staunch_model::FailureKind::Unavailable); 3]);
+    sim.faults(Verb::Undo, &[Fault::Fails(FailureKind::Unavailable); 3]);
     sim.release(1).unwrap();
     sim.event("other", IP);
     sim.event("keep", IP);
@@ -160,10 +196,7 @@ fn a_failure_of_the_shared_step_rolls_back_the_siblings_in_both_incidents() {
     sim.ends_clean();
 
     let mut sim = Sim::usual();
-    sim.faults(
-        Verb::Execute,
-        &[Fault::None, Fault::Fails(staunch_model::FailureKind::Denied)],
-    );
+    sim.faults(Verb::Execute, &[Fault::None, Fault::Fails(FailureKind::Denied)]);
     sim.event_about("enforce", "a", &["203.0.113.1", IP]);
     sim.event_about("other", "b", &["203.0.113.2", IP]);
     sim.run(Span::from_secs(5));
@@ -180,7 +213,7 @@ fn what_another_incident_holds_is_not_rolled_back_with_a_sibling() {
     let mut sim = Sim::usual();
     sim.event("other", IP);
     sim.run(Span::from_secs(1));
-    sim.faults(Verb::Execute, &[Fault::Fails(staunch_model::FailureKind::Denied)]);
+    sim.faults(Verb::Execute, &[Fault::Fails(FailureKind::Denied)]);
     sim.event_about("enforce", "a", &[IP, "203.0.113.2"]);
     sim.run(Span::from_secs(5));
     assert_eq!(sim.kind(2), Some(StateKind::RolledBack));
