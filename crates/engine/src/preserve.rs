@@ -3,11 +3,16 @@
 //!
 //! Never looks at what the evidence says.
 
-use staunch_model::{EvidenceId, Failure, FailureKind, IncidentId, MatchedStep, NoticeLevel, Playbook, Record, Sealed};
+use staunch_model::{
+    Evidence, EvidenceId, Failure, FailureKind, IncidentId, MatchedStep, NoticeLevel, Playbook, Record, Sealed,
+};
 
 use crate::limits;
 use crate::mutant::{Mutant, is};
 use crate::turn::Turn;
+
+/// The most pieces that are named for one reason.
+const NAMED_MAX: usize = 4;
 
 impl Turn<'_> {
     /// Asks for the evidence of one step of the preserve phase.
@@ -35,6 +40,7 @@ impl Turn<'_> {
         let Some(it) = self.state.evidence.get(&evidence) else {
             return;
         };
+        let (incident, was_open) = (it.incident, it.is_open());
         match result {
             // Late evidence is evidence; that containment went on without it stays on record.
             Ok(sealed) if it.sealed.is_none() => self.put(Record::EvidenceSealed {
@@ -59,28 +65,80 @@ impl Turn<'_> {
             }
             Ok(_) | Err(_) => {}
         }
+        if was_open {
+            self.tell_missed(incident);
+        }
     }
 
     /// Asks for evidence again, or lets containment go on without it.
     pub(crate) fn on_evidence_due(&mut self, evidence: EvidenceId) {
         let it = &self.state.evidence[&evidence];
         if it.deadline <= self.now {
+            let incident = it.incident;
             let late = Failure::new(FailureKind::TimedOut, "it was not there within its deadline");
             self.miss(evidence, late);
+            self.tell_missed(incident);
         } else {
             self.put(Record::EvidenceResent { evidence });
         }
     }
 
     fn miss(&mut self, evidence: EvidenceId, failure: Failure) {
-        let it = &self.state.evidence[&evidence];
-        let incident = it.incident;
-        let of = it
-            .target
-            .clone()
-            .map_or_else(String::new, |target| format!(" of {target}"));
-        let text = format!("{incident} goes on without its evidence ({}{of}): {failure}", it.kind);
         self.put(Record::EvidenceMissed { evidence, failure });
+    }
+
+    /// Tells people, once and when nothing of `incident` is being preserved any more, what it goes on without.
+    ///
+    /// One notice for all of it: a full disk misses every piece, and each for the same reason.
+    pub(crate) fn tell_missed(&mut self, incident: IncidentId) {
+        let Some(it) = self.state.incidents.get(&incident) else {
+            return;
+        };
+        let all = || {
+            it.evidence
+                .iter()
+                .filter_map(|id| Some(&**self.state.evidence.get(id)?))
+        };
+        if !self.state.is_collected(incident) || all().all(|it| it.missed.is_none()) {
+            return;
+        }
+        let text = missed_text(incident, all());
         self.notice(NoticeLevel::Warning, Some(incident), None, &text);
     }
+}
+
+/// What of `evidence` was missed and why: pieces that were missed for one kind of reason stand together.
+fn missed_text<'a>(incident: IncidentId, evidence: impl Iterator<Item = &'a Evidence> + Clone) -> String {
+    let missed = || evidence.clone().filter_map(|it| Some((it, it.missed.as_ref()?)));
+    let mut reasons: Vec<&Failure> = Vec::new();
+    for (_, failure) in missed() {
+        if reasons.iter().all(|other| other.kind != failure.kind) {
+            reasons.push(failure);
+        }
+    }
+    let told: Vec<String> = reasons
+        .into_iter()
+        .map(|reason| {
+            let alike = || missed().filter(|(_, failure)| failure.kind == reason.kind);
+            let mut named: Vec<String> = alike().take(NAMED_MAX).map(|(it, _)| name(it)).collect();
+            let others = alike().count() - named.len();
+            if others > 0 {
+                named.push(format!("{others} more"));
+            }
+            format!("{}: {reason}", named.join(", "))
+        })
+        .collect();
+    let (lost, asked) = (missed().count(), evidence.count());
+    let part = if lost == asked {
+        "its evidence".to_owned()
+    } else {
+        format!("{lost} of its {asked} pieces of evidence")
+    };
+    format!("{incident} goes on without {part} ({})", told.join("; "))
+}
+
+/// What `it` is, for people.
+fn name(it: &Evidence) -> String {
+    let of = it.target.as_ref().map(|target| format!(" of {target}"));
+    format!("{}{}", it.kind, of.unwrap_or_default())
 }

@@ -39,6 +39,7 @@ impl Turn<'_> {
         for step in matched.preserve.iter().take(limits::EVIDENCE_PER_PLAYBOOK_MAX) {
             self.plan_evidence(incident, &playbook, step);
         }
+        self.tell_missed(incident);
         let contains = |it: &&MatchedStep| {
             let step = playbook.steps.get(usize::from(it.step));
             step.is_none_or(|step| step.phase != Phase::Recover)

@@ -21,7 +21,7 @@ fn preserving() -> Sim {
                 options: EvidenceOptions::default(),
                 deadline: DEADLINE,
             };
-            it.preserve = vec![step.clone(), step];
+            it.preserve = vec![step; 6];
         });
     }))
 }
@@ -121,7 +121,9 @@ fn what_is_not_there_by_its_deadline_is_missed_and_said_so() {
     assert_eq!(sim.kind(1), Some(StateKind::InForce));
     let told = sim.told(NoticeLevel::Warning);
     assert!(
-        told[0].contains("INC-1 goes on without its evidence (flows of 203.0.113.7)"),
+        told[0].contains(
+            "INC-1 goes on without its evidence (flows of 203.0.113.7: it was not there within its deadline)"
+        ),
         "{told:?}"
     );
     sim.run(Span::from_secs(10));
@@ -152,7 +154,46 @@ fn a_failed_collection_is_tried_again_and_a_hopeless_one_is_not() {
         Some(StateKind::InForce),
         "nobody waits for what cannot come"
     );
-    assert_eq!(sim.told(NoticeLevel::Warning).len(), 2);
+    assert_eq!(
+        sim.told(NoticeLevel::Warning),
+        [
+            "INC-1 goes on without its evidence (flows of 203.0.113.7: the collector says no; \
+          flows: the event names nothing to take it of)"
+        ]
+    );
+    sim.ends_clean();
+}
+
+#[test]
+fn what_an_incident_goes_on_without_is_told_once_when_all_of_it_is_known() {
+    let full = Fault::Fails(FailureKind::Full);
+    let six = [Some(IP); 6];
+
+    let mut sim = preserving();
+    sim.faults(Verb::Collect, &[full; 6]);
+    event(&mut sim, IP, &six);
+    sim.run(Span::from_secs(1));
+    let flows = ["flows of 203.0.113.7"; 4].join(", ");
+    assert_eq!(
+        sim.told(NoticeLevel::Warning),
+        [format!(
+            "INC-1 goes on without its evidence ({flows}, 2 more: the collector says no)"
+        )]
+    );
+    sim.ends_clean();
+
+    // One that is missed at once, and one that comes late.
+    let mut sim = preserving();
+    sim.faults(Verb::Collect, &[full, Fault::Slow(Span::from_secs(2))]);
+    event(&mut sim, IP, &[Some(IP), Some(IP)]);
+    sim.run(Span::from_secs(1));
+    assert_eq!(sim.told(NoticeLevel::Warning), [""; 0], "more may be missed");
+    sim.crash(Span::ZERO);
+    sim.run(Span::from_secs(3));
+    assert_eq!(
+        sim.told(NoticeLevel::Warning),
+        ["INC-1 goes on without 1 of its 2 pieces of evidence (flows of 203.0.113.7: the collector says no)"]
+    );
     sim.ends_clean();
 }
 
