@@ -434,3 +434,35 @@ fn a_sibling_that_is_still_being_looked_at_does_not_act() {
     sim.expect_path(2, "planned > pre-checking > refused");
     sim.ends_clean();
 }
+
+/// The lease is over by the clock that was set forward, and what is under way knows nothing of clocks.
+#[test]
+fn what_was_sent_before_a_start_is_waited_for_whatever_the_clock_says() {
+    let late = Span::from_millis(1_500);
+    // An earlier try, and a duplicate of the only one.
+    for fault in [Fault::LandsLate(late), Fault::LandsTwice(late)] {
+        let mut sim = Sim::remote();
+        sim.world.versioned = false;
+        sim.faults(Verb::Execute, &[fault]);
+        sim.event("enforce", IP);
+        sim.run_until_kind(1, StateKind::InForce);
+        sim.crash_and_set_clock(Span::from_hours(2));
+        sim.run(Span::from_millis(500));
+        assert_eq!(sim.kind(1), Some(StateKind::Releasing), "{fault:?}: one may still land");
+        sim.run(Span::from_secs(10));
+        assert_eq!(sim.kind(1), Some(StateKind::Released), "{fault:?}");
+        assert!(!sim.is_blocked(IP), "{fault:?}");
+        sim.ends_clean();
+    }
+}
+
+#[test]
+fn what_had_landed_when_it_was_verified_is_not_waited_for_after_a_start() {
+    let mut sim = Sim::usual();
+    sim.event("enforce", IP);
+    sim.run_until_kind(1, StateKind::InForce);
+    sim.crash_and_set_clock(Span::from_hours(2));
+    sim.run(Span::from_millis(50));
+    assert_eq!(sim.kind(1), Some(StateKind::Released));
+    sim.ends_clean();
+}

@@ -299,6 +299,16 @@ impl Sim {
         self.start();
     }
 
+    /// The process ends and starts again at once, and the clock was set forward: what is under way comes as it would have.
+    pub(crate) fn crash_and_set_clock(&mut self, forward: Span) {
+        let under_way = std::mem::take(&mut self.messages);
+        let later = under_way
+            .into_iter()
+            .map(|((at, order), it)| ((at + forward, order), it));
+        self.messages = later.collect();
+        self.crash(forward);
+    }
+
     fn restart_on(&mut self, frames: usize, outage: Span) {
         self.frames.truncate(frames);
         let mut engine = Engine::new();
