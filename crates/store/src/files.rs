@@ -4,15 +4,19 @@
 //! Never decides anything, and never follows a link at the end of a name. Names are relative to the root and are made of
 //! numbers and hashes only.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{IFlags, OFlags, ioctl_getflags, ioctl_setflags};
 use staunch_model::{Failure, FailureKind, Printable};
+
+/// Directories that are remembered to be durable; beyond, they are synced anew.
+const DURABLE_MAX: usize = 4_096;
 
 /// One change to a directory of evidence. Names are relative to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +88,8 @@ pub trait FileHook: Send + Sync {
 pub(crate) struct Files {
     root: PathBuf,
     hook: Option<Arc<dyn FileHook>>,
+    /// Directories whose names, and those of all above them, this process has made durable.
+    durable: Arc<Mutex<HashSet<Box<str>>>>,
 }
 
 impl fmt::Debug for Files {
@@ -100,6 +106,7 @@ impl Files {
         Self {
             root: root.to_owned(),
             hook,
+            durable: Arc::default(),
         }
     }
 
@@ -116,21 +123,21 @@ impl Files {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.root)
     }
 
-    /// Makes the directory `name`, and those above it below the root, each durable before the next.
+    /// Makes the directory `name`, and those above it below the root. They are durable with the first [`Files::sync_dir`] of
+    /// what is in them: nothing is lost that was reported before, and one commit of the file system takes them all.
     pub(crate) fn make_dirs(&self, name: &str) -> io::Result<()> {
         if self.path(name).is_dir() {
             return Ok(());
         }
-        let above = name.rsplit_once('/').map_or("", |(above, _)| above);
+        let above = parent(name);
         if !above.is_empty() {
             self.make_dirs(above)?;
         }
         self.ask(&FileOp::MakeDir { name })?;
         match DirBuilder::new().mode(0o700).create(self.path(name)) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            _ => {}
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => Ok(()),
         }
-        self.sync_dir(above)
     }
 
     /// Makes a file for its owner alone.
@@ -181,10 +188,29 @@ impl Files {
         }
     }
 
-    /// Makes the names in the directory `name` durable; the root when it is empty.
+    /// Makes the names in the directory `name` durable, the root when it is empty; and its own and those of all above it
+    /// where this process has not done so: who made them may have been killed before.
     pub(crate) fn sync_dir(&self, name: &str) -> io::Result<()> {
-        self.ask(&FileOp::SyncDir { name })?;
-        File::open(self.path(name))?.sync_all()
+        let sync = |name: &str| {
+            self.ask(&FileOp::SyncDir { name })?;
+            File::open(self.path(name))?.sync_all()
+        };
+        sync(name)?;
+        let mut below = name;
+        while !below.is_empty() && !self.durable().contains(below) {
+            sync(parent(below))?;
+            below = parent(below);
+        }
+        let mut durable = self.durable();
+        if durable.len() >= DURABLE_MAX {
+            durable.clear();
+        }
+        durable.extend(above_and(name).map(Box::from));
+        Ok(())
+    }
+
+    fn durable(&self) -> MutexGuard<'_, HashSet<Box<str>>> {
+        self.durable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sets the immutable flag of a file, and tells whether it has it then.
@@ -318,6 +344,11 @@ pub(crate) fn open_plain(path: &Path) -> io::Result<File> {
 /// The directory that `name` is in; empty for the root.
 pub(crate) fn parent(name: &str) -> &str {
     name.rsplit_once('/').map_or("", |(parent, _)| parent)
+}
+
+/// `name` and those above it, without the root.
+fn above_and(name: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(name), |name| Some(parent(name))).take_while(|name| !name.is_empty())
 }
 
 /// What an error of the disk means to who wanted something stored.

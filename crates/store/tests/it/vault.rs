@@ -1,5 +1,6 @@
 //! The vaults, held to their contract; and the one in a directory, broken in every way we could think of.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -317,6 +318,80 @@ fn a_crash_at_any_change_leaves_what_can_be_gone_on_with() {
         cuts += 1;
     }
     assert!(cuts > 40, "only {cuts} changes were cut off");
+}
+
+/// The names that a power failure could take away: made, and their directory not synced since.
+#[derive(Default)]
+struct Names(Mutex<BTreeSet<String>>);
+
+impl Names {
+    /// As after the death of a process of which nothing is known: any name may be lost.
+    fn unknown(dir: &Path) -> Arc<Self> {
+        let mut names = BTreeSet::new();
+        let mut dirs = vec![dir.to_owned()];
+        while let Some(next) = dirs.pop() {
+            for entry in fs::read_dir(next).expect("a directory").map(|it| it.expect("an entry")) {
+                let path = entry.path();
+                let name = path.strip_prefix(dir).expect("it is below").to_str().expect("a name");
+                names.insert(name.to_owned());
+                dirs.extend(path.is_dir().then_some(path));
+            }
+        }
+        Arc::new(Self(Mutex::new(names)))
+    }
+
+    /// Those on the way to `name`.
+    fn lost(&self, name: &str) -> Vec<String> {
+        let names = self.0.lock().expect("nothing panics in here");
+        let is_above = |above: &&String| name == *above || name.starts_with(&format!("{above}/"));
+        names.iter().filter(is_above).cloned().collect()
+    }
+}
+
+impl FileHook for Names {
+    fn before(&self, op: &FileOp<'_>) -> io::Result<()> {
+        let mut names = self.0.lock().expect("nothing panics in here");
+        match op {
+            FileOp::MakeDir { name } | FileOp::Create { name } | FileOp::Link { to: name, .. } => {
+                names.insert((*name).to_owned());
+            }
+            FileOp::Remove { name } => {
+                names.remove(*name);
+            }
+            FileOp::SyncDir { name } => names.retain(|it| it.rsplit_once('/').map_or("", |(above, _)| above) != *name),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn what_is_sealed_has_durable_names_up_to_the_root() {
+    let dir = temp_dir();
+    let hooked = |names: &Arc<Names>| DirVaultOptions {
+        hook: Some(Arc::<Names>::clone(names)),
+        ..options(ARTEFACT_BYTES_MAX)
+    };
+    let mut names = Arc::new(Names::default());
+    // Then as a process that has taken over a directory whose maker was killed.
+    for bytes in [b"one".as_slice(), b"two", b"one"] {
+        let vault = DirVault::open(dir.path(), hooked(&names)).expect("the vault opens");
+        let sealed = store(&vault, 1, 1, bytes);
+        let sequence = sealed.manifest.sequence;
+        let object = DirVault::object_name(artefact(&sealed));
+        let hash = vault.put_record(&record(&sealed)).expect("it is stored");
+        for name in [
+            object,
+            format!("manifests/INC-1/EV-1/{sequence:08}.json"),
+            format!("records/INC-1/EV-1/{hash}.json"),
+        ] {
+            assert!(dir.path().join(&name).exists(), "{name}");
+            assert_eq!(names.lost(&name), [""; 0], "{name} could be lost with these");
+        }
+        drop(vault);
+        names = Names::unknown(dir.path());
+        assert_ne!(names.lost("manifests/INC-1/EV-1"), [""; 0]);
+    }
 }
 
 /// Everything that has a name is whole; how many manifests there are.
