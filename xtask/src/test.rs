@@ -21,6 +21,10 @@ mod place;
 use place::Place;
 
 const SKIP_LOG: &str = "STAUNCH_SKIP_LOG";
+const TEST_THREADS: &str = "RUST_TEST_THREADS";
+
+/// Tests of servers wait for each other's processes and for the disk longer than they compute.
+const THREADS_PER_CORE: usize = 2;
 
 /// Runs the task.
 pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
@@ -44,6 +48,10 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
     tests.extend(selection.to_tests.iter().cloned());
     let mut command = place.cargo(&root, &tests);
     command.env(SKIP_LOG, &log);
+    if env::var_os(TEST_THREADS).is_none() {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        command.env(TEST_THREADS, (cores * THREADS_PER_CORE).to_string());
+    }
     let passed = shell::watch(&mut command)?;
 
     let skipped = parse(&fs::read_to_string(&log).with_context(|| format!("cannot read {}", log.display()))?);
