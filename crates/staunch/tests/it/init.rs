@@ -47,7 +47,7 @@ fn what_init_writes_is_valid_with_and_without_its_comments() {
     );
     assert!(said.lines().all(|line| line.chars().count() <= 80), "{said}");
     // One that was changed was meant.
-    let miner = etc.clone() + "/playbooks/crypto-miner-freeze.yaml";
+    let miner = etc + "/playbooks/crypto-miner-freeze.yaml";
     let text = fs::read_to_string(&miner).expect("it is there");
     fs::write(&miner, text.clone() + "# ours\n").expect("it is ours");
     let checked = staunch(&["check", "--config", &config])
