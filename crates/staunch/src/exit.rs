@@ -312,8 +312,9 @@ mod tests {
 An error is on stderr, whatever the command writes to stdout. It has what went wrong, what led to it, and what to do:
 
 ```text
-error: there is no INC-9
-hint: `staunch incident list` shows those that there are
+error: no Staunch answers at http://127.0.0.1:7450
+  because: io: Connection refused (os error 111)
+hint: start it with `staunch serve`, or name its address with --url or STAUNCH_URL
 ```
 
 A command that takes `--json` writes its error as one line of JSON when it is given, and that line is the last of stderr:
@@ -321,7 +322,7 @@ notes, such as that a server lets wait for its answer, may come before it, and s
 Arguments that the command does not take are told the same way.
 
 ```json
-{"error":"no Staunch answers at http://127.0.0.1:7450","because":["io: Connection refused"],"hint":"start it with `staunch serve`, or name its address with --url or STAUNCH_URL","exit_code":3}
+{"error":"there is no INC-9","because":[],"hint":null,"exit_code":5}
 ```
 
 | Field | What it holds |
