@@ -334,9 +334,10 @@ Arguments that the command does not take are told the same way.
 | `mistakes` | of a configuration with mistakes: each with `file`, `line`, `column`, `what` and `hint`; absent elsewhere |
 
 Nothing is on stdout then, but for what a command had answered before it failed: `staunch watch --json` writes what it
-sees as it sees it. A command that did what it was asked to do, and found something bad, answers on stdout as usual and
-writes no error: so do `check`, `test`, `doctor`, `backtest --fail-on`, `replay --verify`, `drill run` and the commands that
-verify. The code tells the two apart where the table gives the finding a code of its own; otherwise an empty stdout does.
+sees as it sees it, and `run`, `backtest` and `test` print their summary also when nothing could be read or tested. A
+command that did what it was asked to do, and found something bad, answers on stdout and writes no error: so do `check`,
+`test`, `doctor`, `backtest --fail-on`, `replay --verify`, `drill run`, `evidence verify` and `playbook verify`. What is last
+on stderr tells the two apart.
 "##;
 
     #[test]
