@@ -256,6 +256,16 @@ impl Intake {
     /// Takes `body` from `source`. `reply` is called at most once: when everything that matched is durable, or with
     /// the reason why nothing was taken.
     pub fn take(&self, source: &str, body: &[u8], reply: TakenReplier) {
+        self.take_counting(source, body, true, reply);
+    }
+
+    /// As [`Intake::take`], for who sends the parts of `body` one by one when nothing in it can be read: what is malformed
+    /// is counted then, and not here.
+    pub fn take_together(&self, source: &str, body: &[u8], reply: TakenReplier) {
+        self.take_counting(source, body, false, reply);
+    }
+
+    fn take_counting(&self, source: &str, body: &[u8], counts_unreadable: bool, reply: TakenReplier) {
         let mut taken = Taken::default();
         let mut events = Vec::new();
         let mut identifier = Identifier::new(self.targets.as_deref());
@@ -311,10 +321,16 @@ impl Intake {
             return;
         }
         let telemetry = self.handle.telemetry();
-        telemetry.events_malformed.add(taken.malformed as u64);
-        telemetry.events_sample.add(taken.samples as u64);
-        let (accepted, matched) = (taken.accepted as u64, taken.matched as u64);
+        let is_unreadable = taken.accepted + taken.ignored == 0;
+        let malformed = if is_unreadable && !counts_unreadable {
+            0
+        } else {
+            taken.malformed as u64
+        };
+        let (accepted, matched, samples) = (taken.accepted as u64, taken.matched as u64, taken.samples as u64);
         if events.is_empty() {
+            telemetry.events_malformed.add(malformed);
+            telemetry.events_sample.add(samples);
             telemetry.events_accepted.add(accepted);
             self.archive(source, unmatched);
             reply(Ok(taken));
@@ -335,6 +351,9 @@ impl Intake {
                     return;
                 };
                 reply(result.map_err(IntakeError::Busy).map(|replies| {
+                    // What is turned away comes again, and is counted then.
+                    counters.telemetry().events_malformed.add(malformed);
+                    counters.telemetry().events_sample.add(samples);
                     counters.telemetry().events_accepted.add(accepted);
                     counters.telemetry().events_matched.add(matched);
                     taken.incidents = replies.into_iter().flat_map(|reply| reply.incidents).collect();

@@ -102,6 +102,9 @@ pub const REASON_BYTES_MAX: usize = 500;
 /// The most mistakes that an answer names.
 pub const MISTAKES_MAX: usize = 100;
 
+/// The most exemptions that [`Status`] names.
+pub const STATUS_EXEMPTIONS_MAX: usize = 4;
+
 /// The content type of [`Problem`].
 pub const PROBLEM_TYPE: &str = "application/problem+json";
 

@@ -4,6 +4,8 @@
 
 mod recovery;
 
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -17,7 +19,7 @@ use staunch_model::{
 
 use crate::dto::{
     Approval, Containment, ContextView, CopyView, DriftView, EvidenceView, FeedView, ListView, LookupView, ModeBecause,
-    ModeView, Protected, ProtectionOrigin, ProtectionView, SweepFailure,
+    ModeView, Protected, ProtectionOrigin, ProtectionView, STATUS_EXEMPTIONS_MAX, SweepFailure,
 };
 use staunch_runtime::lookups::LookupReading;
 use staunch_runtime::telemetry::{ContextReading, CopyReading, FeedReading, ListReading, Telemetry};
@@ -360,7 +362,14 @@ pub(crate) fn protections(
     let policy = policy.into_iter().flat_map(|policy| &policy.never_touch);
     let policy = policy.map(|it| standing(it.network, ProtectionOrigin::Policy, &it.reason));
     let always = networks::always().map(|(network, reason)| standing(network, ProtectionOrigin::Always, reason));
-    let exempt = exemptions.iter().map(|it| ProtectionView {
+    let exempt = exemptions.iter().map(exemption);
+    let mut all: Vec<_> = policy.chain(always).chain(listed).chain(exempt).collect();
+    all.sort_by_key(|it| (it.network, it.origin));
+    all
+}
+
+fn exemption(it: &Exemption) -> ProtectionView {
+    ProtectionView {
         network: it.network,
         origin: match it.cause {
             ExemptionCause::Protected => ProtectionOrigin::Protected,
@@ -372,10 +381,31 @@ pub(crate) fn protections(
         by: Some(Printable(&it.by).to_string()),
         since: Some(it.since),
         until: it.until,
-    });
-    let mut all: Vec<_> = policy.chain(always).chain(listed).chain(exempt).collect();
-    all.sort_by_key(|it| (it.network, it.origin));
-    all
+    }
+}
+
+/// How many networks people keep from being contained at `now`, and the newest of them.
+pub(crate) fn exempted(state: &EngineState, now: Timestamp) -> (u64, Vec<ProtectionView>) {
+    let mut all: Vec<_> = state.exemptions.holding_at(now).collect();
+    let count = all.len() as u64;
+    all.sort_by_key(|it| (Reverse(it.since), it.network));
+    all.truncate(STATUS_EXEMPTIONS_MAX);
+    (count, all.into_iter().map(exemption).collect())
+}
+
+/// What people keep from being contained at `now` around `addresses`, each once.
+pub(crate) fn exempted_around(
+    state: &EngineState,
+    addresses: &BTreeSet<IpAddr>,
+    now: Timestamp,
+) -> Vec<ProtectionView> {
+    let mut found: Vec<&Exemption> = Vec::new();
+    for it in addresses.iter().filter_map(|ip| state.exemptions.of(*ip, now)) {
+        if !found.iter().any(|other| other.network == it.network) {
+            found.push(it);
+        }
+    }
+    found.into_iter().map(exemption).collect()
 }
 
 /// The transactions that hold `ip` or may do so.

@@ -7,6 +7,7 @@
 //! path.
 
 use std::env;
+use std::ffi::CStr;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
@@ -22,10 +23,19 @@ const ARENAS: &str = "MALLOC_ARENA_MAX";
 /// Tells that this is the second start. glibc takes its own setting away from a program with file capabilities.
 const STARTED_AGAIN: &str = "STAUNCH_STARTED_AGAIN";
 
+/// What `ps` and `pgrep` find.
+const PROCESS_NAME: &CStr = c"staunch";
+
 /// Starts this program again in the same process with one arena, unless that was done or somebody has chosen a number.
 ///
 /// Called before anything is opened. When it fails, the server runs as it is and takes more memory.
 pub(crate) fn use_one_arena() {
+    if env::var_os(STARTED_AGAIN).is_some() {
+        // The kernel has named the process after the link, which is `exe`: nobody would find it by its name.
+        if let Err(error) = nix::sys::prctl::set_name(PROCESS_NAME) {
+            crate::output::say(&format!("this process cannot be named {PROCESS_NAME:?}: {error}"));
+        }
+    }
     if !cfg!(target_env = "gnu") || env::var_os(ARENAS).is_some() || env::var_os(STARTED_AGAIN).is_some() {
         return;
     }

@@ -8,11 +8,12 @@ mod operate;
 mod playbook;
 mod review;
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use staunch_server::dto::REASON_BYTES_MAX;
 
@@ -46,6 +47,38 @@ pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
 }
+
+/// Reads the command line; and whether the answer, and an error too, is to be JSON.
+///
+/// # Errors
+/// What it does not take, or the help that was asked for.
+pub(crate) fn read(arguments: impl Iterator<Item = OsString>) -> Result<(Cli, bool), clap::Error> {
+    let mut command = Cli::command();
+    let mut matches = command.try_get_matches_from_mut(arguments)?;
+    let mut last = &matches;
+    while let Some((_, of_subcommand)) = last.subcommand() {
+        last = of_subcommand;
+    }
+    let by_flag = matches!(last.try_get_one::<bool>(JSON), Ok(Some(true)));
+    let format = last.try_get_raw("format").ok().flatten();
+    let json = by_flag || format.and_then(Iterator::last).is_some_and(|it| it == JSON);
+    let cli = Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))?;
+    Ok((cli, json))
+}
+
+/// Whether JSON is asked for by a command line that cannot be read, of a command that has it.
+pub(crate) fn asks_for_json(arguments: impl Iterator<Item = OsString>) -> bool {
+    let root = Cli::command();
+    let (mut command, mut asked) = (&root, false);
+    for word in arguments.skip(1).take_while(|word| word != "--") {
+        asked |= word == "--json";
+        command = command.find_subcommand(&word).unwrap_or(command);
+    }
+    asked && command.get_arguments().any(|it| it.get_id() == JSON)
+}
+
+/// How the flag is called in all commands that have it.
+const JSON: &str = "json";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -351,8 +384,6 @@ pub(crate) mod tests {
     use std::fmt::Write as _;
     use std::path::PathBuf;
 
-    use clap::CommandFactory as _;
-
     use super::*;
 
     /// Compares `text` with a page of the reference; with `STAUNCH_UPDATE_DOCS` set, writes it.
@@ -368,6 +399,27 @@ pub(crate) mod tests {
             found == text,
             "docs/reference/{page} is not what the program says; run\n  STAUNCH_UPDATE_DOCS=1 cargo test -p staunch --bin staunch"
         );
+    }
+
+    #[test]
+    fn json_is_asked_for_of_commands_that_have_it() {
+        let words = |line: &str| line.split(' ').map(OsString::from).collect::<Vec<_>>().into_iter();
+        let read = |line: &str| read(words(line)).expect("it can be read").1;
+        assert!(read("staunch status --json"));
+        assert!(!read("staunch status"));
+        assert!(read("staunch token list --json"));
+        assert!(read("staunch incident timeline INC-1 --format json"));
+        assert!(!read("staunch incident timeline INC-1 --format html --output x"));
+        assert!(!read("staunch demo"));
+        for (line, asks) in [
+            ("staunch status --json --nonsense", true),
+            ("staunch incident show --json", true),
+            ("staunch status --nonsense", false),
+            ("staunch demo --json", false),
+            ("staunch status -- --json", false),
+        ] {
+            assert_eq!(asks_for_json(words(line)), asks, "{line}");
+        }
     }
 
     #[test]

@@ -21,7 +21,7 @@ use ureq::{Agent, Body, RequestBuilder, Timeout};
 
 use crate::cli::ServerArgs;
 use crate::commands::told_mistake;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Unusable};
 use crate::exit::{Exit, Fault};
 use crate::files::read_bounded;
 use crate::output::say;
@@ -369,25 +369,43 @@ impl Client {
 }
 
 /// The configuration of the server of this machine. A file that was named must be readable. That of the machine may be for
-/// its server's user alone: others, who come with a token, find the server where one is by default.
+/// its server's user alone: others, who come with a token, find the server where one is by default. Of one with mistakes it is
+/// enough that it tells where the server is, which runs with what it read at its start.
 fn local_config(args: &ServerArgs) -> Result<Config, Fault> {
     let named = args.data.config.config.as_deref();
-    let mut config = match config::load(named) {
-        Ok(loaded) => loaded.config,
-        Err(fault) if named.is_none() && fault.exit == Exit::Denied => Config::default(),
-        // The server runs with what it read at its start, and operators must get through to it: its socket is in the data
-        // directory, which they have named.
-        Err(fault) if args.data.data_dir.is_some() => {
-            crate::output::say_rendered(&fault.render(crate::output::colors_on_stderr()));
-            say("going on without the configuration");
-            Config::default()
+    let data_dir = args.data.data_dir.as_ref();
+    let with_data_dir = |mut config: Config| {
+        if let Some(dir) = data_dir {
+            config.data_dir.clone_from(dir);
         }
-        Err(fault) => return Err(fault.hint("mend it; meanwhile --data-dir or --url reaches a server that runs")),
+        config
     };
-    if let Some(dir) = &args.data.data_dir {
-        config.data_dir.clone_from(dir);
+    let unusable = match config::read(named) {
+        Ok(loaded) => return Ok(with_data_dir(loaded.config)),
+        Err(Unusable::Unreadable(fault)) if named.is_none() && fault.exit == Exit::Denied => {
+            return Ok(with_data_dir(Config::default()));
+        }
+        Err(unusable) => unusable,
+    };
+    let found = unusable.salvage().filter(|it| {
+        let knows_data_dir = it.knows_data_dir || data_dir.is_some();
+        let is_served = || local::is_served(&with_data_dir(it.config.clone()).operators_socket());
+        knows_data_dir && (it.knows_address || is_served())
+    });
+    match found {
+        Some(found) => {
+            unusable.say_going_on();
+            Ok(with_data_dir(found.config))
+        }
+        // Its socket is in the data directory, which they have named.
+        None if data_dir.is_some() => {
+            unusable.say_going_on();
+            Ok(with_data_dir(Config::default()))
+        }
+        None => Err(unusable
+            .fault()
+            .hint("mend it; meanwhile --data-dir or --url reaches a server that runs")),
     }
-    Ok(config)
 }
 
 /// Where a server that listens at `listen` is reached from its own machine.

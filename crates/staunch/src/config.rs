@@ -16,6 +16,7 @@ mod manual;
 mod mistake;
 mod notices;
 mod risk;
+mod salvage;
 mod shown;
 mod sources;
 mod telemetry;
@@ -44,11 +45,12 @@ pub(crate) use lookups::LookupSettings;
 pub(crate) use mistake::{Mistake, place_of, place_of_exactly};
 pub(crate) use notices::{NotifierKind, NotifierSettings, RouteSettings};
 pub(crate) use risk::RiskSettings;
+pub(crate) use salvage::Salvage;
 pub(crate) use shown::{Line, Shown};
 pub(crate) use sources::{JournaldSource, SourcesSettings, SyslogSource};
 pub(crate) use telemetry::TelemetrySettings;
 
-use crate::exit::{Exit, Fault};
+use crate::exit::{Exit, Fault, MistakeInFile};
 use crate::files::read_bounded;
 
 /// Where the configuration is looked for when none is named. It need not exist.
@@ -528,24 +530,65 @@ impl From<Fault> for Unusable {
 /// Reads the configuration in `named`, else in [`DEFAULT_PATH`], else the defaults.
 ///
 /// # Errors
-/// [`Exit::Usage`] with every mistake, rendered, on stderr.
+/// [`Exit::Usage`] with every mistake.
 pub(crate) fn load(named: Option<&Path>) -> Result<Loaded, Fault> {
-    read(named).map_err(|unusable| match unusable {
-        Unusable::Unreadable(fault) => fault,
-        Unusable::Mistaken { file, text, mistakes } => {
-            let color = crate::output::colors_on_stderr();
-            for mistake in &mistakes {
-                crate::output::say_rendered(&mistake.render(&file, &text, color));
+    read(named).map_err(|unusable| unusable.fault())
+}
+
+impl Unusable {
+    /// The fault of a command that cannot go on without it.
+    pub(crate) fn fault(self) -> Fault {
+        match self {
+            Self::Unreadable(fault) => fault,
+            Self::Mistaken { file, text, mistakes } => {
+                let told = told(&mistakes, &file, &text);
+                Fault::new(Exit::Usage, counted(mistakes.len(), &file))
+                    .hint("mend it and try again; nothing was changed")
+                    .with_mistakes(told)
             }
-            let count = mistakes.len();
-            let noun = if count == 1 { "mistake" } else { "mistakes" };
-            Fault::new(
-                Exit::Usage,
-                format!("{count} {noun} in the configuration {}", Printable(&file)),
-            )
-            .hint("mend it and try again; nothing was changed")
         }
-    })
+    }
+
+    /// What can be read of it all the same.
+    pub(crate) fn salvage(&self) -> Option<Salvage> {
+        let Self::Mistaken { file, text, .. } = self else {
+            return None;
+        };
+        let mut found = salvage::salvage(text)?;
+        found
+            .config
+            .resolve_paths(Path::new(file).parent().unwrap_or(Path::new("")));
+        Some(found)
+    }
+
+    /// Says to the person at the terminal what is wrong with it, and that the command goes on.
+    pub(crate) fn say_going_on(&self) {
+        match self {
+            Self::Unreadable(fault) => {
+                crate::output::say_rendered(&fault.render(crate::output::colors_on_stderr()));
+                crate::output::say("going on without the configuration");
+            }
+            Self::Mistaken { file, text, mistakes } => {
+                for mistake in told(mistakes, file, text) {
+                    crate::output::say_rendered(&mistake.rendered);
+                }
+                crate::output::say(&format!(
+                    "warning: {}; going on with what can be read of it",
+                    counted(mistakes.len(), file)
+                ));
+            }
+        }
+    }
+}
+
+fn told(mistakes: &[Mistake], file: &str, text: &str) -> Vec<MistakeInFile> {
+    let color = crate::output::colors_on_stderr();
+    mistakes.iter().map(|it| it.told(file, text, color)).collect()
+}
+
+fn counted(mistakes: usize, file: &str) -> String {
+    let noun = if mistakes == 1 { "mistake" } else { "mistakes" };
+    format!("{mistakes} {noun} in the configuration {}", Printable(file))
 }
 
 /// As [`load`], and says nothing.

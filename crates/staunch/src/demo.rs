@@ -50,7 +50,7 @@ pub(crate) fn run() -> Result<()> {
         bail!("{false_claims} claim(s) turned out false; they are marked with a cross above");
     }
     tell!("The journal, the index and the namespaces of this demo are gone now.");
-    tell!("Next: `staunch serve --help`, or docs/guide/getting-started.md.");
+    tell!("Next: `staunch init` writes a configuration; docs/guide/first-hour.md goes on.");
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use std::error::Error;
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
+use serde::Serialize;
 use staunch_model::text::is_unsafe_to_show;
 
 /// How the program ended.
@@ -131,6 +132,33 @@ pub(crate) struct Fault {
     message: String,
     causes: Vec<String>,
     hint: Option<String>,
+    mistakes: Vec<MistakeInFile>,
+}
+
+/// A mistake in a file that a fault is about.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct MistakeInFile {
+    pub(crate) file: String,
+    /// From 1.
+    pub(crate) line: usize,
+    /// In characters, from 1.
+    pub(crate) column: usize,
+    pub(crate) what: String,
+    pub(crate) hint: String,
+    /// The mistake with the line that it is in, safe to show.
+    #[serde(skip)]
+    pub(crate) rendered: String,
+}
+
+/// A fault as it is written with `--json`.
+#[derive(Serialize)]
+struct Told<'f> {
+    error: &'f str,
+    because: &'f [String],
+    hint: Option<&'f str>,
+    exit_code: u8,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    mistakes: &'f [MistakeInFile],
 }
 
 impl Fault {
@@ -140,7 +168,27 @@ impl Fault {
             message: message.into(),
             causes: Vec::new(),
             hint: None,
+            mistakes: Vec::new(),
         }
+    }
+
+    /// What the command line's reader says of arguments that it does not take.
+    pub(crate) fn of_arguments(error: &clap::Error) -> Self {
+        let text = error.render().to_string();
+        let mut lines = text.lines().map(str::trim);
+        let first = lines.next().unwrap_or_default();
+        let mut fault = Self::new(Exit::Usage, first.strip_prefix("error: ").unwrap_or(first));
+        for line in lines.take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information")) {
+            match line.strip_prefix("tip: ") {
+                Some(tip) => fault = fault.hint(tip),
+                None if line.is_empty() => {}
+                None => fault.causes.push(line.to_owned()),
+            }
+        }
+        if fault.hint.is_none() {
+            fault = fault.hint("`--help` shows what can be given");
+        }
+        fault
     }
 
     /// A fault that says what `error` and all its causes say.
@@ -158,6 +206,13 @@ impl Fault {
     #[must_use]
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    /// The same, about these mistakes in a file.
+    #[must_use]
+    pub(crate) fn with_mistakes(mut self, mistakes: Vec<MistakeInFile>) -> Self {
+        self.mistakes = mistakes;
         self
     }
 
@@ -198,7 +253,7 @@ impl Fault {
         } else {
             ("", "", "")
         };
-        let mut text = String::new();
+        let mut text: String = self.mistakes.iter().map(|it| &*it.rendered).collect();
         if self.message.is_empty() {
             return text;
         }
@@ -211,6 +266,22 @@ impl Fault {
             let _ = writeln!(text, "{cyan}hint:{off} {}", escaped(hint));
         }
         text
+    }
+
+    /// The whole as a line of JSON, for those who gave `--json`. As with [`Fault::render`], an empty message is silence.
+    pub(crate) fn json_line(&self) -> String {
+        if self.message.is_empty() {
+            return String::new();
+        }
+        let told = Told {
+            error: &self.message,
+            because: &self.causes,
+            hint: self.hint.as_deref(),
+            exit_code: self.exit.code(),
+            mistakes: &self.mistakes,
+        };
+        // Of texts and numbers, JSON can always be made.
+        crate::output::json_line(&told).map_or_else(|fault| fault.render(false), |line| line + "\n")
     }
 }
 
@@ -230,7 +301,44 @@ pub(crate) fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
+
+    /// What the reference says of errors.
+    const ERRORS: &str = r##"
+## Errors
+
+An error is on stderr, whatever the command writes to stdout. It has what went wrong, what led to it, and what to do:
+
+```text
+error: no Staunch answers at http://127.0.0.1:7450
+  because: io: Connection refused (os error 111)
+hint: start it with `staunch serve`, or name its address with --url or STAUNCH_URL
+```
+
+A command that takes `--json` writes its error as one line of JSON when it is given, and that line is the last of stderr:
+notes, such as that a server lets wait for its answer, may come before it, and so do the log lines of `staunch run`.
+Arguments that the command does not take are told the same way.
+
+```json
+{"error":"there is no INC-9","because":[],"hint":null,"exit_code":5}
+```
+
+| Field | What it holds |
+|---|---|
+| `error` | what went wrong |
+| `because` | what led to it, from the outside in; a list that may be empty |
+| `hint` | what to do about it, or `null` |
+| `exit_code` | the code of the table above, with which the command ends |
+| `mistakes` | of a configuration with mistakes: each with `file`, `line`, `column`, `what` and `hint`; absent elsewhere |
+
+Nothing is on stdout then, but for what a command had answered before it failed: `staunch watch --json` writes what it
+sees as it sees it, and `run`, `backtest` and `test` print their summary also when nothing could be read or tested. A
+command that did what it was asked to do, and found something bad, answers on stdout and writes no error: so do `check`,
+`test`, `doctor`, `backtest --fail-on`, `replay --verify`, `drill run`, `evidence verify` and `playbook verify`. What is last
+on stderr tells the two apart.
+"##;
 
     #[test]
     fn codes_are_their_positions() {
@@ -251,6 +359,35 @@ mod tests {
     }
 
     #[test]
+    fn a_fault_is_one_line_of_json_that_cannot_steer_a_terminal() {
+        let inner = std::io::Error::other("disk\non fire\u{1b}[31m\u{9b}");
+        let line = Fault::doing(Exit::Busy, "cannot write", &inner).hint("buy").json_line();
+        assert_eq!(line.matches('\n').count(), 1, "{line}");
+        assert!(!line.trim_end().chars().any(is_unsafe_to_show), "{line}");
+        let told: serde_json::Value = serde_json::from_str(&line).expect("it is JSON");
+        let expected = serde_json::json!({ "error": "cannot write", "because": ["disk\non fire\u{1b}[31m\u{9b}"], "hint": "buy",
+                                           "exit_code": 9 });
+        assert_eq!(told, expected);
+        assert_eq!(Fault::new(Exit::Failed, "").json_line(), "", "it was said already");
+    }
+
+    #[test]
+    fn arguments_that_are_not_taken_are_told_with_their_tip() {
+        let told = |arguments: &[&str]| {
+            let error = crate::cli::Cli::command()
+                .try_get_matches_from(arguments)
+                .expect_err("they are not taken");
+            Fault::of_arguments(&error)
+        };
+        let fault = told(&["staunch", "status", "--jsn"]);
+        assert_eq!(fault.message, "unexpected argument '--jsn' found");
+        assert!(fault.advice().expect("a hint").contains("'--json'"), "{fault:?}");
+        let fault = told(&["staunch", "incident", "show", "--json"]);
+        assert_eq!(fault.causes, ["<INCIDENT>"], "{fault:?}");
+        assert!(fault.advice().expect("a hint").contains("--help"), "{fault:?}");
+    }
+
+    #[test]
     fn the_reference_lists_every_code() {
         let mut text = String::from(
             "# Exit codes\n\nWhat the `staunch` program tells the shell. The meaning of a number never changes.\n\n\
@@ -262,6 +399,7 @@ mod tests {
         text.push_str(
             "\nA process that was ended by a signal has no code of its own; the shell shows 128 and its number.\n",
         );
+        text.push_str(ERRORS);
         crate::cli::tests::check_reference("exit-codes.md", &text);
     }
 }

@@ -99,7 +99,7 @@ impl Way {
         if several && opens_array {
             return self.one_by_one(lines);
         }
-        match self.send(lines) {
+        match self.send(lines, several) {
             Ok(taken) if several && taken.malformed > 0 && taken.accepted + taken.ignored == 0 => {
                 self.one_by_one(lines)
             }
@@ -115,7 +115,7 @@ impl Way {
     /// Sends each of `lines` alone. When one cannot be taken, all of them come again.
     fn one_by_one(&mut self, lines: &[u8]) -> Delivery {
         for line in lines.split_inclusive(|byte| *byte == b'\n') {
-            let delivery = match self.send(line) {
+            let delivery = match self.send(line, false) {
                 Ok(taken) => {
                     self.tell(&taken);
                     Delivery::Taken
@@ -129,15 +129,17 @@ impl Way {
         Delivery::Taken
     }
 
-    /// Sends `body` and waits for the answer; an error of `None` says that there was none.
-    fn send(&self, body: &[u8]) -> Result<Taken, Option<IntakeError>> {
+    /// Sends `body`, which has `several` lines that are sent one by one if none can be read, and waits for the answer; an error
+    /// of `None` says that there was none.
+    fn send(&self, body: &[u8], several: bool) -> Result<Taken, Option<IntakeError>> {
         let (done, answer) = bounded(1);
         // Nobody waits any more after the deadline.
-        self.intake.take(
-            self.tally.source(),
-            body,
-            Box::new(move |result| drop(done.send(result))),
-        );
+        let reply = Box::new(move |result| drop(done.send(result)));
+        if several {
+            self.intake.take_together(self.tally.source(), body, reply);
+        } else {
+            self.intake.take(self.tally.source(), body, reply);
+        }
         match answer.recv_timeout(ANSWER_DEADLINE) {
             Ok(result) => result.map_err(Some),
             Err(_) => Err(None),

@@ -49,19 +49,31 @@ mod words;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 fn main() -> ExitCode {
     if std::env::args_os().nth(1).is_some_and(|it| it == jobs::LAUNCH) {
         let arguments: Vec<String> = std::env::args().skip(2).collect();
         return staunch_connectors::actions::exec_job::launch::main(&arguments);
     }
-    let cli = cli::Cli::parse();
+    let (cli, json) = match cli::read(std::env::args_os()) {
+        Ok(read) => read,
+        Err(error) if error.use_stderr() && cli::asks_for_json(std::env::args_os()) => {
+            return told(&exit::Fault::of_arguments(&error), true);
+        }
+        Err(error) => error.exit(),
+    };
     match commands::run(cli.command) {
         Ok(exit) => exit.into(),
-        Err(fault) => {
-            output::say_rendered(&fault.render(output::colors_on_stderr()));
-            fault.exit.into()
-        }
+        Err(fault) => told(&fault, json),
     }
+}
+
+/// Says what went wrong, as data where data was asked for.
+fn told(fault: &exit::Fault, json: bool) -> ExitCode {
+    let text = if json {
+        fault.json_line()
+    } else {
+        fault.render(output::colors_on_stderr())
+    };
+    output::say_rendered(&text);
+    fault.exit.into()
 }

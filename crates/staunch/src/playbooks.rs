@@ -16,7 +16,7 @@ use staunch_playbook::{
 
 use crate::config::{Config, place_of};
 use crate::files::read_bounded;
-use crate::output::{colors_on_stderr, say, say_rendered};
+use crate::output::{colors_on_stderr, say, say_rendered, wrap};
 use crate::signing::{Trust, Unproved};
 use crate::wiring;
 
@@ -35,6 +35,8 @@ pub(crate) struct Texts {
     trust: Option<(Trust, usize)>,
     /// The configuration that names all of them, and its text.
     configuration: Option<(String, String)>,
+    /// Whether they are those of the configuration, and not what somebody has named.
+    are_configured: bool,
 }
 
 /// A playbook's text.
@@ -69,6 +71,8 @@ pub(crate) struct Unreadable {
 pub(crate) struct Outcome {
     pub(crate) compiled: Vec<Compiled>,
     pub(crate) diagnostics: Vec<Diagnostic>,
+    /// Playbooks as they come with Staunch that ask for what the configuration does not switch on.
+    pub(crate) idle: Vec<String>,
     pub(crate) usable: bool,
 }
 
@@ -86,6 +90,34 @@ fn widen_generic(compiled: &mut Compiled, context: &CheckContext) {
     }
 }
 
+/// Whether `it` warns of a step that nothing carries out here.
+fn is_without_driver(it: &Diagnostic) -> bool {
+    it.severity == Severity::Warning && it.code == NO_DRIVER
+}
+
+/// The name of a file without its ending, safe to show.
+fn stem(file: &str) -> String {
+    let stem = Path::new(file).file_stem();
+    Printable(&stem.map_or_else(|| file.into(), |it| it.to_string_lossy())).to_string()
+}
+
+/// Says which playbooks of those that come with Staunch ask for what is not switched on; nothing when there is none.
+pub(crate) fn say_idle(idle: &[String]) {
+    if idle.is_empty() {
+        return;
+    }
+    let text = format!(
+        "note: as they come with Staunch, these playbooks ask for what the configuration does not switch on: {}",
+        idle.join(", ")
+    );
+    say(&wrap(&text, 0));
+    say(&wrap(
+        "hint: `enabled = true` under [processes], [domains] or [accounts] does; until then their steps are refused, which \
+         harms nothing",
+        0,
+    ));
+}
+
 /// Whether a playbook that comes with Staunch can act: each of its actions is enabled.
 fn fits(config: &Config, name: &str, text: &str) -> bool {
     let can_act = |compiled: Compiled| {
@@ -99,7 +131,10 @@ fn fits(config: &Config, name: &str, text: &str) -> bool {
 impl Texts {
     /// The playbooks of the configuration. Of those that come with Staunch, the ones that can act.
     pub(crate) fn configured(config: &Config) -> Self {
-        let mut texts = Self::default();
+        let mut texts = Self {
+            are_configured: true,
+            ..Self::default()
+        };
         if config.playbooks.built_in {
             let fitting = BUILT_IN.iter().filter(|(name, text)| fits(config, name, text));
             let files = fitting.map(|(name, text)| File::alone(&format!("built-in {name}"), text));
@@ -255,6 +290,7 @@ impl Texts {
                 Outcome {
                     compiled: Vec::new(),
                     diagnostics: unproved.into_iter().chain(warnings).chain(lonely).collect(),
+                    idle: Vec::new(),
                     usable: false,
                 }
             }
@@ -271,18 +307,42 @@ impl Texts {
                     compiled.clear();
                 }
                 let usable = self.unreadable.is_empty() && errors(&diagnostics) == 0;
+                let idle = self.take_idle(&mut diagnostics);
                 Outcome {
                     compiled,
                     diagnostics,
+                    idle,
                     usable,
                 }
             }
             Err(diagnostics) => Outcome {
                 compiled: Vec::new(),
                 diagnostics: unproved.into_iter().chain(diagnostics).chain(lonely).collect(),
+                idle: Vec::new(),
                 usable: false,
             },
         }
+    }
+
+    /// Takes out of `diagnostics` what copies of the playbooks that come with Staunch, unchanged, ask for and nothing here
+    /// carries out: who has not touched them has not asked for it. Returns the names of those playbooks.
+    fn take_idle(&self, diagnostics: &mut Vec<Diagnostic>) -> Vec<String> {
+        if !self.are_configured {
+            return Vec::new();
+        }
+        let comes_with_staunch = |file: &str| {
+            let found = self.files.iter().find(|it| it.name == file);
+            found.is_some_and(|it| BUILT_IN.iter().any(|(_, text)| *text == it.text))
+        };
+        let mut idle = BTreeSet::new();
+        diagnostics.retain(|it| {
+            let is_idle = is_without_driver(it) && comes_with_staunch(&it.file);
+            if is_idle {
+                idle.insert(stem(&it.file));
+            }
+            !is_idle
+        });
+        idle.into_iter().collect()
     }
 
     /// Shows every mistake on stderr.
@@ -290,24 +350,15 @@ impl Texts {
         self.tell_those(diagnostics.iter());
     }
 
-    /// As [`Texts::tell`], with one line for all steps that nothing carries out here: who has just copied the playbooks that come
-    /// with Staunch has some of them. `staunch check` tells each.
+    /// As [`Texts::tell`], with one line for all steps that nothing carries out here. `staunch check` tells each.
     pub(crate) fn tell_briefly(&self, diagnostics: &[Diagnostic]) {
-        let is_idle = |it: &&Diagnostic| it.severity == Severity::Warning && it.code == NO_DRIVER;
-        self.tell_those(diagnostics.iter().filter(|it| !is_idle(it)));
-        let idle: BTreeSet<&str> = diagnostics.iter().filter(is_idle).map(|it| &*it.file).collect();
+        self.tell_those(diagnostics.iter().filter(|it| !is_without_driver(it)));
+        let idle = diagnostics.iter().filter(|it| is_without_driver(it));
+        let idle: BTreeSet<String> = idle.map(|it| stem(&it.file)).collect();
         if idle.is_empty() {
             return;
         }
-        let names: Vec<String> = idle
-            .into_iter()
-            .map(|file| {
-                Path::new(file)
-                    .file_stem()
-                    .map_or_else(|| file.into(), |it| it.to_string_lossy().into_owned())
-            })
-            .map(|name| Printable(&name).to_string())
-            .collect();
+        let names: Vec<String> = idle.into_iter().collect();
         say(&format!(
             "note: nothing on this machine carries out what these playbooks ask for: {}\nhint: `staunch check` tells what each \
              of them needs ({NO_DRIVER})\n",

@@ -40,7 +40,7 @@ use crate::traces::{Sending, Tracer};
 
 pub(crate) use access::{http_limits, senders, tls};
 pub(crate) use actions::{
-    Direct, firewall, frozen, is_enabled, isolated, locked, release_directly, sinkholed, targets,
+    Direct, firewall, firewall_labelled, frozen, is_enabled, isolated, locked, release_directly, sinkholed, targets,
 };
 pub(crate) use evidence::{LOG, VAULT, preserver};
 

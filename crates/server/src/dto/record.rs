@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use staunch_model::{IncidentId, NoticeId, StateKind, Timestamp, TransactionId};
 
-use super::{CommandRow, IncidentDetail, IncidentRow, IndexView, NoticeRow, Protected, TransactionRow};
+use super::{CommandRow, IncidentDetail, IncidentRow, IndexView, NoticeRow, Protected, ProtectionView, TransactionRow};
 
 /// Which incidents, as a query string. What is left out does not narrow the answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -50,6 +50,10 @@ pub struct IncidentAnswer {
     /// Those of its transactions that hold a target which is never touched at present.
     #[serde(default)]
     pub protected: Vec<Protected>,
+    /// What people keep from being contained at present around its targets: while one of these holds, further events lead to
+    /// nothing there.
+    #[serde(default)]
+    pub exempted: Vec<ProtectionView>,
     /// How far the answer follows the journal.
     pub index: IndexView,
 }

@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 use staunch_model::{ActionKind, InstallationId, Mode, Span, Timestamp};
 use staunch_ports::InletReading;
 
+use super::ProtectionView;
+
 /// Whether Staunch is alive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Health {
@@ -66,6 +68,12 @@ pub struct Status {
     /// What other installations have left at the enforcement points.
     #[serde(default)]
     pub former: u64,
+    /// Networks that people keep from being contained at present: `staunch protect add` and `staunch release --trust`.
+    #[serde(default)]
+    pub exemptions: u64,
+    /// The newest of those, at most [`super::STATUS_EXEMPTIONS_MAX`].
+    #[serde(default)]
+    pub exempted: Vec<ProtectionView>,
     /// Notices that nobody has taken yet.
     pub notices_pending: u64,
     /// When containments were last verified; `None` before the first sweep.

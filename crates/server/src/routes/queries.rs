@@ -1,7 +1,8 @@
 //! Questions. What holds at present comes from the engine and is exact; what was comes from the index.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
@@ -58,6 +59,8 @@ pub(crate) async fn status(State(app): State<Shared>) -> Result<Response, Failed
         awaiting_approval: 0,
         stuck: 0,
         former: service.handle.former().len() as u64,
+        exemptions: 0,
+        exempted: Vec::new(),
         notices_pending: 0,
         swept_at: None,
         sweep_failures: Vec::new(),
@@ -69,6 +72,7 @@ pub(crate) async fn status(State(app): State<Shared>) -> Result<Response, Failed
     let (mut status, unverified) = app
         .ask(move |state| {
             let totals = view::totals(state, now.max(state.now));
+            (status.exemptions, status.exempted) = view::exempted(state, now.max(state.now));
             let playbooks = state.policy.iter().flat_map(|policy| &policy.playbooks);
             status.installation = state.installation;
             status.playbooks = playbooks.map(|playbook| playbook.name.to_string()).collect();
@@ -326,16 +330,23 @@ pub(crate) async fn incident(
     match detail {
         Some(detail) => {
             let ids: Vec<TransactionId> = detail.transactions.iter().map(|it| it.id).collect();
-            let protected = app
+            let addresses: BTreeSet<IpAddr> = detail
+                .transactions
+                .iter()
+                .filter_map(|it| it.target.parse().ok())
+                .collect();
+            let (protected, exempted) = app
                 .ask(move |state| {
+                    let now = now.max(state.now);
                     let live = ids.iter().filter_map(|id| state.transactions.get(id));
-                    live.filter_map(|it| view::protected(state, it, now.max(state.now)))
-                        .collect()
+                    let protected = live.filter_map(|it| view::protected(state, it, now)).collect();
+                    (protected, view::exempted_around(state, &addresses, now))
                 })
                 .await?;
             let answer = IncidentAnswer {
                 detail,
                 protected,
+                exempted,
                 index,
             };
             Ok(indexed(index, answer))

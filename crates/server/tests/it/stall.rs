@@ -131,9 +131,19 @@ fn a_full_journal_refuses_events_and_lets_containment_be_lifted() {
         .post(EVENTS, r#"{"rule": "brute", "ip": "203.0.113.8"}"#);
     answer.problem(503, "journal-full");
     assert!(answer.head.contains("retry-after: "), "{answer:?}");
+    // The sender sends it again: what is turned away with its events is counted when it comes with them again.
+    let with_others = "{\"rule\": \"brute\", \"ip\": \"203.0.113.8\"}\nnonsense\nsample";
+    staunch.client().post(EVENTS, with_others).problem(503, "journal-full");
+    let counted = || staunch.client().get(path::STATUS).json::<Status>().counts;
+    assert_eq!((counted().events_malformed, counted().events_sample), (0, 0));
     let reply: CommandReply = staunch.client().post(path::RELEASE, r#"{"scope": "all"}"#).json();
     assert_eq!(reply.affected.len(), 1);
     until("it is lifted", || !staunch.world.is_blocked("203.0.113.7"));
+    staunch.journal.set_capacity(u64::MAX);
+    until("there is room again", || {
+        staunch.client().post(EVENTS, with_others).status == 202
+    });
+    assert_eq!((counted().events_malformed, counted().events_sample), (1, 1));
 }
 
 /// Bytes of the journal, with more than a header takes for each frame.

@@ -7,7 +7,7 @@ use super::trigger::parameters;
 use crate::cli::CheckArgs;
 use crate::exit::{Exit, Fault};
 use crate::output::{Output, Tone, print, say, wrap};
-use crate::playbooks::{Texts, errors};
+use crate::playbooks::{Texts, errors, say_idle};
 use crate::{config, wiring};
 
 pub(super) fn run(args: &CheckArgs) -> Result<Exit, Fault> {
@@ -39,7 +39,7 @@ pub(super) fn run(args: &CheckArgs) -> Result<Exit, Fault> {
             })
             .collect();
         let answer = json!({ "files": files, "errors": errors, "warnings": warnings,
-                             "playbooks": playbooks, "diagnostics": outcome.diagnostics, "unreadable": texts.unreadable });
+                             "playbooks": playbooks, "diagnostics": outcome.diagnostics, "idle": outcome.idle, "unreadable": texts.unreadable });
         Output::new(true).show(&answer, |_| String::new())?;
     } else {
         texts.tell(&outcome.diagnostics);
@@ -58,6 +58,7 @@ pub(super) fn run(args: &CheckArgs) -> Result<Exit, Fault> {
         if let Some(first) = outcome.diagnostics.first() {
             say(&format!("`staunch check --explain {}` says more", first.code));
         }
+        say_idle(&outcome.idle);
     }
     Ok(if outcome.usable { Exit::Ok } else { Exit::Usage })
 }
@@ -78,7 +79,7 @@ fn entry(output: &Output, compiled: &staunch_playbook::Compiled) -> String {
     let systems: Vec<String> = program.systems.iter().map(ToString::to_string).collect();
     let modes = playbook.modes;
     let mut text = format!(
-        "{}\n  {}\n  from {}; risk low: {}, medium: {}, high: {}\n",
+        "{}\n  {}\n  from {}\n  acts of risk class low: {}, medium: {}, high: {}\n",
         output.paint(Tone::Strong, &Printable(&playbook.name).to_string()),
         wrap(&Printable(&playbook.summary).to_string(), 2),
         Printable(&systems.join(", ")),

@@ -5,11 +5,10 @@
 mod checks;
 
 use serde::Serialize;
-use staunch_model::Printable;
 
 use crate::cli::DoctorArgs;
 use crate::config::{self, Loaded};
-use crate::exit::{Exit, Fault};
+use crate::exit::{Exit, Fault, escaped};
 use crate::output::{Output, Tone, wrap};
 
 /// How a check came out.
@@ -63,7 +62,8 @@ impl Finding {
         Self {
             check,
             health,
-            found: Printable(found.as_ref()).to_string(),
+            // Uncut: it is a sentence of ours, and its end may be what matters.
+            found: escaped(&found.as_ref().replace('\n', " ")),
             fix: None,
         }
     }

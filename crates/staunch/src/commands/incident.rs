@@ -13,6 +13,7 @@ use staunch_server::dto::{
 
 use self::timeline::Shown;
 use super::evidence::reading::Reading;
+use super::status::exempted_text;
 use crate::cli::{GraphFormat, IncidentCommand, IncidentState, ReadingArgs, ServerArgs, TimelineFormat};
 use crate::client::{Client, Patience};
 use crate::exit::{Exit, Fault};
@@ -223,6 +224,13 @@ fn show_text(output: &Output, answer: &IncidentAnswer, at: Timestamp) -> String 
         line("closed", format!("{} ({})", clock(closed, at), relative(closed, at)));
     }
     line("events", it.events.to_string());
+    for exempted in &answer.exempted {
+        let why = exempted_text(exempted, at);
+        line(
+            "exempted",
+            format!("{why}; further events lead to nothing there while it is"),
+        );
+    }
     if !detail.evidence.is_empty() {
         text.push_str(&format!("\n{}\n", output.paint(Tone::Strong, "Evidence")));
         for evidence in &detail.evidence {

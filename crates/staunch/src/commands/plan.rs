@@ -306,7 +306,7 @@ fn step_text(output: &Output, number: usize, step: &PlannedStep) -> String {
         line(
             "mode",
             &format!(
-                "{} (risk {})",
+                "{} (the act is of risk class {})",
                 judgement.mode,
                 format!("{:?}", judgement.risk).to_lowercase()
             ),

@@ -8,7 +8,7 @@ use staunch_server::dto::{Containments, ReleaseRequest, Status, path};
 
 use crate::cli::ReleaseArgs;
 use crate::client::{Client, Patience};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::exit::{Exit, Fault};
 use crate::output::{Output, Tone, colors_on_stderr, confirm, say, say_rendered};
 use crate::wiring::{self, Direct};
@@ -210,23 +210,20 @@ fn say_what_stays(former: u64) {
     }
 }
 
-/// The configuration of this machine's server; where it cannot be read, what holds without one.
+/// The configuration of this machine's server; where it cannot be read, what can be read of it, or what holds without one.
 fn local_config(args: &ReleaseArgs) -> Config {
-    super::load(&args.change.show.server.data).unwrap_or_else(|fault| {
-        say_rendered(&fault.render(colors_on_stderr()));
-        say("going on without the configuration");
-        Config {
-            data_dir: args
-                .change
-                .show
-                .server
-                .data
-                .data_dir
-                .clone()
-                .unwrap_or_else(|| Config::default().data_dir),
-            ..Config::default()
+    let data = &args.change.show.server.data;
+    let mut config = match config::read(data.config.config.as_deref()) {
+        Ok(loaded) => loaded.config,
+        Err(unusable) => {
+            unusable.say_going_on();
+            unusable.salvage().map(|it| it.config).unwrap_or_default()
         }
-    })
+    };
+    if let Some(dir) = &data.data_dir {
+        config.data_dir.clone_from(dir);
+    }
+    config
 }
 
 /// Lifts what we hold in the kernel, without journal or index. The next sweep of a server finds them gone and records

@@ -39,7 +39,7 @@ use crate::lists::Watch;
 use crate::logbook::{DurableUpTo, TellsDurable};
 use crate::lookups::Lookups;
 use crate::output::now;
-use crate::playbooks::Texts;
+use crate::playbooks::{Texts, say_idle};
 use crate::reach::{Names, Reach};
 use crate::sandbox::{self, Files, Needs};
 use crate::stage::STAGE_PREFIX;
@@ -355,6 +355,7 @@ fn compile(config: &Config) -> Result<Vec<Compiled>, Fault> {
     let texts = Texts::configured(config);
     let outcome = texts.compile(&wiring::check_context(config));
     texts.tell_briefly(&outcome.diagnostics);
+    say_idle(&outcome.idle);
     if outcome.usable {
         return Ok(outcome.compiled);
     }

@@ -2,12 +2,12 @@
 
 use serde_json::json;
 use staunch_model::{Printable, Timestamp};
-use staunch_server::dto::{EvidenceView, InletReading, Status, path};
+use staunch_server::dto::{EvidenceView, InletReading, ProtectionOrigin, ProtectionView, Status, path};
 
 use crate::cli::ShowArgs;
 use crate::client::{Client, Patience};
 use crate::exit::{Exit, Fault};
-use crate::output::{Output, Tone, now, relative, wrap};
+use crate::output::{Output, Tone, clock, now, relative, wrap};
 
 pub(super) fn run(args: &ShowArgs) -> Result<Exit, Fault> {
     let client = Client::new(&args.server, Patience::USUAL)?;
@@ -62,6 +62,15 @@ fn text(output: &Output, it: &Status, now: Timestamp) -> String {
         ),
     );
     line("incidents", format!("{} open", it.incidents_open));
+    if it.exemptions > 0 {
+        let noun = if it.exemptions == 1 { "network" } else { "networks" };
+        let count = it.exemptions;
+        let what = format!("{count} {noun} by people, where nothing is contained: `staunch protect list` shows all");
+        line("exempted", what);
+        for exempted in &it.exempted {
+            line("", exempted_text(exempted, now));
+        }
+    }
     let counts = &it.counts;
     line(
         "events",
@@ -188,6 +197,28 @@ fn text(output: &Output, it: &Status, now: Timestamp) -> String {
         }
     }
     text
+}
+
+/// What a person keeps from being contained: until when, by whom, and why.
+pub(super) fn exempted_text(it: &ProtectionView, now: Timestamp) -> String {
+    let verb = match it.origin {
+        ProtectionOrigin::Trusted => "trusted",
+        _ => "protected",
+    };
+    let until = it.until.map_or_else(
+        || "until it is taken back".to_owned(),
+        |until| format!("until {} ({})", clock(until, now), relative(until, now)),
+    );
+    let by = it
+        .by
+        .as_deref()
+        .map_or_else(String::new, |by| format!(" by {}", Printable(by)));
+    let reason = if it.reason.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", Printable(&it.reason))
+    };
+    format!("{} is {verb} {until}{by}{reason}", it.network)
 }
 
 /// How evidence stands, where there is any, or a place that it is brought to.

@@ -446,7 +446,7 @@ impl Checker<'_> {
         let management = &config.isolation.management;
         if config.isolation.enabled && management.is_empty() {
             let what = "nobody could get in while this machine is isolated: management is missing".to_owned();
-            let hint = "name the networks that it is managed from, such as management = [\"192.0.2.0/24\"]";
+            let hint = "name the networks that it is managed from, such as `management = [\"192.0.2.0/24\"]`";
             self.add(&["isolation", "enabled"], what, hint);
         }
         if management.len() > MANAGEMENT_NETWORKS_MAX {

@@ -6,6 +6,10 @@ use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use staunch_model::Printable;
 use toml::de::{DeTable, DeValue};
 
+use super::Config;
+use crate::exit::MistakeInFile;
+use crate::output::wrap;
+
 /// One mistake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mistake {
@@ -16,6 +20,9 @@ pub(crate) struct Mistake {
     /// How to mend it.
     pub(crate) hint: String,
 }
+
+/// The columns before a hint below a snippet, at the most: the number of a line, and `= hint: `.
+const HINT_INDENT: usize = 16;
 
 /// A step of the way to a value: a key or a position.
 #[derive(Clone, Copy, Debug)]
@@ -29,15 +36,14 @@ impl Mistake {
     pub(crate) fn of_form(text: &str, error: &toml::de::Error) -> Self {
         let span = error.span().unwrap_or(0..0);
         let message = error.message().lines().next().unwrap_or_default();
-        let field = message
-            .strip_prefix("unknown field ")
-            .and_then(|rest| unknown(rest, "known keys"));
-        let hint = match field.or_else(|| {
-            message
-                .strip_prefix("unknown variant ")
-                .and_then(|rest| unknown(rest, "allowed"))
-        }) {
-            Some(hint) => hint,
+        let unknown = ["field", "variant"].into_iter().find_map(|kind| {
+            let rest = message.strip_prefix("unknown ")?.strip_prefix(kind)?;
+            let (written, known) = quoted(rest)?;
+            Some((kind, written, known))
+        });
+        let hint = match &unknown {
+            Some(("field", written, known)) => of_unknown_key(written, known),
+            Some((_, written, known)) => of_unknown(written, known, "allowed"),
             None if message.contains("missing field") => "add the key".to_owned(),
             None if message.contains("duplicate key") => "keep one of the two".to_owned(),
             // The reader of TOML says "expected" of form only, and all else comes from the keys.
@@ -46,7 +52,12 @@ impl Mistake {
             }
             None => "docs/reference/configuration.md says what each key takes".to_owned(),
         };
-        let what = message.replacen("unknown field", "unknown key", 1);
+        let what = match &unknown {
+            // What is known is in the hint.
+            Some(("field", written, _)) => format!("unknown key `{written}`"),
+            Some((_, written, _)) => format!("unknown value `{written}`"),
+            None => message.to_owned(),
+        };
         Self {
             span: within(text, &span),
             what: Printable(&what).to_string(),
@@ -70,6 +81,19 @@ impl Mistake {
         (line_of(text, self.span.start), before[line_start..].chars().count() + 1)
     }
 
+    /// The mistake as a part of a fault.
+    pub(crate) fn told(&self, file: &str, text: &str, color: bool) -> MistakeInFile {
+        let (line, column) = self.position(text);
+        MistakeInFile {
+            file: file.to_owned(),
+            line,
+            column,
+            what: self.what.clone(),
+            hint: self.hint.clone(),
+            rendered: self.render(file, text, color),
+        }
+    }
+
     /// The mistake with the line that it is in.
     pub(crate) fn render(&self, file: &str, text: &str, color: bool) -> String {
         let renderer = if color { Renderer::styled() } else { Renderer::plain() };
@@ -88,7 +112,9 @@ impl Mistake {
         let snippet = Snippet::source(text)
             .path(shown.as_str())
             .annotation(AnnotationKind::Primary.span(self.span.clone()));
-        let hint = Level::HELP.with_name("hint").message(self.hint.as_str());
+        // The renderer puts lines of a message below each other; what it writes before them differs with the line's number.
+        let hint = wrapped(&self.hint);
+        let hint = Level::HELP.with_name("hint").message(hint.as_str());
         let group = Level::ERROR
             .primary_title(self.what.as_str())
             .element(snippet)
@@ -97,19 +123,86 @@ impl Mistake {
     }
 }
 
-/// The hint for ``x`, expected one of `a`, `b``.
-fn unknown(rest: &str, all_are: &str) -> Option<String> {
+/// The word that was written, and those that are known, of ` `x`, expected one of `a`, `b``.
+fn quoted(rest: &str) -> Option<(&str, Vec<&str>)> {
     let mut quoted = rest.split('`').skip(1).step_by(2);
-    let written = quoted.next()?;
-    let known: Vec<&str> = quoted.collect();
-    if known.is_empty() {
-        return Some("remove it".to_owned());
+    Some((quoted.next()?, quoted.collect()))
+}
+
+/// The hint for a word that is none of `known`.
+fn of_unknown(written: &str, known: &[&str], all_are: &str) -> String {
+    match nearest(written, known) {
+        _ if known.is_empty() => "remove it".to_owned(),
+        Some(word) => format!("did you mean `{word}`?"),
+        None => format!("{all_are}: {}", known.join(", ")),
     }
-    let all = known.join(", ");
-    Some(match nearest(written, &known) {
-        Some(word) => format!("did you mean `{word}`? {all_are}: {all}"),
-        None => format!("{all_are}: {all}"),
-    })
+}
+
+/// The hint for a key that its table does not have: one that is nearly the same, or the table that has it.
+fn of_unknown_key(written: &str, known: &[&str]) -> String {
+    if nearest(written, known).is_none() {
+        match &*homes_of(written) {
+            [] => {}
+            homes if homes.iter().any(String::is_empty) => {
+                return format!("`{written}` belongs to the top of the file, above the first [table]");
+            }
+            homes if homes.len() <= HOMES_TOLD_MAX => {
+                return format!("`{written}` is a key of {}", homes.join(" and of "));
+            }
+            // So many have it that it tells nothing.
+            _ => {}
+        }
+    }
+    of_unknown(written, known, "known keys")
+}
+
+/// The most tables that are named as those that a key may belong to.
+const HOMES_TOLD_MAX: usize = 3;
+
+/// The tables that have a key `written`, such as `[http]`; an empty one is the top of the file.
+fn homes_of(written: &str) -> Vec<String> {
+    let top = keys_of("");
+    let mut homes = Vec::new();
+    if top.iter().any(|key| key == written) {
+        homes.push(String::new());
+    }
+    for section in &top {
+        let (header, keys) = table(section);
+        if keys.iter().any(|key| key == written) {
+            homes.push(header);
+        }
+        for key in keys {
+            let (header, keys) = table(&format!("{section}.{key}"));
+            if keys.iter().any(|key| key == written) {
+                homes.push(header);
+            }
+        }
+    }
+    homes
+}
+
+/// The header of the table `name` and the keys that it takes. One that is no list is tried first: the reader would take a list
+/// for its values in their order.
+fn table(name: &str) -> (String, Vec<String>) {
+    let one = format!("[{name}]");
+    let keys = keys_of(&one);
+    if !keys.is_empty() {
+        return (one, keys);
+    }
+    let of_list = format!("[[{name}]]");
+    let keys = keys_of(&of_list);
+    (of_list, keys)
+}
+
+/// The keys that a table takes, as the reader says when it meets one that is none; none of what is no such table.
+fn keys_of(header: &str) -> Vec<String> {
+    let Err(error) = toml::from_str::<Config>(&format!("{header}\n\"?\" = 0\n")) else {
+        return Vec::new();
+    };
+    let message = error.message().lines().next().unwrap_or_default();
+    let listed = message.strip_prefix("unknown field ").and_then(quoted);
+    let known = listed.map_or(Vec::new(), |(_, known)| known);
+    known.into_iter().map(str::to_owned).collect()
 }
 
 /// The word of `known` that `written` is probably a misspelling of.
@@ -142,6 +235,18 @@ fn distance(a: &[char], b: &[char]) -> usize {
         rows.push(row);
     }
     rows[a.len()][b.len()]
+}
+
+/// `hint` in lines that fit. What is to be copied, which is in backquotes, stays in one.
+fn wrapped(hint: &str) -> String {
+    const KEPT: &str = "\u{a0}";
+    let parts = hint.split('`').enumerate().map(|(at, part)| match at % 2 {
+        1 => part.replace(' ', KEPT),
+        _ => part.to_owned(),
+    });
+    let kept = parts.collect::<Vec<_>>().join("`");
+    let lines = wrap(&kept, HINT_INDENT).replace(&format!("\n{}", " ".repeat(HINT_INDENT)), "\n");
+    lines.replace(KEPT, " ")
 }
 
 /// The bytes of the value with these keys, or of the nearest thing around it that is in the file.
@@ -198,4 +303,65 @@ fn within(text: &str, span: &Range<usize>) -> Range<usize> {
     };
     let start = boundary(span.start);
     start..boundary(span.end).max(start)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The mistake of a file that is `text`.
+    fn mistake(text: &str) -> Mistake {
+        let mistakes = crate::config::parse(text).expect_err("there is one");
+        mistakes.into_iter().next().expect("there is one")
+    }
+
+    #[track_caller]
+    fn says(text: &str, what: &str, hint: &str) {
+        let found = mistake(text);
+        assert_eq!(found.what, what, "{text}");
+        assert_eq!(found.hint, hint, "{text}");
+    }
+
+    #[test]
+    fn the_key_that_was_meant_is_named_and_no_other() {
+        says("mod = \"enforce\"\n", "unknown key `mod`", "did you mean `mode`?");
+        says("[htpp]\n", "unknown key `htpp`", "did you mean `http`?");
+        let files = "[[sources.files]]\npath = \"x\"\nsorce = \"suricata\"\n";
+        says(files, "unknown key `sorce`", "did you mean `source`?");
+        says(
+            "mode = \"enforced\"\n",
+            "unknown value `enforced`",
+            "did you mean `enforce`?",
+        );
+    }
+
+    #[test]
+    fn a_key_of_another_table_is_sent_there() {
+        // Who appends a key to a file writes it into the last table.
+        says(
+            "[log]\nlevel = \"info\"\nmode = \"enforce\"\n",
+            "unknown key `mode`",
+            "`mode` belongs to the top of the file, above the first [table]",
+        );
+        says(
+            "listen = \"127.0.0.1:1\"\n",
+            "unknown key `listen`",
+            "`listen` is a key of [http] and of [[sources.syslog]]",
+        );
+        says(
+            "[http]\nhome_networks = []\n",
+            "unknown key `home_networks`",
+            "`home_networks` is a key of [sources.suricata]",
+        );
+    }
+
+    #[test]
+    fn a_key_like_no_other_gets_those_that_there_are_within_80_columns() {
+        let text = format!("{}nonsense = 1\n", "\n".repeat(1200));
+        let found = mistake(&text);
+        assert!(found.hint.starts_with("known keys: data_dir, mode, http"), "{found:?}");
+        let shown = found.render("staunch.toml", &text, false);
+        assert!(shown.lines().all(|line| line.chars().count() <= 80), "{shown}");
+        assert!(shown.contains("telemetry"), "{shown}");
+    }
 }

@@ -359,6 +359,18 @@ pub(crate) fn firewall(config: &Config) -> Result<Owned, Fault> {
     Ok(owned)
 }
 
+/// How many blocks and limits in the tables of this configuration carry the label of an installation, whichever it is.
+///
+/// # Errors
+/// Why it cannot be looked at.
+pub(crate) fn firewall_labelled(config: &Config) -> Result<usize, Fault> {
+    let mut count = 0;
+    for table in [config.nftables.table.clone(), limit_table(config)] {
+        count += count_labelled(&table, Whose::Anybodys).map_err(|error| release_fault(&error))?;
+    }
+    Ok(count)
+}
+
 /// What was removed without a server, and what was left.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Direct {

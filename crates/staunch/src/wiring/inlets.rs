@@ -118,6 +118,12 @@ pub(crate) fn start(config: &Config, intake: &Arc<Intake>) -> Result<Inlets, Fau
             begin: it.begin,
         };
         let tally = inlets.tally("file", &shown, &it.source);
+        if !it.path.exists() {
+            tracing::warn!(
+                file = shown,
+                "the file is not there: it is read, from its beginning, once it appears"
+            );
+        }
         let sink = sink(&tally);
         inlets.push(file::start(settings, tally, sink))?;
     }

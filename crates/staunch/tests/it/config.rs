@@ -97,7 +97,7 @@ fn every_mistake_has_a_place_and_a_hint() {
         (
             "[[sources.syslog]]\nlisten = \"udp://127.0.0.1:514\"\nhand_on = \"all\"\n",
             "3:11",
-            &["`message`", "`entry`"],
+            &["message", "entry"],
         ),
         (
             "[[sources.sockets]]\npath = \"events.sock\"\nmode = 600\n",

@@ -22,6 +22,8 @@ fn every_claim_of_the_demo_is_true() {
             assert!(text.contains(scene), "{scene:?} is not in\n{text}");
         }
         assert!(!text.contains("FALSE"), "{text}");
+        let last = text.lines().last().unwrap_or_default();
+        assert!(last.starts_with("Next: `staunch init`"), "{last}");
         let seconds = text
             .lines()
             .find_map(|line| line.split_once("claims checked and true, in ")?.1.strip_suffix(" s."));

@@ -80,8 +80,37 @@ fn each_thing_that_is_wrong_is_called_a_problem() {
         finds(&home, "address", "problem", "cannot be listened on");
         drop(taken);
         finds(&home, "followed file", "warning", "is not there yet");
+        fs::create_dir(home.path("gone.json")).expect("it is our directory");
+        finds(&home, "followed file", "problem", "is a directory");
+        fs::remove_dir(home.path("gone.json")).expect("it is ours");
+        fs::write(home.path("gone.json"), "").expect("it is our directory");
+        finds(&home, "followed file", "ok", "can be read");
         home.configure(&format!("{SMALL}[http]\nlisten = \"0.0.0.0:7450\"\n"));
         finds(&home, "address", "warning", "plain HTTP");
+    });
+}
+
+#[test]
+fn blocks_of_a_former_installation_are_told_with_how_to_lift_them() {
+    in_namespace("doctor::former", || {
+        let home = Home::new(SMALL);
+        let server = home.serve();
+        server.take(&exploit_from(ATTACKER));
+        wait_until("the block", || server.ok(&["containment", "list"]).contains("in-force"));
+        let (findings, _) = examine(&home, "firewall");
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        server.kill();
+        fs::remove_dir_all(home.data()).expect("it is ours");
+        finds(&home, "firewall", "ok", "hold 0 of ours");
+        finds(&home, "firewall", "warning", "hold 1 block of former installations");
+        let shown = home.run(&["doctor"]);
+        let shown = String::from_utf8(shown.stdout).expect("it is text");
+        let words = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains("`staunch release --all --former` lifts them"), "{shown}");
+        let lifted = home.run(&["release", "--all", "--former", "--yes"]);
+        assert_eq!(lifted.status.code(), Some(10), "{lifted:?}");
+        let (findings, _) = examine(&home, "firewall");
+        assert_eq!(findings.len(), 1, "{findings:?}");
     });
 }
 

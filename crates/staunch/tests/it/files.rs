@@ -54,6 +54,22 @@ fn a_followed_file_is_contained_from_through_rotation_and_kills() {
         server.signal(Signal::SIGTERM);
         assert_eq!(server.wait(), Some(0));
         assert!(home.log().contains("following"), "{}", home.log());
+        assert!(!home.log().contains("once it appears"), "{}", home.log());
+    });
+}
+
+#[test]
+fn a_file_that_is_not_there_is_said_to_be_read_once_it_appears_and_is() {
+    in_namespace("files::absent", || {
+        let home = Home::new(&format!("{SMALL}[[sources.files]]\npath = \"eve.json\"\n"));
+        let _server = home.serve();
+        wait_until("the warning", || {
+            home.log()
+                .contains("the file is not there: it is read, from its beginning, once it appears")
+        });
+        append(&home, "later.json", &["203.0.113.1"]);
+        fs::rename(home.path("later.json"), home.path("eve.json")).expect("it is our directory");
+        wait_until("the block", || element("203.0.113.1").is_some());
     });
 }
 
@@ -69,11 +85,26 @@ fn lines_that_cannot_be_read_are_told_and_cost_no_other() {
             .expect("it is our file");
         file.write_all(b"[1, 2\n").expect("it is our file");
         append(&home, "eve.json", &["203.0.113.2"]);
-        let _server = home.serve();
+        let server = home.serve();
         for address in ["203.0.113.1", "203.0.113.2"] {
             wait_until("the block", || element(address).is_some());
         }
         wait_until("the warning", || home.log().contains("lines that cannot be read"));
+        // An element of an array that is cut, and its missing end, are two.
+        let malformed = || {
+            let status = server.get::<serde_json::Value>("/v1/status");
+            let count = |it: &serde_json::Value| it.as_u64().unwrap_or_default();
+            (
+                count(&status["inlets"][0]["malformed"]),
+                count(&status["counts"]["events_malformed"]),
+            )
+        };
+        wait_until("the count", || malformed().0 == 5);
+        assert_eq!(malformed().1, 5, "both counters tell the same");
+        // Lines that come together and of which none can be read are sent one by one, and counted once.
+        file.write_all(b"neither this\nnor that\n").expect("it is our file");
+        wait_until("two more", || malformed().0 == 7);
+        assert_eq!(malformed().1, 7, "none is counted twice");
         // An alert that contradicts itself accuses nobody, and a file has no answer that would say so.
         let alert = brute_force_from("203.0.113.3").replace('\n', " ");
         let mut alert: serde_json::Value = serde_json::from_str(&alert).expect("JSON");

@@ -31,6 +31,31 @@ fn what_init_writes_is_valid_with_and_without_its_comments() {
         assert!(checked.status.success(), "{checked:?}");
     };
     check(&config);
+    // Nobody is warned of what was written for them.
+    let checked = staunch(&["check", "--config", &config])
+        .output()
+        .expect("the binary starts");
+    let said = String::from_utf8(checked.stderr).expect("it is text");
+    assert!(
+        said.contains("0 errors, 0 warnings") && !said.contains("P031"),
+        "{said}"
+    );
+    let words = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        words.contains("crypto-miner-freeze") && words.contains("under [processes]"),
+        "{said}"
+    );
+    assert!(said.lines().all(|line| line.chars().count() <= 80), "{said}");
+    // One that was changed was meant.
+    let miner = etc + "/playbooks/crypto-miner-freeze.yaml";
+    let text = fs::read_to_string(&miner).expect("it is there");
+    fs::write(&miner, text.clone() + "# ours\n").expect("it is ours");
+    let checked = staunch(&["check", "--config", &config])
+        .output()
+        .expect("the binary starts");
+    let said = String::from_utf8(checked.stderr).expect("it is text");
+    assert!(said.contains("1 warning\n") && said.contains("P031"), "{said}");
+    fs::write(&miner, text).expect("it is ours");
     let tests = staunch(&["test", "--config", &config])
         .output()
         .expect("the binary starts");

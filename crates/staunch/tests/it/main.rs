@@ -24,6 +24,7 @@ mod init;
 mod inlets;
 mod isolation;
 mod jobs;
+mod json_errors;
 mod kill;
 mod lists;
 #[allow(dead_code, reason = "the torture uses more of it")]

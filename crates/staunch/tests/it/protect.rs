@@ -146,3 +146,37 @@ fn what_is_released_with_trust_is_seen_again_and_left_alone() {
         assert!(shown.contains("released it and trusts it until"), "{shown}");
     });
 }
+
+/// Nothing happens to an address that was released as a mistake: whoever wonders is told why, wherever they look first.
+#[test]
+fn whoever_looks_for_what_is_trusted_is_told_until_when_and_by_whom() {
+    in_namespace("protect::told", || {
+        let home = Home::new(SMALL);
+        let server = home.serve();
+        assert!(!server.ok(&["status"]).contains("exempted"));
+        server.take(&exploit_from(ATTACKER));
+        wait_until("the block", || server.ok(&["containment", "list"]).contains("in-force"));
+        assert!(!server.ok(&["incident", "show", "INC-1"]).contains("exempted"));
+        let why = ["--trust", "2h", "--reason", "our scanner", "--yes", "--wait", "10s"];
+        server.ok(&[&["release", "TX-1"][..], &why].concat());
+        server.take(&exploit_from(ATTACKER));
+        for command in [&["status"][..], &["incident", "show", "INC-1"]] {
+            let shown = server.ok(command);
+            let words = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(words.contains("203.0.113.9/32 is trusted until "), "{shown}");
+            assert!(words.contains("by loopback"), "{shown}");
+            assert!(words.contains("our scanner"), "{shown}");
+            assert!(shown.lines().all(|line| line.chars().count() <= 80), "{shown}");
+        }
+        let status: Value = server.json(&["status"]);
+        assert_eq!(
+            (&status["exemptions"], &status["exempted"][0]["origin"]),
+            (&1.into(), &"trusted".into())
+        );
+        let incident: Value = server.json(&["incident", "show", "INC-1"]);
+        assert_eq!(incident["exempted"][0]["network"], "203.0.113.9/32", "{incident}");
+        server.ok(&["protect", "remove", ATTACKER, "--yes"]);
+        assert!(!server.ok(&["incident", "show", "INC-1"]).contains("exempted"));
+        assert!(!server.ok(&["status"]).contains("exempted"));
+    });
+}

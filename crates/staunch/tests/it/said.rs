@@ -60,3 +60,13 @@ fn a_directory_that_cannot_be_made_is_called_what_it_is() {
     assert!(said.contains(&format!("cannot make the directory {at}")), "{said}");
     assert!(said.contains("[archive]") && !said.contains("data directory"), "{said}");
 }
+
+#[test]
+fn a_server_is_found_by_the_name_of_its_process() {
+    let home = Home::new(SMALL);
+    let server = home
+        .try_serve(&["--driver", "memory", "--allow-unauthenticated-loopback"])
+        .unwrap_or_else(|failed| panic!("it did not start: {failed:?}"));
+    let name = fs::read_to_string(format!("/proc/{}/comm", server.id())).expect("it runs");
+    assert_eq!(name, "staunch\n");
+}

@@ -101,6 +101,12 @@ fn playbooks(config: &Config) -> Finding {
         .fix("set `built_in = true` under [playbooks], or name directories in `dirs`");
     }
     match outcome.diagnostics.len() {
+        0 if !outcome.idle.is_empty() => {
+            let idle = outcome.idle.len();
+            let text =
+                format!("{count}, without mistakes; {idle} of them ask for what is not switched on, and do nothing");
+            Finding::new("playbooks", Health::Ok, text).fix("`staunch check` names them, and what switches it on")
+        }
         0 => Finding::new("playbooks", Health::Ok, format!("{count}, without mistakes")),
         some => Finding::new("playbooks", Health::Warning, format!("{count}, with {some} warnings"))
             .fix("`staunch check` shows them"),
@@ -523,11 +529,18 @@ fn files(config: &Config) -> Vec<Finding> {
     const CHECK: &str = "followed file";
     let one = |path: &Path| {
         let shown = path.display();
-        match fs::File::open(path) {
+        let opened = fs::File::open(path).and_then(|file| file.metadata());
+        match opened {
+            Ok(metadata) if metadata.is_dir() => Finding::new(
+                CHECK,
+                Health::Problem,
+                format!("{shown} is a directory, of which nothing is read"),
+            )
+            .fix("name the file in it that the sensor writes to"),
             Ok(_) => Finding::new(CHECK, Health::Ok, format!("{shown} can be read")),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 Finding::new(CHECK, Health::Warning, format!("{shown} is not there yet"))
-                    .fix("it is waited for; is it the path that the sensor writes to?")
+                    .fix("it is read, from its beginning, once it appears; is it the path that the sensor writes to?")
             }
             Err(error) => Finding::new(CHECK, Health::Problem, format!("{shown}: {error}"))
                 .fix("let the user of the server read it, for example by its group"),

@@ -10,6 +10,7 @@ use crate::wiring;
 
 pub(super) fn all(config: &Config) -> Vec<Finding> {
     let mut findings = vec![firewall(config)];
+    findings.extend(left_in_firewall(config));
     let others = [processes(config), domains(config), accounts(config), isolation(config)];
     findings.extend(others.into_iter().flatten());
     findings.extend(super::jobs::all(config));
@@ -38,6 +39,29 @@ fn firewall(config: &Config) -> Finding {
             "give the server CAP_NET_ADMIN (root, or AmbientCapabilities in its unit), and load the module nf_tables",
         ),
     }
+}
+
+/// What is in our tables and not of this installation, which blocks all the same; nothing when there is nothing.
+fn left_in_firewall(config: &Config) -> Option<Finding> {
+    const CHECK: &str = "firewall";
+    // That it cannot be looked at is told by the other finding.
+    let ours = wiring::firewall(config).ok()?.targets.len();
+    let left = match wiring::firewall_labelled(config) {
+        Ok(labelled) => labelled.saturating_sub(ours),
+        Err(fault) => return Some(Finding::of(CHECK, &fault)),
+    };
+    if left == 0 {
+        return None;
+    }
+    let (table, noun) = (&config.nftables.table, if left == 1 { "block" } else { "blocks" });
+    let text = format!(
+        "the tables inet {table} and {table}_limit hold {left} {noun} of former installations besides, in force until \
+         they end by themselves"
+    );
+    Some(Finding::new(CHECK, Health::Warning, text).fix(format!(
+        "`staunch containment list` shows them while a server runs, `nft list table inet {table}` without one; `staunch \
+         release --all --former` lifts them, and everything else"
+    )))
 }
 
 /// What acts on processes of others take, by the number of the capability (capabilities(7)).

@@ -1,0 +1,125 @@
+//! Errors as data, where JSON was asked for.
+
+use std::fs;
+use std::process::Output;
+
+use serde_json::Value;
+
+use crate::harness::{Home, SMALL, Server, staunch, stderr, stdout};
+
+/// What the command said on the last line of stderr, which must be JSON, and nothing on stdout.
+#[track_caller]
+fn told(output: &Output, exit: i32) -> Value {
+    assert_eq!(output.status.code(), Some(exit), "{output:?}");
+    assert_eq!(stdout(output), "", "{output:?}");
+    let said = stderr(output);
+    let last = said.lines().last().unwrap_or_default();
+    let told: Value = serde_json::from_str(last).unwrap_or_else(|error| panic!("{error}: {said}"));
+    assert_eq!(told["exit_code"], exit, "{told}");
+    assert!(told["error"].as_str().is_some_and(|it| !it.is_empty()), "{told}");
+    assert!(told["because"].is_array(), "{told}");
+    told
+}
+
+fn serving(home: &Home, arguments: &[&str]) -> Server {
+    let mut all = vec!["--driver", "memory"];
+    all.extend(arguments);
+    home.try_serve(&all)
+        .unwrap_or_else(|failed| panic!("it did not start: {failed:?}"))
+}
+
+#[test]
+fn what_a_server_refuses_is_told_as_json() {
+    let home = Home::new(SMALL);
+    let server = serving(&home, &["--allow-unauthenticated-loopback"]);
+    for (command, exit) in [
+        (&["incident", "show", "INC-9"][..], 5),
+        (&["incident", "timeline", "INC-9"], 5),
+        (&["release", "TX-9", "--yes"], 5),
+        (&["renew", "TX-9", "--for", "1h", "--yes"], 5),
+        (&["protect", "remove", "192.0.2.1", "--yes"], 4),
+    ] {
+        let mut with_json = command.to_vec();
+        with_json.push("--json");
+        let answer = told(&server.run(&with_json), exit);
+        // The same words as for people.
+        let plain = server.run(command);
+        assert_eq!(plain.status.code(), Some(exit), "{plain:?}");
+        let first = stderr(&plain).lines().next().unwrap_or_default().to_owned();
+        assert_eq!(
+            first,
+            format!("error: {}", answer["error"].as_str().unwrap_or_default())
+        );
+    }
+    let shown = server.run(&["incident", "timeline", "INC-9", "--format", "json"]);
+    told(&shown, 5);
+}
+
+#[test]
+fn a_missing_permission_is_told_as_json() {
+    let home = Home::new(SMALL);
+    let created = home.run(&["token", "create", "soar", "--role", "sender"]);
+    assert!(created.status.success(), "{created:?}");
+    let server = serving(&home, &[]);
+    let answer = told(&server.run(&["status", "--json"]), 8);
+    assert!(
+        answer["hint"].as_str().is_some_and(|it| it.contains("STAUNCH_TOKEN")),
+        "{answer}"
+    );
+    fs::write(home.path("token"), stdout(&created).trim()).expect("it is our directory");
+    let token = home.path("token").display().to_string();
+    told(
+        &server.run(&["containment", "list", "--token-file", &token, "--json"]),
+        8,
+    );
+}
+
+#[test]
+fn what_goes_wrong_without_a_server_is_told_as_json() {
+    let nobody = staunch(&["status", "--json", "--url", "http://127.0.0.1:1"]).output();
+    let answer = told(&nobody.expect("the binary starts"), 3);
+    assert_eq!(answer["error"], "no Staunch answers at http://127.0.0.1:1");
+    let because = answer["because"][0].as_str().unwrap_or_default();
+    assert!(because.contains("refused"), "{answer}");
+    assert!(answer.get("mistakes").is_none(), "{answer}");
+
+    let home = Home::new("mode = \"observe\"\nmod = \"enforce\"\n[evidence]\nimmutable = false\n");
+    for command in [
+        &["token", "list", "--json"][..],
+        &["journal", "verify", "--json"],
+        &["check", "--json"],
+        &["doctor", "--json"],
+        &["config", "show", "--json"],
+    ] {
+        let answer = told(&home.run(command), 2);
+        let mistake = &answer["mistakes"][0];
+        assert_eq!(
+            (&mistake["line"], &mistake["column"]),
+            (&3.into(), &1.into()),
+            "{answer}"
+        );
+        assert_eq!(mistake["what"], "unknown key `mod`");
+        assert_eq!(mistake["hint"], "did you mean `mode`?");
+        assert!(
+            mistake["file"].as_str().is_some_and(|it| it.ends_with("staunch.toml")),
+            "{answer}"
+        );
+    }
+    let shown = home.run(&["token", "list"]);
+    assert!(stderr(&shown).contains("3 | mod = \"enforce\""), "{shown:?}");
+}
+
+#[test]
+fn arguments_that_are_not_taken_are_told_as_json_by_commands_that_have_it() {
+    let run = |arguments: &[&str]| staunch(arguments).output().expect("the binary starts");
+    let answer = told(&run(&["status", "--json", "--nonsense"]), 2);
+    assert_eq!(answer["error"], "unexpected argument '--nonsense' found");
+    told(&run(&["incident", "show", "--json", "nonsense"]), 2);
+    for plain in [&["demo", "--json"][..], &["status", "--nonsense"]] {
+        let output = run(plain);
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert!(stderr(&output).starts_with("error: "), "{output:?}");
+    }
+    let help = run(&["status", "--json", "--help"]);
+    assert!(help.status.success() && stdout(&help).contains("Usage:"), "{help:?}");
+}
