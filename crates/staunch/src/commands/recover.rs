@@ -14,6 +14,9 @@ use crate::output::{Output, Tone, confirm, say};
 /// How often it is looked how far the recovery is.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
+/// How long the index may take to follow the journal.
+const INDEX_WITHIN: Duration = Duration::from_secs(5);
+
 pub(super) fn run(args: &RecoverArgs) -> Result<Exit, Fault> {
     let show = &args.change.show;
     let client = Client::new(&show.server, Patience::USUAL)?;
@@ -60,17 +63,21 @@ fn look(client: &Client, id: IncidentId) -> Result<RecoveryView, Fault> {
 
 /// How the recovery ended of an incident that is closed since, by its timeline.
 fn closed(client: &Client, output: &Output, id: IncidentId) -> Result<Exit, Fault> {
-    let found: Value = client.get(&format!("{}/{id}", path::INCIDENTS), &())?;
-    let told = found["timeline"].as_array().map_or(&[][..], Vec::as_slice);
-    let words = told.iter().rev().filter_map(|it| it["what"].as_str());
-    let ends = [
-        "recovered",
-        "recovery FAILED",
-        "recovery taken BACK",
-        "recovery stopped",
-    ];
-    let mut last = words.filter(|it| ends.iter().any(|end| it.starts_with(end)));
-    let end = last.next().unwrap_or("its end is not in the index yet").to_owned();
+    let until = Instant::now() + INDEX_WITHIN;
+    // The index follows the journal a moment later, and may tell of an earlier recovery until then.
+    let (found, end) = loop {
+        let found: Value = client.get(&format!("{}/{id}", path::INCIDENTS), &())?;
+        let is_behind = found["index"]["lag"].as_u64().is_some_and(|lag| lag > 0);
+        let end = end_of(&found);
+        if (end.is_some() && !is_behind) || Instant::now() >= until {
+            break (
+                found,
+                end.unwrap_or_else(|| "its end is not in the index yet".to_owned()),
+            );
+        }
+        std::thread::sleep(LOOK_AGAIN);
+    };
+    let told = timeline(&found);
     // A containment that others hold too is not lifted.
     let left = format!("let go of by {id}");
     let left: Vec<String> = told
@@ -86,6 +93,23 @@ fn closed(client: &Client, output: &Output, id: IncidentId) -> Result<Exit, Faul
     })?;
     let failed = end.starts_with("recovery FAILED") || end.starts_with("recovery taken BACK");
     Ok(if failed { Exit::Failed } else { Exit::Ok })
+}
+
+fn timeline(incident: &Value) -> &[Value] {
+    incident["timeline"].as_array().map_or(&[][..], Vec::as_slice)
+}
+
+/// How the last recovery of an incident ended; `None` when its timeline does not say so.
+fn end_of(incident: &Value) -> Option<String> {
+    const ENDS: [&str; 4] = [
+        "recovered",
+        "recovery FAILED",
+        "recovery taken BACK",
+        "recovery stopped",
+    ];
+    let mut words = timeline(incident).iter().rev().filter_map(|it| it["what"].as_str());
+    let end = words.find(|it| ENDS.iter().any(|end| it.starts_with(end)))?;
+    Some(end.to_owned())
 }
 
 /// Looks until the recovery has ended.
