@@ -151,6 +151,12 @@ fn measures_and_clocks_are_those_of_the_story() {
         ("to release", Some(598_200_000)),
     ];
     assert_eq!(named, expect);
+    // The same names everywhere.
+    let (shown, page) = (text(&Output::plain(), &it), page(&it, None));
+    for (name, _) in named {
+        assert!(shown.contains(&format!("\n  {name} ")), "{name}: {shown}");
+        assert!(page.contains(&format!(">{name}<")), "{name}");
+    }
     let clocks: Vec<(&str, Option<i64>)> = it
         .clocks
         .iter()
