@@ -472,6 +472,9 @@ fn an_act_that_waited_for_the_evidence_of_another_incident_says_so() {
         let waited = waited.unwrap_or_else(|| panic!("{timeline:#}"));
         assert_eq!(entries[waited]["basis"], "inferred", "{timeline:#}");
         assert_eq!(entries[waited + 1]["what"], "pre-check started", "{timeline:#}");
+        // The other one waited for its own.
+        let timeline: Value = server.json(&["incident", "timeline", "INC-2"]);
+        assert!(!timeline["entries"].to_string().contains("waited "), "{timeline:#}");
         server.ok(&["release", "--all", "--yes"]);
     });
 }

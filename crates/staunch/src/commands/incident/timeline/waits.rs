@@ -46,15 +46,14 @@ pub(super) fn words(
     id: TransactionId,
     began: Option<Timestamp>,
 ) -> Option<String> {
-    let act = detail
-        .transactions
-        .iter()
-        .find(|it| it.id == id && it.incident == detail.incident.id)?;
+    let act = detail.transactions.iter().find(|it| it.id == id)?;
     // Until when it waits for its own.
     let own = detail.evidence.iter().filter(|it| it.kind.is_destroyed_by(act.kind));
     let own = own.map(|it| settled(it).unwrap_or(FAR)).max();
     let from = own.map_or(act.created, |own| own.max(act.created));
-    let holders = holders(detail, id);
+    let mut holders = holders(detail, id);
+    // The incident that has joined an act of another one waits for what that keeps.
+    holders.insert(act.incident);
     let kept = others.iter().filter(|it| it.incident.opened <= act.created);
     let kept = kept.flat_map(|other| other.evidence.iter().map(move |it| (other.incident.id, it)));
     let kept = kept.filter(|(of, it)| is_waited_for(act, it, holders.contains(of)));
@@ -128,7 +127,8 @@ mod tests {
     /// The incident `id`, opened after `opened` milliseconds, with its evidence and whatever happened to the block of
     /// 203.0.113.9, if that is its own.
     fn incident(id: u64, opened: u64, evidence: &Value, changes: &[(u64, Change)]) -> IncidentDetail {
-        let entry = |(ms, change): &(u64, Change)| json!({"lsn": 20, "at": at(*ms), "transaction": "TX-1", "what": "it", "detail": change});
+        let (act, it) = ("TX-1", "it");
+        let entry = |(ms, change): &(u64, Change)| json!({"lsn": 20, "at": at(*ms), "transaction": act, "what": it, "detail": change});
         let timeline: Vec<Value> = changes.iter().map(entry).collect();
         let transactions = if changes.is_empty() {
             json!([])
@@ -193,6 +193,19 @@ mod tests {
         assert_eq!(
             said(&own(2_000), &flows(3_000), 0, Some(3_000)).as_deref(),
             Some(waited)
+        );
+        // The act is that of the other one, and what that keeps need not be of its target.
+        let mut joined = incident(1, 0, &none, &[begun(9_000)]);
+        joined.transactions[0].incident = IncidentId(2);
+        let others = [incident(
+            2,
+            0,
+            &json!([kept(7, "flows", "203.0.113.8", Some(3_000), None)]),
+            &[],
+        )];
+        assert_eq!(
+            words(&joined, &others, TransactionId(1), Some(at(3_000))).as_deref(),
+            Some("waited 3.00s for EV-7 (flows) of INC-2, which holds this act too")
         );
         // Of another target, of a kind that a block does not destroy, of an incident that opened later, or sealed later.
         assert_eq!(
