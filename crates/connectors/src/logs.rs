@@ -21,6 +21,7 @@ mod format;
 mod guess;
 mod json;
 mod lines;
+mod mentions;
 mod plain;
 mod shape;
 mod stamp;
@@ -29,7 +30,7 @@ pub use format::Format;
 pub use guess::guess;
 use lines::{Line, Lines};
 
-use crate::json::EVENT_BYTES_MAX;
+use crate::json::{EVENT_BYTES_MAX, Node};
 
 /// Bytes of one line: as many as an event may have.
 pub const LINE_BYTES_MAX: usize = EVENT_BYTES_MAX;
@@ -182,6 +183,9 @@ pub struct Parties {
     pub pids: Vec<u32>,
     /// Text in which further names may stand as words.
     pub text: Option<String>,
+    /// All addresses that stand anywhere in the record, in order and each once; IPv4-mapped IPv6 turned into IPv4. There
+    /// are as many as the record has room for, so that none can be crowded out.
+    pub mentions: Vec<IpAddr>,
 }
 
 impl Parties {
@@ -198,6 +202,20 @@ impl Parties {
         if let Some(name) = name.filter(|it| !it.is_empty()) {
             self.names.push(clipped(name));
         }
+    }
+
+    /// Takes the addresses that stand in `text`.
+    fn mention(&mut self, text: &str) {
+        mentions::each(text, &mut |ip| self.mentions.push(ip));
+        self.mentions.sort_unstable();
+        self.mentions.dedup();
+    }
+
+    /// Takes the addresses that stand anywhere in `record`.
+    fn mention_all(&mut self, record: Node<'_>) {
+        mentions::below(record, &mut |ip| self.mentions.push(ip));
+        self.mentions.sort_unstable();
+        self.mentions.dedup();
     }
 
     fn pid(&mut self, text: Option<&str>) {
@@ -277,6 +295,16 @@ pub enum ReadError {
     /// The bytes could not be had.
     #[error("it cannot be read")]
     Io(#[source] io::Error),
+    /// Some of the bytes could be had, and were read; the others could not.
+    #[error("it cannot be read to its end")]
+    BrokenOff {
+        /// What it was read as.
+        format: Format,
+        /// What was read before.
+        tally: Tally,
+        /// Why.
+        source: io::Error,
+    },
     /// Nobody says what it is, and it is not seen.
     #[error("its format is not known by its first lines")]
     Unknown,
@@ -335,11 +363,17 @@ pub fn read(
         .err();
     // What could be read before is read as far as it goes.
     if let Some(error) = failed {
-        let mut nothing = io::empty();
-        if !head.is_empty() {
-            whole(&head, &mut nothing, format, around, visit)?;
+        if head.is_empty() {
+            return Err(ReadError::Io(error));
         }
-        return Err(ReadError::Io(error));
+        return Err(match whole(&head, &mut io::empty(), format, around, visit) {
+            Ok((format, tally)) => ReadError::BrokenOff {
+                format,
+                tally,
+                source: error,
+            },
+            Err(_) => ReadError::Io(error),
+        });
     }
     whole(&head, from, format, around, visit)
 }
@@ -390,7 +424,11 @@ fn whole(
         }
     };
     decoder.end(&mut visitor);
-    failed.map_or(Ok((format, visitor.tally)), |error| Err(ReadError::Io(error)))
+    let tally = visitor.tally;
+    match failed {
+        None => Ok((format, tally)),
+        Some(source) => Err(ReadError::BrokenOff { format, tally, source }),
+    }
 }
 
 /// What reads the lines of a log.

@@ -79,9 +79,10 @@ fn hold(format: Format, fact: &Fact) {
     let json = serde_json::to_string(&fact.time).expect("a time can be written");
     assert_eq!(serde_json::from_str::<Timestamp>(&json).expect("and read"), fact.time);
     assert!(fact.parties.addresses.len() <= ADDRESSES_MAX);
-    for ip in &fact.parties.addresses {
+    for ip in fact.parties.addresses.iter().chain(&fact.parties.mentions) {
         assert_eq!(*ip, ip.to_canonical());
     }
+    assert!(fact.parties.mentions.is_sorted_by(|one, other| one < other));
     let texts = fact.parties.names.iter().chain(&fact.parties.text).chain([&fact.what]);
     for text in texts {
         assert!(text.len() <= TEXT_BYTES_MAX, "{} bytes", text.len());

@@ -49,6 +49,7 @@ pub(super) fn fact(format: Format, line: &str) -> Option<Fact> {
     for ip in addresses(line) {
         parties.address(Some(ip));
     }
+    parties.mention(line);
     parties.name(it.user);
     if address::read(it.client).is_none() {
         parties.name(Some(it.client));

@@ -97,7 +97,10 @@ fn hand_on(held: &Held, visitor: &mut Visitor<'_>) {
         visitor.take(match sighting {
             Sighting::Event(view) if view.kind == EventKind::Health => Outcome::PassedOver,
             Sighting::Event(view) => match fact(view) {
-                Some(fact) => Outcome::Fact(Box::new(fact)),
+                Some(mut fact) => {
+                    fact.parties.mention(&String::from_utf8_lossy(&held.lines));
+                    Outcome::Fact(Box::new(fact))
+                }
                 None => Outcome::Untimed,
             },
             Sighting::Ignored(_) => Outcome::PassedOver,
@@ -174,6 +177,10 @@ fn fact(view: &EventView<'_>) -> Option<Fact> {
     }
     for ip in line.iter().flat_map(|it| plain::addresses(it)) {
         parties.address(Some(ip));
+    }
+    // What is in hexadecimal in the records.
+    if let Some(line) = &line {
+        parties.mention(line);
     }
     parties.text = line.map(|it| clipped(&it));
     let account = of("acct").or_else(|| of("ID")).or_else(|| view.user.map(str::to_owned));

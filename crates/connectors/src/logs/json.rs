@@ -11,7 +11,7 @@ use staunch_model::{Endpoint, EventKind, EventView, FieldValue, RawFields as _, 
 
 use super::plain::{self, About};
 use super::{Fact, Format, Kind, Outcome, Parties, Same, Visitor, clipped, end};
-use crate::json::{Document, EVENT_BYTES_MAX, Split};
+use crate::json::{Document, EVENT_BYTES_MAX, Node, Split};
 use crate::sources::{Decoded, Source, SourceSettings, address, body, built_in, time};
 
 /// Reads values.
@@ -48,21 +48,29 @@ impl Decoder {
         let Some(source) = &self.source else {
             for element in Split::new(bytes) {
                 visitor.take(match element.parse(EVENT_BYTES_MAX) {
-                    Ok(entry) => journal(&entry),
+                    Ok(entry) => mentioning(journal(&entry), entry.root()),
                     Err(_) => Outcome::Unreadable("it is no JSON object"),
                 });
             }
             return;
         };
         body::each(&**source, bytes, &mut |_, _, document| {
-            visitor.take(match document.map(|it| source.decode(it)) {
+            visitor.take(match document.map(|it| (source.decode(it), it.root())) {
                 Err(_) => Outcome::Unreadable("it is no JSON object, or one of more than are read of a document"),
-                Ok(Decoded::Event(view)) => event(self.format, &view),
-                Ok(Decoded::Ignored(_)) => Outcome::PassedOver,
-                Ok(Decoded::Malformed { what, .. }) => Outcome::Unreadable(what),
+                Ok((Decoded::Event(view), root)) => mentioning(event(self.format, &view), root),
+                Ok((Decoded::Ignored(_), _)) => Outcome::PassedOver,
+                Ok((Decoded::Malformed { what, .. }, _)) => Outcome::Unreadable(what),
             });
         });
     }
+}
+
+/// `outcome` with the addresses that stand anywhere in the record that it is of.
+fn mentioning(mut outcome: Outcome, record: Node<'_>) -> Outcome {
+    if let Outcome::Fact(fact) = &mut outcome {
+        fact.parties.mention_all(record);
+    }
+    outcome
 }
 
 /// What an event says.

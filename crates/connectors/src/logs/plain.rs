@@ -7,7 +7,7 @@
 use staunch_model::Timestamp;
 
 use super::stamp::stamp;
-use super::{ADDRESSES_MAX, Fact, Format, Kind, Missing, Outcome, Parties, Same, access, clipped};
+use super::{ADDRESSES_MAX, Fact, Format, Kind, Missing, Outcome, Parties, Same, access, clipped, mentions};
 use crate::sources::address;
 
 /// Reads lines.
@@ -116,6 +116,7 @@ pub(super) fn fact(format: Format, time: Timestamp, missing: Vec<Missing>, about
     for ip in addresses(about.text) {
         parties.address(Some(ip));
     }
+    parties.mention(about.shown);
     parties.text = Some(clipped(about.shown));
     let (kind, same) = if let Some((client, name, of_type)) = asked(about) {
         parties.name(Some(name));
@@ -233,19 +234,13 @@ fn logged_in<'a>(about: &About<'a>) -> Option<(&'a str, std::net::IpAddr, bool)>
     Some((account, address::read(from)?, succeeded))
 }
 
-/// The addresses that stand in a text as words of their own, perhaps with a port.
-pub(super) fn addresses(text: &str) -> impl Iterator<Item = std::net::IpAddr> {
-    let words = text.split(|c: char| !(c.is_alphanumeric() || matches!(c, '.' | ':' | '-' | '_')));
-    let long_enough = words.filter(|word| word.len() >= 3 && word.contains(['.', ':']));
-    long_enough
-        .filter_map(|word| {
-            // As in `192.0.2.1:41->203.0.113.9:80`.
-            let word = word.trim_end_matches(['.', ':', '-']);
-            let without_port = || {
-                let (ip, port) = word.rsplit_once(':')?;
-                (ip.contains('.') && port.bytes().all(|byte| byte.is_ascii_digit())).then_some(ip)
-            };
-            address::read(word).or_else(|| without_port().and_then(address::read))
-        })
-        .take(ADDRESSES_MAX)
+/// The first addresses that stand in a text as words of their own, perhaps with a port.
+pub(super) fn addresses(text: &str) -> Vec<std::net::IpAddr> {
+    let mut found = Vec::new();
+    mentions::each(text, &mut |ip| {
+        if found.len() < ADDRESSES_MAX && !found.contains(&ip) {
+            found.push(ip);
+        }
+    });
+    found
 }

@@ -4,7 +4,9 @@ use std::io::Read as _;
 use std::net::IpAddr;
 use std::path::Path;
 
-use staunch_connectors::logs::{DOCUMENT_BYTES_MAX, Fact, Format, LINE_BYTES_MAX, Missing, Same, Tally, guess, read};
+use staunch_connectors::logs::{
+    DOCUMENT_BYTES_MAX, Fact, Format, LINE_BYTES_MAX, Missing, ReadError, Same, Tally, guess, read,
+};
 use staunch_model::Timestamp;
 
 fn around() -> Timestamp {
@@ -483,8 +485,15 @@ fn what_stands_before_a_failure_is_read_and_the_failure_is_told() {
         let mut from = std::io::BufReader::new(text.as_bytes().chain(Broken));
         let mut count = 0;
         let error = read(&mut from, None, around(), &mut |_| count += 1).expect_err("it breaks off");
-        assert_eq!(error.to_string(), "it cannot be read");
         assert_eq!(count, length / line.len());
+        let ReadError::BrokenOff { format, tally, source } = error else {
+            panic!("{error:?}");
+        };
+        assert_eq!(
+            (format, tally.items, tally.facts),
+            (Format::Log, count as u64, count as u64)
+        );
+        assert_eq!(source.to_string(), "broken");
     }
 }
 

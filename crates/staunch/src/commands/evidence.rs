@@ -8,6 +8,7 @@ mod archive;
 mod get;
 mod handled;
 mod missed;
+pub(super) mod parts;
 pub(super) mod reading;
 mod sealed;
 mod show;
@@ -430,7 +431,7 @@ fn unwritten(path: &Path, error: &io::Error) -> Fault {
 }
 
 /// Wraps `text` like [`wrap`], and breaks words that are longer than a line, such as paths.
-fn lines(text: &str, indent: usize) -> String {
+pub(super) fn lines(text: &str, indent: usize) -> String {
     let wrapped = wrap(text, indent);
     let mut text = String::with_capacity(wrapped.len());
     for (number, line) in wrapped.split('\n').enumerate() {

@@ -2,16 +2,21 @@
 
 mod graph;
 mod sealed;
-mod timeline;
+pub(super) mod timeline;
 mod trends;
 
+use std::path::Path;
+
+use serde::Serialize;
 use serde_json::json;
 use staunch_model::{IncidentId, IncidentStatus, Judgement, Printable, Timestamp, Verdict};
 use staunch_server::dto::{
     EvidenceRow, IncidentAnswer, IncidentDetail, IncidentQuery, IncidentRow, Incidents, Protected, TransactionRow, path,
 };
 
-use self::timeline::Shown;
+use self::timeline::{Beside, Shown, waits};
+use super::evidence::lines;
+use super::evidence::parts::MissedParts;
 use super::evidence::reading::Reading;
 use super::status::exempted_text;
 use crate::cli::{GraphFormat, IncidentCommand, IncidentState, ReadingArgs, ServerArgs, TimelineFormat};
@@ -55,13 +60,18 @@ pub(super) fn run(command: &IncidentCommand) -> Result<Exit, Fault> {
             let format = if *json { TimelineFormat::Json } else { *format };
             let client = Client::new(server, Patience::USUAL)?;
             let found: IncidentAnswer = client.get(&format!("{}/{id}", path::INCIDENTS), &json!({}))?;
-            let needs_vault = format == TimelineFormat::Html || further.evidence;
+            // One that is named is to be there, whether it is looked into or not.
+            let needs_vault = format == TimelineFormat::Html || further.evidence || reading.vault.is_some();
             let vault = if needs_vault {
                 opened(reading, server, *id, "for the timeline")?
             } else {
                 Err(String::new())
             };
             let vault = vault.as_ref().map_err(Clone::clone);
+            let beside = Beside {
+                missed: missed(reading.vault.as_deref(), server, &found.detail),
+                others: others(&client, &found.detail)?,
+            };
             let causes = (format == TimelineFormat::Html).then(|| graph::picture(&found.detail, vault.clone()));
             let shown = Shown {
                 format,
@@ -70,6 +80,7 @@ pub(super) fn run(command: &IncidentCommand) -> Result<Exit, Fault> {
                 causes: causes.as_deref(),
                 further,
                 vault,
+                beside: &beside,
             };
             timeline::show(&found, shown)?;
         }
@@ -96,11 +107,59 @@ pub(super) fn run(command: &IncidentCommand) -> Result<Exit, Fault> {
         IncidentCommand::Show { id, show } => {
             let client = Client::new(&show.server, Patience::USUAL)?;
             let found: IncidentAnswer = client.get(&format!("{}/{id}", path::INCIDENTS), &json!({}))?;
-            Output::new(show.json).show(&found, |output| show_text(output, &found, now()))?;
+            let missed = missed(None, &show.server, &found.detail);
+            let shown = Known { found, missed };
+            if let Some(why) = &shown.missed.unknown {
+                say(&format!("what was missed of sealed evidence is not known: {why}"));
+            }
+            Output::new(show.json).show(&shown, |output| show_text(output, &shown, now()))?;
         }
     }
     Ok(Exit::Ok)
 }
+
+/// An incident with what the vault of this machine knows of it.
+#[derive(Serialize)]
+struct Known {
+    #[serde(flatten)]
+    found: IncidentAnswer,
+    #[serde(flatten)]
+    missed: MissedParts,
+}
+
+/// What was missed of the sealed evidence of an incident.
+fn missed(named: Option<&Path>, server: &ServerArgs, detail: &IncidentDetail) -> MissedParts {
+    // What is on this machine need not be of the installation that was asked.
+    if named.is_none() && server.url.is_some() && detail.evidence.iter().any(|it| it.sealed_at.is_some()) {
+        return MissedParts::unknown("evidence is not read when a server is named");
+    }
+    MissedParts::of(named, &server.data, detail.incident.id, &detail.evidence)
+}
+
+/// The incidents whose evidence the acts of `detail` may have waited for.
+///
+/// # Errors
+/// When the server does not answer.
+fn others(client: &Client, detail: &IncidentDetail) -> Result<Vec<IncidentDetail>, Fault> {
+    let Some(since) = waits::since(detail) else {
+        return Ok(Vec::new());
+    };
+    let query = IncidentQuery {
+        since: Some(since),
+        before: Some(IncidentId(detail.incident.id.0.saturating_add(BEHIND_MAX))),
+        ..Default::default()
+    };
+    let found: Incidents = client.get(path::INCIDENTS, &query)?;
+    let mut others = Vec::new();
+    for id in waits::candidates(detail, &found.incidents) {
+        let other: IncidentAnswer = client.get(&format!("{}/{id}", path::INCIDENTS), &json!({}))?;
+        others.push(other.detail);
+    }
+    Ok(others)
+}
+
+/// How many incidents later one may have begun that was opened at the same time.
+const BEHIND_MAX: u64 = 50;
 
 /// The evidence of an incident; or why there is none to look into.
 fn opened(
@@ -118,7 +177,8 @@ fn opened(
         Some(named) => named.clone(),
         None => super::load(&server.data)?.evidence_dir(),
     };
-    if !folder.join(wiring::VAULT).is_dir() {
+    // One that is named is to be there.
+    if args.vault.is_none() && !folder.join(wiring::VAULT).is_dir() {
         return Ok(Err(
             "there is no vault on this machine; `--vault` names a copy".to_owned()
         ));
@@ -133,15 +193,19 @@ fn opened(
 pub(super) fn timeline_files(id: IncidentId, server: &ServerArgs) -> Result<Vec<(String, Vec<u8>)>, Fault> {
     let client = Client::new(server, Patience::USUAL)?;
     let found: IncidentAnswer = client.get(&format!("{}/{id}", path::INCIDENTS), &json!({}))?;
-    timeline::files(&found.detail)
+    let beside = Beside {
+        missed: missed(None, server, &found.detail),
+        others: others(&client, &found.detail)?,
+    };
+    timeline::files(&found.detail, &beside)
 }
 
 /// The same of an incident that is at hand.
 ///
 /// # Errors
 /// When it cannot be written as JSON.
-pub(super) fn timeline_of(detail: &IncidentDetail) -> Result<Vec<(String, Vec<u8>)>, Fault> {
-    timeline::files(detail)
+pub(super) fn timeline_of(detail: &IncidentDetail, beside: &Beside) -> Result<Vec<(String, Vec<u8>)>, Fault> {
+    timeline::files(detail, beside)
 }
 
 /// How long things took in `detail`: the name of each measure, how long, and from what to what.
@@ -176,14 +240,24 @@ fn list_text(output: &Output, found: &Incidents) -> String {
 
 /// `contained`, or `closed` after a containment has ended.
 fn state_of(it: &IncidentRow) -> String {
-    let outcome = it.outcome.map_or("deciding", |outcome| outcome.name());
+    let outcome = outcome_of(it);
     match it.status {
-        IncidentStatus::Open => outcome.to_owned(),
+        IncidentStatus::Open => outcome,
         IncidentStatus::Closed => format!("{outcome}, closed"),
     }
 }
 
-fn show_text(output: &Output, answer: &IncidentAnswer, at: Timestamp) -> String {
+/// How the contain phase of an incident stands, and whether what contained it hurt.
+pub(super) fn outcome_of(it: &IncidentRow) -> String {
+    let outcome = it.outcome.map_or("deciding", |outcome| outcome.name());
+    if it.lifted_because_hurt {
+        return format!("{outcome}, then lifted because it hurt");
+    }
+    outcome.to_owned()
+}
+
+fn show_text(output: &Output, shown: &Known, at: Timestamp) -> String {
+    let answer = &shown.found;
     let detail = &answer.detail;
     let it = &detail.incident;
     let mut text = String::new();
@@ -234,7 +308,7 @@ fn show_text(output: &Output, answer: &IncidentAnswer, at: Timestamp) -> String 
     if !detail.evidence.is_empty() {
         text.push_str(&format!("\n{}\n", output.paint(Tone::Strong, "Evidence")));
         for evidence in &detail.evidence {
-            text.push_str(&evidence_text(output, evidence));
+            text.push_str(&evidence_text(output, evidence, &shown.missed));
         }
     }
     for transaction in &detail.transactions {
@@ -278,7 +352,7 @@ fn show_text(output: &Output, answer: &IncidentAnswer, at: Timestamp) -> String 
 }
 
 /// A line about a piece of evidence.
-fn evidence_text(output: &Output, it: &EvidenceRow) -> String {
+fn evidence_text(output: &Output, it: &EvidenceRow, missed: &MissedParts) -> String {
     let of = it
         .target
         .as_ref()
@@ -306,7 +380,10 @@ fn evidence_text(output: &Output, it: &EvidenceRow) -> String {
         }
         (None, None, _) => (Tone::Warning, format!("awaited until {}", it.deadline)),
     };
-    let line = wrap(&format!("{}  {}{of}: {became}", it.id, it.kind), 8);
+    let missed = missed.words(it.id).filter(|_| it.sealed_at.is_some());
+    let tone = if missed.is_some() { Tone::Warning } else { tone };
+    let missed = missed.map_or_else(String::new, |words| format!("; {words}"));
+    let line = lines(&format!("{}  {}{of}: {became}{missed}", it.id, it.kind), 8);
     format!("  {}\n", output.paint(tone, &line))
 }
 

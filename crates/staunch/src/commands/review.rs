@@ -22,6 +22,7 @@ use staunch_playbook::{Looked, compile_source};
 use staunch_ports::Sighting;
 
 use crate::cli::{ReviewArgs, ReviewCommand};
+use crate::commands::evidence::parts::MissedParts;
 use crate::config::Config;
 use crate::exit::{Exit, Fault};
 use crate::output::{Output, wrap};
@@ -48,6 +49,9 @@ struct Written {
     /// Changes that the record gives a reason for.
     changes: Vec<Suggested>,
     questions: Vec<String>,
+    /// What was missed of sealed evidence.
+    #[serde(flatten)]
+    missed: MissedParts,
 }
 
 #[derive(Debug, Serialize)]
@@ -82,7 +86,7 @@ pub(super) fn run(args: &ReviewArgs) -> Result<Exit, Fault> {
     let title = format!("{id}: post-incident report");
     folder.write("report.md", page::markdown(&title, &blocks).as_bytes())?;
     folder.write("report.html", page::html(&title, &blocks).as_bytes())?;
-    for (name, bytes) in super::incident::timeline_of(&recorded.detail)? {
+    for (name, bytes) in super::incident::timeline_of(&recorded.detail, &recorded.beside)? {
         folder.write(&name, &bytes)?;
     }
     let list = [page::Block::List(questions.clone())];
@@ -99,6 +103,7 @@ pub(super) fn run(args: &ReviewArgs) -> Result<Exit, Fault> {
         sigma,
         changes,
         questions,
+        missed: recorded.beside.missed.clone(),
     };
     Output::new(args.json).show(&written, |_| text(&written))?;
     Ok(Exit::Ok)

@@ -48,6 +48,44 @@ pub(crate) fn text(path: &Path) -> &str {
 }
 
 #[test]
+fn what_was_done_before_a_piece_was_sealed_is_none_of_its_handling() {
+    in_namespace("custody::before", || {
+        let home = Home::new(&format!("{SMALL}{HTTP}"));
+        home.playbook("keep-first.yaml", &playbook("  - network\n"));
+        let server = home.serve();
+        server.take(&exploit_from(ATTACKER));
+        wait_until("the first is sealed", || evidence(&server).len() == 1);
+        let handled = |id: &str| {
+            let shown: Value = server.json(&["evidence", "show", id]);
+            shown["handled"].as_array().expect("a list").len()
+        };
+        let first = evidence(&server)[0]["evidence"].as_str().expect("an id").to_owned();
+        // It is written down, whatever it comes to.
+        server.run(&["evidence", "verify", "--reason", "before"]);
+        assert_eq!(handled(&first), 1);
+        server.take(&exploit_from("203.0.113.77"));
+        wait_until("the second is sealed", || evidence(&server).len() == 2);
+        let rows = evidence(&server);
+        let second = rows
+            .iter()
+            .filter_map(|it| it["evidence"].as_str())
+            .find(|it| *it != first);
+        let second = second.expect("another one").to_owned();
+        assert_eq!((handled(&first), handled(&second)), (1, 0));
+        let told = server.ok(&["evidence", "show", &second]);
+        assert!(!told.contains("Handled since"), "{told}");
+        server.run(&["evidence", "verify", "--reason", "after"]);
+        assert_eq!((handled(&first), handled(&second)), (2, 1));
+        let told = server.ok(&["evidence", "show", &second]);
+        assert!(
+            told.contains("because: after") && !told.contains("because: before"),
+            "{told}"
+        );
+        server.ok(&["release", "--all", "--yes"]);
+    });
+}
+
+#[test]
 fn what_was_not_handed_over_is_not_on_record_as_a_copy() {
     in_namespace("custody::not_handed_over", || {
         let (home, id) = collected();

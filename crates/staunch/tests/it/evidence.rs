@@ -450,6 +450,36 @@ fn what_cannot_be_kept_is_told_and_does_not_hold_up_containment() {
 }
 
 #[test]
+fn an_act_that_waited_for_the_evidence_of_another_incident_says_so() {
+    in_namespace("evidence::waited", || {
+        let home = home("  - flows: { target: event.source.ip }\n");
+        let kept = playbook("  - flows: { target: event.source.ip }\n");
+        let (head, rest) = kept.split_once("preserve:\n").expect("it has one");
+        let (_, rest) = rest.split_once("contain:\n").expect("it has one");
+        let only = format!("{head}contain:\n{rest}").replace("playbook: keep-first", "playbook: at-once");
+        home.playbook("at-once.yaml", &only);
+        let server = home.serve();
+        server.take(&exploit_from(ATTACKER));
+        wait_until("the attacker is blocked", || element(ATTACKER).is_some());
+        // The act is that of the playbook that keeps nothing.
+        let timeline: Value = server.json(&["incident", "timeline", "INC-1"]);
+        assert_eq!(timeline["incident"]["playbook"], "at-once", "{timeline}");
+        let entries = timeline["entries"].as_array().expect("a list");
+        let waited = entries.iter().position(|it| {
+            let what = it["what"].as_str().unwrap_or_default();
+            what.starts_with("waited ") && what.ends_with(" for EV-1 (flows) of INC-2, of the same target")
+        });
+        let waited = waited.unwrap_or_else(|| panic!("{timeline:#}"));
+        assert_eq!(entries[waited]["basis"], "inferred", "{timeline:#}");
+        assert_eq!(entries[waited + 1]["what"], "pre-check started", "{timeline:#}");
+        // The other one waited for its own.
+        let timeline: Value = server.json(&["incident", "timeline", "INC-2"]);
+        assert!(!timeline["entries"].to_string().contains("waited "), "{timeline:#}");
+        server.ok(&["release", "--all", "--yes"]);
+    });
+}
+
+#[test]
 fn without_a_vault_evidence_is_missed_and_containment_goes_on() {
     in_namespace("evidence::no-vault", || {
         let elsewhere = HTTP.replace("[evidence]\n", "[evidence]\ndir = \"/proc/vault\"\n");

@@ -142,6 +142,9 @@ fn a_folder_is_told_of_within_eighty_columns_and_to_its_cause() {
         let ran = home.run(&["evidence", "verify"]);
         let told = stdout(&ran);
         assert!(told.lines().all(|line| line.chars().count() <= 80), "{told}");
+        let said = stderr(&ran);
+        assert!(said.contains("the key is the one on this machine"), "{said}");
+        assert!(said.lines().all(|line| line.chars().count() <= 80), "{said}");
         let ran: Value = serde_json::from_slice(&home.run(&["evidence", "verify", "--json"]).stdout).expect("JSON");
         assert_eq!(
             (&ran["verdict"], &ran["proved"]),
@@ -259,5 +262,89 @@ fn what_was_missed_without_a_record_is_listed() {
         assert!(!told.contains("/records/"), "{told}");
         assert!(told.lines().all(|line| line.chars().count() <= 80), "{told}");
         server.ok(&["release", "--all", "--yes"]);
+    });
+}
+
+#[test]
+fn parts_that_were_missed_are_told_wherever_the_evidence_is() {
+    in_namespace("evidence_told::parts", || {
+        let home = Home::new(&format!("{SMALL}{HTTP}"));
+        let places = home.path("kept");
+        fs::create_dir_all(places.join("dir")).expect("it is our directory");
+        fs::write(places.join("good"), "kept\n").expect("it is our directory");
+        mkfifo(&places.join("fifo"), Mode::S_IRUSR | Mode::S_IWUSR).expect("it is ours");
+        let paths: Vec<String> = ["good", "dir", "fifo", "absent"]
+            .map(|it| places.join(it).display().to_string())
+            .to_vec();
+        home.playbook(
+            "keep-first.yaml",
+            &playbook(&format!("  - files: {{ paths: [{}] }}\n", paths.join(", "))),
+        );
+        let server = home.serve();
+        server.take(&exploit_from(ATTACKER));
+        wait_until("the attacker is blocked", || element(ATTACKER).is_some());
+        wait_until("it is sealed", || {
+            server.json::<Value>(&["incident", "show", "INC-1"])["evidence"][0]["sealed_at"].is_string()
+        });
+        let listed = server.ok(&["evidence", "list"]);
+        assert!(in_one_line(&listed).contains("3 parts missed"), "{listed}");
+
+        // At its socket, as an operator of this machine.
+        let ok = |arguments: &[&str]| {
+            let ran = home.run(arguments);
+            assert!(ran.status.success(), "{arguments:?}: {}", stderr(&ran));
+            stdout(&ran)
+        };
+        let json = |arguments: &[&str]| -> Value {
+            serde_json::from_str(&ok(&[arguments, &["--json"]].concat())).expect("it is JSON")
+        };
+        let shown = json(&["incident", "show", "INC-1"]);
+        let missed = shown["missed_parts"].as_array().expect("a list");
+        assert_eq!(missed.len(), 3, "{shown}");
+        for (name, part) in ["dir", "fifo", "absent"].iter().zip(&paths[1..]) {
+            let it = missed
+                .iter()
+                .find(|it| it["locator"].as_str().is_some_and(|it| it.ends_with(part)));
+            let it = it.unwrap_or_else(|| panic!("{name}: {shown}"));
+            assert!(it["why"].as_str().is_some_and(|why| !why.is_empty()), "{it}");
+        }
+        let words = "3 parts MISSED: ";
+        let told = ok(&["incident", "show", "INC-1"]);
+        assert!(in_one_line(&told).contains(words), "{told}");
+        let told = ok(&["incident", "timeline", "INC-1"]);
+        assert!(in_one_line(&told).contains(&format!("bytes; {words}")), "{told}");
+        let timeline = json(&["incident", "timeline", "INC-1"]);
+        assert_eq!(timeline["missed_parts"], shown["missed_parts"]);
+        let page = ok(&["incident", "timeline", "INC-1", "--format", "html"]);
+        assert!(page.contains(words), "{page}");
+        let remote: Value = server.json(&["incident", "show", "INC-1"]);
+        assert_eq!(
+            remote["missed_parts_unknown"], "evidence is not read when a server is named",
+            "{remote}"
+        );
+        // What is named is to be there.
+        for command in ["timeline", "graph"] {
+            let ran = home.run(&["incident", command, "INC-1", "--vault", "/nonexistent"]);
+            assert_eq!(ran.status.code(), Some(5), "{command}: {}", stderr(&ran));
+            assert!(stderr(&ran).contains("/nonexistent"), "{}", stderr(&ran));
+        }
+        server.ok(&["release", "--all", "--yes"]);
+        drop(server);
+
+        let dir = home.path("review");
+        let ran = home.run(&["review", "INC-1", "--output", text(&dir), "--json"]);
+        assert!(ran.status.success(), "{}", stderr(&ran));
+        let said: Value = serde_json::from_slice(&ran.stdout).expect("JSON");
+        assert_eq!(said["missed_parts"], shown["missed_parts"]);
+        let questions = said["questions"].to_string();
+        assert_eq!(
+            questions.matches("of EV-1 have shown? It was missed: ").count(),
+            3,
+            "{questions}"
+        );
+        let report = fs::read_to_string(dir.join("report.md")).expect("it is there");
+        assert!(report.contains(words), "{report}");
+        let page = fs::read_to_string(dir.join("timeline.html")).expect("it is there");
+        assert!(page.contains(words), "{page}");
     });
 }

@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use staunch_ports::Clock as _;
 use staunch_ports::clock::SystemClock;
@@ -116,10 +117,29 @@ fn what_hurts_the_business_is_lifted_and_paged() {
         ] {
             assert!(timeline.contains(part), "{part}: {timeline}");
         }
+        let words = "contained, then lifted because it hurt";
+        for command in [
+            &["incident", "list"][..],
+            &["incident", "show", "INC-1"],
+            &["incident", "timeline", "INC-1"],
+        ] {
+            let told = server.ok(command);
+            // A narrow column of the list has it on several lines.
+            assert!(
+                told.contains(if command[1] == "list" { "hurt" } else { words }),
+                "{told}"
+            );
+            let lines: Vec<&str> = told.lines().collect();
+            assert!(lines.iter().all(|it| it.chars().count() <= 80), "{told}");
+        }
+        let incident: Value = server.json(&["incident", "show", "INC-1"]);
+        assert_eq!(incident["incident"]["lifted_because_hurt"], true, "{incident}");
         // What was unhealthy before is told, and goes on unwatched.
         attack(&server, "203.0.113.32");
         wait_until("a block", || element("203.0.113.32").is_some());
         wait_until("a warning", || notices(&server).contains("goes on unwatched"));
+        let incident: Value = server.json(&["incident", "show", "INC-2"]);
+        assert_eq!(incident["incident"]["lifted_because_hurt"], false, "{incident}");
         let doctor = stdout(&home.run(&["doctor"]));
         assert!(doctor.contains("shop is not healthy: HTTP 503"), "{doctor}");
         assert!(doctor.contains("errors is healthy: 0.001"), "{doctor}");
@@ -189,6 +209,87 @@ fn an_incident_is_recovered_from_step_by_step_and_taken_back_when_it_does_not_ho
         let none = server.run(&["recover", "INC-9", "--yes"]);
         assert!(stderr(&none).contains("there is no INC-9"), "{}", stderr(&none));
         assert!(!home.log().contains("s3cret"));
+    });
+}
+
+#[test]
+fn the_test_of_a_review_recovers_as_the_operator_did() {
+    in_namespace("recover::reviewed", || {
+        let business = Business::start();
+        let home = business.home();
+        let playbook = PLAYBOOK.replace("  - rate-limit-ip: { target: event.source.ip, lease: 5m }\n", "");
+        home.playbook("careful.yaml", &playbook);
+        let server = home.serve();
+        attack(&server, "203.0.113.61");
+        wait_until("an outcome", || {
+            server.get::<Value>("/v1/incidents/INC-1")["incident"]["outcome"] == "contained"
+        });
+        business.errors.store(310, Ordering::SeqCst);
+        let back = server.run(&["recover", "INC-1", "--yes", "--wait"]);
+        assert_eq!(back.status.code(), Some(1), "{}", stderr(&back));
+        wait_until("a block again", || element("203.0.113.61").is_some());
+        business.errors.store(1, Ordering::SeqCst);
+        let ended = server.ok(&["recover", "INC-1", "--yes", "--wait"]);
+        assert!(ended.contains("recovered"), "{ended}");
+        server.signal(Signal::SIGTERM);
+        assert_eq!(server.wait(), Some(0), "{}", home.log());
+
+        let dir = home.path("review").display().to_string();
+        let output = home.run(&["review", "INC-1", "--output", &dir, "--json"]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let said: Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
+        let test = std::path::Path::new(&dir).join("tests/careful.review-INC-1.test.yaml");
+        let test = std::fs::read_to_string(test).unwrap_or_else(|error| panic!("{error}: {said}"));
+        let count = test.matches("operator: \"recover 203.0.113.61\"").count();
+        assert_eq!(count, 2, "{test}");
+        for part in [
+            "signals: { \"errors\": unhealthy }",
+            "signals: { \"errors\": healthy }",
+            "watches: { \"errors\": hurt }",
+            "recovery: back",
+            "recovery: recovered",
+            "watches: { \"errors\": healthy }",
+            "state: { \"203.0.113.61\": released }",
+        ] {
+            assert!(test.contains(part), "{part}: {test}\n{said}");
+        }
+        let questions = said["questions"].to_string();
+        assert!(!questions.contains("What made this so?"), "{questions}");
+        let checked = home.run(&["review", "check", &dir]);
+        assert_eq!(checked.status.code(), Some(0), "{}", stdout(&checked));
+        // A playbook that recovers otherwise fails it.
+        let copy = std::path::Path::new(&dir).join("tests/careful.yaml");
+        std::fs::write(&copy, playbook.replace("  - release\n", "")).expect("it is our directory");
+        let checked = home.run(&["review", "check", &dir]);
+        assert_eq!(checked.status.code(), Some(13), "{}", stdout(&checked));
+    });
+}
+
+#[test]
+fn the_test_of_a_review_ends_before_a_recovery_that_no_test_can_play() {
+    in_namespace("recover::unplayed", || {
+        let business = Business::start();
+        let home = business.home();
+        let server = home.serve();
+        attack(&server, "203.0.113.62");
+        wait_until("an outcome", || {
+            server.get::<Value>("/v1/incidents/INC-1")["incident"]["outcome"] == "contained"
+        });
+        server.ok(&["recover", "INC-1", "--yes", "--wait"]);
+        server.signal(Signal::SIGTERM);
+        assert_eq!(server.wait(), Some(0), "{}", home.log());
+        let dir = home.path("review").display().to_string();
+        let output = home.run(&["review", "INC-1", "--output", &dir, "--json"]);
+        let said: Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
+        assert!(said["expectations"].as_u64() >= Some(1), "{said}");
+        let questions = said["questions"].to_string();
+        assert!(
+            questions.contains("How is the recovery to be tested? The simulated world cannot play it"),
+            "{questions}"
+        );
+        assert!(!questions.contains("What made this so?"), "{questions}");
+        let checked = home.run(&["review", "check", &dir]);
+        assert_eq!(checked.status.code(), Some(0), "{}", stdout(&checked));
     });
 }
 

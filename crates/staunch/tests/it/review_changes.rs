@@ -111,9 +111,14 @@ impl<'h> Review<'h> {
 
     /// Applies every diff as a person would.
     fn git_apply(&self) {
+        self.git_apply_some(usize::MAX);
+    }
+
+    /// Applies the first diffs in their order.
+    fn git_apply_some(&self, count: usize) {
         let dir = self.home.config();
         let dir = dir.parent().expect("it has one");
-        for change in self.said["changes"].as_array().expect("a list") {
+        for change in self.said["changes"].as_array().expect("a list").iter().take(count) {
             let output = Program::new("git")
                 .args(["apply", "--verbose"])
                 .arg(Path::new(&self.dir).join(change["diff"].as_str().expect("a name")))
@@ -528,8 +533,56 @@ fn evidence_that_came_late_tells_how_long_it_takes() {
             .text("changes/02-evidence-deadline.md")
             .contains("sealed after all")
     );
+    // The lines stand beside each other: the second was made for the file with the first.
+    assert_eq!(all[0].get("after"), None, "{}", all[0]);
+    assert_eq!(
+        all[1]["after"],
+        serde_json::json!(["changes/01-evidence-deadline.diff"])
+    );
+    let told = review.text("changes/02-evidence-deadline.md");
+    assert!(
+        told.contains("Apply these before it, in this order: changes/01-evidence-deadline.diff"),
+        "{told}"
+    );
     let (code, said) = review.check();
     assert_eq!(code, Some(0), "{said:?}");
+    assert!(
+        said[1].starts_with("it applies to playbooks/share.yaml after changes/01-evidence-deadline.diff; "),
+        "{said:?}"
+    );
+    if !has_git() {
+        return staunch_testkit::skip("git apply of two changes beside each other", "there is no git");
+    }
+    // One is taken, then the other.
+    let whole = fs::read_to_string(home.path("playbooks/share.yaml")).expect("it is there");
+    review.git_apply_some(1);
+    let (code, said) = review.check();
+    assert_eq!(code, Some(0), "{said:?}");
+    assert_eq!(said[0], "already applied to playbooks/share.yaml");
+    assert!(said[1].starts_with("it applies to playbooks/share.yaml; "), "{said:?}");
+    home.playbook("share.yaml", &whole);
+    review.git_apply();
+    let taken = fs::read_to_string(home.path("playbooks/share.yaml")).expect("it is there");
+    assert!(
+        taken.contains(
+            "  - network: { deadline: 5s } # the sockets\n  - flows: { target: event.source.ip, deadline: 4s }\n"
+        ),
+        "{taken}"
+    );
+    let (code, said) = review.check();
+    assert_eq!(code, Some(0), "{said:?}");
+    assert_eq!(said, ["already applied to playbooks/share.yaml"; 2]);
+    // Neither stands there.
+    home.playbook(
+        "share.yaml",
+        &whole.replace("  - network # the sockets\n", "  - network\n"),
+    );
+    let (code, said) = review.check();
+    assert_eq!(code, Some(13), "{said:?}");
+    assert!(
+        said.iter().all(|it| it.starts_with("it does not apply any more")),
+        "{said:?}"
+    );
 }
 
 #[test]

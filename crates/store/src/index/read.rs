@@ -247,7 +247,7 @@ pub(super) fn position(db: &Connection) -> rusqlite::Result<Lsn> {
 }
 
 fn incidents(db: &Connection, filter: &IncidentFilter) -> rusqlite::Result<Vec<IncidentRow>> {
-    let mut sql = String::from("SELECT * FROM incidents WHERE id < ?");
+    let mut sql = format!("{INCIDENTS} WHERE id < ?");
     let mut values: Vec<Box<dyn ToSql>> = vec![Box::new(below(filter.before.map(|it| it.0)))];
     match filter.status {
         // Spelled out, so that the partial index is used.
@@ -301,7 +301,7 @@ fn transactions(db: &Connection, filter: &TransactionFilter) -> rusqlite::Result
 
 fn detail(db: &Connection, id: IncidentId) -> rusqlite::Result<Option<IncidentDetail>> {
     let incident = db
-        .prepare_cached("SELECT * FROM incidents WHERE id = ?1")?
+        .prepare_cached(&format!("{INCIDENTS} WHERE id = ?1"))?
         .query_row(params![int(id.0)], incident_row)
         .optional()?;
     let Some(incident) = incident else { return Ok(None) };
@@ -432,6 +432,14 @@ fn collect<T>(
     db.prepare_cached(sql)?.query_map(values, |row| read(row))?.collect()
 }
 
+/// Incidents, with what the transactions say that they hold.
+const INCIDENTS: &str = "SELECT incidents.*,
+    EXISTS (SELECT 1 FROM holders JOIN transactions ON transactions.id = holders.tx
+        WHERE holders.incident = incidents.id AND hurt AND state = 'released')
+    AND NOT EXISTS (SELECT 1 FROM holders JOIN transactions ON transactions.id = holders.tx
+        WHERE holders.incident = incidents.id AND state = 'in-force') AS lifted_because_hurt
+    FROM incidents";
+
 fn incident_row(row: &Row<'_>) -> rusqlite::Result<IncidentRow> {
     let hash: [u8; 32] = row.get("hash")?;
     Ok(IncidentRow {
@@ -449,6 +457,7 @@ fn incident_row(row: &Row<'_>) -> rusqlite::Result<IncidentRow> {
         severity: named(row, "severity", &Severity::ALL, Severity::name)?,
         source: row.get("source")?,
         destination: row.get("destination")?,
+        lifted_because_hurt: row.get("lifted_because_hurt")?,
     })
 }
 

@@ -40,6 +40,9 @@ pub struct IncidentRow {
     pub source: Option<String>,
     /// The attacked address of its first event.
     pub destination: Option<String>,
+    /// Whether something of it was lifted because it hurt the business, and nothing of it is in force.
+    #[serde(default)]
+    pub lifted_because_hurt: bool,
 }
 
 /// A safety transaction.

@@ -1,7 +1,7 @@
 //! The tables. A change of any of them needs a new [`VERSION`]: an index of another version is thrown away and rebuilt.
 
 /// The version of the tables and of how they are filled.
-pub(super) const VERSION: i64 = 4;
+pub(super) const VERSION: i64 = 5;
 
 /// Marks the file as ours: `STNI`.
 pub(super) const APPLICATION_ID: i64 = 0x5354_4e49;
@@ -55,7 +55,8 @@ CREATE TABLE transactions (
     released_at INTEGER,
     approved_by TEXT,
     approval_expires INTEGER,
-    judgement BLOB
+    judgement BLOB,
+    hurt INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX transactions_by_state ON transactions (state, id);
 CREATE INDEX transactions_by_target ON transactions (target, id);

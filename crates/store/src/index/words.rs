@@ -3,7 +3,7 @@
 //! The table of states is the engine's; this is a copy that is proved against it by a test, because a store may not
 //! import the engine.
 
-use staunch_model::{Change, Command, Operator, Printable, Record, StateKind};
+use staunch_model::{Cause, Change, Command, Operator, Printable, Record, StateKind};
 
 /// The state of a transaction that was `state` after `change`, which the engine has found legal.
 #[must_use]
@@ -61,6 +61,14 @@ pub fn reason(change: &Change) -> Option<String> {
         Change::GaveUp(stuck) => Some(stuck.to_string()),
         _ => None,
     }
+}
+
+/// Whether `change` begins to lift what hurts the business.
+pub(super) fn hurts(change: &Change) -> bool {
+    let (Change::RollbackStarted { cause, .. } | Change::ReleaseStarted { cause, .. }) = change else {
+        return false;
+    };
+    matches!(**cause, Cause::Hurts { .. })
 }
 
 /// Who asked for what, why, and what became of it when it was refused. Safe to show.

@@ -445,7 +445,8 @@ impl Entry<'_> {
                     approved_by = coalesce(?9, approved_by),
                     approval_expires = coalesce(?10, approval_expires),
                     judgement = coalesce(?11, judgement),
-                    updated = ?12
+                    updated = ?12,
+                    hurt = hurt OR ?13
                  WHERE id = ?1",
             )?
             .execute(params![
@@ -461,6 +462,7 @@ impl Entry<'_> {
                 row.approval_expires,
                 row.judgement,
                 self.now,
+                words::hurts(change),
             ])
             .map(drop)
     }

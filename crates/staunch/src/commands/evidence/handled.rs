@@ -8,7 +8,7 @@ use std::path::Path;
 
 use nix::sys::stat::{major, minor};
 use nix::unistd::{Uid, User};
-use staunch_model::{EvidenceId, Handled, Handling, HandlingAction, IncidentId, Sha256Hash};
+use staunch_model::{EvidenceId, Handled, Handling, HandlingAction, IncidentId, Sha256Hash, Timestamp};
 use staunch_store::vault::{Handles, HandlingLog};
 
 use super::disk;
@@ -152,12 +152,20 @@ impl Custody {
         }
     }
 
-    /// What was done with a piece of evidence and these artefacts of it, the newest lines last.
-    pub(super) fn lines(&self, incident: IncidentId, evidence: EvidenceId, artefacts: &[Sha256Hash]) -> Vec<Handled> {
+    /// What was done with a piece of evidence and these artefacts of it since it was `sealed`, the newest lines last. What
+    /// was done with all evidence before did not concern it.
+    pub(super) fn lines(
+        &self,
+        incident: IncidentId,
+        evidence: EvidenceId,
+        artefacts: &[Sha256Hash],
+        sealed: Timestamp,
+    ) -> Vec<Handled> {
         let mut found = Vec::new();
         for log in [Some(incident), None] {
             let mut take = |it: Handled| {
-                let is_of = it.evidence.is_none_or(|id| id == evidence)
+                let is_of = it.handling.at >= sealed
+                    && it.evidence.is_none_or(|id| id == evidence)
                     && it.artefact.is_none_or(|hash| artefacts.contains(&hash));
                 if is_of {
                     found.push(it);

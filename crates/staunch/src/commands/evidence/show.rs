@@ -49,7 +49,7 @@ pub(super) fn show(id: EvidenceId, from: &VaultArgs) -> Result<Exit, Fault> {
     let hashes: Vec<Sha256Hash> = stored.iter().map(|(hash, _)| *hash).collect();
     let custody = Custody::of(&folder, from.vault.as_deref(), &from.data);
     let handled = match records.first() {
-        Some(first) => custody.lines(first.record.incident, id, &hashes),
+        Some(first) => custody.lines(first.record.incident, id, &hashes, first.record.ended_at),
         None => Vec::new(),
     };
     for (hash, storage) in stored {

@@ -306,7 +306,9 @@ pub(super) fn verifier(args: &EvidenceVerifyArgs) -> Result<LogVerifier, Fault> 
                 Fault::doing(Exit::Usage, format!("cannot read {}", file.display()), &error)
                     .hint("name the key with --key")
             })?;
-            say("the key is the one on this machine: against whoever can write here, use one that was kept elsewhere");
+            let line = "the key is the one on this machine: against whoever can write here, use one that was kept \
+                        elsewhere";
+            say(&wrap(line, 0));
             (text, file.display().to_string())
         }
     };

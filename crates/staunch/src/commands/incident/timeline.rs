@@ -12,7 +12,9 @@ pub(super) mod measures;
 mod picture;
 mod sheet;
 mod text;
+pub(in crate::commands) mod waits;
 
+use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -20,7 +22,7 @@ use std::path::Path;
 
 use serde::Serialize;
 use staunch_connectors::logs::Same;
-use staunch_model::{Printable, Record, Span, Timestamp};
+use staunch_model::{Printable, Record, Span, StateKind, Timestamp};
 use staunch_server::dto::{IncidentAnswer, IncidentDetail, IncidentRow, TimelineEntry};
 
 pub(super) use self::entry::Basis;
@@ -30,6 +32,7 @@ use self::measures::{Clock, Measures, clocks, measures};
 use self::sheet::csv;
 use self::text::text;
 use crate::cli::{FurtherArgs, TimelineFormat};
+use crate::commands::evidence::parts::MissedParts;
 use crate::commands::evidence::reading::Reading;
 use crate::exit::{Exit, Fault};
 use crate::files::cannot_write;
@@ -53,6 +56,9 @@ struct Timeline<'a> {
     /// What is not known, because evidence could not be read.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     missing: Vec<String>,
+    /// What was missed of sealed evidence.
+    #[serde(flatten)]
+    missed: &'a MissedParts,
     entries: Vec<Entry>,
     /// What was left out because the index keeps no more of it.
     left_out: LeftOut,
@@ -79,6 +85,16 @@ pub(super) struct Shown<'a> {
     pub(super) further: &'a FurtherArgs,
     /// The vault, or why there is none to look into.
     pub(super) vault: Result<&'a Reading, String>,
+    pub(super) beside: &'a Beside,
+}
+
+/// What is known of an incident beside its own record.
+#[derive(Debug, Default)]
+pub(in crate::commands) struct Beside {
+    /// What was missed of its evidence.
+    pub(in crate::commands) missed: MissedParts,
+    /// Other incidents, whose evidence its acts may have waited for.
+    pub(in crate::commands) others: Vec<IncidentDetail>,
 }
 
 /// Shows the timeline of `answer`, or writes it into a file.
@@ -88,7 +104,7 @@ pub(super) struct Shown<'a> {
 pub(super) fn show(answer: &IncidentAnswer, shown: Shown<'_>) -> Result<(), Fault> {
     let Shown { format, file, .. } = shown;
     let further = further::read(&answer.detail, shown.further, shown.vault)?;
-    let mut timeline = timeline(&answer.detail, further);
+    let mut timeline = timeline(&answer.detail, further, shown.beside);
     if shown.reverse {
         timeline.entries.reverse();
     }
@@ -130,8 +146,8 @@ pub(super) fn measures_of(detail: &IncidentDetail) -> Vec<[String; 3]> {
 ///
 /// # Errors
 /// When it cannot be written as JSON.
-pub(super) fn files(detail: &IncidentDetail) -> Result<Vec<(String, Vec<u8>)>, Fault> {
-    let timeline = timeline(detail, Further::default());
+pub(super) fn files(detail: &IncidentDetail, beside: &Beside) -> Result<Vec<(String, Vec<u8>)>, Fault> {
+    let timeline = timeline(detail, Further::default(), beside);
     let json = json(&timeline)?;
     Ok(vec![
         ("timeline.json".to_owned(), json.into_bytes()),
@@ -163,8 +179,8 @@ pub(super) fn write_new(file: &Path, text: &str, what: &str) -> Result<(), Fault
     Ok(())
 }
 
-fn timeline(detail: &IncidentDetail, further: Further) -> Timeline<'_> {
-    let mut entries = of_journal(detail);
+fn timeline<'a>(detail: &'a IncidentDetail, further: Further, beside: &'a Beside) -> Timeline<'a> {
+    let mut entries = of_journal(detail, beside);
     let begin = entries.iter().map(|entry| entry.at).min();
     let mut clocks = clocks(&detail.events);
     let (found, tells) = further.into_entries(&mut entries, &mut clocks);
@@ -181,6 +197,7 @@ fn timeline(detail: &IncidentDetail, further: Further) -> Timeline<'_> {
         logs: tells.logs,
         hidden: tells.hidden,
         missing: tells.missing,
+        missed: &beside.missed,
         entries,
         left_out: LeftOut {
             events: detail.incident.events.saturating_sub(detail.events.len() as u64),
@@ -191,7 +208,7 @@ fn timeline(detail: &IncidentDetail, further: Further) -> Timeline<'_> {
 }
 
 /// What the journal has, in its order.
-fn of_journal(detail: &IncidentDetail) -> Vec<Entry> {
+fn of_journal(detail: &IncidentDetail, beside: &Beside) -> Vec<Entry> {
     let mut entries: Vec<Entry> = Vec::new();
     for command in &detail.commands {
         entries.push(Entry {
@@ -199,12 +216,35 @@ fn of_journal(detail: &IncidentDetail) -> Vec<Entry> {
             ..Entry::new(command.at, (Lane::Person, Basis::Observed, command.words()))
         });
     }
-    for entry in &detail.timeline {
-        entries.push(Entry {
-            lsn: Some(entry.lsn),
-            transaction: entry.transaction,
-            ..Entry::new(entry.at, meaning(entry))
-        });
+    let mut begun = BTreeSet::new();
+    for it in &detail.timeline {
+        let of = |meaning| Entry {
+            lsn: Some(it.lsn),
+            transaction: it.transaction,
+            ..Entry::new(it.at, meaning)
+        };
+        let waits = |id, began| waits::words(detail, &beside.others, id, began);
+        let inferred = |words: Option<String>| words.map(|words| of((Lane::Transaction, Basis::Inferred, words)));
+        let begins = serde_json::from_value(it.detail.clone()).is_ok_and(|it| waits::begins(&it));
+        if let Some(id) = it.transaction.filter(|id| begins && begun.insert(*id)) {
+            entries.extend(inferred(waits(id, Some(it.at))));
+        }
+        let mut entry = of(meaning(it));
+        let record = serde_json::from_value(it.detail.clone());
+        if let Ok(Record::EvidenceSealed { evidence, .. }) = record
+            && let Some(missed) = beside.missed.words(evidence)
+        {
+            entry.what.push_str(&format!("; {missed}"));
+        }
+        entries.push(entry);
+        if let Ok(Record::TransactionPlanned { transaction: id, .. }) = record
+            && detail
+                .transactions
+                .iter()
+                .any(|it| it.id == id && it.state == StateKind::Planned)
+        {
+            entries.extend(inferred(waits(id, None)));
+        }
     }
     for event in &detail.events {
         let what = format!("{} {}: {}", event.system, event.severity, event.signature);
@@ -253,8 +293,13 @@ impl Timeline<'_> {
     fn told(&self) -> Vec<String> {
         let logs = self.logs.iter().map(LogRead::words);
         let logs = logs.chain(self.hidden.iter().cloned());
-        logs.chain(self.missing.iter().map(|it| format!("not known: {it}")))
-            .collect()
+        let missed = self
+            .missed
+            .unknown
+            .iter()
+            .map(|it| format!("what was missed of sealed evidence: {it}"));
+        let missing = self.missing.iter().cloned().chain(missed);
+        logs.chain(missing.map(|it| format!("not known: {it}"))).collect()
     }
 }
 

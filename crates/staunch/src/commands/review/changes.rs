@@ -9,6 +9,7 @@ mod subject;
 mod trial;
 pub(super) mod verify;
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use crate::config::{self, Config};
 use crate::exit::{Exit, Fault};
 use crate::playbooks::Texts;
 use crate::wiring;
+use diff::{Applied, Patch};
 use reasons::{Reason, Wish};
 use subject::{Subject, Subjects, What};
 use trial::{Candidate, Outcome};
@@ -45,6 +47,9 @@ pub(super) struct Suggested {
     pub(super) diff: String,
     /// The file that it changes.
     pub(super) changes: String,
+    /// The diffs of the same file that are to be applied before it, because its lines stand beside theirs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) after: Vec<String>,
     /// What it does.
     pub(super) title: String,
     /// The records of the journal that speak for it.
@@ -92,13 +97,7 @@ pub(super) fn write(
     let today = texts.compile(&wiring::check_context(config));
     let programs: Vec<Program> = today.compiled.iter().map(|it| it.program.clone()).collect();
     let mut made = Vec::new();
-    if reasons.len() > CHANGES_MAX {
-        questions.push(format!(
-            "What else is to be changed? The record gives {} reasons; the first {CHANGES_MAX} became changes.",
-            reasons.len()
-        ));
-    }
-    for reason in reasons.into_iter().take(CHANGES_MAX) {
+    for reason in bounded(reasons, questions) {
         let title = reason.title.clone();
         match make(reason, recorded, config, &texts, &subjects, &today.compiled) {
             Ok(Some(it)) => made.push(it),
@@ -117,10 +116,14 @@ pub(super) fn write(
         }));
     }
     let outcomes = trial::run(&judged, &programs, recorded, config, archive)?;
-    let mut all = Vec::new();
+    let mut all: Vec<Suggested> = Vec::new();
+    let mut series = Series::default();
     for (at, (it, place)) in made.into_iter().zip(places).enumerate() {
         let name = format!("changes/{:02}-{}", at + 1, it.reason.slug);
-        let diff = diff::unified(&it.subject.file, &it.subject.text, &it.text);
+        let diff = series.next(&it, &texts, config);
+        let alone = Patch::read(&diff).is_ok_and(|patch| patch.apply(&it.subject.text) == Applied::To(it.text.clone()));
+        let before = all.iter().filter(|other| !alone && other.changes == it.subject.file);
+        let after = before.map(|other| other.diff.clone()).collect();
         let changes_expectations = match (&it.subject.what, kept) {
             (What::Configuration, _) | (_, None) => None,
             (_, Some(kept)) => Some(regression::unmet(kept, &it.text, config)?),
@@ -131,6 +134,7 @@ pub(super) fn write(
         let suggested = Suggested {
             diff: format!("{name}.diff"),
             changes: it.subject.file.clone(),
+            after,
             title: it.reason.title.clone(),
             records,
             backtest: place.map(|place| outcomes[place].clone()).unwrap_or_default(),
@@ -149,6 +153,77 @@ pub(super) fn write(
         folder.write(INDEX, json.as_bytes())?;
     }
     Ok(all)
+}
+
+/// As many of `reasons` as become changes; that there are more is a question.
+fn bounded(mut reasons: Vec<Reason>, questions: &mut Vec<String>) -> Vec<Reason> {
+    if reasons.len() > CHANGES_MAX {
+        let left_out: Vec<&str> = reasons[CHANGES_MAX..].iter().map(|it| it.title.as_str()).collect();
+        questions.push(format!(
+            "What else is to be changed? The record gives {} reasons; the first {CHANGES_MAX} became changes. Left out: {}.",
+            reasons.len(),
+            left_out.join("; ")
+        ));
+        reasons.truncate(CHANGES_MAX);
+    }
+    reasons
+}
+
+/// The diffs of each file, one after the other: each leads on from where those before it have led.
+#[derive(Default)]
+struct Series {
+    /// The text of each file with the diffs so far.
+    texts: BTreeMap<String, String>,
+}
+
+impl Series {
+    /// The diff of `made`, behind those of the same file before it.
+    fn next(&mut self, made: &Made, texts: &Texts, config: &Config) -> String {
+        let Subject { file, text, .. } = &made.subject;
+        let before = self.texts.get(file).unwrap_or(text).clone();
+        let after = rewritten(&made.reason.wish, &before).ok().filter(|after| {
+            *after != before
+                && match made.subject.known_as() {
+                    None => config_of(after).is_ok(),
+                    Some(name) => {
+                        texts
+                            .changed(name, after)
+                            .compile(&wiring::check_context(config))
+                            .usable
+                    }
+                }
+        });
+        match after {
+            Some(after) => {
+                let diff = diff::unified(file, &before, &after);
+                self.texts.insert(file.clone(), after);
+                diff
+            }
+            // With the others it says nothing or would be a mistake: it stands for itself.
+            None => diff::unified(file, text, &made.text),
+        }
+    }
+}
+
+/// `text` with what is wished for.
+///
+/// # Errors
+/// Why that is not possible.
+fn rewritten(wish: &Wish, text: &str) -> Result<String, &'static str> {
+    match wish {
+        Wish::Playbook(path, value) => {
+            edit::set(text, path, value).ok_or("the value does not stand on a line of its own in the playbook")
+        }
+        Wish::Settings(table, values) => {
+            let table: Vec<&str> = table.iter().map(String::as_str).collect();
+            values.iter().try_fold(text.to_owned(), |text, (key, value)| {
+                settings::set(&text, &table, key, value).ok_or("the configuration cannot be read")
+            })
+        }
+        Wish::NeverTouch(network, why) => {
+            settings::protect(text, *network, why).ok_or("the configuration cannot be read")
+        }
+    }
 }
 
 /// Whether a file among the changes has a name that a review gives: `01-never-touch.diff`.
@@ -174,7 +249,7 @@ fn make(
     today: &[Compiled],
 ) -> Result<Option<Made>, &'static str> {
     match &reason.wish {
-        Wish::Playbook(path, value) => {
+        Wish::Playbook(..) => {
             let hash = recorded.detail.incident.playbook_hash;
             let source = texts
                 .files()
@@ -186,8 +261,7 @@ fn make(
                 .playbook(name)
                 .ok_or("the name of the file would need quotes in a diff")?
                 .clone();
-            let text = edit::set(&subject.text, path, value)
-                .ok_or("the value does not stand on a line of its own in the playbook")?;
+            let text = rewritten(&reason.wish, &subject.text)?;
             let programs = changed_alone(texts, name, &text, before, config)?;
             let candidate = reason.unjudged.is_none().then(|| Candidate {
                 programs,
@@ -201,23 +275,20 @@ fn make(
                 reason,
             }))
         }
-        Wish::Settings(table, values) => {
+        Wish::Settings(table, _) => {
             let subject = configuration(subjects)?;
-            let table: Vec<&str> = table.iter().map(String::as_str).collect();
-            let mut text = subject.text.clone();
-            for (key, value) in values {
-                text = settings::set(&text, &table, key, value).ok_or("the configuration cannot be read")?;
-            }
+            let text = rewritten(&reason.wish, &subject.text)?;
             let changed = config_of(&text)?;
             // What was configured otherwise since is no longer what was too little then.
-            if let (["limits"], Some(policy)) = (&table[..], &recorded.policy)
+            if let ([table], Some(policy)) = (&table[..], &recorded.policy)
+                && table == "limits"
                 && staunch_model::Limits::from(config.limits) != policy.limits
             {
                 return Err("the limits are others at present than those of the record");
             }
             configured(reason, subject, text, changed, today)
         }
-        Wish::NeverTouch(network, why) => {
+        Wish::NeverTouch(network, _) => {
             let subject = configuration(subjects)?;
             if config
                 .never_touch
@@ -227,7 +298,7 @@ fn make(
             {
                 return Ok(None);
             }
-            let text = settings::protect(&subject.text, *network, why).ok_or("the configuration cannot be read")?;
+            let text = rewritten(&reason.wish, &subject.text)?;
             let changed = config_of(&text)?;
             if changed.never_touch.networks.len() != config.never_touch.networks.len() + 1 {
                 return Err("the networks that are never touched do not stand where one more could be added");
@@ -345,6 +416,12 @@ fn told(suggested: &Suggested, made: &Made, config: &Config) -> String {
     }
     blocks.push(Block::Heading("To take it"));
     blocks.push(Block::Text(how_to_take(made, config)));
+    if !suggested.after.is_empty() {
+        blocks.push(Block::Text(format!(
+            "Its lines stand beside those of other changes of the file. Apply these before it, in this order: {}",
+            suggested.after.join(", ")
+        )));
+    }
     let mut text = page::markdown(&suggested.title, &blocks);
     // Writing into a string cannot fail.
     let _ = write!(
@@ -442,4 +519,39 @@ pub(super) fn blocks(all: &[Suggested]) -> Vec<Block> {
                 .collect(),
         ),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_beyond_the_bound_are_asked_about() {
+        let reason = |at: usize| Reason {
+            slug: "job-timeout",
+            title: format!("Let the job j{at} run"),
+            because: Vec::new(),
+            wish: Wish::Settings(vec!["jobs".into()], Vec::new()),
+            unjudged: None,
+            guessed: None,
+        };
+        for (count, left_out) in [
+            (CHANGES_MAX, None),
+            (
+                CHANGES_MAX + 2,
+                Some(
+                    "What else is to be changed? The record gives 22 reasons; the first 20 became changes. Left out: Let the \
+                     job j20 run; Let the job j21 run.",
+                ),
+            ),
+        ] {
+            let mut questions = Vec::new();
+            let kept = bounded((0..count).map(reason).collect(), &mut questions);
+            assert_eq!(kept.len(), CHANGES_MAX);
+            assert_eq!(
+                questions.iter().map(String::as_str).collect::<Vec<_>>(),
+                Vec::from_iter(left_out)
+            );
+        }
+    }
 }

@@ -1,20 +1,24 @@
 //! What the journal holds of one incident, and what it leaves open.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use staunch_model::{
     Cause, Change, Event, IncidentId, Input, InstallationId, Policy, Record, Span, StateKind, Timestamp, TransactionId,
+    WatchId,
 };
 use staunch_ports::Lsn;
 use staunch_server::dto::{IncidentDetail, TransactionRow};
 use staunch_store::ReadOnlyJournal;
-use staunch_store::index::{Index, IndexError, IndexReader, TransactionFilter};
+use staunch_store::index::{IncidentFilter, Index, IndexError, IndexReader, TransactionFilter};
 
+use crate::commands::evidence::parts::MissedParts;
+use crate::commands::incident::timeline::{Beside, waits};
 use crate::commands::{each_frame, open_fault};
 use crate::config::Config;
 use crate::exit::{Exit, Fault};
+use crate::wiring;
 
 /// Events that are kept for the test.
 const EVENTS_MAX: usize = 100;
@@ -38,7 +42,20 @@ pub(super) struct Recorded {
     pub(super) frames: BTreeSet<Lsn>,
     /// Targets of it that were contained again after a lease of theirs had ended.
     pub(super) returns: Vec<Return>,
+    /// What health signals said to its watches, in order.
+    pub(super) readings: Vec<Reading>,
+    /// What was missed of its evidence, and incidents whose evidence its acts may have waited for.
+    pub(super) beside: Beside,
     installation: InstallationId,
+}
+
+/// What a health signal said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Reading {
+    pub(super) at: Timestamp,
+    pub(super) signal: Box<str>,
+    /// `None` when it could not be read.
+    pub(super) healthy: Option<bool>,
 }
 
 /// A target whose lease ended, and which was contained again.
@@ -67,6 +84,8 @@ pub(super) fn read(config: &Config, id: IncidentId) -> Result<Recorded, Fault> {
     let mut events: Vec<Arc<Event>> = Vec::new();
     let mut bytes = 0;
     let mut frames = BTreeSet::new();
+    let mut watches: BTreeMap<WatchId, Box<str>> = BTreeMap::new();
+    let mut readings = Vec::new();
     each_frame(&journal, &mut |step| {
         match &step.frame.input {
             Input::Policy(it) => {
@@ -80,8 +99,19 @@ pub(super) fn read(config: &Config, id: IncidentId) -> Result<Recorded, Fault> {
             _ => {}
         }
         for record in &step.frame.records {
-            if let Record::ModeSet { mode } = record {
-                mode_set = Some(*mode);
+            match record {
+                Record::ModeSet { mode } => mode_set = Some(*mode),
+                Record::WatchPlanned {
+                    watch, incident, plan, ..
+                } if *incident == id => {
+                    watches.insert(*watch, plan.signal.clone());
+                }
+                Record::WatchRead { watch, result, .. } => readings.extend(watches.get(watch).map(|signal| Reading {
+                    at: step.now,
+                    signal: signal.clone(),
+                    healthy: result.as_ref().ok().map(|it| it.healthy),
+                })),
+                _ => {}
             }
             let is_first = matches!(record, Record::IncidentOpened { incident, .. } if *incident == id);
             let is_further = matches!(record, Record::EventJoined { incident } if *incident == id);
@@ -114,14 +144,48 @@ pub(super) fn read(config: &Config, id: IncidentId) -> Result<Recorded, Fault> {
             .hint("`staunch incident list` shows those that there are; --data-dir names another data directory"));
     };
     let returns = returns(&reader, &detail).map_err(unanswered)?;
+    let beside = Beside {
+        missed: missed(config, &detail),
+        others: others(&reader, &detail).map_err(unanswered)?,
+    };
     Ok(Recorded {
         detail,
         events,
         policy: held,
         frames,
         returns,
+        readings,
+        beside,
         installation,
     })
+}
+
+/// What was missed of the evidence of `detail`, by the vault of the configuration.
+fn missed(config: &Config, detail: &IncidentDetail) -> MissedParts {
+    let folder = config.evidence_dir();
+    if detail.evidence.iter().all(|it| it.sealed_at.is_none()) {
+        return MissedParts::default();
+    }
+    match folder.join(wiring::VAULT).metadata() {
+        Ok(_) => MissedParts::in_folder(&folder, detail.incident.id, &detail.evidence),
+        Err(error) => MissedParts::unknown(&format!("cannot look into {}: {error}", folder.display())),
+    }
+}
+
+/// The incidents whose evidence the acts of `detail` may have waited for.
+fn others(reader: &IndexReader, detail: &IncidentDetail) -> Result<Vec<IncidentDetail>, IndexError> {
+    let Some(since) = waits::since(detail) else {
+        return Ok(Vec::new());
+    };
+    let filter = IncidentFilter {
+        since: Some(since),
+        ..IncidentFilter::default()
+    };
+    let mut others = Vec::new();
+    for id in waits::candidates(detail, &reader.incidents(&filter)?) {
+        others.extend(reader.incident(id)?);
+    }
+    Ok(others)
 }
 
 /// The targets of `detail` that were contained again, here or before or after, within the window after a lease had ended.
@@ -205,6 +269,21 @@ impl Leased {
 }
 
 impl Recorded {
+    /// One of which nothing else is recorded.
+    #[cfg(test)]
+    pub(super) fn of(detail: IncidentDetail) -> Self {
+        Self {
+            detail,
+            events: Vec::new(),
+            policy: None,
+            frames: BTreeSet::new(),
+            returns: Vec::new(),
+            readings: Vec::new(),
+            beside: Beside::default(),
+            installation: InstallationId::default(),
+        }
+    }
+
     pub(super) const fn id(&self) -> IncidentId {
         self.detail.incident.id
     }
@@ -257,6 +336,17 @@ impl Recorded {
                     it.id, it.kind
                 ));
             }
+        }
+        for it in &self.beside.missed.all {
+            all.push(format!(
+                "What would {} of {} have shown? It was missed: {}.",
+                it.name, it.evidence, it.why
+            ));
+        }
+        if let Some(why) = &self.beside.missed.unknown {
+            all.push(format!(
+                "Was a part of the sealed evidence missed? It is not known: {why}."
+            ));
         }
         for it in &detail.transactions {
             let why = it.reason.as_deref().unwrap_or("no reason is recorded");

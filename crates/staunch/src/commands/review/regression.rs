@@ -3,7 +3,7 @@
 //! The test is run when it is written. What the simulator does not repeat, because it depended on something that no test can
 //! say, is taken out and becomes a question; it is never bent until it passes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
 use std::net::IpAddr;
@@ -11,7 +11,7 @@ use std::path::Path;
 
 use ipnet::IpNet;
 use staunch_model::{
-    Command, Fact, GuardName, ReleaseScope, StateKind, Timestamp, TrafficShare, TransactionId, Verdict,
+    Command, Fact, GuardName, Record, ReleaseScope, StateKind, Timestamp, TrafficShare, TransactionId, Verdict, WatchId,
 };
 use staunch_playbook::{SNIPPETS_FILE, compile_source};
 use staunch_server::dto::TransactionRow;
@@ -73,10 +73,11 @@ pub(super) fn write(
     if let Some(snippets) = &snippets {
         folder.write(&format!("tests/{SNIPPETS_FILE}"), snippets.as_bytes())?;
     }
-    let mut claims = claims(recorded);
-    // Every pass takes at least one claim out.
+    let mut until = None;
+    let mut claims = claims(recorded, until);
+    // Every pass takes at least one claim out, or all recoveries.
     while !claims.is_empty() {
-        let (head, first_line) = head(recorded, stem, &events);
+        let (head, first_line) = head(recorded, stem, &events, until);
         let lines: String = claims.iter().map(|it| format!("      - {it}\n")).collect();
         let text = format!("{head}{lines}");
         folder.write(&file, text.as_bytes())?;
@@ -98,6 +99,22 @@ pub(super) fn write(
                 stem: stem.to_owned(),
                 snippets,
             }));
+        }
+        if let Some(violation) = &result.violation {
+            // An act beside another one at the same target is more than the simulated world has.
+            until = until.xor(recovered_at(recorded));
+            let (what, then) = match until {
+                Some(_) => ("the recovery", ", so the test ends before it"),
+                None => ("this incident", ""),
+            };
+            questions.push(format!(
+                "How is {what} to be tested? The simulated world cannot play it{then}: {violation}."
+            ));
+            if until.is_none() {
+                break;
+            }
+            claims = self::claims(recorded, until);
+            continue;
         }
         let mut untrue: Vec<usize> = result
             .differences
@@ -208,8 +225,16 @@ fn events(recorded: &Recorded) -> Option<String> {
     (!recorded.events.is_empty()).then_some(text)
 }
 
-/// All but the expectations, and the line on which the first of those is.
-fn head(recorded: &Recorded, stem: &str, events: &str) -> (String, usize) {
+/// When a person first recovered.
+fn recovered_at(recorded: &Recorded) -> Option<Timestamp> {
+    let commands = recorded.detail.commands.iter().filter(|it| it.refused.is_none());
+    let mut recovers =
+        commands.filter(|it| matches!(serde_json::from_value(it.command.clone()), Ok(Command::Recover(_))));
+    recovers.next().map(|it| it.at)
+}
+
+/// All but the expectations, and the line on which the first of those is. What happened from `until` on is left out.
+fn head(recorded: &Recorded, stem: &str, events: &str, until: Option<Timestamp>) -> (String, usize) {
     let id = recorded.id();
     let mut text = format!(
         "# What {id} was, as a test: its events, and what is recorded of them. Written by `staunch review`.\n\
@@ -217,16 +242,13 @@ fn head(recorded: &Recorded, stem: &str, events: &str) -> (String, usize) {
         start(recorded)
     );
     text.push_str(&context(recorded));
-    let risks = recorded.detail.transactions.iter().find_map(|it| it.judgement.as_ref());
-    if let Some(judgement) = risks {
-        let _ = writeln!(
-            text,
-            "    world: {{ risk: {} }}",
-            format!("{:?}", judgement.risk).to_lowercase()
-        );
+    let world = world(recorded);
+    if !world.is_empty() {
+        let _ = writeln!(text, "    world: {{ {} }}", world.join(", "));
     }
     text.push_str("    events:\n");
-    for (at, event) in recorded.events.iter().enumerate() {
+    let told = recorded.events.iter().enumerate();
+    for (at, event) in told.filter(|(_, it)| until.is_none_or(|until| it.received < until)) {
         let _ = writeln!(
             text,
             "      - {{ at: {}ms, event: event{} }}",
@@ -234,7 +256,7 @@ fn head(recorded: &Recorded, stem: &str, events: &str) -> (String, usize) {
             at + 1
         );
     }
-    let happens = happens(recorded);
+    let happens = happens(recorded, until);
     if !happens.is_empty() {
         text.push_str("    happens:\n");
         happens.iter().for_each(|it| {
@@ -244,6 +266,34 @@ fn head(recorded: &Recorded, stem: &str, events: &str) -> (String, usize) {
     text.push_str("    expect:\n");
     let line = text.lines().count() + 1;
     (text, line)
+}
+
+/// How the enforcement point and the health signals were at the start.
+fn world(recorded: &Recorded) -> Vec<String> {
+    let mut world = Vec::new();
+    let risks = recorded.detail.transactions.iter().find_map(|it| it.judgement.as_ref());
+    if let Some(judgement) = risks {
+        world.push(format!("risk: {}", format!("{:?}", judgement.risk).to_lowercase()));
+    }
+    let mut first: BTreeMap<&str, Option<bool>> = BTreeMap::new();
+    for it in &recorded.readings {
+        first.entry(&it.signal).or_insert(it.healthy);
+    }
+    let others = first.iter().filter(|(_, healthy)| **healthy != Some(true));
+    let others: Vec<String> = others.map(|(signal, healthy)| says(signal, *healthy)).collect();
+    if !others.is_empty() {
+        world.push(format!("signals: {{ {} }}", others.join(", ")));
+    }
+    world
+}
+
+fn says(signal: &str, healthy: Option<bool>) -> String {
+    let word = match healthy {
+        Some(true) => "healthy",
+        Some(false) => "unhealthy",
+        None => "unreadable",
+    };
+    format!("{}: {word}", quoted(signal))
 }
 
 fn start(recorded: &Recorded) -> Timestamp {
@@ -311,13 +361,13 @@ fn share_of(share: &Fact<TrafficShare>) -> String {
     }
 }
 
-/// What people did, as far as a test can say it.
-fn happens(recorded: &Recorded) -> Vec<String> {
-    let target = |id: TransactionId| {
-        let rows = &recorded.detail.transactions;
-        rows.iter().find(|it| it.id == id).and_then(testable)
-    };
-    let mut all = Vec::new();
+/// What people did and health signals said, as far as a test can say it, by time.
+fn happens(recorded: &Recorded, until: Option<Timestamp>) -> Vec<String> {
+    let rows = &recorded.detail.transactions;
+    let target = |id: TransactionId| rows.iter().find(|it| it.id == id).and_then(testable);
+    // Who recovers in a test names a target of the incident.
+    let any = || rows.iter().find_map(testable);
+    let mut all: Vec<(u64, String)> = signals(recorded);
     for it in recorded.detail.commands.iter().filter(|it| it.refused.is_none()) {
         let Ok(command) = serde_json::from_value::<Command>(it.command.clone()) else {
             continue;
@@ -327,14 +377,33 @@ fn happens(recorded: &Recorded) -> Vec<String> {
             Command::Deny(id) => ("deny", target(id).into_iter().collect()),
             Command::Release(ReleaseScope::Transaction(id)) => ("release", target(id).into_iter().collect()),
             Command::Release(_) => ("release", it.affected.iter().filter_map(|id| target(*id)).collect()),
+            Command::Recover(_) => ("recover", any().into_iter().collect()),
+            Command::StopRecovery(_) => ("stop recovery of", any().into_iter().collect()),
             _ => continue,
         };
         let at = offset(recorded, it.at);
-        all.extend(
-            targets
-                .iter()
-                .map(|target| format!("{{ at: {at}ms, operator: {} }}", quoted(&format!("{verb} {target}")))),
-        );
+        let operator = |target: &String| format!("operator: {}", quoted(&format!("{verb} {target}")));
+        all.extend(targets.iter().map(|target| (at, operator(target))));
+    }
+    all.sort_by_key(|(at, _)| *at);
+    all.into_iter()
+        .filter(|(at, _)| until.is_none_or(|until| *at < offset(recorded, until)))
+        .map(|(at, what)| format!("{{ at: {at}ms, {what} }}"))
+        .collect()
+}
+
+/// When health signals began to say something else: halfway between two readings, because nobody knows it better.
+fn signals(recorded: &Recorded) -> Vec<(u64, String)> {
+    let mut last: BTreeMap<&str, (u64, Option<bool>)> = BTreeMap::new();
+    let mut all = Vec::new();
+    for it in &recorded.readings {
+        let at = offset(recorded, it.at);
+        if let Some((before, said)) = last.insert(&it.signal, (at, it.healthy))
+            && said != it.healthy
+        {
+            let signal = format!("signals: {{ {} }}", says(&it.signal, it.healthy));
+            all.push((before + at.saturating_sub(before) / 2, signal));
+        }
     }
     all
 }
@@ -352,11 +421,22 @@ fn testable(it: &TransactionRow) -> Option<String> {
     (is_address || is_named).then(|| text.clone())
 }
 
-/// What is recorded, a line each, by time.
-fn claims(recorded: &Recorded) -> Vec<String> {
+/// When it is looked whether what was recorded at `at` is so: a while after it, and before the next thing happens.
+fn look_after(recorded: &Recorded, at: Timestamp) -> u64 {
+    let detail = &recorded.detail;
+    let planned = detail.transactions.iter().map(|it| it.created);
+    let commands = detail.commands.iter().map(|it| it.at);
+    let events = recorded.events.iter().map(|it| it.received);
+    let next = planned.chain(commands).chain(events).filter(|it| *it > at).min();
+    let half = next.map_or(LOOK_AFTER_MS, |next| next.since(at).as_micros() / 2_000);
+    offset(recorded, at) + half.min(LOOK_AFTER_MS)
+}
+
+/// What is recorded, a line each, by time; of what was before `until`.
+fn claims(recorded: &Recorded, until: Option<Timestamp>) -> Vec<String> {
     let mut claims: Vec<(u64, String)> = Vec::new();
     let last = recorded.events.last().map_or(0, |it| offset(recorded, it.received));
-    let after = |at: Timestamp| offset(recorded, at) + LOOK_AFTER_MS;
+    let after = |at: Timestamp| look_after(recorded, at);
     let all = recorded.detail.incident.events == recorded.events.len() as u64;
     if all {
         let joined = recorded.detail.incident.events.saturating_sub(1);
@@ -402,14 +482,40 @@ fn claims(recorded: &Recorded) -> Vec<String> {
         }
     }
     in_force.sort();
+    // Who is contained again keeps the place of the first time.
+    let mut known = BTreeSet::new();
+    in_force.retain(|(_, target)| known.insert(target.clone()));
     if in_force.len() > 1 {
         let order: Vec<String> = in_force.iter().map(|(_, target)| quoted(target)).collect();
         let at = in_force.last().map_or(last, |(at, _)| offset(recorded, *at));
         claims.push((at + LOOK_AFTER_MS, format!("order: [{}]", order.join(", "))));
     }
+    claims.extend(watched(recorded));
+    claims.retain(|(at, _)| until.is_none_or(|until| *at < offset(recorded, until)));
     claims.sort();
     claims
         .into_iter()
         .map(|(at, claim)| format!("{{ at: {at}ms, {claim} }}"))
         .collect()
+}
+
+/// How watches and recoveries ended.
+fn watched(recorded: &Recorded) -> Vec<(u64, String)> {
+    let mut signals: BTreeMap<WatchId, Box<str>> = BTreeMap::new();
+    let mut claims = Vec::new();
+    for entry in &recorded.detail.timeline {
+        let look = look_after(recorded, entry.at);
+        match serde_json::from_value(entry.detail.clone()) {
+            Ok(Record::WatchPlanned { watch, plan, .. }) => {
+                signals.insert(watch, plan.signal);
+            }
+            Ok(Record::WatchEnded { watch, verdict, .. }) => claims.extend(signals.get(&watch).map(|signal| {
+                let claim = format!("watches: {{ {}: {} }}", quoted(signal), verdict.name());
+                (look, claim)
+            })),
+            Ok(Record::RecoveryEnded { end, .. }) => claims.push((look, format!("recovery: {}", end.name()))),
+            _ => {}
+        }
+    }
+    claims
 }

@@ -41,9 +41,10 @@ pub(super) fn blocks(recorded: &Recorded, changes: &[Suggested], questions: &[St
     let incident = &detail.incident;
     let when = |at: Option<Timestamp>| at.map_or_else(|| "-".to_owned(), |at| at.to_string());
     let or = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
-    let outcome = incident
-        .outcome
-        .map_or_else(|| "not settled".to_owned(), |it| it.to_string());
+    let outcome = match incident.outcome {
+        Some(_) => crate::commands::incident::outcome_of(incident),
+        None => "not settled".to_owned(),
+    };
     let mut blocks = vec![Block::Text(
         "The tables hold what is recorded. Everything under a question is for people to write. The page timeline.html has \
          the picture."
@@ -122,7 +123,10 @@ pub(super) fn blocks(recorded: &Recorded, changes: &[Suggested], questions: &[St
             &detail.evidence,
             |it| {
                 let why = it.why.as_deref().unwrap_or("no reason is recorded");
-                let degraded = it.missed_at.map(|at| format!("missed at {at}: {why}"));
+                let late = it.missed_at.map(|at| format!("missed at {at}: {why}"));
+                let parts = recorded.beside.missed.words(it.id);
+                let degraded: Vec<String> = late.into_iter().chain(parts).collect();
+                let degraded = Some(degraded.join("; ")).filter(|it| !it.is_empty());
                 [
                     it.id.to_string(),
                     it.kind.to_string(),

@@ -188,7 +188,8 @@ pub(super) fn read(
 }
 
 impl Further {
-    /// Reads a log. What is in the inner result is why it says nothing: nobody knows its format, or it is empty.
+    /// Reads a log. What is in the inner result is why it says nothing: its bytes cannot be had, nobody knows its format, or it
+    /// is empty.
     fn log(
         &mut self,
         log: &LogFile,
@@ -220,46 +221,43 @@ impl Further {
             guessed: log.format.is_none(),
             ..LogRead::default()
         };
-        let before = self.found.len();
-        if let Err(error) = self.lines(&mut from, log.format, (name, Lane::Log), args, interest, &mut read) {
-            let fault = |exit| Fault::doing(exit, format!("cannot read the log {shown}"), &error);
-            let named = format!("name its format, as in log={shown}; formats: {}", formats());
-            let nothing = match error {
-                logs::ReadError::Unknown => Some(fault(Exit::Usage).hint(named)),
-                logs::ReadError::Empty => Some(fault(Exit::Usage).hint("name a log that has lines")),
-                _ => None,
-            };
-            if let Some(fault) = nothing {
-                let hint = match error {
-                    logs::ReadError::Unknown => format!("; name it, as in log={shown}"),
-                    _ => String::new(),
-                };
-                read.failed = Some(format!("{error}{hint}"));
-                self.tells.logs.push(read);
-                return Ok(Err(fault));
-            }
-            let known = read.shown + read.outside + read.unrelated + read.only_attacked + read.left_out;
-            if known == 0 {
-                return Err(match error {
-                    logs::ReadError::TooLarge => {
-                        fault(Exit::Failed).hint("a part of a large document can be cut out with jq")
-                    }
-                    _ => fault(Exit::Failed).hint("name a file with a log"),
-                });
-            }
+        let Err(error) = self.lines(&mut from, log.format, (name, Lane::Log), args, interest, &mut read) else {
+            self.tells.logs.push(read);
+            return Ok(Ok(()));
+        };
+        let fault = |exit| Fault::doing(exit, format!("cannot read the log {shown}"), &error);
+        let why = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+        let why = Printable(&why).to_string();
+        let (failed, result) = match &error {
             // What it says up to there is worth having.
-            read.tally.items = known;
-            read.tally.facts = known;
-            read.format = self
-                .found
-                .get(before)
-                .and_then(|it| format_of(&it.entry))
-                .or(read.format);
-            let why = error.source().map_or_else(|| error.to_string(), ToString::to_string);
-            read.failed = Some(format!("broken off: {}", Printable(&why)));
-        }
+            logs::ReadError::BrokenOff { format, tally, .. } if tally.items > 0 => {
+                read.format = Some(format.name());
+                read.tally = tally.clone();
+                (format!("read up to entry {}: {why}", tally.items), Ok(()))
+            }
+            logs::ReadError::Io(_) | logs::ReadError::BrokenOff { .. } => {
+                let fault = fault(Exit::Failed).hint("name a file with a log");
+                (why, Err(fault))
+            }
+            logs::ReadError::Unknown => {
+                let named = format!("name its format, as in log={shown}; formats: {}", formats());
+                (
+                    format!("{error}; name it, as in log={shown}"),
+                    Err(fault(Exit::Usage).hint(named)),
+                )
+            }
+            logs::ReadError::Empty => {
+                let fault = fault(Exit::Usage).hint("name a log that has lines");
+                (error.to_string(), Err(fault))
+            }
+            logs::ReadError::TooLarge => {
+                let fault = fault(Exit::Failed).hint("a part of a large document can be cut out with jq");
+                (error.to_string(), Err(fault))
+            }
+        };
+        read.failed = Some(failed);
         self.tells.logs.push(read);
-        Ok(Ok(()))
+        Ok(result)
     }
 
     /// Reads one log, wherever its bytes are from.
@@ -281,6 +279,7 @@ impl Further {
         let (format, tally) = logs::read(unpacked.reader(), format, around, &mut |fact| {
             let at = corrected(fact.time, &args.clock, fact.format.name());
             let about = interest.about(&fact.parties);
+            let mentioned = interest.mentioned(&fact.parties);
             if !interest.is_within(at) {
                 read.outside += 1;
             } else if about == About::Others {
@@ -292,7 +291,11 @@ impl Further {
             } else {
                 read.shown += 1;
                 let rank = rank(args, fact.format.name(), FIRST_OF_LOGS + place(fact.format));
-                let entry = entry(fact, at, lane, name);
+                let mut entry = entry(fact, at, lane, name);
+                // One that is there for an address that its words do not have would leave people asking.
+                if let Some(ip) = mentioned.filter(|ip| !entry.what.contains(&ip.to_string())) {
+                    entry.what.push_str(&format!(" (names {ip})"));
+                }
                 self.found.push(Found { entry, origin, rank });
             }
         })?;
@@ -334,12 +337,6 @@ fn clock_of<'c>(clocks: &'c mut Vec<Clock>, system: &str) -> &'c mut Clock {
         clocks.len() - 1
     });
     &mut clocks[at]
-}
-
-/// The format that an entry is of.
-fn format_of(entry: &Entry) -> Option<&'static str> {
-    let format: Format = entry.system.as_deref()?.parse().ok()?;
-    Some(format.name())
 }
 
 fn place(format: Format) -> usize {

@@ -3,6 +3,7 @@
 use staunch_model::Printable;
 
 use super::{Basis, Lane, Timeline, short, signed};
+use crate::commands::evidence::lines;
 use crate::commands::incident::state_of;
 use crate::output::{Output, Tone, day_and_time, wrap};
 
@@ -15,7 +16,7 @@ pub(super) fn text(output: &Output, timeline: &Timeline<'_>) -> String {
     let mut text = format!("{}  {}\n", output.paint(Tone::Strong, &title), Printable(&it.playbook));
     for measure in timeline.measures.named() {
         let took = measure.took_us.map_or_else(|| "-".to_owned(), short);
-        text.push_str(&format!("  {:<26}{took}\n", measure.label));
+        text.push_str(&format!("  {:<13}{took:<10}  {}\n", measure.name, measure.label));
     }
     for clock in &timeline.clocks {
         text.push_str(&format!("  {:<24}  {}\n", clock.system, wrap(&clock.words(), 28)));
@@ -57,7 +58,7 @@ pub(super) fn text(output: &Output, timeline: &Timeline<'_>) -> String {
         };
         let lane = output.paint(tone, &format!("{lane:<8}"));
         let mark = entry.basis.mark();
-        let what = wrap(&entry.sentence(&day), INDENT);
+        let what = lines(&entry.sentence(&day), INDENT);
         text.push_str(&format!("  {time:<12}  {elapsed:>9}  {lane} {mark} {what}\n"));
     }
     text

@@ -479,6 +479,8 @@ fn rounded(span: Span) -> Span {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -500,6 +502,47 @@ mod tests {
             "",
         ] {
             assert!(!is_benign(reason), "{reason}");
+        }
+    }
+
+    #[test]
+    fn addresses_beyond_the_bound_that_were_released_as_benign_are_asked_about() {
+        let noon = "2026-11-25T12:00:00Z";
+        let transaction = |id: usize| {
+            json!({"id": format!("TX-{id}"), "incident": "INC-7", "step": 0, "kind": "block-ip",
+                "target": format!("203.0.113.{id}"), "state": "released", "reason": null, "mode": "enforce", "lease": "10m",
+                "lease_until": null, "created": noon, "updated": noon, "in_force_at": noon, "released_at": noon,
+                "approved_by": null, "approval_expires": null, "judgement": null})
+        };
+        let detail = |count: usize| {
+            let ids: Vec<String> = (1..=count).map(|id| format!("TX-{id}")).collect();
+            let detail = json!({
+                "incident": {"id": "INC-7", "playbook": "p", "playbook_hash": "00".repeat(32), "key": "k", "status": "closed",
+                    "opened": noon, "closed": noon, "outcome": "contained", "events": 1, "system": "suricata",
+                    "signature": "x", "severity": "high", "source": null, "destination": null},
+                "transactions": (1..=count).map(transaction).collect::<Vec<_>>(),
+                "commands": [{"lsn": 9, "at": noon, "by": "ann", "from": "127.0.0.1", "reason": "benign",
+                    "command": {"release": {"incident": "INC-7"}}, "affected": ids, "refused": null}],
+                "evidence": [], "events": [], "timeline": [], "timeline_count": 0,
+            });
+            Recorded::of(serde_json::from_value(detail).expect("it is a detail"))
+        };
+        let config = crate::config::parse("").expect("nothing is configured");
+        for (count, left_out) in [
+            (PROTECTED_MAX, None),
+            (
+                PROTECTED_MAX + 2,
+                Some(
+                    "Are these never to be touched either? They were released likewise, and 5 became changes: 203.0.113.6, \
+                     203.0.113.7.",
+                ),
+            ),
+        ] {
+            let mut questions = Vec::new();
+            let reasons = all(&detail(count), None, &config, &mut questions);
+            assert_eq!(reasons.len(), PROTECTED_MAX, "{reasons:?}");
+            assert_eq!(questions.first().map(String::as_str), left_out);
+            assert_eq!(questions.len(), usize::from(left_out.is_some()), "{questions:?}");
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Never writes what it tries, and never takes a diff that was edited for the one that was written.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use staunch_playbook::{Severity, limits};
@@ -38,20 +39,40 @@ pub(in crate::commands::review) fn run(dir: &Path, config: &Config) -> Result<Ve
         config,
     };
     let mut all = Vec::new();
+    let mut read_diffs = Vec::new();
     for path in diffs {
         let name = path.strip_prefix(dir).unwrap_or(&path).display().to_string();
-        let result = match (&index, Patch::read(&read(&path)?)) {
-            (Err(why), _) => Err(why.clone()),
-            (_, Err(why)) => Err(why),
+        match (&index, Patch::read(&read(&path)?)) {
+            (Err(why), _) => all.push((path, Err(why.clone()))),
+            (_, Err(why)) => all.push((path, Err(why))),
             (Ok(index), Ok(patch)) => {
                 let suggested = index.iter().find(|it| it.diff == name);
-                let expected = suggested.and_then(|it| it.changes_expectations.as_deref());
-                present.check(&patch, expected.unwrap_or_default())?
+                let expected = suggested.and_then(|it| it.changes_expectations.clone());
+                read_diffs.push(Diff {
+                    path,
+                    name,
+                    patch,
+                    expected: expected.unwrap_or_default(),
+                });
             }
-        };
-        all.push((path, result));
+        }
     }
+    let applied = present.applied(&read_diffs);
+    for (at, diff) in read_diffs.iter().enumerate() {
+        all.push((diff.path.clone(), present.check(&read_diffs, &applied, at)?));
+    }
+    all.sort_by(|one, other| one.0.cmp(&other.0));
     Ok(all)
+}
+
+/// A diff of the review.
+struct Diff {
+    path: PathBuf,
+    /// Its name in the folder.
+    name: String,
+    patch: Patch,
+    /// Expectations of the incident's test that do not hold with it.
+    expected: Vec<String>,
 }
 
 /// What was written of the changes; nothing when there is no such file.
@@ -75,32 +96,73 @@ struct Present<'c> {
 }
 
 impl Present<'_> {
-    fn check(&self, patch: &Patch, expected: &[String]) -> Result<Result<String, String>, Fault> {
+    /// Which of `diffs` are applied. Each was made with those of its file before it applied, so that the last is taken back
+    /// first.
+    fn applied(&self, diffs: &[Diff]) -> Vec<bool> {
+        let mut applied = vec![false; diffs.len()];
+        let mut texts: BTreeMap<&str, String> = BTreeMap::new();
+        for (at, Diff { patch, .. }) in diffs.iter().enumerate().rev() {
+            let file = patch.file.as_str();
+            let Some(subject) = self.subjects.named(file) else {
+                continue;
+            };
+            let text = texts.entry(file).or_insert_with(|| subject.text.clone());
+            if let (false, Applied::To(before)) = (leads_on(patch, &subject.text), patch.take_back(text)) {
+                applied[at] = true;
+                *text = before;
+            }
+        }
+        applied
+    }
+
+    /// Tries one of `diffs` alone, else behind those of its file before it.
+    fn check(&self, diffs: &[Diff], applied: &[bool], at: usize) -> Result<Result<String, String>, Fault> {
+        let Diff { patch, expected, .. } = &diffs[at];
         let file = &patch.file;
         let Some(subject) = self.subjects.named(file) else {
             return Ok(Err(format!(
                 "no configured playbook and no configuration is named {file}"
             )));
         };
-        let text = match patch.apply(&subject.text) {
-            Applied::To(text) => text,
+        if applied[at] {
+            return Ok(Ok(format!("already applied to {file}")));
+        }
+        let of_file = || diffs.iter().enumerate().filter(|(_, it)| it.patch.file == *file);
+        // What is taken already changes the test as well.
+        let taken = of_file().filter(|(other, _)| applied[*other]);
+        let mut expected: Vec<String> = taken
+            .flat_map(|(_, it)| &it.expected)
+            .chain(expected)
+            .cloned()
+            .collect();
+        let (text, behind) = match patch.apply(&subject.text) {
+            Applied::To(text) => (text, String::new()),
             Applied::Anywhere => return Ok(Err(format!("its lines stand in {file} more than once"))),
             Applied::Nowhere => {
-                return Ok(match patch.take_back(&subject.text) {
-                    Applied::To(_) => Ok(format!("already applied to {file}")),
-                    _ => Err(format!("it does not apply any more: {file} has other lines there")),
-                });
+                let mut text = subject.text.clone();
+                let mut names = Vec::new();
+                for (_, it) in of_file().filter(|(other, _)| *other < at && !applied[*other]) {
+                    if let Applied::To(after) = it.patch.apply(&text) {
+                        text = after;
+                        names.push(it.name.as_str());
+                        expected.extend_from_slice(&it.expected);
+                    }
+                }
+                match patch.apply(&text) {
+                    Applied::To(after) => (after, format!(" after {}", names.join(", "))),
+                    _ => return Ok(Err(format!("it does not apply any more: {file} has other lines there"))),
+                }
             }
         };
         match subject.known_as() {
             None => Ok(match config::parse(&text) {
-                Ok(_) => Ok(format!("it applies to {file}, which can be used with it")),
+                Ok(_) => Ok(format!("it applies to {file}{behind}, which can be used with it")),
                 Err(mistakes) => {
                     let what = mistakes.first().map_or("", |it| it.what.as_str());
                     Err(format!("{file} has a mistake with it: {what}"))
                 }
             }),
-            Some(name) => self.check_playbook(subject, name, &text, expected),
+            Some(name) => self.check_playbook(subject, name, (&text, &behind), &expected),
         }
     }
 
@@ -109,7 +171,7 @@ impl Present<'_> {
         &self,
         subject: &Subject,
         name: &str,
-        text: &str,
+        (text, behind): (&str, &str),
         expected: &[String],
     ) -> Result<Result<String, String>, Fault> {
         let file = &subject.file;
@@ -150,6 +212,10 @@ impl Present<'_> {
             (_, 1) => "one expectation of the test changes, as it says".to_owned(),
             (_, count) => format!("{count} expectations of the test change, as it says"),
         };
-        Ok(Ok(format!("it applies to {file}; {and}")))
+        Ok(Ok(format!("it applies to {file}{behind}; {and}")))
     }
+}
+
+fn leads_on(patch: &Patch, text: &str) -> bool {
+    matches!(patch.apply(text), Applied::To(_))
 }

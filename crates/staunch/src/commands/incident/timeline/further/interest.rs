@@ -145,16 +145,27 @@ impl Interest {
     pub(super) fn about(&self, parties: &Parties) -> About {
         let is_of_incident = self.window.all
             || parties.addresses.iter().any(|it| self.addresses.contains(it))
+            || self.mentioned(parties).is_some()
             || parties.pids.iter().any(|it| self.pids.contains(it))
             || parties.names.iter().any(|it| self.is_named(it))
             || parties.text.as_ref().is_some_and(|text| self.is_in(text));
         if is_of_incident {
             About::Incident
-        } else if parties.addresses.iter().any(|it| self.attacked.contains(it)) {
+        } else if parties
+            .addresses
+            .iter()
+            .chain(&parties.mentions)
+            .any(|it| self.attacked.contains(it))
+        {
             About::AttackedSide
         } else {
             About::Others
         }
+    }
+
+    /// The first address of the incident that stands anywhere in what is said.
+    pub(super) fn mentioned(&self, parties: &Parties) -> Option<IpAddr> {
+        parties.mentions.iter().find(|it| self.addresses.contains(it)).copied()
     }
 
     /// Whether `at` is beside an event of the incident.

@@ -126,7 +126,7 @@ impl Further {
                 // Only at the end of its bytes it is proved; what is unpacked may end before.
                 let proved = lines.and_then(|()| io::copy(&mut from, &mut io::sink()).map_err(ReadError::Io));
                 proved.map(drop).map_err(|error| match error {
-                    ReadError::Io(error) => error.to_string(),
+                    ReadError::Io(error) | ReadError::BrokenOff { source: error, .. } => error.to_string(),
                     other => other.to_string(),
                 })
             }
@@ -227,7 +227,7 @@ fn logins(facts: &Facts) -> Vec<Seen> {
                 addresses: it.from.map(|ip| ip.to_canonical()).into_iter().collect(),
                 names: vec![it.user.clone()],
                 pids: vec![it.pid],
-                text: None,
+                ..Parties::default()
             },
             what: Printable(&what).to_string(),
         }

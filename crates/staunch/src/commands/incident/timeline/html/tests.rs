@@ -6,7 +6,7 @@ use staunch_model::{Change, ContentHash, EvidenceId, EvidenceKind, EvidenceOptio
 use staunch_server::dto::{EventRow, IncidentDetail};
 
 use super::super::further::Further;
-use super::super::{Basis, csv, text, timeline};
+use super::super::{Basis, Beside, csv, text, timeline};
 use super::*;
 use crate::output::Output;
 
@@ -100,7 +100,7 @@ fn a_story_has_a_picture_a_table_measures_guards_and_clocks() {
     }
     detail.incident.source = Some("203.0.113.9".to_owned());
     detail.events[2].system = "zeek".to_owned();
-    let page = page(&timeline(&detail, Further::default()), None);
+    let page = page(&timeline(&detail, Further::default(), &Beside::default()), None);
     insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, { insta::assert_snapshot!("timeline", page) });
 }
 
@@ -111,9 +111,9 @@ fn nothing_of_an_attacker_is_markup_or_steers_what_shows_it() {
         "W\u{4e16}".repeat(25_000)
     );
     let detail = story(&hostile);
-    let page = page(&timeline(&detail, Further::default()), None);
+    let page = page(&timeline(&detail, Further::default(), &Beside::default()), None);
     assert!(page.len() < 100_000, "{} bytes", page.len());
-    let plain = super::page(&timeline(&story("plain"), Further::default()), None);
+    let plain = super::page(&timeline(&story("plain"), Further::default(), &Beside::default()), None);
     // As many of each element as without an attacker.
     for name in [
         "script", "title", "style", "svg", "text", "td", "tr", "g", "rect", "desc", "p", "summary",
@@ -139,7 +139,8 @@ fn nothing_of_an_attacker_is_markup_or_steers_what_shows_it() {
 #[test]
 fn measures_and_clocks_are_those_of_the_story() {
     let mut detail = story("x");
-    let it = timeline(&detail, Further::default());
+    let beside = Beside::default();
+    let it = timeline(&detail, Further::default(), &beside);
     let named: Vec<(&str, Option<u64>)> = it.measures.named().iter().map(|it| (it.name, it.took_us)).collect();
     let expect = [
         ("to detect", Some(100)),
@@ -150,6 +151,12 @@ fn measures_and_clocks_are_those_of_the_story() {
         ("to release", Some(598_200_000)),
     ];
     assert_eq!(named, expect);
+    // The same names everywhere.
+    let (shown, page) = (text(&Output::plain(), &it), page(&it, None));
+    for (name, _) in named {
+        assert!(shown.contains(&format!("\n  {name} ")), "{name}: {shown}");
+        assert!(page.contains(&format!(">{name}<")), "{name}");
+    }
     let clocks: Vec<(&str, Option<i64>)> = it
         .clocks
         .iter()
@@ -163,7 +170,8 @@ fn measures_and_clocks_are_those_of_the_story() {
     // What was missed is not known, though nothing more is awaited. A clock that is ahead has a sign.
     detail.evidence[0].missed_at = detail.evidence[0].sealed_at.take();
     detail.events[1].time = Some(detail.events[1].received + Span::from_secs(3));
-    let it = timeline(&detail, Further::default());
+    let beside = Beside::default();
+    let it = timeline(&detail, Further::default(), &beside);
     assert_eq!(it.measures.received_to_known_us, None);
     assert_eq!(it.clocks[1].offset_and_delay_us, Some(-3_000_000));
     let text = text(&Output::plain(), &it);
@@ -181,7 +189,8 @@ fn what_was_observed_is_told_from_what_was_inferred() {
     assert_eq!(Basis::of(&joined), Basis::Inferred);
 
     let detail = story("x");
-    let it = timeline(&detail, Further::default());
+    let beside = Beside::default();
+    let it = timeline(&detail, Further::default(), &beside);
     let rows = csv(&it.entries).expect("CSV");
     assert!(rows.contains(",suricata high: x,observed,suricata,,,\n"), "{rows}");
     assert!(
@@ -217,7 +226,7 @@ fn labels_of_twenty_entries_in_a_lane_touch_neither_each_other_nor_a_line() {
         "ET EXPLOIT Apache log4j RCE Attempt",
         "WWWWWWWWWWWWWWWWWWWWWWWW",
     ] {
-        let page = page(&timeline(&dense(words), Further::default()), None);
+        let page = page(&timeline(&dense(words), Further::default(), &Beside::default()), None);
         let number = |of: &str, name: &str| -> f64 {
             let (_, rest) = of.split_once(&format!("{name}=\"")).expect("it has one");
             rest.split('"')
