@@ -297,8 +297,8 @@ fn folder(named: Option<&Path>, data: &DataArgs) -> Result<PathBuf, Fault> {
 fn key(data: &DataArgs) -> Result<Exit, Fault> {
     let file = super::load(data)?.evidence_key_file();
     let text = read_bounded(&file, KEY_BYTES_MAX).map_err(|error| {
-        Fault::doing(Exit::NotFound, format!("cannot read {}", file.display()), &error)
-            .hint("a server writes it when it starts with `[evidence] enabled`")
+        let absent = "a server writes it when it starts with `[evidence] enabled`";
+        unreadable(&file, &error, absent)
     })?;
     print(&text)?;
     Ok(Exit::Ok)
@@ -306,13 +306,22 @@ fn key(data: &DataArgs) -> Result<Exit, Fault> {
 
 fn checkpoint(vault: Option<&Path>, data: &DataArgs) -> Result<Exit, Fault> {
     let file = folder(vault, data)?.join(wiring::LOG).join(CHECKPOINT);
-    let text = read_bounded(&file, NOTE_BYTES_MAX).map_err(|error| {
-        Fault::doing(Exit::NotFound, format!("cannot read {}", file.display()), &error)
-            .hint("a log without an entry has no checkpoint")
-    })?;
+    let text = read_bounded(&file, NOTE_BYTES_MAX)
+        .map_err(|error| unreadable(&file, &error, "a log without an entry has no checkpoint"))?;
     let lines: Vec<String> = text.lines().map(|line| Printable(line).to_string()).collect();
     print(&format!("{}\n", lines.join("\n")))?;
     Ok(Exit::Ok)
+}
+
+/// The fault of a file of the evidence that cannot be read; `absent` is the hint when it is not there.
+fn unreadable(file: &Path, error: &io::Error, absent: &str) -> Fault {
+    let (exit, hint) = match error.kind() {
+        io::ErrorKind::NotFound => (Exit::NotFound, absent),
+        io::ErrorKind::PermissionDenied => (Exit::Denied, "run it as the user of the server"),
+        _ => (Exit::Failed, "`staunch doctor` looks at the directory of the evidence"),
+    };
+    let shown = file.display().to_string();
+    Fault::doing(exit, format!("cannot read {}", Printable(&shown)), error).hint(hint)
 }
 
 fn incidents(vault: &DirVault, only: Option<IncidentId>) -> Result<Vec<IncidentId>, Fault> {
@@ -486,5 +495,23 @@ mod tests {
             sizes,
             ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "5.0 MiB", "3.0 GiB", "7.0 TiB"]
         );
+    }
+
+    #[test]
+    fn a_file_that_is_kept_from_who_asks_is_told_from_one_that_is_not_there() {
+        for (kind, exit, hint) in [
+            (io::ErrorKind::NotFound, Exit::NotFound, "hint: none was made"),
+            (
+                io::ErrorKind::PermissionDenied,
+                Exit::Denied,
+                "hint: run it as the user of the server",
+            ),
+            (io::ErrorKind::InvalidData, Exit::Failed, "hint: `staunch doctor`"),
+        ] {
+            let fault = unreadable(Path::new("key\u{1b}"), &kind.into(), "none was made");
+            assert_eq!(fault.exit, exit);
+            let told = fault.render(false);
+            assert!(told.contains(hint) && told.contains("cannot read key\\u{1b}"), "{told}");
+        }
     }
 }
