@@ -1,0 +1,157 @@
+//! What must hold when an act is about to be sent: whom it may touch, and how much may be done.
+//!
+//! Never asks what came of one: see `changes.rs`.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use staunch_model::{Judgement, Mode, Policy, Span, Target, Timestamp, TransactionId, Verdict};
+
+use super::{Act, Found, Invariant, Model, Piece, fail};
+
+/// How often an act may be sent.
+const SENDS_MAX: u32 = 2;
+
+const HOUR: Span = Span::from_hours(1);
+
+impl Model {
+    /// Everything that must hold when an act is about to be sent.
+    pub(super) fn act(&mut self, id: TransactionId, judgement: Option<&Judgement>, now: Timestamp) -> Found {
+        let Some(it) = self.transactions.get(&id) else {
+            return Ok(());
+        };
+        let Some(policy) = self.policy.clone() else {
+            return fail(Invariant::Mode, format!("{id} acts without a policy"));
+        };
+        if let Some(why) = self.protection(&it.target, &policy, now) {
+            return fail(Invariant::NeverTouch, format!("{id} acts on {}, {why}", it.target));
+        }
+        if it.sends >= SENDS_MAX {
+            return fail(
+                Invariant::OneAct,
+                format!("{id} sends its act more than {SENDS_MAX} times"),
+            );
+        }
+        let Some(case) = self.incidents.get(&it.incident) else {
+            return Ok(());
+        };
+        for evidence in &case.evidence {
+            let lost =
+                |piece: &Piece| !piece.done && it.action.is_some_and(|action| piece.kind.is_destroyed_by(action));
+            if self.evidence.get(evidence).is_some_and(lost) {
+                return fail(Invariant::EvidenceFirst, format!("{id} acts before {evidence}"));
+            }
+        }
+        if self.breaker_open {
+            return fail(Invariant::Breaker, format!("{id} acts while the breaker is open"));
+        }
+        let recent = self
+            .failures
+            .iter()
+            .filter(|at| **at + policy.limits.breaker_window > now)
+            .count();
+        if recent >= policy.limits.breaker_failures as usize {
+            return fail(Invariant::Breaker, format!("{id} acts after {recent} failures"));
+        }
+        let playbook = self.playbooks.get(&case.playbook).cloned();
+        let mode_max = self.mode_set.unwrap_or(policy.mode_max);
+        let mode = playbook.as_ref().map_or(Mode::Observe, |it| it.modes.low).min(mode_max);
+        if mode == Mode::Observe {
+            return fail(Invariant::Mode, format!("{id} acts while everything only observes"));
+        }
+        let asked = judgement.is_some_and(|it| it.guards.iter().any(|guard| guard.verdict == Verdict::Ask));
+        if (mode == Mode::Approve || asked) && !it.approved && it.sends == 0 {
+            return fail(Invariant::Approval, format!("{id} acts without an approval"));
+        }
+        if it.approved_late {
+            return fail(
+                Invariant::Approval,
+                format!("{id} acts on an approval that had expired"),
+            );
+        }
+        let is_old = !it.approved && !self.recoveries.decided(id);
+        if let (Some(playbook), Some(time), true) = (&playbook, case.event_time, is_old) {
+            let age = now.since(time);
+            if age > playbook.guards.event_age_max {
+                return fail(
+                    Invariant::EventIsFresh,
+                    format!("{id} acts on an event that is {age} old"),
+                );
+            }
+        }
+        if it.sends == 0 {
+            let act = Act {
+                at: now,
+                playbook: case.playbook,
+                group: it.target.address().map(group),
+            };
+            self.acts.push_back(act);
+            while self.acts.front().is_some_and(|first| first.at + HOUR <= now) {
+                self.acts.pop_front();
+            }
+            let count = |same: &dyn Fn(&Act) -> bool| self.acts.iter().filter(|other| same(other)).count();
+            let limits = policy.limits;
+            let budgets = [
+                ("in all", count(&|_| true), limits.acts_per_hour_max),
+                ("of the action", count(&|_| true), limits.acts_per_action_hour_max),
+                (
+                    "in the neighbourhood",
+                    count(&|it| it.group == act.group),
+                    limits.acts_per_group_hour_max,
+                ),
+                (
+                    "of the playbook",
+                    count(&|it| it.playbook == act.playbook),
+                    playbook.as_ref().map_or(u32::MAX, |it| it.guards.acts_per_hour_max),
+                ),
+            ];
+            for (which, count, max) in budgets {
+                if count > max as usize {
+                    return fail(
+                        Invariant::Budgets,
+                        format!("{id} is act {count} {which} in an hour, {max} are allowed"),
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Why `target` must never be touched.
+    fn protection(&self, target: &Target, policy: &Policy, now: Timestamp) -> Option<String> {
+        let ip = match target {
+            Target::Address(ip) => *ip,
+            _ => {
+                return match self.found.get(target) {
+                    Some(Ok(facts)) => facts.protected.is_some().then(|| "which is protected".to_owned()),
+                    Some(Err(_)) => Some("which could not be told from others".to_owned()),
+                    None => Some("of which nothing is known".to_owned()),
+                };
+            }
+        };
+        if let Some(protection) = policy.never_touch.iter().find(|it| it.network.contains(&ip)) {
+            return Some(format!("which is in {}", protection.network));
+        }
+        let exempt = |(network, until): &(&IpNet, &Option<Timestamp>)| {
+            network.contains(&ip) && until.is_none_or(|until| now < until)
+        };
+        if let Some((network, _)) = self.exempt.iter().find(exempt) {
+            return Some(format!("and a person protects {network}"));
+        }
+        let listed = self.listed.iter().find(|it| it.contains(&ip))?;
+        Some(format!("and a file lists {listed}"))
+    }
+}
+
+fn group(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(v4) => {
+            let [a, b, c, _] = v4.octets();
+            IpAddr::V4([a, b, c, 0].into())
+        }
+        IpAddr::V6(v6) => {
+            let [a, b, c, ..] = v6.segments();
+            IpAddr::V6([a, b, c, 0, 0, 0, 0, 0].into())
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! What must hold of a change of a transaction when it becomes durable.
+//!
+//! Never says what may be done to a target: see `acts.rs`.
+
+use staunch_model::{
+    Cause, Change, Frame, Input, NoticeLevel, Owner, Presence, Record, RefusalReason, Span, StateKind, Timestamp,
+    TransactionId,
+};
+
+use super::{Ends, Found, Invariant, Model, Tx, escaped, fail};
+
+impl Model {
+    pub(super) fn change(
+        &mut self,
+        frame: &Frame,
+        at: usize,
+        id: TransactionId,
+        change: &Change,
+        now: Timestamp,
+    ) -> Found {
+        let Some(it) = self.transactions.get(&id) else {
+            return Ok(());
+        };
+        newest_reply(frame, at, id, it, change)?;
+        match change {
+            Change::PreCheckStarted(_) => {
+                let in_flight = self.transactions.values().filter(|it| it.kind.is_in_flight()).count();
+                let max = self
+                    .policy
+                    .as_ref()
+                    .map_or(0, |policy| policy.limits.actions_in_flight_max) as usize;
+                if in_flight >= max {
+                    return fail(
+                        Invariant::Concurrency,
+                        format!("{id} starts while {in_flight} of {max} are in flight"),
+                    );
+                }
+                let other = self.transactions.iter().find(|(other, tx)| {
+                    **other != id && tx.target == it.target && !tx.kind.is_terminal() && tx.kind != StateKind::Planned
+                });
+                if let Some((other, _)) = other {
+                    return fail(Invariant::OneAct, format!("{id} starts on the target of {other}"));
+                }
+                self.kept_of_others(id, it)?;
+            }
+            Change::ExecuteIntended { judgement, .. } => self.act(id, judgement.as_deref(), now)?,
+            Change::PostCheckPassed { lease_until } => {
+                let found = match &frame.input {
+                    Input::Observed {
+                        transaction,
+                        result: Ok(seen),
+                        ..
+                    } if *transaction == id => {
+                        seen.enforcing
+                            && matches!(seen.presence, Presence::Present { owner: Owner::Ours(label), .. } if label == id)
+                    }
+                    _ => false,
+                };
+                if !found {
+                    return fail(
+                        Invariant::ForceIsVerified,
+                        format!("{id} is in force without being there"),
+                    );
+                }
+                self.lease(id, *lease_until, it.lease, now)?;
+            }
+            Change::Renewed { lease_until } => {
+                let max = self
+                    .policy
+                    .as_ref()
+                    .map_or(Span::ZERO, |policy| policy.limits.lease_max);
+                self.lease(id, *lease_until, max, now)?;
+            }
+            Change::ProbedAbsent | Change::ReleaseVerified => {
+                let found = match &frame.input {
+                    Input::Observed {
+                        transaction,
+                        result: Ok(seen),
+                        ..
+                    } if *transaction == id => {
+                        !matches!(seen.presence, Presence::Present { owner: Owner::Ours(label), .. } if label == it.label)
+                    }
+                    _ => false,
+                };
+                if !found {
+                    return fail(Invariant::EndIsVerified, format!("{id} has ended without a look"));
+                }
+                self.count(id, now);
+            }
+            Change::ReleaseStarted { cause, .. } => {
+                let ends = match **cause {
+                    Cause::LeaseEnded => Some(Ends::ByItself),
+                    Cause::Operator { .. } => Some(Ends::ByPerson),
+                    _ => None,
+                };
+                if let Some(it) = self.transactions.get_mut(&id) {
+                    it.ends = ends;
+                }
+            }
+            Change::Refused { reason, judgement } => {
+                if let RefusalReason::Guard { why, .. } = &**reason {
+                    escaped("a refusal", why)?;
+                }
+                for result in judgement.iter().flat_map(|it| &it.guards) {
+                    escaped("a guard's result", &result.why)?;
+                }
+            }
+            Change::RollbackStarted { cause, .. } if matches!(**cause, Cause::Sibling(_)) => {
+                let later = self.transactions.iter().find(|(later, other)| {
+                    !self.recoveries.acts(**later)
+                        && other.incident == it.incident
+                        && other.kind == StateKind::InForce
+                        && other.joined.is_empty()
+                        && other.completed > it.completed
+                });
+                if let Some((later, _)) = later {
+                    return fail(Invariant::RollbackOrder, format!("{id} is rolled back before {later}"));
+                }
+            }
+            Change::GaveUp(_) => {
+                let told = frame.records.iter().any(|record| {
+                    matches!(record, Record::NoticeQueued(notice)
+                        if notice.level == NoticeLevel::Page && notice.transaction == Some(id))
+                });
+                if !told {
+                    return fail(Invariant::StuckIsTold, format!("{id} is stuck and nobody is paged"));
+                }
+            }
+            _ => {}
+        }
+        self.fold(id, change, now);
+        Ok(())
+    }
+
+    /// A transaction starts when the evidence is kept that it could destroy: also that of incidents which were there when it
+    /// began to wait and hold it too, or keep something of its target.
+    fn kept_of_others(&self, id: TransactionId, it: &Tx) -> Found {
+        let open = || self.evidence.iter().filter(|(_, piece)| !piece.done);
+        for (evidence, piece) in open() {
+            let is_lost = it.action.is_some_and(|action| piece.kind.is_destroyed_by(action));
+            let was_there = self
+                .incidents
+                .get(&piece.incident)
+                .is_some_and(|case| case.opened <= it.waits_since);
+            let keeps_of_it = || {
+                open().any(|(_, other)| other.incident == piece.incident && other.target.as_ref() == Some(&it.target))
+            };
+            if is_lost && was_there && (it.joined.contains(&piece.incident) || keeps_of_it()) {
+                let what = format!("{id} starts before {evidence} of {}", piece.incident);
+                return fail(Invariant::EvidenceFirst, what);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The first change of a transaction in the frame of a reply to it needs the newest ticket.
+fn newest_reply(frame: &Frame, at: usize, id: TransactionId, it: &Tx, change: &Change) -> Found {
+    let (of, ticket) = match &frame.input {
+        Input::Observed {
+            transaction, ticket, ..
+        }
+        | Input::Executed {
+            transaction, ticket, ..
+        }
+        | Input::Undone {
+            transaction, ticket, ..
+        } => (*transaction, *ticket),
+        _ => return Ok(()),
+    };
+    if at == 0 && of == id && ticket != it.ticket && !matches!(change, Change::StaleReply { .. }) {
+        return fail(
+            Invariant::ReplyIsNewest,
+            format!("a reply to effect {ticket} moves {id}, which waits for {}", it.ticket),
+        );
+    }
+    Ok(())
+}

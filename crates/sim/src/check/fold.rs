@@ -1,0 +1,101 @@
+//! What a change makes of what the model knows of a transaction. Never judges it: that was done before.
+
+use staunch_model::{Cause, Change, FailureKind, IncidentId, StateKind, Timestamp, TransactionId};
+
+use super::Model;
+
+impl Model {
+    pub(super) fn fold(&mut self, id: TransactionId, change: &Change, now: Timestamp) {
+        let completions = &mut self.completions;
+        let Some(it) = self.transactions.get_mut(&id) else {
+            return;
+        };
+        match change {
+            Change::PreCheckStarted(dispatch) => {
+                it.kind = StateKind::PreChecking;
+                it.ticket = dispatch.ticket;
+            }
+            Change::Refused { .. } => it.kind = StateKind::Refused,
+            Change::WouldExecute { .. } => it.kind = StateKind::WouldExecute,
+            Change::ApprovalRequested { expires, .. } => {
+                it.kind = StateKind::AwaitingApproval;
+                it.approval_expires = Some(*expires);
+            }
+            Change::Approved { .. } => {
+                it.kind = StateKind::Planned;
+                it.approved = true;
+                it.waits_since = now;
+                it.approved_late = it.approval_expires.is_some_and(|expires| expires <= now);
+            }
+            Change::ExecuteIntended { dispatch, .. } => {
+                it.kind = StateKind::Executing;
+                it.ticket = dispatch.ticket;
+                it.sends += 1;
+            }
+            Change::Landed(dispatch) | Change::Unproved { dispatch, .. } => {
+                it.kind = StateKind::PostChecking;
+                it.ticket = dispatch.ticket;
+            }
+            Change::PostCheckPassed { lease_until } => {
+                it.kind = StateKind::InForce;
+                *completions += 1;
+                it.completed = *completions;
+                it.lease_until = Some(*lease_until);
+            }
+            Change::RollbackStarted { cause, dispatch } => {
+                it.kind = StateKind::RollingBack;
+                it.ticket = dispatch.ticket;
+                it.failed |= matches!(**cause, Cause::ExecuteFailed(_) | Cause::PostCheckFailed { .. });
+                it.counts = match &**cause {
+                    Cause::ExecuteFailed(failure) => failure.kind != FailureKind::Interrupted,
+                    Cause::PostCheckFailed { .. } => true,
+                    _ => false,
+                };
+            }
+            Change::UndoLanded { .. } => it.kind = StateKind::Settling,
+            Change::ProbedPresent(dispatch) => {
+                if it.kind == StateKind::Settling {
+                    it.kind = StateKind::RollingBack;
+                }
+                it.ticket = dispatch.ticket;
+            }
+            Change::ProbedAbsent => {
+                it.kind = StateKind::RolledBack;
+                if it.counts {
+                    self.failures.push_back(now);
+                }
+            }
+            Change::GaveUp(reason) => {
+                let undo = matches!(
+                    reason.trying,
+                    StateKind::Releasing | StateKind::RollingBack | StateKind::Settling
+                );
+                it.kind = StateKind::Stuck;
+                if undo {
+                    self.failures.push_back(now);
+                }
+            }
+            Change::ReleaseStarted { dispatch, .. } => {
+                it.kind = StateKind::Releasing;
+                it.ticket = dispatch.ticket;
+            }
+            Change::ReleaseVerified => it.kind = StateKind::Released,
+            Change::Resent(dispatch)
+            | Change::Lifted(dispatch)
+            | Change::RenewStarted { dispatch, .. }
+            | Change::RenewCheckStarted { dispatch, .. } => {
+                it.ticket = dispatch.ticket;
+            }
+            Change::Renewed { lease_until } => it.lease_until = Some(*lease_until),
+            Change::Joined(incident) => drop(it.joined.insert(*incident)),
+            Change::LetGo(incident) => {
+                it.joined.remove(incident);
+                // Held by others only: what becomes of it is no longer the planning incident's concern.
+                if *incident == it.incident {
+                    it.joined.insert(IncidentId(0));
+                }
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! What must always hold, by name. Never says how it is found out: the modules beside this one do.
+
+use std::fmt;
+
+use staunch_model::Span;
+
+/// Something that must always hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Invariant {
+    /// No effect without a durable intent.
+    DurableIntent,
+    /// Only the newest writer writes.
+    OneLeader,
+    /// What was acknowledged is in the journal, whatever happens.
+    AcknowledgedKept,
+    /// Replay gives the state that was live, and deciding again gives the same records.
+    ReplayEqualsLive,
+    /// Nothing of anybody else is removed or replaced.
+    NoDamage,
+    /// A transaction that has ended has nothing in the world, and nothing lands behind our back.
+    EndIsClean,
+    /// What is in force by the state is in the world.
+    InForceIsThere,
+    /// In force only after a look that found it, ours and enforced.
+    ForceIsVerified,
+    /// Ended only after a look that found nothing of ours.
+    EndIsVerified,
+    /// Only the reply to the newest effect moves a transaction.
+    ReplyIsNewest,
+    /// What is never touched is never touched.
+    NeverTouch,
+    /// Old events lead to no act.
+    EventIsFresh,
+    /// Acts in an hour stay within every budget.
+    Budgets,
+    /// Actions in flight stay within their limit.
+    Concurrency,
+    /// At most one transaction acts on a target, and it sends its act at most twice.
+    OneAct,
+    /// Leases are within their limit, and end.
+    LeasesEnd,
+    /// A target that comes back is held for as long as its playbook says, and no other for longer.
+    LeasesGrow,
+    /// Siblings are rolled back in reverse order of completion.
+    RollbackOrder,
+    /// When a step failed, its siblings do not stay.
+    AllOrNothing,
+    /// What needs a person's approval has it, in time.
+    Approval,
+    /// Observe mode does nothing.
+    Mode,
+    /// Nothing acts after too many failures.
+    Breaker,
+    /// What hurts by a health signal is lifted and paged, and nothing is lifted for it without two unhealthy readings.
+    HurtIsLifted,
+    /// A recovery lifts what was completed last first, and goes on only when that is verified.
+    RecoveryOrder,
+    /// Evidence is stored, or missed for a reason that counts, before its incident is contained.
+    EvidenceFirst,
+    /// A person is paged for what is stuck.
+    StuckIsTold,
+    /// Text of others is escaped wherever it is shown.
+    TextIsEscaped,
+    /// The engine's time never goes back.
+    TimeGoesOn,
+    /// Everything comes to an end when faults stop.
+    EverythingEnds,
+    /// The engine never panics, and never decides what its table forbids.
+    NoPanic,
+}
+
+impl fmt::Display for Invariant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self {
+            Self::DurableIntent => "durable-intent",
+            Self::OneLeader => "one-leader",
+            Self::AcknowledgedKept => "acknowledged-kept",
+            Self::ReplayEqualsLive => "replay-equals-live",
+            Self::NoDamage => "no-damage",
+            Self::EndIsClean => "end-is-clean",
+            Self::InForceIsThere => "in-force-is-there",
+            Self::ForceIsVerified => "force-is-verified",
+            Self::EndIsVerified => "end-is-verified",
+            Self::ReplyIsNewest => "reply-is-newest",
+            Self::NeverTouch => "never-touch",
+            Self::EventIsFresh => "event-is-fresh",
+            Self::Budgets => "budgets",
+            Self::Concurrency => "concurrency",
+            Self::OneAct => "one-act",
+            Self::LeasesEnd => "leases-end",
+            Self::LeasesGrow => "leases-grow",
+            Self::RollbackOrder => "rollback-order",
+            Self::AllOrNothing => "all-or-nothing",
+            Self::Approval => "approval",
+            Self::Mode => "mode",
+            Self::Breaker => "breaker",
+            Self::HurtIsLifted => "hurt-is-lifted",
+            Self::RecoveryOrder => "recovery-order",
+            Self::EvidenceFirst => "evidence-first",
+            Self::StuckIsTold => "stuck-is-told",
+            Self::TextIsEscaped => "text-is-escaped",
+            Self::TimeGoesOn => "time-goes-on",
+            Self::EverythingEnds => "everything-ends",
+            Self::NoPanic => "no-panic",
+        };
+        f.pad(name)
+    }
+}
+
+/// An invariant that did not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which.
+    pub invariant: Invariant,
+    /// What was found.
+    pub what: String,
+    /// When, by true time since the beginning.
+    pub at: Span,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} (after {})", self.invariant, self.what, self.at)
+    }
+}

@@ -1,0 +1,80 @@
+//! How long something may be held: that a lease is within its limit, and how leases grow for who comes back.
+//!
+//! Never says whether one has run out: see `end.rs`.
+
+use staunch_model::{IncidentId, Span, Target, Timestamp, TransactionId};
+
+use super::{Ends, Found, Invariant, Model, fail};
+
+impl Model {
+    pub(super) fn lease(&self, id: TransactionId, until: Timestamp, max: Span, now: Timestamp) -> Found {
+        let lease_max = self
+            .policy
+            .as_ref()
+            .map_or(Span::ZERO, |policy| policy.limits.lease_max);
+        if until > now + max.max(lease_max) {
+            return fail(
+                Invariant::LeasesEnd,
+                format!("the lease of {id} ends at {until}, too late"),
+            );
+        }
+        Ok(())
+    }
+
+    /// How many leases the target of a step has served in a row; its `lease` is the one that follows.
+    pub(super) fn grown(
+        &self,
+        incident: IncidentId,
+        step: u16,
+        target: &Target,
+        lease: Span,
+        now: Timestamp,
+    ) -> Result<u32, (Invariant, String)> {
+        let playbook = self
+            .incidents
+            .get(&incident)
+            .and_then(|it| self.playbooks.get(&it.playbook));
+        let Some((playbook, first)) = playbook.and_then(|it| Some((it, it.steps.get(usize::from(step))?.lease))) else {
+            return Ok(0);
+        };
+        let grows = playbook.returns_within(step).is_some();
+        let served = self
+            .served
+            .get(&(playbook.name.clone(), target.clone()))
+            .filter(|(_, until)| now < *until);
+        let served = served.filter(|_| grows).map_or(0, |(times, _)| *times);
+        let mut leases = vec![first];
+        leases.extend(playbook.leases_then(step));
+        let expected = leases[(served as usize).min(leases.len() - 1)];
+        if lease != expected {
+            let what = format!("{target} of {incident} has served {served} and is held for {lease}, not {expected}");
+            return Err((Invariant::LeasesGrow, what));
+        }
+        Ok(served)
+    }
+
+    /// Counts a lease that has been served.
+    pub(super) fn count(&mut self, id: TransactionId, now: Timestamp) {
+        let Some(it) = self.transactions.get(&id) else { return };
+        let playbook = self
+            .incidents
+            .get(&it.incident)
+            .and_then(|case| self.playbooks.get(&case.playbook));
+        let Some((playbook, within)) = playbook.and_then(|of| Some((of, of.returns_within(it.step)?))) else {
+            return;
+        };
+        let place = (playbook.name.clone(), it.target.clone());
+        match it.ends {
+            // One that was still ending when this one was planned has been counted since.
+            Some(Ends::ByItself) => {
+                let since = self.served.get(&place).filter(|(_, until)| now < *until);
+                let before = since.map_or(0, |(times, _)| *times).max(it.served);
+                self.served.insert(place, (before + 1, now + within));
+            }
+            Some(Ends::ByPerson) => {
+                self.served.remove(&place);
+            }
+            None => {}
+        }
+    }
+}
