@@ -35,8 +35,11 @@ impl Model {
                         format!("{id} starts while {in_flight} of {max} are in flight"),
                     );
                 }
+                // Of what was adopted it is not known what it is.
+                let may_be_one_kind = |tx: &Tx| tx.action.zip(it.action).is_none_or(|(one, other)| one == other);
+                let is_same = |tx: &Tx| tx.target == it.target && may_be_one_kind(tx);
                 let other = self.transactions.iter().find(|(other, tx)| {
-                    **other != id && tx.target == it.target && !tx.kind.is_terminal() && tx.kind != StateKind::Planned
+                    **other != id && is_same(tx) && !tx.kind.is_terminal() && tx.kind != StateKind::Planned
                 });
                 if let Some((other, _)) = other {
                     return fail(Invariant::OneAct, format!("{id} starts on the target of {other}"));

@@ -35,7 +35,7 @@ pub enum Invariant {
     Budgets,
     /// Actions in flight stay within their limit.
     Concurrency,
-    /// At most one transaction acts on a target, and it sends its act at most twice.
+    /// At most one transaction of a kind acts on a target, and it sends its act at most twice.
     OneAct,
     /// Leases are within their limit, and end.
     LeasesEnd,

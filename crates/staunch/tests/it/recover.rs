@@ -266,8 +266,8 @@ fn the_test_of_a_review_recovers_as_the_operator_did() {
 }
 
 #[test]
-fn the_test_of_a_review_ends_before_a_recovery_that_no_test_can_play() {
-    in_namespace("recover::unplayed", || {
+fn the_test_of_a_review_recovers_with_a_second_kind_of_act_at_the_target() {
+    in_namespace("recover::second_kind", || {
         let business = Business::start();
         let home = business.home();
         let server = home.serve();
@@ -283,10 +283,10 @@ fn the_test_of_a_review_ends_before_a_recovery_that_no_test_can_play() {
         let said: Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
         assert!(said["expectations"].as_u64() >= Some(1), "{said}");
         let questions = said["questions"].to_string();
-        assert!(
-            questions.contains("How is the recovery to be tested? The simulated world cannot play it"),
-            "{questions}"
-        );
+        let test = std::path::Path::new(&dir).join("tests/careful.review-INC-1.test.yaml");
+        let test = std::fs::read_to_string(test).unwrap_or_else(|error| panic!("{error}: {said}"));
+        assert!(test.contains("recovery: recovered"), "{test}");
+        assert!(!questions.contains("How is the recovery to be tested?"), "{questions}");
         assert!(!questions.contains("What made this so?"), "{questions}");
         let checked = home.run(&["review", "check", &dir]);
         assert_eq!(checked.status.code(), Some(0), "{}", stdout(&checked));

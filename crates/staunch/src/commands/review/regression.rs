@@ -3,16 +3,16 @@
 //! The test is run when it is written. What the simulator does not repeat, because it depended on something that no test can
 //! say, is taken out and becomes a question; it is never bent until it passes.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod claims;
+
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 
 use ipnet::IpNet;
-use staunch_model::{
-    Command, Fact, GuardName, Record, ReleaseScope, StateKind, Timestamp, TrafficShare, TransactionId, Verdict, WatchId,
-};
+use staunch_model::{Command, Fact, GuardName, ReleaseScope, Timestamp, TrafficShare, TransactionId};
 use staunch_playbook::{SNIPPETS_FILE, compile_source};
 use staunch_server::dto::TransactionRow;
 
@@ -24,9 +24,6 @@ use crate::config::Config;
 use crate::exit::{Exit, Fault};
 use crate::playbooks::Texts;
 use crate::wiring;
-
-/// How long after something a test looks whether it is so.
-const LOOK_AFTER_MS: u64 = 1_000;
 
 /// A test that was written.
 pub(super) struct Kept {
@@ -74,7 +71,7 @@ pub(super) fn write(
         folder.write(&format!("tests/{SNIPPETS_FILE}"), snippets.as_bytes())?;
     }
     let mut until = None;
-    let mut claims = claims(recorded, until);
+    let mut claims = claims::claims(recorded, until);
     // Every pass takes at least one claim out, or all recoveries.
     while !claims.is_empty() {
         let (head, first_line) = head(recorded, stem, &events, until);
@@ -113,7 +110,7 @@ pub(super) fn write(
             if until.is_none() {
                 break;
             }
-            claims = self::claims(recorded, until);
+            claims = claims::claims(recorded, until);
             continue;
         }
         let mut untrue: Vec<usize> = result
@@ -419,103 +416,4 @@ fn testable(it: &TransactionRow) -> Option<String> {
         })
     });
     (is_address || is_named).then(|| text.clone())
-}
-
-/// When it is looked whether what was recorded at `at` is so: a while after it, and before the next thing happens.
-fn look_after(recorded: &Recorded, at: Timestamp) -> u64 {
-    let detail = &recorded.detail;
-    let planned = detail.transactions.iter().map(|it| it.created);
-    let commands = detail.commands.iter().map(|it| it.at);
-    let events = recorded.events.iter().map(|it| it.received);
-    let next = planned.chain(commands).chain(events).filter(|it| *it > at).min();
-    let half = next.map_or(LOOK_AFTER_MS, |next| next.since(at).as_micros() / 2_000);
-    offset(recorded, at) + half.min(LOOK_AFTER_MS)
-}
-
-/// What is recorded, a line each, by time; of what was before `until`.
-fn claims(recorded: &Recorded, until: Option<Timestamp>) -> Vec<String> {
-    let mut claims: Vec<(u64, String)> = Vec::new();
-    let last = recorded.events.last().map_or(0, |it| offset(recorded, it.received));
-    let after = |at: Timestamp| look_after(recorded, at);
-    let all = recorded.detail.incident.events == recorded.events.len() as u64;
-    if all {
-        let joined = recorded.detail.incident.events.saturating_sub(1);
-        claims.push((last + LOOK_AFTER_MS, format!("incidents: 1, joined: {joined}")));
-    }
-    let mut in_force: Vec<(Timestamp, String)> = Vec::new();
-    for it in &recorded.detail.transactions {
-        let Some(target) = testable(it) else { continue };
-        let name = quoted(&target);
-        if let Some(at) = it.in_force_at {
-            in_force.push((at, target.clone()));
-            // What was lifted early is looked at halfway.
-            let half = it.released_at.map_or(LOOK_AFTER_MS, |lifted| {
-                (offset(recorded, lifted) - offset(recorded, at).min(offset(recorded, lifted))) / 2
-            });
-            let look = offset(recorded, at) + half.min(LOOK_AFTER_MS);
-            claims.push((look, format!("state: {{ {name}: in-force }}")));
-        }
-        if let Some(at) = it.released_at {
-            claims.push((after(at), format!("state: {{ {name}: {} }}", it.state)));
-        }
-        if let Some(expires) = it.approval_expires {
-            claims.push((offset(recorded, it.created) + 10, format!("asked: {{ {name}: {{}} }}")));
-            if it.state == StateKind::Refused && it.updated >= expires {
-                claims.push((after(expires), format!("state: {{ {name}: refused }}, acts: 0")));
-            }
-        }
-        let refusal = it.judgement.as_ref().and_then(|judgement| {
-            let mut guards = judgement.guards.iter();
-            guards.find(|guard| guard.verdict == Verdict::Refused)
-        });
-        match (it.state, refusal) {
-            (StateKind::Refused, Some(guard)) => {
-                claims.push((
-                    after(it.updated),
-                    format!("refused: {{ {name}: {} }}", guard.guard.name()),
-                ));
-            }
-            (StateKind::WouldExecute, _) => {
-                claims.push((after(it.updated), format!("state: {{ {name}: would-execute }}")));
-            }
-            _ => {}
-        }
-    }
-    in_force.sort();
-    // Who is contained again keeps the place of the first time.
-    let mut known = BTreeSet::new();
-    in_force.retain(|(_, target)| known.insert(target.clone()));
-    if in_force.len() > 1 {
-        let order: Vec<String> = in_force.iter().map(|(_, target)| quoted(target)).collect();
-        let at = in_force.last().map_or(last, |(at, _)| offset(recorded, *at));
-        claims.push((at + LOOK_AFTER_MS, format!("order: [{}]", order.join(", "))));
-    }
-    claims.extend(watched(recorded));
-    claims.retain(|(at, _)| until.is_none_or(|until| *at < offset(recorded, until)));
-    claims.sort();
-    claims
-        .into_iter()
-        .map(|(at, claim)| format!("{{ at: {at}ms, {claim} }}"))
-        .collect()
-}
-
-/// How watches and recoveries ended.
-fn watched(recorded: &Recorded) -> Vec<(u64, String)> {
-    let mut signals: BTreeMap<WatchId, Box<str>> = BTreeMap::new();
-    let mut claims = Vec::new();
-    for entry in &recorded.detail.timeline {
-        let look = look_after(recorded, entry.at);
-        match serde_json::from_value(entry.detail.clone()) {
-            Ok(Record::WatchPlanned { watch, plan, .. }) => {
-                signals.insert(watch, plan.signal);
-            }
-            Ok(Record::WatchEnded { watch, verdict, .. }) => claims.extend(signals.get(&watch).map(|signal| {
-                let claim = format!("watches: {{ {}: {} }}", quoted(signal), verdict.name());
-                (look, claim)
-            })),
-            Ok(Record::RecoveryEnded { end, .. }) => claims.push((look, format!("recovery: {}", end.name()))),
-            _ => {}
-        }
-    }
-    claims
 }
