@@ -17,6 +17,8 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, V
 use clap_complete::Shell;
 use staunch_server::dto::REASON_BYTES_MAX;
 
+use crate::exit::{Exit, Fault};
+
 pub(crate) use author::{
     ApprovalRule, BacktestArgs, CheckArgs, ConfigCommand, FailOn, PlanArgs, SchemaArgs, SchemaName, SourceCommand,
     SourceTestArgs, TestArgs,
@@ -64,6 +66,25 @@ pub(crate) fn read(arguments: impl Iterator<Item = OsString>) -> Result<(Cli, bo
     let json = by_flag || format.and_then(Iterator::last).is_some_and(|it| it == JSON);
     let cli = Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))?;
     Ok((cli, json))
+}
+
+/// The fault of arguments that are not taken, as the reader of the command line tells of them.
+pub(crate) fn not_taken(error: &clap::Error) -> Fault {
+    let text = error.render().to_string();
+    let mut lines = text.lines().map(str::trim);
+    let first = lines.next().unwrap_or_default();
+    let mut fault = Fault::new(Exit::Usage, first.strip_prefix("error: ").unwrap_or(first));
+    for line in lines.take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information")) {
+        match line.strip_prefix("tip: ") {
+            Some(tip) => fault = fault.hint(tip),
+            None if line.is_empty() => {}
+            None => fault = fault.because(line),
+        }
+    }
+    if fault.advice().is_none() {
+        fault = fault.hint("`--help` shows what can be given");
+    }
+    fault
 }
 
 /// Whether JSON is asked for by a command line that cannot be read, of a command that has it.
@@ -469,5 +490,23 @@ pub(crate) mod tests {
         for sub in command.get_subcommands().filter(|it| it.get_name() != "help") {
             describe(sub, text);
         }
+    }
+
+    #[test]
+    fn arguments_that_are_not_taken_are_told_with_their_tip() {
+        let told = |arguments: &[&str]| {
+            let error = Cli::command()
+                .try_get_matches_from(arguments)
+                .expect_err("they are not taken");
+            not_taken(&error)
+        };
+        let fault = told(&["staunch", "status", "--jsn"]);
+        let told_as_json: serde_json::Value = serde_json::from_str(&fault.json_line()).expect("it is JSON");
+        assert_eq!(told_as_json["error"], "unexpected argument '--jsn' found");
+        assert!(fault.advice().expect("a hint").contains("'--json'"), "{fault:?}");
+        let fault = told(&["staunch", "incident", "show", "--json"]);
+        let told_as_json: serde_json::Value = serde_json::from_str(&fault.json_line()).expect("it is JSON");
+        assert_eq!(told_as_json["because"], serde_json::json!(["<INCIDENT>"]));
+        assert!(fault.advice().expect("a hint").contains("--help"), "{fault:?}");
     }
 }

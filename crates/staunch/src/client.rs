@@ -26,6 +26,7 @@ use crate::exit::{Exit, Fault};
 use crate::files::read_bounded;
 use crate::output::say;
 use local::LocalConnector;
+pub(crate) use local::is_served;
 
 /// The largest answer that is read: a list of 100,000 containments has about 50 MB.
 const ANSWER_BYTES_MAX: u64 = 256 << 20;
@@ -90,7 +91,7 @@ impl Client {
         let socket = config.operators_socket();
         // Who shows a certificate wants to be known by it, and not as whoever may open the socket.
         let named = args.url.is_some() || args.client_cert.is_some();
-        let socket = (!named && local::is_served(&socket)).then_some(socket);
+        let socket = (!named && is_served(&socket)).then_some(socket);
         let url = match &args.url {
             Some(url) => url.trim_end_matches('/').to_owned(),
             // The operators' socket is in the clear: nobody is in between.
@@ -389,7 +390,7 @@ fn local_config(args: &ServerArgs) -> Result<Config, Fault> {
     };
     let found = unusable.salvage().filter(|it| {
         let knows_data_dir = it.knows_data_dir || data_dir.is_some();
-        let is_served = || local::is_served(&with_data_dir(it.config.clone()).operators_socket());
+        let is_served = || is_served(&with_data_dir(it.config.clone()).operators_socket());
         knows_data_dir && (it.knows_address || is_served())
     });
     match found {

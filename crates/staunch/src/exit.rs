@@ -172,25 +172,6 @@ impl Fault {
         }
     }
 
-    /// What the command line's reader says of arguments that it does not take.
-    pub(crate) fn of_arguments(error: &clap::Error) -> Self {
-        let text = error.render().to_string();
-        let mut lines = text.lines().map(str::trim);
-        let first = lines.next().unwrap_or_default();
-        let mut fault = Self::new(Exit::Usage, first.strip_prefix("error: ").unwrap_or(first));
-        for line in lines.take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information")) {
-            match line.strip_prefix("tip: ") {
-                Some(tip) => fault = fault.hint(tip),
-                None if line.is_empty() => {}
-                None => fault.causes.push(line.to_owned()),
-            }
-        }
-        if fault.hint.is_none() {
-            fault = fault.hint("`--help` shows what can be given");
-        }
-        fault
-    }
-
     /// A fault that says what `error` and all its causes say.
     pub(crate) fn of(exit: Exit, error: &dyn Error) -> Self {
         Self::new(exit, error.to_string()).causes_of(error)
@@ -213,6 +194,12 @@ impl Fault {
     #[must_use]
     pub(crate) fn with_mistakes(mut self, mistakes: Vec<MistakeInFile>) -> Self {
         self.mistakes = mistakes;
+        self
+    }
+
+    /// Adds one more reason, after those that are there.
+    pub(crate) fn because(mut self, cause: impl Into<String>) -> Self {
+        self.causes.push(cause.into());
         self
     }
 
@@ -301,7 +288,6 @@ pub(crate) fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
 
     use super::*;
 
@@ -331,7 +317,7 @@ Arguments that the command does not take are told the same way.
 | `because` | what led to it, from the outside in; a list that may be empty |
 | `hint` | what to do about it, or `null` |
 | `exit_code` | the code of the table above, with which the command ends |
-| `mistakes` | of a configuration with mistakes: each with `file`, `line`, `column`, `what` and `hint`; absent elsewhere |
+| `mistakes` | of a configuration with mistakes that the command itself has read: each with `file`, `line`, `column`, `what` and `hint`; absent elsewhere |
 
 Nothing is on stdout then, but for what a command had answered before it failed: `staunch watch --json` writes what it
 sees as it sees it, and `run`, `backtest` and `test` print their summary also when nothing could be read or tested. A
@@ -369,22 +355,6 @@ on stderr tells the two apart.
                                            "exit_code": 9 });
         assert_eq!(told, expected);
         assert_eq!(Fault::new(Exit::Failed, "").json_line(), "", "it was said already");
-    }
-
-    #[test]
-    fn arguments_that_are_not_taken_are_told_with_their_tip() {
-        let told = |arguments: &[&str]| {
-            let error = crate::cli::Cli::command()
-                .try_get_matches_from(arguments)
-                .expect_err("they are not taken");
-            Fault::of_arguments(&error)
-        };
-        let fault = told(&["staunch", "status", "--jsn"]);
-        assert_eq!(fault.message, "unexpected argument '--jsn' found");
-        assert!(fault.advice().expect("a hint").contains("'--json'"), "{fault:?}");
-        let fault = told(&["staunch", "incident", "show", "--json"]);
-        assert_eq!(fault.causes, ["<INCIDENT>"], "{fault:?}");
-        assert!(fault.advice().expect("a hint").contains("--help"), "{fault:?}");
     }
 
     #[test]

@@ -45,6 +45,17 @@ pub(crate) fn read_bounded(path: &Path, bytes_max: u64) -> io::Result<String> {
     Ok(text)
 }
 
+/// The fault of what could not be read: that this user may not is told as such.
+pub(crate) fn cannot_read(what: &str, error: &io::Error) -> Fault {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            Fault::doing(Exit::Denied, what, error).hint("run it as a user who may read that")
+        }
+        io::ErrorKind::NotFound => Fault::doing(Exit::NotFound, what, error),
+        _ => Fault::doing(Exit::Failed, what, error),
+    }
+}
+
 /// The fault of what could not be written: that a disk is full is told as such.
 pub(crate) fn cannot_write(what: &str, error: &io::Error) -> Fault {
     let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];

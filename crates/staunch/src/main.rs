@@ -57,7 +57,7 @@ fn main() -> ExitCode {
     let (cli, json) = match cli::read(std::env::args_os()) {
         Ok(read) => read,
         Err(error) if error.use_stderr() && cli::asks_for_json(std::env::args_os()) => {
-            return told(&exit::Fault::of_arguments(&error), true);
+            return told(&cli::not_taken(&error), true);
         }
         Err(error) => error.exit(),
     };

@@ -8,7 +8,7 @@ use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, LazyBu
 use ureq::{Error, Timeout};
 
 /// True when a server listens at `socket`, which this user may open.
-pub(super) fn is_served(socket: &Path) -> bool {
+pub(crate) fn is_served(socket: &Path) -> bool {
     UnixStream::connect(socket).is_ok()
 }
 

@@ -21,10 +21,26 @@ pub(super) fn run(args: &RecoverArgs) -> Result<Exit, Fault> {
     let show = &args.change.show;
     let client = Client::new(&show.server, Patience::USUAL)?;
     let output = Output::new(show.json);
-    let before = look(&client, args.id)?;
+    let before = match look(&client, args.id) {
+        // It is asked for how it went, and that is known.
+        Err(fault) if args.show && fault.exit == Exit::NotFound => {
+            return has_ended(&client, &output, args.id)?.map_or(Err(fault), |()| Ok(Exit::Ok));
+        }
+        before => before?,
+    };
     if args.show {
         output.show(&before, |output| text(output, &before))?;
         return Ok(Exit::Ok);
+    }
+    if let Some(most) = args
+        .wait
+        .filter(|_| !args.stop && before.state == RecoveryPhase::Running)
+    {
+        say(&format!(
+            "the recovery of {} is under way: waiting for its end",
+            args.id
+        ));
+        return end(&client, &output, args.id, wait(&client, args.id, most.to_std()));
     }
     let question = if args.stop {
         format!("stop the recovery of {}?", args.id)
@@ -45,9 +61,13 @@ pub(super) fn run(args: &RecoverArgs) -> Result<Exit, Fault> {
         Some(most) if !args.stop => wait(&client, args.id, most.to_std()),
         _ => look(&client, args.id),
     };
-    // With nothing left in force, the incident may be closed by the time it is looked at.
+    end(&client, &output, args.id, after)
+}
+
+/// Shows how the recovery stands that was looked at last. With nothing left in force, the incident may be closed by then.
+fn end(client: &Client, output: &Output, id: IncidentId, after: Result<RecoveryView, Fault>) -> Result<Exit, Fault> {
     let after = match after {
-        Err(fault) if fault.exit == Exit::NotFound => return closed(&client, &output, args.id),
+        Err(fault) if fault.exit == Exit::NotFound => return closed(client, output, id),
         after => after?,
     };
     output.show(&after, |output| text(output, &after))?;
@@ -77,7 +97,25 @@ fn closed(client: &Client, output: &Output, id: IncidentId) -> Result<Exit, Faul
         }
         std::thread::sleep(LOOK_AGAIN);
     };
-    let told = timeline(&found);
+    show_closed(output, id, &found, &end)?;
+    let failed = end.starts_with("recovery FAILED") || end.starts_with("recovery taken BACK");
+    Ok(if failed { Exit::Failed } else { Exit::Ok })
+}
+
+/// Shows how the recovery ended of an incident that is closed since; nothing when it is not known that it had one.
+fn has_ended(client: &Client, output: &Output, id: IncidentId) -> Result<Option<()>, Fault> {
+    let found: Value = match client.get(&format!("{}/{id}", path::INCIDENTS), &()) {
+        Err(fault) if fault.exit == Exit::NotFound => return Ok(None),
+        found => found?,
+    };
+    match end_of(&found) {
+        Some(end) => show_closed(output, id, &found, &end).map(Some),
+        None => Ok(None),
+    }
+}
+
+fn show_closed(output: &Output, id: IncidentId, found: &Value, end: &str) -> Result<(), Fault> {
+    let told = timeline(found);
     // A containment that others hold too is not lifted.
     let left = format!("let go of by {id}");
     let left: Vec<String> = told
@@ -87,12 +125,10 @@ fn closed(client: &Client, output: &Output, id: IncidentId) -> Result<Exit, Faul
         .collect();
     let shown = json!({ "incident": id, "closed": true, "end": end, "held_by_others": left });
     output.show(&shown, |_| {
-        let mut text = format!("Recovery of {id}: {}; it is closed\n", Printable(&end));
+        let mut text = format!("Recovery of {id}: {}; it is closed\n", Printable(end));
         text.push_str(&held_by_others(&left));
         text
-    })?;
-    let failed = end.starts_with("recovery FAILED") || end.starts_with("recovery taken BACK");
-    Ok(if failed { Exit::Failed } else { Exit::Ok })
+    })
 }
 
 fn timeline(incident: &Value) -> &[Value] {

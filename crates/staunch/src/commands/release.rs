@@ -7,7 +7,7 @@ use staunch_model::{ReleaseScope, StateKind, TransactionId};
 use staunch_server::dto::{Containments, ReleaseRequest, Status, path};
 
 use crate::cli::ReleaseArgs;
-use crate::client::{Client, Patience};
+use crate::client::{Client, Patience, is_served};
 use crate::config::{self, Config};
 use crate::exit::{Exit, Fault};
 use crate::output::{Output, Tone, colors_on_stderr, confirm, say, say_rendered};
@@ -115,10 +115,20 @@ fn all(args: &ReleaseArgs) -> Result<Exit, Fault> {
             let fault = Fault::new(Exit::Usage, "--direct is about this machine, and a URL is named");
             return Err(fault.hint("leave out --url and STAUNCH_URL, or --direct"));
         }
-        return directly(args, &local_config(args));
+        return directly(args, &local(args)?.config);
     }
     // A named server may protect another machine: this one's elements are then none of its business.
-    let here = server.url.is_none().then(|| local_config(args));
+    let here = match server.url {
+        Some(_) => None,
+        None => {
+            let Local { config, knows_address } = local(args)?;
+            if !knows_address && !is_served(&config.operators_socket()) {
+                say("the Staunch of this machine does not answer at its socket, and its address is not known");
+                return directly(args, &config);
+            }
+            Some(config)
+        }
+    };
     let client = match &here {
         Some(config) => Client::with(server, config, Patience::SHORT)?,
         None => Client::new(server, Patience::SHORT)?,
@@ -210,20 +220,47 @@ fn say_what_stays(former: u64) {
     }
 }
 
-/// The configuration of this machine's server; where it cannot be read, what can be read of it, or what holds without one.
-fn local_config(args: &ReleaseArgs) -> Config {
+/// What is known of this machine's Staunch.
+struct Local {
+    config: Config,
+    /// Whether the server is to be asked at its address too, and not at its socket alone.
+    knows_address: bool,
+}
+
+/// The configuration of this machine's server; where it has mistakes, what can be read of it; and where nothing can be
+/// read, what holds without one.
+///
+/// # Errors
+/// When a mistake may be in what names the place of what is to be lifted: another Staunch of this machine may be at the one
+/// that would be taken instead.
+fn local(args: &ReleaseArgs) -> Result<Local, Fault> {
     let data = &args.change.show.server.data;
-    let mut config = match config::read(data.config.config.as_deref()) {
-        Ok(loaded) => loaded.config,
-        Err(unusable) => {
-            unusable.say_going_on();
-            unusable.salvage().map(|it| it.config).unwrap_or_default()
+    let with_data_dir = |mut config: Config, knows_address| {
+        if let Some(dir) = &data.data_dir {
+            config.data_dir.clone_from(dir);
         }
+        Local { config, knows_address }
     };
-    if let Some(dir) = &data.data_dir {
-        config.data_dir.clone_from(dir);
+    let unusable = match config::read(data.config.config.as_deref()) {
+        Ok(loaded) => return Ok(with_data_dir(loaded.config, true)),
+        Err(unusable) => unusable,
+    };
+    match unusable.salvage() {
+        Some(found) if !(found.knows_table && (found.knows_data_dir || data.data_dir.is_some())) => {
+            Err(unusable.fault().hint(
+                "nothing was released, because a mistake may be in the name of the data directory or of the tables in the \
+                 kernel: mend it, or name another file with --config",
+            ))
+        }
+        Some(found) => {
+            unusable.say_going_on();
+            Ok(with_data_dir(found.config, found.knows_address))
+        }
+        None => {
+            unusable.say_going_on();
+            Ok(with_data_dir(Config::default(), true))
+        }
     }
-    config
 }
 
 /// Lifts what we hold in the kernel, without journal or index. The next sweep of a server finds them gone and records

@@ -16,6 +16,8 @@ pub(crate) struct Salvage {
     pub(crate) knows_data_dir: bool,
     /// Whether the address, and whether it speaks TLS, is certainly what is meant.
     pub(crate) knows_address: bool,
+    /// Whether the tables in the kernel are certainly those that are meant.
+    pub(crate) knows_table: bool,
 }
 
 /// The part of `text` that can be read, key by key; nothing of what is no TOML.
@@ -51,8 +53,10 @@ pub(super) fn salvage(text: &str) -> Option<Salvage> {
         }
     }
     let config = Config::deserialize(kept.clone()).ok()?;
-    let http = kept.get("http").and_then(Value::as_table);
-    let has = |key| http.is_some_and(|it| it.contains_key(key));
+    let has = |table: &str, key: &str| {
+        let table = kept.get(table).and_then(Value::as_table);
+        table.is_some_and(|it| it.contains_key(key))
+    };
     let is_lost = |table: Option<&str>, wanted: &[&str]| {
         let mut of_table = lost.iter().filter(|(of, _)| of.as_deref() == table);
         of_table.any(|(_, key)| nearest(key, wanted).is_some())
@@ -62,8 +66,10 @@ pub(super) fn salvage(text: &str) -> Option<Salvage> {
         config,
         knows_data_dir: kept.contains_key("data_dir") || !is_lost(None, &["data_dir"]),
         knows_address: !(lost_http
-            || !has("listen") && is_lost(Some("http"), &["listen"])
-            || !has("tls") && is_lost(Some("http"), &["tls"])),
+            || !has("http", "listen") && is_lost(Some("http"), &["listen"])
+            || !has("http", "tls") && is_lost(Some("http"), &["tls"])),
+        knows_table: !(is_lost(None, &["nftables"])
+            || !has("nftables", "table") && is_lost(Some("nftables"), &["table"])),
     })
 }
 
@@ -86,6 +92,27 @@ mod tests {
         assert_eq!(found.config.http.listen.port(), 1);
         assert_eq!(found.config.isolation.management.len(), 1);
         assert_eq!(found.config.nftables.table, Config::default().nftables.table);
+        assert!(!found.knows_table, "{found:?}");
+    }
+
+    #[test]
+    fn the_tables_in_the_kernel_are_not_guessed() {
+        let knows = |text| salvage(text).map(|it| it.knows_table);
+        for text in [
+            "mod = \"enforce\"\n",
+            "[nftables]\ntimeot = \"1s\"\n",
+            "[nftables]\ntable = \"st2\"\ntabel = \"st3\"\n",
+        ] {
+            assert_eq!(knows(text), Some(true), "{text}");
+        }
+        for text in [
+            "[nftables]\ntabel = \"st2\"\n",
+            "[nftables]\ntable = 2\n",
+            "[nftable]\ntable = \"st2\"\n",
+            "nftables = \"st2\"\n",
+        ] {
+            assert_eq!(knows(text), Some(false), "{text}");
+        }
     }
 
     #[test]

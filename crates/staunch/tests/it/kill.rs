@@ -61,6 +61,7 @@ fn the_last_fifty_kills_lose_nothing_and_leave_nothing() {
     kill_fifty_times("kill::the_last_fifty_kills_lose_nothing_and_leave_nothing", SEED + 3);
 }
 
+#[expect(clippy::print_stdout, reason = "a test that fails is repeated with what it prints")]
 fn kill_fifty_times(test: &str, seed: u64) {
     in_namespace(test, || {
         let home = Home::new(CONFIG);

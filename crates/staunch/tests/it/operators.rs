@@ -142,8 +142,25 @@ fn a_misspelt_key_keeps_nobody_from_looking_and_from_letting_go() {
         let other = home.path("other.toml").display().to_string();
         let refused = staunch(&["status", "--config", &other]).output().expect("it starts");
         assert_eq!(refused.status.code(), Some(2), "{refused:?}");
-        // The table is the one that the file names, although something else in it cannot be read.
+        // Nor where another Staunch may hold something.
         server.kill();
+        for (from, to) in [
+            ("data_dir", "data_dri"),
+            ("[journal]", "[nftables]\ntabel = \"other\"\n[journal]"),
+        ] {
+            let mistaken = fs::read_to_string(home.config())
+                .expect("it is ours")
+                .replace("mod =", "mode =");
+            fs::write(home.path("other.toml"), mistaken.replace(from, to)).expect("it is our directory");
+            for direct in [&[][..], &["--direct"]] {
+                let asked = [&["release", "--all", "--yes", "--config", &other][..], direct].concat();
+                let refused = staunch(&asked).output().expect("it starts");
+                assert_eq!(refused.status.code(), Some(2), "{from}: {refused:?}");
+                assert!(stderr(&refused).contains("nothing was released"), "{refused:?}");
+            }
+        }
+        assert!(element(ATTACKER).is_some());
+        // The table is the one that the file names, although something else in it cannot be read.
         home.configure(&SMALL.replace("mode =", "mod ="));
         let released = home.run(&["release", "--all", "--yes", "--json"]);
         assert_eq!(released.status.code(), Some(10), "{released:?}");

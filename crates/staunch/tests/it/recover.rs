@@ -312,6 +312,8 @@ fn a_recovery_that_closes_its_incident_says_how_it_ended() {
         let ended = server.ok(&["recover", "INC-1", "--yes", "--wait"]);
         assert!(ended.contains("Recovery of INC-1: recovered; it is closed"), "{ended}");
         assert!(element("203.0.113.51").is_none());
+        let shown = server.ok(&["recover", "INC-1", "--show"]);
+        assert!(shown.contains("Recovery of INC-1: recovered; it is closed"), "{shown}");
     });
 }
 

@@ -8,7 +8,8 @@ use staunch_model::Printable;
 use staunch_playbook::sigma::Rule;
 
 use crate::backtest::files::EventFile;
-use crate::exit::{Exit, Fault};
+use crate::exit::Fault;
+use crate::files::cannot_read;
 
 /// What the name of an archive file ends with.
 const SUFFIX: &str = ".ndjson.zst";
@@ -32,7 +33,7 @@ pub(super) fn matches(rule: &Rule, dir: &Path, source: &str) -> Result<Tried, Fa
     for path in files(dir, source)? {
         let failed = |error: std::io::Error| {
             let shown = path.display().to_string();
-            Fault::doing(Exit::Failed, format!("cannot read {}", Printable(&shown)), &error)
+            cannot_read(&format!("cannot read {}", Printable(&shown)), &error)
         };
         let mut file = EventFile::open(&path).map_err(failed)?;
         while let Some(lines) = file.next().map_err(failed)? {
@@ -57,7 +58,7 @@ pub(super) fn matches(rule: &Rule, dir: &Path, source: &str) -> Result<Tried, Fa
 fn files(dir: &Path, source: &str) -> Result<Vec<PathBuf>, Fault> {
     let failed = |error: std::io::Error| {
         let shown = dir.display().to_string();
-        Fault::doing(Exit::Failed, format!("cannot list {}", Printable(&shown)), &error)
+        cannot_read(&format!("cannot list {}", Printable(&shown)), &error)
     };
     let entries = match fs::read_dir(dir) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),

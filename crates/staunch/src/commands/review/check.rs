@@ -16,7 +16,7 @@ use crate::cli::ReviewCheckArgs;
 use crate::commands::test;
 use crate::config;
 use crate::exit::{Exit, Fault, escaped};
-use crate::files::read_bounded;
+use crate::files::{cannot_read, read_bounded};
 use crate::output::{Output, Tone, wrap};
 
 #[derive(Debug, Serialize)]
@@ -141,7 +141,7 @@ fn rule(args: &ReviewCheckArgs, path: &Path) -> Result<Result<String, String>, F
 pub(super) fn read(path: &Path) -> Result<String, Fault> {
     let shown = path.display().to_string();
     read_bounded(path, limits::FILE_BYTES_MAX as u64)
-        .map_err(|error| Fault::doing(Exit::Failed, format!("cannot read {}", Printable(&shown)), &error))
+        .map_err(|error| cannot_read(&format!("cannot read {}", Printable(&shown)), &error))
 }
 
 /// The files in `dir` with that ending, by name; none when it is not there.
@@ -151,7 +151,7 @@ pub(super) fn read(path: &Path) -> Result<String, Fault> {
 pub(super) fn list(dir: &Path, ending: &str) -> Result<Vec<PathBuf>, Fault> {
     let failed = |error: io::Error| {
         let shown = dir.display().to_string();
-        Fault::doing(Exit::Failed, format!("cannot list {}", Printable(&shown)), &error)
+        cannot_read(&format!("cannot list {}", Printable(&shown)), &error)
     };
     let entries = match fs::read_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
