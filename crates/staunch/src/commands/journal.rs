@@ -34,7 +34,8 @@ pub(crate) fn open_fault(error: &OpenError) -> Fault {
         OpenError::Denied { .. } | OpenError::ReadOnly { .. } => Exit::Denied,
         OpenError::Options { .. } => Exit::Usage,
         OpenError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => Exit::NotFound,
-        OpenError::NoSpace { .. } | OpenError::Version { .. } | OpenError::Io { .. } => Exit::Failed,
+        OpenError::NoSpace { .. } => Exit::Busy,
+        OpenError::Version { .. } | OpenError::Io { .. } => Exit::Failed,
     };
     let hint = if exit == Exit::NotFound {
         "name the data directory with --data-dir"

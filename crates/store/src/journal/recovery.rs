@@ -109,7 +109,10 @@ fn refuse_remains(dir: &Path, epoch: Epoch) -> Result<(), OpenError> {
 
 fn first_segment(disk: &Disk, options: &JournalOptions) -> Result<(), OpenError> {
     let failed = |error| OpenError::io("create the first segment in", disk.dir(), options.segment_bytes, error);
-    let file = segment::prepare_spare(disk, options.segment_bytes, &|| false).map_err(failed)?;
+    let file = segment::prepare_spare(disk, options.segment_bytes, &|| false)
+        // A disk that has no room for it is not left full. What cannot be removed, the next start uses.
+        .inspect_err(|_| drop(disk.remove(segment::SPARE)))
+        .map_err(failed)?;
     let header = Header::new(Lsn(1), options.segment_bytes, Tail::default().hash).map_err(failed)?;
     segment::install(disk, &file, &header).map_err(failed)
 }

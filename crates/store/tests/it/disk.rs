@@ -120,6 +120,23 @@ fn a_failed_snapshot_harms_nothing() {
 }
 
 #[test]
+fn a_disk_without_room_for_the_first_segment_is_not_left_full() {
+    let faults = Faults::new();
+    faults.set(|op| {
+        let is_late = matches!(op, DiskOp::Write { name: "spare", offset, .. } if *offset > 0);
+        is_late.then_some(io::ErrorKind::StorageFull)
+    });
+    let dir = temp_dir();
+    let options = JournalOptions {
+        segment_bytes: 4 << 20,
+        ..faults.options()
+    };
+    let error = SegmentJournal::open(dir.path(), options).expect_err("the fault");
+    assert!(matches!(error, OpenError::NoSpace { .. }), "{error:?}");
+    assert!(!dir.path().join("spare").exists());
+}
+
+#[test]
 fn errors_of_opening_say_what_to_do() {
     let check = |kind, expect: fn(&OpenError) -> bool| {
         let faults = Faults::new();
