@@ -25,7 +25,7 @@ use crate::commands::told_mistake;
 use crate::config::{self, Config, Unusable};
 use crate::exit::{Exit, Fault};
 use crate::files::read_bounded;
-use crate::output::{say, wrap};
+use crate::output::{say, say_wrapped};
 use local::LocalConnector;
 
 /// The largest answer that is read: a list of 100,000 containments has about 50 MB.
@@ -281,7 +281,7 @@ impl Client {
         {
             let line =
                 format!("{frames} frames of the journal are not in the index yet: what is newest may be missing here");
-            say(&wrap(&line, 2));
+            say_wrapped(&line);
         }
         serde_json::from_slice(&body).map_err(|error| {
             Fault::doing(

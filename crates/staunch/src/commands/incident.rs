@@ -22,7 +22,7 @@ use super::status::exempted_text;
 use crate::cli::{GraphFormat, IncidentCommand, IncidentState, ReadingArgs, ServerArgs, TimelineFormat};
 use crate::client::{Client, Patience};
 use crate::exit::{Exit, Fault};
-use crate::output::{Output, Tone, clock, now, relative, say, wrap};
+use crate::output::{Output, Tone, clock, now, relative, say, say_wrapped, wrap};
 
 pub(super) fn run(command: &IncidentCommand) -> Result<Exit, Fault> {
     match command {
@@ -110,7 +110,7 @@ pub(super) fn run(command: &IncidentCommand) -> Result<Exit, Fault> {
             let shown = Known { found, missed };
             if let Some(why) = &shown.missed.unknown {
                 let line = format!("what was missed of sealed evidence is not known: {why}");
-                say(&wrap(&line, 2));
+                say_wrapped(&line);
             }
             Output::new(show.json).show(&shown, |output| show_text(output, &shown, now()))?;
         }

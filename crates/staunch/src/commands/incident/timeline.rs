@@ -36,7 +36,7 @@ use crate::commands::evidence::parts::MissedParts;
 use crate::commands::evidence::reading::Reading;
 use crate::exit::{Exit, Fault};
 use crate::files::cannot_write;
-use crate::output::{Output, json, print, say, wrap};
+use crate::output::{Output, json, print, say_wrapped};
 
 #[derive(Debug, Serialize)]
 struct Timeline<'a> {
@@ -114,11 +114,11 @@ pub(super) fn show(answer: &IncidentAnswer, shown: Shown<'_>) -> Result<(), Faul
         let line = format!(
             "{events} events and {entries} entries are not shown; `staunch replay --incident {id}` has them all"
         );
-        say(&wrap(&line, 2));
+        say_wrapped(&line);
     }
     // Text that is looked at has these lines itself.
     if format != TimelineFormat::Text || file.is_some() {
-        timeline.told().iter().for_each(|line| say(&wrap(line, 2)));
+        timeline.told().iter().for_each(|line| say_wrapped(line));
     }
     let text = match format {
         TimelineFormat::Text if file.is_some() => text(&Output::plain(), &timeline),
@@ -176,7 +176,7 @@ pub(super) fn write_new(file: &Path, text: &str, what: &str) -> Result<(), Fault
         });
         return Err(cannot_write(&format!("cannot write {shown}{left}"), &error));
     }
-    say(&wrap(&format!("{what} is in {shown}"), 2));
+    say_wrapped(&format!("{what} is in {shown}"));
     Ok(())
 }
 
