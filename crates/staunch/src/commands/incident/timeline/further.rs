@@ -13,7 +13,7 @@ mod unpack;
 use std::error::Error as _;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use staunch_connectors::logs::{self, Fact, Format, Tally};
@@ -211,14 +211,14 @@ impl Further {
             is_of_args: true,
             ..LogRead::default()
         };
-        let mut from = match opened(log) {
+        let mut from = match opened(&log.path) {
             Ok(file) => BufReader::new(file),
-            Err((why, fault)) => {
+            Err(error) => {
                 // Its share of the room is for the others.
                 self.logs_left = self.logs_left.saturating_sub(1);
-                read.failed = Some(why);
+                read.failed = Some(error.to_string());
                 self.tells.logs.push(read);
-                return Err(fault);
+                return Err(unopened(&shown.to_string(), &error));
             }
         };
         let Err(error) = self.lines(&mut from, log.format, (name, Lane::Log), args, interest, &mut read) else {
@@ -330,26 +330,17 @@ impl Further {
     }
 }
 
-/// Opens a log.
-///
-/// # Errors
-/// Why it cannot be opened, in words that are safe to show, and the same as a fault.
-fn opened(log: &LogFile) -> Result<File, (String, Fault)> {
-    let shown = log.path.display().to_string();
-    let shown = Printable(&shown);
-    let what = format!("cannot read the log {shown}");
-    let file = File::open(&log.path).map_err(|error| unopened(what.clone(), &error))?;
-    if file.metadata().is_ok_and(|it| it.is_dir()) {
-        let why = "it is a directory";
-        let fault = Fault::new(Exit::Usage, format!("{what}: {why}"));
-        let hint = format!("name the files in it, each with --logs: --logs {shown}/FILE");
-        return Err((why.to_owned(), fault.hint(hint)));
+/// Opens a log. A directory can be opened too, and has no bytes.
+fn opened(path: &Path) -> io::Result<File> {
+    let file = File::open(path)?;
+    if file.metadata()?.is_dir() {
+        return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory"));
     }
     Ok(file)
 }
 
-/// Why a log cannot be opened, in words, and as the fault of `what`.
-fn unopened(what: String, error: &io::Error) -> (String, Fault) {
+/// That the log `shown` cannot be opened.
+fn unopened(shown: &str, error: &io::Error) -> Fault {
     let (exit, hint) = match error.kind() {
         io::ErrorKind::NotFound => (
             Exit::NotFound,
@@ -362,9 +353,13 @@ fn unopened(what: String, error: &io::Error) -> (String, Fault) {
             Exit::Denied,
             "run it as a user who may read it, or hand it over in a pipe: --logs <(sudo cat FILE)".to_owned(),
         ),
+        io::ErrorKind::IsADirectory => (
+            Exit::Usage,
+            format!("name the files in it, each with --logs: --logs {shown}/FILE"),
+        ),
         _ => (Exit::Failed, "name a file with a log".to_owned()),
     };
-    (error.to_string(), Fault::doing(exit, what, error).hint(hint))
+    Fault::doing(exit, format!("cannot read the log {shown}"), error).hint(hint)
 }
 
 /// How evidence and logs follow each other in rank, behind what is named.

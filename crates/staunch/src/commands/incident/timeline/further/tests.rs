@@ -442,7 +442,7 @@ fn a_log_that_cannot_be_opened_is_told_and_the_others_are_shown() {
 #[test]
 fn who_may_not_read_a_log_is_told_what_to_do_about_that() {
     let hint = |kind: io::ErrorKind| {
-        let (_, fault) = unopened("cannot read the log x".to_owned(), &kind.into());
+        let fault = unopened("x", &kind.into());
         (fault.exit, fault.advice().unwrap_or_default().to_owned())
     };
     let (exit, denied) = hint(io::ErrorKind::PermissionDenied);
