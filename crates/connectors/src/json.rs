@@ -21,12 +21,14 @@ use std::fmt;
 
 use staunch_model::{FieldValue, RawFields};
 
+mod cut;
 mod duplicate;
 mod guard;
 mod split;
 mod tape;
 mod within;
 
+pub(crate) use cut::Cut;
 pub use split::{Element, Split};
 use tape::{Tape, Value};
 pub(crate) use within::Within;

@@ -47,6 +47,9 @@ pub const ADDRESSES_MAX: usize = 16;
 /// The beginning of a log by which its format is guessed.
 pub const HEAD_BYTES: usize = 64 << 10;
 
+/// What is said of a document of which the end is missing.
+pub const ENDS_EARLY: &str = "the document ends before it is whole";
+
 /// What a fact is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -279,6 +282,9 @@ pub struct Tally {
     /// Which of these was the first, and why. Safe to show.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_unreadable: Option<String>,
+    /// Whether the log ends within a document ([`ENDS_EARLY`]). What is whole of that is counted, what was cut is not.
+    #[serde(skip)]
+    pub ends_early: bool,
 }
 
 impl Tally {
@@ -343,6 +349,15 @@ impl Visitor<'_> {
             Outcome::Unreadable(what) => self.tally.unreadable(what),
         }
     }
+
+    /// Takes that the log has ended, and whether within a document.
+    fn ended(&mut self, is_cut: bool) {
+        match self.tally.items {
+            // Nothing of it is whole.
+            0 if is_cut => self.take(Outcome::Unreadable(ENDS_EARLY)),
+            _ => self.tally.ends_early = is_cut,
+        }
+    }
 }
 
 /// Calls `visit` with each fact of a log, in the order in which they stand there. Without a format, it is guessed by
@@ -401,30 +416,41 @@ fn whole(
     let mut all = head.chain(from);
     if is_document {
         let mut document = Vec::new();
-        (&mut all)
-            .take(DOCUMENT_BYTES_MAX + 1)
-            .read_to_end(&mut document)
-            .map_err(ReadError::Io)?;
+        let failed = (&mut all).take(DOCUMENT_BYTES_MAX + 1).read_to_end(&mut document).err();
         if document.len() as u64 > DOCUMENT_BYTES_MAX {
             return Err(ReadError::TooLarge);
         }
-        json::Decoder::new(format).body(&document, &mut visitor);
-        return Ok((format, visitor.tally));
+        let is_cut = json::Decoder::new(format).body(&document, &mut visitor);
+        visitor.ended(is_cut);
+        return done(format, visitor.tally, failed);
     }
     let mut lines = Lines::new(&mut all);
     let mut decoder = Decoder::new(format, around);
+    let mut is_cut = false;
     let failed = loop {
-        match lines.next() {
+        let line = match lines.next() {
             Ok(None) => break None,
-            Ok(Some(Line::Whole(line))) => decoder.line(line, &mut visitor),
-            Ok(Some(Line::TooLong)) => {
-                visitor.take(Outcome::Unreadable("it is longer than a line may be"));
-            }
+            Ok(Some(line)) => line,
             Err(error) => break Some(error),
+        };
+        // It was not the last one.
+        if is_cut {
+            visitor.take(Outcome::Unreadable(ENDS_EARLY));
         }
+        is_cut = match line {
+            Line::Whole(line) => decoder.line(line, &mut visitor),
+            Line::TooLong => {
+                visitor.take(Outcome::Unreadable("it is longer than a line may be"));
+                false
+            }
+        };
     };
     decoder.end(&mut visitor);
-    let tally = visitor.tally;
+    visitor.ended(is_cut);
+    done(format, visitor.tally, failed)
+}
+
+fn done(format: Format, tally: Tally, failed: Option<io::Error>) -> Result<(Format, Tally), ReadError> {
     match failed {
         None => Ok((format, tally)),
         Some(source) => Err(ReadError::BrokenOff { format, tally, source }),
@@ -451,14 +477,16 @@ impl Decoder {
         }
     }
 
-    fn line(&mut self, line: &[u8], visitor: &mut Visitor<'_>) {
+    /// Reads a line. Returns whether it is a document that ends before it is whole.
+    fn line(&mut self, line: &[u8], visitor: &mut Visitor<'_>) -> bool {
         match self {
-            Self::Json(decoder) => decoder.body(line, visitor),
+            Self::Json(decoder) => return decoder.body(line, visitor),
             Self::Audit(decoder) => decoder.line(line, visitor),
             Self::Flow(decoder) => visitor.take(decoder.line(line)),
             Self::Plain(decoder) => visitor.take(decoder.line(line)),
             Self::Access => visitor.take(access::line(line)),
         }
+        false
     }
 
     fn end(&mut self, visitor: &mut Visitor<'_>) {

@@ -7,6 +7,7 @@ mod local;
 pub(crate) mod secure;
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ use crate::commands::told_mistake;
 use crate::config::{self, Config, Unusable};
 use crate::exit::{Exit, Fault};
 use crate::files::read_bounded;
-use crate::output::say;
+use crate::output::{say, say_wrapped};
 use local::LocalConnector;
 pub(crate) use local::is_served;
 
@@ -70,6 +71,8 @@ pub(crate) struct Client {
     /// How people are told where it is.
     shown: String,
     token: Option<String>,
+    /// Whether people were told that the index is behind: once is enough for a command that asks several times.
+    told_of_lag: AtomicBool,
 }
 
 impl Client {
@@ -163,6 +166,7 @@ impl Client {
             url,
             shown,
             token,
+            told_of_lag: AtomicBool::new(false),
         })
     }
 
@@ -273,10 +277,12 @@ impl Client {
         if !status.is_success() {
             return Err(self.problem(status, &body));
         }
-        if let Some(frames) = lag.filter(|frames| *frames > 0) {
-            say(&format!(
-                "{frames} frames of the journal are not in the index yet: what is newest may be missing here"
-            ));
+        if let Some(frames) = lag.filter(|frames| *frames > 0)
+            && !self.told_of_lag.swap(true, Ordering::Relaxed)
+        {
+            let line =
+                format!("{frames} frames of the journal are not in the index yet: what is newest may be missing here");
+            say_wrapped(&line);
         }
         serde_json::from_slice(&body).map_err(|error| {
             Fault::doing(

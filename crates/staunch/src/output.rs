@@ -138,6 +138,11 @@ pub(crate) fn say(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{}", escaped(text));
 }
 
+/// The same of what may be longer than a line: it is wrapped, and further lines are indented.
+pub(crate) fn say_wrapped(text: &str) {
+    say(&wrap(text, 2));
+}
+
 /// Writes text that is safe already, such as a rendered diagnostic, to stderr.
 pub(crate) fn say_rendered(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());

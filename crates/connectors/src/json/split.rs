@@ -236,7 +236,7 @@ fn closes_at_end(bytes: &[u8]) -> bool {
 }
 
 /// How an item of an array ends.
-enum ItemEnd {
+pub(super) enum ItemEnd {
     /// At this comma.
     Comma(usize),
     /// At this bracket, which ends the array.
@@ -247,7 +247,8 @@ enum ItemEnd {
     Unpaired(usize),
 }
 
-fn item_end(body: &[u8], start: usize) -> ItemEnd {
+/// How the item that begins at `start` ends.
+pub(super) fn item_end(body: &[u8], start: usize) -> ItemEnd {
     // One bit for each open bracket, the innermost lowest: set for `{`. Levels beyond 64 are counted only; the nesting
     // guard refuses such an item later.
     let mut kinds = 0_u64;

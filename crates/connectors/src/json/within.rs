@@ -80,13 +80,13 @@ impl Within {
 }
 
 /// The first offset from `at` on that is not blank.
-fn not_blank(bytes: &[u8], at: usize) -> usize {
+pub(super) fn not_blank(bytes: &[u8], at: usize) -> usize {
     let rest = bytes.get(at..).unwrap_or_default();
     at + rest.iter().take_while(|byte| byte.is_ascii_whitespace()).count()
 }
 
 /// The end of the value that begins at `at`; `None` when there is none.
-fn value_end(bytes: &[u8], mut at: usize) -> Option<usize> {
+pub(super) fn value_end(bytes: &[u8], mut at: usize) -> Option<usize> {
     let mut depth = 0_usize;
     loop {
         match bytes.get(at)? {

@@ -11,7 +11,7 @@ use staunch_model::{Endpoint, EventKind, EventView, FieldValue, RawFields as _, 
 
 use super::plain::{self, About};
 use super::{Fact, Format, Kind, Outcome, Parties, Same, Visitor, clipped, end};
-use crate::json::{Document, EVENT_BYTES_MAX, Node, Split};
+use crate::json::{Cut, Document, EVENT_BYTES_MAX, Node, Split};
 use crate::sources::{Decoded, Source, SourceSettings, address, body, built_in, time};
 
 /// Reads values.
@@ -43,24 +43,52 @@ impl Decoder {
         }
     }
 
-    /// Reads one value, or a document of several.
-    pub(super) fn body(&self, bytes: &[u8], visitor: &mut Visitor<'_>) {
+    /// Reads one value, or a document of several. Returns whether the document ends before it is whole: then, what of it is
+    /// whole was read, and what was cut is not counted.
+    pub(super) fn body(&self, bytes: &[u8], visitor: &mut Visitor<'_>) -> bool {
+        let inside = self.source.as_ref().map_or(&[][..], |it| it.inside());
+        // Looked for at the first mistake only, which a document that is cut always has.
+        let mut cut: Option<Option<Cut>> = None;
+        self.each(bytes, &mut |offset, outcome| {
+            if outcome.is_err() {
+                cut.get_or_insert_with(|| Cut::find(bytes, inside));
+            }
+            if let Some(Some(cut)) = &cut
+                && (!cut.is_plain_list() || offset >= cut.end())
+            {
+                return;
+            }
+            visitor.take(outcome.unwrap_or_else(Outcome::Unreadable));
+        });
+        let Some(Some(cut)) = cut else {
+            return false;
+        };
+        if !cut.is_plain_list() {
+            self.each(&cut.mended(bytes), &mut |_, outcome| {
+                visitor.take(outcome.unwrap_or_else(Outcome::Unreadable));
+            });
+        }
+        true
+    }
+
+    /// Calls `visit` with the byte at which each value begins, and what becomes of it; or why it cannot be parsed.
+    fn each(&self, bytes: &[u8], visit: &mut dyn FnMut(usize, Result<Outcome, &'static str>)) {
         let Some(source) = &self.source else {
             for element in Split::new(bytes) {
-                visitor.take(match element.parse(EVENT_BYTES_MAX) {
-                    Ok(entry) => mentioning(journal(&entry), entry.root()),
-                    Err(_) => Outcome::Unreadable("it is no JSON object"),
-                });
+                let entry = element.parse(EVENT_BYTES_MAX);
+                let outcome = entry.map(|it| mentioning(journal(&it), it.root()));
+                visit(element.offset, outcome.map_err(|_| "it is no JSON object"));
             }
             return;
         };
-        body::each(&**source, bytes, &mut |_, _, document| {
-            visitor.take(match document.map(|it| (source.decode(it), it.root())) {
-                Err(_) => Outcome::Unreadable("it is no JSON object, or one of more than are read of a document"),
-                Ok((Decoded::Event(view), root)) => mentioning(event(self.format, &view), root),
-                Ok((Decoded::Ignored(_), _)) => Outcome::PassedOver,
-                Ok((Decoded::Malformed { what, .. }, _)) => Outcome::Unreadable(what),
-            });
+        body::each(&**source, bytes, &mut |_, offset, document| {
+            let outcome = match document.map(|it| (source.decode(it), it.root())) {
+                Err(_) => Err("it is no JSON object, or one of more than are read of a document"),
+                Ok((Decoded::Event(view), root)) => Ok(mentioning(event(self.format, &view), root)),
+                Ok((Decoded::Ignored(_), _)) => Ok(Outcome::PassedOver),
+                Ok((Decoded::Malformed { what, .. }, _)) => Ok(Outcome::Unreadable(what)),
+            };
+            visit(offset, outcome);
         });
     }
 }

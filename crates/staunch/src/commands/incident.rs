@@ -17,13 +17,12 @@ use staunch_server::dto::{
 use self::timeline::{Beside, Shown, waits};
 use super::evidence::lines;
 use super::evidence::parts::MissedParts;
-use super::evidence::reading::Reading;
+use super::evidence::reading::{Reading, looked_into};
 use super::status::exempted_text;
 use crate::cli::{GraphFormat, IncidentCommand, IncidentState, ReadingArgs, ServerArgs, TimelineFormat};
 use crate::client::{Client, Patience};
 use crate::exit::{Exit, Fault};
-use crate::output::{Output, Tone, clock, now, relative, say, wrap};
-use crate::wiring;
+use crate::output::{Output, Tone, clock, now, relative, say, say_wrapped, wrap};
 
 pub(super) fn run(command: &IncidentCommand) -> Result<Exit, Fault> {
     match command {
@@ -110,7 +109,8 @@ pub(super) fn run(command: &IncidentCommand) -> Result<Exit, Fault> {
             let missed = missed(None, &show.server, &found.detail);
             let shown = Known { found, missed };
             if let Some(why) = &shown.missed.unknown {
-                say(&format!("what was missed of sealed evidence is not known: {why}"));
+                let line = format!("what was missed of sealed evidence is not known: {why}");
+                say_wrapped(&line);
             }
             Output::new(show.json).show(&shown, |output| show_text(output, &shown, now()))?;
         }
@@ -178,10 +178,10 @@ fn opened(
         None => super::load(&server.data)?.evidence_dir(),
     };
     // One that is named is to be there.
-    if args.vault.is_none() && !folder.join(wiring::VAULT).is_dir() {
-        return Ok(Err(
-            "there is no vault on this machine; `--vault` names a copy".to_owned()
-        ));
+    if args.vault.is_none()
+        && let Err(why) = looked_into(&folder)
+    {
+        return Ok(Err(why));
     }
     Reading::open(args, &server.data, id, what_for).map(Ok)
 }

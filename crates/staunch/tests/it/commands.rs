@@ -206,6 +206,51 @@ fn what_is_not_there_is_exit_code_5() {
 }
 
 #[test]
+fn a_command_that_asks_twice_says_once_that_the_index_is_behind() {
+    let server = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}", server.local_addr().expect("it is bound"));
+    let noon = "2026-11-25T12:00:00Z";
+    let index = serde_json::json!({"position": 1, "lag": null});
+    let transaction = serde_json::json!({"id": "TX-1", "incident": "INC-1", "step": 0, "kind": "block-ip",
+        "target": "ip:203.0.113.9", "state": "in-force", "reason": null, "mode": "enforce", "lease": "10m",
+        "lease_until": null, "created": noon, "updated": noon, "in_force_at": noon, "released_at": null,
+        "approved_by": null, "approval_expires": null, "judgement": null});
+    let incident = serde_json::json!({"incident": {"id": "INC-1", "playbook": "p", "playbook_hash": "00".repeat(32),
+            "key": "203.0.113.9", "status": "open", "opened": noon, "closed": null, "outcome": "contained", "events": 1,
+            "system": "suricata", "signature": "s", "severity": "high", "source": null, "destination": null},
+        "transactions": [transaction], "commands": [], "evidence": [], "events": [], "timeline": [],
+        "timeline_count": 0, "index": index});
+    let others = serde_json::json!({"incidents": [], "next": null, "index": index});
+    let served = std::thread::spawn(move || {
+        for (path, body) in [("GET /v1/incidents/INC-1", incident), ("GET /v1/incidents?", others)] {
+            let (mut peer, _) = server.accept().expect("the command connects");
+            let mut request = [0; 4096];
+            let length = peer.read(&mut request).expect("it asks");
+            let asked = String::from_utf8_lossy(&request[..length]).into_owned();
+            assert!(asked.starts_with(path), "{asked}");
+            let body = body.to_string();
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\nstaunch-index-lag: 7\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+                body.len()
+            );
+            peer.write_all(answer.as_bytes()).expect("it listens");
+        }
+    });
+    let output = staunch(&["incident", "timeline", "INC-1", "--url", &url])
+        .output()
+        .expect("the binary starts");
+    assert!(output.status.success(), "{output:?}");
+    served.join().expect("both were served");
+    let said = stderr(&output);
+    assert_eq!(
+        said.matches("7 frames of the journal are not in the index").count(),
+        1,
+        "{said}"
+    );
+    assert!(said.lines().all(|line| line.chars().count() <= 80), "{said}");
+}
+
+#[test]
 fn a_list_from_an_index_that_is_behind_says_so() {
     for (lag, says) in [("0", false), ("729", true)] {
         let server = TcpListener::bind("127.0.0.1:0").expect("a free port");

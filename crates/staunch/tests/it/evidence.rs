@@ -87,6 +87,9 @@ fn evidence_is_sealed_before_the_block_and_can_be_read_and_proved() {
         let out = out.to_str().expect("a path");
         let got = server.run(&["evidence", "get", id, "--output", out]);
         assert!(got.status.success(), "{}", stderr(&got));
+        let told = stderr(&got);
+        assert!(told.trim_end().ends_with("proved"), "{told}");
+        assert!(told.lines().all(|line| line.chars().count() <= 80), "{told}");
         serde_json::from_slice::<Value>(&fs::read(out).expect("it is written")).expect("it is JSON");
         let again = server.run(&["evidence", "get", id, "--output", out]);
         assert!(

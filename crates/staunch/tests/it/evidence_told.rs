@@ -10,6 +10,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::Mode;
 use nix::unistd::{geteuid, mkfifo};
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::custody::{collected, text};
 use crate::evidence::{ATTACKER, HTTP, playbook};
@@ -199,34 +200,118 @@ fn who_may_not_look_is_told_that() {
     }
     in_namespace("evidence_told::may_not", || {
         let (home, _) = collected();
-        // The program of the test may be where nobody else gets at it.
-        let program = tempfile::tempdir().expect("a temporary directory");
-        fs::set_permissions(program.path(), fs::Permissions::from_mode(0o755)).expect("it is ours");
-        let copy = program.path().join("staunch");
-        let mut to = fs::OpenOptions::new();
-        let mut to = to
-            .write(true)
-            .create_new(true)
-            .mode(0o755)
-            .open(&copy)
-            .expect("it is ours");
-        let mut from = File::open(crate::harness::STAUNCH).expect("it is there");
-        std::io::copy(&mut from, &mut to).expect("there is room");
-        drop(to);
+        let (_program, another) = for_all();
         let vault = home.data().join("evidence");
-        let ran = Command::new(&copy)
-            .args(["evidence", "list", "--vault", text(&vault)])
-            .env_clear()
-            .uid(65_534)
-            .gid(65_534)
-            .output()
-            .expect("it can be run");
+        let ran = another(&["evidence", "list", "--vault", text(&vault)]);
         assert_eq!(ran.status.code(), Some(8), "{}", stderr(&ran));
         assert!(
             in_one_line(&stderr(&ran)).contains("as the user of the server"),
             "{}",
             stderr(&ran)
         );
+    });
+}
+
+/// The program where everybody gets at it, which the one of the test need not be, in a folder that lasts as long as it is
+/// held; and what runs that as somebody else, with the configuration that is beside it.
+fn for_all() -> (TempDir, impl Fn(&[&str]) -> Output) {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let copy = folder.path().join("staunch");
+    let mut to = fs::OpenOptions::new();
+    let mut to = to
+        .write(true)
+        .create_new(true)
+        .mode(0o755)
+        .open(&copy)
+        .expect("it is ours");
+    let mut from = File::open(crate::harness::STAUNCH).expect("it is there");
+    std::io::copy(&mut from, &mut to).expect("there is room");
+    drop(to);
+    let config = folder.path().join("staunch.toml");
+    let run = move |arguments: &[&str]| {
+        Command::new(&copy)
+            .args(arguments)
+            .env_clear()
+            .env("STAUNCH_CONFIG", &config)
+            .uid(65_534)
+            .gid(65_534)
+            .output()
+            .expect("it can be run")
+    };
+    (folder, run)
+}
+
+#[test]
+fn a_timeline_and_a_graph_tell_who_may_not_look_into_the_vault_or_a_log() {
+    if !geteuid().is_root() {
+        staunch_testkit::skip("evidence_told::not_into", "only root runs a program as somebody else");
+        return;
+    }
+    in_namespace("evidence_told::not_into", || {
+        let (home, _) = collected();
+        let server = home.serve();
+        let (folder, another) = for_all();
+        let listen = server.url.strip_prefix("http://").expect("it is plain HTTP");
+        let config = format!("data_dir = {:?}\n[http]\nlisten = {listen:?}\n", text(&home.data()));
+        fs::write(folder.path().join("staunch.toml"), config).expect("it is ours");
+        let missing = |arguments: &[&str]| -> String {
+            let ran = another(&[&["incident"], arguments, &["--json"]].concat());
+            assert!(ran.status.success(), "{arguments:?}: {}", stderr(&ran));
+            let told: Value = serde_json::from_slice(&ran.stdout).expect("JSON");
+            told["missing"][0].as_str().expect("something is missing").to_owned()
+        };
+        let evidence = ["timeline", "INC-1", "--evidence"];
+        let of_all = [&evidence[..], &["graph", "INC-1"]];
+        for arguments in of_all {
+            let why = missing(arguments);
+            for part in ["Permission denied", "run it as the user of the server"] {
+                assert!(why.contains(part), "{arguments:?}: {why}");
+            }
+        }
+        let listing = another(&["incident", "show", "INC-1"]);
+        assert!(stderr(&listing).contains("Permission denied"), "{}", stderr(&listing));
+        // What is told beside the answer fits a terminal.
+        for ran in [
+            listing,
+            another(&["incident", "timeline", "INC-1", "--evidence", "--format", "csv"]),
+        ] {
+            let told = stderr(&ran);
+            assert!(told.lines().count() > 1, "{told}");
+            assert!(told.lines().all(|line| line.chars().count() <= 80), "{told}");
+        }
+
+        // A log that this user may not read is told, beside one that may be read.
+        let (denied, open) = (folder.path().join("denied.log"), folder.path().join("open.log"));
+        for (file, mode) in [(&denied, 0o600), (&open, 0o644)] {
+            fs::write(file, format!("2026-11-25T12:00:01Z web {ATTACKER}\n")).expect("it is ours");
+            fs::set_permissions(file, fs::Permissions::from_mode(mode)).expect("it is ours");
+        }
+        let alone = ["incident", "timeline", "INC-1", "--logs", text(&denied)];
+        let ran = another(&alone);
+        assert_eq!(ran.status.code(), Some(8), "{}", stderr(&ran));
+        let told = in_one_line(&stderr(&ran));
+        assert!(told.contains("hint: run it as a user who may read it"), "{told}");
+        assert!(!told.contains("cloudtrail"), "{told}");
+        let ran = another(&[&alone[..], &["--logs", text(&open)]].concat());
+        assert!(ran.status.success(), "{}", stderr(&ran));
+        let told = in_one_line(&stdout(&ran));
+        assert!(told.contains("denied.log: not read: Permission denied"), "{told}");
+        assert!(told.contains("open.log: log (guessed), "), "{told}");
+
+        // None at all is no matter of permission.
+        let elsewhere = format!(
+            "data_dir = {:?}\n[http]\nlisten = {listen:?}\n",
+            text(&folder.path().join("none"))
+        );
+        fs::write(folder.path().join("staunch.toml"), elsewhere).expect("it is ours");
+        for arguments in of_all {
+            let why = missing(arguments);
+            assert!(
+                why.contains("there is no vault on this machine"),
+                "{arguments:?}: {why}"
+            );
+        }
     });
 }
 

@@ -22,7 +22,7 @@ use super::{Findings, NewFile, bucket, fault, folder, lines, size, unwritten};
 use crate::cli::{EvidenceExportArgs, EvidenceVerifyArgs};
 use crate::commands::{incident, load};
 use crate::exit::{Exit, Fault, escaped};
-use crate::output::{Output, Tone, json, print, say, wrap};
+use crate::output::{Output, Tone, json, print, say, say_wrapped, wrap};
 use crate::progress::Progress;
 use crate::wiring;
 
@@ -55,7 +55,7 @@ pub(super) fn export(args: &EvidenceExportArgs) -> Result<Exit, Fault> {
     has_evidence(&dir, incident)?;
     let bucket = bucket(false, data)?;
     let mut further = incident::timeline_files(incident, &args.server).unwrap_or_else(|fault| {
-        say(&format!("the timeline is left out: {}", fault.told()));
+        say_wrapped(&format!("the timeline is left out: {}", fault.told()));
         Vec::new()
     });
     let has_timeline = !further.is_empty();
@@ -142,7 +142,8 @@ fn exported_text(it: &Exported) -> String {
     let mut text = format!("{}\n", wrap(&what, 0));
     if let Some(file) = &it.file {
         let file = file.display().to_string();
-        text.push_str(&format!("in {}, {}\n", Printable(&file), size(it.bytes)));
+        let line = format!("in {}, {}", Printable(&file), size(it.bytes));
+        text.push_str(&format!("{}\n", wrap(&line, 0)));
     }
     text.push_str(&format!("SHA-256 {}\n", it.sha256));
     text.push_str("give the public key another way: `staunch evidence key` prints it\n");

@@ -12,7 +12,7 @@ use super::handled::{Custody, Deed};
 use super::{NewFile, fault, find, open_with, size, unwritten};
 use crate::cli::EvidenceGetArgs;
 use crate::exit::{Exit, Fault};
-use crate::output::say;
+use crate::output::say_wrapped;
 
 pub(super) fn get(args: &EvidenceGetArgs) -> Result<Exit, Fault> {
     let identities = args.identity.as_deref().map(identities).transpose()?;
@@ -77,7 +77,7 @@ pub(super) fn get(args: &EvidenceGetArgs) -> Result<Exit, Fault> {
     };
     // Before a byte of it is given away.
     let bytes = custody.done(incident, deed, act, |bytes| format!("done, {bytes} bytes"))?;
-    say(&format!("{}: {}, SHA-256 {hash}: proved", Printable(name), size(bytes)));
+    say_wrapped(&format!("{}: {}, SHA-256 {hash}: proved", Printable(name), size(bytes)));
     Ok(Exit::Ok)
 }
 

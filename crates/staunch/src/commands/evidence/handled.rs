@@ -14,7 +14,7 @@ use staunch_store::vault::{Handles, HandlingLog};
 use super::disk;
 use crate::cli::DataArgs;
 use crate::exit::{Exit, Fault, escaped};
-use crate::output::{now, say};
+use crate::output::{now, say, say_wrapped};
 use crate::wiring;
 
 /// The longest reason.
@@ -148,7 +148,7 @@ impl Custody {
     /// As [`Custody::note`], of what was done and has disclosed nothing: it is told when it cannot be written.
     pub(super) fn note_after(&self, incident: Option<IncidentId>, deed: Deed<'_>) {
         if let Err(fault) = self.note(incident, deed) {
-            say(&format!("it is not in the handling log: {}", fault.told()));
+            say_wrapped(&format!("it is not in the handling log: {}", fault.told()));
         }
     }
 
@@ -173,7 +173,7 @@ impl Custody {
             };
             let read = self.log.read(log, &mut take, &mut |what, _| say(&what));
             if let Err(error) = read {
-                say(&format!("the handling log cannot be read: {error}"));
+                say_wrapped(&format!("the handling log cannot be read: {error}"));
             }
         }
         found.sort_by_key(|it| it.handling.at);

@@ -5,9 +5,11 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::fs;
 use std::io::{self, Read};
+use std::path::Path;
 
-use staunch_model::{EvidenceId, FailureKind, HandlingAction, IncidentId, Sha256Hash};
+use staunch_model::{EvidenceId, FailureKind, HandlingAction, IncidentId, Printable, Sha256Hash};
 use staunch_ports::Vault as _;
 use staunch_store::vault::DirVault;
 
@@ -16,6 +18,7 @@ use super::handled::{Custody, Deed};
 use super::open_with;
 use crate::cli::{DataArgs, ReadingArgs};
 use crate::exit::Fault;
+use crate::wiring;
 
 /// The evidence of one incident.
 pub(in crate::commands) struct Reading {
@@ -70,7 +73,7 @@ impl Reading {
 
     /// The evidence in a folder of a test, whose handling log is beside it.
     #[cfg(test)]
-    pub(in crate::commands) fn in_folder(folder: &std::path::Path, incident: IncidentId) -> Self {
+    pub(in crate::commands) fn in_folder(folder: &Path, incident: IncidentId) -> Self {
         use clap::Parser as _;
         use staunch_store::vault::DirVaultOptions;
 
@@ -81,7 +84,7 @@ impl Reading {
         }
 
         let data = Only::parse_from(["it"]).data;
-        let vault = DirVault::read_with(&folder.join(crate::wiring::VAULT), DirVaultOptions::default());
+        let vault = DirVault::read_with(&folder.join(wiring::VAULT), DirVaultOptions::default());
         Self::new(vault, Custody::of(folder, None, &data), incident, "for a test", None)
     }
 
@@ -126,6 +129,27 @@ impl Reading {
         }
         Ok(Exactly { from, left: size })
     }
+}
+
+/// Looks whether there is a vault in `folder`, which is this machine's, that this user may look into.
+///
+/// # Errors
+/// Why it cannot be looked into, and what to do about that, in words that are safe to show.
+pub(in crate::commands) fn looked_into(folder: &Path) -> Result<(), String> {
+    let Err(error) = fs::read_dir(folder.join(wiring::VAULT)) else {
+        return Ok(());
+    };
+    let shown = folder.display().to_string();
+    let shown = Printable(&shown);
+    Err(match error.kind() {
+        io::ErrorKind::PermissionDenied => format!(
+            "cannot look into {shown}: {error}; evidence is for its owner alone: run it as the user of the server, or as root"
+        ),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+            "there is no vault on this machine; `--vault` names a copy".to_owned()
+        }
+        _ => format!("cannot look into {shown}: {error}"),
+    })
 }
 
 /// Reads to the end only when there are as many bytes as there have to be.

@@ -36,7 +36,7 @@ use crate::commands::evidence::parts::MissedParts;
 use crate::commands::evidence::reading::Reading;
 use crate::exit::{Exit, Fault};
 use crate::files::cannot_write;
-use crate::output::{Output, json, print, say};
+use crate::output::{Output, json, print, say_wrapped};
 
 #[derive(Debug, Serialize)]
 struct Timeline<'a> {
@@ -100,7 +100,7 @@ pub(in crate::commands) struct Beside {
 /// Shows the timeline of `answer`, or writes it into a file.
 ///
 /// # Errors
-/// When a log cannot be read, or stdout or the file cannot be written.
+/// When none of the logs can be read, or stdout or the file cannot be written.
 pub(super) fn show(answer: &IncidentAnswer, shown: Shown<'_>) -> Result<(), Fault> {
     let Shown { format, file, .. } = shown;
     let further = further::read(&answer.detail, shown.further, shown.vault)?;
@@ -111,13 +111,14 @@ pub(super) fn show(answer: &IncidentAnswer, shown: Shown<'_>) -> Result<(), Faul
     let LeftOut { events, entries } = timeline.left_out;
     if events + entries > 0 {
         let id = timeline.incident.id;
-        say(&format!(
+        let line = format!(
             "{events} events and {entries} entries are not shown; `staunch replay --incident {id}` has them all"
-        ));
+        );
+        say_wrapped(&line);
     }
     // Text that is looked at has these lines itself.
     if format != TimelineFormat::Text || file.is_some() {
-        timeline.told().iter().for_each(|line| say(line));
+        timeline.told().iter().for_each(|line| say_wrapped(line));
     }
     let text = match format {
         TimelineFormat::Text if file.is_some() => text(&Output::plain(), &timeline),
@@ -175,7 +176,7 @@ pub(super) fn write_new(file: &Path, text: &str, what: &str) -> Result<(), Fault
         });
         return Err(cannot_write(&format!("cannot write {shown}{left}"), &error));
     }
-    say(&format!("{what} is in {shown}"));
+    say_wrapped(&format!("{what} is in {shown}"));
     Ok(())
 }
 

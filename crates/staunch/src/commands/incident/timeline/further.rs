@@ -13,7 +13,7 @@ mod unpack;
 use std::error::Error as _;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use staunch_connectors::logs::{self, Fact, Format, Tally};
@@ -27,6 +27,7 @@ use super::{Basis, Entry, Lane};
 use crate::cli::{ClockOffset, FurtherArgs, LogFile};
 use crate::commands::evidence::reading::Reading;
 use crate::exit::{Exit, Fault};
+use crate::output::say_wrapped;
 
 /// Entries of logs and evidence together. A page has some hundred bytes for each, and nobody reads more.
 const ENTRIES_MAX: usize = 10_000;
@@ -63,6 +64,9 @@ pub(super) struct LogRead {
     /// Why it was not read to its end. Safe to show.
     #[serde(skip_serializing_if = "Option::is_none")]
     failed: Option<String>,
+    /// Whether it was named, and not found in evidence.
+    #[serde(skip)]
+    is_of_args: bool,
 }
 
 impl LogRead {
@@ -141,7 +145,7 @@ pub(super) struct Further {
 /// Reads what `args` ask for.
 ///
 /// # Errors
-/// When a log cannot be read, or an argument names a source that there is not.
+/// When none of the logs can be read, or an argument names a source that there is not.
 pub(super) fn read(
     detail: &IncidentDetail,
     args: &FurtherArgs,
@@ -172,58 +176,54 @@ pub(super) fn read(
         }
     }
     let names = origins(&args.logs);
-    let mut unknown = None;
+    let mut unread = None;
     let mut were_read = false;
     for (log, name) in args.logs.iter().zip(names) {
-        match further.log(log, &name, args, &interest)? {
+        match further.log(log, &name, args, &interest) {
             Ok(()) => were_read = true,
-            Err(fault) => unknown = unknown.or(Some(fault)),
+            Err(fault) => unread = unread.or(Some(fault)),
         }
     }
-    // One that is not understood says nothing, but is no reason to keep back what the others say.
-    match unknown {
-        Some(fault) if !were_read => Err(fault),
+    // One that cannot be read says nothing, but is no reason to keep back what the others say.
+    match unread {
+        Some(fault) if !were_read => {
+            // The first one is the error.
+            let others = further.tells.logs.iter().filter(|it| it.is_of_args).skip(1);
+            others.for_each(|it| say_wrapped(&it.words()));
+            Err(fault)
+        }
         _ => Ok(further),
     }
 }
 
 impl Further {
-    /// Reads a log. What is in the inner result is why it says nothing: its bytes cannot be had, nobody knows its format, or it
-    /// is empty.
-    fn log(
-        &mut self,
-        log: &LogFile,
-        name: &str,
-        args: &FurtherArgs,
-        interest: &Interest,
-    ) -> Result<Result<(), Fault>, Fault> {
+    /// Reads a log, and notes what became of it.
+    ///
+    /// # Errors
+    /// When it says nothing: its bytes cannot be had, nobody knows its format, or it is empty.
+    fn log(&mut self, log: &LogFile, name: &str, args: &FurtherArgs, interest: &Interest) -> Result<(), Fault> {
         let shown = log.path.display().to_string();
         let shown = Printable(&shown);
-        let file = File::open(&log.path).map_err(|error| {
-            let exit = match error.kind() {
-                io::ErrorKind::NotFound => Exit::NotFound,
-                io::ErrorKind::PermissionDenied => Exit::Denied,
-                _ => Exit::Failed,
-            };
-            Fault::doing(exit, format!("cannot read the log {shown}"), &error).hint(format!(
-                "name a file, or a format and a file, such as cloudtrail=FILE; formats: {}",
-                formats()
-            ))
-        })?;
-        if file.metadata().is_ok_and(|it| it.is_dir()) {
-            let fault = Fault::new(Exit::Usage, format!("cannot read the log {shown}: it is a directory"));
-            return Err(fault.hint(format!("name the files in it, each with --logs: --logs {shown}/FILE")));
-        }
-        let mut from = BufReader::new(file);
         let mut read = LogRead {
             file: shown.to_string(),
             format: log.format.map(Format::name),
             guessed: log.format.is_none(),
+            is_of_args: true,
             ..LogRead::default()
+        };
+        let mut from = match opened(&log.path) {
+            Ok(file) => BufReader::new(file),
+            Err(error) => {
+                // Its share of the room is for the others.
+                self.logs_left = self.logs_left.saturating_sub(1);
+                read.failed = Some(error.to_string());
+                self.tells.logs.push(read);
+                return Err(unopened(&shown.to_string(), &error));
+            }
         };
         let Err(error) = self.lines(&mut from, log.format, (name, Lane::Log), args, interest, &mut read) else {
             self.tells.logs.push(read);
-            return Ok(Ok(()));
+            return Ok(());
         };
         let fault = |exit| Fault::doing(exit, format!("cannot read the log {shown}"), &error);
         let why = error.source().map_or_else(|| error.to_string(), ToString::to_string);
@@ -257,7 +257,7 @@ impl Further {
         };
         read.failed = Some(failed);
         self.tells.logs.push(read);
-        Ok(result)
+        result
     }
 
     /// Reads one log, wherever its bytes are from.
@@ -301,6 +301,9 @@ impl Further {
         })?;
         read.format = Some(format.name());
         read.tally = tally;
+        if read.tally.ends_early {
+            read.failed = Some(format!("read up to entry {}: {}", read.tally.items, logs::ENDS_EARLY));
+        }
         if unpacked.is_cut() {
             let most = UNPACKED_BYTES_MAX >> 20;
             read.failed = Some(format!(
@@ -325,6 +328,38 @@ impl Further {
         entries.sort_by_key(|entry| entry.at);
         (entries, self.tells)
     }
+}
+
+/// Opens a log. A directory can be opened too, and has no bytes.
+fn opened(path: &Path) -> io::Result<File> {
+    let file = File::open(path)?;
+    if file.metadata()?.is_dir() {
+        return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory"));
+    }
+    Ok(file)
+}
+
+/// That the log `shown` cannot be opened.
+fn unopened(shown: &str, error: &io::Error) -> Fault {
+    let (exit, hint) = match error.kind() {
+        io::ErrorKind::NotFound => (
+            Exit::NotFound,
+            format!(
+                "name a file, or a format and a file, such as cloudtrail=FILE; formats: {}",
+                formats()
+            ),
+        ),
+        io::ErrorKind::PermissionDenied => (
+            Exit::Denied,
+            "run it as a user who may read it, or hand it over in a pipe: --logs <(sudo cat FILE)".to_owned(),
+        ),
+        io::ErrorKind::IsADirectory => (
+            Exit::Usage,
+            format!("name the files in it, each with --logs: --logs {shown}/FILE"),
+        ),
+        _ => (Exit::Failed, "name a file with a log".to_owned()),
+    };
+    Fault::doing(exit, format!("cannot read the log {shown}"), error).hint(hint)
 }
 
 /// How evidence and logs follow each other in rank, behind what is named.

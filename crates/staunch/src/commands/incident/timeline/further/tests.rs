@@ -399,6 +399,86 @@ fn what_cannot_be_read_is_an_error_with_a_hint() {
 }
 
 #[test]
+fn a_log_that_cannot_be_opened_is_told_and_the_others_are_shown() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let place = |name: &str| folder.path().join(name).display().to_string();
+    fs::write(place("flows"), FLOWS).expect("it is our folder");
+    fs::create_dir(place("logs")).expect("it is our folder");
+    let (detail, beside) = (incident(), Beside::default());
+    let (absent, directory) = (format!("cloudtrail={}", place("nope.log")), place("logs"));
+    let of = |logs: &[&str]| {
+        let arguments = logs.iter().flat_map(|it| ["--logs", it]);
+        let only = Only::try_parse_from(["it"].into_iter().chain(arguments)).expect("arguments");
+        read(&detail, &only.further, Err(String::new()))
+    };
+    let flows = place("flows");
+    for logs in [[&*absent, &directory, &flows], [&*flows, &absent, &directory]] {
+        let further = of(&logs).expect("one is read");
+        // Those that are not there leave their share of the room.
+        assert_eq!(further.logs_left, 0);
+        let timeline = timeline(&detail, further, &beside);
+        let told = timeline.told();
+        let of = |log: &str| {
+            let at = logs.iter().position(|it| it.ends_with(log)).expect("it is one of them");
+            told[at].replace(&place(""), "")
+        };
+        assert_eq!(
+            of("nope.log"),
+            "nope.log: not read: No such file or directory (os error 2)"
+        );
+        assert_eq!(of("logs"), "logs: not read: it is a directory");
+        assert_eq!(timeline.logs.iter().map(|it| it.shown).sum::<u64>(), 2, "{told:?}");
+    }
+    // The first one is the error where there is no other.
+    for (logs, exit) in [
+        ([&*absent, &directory], Exit::NotFound),
+        ([&*directory, &absent], Exit::Usage),
+    ] {
+        let fault = of(&logs).expect_err("none is read");
+        assert_eq!(fault.exit, exit, "{}", fault.render(false));
+    }
+}
+
+#[test]
+fn who_may_not_read_a_log_is_told_what_to_do_about_that() {
+    let hint = |kind: io::ErrorKind| {
+        let fault = unopened("x", &kind.into());
+        (fault.exit, fault.advice().unwrap_or_default().to_owned())
+    };
+    let (exit, denied) = hint(io::ErrorKind::PermissionDenied);
+    assert_eq!(exit, Exit::Denied);
+    assert!(
+        denied.contains("as a user who may read it") && !denied.contains("format"),
+        "{denied}"
+    );
+    let (exit, absent) = hint(io::ErrorKind::NotFound);
+    assert!(exit == Exit::NotFound && absent.contains("vpc-flow"), "{absent}");
+}
+
+#[test]
+fn a_document_that_ends_early_is_shown_up_to_there() {
+    let record = r#"{"eventVersion":"1.08","eventTime":"2026-11-25T12:00:01Z","eventSource":"iam.amazonaws.com","eventName":"DeleteTrail","sourceIPAddress":"203.0.113.9"}"#;
+    let cut = format!("{{\"Records\":[{record},{record},{{\"ev");
+    for name in ["ct.json", "ct.zst", "ct.cut.zst"] {
+        let (json, text) = told(&[(name, &cut)], &["--logs", &format!("LOG:{name}")]).expect("it is read");
+        let log = &json["logs"][0];
+        assert_eq!(
+            (&log["shown"], &log["unreadable"]),
+            (&json!(2), &json!(0)),
+            "{name}: {log}"
+        );
+        let flat = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(
+            flat.contains("cloudtrail (guessed), 2 of 2 entries shown; read up to entry 2: "),
+            "{name}: {flat}"
+        );
+        // Of what cannot be unpacked to its end, that is the reason.
+        let is_told = flat.contains("entry 2: the document ends before it is whole");
+        assert_eq!(is_told, name != "ct.cut.zst", "{name}: {flat}");
+    }
+}
+
+#[test]
 fn what_names_only_the_attacked_side_is_of_the_incident_beside_its_events_only() {
     // The first event happened at 11:59:59.8 and was received at 12:00.
     let line = |at: &str, from: &str| format!("2026-11-25T{at}Z conn {from} to 192.0.2.1\n");
