@@ -118,6 +118,15 @@ pub struct Intake {
     inlets: Mutex<Vec<Arc<InletTally>>>,
 }
 
+/// What becomes of a body in which nothing can be read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unreadable {
+    /// It is counted.
+    Counted,
+    /// Its parts are sent one by one, and counted then.
+    SentAgain,
+}
+
 impl Intake {
     /// An intake for `sources` that runs `programs`.
     #[must_use]
@@ -256,16 +265,16 @@ impl Intake {
     /// Takes `body` from `source`. `reply` is called at most once: when everything that matched is durable, or with
     /// the reason why nothing was taken.
     pub fn take(&self, source: &str, body: &[u8], reply: TakenReplier) {
-        self.take_counting(source, body, true, reply);
+        self.take_counting(source, body, Unreadable::Counted, reply);
     }
 
     /// As [`Intake::take`], for who sends the parts of `body` one by one when nothing in it can be read: what is malformed
     /// is counted then, and not here.
     pub fn take_together(&self, source: &str, body: &[u8], reply: TakenReplier) {
-        self.take_counting(source, body, false, reply);
+        self.take_counting(source, body, Unreadable::SentAgain, reply);
     }
 
-    fn take_counting(&self, source: &str, body: &[u8], counts_unreadable: bool, reply: TakenReplier) {
+    fn take_counting(&self, source: &str, body: &[u8], unreadable: Unreadable, reply: TakenReplier) {
         let mut taken = Taken::default();
         let mut events = Vec::new();
         let mut identifier = Identifier::new(self.targets.as_deref());
@@ -322,7 +331,7 @@ impl Intake {
         }
         let telemetry = self.handle.telemetry();
         let is_unreadable = taken.accepted + taken.ignored == 0;
-        let malformed = if is_unreadable && !counts_unreadable {
+        let malformed = if is_unreadable && unreadable == Unreadable::SentAgain {
             0
         } else {
             taken.malformed as u64

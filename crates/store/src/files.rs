@@ -196,16 +196,18 @@ impl Files {
             File::open(self.path(name))?.sync_all()
         };
         sync(name)?;
-        let mut below = name;
-        while !below.is_empty() && !self.durable().contains(below) {
-            sync(parent(below))?;
-            below = parent(below);
+        let not_yet: Vec<&str> = {
+            let durable = self.durable();
+            above_and(name).take_while(|it| !durable.contains(*it)).collect()
+        };
+        for it in &not_yet {
+            sync(parent(it))?;
         }
         let mut durable = self.durable();
         if durable.len() >= DURABLE_MAX {
             durable.clear();
         }
-        durable.extend(above_and(name).map(Box::from));
+        durable.extend(not_yet.into_iter().map(Box::from));
         Ok(())
     }
 

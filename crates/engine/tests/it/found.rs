@@ -111,12 +111,12 @@ fn only_what_is_known_and_not_protected_is_frozen() {
 
 #[test]
 fn who_approves_is_held_to_what_the_process_is_by_then() {
-    for now in [facts(Some("it is the way in")), Err("it has ended".into())] {
+    for later in [facts(Some("it is the way in")), Err("it has ended".into())] {
         let mut sim = freezing(|_| {});
         found(&mut sim, MINER, facts(None));
         sim.event("approve", MINER);
         sim.run_until_kind(1, StateKind::AwaitingApproval);
-        found(&mut sim, MINER, now);
+        found(&mut sim, MINER, later);
         assert_eq!(
             sim.command(Command::Approve(TransactionId(1))),
             Ok(vec![TransactionId(1)])

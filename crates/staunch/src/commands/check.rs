@@ -39,7 +39,8 @@ pub(super) fn run(args: &CheckArgs) -> Result<Exit, Fault> {
             })
             .collect();
         let answer = json!({ "files": files, "errors": errors, "warnings": warnings,
-                             "playbooks": playbooks, "diagnostics": outcome.diagnostics, "idle": outcome.idle, "unreadable": texts.unreadable });
+                             "playbooks": playbooks, "diagnostics": outcome.diagnostics, "idle": outcome.idle,
+                             "unreadable": texts.unreadable });
         Output::new(true).show(&answer, |_| String::new())?;
     } else {
         texts.tell(&outcome.diagnostics);

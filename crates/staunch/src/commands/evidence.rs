@@ -32,7 +32,7 @@ use staunch_store::vault::{DirVault, DirVaultOptions};
 
 use crate::cli::{DataArgs, EvidenceCommand, VaultArgs};
 use crate::exit::{Exit, Fault};
-use crate::files::read_bounded;
+use crate::files::{cannot_read, read_bounded};
 use crate::output::{Output, Tone, print, say, wrap};
 use crate::wiring;
 use missed::Unrecorded;
@@ -315,13 +315,12 @@ fn checkpoint(vault: Option<&Path>, data: &DataArgs) -> Result<Exit, Fault> {
 
 /// The fault of a file of the evidence that cannot be read; `absent` is the hint when it is not there.
 fn unreadable(file: &Path, error: &io::Error, absent: &str) -> Fault {
-    let (exit, hint) = match error.kind() {
-        io::ErrorKind::NotFound => (Exit::NotFound, absent),
-        io::ErrorKind::PermissionDenied => (Exit::Denied, "run it as the user of the server"),
-        _ => (Exit::Failed, "`staunch doctor` looks at the directory of the evidence"),
-    };
     let shown = file.display().to_string();
-    Fault::doing(exit, format!("cannot read {}", Printable(&shown)), error).hint(hint)
+    let fault = cannot_read(&format!("cannot read {}", Printable(&shown)), error);
+    match error.kind() {
+        io::ErrorKind::NotFound => fault.hint(absent),
+        _ => fault,
+    }
 }
 
 fn incidents(vault: &DirVault, only: Option<IncidentId>) -> Result<Vec<IncidentId>, Fault> {
@@ -504,9 +503,9 @@ mod tests {
             (
                 io::ErrorKind::PermissionDenied,
                 Exit::Denied,
-                "hint: run it as the user of the server",
+                "hint: run it as a user who may read that",
             ),
-            (io::ErrorKind::InvalidData, Exit::Failed, "hint: `staunch doctor`"),
+            (io::ErrorKind::InvalidData, Exit::Failed, ""),
         ] {
             let fault = unreadable(Path::new("key\u{1b}"), &kind.into(), "none was made");
             assert_eq!(fault.exit, exit);

@@ -24,7 +24,10 @@ pub(super) fn run(args: &RecoverArgs) -> Result<Exit, Fault> {
     let before = match look(&client, args.id) {
         // It is asked for how it went, and that is known.
         Err(fault) if args.show && fault.exit == Exit::NotFound => {
-            return has_ended(&client, &output, args.id)?.map_or(Err(fault), |()| Ok(Exit::Ok));
+            let found = incident(&client, args.id)?;
+            let end = end_of(&found).ok_or(fault)?;
+            show_closed(&output, args.id, &found, &end)?;
+            return Ok(Exit::Ok);
         }
         before => before?,
     };
@@ -86,7 +89,7 @@ fn closed(client: &Client, output: &Output, id: IncidentId) -> Result<Exit, Faul
     let until = Instant::now() + INDEX_WITHIN;
     // The index follows the journal a moment later, and may tell of an earlier recovery until then.
     let (found, end) = loop {
-        let found: Value = client.get(&format!("{}/{id}", path::INCIDENTS), &())?;
+        let found = incident(client, id)?;
         let is_behind = found["index"]["lag"].as_u64().is_some_and(|lag| lag > 0);
         let end = end_of(&found);
         if (end.is_some() && !is_behind) || Instant::now() >= until {
@@ -102,16 +105,9 @@ fn closed(client: &Client, output: &Output, id: IncidentId) -> Result<Exit, Faul
     Ok(if failed { Exit::Failed } else { Exit::Ok })
 }
 
-/// Shows how the recovery ended of an incident that is closed since; nothing when it is not known that it had one.
-fn has_ended(client: &Client, output: &Output, id: IncidentId) -> Result<Option<()>, Fault> {
-    let found: Value = match client.get(&format!("{}/{id}", path::INCIDENTS), &()) {
-        Err(fault) if fault.exit == Exit::NotFound => return Ok(None),
-        found => found?,
-    };
-    match end_of(&found) {
-        Some(end) => show_closed(output, id, &found, &end).map(Some),
-        None => Ok(None),
-    }
+/// What the index has of an incident.
+fn incident(client: &Client, id: IncidentId) -> Result<Value, Fault> {
+    client.get(&format!("{}/{id}", path::INCIDENTS), &())
 }
 
 fn show_closed(output: &Output, id: IncidentId, found: &Value, end: &str) -> Result<(), Fault> {
