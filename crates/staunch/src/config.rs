@@ -1,6 +1,6 @@
 //! The configuration file: what can be set, what holds when nothing is said, and which values cannot work.
 //!
-//! Never opens anything but the file itself. The doc comments of the fields are the manual.
+//! Never opens a file: [`load`] does. The doc comments of the fields are the manual.
 
 mod acting;
 mod check;
@@ -10,6 +10,7 @@ mod feeds;
 mod health;
 mod http;
 mod jobs;
+mod load;
 mod lookups;
 #[cfg(test)]
 mod manual;
@@ -22,7 +23,7 @@ mod sources;
 mod telemetry;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -41,23 +42,14 @@ pub(crate) use feeds::FeedSettings;
 pub(crate) use health::HealthSettings;
 pub(crate) use http::HttpSettings;
 pub(crate) use jobs::JobSettings;
+pub(crate) use load::{DEFAULT_PATH, Loaded, Unusable, load, parse, read};
 pub(crate) use lookups::LookupSettings;
-pub(crate) use mistake::{Mistake, place_of, place_of_exactly};
+pub(crate) use mistake::{place_of, place_of_exactly};
 pub(crate) use notices::{NotifierKind, NotifierSettings, RouteSettings};
 pub(crate) use risk::RiskSettings;
-pub(crate) use salvage::Salvage;
 pub(crate) use shown::{Line, Shown};
 pub(crate) use sources::{JournaldSource, SourcesSettings, SyslogSource};
 pub(crate) use telemetry::TelemetrySettings;
-
-use crate::exit::{Exit, Fault, MistakeInFile};
-use crate::files::read_bounded;
-
-/// Where the configuration is looked for when none is named. It need not exist.
-pub(crate) const DEFAULT_PATH: &str = "/etc/staunch/staunch.toml";
-
-/// The largest file: hundreds of networks and mappings fit.
-const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// The whole configuration. Paths in it are relative to the file's directory.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -495,225 +487,7 @@ impl LogLevel {
     }
 }
 
-/// A configuration and where it came from.
-#[derive(Clone, Debug)]
-pub(crate) struct Loaded {
-    pub(crate) config: Config,
-    /// The file; `None` when the defaults hold.
-    pub(crate) file: Option<PathBuf>,
-    /// What is in the file.
-    pub(crate) text: String,
-}
-
-/// Why a configuration cannot be used.
-#[derive(Debug)]
-pub(crate) enum Unusable {
-    /// It cannot be read.
-    Unreadable(Fault),
-    /// There are mistakes in it.
-    Mistaken {
-        /// The file, not escaped.
-        file: String,
-        /// What is in it.
-        text: String,
-        /// What is wrong with that; one at least.
-        mistakes: Vec<Mistake>,
-    },
-}
-
-impl From<Fault> for Unusable {
-    fn from(fault: Fault) -> Self {
-        Self::Unreadable(fault)
-    }
-}
-
-/// Reads the configuration in `named`, else in [`DEFAULT_PATH`], else the defaults.
-///
-/// # Errors
-/// [`Exit::Usage`] with every mistake.
-pub(crate) fn load(named: Option<&Path>) -> Result<Loaded, Fault> {
-    read(named).map_err(|unusable| unusable.fault())
-}
-
-impl Unusable {
-    /// The fault of a command that cannot go on without it.
-    pub(crate) fn fault(self) -> Fault {
-        match self {
-            Self::Unreadable(fault) => fault,
-            Self::Mistaken { file, text, mistakes } => {
-                let told = told(&mistakes, &file, &text);
-                Fault::new(Exit::Usage, counted(mistakes.len(), &file))
-                    .hint("mend it and try again; nothing was changed")
-                    .with_mistakes(told)
-            }
-        }
-    }
-
-    /// What can be read of it all the same.
-    pub(crate) fn salvage(&self) -> Option<Salvage> {
-        let Self::Mistaken { file, text, .. } = self else {
-            return None;
-        };
-        let mut found = salvage::salvage(text)?;
-        found
-            .config
-            .resolve_paths(Path::new(file).parent().unwrap_or(Path::new("")));
-        Some(found)
-    }
-
-    /// Says to the person at the terminal what is wrong with it, and that the command goes on.
-    pub(crate) fn say_going_on(&self) {
-        match self {
-            Self::Unreadable(fault) => {
-                crate::output::say_rendered(&fault.render(crate::output::colors_on_stderr()));
-                crate::output::say("going on without the configuration");
-            }
-            Self::Mistaken { file, text, mistakes } => {
-                for mistake in told(mistakes, file, text) {
-                    crate::output::say_rendered(&mistake.rendered);
-                }
-                crate::output::say(&format!(
-                    "warning: {}; going on with what can be read of it",
-                    counted(mistakes.len(), file)
-                ));
-            }
-        }
-    }
-}
-
-fn told(mistakes: &[Mistake], file: &str, text: &str) -> Vec<MistakeInFile> {
-    let color = crate::output::colors_on_stderr();
-    mistakes.iter().map(|it| it.told(file, text, color)).collect()
-}
-
-fn counted(mistakes: usize, file: &str) -> String {
-    let noun = if mistakes == 1 { "mistake" } else { "mistakes" };
-    format!("{mistakes} {noun} in the configuration {}", Printable(file))
-}
-
-/// As [`load`], and says nothing.
-///
-/// # Errors
-/// [`Unusable`].
-pub(crate) fn read(named: Option<&Path>) -> Result<Loaded, Unusable> {
-    let path = match named {
-        Some(path) => path.to_owned(),
-        None if Path::new(DEFAULT_PATH).exists() => DEFAULT_PATH.into(),
-        None => {
-            return Ok(Loaded {
-                config: Config::default(),
-                file: None,
-                text: String::new(),
-            });
-        }
-    };
-    let shown = path.display().to_string();
-    let unreadable = |error: &std::io::Error| {
-        let exit = match error.kind() {
-            std::io::ErrorKind::PermissionDenied => Exit::Denied,
-            _ => Exit::Usage,
-        };
-        Fault::doing(
-            exit,
-            format!("cannot read the configuration {}", Printable(&shown)),
-            error,
-        )
-        .hint("name another file with --config or STAUNCH_CONFIG")
-    };
-    let size = std::fs::metadata(&path).map_err(|error| unreadable(&error))?.len();
-    if size > FILE_BYTES_MAX {
-        let what = format!(
-            "the configuration {} has {size} bytes, at most {FILE_BYTES_MAX} are read",
-            Printable(&shown)
-        );
-        return Err(Fault::new(Exit::Usage, what)
-            .hint("check that it is the right file")
-            .into());
-    }
-    let text = read_bounded(&path, FILE_BYTES_MAX).map_err(|error| unreadable(&error))?;
-    match parse(&text) {
-        Ok(mut config) => {
-            config.resolve_paths(path.parent().unwrap_or(Path::new("")));
-            config.playbooks.written = Some(Arc::new((shown, text.clone())));
-            Ok(Loaded {
-                config,
-                file: Some(path),
-                text,
-            })
-        }
-        Err(mistakes) => Err(Unusable::Mistaken {
-            file: shown,
-            text,
-            mistakes,
-        }),
-    }
-}
-
-/// Reads and checks `text`.
-///
-/// # Errors
-/// What is wrong with it: the first mistake of form, or all values that cannot work.
-pub(crate) fn parse(text: &str) -> Result<Config, Vec<Mistake>> {
-    let config: Config = toml::from_str(text).map_err(|error| vec![Mistake::of_form(text, &error)])?;
-    let mistakes = check::check(&config, text);
-    if mistakes.is_empty() { Ok(config) } else { Err(mistakes) }
-}
-
 impl Config {
-    fn resolve_paths(&mut self, base: &Path) {
-        let resolve = |path: &mut PathBuf| *path = base.join(&path);
-        resolve(&mut self.data_dir);
-        self.http.tokens_file.iter_mut().for_each(resolve);
-        let senders = self.http.senders.iter_mut();
-        senders.flat_map(|it| &mut it.secret_files).for_each(resolve);
-        if let Some(tls) = &mut self.http.tls {
-            resolve(&mut tls.certificate);
-            resolve(&mut tls.key);
-            tls.client_ca.iter_mut().for_each(resolve);
-        }
-        self.playbooks.dirs.iter_mut().for_each(resolve);
-        let lists = self.never_touch.files.iter_mut();
-        lists.map(|it| &mut it.path).for_each(resolve);
-        let files = self.feeds.iter_mut().filter(|it| it.url.is_none());
-        files.map(|it| &mut it.path).for_each(resolve);
-        let lookups = self.lookups.iter_mut();
-        lookups
-            .flat_map(|it| it.key_file.iter_mut().chain(&mut it.ca))
-            .for_each(resolve);
-        self.feeds.iter_mut().filter_map(|it| it.ca.as_mut()).for_each(resolve);
-        for notifier in self.notifiers.values_mut() {
-            resolve(&mut notifier.key_file);
-            notifier.ca.iter_mut().for_each(resolve);
-        }
-        let signals = self.health.values_mut();
-        signals
-            .flat_map(|it| it.key_file.iter_mut().chain(&mut it.ca))
-            .for_each(resolve);
-        let context = self.context.assets.iter_mut().chain(&mut self.context.identities);
-        context.map(|it| &mut it.path).for_each(resolve);
-        self.context.geo.iter_mut().map(|it| &mut it.path).for_each(resolve);
-        self.archive
-            .dir
-            .iter_mut()
-            .chain(&mut self.evidence.dir)
-            .for_each(resolve);
-        let anchors = self.evidence.anchors.iter_mut();
-        anchors
-            .flat_map(|it| it.ca.iter_mut().chain(&mut it.key_file))
-            .for_each(resolve);
-        if let Some(bucket) = &mut self.evidence.s3 {
-            resolve(&mut bucket.key_file);
-            bucket.ca.iter_mut().for_each(resolve);
-        }
-        self.sources.files.iter_mut().map(|it| &mut it.path).for_each(resolve);
-        self.sources.sockets.iter_mut().map(|it| &mut it.path).for_each(resolve);
-        self.sources
-            .journald
-            .iter_mut()
-            .filter_map(|it| it.directory.as_mut())
-            .for_each(resolve);
-    }
-
     /// The directory of the places up to which files and journals were read.
     pub(crate) fn places_dir(&self) -> PathBuf {
         self.data_dir.join("files")
