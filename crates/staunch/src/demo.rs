@@ -224,7 +224,8 @@ impl Play {
         self.stage.gets_in(OTHERS[3])?;
         let answer = self.server.post_alert(OTHERS[3], "Demo Evidence First")?;
         let incident = answer["incidents"][0].as_str().unwrap_or_default().to_owned();
-        let in_force = self.server.wait_for_state(OTHERS[3], "in-force")?;
+        // By the index, which is asked next and follows the journal a moment later.
+        let in_force = self.server.wait_for_transaction(&incident, "in-force")?["state"] == "in-force";
         let detail = self.server.get(&format!("/v1/incidents/{incident}"))?;
         let blocked = detail["transactions"][0]["in_force_at"].as_str().unwrap_or_default();
         let sealed = detail["evidence"].as_array().map_or(&[][..], Vec::as_slice);

@@ -195,7 +195,7 @@ fn table(name: &str) -> (String, Vec<String>) {
 }
 
 /// The keys that a table takes, as the reader says when it meets one that is none; none of what is no such table.
-fn keys_of(header: &str) -> Vec<String> {
+pub(super) fn keys_of(header: &str) -> Vec<String> {
     let Err(error) = toml::from_str::<Config>(&format!("{header}\n\"?\" = 0\n")) else {
         return Vec::new();
     };

@@ -6,7 +6,7 @@ use serde::Deserialize as _;
 use toml::{Table, Value};
 
 use super::Config;
-use super::mistake::nearest;
+use super::mistake::{keys_of, nearest};
 
 /// The part of a configuration that can be read.
 #[derive(Clone, Debug)]
@@ -20,36 +20,51 @@ pub(crate) struct Salvage {
     pub(crate) knows_table: bool,
 }
 
+/// A key that cannot be read.
+struct Lost {
+    /// The table that it is in; `None` at the top.
+    table: Option<String>,
+    key: String,
+    /// Whether it is a table itself.
+    is_table: bool,
+}
+
 /// The part of `text` that can be read, key by key; nothing of what is no TOML.
 pub(super) fn salvage(text: &str) -> Option<Salvage> {
     let all: Table = text.parse().ok()?;
     let mut kept = Table::new();
-    // Tables and keys, or keys of the top alone.
-    let mut lost: Vec<(Option<String>, String)> = Vec::new();
+    let mut lost: Vec<Lost> = Vec::new();
     for (key, value) in all {
         if is_read(&key, value.clone()) {
             kept.insert(key, value);
             continue;
         }
+        let of_top = |key, is_table| Lost {
+            table: None,
+            key,
+            is_table,
+        };
         let Value::Table(inner) = value else {
-            lost.push((None, key));
+            lost.push(of_top(key, false));
             continue;
         };
         let mut kept_inner = Table::new();
         for (inner_key, value) in inner {
-            if is_read(
-                &key,
-                Value::Table(Table::from_iter([(inner_key.clone(), value.clone())])),
-            ) {
+            let alone = Value::Table(Table::from_iter([(inner_key.clone(), value.clone())]));
+            if is_read(&key, alone) {
                 kept_inner.insert(inner_key, value);
             } else {
-                lost.push((Some(key.clone()), inner_key));
+                lost.push(Lost {
+                    table: Some(key.clone()),
+                    key: inner_key,
+                    is_table: value.is_table(),
+                });
             }
         }
         if is_read(&key, Value::Table(kept_inner.clone())) {
             kept.insert(key, Value::Table(kept_inner));
         } else {
-            lost.push((None, key));
+            lost.push(of_top(key, true));
         }
     }
     let config = Config::deserialize(kept.clone()).ok()?;
@@ -57,19 +72,33 @@ pub(super) fn salvage(text: &str) -> Option<Salvage> {
         let table = kept.get(table).and_then(Value::as_table);
         table.is_some_and(|it| it.contains_key(key))
     };
-    let is_lost = |table: Option<&str>, wanted: &[&str]| {
-        let mut of_table = lost.iter().filter(|(of, _)| of.as_deref() == table);
-        of_table.any(|(_, key)| nearest(key, wanted).is_some())
+    let top = keys_of("");
+    // What is like another key is that one; what is like none may be anything.
+    let may_be = |lost: &Lost, wanted: &str, known: &[String]| {
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
+        nearest(&lost.key, &known).is_none_or(|near| near == wanted)
     };
-    let lost_http = is_lost(None, &["http"]);
+    let is_lost_table = |wanted: &str| {
+        let is_one = |it: &Lost| it.is_table && may_be(it, wanted, &top) || nearest(&it.key, &[wanted]).is_some();
+        lost.iter().filter(|it| it.table.is_none()).any(is_one)
+    };
+    let is_lost_key = |table: &str, wanted: &[&str]| {
+        let known = keys_of(&format!("[{table}]"));
+        let is_one = |it: &Lost| wanted.iter().any(|wanted| may_be(it, wanted, &known));
+        let mut of_table = lost.iter().filter(|it| it.table.as_deref() == Some(table));
+        of_table.any(is_one)
+    };
+    let may_be_data_dir = |it: &Lost| match it.table {
+        None => !it.is_table && may_be(it, "data_dir", &top),
+        // In a table that does not take it.
+        Some(_) => nearest(&it.key, &["data_dir"]).is_some(),
+    };
+    let wants_of_http: Vec<&str> = ["listen", "tls"].into_iter().filter(|it| !has("http", it)).collect();
     Some(Salvage {
         config,
-        knows_data_dir: kept.contains_key("data_dir") || !is_lost(None, &["data_dir"]),
-        knows_address: !(lost_http
-            || !has("http", "listen") && is_lost(Some("http"), &["listen"])
-            || !has("http", "tls") && is_lost(Some("http"), &["tls"])),
-        knows_table: !(is_lost(None, &["nftables"])
-            || !has("nftables", "table") && is_lost(Some("nftables"), &["table"])),
+        knows_data_dir: kept.contains_key("data_dir") || !lost.iter().any(may_be_data_dir),
+        knows_address: !(is_lost_table("http") || is_lost_key("http", &wants_of_http)),
+        knows_table: has("nftables", "table") || !(is_lost_table("nftables") || is_lost_key("nftables", &["table"])),
     })
 }
 
@@ -102,6 +131,8 @@ mod tests {
             "mod = \"enforce\"\n",
             "[nftables]\ntimeot = \"1s\"\n",
             "[nftables]\ntable = \"st2\"\ntabel = \"st3\"\n",
+            "[nft]\ntable = \"st3\"\n[nftables]\ntable = \"st2\"\n",
+            "[limit]\nacts_per_hour_max = 1\n",
         ] {
             assert_eq!(knows(text), Some(true), "{text}");
         }
@@ -110,6 +141,10 @@ mod tests {
             "[nftables]\ntable = 2\n",
             "[nftable]\ntable = \"st2\"\n",
             "nftables = \"st2\"\n",
+            // Like no key that there is.
+            "[nft]\ntable = \"st2\"\n",
+            "[firewall]\nname = \"st2\"\n",
+            "[nftables]\nname = \"st2\"\n",
         ] {
             assert_eq!(knows(text), Some(false), "{text}");
         }
@@ -126,6 +161,10 @@ mod tests {
         // The server speaks TLS, and a token is not to be sent in the clear.
         let tls = "[http.tls]\ncertificate = \"a\"\nkee = \"b\"\n";
         assert_eq!(knows(tls), Some((true, false)));
+        assert_eq!(knows("[web]\nport = 1\n"), Some((true, false)));
+        assert_eq!(knows("[paths]\ndata_dir = \"/d\"\n"), Some((false, false)));
+        assert_eq!(knows("directory = \"/d\"\n"), Some((false, true)));
+        assert_eq!(knows("mod = \"enforce\"\n"), Some((true, true)));
         assert_eq!(knows("mode = [\n"), None);
     }
 }
