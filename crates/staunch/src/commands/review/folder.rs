@@ -148,11 +148,14 @@ impl Folder {
         Ok(())
     }
 
-    /// Takes back a file that was written.
+    /// Takes back a file, if it was written.
     ///
     /// # Errors
     /// When it cannot be removed.
     pub(super) fn remove(&mut self, name: &str) -> Result<(), Fault> {
+        if !self.files.iter().any(|it| it == name) {
+            return Ok(());
+        }
         let path = self.path(name);
         fs::remove_file(&path).map_err(|error| failed("remove", &path, &error))?;
         self.files.retain(|it| it != name);

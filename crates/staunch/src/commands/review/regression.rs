@@ -4,6 +4,7 @@
 //! say, is taken out and becomes a question; it is never bent until it passes.
 
 mod claims;
+mod pare;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -16,6 +17,7 @@ use staunch_model::{Command, Fact, GuardName, ReleaseScope, Timestamp, TrafficSh
 use staunch_playbook::{SNIPPETS_FILE, compile_source};
 use staunch_server::dto::TransactionRow;
 
+use self::pare::{Draft, Played};
 use super::folder::Folder;
 use super::page::quoted;
 use super::record::Recorded;
@@ -70,69 +72,34 @@ pub(super) fn write(
     if let Some(snippets) = &snippets {
         folder.write(&format!("tests/{SNIPPETS_FILE}"), snippets.as_bytes())?;
     }
-    let mut until = None;
-    let mut claims = claims::claims(recorded, until);
-    // Every pass takes at least one claim out, or all recoveries.
-    while !claims.is_empty() {
-        let (head, first_line) = head(recorded, stem, &events, until);
-        let lines: String = claims.iter().map(|it| format!("      - {it}\n")).collect();
-        let text = format!("{head}{lines}");
+    let draft = |until| Draft {
+        head: head(recorded, stem, &events, until),
+        claims: claims::claims(recorded, until),
+    };
+    let play = |text: &str| {
         folder.write(&file, text.as_bytes())?;
         let report = test::report(&[folder.path(&file)], config)?;
-        let Some(result) = report
-            .files
-            .first()
-            .and_then(|it| it.tests.first())
-            .filter(|_| report.mistakes == 0)
-        else {
-            questions.push("How is this incident to be tested? Its events make no test that can be read.".to_owned());
-            break;
-        };
-        if result.passed {
-            return Ok(Some(Kept {
-                claims: claims.len(),
-                file,
-                text,
-                stem: stem.to_owned(),
-                snippets,
-            }));
-        }
-        if let Some(violation) = &result.violation {
-            // An act beside another one at the same target is more than the simulated world has.
-            until = until.xor(recovered_at(recorded));
-            let (what, then) = match until {
-                Some(_) => ("the recovery", ", so the test ends before it"),
-                None => ("this incident", ""),
-            };
-            questions.push(format!(
-                "How is {what} to be tested? The simulated world cannot play it{then}: {violation}."
-            ));
-            if until.is_none() {
-                break;
-            }
-            claims = claims::claims(recorded, until);
-            continue;
-        }
-        let mut untrue: Vec<usize> = result
-            .differences
-            .iter()
-            .filter_map(|it| it.line.checked_sub(first_line))
-            .collect();
-        untrue.sort_unstable();
-        untrue.dedup();
-        if untrue.is_empty() || untrue.iter().any(|at| *at >= claims.len()) {
-            questions.push("How is this incident to be tested? What people did in it cannot be repeated.".to_owned());
-            break;
-        }
-        for at in untrue.into_iter().rev() {
-            let claim = claims.remove(at);
-            questions.push(format!(
-                "What made this so? It is recorded, and the simulated world does not repeat it: {claim}"
-            ));
-        }
-    }
-    folder.remove(&file)?;
-    Ok(None)
+        let mut tests = report.files.iter().flat_map(|it| &it.tests);
+        Ok(match tests.next().filter(|_| report.mistakes == 0) {
+            None => Played::Unreadable,
+            Some(it) if it.passed => Played::Passed,
+            Some(it) => match &it.violation {
+                Some(violation) => Played::Violated(violation.clone()),
+                None => Played::Differs(it.differences.iter().map(|it| it.line).collect()),
+            },
+        })
+    };
+    let Some(kept) = pare::pare(recovered_at(recorded), draft, play, questions)? else {
+        folder.remove(&file)?;
+        return Ok(None);
+    };
+    Ok(Some(Kept {
+        claims: kept.claims.len(),
+        text: kept.text(),
+        file,
+        stem: stem.to_owned(),
+        snippets,
+    }))
 }
 
 /// The expectations of `kept`, as they are written, that do not hold for its playbook with the text `playbook`.
@@ -230,8 +197,8 @@ fn recovered_at(recorded: &Recorded) -> Option<Timestamp> {
     recovers.next().map(|it| it.at)
 }
 
-/// All but the expectations, and the line on which the first of those is. What happened from `until` on is left out.
-fn head(recorded: &Recorded, stem: &str, events: &str, until: Option<Timestamp>) -> (String, usize) {
+/// All but the expectations. What happened from `until` on is left out.
+fn head(recorded: &Recorded, stem: &str, events: &str, until: Option<Timestamp>) -> String {
     let id = recorded.id();
     let mut text = format!(
         "# What {id} was, as a test: its events, and what is recorded of them. Written by `staunch review`.\n\
@@ -261,8 +228,7 @@ fn head(recorded: &Recorded, stem: &str, events: &str, until: Option<Timestamp>)
         });
     }
     text.push_str("    expect:\n");
-    let line = text.lines().count() + 1;
-    (text, line)
+    text
 }
 
 /// How the enforcement point and the health signals were at the start.
