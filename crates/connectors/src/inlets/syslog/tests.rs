@@ -242,15 +242,18 @@ fn what_is_lost_over_udp_is_counted() {
     taker.refuses.store(false, Ordering::SeqCst);
     // The kernel says with each how many were lost before it.
     let (mut further, mut taken) = (0, 0);
-    wait_until("one that was sent later", || {
+    wait_until("the one that was sent last", || {
         further += 1;
-        sender.send_to(b"<13>app: now", address).expect("it is sent");
-        let mut is_later = false;
+        let last = format!("now {further}");
+        sender
+            .send_to(format!("<13>app: {last}").as_bytes(), address)
+            .expect("it is sent");
+        let mut is_last = false;
         while let Some(line) = taker.line_soon() {
             taken += 1;
-            is_later |= line == "now";
+            is_last |= line == last;
         }
-        is_later
+        is_last
     });
     let dropped = taker.tally.reading().dropped;
     assert!(dropped > 0);
