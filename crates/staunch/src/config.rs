@@ -1,6 +1,6 @@
 //! The configuration file: what can be set, what holds when nothing is said, and which values cannot work.
 //!
-//! Never opens a file: [`load`] does. The doc comments of the fields are the manual.
+//! Never opens a file: [`load()`] does. The doc comments of the fields are the manual.
 
 mod acting;
 mod check;
