@@ -201,7 +201,7 @@ fn apply_to(state: &mut EngineState, record: &Record, now: Timestamp, next: &mut
         Record::ContainedAgain { incident, transaction } => {
             recoveries::contained_again(state, *incident, *transaction, now)?;
         }
-        Record::RecoveryEnded { incident, end } => recoveries::ended(state, *incident, end)?,
+        Record::RecoveryEnded { incident, end } => recoveries::ended(state, *incident, end, now)?,
     }
     Ok(())
 }

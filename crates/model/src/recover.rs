@@ -153,6 +153,10 @@ pub struct Recovery {
     pub lifted: Vec<TransactionId>,
     /// What was contained again, and when that was decided.
     pub again: Vec<(TransactionId, Timestamp)>,
+    /// How many of its steps were taken when it ended; 0 before.
+    pub taken: u16,
+    /// When it ended; `None` before.
+    pub ended: Option<Timestamp>,
 }
 
 impl Recovery {

@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use staunch_engine::EngineState;
-use staunch_model::{Operator, Timestamp};
+use staunch_model::{Operator, Printable, Timestamp};
 use staunch_ports::Lsn;
 use staunch_runtime::Busy;
 use staunch_store::index::{IndexError, IndexReader};
@@ -212,9 +212,11 @@ impl App {
     /// How far an index at `position` follows the journal.
     pub(crate) fn index_view(&self, position: Lsn) -> IndexView {
         let lag = self.journal_lsn().map(|lsn| lsn.saturating_sub(position.0));
+        let trouble = self.service.index.as_ref().and_then(IndexReader::trouble);
         IndexView {
             position: position.0,
             lag,
+            trouble: trouble.map(|it| Printable(&it).to_string()),
         }
     }
 

@@ -110,3 +110,6 @@ pub const PROBLEM_TYPE: &str = "application/problem+json";
 
 /// The header of answers from the index that says how many frames it is behind the journal, when that is known.
 pub const INDEX_LAG_HEADER: &str = "staunch-index-lag";
+
+/// The header of answers from the index that says why frames cannot be entered into it, while that is so.
+pub const INDEX_TROUBLE_HEADER: &str = "staunch-index-trouble";

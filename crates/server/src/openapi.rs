@@ -10,7 +10,7 @@ use staunch_model::IncidentId;
 use crate::api::{Answers, Carries, Operation};
 use crate::app::{is_open, right_of};
 use crate::auth::Role;
-use crate::dto::{INDEX_LAG_HEADER, PROBLEM_TYPE, Problem};
+use crate::dto::{INDEX_LAG_HEADER, INDEX_TROUBLE_HEADER, PROBLEM_TYPE, Problem};
 
 /// Where schemas are that others refer to.
 const DEFINITIONS: &str = "/components/schemas";
@@ -236,6 +236,10 @@ fn headers(operation: &Operation) -> Value {
             INDEX_LAG_HEADER: {
                 "description": "Of answers from the index: how many frames it is behind the journal.",
                 "schema": { "type": "integer" }
+            },
+            INDEX_TROUBLE_HEADER: {
+                "description": "Of answers from the index: why frames cannot be entered into it, while that is so.",
+                "schema": text
             }
         }),
         _ => json!({}),

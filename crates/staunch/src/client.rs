@@ -14,7 +14,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use staunch_model::Printable;
-use staunch_server::dto::{CommandReply, INDEX_LAG_HEADER, Problem};
+use staunch_server::dto::{CommandReply, INDEX_LAG_HEADER, INDEX_TROUBLE_HEADER, Problem};
 use ureq::http::{Response, StatusCode};
 use ureq::typestate::WithoutBody;
 use ureq::unversioned::resolver::DefaultResolver;
@@ -24,8 +24,8 @@ use crate::cli::ServerArgs;
 use crate::commands::told_mistake;
 use crate::config::{self, Config, Unusable};
 use crate::exit::{Exit, Fault};
-use crate::files::read_bounded;
-use crate::output::{say, say_wrapped};
+use crate::files::{data_dir_must_be_there, is_missing, must_be_there, read_bounded};
+use crate::output::{say, warn_wrapped};
 use local::LocalConnector;
 pub(crate) use local::is_served;
 
@@ -83,6 +83,7 @@ impl Client {
             Some(_) => Config::default(),
             None => local_config(args)?,
         };
+        named_data_dir_must_be_there(args)?;
         Self::with(args, &config, patience)
     }
 
@@ -118,12 +119,13 @@ impl Client {
             Some(path) => {
                 let shown = path.display().to_string();
                 let text = read_bounded(path, 4_096).map_err(|error| {
-                    Fault::doing(
-                        Exit::Usage,
-                        format!("cannot read the token in {}", Printable(&shown)),
-                        &error,
-                    )
-                    .hint("name the file that holds the output of `staunch token create`")
+                    let exit = if is_missing(&error) {
+                        Exit::NotFound
+                    } else {
+                        Exit::Usage
+                    };
+                    Fault::doing(exit, format!("cannot read the token in {}", Printable(&shown)), &error)
+                        .hint("name the file that holds the output of `staunch token create`")
                 })?;
                 Some(text.trim().to_owned())
             }
@@ -272,6 +274,8 @@ impl Client {
         let status = answer.status();
         let lag = answer.headers().get(INDEX_LAG_HEADER);
         let lag = lag.and_then(|it| it.to_str().ok()?.parse::<u64>().ok());
+        let trouble = answer.headers().get(INDEX_TROUBLE_HEADER);
+        let trouble = trouble.and_then(|it| Some(it.to_str().ok()?.to_owned()));
         let body = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
         let body = body.map_err(|error| self.unreachable(&error))?;
         if !status.is_success() {
@@ -280,9 +284,19 @@ impl Client {
         if let Some(frames) = lag.filter(|frames| *frames > 0)
             && !self.told_of_lag.swap(true, Ordering::Relaxed)
         {
-            let line =
-                format!("{frames} frames of the journal are not in the index yet: what is newest may be missing here");
-            say_wrapped(&line);
+            let line = match trouble {
+                Some(why) => format!(
+                    "the index cannot be written: {}. {frames} frames of the journal are not in it, and what is \
+                     newest is missing here; `staunch doctor` says what is wrong",
+                    Printable(&why)
+                ),
+                None => {
+                    format!(
+                        "{frames} frames of the journal are not in the index yet: what is newest may be missing here"
+                    )
+                }
+            };
+            warn_wrapped(&line);
         }
         serde_json::from_slice(&body).map_err(|error| {
             Fault::doing(
@@ -412,6 +426,28 @@ fn local_config(args: &ServerArgs) -> Result<Config, Fault> {
         None => Err(unusable
             .fault()
             .hint("mend it; meanwhile --data-dir or --url reaches a server that runs")),
+    }
+}
+
+/// Makes sure that the files which say how a server is reached are there, for who could do without the server.
+///
+/// # Errors
+/// [`Exit::NotFound`] with the first that is not.
+pub(crate) fn named_files_must_be_there(args: &ServerArgs) -> Result<(), Fault> {
+    let files = [&args.token_file, &args.ca, &args.client_cert, &args.client_key];
+    let hint = "name a file that is there, or leave out the option";
+    files.iter().try_for_each(|file| must_be_there(file.as_slice(), hint))
+}
+
+/// Makes sure that the data directory is there that is named on the command line. Who names one wants the server that
+/// has it, and not the one at the usual address.
+///
+/// # Errors
+/// [`Exit::NotFound`] when it is not.
+pub(crate) fn named_data_dir_must_be_there(args: &ServerArgs) -> Result<(), Fault> {
+    match &args.data.data_dir {
+        Some(dir) if args.url.is_none() => data_dir_must_be_there(dir),
+        _ => Ok(()),
     }
 }
 

@@ -97,6 +97,16 @@ fn load(args: &DataArgs) -> Result<Config, Fault> {
     load_from(args.config.config.as_deref(), args.data_dir.as_ref())
 }
 
+/// The same for a command that reads what is in the data directory.
+///
+/// # Errors
+/// When it cannot be used, or there is no such directory.
+fn load_existing(args: &DataArgs) -> Result<Config, Fault> {
+    let config = load(args)?;
+    crate::files::data_dir_must_be_there(&config.data_dir)?;
+    Ok(config)
+}
+
 fn load_from(file: Option<&Path>, data_dir: Option<&PathBuf>) -> Result<Config, Fault> {
     let mut config = config::load(file)?.config;
     if let Some(dir) = data_dir {

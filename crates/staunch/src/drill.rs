@@ -126,7 +126,7 @@ pub(crate) fn run_live(
     let played = running.play(live, control);
     let left = running.leave();
     let broken_off = played.and(left).err();
-    let broken_off = broken_off.map(|fault| fault.render(false).trim_end().replace('\n', "; "));
+    let broken_off = broken_off.map(|fault| fault.render(false, false).trim_end().replace('\n', "; "));
     let notes = std::mem::take(&mut running.notes);
     begun.end(notes, live.expects.iter().copied().chain(LIVE_ALWAYS), broken_off)
 }

@@ -9,6 +9,8 @@ use std::process::ExitCode;
 use serde::Serialize;
 use staunch_model::text::is_unsafe_to_show;
 
+use crate::output::wrap_after;
+
 /// How the program ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -78,7 +80,7 @@ impl Exit {
             Self::Usage => "a mistake in the arguments, the configuration or a playbook; nothing was done",
             Self::Unreachable => "no running Staunch could be reached",
             Self::Refused => "Staunch refused the command, or the person at the terminal said no",
-            Self::NotFound => "there is no such incident, transaction, token or file",
+            Self::NotFound => "there is no such incident, transaction, token, file or folder",
             Self::Corrupt => {
                 "the journal is corrupt (the message names the file and the offset), or evidence is not as it was sealed or exported"
             }
@@ -232,9 +234,9 @@ impl Fault {
         self.hint.as_deref()
     }
 
-    /// The whole text for a terminal, with everything escaped that could steer it. An empty message is silence: the
-    /// command has said everything itself.
-    pub(crate) fn render(&self, color: bool) -> String {
+    /// The whole text for a person, with everything escaped that could steer a terminal; with `wraps`, in lines of at
+    /// most 80 columns. An empty message is silence: the command has said everything itself.
+    pub(crate) fn render(&self, color: bool, wraps: bool) -> String {
         let (red, cyan, off) = if color {
             ("\u{1b}[1;31m", "\u{1b}[1;36m", "\u{1b}[0m")
         } else {
@@ -245,12 +247,20 @@ impl Fault {
             return text;
         }
         // Writing into a string cannot fail.
-        let _ = writeln!(text, "{red}error:{off} {}", escaped(&self.message));
+        let shown = |text: &str, label: &str, indent| {
+            let text = escaped(text);
+            if wraps {
+                wrap_after(&text, label.len(), indent)
+            } else {
+                text
+            }
+        };
+        let _ = writeln!(text, "{red}error:{off} {}", shown(&self.message, "error: ", 2));
         for cause in &self.causes {
-            let _ = writeln!(text, "  because: {}", escaped(cause));
+            let _ = writeln!(text, "  because: {}", shown(cause, "  because: ", 4));
         }
         if let Some(hint) = &self.hint {
-            let _ = writeln!(text, "{cyan}hint:{off} {}", escaped(hint));
+            let _ = writeln!(text, "{cyan}hint:{off} {}", shown(hint, "hint: ", 2));
         }
         text
     }
@@ -268,7 +278,7 @@ impl Fault {
             mistakes: &self.mistakes,
         };
         // Of texts and numbers, JSON can always be made.
-        crate::output::json_line(&told).map_or_else(|fault| fault.render(false), |line| line + "\n")
+        crate::output::json_line(&told).map_or_else(|fault| fault.render(false, false), |line| line + "\n")
     }
 }
 
@@ -291,6 +301,15 @@ mod tests {
 
     use super::*;
 
+    /// What the reference says of paths.
+    const PATHS: &str = "\n## Paths that are not there\n\n\
+        A file or folder that is named on the command line or in an environment variable, and that is not there, is\n\
+        code 5, whatever it is for: the configuration, the data directory, playbooks, events, an archive, a key, the\n\
+        folder that something is to be written into. What a configuration or a playbook names, and is not there, is a\n\
+        mistake in that file: code 2.\n\n\
+        A command that makes what is not there takes the path as it is: `serve` and `token create` make the data\n\
+        directory, `drill` its key. `doctor` says of a data directory that is not there whether it can be made.\n";
+
     /// What the reference says of errors.
     const ERRORS: &str = r##"
 ## Errors
@@ -303,9 +322,11 @@ error: no Staunch answers at http://127.0.0.1:7450
 hint: start it with `staunch serve`, or name its address with --url or STAUNCH_URL
 ```
 
-A command that takes `--json` writes its error as one line of JSON when it is given, and that line is the last of stderr:
-notes, such as that a server lets wait for its answer, may come before it, and so do the log lines of `staunch run`.
-Arguments that the command does not take are told the same way.
+At a terminal the lines are broken at 80 columns; what is piped has one for each.
+
+A command that takes `--json` writes its error as one line of JSON when it is given, and that line is the last of stderr.
+Before it there is nothing but warnings, which are lines of JSON too (and the log lines of `staunch run`); notes for
+people are left out. Arguments that the command does not take are told the same way.
 
 ```json
 {"error":"there is no INC-9","because":[],"hint":null,"exit_code":5}
@@ -318,6 +339,14 @@ Arguments that the command does not take are told the same way.
 | `hint` | what to do about it, or `null` |
 | `exit_code` | the code of the table above, with which the command ends |
 | `mistakes` | of a configuration with mistakes that the command itself has read: each with `file`, `line`, `column`, `what` and `hint`; absent elsewhere |
+
+A warning says what an answer lacks, such as incidents that are not in the index yet. It has its text in `warning`, and
+may have a `hint`, or the `mistakes` of a configuration that the command goes on with; a mistake in a playbook is in
+`diagnostic` instead, as `staunch check --json` has it.
+
+```json
+{"warning":"7 frames of the journal are not in the index yet: what is newest may be missing here"}
+```
 
 Nothing is on stdout then, but for what a command had answered before it failed: `staunch watch --json` writes what it
 sees as it sees it, and `run`, `backtest` and `test` print their summary also when nothing could be read or tested. A
@@ -337,7 +366,7 @@ on stderr tells the two apart.
     fn a_fault_names_its_causes_once_and_ends_with_the_hint() {
         let inner = std::io::Error::other("disk on fire\u{1b}[31m");
         let fault = Fault::doing(Exit::Failed, "cannot write", &inner).hint("buy a new one");
-        let text = fault.render(false);
+        let text = fault.render(false, false);
         assert_eq!(
             text,
             "error: cannot write\n  because: disk on fire\\u{1b}[31m\nhint: buy a new one\n"
@@ -369,6 +398,7 @@ on stderr tells the two apart.
         text.push_str(
             "\nA process that was ended by a signal has no code of its own; the shell shows 128 and its number.\n",
         );
+        text.push_str(PATHS);
         text.push_str(ERRORS);
         crate::cli::tests::check_reference("exit-codes.md", &text);
     }

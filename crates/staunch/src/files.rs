@@ -1,11 +1,12 @@
 //! Reading files that a person named: never more than they can sensibly be.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::libc;
+use staunch_model::Printable;
 
 use crate::exit::{Exit, Fault};
 
@@ -45,13 +46,59 @@ pub(crate) fn read_bounded(path: &Path, bytes_max: u64) -> io::Result<String> {
     Ok(text)
 }
 
-/// The fault of what could not be read: that this user may not is told as such.
+/// Whether a path with this error leads nowhere.
+pub(crate) fn is_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// Makes sure that each of `paths`, which a person named, is there. Anything else that may be wrong with it shows when it
+/// is read.
+///
+/// # Errors
+/// [`Exit::NotFound`] with the first that is not, and `hint`.
+pub(crate) fn must_be_there(paths: &[PathBuf], hint: &str) -> Result<(), Fault> {
+    for path in paths {
+        if let Some(error) = fs::metadata(path).err().filter(is_missing) {
+            let shown = path.display().to_string();
+            return Err(cannot_read(&format!("cannot read {}", Printable(&shown)), &error).hint(hint));
+        }
+    }
+    Ok(())
+}
+
+/// Makes sure that the folder is there that `file` is to be made in: before the work whose result it is to hold.
+///
+/// # Errors
+/// [`Exit::NotFound`] when it is not, with `hint`.
+pub(crate) fn folder_must_be_there(file: &Path, hint: &str) -> Result<(), Fault> {
+    match file.parent().filter(|it| !it.as_os_str().is_empty()) {
+        Some(folder) => must_be_there(&[folder.to_owned()], hint),
+        None => Ok(()),
+    }
+}
+
+/// Makes sure that the data directory `dir` is there, for who is about to read what is in it.
+///
+/// # Errors
+/// [`Exit::NotFound`] when it is not.
+pub(crate) fn data_dir_must_be_there(dir: &Path) -> Result<(), Fault> {
+    match fs::metadata(dir) {
+        Err(error) if is_missing(&error) => {
+            let what = format!("there is no data directory {}", Printable(&dir.display().to_string()));
+            Err(Fault::new(Exit::NotFound, what)
+                .hint("name that of the server with --data-dir; `staunch serve` makes it at its first start"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The fault of what could not be read: that this user may not, or that it is not there, is told as such.
 pub(crate) fn cannot_read(what: &str, error: &io::Error) -> Fault {
     match error.kind() {
         io::ErrorKind::PermissionDenied => {
             Fault::doing(Exit::Denied, what, error).hint("run it as a user who may read that")
         }
-        io::ErrorKind::NotFound => Fault::doing(Exit::NotFound, what, error),
+        _ if is_missing(error) => Fault::doing(Exit::NotFound, what, error),
         _ => Fault::doing(Exit::Failed, what, error),
     }
 }
@@ -64,6 +111,7 @@ pub(crate) fn cannot_write(what: &str, error: &io::Error) -> Fault {
     }
     let exit = match error.kind() {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Exit::Denied,
+        _ if is_missing(error) => Exit::NotFound,
         _ => Exit::Failed,
     };
     Fault::doing(exit, what, error)
@@ -92,7 +140,7 @@ mod tests {
             assert_eq!(error.to_string(), "it is no regular file");
         }
         let file = dir.path().join("file");
-        std::fs::write(&file, "text").expect("a file");
+        fs::write(&file, "text").expect("a file");
         assert_eq!(read_bounded(&file, 4).expect("it is one"), "text");
     }
 }

@@ -61,6 +61,9 @@ fn main() -> ExitCode {
         }
         Err(error) => error.exit(),
     };
+    if json {
+        output::answer_in_json();
+    }
     match commands::run(cli.command) {
         Ok(exit) => exit.into(),
         Err(fault) => told(&fault, json),
@@ -72,7 +75,7 @@ fn told(fault: &exit::Fault, json: bool) -> ExitCode {
     let text = if json {
         fault.json_line()
     } else {
-        fault.render(output::colors_on_stderr())
+        fault.render(output::colors_on_stderr(), output::is_stderr_terminal())
     };
     output::say_rendered(&text);
     fault.exit.into()

@@ -4,9 +4,11 @@
 //! every cell, and JSON escapes what a terminal could act on.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use comfy_table::{Cell, ColumnConstraint, ContentArrangement, Table, Width, presets};
 use serde::Serialize;
+use serde_json::json;
 use staunch_model::text::is_unsafe_to_show;
 use staunch_model::{Printable, Timestamp};
 
@@ -132,15 +134,78 @@ pub(crate) fn print(text: &str) -> Result<(), Fault> {
     }
 }
 
-/// Says something to the person at the terminal, on stderr, escaped.
-pub(crate) fn say(text: &str) {
-    // Nobody can be told that stderr is gone.
-    let _ = writeln!(io::stderr().lock(), "{}", escaped(text));
+/// Whether the command was asked to answer in JSON.
+static IN_JSON: AtomicBool = AtomicBool::new(false);
+
+/// Takes note that the command answers in JSON: there is nobody to talk to then, and stderr is lines of JSON too.
+pub(crate) fn answer_in_json() {
+    IN_JSON.store(true, Ordering::Relaxed);
 }
 
-/// The same of what may be longer than a line: it is wrapped, and further lines are indented.
+/// Whether the command answers in JSON.
+pub(crate) fn answers_in_json() -> bool {
+    IN_JSON.load(Ordering::Relaxed)
+}
+
+/// Says something to the person at the terminal, on stderr, escaped. Nothing is said where JSON was asked for: what a
+/// program has to know is in the answer, or a [`warn`].
+pub(crate) fn say(text: &str) {
+    if !answers_in_json() {
+        talk(text);
+    }
+}
+
+/// Tells that an answer is not all that it could be: as [`say`] to a person, and as a line of JSON where that was asked for.
+pub(crate) fn warn(text: &str) {
+    if answers_in_json() {
+        warn_json(&json!({ "warning": text }));
+    } else {
+        talk(text);
+    }
+}
+
+/// The same, with lines that are broken as [`say_wrapped`] does.
+pub(crate) fn warn_wrapped(text: &str) {
+    if answers_in_json() {
+        warn(text);
+    } else {
+        say_wrapped(text);
+    }
+}
+
+/// A warning that has more to it than a text.
+pub(crate) fn warn_json(value: &impl Serialize) {
+    if let Ok(line) = json_line(value) {
+        say_rendered(&format!("{line}\n"));
+    }
+}
+
+/// Tells of a fault that does not end the command.
+pub(crate) fn warn_of(fault: &Fault) {
+    if answers_in_json() {
+        warn_json(&json!({ "warning": fault.told(), "hint": fault.advice() }));
+    } else {
+        say_rendered(&fault.render(colors_on_stderr(), is_stderr_terminal()));
+    }
+}
+
+fn talk(text: &str) {
+    let mut text = escaped(text);
+    if is_stderr_terminal() {
+        text = fit(&text);
+    }
+    // Nobody can be told that stderr is gone.
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// The same as [`say`] of what may be longer than a line: it is wrapped, and further lines are indented.
 pub(crate) fn say_wrapped(text: &str) {
     say(&wrap(text, 2));
+}
+
+/// Whether a person reads stderr: then its lines are broken at 80 columns. What is piped is taken line by line.
+pub(crate) fn is_stderr_terminal() -> bool {
+    io::stderr().is_terminal()
 }
 
 /// Writes text that is safe already, such as a rendered diagnostic, to stderr.
@@ -253,8 +318,26 @@ pub(crate) fn now() -> Timestamp {
 
 /// Wraps `text` at 80 columns. It begins after `indent` columns, and so do its further lines.
 pub(crate) fn wrap(text: &str, indent: usize) -> String {
+    wrap_after(text, indent, indent)
+}
+
+/// Breaks each line of `text` that is longer than 80 columns; what follows of it is indented by two columns more.
+pub(crate) fn fit(text: &str) -> String {
+    let one = |line: &str| {
+        if line.chars().count() <= usize::from(COLUMNS) {
+            return line.to_owned();
+        }
+        let words = line.trim_start_matches(' ');
+        let indent = line.len() - words.len();
+        format!("{}{}", " ".repeat(indent), wrap_after(words, indent, indent + 2))
+    };
+    text.split('\n').map(one).collect::<Vec<_>>().join("\n")
+}
+
+/// Wraps `text`, which begins after `begins` columns, at 80 columns. Its further lines begin after `indent` columns.
+pub(crate) fn wrap_after(text: &str, begins: usize, indent: usize) -> String {
     let mut wrapped = String::new();
-    let mut column = indent;
+    let mut column = begins;
     for (at, word) in text.split(' ').enumerate() {
         let width = word.chars().count();
         if at > 0 && column + 1 + width > usize::from(COLUMNS) {
@@ -307,6 +390,20 @@ mod tests {
             clock("2026-11-19T01:02:03Z".parse().expect("a time"), now),
             "2026-11-19 01:02:03"
         );
+    }
+
+    #[test]
+    fn what_is_too_long_for_a_terminal_is_broken_and_the_rest_left_alone() {
+        let text = format!("short\n  {}\n\n  two  blanks", "word ".repeat(30).trim_end());
+        let fitted = fit(&text);
+        assert!(fitted.lines().all(|line| line.len() <= 80), "{fitted}");
+        assert!(
+            fitted.starts_with("short\n  word ") && fitted.ends_with("\n\n  two  blanks"),
+            "{fitted}"
+        );
+        assert!(fitted.contains("\n    word "), "{fitted}");
+        let path = "/x".repeat(60);
+        assert_eq!(fit(&path), path, "a word is never broken");
     }
 
     #[test]

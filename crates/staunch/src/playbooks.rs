@@ -8,20 +8,24 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use serde_json::json;
 use staunch_model::Printable;
 use staunch_playbook::{
     BUILT_IN, CheckContext, Compiled, Diagnostic, SNIPPETS_FILE, SYSTEMS, Severity, Snippets, Source, check_configured,
     compile, compile_source, compile_sources, limits, signature,
 };
 
-use crate::config::{Config, place_of};
+use crate::config::{Config, place_of, wrapped_hint};
 use crate::files::read_bounded;
-use crate::output::{colors_on_stderr, say, say_rendered, wrap};
+use crate::output::{answers_in_json, colors_on_stderr, is_stderr_terminal, say, say_rendered, warn, warn_json, wrap};
 use crate::signing::{Trust, Unproved};
 use crate::wiring;
 
 /// The code of the warning that no driver carries out a step.
 const NO_DRIVER: &str = "P031";
+
+/// What to do about playbooks that cannot be read.
+pub(crate) const PATHS_HINT: &str = "name a playbook or a directory of playbooks that can be read, here or in `dirs` under [playbooks] in the configuration";
 
 /// The texts of playbooks, by the name that diagnostics use.
 #[derive(Debug, Default)]
@@ -93,6 +97,18 @@ fn widen_generic(compiled: &mut Compiled, context: &CheckContext) {
 /// Whether `it` warns of a step that nothing carries out here.
 fn is_without_driver(it: &Diagnostic) -> bool {
     it.severity == Severity::Warning && it.code == NO_DRIVER
+}
+
+/// The same with lines that fit a terminal: what the renderer writes before them is `error[P010]: `, or the room of a line
+/// number and `= hint: `.
+fn fitted(diagnostic: &Diagnostic) -> Diagnostic {
+    let before = "warning[P010]: ".len();
+    let message = wrap(&diagnostic.message, before).replace(&format!("\n{}", " ".repeat(before)), "\n");
+    Diagnostic {
+        message,
+        hint: diagnostic.hint.as_deref().map(wrapped_hint),
+        ..diagnostic.clone()
+    }
 }
 
 /// The name of a file without its ending, safe to show.
@@ -359,10 +375,13 @@ impl Texts {
             return;
         }
         let names: Vec<String> = idle.into_iter().collect();
-        say(&format!(
-            "note: nothing on this machine carries out what these playbooks ask for: {}\nhint: `staunch check` tells what each \
-             of them needs ({NO_DRIVER})\n",
+        let text = format!(
+            "note: nothing on this machine carries out what these playbooks ask for: {}",
             names.join(", ")
+        );
+        say(&wrap(&text, 0));
+        say(&format!(
+            "hint: `staunch check` tells what each of them needs ({NO_DRIVER})\n"
         ));
     }
 
@@ -373,16 +392,24 @@ impl Texts {
             .iter()
             .filter_map(|it| Some(it.snippets.as_ref()?.source()));
         let texts: BTreeMap<&str, &str> = self.files().chain(configuration).chain(snippets).collect();
+        if answers_in_json() {
+            for it in &self.unreadable {
+                warn(&format!("cannot read {}: {}", it.file, it.why));
+            }
+            return diagnostics.for_each(|it| warn_json(&json!({ "diagnostic": it })));
+        }
         for unreadable in &self.unreadable {
             say(&format!(
-                "error: cannot read {}: {}\nhint: name a playbook or a directory of playbooks that can be read, here or in `dirs` under [playbooks] \
-                 in the configuration\n",
-                unreadable.file, unreadable.why
+                "error: {}\nhint: {}\n",
+                wrap(&format!("cannot read {}: {}", unreadable.file, unreadable.why), 7),
+                wrap(PATHS_HINT, 6)
             ));
         }
         for diagnostic in diagnostics {
             let text = texts.get(&*diagnostic.file).copied().unwrap_or_default();
-            say_rendered(&format!("{}\n\n", diagnostic.render(text, colors_on_stderr())));
+            let fitted = is_stderr_terminal().then(|| fitted(diagnostic));
+            let shown = fitted.as_ref().unwrap_or(diagnostic);
+            say_rendered(&format!("{}\n\n", shown.render(text, colors_on_stderr())));
         }
     }
 

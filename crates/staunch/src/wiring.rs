@@ -7,12 +7,13 @@ mod actions;
 mod evidence;
 pub(crate) mod inlets;
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write as _};
 use std::ops::ControlFlow;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use staunch_connectors::actions::block_ip::{Claim, ClaimError};
 use staunch_connectors::actions::exec_job::Runs;
@@ -371,7 +372,7 @@ fn traffic(config: &Config) -> Arc<dyn Enricher> {
     Arc::new(ConntrackShare::new(config.nftables.track_flows))
 }
 
-/// Makes `dir` with mode 0700. One that is there keeps its mode, and others being able to read it is said.
+/// Makes `dir` with mode 0700. One that is there keeps its mode, and others being able to enter it is said, once.
 ///
 /// # Errors
 /// When it cannot be made.
@@ -394,11 +395,19 @@ pub(crate) fn make_private_dir(dir: &Path) -> Result<(), Fault> {
         _ => {}
     }
     let mode = fs::metadata(dir).map_err(|error| failed(&error))?.permissions().mode();
-    if mode & 0o077 != 0 {
+    if mode & 0o077 != 0 && is_first_time(dir) {
         let shown = dir.display().to_string();
-        tracing::warn!(dir = %shown, mode = format!("{:o}", mode & 0o777), "others can enter the data directory");
+        tracing::warn!(dir = %shown, mode = format!("{:o}", mode & 0o777), "others can enter this directory of ours");
     }
     Ok(())
+}
+
+/// Whether this process has not asked it of `dir` before: a start makes the data directory wherever something needs it.
+fn is_first_time(dir: &Path) -> bool {
+    static TOLD: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+    TOLD.lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .insert(dir.to_owned())
 }
 
 /// The installation's id: from its file, else from the journal, else drawn at random. It is written when it was not there.

@@ -263,7 +263,9 @@ impl Index {
             return Err(error);
         }
         self.commit()?;
-        read.map_err(IndexError::Journal)
+        read.map_err(IndexError::Journal)?;
+        self.shared.set_trouble(None);
+        Ok(())
     }
 
     fn take(&mut self, lsn: Lsn, now: Timestamp, frame: &Frame) -> Result<(), IndexError> {
@@ -293,6 +295,7 @@ impl Index {
                 source,
             })?;
         self.uncommitted = 0;
+        self.shared.set_trouble(None);
         Ok(())
     }
 
@@ -308,6 +311,9 @@ impl Index {
     /// Deals with a failure: goes back to what is committed, or to an empty file when this one is damaged.
     fn failed(&mut self, error: IndexError) {
         tracing::warn!(%error, cause = error_cause(&error), "the index fell behind; it is caught up from the journal");
+        let cause = Some(error_cause(&error)).filter(|it| !it.is_empty());
+        self.shared
+            .set_trouble(Some(cause.unwrap_or_else(|| error.to_string()).into()));
         self.abandon();
         self.retry_at = Some(Instant::now() + RETRY_PAUSE);
         let damage = match error {
@@ -370,6 +376,10 @@ impl Follower for Index {
             Err(error) => return tracing::warn!(%error, "cannot look after the index"),
         };
         if found.is_some() && found == self.file {
+            // Frames that could not be entered do not wait for the next one.
+            if self.shared.has_trouble() {
+                self.catch_up();
+            }
             return;
         }
         tracing::warn!(path = %self.path.display(), "the file of the index has vanished: it is rebuilt from the journal");

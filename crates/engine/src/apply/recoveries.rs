@@ -21,6 +21,8 @@ pub(super) fn planned(
         acts: Vec::new(),
         lifted: Vec::new(),
         again: Vec::new(),
+        taken: 0,
+        ended: None,
     };
     state.recoveries.insert(incident, Box::new(planned));
     Ok(())
@@ -29,6 +31,7 @@ pub(super) fn planned(
 /// A person has started it.
 pub(super) fn started(state: &mut EngineState, incident: IncidentId, by: &str) -> Result<(), ApplyError> {
     change_recovery(state, incident, |it| {
+        (it.taken, it.ended) = (0, None);
         it.state = RecoveryState::Running {
             by: by.into(),
             at: 0,
@@ -59,12 +62,21 @@ pub(super) fn contained_again(
 }
 
 /// It is over.
-pub(super) fn ended(state: &mut EngineState, incident: IncidentId, end: &RecoveryEnd) -> Result<(), ApplyError> {
+pub(super) fn ended(
+    state: &mut EngineState,
+    incident: IncidentId,
+    end: &RecoveryEnd,
+    now: Timestamp,
+) -> Result<(), ApplyError> {
     change_recovery(state, incident, |it| {
         // What an earlier try has lifted is lifted until it is contained again.
         if matches!(end, RecoveryEnd::Recovered | RecoveryEnd::Back { .. }) {
             it.lifted.clear();
         }
+        if let RecoveryState::Running { at, .. } = it.state {
+            it.taken = at;
+        }
+        it.ended = Some(now);
         it.state = RecoveryState::Ended(end.clone());
     })
 }

@@ -181,6 +181,9 @@ fn a_soak_that_stops_contains_nothing_again() {
             why: "step 2: the health signal shop says 31 %".into()
         }
     );
+    let ended = &sim.state().recoveries[&IncidentId(1)];
+    assert_eq!(ended.taken, 1, "the first step was taken, and the second was not");
+    assert!(ended.ended.is_some());
     assert_eq!(sim.transactions(), 2, "nothing after it is done");
     sim.ends_clean();
 }

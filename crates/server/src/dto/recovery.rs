@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use staunch_model::{IncidentId, TransactionId, WatchId};
+use staunch_model::{IncidentId, Timestamp, TransactionId, WatchId};
 
 /// Start the recovery of an incident, or stop it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -44,7 +44,7 @@ pub enum RecoveryStepPhase {
     Done,
     /// It is being taken.
     Now,
-    /// It lies ahead, or was not come to.
+    /// It lies ahead, or the recovery ended before it was taken.
     Ahead,
 }
 
@@ -79,11 +79,15 @@ pub struct RecoveryView {
     pub playbook: String,
     /// How far it is.
     pub state: RecoveryPhase,
+    /// When it ended; `null` while it has not.
+    #[serde(default)]
+    pub ended: Option<Timestamp>,
     /// Who started it, or stopped it; `null` while nobody has.
     pub by: Option<String>,
     /// Why it ended before its last step; `null` otherwise. Safe to show.
     pub why: Option<String>,
-    /// Its steps, in order. Those of a recovery that has ended are all `ahead` or `done` as it left them.
+    /// Its steps, in order. Those of a recovery that has ended are `done` or `ahead` as it left them: what was taken
+    /// stays `done` also when what it had lifted is contained again.
     pub steps: Vec<RecoveryStepView>,
     /// The health watches of the incident that have not ended.
     pub watches: Vec<WatchView>,

@@ -226,12 +226,15 @@ pub struct Counts {
 }
 
 /// How far the index has followed the journal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct IndexView {
     /// The last frame in it.
     pub position: u64,
     /// Frames of the journal that are not in it yet; `None` when the journal's end is not known.
     pub lag: Option<u64>,
+    /// Why frames cannot be entered, such as a disk that is full; `null` while they can. Safe to show.
+    #[serde(default)]
+    pub trouble: Option<String>,
 }
 
 /// How far Staunch goes by itself, and who says so.

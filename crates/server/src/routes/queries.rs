@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use axum::Json;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use staunch_model::{Exemption, IncidentId, Span, StateKind, Timestamp, TransactionId};
@@ -16,9 +16,9 @@ use staunch_store::index::{IncidentFilter, IndexError, IndexReader, ROWS_MAX, Tr
 
 use crate::app::{App, Shared};
 use crate::dto::{
-    Approval, Approvals, CommandQuery, Commands, Containments, FormerView, Health, INDEX_LAG_HEADER, IncidentAnswer,
-    IncidentQuery, Incidents, IndexView, ModeView, NoticeQuery, Notices, PageQuery, ProtectionQuery, ProtectionView,
-    Protections, RecoveryView, Status, TransactionQuery, Transactions,
+    Approval, Approvals, CommandQuery, Commands, Containments, FormerView, Health, INDEX_LAG_HEADER,
+    INDEX_TROUBLE_HEADER, IncidentAnswer, IncidentQuery, Incidents, IndexView, ModeView, NoticeQuery, Notices,
+    PageQuery, ProtectionQuery, ProtectionView, Protections, RecoveryView, Status, TransactionQuery, Transactions,
 };
 use crate::etag::{self, ClockPart};
 use crate::limits::{LISTED_SHOWN_MAX, ROWS_DEFAULT, TRANSACTIONS_PER_QUESTION_MAX};
@@ -315,7 +315,7 @@ pub(crate) async fn incidents(
         .last()
         .map(|it| it.id)
         .filter(|_| incidents.len() == limit as usize);
-    Ok(indexed(index, Incidents { incidents, next, index }))
+    Ok(indexed(&index.clone(), Incidents { incidents, next, index }))
 }
 
 /// One incident with what belongs to it.
@@ -347,20 +347,27 @@ pub(crate) async fn incident(
                 detail,
                 protected,
                 exempted,
-                index,
+                index: index.clone(),
             };
-            Ok(indexed(index, answer))
+            Ok(indexed(&index, answer))
         }
         None => {
             let known = app.ask(move |state| state.incidents.contains_key(&id)).await?;
             let behind = index.lag.filter(|frames| *frames > 0);
+            let hint = |usual: &str| match &index.trouble {
+                Some(why) => format!(
+                    "the index cannot be written: {why}. It catches up by itself once it can; `staunch doctor` says what \
+                     is wrong"
+                ),
+                None => usual.to_owned(),
+            };
             Err(match (known, behind) {
                 (true, _) => Failed::not_found(format!("{id} is not in the index yet"))
-                    .hint("it has just been opened: ask again in a moment"),
+                    .hint(hint("it has just been opened: ask again in a moment")),
                 (false, Some(frames)) => Failed::not_found(format!(
                     "there is no {id} in the index, which is {frames} frames behind the journal"
                 ))
-                .hint("ask again in a moment"),
+                .hint(hint("ask again in a moment")),
                 (false, None) => Failed::not_found(format!("there is no {id}")),
             })
         }
@@ -386,7 +393,7 @@ pub(crate) async fn transactions(
         .map(|it| it.id)
         .filter(|_| transactions.len() == limit as usize);
     Ok(indexed(
-        index,
+        &index.clone(),
         Transactions {
             transactions,
             next,
@@ -407,7 +414,7 @@ pub(crate) async fn commands(
         .last()
         .map(|it| it.lsn)
         .filter(|_| commands.len() == limit as usize);
-    Ok(indexed(index, Commands { commands, next, index }))
+    Ok(indexed(&index.clone(), Commands { commands, next, index }))
 }
 
 /// Notices, newest first.
@@ -422,7 +429,7 @@ pub(crate) async fn notices(
         .last()
         .map(|it| it.id)
         .filter(|_| notices.len() == limit as usize);
-    Ok(indexed(index, Notices { notices, next, index }))
+    Ok(indexed(&index.clone(), Notices { notices, next, index }))
 }
 
 /// An answer of the index, and how far it follows the journal at the least.
@@ -439,10 +446,15 @@ async fn from_index<R: Send + 'static>(
     Ok((answer, app.index_view(position)))
 }
 
-fn indexed(index: IndexView, answer: impl Serialize) -> Response {
+fn indexed(index: &IndexView, answer: impl Serialize) -> Response {
     let mut headers = HeaderMap::new();
     if let Some(lag) = index.lag {
         headers.insert(INDEX_LAG_HEADER, lag.into());
+    }
+    // What is no text of a header is in the body.
+    let trouble = index.trouble.as_ref();
+    if let Some(trouble) = trouble.and_then(|it| HeaderValue::from_str(it).ok()) {
+        headers.insert(INDEX_TROUBLE_HEADER, trouble);
     }
     (headers, Json(answer)).into_response()
 }

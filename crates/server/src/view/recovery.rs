@@ -9,22 +9,28 @@ use crate::dto::{RecoveryPhase, RecoveryStepPhase, RecoveryStepView, RecoveryVie
 pub(crate) fn recovery(state: &EngineState, id: IncidentId) -> Option<RecoveryView> {
     let recovery = state.recoveries.get(&id)?;
     let playbook = state.playbooks.get(&state.incidents.get(&id)?.playbook)?;
-    let (phase, by, why, reached) = match &recovery.state {
-        RecoveryState::Waiting => (RecoveryPhase::Waiting, None, None, None),
-        RecoveryState::Running { by, at, .. } => (RecoveryPhase::Running, Some(by), None, Some(*at)),
+    let (phase, by, why) = match &recovery.state {
+        RecoveryState::Waiting => (RecoveryPhase::Waiting, None, None),
+        RecoveryState::Running { by, .. } => (RecoveryPhase::Running, Some(by), None),
         RecoveryState::Ended(end) => match end {
-            RecoveryEnd::Recovered => (RecoveryPhase::Recovered, None, None, Some(u16::MAX)),
-            RecoveryEnd::Failed { why } => (RecoveryPhase::Failed, None, Some(why), None),
-            RecoveryEnd::Back { why } => (RecoveryPhase::Back, None, Some(why), None),
-            RecoveryEnd::Stopped { by } => (RecoveryPhase::Stopped, Some(by), None, None),
+            RecoveryEnd::Recovered => (RecoveryPhase::Recovered, None, None),
+            RecoveryEnd::Failed { why } => (RecoveryPhase::Failed, None, Some(why)),
+            RecoveryEnd::Back { why } => (RecoveryPhase::Back, None, Some(why)),
+            RecoveryEnd::Stopped { by } => (RecoveryPhase::Stopped, Some(by), None),
         },
+    };
+    let (taken, under_way) = match recovery.state {
+        RecoveryState::Running { at, .. } => (at, Some(at)),
+        RecoveryState::Waiting | RecoveryState::Ended(_) => (recovery.taken, None),
     };
     let steps = (0_u16..).zip(playbook.recover()).map(|(at, step)| RecoveryStepView {
         what: step.words(playbook, &recovery.targets),
-        state: match reached {
-            Some(reached) if at < reached => RecoveryStepPhase::Done,
-            Some(reached) if at == reached => RecoveryStepPhase::Now,
-            _ => RecoveryStepPhase::Ahead,
+        state: if at < taken {
+            RecoveryStepPhase::Done
+        } else if Some(at) == under_way {
+            RecoveryStepPhase::Now
+        } else {
+            RecoveryStepPhase::Ahead
         },
     });
     let watches = state
@@ -44,6 +50,7 @@ pub(crate) fn recovery(state: &EngineState, id: IncidentId) -> Option<RecoveryVi
         incident: id,
         playbook: playbook.name.to_string(),
         state: phase,
+        ended: recovery.ended,
         by: by.map(|it| Printable(it).to_string()),
         why: why.map(ToString::to_string),
         steps: steps.collect(),

@@ -16,7 +16,7 @@ use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConf
 
 use crate::cli::ServerArgs;
 use crate::exit::{Exit, Fault};
-use crate::files::read_bounded;
+use crate::files::{is_missing, read_bounded};
 
 /// The longest file of certificates: a bundle of all public authorities has a quarter of it.
 const PEM_BYTES_MAX: u64 = 1 << 20;
@@ -80,7 +80,11 @@ pub(crate) fn native() -> TlsConfig {
 /// # Errors
 /// When it cannot be used; `hint` says what it should be.
 pub(crate) fn trusting(ca: &Path, hint: &str) -> Result<TlsConfig, Fault> {
-    let all = certificates(ca, hint)?;
+    // A configuration names it: a file that is not there is a mistake in that.
+    let all = certificates(ca, hint).map_err(|mut fault| {
+        fault.exit = Exit::Usage;
+        fault
+    })?;
     Ok(TlsConfig::builder()
         .root_certs(RootCerts::new_with_certs(&all))
         .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
@@ -219,8 +223,14 @@ fn certificates(path: &Path, hint: &str) -> Result<Vec<Certificate<'static>>, Fa
 
 fn read(path: &Path, hint: &str) -> Result<String, Fault> {
     let shown = path.display().to_string();
-    read_bounded(path, PEM_BYTES_MAX)
-        .map_err(|error| Fault::doing(Exit::Usage, format!("cannot read {}", Printable(&shown)), &error).hint(hint))
+    read_bounded(path, PEM_BYTES_MAX).map_err(|error| {
+        let exit = if is_missing(&error) {
+            Exit::NotFound
+        } else {
+            Exit::Usage
+        };
+        Fault::doing(exit, format!("cannot read {}", Printable(&shown)), &error).hint(hint)
+    })
 }
 
 fn nothing(path: &Path, what: &str, hint: &str) -> Fault {

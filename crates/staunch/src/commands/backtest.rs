@@ -17,6 +17,7 @@ use crate::cli::{ApprovalRule, BacktestArgs, FailOn};
 use crate::config::{self, Config};
 use crate::context::Context;
 use crate::exit::{Exit, Fault};
+use crate::files::{cannot_write, folder_must_be_there, must_be_there};
 use crate::output::{Output, now, say};
 use crate::playbooks::Texts;
 use crate::{lists, wiring};
@@ -28,6 +29,9 @@ const FORMAT: u32 = 1;
 const USUAL_SOURCE: &str = "suricata";
 
 pub(super) fn run(args: &BacktestArgs) -> Result<Exit, Fault> {
+    if let Some(file) = &args.html {
+        folder_must_be_there(file, "name a file in a folder that is there with --html")?;
+    }
     let config = config::load(args.config.config.as_deref())?.config;
     let mode: Mode = args.mode.into();
     let approvals = match args.approvals {
@@ -61,6 +65,10 @@ pub(super) fn run(args: &BacktestArgs) -> Result<Exit, Fault> {
     let sources = wiring::event_sources_here(&config)?;
     let read = match &args.journal {
         Some(dir) => {
+            must_be_there(
+                std::slice::from_ref(dir),
+                "name a data directory such as /var/lib/staunch, or a copy of one",
+            )?;
             let dir = journal_dir(dir);
             let journal = ReadOnlyJournal::open(&dir).map_err(|error| open_fault(&error))?;
             let name = Printable(&dir.display().to_string()).to_string();
@@ -125,6 +133,7 @@ pub(super) fn run(args: &BacktestArgs) -> Result<Exit, Fault> {
 fn playbooks(config: &Config, dir: Option<&Path>) -> Result<(String, Vec<staunch_playbook::Compiled>), Fault> {
     let (name, texts) = match dir {
         Some(dir) => {
+            must_be_there(&[dir.to_owned()], "give a directory of *.yaml files")?;
             let name = format!("the playbooks in {}", Printable(&dir.display().to_string()));
             (name, Texts::of_paths(&[dir.to_owned()]))
         }
@@ -260,14 +269,7 @@ fn notes(args: &BacktestArgs, config: &Config, mode: Mode, read: &past::Read) ->
 
 fn write_page(file: &Path, page: &str) -> Result<(), Fault> {
     let shown = file.display().to_string();
-    std::fs::write(file, page).map_err(|error| {
-        let exit = if error.kind() == std::io::ErrorKind::PermissionDenied {
-            Exit::Denied
-        } else {
-            Exit::Failed
-        };
-        Fault::doing(exit, format!("cannot write {}", Printable(&shown)), &error)
-    })?;
+    std::fs::write(file, page).map_err(|error| cannot_write(&format!("cannot write {}", Printable(&shown)), &error))?;
     say(&format!("the report is in {}", Printable(&shown)));
     Ok(())
 }

@@ -1,13 +1,16 @@
 //! `staunch check`
 
+use std::io::{self, IsTerminal as _};
+
 use serde_json::json;
 use staunch_model::Printable;
 
 use super::trigger::parameters;
 use crate::cli::CheckArgs;
 use crate::exit::{Exit, Fault};
-use crate::output::{Output, Tone, print, say, wrap};
-use crate::playbooks::{Texts, errors, say_idle};
+use crate::files::must_be_there;
+use crate::output::{Output, Tone, fit, print, say, wrap};
+use crate::playbooks::{PATHS_HINT, Texts, errors, say_idle};
 use crate::{config, wiring};
 
 pub(super) fn run(args: &CheckArgs) -> Result<Exit, Fault> {
@@ -15,6 +18,7 @@ pub(super) fn run(args: &CheckArgs) -> Result<Exit, Fault> {
         return explain(code);
     }
     let config = config::load(args.config.config.as_deref())?.config;
+    must_be_there(&args.paths, PATHS_HINT)?;
     let texts = if args.paths.is_empty() {
         Texts::configured(&config)
     } else {
@@ -70,7 +74,11 @@ fn explain(code: &str) -> Result<Exit, Fault> {
         let what = format!("there is no code {}", Printable(code));
         return Err(Fault::new(Exit::NotFound, what).hint("codes look like P024; each mistake shows its own"));
     };
-    print(page)?;
+    print(&if io::stdout().is_terminal() {
+        fit(page)
+    } else {
+        page.to_owned()
+    })?;
     Ok(Exit::Ok)
 }
 

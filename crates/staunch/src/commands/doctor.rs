@@ -4,10 +4,16 @@
 
 mod checks;
 
-use serde::Serialize;
+use std::collections::BTreeSet;
+use std::path::Path;
 
-use crate::cli::DoctorArgs;
-use crate::config::{self, Loaded};
+use nix::unistd::AccessFlags;
+use serde::Serialize;
+use staunch_model::Printable;
+
+use crate::cli::{DoctorArgs, ServerArgs};
+use crate::client::named_files_must_be_there;
+use crate::config::{self, Config, Loaded, Mistake, Unusable};
 use crate::exit::{Exit, Fault, escaped};
 use crate::output::{Output, Tone, wrap};
 
@@ -84,17 +90,8 @@ impl Finding {
 }
 
 pub(super) fn run(args: &DoctorArgs) -> Result<Exit, Fault> {
-    let server = &args.show.server;
-    // Its mistakes are shown where they are.
-    let Loaded { mut config, file, .. } = config::load(server.data.config.config.as_deref())?;
-    if let Some(dir) = &server.data.data_dir {
-        config.data_dir.clone_from(dir);
-    }
-    let mut findings = vec![match &file {
-        Some(file) => Finding::new("configuration", Health::Ok, file.display().to_string()),
-        None => Finding::new("configuration", Health::Ok, "no file, so all defaults hold"),
-    }];
-    findings.extend(checks::all(&config, server));
+    named_files_must_be_there(&args.show.server)?;
+    let findings = examine(&args.show.server)?;
     let worst = findings.iter().map(|it| it.health).max().unwrap_or(Health::Ok);
     Output::new(args.show.json).show(&findings, |output| text(output, &findings))?;
     Ok(if worst == Health::Problem {
@@ -102,6 +99,117 @@ pub(super) fn run(args: &DoctorArgs) -> Result<Exit, Fault> {
     } else {
         Exit::Ok
     })
+}
+
+/// What the checks that can be made have found.
+///
+/// # Errors
+/// When the configuration that is named is not there, or cannot be read for another reason than whose it is.
+fn examine(server: &ServerArgs) -> Result<Vec<Finding>, Fault> {
+    const CHECK: &str = "configuration";
+    let named = server.data.config.config.as_deref();
+    let in_dir = |mut config: Config| {
+        if let Some(dir) = &server.data.data_dir {
+            config.data_dir.clone_from(dir);
+        }
+        config
+    };
+    let unusable = match config::read(named) {
+        Ok(Loaded { config, file, .. }) => {
+            let found = match &file {
+                Some(file) => file.display().to_string(),
+                None => "no file, so all defaults hold".to_owned(),
+            };
+            let mut findings = vec![Finding::new(CHECK, Health::Ok, found)];
+            findings.extend(checks::all(&in_dir(config), server, true));
+            return Ok(findings);
+        }
+        Err(unusable) => unusable,
+    };
+    let mut findings = mistakes(&unusable);
+    if findings.is_empty() {
+        let file = named.unwrap_or(Path::new(config::DEFAULT_PATH));
+        let kept = checks::who::kept_out(file, AccessFlags::R_OK).ok_or_else(|| unusable.fault())?;
+        findings.push(Finding::new(CHECK, Health::Problem, kept.what).fix(kept.fix));
+        findings.extend(checks::without_configuration());
+        return Ok(findings);
+    }
+    let Some(found) = unusable.salvage_sound() else {
+        findings.extend(checks::without_configuration());
+        return Ok(findings);
+    };
+    let knows_data_dir = found.knows_data_dir || server.data.data_dir.is_some();
+    let asks = server.url.is_some() || (knows_data_dir && found.knows_address);
+    let is_known = |it: &Finding| {
+        let of_tables = OF_TABLES.iter().filter(|(_, checks)| checks.contains(&it.check));
+        let is_lost = of_tables
+            .into_iter()
+            .any(|(table, _)| found.lost_tables.iter().any(|lost| lost == table));
+        !is_lost
+            && (knows_data_dir || !OF_DATA_DIRECTORY.contains(&it.check))
+            && (found.knows_address || it.check != "address")
+            && (asks || it.check != "server")
+            && (found.knows_table || it.check != "firewall")
+    };
+    let made = checks::all(&in_dir(found.config.clone()), server, asks);
+    let mut unknown = BTreeSet::new();
+    for it in made {
+        if is_known(&it) {
+            findings.push(it);
+        } else if unknown.insert(it.check) {
+            let text = "not made: it needs what the configuration has a mistake in";
+            findings.push(Finding::new(it.check, Health::Unknown, text));
+        }
+    }
+    Ok(findings)
+}
+
+/// The checks that need what stands in a table of the configuration. What playbooks may do, many of them say.
+const OF_TABLES: [(&str, &[&str]); 19] = [
+    ("playbooks", &["playbooks"]),
+    ("limits", &["playbooks"]),
+    ("nftables", &["firewall"]),
+    ("rate_limit", &["firewall", "playbooks"]),
+    ("processes", &["processes", "playbooks"]),
+    ("domains", &["domains", "playbooks"]),
+    ("accounts", &["accounts", "playbooks"]),
+    ("isolation", &["isolation", "playbooks"]),
+    ("jobs", &["jobs", "playbooks"]),
+    ("evidence", &["evidence", "bucket", "anchor"]),
+    ("never_touch", &["never touched", "list", "management sessions"]),
+    ("feeds", &["feed"]),
+    ("lookups", &["look-up"]),
+    ("notifiers", &["notifier"]),
+    ("health", &["health", "playbooks"]),
+    ("context", &["context"]),
+    ("http", &["tokens", "certificate", "senders", "open files"]),
+    ("journal", &["disk", "journal"]),
+    ("sources", &["followed file", "playbooks"]),
+];
+
+/// The checks that need the data directory.
+const OF_DATA_DIRECTORY: [&str; 8] = [
+    "data directory",
+    "disk",
+    "journal",
+    "tokens",
+    "firewall",
+    "evidence",
+    "bucket",
+    "anchor",
+];
+
+/// The mistakes in a configuration, each with its place; none when it could not be read.
+fn mistakes(unusable: &Unusable) -> Vec<Finding> {
+    let Unusable::Mistaken { file, text, mistakes } = unusable else {
+        return Vec::new();
+    };
+    let one = |it: &Mistake| {
+        let (line, column) = it.position(text);
+        let found = format!("{}:{line}:{column}: {}", Printable(file), it.what);
+        Finding::new("configuration", Health::Problem, found).fix(&*it.hint)
+    };
+    mistakes.iter().map(one).collect()
 }
 
 fn text(output: &Output, findings: &[Finding]) -> String {

@@ -8,13 +8,16 @@ use serde_json::Value;
 
 use super::drill::{finish, live_of, reports, signer};
 use crate::cli::DrillRunArgs;
-use crate::client::{Client, Patience};
+use crate::client::{Client, Patience, named_data_dir_must_be_there, named_files_must_be_there};
 use crate::drill::{self, Running, Scenario, Wanted};
 use crate::exit::{Exit, Fault};
 use crate::output::{confirm, say};
 
 pub(super) fn run(args: &DrillRunArgs, drill: &'static Scenario) -> Result<Exit, Fault> {
     let live = live_of(drill)?;
+    // Before anything is made in it.
+    named_data_dir_must_be_there(&args.server)?;
+    named_files_must_be_there(&args.server)?;
     let dir = match &args.report {
         Some(dir) => dir.clone(),
         None => reports(&args.server.data)?,

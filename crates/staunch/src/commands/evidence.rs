@@ -32,8 +32,8 @@ use staunch_store::vault::{DirVault, DirVaultOptions};
 
 use crate::cli::{DataArgs, EvidenceCommand, VaultArgs};
 use crate::exit::{Exit, Fault};
-use crate::files::{cannot_read, read_bounded};
-use crate::output::{Output, Tone, print, say, wrap};
+use crate::files::{cannot_read, is_missing, read_bounded};
+use crate::output::{Output, Tone, print, say, warn, wrap};
 use crate::wiring;
 use missed::Unrecorded;
 
@@ -142,7 +142,7 @@ fn list(incident: Option<IncidentId>, from: &VaultArgs) -> Result<Exit, Fault> {
                 rows.push(Row::of(&sealed));
                 ControlFlow::Continue(())
             })
-            .unwrap_or_else(|failure| say(&format!("{incident}: {failure}")));
+            .unwrap_or_else(|failure| warn(&format!("{incident}: {failure}")));
     }
     rows.sort_by_key(|it| (it.incident, it.evidence, it.started_at));
     let unrecorded = missed::without_record(&from.data, &dir, incident, &rows);
@@ -210,7 +210,7 @@ fn find(vault: &DirVault, id: EvidenceId) -> Result<(Vec<SealedRecord>, Vec<Seal
                 }
                 ControlFlow::Continue(())
             })
-            .unwrap_or_else(|failure| say(&format!("{incident}: {failure}")));
+            .unwrap_or_else(|failure| warn(&format!("{incident}: {failure}")));
         if records.is_empty() {
             continue;
         }
@@ -221,7 +221,7 @@ fn find(vault: &DirVault, id: EvidenceId) -> Result<(Vec<SealedRecord>, Vec<Seal
                 }
                 ControlFlow::Continue(())
             })
-            .unwrap_or_else(|failure| say(&format!("{incident}: {failure}")));
+            .unwrap_or_else(|failure| warn(&format!("{incident}: {failure}")));
         // Numbers are given out once.
         break;
     }
@@ -258,7 +258,7 @@ fn bucket(is_copy: bool, data: &DataArgs) -> Result<Option<Arc<Bucket>>, Fault> 
     let settings = match super::load(data) {
         Ok(config) => config.evidence.s3,
         Err(fault) if is_copy => {
-            say(&format!("no bucket is asked: {}", fault.told()));
+            warn(&format!("no bucket is asked: {}", fault.told()));
             None
         }
         Err(fault) => return Err(fault),
@@ -287,6 +287,9 @@ fn folder(named: Option<&Path>, data: &DataArgs) -> Result<PathBuf, Fault> {
             Err(Fault::new(Exit::NotFound, message).hint("name a folder of evidence, or an archive of one"))
         }
         _ => {
+            if named.is_none() && !dir.exists() {
+                super::load_existing(data)?;
+            }
             let message = format!("there is no vault in {shown}");
             let hint = "a server makes it when it starts; name the folder that holds the directories `vault` and `log`";
             Err(Fault::new(Exit::NotFound, message).hint(hint))
@@ -295,7 +298,7 @@ fn folder(named: Option<&Path>, data: &DataArgs) -> Result<PathBuf, Fault> {
 }
 
 fn key(data: &DataArgs) -> Result<Exit, Fault> {
-    let file = super::load(data)?.evidence_key_file();
+    let file = super::load_existing(data)?.evidence_key_file();
     let text = read_bounded(&file, KEY_BYTES_MAX).map_err(|error| {
         let absent = "a server writes it when it starts with `[evidence] enabled`";
         unreadable(&file, &error, absent)
@@ -354,6 +357,7 @@ fn disk(error: &io::Error) -> Exit {
     match error.kind() {
         K::StorageFull | K::QuotaExceeded => Exit::Busy,
         K::PermissionDenied | K::ReadOnlyFilesystem => Exit::Denied,
+        _ if is_missing(error) => Exit::NotFound,
         _ => Exit::Failed,
     }
 }
@@ -509,7 +513,7 @@ mod tests {
         ] {
             let fault = unreadable(Path::new("key\u{1b}"), &kind.into(), "none was made");
             assert_eq!(fault.exit, exit);
-            let told = fault.render(false);
+            let told = fault.render(false, false);
             assert!(told.contains(hint) && told.contains("cannot read key\\u{1b}"), "{told}");
         }
     }

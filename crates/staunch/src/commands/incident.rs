@@ -22,7 +22,8 @@ use super::status::exempted_text;
 use crate::cli::{GraphFormat, IncidentCommand, IncidentState, ReadingArgs, ServerArgs, TimelineFormat};
 use crate::client::{Client, Patience};
 use crate::exit::{Exit, Fault};
-use crate::output::{Output, Tone, clock, now, relative, say, say_wrapped, wrap};
+use crate::files::must_be_there;
+use crate::output::{Output, Tone, clock, now, relative, say, warn_wrapped, wrap};
 
 pub(super) fn run(command: &IncidentCommand) -> Result<Exit, Fault> {
     match command {
@@ -59,7 +60,9 @@ pub(super) fn run(command: &IncidentCommand) -> Result<Exit, Fault> {
             let format = if *json { TimelineFormat::Json } else { *format };
             let client = Client::new(server, Patience::USUAL)?;
             let found: IncidentAnswer = client.get(&format!("{}/{id}", path::INCIDENTS), &json!({}))?;
-            // One that is named is to be there, whether it is looked into or not.
+            // What is named is to be there, whether it is looked into or not.
+            let hint = "--identity names a file of `age-keygen` that nobody else may read";
+            must_be_there(reading.identity.as_slice(), hint)?;
             let needs_vault = format == TimelineFormat::Html || further.evidence || reading.vault.is_some();
             let vault = if needs_vault {
                 opened(reading, server, *id, "for the timeline")?
@@ -110,7 +113,7 @@ pub(super) fn run(command: &IncidentCommand) -> Result<Exit, Fault> {
             let shown = Known { found, missed };
             if let Some(why) = &shown.missed.unknown {
                 let line = format!("what was missed of sealed evidence is not known: {why}");
-                say_wrapped(&line);
+                warn_wrapped(&line);
             }
             Output::new(show.json).show(&shown, |output| show_text(output, &shown, now()))?;
         }

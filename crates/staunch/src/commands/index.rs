@@ -6,17 +6,17 @@ use staunch_store::index::{Index, IndexReader};
 use staunch_store::{ReadOnlyJournal, SegmentJournal};
 
 use super::journal::open_fault;
-use super::load;
+use super::load_existing;
 use crate::cli::IndexCommand;
 use crate::config::Config;
 use crate::exit::{Exit, Fault};
-use crate::output::{Output, say};
+use crate::output::{Output, warn};
 use crate::wiring;
 
 pub(super) fn run(command: &IndexCommand) -> Result<Exit, Fault> {
     match command {
-        IndexCommand::Rebuild { data, json } => rebuild(&load(data)?, *json),
-        IndexCommand::Status { data, json } => status(&load(data)?, *json),
+        IndexCommand::Rebuild { data, json } => rebuild(&load_existing(data)?, *json),
+        IndexCommand::Status { data, json } => status(&load_existing(data)?, *json),
     }
 }
 
@@ -54,7 +54,7 @@ fn status(config: &Config, as_json: bool) -> Result<Exit, Fault> {
         std::ops::ControlFlow::Continue(())
     });
     if let Err(error) = read {
-        say(&format!("the journal could not be read to its end: {error}"));
+        warn(&format!("the journal could not be read to its end: {error}"));
     }
     let lag = last.0.saturating_sub(position.0);
     let answer = json!({ "position": position.0, "journal": last.0, "lag": lag });

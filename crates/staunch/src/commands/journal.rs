@@ -7,7 +7,7 @@ use staunch_model::{Frame, Printable, Timestamp};
 use staunch_ports::{Lsn, ReadError, StoredFrame};
 use staunch_store::{OpenError, ReadOnlyJournal, verify};
 
-use super::load;
+use super::load_existing;
 use crate::cli::JournalCommand;
 use crate::config::Config;
 use crate::exit::{Exit, Fault};
@@ -16,13 +16,13 @@ use crate::words;
 
 pub(super) fn run(command: &JournalCommand) -> Result<Exit, Fault> {
     match command {
-        JournalCommand::Verify { data, json } => prove(&load(data)?, *json),
+        JournalCommand::Verify { data, json } => prove(&load_existing(data)?, *json),
         JournalCommand::Cat {
             from,
             limit,
             data,
             json,
-        } => cat(&load(data)?, *from, limit.unwrap_or(u64::MAX), *json),
+        } => cat(&load_existing(data)?, *from, limit.unwrap_or(u64::MAX), *json),
     }
 }
 

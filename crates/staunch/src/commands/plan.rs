@@ -18,7 +18,7 @@ use crate::context::{Context, pin};
 use crate::exit::{Exit, Fault};
 use crate::feeds::Feeds;
 use crate::lookups::Lookups;
-use crate::output::{Output, Tone, now, say, wrap};
+use crate::output::{Output, Tone, now, say, warn, wrap};
 use crate::playbooks::Texts;
 use crate::{lists, wiring, words};
 
@@ -29,8 +29,9 @@ pub(super) fn run(args: &PlanArgs) -> Result<Exit, Fault> {
     let body = read_event(&args.event)?;
     let plan = if args.local {
         let config = config::load(args.show.server.data.config.config.as_deref())?.config;
+        let plan = plan_locally(&config, &Texts::configured(&config), &args.source, &body)?;
         say("planned without a running Staunch: nothing is in force, no budget is used, no incident is open");
-        plan_locally(&config, &Texts::configured(&config), &args.source, &body)?
+        plan
     } else {
         let client = Client::new(&args.show.server, Patience::USUAL)?;
         client
@@ -94,7 +95,7 @@ pub(super) fn plan_locally(config: &Config, texts: &Texts, source: &str, body: &
     let discovered = wiring::discover(config)?;
     let local = wiring::open_local(config);
     if !local.real {
-        say("this machine's firewall cannot be looked at, so the plan takes it to be empty");
+        warn("this machine's firewall cannot be looked at, so the plan takes it to be empty");
     }
     let policy = wiring::policy(config, &outcome.compiled, &discovered, &local.drivers);
     let lists = lists::read(config)?;

@@ -8,9 +8,10 @@ use staunch_playbook::written_out;
 
 use crate::cli::{PlaybookCommand, PlaybookShowArgs, PlaybookSignArgs, PlaybookVerifyArgs};
 use crate::exit::{Exit, Fault};
+use crate::files::must_be_there;
 use crate::note::{Signer, Verifier};
 use crate::output::{Output, print, say};
-use crate::playbooks::Texts;
+use crate::playbooks::{PATHS_HINT, Texts};
 use crate::signing::{self, Trust, Unproved};
 use crate::{config, wiring};
 
@@ -25,6 +26,7 @@ pub(super) fn run(command: &PlaybookCommand) -> Result<Exit, Fault> {
 
 fn show(args: &PlaybookShowArgs) -> Result<Exit, Fault> {
     let config = config::load(args.config.config.as_deref())?.config;
+    must_be_there(std::slice::from_ref(&args.path), "name the file of a playbook")?;
     let texts = Texts::of_paths(std::slice::from_ref(&args.path));
     let context = wiring::check_context(&config);
     let mut sources = texts.sources();
@@ -53,6 +55,7 @@ fn keygen(path: &Path, name: &str) -> Result<Exit, Fault> {
 fn sign(args: &PlaybookSignArgs) -> Result<Exit, Fault> {
     let signer = Signer::read(&args.key)?;
     let config = config::load(args.config.config.as_deref())?.config;
+    must_be_there(&args.paths, PATHS_HINT)?;
     let texts = Texts::of_paths(&args.paths);
     let outcome = texts.compile(&wiring::check_context(&config));
     texts.tell(&outcome.diagnostics);
@@ -70,6 +73,7 @@ fn sign(args: &PlaybookSignArgs) -> Result<Exit, Fault> {
 
 fn verify(args: &PlaybookVerifyArgs) -> Result<Exit, Fault> {
     let config = config::load(args.config.config.as_deref())?.config;
+    must_be_there(&args.paths, PATHS_HINT)?;
     let mistaken = args.trusted_key.iter().find(|key| Verifier::parse(key).is_none());
     if let Some(key) = mistaken {
         let what = format!("`{}` is no verifier key", Printable(key));

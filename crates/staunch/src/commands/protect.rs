@@ -14,7 +14,7 @@ use staunch_server::dto::{
 use crate::cli::{ProtectAddArgs, ProtectCommand, ProtectRemoveArgs, ShowArgs};
 use crate::client::{Client, Patience};
 use crate::exit::{Exit, Fault};
-use crate::output::{Output, Tone, confirm, relative, say, wrap};
+use crate::output::{Output, Tone, confirm, relative, say, warn, wrap};
 
 /// Containments that are named when a network is protected.
 const NAMED_MAX: usize = 5;
@@ -70,7 +70,7 @@ fn add(args: &ProtectAddArgs) -> Result<Exit, Fault> {
         .find(|it| it.network == network && it.origin == ProtectionOrigin::Protected);
     let Some(added) = added else {
         // It was very short, or somebody has taken it back since.
-        say(&format!("{network} was protected, and is no longer"));
+        warn(&format!("{network} was protected, and is no longer"));
         return Ok(Exit::Ok);
     };
     Output::new(show.json).show(added, |output| {

@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use staunch_model::{IncidentId, Printable};
+use staunch_model::{IncidentId, Printable, Timestamp};
 use staunch_server::dto::{RecoverRequest, RecoveryPhase, RecoveryStepPhase, RecoveryView, path};
 
 use crate::cli::RecoverArgs;
 use crate::client::{Client, Patience};
 use crate::exit::{Exit, Fault};
-use crate::output::{Output, Tone, confirm, say};
+use crate::output::{Output, Tone, clock, confirm, now, relative, say, wrap};
 
 /// How often it is looked how far the recovery is.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
@@ -23,11 +23,14 @@ pub(super) fn run(args: &RecoverArgs) -> Result<Exit, Fault> {
     let output = Output::new(show.json);
     let before = match look(&client, args.id) {
         // It is asked for how it went, and that is known.
-        Err(fault) if args.show && fault.exit == Exit::NotFound => {
+        Err(fault) if !args.stop && fault.exit == Exit::NotFound => {
             let found = incident(&client, args.id)?;
             let end = end_of(&found).ok_or(fault)?;
+            if !args.show && args.wait.is_none() {
+                return Err(ended_already(args.id, &format!("is closed: {}", Printable(&end.what))));
+            }
             show_closed(&output, args.id, &found, &end)?;
-            return Ok(Exit::Ok);
+            return Ok(if args.show { Exit::Ok } else { end.exit() });
         }
         before => before?,
     };
@@ -44,6 +47,12 @@ pub(super) fn run(args: &RecoverArgs) -> Result<Exit, Fault> {
             args.id
         ));
         return end(&client, &output, args.id, wait(&client, args.id, most.to_std()));
+    }
+    if !args.stop && before.state == RecoveryPhase::Recovered {
+        if args.wait.is_none() {
+            return Err(ended_already(args.id, "has recovered already"));
+        }
+        return end(&client, &output, args.id, Ok(before));
     }
     let question = if args.stop {
         format!("stop the recovery of {}?", args.id)
@@ -84,6 +93,29 @@ fn look(client: &Client, id: IncidentId) -> Result<RecoveryView, Fault> {
     client.get(&format!("{}/{id}", path::RECOVERIES), &())
 }
 
+/// The fault of starting once more what has come to its end.
+fn ended_already(id: IncidentId, how: &str) -> Fault {
+    Fault::new(Exit::Refused, format!("{id} {how}")).hint(format!("`staunch recover {id} --show` says when and how"))
+}
+
+/// How a recovery ended, as the timeline of its incident has it.
+#[derive(Debug)]
+struct End {
+    what: String,
+    at: Option<Timestamp>,
+}
+
+impl End {
+    /// How a command ends that has waited for it.
+    fn exit(&self) -> Exit {
+        if self.what.starts_with("recovery FAILED") || self.what.starts_with("recovery taken BACK") {
+            Exit::Failed
+        } else {
+            Exit::Ok
+        }
+    }
+}
+
 /// How the recovery ended of an incident that is closed since, by its timeline.
 fn closed(client: &Client, output: &Output, id: IncidentId) -> Result<Exit, Fault> {
     let until = Instant::now() + INDEX_WITHIN;
@@ -93,16 +125,20 @@ fn closed(client: &Client, output: &Output, id: IncidentId) -> Result<Exit, Faul
         let is_behind = found["index"]["lag"].as_u64().is_some_and(|lag| lag > 0);
         let end = end_of(&found);
         if (end.is_some() && !is_behind) || Instant::now() >= until {
-            break (
-                found,
-                end.unwrap_or_else(|| "its end is not in the index yet".to_owned()),
-            );
+            let unknown = || End {
+                what: match found["index"]["trouble"].as_str() {
+                    Some(why) => format!("its end is not in the index, which cannot be written: {why}"),
+                    None => "its end is not in the index yet".to_owned(),
+                },
+                at: None,
+            };
+            let end = end.unwrap_or_else(unknown);
+            break (found, end);
         }
         std::thread::sleep(LOOK_AGAIN);
     };
     show_closed(output, id, &found, &end)?;
-    let failed = end.starts_with("recovery FAILED") || end.starts_with("recovery taken BACK");
-    Ok(if failed { Exit::Failed } else { Exit::Ok })
+    Ok(end.exit())
 }
 
 /// What the index has of an incident.
@@ -110,7 +146,7 @@ fn incident(client: &Client, id: IncidentId) -> Result<Value, Fault> {
     client.get(&format!("{}/{id}", path::INCIDENTS), &())
 }
 
-fn show_closed(output: &Output, id: IncidentId, found: &Value, end: &str) -> Result<(), Fault> {
+fn show_closed(output: &Output, id: IncidentId, found: &Value, end: &End) -> Result<(), Fault> {
     let told = timeline(found);
     // A containment that others hold too is not lifted.
     let left = format!("let go of by {id}");
@@ -119,9 +155,11 @@ fn show_closed(output: &Output, id: IncidentId, found: &Value, end: &str) -> Res
         .filter(|it| it["what"].as_str() == Some(&*left))
         .filter_map(|it| Some(it["transaction"].as_str()?.to_owned()))
         .collect();
-    let shown = json!({ "incident": id, "closed": true, "end": end, "held_by_others": left });
+    let shown = json!({ "incident": id, "closed": true, "end": end.what, "ended": end.at, "held_by_others": left });
     output.show(&shown, |_| {
-        let mut text = format!("Recovery of {id}: {}; it is closed\n", Printable(end));
+        let what = format!("Recovery of {id}: {}; it is closed", Printable(&end.what));
+        let mut text = format!("{}\n", wrap(&what, 0));
+        text.push_str(&ended(end.at));
         text.push_str(&held_by_others(&left));
         text
     })
@@ -132,16 +170,20 @@ fn timeline(incident: &Value) -> &[Value] {
 }
 
 /// How the last recovery of an incident ended; `None` when its timeline does not say so.
-fn end_of(incident: &Value) -> Option<String> {
+fn end_of(incident: &Value) -> Option<End> {
     const ENDS: [&str; 4] = [
         "recovered",
         "recovery FAILED",
         "recovery taken BACK",
         "recovery stopped",
     ];
-    let mut words = timeline(incident).iter().rev().filter_map(|it| it["what"].as_str());
-    let end = words.find(|it| ENDS.iter().any(|end| it.starts_with(end)))?;
-    Some(end.to_owned())
+    timeline(incident).iter().rev().find_map(|it| {
+        let what = it["what"].as_str()?;
+        ENDS.iter().any(|end| what.starts_with(end)).then(|| End {
+            what: what.to_owned(),
+            at: it["at"].as_str().and_then(|at| at.parse().ok()),
+        })
+    })
 }
 
 /// Looks until the recovery has ended.
@@ -172,11 +214,20 @@ fn wait(client: &Client, id: IncidentId, most: Duration) -> Result<RecoveryView,
 fn held_by_others(all: &[String]) -> String {
     match all {
         [] => String::new(),
-        all => format!(
-            "  not lifted, because other incidents hold it too: {}\n",
-            Printable(&all.join(", "))
-        ),
+        all => {
+            let names = all.join(", ");
+            let text = format!("not lifted, because other incidents hold it too: {}", Printable(&names));
+            format!("  {}\n", wrap(&text, 2))
+        }
     }
+}
+
+/// The line that says when a recovery ended.
+fn ended(at: Option<Timestamp>) -> String {
+    let now = now();
+    at.map_or_else(String::new, |at| {
+        format!("  ended {}, {}\n", clock(at, now), relative(at, now))
+    })
 }
 
 fn text(output: &Output, view: &RecoveryView) -> String {
@@ -190,8 +241,9 @@ fn text(output: &Output, view: &RecoveryView) -> String {
     };
     let by = view.by.as_ref().map_or_else(String::new, |by| format!(" by {by}"));
     let mut text = format!("Recovery of {} ({}): {state}{by}\n", view.incident, view.playbook);
+    text.push_str(&ended(view.ended));
     if let Some(why) = &view.why {
-        text.push_str(&format!("  {why}\n"));
+        text.push_str(&format!("  {}\n", wrap(why, 2)));
     }
     for (number, step) in (1..).zip(&view.steps) {
         let mark = match step.state {
@@ -199,13 +251,14 @@ fn text(output: &Output, view: &RecoveryView) -> String {
             RecoveryStepPhase::Now => ">",
             RecoveryStepPhase::Ahead => " ",
         };
-        text.push_str(&format!("  {mark} {number}. {}\n", step.what));
+        text.push_str(&format!("  {mark} {number}. {}\n", wrap(&step.what, 7)));
     }
     for watch in &view.watches {
-        text.push_str(&format!(
-            "  {} watches {} over {}, {} unhealthy readings in a row\n",
+        let told = format!(
+            "{} watches {} over {}, {} unhealthy readings in a row",
             watch.watch, watch.signal, watch.over, watch.unhealthy
-        ));
+        );
+        text.push_str(&format!("  {}\n", wrap(&told, 2)));
     }
     let held: Vec<String> = view.held_by_others.iter().map(ToString::to_string).collect();
     text.push_str(&held_by_others(&held));

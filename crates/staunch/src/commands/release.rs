@@ -10,7 +10,7 @@ use crate::cli::ReleaseArgs;
 use crate::client::{Client, Patience, is_served};
 use crate::config::{self, Config};
 use crate::exit::{Exit, Fault};
-use crate::output::{Output, Tone, colors_on_stderr, confirm, say, say_rendered};
+use crate::output::{Output, Tone, confirm, say, warn};
 use crate::wiring::{self, Direct};
 
 /// How often everything is asked of a server that says it is busy, or cuts the connection. One that was just dying
@@ -123,7 +123,7 @@ fn all(args: &ReleaseArgs) -> Result<Exit, Fault> {
         None => {
             let Local { config, knows_address } = local(args)?;
             if !knows_address && !is_served(&config.operators_socket()) {
-                say("the Staunch of this machine does not answer at its socket, and its address is not known");
+                warn("the Staunch of this machine does not answer at its socket, and its address is not known");
                 return directly(args, &config);
             }
             Some(config)
@@ -145,8 +145,7 @@ fn all(args: &ReleaseArgs) -> Result<Exit, Fault> {
         Ok(exit) => Ok(exit),
         Err(fault) => match &here {
             Some(config) if fault.exit == Exit::Unreachable => {
-                say_rendered(&fault.render(colors_on_stderr()));
-                say("the Staunch of this machine does not answer");
+                warn(&format!("{}; it is gone around", fault.told()));
                 directly(args, config)
             }
             Some(_) if fault.exit == Exit::Denied => Err(fault.hint(

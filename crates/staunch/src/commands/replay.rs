@@ -14,7 +14,7 @@ use staunch_ports::Lsn;
 use staunch_store::ReadOnlyJournal;
 
 use super::journal::{open_fault, read_fault};
-use super::load;
+use super::load_existing;
 use crate::cli::ReplayArgs;
 use crate::exit::{Exit, Fault};
 use crate::output::Output;
@@ -24,7 +24,7 @@ use crate::progress::Progress;
 const LOOK_EVERY: u64 = 1_024;
 
 pub(super) fn run(args: &ReplayArgs) -> Result<Exit, Fault> {
-    let config = load(&args.data)?;
+    let config = load_existing(&args.data)?;
     let journal = ReadOnlyJournal::open(&config.journal_dir()).map_err(|error| open_fault(&error))?;
     let output = Output::new(args.json);
     if args.verify {

@@ -25,6 +25,7 @@ use crate::cli::{ReviewArgs, ReviewCommand};
 use crate::commands::evidence::parts::MissedParts;
 use crate::config::Config;
 use crate::exit::{Exit, Fault};
+use crate::files::must_be_there;
 use crate::output::{Output, wrap};
 use crate::playbooks::Texts;
 use crate::wiring;
@@ -63,6 +64,12 @@ struct SigmaWritten {
     unread: u64,
 }
 
+/// What is in the folder, for people.
+const README: &str = "README.md";
+
+/// What to do when the archive that is named is not there.
+const ARCHIVE_HINT: &str = "name the directory that events are archived in, or leave out --archive";
+
 pub(super) fn run(args: &ReviewArgs) -> Result<Exit, Fault> {
     if let Some(ReviewCommand::Check(args)) = &args.command {
         return check::run(args);
@@ -70,7 +77,8 @@ pub(super) fn run(args: &ReviewArgs) -> Result<Exit, Fault> {
     let Some(id) = args.id else {
         return Err(Fault::new(Exit::Usage, "no incident is named").hint("name one, such as INC-17"));
     };
-    let config = super::load(&args.data)?;
+    let config = super::load_existing(&args.data)?;
+    must_be_there(args.archive.as_slice(), ARCHIVE_HINT)?;
     let recorded = record::read(&config, id)?;
     let path = args
         .output
@@ -94,7 +102,8 @@ pub(super) fn run(args: &ReviewArgs) -> Result<Exit, Fault> {
         "questions.md",
         page::markdown(&format!("{id}: open questions"), &list).as_bytes(),
     )?;
-    folder.write("README.md", report::readme(id, &folder.files).as_bytes())?;
+    folder.write_list(id, README)?;
+    folder.write(README, report::readme(id, &folder.files).as_bytes())?;
     let written = Written {
         incident: id,
         folder: path.display().to_string(),

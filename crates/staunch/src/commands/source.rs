@@ -16,9 +16,12 @@ use crate::config;
 use crate::context::Context;
 use crate::exit::{Exit, Fault};
 use crate::feeds::Feeds;
-use crate::output::{Output, Tone, now, say, wrap};
+use crate::output::{Output, Tone, now, say, say_wrapped, wrap};
 use crate::playbooks::Texts;
 use crate::wiring;
+
+/// Lines that are named in a sentence.
+const LINES_NAMED_MAX: usize = 20;
 
 pub(super) fn run(command: &SourceCommand) -> Result<Exit, Fault> {
     match command {
@@ -36,6 +39,41 @@ struct Tested {
     malformed: usize,
     /// The first of them, as many as were asked for.
     shown: Vec<Element>,
+    /// Each that could not be read, whether it is among those shown or not; and why reading ended there, where it did.
+    mistakes: Vec<Mistake>,
+}
+
+/// What could not be read.
+#[derive(Debug, Serialize)]
+struct Mistake {
+    /// Which element it is, from 0; `None` when it is the body as a whole.
+    index: Option<usize>,
+    #[serde(flatten)]
+    place: Place,
+}
+
+/// Why something could not be read, and where.
+#[derive(Debug, Serialize)]
+struct Place {
+    /// The line of the body, from 1.
+    line: usize,
+    #[serde(flatten)]
+    why: Malformed,
+}
+
+impl Place {
+    fn of(body: &[u8], why: Malformed) -> Self {
+        let before = body.get(..why.offset).unwrap_or(body);
+        Self {
+            line: 1 + before.iter().filter(|byte| **byte == b'\n').count(),
+            why,
+        }
+    }
+
+    /// What is wrong and where; not escaped.
+    fn words(&self) -> String {
+        format!("{} (line {}, byte {})", self.why.what, self.line, self.why.offset)
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -51,7 +89,7 @@ struct Element {
 enum Told {
     Event(Box<Understood>),
     Ignored { reason: &'static str },
-    Malformed(Malformed),
+    Malformed(Place),
 }
 
 /// An event as triggers see it, safe to show, and how each playbook takes it.
@@ -118,22 +156,36 @@ fn test(args: &SourceTestArgs) -> Result<Exit, Fault> {
         elements: 0,
         malformed: 0,
         shown: Vec::new(),
+        mistakes: Vec::new(),
     };
     let read = source.read(&body, &mut |index, sighting| {
         tested.elements += 1;
-        tested.malformed += usize::from(matches!(sighting, Sighting::Malformed(_)));
+        if let Sighting::Malformed(why) = &sighting {
+            tested.malformed += 1;
+            tested.mistakes.push(Mistake {
+                index: Some(index),
+                place: Place::of(&body, why.clone()),
+            });
+        }
         if tested.shown.len() < args.max {
             let sighting = match sighting {
                 Sighting::Event(view) => {
                     Told::Event(Box::new(Understood::of(view, &*source, &triage, around.as_deref())))
                 }
                 Sighting::Ignored(reason) => Told::Ignored { reason },
-                Sighting::Malformed(malformed) => Told::Malformed(malformed),
+                Sighting::Malformed(why) => Told::Malformed(Place::of(&body, why)),
             };
             tested.shown.push(Element { index, sighting });
         }
     });
-    read.map_err(|it| Fault::new(Exit::Usage, format!("{} (at byte {})", it.what, it.offset)).hint(it.hint))?;
+    if let Err(why) = read {
+        let place = Place::of(&body, why);
+        // What was read before it is told.
+        if tested.elements == 0 {
+            return Err(Fault::new(Exit::Usage, place.words()).hint(place.why.hint));
+        }
+        tested.mistakes.push(Mistake { index: None, place });
+    }
     if tested.elements == 0 {
         return Err(Fault::new(Exit::Usage, "there is no event in it").hint("give events as their source sends them"));
     }
@@ -142,11 +194,32 @@ fn test(args: &SourceTestArgs) -> Result<Exit, Fault> {
     if left > 0 {
         say(&format!("{left} more are not shown; --max shows more"));
     }
+    if let Some(ended) = tested.mistakes.iter().find(|it| it.index.is_none()) {
+        let Place { line, why } = &ended.place;
+        let text = format!("nothing is read from line {line} on: {}", why.what);
+        say_wrapped(&text);
+    }
     if tested.malformed > 0 {
-        say(&format!(
-            "{} of {} could not be read",
-            tested.malformed, tested.elements
-        ));
+        let lines = tested.mistakes.iter().filter(|it| it.index.is_some());
+        let lines: Vec<String> = lines
+            .map(|it| it.place.line.to_string())
+            .take(LINES_NAMED_MAX)
+            .collect();
+        let more = if tested.malformed > lines.len() {
+            " and more"
+        } else {
+            ""
+        };
+        let noun = if tested.malformed == 1 { "line" } else { "lines" };
+        let text = format!(
+            "{} of {} could not be read: {noun} {}{more}",
+            tested.malformed,
+            tested.elements,
+            lines.join(", ")
+        );
+        say_wrapped(&text);
+    }
+    if !tested.mistakes.is_empty() {
         return Ok(Exit::Failed);
     }
     Ok(Exit::Ok)
@@ -172,9 +245,8 @@ fn text(output: &Output, tested: &Tested) -> String {
             Told::Event(event) => text.push_str(&event_text(output, event)),
             Told::Ignored { reason } => text.push_str(&line(output, "ignored", reason)),
             Told::Malformed(it) => {
-                let what = format!("{} (at byte {})", it.what, it.offset);
-                text.push_str(&line(output, "malformed", &Printable(&what).to_string()));
-                text.push_str(&line(output, "hint", &Printable(&it.hint).to_string()));
+                text.push_str(&line(output, "malformed", &Printable(&it.words()).to_string()));
+                text.push_str(&line(output, "hint", &Printable(&it.why.hint).to_string()));
             }
         }
         text.truncate(text.trim_end().len());

@@ -101,7 +101,7 @@ fn text(output: &Output, it: &Status, now: Timestamp) -> String {
             format!("FAILED for {}: {}", failure.action, Printable(&failure.why)),
         );
     }
-    let index = match it.index {
+    let index = match &it.index {
         None => "no index".to_owned(),
         Some(view) => match view.lag {
             Some(0) => "index up to date".to_owned(),
@@ -113,6 +113,9 @@ fn text(output: &Output, it: &Status, now: Timestamp) -> String {
         .journal_lsn
         .map_or_else(|| "journal".to_owned(), |lsn| format!("{lsn} frames"));
     line("journal", format!("{frames}, {index}"));
+    if let Some(why) = it.index.as_ref().and_then(|view| view.trouble.as_ref()) {
+        line("", format!("the index cannot be written: {}", Printable(why)));
+    }
     if let Some(lost) = &it.journal_lost {
         line(
             "",

@@ -14,6 +14,7 @@ use staunch_server::dto::{EventPlan, Response};
 use crate::cli::TabletopArgs;
 use crate::config::{self, Config};
 use crate::exit::{Exit, Fault};
+use crate::files::{cannot_write, folder_must_be_there};
 use crate::output::{Output, Tone, now, print, say, wrap};
 use crate::playbooks::Texts;
 use minutes::{Choice, Decision, Minutes};
@@ -30,6 +31,7 @@ pub(super) fn run(args: &TabletopArgs) -> Result<Exit, Fault> {
         let what = format!("{} is there already", Printable(&path.display().to_string()));
         return Err(Fault::new(Exit::Usage, what).hint("name another file with --minutes"));
     }
+    folder_must_be_there(&path, "name a file in a folder that is there with --minutes")?;
     let plan = plan(args, &config)?;
     let response = choose(args, &plan)?;
     let output = Output::new(false);
@@ -198,6 +200,6 @@ fn write(path: &Path, text: &str) -> Result<(), Fault> {
         let what = format!("cannot write the minutes {}", Printable(&path.display().to_string()));
         // They are all that the team has: better on the terminal than nowhere.
         let _ = print(text);
-        Fault::doing(Exit::Failed, what, &error).hint("they are above; name another file with --minutes")
+        cannot_write(&what, &error).hint("they are above; name another file with --minutes")
     })
 }

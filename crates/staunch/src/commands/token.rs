@@ -3,7 +3,7 @@
 use serde_json::json;
 use staunch_server::{Role, Tokens, TokensError};
 
-use super::load;
+use super::{load, load_existing};
 use crate::cli::{DataArgs, TokenCommand, TokenRole};
 use crate::exit::{Exit, Fault};
 use crate::output::{Output, clock, confirm, now, print, say};
@@ -47,7 +47,7 @@ fn create(name: &str, role: TokenRole, data: &DataArgs, as_json: bool) -> Result
 }
 
 fn list(data: &DataArgs, as_json: bool) -> Result<Exit, Fault> {
-    let config = load(data)?;
+    let config = load_existing(data)?;
     let entries = Tokens::load(&config.tokens_file())
         .map_err(|error| fault(&error))?
         .list();
@@ -74,7 +74,7 @@ fn list(data: &DataArgs, as_json: bool) -> Result<Exit, Fault> {
 }
 
 fn revoke(name: &str, data: &DataArgs, yes: bool, as_json: bool) -> Result<Exit, Fault> {
-    let config = load(data)?;
+    let config = load_existing(data)?;
     let tokens = Tokens::load(&config.tokens_file()).map_err(|error| fault(&error))?;
     if !tokens.list().iter().any(|it| &*it.name == name) {
         return Err(fault(&TokensError::Unknown(name.to_owned())));

@@ -6,13 +6,15 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde_json::json;
 use staunch_model::Printable;
 
 use super::mistake::Mistake;
 use super::salvage::{self, Salvage};
 use super::{Config, check};
 use crate::exit::{Exit, Fault, MistakeInFile};
-use crate::files::read_bounded;
+use crate::files::{is_missing, read_bounded};
+use crate::output::{answers_in_json, say, say_rendered, warn_json, warn_of};
 
 /// Where the configuration is looked for when none is named. It need not exist.
 pub(crate) const DEFAULT_PATH: &str = "/etc/staunch/staunch.toml";
@@ -55,7 +57,7 @@ impl From<Fault> for Unusable {
 /// Reads the configuration in `named`, else in [`DEFAULT_PATH`], else the defaults.
 ///
 /// # Errors
-/// [`Exit::Usage`] with every mistake.
+/// [`Exit::Usage`] with every mistake; [`Exit::NotFound`] when the one that is named is not there.
 pub(crate) fn load(named: Option<&Path>) -> Result<Loaded, Fault> {
     read(named).map_err(|unusable| unusable.fault())
 }
@@ -74,12 +76,27 @@ impl Unusable {
         }
     }
 
-    /// What can be read of it all the same.
+    /// What can be read of it all the same, with values that may not work.
     pub(crate) fn salvage(&self) -> Option<Salvage> {
+        self.salvage_without(&[])
+    }
+
+    /// The same, without the tables that a mistake is in.
+    pub(crate) fn salvage_sound(&self) -> Option<Salvage> {
+        let Self::Mistaken { text, mistakes, .. } = self else {
+            return None;
+        };
+        // Of what can be read key by key, only the key is left out.
+        let is_of_form = toml::from_str::<Config>(text).is_err();
+        let tables: Vec<String> = mistakes.iter().filter_map(|it| it.table(text)).collect();
+        self.salvage_without(if is_of_form { &[] } else { &tables })
+    }
+
+    fn salvage_without(&self, tables: &[String]) -> Option<Salvage> {
         let Self::Mistaken { file, text, .. } = self else {
             return None;
         };
-        let mut found = salvage::salvage(text)?;
+        let mut found = salvage::salvage(text, tables)?;
         found
             .config
             .resolve_paths(Path::new(file).parent().unwrap_or(Path::new("")));
@@ -90,17 +107,20 @@ impl Unusable {
     pub(crate) fn say_going_on(&self) {
         match self {
             Self::Unreadable(fault) => {
-                crate::output::say_rendered(&fault.render(crate::output::colors_on_stderr()));
-                crate::output::say("going on without the configuration");
+                warn_of(fault);
+                say("going on without the configuration");
             }
             Self::Mistaken { file, text, mistakes } => {
-                for mistake in told(mistakes, file, text) {
-                    crate::output::say_rendered(&mistake.rendered);
-                }
-                crate::output::say(&format!(
-                    "warning: {}; going on with what can be read of it",
+                let told = told(mistakes, file, text);
+                let text = format!(
+                    "{}; going on with what can be read of it",
                     counted(mistakes.len(), file)
-                ));
+                );
+                if answers_in_json() {
+                    return warn_json(&json!({ "warning": text, "mistakes": told }));
+                }
+                told.iter().for_each(|mistake| say_rendered(&mistake.rendered));
+                say(&format!("warning: {text}"));
             }
         }
     }
@@ -136,6 +156,7 @@ pub(crate) fn read(named: Option<&Path>) -> Result<Loaded, Unusable> {
     let unreadable = |error: &std::io::Error| {
         let exit = match error.kind() {
             std::io::ErrorKind::PermissionDenied => Exit::Denied,
+            _ if is_missing(error) => Exit::NotFound,
             _ => Exit::Usage,
         };
         Fault::doing(

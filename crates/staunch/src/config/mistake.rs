@@ -81,6 +81,17 @@ impl Mistake {
         (line_of(text, self.span.start), before[line_start..].chars().count() + 1)
     }
 
+    /// The table of the top that it is in; `None` above the first one.
+    pub(crate) fn table(&self, text: &str) -> Option<String> {
+        let line_end = text[self.span.start..]
+            .find('\n')
+            .map_or(text.len(), |it| self.span.start + it);
+        let mut before = text[..line_end].lines().rev();
+        let heading = before.find_map(|line| line.trim_start().strip_prefix('['))?;
+        let name = heading.trim_start_matches('[').split(['.', ']']).next()?;
+        Some(name.trim().trim_matches('"').to_owned())
+    }
+
     /// The mistake as a part of a fault.
     pub(crate) fn told(&self, file: &str, text: &str, color: bool) -> MistakeInFile {
         let (line, column) = self.position(text);
@@ -113,7 +124,7 @@ impl Mistake {
             .path(shown.as_str())
             .annotation(AnnotationKind::Primary.span(self.span.clone()));
         // The renderer puts lines of a message below each other; what it writes before them differs with the line's number.
-        let hint = wrapped(&self.hint);
+        let hint = wrapped_hint(&self.hint);
         let hint = Level::HELP.with_name("hint").message(hint.as_str());
         let group = Level::ERROR
             .primary_title(self.what.as_str())
@@ -238,7 +249,7 @@ fn distance(a: &[char], b: &[char]) -> usize {
 }
 
 /// `hint` in lines that fit. What is to be copied, which is in backquotes, stays in one.
-fn wrapped(hint: &str) -> String {
+pub(crate) fn wrapped_hint(hint: &str) -> String {
     const KEPT: &str = "\u{a0}";
     let parts = hint.split('`').enumerate().map(|(at, part)| match at % 2 {
         1 => part.replace(' ', KEPT),

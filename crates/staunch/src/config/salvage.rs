@@ -18,6 +18,9 @@ pub(crate) struct Salvage {
     pub(crate) knows_address: bool,
     /// Whether the tables in the kernel are certainly those that are meant.
     pub(crate) knows_table: bool,
+    /// The tables of the configuration of which something cannot be read, or that are meant by what is like their
+    /// names.
+    pub(crate) lost_tables: Vec<String>,
 }
 
 /// A key that cannot be read.
@@ -29,11 +32,18 @@ struct Lost {
     is_table: bool,
 }
 
-/// The part of `text` that can be read, key by key; nothing of what is no TOML.
-pub(super) fn salvage(text: &str) -> Option<Salvage> {
-    let all: Table = text.parse().ok()?;
+/// The part of `text` that can be read, key by key, without the tables in `mistaken`; nothing of what is no TOML.
+pub(super) fn salvage(text: &str, mistaken: &[String]) -> Option<Salvage> {
+    let mut all: Table = text.parse().ok()?;
     let mut kept = Table::new();
     let mut lost: Vec<Lost> = Vec::new();
+    for name in mistaken {
+        lost.extend(all.remove(name).map(|value| Lost {
+            table: None,
+            key: name.clone(),
+            is_table: value.is_table(),
+        }));
+    }
     for (key, value) in all {
         if is_read(&key, value.clone()) {
             kept.insert(key, value);
@@ -93,11 +103,20 @@ pub(super) fn salvage(text: &str) -> Option<Salvage> {
         // In a table that does not take it.
         Some(_) => nearest(&it.key, &["data_dir"]).is_some(),
     };
+    let name_of_table = |it: &Lost| {
+        let known: Vec<&str> = top.iter().map(String::as_str).collect();
+        it.table
+            .clone()
+            .or_else(|| nearest(&it.key, &known).map(str::to_owned))
+            .or_else(|| known.contains(&&*it.key).then(|| it.key.clone()))
+    };
+    let lost_tables = lost.iter().filter_map(name_of_table).collect();
     let wants_of_http: Vec<&str> = ["listen", "tls"].into_iter().filter(|it| !has("http", it)).collect();
     Some(Salvage {
         config,
         knows_data_dir: kept.contains_key("data_dir") || !lost.iter().any(may_be_data_dir),
         knows_address: !(is_lost_table("http") || is_lost_key("http", &wants_of_http)),
+        lost_tables,
         knows_table: has("nftables", "table") || !(is_lost_table("nftables") || is_lost_key("nftables", &["table"])),
     })
 }
@@ -115,7 +134,7 @@ mod tests {
     fn what_is_not_misspelt_is_kept() {
         let text = "mod = \"enforce\"\ndata_dir = \"/d\"\n[http]\nlisten = \"127.0.0.1:1\"\nbody_bytes = 1\n\
                     [nftables]\ntabel = \"x\"\n[isolation]\nmanagement = [\"10.0.0.0/8\"]\n";
-        let found = salvage(text).expect("it is TOML");
+        let found = salvage(text, &[]).expect("it is TOML");
         assert!(found.knows_data_dir && found.knows_address, "{found:?}");
         assert_eq!(found.config.data_dir, std::path::Path::new("/d"));
         assert_eq!(found.config.http.listen.port(), 1);
@@ -126,7 +145,7 @@ mod tests {
 
     #[test]
     fn the_tables_in_the_kernel_are_not_guessed() {
-        let knows = |text| salvage(text).map(|it| it.knows_table);
+        let knows = |text| salvage(text, &[]).map(|it| it.knows_table);
         for text in [
             "mod = \"enforce\"\n",
             "[nftables]\ntimeot = \"1s\"\n",
@@ -152,7 +171,7 @@ mod tests {
 
     #[test]
     fn what_may_have_named_the_place_makes_it_uncertain() {
-        let knows = |text| salvage(text).map(|it| (it.knows_data_dir, it.knows_address));
+        let knows = |text| salvage(text, &[]).map(|it| (it.knows_data_dir, it.knows_address));
         assert_eq!(knows("data_dri = \"/d\"\n"), Some((false, true)));
         assert_eq!(knows("data_dir = 5\n"), Some((false, true)));
         assert_eq!(knows("[htpp]\nlisten = \"127.0.0.1:1\"\n"), Some((true, false)));

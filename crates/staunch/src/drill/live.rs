@@ -338,7 +338,7 @@ impl Running {
             let request = json!({ "scope": { "incident": incident }, "reason": REASON });
             // It may have ended by itself meanwhile; whether all is gone is looked at next.
             if let Err(fault) = self.client.command(path::RELEASE, &request) {
-                tracing::debug!(why = fault.render(false), "not released by command");
+                tracing::debug!(why = fault.render(false, false), "not released by command");
             }
         }
         let gone = self.wait(|| Ok(of_ours(self.held()?).is_empty()))?;

@@ -62,7 +62,7 @@ pub(crate) fn verify(path: &Path, known: Option<&str>) -> Result<Proved, Fault> 
             Fault::doing(exit, format!("cannot read {}", Printable(&shown)), &error)
         })
     };
-    let text = read(path)?;
+    let text = read(path).map_err(|fault| fault.hint("name a report that `staunch drill run` wrote"))?;
     let note = read(&signature_of(path)).map_err(|fault| match fault.exit {
         Exit::NotFound => fault.hint(
             "without its signature nothing is proved: put the .sig file that the drill wrote beside the report, or run \

@@ -297,7 +297,7 @@ fn playbooks_are_checked_with_all_mistakes() {
     );
     assert!(said.contains("nobody"), "{said}");
     let absent = home.run(&["check", "nowhere.yaml"]);
-    assert_eq!(absent.status.code(), Some(2), "{absent:?}");
+    assert_eq!(absent.status.code(), Some(5), "{absent:?}");
     let said = stderr(&absent);
     assert!(
         said.contains("nowhere.yaml") && said.contains("hint: name a playbook"),

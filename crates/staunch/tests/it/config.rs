@@ -343,7 +343,7 @@ fn a_file_that_is_not_there_is_said() {
     let output = crate::harness::staunch(&["check", "--config", "/nowhere/staunch.toml"])
         .output()
         .expect("it starts");
-    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(output.status.code(), Some(5));
     assert!(
         stderr(&output).contains("cannot read the configuration /nowhere/staunch.toml"),
         "{output:?}"

@@ -54,6 +54,112 @@ fn a_sound_machine_has_no_problem_and_a_server_is_asked() {
 }
 
 #[test]
+fn with_a_mistake_in_the_configuration_all_else_is_looked_at() {
+    in_namespace("doctor::mistake", || {
+        let home = Home::new(&format!(
+            "mod = \"observe\"\n{SMALL}[http]\nlisten = \"127.0.0.1:7450\"\n"
+        ));
+        finds(&home, "configuration", "problem", "staunch.toml:2:1: unknown key `mod`");
+        finds(&home, "playbooks", "ok", "2, without mistakes");
+        finds(&home, "journal", "ok", "the first start makes it");
+        finds(&home, "firewall", "ok", "hold 0 of ours");
+        finds(&home, "address", "ok", "127.0.0.1:7450 is free");
+        // What stands in the table with the mistake is not guessed.
+        home.configure(&format!(
+            "{SMALL}[http]\nlisten = \"127.0.0.1:7450\"\nbody_bytes = 1\nlisen = \"[::1]:1\"\n"
+        ));
+        finds(&home, "configuration", "problem", "unknown key");
+        finds(&home, "open files", "unknown", "not made");
+        finds(&home, "journal", "ok", "the first start makes it");
+        // Nor is who listens at the usual address shown a token, when another one was meant.
+        home.configure(&format!("{SMALL}[http]\nlisen = \"127.0.0.1:7451\"\n"));
+        let other = std::net::TcpListener::bind("127.0.0.1:7450").expect("nobody else is in this namespace");
+        other.set_nonblocking(true).expect("it can be");
+        let mut command = crate::harness::staunch(&["doctor"]);
+        let output = command
+            .env("STAUNCH_CONFIG", home.config())
+            .env("STAUNCH_TOKEN", "s3cret")
+            .output()
+            .expect("it starts");
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert!(other.accept().is_err(), "somebody has called");
+        finds(&home, "server", "unknown", "not made");
+        drop(other);
+        // A value that cannot work is one, too.
+        home.configure(&SMALL.replace("segment_bytes = ", "segment_bytes = 1 # "));
+        finds(&home, "configuration", "problem", "segment_bytes");
+        finds(&home, "disk", "unknown", "not made");
+        finds(&home, "playbooks", "ok", "2, without mistakes");
+        // Where the data is, is not guessed either.
+        fs::write(home.config(), "data_dri = \"data\"\n").expect("it is our directory");
+        finds(&home, "data directory", "unknown", "not made");
+        finds(&home, "server", "unknown", "not made");
+        finds(&home, "playbooks", "ok", "without mistakes");
+        fs::write(home.config(), "data_dir = [\n").expect("it is our directory");
+        finds(&home, "configuration", "problem", "staunch.toml:");
+        let (findings, _) = examine(&home, "journal");
+        assert_eq!(findings, [], "nothing is known of it");
+    });
+}
+
+#[test]
+fn who_may_not_look_is_told_who_may() {
+    if !nix::unistd::geteuid().is_root() {
+        staunch_testkit::skip("doctor::who_may_not_look", "becoming another user needs root");
+        return;
+    }
+    in_namespace("doctor::who_may_not_look", || {
+        let home = Home::new(SMALL);
+        let made = home.run(&["token", "create", "sensor", "--role", "sender"]);
+        assert!(made.status.success(), "{made:?}");
+        // The directory of the test is for its owner alone.
+        fs::set_permissions(home.path(""), fs::Permissions::from_mode(0o755)).expect("it is ours");
+        let program = home.path("staunch");
+        fs::copy(crate::harness::STAUNCH, &program).expect("there is room");
+        let asked = std::process::Command::new("setpriv")
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+            .arg(&program)
+            .args(["doctor", "--json", "--config"])
+            .arg(home.config())
+            .output();
+        let Ok(output) = asked else {
+            staunch_testkit::skip(
+                "doctor::who_may_not_look",
+                "setpriv is not installed (Debian: util-linux)",
+            );
+            return;
+        };
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let found: Vec<Value> = serde_json::from_slice(&output.stdout).expect("it is JSON");
+        let of = |check: &str| found.iter().find(|it| it["check"] == check).unwrap_or(&Value::Null);
+        let says = |check: &str, part: &str| {
+            let text = of(check)["found"].as_str().unwrap_or_default();
+            assert!(text.contains(part), "{check}: {found:?}");
+        };
+        says("user", "(uid 65534)");
+        says(
+            "data directory",
+            "belongs to root (uid 0), mode 700, and this is run as",
+        );
+        assert!(
+            of("data directory")["fix"]
+                .as_str()
+                .is_some_and(|it| it.contains("sudo staunch doctor")),
+            "{found:?}"
+        );
+        for check in ["journal", "tokens", "firewall", "server"] {
+            assert_eq!(of(check)["health"], "unknown", "{found:?}");
+            says(check, "which this user may not read");
+        }
+        let blames = |it: &Value| it.to_string().contains("CAP_NET_ADMIN (root, or AmbientCapabilities");
+        assert!(
+            !found.iter().any(blames),
+            "nothing is known of the capabilities of the server: {found:?}"
+        );
+    });
+}
+
+#[test]
 fn each_thing_that_is_wrong_is_called_a_problem() {
     in_namespace("doctor::wrong", || {
         let home = Home::new(SMALL);

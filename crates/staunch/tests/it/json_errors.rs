@@ -32,6 +32,11 @@ fn serving(home: &Home, arguments: &[&str]) -> Server {
 fn what_a_server_refuses_is_told_as_json() {
     let home = Home::new(SMALL);
     let server = serving(&home, &["--allow-unauthenticated-loopback"]);
+    // One that is behind says so in the same words.
+    crate::harness::wait_until("the index", || {
+        let status = server.get::<staunch_server::dto::Status>("/v1/status");
+        status.index.is_some_and(|it| it.lag == Some(0))
+    });
     for (command, exit) in [
         (&["incident", "show", "INC-9"][..], 5),
         (&["incident", "timeline", "INC-9"], 5),
@@ -88,7 +93,6 @@ fn what_goes_wrong_without_a_server_is_told_as_json() {
         &["token", "list", "--json"][..],
         &["journal", "verify", "--json"],
         &["check", "--json"],
-        &["doctor", "--json"],
         &["config", "show", "--json"],
     ] {
         let answer = told(&home.run(command), 2);
@@ -122,4 +126,83 @@ fn arguments_that_are_not_taken_are_told_as_json_by_commands_that_have_it() {
     }
     let help = run(&["status", "--json", "--help"]);
     assert!(help.status.success() && stdout(&help).contains("Usage:"), "{help:?}");
+}
+
+#[test]
+fn stderr_is_json_alone_where_json_is_asked_for() {
+    crate::harness::in_namespace("json_errors::alone", || {
+        let home = Home::new(SMALL);
+        fs::write(home.path("event"), crate::harness::exploit_from("203.0.113.9")).expect("it is our directory");
+        fs::write(home.path("garbage"), "no event\n".repeat(40)).expect("it is our directory");
+        fs::write(home.path("mistaken.toml"), "data_dir = \"data\"\nmod = \"observe\"\n").expect("it is our directory");
+        fs::write(home.path("mistaken.yaml"), "playbook: mistaken\n").expect("it is our directory");
+        let server = home.serve();
+        server.take(&crate::harness::exploit_from("203.0.113.77"));
+        crate::harness::wait_until("a block", || crate::harness::element("203.0.113.77").is_some());
+        let path = |name: &str| home.path(name).display().to_string();
+        let (event, garbage, mistaken) = (path("event"), path("garbage"), path("mistaken.toml"));
+        let (broken, review, playbooks) = (path("mistaken.yaml"), path("review"), path("playbooks"));
+        let mut warnings = 0;
+        for arguments in [
+            &["status"][..],
+            &["status", "--config", &mistaken],
+            &["incident", "list", "--limit", "1"],
+            &["incident", "timeline", "INC-1"],
+            &["incident", "graph", "INC-1"],
+            &["containment", "list"],
+            &["approve"],
+            &["protect", "add", "203.0.113.76/31", "--yes"],
+            &["protect", "remove", "203.0.113.76/31", "--yes"],
+            &["plan", &event, "--local"],
+            &["source", "test", &garbage, "--as", "suricata"],
+            &["check", &broken],
+            &["test", &playbooks],
+            &["backtest", "--events", &event],
+            &["backtest", "--events", &event, "--playbooks", &broken],
+            &["token", "list"],
+            &["evidence", "list"],
+            &["review", "INC-1", "--output", &review],
+            &["review", "check", &review],
+            &["replay"],
+            &["index", "status"],
+            &["doctor"],
+            &["release", "--all", "--yes"],
+            &["release", "--all", "--direct", "--yes"],
+            &["status", "--url", "http://127.0.0.1:1"],
+        ] {
+            let output = home.run(&[arguments, &["--json"]].concat());
+            for line in stderr(&output).lines() {
+                let told: Value =
+                    serde_json::from_str(line).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {line}"));
+                let is_error = told["error"].is_string();
+                warnings += usize::from(told["warning"].is_string() || told["diagnostic"].is_object());
+                assert!(
+                    is_error || told["warning"].is_string() || told["diagnostic"].is_object(),
+                    "{arguments:?}: {line}"
+                );
+            }
+        }
+        assert!(warnings >= 2, "of the mistaken configuration and playbook: {warnings}");
+        // People are told more.
+        let shown = home.run(&["release", "--all", "--direct", "--yes"]);
+        assert!(stderr(&shown).contains("set `staunch mode observe`"), "{shown:?}");
+        // Without a server it is gone around, and why is a warning, said once.
+        drop(server);
+        let around = home.run(&["release", "--all", "--yes"]);
+        let said = stderr(&around);
+        let counts = ["no Staunch answers", "does not answer"].map(|it| said.matches(it).count());
+        assert_eq!(counts, [1, 0], "{said}");
+        let around = home.run(&["release", "--all", "--yes", "--json"]);
+        assert_eq!(around.status.code(), Some(10), "{around:?}");
+        let answer: Value = serde_json::from_str(&stdout(&around)).expect("it is JSON");
+        assert_eq!(answer["way"], "kernel");
+        let said = stderr(&around);
+        let warning: Value = serde_json::from_str(said.trim()).unwrap_or_else(|error| panic!("{error}: {said}"));
+        assert!(
+            warning["warning"]
+                .as_str()
+                .is_some_and(|it| it.contains("no Staunch answers")),
+            "{said}"
+        );
+    });
 }

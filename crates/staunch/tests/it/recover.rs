@@ -199,16 +199,65 @@ fn an_incident_is_recovered_from_step_by_step_and_taken_back_when_it_does_not_ho
         ] {
             assert!(timeline.contains(part), "{part}: {timeline}");
         }
-        let again = server.run(&["recover", "INC-1", "--yes"]);
-        assert_eq!(again.status.code(), Some(4), "{}", stderr(&again));
+        // Nobody is asked whether to start what has come to its end.
+        for again in [&["recover", "INC-1", "--yes"][..], &["recover", "INC-1"]] {
+            let again = server.run(again);
+            assert_eq!(again.status.code(), Some(4), "{}", stderr(&again));
+            assert!(
+                stderr(&again).contains("INC-1 has recovered already"),
+                "{}",
+                stderr(&again)
+            );
+        }
+        let waited = server.run(&["recover", "INC-1", "--wait"]);
+        assert_eq!(waited.status.code(), Some(0), "{}", stderr(&waited));
+        let said = stdout(&waited);
         assert!(
-            stderr(&again).contains("INC-1 has recovered already"),
-            "{}",
-            stderr(&again)
+            said.starts_with("Recovery of INC-1 (careful): recovered\n  ended "),
+            "{said}"
         );
+        assert_eq!(said.matches("\n  + ").count(), 4, "{said}");
         let none = server.run(&["recover", "INC-9", "--yes"]);
         assert!(stderr(&none).contains("there is no INC-9"), "{}", stderr(&none));
         assert!(!home.log().contains("s3cret"));
+    });
+}
+
+#[test]
+fn a_recovery_that_is_stopped_shows_what_it_has_done() {
+    in_namespace("recover::stopped", || {
+        let business = Business::start();
+        let home = business.home();
+        home.playbook(
+            "careful.yaml",
+            &PLAYBOOK.replace("for: 5s, every: 1s", "for: 10m, every: 1s"),
+        );
+        let server = home.serve();
+        attack(&server, "203.0.113.45");
+        wait_until("a block", || element("203.0.113.45").is_some());
+        server.ok(&["recover", "INC-1", "--yes"]);
+        wait_until("a soak", || {
+            server.get::<Value>("/v1/recoveries/INC-1")["steps"][3]["state"] == "now"
+        });
+        let stopped = server.ok(&["recover", "INC-1", "--stop", "--yes"]);
+        let shown = server.ok(&["recover", "INC-1", "--show"]);
+        // A server that is started again knows it too.
+        server.kill();
+        let server = home.serve();
+        let after = server.ok(&["recover", "INC-1", "--show"]);
+        for text in [stopped, shown, after] {
+            assert!(text.contains("(careful): stopped by "), "{text}");
+            let mut lines = text.lines().skip(1);
+            assert!(lines.next().is_some_and(|it| it.starts_with("  ended ")), "{text}");
+            let marks: Vec<&str> = lines.filter_map(|line| line.get(..5)).collect();
+            assert_eq!(marks, ["  + 1", "  + 2", "  + 3", "    4"], "{text}");
+        }
+        let view = server.get::<Value>("/v1/recoveries/INC-1");
+        assert!(view["ended"].is_string(), "{view}");
+        // Started again, all of it lies ahead.
+        server.ok(&["recover", "INC-1", "--yes"]);
+        let view = server.get::<Value>("/v1/recoveries/INC-1");
+        assert!(view["ended"].is_null() && view["steps"][3]["state"] != "done", "{view}");
     });
 }
 
@@ -313,7 +362,16 @@ fn a_recovery_that_closes_its_incident_says_how_it_ended() {
         assert!(ended.contains("Recovery of INC-1: recovered; it is closed"), "{ended}");
         assert!(element("203.0.113.51").is_none());
         let shown = server.ok(&["recover", "INC-1", "--show"]);
-        assert!(shown.contains("Recovery of INC-1: recovered; it is closed"), "{shown}");
+        assert!(
+            shown.contains("Recovery of INC-1: recovered; it is closed\n  ended "),
+            "{shown}"
+        );
+        let waited = server.run(&["recover", "INC-1", "--wait"]);
+        assert_eq!(waited.status.code(), Some(0), "{}", stderr(&waited));
+        assert!(stdout(&waited).contains("recovered; it is closed"), "{waited:?}");
+        let again = server.run(&["recover", "INC-1"]);
+        assert_eq!(again.status.code(), Some(4), "{}", stderr(&again));
+        assert!(stderr(&again).contains("INC-1 is closed: recovered"), "{again:?}");
     });
 }
 

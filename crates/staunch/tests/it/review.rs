@@ -107,7 +107,37 @@ fn a_review_holds_what_is_recorded_and_its_tests_fail_when_the_playbook_changes(
 
     let (code, answer) = check(&home, &dir, &[]);
     assert_eq!(code, Some(0), "{answer}");
-    assert_eq!(answer["checks"].as_array().map(Vec::len), Some(2), "{answer}");
+    assert_eq!(answer["checks"].as_array().map(Vec::len), Some(3), "{answer}");
+
+    // What is gone cannot fail: it is named instead.
+    let test = Path::new(&dir).join("tests/block.review-INC-1.test.yaml");
+    let kept = fs::read(&test).expect("it is there");
+    fs::remove_file(&test).expect("it is our directory");
+    let (code, answer) = check(&home, &dir, &[]);
+    assert_eq!(code, Some(13), "{answer}");
+    let failed: Vec<&Value> = answer["checks"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter(|it| it["passed"] == false)
+        .collect();
+    assert_eq!(failed.len(), 1, "{answer}");
+    assert_eq!(failed[0]["what"], "tests/block.review-INC-1.test.yaml");
+    assert_eq!(failed[0]["why"], "the review wrote it, and it is not there");
+    fs::remove_dir_all(Path::new(&dir).join("tests")).expect("it is our directory");
+    assert_eq!(check(&home, &dir, &[]).0, Some(13));
+    let list = Path::new(&dir).join("files.json");
+    let listed = fs::read(&list).expect("it is there");
+    fs::remove_file(&list).expect("it is our directory");
+    let (code, answer) = check(&home, &dir, &[]);
+    assert_eq!(code, Some(13), "{answer}");
+    assert!(
+        answer.to_string().contains("what the review wrote is not known"),
+        "{answer}"
+    );
+    fs::write(&list, listed).expect("it is our directory");
+    fs::create_dir(Path::new(&dir).join("tests")).expect("it is our directory");
+    fs::write(&test, kept).expect("it is our directory");
 
     let again = home.run(&["review", "INC-1", "--output", &dir]);
     assert!(

@@ -60,6 +60,47 @@ fn playbooks_can_name_every_decoder() {
 }
 
 #[test]
+fn each_line_that_is_not_understood_is_told_with_its_number() {
+    let home = home();
+    let (good, bad) = (constructed("guardduty")[0].clone(), "no event at all");
+    let body: Vec<&str> = (0..30).flat_map(|_| [bad, ""]).chain([&*good, bad]).collect();
+    fs::write(home.path("mixed"), body.join("\n")).expect("it is our directory");
+    let file = home.path("mixed").display().to_string();
+    let output = home.run(&["source", "test", &file, "--as", "guardduty", "--json"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert_eq!(stderr(&output), "");
+    let told: Value = serde_json::from_str(&stdout(&output)).expect("it is JSON");
+    assert_eq!(
+        (&told["elements"], &told["malformed"]),
+        (&32.into(), &31.into()),
+        "{told}"
+    );
+    assert_eq!(
+        told["shown"].as_array().map(Vec::len),
+        Some(20),
+        "as many as --max says"
+    );
+    assert_eq!(told["shown"][1]["line"], 3, "{told}");
+    let mistakes = told["mistakes"].as_array().expect("a list");
+    let lines: Vec<u64> = mistakes.iter().filter_map(|it| it["line"].as_u64()).collect();
+    let expected: Vec<u64> = (0..30).map(|at| 2 * at + 1).chain([62]).collect();
+    assert_eq!(lines, expected, "all of them, whatever is shown");
+    let last = &mistakes[30];
+    assert!(
+        last["what"].as_str().is_some_and(|it| it.contains("JSON")) && last["hint"].is_string(),
+        "{last}"
+    );
+    assert_eq!(last["index"], 31, "{last}");
+    let shown = home.run(&["source", "test", &file, "--as", "guardduty"]);
+    assert!(stdout(&shown).contains("(line 3, byte 20)"), "{shown:?}");
+    let said = stderr(&shown);
+    assert!(
+        said.contains("31 of 32 could not be read: lines 1, 3, 5,") && said.contains(" and more"),
+        "{said}"
+    );
+}
+
+#[test]
 fn a_finding_becomes_an_element_and_a_sample_does_not() {
     in_namespace("sources::a_finding_becomes_an_element", || {
         let home = home();
@@ -173,7 +214,7 @@ fn source_test_shows_what_is_understood_and_why_a_playbook_does_not_match() {
     insta::with_settings!({ omit_expression => true }, { insta::assert_snapshot!("source_test", text) });
 
     let output = source_test(&home, &[&file, "--as", "guardduty", "--json", "--max", "2"]);
-    assert!(stderr(&output).contains("3 more are not shown"), "{output:?}");
+    assert_eq!(stderr(&output), "", "what is left out shows in the counts");
     let answer: Value = serde_json::from_slice(&output.stdout).expect("it writes JSON");
     assert_eq!((&answer["elements"], &answer["malformed"]), (&5.into(), &1.into()));
     let shown = answer["shown"].as_array().expect("a list");

@@ -126,7 +126,7 @@ fn commands_go_over_https_and_say_what_is_missing() {
     );
     refused(
         &secured.status(&server, &token, &["--ca", "none.pem"]),
-        2,
+        5,
         &["cannot read none.pem"],
     );
     // The operators' socket is not on the network.

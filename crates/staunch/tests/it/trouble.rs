@@ -1,7 +1,7 @@
 //! When something is in the way: locks, permissions, full disks, damage.
 
 use std::fs;
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::process::Command;
 
 use nix::mount::{MsFlags, mount};
@@ -164,13 +164,35 @@ fn without_the_capability_it_says_what_to_do() {
 }
 
 #[test]
+fn what_is_the_matter_with_a_directory_is_said_once() {
+    in_namespace("trouble::said_once", || {
+        let home = Home::new(SMALL);
+        fs::create_dir(home.data()).expect("it is our directory");
+        fs::set_permissions(home.data(), fs::Permissions::from_mode(0o755)).expect("it is ours");
+        let server = home.serve();
+        server.take(&exploit_from("203.0.113.1"));
+        wait_until("the containment", || element("203.0.113.1").is_some());
+        let log = home.log();
+        assert_eq!(log.matches("others can enter").count(), 1, "{log}");
+        // Nothing else is said twice at a start, but for its time.
+        let started: Vec<&str> = log.lines().filter_map(|line| Some(line.split_once(' ')?.1)).collect();
+        let warnings = started
+            .iter()
+            .filter(|line| line.contains("WARN") || line.contains("ERROR"));
+        for line in warnings {
+            assert_eq!(started.iter().filter(|it| *it == line).count(), 1, "{line}: {log}");
+        }
+    });
+}
+
+#[test]
 fn a_full_disk_stops_intake_and_never_a_release() {
     if !geteuid().is_root() {
         staunch_testkit::skip("trouble::a_full_disk", "mounting a small file system needs root");
         return;
     }
     in_namespace("trouble::a_full_disk", || {
-        let home = Home::new(SMALL);
+        let home = Home::new(&format!("{SMALL}[limits]\nsweep_interval = \"1s\"\n"));
         let data = home.data();
         fs::create_dir(&data).expect("it is our directory");
         // A mount namespace of this thread: what it mounts, nobody else sees, and it goes away with it.
@@ -209,10 +231,35 @@ fn a_full_disk_stops_intake_and_never_a_release() {
         assert_eq!(last, 503, "the disk did not fill up after {blocked} events");
         assert!(blocked > 0);
         assert!(!elements().is_empty());
+        // The index is on that disk too, and whoever misses something in it is told why.
+        let index = || server.get::<staunch_server::dto::Status>("/v1/status").index;
+        let newest = format!("INC-{blocked}");
+        wait_until("trouble of the index", || {
+            index().is_some_and(|it| it.trouble.is_some())
+        });
+        let listed = server.run(&["incident", "list"]);
+        let shown = server.run(&["incident", "show", &newest]);
+        assert_eq!(shown.status.code(), Some(5), "{shown:?}");
+        for said in [
+            stderr(&listed),
+            stderr(&shown),
+            server.ok(&["status"]),
+            crate::harness::stdout(&server.run(&["doctor"])),
+        ] {
+            let words = said.split_whitespace().collect::<Vec<_>>().join(" ");
+            let why = "index cannot be written: database or disk is full";
+            assert!(words.contains(why), "{said}");
+        }
         server.ok(&["release", "--all", "--yes"]);
         wait_until("the release on a full disk", || {
             server.containments().iter().all(|it| it.state != StateKind::InForce) && elements().is_empty()
         });
+        // Room is made, and no further frame comes.
+        mount(none, &data, none, MsFlags::MS_REMOUNT, Some("size=64m")).expect("root may");
+        wait_until("the index to catch up", || {
+            index().is_some_and(|it| it.trouble.is_none() && it.lag == Some(0))
+        });
+        assert!(server.ok(&["incident", "show", &newest]).contains(&newest));
         assert!(home.run(&["journal", "verify"]).status.success());
     });
 }

@@ -74,6 +74,8 @@ pub(super) struct Shared {
     generation: AtomicU64,
     /// Set by a reader that found damage; the writer rebuilds the index then.
     damaged: AtomicBool,
+    /// Why the writer cannot enter frames; `None` while it can.
+    trouble: Mutex<Option<Box<str>>>,
     idle: Mutex<Vec<(u64, Connection)>>,
 }
 
@@ -83,6 +85,7 @@ impl Shared {
             path: path.to_owned(),
             generation: AtomicU64::new(0),
             damaged: AtomicBool::new(false),
+            trouble: Mutex::new(None),
             idle: Mutex::new(Vec::new()),
         })
     }
@@ -95,6 +98,15 @@ impl Shared {
 
     pub(super) fn take_damaged(&self) -> bool {
         self.damaged.swap(false, Ordering::AcqRel)
+    }
+
+    /// Takes note of why frames cannot be entered, or that they can.
+    pub(super) fn set_trouble(&self, why: Option<Box<str>>) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
+    pub(super) fn has_trouble(&self) -> bool {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<(u64, Connection)>> {
@@ -115,6 +127,14 @@ impl IndexReader {
         let reader = Self::new(Shared::new(path));
         reader.position()?;
         Ok(reader)
+    }
+
+    /// Why frames cannot be entered, such as a disk that is full; `None` while they can, and in a process that does not
+    /// write the index.
+    #[must_use]
+    pub fn trouble(&self) -> Option<Box<str>> {
+        let trouble = self.shared.trouble.lock();
+        trouble.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The last frame in the index.

@@ -793,6 +793,30 @@ fn damage_while_it_runs_is_mended_from_the_journal() {
 }
 
 #[test]
+fn what_keeps_frames_out_is_told_until_they_are_in() {
+    let mut setup = Setup::new();
+    let frames = whole_life();
+    setup.append(&frames[..2]);
+    let mut index = setup.open();
+    let reader = index.reader();
+    assert_eq!(reader.trouble(), None);
+    let saboteur = rusqlite::Connection::open(setup.index_path()).expect("opens");
+    saboteur
+        .execute_batch("CREATE TRIGGER full BEFORE UPDATE ON progress BEGIN SELECT RAISE(ABORT, 'no room'); END")
+        .expect("made");
+    follow(&mut index, &frames[2..3]);
+    assert_eq!(reader.trouble().as_deref(), Some("no room"));
+    assert_eq!(index.position(), Lsn(2), "nothing is half in it");
+    // A turn without frames proves nothing.
+    index.flush();
+    assert_eq!(reader.trouble().as_deref(), Some("no room"));
+    setup.append(&frames[2..3]);
+    saboteur.execute_batch("DROP TRIGGER full").expect("dropped");
+    follow(&mut index, &frames[2..3]);
+    assert_eq!((reader.trouble(), index.position()), (None, Lsn(3)));
+}
+
+#[test]
 fn a_rebuild_gives_the_same_answers_through_the_same_reader() {
     let mut setup = Setup::new();
     setup.append(&whole_life());

@@ -3,6 +3,7 @@
 mod acting;
 mod evidence;
 mod jobs;
+pub(super) mod who;
 
 use std::fs;
 use std::io;
@@ -17,7 +18,7 @@ use nix::unistd::{AccessFlags, access, geteuid};
 use serde_json::json;
 use staunch_model::{Printable, Timestamp};
 use staunch_ports::Lsn;
-use staunch_server::dto::{Status, path};
+use staunch_server::dto::{IndexView, Status, path};
 use staunch_server::{Role, Tokens};
 use staunch_store::{OpenError, ReadOnlyJournal};
 
@@ -43,16 +44,42 @@ const SEGMENTS_MIN: u64 = 2;
 /// Open files of a server beside its connections.
 const FILES_BESIDE_CONNECTIONS: u64 = 256;
 
-pub(super) fn all(config: &Config, server: &ServerArgs) -> Vec<Finding> {
-    let status = status_of(config, server);
+/// What is found where nothing of the configuration is known.
+pub(super) fn without_configuration() -> Vec<Finding> {
+    vec![who::user(), clock()]
+}
+
+/// What all checks find; nobody is asked how the server is, with `asks` false: where it is, is not known for certain then,
+/// and whoever is there must not see a token.
+pub(super) fn all(config: &Config, server: &ServerArgs, asks: bool) -> Vec<Finding> {
+    let status = if asks {
+        status_of(config, server)
+    } else {
+        Err(Finding::new("server", Health::Unknown, "it is not known where it is"))
+    };
     let running = matches!(status, Ok(Some(_)));
-    let mut findings = vec![playbooks(config), data_directory(config)];
+    let mut findings = vec![who::user(), playbooks(config), data_directory(config)];
     findings.extend(disk(config));
-    findings.push(journal(config));
-    findings.push(tokens(config));
-    findings.extend(credentials(config));
-    findings.extend(acting::all(config));
-    findings.extend(evidence::all(config));
+    let is_kept_out = who::kept_out(&config.data_dir, AccessFlags::R_OK | AccessFlags::X_OK).is_some();
+    if is_kept_out {
+        // What is wrong with the machine cannot be told from what this user may not see.
+        let unknown = |check| {
+            Finding::new(
+                check,
+                Health::Unknown,
+                "it needs what is in the data directory, which this user may not read",
+            )
+        };
+        findings.extend(["journal", "tokens", "firewall", "evidence"].map(unknown));
+        findings.extend(credentials(config));
+        findings.extend(acting::beside_firewall(config));
+    } else {
+        findings.push(journal(config));
+        findings.push(tokens(config));
+        findings.extend(credentials(config));
+        findings.extend(acting::all(config));
+        findings.extend(evidence::all(config));
+    }
     findings.push(protections(config));
     findings.extend(lists(config));
     findings.extend(feeds(config));
@@ -70,6 +97,10 @@ pub(super) fn all(config: &Config, server: &ServerArgs) -> Vec<Finding> {
     }
     match status {
         Ok(Some(status)) => findings.extend(server_state(&status)),
+        Ok(None) if is_kept_out && server.url.is_none() => {
+            let text = "none answers at its address; its socket is in the data directory, which this user may not read";
+            findings.push(Finding::new("server", Health::Unknown, text));
+        }
         Ok(None) => findings.push(
             Finding::new("server", Health::Warning, "none runs here")
                 .fix("start it with `staunch serve`, or name another with --url or --data-dir"),
@@ -133,15 +164,22 @@ fn data_directory(config: &Config) -> Finding {
             };
         }
         Err(error) => {
-            return Finding::new(CHECK, Health::Problem, format!("{shown} cannot be looked at: {error}"))
-                .fix("run this as the user of the server");
+            return match who::kept_out(dir, AccessFlags::R_OK) {
+                Some(kept) => Finding::new(CHECK, Health::Problem, kept.what).fix(kept.fix),
+                None => Finding::new(CHECK, Health::Problem, format!("{shown} cannot be looked at: {error}"))
+                    .fix("run this as the user of the server"),
+            };
         }
     };
     if !metadata.is_dir() {
         return Finding::new(CHECK, Health::Problem, format!("{shown} is not a directory"))
             .fix("name another with data_dir or --data-dir");
     }
-    if access(dir, AccessFlags::R_OK | AccessFlags::W_OK | AccessFlags::X_OK).is_err() {
+    let wanted = AccessFlags::R_OK | AccessFlags::W_OK | AccessFlags::X_OK;
+    if let Some(kept) = who::kept_out(dir, wanted) {
+        return Finding::new(CHECK, Health::Problem, kept.what).fix(kept.fix);
+    }
+    if access(dir, wanted).is_err() {
         return Finding::new(
             CHECK,
             Health::Problem,
@@ -192,7 +230,7 @@ fn disk(config: &Config) -> Vec<Finding> {
         ];
     }
     let free = found.blocks_available().saturating_mul(found.fragment_size());
-    let needed = SEGMENTS_MIN * config.journal.segment_bytes;
+    let needed = SEGMENTS_MIN.saturating_mul(config.journal.segment_bytes);
     let mebibytes = |bytes: u64| format!("{} MiB", bytes >> 20);
     let text = format!("{} free at {}", mebibytes(free), at.display());
     let mut findings = vec![if free < needed {
@@ -201,7 +239,7 @@ fn disk(config: &Config) -> Vec<Finding> {
             mebibytes(needed)
         );
         Finding::new(CHECK, Health::Problem, text).fix("make room: on a full disk events are refused with 503")
-    } else if free < 10 * needed {
+    } else if free < needed.saturating_mul(10) {
         Finding::new(
             CHECK,
             Health::Warning,
@@ -658,10 +696,18 @@ fn server_state(status: &Status) -> Vec<Finding> {
             "find out what failed, then set `staunch mode` again",
         ));
     }
-    match status.index {
+    match &status.index {
         None => findings.push(
             Finding::new(CHECK, Health::Warning, "it has no index: incidents cannot be listed")
                 .fix("its log says why; `staunch index rebuild` makes it anew"),
+        ),
+        Some(IndexView { trouble: Some(why), .. }) => findings.push(
+            Finding::new(
+                CHECK,
+                Health::Warning,
+                format!("its index cannot be written: {}", Printable(why)),
+            )
+            .fix("incidents are missing in lists until it can; see the check of the disk, and the log of the server"),
         ),
         Some(view) if view.lag.is_some_and(|lag| lag > 10_000) => {
             findings.push(Finding::new(

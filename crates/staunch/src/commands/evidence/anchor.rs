@@ -24,7 +24,7 @@ struct Brought {
 }
 
 pub(super) fn run(name: Option<&str>, data: &DataArgs, json: bool) -> Result<Exit, Fault> {
-    let config = super::super::load(data)?;
+    let config = super::super::load_existing(data)?;
     let dir = folder(None, data)?;
     let settings: Vec<_> = config
         .evidence

@@ -20,9 +20,10 @@ use super::handled::{Custody, Deed};
 use super::verify::{earlier, encrypted_text, verifier};
 use super::{Findings, NewFile, bucket, fault, folder, lines, size, unwritten};
 use crate::cli::{EvidenceExportArgs, EvidenceVerifyArgs};
+use crate::client::named_files_must_be_there;
 use crate::commands::{incident, load};
 use crate::exit::{Exit, Fault, escaped};
-use crate::output::{Output, Tone, json, print, say, say_wrapped, wrap};
+use crate::output::{Output, Tone, json, print, say, say_rendered, warn_wrapped, wrap};
 use crate::progress::Progress;
 use crate::wiring;
 
@@ -50,12 +51,13 @@ struct Exported {
 pub(super) fn export(args: &EvidenceExportArgs) -> Result<Exit, Fault> {
     let incident = args.incident;
     let data = &args.server.data;
+    named_files_must_be_there(&args.server)?;
     let dir = folder(None, data)?;
     let key = secret_key(&load(data)?.data_dir.join("evidence.key"))?;
     has_evidence(&dir, incident)?;
     let bucket = bucket(false, data)?;
     let mut further = incident::timeline_files(incident, &args.server).unwrap_or_else(|fault| {
-        say_wrapped(&format!("the timeline is left out: {}", fault.told()));
+        warn_wrapped(&format!("the timeline is left out: {}", fault.told()));
         Vec::new()
     });
     let has_timeline = !further.is_empty();
@@ -114,7 +116,7 @@ pub(super) fn export(args: &EvidenceExportArgs) -> Result<Exit, Fault> {
         checkpoint: (summary.checkpoint.size, summary.checkpoint.root),
     };
     match (args.json, is_stdout) {
-        (true, true) => say(json(&exported)?.trim_end()),
+        (true, true) => say_rendered(&format!("{}\n", json(&exported)?.trim_end())),
         (true, false) => print(&json(&exported)?)?,
         // It is talk, and not the data.
         (false, _) => say(exported_text(&exported).trim_end()),

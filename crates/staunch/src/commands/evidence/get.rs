@@ -104,7 +104,9 @@ fn refused(failure: &Failure, has_identity: bool) -> Fault {
 /// The secret keys in a file. They are never shown.
 pub(super) fn identities(file: &Path) -> Result<Vec<Identity>, Fault> {
     let bytes = read_secret(file).map_err(|error| {
-        Fault::of(Exit::Usage, &error).hint("--identity names a file of `age-keygen` that nobody else may read")
+        // Anything else that is wrong with it is told by its reader.
+        let exit = if file.exists() { Exit::Usage } else { Exit::NotFound };
+        Fault::of(exit, &error).hint("--identity names a file of `age-keygen` that nobody else may read")
     })?;
     let text = std::str::from_utf8(&bytes).ok();
     text.and_then(Identity::parse_all).ok_or_else(|| {

@@ -14,7 +14,7 @@ use staunch_store::vault::{Handles, HandlingLog};
 use super::disk;
 use crate::cli::DataArgs;
 use crate::exit::{Exit, Fault, escaped};
-use crate::output::{now, say, say_wrapped};
+use crate::output::{now, warn, warn_wrapped};
 use crate::wiring;
 
 /// The longest reason.
@@ -148,7 +148,7 @@ impl Custody {
     /// As [`Custody::note`], of what was done and has disclosed nothing: it is told when it cannot be written.
     pub(super) fn note_after(&self, incident: Option<IncidentId>, deed: Deed<'_>) {
         if let Err(fault) = self.note(incident, deed) {
-            say_wrapped(&format!("it is not in the handling log: {}", fault.told()));
+            warn_wrapped(&format!("it is not in the handling log: {}", fault.told()));
         }
     }
 
@@ -171,9 +171,9 @@ impl Custody {
                     found.push(it);
                 }
             };
-            let read = self.log.read(log, &mut take, &mut |what, _| say(&what));
+            let read = self.log.read(log, &mut take, &mut |what, _| warn(&what));
             if let Err(error) = read {
-                say_wrapped(&format!("the handling log cannot be read: {error}"));
+                warn_wrapped(&format!("the handling log cannot be read: {error}"));
             }
         }
         found.sort_by_key(|it| it.handling.at);

@@ -11,7 +11,7 @@ use staunch_store::index::{IncidentFilter, IndexError, IndexReader};
 
 use super::{Row, lines};
 use crate::cli::DataArgs;
-use crate::output::{Output, Tone, say_wrapped};
+use crate::output::{Output, Tone, warn_wrapped};
 
 /// Incidents that are looked through, the newest of them.
 const INCIDENTS_MAX: usize = 10_000;
@@ -48,7 +48,7 @@ pub(super) fn without_record(
     }
     let known: BTreeSet<EvidenceId> = rows.iter().map(|it| it.evidence).collect();
     read(&config.index_file(), incident, &known)
-        .map_err(|error| say_wrapped(&format!("what was missed without a record is not known: {error}")))
+        .map_err(|error| warn_wrapped(&format!("what was missed without a record is not known: {error}")))
         .ok()
 }
 

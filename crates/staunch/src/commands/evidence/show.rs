@@ -9,7 +9,7 @@ use super::handled::{self, Custody};
 use super::{find, lines, open, size};
 use crate::cli::VaultArgs;
 use crate::exit::{Exit, Fault};
-use crate::output::{Output, Tone, say};
+use crate::output::{Output, Tone, warn};
 
 /// Lines of the handling log that are told to people.
 const TOLD_MAX: usize = 20;
@@ -55,7 +55,7 @@ pub(super) fn show(id: EvidenceId, from: &VaultArgs) -> Result<Exit, Fault> {
     for (hash, storage) in stored {
         match vault.receipt(hash, storage) {
             Ok(receipt) => receipts.extend(receipt),
-            Err(failure) => say(&failure.to_string()),
+            Err(failure) => warn(&failure.to_string()),
         }
         if vault.is_waiting(hash, storage) {
             waiting.push(hash);

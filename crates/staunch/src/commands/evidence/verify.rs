@@ -13,7 +13,7 @@ use super::{Findings, KEY_BYTES_MAX, archive, bucket, folder, lines, sealed, siz
 use crate::anchors::{self, AnchorsChecked};
 use crate::cli::EvidenceVerifyArgs;
 use crate::exit::{Exit, Fault, escaped};
-use crate::files::read_bounded;
+use crate::files::{cannot_read, must_be_there, read_bounded};
 use crate::output::{Output, Tone, say, wrap};
 use crate::{progress, wiring};
 
@@ -98,6 +98,10 @@ pub(super) fn verify(args: &EvidenceVerifyArgs) -> Result<Exit, Fault> {
         return archive::verify(path, args);
     }
     let dir = folder(args.path.as_deref(), &args.data)?;
+    must_be_there(
+        args.journal.as_slice(),
+        "name the directory of the journal, such as /var/lib/staunch/journal, or of a copy of it",
+    )?;
     let key = verifier(args)?;
     let earlier = earlier(args)?;
     let bucket = bucket(args.path.is_some(), &args.data)?;
@@ -275,8 +279,11 @@ fn verified_text(output: &Output, it: &Verified) -> String {
 /// The earlier checkpoint that was named.
 pub(super) fn earlier(args: &EvidenceVerifyArgs) -> Result<Option<String>, Fault> {
     let read = |file: &PathBuf| {
-        read_bounded(file, NOTE_BYTES_MAX)
-            .map_err(|error| Fault::doing(Exit::NotFound, format!("cannot read {}", file.display()), &error))
+        read_bounded(file, NOTE_BYTES_MAX).map_err(|error| {
+            let shown = file.display().to_string();
+            cannot_read(&format!("cannot read {}", Printable(&shown)), &error)
+                .hint("name a file with a checkpoint, as `staunch evidence checkpoint` prints it")
+        })
     };
     args.earlier.as_ref().map(read).transpose()
 }
@@ -303,8 +310,8 @@ pub(super) fn verifier(args: &EvidenceVerifyArgs) -> Result<LogVerifier, Fault> 
         None => {
             let file = super::super::load(&args.data)?.evidence_key_file();
             let text = read_bounded(&file, KEY_BYTES_MAX).map_err(|error| {
-                Fault::doing(Exit::Usage, format!("cannot read {}", file.display()), &error)
-                    .hint("name the key with --key")
+                let shown = file.display().to_string();
+                cannot_read(&format!("cannot read {}", Printable(&shown)), &error).hint("name the key with --key")
             })?;
             let line = "the key is the one on this machine: against whoever can write here, use one that was kept \
                         elsewhere";

@@ -36,7 +36,7 @@ use crate::commands::evidence::parts::MissedParts;
 use crate::commands::evidence::reading::Reading;
 use crate::exit::{Exit, Fault};
 use crate::files::cannot_write;
-use crate::output::{Output, json, print, say_wrapped};
+use crate::output::{Output, json, print, say_wrapped, warn_wrapped};
 
 #[derive(Debug, Serialize)]
 struct Timeline<'a> {
@@ -114,11 +114,11 @@ pub(super) fn show(answer: &IncidentAnswer, shown: Shown<'_>) -> Result<(), Faul
         let line = format!(
             "{events} events and {entries} entries are not shown; `staunch replay --incident {id}` has them all"
         );
-        say_wrapped(&line);
+        warn_wrapped(&line);
     }
     // Text that is looked at has these lines itself.
     if format != TimelineFormat::Text || file.is_some() {
-        timeline.told().iter().for_each(|line| say_wrapped(line));
+        timeline.told().iter().for_each(|line| warn_wrapped(line));
     }
     let text = match format {
         TimelineFormat::Text if file.is_some() => text(&Output::plain(), &timeline),
@@ -167,7 +167,12 @@ pub(super) fn write_new(file: &Path, text: &str, what: &str) -> Result<(), Fault
         .mode(0o600)
         .open(file)
         .map_err(|error| {
-            Fault::doing(Exit::Failed, format!("cannot make {shown}"), &error).hint("name a file that is not there")
+            let fault = cannot_write(&format!("cannot make {shown}"), &error);
+            match fault.exit {
+                Exit::NotFound => fault.hint("name a file in a folder that is there"),
+                Exit::Failed => fault.hint("name a file that is not there"),
+                _ => fault,
+            }
         })?;
     if let Err(error) = made.write_all(text.as_bytes()) {
         // Half of it is of no use, and would be in the way of the next try.

@@ -1,5 +1,5 @@
-//! `staunch review check`: whether the tests of a review still pass, its rule still selects what it was written for, and its
-//! diffs still lead from what is configured to what they say.
+//! `staunch review check`: whether all that a review wrote is there, its tests still pass, its rule still selects what it
+//! was written for, and its diffs still lead from what is configured to what they say.
 
 use std::fs;
 use std::io;
@@ -11,12 +11,13 @@ use staunch_model::Printable;
 use staunch_playbook::limits;
 use staunch_playbook::sigma::Rule;
 
+use super::folder::{LIST, missing};
 use super::{archive, changes};
 use crate::cli::ReviewCheckArgs;
 use crate::commands::test;
 use crate::config;
 use crate::exit::{Exit, Fault, escaped};
-use crate::files::{cannot_read, read_bounded};
+use crate::files::{cannot_read, must_be_there, read_bounded};
 use crate::output::{Output, Tone, wrap};
 
 #[derive(Debug, Serialize)]
@@ -34,6 +35,11 @@ struct Answer {
 
 pub(super) fn run(args: &ReviewCheckArgs) -> Result<Exit, Fault> {
     let config = config::load(args.config.config.as_deref())?.config;
+    must_be_there(
+        std::slice::from_ref(&args.dir),
+        "name a folder that `staunch review` wrote",
+    )?;
+    must_be_there(args.archive.as_slice(), super::ARCHIVE_HINT)?;
     let mut checks = Vec::new();
     let tests = list(&args.dir.join("tests"), ".test.yaml")?;
     for path in &tests {
@@ -59,6 +65,22 @@ pub(super) fn run(args: &ReviewCheckArgs) -> Result<Exit, Fault> {
     for (path, result) in changes::verify::run(&args.dir, &config)? {
         let (passed, why) = told(result);
         checks.push(checked(&args.dir, &path, passed, why));
+    }
+    // A test that is gone does not fail.
+    match missing(&args.dir) {
+        Err(_) if checks.is_empty() => {}
+        Err(why) => checks.push(checked(&args.dir, Path::new(LIST), false, why)),
+        Ok((missing, count)) if missing.is_empty() => {
+            let why = format!("all {count} files that the review wrote are there");
+            checks.push(checked(&args.dir, Path::new(LIST), true, why));
+        }
+        Ok((missing, _)) => {
+            let gone = |name: &String| {
+                let why = "the review wrote it, and it is not there".to_owned();
+                checked(&args.dir, Path::new(name), false, why)
+            };
+            checks.extend(missing.iter().map(gone));
+        }
     }
     if checks.is_empty() {
         let shown = args.dir.display().to_string();

@@ -3,16 +3,32 @@
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
-use staunch_model::Printable;
+use serde::{Deserialize, Serialize};
+use staunch_model::{IncidentId, Printable};
 
 use crate::exit::{Exit, Fault};
-use crate::files::cannot_write;
-use crate::output::say;
+use crate::files::{cannot_write, read_bounded};
+use crate::output::warn;
 
 /// What stands in the folder while a review is written into it. A review that was killed leaves it.
 const CLAIM: &str = ".review-in-work";
+
+/// What the folder holds, by name.
+pub(super) const LIST: &str = "files.json";
+
+/// The largest list, and the most names in it: a review writes some dozens.
+const LIST_BYTES_MAX: u64 = 1 << 20;
+const LISTED_MAX: usize = 1_000;
+
+/// What a review wrote: who deletes something of it is told so by `check`.
+#[derive(Debug, Serialize, Deserialize)]
+struct Listed {
+    format: u32,
+    incident: IncidentId,
+    files: Vec<String>,
+}
 
 #[derive(Debug)]
 pub(super) struct Folder {
@@ -93,6 +109,22 @@ impl Folder {
         Ok(std::mem::take(&mut self.files))
     }
 
+    /// Writes the list of what was written, and of `last`, which is written after it.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(super) fn write_list(&mut self, incident: IncidentId, last: &str) -> Result<(), Fault> {
+        let mut files = self.files.clone();
+        files.extend([LIST, last].map(str::to_owned));
+        let listed = Listed {
+            format: 1,
+            incident,
+            files,
+        };
+        let text = crate::output::json(&listed)?;
+        self.write(LIST, format!("{text}\n").as_bytes())
+    }
+
     pub(super) fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
@@ -163,6 +195,30 @@ impl Folder {
     }
 }
 
+/// What a review wrote into `dir` and is not there any more, by name, and how much it wrote.
+///
+/// # Errors
+/// Why that is not known.
+pub(super) fn missing(dir: &Path) -> Result<(Vec<String>, usize), String> {
+    let text = read_bounded(&dir.join(LIST), LIST_BYTES_MAX)
+        .map_err(|error| format!("what the review wrote is not known, so neither is what is missing: {error}"))?;
+    let listed: Listed =
+        serde_json::from_str(&text).map_err(|error| format!("it is no list of what the review wrote: {error}"))?;
+    let count = listed.files.len();
+    if count > LISTED_MAX {
+        return Err(format!(
+            "it has {count} names, and a review writes {LISTED_MAX} at the most"
+        ));
+    }
+    let is_there = |name: &String| {
+        let is_inside = Path::new(name)
+            .components()
+            .all(|it| matches!(it, Component::Normal(_)));
+        is_inside && dir.join(name).is_file()
+    };
+    Ok((listed.files.into_iter().filter(|name| !is_there(name)).collect(), count))
+}
+
 impl Drop for Folder {
     /// Takes back what no review has come of.
     fn drop(&mut self) {
@@ -178,7 +234,7 @@ impl Drop for Folder {
             }
             let dir = self.dir.display().to_string();
             if let Some(error) = failed {
-                say(&format!(
+                warn(&format!(
                     "not all that was written into {} could be removed: {error}",
                     Printable(&dir)
                 ));
@@ -187,7 +243,7 @@ impl Drop for Folder {
         if self.is_claimed
             && let Err(error) = fs::remove_dir(&claim)
         {
-            say(&format!(
+            warn(&format!(
                 "{} could not be removed: {error}",
                 Printable(&claim.display().to_string())
             ));
@@ -220,7 +276,13 @@ fn claimed(claim: &Path, force: bool) -> Result<(), Fault> {
 /// Makes a directory. Says whether it was not there.
 fn make_dir(dir: &Path) -> Result<bool, Fault> {
     match DirBuilder::new().mode(0o700).create(dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(failed("make", dir, &error)),
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            let fault = failed("make", dir, &error);
+            Err(match fault.exit {
+                Exit::NotFound => fault.hint("name a folder in one that is there with --output"),
+                _ => fault,
+            })
+        }
         made => Ok(made.is_ok()),
     }
 }

@@ -178,6 +178,7 @@ pub(super) fn readme(id: IncidentId, files: &[String]) -> String {
         "report.md" | "report.html" => "the report: facts, and questions for people to answer",
         "timeline.html" | "timeline.json" => "the timeline, as a page with a picture and as data",
         "questions.md" => "what the record leaves open",
+        super::folder::LIST => "the names of all of these, so that `check` can tell what is missing",
         name if name.ends_with(".test.yaml") => "a test of the playbook, made of the events of this incident",
         name if name.starts_with("changes/") && name.ends_with(".diff") => {
             "a change that the record gives a reason for"
@@ -193,7 +194,7 @@ pub(super) fn readme(id: IncidentId, files: &[String]) -> String {
         "# Review of {id}\n\nWritten by `staunch review` from the journal.\n\n{list}\nEvents are in it as they came, with names, \
          addresses and secrets that senders put there: in event.json and in the test. Words of events are in the report, the \
          timeline, the questions and the Sigma rule. Read them before you share any of it.\n\n`staunch review check` with this \
-         folder runs the test on the playbook beside it, tries the rule on event.json, and tells whether the diffs still apply \
-         to what is configured. Exit code 0 says that all holds, 13 that something does not. To keep the test, put it beside the playbook in your repository.\n"
+         folder runs the test on the playbook beside it, tries the rule on event.json, tells whether the diffs still apply \
+         to what is configured, and names what is missing of these files. Exit code 0 says that all holds, 13 that something does not. To keep the test, put it beside the playbook in your repository.\n"
     )
 }

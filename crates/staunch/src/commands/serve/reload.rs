@@ -305,7 +305,7 @@ impl Reload {
         let discovered = match wiring::discover(&self.in_force) {
             Ok(discovered) => discovered,
             Err(fault) => {
-                let why = fault.render(false);
+                let why = fault.render(false, false);
                 tracing::warn!(
                     why = why.trim_end(),
                     "own addresses were not found again; the earlier ones stay protected"

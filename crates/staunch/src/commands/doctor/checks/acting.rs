@@ -11,8 +11,14 @@ use crate::wiring;
 pub(super) fn all(config: &Config) -> Vec<Finding> {
     let mut findings = vec![firewall(config)];
     findings.extend(left_in_firewall(config));
+    findings.extend(beside_firewall(config));
+    findings
+}
+
+/// The same, but for the firewall.
+pub(super) fn beside_firewall(config: &Config) -> Vec<Finding> {
     let others = [processes(config), domains(config), accounts(config), isolation(config)];
-    findings.extend(others.into_iter().flatten());
+    let mut findings: Vec<Finding> = others.into_iter().flatten().collect();
     findings.extend(super::jobs::all(config));
     findings
 }

@@ -11,6 +11,7 @@ use staunch_store::DirVault;
 use super::super::{Finding, Health};
 use super::acting::has_capability;
 use super::existing;
+use super::who::kept_out;
 use crate::anchors::{AnchorState, git_is_there};
 use crate::bucket;
 use crate::config::{AnchorKind, AnchorSettings, Config, EvidenceBucket};
@@ -42,10 +43,11 @@ pub(super) fn all(config: &Config) -> Vec<Finding> {
             "this user cannot keep evidence in {}: it is missed, and containment goes on",
             at.display()
         );
-        findings.push(
-            Finding::new(CHECK, Health::Problem, text)
-                .fix("give it to the user of the server, or name another as `dir` under [evidence]"),
-        );
+        let fix = "give it to the user of the server, or name another as `dir` under [evidence]";
+        findings.push(match kept_out(at, AccessFlags::W_OK | AccessFlags::X_OK) {
+            Some(kept) => Finding::new(CHECK, Health::Problem, format!("{text}; {}", kept.what)).fix(fix),
+            None => Finding::new(CHECK, Health::Problem, text).fix(fix),
+        });
     } else if let Ok(found) = statvfs(at) {
         let free = found.blocks_available().saturating_mul(found.fragment_size());
         let text = format!("{} MiB free for it at {}", free >> 20, at.display());

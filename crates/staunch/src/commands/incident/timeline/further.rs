@@ -27,7 +27,7 @@ use super::{Basis, Entry, Lane};
 use crate::cli::{ClockOffset, FurtherArgs, LogFile};
 use crate::commands::evidence::reading::Reading;
 use crate::exit::{Exit, Fault};
-use crate::output::say_wrapped;
+use crate::output::warn_wrapped;
 
 /// Entries of logs and evidence together. A page has some hundred bytes for each, and nobody reads more.
 const ENTRIES_MAX: usize = 10_000;
@@ -189,7 +189,7 @@ pub(super) fn read(
         Some(fault) if !were_read => {
             // The first one is the error.
             let others = further.tells.logs.iter().filter(|it| it.is_of_args).skip(1);
-            others.for_each(|it| say_wrapped(&it.words()));
+            others.for_each(|it| warn_wrapped(&it.words()));
             Err(fault)
         }
         _ => Ok(further),

@@ -361,7 +361,7 @@ fn words_of_attackers_stay_words_in_every_format() {
 fn what_cannot_be_read_is_an_error_with_a_hint() {
     let fault = |logs: &[(&str, &str)], arguments: &[&str]| {
         let fault = told(logs, arguments).expect_err("it cannot be read");
-        (fault.exit, fault.render(false))
+        (fault.exit, fault.render(false, false))
     };
     let (exit, shown) = fault(&[("x", "what is this\n")], &["--logs", "LOG:x"]);
     assert_eq!(exit, Exit::Usage, "{shown}");
@@ -435,7 +435,7 @@ fn a_log_that_cannot_be_opened_is_told_and_the_others_are_shown() {
         ([&*directory, &absent], Exit::Usage),
     ] {
         let fault = of(&logs).expect_err("none is read");
-        assert_eq!(fault.exit, exit, "{}", fault.render(false));
+        assert_eq!(fault.exit, exit, "{}", fault.render(false, false));
     }
 }
 
@@ -656,5 +656,5 @@ fn a_log_that_cannot_be_read_to_its_end_keeps_nothing_of_the_others_back() {
     // Alone it is an error.
     let only = Only::try_parse_from(["it".to_owned(), format!("--logs=log={broken}")]).expect("arguments");
     let fault = read(&detail, &only.further, Err(String::new())).expect_err("nothing was read");
-    assert_eq!(fault.exit, Exit::Failed, "{}", fault.render(false));
+    assert_eq!(fault.exit, Exit::Failed, "{}", fault.render(false, false));
 }
