@@ -21,6 +21,7 @@ pub use self::deadlines::{Deadlines, Subject};
 use self::index::of_key;
 pub use self::index::{Index, KeyHash, key_hash};
 pub use self::lifted::Lifted;
+pub use self::snapshot::SNAPSHOT_FORM;
 use crate::budget::Budgets;
 use crate::compact::Compact;
 use crate::context::ByIncident;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use staunch_connectors::actions::block_ip::{MemoryBlockIp, MemoryWorld};
 use staunch_engine::Engine;
+use staunch_engine::state::SNAPSHOT_FORM;
 use staunch_fuzzing::format::{self, SegmentHead};
 use staunch_fuzzing::tlog::key;
 use staunch_model::custody::CUSTODY_SCHEMA_VERSION;
@@ -339,7 +340,8 @@ fn history() -> (Vec<Vec<u8>>, Vec<u8>) {
     while let Some(input) = inputs.pop_front() {
         now = now + Span::from_millis(1);
         if matches!(input, Input::Operator { .. }) {
-            state = engine.state().encode();
+            // The target puts the form before it.
+            state = engine.state().encode().split_off(SNAPSHOT_FORM.len());
         }
         let step = engine.step(&input, now);
         for effect in step.effects {

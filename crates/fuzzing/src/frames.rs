@@ -5,6 +5,7 @@
 //! its format makes sense of keeps going; the state it ends in survives a snapshot; what is decided from there replays
 //! to the same state without a misfit, and what it tells people can be shown.
 
+use staunch_engine::state::SNAPSHOT_FORM;
 use staunch_engine::{Engine, EngineState};
 use staunch_model::{Frame, Input, InstallationId, Record, Span, Timestamp};
 use staunch_ports::journal::NewFrame;
@@ -57,7 +58,7 @@ fn made(data: &[u8]) {
 }
 
 fn snapshot(data: &[u8]) {
-    if let Ok(engine) = Engine::from_snapshot(data) {
+    if let Ok(engine) = Engine::from_snapshot(&[&SNAPSHOT_FORM, data].concat()) {
         go_on(engine);
     }
     let mut made = Made::of(data);

@@ -10,6 +10,12 @@ use crate::limits;
 use crate::lists::ListedNetworks;
 use crate::networks::Networks;
 
+/// What a snapshot begins with: that it is one, and the number of its form.
+///
+/// The form is that of [`EngineState`] and all that is in it: when a field of it comes, goes or moves, the number grows. What
+/// is of another form is refused, and the journal tells what it held.
+pub const SNAPSHOT_FORM: [u8; 8] = *b"staunch\x01";
+
 /// Bytes of a state that are handed on at once.
 const ENCODED_AT_ONCE: usize = 8 * 1024;
 
@@ -29,7 +35,8 @@ impl EngineState {
     /// Never: the state has no value that cannot be encoded.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        postcard::to_stdvec(self).expect("every type of the state can be encoded")
+        let begun = SNAPSHOT_FORM.to_vec();
+        postcard::to_extend(self, begun).expect("every type of the state can be encoded")
     }
 
     /// Writes what [`EngineState::encode`] returns to `out`, piece by piece.
@@ -38,6 +45,7 @@ impl EngineState {
     /// When `out` does not take it.
     pub fn encode_to(&self, out: &mut dyn std::io::Write) -> std::io::Result<()> {
         let mut pieces = std::io::BufWriter::with_capacity(ENCODED_AT_ONCE, out);
+        std::io::Write::write_all(&mut pieces, &SNAPSHOT_FORM)?;
         postcard::to_io(self, &mut pieces).map_err(std::io::Error::other)?;
         std::io::Write::flush(&mut pieces)
     }
@@ -45,8 +53,11 @@ impl EngineState {
     /// Reads a snapshot back.
     ///
     /// # Errors
-    /// When the bytes are not a state of this version, or one that no history leads to.
+    /// When the bytes are not a state of [`SNAPSHOT_FORM`], or one that no history leads to.
     pub fn decode(bytes: &[u8]) -> Result<Self, postcard::Error> {
+        let bytes = bytes
+            .strip_prefix(&SNAPSHOT_FORM)
+            .ok_or(postcard::Error::SerdeDeCustom)?;
         let (mut state, rest): (Self, _) = postcard::take_from_bytes(bytes)?;
         // What is left over is of a form that knows more.
         if !rest.is_empty() || !state.hangs_together() {

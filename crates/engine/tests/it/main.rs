@@ -11,6 +11,7 @@ mod context;
 mod crash;
 mod drift;
 mod exempt;
+mod form;
 mod found;
 mod guards;
 mod invariants;

@@ -1,5 +1,6 @@
 //! The preserve phase: containment waits for its evidence, but not for ever.
 
+use staunch_engine::EngineState;
 use staunch_model::{
     EvidenceId, EvidenceKind, EvidenceOptions, FailureKind, Match, MatchedStep, NoticeLevel, PreserveStep, Span,
     StateKind,
@@ -38,6 +39,15 @@ fn event(sim: &mut Sim, ip: &str, preserve: &[Option<&str>]) {
     }];
     let event = build::event(Some(sim.now)).into();
     sim.input(staunch_model::Input::Event { event, matches });
+}
+
+/// One piece of evidence is sealed, and containment waits for another.
+pub(crate) fn halfway_kept() -> EngineState {
+    let mut sim = preserving();
+    sim.faults(Verb::Collect, &[Fault::None, Fault::Slow(Span::from_secs(2))]);
+    event(&mut sim, IP, &[Some(IP), Some(IP)]);
+    sim.run(Span::from_secs(1));
+    sim.state().clone()
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The recover phase: step by step back to normal, verified, and back again when it does not hold.
 
+use staunch_engine::EngineState;
 use staunch_model::{
     ActionKind, Command, Context, FailureKind, IncidentId, Mode, NoticeLevel, Phase, RecoverStep, RecoveryEnd,
     RecoveryState, Span, StateKind, Step, WatchPlan,
@@ -61,6 +62,14 @@ fn end(sim: &Sim) -> RecoveryEnd {
         RecoveryState::Ended(end) => end,
         other => panic!("it has not ended: {other:?}"),
     }
+}
+
+/// In the middle of a soak: everything is lifted, and something was done for it.
+pub(crate) fn halfway_back() -> EngineState {
+    let mut sim = contained(&[RecoverStep::Act { step: 2 }, RELEASE, soak(true)]);
+    recover(&mut sim).unwrap();
+    sim.run(Span::from_secs(3));
+    sim.state().clone()
 }
 
 #[test]
