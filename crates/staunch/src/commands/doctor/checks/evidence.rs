@@ -10,7 +10,7 @@ use staunch_store::DirVault;
 
 use super::super::{Finding, Health};
 use super::acting::has_capability;
-use super::existing;
+use super::kept::existing;
 use super::who::kept_out;
 use crate::anchors::{AnchorState, git_is_there};
 use crate::bucket;

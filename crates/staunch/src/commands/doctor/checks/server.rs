@@ -1,0 +1,164 @@
+//! The server, if one runs: its address and what it says of itself.
+
+use std::net::TcpListener;
+
+use serde_json::json;
+use staunch_model::Printable;
+use staunch_server::dto::{IndexView, Status, path};
+
+use super::super::{Finding, Health};
+use crate::cli::ServerArgs;
+use crate::client::{Client, Patience};
+use crate::config::Config;
+use crate::exit::Exit;
+use crate::output::{now, relative};
+
+pub(super) fn listen(config: &Config, running: bool) -> Finding {
+    const CHECK: &str = "address";
+    let listen = config.http.listen;
+    if !listen.ip().is_loopback() && config.http.tls.is_none() {
+        return Finding::new(
+            CHECK,
+            Health::Warning,
+            format!("{listen} speaks plain HTTP: tokens can be read on their way"),
+        )
+        .fix("set [http.tls], or listen on 127.0.0.1 behind a TLS proxy");
+    }
+    if running {
+        return Finding::new(CHECK, Health::Ok, format!("{listen}, with a server behind it"));
+    }
+    match TcpListener::bind(listen) {
+        Ok(_) => Finding::new(CHECK, Health::Ok, format!("{listen} is free")),
+        Err(error) => Finding::new(
+            CHECK,
+            Health::Problem,
+            format!("{listen} cannot be listened on: {error}"),
+        )
+        .fix("find out who has it, or set http.listen"),
+    }
+}
+
+/// The running server's word; nothing when none is there.
+pub(super) fn status_of(config: &Config, server: &ServerArgs) -> Result<Option<Status>, Finding> {
+    let asked = Client::with(server, config, Patience::SHORT).and_then(|client| client.get(path::STATUS, &json!({})));
+    match asked {
+        Ok(status) => Ok(Some(status)),
+        Err(fault) if fault.exit == Exit::Unreachable => Ok(None),
+        // A fault of the connection, such as a certificate that is not good, has a cause; what a server says has none.
+        Err(fault) if fault.exit == Exit::Denied && !fault.has_cause() => Err(Finding::new(
+            "server",
+            Health::Unknown,
+            "it answers, and does not tell this user how it is",
+        )
+        .fix("put a viewer's token into STAUNCH_TOKEN, or run this as the user of the server")),
+        Err(fault) => Err(Finding::of("server", &fault)),
+    }
+}
+
+pub(super) fn server_state(status: &Status) -> Vec<Finding> {
+    const CHECK: &str = "server";
+    let problem = |text: String, fix: &str| Finding::new(CHECK, Health::Problem, text).fix(fix);
+    let mut findings = Vec::new();
+    if let Some(lost) = &status.journal_lost {
+        findings.push(problem(
+            format!("its journal is lost: {lost}"),
+            "release what is in force, and start it again on a sound data directory",
+        ));
+    }
+    for failure in &status.sweep_failures {
+        let text = format!("{} cannot be verified: {}", failure.action, failure.why);
+        findings.push(problem(
+            text,
+            "mend the enforcement point; what is in force ends with its lease",
+        ));
+    }
+    for list in &status.lists {
+        if let Some(why) = &list.refused {
+            let text = format!(
+                "it has refused {why}; the {} networks that were read {} stay in force",
+                list.networks,
+                relative(list.read_at, now())
+            );
+            findings.push(problem(text, "mend the file; it is read again within a second"));
+        }
+    }
+    for file in &status.context {
+        if let Some(why) = &file.refused {
+            let text = format!(
+                "it has refused {why}; what was read {} stays in force",
+                relative(file.read_at, now())
+            );
+            findings.push(problem(text, "mend the file; it is read again within a second"));
+        }
+    }
+    for feed in &status.feeds {
+        if let Some(why) = &feed.failed {
+            let text = format!("{why}; what was read before counts until it expires");
+            findings.push(
+                Finding::new(CHECK, Health::Warning, text).fix("mend the feed; it is read again within a second"),
+            );
+        }
+    }
+    for lookup in &status.lookups {
+        if let Some(why) = &lookup.failed {
+            let text = format!("look-up {}: {}", Printable(&lookup.name), Printable(why));
+            let fix = "mend the service or its key; scores that only it knows are unknown until then";
+            findings.push(Finding::new(CHECK, Health::Warning, text).fix(fix));
+        }
+    }
+    if status.unverified > 0 {
+        let text = format!("{} of {} in force are not verified", status.unverified, status.in_force);
+        findings.push(problem(text, "`staunch containment list` shows which"));
+    }
+    if status.stuck > 0 {
+        findings.push(problem(
+            format!("{} transactions are stuck", status.stuck),
+            "`staunch containment list` says what was tried",
+        ));
+    }
+    if status.mode.breaker_open.is_some() {
+        findings.push(problem(
+            "its circuit breaker is open: it only observes".to_owned(),
+            "find out what failed, then set `staunch mode` again",
+        ));
+    }
+    match &status.index {
+        None => findings.push(
+            Finding::new(CHECK, Health::Warning, "it has no index: incidents cannot be listed")
+                .fix("its log says why; `staunch index rebuild` makes it anew"),
+        ),
+        Some(IndexView { trouble: Some(why), .. }) => findings.push(
+            Finding::new(
+                CHECK,
+                Health::Warning,
+                format!("its index cannot be written: {}", Printable(why)),
+            )
+            .fix("incidents are missing in lists until it can; see the check of the disk, and the log of the server"),
+        ),
+        Some(view) if view.lag.is_some_and(|lag| lag > 10_000) => {
+            findings.push(Finding::new(
+                CHECK,
+                Health::Warning,
+                "its index is far behind the journal",
+            ));
+        }
+        Some(_) => {}
+    }
+    if status.version != env!("CARGO_PKG_VERSION") {
+        let text = format!(
+            "it is version {}, and this is {}",
+            status.version,
+            env!("CARGO_PKG_VERSION")
+        );
+        findings.push(Finding::new(CHECK, Health::Warning, text).fix("start it again after an update"));
+    }
+    if findings.is_empty() {
+        let up = relative(status.started, now());
+        findings.push(Finding::new(
+            CHECK,
+            Health::Ok,
+            format!("runs, started {up}, mode {}", status.mode.mode),
+        ));
+    }
+    findings
+}

@@ -1,0 +1,203 @@
+//! What Staunch is told by files and by others: protections, lists, feeds, context, signals.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use staunch_model::Printable;
+
+use super::super::{Finding, Health};
+use crate::config::{
+    Config, ContextFile, FeedSettings, HealthSettings, LookupSettings, NotifierSettings, ProtectedFile,
+};
+use crate::context::{Content, Kind, files as files_of_context, read_one};
+use crate::output::{now, relative};
+use crate::wiring;
+
+pub(super) fn protections(config: &Config) -> Finding {
+    const CHECK: &str = "never touched";
+    if !config.never_touch.discover {
+        let count = config.never_touch.networks.len();
+        return Finding::new(
+            CHECK,
+            Health::Warning,
+            format!("{count} networks of the configuration, and nothing is discovered"),
+        )
+        .fix("set `discover = true` under [never_touch], or list this machine's addresses, gateways and resolvers");
+    }
+    match wiring::discover(config) {
+        Ok(found) if found.is_empty() => Finding::new(CHECK, Health::Warning, "nothing was discovered on this machine")
+            .fix("list what must not be touched under [[never_touch.networks]]"),
+        Ok(found) => {
+            let listed = config.never_touch.networks.len();
+            let text = format!(
+                "{} discovered on this machine, {listed} in the configuration",
+                found.len()
+            );
+            Finding::new(CHECK, Health::Ok, text)
+        }
+        Err(fault) => {
+            Finding::of(CHECK, &fault).fix("list it under [[never_touch.networks]] and set `discover = false`")
+        }
+    }
+}
+
+/// The files that list what is never touched, as they are at the moment: what a start would make of them.
+pub(super) fn lists(config: &Config) -> Vec<Finding> {
+    const CHECK: &str = "list";
+    let files = config.never_touch.files.iter();
+    let one = |file: &ProtectedFile| match crate::lists::read_one(file) {
+        Ok(list) => {
+            let text = format!(
+                "{}, {} networks that are never touched",
+                file.path.display(),
+                list.len()
+            );
+            Finding::new(CHECK, Health::Ok, text)
+        }
+        Err(fault) => Finding::of(CHECK, &fault),
+    };
+    files.map(one).collect()
+}
+
+/// The files of context, as they are at the moment: what a start would make of them.
+pub(super) fn context(config: &Config) -> Vec<Finding> {
+    const CHECK: &str = "context";
+    let one = |(kind, file): (Kind, ContextFile)| match read_one(kind, &file) {
+        Ok(Content::Geo(database)) => {
+            let text = format!("{}, {}", file.path.display(), Printable(database.kind()));
+            Finding::new(CHECK, Health::Ok, text)
+        }
+        Ok(content) => {
+            let text = format!("{}, {} {}", file.path.display(), content.len(), kind.name());
+            Finding::new(CHECK, Health::Ok, text)
+        }
+        Err(fault) if kind == Kind::Geo => Finding {
+            health: Health::Warning,
+            ..Finding::of(CHECK, &fault)
+        },
+        Err(fault) => Finding::of(CHECK, &fault),
+    };
+    files_of_context(config).map(one).collect()
+}
+
+/// The feeds, as their files are at the moment.
+pub(super) fn feeds(config: &Config) -> Vec<Finding> {
+    const CHECK: &str = "feed";
+    let one = |settings: &FeedSettings| match crate::feeds::read_one(&settings.in_dir(&config.data_dir), now()) {
+        Ok(fed) => {
+            let table = &fed.table;
+            let text = format!(
+                "{}, {} networks, of {}; {} special-purpose networks left out, {} entries not understood",
+                settings.name,
+                table.len(),
+                relative(table.fetched(), now()),
+                fed.special,
+                fed.not_understood
+            );
+            if table.is_stale(now()) {
+                let text = format!(
+                    "{text}; it is older than {} and counts no longer",
+                    settings.expires_after
+                );
+                return Finding::new(CHECK, Health::Warning, text).fix("see why it is not fetched any more");
+            }
+            Finding::new(CHECK, Health::Ok, text)
+        }
+        Err(fault) => {
+            let problem = Finding::of(CHECK, &fault);
+            Finding {
+                health: Health::Warning,
+                ..problem
+            }
+        }
+    };
+    config.feeds.iter().map(one).collect()
+}
+
+/// The services that are asked about addresses: whether they could be. Nobody is asked.
+pub(super) fn lookups(config: &Config) -> Vec<Finding> {
+    const CHECK: &str = "look-up";
+    let one = |settings: &LookupSettings| match crate::lookups::check(settings) {
+        Ok(()) => {
+            let text = format!("{}: its files can be used; it was not asked", Printable(&settings.name));
+            Finding::new(CHECK, Health::Ok, text)
+        }
+        Err(fault) => Finding {
+            health: Health::Warning,
+            ..Finding::of(CHECK, &fault)
+        },
+    };
+    config.lookups.iter().map(one).collect()
+}
+
+/// The health signals: what each says now.
+pub(super) fn signals(config: &Config) -> Vec<Finding> {
+    const CHECK: &str = "health";
+    let one = |(name, settings): (&String, &HealthSettings)| {
+        if let Err(fault) = crate::health::check(settings) {
+            return Finding {
+                health: Health::Warning,
+                ..Finding::of(CHECK, &fault)
+            };
+        }
+        match crate::health::read_once(name, settings) {
+            Ok(reading) if reading.healthy => {
+                let text = format!("{name} is healthy: {}", Printable(&reading.says));
+                Finding::new(CHECK, Health::Ok, text)
+            }
+            Ok(reading) => {
+                let text = format!("{name} is not healthy: {}", Printable(&reading.says));
+                let hint = "what it would watch goes on unwatched, because it cannot tell what an act does";
+                Finding::new(CHECK, Health::Warning, text).fix(hint)
+            }
+            Err(failure) => {
+                let text = format!("{name} cannot be read: {failure}");
+                let hint = "look at its url and query in the configuration: what it would watch goes on unwatched";
+                Finding::new(CHECK, Health::Warning, text).fix(hint)
+            }
+        }
+    };
+    config.health.iter().map(one).collect()
+}
+
+/// The notifiers beside the log: whether they could be called. Nobody is told.
+pub(super) fn notifiers(config: &Config) -> Vec<Finding> {
+    const CHECK: &str = "notifier";
+    let one = |(name, settings): (&String, &NotifierSettings)| match crate::notices::check(settings) {
+        Ok(()) => {
+            let (name, to) = (Printable(name), settings.shown());
+            let text = format!("{name}: its files can be used; {} was not called", Printable(&to));
+            Finding::new(CHECK, Health::Ok, text)
+        }
+        Err(fault) => Finding {
+            health: Health::Warning,
+            ..Finding::of(CHECK, &fault)
+        },
+    };
+    config.notifiers.iter().map(one).collect()
+}
+
+pub(super) fn files(config: &Config) -> Vec<Finding> {
+    const CHECK: &str = "followed file";
+    let one = |path: &Path| {
+        let shown = path.display();
+        let opened = fs::File::open(path).and_then(|file| file.metadata());
+        match opened {
+            Ok(metadata) if metadata.is_dir() => Finding::new(
+                CHECK,
+                Health::Problem,
+                format!("{shown} is a directory, of which nothing is read"),
+            )
+            .fix("name the file in it that the sensor writes to"),
+            Ok(_) => Finding::new(CHECK, Health::Ok, format!("{shown} can be read")),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Finding::new(CHECK, Health::Warning, format!("{shown} is not there yet"))
+                    .fix("it is read, from its beginning, once it appears; is it the path that the sensor writes to?")
+            }
+            Err(error) => Finding::new(CHECK, Health::Problem, format!("{shown}: {error}"))
+                .fix("let the user of the server read it, for example by its group"),
+        }
+    };
+    config.sources.files.iter().map(|it| one(&it.path)).collect()
+}
