@@ -15,6 +15,7 @@ use super::{Finding, Health};
 use crate::cli::ServerArgs;
 use crate::config::Config;
 use crate::playbooks::{Texts, errors};
+use crate::wiring;
 
 /// What is found where nothing of the configuration is known.
 pub(super) fn without_configuration() -> Vec<Finding> {
