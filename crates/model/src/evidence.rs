@@ -131,8 +131,9 @@ impl EvidenceKind {
                     Self::Logins | Self::Processes | Self::Process | Self::Flows | Self::Sockets
                 )
             }
-            // What a program of the operator's does is not known: it waits for nothing that the playbook does not name.
-            ActionKind::SinkholeDomain | ActionKind::ExecJob => false,
+            ActionKind::SinkholeDomain => false,
+            // What a program of the operator's does is not known: it may well install the machine anew.
+            ActionKind::ExecJob => true,
         }
     }
 }
@@ -213,22 +214,22 @@ mod tests {
     /// The table of docs/reference/playbooks.md, which nothing else states: who changes a row has to mean it.
     #[test]
     fn acts_destroy_what_the_reference_says() {
-        let all_but_domains = "block-ip freeze-process rate-limit-ip kill-process isolate-host lock-account";
+        let all_but_domains = "block-ip freeze-process rate-limit-ip kill-process isolate-host lock-account exec-job";
         let table = [
-            (EvidenceKind::Network, "isolate-host"),
+            (EvidenceKind::Network, "isolate-host exec-job"),
             (EvidenceKind::Flows, all_but_domains),
             (EvidenceKind::Sockets, all_but_domains),
-            (EvidenceKind::Process, "kill-process lock-account"),
-            (EvidenceKind::Processes, "kill-process lock-account"),
-            (EvidenceKind::Logins, "lock-account"),
-            (EvidenceKind::Modules, ""),
-            (EvidenceKind::Ruleset, ""),
+            (EvidenceKind::Process, "kill-process lock-account exec-job"),
+            (EvidenceKind::Processes, "kill-process lock-account exec-job"),
+            (EvidenceKind::Logins, "lock-account exec-job"),
+            (EvidenceKind::Modules, "exec-job"),
+            (EvidenceKind::Ruleset, "exec-job"),
             (
                 EvidenceKind::Capture,
-                "block-ip freeze-process rate-limit-ip kill-process isolate-host",
+                "block-ip freeze-process rate-limit-ip kill-process isolate-host exec-job",
             ),
-            (EvidenceKind::Journal, ""),
-            (EvidenceKind::Files, ""),
+            (EvidenceKind::Journal, "exec-job"),
+            (EvidenceKind::Files, "exec-job"),
         ];
         assert_eq!(table.map(|(kind, _)| kind), EvidenceKind::ALL);
         for (kind, acts) in table {

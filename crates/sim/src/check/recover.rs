@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use staunch_model::{
-    Cause, Change, Frame, IncidentId, Record, RecoveryWait, StateKind, TransactionId, WatchId, WatchOver, WatchVerdict,
+    ActionKind, Cause, Change, Frame, IncidentId, Record, RecoverStep, RecoveryWait, StateKind, TransactionId, WatchId,
+    WatchOver, WatchVerdict,
 };
 
-use super::{Found, Invariant, Model, fail};
+use super::{Found, Invariant, Model, Tx, fail};
 
 /// How many unhealthy readings in a row end a watch.
 const UNHEALTHY_MAX: u32 = 2;
@@ -96,7 +97,7 @@ impl Model {
                     return fail(Invariant::HurtIsLifted, format!("{transaction} is lifted for nothing"));
                 }
             }
-            Record::RecoveryAt { incident, waits, .. } => {
+            Record::RecoveryAt { incident, at, waits } => {
                 let before = self.recoveries.lifting.remove(incident);
                 if let Some(before) = before {
                     let kind = self.transactions.get(&before).map(|it| it.kind);
@@ -112,7 +113,7 @@ impl Model {
                     }
                     Some(RecoveryWait::Release(lifted)) => {
                         self.recoveries.lifting.insert(*incident, *lifted);
-                        return self.lifted_last(*incident, *lifted);
+                        return self.lifted_in_order(*incident, *at, *lifted);
                     }
                     Some(RecoveryWait::Soak(_)) | None => {}
                 }
@@ -126,25 +127,46 @@ impl Model {
         Ok(())
     }
 
-    /// What was completed last is lifted first, where the playbook gives no order, as those here do not.
-    fn lifted_last(&self, incident: IncidentId, lifted: TransactionId) -> Found {
+    /// In the order of the step `at` of the recover phase, and what was completed last first where that gives none.
+    fn lifted_in_order(&self, incident: IncidentId, at: u16, lifted: TransactionId) -> Found {
         let Some(it) = self.transactions.get(&lifted) else {
             return Ok(());
         };
-        let later = self.transactions.iter().find(|(id, other)| {
+        let playbook = self.incidents.get(&incident).map(|it| it.playbook);
+        let playbook = playbook.and_then(|hash| self.playbooks.get(&hash));
+        let kinds: &[ActionKind] = match playbook.and_then(|it| it.recover().nth(at.into())) {
+            Some(RecoverStep::Release { kinds }) => kinds,
+            _ => &[],
+        };
+        let place = |act: &Tx| {
+            let among = |kind| kinds.iter().position(|it| *it == kind);
+            if kinds.is_empty() {
+                Some(0)
+            } else {
+                act.action.and_then(among)
+            }
+        };
+        let Some(own) = place(it) else {
+            let what = format!("{lifted} of {incident} is lifted, which step {} does not name", at + 1);
+            return fail(Invariant::RecoveryOrder, what);
+        };
+        let earlier = |other: &Tx| {
+            place(other).is_some_and(|place| place < own || (place == own && other.completed > it.completed))
+        };
+        let passed_over = self.transactions.iter().find(|(id, other)| {
             **id != lifted
                 && other.incident == incident
                 // What another incident holds too is only let go.
                 && other.joined.is_empty()
                 && other.kind == StateKind::InForce
-                && other.completed > it.completed
+                && earlier(other)
                 && !other.for_good
                 && !self.recoveries.acts(**id)
         });
-        match later {
-            Some((later, _)) => fail(
+        match passed_over {
+            Some((other, _)) => fail(
                 Invariant::RecoveryOrder,
-                format!("{lifted} of {incident} is lifted before {later}"),
+                format!("{lifted} of {incident} is lifted before {other}"),
             ),
             None => Ok(()),
         }

@@ -442,6 +442,35 @@ fn a_lease_that_grows_is_tested_and_covered() {
     );
 }
 
+/// What a playbook lists is lifted in the order of the list, also what was completed first.
+#[test]
+fn a_recovery_in_an_order_of_its_own_is_tested() {
+    let playbook = "playbook: ordered\nsummary: Blocks and slows down, and gets back.\ntrigger:\n  sources: [suricata]\n  \
+                    when: event.severity >= medium\n  incident: event.source.ip\ncontain:\n  \
+                    - block-ip: { target: event.source.ip, lease: 1h }\n  \
+                    - rate-limit-ip: { target: event.destination.ip, lease: 1h }\nrecover:\n  \
+                    - release: { actions: [block-ip, rate-limit-ip] }\nmode: { low: enforce, medium: enforce, high: enforce }\n";
+    let alert = "{\"timestamp\":\"2026-11-20T09:00:00.000000+0000\",\"event_type\":\"alert\",\"src_ip\":\"203.0.113.7\",\
+                 \"src_port\":32928,\"dest_ip\":\"10.0.0.22\",\"dest_port\":22,\"proto\":\"TCP\",\"direction\":\"to_server\",\
+                 \"alert\":{\"signature\":\"ET SCAN Potential SSH Scan\",\"category\":\"\",\"severity\":2}}";
+    let tests = format!(
+        "events:\n  one: {{ source: suricata, json: '{alert}' }}\ntests:\n  - name: back\n    \
+         events: [{{ at: 0s, event: one }}]\n    happens: [{{ at: 5m, operator: recover 203.0.113.7 }}]\n    expect:\n      \
+         - {{ at: 1m, order: [203.0.113.7, 10.0.0.22] }}\n      - {{ at: 6m, recovery: recovered }}\n      \
+         - {{ at: 6m, state: {{ 203.0.113.7: released, 10.0.0.22: released }} }}\n"
+    );
+    let home = Home::new("");
+    for (order, passes) in [("block-ip, rate-limit-ip", true), ("rate-limit-ip", false)] {
+        let playbook = playbook.replace("block-ip, rate-limit-ip", order);
+        std::fs::write(home.path("ordered.yaml"), playbook).expect("it is our directory");
+        std::fs::write(home.path("ordered.test.yaml"), &tests).expect("it is our directory");
+        let output = test(&[&home.path("ordered.yaml").display().to_string()], false);
+        let text = stdout(&output);
+        assert_eq!(output.status.success(), passes, "{text}{}", stderr(&output));
+        assert!(!text.contains("invariant"), "{text}");
+    }
+}
+
 /// Watches and the recover phase: a containment that hurts is lifted, a recovery that hurts is taken back, one that does not is
 /// done; and what no test has reached is told.
 #[test]

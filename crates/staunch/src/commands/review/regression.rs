@@ -13,7 +13,9 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use ipnet::IpNet;
-use staunch_model::{Command, Fact, GuardName, ReleaseScope, Timestamp, TrafficShare, TransactionId};
+use staunch_model::{
+    Command, Fact, GuardName, Printable, ReleaseScope, Target, Timestamp, TrafficShare, TransactionId,
+};
 use staunch_playbook::{SNIPPETS_FILE, compile_source};
 use staunch_server::dto::TransactionRow;
 
@@ -26,6 +28,9 @@ use crate::config::Config;
 use crate::exit::{Exit, Fault};
 use crate::playbooks::Texts;
 use crate::wiring;
+
+/// Targets that no test can name and that are asked about.
+const UNTESTABLE_MAX: usize = 10;
 
 /// A test that was written.
 pub(super) struct Kept {
@@ -71,6 +76,19 @@ pub(super) fn write(
     folder.write(&format!("tests/{stem}.yaml"), text.as_bytes())?;
     if let Some(snippets) = &snippets {
         folder.write(&format!("tests/{SNIPPETS_FILE}"), snippets.as_bytes())?;
+    }
+    for it in recorded
+        .detail
+        .transactions
+        .iter()
+        .filter(|it| testable(it).is_none())
+        .take(UNTESTABLE_MAX)
+    {
+        questions.push(format!(
+            "How is {} of {} to be tested? A test cannot name its target.",
+            it.kind,
+            Printable(&it.target)
+        ));
     }
     let draft = |until| Draft {
         head: head(recorded, stem, &events, until),
@@ -335,7 +353,12 @@ fn happens(recorded: &Recorded, until: Option<Timestamp>) -> Vec<String> {
         let Ok(command) = serde_json::from_value::<Command>(it.command.clone()) else {
             continue;
         };
+        let mut how_long = String::new();
         let (verb, targets): (_, Vec<String>) = match command {
+            Command::Renew { transaction, lease, .. } => {
+                how_long = format!(" for {lease}");
+                ("renew", target(transaction).into_iter().collect())
+            }
             Command::Approve(id) => ("approve", target(id).into_iter().collect()),
             Command::Deny(id) => ("deny", target(id).into_iter().collect()),
             Command::Release(ReleaseScope::Transaction(id)) => ("release", target(id).into_iter().collect()),
@@ -345,7 +368,7 @@ fn happens(recorded: &Recorded, until: Option<Timestamp>) -> Vec<String> {
             _ => continue,
         };
         let at = offset(recorded, it.at);
-        let operator = |target: &String| format!("operator: {}", quoted(&format!("{verb} {target}")));
+        let operator = |target: &String| format!("operator: {}", quoted(&format!("{verb} {target}{how_long}")));
         all.extend(targets.iter().map(|target| (at, operator(target))));
     }
     all.sort_by_key(|(at, _)| *at);
@@ -371,15 +394,14 @@ fn signals(recorded: &Recorded) -> Vec<(u64, String)> {
     all
 }
 
-/// The target of `it` as tests name it; nothing for those that a test cannot name.
+/// The target of `it` as tests name it, a process by its number alone; nothing for those that a test cannot name.
 fn testable(it: &TransactionRow) -> Option<String> {
-    let text = &it.target;
-    let is_address = text.parse::<IpAddr>().is_ok();
-    let is_named = ["account:", "host:", "domain:"].iter().any(|kind| {
-        text.strip_prefix(kind).is_some_and(|rest| {
-            rest.chars()
-                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
-        })
-    });
-    (is_address || is_named).then(|| text.clone())
+    let text = match it.target.parse().ok()? {
+        Target::Address(ip) => return Some(ip.to_string()),
+        Target::Process(process) => return Some(format!("pid:{}", process.pid)),
+        other => other.to_string(),
+    };
+    // What people do is written in words, which blanks are between.
+    let is_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':' | '@' | '/');
+    text.chars().all(is_word).then_some(text)
 }

@@ -36,6 +36,8 @@ pub(super) fn claims(recorded: &Recorded, until: Option<Timestamp>) -> Vec<Strin
         claims.push((last + LOOK_AFTER_MS, format!("incidents: 1, joined: {joined}")));
     }
     let mut in_force: Vec<(Timestamp, String)> = Vec::new();
+    let end = recorded.detail.timeline.iter().map(|it| it.at).max();
+    let end = end.unwrap_or(recorded.detail.incident.opened);
     let rows = &recorded.detail.transactions;
     // A test says the state of the newest at a target.
     let is_newest = |it: &TransactionRow, at: Timestamp| {
@@ -54,6 +56,16 @@ pub(super) fn claims(recorded: &Recorded, until: Option<Timestamp>) -> Vec<Strin
             let look = offset(recorded, at) + half.min(LOOK_AFTER_MS);
             if is_newest(it, at) {
                 claims.push((look, format!("state: {{ {name}: in-force }}")));
+            }
+            // And shortly before its end, or that of the record: what is held for less than it was is found by it.
+            let until = it
+                .released_at
+                .or_else(|| (it.state == StateKind::InForce).then_some(end));
+            if let Some(until) = until.filter(|until| is_newest(it, *until)) {
+                let held_at = offset(recorded, until).saturating_sub(LOOK_AFTER_MS);
+                if held_at > look {
+                    claims.push((held_at, format!("state: {{ {name}: in-force }}")));
+                }
             }
         }
         if let Some(at) = it.released_at.filter(|at| is_newest(it, *at)) {
@@ -119,4 +131,68 @@ fn watched(recorded: &Recorded) -> Vec<(u64, String)> {
         }
     }
     claims
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn recorded(transactions: &Value) -> Recorded {
+        let noon = "2026-11-25T12:00:00Z";
+        let entry =
+            json!({"lsn": 9, "at": "2026-11-25T12:10:00Z", "transaction": null, "what": "recovered", "detail": null});
+        let detail = json!({
+            "incident": {"id": "INC-7", "playbook": "p", "playbook_hash": "00".repeat(32), "key": "k", "status": "open",
+                "opened": noon, "closed": null, "outcome": "contained", "events": 1, "system": "falco",
+                "signature": "x", "severity": "high", "source": null, "destination": null},
+            "transactions": transactions, "commands": [], "evidence": [], "events": [], "timeline": [entry],
+            "timeline_count": 1,
+        });
+        Recorded::of(serde_json::from_value(detail).expect("it is a detail"))
+    }
+
+    fn transaction(id: u64, target: &str, released_at: Option<&str>) -> Value {
+        let noon = "2026-11-25T12:00:00Z";
+        let state = if released_at.is_some() { "released" } else { "in-force" };
+        json!({"id": format!("TX-{id}"), "incident": "INC-7", "step": 0, "kind": "freeze-process", "target": target,
+            "state": state, "reason": null, "mode": "enforce", "lease": "10m", "lease_until": null, "created": noon,
+            "updated": noon, "in_force_at": noon, "released_at": released_at, "approved_by": null,
+            "approval_expires": null, "judgement": null})
+    }
+
+    #[test]
+    fn processes_and_jobs_are_expected_as_addresses_are() {
+        for (target, name) in [
+            ("203.0.113.7", "203.0.113.7"),
+            ("pid:8883@5857639.ee93db0a", "pid:8883"),
+            ("job:rebuild:web-1", "job:rebuild:web-1"),
+            ("account:ann", "account:ann"),
+        ] {
+            let of = recorded(&json!([transaction(1, target, None)]));
+            let claims = claims(&of, None);
+            let expect = format!("{{ at: 1000ms, state: {{ \"{name}\": in-force }} }}");
+            assert!(claims.contains(&expect), "{claims:#?}");
+        }
+        let of = recorded(&json!([transaction(1, "job:rebuild:a b", None)]));
+        assert!(claims(&of, None).is_empty(), "a test cannot name it");
+    }
+
+    /// A lease that is shorter than what was recorded is found.
+    #[test]
+    fn what_was_in_force_is_so_until_shortly_before_its_end() {
+        let of = recorded(&json!([
+            transaction(1, "203.0.113.7", Some("2026-11-25T12:05:00Z")),
+            transaction(2, "203.0.113.8", None),
+        ]));
+        let claims = claims(&of, None);
+        for expect in [
+            "{ at: 299000ms, state: { \"203.0.113.7\": in-force } }",
+            "{ at: 301000ms, state: { \"203.0.113.7\": released } }",
+            "{ at: 599000ms, state: { \"203.0.113.8\": in-force } }",
+        ] {
+            assert!(claims.iter().any(|it| it == expect), "{expect}: {claims:#?}");
+        }
+    }
 }
