@@ -101,18 +101,21 @@ impl EngineState {
 
     fn rebuild_index(&mut self) {
         self.index = Index::default();
+        self.index.share_hashes(&self.playbooks);
         self.repeats.rebuild();
         if let Some(policy) = &self.policy {
             self.index.never_touch = Networks::new(&policy.never_touch);
         }
         self.index.listed = ListedNetworks::of(&self.lists);
-        for incident in self.incidents.values() {
-            self.index.incidents_open += u64::from(incident.status == IncidentStatus::Open);
-            self.index
-                .enter_key(key_hash(incident.playbook, &incident.key), incident.id);
-        }
         let incidents: Vec<_> = self.incidents.keys().copied().collect();
-        incidents.into_iter().for_each(|incident| self.enter_incident(incident));
+        for id in incidents {
+            if let Some(incident) = self.incidents.get_mut(&id) {
+                incident.playbook = self.index.shared_hash(*incident.playbook);
+                self.index.incidents_open += u64::from(incident.status == IncidentStatus::Open);
+                self.index.enter_key(key_hash(*incident.playbook, &incident.key), id);
+            }
+            self.enter_incident(id);
+        }
         for pending in self.notices.values() {
             self.index.enter_notice(pending);
         }
@@ -124,7 +127,7 @@ impl EngineState {
         }
         // The oldest occupies a target: what wants it while it is occupied is planned later.
         for transaction in self.transactions.values() {
-            self.index.enter(transaction);
+            self.index.enter(transaction, &self.transactions);
         }
     }
 }
