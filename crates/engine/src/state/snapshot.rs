@@ -56,7 +56,7 @@ impl EngineState {
         Ok(state)
     }
 
-    /// True when everything is where its own id says, under an id that was given out, and what refers to something that
+    /// True when everything is where its own id says (incidents and transactions cannot be elsewhere), under an id that was given out, and what refers to something that
     /// must be there finds it.
     fn hangs_together(&self) -> bool {
         // Half of them leave room to number all that can follow.
@@ -75,14 +75,11 @@ impl EngineState {
         ids_fit
             && self.now <= limits::NOW_MAX
             && self.playbooks.iter().all(|(hash, it)| *hash == it.hash)
-            && self
-                .incidents
-                .iter()
-                .all(|(id, it)| *id == it.id && given(id.0, self.last_incident))
+            && self.incidents.keys().all(|id| given(id.0, self.last_incident))
             && self
                 .transactions
-                .iter()
-                .all(|(id, it)| *id == it.id && given(id.0, self.last_transaction) && planned(it))
+                .values()
+                .all(|it| given(it.id.0, self.last_transaction) && planned(it))
             && self
                 .notices
                 .iter()
