@@ -62,7 +62,7 @@ impl Turn<'_> {
             (StateKind::PreChecking, Await::Reply) => self.pre_check_failed(it, &late()),
             (StateKind::Executing, _) => self.unproved(it, late()),
             (StateKind::PostChecking, Await::Reply) => self.post_check_failed(it, &late()),
-            (StateKind::InForce, _) if it.renewing.is_none() || it.lease_until.is_none_or(|end| end <= self.now) => {
+            (StateKind::InForce, _) if it.renewing().is_none() || it.lease_until.is_none_or(|end| end <= self.now) => {
                 self.start_release(it, Cause::LeaseEnded);
             }
             (StateKind::InForce, Await::Reply) if is_renewal_sent(it) => self.check_renewal(it, Some(late())),
@@ -241,7 +241,7 @@ impl Turn<'_> {
     ///
     /// When something is planned, the incident is then looked at again.
     fn planned_anew(&self, incident: &Incident, transactions: &[&Transaction]) -> Option<(Arc<Playbook>, MatchedStep)> {
-        let playbook = self.state.playbooks.get(&incident.playbook)?;
+        let playbook = self.state.playbooks.get(&*incident.playbook)?;
         let it = transactions.iter().find(|it| {
             it.incident != incident.id
                 && it.is_held_by(incident.id)
@@ -267,7 +267,7 @@ impl Turn<'_> {
         let keeps = self
             .state
             .playbooks
-            .get(&incident.playbook)
+            .get(&*incident.playbook)
             .is_none_or(|playbook| playbook.on_failure == OnFailure::Keep);
         if keeps || is(Mutant::SiblingsKept) {
             return None;
@@ -308,7 +308,7 @@ impl Turn<'_> {
     /// the playbook says that they are.
     fn news(&self, incident: &Incident, transactions: &[&Transaction]) -> Option<(IncidentOutcome, Option<Box<str>>)> {
         let outcome = outcome(transactions).filter(|outcome| incident.outcome != Some(*outcome))?;
-        let playbook = self.state.playbooks.get(&incident.playbook);
+        let playbook = self.state.playbooks.get(&*incident.playbook);
         let tells = |playbook: &&Arc<Playbook>| playbook.notify.iter().any(|step| step.when.contains(&outcome));
         let text = playbook.filter(tells).map(|playbook| {
             let mut text = Sentence::new();
@@ -354,7 +354,7 @@ impl Turn<'_> {
         let hurt =
             |it: &&Transaction| matches!(&it.state, State::Released(cause) if matches!(**cause, Cause::Hurts { .. }));
         if transactions.iter().any(hurt) {
-            let playbook = self.state.playbooks.get(&incident.playbook);
+            let playbook = self.state.playbooks.get(&*incident.playbook);
             let pause = playbook.map_or(limits::REJUDGE_PAUSE, |it| it.deduplicate);
             return Some(end.max(self.now + pause));
         }

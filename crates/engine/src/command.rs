@@ -178,7 +178,7 @@ impl Turn<'_> {
         if let Some(why) = self.protection(&it.target) {
             return Err(format!("{id} cannot be renewed: {why}"));
         }
-        if it.renewing.is_some() {
+        if it.renewing().is_some() {
             return Err(format!("{id} is being renewed already"));
         }
         let dispatch = self.act(&it);

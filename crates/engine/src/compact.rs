@@ -2,7 +2,8 @@
 //!
 //! Never changes the order of anything: they behave as the standard library's `BTreeMap` does, and a test compares them.
 //! That one keeps the nodes of a map filled in ascending order, as ids are given out, half empty, and an entry in a `Box`
-//! costs a pointer and what the allocator adds (2026-11-25: 609 bytes a lease with it, 375 with this).
+//! costs a pointer and what the allocator adds (2026-11-25: 609 bytes a lease with it, 375 with this). What has its key in
+//! it is kept without a copy of the key.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -10,7 +11,7 @@ use std::ops::{Bound, Index, RangeBounds};
 
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use staunch_model::{IncidentId, TransactionId};
+use staunch_model::{Incident, IncidentId, Transaction, TransactionId};
 
 /// Entries of one chunk. With more, an insertion in the middle moves more; with fewer, the list of the chunks weighs
 /// more.
@@ -47,28 +48,98 @@ impl<A: Ord + Clone, B: Ord + Clone> Key for (A, B) {}
 
 impl<A: Ord + Clone, B: Ord + Clone, C: Ord + Clone> Key for (A, B, C) {}
 
-/// An ordered map.
+/// What is kept of a key and its value.
+pub trait Entry<K> {
+    /// What is asked for by the key.
+    type Value;
+
+    /// Whether `value` may be entered under `key`: what has the key in it only under that.
+    fn fits(_key: &K, _value: &Self::Value) -> bool {
+        true
+    }
+    /// The entry of `value` under `key`, which it fits.
+    fn new(key: K, value: Self::Value) -> Self;
+    /// Its key.
+    fn key(&self) -> &K;
+    /// Its value.
+    fn value(&self) -> &Self::Value;
+    /// Its value, to be changed. Who has the key in it never changes that.
+    fn value_mut(&mut self) -> &mut Self::Value;
+    /// Its value alone.
+    fn into_value(self) -> Self::Value;
+}
+
+impl<K, V> Entry<K> for (K, V) {
+    type Value = V;
+    fn new(key: K, value: V) -> Self {
+        (key, value)
+    }
+    fn key(&self) -> &K {
+        &self.0
+    }
+    fn value(&self) -> &V {
+        &self.1
+    }
+    fn value_mut(&mut self) -> &mut V {
+        &mut self.1
+    }
+    fn into_value(self) -> V {
+        self.1
+    }
+}
+
+macro_rules! by_id {
+    ($($value:ty, $id:ty);*) => {$(
+        impl Entry<$id> for $value {
+            type Value = Self;
+            fn fits(key: &$id, value: &Self) -> bool {
+                *key == value.id
+            }
+            fn new(_key: $id, value: Self) -> Self {
+                value
+            }
+            fn key(&self) -> &$id {
+                &self.id
+            }
+            fn value(&self) -> &Self {
+                self
+            }
+            fn value_mut(&mut self) -> &mut Self {
+                self
+            }
+            fn into_value(self) -> Self {
+                self
+            }
+        }
+    )*};
+}
+
+by_id!(Incident, IncidentId; Transaction, TransactionId);
+
+/// An ordered map of entries that have their key in them.
 #[derive(Clone)]
-pub struct Compact<K, V> {
+pub struct Compact<K, E> {
     /// In the order of their keys. None is empty unless it is the only one: maps that are empty again and again keep
     /// their room.
-    chunks: Vec<Chunk<K, V>>,
+    chunks: Vec<Chunk<K, E>>,
     len: usize,
 }
 
+/// An ordered map of any keys and values.
+pub type CompactMap<K, V> = Compact<K, (K, V)>;
+
 /// An ordered set.
-pub type CompactSet<K> = Compact<K, ()>;
+pub type CompactSet<K> = CompactMap<K, ()>;
 
 /// Some neighbouring entries, ordered by key.
 #[derive(Clone)]
-struct Chunk<K, V> {
+struct Chunk<K, E> {
     /// Not above any of its keys, and above all keys of the chunk before.
     bound: K,
-    keys: Vec<K>,
-    values: Vec<V>,
+    entries: Vec<E>,
 }
 
-impl<K, V> Default for Compact<K, V> {
+impl<K, E> Default for Compact<K, E> {
     fn default() -> Self {
         Self {
             chunks: Vec::new(),
@@ -77,7 +148,7 @@ impl<K, V> Default for Compact<K, V> {
     }
 }
 
-impl<K: Key, V> Compact<K, V> {
+impl<K: Key, E: Entry<K>> Compact<K, E> {
     /// A map without entries.
     #[must_use]
     pub fn new() -> Self {
@@ -109,25 +180,25 @@ impl<K: Key, V> Compact<K, V> {
     /// The value of `key`.
     #[must_use]
     #[inline]
-    pub fn get(&self, key: &K) -> Option<&V> {
+    pub fn get(&self, key: &K) -> Option<&E::Value> {
         if let [chunk] = &*self.chunks
             && let Some(at) = chunk.guess(key)
         {
-            return chunk.values.get(at);
+            return chunk.entries.get(at).map(E::value);
         }
         self.search(key)
     }
 
-    fn search(&self, key: &K) -> Option<&V> {
+    fn search(&self, key: &K) -> Option<&E::Value> {
         let chunk = &self.chunks[self.chunk_of(key)?];
-        chunk.find(key).ok().map(|at| &chunk.values[at])
+        chunk.find(key).ok().map(|at| chunk.entries[at].value())
     }
 
     /// The value of `key`, to be changed.
-    pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
+    pub fn get_mut(&mut self, key: &K) -> Option<&mut E::Value> {
         let at = self.chunk_of(key)?;
         let chunk = &mut self.chunks[at];
-        chunk.find(key).ok().map(|at| &mut chunk.values[at])
+        chunk.find(key).ok().map(|at| chunk.entries[at].value_mut())
     }
 
     /// True when there is an entry with `key`.
@@ -137,7 +208,8 @@ impl<K: Key, V> Compact<K, V> {
     }
 
     /// Enters `value` under `key`, and gives back what was there.
-    pub fn insert(&mut self, key: K, value: V) -> Option<V> {
+    pub fn insert(&mut self, key: K, value: E::Value) -> Option<E::Value> {
+        debug_assert!(E::fits(&key, &value), "it is entered under its own key");
         if self.chunks.is_empty() {
             self.chunks.push(Chunk::new(key.clone()));
         }
@@ -149,12 +221,12 @@ impl<K: Key, V> Compact<K, V> {
             chunk.bound = key.clone();
         }
         let at = match chunk.find(&key) {
-            Ok(at) => return Some(std::mem::replace(&mut chunk.values[at], value)),
+            Ok(at) => return Some(std::mem::replace(chunk.entries[at].value_mut(), value)),
             Err(at) => at,
         };
         self.len += 1;
-        if chunk.keys.len() < CHUNK_MAX {
-            chunk.insert(at, key, value);
+        if chunk.entries.len() < CHUNK_MAX {
+            chunk.insert(at, E::new(key, value));
             return None;
         }
         // A map that grows at its end only is left with full chunks.
@@ -164,29 +236,23 @@ impl<K: Key, V> Compact<K, V> {
             chunk.split_off(CHUNK_MAX / 2)
         };
         if key < upper.bound {
-            chunk.insert(at, key, value);
+            chunk.insert(at, E::new(key, value));
         } else {
-            upper.insert(at - chunk.keys.len(), key, value);
+            upper.insert(at - chunk.entries.len(), E::new(key, value));
         }
         self.chunks.insert(place + 1, upper);
         None
     }
 
     /// Takes out the entry of `key`, and gives back its value.
-    pub fn remove(&mut self, key: &K) -> Option<V> {
+    pub fn remove(&mut self, key: &K) -> Option<E::Value> {
         let place = self.chunk_of(key)?;
         let chunk = &mut self.chunks[place];
         let at = chunk.find(key).ok()?;
-        let left = chunk.keys.len() - 1;
-        let value = if at == left {
-            chunk.keys.pop();
-            chunk.values.pop()?
-        } else {
-            chunk.keys.remove(at);
-            chunk.values.remove(at)
-        };
+        let value = chunk.entries.remove(at).into_value();
+        let left = chunk.entries.len();
         self.len -= 1;
-        if left < chunk.keys.capacity() / 2 && chunk.keys.capacity() > SMALL {
+        if left < chunk.entries.capacity() / 2 && chunk.entries.capacity() > SMALL {
             chunk.shrink();
         }
         if self.chunks.len() == 1 {
@@ -204,69 +270,84 @@ impl<K: Key, V> Compact<K, V> {
 
     /// Makes the chunk at `lower` and the one behind it one, if there is room to spare.
     fn join(&mut self, lower: usize) -> bool {
-        let keys = self.chunks[lower].keys.len() + self.chunks[lower + 1].keys.len();
-        if keys > CHUNK_MAX / 2 {
+        let entries = self.chunks[lower].entries.len() + self.chunks[lower + 1].entries.len();
+        if entries > CHUNK_MAX / 2 {
             return false;
         }
         let mut taken = self.chunks.remove(lower + 1);
         let chunk = &mut self.chunks[lower];
-        chunk.keys.append(&mut taken.keys);
-        chunk.values.append(&mut taken.values);
+        chunk.entries.append(&mut taken.entries);
         chunk.shrink();
         true
     }
 
     /// The entry with the lowest key.
     #[must_use]
-    pub fn first_key_value(&self) -> Option<(&K, &V)> {
-        let chunk = self.chunks.first()?;
-        Some((chunk.keys.first()?, chunk.values.first()?))
+    pub fn first_key_value(&self) -> Option<(&K, &E::Value)> {
+        let first = self.chunks.first()?.entries.first()?;
+        Some((first.key(), first.value()))
     }
 
     /// The lowest key.
     #[must_use]
     pub fn first(&self) -> Option<&K> {
-        self.chunks.first()?.keys.first()
+        self.chunks.first()?.entries.first().map(E::key)
     }
 
     /// Takes out all entries. The room of a single small chunk is kept.
     pub fn clear(&mut self) {
         self.len = 0;
         if let [chunk] = &mut *self.chunks
-            && chunk.keys.capacity() <= SMALL
+            && chunk.entries.capacity() <= SMALL
         {
-            chunk.keys.clear();
-            chunk.values.clear();
+            chunk.entries.clear();
         } else {
             self.chunks.clear();
         }
     }
 
     /// Takes out the entry with the lowest key.
-    pub fn pop_first(&mut self) -> Option<(K, V)> {
+    pub fn pop_first(&mut self) -> Option<(K, E::Value)> {
         let key = self.first()?.clone();
         self.remove(&key).map(|value| (key, value))
     }
 
     /// All entries, in the order of their keys.
-    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&K, &V)> {
-        self.chunks
-            .iter()
-            .flat_map(|chunk| chunk.keys.iter().zip(&chunk.values))
+    pub fn iter<'a>(&'a self) -> impl DoubleEndedIterator<Item = (&'a K, &'a E::Value)>
+    where
+        E: 'a,
+    {
+        self.entries().map(|it| (it.key(), it.value()))
     }
 
     /// All keys, in their order.
-    pub fn keys(&self) -> impl DoubleEndedIterator<Item = &K> {
-        self.chunks.iter().flat_map(|chunk| &chunk.keys)
+    pub fn keys<'a>(&'a self) -> impl DoubleEndedIterator<Item = &'a K>
+    where
+        E: 'a,
+    {
+        self.entries().map(E::key)
     }
 
     /// All values, in the order of their keys.
-    pub fn values(&self) -> impl DoubleEndedIterator<Item = &V> {
-        self.chunks.iter().flat_map(|chunk| &chunk.values)
+    pub fn values<'a>(&'a self) -> impl DoubleEndedIterator<Item = &'a E::Value>
+    where
+        E: 'a,
+    {
+        self.entries().map(E::value)
+    }
+
+    fn entries(&self) -> impl DoubleEndedIterator<Item = &E> {
+        self.chunks.iter().flat_map(|chunk| &chunk.entries)
     }
 
     /// The entries whose keys are in `range`, in their order.
-    pub fn range(&self, range: impl RangeBounds<K>) -> impl DoubleEndedIterator<Item = (&K, &V)> {
+    pub fn range<'a>(
+        &'a self,
+        range: impl RangeBounds<K> + 'a,
+    ) -> impl DoubleEndedIterator<Item = (&'a K, &'a E::Value)>
+    where
+        E: 'a,
+    {
         // The chunk that `range` begins in may have a bound below it.
         let from = match range.start_bound() {
             Bound::Included(key) | Bound::Excluded(key) => self.chunk_of(key).unwrap_or(0),
@@ -278,18 +359,18 @@ impl<K: Key, V> Compact<K, V> {
         };
         let chunks = self.chunks.get(from..to).unwrap_or_default();
         chunks.iter().flat_map(move |chunk| {
+            let entries = &chunk.entries;
             let low = match range.start_bound() {
-                Bound::Included(start) => chunk.keys.partition_point(|key| key < start),
-                Bound::Excluded(start) => chunk.keys.partition_point(|key| key <= start),
+                Bound::Included(start) => entries.partition_point(|it| it.key() < start),
+                Bound::Excluded(start) => entries.partition_point(|it| it.key() <= start),
                 Bound::Unbounded => 0,
             };
             let high = match range.end_bound() {
-                Bound::Included(end) => chunk.keys.partition_point(|key| key <= end),
-                Bound::Excluded(end) => chunk.keys.partition_point(|key| key < end),
-                Bound::Unbounded => chunk.keys.len(),
+                Bound::Included(end) => entries.partition_point(|it| it.key() <= end),
+                Bound::Excluded(end) => entries.partition_point(|it| it.key() < end),
+                Bound::Unbounded => entries.len(),
             };
-            let part = low..high.max(low);
-            chunk.keys[part.clone()].iter().zip(&chunk.values[part])
+            entries[low..high.max(low)].iter().map(|it| (it.key(), it.value()))
         })
     }
 }
@@ -312,93 +393,83 @@ impl<K: Key> CompactSet<K> {
     }
 }
 
-impl<K: Key, V> Chunk<K, V> {
+impl<K: Key, E: Entry<K>> Chunk<K, E> {
     fn new(bound: K) -> Self {
         Self {
             bound,
-            keys: Vec::new(),
-            values: Vec::new(),
+            entries: Vec::new(),
         }
     }
 
     /// Where `key` is, if it is where it would be with none missing.
     #[inline]
     fn guess(&self, key: &K) -> Option<usize> {
-        let guess = key.steps_from(self.keys.first()?);
-        (self.keys.get(guess)? == key).then_some(guess)
+        let guess = key.steps_from(self.entries.first()?.key());
+        (self.entries.get(guess)?.key() == key).then_some(guess)
     }
 
     /// Where `key` is, or where it would be.
     fn find(&self, key: &K) -> Result<usize, usize> {
-        let keys = &self.keys;
+        let entries = &self.entries;
         // Most of what is new comes last.
-        if keys.last().is_none_or(|last| last < key) {
-            return Err(keys.len());
+        if entries.last().is_none_or(|last| last.key() < key) {
+            return Err(entries.len());
         }
         match self.guess(key) {
             Some(at) => Ok(at),
-            None => keys.binary_search(key),
+            None => entries.binary_search_by(|it| it.key().cmp(key)),
         }
     }
 
-    fn insert(&mut self, at: usize, key: K, value: V) {
+    fn insert(&mut self, at: usize, entry: E) {
         // Grows by a quarter: most chunks of a map that grows anywhere stay between half full and full for long.
-        if self.keys.len() == self.keys.capacity() {
-            let more = (self.keys.len() / 4).max(SMALL).min(CHUNK_MAX - self.keys.len());
-            self.keys.reserve_exact(more);
-            self.values.reserve_exact(more);
+        if self.entries.len() == self.entries.capacity() {
+            let more = (self.entries.len() / 4).max(SMALL).min(CHUNK_MAX - self.entries.len());
+            self.entries.reserve_exact(more);
         }
-        if at == self.keys.len() {
-            self.keys.push(key);
-            self.values.push(value);
-        } else {
-            self.keys.insert(at, key);
-            self.values.insert(at, value);
-        }
+        self.entries.insert(at, entry);
     }
 
     fn split_off(&mut self, at: usize) -> Self {
         let upper = Self {
-            bound: self.keys[at].clone(),
-            keys: self.keys.split_off(at),
-            values: self.values.split_off(at),
+            bound: self.entries[at].key().clone(),
+            entries: self.entries.split_off(at),
         };
         self.shrink();
         upper
     }
 
     fn shrink(&mut self) {
-        self.keys.shrink_to_fit();
-        self.values.shrink_to_fit();
+        self.entries.shrink_to_fit();
     }
 }
 
-impl<K: Key, V> Index<&K> for Compact<K, V> {
-    type Output = V;
+impl<K: Key, E: Entry<K>> Index<&K> for Compact<K, E> {
+    type Output = E::Value;
 
     /// # Panics
     /// When there is no entry with `key`.
-    fn index(&self, key: &K) -> &V {
+    fn index(&self, key: &K) -> &E::Value {
         self.get(key).expect("the caller knows that the key is there")
     }
 }
 
-impl<K: Key, V: PartialEq> PartialEq for Compact<K, V> {
+impl<K: Key, E: Entry<K, Value: PartialEq>> PartialEq for Compact<K, E> {
     fn eq(&self, other: &Self) -> bool {
         self.len == other.len && self.iter().eq(other.iter())
     }
 }
 
-impl<K: Key, V: Eq> Eq for Compact<K, V> {}
+impl<K: Key, E: Entry<K, Value: Eq>> Eq for Compact<K, E> {}
 
-impl<K: Key + fmt::Debug, V: fmt::Debug> fmt::Debug for Compact<K, V> {
+impl<K: Key + fmt::Debug, E: Entry<K, Value: fmt::Debug>> fmt::Debug for Compact<K, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_map().entries(self.iter()).finish()
     }
 }
 
-impl<K: Key, V> FromIterator<(K, V)> for Compact<K, V> {
-    fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> Self {
+impl<K: Key, E: Entry<K>> FromIterator<(K, E::Value)> for Compact<K, E> {
+    fn from_iter<I: IntoIterator<Item = (K, E::Value)>>(entries: I) -> Self {
         let mut map = Self::new();
         for (key, value) in entries {
             map.insert(key, value);
@@ -407,7 +478,7 @@ impl<K: Key, V> FromIterator<(K, V)> for Compact<K, V> {
     }
 }
 
-impl<K: Key + Serialize, V: Serialize> Serialize for Compact<K, V> {
+impl<K: Key + Serialize, E: Entry<K, Value: Serialize>> Serialize for Compact<K, E> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde::ser::SerializeMap;
         let mut map = serializer.serialize_map(Some(self.len))?;
@@ -418,12 +489,12 @@ impl<K: Key + Serialize, V: Serialize> Serialize for Compact<K, V> {
     }
 }
 
-impl<'de, K: Key + Deserialize<'de>, V: Deserialize<'de>> Deserialize<'de> for Compact<K, V> {
+impl<'de, K: Key + Deserialize<'de>, E: Entry<K, Value: Deserialize<'de>>> Deserialize<'de> for Compact<K, E> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Entries<K, V>(PhantomData<(K, V)>);
+        struct Entries<K, E>(PhantomData<(K, E)>);
 
-        impl<'de, K: Key + Deserialize<'de>, V: Deserialize<'de>> Visitor<'de> for Entries<K, V> {
-            type Value = Compact<K, V>;
+        impl<'de, K: Key + Deserialize<'de>, E: Entry<K, Value: Deserialize<'de>>> Visitor<'de> for Entries<K, E> {
+            type Value = Compact<K, E>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a map")
@@ -432,6 +503,9 @@ impl<'de, K: Key + Deserialize<'de>, V: Deserialize<'de>> Deserialize<'de> for C
             fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
                 let mut map = Compact::new();
                 while let Some((key, value)) = entries.next_entry()? {
+                    if !E::fits(&key, &value) {
+                        return Err(serde::de::Error::custom("an entry under the key of another"));
+                    }
                     map.insert(key, value);
                 }
                 Ok(map)
@@ -457,21 +531,22 @@ mod tests {
     }
 
     /// Compares everything that can be asked of the two.
-    fn check(ours: &Compact<u16, u32>, theirs: &BTreeMap<u16, u32>) {
+    fn check(ours: &CompactMap<u16, u32>, theirs: &BTreeMap<u16, u32>) {
         assert!(ours.iter().eq(theirs.iter()));
         assert!(ours.iter().rev().eq(theirs.iter().rev()));
         assert!(ours.keys().eq(theirs.keys()) && ours.values().eq(theirs.values()));
         assert_eq!((ours.len(), ours.is_empty()), (theirs.len(), theirs.is_empty()));
         assert_eq!(ours.first_key_value(), theirs.first_key_value());
-        assert!(ours.chunks.iter().all(|chunk| {
-            let keys = chunk.keys.len();
-            (usize::from(ours.chunks.len() > 1)..=CHUNK_MAX).contains(&keys) && chunk.values.len() == keys
-        }));
+        assert!(
+            ours.chunks
+                .iter()
+                .all(|chunk| { (usize::from(ours.chunks.len() > 1)..=CHUNK_MAX).contains(&chunk.entries.len()) })
+        );
         let mut last = None;
         for chunk in &ours.chunks {
-            assert!(last < Some(chunk.bound) && chunk.keys.is_sorted());
-            assert!(chunk.keys.first().is_none_or(|first| chunk.bound <= *first));
-            last = chunk.keys.last().copied();
+            assert!(last < Some(chunk.bound) && chunk.entries.is_sorted_by_key(|it| it.0));
+            assert!(chunk.entries.first().is_none_or(|(first, _)| chunk.bound <= *first));
+            last = chunk.entries.last().map(|it| it.0);
         }
     }
 
@@ -483,7 +558,7 @@ mod tests {
             steps in proptest::collection::vec((0_u8..10, 0_u16..400, any::<u32>()), 0..1_500),
             ascending in any::<bool>(),
         ) {
-            let (mut ours, mut theirs) = (Compact::new(), BTreeMap::new());
+            let (mut ours, mut theirs) = (CompactMap::new(), BTreeMap::new());
             let mut next = 0;
             for (what, key, value) in steps {
                 match what {
@@ -518,7 +593,7 @@ mod tests {
             check(&ours, &theirs);
             let bytes = postcard::to_stdvec(&ours).expect("serialises");
             prop_assert_eq!(&bytes, &postcard::to_stdvec(&theirs).expect("serialises"));
-            prop_assert_eq!(postcard::from_bytes::<Compact<u16, u32>>(&bytes).expect("reads back"), ours.clone());
+            prop_assert_eq!(postcard::from_bytes::<CompactMap<u16, u32>>(&bytes).expect("reads back"), ours.clone());
             for key in theirs.into_keys().rev() {
                 prop_assert!(ours.remove(&key).is_some());
             }
@@ -530,8 +605,8 @@ mod tests {
 
     #[test]
     fn what_grows_at_its_end_fills_its_chunks_and_what_is_thinned_out_shrinks() {
-        let mut map: Compact<u16, u32> = (0..6_400).map(|key| (key, 0)).collect();
-        let room = |map: &Compact<u16, u32>| map.chunks.iter().map(|it| it.values.capacity()).sum::<usize>();
+        let mut map: CompactMap<u16, u32> = (0..6_400).map(|key| (key, 0)).collect();
+        let room = |map: &CompactMap<u16, u32>| map.chunks.iter().map(|it| it.entries.capacity()).sum::<usize>();
         assert_eq!((map.chunks.len(), room(&map)), (100, 6_400));
         for key in (0..6_400).filter(|key| key % 64 != 0) {
             map.remove(&key);
@@ -543,5 +618,23 @@ mod tests {
             map.chunks.len(),
             room(&map)
         );
+    }
+
+    #[test]
+    fn what_has_its_key_in_it_is_read_back_under_no_other() {
+        use staunch_model::{ActionKind, Target};
+
+        let id = TransactionId(7);
+        let target = Target::Address([192, 0, 2, 1].into());
+        let it = crate::apply::new_transaction(id, id, IncidentId(1), ActionKind::BlockIp, target);
+        let map: Compact<TransactionId, Transaction> = [(id, it)].into_iter().collect();
+        let mut bytes = postcard::to_stdvec(&map).expect("serialises");
+        assert_eq!(
+            postcard::from_bytes::<Compact<TransactionId, Transaction>>(&bytes),
+            Ok(map)
+        );
+        assert_eq!(bytes[..2], [1, 7], "one entry, under its key");
+        bytes[1] = 8;
+        assert!(postcard::from_bytes::<Compact<TransactionId, Transaction>>(&bytes).is_err());
     }
 }

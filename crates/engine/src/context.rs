@@ -94,7 +94,7 @@ impl ByIncident {
 
     /// What was known around the events of every incident that holds `transaction`, or joined it before it acts.
     fn of_all(&self, transaction: &Transaction) -> Option<Around> {
-        let joined = transaction.joined.iter().copied();
+        let joined = transaction.joined().iter().copied();
         let mut all = std::iter::once(transaction.incident)
             .chain(joined)
             .filter_map(|it| self.get(it));

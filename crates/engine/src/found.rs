@@ -48,10 +48,10 @@ impl FoundTargets {
 /// Enters `found`. When there is no room, what nothing is planned for or in force at is dropped first.
 pub(crate) fn enter(state: &mut EngineState, found: &Found) {
     if state.found.0.len() >= limits::TARGETS_FOUND_MAX && !state.found.0.contains_key(&found.target) {
-        let index = &state.index;
+        let (index, transactions) = (&state.index, &state.transactions);
         let concerns = |target: &Target| {
             let mut kinds = target.aim().kinds();
-            kinds.any(|kind| index.by_target.contains_key(&(kind, target.clone())))
+            kinds.any(|kind| index.holder_of(kind, target, transactions).is_some())
         };
         state.found.0.retain(|target, _| concerns(target));
         // What is left out is not known, so that nothing is done to it.
@@ -120,9 +120,10 @@ pub(crate) fn never_touch(state: &EngineState, target: &Target, found: Option<&F
 
 #[cfg(test)]
 mod tests {
-    use staunch_model::{ActionKind, Process, TransactionId};
+    use staunch_model::{ActionKind, IncidentId, Process, TransactionId};
 
     use super::*;
+    use crate::apply::new_transaction;
 
     const fn process(pid: u32) -> Target {
         Target::Process(Process {
@@ -132,6 +133,14 @@ mod tests {
         })
     }
 
+    /// Plans something for the process.
+    fn hold(state: &mut EngineState, pid: u32) {
+        let id = TransactionId(pid.into());
+        let it = new_transaction(id, id, IncidentId(1), ActionKind::FreezeProcess, process(pid));
+        state.index.enter(&it, &state.transactions);
+        state.transactions.insert(id, it);
+    }
+
     #[test]
     fn what_something_is_planned_for_is_remembered_when_room_is_needed() {
         let found = |pid| Found {
@@ -139,8 +148,7 @@ mod tests {
             facts: Err("it has ended".into()),
         };
         let mut state = EngineState::default();
-        let place = (ActionKind::FreezeProcess, found(1).target);
-        state.index.by_target.insert(place, TransactionId(1));
+        hold(&mut state, 1);
         let max = u32::try_from(limits::TARGETS_FOUND_MAX).expect("it is small");
         for pid in 1..=max {
             enter(&mut state, &found(pid));
@@ -157,8 +165,7 @@ mod tests {
         let mut state = EngineState::default();
         let max = u32::try_from(limits::TARGETS_FOUND_MAX).expect("it is small");
         for pid in 1..=max + 1 {
-            let place = (ActionKind::FreezeProcess, process(pid));
-            state.index.by_target.insert(place, TransactionId(pid.into()));
+            hold(&mut state, pid);
             let facts = Err("it has ended".into());
             let target = process(pid);
             enter(&mut state, &Found { target, facts });

@@ -252,10 +252,10 @@ fn target_busy(state: &EngineState, question: &Question, observation: Option<&Ob
         unit: Unit::Count,
         why: boxed(why),
     };
-    if let Some(holder) = state.index.by_target.get(&(question.kind, question.target.clone()))
-        && let Some(it) = state.transactions.get(holder)
+    if let Some(holder) = state.holder_of(question.kind, &question.target)
+        && let Some(it) = state.transactions.get(&holder)
         && it.state.kind() == staunch_model::StateKind::Stuck
-        && question.transaction != Some(*holder)
+        && question.transaction != Some(holder)
     {
         return result(
             Verdict::Refused,

@@ -67,11 +67,9 @@ impl Turn<'_> {
         let Some((step, target)) = self.aimed(incident, playbook, matched) else {
             return;
         };
-        let place = (step.action, target.clone());
-        let index = &self.state.index;
-        let at_place = index.by_target.get(&place).copied().into_iter();
+        let at_place = self.state.holder_of(step.action, target).into_iter();
         let holder = at_place
-            .chain(index.waiting_for(step.action, target))
+            .chain(self.state.index.waiting_for(step.action, target))
             .find(|id| self.can_join(*id));
         if let Some(holder) = holder {
             // Also when it is held already: the steps of a match are told apart by counting their records.
@@ -181,7 +179,7 @@ impl Turn<'_> {
     fn judge_pre_check(&mut self, it: &Transaction, seen: &Observation, facts: &staunch_model::Facts) {
         let Some(question) = self.question(it) else { return };
         let judgement = Box::new(guard::judge(self.state, &question, Some(seen), facts, self.now));
-        match guard::rule(&judgement, it.approved_by.is_some()) {
+        match guard::rule(&judgement, it.approved_by().is_some()) {
             Ruling::Refuse(result) => {
                 let reason = Box::new(RefusalReason::Guard {
                     guard: result.guard,
@@ -226,8 +224,7 @@ impl Turn<'_> {
             // What a recovery decides is as fresh as its decision.
             event_time: decided.or_else(|| incident.and_then(|it| it.event_time)),
             arrived: it
-                .approved_by
-                .as_ref()
+                .approved_by()
                 .and_then(|_| decided.or_else(|| incident.map(|it| it.opened))),
             debited: it.executions > 0,
             standing: None,
@@ -276,7 +273,7 @@ impl Turn<'_> {
             self.change(it.id, Change::PostCheckPassed { lease_until });
             return;
         };
-        match it.failure.clone() {
+        match it.failure().cloned() {
             // The driver reported success.
             None => {
                 if it.attempts < self.post_checks_max(it) {
@@ -294,9 +291,9 @@ impl Turn<'_> {
                 );
                 let again = it.executions < limits::EXECUTE_ATTEMPTS_MAX || is(Mutant::ExecuteForEver);
                 if retryable && again && seen.presence == Presence::Absent {
-                    self.execute_again(it, seen, *failure);
+                    self.execute_again(it, seen, failure);
                 } else {
-                    self.roll_back(it, Cause::ExecuteFailed(*failure));
+                    self.roll_back(it, Cause::ExecuteFailed(failure));
                 }
             }
         }
@@ -438,7 +435,7 @@ impl Turn<'_> {
     }
 
     fn judge_renewal(&mut self, it: &Transaction, seen: &Observation) {
-        let until = it.renewing.unwrap_or(self.now);
+        let until = it.renewing().unwrap_or(self.now);
         let Some(found) = missing(it, seen, until.since(self.now)) else {
             // As after an act: what ends by itself a little early has its lease end with it.
             let lease_until = match seen.presence {
@@ -450,7 +447,7 @@ impl Turn<'_> {
             self.change(it.id, Change::Renewed { lease_until });
             return;
         };
-        match &it.failure {
+        match it.failure() {
             None if it.attempts < self.post_checks_max(it) => {
                 let failure = Failure::new(FailureKind::Conflict, &found);
                 let until = self.now + limits::POST_CHECK_PAUSE;
@@ -633,7 +630,7 @@ impl Turn<'_> {
         }
         let mut orphans = Vec::new();
         for (label, kind, target) in findings.orphans.iter().filter(|_| !is(Mutant::OrphansLeft)) {
-            if self.state.index.by_target.contains_key(&(*kind, target.clone())) {
+            if self.state.holder_of(*kind, target).is_some() {
                 continue;
             }
             let transaction = TransactionId(self.state.last_transaction + 1);
@@ -661,12 +658,12 @@ impl Turn<'_> {
 
 /// True when what is in place carries the label of `it`.
 fn is_ours(it: &Transaction, seen: &Observation) -> bool {
-    matches!(seen.presence, Presence::Present { owner: Owner::Ours(label), .. } if label == it.label)
+    matches!(seen.presence, Presence::Present { owner: Owner::Ours(label), .. } if label == it.label())
 }
 
 /// True while the renewal of `it` that is under way was sent and not answered; after that a look at the world is.
 pub(crate) fn is_renewal_sent(it: &Transaction) -> bool {
-    it.renewing.is_some() && it.attempts == 0
+    it.renewing().is_some() && it.attempts == 0
 }
 
 /// What keeps `it` from being in force for `lease` in the world as it was seen; `None` when nothing does.
@@ -687,7 +684,7 @@ fn missing(it: &Transaction, seen: &Observation, lease: Span) -> Option<String> 
         Presence::Present {
             owner: Owner::Ours(label),
             ..
-        } if *label != it.label => Some(format!("an object of {label} is in place")),
+        } if *label != it.label() => Some(format!("an object of {label} is in place")),
         Presence::Present { .. } if !seen.enforcing && !is(Mutant::EnforcingIgnored) => {
             Some("it is in place, but the rules that enforce it are not".to_owned())
         }

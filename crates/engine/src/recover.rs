@@ -144,7 +144,7 @@ impl Turn<'_> {
 
     fn playbook_of_incident(&self, id: IncidentId) -> Option<std::sync::Arc<Playbook>> {
         let incident = self.state.incidents.get(&id)?;
-        self.state.playbooks.get(&incident.playbook).cloned()
+        self.state.playbooks.get(&*incident.playbook).cloned()
     }
 
     fn begin(&mut self, id: IncidentId, playbook: &Playbook, at: u16, step: &RecoverStep, by: &str) -> bool {

@@ -115,7 +115,7 @@ impl Turn<'_> {
             }
             StateKind::Executing => self.unproved(it, interrupted()),
             // One whose lease has ended is due.
-            StateKind::InForce if it.renewing.is_none() || it.lease_until.is_none_or(|end| end <= self.now) => {}
+            StateKind::InForce if it.renewing().is_none() || it.lease_until.is_none_or(|end| end <= self.now) => {}
             StateKind::InForce if is_renewal_sent(it) => self.check_renewal(it, Some(interrupted())),
             StateKind::InForce => {
                 let dispatch = self.look(it);

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 use staunch_model::{ActionKind, Playbook, Span, Target, Timestamp, Transaction};
 
-use crate::compact::{Compact, CompactSet};
+use crate::compact::{CompactMap, CompactSet};
 use crate::limits;
 use crate::state::EngineState;
 
@@ -29,7 +29,7 @@ pub struct Served {
 /// The targets that are remembered, at most [`limits::REPEATS_MAX`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Repeats {
-    served: Compact<Place, Served>,
+    served: CompactMap<Place, Served>,
     /// The same by the time at which they are forgotten. Derived.
     #[serde(skip)]
     by_end: CompactSet<(Timestamp, Place)>,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use staunch_model::{
     Context, GuardName, GuardResult, Known, Printable, Record, RiskTable, Score, Standing, StateKind, Target,
-    Timestamp, Unit, Verdict,
+    Timestamp, TransactionId, Unit, Verdict,
 };
 
 use crate::guard::{Question, is_internal};
@@ -59,14 +59,14 @@ impl KnownTargets {
 pub(crate) fn enter(state: &mut EngineState, known: &Known, now: Timestamp) {
     if state.known.len() >= limits::KNOWN_TARGETS_MAX && !state.known.0.contains_key(&known.target) {
         let (transactions, index) = (&state.transactions, &state.index);
-        let is_open = |id| {
-            let kind = transactions.get(id).map(|it| it.state.kind());
+        let is_open = |id: TransactionId| {
+            let kind = transactions.get(&id).map(|it| it.state.kind());
             let open = [StateKind::Planned, StateKind::PreChecking, StateKind::AwaitingApproval];
             kind.is_some_and(|kind| open.contains(&kind))
         };
         let waits = |target: &Target| {
             let kinds = target.aim().kinds();
-            let mut holders = kinds.filter_map(|kind| index.by_target.get(&(kind, target.clone())));
+            let mut holders = kinds.filter_map(|kind| index.holder_of(kind, target, transactions));
             holders.any(is_open)
         };
         state.known.0.retain(|target, _| waits(target));

@@ -14,12 +14,12 @@ use serde::{Deserialize, Serialize};
 use staunch_model::{
     ActionKind, Await, ContentHash, ContextTable, Description, EffectKey, Evidence, EvidenceId, Failure, Incident,
     IncidentId, IncidentStatus, InstallationId, Limits, Mode, Notice, NoticeId, Playbook, Policy, Recovery, RiskTable,
-    Span, StateKind, Timestamp, Transaction, TransactionId, UndoClass, Watch, WatchId,
+    Span, StateKind, Target, Timestamp, Transaction, TransactionId, UndoClass, Watch, WatchId,
 };
 
 pub use self::deadlines::{Deadlines, Subject};
-use self::index::of_key;
-pub use self::index::{Index, KeyHash, key_hash};
+use self::index::of_hash;
+pub use self::index::{Index, KeyHash, PlaceHash, key_hash};
 pub use self::lifted::Lifted;
 pub use self::snapshot::SNAPSHOT_FORM;
 use crate::budget::Budgets;
@@ -143,10 +143,20 @@ impl EngineState {
         in_flight_max(self.driver(kind))
     }
 
+    /// The transaction that occupies `target` for acts of `kind`: not ended, or stuck.
+    #[must_use]
+    pub fn holder_of(&self, kind: ActionKind, target: &Target) -> Option<TransactionId> {
+        self.index.holder_of(kind, target, &self.transactions)
+    }
+
     /// The newest incident that `playbook` answers under `key`.
     #[must_use]
     pub fn newest_of(&self, playbook: ContentHash, key: &str) -> Option<&Incident> {
-        let of_key = self.index.by_key.range(of_key(key_hash(playbook, key))).rev();
+        let of_key = self
+            .index
+            .by_key
+            .range(of_hash(key_hash(playbook, key), IncidentId))
+            .rev();
         of_key
             .filter_map(|((_, id), ())| self.incidents.get(id))
             .find(|incident| incident.playbook == playbook && *incident.key == *key)
@@ -155,7 +165,8 @@ impl EngineState {
     /// The playbook of `transaction`; `None` for an orphan.
     #[must_use]
     pub fn playbook_of(&self, transaction: &Transaction) -> Option<&Arc<Playbook>> {
-        self.playbooks.get(&self.incidents.get(&transaction.incident)?.playbook)
+        self.playbooks
+            .get(&*self.incidents.get(&transaction.incident)?.playbook)
     }
 
     /// The idempotency key of `transaction`.
@@ -164,12 +175,12 @@ impl EngineState {
         let playbook = self
             .incidents
             .get(&transaction.incident)
-            .map(|incident| incident.playbook);
+            .map(|incident| *incident.playbook);
         EffectKey::new(
             self.installation,
             transaction.incident,
             playbook.unwrap_or_default(),
-            transaction.label,
+            transaction.label(),
         )
     }
 
@@ -202,7 +213,7 @@ impl EngineState {
         }
         let since = waiting.deadline - limits::QUEUE_WAIT_MAX;
         let mut others = waiting
-            .joined
+            .joined()
             .iter()
             .copied()
             .chain(self.index.preserving(&waiting.target));

@@ -44,7 +44,7 @@ pub fn compare(state: &EngineState, readings: &[Reading]) -> SweepFindings {
                 continue;
             }
             let found = match label_at(&it.target) {
-                Some(label) if label != it.label => Some(format!("an object of {label} is in place")),
+                Some(label) if label != it.label() => Some(format!("an object of {label} is in place")),
                 Some(_) if !enforcing => Some("it is in place, but the rules that enforce it are not".to_owned()),
                 Some(_) => None,
                 None => Some("nothing of ours is in place".to_owned()),
@@ -54,7 +54,7 @@ pub fn compare(state: &EngineState, readings: &[Reading]) -> SweepFindings {
             }
         }
         for (target, label) in &objects {
-            let owner = state.index.by_target.get(&(reading.kind, (*target).clone()));
+            let owner = state.holder_of(reading.kind, target);
             let ended = state
                 .transactions
                 .get(label)

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::brief::Brief;
 use crate::few::{Few, Seldom};
-use crate::id::{ContentHash, EvidenceId, IncidentId, TransactionId};
+use crate::id::{EvidenceId, IncidentId, TransactionId};
+use crate::shared::SharedHash;
 use crate::time::Timestamp;
 
 /// Whether an incident still needs anything.
@@ -75,7 +76,7 @@ pub struct Incident {
     /// Its id.
     pub id: IncidentId,
     /// The playbook that answers it.
-    pub playbook: ContentHash,
+    pub playbook: SharedHash,
     /// What makes it one: the value of the playbook's incident expression.
     pub key: Brief,
     /// Open or closed.

@@ -22,6 +22,7 @@ pub mod record;
 pub mod recover;
 pub mod risk;
 mod schema;
+pub mod shared;
 pub mod surroundings;
 pub mod target;
 pub mod text;
@@ -61,6 +62,7 @@ pub use process::Process;
 pub use record::{Change, Dispatch, Effect, Frame, Input, Notice, NoticeLevel, ObservePurpose, Record, SweepFindings};
 pub use recover::{RecoverStep, Recovery, RecoveryEnd, RecoveryState, RecoveryWait};
 pub use risk::{Known, Reputation, Risk, RiskRow, RiskTable, Score, Standing};
+pub use shared::SharedHash;
 pub use surroundings::{
     Asset, ContextRow, ContextRuling, ContextTable, EventContext, Identity, IdentityKind, KnownAccount, KnownAddress,
     KnownHost, NothingKnown, Place, Rating, Surroundings,
@@ -70,6 +72,6 @@ pub use target::{
 };
 pub use text::Printable;
 pub use time::{Span, Timestamp};
-pub use transaction::{Await, Cause, RefusalReason, State, StateKind, StuckReason, Transaction};
+pub use transaction::{Await, Cause, Extras, RefusalReason, State, StateKind, StuckReason, Transaction};
 pub use trigger::{Clause, ClauseKind, ClauseValue, Explanation, ParameterValue, TriggerOutcome, TriggerReport};
 pub use verdict::{Fact, Facts, GuardName, GuardResult, Judgement, TrafficShare, Unit, Verdict};

@@ -1,17 +1,20 @@
 //! Safety transactions as values. How they change is `staunch_engine::transaction`'s business.
 
+mod extras;
+
 use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::action::{ActionKind, Failure};
-use crate::few::Seldom;
 use crate::id::{IncidentId, TransactionId};
 use crate::playbook::Mode;
 use crate::target::Target;
 use crate::time::{Span, Timestamp};
 use crate::verdict::GuardName;
+
+pub use self::extras::Extras;
 
 /// Why a transaction was refused: nothing was touched.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -364,15 +367,14 @@ pub enum Await {
     Timer,
 }
 
-/// A transaction as the engine keeps it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A transaction as the engine keeps it. What few have is asked for by methods.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(from = "extras::Stored")]
 pub struct Transaction {
     /// Its id.
     pub id: TransactionId,
     /// The incident that planned it; `INC-0` for an orphan that was taken up.
     pub incident: IncidentId,
-    /// The transaction on the object's label: its own id, but for an orphan.
-    pub label: TransactionId,
     /// The step's position in the playbook.
     pub step: u16,
     /// What it does.
@@ -399,22 +401,16 @@ pub struct Transaction {
     pub mode: Mode,
     /// When no request to act can be under way any more; `None` before one was sent.
     pub in_flight_until: Option<Timestamp>,
-    /// The last failure of the present check, act or undo; `None` when the driver reported success.
-    pub failure: Option<Box<Failure>>,
-    /// Who approved it.
-    pub approved_by: Option<Box<str>>,
     /// When its lease ends; `None` before it is in force.
     pub lease_until: Option<Timestamp>,
-    /// A renewal that is under way: the end of the lease asked for.
-    pub renewing: Option<Timestamp>,
     /// When it was last verified by itself; the drift sweep may have verified it later.
     pub verified_at: Option<Timestamp>,
     /// Its place in the order of completion, for rolling back in reverse; 0 before it completed.
     pub completed: u64,
     /// Whether the incident that planned it still holds it.
     pub held: bool,
-    /// Further incidents that hold it.
-    pub joined: Seldom<IncidentId>,
+    /// Its label, failure, approval, renewal and further holders, as far as there are any.
+    pub extras: Extras,
 }
 
 impl Transaction {
@@ -422,16 +418,16 @@ impl Transaction {
     #[must_use]
     pub fn held_only_by(&self, incident: IncidentId) -> bool {
         if incident == self.incident {
-            self.joined.is_empty()
+            self.joined().is_empty()
         } else {
-            !self.held && self.joined.iter().all(|holder| *holder == incident)
+            !self.held && self.joined().iter().all(|holder| *holder == incident)
         }
     }
 
     /// True when `incident` holds it.
     #[must_use]
     pub fn is_held_by(&self, incident: IncidentId) -> bool {
-        (incident == self.incident && self.held) || self.joined.contains(&incident)
+        (incident == self.incident && self.held) || self.joined().contains(&incident)
     }
 }
 

@@ -26,7 +26,7 @@ use staunch_ports::{
 use thiserror::Error;
 
 use crate::drivers::{DriverRequest, Drivers};
-use crate::handle::{Busy, EventReply, Message, Query, Replier};
+use crate::handle::{Busy, EventReply, Message, Query, Replier, Submission};
 use crate::health::{HealthReaders, ReadOrder};
 use crate::helpers::Followed;
 use crate::notices::Telling;
@@ -109,7 +109,8 @@ pub(crate) struct EventLoop {
     pub(crate) journal: Box<dyn Journal>,
     pub(crate) epoch: Epoch,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) inbox: Receiver<Message>,
+    /// Room for all that may wait is there from the start, so it holds pointers.
+    pub(crate) inbox: Receiver<Box<Submission>>,
     pub(crate) commands: Receiver<Message>,
     pub(crate) outcomes: Receiver<Input>,
     pub(crate) drivers: Arc<Drivers>,
@@ -199,7 +200,7 @@ impl EventLoop {
             crossbeam_channel::select! {
                 recv(self.outcomes) -> input => if let Ok(input) = input { self.turn(input)?; taken += 1; },
                 recv(self.commands) -> message => if let Ok(message) = message { self.on_message(message)?; taken += 1; },
-                recv(self.inbox) -> message => if let Ok(message) = message { self.on_message(message)?; taken += 1; },
+                recv(self.inbox) -> events => if let Ok(events) = events { self.on_message(Message::Events(events))?; taken += 1; },
                 default(timeout) => {}
             }
             if taken > 0 {
@@ -226,7 +227,7 @@ impl EventLoop {
                 self.on_message(message)?;
             } else {
                 match self.inbox.try_recv() {
-                    Ok(message) => self.on_message(message)?,
+                    Ok(events) => self.on_message(Message::Events(events))?,
                     Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
                 }
             }

@@ -63,7 +63,7 @@ pub struct Submission {
 pub(crate) type Query = Box<dyn FnOnce(&EngineState) + Send>;
 
 pub(crate) enum Message {
-    Events(Submission),
+    Events(Box<Submission>),
     Command {
         by: Operator,
         command: Command,
@@ -85,7 +85,7 @@ pub(crate) enum Message {
 /// A handle to a running Staunch. Cheap to clone.
 #[derive(Clone)]
 pub struct Handle {
-    pub(crate) inbox: Sender<Message>,
+    pub(crate) inbox: Sender<Box<Submission>>,
     pub(crate) commands: Sender<Message>,
     pub(crate) drivers: Arc<Drivers>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -99,12 +99,10 @@ impl Handle {
     /// # Errors
     /// [`Busy`] when nothing was taken; the reply is not called then.
     pub fn submit(&self, submission: Submission) -> Result<(), Busy> {
-        self.inbox
-            .try_send(Message::Events(submission))
-            .map_err(|error| match error {
-                TrySendError::Full(_) => Busy::QueueFull,
-                TrySendError::Disconnected(_) => Busy::Stopping,
-            })
+        self.inbox.try_send(Box::new(submission)).map_err(|error| match error {
+            TrySendError::Full(_) => Busy::QueueFull,
+            TrySendError::Disconnected(_) => Busy::Stopping,
+        })
     }
 
     /// Hands over a command. It never waits behind events.

@@ -269,15 +269,10 @@ fn judge(
         let driver = state.driver(kind).cloned();
         let (lease, served) =
             repeat::lease(state, &leases, step, &question.target, now).unwrap_or((unjudged.lease, None));
-        let holder = state
-            .index
-            .by_target
-            .get(&(kind, question.target.clone()))
-            .copied()
-            .filter(|id: &TransactionId| {
-                let held = state.transactions.get(id).map(|it| it.state.kind());
-                held.is_some_and(staunch_engine::transaction::can_be_held)
-            });
+        let holder = state.holder_of(kind, &question.target).filter(|id: &TransactionId| {
+            let held = state.transactions.get(id).map(|it| it.state.kind());
+            held.is_some_and(staunch_engine::transaction::can_be_held)
+        });
         let observation = seen.as_ref().ok();
         let judgement = guard::judge(state, &question, observation, &facts, now);
         let look_failed = seen.as_ref().err().map(|failure| failure.to_string().into());

@@ -206,11 +206,11 @@ fn containment(state: &EngineState, it: &Transaction, now: Timestamp) -> Contain
         target: it.target.to_string(),
         state: it.state.kind(),
         mode: it.mode,
-        approved_by: it.approved_by.as_deref().map(str::to_owned),
+        approved_by: it.approved_by().map(str::to_owned),
         playbook: state.playbook_of(it).map(|playbook| playbook.name.to_string()),
         opened: state.incidents.get(&it.incident).map(|incident| incident.opened),
         lease_until: it.lease_until,
-        renewing: it.renewing,
+        renewing: it.renewing(),
         verified_at: state.verified_at(it),
         drift,
         drift_reason,
@@ -410,14 +410,14 @@ pub(crate) fn exempted_around(
 
 /// The transactions that hold `ip` or may do so.
 pub(crate) fn holding(state: &EngineState, ip: IpAddr) -> Vec<TransactionId> {
-    let at = |kind| state.index.by_target.get(&(kind, Target::Address(ip))).copied();
+    let at = |kind| state.holder_of(kind, &Target::Address(ip));
     ActionKind::ALL.into_iter().filter_map(at).collect()
 }
 
 fn holders(it: &Transaction) -> Vec<IncidentId> {
     // An orphan has no incident that could hold it.
     let own = (it.held && it.incident != IncidentId(0)).then_some(it.incident);
-    own.into_iter().chain(it.joined.iter().copied()).collect()
+    own.into_iter().chain(it.joined().iter().copied()).collect()
 }
 
 /// What is known of whether `it` is still there; `None` in a state in which a sweep does not tell.

@@ -60,7 +60,7 @@ fn execute(state: &EngineState, it: &Transaction, version: u64, hold: Span, rene
 /// The undo of `it`.
 pub(super) fn undo(state: &EngineState, it: &Transaction) -> Effect {
     Effect::Undo {
-        label: it.label,
+        label: it.label(),
         transaction: it.id,
         ticket: it.ticket,
         kind: it.kind,
@@ -83,7 +83,7 @@ pub(super) fn read_health(it: &Watch) -> Effect {
 
 /// What is to be collected; `None` when there is nothing to collect it from.
 pub(super) fn collect(state: &EngineState, it: &Evidence) -> Option<Effect> {
-    let hash = state.incidents.get(&it.incident)?.playbook;
+    let hash = *state.incidents.get(&it.incident)?.playbook;
     (it.target.is_some() || it.kind.aims_at().is_none()).then(|| Effect::Collect {
         evidence: it.id,
         incident: it.incident,

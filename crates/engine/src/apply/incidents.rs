@@ -29,7 +29,7 @@ pub(super) fn opened(
     state.index.incidents_open += 1;
     let opened = Incident {
         id,
-        playbook,
+        playbook: state.index.shared_hash(playbook),
         key: Brief::from(key),
         status: IncidentStatus::Open,
         opened: now,
@@ -123,7 +123,7 @@ pub(super) fn forgotten(state: &mut EngineState, id: IncidentId, now: Timestamp)
         .index
         .deadlines
         .remove(&(incident.absorbs_until, Subject::Incident(id)));
-    state.index.leave_key(key_hash(incident.playbook, &incident.key), id);
+    state.index.leave_key(key_hash(*incident.playbook, &incident.key), id);
     for evidence in &incident.evidence {
         if let Some(it) = state.evidence.remove(evidence) {
             state.index.leave_evidence(&it);
@@ -136,7 +136,7 @@ pub(super) fn forgotten(state: &mut EngineState, id: IncidentId, now: Timestamp)
             && now.since(it.deadline) <= limits::SWEEP_READING_MAX
         {
             // The deadline of a transaction that has ended is when it did.
-            state.lifted.add(it.label, it.deadline);
+            state.lifted.add(it.label(), it.deadline);
         }
     }
     Ok(())

@@ -22,13 +22,14 @@ pub(super) fn pinned(state: &mut EngineState, policy: &Arc<Policy>) {
     for playbook in &policy.playbooks {
         state.playbooks.insert(playbook.hash, playbook.clone());
     }
-    let in_use: BTreeSet<_> = state.incidents.values().map(|incident| incident.playbook).collect();
+    let in_use: BTreeSet<_> = state.incidents.values().map(|incident| *incident.playbook).collect();
     // Events that were triaged under the policy before this one may still be on their way in.
     let before = state.policy.take();
     let pins = |policy: &Policy, hash: &ContentHash| policy.playbooks.iter().any(|playbook| playbook.hash == *hash);
     state.playbooks.retain(|hash, _| {
         in_use.contains(hash) || pins(policy, hash) || before.as_ref().is_some_and(|before| pins(before, hash))
     });
+    state.index.share_hashes(&state.playbooks);
     state.index.never_touch = Networks::new(&policy.never_touch);
     state.policy = Some(policy.clone());
 }

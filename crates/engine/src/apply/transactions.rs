@@ -27,7 +27,7 @@ pub(super) fn planned(state: &mut EngineState, planned: Transaction) -> Result<(
     let planning = incident_mut(state, incident)?;
     planning.transactions.push(id);
     planning.next_step = planned.step.saturating_add(1);
-    state.index.enter(&planned);
+    state.index.enter(&planned, &state.transactions);
     state.index.dirty.add(incident);
     state.transactions.insert(id, planned);
     Ok(())
@@ -47,7 +47,7 @@ pub(super) fn adopted(
     send(&mut orphan, dispatch);
     orphan.attempts = 1;
     next.add(|| Some(undo(state, &orphan)));
-    state.index.enter(&orphan);
+    state.index.enter(&orphan, &state.transactions);
     state.transactions.insert(id, orphan);
     Ok(())
 }
@@ -98,13 +98,13 @@ pub(super) fn changed(
     account(budgets, incidents, it, change, now);
     index.follow(before, it, ends);
     index.dirty.add(it.incident);
-    for incident in &it.joined {
+    for incident in it.joined() {
         index.dirty.add(*incident);
     }
     if let Change::LetGo(incident) = change {
         index.dirty.add(*incident);
     }
-    let (incident, label) = (it.incident, it.label);
+    let (incident, label) = (it.incident, it.label());
     if let Change::Joined(incident) = change {
         join(state, *incident, id);
     }
@@ -190,7 +190,7 @@ fn account(
                 budgets.debit(budget::group(&it.target), now);
             }
             if let Some(incident) = incidents.get(&it.incident) {
-                budgets.debit(Scope::Playbook(incident.playbook), now);
+                budgets.debit(Scope::Playbook(*incident.playbook), now);
             }
         }
         // A record that does not fit says nothing about the drivers either.

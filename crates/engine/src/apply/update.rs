@@ -1,7 +1,8 @@
 //! What a change makes of a transaction, but for its state.
 
 use staunch_model::{
-    Await, Change, Dispatch, FailureKind, IncidentId, Span, State, StateKind, Timestamp, Transaction, TransactionId,
+    Await, Change, Dispatch, Extras, FailureKind, IncidentId, Span, State, StateKind, Timestamp, Transaction,
+    TransactionId,
 };
 
 use crate::limits;
@@ -13,7 +14,7 @@ pub(super) fn update(it: &mut Transaction, change: &Change, now: Timestamp, land
         Change::PreCheckStarted(dispatch) => {
             send(it, *dispatch);
             it.attempts = 1;
-            it.failure = None;
+            it.set_failure(None);
         }
         Change::Refused { .. } | Change::WouldExecute { .. } | Change::ProbedAbsent | Change::ReleaseVerified => {
             it.deadline = now;
@@ -22,11 +23,11 @@ pub(super) fn update(it: &mut Transaction, change: &Change, now: Timestamp, land
         Change::GaveUp(reason) => {
             it.deadline = now;
             it.awaits = Await::Timer;
-            it.failure = Some(Box::new(reason.last.clone()));
+            it.set_failure(Some(reason.last.clone()));
         }
         Change::ApprovalRequested { expires, .. } => wait(it, *expires),
         Change::Approved { by } => {
-            it.approved_by = Some(by.clone());
+            it.set_approved_by(by.clone());
             wait(it, now + limits::QUEUE_WAIT_MAX);
         }
         Change::ExecuteIntended {
@@ -41,7 +42,7 @@ pub(super) fn update(it: &mut Transaction, change: &Change, now: Timestamp, land
                 dispatch.deadline
             };
             it.in_flight_until = it.in_flight_until.max(Some(until));
-            it.failure = None;
+            it.set_failure(None);
             if let Some(judgement) = judgement {
                 it.mode = judgement.mode;
             }
@@ -50,7 +51,7 @@ pub(super) fn update(it: &mut Transaction, change: &Change, now: Timestamp, land
             answered(it, lands_by);
             send(it, *dispatch);
             it.attempts = 1;
-            it.failure = None;
+            it.set_failure(None);
         }
         Change::Unproved { failure, dispatch } => {
             // Nobody has answered when the process ended: another one, paused, may still send it.
@@ -59,12 +60,12 @@ pub(super) fn update(it: &mut Transaction, change: &Change, now: Timestamp, land
             }
             send(it, *dispatch);
             it.attempts = 1;
-            it.failure = Some(Box::new(failure.clone()));
+            it.set_failure(Some(failure.clone()));
         }
         Change::Postponed { failure, until } => {
             // In a post-check `failure` is the driver's own report of the act, which a failed look does not replace.
             if !matches!(it.state.kind(), StateKind::PostChecking | StateKind::InForce) {
-                it.failure = Some(Box::new(failure.clone()));
+                it.set_failure(Some(failure.clone()));
             }
             wait(it, *until);
             end_with_lease(it);
@@ -77,25 +78,25 @@ pub(super) fn update(it: &mut Transaction, change: &Change, now: Timestamp, land
         Change::PostCheckPassed { lease_until } => {
             it.lease_until = Some(*lease_until);
             it.verified_at = Some(now);
-            it.failure = None;
+            it.set_failure(None);
             wait(it, *lease_until);
         }
         Change::RollbackStarted { dispatch, .. } | Change::ReleaseStarted { dispatch, .. } => {
             send(it, *dispatch);
             it.attempts = 1;
             it.undone = false;
-            it.renewing = None;
-            it.failure = None;
+            it.set_renewing(None);
+            it.set_failure(None);
         }
         Change::UndoLanded { settled_at } => {
             it.undone = true;
-            it.failure = None;
+            it.set_failure(None);
             wait(it, *settled_at);
         }
         Change::Lifted(dispatch) => {
             send(it, *dispatch);
             it.undone = true;
-            it.failure = None;
+            it.set_failure(None);
         }
         Change::ProbedPresent(dispatch) => {
             send(it, *dispatch);
@@ -105,40 +106,40 @@ pub(super) fn update(it: &mut Transaction, change: &Change, now: Timestamp, land
         Change::RenewStarted { dispatch, until, .. } => {
             send(it, *dispatch);
             it.attempts = 0;
-            it.failure = None;
-            it.renewing = Some(*until);
+            it.set_failure(None);
+            it.set_renewing(Some(*until));
             end_with_lease(it);
         }
         Change::RenewCheckStarted { failure, dispatch } => {
             send(it, *dispatch);
             it.attempts = 1;
-            it.failure = failure.clone().map(Box::new);
+            it.set_failure(failure.clone());
             end_with_lease(it);
         }
         Change::Renewed { lease_until } => {
-            it.renewing = None;
-            it.failure = None;
+            it.set_renewing(None);
+            it.set_failure(None);
             it.lease_until = Some(*lease_until);
             it.verified_at = Some(now);
             wait(it, *lease_until);
         }
         Change::RenewFailed(failure) => {
-            it.renewing = None;
-            it.failure = Some(Box::new(failure.clone()));
+            it.set_renewing(None);
+            it.set_failure(Some(failure.clone()));
             wait(it, it.lease_until.unwrap_or(now));
         }
         Change::Joined(incident) => {
             if *incident == it.incident {
                 it.held = true;
-            } else if !it.joined.contains(incident) {
-                it.joined.push(*incident);
+            } else {
+                it.join(*incident);
             }
         }
         Change::LetGo(incident) => {
             if *incident == it.incident {
                 it.held = false;
             } else {
-                it.joined.retain(|holder| holder != incident);
+                it.leave(*incident);
             }
         }
         Change::StaleReply { .. } => {}
@@ -180,10 +181,9 @@ pub(crate) fn new_transaction(
     kind: staunch_model::ActionKind,
     target: staunch_model::Target,
 ) -> Transaction {
-    Transaction {
+    let mut it = Transaction {
         id,
         incident,
-        label,
         step: 0,
         kind,
         target,
@@ -197,13 +197,12 @@ pub(crate) fn new_transaction(
         undone: false,
         mode: staunch_model::Mode::Observe,
         in_flight_until: None,
-        failure: None,
-        approved_by: None,
         lease_until: None,
-        renewing: None,
         verified_at: None,
         completed: 0,
         held: true,
-        joined: staunch_model::Seldom::new(),
-    }
+        extras: Extras::default(),
+    };
+    it.set_label(label);
+    it
 }

@@ -1,12 +1,13 @@
 //! Look-ups that are derived from the state. Never stored: a state that was read back derives them anew.
 
-use std::collections::BTreeSet;
-use std::hash::{DefaultHasher, Hasher as _};
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use staunch_model::{
-    ActionKind, ContentHash, Evidence, EvidenceId, IncidentId, StateKind, Target, Timestamp, Transaction,
-    TransactionId, Watch,
+    ActionKind, ContentHash, Evidence, EvidenceId, IncidentId, Playbook, SharedHash, StateKind, Target, Timestamp,
+    Transaction, TransactionId, Watch,
 };
 
 use super::PendingNotice;
@@ -22,8 +23,8 @@ use crate::standing::Standing;
 pub struct Index {
     /// The incidents of each key, oldest first. All but the newest wait for a transaction that they have let go of.
     pub by_key: CompactSet<(KeyHash, IncidentId)>,
-    /// The transaction that occupies a target: not ended, or stuck.
-    pub by_target: Compact<(ActionKind, Target), TransactionId>,
+    /// The transaction that occupies each target: not ended, or stuck.
+    pub by_target: CompactSet<(PlaceHash, TransactionId)>,
     /// Transactions that wait for an occupied target to be left: at most one, unless the holder is quarantined.
     pub next_by_target: BTreeSet<(ActionKind, Target, TransactionId)>,
     /// The evidence of a target that is being preserved, with its incident.
@@ -44,18 +45,20 @@ pub struct Index {
     pub never_touch: Networks,
     /// Those that are never touched by a list.
     pub listed: ListedNetworks,
+    /// The hashes of the playbooks that are kept, for incidents to share.
+    hashes: BTreeMap<ContentHash, SharedHash>,
 }
 
 impl Index {
-    /// Enters `transaction`, which is new to the index, as it is now.
-    pub(crate) fn enter(&mut self, transaction: &Transaction) {
+    /// Enters `transaction`, which is new to the index, as it is now. `others` are those that were entered before.
+    pub(crate) fn enter(&mut self, transaction: &Transaction, others: &Compact<TransactionId, Transaction>) {
         let kind = transaction.state.kind();
-        let place = (transaction.kind, transaction.target.clone());
         if stands(kind) {
-            match self.by_target.get(&place) {
-                None => drop(self.by_target.insert(place, transaction.id)),
-                Some(holder) if *holder == transaction.id => {}
-                Some(_) => drop(self.next_by_target.insert((place.0, place.1, transaction.id))),
+            let (act, target) = (transaction.kind, &transaction.target);
+            match self.holder_of(act, target, others) {
+                None => drop(self.by_target.add((place_hash(act, target), transaction.id))),
+                Some(holder) if holder == transaction.id => {}
+                Some(_) => drop(self.next_by_target.insert((act, target.clone(), transaction.id))),
             }
         }
         if !kind.is_terminal() {
@@ -117,16 +120,15 @@ impl Index {
     /// The place of `transaction` is for the one that waits for it the longest.
     fn leave_place(&mut self, transaction: &Transaction) {
         let (kind, target) = (transaction.kind, &transaction.target);
-        let place = (kind, target.clone());
-        if self.by_target.get(&place) != Some(&transaction.id) {
+        let place = place_hash(kind, target);
+        if !self.by_target.take(&(place, transaction.id)) {
             self.next_by_target.remove(&(kind, target.clone(), transaction.id));
             return;
         }
-        self.by_target.remove(&place);
         let next = self.waiting_for(kind, target).next();
         if let Some(next) = next {
             self.next_by_target.remove(&(kind, target.clone(), next));
-            self.by_target.insert(place, next);
+            self.by_target.add((place, next));
         }
     }
 
@@ -201,8 +203,34 @@ impl Index {
 
     /// True when `transaction` may start: its target is not occupied by another one.
     pub(crate) fn owns_target(&self, transaction: &Transaction) -> bool {
-        self.by_target.get(&(transaction.kind, transaction.target.clone())) == Some(&transaction.id)
-            || is(Mutant::TargetShared)
+        let place = place_hash(transaction.kind, &transaction.target);
+        self.by_target.contains(&(place, transaction.id)) || is(Mutant::TargetShared)
+    }
+
+    /// The one of `transactions` that occupies `target` for acts of `kind`.
+    pub(crate) fn holder_of(
+        &self,
+        kind: ActionKind,
+        target: &Target,
+        transactions: &Compact<TransactionId, Transaction>,
+    ) -> Option<TransactionId> {
+        let mut holders = self.by_target.range(of_hash(place_hash(kind, target), TransactionId));
+        let is_there = |it: &Transaction| it.kind == kind && it.target == *target;
+        holders.find_map(|((_, id), ())| transactions.get(id).filter(|it| is_there(it)).map(|_| *id))
+    }
+
+    /// Has incidents share the hashes of `playbooks`, which are all that are kept.
+    pub(crate) fn share_hashes(&mut self, playbooks: &BTreeMap<ContentHash, Arc<Playbook>>) {
+        self.hashes.retain(|hash, _| playbooks.contains_key(hash));
+        for hash in playbooks.keys() {
+            self.hashes.entry(*hash).or_insert_with(|| SharedHash::from(*hash));
+        }
+    }
+
+    /// `hash` as incidents keep it.
+    pub(crate) fn shared_hash(&self, hash: ContentHash) -> SharedHash {
+        let kept = self.hashes.get(&hash).cloned();
+        kept.unwrap_or_else(|| SharedHash::from(hash))
     }
 }
 
@@ -219,12 +247,71 @@ pub fn key_hash(playbook: ContentHash, key: &str) -> KeyHash {
     hasher.finish()
 }
 
-/// Everything in [`Index::by_key`] with this hash.
-pub(super) fn of_key(hash: KeyHash) -> RangeInclusive<(KeyHash, IncidentId)> {
-    (hash, IncidentId(0))..=(hash, IncidentId(u64::MAX))
+/// A hash of a kind of action and a target. As with [`KeyHash`], two may have the same, and it is never stored.
+pub type PlaceHash = u64;
+
+fn place_hash(kind: ActionKind, target: &Target) -> PlaceHash {
+    let mut hasher = DefaultHasher::new();
+    (kind, target).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Everything that is entered with this hash.
+pub(super) fn of_hash<I>(hash: u64, id: fn(u64) -> I) -> RangeInclusive<(u64, I)> {
+    (hash, id(0))..=(hash, id(u64::MAX))
 }
 
 /// True for what has not ended, or is stuck: it occupies its target.
 const fn stands(kind: StateKind) -> bool {
     !kind.is_terminal() || matches!(kind, StateKind::Stuck)
+}
+
+#[cfg(test)]
+mod tests {
+    use staunch_model::Incident;
+
+    use super::*;
+    use crate::apply::new_transaction;
+    use crate::state::EngineState;
+
+    const TARGETS: [Target; 2] = [
+        Target::Address(std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1))),
+        Target::Address(std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2))),
+    ];
+
+    fn plan(state: &mut EngineState, id: u64, target: &Target) {
+        let id = TransactionId(id);
+        let it = new_transaction(id, id, IncidentId(1), ActionKind::BlockIp, target.clone());
+        state.index.enter(&it, &state.transactions);
+        state.transactions.insert(id, it);
+    }
+
+    #[test]
+    fn two_places_of_one_hash_are_told_apart() {
+        let mut state = EngineState::default();
+        let [one, other] = TARGETS;
+        plan(&mut state, 1, &one);
+        // As if the hash of the other were the same.
+        let place = place_hash(ActionKind::BlockIp, &other);
+        state.index.by_target.add((place, TransactionId(1)));
+        assert_eq!(state.holder_of(ActionKind::BlockIp, &other), None);
+        plan(&mut state, 2, &other);
+        assert_eq!(state.holder_of(ActionKind::BlockIp, &other), Some(TransactionId(2)));
+        assert!(state.index.next_by_target.is_empty(), "its place was free");
+        assert_eq!(state.holder_of(ActionKind::BlockIp, &one), Some(TransactionId(1)));
+        assert_eq!(state.holder_of(ActionKind::IsolateHost, &one), None);
+    }
+
+    /// There are 100,000 of each, so that what is added to one is paid for 100,000 times: see the memory of a server in
+    /// `docs/reference/performance.md`.
+    #[test]
+    fn an_open_lease_takes_as_little_as_it_is_said_to() {
+        let own = (size_of::<Transaction>(), size_of::<Incident>());
+        assert_eq!(own, (128, 112));
+        let entries = (
+            size_of::<(KeyHash, IncidentId)>(),
+            size_of::<(PlaceHash, TransactionId)>(),
+        );
+        assert_eq!(entries, (16, 16));
+    }
 }

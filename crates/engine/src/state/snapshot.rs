@@ -67,7 +67,7 @@ impl EngineState {
         Ok(state)
     }
 
-    /// True when everything is where its own id says, under an id that was given out, and what refers to something that
+    /// True when everything is where its own id says (incidents and transactions cannot be elsewhere), under an id that was given out, and what refers to something that
     /// must be there finds it.
     fn hangs_together(&self) -> bool {
         // Half of them leave room to number all that can follow.
@@ -86,14 +86,11 @@ impl EngineState {
         ids_fit
             && self.now <= limits::NOW_MAX
             && self.playbooks.iter().all(|(hash, it)| *hash == it.hash)
-            && self
-                .incidents
-                .iter()
-                .all(|(id, it)| *id == it.id && given(id.0, self.last_incident))
+            && self.incidents.keys().all(|id| given(id.0, self.last_incident))
             && self
                 .transactions
-                .iter()
-                .all(|(id, it)| *id == it.id && given(id.0, self.last_transaction) && planned(it))
+                .values()
+                .all(|it| given(it.id.0, self.last_transaction) && planned(it))
             && self
                 .notices
                 .iter()
@@ -112,18 +109,21 @@ impl EngineState {
 
     fn rebuild_index(&mut self) {
         self.index = Index::default();
+        self.index.share_hashes(&self.playbooks);
         self.repeats.rebuild();
         if let Some(policy) = &self.policy {
             self.index.never_touch = Networks::new(&policy.never_touch);
         }
         self.index.listed = ListedNetworks::of(&self.lists);
-        for incident in self.incidents.values() {
-            self.index.incidents_open += u64::from(incident.status == IncidentStatus::Open);
-            self.index
-                .enter_key(key_hash(incident.playbook, &incident.key), incident.id);
-        }
         let incidents: Vec<_> = self.incidents.keys().copied().collect();
-        incidents.into_iter().for_each(|incident| self.enter_incident(incident));
+        for id in incidents {
+            if let Some(incident) = self.incidents.get_mut(&id) {
+                incident.playbook = self.index.shared_hash(*incident.playbook);
+                self.index.incidents_open += u64::from(incident.status == IncidentStatus::Open);
+                self.index.enter_key(key_hash(*incident.playbook, &incident.key), id);
+            }
+            self.enter_incident(id);
+        }
         for pending in self.notices.values() {
             self.index.enter_notice(pending);
         }
@@ -135,7 +135,7 @@ impl EngineState {
         }
         // The oldest occupies a target: what wants it while it is occupied is planned later.
         for transaction in self.transactions.values() {
-            self.index.enter(transaction);
+            self.index.enter(transaction, &self.transactions);
         }
     }
 }

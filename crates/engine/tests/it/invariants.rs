@@ -160,7 +160,7 @@ impl Invariants {
             if let Some(judgement) = judgement {
                 assert_ne!(judgement.mode, Mode::Observe);
                 assert!(
-                    judgement.mode == Mode::Enforce || it.approved_by.is_some(),
+                    judgement.mode == Mode::Enforce || it.approved_by().is_some(),
                     "a person must have approved"
                 );
                 assert!(judgement.refusal().is_none());
@@ -175,7 +175,7 @@ impl Invariants {
                 .unwrap();
             let act = Act {
                 at: now,
-                playbook: playbook.playbook,
+                playbook: *playbook.playbook,
                 group: it.target.address().map(group),
             };
             self.acts.push(act.clone());

@@ -16,7 +16,7 @@ fn shared() -> Sim {
     sim.event("other", IP);
     sim.run(Span::from_secs(1));
     assert_eq!(sim.transactions(), 1, "the second incident joins");
-    assert_eq!(sim.transaction(1).joined.len(), 1);
+    assert_eq!(sim.transaction(1).joined().len(), 1);
     sim
 }
 
@@ -74,7 +74,7 @@ fn a_change_of_the_mode_keeps_an_incident_whose_transaction_lives_for_another() 
         (sim.kind(1), sim.kind(2)),
         (Some(StateKind::InForce), Some(StateKind::WouldExecute))
     );
-    assert_eq!(sim.transaction(1).joined.len(), 1);
+    assert_eq!(sim.transaction(1).joined().len(), 1);
     sim.release_incident(1).unwrap();
     assert_eq!(sim.incident(1).status, IncidentStatus::Closed);
     assert_eq!(sim.incident(1).outcome, Some(IncidentOutcome::WouldContain));
@@ -163,7 +163,7 @@ fn a_target_that_is_being_released_is_waited_for() {
         (Some(StateKind::Releasing), Some(StateKind::Planned))
     );
     assert_eq!(
-        sim.transaction(2).joined.len(),
+        sim.transaction(2).joined().len(),
         1,
         "a third incident joins the one that waits"
     );

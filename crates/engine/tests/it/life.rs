@@ -1,6 +1,7 @@
 //! The life of one transaction when nothing goes wrong, in each mode.
 
-use staunch_model::{Cause, Context, Effect, FailureKind, Mode, NoticeLevel, Span, StateKind, Verdict};
+use staunch_engine::EngineState;
+use staunch_model::{Cause, ContentHash, Context, Effect, FailureKind, Mode, NoticeLevel, Span, StateKind, Verdict};
 
 use crate::build::{self, LEASE, adjust_playbook};
 use crate::sim::{Fault, Sim, Verb};
@@ -265,4 +266,19 @@ fn a_clock_that_goes_back_does_not_take_the_engine_back() {
     assert!(sim.frames.is_sorted_by_key(|(now, _)| *now));
     sim.clock_behind = Span::ZERO;
     sim.ends_clean();
+}
+
+#[test]
+fn incidents_share_the_hash_of_their_playbook_also_after_a_start() {
+    let mut sim = Sim::usual();
+    sim.event("enforce", IP);
+    sim.event("enforce", "203.0.113.8");
+    sim.event("observe", "203.0.113.9");
+    let read = EngineState::decode(&sim.engine.state().encode()).expect("it reads back");
+    for state in [sim.engine.state(), &read] {
+        let hashes: Vec<&ContentHash> = state.incidents.values().map(|it| &*it.playbook).collect();
+        assert_eq!(hashes.len(), 3);
+        assert!(std::ptr::eq(hashes[0], hashes[1]), "one hash for both");
+        assert_ne!(hashes[0], hashes[2]);
+    }
 }

@@ -39,7 +39,7 @@ fn an_approval_is_checked_again_and_acts() {
         1,
         "planned > pre-checking > awaiting-approval > planned > pre-checking > executing > post-checking > in-force",
     );
-    assert_eq!(sim.transaction(1).approved_by.as_deref(), Some(OPERATOR));
+    assert_eq!(sim.transaction(1).approved_by(), Some(OPERATOR));
     assert_eq!(sim.approve(1), Err("TX-1 is in-force, not awaiting approval".into()));
     sim.ends_clean();
 }
@@ -212,7 +212,7 @@ fn renewed(mut sim: Sim, verb: Verb, faults: &[Fault]) -> (Sim, Timestamp) {
     sim.faults(verb, faults);
     sim.renew(1, Span::from_hours(5)).unwrap();
     sim.run(Span::from_mins(1));
-    assert_eq!(sim.transaction(1).renewing, None);
+    assert_eq!(sim.transaction(1).renewing(), None);
     (sim, end)
 }
 

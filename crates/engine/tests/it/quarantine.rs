@@ -187,7 +187,7 @@ fn what_the_journal_says_later_of_a_bad_transaction_is_left_out() {
         matches: vec![build::matched("other", "key", &["203.0.113.2"])],
     };
     step(&mut engine, &mut journal, event, sim.now);
-    assert_eq!(engine.state().transactions[&TransactionId(4)].joined.len(), 1);
+    assert_eq!(engine.state().transactions[&TransactionId(4)].joined().len(), 1);
     let effects = step(
         &mut engine,
         &mut journal,

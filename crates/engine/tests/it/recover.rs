@@ -243,7 +243,7 @@ fn who_starts_it_approves_its_acts() {
     recover(&mut sim).unwrap();
     sim.run(Span::from_secs(1));
     assert_eq!(sim.kind(3), Some(StateKind::InForce));
-    assert_eq!(sim.transaction(3).approved_by.as_deref(), Some(OPERATOR));
+    assert_eq!(sim.transaction(3).approved_by(), Some(OPERATOR));
     sim.ends_clean();
 }
 

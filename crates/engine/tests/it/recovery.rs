@@ -93,10 +93,7 @@ fn c_an_act_without_an_outcome_is_asked_about() {
             Span::from_secs(1),
         );
         assert_eq!(sim.kind(1), Some(StateKind::PostChecking));
-        assert_eq!(
-            sim.transaction(1).failure.as_ref().unwrap().kind,
-            FailureKind::Interrupted
-        );
+        assert_eq!(sim.transaction(1).failure().unwrap().kind, FailureKind::Interrupted);
         sim.run(Span::from_secs(1));
         sim.expect_path(1, path);
         assert_eq!(sim.acts.len(), acts);
@@ -137,7 +134,7 @@ fn e_a_renewal_is_looked_at() {
         assert_eq!(sim.transaction(1).lease_until, end, "nothing is assumed");
         assert_eq!(sim.acts.len(), 2, "it is not sent again");
         sim.run(Span::from_secs(1));
-        assert_eq!(sim.transaction(1).renewing, None);
+        assert_eq!(sim.transaction(1).renewing(), None);
         assert_eq!(sim.transaction(1).lease_until > end, landed, "{fault:?}");
         assert!(sim.shorten(1, Span::from_hours(2)).is_ok(), "it can be asked for again");
         sim.run(Span::from_secs(1));

@@ -8,7 +8,7 @@ use crate::dto::{RecoveryPhase, RecoveryStepPhase, RecoveryStepView, RecoveryVie
 /// The recovery of `id`; `None` when it has none.
 pub(crate) fn recovery(state: &EngineState, id: IncidentId) -> Option<RecoveryView> {
     let recovery = state.recoveries.get(&id)?;
-    let playbook = state.playbooks.get(&state.incidents.get(&id)?.playbook)?;
+    let playbook = state.playbooks.get(&*state.incidents.get(&id)?.playbook)?;
     let (phase, by, why) = match &recovery.state {
         RecoveryState::Waiting => (RecoveryPhase::Waiting, None, None),
         RecoveryState::Running { by, .. } => (RecoveryPhase::Running, Some(by), None),

@@ -114,17 +114,17 @@ pub(crate) fn disagreement(state: &EngineState, world: &World) -> Option<(Invari
     {
         let there = world
             .get(&(it.kind, it.target.clone()))
-            .is_some_and(|element| element.owner == Owner::Ours(it.label));
+            .is_some_and(|element| element.owner == Owner::Ours(it.label()));
         if !there {
             let what = format!("{} is in force by the state, and not in the world", it.id);
             return Some((Invariant::InForceIsThere, what));
         }
     }
     for (label, place) in world.owned() {
-        let holder = state.index.by_target.get(&place);
+        let holder = state.holder_of(place.0, &place.1);
         let lives = holder
-            .and_then(|id| state.transactions.get(id))
-            .is_some_and(|it| it.label == label);
+            .and_then(|id| state.transactions.get(&id))
+            .is_some_and(|it| it.label() == label);
         if !lives {
             let what = format!("an object of {label} is at {}, and nothing owns it", place.1);
             return Some((Invariant::EndIsClean, what));

@@ -172,15 +172,13 @@ impl Lane {
         let mut findings = SweepFindings::default();
         for (target, found) in gone {
             let in_force = |it: &&Transaction| it.target == *target && it.state.kind() == StateKind::InForce;
-            let by_target = &self.engine.state().index.by_target;
+            let state = self.engine.state();
             let kinds = target.aim().kinds();
-            let holders: Vec<_> = kinds
-                .filter_map(|kind| by_target.get(&(kind, target.clone())).copied())
-                .collect();
+            let holders: Vec<_> = kinds.filter_map(|kind| state.holder_of(kind, target)).collect();
             for id in holders {
                 let it = self.engine.state().transactions.get(&id);
                 if let Some(it) = it.filter(in_force) {
-                    self.world.remove((it.kind, target.clone()), it.label);
+                    self.world.remove((it.kind, target.clone()), it.label());
                     findings.vanished.push((id, found.clone()));
                 }
             }

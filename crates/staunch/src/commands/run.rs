@@ -265,7 +265,7 @@ impl Summary<'_> {
 
 #[cfg(test)]
 mod tests {
-    use staunch_model::{Await, Mode, Seldom, Span, State, Target, Transaction};
+    use staunch_model::{Await, Extras, Mode, Span, State, Target, Transaction};
 
     use super::*;
 
@@ -273,7 +273,6 @@ mod tests {
         Transaction {
             id: TransactionId(id),
             incident: IncidentId(id),
-            label: TransactionId(id),
             step: 0,
             kind: ActionKind::BlockIp,
             target: Target::Address([203, 0, 113, 1].into()),
@@ -287,14 +286,11 @@ mod tests {
             undone: false,
             mode: Mode::Enforce,
             in_flight_until: None,
-            failure: None,
-            approved_by: None,
             lease_until: None,
-            renewing: None,
             verified_at: None,
             completed: 0,
             held: true,
-            joined: Seldom::default(),
+            extras: Extras::default(),
         }
     }
 

@@ -31,7 +31,7 @@ use staunch_ports::{Epoch, Lsn, Tail};
 
 use super::disk::read_up_to;
 use super::error::OpenError;
-use super::frame::{self, Defect, FRAME_HEADER_BYTES, FrameView};
+use super::frame::{self, Defect, FRAME_HEADER_BYTES, FrameView, PAYLOAD_BYTES_MAX};
 use super::segment::{Header, SEGMENT_HEADER_BYTES, Segment};
 
 /// Read this much at once: large enough for the disk, small enough to be hashed while it is in the cache of the core.
@@ -130,9 +130,12 @@ pub(super) fn judge(segment: &Segment, end: &End, is_last: bool) -> Result<Rest,
         return Err(corrupt(format!("{}, and later segments exist", end.defect)));
     }
     let len = segment.file.metadata().map_err(failed)?.len();
-    let mut rest = vec![0; frame::index(len - end.offset)];
-    let read = read_up_to(&segment.file, &mut rest, end.offset).map_err(failed)?;
-    match frame::find_later(&rest[..read], segment.header.seed(), end.tail.lsn.next()) {
+    // A frame that begins before the zeros may end with some; all zeros behind it would be most of a segment.
+    let searched = len.min(garbage_end + (FRAME_HEADER_BYTES + PAYLOAD_BYTES_MAX) as u64);
+    let mut rest = vec![0; frame::index(searched - end.offset)];
+    let garbage = &mut rest[..frame::index(garbage_end - end.offset)];
+    read_up_to(&segment.file, garbage, end.offset).map_err(failed)?;
+    match frame::find_later(&rest, segment.header.seed(), end.tail.lsn.next()) {
         Some((at, lsn)) => {
             let at = end.offset + at as u64;
             Err(corrupt(format!(

@@ -103,6 +103,22 @@ fn cut_at_every_byte_of_the_last_frames() {
     }
 }
 
+/// The search for a later write ends soon after the last byte that is not zero, which is before the end of this frame.
+#[test]
+fn a_later_write_that_ends_with_zeros_tells_damage_from_a_torn_end() {
+    let mut written = write(&[1, 1], 9);
+    let (mut journal, _) = with_epoch(open(written.dir.path()));
+    append_ok(&mut journal, &[&[0; 3_000]]);
+    written.frames = frames(&journal);
+    drop(journal);
+    let mut bytes = fs::read(&segments(written.dir.path())[0]).expect("a segment");
+    assert_eq!(recover(&written, &bytes), Ok(3));
+    bytes[written.offsets[1] + FRAME_HEADER_BYTES] ^= 1;
+    let (offset, what) = recover(&written, &bytes).expect_err("a frame of a later write follows");
+    assert_eq!(offset, written.offsets[1] as u64);
+    assert!(what.contains("frame 3, written after it"), "{what}");
+}
+
 #[test]
 fn zeroed_from_every_byte_of_the_last_frames_on() {
     let written = write(&[1, 1, 1, 2], 9);

@@ -61,7 +61,7 @@ impl World {
             rest.deadline = Timestamp::EPOCH;
             rest.in_flight_until = None;
             rest.lease_until = None;
-            rest.renewing = None;
+            rest.set_renewing(None);
             rest.verified_at = None;
             add(out, &rest);
             add(out, &(!ended).then(|| since(it.deadline)));

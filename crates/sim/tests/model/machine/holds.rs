@@ -110,7 +110,7 @@ impl World {
     fn in_force_is_there(&self) -> bool {
         self.transactions()
             .filter(|it| it.state.kind() == StateKind::InForce)
-            .all(|it| self.places[&it.target].owner == Some(Owner::Ours(it.label)))
+            .all(|it| self.places[&it.target].owner == Some(Owner::Ours(it.label())))
     }
 
     fn replay_equals_live(&self) -> bool {

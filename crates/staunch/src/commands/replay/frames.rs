@@ -189,12 +189,12 @@ fn standing(state: &EngineState, id: TransactionId) -> String {
 pub(super) fn state_words(it: &Transaction) -> String {
     let kind = it.state.kind();
     let mut text = format!("{kind}: {} {} for {}", it.kind, it.target, it.incident);
-    for incident in &it.joined {
+    for incident in it.joined() {
         text.push_str(&format!(" and {incident}"));
     }
     let next = match (kind, it.awaits) {
         _ if kind.is_terminal() => advance::reason(it).map(|reason| format!("because {reason}")),
-        (StateKind::InForce, _) => it.lease_until.map(|until| match it.renewing {
+        (StateKind::InForce, _) => it.lease_until.map(|until| match it.renewing() {
             Some(longer) => format!("until {until}, being renewed until {longer}"),
             None => format!("until {until}"),
         }),

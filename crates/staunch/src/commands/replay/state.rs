@@ -86,7 +86,7 @@ impl View<'_> {
     /// Without an incident everything; with one what it has planned, and what it holds.
     fn shows(&self, it: &Transaction) -> bool {
         self.incident
-            .is_none_or(|id| it.incident == id || it.is_held_by(id) || it.joined.contains(&id))
+            .is_none_or(|id| it.incident == id || it.is_held_by(id) || it.joined().contains(&id))
     }
 
     fn by_state(&self) -> BTreeMap<StateKind, Vec<&Transaction>> {
@@ -98,7 +98,7 @@ impl View<'_> {
     }
 
     fn playbook(&self, it: &Incident) -> String {
-        let playbook = self.state.playbooks.get(&it.playbook);
+        let playbook = self.state.playbooks.get(&*it.playbook);
         playbook.map_or_else(|| it.playbook.to_string(), |it| Printable(&it.name).to_string())
     }
 
