@@ -9,8 +9,10 @@ use serde_json::Value;
 use staunch_ports::Clock as _;
 use staunch_ports::clock::SystemClock;
 use staunch_server::dto::Status;
+use staunch_store::LogKey;
 
 use crate::harness::{Home, SMALL, Server, element, exploit_from, in_namespace, stderr, stdout, wait_until};
+use crate::whole::checkpoint_signed_anew;
 
 pub(crate) const ATTACKER: &str = "203.0.113.9";
 
@@ -124,9 +126,7 @@ fn evidence_is_sealed_before_the_block_and_can_be_read_and_proved() {
             proved.contains("PROVED") && proved.contains("continues the earlier checkpoint"),
             "{proved}"
         );
-        let other = "other/staunch+6c8a1b2e+AYXbJhN3gnYAgZjDrRCGBsM3WTtsTsbIVqfZHRfwGJYy";
-        let forged = server.run(&["evidence", "verify", copy, "--key", other]);
-        assert_ne!(forged.status.code(), Some(0), "{}", stdout(&forged));
+        copy_is_not_that_of_another_key(&server, copy, key.trim());
 
         export_is_proved(&home, &server, key.trim(), earlier);
         journal_tells_what_the_vault_lost(&home, &server);
@@ -155,6 +155,36 @@ fn evidence_is_sealed_before_the_block_and_can_be_read_and_proved() {
         );
         server.ok(&["release", "--all", "--yes"]);
     });
+}
+
+/// A copy is refused with another key, and one that somebody has signed anew with ours.
+fn copy_is_not_that_of_another_key(server: &Server, copy: &str, key: &str) {
+    let name = key.split('+').next().expect("a key has a name");
+    let other = LogKey::from_seed(name, &[9; 32]);
+    let theirs = other.verifier().to_string();
+    let not_proved = |key: &str| {
+        let forged = server.run(&["evidence", "verify", copy, "--key", key]);
+        let said = stdout(&forged).split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(forged.status.code(), Some(6), "{said}");
+        for part in [
+            "the checkpoint of the log is not proved: it carries no signature of the key",
+            "NOT AS IT WAS SEALED",
+        ] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+    };
+    not_proved(&theirs);
+    let file = Path::new(copy).join("log/checkpoint");
+    let note = fs::read_to_string(&file).expect("it is there");
+    let sign = |note: &str| {
+        fs::remove_file(&file).expect("it is our copy");
+        fs::write(&file, note).expect("it is our copy");
+    };
+    sign(&checkpoint_signed_anew(&note, &other));
+    server.ok(&["evidence", "verify", copy, "--key", &theirs]);
+    not_proved(key);
+    sign(&note);
+    server.ok(&["evidence", "verify", copy, "--key", key]);
 }
 
 /// A record that the journal has the hash of is missed, also where no log would show it.
