@@ -8,16 +8,16 @@ mod archive;
 mod get;
 mod handled;
 mod missed;
+mod new_file;
 pub(super) mod parts;
 pub(super) mod reading;
 mod sealed;
 mod show;
 mod verify;
 
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io;
 use std::ops::ControlFlow;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -33,9 +33,10 @@ use staunch_store::vault::{DirVault, DirVaultOptions};
 use crate::cli::{DataArgs, EvidenceCommand, VaultArgs};
 use crate::exit::{Exit, Fault};
 use crate::files::{cannot_read, is_missing, read_bounded};
-use crate::output::{Output, Tone, print, say, warn, wrap};
+use crate::output::{Output, Tone, print, warn, wrap};
 use crate::wiring;
 use missed::Unrecorded;
+use new_file::NewFile;
 
 /// Findings that are told one by one.
 const FINDINGS_MAX: usize = 1_000;
@@ -376,58 +377,6 @@ impl Findings {
             self.told.push(finding);
         } else {
             self.more += 1;
-        }
-    }
-}
-
-/// A file that is handed over. One that is not whole is not left behind as if it were.
-struct NewFile {
-    path: PathBuf,
-    file: File,
-    is_whole: bool,
-}
-
-impl NewFile {
-    /// Makes it, for its owner alone, where there is none.
-    fn make(path: &Path) -> Result<Self, Fault> {
-        let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-        let file = made.map_err(|error| {
-            let shown = path.display().to_string();
-            let what = format!("cannot make {}", Printable(&shown));
-            Fault::doing(disk(&error), what, &error).hint(match error.kind() {
-                io::ErrorKind::AlreadyExists => "name a file that is not there with --output",
-                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => "name a file in a folder that is there",
-                _ if disk(&error) == Exit::Busy => FULL,
-                _ => "name a file with --output that you may write",
-            })
-        })?;
-        Ok(Self {
-            path: path.to_owned(),
-            file,
-            is_whole: false,
-        })
-    }
-
-    /// All of it is written: makes it durable, and leaves it there.
-    fn finish(mut self) -> Result<(), Fault> {
-        let synced = self.file.sync_all();
-        synced.map_err(|error| unwritten(&self.path, &error))?;
-        self.is_whole = true;
-        Ok(())
-    }
-}
-
-impl Drop for NewFile {
-    fn drop(&mut self) {
-        if self.is_whole {
-            return;
-        }
-        if let Err(error) = fs::remove_file(&self.path) {
-            let shown = self.path.display().to_string();
-            say(&format!(
-                "{} is not whole, and cannot be removed: {error}",
-                Printable(&shown)
-            ));
         }
     }
 }
