@@ -7,6 +7,7 @@ mod anchor;
 mod archive;
 mod get;
 mod handled;
+mod in_log;
 mod missed;
 mod new_file;
 pub(super) mod parts;
@@ -35,6 +36,7 @@ use crate::exit::{Exit, Fault};
 use crate::files::{cannot_read, is_missing, read_bounded};
 use crate::output::{Output, Tone, print, warn, wrap};
 use crate::wiring;
+use in_log::InLog;
 use missed::Unrecorded;
 use new_file::NewFile;
 
@@ -75,6 +77,8 @@ struct Row {
     ended_at: Timestamp,
     /// Whether it is there: `sealed`, `in-part`, or `missed`.
     state: &'static str,
+    /// Whether the record and the manifests of its artefacts are in the log; `None` when the log cannot be read.
+    in_log: Option<bool>,
     artefacts: usize,
     bytes: u64,
     /// Parts that could not be taken.
@@ -86,7 +90,7 @@ struct Row {
 }
 
 impl Row {
-    fn of(sealed: &SealedRecord) -> Self {
+    fn of(sealed: &SealedRecord, log: &InLog) -> Self {
         let it = &sealed.record;
         Self {
             evidence: it.evidence,
@@ -100,6 +104,7 @@ impl Row {
                 (None, 0) => "sealed",
                 (None, _) => "in-part",
             },
+            in_log: log.has_all(it.artefacts.iter().map(|it| it.manifest).chain([sealed.hash])),
             artefacts: it.artefacts.len(),
             bytes: it.artefacts.iter().map(|it| it.size).sum(),
             missed: it.missed.len(),
@@ -109,11 +114,16 @@ impl Row {
     }
 
     fn state(&self) -> (Tone, String) {
-        match (&self.failure, self.missed) {
+        let (tone, text) = match (&self.failure, self.missed) {
             (Some(failure), _) => (Tone::Bad, format!("missed: {failure}")),
             (None, 0) => (Tone::Good, "sealed".to_owned()),
             (None, 1) => (Tone::Warning, "sealed, 1 part missed".to_owned()),
             (None, missed) => (Tone::Warning, format!("sealed, {missed} parts missed")),
+        };
+        match self.in_log {
+            Some(true) => (tone, text),
+            Some(false) => (Tone::Warning, format!("not in the log; {text}")),
+            None => (Tone::Warning, format!("in no log that can be read; {text}")),
         }
     }
 }
@@ -131,6 +141,10 @@ struct List {
 
 fn list(incident: Option<IncidentId>, from: &VaultArgs) -> Result<Exit, Fault> {
     let (vault, dir) = open(from.vault.as_deref(), &from.data)?;
+    let log = InLog::of(&dir, from.vault.as_deref(), &from.data);
+    if let Err(why) = &log.hashes {
+        warn(&format!("what is in the log cannot be told: {why}"));
+    }
     let mut rows = Vec::new();
     let mut cut = false;
     for incident in incidents(&vault, incident)? {
@@ -140,7 +154,7 @@ fn list(incident: Option<IncidentId>, from: &VaultArgs) -> Result<Exit, Fault> {
                     cut = true;
                     return ControlFlow::Break(());
                 }
-                rows.push(Row::of(&sealed));
+                rows.push(Row::of(&sealed, &log));
                 ControlFlow::Continue(())
             })
             .unwrap_or_else(|failure| warn(&format!("{incident}: {failure}")));
