@@ -8,4 +8,4 @@ pub mod verify;
 
 pub use dir::{Arrived, DirVault, DirVaultOptions, Sent, Waiting};
 pub use handling::{Handles, HandlingLog};
-pub use verify::{EvidenceFolder, EvidenceSummary, Finding, Progress, verify_evidence};
+pub use verify::{EvidenceFolder, EvidenceSummary, Finding, Progress, Unlogged, verify_evidence};

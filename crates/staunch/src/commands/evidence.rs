@@ -7,17 +7,18 @@ mod anchor;
 mod archive;
 mod get;
 mod handled;
+mod in_log;
 mod missed;
+mod new_file;
 pub(super) mod parts;
 pub(super) mod reading;
 mod sealed;
 mod show;
 mod verify;
 
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io;
 use std::ops::ControlFlow;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -33,9 +34,11 @@ use staunch_store::vault::{DirVault, DirVaultOptions};
 use crate::cli::{DataArgs, EvidenceCommand, VaultArgs};
 use crate::exit::{Exit, Fault};
 use crate::files::{cannot_read, is_missing, read_bounded};
-use crate::output::{Output, Tone, print, say, warn, wrap};
+use crate::output::{Output, Tone, print, warn, wrap};
 use crate::wiring;
+use in_log::InLog;
 use missed::Unrecorded;
+use new_file::NewFile;
 
 /// Findings that are told one by one.
 const FINDINGS_MAX: usize = 1_000;
@@ -74,6 +77,8 @@ struct Row {
     ended_at: Timestamp,
     /// Whether it is there: `sealed`, `in-part`, or `missed`.
     state: &'static str,
+    /// Whether the record and the manifests of its artefacts are in the log; `None` when the log cannot be read.
+    in_log: Option<bool>,
     artefacts: usize,
     bytes: u64,
     /// Parts that could not be taken.
@@ -85,7 +90,7 @@ struct Row {
 }
 
 impl Row {
-    fn of(sealed: &SealedRecord) -> Self {
+    fn of(sealed: &SealedRecord, log: &InLog) -> Self {
         let it = &sealed.record;
         Self {
             evidence: it.evidence,
@@ -99,6 +104,7 @@ impl Row {
                 (None, 0) => "sealed",
                 (None, _) => "in-part",
             },
+            in_log: log.has_all(it.artefacts.iter().map(|it| it.manifest).chain([sealed.hash])),
             artefacts: it.artefacts.len(),
             bytes: it.artefacts.iter().map(|it| it.size).sum(),
             missed: it.missed.len(),
@@ -108,11 +114,16 @@ impl Row {
     }
 
     fn state(&self) -> (Tone, String) {
-        match (&self.failure, self.missed) {
+        let (tone, text) = match (&self.failure, self.missed) {
             (Some(failure), _) => (Tone::Bad, format!("missed: {failure}")),
             (None, 0) => (Tone::Good, "sealed".to_owned()),
             (None, 1) => (Tone::Warning, "sealed, 1 part missed".to_owned()),
             (None, missed) => (Tone::Warning, format!("sealed, {missed} parts missed")),
+        };
+        match self.in_log {
+            Some(true) => (tone, text),
+            Some(false) => (Tone::Warning, format!("not in the log; {text}")),
+            None => (Tone::Warning, format!("in no log that can be read; {text}")),
         }
     }
 }
@@ -130,6 +141,10 @@ struct List {
 
 fn list(incident: Option<IncidentId>, from: &VaultArgs) -> Result<Exit, Fault> {
     let (vault, dir) = open(from.vault.as_deref(), &from.data)?;
+    let log = InLog::of(&dir, from.vault.as_deref(), &from.data);
+    if let Err(why) = &log.hashes {
+        warn(&format!("what is in the log cannot be told: {why}"));
+    }
     let mut rows = Vec::new();
     let mut cut = false;
     for incident in incidents(&vault, incident)? {
@@ -139,7 +154,7 @@ fn list(incident: Option<IncidentId>, from: &VaultArgs) -> Result<Exit, Fault> {
                     cut = true;
                     return ControlFlow::Break(());
                 }
-                rows.push(Row::of(&sealed));
+                rows.push(Row::of(&sealed, &log));
                 ControlFlow::Continue(())
             })
             .unwrap_or_else(|failure| warn(&format!("{incident}: {failure}")));
@@ -376,58 +391,6 @@ impl Findings {
             self.told.push(finding);
         } else {
             self.more += 1;
-        }
-    }
-}
-
-/// A file that is handed over. One that is not whole is not left behind as if it were.
-struct NewFile {
-    path: PathBuf,
-    file: File,
-    is_whole: bool,
-}
-
-impl NewFile {
-    /// Makes it, for its owner alone, where there is none.
-    fn make(path: &Path) -> Result<Self, Fault> {
-        let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-        let file = made.map_err(|error| {
-            let shown = path.display().to_string();
-            let what = format!("cannot make {}", Printable(&shown));
-            Fault::doing(disk(&error), what, &error).hint(match error.kind() {
-                io::ErrorKind::AlreadyExists => "name a file that is not there with --output",
-                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => "name a file in a folder that is there",
-                _ if disk(&error) == Exit::Busy => FULL,
-                _ => "name a file with --output that you may write",
-            })
-        })?;
-        Ok(Self {
-            path: path.to_owned(),
-            file,
-            is_whole: false,
-        })
-    }
-
-    /// All of it is written: makes it durable, and leaves it there.
-    fn finish(mut self) -> Result<(), Fault> {
-        let synced = self.file.sync_all();
-        synced.map_err(|error| unwritten(&self.path, &error))?;
-        self.is_whole = true;
-        Ok(())
-    }
-}
-
-impl Drop for NewFile {
-    fn drop(&mut self) {
-        if self.is_whole {
-            return;
-        }
-        if let Err(error) = fs::remove_file(&self.path) {
-            let shown = self.path.display().to_string();
-            say(&format!(
-                "{} is not whole, and cannot be removed: {error}",
-                Printable(&shown)
-            ));
         }
     }
 }

@@ -9,8 +9,10 @@ use serde_json::Value;
 use staunch_ports::Clock as _;
 use staunch_ports::clock::SystemClock;
 use staunch_server::dto::Status;
+use staunch_store::LogKey;
 
 use crate::harness::{Home, SMALL, Server, element, exploit_from, in_namespace, stderr, stdout, wait_until};
+use crate::whole::checkpoint_signed_anew;
 
 pub(crate) const ATTACKER: &str = "203.0.113.9";
 
@@ -46,7 +48,10 @@ fn evidence_is_sealed_before_the_block_and_can_be_read_and_proved() {
         let server = home.serve();
         server.take(&exploit_from(ATTACKER));
         wait_until("the attacker is blocked", || element(ATTACKER).is_some());
-        wait_until("all of it is sealed", || evidence(&server).len() == 6);
+        wait_until("all of it is sealed and logged", || {
+            let rows = evidence(&server);
+            rows.len() == 6 && rows.iter().all(|it| it["in_log"] == true)
+        });
         let rows = evidence(&server);
         for row in &rows {
             assert_eq!(row["failure"], Value::Null, "{row}");
@@ -88,7 +93,10 @@ fn evidence_is_sealed_before_the_block_and_can_be_read_and_proved() {
         let got = server.run(&["evidence", "get", id, "--output", out]);
         assert!(got.status.success(), "{}", stderr(&got));
         let told = stderr(&got);
-        assert!(told.trim_end().ends_with("proved"), "{told}");
+        assert!(
+            told.trim_end().ends_with("proved") && !told.contains("nothing"),
+            "{told}"
+        );
         assert!(told.lines().all(|line| line.chars().count() <= 80), "{told}");
         serde_json::from_slice::<Value>(&fs::read(out).expect("it is written")).expect("it is JSON");
         let again = server.run(&["evidence", "get", id, "--output", out]);
@@ -124,9 +132,7 @@ fn evidence_is_sealed_before_the_block_and_can_be_read_and_proved() {
             proved.contains("PROVED") && proved.contains("continues the earlier checkpoint"),
             "{proved}"
         );
-        let other = "other/staunch+6c8a1b2e+AYXbJhN3gnYAgZjDrRCGBsM3WTtsTsbIVqfZHRfwGJYy";
-        let forged = server.run(&["evidence", "verify", copy, "--key", other]);
-        assert_ne!(forged.status.code(), Some(0), "{}", stdout(&forged));
+        copy_is_not_that_of_another_key(&server, copy, key.trim());
 
         export_is_proved(&home, &server, key.trim(), earlier);
         journal_tells_what_the_vault_lost(&home, &server);
@@ -155,6 +161,36 @@ fn evidence_is_sealed_before_the_block_and_can_be_read_and_proved() {
         );
         server.ok(&["release", "--all", "--yes"]);
     });
+}
+
+/// A copy is refused with another key, and one that somebody has signed anew with ours.
+fn copy_is_not_that_of_another_key(server: &Server, copy: &str, key: &str) {
+    let name = key.split('+').next().expect("a key has a name");
+    let other = LogKey::from_seed(name, &[9; 32]);
+    let theirs = other.verifier().to_string();
+    let not_proved = |key: &str| {
+        let forged = server.run(&["evidence", "verify", copy, "--key", key]);
+        let said = stdout(&forged).split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(forged.status.code(), Some(6), "{said}");
+        for part in [
+            "the checkpoint of the log is not proved: it carries no signature of the key",
+            "NOT AS IT WAS SEALED",
+        ] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+    };
+    not_proved(&theirs);
+    let file = Path::new(copy).join("log/checkpoint");
+    let note = fs::read_to_string(&file).expect("it is there");
+    let sign = |note: &str| {
+        fs::remove_file(&file).expect("it is our copy");
+        fs::write(&file, note).expect("it is our copy");
+    };
+    sign(&checkpoint_signed_anew(&note, &other));
+    server.ok(&["evidence", "verify", copy, "--key", &theirs]);
+    not_proved(key);
+    sign(&note);
+    server.ok(&["evidence", "verify", copy, "--key", key]);
 }
 
 /// A record that the journal has the hash of is missed, also where no log would show it.
@@ -516,7 +552,10 @@ fn evidence_is_encrypted_to_those_who_may_read_it() {
         let identity = key.to_str().expect("a path");
         let server = home.serve();
         server.take(&exploit_from(ATTACKER));
-        wait_until("it is sealed", || evidence(&server).len() == 1);
+        wait_until("it is sealed and logged", || {
+            let rows = evidence(&server);
+            rows.len() == 1 && rows[0]["in_log"] == true
+        });
         let id = evidence(&server)[0]["evidence"].as_str().expect("an id").to_owned();
         let shown: Value = server.json(&["evidence", "show", &id]);
         let stored = &shown["manifests"][0]["taken"]["stored"];
@@ -538,7 +577,8 @@ fn evidence_is_encrypted_to_those_who_may_read_it() {
         assert!(stderr(&without).contains("--identity"), "{}", stderr(&without));
         let with = server.run(&[&get[..], &["--identity", identity]].concat());
         let plain = with.stdout.clone();
-        assert!(stderr(&with).contains("proved"), "{}", stderr(&with));
+        assert!(stderr(&with).trim_end().ends_with("proved"), "{}", stderr(&with));
+        assert!(!stderr(&with).contains("nothing"), "{}", stderr(&with));
         serde_json::from_slice::<Value>(&plain).expect("it is JSON");
         assert_eq!(stored["sha256"], staunch_model::Sha256Hash::of(&plain).to_string());
         fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).expect("it is ours");

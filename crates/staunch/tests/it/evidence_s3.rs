@@ -77,6 +77,9 @@ fn evidence_is_locked_in_the_bucket_and_read_from_there() {
         let walked = walk(&here);
         assert!(walked.iter().all(|it| it.ends_with(".receipt.json")), "{walked:?}");
 
+        wait_until("it is logged", || {
+            evidence(&server).iter().all(|it| it["in_log"] == true)
+        });
         let got = server.run(&[
             "evidence",
             "get",
@@ -87,7 +90,8 @@ fn evidence_is_locked_in_the_bucket_and_read_from_there() {
             "triage \u{7} of INC-1",
         ]);
         serde_json::from_slice::<Value>(&got.stdout).expect("it is JSON");
-        assert!(stderr(&got).contains("proved"), "{}", stderr(&got));
+        assert!(stderr(&got).trim_end().ends_with("proved"), "{}", stderr(&got));
+        assert!(!stderr(&got).contains("nothing"), "{}", stderr(&got));
         let documents = || {
             let paths = s3.bucket.paths();
             paths

@@ -14,6 +14,7 @@ mod doctor;
 mod domains;
 mod drill;
 mod evidence;
+mod evidence_folder;
 mod evidence_s3;
 mod evidence_told;
 mod feeds;

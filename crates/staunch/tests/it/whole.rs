@@ -14,9 +14,12 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
+use staunch_model::{IncidentId, Sha256Hash};
 use staunch_netlink::link::Links;
 use staunch_ports::Clock as _;
 use staunch_ports::clock::SystemClock;
+use staunch_store::export::{INVENTORY, Inventory, SUMS};
+use staunch_store::{LogKey, LogProof};
 
 use crate::harness::{Home, SMALL, Server, element, stderr, stdout, wait_until};
 use crate::processes::{hostname, where_processes_freeze};
@@ -342,11 +345,85 @@ fn every_tampering_is_found(archive: &Files, key: &str, later: &Path) {
         assert_eq!(code, Some(6), "{how}: {said}");
         assert!(said.contains("NOT AS IT WAS EXPORTED"), "{how}: {said}");
     }
-    let other = "other/staunch+6c8a1b2e+AYXbJhN3gnYAgZjDrRCGBsM3WTtsTsbIVqfZHRfwGJYy";
-    let (code, said) = verify(archive, other, &[]);
-    assert_ne!(code, Some(0), "signed by somebody else: {said}");
+    let (code, said) = verify(archive, &key.replacen('+', "+0", 1), &[]);
+    assert!(
+        code == Some(2) && said.contains("a letter of the key is wrong"),
+        "{code:?}: {said}"
+    );
+    let ours = key.split('+').next().expect("a key has a name");
+    for name in [ours, "other/staunch"] {
+        let other = LogKey::from_seed(name, &[9; 32]);
+        let theirs = other.verifier().to_string();
+        let not_proved = |how: &str, files: &Files, key: &str| {
+            let (code, said) = verify(files, key, &[]);
+            assert_eq!(code, Some(6), "{how}, by {name}: {said}");
+            let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+            for part in [
+                "INVENTORY is not proved, and nothing else was looked at: it carries no signature of the key",
+                "NOT AS IT WAS EXPORTED",
+            ] {
+                assert!(said.contains(part), "{how}, by {name}: {part}: {said}");
+            }
+        };
+        not_proved("another key", archive, &theirs);
+        // All that can be signed is, without a fault in itself: who takes their word for the key is told that it is proved.
+        let anew = signed_anew(archive, &other);
+        let (code, said) = verify(&anew, &theirs, &[]);
+        assert!(code == Some(0) && said.contains("PROVED"), "by {name}: {said}");
+        not_proved("signed by somebody else", &anew, key);
+        // Under the list that was signed, a checkpoint of theirs is a file that was changed.
+        let mut mixed = archive.clone();
+        mixed.insert("log/checkpoint".to_owned(), anew["log/checkpoint"].clone());
+        let (code, said) = verify(&mixed, key, &[]);
+        assert!(
+            code == Some(6) && said.contains("log/checkpoint was changed"),
+            "by {name}: {code:?}: {said}"
+        );
+    }
     let (code, said) = verify(archive, key, &["--earlier", &later.display().to_string()]);
     assert_eq!(code, Some(6), "a log that was put back: {said}");
+}
+
+/// The archive as somebody with another key signs it: the log, its proofs, and the list of files.
+fn signed_anew(archive: &Files, key: &LogKey) -> Files {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("it is text");
+    let mut files = archive.clone();
+    for (name, bytes) in &mut files {
+        if name == "log/checkpoint" {
+            *bytes = checkpoint_signed_anew(&text(bytes), key).into_bytes();
+        } else if name == "key.pub" {
+            *bytes = format!("{}\n", key.verifier()).into_bytes();
+        } else if name.ends_with(".tlog-proof") {
+            let mut proof = LogProof::parse(&text(bytes)).expect("it is a proof");
+            proof.note = checkpoint_signed_anew(&proof.note, key);
+            *bytes = proof.to_string().into_bytes();
+        }
+    }
+    let before = text(&archive[SUMS]);
+    let named = || {
+        before
+            .lines()
+            .map(|line| line.split_once("  ").expect("a hash and a name").1)
+    };
+    let sums: String = named()
+        .map(|name| format!("{}  {name}\n", Sha256Hash::of(&files[name])))
+        .collect();
+    let inventory = Inventory {
+        incident: IncidentId(1),
+        sums: Sha256Hash::of(sums.as_bytes()),
+        files: named().count() as u64,
+        bytes: named().map(|name| files[name].len() as u64).sum(),
+    };
+    files.insert(SUMS.to_owned(), sums.into_bytes());
+    files.insert(INVENTORY.to_owned(), key.sign(&inventory.to_text()).into_bytes());
+    files
+}
+
+/// A checkpoint of the same entries, of the log and by the hand of another key.
+pub(crate) fn checkpoint_signed_anew(note: &str, key: &LogKey) -> String {
+    let (text, _) = note.rsplit_once("\n\n").expect("it is a signed note");
+    let (_, rest) = text.split_once('\n').expect("it has more than a name");
+    key.sign(&format!("{}\n{rest}\n", key.verifier().name()))
 }
 
 /// The entries of a bundle of the log, each with its length before it.

@@ -3,12 +3,18 @@
 //! Never changes a vault or a journal.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::ops::ControlFlow;
+use std::path::Path;
 
 use staunch_model::{Failure, FailureKind, FrameChain, IncidentId, LogEntry, Logged, Sha256Hash};
 use staunch_ports::{Lsn, SealedManifest, StoredFrame, Vault};
 
-use crate::tlog::TransparencyLog;
+use crate::files::Files;
+use crate::tlog::merkle::leaf_hash;
+use crate::tlog::note::NOTE_BYTES_MAX;
+use crate::tlog::state::State;
+use crate::tlog::{CHECKPOINT, Checkpoint, LogError, LogReader, LogVerifier, TransparencyLog};
 
 /// Entries that are appended at once, so that memory is bounded and a tile is full.
 const AT_ONCE: usize = 256;
@@ -33,6 +39,49 @@ fn each_entry(log: &TransparencyLog, take: &mut dyn FnMut(Logged)) -> Result<(),
         ControlFlow::Continue(())
     };
     log.reader().entries(0, &mut visit).map_err(|error| error.to_failure())
+}
+
+/// The hashes of the manifests and records that the log in `dir` has, up to its checkpoint, whose root its entries have to
+/// lead to; none where there is no checkpoint. Who has signed that is looked at with a `key` alone.
+///
+/// # Errors
+/// When the log cannot be read, or its entries are not those of its checkpoint.
+pub fn logged_in(dir: &Path, key: Option<&LogVerifier>) -> Result<BTreeSet<Sha256Hash>, LogError> {
+    let files = Files::new(dir, None);
+    let note = match files.read(CHECKPOINT, NOTE_BYTES_MAX) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
+        read => read.map_err(|error| LogError::io("read", &files.path(CHECKPOINT), error))?,
+    };
+    let note = String::from_utf8(note).map_err(|error| LogError::damaged(CHECKPOINT, error))?;
+    let checkpoint = match key {
+        Some(key) => key
+            .checkpoint(&note)
+            .map_err(|error| LogError::damaged(CHECKPOINT, error))?,
+        None => note
+            .rfind("\n\n")
+            .and_then(|at| Checkpoint::parse(&note[..=at]))
+            .ok_or_else(|| LogError::damaged(CHECKPOINT, "it is no checkpoint"))?,
+    };
+    let mut hashes = BTreeSet::new();
+    let (mut state, mut tiles) = (State::default(), Vec::new());
+    let mut visit = |_, entry: &[u8]| {
+        state.push_hash(leaf_hash(entry), &mut tiles);
+        tiles.clear();
+        // What is no entry of ours stands for nothing of ours.
+        match LogEntry::parse(entry).map(|entry| entry.logged) {
+            Ok(Logged::Manifest { manifest: hash, .. } | Logged::Collection { record: hash, .. }) => {
+                hashes.insert(hash);
+            }
+            Ok(Logged::Frames { .. }) | Err(_) => {}
+        }
+        ControlFlow::Continue(())
+    };
+    LogReader::new(dir, checkpoint.size).entries(0, &mut visit)?;
+    if state.root() != checkpoint.root {
+        let what = "its entries are not those that the checkpoint stands for";
+        return Err(LogError::damaged("tile/entries", what));
+    }
+    Ok(hashes)
 }
 
 /// Keeps a transparency log up with a vault and a journal while both grow, without reading it whole each time. Holds a hash for each

@@ -6,7 +6,8 @@
 //! # Expected flow
 //! The checkpoint is proved with the key. The tree is computed from the entries, and held against the tiles, the checkpoint and an
 //! earlier checkpoint. Each entry leads to a manifest or record, whose hash it holds. Each manifest leads to the artefact that
-//! has its hash as its name, and each artefact is hashed. What is there and in no entry is reported, too.
+//! has its hash as its name, and each artefact is hashed. What is there and in no entry is reported, too, and counted apart:
+//! whoever can write to the folder can put it there.
 
 mod artefacts;
 mod finding;
@@ -68,6 +69,25 @@ pub enum Progress {
     },
 }
 
+/// What is there and what no entry of the log stands for: nothing of it is proved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unlogged {
+    /// Artefacts that no manifest in the log stands for.
+    pub artefacts: u64,
+    /// Manifests.
+    pub manifests: u64,
+    /// Records of collections.
+    pub records: u64,
+}
+
+impl Unlogged {
+    /// Whether there is nothing of the kind.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// What was looked at.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EvidenceSummary {
@@ -77,11 +97,11 @@ pub struct EvidenceSummary {
     pub continues_earlier: bool,
     /// Entries of the log.
     pub entries: u64,
-    /// Manifests in the vault.
+    /// Manifests in the vault that the log stands for, as far as it is known what that is.
     pub manifests: u64,
-    /// Records of collections in the vault.
+    /// Records of collections in the vault, likewise.
     pub records: u64,
-    /// Artefacts in the vault.
+    /// Artefacts in the vault that such a manifest stands for.
     pub artefacts: u64,
     /// Their original bytes.
     pub bytes: u64,
@@ -91,6 +111,8 @@ pub struct EvidenceSummary {
     pub encrypted: u64,
     /// Artefacts in a bucket that nobody has named: nothing is proved of them.
     pub not_read: u64,
+    /// What is there beside them, and is in none of these numbers.
+    pub unlogged: Unlogged,
     /// What was found.
     pub findings: u64,
 }
@@ -112,6 +134,7 @@ pub fn verify_evidence(
         reported: BTreeSet::new(),
         frames: Vec::new(),
         is_log_whole: false,
+        are_manifests_known: false,
         bucket: folder.bucket,
     };
     verifying.log(folder.key, folder.earlier);
@@ -133,15 +156,35 @@ struct Verifying<'a> {
     summary: EvidenceSummary,
     /// The hashes of manifests and records in the log.
     logged: BTreeSet<Sha256Hash>,
-    /// The artefacts in manifests, with the hash of the bytes that are stored, and how many they unpack to.
-    referenced: BTreeMap<ObjectName, (Sha256Hash, u64)>,
+    /// The artefacts in manifests.
+    referenced: BTreeMap<ObjectName, Referenced>,
     /// Files that there is a finding of already.
     reported: BTreeSet<String>,
     /// Entries for frames: number, last frame, its chain value.
     frames: Vec<(u64, u64, FrameChain)>,
     /// Whether all entries are known.
     is_log_whole: bool,
+    /// Whether every manifest could be looked into, so that an artefact without one has none.
+    are_manifests_known: bool,
     bucket: Option<&'a Bucket>,
+}
+
+/// What a manifest says of its artefact.
+#[derive(Clone, Copy, Debug)]
+struct Referenced {
+    /// The hash of the bytes that are stored.
+    stored: Sha256Hash,
+    /// How many they unpack to.
+    size: u64,
+    /// Whether a manifest that says so is in the log.
+    is_logged: bool,
+}
+
+/// A manifest or record that there is no finding of but that it may not be in the log.
+struct Read {
+    hash: Sha256Hash,
+    bytes: Vec<u8>,
+    is_logged: bool,
 }
 
 impl Verifying<'_> {
@@ -237,7 +280,6 @@ impl Verifying<'_> {
             // The number and hash of the manifest before; `None` when nothing is known of it.
             let mut before = Some((0, None));
             for (sequence, name) in all {
-                it.summary.manifests += 1;
                 let known = before.take();
                 let Some((hash, manifest)) = it.manifest(&name) else {
                     continue;
@@ -266,16 +308,28 @@ impl Verifying<'_> {
 
     /// Reads a manifest and looks for what it stands for; `None` when there is a finding of it.
     fn manifest(&mut self, name: &str) -> Option<(Sha256Hash, Manifest)> {
-        let (hash, bytes) = self.logged_bytes(name, MANIFEST_BYTES_MAX)?;
+        let read = self.logged_bytes(name, MANIFEST_BYTES_MAX);
+        if read.as_ref().is_none_or(|it| it.is_logged) {
+            self.summary.manifests += 1;
+        } else {
+            self.summary.unlogged.manifests += 1;
+        }
+        let Read { hash, bytes, is_logged } = read?;
         match Manifest::parse(&bytes) {
             Ok(manifest) => {
                 if let Taken::Stored { size, sha256, storage } = &manifest.taken {
                     let object = ObjectName::of(*sha256, storage);
+                    let says = Referenced {
+                        stored: storage.sha256,
+                        size: *size,
+                        is_logged,
+                    };
+                    let is_first = self.refer(object, says);
                     let is_missing = |name: &str| {
                         let looked = self.vault.path(name).symlink_metadata();
                         looked.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
                     };
-                    if self.referenced.insert(object, (storage.sha256, *size)).is_none()
+                    if is_first
                         && is_missing(&object.to_string())
                         && receipts(&self.vault, object).is_ok_and(|it| it.is_empty())
                     {
@@ -297,8 +351,24 @@ impl Verifying<'_> {
         }
     }
 
-    /// The bytes of a manifest or record that there is no finding of; one when it is in no entry of the log.
-    fn logged_bytes(&mut self, name: &str, max: u64) -> Option<(Sha256Hash, Vec<u8>)> {
+    /// Takes down what a manifest says of an artefact; whether it is the first to say anything. One that is not in the log
+    /// says nothing against one that is.
+    fn refer(&mut self, object: ObjectName, says: Referenced) -> bool {
+        let known = self.referenced.get(&object);
+        if known.is_none_or(|it| says.is_logged || !it.is_logged) {
+            return self.referenced.insert(object, says).is_none();
+        }
+        false
+    }
+
+    /// Whether a manifest in the log stands for an artefact. While a manifest is missing, it may have.
+    fn is_stood_for(&self, object: ObjectName) -> bool {
+        let known = self.referenced.get(&object);
+        known.map_or(!self.are_manifests_known, |it| it.is_logged)
+    }
+
+    /// A manifest or record that there is no finding of; it finds one when it is in no entry of the log.
+    fn logged_bytes(&mut self, name: &str, max: u64) -> Option<Read> {
         if self.reported.contains(name) {
             return None;
         }
@@ -306,11 +376,12 @@ impl Verifying<'_> {
             Ok(bytes) => {
                 let hash = Sha256Hash::of(&bytes);
                 // While entries are missing, nobody knows.
-                if self.is_log_whole && !self.logged.contains(&hash) {
+                let is_logged = !self.is_log_whole || self.logged.contains(&hash);
+                if !is_logged {
                     let name = name.to_owned();
                     self.find(Finding::Unlogged { name });
                 }
-                Some((hash, bytes))
+                Some(Read { hash, bytes, is_logged })
             }
             Err(error) => {
                 self.unreadable(name, &error);
@@ -322,12 +393,17 @@ impl Verifying<'_> {
     fn records(&mut self) {
         self.each("records", hash_of, |it, incident, evidence, all| {
             for (hash, name) in all {
-                it.summary.records += 1;
-                let Some((found, bytes)) = it.logged_bytes(&name, COLLECTION_BYTES_MAX) else {
+                let read = it.logged_bytes(&name, COLLECTION_BYTES_MAX);
+                if read.as_ref().is_none_or(|it| it.is_logged) {
+                    it.summary.records += 1;
+                } else {
+                    it.summary.unlogged.records += 1;
+                }
+                let Some(read) = read else {
                     continue;
                 };
-                let what = match CollectionRecord::parse(&bytes) {
-                    _ if found != hash => "it has another hash".to_owned(),
+                let what = match CollectionRecord::parse(&read.bytes) {
+                    _ if read.hash != hash => "it has another hash".to_owned(),
                     Ok(record) if (record.incident, record.evidence) != (incident, evidence) => {
                         "it is of something else".to_owned()
                     }

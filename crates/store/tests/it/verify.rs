@@ -3,10 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use staunch_model::{Manifest, Taken};
 use staunch_ports::Journal as _;
 use staunch_ports::Vault;
-use staunch_store::vault::logged::Logbook;
-use staunch_store::vault::{EvidenceFolder, EvidenceSummary, Finding, verify_evidence};
+use staunch_store::vault::logged::{Logbook, logged_in};
+use staunch_store::vault::{EvidenceFolder, EvidenceSummary, Finding, Unlogged, verify_evidence};
 use staunch_store::{DirVault, DirVaultOptions, LogKey, LogVerifier, SegmentJournal, TransparencyLog};
 use staunch_testkit::contract::vault::{noise, record, store};
 
@@ -466,6 +467,94 @@ fn what_somebody_has_put_there_is_found() {
     let writer = DirVault::open(&vault, options).expect("the vault opens");
     store(&writer, 1, 0, b"planted");
     assert!(matches!(folder.only(), Finding::Unlogged { .. }));
+}
+
+/// Evidence without a fault in itself, of somebody who has no key.
+#[test]
+fn what_is_not_in_the_log_is_counted_apart_and_says_nothing_of_what_is() {
+    let folder = Folder::new();
+    let (sound, findings) = folder.verify_with(&key().verifier(), Some(&folder.earlier));
+    assert_eq!((findings, sound.unlogged.is_empty()), (Vec::new(), true));
+    let options = DirVaultOptions {
+        is_immutable: false,
+        ..DirVaultOptions::default()
+    };
+    let vault = DirVault::open(&folder.path("vault"), options).expect("the vault opens");
+    let forged = store(&vault, 9, 999, b"forged");
+    vault.put_record(&record(&forged)).expect("it is stored");
+    // A further manifest of an artefact that is there, which says something else of it, and comes after it or before.
+    let dir = folder.path("vault/manifests");
+    let genuine = fs::read(dir.join("INC-1/EV-9/00000001.json")).expect("it is there");
+    for (incident, evidence, sequence) in [(1, 9, 2), (0, 9, 1)] {
+        let mut manifest = Manifest::parse(&genuine).expect("it is one");
+        let Taken::Stored { size, storage, .. } = &mut manifest.taken else {
+            panic!("it was stored");
+        };
+        *size = 1;
+        storage.sha256 = staunch_model::Sha256Hash::of(b"else");
+        (manifest.custody.incident, manifest.sequence) = (staunch_model::IncidentId(incident), sequence);
+        manifest.previous = (sequence > 1).then(|| staunch_model::Sha256Hash::of(&genuine));
+        let dir = dir.join(format!("INC-{incident}/EV-{evidence}"));
+        fs::create_dir_all(&dir).expect("the directory is ours");
+        put(&dir.join(format!("{sequence:08}.json")), &manifest.to_bytes());
+    }
+    // What nothing stands for.
+    let object = folder
+        .path("vault")
+        .join(DirVault::object_name(staunch_model::Sha256Hash::of(b"loose")));
+    fs::create_dir_all(object.parent().expect("it is below")).expect("the directory is ours");
+    put(&object, &zstd::encode_all(&b"loose"[..], 3).expect("it is compressed"));
+
+    let (summary, findings) = folder.verify_with(&key().verifier(), Some(&folder.earlier));
+    assert!(findings.iter().all(Finding::may_be_left_behind), "{findings:#?}");
+    assert_eq!(findings.len(), 5, "{findings:#?}");
+    let unlogged = Unlogged {
+        artefacts: 2,
+        manifests: 3,
+        records: 1,
+    };
+    assert_eq!(summary.unlogged, unlogged);
+    let rest = EvidenceSummary {
+        unlogged: Unlogged::default(),
+        findings: 0,
+        ..summary
+    };
+    assert_eq!(rest, sound, "what is in the log is what it was");
+}
+
+#[test]
+fn the_hashes_in_a_log_are_those_that_its_checkpoint_stands_for() {
+    let folder = Folder::new();
+    let log = folder.path("log");
+    let other = LogKey::from_seed(ORIGIN, &[9; 32]);
+    let all = logged_in(&log, Some(&key().verifier())).expect("it is whole");
+    assert_eq!(all.len(), 312);
+    let record = fs::read(&folder.record).expect("it is there");
+    assert!(all.contains(&staunch_model::Sha256Hash::of(&record)));
+    assert_eq!(logged_in(&log, None).expect("it is whole"), all);
+    assert!(logged_in(&log, Some(&other.verifier())).is_err());
+    // An older checkpoint stands for less; what follows is in no log.
+    let now = fs::read(log.join("checkpoint")).expect("it is there");
+    put(&log.join("checkpoint"), folder.earlier.as_bytes());
+    let before = logged_in(&log, None).expect("it is whole");
+    assert!(before.len() == 309 && before.is_subset(&all), "{}", before.len());
+    put(&log.join("checkpoint"), &now);
+    // An entry in the place of another, under the checkpoint of before.
+    let bundle = log.join("tile/entries/001.p/58");
+    let bytes = fs::read(&bundle).expect("it is there");
+    let at = bytes
+        .windows(5)
+        .rposition(|it| it == b"INC-1")
+        .expect("the last is of it");
+    flip(&bundle, at + 4);
+    let error = logged_in(&log, None).expect_err("it was changed");
+    assert!(
+        error.to_string().contains("not those that the checkpoint stands for"),
+        "{error}"
+    );
+    put(&bundle, &bytes);
+    remove(&log.join("checkpoint"));
+    assert_eq!(logged_in(&log, None).expect("there is none").len(), 0);
 }
 
 #[test]

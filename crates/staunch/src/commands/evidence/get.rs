@@ -4,11 +4,12 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 
 use staunch_model::{Failure, FailureKind, HandlingAction, Printable, Sha256Hash, Taken};
-use staunch_ports::Vault as _;
+use staunch_ports::{SealedManifest, Vault as _};
 use staunch_server::read_secret;
 use staunch_store::age::Identity;
 
 use super::handled::{Custody, Deed};
+use super::in_log::InLog;
 use super::{NewFile, fault, find, open_with, size, unwritten};
 use crate::cli::EvidenceGetArgs;
 use crate::exit::{Exit, Fault};
@@ -77,7 +78,20 @@ pub(super) fn get(args: &EvidenceGetArgs) -> Result<Exit, Fault> {
     };
     // Before a byte of it is given away.
     let bytes = custody.done(incident, deed, act, |bytes| format!("done, {bytes} bytes"))?;
-    say_wrapped(&format!("{}: {}, SHA-256 {hash}: proved", Printable(name), size(bytes)));
+    let log = InLog::of(&folder, args.vault.as_deref(), &args.data);
+    let says = |it: &&SealedManifest| matches!(&it.manifest.taken, Taken::Stored { sha256, .. } if *sha256 == hash);
+    let mut stand_for_it = manifests.iter().filter(says);
+    // One manifest that is in the log is enough.
+    let comes_to = match &log.hashes {
+        Ok(known) if stand_for_it.any(|it| known.contains(&it.hash)) => "proved".to_owned(),
+        Ok(_) => "as its manifest says, which is not in the log, so that nothing is proved".to_owned(),
+        Err(why) => format!("as its manifest says, and whether that is in the log cannot be told: {why}"),
+    };
+    say_wrapped(&format!(
+        "{}: {}, SHA-256 {hash}: {comes_to}",
+        Printable(name),
+        size(bytes)
+    ));
     Ok(Exit::Ok)
 }
 

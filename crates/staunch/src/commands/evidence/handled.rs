@@ -235,9 +235,21 @@ fn whose(folder: &Path, data: &DataArgs) -> Whose {
     }
 }
 
-/// Whether somebody holds the lock of a file. It is not tried: a server that starts at the same moment would find it taken.
+/// Whether a server of this machine works with a folder, or will when it starts: then that logs what is not in the log. A
+/// file beside a folder does not make it so, because whoever made a copy can have put it there.
+pub(super) fn is_live(folder: &Path, named: Option<&Path>, data: &DataArgs) -> bool {
+    if named.is_none() || is_locked(&folder.join(wiring::VAULT).join("lock")) {
+        return true;
+    }
+    let of_configuration = super::super::load(data).ok().map(|it| it.evidence_dir());
+    let own = of_configuration.and_then(|it| it.canonicalize().ok());
+    own.is_some_and(|own| folder.canonicalize().is_ok_and(|it| it == own))
+}
+
+/// Whether somebody holds the lock of a file, which no link leads to. It is not tried: a server that starts at the same moment
+/// would find it taken.
 fn is_locked(file: &Path) -> bool {
-    let Ok(about) = fs::metadata(file) else {
+    let Ok(about) = fs::symlink_metadata(file) else {
         return false;
     };
     let (major, minor) = (major(about.dev()), minor(about.dev()));

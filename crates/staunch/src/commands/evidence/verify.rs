@@ -6,9 +6,9 @@ use serde::Serialize;
 use staunch_model::{HandlingAction, Printable, Sha256Hash};
 use staunch_store::LogVerifier;
 use staunch_store::tlog::note::NOTE_BYTES_MAX;
-use staunch_store::vault::{DirVault, EvidenceFolder, EvidenceSummary, Progress, verify_evidence};
+use staunch_store::vault::{DirVault, EvidenceFolder, EvidenceSummary, Progress, Unlogged, verify_evidence};
 
-use super::handled::{Custody, Deed};
+use super::handled::{Custody, Deed, is_live};
 use super::{Findings, KEY_BYTES_MAX, archive, bucket, folder, lines, sealed, size};
 use crate::anchors::{self, AnchorsChecked};
 use crate::cli::EvidenceVerifyArgs;
@@ -23,7 +23,8 @@ use crate::{progress, wiring};
 enum Verdict {
     /// All of it is as it was sealed and signed.
     Proved,
-    /// What was looked at is; artefacts that are elsewhere were not looked at.
+    /// What was looked at and is in the log is. Artefacts that are elsewhere were not looked at, or a copy has what no
+    /// signature stands for.
     InPart,
     /// Something is not as it was, or cannot be read.
     NotProved,
@@ -50,7 +51,10 @@ impl Verdict {
     fn outcome(self, not_read: u64) -> String {
         match self {
             Self::Proved => "proved".to_owned(),
-            Self::InPart => format!("proved in part: {not_read} artefacts in a bucket were not read"),
+            Self::InPart if not_read > 0 => {
+                format!("proved in part: {not_read} artefacts in a bucket were not read")
+            }
+            Self::InPart => "proved in part: there is what is not in the log".to_owned(),
             Self::NotProved => "not as it was sealed".to_owned(),
         }
     }
@@ -62,8 +66,13 @@ struct Verified {
     verdict: Verdict,
     /// Whether the verdict is that all of it is proved.
     proved: bool,
-    /// How many of the findings are what a crash, or a server at work, leaves behind; they prove nothing either way.
+    /// Whether it is a copy: no server writes to it, so that nothing in it is about to be logged.
+    copy: bool,
+    /// How many of the findings are what a crash, or a server at work, leaves behind; they prove nothing either way. With
+    /// those that are no lines of the handling log, a copy is proved in part.
     left_behind: u64,
+    /// What is there and is not in the log: it is not proved, and in none of the other numbers.
+    unlogged: Beside,
     /// The size of the log that is signed, and its root.
     checkpoint: Option<(u64, Sha256Hash)>,
     /// Whether the log continues the earlier checkpoint that was given.
@@ -87,6 +96,29 @@ struct Verified {
     findings: Vec<String>,
     /// How many more there are.
     more: u64,
+}
+
+/// What is there and is not in the log.
+#[derive(Debug, Serialize)]
+struct Beside {
+    artefacts: u64,
+    manifests: u64,
+    records: u64,
+}
+
+impl From<Unlogged> for Beside {
+    fn from(it: Unlogged) -> Self {
+        let Unlogged {
+            artefacts,
+            manifests,
+            records,
+        } = it;
+        Self {
+            artefacts,
+            manifests,
+            records,
+        }
+    }
 }
 
 pub(super) fn verify(args: &EvidenceVerifyArgs) -> Result<Exit, Fault> {
@@ -154,13 +186,17 @@ pub(super) fn verify(args: &EvidenceVerifyArgs) -> Result<Exit, Fault> {
     });
     let mut verified = verified(&summary, args.earlier.is_some(), findings);
     verified.left_behind = left_behind + left_by_crash;
+    verified.copy = !is_live(&dir, args.path.as_deref(), &args.data);
     verified.anchors = anchors;
     verified.handled = handled;
     let is_sound = of_journal + of_anchors + of_handling == 0 && summary.findings == left_behind;
-    verified.verdict = match (is_sound, summary.not_read) {
+    // A server logs what it is writing, and a start what was left. Nobody does so with a copy: whoever had it in hand may
+    // have put there what is not in the log.
+    let is_all_signed = left_behind == 0 || !verified.copy;
+    verified.verdict = match (is_sound, summary.not_read == 0 && is_all_signed) {
         (false, _) => Verdict::NotProved,
-        (true, 0) => Verdict::Proved,
-        (true, _) => Verdict::InPart,
+        (true, true) => Verdict::Proved,
+        (true, false) => Verdict::InPart,
     };
     verified.proved = verified.verdict == Verdict::Proved;
     let outcome = verified.verdict.outcome(summary.not_read);
@@ -183,7 +219,9 @@ fn verified(summary: &EvidenceSummary, asked: bool, findings: Findings) -> Verif
     Verified {
         verdict: Verdict::NotProved,
         proved: false,
+        copy: false,
         left_behind: 0,
+        unlogged: summary.unlogged.into(),
         checkpoint: summary.checkpoint.as_ref().map(|it| (it.size, it.root)),
         continues_earlier: asked.then_some(summary.continues_earlier),
         anchors: None,
@@ -221,13 +259,7 @@ fn verified_text(output: &Output, it: &Verified) -> String {
     let (tone, verdict) = it.verdict.words();
     let line = wrap(&format!("{verdict}: {what}"), 2);
     text.push_str(&format!("{}\n", output.paint(tone, &line)));
-    if it.left_behind > 0 {
-        let line = format!(
-            "{} of the findings are what a crash or a server at work leaves behind; they prove nothing either way",
-            it.left_behind
-        );
-        text.push_str(&format!("  {}\n", output.paint(Tone::Warning, &wrap(&line, 2))));
-    }
+    text.push_str(&beside_text(output, it));
     if it.in_bucket > 0 && it.verdict != Verdict::NotProved {
         let line = format!(
             "{} of the artefacts are in the bucket, which keeps them as it was asked to",
@@ -274,6 +306,34 @@ fn verified_text(output: &Output, it: &Verified) -> String {
         }
     }
     text
+}
+
+/// What is told of what is there and is not in the log.
+fn beside_text(output: &Output, it: &Verified) -> String {
+    let mut lines = Vec::new();
+    let Beside {
+        artefacts,
+        manifests,
+        records,
+    } = it.unlogged;
+    if artefacts + manifests + records > 0 {
+        lines.push(format!(
+            "not in the log, not proved and not counted: {artefacts} artefacts, {manifests} manifests, {records} records{}",
+            if it.copy {
+                "; somebody put them there, or they were being written when the copy was made"
+            } else {
+                "; a server logs what it has within moments, and when it starts"
+            }
+        ));
+    }
+    if it.left_behind > 0 {
+        lines.push(format!(
+            "{} of the findings are what a crash or a server at work leaves behind; they prove nothing either way",
+            it.left_behind
+        ));
+    }
+    let paint = |line: &String| format!("  {}\n", output.paint(Tone::Warning, &wrap(line, 2)));
+    lines.iter().map(paint).collect()
 }
 
 /// The earlier checkpoint that was named.

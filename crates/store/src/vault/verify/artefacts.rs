@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use staunch_model::{Printable, Sha256Hash};
 
-use super::{Finding, Progress, Verifying};
+use super::{Finding, Progress, Referenced, Verifying};
 use crate::s3::{Doubt, is_outage};
 use crate::vault::dir::name::ObjectName;
 use crate::vault::dir::receipts::{fetch, newest, object_of, receipts};
@@ -18,7 +18,7 @@ const SAID_WITHIN: Duration = Duration::from_secs(30);
 impl Verifying<'_> {
     /// Hashes every artefact.
     pub(super) fn artefacts(&mut self) {
-        let is_known = self.reported.is_empty();
+        self.are_manifests_known = self.reported.is_empty();
         let mut seen = None;
         for prefix in self.list("objects") {
             for name in self.objects(&format!("objects/{prefix}")) {
@@ -26,7 +26,7 @@ impl Verifying<'_> {
                     // One that is here as well is read here, and several receipts are of one artefact.
                     let looked = self.vault.path(&of.to_string()).symlink_metadata();
                     if looked.is_err() && seen.replace(of) != Some(of) {
-                        self.sent(of, is_known);
+                        self.sent(of);
                     }
                     continue;
                 }
@@ -34,10 +34,11 @@ impl Verifying<'_> {
                     self.foreign(&name);
                     continue;
                 };
-                self.summary.artefacts += 1;
+                let is_counted = self.count(of);
                 let stored = self.vault.open(&name);
                 match stored.and_then(|stored| self.hashed(stored, of)) {
-                    Ok(bytes) => self.summary.bytes += bytes,
+                    Ok(bytes) if is_counted => self.summary.bytes += bytes,
+                    Ok(_) => {}
                     Err(error) => {
                         let what = Printable(&error.to_string()).to_string();
                         self.find(Finding::ArtefactChanged {
@@ -47,7 +48,7 @@ impl Verifying<'_> {
                     }
                 }
                 // A manifest that was removed or changed may have stood for it.
-                if is_known && !self.referenced.contains_key(&of) {
+                if self.are_manifests_known && !self.referenced.contains_key(&of) {
                     self.find(Finding::Unreferenced { name });
                 }
                 (self.progress)(Progress::Artefacts {
@@ -56,6 +57,18 @@ impl Verifying<'_> {
                 });
             }
         }
+    }
+
+    /// Counts an artefact; whether a manifest in the log stands for it.
+    fn count(&mut self, of: ObjectName) -> bool {
+        let is_counted = self.is_stood_for(of);
+        if is_counted {
+            self.summary.artefacts += 1;
+            self.summary.encrypted += u64::from(of.encrypted.is_some());
+        } else {
+            self.summary.unlogged.artefacts += 1;
+        }
+        is_counted
     }
 
     /// The files in a directory of artefacts, and in those of encrypted ones.
@@ -75,7 +88,7 @@ impl Verifying<'_> {
     }
 
     /// Looks at an artefact that is in the bucket, by the receipt that counts.
-    fn sent(&mut self, of: ObjectName, is_known: bool) {
+    fn sent(&mut self, of: ObjectName) {
         let found = match receipts(&self.vault, of) {
             Ok(found) => found,
             Err(error) => return self.unreadable(&of.receipt(1), &error),
@@ -89,7 +102,7 @@ impl Verifying<'_> {
         if found.iter().all(|it| it.receipt.is_err()) {
             return;
         }
-        if is_known && !self.referenced.contains_key(&of) {
+        if self.are_manifests_known && !self.referenced.contains_key(&of) {
             let name = found.last().map_or_else(String::new, |it| it.name.clone());
             self.find(Finding::Unreferenced { name });
         }
@@ -97,11 +110,15 @@ impl Verifying<'_> {
             .bucket
             .and_then(|bucket| Some((bucket, newest(&found, Some(bucket))?)));
         let Some((bucket, receipt)) = counts.and_then(|(bucket, it)| Some((bucket, it.receipt.as_ref().ok()?))) else {
-            self.summary.not_read += 1;
+            if self.is_stood_for(of) {
+                self.summary.not_read += 1;
+            } else {
+                self.summary.unlogged.artefacts += 1;
+            }
             return;
         };
-        self.summary.artefacts += 1;
-        self.summary.in_bucket += 1;
+        let is_counted = self.count(of);
+        self.summary.in_bucket += u64::from(is_counted);
         let address = Printable(&receipt.storage.path).to_string();
         let by = Instant::now() + SAID_WITHIN;
         let kept = bucket.check_storage(&object_of(&receipt.storage), &receipt.storage, by);
@@ -164,7 +181,8 @@ impl Verifying<'_> {
     ) {
         match read {
             Ok(stored) => match self.hashed(stored, of) {
-                Ok(bytes) => self.summary.bytes += bytes,
+                Ok(bytes) if self.is_stood_for(of) => self.summary.bytes += bytes,
+                Ok(_) => {}
                 // Nothing was changed that did not arrive.
                 Err(error) if error.kind() != io::ErrorKind::InvalidData => self.unreadable(address, &error),
                 Err(error) => {
@@ -184,14 +202,13 @@ impl Verifying<'_> {
         let (artefacts, before) = (self.summary.artefacts, self.summary.bytes);
         let mut stored = Hashing::new(stored);
         if let Some(encrypted) = of.encrypted {
-            self.summary.encrypted += 1;
             io::copy(&mut stored, &mut io::sink())?;
             if stored.finish().0 != encrypted.stored {
                 let what = "its stored bytes are not those that were sealed";
                 return Err(io::Error::new(io::ErrorKind::InvalidData, what));
             }
             // What its manifest says: nobody has looked.
-            return Ok(self.referenced.get(&of).map_or(0, |(_, size)| *size));
+            return Ok(self.referenced.get(&of).map_or(0, |it| it.size));
         }
         let mut proving = Proving::new(decoder(&mut stored)?, of.artefact);
         let mut buffer = vec![0; 256 << 10];
@@ -203,7 +220,7 @@ impl Verifying<'_> {
                 break;
             }
             bytes += read as u64;
-            if let Some((_, size)) = expected.filter(|(_, size)| bytes > *size) {
+            if let Some(Referenced { size, .. }) = expected.filter(|it| bytes > it.size) {
                 let what = format!("it unpacks to more than the {size} bytes of its manifest");
                 return Err(io::Error::new(io::ErrorKind::InvalidData, what));
             }
@@ -216,7 +233,7 @@ impl Verifying<'_> {
             }
         }
         drop(proving);
-        if expected.is_some_and(|(expected, _)| stored.finish().0 != expected) {
+        if expected.is_some_and(|it| stored.finish().0 != it.stored) {
             let what = "its bytes are the same, and what is stored of them is not";
             return Err(io::Error::new(io::ErrorKind::InvalidData, what));
         }

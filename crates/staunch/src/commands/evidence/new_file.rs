@@ -1,0 +1,223 @@
+//! A file that is handed over: it has its name when it is whole, and never before.
+//!
+//! # Guarantees
+//! - What is written stands beside the name, hidden, as `.NAME.PROCESS-NUMBER.part`. It gets the name when it is durable.
+//! - A name that somebody else has by then is not taken from them.
+//! - What a process that was killed has left stands in nobody's way.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
+use staunch_model::Printable;
+
+use super::{FULL, disk, unwritten};
+use crate::exit::{Exit, Fault};
+use crate::output::say;
+
+/// Names that are tried: processes that were killed and had the same number have left theirs.
+const TRIES_MAX: u32 = 1_000;
+
+/// The longest name that another is made of; file systems take 255 bytes.
+const NAME_BYTES_MAX: usize = 200;
+
+/// A file that is handed over. One that is not whole does not have its name.
+pub(super) struct NewFile {
+    /// What it is called when it is whole.
+    path: PathBuf,
+    /// What it is called until then.
+    part: PathBuf,
+    pub(super) file: File,
+    is_whole: bool,
+}
+
+impl NewFile {
+    /// Makes it, for its owner alone, where there is none.
+    pub(super) fn make(path: &Path) -> Result<Self, Fault> {
+        let made = match path.symlink_metadata() {
+            // It would be found out when all is written.
+            _ if path.as_os_str().as_bytes().ends_with(b"/") => Err(io::ErrorKind::NotADirectory.into()),
+            Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => part_of(path),
+            Err(error) => Err(error),
+        };
+        let (part, file) = made.map_err(|error| unmade(path, &error))?;
+        Ok(Self {
+            path: path.to_owned(),
+            part,
+            file,
+            is_whole: false,
+        })
+    }
+
+    /// All of it is written: makes it durable, and gives it its name.
+    pub(super) fn finish(mut self) -> Result<(), Fault> {
+        let synced = self.file.sync_all();
+        synced.map_err(|error| unwritten(&self.path, &error))?;
+        let named = rename_new(&self.part, &self.path);
+        named.map_err(|error| unmade(&self.path, &error))?;
+        self.is_whole = true;
+        match File::open(parent(&self.path)) {
+            // Who may only write there makes the file, and cannot make its name durable.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            opened => opened
+                .and_then(|folder| folder.sync_all())
+                .map_err(|error| unwritten(&self.path, &error)),
+        }
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        if self.is_whole {
+            return;
+        }
+        if let Err(error) = fs::remove_file(&self.part) {
+            let shown = self.part.display().to_string();
+            say(&format!(
+                "{} is not whole, and cannot be removed: {error}",
+                Printable(&shown)
+            ));
+        }
+    }
+}
+
+/// A new file beside `path`.
+fn part_of(path: &Path) -> io::Result<(PathBuf, File)> {
+    // `.` and `..` are folders, which are there.
+    let name = path.file_name().ok_or(io::ErrorKind::NotFound)?;
+    let name = if name.as_bytes().len() > NAME_BYTES_MAX {
+        "evidence".as_ref()
+    } else {
+        name
+    };
+    for number in 0..TRIES_MAX {
+        let mut hidden = OsString::from(".");
+        hidden.push(name);
+        hidden.push(format!(".{}-{number}.part", std::process::id()));
+        let part = path.with_file_name(hidden);
+        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => return made.map(|file| (part, file)),
+        }
+    }
+    Err(io::Error::other(format!(
+        "{TRIES_MAX} files of others that are not whole are in the way"
+    )))
+}
+
+/// Gives `part` the name `path`, when nothing has it.
+fn rename_new(part: &Path, path: &Path) -> io::Result<()> {
+    match renameat_with(CWD, part, CWD, path, RenameFlags::NOREPLACE) {
+        // A file system that cannot: most that cannot have links.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+            fs::hard_link(part, path)?;
+            fs::remove_file(part)
+        }
+        renamed => renamed.map_err(io::Error::from),
+    }
+}
+
+/// The folder that `path` is in.
+fn parent(path: &Path) -> &Path {
+    path.parent()
+        .filter(|it| !it.as_os_str().is_empty())
+        .unwrap_or_else(|| Path::new("."))
+}
+
+/// It cannot be made, or cannot have its name.
+fn unmade(path: &Path, error: &io::Error) -> Fault {
+    let shown = path.display().to_string();
+    let what = format!("cannot make {}", Printable(&shown));
+    Fault::doing(disk(error), what, error).hint(match error.kind() {
+        io::ErrorKind::AlreadyExists => "name a file that is not there with --output",
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => "name a file in a folder that is there",
+        _ if disk(error) == Exit::Busy => FULL,
+        _ => "name a file with --output that you may write",
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::os::unix::fs::MetadataExt as _;
+
+    use super::*;
+
+    fn names(dir: &Path) -> Vec<String> {
+        let entries = fs::read_dir(dir).expect("it is there");
+        let mut names: Vec<String> = entries
+            .map(|it| it.expect("an entry").file_name().into_string().expect("text"))
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_file_has_its_name_when_it_is_whole() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("it");
+        let new = NewFile::make(&path).expect("there is none");
+        (&new.file).write_all(b"half").expect("there is room");
+        assert!(!path.exists());
+        drop(new);
+        assert_eq!(names(dir.path()), [""; 0], "nothing is left behind");
+        let new = NewFile::make(&path).expect("there is none");
+        (&new.file).write_all(b"whole").expect("there is room");
+        new.finish().expect("nobody has the name");
+        assert_eq!(names(dir.path()), ["it"]);
+        assert_eq!(fs::read(&path).expect("it is there"), b"whole");
+        assert_eq!(fs::metadata(&path).expect("it is there").mode() & 0o777, 0o600);
+        let again = NewFile::make(&path).err().expect("it is there").render(false, false);
+        assert!(again.contains("name a file that is not there"), "{again}");
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_no_file() {
+        let dir = tempfile::tempdir().expect("a directory");
+        for name in ["new/", "new/it"] {
+            let made = NewFile::make(&dir.path().join(name)).err();
+            let fault = made.expect("there is no such folder").render(false, false);
+            assert!(fault.contains("name a file in a folder that is there"), "{fault}");
+        }
+        assert_eq!(names(dir.path()), [""; 0]);
+    }
+
+    #[test]
+    fn what_a_killed_process_has_left_stands_in_nobodys_way() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let long = "x".repeat(255);
+        for name in ["it", &long] {
+            let path = dir.path().join(name);
+            // Its number is that of this process, and nothing of it is cleared away.
+            let killed = NewFile::make(&path).expect("there is none");
+            (&killed.file).write_all(b"half").expect("there is room");
+            std::mem::forget(killed);
+            let new = NewFile::make(&path).expect("there is none");
+            (&new.file).write_all(b"whole").expect("there is room");
+            new.finish().expect("nobody has the name");
+            assert_eq!(fs::read(&path).expect("it is there"), b"whole");
+        }
+    }
+
+    #[test]
+    fn of_two_at_once_the_one_that_is_whole_first_has_the_name() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("it");
+        let [first, second] = [b"first", b"other"].map(|text| {
+            let new = NewFile::make(&path).expect("there is none");
+            (&new.file).write_all(text).expect("there is room");
+            new
+        });
+        second.finish().expect("nobody has the name");
+        let fault = first.finish().expect_err("somebody has the name");
+        assert!(fault.render(false, false).contains("name a file that is not there"));
+        assert_eq!(fs::read(&path).expect("it is there"), b"other");
+        assert_eq!(names(dir.path()), ["it"], "nothing is left behind");
+    }
+}

@@ -1,0 +1,242 @@
+//! Folders of evidence without a server: a copy that somebody has added to, and an export that is killed.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+use staunch_ports::Vault as _;
+use staunch_store::vault::logged::Logbook;
+use staunch_store::{DirVault, DirVaultOptions, LogKey, TransparencyLog};
+use staunch_testkit::contract::vault::{noise, record, store};
+
+use crate::harness::{Home, STAUNCH, stderr, stdout};
+
+fn in_one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn vault(dir: &Path) -> DirVault {
+    let options = DirVaultOptions {
+        is_immutable: false,
+        ..DirVaultOptions::default()
+    };
+    DirVault::open(dir, options).expect("the vault opens")
+}
+
+/// A home with one artefact of `bytes`, which is in the log; and the public key.
+fn home(bytes: &[u8]) -> (Home, String) {
+    let home = Home::new("[evidence]\nimmutable = false\n");
+    let folder = home.data().join("evidence");
+    fs::create_dir_all(&folder).expect("it is our directory");
+    let vault = vault(&folder.join("vault"));
+    let sealed = store(&vault, 1, 1, bytes);
+    vault.put_record(&record(&sealed)).expect("there is room");
+    let key = LogKey::open(&home.data().join("evidence.key"), "staunch.example/0102").expect("it is made");
+    let public = key.verifier().to_string();
+    fs::write(home.data().join("evidence.pub"), format!("{public}\n")).expect("it is our directory");
+    let log = TransparencyLog::open(&folder.join("log"), key, None).expect("the log opens");
+    let mut book = Logbook::new(log).expect("it is empty");
+    book.take_all(&vault, &mut |incident, failure| panic!("{incident}: {failure}"))
+        .expect("it is logged");
+    (home, public)
+}
+
+/// Adds evidence without a fault in itself, as somebody without a key can.
+fn forge(folder: &Path) {
+    let vault = vault(&folder.join("vault"));
+    let forged = store(&vault, 9, 999, b"forged");
+    vault.put_record(&record(&forged)).expect("there is room");
+}
+
+#[test]
+fn what_is_not_in_the_log_of_a_copy_is_not_proved() {
+    let (home, key) = home(b"genuine");
+    let own = home.data().join("evidence");
+    let copy = home.path("elsewhere/evidence");
+    fs::create_dir(home.path("elsewhere")).expect("it is our directory");
+    let copied = Command::new("cp").arg("-a").arg(&own).arg(&copy).status();
+    assert!(copied.expect("cp runs").success());
+    let path = copy.display().to_string();
+    let verify = |path: &str| -> (Option<i32>, Value) {
+        let done = home.run(&["evidence", "verify", path, "--key", &key, "--json"]);
+        (done.status.code(), serde_json::from_slice(&done.stdout).expect("JSON"))
+    };
+    let (code, genuine) = verify(&path);
+    assert_eq!((code, &genuine["verdict"]), (Some(0), &json!("proved")), "{genuine:#}");
+    assert_eq!((&genuine["artefacts"], &genuine["copy"]), (&json!(1), &json!(true)));
+
+    forge(&copy);
+    let is_told = |how: &str| {
+        let (code, told) = verify(&path);
+        assert_eq!(code, Some(1), "{how}: {told:#}");
+        assert_eq!(
+            (&told["verdict"], &told["proved"]),
+            (&json!("in-part"), &json!(false)),
+            "{how}"
+        );
+        let beside = json!({ "artefacts": 1, "manifests": 1, "records": 1 });
+        assert_eq!(told["unlogged"], beside, "{how}");
+        for what in ["artefacts", "bytes", "manifests", "records", "entries"] {
+            assert_eq!(told[what], genuine[what], "{how}: {what}");
+        }
+        assert_eq!(told["findings"].as_array().map(Vec::len), Some(2), "{how}: {told:#}");
+    };
+    is_told("a copy");
+    let text = home.run(&["evidence", "verify", &path, "--key", &key]);
+    let text = stdout(&text);
+    for part in [
+        "PROVED IN PART: 1 artefacts",
+        "not in the log, not proved and not counted",
+    ] {
+        assert!(in_one_line(&text).contains(part), "{part}: {text}");
+    }
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+
+    // Nothing that comes with a copy makes it the folder of a server.
+    let beside = home.path("elsewhere/evidence.key");
+    fs::write(&beside, "no key").expect("it is our directory");
+    is_told("a key beside it");
+    fs::remove_file(&beside).expect("it is ours");
+    let lock = fs::File::open(own.join("vault/lock")).expect("it is there");
+    lock.try_lock().expect("nobody has it");
+    fs::remove_file(copy.join("vault/lock")).expect("it is ours");
+    symlink(own.join("vault/lock"), copy.join("vault/lock")).expect("it is our directory");
+    is_told("a link to the lock of a server");
+    drop(lock);
+
+    // Who lists and takes it out is told.
+    let list = home.run(&["evidence", "list", "--vault", &path, "--json"]);
+    let list: Value = serde_json::from_slice(&list.stdout).expect("JSON");
+    let in_log: Vec<(&Value, &Value)> = list["evidence"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|it| (&it["evidence"], &it["in_log"]))
+        .collect();
+    assert_eq!(
+        in_log,
+        [(&json!("EV-1"), &json!(true)), (&json!("EV-999"), &json!(false))]
+    );
+    let list = stdout(&home.run(&["evidence", "list", "--vault", &path]));
+    assert_eq!(
+        in_one_line(&list).matches("not in the log; sealed").count(),
+        1,
+        "{list}"
+    );
+    assert!(list.lines().all(|line| line.chars().count() <= 80), "{list}");
+    let get = |id: &str| {
+        let got = home.run(&["evidence", "get", id, "--vault", &path, "--output", "-"]);
+        assert!(got.status.success(), "{}", stderr(&got));
+        in_one_line(&stderr(&got))
+    };
+    assert!(get("EV-1").ends_with(": proved"), "{}", get("EV-1"));
+    let got = get("EV-999");
+    assert!(
+        got.ends_with("which is not in the log, so that nothing is proved"),
+        "{got}"
+    );
+
+    // A log that is not that of its checkpoint stands for nothing.
+    let bundle = copy.join("log/tile/entries/000.p/2");
+    let mut bytes = fs::read(&bundle).expect("it is there");
+    *bytes.last_mut().expect("it is not empty") ^= 1;
+    fs::remove_file(&bundle).expect("it is ours");
+    fs::write(&bundle, bytes).expect("it is our directory");
+    let got = get("EV-1");
+    assert!(got.contains("whether that is in the log cannot be told"), "{got}");
+    let list = home.run(&["evidence", "list", "--vault", &path]);
+    assert!(
+        in_one_line(&stderr(&list)).contains("what is in the log cannot be told"),
+        "{}",
+        stderr(&list)
+    );
+    assert!(
+        in_one_line(&stdout(&list)).contains("in no log that can be read; sealed"),
+        "{}",
+        stdout(&list)
+    );
+}
+
+/// The next start logs it.
+#[test]
+fn what_is_not_in_the_log_of_a_server_proves_nothing_either_way() {
+    let (home, key) = home(b"genuine");
+    let own = home.data().join("evidence");
+    forge(&own);
+    let path = own.display().to_string();
+    for arguments in [
+        &["evidence", "verify", "--json"][..],
+        &["evidence", "verify", &path, "--key", &key, "--json"],
+    ] {
+        let done = home.run(arguments);
+        let told: Value = serde_json::from_slice(&done.stdout).expect("JSON");
+        assert_eq!(
+            (done.status.code(), &told["verdict"]),
+            (Some(0), &json!("proved")),
+            "{told:#}"
+        );
+        let beside = json!({ "artefacts": 1, "manifests": 1, "records": 1 });
+        assert_eq!((&told["unlogged"], &told["copy"]), (&beside, &json!(false)), "{told:#}");
+        assert_eq!(
+            (&told["artefacts"], &told["left_behind"]),
+            (&json!(1), &json!(2)),
+            "{told:#}"
+        );
+    }
+    let text = stdout(&home.run(&["evidence", "verify"]));
+    for part in [
+        "PROVED: 1 artefacts",
+        "not in the log, not proved and not counted",
+        "prove nothing either way",
+    ] {
+        assert!(in_one_line(&text).contains(part), "{part}: {text}");
+    }
+    // Somebody else's configuration does not make it theirs, but that a server has its lock does.
+    let elsewhere = Home::new("");
+    let verify = || elsewhere.run(&["evidence", "verify", &path, "--key", &key]);
+    assert_eq!(verify().status.code(), Some(1), "{}", stdout(&verify()));
+    let lock = fs::File::open(own.join("vault/lock")).expect("it is there");
+    lock.try_lock().expect("nobody has it");
+    assert_eq!(verify().status.code(), Some(0), "{}", stdout(&verify()));
+}
+
+#[test]
+fn an_export_that_is_killed_leaves_nothing_under_the_name() {
+    let (home, key) = home(&noise(3, 300_000));
+    let file = home.path("INC-1.tar.zst");
+    let name = file.display().to_string();
+    let export = ["evidence", "export", "INC-1", "--output", name.as_str()];
+    // The kernel ends it in the middle of its writing, as it does with `kill -9`: nothing of it runs any more.
+    let killed = Command::new("sh")
+        .args(["-c", "ulimit -c 0 && ulimit -f 64 && exec \"$@\"", "sh", STAUNCH])
+        .args(export)
+        .env("STAUNCH_CONFIG", home.config())
+        .stdin(Stdio::null())
+        .output()
+        .expect("there is a shell");
+    assert_eq!(killed.status.signal(), Some(25), "SIGXFSZ: {}", stderr(&killed));
+    assert!(!file.exists(), "it is not whole");
+    let parts = || {
+        let entries = fs::read_dir(home.path(".")).expect("it is there");
+        let names = entries.map(|it| it.expect("an entry").file_name().into_string().expect("text"));
+        names.filter(|it| it.ends_with(".part")).collect::<Vec<String>>()
+    };
+    let left = parts();
+    assert!(left.len() == 1 && left[0].starts_with(".INC-1.tar.zst."), "{left:?}");
+
+    let done = home.run(&export);
+    assert!(done.status.success(), "{}", stderr(&done));
+    assert_eq!(parts(), left, "it leaves nothing of its own");
+    let verified = home.run(&["evidence", "verify", &name, "--key", &key]);
+    assert_eq!(verified.status.code(), Some(0), "{}", stdout(&verified));
+    let again = home.run(&export);
+    assert_eq!(again.status.code(), Some(1), "{}", stderr(&again));
+    assert!(
+        stderr(&again).contains("name a file that is not there"),
+        "{}",
+        stderr(&again)
+    );
+}
