@@ -194,7 +194,11 @@ fn the_switch_that_tells_processes_is_named_only_where_it_is_off() {
     for (are_told, is_named) in [(false, true), (true, false)] {
         let mut collector = ProcessCollector::new("/proc".into(), redaction()).with_processes_told(are_told);
         let failure = collector.observe(&unidentified).unwrap_err();
-        assert_eq!(failure.what.contains("[processes] enabled = true"), is_named, "{failure}");
+        assert_eq!(
+            failure.what.contains("[processes] enabled = true"),
+            is_named,
+            "{failure}"
+        );
         assert!(failure.what.contains("process 1 was not told from others"), "{failure}");
     }
 }

@@ -34,18 +34,23 @@ const ROOM_MIN: u64 = 1 << 30;
 
 /// What the vault of a running server has to say of itself; nothing while it keeps evidence.
 pub(super) fn of_server(it: &EvidenceView) -> Option<Finding> {
-    const FIX: &str = "make room, or mend what is told; a server that could not open its vault tries it again by itself, unless \
-                       the vault is another's or its settings are wrong: start it again then";
-    let text = match (&it.no_vault, &it.vault_failure) {
-        (Some(why), _) => format!("the running server keeps none: {}", Printable(why)),
-        (None, Some(why)) => format!(
-            "the vault of the running server has sealed none of the last {} it was to keep: {}",
-            it.vault_missed,
-            Printable(why)
+    let (text, fix) = match (&it.no_vault, &it.vault_failure) {
+        (Some(why), _) => (
+            format!("the running server keeps none: {}", Printable(why)),
+            "make room, or give it the directory: it tries again by itself. When the vault is another's or damaged, or its \
+             settings or its bucket are to blame, mend that and start it again",
+        ),
+        (None, Some(why)) => (
+            format!(
+                "the vault of the running server has sealed none of the last {} it was to keep: {}",
+                it.vault_missed,
+                Printable(why)
+            ),
+            "make room, or let the user of the server write there: what is asked for next is tried anew",
         ),
         (None, None) => return None,
     };
-    Some(Finding::new(CHECK, Health::Problem, text).fix(FIX))
+    Some(Finding::new(CHECK, Health::Problem, text).fix(fix))
 }
 
 /// What is found of this machine; with `trouble`, which a running server has, nothing is called well that it contradicts.
