@@ -58,6 +58,8 @@ pub struct HostOptions {
     pub journal: Option<PathBuf>,
     /// What is hidden in command lines and environments.
     pub redaction: Redaction,
+    /// Whether this server finds out when the processes of events started.
+    pub processes_are_told: bool,
 }
 
 impl HostOptions {
@@ -71,6 +73,7 @@ impl HostOptions {
             journalctl: "/usr/bin/journalctl".into(),
             journal: None,
             redaction: Redaction::usual(key),
+            processes_are_told: false,
         }
     }
 }
@@ -85,7 +88,9 @@ pub fn host(options: HostOptions) -> Vec<Box<dyn Collector>> {
         Box::new(NetworkCollector::new(proc())),
         Box::new(FlowsCollector::new(proc())),
         Box::new(SocketsCollector::new(proc())),
-        Box::new(ProcessCollector::new(proc(), options.redaction.clone())),
+        Box::new(
+            ProcessCollector::new(proc(), options.redaction.clone()).with_processes_told(options.processes_are_told),
+        ),
         Box::new(ProcessesCollector::new(proc(), options.redaction.clone())),
         Box::new(LoginsCollector::new(options.logins)),
         Box::new(ModulesCollector::new(proc(), options.sys)),

@@ -17,7 +17,7 @@ pub mod limits;
 pub mod lists;
 pub mod mutant;
 pub mod networks;
-mod preserve;
+pub mod preserve;
 mod react;
 mod recover;
 mod recovery;

@@ -14,6 +14,12 @@ use crate::turn::Turn;
 /// The most pieces that are named for one reason.
 const NAMED_MAX: usize = 4;
 
+/// Whether what failed in this way may work a moment later, so that it is tried again while containment waits.
+#[must_use]
+pub const fn is_worth_retrying(kind: FailureKind) -> bool {
+    !matches!(kind, FailureKind::Denied | FailureKind::Invalid | FailureKind::Full)
+}
+
 impl Turn<'_> {
     /// Asks for the evidence of one step of the preserve phase.
     pub(crate) fn plan_evidence(&mut self, incident: IncidentId, playbook: &Playbook, matched: &MatchedStep) {
@@ -49,11 +55,7 @@ impl Turn<'_> {
             }),
             Err(failure) if it.is_open() => {
                 let until = self.now + limits::COLLECT_PAUSE;
-                let permanent = matches!(
-                    failure.kind,
-                    FailureKind::Denied | FailureKind::Invalid | FailureKind::Full
-                );
-                if permanent || is(Mutant::EvidenceGivenUp) || until >= it.deadline {
+                if !is_worth_retrying(failure.kind) || is(Mutant::EvidenceGivenUp) || until >= it.deadline {
                     self.miss(evidence, failure.clone());
                 } else {
                     self.put(Record::EvidencePostponed {

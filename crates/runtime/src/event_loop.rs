@@ -434,6 +434,17 @@ impl EventLoop {
             input,
             records: step.records,
         });
+        if let Input::Collected {
+            evidence,
+            result: Err(_),
+        } = &frame.input
+        {
+            let it = self.engine.state().evidence.get(evidence);
+            if it.is_none_or(|it| !it.is_open()) {
+                // It is not tried again.
+                self.preserver.settle(*evidence);
+            }
+        }
         if matches!(frame.input, Input::Tick) && frame.records.is_empty() {
             return Ok(frame);
         }

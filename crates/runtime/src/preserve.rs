@@ -4,29 +4,33 @@
 //! can look into what a sandbox keeps from everybody else. What is in memory is read in the order in which it is asked for, by
 //! two threads: one reads while the disk of the other syncs. What takes its time, such as packets and files, has threads of its
 //! own and holds nothing else up.
+//!
+//! A try that failed leaves its record when no other follows it, so that a piece has one record, however often it was tried.
 
-use std::io::{self, Write};
+mod held;
+mod sink;
+
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-use staunch_model::custody::CUSTODY_SCHEMA_VERSION;
 use staunch_model::{
-    Authority, ClockOffset, CollectedArtefact, CollectionRecord, CollectorIdentity, ContentHash, EvidenceId,
-    EvidenceKind, EvidenceSource, Failure, FailureKind, Handling, HandlingAction, Input, InstallationId, ManifestDraft,
-    MissedArtefact, Sealed, Sha256Hash, Span, Taken, Timestamp,
+    ClockOffset, CollectorIdentity, ContentHash, EvidenceId, EvidenceKind, EvidenceSource, Failure, FailureKind, Input,
+    InstallationId, Sealed, Sha256Hash, Span,
 };
-use staunch_ports::{About, Clock, CollectRequest, Collector, Collects, Deposit, Sink, Vault};
+use staunch_ports::{Clock, CollectRequest, Collector, Collects, Vault};
+
+use crate::telemetry::VaultMeter;
+use held::{Held, HeldTries};
+use sink::VaultSink;
 
 /// Requests that may wait for one thread: each incident asks for a dozen at the most.
 const WAITING_MAX: usize = 256;
 
 /// How long what is in memory may still be read when containment waits no longer.
 const LATE: Duration = Duration::from_millis(500);
-
-/// The most artefacts of one collection, so that its record has a bound.
-const ARTEFACTS_MAX: usize = 10_000;
 
 /// Tells how far the machine's clock is off; `None` when nobody knows.
 pub type ClockOffsetFn = Arc<dyn Fn() -> Option<ClockOffset> + Send + Sync>;
@@ -37,6 +41,8 @@ pub struct PreserveParts {
     pub collectors: Vec<Box<dyn Collector>>,
     /// Where it is kept.
     pub vault: Arc<dyn Vault>,
+    /// Who is told how the vault does.
+    pub meter: Arc<VaultMeter>,
     /// The machine that it is taken from.
     pub source: EvidenceSource,
     /// The version of the program.
@@ -62,15 +68,26 @@ pub(crate) struct CollectOrder {
     pub(crate) playbook_hash: ContentHash,
 }
 
+/// What a thread is to do.
+enum Job {
+    /// Take evidence, which containment waits for until then.
+    Take(Instant, CollectOrder),
+    /// Keep the record of a try that no other follows.
+    Keep(Box<Held>),
+}
+
 /// The way to the threads that take evidence. They end when nobody can ask them any more.
 pub struct Preserver {
-    lanes: Vec<(Lane, Sender<(Instant, CollectOrder)>)>,
+    lanes: Vec<(Lane, Sender<Job>)>,
     home: Arc<Home>,
 }
 
 /// Where the threads tell what they have done.
 #[derive(Default)]
-struct Home(OnceLock<Connected>);
+struct Home {
+    connected: OnceLock<Connected>,
+    held: HeldTries,
+}
 
 struct Connected {
     outcomes: Sender<Input>,
@@ -116,6 +133,7 @@ impl Lane {
 /// All but the collectors.
 struct Common {
     vault: Arc<dyn Vault>,
+    meter: Arc<VaultMeter>,
     source: EvidenceSource,
     version: Box<str>,
     build: Arc<OnceLock<Sha256Hash>>,
@@ -135,6 +153,7 @@ impl Preserver {
         let home = Arc::new(Home::default());
         let common = Arc::new(Common {
             vault: parts.vault,
+            meter: parts.meter,
             source: parts.source,
             version: parts.version,
             build: parts.build,
@@ -176,21 +195,19 @@ impl Preserver {
     pub(crate) fn connect(&self, outcomes: Sender<Input>, installation: InstallationId) {
         let connected = Connected { outcomes, installation };
         // It is connected once: a runtime takes it with its parts.
-        drop(self.home.0.set(connected));
+        drop(self.home.connected.set(connected));
     }
 
     /// Asks for evidence. Never waits.
     pub(crate) fn ask(&self, order: CollectOrder) {
-        let lane = Lane::of(order.kind);
         let evidence = order.request.evidence;
-        let sender = self.lanes.iter().find(|(it, _)| *it == lane).map(|(_, sender)| sender);
-        let Some(sender) = sender else {
+        let Some(sender) = self.lane(order.kind) else {
             let failure = Failure::new(FailureKind::Invalid, "nothing is preserved on this installation");
             self.home.tell(evidence, Err(failure));
             return;
         };
         let until = Instant::now() + order.request.time_left.to_std();
-        let failure = match sender.try_send((until, order)) {
+        let failure = match sender.try_send(Job::Take(until, order)) {
             Ok(()) => return,
             Err(TrySendError::Full(_)) => Failure::new(
                 FailureKind::Unavailable,
@@ -202,11 +219,29 @@ impl Preserver {
         };
         self.home.tell(evidence, Err(failure));
     }
+
+    /// No other try follows: the last one's record is kept. Never waits.
+    pub(crate) fn settle(&self, evidence: EvidenceId) {
+        let Some(held) = self.home.held.take(evidence) else {
+            return;
+        };
+        let sent = self
+            .lane(held.kind())
+            .is_some_and(|sender| sender.try_send(Job::Keep(Box::new(held))).is_ok());
+        if !sent {
+            tracing::warn!(%evidence, "the vault has no record of why it was missed, which the journal has: its thread is busy");
+        }
+    }
+
+    fn lane(&self, kind: EvidenceKind) -> Option<&Sender<Job>> {
+        let lane = Lane::of(kind);
+        self.lanes.iter().find(|(it, _)| *it == lane).map(|(_, sender)| sender)
+    }
 }
 
 impl Home {
     fn tell(&self, evidence: EvidenceId, result: Result<Sealed, Failure>) {
-        if let Some(connected) = self.0.get() {
+        if let Some(connected) = self.connected.get() {
             // Without a loop nobody waits for it.
             drop(connected.outcomes.send(Input::Collected { evidence, result }));
         }
@@ -228,8 +263,15 @@ impl Shared {
     }
 }
 
-fn work(collectors: &[Shared], common: &Common, orders: &Receiver<(Instant, CollectOrder)>) {
-    for (until, mut order) in orders {
+fn work(collectors: &[Shared], common: &Common, jobs: &Receiver<Job>) {
+    for job in jobs {
+        let (until, mut order) = match job {
+            Job::Take(until, order) => (until, order),
+            Job::Keep(held) => {
+                held.keep(common);
+                continue;
+            }
+        };
         let shared = collectors.iter().find(|it| it.about.kind == order.kind);
         // No panic leaves a collection: it is caught below.
         let collector = shared.map(|it| it.collector.lock().unwrap_or_else(PoisonError::into_inner));
@@ -281,24 +323,14 @@ fn collect(
     until: Instant,
 ) -> Result<Sealed, Failure> {
     let about = collector.describe();
-    let mut sink = VaultSink {
-        common,
-        order,
-        until,
-        started_at: common.clock.now(),
-        identity: CollectorIdentity {
-            name: about.name.into(),
-            version: common.version.clone(),
-            build: common.build.get().copied(),
-            host: common.source.host.clone(),
-            tools: common.tools.iter().cloned().chain(collector.tools()).collect(),
-        },
-        about,
-        open: None,
-        artefacts: Vec::new(),
-        missed: Vec::new(),
-        trouble: None,
+    let identity = CollectorIdentity {
+        name: about.name.into(),
+        version: common.version.clone(),
+        build: common.build.get().copied(),
+        host: common.source.host.clone(),
+        tools: common.tools.iter().cloned().chain(collector.tools()).collect(),
     };
+    let mut sink = VaultSink::new(common, order, until, identity, about);
     let request = &order.request;
     let done = collector
         .observe(request)
@@ -314,231 +346,4 @@ fn collect(
         Err(failure) => (Vec::new(), Some(failure)),
     };
     sink.seal(changes, failure)
-}
-
-/// Seals in the vault what one collection reads.
-struct VaultSink<'c> {
-    common: &'c Common,
-    order: &'c CollectOrder,
-    until: Instant,
-    started_at: Timestamp,
-    identity: CollectorIdentity,
-    about: Collects,
-    open: Option<Open>,
-    artefacts: Vec<CollectedArtefact>,
-    missed: Vec<MissedArtefact>,
-    /// What the vault said when it failed first.
-    trouble: Option<Failure>,
-}
-
-/// The artefact that is being written.
-struct Open {
-    about: About,
-    deposit: Box<dyn Deposit>,
-    begun_at: Timestamp,
-    begun_at_monotonic: Span,
-}
-
-impl VaultSink<'_> {
-    fn draft(&self, about: About, at: Timestamp, monotonic: Span) -> ManifestDraft {
-        let request = &self.order.request;
-        ManifestDraft {
-            installation: self.installation(),
-            evidence: request.evidence,
-            incident: request.incident,
-            transaction: None,
-            kind: self.order.kind,
-            target: request.target.clone(),
-            name: about.name,
-            media_type: about.media_type.into(),
-            source: self.common.source.clone(),
-            volatility: self.order.kind.volatility(),
-            collected_at: at,
-            collected_at_monotonic: monotonic,
-            clock_offset: (self.common.clock_offset)(),
-            collector: self.identity.clone(),
-            authority: Authority::Playbook {
-                name: self.order.playbook.clone(),
-                hash: self.order.playbook_hash,
-            },
-            method: about.method,
-            locator: about.locator,
-            modified: about.modified,
-            handling: vec![Handling {
-                at,
-                actor: format!("staunch@{}", self.common.source.host).into(),
-                action: HandlingAction::Collect,
-                reason: "preserved before containment".into(),
-                from: None,
-                to: None,
-            }],
-            changes_caused: self.about.changes.iter().map(|it| Box::from(*it)).collect(),
-            classification: None,
-            tlp: None,
-            keep_until: None,
-        }
-    }
-
-    fn installation(&self) -> InstallationId {
-        let connected = self.common.home.0.get();
-        connected.map_or_else(InstallationId::default, |it| it.installation)
-    }
-
-    fn check_time(&self) -> io::Result<()> {
-        if Instant::now() < self.until {
-            Ok(())
-        } else {
-            let what = "it took longer than this evidence may take";
-            Err(io::Error::new(io::ErrorKind::TimedOut, what))
-        }
-    }
-
-    /// Drops what is open, which could not be taken because of `failure`.
-    fn give_up(&mut self, failure: &Failure) {
-        if let Some(open) = self.open.take() {
-            self.missed(open.about, failure.clone());
-        }
-    }
-
-    /// Keeps what the collection came to.
-    fn seal(mut self, changes: Vec<Box<str>>, failure: Option<Failure>) -> Result<Sealed, Failure> {
-        if self.open.is_some() {
-            self.give_up(&Failure::new(FailureKind::Interrupted, "it was begun and not ended"));
-        }
-        let nothing = self.artefacts.is_empty();
-        let mut failure = failure.or_else(|| self.trouble.take());
-        if nothing && failure.is_none() {
-            failure = self.missed.first().map(|it| it.failure.clone());
-        }
-        let request = &self.order.request;
-        let bytes = self.artefacts.iter().map(|it| it.size).sum();
-        let artefacts = u32::try_from(self.artefacts.len()).unwrap_or(u32::MAX);
-        let record = CollectionRecord {
-            schema_version: CUSTODY_SCHEMA_VERSION,
-            installation: self.installation(),
-            evidence: request.evidence,
-            incident: request.incident,
-            kind: self.order.kind,
-            target: request.target.clone(),
-            collector: self.identity,
-            started_at: self.started_at,
-            ended_at: self.common.clock.now(),
-            artefacts: self.artefacts,
-            missed: self.missed,
-            failure: failure.clone(),
-            changes_caused: self
-                .about
-                .changes
-                .iter()
-                .map(|it| Box::from(*it))
-                .chain(changes)
-                .collect(),
-        };
-        // That it could not be taken is evidence, too.
-        let hash = self.common.vault.put_record(&record)?;
-        match failure {
-            // What was sealed before counts only when the rest is known to be missing, not when it is about to be tried again.
-            Some(failure) => Err(failure),
-            None => Ok(Sealed {
-                hash: hash.into(),
-                bytes,
-                artefacts,
-            }),
-        }
-    }
-
-    fn note(&mut self, failure: Failure) -> io::Error {
-        let kind = match failure.kind {
-            FailureKind::Full => io::ErrorKind::StorageFull,
-            FailureKind::Denied => io::ErrorKind::PermissionDenied,
-            FailureKind::TimedOut => io::ErrorKind::TimedOut,
-            _ => io::ErrorKind::Other,
-        };
-        let error = io::Error::new(kind, failure.to_string());
-        self.trouble.get_or_insert(failure);
-        error
-    }
-}
-
-impl Write for VaultSink<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.check_time()?;
-        match &mut self.open {
-            Some(open) => open.deposit.write(bytes),
-            None => Err(io::Error::other("no artefact was begun")),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Sink for VaultSink<'_> {
-    fn begin(&mut self, about: About) -> io::Result<()> {
-        self.check_time()?;
-        if self.open.is_some() {
-            return Err(io::Error::other("the artefact before has not ended"));
-        }
-        if self.artefacts.len() + self.missed.len() >= ARTEFACTS_MAX {
-            let what = format!("a collection has at most {ARTEFACTS_MAX} artefacts");
-            return Err(self.note(Failure::new(FailureKind::Full, &what)));
-        }
-        let deposit = match self.common.vault.begin(self.order.request.options.bytes_max) {
-            Ok(deposit) => deposit,
-            Err(failure) => return Err(self.note(failure)),
-        };
-        self.open = Some(Open {
-            about,
-            deposit,
-            begun_at: self.common.clock.now(),
-            begun_at_monotonic: (self.common.since_boot)(),
-        });
-        Ok(())
-    }
-
-    fn end(&mut self) -> io::Result<()> {
-        self.check_time()?;
-        let Some(open) = self.open.take() else {
-            return Err(io::Error::other("no artefact was begun"));
-        };
-        let name = open.about.name.clone();
-        let draft = self.draft(open.about, open.begun_at, open.begun_at_monotonic);
-        let sealed = match open.deposit.seal(draft) {
-            Ok(sealed) => sealed,
-            Err(failure) => return Err(self.note(failure)),
-        };
-        if let Taken::Stored { size, sha256, .. } = sealed.manifest.taken {
-            self.artefacts.push(CollectedArtefact {
-                name,
-                sequence: sealed.manifest.sequence,
-                manifest: sealed.hash,
-                sha256,
-                size,
-            });
-        }
-        Ok(())
-    }
-
-    fn missed(&mut self, about: About, failure: Failure) {
-        self.open = None;
-        if self.artefacts.len() + self.missed.len() >= ARTEFACTS_MAX {
-            return;
-        }
-        let (name, locator) = (about.name.clone(), about.locator.clone());
-        let draft = self.draft(about, self.common.clock.now(), (self.common.since_boot)());
-        let manifest = match self.common.vault.put_missed(draft, failure.clone()) {
-            Ok(sealed) => Some(sealed.hash),
-            Err(trouble) => {
-                self.trouble.get_or_insert(trouble);
-                None
-            }
-        };
-        self.missed.push(MissedArtefact {
-            name,
-            locator,
-            manifest,
-            failure,
-        });
-    }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use serde::Serialize;
-use staunch_model::{Span, Timestamp};
+use staunch_model::{Failure, Span, Timestamp};
 
 use crate::lookups::LookupMeter;
 use crate::meter::Meter;
@@ -107,6 +107,42 @@ impl CopyMeter {
     }
 }
 
+/// How the vault stands that evidence is kept in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VaultReading {
+    /// Why there is none; `None` when there is one, or when none is wanted.
+    pub absent: Option<Box<str>>,
+    /// Pieces missed because of the vault since it sealed the last one.
+    pub missed: u64,
+    /// Why the last of those was.
+    pub failure: Option<Box<str>>,
+}
+
+/// How the vault stands, as those tell it who use it.
+#[derive(Debug, Default)]
+pub struct VaultMeter(Mutex<VaultReading>);
+
+impl VaultMeter {
+    /// The reading.
+    pub fn reading(&self) -> MutexGuard<'_, VaultReading> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A piece was missed because of the vault.
+    pub(crate) fn missed(&self, why: &Failure) {
+        let mut reading = self.reading();
+        reading.missed += 1;
+        reading.failure = Some(why.what.clone());
+    }
+
+    /// A piece was sealed.
+    pub(crate) fn sealed(&self) {
+        let mut reading = self.reading();
+        reading.missed = 0;
+        reading.failure = None;
+    }
+}
+
 /// Everything that is counted.
 #[derive(Debug, Default)]
 pub struct Telemetry {
@@ -140,6 +176,8 @@ pub struct Telemetry {
     pub lookups: OnceLock<Arc<LookupMeter>>,
     /// How the places stand that evidence is brought to, where it is brought anywhere.
     pub copies: OnceLock<Arc<CopyMeter>>,
+    /// How the vault stands, where evidence is kept.
+    pub vault: OnceLock<Arc<VaultMeter>>,
     /// What becomes of transactions, and how long it takes.
     pub meter: Meter,
     /// How the files stand that list protected networks, by their paths.

@@ -302,6 +302,7 @@ pub(crate) fn evidence(telemetry: &Telemetry) -> EvidenceView {
         waiting: it.waiting,
     };
     let copies = telemetry.copies.get();
+    let vault = telemetry.vault.get().map(|it| it.reading().clone()).unwrap_or_default();
     EvidenceView {
         preserving: 0,
         sealed,
@@ -311,6 +312,9 @@ pub(crate) fn evidence(telemetry: &Telemetry) -> EvidenceView {
             .map(|copies| copies.anchors().iter().map(|(name, it)| view(name, it)).collect())
             .unwrap_or_default(),
         bucket: copies.and_then(|copies| copies.bucket().as_ref().map(|it| view("", it))),
+        no_vault: vault.absent.map(Into::into),
+        vault_missed: vault.missed,
+        vault_failure: vault.failure.map(Into::into),
     }
 }
 

@@ -21,7 +21,7 @@ use staunch_ports::vault::Visit;
 use staunch_ports::{Deposit, Follower, Lsn, SealedManifest, SealedRecord, Vault, VaultDescription};
 use staunch_store::tlog::CHECKPOINT;
 use staunch_store::vault::logged::Logbook;
-use staunch_store::{LogKey, LogVerifier, ReadOnlyJournal, TransparencyLog};
+use staunch_store::{LogKey, LogVerifier, ReadOnlyJournal, TransparencyLog, disk_failure};
 
 /// Incidents that may wait to be logged; what does not fit is found at the next round.
 const WAITING_MAX: usize = 1_024;
@@ -145,10 +145,7 @@ impl LoggedVault {
 
 /// Writes the public key where there is none. One that is there and is another is somebody's proof of an older log.
 fn tell_key(file: &Path, public: &str) -> Result<(), Failure> {
-    let failed = |error: io::Error| {
-        let what = format!("cannot write {}: {error}", file.display());
-        Failure::new(FailureKind::Unavailable, &what)
-    };
+    let failed = |error: io::Error| disk_failure("write", file, &error);
     match std::fs::read_to_string(file) {
         Ok(known) if known == public => Ok(()),
         Ok(_) => {

@@ -43,7 +43,7 @@ pub(crate) use access::{http_limits, senders, tls};
 pub(crate) use actions::{
     Direct, firewall, firewall_labelled, frozen, is_enabled, isolated, locked, release_directly, sinkholed, targets,
 };
-pub(crate) use evidence::{LOG, VAULT, preserver};
+pub(crate) use evidence::{LOG, Meters, VAULT, preserver};
 
 /// Everything that is opened before the engine starts.
 pub(crate) struct Opened {
@@ -387,14 +387,19 @@ pub(crate) fn make_private_dir(dir: &Path) -> Result<(), Fault> {
         Fault::doing(exit, format!("cannot make the directory {}", Printable(&shown)), error)
             .hint("make it and give it to this user, or name another")
     };
+    private_dir(dir).map_err(|error| failed(&error))
+}
+
+/// As [`make_private_dir`], and says what the disk says.
+fn private_dir(dir: &Path) -> io::Result<()> {
     if let Some(parent) = dir.parent() {
-        fs::create_dir_all(parent).map_err(|error| failed(&error))?;
+        fs::create_dir_all(parent)?;
     }
     match DirBuilder::new().mode(0o700).create(dir) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists || !dir.is_dir() => return Err(failed(&error)),
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists || !dir.is_dir() => return Err(error),
         _ => {}
     }
-    let mode = fs::metadata(dir).map_err(|error| failed(&error))?.permissions().mode();
+    let mode = fs::metadata(dir)?.permissions().mode();
     if mode & 0o077 != 0 && is_first_time(dir) {
         let shown = dir.display().to_string();
         tracing::warn!(dir = %shown, mode = format!("{:o}", mode & 0o777), "others can enter this directory of ours");

@@ -354,7 +354,8 @@ fn above_and(name: &str) -> impl Iterator<Item = &str> {
 }
 
 /// What an error of the disk means to who wanted something stored.
-pub(crate) fn failure(doing: &str, path: &Path, error: &io::Error) -> Failure {
+#[must_use]
+pub fn failure(doing: &str, path: &Path, error: &io::Error) -> Failure {
     use io::ErrorKind as K;
     let kind = match error.kind() {
         K::StorageFull | K::QuotaExceeded => FailureKind::Full,

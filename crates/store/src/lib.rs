@@ -17,7 +17,7 @@ pub use archive::{ArchiveOptions, EventArchive};
 pub use export::{
     ArchiveFinding, ArchiveSummary, ExportError, ExportParts, ExportSummary, export_incident, verify_archive,
 };
-pub use files::{FileHook, FileOp};
+pub use files::{FileHook, FileOp, failure as disk_failure};
 pub use journal::{JournalOptions, MemoryJournal, OpenError, ReadOnlyJournal, SegmentJournal, VerifyReport, verify};
 pub use tlog::{Checkpoint, LogError, LogKey, LogProof, LogReader, LogVerifier, TransparencyLog};
 pub use vault::{DirVault, DirVaultOptions};

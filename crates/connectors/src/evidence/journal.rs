@@ -16,7 +16,7 @@
 //! Entries are as whoever wrote them wants them, but for the fields that begin with `_`
 //!
 //! # Errors
-//! `Unavailable` when there is no `journalctl` or no journal, `TimedOut`
+//! `Invalid` when there is no `journalctl` or no journal, `Unavailable` when it cannot be read, `TimedOut`
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -110,7 +110,8 @@ impl JournalCollector {
             "this machine keeps no journal: there is none in {}",
             places.join(" or ")
         );
-        Err(Failure::new(FailureKind::Unavailable, &what))
+        // There is none a moment later either.
+        Err(Failure::new(FailureKind::Invalid, &what))
     }
 
     /// The options, without the program.
@@ -190,7 +191,7 @@ impl Collector for JournalCollector {
             return Ok(());
         }
         let what = format!("there is no journal in {}", directory.display());
-        Err(Failure::new(FailureKind::Unavailable, &what))
+        Err(Failure::new(FailureKind::Invalid, &what))
     }
 
     fn execute(&mut self, request: &CollectRequest, sink: &mut dyn Sink) -> Result<Collected, Failure> {
@@ -216,7 +217,10 @@ impl Collector for JournalCollector {
             .and_then(|()| running.read(sink, deadline, bytes_max))
             .and_then(|end| {
                 if let End::Whole(bytes) = end {
-                    running.end(deadline)?;
+                    // Without a journal it may fail, or say nothing.
+                    running
+                        .end(deadline)
+                        .or_else(|failure| self.there_is_one().and(Err(failure)))?;
                     if bytes == 0 {
                         self.there_is_one()?;
                     }
@@ -381,14 +385,16 @@ impl Drop for Running {
 }
 
 fn runnable(program: &Path) -> Result<(), Failure> {
-    let denied = |why: &str| {
-        Failure::new(
-            FailureKind::Unavailable,
-            &format!("cannot run {}: {why}", program.display()),
-        )
-    };
+    let failed = |kind, why: &str| Failure::new(kind, &format!("cannot run {}: {why}", program.display()));
     if !program.is_absolute() {
-        return Err(denied("it is no absolute path"));
+        return Err(failed(FailureKind::Invalid, "it is no absolute path"));
     }
-    rustix::fs::access(program, rustix::fs::Access::EXEC_OK).map_err(|error| denied(&error.to_string()))
+    rustix::fs::access(program, rustix::fs::Access::EXEC_OK).map_err(|error| {
+        let kind = match io::Error::from(error).kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => FailureKind::Invalid,
+            io::ErrorKind::PermissionDenied => FailureKind::Denied,
+            _ => FailureKind::Unavailable,
+        };
+        failed(kind, &error.to_string())
+    })
 }

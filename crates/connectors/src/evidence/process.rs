@@ -64,6 +64,8 @@ const PROGRAM_BYTES_MAX: u64 = 1 << 30;
 pub struct ProcessCollector {
     proc: PathBuf,
     redaction: Redaction,
+    /// Whether this server finds out by itself when the processes of events started.
+    are_told: bool,
 }
 
 /// A process with all that is told of it.
@@ -116,7 +118,18 @@ impl ProcessCollector {
     /// Makes one that finds the kernel's files of processes in `proc`, and hides what `redaction` says.
     #[must_use]
     pub fn new(proc: PathBuf, redaction: Redaction) -> Self {
-        Self { proc, redaction }
+        Self {
+            proc,
+            redaction,
+            are_told: false,
+        }
+    }
+
+    /// The same, of a server that finds out by itself when the processes of events started, if `are_told`.
+    #[must_use]
+    pub const fn with_processes_told(mut self, are_told: bool) -> Self {
+        self.are_told = are_told;
+        self
     }
 
     /// Opens the directory of the process that is asked for.
@@ -125,9 +138,13 @@ impl ProcessCollector {
             return Err(no_target(KIND, target));
         };
         if process.started == 0 {
+            let hint = if self.are_told {
+                "it may have ended before this server could look"
+            } else {
+                "`[processes] enabled = true` lets this server find out when it started"
+            };
             let what = format!(
-                "process {} was not told from others that have had its number; `[processes] enabled = true` lets this \
-                 server find out when it started",
+                "process {} was not told from others that have had its number; {hint}",
                 process.pid
             );
             return Err(Failure::new(FailureKind::Invalid, &what));

@@ -10,6 +10,7 @@ use staunch_model::{
 };
 use staunch_ports::clock::SystemClock;
 use staunch_ports::{About, CollectRequest, Collected, Collector, Collects, Sink, Vault};
+use staunch_runtime::telemetry::VaultMeter;
 use staunch_runtime::{Handle, PreserveParts, Preserver, Runtime, Submission};
 use staunch_testkit::vault::MemoryVault;
 
@@ -51,7 +52,10 @@ impl Collector for Handed {
 
     fn execute(&mut self, _: &CollectRequest, sink: &mut dyn Sink) -> Result<Collected, Failure> {
         let failed = |error: std::io::Error| Failure::new(FailureKind::Unavailable, &error.to_string());
-        for (at, text) in self.1.recv().expect("the test hands over")?.into_iter().enumerate() {
+        let handed = self.1.recv().expect("the test hands over").inspect_err(|failure| {
+            sink.missed(about("0.txt"), failure.clone());
+        })?;
+        for (at, text) in handed.into_iter().enumerate() {
             sink.begin(about(&format!("{at}.txt"))).map_err(failed)?;
             match sink.write_all(text.as_bytes()) {
                 Ok(()) => sink.end().map_err(failed)?,
@@ -75,6 +79,7 @@ struct Bench {
     runtime: Runtime,
     handle: Handle,
     vault: MemoryVault,
+    meter: Arc<VaultMeter>,
     flows: Sender<Result<Vec<&'static str>, Failure>>,
     files: Sender<Result<Vec<&'static str>, Failure>>,
 }
@@ -88,7 +93,9 @@ fn bench(deadline: Span, vault: MemoryVault) -> Bench {
 fn bench_with(other: EvidenceKind, deadline: Span, vault: MemoryVault) -> Bench {
     let (flows, handed_flows) = bounded(8);
     let (files, handed_files) = bounded(8);
+    let meter = Arc::<VaultMeter>::default();
     let preserver = Preserver::start(PreserveParts {
+        meter: meter.clone(),
         collectors: vec![
             Box::new(Handed(EvidenceKind::Flows, handed_flows)),
             Box::new(Handed(other, handed_files)),
@@ -129,6 +136,7 @@ fn bench_with(other: EvidenceKind, deadline: Span, vault: MemoryVault) -> Bench 
         runtime,
         handle,
         vault,
+        meter,
         flows,
         files,
     }
@@ -313,8 +321,14 @@ fn a_vault_that_fails_seals_nothing() {
         .expect("it runs")
         .expect("it was missed");
     assert_eq!(why.kind, FailureKind::Full);
+    assert_eq!(bench.meter.reading().missed, 1);
     bench.files.send(Ok(vec!["a file"])).expect("it is awaited");
     wait_for_evidence(&bench.handle, 2, false);
+    let reading = bench.meter.reading().clone();
+    assert_eq!(
+        (reading.missed, reading.failure.as_deref()),
+        (2, Some("the disk is full"))
+    );
     bench.runtime.stop().expect("it stops cleanly");
 }
 
@@ -335,5 +349,78 @@ fn late_evidence_is_kept_and_its_lateness_is_on_record() {
         .expect("it was missed");
     assert_eq!(missed.kind, FailureKind::TimedOut);
     wait_for_evidence(&bench.handle, 2, true);
+    bench.runtime.stop().expect("it stops cleanly");
+}
+
+/// How many manifests there are of a piece.
+fn manifests_of(vault: &MemoryVault, id: u64) -> usize {
+    let mut found = 0;
+    vault
+        .manifests(IncidentId(1), &mut |it| {
+            found += usize::from(it.manifest.custody.evidence == EvidenceId(id));
+            ControlFlow::Continue(())
+        })
+        .expect("it lists");
+    found
+}
+
+#[test]
+fn what_is_tried_up_to_its_deadline_leaves_one_record() {
+    let bench = bench(Span::from_secs(3), MemoryVault::new(1 << 20));
+    bench.files.send(Ok(vec!["a file"])).expect("it is awaited");
+    for _ in 0..7 {
+        let away = Failure::new(FailureKind::Unavailable, "nobody is there");
+        bench.flows.send(Err(away)).expect("there is room");
+    }
+    attack(&bench.handle);
+    wait_for_evidence(&bench.handle, 1, false);
+    wait_for_evidence(&bench.handle, 2, true);
+    let tries = bench
+        .handle
+        .query(|state| state.evidence[&EvidenceId(1)].attempts)
+        .expect("it runs");
+    assert!(tries > 1, "{tries}");
+    let of_flows = || {
+        let mut all = records(&bench.vault);
+        all.retain(|it| it.evidence == EvidenceId(1));
+        all
+    };
+    let begun = std::time::Instant::now();
+    while of_flows().is_empty() {
+        assert!(begun.elapsed() < LIMIT, "no record of why it was missed");
+        std::thread::yield_now();
+    }
+    let [record]: [CollectionRecord; 1] = of_flows().try_into().expect("one record");
+    let told = format!("nobody is there (tried {tries} times)");
+    assert_eq!(record.failure.map(|it| it.what), Some(told.into()));
+    assert!(record.missed[0].manifest.is_some());
+    assert_eq!(manifests_of(&bench.vault, 1), 1);
+    assert_eq!(bench.meter.reading().missed, 0, "it is no fault of the vault");
+    bench.runtime.stop().expect("it stops cleanly");
+}
+
+#[test]
+fn what_failed_first_leaves_no_record_beside_what_was_sealed() {
+    let bench = bench(Span::from_secs(60), MemoryVault::new(1 << 20));
+    attack(&bench.handle);
+    let away = Failure::new(FailureKind::Unavailable, "nobody is there");
+    bench.flows.send(Err(away.clone())).expect("it is awaited");
+    bench.flows.send(Ok(vec!["flow"])).expect("there is room");
+    wait_for_evidence(&bench.handle, 1, true);
+    let [record]: [CollectionRecord; 1] = records(&bench.vault).try_into().expect("one record");
+    assert_eq!((record.failure, record.artefacts.len()), (None, 1));
+    // What is not tried again is recorded at once, with the tries before it.
+    bench.files.send(Err(away)).expect("it is awaited");
+    let denied = Failure::new(FailureKind::Denied, "it may not");
+    bench.files.send(Err(denied)).expect("there is room");
+    wait_for_evidence(&bench.handle, 2, false);
+    let mut all = records(&bench.vault);
+    all.retain(|it| it.evidence == EvidenceId(2));
+    let [record]: [CollectionRecord; 1] = all.try_into().expect("one record");
+    assert_eq!(
+        record.failure.map(|it| it.what),
+        Some("it may not (tried 2 times)".into())
+    );
+    assert_eq!(manifests_of(&bench.vault, 2), 1);
     bench.runtime.stop().expect("it stops cleanly");
 }

@@ -166,6 +166,15 @@ pub struct EvidenceView {
     pub anchors: Vec<CopyView>,
     /// The bucket that artefacts are brought to; `None` when they stay in the vault's directory.
     pub bucket: Option<CopyView>,
+    /// Why there is no vault, so that every piece is missed; `None` when there is one, or when no evidence is kept.
+    #[serde(default)]
+    pub no_vault: Option<String>,
+    /// Pieces that were missed because of the vault since it sealed the last one.
+    #[serde(default)]
+    pub vault_missed: u64,
+    /// Why the last of those was; `None` when there is none.
+    #[serde(default)]
+    pub vault_failure: Option<String>,
 }
 
 /// How a place stands that evidence, or what proves it, is brought to.

@@ -86,9 +86,9 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
     // And the one that jobs are run from.
     let runs = crate::jobs::start(&config)?;
     // And those that take evidence.
-    let copies = Arc::default();
+    let meters = wiring::Meters::default();
     let clock = Offset::of(&config);
-    let preserver = wiring::preserver(&config, &durable, &copies, clock.tells())?;
+    let preserver = wiring::preserver(&config, &durable, &meters, clock.tells())?;
     if args.rehearse.is_none() && config.sandbox.enabled {
         // Before there is another thread. The stage clears itself away, which a server may not.
         enter_sandbox(&config)?;
@@ -161,8 +161,9 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
         // Nobody else sets it.
         let _ = runtime.handle().telemetry().spans.set(sending.tally.clone());
     }
-    // Nobody else sets it.
-    let _ = runtime.handle().telemetry().copies.set(copies);
+    // Nobody else sets them.
+    let _ = runtime.handle().telemetry().copies.set(meters.copies);
+    let _ = runtime.handle().telemetry().vault.set(meters.vault);
     lists.tell(&runtime.handle());
     context.tell(&runtime.handle());
     pin(&runtime.handle(), Arc::new(config.context.table())).map_err(|error| Fault::of(Exit::Failed, &error))?;

@@ -227,7 +227,7 @@ pub(super) fn exempted_text(it: &ProtectionView, now: Timestamp) -> String {
 /// How evidence stands, where there is any, or a place that it is brought to.
 fn evidence(line: &mut impl FnMut(&str, String), it: &EvidenceView, now: Timestamp) {
     let is_quiet = it.preserving + it.sealed + it.missed == 0;
-    if is_quiet && it.anchors.is_empty() && it.bucket.is_none() {
+    if is_quiet && it.anchors.is_empty() && it.bucket.is_none() && it.no_vault.is_none() {
         return;
     }
     let missed = match it.missed {
@@ -238,6 +238,17 @@ fn evidence(line: &mut impl FnMut(&str, String), it: &EvidenceView, now: Timesta
         "evidence",
         format!("{} sealed{missed}, {} being taken", it.sealed, it.preserving),
     );
+    match (&it.no_vault, &it.vault_failure) {
+        (Some(why), _) => line("", format!("there is NO VAULT: {}", Printable(why))),
+        (None, Some(why)) => {
+            let missed = it.vault_missed;
+            line(
+                "",
+                format!("the vault has REFUSED the last {missed}: {}", Printable(why)),
+            );
+        }
+        (None, None) => {}
+    }
     let copies = it
         .anchors
         .iter()

@@ -1,5 +1,7 @@
 //! What evidence is taken with, and the vault that it is kept in.
 
+mod awaited;
+
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::path::Path;
@@ -13,15 +15,17 @@ use staunch_connectors::evidence::{HostOptions, host};
 use staunch_model::{EvidenceSource, Failure, FailureKind, Sha256Hash, Span, WriteOnce};
 use staunch_ports::Vault;
 use staunch_ports::clock::SystemClock;
-use staunch_runtime::telemetry::CopyMeter;
+use staunch_runtime::telemetry::{CopyMeter, VaultMeter};
 use staunch_runtime::{ClockOffsetFn, PreserveParts, Preserver};
 use staunch_store::age::Recipient;
+use staunch_store::disk_failure;
 use staunch_store::vault::{DirVault, DirVaultOptions};
 
 use crate::config::Config;
 use crate::exit::{Exit, Fault};
 use crate::logbook::{DurableUpTo, LogbookParts, LoggedVault};
 use crate::{anchors, bucket, outbox};
+use awaited::AwaitedVault;
 
 /// The vault, in the directory of evidence.
 pub(crate) const VAULT: &str = "vault";
@@ -30,59 +34,40 @@ pub(crate) const VAULT: &str = "vault";
 pub(crate) const LOG: &str = "log";
 
 /// Starts the threads that take evidence; nothing when none is to be taken. They look into all processes, so start them before
-/// the sandbox is entered. What is signed of the journal is what `durable` says; how the places stand that evidence is brought to
-/// is told to `copies`, and how far the clock is off is told by `clock_offset`.
+/// the sandbox is entered. What is signed of the journal is what `durable` says; how the vault stands, and the places that
+/// evidence is brought to, is told to `meters`, and how far the clock is off is told by `clock_offset`.
 ///
 /// # Errors
 /// When there can be no thread, or no random numbers.
 pub(crate) fn preserver(
     config: &Config,
     durable: &DurableUpTo,
-    copies: &Arc<CopyMeter>,
+    meters: &Meters,
     clock_offset: ClockOffsetFn,
 ) -> Result<Option<Preserver>, Fault> {
     if !config.evidence.enabled {
         return Ok(None);
     }
     super::make_data_dir(config)?;
-    let dir = config.evidence_dir();
-    let vault = open(config, &dir);
-    // Containment does not depend on it: what cannot be kept is missed, which is recorded and told.
-    let (vault, kept_by) = match vault {
-        Ok(opened) => opened,
-        Err(failure) => {
-            tracing::error!(vault = %dir.display(), %failure, "there is no vault: evidence is missed, containment goes on; `staunch doctor` says what to do");
-            return Ok(None);
-        }
-    };
-    tracing::info!(vault = %vault.describe().place, %kept_by, "evidence is kept");
-    let vault = Arc::new(vault);
-    if config.evidence.s3.is_some() {
-        let started = outbox::start(Arc::clone(&vault), dir.clone(), Arc::clone(copies));
-        if let Err(failure) = started {
-            tracing::error!(%failure, "evidence that waits is not sent to its bucket");
-        }
-    }
-    let vault: Arc<dyn Vault> = vault;
     let source = source();
-    let parts = LogbookParts {
-        dir: dir.join(LOG),
-        key: config.data_dir.join("evidence.key"),
-        public_key: config.evidence_key_file(),
-        name: key_name(&source.host),
-        journal: config.journal_dir(),
+    let opening = Opening {
+        config: config.clone(),
+        durable: durable.clone(),
+        copies: Arc::clone(&meters.copies),
+        host: source.host.clone(),
     };
-    let vault = match LoggedVault::start(vault.clone(), parts, durable.clone()) {
-        Ok(logged) => {
-            let started = anchors::start(&config.evidence.anchors, &dir, logged.key(), copies);
-            if let Err(failure) = started {
-                tracing::error!(%failure, "checkpoints of the transparency log are not anchored");
+    let place = config.evidence_dir();
+    // Containment does not depend on it: what cannot be kept is missed, which is recorded and told.
+    let vault: Arc<dyn Vault> = match opening.open() {
+        Ok(vault) => vault,
+        Err(NoVault { failure, may_go_away }) => {
+            tracing::error!(vault = %place.display(), %failure, "there is no vault: evidence is missed, containment goes on; `staunch doctor` says what to do");
+            meters.vault.reading().absent = Some(failure.what.clone());
+            if !may_go_away {
+                return Ok(None);
             }
-            Arc::new(logged) as Arc<dyn Vault>
-        }
-        Err(failure) => {
-            tracing::error!(%failure, "there is no transparency log: evidence is sealed, and nobody signs that it was");
-            vault
+            let awaited = AwaitedVault::start(opening, failure, Arc::clone(&meters.vault));
+            awaited.map_err(|error| Fault::doing(Exit::Failed, "cannot start a thread", &error))?
         }
     };
     let mut key = [0; 32];
@@ -91,8 +76,12 @@ pub(crate) fn preserver(
         Fault::new(Exit::Failed, message)
     })?;
     let started = Preserver::start(PreserveParts {
-        collectors: host(HostOptions::new(key)),
+        collectors: host(HostOptions {
+            processes_are_told: config.processes.enabled,
+            ..HostOptions::new(key)
+        }),
         vault,
+        meter: Arc::clone(&meters.vault),
         source,
         version: env!("CARGO_PKG_VERSION").into(),
         build: build()?,
@@ -106,21 +95,104 @@ pub(crate) fn preserver(
         .map_err(|error| Fault::doing(Exit::Failed, "cannot start a thread", &error))
 }
 
+/// Who is told how the vault stands, and the places that evidence is brought to.
+#[derive(Debug, Default)]
+pub(crate) struct Meters {
+    pub(crate) copies: Arc<CopyMeter>,
+    pub(crate) vault: Arc<VaultMeter>,
+}
+
+/// What a vault is opened with, and its transparency log.
+struct Opening {
+    config: Config,
+    durable: DurableUpTo,
+    copies: Arc<CopyMeter>,
+    /// The name of this machine.
+    host: Box<str>,
+}
+
+impl Opening {
+    /// Opens the vault, and starts what goes with it: the log of what is sealed, and what brings both elsewhere.
+    fn open(&self) -> Result<Arc<dyn Vault>, NoVault> {
+        let config = &self.config;
+        let dir = config.evidence_dir();
+        let (vault, kept_by) = open(config, &dir)?;
+        let vault = Arc::new(vault);
+        let parts = LogbookParts {
+            dir: dir.join(LOG),
+            key: config.data_dir.join("evidence.key"),
+            public_key: config.evidence_key_file(),
+            name: key_name(&self.host),
+            journal: config.journal_dir(),
+        };
+        let logged = match LoggedVault::start(vault.clone(), parts, self.durable.clone()) {
+            Ok(logged) => {
+                let started = anchors::start(&config.evidence.anchors, &dir, logged.key(), &self.copies);
+                if let Err(failure) = started {
+                    tracing::error!(%failure, "checkpoints of the transparency log are not anchored");
+                }
+                Arc::new(logged) as Arc<dyn Vault>
+            }
+            // What has no room for its log has none for evidence.
+            Err(failure) if failure.kind == FailureKind::Full => return Err(NoVault::of_disk(failure)),
+            Err(failure) => {
+                tracing::error!(%failure, "there is no transparency log: evidence is sealed, and nobody signs that it was");
+                vault.clone()
+            }
+        };
+        tracing::info!(vault = %vault.describe().place, %kept_by, "evidence is kept");
+        if config.evidence.s3.is_some() {
+            let started = outbox::start(vault, dir, Arc::clone(&self.copies));
+            if let Err(failure) = started {
+                tracing::error!(%failure, "evidence that waits is not sent to its bucket");
+            }
+        }
+        Ok(logged)
+    }
+}
+
+/// Why there is no vault.
+struct NoVault {
+    failure: Failure,
+    /// Whether there may be one a while later, without a new start.
+    may_go_away: bool,
+}
+
+impl NoVault {
+    /// What the disk says: room is made, a disk is mounted, a directory is given to this user. What is another's, or is
+    /// damaged, stays so.
+    fn of_disk(failure: Failure) -> Self {
+        Self {
+            may_go_away: !matches!(failure.kind, FailureKind::Conflict | FailureKind::Invalid),
+            failure,
+        }
+    }
+
+    /// What the settings or the bucket are to blame for: a bucket is not asked again and again to prove that it locks.
+    const fn stays(failure: Failure) -> Self {
+        Self {
+            failure,
+            may_go_away: false,
+        }
+    }
+}
+
 /// Opens the vault, and has it prove that what is stored cannot be changed. A bucket that is away may prove it later, and gets
 /// nothing before; one that does not lock makes it no vault.
-fn open(config: &Config, dir: &Path) -> Result<(DirVault, WriteOnce), Failure> {
-    super::make_private_dir(dir).map_err(|fault| Failure::new(FailureKind::Unavailable, &fault.told()))?;
+fn open(config: &Config, dir: &Path) -> Result<(DirVault, WriteOnce), NoVault> {
     let bucket = config.evidence.s3.as_ref();
     let options = DirVaultOptions {
         artefact_bytes_max: config.evidence.artefact_mib_max << 20,
         is_immutable: config.evidence.immutable,
-        bucket: bucket.map(bucket::of_evidence).transpose()?,
-        recipients: recipients(&config.evidence.recipients)?,
+        bucket: bucket.map(bucket::of_evidence).transpose().map_err(NoVault::stays)?,
+        recipients: recipients(&config.evidence.recipients).map_err(NoVault::stays)?,
         at_once: bucket.map_or(Duration::ZERO, |it| it.wait.to_std()),
         ..DirVaultOptions::default()
     };
-    let vault = DirVault::open(&dir.join(VAULT), options)?;
-    let here = vault.check_here()?;
+    let made = super::private_dir(dir).map_err(|error| disk_failure("make the directory", dir, &error));
+    made.map_err(NoVault::of_disk)?;
+    let vault = DirVault::open(&dir.join(VAULT), options).map_err(NoVault::of_disk)?;
+    let here = vault.check_here().map_err(NoVault::of_disk)?;
     match vault.check() {
         Ok(kept_by) => Ok((vault, kept_by)),
         Err(failure)
@@ -129,7 +201,7 @@ fn open(config: &Config, dir: &Path) -> Result<(DirVault, WriteOnce), Failure> {
             tracing::warn!(%failure, "the bucket of evidence is away: evidence is kept here, and sent later");
             Ok((vault, here))
         }
-        Err(failure) => Err(failure),
+        Err(failure) => Err(NoVault::stays(failure)),
     }
 }
 

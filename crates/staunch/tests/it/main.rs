@@ -33,6 +33,7 @@ mod lists;
 mod load;
 mod manual;
 mod metrics;
+mod no_vault;
 mod notices;
 mod operators;
 mod parameters;

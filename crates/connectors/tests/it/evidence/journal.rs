@@ -103,9 +103,13 @@ fn a_machine_without_a_journal_is_told_from_one_without_entries() {
     let of = |program: PathBuf| JournalCollector::new(program, None).of_machine(vec![journal.clone()]);
     let mut kept = Kept::default();
     let failure = of(program.clone()).execute(&request(None), &mut kept).unwrap_err();
-    assert_eq!(failure.kind, FailureKind::Unavailable);
+    assert_eq!(failure.kind, FailureKind::Invalid, "it is not tried again");
     assert!(failure.what.contains("this machine keeps no journal"), "{failure}");
     assert!(kept.sealed.is_empty() && kept.missed.len() == 1);
+    let fails = script(&folder, "echo 'No journal files were found.' >&2; exit 1");
+    let failure = of(fails).execute(&request(None), &mut Kept::default()).unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Invalid, "{failure}");
+    let program = script(&folder, "exit 0");
     fs::create_dir_all(journal.join("0123456789abcdef")).unwrap();
     let (kept, _) = take(&mut of(program), &request(None));
     assert!(kept.artefact("journal.jsonl").bytes.is_empty());
@@ -143,10 +147,9 @@ fn a_program_that_fails_is_told_with_its_complaint() {
     assert!(failure.what.contains("journal"), "{failure}");
     assert!(kept.sealed.is_empty() && kept.missed.len() == 1);
     let mut absent = JournalCollector::new("/nowhere/journalctl".into(), None);
-    assert_eq!(
-        absent.observe(&request(None)).unwrap_err().kind,
-        FailureKind::Unavailable
-    );
+    assert_eq!(absent.observe(&request(None)).unwrap_err().kind, FailureKind::Invalid);
+    let mut nowhere = JournalCollector::new(script(&folder, "exit 0"), Some("/nowhere".into()));
+    assert_eq!(nowhere.observe(&request(None)).unwrap_err().kind, FailureKind::Invalid);
     let mut relative = JournalCollector::new("journalctl".into(), None);
     assert!(
         relative.observe(&request(None)).is_err(),

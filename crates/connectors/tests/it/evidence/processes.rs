@@ -189,6 +189,21 @@ fn a_process_that_has_got_the_number_of_another_is_refused() {
 }
 
 #[test]
+fn the_switch_that_tells_processes_is_named_only_where_it_is_off() {
+    let unidentified = request(Some(Target::Process(Process::unidentified(1))));
+    for (are_told, is_named) in [(false, true), (true, false)] {
+        let mut collector = ProcessCollector::new("/proc".into(), redaction()).with_processes_told(are_told);
+        let failure = collector.observe(&unidentified).unwrap_err();
+        assert_eq!(
+            failure.what.contains("[processes] enabled = true"),
+            is_named,
+            "{failure}"
+        );
+        assert!(failure.what.contains("process 1 was not told from others"), "{failure}");
+    }
+}
+
+#[test]
 fn every_process_is_taken_and_who_started_it() {
     let odd = Odd::start("cat", &["--", "--api-key=hunter2", "-"]);
     let (kept, _) = take(

@@ -33,6 +33,8 @@ pub(super) fn all(config: &Config, server: &ServerArgs, asks: bool) -> Vec<Findi
     let running = matches!(status, Ok(Some(_)));
     let mut findings = vec![who::user(), playbooks(config), kept::data_directory(config)];
     findings.extend(kept::disk(config));
+    let trouble = status.as_ref().ok().and_then(Option::as_ref);
+    let trouble = trouble.and_then(|it| evidence::of_server(&it.evidence));
     let is_kept_out = who::kept_out(&config.data_dir, AccessFlags::R_OK | AccessFlags::X_OK).is_some();
     if is_kept_out {
         // What is wrong with the machine cannot be told from what this user may not see.
@@ -44,6 +46,7 @@ pub(super) fn all(config: &Config, server: &ServerArgs, asks: bool) -> Vec<Findi
             )
         };
         findings.extend(["journal", "tokens", "firewall", "evidence"].map(unknown));
+        findings.extend(trouble);
         findings.extend(kept::credentials(config));
         findings.extend(acting::beside_firewall(config));
     } else {
@@ -51,7 +54,7 @@ pub(super) fn all(config: &Config, server: &ServerArgs, asks: bool) -> Vec<Findi
         findings.push(kept::tokens(config));
         findings.extend(kept::credentials(config));
         findings.extend(acting::all(config));
-        findings.extend(evidence::all(config));
+        findings.extend(evidence::all(config, trouble));
     }
     findings.push(told::protections(config));
     findings.extend(told::lists(config));

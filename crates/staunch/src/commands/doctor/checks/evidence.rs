@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use nix::sys::statvfs::statvfs;
 use nix::unistd::{AccessFlags, access};
-use staunch_model::FailureKind;
+use staunch_model::{FailureKind, Printable};
+use staunch_server::dto::EvidenceView;
 use staunch_store::DirVault;
 
 use super::super::{Finding, Health};
@@ -26,18 +27,42 @@ const NEEDED: [(u32, &str, &str); 4] = [
     (2, "CAP_DAC_READ_SEARCH", "files of others"),
 ];
 
+const CHECK: &str = "evidence";
+
 /// Room that a vault should have: some captures and log files.
 const ROOM_MIN: u64 = 1 << 30;
 
-pub(super) fn all(config: &Config) -> Vec<Finding> {
-    const CHECK: &str = "evidence";
+/// What the vault of a running server has to say of itself; nothing while it keeps evidence.
+pub(super) fn of_server(it: &EvidenceView) -> Option<Finding> {
+    let (text, fix) = match (&it.no_vault, &it.vault_failure) {
+        (Some(why), _) => (
+            format!("the running server keeps none: {}", Printable(why)),
+            "make room, or give it the directory: it tries again by itself. When the vault is another's or damaged, or its \
+             settings or its bucket are to blame, mend that and start it again",
+        ),
+        (None, Some(why)) => (
+            format!(
+                "the vault of the running server has sealed none of the last {} it was to keep: {}",
+                it.vault_missed,
+                Printable(why)
+            ),
+            "make room, or let the user of the server write there: what is asked for next is tried anew",
+        ),
+        (None, None) => return None,
+    };
+    Some(Finding::new(CHECK, Health::Problem, text).fix(fix))
+}
+
+/// What is found of this machine; with `trouble`, which a running server has, nothing is called well that it contradicts.
+pub(super) fn all(config: &Config, trouble: Option<Finding>) -> Vec<Finding> {
     if !config.evidence.enabled {
         let text = "nothing is preserved: [evidence] enabled = false";
         return vec![Finding::new(CHECK, Health::Ok, text)];
     }
     let dir = config.evidence_dir();
     let at = existing(&dir);
-    let mut findings = Vec::new();
+    let is_well = trouble.is_none();
+    let mut findings: Vec<Finding> = trouble.into_iter().collect();
     if access(at, AccessFlags::W_OK | AccessFlags::X_OK).is_err() {
         let text = format!(
             "this user cannot keep evidence in {}: it is missed, and containment goes on",
@@ -51,18 +76,15 @@ pub(super) fn all(config: &Config) -> Vec<Finding> {
     } else if let Ok(found) = statvfs(at) {
         let free = found.blocks_available().saturating_mul(found.fragment_size());
         let text = format!("{} MiB free for it at {}", free >> 20, at.display());
-        findings.push(if free < ROOM_MIN {
-            Finding::new(
-                CHECK,
-                Health::Warning,
-                format!("{text}; on a full disk evidence is missed"),
-            )
-            .fix("make room, or name a directory on a disk of its own as `dir` under [evidence]")
-        } else {
+        if free < ROOM_MIN {
+            let text = format!("{text}; on a full disk evidence is missed");
+            let fix = "make room, or name a directory on a disk of its own as `dir` under [evidence]";
+            findings.push(Finding::new(CHECK, Health::Warning, text).fix(fix));
+        } else if is_well {
             let log = dir.join(wiring::LOG);
             let signed = if log.is_dir() { "; it is logged and signed" } else { "" };
-            Finding::new(CHECK, Health::Ok, format!("{text}{signed}"))
-        });
+            findings.push(Finding::new(CHECK, Health::Ok, format!("{text}{signed}")));
+        }
     }
     let missing: Vec<String> = NEEDED
         .iter()
