@@ -102,7 +102,7 @@ fn a_machine_without_a_journal_is_told_from_one_without_entries() {
     let journal = folder.path().join("journal");
     let of = |program: PathBuf| JournalCollector::new(program, None).of_machine(vec![journal.clone()]);
     let mut kept = Kept::default();
-    let failure = of(program.clone()).execute(&request(None), &mut kept).unwrap_err();
+    let failure = of(program).execute(&request(None), &mut kept).unwrap_err();
     assert_eq!(failure.kind, FailureKind::Invalid, "it is not tried again");
     assert!(failure.what.contains("this machine keeps no journal"), "{failure}");
     assert!(kept.sealed.is_empty() && kept.missed.len() == 1);
