@@ -135,7 +135,8 @@ fn describe(operation: &Operation, requests: &mut SchemaGenerator, answers: &mut
         Carries::Events => {
             described["requestBody"] = json!({
                 "required": false,
-                "description": "Events as their system sends them: one, an array, or one a line; plain, gzip or zstd.",
+                "description": "Events as their system sends them: one, an array, or one a line; plain, gzip or zstd. Of \
+                                more than 10,000 in one body none is taken: the answer is 413, `too-many`.",
                 "content": {
                     "application/json": { "schema": { "anyOf": [{ "type": "object" }, { "type": "array", "items": { "type": "object" } }] } },
                     "application/x-ndjson": { "schema": { "type": "string" } }

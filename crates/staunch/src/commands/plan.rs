@@ -127,7 +127,7 @@ pub(super) fn plan_locally(config: &Config, texts: &Texts, source: &str, body: &
     }
     made.map(EventPlan::from).map_err(|error| match &error {
         IntakeError::NoSource(_) => Fault::of(Exit::NotFound, &error).hint(format!("known: {}", known.join(", "))),
-        IntakeError::Malformed(it) => {
+        IntakeError::Malformed(it) | IntakeError::TooMany(it) => {
             Fault::new(Exit::Usage, format!("{} (at byte {})", it.what, it.offset)).hint(it.hint.clone())
         }
         IntakeError::Busy(_) => Fault::of(Exit::Busy, &error),
