@@ -97,7 +97,7 @@ impl Failed {
     }
 
     /// A body with more events than are taken at once. Nothing of it was.
-    fn too_many(malformed: Malformed) -> Self {
+    fn too_many(malformed: &Malformed) -> Self {
         Self::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "too-many",
@@ -206,7 +206,7 @@ impl From<IntakeError> for Failed {
     fn from(error: IntakeError) -> Self {
         match error {
             IntakeError::Busy(busy) => busy.into(),
-            IntakeError::TooMany(malformed) => Self::too_many(malformed),
+            IntakeError::TooMany(malformed) => Self::too_many(&malformed),
             IntakeError::NoSource(_) => Self::not_found(error.to_string()),
             IntakeError::Malformed(malformed) => Self::malformed(Printable(&malformed.what).to_string())
                 .hint(malformed.hint)
