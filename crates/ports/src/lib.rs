@@ -34,6 +34,6 @@ pub use journal::{
 pub use knowledge::Knowledge;
 pub use notifier::{Notice, Notifier, NotifyError};
 pub use reputation::Reputations;
-pub use source::{Malformed, Sighting, Source};
+pub use source::{Malformed, NotRead, Sighting, Source};
 pub use targets::{Seen, Targets};
 pub use vault::{Deposit, SealedManifest, SealedRecord, Vault, VaultDescription};

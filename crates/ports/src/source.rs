@@ -24,6 +24,25 @@ pub struct Malformed {
     pub hint: String,
 }
 
+/// Why a body was not read to its end. Elements before that have been visited.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotRead {
+    /// As a whole it is not what this system sends.
+    Malformed(Malformed),
+    /// It holds more elements than are read of one body; here is where the first of them begins that was not read.
+    TooMany(Malformed),
+}
+
+impl NotRead {
+    /// What to say of it.
+    #[must_use]
+    pub fn malformed(self) -> Malformed {
+        match self {
+            Self::Malformed(it) | Self::TooMany(it) => it,
+        }
+    }
+}
+
 /// One system's way of sending events.
 pub trait Source: Send + Sync {
     /// The system's name: what playbooks list under `sources` and what events are posted to.
@@ -39,9 +58,9 @@ pub trait Source: Send + Sync {
     /// A malformed element never spoils the others.
     ///
     /// # Errors
-    /// [`Malformed`] when the body as a whole cannot be read or holds too many elements. Elements before the error
+    /// [`NotRead`] when the body as a whole cannot be read or holds too many elements. Elements before the error
     /// have been visited.
-    fn read(&self, body: &[u8], visit: &mut dyn FnMut(usize, Sighting<'_>)) -> Result<(), Malformed>;
+    fn read(&self, body: &[u8], visit: &mut dyn FnMut(usize, Sighting<'_>)) -> Result<(), NotRead>;
 
     /// Why the attacking side of the first event of `body` was chosen as it was, or why none was, for people.
     fn explain(&self, body: &[u8]) -> Option<String>;

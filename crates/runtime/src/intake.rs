@@ -9,7 +9,7 @@ use staunch_model::{
     Event, EventContext, EventKind, EventView, IncidentId, Known, Match, Program, Surroundings, Target, Timestamp,
     TransactionId, TriggerReport,
 };
-use staunch_ports::{InletReading, InletTally, Knowledge, Malformed, Reputations, Sighting, Source, Targets};
+use staunch_ports::{InletReading, InletTally, Knowledge, Malformed, NotRead, Reputations, Sighting, Source, Targets};
 use thiserror::Error;
 
 use crate::archive::{Archiver, Batch};
@@ -43,6 +43,22 @@ pub struct Taken {
     pub incidents: Vec<IncidentId>,
 }
 
+impl Taken {
+    /// Counts an element that cannot be read, and lists it while there is room.
+    fn malformed(&mut self, index: usize, malformed: Malformed) {
+        let Malformed { offset, what, hint } = malformed;
+        self.malformed += 1;
+        if self.errors.len() < MALFORMED_LISTED_MAX {
+            self.errors.push(ElementError {
+                index,
+                offset,
+                what,
+                hint,
+            });
+        }
+    }
+}
+
 /// An element that could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ElementError {
@@ -65,6 +81,9 @@ pub enum IntakeError {
     /// The body as a whole cannot be read.
     #[error("{}", .0.what)]
     Malformed(Malformed),
+    /// It holds more elements than are taken at once.
+    #[error("{}", .0.what)]
+    TooMany(Malformed),
     /// It cannot be taken at present.
     #[error("{0}")]
     Busy(#[from] Busy),
@@ -118,13 +137,16 @@ pub struct Intake {
     inlets: Mutex<Vec<Arc<InletTally>>>,
 }
 
-/// What becomes of a body in which nothing can be read.
+/// What a body is to who sends it.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Unreadable {
-    /// It is counted.
-    Counted,
-    /// Its parts are sent one by one, and counted then.
-    SentAgain,
+enum Whole {
+    /// What is sent again when it is not taken: nothing of it is taken when it holds too many elements.
+    Request,
+    /// Lines that are sent one by one when nothing of them can be read, or when they hold too many elements. What is malformed is
+    /// counted then.
+    Lines,
+    /// What cannot be sent in parts: of too many elements the first are taken, and the others counted as malformed.
+    Line,
 }
 
 impl Intake {
@@ -265,16 +287,22 @@ impl Intake {
     /// Takes `body` from `source`. `reply` is called at most once: when everything that matched is durable, or with
     /// the reason why nothing was taken.
     pub fn take(&self, source: &str, body: &[u8], reply: TakenReplier) {
-        self.take_counting(source, body, Unreadable::Counted, reply);
+        self.take_whole(source, body, Whole::Request, reply);
     }
 
-    /// As [`Intake::take`], for who sends the parts of `body` one by one when nothing in it can be read: what is malformed
-    /// is counted then, and not here.
+    /// As [`Intake::take`], for who sends the parts of `body` one by one when nothing in it can be read or it holds too many
+    /// elements: what is malformed is counted then, and not here.
     pub fn take_together(&self, source: &str, body: &[u8], reply: TakenReplier) {
-        self.take_counting(source, body, Unreadable::SentAgain, reply);
+        self.take_whole(source, body, Whole::Lines, reply);
     }
 
-    fn take_counting(&self, source: &str, body: &[u8], unreadable: Unreadable, reply: TakenReplier) {
+    /// As [`Intake::take`], for who cannot send `body` in parts: of one with too many elements, the first are taken, and one
+    /// malformed one tells of the others.
+    pub fn take_line(&self, source: &str, body: &[u8], reply: TakenReplier) {
+        self.take_whole(source, body, Whole::Line, reply);
+    }
+
+    fn take_whole(&self, source: &str, body: &[u8], whole: Whole, reply: TakenReplier) {
         let mut taken = Taken::default();
         let mut events = Vec::new();
         let mut identifier = Identifier::new(self.targets.as_deref());
@@ -313,25 +341,25 @@ impl Intake {
                 }
             }
             Sighting::Ignored(_) => taken.ignored += 1,
-            Sighting::Malformed(Malformed { offset, what, hint }) => {
-                taken.malformed += 1;
-                if taken.errors.len() < MALFORMED_LISTED_MAX {
-                    taken.errors.push(ElementError {
-                        index,
-                        offset,
-                        what,
-                        hint,
-                    });
-                }
-            }
+            Sighting::Malformed(malformed) => taken.malformed(index, malformed),
         });
-        if let Err(error) = read {
-            reply(Err(error));
-            return;
-        }
         let telemetry = self.handle.telemetry();
+        match (read, whole) {
+            (Ok(()), _) => {}
+            (Err(IntakeError::TooMany(it)), Whole::Line) => {
+                taken.malformed(taken.accepted + taken.ignored + taken.malformed, it);
+            }
+            (Err(error), _) => {
+                // Of lines, none was turned away: they are sent once more at once.
+                if whole == Whole::Request && matches!(error, IntakeError::TooMany(_)) {
+                    telemetry.events_turned_away.add(taken.accepted as u64);
+                }
+                reply(Err(error));
+                return;
+            }
+        }
         let is_unreadable = taken.accepted + taken.ignored == 0;
-        let malformed = if is_unreadable && unreadable == Unreadable::SentAgain {
+        let malformed = if is_unreadable && whole == Whole::Lines {
             0
         } else {
             taken.malformed as u64
@@ -393,7 +421,7 @@ impl Intake {
         let mut others = 0;
         let because = self.sources.get(source).and_then(|source| source.explain(body));
         let triage = self.triage();
-        self.read(source, body, |_, sighting| {
+        let read = self.read(source, body, |_, sighting| {
             if found.is_some() {
                 others += u64::from(matches!(sighting, Sighting::Event(_)));
                 return;
@@ -403,7 +431,12 @@ impl Intake {
                 Sighting::Malformed(malformed) => Some(Err(IntakeError::Malformed(malformed))),
                 Sighting::Ignored(_) => None,
             };
-        })?;
+        });
+        match read {
+            // The first event is among those that were read.
+            Ok(()) | Err(IntakeError::TooMany(_)) => {}
+            Err(error) => return Err(error),
+        }
         let found = found.map(|made| made.map(|plan| EventPlan { others, ..plan }));
         found.unwrap_or_else(|| {
             Err(IntakeError::Malformed(Malformed {
@@ -458,7 +491,10 @@ impl Intake {
             .sources
             .get(source)
             .ok_or_else(|| IntakeError::NoSource(staunch_model::Printable(source).to_string()))?;
-        source.read(body, &mut visit).map_err(IntakeError::Malformed)
+        source.read(body, &mut visit).map_err(|not| match not {
+            NotRead::Malformed(it) => IntakeError::Malformed(it),
+            NotRead::TooMany(it) => IntakeError::TooMany(it),
+        })
     }
 
     fn archive(&self, source: &str, unmatched: Option<Batch>) {

@@ -154,7 +154,7 @@ pub struct Telemetry {
     pub events_malformed: Counter,
     /// Sample and test findings, which are never acted on.
     pub events_sample: Counter,
-    /// Events turned away because a queue or the journal was full.
+    /// Events turned away because a queue or the journal was full, or because a body held too many.
     pub events_turned_away: Counter,
     /// Events that matched nothing and were archived.
     pub events_archived: Counter,

@@ -135,7 +135,8 @@ fn describe(operation: &Operation, requests: &mut SchemaGenerator, answers: &mut
         Carries::Events => {
             described["requestBody"] = json!({
                 "required": false,
-                "description": "Events as their system sends them: one, an array, or one a line; plain, gzip or zstd.",
+                "description": "Events as their system sends them: one, an array, or one a line; plain, gzip or zstd. Of \
+                                a body with more than 10,000, none is taken (413, `too-many`); a plan is of the first.",
                 "content": {
                     "application/json": { "schema": { "anyOf": [{ "type": "object" }, { "type": "array", "items": { "type": "object" } }] } },
                     "application/x-ndjson": { "schema": { "type": "string" } }

@@ -6,6 +6,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use staunch_model::Printable;
+use staunch_ports::Malformed;
 use staunch_runtime::{Busy, IntakeError};
 use staunch_store::index::IndexError;
 
@@ -93,6 +94,18 @@ impl Failed {
             detail,
         )
         .hint("send it in several requests")
+    }
+
+    /// A body with more events than are taken at once. Nothing of it was.
+    fn too_many(malformed: &Malformed) -> Self {
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "too-many",
+            "there are too many events in the body",
+            Printable(&malformed.what).to_string(),
+        )
+        .hint("nothing of it was taken: send it in several requests")
+        .with(|problem| problem.position = Some(malformed.offset as u64))
     }
 
     /// The engine did not answer, so that it is open what became of the request.
@@ -193,6 +206,7 @@ impl From<IntakeError> for Failed {
     fn from(error: IntakeError) -> Self {
         match error {
             IntakeError::Busy(busy) => busy.into(),
+            IntakeError::TooMany(malformed) => Self::too_many(&malformed),
             IntakeError::NoSource(_) => Self::not_found(error.to_string()),
             IntakeError::Malformed(malformed) => Self::malformed(Printable(&malformed.what).to_string())
                 .hint(malformed.hint)

@@ -1,4 +1,5 @@
-//! The services that Staunch calls: an isolation leaves them reachable, and no domain of theirs is sinkholed.
+//! The services that Staunch calls: none of their addresses is ever touched, an isolation leaves them reachable, and no domain of
+//! theirs is sinkholed.
 //!
 //! Never looks a name up.
 
@@ -13,12 +14,12 @@ pub(crate) struct Endpoint {
     pub(crate) port: u16,
     /// What it is, for people.
     pub(crate) what: String,
-    /// Whether it is called over UDP, as time servers are.
+    /// Whether it is called over UDP, as time servers and resolvers are.
     pub(crate) is_udp: bool,
 }
 
-/// Feeds, look-ups, notifiers, the bucket of evidence, anchors, the receiver of traces, and the proxies that the environment
-/// names.
+/// Feeds, look-ups, notifiers, health signals, the bucket of evidence, its anchors and its time server, the resolver that sinkholes
+/// are asked of, the receiver of traces, and the proxies that the environment names.
 pub(crate) fn endpoints(config: &Config) -> Vec<Endpoint> {
     let feeds = config.feeds.iter().filter_map(|it| {
         let url = it.url.clone()?;
@@ -56,8 +57,11 @@ pub(crate) fn endpoints(config: &Config) -> Vec<Endpoint> {
         let address = crate::clock_offset::address(it);
         (format!("ntp://{address}"), "the time server of evidence".to_owned())
     });
+    let resolver = config.domains.resolver.iter().filter(|_| config.domains.enabled);
+    let resolver = resolver.map(|it| (format!("dns://{it}"), "the resolver of sinkholes".to_owned()));
     let called = feeds
         .chain(bucket)
+        .chain(resolver)
         .chain(clock)
         .chain(anchors)
         .chain(lookups)
@@ -92,11 +96,12 @@ fn endpoint(url: &str, what: String) -> Option<Endpoint> {
             "http" => 80,
             "ssh" => 22,
             "ntp" => 123,
+            "dns" => 53,
             _ => return None,
         },
     };
     let host = host.trim_end_matches('.').to_ascii_lowercase();
-    let is_udp = scheme == "ntp";
+    let is_udp = matches!(scheme, "ntp" | "dns");
     (!host.is_empty()).then_some(Endpoint {
         host,
         port,

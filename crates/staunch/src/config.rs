@@ -274,8 +274,8 @@ pub(crate) struct NeverTouchSettings {
     pub(crate) networks: Vec<ProtectedNetwork>,
     /// Files that list networks. Default none. Since v0.1.
     pub(crate) files: Vec<ProtectedFile>,
-    /// Whether the machine's own addresses, gateways, resolvers and management sessions are found and protected. Default
-    /// `true`. Since v0.1.
+    /// Whether the machine's own addresses, gateways, resolvers and management sessions, and the services that Staunch calls, are
+    /// found and protected. Default `true`. Since v0.1.
     pub(crate) discover: bool,
 }
 

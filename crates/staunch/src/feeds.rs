@@ -57,6 +57,7 @@ pub(crate) fn read_one(settings: &FeedSettings, now: Timestamp) -> Result<Fed, F
         read_filtered(settings.format, &settings.filter(), &bytes)
             .map_err(|invalid| refused(&feed.to_string(), &shown, invalid))?
     };
+    let reading = usable(reading).map_err(|invalid| refused(&feed.to_string(), &shown, invalid))?;
     let (special, not_understood) = (reading.special, reading.not_understood);
     let terms = Terms {
         name: feed.to_string().into(),
@@ -68,6 +69,27 @@ pub(crate) fn read_one(settings: &FeedSettings, now: Timestamp) -> Result<Fed, F
         table: FeedTable::new(terms, reading, fetched, now),
         special,
         not_understood,
+    })
+}
+
+/// `reading`, when there is something in it that counts. One in which there is not says no more than an empty file, and whoever
+/// has mixed up a file must not have everything that a feed said forgotten.
+///
+/// # Errors
+/// When there is not.
+fn usable(reading: Reading) -> Result<Reading, Invalid> {
+    if !reading.entries.is_empty() {
+        return Ok(reading);
+    }
+    let (special, not_understood) = (reading.special, reading.not_understood);
+    let what = match (special, not_understood) {
+        (0, 0) => "it names no network".to_owned(),
+        _ => format!("it names no network that counts ({special} special, {not_understood} not understood)"),
+    };
+    Err(Invalid {
+        line: None,
+        what,
+        hint: "is it cut off, or another file? A feed that is to say nothing is taken out of the configuration".into(),
     })
 }
 

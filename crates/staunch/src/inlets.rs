@@ -107,7 +107,7 @@ impl Way {
                 self.tell(&taken);
                 Delivery::Taken
             }
-            Err(Some(IntakeError::Malformed(_))) if several => self.one_by_one(lines),
+            Err(Some(IntakeError::Malformed(_) | IntakeError::TooMany(_))) if several => self.one_by_one(lines),
             Err(error) => self.refused(lines, error),
         }
     }
@@ -129,7 +129,7 @@ impl Way {
         Delivery::Taken
     }
 
-    /// Sends `body`, which has `several` lines that are sent one by one if none can be read, and waits for the answer; an error
+    /// Sends `body`, which has `several` lines that are sent one by one if none can be read or they hold too many events, and waits for the answer; an error
     /// of `None` says that there was none.
     fn send(&self, body: &[u8], several: bool) -> Result<Taken, Option<IntakeError>> {
         let (done, answer) = bounded(1);
@@ -138,7 +138,7 @@ impl Way {
         if several {
             self.intake.take_together(self.tally.source(), body, reply);
         } else {
-            self.intake.take(self.tally.source(), body, reply);
+            self.intake.take_line(self.tally.source(), body, reply);
         }
         match answer.recv_timeout(ANSWER_DEADLINE) {
             Ok(result) => result.map_err(Some),
@@ -181,7 +181,7 @@ impl Way {
     fn refused(&mut self, lines: &[u8], error: Option<IntakeError>) -> Delivery {
         match error {
             // The same lines could not be read the next time either.
-            Some(error @ (IntakeError::Malformed(_) | IntakeError::NoSource(_))) => {
+            Some(error @ (IntakeError::Malformed(_) | IntakeError::TooMany(_) | IntakeError::NoSource(_))) => {
                 let count = lines.split_inclusive(|byte| *byte == b'\n').count();
                 self.unreadable(count as u64, &error.to_string());
                 Delivery::Taken

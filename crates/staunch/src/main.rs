@@ -31,6 +31,7 @@ mod lookups;
 #[cfg(test)]
 mod loopback;
 mod misbehave;
+mod names;
 mod narrator;
 mod note;
 mod notices;

@@ -6,29 +6,21 @@
 //! the same). Names are looked up ahead of time by another thread, inside of it, because a name server may be slow and an
 //! isolation must not be.
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, ToSocketAddrs as _};
+use std::net::IpAddr;
 use std::path::Path;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
-use std::time::Duration;
 
 use nix::unistd::geteuid;
 use staunch_connectors::actions::isolate_host::{LIFELINES_WAIT, Lifelines};
-use staunch_connectors::enrichers::{PROC, RESOLV_CONF, resolver_addresses, session_peers};
-use staunch_model::Printable;
+use staunch_connectors::enrichers::{PROC, session_peers};
 use staunch_netlink::nftables::{ALLOWED_MAX, Allowed, Transport};
 
-use crate::called::{Endpoint, endpoints};
+use crate::called::Endpoint;
 use crate::config::Config;
 use crate::exit::{Exit, Fault};
-
-/// Where systemd-resolved writes whom it asks.
-const RESOLV_CONF_UPSTREAM: &str = "/run/systemd/resolve/resolv.conf";
-
-/// How often names are looked up again.
-const LOOK_UP_EVERY: Duration = Duration::from_secs(60);
+use crate::names::Names;
 
 /// The most sessions and the most addresses of services that are left reachable.
 const SESSIONS_MAX: usize = 64;
@@ -43,20 +35,17 @@ const DNS: u16 = 53;
 /// The answer to the question what stays reachable.
 pub(crate) struct Reach {
     management: Vec<Allowed>,
-    services: Arc<Mutex<Vec<Allowed>>>,
+    services: Arc<Names>,
     /// Who tells who is logged in; nobody unless they are to stay in touch.
     sessions: Option<SyncSender<SyncSender<Vec<IpAddr>>>>,
-    /// Ends the thread that looks names up.
-    _stop: std::sync::mpsc::Sender<()>,
 }
 
 impl Reach {
-    /// Starts what has to be outside of the sandbox, and gives what is to be started inside of it; nothing when this machine is
-    /// never to be isolated.
+    /// Starts what has to be outside of the sandbox; nothing when this machine is never to be isolated.
     ///
     /// # Errors
     /// When there can be no thread.
-    pub(crate) fn start(config: &Config) -> Result<Option<Started>, Fault> {
+    pub(crate) fn start(config: &Config, services: Arc<Names>) -> Result<Option<Arc<dyn Lifelines>>, Fault> {
         if !config.isolation.enabled {
             return Ok(None);
         }
@@ -64,10 +53,6 @@ impl Reach {
             address: network.addr(),
             prefix: network.prefix_len(),
         });
-        let endpoints = endpoints(config);
-        let known = endpoints.iter().filter_map(literal).take(SERVICES_MAX).collect();
-        let services = Arc::new(Mutex::new(known));
-        let (stop, stopped) = channel();
         let sessions = if config.isolation.keep_sessions {
             let (sessions, asked) = sync_channel(1);
             let thread = thread::Builder::new().name("sessions".into());
@@ -78,43 +63,24 @@ impl Reach {
         } else {
             None
         };
-        let names = Names {
-            endpoints,
-            services: services.clone(),
-            stopped,
-        };
-        let reach = Self {
+        Ok(Some(Arc::new(Self {
             management: management.collect(),
             services,
             sessions,
-            _stop: stop,
-        };
-        Ok(Some((Arc::new(reach), names)))
+        })))
     }
-}
 
-/// What was started outside of the sandbox, and what is to be started inside of it.
-type Started = (Arc<dyn Lifelines>, Names);
-
-/// The names that are to be looked up.
-pub(crate) struct Names {
-    endpoints: Vec<Endpoint>,
-    services: Arc<Mutex<Vec<Allowed>>>,
-    stopped: Receiver<()>,
-}
-
-impl Names {
-    /// Starts to look them up, when there are any.
-    ///
-    /// # Errors
-    /// When there can be no thread.
-    pub(crate) fn start(self) -> Result<(), Fault> {
-        if self.endpoints.iter().any(|it| it.host.parse::<IpAddr>().is_err()) {
-            let thread = thread::Builder::new().name("names".into());
-            let look_up = move || look_names_up(&self.endpoints, &self.services, &self.stopped);
-            thread.spawn(look_up).map_err(|error| cannot(&error))?;
-        }
-        Ok(())
+    /// Whom this machine asks for names, and the services that Staunch calls.
+    fn services(&self) -> Vec<Allowed> {
+        let (resolvers, called) = self.services.reachable();
+        let called = called
+            .into_iter()
+            .filter_map(|(endpoint, address)| service(address, endpoint));
+        let mut all: Vec<Allowed> = resolvers.into_iter().flat_map(resolver).chain(called).collect();
+        let mut seen = std::collections::BTreeSet::new();
+        all.retain(|it| seen.insert(*it));
+        all.truncate(SERVICES_MAX);
+        all
     }
 }
 
@@ -143,13 +109,12 @@ impl Lifelines for Reach {
             address,
             prefix: if address.is_ipv4() { 32 } else { 128 },
         });
-        let services = self.services.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut all: Vec<Allowed> = self
             .management
             .iter()
             .copied()
             .chain(sessions)
-            .chain(services)
+            .chain(self.services())
             .collect();
         all.sort_unstable();
         all.dedup();
@@ -164,56 +129,15 @@ fn tell_sessions(asked: &Receiver<SyncSender<Vec<IpAddr>>>) {
     }
 }
 
-fn look_names_up(endpoints: &[Endpoint], services: &Mutex<Vec<Allowed>>, stopped: &Receiver<()>) {
-    // Where each was found the last time: a name server that is down for a while takes nothing away.
-    let mut known: BTreeMap<&Endpoint, Vec<Allowed>> = BTreeMap::new();
-    loop {
-        let mut found = resolvers();
-        for endpoint in endpoints {
-            match (endpoint.host.as_str(), endpoint.port).to_socket_addrs() {
-                Ok(addresses) => {
-                    let services = addresses.filter_map(|it| service(it.ip(), endpoint));
-                    known.insert(endpoint, services.collect());
-                }
-                Err(error) => {
-                    let host = Printable(&endpoint.host).to_string();
-                    let kept = known.contains_key(endpoint);
-                    tracing::debug!(host, kept, %error, "a name was not found");
-                }
-            }
-            found.extend(known.get(endpoint).into_iter().flatten().copied());
-        }
-        let mut seen = std::collections::BTreeSet::new();
-        found.retain(|it| seen.insert(*it));
-        found.truncate(SERVICES_MAX);
-        *services.lock().unwrap_or_else(PoisonError::into_inner) = found;
-        if stopped.recv_timeout(LOOK_UP_EVERY) != Err(RecvTimeoutError::Timeout) {
-            return;
-        }
-    }
-}
-
-/// Whom this machine asks for names: those of its own, or those that a resolver on it asks.
-fn resolvers() -> Vec<Allowed> {
-    let read = |path: &str| resolver_addresses(Path::new(path)).unwrap_or_default();
-    let mut addresses = read(RESOLV_CONF);
-    if addresses.iter().all(IpAddr::is_loopback) {
-        addresses = read(RESOLV_CONF_UPSTREAM);
-    }
-    let both = |address: IpAddr| {
-        [Transport::Udp, Transport::Tcp].map(|transport| Allowed::Service {
-            address,
-            transport,
-            port: DNS,
-            // A resolver on this machine runs as a user of its own.
-            user: None,
-        })
-    };
-    addresses
-        .into_iter()
-        .filter(|it| !it.is_loopback())
-        .flat_map(both)
-        .collect()
+/// A resolver at an address.
+fn resolver(address: IpAddr) -> [Allowed; 2] {
+    [Transport::Udp, Transport::Tcp].map(|transport| Allowed::Service {
+        address,
+        transport,
+        port: DNS,
+        // A resolver on this machine runs as a user of its own.
+        user: None,
+    })
 }
 
 /// What is called at an address, by sockets of the user that Staunch runs as; nothing on this machine itself.
@@ -228,12 +152,6 @@ fn service(address: IpAddr, endpoint: &Endpoint) -> Option<Allowed> {
         port: endpoint.port,
         user: Some(geteuid().as_raw()),
     })
-}
-
-/// What stays reachable for an endpoint whose host is an address of another machine; for a name, nothing is known yet.
-fn literal(endpoint: &Endpoint) -> Option<Allowed> {
-    let address: IpAddr = endpoint.host.parse().ok()?;
-    service(address, endpoint)
 }
 
 #[cfg(test)]
@@ -257,10 +175,10 @@ mod tests {
                     [[feeds]]\nname = \"b\"\nurl = \"http://127.0.0.1/list\"\nformat = \"plain\"\n\
                     [evidence]\nclock = \"198.51.100.3\"\n";
         let config = crate::config::parse(text).unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
-        let reach = Reach::start(&config)
+        let reach = Reach::start(&config, Names::of(&config))
             .expect("there are threads")
             .expect("it is enabled");
-        let all = reach.0.reachable();
+        let all = reach.reachable();
         let network = |address: &str, prefix| Allowed::Network {
             address: address.parse().expect("an address"),
             prefix,
@@ -282,7 +200,9 @@ mod tests {
         }
         let services = all.iter().filter(|it| matches!(it, Allowed::Service { .. }));
         assert_eq!(services.count(), 3, "this machine itself is reached anyway: {all:?}");
-        assert!(Reach::start(&Config::default()).expect("nothing is started").is_none());
+        let nothing = Config::default();
+        let nothing = Reach::start(&nothing, Names::of(&nothing)).expect("nothing is started");
+        assert!(nothing.is_none());
     }
 
     #[test]

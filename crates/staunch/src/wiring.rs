@@ -36,6 +36,7 @@ use crate::commands::open_fault;
 use crate::config::Config;
 use crate::exit::{Exit, Fault};
 use crate::misbehave::{self, LiveOrders, Orders, WrongClock};
+use crate::names::{self, Names};
 use crate::narrator::Narrator;
 use crate::traces::{Sending, Tracer};
 
@@ -355,17 +356,27 @@ pub(crate) fn never_touch(config: &Config, discovered: &[Protection]) -> NeverTo
     all
 }
 
-/// What this machine depends on; nothing when that is switched off.
+/// What this machine depends on, with the services that Staunch calls, as far as they were found; nothing when that is switched
+/// off.
 ///
 /// # Errors
 /// When it cannot be found out: then too little would be protected.
-pub(crate) fn discover(config: &Config) -> Result<Vec<Protection>, Fault> {
+pub(crate) fn discover(config: &Config, called: &Names) -> Result<Vec<Protection>, Fault> {
     if !config.never_touch.discover {
         return Ok(Vec::new());
     }
-    protections(Path::new(RESOLV_CONF), Path::new(PROC)).map_err(|error| {
+    let mut found = protections(Path::new(RESOLV_CONF), Path::new(PROC)).map_err(|error| {
         Fault::of(Exit::Failed, &error).hint("protect them under [never_touch] networks and set discover = false")
-    })
+    })?;
+    // Whom a resolver on this machine asks is in another file.
+    found.extend(names::resolvers().into_iter().map(|it| Protection {
+        network: it.into(),
+        reason: "resolver".into(),
+    }));
+    found.extend(called.protections());
+    found.sort_by(|a, b| (a.network, &a.reason).cmp(&(b.network, &b.reason)));
+    found.dedup();
+    Ok(found)
 }
 
 fn traffic(config: &Config) -> Arc<dyn Enricher> {

@@ -26,7 +26,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use staunch_model::{Endpoint, EventKind, EventView, FieldValue, NothingKnown, RawFields, Severity, Timestamp};
-use staunch_ports::{Malformed, Sighting};
+use staunch_ports::{Malformed, NotRead, Sighting};
 
 use super::{address, time};
 use crate::json::{EVENT_BYTES_MAX, EVENTS_PER_BODY_MAX};
@@ -42,7 +42,8 @@ impl staunch_ports::Source for Auditd {
         NAME
     }
 
-    fn read(&self, body: &[u8], visit: &mut dyn FnMut(usize, Sighting<'_>)) -> Result<(), Malformed> {
+    fn read(&self, body: &[u8], visit: &mut dyn FnMut(usize, Sighting<'_>)) -> Result<(), NotRead> {
+        let mut too_many = None;
         let mut found: Vec<Element<'_>> = Vec::new();
         let mut known: BTreeMap<&str, usize> = BTreeMap::new();
         for (offset, line) in lines(body) {
@@ -57,8 +58,11 @@ impl staunch_ports::Source for Auditd {
                 continue;
             }
             if found.len() == EVENTS_PER_BODY_MAX {
-                let what = "there are more events in the body than are taken at once (10,000)";
-                found.push(Element::malformed(offset, what, "send the rest in another request"));
+                too_many = Some(Malformed {
+                    offset,
+                    what: "there are more events in the body than are taken at once (10,000)".to_owned(),
+                    hint: "send the rest in another request".to_owned(),
+                });
                 break;
             }
             found.push(match record {
@@ -85,7 +89,7 @@ impl staunch_ports::Source for Auditd {
                 Element::Event(event) => event.view(|view| visit(index, Sighting::Event(view))),
             }
         }
-        Ok(())
+        too_many.map_or(Ok(()), |it| Err(NotRead::TooMany(it)))
     }
 
     fn explain(&self, body: &[u8]) -> Option<String> {

@@ -10,7 +10,8 @@ use super::Source;
 use crate::json::{Document, EVENT_BYTES_MAX, EVENTS_PER_BODY_MAX, Element, JsonError, Split, Within};
 
 /// Calls `visit` with each event of `body`: its position, the byte of the body at which it begins, and the event or why it
-/// cannot be read. A malformed event does not spoil its neighbours.
+/// cannot be read. A malformed event does not spoil its neighbours. One at [`EVENTS_PER_BODY_MAX`] says that there are more
+/// events than are read, and is the last.
 pub fn each(source: &dyn Source, body: &[u8], visit: &mut Visit<'_>) {
     if source.inside().is_empty() {
         for element in Split::new(body) {
@@ -20,6 +21,10 @@ pub fn each(source: &dyn Source, body: &[u8], visit: &mut Visit<'_>) {
     }
     let mut index = 0;
     for element in Split::new(body) {
+        if element.index == EVENTS_PER_BODY_MAX {
+            // Although those before may have held fewer events.
+            index = EVENTS_PER_BODY_MAX;
+        }
         let Some(inner) = element.content.as_ref().ok().and_then(|bytes| unwrap(source, bytes)) else {
             if !counted(&mut index, element.offset, visit) {
                 return;
@@ -41,6 +46,9 @@ pub fn each(source: &dyn Source, body: &[u8], visit: &mut Visit<'_>) {
         for mut element in Split::new(bytes) {
             element.offset += base;
             element.content = element.content.map_err(|error| error.shifted(base));
+            if element.index == EVENTS_PER_BODY_MAX {
+                index = EVENTS_PER_BODY_MAX;
+            }
             if !counted(&mut index, element.offset, visit) {
                 return;
             }

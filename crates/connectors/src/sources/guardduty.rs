@@ -4,7 +4,7 @@
 //!
 //! | field of the event | from |
 //! |---|---|
-//! | kind | sample when `service.additionalInfo.sample` is true or the title begins with `[SAMPLE]`; telemetry when `service.archived` is true (a suppression rule or a person did that); else alert |
+//! | kind | sample when `service.additionalInfo.sample` is true, or `sample` in the JSON that is the text of `service.additionalInfo.value` (`GetFindings` writes it so), or the title begins with `[SAMPLE]`; telemetry when `service.archived` is true (a suppression rule or a person did that); else alert |
 //! | signature | `type`, such as `UnauthorizedAccess:EC2/SSHBruteForce` |
 //! | category | `resource.resourceType` |
 //! | severity | `severity`: 9.0 and more = critical, 7.0 = high, 4.0 = medium, 1.0 = low, anything else = unknown |
@@ -29,7 +29,7 @@ use staunch_model::{Endpoint, EventKind, Severity};
 
 use super::pick::{Accused, Found, NotAnEvent, Reader, below_any_case as below, number, one_address, said};
 use super::{address, time};
-use crate::json::Node;
+use crate::json::{Document, Node};
 
 /// Parts of the types of findings whose resource is the actor and whose remote side is a malicious one. (GuardDuty user
 /// guide, "GuardDuty finding types".)
@@ -40,6 +40,9 @@ const REMOTE_IS_MALICIOUS: [&str; 5] = [
     "DropPoint",
     "BlackholeTraffic",
 ];
+
+/// The longest text of `additionalInfo.value` that is read. Those of sample findings have at most some hundred bytes.
+const ADDITIONAL_BYTES_MAX: usize = 64 << 10;
 
 /// Decodes GuardDuty findings.
 #[derive(Clone, Copy, Debug, Default)]
@@ -63,6 +66,7 @@ impl Reader for GuardDuty {
         let truth = |path: &[&str]| below(root, path).and_then(Node::truth) == Some(true);
         let sample = truth(&["service", "additionalInfo", "sample"])
             || text(&["service", "additionalInfo", "sample"]) == Some("true")
+            || text(&["service", "additionalInfo", "value"]).is_some_and(says_sample)
             || text(&["title"]).is_some_and(|title| title.starts_with("[SAMPLE]"));
         let kind = if sample {
             EventKind::Sample
@@ -88,6 +92,18 @@ impl Reader for GuardDuty {
             host: text(&["resource", "instanceDetails", "instanceId"]),
         })
     }
+}
+
+/// Whether the JSON in `value` says that its finding is a sample. What cannot be read, or is longer than what GuardDuty writes,
+/// says nothing.
+fn says_sample(value: &str) -> bool {
+    if value.len() > ADDITIONAL_BYTES_MAX {
+        return false;
+    }
+    Document::parse(value.as_bytes()).is_ok_and(|it| {
+        let sample = below(it.root(), &["sample"]);
+        sample.and_then(Node::truth) == Some(true) || said(sample) == Some("true")
+    })
 }
 
 fn severity(number: Option<f64>) -> Severity {

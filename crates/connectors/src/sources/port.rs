@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use staunch_ports::{Malformed, Sighting};
+use staunch_ports::{Malformed, NotRead, Sighting};
 
 use super::{Auditd, Decoded, SettingsError, SourceSettings, all, body};
-use crate::json::JsonError;
+use crate::json::{EVENTS_PER_BODY_MAX, JsonError};
 
 /// Every source of `settings`, as the runtime takes them.
 ///
@@ -29,8 +29,10 @@ impl staunch_ports::Source for Port {
         self.0.with_headers(headers, body)
     }
 
-    fn read(&self, body: &[u8], visit: &mut dyn FnMut(usize, Sighting<'_>)) -> Result<(), Malformed> {
+    fn read(&self, body: &[u8], visit: &mut dyn FnMut(usize, Sighting<'_>)) -> Result<(), NotRead> {
+        let mut too_many = None;
         body::each(&*self.0, body, &mut |index, offset, document| match document {
+            Err(error) if index == EVENTS_PER_BODY_MAX => too_many = Some(malformed(error)),
             Err(error) => visit(index, Sighting::Malformed(malformed(error))),
             Ok(document) => match self.0.decode(document) {
                 Decoded::Event(view) => visit(index, Sighting::Event(&view)),
@@ -45,7 +47,7 @@ impl staunch_ports::Source for Port {
                 }
             },
         });
-        Ok(())
+        too_many.map_or(Ok(()), |it| Err(NotRead::TooMany(it)))
     }
 
     fn explain(&self, body: &[u8]) -> Option<String> {

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::{Receiver, bounded};
 use staunch_model::{Endpoint, EventKind, EventView, FieldValue, NothingKnown, RawFields, Severity, Timestamp};
-use staunch_ports::{Archive, ArchiveError, Malformed, Sighting, Source};
+use staunch_ports::{Archive, ArchiveError, NotRead, Sighting, Source};
 use staunch_runtime::{Archiver, Handle, Intake, Taken};
 
 use crate::journal::GatedJournal;
@@ -29,7 +29,7 @@ impl Source for Lines {
     fn name(&self) -> &str {
         "lines"
     }
-    fn read(&self, body: &[u8], visit: &mut dyn FnMut(usize, Sighting<'_>)) -> Result<(), Malformed> {
+    fn read(&self, body: &[u8], visit: &mut dyn FnMut(usize, Sighting<'_>)) -> Result<(), NotRead> {
         for (at, line) in body.split(|byte| *byte == b'|').enumerate() {
             let kind = if line.starts_with(b"~") {
                 EventKind::Telemetry

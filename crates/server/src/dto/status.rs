@@ -210,7 +210,7 @@ pub struct Counts {
     pub events_malformed: u64,
     /// Sample and test findings, which are never acted on.
     pub events_sample: u64,
-    /// Events turned away because a queue or the journal was full.
+    /// Events turned away because a queue or the journal was full, or because a body held too many.
     pub events_turned_away: u64,
     /// Events that matched nothing and were archived.
     pub events_archived: u64,

@@ -145,7 +145,7 @@ fn counted(registry: &mut Registry, telemetry: &Telemetry) {
         ),
         (
             "events_turned_away",
-            "Events refused with 429 or 503, which their sender must send again",
+            "Events refused with 429, 503, or 413 because they were too many at once, which their sender must send again",
             events_turned_away,
         ),
         (

@@ -4,8 +4,9 @@ use std::io::Write as _;
 
 use staunch_model::{IncidentId, Mode};
 use staunch_server::HttpLimits;
-use staunch_server::dto::{EventPlan, Ruling, Taken, TriggerOutcome};
+use staunch_server::dto::{EventPlan, Ruling, Status, Taken, TriggerOutcome, path};
 
+use super::world::EVENTS_MAX;
 use super::{Options, Staunch, until};
 
 const EVENTS: &str = "/v1/events/test";
@@ -116,6 +117,37 @@ fn a_large_body_is_taken_too() {
     let body = format!("{}{BRUTE}", "ignore\n".repeat(20_000));
     let taken: Taken = staunch.client().post(EVENTS, &body).json();
     assert_eq!((taken.ignored, taken.matched), (20_000, 1));
+}
+
+/// A sender looks at the status: with 202 it may forget all of it.
+#[test]
+fn of_a_body_with_too_many_events_nothing_is_taken() {
+    let staunch = Staunch::start(Options::default());
+    let body = format!("{BRUTE}\n{}", "ignore\n".repeat(EVENTS_MAX - 1));
+    let problem = staunch
+        .client()
+        .post(EVENTS, &format!("{body}{BRUTE}"))
+        .problem(413, "too-many");
+    assert_eq!(problem.position, Some(body.len() as u64));
+    let hint = problem.hint.as_deref().unwrap_or_default();
+    assert!(hint.starts_with("nothing of it was taken"), "{problem:?}");
+    let status: Status = staunch.client().get(path::STATUS).json();
+    let counts = status.counts;
+    assert_eq!(
+        (
+            counts.events_turned_away,
+            counts.events_accepted,
+            counts.events_malformed
+        ),
+        (1, 0, 0)
+    );
+    assert!(!staunch.world.is_blocked("203.0.113.7"));
+    let taken: Taken = staunch.client().post(EVENTS, &body).json();
+    assert_eq!((taken.accepted, taken.ignored), (1, EVENTS_MAX as u64 - 1));
+    assert_eq!(taken.incidents, [IncidentId(1)]);
+    // A plan is made of the first event, whatever follows it.
+    let made: EventPlan = staunch.client().post("/v1/plan/test", &format!("{body}{BRUTE}")).json();
+    assert_eq!(made.plan.responses.len(), 1);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use staunch_model::{
 };
 use staunch_ports::journal::NewFrame;
 use staunch_ports::{
-    Action, AppendError, Clock, Durability, Epoch, ExecuteRequest, Follower, Journal, Lsn, Malformed, Owned,
+    Action, AppendError, Clock, Durability, Epoch, ExecuteRequest, Follower, Journal, Lsn, Malformed, NotRead, Owned,
     OwnedTarget, Purpose, ReadError, Sighting, Source, StoredFrame, Tail, UndoRequest,
 };
 use staunch_store::MemoryJournal;
@@ -303,19 +303,22 @@ impl RawFields for Line<'_> {
     }
 }
 
+/// Lines that it reads of one body.
+pub(crate) const EVENTS_MAX: usize = 30_000;
+
 impl Source for TestSource {
     fn name(&self) -> &str {
         "test"
     }
 
-    fn read(&self, body: &[u8], visit: &mut dyn FnMut(usize, Sighting<'_>)) -> Result<(), Malformed> {
+    fn read(&self, body: &[u8], visit: &mut dyn FnMut(usize, Sighting<'_>)) -> Result<(), NotRead> {
         let malformed = |offset, what: &str| Malformed {
             offset,
             what: what.to_owned(),
             hint: "mend it".to_owned(),
         };
         if body.first() == Some(&b'!') {
-            return Err(malformed(0, "not lines"));
+            return Err(NotRead::Malformed(malformed(0, "not lines")));
         }
         let mut offset = 0;
         for (index, line) in body
@@ -358,6 +361,9 @@ impl Source for TestSource {
                 }
             }
             offset += line.len() + 1;
+            if index + 1 == EVENTS_MAX && offset < body.len() {
+                return Err(NotRead::TooMany(malformed(offset, "too many lines")));
+            }
         }
         Ok(())
     }

@@ -251,9 +251,9 @@ impl Pass<'_> {
                 }
             });
             *elements += in_piece;
-            if let Err(malformed) = result {
+            if let Err(not) = result {
                 let at = format!("{}, after element {elements}", read.inputs[*input].name);
-                read.spoil(&at, &malformed);
+                read.spoil(&at, &not.malformed());
             }
             self.read.inputs[*input].events += self.read.events - before;
             let (events, name) = (self.read.events, &self.read.inputs[*input].name);
@@ -440,8 +440,8 @@ pub(crate) fn journal(
                     Sighting::Event(_) | Sighting::Ignored(_) => {}
                     Sighting::Malformed(malformed) => read.spoil(name, &malformed),
                 });
-                if let Err(malformed) = result {
-                    read.spoil(name, &malformed);
+                if let Err(not) = result {
+                    read.spoil(name, &not.malformed());
                 }
                 let mut found = again.map_or_else(|| vec![Vec::new(); lanes.len()], |it| it.matches);
                 for (lane, again) in lanes.iter_mut().zip(&mut found) {

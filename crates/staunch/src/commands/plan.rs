@@ -18,6 +18,7 @@ use crate::context::{Context, pin};
 use crate::exit::{Exit, Fault};
 use crate::feeds::Feeds;
 use crate::lookups::Lookups;
+use crate::names::Names;
 use crate::output::{Output, Tone, now, say, warn, wrap};
 use crate::playbooks::Texts;
 use crate::{lists, wiring, words};
@@ -92,7 +93,8 @@ pub(super) fn plan_locally(config: &Config, texts: &Texts, source: &str, body: &
     if !outcome.usable {
         return Err(Fault::new(Exit::Usage, "the playbooks cannot be used").hint("`staunch check` shows all mistakes"));
     }
-    let discovered = wiring::discover(config)?;
+    let called = Names::looked_up(config)?;
+    let discovered = wiring::discover(config, &called)?;
     let local = wiring::open_local(config);
     if !local.real {
         warn("this machine's firewall cannot be looked at, so the plan takes it to be empty");
@@ -125,7 +127,7 @@ pub(super) fn plan_locally(config: &Config, texts: &Texts, source: &str, body: &
     }
     made.map(EventPlan::from).map_err(|error| match &error {
         IntakeError::NoSource(_) => Fault::of(Exit::NotFound, &error).hint(format!("known: {}", known.join(", "))),
-        IntakeError::Malformed(it) => {
+        IntakeError::Malformed(it) | IntakeError::TooMany(it) => {
             Fault::new(Exit::Usage, format!("{} (at byte {})", it.what, it.offset)).hint(it.hint.clone())
         }
         IntakeError::Busy(_) => Fault::of(Exit::Busy, &error),

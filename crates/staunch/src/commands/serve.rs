@@ -38,9 +38,10 @@ use crate::finding::Finding;
 use crate::lists::Watch;
 use crate::logbook::{DurableUpTo, TellsDurable};
 use crate::lookups::Lookups;
+use crate::names::Names;
 use crate::output::now;
 use crate::playbooks::{Texts, say_idle};
-use crate::reach::{Names, Reach};
+use crate::reach::Reach;
 use crate::sandbox::{self, Files, Needs};
 use crate::stage::STAGE_PREFIX;
 use crate::{log, wiring};
@@ -77,7 +78,8 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
     let outside = finder.clone().filter(|_| config.processes.enabled);
     let outside = outside.map(finding).transpose()?;
     // So may the one that looks for management sessions.
-    let (lifelines, names) = Reach::start(&config)?.unzip();
+    let called = Names::of(&config);
+    let lifelines = Reach::start(&config, called.clone())?;
     let durable = DurableUpTo::default();
     if args.rehearse.is_some() {
         check_rehearsal(&config.data_dir)?;
@@ -94,7 +96,11 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
         enter_sandbox(&config)?;
     }
     clock.start()?;
-    names.map(Names::start).transpose()?;
+    let looking = if config.isolation.enabled || config.never_touch.discover {
+        Some(called.start()?)
+    } else {
+        None
+    };
     let targets = match outside {
         Some(outside) => Some(outside),
         None => finder.map(finding).transpose()?,
@@ -135,7 +141,10 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
     if args.driver == Driver::Memory {
         tracing::warn!("THE DRIVER IS memory: NOTHING IS BLOCKED, acts are pretended");
     }
-    let discovered = wiring::discover(&config)?;
+    if let Some(looking) = &looking {
+        looking.wait();
+    }
+    let discovered = wiring::discover(&config, &called)?;
     check_scope(&config, &discovered)?;
     let policy = wiring::policy(&config, &compiled, &discovered, &opened.drivers);
     let (playbooks, protected) = (policy.playbooks.len(), policy.never_touch.len());
@@ -233,6 +242,8 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
         lists,
         context,
         feeds,
+        called,
+        called_news: 0,
     };
     let ended = http::serve(Serving {
         args,
@@ -243,6 +254,7 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
     });
     inlets.stop();
     drop(fetching);
+    drop(looking);
     let told = input.map_or(Ok(()), |input| input.tell(&runtime.handle()));
     if let Some(archive) = archive {
         archive.stop();

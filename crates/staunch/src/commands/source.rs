@@ -179,7 +179,7 @@ fn test(args: &SourceTestArgs) -> Result<Exit, Fault> {
         }
     });
     if let Err(why) = read {
-        let place = Place::of(&body, why);
+        let place = Place::of(&body, why.malformed());
         // What was read before it is told.
         if tested.elements == 0 {
             return Err(Fault::new(Exit::Usage, place.words()).hint(place.why.hint));

@@ -1,6 +1,6 @@
 //! Fetching feeds over HTTP: on a schedule, with ETag, a deadline and a bound.
 //!
-//! Never replaces a copy by what cannot be read, and never follows a redirect to another place than was configured.
+//! Never replaces a copy by what cannot be read or says nothing, and never follows a redirect to another place than was configured.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use staunch_runtime::Handle;
 use ureq::http::{HeaderValue, Response, StatusCode};
 use ureq::{Agent, Body};
 
-use super::Feeds;
+use super::{Feeds, usable};
 use crate::api_key;
 use crate::client::secure::{self, Calling};
 use crate::config::FeedSettings;
@@ -134,7 +134,8 @@ fn fetch(agent: &Agent, settings: &FeedSettings) -> Result<bool, String> {
     let mut request = agent.get(url).header("accept", ACCEPT);
     // Without the copy that it is of, an ETag would keep the feed away.
     let known = fs::read_to_string(etag_file(settings)).ok().filter(|_| path.exists());
-    if let Some(etag) = known.as_deref().filter(|it| is_etag(it)) {
+    let known = known.filter(|it| is_etag(it));
+    if let Some(etag) = &known {
         request = request.header("if-none-match", etag);
     }
     let key = match &settings.key_file {
@@ -146,6 +147,11 @@ fn fetch(agent: &Agent, settings: &FeedSettings) -> Result<bool, String> {
     }
     let answer = request.call().map_err(|error| broken(&error))?;
     let status = answer.status();
+    if status == StatusCode::NOT_MODIFIED && known.is_none() {
+        return Err(format!(
+            "the server answers with {status}, although it was not asked whether something has changed"
+        ));
+    }
     if status == StatusCode::NOT_MODIFIED {
         let touched = File::options().append(true).open(path);
         let touched = touched.and_then(|file| file.set_modified(SystemTime::now()));
@@ -165,9 +171,10 @@ fn fetch(agent: &Agent, settings: &FeedSettings) -> Result<bool, String> {
         // It is that of the first page, and says nothing of the others.
         etag = None;
     }
-    read_filtered(settings.format, &settings.filter(), &body).map_err(|invalid| {
+    let read = read_filtered(settings.format, &settings.filter(), &body).and_then(usable);
+    read.map_err(|invalid| {
         let at = invalid.line.map_or_else(String::new, |line| format!(" (line {line})"));
-        format!("what comes is not a feed of this format: {}{at}", invalid.what)
+        format!("what comes cannot be used: {}{at}", invalid.what)
     })?;
     let failed = |error: std::io::Error| format!("its copy cannot be written: {error}");
     write_atomically(path, &body).map_err(failed)?;
@@ -281,5 +288,51 @@ mod tests {
         assert_eq!(fetched(None), Err(why.to_owned()));
         assert!(copy.exists(), "it counts until it expires");
         assert_eq!(server.asked().len(), 1);
+    }
+
+    #[test]
+    fn what_says_nothing_is_refused_and_leaves_the_copy_as_it_was() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (server, url) = Loopback::plain();
+        let copy = dir.path().join("feeds").join("drop.copy");
+        let fetched = |format: &str, answer: &str| {
+            server.says(Some(answer));
+            let text = format!("[[feeds]]\nname = \"drop\"\nurl = \"{url}/list\"\nformat = \"{format}\"\n");
+            let config = crate::config::parse(&text).unwrap_or_else(|_| panic!("{text}"));
+            let mut settings = config.feeds[0].clone();
+            settings.path.clone_from(&copy);
+            let result = agent(&settings).and_then(|agent| fetch(&agent, &settings));
+            (result, fs::read_to_string(&copy).ok())
+        };
+        let good = Some("203.0.113.0/24\n".to_owned());
+        // There is no copy that it could be about.
+        let unasked = |(result, kept): (Result<bool, String>, Option<String>), expect: &Option<String>| {
+            let why = result.expect_err("it was not asked");
+            assert!(why.contains("304") && why.contains("it was not asked whether"), "{why}");
+            assert_eq!(&kept, expect);
+        };
+        unasked(fetched("plain", "304 Not Modified\n\n"), &None);
+        assert_eq!(fetched("plain", "200 OK\n\n203.0.113.0/24\n"), (Ok(true), good.clone()));
+        // There is one, and no ETag of it.
+        let before = fs::metadata(&copy).and_then(|it| it.modified()).expect("it is there");
+        unasked(fetched("plain", "304 Not Modified\n\n"), &good);
+        let after = fs::metadata(&copy).and_then(|it| it.modified()).expect("it is there");
+        assert_eq!(before, after, "it is no newer");
+
+        let bundle = r#"{"type":"bundle","id":"bundle--1","objects":[]}"#;
+        let domain = r#"{"type":"bundle","objects":[{"type":"indicator","pattern_type":"stix","pattern":"[domain-name:value='a.example']"}]}"#;
+        for (format, body, what) in [
+            ("plain", "0.0.0.0/0\n", "(1 special, 0 not understood)"),
+            ("plain", "0.0.0.0/1\n128.0.0.0/1\n", "(2 special, 0 not understood)"),
+            ("plain", "\n", "it lists no network"),
+            ("stix", bundle, "it names no network"),
+            ("stix", domain, "(0 special, 1 not understood)"),
+        ] {
+            let (result, kept) = fetched(format, &format!("200 OK\n\n{body}"));
+            let why = result.expect_err("nothing of it counts");
+            assert!(why.starts_with("what comes cannot be used: "), "{why}");
+            assert!(why.contains(what), "{format} {body}: {why}");
+            assert_eq!(kept, good, "{format} {body}");
+        }
     }
 }

@@ -1,5 +1,8 @@
 //! `staunch protect` and `staunch release --trust`: what people take out of containment.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
 use serde_json::Value;
 use staunch_server::dto::Protections;
 
@@ -178,5 +181,60 @@ fn whoever_looks_for_what_is_trusted_is_told_until_when_and_by_whom() {
         server.ok(&["protect", "remove", ATTACKER, "--yes"]);
         assert!(!server.ok(&["incident", "show", "INC-1"]).contains("exempted"));
         assert!(!server.ok(&["status"]).contains("exempted"));
+    });
+}
+
+/// Packets from what Staunch calls can be forged: a block of it would silence whoever is paged.
+#[test]
+fn what_staunch_calls_is_never_blocked() {
+    in_namespace("protect::called", || {
+        let config = format!(
+            "{SMALL}[telemetry]\notlp = \"http://203.0.113.78:4318\"\n[notifiers.oncall]\nkind = \"webhook\"\nurl = \
+             \"https://203.0.113.77:8088/hook\"\nkey_file = \"secret\"\n[[routes]]\nto = [\"oncall\"]\n[[lookups]]\nname = \
+             \"who\"\nkind = \"generic\"\npointer = \"/score\"\nurl = \"https://203.0.113.79/{{ip}}\"\ndeadline = \
+             \"100ms\"\n"
+        );
+        let home = Home::new(&config);
+        fs::write(home.path("secret"), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").expect("it is our directory");
+        fs::set_permissions(home.path("secret"), fs::Permissions::from_mode(0o600)).expect("it is our file");
+        let server = home.serve();
+        let words = |text: String| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        for (address, what) in [
+            ("203.0.113.77", "called: the notifier oncall"),
+            ("203.0.113.78", "called: the receiver of traces"),
+            ("203.0.113.79", "called: the look-up who"),
+        ] {
+            let explained = words(server.ok(&["protect", "explain", address]));
+            let expect = format!("{address} is never touched: it is in {address}/32");
+            assert!(
+                explained.starts_with(&expect) && explained.ends_with(what),
+                "{explained}"
+            );
+            let listed = server.ok(&["protect", "list"]);
+            assert!(
+                listed.lines().any(|it| it.contains(address) && it.contains(what)),
+                "{listed}"
+            );
+
+            // A plan without a server says so, too.
+            fs::write(home.path("event.json"), exploit_from(address)).expect("it is our directory");
+            let event = home.path("event.json").display().to_string();
+            let plan = home.run(&["plan", &event, "--source", "suricata", "--local"]);
+            let plan = words(String::from_utf8(plan.stdout).expect("it is text"));
+            assert!(plan.contains(what), "{plan}");
+            server.take(&exploit_from(address));
+        }
+        wait_until("the refusals", || {
+            server.ok(&["incident", "list"]).matches("refused").count() == 3
+        });
+        assert!(elements().is_empty(), "nothing is blocked");
+        server.take(&exploit_from(ATTACKER));
+        wait_until("the block of another", || element(ATTACKER).is_some());
+
+        // The configuration may do without anything discovered, and then it is said to.
+        server.kill();
+        home.configure(&format!("{config}[never_touch]\ndiscover = false\n"));
+        let explained = home.serve().ok(&["protect", "explain", "203.0.113.77"]);
+        assert!(explained.contains("in no protected network"), "{explained}");
     });
 }

@@ -71,6 +71,30 @@ fn a_file_is_taken_to_its_end_and_what_came_of_it_is_said() {
     });
 }
 
+/// No body holds so many events, and nobody sends a line of a file again.
+#[test]
+fn lines_that_hold_more_events_than_a_body_may_are_taken_all_the_same() {
+    in_namespace("run::many", || {
+        let home = Home::new(SMALL);
+        let line = |events: usize| {
+            let findings = vec![r#"{"type":"t"}"#; events].join(",");
+            format!("{{\"Findings\":[{findings}]}}\n")
+        };
+        let sums = |lines: &[usize]| {
+            let text: String = lines.iter().map(|events| line(*events)).collect();
+            fs::write(home.path("findings.json"), text).expect("it is our directory");
+            let file = File::open(home.path("findings.json")).expect("it is our file");
+            let (output, text) = end(run(&home, &["--source", "guardduty", "--json"], file.into()));
+            assert_eq!(output.status.code(), Some(0), "{}", home.log());
+            let summary: Value = serde_json::from_str(&text).expect("it writes JSON");
+            (summary["accepted"].as_u64(), summary["malformed"].as_u64())
+        };
+        assert_eq!(sums(&[4_000; 6]), (Some(24_000), Some(0)));
+        // What one line holds beyond that is told, and spoils nothing.
+        assert_eq!(sums(&[2, 10_050, 3]), (Some(10_005), Some(1)));
+    });
+}
+
 #[test]
 fn an_input_of_which_no_line_can_be_read_is_a_failure() {
     in_namespace("run::malformed", || {

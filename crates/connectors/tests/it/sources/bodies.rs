@@ -1,6 +1,8 @@
 //! How bodies are split into events, and what is said about those that cannot be.
 
 use staunch_connectors::json::{EVENT_BYTES_MAX, EVENTS_PER_BODY_MAX, Split};
+use staunch_connectors::sources;
+use staunch_ports::NotRead;
 
 /// Checks the elements of `body`: the value of `n` of each event, or the byte and the message of its error.
 fn check(body: impl AsRef<[u8]>, expect: &[Result<i64, (usize, &str)>]) {
@@ -166,6 +168,56 @@ fn the_number_of_events_is_bounded() {
             } else {
                 assert!(elements.len() == count && last.content.is_ok());
             }
+        }
+    }
+}
+
+/// However they are wrapped, a source says of a body with too many events that it was not read to its end.
+#[test]
+fn a_source_says_that_a_body_holds_too_many_events() {
+    let sources = sources::ports(&sources::SourceSettings::default()).expect("the settings are the default");
+    let source = |name: &str| sources.iter().find(|it| it.name() == name).expect("it is built in");
+    let read = |name: &str, body: &str| {
+        let mut last = None;
+        let read = source(name).read(body.as_bytes(), &mut |index, _| last = Some(index));
+        (read, last)
+    };
+    let many = |one: &str, count: usize, between: &str| vec![one; count].join(between);
+    let max = EVENTS_PER_BODY_MAX;
+    let suricata = r#"{"event_type":"stats"}"#;
+    let finding = r#"{"type":"t"}"#;
+    let records = |count| {
+        let record = |at| format!("type=LOGIN msg=audit(1700000000.000:{at}): pid=1\n");
+        (0..count).map(record).collect::<String>()
+    };
+    let wrapped = |count| format!("{{\"Findings\":[{}]}}", many(finding, count, ","));
+    for (name, taken, refused) in [
+        ("suricata", many(suricata, max, "\n"), many(suricata, max + 1, "\n")),
+        ("guardduty", many(finding, max, "\n"), many(finding, max + 50, "\n")),
+        ("guardduty", wrapped(max), wrapped(max + 1)),
+        (
+            "guardduty",
+            many(&wrapped(10), max / 10, "\n"),
+            many(&wrapped(10), max / 10 + 1, "\n"),
+        ),
+        (
+            "guardduty",
+            many("{\"Findings\":[]}", max, "\n"),
+            many("{\"Findings\":[]}", max + 1, "\n"),
+        ),
+        ("auditd", records(max), records(max + 1)),
+    ] {
+        let (read_to_end, last) = read(name, &taken);
+        assert_eq!(read_to_end, Ok(()), "{name}");
+        assert!(last.is_none_or(|it| it + 1 == max), "{name}: {last:?}");
+        let (not_read, last) = read(name, &refused);
+        assert!(last.is_none_or(|it| it + 1 == max), "{name}: {last:?}");
+        match not_read {
+            Err(NotRead::TooMany(it)) => {
+                assert!(it.what.contains("more events in the body than are taken"), "{it:?}");
+                assert!(it.offset > 0 && it.offset < refused.len(), "{it:?}");
+            }
+            other => panic!("{name}: {other:?}"),
         }
     }
 }

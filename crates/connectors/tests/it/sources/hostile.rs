@@ -1,7 +1,7 @@
 //! Events made to hurt: each is refused with a position, or decoded to what it says and nothing more.
 
 use staunch_connectors::json::{Document, EVENT_BYTES_MAX};
-use staunch_connectors::sources::{Decoded, Falco, Source, Suricata, SuricataSettings};
+use staunch_connectors::sources::{Decoded, Falco, GuardDuty, Source, Suricata, SuricataSettings};
 use staunch_model::{EventKind, FieldValue, Printable, RawFields, Severity};
 
 use super::with_event;
@@ -321,5 +321,50 @@ fn falco_tells_samples_and_health_from_alerts() {
                 assert_eq!((view.kind, view.id), (kind, Some("u-1")), "{rule}");
             },
         );
+    }
+}
+
+/// `GetFindings` writes what else is known of a finding as a text that is JSON (GuardDuty API reference,
+/// `ServiceAdditionalInfo`).
+#[test]
+fn guardduty_says_in_a_text_that_a_finding_is_a_sample_and_no_other_text_does() {
+    let long = format!(r#"{{\"sample\":true,\"x\":\"{}\"}}"#, "x".repeat(64 << 10));
+    let deep = format!(r#"{{\"sample\":true,\"x\":{}1{}}}"#, "[".repeat(70), "]".repeat(70));
+    let rows = [
+        (r#"{\"sample\":true}"#, EventKind::Sample),
+        (r#" {\"threatName\": \"x\", \"sample\" : true } "#, EventKind::Sample),
+        (r#"{\"Sample\":\"true\"}"#, EventKind::Sample),
+        (r#"{\"sample\":false}"#, EventKind::Alert),
+        (r#"{\"sample\":1}"#, EventKind::Alert),
+        (r#"{\"userAgent\":\"{\\\"sample\\\":true}\"}"#, EventKind::Alert),
+        (r#"{\"a\":{\"sample\":true}}"#, EventKind::Alert),
+        (r#"[{\"sample\":true}]"#, EventKind::Alert),
+        // What parsers disagree about says nothing.
+        (r#"{\"sample\":true,\"sample\":false}"#, EventKind::Alert),
+        (r#"{\"sample\":true"#, EventKind::Alert),
+        (r#"{\"sample\":true} x"#, EventKind::Alert),
+        ("\\u0000\\ud83d\\ude00 no JSON", EventKind::Alert),
+        ("", EventKind::Alert),
+        (&long, EventKind::Alert),
+        (&deep, EventKind::Alert),
+    ];
+    for (value, kind) in rows {
+        for (service, info, key) in [
+            ("Service", "AdditionalInfo", "Value"),
+            ("service", "additionalInfo", "value"),
+        ] {
+            let info = format!(r#""{info}":{{"{key}":"{value}","Type":"default"}}"#);
+            let finding =
+                format!(r#"{{"Id":"f-1","Type":"Recon:EC2/Portscan","Title":"A scan","{service}":{{{info}}}}}"#);
+            with_event(&GuardDuty, &finding, |view| {
+                let shown: String = value.chars().take(80).collect();
+                assert_eq!((view.kind, view.id), (kind, Some("f-1")), "{shown}");
+            });
+        }
+    }
+    // It may be an object, or nothing: a finding is one all the same.
+    for value in ["{\"sample\":true}", "null", "[1]"] {
+        let info = format!(r#"{{"type":"t","service":{{"additionalInfo":{{"value":{value}}}}}}}"#);
+        with_event(&GuardDuty, &info, |view| assert_eq!(view.kind, EventKind::Alert));
     }
 }

@@ -21,6 +21,7 @@ use crate::context::{self, Context, pin};
 use crate::exit::Fault;
 use crate::feeds::Feeds;
 use crate::lists::{Change, Watch};
+use crate::names::Names;
 use crate::playbooks::Texts;
 use crate::wiring;
 
@@ -52,6 +53,10 @@ pub(super) struct Reload {
     pub(super) context: Arc<Context>,
     /// Its feeds; those of the configuration that it was started with.
     pub(super) feeds: Option<Arc<Feeds>>,
+    /// The services that it calls; those of the configuration that it was started with.
+    pub(super) called: Arc<Names>,
+    /// The news of where they are that were looked at.
+    pub(super) called_news: u64,
 }
 
 /// An operator's command to read everything again.
@@ -156,8 +161,13 @@ impl Reload {
         }
     }
 
-    /// Lists and feeds that have changed.
+    /// Lists and feeds that have changed, and services that were found elsewhere.
     fn look(&mut self) {
+        let news = self.called.news();
+        if news != self.called_news {
+            self.called_news = news;
+            self.discover_again();
+        }
         self.lists.look(&self.handle);
         self.context.look(&self.handle);
         if let Some(feeds) = &self.feeds {
@@ -285,7 +295,7 @@ impl Reload {
     }
 
     fn policy(&self, config: &Config, compiled: &[Compiled]) -> Result<Policy, Fault> {
-        let discovered = wiring::discover(config)?;
+        let discovered = wiring::discover(config, &self.called)?;
         Ok(wiring::policy(config, compiled, &discovered, &self.drivers))
     }
 
@@ -302,7 +312,7 @@ impl Reload {
         if !self.in_force.never_touch.discover {
             return;
         }
-        let discovered = match wiring::discover(&self.in_force) {
+        let discovered = match wiring::discover(&self.in_force, &self.called) {
             Ok(discovered) => discovered,
             Err(fault) => {
                 let why = fault.render(false, false);

@@ -273,7 +273,7 @@ fn read(
             it => each(&it),
         }
     });
-    if let Some(it) = whole.err().or(malformed) {
+    if let Some(it) = whole.err().map(staunch_ports::NotRead::malformed).or(malformed) {
         let message = format!("{} cannot read this event: {}", event.source.value, it.what);
         return Err(suite.mistake(event.json.span.clone(), &message, &it.hint));
     }

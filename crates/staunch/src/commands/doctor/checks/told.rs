@@ -11,6 +11,7 @@ use crate::config::{
     Config, ContextFile, FeedSettings, HealthSettings, LookupSettings, NotifierSettings, ProtectedFile,
 };
 use crate::context::{Content, Kind, files as files_of_context, read_one};
+use crate::names::Names;
 use crate::output::{now, relative};
 use crate::wiring;
 
@@ -25,10 +26,28 @@ pub(super) fn protections(config: &Config) -> Finding {
         )
         .fix("set `discover = true` under [never_touch], or list this machine's addresses, gateways and resolvers");
     }
-    match wiring::discover(config) {
-        Ok(found) if found.is_empty() => Finding::new(CHECK, Health::Warning, "nothing was discovered on this machine")
-            .fix("list what must not be touched under [[never_touch.networks]]"),
-        Ok(found) => {
+    let found = Names::looked_up(config).and_then(|called| {
+        let found = wiring::discover(config, &called)?;
+        let missing = called
+            .missing()
+            .map(|it| format!("{} ({})", it.what, Printable(&it.host)));
+        Ok((found, missing.collect::<Vec<_>>()))
+    });
+    match found {
+        Ok((_, missing)) if !missing.is_empty() => Finding::new(
+            CHECK,
+            Health::Warning,
+            format!(
+                "what is called is not protected before its name is found: {}",
+                missing.join(", ")
+            ),
+        )
+        .fix("see that this machine can look these names up, or list the addresses under [[never_touch.networks]]"),
+        Ok((found, _)) if found.is_empty() => {
+            Finding::new(CHECK, Health::Warning, "nothing was discovered on this machine")
+                .fix("list what must not be touched under [[never_touch.networks]]")
+        }
+        Ok((found, _)) => {
             let listed = config.never_touch.networks.len();
             let text = format!(
                 "{} discovered on this machine, {listed} in the configuration",
