@@ -120,7 +120,8 @@ impl Mistake {
                 self.what, self.hint
             );
         }
-        let snippet = Snippet::source(text)
+        let text = without_secrets(text);
+        let snippet = Snippet::source(text.as_str())
             .path(shown.as_str())
             .annotation(AnnotationKind::Primary.span(self.span.clone()));
         // The renderer puts lines of a message below each other; what it writes before them differs with the line's number.
@@ -132,6 +133,31 @@ impl Mistake {
             .element(hint);
         format!("{}\n\n", renderer.render(&[group]))
     }
+}
+
+/// `text` with stars in place of what may be a secret in an address: a user and a password, and a query. Every place stays where
+/// it is, since the snippet points at them.
+fn without_secrets(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    let hide = |shown: &mut String, secret: &str| shown.extend(secret.bytes().map(|_| '*'));
+    while let Some((before, after)) = rest.split_once("://") {
+        shown.push_str(before);
+        shown.push_str("://");
+        let end = after
+            .find(|c: char| c.is_whitespace() || matches!(c, '"' | '\''))
+            .unwrap_or(after.len());
+        let (address, after) = after.split_at(end);
+        let (address, query) = address.find('?').map_or((address, ""), |at| address.split_at(at + 1));
+        let host_end = address.find('/').unwrap_or(address.len());
+        let user_end = address[..host_end].rfind('@').unwrap_or(0);
+        hide(&mut shown, &address[..user_end]);
+        shown.push_str(&address[user_end..]);
+        hide(&mut shown, query);
+        rest = after;
+    }
+    shown.push_str(rest);
+    shown
 }
 
 /// The word that was written, and those that are known, of ` `x`, expected one of `a`, `b``.
@@ -343,6 +369,32 @@ mod tests {
             "mode = \"enforced\"\n",
             "unknown value `enforced`",
             "did you mean `enforce`?",
+        );
+    }
+
+    #[test]
+    fn what_may_be_secret_in_an_address_is_not_shown_and_places_stay() {
+        for (text, expect) in [
+            (
+                "url = \"https://ann:pässword@h/x?key=1\"\n",
+                "url = \"https://*************@h/x?*****\"\n",
+            ),
+            (
+                "a = 'http://h:1/a@b' # http://u@h\n",
+                "a = 'http://h:1/a@b' # http://*@h\n",
+            ),
+            ("://", "://"),
+            ("x", "x"),
+        ] {
+            assert_eq!(without_secrets(text), expect);
+            assert_eq!(without_secrets(text).len(), text.len(), "in bytes");
+        }
+        let text = "[[feeds]]\nname = \"a\"\nformat = \"plain\"\nurl = \"https://ann:hunter2@192.0.2.1/list\"\n";
+        let found = crate::config::parse(text).expect_err("it holds a password");
+        let shown: String = found.iter().map(|it| it.render("staunch.toml", text, false)).collect();
+        assert!(
+            shown.contains("a user or a password") && !shown.contains("hunter2"),
+            "{shown}"
         );
     }
 
