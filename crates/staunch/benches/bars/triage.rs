@@ -65,7 +65,7 @@ fn run() -> Result<(f64, f64, f64), String> {
                     Sighting::Event(view) if matches!(triage.sort(view), Triaged::Unmatched) => unmatched += 1_usize,
                     _ => other += 1_usize,
                 })
-                .map_err(|malformed| malformed.what)?;
+                .map_err(|not_read| not_read.malformed().what)?;
         }
         ours.push(EVENTS as f64 / begun.elapsed().as_secs_f64());
         if unmatched != EVENTS || other != 0 {
