@@ -67,8 +67,8 @@ impl EngineState {
         Ok(state)
     }
 
-    /// True when everything is where its own id says (incidents and transactions cannot be elsewhere), under an id that was given out, and what refers to something that
-    /// must be there finds it.
+    /// True when everything is where its own id says, under an id that was given out, and what refers to something that must
+    /// be there finds it. Incidents and transactions have their ids in them, and were read under no others.
     fn hangs_together(&self) -> bool {
         // Half of them leave room to number all that can follow.
         const LAST_MAX: u64 = u64::MAX / 2;

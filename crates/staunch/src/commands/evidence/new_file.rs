@@ -1,27 +1,22 @@
 //! A file that is handed over: it has its name when it is whole, and never before.
 //!
 //! # Guarantees
-//! - What is written stands beside the name, hidden, as `.NAME.PROCESS-NUMBER.part`. It gets the name when it is durable.
+//! - What is written stands beside the name, hidden, as `.NAME.RANDOM.part`. It gets the name when it is durable.
 //! - A name that somebody else has by then is not taken from them.
 //! - What a process that was killed has left stands in nobody's way.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, RenameFlags, renameat_with};
-use rustix::io::Errno;
 use staunch_model::Printable;
+use tempfile::NamedTempFile;
 
 use super::{FULL, disk, unwritten};
 use crate::exit::{Exit, Fault};
 use crate::output::say;
-
-/// Names that are tried: processes that were killed and had the same number have left theirs.
-const TRIES_MAX: u32 = 1_000;
 
 /// The longest name that another is made of; file systems take 255 bytes.
 const NAME_BYTES_MAX: usize = 200;
@@ -30,10 +25,9 @@ const NAME_BYTES_MAX: usize = 200;
 pub(super) struct NewFile {
     /// What it is called when it is whole.
     path: PathBuf,
-    /// What it is called until then.
-    part: PathBuf,
+    /// What it is until then.
+    part: Option<NamedTempFile>,
     pub(super) file: File,
-    is_whole: bool,
 }
 
 impl NewFile {
@@ -49,9 +43,8 @@ impl NewFile {
         let (part, file) = made.map_err(|error| unmade(path, &error))?;
         Ok(Self {
             path: path.to_owned(),
-            part,
+            part: Some(part),
             file,
-            is_whole: false,
         })
     }
 
@@ -59,9 +52,12 @@ impl NewFile {
     pub(super) fn finish(mut self) -> Result<(), Fault> {
         let synced = self.file.sync_all();
         synced.map_err(|error| unwritten(&self.path, &error))?;
-        let named = rename_new(&self.part, &self.path);
-        named.map_err(|error| unmade(&self.path, &error))?;
-        self.is_whole = true;
+        if let Some(part) = self.part.take()
+            && let Err(refused) = part.persist_noclobber(&self.path)
+        {
+            self.part = Some(refused.file);
+            return Err(unmade(&self.path, &refused.error));
+        }
         match File::open(parent(&self.path)) {
             // Who may only write there makes the file, and cannot make its name durable.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
@@ -74,11 +70,9 @@ impl NewFile {
 
 impl Drop for NewFile {
     fn drop(&mut self) {
-        if self.is_whole {
-            return;
-        }
-        if let Err(error) = fs::remove_file(&self.part) {
-            let shown = self.part.display().to_string();
+        let Some(part) = self.part.take() else { return };
+        let shown = part.path().display().to_string();
+        if let Err(error) = part.close() {
             say(&format!(
                 "{} is not whole, and cannot be removed: {error}",
                 Printable(&shown)
@@ -88,39 +82,17 @@ impl Drop for NewFile {
 }
 
 /// A new file beside `path`.
-fn part_of(path: &Path) -> io::Result<(PathBuf, File)> {
-    // `.` and `..` are folders, which are there.
-    let name = path.file_name().ok_or(io::ErrorKind::NotFound)?;
-    let name = if name.as_bytes().len() > NAME_BYTES_MAX {
-        "evidence".as_ref()
-    } else {
-        name
-    };
-    for number in 0..TRIES_MAX {
-        let mut hidden = OsString::from(".");
-        hidden.push(name);
-        hidden.push(format!(".{}-{number}.part", std::process::id()));
-        let part = path.with_file_name(hidden);
-        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            made => return made.map(|file| (part, file)),
-        }
-    }
-    Err(io::Error::other(format!(
-        "{TRIES_MAX} files of others that are not whole are in the way"
-    )))
-}
-
-/// Gives `part` the name `path`, when nothing has it.
-fn rename_new(part: &Path, path: &Path) -> io::Result<()> {
-    match renameat_with(CWD, part, CWD, path, RenameFlags::NOREPLACE) {
-        // A file system that cannot: most that cannot have links.
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-            fs::hard_link(part, path)?;
-            fs::remove_file(part)
-        }
-        renamed => renamed.map_err(io::Error::from),
-    }
+fn part_of(path: &Path) -> io::Result<(NamedTempFile, File)> {
+    let mut prefix = OsString::from(".");
+    let name = path.file_name().filter(|it| it.as_bytes().len() <= NAME_BYTES_MAX);
+    prefix.push(name.unwrap_or("evidence".as_ref()));
+    prefix.push(".");
+    let part = tempfile::Builder::new()
+        .prefix(&prefix)
+        .suffix(".part")
+        .tempfile_in(parent(path))?;
+    let file = part.as_file().try_clone()?;
+    Ok((part, file))
 }
 
 /// The folder that `path` is in.
@@ -144,6 +116,7 @@ fn unmade(path: &Path, error: &io::Error) -> Fault {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::io::Write as _;
     use std::os::unix::fs::MetadataExt as _;
 
@@ -194,7 +167,7 @@ mod tests {
         let long = "x".repeat(255);
         for name in ["it", &long] {
             let path = dir.path().join(name);
-            // Its number is that of this process, and nothing of it is cleared away.
+            // Nothing of it is cleared away.
             let killed = NewFile::make(&path).expect("there is none");
             (&killed.file).write_all(b"half").expect("there is room");
             std::mem::forget(killed);
