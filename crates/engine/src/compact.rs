@@ -13,9 +13,9 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use staunch_model::{Incident, IncidentId, Transaction, TransactionId};
 
-/// Entries of one chunk. With more, an insertion in the middle moves more; with fewer, the list of the chunks weighs
-/// more.
-const CHUNK_MAX: usize = 64;
+/// Bytes of a full chunk. With more, an insertion in the middle moves more; with fewer, there are more pieces, and what
+/// others free between them is seldom large enough for anything else.
+const CHUNK_BYTES_MAX: usize = 8 << 10;
 
 /// Room for so many entries is left to a chunk that had them: giving it back and asking for it again takes longer than
 /// it is worth.
@@ -139,6 +139,14 @@ struct Chunk<K, E> {
     entries: Vec<E>,
 }
 
+impl<K, E> Chunk<K, E> {
+    /// Entries of a full chunk.
+    const MAX: usize = {
+        let fit = CHUNK_BYTES_MAX / size_of::<E>();
+        if fit < 4 * SMALL { 4 * SMALL } else { fit }
+    };
+}
+
 impl<K, E> Default for Compact<K, E> {
     fn default() -> Self {
         Self {
@@ -225,15 +233,19 @@ impl<K: Key, E: Entry<K>> Compact<K, E> {
             Err(at) => at,
         };
         self.len += 1;
-        if chunk.entries.len() < CHUNK_MAX {
+        if chunk.entries.len() < Chunk::<K, E>::MAX {
             chunk.insert(at, E::new(key, value));
             return None;
         }
-        // A map that grows at its end only is left with full chunks.
-        let mut upper = if is_last && at == CHUNK_MAX {
-            Chunk::new(key.clone())
+        // A map that grows at its end only is left with full chunks. The next one will be full too: it has all its room
+        // from the beginning, and leaves no smaller pieces behind while it grows.
+        let mut upper = if is_last && at == Chunk::<K, E>::MAX {
+            Chunk {
+                bound: key.clone(),
+                entries: Vec::with_capacity(Chunk::<K, E>::MAX),
+            }
         } else {
-            chunk.split_off(CHUNK_MAX / 2)
+            chunk.split_off(Chunk::<K, E>::MAX / 2)
         };
         if key < upper.bound {
             chunk.insert(at, E::new(key, value));
@@ -259,7 +271,7 @@ impl<K: Key, E: Entry<K>> Compact<K, E> {
             // There is nothing to join it with.
         } else if left == 0 {
             self.chunks.remove(place);
-        } else if left < CHUNK_MAX / 4 {
+        } else if left < Chunk::<K, E>::MAX / 4 {
             let joined = place > 0 && self.join(place - 1);
             if !joined && place + 1 < self.chunks.len() {
                 self.join(place);
@@ -271,7 +283,7 @@ impl<K: Key, E: Entry<K>> Compact<K, E> {
     /// Makes the chunk at `lower` and the one behind it one, if there is room to spare.
     fn join(&mut self, lower: usize) -> bool {
         let entries = self.chunks[lower].entries.len() + self.chunks[lower + 1].entries.len();
-        if entries > CHUNK_MAX / 2 {
+        if entries > Chunk::<K, E>::MAX / 2 {
             return false;
         }
         let mut taken = self.chunks.remove(lower + 1);
@@ -424,7 +436,7 @@ impl<K: Key, E: Entry<K>> Chunk<K, E> {
     fn insert(&mut self, at: usize, entry: E) {
         // Grows by a quarter: most chunks of a map that grows anywhere stay between half full and full for long.
         if self.entries.len() == self.entries.capacity() {
-            let more = (self.entries.len() / 4).max(SMALL).min(CHUNK_MAX - self.entries.len());
+            let more = (self.entries.len() / 4).max(SMALL).min(Self::MAX - self.entries.len());
             self.entries.reserve_exact(more);
         }
         self.entries.insert(at, entry);
@@ -530,8 +542,16 @@ mod tests {
         }
     }
 
+    /// As large as an entry of the state, so that a chunk has 64 of them.
+    type Wide = [u32; 31];
+
+    const fn wide(value: u32) -> Wide {
+        [value; 31]
+    }
+
     /// Compares everything that can be asked of the two.
-    fn check(ours: &CompactMap<u16, u32>, theirs: &BTreeMap<u16, u32>) {
+    fn check(ours: &CompactMap<u16, Wide>, theirs: &BTreeMap<u16, Wide>) {
+        let full = Chunk::<u16, (u16, Wide)>::MAX;
         assert!(ours.iter().eq(theirs.iter()));
         assert!(ours.iter().rev().eq(theirs.iter().rev()));
         assert!(ours.keys().eq(theirs.keys()) && ours.values().eq(theirs.values()));
@@ -540,7 +560,7 @@ mod tests {
         assert!(
             ours.chunks
                 .iter()
-                .all(|chunk| { (usize::from(ours.chunks.len() > 1)..=CHUNK_MAX).contains(&chunk.entries.len()) })
+                .all(|chunk| { (usize::from(ours.chunks.len() > 1)..=full).contains(&chunk.entries.len()) })
         );
         let mut last = None;
         for chunk in &ours.chunks {
@@ -565,12 +585,12 @@ mod tests {
                     0..6 => {
                         next += 1;
                         let key = if ascending { next } else { key };
-                        prop_assert_eq!(ours.insert(key, value), theirs.insert(key, value));
+                        prop_assert_eq!(ours.insert(key, wide(value)), theirs.insert(key, wide(value)));
                     }
                     6 => {
                         prop_assert_eq!(ours.get(&key), theirs.get(&key));
                         if let (Some(one), Some(other)) = (ours.get_mut(&key), theirs.get_mut(&key)) {
-                            (*one, *other) = (value, value);
+                            (*one, *other) = (wide(value), wide(value));
                         }
                     }
                     7 if key == 0 => {
@@ -593,20 +613,20 @@ mod tests {
             check(&ours, &theirs);
             let bytes = postcard::to_stdvec(&ours).expect("serialises");
             prop_assert_eq!(&bytes, &postcard::to_stdvec(&theirs).expect("serialises"));
-            prop_assert_eq!(postcard::from_bytes::<CompactMap<u16, u32>>(&bytes).expect("reads back"), ours.clone());
+            prop_assert_eq!(postcard::from_bytes::<CompactMap<u16, Wide>>(&bytes).expect("reads back"), ours.clone());
             for key in theirs.into_keys().rev() {
                 prop_assert!(ours.remove(&key).is_some());
             }
             prop_assert!(ours.is_empty() && ours.chunks.len() <= 1 && ours.first().is_none());
-            ours.insert(7, 7);
-            check(&ours, &BTreeMap::from([(7, 7)]));
+            ours.insert(7, wide(7));
+            check(&ours, &BTreeMap::from([(7, wide(7))]));
         }
     }
 
     #[test]
     fn what_grows_at_its_end_fills_its_chunks_and_what_is_thinned_out_shrinks() {
-        let mut map: CompactMap<u16, u32> = (0..6_400).map(|key| (key, 0)).collect();
-        let room = |map: &CompactMap<u16, u32>| map.chunks.iter().map(|it| it.entries.capacity()).sum::<usize>();
+        let mut map: CompactMap<u16, Wide> = (0..6_400).map(|key| (key, wide(0))).collect();
+        let room = |map: &CompactMap<u16, Wide>| map.chunks.iter().map(|it| it.entries.capacity()).sum::<usize>();
         assert_eq!((map.chunks.len(), room(&map)), (100, 6_400));
         for key in (0..6_400).filter(|key| key % 64 != 0) {
             map.remove(&key);
