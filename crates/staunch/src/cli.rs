@@ -260,6 +260,20 @@ pub(crate) struct ChangeArgs {
     pub(crate) reason: String,
 }
 
+impl ChangeArgs {
+    /// Makes sure that it was said why: what changes how far Staunch goes is recorded with who, from where and why.
+    ///
+    /// # Errors
+    /// [`Exit::Usage`] when the reason is blank.
+    pub(crate) fn must_say_why(&self) -> Result<(), Fault> {
+        if self.reason.trim().is_empty() {
+            let what = "it is not said why, and this is recorded with its reason";
+            return Err(Fault::new(Exit::Usage, what).hint("add --reason \"...\", for those who look at it later"));
+        }
+        Ok(())
+    }
+}
+
 fn reason(text: &str) -> Result<String, String> {
     if text.len() > REASON_BYTES_MAX {
         return Err(format!(

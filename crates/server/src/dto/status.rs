@@ -71,7 +71,7 @@ pub struct Status {
     /// Networks that people keep from being contained at present: `staunch protect add` and `staunch release --trust`.
     #[serde(default)]
     pub exemptions: u64,
-    /// The newest of those, at most [`super::STATUS_EXEMPTIONS_MAX`].
+    /// The newest of those, at most 4.
     #[serde(default)]
     pub exempted: Vec<ProtectionView>,
     /// Notices that nobody has taken yet.

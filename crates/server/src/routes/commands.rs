@@ -59,6 +59,14 @@ impl Asked {
         Ok((body::parse(&body.bytes)?, app, caller))
     }
 
+    /// The same of a request that nobody may make without saying why.
+    async fn give_because<T: DeserializeOwned>(self, order: impl FnOnce(T) -> (Command, String)) -> Answer {
+        let (request, app, caller) = self.read().await?;
+        let (command, reason) = order(request);
+        must_say_why(&reason)?;
+        give(&app, &caller, &reason, command).await
+    }
+
     /// Gives the command that `order` makes of the body, with its reason.
     async fn give<T: DeserializeOwned>(self, order: impl FnOnce(T) -> (Command, String)) -> Answer {
         let (request, app, caller) = self.read().await?;
@@ -131,7 +139,7 @@ pub(crate) async fn deny(asked: Asked) -> Answer {
 
 pub(crate) async fn set_mode(asked: Asked) -> Answer {
     asked
-        .give(|it: ModeRequest| (Command::SetMode(it.mode), it.reason))
+        .give_because(|it: ModeRequest| (Command::SetMode(it.mode), it.reason))
         .await
 }
 
@@ -143,12 +151,23 @@ pub(crate) async fn protect(asked: Asked) -> Answer {
         };
         (command, it.reason)
     };
-    asked.give(protection).await
+    asked.give_because(protection).await
 }
 
 pub(crate) async fn unprotect(asked: Asked) -> Answer {
     let taken_back = |it: UnprotectRequest| (Command::Unprotect { network: it.network }, it.reason);
-    asked.give(taken_back).await
+    asked.give_because(taken_back).await
+}
+
+/// What changes how far Staunch goes is recorded with who, from where, and why.
+fn must_say_why(reason: &str) -> Result<(), Failed> {
+    if reason.trim().is_empty() {
+        return Err(
+            Failed::malformed("the reason is blank, and this is recorded with its reason")
+                .hint("say in `reason` why, for those who look at it later"),
+        );
+    }
+    Ok(())
 }
 
 /// A reason is kept for as long as what it is for: it has a bound.

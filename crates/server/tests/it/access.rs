@@ -123,8 +123,8 @@ fn a_viewer_looks_and_a_responder_decides() {
     }
     let decisions = [
         (path::RELEASE, r#"{"scope": "all"}"#, 200),
-        (path::PROTECT, r#"{"network": "192.0.2.0/24"}"#, 200),
-        (path::UNPROTECT, r#"{"network": "192.0.2.0/24"}"#, 200),
+        (path::PROTECT, r#"{"network": "192.0.2.0/24", "reason": "ours"}"#, 200),
+        (path::UNPROTECT, r#"{"network": "192.0.2.0/24", "reason": "ours"}"#, 200),
         (path::APPROVE, r#"{"transaction": "TX-9"}"#, 409),
         (path::DENY, r#"{"transaction": "TX-9"}"#, 409),
         (path::RENEW, r#"{"transaction": "TX-9", "lease": "1h"}"#, 404),

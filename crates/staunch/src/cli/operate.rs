@@ -92,6 +92,7 @@ pub(crate) struct ProtectAddArgs {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = "--reason is needed.")]
 pub(crate) struct ProtectRemoveArgs {
     /// The network exactly as it was protected, or an address
     #[arg(value_name = "NETWORK", value_parser = network)]
@@ -163,6 +164,7 @@ pub(crate) struct ReloadArgs {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = "To set it, --reason is needed.")]
 pub(crate) struct ModeArgs {
     /// How far any playbook may go; left out, the mode is shown
     #[arg(value_enum)]

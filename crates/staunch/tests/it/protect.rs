@@ -60,7 +60,7 @@ fn what_is_protected_by_command_is_not_contained_after_a_restart_either() {
             ("203.0.113.0/28", 5),
             ("127.0.0.0/8", 4),
         ] {
-            let removed = server.run(&["protect", "remove", network, "--yes"]);
+            let removed = server.run(&["protect", "remove", network, "--reason", "ours", "--yes"]);
             assert_eq!(removed.status.code(), Some(exit), "{network}: {removed:?}");
         }
         let explained = server.ok(&["protect", "explain", ATTACKER]);
@@ -84,7 +84,7 @@ fn who_protects_what_is_in_force_is_told_so_and_it_stays() {
             element(ATTACKER).is_some() && server.ok(&["containment", "list"]).contains("in-force")
         });
         server.ok(&["protect", "add", ATTACKER, "--for", "1m", "--reason", "ours", "--yes"]);
-        let added = server.run(&["protect", "add", ATTACKER, "--yes"]);
+        let added = server.run(&["protect", "add", ATTACKER, "--reason", "ours", "--yes"]);
         assert!(
             stderr(&added)
                 .replace('\n', " ")
@@ -178,7 +178,7 @@ fn whoever_looks_for_what_is_trusted_is_told_until_when_and_by_whom() {
         );
         let incident: Value = server.json(&["incident", "show", "INC-1"]);
         assert_eq!(incident["exempted"][0]["network"], "203.0.113.9/32", "{incident}");
-        server.ok(&["protect", "remove", ATTACKER, "--yes"]);
+        server.ok(&["protect", "remove", ATTACKER, "--reason", "ours", "--yes"]);
         assert!(!server.ok(&["incident", "show", "INC-1"]).contains("exempted"));
         assert!(!server.ok(&["status"]).contains("exempted"));
     });
@@ -237,4 +237,28 @@ fn what_staunch_calls_is_never_blocked() {
         let explained = home.serve().ok(&["protect", "explain", "203.0.113.77"]);
         assert!(explained.contains("in no protected network"), "{explained}");
     });
+}
+
+#[test]
+fn the_mode_and_protections_are_not_changed_without_a_reason() {
+    let home = Home::new(SMALL);
+    for command in [
+        &["mode", "observe"][..],
+        &["protect", "add", ATTACKER],
+        &["protect", "remove", ATTACKER],
+    ] {
+        for reason in [&[][..], &["--reason", ""], &["--reason", " \t"]] {
+            let words = [command, reason, &["--yes"]].concat();
+            // Nobody is asked: there is no server, which would be exit code 3.
+            let refused = home.run(&words);
+            assert_eq!(refused.status.code(), Some(2), "{words:?}: {refused:?}");
+            let said = stderr(&refused).replace('\n', " ");
+            assert!(
+                said.contains("it is not said why") && said.contains("hint: add --reason"),
+                "{said}"
+            );
+        }
+    }
+    // To look at the mode, none is needed.
+    assert_ne!(home.run(&["mode"]).status.code(), Some(2));
 }
