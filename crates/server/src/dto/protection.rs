@@ -13,7 +13,8 @@ use super::REASON_BYTES_MAX;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProtectRequest {
-    /// The network, such as `192.0.2.0/24`, or one address with its whole length.
+    /// The network, such as `192.0.2.0/24`, or one address with its whole length. One that is wider than /16 (IPv6: /32) needs
+    /// an operator.
     #[schemars(with = "String")]
     pub network: IpNet,
     /// For how long from now, such as `2h`; left out, until it is taken back.

@@ -4,20 +4,25 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode};
+use ipnet::IpNet;
 use serde::de::DeserializeOwned;
 use staunch_engine::NO_SUCH;
+use staunch_engine::networks::canonical;
 use staunch_model::{Command, CommandReply, ReleaseScope};
 use staunch_runtime::Replier;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::app::{Caller, Shared};
+use crate::auth::Right;
 use crate::body;
 use crate::dto::{
     DecisionRequest, ModeRequest, ProtectRequest, REASON_BYTES_MAX, RecoverRequest, ReleaseRequest, RenewRequest,
     UnprotectRequest,
 };
-use crate::limits::{COMMAND_BYTES_MAX, LIFT_TIMEOUT, QUESTION_TIMEOUT};
+use crate::limits::{
+    COMMAND_BYTES_MAX, LIFT_TIMEOUT, QUESTION_TIMEOUT, RESPONDER_PREFIX_MIN_V4, RESPONDER_PREFIX_MIN_V6,
+};
 use crate::problem::Failed;
 
 type Answer = Result<Json<CommandReply>, Failed>;
@@ -144,19 +149,53 @@ pub(crate) async fn set_mode(asked: Asked) -> Answer {
 }
 
 pub(crate) async fn protect(asked: Asked) -> Answer {
-    let protection = |it: ProtectRequest| {
-        let command = Command::Protect {
-            network: it.network,
-            lasts: it.lasts,
-        };
-        (command, it.reason)
+    let (request, app, caller) = asked.read::<ProtectRequest>().await?;
+    must_say_why(&request.reason)?;
+    let network = canonical(request.network);
+    if is_wide(network) && !caller.may(Right::Operate) {
+        return Err(too_wide(network, &caller));
+    }
+    let command = Command::Protect {
+        network: request.network,
+        lasts: request.lasts,
     };
-    asked.give_because(protection).await
+    give(&app, &caller, &request.reason, command).await
 }
 
 pub(crate) async fn unprotect(asked: Asked) -> Answer {
     let taken_back = |it: UnprotectRequest| (Command::Unprotect { network: it.network }, it.reason);
     asked.give_because(taken_back).await
+}
+
+/// Whether a protection of `network`, which is canonical, takes so much away from containment that it is like a mode.
+fn is_wide(network: IpNet) -> bool {
+    match network {
+        IpNet::V4(it) => it.prefix_len() < RESPONDER_PREFIX_MIN_V4,
+        IpNet::V6(it) => it.prefix_len() < RESPONDER_PREFIX_MIN_V6,
+    }
+}
+
+/// Why `caller` may not protect `network`, who may, and what does the same openly.
+fn too_wide(network: IpNet, caller: &Caller) -> Failed {
+    let (least, bits) = match network {
+        IpNet::V4(_) => (RESPONDER_PREFIX_MIN_V4, "IPv4"),
+        IpNet::V6(_) => (RESPONDER_PREFIX_MIN_V6, "IPv6"),
+    };
+    let detail = format!(
+        "{network} is wider than /{least}, the widest {bits} network that a responder may protect: {} may look and decide \
+         on what is contained, and not turn containment off",
+        caller.name()
+    );
+    Failed::new(
+        StatusCode::FORBIDDEN,
+        "forbidden",
+        "the caller may not do this",
+        detail,
+    )
+    .hint(
+        "protect the networks that are meant; or have an operator protect this one, or set `staunch mode observe`, which \
+         everybody sees",
+    )
 }
 
 /// What changes how far Staunch goes is recorded with who, from where, and why.

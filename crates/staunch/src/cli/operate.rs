@@ -80,6 +80,10 @@ pub(crate) enum ProtectCommand {
 }
 
 #[derive(Args, Debug)]
+#[command(
+    after_help = "--reason is needed: refusals show it. A network that is wider than /16 (IPv6: /32) needs an operator, as the \
+                        mode does: what it protects is contained no more."
+)]
 pub(crate) struct ProtectAddArgs {
     /// An address, or a network such as 192.0.2.0/24
     #[arg(value_name = "NETWORK", value_parser = network)]
