@@ -85,7 +85,7 @@ pub struct Reloaded {
     pub refused: Vec<Mistake>,
     /// What is strange in a playbook and no mistake.
     pub warnings: Vec<Mistake>,
-    /// Sections and keys at the top of the configuration that have changed since the start and take effect with the next
-    /// one only.
+    /// Keys of the configuration that have changed since the start and take effect with the next one only, at most 100 and
+    /// then how many more.
     pub at_next_start: Vec<String>,
 }

@@ -1,9 +1,12 @@
 //! The server, if one runs: its address and what it says of itself.
 
+use std::fs;
 use std::net::TcpListener;
+use std::path::Path;
+use std::time::UNIX_EPOCH;
 
 use serde_json::json;
-use staunch_model::Printable;
+use staunch_model::{Printable, Timestamp};
 use staunch_server::dto::{IndexView, Status, path};
 
 use super::super::{Finding, Health};
@@ -53,6 +56,40 @@ pub(super) fn status_of(config: &Config, server: &ServerArgs) -> Result<Option<S
         .fix("put a viewer's token into STAUNCH_TOKEN, or run this as the user of the server")),
         Err(fault) => Err(Finding::of("server", &fault)),
     }
+}
+
+/// How the configuration of the running server stands to the `file` that it is of; nothing where all of it is in force.
+pub(super) fn configured(status: &Status, file: Option<&Path>) -> Vec<Finding> {
+    const CHECK: &str = "configuration";
+    let mut findings = Vec::new();
+    if !status.at_next_start.is_empty() {
+        let keys: Vec<_> = status
+            .at_next_start
+            .iter()
+            .map(|key| Printable(key).to_string())
+            .collect();
+        let text = format!(
+            "the running server was started with other values of {}: what is written there is not in force",
+            keys.join(", ")
+        );
+        findings.push(Finding::new(CHECK, Health::Warning, text).fix("start it again, and they are"));
+    }
+    let changed = file.and_then(|file| fs::metadata(file).ok()?.modified().ok());
+    let changed = changed.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+    let changed = changed
+        .and_then(|at| u64::try_from(at.as_micros()).ok())
+        .map(Timestamp::from_micros);
+    if let (Some(changed), Some(read)) = (changed, status.configuration_read)
+        && changed > read
+    {
+        let text = format!(
+            "the file was changed {}, after the running server has read it",
+            relative(changed, now())
+        );
+        let fix = "`staunch reload` has it read, and says what needs a start";
+        findings.push(Finding::new(CHECK, Health::Warning, text).fix(fix));
+    }
+    findings
 }
 
 pub(super) fn server_state(status: &Status) -> Vec<Finding> {
