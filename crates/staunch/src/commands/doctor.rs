@@ -184,7 +184,7 @@ const OF_TABLES: [(&str, &[&str]); 19] = [
     ("context", &["context"]),
     ("http", &["tokens", "certificate", "senders", "open files"]),
     ("journal", &["disk", "journal"]),
-    ("sources", &["followed file", "playbooks"]),
+    ("sources", &["followed file", "syslog", "playbooks"]),
 ];
 
 /// The checks that need the data directory.

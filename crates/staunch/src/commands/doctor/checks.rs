@@ -71,7 +71,7 @@ pub(super) fn all(config: &Config, file: Option<&Path>, server: &ServerArgs, ask
     findings.extend(told::files(config));
     // A server that is named may be the one that has the address.
     if server.url.is_none() {
-        findings.push(server::listen(config, running));
+        findings.extend(server::listen(config, running));
     }
     match status {
         Ok(Some(status)) => {
