@@ -79,7 +79,7 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
     let outside = finder.clone().filter(|_| config.processes.enabled);
     let outside = outside.map(finding).transpose()?;
     // So may the one that looks for management sessions.
-    let called = Names::of(&config);
+    let called = Names::as_before(&config, now());
     let lifelines = Reach::start(&config, called.clone())?;
     let durable = DurableUpTo::default();
     if args.rehearse.is_some() {

@@ -4,6 +4,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::Value;
+use staunch_model::{Span, Timestamp};
+use staunch_ports::Clock as _;
+use staunch_ports::clock::SystemClock;
 use staunch_server::dto::Protections;
 
 use crate::harness::{Home, SMALL, element, elements, exploit_from, in_namespace, stderr, wait_until};
@@ -235,6 +238,58 @@ fn what_staunch_calls_is_never_blocked() {
         server.kill();
         home.configure(&format!("{config}[never_touch]\ndiscover = false\n"));
         let explained = home.serve().ok(&["protect", "explain", "203.0.113.77"]);
+        assert!(explained.contains("in no protected network"), "{explained}");
+    });
+}
+
+/// At a start the name server may not answer yet, and what Staunch calls must not be open until it does.
+#[test]
+fn what_staunch_calls_by_name_is_protected_before_its_name_is_found_again() {
+    // There is no way out of the namespace, so that no name server answers.
+    in_namespace("protect::kept", || {
+        let config = format!(
+            "{SMALL}[[lookups]]\nname = \"who\"\nkind = \"generic\"\npointer = \"/score\"\nurl = \
+             \"https://who.invalid/{{ip}}\"\ndeadline = \"100ms\"\n"
+        );
+        let home = Home::new(&config);
+        let doctor = || {
+            let output = home.run(&["doctor", "--json"]);
+            let found: Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
+            found.to_string()
+        };
+        let server = home.serve();
+        let explained = server.ok(&["protect", "explain", ATTACKER]);
+        assert!(explained.contains("in no protected network"), "{explained}");
+        assert!(doctor().contains("is not protected before its name is found: the look-up who (who.invalid)"));
+        server.kill();
+
+        let place = |found: &str| {
+            format!(
+                "{{\"names\":{{\"who.invalid\":{{\"last\":[\"{ATTACKER}\"],\"held\":{{\"{ATTACKER}\":\"{found}\"}}}}}}}}"
+            )
+        };
+        let now = SystemClock.now();
+        fs::write(home.data().join("called.json"), place(&now.to_string())).expect("it is ours");
+        let server = home.serve();
+        let explained = server.ok(&["protect", "explain", ATTACKER]).replace('\n', " ");
+        assert!(
+            explained.contains("called: the look-up who (who.invalid)"),
+            "{explained}"
+        );
+        server.take(&exploit_from(ATTACKER));
+        wait_until("the refusal", || server.ok(&["incident", "list"]).contains("refused"));
+        assert!(elements().is_empty(), "nothing is blocked");
+        assert!(doctor().contains("is protected where a server found it before"));
+        // It is kept for the next one, too.
+        let kept = fs::read_to_string(home.data().join("called.json")).expect("it is there");
+        assert!(kept.contains(ATTACKER), "{kept}");
+        server.kill();
+
+        // What is older than a week may be somebody else's.
+        let old = Timestamp::from_micros(now.as_micros() - Span::from_hours(8 * 24).as_micros());
+        fs::write(home.data().join("called.json"), place(&old.to_string())).expect("it is ours");
+        let server = home.serve();
+        let explained = server.ok(&["protect", "explain", ATTACKER]);
         assert!(explained.contains("in no protected network"), "{explained}");
     });
 }
