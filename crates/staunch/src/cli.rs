@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use staunch_server::dto::REASON_BYTES_MAX;
+use staunch_server::dto::{REASON_BYTES_MAX, is_blank};
 
 use crate::exit::{Exit, Fault};
 
@@ -266,7 +266,7 @@ impl ChangeArgs {
     /// # Errors
     /// [`Exit::Usage`] when the reason is blank.
     pub(crate) fn must_say_why(&self) -> Result<(), Fault> {
-        if self.reason.trim().is_empty() {
+        if is_blank(&self.reason) {
             let what = "it is not said why, and this is recorded with its reason";
             return Err(Fault::new(Exit::Usage, what).hint("add --reason \"...\", for those who look at it later"));
         }

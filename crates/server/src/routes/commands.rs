@@ -18,7 +18,7 @@ use crate::auth::Right;
 use crate::body;
 use crate::dto::{
     DecisionRequest, ModeRequest, ProtectRequest, REASON_BYTES_MAX, RecoverRequest, ReleaseRequest, RenewRequest,
-    UnprotectRequest,
+    UnprotectRequest, is_blank,
 };
 use crate::limits::{
     COMMAND_BYTES_MAX, LIFT_TIMEOUT, QUESTION_TIMEOUT, RESPONDER_PREFIX_MIN_V4, RESPONDER_PREFIX_MIN_V6,
@@ -200,7 +200,7 @@ fn too_wide(network: IpNet, caller: &Caller) -> Failed {
 
 /// What changes how far Staunch goes is recorded with who, from where, and why.
 fn must_say_why(reason: &str) -> Result<(), Failed> {
-    if reason.trim().is_empty() {
+    if is_blank(reason) {
         return Err(
             Failed::malformed("the reason is blank, and this is recorded with its reason")
                 .hint("say in `reason` why, for those who look at it later"),

@@ -515,7 +515,7 @@ fn the_mode_and_protections_need_a_reason() {
             .post(path, &format!("{{{body}}}"))
             .problem(400, "malformed");
         assert!(missing.detail.contains("missing field `reason`"), "{path}: {missing:?}");
-        for blank in ["", " ", "\\t \\u2003\\n"] {
+        for blank in ["", " ", "\\t \\u2003\\n", "\\u0000\\u001c\\u0085"] {
             let body = format!(r#"{{{body}, "reason": "{blank}"}}"#);
             let problem = staunch.client().post(path, &body).problem(400, "malformed");
             assert!(problem.detail.contains("the reason is blank"), "{path}: {problem:?}");
