@@ -21,6 +21,9 @@ const NAMED_BY: &str = "STAUNCH_PROMTOOL";
 /// The package that has it.
 const PACKAGE: &str = "prometheus";
 
+/// Has apt-get give up soon where there is no network.
+const WITHOUT_PATIENCE: [&str; 4] = ["-o", "Acquire::Retries=0", "-o", "Acquire::http::Timeout=20"];
+
 /// Runs the task. A file of `arguments` is a scrape: `curl .../metrics > FILE`. With `--if-there`, a machine that has no
 /// promtool and cannot fetch it is told as one, and that is no failure.
 pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
@@ -101,8 +104,12 @@ fn fetched(dir: &Path) -> Result<PathBuf> {
         "promtool is not installed, and there is no apt-get to fetch it with; {NAMED_BY} can name one"
     );
     fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
-    let fetch = || shell::watch(shell::program("apt-get").args(["download", PACKAGE]).current_dir(dir));
-    let is_fetched = fetch()? || (shell::watch(shell::program("apt-get").arg("update"))? && fetch()?);
+    let apt_get = |order: &[&str]| {
+        let mut command = shell::program("apt-get");
+        shell::watch(command.args(WITHOUT_PATIENCE).args(order).current_dir(dir))
+    };
+    let fetch = || apt_get(&["download", PACKAGE]);
+    let is_fetched = fetch()? || (apt_get(&["update"])? && fetch()?);
     anyhow::ensure!(
         is_fetched,
         "promtool is not installed, and apt-get cannot fetch the package {PACKAGE}; {NAMED_BY} can name one"
