@@ -58,8 +58,8 @@ const TASKS: &[Task] = &[
     },
     Task {
         name: "promtool",
-        arguments: "[SCRAPE...]",
-        summary: "hold alert rules and scrapes to Prometheus' own tool",
+        arguments: "[--if-there] [SCRAPE...]",
+        summary: "hold alert rules, the dashboard and scrapes to Prometheus' own tool",
         run: promtool::run,
     },
     Task {

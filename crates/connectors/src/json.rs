@@ -25,6 +25,7 @@ mod cut;
 mod duplicate;
 mod guard;
 mod split;
+pub(crate) mod strict;
 mod tape;
 mod within;
 

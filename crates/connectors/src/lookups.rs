@@ -11,6 +11,7 @@ use serde_json::Value;
 use staunch_model::{Score, Span, Timestamp};
 
 use crate::feeds::is_special;
+use crate::json::strict;
 
 /// The most bytes of an answer. Those of AbuseIPDB have less than one KiB.
 pub const ANSWER_BYTES_MAX: u64 = 64 << 10;
@@ -56,7 +57,7 @@ pub struct Answer {
 /// # Errors
 /// Why that is no answer; without anything of its text.
 pub fn read(form: &Form, ip: IpAddr, bytes: &[u8]) -> Result<Answer, &'static str> {
-    let value: Value = serde_json::from_slice(bytes).map_err(|_| "what it answers is no JSON")?;
+    let value = strict::answer(bytes)?;
     match form {
         Form::AbuseIpdb => abuseipdb(&value, ip),
         Form::Generic { pointer, scale } => {
@@ -177,6 +178,15 @@ mod tests {
             ),
             ("<html>sign in</html>".into(), "no JSON"),
             (String::new(), "no JSON"),
+            // Whoever reads the first of the two and whoever reads the last would be told different things.
+            (
+                answer(",\"abuseConfidenceScore\":100,\"abuseConfidenceScore\":0"),
+                "a key occurs twice",
+            ),
+            (
+                answer(",\"abuseConfidenceScore\":100},\"data\":{\"abuseConfidenceScore\":0"),
+                "a key occurs twice",
+            ),
             ("[".repeat(50_000), "no JSON"),
         ] {
             let found = abuse(&text).expect_err("it is no answer");
@@ -210,6 +220,12 @@ mod tests {
             Err("the score in its answer is no number"),
         );
         check("/score", 10, "{}", Err("its answer has no score in its place"));
+        check(
+            "/score",
+            10,
+            "{\"score\":10,\"score\":0}",
+            Err("a key occurs twice in what it answers"),
+        );
     }
 
     #[test]

@@ -5,6 +5,8 @@
 use serde_json::Value;
 use staunch_model::HealthReading;
 
+use crate::json::strict;
+
 /// The most bytes of an answer of Prometheus: one sample has far less than one KiB.
 pub const ANSWER_BYTES_MAX: u64 = 64 << 10;
 
@@ -34,7 +36,7 @@ pub fn of_silence(why: &str) -> HealthReading {
 /// # Errors
 /// Why that is no value; without anything of its text.
 pub fn of_query(bytes: &[u8], bounds: Bounds) -> Result<HealthReading, &'static str> {
-    let value: Value = serde_json::from_slice(bytes).map_err(|_| "what it answers is no JSON")?;
+    let value = strict::answer(bytes)?;
     if value.get("status").and_then(Value::as_str) != Some("success") {
         return Err("the query is refused");
     }
@@ -157,6 +159,10 @@ mod tests {
             ("<html>secret</html>".to_owned(), "no JSON"),
             (String::new(), "no JSON"),
             ("[".repeat(60_000), "no JSON"),
+            (
+                sample("1").replace("\"value\"", "\"value\":[0,\"9\"],\"value\""),
+                "a key occurs twice",
+            ),
         ] {
             let found = of_query(answer.as_bytes(), TWO_PERCENT).expect_err("it is no value");
             assert!(found.contains(why), "{answer:.80}: {found}");

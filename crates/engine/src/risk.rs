@@ -162,7 +162,7 @@ fn score(standing: Option<&Standing>, now: Timestamp) -> (Option<Score>, String)
                 label => format!(" as {}", Printable(label)),
             };
             let text = format!(
-                "score {}, feed {feed} names {network}{label}, {} % sure, {} ago",
+                "score {} by \"{feed}\", which names {network}{label}, {} % sure, {} ago",
                 it.score,
                 it.confidence,
                 it.age(now)

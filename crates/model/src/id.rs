@@ -49,7 +49,7 @@ macro_rules! numbered {
             }
         }
 
-        crate::schema::text!($name, concat!("^", $prefix, "-[0-9]+$"), concat!("An id such as `", $prefix, "-17`."));
+        crate::schema::text!($name, concat!("^", $prefix, "-[0-9]{1,19}$"), concat!("An id such as `", $prefix, "-17`."));
     };
 }
 
@@ -123,7 +123,7 @@ macro_rules! hashed {
             }
         }
 
-        crate::schema::text!($name, "^([0-9a-f]{2})+$", concat!(stringify!($bytes), " bytes in hexadecimal digits."));
+        crate::schema::text!($name, concat!("^([0-9a-f]{2}){", $bytes, "}$"), concat!(stringify!($bytes), " bytes in hexadecimal digits."));
     };
 }
 

@@ -234,7 +234,9 @@ impl EventContext {
                 None => "no feed names it".to_owned(),
             }));
             if !parts.is_empty() {
-                lines.push(format!("{} is {}", it.ip, parts.join("; ")));
+                // Of the parts, an asset alone is what an address can be.
+                let is = if it.asset.is_some() { " is" } else { ":" };
+                lines.push(format!("{}{is} {}", it.ip, parts.join("; ")));
             }
         }
         lines.extend(

@@ -21,6 +21,7 @@ pub struct InletTally {
     passed_over: AtomicU64,
     /// In microseconds; 0 before the first line.
     last_line: AtomicU64,
+    failures: AtomicU64,
     waiting: Mutex<Option<Box<str>>>,
     failing: Mutex<Option<Box<str>>>,
 }
@@ -38,7 +39,8 @@ pub struct InletReading {
     pub lines: u64,
     /// Of what came, what could not be read.
     pub malformed: u64,
-    /// What was lost: it came too fast, was too long, or came from somebody who may not send.
+    /// What was lost: it came too fast, was too long, or came from somebody who may not send. What is gone without a
+    /// number, such as the end of a file that was removed while nobody read it, counts as one.
     pub dropped: u64,
     /// What the configuration says to leave out.
     pub passed_over: u64,
@@ -48,6 +50,9 @@ pub struct InletReading {
     pub waiting: Option<String>,
     /// Why nothing can be read at present.
     pub failing: Option<String>,
+    /// How often that has begun.
+    #[serde(default)]
+    pub failures: u64,
 }
 
 impl InletTally {
@@ -63,6 +68,7 @@ impl InletTally {
             dropped: AtomicU64::new(0),
             passed_over: AtomicU64::new(0),
             last_line: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
             waiting: Mutex::new(None),
             failing: Mutex::new(None),
         }
@@ -114,7 +120,11 @@ impl InletTally {
 
     /// Nothing can be read because of `why`; with `None`, it can.
     pub fn fails(&self, why: Option<&str>) {
-        *self.failing.lock().unwrap_or_else(PoisonError::into_inner) = why.map(Into::into);
+        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        if failing.is_none() && why.is_some() {
+            self.failures.fetch_add(1, Ordering::Relaxed);
+        }
+        *failing = why.map(Into::into);
     }
 
     /// How it stands.
@@ -137,6 +147,7 @@ impl InletTally {
             last_line: (last_line > 0).then(|| Timestamp::from_micros(last_line)),
             waiting: text(&self.waiting),
             failing: text(&self.failing),
+            failures: number(&self.failures),
         }
     }
 }

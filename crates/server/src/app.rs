@@ -61,6 +61,7 @@ pub(crate) enum Entry {
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     name: Arc<str>,
+    role: Role,
     from: Origin,
 }
 
@@ -68,6 +69,11 @@ impl Caller {
     /// Who it is.
     pub(crate) fn name(&self) -> &Arc<str> {
         &self.name
+    }
+
+    /// Whether it may do more than its path needs.
+    pub(crate) const fn may(&self, right: Right) -> bool {
+        self.role.has(right)
     }
 
     /// The operator of a command that is given for `reason`.
@@ -257,6 +263,7 @@ impl App {
             if let Some(name) = name {
                 return Ok(Some(Entry::Proved(Caller {
                     name: name.into(),
+                    role: Role::Operator,
                     from,
                 })));
             }
@@ -311,6 +318,7 @@ fn allow(identity: &Identity, right: Right, from: Origin) -> Result<Entry, Faile
     }
     Ok(Entry::Proved(Caller {
         name: identity.name.clone(),
+        role: identity.role,
         from,
     }))
 }

@@ -50,7 +50,8 @@ pub enum Role {
     Sender,
     /// May look at everything, and change nothing.
     Viewer,
-    /// May look, and decide on what is contained: release, renew, recover, approve, deny, protect.
+    /// May look, and decide on what is contained: release, renew, recover, approve, deny, protect; of networks, only those
+    /// that are not so wide that containment would be off.
     Responder,
     /// May do everything.
     Operator,

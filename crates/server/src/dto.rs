@@ -99,6 +99,12 @@ pub mod path {
 /// The most bytes of a reason.
 pub const REASON_BYTES_MAX: usize = 500;
 
+/// Whether a reason says nothing: there is no character in it that can be seen.
+#[must_use]
+pub fn is_blank(reason: &str) -> bool {
+    reason.chars().all(|c| c.is_whitespace() || c.is_control())
+}
+
 /// The most mistakes that an answer names.
 pub const MISTAKES_MAX: usize = 100;
 

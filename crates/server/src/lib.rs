@@ -26,7 +26,7 @@ pub use files::{FileError, Stamp, read_secret, stamp};
 pub use limits::HttpLimits;
 pub use senders::{Scheme, SenderSettings, Senders, SendersError};
 pub use service::{
-    BLOCKING_THREADS_MAX, Drills, NotRecorded, NotReloaded, RecordReload, ReloadDone, Reloads, Server, Service,
-    WORKERS, in_process, serve, serve_with_operators,
+    BLOCKING_THREADS_MAX, Configured, Drills, NotRecorded, NotReloaded, RecordReload, ReloadDone, Reloads, Server,
+    Service, WORKERS, in_process, serve, serve_with_operators,
 };
 pub use tls::{ClientAuth, ClientIdentity, Subject, Tls, TlsError, TlsSettings};

@@ -127,3 +127,11 @@ const _: () = assert!(
 
 /// Networks of lists that are named when all protections are asked for: what a person reads through.
 pub(crate) const LISTED_SHOWN_MAX: usize = 1_000;
+
+/// The shortest prefix of an IPv4 network that a responder may protect. 10,000 networks can be protected by command
+/// (`EXEMPTIONS_MAX` of the engine), so that no number of such commands takes more than a seventh of the address space
+/// away from containment: to turn it off is for who may set the mode.
+pub(crate) const RESPONDER_PREFIX_MIN_V4: u8 = 16;
+
+/// The same of IPv6: the least that the registries allocate to a provider. 10,000 of the 2^32 there are are next to nothing.
+pub(crate) const RESPONDER_PREFIX_MIN_V6: u8 = 32;

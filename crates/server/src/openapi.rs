@@ -173,7 +173,7 @@ fn path_parameters(operation: &Operation, requests: &mut SchemaGenerator) -> Vec
     add(
         "source",
         "The system that the events come from.",
-        json!({ "type": "string", "examples": ["suricata"] }),
+        json!({ "type": "string", "pattern": "^[a-z][a-z0-9_-]{0,31}$", "examples": ["suricata"] }),
     );
     let id = requests.subschema_for::<IncidentId>();
     add("id", "The incident.", id.to_value());

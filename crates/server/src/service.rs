@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use axum::extract::ConnectInfo;
-use staunch_model::Span;
+use staunch_model::{Span, Timestamp};
 use staunch_ports::Lsn;
 use staunch_runtime::{Busy, Handle, Intake};
 use staunch_store::index::IndexReader;
@@ -65,6 +65,18 @@ pub trait Reloads: Send + Sync {
     /// Reads all of it. Then `record` is told how many mistakes there are, and makes durable that this was asked for; when
     /// there are none, what was read is put in force. `done` is told how it went. Returns at once.
     fn reload(&self, record: RecordReload, done: ReloadDone);
+
+    /// How the configuration that is in force stands to its file.
+    fn standing(&self) -> Configured;
+}
+
+/// How the configuration that is in force stands to its file, as far as the file was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Configured {
+    /// When the file was last read and found good.
+    pub read_at: Timestamp,
+    /// Keys that were changed in it since the start, and take effect with the next one only.
+    pub at_next_start: Vec<String>,
 }
 
 /// Makes durable that a reload was asked for, in which so many mistakes were found. Blocks.

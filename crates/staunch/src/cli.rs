@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use staunch_server::dto::REASON_BYTES_MAX;
+use staunch_server::dto::{REASON_BYTES_MAX, is_blank};
 
 use crate::exit::{Exit, Fault};
 
@@ -258,6 +258,20 @@ pub(crate) struct ChangeArgs {
     /// Why; it is recorded
     #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true, value_parser = reason)]
     pub(crate) reason: String,
+}
+
+impl ChangeArgs {
+    /// Makes sure that it was said why: what changes how far Staunch goes is recorded with who, from where and why.
+    ///
+    /// # Errors
+    /// [`Exit::Usage`] when the reason is blank.
+    pub(crate) fn must_say_why(&self) -> Result<(), Fault> {
+        if is_blank(&self.reason) {
+            let what = "it is not said why, and this is recorded with its reason";
+            return Err(Fault::new(Exit::Usage, what).hint("add --reason \"...\", for those who look at it later"));
+        }
+        Ok(())
+    }
 }
 
 fn reason(text: &str) -> Result<String, String> {

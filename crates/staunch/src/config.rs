@@ -493,6 +493,11 @@ impl Config {
         self.data_dir.join("files")
     }
 
+    /// The file that keeps where the services were found that are called.
+    pub(crate) fn called_file(&self) -> PathBuf {
+        self.data_dir.join("called.json")
+    }
+
     /// The file of hashed tokens.
     pub(crate) fn tokens_file(&self) -> PathBuf {
         self.http

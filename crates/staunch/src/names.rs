@@ -2,11 +2,13 @@
 //!
 //! Never holds anybody up but a start, and that for a moment: a name server may be slow, and neither a block nor an isolation
 //! must be. Never forgets an address because nobody can be asked: one that was found is held until a day after it was found the
-//! last time, and longer while its name is not found.
+//! last time, and longer while its name is not found. Over a restart a file keeps them (`kept.rs`).
+
+mod kept;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, ToSocketAddrs as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -14,11 +16,14 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use staunch_connectors::enrichers::{RESOLV_CONF, resolver_addresses};
-use staunch_model::{Printable, Protection};
+use staunch_model::{Printable, Protection, Span, Timestamp};
 
 use crate::called::{Endpoint, endpoints};
 use crate::config::Config;
 use crate::exit::{Exit, Fault};
+use crate::output;
+
+use kept::{Kept, Place, Record};
 
 /// Where systemd-resolved writes whom it asks.
 const RESOLV_CONF_UPSTREAM: &str = "/run/systemd/resolve/resolv.conf";
@@ -40,6 +45,8 @@ const ADDRESSES_MAX: usize = 256;
 pub(crate) struct Names {
     endpoints: Vec<Endpoint>,
     known: Mutex<Known>,
+    /// The file that keeps them; `None` where nothing is to be kept.
+    kept_in: Option<PathBuf>,
 }
 
 /// What was found.
@@ -60,6 +67,8 @@ struct Found {
     last: Vec<IpAddr>,
     /// What is held, and when it was found the last time.
     held: BTreeMap<IpAddr, Instant>,
+    /// Whether it was found by this process, and not only by one before.
+    again: bool,
 }
 
 /// Looks names up until it is dropped.
@@ -79,19 +88,38 @@ impl Looking {
 
 impl Names {
     /// Those that `config` names, of which nothing was looked up so far.
+    #[cfg(test)]
     pub(crate) fn of(config: &Config) -> Arc<Self> {
-        Arc::new(Self {
-            endpoints: endpoints(config),
-            known: Mutex::default(),
-        })
+        Arc::new(Self::with(config, None))
     }
 
-    /// Those that `config` names, looked up once, as far as a moment is enough for it, and where they are to be protected.
+    /// Those that `config` names, held where a server before was the last to find them, until they are looked up.
+    pub(crate) fn as_before(config: &Config, now: Timestamp) -> Arc<Self> {
+        let path = config.called_file();
+        let record = Record::load(&path, now);
+        let names = Self::with(config, Some(path));
+        names.take_up(&record, now, Instant::now());
+        Arc::new(names)
+    }
+
+    fn with(config: &Config, kept_in: Option<PathBuf>) -> Self {
+        Self {
+            endpoints: endpoints(config),
+            known: Mutex::default(),
+            kept_in,
+        }
+    }
+
+    /// Those that `config` names, held where a server before was the last to find them, and looked up once, as far as a
+    /// moment is enough for it, where they are to be protected. Nothing is kept.
     ///
     /// # Errors
     /// When there can be no thread.
     pub(crate) fn looked_up(config: &Config) -> Result<Arc<Self>, Fault> {
-        let names = Self::of(config);
+        let now = output::now();
+        let names = Self::with(config, None);
+        names.take_up(&Record::load(&config.called_file(), now), now, Instant::now());
+        let names = Arc::new(names);
         if config.never_touch.discover {
             names.start()?.wait();
         }
@@ -116,13 +144,18 @@ impl Names {
     }
 
     fn run(&self, stopped: &Receiver<()>, done: &SyncSender<()>) {
+        let mut kept = self.kept_in.clone().map(Kept::new);
         loop {
             self.look_up(Instant::now(), |host| {
                 (host, 0).to_socket_addrs().map(|all| all.map(|it| it.ip()).collect())
             });
             // Only the first round is waited for, and perhaps by nobody.
             let _ = done.try_send(());
-            let pause = if self.missing().next().is_some() {
+            if let Some(kept) = &mut kept {
+                let (record, at) = (self.record(output::now(), Instant::now()), Instant::now());
+                kept.keep(record, at);
+            }
+            let pause = if self.is_any_unfound() {
                 LOOK_UP_SOON
             } else {
                 LOOK_UP_EVERY
@@ -147,6 +180,45 @@ impl Names {
         }
     }
 
+    /// Holds what `record` says, which was kept by the clock that says `now`, until it is looked up.
+    fn take_up(&self, record: &Record, now: Timestamp, at: Instant) {
+        let mut known = self.known();
+        for host in self.names() {
+            let Some(place) = record.names.get(host) else { continue };
+            let found_at = |found: &Timestamp| {
+                let age = Duration::from_micros(now.since(*found).as_micros());
+                at.checked_sub(age).unwrap_or(at)
+            };
+            let mut found = Found {
+                last: place.last.iter().take(ADDRESSES_MAX).copied().collect(),
+                held: place
+                    .held
+                    .iter()
+                    .map(|(address, at)| (*address, found_at(at)))
+                    .collect(),
+                again: false,
+            };
+            found.bound();
+            known.found.insert(host.to_owned(), found);
+        }
+    }
+
+    /// What is held, to be kept by the clock that says `now`.
+    fn record(&self, now: Timestamp, at: Instant) -> Record {
+        let known = self.known();
+        let found_at = |found: &Instant| {
+            let age = at.saturating_duration_since(*found).as_micros();
+            let age = Span::from_micros(u64::try_from(age).unwrap_or(u64::MAX));
+            Timestamp::from_micros(now.as_micros().saturating_sub(age.as_micros()))
+        };
+        let place = |it: &Found| Place {
+            last: it.last.clone(),
+            held: it.held.iter().map(|(address, at)| (*address, found_at(at))).collect(),
+        };
+        let names = known.found.iter().map(|(host, it)| (host.clone(), place(it)));
+        Record { names: names.collect() }
+    }
+
     fn tell_missing(&self, host: &str, why: &str) {
         let kept = self.known().found.contains_key(host);
         let host = Printable(host).to_string();
@@ -159,6 +231,20 @@ impl Names {
         names.sort_unstable_by_key(|it| &it.host);
         names.dedup_by_key(|it| &it.host);
         names.into_iter().map(|it| it.host.as_str())
+    }
+
+    /// Whether there is a name that this process has not found so far.
+    fn is_any_unfound(&self) -> bool {
+        let known = self.known();
+        let mut names = self.names();
+        names.any(|host| known.found.get(host).is_none_or(|it| !it.again))
+    }
+
+    /// The services whose names were found before this process, and not by it.
+    pub(crate) fn only_before(&self) -> impl Iterator<Item = &Endpoint> {
+        let known = self.known();
+        let before = |it: &&Endpoint| known.found.get(&it.host).is_some_and(|it| !it.again);
+        self.endpoints.iter().filter(before).collect::<Vec<_>>().into_iter()
     }
 
     /// The services whose names were never found.
@@ -223,13 +309,21 @@ impl Known {
         entry.last = found.iter().take(ADDRESSES_MAX).map(IpAddr::to_canonical).collect();
         entry.held.extend(entry.last.iter().map(|address| (*address, now)));
         entry.held.retain(|_, at| now.saturating_duration_since(*at) < HELD);
-        while entry.held.len() > ADDRESSES_MAX
-            && let Some(oldest) = entry.held.iter().min_by_key(|(_, at)| **at).map(|(it, _)| *it)
-        {
-            entry.held.remove(&oldest);
-        }
+        entry.again = true;
+        entry.bound();
         if !entry.held.keys().eq(&before) {
             self.news += 1;
+        }
+    }
+}
+
+impl Found {
+    /// Holds no more than it may: those that were found last.
+    fn bound(&mut self) {
+        while self.held.len() > ADDRESSES_MAX
+            && let Some(oldest) = self.held.iter().min_by_key(|(_, at)| **at).map(|(it, _)| *it)
+        {
+            self.held.remove(&oldest);
         }
     }
 }
@@ -302,6 +396,47 @@ mod tests {
         let moved = [feed("198.51.100.2"), TRACES.to_owned()];
         assert_eq!(after(&names, hours(25), &["198.51.100.2"]), moved);
         assert_eq!(names.news(), 3);
+    }
+
+    #[test]
+    fn what_was_held_before_a_restart_is_held_until_its_name_is_found() {
+        const TRACES: &str = "203.0.113.78/32 called: the receiver of traces";
+        let feed = |address: &str| format!("{address}/32 called: the feed drop (feeds.example)");
+        let wall = Timestamp::from_micros(1_700_000_000_000_000);
+        let start = Instant::now();
+        let hours = |hours: u64| start + Duration::from_secs(hours * 3_600);
+        let before = names();
+        after(&before, start, &["198.51.100.1"]);
+        after(&before, hours(20), &["198.51.100.2"]);
+        let record = before.record(wall, hours(20));
+
+        // Another process, two hours later, whose name server does not answer.
+        let (names, wall) = (names(), wall + Span::from_hours(2));
+        names.take_up(&record, wall, start);
+        let held = [feed("198.51.100.1"), feed("198.51.100.2"), TRACES.to_owned()];
+        assert_eq!(after(&names, start, &[]), held);
+        let (_, reachable) = names.reachable();
+        let last = reachable.iter().map(|(_, address)| address.to_string());
+        assert!(
+            last.collect::<Vec<_>>().contains(&"198.51.100.2".to_owned()),
+            "an isolation leaves it reachable"
+        );
+        let before: Vec<_> = names.only_before().map(|it| it.what.clone()).collect();
+        assert_eq!((names.missing().count(), before), (0, vec!["the feed drop".to_owned()]));
+        assert!(names.is_any_unfound(), "it is looked up again soon");
+        // What was found 22 hours ago is held for two more.
+        assert_eq!(after(&names, hours(1), &["198.51.100.3"]).len(), 4);
+        assert!(!names.is_any_unfound() && names.only_before().next().is_none());
+        let left = [feed("198.51.100.2"), feed("198.51.100.3"), TRACES.to_owned()];
+        assert_eq!(after(&names, hours(3), &["198.51.100.3"]), left);
+        // A name that is called no more is not held.
+        let mut other = Record::default();
+        other
+            .names
+            .insert("gone.example".into(), record.names["feeds.example"].clone());
+        let names = self::names();
+        names.take_up(&other, wall, start);
+        assert_eq!(after(&names, start, &[]), [TRACES]);
     }
 
     #[test]

@@ -135,10 +135,10 @@ fn standing(known: &Known) -> String {
     match &known.standing {
         Ok(None) => format!("no feed names {target}"),
         Ok(Some(it)) => format!(
-            "feed {} names {}: score {}, {target}",
+            "\"{}\" gives {target} the score {}, for {}",
             Printable(&it.feed),
-            it.network,
-            it.score
+            it.score,
+            it.network
         ),
         Err(why) => format!("what feeds say of {target} is unknown: {}", Printable(why)),
     }

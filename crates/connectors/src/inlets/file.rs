@@ -79,6 +79,7 @@ fn follow(settings: FileSettings, tally: &InletTally, mut sink: Sink, stop: &Sto
             }
         };
         let Some(lines) = piece else {
+            tally.dropped(reader.lost());
             reader.rest();
             watch.wait(LOOK_INTERVAL);
             continue;
@@ -87,6 +88,7 @@ fn follow(settings: FileSettings, tally: &InletTally, mut sink: Sink, stop: &Sto
             return;
         }
         reader.taken();
+        tally.dropped(reader.lost());
     }
     reader.rest();
 }

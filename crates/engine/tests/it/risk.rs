@@ -63,7 +63,7 @@ fn the_judgement_says_which_row_decided_and_below_what_a_person_is_asked() {
     };
     let (act, ask) = (StateKind::InForce, StateKind::AwaitingApproval);
     let (high, no) = (Some(Risk::High), None);
-    let said = "feed drop names 203.0.113.0/24 as SBL1\\u{1b}, 90 % sure, 3h ago";
+    let said = "by \"drop\", which names 203.0.113.0/24 as SBL1\\u{1b}, 90 % sure, 3h ago";
     check(
         high,
         "T1190",
@@ -72,7 +72,7 @@ fn the_judgement_says_which_row_decided_and_below_what_a_person_is_asked() {
         Verdict::Passed,
         Some(950),
         &format!(
-            "the risk is critical, by row 2 of the table (a very high score): score 0.95, {said}; at least high is asked for"
+            "the risk is critical, by row 2 of the table (a very high score): score 0.95 {said}; at least high is asked for"
         ),
     );
     check(
@@ -83,7 +83,7 @@ fn the_judgement_says_which_row_decided_and_below_what_a_person_is_asked() {
         Verdict::Passed,
         Some(500),
         &format!(
-            "the risk is high, by row 3 of the table (brute force, with a score): score 0.5, {said}; at least high is asked for"
+            "the risk is high, by row 3 of the table (brute force, with a score): score 0.5 {said}; at least high is asked for"
         ),
     );
     check(

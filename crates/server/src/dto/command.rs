@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use staunch_model::{Mode, ReleaseScope, Span, TransactionId};
 
-use super::Mistake;
+use super::{Mistake, REASON_BYTES_MAX};
 
 /// Lift containment; stop what is waiting or under way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -16,8 +16,9 @@ pub struct ReleaseRequest {
     /// transaction or an incident.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trust: Option<Span>,
-    /// Why, at most [`super::REASON_BYTES_MAX`] bytes; may be left out.
+    /// Why, at most 500 bytes; may be left out.
     #[serde(default)]
+    #[schemars(extend("maxLength" = REASON_BYTES_MAX))]
     pub reason: String,
 }
 
@@ -32,8 +33,9 @@ pub struct RenewRequest {
     /// Whether it may end before the present lease does; left out, such a renewal is refused.
     #[serde(default)]
     pub shorten: bool,
-    /// Why, at most [`super::REASON_BYTES_MAX`] bytes; may be left out.
+    /// Why, at most 500 bytes; may be left out.
     #[serde(default)]
+    #[schemars(extend("maxLength" = REASON_BYTES_MAX))]
     pub reason: String,
 }
 
@@ -43,8 +45,9 @@ pub struct RenewRequest {
 pub struct DecisionRequest {
     /// Which.
     pub transaction: TransactionId,
-    /// Why, at most [`super::REASON_BYTES_MAX`] bytes; may be left out.
+    /// Why, at most 500 bytes; may be left out.
     #[serde(default)]
+    #[schemars(extend("maxLength" = REASON_BYTES_MAX))]
     pub reason: String,
 }
 
@@ -54,8 +57,8 @@ pub struct DecisionRequest {
 pub struct ModeRequest {
     /// How far.
     pub mode: Mode,
-    /// Why, at most [`super::REASON_BYTES_MAX`] bytes; may be left out.
-    #[serde(default)]
+    /// Why, at most 500 bytes and not blank; it is recorded.
+    #[schemars(extend("minLength" = 1, "maxLength" = REASON_BYTES_MAX, "pattern" = r"\S"))]
     pub reason: String,
 }
 
@@ -63,8 +66,9 @@ pub struct ModeRequest {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReloadRequest {
-    /// Why, at most [`super::REASON_BYTES_MAX`] bytes; may be left out.
+    /// Why, at most 500 bytes; may be left out.
     #[serde(default)]
+    #[schemars(extend("maxLength" = REASON_BYTES_MAX))]
     pub reason: String,
 }
 
@@ -81,7 +85,7 @@ pub struct Reloaded {
     pub refused: Vec<Mistake>,
     /// What is strange in a playbook and no mistake.
     pub warnings: Vec<Mistake>,
-    /// Sections and keys at the top of the configuration that have changed since the start and take effect with the next
-    /// one only.
+    /// Keys of the configuration that have changed since the start and take effect with the next one only, at most 100 and
+    /// then how many more.
     pub at_next_start: Vec<String>,
 }

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use staunch_model::{ActionKind, IncidentId, Judgement, Mode, Span, StateKind, Timestamp, TransactionId};
+use staunch_store::index::ROWS_MAX;
 
 /// Which part of a list by transaction, as a query string. Without a limit it is everything.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -10,6 +11,7 @@ use staunch_model::{ActionKind, IncidentId, Judgement, Mode, Span, StateKind, Ti
 pub struct PageQuery {
     /// How many at most, up to 1,000; left out, all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("minimum" = 1, "maximum" = ROWS_MAX))]
     pub limit: Option<u32>,
     /// Only those of transactions with a higher id: `next` of the page before.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -4,6 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use staunch_model::Span;
 
+use super::REASON_BYTES_MAX;
+
 /// Have a part misbehave for the addresses of the scope, or end that.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -13,8 +15,9 @@ pub struct DrillRequest {
     pub fault: Option<String>,
     /// After what time it ends by itself, at most ten minutes.
     pub lasts: Span,
-    /// Why, at most [`super::REASON_BYTES_MAX`] bytes; may be left out.
+    /// Why, at most 500 bytes; may be left out.
     #[serde(default)]
+    #[schemars(extend("maxLength" = REASON_BYTES_MAX))]
     pub reason: String,
 }
 

@@ -30,7 +30,7 @@ pub struct Problem {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub known: Vec<String>,
     /// Mistakes in the configuration, or in what it names, when it was to be read again; the first
-    /// [`super::MISTAKES_MAX`] of them.
+    /// 100 of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mistakes: Vec<Mistake>,
 }

@@ -7,18 +7,21 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use staunch_model::{Span, Timestamp, TransactionId};
 
+use super::REASON_BYTES_MAX;
+
 /// Exempt a network from containment while the server runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProtectRequest {
-    /// The network, such as `192.0.2.0/24`, or one address with its whole length.
+    /// The network, such as `192.0.2.0/24`, or one address with its whole length. One that is wider than /16 (IPv6: /32) needs
+    /// an operator.
     #[schemars(with = "String")]
     pub network: IpNet,
     /// For how long from now, such as `2h`; left out, until it is taken back.
     #[serde(default)]
     pub lasts: Option<Span>,
-    /// Why, at most [`super::REASON_BYTES_MAX`] bytes; may be left out. Refusals show it.
-    #[serde(default)]
+    /// Why, at most 500 bytes and not blank; it is recorded. Refusals show it.
+    #[schemars(extend("minLength" = 1, "maxLength" = REASON_BYTES_MAX, "pattern" = r"\S"))]
     pub reason: String,
 }
 
@@ -29,8 +32,8 @@ pub struct UnprotectRequest {
     /// The network, exactly as it was protected.
     #[schemars(with = "String")]
     pub network: IpNet,
-    /// Why, at most [`super::REASON_BYTES_MAX`] bytes; may be left out.
-    #[serde(default)]
+    /// Why, at most 500 bytes and not blank; it is recorded.
+    #[schemars(extend("minLength" = 1, "maxLength" = REASON_BYTES_MAX, "pattern" = r"\S"))]
     pub reason: String,
 }
 

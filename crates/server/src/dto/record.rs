@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use staunch_model::{IncidentId, NoticeId, StateKind, Timestamp, TransactionId};
+use staunch_store::index::ROWS_MAX;
 
 use super::{CommandRow, IncidentDetail, IncidentRow, IndexView, NoticeRow, Protected, ProtectionView, TransactionRow};
 
@@ -24,6 +25,7 @@ pub struct IncidentQuery {
     pub since: Option<Timestamp>,
     /// How many; default 100, at most 1,000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("minimum" = 1, "maximum" = ROWS_MAX))]
     pub limit: Option<u32>,
     /// Only incidents with a lower id: [`Incidents::next`] of the page before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -70,6 +72,7 @@ pub struct TransactionQuery {
     pub target: Option<String>,
     /// How many; default 100, at most 1,000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("minimum" = 1, "maximum" = ROWS_MAX))]
     pub limit: Option<u32>,
     /// Only transactions with a lower id: [`Transactions::next`] of the page before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -93,6 +96,7 @@ pub struct Transactions {
 pub struct CommandQuery {
     /// How many; default 100, at most 1,000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("minimum" = 1, "maximum" = ROWS_MAX))]
     pub limit: Option<u32>,
     /// Only commands in an earlier frame: [`Commands::next`] of the page before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -116,6 +120,7 @@ pub struct Commands {
 pub struct NoticeQuery {
     /// How many; default 100, at most 1,000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("minimum" = 1, "maximum" = ROWS_MAX))]
     pub limit: Option<u32>,
     /// Only notices with a lower id: [`Notices::next`] of the page before.
     #[serde(default, skip_serializing_if = "Option::is_none")]

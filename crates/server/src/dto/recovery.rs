@@ -4,6 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use staunch_model::{IncidentId, Timestamp, TransactionId, WatchId};
 
+use super::REASON_BYTES_MAX;
+
 /// Start the recovery of an incident, or stop it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -13,8 +15,9 @@ pub struct RecoverRequest {
     /// Whether it is to stop where it is; left out, it is started.
     #[serde(default)]
     pub stop: bool,
-    /// Why, at most [`super::REASON_BYTES_MAX`] bytes; may be left out.
+    /// Why, at most 500 bytes; may be left out.
     #[serde(default)]
+    #[schemars(extend("maxLength" = REASON_BYTES_MAX))]
     pub reason: String,
 }
 

@@ -27,6 +27,12 @@ pub struct Status {
     pub uptime: Span,
     /// How far it goes by itself.
     pub mode: ModeView,
+    /// When the configuration was last read and found good; `None` when it cannot be read again.
+    #[serde(default)]
+    pub configuration_read: Option<Timestamp>,
+    /// Keys of it that had changed since the start when it was read, and take effect with the next one only.
+    #[serde(default)]
+    pub at_next_start: Vec<String>,
     /// The playbooks in force, by name.
     pub playbooks: Vec<String>,
     /// The sources that events may be posted to, by name.
@@ -71,7 +77,7 @@ pub struct Status {
     /// Networks that people keep from being contained at present: `staunch protect add` and `staunch release --trust`.
     #[serde(default)]
     pub exemptions: u64,
-    /// The newest of those, at most [`super::STATUS_EXEMPTIONS_MAX`].
+    /// The newest of those, at most 4.
     #[serde(default)]
     pub exempted: Vec<ProtectionView>,
     /// Notices that nobody has taken yet.

@@ -4,20 +4,25 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode};
+use ipnet::IpNet;
 use serde::de::DeserializeOwned;
 use staunch_engine::NO_SUCH;
+use staunch_engine::networks::canonical;
 use staunch_model::{Command, CommandReply, ReleaseScope};
 use staunch_runtime::Replier;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::app::{Caller, Shared};
+use crate::auth::Right;
 use crate::body;
 use crate::dto::{
     DecisionRequest, ModeRequest, ProtectRequest, REASON_BYTES_MAX, RecoverRequest, ReleaseRequest, RenewRequest,
-    UnprotectRequest,
+    UnprotectRequest, is_blank,
 };
-use crate::limits::{COMMAND_BYTES_MAX, LIFT_TIMEOUT, QUESTION_TIMEOUT};
+use crate::limits::{
+    COMMAND_BYTES_MAX, LIFT_TIMEOUT, QUESTION_TIMEOUT, RESPONDER_PREFIX_MIN_V4, RESPONDER_PREFIX_MIN_V6,
+};
 use crate::problem::Failed;
 
 type Answer = Result<Json<CommandReply>, Failed>;
@@ -57,6 +62,14 @@ impl Asked {
         } = self;
         let body = body::read(&headers, body, COMMAND_BYTES_MAX, &app.memory, &app.service.limits).await?;
         Ok((body::parse(&body.bytes)?, app, caller))
+    }
+
+    /// The same of a request that nobody may make without saying why.
+    async fn give_because<T: DeserializeOwned>(self, order: impl FnOnce(T) -> (Command, String)) -> Answer {
+        let (request, app, caller) = self.read().await?;
+        let (command, reason) = order(request);
+        must_say_why(&reason)?;
+        give(&app, &caller, &reason, command).await
     }
 
     /// Gives the command that `order` makes of the body, with its reason.
@@ -131,24 +144,69 @@ pub(crate) async fn deny(asked: Asked) -> Answer {
 
 pub(crate) async fn set_mode(asked: Asked) -> Answer {
     asked
-        .give(|it: ModeRequest| (Command::SetMode(it.mode), it.reason))
+        .give_because(|it: ModeRequest| (Command::SetMode(it.mode), it.reason))
         .await
 }
 
 pub(crate) async fn protect(asked: Asked) -> Answer {
-    let protection = |it: ProtectRequest| {
-        let command = Command::Protect {
-            network: it.network,
-            lasts: it.lasts,
-        };
-        (command, it.reason)
+    let (request, app, caller) = asked.read::<ProtectRequest>().await?;
+    must_say_why(&request.reason)?;
+    let network = canonical(request.network);
+    if is_wide(network) && !caller.may(Right::Operate) {
+        return Err(too_wide(network, &caller));
+    }
+    let command = Command::Protect {
+        network: request.network,
+        lasts: request.lasts,
     };
-    asked.give(protection).await
+    give(&app, &caller, &request.reason, command).await
 }
 
 pub(crate) async fn unprotect(asked: Asked) -> Answer {
     let taken_back = |it: UnprotectRequest| (Command::Unprotect { network: it.network }, it.reason);
-    asked.give(taken_back).await
+    asked.give_because(taken_back).await
+}
+
+/// Whether a protection of `network`, which is canonical, takes so much away from containment that it is like a mode.
+fn is_wide(network: IpNet) -> bool {
+    match network {
+        IpNet::V4(it) => it.prefix_len() < RESPONDER_PREFIX_MIN_V4,
+        IpNet::V6(it) => it.prefix_len() < RESPONDER_PREFIX_MIN_V6,
+    }
+}
+
+/// Why `caller` may not protect `network`, who may, and what does the same openly.
+fn too_wide(network: IpNet, caller: &Caller) -> Failed {
+    let (least, bits) = match network {
+        IpNet::V4(_) => (RESPONDER_PREFIX_MIN_V4, "IPv4"),
+        IpNet::V6(_) => (RESPONDER_PREFIX_MIN_V6, "IPv6"),
+    };
+    let detail = format!(
+        "{network} is wider than /{least}, the widest {bits} network that a responder may protect: {} may look and decide \
+         on what is contained, and not turn containment off",
+        caller.name()
+    );
+    Failed::new(
+        StatusCode::FORBIDDEN,
+        "forbidden",
+        "the caller may not do this",
+        detail,
+    )
+    .hint(
+        "protect the networks that are meant; or have an operator protect this one, or set `staunch mode observe`, which \
+         everybody sees",
+    )
+}
+
+/// What changes how far Staunch goes is recorded with who, from where, and why.
+fn must_say_why(reason: &str) -> Result<(), Failed> {
+    if is_blank(reason) {
+        return Err(
+            Failed::malformed("the reason is blank, and this is recorded with its reason")
+                .hint("say in `reason` why, for those who look at it later"),
+        );
+    }
+    Ok(())
 }
 
 /// A reason is kept for as long as what it is for: it has a bound.

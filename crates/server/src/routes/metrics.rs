@@ -1,5 +1,5 @@
 //! `GET /metrics`: how Staunch stands and what it has done, in the text format of Prometheus (version 0.0.4). Never changes
-//! anything, and never names an address.
+//! anything, and never names an address that an event has.
 
 use std::fmt::Debug;
 use std::hash::Hash;
@@ -15,6 +15,7 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::{Registry, Unit};
 use staunch_engine::EngineState;
 use staunch_model::{Mode, Span, Timestamp};
+use staunch_ports::InletReading;
 use staunch_runtime::telemetry::{Counts, Telemetry};
 use staunch_store::index::IndexReader;
 
@@ -62,6 +63,13 @@ struct AnchorLabel {
     anchor: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct InletLabel {
+    kind: String,
+    inlet: String,
+    source: String,
+}
+
 /// What is true at the moment, as opposed to what has been counted.
 struct Standing {
     totals: Totals,
@@ -106,6 +114,7 @@ pub(crate) async fn metrics(State(app): State<Shared>) -> Result<Response, Faile
     feeds(&mut registry, telemetry, app.service.handle.machine_now());
     lookups(&mut registry, telemetry);
     copies(&mut registry, telemetry, app.service.handle.machine_now());
+    inlets(&mut registry, app.service.intake.inlets());
     standing_now(&mut registry, &app, &standing, unverified, lag);
     let mut text = String::new();
     prometheus_text::encode(&mut text, &registry).map_err(|_| Failed::no_answer())?;
@@ -439,6 +448,73 @@ fn copies(registry: &mut Registry, telemetry: &Telemetry, now: Timestamp) {
     registry.register("bucket_failed", help, ConstGauge::new(i64::from(bucket.is_failing)));
     let help = "Attempts to send evidence to its bucket that have failed";
     registry.register("bucket_failures", help, ConstCounter::new(bucket.failures));
+}
+
+/// What has come of the ways in which events come without being posted. Those of the same words are told together.
+fn inlets(registry: &mut Registry, readings: Vec<InletReading>) {
+    type Count = fn(&InletReading) -> u64;
+    type Trouble = fn(&InletReading) -> Option<&str>;
+    let labels: Vec<(InletLabel, InletReading)> = readings
+        .into_iter()
+        .map(|it| {
+            let label = InletLabel {
+                kind: it.kind.clone(),
+                inlet: it.follows.clone(),
+                source: it.source.clone(),
+            };
+            (label, it)
+        })
+        .collect();
+    let counters: [(&str, &str, Count); 5] = [
+        ("inlet_lines", "Lines of a followed source that were taken", |it| {
+            it.lines
+        }),
+        (
+            "inlet_malformed",
+            "What came of a followed source and could not be read",
+            |it| it.malformed,
+        ),
+        (
+            "inlet_lost",
+            "What was lost of a followed source: too fast, too long, gone before it was read, or from somebody who may not send",
+            |it| it.dropped,
+        ),
+        (
+            "inlet_passed_over",
+            "What came of a followed source and is left out because the configuration says so",
+            |it| it.passed_over,
+        ),
+        (
+            "inlet_failures",
+            "How often a followed source could not be read any more",
+            |it| it.failures,
+        ),
+    ];
+    for (name, help, count) in counters {
+        let family = Family::<InletLabel, Counter>::default();
+        for (label, reading) in &labels {
+            family.get_or_create(label).inc_by(count(reading));
+        }
+        registry.register(name, help, family);
+    }
+    let gauges: [(&str, &str, Trouble); 2] = [
+        ("inlet_failing", "1 while a followed source cannot be read", |it| {
+            it.failing.as_deref()
+        }),
+        (
+            "inlet_waiting",
+            "1 while what was read of a followed source cannot be taken",
+            |it| it.waiting.as_deref(),
+        ),
+    ];
+    for (name, help, trouble) in gauges {
+        let family = Family::<InletLabel, Gauge>::default();
+        for (label, reading) in &labels {
+            let gauge = family.get_or_create(label);
+            gauge.set(gauge.get().max(i64::from(trouble(reading).is_some())));
+        }
+        registry.register(name, help, family);
+    }
 }
 
 /// A gauge is signed.

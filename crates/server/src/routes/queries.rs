@@ -36,12 +36,15 @@ pub(crate) async fn health(State(app): State<Shared>) -> Result<Json<Health>, Fa
 /// How Staunch stands.
 pub(crate) async fn status(State(app): State<Shared>) -> Result<Response, Failed> {
     let service = &app.service;
+    let configured = service.reloads.as_ref().map(|it| it.standing());
     let mut status = Status {
         version: service.version.to_string(),
         installation: Default::default(),
         started: app.started,
         uptime: Span::from_secs(app.started_at.elapsed().as_secs()),
         mode: app.ask(view::mode).await?,
+        configuration_read: configured.as_ref().map(|it| it.read_at),
+        at_next_start: configured.map_or_else(Vec::new, |it| it.at_next_start),
         playbooks: Vec::new(),
         sources: service.intake.source_names().map(str::to_owned).collect(),
         inlets: service.intake.inlets(),

@@ -1,7 +1,7 @@
 //! Who may do what.
 
 use staunch_server::Role;
-use staunch_server::dto::{Commands, Health, path};
+use staunch_server::dto::{Commands, Health, Protections, path};
 
 use super::{Options, Staunch};
 
@@ -123,8 +123,8 @@ fn a_viewer_looks_and_a_responder_decides() {
     }
     let decisions = [
         (path::RELEASE, r#"{"scope": "all"}"#, 200),
-        (path::PROTECT, r#"{"network": "192.0.2.0/24"}"#, 200),
-        (path::UNPROTECT, r#"{"network": "192.0.2.0/24"}"#, 200),
+        (path::PROTECT, r#"{"network": "192.0.2.0/24", "reason": "ours"}"#, 200),
+        (path::UNPROTECT, r#"{"network": "192.0.2.0/24", "reason": "ours"}"#, 200),
         (path::APPROVE, r#"{"transaction": "TX-9"}"#, 409),
         (path::DENY, r#"{"transaction": "TX-9"}"#, 409),
         (path::RENEW, r#"{"transaction": "TX-9", "lease": "1h"}"#, 404),
@@ -200,5 +200,53 @@ fn every_answer_has_the_protecting_headers_and_no_cors() {
         assert!(answer.has("x-content-type-options: nosniff"), "{answer:?}");
         assert!(answer.has("cache-control: no-store"), "{answer:?}");
         assert!(!answer.head.contains("access-control"), "{answer:?}");
+    }
+}
+
+/// To protect everything there is would be to turn containment off, by a role that may not set the mode.
+#[test]
+fn a_responder_protects_no_network_so_wide_that_containment_is_off() {
+    let staunch = Staunch::start(Options::default());
+    let token = staunch.tokens.create("cleo", Role::Responder).expect("a token");
+    let responder = staunch.with_token(&token);
+    let body = |network: &str| format!(r#"{{"network": "{network}", "reason": "ours"}}"#);
+    for wide in [
+        "0.0.0.0/0",
+        "::/0",
+        "10.0.0.0/8",
+        "198.18.0.0/15",
+        "2000::/3",
+        "2001:db8::/31",
+        // IPv4, as addresses of IPv6.
+        "::ffff:0:0/96",
+        "::ffff:10.0.0.0/104",
+    ] {
+        let problem = responder.post(path::PROTECT, &body(wide)).problem(403, "forbidden");
+        assert!(
+            problem.detail.contains("cleo may look and decide"),
+            "{wide}: {problem:?}"
+        );
+        let hint = problem.hint.expect("it says what to do");
+        assert!(
+            hint.contains("operator") && hint.contains("staunch mode observe"),
+            "{wide}: {hint}"
+        );
+    }
+    let left: Protections = staunch.client().get(path::PROTECTIONS).json();
+    assert!(left.protections.iter().all(|it| it.by.is_none()), "{left:?}");
+    for narrow in [
+        "198.18.0.0/16",
+        "203.0.113.9/32",
+        "2001:db8::/32",
+        "::ffff:198.18.0.0/112",
+    ] {
+        let answer = responder.post(path::PROTECT, &body(narrow));
+        assert_eq!(answer.status, 200, "{narrow}: {answer:?}");
+    }
+    for wide in ["0.0.0.0/0", "::/0"] {
+        let answer = staunch.client().post(path::PROTECT, &body(wide));
+        assert_eq!(answer.status, 200, "an operator may: {answer:?}");
+        // To take it back gives back what may be contained.
+        assert_eq!(responder.post(path::UNPROTECT, &body(wide)).status, 200);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde_json::Value;
-use staunch_server::dto::{Status, path};
+use staunch_server::dto::{MISTAKES_MAX, REASON_BYTES_MAX, STATUS_EXEMPTIONS_MAX, Status, path};
 
 use super::{Options, Staunch};
 
@@ -128,7 +128,9 @@ fn who_has_an_answer_is_not_sent_it_again() {
     let other = staunch.client().header("If-None-Match: \"0\", W/\"1\"").get(path::MODE);
     assert_eq!((other.status, &other.body), (200, &first.body));
 
-    let set = staunch.client().post(path::MODE, r#"{"mode": "observe"}"#);
+    let set = staunch
+        .client()
+        .post(path::MODE, r#"{"mode": "observe", "reason": "calm down"}"#);
     assert_eq!(set.status, 200, "{set:?}");
     assert!(!set.head.contains("etag"), "what was done has no tag: {set:?}");
     let changed = staunch
@@ -171,11 +173,75 @@ fn answers_with_a_clock_in_them_have_tags_too() {
     }
     assert!(tag_of(path::STATUS).0.starts_with("W/\""));
     let (before, _) = tag_of(path::PROTECTIONS);
-    let protected = staunch.client().post(path::PROTECT, r#"{"network": "192.0.2.0/24"}"#);
+    let protected = staunch
+        .client()
+        .post(path::PROTECT, r#"{"network": "192.0.2.0/24", "reason": "ours"}"#);
     assert_eq!(protected.status, 200, "{protected:?}");
     let changed = staunch
         .client()
         .header(&format!("If-None-Match: {before}"))
         .get(path::PROTECTIONS);
     assert_eq!(changed.status, 200, "{changed:?}");
+}
+
+/// Who makes a client of the description learns of every bound from it, and of nothing that only the code knows.
+#[test]
+fn what_is_asked_for_has_its_bounds_and_no_name_of_the_code() {
+    let staunch = Staunch::start(Options::default());
+    let document: Value = staunch.stranger().get(path::OPENAPI).json();
+    let (mut reasons, mut limits) = (0, 0);
+    for (name, schema) in document["components"]["schemas"].as_object().expect("schemas") {
+        let reason = &schema["properties"]["reason"];
+        if name.ends_with("Request") && !reason.is_null() {
+            reasons += 1;
+            assert_eq!(reason["maxLength"], REASON_BYTES_MAX, "{name}");
+            let about = reason["description"].as_str().expect("it says what it is");
+            assert!(about.contains(&format!("{REASON_BYTES_MAX} bytes")), "{name}: {about}");
+            let must = ["ModeRequest", "ProtectRequest", "UnprotectRequest"].contains(&name.as_str());
+            let required = schema["required"]
+                .as_array()
+                .is_some_and(|it| it.contains(&"reason".into()));
+            assert_eq!((required, reason["minLength"] == 1), (must, must), "{name}");
+        }
+        if let Some(pattern) = schema["pattern"].as_str() {
+            assert!(!pattern.contains(['+', '*']), "{name} has no end: {pattern}");
+        }
+    }
+    assert_eq!(reasons, 9);
+    walk(&document["paths"], &mut |key, value| {
+        if key == "parameters" {
+            for it in value
+                .as_array()
+                .expect("a list")
+                .iter()
+                .filter(|it| it["name"] == "limit")
+            {
+                limits += 1;
+                assert_eq!(
+                    (&it["schema"]["minimum"], &it["schema"]["maximum"]),
+                    (&1.into(), &1_000.into()),
+                    "{it}"
+                );
+            }
+        }
+    });
+    assert_eq!(limits, 6);
+    walk(&document, &mut |key, value| {
+        if let ("description", Some(text)) = (key, value.as_str()) {
+            assert!(!text.contains("_MAX") && !text.contains("super::"), "{text}");
+        }
+    });
+    let described = |schema: &str, field: &str, max: usize| {
+        let field = &document["components"]["schemas"][schema]["properties"][field]["description"];
+        let about = field.as_str().expect("it says what it is").replace('\n', " ");
+        assert!(about.contains(&format!(" {max}")), "{about}");
+    };
+    described("Problem", "mistakes", MISTAKES_MAX);
+    described("Reloaded", "at_next_start", MISTAKES_MAX);
+    described("Status", "exempted", STATUS_EXEMPTIONS_MAX);
+    let limit = staunch
+        .client()
+        .get("/v1/incidents?limit=1001")
+        .problem(400, "malformed");
+    assert!(limit.detail.contains("1 to 1000"), "{limit:?}");
 }

@@ -313,7 +313,9 @@ fn the_breaker_is_shown_as_the_reason() {
         let mode: ModeView = staunch.client().get(path::MODE).json();
         mode.because == ModeBecause::Breaker && mode.mode == Mode::Observe && mode.breaker_open.is_some()
     });
-    let reply = staunch.client().post(path::MODE, r#"{"mode": "enforce"}"#);
+    let reply = staunch
+        .client()
+        .post(path::MODE, r#"{"mode": "enforce", "reason": "mended"}"#);
     assert_eq!(reply.status, 200, "{reply:?}");
     let mode: ModeView = staunch.client().get(path::MODE).json();
     assert_eq!((mode.mode, mode.breaker_open), (Mode::Enforce, None));
@@ -497,4 +499,31 @@ fn containments_and_approvals_come_in_pages() {
                 .problem(400, "malformed");
         }
     }
+}
+
+/// What changes how far Staunch goes is recorded with who, from where, and why.
+#[test]
+fn the_mode_and_protections_need_a_reason() {
+    let staunch = Staunch::start(Options::default());
+    for (path, body) in [
+        (path::MODE, r#""mode": "observe""#),
+        (path::PROTECT, r#""network": "192.0.2.0/24""#),
+        (path::UNPROTECT, r#""network": "192.0.2.0/24""#),
+    ] {
+        let missing = staunch
+            .client()
+            .post(path, &format!("{{{body}}}"))
+            .problem(400, "malformed");
+        assert!(missing.detail.contains("missing field `reason`"), "{path}: {missing:?}");
+        for blank in ["", " ", "\\t \\u2003\\n", "\\u0000\\u001c\\u0085"] {
+            let body = format!(r#"{{{body}, "reason": "{blank}"}}"#);
+            let problem = staunch.client().post(path, &body).problem(400, "malformed");
+            assert!(problem.detail.contains("the reason is blank"), "{path}: {problem:?}");
+            assert!(problem.hint.is_some_and(|it| it.contains("`reason`")), "{path}");
+        }
+    }
+    staunch.wait_for_index();
+    let commands: Commands = staunch.client().get(path::COMMANDS).json();
+    assert!(commands.commands.is_empty(), "nothing was done: {commands:?}");
+    assert_eq!(staunch.client().get(path::MODE).json::<ModeView>().mode, Mode::Enforce);
 }

@@ -201,7 +201,7 @@ fn what_was_not_taken_may_come_again() {
             .problem(400, "malformed");
     }
     staunch.gate.close();
-    let (client, mode) = (staunch.client(), r#"{"mode": "enforce"}"#);
+    let (client, mode) = (staunch.client(), r#"{"mode": "enforce", "reason": "a test"}"#);
     let command = std::thread::spawn(move || client.post(path::MODE, mode));
     staunch.gate.wait_for_arrivals(1);
     let send = |id: &str| {

@@ -23,7 +23,11 @@ fn post(client: Client, path: &'static str, body: &'static str) -> Receiver<Answ
 /// Closes the gate and waits until the loop stands before it.
 fn stall(staunch: &Staunch) -> Receiver<Answer> {
     staunch.gate.close();
-    let command = post(staunch.client(), path::MODE, r#"{"mode": "enforce"}"#);
+    let command = post(
+        staunch.client(),
+        path::MODE,
+        r#"{"mode": "enforce", "reason": "a test"}"#,
+    );
     staunch.gate.wait_for_arrivals(1);
     command
 }

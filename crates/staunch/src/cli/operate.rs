@@ -80,6 +80,10 @@ pub(crate) enum ProtectCommand {
 }
 
 #[derive(Args, Debug)]
+#[command(
+    after_help = "--reason is needed: refusals show it. A network that is wider than /16 (IPv6: /32) needs an operator, as the \
+                        mode does: what it protects is contained no more."
+)]
 pub(crate) struct ProtectAddArgs {
     /// An address, or a network such as 192.0.2.0/24
     #[arg(value_name = "NETWORK", value_parser = network)]
@@ -92,6 +96,7 @@ pub(crate) struct ProtectAddArgs {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = "--reason is needed.")]
 pub(crate) struct ProtectRemoveArgs {
     /// The network exactly as it was protected, or an address
     #[arg(value_name = "NETWORK", value_parser = network)]
@@ -163,6 +168,7 @@ pub(crate) struct ReloadArgs {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = "To set it, --reason is needed.")]
 pub(crate) struct ModeArgs {
     /// How far any playbook may go; left out, the mode is shown
     #[arg(value_enum)]

@@ -121,7 +121,7 @@ fn examine(server: &ServerArgs) -> Result<Vec<Finding>, Fault> {
                 None => "no file, so all defaults hold".to_owned(),
             };
             let mut findings = vec![Finding::new(CHECK, Health::Ok, found)];
-            findings.extend(checks::all(&in_dir(config), server, true));
+            findings.extend(checks::all(&in_dir(config), file.as_deref(), server, true));
             return Ok(findings);
         }
         Err(unusable) => unusable,
@@ -151,7 +151,7 @@ fn examine(server: &ServerArgs) -> Result<Vec<Finding>, Fault> {
             && (asks || it.check != "server")
             && (found.knows_table || it.check != "firewall")
     };
-    let made = checks::all(&in_dir(found.config.clone()), server, asks);
+    let made = checks::all(&in_dir(found.config.clone()), None, server, asks);
     let mut unknown = BTreeSet::new();
     for it in made {
         if is_known(&it) {
@@ -184,7 +184,7 @@ const OF_TABLES: [(&str, &[&str]); 19] = [
     ("context", &["context"]),
     ("http", &["tokens", "certificate", "senders", "open files"]),
     ("journal", &["disk", "journal"]),
-    ("sources", &["followed file", "playbooks"]),
+    ("sources", &["followed file", "syslog", "playbooks"]),
 ];
 
 /// The checks that need the data directory.

@@ -13,13 +13,16 @@ use staunch_playbook::{BUILT_IN, BUILT_IN_TESTS};
 
 use crate::cli::InitArgs;
 use crate::exit::{Exit, Fault};
-use crate::output::{Output, say};
+use crate::output::{Output, say, warn_of};
 
 const CONFIG: &str = include_str!("init/staunch.toml");
 const UNIT: &str = include_str!("init/staunch.service");
 
 /// Where systemd keeps the data of services.
 const STATE_DIR: &str = "/var/lib";
+
+/// Folders that the unit hides: `PrivateTmp` and `ProtectHome`.
+const HIDDEN: [&str; 5] = ["/tmp", "/var/tmp", "/home", "/root", "/run/user"];
 
 /// What was done.
 #[derive(Debug, Default, Serialize)]
@@ -54,6 +57,7 @@ pub(super) fn run(args: &InitArgs) -> Result<Exit, Fault> {
     }
     if let Some((path, text)) = &unit {
         report.write(path, text)?;
+        warn_of_hidden(&config)?;
     }
     Output::new(args.json).show(&report, |_| report.text())?;
     if !args.json {
@@ -81,10 +85,41 @@ impl Report {
     }
 }
 
+/// Warns of what the unit names and the service will not see: its `/tmp` is its own, and it sees nobody's home.
+fn warn_of_hidden(config: &Path) -> Result<(), Fault> {
+    let binary = this_program()?;
+    for (what, path, hint) in [
+        (
+            "the configuration",
+            config,
+            "name a directory such as /etc/staunch, and remove this one and the unit",
+        ),
+        (
+            "the program",
+            binary.as_path(),
+            "put it into /usr/local/bin, remove the unit, and run `init` again from there",
+        ),
+    ] {
+        if let Some(folder) = HIDDEN.iter().find(|folder| path.starts_with(folder)) {
+            let shown = path.display().to_string();
+            let told = format!(
+                "the service will not start: {what} is {}, and the unit keeps {folder} of this machine from it",
+                Printable(&shown)
+            );
+            warn_of(&Fault::new(Exit::Usage, told).hint(hint));
+        }
+    }
+    Ok(())
+}
+
+fn this_program() -> Result<PathBuf, Fault> {
+    std::env::current_exe()
+        .map_err(|error| Fault::doing(Exit::Failed, "this program does not know where it is", &error))
+}
+
 /// The unit, for the program as it is run now.
 fn unit(config: &Path, data_dir: &Path) -> Result<String, Fault> {
-    let binary = std::env::current_exe()
-        .map_err(|error| Fault::doing(Exit::Failed, "this program does not know where it is", &error))?;
+    let binary = this_program()?;
     check(&binary)?;
     // systemd makes a directory under /var/lib and gives it to the user of the service; any other that user cannot enter.
     let state = match data_dir.strip_prefix(STATE_DIR) {

@@ -11,6 +11,9 @@ use crate::output::{Output, Tone, confirm, say};
 
 pub(super) fn run(args: &ModeArgs) -> Result<Exit, Fault> {
     let show = &args.change.show;
+    if args.mode.is_some() {
+        args.change.must_say_why()?;
+    }
     let client = Client::new(&show.server, Patience::USUAL)?;
     let before: ModeView = client.get(path::MODE, &json!({}))?;
     let Some(wanted) = args.mode.map(Mode::from) else {

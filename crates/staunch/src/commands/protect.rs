@@ -30,6 +30,7 @@ pub(super) fn run(command: &ProtectCommand) -> Result<Exit, Fault> {
 
 fn add(args: &ProtectAddArgs) -> Result<Exit, Fault> {
     let show = &args.change.show;
+    args.change.must_say_why()?;
     let client = Client::new(&show.server, Patience::USUAL)?;
     let network = canonical(args.network);
     if network != args.network {
@@ -61,7 +62,9 @@ fn add(args: &ProtectAddArgs) -> Result<Exit, Fault> {
         say(&format!("it replaces the protection {}", words(replaced)));
     }
     if network.prefix_len() == 0 {
-        say("nothing is contained any more; `staunch mode observe` says the same in a way that everybody sees");
+        say(
+            "nothing is contained any more; `staunch mode observe --reason ...` says the same in a way that everybody sees",
+        );
     }
     let found = protections(&client, Some(network.addr()))?;
     let added = found
@@ -102,6 +105,7 @@ fn say_what_holds(client: &Client, network: IpNet) -> Result<(), Fault> {
 
 fn remove(args: &ProtectRemoveArgs) -> Result<Exit, Fault> {
     let show = &args.change.show;
+    args.change.must_say_why()?;
     let client = Client::new(&show.server, Patience::USUAL)?;
     let network = canonical(args.network);
     confirm(&format!("protect {network} no longer?"), args.change.yes)?;

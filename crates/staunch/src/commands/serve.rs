@@ -25,7 +25,7 @@ use staunch_runtime::{Intake, Runtime};
 use staunch_server::{Drills, Reloads, Service, Tokens};
 
 use self::http::Serving;
-use self::reload::{Orders, Reload};
+use self::reload::{Orders, Reload, Standing};
 use super::run::Input;
 use super::token;
 use crate::cli::{Driver, ServeArgs};
@@ -62,6 +62,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<Exit, Fault> {
 /// Serves until it is asked to stop, or until `input` has ended and what came of it has settled.
 pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, Fault> {
     crate::allocator::use_one_arena();
+    let read_at = now();
     let Loaded { mut config, file, .. } = config::load(args.data.config.config.as_deref())?;
     let started_with = config.clone();
     apply(args, &mut config);
@@ -78,7 +79,7 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
     let outside = finder.clone().filter(|_| config.processes.enabled);
     let outside = outside.map(finding).transpose()?;
     // So may the one that looks for management sessions.
-    let called = Names::of(&config);
+    let called = Names::as_before(&config, now());
     let lifelines = Reach::start(&config, called.clone())?;
     let durable = DurableUpTo::default();
     if args.rehearse.is_some() {
@@ -216,7 +217,8 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
             return stopped;
         }
     };
-    let (orders, ordered) = Orders::new();
+    let standing = Standing::at_start(read_at);
+    let (orders, ordered) = Orders::new(standing.clone());
     let service = Service {
         handle: runtime.handle(),
         intake: intake.clone(),
@@ -238,6 +240,7 @@ pub(super) fn serve(args: &ServeArgs, mut input: Option<Input>) -> Result<Exit, 
         drivers: opened.drivers,
         in_force: config.clone(),
         started_with,
+        standing,
         ordered,
         lists,
         context,

@@ -30,6 +30,10 @@ fn text(output: &Output, it: &Status, now: Timestamp) -> String {
         format!("{}, up {up}, installation {}", Printable(&it.version), it.installation),
     );
     line("mode", Printable(&it.mode.explanation).to_string());
+    if !it.at_next_start.is_empty() {
+        let keys: Vec<_> = it.at_next_start.iter().map(|key| Printable(key).to_string()).collect();
+        line("changed", format!("from the next start on: {}", keys.join(", ")));
+    }
     let mut in_force = format!("{} in force", it.in_force);
     if it.unverified > 0 {
         in_force.push_str(&format!(", {} of them NOT VERIFIED", it.unverified));

@@ -97,7 +97,9 @@ fn the_reference_is_what_the_doc_comments_say() {
          when it is there. Every key has a default, so an empty file is a valid one. Unknown keys are mistakes. Relative\n\
          paths are relative to the file's directory. Lengths of time are texts such as `\"90s\"`, `\"10m\"` or `\"1h30m\"`.\n\n\
          `staunch check` finds mistakes in the file too. `staunch reload` and `SIGHUP` make a running server read\n\
-         `[playbooks]`, `[never_touch]`, `[risk]` and `[context]` again; a file with mistakes changes nothing. All other keys take effect at the next start.\n\n\
+         `[playbooks]`, `[never_touch]`, `[risk]` and `[context]` again; a file with mistakes changes nothing. All other keys\n\
+         take effect at the next start: which of them have changed is in the answer, in the log, in `staunch status` and in\n\
+         `staunch doctor`.\n\n\
          A server does not start with a file that has mistakes. Commands that ask one that runs warn of them and go on, as long as\n\
          the file still tells where it is (`data_dir`, `http.listen` and `http.tls`), and so does `release --all` without a server.\n",
     );

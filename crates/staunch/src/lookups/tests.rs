@@ -254,6 +254,7 @@ fn nonsense_and_answers_without_end_are_unknown() {
     let table = [
         ("200 OK", "<html>sign in</html>", "no JSON"),
         ("200 OK", "{\"score\":400}", "outside of its scale"),
+        ("200 OK", "{\"score\":1,\"score\":0}", "a key occurs twice"),
         ("200 OK", &huge, "more than 65536 bytes"),
         ("302 Found\r\nlocation: http://127.0.0.1:1/", "", "it answers with 302"),
         ("404 Not Found", "", "it answers with 404"),
@@ -263,7 +264,7 @@ fn nonsense_and_answers_without_end_are_unknown() {
         // Later by more than it is left alone each time.
         unknown(&lookups, &ip(at_), at(u64::from(at_) * 100), why);
     }
-    assert_eq!(lookups.meter.counted("rep", Outcome::Nonsense), 5);
+    assert_eq!(lookups.meter.counted("rep", Outcome::Nonsense), 6);
 }
 
 #[test]

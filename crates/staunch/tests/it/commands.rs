@@ -76,7 +76,7 @@ fn every_answer_can_be_had_in_json() {
             &["approve"],
             &["renew", "TX-1", "--for", "2h", "--yes"],
             &["mode"],
-            &["mode", "observe", "--yes"],
+            &["mode", "observe", "--reason", "ours", "--yes"],
             &["status"],
             &["token", "create", "a", "--role", "sender"],
             &["token", "list"],

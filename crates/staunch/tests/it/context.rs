@@ -286,7 +286,7 @@ fn where_addresses_are_is_asked_of_databases_and_without_them_not_known() {
         ] {
             let shown = words(&run(&home, command));
             assert!(
-                shown.contains("known 203.0.113.9 is country DE; AS64496 (Example Networks)"),
+                shown.contains("known 203.0.113.9: country DE; AS64496 (Example Networks)"),
                 "{shown}"
             );
         }

@@ -1,7 +1,9 @@
 //! `staunch doctor`: what it finds well, and what it must not call so.
 
 use std::fs;
+use std::net::{TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt as _;
+use std::thread;
 
 use serde_json::Value;
 
@@ -73,7 +75,7 @@ fn with_a_mistake_in_the_configuration_all_else_is_looked_at() {
         finds(&home, "journal", "ok", "the first start makes it");
         // Nor is who listens at the usual address shown a token, when another one was meant.
         home.configure(&format!("{SMALL}[http]\nlisen = \"127.0.0.1:7451\"\n"));
-        let other = std::net::TcpListener::bind("127.0.0.1:7450").expect("nobody else is in this namespace");
+        let other = TcpListener::bind("127.0.0.1:7450").expect("nobody else is in this namespace");
         other.set_nonblocking(true).expect("it can be");
         let mut command = crate::harness::staunch(&["doctor"]);
         let output = command
@@ -182,7 +184,7 @@ fn each_thing_that_is_wrong_is_called_a_problem() {
         home.configure(&format!(
             "{SMALL}[http]\nlisten = \"127.0.0.1:7450\"\n[[sources.files]]\npath = \"gone.json\"\n"
         ));
-        let taken = std::net::TcpListener::bind("127.0.0.1:7450").expect("nobody else is in this namespace");
+        let taken = TcpListener::bind("127.0.0.1:7450").expect("nobody else is in this namespace");
         finds(&home, "address", "problem", "cannot be listened on");
         drop(taken);
         finds(&home, "followed file", "warning", "is not there yet");
@@ -257,5 +259,75 @@ fn what_a_running_server_suffers_from_is_told() {
                 .iter()
                 .any(|(health, text)| health == "problem" && text.contains("journal is lost"))
         });
+    });
+}
+
+#[test]
+fn an_address_that_a_start_could_not_listen_on_is_a_problem() {
+    in_namespace("doctor::address", || {
+        let listen = |http: &str, syslog: &str| {
+            format!(
+                "{SMALL}[http]\nlisten = \"{http}\"\n[[sources.syslog]]\nlisten = \"{syslog}\"\nfrom = [\"192.0.2.0/24\"]\n"
+            )
+        };
+        // One that this machine does not have, in plain HTTP besides.
+        let home = Home::new(&listen("192.0.2.77:7450", "udp://192.0.2.77:5514"));
+        finds(
+            &home,
+            "address",
+            "problem",
+            "192.0.2.77:7450 cannot be listened on: no interface",
+        );
+        finds(&home, "address", "warning", "speaks plain HTTP");
+        finds(
+            &home,
+            "syslog",
+            "problem",
+            "192.0.2.77:5514 cannot be listened on: no interface",
+        );
+        let shown = home.run(&["doctor"]);
+        let shown = String::from_utf8(shown.stdout).expect("it is text");
+        let words = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(
+            words.contains("-> `ip address` shows those that it has: set http.listen"),
+            "{shown}"
+        );
+        assert!(shown.lines().all(|line| line.chars().count() <= 80), "{shown}");
+
+        // One that somebody else has, while no server of ours runs.
+        home.configure(&listen("127.0.0.1:7450", "udp://127.0.0.1:5514"));
+        finds(&home, "address", "ok", "127.0.0.1:7450 is free");
+        finds(&home, "syslog", "ok", "127.0.0.1:5514 is free");
+        let tcp = TcpListener::bind("127.0.0.1:7450").expect("nobody else is in this namespace");
+        let udp = UdpSocket::bind("127.0.0.1:5514").expect("nobody else is in this namespace");
+        // Whoever has the port is no Staunch, and hangs up.
+        thread::spawn(move || tcp.incoming().for_each(drop));
+        finds(
+            &home,
+            "address",
+            "problem",
+            "127.0.0.1:7450 cannot be listened on: another program has it",
+        );
+        finds(
+            &home,
+            "syslog",
+            "problem",
+            "127.0.0.1:5514 cannot be listened on: another program has it",
+        );
+        let found = home.run(&["doctor"]);
+        let words = String::from_utf8_lossy(&found.stdout)
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ");
+        assert!(words.contains("`ss -tlnp sport = :7450` as root names it"), "{words}");
+        drop(udp);
+
+        // Of a server that runs, these are its own.
+        let server = home.serve();
+        let (found, _) = examine(&home, "syslog");
+        assert_eq!(found, []);
+        let (found, _) = examine(&home, "address");
+        assert!(found.iter().all(|(health, _)| health == "ok"), "{found:?}");
+        drop(server);
     });
 }

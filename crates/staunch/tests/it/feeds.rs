@@ -69,7 +69,7 @@ fn what_a_feed_names_is_contained_and_of_the_rest_a_person_is_asked() {
         home.playbook("sure.yaml", PLAYBOOK);
         drop_list(&home, &["203.0.113.0/24", "10.0.0.0/8"]);
         let (text, risk) = plan(&home, &["--local"], NAMED);
-        let why = "the risk is critical, by row 2 of the table (a very high score): score 0.95, feed drop names \
+        let why = "the risk is critical, by row 2 of the table (a very high score): score 0.95 by \"drop\", which names \
                    203.0.113.0/24 as SBL1, 90 % sure";
         assert!(text.contains(why), "{text}");
         assert_eq!(
@@ -205,7 +205,7 @@ fn a_plan_reads_the_other_formats_too() {
                 fs::write(file, text).expect("it is our directory");
             }
             let (text, _) = plan(&home, &["--local"], NAMED);
-            let said = format!("score 0.9, feed f names {NAMED}/32 as c2, {sure} sure");
+            let said = format!("score 0.9 by \"f\", which names {NAMED}/32 as c2, {sure} sure");
             assert!(text.contains(&said), "{format} {path}: {text}");
         }
     });
@@ -413,10 +413,11 @@ fn triggers_ask_what_feeds_say_and_a_place_in_no_feed_has_the_score_0() {
         drop_list(&home, &["203.0.113.0/24"]);
         wait_until("the feed", || metric(&server, "failed") == Some(0.0));
         let (text, _) = plan(&home, &[], NAMED);
-        assert!(text.contains("known 203.0.113.9 is score 0.95, 90 % sure"), "{text}");
+        assert!(text.contains("known 203.0.113.9: score 0.95, 90 % sure"), "{text}");
         assert!(text.contains("reputation.source.score is 0.95"), "{text}");
         let (text, _) = plan(&home, &[], UNNAMED);
-        assert!(text.contains("unnamed") && text.contains("no feed names it"), "{text}");
+        let known = format!("known {UNNAMED}: no feed names it");
+        assert!(text.contains("unnamed") && text.contains(&known), "{text}");
     });
 }
 
@@ -478,7 +479,7 @@ fn a_service_is_asked_of_what_no_feed_names_and_its_answer_is_in_the_journal() {
         let request = requests[0].to_ascii_lowercase();
         assert!(request.contains(&format!("key: {KEY}")), "{request}");
         let (text, risk) = plan(&home, &[], UNNAMED);
-        let why = format!("score 0.95, feed abuse names {UNNAMED}/32, 50 % sure");
+        let why = format!("score 0.95 by \"abuse\", which names {UNNAMED}/32, 50 % sure");
         assert!(text.contains(&why), "{text}");
         assert_eq!(risk["measured"], 950, "{risk}");
 

@@ -121,7 +121,7 @@ fn observe_approve_and_enforce_are_what_they_say() {
         );
         assert!(elements().is_empty());
 
-        let mode: ModeView = server.json(&["mode", "approve", "--yes"]);
+        let mode: ModeView = server.json(&["mode", "approve", "--reason", "ours", "--yes"]);
         assert_eq!(mode.mode, staunch_model::Mode::Approve);
         for address in ["203.0.113.2", "203.0.113.3"] {
             server.take(&brute_force_from(address));
@@ -153,7 +153,7 @@ fn observe_approve_and_enforce_are_what_they_say() {
             assert_eq!(server.run(unknown).status.code(), Some(5), "{unknown:?}");
         }
 
-        server.ok(&["mode", "enforce", "--yes"]);
+        server.ok(&["mode", "enforce", "--reason", "ours", "--yes"]);
         server.take(&brute_force_from("203.0.113.4"));
         wait_until("the enforced one", || in_force(&server) == 2);
         assert!(element("203.0.113.4").is_some());

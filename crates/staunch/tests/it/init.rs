@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::harness::{in_namespace, staunch, wait_until};
+use crate::harness::{in_namespace, staunch, stderr, wait_until};
 
 fn init(words: &[&str]) -> std::process::Output {
     let mut all = vec!["init"];
@@ -89,6 +89,42 @@ fn what_init_writes_is_valid_with_and_without_its_comments() {
             "{unit}{text}"
         );
     }
+}
+
+/// The unit has a `/tmp` of its own and hides homes: what it names there, it does not find.
+#[test]
+fn a_unit_whose_service_would_not_see_its_configuration_is_warned_of() {
+    let unit_for = |dir: &std::path::Path, more: &[&str]| {
+        let at = |name: &str| dir.join(name).display().to_string();
+        let written = init(&[&[&*at("etc"), "--unit", &at("staunch.service")], more].concat());
+        assert!(written.status.success(), "{written:?}");
+        stderr(&written).split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let hidden = tempfile::tempdir_in("/tmp").expect("a temporary directory");
+    let said = unit_for(hidden.path(), &[]);
+    let config = hidden.path().join("etc/staunch.toml");
+    let expected = format!(
+        "the service will not start: the configuration is {}, and the unit keeps /tmp of this machine from it",
+        config.display()
+    );
+    assert!(
+        said.contains(&expected) && said.contains("hint: name a directory such as /etc/staunch"),
+        "{said}"
+    );
+    fs::remove_dir_all(hidden.path().join("etc")).expect("it is ours");
+    fs::remove_file(hidden.path().join("staunch.service")).expect("it is ours");
+    let json = unit_for(hidden.path(), &["--json"]);
+    assert!(
+        json.contains("\"warning\":\"the service will not start: the configuration is"),
+        "{json}"
+    );
+
+    let seen = tempfile::tempdir_in("/dev/shm").expect("a directory that the unit does not hide");
+    let said = unit_for(seen.path(), &[]);
+    assert!(!said.contains("the configuration is"), "{said}");
+    // Without a unit, nothing hides it.
+    let alone = init(&[&hidden.path().join("alone").display().to_string()]);
+    assert!(!stderr(&alone).contains("will not start"), "{alone:?}");
 }
 
 #[test]

@@ -42,7 +42,7 @@ fn what_a_server_refuses_is_told_as_json() {
         (&["incident", "timeline", "INC-9"], 5),
         (&["release", "TX-9", "--yes"], 5),
         (&["renew", "TX-9", "--for", "1h", "--yes"], 5),
-        (&["protect", "remove", "192.0.2.1", "--yes"], 4),
+        (&["protect", "remove", "192.0.2.1", "--reason", "ours", "--yes"], 4),
     ] {
         let mut with_json = command.to_vec();
         with_json.push("--json");
@@ -151,8 +151,8 @@ fn stderr_is_json_alone_where_json_is_asked_for() {
             &["incident", "graph", "INC-1"],
             &["containment", "list"],
             &["approve"],
-            &["protect", "add", "203.0.113.76/31", "--yes"],
-            &["protect", "remove", "203.0.113.76/31", "--yes"],
+            &["protect", "add", "203.0.113.76/31", "--reason", "ours", "--yes"],
+            &["protect", "remove", "203.0.113.76/31", "--reason", "ours", "--yes"],
             &["plan", &event, "--local"],
             &["source", "test", &garbage, "--as", "suricata"],
             &["check", &broken],

@@ -1,8 +1,10 @@
 //! `GET /metrics`, and the alert rules and the dashboard that read it.
 
 use std::collections::BTreeSet;
+use std::fs;
 
 use staunch_netlink::nftables::Nft;
+use staunch_server::dto::Status;
 
 use crate::harness::{DEADLINE, Home, SMALL, Server, element, exploit_from, in_namespace, wait_until};
 
@@ -41,11 +43,11 @@ fn what_happens_is_counted_and_what_stands_is_shown() {
         // Nobody is there: what waits and what fails is told as well.
         let copies = "[evidence]\nimmutable = false\n[evidence.s3]\nendpoint = \"http://127.0.0.1:1\"\nbucket = \"evidence\"\n\
                       key_file = \"s3.key\"\n[[evidence.anchors]]\nname = \"nowhere\"\nkind = \"git\"\n\
-                      repository = \"/nonexistent/anchors.git\"\n";
+                      repository = \"/nonexistent/anchors.git\"\n[[sources.files]]\npath = \"eve.json\"\n";
         let home = Home::new(&format!("{SMALL}{list}{feed}{copies}"));
         crate::s3_server::key(&home);
-        std::fs::write(home.path("list.txt"), "192.0.2.0/24\n").expect("it is our directory");
-        std::fs::write(home.path("assets.csv"), "network,tier\n10.0.0.0/8,0\n").expect("it is our directory");
+        fs::write(home.path("list.txt"), "192.0.2.0/24\n").expect("it is our directory");
+        fs::write(home.path("assets.csv"), "network,tier\n10.0.0.0/8,0\n").expect("it is our directory");
         let server = home.serve();
         let before = scrape(&server);
         assert_eq!(value(&before, "staunch_events_accepted_total"), Some(0.0), "{before}");
@@ -53,16 +55,20 @@ fn what_happens_is_counted_and_what_stands_is_shown() {
         assert_eq!(value(&before, "staunch_mode{mode=\"enforce\"}"), Some(1.0));
         assert_eq!(value(&before, "staunch_mode{mode=\"observe\"}"), Some(0.0));
         // What appeared with its first count would be no increase for an alert.
+        let inlet = home.path("eve.json");
+        let inlet = format!("{{kind=\"file\",inlet=\"{}\",source=\"suricata\"}}", inlet.display());
         for sample in [
             "staunch_transactions_total{action=\"block-ip\",result=\"stuck\"}",
             "staunch_refusals_total{reason=\"impact\"}",
             "staunch_rollbacks_total{reason=\"vanished\"}",
+            &format!("staunch_inlet_lost_total{inlet}"),
+            &format!("staunch_inlet_failing{inlet}"),
         ] {
             assert_eq!(value(&before, sample), Some(0.0), "{sample}");
         }
 
         server.take(&exploit_from(ATTACKER));
-        server.ok(&["protect", "add", "198.51.100.7", "--yes"]);
+        server.ok(&["protect", "add", "198.51.100.7", "--reason", "ours", "--yes"]);
         server.take(&exploit_from("198.51.100.7"));
         let result = |result: &str| format!("staunch_transactions_total{{action=\"block-ip\",result=\"{result}\"}}");
         wait_until("both outcomes", || {
@@ -110,6 +116,51 @@ fn what_happens_is_counted_and_what_stands_is_shown() {
             let has = |what: &str| named.clone().any(|name| now.contains(&format!("# {what} {name} ")));
             assert!(has("HELP") && has("TYPE"), "{line}");
         }
+    });
+}
+
+/// Events that come without being posted have no sender who is told what becomes of them.
+#[test]
+fn what_followed_sources_lose_is_counted() {
+    in_namespace("metrics::inlets", || {
+        let files = "[[sources.files]]\npath = \"eve.json\"\nbegin = \"start\"\n\
+                     [[sources.files]]\npath = \"other.json\"\nsource = \"falco\"\n";
+        let home = Home::new(&format!("{SMALL}{files}"));
+        let overlong = "x".repeat(3 << 20);
+        let alert = exploit_from(ATTACKER).replace('\n', " ");
+        fs::write(
+            home.path("eve.json"),
+            format!("{alert}\nno json\n{overlong}\n{alert}\n"),
+        )
+        .expect("it is ours");
+        fs::create_dir(home.path("other.json")).expect("it is our directory");
+        let server = home.serve();
+        let sample = |name: &str, kind: &str, file: &str, source: &str| {
+            let file = home.path(file);
+            format!(
+                "staunch_inlet_{name}{{kind=\"{kind}\",inlet=\"{}\",source=\"{source}\"}}",
+                file.display()
+            )
+        };
+        let eve = |name: &str| value(&scrape(&server), &sample(name, "file", "eve.json", "suricata"));
+        let other = |name: &str| value(&scrape(&server), &sample(name, "file", "other.json", "falco"));
+        wait_until("the lines", || eve("lines_total") == Some(3.0));
+        wait_until("the loss", || eve("lost_total") == Some(1.0));
+        assert_eq!(eve("malformed_total"), Some(1.0));
+        assert_eq!(eve("passed_over_total"), Some(0.0));
+        assert_eq!(
+            (eve("failing"), eve("waiting"), eve("failures_total")),
+            (Some(0.0), Some(0.0), Some(0.0))
+        );
+
+        wait_until("the failure", || other("failing") == Some(1.0));
+        assert_eq!((other("failures_total"), other("lost_total")), (Some(1.0), Some(0.0)));
+        fs::remove_dir(home.path("other.json")).expect("it is empty");
+        fs::write(home.path("other.json"), "").expect("it is our directory");
+        wait_until("the file", || other("failing") == Some(0.0));
+        assert_eq!(other("failures_total"), Some(1.0), "it has begun once");
+        let status = server.json::<Status>(&["status"]).inlets;
+        assert_eq!((status[0].dropped, status[1].failures), (1, 1), "{status:?}");
     });
 }
 

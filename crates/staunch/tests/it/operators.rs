@@ -97,7 +97,7 @@ fn operators_on_this_machine_have_a_way_of_their_own() {
             stderr(&around).contains("going on with what can be read of it"),
             "{around:?}"
         );
-        let here = home.run(&["mode", "approve", "--yes"]);
+        let here = home.run(&["mode", "approve", "--reason", "ours", "--yes"]);
         assert!(here.status.success(), "{here:?}");
         drop(server);
         let journal = home.run(&["journal", "cat"]);

@@ -4,6 +4,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::Value;
+use staunch_model::{Span, Timestamp};
+use staunch_ports::Clock as _;
+use staunch_ports::clock::SystemClock;
 use staunch_server::dto::Protections;
 
 use crate::harness::{Home, SMALL, element, elements, exploit_from, in_namespace, stderr, wait_until};
@@ -60,7 +63,7 @@ fn what_is_protected_by_command_is_not_contained_after_a_restart_either() {
             ("203.0.113.0/28", 5),
             ("127.0.0.0/8", 4),
         ] {
-            let removed = server.run(&["protect", "remove", network, "--yes"]);
+            let removed = server.run(&["protect", "remove", network, "--reason", "ours", "--yes"]);
             assert_eq!(removed.status.code(), Some(exit), "{network}: {removed:?}");
         }
         let explained = server.ok(&["protect", "explain", ATTACKER]);
@@ -84,7 +87,7 @@ fn who_protects_what_is_in_force_is_told_so_and_it_stays() {
             element(ATTACKER).is_some() && server.ok(&["containment", "list"]).contains("in-force")
         });
         server.ok(&["protect", "add", ATTACKER, "--for", "1m", "--reason", "ours", "--yes"]);
-        let added = server.run(&["protect", "add", ATTACKER, "--yes"]);
+        let added = server.run(&["protect", "add", ATTACKER, "--reason", "ours", "--yes"]);
         assert!(
             stderr(&added)
                 .replace('\n', " ")
@@ -178,7 +181,7 @@ fn whoever_looks_for_what_is_trusted_is_told_until_when_and_by_whom() {
         );
         let incident: Value = server.json(&["incident", "show", "INC-1"]);
         assert_eq!(incident["exempted"][0]["network"], "203.0.113.9/32", "{incident}");
-        server.ok(&["protect", "remove", ATTACKER, "--yes"]);
+        server.ok(&["protect", "remove", ATTACKER, "--reason", "ours", "--yes"]);
         assert!(!server.ok(&["incident", "show", "INC-1"]).contains("exempted"));
         assert!(!server.ok(&["status"]).contains("exempted"));
     });
@@ -237,4 +240,80 @@ fn what_staunch_calls_is_never_blocked() {
         let explained = home.serve().ok(&["protect", "explain", "203.0.113.77"]);
         assert!(explained.contains("in no protected network"), "{explained}");
     });
+}
+
+/// At a start the name server may not answer yet, and what Staunch calls must not be open until it does.
+#[test]
+fn what_staunch_calls_by_name_is_protected_before_its_name_is_found_again() {
+    // There is no way out of the namespace, so that no name server answers.
+    in_namespace("protect::kept", || {
+        let config = format!(
+            "{SMALL}[[lookups]]\nname = \"who\"\nkind = \"generic\"\npointer = \"/score\"\nurl = \
+             \"https://who.invalid/{{ip}}\"\ndeadline = \"100ms\"\n"
+        );
+        let home = Home::new(&config);
+        let doctor = || {
+            let output = home.run(&["doctor", "--json"]);
+            let found: Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
+            found.to_string()
+        };
+        let server = home.serve();
+        let explained = server.ok(&["protect", "explain", ATTACKER]);
+        assert!(explained.contains("in no protected network"), "{explained}");
+        assert!(doctor().contains("is not protected before its name is found: the look-up who (who.invalid)"));
+        server.kill();
+
+        let place = |found: &str| {
+            format!(
+                "{{\"names\":{{\"who.invalid\":{{\"last\":[\"{ATTACKER}\"],\"held\":{{\"{ATTACKER}\":\"{found}\"}}}}}}}}"
+            )
+        };
+        let now = SystemClock.now();
+        fs::write(home.data().join("called.json"), place(&now.to_string())).expect("it is ours");
+        let server = home.serve();
+        let explained = server.ok(&["protect", "explain", ATTACKER]).replace('\n', " ");
+        assert!(
+            explained.contains("called: the look-up who (who.invalid)"),
+            "{explained}"
+        );
+        server.take(&exploit_from(ATTACKER));
+        wait_until("the refusal", || server.ok(&["incident", "list"]).contains("refused"));
+        assert!(elements().is_empty(), "nothing is blocked");
+        assert!(doctor().contains("is protected where a server found it before"));
+        // It is kept for the next one, too.
+        let kept = fs::read_to_string(home.data().join("called.json")).expect("it is there");
+        assert!(kept.contains(ATTACKER), "{kept}");
+        server.kill();
+
+        // What is older than a week may be somebody else's.
+        let old = Timestamp::from_micros(now.as_micros() - Span::from_hours(8 * 24).as_micros());
+        fs::write(home.data().join("called.json"), place(&old.to_string())).expect("it is ours");
+        let server = home.serve();
+        let explained = server.ok(&["protect", "explain", ATTACKER]);
+        assert!(explained.contains("in no protected network"), "{explained}");
+    });
+}
+
+#[test]
+fn the_mode_and_protections_are_not_changed_without_a_reason() {
+    let home = Home::new(SMALL);
+    for command in [
+        &["mode", "observe"][..],
+        &["protect", "add", ATTACKER],
+        &["protect", "remove", ATTACKER],
+    ] {
+        for reason in [&[][..], &["--reason", ""], &["--reason", " \t"]] {
+            let words = [command, reason, &["--yes"]].concat();
+            // Nobody is asked: there is no server, which would be exit code 3.
+            let refused = home.run(&words);
+            assert_eq!(refused.status.code(), Some(2), "{words:?}: {refused:?}");
+            let said = stderr(&refused).replace('\n', " ");
+            assert!(
+                said.contains("it is not said why") && said.contains("hint: add --reason"),
+                "{said}"
+            );
+        }
+    }
+    // To look at the mode, none is needed.
+    assert_ne!(home.run(&["mode"]).status.code(), Some(2));
 }

@@ -64,7 +64,7 @@ fn a_reload_by_command_is_recorded_and_says_what_was_read() {
     let reloaded = reload(&server, "a new partner");
     assert_eq!((reloaded.playbooks, reloaded.listed), (1, 2), "{reloaded:?}");
     assert!(reloaded.protected >= 1 && reloaded.refused.is_empty(), "{reloaded:?}");
-    assert_eq!(reloaded.at_next_start, ["http"]);
+    assert_eq!(reloaded.at_next_start, ["http.connections_max"]);
     let protections = server.get::<Protections>("/v1/protections").protections;
     assert!(protections.iter().any(|it| it.reason == "ours"), "{protections:?}");
     assert_eq!(
@@ -148,4 +148,54 @@ fn a_signal_does_the_same_and_its_mistakes_are_fields() {
     assert!(recorded.iter().all(|it| &*it.from == "SIGHUP"), "{recorded:?}");
     let mistakes = recorded.iter().filter(|it| it.refused.is_some()).count();
     assert_eq!(mistakes, 1, "{recorded:?}");
+}
+
+/// Who changes a key that only a start takes up must not believe that it is in force.
+#[test]
+fn keys_that_need_a_start_are_told_after_a_signal_and_until_it() {
+    let (home, server) = start();
+    let doctor = || {
+        let output = home.run(&["doctor", "--json"]);
+        let found: Vec<Value> = serde_json::from_slice(&output.stdout).expect("it is JSON");
+        let of_check = found
+            .into_iter()
+            .filter(|it| it["check"] == "configuration" && it["health"] != "ok");
+        of_check
+            .map(|it| it["found"].as_str().unwrap_or_default().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(doctor(), [] as [&str; 0], "all of it is in force");
+    assert_eq!(server.get::<Status>("/v1/status").at_next_start, [] as [&str; 0]);
+
+    let changed = BASE.replace("format = \"json\"", "format = \"json\"\nlevel = \"debug\"");
+    home.configure(&format!("mode = \"observe\"\n{changed}[http]\nconnections_max = 99\n"));
+    let found = doctor();
+    assert!(
+        found.len() == 1 && found[0].contains("after the running server has read it"),
+        "{found:?}"
+    );
+    server.signal(Signal::SIGHUP);
+    let keys = ["http.connections_max", "log.level"];
+    wait_until("the keys", || server.get::<Status>("/v1/status").at_next_start == keys);
+    let told = log(&home);
+    let line = told.iter().find(|it| it["keys"].is_string()).expect("it is in the log");
+    assert_eq!(
+        (&line["level"], &line["keys"]),
+        (&"WARN".into(), &keys.join(", ").into()),
+        "{line}"
+    );
+    let found = doctor();
+    assert!(
+        found.len() == 1 && found[0].contains("other values of http.connections_max, log.level"),
+        "{found:?}"
+    );
+    let shown = server.ok(&["status"]).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        shown.contains("changed from the next start on: http.connections_max, log.level"),
+        "{shown}"
+    );
+    // What is as it was is not told.
+    home.configure(BASE);
+    assert_eq!(reload(&server, "back").at_next_start, [] as [&str; 0]);
+    assert_eq!(doctor(), [] as [&str; 0]);
 }

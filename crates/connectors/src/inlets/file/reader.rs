@@ -37,6 +37,8 @@ struct Open {
     was_ended: bool,
     /// Since when nothing has been added to it.
     idle_since: Option<Instant>,
+    /// Overlong lines that were passed over and are not told yet.
+    overlong: u64,
 }
 
 pub(super) struct Reader {
@@ -50,6 +52,8 @@ pub(super) struct Reader {
     /// Whether it was looked for a place that was kept.
     resumed: bool,
     kept: Kept<Place>,
+    /// What was lost and is not told yet.
+    lost: u64,
     pub(super) grace: Duration,
 }
 
@@ -63,6 +67,7 @@ impl Reader {
             backlog: VecDeque::new(),
             resumed: false,
             kept,
+            lost: 0,
             grace: GRACE,
         }
     }
@@ -86,7 +91,9 @@ impl Reader {
             for at in 0..self.files.len() {
                 self.start_over_when_cut(at)?;
                 let open = &mut self.files[at];
-                if open.find_lines_in_file()? {
+                let found = open.find_lines_in_file();
+                self.lost += std::mem::take(&mut open.overlong);
+                if found? {
                     return Ok(Some(at));
                 }
             }
@@ -117,6 +124,12 @@ impl Reader {
         if self.kept.is_due() {
             self.keep();
         }
+    }
+
+    /// How many lines were lost since this was asked last: too long for an event, or gone before they were read. How many
+    /// there were of the latter nobody knows: they count as one.
+    pub(super) fn lost(&mut self) -> u64 {
+        std::mem::take(&mut self.lost)
     }
 
     /// Keeps the place while no lines are waiting.
@@ -165,6 +178,7 @@ impl Reader {
                     file = %path.display(),
                     "what was being read before the restart is gone: the end of it was not read"
                 );
+                self.lost += 1;
                 self.kept.forget();
             }
         }
@@ -205,6 +219,7 @@ impl Open {
             skips: false,
             was_ended: false,
             idle_since: None,
+            overlong: 0,
         }
     }
 
@@ -263,6 +278,7 @@ impl Open {
                 "a line is longer than any event: it is passed over"
             );
             self.skips = true;
+            self.overlong += 1;
             self.taken += self.buffer.len() as u64;
             self.buffer.clear();
         }

@@ -191,10 +191,32 @@ fn an_overlong_line_is_passed_over_and_costs_no_other() {
     let long = "x".repeat(3 * PIECE_BYTES_MAX);
     rig.append("eve.json", &format!("one\n{long}\ntwo\n"));
     assert_eq!(all(&mut reader), "one\ntwo\n");
+    assert_eq!((reader.lost(), reader.lost()), (1, 0));
     rig.append("eve.json", &long);
     assert_eq!(all(&mut reader), "");
     rig.append("eve.json", "still the same\nthree\n");
     assert_eq!(all(&mut reader), "three\n");
+    assert_eq!(reader.lost(), 1, "it is one line");
+}
+
+#[test]
+fn what_is_gone_before_it_was_read_counts_as_lost() {
+    let rig = Rig::new();
+    rig.append("eve.json", "one\n");
+    assert_eq!(all(&mut rig.reader(Begin::Start)), "one\n");
+    rig.append("eve.json", "two\n");
+    fs::remove_file(rig.path("eve.json")).expect("it is our directory");
+    rig.append("eve.json", "three\n");
+    let mut reader = rig.reader(Begin::Start);
+    assert_eq!(all(&mut reader), "three\n");
+    assert_eq!(reader.lost(), 1);
+    // A rotation that is caught up with loses nothing.
+    rig.append("eve.json", "four\n");
+    fs::rename(rig.path("eve.json"), rig.path("eve.json.1")).expect("it is our directory");
+    rig.append("eve.json", "five\n");
+    let mut reader = rig.reader(Begin::Start);
+    assert_eq!(all(&mut reader), "four\nfive\n");
+    assert_eq!(reader.lost(), 0);
 }
 
 #[test]

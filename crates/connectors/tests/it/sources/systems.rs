@@ -3,13 +3,13 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use staunch_connectors::sources::{Decoded, Source, SourceSettings, body, built_in};
+use staunch_connectors::sources::{Decoded, Generic, GenericSettings, Source, SourceSettings, body, built_in};
 use staunch_model::{Printable, RawFields as _};
 
 use super::recorded::row;
 
 /// What became of each event of `body`, a line each.
-fn table(source: &dyn Source, body: &[u8]) -> String {
+pub(super) fn table(source: &dyn Source, body: &[u8]) -> String {
     let mut table = String::new();
     body::each(source, body, &mut |index, offset, document| {
         let number = index + 1;
@@ -56,10 +56,15 @@ pub(super) fn system(name: &str) -> std::sync::Arc<dyn Source> {
 
 /// Checks every file of `name`, of which there are `count`.
 fn check(name: &str, count: usize) {
+    check_with(name, &*system(name), count);
+}
+
+/// The same, read by `source`.
+fn check_with(name: &str, source: &dyn Source, count: usize) {
     let files = files(name);
     assert_eq!(files.len(), count, "{name}");
     for (file, body) in files {
-        let table = table(&*system(name), &body);
+        let table = table(source, &body);
         insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
             insta::assert_snapshot!(format!("{name}-{file}"), table);
         });
@@ -109,6 +114,37 @@ fn okta() {
 #[test]
 fn cloudevents() {
     check("cloudevents", 2);
+}
+
+/// The source that the mapping in the folder `name` describes, which is the one that the guide shows.
+fn mapped(name: &str) -> Generic {
+    #[derive(serde::Deserialize)]
+    struct Mapping {
+        sources: Sources,
+    }
+    #[derive(serde::Deserialize)]
+    struct Sources {
+        generic: [GenericSettings; 1],
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(root.join("tests/data").join(name).join("mapping.toml")).expect("it is there");
+    let guide = std::fs::read_to_string(root.join("../../docs/guide/sources.md")).expect("it is there");
+    assert!(
+        guide.contains(&format!("```toml\n{text}```\n")),
+        "the guide does not show the mapping of {name}"
+    );
+    let mapping: Mapping = toml::from_str(&text).expect("a mapping");
+    Generic::new(&mapping.sources.generic[0]).expect("it is valid")
+}
+
+#[test]
+fn gcp_audit_by_the_mapping_of_the_guide() {
+    check_with("gcp-audit", &mapped("gcp-audit"), 1);
+}
+
+#[test]
+fn asff_by_the_mapping_of_the_guide() {
+    check_with("asff", &mapped("asff"), 2);
 }
 
 #[test]

@@ -9,6 +9,8 @@ mod server;
 mod told;
 pub(super) mod who;
 
+use std::path::Path;
+
 use nix::unistd::AccessFlags;
 
 use super::{Finding, Health};
@@ -22,9 +24,9 @@ pub(super) fn without_configuration() -> Vec<Finding> {
     vec![who::user(), machine::clock()]
 }
 
-/// What all checks find; nobody is asked how the server is, with `asks` false: where it is, is not known for certain then,
-/// and whoever is there must not see a token.
-pub(super) fn all(config: &Config, server: &ServerArgs, asks: bool) -> Vec<Finding> {
+/// What all checks find, with the configuration of `file`; nobody is asked how the server is, with `asks` false: where it is,
+/// is not known for certain then, and whoever is there must not see a token.
+pub(super) fn all(config: &Config, file: Option<&Path>, server: &ServerArgs, asks: bool) -> Vec<Finding> {
     let status = if asks {
         server::status_of(config, server)
     } else {
@@ -69,10 +71,14 @@ pub(super) fn all(config: &Config, server: &ServerArgs, asks: bool) -> Vec<Findi
     findings.extend(told::files(config));
     // A server that is named may be the one that has the address.
     if server.url.is_none() {
-        findings.push(server::listen(config, running));
+        findings.extend(server::listen(config, running));
     }
     match status {
-        Ok(Some(status)) => findings.extend(server::server_state(&status)),
+        Ok(Some(status)) => {
+            // The file of this machine says nothing of a server that is named.
+            findings.extend(server::configured(&status, file.filter(|_| server.url.is_none())));
+            findings.extend(server::server_state(&status));
+        }
         Ok(None) if is_kept_out && server.url.is_none() => {
             let text = "none answers at its address; its socket is in the data directory, which this user may not read";
             findings.push(Finding::new("server", Health::Unknown, text));

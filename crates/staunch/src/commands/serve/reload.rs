@@ -2,15 +2,17 @@
 //!
 //! Never puts half of a configuration in force: one with a mistake changes nothing.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use staunch_model::{Command, Description, Operator, Policy, RiskTable};
+use serde_json::Value;
+use staunch_model::{Command, Description, Operator, Policy, Printable, RiskTable, Timestamp};
 use staunch_playbook::{Compiled, Severity};
 use staunch_runtime::{Busy, Handle, Intake};
-use staunch_server::dto::{Mistake, Reloaded};
-use staunch_server::{NotReloaded, RecordReload, ReloadDone, Reloads};
+use staunch_server::dto::{MISTAKES_MAX, Mistake, Reloaded};
+use staunch_server::{Configured, NotReloaded, RecordReload, ReloadDone, Reloads};
 use tokio::signal::unix::Signal;
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
@@ -45,6 +47,8 @@ pub(super) struct Reload {
     pub(super) in_force: Config,
     /// What the file said when the server was started.
     pub(super) started_with: Config,
+    /// How it stands to its file, which is told.
+    pub(super) standing: Standing,
     /// What operators ask for.
     pub(super) ordered: mpsc::Receiver<Order>,
     /// Its lists of protected networks.
@@ -65,22 +69,47 @@ pub(super) struct Order {
     done: ReloadDone,
 }
 
+/// How the configuration stands to its file, for whoever asks.
+#[derive(Clone, Debug)]
+pub(super) struct Standing(Arc<Mutex<Configured>>);
+
+impl Standing {
+    /// As at the start, for which the file was read at `read_at`.
+    pub(super) fn at_start(read_at: Timestamp) -> Self {
+        Self(Arc::new(Mutex::new(Configured {
+            read_at,
+            at_next_start: Vec::new(),
+        })))
+    }
+
+    fn set(&self, configured: Configured) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = configured;
+    }
+}
+
 /// The way of such commands from the API.
-pub(super) struct Orders(mpsc::Sender<Order>);
+pub(super) struct Orders {
+    sender: mpsc::Sender<Order>,
+    standing: Standing,
+}
 
 impl Orders {
-    pub(super) fn new() -> (Self, mpsc::Receiver<Order>) {
+    pub(super) fn new(standing: Standing) -> (Self, mpsc::Receiver<Order>) {
         let (sender, receiver) = mpsc::channel(ORDERS_MAX);
-        (Self(sender), receiver)
+        (Self { sender, standing }, receiver)
     }
 }
 
 impl Reloads for Orders {
     fn reload(&self, record: RecordReload, done: ReloadDone) {
-        if let Err(error) = self.0.try_send(Order { record, done }) {
+        if let Err(error) = self.sender.try_send(Order { record, done }) {
             let (mpsc::error::TrySendError::Full(order) | mpsc::error::TrySendError::Closed(order)) = error;
             (order.done)(Err(NotReloaded::TooMany));
         }
+    }
+
+    fn standing(&self) -> Configured {
+        self.standing.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -177,6 +206,7 @@ impl Reload {
 
     /// Reads everything again, tells `record` how many mistakes there are, and puts it in force when there are none.
     fn again(&mut self, record: impl FnOnce(u32) -> Result<(), NotReloaded>) -> Result<Reloaded, NotReloaded> {
+        let read_at = self.handle.machine_now();
         let result = match self.read() {
             Ok(prepared) => record(0).and_then(|()| self.put_in_force(prepared)),
             Err(mistakes) => {
@@ -187,11 +217,23 @@ impl Reload {
             }
         };
         match &result {
-            Ok(it) => tracing::info!(
-                playbooks = it.playbooks,
-                protected = it.protected,
-                "playbooks and protected networks were read again"
-            ),
+            Ok(it) => {
+                tracing::info!(
+                    playbooks = it.playbooks,
+                    protected = it.protected,
+                    "playbooks and protected networks were read again"
+                );
+                if !it.at_next_start.is_empty() {
+                    tracing::warn!(
+                        keys = it.at_next_start.join(", "),
+                        "what has changed in the configuration besides takes effect with the next start only"
+                    );
+                }
+                self.standing.set(Configured {
+                    read_at,
+                    at_next_start: it.at_next_start.clone(),
+                });
+            }
             Err(not) => {
                 let why = match not {
                     NotReloaded::Mistakes(mistakes) => format!("mistakes: {}", mistakes.len()),
@@ -344,18 +386,46 @@ impl Reload {
     }
 }
 
-/// Keys and sections of `read` that are not as at the start, and that a reload leaves alone.
+/// Keys of `read` that are not as at the start, and that a reload leaves alone; of a list, the list.
 fn at_next_start(started_with: &Config, read: &Config) -> Vec<String> {
     const RELOADED: [&str; 4] = ["playbooks", "never_touch", "risk", "context"];
     let sections = |config: &Config| match serde_json::to_value(config) {
-        Ok(serde_json::Value::Object(sections)) => sections,
+        Ok(Value::Object(mut sections)) => {
+            sections.retain(|name, _| !RELOADED.contains(&name.as_str()));
+            Value::Object(sections)
+        }
         // What was read as TOML has names for keys.
-        Ok(_) | Err(_) => serde_json::Map::new(),
+        Ok(_) | Err(_) => Value::Null,
     };
-    let (before, after) = (sections(started_with), sections(read));
-    let changed = after.iter().filter(|(name, value)| before.get(*name) != Some(*value));
-    let names = changed.map(|(name, _)| name.clone());
-    names.filter(|name| !RELOADED.contains(&name.as_str())).collect()
+    let mut keys = Vec::new();
+    differing(&sections(started_with), &sections(read), "", &mut keys);
+    if keys.len() > MISTAKES_MAX {
+        let more = keys.len() - MISTAKES_MAX;
+        keys.truncate(MISTAKES_MAX);
+        keys.push(format!("{more} more"));
+    }
+    keys
+}
+
+/// Adds the keys below `path` that have different values, in order; one that is in one of the two only is different.
+fn differing(before: &Value, after: &Value, path: &str, keys: &mut Vec<String>) {
+    match (before, after) {
+        (Value::Object(old), Value::Object(new)) => {
+            let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+            for name in names {
+                let shown = Printable(name);
+                let path = if path.is_empty() {
+                    shown.to_string()
+                } else {
+                    format!("{path}.{shown}")
+                };
+                let of = |map: &serde_json::Map<String, Value>| map.get(name).cloned().unwrap_or(Value::Null);
+                differing(&of(old), &of(new), &path, keys);
+            }
+        }
+        _ if before == after => {}
+        _ => keys.push(path.to_owned()),
+    }
 }
 
 #[cfg(test)]
@@ -371,6 +441,20 @@ mod tests {
         assert!(at_next_start(&before, &after).is_empty());
         after.data_dir = "/elsewhere".into();
         after.log.level = config::LogLevel::Debug;
-        assert_eq!(at_next_start(&before, &after), ["data_dir", "log"]);
+        assert_eq!(at_next_start(&before, &after), ["data_dir", "log.level"]);
+        // What is gone has changed, and of a list it is the list that is named.
+        let text = "[[sources.files]]\npath = \"/eve.json\"\n[notifiers.oncall]\nkind = \"webhook\"\n\
+                    url = \"https://hooks.example/\"\nkey_file = \"key\"\n[[routes]]\nto = [\"oncall\"]\n";
+        let before = config::parse(text).unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
+        let after = config::parse(&text.replace("hooks.", "pages.").replace("/eve", "/other"));
+        let after = after.unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
+        assert_eq!(
+            at_next_start(&before, &after),
+            ["notifiers.oncall.url", "sources.files"]
+        );
+        assert_eq!(
+            at_next_start(&before, &Config::default()),
+            ["notifiers.oncall", "routes", "sources.files"]
+        );
     }
 }

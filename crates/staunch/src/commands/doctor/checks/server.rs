@@ -1,9 +1,14 @@
 //! The server, if one runs: its address and what it says of itself.
 
-use std::net::TcpListener;
+use std::fs;
+use std::io;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::path::Path;
+use std::time::UNIX_EPOCH;
 
 use serde_json::json;
-use staunch_model::Printable;
+use staunch_connectors::inlets::syslog::Transport;
+use staunch_model::{Printable, Timestamp};
 use staunch_server::dto::{IndexView, Status, path};
 
 use super::super::{Finding, Health};
@@ -13,29 +18,62 @@ use crate::config::Config;
 use crate::exit::Exit;
 use crate::output::{now, relative};
 
-pub(super) fn listen(config: &Config, running: bool) -> Finding {
+/// The address of the API, and those of syslog: whether a start could listen there. With a server `running`, it does.
+pub(super) fn listen(config: &Config, running: bool) -> Vec<Finding> {
     const CHECK: &str = "address";
     let listen = config.http.listen;
-    if !listen.ip().is_loopback() && config.http.tls.is_none() {
-        return Finding::new(
-            CHECK,
-            Health::Warning,
-            format!("{listen} speaks plain HTTP: tokens can be read on their way"),
-        )
-        .fix("set [http.tls], or listen on 127.0.0.1 behind a TLS proxy");
-    }
+    let mut findings = Vec::new();
     if running {
-        return Finding::new(CHECK, Health::Ok, format!("{listen}, with a server behind it"));
-    }
-    match TcpListener::bind(listen) {
-        Ok(_) => Finding::new(CHECK, Health::Ok, format!("{listen} is free")),
-        Err(error) => Finding::new(
+        findings.push(Finding::new(
             CHECK,
-            Health::Problem,
-            format!("{listen} cannot be listened on: {error}"),
-        )
-        .fix("find out who has it, or set http.listen"),
+            Health::Ok,
+            format!("{listen}, with a server behind it"),
+        ));
+    } else {
+        findings.push(free(CHECK, listen, Transport::Tcp, "http.listen"));
+        let syslog = config.sources.syslog.iter().map(|it| it.listen);
+        findings.extend(syslog.map(|it| free("syslog", it.address, it.transport, "it under [[sources.syslog]]")));
     }
+    if !listen.ip().is_loopback() && config.http.tls.is_none() {
+        let text = format!("{listen} speaks plain HTTP: tokens can be read on their way");
+        let fix = "set [http.tls], or listen on 127.0.0.1 behind a TLS proxy";
+        findings.push(Finding::new(CHECK, Health::Warning, text).fix(fix));
+    }
+    findings
+}
+
+/// Whether `address` can be listened on, which the key `set_by` names.
+fn free(check: &'static str, address: SocketAddr, transport: Transport, set_by: &str) -> Finding {
+    let (bound, flag) = match transport {
+        Transport::Tcp => (TcpListener::bind(address).map(drop), 't'),
+        Transport::Udp => (UdpSocket::bind(address).map(drop), 'u'),
+    };
+    let Err(error) = bound else {
+        return Finding::new(check, Health::Ok, format!("{address} is free"));
+    };
+    let port = address.port();
+    let (why, fix) = match error.kind() {
+        io::ErrorKind::AddrInUse => (
+            "another program has it".to_owned(),
+            format!("`ss -{flag}lnp sport = :{port}` as root names it: end that, or set {set_by}"),
+        ),
+        io::ErrorKind::AddrNotAvailable => (
+            "no interface of this machine has the address".to_owned(),
+            format!("`ip address` shows those that it has: set {set_by} to one of them, or give it this one"),
+        ),
+        io::ErrorKind::PermissionDenied => {
+            let found = format!("{address} cannot be tried: this user may not use port {port}");
+            let fix = format!("run this as the user of the server, or set {set_by} to a port above 1023");
+            return Finding::new(check, Health::Unknown, found).fix(fix);
+        }
+        _ => (error.to_string(), format!("set {set_by}")),
+    };
+    Finding::new(
+        check,
+        Health::Problem,
+        format!("{address} cannot be listened on: {why}"),
+    )
+    .fix(fix)
 }
 
 /// The running server's word; nothing when none is there.
@@ -53,6 +91,40 @@ pub(super) fn status_of(config: &Config, server: &ServerArgs) -> Result<Option<S
         .fix("put a viewer's token into STAUNCH_TOKEN, or run this as the user of the server")),
         Err(fault) => Err(Finding::of("server", &fault)),
     }
+}
+
+/// How the configuration of the running server stands to the `file` that it is of; nothing where all of it is in force.
+pub(super) fn configured(status: &Status, file: Option<&Path>) -> Vec<Finding> {
+    const CHECK: &str = "configuration";
+    let mut findings = Vec::new();
+    if !status.at_next_start.is_empty() {
+        let keys: Vec<_> = status
+            .at_next_start
+            .iter()
+            .map(|key| Printable(key).to_string())
+            .collect();
+        let text = format!(
+            "the running server was started with other values of {}: what is written there is not in force",
+            keys.join(", ")
+        );
+        findings.push(Finding::new(CHECK, Health::Warning, text).fix("start it again, and they are"));
+    }
+    let changed = file.and_then(|file| fs::metadata(file).ok()?.modified().ok());
+    let changed = changed.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+    let changed = changed
+        .and_then(|at| u64::try_from(at.as_micros()).ok())
+        .map(Timestamp::from_micros);
+    if let (Some(changed), Some(read)) = (changed, status.configuration_read)
+        && changed > read
+    {
+        let text = format!(
+            "the file was changed {}, after the running server has read it",
+            relative(changed, now())
+        );
+        let fix = "`staunch reload` has it read, and says what needs a start";
+        findings.push(Finding::new(CHECK, Health::Warning, text).fix(fix));
+    }
+    findings
 }
 
 pub(super) fn server_state(status: &Status) -> Vec<Finding> {

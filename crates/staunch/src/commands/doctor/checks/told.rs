@@ -7,6 +7,7 @@ use std::path::Path;
 use staunch_model::Printable;
 
 use super::super::{Finding, Health};
+use crate::called::Endpoint;
 use crate::config::{
     Config, ContextFile, FeedSettings, HealthSettings, LookupSettings, NotifierSettings, ProtectedFile,
 };
@@ -14,6 +15,10 @@ use crate::context::{Content, Kind, files as files_of_context, read_one};
 use crate::names::Names;
 use crate::output::{now, relative};
 use crate::wiring;
+
+/// What to do about names that are not found.
+const LOOKS_UP: &str =
+    "see that this machine can look these names up, or list the addresses under [[never_touch.networks]]";
 
 pub(super) fn protections(config: &Config) -> Finding {
     const CHECK: &str = "never touched";
@@ -28,13 +33,22 @@ pub(super) fn protections(config: &Config) -> Finding {
     }
     let found = Names::looked_up(config).and_then(|called| {
         let found = wiring::discover(config, &called)?;
-        let missing = called
-            .missing()
-            .map(|it| format!("{} ({})", it.what, Printable(&it.host)));
-        Ok((found, missing.collect::<Vec<_>>()))
+        let named = |it: &Endpoint| format!("{} ({})", it.what, Printable(&it.host));
+        let missing: Vec<_> = called.missing().map(named).collect();
+        let before: Vec<_> = called.only_before().map(named).collect();
+        Ok((found, missing, before))
     });
     match found {
-        Ok((_, missing)) if !missing.is_empty() => Finding::new(
+        Ok((_, missing, before)) if missing.is_empty() && !before.is_empty() => Finding::new(
+            CHECK,
+            Health::Warning,
+            format!(
+                "what is called is protected where a server found it before, because its name is not found at present: {}",
+                before.join(", ")
+            ),
+        )
+        .fix(LOOKS_UP),
+        Ok((_, missing, _)) if !missing.is_empty() => Finding::new(
             CHECK,
             Health::Warning,
             format!(
@@ -42,12 +56,12 @@ pub(super) fn protections(config: &Config) -> Finding {
                 missing.join(", ")
             ),
         )
-        .fix("see that this machine can look these names up, or list the addresses under [[never_touch.networks]]"),
-        Ok((found, _)) if found.is_empty() => {
+        .fix(LOOKS_UP),
+        Ok((found, ..)) if found.is_empty() => {
             Finding::new(CHECK, Health::Warning, "nothing was discovered on this machine")
                 .fix("list what must not be touched under [[never_touch.networks]]")
         }
-        Ok((found, _)) => {
+        Ok((found, ..)) => {
             let listed = config.never_touch.networks.len();
             let text = format!(
                 "{} discovered on this machine, {listed} in the configuration",
