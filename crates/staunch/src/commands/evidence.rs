@@ -81,8 +81,11 @@ struct Row {
     in_log: Option<bool>,
     artefacts: usize,
     bytes: u64,
-    /// Parts that could not be taken.
+    /// Parts that could not be taken, or of which only the end is kept.
     missed: usize,
+    /// Why the first of them, in words; `None` when nothing was missed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_missed: Option<String>,
     /// Why nothing, or nothing more, could be taken.
     failure: Option<Failure>,
     /// The SHA-256 of the record.
@@ -108,6 +111,7 @@ impl Row {
             artefacts: it.artefacts.len(),
             bytes: it.artefacts.iter().map(|it| it.size).sum(),
             missed: it.missed.len(),
+            first_missed: it.missed.first().map(|it| format!("{} ({})", it.name, it.failure.what)),
             failure: it.failure.clone(),
             record: sealed.hash,
         }
@@ -117,8 +121,13 @@ impl Row {
         let (tone, text) = match (&self.failure, self.missed) {
             (Some(failure), _) => (Tone::Bad, format!("missed: {failure}")),
             (None, 0) => (Tone::Good, "sealed".to_owned()),
-            (None, 1) => (Tone::Warning, "sealed, 1 part missed".to_owned()),
-            (None, missed) => (Tone::Warning, format!("sealed, {missed} parts missed")),
+            (None, missed) => {
+                let parts = if missed == 1 { "part" } else { "parts" };
+                let first = self.first_missed.as_deref().unwrap_or_default();
+                let more = if missed > 1 { ", and more" } else { "" };
+                let text = format!("sealed, {missed} {parts} missed: {first}{more}");
+                (Tone::Warning, Printable(&text).to_string())
+            }
         };
         match self.in_log {
             Some(true) => (tone, text),

@@ -13,7 +13,7 @@ use super::in_log::InLog;
 use super::{NewFile, fault, find, open_with, size, unwritten};
 use crate::cli::EvidenceGetArgs;
 use crate::exit::{Exit, Fault};
-use crate::output::say_wrapped;
+use crate::output::{say_wrapped, warn_wrapped};
 
 pub(super) fn get(args: &EvidenceGetArgs) -> Result<Exit, Fault> {
     let identities = args.identity.as_deref().map(identities).transpose()?;
@@ -81,12 +81,21 @@ pub(super) fn get(args: &EvidenceGetArgs) -> Result<Exit, Fault> {
     let log = InLog::of(&folder, args.vault.as_deref(), &args.data);
     let says = |it: &&SealedManifest| matches!(&it.manifest.taken, Taken::Stored { sha256, .. } if *sha256 == hash);
     let mut stand_for_it = manifests.iter().filter(says);
+    let locator = stand_for_it.clone().next().map(|it| &it.manifest.custody.locator);
     // One manifest that is in the log is enough.
     let comes_to = match &log.hashes {
         Ok(known) if stand_for_it.any(|it| known.contains(&it.hash)) => "proved".to_owned(),
         Ok(_) => "as its manifest says, which is not in the log, so that nothing is proved".to_owned(),
         Err(why) => format!("as its manifest says, and whether that is in the log cannot be told: {why}"),
     };
+    // What is not in it is told beside it.
+    let missed = manifests.iter().find_map(|it| match &it.manifest.taken {
+        Taken::Missed(failure) if Some(&it.manifest.custody.locator) == locator => Some(&*failure.what),
+        _ => None,
+    });
+    if let Some(what) = missed {
+        warn_wrapped(&format!("{}: {}", Printable(name), Printable(what)));
+    }
     say_wrapped(&format!(
         "{}: {}, SHA-256 {hash}: {comes_to}",
         Printable(name),
