@@ -14,6 +14,10 @@ pub(crate) enum EvidenceCommand {
         /// Only what belongs to this incident, such as INC-17
         #[arg(value_name = "INCIDENT")]
         incident: Option<IncidentId>,
+        /// The public key that the log of the folder is held against, as `staunch evidence key` printed it, or a file that holds
+        /// it [default: the key of this machine]
+        #[arg(long, value_name = "KEY")]
+        key: Option<String>,
         #[command(flatten)]
         from: VaultArgs,
     },
@@ -130,6 +134,10 @@ pub(crate) struct VaultArgs {
 }
 
 #[derive(Args, Debug)]
+#[command(
+    after_help = "It ends with 0 when the artefact is proved by the signed log, and with 1 when it was written as its manifest says and \
+                  nothing proves that: it is not in the log, or the log is not signed with the key."
+)]
 pub(crate) struct EvidenceGetArgs {
     /// Which, such as EV-4
     #[arg(value_name = "EVIDENCE")]
@@ -146,6 +154,10 @@ pub(crate) struct EvidenceGetArgs {
     /// Why, for the handling log
     #[arg(long, value_name = "TEXT")]
     pub(crate) reason: Option<String>,
+    /// The public key that the log of the folder is held against, as `staunch evidence key` printed it, or a file that holds
+    /// it [default: the key of this machine]
+    #[arg(long, value_name = "KEY")]
+    pub(crate) key: Option<String>,
     /// The folder of evidence, or a copy of it [default: that of the configuration]
     #[arg(long, value_name = "DIR")]
     pub(crate) vault: Option<PathBuf>,

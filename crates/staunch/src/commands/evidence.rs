@@ -54,7 +54,7 @@ const LISTED_MAX: usize = 10_000;
 
 pub(super) fn run(command: &EvidenceCommand) -> Result<Exit, Fault> {
     match command {
-        EvidenceCommand::List { incident, from } => list(*incident, from),
+        EvidenceCommand::List { incident, key, from } => list(*incident, key.as_deref(), from),
         EvidenceCommand::Show { id, from } => show::show(*id, from),
         EvidenceCommand::Get(args) => get::get(args),
         EvidenceCommand::Export(args) => archive::export(args),
@@ -77,7 +77,8 @@ struct Row {
     ended_at: Timestamp,
     /// Whether it is there: `sealed`, `in-part`, or `missed`.
     state: &'static str,
-    /// Whether the record and the manifests of its artefacts are in the log; `None` when the log cannot be read.
+    /// Whether the record and the manifests of its artefacts are in the log; `None` when the log cannot be read, or is not
+    /// proved by a key.
     in_log: Option<bool>,
     artefacts: usize,
     bytes: u64,
@@ -132,7 +133,7 @@ impl Row {
         match self.in_log {
             Some(true) => (tone, text),
             Some(false) => (Tone::Warning, format!("not in the log; {text}")),
-            None => (Tone::Warning, format!("in no log that can be read; {text}")),
+            None => (Tone::Warning, format!("in no log that is proved; {text}")),
         }
     }
 }
@@ -148,11 +149,11 @@ struct List {
     cut: bool,
 }
 
-fn list(incident: Option<IncidentId>, from: &VaultArgs) -> Result<Exit, Fault> {
+fn list(incident: Option<IncidentId>, key: Option<&str>, from: &VaultArgs) -> Result<Exit, Fault> {
     let (vault, dir) = open(from.vault.as_deref(), &from.data)?;
-    let log = InLog::of(&dir, from.vault.as_deref(), &from.data);
+    let log = InLog::of(&dir, key, &from.data)?;
     if let Err(why) = &log.hashes {
-        warn(&format!("what is in the log cannot be told: {why}"));
+        warn(&format!("nothing is proved to be in the log: {why}"));
     }
     let mut rows = Vec::new();
     let mut cut = false;
