@@ -39,6 +39,9 @@ pub(crate) enum EvidenceCommand {
     Key {
         #[command(flatten)]
         data: DataArgs,
+        /// Write JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Print the newest signed checkpoint of the log, to be kept elsewhere: `verify --earlier` proves that nothing was taken back since
     Checkpoint {
@@ -47,6 +50,9 @@ pub(crate) enum EvidenceCommand {
         vault: Option<PathBuf>,
         #[command(flatten)]
         data: DataArgs,
+        /// Write JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Bring the newest checkpoint to the anchors of the configuration now, where a server does it from time to time
     Anchor {
