@@ -8,6 +8,7 @@ mod archive;
 mod get;
 mod handled;
 mod in_log;
+mod key;
 mod missed;
 mod new_file;
 pub(super) mod parts;
@@ -25,17 +26,14 @@ use std::sync::Arc;
 use serde::Serialize;
 use staunch_model::{EvidenceId, EvidenceKind, Failure, FailureKind, IncidentId, Printable, Sha256Hash, Timestamp};
 use staunch_ports::{SealedManifest, SealedRecord, Vault as _};
-use staunch_store::LogVerifier;
 use staunch_store::age::Identity;
 use staunch_store::s3::Bucket;
-use staunch_store::tlog::note::NOTE_BYTES_MAX;
-use staunch_store::tlog::{CHECKPOINT, Checkpoint};
 use staunch_store::vault::{DirVault, DirVaultOptions};
 
 use crate::cli::{DataArgs, EvidenceCommand, VaultArgs};
 use crate::exit::{Exit, Fault};
-use crate::files::{cannot_read, is_missing, read_bounded};
-use crate::output::{Output, Tone, print, warn, wrap};
+use crate::files::{cannot_read, is_missing};
+use crate::output::{Output, Tone, warn, wrap};
 use crate::wiring;
 use in_log::InLog;
 use missed::Unrecorded;
@@ -60,8 +58,8 @@ pub(super) fn run(command: &EvidenceCommand) -> Result<Exit, Fault> {
         EvidenceCommand::Get(args) => get::get(args),
         EvidenceCommand::Export(args) => archive::export(args),
         EvidenceCommand::Verify(args) => verify::verify(args),
-        EvidenceCommand::Key { data, json } => key(data, *json),
-        EvidenceCommand::Checkpoint { vault, data, json } => checkpoint(vault.as_deref(), data, *json),
+        EvidenceCommand::Key { data, json } => key::key(data, *json),
+        EvidenceCommand::Checkpoint { vault, data, json } => key::checkpoint(vault.as_deref(), data, *json),
         EvidenceCommand::Anchor { name, data, json } => anchor::run(name.as_deref(), data, *json),
     }
 }
@@ -321,76 +319,6 @@ fn folder(named: Option<&Path>, data: &DataArgs) -> Result<PathBuf, Fault> {
             Err(Fault::new(Exit::NotFound, message).hint(hint))
         }
     }
-}
-
-/// The public key of the log, as data.
-#[derive(Debug, Serialize)]
-struct PublicKey<'a> {
-    /// All of it, as `--key` takes it.
-    key: &'a str,
-    /// The name of the log, which its checkpoints begin with.
-    log: &'a str,
-}
-
-fn key(data: &DataArgs, json: bool) -> Result<Exit, Fault> {
-    let file = super::load_existing(data)?.evidence_key_file();
-    let text = read_bounded(&file, KEY_BYTES_MAX).map_err(|error| {
-        let absent = "a server writes it when it starts with `[evidence] enabled`";
-        unreadable(&file, &error, absent)
-    })?;
-    if !json {
-        print(&text)?;
-        return Ok(Exit::Ok);
-    }
-    let key = LogVerifier::parse(text.trim()).ok_or_else(|| {
-        let shown = file.display().to_string();
-        let message = format!("there is no public key in {}", Printable(&shown));
-        Fault::new(Exit::Failed, message).hint("a server writes it anew when it starts with `[evidence] enabled`")
-    })?;
-    let shown = PublicKey {
-        key: &key.to_string(),
-        log: key.name(),
-    };
-    Output::new(true).show(&shown, |_| String::new())?;
-    Ok(Exit::Ok)
-}
-
-/// A signed checkpoint, as data. What it says is not proved.
-#[derive(Debug, Serialize)]
-struct SignedCheckpoint<'a> {
-    /// All of it, as `--earlier` takes it from a file.
-    checkpoint: &'a str,
-    /// The name of the log.
-    log: &'a str,
-    /// How many entries the log has.
-    entries: u64,
-    /// The root of their tree.
-    root: Sha256Hash,
-}
-
-fn checkpoint(vault: Option<&Path>, data: &DataArgs, json: bool) -> Result<Exit, Fault> {
-    let file = folder(vault, data)?.join(wiring::LOG).join(CHECKPOINT);
-    let text = read_bounded(&file, NOTE_BYTES_MAX)
-        .map_err(|error| unreadable(&file, &error, "a log without an entry has no checkpoint"))?;
-    if json {
-        let says = text.rfind("\n\n").and_then(|at| Checkpoint::parse(&text[..=at]));
-        let says = says.ok_or_else(|| {
-            let shown = file.display().to_string();
-            let message = format!("there is no checkpoint in {}", Printable(&shown));
-            Fault::new(Exit::Corrupt, message).hint("`staunch evidence verify` says what else is not as it was")
-        })?;
-        let shown = SignedCheckpoint {
-            checkpoint: &text,
-            log: &says.origin,
-            entries: says.size,
-            root: says.root,
-        };
-        Output::new(true).show(&shown, |_| String::new())?;
-        return Ok(Exit::Ok);
-    }
-    let lines: Vec<String> = text.lines().map(|line| Printable(line).to_string()).collect();
-    print(&format!("{}\n", lines.join("\n")))?;
-    Ok(Exit::Ok)
 }
 
 /// The fault of a file of the evidence that cannot be read; `absent` is the hint when it is not there.
