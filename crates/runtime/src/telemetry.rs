@@ -116,6 +116,16 @@ pub struct VaultReading {
     pub missed: u64,
     /// Why the last of those was.
     pub failure: Option<Box<str>>,
+    /// Pieces missed because of the vault since the start.
+    pub missed_total: u64,
+}
+
+impl VaultReading {
+    /// Whether the next piece will be missed as well, as far as anybody knows.
+    #[must_use]
+    pub const fn is_failing(&self) -> bool {
+        self.absent.is_some() || self.missed > 0
+    }
 }
 
 /// How the vault stands, as those tell it who use it.
@@ -132,6 +142,7 @@ impl VaultMeter {
     pub(crate) fn missed(&self, why: &Failure) {
         let mut reading = self.reading();
         reading.missed += 1;
+        reading.missed_total += 1;
         reading.failure = Some(why.what.clone());
     }
 

@@ -11,6 +11,8 @@ macro_rules! tell {
     }};
 }
 
+mod aftermath;
+
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -37,7 +39,10 @@ pub(crate) fn run() -> Result<()> {
     play.lie()?;
     play.kill()?;
     play.lease()?;
-    play.keep()?;
+    let incident = play.keep()?;
+    play.look_back(&incident)?;
+    play.learn(&incident)?;
+    play.recover(&incident)?;
     let false_claims = play.false_claims;
     let claims = play.claims;
     drop(play);
@@ -216,48 +221,6 @@ impl Play {
         );
         let closed = !self.stage.gets_in(ATTACKER)?;
         self.claim(closed, "the attacker of scene 1 still does not");
-        Ok(())
-    }
-
-    fn keep(&mut self) -> Result<()> {
-        scene(7, "Evidence first, and proved to somebody who trusts nobody");
-        self.stage.gets_in(OTHERS[3])?;
-        let answer = self.server.post_alert(OTHERS[3], "Demo Evidence First")?;
-        let incident = answer["incidents"][0].as_str().unwrap_or_default().to_owned();
-        // By the index, which is asked next and follows the journal a moment later.
-        let in_force = self.server.wait_for_transaction(&incident, "in-force")?["state"] == "in-force";
-        let detail = self.server.get(&format!("/v1/incidents/{incident}"))?;
-        let blocked = detail["transactions"][0]["in_force_at"].as_str().unwrap_or_default();
-        let sealed = detail["evidence"].as_array().map_or(&[][..], Vec::as_slice);
-        let before = sealed
-            .iter()
-            .filter(|it| it["sealed_at"].as_str().is_some_and(|at| at < blocked));
-        let kept = in_force && before.count() == 2;
-        self.claim(
-            kept,
-            "its flows and sockets were sealed before the block took them away",
-        );
-
-        let archive = self.server.path("evidence.tar.zst");
-        let name = archive.display().to_string();
-        // Until all of it is in the log, an export says what it would leave out.
-        let exported = within(Duration::from_secs(8), || {
-            let export = ["evidence", "export", &incident, "--output", &name];
-            self.server.run(&export).is_ok_and(|(worked, _)| worked)
-        });
-        let (_, key) = self.server.run(&["evidence", "key"])?;
-        let verify = ["evidence", "verify", &name, "--key", key.trim()];
-        let (proved, _) = self.server.run(&verify)?;
-        self.claim(
-            exported && proved,
-            "one archive of it verifies with the public key and nothing else",
-        );
-        let mut bytes = std::fs::read(&archive)?;
-        let middle = bytes.len() / 2;
-        bytes[middle] ^= 1;
-        std::fs::write(&archive, bytes)?;
-        let (still, _) = self.server.run(&verify)?;
-        self.claim(!still, "with one bit of it changed, it does not");
         Ok(())
     }
 

@@ -351,8 +351,9 @@ may have a `hint`, or the `mistakes` of a configuration that the command goes on
 Nothing is on stdout then, but for what a command had answered before it failed: `staunch watch --json` writes what it
 sees as it sees it, and `run`, `backtest` and `test` print their summary also when nothing could be read or tested. A
 command that did what it was asked to do, and found something bad, answers on stdout and writes no error: so do `check`,
-`test`, `doctor`, `backtest --fail-on`, `replay --verify`, `drill run`, `evidence verify` and `playbook verify`. What is last
-on stderr tells the two apart.
+`test`, `doctor`, `backtest --fail-on`, `replay --verify`, `drill run`, `evidence verify` and `playbook verify`. So does
+`evidence get`, which ends with 1, as `evidence verify` does of what is proved in part, when nothing proves what it has
+written. What is last on stderr tells the two apart.
 "##;
 
     #[test]

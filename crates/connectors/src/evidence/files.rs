@@ -9,7 +9,7 @@
 //!
 //! # Guarantees
 //! A log that grows ends where it ended at the beginning; of a file that is larger than an artefact may be,
-//! the end is taken
+//! the end is taken, and that its beginning is missed is a record with both sizes
 //!
 //! # Assumptions
 //! None
@@ -88,8 +88,8 @@ struct Facts {
 enum Fault {
     /// This file could not be read.
     File(Failure),
-    /// The artefact became too large after so many bytes.
-    TooLarge(u64),
+    /// The artefact became too large after so many bytes of so many.
+    TooLarge { kept: u64, whole: u64 },
     /// Nothing more can be stored.
     Sink(Failure),
 }
@@ -173,18 +173,22 @@ impl Collector for FilesCollector {
                 }
                 let bytes_max = request.options.bytes_max.unwrap_or(u64::MAX);
                 let mut taken = take(&it, listed.len(), sink, deadline, bytes_max);
-                if let Err(Fault::TooLarge(bytes)) = taken {
-                    let what = format!("larger than an artefact may be; its last {bytes} bytes follow");
+                let by_vault = matches!(taken, Err(Fault::TooLarge { .. }));
+                if let Err(Fault::TooLarge { kept, whole }) = taken {
+                    let what = format!("{whole} bytes are more than an artefact may be; its last {kept} bytes follow");
                     miss(sink, &mut listed, &it.path, Failure::new(FailureKind::Full, &what));
-                    taken = take(&it, listed.len(), sink, deadline, bytes);
+                    taken = take(&it, listed.len(), sink, deadline, kept);
                 }
                 match taken {
-                    Ok(file) => {
+                    Ok(mut file) => {
+                        if file.from > 0 && !by_vault {
+                            file.missed = Some(miss_beginning(&file, sink));
+                        }
                         note_changes(&file, &mut collected);
                         listed.push(file);
                     }
                     Err(Fault::File(failure)) => miss(sink, &mut listed, &it.path, failure),
-                    Err(Fault::TooLarge(_)) => {
+                    Err(Fault::TooLarge { .. }) => {
                         let what = "larger than an artefact may be";
                         miss(sink, &mut listed, &it.path, Failure::new(FailureKind::Full, what));
                     }
@@ -226,6 +230,19 @@ fn patterns(request: &CollectRequest) -> Result<Vec<Pattern>, Failure> {
     paths.iter().map(|it| Pattern::parse(it)).collect()
 }
 
+/// Records that the beginning of a file is not in its artefact, because the playbook bounds that. Returns why, in words.
+fn miss_beginning(file: &Listed, sink: &mut dyn Sink) -> String {
+    let kept = file.taken_bytes;
+    let whole = file.from + kept;
+    let what = format!("only its last {kept} of {whole} bytes are kept: the playbook has a bound");
+    let name = file.artefact.as_deref().unwrap_or_default();
+    sink.missed(
+        about(name, &file.path, None, ""),
+        Failure::new(FailureKind::Full, &what),
+    );
+    what
+}
+
 /// Takes one file, at most `bytes_max` bytes from its end.
 fn take(
     found: &Found,
@@ -253,13 +270,18 @@ fn take(
     let from = length.saturating_sub(bytes_max);
     file.seek(SeekFrom::Start(from)).map_err(|error| of_file(&error))?;
     let name = artefact(number, &found.path);
+    let part = if from > 0 { "the last" } else { "all" };
     let method = format!(
-        "openat with O_NOFOLLOW and O_NOATIME, read of {} bytes from {from}",
+        "openat with O_NOFOLLOW and O_NOATIME, read of {part} {} of {length} bytes",
         length - from
     );
     sink.begin(about(&name, &found.path, Some(before.stx_mtime), &method))
         .map_err(|error| Fault::Sink(document::of_sink(&name, &error)))?;
-    let (taken_bytes, hash) = copy(&mut file, length - from, sink, deadline, &name, &of_file)?;
+    let copied = copy(&mut file, length - from, sink, deadline, &name, &of_file);
+    let (taken_bytes, hash) = copied.map_err(|fault| match fault {
+        Fault::TooLarge { kept, .. } => Fault::TooLarge { kept, whole: length },
+        fault => fault,
+    })?;
     sink.end()
         .map_err(|error| Fault::Sink(document::of_sink(&name, &error)))?;
     let after = stat(&file).ok();
@@ -304,7 +326,12 @@ fn copy(
         };
         match sink.write_all(&buffer[..read]) {
             Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => return Err(Fault::TooLarge(taken)),
+            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+                return Err(Fault::TooLarge {
+                    kept: taken,
+                    whole: length,
+                });
+            }
             Err(error) => return Err(Fault::Sink(document::of_sink(name, &error))),
         }
         context.update(&buffer[..read]);

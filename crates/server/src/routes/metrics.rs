@@ -113,6 +113,7 @@ pub(crate) async fn metrics(State(app): State<Shared>) -> Result<Response, Faile
     context(&mut registry, telemetry, now);
     feeds(&mut registry, telemetry, app.service.handle.machine_now());
     lookups(&mut registry, telemetry);
+    vault(&mut registry, telemetry);
     copies(&mut registry, telemetry, app.service.handle.machine_now());
     inlets(&mut registry, app.service.intake.inlets());
     standing_now(&mut registry, &app, &standing, unverified, lag);
@@ -415,6 +416,16 @@ fn lookups(registry: &mut Registry, telemetry: &Telemetry) {
     let help =
         "Time until it was known what all look-ups say of the addresses of a body, those in the cache among them";
     registry.register_with_unit("lookup_wait", help, Unit::Seconds, meter.waits.clone());
+}
+
+/// The vault of evidence.
+fn vault(registry: &mut Registry, telemetry: &Telemetry) {
+    let Some(meter) = telemetry.vault.get() else { return };
+    let reading = meter.reading();
+    let help = "1 while there is no vault, or it has not taken the last piece of evidence";
+    registry.register("vault_failed", help, ConstGauge::new(i64::from(reading.is_failing())));
+    let help = "Pieces of evidence that were missed because of the vault";
+    registry.register("vault_missed", help, ConstCounter::new(reading.missed_total));
 }
 
 /// The places that evidence, and what proves it, is brought to.

@@ -14,6 +14,10 @@ pub(crate) enum EvidenceCommand {
         /// Only what belongs to this incident, such as INC-17
         #[arg(value_name = "INCIDENT")]
         incident: Option<IncidentId>,
+        /// The public key that the log of the folder is held against, as `staunch evidence key` printed it, or a file that holds
+        /// it [default: the key of this machine]
+        #[arg(long, value_name = "KEY")]
+        key: Option<String>,
         #[command(flatten)]
         from: VaultArgs,
     },
@@ -35,6 +39,9 @@ pub(crate) enum EvidenceCommand {
     Key {
         #[command(flatten)]
         data: DataArgs,
+        /// Write JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Print the newest signed checkpoint of the log, to be kept elsewhere: `verify --earlier` proves that nothing was taken back since
     Checkpoint {
@@ -43,6 +50,9 @@ pub(crate) enum EvidenceCommand {
         vault: Option<PathBuf>,
         #[command(flatten)]
         data: DataArgs,
+        /// Write JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Bring the newest checkpoint to the anchors of the configuration now, where a server does it from time to time
     Anchor {
@@ -130,6 +140,10 @@ pub(crate) struct VaultArgs {
 }
 
 #[derive(Args, Debug)]
+#[command(
+    after_help = "It ends with 0 when the artefact is proved by the signed log, and with 1 when it was written as its manifest says and \
+                  nothing proves that: it is not in the log, or the log is not signed with the key."
+)]
 pub(crate) struct EvidenceGetArgs {
     /// Which, such as EV-4
     #[arg(value_name = "EVIDENCE")]
@@ -146,6 +160,10 @@ pub(crate) struct EvidenceGetArgs {
     /// Why, for the handling log
     #[arg(long, value_name = "TEXT")]
     pub(crate) reason: Option<String>,
+    /// The public key that the log of the folder is held against, as `staunch evidence key` printed it, or a file that holds
+    /// it [default: the key of this machine]
+    #[arg(long, value_name = "KEY")]
+    pub(crate) key: Option<String>,
     /// The folder of evidence, or a copy of it [default: that of the configuration]
     #[arg(long, value_name = "DIR")]
     pub(crate) vault: Option<PathBuf>,

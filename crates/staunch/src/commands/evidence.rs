@@ -8,6 +8,7 @@ mod archive;
 mod get;
 mod handled;
 mod in_log;
+mod key;
 mod missed;
 mod new_file;
 pub(super) mod parts;
@@ -27,14 +28,12 @@ use staunch_model::{EvidenceId, EvidenceKind, Failure, FailureKind, IncidentId, 
 use staunch_ports::{SealedManifest, SealedRecord, Vault as _};
 use staunch_store::age::Identity;
 use staunch_store::s3::Bucket;
-use staunch_store::tlog::CHECKPOINT;
-use staunch_store::tlog::note::NOTE_BYTES_MAX;
 use staunch_store::vault::{DirVault, DirVaultOptions};
 
 use crate::cli::{DataArgs, EvidenceCommand, VaultArgs};
 use crate::exit::{Exit, Fault};
-use crate::files::{cannot_read, is_missing, read_bounded};
-use crate::output::{Output, Tone, print, warn, wrap};
+use crate::files::{cannot_read, is_missing};
+use crate::output::{Output, Tone, warn, wrap};
 use crate::wiring;
 use in_log::InLog;
 use missed::Unrecorded;
@@ -54,13 +53,13 @@ const LISTED_MAX: usize = 10_000;
 
 pub(super) fn run(command: &EvidenceCommand) -> Result<Exit, Fault> {
     match command {
-        EvidenceCommand::List { incident, from } => list(*incident, from),
+        EvidenceCommand::List { incident, key, from } => list(*incident, key.as_deref(), from),
         EvidenceCommand::Show { id, from } => show::show(*id, from),
         EvidenceCommand::Get(args) => get::get(args),
         EvidenceCommand::Export(args) => archive::export(args),
         EvidenceCommand::Verify(args) => verify::verify(args),
-        EvidenceCommand::Key { data } => key(data),
-        EvidenceCommand::Checkpoint { vault, data } => checkpoint(vault.as_deref(), data),
+        EvidenceCommand::Key { data, json } => key::key(data, *json),
+        EvidenceCommand::Checkpoint { vault, data, json } => key::checkpoint(vault.as_deref(), data, *json),
         EvidenceCommand::Anchor { name, data, json } => anchor::run(name.as_deref(), data, *json),
     }
 }
@@ -77,12 +76,16 @@ struct Row {
     ended_at: Timestamp,
     /// Whether it is there: `sealed`, `in-part`, or `missed`.
     state: &'static str,
-    /// Whether the record and the manifests of its artefacts are in the log; `None` when the log cannot be read.
+    /// Whether the record and the manifests of its artefacts are in the log; `None` when the log cannot be read, or is not
+    /// proved by a key.
     in_log: Option<bool>,
     artefacts: usize,
     bytes: u64,
-    /// Parts that could not be taken.
+    /// Parts that could not be taken, or of which only the end is kept.
     missed: usize,
+    /// Why the first of them, in words; `None` when nothing was missed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_missed: Option<String>,
     /// Why nothing, or nothing more, could be taken.
     failure: Option<Failure>,
     /// The SHA-256 of the record.
@@ -108,6 +111,7 @@ impl Row {
             artefacts: it.artefacts.len(),
             bytes: it.artefacts.iter().map(|it| it.size).sum(),
             missed: it.missed.len(),
+            first_missed: it.missed.first().map(|it| format!("{} ({})", it.name, it.failure.what)),
             failure: it.failure.clone(),
             record: sealed.hash,
         }
@@ -117,13 +121,18 @@ impl Row {
         let (tone, text) = match (&self.failure, self.missed) {
             (Some(failure), _) => (Tone::Bad, format!("missed: {failure}")),
             (None, 0) => (Tone::Good, "sealed".to_owned()),
-            (None, 1) => (Tone::Warning, "sealed, 1 part missed".to_owned()),
-            (None, missed) => (Tone::Warning, format!("sealed, {missed} parts missed")),
+            (None, missed) => {
+                let parts = if missed == 1 { "part" } else { "parts" };
+                let first = self.first_missed.as_deref().unwrap_or_default();
+                let more = if missed > 1 { ", and more" } else { "" };
+                let text = format!("sealed, {missed} {parts} missed: {first}{more}");
+                (Tone::Warning, Printable(&text).to_string())
+            }
         };
         match self.in_log {
             Some(true) => (tone, text),
             Some(false) => (Tone::Warning, format!("not in the log; {text}")),
-            None => (Tone::Warning, format!("in no log that can be read; {text}")),
+            None => (Tone::Warning, format!("in no log that is proved; {text}")),
         }
     }
 }
@@ -139,11 +148,11 @@ struct List {
     cut: bool,
 }
 
-fn list(incident: Option<IncidentId>, from: &VaultArgs) -> Result<Exit, Fault> {
+fn list(incident: Option<IncidentId>, key: Option<&str>, from: &VaultArgs) -> Result<Exit, Fault> {
     let (vault, dir) = open(from.vault.as_deref(), &from.data)?;
-    let log = InLog::of(&dir, from.vault.as_deref(), &from.data);
+    let log = InLog::of(&dir, key, &from.data)?;
     if let Err(why) = &log.hashes {
-        warn(&format!("what is in the log cannot be told: {why}"));
+        warn(&format!("nothing is proved to be in the log: {why}"));
     }
     let mut rows = Vec::new();
     let mut cut = false;
@@ -310,25 +319,6 @@ fn folder(named: Option<&Path>, data: &DataArgs) -> Result<PathBuf, Fault> {
             Err(Fault::new(Exit::NotFound, message).hint(hint))
         }
     }
-}
-
-fn key(data: &DataArgs) -> Result<Exit, Fault> {
-    let file = super::load_existing(data)?.evidence_key_file();
-    let text = read_bounded(&file, KEY_BYTES_MAX).map_err(|error| {
-        let absent = "a server writes it when it starts with `[evidence] enabled`";
-        unreadable(&file, &error, absent)
-    })?;
-    print(&text)?;
-    Ok(Exit::Ok)
-}
-
-fn checkpoint(vault: Option<&Path>, data: &DataArgs) -> Result<Exit, Fault> {
-    let file = folder(vault, data)?.join(wiring::LOG).join(CHECKPOINT);
-    let text = read_bounded(&file, NOTE_BYTES_MAX)
-        .map_err(|error| unreadable(&file, &error, "a log without an entry has no checkpoint"))?;
-    let lines: Vec<String> = text.lines().map(|line| Printable(line).to_string()).collect();
-    print(&format!("{}\n", lines.join("\n")))?;
-    Ok(Exit::Ok)
 }
 
 /// The fault of a file of the evidence that cannot be read; `absent` is the hint when it is not there.

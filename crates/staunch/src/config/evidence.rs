@@ -15,8 +15,8 @@ pub(crate) struct EvidenceSettings {
     /// The directory of the vault and its transparency log; made with mode 0700. Best on a disk of its own.
     /// Default `evidence` in the data directory. Since v0.1.
     pub(crate) dir: Option<PathBuf>,
-    /// The most MiB of one artefact; a larger one is refused with a record, not cut. Default 16384 (16 GiB).
-    /// Since v0.1.
+    /// The most MiB of one artefact; a larger one is refused with a record. Of a file its last part is kept, and
+    /// the record says of how much. Default 16384 (16 GiB). Since v0.1.
     pub(crate) artefact_mib_max: u64,
     /// Whether what is sealed is made immutable (`chattr +i`), where the file system and the capabilities of the
     /// server (CAP_LINUX_IMMUTABLE) let it; without, files are read-only, which the manifests say. Default

@@ -19,11 +19,12 @@ pub(crate) const SERVER: Ipv4Addr = Ipv4Addr::new(40, 110, 35, 23);
 /// The attacking side of the recorded alert.
 pub(crate) const ATTACKER: Ipv4Addr = Ipv4Addr::new(41, 108, 52, 138);
 /// More addresses of the attacker's host, for the later scenes (TEST-NET-3, RFC 5737).
-pub(crate) const OTHERS: [Ipv4Addr; 4] = [
+pub(crate) const OTHERS: [Ipv4Addr; 5] = [
     Ipv4Addr::new(203, 0, 113, 41),
     Ipv4Addr::new(203, 0, 113, 42),
     Ipv4Addr::new(203, 0, 113, 43),
     Ipv4Addr::new(203, 0, 113, 44),
+    Ipv4Addr::new(203, 0, 113, 45),
 ];
 /// The load balancer (TEST-NET-2, RFC 5737).
 pub(crate) const BALANCER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 20);

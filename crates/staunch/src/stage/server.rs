@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ mode: { low: enforce, medium: approve, high: observe }
     (
         "demo-keep-first.yaml",
         r#"playbook: demo-keep-first
-summary: Keep the flows and sockets of a source of attacks, then block it.
+summary: Keep the flows and sockets of a source of attacks, then block it, and slow down whom it speaks for.
 trigger:
   sources: [suricata]
   when: event.category == "Demo Evidence First"
@@ -62,7 +62,10 @@ preserve:
   - flows: { target: event.source.ip }
   - sockets
 contain:
+  - rate-limit-ip: { target: event.raw.xff, lease: 10m }
   - block-ip: { target: event.source.ip, lease: 10m }
+recover:
+  - release: { actions: [rate-limit-ip, block-ip] }
 mode: { low: enforce, medium: approve, high: observe }
 "#,
     ),
@@ -149,6 +152,16 @@ impl Server {
         Ok(answer)
     }
 
+    /// As [`Server::post_alert`], of an attack that `source` handed on for `client`, as `X-Forwarded-For` says.
+    pub(crate) fn post_alert_for(&self, client: Ipv4Addr, source: Ipv4Addr, category: &str) -> Result<Value> {
+        let mut alert = alert_of(source, category)?;
+        alert["xff"] = json!(client);
+        match self.post("/v1/events/suricata", &alert)? {
+            (202, answer) => Ok(answer),
+            (status, answer) => bail!("the alert was answered with {status}: {answer}"),
+        }
+    }
+
     /// As [`Server::post_alert`], with the status and the answer whatever they are.
     pub(crate) fn try_alert(&self, source: Ipv4Addr, category: &str) -> Result<(u16, Value)> {
         let alert = alert_of(source, category)?;
@@ -196,14 +209,38 @@ impl Server {
 
     /// Runs a command on its data, and returns whether it worked and what it said.
     pub(crate) fn run(&self, arguments: &[&str]) -> Result<(bool, String)> {
+        let output = self.output(arguments)?;
+        let said = [output.stdout, output.stderr].concat();
+        Ok((output.status.success(), String::from_utf8_lossy(&said).into_owned()))
+    }
+
+    /// Runs a command on its data, and returns its exit code; `None` when a signal ended it.
+    pub(crate) fn exit_code(&self, arguments: &[&str]) -> Result<Option<i32>> {
+        Ok(self.output(arguments)?.status.code())
+    }
+
+    /// Runs a command on its data with `--json`, and returns its answer.
+    ///
+    /// # Errors
+    /// When it fails, or its answer is no JSON.
+    pub(crate) fn json(&self, arguments: &[&str]) -> Result<Value> {
+        let output = self.output(&[arguments, &["--json"]].concat())?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            bail!("`staunch {}` failed: {}", arguments.join(" "), said.trim_end());
+        }
+        serde_json::from_slice(&output.stdout)
+            .with_context(|| format!("`staunch {}` did not answer with JSON", arguments.join(" ")))
+    }
+
+    fn output(&self, arguments: &[&str]) -> Result<Output> {
         let output = Command::new(std::env::current_exe()?)
             .args(arguments)
             .arg("--config")
             .arg(self.directory.path().join("staunch.toml"))
             .stdin(Stdio::null())
             .output()?;
-        let said = [output.stdout, output.stderr].concat();
-        Ok((output.status.success(), String::from_utf8_lossy(&said).into_owned()))
+        Ok(output)
     }
 
     pub(crate) fn get(&self, path: &str) -> Result<Value> {

@@ -18,6 +18,14 @@ fn every_claim_of_the_demo_is_true() {
             "post-check failed",
             "restarted",
             "released",
+            "sealed before anything was done",
+            "verifies with the public key and nothing else",
+            "with one bit of it changed, it does not",
+            "staunch incident timeline INC-",
+            "sealed: flows of 203.0.113.44",
+            "staunch review check",
+            "recovery started by",
+            "nothing of the incident is in force",
         ] {
             assert!(text.contains(scene), "{scene:?} is not in\n{text}");
         }

@@ -116,6 +116,20 @@ fn evidence_is_sealed_before_the_block_and_can_be_read_and_proved() {
         };
         wait_until("all of it is logged", logged);
         let checkpoint = server.ok(&["evidence", "checkpoint"]);
+        let told: Value = server.json(&["evidence", "key"]);
+        assert_eq!(told["key"], key.trim(), "{told}");
+        // The log may have grown in between.
+        let told: Value = server.json(&["evidence", "checkpoint"]);
+        let text = told["checkpoint"].as_str().expect("a text");
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(told["log"], lines[0], "{told}");
+        assert_eq!(
+            told["entries"].as_u64().map(|it| it.to_string()).as_deref(),
+            Some(lines[1]),
+            "{told}"
+        );
+        assert!(told["root"].as_str().is_some_and(|it| it.len() == 64), "{told}");
+        assert_eq!(text.lines().next(), checkpoint.lines().next(), "{told}");
         let earlier = home.path("checkpoint");
         fs::write(&earlier, checkpoint).expect("it is our directory");
         let copy = home.path("copy");

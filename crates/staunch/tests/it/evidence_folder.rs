@@ -13,6 +13,7 @@ use staunch_store::{DirVault, DirVaultOptions, LogKey, TransparencyLog};
 use staunch_testkit::contract::vault::{noise, record, store};
 
 use crate::harness::{Home, STAUNCH, stderr, stdout};
+use crate::whole::checkpoint_signed_anew;
 
 fn in_one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
@@ -127,16 +128,75 @@ fn what_is_not_in_the_log_of_a_copy_is_not_proved() {
         "{list}"
     );
     assert!(list.lines().all(|line| line.chars().count() <= 80), "{list}");
-    let get = |id: &str| {
-        let got = home.run(&["evidence", "get", id, "--vault", &path, "--output", "-"]);
-        assert!(got.status.success(), "{}", stderr(&got));
-        in_one_line(&stderr(&got))
+    let get = |id: &str, more: &[&str]| {
+        let got = home.run(&[&["evidence", "get", id, "--vault", &path, "--output", "-"], more].concat());
+        let bytes: &[u8] = if id == "EV-1" { b"genuine" } else { b"forged" };
+        assert_eq!(got.stdout, bytes, "it is written: {}", stderr(&got));
+        (got.status.code(), in_one_line(&stderr(&got)))
     };
-    assert!(get("EV-1").ends_with(": proved"), "{}", get("EV-1"));
-    let got = get("EV-999");
+    for more in [&[][..], &["--key", &key]] {
+        let (code, got) = get("EV-1", more);
+        assert!(code == Some(0) && got.ends_with(": proved"), "{code:?}: {got}");
+    }
+    let (code, got) = get("EV-999", &[]);
     assert!(
-        got.ends_with("which is not in the log, so that nothing is proved"),
-        "{got}"
+        code == Some(1) && got.ends_with("which is not in the log, so that nothing is proved"),
+        "{code:?}: {got}"
+    );
+
+    // Whoever has the copy can sign its log anew: only a key that was kept tells.
+    let checkpoint = copy.join("log/checkpoint");
+    let sound = fs::read_to_string(&checkpoint).expect("it is there");
+    let name = key.split('+').next().expect("a key has a name");
+    let forged = LogKey::from_seed(name, &[9; 32]);
+    let replace = |text: &str| {
+        fs::remove_file(&checkpoint).expect("it is ours");
+        fs::write(&checkpoint, text).expect("it is our directory");
+    };
+    replace(&checkpoint_signed_anew(&sound, &forged));
+    let list = |more: &[&str]| {
+        let list = home.run(&[&["evidence", "list", "--vault", &path, "--json"], more].concat());
+        let told = in_one_line(&stderr(&list));
+        (serde_json::from_slice::<Value>(&list.stdout).expect("JSON"), told)
+    };
+    for more in [&[][..], &["--key", &key]] {
+        let (code, got) = get("EV-1", more);
+        assert!(
+            code == Some(1) && got.contains("nothing is proved: ") && got.contains("no signature of the key"),
+            "{code:?}: {got}"
+        );
+        let (list, told) = list(more);
+        assert!(told.contains("nothing is proved to be in the log"), "{told}");
+        assert!(
+            list["evidence"]
+                .as_array()
+                .is_some_and(|it| it.iter().all(|it| it["in_log"].is_null())),
+            "{list:#}"
+        );
+    }
+    let theirs = forged.verifier().to_string();
+    assert_eq!(
+        get("EV-1", &["--key", &theirs]).0,
+        Some(0),
+        "it is what they have signed"
+    );
+    replace(&sound);
+    // On a machine that has no key, nothing is taken for proved.
+    let elsewhere = Home::new("");
+    let got = elsewhere.run(&["evidence", "get", "EV-1", "--vault", &path, "--output", "-"]);
+    assert!(
+        got.status.code() == Some(1) && in_one_line(&stderr(&got)).contains("with --key"),
+        "{}",
+        stderr(&got)
+    );
+    let no_key = elsewhere.run(&[
+        "evidence", "get", "EV-1", "--vault", &path, "--output", "-", "--key", "x",
+    ]);
+    assert_eq!(
+        (no_key.status.code(), no_key.stdout.len()),
+        (Some(2), 0),
+        "{}",
+        stderr(&no_key)
     );
 
     // A log that is not that of its checkpoint stands for nothing.
@@ -145,16 +205,16 @@ fn what_is_not_in_the_log_of_a_copy_is_not_proved() {
     *bytes.last_mut().expect("it is not empty") ^= 1;
     fs::remove_file(&bundle).expect("it is ours");
     fs::write(&bundle, bytes).expect("it is our directory");
-    let got = get("EV-1");
-    assert!(got.contains("whether that is in the log cannot be told"), "{got}");
+    let (code, got) = get("EV-1", &[]);
+    assert!(code == Some(1) && got.contains("nothing is proved"), "{code:?}: {got}");
     let list = home.run(&["evidence", "list", "--vault", &path]);
     assert!(
-        in_one_line(&stderr(&list)).contains("what is in the log cannot be told"),
+        in_one_line(&stderr(&list)).contains("nothing is proved to be in the log"),
         "{}",
         stderr(&list)
     );
     assert!(
-        in_one_line(&stdout(&list)).contains("in no log that can be read; sealed"),
+        in_one_line(&stdout(&list)).contains("in no log that is proved; sealed"),
         "{}",
         stdout(&list)
     );

@@ -433,3 +433,86 @@ fn parts_that_were_missed_are_told_wherever_the_evidence_is() {
         assert!(page.contains(words), "{page}");
     });
 }
+
+#[test]
+fn a_file_that_is_cut_says_so_wherever_it_is() {
+    in_namespace("evidence_told::cut", || {
+        let home = Home::new(&format!("{SMALL}{HTTP}"));
+        let log = home.path("large.log");
+        let bytes: Vec<u8> = (0..3_u32 << 20)
+            .map(|it| b'a' + u8::try_from(it % 26).expect("a letter"))
+            .collect();
+        fs::write(&log, &bytes).expect("it is our directory");
+        let step = format!("  - files: {{ paths: [{}], mib_max: 1 }}\n", log.display());
+        home.playbook("keep-first.yaml", &playbook(&step));
+        let server = home.serve();
+        server.take(&exploit_from(ATTACKER));
+        wait_until("it is sealed", || {
+            server.json::<Value>(&["incident", "show", "INC-1"])["evidence"][0]["sealed_at"].is_string()
+        });
+        let logged = || server.json::<Value>(&["evidence", "list"])["evidence"][0]["in_log"] == true;
+        wait_until("it is in the log", logged);
+        let ok = |arguments: &[&str]| {
+            let ran = home.run(arguments);
+            assert!(ran.status.success(), "{arguments:?}: {}", stderr(&ran));
+            (stdout(&ran), stderr(&ran))
+        };
+        let words = "only its last 1048576 of 3145728 bytes are kept";
+        for command in [
+            &["evidence", "list"][..],
+            &["evidence", "show", "EV-1"],
+            &["incident", "show", "INC-1"],
+            &["incident", "timeline", "INC-1"],
+        ] {
+            let (told, _) = ok(command);
+            assert!(in_one_line(&told).contains(words), "{command:?}: {told}");
+            assert!(told.lines().all(|line| line.chars().count() <= 80), "{told}");
+        }
+        let (list, _) = ok(&["evidence", "list", "--json"]);
+        let list: Value = serde_json::from_str(&list).expect("it is JSON");
+        assert_eq!(list["evidence"][0]["state"], "in-part", "{list:#}");
+        assert!(
+            list["evidence"][0]["first_missed"]
+                .as_str()
+                .is_some_and(|it| it.contains(words)),
+            "{list:#}"
+        );
+        let out = home.path("out");
+        let (_, told) = ok(&["evidence", "get", "EV-1", "file-001-large.log", "--output", text(&out)]);
+        assert!(in_one_line(&told).contains(words), "{told}");
+        assert_eq!(fs::read(&out).expect("it is written"), bytes[2 << 20..]);
+        server.ok(&["release", "--all", "--yes"]);
+    });
+}
+
+#[test]
+fn a_file_that_the_vault_cuts_says_so_too() {
+    in_namespace("evidence_told::cut_by_vault", || {
+        let bound = HTTP.replace("immutable = false", "immutable = false\nartefact_mib_max = 1");
+        let home = Home::new(&format!("{SMALL}{bound}"));
+        let log = home.path("large.log");
+        fs::write(&log, vec![b'x'; 3 << 20]).expect("it is our directory");
+        let step = format!("  - files: {{ paths: [{}] }}\n", log.display());
+        home.playbook("keep-first.yaml", &playbook(&step));
+        let server = home.serve();
+        server.take(&exploit_from(ATTACKER));
+        let listed = || server.json::<Value>(&["evidence", "list"])["evidence"][0].clone();
+        wait_until("it is in the log", || listed()["in_log"] == true);
+        let words = "3145728 bytes are more than an artefact may be; its last 1048576 bytes follow";
+        let it = listed();
+        assert_eq!(it["state"], "in-part", "{it:#}");
+        assert!(
+            it["first_missed"].as_str().is_some_and(|it| it.contains(words)),
+            "{it:#}"
+        );
+        let got = home.run(&["evidence", "get", "EV-1", "file-002-large.log", "--output", "-"]);
+        assert_eq!(
+            (got.status.code(), got.stdout.len()),
+            (Some(0), 1 << 20),
+            "{}",
+            stderr(&got)
+        );
+        assert!(in_one_line(&stderr(&got)).contains(words), "{}", stderr(&got));
+        server.ok(&["release", "--all", "--yes"]);
+    });
+}

@@ -12,6 +12,7 @@ use staunch_server::dto::{EvidenceView, Status};
 
 use crate::evidence::{evidence, playbook};
 use crate::harness::{Home, SMALL, Server, element, exploit_from, in_namespace, stdout, wait_until};
+use crate::metrics::{scrape, value};
 
 fn home(dir: &Path) -> Home {
     let home = Home::new(&format!(
@@ -25,6 +26,15 @@ fn home(dir: &Path) -> Home {
 
 fn stands(server: &Server) -> EvidenceView {
     server.get::<Status>("/v1/status").evidence
+}
+
+/// What the metrics say of the vault: whether it fails, and how many pieces were missed because of it.
+fn counted(server: &Server) -> (Option<f64>, Option<f64>) {
+    let now = scrape(server);
+    (
+        value(&now, "staunch_vault_failed"),
+        value(&now, "staunch_vault_missed_total"),
+    )
 }
 
 fn in_one_line(text: &str) -> String {
@@ -95,6 +105,7 @@ fn a_vault_that_had_no_room_at_the_start_is_there_when_room_is_made() {
         block(&server, "203.0.113.1");
         let found = stands(&server);
         assert_eq!((found.sealed, found.missed, found.vault_missed), (0, 2, 2), "{found:?}");
+        assert_eq!(counted(&server), (Some(1.0), Some(2.0)));
         assert_eq!(whys(&server).iter().filter(|why| why.contains(full)).count(), 2);
         let told = doctor(&server);
         let problem = "PROBLEM evidence: the running server keeps none: ";
@@ -110,6 +121,11 @@ fn a_vault_that_had_no_room_at_the_start_is_there_when_room_is_made() {
         block(&server, "203.0.113.2");
         let found = stands(&server);
         assert_eq!((found.sealed, found.missed, found.vault_missed), (2, 2, 0), "{found:?}");
+        assert_eq!(
+            counted(&server),
+            (Some(0.0), Some(2.0)),
+            "what was missed stays counted"
+        );
         assert_eq!(found.vault_failure, None);
         assert_eq!(evidence(&server).len(), 2);
         let told = doctor(&server);
@@ -126,6 +142,7 @@ fn a_vault_that_had_no_room_at_the_start_is_there_when_room_is_made() {
             (4, 2, &None),
             "{found:?}"
         );
+        assert_eq!(counted(&server), (Some(1.0), Some(4.0)));
         let told = doctor(&server);
         let problem =
             "PROBLEM evidence: the vault of the running server has sealed none of the last 2 it was to keep: ";

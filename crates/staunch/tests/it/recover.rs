@@ -199,6 +199,20 @@ fn an_incident_is_recovered_from_step_by_step_and_taken_back_when_it_does_not_ho
         ] {
             assert!(timeline.contains(part), "{part}: {timeline}");
         }
+        // What it does on the way back is in force, and contains nothing.
+        let told: Value = server.json(&["incident", "timeline", "INC-1"]);
+        let shown: Value = server.json(&["incident", "show", "INC-1"]);
+        let left = shown["transactions"].as_array().expect("a list").iter();
+        let left: Vec<&Value> = left
+            .filter(|it| it["state"] == "in-force")
+            .map(|it| &it["kind"])
+            .collect();
+        assert_eq!(left, ["rate-limit-ip"], "{shown:#}");
+        assert!(
+            told["measures"]["contained_to_lifted_us"].is_u64(),
+            "{:#}",
+            told["measures"]
+        );
         // Nobody is asked whether to start what has come to its end.
         for again in [&["recover", "INC-1", "--yes"][..], &["recover", "INC-1"]] {
             let again = server.run(again);

@@ -271,7 +271,8 @@ impl Entry<'_> {
                 );
                 self.on_incident(incident.0, &what, record)
             }
-            Record::EvidencePostponed { evidence, failure, .. } => self.on_evidence(
+            // Of all tries that fail for one reason, the first is told: there may be two in a second, for two minutes.
+            Record::EvidencePostponed { evidence, failure, .. } => self.on_evidence_once(
                 *evidence,
                 |of| format!("not yet taken, tried again: {of}: {failure}"),
                 record,
@@ -474,6 +475,38 @@ impl Entry<'_> {
         what: impl FnOnce(&str) -> String,
         detail: &Record,
     ) -> rusqlite::Result<()> {
+        match self.of_evidence(evidence, what)? {
+            Some((incident, what)) => self.timeline(Some(incident), None, &what, detail),
+            None => Ok(()),
+        }
+    }
+
+    /// The same, unless these words stand there already.
+    fn on_evidence_once(
+        &self,
+        evidence: EvidenceId,
+        what: impl FnOnce(&str) -> String,
+        detail: &Record,
+    ) -> rusqlite::Result<()> {
+        let Some((incident, what)) = self.of_evidence(evidence, what)? else {
+            return Ok(());
+        };
+        let stands = self
+            .db
+            .prepare_cached("SELECT 1 FROM timeline WHERE incident = ?1 AND what = ?2 LIMIT 1")?
+            .exists(params![incident, what])?;
+        if stands {
+            return Ok(());
+        }
+        self.timeline(Some(incident), None, &what, detail)
+    }
+
+    /// The incident of a piece of evidence, and the words that `what` makes of it; `None` when it is not known.
+    fn of_evidence(
+        &self,
+        evidence: EvidenceId,
+        what: impl FnOnce(&str) -> String,
+    ) -> rusqlite::Result<Option<(i64, String)>> {
         let known: Option<(i64, String, Option<String>)> = self
             .db
             .prepare_cached("SELECT incident, kind, target FROM evidence WHERE id = ?1")?
@@ -481,11 +514,10 @@ impl Entry<'_> {
                 Ok((row.get(0)?, row.get(1)?, row.get(2)?))
             })
             .optional()?;
-        let Some((incident, kind, target)) = known else {
-            return Ok(());
-        };
-        let of = words::evidence(&kind, target.as_deref());
-        self.timeline(Some(incident), None, &format!("{evidence} {}", what(&of)), detail)
+        Ok(known.map(|(incident, kind, target)| {
+            let of = words::evidence(&kind, target.as_deref());
+            (incident, format!("{evidence} {}", what(&of)))
+        }))
     }
 
     fn on_incident(&self, incident: u64, what: &str, detail: &Record) -> rusqlite::Result<()> {

@@ -149,7 +149,28 @@ fn of_a_file_that_is_too_large_the_end_is_taken() {
     };
     let (kept, _) = take(&mut FilesCollector::new(), &bounded);
     assert_eq!(kept.artefact("file-001-large").bytes, text[299_000..]);
-    assert_eq!(kept.json("files.json")["files"][0]["from"], 299_000);
+    let listed = &kept.json("files.json")["files"];
+    assert_eq!(listed[0]["from"], 299_000);
+    // That it is cut is a record, with the size of the whole and of what is kept.
+    let words = "only its last 1000 of 300000 bytes are kept";
+    let (about, failure) = &kept.missed[0];
+    assert_eq!((kept.missed.len(), &*about.name), (1, "file-001-large"));
+    assert!(failure.what.contains(words), "{failure}");
+    assert!(
+        listed[0]["missed"].as_str().is_some_and(|it| it.contains(words)),
+        "{listed:#}"
+    );
+    let whole = CollectRequest {
+        options: EvidenceOptions {
+            bytes_max: Some(300_000),
+            ..request_of(&path, &["large"]).options
+        },
+        ..request(None)
+    };
+    assert!(
+        take(&mut FilesCollector::new(), &whole).0.missed.is_empty(),
+        "all of it is kept"
+    );
     // A bound that only the sink knows.
     let mut kept = Kept::failing(Fault::TooLarge(200_000));
     FilesCollector::new()
@@ -157,6 +178,11 @@ fn of_a_file_that_is_too_large_the_end_is_taken() {
         .unwrap();
     assert_eq!(kept.missed.len(), 1);
     let taken = &kept.artefact("file-002-large").bytes;
+    let words = format!(
+        "300000 bytes are more than an artefact may be; its last {} bytes follow",
+        taken.len()
+    );
+    assert_eq!(&*kept.missed[0].1.what, words);
     assert!(taken.len() > 100_000 && text.ends_with(taken), "{}", taken.len());
 }
 

@@ -305,7 +305,7 @@ pub(super) fn verify(path: &Path, args: &EvidenceVerifyArgs) -> Result<Exit, Fau
         )
         .hint("`--journal` goes with a folder of evidence"));
     }
-    let key = verifier(args)?;
+    let key = verifier(args.key.as_deref(), &args.data)?;
     let earlier = earlier(args)?;
     let mut progress = Progress::start();
     let mut findings = Findings::default();

@@ -13,11 +13,13 @@ use super::in_log::InLog;
 use super::{NewFile, fault, find, open_with, size, unwritten};
 use crate::cli::EvidenceGetArgs;
 use crate::exit::{Exit, Fault};
-use crate::output::say_wrapped;
+use crate::output::{say_wrapped, warn_wrapped};
 
 pub(super) fn get(args: &EvidenceGetArgs) -> Result<Exit, Fault> {
     let identities = args.identity.as_deref().map(identities).transpose()?;
     let (vault, folder) = open_with(args.vault.as_deref(), &args.data, identities.unwrap_or_default())?;
+    // A key that is none is told before anything is written.
+    let log = InLog::of(&folder, args.key.as_deref(), &args.data)?;
     let (records, manifests) = find(&vault, args.id)?;
     let mut fitting: Vec<(&str, Sha256Hash)> = manifests
         .iter()
@@ -78,21 +80,35 @@ pub(super) fn get(args: &EvidenceGetArgs) -> Result<Exit, Fault> {
     };
     // Before a byte of it is given away.
     let bytes = custody.done(incident, deed, act, |bytes| format!("done, {bytes} bytes"))?;
-    let log = InLog::of(&folder, args.vault.as_deref(), &args.data);
     let says = |it: &&SealedManifest| matches!(&it.manifest.taken, Taken::Stored { sha256, .. } if *sha256 == hash);
     let mut stand_for_it = manifests.iter().filter(says);
+    let locator = stand_for_it.clone().next().map(|it| &it.manifest.custody.locator);
     // One manifest that is in the log is enough.
-    let comes_to = match &log.hashes {
-        Ok(known) if stand_for_it.any(|it| known.contains(&it.hash)) => "proved".to_owned(),
-        Ok(_) => "as its manifest says, which is not in the log, so that nothing is proved".to_owned(),
-        Err(why) => format!("as its manifest says, and whether that is in the log cannot be told: {why}"),
+    let (exit, comes_to) = match &log.hashes {
+        Ok(known) if stand_for_it.any(|it| known.contains(&it.hash)) => (Exit::Ok, "proved".to_owned()),
+        Ok(_) => {
+            let told = "as its manifest says, which is not in the log, so that nothing is proved";
+            (Exit::Failed, told.to_owned())
+        }
+        Err(why) => {
+            let told = format!("as its manifest says, and nothing is proved: {why}");
+            (Exit::Failed, told)
+        }
     };
+    // What is not in it is told beside it.
+    let missed = manifests.iter().find_map(|it| match &it.manifest.taken {
+        Taken::Missed(failure) if Some(&it.manifest.custody.locator) == locator => Some(&*failure.what),
+        _ => None,
+    });
+    if let Some(what) = missed {
+        warn_wrapped(&format!("{}: {}", Printable(name), Printable(what)));
+    }
     say_wrapped(&format!(
         "{}: {}, SHA-256 {hash}: {comes_to}",
         Printable(name),
         size(bytes)
     ));
-    Ok(Exit::Ok)
+    Ok(exit)
 }
 
 fn copy(from: &mut dyn Read, to: &mut dyn Write, name: &Path) -> Result<u64, Fault> {

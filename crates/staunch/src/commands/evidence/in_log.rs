@@ -1,7 +1,7 @@
 //! What of the evidence in a folder is in its log.
 //!
-//! Never proves the log: only its entries are held against its checkpoint, and that against the key of this machine where
-//! the folder is its own. `staunch evidence verify` proves it.
+//! Never proves the whole of it, as `staunch evidence verify` does: the entries of the log are held against its checkpoint,
+//! and that against a key. Without a key nothing counts as logged.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -11,36 +11,49 @@ use staunch_store::LogVerifier;
 use staunch_store::vault::logged::logged_in;
 
 use super::KEY_BYTES_MAX;
+use super::verify::verifier;
 use crate::cli::DataArgs;
+use crate::exit::Fault;
 use crate::files::read_bounded;
 use crate::wiring;
 
-/// The manifests and records that a log stands for.
+/// The manifests and records that a signed log stands for.
 pub(super) struct InLog {
-    /// Their hashes; why they are not known, in words that are safe to show.
+    /// Their hashes; why nothing of them is proved, in words that are safe to show.
     pub(super) hashes: Result<BTreeSet<Sha256Hash>, String>,
 }
 
 impl InLog {
-    /// Those of the log in `folder`, which `named` says when it is not the one of the configuration.
-    pub(super) fn of(folder: &Path, named: Option<&Path>, data: &DataArgs) -> Self {
+    /// Those of the log in `folder`, by the key that is named or that of this machine.
+    ///
+    /// # Errors
+    /// When what is named is no key.
+    pub(super) fn of(folder: &Path, named: Option<&str>, data: &DataArgs) -> Result<Self, Fault> {
         let key = match named {
-            None => super::super::load(data).ok().and_then(|it| {
-                let text = read_bounded(&it.evidence_key_file(), KEY_BYTES_MAX).ok()?;
-                LogVerifier::parse(text.trim())
-            }),
-            // Its key has to come from elsewhere.
-            Some(_) => None,
+            Some(_) => Some(verifier(named, data)?),
+            None => own_key(data),
         };
-        let hashes = logged_in(&folder.join(wiring::LOG), key.as_ref());
-        Self {
+        let Some(key) = key else {
+            let why = "there is no public key on this machine to hold the log against: name the one that was kept, with --key";
+            return Ok(Self {
+                hashes: Err(why.to_owned()),
+            });
+        };
+        let hashes = logged_in(&folder.join(wiring::LOG), Some(&key));
+        Ok(Self {
             hashes: hashes.map_err(|error| Printable(&error.to_string()).to_string()),
-        }
+        })
     }
 
-    /// Whether all of them are in the log; `None` when nobody can tell.
+    /// Whether all of them are in the log; `None` when that is not proved.
     pub(super) fn has_all(&self, mut hashes: impl Iterator<Item = Sha256Hash>) -> Option<bool> {
         let known = self.hashes.as_ref().ok()?;
         Some(hashes.all(|it| known.contains(&it)))
     }
+}
+
+/// The key of this machine, when it has one.
+fn own_key(data: &DataArgs) -> Option<LogVerifier> {
+    let file = super::super::load(data).ok()?.evidence_key_file();
+    LogVerifier::parse(read_bounded(&file, KEY_BYTES_MAX).ok()?.trim())
 }

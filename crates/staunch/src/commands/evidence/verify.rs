@@ -11,7 +11,7 @@ use staunch_store::vault::{DirVault, EvidenceFolder, EvidenceSummary, Progress, 
 use super::handled::{Custody, Deed, is_live};
 use super::{Findings, KEY_BYTES_MAX, archive, bucket, folder, lines, sealed, size};
 use crate::anchors::{self, AnchorsChecked};
-use crate::cli::EvidenceVerifyArgs;
+use crate::cli::{DataArgs, EvidenceVerifyArgs};
 use crate::exit::{Exit, Fault, escaped};
 use crate::files::{cannot_read, must_be_there, read_bounded};
 use crate::output::{Output, Tone, say, wrap};
@@ -134,7 +134,7 @@ pub(super) fn verify(args: &EvidenceVerifyArgs) -> Result<Exit, Fault> {
         args.journal.as_slice(),
         "name the directory of the journal, such as /var/lib/staunch/journal, or of a copy of it",
     )?;
-    let key = verifier(args)?;
+    let key = verifier(args.key.as_deref(), &args.data)?;
     let earlier = earlier(args)?;
     let bucket = bucket(args.path.is_some(), &args.data)?;
     let folder = EvidenceFolder {
@@ -349,9 +349,12 @@ pub(super) fn earlier(args: &EvidenceVerifyArgs) -> Result<Option<String>, Fault
 }
 
 /// The key that was named, or that of this machine.
-pub(super) fn verifier(args: &EvidenceVerifyArgs) -> Result<LogVerifier, Fault> {
-    let (text, from) = match &args.key {
-        Some(named) if LogVerifier::parse(named.trim()).is_some() => (named.clone(), "the command line".to_owned()),
+///
+/// # Errors
+/// When there is none, or what is named is none.
+pub(super) fn verifier(named: Option<&str>, data: &DataArgs) -> Result<LogVerifier, Fault> {
+    let (text, from) = match named {
+        Some(named) if LogVerifier::parse(named.trim()).is_some() => (named.to_owned(), "the command line".to_owned()),
         Some(named) => {
             let text = read_bounded(Path::new(named), KEY_BYTES_MAX).map_err(|error| {
                 Fault::doing(
@@ -365,10 +368,10 @@ pub(super) fn verifier(args: &EvidenceVerifyArgs) -> Result<LogVerifier, Fault> 
                     "a key is one word, such as web-1/staunch+1a2b3c4d+AbC...=; `staunch evidence key` prints it"
                 })
             })?;
-            (text, named.clone())
+            (text, named.to_owned())
         }
         None => {
-            let file = super::super::load(&args.data)?.evidence_key_file();
+            let file = super::super::load(data)?.evidence_key_file();
             let text = read_bounded(&file, KEY_BYTES_MAX).map_err(|error| {
                 let shown = file.display().to_string();
                 cannot_read(&format!("cannot read {}", Printable(&shown)), &error).hint("name the key with --key")

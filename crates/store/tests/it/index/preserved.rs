@@ -109,3 +109,45 @@ fn evidence_is_shown_with_its_incident_whatever_became_of_it() {
     );
     assert!(!said.iter().any(|it| it.contains('\u{1b}')), "{said:?}");
 }
+
+#[test]
+fn of_many_tries_that_fail_for_one_reason_one_is_told() {
+    let setup = Setup::new();
+    let mut index = setup.open();
+    let postponed = |evidence, what: &str| {
+        told(Record::EvidencePostponed {
+            evidence: EvidenceId(evidence),
+            failure: Failure::new(FailureKind::Unavailable, what),
+            until: at(20),
+        })
+    };
+    let resent = |evidence| {
+        told(Record::EvidenceResent {
+            evidence: EvidenceId(evidence),
+        })
+    };
+    let mut frames = vec![
+        policy(),
+        opened(1, "203.0.113.1", "ssh brute force"),
+        planned(1, EvidenceKind::Modules, None),
+        planned(2, EvidenceKind::Network, None),
+    ];
+    for _ in 0..100 {
+        frames.extend([postponed(1, "there is no vault"), resent(1)]);
+    }
+    frames.extend([postponed(2, "there is no vault"), postponed(1, "it is busy")]);
+    follow(&mut index, &frames);
+    let detail = index.reader().incident(IncidentId(1));
+    let detail = detail.expect("it answers").expect("it is there");
+    let said: Vec<_> = detail
+        .timeline
+        .iter()
+        .filter(|it| it.what.contains("tried again"))
+        .collect();
+    let parts = [("EV-1", "no vault"), ("EV-2", "no vault"), ("EV-1", "busy")];
+    assert_eq!(said.len(), parts.len(), "{said:#?}");
+    for (it, (of, why)) in said.iter().zip(parts) {
+        assert!(it.what.starts_with(of) && it.what.contains(why), "{it:?}");
+    }
+    assert_eq!(detail.timeline_count, detail.timeline.len() as u64);
+}

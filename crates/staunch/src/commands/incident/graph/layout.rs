@@ -1,4 +1,5 @@
-//! Where things stand: in layers from left to right, each thing to the right of what led to it.
+//! Where things stand: in layers, each thing behind what led to it. Layers go to the right or down, as the picture is
+//! narrower: a chain of processes is long, and a page is not wide.
 //!
 //! It is the method of Sugiyama, Tagawa and Toda (1981) at its plainest: break cycles, give layers, order each layer by the
 //! middle of its neighbours. Whole numbers only, so that the same graph is the same picture everywhere.
@@ -10,19 +11,28 @@ use super::Graph;
 /// The width of a box.
 pub(super) const WIDTH: i64 = 168;
 
-/// Between two layers, for the words of edges.
+/// Between two layers, for the words of edges, which are wider than high.
 const GAP: i64 = 78;
+const GAP_DOWN: i64 = 56;
 
 /// Between two boxes of a layer.
 const BETWEEN: i64 = 16;
 
-/// The height that a passing edge takes.
+/// The room that a passing edge takes.
 const PASSING: i64 = 12;
 
 /// How often each layer is put in order.
 const SWEEPS: usize = 8;
 
+/// Where layers go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Direction {
+    Right,
+    Down,
+}
+
 pub(super) struct Layout {
+    pub(super) direction: Direction,
     /// The upper left corner of each node.
     pub(super) boxes: Vec<(i64, i64)>,
     /// The points of each edge, from its beginning to its end.
@@ -34,14 +44,21 @@ pub(super) struct Layout {
 /// A node, or the place where an edge passes through a layer.
 struct Item {
     layer: usize,
-    height: i64,
+    /// How much of its layer it takes.
+    extent: i64,
+    /// Where in its layer its middle is.
     middle: i64,
     left: Vec<usize>,
     right: Vec<usize>,
 }
 
-/// Lays out `graph`, whose nodes are `heights` high.
+/// Lays out `graph`, whose nodes are `heights` high, as narrow as it can be.
 pub(super) fn layout(graph: &Graph, heights: &[i64]) -> Layout {
+    let [right, down] = [Direction::Right, Direction::Down].map(|it| towards(it, graph, heights));
+    if down.width < right.width { down } else { right }
+}
+
+pub(super) fn towards(direction: Direction, graph: &Graph, heights: &[i64]) -> Layout {
     let places: BTreeMap<&str, usize> = graph.nodes.iter().enumerate().map(|(at, it)| (&*it.id, at)).collect();
     let ends: Vec<(usize, usize)> = graph
         .edges
@@ -54,7 +71,10 @@ pub(super) fn layout(graph: &Graph, heights: &[i64]) -> Layout {
         .zip(&layers)
         .map(|(height, layer)| Item {
             layer: *layer,
-            height: *height,
+            extent: match direction {
+                Direction::Right => *height,
+                Direction::Down => WIDTH,
+            },
             middle: 0,
             left: Vec::new(),
             right: Vec::new(),
@@ -67,7 +87,7 @@ pub(super) fn layout(graph: &Graph, heights: &[i64]) -> Layout {
         for layer in layers[from] + 1..layers[to] {
             items.push(Item {
                 layer,
-                height: PASSING,
+                extent: PASSING,
                 middle: 0,
                 left: Vec::new(),
                 right: Vec::new(),
@@ -89,7 +109,13 @@ pub(super) fn layout(graph: &Graph, heights: &[i64]) -> Layout {
         columns[item.layer].push(at);
     }
     order(&mut items, &mut columns);
-    place(heights.len(), &items, &ways, &turned, count)
+    let laid = Laid {
+        direction,
+        heights,
+        items: &items,
+        count,
+    };
+    laid.place(&ways, &turned)
 }
 
 /// The layer of each node, and which edges must be turned so that all go to the right.
@@ -182,11 +208,11 @@ fn order(items: &mut [Item], columns: &mut [Vec<usize>]) {
 
 /// One below the other, around the middle.
 fn stack(items: &mut [Item], column: &[usize]) {
-    let all: i64 = column.iter().map(|at| items[*at].height + BETWEEN).sum();
+    let all: i64 = column.iter().map(|at| items[*at].extent + BETWEEN).sum();
     let mut y = -all / 2;
     for at in column {
-        items[*at].middle = y + items[*at].height / 2;
-        y += items[*at].height + BETWEEN;
+        items[*at].middle = y + items[*at].extent / 2;
+        y += items[*at].extent + BETWEEN;
     }
 }
 
@@ -197,8 +223,8 @@ fn settle(items: &mut [Item], column: &[usize]) {
     let mut free = i64::MIN;
     for at in column {
         let item = &mut items[*at];
-        item.middle = item.middle.max(free.saturating_add(item.height / 2));
-        free = item.middle + (item.height + 1) / 2 + BETWEEN;
+        item.middle = item.middle.max(free.saturating_add(item.extent / 2));
+        free = item.middle + (item.extent + 1) / 2 + BETWEEN;
     }
     let became: i64 = column.iter().map(|at| items[*at].middle).sum::<i64>() / count;
     for at in column {
@@ -206,42 +232,87 @@ fn settle(items: &mut [Item], column: &[usize]) {
     }
 }
 
-fn place(nodes: usize, items: &[Item], ways: &[Vec<usize>], turned: &[bool], count: usize) -> Layout {
-    let top = items.iter().map(|it| it.middle - it.height / 2).min().unwrap_or(0);
-    let bottom = items
-        .iter()
-        .map(|it| it.middle + (it.height + 1) / 2)
-        .max()
-        .unwrap_or(0);
-    let step = |layer: usize| i64::try_from(layer).unwrap_or(0) * (WIDTH + GAP);
-    let boxes = items[..nodes]
-        .iter()
-        .map(|it| (step(it.layer), it.middle - it.height / 2 - top))
-        .collect();
-    let routes = ways
-        .iter()
-        .zip(turned)
-        .map(|(way, turned)| {
+/// What has its order in every layer.
+struct Laid<'a> {
+    direction: Direction,
+    heights: &'a [i64],
+    /// The nodes, and behind them the passing edges.
+    items: &'a [Item],
+    /// How many layers there are.
+    count: usize,
+}
+
+impl Laid<'_> {
+    fn place(&self, ways: &[Vec<usize>], turned: &[bool]) -> Layout {
+        let first = self.items.iter().map(|it| it.middle - it.extent / 2).min();
+        let first = first.unwrap_or(0);
+        let last = self.items.iter().map(|it| it.middle + (it.extent + 1) / 2).max();
+        let across = last.unwrap_or(0) - first;
+        let (begins, along) = self.layers();
+        let nodes = &self.items[..self.heights.len()];
+        let boxes = nodes
+            .iter()
+            .map(|it| self.turned((begins[it.layer].0, it.middle - it.extent / 2 - first)))
+            .collect();
+        let route = |way: &Vec<usize>, is_turned: bool| {
             let mut route = Vec::new();
             for (number, at) in way.iter().enumerate() {
-                let (x, y) = (step(items[*at].layer), items[*at].middle - top);
+                let it = &self.items[*at];
+                let (begin, end) = begins[it.layer];
+                // A box may end before its layer does.
+                let end = match (self.direction, self.heights.get(*at)) {
+                    (Direction::Down, Some(height)) => begin + height,
+                    _ => end,
+                };
+                let middle = it.middle - first;
                 if number > 0 {
-                    route.push((x, y));
+                    route.push(self.turned((begin, middle)));
                 }
                 if number + 1 < way.len() {
-                    route.push((x + WIDTH, y));
+                    route.push(self.turned((end, middle)));
                 }
             }
-            if *turned {
+            if is_turned {
                 route.reverse();
             }
             route
-        })
-        .collect();
-    Layout {
-        boxes,
-        routes,
-        width: step(count.saturating_sub(1)) + WIDTH,
-        height: bottom - top,
+        };
+        let routes = ways
+            .iter()
+            .zip(turned)
+            .map(|(way, turned)| route(way, *turned))
+            .collect();
+        let (width, height) = self.turned((along, across));
+        Layout {
+            direction: self.direction,
+            boxes,
+            routes,
+            width,
+            height,
+        }
+    }
+
+    /// Where each layer begins and ends, and how long all of them are.
+    fn layers(&self) -> (Vec<(i64, i64)>, i64) {
+        let (mut layers, mut at, mut end) = (Vec::new(), 0, 0);
+        for layer in 0..self.count {
+            let nodes = self.items.iter().zip(self.heights).filter(|(it, _)| it.layer == layer);
+            let (extent, gap) = match self.direction {
+                Direction::Right => (WIDTH, GAP),
+                Direction::Down => (nodes.map(|(_, height)| *height).max().unwrap_or(0), GAP_DOWN),
+            };
+            end = at + extent;
+            layers.push((at, end));
+            at = end + gap;
+        }
+        (layers, end)
+    }
+
+    /// A place along the layers and one across them as x and y.
+    const fn turned(&self, (along, across): (i64, i64)) -> (i64, i64) {
+        match self.direction {
+            Direction::Right => (along, across),
+            Direction::Down => (across, along),
+        }
     }
 }

@@ -299,18 +299,26 @@ fn a_long_chain_is_folded_in_the_middle() {
 }
 
 #[test]
-fn boxes_do_not_overlap_and_edges_go_to_the_right() {
+fn boxes_do_not_overlap_and_edges_go_one_way() {
+    use layout::{Direction, WIDTH};
+
     let graph = story("xmrig", 18, 60);
     let heights = vec![70; graph.nodes.len()];
-    let laid = layout::layout(&graph, &heights);
-    for (at, a) in laid.boxes.iter().enumerate() {
-        for b in &laid.boxes[at + 1..] {
-            assert!(a.0 != b.0 || (a.1 - b.1).abs() >= 70, "{a:?} {b:?}");
+    let all = [Direction::Right, Direction::Down].map(|it| layout::towards(it, &graph, &heights));
+    for laid in &all {
+        for (at, a) in laid.boxes.iter().enumerate() {
+            for b in &laid.boxes[at + 1..] {
+                let is_apart = (a.0 - b.0).abs() >= WIDTH || (a.1 - b.1).abs() >= 70;
+                assert!(is_apart, "{:?}: {a:?} {b:?}", laid.direction);
+            }
+            assert!(a.0 >= 0 && a.1 >= 0 && a.0 + WIDTH <= laid.width && a.1 + 70 <= laid.height);
         }
-        assert!(a.0 >= 0 && a.1 >= 0 && a.0 + layout::WIDTH <= laid.width && a.1 + 70 <= laid.height);
+        let along = |it: &(i64, i64)| if laid.direction == Direction::Right { it.0 } else { it.1 };
+        let goes_on = |route: &Vec<(i64, i64)>| route.windows(2).all(|it| along(&it[0]) < along(&it[1]));
+        assert!(laid.routes.iter().filter(|it| goes_on(it)).count() + 2 > laid.routes.len());
     }
-    let is_right = |route: &Vec<(i64, i64)>| route.windows(2).all(|it| it[0].0 < it[1].0);
-    assert!(laid.routes.iter().filter(|it| is_right(it)).count() + 2 > laid.routes.len());
+    let narrower = all.iter().map(|it| it.width).min();
+    assert_eq!(Some(layout::layout(&graph, &heights).width), narrower);
 }
 
 #[test]
@@ -322,7 +330,9 @@ fn nothing_of_an_attacker_is_markup_or_ends_a_string() {
         !svg.contains("<script") && !svg.contains("<!--") && !svg.contains('\u{ffff}'),
         "{svg}"
     );
-    for name in ["svg", "text", "rect", "path", "g", "style", "title"] {
+    // What has no room has a title.
+    assert_eq!(svg.matches("<title>").count(), svg.matches("</title>").count());
+    for name in ["svg", "text", "rect", "path", "g", "style"] {
         let count = |page: &str| {
             (
                 page.matches(&format!("<{name}")).count(),

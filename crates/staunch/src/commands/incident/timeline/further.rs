@@ -324,9 +324,7 @@ impl Further {
         for it in &self.clocks {
             clock_of(clocks, &it.source).stated_offset_us = Some(it.ahead_us);
         }
-        let mut entries = join::join(journal, self.found, &self.clocks);
-        entries.sort_by_key(|entry| entry.at);
-        (entries, self.tells)
+        (join::join(journal, self.found, &self.clocks), self.tells)
     }
 }
 

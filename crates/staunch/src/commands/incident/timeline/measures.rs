@@ -1,7 +1,9 @@
 //! How long things took in an incident, and how far the clocks of its sources are off.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
-use staunch_model::{Printable, Timestamp};
+use staunch_model::{Printable, Record, RecoveryWait, Timestamp, TransactionId};
 use staunch_server::dto::{EventRow, IncidentDetail};
 
 use super::{short, signed};
@@ -24,7 +26,8 @@ pub(in crate::commands::incident) struct Measures {
     pub(in crate::commands::incident) received_to_contained_us: Option<u64>,
     /// Dwell: from the first event, by its source's clock, until the first containment was verified.
     pub(in crate::commands::incident) event_to_contained_us: Option<u64>,
-    /// To release: from the first containment until the last was lifted, once none is left.
+    /// To release: from the first containment until the last was lifted, once none is left. What a recovery does by
+    /// itself, such as a job, contains nothing.
     pub(in crate::commands::incident) contained_to_lifted_us: Option<u64>,
 }
 
@@ -93,7 +96,9 @@ pub(in crate::commands::incident) fn measures(detail: &IncidentDetail) -> Measur
     let first = detail.events.first();
     let received = first.map(|event| event.received);
     let happened = first.and_then(|event| event.time);
-    let contained = detail.transactions.iter().filter_map(|it| it.in_force_at).min();
+    let recovery = acts_of_recovery(detail);
+    let containments = || detail.transactions.iter().filter(|it| !recovery.contains(&it.id));
+    let contained = containments().filter_map(|it| it.in_force_at).min();
     let is_settled = detail
         .evidence
         .iter()
@@ -105,9 +110,7 @@ pub(in crate::commands::incident) fn measures(detail: &IncidentDetail) -> Measur
         .filter(|it| it.kind.volatility() <= VOLATILE_TO)
         .map(|it| it.sealed_at)
         .collect::<Option<Vec<_>>>();
-    let lifted = detail
-        .transactions
-        .iter()
+    let lifted = containments()
         .filter(|it| it.in_force_at.is_some())
         .map(|it| it.released_at)
         .collect::<Option<Vec<_>>>();
@@ -119,6 +122,20 @@ pub(in crate::commands::incident) fn measures(detail: &IncidentDetail) -> Measur
         event_to_contained_us: between(happened, contained),
         contained_to_lifted_us: between(contained, lifted.and_then(|all| all.into_iter().max())),
     }
+}
+
+/// What was done on the way back to normal, which contains nothing and may stay in force.
+fn acts_of_recovery(detail: &IncidentDetail) -> BTreeSet<TransactionId> {
+    let of_incident = detail.timeline.iter().filter(|it| it.transaction.is_none());
+    of_incident
+        .filter_map(|it| match serde_json::from_value(it.detail.clone()) {
+            Ok(Record::RecoveryAt {
+                waits: Some(RecoveryWait::Act(act)),
+                ..
+            }) => Some(act),
+            _ => None,
+        })
+        .collect()
 }
 
 /// What is known of the clock of a source: how much later than by it its events were received. That is the offset of

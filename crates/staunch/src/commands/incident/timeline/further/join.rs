@@ -4,8 +4,12 @@
 //! apart by clocks that were set right, and of different origins. Each takes the nearest that is free, and one log
 //! never says the same thing twice: two equal lines of it are two facts. That they are the same is concluded, so it is
 //! marked. Of the first [`ALSO_MAX`] others it is kept who they are, when, and what they say; the rest is counted.
+//!
+//! # Order
+//! Of equal times, those of one log stand as they stand there: an answer behind its question, also where a log has whole
+//! seconds. A log whose last entry is earlier than its first is one with the newest first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use staunch_connectors::logs::{Kind, Same};
 use staunch_model::{Span, Timestamp};
@@ -32,14 +36,17 @@ struct Fact<'j> {
 /// Where the entry of a fact is.
 enum Said<'j> {
     InJournal(&'j mut Entry),
-    Elsewhere(Box<Entry>),
+    Elsewhere(Box<Entry>, Place),
 }
+
+/// What tells entries of one time apart: who is believed first, of equals who was named first, and the place in the log.
+type Place = (Rank, usize, usize);
 
 impl Said<'_> {
     fn entry(&mut self) -> &mut Entry {
         match self {
             Self::InJournal(entry) => entry,
-            Self::Elsewhere(entry) => entry,
+            Self::Elsewhere(entry, _) => entry,
         }
     }
 }
@@ -47,11 +54,11 @@ impl Said<'_> {
 /// Facts that may be the same: of a kind, and of one time after the other.
 type Near = BTreeMap<(Kind, Timestamp), Vec<usize>>;
 
-/// Puts what is the same together. Returns what is not of the journal.
-pub(super) fn join(journal: &mut [Entry], mut found: Vec<Found>, clocks: &[ClockOffset]) -> Vec<Entry> {
+/// Puts what is the same together. Returns what is not of the journal, in the order of time.
+pub(super) fn join(journal: &mut [Entry], found: Vec<Found>, clocks: &[ClockOffset]) -> Vec<Entry> {
     let mut facts: Vec<Fact<'_>> = Vec::new();
     let mut near = Near::new();
-    let mut alone: Vec<Entry> = Vec::new();
+    let mut alone: Vec<(Entry, Place)> = Vec::new();
     for entry in journal.iter_mut().filter(|it| it.lane == Lane::Event) {
         let Some(same) = entry.same.take() else { continue };
         let system = entry.system.clone().unwrap_or_default();
@@ -69,19 +76,20 @@ pub(super) fn join(journal: &mut [Entry], mut found: Vec<Found>, clocks: &[Clock
         );
     }
     // The first in rank gives the words; of equals who was named first.
-    let key = |it: &Found| -> (Rank, usize, Timestamp) { (it.rank, it.origin, it.entry.at) };
-    found.sort_by_key(key);
+    let mut found = with_places(found);
+    found.sort_by_key(|(it, place)| (it.rank, it.origin, it.entry.at, *place));
     let mut rest = found.into_iter().peekable();
     while let Some(first) = rest.next() {
-        let origin = first.origin;
+        let origin = first.0.origin;
         let known = facts.len();
         let mut of_origin = vec![first];
-        while let Some(next) = rest.next_if(|it| it.origin == origin) {
+        while let Some(next) = rest.next_if(|(it, _)| it.origin == origin) {
             of_origin.push(next);
         }
-        for Found { mut entry, .. } in of_origin {
+        for (Found { mut entry, rank, .. }, place) in of_origin {
+            let place = (rank, origin, place);
             let (Some(same), Some(kind)) = (entry.same.take(), entry.kind) else {
-                alone.push(entry);
+                alone.push((entry, place));
                 continue;
             };
             let free = |at: &usize| *at < known && facts[*at].taken_by != origin && facts[*at].same.is(&same);
@@ -102,7 +110,7 @@ pub(super) fn join(journal: &mut [Entry], mut found: Vec<Found>, clocks: &[Clock
                     Fact {
                         at: entry.at,
                         same,
-                        said: Said::Elsewhere(Box::new(entry)),
+                        said: Said::Elsewhere(Box::new(entry), place),
                         taken_by: origin,
                     },
                 ),
@@ -111,9 +119,37 @@ pub(super) fn join(journal: &mut [Entry], mut found: Vec<Found>, clocks: &[Clock
     }
     alone.extend(facts.into_iter().filter_map(|it| match it.said {
         Said::InJournal(_) => None,
-        Said::Elsewhere(entry) => Some(*entry),
+        Said::Elsewhere(entry, place) => Some((*entry, place)),
     }));
-    alone
+    alone.sort_by_key(|(entry, place)| (entry.at, *place));
+    alone.into_iter().map(|(entry, _)| entry).collect()
+}
+
+/// Each with its place among those of its origin, the earlier ones first.
+fn with_places(found: Vec<Found>) -> Vec<(Found, usize)> {
+    let mut ends: BTreeMap<usize, (Timestamp, Timestamp)> = BTreeMap::new();
+    for it in found.iter().filter(|it| it.entry.lane == Lane::Log) {
+        ends.entry(it.origin)
+            .and_modify(|(_, last)| *last = it.entry.at)
+            .or_insert((it.entry.at, it.entry.at));
+    }
+    let newest_first = ends.iter().filter(|(_, (first, last))| last < first);
+    let newest_first: BTreeSet<usize> = newest_first.map(|(origin, _)| *origin).collect();
+    let most = found.len();
+    let place = |at: usize, it: &Found| {
+        if newest_first.contains(&it.origin) {
+            most - at
+        } else {
+            at
+        }
+    };
+    let placed = found.into_iter().enumerate();
+    placed
+        .map(|(at, it)| {
+            let at = place(at, &it);
+            (it, at)
+        })
+        .collect()
 }
 
 fn add<'j>(facts: &mut Vec<Fact<'j>>, near: &mut Near, kind: Kind, fact: Fact<'j>) {

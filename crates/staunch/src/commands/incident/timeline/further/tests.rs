@@ -182,6 +182,48 @@ fn names_processes_and_domains_of_the_incident_are_found_in_lines() {
     }
 }
 
+const QUESTIONS: &str = "\
+2026-11-25T12:00:06Z web dnsmasq[5]: query[A] b.c2.example from 198.51.100.3
+2026-11-25T12:00:06Z web dnsmasq[5]: reply b.c2.example is 198.51.100.9
+2026-11-25T12:00:06Z web dnsmasq[5]: query[A] d.c2.example from 198.51.100.3
+2026-11-25T12:00:06Z web dnsmasq[5]: reply d.c2.example is 198.51.100.9
+2026-11-25T12:00:07Z web dnsmasq[5]: query[A] e.c2.example from 198.51.100.3
+";
+
+#[test]
+fn of_one_second_an_answer_stands_behind_its_question() {
+    let shown = |text: &str, system: &str| -> Vec<String> {
+        let log = format!("{system}=LOG:dns");
+        let (json, _) = told(&[("dns", text)], &["--logs", &log]).expect("it is read");
+        let words = entries(&json).into_iter().filter_map(|it| {
+            let words = it.strip_prefix(&format!("log stated {system}: "))?;
+            Some(words.strip_prefix("web dnsmasq[5]: ").unwrap_or(words).to_owned())
+        });
+        words.collect()
+    };
+    let as_asked: Vec<&str> = QUESTIONS
+        .lines()
+        .filter_map(|it| it.split_once("]: "))
+        .map(|it| it.1)
+        .collect();
+    assert_eq!(shown(QUESTIONS, "dnsmasq"), as_asked);
+    // The same log with the newest first.
+    let reversed: Vec<&str> = QUESTIONS.lines().rev().collect();
+    assert_eq!(shown(&reversed.join("\n"), "dnsmasq"), as_asked);
+
+    let record = |kind: &str| {
+        json!({"timestamp": "2026-11-25T12:00:01+0000", "event_type": "dns", "src_ip": "192.0.2.1", "src_port": 40_000,
+            "dest_ip": "198.51.100.53", "dest_port": 53, "proto": "UDP",
+            "dns": {"type": kind, "rcode": "NOERROR", "rrname": "a.c2.example", "rrtype": "A"}})
+    };
+    let eve = format!("{}\n{}\n", record("query"), record("answer"));
+    let shown = shown(&eve, "suricata");
+    assert!(
+        shown.len() == 2 && shown[0].starts_with("query[A]") && shown[1].starts_with("answer"),
+        "{shown:#?}"
+    );
+}
+
 fn alert(at: &str) -> String {
     format!(
         "{{\"timestamp\":\"2026-11-25T{at}Z\",\"event_type\":\"alert\",\"src_ip\":\"192.0.2.1\",\"dest_ip\":\"203.0.113.9\",\

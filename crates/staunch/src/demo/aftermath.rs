@@ -1,0 +1,252 @@
+//! The scenes that follow one incident to its end: evidence before containment, what happened, what it teaches, and back
+//! to normal.
+//!
+//! What is shown of an incident is what the commands answer that an operator has; nothing is told from memory.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+
+use super::{Play, say, scene};
+use crate::exit::Exit;
+use crate::stage::{OTHERS, within};
+
+/// Who attacks in these scenes, and the client that it speaks for.
+const PROXY: std::net::Ipv4Addr = OTHERS[3];
+const CLIENT: std::net::Ipv4Addr = OTHERS[4];
+
+/// The columns of a line of the demo.
+const COLUMNS: usize = 80;
+
+impl Play {
+    /// Preserves, then contains. Returns the incident.
+    pub(super) fn keep(&mut self) -> Result<String> {
+        scene(7, "Evidence first, and proved to somebody who trusts nobody");
+        say("An attack by a proxy: it is blocked, and the client behind it slowed down.");
+        self.stage.gets_in(PROXY)?;
+        let answer = self.server.post_alert_for(CLIENT, PROXY, "Demo Evidence First")?;
+        let incident = answer["incidents"][0].as_str().unwrap_or_default().to_owned();
+        // By the index, which is asked next and follows the journal a moment later.
+        let mut detail = Value::Null;
+        let contained = within(Duration::from_secs(8), || {
+            detail = self
+                .server
+                .get(&format!("/v1/incidents/{incident}"))
+                .unwrap_or_default();
+            detail["incident"]["outcome"] == "contained"
+        });
+        let first = list(&detail["transactions"])
+            .iter()
+            .filter_map(|it| it["in_force_at"].as_str())
+            .min();
+        let before = list(&detail["evidence"])
+            .iter()
+            .filter(|it| it["sealed_at"].as_str() < first && it["sealed_at"].is_string());
+        let kept = contained && before.count() == 2;
+        self.claim(kept, "its flows and sockets were sealed before anything was done");
+        let closed = !self.stage.gets_in(PROXY)?;
+        let limited = self.server.wait_for_state(CLIENT, "in-force")?;
+        self.claim(
+            closed && limited,
+            "then the proxy was blocked, and the client's packets limited",
+        );
+
+        let archive = self.server.path("evidence.tar.zst");
+        let name = archive.display().to_string();
+        // Until all of it is in the log, an export says what it would leave out.
+        let exported = within(Duration::from_secs(8), || {
+            let export = ["evidence", "export", &incident, "--output", &name];
+            self.server.run(&export).is_ok_and(|(worked, _)| worked)
+        });
+        let copy = self.server.path("copy.tar.zst");
+        std::fs::copy(&archive, &copy).context("the archive of the evidence")?;
+        let copied = copy.display().to_string();
+        let (_, key) = self.server.run(&["evidence", "key"])?;
+        let verify = ["evidence", "verify", &copied, "--key", key.trim()];
+        let proved = self.server.exit_code(&verify)? == Some(0);
+        self.claim(
+            exported && proved,
+            "a copy of one archive verifies with the public key and nothing else",
+        );
+        let mut bytes = std::fs::read(&copy)?;
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(&copy, bytes)?;
+        let found = self.server.exit_code(&verify)? == Some(i32::from(Exit::Corrupt.code()));
+        self.claim(found, "with one bit of it changed, it does not");
+        Ok(incident)
+    }
+
+    /// The timeline of what was contained.
+    pub(super) fn look_back(&mut self, incident: &str) -> Result<()> {
+        scene(8, "What happened, in one order");
+        let timeline = self.server.json(&["incident", "timeline", incident])?;
+        let entries = list(&timeline["entries"]);
+        let marks = [
+            ("event", ""),
+            ("evidence", "sealed: flows"),
+            ("evidence", "sealed: sockets"),
+            ("transaction", "verified: in force"),
+        ];
+        let shown: Vec<&Value> = entries
+            .iter()
+            .filter(|it| marks.iter().any(|mark| is(it, *mark)))
+            .collect();
+        say(&format!(
+            "Of {} entries of `staunch incident timeline {incident}` those that matter most:",
+            entries.len()
+        ));
+        let detail = self.server.get(&format!("/v1/incidents/{incident}"))?;
+        shown.iter().for_each(|it| tell!("{}", line(it, &detail)));
+        let lanes: Vec<&str> = shown.iter().filter_map(|it| it["lane"].as_str()).collect();
+        let times: Vec<i64> = shown.iter().filter_map(|it| it["elapsed_us"].as_i64()).collect();
+        self.claim(
+            lanes == ["event", "evidence", "evidence", "transaction", "transaction"] && times.is_sorted(),
+            "the record has them in this order: alert, evidence, containment",
+        );
+        let took = |measure: &str| timeline["measures"][measure].as_u64();
+        let (known, contained) = (took("received_to_known_us"), took("received_to_contained_us"));
+        let measured = known.zip(contained).filter(|(known, contained)| known < contained);
+        let (known, contained) = measured.unwrap_or_default();
+        self.claim(
+            measured.is_some(),
+            &format!("known after {}, contained after {}", ms(known), ms(contained)),
+        );
+        Ok(())
+    }
+
+    /// The review of it.
+    pub(super) fn learn(&mut self, incident: &str) -> Result<()> {
+        scene(9, "What it teaches, as something that runs");
+        let folder = self.server.path("review");
+        let name = folder.display().to_string();
+        let written = self.server.json(&["review", incident, "--output", &name])?;
+        let files = list(&written["files"]);
+        let has = |part: &str| files.iter().any(|it| it.as_str().is_some_and(|it| it.contains(part)));
+        let expectations = written["expectations"].as_u64().unwrap_or_default();
+        self.claim(
+            has("report.md") && has("sigma/") && expectations > 0,
+            &format!(
+                "`staunch review {incident}` wrote {} files: a report with the facts filled in, a test of the playbook with \
+                 {expectations} expectations, a Sigma rule; open questions: {}",
+                files.len(),
+                list(&written["questions"]).len(),
+            ),
+        );
+        let checked = self.server.json(&["review", "check", &name])?;
+        let checks = list(&checked["checks"]);
+        let ran = |part: &str| {
+            checks
+                .iter()
+                .any(|it| it["passed"] == true && it["what"].as_str().is_some_and(|it| it.contains(part)))
+        };
+        self.claim(
+            checked["passed"] == true && ran(".test.yaml") && ran("sigma/"),
+            "`staunch review check`: the test passes, and the rule finds the alert",
+        );
+        Ok(())
+    }
+
+    /// Back to normal, in the order of the playbook.
+    pub(super) fn recover(&mut self, incident: &str) -> Result<()> {
+        scene(10, "Back to normal, in a chosen order");
+        say("The playbook says: first the limit, then the block, each when the one before is gone.");
+        let reason = "the proxy is clean again";
+        let (recovered, said) = self
+            .server
+            .run(&["recover", incident, "--yes", "--wait", "--reason", reason])?;
+        if !recovered {
+            say(said.trim_end());
+        }
+        // The index follows the journal a moment later.
+        let mut timeline = Value::Null;
+        within(Duration::from_secs(8), || {
+            timeline = self
+                .server
+                .json(&["incident", "timeline", incident])
+                .unwrap_or_default();
+            timeline["measures"]["contained_to_lifted_us"].is_u64()
+        });
+        let marks = [
+            ("incident", "recovery started"),
+            ("transaction", "release started"),
+            ("transaction", "nothing of ours is left"),
+            ("incident", "recovered"),
+        ];
+        let entries = list(&timeline["entries"]).iter();
+        let shown: Vec<&Value> = entries.filter(|it| marks.iter().any(|mark| is(it, *mark))).collect();
+        let detail = self.server.get(&format!("/v1/incidents/{incident}"))?;
+        shown.iter().for_each(|it| tell!("{}", line(it, &detail)));
+        let limit = transaction(&detail, "rate-limit-ip");
+        let block = transaction(&detail, "block-ip");
+        let steps = |id: &str| -> Vec<usize> {
+            let of = |it: &(usize, &&Value)| it.1["transaction"].as_str() == Some(id);
+            shown.iter().enumerate().filter(of).map(|it| it.0).collect()
+        };
+        let in_order = steps(&limit) == [1, 2] && steps(&block) == [3, 4] && shown.len() == 6;
+        self.claim(
+            recovered && in_order,
+            "the limit was lifted and read back as gone before the block was touched",
+        );
+        let open = self.stage.gets_in(PROXY)?;
+        let empty = self
+            .server
+            .containments()?
+            .iter()
+            .all(|it| it["target"] != PROXY.to_string() && it["target"] != CLIENT.to_string());
+        self.claim(
+            open && empty,
+            "the proxy gets in again, and nothing of the incident is in force",
+        );
+        Ok(())
+    }
+}
+
+/// Whether an entry of a timeline is in the lane, and has these words.
+fn is(entry: &Value, (lane, words): (&str, &str)) -> bool {
+    entry["lane"] == lane && entry["what"].as_str().is_some_and(|it| it.contains(words))
+}
+
+/// An entry of a timeline in one line, with what a transaction of the incident `detail` does.
+fn line(entry: &Value, detail: &Value) -> String {
+    let after = ms(entry["elapsed_us"].as_u64().unwrap_or_default());
+    let lane = match entry["lane"].as_str().unwrap_or_default() {
+        "transaction" => "act",
+        lane => lane,
+    };
+    let mut acts = list(&detail["transactions"]).iter();
+    let act = acts.find(|it| it["id"] == entry["transaction"]);
+    let whose = act.and_then(|it| it["kind"].as_str());
+    let whose = whose.map_or_else(String::new, |kind| format!("{kind} "));
+    let what = entry["what"].as_str().unwrap_or_default();
+    // The end of a lease has no room.
+    let what = what.split_once(" until ").map_or(what, |it| it.0);
+    cut(&format!("    {after:>9}  {lane:<8}  {whose}{what}"))
+}
+
+/// `text` in one line of the demo.
+fn cut(text: &str) -> String {
+    if text.chars().count() <= COLUMNS {
+        return text.to_owned();
+    }
+    let kept: String = text.chars().take(COLUMNS - 1).collect();
+    format!("{}\u{2026}", kept.trim_end())
+}
+
+/// A length of time.
+#[expect(clippy::cast_precision_loss, reason = "it is shown")]
+fn ms(us: u64) -> String {
+    format!("{:.1} ms", us as f64 / 1e3)
+}
+
+/// The name of the transaction of an incident that is of this kind.
+fn transaction(detail: &Value, kind: &str) -> String {
+    let mut all = list(&detail["transactions"]).iter();
+    let found = all.find(|it| it["kind"] == kind);
+    found.and_then(|it| it["id"].as_str()).unwrap_or("none").to_owned()
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
