@@ -17,12 +17,13 @@ mod report;
 mod server;
 mod storm;
 mod triage;
+mod vault;
 
 use report::Row;
 
 type Measurement = (&'static str, fn() -> Result<Vec<Row>, String>);
 
-const MEASUREMENTS: [Measurement; 10] = [
+const MEASUREMENTS: [Measurement; 11] = [
     ("block", block::measure),
     ("triage", triage::measure),
     ("durable", durable::measure),
@@ -33,6 +34,7 @@ const MEASUREMENTS: [Measurement; 10] = [
     ("backtest", backtest::measure),
     ("evidence", evidence::measure),
     ("memory", memory::measure),
+    ("vault", vault::measure),
 ];
 
 fn main() {
