@@ -85,7 +85,10 @@ fn prove(config: &Config, as_json: bool) -> Result<Exit, Fault> {
         if report.torn_bytes > 0 {
             line(
                 "torn end",
-                format!("{} bytes of a write that was not finished; no loss", report.torn_bytes),
+                format!(
+                    "{} bytes of a write that was not finished; a start cuts them",
+                    report.torn_bytes
+                ),
             );
         }
         text

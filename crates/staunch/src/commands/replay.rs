@@ -46,14 +46,14 @@ pub(crate) struct Step {
 /// Hands every frame to `visit`, in order, until it breaks, and says on stderr how far that has come.
 ///
 /// # Errors
-/// Those of `visit`, and when the journal cannot be read.
+/// Those of `visit`, and when the journal cannot be read or ends before its newest snapshot.
 pub(crate) fn each(
     journal: &ReadOnlyJournal,
     visit: &mut dyn FnMut(&Step) -> Result<ControlFlow<()>, Fault>,
 ) -> Result<(), Fault> {
     let mut progress = Progress::start();
     let mut ended = Ok(());
-    let read = journal.read(Lsn(1), &mut |stored| {
+    let read = journal.read_all(&mut |stored| {
         let now = Timestamp::from_micros(stored.now_us);
         if stored.lsn.0.is_multiple_of(LOOK_EVERY) {
             progress.tell(|| format!("frame {} of {now}", stored.lsn));

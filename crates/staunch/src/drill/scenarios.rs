@@ -123,7 +123,10 @@ pub(crate) static ALL: [Scenario; 10] = [
         question: "what if power fails in the middle of a write?",
         fault: "SIGKILL, and half of a frame at the end of the journal",
         expects: &[
-            that("torn", "`journal verify` tells the unfinished write, and no loss"),
+            that(
+                "torn",
+                "`journal verify` tells the unfinished write, and no frame is missing",
+            ),
             that("starts", "it starts again"),
             that("kept", "all that was acknowledged is still there, and in force"),
         ],

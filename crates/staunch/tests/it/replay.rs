@@ -249,3 +249,49 @@ fn a_snapshot_hides_nothing() {
     let text = String::from_utf8(home.run(&["replay"]).stdout).expect("UTF-8");
     assert!(text.trim_start().starts_with("1  "), "{text}");
 }
+
+#[test]
+fn frames_that_are_missing_behind_a_snapshot_are_told() {
+    let home = lived_in(|_| {});
+    let journal = home.data().join("journal");
+    let segment = std::fs::read_dir(&journal)
+        .expect("it is our directory")
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .find(|path| path.extension().is_some_and(|it| it == "seg"))
+        .expect("there is a segment");
+    let whole = std::fs::metadata(&segment).expect("it is there").len();
+    let last = frames(&journal).len();
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .open(&segment)
+        .expect("it is ours");
+    // As a copy that broke off: what is left looks like an end that a crash has left.
+    file.set_len(9_000).expect("it can be cut");
+    let left = frames(&journal).len();
+    assert!(left > 0 && left < last, "{left} of {last}");
+    for arguments in [
+        &["journal", "verify"][..],
+        &["replay"],
+        &["replay", "--verify"],
+        &["replay", "--at", "2100-01-01T00:00:00Z"],
+        &["backtest", "--journal", "data"],
+    ] {
+        let output = home.run(arguments);
+        let said = String::from_utf8(output.stderr).expect("UTF-8");
+        assert_eq!(output.status.code(), Some(6), "{arguments:?}: {said}");
+        assert!(said.contains("frames are missing"), "{arguments:?}: {said}");
+    }
+    file.set_len(4_096).expect("it can be cut");
+    file.set_len(whole).expect("it is zeros");
+    let snapshots = std::fs::read_dir(&journal).expect("it is our directory");
+    for path in snapshots.filter_map(|entry| Some(entry.ok()?.path())) {
+        if path.extension().is_some_and(|it| it == "bin") {
+            std::fs::remove_file(path).expect("it is ours");
+        }
+    }
+    // What holds no frame proves nothing.
+    let output = home.run(&["replay", "--verify"]);
+    let said = String::from_utf8(output.stderr).expect("UTF-8");
+    assert_eq!(output.status.code(), Some(5), "{said}");
+    assert!(said.contains("nothing to compare"), "{said}");
+}

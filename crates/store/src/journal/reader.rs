@@ -47,13 +47,16 @@ pub struct Corruption {
     pub what: String,
 }
 
-/// Proves every frame of the journal in `dir`.
+/// Proves every frame of the journal in `dir`, and that it does not end before its newest snapshot.
 ///
 /// # Errors
 /// When the journal cannot be read. Damage is not an error but part of the report.
 pub fn verify(dir: &Path) -> Result<VerifyReport, OpenError> {
     let mut before = None;
     for _ in 0..LOOKS_MAX {
+        // Looked at first: beside a writer, the log may only have grown when it is read.
+        let snapshot =
+            snapshot::newest_position(dir).map_err(|error| OpenError::io("list the snapshots in", dir, 0, error))?;
         let paths = segment::list(dir)?;
         let report = |frames: u64, tail, torn_bytes, corruption| VerifyReport {
             segments: paths.len(),
@@ -66,7 +69,9 @@ pub fn verify(dir: &Path) -> Result<VerifyReport, OpenError> {
         match scan::log(&paths) {
             Ok(log) => {
                 let torn_bytes = if let Rest::Torn(bytes) = log.rest { bytes } else { 0 };
-                return Ok(report(log.frames, log.tail, torn_bytes, None));
+                let missing = snapshot::what_is_missing(snapshot, log.tail.lsn);
+                let corruption = missing.map(|(file, what)| Corruption { file, offset: 0, what });
+                return Ok(report(log.frames, log.tail, torn_bytes, corruption));
             }
             Err(damage) => {
                 let OpenError::Corrupt { path, offset, what } = damage.error else {
@@ -121,6 +126,35 @@ impl ReadOnlyJournal {
     /// [`ReadError`] when a frame does not verify; frames before it have been visited.
     pub fn read(&self, from: Lsn, visit: &mut dyn FnMut(StoredFrame) -> ControlFlow<()>) -> Result<(), ReadError> {
         read(&self.dir, from, None, visit)
+    }
+
+    /// Calls `visit` with every frame, in order, until it breaks; and sees that the log did not end before its newest
+    /// snapshot.
+    ///
+    /// # Errors
+    /// [`ReadError`] when a frame does not verify, or frames are missing at the end; those before have been visited.
+    pub fn read_all(&self, visit: &mut dyn FnMut(StoredFrame) -> ControlFlow<()>) -> Result<(), ReadError> {
+        // Looked at first: beside a writer, the log may only have grown when it is read.
+        let snapshot = snapshot::newest_position(&self.dir).map_err(|source| ReadError::Io {
+            what: "the newest snapshot".to_owned(),
+            source,
+        })?;
+        let mut tail = Lsn(0);
+        let mut is_broken_off = false;
+        self.read(Lsn(1), &mut |stored| {
+            tail = stored.lsn;
+            let flow = visit(stored);
+            is_broken_off = flow.is_break();
+            flow
+        })?;
+        match snapshot::what_is_missing(snapshot, tail) {
+            Some((path, what)) if !is_broken_off => Err(ReadError::Corrupt {
+                file: path.display().to_string(),
+                offset: 0,
+                what,
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// The newest snapshot that verifies, if there is one.

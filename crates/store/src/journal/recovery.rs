@@ -131,15 +131,10 @@ fn settle_pages(disk: &Disk, name: &str) -> Result<File, OpenError> {
     Ok(file)
 }
 
-/// A snapshot is made of acknowledged frames only, so one of a later position proves that such frames are gone.
 fn refuse_lost_frames(dir: &Path, tail: Lsn) -> Result<(), OpenError> {
-    match newest_position(dir)? {
-        Some((lsn, path)) if lsn > tail => {
-            let what =
-                format!("this is the state after frame {lsn}, but the journal ends with {tail}: frames are missing");
-            Err(OpenError::Corrupt { path, offset: 0, what })
-        }
-        _ => Ok(()),
+    match snapshot::what_is_missing(newest_position(dir)?, tail) {
+        Some((path, what)) => Err(OpenError::Corrupt { path, offset: 0, what }),
+        None => Ok(()),
     }
 }
 

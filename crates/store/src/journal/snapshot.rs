@@ -69,6 +69,14 @@ pub(super) fn newest_position(dir: &Path) -> io::Result<Option<(Lsn, PathBuf)>> 
     Ok(None)
 }
 
+/// Why a log that ends with `tail` is not whole, if the snapshot `newest` is of a later position: a snapshot is made of
+/// acknowledged frames only.
+pub(super) fn what_is_missing(newest: Option<(Lsn, PathBuf)>, tail: Lsn) -> Option<(PathBuf, String)> {
+    let (lsn, path) = newest.filter(|(lsn, _)| *lsn > tail)?;
+    let what = format!("this is the state after frame {lsn}, but the journal ends with {tail}: frames are missing");
+    Some((path, what))
+}
+
 fn write(disk: &Disk, lsn: Lsn, state: StateWriter<'_>, needed: &mut u64) -> io::Result<()> {
     let file = disk.open_or_create(TEMPORARY)?;
     disk.set_len(&file, TEMPORARY, 0)?;

@@ -1,9 +1,10 @@
 //! The small files beside the segments: lost, damaged, left over.
 
 use std::fs;
+use std::ops::ControlFlow;
 
 use staunch_ports::{Epoch, Journal, Lsn};
-use staunch_store::{OpenError, SegmentJournal};
+use staunch_store::{OpenError, ReadOnlyJournal, SegmentJournal, verify};
 
 use crate::{append_ok, open, segments, small, temp_dir, with_epoch};
 
@@ -100,6 +101,23 @@ fn a_snapshot_of_a_later_position_proves_that_frames_are_missing() {
             .contains("the journal ends with 1: frames are missing"),
         "{error}"
     );
+    // Whoever only reads it is told the same.
+    let report = verify(dir.path()).expect("it can be read");
+    assert_eq!((report.frames, report.tail.lsn), (1, Lsn(1)));
+    let found = report.corruption.expect("frame 2 is missing");
+    assert!(found.what.contains("frames are missing"), "{found:?}");
+    assert!(found.file.display().to_string().contains("snapshot"), "{found:?}");
+    let reader = ReadOnlyJournal::open(dir.path()).expect("there is a journal");
+    let mut seen = Vec::new();
+    let all = reader.read_all(&mut |stored| {
+        seen.push(stored.lsn);
+        ControlFlow::Continue(())
+    });
+    let error = all.expect_err("frame 2 is missing").to_string();
+    assert!(error.contains("frames are missing"), "{error}");
+    assert_eq!(seen, [Lsn(1)]);
+    // Whoever wants the first frame only has not been to the end.
+    assert_eq!(reader.read_all(&mut |_| ControlFlow::Break(())).ok(), Some(()));
 }
 
 #[test]

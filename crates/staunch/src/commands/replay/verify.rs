@@ -107,6 +107,13 @@ pub(super) fn run(journal: &ReadOnlyJournal, output: &Output) -> Result<Exit, Fa
     });
     set_hook(hook);
     read?;
+    if verdict.frames_compared == 0 {
+        // Nothing that was decided is no proof that it would be decided again.
+        return Err(
+            Fault::new(Exit::NotFound, "there is nothing to compare: no frame is recorded")
+                .hint("name the data directory of a server with --data-dir"),
+        );
+    }
     verdict.same = verdict.first_difference.is_none();
     output.show(&verdict, |output| text(output, &verdict))?;
     if verdict.same {
