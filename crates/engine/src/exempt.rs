@@ -271,7 +271,7 @@ impl Turn<'_> {
             .collect();
         if !texts.is_empty() {
             let only = protected.first().map(|(id, _)| *id).filter(|_| protected.len() == 1);
-            self.notice(NoticeLevel::Page, None, only, &crate::react::list(&texts));
+            self.notice(NoticeLevel::Page, None, only, &crate::turn::list(&texts));
         }
     }
 }

@@ -14,9 +14,8 @@ use crate::NO_SUCH;
 use crate::advance::reason;
 use crate::limits;
 use crate::mutant::{Mutant, is};
-use crate::react::list;
 use crate::state::EngineState;
-use crate::turn::Turn;
+use crate::turn::{Turn, list};
 
 impl EngineState {
     /// True when `it` is an act of the recovery of its incident, and so contains nothing.

@@ -96,3 +96,17 @@ impl Turn<'_> {
         }));
     }
 }
+
+/// The first few of `items`, and how many more there are.
+pub(crate) fn list(items: &[String]) -> String {
+    let shown = items
+        .iter()
+        .take(limits::NAMED_IN_NOTICE_MAX)
+        .cloned()
+        .collect::<Vec<_>>()
+        .join(", ");
+    match items.len().saturating_sub(limits::NAMED_IN_NOTICE_MAX) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}

@@ -1,0 +1,219 @@
+//! What a message from outside becomes: whether it is taken, which inputs it means, and what is answered.
+//!
+//! Never answers before what was decided is durable, and takes nothing new that the journal has no room to finish.
+
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+use staunch_engine::sweep;
+use staunch_model::{Command, CommandReply, IncidentId, Input, Match, Record, ReleaseScope, TransactionId};
+
+use super::{EventLoop, LoopError};
+use crate::handle::{Busy, EventReply, Message};
+
+/// Room in a frame for what feeds say of one target, with its record.
+const ROOM_PER_KNOWN: usize = 2 * 1024;
+
+/// Room that must be left in the journal before an event is taken, besides its own size: the frames of a whole
+/// transaction with judgement and outcome.
+const ROOM_PER_EVENT: usize = 8 * 1024;
+
+/// Findings of a sweep that are decided in one turn: a frame of them stays far below what the journal takes.
+const FINDINGS_PER_TURN_MAX: usize = 1_000;
+
+/// Room that lifting one containment takes: the frames of its release, measured at about 300 bytes.
+const ROOM_TO_LIFT: usize = 512;
+
+/// How often it is looked at whether the journal's files are where the next start looks for them, while events come: what
+/// is acknowledged in between would be lost. A look takes some microseconds, and one more for each sealed segment.
+const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+
+impl EventLoop {
+    pub(super) fn on_message(&mut self, message: Message) -> Result<(), LoopError> {
+        match message {
+            Message::Events(submission) => {
+                if self.state.looked_at.is_none_or(|at| at.elapsed() >= LOOK_INTERVAL) {
+                    self.look_after_journal()?;
+                }
+                let steps = |matches: &[Match]| matches.iter().map(|it| it.steps.len().max(1)).sum::<usize>();
+                let new = submission
+                    .events
+                    .iter()
+                    .map(|(event, matches)| event.raw.len() + ROOM_PER_EVENT * steps(matches))
+                    .sum::<usize>()
+                    + ROOM_PER_KNOWN * (submission.known.len() + submission.found.len())
+                    + submission
+                        .contexts
+                        .iter()
+                        .map(|it| ROOM_PER_KNOWN * (it.addresses.len() + 2))
+                        .sum::<usize>();
+                let matches: usize = submission.events.iter().map(|(_, matches)| matches.len()).sum();
+                let incidents = self.engine.state().incidents.len() + matches;
+                let size = self.state.pending.bytes.len() + new + self.room_to_finish();
+                let refused = if self.state.stopping_since.is_some() {
+                    Some(Busy::Stopping)
+                } else if self.state.journal_lost {
+                    Some(Busy::JournalLost)
+                } else if incidents > staunch_engine::limits::INCIDENTS_MAX {
+                    Some(Busy::QueueFull)
+                } else if !self.journal.has_room(size) {
+                    Some(Busy::JournalFull)
+                } else {
+                    None
+                };
+                if let Some(busy) = refused {
+                    self.telemetry.events_turned_away.add(submission.events.len() as u64);
+                    (submission.reply)(Err(busy));
+                    return Ok(());
+                }
+                for known in submission.known {
+                    // What is said of a target changes with a feed, and not with each event.
+                    let state = self.engine.state();
+                    if state.known.is_news(&known, state.now) {
+                        self.decide(Input::Known(known))?;
+                    }
+                }
+                for found in submission.found {
+                    if self.engine.state().found.is_news(&found) {
+                        self.decide(Input::Found(found))?;
+                    }
+                }
+                let mut replies = Vec::with_capacity(submission.events.len());
+                let mut contexts = submission.contexts.into_iter();
+                for (event, matches) in submission.events {
+                    let records = self.decide(Input::of_event(event, matches, contexts.next()))?;
+                    replies.push(EventReply {
+                        incidents: incidents_of(&records.records),
+                    });
+                }
+                let reply = submission.reply;
+                self.state
+                    .pending
+                    .replies
+                    .push(Box::new(move |result| reply(result.map(|()| replies))));
+            }
+            Message::Command { by, command, reply } => {
+                let input = Input::Operator { by, command };
+                let frame = self.decide(input.clone())?;
+                let mut outcome = command_reply(&frame.records);
+                // Everything is released in turns of a bounded size; the answer is for all of them.
+                while command == Command::Release(ReleaseScope::All) {
+                    let frame = self.decide(input.clone())?;
+                    let more = command_reply(&frame.records);
+                    if more.affected.is_empty() {
+                        break;
+                    }
+                    outcome.affected.extend(more.affected);
+                }
+                self.state
+                    .pending
+                    .replies
+                    .push(Box::new(move |result| reply(result.map(|()| outcome))));
+            }
+            Message::Policy { policy, reply } => {
+                if self.engine.state().policy.as_ref() != Some(&policy) {
+                    self.decide(Input::Policy(policy))?;
+                }
+                self.state.pending.replies.push(reply);
+            }
+            Message::Pin { input, reply } => {
+                // As with events: what is in force must find room to be lifted.
+                let bytes = postcard::to_stdvec(&input).map_or(usize::MAX / 2, |bytes| bytes.len());
+                let size = self.state.pending.bytes.len() + 2 * bytes + self.room_to_finish();
+                if self.journal.has_room(size) {
+                    self.decide(input)?;
+                    self.state.pending.replies.push(reply);
+                } else {
+                    reply(Err(Busy::JournalFull));
+                }
+            }
+            // What is told must not be undone by a crash, so it waits for what has been decided to be durable.
+            Message::Query(ask) => self.state.pending.queries.push(ask),
+            Message::Sweep(readings) => {
+                self.telemetry.sweeps.add(1);
+                self.look_after_journal()?;
+                let findings = sweep::compare(self.engine.state(), &readings);
+                for part in findings.parts(FINDINGS_PER_TURN_MAX) {
+                    self.turn(Input::Swept(part))?;
+                }
+            }
+            Message::Stop => self.state.stopping_since = Some(Instant::now()),
+        }
+        Ok(())
+    }
+
+    /// Room in the journal that what is under way and in force will need until it has ended.
+    fn room_to_finish(&self) -> usize {
+        let state = self.engine.state();
+        state.index.by_target.len() * ROOM_TO_LIFT + state.index.queue.len() * ROOM_PER_EVENT
+    }
+
+    /// Takes no more events while the journal's files are not where the next start looks for them, and pages. What is
+    /// under way and in force goes on, and can be lifted: the files that are open take frames.
+    fn look_after_journal(&mut self) -> Result<(), LoopError> {
+        self.state.looked_at = Some(Instant::now());
+        let lost = self.journal.lost();
+        let is_lost = lost.is_some();
+        let was_lost = std::mem::replace(&mut self.state.journal_lost, is_lost);
+        let page = match &lost {
+            Some(what) if !was_lost => {
+                tracing::error!(
+                    what,
+                    "the files of the journal were deleted or moved away: no more events are taken"
+                );
+                Some(format!(
+                    "the files of the journal were deleted or moved away ({what}): no more events are taken, because \
+                     nothing would survive a restart. Containment can be lifted. Put the files back, or release \
+                     everything and start anew"
+                ))
+            }
+            None if was_lost => {
+                tracing::info!("the files of the journal are where they should be again: events are taken");
+                None
+            }
+            _ => None,
+        };
+        *self
+            .telemetry
+            .journal_lost
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = lost.map(Into::into);
+        match page {
+            Some(text) => self.turn(Input::Trouble(text.into())),
+            None => Ok(()),
+        }
+    }
+}
+
+fn incidents_of(records: &[Record]) -> Vec<IncidentId> {
+    records
+        .iter()
+        .filter_map(|record| match record {
+            Record::IncidentOpened { incident, .. } | Record::EventJoined { incident } => Some(*incident),
+            _ => None,
+        })
+        .collect()
+}
+
+fn command_reply(records: &[Record]) -> CommandReply {
+    records
+        .iter()
+        .find_map(|record| match record {
+            Record::CommandDone { affected } => Some(CommandReply {
+                affected: affected.clone(),
+                refused: None,
+                former: 0,
+            }),
+            Record::CommandRefused { why } => Some(CommandReply {
+                affected: Vec::<TransactionId>::new(),
+                refused: Some(why.clone()),
+                former: 0,
+            }),
+            _ => None,
+        })
+        .unwrap_or(CommandReply {
+            affected: Vec::new(),
+            refused: Some("the engine gave no answer".into()),
+            former: 0,
+        })
+}
