@@ -269,12 +269,13 @@ fn frames_that_are_missing_behind_a_snapshot_are_told() {
     file.set_len(9_000).expect("it can be cut");
     let left = frames(&journal).len();
     assert!(left > 0 && left < last, "{left} of {last}");
+    let data = home.data().display().to_string();
     for arguments in [
         &["journal", "verify"][..],
         &["replay"],
         &["replay", "--verify"],
         &["replay", "--at", "2100-01-01T00:00:00Z"],
-        &["backtest", "--journal", "data"],
+        &["backtest", "--journal", &data],
     ] {
         let output = home.run(arguments);
         let said = String::from_utf8(output.stderr).expect("UTF-8");
