@@ -32,6 +32,7 @@ mod risk;
 mod rollback;
 mod sim;
 mod table;
+mod undo;
 mod walk;
 mod watch;
 mod world;
