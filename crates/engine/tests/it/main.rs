@@ -17,6 +17,7 @@ mod guards;
 mod invariants;
 mod irreversible;
 mod joining;
+mod keys;
 mod life;
 mod limits;
 mod lists;
