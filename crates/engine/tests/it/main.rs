@@ -28,6 +28,7 @@ mod quarantine;
 mod recover;
 mod recovery;
 mod redelivered;
+mod reload;
 mod repeat;
 mod risk;
 mod rollback;
