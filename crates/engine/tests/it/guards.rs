@@ -443,27 +443,8 @@ fn a_second_attempt_is_counted_once() {
     sim.ends_clean();
 }
 
-#[test]
-fn an_undo_is_never_held_back() {
-    let mut sim = Sim::new(build::policy(|it| it.limits.acts_per_hour_max = 2));
-    for host in [1, 2] {
-        sim.event("enforce", &format!("203.0.113.{host}"));
-    }
-    sim.run(Span::from_secs(1));
-    sim.set_mode(Mode::Observe);
-    sim.policy(build::policy(|it| {
-        it.limits.acts_per_hour_max = 0;
-        it.mode_max = Mode::Observe;
-        it.never_touch.push(protection("203.0.113.0/24", "everything"));
-    }));
-    sim.release_all();
-    sim.run(Span::from_secs(1));
-    assert!(sim.world.elements.is_empty());
-    sim.ends_clean();
-}
-
 /// Fails `count` acts.
-fn fail(sim: &mut Sim, count: usize) {
+pub(crate) fn fail(sim: &mut Sim, count: usize) {
     for host in 0..count {
         sim.faults(Verb::Execute, &[Fault::Fails(FailureKind::Denied)]);
         sim.event("enforce", &format!("203.0.{host}.1"));

@@ -1,6 +1,6 @@
 //! What operators ask for, in every state.
 
-use staunch_model::{Cause, Mode, NoticeLevel, Span, StateKind, Timestamp, TransactionId};
+use staunch_model::{Cause, Change, Mode, NoticeLevel, Record, Span, StateKind, Timestamp, TransactionId};
 
 use staunch_engine::limits::RELEASES_PER_TURN_MAX;
 
@@ -328,6 +328,43 @@ fn a_lease_that_ends_during_its_renewal_ends() {
         (Some(StateKind::Released), Cause::LeaseEnded)
     );
     sim.ends_clean();
+}
+
+#[test]
+fn a_lease_ends_at_its_time_whatever_the_look_at_its_renewal_does() {
+    let fails = Fault::Fails(staunch_model::FailureKind::Unavailable);
+    let looks: [&[Fault]; 6] = [
+        &[Fault::RequestLost],
+        &[Fault::ReplyLost],
+        &[Fault::ReplyLate(Span::from_secs(4))],
+        &[Fault::Slow(Span::from_secs(4))],
+        &[fails, Fault::RequestLost],
+        &[fails, fails, Fault::RequestLost],
+    ];
+    for look in looks {
+        let mut sim = Sim::usual();
+        sim.event("enforce", IP);
+        sim.run(Span::from_mins(59));
+        let end = sim.transaction(1).lease_until.unwrap();
+        sim.run((end - Span::from_secs(1)).since(sim.now));
+        sim.faults(Verb::Observe, look);
+        sim.renew(1, LEASE).unwrap();
+        sim.run(Span::from_mins(1));
+        let starts = |record: &Record| {
+            let Record::Transaction { change, .. } = record else {
+                return false;
+            };
+            matches!(change, Change::ReleaseStarted { .. })
+        };
+        let released = sim.frames.iter().find(|(_, frame)| frame.records.iter().any(starts));
+        assert_eq!(released.map(|(now, _)| *now), Some(end), "{look:?}\n{}", sim.story());
+        assert_eq!(sim.changes(1, "renew-check-started"), 1, "{look:?}");
+        assert_eq!(
+            (sim.kind(1), sim.cause(1)),
+            (Some(StateKind::Released), Cause::LeaseEnded)
+        );
+        sim.ends_clean();
+    }
 }
 
 #[test]

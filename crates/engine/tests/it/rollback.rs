@@ -1,6 +1,7 @@
 //! What goes wrong while acting, and how it is undone and proved clean.
 
-use staunch_model::{Cause, FailureKind, NoticeLevel, Span, State, StateKind};
+use staunch_engine::transaction::name;
+use staunch_model::{Cause, FailureKind, NoticeLevel, Record, Span, State, StateKind};
 
 use crate::build::{self, REMOTE_IN_FLIGHT, adjust_playbook};
 use crate::life::IP;
@@ -396,6 +397,43 @@ fn siblings_are_rolled_back_in_reverse_order_of_completion() {
     assert!(matches!(sim.cause(1), Cause::Sibling(failed) if failed.0 == 3));
     assert!(sim.world.elements.is_empty());
     sim.ends_clean();
+}
+
+#[test]
+fn the_next_sibling_is_undone_when_the_one_before_is_verified_as_gone() {
+    for mut sim in [Sim::usual(), Sim::remote()] {
+        sim.faults(
+            Verb::Execute,
+            &[Fault::None, Fault::None, Fault::Fails(FailureKind::Denied)],
+        );
+        // The undo of the second is a lie, which a look finds out.
+        sim.faults(Verb::Undo, &[Fault::None, Fault::Lies]);
+        sim.event_about("enforce", "three", &["203.0.113.1", "203.0.113.2", "203.0.113.3"]);
+        sim.run(Span::from_mins(1));
+        let starts_and_proofs: Vec<_> = sim
+            .records()
+            .filter_map(|record| match record {
+                Record::Transaction { transaction, change } => Some((transaction.0, name(change))),
+                _ => None,
+            })
+            .filter(|(_, change)| ["rollback-started", "probed-present", "probed-absent"].contains(change))
+            .collect();
+        assert_eq!(
+            starts_and_proofs,
+            [
+                (3, "rollback-started"),
+                (3, "probed-absent"),
+                (2, "rollback-started"),
+                (2, "probed-present"),
+                (2, "probed-absent"),
+                (1, "rollback-started"),
+                (1, "probed-absent"),
+            ],
+            "{}",
+            sim.story()
+        );
+        sim.ends_clean();
+    }
 }
 
 #[test]

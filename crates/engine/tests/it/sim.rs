@@ -6,7 +6,7 @@ use staunch_engine::sweep::{Reading, compare};
 use staunch_engine::transaction::{after, name};
 use staunch_engine::{Engine, EngineState};
 use staunch_model::{
-    ActionKind, Cause, Change, Command, Effect, Facts, Failure, FailureKind, Frame, HealthReading, Incident,
+    ActionKind, Cause, Change, Command, Effect, EffectKey, Facts, Failure, FailureKind, Frame, HealthReading, Incident,
     IncidentId, Input, InstallationId, Judgement, Mode, Notice, NoticeLevel, Operator, Outcome, Owner, Policy, Record,
     RefusalReason, ReleaseScope, Span, State, StateKind, Target, Timestamp, Transaction, TransactionId,
 };
@@ -85,6 +85,8 @@ pub(crate) struct Sim {
     /// Execute effects that were handed out, renewals included.
     pub(crate) acts: Vec<(Timestamp, TransactionId, Target)>,
     pub(crate) undos: Vec<(Timestamp, TransactionId, Target)>,
+    /// The idempotency keys of acts and undos, in the order in which they were handed out.
+    pub(crate) keys: Vec<(TransactionId, EffectKey)>,
     /// Evidence that was stored.
     pub(crate) vault: std::collections::BTreeSet<staunch_model::EvidenceId>,
     /// Whether the health signals are healthy, from when on; `None` where they cannot be read. Before all of them, they are.
@@ -137,6 +139,7 @@ impl Sim {
             told: Vec::new(),
             acts: Vec::new(),
             undos: Vec::new(),
+            keys: Vec::new(),
             vault: Default::default(),
             health: Vec::new(),
             cut: None,
@@ -584,6 +587,9 @@ impl Sim {
 
     /// Hands an effect of the frame that was just made durable to the world.
     fn dispatch(&mut self, effect: Effect) {
+        if let Effect::Execute { transaction, key, .. } | Effect::Undo { transaction, key, .. } = &effect {
+            self.keys.push((*transaction, *key));
+        }
         let verb = match &effect {
             Effect::Observe { .. } => Verb::Observe,
             Effect::Execute {
