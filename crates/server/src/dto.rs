@@ -16,7 +16,7 @@ mod stream;
 
 pub use command::{DecisionRequest, ModeRequest, ReleaseRequest, ReloadRequest, Reloaded, RenewRequest};
 pub use containment::{Approval, Approvals, Containment, Containments, DriftView, FormerView, PageQuery, Protected};
-pub use drill::{DrillRequest, DrillView};
+pub use drill::{DrillRequest, DrillUnderWay, DrillView};
 pub use event::{ElementError, EventPlan, Plan, PlannedEvidence, PlannedStep, Response, Ruling, Taken, Understood};
 pub use problem::{Mistake, Problem};
 pub use protection::{

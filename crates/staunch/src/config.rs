@@ -44,7 +44,7 @@ pub(crate) use http::HttpSettings;
 pub(crate) use jobs::JobSettings;
 pub(crate) use load::{DEFAULT_PATH, Loaded, Unusable, load, parse, read};
 pub(crate) use lookups::LookupSettings;
-pub(crate) use mistake::{Mistake, place_of, place_of_exactly, wrapped_hint};
+pub(crate) use mistake::{Mistake, nearest, place_of, place_of_exactly, wrapped_hint};
 pub(crate) use notices::{NotifierKind, NotifierSettings, RouteSettings};
 pub(crate) use risk::RiskSettings;
 pub(crate) use shown::{Line, Shown};

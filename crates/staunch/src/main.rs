@@ -45,6 +45,7 @@ mod signing;
 mod stage;
 mod traces;
 mod watched;
+mod whole;
 mod wiring;
 mod words;
 

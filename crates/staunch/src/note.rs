@@ -3,9 +3,9 @@
 //!
 //! Never signs anything but the text it is given, and never shows the secret key.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use staunch_model::{Printable, Sha256Hash};
@@ -13,7 +13,8 @@ use staunch_store::tlog::note::is_name;
 use staunch_store::{LogKey, LogVerifier};
 
 use crate::exit::{Exit, Fault};
-use crate::files::read_bounded;
+use crate::files::{cannot_write, read_bounded};
+use crate::whole;
 
 /// The largest key file.
 const KEY_BYTES_MAX: u64 = 4_096;
@@ -52,11 +53,12 @@ impl Signer {
         let text = read_bounded(path, KEY_BYTES_MAX).map_err(|error| fault(path, "read", &error))?;
         LogKey::parse(text.trim()).map(Self).ok_or_else(|| {
             Fault::new(Exit::Usage, format!("there is no secret key in {shown}"))
-                .hint("name a file with one, or one that is not there yet, with --key")
+                .hint("remove it if nothing needs it, or name another file with --key")
         })
     }
 
-    /// Makes a key called `name` in `path`, for this user alone. A file that is there is kept.
+    /// Makes a key called `name` in `path`, for this user alone. A file that is there is kept, and of one that cannot be
+    /// written nothing is left.
     ///
     /// # Errors
     /// When it cannot be written, or the name cannot be one.
@@ -69,12 +71,17 @@ impl Signer {
             let mut seed = [0; 32];
             getrandom::fill(&mut seed).map_err(|error| io::Error::other(error.to_string()))?;
             let key = LogKey::from_seed(name, &seed);
-            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-            file.write_all(key.secret_text().as_bytes())?;
-            file.sync_all()?;
+            whole::make(path, &key.secret_text(), whole::FOR_OWNER)?;
             Ok(Self(key))
         };
-        make().map_err(|error| fault(path, "make", &error))
+        make().map_err(|error: io::Error| match error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                let shown = path.display().to_string();
+                cannot_write(&format!("cannot make the key {}", Printable(&shown)), &error)
+                    .hint("make room on that disk, or name a file on another with --key; nothing is left behind")
+            }
+            _ => fault(path, "make", &error),
+        })
     }
 
     /// The key that proves what this one signs.

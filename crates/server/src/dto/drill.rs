@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use staunch_model::Span;
+use staunch_model::{Span, Timestamp};
 
 use super::REASON_BYTES_MAX;
 
@@ -30,4 +30,15 @@ pub struct DrillView {
     pub fault: Option<String>,
     /// For how much longer.
     pub left: Option<Span>,
+}
+
+/// A fault that was ordered for a drill and has not ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DrillUnderWay {
+    /// What goes wrong.
+    pub fault: String,
+    /// The networks for whose addresses it does.
+    pub scope: Vec<String>,
+    /// When it ends by itself.
+    pub until: Timestamp,
 }

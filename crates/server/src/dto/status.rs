@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use staunch_model::{ActionKind, InstallationId, Mode, Span, Timestamp};
 use staunch_ports::InletReading;
 
-use super::ProtectionView;
+use super::{DrillUnderWay, ProtectionView};
 
 /// Whether Staunch is alive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -27,6 +27,9 @@ pub struct Status {
     pub uptime: Span,
     /// How far it goes by itself.
     pub mode: ModeView,
+    /// What goes wrong on purpose at present; `None` when nothing does.
+    #[serde(default)]
+    pub drill: Option<DrillUnderWay>,
     /// When the configuration was last read and found good; `None` when it cannot be read again.
     #[serde(default)]
     pub configuration_read: Option<Timestamp>,

@@ -131,6 +131,8 @@ pub(crate) struct PlanRow {
     /// The guard that refused.
     pub(crate) guard: Option<GuardName>,
     pub(crate) count: u64,
+    /// Of those that a person was asked about, how many that person approved. They are counted again, as acts.
+    pub(crate) approved: u64,
     pub(crate) lease: Span,
     pub(crate) mode: Option<Mode>,
     pub(crate) risk: Option<String>,
@@ -336,6 +338,7 @@ fn plans(tally: &Tally) -> (Vec<PlanRow>, u64) {
                 ruling,
                 guard,
                 count: plan.count,
+                approved: plan.approved,
                 lease: *lease,
                 mode: plan.mode,
                 risk: plan.risk.map(|risk| format!("{risk:?}").to_lowercase()),

@@ -123,6 +123,8 @@ pub(crate) enum Ruling {
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) count: u64,
+    /// Of those that a person was asked about, how many that person approved.
+    pub(crate) approved: u64,
     pub(crate) examples: Vec<Target>,
     pub(crate) first: Timestamp,
     pub(crate) mode: Option<Mode>,
@@ -140,6 +142,19 @@ struct Planned {
     target: Target,
     lease: Span,
     was_asked: bool,
+}
+
+impl Planned {
+    /// What it has in common with the others of its kind.
+    const fn key(&self, ruling: Ruling) -> PlanKey {
+        PlanKey {
+            playbook: self.playbook,
+            step: self.step,
+            kind: self.kind,
+            ruling,
+            lease: self.lease,
+        }
+    }
 }
 
 /// Everything that is counted.
@@ -248,6 +263,11 @@ impl Tally {
                     planned.was_asked = true;
                 }
                 self.plan(&it, ruling, Some(judgement), None, now);
+            }
+            Change::Approved { .. } => {
+                if let Some(plan) = self.plans.get_mut(&it.key(Ruling::Ask)) {
+                    plan.approved += 1;
+                }
             }
             Change::WouldExecute { judgement } => {
                 self.guards_of(judgement, Verdict::ObserveOnly, &it.target, now);
@@ -379,19 +399,14 @@ impl Tally {
         why: Option<Box<str>>,
         now: Timestamp,
     ) {
-        let key = PlanKey {
-            playbook: it.playbook,
-            step: it.step,
-            kind: it.kind,
-            ruling,
-            lease: it.lease,
-        };
+        let key = it.key(ruling);
         if !self.plans.contains_key(&key) && self.plans.len() >= PLANS_MAX {
             self.plans_left_out += 1;
             return;
         }
         let plan = self.plans.entry(key).or_insert_with(|| Plan {
             count: 0,
+            approved: 0,
             examples: Vec::new(),
             first: now,
             mode: judgement.map(|judgement| judgement.mode),

@@ -242,8 +242,14 @@ pub(crate) fn plan_words(plan: &PlanRow) -> String {
         .risk
         .as_ref()
         .map_or_else(String::new, |risk| format!(", risk {risk}"));
+    // What was approved has a plan of its own besides, as an act.
+    let approved = match plan.approved {
+        0 => String::new(),
+        all if all == plan.count => ", who approves".to_owned(),
+        some => format!(", who approves {some}"),
+    };
     format!(
-        "{}: {} for {}: {}{guard}{mode}{risk}",
+        "{}: {} for {}: {}{approved}{guard}{mode}{risk}",
         plan.playbook, plan.action, plan.lease, plan.ruling
     )
 }

@@ -20,7 +20,7 @@ use crate::exit::{Exit, Fault};
 use crate::files::{cannot_write, folder_must_be_there, must_be_there};
 use crate::output::{Output, now, say};
 use crate::playbooks::Texts;
-use crate::{lists, wiring};
+use crate::{lists, whole, wiring};
 
 /// The form of the report: it grows, and a number changes when a meaning does.
 const FORMAT: u32 = 1;
@@ -269,7 +269,8 @@ fn notes(args: &BacktestArgs, config: &Config, mode: Mode, read: &past::Read) ->
 
 fn write_page(file: &Path, page: &str) -> Result<(), Fault> {
     let shown = file.display().to_string();
-    std::fs::write(file, page).map_err(|error| cannot_write(&format!("cannot write {}", Printable(&shown)), &error))?;
+    whole::put(file, page, whole::FOR_ALL)
+        .map_err(|error| cannot_write(&format!("cannot write {}", Printable(&shown)), &error))?;
     say(&format!("the report is in {}", Printable(&shown)));
     Ok(())
 }

@@ -332,17 +332,19 @@ fn check_rehearsal(data_dir: &Path) -> Result<(), Fault> {
 
 /// A drill must not touch what this machine depends on. What the configuration protects was compared when it was read.
 fn check_scope(config: &Config, discovered: &[Protection]) -> Result<(), Fault> {
-    let overlaps = |network: &&IpNet| {
-        let mut all = discovered.iter();
-        all.any(|it| it.network.contains(*network) || network.contains(&it.network))
+    let overlapped = |network: &IpNet| {
+        let mut all = discovered.iter().map(|it| it.network);
+        all.find(|it| it.contains(network) || network.contains(it))
     };
-    match config.drill.scope.iter().find(overlaps) {
+    let found = config.drill.scope.iter().find_map(|it| Some((it, overlapped(it)?)));
+    match found {
         None => Ok(()),
-        Some(network) => Err(Fault::new(
+        // No network is named as an example: this machine may be in just that one.
+        Some((network, needed)) => Err(Fault::new(
             Exit::Usage,
-            format!("the scope of drills has {network} in it, which this machine depends on"),
+            format!("the scope of drills has {network} in it, which overlaps {needed}: this machine depends on that"),
         )
-        .hint("name under [drill] scope a network that nothing depends on, such as 192.0.2.0/28")),
+        .hint("name under [drill] scope addresses that nobody has, in a network that this machine is not in")),
     }
 }
 

@@ -30,6 +30,15 @@ fn text(output: &Output, it: &Status, now: Timestamp) -> String {
         format!("{}, up {up}, installation {}", Printable(&it.version), it.installation),
     );
     line("mode", Printable(&it.mode.explanation).to_string());
+    if let Some(drill) = &it.drill {
+        let scope: Vec<_> = drill.scope.iter().map(|it| Printable(it).to_string()).collect();
+        let (until, left) = (clock(drill.until, now), relative(drill.until, now));
+        let (fault, scope) = (Printable(&drill.fault), scope.join(", "));
+        line(
+            "drill",
+            format!("UNDER WAY: the fault {fault} for {scope}, until {until} ({left})"),
+        );
+    }
     if !it.at_next_start.is_empty() {
         let keys: Vec<_> = it.at_next_start.iter().map(|key| Printable(key).to_string()).collect();
         line("changed", format!("from the next start on: {}", keys.join(", ")));

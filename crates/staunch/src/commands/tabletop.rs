@@ -12,11 +12,12 @@ use staunch_model::{Printable, Timestamp};
 use staunch_server::dto::{EventPlan, Response};
 
 use crate::cli::TabletopArgs;
-use crate::config::{self, Config};
+use crate::config::{self, Config, nearest};
 use crate::exit::{Exit, Fault};
 use crate::files::{cannot_write, folder_must_be_there};
 use crate::output::{Output, Tone, now, print, say, wrap};
 use crate::playbooks::Texts;
+use crate::{whole, wiring};
 use minutes::{Choice, Decision, Minutes};
 use walk::{Phase, phases};
 
@@ -32,8 +33,9 @@ pub(super) fn run(args: &TabletopArgs) -> Result<Exit, Fault> {
         return Err(Fault::new(Exit::Usage, what).hint("name another file with --minutes"));
     }
     folder_must_be_there(&path, "name a file in a folder that is there with --minutes")?;
-    let plan = plan(args, &config)?;
-    let response = choose(args, &plan)?;
+    let texts = texts(args, &config);
+    let plan = plan(args, &config, &texts)?;
+    let response = choose(args, &plan, || names(&texts, &config))?;
     let output = Output::new(false);
     print(&introduction(&output, &plan, response))?;
     let mut minutes = Minutes::new(begun, &plan, response);
@@ -64,21 +66,36 @@ fn default_path(at: Timestamp) -> PathBuf {
     format!("tabletop-{time}Z.md").into()
 }
 
-fn plan(args: &TabletopArgs, config: &Config) -> Result<EventPlan, Fault> {
+/// The playbooks that the event is matched with.
+fn texts(args: &TabletopArgs, config: &Config) -> Texts {
+    match args.playbook.as_deref().map(Path::new).filter(|path| path.is_file()) {
+        Some(file) => Texts::of_paths(&[file.to_owned()]),
+        None => Texts::configured(config),
+    }
+}
+
+/// What the playbooks in `texts` are called, sorted.
+fn names(texts: &Texts, config: &Config) -> Vec<String> {
+    let compiled = texts.compile(&wiring::check_context(config)).compiled;
+    let mut names: Vec<String> = compiled.iter().map(|it| it.program.playbook.name.to_string()).collect();
+    names.sort();
+    names
+}
+
+fn plan(args: &TabletopArgs, config: &Config, texts: &Texts) -> Result<EventPlan, Fault> {
     let body = match &args.event {
         Some(file) => super::plan::read_event(file)?,
         None => crate::drill::sample_event()?.to_string().into_bytes(),
     };
-    let file = args.playbook.as_deref().map(Path::new).filter(|path| path.is_file());
-    let texts = match file {
-        Some(file) => Texts::of_paths(&[file.to_owned()]),
-        None => Texts::configured(config),
-    };
-    super::plan::plan_locally(config, &texts, &args.source, &body)
+    super::plan::plan_locally(config, texts, &args.source, &body)
 }
 
-/// The response to walk through.
-fn choose<'p>(args: &TabletopArgs, plan: &'p EventPlan) -> Result<&'p Response, Fault> {
+/// The response to walk through; `known` has the names of the playbooks that there are.
+fn choose<'p>(
+    args: &TabletopArgs,
+    plan: &'p EventPlan,
+    known: impl FnOnce() -> Vec<String>,
+) -> Result<&'p Response, Fault> {
     let named = args.playbook.as_deref().filter(|name| !Path::new(name).is_file());
     let mut responses = plan.plan.responses.iter();
     let found = match named {
@@ -86,6 +103,12 @@ fn choose<'p>(args: &TabletopArgs, plan: &'p EventPlan) -> Result<&'p Response, 
         None => responses.next(),
     };
     found.ok_or_else(|| {
+        if let Some(name) = named {
+            let known = known();
+            if !known.iter().any(|it| it == name) {
+                return no_such(name, &known);
+            }
+        }
         let matching: Vec<&str> = plan.plan.responses.iter().map(|it| it.playbook.as_str()).collect();
         let what = match named {
             Some(name) => format!("the event does not match the playbook {}", Printable(name)),
@@ -98,6 +121,17 @@ fn choose<'p>(args: &TabletopArgs, plan: &'p EventPlan) -> Result<&'p Response, 
         };
         Fault::new(Exit::NotFound, what).hint(hint)
     })
+}
+
+/// There is no playbook `name`, and `known` are.
+fn no_such(name: &str, known: &[String]) -> Fault {
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
+    let hint = match nearest(name, &known) {
+        _ if known.is_empty() => "there is none: name the file of one".to_owned(),
+        Some(near) => format!("did you mean {near}?"),
+        None => format!("known: {}", known.join(", ")),
+    };
+    Fault::new(Exit::NotFound, format!("there is no playbook {}", Printable(name))).hint(hint)
 }
 
 fn introduction(output: &Output, plan: &EventPlan, response: &Response) -> String {
@@ -195,8 +229,7 @@ fn ask(answers: &mut impl BufRead, question: &str) -> Result<Option<String>, Fau
 
 /// Writes the minutes into a file that is not there yet.
 fn write(path: &Path, text: &str) -> Result<(), Fault> {
-    let written = std::fs::File::create_new(path).and_then(|mut file| file.write_all(text.as_bytes()));
-    written.map_err(|error| {
+    whole::make(path, text, whole::FOR_ALL).map_err(|error| {
         let what = format!("cannot write the minutes {}", Printable(&path.display().to_string()));
         // They are all that the team has: better on the terminal than nowhere.
         let _ = print(text);

@@ -7,9 +7,10 @@ use staunch_model::Printable;
 
 use super::score::Score;
 use crate::exit::{Exit, Fault};
-use crate::files::read_bounded;
+use crate::files::{cannot_write, read_bounded};
 use crate::note::{Signer, Verifier, sha256};
 use crate::output::json;
+use crate::whole;
 
 /// The largest report that is read.
 const REPORT_BYTES_MAX: u64 = 16 << 20;
@@ -17,7 +18,7 @@ const REPORT_BYTES_MAX: u64 = 16 << 20;
 /// How the text of the note begins.
 const HEADING: &str = "staunch drill report v1";
 
-/// Writes the report of `score` into `dir`, signed, and returns where.
+/// Writes the report of `score` into `dir`, signed, and returns where. Nothing of one that cannot be written is left.
 ///
 /// # Errors
 /// When it cannot be written.
@@ -31,11 +32,19 @@ pub(crate) fn write(score: &Score, dir: &Path, signer: &Signer) -> Result<PathBu
     let failed = |error: &std::io::Error| {
         let shown = path.display().to_string();
         let what = format!("cannot write the report {}", Printable(&shown));
-        Fault::doing(Exit::Failed, what, error).hint("name another directory with --report")
+        cannot_write(&what, error).hint("name another directory with --report")
     };
     fs::create_dir_all(dir).map_err(|error| failed(&error))?;
-    fs::write(&path, text).map_err(|error| failed(&error))?;
-    fs::write(signature_of(&path), note).map_err(|error| failed(&error))?;
+    let signature = signature_of(&path);
+    whole::put(&signature, &note, whole::FOR_ALL).map_err(|error| failed(&error))?;
+    // Last, so that a report that is there is signed.
+    whole::put(&path, &text, whole::FOR_ALL).map_err(|error| {
+        let fault = failed(&error);
+        match fs::remove_file(&signature) {
+            Ok(()) => fault,
+            Err(error) => fault.because(format!("its signature cannot be removed: {error}")),
+        }
+    })?;
     Ok(path)
 }
 

@@ -18,7 +18,7 @@ use staunch_ports::clock::SystemClock;
 use staunch_ports::{Action, Clock as _, Journal, NewFrame, Purpose, Sighting};
 use staunch_store::{JournalOptions, SegmentJournal};
 
-use crate::harness::{Home, exploit_from, stderr, wait_until};
+use crate::harness::{Home, exploit_from, names_in, on_a_full_disk, stderr, stdout, wait_until};
 
 /// Midday of the day on which everything here happens.
 const NOON: &str = "2026-03-01T12:00:00Z";
@@ -213,8 +213,69 @@ fn who_is_asked_says_yes_unless_told_otherwise() {
         .map(|it| &it["ruling"])
         .collect();
     assert!(plans.contains(&&Value::from("contain, as approved")), "{granted}");
+    // One act, asked about and then done: both lines say so.
+    let text = |more: &[&str]| {
+        let arguments = ["--events", &events, "--playbooks", &new];
+        stdout(&bench.run(&[&arguments[..], more].concat())).replace("\n    ", " ")
+    };
+    let shown = text(&[]);
+    assert!(
+        shown.contains("1 x asks: block-ip for 1h: ask a person, who approves, mode"),
+        "{shown}"
+    );
+    assert!(
+        shown.contains("1 x asks: block-ip for 1h: contain, as approved, mode"),
+        "{shown}"
+    );
+    let lapsed = text(&["--approvals", "lapse"]);
+    assert!(
+        lapsed.contains("1 x asks: block-ip for 1h: ask a person, mode"),
+        "{lapsed}"
+    );
     assert_eq!(side(&["--approvals", "lapse"])["addresses"]["asked"], 1);
     assert_eq!(side(&["--mode", "observe"])["addresses"]["observed"], 1);
+}
+
+#[test]
+fn a_page_is_whole_or_not_there() {
+    on_a_full_disk("backtest::full_disk", |small| {
+        let bench = Bench::new();
+        let events = bench.write("events.json", alert("203.0.113.1", at(0), "Brute"));
+        let to = |page: &Path| bench.run(&["--events", &events, "--html", &page.display().to_string()]);
+        let page = small.join("page.html");
+        let full = to(&page);
+        assert_eq!(full.status.code(), Some(9), "{full:?}");
+        assert!(stderr(&full).contains("hint: make room on that disk"), "{full:?}");
+        assert_eq!(names_in(small), ["filler"]);
+        // The one of before stays as it was.
+        std::fs::write(&page, "").expect("names take no room");
+        assert_eq!(to(&page).status.code(), Some(9));
+        assert_eq!(
+            (names_in(small).len(), page.metadata().map(|it| it.len()).ok()),
+            (2, Some(0))
+        );
+
+        let old = bench.write("page.html", "what was there");
+        std::fs::set_permissions(&old, std::fs::Permissions::from_mode(0o640)).expect("it is ours");
+        let link = bench.home.path("link.html");
+        std::os::unix::fs::symlink("page.html", &link).expect("a link");
+        assert_eq!(to(&link).status.code(), Some(0));
+        assert!(link.is_symlink(), "what a link leads to is written");
+        let text = std::fs::read_to_string(&old).expect("it is there");
+        assert!(
+            text.starts_with("<!DOCTYPE html>") && text.trim_end().ends_with("</html>"),
+            "{text}"
+        );
+        let mode = std::fs::metadata(&old).expect("it is there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o640, "who may read it is as before");
+        // What is no file is written to, and not taken away.
+        let shown = to(Path::new("/dev/stdout"));
+        assert!(
+            shown.status.success() && stdout(&shown).contains("</html>"),
+            "{shown:?}"
+        );
+        assert!(Path::new("/dev/stdout").is_symlink(), "it is still there");
+    });
 }
 
 /// What the configured files say of the targets is asked by triggers and judged by the rows of the context guard.
@@ -763,6 +824,13 @@ fn what_a_person_said_then_is_said_again() {
         "{lapse}"
     );
     assert_eq!(lapse["other_refusals"]["a person said no"], 1, "{lapse}");
+    let asked = lapse["plans"].as_array().expect("a list").iter();
+    let asked: Vec<_> = asked.filter(|it| it["ruling"] == "ask a person").collect();
+    assert_eq!(
+        (asked.len(), &asked[0]["count"], &asked[0]["approved"]),
+        (1, &3.into(), &1.into()),
+        "{lapse}"
+    );
     let grant = side("grant");
     assert_eq!(
         grant["addresses"],

@@ -1,14 +1,22 @@
 //! Drills as a user runs them: on a stage of their own, and on a running server within the scope that it declares.
 
+use std::fs::Permissions;
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
+use staunch_model::{Span, Timestamp};
+use staunch_ports::Clock as _;
+use staunch_ports::clock::SystemClock;
 
-use crate::harness::{Home, SMALL, Server, element, elements, exploit_from, in_namespace, staunch, stderr, wait_until};
+use crate::harness::{
+    Home, SMALL, Server, element, elements, exploit_from, in_namespace, names_in, on_a_full_disk, staunch, stderr,
+    wait_until,
+};
 
 /// A directory for the reports of one test.
 struct Reports(tempfile::TempDir);
@@ -181,6 +189,55 @@ fn a_report_without_its_signature_is_refused_with_what_to_do() {
 }
 
 #[test]
+fn a_full_disk_leaves_no_part_of_a_key_or_a_report() {
+    on_a_full_disk("drill::full_disk", |small| {
+        let reports = Reports::new();
+        let (key, shown) = (small.join("drill.key"), small.display().to_string());
+        let made = reports.drill(&["key", "--key", &key.display().to_string()]);
+        assert_eq!(made.status.code(), Some(9), "{made:?}");
+        assert!(stderr(&made).contains("hint: make room on that disk"), "{made:?}");
+        assert_eq!(names_in(small), ["filler"]);
+        let ran = reports.drill(&["run", "protected-target", "--report", &shown, "--key", "drill.key"]);
+        assert_eq!(ran.status.code(), Some(9), "{ran:?}");
+        assert_eq!(names_in(small), ["filler"]);
+        let home = Home::new(SMALL);
+        let minutes = small.join("minutes.md").display().to_string();
+        let held = home.run(&["drill", "tabletop", "--minutes", &minutes]);
+        assert_eq!(held.status.code(), Some(9), "{held:?}");
+        assert!(
+            String::from_utf8_lossy(&held.stdout).contains("## Not decided"),
+            "they are shown: {held:?}"
+        );
+        assert_eq!(names_in(small), ["filler"]);
+        // With room, all is as if nothing had been.
+        std::fs::remove_file(small.join("filler")).expect("it is ours");
+        let made = reports.drill(&["key", "--key", &key.display().to_string()]);
+        assert_eq!(made.status.code(), Some(0), "{made:?}");
+    });
+}
+
+#[test]
+fn a_file_without_a_key_is_told_with_what_to_do() {
+    let reports = Reports::new();
+    for text in ["", "\n", "PRIVATE+KEY+cut"] {
+        let path = reports.0.path().join("drill.key");
+        let mut file = std::fs::File::create(&path).expect("it is our directory");
+        file.set_permissions(Permissions::from_mode(0o600)).expect("it is ours");
+        file.write_all(text.as_bytes()).expect("there is room");
+        let output = reports.drill(&["key", "--key", "drill.key"]);
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        let said = stderr(&output);
+        let (_, hint) = said.split_once("hint: ").expect("there is one");
+        assert!(hint.contains("remove it") && hint.contains("--key"), "{said}");
+        assert_eq!(
+            std::fs::read_to_string(&path).expect("it is there"),
+            text,
+            "it is not touched"
+        );
+    }
+}
+
+#[test]
 fn an_unknown_drill_is_refused_with_those_that_are_known() {
     let output = Reports::new().drill(&["run", "earthquake"]);
     assert_eq!(output.status.code(), Some(5));
@@ -303,6 +360,41 @@ fn what_is_outside_of_the_scope_does_not_misbehave() {
 }
 
 #[test]
+fn status_tells_what_a_drill_has_left_going_wrong() {
+    in_namespace("drill::status_tells", || {
+        let home = Home::new(&with_scope("\"192.0.2.0/29\", \"2001:db8::/120\""));
+        let server = home.serve();
+        let order = |body: &str| {
+            let answer = ureq::post(format!("{}/v1/drill", server.url)).send(body);
+            assert_eq!(answer.expect("it is taken").status().as_u16(), 200);
+        };
+        let status = || serde_json::from_str::<Value>(&server.ok(&["status", "--json"])).expect("it is JSON");
+        let drill_lines = || {
+            let text = server.ok(&["status"]);
+            let widest = text.lines().max_by_key(|line| line.chars().count()).expect("it prints");
+            assert!(widest.chars().count() <= 80, "wider than 80 columns: {widest:?}");
+            let from = text.lines().skip_while(|line| !line.starts_with("drill "));
+            from.take(2).collect::<Vec<_>>().join("\n")
+        };
+        assert_eq!((&status()["drill"], &*drill_lines()), (&Value::Null, ""));
+        // As a drill does that is killed before it can end its fault.
+        order(r#"{"fault":"lose-reply","lasts":"5m"}"#);
+        let told = &status()["drill"];
+        assert_eq!(told["fault"], "lose-reply", "{told}");
+        assert_eq!(told["scope"], serde_json::json!(["192.0.2.0/29", "2001:db8::/120"]));
+        let until: Timestamp = told["until"].as_str().expect("a time").parse().expect("a time");
+        let left = until.since(SystemClock.now());
+        assert!(left > Span::from_mins(4) && left <= Span::from_mins(5), "{left:?}");
+        let shown = drill_lines();
+        for part in ["UNDER WAY", "lose-reply", "192.0.2.0/29", "until ", "(in 4m"] {
+            assert!(shown.contains(part), "{part}: {shown}");
+        }
+        order(r#"{"lasts":"1m"}"#);
+        assert_eq!((&status()["drill"], &*drill_lines()), (&Value::Null, ""));
+    });
+}
+
+#[test]
 fn an_interrupted_live_drill_cleans_up() {
     in_namespace("drill::an_interrupted_live_drill", || {
         let home = Home::new(&with_scope("\"192.0.2.0/29\""));
@@ -374,7 +466,11 @@ fn a_scope_that_reaches_too_far_is_refused() {
     let Err(refused) = home.try_serve(&["--allow-unauthenticated-loopback", "--driver", "memory"]) else {
         panic!("it serves with its own address in the scope");
     };
-    assert!(stderr(&refused).contains("this machine depends on"), "{refused:?}");
+    let said = stderr(&refused);
+    assert!(said.contains("this machine depends on"), "{said}");
+    // No network can be named as an example: this machine may be in just that one.
+    let (_, hint) = said.split_once("hint: ").expect("there is one");
+    assert!(!hint.contains(|c: char| c.is_ascii_digit()), "{said}");
 }
 
 /// Holds a tabletop on `home` with `answers`: its output and its minutes.
@@ -449,6 +545,23 @@ fn a_tabletop_that_nobody_answers_says_what_is_undecided() {
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let (_, left) = minutes.split_once("## Not decided").expect("it says so");
     assert_eq!(left.matches("\n- ").count(), 3, "{minutes}");
-    let (unknown, _) = tabletop(&Home::new(SMALL), "go\n", &["brute-force-block"]);
-    assert_eq!(unknown.status.code(), Some(5), "{unknown:?}");
+}
+
+#[test]
+fn a_tabletop_tells_a_playbook_that_does_not_match_from_one_that_is_not_there() {
+    let refused = |name: &str| {
+        let (output, minutes) = tabletop(&Home::new(SMALL), "go\n", &[name]);
+        assert_eq!((output.status.code(), &*minutes), (Some(5), ""), "{output:?}");
+        stderr(&output)
+    };
+    let idle = refused("brute-force-block");
+    assert!(idle.contains("does not match the playbook brute-force-block"), "{idle}");
+    let unknown = refused("nosuch");
+    assert!(unknown.contains("there is no playbook nosuch"), "{unknown}");
+    assert!(
+        unknown.contains("hint: known: brute-force-block, exploit-attempt-block"),
+        "{unknown}"
+    );
+    let near = refused("brute-force-blok");
+    assert!(near.contains("hint: did you mean brute-force-block?"), "{near}");
 }

@@ -9,8 +9,10 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use nix::mount::{MsFlags, mount, umount};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, geteuid};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use staunch_netlink::namespace::run_in_new_net;
@@ -56,6 +58,38 @@ pub(crate) fn in_namespace(name: &str, work: impl FnOnce() + Send) {
         Ok(Err(reason)) => staunch_testkit::skip(name, &reason),
         Err(error) => staunch_testkit::skip(name, &error.to_string()),
     }
+}
+
+/// Does `work` with a directory on a disk of its own that has no room for one more byte, in a namespace for `name`. What fills
+/// it is `filler`.
+pub(crate) fn on_a_full_disk(name: &str, work: impl FnOnce(&Path) + Send) {
+    if !geteuid().is_root() {
+        staunch_testkit::skip(name, "mounting a small file system needs root");
+        return;
+    }
+    in_namespace(name, || {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        // A mount namespace of this thread: what it mounts, nobody else sees, and it goes away with it.
+        unshare(CloneFlags::CLONE_NEWNS).expect("root may");
+        let none: Option<&str> = None;
+        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).expect("root may");
+        let tmpfs = Some("tmpfs");
+        mount(tmpfs, dir.path(), tmpfs, MsFlags::empty(), Some("size=8k,mode=700")).expect("root may");
+        // Names take no room on it, and bytes take what there is.
+        drop(fs::write(dir.path().join("filler"), [1; 8192]));
+        work(dir.path());
+        umount(dir.path()).expect("root may");
+    });
+}
+
+/// The names in `dir`, sorted.
+pub(crate) fn names_in(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).expect("it is there");
+    let mut names: Vec<String> = entries
+        .map(|it| it.expect("an entry").file_name().into_string().expect("text"))
+        .collect();
+    names.sort();
+    names
 }
 
 /// A directory with a configuration and the data of one installation.

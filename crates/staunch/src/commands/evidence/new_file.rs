@@ -17,6 +17,7 @@ use tempfile::NamedTempFile;
 use super::{FULL, disk, unwritten};
 use crate::exit::{Exit, Fault};
 use crate::output::say;
+use crate::whole;
 
 /// The longest name that another is made of; file systems take 255 bytes.
 const NAME_BYTES_MAX: usize = 200;
@@ -58,13 +59,7 @@ impl NewFile {
             self.part = Some(refused.file);
             return Err(unmade(&self.path, &refused.error));
         }
-        match File::open(parent(&self.path)) {
-            // Who may only write there makes the file, and cannot make its name durable.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
-            opened => opened
-                .and_then(|folder| folder.sync_all())
-                .map_err(|error| unwritten(&self.path, &error)),
-        }
+        whole::sync_folder_of(&self.path).map_err(|error| unwritten(&self.path, &error))
     }
 }
 
@@ -87,19 +82,9 @@ fn part_of(path: &Path) -> io::Result<(NamedTempFile, File)> {
     let name = path.file_name().filter(|it| it.as_bytes().len() <= NAME_BYTES_MAX);
     prefix.push(name.unwrap_or("evidence".as_ref()));
     prefix.push(".");
-    let part = tempfile::Builder::new()
-        .prefix(&prefix)
-        .suffix(".part")
-        .tempfile_in(parent(path))?;
+    let part = whole::part_beside(path, &prefix, whole::FOR_OWNER)?;
     let file = part.as_file().try_clone()?;
     Ok((part, file))
-}
-
-/// The folder that `path` is in.
-fn parent(path: &Path) -> &Path {
-    path.parent()
-        .filter(|it| !it.as_os_str().is_empty())
-        .unwrap_or_else(|| Path::new("."))
 }
 
 /// It cannot be made, or cannot have its name.

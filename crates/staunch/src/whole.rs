@@ -1,0 +1,90 @@
+//! Files that have their name when they are whole, and never before.
+//!
+//! What is written stands beside the name until it is durable. When it cannot be written, a disk is full say, nothing is
+//! left of it, and what had the name before has it still.
+
+use std::ffi::OsStr;
+use std::fs::{self, File, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use tempfile::NamedTempFile;
+
+/// What the mask of the process leaves of it, for everybody.
+pub(crate) const FOR_ALL: u32 = 0o666;
+
+/// For the owner alone.
+pub(crate) const FOR_OWNER: u32 = 0o600;
+
+/// The prefix of the file that `text` stands in until it has its name.
+const PREFIX: &str = ".staunch.";
+
+/// Makes the file `path` with `text`, and `mode` less what the mask of the process takes away.
+///
+/// # Errors
+/// When it cannot be written, or somebody has the name already.
+pub(crate) fn make(path: &Path, text: &str, mode: u32) -> io::Result<()> {
+    written(path, text, mode)?.persist_noclobber(path)?;
+    sync_folder_of(path)
+}
+
+/// Gives the file `path` the content `text`. Who may do what with one that is there stays as it is; a new one has `mode`,
+/// less what the mask of the process takes away. A link keeps leading where it leads. What is no file, such as a terminal
+/// or a pipe, is written to.
+///
+/// # Errors
+/// When it cannot be written.
+pub(crate) fn put(path: &Path, text: &str, mode: u32) -> io::Result<()> {
+    let there = match fs::metadata(path) {
+        Ok(there) => there,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            written(path, text, mode)?.persist(path)?;
+            return sync_folder_of(path);
+        }
+        Err(error) => return Err(error),
+    };
+    // Below `/dev` and `/proc` are names for what a shell has open, which a file in its place would not be.
+    if !there.is_file() || path.starts_with("/dev") || path.starts_with("/proc") {
+        return fs::write(path, text);
+    }
+    let path = fs::canonicalize(path)?;
+    let part = written(&path, text, FOR_OWNER)?;
+    part.as_file()
+        .set_permissions(Permissions::from_mode(there.permissions().mode() & 0o777))?;
+    part.persist(&path)?;
+    sync_folder_of(&path)
+}
+
+/// A durable file beside `path` with `text`; it goes away unless it is given a name.
+fn written(path: &Path, text: &str, mode: u32) -> io::Result<NamedTempFile> {
+    let mut part = part_beside(path, PREFIX.as_ref(), mode)?;
+    part.write_all(text.as_bytes())?;
+    part.as_file().sync_all()?;
+    Ok(part)
+}
+
+/// An empty file beside `path`, under a name that nobody can have prepared.
+pub(crate) fn part_beside(path: &Path, prefix: &OsStr, mode: u32) -> io::Result<NamedTempFile> {
+    tempfile::Builder::new()
+        .prefix(prefix)
+        .suffix(".part")
+        .permissions(Permissions::from_mode(mode))
+        .tempfile_in(folder_of(path))
+}
+
+/// Makes the names in the folder of `path` durable.
+pub(crate) fn sync_folder_of(path: &Path) -> io::Result<()> {
+    match File::open(folder_of(path)) {
+        // Who may only write there makes the file, and cannot make its name durable.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        opened => opened.and_then(|folder| folder.sync_all()),
+    }
+}
+
+/// The folder that `path` is in.
+fn folder_of(path: &Path) -> &Path {
+    path.parent()
+        .filter(|it| !it.as_os_str().is_empty())
+        .unwrap_or_else(|| Path::new("."))
+}
