@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use staunch_connectors::inlets::InletThread;
-use staunch_connectors::inlets::file::{self, FileSettings};
+use staunch_connectors::inlets::file::{self, Begin, FileSettings};
 use staunch_connectors::inlets::journald::{self, JournalSettings};
 use staunch_connectors::inlets::socket::{LineSocket, SocketSettings};
 use staunch_connectors::inlets::stdin::{self, Done};
@@ -112,13 +112,15 @@ pub(crate) fn start(config: &Config, intake: &Arc<Intake>) -> Result<Inlets, Fau
         let shown = Printable(&it.path.display().to_string()).to_string();
         // A file goes on where it was also when its place in the configuration is another one.
         let name = ContentHash::of(it.path.as_os_str().as_encoded_bytes()).to_string();
+        let is_there = it.path.exists();
         let settings = FileSettings {
             path: it.path.clone(),
             place: config.places_dir().join(name),
-            begin: it.begin,
+            // What appears between this look and the first one of the reader is read as what is said of it below.
+            begin: if is_there { it.begin } else { Begin::Start },
         };
         let tally = inlets.tally("file", &shown, &it.source);
-        if !it.path.exists() {
+        if !is_there {
             tracing::warn!(
                 file = shown,
                 "the file is not there: it is read, from its beginning, once it appears"
