@@ -43,8 +43,9 @@ mod program {
     pub(crate) mod files;
     pub(crate) mod note;
     pub(crate) mod output;
+    pub(crate) mod whole;
 }
-use program::{config, exit, files, note, output};
+use program::{config, exit, files, note, output, whole};
 
 /// What the unit tests of those files name. They are compiled here when everything is, and run with the program only.
 #[cfg(test)]
