@@ -29,7 +29,8 @@ pub(crate) use git::is_there as git_is_there;
 use crate::config::{AnchorKind, AnchorSettings};
 use crate::files::{open_regular, read_bounded};
 use crate::output::now;
-use crate::wiring::{LOG, make_private_dir, write_atomically};
+use crate::whole;
+use crate::wiring::{LOG, make_private_dir};
 
 /// What anchors have brought away, in the directory of evidence: a directory for each.
 pub(crate) const ANCHORS: &str = "anchors";
@@ -217,7 +218,7 @@ impl Anchor {
             }
         }
         let text = serde_json::to_vec(&state).expect("it has nothing but texts and numbers");
-        write_atomically(&dir.join(STATE), &text).map_err(|error| io_failure(&dir, &error))?;
+        whole::keep(&dir.join(STATE), &text).map_err(|error| io_failure(&dir, &error))?;
         outcome
     }
 
@@ -269,7 +270,7 @@ impl Work<'_> {
     /// Writes what belongs to the checkpoint into the directory of the anchor.
     fn keep(&self, suffix: &str, bytes: &[u8]) -> Result<(), Failure> {
         let file = self.dir.join(format!("{}.{suffix}", self.checkpoint.size));
-        write_atomically(&file, bytes).map_err(|error| io_failure(&file, &error))
+        whole::keep(&file, bytes).map_err(|error| io_failure(&file, &error))
     }
 }
 

@@ -17,7 +17,7 @@ use staunch_store::vault::{Arrived, Handles, HandlingLog, Sent};
 
 use crate::files::read_bounded;
 use crate::output::now;
-use crate::wiring::write_atomically;
+use crate::whole;
 
 /// What became of the last attempt, in the folder of evidence.
 const STATE: &str = "bucket.json";
@@ -108,7 +108,7 @@ fn keep(vault: &DirVault, folder: &Path, copies: &CopyMeter) {
         });
         if state.as_ref() != Some(&then) {
             let text = serde_json::to_vec(&then).expect("it has nothing but texts and numbers");
-            if let Err(error) = write_atomically(&folder.join(STATE), &text) {
+            if let Err(error) = whole::keep(&folder.join(STATE), &text) {
                 tracing::warn!(%error, "what became of the bucket of evidence cannot be written");
             }
             state = Some(then);

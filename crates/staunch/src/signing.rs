@@ -2,9 +2,7 @@
 //!
 //! Never looks into a playbook: what is signed are its bytes, and the name is in them.
 
-use std::fs;
-use std::io::{self, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use staunch_model::Printable;
@@ -12,6 +10,7 @@ use staunch_model::Printable;
 use crate::exit::{Exit, Fault};
 use crate::files::read_bounded;
 use crate::note::{Signer, Verifier, sha256};
+use crate::whole;
 
 /// The name of a key for playbooks, unless a person gives another one.
 pub(crate) const KEY_NAME: &str = "staunch-playbooks";
@@ -86,7 +85,7 @@ impl Trust {
 pub(crate) fn sign(signer: &Signer, path: &Path, text: &str, contributed: &[u8]) -> Result<PathBuf, Fault> {
     let beside = signature_of(path);
     // A whole one takes the place of the old one: a server that reads meanwhile sees one or the other.
-    put(&beside, &signer.sign(&statement(text, contributed))).map_err(|error| {
+    whole::replace(&beside, &signer.sign(&statement(text, contributed)), 0o644).map_err(|error| {
         let exit = match error.kind() {
             io::ErrorKind::PermissionDenied => Exit::Denied,
             _ => Exit::Failed,
@@ -96,17 +95,6 @@ pub(crate) fn sign(signer: &Signer, path: &Path, text: &str, contributed: &[u8])
             .hint("sign it where this user may write, and copy both files")
     })?;
     Ok(beside)
-}
-
-/// Writes a file that everybody may read, under a name that nobody can have prepared, and moves it to `path`.
-fn put(path: &Path, content: &str) -> io::Result<()> {
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
-    let mut file = tempfile::Builder::new()
-        .permissions(fs::Permissions::from_mode(0o644))
-        .tempfile_in(dir.unwrap_or(Path::new(".")))?;
-    file.write_all(content.as_bytes())?;
-    file.as_file().sync_all()?;
-    file.persist(path).map(drop).map_err(|error| error.error)
 }
 
 /// Where the signature of the playbook in `path` is.
@@ -127,6 +115,8 @@ fn statement(text: &str, contributed: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn made(dir: &Path, name: &str) -> Signer {

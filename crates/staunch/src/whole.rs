@@ -25,7 +25,7 @@ const PREFIX: &str = ".staunch.";
 /// # Errors
 /// When it cannot be written, or somebody has the name already.
 pub(crate) fn make(path: &Path, text: &str, mode: u32) -> io::Result<()> {
-    written(path, text, mode)?.persist_noclobber(path)?;
+    written(path, text.as_bytes(), mode)?.persist_noclobber(path)?;
     sync_folder_of(path)
 }
 
@@ -39,7 +39,7 @@ pub(crate) fn put(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     let there = match fs::metadata(path) {
         Ok(there) => there,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            written(path, text, mode)?.persist(path)?;
+            written(path, text.as_bytes(), mode)?.persist(path)?;
             return sync_folder_of(path);
         }
         Err(error) => return Err(error),
@@ -49,17 +49,36 @@ pub(crate) fn put(path: &Path, text: &str, mode: u32) -> io::Result<()> {
         return fs::write(path, text);
     }
     let path = fs::canonicalize(path)?;
-    let part = written(&path, text, FOR_OWNER)?;
+    let part = written(&path, text.as_bytes(), FOR_OWNER)?;
     part.as_file()
         .set_permissions(Permissions::from_mode(there.permissions().mode() & 0o777))?;
     part.persist(&path)?;
     sync_folder_of(&path)
 }
 
-/// A durable file beside `path` with `text`; it goes away unless it is given a name.
-fn written(path: &Path, text: &str, mode: u32) -> io::Result<NamedTempFile> {
+/// Puts a file with `text` in the place of `path`, whatever has the name, a link too.
+///
+/// # Errors
+/// When it cannot be written.
+pub(crate) fn replace(path: &Path, text: &str, mode: u32) -> io::Result<()> {
+    written(path, text.as_bytes(), mode)?.persist(path)?;
+    sync_folder_of(path)
+}
+
+/// Keeps `content`, of this process and for its user alone, in the file `path`: after a crash it has this content or the
+/// one before.
+///
+/// # Errors
+/// When it cannot be written, or not be made durable.
+pub(crate) fn keep(path: &Path, content: &[u8]) -> io::Result<()> {
+    written(path, content, FOR_OWNER)?.persist(path)?;
+    File::open(folder_of(path))?.sync_all()
+}
+
+/// A durable file beside `path` with `content`; it goes away unless it is given a name.
+fn written(path: &Path, content: &[u8], mode: u32) -> io::Result<NamedTempFile> {
     let mut part = part_beside(path, PREFIX.as_ref(), mode)?;
-    part.write_all(text.as_bytes())?;
+    part.write_all(content)?;
     part.as_file().sync_all()?;
     Ok(part)
 }

@@ -8,8 +8,8 @@ mod evidence;
 pub(crate) mod inlets;
 
 use std::collections::BTreeSet;
-use std::fs::{self, DirBuilder, File};
-use std::io::{self, Write as _};
+use std::fs::{self, DirBuilder};
+use std::io;
 use std::ops::ControlFlow;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -39,6 +39,7 @@ use crate::misbehave::{self, LiveOrders, Orders, WrongClock};
 use crate::names::{self, Names};
 use crate::narrator::Narrator;
 use crate::traces::{Sending, Tracer};
+use crate::whole;
 
 pub(crate) use access::{http_limits, senders, tls};
 pub(crate) use actions::{
@@ -457,7 +458,7 @@ fn installation(config: &Config, tail: Lsn) -> Result<InstallationId, Fault> {
             InstallationId(bytes)
         }
     };
-    write_atomically(&path, format!("{id}\n").as_bytes()).map_err(|error| failed("write", &error))?;
+    whole::keep(&path, format!("{id}\n").as_bytes()).map_err(|error| failed("write", &error))?;
     Ok(id)
 }
 
@@ -489,14 +490,4 @@ fn installation_in(journal: &Path) -> Option<InstallationId> {
         ControlFlow::Continue(())
     });
     read.ok().and(found)
-}
-
-/// Writes a file so that it is there whole or not at all, also after a crash.
-pub(crate) fn write_atomically(path: &Path, content: &[u8]) -> io::Result<()> {
-    let dir = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(dir)?;
-    file.write_all(content)?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    File::open(dir)?.sync_all()
 }

@@ -81,8 +81,8 @@ impl Scenario {
     }
 }
 
-/// In one of four runs in a kernel, which acts on what the machine has of its own instead of blocking addresses. Drawn by itself, so that it
-/// changes nothing about the other runs.
+/// In one of four runs in a kernel, which acts on what the machine has of its own instead of blocking addresses. Drawn by
+/// itself, so that it changes nothing about the other runs.
 fn is_on_a_machine(seed: u64) -> bool {
     Chance::at(seed, &[8]).percent(25)
 }

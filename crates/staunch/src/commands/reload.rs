@@ -44,15 +44,16 @@ fn text(output: &Output, it: &Reloaded) -> String {
         }
     }
     if !it.at_next_start.is_empty() {
-        let names: Vec<_> = it
-            .at_next_start
-            .iter()
-            .map(|name| Printable(name).to_string())
-            .collect();
         let heading = output.paint(Tone::Warning, "changed, from the next start on");
-        let _ = writeln!(text, "{heading}  {}", names.join(", "));
+        let _ = writeln!(text, "{heading}  {}", keys(&it.at_next_start));
     }
     text
+}
+
+/// Keys of the configuration as a list; safe to show.
+pub(crate) fn keys(all: &[String]) -> String {
+    let all: Vec<String> = all.iter().map(|key| Printable(key).to_string()).collect();
+    all.join(", ")
 }
 
 /// A mistake in a line, and what to do about it in another; safe to show.

@@ -4,6 +4,7 @@ use serde_json::json;
 use staunch_model::{Printable, Timestamp};
 use staunch_server::dto::{EvidenceView, InletReading, ProtectionOrigin, ProtectionView, Status, path};
 
+use super::reload::keys;
 use crate::cli::ShowArgs;
 use crate::client::{Client, Patience};
 use crate::exit::{Exit, Fault};
@@ -40,8 +41,10 @@ fn text(output: &Output, it: &Status, now: Timestamp) -> String {
         );
     }
     if !it.at_next_start.is_empty() {
-        let keys: Vec<_> = it.at_next_start.iter().map(|key| Printable(key).to_string()).collect();
-        line("changed", format!("from the next start on: {}", keys.join(", ")));
+        line(
+            "changed",
+            format!("from the next start on: {}", keys(&it.at_next_start)),
+        );
     }
     let mut in_force = format!("{} in force", it.in_force);
     if it.unverified > 0 {

@@ -18,7 +18,8 @@ use super::{Feeds, usable};
 use crate::api_key;
 use crate::client::secure::{self, Calling};
 use crate::config::FeedSettings;
-use crate::wiring::{make_private_dir, write_atomically};
+use crate::whole;
+use crate::wiring::make_private_dir;
 
 /// How long one answer may take, from the name to the last byte.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -177,11 +178,11 @@ fn fetch(agent: &Agent, settings: &FeedSettings) -> Result<bool, String> {
         format!("what comes cannot be used: {}{at}", invalid.what)
     })?;
     let failed = |error: std::io::Error| format!("its copy cannot be written: {error}");
-    write_atomically(path, &body).map_err(failed)?;
+    whole::keep(path, &body).map_err(failed)?;
     // After the copy: an ETag that is older than it only has it fetched once more.
     let file = etag_file(settings);
     match etag.filter(|it| is_etag(it)) {
-        Some(etag) => write_atomically(&file, etag.as_bytes()).map_err(failed)?,
+        Some(etag) => whole::keep(&file, etag.as_bytes()).map_err(failed)?,
         None if file.exists() => fs::remove_file(&file).map_err(failed)?,
         None => {}
     }

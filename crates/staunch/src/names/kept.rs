@@ -3,18 +3,16 @@
 //! Never holds up a start or a look-up: what cannot be read is nothing, and what cannot be written is tried again.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io;
 use std::net::IpAddr;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use nix::libc;
 use serde::{Deserialize, Serialize};
 use staunch_model::{Span, Timestamp};
 
 use crate::files::{is_missing, read_bounded};
+use crate::whole;
 
 /// How long an address that was found counts in the file. Whoever has it later than that may be somebody else.
 const KEPT_FOR: Span = Span::from_hours(7 * 24);
@@ -117,29 +115,17 @@ impl Kept {
     }
 }
 
-/// Writes `record` to `path`, so that a crash leaves it or the one before.
 fn write(path: &Path, record: &Record) -> io::Result<()> {
     let text = serde_json::to_vec(record).map_err(io::Error::other)?;
     if text.len() as u64 > BYTES_MAX {
         return Err(io::Error::other(format!("they have more than {BYTES_MAX} bytes")));
     }
-    let directory = path.parent().unwrap_or(Path::new("."));
-    let new = path.with_extension("new");
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW)
-        .open(&new)?;
-    file.write_all(&text)?;
-    file.sync_data()?;
-    fs::rename(&new, path)?;
-    File::open(directory)?.sync_all()
+    whole::keep(path, &text)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
@@ -214,6 +200,7 @@ mod tests {
         let moved = record(&[("a.example", "203.0.113.2", 1)]);
         kept.keep(moved.clone(), start + Duration::from_secs(3_601));
         assert_eq!(Record::load(&path, at(1)), moved);
-        assert!(!path.with_extension("new").exists());
+        let beside = fs::read_dir(dir.path().join("data")).expect("it is our directory");
+        assert_eq!(beside.count(), 1, "nothing is left beside it");
     }
 }

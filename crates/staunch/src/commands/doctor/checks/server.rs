@@ -14,6 +14,7 @@ use staunch_server::dto::{IndexView, Status, path};
 use super::super::{Finding, Health};
 use crate::cli::ServerArgs;
 use crate::client::{Client, Patience};
+use crate::commands::reload::keys;
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::output::{now, relative};
@@ -98,14 +99,9 @@ pub(super) fn configured(status: &Status, file: Option<&Path>) -> Vec<Finding> {
     const CHECK: &str = "configuration";
     let mut findings = Vec::new();
     if !status.at_next_start.is_empty() {
-        let keys: Vec<_> = status
-            .at_next_start
-            .iter()
-            .map(|key| Printable(key).to_string())
-            .collect();
         let text = format!(
             "the running server was started with other values of {}: what is written there is not in force",
-            keys.join(", ")
+            keys(&status.at_next_start)
         );
         findings.push(Finding::new(CHECK, Health::Warning, text).fix("start it again, and they are"));
     }
