@@ -7,7 +7,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
@@ -16,6 +16,9 @@ pub(crate) const FOR_ALL: u32 = 0o666;
 
 /// For the owner alone.
 pub(crate) const FOR_OWNER: u32 = 0o600;
+
+/// As many links as Linux follows itself (path_resolution(7)).
+const LINKS_MAX: usize = 40;
 
 /// The prefix of the file that `text` stands in until it has its name.
 const PREFIX: &str = ".staunch.";
@@ -38,10 +41,7 @@ pub(crate) fn make(path: &Path, text: &str, mode: u32) -> io::Result<()> {
 pub(crate) fn put(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     let there = match fs::metadata(path) {
         Ok(there) => there,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            written(path, text.as_bytes(), mode)?.persist(path)?;
-            return sync_folder_of(path);
-        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return replace(&end_of_links(path), text, mode),
         Err(error) => return Err(error),
     };
     // Below `/dev` and `/proc` are names for what a shell has open, which a file in its place would not be.
@@ -54,6 +54,16 @@ pub(crate) fn put(path: &Path, text: &str, mode: u32) -> io::Result<()> {
         .set_permissions(Permissions::from_mode(there.permissions().mode() & 0o777))?;
     part.persist(&path)?;
     sync_folder_of(&path)
+}
+
+/// Where a link leads that leads to nothing so far; the path itself when it is no link.
+fn end_of_links(path: &Path) -> PathBuf {
+    let mut end = path.to_owned();
+    for _ in 0..LINKS_MAX {
+        let Ok(next) = fs::read_link(&end) else { break };
+        end = folder_of(&end).join(next);
+    }
+    end
 }
 
 /// Puts a file with `text` in the place of `path`, whatever has the name, a link too.

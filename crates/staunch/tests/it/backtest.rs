@@ -263,6 +263,12 @@ fn a_page_is_whole_or_not_there() {
         );
         let mode = std::fs::metadata(&old).expect("it is there").permissions().mode();
         assert_eq!(mode & 0o777, 0o640, "who may read it is as before");
+        // Also where nothing is so far, over two links.
+        let (first, second) = (bench.home.path("first.html"), bench.home.path("second.html"));
+        std::os::unix::fs::symlink("second.html", &first).expect("a link");
+        std::os::unix::fs::symlink("new.html", &second).expect("a link");
+        assert_eq!(to(&first).status.code(), Some(0));
+        assert!(first.is_symlink() && second.is_symlink() && bench.home.path("new.html").is_file());
         // What is no file is written to, and not taken away.
         let shown = to(Path::new("/dev/stdout"));
         assert!(
