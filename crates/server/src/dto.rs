@@ -99,10 +99,17 @@ pub mod path {
 /// The most bytes of a reason.
 pub const REASON_BYTES_MAX: usize = 500;
 
+/// What [`is_blank`] asks for, as a regular expression of JSON Schema (ECMA-262), but for the tags beyond U+E0000, which
+/// it has no short form for.
+pub(crate) const REASON_PATTERN: &str =
+    r"[^\s\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]";
+
 /// Whether a reason says nothing: there is no character in it that can be seen.
 #[must_use]
 pub fn is_blank(reason: &str) -> bool {
-    reason.chars().all(|c| c.is_whitespace() || c.is_control())
+    reason
+        .chars()
+        .all(|c| c.is_whitespace() || staunch_model::text::is_unsafe_to_show(c))
 }
 
 /// The most mistakes that an answer names.

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use staunch_model::{Mode, ReleaseScope, Span, TransactionId};
 
-use super::{Mistake, REASON_BYTES_MAX};
+use super::{Mistake, REASON_BYTES_MAX, REASON_PATTERN};
 
 /// Lift containment; stop what is waiting or under way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -58,7 +58,7 @@ pub struct ModeRequest {
     /// How far.
     pub mode: Mode,
     /// Why, at most 500 bytes and not blank; it is recorded.
-    #[schemars(extend("minLength" = 1, "maxLength" = REASON_BYTES_MAX, "pattern" = r"\S"))]
+    #[schemars(extend("minLength" = 1, "maxLength" = REASON_BYTES_MAX, "pattern" = REASON_PATTERN))]
     pub reason: String,
 }
 

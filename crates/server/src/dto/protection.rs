@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use staunch_model::{Span, Timestamp, TransactionId};
 
-use super::REASON_BYTES_MAX;
+use super::{REASON_BYTES_MAX, REASON_PATTERN};
 
 /// Exempt a network from containment while the server runs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -21,7 +21,7 @@ pub struct ProtectRequest {
     #[serde(default)]
     pub lasts: Option<Span>,
     /// Why, at most 500 bytes and not blank; it is recorded. Refusals show it.
-    #[schemars(extend("minLength" = 1, "maxLength" = REASON_BYTES_MAX, "pattern" = r"\S"))]
+    #[schemars(extend("minLength" = 1, "maxLength" = REASON_BYTES_MAX, "pattern" = REASON_PATTERN))]
     pub reason: String,
 }
 
@@ -33,7 +33,7 @@ pub struct UnprotectRequest {
     #[schemars(with = "String")]
     pub network: IpNet,
     /// Why, at most 500 bytes and not blank; it is recorded.
-    #[schemars(extend("minLength" = 1, "maxLength" = REASON_BYTES_MAX, "pattern" = r"\S"))]
+    #[schemars(extend("minLength" = 1, "maxLength" = REASON_BYTES_MAX, "pattern" = REASON_PATTERN))]
     pub reason: String,
 }
 

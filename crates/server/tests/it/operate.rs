@@ -515,7 +515,13 @@ fn the_mode_and_protections_need_a_reason() {
             .post(path, &format!("{{{body}}}"))
             .problem(400, "malformed");
         assert!(missing.detail.contains("missing field `reason`"), "{path}: {missing:?}");
-        for blank in ["", " ", "\\t \\u2003\\n", "\\u0000\\u001c\\u0085"] {
+        for blank in [
+            "",
+            " ",
+            "\\t \\u2003\\n",
+            "\\u0000\\u001c\\u0085",
+            "\\u200b\\u2003\\ufeff\\u202e",
+        ] {
             let body = format!(r#"{{{body}, "reason": "{blank}"}}"#);
             let problem = staunch.client().post(path, &body).problem(400, "malformed");
             assert!(problem.detail.contains("the reason is blank"), "{path}: {problem:?}");
