@@ -1,4 +1,5 @@
-//! `cargo xtask api`: has Schemathesis send what the API's own description allows, and what it forbids, to a real server.
+//! `cargo xtask api`: has Schemathesis send what the API's own description allows, and what it forbids, to a real
+//! server.
 //!
 //! Never touches anything but that server: its driver only pretends, and it listens on loopback.
 
@@ -21,8 +22,8 @@ const EXAMPLES: &str = "40";
 /// What is sent is the same in every run unless another seed is named.
 const SEED: &str = "1";
 
-/// Checks that do not hold here. `positive_data_acceptance`: that text is a network, or a length of time that fits, is more
-/// than a schema can say.
+/// Checks that do not hold here. `positive_data_acceptance`: that text is a network, or a length of time that fits, is
+/// more than a schema can say.
 const EXCLUDED: &str = "positive_data_acceptance";
 
 /// An alert of an attack, so that there is something to be asked about.

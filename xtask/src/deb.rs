@@ -1,7 +1,7 @@
 //! `cargo xtask deb`: a Debian package of the program, its unit, its configuration and its documentation.
 //!
-//! Never publishes anything, and never touches this machine's installed packages: `--check` installs into a system of its
-//! own in the target folder.
+//! Never publishes anything, and never touches this machine's installed packages: `--check` installs into a system of
+//! its own in the target folder.
 
 mod check;
 mod notices;

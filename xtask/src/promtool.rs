@@ -1,9 +1,9 @@
-//! `cargo xtask promtool`: holds alert rules with their tests, the queries of the dashboard, and a scrape of a running server,
-//! to Prometheus' own tool.
+//! `cargo xtask promtool`: holds alert rules with their tests, the queries of the dashboard, and a scrape of a running
+//! server, to Prometheus' own tool.
 //!
-//! Never installs anything: promtool is the one that `STAUNCH_PROMTOOL` names, or the one of this machine, or is taken out of
-//! Debian's package `prometheus` (19 MB), which apt-get fetches once into the target directory. That rules and dashboard name
-//! metrics that there are is tested without it, in `staunch/tests/it/metrics.rs`.
+//! Never installs anything: promtool is the one that `STAUNCH_PROMTOOL` names, or the one of this machine, or is taken
+//! out of Debian's package `prometheus` (19 MB), which apt-get fetches once into the target directory. That rules and
+//! dashboard name metrics that there are is tested without it, in `staunch/tests/it/metrics.rs`.
 
 use std::env;
 use std::fs;
@@ -24,8 +24,8 @@ const PACKAGE: &str = "prometheus";
 /// Has apt-get give up soon where there is no network.
 const WITHOUT_PATIENCE: [&str; 4] = ["-o", "Acquire::Retries=0", "-o", "Acquire::http::Timeout=20"];
 
-/// Runs the task. A file of `arguments` is a scrape: `curl .../metrics > FILE`. With `--if-there`, a machine that has no
-/// promtool and cannot fetch it is told as one, and that is no failure.
+/// Runs the task. A file of `arguments` is a scrape: `curl .../metrics > FILE`. With `--if-there`, a machine that has
+/// no promtool and cannot fetch it is told as one, and that is no failure.
 pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
     let (options, scrapes): (Vec<_>, Vec<_>) = arguments.iter().partition(|it| *it == "--if-there");
     let root = workspace::root()?;

@@ -1,8 +1,8 @@
-//! `cargo xtask s3`: has the program anchor checkpoints and keep evidence in buckets of moto, a server that others wrote after
-//! S3, and holds the vault to its contract there.
+//! `cargo xtask s3`: has the program anchor checkpoints and keep evidence in buckets of moto, a server that others
+//! wrote after S3, and holds the vault to its contract there.
 //!
-//! Never reaches a bucket outside of this machine. Where moto is known to be wrong, that is said, and it is an error when it
-//! has become right.
+//! Never reaches a bucket outside of this machine. Where moto is known to be wrong, that is said, and it is an error
+//! when it has become right.
 
 use std::fs;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};

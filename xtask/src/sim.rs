@@ -1,7 +1,7 @@
 //! `cargo xtask sim`: runs of the engine in a simulated world, and the faults that are put into it on purpose.
 //!
-//! Never runs anything of them itself: the runs live in `crates/sim`, built with a profile that is quick to build and quick
-//! to run.
+//! Never runs anything of them itself: the runs live in `crates/sim`, built with a profile that is quick to build and
+//! quick to run.
 
 use std::process::ExitCode;
 

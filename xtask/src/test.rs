@@ -1,6 +1,7 @@
 //! `cargo xtask test`: set-up, all tests, and a list of those that could not run.
 //!
-//! Never hides a test: a test that this machine does not allow is in the list at the end, and a failure under `CI=true`.
+//! Never hides a test: a test that this machine does not allow is in the list at the end, and a failure under
+//! `CI=true`.
 //!
 //! A test says that it cannot run through `staunch_testkit::skip`, which appends `name<TAB>reason` to the file that the
 //! variable `STAUNCH_SKIP_LOG` names.

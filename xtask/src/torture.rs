@@ -8,8 +8,8 @@ use anyhow::Result;
 
 use crate::{shell, workspace};
 
-/// Builds and runs rounds as `arguments` say. The profile is one that is quick to build and quick to run, or with `--debug`
-/// that of the tests, which have built everything already.
+/// Builds and runs rounds as `arguments` say. The profile is one that is quick to build and quick to run, or with
+/// `--debug` that of the tests, which have built everything already.
 pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
     let (debug, rounds): (Vec<_>, Vec<_>) = arguments.iter().partition(|it| *it == "--debug");
     let mut command = shell::cargo(&workspace::root()?);

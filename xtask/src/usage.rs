@@ -1,6 +1,7 @@
 //! What follows the name of a task: asking for help, and what a task does not know.
 //!
-//! Never reads a value: each task does that. The usage line of a task is what it is held to, so that both cannot differ.
+//! Never reads a value: each task does that. The usage line of a task is what it is held to, so that both cannot
+//! differ.
 
 /// What arguments are, by the usage line of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,9 +12,9 @@ pub(crate) enum Asked {
     Run,
 }
 
-/// Looks at `arguments` of a task whose usage line is `usage`: brackets with an option and perhaps the name of its value
-/// (`[--seeds N]`), words of which any may be written (`[a|b...]`), or a name for anything (`[<check>...]`). One that speaks of
-/// `options` of somebody else's passes what it does not know on.
+/// Looks at `arguments` of a task whose usage line is `usage`: brackets with an option and perhaps the name of its
+/// value (`[--seeds N]`), words of which any may be written (`[a|b...]`), or a name for anything (`[<check>...]`). One
+/// that speaks of `options` of somebody else's passes what it does not know on.
 ///
 /// # Errors
 /// What is not known.

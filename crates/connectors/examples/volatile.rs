@@ -1,5 +1,5 @@
-//! Measures how long it takes to read the volatile facts of this host, with at least 300 processes running, into a sink that
-//! keeps nothing: `cargo run --release -p staunch-connectors --example volatile -- [ROUNDS]`.
+//! Measures how long it takes to read the volatile facts of this host, with at least 300 processes running, into a sink
+//! that keeps nothing: `cargo run --release -p staunch-connectors --example volatile -- [ROUNDS]`.
 //!
 //! The bar is 250 ms for all of them one after the other, so that containment is not held up.
 

@@ -1,7 +1,7 @@
 //! The accounts of this machine, as its files have them: passwd(5), group(5), shadow(5).
 //!
-//! Never asks the name service: who is only in a directory service is no account of this machine. Believes no line that the C
-//! library would read otherwise: a name that two lines have is nobody's.
+//! Never asks the name service: who is only in a directory service is no account of this machine. Believes no line that
+//! the C library would read otherwise: a name that two lines have is nobody's.
 
 use std::fs::OpenOptions;
 use std::io::{self, Read as _};
@@ -13,8 +13,8 @@ pub(crate) mod shadow;
 /// Bytes that are read of one file: a hundred thousand accounts have some 15 MB.
 const FILE_BYTES_MAX: u64 = 32 << 20;
 
-/// The groups whose members may become root by the rules that distributions come with: `sudo` (Debian, Ubuntu), `wheel` (Red
-/// Hat, SUSE, Arch), `admin` (Ubuntu before 12.04).
+/// The groups whose members may become root by the rules that distributions come with: `sudo` (Debian, Ubuntu), `wheel`
+/// (Red Hat, SUSE, Arch), `admin` (Ubuntu before 12.04).
 const ADMINS: [&str; 3] = ["sudo", "wheel", "admin"];
 
 /// Programs that let nobody work, where a shell is named.
@@ -38,8 +38,8 @@ pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The lines of a file that name `name` first, without what ends them, and where they begin. The C library leaves out blanks
-/// before a name, so that they make no other one of it.
+/// The lines of a file that name `name` first, without what ends them, and where they begin. The C library leaves out
+/// blanks before a name, so that they make no other one of it.
 fn lines_of<'a>(text: &'a [u8], name: &'a str) -> impl Iterator<Item = (usize, &'a [u8])> {
     lines(text).filter(move |(_, line)| {
         let rest = line.trim_ascii_start().strip_prefix(name.as_bytes());
@@ -140,8 +140,8 @@ fn accounts(passwd: &[u8]) -> impl Iterator<Item = (&[u8], Account)> {
     })
 }
 
-/// Whether `name` may become root by its groups, and nobody else may who can log in on the day `today`: once it is locked,
-/// nobody can get in and unlock it. Root itself does not count, which many machines let in nowhere.
+/// Whether `name` may become root by its groups, and nobody else may who can log in on the day `today`: once it is
+/// locked, nobody can get in and unlock it. Root itself does not count, which many machines let in nowhere.
 pub(crate) fn is_last_admin(passwd: &[u8], group: &[u8], shadow: &[u8], name: &str, today: i64) -> bool {
     let admins = Admins::of(group);
     let is_admin = |name: &[u8], account: &Account| admins.has(name, account.gid);

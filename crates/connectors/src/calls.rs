@@ -72,8 +72,8 @@ pub fn never_needed() -> Vec<libc::c_long> {
     calls
 }
 
-/// A filter that answers the calls of `rules` with `error`: those without a rule always, the others where one of their rules
-/// holds. On x86-64 it refuses the same calls by the interface with 32-bit pointers.
+/// A filter that answers the calls of `rules` with `error`: those without a rule always, the others where one of their
+/// rules holds. On x86-64 it refuses the same calls by the interface with 32-bit pointers.
 ///
 /// # Errors
 /// When there is no filter for this architecture, or none of these rules.

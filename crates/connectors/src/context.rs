@@ -1,7 +1,7 @@
 //! Files that say what assets and accounts are: whose, how important, of which kind.
 //!
-//! Never takes a part of a file: one mistake refuses all of it, with its place and a way to mend it. Nothing is made up: what
-//! a file does not say is not known.
+//! Never takes a part of a file: one mistake refuses all of it, with its place and a way to mend it. Nothing is made
+//! up: what a file does not say is not known.
 
 mod rows;
 mod table;

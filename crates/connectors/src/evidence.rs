@@ -1,11 +1,11 @@
 //! Collectors: what is preserved of a Linux host before an incident is contained, one module for each kind of evidence.
 //!
-//! Never acts: they read through the kernel's own interfaces, start no shell, and record what reading itself changed. What
-//! they read is written by attackers; it is kept as it is, and never believed.
+//! Never acts: they read through the kernel's own interfaces, start no shell, and record what reading itself changed.
+//! What they read is written by attackers; it is kept as it is, and never believed.
 //!
 //! # The form of the documents
-//! Most kinds are one JSON object. Text is a string where it is UTF-8, and `{"hex": "..."}` where it is not, so that nothing of
-//! it is lost. `complete` is false when `problems` says what is missing.
+//! Most kinds are one JSON object. Text is a string where it is UTF-8, and `{"hex": "..."}` where it is not, so that
+//! nothing of it is lost. `complete` is false when `problems` says what is missing.
 
 mod capture;
 mod document;

@@ -1,8 +1,8 @@
 //! Feeds: files in which others say which addresses are bad.
 //!
-//! Never acts on what a feed says, and never believes it about networks that mean something else to everybody: private and
-//! other special-purpose networks are taken out, and how many is said. A file that is cut off or is something else is
-//! refused whole; what is in a format and cannot be used (a domain, a pattern with conditions) is counted.
+//! Never acts on what a feed says, and never believes it about networks that mean something else to everybody: private
+//! and other special-purpose networks are taken out, and how many is said. A file that is cut off or is something else
+//! is refused whole; what is in a format and cannot be used (a domain, a pattern with conditions) is counted.
 
 mod misp;
 mod spamhaus;
@@ -217,8 +217,8 @@ fn seconds(text: &str) -> Option<Timestamp> {
     seconds.checked_mul(1_000_000).map(Timestamp::from_micros)
 }
 
-/// True for a network of which a part is special (RFC 6890): private, shared, loopback, link-local, multicast, reserved.
-/// Networks for documentation are not: nobody has them.
+/// True for a network of which a part is special (RFC 6890): private, shared, loopback, link-local, multicast,
+/// reserved. Networks for documentation are not: nobody has them.
 #[must_use]
 pub fn is_special(network: IpNet) -> bool {
     const V4: [([u8; 4], u8); 11] = [

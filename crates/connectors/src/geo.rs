@@ -1,6 +1,7 @@
 //! Where addresses are: databases in MaxMind's format, such as GeoLite2 Country, City and ASN, or those of DB-IP.
 //!
-//! Never maps a file into memory: one that is being replaced would change under look-ups. What cannot be decoded is not known.
+//! Never maps a file into memory: one that is being replaced would change under look-ups. What cannot be decoded is not
+//! known.
 
 use std::net::IpAddr;
 

@@ -12,9 +12,9 @@
 //!   refuses more than [`DEPTH_MAX`] levels.
 //! - **Duplicate keys.** Parsers disagree about which value counts, which lets an event look harmless to one reader and
 //!   not to another. An object with a repeated key is refused.
-//! - **Everything else** that RFC 8259 forbids is refused by sonic-rs and proved by tests: bytes that are not UTF-8, raw
-//!   control characters (NUL too), lone surrogates, text after the value, numbers that no `f64` can hold. Integers beyond
-//!   64 bits become floats.
+//! - **Everything else** that RFC 8259 forbids is refused by sonic-rs and proved by tests: bytes that are not UTF-8,
+//!   raw control characters (NUL too), lone surrogates, text after the value, numbers that no `f64` can hold. Integers
+//!   beyond 64 bits become floats.
 
 use std::borrow::Cow;
 use std::fmt;

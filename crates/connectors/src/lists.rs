@@ -1,7 +1,7 @@
 //! Files that list networks, one a line.
 //!
-//! Never takes a part of a file: one mistake refuses all of it, with the line and a way to mend it. Who reads a file that is
-//! being written must not protect half of what it is to say.
+//! Never takes a part of a file: one mistake refuses all of it, with the line and a way to mend it. Who reads a file
+//! that is being written must not protect half of what it is to say.
 
 use std::net::IpAddr;
 
@@ -29,12 +29,12 @@ pub struct Invalid {
     pub hint: String,
 }
 
-/// Reads a list of what is never touched: a network or an address on each line; what follows `#` or `;` is the reason of
-/// that line.
+/// Reads a list of what is never touched: a network or an address on each line; what follows `#` or `;` is the reason
+/// of that line.
 ///
 /// # Errors
-/// The first mistake, which a line after `networks_max` others is too; also when nothing is listed, which is what a file
-/// looks like that is being written.
+/// The first mistake, which a line after `networks_max` others is too; also when nothing is listed, which is what a
+/// file looks like that is being written.
 pub fn plain(bytes: &[u8], networks_max: usize) -> Result<Vec<ListedNetwork>, Invalid> {
     let listed = lines(bytes, networks_max)?;
     check(&listed)?;

@@ -186,8 +186,8 @@ pub struct Parties {
     pub pids: Vec<u32>,
     /// Text in which further names may stand as words.
     pub text: Option<String>,
-    /// All addresses that stand anywhere in the record, in order and each once; IPv4-mapped IPv6 turned into IPv4. There
-    /// are as many as the record has room for, so that none can be crowded out.
+    /// All addresses that stand anywhere in the record, in order and each once; IPv4-mapped IPv6 turned into IPv4.
+    /// There are as many as the record has room for, so that none can be crowded out.
     pub mentions: Vec<IpAddr>,
 }
 

@@ -1,4 +1,5 @@
-//! What services answer when they are asked about one address: which addresses they are asked of, and what is made of an answer.
+//! What services answer when they are asked about one address: which addresses they are asked of, and what is made of
+//! an answer.
 //!
 //! Never asks anybody: bytes come in, a score goes out. Nothing of an answer but a score and a count is ever shown.
 
@@ -104,7 +105,8 @@ fn scaled(number: f64, scale: u32) -> Result<Score, &'static str> {
     Ok(Score::from_thousandths(thousandths))
 }
 
-/// How long the header `Retry-After` asks to wait from `now`: seconds, or a date. At most a day; `None` when it says nothing.
+/// How long the header `Retry-After` asks to wait from `now`: seconds, or a date. At most a day; `None` when it says
+/// nothing.
 #[must_use]
 pub fn retry_after(value: &str, now: Timestamp) -> Option<Span> {
     let value = value.trim();
@@ -116,8 +118,8 @@ pub fn retry_after(value: &str, now: Timestamp) -> Option<Span> {
     Some(at.since(now).min(RETRY_AFTER_MAX))
 }
 
-/// True for an address that a service on the internet can know: neither special, nor for documentation, nor one that only
-/// wraps another.
+/// True for an address that a service on the internet can know: neither special, nor for documentation, nor one that
+/// only wraps another.
 #[must_use]
 pub fn is_global(ip: IpAddr) -> bool {
     match ip {

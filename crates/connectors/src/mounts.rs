@@ -17,7 +17,8 @@ pub(crate) struct Mount {
 }
 
 impl Mount {
-    /// The directory of a control group as `/proc/PID/cgroup` names it; `None` when it is outside of what is mounted here.
+    /// The directory of a control group as `/proc/PID/cgroup` names it; `None` when it is outside of what is mounted
+    /// here.
     pub(crate) fn directory(&self, group: &Path) -> Option<PathBuf> {
         let rest = group.strip_prefix(&self.part).ok()?;
         // What is outside of the cgroup namespace is written as a way up.

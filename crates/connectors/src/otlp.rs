@@ -90,7 +90,8 @@ pub fn request(resource: &Resource, spans: &[Span]) -> Vec<u8> {
     request.encode_to_vec()
 }
 
-/// How many spans a receiver has not taken, by the body of its answer; all others were. What cannot be read says nothing.
+/// How many spans a receiver has not taken, by the body of its answer; all others were. What cannot be read says
+/// nothing.
 #[must_use]
 pub fn rejected(answer: &[u8]) -> u64 {
     let read = wire::Response::decode(answer).ok();

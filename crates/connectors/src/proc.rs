@@ -1,7 +1,7 @@
 //! Reads `/proc`: which processes there are, who started whom, and what tells one from another.
 //!
-//! Believes nothing that a process says of itself: names, arguments and paths are bytes of an attacker's choosing, and what
-//! decides here is what the kernel counts (numbers, parents, start times, flags).
+//! Believes nothing that a process says of itself: names, arguments and paths are bytes of an attacker's choosing, and
+//! what decides here is what the kernel counts (numbers, parents, start times, flags).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -14,7 +14,8 @@ use staunch_model::Process;
 /// Processes that one look reads. A busy server has some thousands; it bounds the time of a look.
 const PROCESSES_MAX: usize = 131_072;
 
-/// Bytes that are read of one file of a process; `stat` has about 300, `status` 1.5 KB, a path of a group 4 KB at the most.
+/// Bytes that are read of one file of a process; `stat` has about 300, `status` 1.5 KB, a path of a group 4 KB at the
+/// most.
 const FILE_BYTES_MAX: u64 = 16 << 10;
 
 /// The flag of kernel threads in field 9 of `stat` (`PF_KTHREAD` in the kernel's `include/linux/sched.h`).
@@ -38,8 +39,8 @@ pub(crate) struct Stat {
 }
 
 impl Stat {
-    /// Reads one line. The name stands in parentheses and may hold anything, parentheses and line ends too; nothing after it
-    /// can hold one.
+    /// Reads one line. The name stands in parentheses and may hold anything, parentheses and line ends too; nothing
+    /// after it can hold one.
     pub(crate) fn parse(text: &[u8]) -> Option<Self> {
         let number = |field: &[u8]| std::str::from_utf8(field).ok()?.parse::<u64>().ok();
         let open = text.iter().position(|byte| *byte == b'(')?;
@@ -80,8 +81,8 @@ impl Stat {
         self.threads
     }
 
-    /// Whether nothing of it can run any more. A process whose first thread has ended looks like one that has ended, and goes
-    /// on with its others.
+    /// Whether nothing of it can run any more. A process whose first thread has ended looks like one that has ended,
+    /// and goes on with its others.
     pub(crate) fn has_ended(&self) -> bool {
         matches!(self.state, b'Z' | b'X' | b'x') && self.threads <= 1
     }
@@ -144,7 +145,8 @@ impl Proc {
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "it holds no boot id"))
     }
 
-    /// The group of a process in the hierarchy of cgroup v2, as the kernel writes it; `None` when the process has ended.
+    /// The group of a process in the hierarchy of cgroup v2, as the kernel writes it; `None` when the process has
+    /// ended.
     pub(crate) fn cgroup(&self, pid: u32) -> io::Result<Option<PathBuf>> {
         let text = match self.read(&self.of(pid, "cgroup")) {
             Ok(text) => text,
@@ -159,8 +161,8 @@ impl Proc {
             .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "it names no group of cgroup v2"))
     }
 
-    /// The children of a process; `None` when the kernel was built without lists of them (`CONFIG_PROC_CHILDREN`). Only of one
-    /// that is frozen, whose children do not come and go meanwhile, is the list whole (proc_pid_task(5)).
+    /// The children of a process; `None` when the kernel was built without lists of them (`CONFIG_PROC_CHILDREN`). Only
+    /// of one that is frozen, whose children do not come and go meanwhile, is the list whole (proc_pid_task(5)).
     pub(crate) fn children(&self, pid: u32) -> io::Result<Option<Vec<u32>>> {
         let mut found = Vec::new();
         let threads = match fs::read_dir(self.of(pid, "task")) {

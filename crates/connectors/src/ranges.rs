@@ -1,8 +1,8 @@
-//! The address ranges that providers publish of their own infrastructure: AWS `ip-ranges.json`, Google `cloud.json`, Azure
-//! Service Tags.
+//! The address ranges that providers publish of their own infrastructure: AWS `ip-ranges.json`, Google `cloud.json`,
+//! Azure Service Tags.
 //!
-//! Never takes a part of a file, and never guesses what a range is for: who reads it names services, and a service that the
-//! file does not have refuses it, because what it was to protect would be missing.
+//! Never takes a part of a file, and never guesses what a range is for: who reads it names services, and a service that
+//! the file does not have refuses it, because what it was to protect would be missing.
 
 use std::borrow::Cow;
 
@@ -30,7 +30,8 @@ pub enum Provider {
 /// Which ranges of a file are meant. Names are compared without regard to the case of ASCII letters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// The services; any when there is none. Of Azure the name of a tag, with or without its region, or the system service.
+    /// The services; any when there is none. Of Azure the name of a tag, with or without its region, or the system
+    /// service.
     pub services: Vec<String>,
     /// The regions; any when there is none.
     pub regions: Vec<String>,
@@ -50,8 +51,8 @@ pub struct Range {
 /// Reads the ranges of a file that `filter` means.
 ///
 /// # Errors
-/// The first mistake; also when it is not of that provider, is cut off, has no range for a service or region of the filter,
-/// or more than `ranges_max` are meant.
+/// The first mistake; also when it is not of that provider, is cut off, has no range for a service or region of the
+/// filter, or more than `ranges_max` are meant.
 pub fn read(provider: Provider, bytes: &[u8], filter: &Filter, ranges_max: usize) -> Result<Vec<Range>, Invalid> {
     let mut meant = Meant {
         filter,

@@ -1,7 +1,7 @@
 //! How far a clock is off, as a time server tells: the packets of SNTP (RFC 5905, section 14).
 //!
-//! Never sets a clock and opens no socket. What is not asked for, or comes from a server that does not know the time itself, tells
-//! nothing.
+//! Never sets a clock and opens no socket. What is not asked for, or comes from a server that does not know the time
+//! itself, tells nothing.
 
 use staunch_model::Timestamp;
 
@@ -53,8 +53,8 @@ pub enum NotTold {
 }
 
 impl Question {
-    /// A question at `sent`, and the packet that asks it. The random bytes stand where a time could: the server sends them back, and
-    /// learns nothing of our clock.
+    /// A question at `sent`, and the packet that asks it. The random bytes stand where a time could: the server sends
+    /// them back, and learns nothing of our clock.
     #[must_use]
     pub const fn new(sent: Timestamp, cookie: [u8; 8]) -> (Self, [u8; PACKET_BYTES]) {
         let mut packet = [0; PACKET_BYTES];
@@ -110,7 +110,8 @@ impl Question {
     }
 }
 
-/// A time, in microseconds since 1970; `None` when it is none. It is of the era that ends in 2036, or of the one after it.
+/// A time, in microseconds since 1970; `None` when it is none. It is of the era that ends in 2036, or of the one after
+/// it.
 fn time(packet: &[u8; PACKET_BYTES], at: usize) -> Option<i64> {
     let seconds = number(packet, at);
     let fraction = number(packet, at + 4);

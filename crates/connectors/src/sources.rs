@@ -52,8 +52,8 @@ pub trait Source: Send + Sync {
     /// The name of the system: what playbooks list under `sources` and what events are posted to.
     fn name(&self) -> &str;
 
-    /// The paths at which a body may hold events inside an object: a list of them, or one. The first that is there counts.
-    /// An object without any of them is an event itself.
+    /// The paths at which a body may hold events inside an object: a list of them, or one. The first that is there
+    /// counts. An object without any of them is an event itself.
     fn inside(&self) -> &'static [&'static [&'static str]] {
         &[]
     }
@@ -63,8 +63,8 @@ pub trait Source: Send + Sync {
         None
     }
 
-    /// The event that is to be read instead of `doc`, for systems that pack a part of an event; `None` when nothing of it is
-    /// packed, which is so of what this returns. `bytes` are those of `doc`.
+    /// The event that is to be read instead of `doc`, for systems that pack a part of an event; `None` when nothing of
+    /// it is packed, which is so of what this returns. `bytes` are those of `doc`.
     fn unpacked(&self, _doc: &Document<'_>, _bytes: &[u8]) -> Option<Result<Vec<u8>, JsonError>> {
         None
     }

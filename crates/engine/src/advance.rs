@@ -215,8 +215,8 @@ impl Turn<'_> {
         under_way
     }
 
-    /// What follows from how the transactions of `incident` stand. All of it is decided before anything is changed: what
-    /// is told and whether it is closed depend on the transactions as they stand.
+    /// What follows from how the transactions of `incident` stand. All of it is decided before anything is changed:
+    /// what is told and whether it is closed depend on the transactions as they stand.
     fn follows(&self, incident: &Incident) -> Follows {
         let mut transactions: Vec<&Transaction> = Vec::with_capacity(incident.transactions.len());
         let kept = |id| self.state.transactions.get(id);
@@ -304,8 +304,8 @@ impl Turn<'_> {
         }
     }
 
-    /// How the incident stands, when its contain phase has settled and that is news; and what people are told of it, when
-    /// the playbook says that they are.
+    /// How the incident stands, when its contain phase has settled and that is news; and what people are told of it,
+    /// when the playbook says that they are.
     fn news(&self, incident: &Incident, transactions: &[&Transaction]) -> Option<(IncidentOutcome, Option<Box<str>>)> {
         let outcome = outcome(transactions).filter(|outcome| incident.outcome != Some(*outcome))?;
         let playbook = self.state.playbooks.get(&*incident.playbook);

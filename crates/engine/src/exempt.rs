@@ -256,8 +256,8 @@ impl Turn<'_> {
         found.map(|it| (it.id, it.target.clone())).collect()
     }
 
-    /// What is newly protected and is contained is not released by itself: the containment was right by what held before,
-    /// and somebody must say which of the two is wrong.
+    /// What is newly protected and is contained is not released by itself: the containment was right by what held
+    /// before, and somebody must say which of the two is wrong.
     fn tell_newly_protected(&mut self, before: &[(TransactionId, Target)]) {
         let protected: Vec<_> = before
             .iter()

@@ -1,8 +1,8 @@
-//! What is known of the targets that only those who look can tell: processes, accounts, hosts and domains. And the guard that
-//! keeps those alone that must never be touched.
+//! What is known of the targets that only those who look can tell: processes, accounts, hosts and domains. And the
+//! guard that keeps those alone that must never be touched.
 //!
-//! Never asks anybody: what was said when an event came is an input. Fails closed: a target of which nothing is known is not
-//! touched.
+//! Never asks anybody: what was said when an event came is an input. Fails closed: a target of which nothing is known
+//! is not touched.
 
 use std::collections::BTreeMap;
 
@@ -96,7 +96,8 @@ fn why_not(target: &Target, known: Option<&Result<TargetFacts, Box<str>>>) -> Op
     }
 }
 
-/// The guard of [`GuardName::NeverTouch`] for a target that is no address, by what was `found` or else by what the state knows.
+/// The guard of [`GuardName::NeverTouch`] for a target that is no address, by what was `found` or else by what the
+/// state knows.
 pub(crate) fn never_touch(state: &EngineState, target: &Target, found: Option<&Found>) -> GuardResult {
     let known = found.map(|it| &it.facts).or_else(|| state.found.get(target));
     let refused = why_not(target, known).filter(|_| !is(Mutant::NeverTouchIgnored) && !is(Mutant::NeverTouchAfter));

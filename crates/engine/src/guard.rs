@@ -104,8 +104,8 @@ pub fn judge(
     }
 }
 
-/// A source's `time` on the engine's clock, which shows `now` and may be ahead of the machine's after that was set back:
-/// the age of an event is what it was when the machine `received` it.
+/// A source's `time` on the engine's clock, which shows `now` and may be ahead of the machine's after that was set
+/// back: the age of an event is what it was when the machine `received` it.
 #[must_use]
 pub fn on_our_clock(time: Timestamp, received: Timestamp, now: Timestamp) -> Timestamp {
     if time <= received {

@@ -31,8 +31,8 @@ pub mod triage;
 mod turn;
 mod watch;
 
-/// What the refusal of a command begins with that names something which never was: an id, or a protection. Whoever shows
-/// it tells that from what is there and cannot be done.
+/// What the refusal of a command begins with that names something which never was: an id, or a protection. Whoever
+/// shows it tells that from what is there and cannot be done.
 pub const NO_SUCH: &str = "there is no ";
 
 pub use engine::{Engine, Step};

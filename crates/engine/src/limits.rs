@@ -2,15 +2,15 @@
 
 use staunch_model::{Limits, Span, Timestamp};
 
-/// The latest time there is, the end of the calendar: a later one counts as this. What is planned for after it lies ahead
-/// still, so that every deadline is later than the time at which it is set, whatever a journal says the time was.
+/// The latest time there is, the end of the calendar: a later one counts as this. What is planned for after it lies
+/// ahead still, so that every deadline is later than the time at which it is set, whatever a journal says the time was.
 pub const NOW_MAX: Timestamp = Timestamp::from_micros(253_402_207_200_000_000);
 
 /// Steps of one playbook. More targets than this in one response is a case for a person.
 pub const STEPS_PER_PLAYBOOK_MAX: usize = 16;
 
-/// Accounts of one incident of which it is kept what is known. An attacker names as many as it likes; with more than these,
-/// the context guard treats accounts as unknown.
+/// Accounts of one incident of which it is kept what is known. An attacker names as many as it likes; with more than
+/// these, the context guard treats accounts as unknown.
 pub const ACCOUNTS_PER_INCIDENT_MAX: usize = 8;
 
 /// Assets that the events of one incident name, of which it is kept whose they are: people of so many are told.
@@ -122,15 +122,15 @@ pub const RELEASES_PER_TURN_MAX: usize = 1_000;
 /// belong into the configuration.
 pub const EXEMPTIONS_MAX: usize = 10_000;
 
-/// Networks of all lists that are never touched, together. The lists of all clouds have 30,000 between them; 100,000 take
-/// about 10 MiB in the state and 2 MiB in every snapshot.
+/// Networks of all lists that are never touched, together. The lists of all clouds have 30,000 between them; 100,000
+/// take about 10 MiB in the state and 2 MiB in every snapshot.
 pub const LISTED_NETWORKS_MAX: usize = 200_000;
 
 /// Networks in one part of a change to a list. Taking one up holds the engine up for some milliseconds.
 pub const LIST_CHANGE_NETWORKS_MAX: usize = 4_096;
 
-/// Bytes of reasons in one part of a change to a list, which stands in its frame twice: with its networks it is far below
-/// the 2 MiB that a frame may have at the least.
+/// Bytes of reasons in one part of a change to a list, which stands in its frame twice: with its networks it is far
+/// below the 2 MiB that a frame may have at the least.
 pub const LIST_CHANGE_TEXT_BYTES_MAX: usize = 256 * 1024;
 
 /// How long it counts that no feed names a target. After that its score is unknown: the feeds of today may name it.
@@ -141,12 +141,12 @@ pub const UNNAMED_SAID_AGAIN: Span = Span::from_mins(30);
 
 const _: () = assert!(UNNAMED_SAID_AGAIN.as_micros() < UNNAMED_FOR.as_micros());
 
-/// Targets of which it is remembered what feeds say. When there is no room for one more, those are dropped that nobody is
-/// about to judge.
+/// Targets of which it is remembered what feeds say. When there is no room for one more, those are dropped that nobody
+/// is about to judge.
 pub const KNOWN_TARGETS_MAX: usize = 65_536;
 
-/// Processes of which it is remembered what they are. When there is no room for one more, those are dropped at which nothing
-/// is planned or in force.
+/// Processes of which it is remembered what they are. When there is no room for one more, those are dropped at which
+/// nothing is planned or in force.
 pub const TARGETS_FOUND_MAX: usize = 4_096;
 
 /// The longest exemption with an end. One that is to hold for longer has none.
@@ -160,8 +160,8 @@ pub const TRUST_MAX: Span = Span::from_hours(90 * 24);
 /// remembered for so long, at most, so that a reading which began before does not make an orphan of it.
 pub const SWEEP_READING_MAX: Span = Span::from_mins(1);
 
-/// Targets that are remembered because a lease of theirs has ended, so that the next is longer: as many as one enforcement
-/// point holds at a time. Each is in every snapshot, 30 bytes.
+/// Targets that are remembered because a lease of theirs has ended, so that the next is longer: as many as one
+/// enforcement point holds at a time. Each is in every snapshot, 30 bytes.
 pub const REPEATS_MAX: usize = 65_536;
 
 /// The widest network an IPv4 act may be aimed at, in prefix bits.

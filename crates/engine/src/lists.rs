@@ -1,8 +1,8 @@
 //! Lists of protected networks that files keep: what each says, and the parts in which a list becomes another.
 //!
-//! They add to the policy's protected networks and never take anything away from them. A list is a part of the state and
-//! not of the policy: the policy changes with every management session, and 100,000 networks are not written down each
-//! time.
+//! They add to the policy's protected networks and never take anything away from them. A list is a part of the state
+//! and not of the policy: the policy changes with every management session, and 100,000 networks are not written down
+//! each time.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -77,8 +77,8 @@ impl List {
     }
 }
 
-/// What makes `after` out of `before` under the name `list`, in parts of a bounded size: first what is added, then what is
-/// removed, so that what both protect is protected throughout. Nothing when they are the same.
+/// What makes `after` out of `before` under the name `list`, in parts of a bounded size: first what is added, then what
+/// is removed, so that what both protect is protected throughout. Nothing when they are the same.
 #[must_use]
 pub fn changes(list: &str, before: Option<&List>, after: Option<&List>) -> Vec<ListChange> {
     let nothing = List::default();
@@ -123,8 +123,8 @@ pub fn changes(list: &str, before: Option<&List>, after: Option<&List>) -> Vec<L
     parts
 }
 
-/// What makes several lists others. A network that goes from one to another is protected throughout when all of `first` is
-/// in force before any of `then`.
+/// What makes several lists others. A network that goes from one to another is protected throughout when all of `first`
+/// is in force before any of `then`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
     /// What takes nothing away.

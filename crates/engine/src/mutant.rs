@@ -1,7 +1,7 @@
 //! Faults that are put into Staunch on purpose, one at a time, to see that the invariants find them.
 //!
-//! Only with the feature `mutants`, which nothing but the simulator's tests turn on; without it [`is`] is a constant and
-//! costs nothing.
+//! Only with the feature `mutants`, which nothing but the simulator's tests turn on; without it [`is`] is a constant
+//! and costs nothing.
 
 /// A fault on purpose. Those of the engine are in its code; those of a process and of drivers are in the simulator's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

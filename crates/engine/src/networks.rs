@@ -61,7 +61,8 @@ pub fn canonical(network: IpNet) -> IpNet {
 }
 
 impl Networks {
-    /// The set of `protections` and of what is always protected. Of two reasons for the same network, the last one holds.
+    /// The set of `protections` and of what is always protected. Of two reasons for the same network, the last one
+    /// holds.
     #[must_use]
     pub fn new(protections: &[Protection]) -> Self {
         let given = protections.iter().rev();

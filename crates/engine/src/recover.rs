@@ -1,8 +1,8 @@
 //! The recover phase: step by step back to normal, when a person starts it. What recovery after a crash means is in
 //! [`crate::recovery`].
 //!
-//! A step is taken when the one before it is done and verified. A step that fails ends the recovery and pages; what is in
-//! force then stays so.
+//! A step is taken when the one before it is done and verified. A step that fails ends the recovery and pages; what is
+//! in force then stays so.
 
 use staunch_model::{
     ActionKind, Cause, Change, IncidentId, IncidentStatus, Match, MatchedStep, NoticeLevel, Operator, Phase, Playbook,
@@ -214,7 +214,8 @@ impl Turn<'_> {
         self.put(Record::RecoveryAt { incident, at, waits });
     }
 
-    /// The next containment to lift: of the first of `kinds` that has one, or, without kinds, the one that was completed last.
+    /// The next containment to lift: of the first of `kinds` that has one, or, without kinds, the one that was
+    /// completed last.
     fn next_to_lift(&self, id: IncidentId, kinds: &[ActionKind]) -> Option<Transaction> {
         let incident = self.state.incidents.get(&id)?;
         let lifts = |it: &&Transaction| {

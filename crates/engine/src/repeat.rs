@@ -1,8 +1,8 @@
 //! Who comes back: targets whose lease ended of late, so that the next one is longer where the playbook says so.
 //!
 //! Never decides anything by itself: the playbook holds the leases, and what counts are recorded facts. A lease counts
-//! when it has ended by itself and that was verified. What a person releases was no attacker: that makes the target new.
-//! What was rolled back or only observed was never served.
+//! when it has ended by itself and that was verified. What a person releases was no attacker: that makes the target
+//! new. What was rolled back or only observed was never served.
 
 use serde::{Deserialize, Serialize};
 use staunch_model::{ActionKind, Playbook, Span, Target, Timestamp, Transaction};
@@ -77,8 +77,8 @@ impl Repeats {
         self.served.is_empty()
     }
 
-    /// The lease of `it` has ended at `now`, which counts for `within`. With too many targets, those that would be forgotten
-    /// first make room.
+    /// The lease of `it` has ended at `now`, which counts for `within`. With too many targets, those that would be
+    /// forgotten first make room.
     pub(crate) fn serve(&mut self, playbook: &Playbook, it: &Transaction, now: Timestamp, within: Span) {
         let counted = self
             .of(playbook, it.kind, &it.target, now)

@@ -94,8 +94,8 @@ impl Turn<'_> {
     }
 }
 
-/// How dangerous the incident is, by which row of the table, and whether that is less than the playbook asks for; `None`
-/// when neither a table is pinned nor the playbook asks.
+/// How dangerous the incident is, by which row of the table, and whether that is less than the playbook asks for;
+/// `None` when neither a table is pinned nor the playbook asks.
 pub(crate) fn guard(state: &EngineState, question: &Question, now: Timestamp) -> Option<GuardResult> {
     let least = question.playbook.context.iter().find_map(|it| match it {
         Context::RiskMin(least) => Some(*least),

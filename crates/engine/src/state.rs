@@ -196,9 +196,9 @@ impl EngineState {
 
     /// True when nothing that the act of `waiting` could destroy is still being preserved.
     ///
-    /// That is evidence of its own incident; and, of the incidents that were open when it began to wait, evidence of those
-    /// that hold it too and of those that keep something of its target. One that opens later does not count: an attacker
-    /// would hold containment up with one incident after the other.
+    /// That is evidence of its own incident; and, of the incidents that were open when it began to wait, evidence of
+    /// those that hold it too and of those that keep something of its target. One that opens later does not count: an
+    /// attacker would hold containment up with one incident after the other.
     #[must_use]
     pub fn is_preserved(&self, waiting: &Transaction) -> bool {
         let is_lost = |it: &Evidence| it.kind.is_destroyed_by(waiting.kind);

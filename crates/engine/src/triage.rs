@@ -25,8 +25,8 @@ const _: () = assert!(
 /// 1 ns for a byte of signature, which has 50, and a trigger 4 ns (2026-11-25).
 const FILTERED_MIN: usize = 16;
 
-/// Bytes of needles that are looked for in one search, whose tables take about 100 bytes for each. Without it each trigger
-/// is asked.
+/// Bytes of needles that are looked for in one search, whose tables take about 100 bytes for each. Without it each
+/// trigger is asked.
 const NEEDLE_BYTES_MAX: usize = 16 * 1024;
 
 /// The playbooks in force, ordered by the systems whose events they look at.
@@ -136,9 +136,9 @@ impl Triage {
 
     /// Finds the playbooks that `view` matches, with their incident keys and targets.
     ///
-    /// A key longer than [`INCIDENT_KEY_BYTES_MAX`] keeps its beginning and ends with the hash of all of it, so that two long
-    /// keys stay two incidents and no key is refused. A match without a target for a step stays a match: that the event
-    /// names no target is recorded as a refusal of that step, for people to see.
+    /// A key longer than [`INCIDENT_KEY_BYTES_MAX`] keeps its beginning and ends with the hash of all of it, so that
+    /// two long keys stay two incidents and no key is refused. A match without a target for a step stays a match: that
+    /// the event names no target is recorded as a refusal of that step, for people to see.
     #[must_use]
     pub fn sort(&self, view: &EventView<'_>) -> Triaged {
         if view.kind != EventKind::Alert {

@@ -1,4 +1,5 @@
-//! By the first byte: an archive of evidence as it is, the same before it is packed, an inventory, or a proof of an entry.
+//! By the first byte: an archive of evidence as it is, the same before it is packed, an inventory, or a proof of an
+//! entry.
 //!
 //! What holds: what is found can be shown; nothing is proved without an inventory that the key has signed; and what is
 //! read is written again as it was.

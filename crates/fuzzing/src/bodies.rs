@@ -1,8 +1,8 @@
 //! The JSON front: bodies of one event, an array or lines.
 //!
-//! What holds: elements are numbered, in order and inside the body; errors lie inside the body and can be shown; what is
-//! accepted is one JSON object without repeated keys and not too deep to a second reader too; and what that reader takes
-//! for one such object, or an array of them, is accepted.
+//! What holds: elements are numbered, in order and inside the body; errors lie inside the body and can be shown; what
+//! is accepted is one JSON object without repeated keys and not too deep to a second reader too; and what that reader
+//! takes for one such object, or an array of them, is accepted.
 
 use std::fmt;
 

@@ -1,7 +1,7 @@
 //! The configuration file: its parser and its checks.
 //!
-//! What holds: a refusal names at least one mistake, inside the file, at the line and column that it says, in words that
-//! can be shown; what is accepted is accepted again, as the same.
+//! What holds: a refusal names at least one mistake, inside the file, at the line and column that it says, in words
+//! that can be shown; what is accepted is accepted again, as the same.
 
 use crate::config;
 use crate::shown::{assert_line, assert_lines, assert_position};

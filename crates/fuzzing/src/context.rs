@@ -1,7 +1,7 @@
 //! Files of assets and of accounts, in every format.
 //!
-//! What holds: a file is read whole or refused with a hint, in words that can be shown; what is read is short, has no host
-//! bits, is there once, and is found again under its own name.
+//! What holds: a file is read whole or refused with a hint, in words that can be shown; what is read is short, has no
+//! host bits, is there once, and is found again under its own name.
 
 use std::sync::Arc;
 

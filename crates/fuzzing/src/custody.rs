@@ -1,8 +1,8 @@
-//! By the first byte: a manifest, the record of a collection, an entry of the transparency log, the receipt of a bucket, or
-//! a line of a handling log.
+//! By the first byte: a manifest, the record of a collection, an entry of the transparency log, the receipt of a
+//! bucket, or a line of a handling log.
 //!
-//! What holds: what is read is written again byte for byte, so that there are no two texts of one hash's meaning and none that
-//! is read otherwise than it was hashed; and what is said of others can be shown.
+//! What holds: what is read is written again byte for byte, so that there are no two texts of one hash's meaning and
+//! none that is read otherwise than it was hashed; and what is said of others can be shown.
 
 use staunch_model::{CollectionRecord, Handled, LogEntry, Manifest, NotCustody, Receipt, Sha256Hash};
 

@@ -1,8 +1,9 @@
 //! Feeds, in every format.
 //!
-//! What holds: a feed is read whole or refused with a hint, in words that can be shown; no network that is read is special
-//! or has host bits, labels are short, and confidence is in percent; a table of it finds each network by its first address,
-//! or a narrower one, and nothing after the last has expired. A manifest names files that stay in its directory.
+//! What holds: a feed is read whole or refused with a hint, in words that can be shown; no network that is read is
+//! special or has host bits, labels are short, and confidence is in percent; a table of it finds each network by its
+//! first address, or a narrower one, and nothing after the last has expired. A manifest names files that stay in its
+//! directory.
 
 use staunch_connectors::feeds::{FeedTable, Format, Terms, is_special, manifest, read};
 use staunch_model::{Score, Span, Timestamp};

@@ -1,7 +1,7 @@
 //! Databases of places.
 //!
-//! What holds: a database is read or refused with a hint, in words that can be shown; whatever is in it, addresses are looked up
-//! without harm, and what is found is short.
+//! What holds: a database is read or refused with a hint, in words that can be shown; whatever is in it, addresses are
+//! looked up without harm, and what is found is short.
 
 use std::net::IpAddr;
 

@@ -1,7 +1,7 @@
 //! The HTTP API: bytes as they come on a connection, through the parser, the routes, the runtime and a memory world.
 //!
-//! What holds of every answer: it is never an internal error; a failure is a problem as in RFC 9457 that says its status
-//! and can be shown; a success is JSON; and the engine still runs.
+//! What holds of every answer: it is never an internal error; a failure is a problem as in RFC 9457 that says its
+//! status and can be shown; a success is JSON; and the engine still runs.
 
 use std::cell::RefCell;
 use std::convert::Infallible;

@@ -1,7 +1,7 @@
 //! What a job answers when it is asked to look.
 //!
-//! What holds: an answer that is too long, or more than one line, is not read; nothing of an answer is in an error; what is ours
-//! carries our label in the text; what is shown of another owner is bounded and safe to show.
+//! What holds: an answer that is too long, or more than one line, is not read; nothing of an answer is in an error;
+//! what is ours carries our label in the text; what is shown of another owner is bounded and safe to show.
 
 use staunch_connectors::actions::exec_job::{ANSWER_BYTES_MAX, Answer};
 use staunch_model::{InstallationId, Owner, Presence};

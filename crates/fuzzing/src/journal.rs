@@ -1,5 +1,5 @@
-//! A journal that was written well and then damaged: flipped, cut, zeroed, overwritten, copied within itself, with files
-//! lost or swapped, and forged with checksums that fit.
+//! A journal that was written well and then damaged: flipped, cut, zeroed, overwritten, copied within itself, with
+//! files lost or swapped, and forged with checksums that fit.
 //!
 //! What holds, besides what [`crate::segment`] holds: without a forged checksum, what opens is a beginning of what was
 //! written; without any damage it is all of it; and when only the end was cut off, it opens.

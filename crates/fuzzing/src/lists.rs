@@ -1,8 +1,8 @@
 //! Lists of networks.
 //!
-//! What holds: a list is read whole or refused with a line of it and a hint, in words that can be shown; what is read lies
-//! on the lines that are named, in their order, and every line that says something is read; written anew it is read as the
-//! same. Ranges of providers have no host bits and short reasons, and a filter only leaves out.
+//! What holds: a list is read whole or refused with a line of it and a hint, in words that can be shown; what is read
+//! lies on the lines that are named, in their order, and every line that says something is read; written anew it is
+//! read as the same. Ranges of providers have no host bits and short reasons, and a filter only leaves out.
 
 use std::fmt::Write as _;
 

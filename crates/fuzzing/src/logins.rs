@@ -1,7 +1,7 @@
 //! Records of logins, as files have them that somebody else may have written.
 //!
-//! What holds: every whole record is read and no other, and what a field says is written in its record, without the NULs that
-//! fill it.
+//! What holds: every whole record is read and no other, and what a field says is written in its record, without the
+//! NULs that fill it.
 
 use staunch_connectors::evidence::{LOGIN_RECORD_BYTES, parse_logins};
 

@@ -1,7 +1,7 @@
 //! Answers of services that are asked about addresses.
 //!
-//! What holds: an answer is a score within bounds and a short label, or is refused in words that can be shown and that have
-//! nothing of it; nobody is left alone for more than a day; an address that is special is not global.
+//! What holds: an answer is a score within bounds and a short label, or is refused in words that can be shown and that
+//! have nothing of it; nobody is left alone for more than a day; an address that is special is not global.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -103,8 +103,8 @@ fn payload(flags: u16, bytes: &[u8]) {
     }
 }
 
-/// Every object can be read that is as long as its header, and all that it says is written there. Each attribute is a part of it,
-/// and what follows the last one is too.
+/// Every object can be read that is as long as its header, and all that it says is written there. Each attribute is a
+/// part of it, and what follows the last one is too.
 fn object(layout: &Layout, bytes: &[u8]) {
     let fields = parse_object(layout, bytes);
     assert_eq!(fields.is_ok(), bytes.len() >= layout.header_bytes);

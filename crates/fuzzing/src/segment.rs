@@ -1,8 +1,8 @@
 //! Any bytes as a segment of a journal: sixty bytes of a header, then what follows the header block.
 //!
-//! What holds, by comparison with [`crate::format`]: nobody is shown a frame whose checksum, position or chain is wrong;
-//! what is shown begins with the first frame and has no gap; a journal that opens holds every frame that verifies and can
-//! be written to; and one that does not open is left as it was.
+//! What holds, by comparison with [`crate::format`]: nobody is shown a frame whose checksum, position or chain is
+//! wrong; what is shown begins with the first frame and has no gap; a journal that opens holds every frame that
+//! verifies and can be written to; and one that does not open is left as it was.
 
 use std::collections::BTreeMap;
 use std::fs;

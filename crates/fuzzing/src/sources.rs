@@ -1,8 +1,9 @@
 //! Decoders: one target for each that comes with Staunch and one for mappings, over bodies as they are posted.
 //!
-//! What holds of every event: its bytes are kept as they came, and are the same event when they are read by themselves; its addresses are plain, canonical and written in it;
-//! its time can be shown and read back; it survives the journal and the index; a second reader of JSON sees the same
-//! values; and a sample is matched by nothing, even by a playbook that matches everything.
+//! What holds of every event: its bytes are kept as they came, and are the same event when they are read by themselves;
+//! its addresses are plain, canonical and written in it; its time can be shown and read back; it survives the journal
+//! and the index; a second reader of JSON sees the same values; and a sample is matched by nothing, even by a playbook
+//! that matches everything.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

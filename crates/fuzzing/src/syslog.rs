@@ -1,8 +1,8 @@
 //! Syslog: bytes as a stream over TCP, and each message in it.
 //!
-//! What holds: a stream is cut into the same messages however it arrives, none longer than any may be; what a header says
-//! is within its bounds, and every word and the text of a message are parts of it; a message that is written anew as RFC
-//! 5424 says is read as the same.
+//! What holds: a stream is cut into the same messages however it arrives, none longer than any may be; what a header
+//! says is within its bounds, and every word and the text of a message are parts of it; a message that is written anew
+//! as RFC 5424 says is read as the same.
 
 use staunch_connectors::inlets::syslog::{Message, parse};
 use staunch_connectors::inlets::{Cut, Cutter, Framing};

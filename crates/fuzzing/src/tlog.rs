@@ -1,5 +1,5 @@
-//! By the first byte: a signed note, a checkpoint, the name of a tile, a bundle of entries, a tile of hashes, a key, a proof,
-//! or a time stamp.
+//! By the first byte: a signed note, a checkpoint, the name of a tile, a bundle of entries, a tile of hashes, a key, a
+//! proof, or a time stamp.
 //!
 //! What holds: what is read is written again as it was; a note that opens carries the signature that the key makes of
 //! its text; no name leads out of the log; and a proof of one hash proves no other.

@@ -1,7 +1,7 @@
 //! What Unbound lists: its local data, a zero byte, its local zones.
 //!
-//! What holds: lists are read whole or not at all; a domain that stands free has no zone of its own or above it, and below it
-//! none without a label of Staunch; and a label that is found stands in the text, at a name that is its own.
+//! What holds: lists are read whole or not at all; a domain that stands free has no zone of its own or above it, and
+//! below it none without a label of Staunch; and a label that is found stands in the text, at a name that is its own.
 
 use staunch_connectors::actions::sinkhole_domain::unbound::listed::{Listed, Standing};
 use staunch_model::DomainName;

@@ -139,8 +139,8 @@ pub struct Description {
     pub d3fend: Box<str>,
     /// What it must be allowed to do.
     pub permissions: Permissions,
-    /// True when the driver speaks to this machine's kernel: it answers in microseconds, so that the engine may wait for
-    /// `observe` before it syncs the journal, and an act that it reports as landed cannot land once more.
+    /// True when the driver speaks to this machine's kernel: it answers in microseconds, so that the engine may wait
+    /// for `observe` before it syncs the journal, and an act that it reports as landed cannot land once more.
     pub local: bool,
 }
 

@@ -6,7 +6,8 @@ use std::ops::Deref;
 use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A text that mostly has at most [`Brief::BYTES_INSIDE`] bytes, which it keeps without an allocation. Reads like a `str`.
+/// A text that mostly has at most [`Brief::BYTES_INSIDE`] bytes, which it keeps without an allocation. Reads like a
+/// `str`.
 #[derive(Clone)]
 pub struct Brief(Inner);
 

@@ -59,8 +59,8 @@ pub enum Command {
     Deny(TransactionId),
     /// Set how far any playbook may go, and close the circuit breaker if it goes beyond observing.
     SetMode(Mode),
-    /// Exempt a network from containment. What is in force there stays in force, and somebody is told. One that is exempt
-    /// already is exempt for this reason and this time from now on.
+    /// Exempt a network from containment. What is in force there stays in force, and somebody is told. One that is
+    /// exempt already is exempt for this reason and this time from now on.
     Protect {
         /// The network.
         network: IpNet,
@@ -79,8 +79,8 @@ pub enum Command {
         /// For how long from now. An exemption that lasts longer stays as it is.
         trust: Span,
     },
-    /// Read playbooks, protections and the table of risks again. They have been read when this is recorded, and are put in
-    /// force after it when there was no mistake.
+    /// Read playbooks, protections and the table of risks again. They have been read when this is recorded, and are put
+    /// in force after it when there was no mistake.
     Reload {
         /// How many mistakes were found.
         mistakes: u32,

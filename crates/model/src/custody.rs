@@ -1,11 +1,12 @@
 //! Custody: what is known of a stored artefact and of the collection it came from, in the form that is hashed and kept.
 //!
-//! Never stores anything: that is the vault's. The fields follow RFC 3227 and ISO/IEC 27037: what was taken, from where, when
-//! by which clock, by whom and on whose authority, how, what the taking changed, and who has handled it since.
+//! Never stores anything: that is the vault's. The fields follow RFC 3227 and ISO/IEC 27037: what was taken, from
+//! where, when by which clock, by whom and on whose authority, how, what the taking changed, and who has handled it
+//! since.
 //!
-//! There is exactly one encoding, which is what is hashed, chained and logged: one line of JSON, all fields in the order of their
-//! declaration, `null` for what is absent, no blanks outside of strings, and one line end (`\n`) after it. What does not
-//! have this form byte for byte is not read.
+//! There is exactly one encoding, which is what is hashed, chained and logged: one line of JSON, all fields in the
+//! order of their declaration, `null` for what is absent, no blanks outside of strings, and one line end (`\n`) after
+//! it. What does not have this form byte for byte is not read.
 
 mod encoding;
 
@@ -301,7 +302,8 @@ pub struct ManifestDraft {
     pub keep_until: Option<Timestamp>,
 }
 
-/// The custody record of one artefact, as it is kept beside it. It never changes; what happens later has records of its own.
+/// The custody record of one artefact, as it is kept beside it. It never changes; what happens later has records of its
+/// own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
@@ -424,8 +426,8 @@ pub enum Logged {
     },
 }
 
-/// What says that an artefact is in another place than the directory of its vault, and how it is kept there. It is written
-/// once, when that place has confirmed it.
+/// What says that an artefact is in another place than the directory of its vault, and how it is kept there. It is
+/// written once, when that place has confirmed it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Receipt {
@@ -439,8 +441,8 @@ pub struct Receipt {
     pub at: Timestamp,
 }
 
-/// One line of a handling log: what was done with evidence after it was sealed. Lines are appended and never changed; each
-/// holds the hash of the one before it.
+/// One line of a handling log: what was done with evidence after it was sealed. Lines are appended and never changed;
+/// each holds the hash of the one before it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Handled {

@@ -22,7 +22,8 @@ pub enum EvidenceKind {
     Sockets,
     /// All processes of this machine, and who started whom.
     Processes,
-    /// One process and what it has started: command line, environment, maps, open files, hash of its program, group, container.
+    /// One process and what it has started: command line, environment, maps, open files, hash of its program, group,
+    /// container.
     Process,
     /// Who is logged in.
     Logins,

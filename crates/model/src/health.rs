@@ -1,7 +1,7 @@
 //! Health signals: what tells whether the business is well, and for how long it is watched.
 //!
-//! A signal is named in the configuration, which says how it is read. A driver says whether it is healthy; what that means
-//! for a containment is for the engine alone.
+//! A signal is named in the configuration, which says how it is read. A driver says whether it is healthy; what that
+//! means for a containment is for the engine alone.
 
 use serde::{Deserialize, Serialize};
 

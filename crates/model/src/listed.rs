@@ -14,8 +14,8 @@ pub struct ListedNetwork {
     pub reason: Option<Box<str>>,
 }
 
-/// A part of what makes one list of protected networks out of another. A change of any length comes in parts of a bounded
-/// size, those that protect more first, so that nothing of both lists is open in between.
+/// A part of what makes one list of protected networks out of another. A change of any length comes in parts of a
+/// bounded size, those that protect more first, so that nothing of both lists is open in between.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ListChange {
     /// Which list: the path of its file.

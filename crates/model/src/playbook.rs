@@ -97,8 +97,8 @@ pub enum Context {
     /// At least so many established flows on this host in all: with fewer, a share of them counts as unknown. It stands
     /// here and not with the guards because what is in journals keeps its bytes.
     FlowsMin(u32),
-    /// A further lease of a step, for a target that comes back: in their order, each longer than the one before. It stands
-    /// here for the same reason.
+    /// A further lease of a step, for a target that comes back: in their order, each longer than the one before. It
+    /// stands here for the same reason.
     LeaseThen {
         /// The step's position in the playbook.
         step: u16,
@@ -240,8 +240,8 @@ pub struct Playbook {
 }
 
 impl Playbook {
-    /// The fewest established flows, in all, whose share says something. 0 in playbooks that name none, so that what was
-    /// decided with them is decided again in the same way.
+    /// The fewest established flows, in all, whose share says something. 0 in playbooks that name none, so that what
+    /// was decided with them is decided again in the same way.
     #[must_use]
     pub fn flows_min(&self) -> u32 {
         let named = self.context.iter().find_map(|it| match it {
@@ -251,8 +251,8 @@ impl Playbook {
         named.unwrap_or_default()
     }
 
-    /// How long after the end of a lease of `step` its target counts as one that comes back; `None` when all leases of the
-    /// step are the same.
+    /// How long after the end of a lease of `step` its target counts as one that comes back; `None` when all leases of
+    /// the step are the same.
     #[must_use]
     pub fn returns_within(&self, step: u16) -> Option<Span> {
         self.context.iter().find_map(|it| match it {

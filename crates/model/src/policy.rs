@@ -18,8 +18,8 @@ pub struct Protection {
     pub reason: Box<str>,
 }
 
-/// A network that a person has exempted from containment while the server runs: events of it are judged and recorded, and
-/// refused by the guard `never-touch`.
+/// A network that a person has exempted from containment while the server runs: events of it are judged and recorded,
+/// and refused by the guard `never-touch`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exemption {
     /// The network, without host bits.

@@ -14,8 +14,8 @@ const NONE: u32 = u32::MAX;
 
 /// A set of networks, asked for the narrowest around an address.
 ///
-/// Networks are laid out as ranges that do not overlap, each with the narrowest network that covers it: a look-up is one
-/// search in a sorted array.
+/// Networks are laid out as ranges that do not overlap, each with the narrowest network that covers it: a look-up is
+/// one search in a sorted array.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Prefixes {
     v4: Ranges<u32>,

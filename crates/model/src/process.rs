@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 pub struct Process {
     /// Its number, as the machine's first PID namespace counts.
     pub pid: u32,
-    /// When it started, in ticks since the machine booted: field 22 of `/proc/PID/stat` (proc(5)). 0 when the process could
-    /// not be told; nothing is done to it then.
+    /// When it started, in ticks since the machine booted: field 22 of `/proc/PID/stat` (proc(5)). 0 when the process
+    /// could not be told; nothing is done to it then.
     pub started: u64,
-    /// The first 32 bits of the boot id of the machine (`/proc/sys/kernel/random/boot_id`): numbers and ticks begin anew with
-    /// each boot. 0 together with `started`.
+    /// The first 32 bits of the boot id of the machine (`/proc/sys/kernel/random/boot_id`): numbers and ticks begin
+    /// anew with each boot. 0 together with `started`.
     pub boot: u32,
 }
 

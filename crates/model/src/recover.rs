@@ -40,8 +40,8 @@ pub enum RecoverStep {
 }
 
 impl RecoverStep {
-    /// What it does in a recovery by `playbook`, whose acts are aimed at `targets` by their position among its steps. Safe to
-    /// show.
+    /// What it does in a recovery by `playbook`, whose acts are aimed at `targets` by their position among its steps.
+    /// Safe to show.
     #[must_use]
     pub fn words(&self, playbook: &Playbook, targets: &[(u16, Option<Target>)]) -> String {
         match self {
@@ -166,7 +166,8 @@ impl Recovery {
         matches!(self.state, RecoveryState::Running { .. })
     }
 
-    /// When it was decided that `transaction` is done, whatever the age of the event; `None` when this recovery did not.
+    /// When it was decided that `transaction` is done, whatever the age of the event; `None` when this recovery did
+    /// not.
     #[must_use]
     pub fn decided(&self, transaction: TransactionId) -> Option<Timestamp> {
         let mut own = self.acts.iter().chain(&self.again);
@@ -174,8 +175,8 @@ impl Recovery {
     }
 }
 
-/// What `record` says of a health watch or of a recovery, and of which incident; `None` for a record of anything else. Escape
-/// it before it is shown.
+/// What `record` says of a health watch or of a recovery, and of which incident; `None` for a record of anything else.
+/// Escape it before it is shown.
 #[must_use]
 pub fn words(record: &Record) -> Option<(IncidentId, String)> {
     let (incident, text) = match record {

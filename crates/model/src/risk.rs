@@ -173,8 +173,8 @@ impl Default for RiskTable {
 }
 
 impl RiskTable {
-    /// The risk, and the position of the row that decided; `None` when no row holds. An unknown `score` is neither above nor
-    /// below anything. `attack` are the techniques that the playbook answers.
+    /// The risk, and the position of the row that decided; `None` when no row holds. An unknown `score` is neither
+    /// above nor below anything. `attack` are the techniques that the playbook answers.
     #[must_use]
     pub fn decide(&self, internal: bool, score: Option<Score>, attack: &[Box<str>]) -> (Risk, Option<usize>) {
         let held = self.rows.iter().position(|row| row.holds(internal, score, attack));

@@ -1,5 +1,5 @@
-//! What is known of the things that an event names, from outside of the event: whose an address, a host or an account is,
-//! and where in the world an address is.
+//! What is known of the things that an event names, from outside of the event: whose an address, a host or an account
+//! is, and where in the world an address is.
 //!
 //! Never looks anything up by itself: who keeps the knowledge implements [`Surroundings`].
 
@@ -330,8 +330,8 @@ pub enum ContextRuling {
     Refuse,
 }
 
-/// A row of the context guard: everything that it names must hold. What it says of the asset is asked of the target; what it
-/// says of the identity, of the accounts that the incident's events name.
+/// A row of the context guard: everything that it names must hold. What it says of the asset is asked of the target;
+/// what it says of the identity, of the accounts that the incident's events name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContextRow {
     /// What it is called in the plan.
@@ -356,8 +356,8 @@ pub struct ContextRow {
     pub then: ContextRuling,
 }
 
-/// What is asked of a person, or refused, because of what is known of the target and of accounts: the first row that holds
-/// decides.
+/// What is asked of a person, or refused, because of what is known of the target and of accounts: the first row that
+/// holds decides.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContextTable {
     /// The rows, in order.
@@ -365,8 +365,8 @@ pub struct ContextTable {
 }
 
 impl ContextTable {
-    /// The first row that holds, with its position, and the account that it holds for when it is about one. What is not known
-    /// is equal to nothing.
+    /// The first row that holds, with its position, and the account that it holds for when it is about one. What is not
+    /// known is equal to nothing.
     #[must_use]
     pub fn decide<'t, 'a>(
         &'t self,

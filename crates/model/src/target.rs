@@ -271,8 +271,9 @@ macro_rules! name {
 }
 
 name! {
-    /// The name of an account of a Unix machine: 1 to 32 of letters, digits, `_`, `-` and `.`, perhaps with `$` at the end,
-    /// beginning with a letter or `_` (useradd(8), which is stricter: some distributions allow capitals and points).
+    /// The name of an account of a Unix machine: 1 to 32 of letters, digits, `_`, `-` and `.`, perhaps with `$` at the
+    /// end, beginning with a letter or `_` (useradd(8), which is stricter: some distributions allow capitals and
+    /// points).
     AccountName, Aim::Account, account_form
 }
 
@@ -282,16 +283,17 @@ name! {
 }
 
 name! {
-    /// The name of a domain: at least two labels of 1 to 63 letters, digits, `-` and `_`, at most 253 bytes, as it is sent in a
-    /// question (RFC 1035: an international name in its ASCII form). Capitals are made small, and a point at the end is
-    /// left out.
+    /// The name of a domain: at least two labels of 1 to 63 letters, digits, `-` and `_`, at most 253 bytes, as it is
+    /// sent in a question (RFC 1035: an international name in its ASCII form). Capitals are made small, and a point at
+    /// the end is left out.
     DomainName, Aim::Domain, domain_form
 }
 
 name! {
-    /// A job and what it is about, `NAME:SUBJECT`. The name: 1 to 64 of lower-case letters, digits and `-`, beginning with a
-    /// letter. The subject: nothing for a job about the machine as a whole, or a text of at most [`JobTarget::SUBJECT_BYTES_MAX`]
-    /// bytes of which every character can be shown, and which does not begin with `-`, so that no program takes it for an option.
+    /// A job and what it is about, `NAME:SUBJECT`. The name: 1 to 64 of lower-case letters, digits and `-`, beginning
+    /// with a letter. The subject: nothing for a job about the machine as a whole, or a text of at most
+    /// [`JobTarget::SUBJECT_BYTES_MAX`] bytes of which every character can be shown, and which does not begin with `-`,
+    /// so that no program takes it for an option.
     JobTarget, Aim::Job, job_form
 }
 

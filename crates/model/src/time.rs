@@ -9,7 +9,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A point in time: microseconds since the Unix epoch, UTC. RFC 3339 in readable formats.
 ///
-/// Kept as one more than the microseconds, so that an `Option` of it is no larger: there are several in each open lease.
+/// Kept as one more than the microseconds, so that an `Option` of it is no larger: there are several in each open
+/// lease.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(NonZeroU64);
 

@@ -134,7 +134,8 @@ impl Conntrack {
         self.visit_whole(|flow, _| visit(flow))
     }
 
-    /// As [`Conntrack::visit`], with everything else that the kernel says of it; what a [`Flow`] holds is there once more.
+    /// As [`Conntrack::visit`], with everything else that the kernel says of it; what a [`Flow`] holds is there once
+    /// more.
     ///
     /// # Errors
     ///

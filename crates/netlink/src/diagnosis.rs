@@ -105,8 +105,8 @@ pub struct InetSocket<'a> {
 /// Calls `visit` with every socket of a protocol, of both families, in the network namespace the calling thread is in:
 /// with what [`parse_inet_socket`] reads.
 ///
-/// Returns false when the kernel cannot tell. When the dump was overtaken by a change it is repeated, and `restart` is called
-/// before.
+/// Returns false when the kernel cannot tell. When the dump was overtaken by a change it is repeated, and `restart` is
+/// called before.
 ///
 /// # Errors
 ///

@@ -1,4 +1,5 @@
-//! The netlink protocols Staunch speaks (nf_tables, conntrack, links, addresses, routes, sockets) and network namespaces, in safe Rust.
+//! The netlink protocols Staunch speaks (nf_tables, conntrack, links, addresses, routes, sockets) and network
+//! namespaces, in safe Rust.
 //!
 //! It holds no policy, spawns no process, and never changes a table, a link or a namespace it was not told about.
 //!

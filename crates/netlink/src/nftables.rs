@@ -128,8 +128,8 @@ impl Nft {
         })
     }
 
-    /// The same connection to a table that drops only what is above `limit`, counted for each element by itself and in both
-    /// directions together. Needs Linux 5.11.
+    /// The same connection to a table that drops only what is above `limit`, counted for each element by itself and in
+    /// both directions together. Needs Linux 5.11.
     #[must_use]
     pub fn limiting(self, limit: Limit) -> Self {
         Self {

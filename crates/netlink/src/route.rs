@@ -79,8 +79,8 @@ impl Table {
 
 /// Calls `visit` with every object of `table` in the network namespace the calling thread is in.
 ///
-/// Returns false when the kernel does not know the table. When the table changed while it was read it is read again, and
-/// `restart` is called before.
+/// Returns false when the kernel does not know the table. When the table changed while it was read it is read again,
+/// and `restart` is called before.
 ///
 /// # Errors
 ///

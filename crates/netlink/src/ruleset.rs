@@ -1,6 +1,7 @@
 //! The whole ruleset of nf_tables of one network namespace, whosever it is, as the kernel holds it.
 //!
-//! Each object is handed over whole, see [`crate::schema`]. It changes nothing; [`crate::nftables`] changes our own table.
+//! Each object is handed over whole, see [`crate::schema`]. It changes nothing; [`crate::nftables`] changes our own
+//! table.
 
 use std::time::Duration;
 
@@ -113,7 +114,8 @@ impl Ruleset {
         )
     }
 
-    /// Calls `visit` with every object of a kind, of all families. Returns false when the kernel does not know the kind.
+    /// Calls `visit` with every object of a kind, of all families. Returns false when the kernel does not know the
+    /// kind.
     ///
     /// # Errors
     ///

@@ -1,6 +1,8 @@
-//! Reads netlink objects whole, by tables that name their parts, for those who keep what the kernel says and decide nothing.
+//! Reads netlink objects whole, by tables that name their parts, for those who keep what the kernel says and decide
+//! nothing.
 //!
-//! Nothing is lost and nothing fails: what a table does not know, or what is not as it says, is kept as bytes with its number.
+//! Nothing is lost and nothing fails: what a table does not know, or what is not as it says, is kept as bytes with its
+//! number.
 
 use std::net::IpAddr;
 

@@ -103,8 +103,8 @@ impl fmt::Display for Diagnostic {
 
 /// Collects the diagnostics of one file, and of what other files put into it.
 ///
-/// A span beyond the file's text is one of a file that was put in: each has a stretch of its own behind it, so that a span
-/// alone tells where something stands.
+/// A span beyond the file's text is one of a file that was put in: each has a stretch of its own behind it, so that a
+/// span alone tells where something stands.
 pub(crate) struct Report<'a> {
     file: &'a str,
     text: &'a str,
@@ -148,7 +148,8 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// Makes a stretch for `file` at `used_at`: by how much spans in it are to be moved. `None` when there are too many.
+    /// Makes a stretch for `file` at `used_at`: by how much spans in it are to be moved. `None` when there are too
+    /// many.
     pub(crate) fn put_in(&mut self, (file, text): (&'a str, &'a str), used_at: Range<usize>) -> Option<usize> {
         if self.put_in.len() >= limits::SNIPPET_USES_MAX {
             return None;

@@ -12,14 +12,16 @@ pub enum Step<'a> {
     Key(&'a str),
     /// An item of a list, from 0.
     Item(usize),
-    /// An item of a list by its name, as of `flows: { … }` or `- network` in a list of evidence: the first of it from 0.
+    /// An item of a list by its name, as of `flows: { … }` or `- network` in a list of evidence: the first of it from
+    /// 0.
     Named(&'a str, usize),
     /// The value of the only key, as of `block-ip: { … }` in a list of steps.
     Only,
 }
 
-/// `text` with `value`, which is YAML on one line, at `path`. A key that is not there is added, and so is the mapping around
-/// it; where the value is that of a parameter, the parameter's default is changed. `None` when there is no such place.
+/// `text` with `value`, which is YAML on one line, at `path`. A key that is not there is added, and so is the mapping
+/// around it; where the value is that of a parameter, the parameter's default is changed. `None` when there is no such
+/// place.
 #[must_use]
 pub fn set(text: &str, path: &[Step<'_>], value: &str) -> Option<String> {
     let mut report = Report::new("", text);

@@ -1,7 +1,7 @@
 //! The JSON Schema of playbooks and of their tests, for editors.
 //!
-//! Never says more than the parser: whatever a schema refuses, the parser refuses too. What only the parser knows (whether
-//! an expression can be compiled, how long a lease may be) is left to `staunch check`.
+//! Never says more than the parser: whatever a schema refuses, the parser refuses too. What only the parser knows
+//! (whether an expression can be compiled, how long a lease may be) is left to `staunch check`.
 //!
 //! The schemas are of draft 7, which every YAML language server in use knows, older ones as the newest, and use nothing
 //! that newer drafts read otherwise.

@@ -1,7 +1,7 @@
 //! The playbook language: parse with spans, check everything, compile to the plan the engine runs.
 //!
-//! Never reads a file, a clock or the network: texts and limits are arguments, and every mistake is a value. The language
-//! itself is described in `docs/reference/playbooks.md`.
+//! Never reads a file, a clock or the network: texts and limits are arguments, and every mistake is a value. The
+//! language itself is described in `docs/reference/playbooks.md`.
 
 mod cel;
 mod diagnostic;
@@ -147,7 +147,8 @@ pub struct CheckContext {
     pub lease_max: Span,
     /// The drivers in use. When there are none, steps are not checked against them.
     pub drivers: Vec<Description>,
-    /// The names of the jobs that are configured; `None` when that is not known, and steps are not checked against them.
+    /// The names of the jobs that are configured; `None` when that is not known, and steps are not checked against
+    /// them.
     pub jobs: Option<Vec<Box<str>>>,
     /// The environment whose values of parameters hold; `None` for the defaults.
     pub environment: Option<String>,
@@ -208,8 +209,8 @@ pub struct Compiled {
     pub environments: Vec<Box<str>>,
     /// The snippets that it uses, those in other snippets among them.
     pub snippets: Vec<SnippetName>,
-    /// What those stand for, in a form of its own; empty when it uses none. Two playbooks of the same text with the same here
-    /// are the same, whatever else stands in their files of snippets.
+    /// What those stand for, in a form of its own; empty when it uses none. Two playbooks of the same text with the
+    /// same here are the same, whatever else stands in their files of snippets.
     pub contributed: Box<[u8]>,
     /// What its trigger looks at in an event that it holds for.
     pub looked: Looker,
@@ -233,8 +234,8 @@ pub fn compile_source(source: Source<'_>, context: &CheckContext) -> Result<Comp
     schema::compile(source, context).map(|(compiled, _)| compiled)
 }
 
-/// A playbook as YAML with everything that snippets stand for in its place, without comments. It is read as the same plan,
-/// unless an expression has become too long.
+/// A playbook as YAML with everything that snippets stand for in its place, without comments. It is read as the same
+/// plan, unless an expression has become too long.
 ///
 /// # Errors
 ///

@@ -56,8 +56,8 @@ pub const ENVIRONMENTS_MAX: usize = 16;
 pub const SNIPPETS_MAX: usize = 128;
 /// The most places of one playbook that a snippet is put into, those in other snippets among them.
 pub const SNIPPET_USES_MAX: usize = 256;
-/// The most values that one block stands for, the blocks in it among them, and that blocks put into one playbook: more than
-/// the largest playbook that a person reads with pleasure has.
+/// The most values that one block stands for, the blocks in it among them, and that blocks put into one playbook: more
+/// than the largest playbook that a person reads with pleasure has.
 pub const SNIPPET_VALUES_MAX: usize = 1_000;
 /// The longest expression.
 pub const EXPRESSION_BYTES_MAX: usize = 4 * 1024;
@@ -67,8 +67,8 @@ pub const EXPRESSION_DEPTH_MAX: usize = 64;
 pub const EXPRESSION_CHAIN_MAX: usize = 2 * EXPRESSION_DEPTH_MAX;
 /// The most nodes of an expression.
 pub const EXPRESSION_NODES_MAX: usize = 1_000;
-/// The deepest nesting of an expression with the conditions that it names: no deeper than brackets, members and `!` alone
-/// make one.
+/// The deepest nesting of an expression with the conditions that it names: no deeper than brackets, members and `!`
+/// alone make one.
 pub const EXPRESSION_EXPANDED_DEPTH_MAX: usize = EXPRESSION_DEPTH_MAX + EXPRESSION_CHAIN_MAX;
 /// The memory of one compiled regular expression.
 pub const REGEX_BYTES_MAX: usize = 256 * 1024;

@@ -1,9 +1,10 @@
 //! Sigma rules: read, and tried on events as their sources send them.
 //!
 //! Never guesses: a rule that says something which is not evaluated here is refused by the name of it. Understood are
-//! searches of fields and of words; the modifiers `contains`, `startswith`, `endswith`, `all`, `cased`, `re` (with `i`, `m` and
-//! `s`), `cidr`, `exists`, `lt`, `lte`, `gt` and `gte`; wildcards, lists and null; and conditions of `and`, `or`, `not`, brackets,
-//! `1 of`, `any of`, `all of` and `them`. Fields are looked up by their path in the event: what maps names is the reader's.
+//! searches of fields and of words; the modifiers `contains`, `startswith`, `endswith`, `all`, `cased`, `re` (with `i`,
+//! `m` and `s`), `cidr`, `exists`, `lt`, `lte`, `gt` and `gte`; wildcards, lists and null; and conditions of `and`,
+//! `or`, `not`, brackets, `1 of`, `any of`, `all of` and `them`. Fields are looked up by their path in the event: what
+//! maps names is the reader's.
 
 mod condition;
 mod value;

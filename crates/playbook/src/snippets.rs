@@ -1,7 +1,7 @@
 //! A file of snippets: conditions and blocks with names, for all playbooks beside it.
 //!
-//! Never pastes text into text. A block takes the place of a whole value, a condition that of a node of an expression; and
-//! every name is settled when playbooks are compiled, so nothing is looked up on an event.
+//! Never pastes text into text. A block takes the place of a whole value, a condition that of a node of an expression;
+//! and every name is settled when playbooks are compiled, so nothing is looked up on an event.
 
 mod check;
 mod put;

@@ -61,7 +61,8 @@ pub struct Former {
 
 /// A driver. All verbs take batches and answer in the order asked, one answer for each request.
 ///
-/// Each call is bounded in time by the driver itself, and every target is of the kind that its action aims at. A driver never asks whether Staunch observes or enforces.
+/// Each call is bounded in time by the driver itself, and every target is of the kind that its action aims at. A driver
+/// never asks whether Staunch observes or enforces.
 pub trait Action: Send {
     /// Static facts.
     fn describe(&self) -> Description;

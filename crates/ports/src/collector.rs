@@ -1,5 +1,5 @@
-//! Collectors: drivers that preserve evidence. They read and hand over; what is kept, under which name and for how long, is
-//! the vault's, and what containment waits for is the engine's.
+//! Collectors: drivers that preserve evidence. They read and hand over; what is kept, under which name and for how
+//! long, is the vault's, and what containment waits for is the engine's.
 
 use std::io;
 
@@ -52,8 +52,9 @@ pub struct About {
 
 /// Where a collector puts what it reads: one artefact after the other, each between `begin` and `end`.
 ///
-/// Writing fails with [`io::ErrorKind::FileTooLarge`] beyond the bound of an artefact and with [`io::ErrorKind::TimedOut`] after
-/// [`CollectRequest::time_left`]; a collector stops then, and nothing is kept of that artefact.
+/// Writing fails with [`io::ErrorKind::FileTooLarge`] beyond the bound of an artefact and with
+/// [`io::ErrorKind::TimedOut`] after [`CollectRequest::time_left`]; a collector stops then, and nothing is kept of that
+/// artefact.
 pub trait Sink: io::Write {
     /// Begins an artefact.
     ///
@@ -80,8 +81,8 @@ pub struct Collected {
 
 /// A driver that preserves evidence.
 ///
-/// Each call is bounded in time by the driver itself. Asking twice stores the same or newer evidence. What it reads is written
-/// by attackers: it is stored as it is, and never believed.
+/// Each call is bounded in time by the driver itself. Asking twice stores the same or newer evidence. What it reads is
+/// written by attackers: it is stored as it is, and never believed.
 pub trait Collector: Send {
     /// Static facts.
     fn describe(&self) -> Collects;
@@ -104,8 +105,8 @@ pub trait Collector: Send {
     /// [`Sink::missed`] and are no error.
     fn execute(&mut self, request: &CollectRequest, sink: &mut dyn Sink) -> Result<Collected, Failure>;
 
-    /// Removes what a collection that was cut off has left on this machine, such as a filter of packets. `Ok` when nothing of it
-    /// is there.
+    /// Removes what a collection that was cut off has left on this machine, such as a filter of packets. `Ok` when
+    /// nothing of it is there.
     ///
     /// # Errors
     /// When something is left.

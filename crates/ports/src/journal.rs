@@ -212,8 +212,8 @@ pub trait Journal: Send {
     /// As for `append`: `Full` without room, `InDoubt` for any other failure. A failed snapshot never harms the log.
     fn put_snapshot(&mut self, lsn: Lsn, state: &[u8]) -> Result<(), AppendError>;
 
-    /// Stores a snapshot as [`Journal::put_snapshot`] does, of a state that `write` writes piece by piece: it need not be
-    /// in memory a second time. Without an implementation of its own, it is.
+    /// Stores a snapshot as [`Journal::put_snapshot`] does, of a state that `write` writes piece by piece: it need not
+    /// be in memory a second time. Without an implementation of its own, it is.
     ///
     /// # Errors
     /// As [`Journal::put_snapshot`].

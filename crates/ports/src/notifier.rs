@@ -46,8 +46,8 @@ pub trait Notifier: Send {
     /// Its name.
     fn name(&self) -> &str;
 
-    /// Sends `notice`, or takes it without sending when it is not for these people, which `about` may tell. Sending the same
-    /// id twice must not alarm people twice where the service can tell. Returns within a bounded time.
+    /// Sends `notice`, or takes it without sending when it is not for these people, which `about` may tell. Sending the
+    /// same id twice must not alarm people twice where the service can tell. Returns within a bounded time.
     ///
     /// # Errors
     /// [`NotifyError`] when it was not taken.

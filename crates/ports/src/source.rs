@@ -48,8 +48,8 @@ pub trait Source: Send + Sync {
     /// The system's name: what playbooks list under `sources` and what events are posted to.
     fn name(&self) -> &str;
 
-    /// The body that is to be read, for a system that puts part of an event into the headers of a request; `None` when it
-    /// is the body as it was sent. `headers` are names in small letters, and values.
+    /// The body that is to be read, for a system that puts part of an event into the headers of a request; `None` when
+    /// it is the body as it was sent. `headers` are names in small letters, and values.
     fn with_headers(&self, _headers: &mut dyn Iterator<Item = (&str, &str)>, _body: &[u8]) -> Option<Vec<u8>> {
         None
     }

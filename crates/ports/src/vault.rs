@@ -15,7 +15,8 @@ use staunch_model::{
 pub struct VaultDescription {
     /// Where it is, in words of an operator: a directory, a bucket.
     pub place: Box<str>,
-    /// How what is stored is kept from being changed, as [`Vault::check`] last found it; before that, what is hoped for.
+    /// How what is stored is kept from being changed, as [`Vault::check`] last found it; before that, what is hoped
+    /// for.
     pub write_once: WriteOnce,
     /// The most bytes of one artefact.
     pub artefact_bytes_max: u64,
@@ -44,8 +45,8 @@ pub type Visit<'a, T> = &'a mut dyn FnMut(T) -> ControlFlow<()>;
 
 /// An artefact that is being written. Whatever its size, a bounded part of it is in memory.
 ///
-/// Writing fails with [`std::io::ErrorKind::FileTooLarge`] as soon as it is longer than its bound, and from then on always: it is
-/// refused, not cut. Dropping it leaves nothing behind.
+/// Writing fails with [`std::io::ErrorKind::FileTooLarge`] as soon as it is longer than its bound, and from then on
+/// always: it is refused, not cut. Dropping it leaves nothing behind.
 pub trait Deposit: Write + Send {
     /// The bytes that were written.
     fn bytes(&self) -> u64;
@@ -93,8 +94,9 @@ pub trait Vault: Send + Sync {
 
     /// Reads the original bytes of the artefact with this SHA-256.
     ///
-    /// They are hashed as they are read: the end is reached only when they are the ones that were stored, and reading fails
-    /// with [`std::io::ErrorKind::InvalidData`] otherwise. Who acts on them before the end acts on what is not proved.
+    /// They are hashed as they are read: the end is reached only when they are the ones that were stored, and reading
+    /// fails with [`std::io::ErrorKind::InvalidData`] otherwise. Who acts on them before the end acts on what is not
+    /// proved.
     ///
     /// # Errors
     /// `Invalid` when there is no such artefact; `Unavailable` or `Denied` when it cannot be opened.

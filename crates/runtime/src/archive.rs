@@ -61,8 +61,8 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    /// Adds one event, on a line of its own. Line ends inside it are blanks between its values: in a text they would not
-    /// be JSON.
+    /// Adds one event, on a line of its own. Line ends inside it are blanks between its values: in a text they would
+    /// not be JSON.
     pub(crate) fn add(&mut self, event: &[u8]) {
         if self.bytes.len() + event.len() >= self.room {
             self.dropped += 1;

@@ -1,7 +1,7 @@
 //! Driver threads: each driver has one, takes what is waiting as a batch, and answers with inputs.
 //!
-//! A *local* driver whose thread has nothing to do can be borrowed: whoever has it carries out a small batch in place and
-//! saves waking two threads. The answers take the same way.
+//! A *local* driver whose thread has nothing to do can be borrowed: whoever has it carries out a small batch in place
+//! and saves waking two threads. The answers take the same way.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -173,8 +173,8 @@ impl Drivers {
         })
     }
 
-    /// As [`Drivers::send`], and answers itself that nothing was done when there is no driver of `kind`: nobody has to wait
-    /// for a deadline to learn that.
+    /// As [`Drivers::send`], and answers itself that nothing was done when there is no driver of `kind`: nobody has to
+    /// wait for a deadline to learn that.
     pub(crate) fn order(&self, kind: ActionKind, request: DriverRequest) -> bool {
         if self.drivers.contains_key(&kind) {
             return self.send(kind, request);

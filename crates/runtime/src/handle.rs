@@ -134,8 +134,8 @@ impl Handle {
         wait.recv().map_err(|_| Busy::Stopping)?
     }
 
-    /// Takes a part of a change to a list of protected networks, and returns when it is durable. Events are taken between
-    /// the parts.
+    /// Takes a part of a change to a list of protected networks, and returns when it is durable. Events are taken
+    /// between the parts.
     ///
     /// # Errors
     /// [`Busy`].

@@ -23,8 +23,8 @@ const FOLLOWED_MAX: usize = 2_048;
 /// A durable frame on its way to the followers.
 pub(crate) type Followed = (Lsn, Timestamp, Arc<Frame>);
 
-/// Starts the thread that feeds a follower, and has it look after itself every `interval`. Frames that do not fit into the
-/// channel are fetched from the journal.
+/// Starts the thread that feeds a follower, and has it look after itself every `interval`. Frames that do not fit into
+/// the channel are fetched from the journal.
 pub(crate) fn follower(
     mut follower: Box<dyn Follower>,
     telemetry: Arc<Telemetry>,

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use staunch_model::{EventView, Found, Match, Process, Target, Timestamp};
 use staunch_ports::{Seen, Targets};
 
-/// Targets that are asked for because of one body. Beyond that the others are not told: the senders of a body wait for it.
+/// Targets that are asked for because of one body. Beyond that the others are not told: the senders of a body wait for
+/// it.
 const PER_BODY_MAX: usize = 64;
 
 /// Who is asked for the targets that the events of one body name, each once.

@@ -142,8 +142,8 @@ pub struct Intake {
 enum Whole {
     /// What is sent again when it is not taken: nothing of it is taken when it holds too many elements.
     Request,
-    /// Lines that are sent one by one when nothing of them can be read, or when they hold too many elements. What is malformed is
-    /// counted then.
+    /// Lines that are sent one by one when nothing of them can be read, or when they hold too many elements. What is
+    /// malformed is counted then.
     Lines,
     /// What cannot be sent in parts: of too many elements the first are taken, and the others counted as malformed.
     Line,
@@ -194,7 +194,8 @@ impl Intake {
         self
     }
 
-    /// Whether taking a body may wait for a service, or for the machine to tell its processes: for a bounded time, and not on a thread that others need.
+    /// Whether taking a body may wait for a service, or for the machine to tell its processes: for a bounded time, and
+    /// not on a thread that others need.
     #[must_use]
     pub fn may_wait(&self) -> bool {
         self.targets.is_some() || self.reputations.as_ref().is_some_and(|it| it.may_wait())
@@ -231,8 +232,8 @@ impl Intake {
         self.targets.is_some()
     }
 
-    /// Has it said what the target of `transaction` is, when it is no address, before anybody goes on with it: since its event
-    /// a process may have come to run something that is protected. Blocks.
+    /// Has it said what the target of `transaction` is, when it is no address, before anybody goes on with it: since
+    /// its event a process may have come to run something that is protected. Blocks.
     ///
     /// # Errors
     /// [`Busy`].
@@ -273,8 +274,8 @@ impl Intake {
         *self.triage.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Triage::new(programs));
     }
 
-    /// The body that `source` is to read when a request has these headers; `None` when it is `body` itself. Names are in
-    /// small letters.
+    /// The body that `source` is to read when a request has these headers; `None` when it is `body` itself. Names are
+    /// in small letters.
     pub fn with_headers(
         &self,
         source: &str,
@@ -290,14 +291,14 @@ impl Intake {
         self.take_whole(source, body, Whole::Request, reply);
     }
 
-    /// As [`Intake::take`], for who sends the parts of `body` one by one when nothing in it can be read or it holds too many
-    /// elements: what is malformed is counted then, and not here.
+    /// As [`Intake::take`], for who sends the parts of `body` one by one when nothing in it can be read or it holds too
+    /// many elements: what is malformed is counted then, and not here.
     pub fn take_together(&self, source: &str, body: &[u8], reply: TakenReplier) {
         self.take_whole(source, body, Whole::Lines, reply);
     }
 
-    /// As [`Intake::take`], for who cannot send `body` in parts: of one with too many elements, the first are taken, and one
-    /// malformed one tells of the others.
+    /// As [`Intake::take`], for who cannot send `body` in parts: of one with too many elements, the first are taken,
+    /// and one malformed one tells of the others.
     pub fn take_line(&self, source: &str, body: &[u8], reply: TakenReplier) {
         self.take_whole(source, body, Whole::Line, reply);
     }

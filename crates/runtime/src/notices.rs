@@ -122,7 +122,8 @@ fn tell(
             tracing::warn!(notifier = notifier.name(), notice = %notice.id, %error, "notice not taken");
             error.failure
         });
-        // What waits at the end is told by those who are quick and for whom it works. The others tell it after the next start.
+        // What waits at the end is told by those who are quick and for whom it works. The others tell it after the next
+        // start.
         let is_hopeless = result.is_err() || begun.elapsed() > SLOW;
         if tried.send(Arrival::Tried(notice.id, at, result)).is_err()
             && (is_hopeless || ended.get_or_insert_with(Instant::now).elapsed() > LAST)

@@ -1,11 +1,12 @@
 //! Preserves evidence: asks collectors for what the engine wants kept, and seals what they read in the vault.
 //!
-//! Never decides what is kept or how long containment waits for it. The threads are started before the runtime, so that they
-//! can look into what a sandbox keeps from everybody else. What is in memory is read in the order in which it is asked for, by
-//! two threads: one reads while the disk of the other syncs. What takes its time, such as packets and files, has threads of its
-//! own and holds nothing else up.
+//! Never decides what is kept or how long containment waits for it. The threads are started before the runtime, so that
+//! they can look into what a sandbox keeps from everybody else. What is in memory is read in the order in which it is
+//! asked for, by two threads: one reads while the disk of the other syncs. What takes its time, such as packets and
+//! files, has threads of its own and holds nothing else up.
 //!
-//! A try that failed leaves its record when no other follows it, so that a piece has one record, however often it was tried.
+//! A try that failed leaves its record when no other follows it, so that a piece has one record, however often it was
+//! tried.
 
 mod held;
 mod sink;
@@ -277,12 +278,13 @@ fn work(collectors: &[Shared], common: &Common, jobs: &Receiver<Job>) {
         let collector = shared.map(|it| it.collector.lock().unwrap_or_else(PoisonError::into_inner));
         let now = Instant::now();
         let is_late = now >= until;
-        // Containment waits until the deadline; what is taken after it is evidence all the same, and its lateness is on record.
+        // Containment waits until the deadline; what is taken after it is evidence all the same, and its lateness is on
+        // record.
         let takes = shared.map_or(Span::ZERO, |it| it.about.takes_max).to_std();
         let lane = Lane::of(order.kind);
         let given_up = until.max(now + takes);
-        // What is in memory is asked to end in time, so that what was read by then is sealed before it is destroyed, and so that
-        // one that takes long holds the others up no longer than containment.
+        // What is in memory is asked to end in time, so that what was read by then is sealed before it is destroyed,
+        // and so that one that takes long holds the others up no longer than containment.
         let asked_for = match lane {
             Lane::Memory => until.max(now + LATE),
             Lane::Packets | Lane::Disk => given_up,

@@ -120,8 +120,8 @@ impl Runtime {
         Self::start_with(parts, settings, policy, &BTreeMap::new(), None)
     }
 
-    /// Like [`Runtime::start`], with the networks of `lists`, by the paths of their files, and of no other list protected
-    /// before anything is taken up, and `risk` as the table of risks, when there is one.
+    /// Like [`Runtime::start`], with the networks of `lists`, by the paths of their files, and of no other list
+    /// protected before anything is taken up, and `risk` as the table of risks, when there is one.
     ///
     /// # Errors
     /// [`StartError`]; nothing runs then.

@@ -1,8 +1,8 @@
 //! The engine's time: begins at the machine's clock, and goes on whatever becomes of that.
 //!
 //! Every deadline, lease and settling time hangs on it. A clock that is set back must not hold them up, and one that is
-//! set forward must not make a request that is still under way count as settled. The kernel counts down its own leases in
-//! the same way.
+//! set forward must not make a request that is still under way count as settled. The kernel counts down its own leases
+//! in the same way.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,7 +34,8 @@ impl SteadyClock {
         }
     }
 
-    /// Logs it once when the machine's clock has been set, and once when the two agree again. Returns whether they differ.
+    /// Logs it once when the machine's clock has been set, and once when the two agree again. Returns whether they
+    /// differ.
     pub(crate) fn compare(&self) -> bool {
         let (ours, machine) = (self.now(), self.machine.now());
         let (ahead, behind) = (ours.since(machine), machine.since(ours));

@@ -186,8 +186,8 @@ impl App {
         answer.map_err(|error| Failed::index(&error))
     }
 
-    /// Runs `work`, which blocks, on a thread of its own when one of `turns` is free in time. A turn ends with the work,
-    /// not with the wait, so that work that hangs cannot take all threads.
+    /// Runs `work`, which blocks, on a thread of its own when one of `turns` is free in time. A turn ends with the
+    /// work, not with the wait, so that work that hangs cannot take all threads.
     pub(crate) async fn wait<R: Send + 'static>(
         &self,
         turns: &Arc<Semaphore>,
@@ -285,7 +285,8 @@ pub(crate) fn is_open(path: &str) -> bool {
     matches!(path, path::HEALTH | path::OPENAPI | path::DOCS)
 }
 
-/// What a request needs its caller to be allowed to do. A path that nobody knows needs the most, unless it is only read.
+/// What a request needs its caller to be allowed to do. A path that nobody knows needs the most, unless it is only
+/// read.
 pub(crate) fn right_of(method: &Method, path: &str) -> Right {
     let looks = method == Method::GET || method == Method::HEAD || path.starts_with(path::PLAN);
     match path {

@@ -1,7 +1,7 @@
 //! Who may do what: bearer tokens.
 //!
-//! Never keeps a token, only its BLAKE3 hash. A token has 256 random bits, so a plain hash is enough: there is nothing to
-//! guess. The file has one line for each token: name, role, hash, time of creation.
+//! Never keeps a token, only its BLAKE3 hash. A token has 256 random bits, so a plain hash is enough: there is nothing
+//! to guess. The file has one line for each token: name, role, hash, time of creation.
 
 use std::fmt::{self, Write as _};
 use std::fs::{self, File, OpenOptions};
@@ -50,8 +50,8 @@ pub enum Role {
     Sender,
     /// May look at everything, and change nothing.
     Viewer,
-    /// May look, and decide on what is contained: release, renew, recover, approve, deny, protect; of networks, only those
-    /// that are not so wide that containment would be off.
+    /// May look, and decide on what is contained: release, renew, recover, approve, deny, protect; of networks, only
+    /// those that are not so wide that containment would be off.
     Responder,
     /// May do everything.
     Operator,

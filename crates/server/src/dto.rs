@@ -62,8 +62,8 @@ pub mod path {
     pub const COMMANDS: &str = "/v1/commands";
     /// `GET` with [`super::NoticeQuery`]: [`super::Notices`].
     pub const NOTICES: &str = "/v1/notices";
-    /// `GET` with [`super::StreamQuery`]: server-sent events, each a [`super::StreamEntry`] as JSON under the name of its
-    /// kind. Who sends `Last-Event-ID` goes on behind that event.
+    /// `GET` with [`super::StreamQuery`]: server-sent events, each a [`super::StreamEntry`] as JSON under the name of
+    /// its kind. Who sends `Last-Event-ID` goes on behind that event.
     pub const STREAM: &str = "/v1/stream";
     /// `GET`, without a token: this API as OpenAPI 3.1.
     pub const OPENAPI: &str = "/v1/openapi.json";
@@ -99,8 +99,8 @@ pub mod path {
 /// The most bytes of a reason.
 pub const REASON_BYTES_MAX: usize = 500;
 
-/// What [`is_blank`] asks for, as a regular expression of JSON Schema (ECMA-262), but for the tags beyond U+E0000, which
-/// it has no short form for.
+/// What [`is_blank`] asks for, as a regular expression of JSON Schema (ECMA-262), but for the tags beyond U+E0000,
+/// which it has no short form for.
 pub(crate) const REASON_PATTERN: &str =
     r"[^\s\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]";
 

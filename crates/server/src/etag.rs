@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use crate::problem::Failed;
 
-/// The part of an answer that says what time it is: its text in the body, such as `"now":"2026-11-26T00:00:00Z"`. It is no part
-/// of the tag, which is weak then. Text of a string never looks like it, because quotes are escaped there.
+/// The part of an answer that says what time it is: its text in the body, such as `"now":"2026-11-26T00:00:00Z"`. It is
+/// no part of the tag, which is weak then. Text of a string never looks like it, because quotes are escaped there.
 #[derive(Clone, Debug)]
 pub(crate) struct ClockPart(String);
 
@@ -32,8 +32,8 @@ pub(crate) fn clocked(clock: ClockPart, answer: impl Serialize) -> Response {
 /// Bytes of a tag's hash: two answers that differ have equal tags once in 2^64 answers.
 const HASH_BYTES: usize = 16;
 
-/// Marks `response`, an answer in JSON that is whole, with its tag; when `asked` names that tag, leaves its body out. Other
-/// answers stay as they are.
+/// Marks `response`, an answer in JSON that is whole, with its tag; when `asked` names that tag, leaves its body out.
+/// Other answers stay as they are.
 pub(crate) async fn tagged(asked: &HeaderMap, response: Response) -> Response {
     if response.status() != StatusCode::OK || !is_json(response.headers()) {
         return response;

@@ -25,8 +25,8 @@ pub struct HttpLimits {
     pub write_timeout: Duration,
     /// How long a request waits for the engine. Default 30 s. After that it is open whether it was carried out.
     pub answer_timeout: Duration,
-    /// How often a stream that has nothing to tell says so, and how soon it ends after its token was revoked. Default 15 s:
-    /// well below the minute after which much in between cuts a silent connection.
+    /// How often a stream that has nothing to tell says so, and how soon it ends after its token was revoked. Default
+    /// 15 s: well below the minute after which much in between cuts a silent connection.
     pub keep_alive: Duration,
     /// How long requests that are under way may take when the server is stopped. Default 5 s.
     pub stop_timeout: Duration,
@@ -83,8 +83,8 @@ pub(crate) const QUESTION_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the removal of what former installations have left is waited for.
 pub(crate) const LIFT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long a reload is waited for. Reading 200,000 listed networks takes less than a second; what waits before it may take
-/// as long again.
+/// How long a reload is waited for. Reading 200,000 listed networks takes less than a second; what waits before it may
+/// take as long again.
 pub(crate) const RELOAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// After an error, how long the rest of a body is read and dropped, so that the client sees the answer.
@@ -96,11 +96,12 @@ pub(crate) const LINGER_BYTES_MAX: usize = 64 << 20;
 /// Transactions looked at in one question, so that the engine is not held up: about a millisecond.
 pub(crate) const TRANSACTIONS_PER_QUESTION_MAX: usize = 2_000;
 
-/// Streams of what happens, of all clients together. Each takes a look at a counter ten times a second, and a question to
-/// the index when something has happened.
+/// Streams of what happens, of all clients together. Each takes a look at a counter ten times a second, and a question
+/// to the index when something has happened.
 pub(crate) const STREAMS_MAX: usize = 32;
 
-/// Of those, streams of one who asks, by name: a console in some tabs and a program, so that no viewer can take all of them.
+/// Of those, streams of one who asks, by name: a console in some tabs and a program, so that no viewer can take all of
+/// them.
 pub(crate) const STREAMS_OF_ONE_MAX: usize = 8;
 
 const _: () = assert!(
@@ -133,5 +134,6 @@ pub(crate) const LISTED_SHOWN_MAX: usize = 1_000;
 /// away from containment: to turn it off is for who may set the mode.
 pub(crate) const RESPONDER_PREFIX_MIN_V4: u8 = 16;
 
-/// The same of IPv6: the least that the registries allocate to a provider. 10,000 of the 2^32 there are are next to nothing.
+/// The same of IPv6: the least that the registries allocate to a provider. 10,000 of the 2^32 there are are next to
+/// nothing.
 pub(crate) const RESPONDER_PREFIX_MIN_V6: u8 = 32;

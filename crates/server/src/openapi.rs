@@ -75,7 +75,8 @@ pub(crate) fn document(operations: &[Operation]) -> Value {
     document
 }
 
-/// Has descriptions, which are doc comments of the code, name what they link to: `` [`Commands::next`] `` is `` `next` ``.
+/// Has descriptions, which are doc comments of the code, name what they link to: `` [`Commands::next`] `` is `` `next`
+/// ``.
 fn without_links(value: &mut Value) {
     match value {
         Value::Object(map) => {

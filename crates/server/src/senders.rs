@@ -1,7 +1,7 @@
 //! Senders that sign what they post instead of showing a token.
 //!
-//! Never parses a body: a signature is over the bytes as they were sent, and nothing is made of them before it has proved
-//! good. Never tells a client why it has not.
+//! Never parses a body: a signature is over the bytes as they were sent, and nothing is made of them before it has
+//! proved good. Never tells a client why it has not.
 
 mod repeats;
 mod scheme;

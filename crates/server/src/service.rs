@@ -62,8 +62,8 @@ pub struct Service {
 
 /// Playbooks, protections and whatever else a running server can read again.
 pub trait Reloads: Send + Sync {
-    /// Reads all of it. Then `record` is told how many mistakes there are, and makes durable that this was asked for; when
-    /// there are none, what was read is put in force. `done` is told how it went. Returns at once.
+    /// Reads all of it. Then `record` is told how many mistakes there are, and makes durable that this was asked for;
+    /// when there are none, what was read is put in force. `done` is told how it went. Returns at once.
     fn reload(&self, record: RecordReload, done: ReloadDone);
 
     /// How the configuration that is in force stands to its file.
@@ -113,7 +113,8 @@ pub trait Drills: Send + Sync {
     /// The scope, and what goes wrong at present.
     fn view(&self) -> DrillView;
 
-    /// Has `fault` happen for as long as `lasts`, within the bounds of the installation; without one, all is well again.
+    /// Has `fault` happen for as long as `lasts`, within the bounds of the installation; without one, all is well
+    /// again.
     ///
     /// # Errors
     /// The faults that there are, when `fault` is none of them.
@@ -133,8 +134,8 @@ pub async fn serve(
     serve_with_operators(listener, None, service, shutdown).await
 }
 
-/// As [`serve`], and on a socket of the file system as well. Who may open it is an operator, with or without a token: its
-/// file must let in nobody but the user of the server. Senders cannot take its connections away.
+/// As [`serve`], and on a socket of the file system as well. Who may open it is an operator, with or without a token:
+/// its file must let in nobody but the user of the server. Senders cannot take its connections away.
 ///
 /// # Errors
 /// When a listener has no address.

@@ -14,8 +14,8 @@ use crate::problem::Failed;
 /// Bytes that are unpacked at once.
 const PIECE: usize = 64 << 10;
 
-/// The largest window that a zstd frame may ask for, as a power of two: 8 MiB, which RFC 8878 (3.1.1.1.2) wants every decoder
-/// to support.
+/// The largest window that a zstd frame may ask for, as a power of two: 8 MiB, which RFC 8878 (3.1.1.1.2) wants every
+/// decoder to support.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 
 /// How a body is packed.

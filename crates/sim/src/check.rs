@@ -1,7 +1,7 @@
 //! The invariants, worked out anew from what is durable and what the world holds.
 //!
-//! The model here is kept as simple as it can be and knows nothing of the engine's code, so that it cannot be wrong in the
-//! same way. Numbers that the engine must keep are written down a second time.
+//! The model here is kept as simple as it can be and knows nothing of the engine's code, so that it cannot be wrong in
+//! the same way. Numbers that the engine must keep are written down a second time.
 //!
 //! Here is what the model knows, and what each record adds to it. What must hold is in the modules below, one for each
 //! thing that it must hold of.

@@ -1,5 +1,5 @@
-//! A process's time: begins at its machine's clock or the newest time of the journal, whichever is later, and goes on from
-//! there whatever becomes of the machine's clock.
+//! A process's time: begins at its machine's clock or the newest time of the journal, whichever is later, and goes on
+//! from there whatever becomes of the machine's clock.
 //!
 //! The same rule as the runtime's steady clock, on simulated time.
 

@@ -1,5 +1,6 @@
-//! Runs the real engine in a world of its own making, from one seed: with lost, late and doubled messages, lying drivers,
-//! crashes, torn disks, clocks that jump, processes that wake up too late, and somebody else in the same world.
+//! Runs the real engine in a world of its own making, from one seed: with lost, late and doubled messages, lying
+//! drivers, crashes, torn disks, clocks that jump, processes that wake up too late, and somebody else in the same
+//! world.
 //!
 //! Never touches anything: no clock, no file, no thread. The same scenario gives the same run, byte for byte.
 

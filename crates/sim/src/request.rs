@@ -1,7 +1,7 @@
 //! What becomes of a request: carried out by the world, or answered by a driver that has not asked it.
 //!
-//! Shared by the seeded runs and the scripted ones. When a request arrives, what goes wrong with it, and whether anybody
-//! hears the answer is their business.
+//! Shared by the seeded runs and the scripted ones. When a request arrives, what goes wrong with it, and whether
+//! anybody hears the answer is their business.
 
 use std::collections::BTreeSet;
 

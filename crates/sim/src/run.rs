@@ -470,7 +470,8 @@ impl<'a> Sim<'a> {
         if steps == 0 || self.steps + steps > STEPS_MAX {
             return;
         }
-        // Of two that ask at the same time, the one that has asked less often began later, and so asks before the other.
+        // Of two that ask at the same time, the one that has asked less often began later, and so asks before the
+        // other.
         asking.sort_unstable();
         let mut still: Vec<_> = self.contenders.iter().copied().filter(|it| !waits(it)).collect();
         self.steps += steps;

@@ -147,7 +147,8 @@ pub struct Scenario {
     pub adversary_percent: u8,
     /// How long a sync takes; zero for at once.
     pub sync: Span,
-    /// Whether processes go by their machine's clock as it is, so that time may go back a little under the engine's feet.
+    /// Whether processes go by their machine's clock as it is, so that time may go back a little under the engine's
+    /// feet.
     pub raw_clock: bool,
     /// The policies that the run changes between; the first holds at the start.
     pub policies: Vec<Arc<Policy>>,

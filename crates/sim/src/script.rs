@@ -1,7 +1,7 @@
 //! One process in a scripted world: what happens, and what goes wrong with which request, is written down beforehand.
 //!
-//! Draws nothing. It shares the world, the model and the invariants with the seeded runs; only the course is another one:
-//! a clock that jumps from one thing to the next, and a journal that is synced at once.
+//! Draws nothing. It shares the world, the model and the invariants with the seeded runs; only the course is another
+//! one: a clock that jumps from one thing to the next, and a journal that is synced at once.
 
 mod end;
 mod outside;

@@ -21,8 +21,8 @@ pub enum WorldKind {
     Api,
     /// A remote API that shows changes a while later, where an adversary undoes what is done.
     Cloud,
-    /// What a machine has of its own, its processes, accounts and the like, where this is done: it answers at once, and goes on
-    /// until it is told otherwise.
+    /// What a machine has of its own, its processes, accounts and the like, where this is done: it answers at once, and
+    /// goes on until it is told otherwise.
     Machine(ActionKind),
 }
 

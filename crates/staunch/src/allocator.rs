@@ -1,10 +1,10 @@
 //! Keeps the memory of a long-running server close to what it uses.
 //!
 //! glibc gives each thread that allocates an arena of its own and seldom gives back what is freed there: with 100,000
-//! leases that is 40 of 103 MiB. It also raises by itself the size from which memory is given back when it is freed. One
-//! arena for all threads and a fixed size are settings that it reads when a process starts, and nowhere else, so the server
-//! starts itself once more with them. What matches nothing allocates nothing, so no thread waits for another on the hot
-//! path.
+//! leases that is 40 of 103 MiB. It also raises by itself the size from which memory is given back when it is freed.
+//! One arena for all threads and a fixed size are settings that it reads when a process starts, and nowhere else, so
+//! the server starts itself once more with them. What matches nothing allocates nothing, so no thread waits for another
+//! on the hot path.
 
 use std::env;
 use std::ffi::CStr;

@@ -1,7 +1,7 @@
 //! Buckets of S3, asked by HTTP: where evidence and checkpoints are locked.
 //!
-//! Never shows the secret key, which is read from its file for each request. What is asked, and what is made of the answers, is
-//! in `staunch_store::s3`.
+//! Never shows the secret key, which is read from its file for each request. What is asked, and what is made of the
+//! answers, is in `staunch_store::s3`.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! The services that Staunch calls: none of their addresses is ever touched, an isolation leaves them reachable, and no domain of
-//! theirs is sinkholed.
+//! The services that Staunch calls: none of their addresses is ever touched, an isolation leaves them reachable, and no
+//! domain of theirs is sinkholed.
 //!
 //! Never looks a name up.
 
@@ -18,8 +18,8 @@ pub(crate) struct Endpoint {
     pub(crate) is_udp: bool,
 }
 
-/// Feeds, look-ups, notifiers, health signals, the bucket of evidence, its anchors and its time server, the resolver that sinkholes
-/// are asked of, the receiver of traces, and the proxies that the environment names.
+/// Feeds, look-ups, notifiers, health signals, the bucket of evidence, its anchors and its time server, the resolver
+/// that sinkholes are asked of, the receiver of traces, and the proxies that the environment names.
 pub(crate) fn endpoints(config: &Config) -> Vec<Endpoint> {
     let feeds = config.feeds.iter().filter_map(|it| {
         let url = it.url.clone()?;

@@ -116,7 +116,8 @@ pub(crate) enum Command {
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Print the JSON Schema of playbooks or of their tests, for editors: `staunch schema playbook > playbook.schema.json`
+    /// Print the JSON Schema of playbooks or of their tests, for editors:
+    /// `staunch schema playbook > playbook.schema.json`
     Schema(SchemaArgs),
     /// Sign playbooks, and prove what was signed
     #[command(subcommand)]
@@ -157,7 +158,8 @@ pub(crate) enum Command {
     Protect(ProtectCommand),
     /// Show or set how far Staunch goes by itself
     Mode(ModeArgs),
-    /// Have the running server read playbooks, protections, the table of risks and the context of its configuration again
+    /// Have the running server read playbooks, protections, the table of risks and the context of its configuration
+    /// again
     Reload(ReloadArgs),
     /// Show how Staunch stands
     Status(ShowArgs),
@@ -301,8 +303,8 @@ pub(crate) struct InitArgs {
     /// The data directory that the configuration names
     #[arg(long, value_name = "DIR", default_value = "/var/lib/staunch")]
     pub(crate) data_dir: PathBuf,
-    /// Write a unit too, such as /etc/systemd/system/staunch.service: a user of its own, with the one privilege to change
-    /// the firewall
+    /// Write a unit too, such as /etc/systemd/system/staunch.service: a user of its own, with the one privilege to
+    /// change the firewall
     #[arg(long, value_name = "FILE")]
     pub(crate) unit: Option<PathBuf>,
     /// Answer in JSON

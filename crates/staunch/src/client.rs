@@ -1,7 +1,8 @@
 //! The way to a running Staunch: its HTTP API.
 //!
-//! Never goes through a proxy and never shows the token. Where no address is named it goes to the server of this machine,
-//! by the operators' socket in its data directory when this user may open that: senders cannot take that way away.
+//! Never goes through a proxy and never shows the token. Where no address is named it goes to the server of this
+//! machine, by the operators' socket in its data directory when this user may open that: senders cannot take that way
+//! away.
 
 mod local;
 pub(crate) mod secure;
@@ -313,7 +314,8 @@ impl Client {
         if let Some(fault) = secure::told(&self.shown, error) {
             return fault;
         }
-        // Somebody is there: a server that has all its connections taken says so and closes, which may overtake its words.
+        // Somebody is there: a server that has all its connections taken says so and closes, which may overtake its
+        // words.
         if let ureq::Error::Io(cut) = error
             && matches!(
                 cut.kind(),
@@ -389,9 +391,9 @@ impl Client {
     }
 }
 
-/// The configuration of the server of this machine. A file that was named must be readable. That of the machine may be for
-/// its server's user alone: others, who come with a token, find the server where one is by default. Of one with mistakes it is
-/// enough that it tells where the server is, which runs with what it read at its start.
+/// The configuration of the server of this machine. A file that was named must be readable. That of the machine may be
+/// for its server's user alone: others, who come with a token, find the server where one is by default. Of one with
+/// mistakes it is enough that it tells where the server is, which runs with what it read at its start.
 fn local_config(args: &ServerArgs) -> Result<Config, Fault> {
     let named = args.data.config.config.as_deref();
     let data_dir = args.data.data_dir.as_ref();

@@ -37,7 +37,8 @@ const COUNTS: Duration = Duration::from_secs(1_200);
 /// How far apart the two clocks may be read, in microseconds: a thread may have to wait in between.
 const READ_APART_US: u64 = 20_000;
 
-/// The most that a crystal is off, for the time since the server was asked: 500 parts in a million, as NTP takes for it.
+/// The most that a crystal is off, for the time since the server was asked: 500 parts in a million, as NTP takes for
+/// it.
 const DRIFT_PARTS: u128 = 500;
 
 /// What was told.
@@ -51,8 +52,8 @@ struct Reading {
 }
 
 impl Reading {
-    /// How far the clock is off at `now`, which it shows `since` it was told. `None` when that was too long ago, or when the
-    /// clock was set in between: it is off by something else then.
+    /// How far the clock is off at `now`, which it shows `since` it was told. `None` when that was too long ago, or
+    /// when the clock was set in between: it is off by something else then.
     fn after(&self, since: Duration, now: Timestamp) -> Option<ClockOffset> {
         if since >= COUNTS {
             return None;

@@ -58,8 +58,8 @@ pub(crate) struct Config {
     /// The directory of journal, index, tokens and installation id; made with mode 0700. Default `/var/lib/staunch`.
     /// Since v0.1.
     pub(crate) data_dir: PathBuf,
-    /// How far any playbook may go, whatever it says: `observe`, `approve` or `enforce`. Default `observe`. `staunch mode`
-    /// overrides it until it is changed here. Since v0.1.
+    /// How far any playbook may go, whatever it says: `observe`, `approve` or `enforce`. Default `observe`.
+    /// `staunch mode` overrides it until it is changed here. Since v0.1.
     pub(crate) mode: Mode,
     /// The HTTP API.
     pub(crate) http: HttpSettings,
@@ -160,21 +160,21 @@ impl Default for Config {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct PlaybookSettings {
-    /// Directories whose `*.yaml` and `*.yml` files are playbooks (`*.test.yaml` are not, and `snippets.yaml` is what they
-    /// share). Default none. Since v0.1.
+    /// Directories whose `*.yaml` and `*.yml` files are playbooks (`*.test.yaml` are not, and `snippets.yaml` is what
+    /// they share). Default none. Since v0.1.
     pub(crate) dirs: Vec<PathBuf>,
     /// Whether the playbooks that come with Staunch are used too; those about processes where `[processes]` is
     /// enabled, those about domains where `[domains]` is, those about accounts
     /// where `[accounts]` is. Default `true`. Since v0.1.
     pub(crate) built_in: bool,
     /// Whether playbooks in `dirs` are used only when one of `trusted_keys` has signed them: see
-    /// [signed playbooks](../guide/signed-playbooks.md). Those that come with Staunch are a part of the program and need no
-    /// signature. Default `false`. Since v0.1.
+    /// [signed playbooks](../guide/signed-playbooks.md). Those that come with Staunch are a part of the program and
+    /// need no signature. Default `false`. Since v0.1.
     pub(crate) require_signature: bool,
     /// The verifier keys whose signatures count, as `staunch playbook keygen` prints them. Default none. Since v0.1.
     pub(crate) trusted_keys: Vec<String>,
-    /// The environment whose values the [parameters](playbooks.md#parameters) of playbooks have, such as `production`. Default
-    /// none: their defaults. Since v0.1.
+    /// The environment whose values the [parameters](playbooks.md#parameters) of playbooks have, such as `production`.
+    /// Default none: their defaults. Since v0.1.
     pub(crate) environment: Option<String>,
     /// Values of parameters that hold whatever the playbook and the environment say, by the name of the playbook:
     /// `[playbooks.parameters.brute-force-block]` with `lease = "30m"`. Default none. Since v0.1.
@@ -274,8 +274,8 @@ pub(crate) struct NeverTouchSettings {
     pub(crate) networks: Vec<ProtectedNetwork>,
     /// Files that list networks. Default none. Since v0.1.
     pub(crate) files: Vec<ProtectedFile>,
-    /// Whether the machine's own addresses, gateways, resolvers and management sessions, and the services that Staunch calls, are
-    /// found and protected. Default `true`. Since v0.1.
+    /// Whether the machine's own addresses, gateways, resolvers and management sessions, and the services that Staunch
+    /// calls, are found and protected. Default `true`. Since v0.1.
     pub(crate) discover: bool,
 }
 
@@ -305,8 +305,8 @@ pub(crate) struct ProtectedNetwork {
 #[serde(deny_unknown_fields)]
 pub(crate) struct ProtectedFile {
     /// The file; of `plain` ones, what follows `#` or `;` on a line is the reason of that line. It is read
-    /// again within a second of a change; one with a mistake is refused whole, and what it said before stays in force. At
-    /// most 16 MiB, and 200000 networks in all files together. Since v0.1.
+    /// again within a second of a change; one with a mistake is refused whole, and what it said before stays in force.
+    /// At most 16 MiB, and 200000 networks in all files together. Since v0.1.
     pub(crate) path: PathBuf,
     /// Why, for lines without a reason of their own. Since v0.1.
     pub(crate) reason: String,
@@ -314,8 +314,8 @@ pub(crate) struct ProtectedFile {
     /// `ServiceTags_Public.json`. Default `plain`. Since v0.1.
     #[serde(default)]
     pub(crate) format: ListFormat,
-    /// The services whose ranges are never touched, such as `CLOUDFRONT` and `ROUTE53_HEALTHCHECKS`; needed for the formats of
-    /// providers, whose ranges attackers rent too. Since v0.1.
+    /// The services whose ranges are never touched, such as `CLOUDFRONT` and `ROUTE53_HEALTHCHECKS`; needed for the
+    /// formats of providers, whose ranges attackers rent too. Since v0.1.
     #[serde(default)]
     pub(crate) services: Vec<String>,
     /// The regions whose ranges of these services are meant. Default all. Since v0.1.
@@ -390,11 +390,11 @@ impl Default for JournalSettings {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct ArchiveSettings {
-    /// Whether alerts that match no playbook are kept, as they were sent. Telemetry, health and samples never match, and
-    /// are not kept. Default `false`. Since v0.1.
+    /// Whether alerts that match no playbook are kept, as they were sent. Telemetry, health and samples never match,
+    /// and are not kept. Default `false`. Since v0.1.
     pub(crate) enabled: bool,
-    /// The directory of the files, NDJSON compressed with zstd; made with mode 0700. Only files of the archive may be in
-    /// it. Default `archive` in the data directory. Since v0.1.
+    /// The directory of the files, NDJSON compressed with zstd; made with mode 0700. Only files of the archive may be
+    /// in it. Default `archive` in the data directory. Since v0.1.
     pub(crate) dir: Option<PathBuf>,
     /// Bytes of all files together; the oldest is removed to make room. Default 1073741824 (1 GiB); at least
     /// `file_bytes_max`. Since v0.1.
@@ -418,10 +418,10 @@ impl Default for ArchiveSettings {
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct DrillSettings {
-    /// Networks that `staunch drill run --live` may use: on an operator's order the driver and the traffic feed misbehave
-    /// for their addresses, for minutes. At most 8, none wider than a /24 or a /120, none that is never touched; use
-    /// addresses that nobody has, such as `192.0.2.0/28`. Without one nothing can be made to misbehave. Default none. Since
-    /// v0.1.
+    /// Networks that `staunch drill run --live` may use: on an operator's order the driver and the traffic feed
+    /// misbehave for their addresses, for minutes. At most 8, none wider than a /24 or a /120, none that is never
+    /// touched; use addresses that nobody has, such as `192.0.2.0/28`. Without one nothing can be made to misbehave.
+    /// Default none. Since v0.1.
     #[serde(deserialize_with = "networks")]
     pub(crate) scope: Vec<IpNet>,
 }
@@ -430,10 +430,10 @@ pub(crate) struct DrillSettings {
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct SandboxSettings {
-    /// Whether the kernel is told to let the server write only where it has to (Landlock; with `[accounts]` enabled, that is all
-    /// of `/etc` too), run no program unless
-    /// `[[sources.journald]]` needs one, and make none of some fifty system calls that reach into the kernel or other processes
-    /// (seccomp). A kernel without Landlock (before Linux 5.19) or without seccomp is told of in the log. Default `true`. Since v0.1.
+    /// Whether the kernel is told to let the server write only where it has to (Landlock; with `[accounts]` enabled,
+    /// that is all of `/etc` too), run no program unless `[[sources.journald]]` needs one, and make none of some fifty
+    /// system calls that reach into the kernel or other processes (seccomp). A kernel without Landlock (before Linux
+    /// 5.19) or without seccomp is told of in the log. Default `true`. Since v0.1.
     pub(crate) enabled: bool,
 }
 
@@ -449,8 +449,8 @@ impl Default for SandboxSettings {
 pub(crate) struct LogSettings {
     /// `text` or `json`; both go to stderr. Default `text`. Since v0.1.
     pub(crate) format: LogFormat,
-    /// The least important line that is written: `error`, `warn`, `info`, `debug` or `trace`. Personal data is on `debug`.
-    /// Default `info`. Since v0.1.
+    /// The least important line that is written: `error`, `warn`, `info`, `debug` or `trace`. Personal data is on
+    /// `debug`. Default `info`. Since v0.1.
     pub(crate) level: LogLevel,
 }
 

@@ -1,5 +1,5 @@
-//! What is known around events: files of assets and of accounts and databases of places, read at the start, and again when
-//! they change.
+//! What is known around events: files of assets and of accounts and databases of places, read at the start, and again
+//! when they change.
 //!
 //! Never takes a part of a file, and never lets a file that cannot be used take away what it said before.
 
@@ -359,8 +359,8 @@ fn entries(all: &[Held], kind: Kind) -> usize {
 }
 
 impl Held {
-    /// Takes over what the file says, when it has changed and has stayed like that since the last look. True when it was
-    /// taken.
+    /// Takes over what the file says, when it has changed and has stayed like that since the last look. True when it
+    /// was taken.
     fn look(&mut self, others: usize, handle: &Handle) -> bool {
         let now = stamp(&self.file.path);
         match self.watched.look(now) {

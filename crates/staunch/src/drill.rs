@@ -1,7 +1,7 @@
 //! Drills: something is made to go wrong on purpose, and what Staunch does about it is measured and judged.
 //!
-//! Never touches anything but a stage of its own, or, in a running Staunch, addresses of the scope that its configuration
-//! declares for drills.
+//! Never touches anything but a stage of its own, or, in a running Staunch, addresses of the scope that its
+//! configuration declares for drills.
 
 mod game;
 mod live;
@@ -90,8 +90,8 @@ impl Begun {
     }
 }
 
-/// Plays `drill` on a stage of its own; without its fault when `control` says so. Must be called while the process has one
-/// thread only.
+/// Plays `drill` on a stage of its own; without its fault when `control` says so. Must be called while the process has
+/// one thread only.
 ///
 /// # Errors
 /// When there can be no stage here. A drill that breaks off has a score that says so.

@@ -265,7 +265,8 @@ impl Fault {
         text
     }
 
-    /// The whole as a line of JSON, for those who gave `--json`. As with [`Fault::render`], an empty message is silence.
+    /// The whole as a line of JSON, for those who gave `--json`. As with [`Fault::render`], an empty message is
+    /// silence.
     pub(crate) fn json_line(&self) -> String {
         if self.message.is_empty() {
             return String::new();
@@ -282,8 +283,8 @@ impl Fault {
     }
 }
 
-/// `text` with everything escaped that steers a terminal, but for line ends. Unlike `Printable` it cuts nothing: it is for
-/// our own sentences, which may hold words from outside.
+/// `text` with everything escaped that steers a terminal, but for line ends. Unlike `Printable` it cuts nothing: it is
+/// for our own sentences, which may hold words from outside.
 pub(crate) fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {

@@ -1,8 +1,8 @@
-//! Feeds: what others say of addresses, read from files at the start and again when they change. Those with an address are
-//! fetched into such a file.
+//! Feeds: what others say of addresses, read from files at the start and again when they change. Those with an address
+//! are fetched into such a file.
 //!
-//! Never stops a server: a feed that cannot be read makes what it would say unknown, which is told, and the copy that was
-//! read last counts until it expires.
+//! Never stops a server: a feed that cannot be read makes what it would say unknown, which is told, and the copy that
+//! was read last counts until it expires.
 
 mod fetch;
 
@@ -72,8 +72,8 @@ pub(crate) fn read_one(settings: &FeedSettings, now: Timestamp) -> Result<Fed, F
     })
 }
 
-/// `reading`, when there is something in it that counts. One in which there is not says no more than an empty file, and whoever
-/// has mixed up a file must not have everything that a feed said forgotten.
+/// `reading`, when there is something in it that counts. One in which there is not says no more than an empty file, and
+/// whoever has mixed up a file must not have everything that a feed said forgotten.
 ///
 /// # Errors
 /// When there is not.

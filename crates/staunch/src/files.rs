@@ -26,8 +26,9 @@ pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// The text of the file at `path`, when it has at most `bytes_max` bytes. It is a regular one; below `/dev` and `/proc`,
-/// where a shell has what it gives a command to read, also a device or a pipe, which is read no further either.
+/// The text of the file at `path`, when it has at most `bytes_max` bytes. It is a regular one; below `/dev` and
+/// `/proc`, where a shell has what it gives a command to read, also a device or a pipe, which is read no further
+/// either.
 ///
 /// # Errors
 /// When it cannot be read, is longer, or is not UTF-8.
@@ -51,8 +52,8 @@ pub(crate) fn is_missing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-/// Makes sure that each of `paths`, which a person named, is there. Anything else that may be wrong with it shows when it
-/// is read.
+/// Makes sure that each of `paths`, which a person named, is there. Anything else that may be wrong with it shows when
+/// it is read.
 ///
 /// # Errors
 /// [`Exit::NotFound`] with the first that is not, and `hint`.

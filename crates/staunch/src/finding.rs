@@ -1,8 +1,8 @@
 //! Tells processes and other targets on a thread of its own, which is there before the server enters its sandbox.
 //!
-//! Landlock lets nobody in a sandbox look into processes outside of it, and which program a process runs (`/proc/PID/exe`) is
-//! such a look (landlock(7), "Ptrace restrictions"). So one thread stays outside. It reads `/proc` and the password files, and does
-//! nothing else.
+//! Landlock lets nobody in a sandbox look into processes outside of it, and which program a process runs
+//! (`/proc/PID/exe`) is such a look (landlock(7), "Ptrace restrictions"). So one thread stays outside. It reads `/proc`
+//! and the password files, and does nothing else.
 
 use std::io;
 use std::sync::Arc;
@@ -16,7 +16,8 @@ use staunch_ports::{Seen, Targets};
 /// Questions that may wait.
 const WAITING_MAX: usize = 64;
 
-/// How long an answer is awaited: reading the table of a machine with thousands of processes takes tens of milliseconds.
+/// How long an answer is awaited: reading the table of a machine with thousands of processes takes tens of
+/// milliseconds.
 const DEADLINE: Duration = Duration::from_secs(2);
 
 /// The way to the thread.

@@ -10,8 +10,8 @@ use staunch_ports::clock::SystemClock;
 use staunch_ports::{Clock as _, InletTally};
 use staunch_runtime::{Intake, IntakeError, Taken};
 
-/// How long lines may be on their way. After that it is open what became of them, and they are sent again: an event that
-/// was taken already joins its incident.
+/// How long lines may be on their way. After that it is open what became of them, and they are sent again: an event
+/// that was taken already joins its incident.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Where the lines of the inlet that `tally` is of go.
@@ -129,8 +129,8 @@ impl Way {
         Delivery::Taken
     }
 
-    /// Sends `body`, which has `several` lines that are sent one by one if none can be read or they hold too many events, and waits for the answer; an error
-    /// of `None` says that there was none.
+    /// Sends `body`, which has `several` lines that are sent one by one if none can be read or they hold too many
+    /// events, and waits for the answer; an error of `None` says that there was none.
     fn send(&self, body: &[u8], several: bool) -> Result<Taken, Option<IntakeError>> {
         let (done, answer) = bounded(1);
         // Nobody waits any more after the deadline.

@@ -1,8 +1,8 @@
 //! Has jobs run from outside of the sandbox.
 //!
-//! In the sandbox of a server no program is run, so that one thread stays outside and starts others that do. It takes nothing but
-//! what the driver asks for, which is of the configuration but for what is put into arguments. Each job enters a sandbox of its own,
-//! tighter than that of the server.
+//! In the sandbox of a server no program is run, so that one thread stays outside and starts others that do. It takes
+//! nothing but what the driver asks for, which is of the configuration but for what is put into arguments. Each job
+//! enters a sandbox of its own, tighter than that of the server.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};

@@ -1,7 +1,8 @@
 //! Keeps the transparency log of evidence and journal up with both, on a thread of its own.
 //!
-//! Never in the way of containment or of evidence: what cannot be logged now is logged later, which is told, and evidence that was
-//! sealed stays sealed. The thread is there before the server enters its sandbox, because a vault may be anywhere.
+//! Never in the way of containment or of evidence: what cannot be logged now is logged later, which is told, and
+//! evidence that was sealed stays sealed. The thread is there before the server enters its sandbox, because a vault may
+//! be anywhere.
 
 use std::collections::BTreeSet;
 use std::io::{self, Read};

@@ -1,7 +1,7 @@
 //! Look-ups: services that are asked over HTTP about addresses that no feed names.
 //!
-//! Never holds an event up for longer than the deadline, and never has more than a bounded number of questions under way:
-//! what has no answer then is unknown, with the reason. An answer is kept for a while, as is that there was none.
+//! Never holds an event up for longer than the deadline, and never has more than a bounded number of questions under
+//! way: what has no answer then is unknown, with the reason. An answer is kept for a while, as is that there was none.
 
 mod ask;
 mod cache;
@@ -28,8 +28,8 @@ use crate::exit::{Exit, Fault};
 /// Questions to one service that are asked at the same time.
 const ASKED_AT_ONCE_MAX: usize = 8;
 
-/// Questions to one service that are under way, those that wait for their turn among them. Of what is beyond, the score is
-/// unknown: nobody waits for a turn that comes after the deadline.
+/// Questions to one service that are under way, those that wait for their turn among them. Of what is beyond, the score
+/// is unknown: nobody waits for a turn that comes after the deadline.
 const UNDER_WAY_MAX: usize = 32;
 
 /// Addresses of which an answer is kept: a few megabytes.
@@ -38,7 +38,8 @@ const CACHE_ENTRIES_MAX: usize = 16_384;
 /// How long a question may take after nobody waits for it any more.
 const WAITED_FOR: Duration = Duration::from_secs(5);
 
-/// How long it is kept that there was no answer, and how long a service is left alone that has failed so often in a row.
+/// How long it is kept that there was no answer, and how long a service is left alone that has failed so often in a
+/// row.
 const UNANSWERED_FOR: Span = Span::from_secs(10);
 
 /// See [`UNANSWERED_FOR`].
@@ -117,8 +118,8 @@ pub(crate) fn check(settings: &LookupSettings) -> Result<(), Fault> {
 }
 
 impl Lookups {
-    /// The look-ups of `config`, which ask about what `feeds` do not name; nothing when there are none. One whose files cannot
-    /// be used says so whenever it is asked, and stops nothing.
+    /// The look-ups of `config`, which ask about what `feeds` do not name; nothing when there are none. One whose files
+    /// cannot be used says so whenever it is asked, and stops nothing.
     ///
     /// # Errors
     /// When there can be no thread.
@@ -353,7 +354,8 @@ impl Shared {
         self.meter.count(&self.settings.name, outcome);
     }
 
-    /// Whether the service is ever asked of `ip`: what is not global says something of this network, and to nobody else.
+    /// Whether the service is ever asked of `ip`: what is not global says something of this network, and to nobody
+    /// else.
     fn is_asked_of(&self, ip: IpAddr) -> bool {
         is_global(ip) || self.settings.also.iter().any(|network| network.contains(&ip))
     }

@@ -1,4 +1,5 @@
-//! Servers on this host for tests of what is called by HTTP: in the clear, or with a certificate of an authority of their own.
+//! Servers on this host for tests of what is called by HTTP: in the clear, or with a certificate of an authority of
+//! their own.
 //!
 //! Never leaves this host.
 
@@ -136,8 +137,8 @@ impl Loopback {
         self.asked.lock().expect("no test panics with it")
     }
 
-    /// Answers `answer` from here on: a status, headers in lines behind it, and a body behind an empty line; with `None`,
-    /// nothing.
+    /// Answers `answer` from here on: a status, headers in lines behind it, and a body behind an empty line; with
+    /// `None`, nothing.
     pub(crate) fn says(&self, answer: Option<&str>) {
         *self.answer.lock().expect("no test panics with it") = answer.map(str::to_owned);
     }

@@ -1,8 +1,9 @@
 //! Where the services are that Staunch calls: their names are looked up ahead of time, and again from time to time.
 //!
-//! Never holds anybody up but a start, and that for a moment: a name server may be slow, and neither a block nor an isolation
-//! must be. Never forgets an address because nobody can be asked: one that was found is held until a day after it was found the
-//! last time, and longer while its name is not found. Over a restart a file keeps them (`kept.rs`).
+//! Never holds anybody up but a start, and that for a moment: a name server may be slow, and neither a block nor an
+//! isolation must be. Never forgets an address because nobody can be asked: one that was found is held until a day
+//! after it was found the last time, and longer while its name is not found. Over a restart a file keeps them
+//! (`kept.rs`).
 
 mod kept;
 
@@ -28,14 +29,16 @@ use kept::{Kept, Place, Record};
 /// Where systemd-resolved writes whom it asks.
 const RESOLV_CONF_UPSTREAM: &str = "/run/systemd/resolve/resolv.conf";
 
-/// How often names are looked up again; sooner while one was never found, as when the network comes up after this process.
+/// How often names are looked up again; sooner while one was never found, as when the network comes up after this
+/// process.
 const LOOK_UP_EVERY: Duration = Duration::from_secs(60);
 const LOOK_UP_SOON: Duration = Duration::from_secs(5);
 
 /// How long a start waits until every name was looked up once.
 const FIRST_WAIT: Duration = Duration::from_secs(2);
 
-/// How long an address is held after it was found the last time: services that are in many places answer with others each time.
+/// How long an address is held after it was found the last time: services that are in many places answer with others
+/// each time.
 const HELD: Duration = Duration::from_secs(86_400);
 
 /// Addresses that are held of one name; of more, those that were found last.
@@ -259,7 +262,8 @@ impl Names {
         self.known().news
     }
 
-    /// What is called, with each of the addresses where it was found the last time; first, whom this machine asks for names.
+    /// What is called, with each of the addresses where it was found the last time; first, whom this machine asks for
+    /// names.
     pub(crate) fn reachable(&self) -> (Vec<IpAddr>, Vec<(&Endpoint, IpAddr)>) {
         let known = self.known();
         let at = |it: &Endpoint| match literal(it) {

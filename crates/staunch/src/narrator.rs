@@ -1,7 +1,7 @@
 //! What happens, as lines of the log: containment that holds, ends, fails or waits, and what people command.
 //!
-//! The journal has all of it; the log has what somebody who watches wants to read. Reads what is durable, on the index's
-//! thread, so that nobody under attack waits for a slow terminal.
+//! The journal has all of it; the log has what somebody who watches wants to read. Reads what is durable, on the
+//! index's thread, so that nobody under attack waits for a slow terminal.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,5 @@
-//! The keys that sign playbooks and reports of drills, as files of an operator. The signed notes themselves are those of the
-//! transparency log (`staunch_store::tlog::note`).
+//! The keys that sign playbooks and reports of drills, as files of an operator. The signed notes themselves are those
+//! of the transparency log (`staunch_store::tlog::note`).
 //!
 //! Never signs anything but the text it is given, and never shows the secret key.
 
@@ -57,8 +57,8 @@ impl Signer {
         })
     }
 
-    /// Makes a key called `name` in `path`, for this user alone. A file that is there is kept, and of one that cannot be
-    /// written nothing is left.
+    /// Makes a key called `name` in `path`, for this user alone. A file that is there is kept, and of one that cannot
+    /// be written nothing is left.
     ///
     /// # Errors
     /// When it cannot be written, or the name cannot be one.

@@ -70,7 +70,8 @@ impl BucketState {
     }
 }
 
-/// Starts the thread that sends what waits in `vault`, which is in the folder of evidence. How it stands is told to `copies`.
+/// Starts the thread that sends what waits in `vault`, which is in the folder of evidence. How it stands is told to
+/// `copies`.
 ///
 /// # Errors
 /// When there can be no thread.

@@ -155,7 +155,8 @@ pub(crate) fn say(text: &str) {
     }
 }
 
-/// Tells that an answer is not all that it could be: as [`say`] to a person, and as a line of JSON where that was asked for.
+/// Tells that an answer is not all that it could be: as [`say`] to a person, and as a line of JSON where that was asked
+/// for.
 pub(crate) fn warn(text: &str) {
     if answers_in_json() {
         warn_json(&json!({ "warning": text }));

@@ -99,8 +99,8 @@ fn is_without_driver(it: &Diagnostic) -> bool {
     it.severity == Severity::Warning && it.code == NO_DRIVER
 }
 
-/// The same with lines that fit a terminal: what the renderer writes before them is `error[P010]: `, or the room of a line
-/// number and `= hint: `.
+/// The same with lines that fit a terminal: what the renderer writes before them is `error[P010]: `, or the room of a
+/// line number and `= hint: `.
 fn fitted(diagnostic: &Diagnostic) -> Diagnostic {
     let before = "warning[P010]: ".len();
     let message = wrap(&diagnostic.message, before).replace(&format!("\n{}", " ".repeat(before)), "\n");
@@ -247,8 +247,8 @@ impl Texts {
         }
     }
 
-    /// What is not signed as it has to be. What is proved is the text that was read, with what the snippets that were read
-    /// contribute to it, and no other is compiled.
+    /// What is not signed as it has to be. What is proved is the text that was read, with what the snippets that were
+    /// read contribute to it, and no other is compiled.
     fn unproved(&self, context: &CheckContext) -> Vec<Diagnostic> {
         let Some((trust, built_in)) = &self.trust else {
             return Vec::new();
@@ -340,8 +340,8 @@ impl Texts {
         }
     }
 
-    /// Takes out of `diagnostics` what copies of the playbooks that come with Staunch, unchanged, ask for and nothing here
-    /// carries out: who has not touched them has not asked for it. Returns the names of those playbooks.
+    /// Takes out of `diagnostics` what copies of the playbooks that come with Staunch, unchanged, ask for and nothing
+    /// here carries out: who has not touched them has not asked for it. Returns the names of those playbooks.
     fn take_idle(&self, diagnostics: &mut Vec<Diagnostic>) -> Vec<String> {
         if !self.are_configured {
             return Vec::new();

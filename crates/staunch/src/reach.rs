@@ -1,10 +1,10 @@
-//! What stays reachable while this machine is isolated: the networks that it is managed from, who is logged in to it, and the
-//! services that Staunch calls.
+//! What stays reachable while this machine is isolated: the networks that it is managed from, who is logged in to it,
+//! and the services that Staunch calls.
 //!
-//! Where those who are logged in are to stay in touch, one thread is outside of the sandbox and reads the environments of
-//! sessions, and nothing else: Landlock may keep them from those inside (as in `finding.rs`; Linux 6.18 shows them to root all
-//! the same). Names are looked up ahead of time by another thread, inside of it, because a name server may be slow and an
-//! isolation must not be.
+//! Where those who are logged in are to stay in touch, one thread is outside of the sandbox and reads the environments
+//! of sessions, and nothing else: Landlock may keep them from those inside (as in `finding.rs`; Linux 6.18 shows them
+//! to root all the same). Names are looked up ahead of time by another thread, inside of it, because a name server may
+//! be slow and an isolation must not be.
 
 use std::net::IpAddr;
 use std::path::Path;

@@ -1,12 +1,14 @@
-//! What a server takes away from itself once it knows its configuration, so that whoever takes it over can do little with it.
+//! What a server takes away from itself once it knows its configuration, so that whoever takes it over can do little
+//! with it.
 //!
-//! Landlock leaves files to be written only where the server writes, and programs to be run only when it runs one. Seccomp
-//! refuses the system calls that a server never makes and that reach into the kernel or into other processes. Both hold for
-//! good, for the thread that enters and for all that it starts: enter before there are others. One thread is outside where jobs
-//! are run (`jobs.rs`), one where processes or accounts are acted on, to tell which they are (`finding.rs`), and four where evidence is
-//! preserved: they look into processes, and write where the vault is (`wiring/evidence.rs`). They take no input but what the engine decided.
-//! Beside those four are one that hashes this program and ends, and where there is a bucket one that sends artefacts to it
-//! (`outbox.rs`): what the bucket answers is input.
+//! Landlock leaves files to be written only where the server writes, and programs to be run only when it runs one.
+//! Seccomp refuses the system calls that a server never makes and that reach into the kernel or into other processes.
+//! Both hold for good, for the thread that enters and for all that it starts: enter before there are others. One thread
+//! is outside where jobs are run (`jobs.rs`), one where processes or accounts are acted on, to tell which they are
+//! (`finding.rs`), and four where evidence is preserved: they look into processes, and write where the vault is
+//! (`wiring/evidence.rs`). They take no input but what the engine decided. Beside those four are one that hashes this
+//! program and ends, and where there is a bucket one that sends artefacts to it (`outbox.rs`): what the bucket answers
+//! is input.
 //!
 //! Never in the way of containment: where the kernel has no Landlock or no seccomp, the server says so and goes on. Not
 //! refused is `clone` with flags for namespaces.
@@ -55,7 +57,8 @@ pub(crate) enum Files {
     Restricted,
     /// What this kernel's version of Landlock knows.
     Partly,
-    /// The kernel has no Landlock, or that of Linux 5.13 to 5.18, with which no file could be moved to another directory.
+    /// The kernel has no Landlock, or that of Linux 5.13 to 5.18, with which no file could be moved to another
+    /// directory.
     Open,
 }
 
@@ -69,7 +72,8 @@ impl Needs {
         }
         writes.extend(sockets.map(Path::to_owned));
         if config.accounts.enabled {
-            // The password files are replaced, and locked, in their directory. Of the groups of users, only files are written.
+            // The password files are replaced, and locked, in their directory. Of the groups of users, only files are
+            // written.
             writes.push("/etc".into());
             let tree = cgroup2_mount(Path::new("/proc")).ok();
             // Where nobody has logged in yet, it may not be there.
@@ -112,8 +116,8 @@ fn restrict_files(needs: &Needs) -> Result<Files, landlock::RulesetError> {
     // Reading is left as it is: what a reload names is not known yet.
     let writing = AccessFs::from_write(NEWEST);
     let handled: BitFlags<AccessFs> = writing | AccessFs::Execute;
-    // Without the right to be asked about it, a kernel with Landlock refuses every move to another directory, such as that
-    // of a socket to its place.
+    // Without the right to be asked about it, a kernel with Landlock refuses every move to another directory, such as
+    // that of a socket to its place.
     let mut rules = Ruleset::default()
         .set_compatibility(CompatLevel::SoftRequirement)
         .handle_access(AccessFs::Refer)?

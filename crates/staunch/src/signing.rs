@@ -44,8 +44,8 @@ impl Trust {
         }
     }
 
-    /// The name of the key that has signed `text` and what snippets contribute to it, by the signature beside the playbook
-    /// in `path`. `None` for what cannot be known because of mistakes.
+    /// The name of the key that has signed `text` and what snippets contribute to it, by the signature beside the
+    /// playbook in `path`. `None` for what cannot be known because of mistakes.
     pub(crate) fn prove(&self, path: &Path, text: &str, contributed: Option<&[u8]>) -> Result<&str, Unproved> {
         let beside = signature_of(path);
         match read_bounded(&beside, NOTE_BYTES_MAX) {

@@ -13,8 +13,8 @@ pub(crate) use server::{ALERT, DEMO, Server, Setup};
 /// How the name of a stage's directory begins. Parts misbehave by the orders of a file only below such a one.
 pub(crate) const STAGE_PREFIX: &str = "staunch-stage-";
 
-/// Leaves the machine's network for a namespace of our own; as another user than root in a user namespace. Must be called
-/// while the process has one thread only.
+/// Leaves the machine's network for a namespace of our own; as another user than root in a user namespace. Must be
+/// called while the process has one thread only.
 ///
 /// # Errors
 /// When this kernel does not let this user.

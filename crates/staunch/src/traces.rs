@@ -1,9 +1,10 @@
 //! One trace for each transaction, from the event to the moment at which it is known what became of it, made of durable
 //! frames.
 //!
-//! Reads what is durable on the index's thread, so that nobody under attack waits for it, and hands finished spans to a thread
-//! of its own. Never waits for a receiver: what finds no room is dropped and counted. Ids come from the installation and the
-//! transaction, so that a release weeks later, and after restarts, is in the trace of its transaction.
+//! Reads what is durable on the index's thread, so that nobody under attack waits for it, and hands finished spans to a
+//! thread of its own. Never waits for a receiver: what finds no room is dropped and counted. Ids come from the
+//! installation and the transaction, so that a release weeks later, and after restarts, is in the trace of its
+//! transaction.
 
 mod send;
 
@@ -18,8 +19,8 @@ use staunch_ports::{Follower, Lsn};
 
 pub(crate) use send::{Outbox, Sending};
 
-/// Transactions and incidents that are followed at the same time. What is beyond is not traced; 50 acts are in flight at the
-/// most, and others wait for a person.
+/// Transactions and incidents that are followed at the same time. What is beyond is not traced; 50 acts are in flight
+/// at the most, and others wait for a person.
 const FOLLOWED_MAX: usize = 4_096;
 
 /// Spans of one transaction, and how often it may be tried again until they are left out.

@@ -1,5 +1,5 @@
-//! When a file that is read again whenever it changes is to be read: once it has stayed as it is from one look to the next, so
-//! that a slow writer has time, and not again while it is as it was when it was read or refused.
+//! When a file that is read again whenever it changes is to be read: once it has stayed as it is from one look to the
+//! next, so that a slow writer has time, and not again while it is as it was when it was read or refused.
 //!
 //! Never reads a file; that is for whoever knows what is in it.
 

@@ -1,7 +1,7 @@
 //! Files that have their name when they are whole, and never before.
 //!
-//! What is written stands beside the name until it is durable. When it cannot be written, a disk is full say, nothing is
-//! left of it, and what had the name before has it still.
+//! What is written stands beside the name until it is durable. When it cannot be written, a disk is full say, nothing
+//! is left of it, and what had the name before has it still.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
@@ -32,9 +32,9 @@ pub(crate) fn make(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     sync_folder_of(path)
 }
 
-/// Gives the file `path` the content `text`. Who may do what with one that is there stays as it is; a new one has `mode`,
-/// less what the mask of the process takes away. A link keeps leading where it leads. What is no file, such as a terminal
-/// or a pipe, is written to.
+/// Gives the file `path` the content `text`. Who may do what with one that is there stays as it is; a new one has
+/// `mode`, less what the mask of the process takes away. A link keeps leading where it leads. What is no file, such as
+/// a terminal or a pipe, is written to.
 ///
 /// # Errors
 /// When it cannot be written.
@@ -75,8 +75,8 @@ pub(crate) fn replace(path: &Path, text: &str, mode: u32) -> io::Result<()> {
     sync_folder_of(path)
 }
 
-/// Keeps `content`, of this process and for its user alone, in the file `path`: after a crash it has this content or the
-/// one before.
+/// Keeps `content`, of this process and for its user alone, in the file `path`: after a crash it has this content or
+/// the one before.
 ///
 /// # Errors
 /// When it cannot be written, or not be made durable.

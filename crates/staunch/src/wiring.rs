@@ -107,8 +107,8 @@ pub(crate) fn check_free(config: &Config) -> Result<(), Fault> {
     SegmentJournal::check_free(&config.journal_dir()).map_err(|error| open_fault(&error))
 }
 
-/// Opens journal, index and driver in the data directory of `config`, in this order. With `lifelines`, this machine can be
-/// isolated.
+/// Opens journal, index and driver in the data directory of `config`, in this order. With `lifelines`, this machine can
+/// be isolated.
 ///
 /// # Errors
 /// [`Fault`] with a way out. Nothing was blocked or released.
@@ -262,8 +262,8 @@ pub(crate) fn event_sources(config: &Config) -> Result<Vec<Arc<dyn Source>>, Fau
     sources(&config.sources.settings())
 }
 
-/// The decoders of this machine. Of a connection, they take the side that is at home for the attacked one: what this machine
-/// has for addresses is at home, whatever the settings say.
+/// The decoders of this machine. Of a connection, they take the side that is at home for the attacked one: what this
+/// machine has for addresses is at home, whatever the settings say.
 ///
 /// # Errors
 /// As [`event_sources`].
@@ -357,8 +357,8 @@ pub(crate) fn never_touch(config: &Config, discovered: &[Protection]) -> NeverTo
     all
 }
 
-/// What this machine depends on, with the services that Staunch calls, as far as they were found; nothing when that is switched
-/// off.
+/// What this machine depends on, with the services that Staunch calls, as far as they were found; nothing when that is
+/// switched off.
 ///
 /// # Errors
 /// When it cannot be found out: then too little would be protected.
@@ -427,7 +427,8 @@ fn is_first_time(dir: &Path) -> bool {
         .insert(dir.to_owned())
 }
 
-/// The installation's id: from its file, else from the journal, else drawn at random. It is written when it was not there.
+/// The installation's id: from its file, else from the journal, else drawn at random. It is written when it was not
+/// there.
 fn installation(config: &Config, tail: Lsn) -> Result<InstallationId, Fault> {
     let path = config.installation_file();
     let shown = path.display().to_string();

@@ -1,8 +1,8 @@
-//! Holds the vault in a bucket to its contract, against a server that others wrote: `cargo xtask s3` runs it with the address of
-//! one and the name of a bucket there that locks.
+//! Holds the vault in a bucket to its contract, against a server that others wrote: `cargo xtask s3` runs it with the
+//! address of one and the name of a bucket there that locks.
 //!
-//! Never reaches a server that is not on this machine. Where the server is known to be wrong, that is said by name, and it is an
-//! error when it has become right.
+//! Never reaches a server that is not on this machine. Where the server is known to be wrong, that is said by name, and
+//! it is an error when it has become right.
 
 #![expect(clippy::print_stdout, reason = "it tells who runs it what it has found")]
 

@@ -1,8 +1,8 @@
-//! Encryption to recipients of age, version 1 (<https://c2sp.org/age>), with X25519: what is written here is read by `age`, and
-//! what `age` has written is read here.
+//! Encryption to recipients of age, version 1 (<https://c2sp.org/age>), with X25519: what is written here is read by
+//! `age`, and what `age` has written is read here.
 //!
-//! Never shows a secret key, and never hands on a byte that was not authenticated. The primitives are those of `ring` and
-//! `curve25519-dalek`; passphrases, plugins and keys of SSH are not spoken.
+//! Never shows a secret key, and never hands on a byte that was not authenticated. The primitives are those of `ring`
+//! and `curve25519-dalek`; passphrases, plugins and keys of SSH are not spoken.
 
 mod bech32;
 mod header;
@@ -96,7 +96,8 @@ impl Identity {
         Self { secret, public }
     }
 
-    /// Reads all of a file of `age-keygen`: a line each, and lines that begin with `#`. `None` when one is none, or there is none.
+    /// Reads all of a file of `age-keygen`: a line each, and lines that begin with `#`. `None` when one is none, or
+    /// there is none.
     #[must_use]
     pub fn parse_all(text: &str) -> Option<Vec<Self>> {
         let lines = text.lines().map(str::trim);

@@ -1,5 +1,5 @@
-//! Archives of the evidence of one incident, for a third party: written here, and verified with a public key and nothing
-//! else.
+//! Archives of the evidence of one incident, for a third party: written here, and verified with a public key and
+//! nothing else.
 //!
 //! Never changes a vault or a log, and never writes what it reads from an archive anywhere.
 //!

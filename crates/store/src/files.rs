@@ -1,8 +1,8 @@
 //! Every change that the vault and the transparency log make to their directories goes through here, so that tests can
 //! watch it and cut it off.
 //!
-//! Never decides anything, and never follows a link at the end of a name. Names are relative to the root and are made of
-//! numbers and hashes only.
+//! Never decides anything, and never follows a link at the end of a name. Names are relative to the root and are made
+//! of numbers and hashes only.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -123,8 +123,9 @@ impl Files {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.root)
     }
 
-    /// Makes the directory `name`, and those above it below the root. They are durable with the first [`Files::sync_dir`] of
-    /// what is in them: nothing is lost that was reported before, and one commit of the file system takes them all.
+    /// Makes the directory `name`, and those above it below the root. They are durable with the first
+    /// [`Files::sync_dir`] of what is in them: nothing is lost that was reported before, and one commit of the file
+    /// system takes them all.
     pub(crate) fn make_dirs(&self, name: &str) -> io::Result<()> {
         if self.path(name).is_dir() {
             return Ok(());
@@ -188,8 +189,8 @@ impl Files {
         }
     }
 
-    /// Makes the names in the directory `name` durable, the root when it is empty; and its own and those of all above it
-    /// where this process has not done so: who made them may have been killed before.
+    /// Makes the names in the directory `name` durable, the root when it is empty; and its own and those of all above
+    /// it where this process has not done so: who made them may have been killed before.
     pub(crate) fn sync_dir(&self, name: &str) -> io::Result<()> {
         let sync = |name: &str| {
             self.ask(&FileOp::SyncDir { name })?;
@@ -219,8 +220,8 @@ impl Files {
     pub(crate) fn freeze(&self, name: &str) -> io::Result<bool> {
         self.ask(&FileOp::Freeze { name })?;
         let file = self.open(name)?;
-        // File systems without the flag, and processes without the capability, are told apart from nothing else: what counts
-        // is what is read back.
+        // File systems without the flag, and processes without the capability, are told apart from nothing else: what
+        // counts is what is read back.
         let _ = ioctl_getflags(&file).and_then(|flags| ioctl_setflags(&file, flags | IFlags::IMMUTABLE));
         Ok(ioctl_getflags(&file).is_ok_and(|flags| flags.contains(IFlags::IMMUTABLE)))
     }

@@ -130,8 +130,8 @@ pub struct Index {
 }
 
 impl Index {
-    /// Opens the index at `path`, or makes it, and catches up with the journal in `journal_dir`. A journal that does not
-    /// exist yet is an empty one.
+    /// Opens the index at `path`, or makes it, and catches up with the journal in `journal_dir`. A journal that does
+    /// not exist yet is an empty one.
     ///
     /// # Errors
     /// [`IndexError`]. An index that is damaged, of another version or of another history is rebuilt instead.

@@ -3,30 +3,30 @@
 //! Never looks into a payload, and never cuts a damaged log: only the write that a crash interrupted is cut.
 //!
 //! # Expected flow
-//! `open` locks the directory, proves every frame, cuts a torn tail. `open_epoch` fences earlier writers. Each `append` is
-//! one write into zeros that are already there and one `fdatasync`. A thread keeps the next segment ready.
+//! `open` locks the directory, proves every frame, cuts a torn tail. `open_epoch` fences earlier writers. Each `append`
+//! is one write into zeros that are already there and one `fdatasync`. A thread keeps the next segment ready.
 //!
 //! # Guarantees
 //! - `Ok` from `append` means that all frames of the call are on stable storage.
 //! - After a crash the log is what was acknowledged, followed by a prefix (none, some or all) of the frames of the one
-//!   append that was under way. Every frame is a step of its own, so a prefix is a history that could have happened; the
-//!   writer had no answer, so it has let nothing out that depends on a lost frame.
+//!   append that was under way. Every frame is a step of its own, so a prefix is a history that could have happened;
+//!   the writer had no answer, so it has let nothing out that depends on a lost frame.
 //! - After the first failed write or sync every call answers `Poisoned`: the kernel may have marked pages that never
 //!   reached the disk as clean, so only the disk can tell what is true. `open` therefore drops the cached pages of the
 //!   last segment before it reads it.
-//! - Bytes after the end of the log are zeros before anything is appended, so what a cut leaves behind cannot become part
-//!   of the log later. Even if it could stay, it would have to be at the right offset, with the next position and the
-//!   chain value of a frame that was written anew.
-//! - A restart, `open_epoch` and a settling append need no allocation once segment and spare exist, so containment can be
-//!   lifted on a full disk.
+//! - Bytes after the end of the log are zeros before anything is appended, so what a cut leaves behind cannot become
+//!   part of the log later. Even if it could stay, it would have to be at the right offset, with the next position and
+//!   the chain value of a frame that was written anew.
+//! - A restart, `open_epoch` and a settling append need no allocation once segment and spare exist, so containment can
+//!   be lifted on a full disk.
 //!
 //! # Assumptions
 //! `fdatasync` tells the truth, and the file system overwrites in place. On a copy-on-write file system (btrfs, ZFS)
 //! written zeros reserve nothing: a full disk then shows as a failed write, which poisons the journal.
 //!
 //! # Caveats
-//! Nothing removes old segments. An append is never split over two segments, so the end of a segment may stay unused, and
-//! [`Journal::batch_bytes_max`] limits one call.
+//! Nothing removes old segments. An append is never split over two segments, so the end of a segment may stay unused,
+//! and [`Journal::batch_bytes_max`] limits one call.
 
 mod disk;
 mod epoch;
@@ -187,7 +187,8 @@ impl SegmentJournal {
         Ok(())
     }
 
-    /// Where `bytes` can go. The reserve lies in the active segment while there is no spare, and in the spare otherwise.
+    /// Where `bytes` can go. The reserve lies in the active segment while there is no spare, and in the spare
+    /// otherwise.
     fn room(&self, bytes: u64, purpose: Purpose, outlook: Outlook) -> Room {
         let left = self.active.end.saturating_sub(self.active.offset);
         let kept = match purpose {
@@ -365,7 +366,8 @@ impl Journal for SegmentJournal {
     fn has_room(&self, bytes: usize) -> bool {
         let bytes = bytes.min(usize::try_from(self.batch_bytes_max()).unwrap_or(usize::MAX) - FRAME_OVERHEAD_MAX);
         let room = || self.room(frame_bytes(bytes), Purpose::Intake, self.preparer.outlook());
-        // A segment that is being prepared is no room: what is promised for it would come out of the reserve if it fails.
+        // A segment that is being prepared is no room: what is promised for it would come out of the reserve if it
+        // fails.
         let settled = |room| match room {
             Room::Pending => self.preparer.wait() || self.preparer.outlook() == Outlook::Failed,
             _ => true,
@@ -373,7 +375,8 @@ impl Journal for SegmentJournal {
         self.poisoned.is_none() && settled(room()) && !matches!(room(), Room::Nowhere | Room::Pending)
     }
 
-    /// A disk that answers with an error is reported as `InDoubt`: the snapshot may or may not be there. The log is whole.
+    /// A disk that answers with an error is reported as `InDoubt`: the snapshot may or may not be there. The log is
+    /// whole.
     fn put_snapshot(&mut self, lsn: Lsn, state: &[u8]) -> Result<(), AppendError> {
         self.write_snapshot(lsn, &mut |out| out.write_all(state))
     }

@@ -1,5 +1,5 @@
-//! Durable things: the segment journal, the snapshot store, the SQLite index, the archive of events, the vault of evidence, its
-//! transparency log, and the archives of evidence that are handed over.
+//! Durable things: the segment journal, the snapshot store, the SQLite index, the archive of events, the vault of
+//! evidence, its transparency log, and the archives of evidence that are handed over.
 //!
 //! Never decides anything and never looks into what it stores.
 

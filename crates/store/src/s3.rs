@@ -1,27 +1,27 @@
 //! Objects in a bucket of S3 that locks them (Object Lock): put once, kept until a time, read back.
 //!
-//! Never opens a connection and never reads a key: a [`Link`] does both. What a bucket says of a lock is not believed until
-//! a request to delete a locked version was refused. Who has refused it is not known: the lock, or a key that may delete nothing,
-//! which is the better key. Then what shows the lock is the word of the bucket alone.
+//! Never opens a connection and never reads a key: a [`Link`] does both. What a bucket says of a lock is not believed
+//! until a request to delete a locked version was refused. Who has refused it is not known: the lock, or a key that may
+//! delete nothing, which is the better key. Then what shows the lock is the word of the bucket alone.
 //!
 //! # Expected flow
 //! [`Bucket::prove`] once, then [`Bucket::put`] and [`Bucket::check_kept`] for each object
 //!
 //! # Guarantees
-//! An object is never put where another is, but for a further version over what is proved not to be it, or not to be kept; what was
-//! there stays as the version before. Nothing counts as kept that the bucket does not say it keeps as it was
-//! asked to: mode, time, legal hold, and the hash of what it took
+//! An object is never put where another is, but for a further version over what is proved not to be it, or not to be
+//! kept; what was there stays as the version before. Nothing counts as kept that the bucket does not say it keeps as it
+//! was asked to: mode, time, legal hold, and the hash of what it took
 //!
 //! # Assumptions
-//! The bucket has versions and Object Lock; the key may put objects with a retention, and read versions and their locks. It need not,
-//! and better may not, delete versions
+//! The bucket has versions and Object Lock; the key may put objects with a retention, and read versions and their
+//! locks. It need not, and better may not, delete versions
 //!
 //! # Caveats
 //! Who may bypass governance can delete what it keeps; nobody can delete what compliance keeps, also not its owner
 //!
 //! # Errors
-//! `Unavailable` or `TimedOut` (to be tried again), `Denied` (no safe connection, the key, a bucket that does not lock),
-//! `Conflict` (another object has the name)
+//! `Unavailable` or `TimedOut` (to be tried again), `Denied` (no safe connection, the key, a bucket that does not
+//! lock), `Conflict` (another object has the name)
 
 mod bucket;
 mod kept;
@@ -134,7 +134,8 @@ impl LockMode {
 pub struct BucketSettings {
     /// Its host, with the port where it is not that of the scheme: it is signed.
     pub host: String,
-    /// What stands before the name of each object in a path, without `/` at its ends; the bucket, when the host is not its own.
+    /// What stands before the name of each object in a path, without `/` at its ends; the bucket, when the host is not
+    /// its own.
     pub base: String,
     /// What stands before the name of each object in an address, such as `s3://bucket/prefix/`.
     pub place: String,

@@ -11,22 +11,23 @@
 //! ```
 //!
 //! # Expected flow
-//! `append` writes bundles of entries, then tiles of hashes, each synced with its directory, then signs the tree over them, and
-//! puts the checkpoint in place of the one before.
+//! `append` writes bundles of entries, then tiles of hashes, each synced with its directory, then signs the tree over
+//! them, and puts the checkpoint in place of the one before.
 //!
 //! # Guarantees
 //! - No two checkpoints that were ever signed contradict each other, also when the process is killed at any point: an
-//!   entry that is durable stays in its place, whether its checkpoint was signed or not. A start takes up what is there.
+//!   entry that is durable stays in its place, whether its checkpoint was signed or not. A start takes up what is
+//!   there.
 //! - A checkpoint is durable before anybody can read it, and all that it stands for is durable before it is signed.
 //! - A start reads one tile for each level of the tree, however long the log is.
 //!
 //! # Assumptions
-//! The directory is this log's alone, and is not put back to an earlier state. When it is, the log goes on from there: that is
-//! found by whoever has a checkpoint from before.
+//! The directory is this log's alone, and is not put back to an earlier state. When it is, the log goes on from there:
+//! that is found by whoever has a checkpoint from before.
 //!
 //! # Caveats
-//! Each append has a partial tile and a partial bundle of its own until 256 entries are full, because a checkpoint promises
-//! them. They are removed then.
+//! Each append has a partial tile and a partial bundle of its own until 256 entries are full, because a checkpoint
+//! promises them. They are removed then.
 
 pub mod merkle;
 pub mod note;
@@ -187,8 +188,8 @@ impl TransparencyLog {
 
     /// Appends `entries` in their order: all of them are durable, and in the tree that is signed, when this returns.
     ///
-    /// After an error some of the first of them may be in the log all the same, and stay in it: whoever appends them again, has
-    /// them in it twice.
+    /// After an error some of the first of them may be in the log all the same, and stay in it: whoever appends them
+    /// again, has them in it twice.
     ///
     /// # Errors
     /// See [`LogError`].
@@ -407,7 +408,8 @@ pub(crate) fn widest_bundle(files: &Files, size: u64) -> Result<Option<Tile>, Lo
     Ok(tiles.filter(|tile| tile.width > size % TILE_WIDTH).max())
 }
 
-/// The bytes of a tile that a tree of some size has; the full one has them too, when it has taken the place of the partial.
+/// The bytes of a tile that a tree of some size has; the full one has them too, when it has taken the place of the
+/// partial.
 pub(crate) fn read_tile(files: &Files, tile: Tile) -> io::Result<Vec<u8>> {
     let partial = files.read(&tile.to_string(), BUNDLE_BYTES_MAX);
     match partial {

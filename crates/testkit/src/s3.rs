@@ -1,7 +1,7 @@
 //! A bucket of S3 in memory, which locks what is put there, or only says so.
 //!
-//! Never opens a connection: a test hands requests over, from a socket or without one. What it holds them to is what S3 and
-//! moto 5.2 hold them to; the signature itself is held against published ones by the tests of who signs.
+//! Never opens a connection: a test hands requests over, from a socket or without one. What it holds them to is what S3
+//! and moto 5.2 hold them to; the signature itself is held against published ones by the tests of who signs.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -22,8 +22,9 @@ const TOOLS: [(&str, &str); 4] = [
 /// The release of Debian that it is installed on.
 const RELEASE: &str = "bookworm";
 
-/// The exposure that systemd may find, in tenths of its scale up to 10. It finds 2.2 (2026-11-26): what remains is the firewall,
-/// the network, the logs that the group `adm` may read, and `/proc`, where sessions of administrators are found.
+/// The exposure that systemd may find, in tenths of its scale up to 10. It finds 2.2 (2026-11-26): what remains is the
+/// firewall, the network, the logs that the group `adm` may read, and `/proc`, where sessions of administrators are
+/// found.
 const EXPOSURE_MAX: &str = "25";
 
 /// Does all of it.

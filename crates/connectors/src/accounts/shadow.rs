@@ -6,9 +6,9 @@ use std::ops::Range;
 
 use super::only_line;
 
-/// The expiry that an account has by Staunch's lock: 3 January 1970. Not 0, which some read as never (shadow(5)). Not 1, which
-/// usermod(8) tells people to write when they lock an account: with a day of its own, what Staunch has written is told from
-/// what somebody else has.
+/// The expiry that an account has by Staunch's lock: 3 January 1970. Not 0, which some read as never (shadow(5)). Not
+/// 1, which usermod(8) tells people to write when they lock an account: with a day of its own, what Staunch has written
+/// is told from what somebody else has.
 pub(crate) const EXPIRED: &[u8] = b"2";
 
 /// What before a password says that none fits (passwd(1), usermod(8)).
@@ -61,8 +61,8 @@ impl<'a> Entry<'a> {
         self.password().first() == Some(&MARK)
     }
 
-    /// Whether the account has expired on the day `today`, so that PAM lets nobody in by any way. What 0 means is not agreed
-    /// on, so that it is no lock to count on.
+    /// Whether the account has expired on the day `today`, so that PAM lets nobody in by any way. What 0 means is not
+    /// agreed on, so that it is no lock to count on.
     pub(crate) fn is_expired(&self, today: i64) -> bool {
         matches!(self.day(), Day::On(day) if day > 0 && day <= today)
     }

@@ -1,7 +1,7 @@
 //! Blocks all traffic from and to one address, or what is above a rate of it.
 //!
-//! Holds what its drivers have in common; a driver is one file in this folder. The driver of `rate-limit-ip` is that of nftables
-//! with a limit: all that differs is what the rules of its table do.
+//! Holds what its drivers have in common; a driver is one file in this folder. The driver of `rate-limit-ip` is that of
+//! nftables with a limit: all that differs is what the rules of its table do.
 
 use std::net::IpAddr;
 use std::time::Duration;

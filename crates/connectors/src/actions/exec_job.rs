@@ -1,8 +1,8 @@
 //! Runs programs of the operator's own, which the configuration names, under the same guarantees as every other action.
 //!
-//! [`driver`] holds the driver, [`answer`] reads what a program says it has seen, [`run`] starts programs and [`launch`] is what
-//! runs in the process that is started. Never gives anything to a shell, and never believes a program that its act worked: what
-//! counts is what it observes afterwards.
+//! [`driver`] holds the driver, [`answer`] reads what a program says it has seen, [`run`] starts programs and
+//! [`launch`] is what runs in the process that is started. Never gives anything to a shell, and never believes a
+//! program that its act worked: what counts is what it observes afterwards.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -54,11 +54,13 @@ pub struct JobSpec {
 pub struct Confinement {
     /// The user that it runs as; the server's own when there is none.
     pub user: Option<Box<str>>,
-    /// Memory of all its processes together in MiB; where no control group can be made, the address space of each of them.
+    /// Memory of all its processes together in MiB; where no control group can be made, the address space of each of
+    /// them.
     pub memory_mib_max: u64,
     /// Processes and threads at the same time.
     pub processes_max: u64,
-    /// Processor time of all of them, in percent of one processor. Nothing bounds it where no control group can be made.
+    /// Processor time of all of them, in percent of one processor. Nothing bounds it where no control group can be
+    /// made.
     pub cpu_percent_max: u64,
     /// Files and directories that it may read, beside those of installed programs.
     pub read: Vec<PathBuf>,

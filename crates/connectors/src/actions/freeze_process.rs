@@ -1,7 +1,7 @@
 //! Freezes one process and those that descend from it: they keep all they have, do nothing, and can go on.
 //!
-//! Holds what drivers of this kind have in common; a driver is one file in this folder. Never sends a signal: a stop signal
-//! can be caught, waited for and undone by whoever may signal the process.
+//! Holds what drivers of this kind have in common; a driver is one file in this folder. Never sends a signal: a stop
+//! signal can be caught, waited for and undone by whoever may signal the process.
 
 use std::time::Duration;
 
@@ -28,8 +28,8 @@ pub(super) fn process_of(target: &Target) -> Process {
     }
 }
 
-/// Why freezing `pid` would stop the machine or Staunch itself; `None` when it would not. The last line of defence: what is
-/// protected beyond it, the guards know.
+/// Why freezing `pid` would stop the machine or Staunch itself; `None` when it would not. The last line of defence:
+/// what is protected beyond it, the guards know.
 fn untouchable(table: &Table, pid: u32) -> Option<&'static str> {
     let own = std::process::id();
     if pid == 1 {

@@ -1,7 +1,8 @@
-//! Lets nobody log in as one account of this machine, and stops what runs in its sessions; all of it as it was when undone.
+//! Lets nobody log in as one account of this machine, and stops what runs in its sessions; all of it as it was when
+//! undone.
 //!
-//! Holds what drivers of this kind have in common; a driver is one file in this folder. Never ends a process, and never takes
-//! or changes a password.
+//! Holds what drivers of this kind have in common; a driver is one file in this folder. Never ends a process, and never
+//! takes or changes a password.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! Has a resolver deny that a domain, and all below it, exists.
 //!
-//! Holds what drivers of this kind have in common; a driver is one file in this folder. Never reaches who asks another resolver
-//! or knows the address already.
+//! Holds what drivers of this kind have in common; a driver is one file in this folder. Never reaches who asks another
+//! resolver or knows the address already.
 
 use std::time::Duration;
 

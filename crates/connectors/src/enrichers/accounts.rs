@@ -1,12 +1,13 @@
 //! Finds the account of this machine that an event names, and says whether it is protected.
 //!
-//! Never asks the name service, and never guesses: an account counts only when the event is of this machine, and when the files
-//! of this machine have it once. Says nothing that was in the shadow file.
+//! Never asks the name service, and never guesses: an account counts only when the event is of this machine, and when
+//! the files of this machine have it once. Says nothing that was in the shadow file.
 //!
 //! # What is protected
-//! Root and whoever has its number; accounts of the system, by their number; `nobody`; the user that Staunch runs as; those that
-//! an operator names; one that shares its number with another, whose sessions would stop too; and the last that may become root
-//! (of the groups `sudo`, `wheel` and `admin`) and can log in, because nobody could get back in and lift the lock.
+//! Root and whoever has its number; accounts of the system, by their number; `nobody`; the user that Staunch runs as;
+//! those that an operator names; one that shares its number with another, whose sessions would stop too; and the last
+//! that may become root (of the groups `sudo`, `wheel` and `admin`) and can log in, because nobody could get back in
+//! and lift the lock.
 
 use std::collections::BTreeSet;
 use std::io;

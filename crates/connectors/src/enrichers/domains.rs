@@ -1,14 +1,14 @@
 //! Says of a domain what it is, and whether it must never be denied.
 //!
-//! Never asks the network: what a name leads to, who registered it and how many use it is not known here. A domain is the same
-//! whatever host an event is of, so that the host of the event makes no difference: what acts on it is a resolver, and who asks
-//! that resolver is cut off from it.
+//! Never asks the network: what a name leads to, who registered it and how many use it is not known here. A domain is
+//! the same whatever host an event is of, so that the host of the event makes no difference: what acts on it is a
+//! resolver, and who asks that resolver is cut off from it.
 //!
 //! # What is protected
-//! To deny a domain is to deny all below it. So a name that is needed protects itself and every name above it; the machine's own
-//! domains and those that an operator names protect all below them, too. A public suffix (`co.uk`, `github.io`) stands for the
-//! names of others below it, by the list that is compiled in. What has public suffixes below it and is none itself, such as
-//! `amazonaws.com`, is not known from that list.
+//! To deny a domain is to deny all below it. So a name that is needed protects itself and every name above it; the
+//! machine's own domains and those that an operator names protect all below them, too. A public suffix (`co.uk`,
+//! `github.io`) stands for the names of others below it, by the list that is compiled in. What has public suffixes
+//! below it and is none itself, such as `amazonaws.com`, is not known from that list.
 
 use std::fs;
 use std::io;
@@ -20,9 +20,9 @@ use staunch_ports::{Seen, Targets};
 use super::own_addresses::RESOLV_CONF;
 use crate::proc::Proc;
 
-/// Names that mean something of the network they are used in, or that the machinery of DNS needs, and all below them: special-use
-/// names (RFC 6761, 6762, 8375), `internal` (reserved by ICANN in 2024), names that routers and directories hand out, reverse zones,
-/// and the servers of the root and of `com` and `net`.
+/// Names that mean something of the network they are used in, or that the machinery of DNS needs, and all below them:
+/// special-use names (RFC 6761, 6762, 8375), `internal` (reserved by ICANN in 2024), names that routers and directories
+/// hand out, reverse zones, and the servers of the root and of `com` and `net`.
 const RESERVED: [&str; 13] = [
     "arpa",
     "localhost",
@@ -39,8 +39,8 @@ const RESERVED: [&str; 13] = [
     "gtld-servers.net",
 ];
 
-/// Bytes that are read of the resolver's configuration; glibc reads no more than six domains of it in older versions, and lines of
-/// any length in newer ones.
+/// Bytes that are read of the resolver's configuration; glibc reads no more than six domains of it in older versions,
+/// and lines of any length in newer ones.
 const RESOLV_CONF_BYTES_MAX: usize = 64 << 10;
 
 /// How domains are told.

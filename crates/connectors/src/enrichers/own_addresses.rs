@@ -64,8 +64,8 @@ pub enum DiscoverError {
 ///
 /// A session is known by `SSH_CONNECTION` or `SSH_CLIENT`, which sshd sets after authentication, in the environment of
 /// this process or of one whose user can log in. An open connection proves nothing: anybody can have one. Environments
-/// that this process may not read (those of other users, unless it is root) are passed over, and so are sessions without
-/// a process of their own (`ssh -N`): their addresses belong under `[never_touch]`.
+/// that this process may not read (those of other users, unless it is root) are passed over, and so are sessions
+/// without a process of their own (`ssh -N`): their addresses belong under `[never_touch]`.
 ///
 /// # Errors
 /// [`DiscoverError`]; a list with a part missing would protect too little.
@@ -93,8 +93,8 @@ pub fn own_addresses() -> Result<Vec<IpAddr>, DiscoverError> {
     Ok(found)
 }
 
-/// The peers of authenticated SSH sessions of the processes under `proc`, as [`protections`] finds them: what may not be read
-/// is passed over.
+/// The peers of authenticated SSH sessions of the processes under `proc`, as [`protections`] finds them: what may not
+/// be read is passed over.
 #[must_use]
 pub fn session_peers(proc: &Path) -> Vec<IpAddr> {
     let mut found: Vec<IpAddr> = sessions(proc).map(|it| it.to_canonical()).collect();

@@ -1,17 +1,19 @@
 //! Finds the process that an event names by its number, tells it from all others, and says whether it is protected.
 //!
-//! Never guesses: a number alone says nothing, because it goes to another process when its own has ended. It counts only
-//! when the event is of this machine, when its process was there before the event happened, and when both count from the
-//! machine's first PID namespace. Believes nothing that a process says of itself, not its name and not its arguments.
+//! Never guesses: a number alone says nothing, because it goes to another process when its own has ended. It counts
+//! only when the event is of this machine, when its process was there before the event happened, and when both count
+//! from the machine's first PID namespace. Believes nothing that a process says of itself, not its name and not its
+//! arguments.
 //!
 //! # What it must be allowed to do
 //! Which program a process runs is told (`/proc/PID/exe`) only to who may trace it: to root or with CAP_SYS_PTRACE for
-//! processes of other users, and to nobody inside of a Landlock sandbox. Where that is missing, the reason is the answer.
+//! processes of other users, and to nobody inside of a Landlock sandbox. Where that is missing, the reason is the
+//! answer.
 //!
 //! # When a process started
 //! Its start is counted in ticks since the machine booted, and an event says the time of day. The tick is taken from
-//! `CLOCK_REALTIME` and `CLOCK_BOOTTIME` as both are now, not from `btime` in `/proc/stat`, which is in whole seconds. When
-//! somebody set the clock between the event and the look, the comparison is off by as much.
+//! `CLOCK_REALTIME` and `CLOCK_BOOTTIME` as both are now, not from `btime` in `/proc/stat`, which is in whole seconds.
+//! When somebody set the clock between the event and the look, the comparison is off by as much.
 
 mod programs;
 
@@ -48,19 +50,19 @@ pub struct ProcessOptions {
     pub proc: PathBuf,
     /// Which names of hosts are this machine.
     pub host: ThisHost,
-    /// The programs that are protected, by the whole path of their file; a `*` at the end stands for the rest of its name.
-    /// Default: [`ProcessOptions::protected_by_default`].
+    /// The programs that are protected, by the whole path of their file; a `*` at the end stands for the rest of its
+    /// name. Default: [`ProcessOptions::protected_by_default`].
     pub protected: Vec<String>,
     /// The same of programs that are protected whoever runs them: those that an operator names. Default: none.
     pub protected_always: Vec<String>,
-    /// The users, beside root, that protected programs run as; a `*` at the end stands for the rest of the name. The same
-    /// program run by anybody else is not protected, because anybody can run one and have it do as told. Default: those
-    /// that services of systemd, D-Bus, Falco and Suricata have to themselves.
+    /// The users, beside root, that protected programs run as; a `*` at the end stands for the rest of the name. The
+    /// same program run by anybody else is not protected, because anybody can run one and have it do as told. Default:
+    /// those that services of systemd, D-Bus, Falco and Suricata have to themselves.
     pub protected_users: Vec<String>,
     /// Where the numbers of users are. Default: `/etc/passwd`.
     pub passwd: PathBuf,
-    /// How much later than its event a process may seem to have started. Default: 20 ms, two of the ticks that starts are
-    /// counted in.
+    /// How much later than its event a process may seem to have started. Default: 20 ms, two of the ticks that starts
+    /// are counted in.
     pub tolerance: Span,
     /// Whether to go on in a PID namespace that is not the machine's first, whose numbers are not those of events from
     /// outside of it. For tests. Default: false.
@@ -83,8 +85,8 @@ impl Default for ProcessOptions {
 }
 
 impl ProcessOptions {
-    /// What people and the machine need to get back in: logins, systemd and its services, D-Bus, container engines, udev,
-    /// auditing and sensors.
+    /// What people and the machine need to get back in: logins, systemd and its services, D-Bus, container engines,
+    /// udev, auditing and sensors.
     #[must_use]
     pub fn protected_by_default() -> Vec<String> {
         programs::by_default()

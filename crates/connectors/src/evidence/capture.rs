@@ -292,7 +292,8 @@ impl Tap {
     }
 }
 
-/// `PACKET_STATISTICS`: how many packets the filter let through since it was asked last, and how many of them were lost.
+/// `PACKET_STATISTICS`: how many packets the filter let through since it was asked last, and how many of them were
+/// lost.
 #[derive(Clone, Copy)]
 struct Statistics;
 nix::getsockopt_impl!(

@@ -166,8 +166,8 @@ fn status_lines(status: &[u8]) -> BTreeMap<&str, Text<'_>> {
     found
 }
 
-/// The id of the container that a group belongs to: Docker, containerd, CRI-O and Podman all write its 64 hexadecimal digits.
-/// It is the last one, of the innermost container.
+/// The id of the container that a group belongs to: Docker, containerd, CRI-O and Podman all write its 64 hexadecimal
+/// digits. It is the last one, of the innermost container.
 pub(super) fn container(groups: &[u8]) -> Option<&str> {
     const DIGITS: usize = 64;
     let mut runs = groups.split(|byte| !byte.is_ascii_hexdigit());

@@ -230,7 +230,8 @@ fn patterns(request: &CollectRequest) -> Result<Vec<Pattern>, Failure> {
     paths.iter().map(|it| Pattern::parse(it)).collect()
 }
 
-/// Records that the beginning of a file is not in its artefact, because the playbook bounds that. Returns why, in words.
+/// Records that the beginning of a file is not in its artefact, because the playbook bounds that. Returns why, in
+/// words.
 fn miss_beginning(file: &Listed, sink: &mut dyn Sink) -> String {
     let kept = file.taken_bytes;
     let whole = file.from + kept;

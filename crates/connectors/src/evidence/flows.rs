@@ -1,4 +1,5 @@
-//! Takes the flows from and to one address: what conntrack tracks, and the sockets here with the processes that hold them.
+//! Takes the flows from and to one address: what conntrack tracks, and the sockets here with the processes that hold
+//! them.
 //!
 //! Never ends a flow.
 //!

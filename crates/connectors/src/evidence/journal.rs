@@ -1,6 +1,7 @@
 //! Takes what the journal of systemd holds of the last while, the newest first.
 //!
-//! Never writes to it, and starts no shell: `journalctl` is run with options that are fixed but for the time and the units.
+//! Never writes to it, and starts no shell: `journalctl` is run with options that are fixed but for the time and the
+//! units.
 //!
 //! # Expected flow
 //! Runs `journalctl --output=json --all --reverse` and hands on its lines; ends it at the deadline
@@ -98,7 +99,8 @@ impl JournalCollector {
         self
     }
 
-    /// `journalctl` says nothing, and does not fail, on a machine where nobody keeps a journal: that is no journal without entries.
+    /// `journalctl` says nothing, and does not fail, on a machine where nobody keeps a journal: that is no journal
+    /// without entries.
     fn there_is_one(&self) -> Result<(), Failure> {
         // Each machine has a directory of its own in it.
         let has_any = |place: &PathBuf| fs::read_dir(place).is_ok_and(|mut it| it.next().is_some());

@@ -22,7 +22,8 @@ pub(super) struct Deadline {
 }
 
 impl Deadline {
-    /// For `request`, or `takes_max` when that is less. An eighth of it is left to seal what was taken, half a second at most.
+    /// For `request`, or `takes_max` when that is less. An eighth of it is left to seal what was taken, half a second
+    /// at most.
     pub(super) fn of(request: &CollectRequest, takes_max: Span) -> Self {
         let whole = request.time_left.min(takes_max).to_std();
         let spare = (whole / 8).min(Duration::from_millis(500));

@@ -1,4 +1,5 @@
-//! Takes who is logged in, who was, and who tried: the records of utmp, wtmp and btmp, and the sessions of systemd-logind.
+//! Takes who is logged in, who was, and who tried: the records of utmp, wtmp and btmp, and the sessions of
+//! systemd-logind.
 //!
 //! Never ends a session, and asks no service: they are files.
 //!

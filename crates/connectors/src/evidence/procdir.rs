@@ -1,5 +1,5 @@
-//! One process behind an open directory of `/proc`: when it has ended nothing can be read through it, also when its number
-//! goes to another one.
+//! One process behind an open directory of `/proc`: when it has ended nothing can be read through it, also when its
+//! number goes to another one.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -59,8 +59,8 @@ impl ProcessDir {
         Ok(rustix::fs::readlinkat(&self.directory, name, Vec::new())?.into_bytes())
     }
 
-    /// Opens what is behind a link, without changing when it was last read where that is permitted. The second value says
-    /// whether it is so.
+    /// Opens what is behind a link, without changing when it was last read where that is permitted. The second value
+    /// says whether it is so.
     pub(super) fn open_target(&self, name: &str) -> io::Result<(File, bool)> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
         match rustix::fs::openat(&self.directory, name, flags | OFlags::NOATIME, Mode::empty()) {

@@ -1,5 +1,5 @@
-//! Takes one process and what it has started: command line, environment, maps, open files, limits, group, and the hash of its
-//! program.
+//! Takes one process and what it has started: command line, environment, maps, open files, limits, group, and the hash
+//! of its program.
 //!
 //! Never stops a process, never reads its memory, and never takes another process that has got its number.
 //!

@@ -1,6 +1,7 @@
 //! Takes all processes of this machine, and who started whom.
 //!
-//! Never stops a process, and believes nothing that one says of itself: names, arguments and paths are kept as they are.
+//! Never stops a process, and believes nothing that one says of itself: names, arguments and paths are kept as they
+//! are.
 //!
 //! # Expected flow
 //! Opens the directory of each process once and reads its small files through it
@@ -46,7 +47,8 @@ pub struct ProcessesCollector {
 }
 
 impl ProcessesCollector {
-    /// Makes one that finds the kernel's files of processes in `proc`, and hides in command lines what `redaction` says.
+    /// Makes one that finds the kernel's files of processes in `proc`, and hides in command lines what `redaction`
+    /// says.
     #[must_use]
     pub fn new(proc: PathBuf, redaction: Redaction) -> Self {
         Self { proc, redaction }

@@ -1,7 +1,7 @@
 //! Hides what looks like a secret in command lines and environments, so that evidence can be handed on.
 //!
-//! A hidden value is replaced by its length and a keyed hash, so that two processes with the same secret can be seen to have it. It
-//! goes by names and by the forms of URLs and headers: a secret that looks like neither is kept.
+//! A hidden value is replaced by its length and a keyed hash, so that two processes with the same secret can be seen to
+//! have it. It goes by names and by the forms of URLs and headers: a secret that looks like neither is kept.
 
 use std::fmt;
 
@@ -57,7 +57,8 @@ impl Redaction {
         self.names.iter().any(|it| holds(it))
     }
 
-    /// Whether a value tells a secret whatever its name: a URL with a password, or the header of a request that proves who sends it.
+    /// Whether a value tells a secret whatever its name: a URL with a password, or the header of a request that proves
+    /// who sends it.
     fn tells(&self, value: &[u8]) -> bool {
         if self.names.is_empty() {
             return false;

@@ -1,5 +1,5 @@
-//! Takes the ruleset of nf_tables of the network namespace of the calling thread, whosever it is: tables, chains, rules with
-//! their expressions, sets with their elements, objects and flow tables.
+//! Takes the ruleset of nf_tables of the network namespace of the calling thread, whosever it is: tables, chains, rules
+//! with their expressions, sets with their elements, objects and flow tables.
 //!
 //! Never changes a rule, and resets no counter.
 //!

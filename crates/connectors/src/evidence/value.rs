@@ -13,8 +13,8 @@ pub(super) struct Text<'a>(pub(super) &'a [u8]);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bytes<'a>(pub(super) &'a [u8]);
 
-/// The parts of an object of netlink: a map by their names. A number stands for a name that is not known, and a part that is
-/// there again has its number of times behind its name.
+/// The parts of an object of netlink: a map by their names. A number stands for a name that is not known, and a part
+/// that is there again has its number of times behind its name.
 pub(super) struct Fields<'a>(pub(super) &'a [Field<'a>]);
 
 struct Part<'a>(&'a Value<'a>);

@@ -1,5 +1,5 @@
-//! MISP: an event, or a feed of events with its manifest. Attributes that are to be used for detection (`to_ids`) and are
-//! addresses are read; other kinds are counted.
+//! MISP: an event, or a feed of events with its manifest. Attributes that are to be used for detection (`to_ids`) and
+//! are addresses are read; other kinds are counted.
 
 use std::collections::BTreeSet;
 use std::fmt;

@@ -1,4 +1,5 @@
-//! The JSON lines of Spamhaus DROP: `{"cidr":"1.10.16.0/20","sblid":"SBL256894","rir":"apnic"}`, and metadata as the last.
+//! The JSON lines of Spamhaus DROP: `{"cidr":"1.10.16.0/20","sblid":"SBL256894","rir":"apnic"}`, and metadata as the
+//! last.
 
 use serde::Deserialize;
 

@@ -1,5 +1,5 @@
-//! STIX 2.1: a bundle, or the envelopes of a TAXII 2.1 collection, one behind the other. Indicators whose pattern compares the value of one IPv4 or
-//! IPv6 address are read; other patterns are counted.
+//! STIX 2.1: a bundle, or the envelopes of a TAXII 2.1 collection, one behind the other. Indicators whose pattern
+//! compares the value of one IPv4 or IPv6 address are read; other patterns are counted.
 
 use std::fmt;
 
@@ -93,8 +93,8 @@ pub(super) fn read(bytes: &[u8]) -> Result<Reading, Invalid> {
     }
 }
 
-/// What to ask for the page after this one; `None` behind the last. What is no envelope has none after it: what is wrong with it
-/// is told where it is read.
+/// What to ask for the page after this one; `None` behind the last. What is no envelope has none after it: what is
+/// wrong with it is told where it is read.
 ///
 /// # Errors
 /// When it says that there is more, and not where.

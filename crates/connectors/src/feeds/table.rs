@@ -34,8 +34,8 @@ pub struct FeedTable {
 }
 
 impl FeedTable {
-    /// The table of `reading`, which was fetched at `fetched` and counts by `terms`. What has expired by `now` is left out;
-    /// of equal networks the one that lasts longest holds.
+    /// The table of `reading`, which was fetched at `fetched` and counts by `terms`. What has expired by `now` is left
+    /// out; of equal networks the one that lasts longest holds.
     #[must_use]
     pub fn new(terms: Terms, reading: Reading, fetched: Timestamp, now: Timestamp) -> Self {
         // A feed that says it was made later than it came says nothing.

@@ -1,7 +1,7 @@
 //! Follows a file that somebody else appends lines to, through rotation, truncation and restarts.
 //!
-//! A line is handed on when its line feed has come, and its place is kept only after it was taken: after a crash, lines are
-//! handed on again rather than lost. Whoever takes them must expect that.
+//! A line is handed on when its line feed has come, and its place is kept only after it was taken: after a crash, lines
+//! are handed on again rather than lost. Whoever takes them must expect that.
 //!
 //! Never holds more than [`PIECE_BYTES_MAX`] of the file, and never looks at what the lines say.
 

@@ -174,7 +174,8 @@ impl Follower {
             "--quiet",
         ]);
         match &self.place {
-            // This entry comes once more, if it is still there. `--after-cursor` would leave out another one if it is not.
+            // This entry comes once more, if it is still there. `--after-cursor` would leave out another one if it is
+            // not.
             Place::Cursor(cursor) => command.arg(format!("--cursor={cursor}")),
             Place::Since(time) => {
                 let micros = time.as_micros();

@@ -93,8 +93,8 @@ impl Cutter {
         })
     }
 
-    /// The last message of a stream that has ended without a line feed; `None` when nothing is left, or only a part of a
-    /// counted message.
+    /// The last message of a stream that has ended without a line feed; `None` when nothing is left, or only a part of
+    /// a counted message.
     pub fn last(&mut self) -> Option<&[u8]> {
         let start = self.at;
         self.at = self.buffer.len();

@@ -44,7 +44,8 @@ impl LineSocket {
     /// left behind is replaced.
     ///
     /// # Errors
-    /// When somebody listens there, when something else is there, when there is no such group, or without the permission.
+    /// When somebody listens there, when something else is there, when there is no such group, or without the
+    /// permission.
     pub fn bind(settings: &SocketSettings) -> io::Result<Self> {
         let path = &settings.path;
         make_way(path)?;
@@ -96,8 +97,8 @@ impl Opens for Lines {
     }
 }
 
-/// Listens at `path`, in the place of whatever is there. The socket has its mode and its group from the moment it has its
-/// name, and nobody reaches it before. With it comes which file it is: device and number.
+/// Listens at `path`, in the place of whatever is there. The socket has its mode and its group from the moment it has
+/// its name, and nobody reaches it before. With it comes which file it is: device and number.
 ///
 /// # Errors
 /// When the socket cannot be made, or cannot be given to the group.

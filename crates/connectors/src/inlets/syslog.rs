@@ -1,10 +1,10 @@
 //! Takes syslog messages, over UDP and over TCP, and hands on what is in them.
 //!
-//! RFC 5424 and RFC 3164 (`message.rs`), framed over TCP as RFC 6587 says, one message a datagram over UDP (RFC 5426). Who
-//! sends is believed: syslog knows no password, and the address of a datagram can be forged.
+//! RFC 5424 and RFC 3164 (`message.rs`), framed over TCP as RFC 6587 says, one message a datagram over UDP (RFC 5426).
+//! Who sends is believed: syslog knows no password, and the address of a datagram can be forged.
 //!
-//! Never answers. Over TCP senders wait while nothing can be taken. Over UDP they cannot, so what is lost is counted, by the
-//! kernel where it was too much for us.
+//! Never answers. Over TCP senders wait while nothing can be taken. Over UDP they cannot, so what is lost is counted,
+//! by the kernel where it was too much for us.
 
 mod message;
 
@@ -45,8 +45,8 @@ const RECEIVE_BUFFER_BYTES: usize = 8 << 20;
 /// The largest datagram.
 const DATAGRAM_BYTES_MAX: usize = 65_535;
 
-/// Datagrams of one round that add nothing to what is handed on: who sends only such ones holds up nobody's lines, and no
-/// stop.
+/// Datagrams of one round that add nothing to what is handed on: who sends only such ones holds up nobody's lines, and
+/// no stop.
 const DATAGRAMS_IN_VAIN_MAX: usize = 256;
 
 /// Where to listen, and what to do with what comes.

@@ -1,7 +1,8 @@
-//! Documents of several events that end before they are whole: a file that was still written, or a transfer that broke off.
+//! Documents of several events that end before they are whole: a file that was still written, or a transfer that broke
+//! off.
 //!
-//! Never parses and never calls itself: it finds brackets and strings. What is whole of such a document is parsed by the
-//! caller, with the brackets put behind it that are missing.
+//! Never parses and never calls itself: it finds brackets and strings. What is whole of such a document is parsed by
+//! the caller, with the brackets put behind it that are missing.
 
 use super::split::{ItemEnd, item_end};
 use super::within::{not_blank, value_end};
@@ -17,9 +18,9 @@ pub(crate) struct Cut {
 }
 
 impl Cut {
-    /// What is whole of `bytes` when they are a list of events, or an object with events under one of the paths `inside`, of
-    /// which the end is missing. `None` for all else: for what is whole, for what has no such list, and for brackets that
-    /// do not pair up.
+    /// What is whole of `bytes` when they are a list of events, or an object with events under one of the paths
+    /// `inside`, of which the end is missing. `None` for all else: for what is whole, for what has no such list, and
+    /// for brackets that do not pair up.
     pub(crate) fn find(bytes: &[u8], inside: &[&[&str]]) -> Option<Self> {
         let marked = if bytes.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
         let start = not_blank(bytes, marked);
@@ -64,7 +65,8 @@ impl Cut {
     }
 }
 
-/// The end of the last whole item of the list that begins at `open` and has no end; behind the bracket when there is none.
+/// The end of the last whole item of the list that begins at `open` and has no end; behind the bracket when there is
+/// none.
 fn items_end(bytes: &[u8], open: usize) -> Option<usize> {
     let mut end = open + 1;
     let mut at = end;
@@ -83,8 +85,8 @@ fn items_end(bytes: &[u8], open: usize) -> Option<usize> {
     }
 }
 
-/// Where the object or list begins that is the member `key` of the object that begins at `open`; neither needs to have an
-/// end.
+/// Where the object or list begins that is the member `key` of the object that begins at `open`; neither needs to have
+/// an end.
 fn member(bytes: &[u8], open: usize, key: &str) -> Option<usize> {
     if bytes.get(open) != Some(&b'{') {
         return None;

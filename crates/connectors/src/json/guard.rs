@@ -3,8 +3,8 @@
 
 /// The offset of the first bracket that opens a level beyond `depth_max`, if there is one.
 ///
-/// Nearly all events have fewer brackets than that in all, and counting them costs a few instructions for 16 bytes. Only
-/// the others are read byte by byte. Brackets inside strings make the count too high, never too low.
+/// Nearly all events have fewer brackets than that in all, and counting them costs a few instructions for 16 bytes.
+/// Only the others are read byte by byte. Brackets inside strings make the count too high, never too low.
 pub(super) fn too_deep(bytes: &[u8], depth_max: usize) -> Option<usize> {
     if opening_brackets(bytes) <= depth_max {
         None
@@ -14,8 +14,8 @@ pub(super) fn too_deep(bytes: &[u8], depth_max: usize) -> Option<usize> {
 }
 
 /// Counts `{` and `[`, which differ in the bit `0x20` only. Chunks of at most 255 keep the counters in one byte each,
-/// which is what makes the compiler use vector instructions (2026-11-20: eight times faster than `filter().count()`); of
-/// a multiple of 64, nothing is left over for single bytes but at the end.
+/// which is what makes the compiler use vector instructions (2026-11-20: eight times faster than `filter().count()`);
+/// of a multiple of 64, nothing is left over for single bytes but at the end.
 fn opening_brackets(bytes: &[u8]) -> usize {
     let in_chunk = |chunk: &[u8]| {
         chunk

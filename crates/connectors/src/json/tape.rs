@@ -181,8 +181,8 @@ impl<'b> Tape<'b> {
         self.slots.push(Slot { key, content });
     }
 
-    /// Goes one level down, below the slot that was opened last. This is what bounds the stack: nothing may take a value
-    /// from the parser on a level for which this was not asked.
+    /// Goes one level down, below the slot that was opened last. This is what bounds the stack: nothing may take a
+    /// value from the parser on a level for which this was not asked.
     #[inline]
     fn descend<E: Error>(&mut self) -> Result<usize, E> {
         self.depth += 1;

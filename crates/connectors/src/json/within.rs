@@ -58,8 +58,8 @@ impl Within {
         }
     }
 
-    /// What stands around the value, with `null` in its place. It is to be parsed before the value is believed: it may be
-    /// no JSON, or name the key twice.
+    /// What stands around the value, with `null` in its place. It is to be parsed before the value is believed: it may
+    /// be no JSON, or name the key twice.
     pub(crate) fn around(&self, bytes: &[u8]) -> Vec<u8> {
         [&bytes[..self.place.start], b"null", &bytes[self.place.end..]].concat()
     }

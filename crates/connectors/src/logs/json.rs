@@ -43,8 +43,8 @@ impl Decoder {
         }
     }
 
-    /// Reads one value, or a document of several. Returns whether the document ends before it is whole: then, what of it is
-    /// whole was read, and what was cut is not counted.
+    /// Reads one value, or a document of several. Returns whether the document ends before it is whole: then, what of
+    /// it is whole was read, and what was cut is not counted.
     pub(super) fn body(&self, bytes: &[u8], visitor: &mut Visitor<'_>) -> bool {
         let inside = self.source.as_ref().map_or(&[][..], |it| it.inside());
         // Looked for at the first mistake only, which a document that is cut always has.

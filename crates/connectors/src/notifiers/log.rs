@@ -6,8 +6,8 @@ use staunch_model::text::is_unsafe_to_show;
 use staunch_model::{Notice, NoticeLevel};
 use staunch_ports::notifier::{About, Notifier, NotifyError};
 
-/// The most characters of a notice in its line. More than of a word from outside: what a page tells people to do is at its
-/// end.
+/// The most characters of a notice in its line. More than of a word from outside: what a page tells people to do is at
+/// its end.
 const CHARS_MAX: usize = 1_000;
 
 /// The notifier.

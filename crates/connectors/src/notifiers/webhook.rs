@@ -1,7 +1,7 @@
 //! What is sent to a webhook: a notice as JSON, signed as Standard Webhooks 1.0.0 says.
 //!
-//! Never sends anything. The id is the same for every try, so that a receiver can drop a repeat; the time and with it the
-//! signature are those of the try.
+//! Never sends anything. The id is the same for every try, so that a receiver can drop a repeat; the time and with it
+//! the signature are those of the try.
 
 use base64::Engine as _;
 use base64::alphabet::STANDARD;

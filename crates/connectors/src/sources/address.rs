@@ -20,8 +20,8 @@ pub fn read(text: &str) -> Option<IpAddr> {
     text.parse::<Ipv6Addr>().ok().map(|ip| IpAddr::from(ip).to_canonical())
 }
 
-/// Four octets in decimal, without leading zeros. By hand because an alert has four addresses and the standard library's
-/// reader tries more than this one form; a test compares the two.
+/// Four octets in decimal, without leading zeros. By hand because an alert has four addresses and the standard
+/// library's reader tries more than this one form; a test compares the two.
 fn dotted(text: &[u8]) -> Option<Ipv4Addr> {
     let mut octets = [0_u8; 4];
     let mut at = 0;

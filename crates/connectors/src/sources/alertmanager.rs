@@ -3,8 +3,8 @@
 //! Never takes the monitored machine for the attacker: an alert accuses an address only when its rule puts one into the
 //! label or annotation `source_ip`.
 //!
-//! A group is taken apart: each of its `alerts` is an event of its own, firing or resolved as that alert says, whatever the
-//! group's status is.
+//! A group is taken apart: each of its `alerts` is an event of its own, firing or resolved as that alert says, whatever
+//! the group's status is.
 //!
 //! | field of the event | from |
 //! |---|---|
@@ -18,8 +18,8 @@
 //! | host | `labels.instance`, else `labels.node`, else `labels.pod` |
 //! | source | `labels.source_ip`, else `annotations.source_ip` |
 //!
-//! Prometheus leaves the scale to whoever writes the rules. The table has the words of the kubernetes-mixin rules (critical,
-//! warning, info, none) and of common rule sets.
+//! Prometheus leaves the scale to whoever writes the rules. The table has the words of the kubernetes-mixin rules
+//! (critical, warning, info, none) and of common rule sets.
 
 use staunch_model::{EventKind, Severity};
 

@@ -3,8 +3,9 @@
 //! Never takes a record for a verdict: auditd says what was done. Never looks into text that a process chose for the
 //! beginning of another record.
 //!
-//! Records of one event share `msg=audit(<seconds>.<milliseconds>:<serial>)`. They are put together whatever their order in
-//! a body is; an event that two bodies share is two events. What is kept of an event are its records, one a line.
+//! Records of one event share `msg=audit(<seconds>.<milliseconds>:<serial>)`. They are put together whatever their
+//! order in a body is; an event that two bodies share is two events. What is kept of an event are its records, one a
+//! line.
 //!
 //! | field of the event | from |
 //! |---|---|
@@ -17,10 +18,10 @@
 //! | host | `node` |
 //! | source | `addr`, which PAM, sshd and others write for the remote side, when it is an address |
 //!
-//! `event.raw.SYSCALL.exe` is a field of the first record of that type, `event.raw.PATH["1"].name` one of the second. Values
-//! are without quotes; those that the kernel writes in hexadecimal because they hold blanks, quotes or other bytes are
-//! decoded, with the zeros between arguments as blanks. `saddr` is not decoded: it does not say who connected to whom.
-//! (Format: linux-audit `audit_log_n_untrustedstring`; samples of elastic/go-libaudit.)
+//! `event.raw.SYSCALL.exe` is a field of the first record of that type, `event.raw.PATH["1"].name` one of the second.
+//! Values are without quotes; those that the kernel writes in hexadecimal because they hold blanks, quotes or other
+//! bytes are decoded, with the zeros between arguments as blanks. `saddr` is not decoded: it does not say who connected
+//! to whom. (Format: linux-audit `audit_log_n_untrustedstring`; samples of elastic/go-libaudit.)
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -123,8 +124,8 @@ impl Element<'_> {
     }
 }
 
-/// The records of `body` that are not blank, each with its place. A record begins a line, or stands behind a blank where
-/// line ends were turned into blanks, which the archive does.
+/// The records of `body` that are not blank, each with its place. A record begins a line, or stands behind a blank
+/// where line ends were turned into blanks, which the archive does.
 fn lines(body: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     let mut at = 0;
     std::iter::from_fn(move || {
@@ -228,8 +229,8 @@ fn time_of(id: &str) -> Option<Timestamp> {
     time::since_epoch(seconds.checked_mul(1_000_000)?.checked_add(milliseconds * 1_000)?)
 }
 
-/// The pairs `key=value` of a record. Text between them is passed over; pairs inside `msg='...'` count like the others. The
-/// first of a key counts.
+/// The pairs `key=value` of a record. Text between them is passed over; pairs inside `msg='...'` count like the others.
+/// The first of a key counts.
 fn fields<'b>(kind: &str, mut rest: &'b str) -> Vec<(&'b str, Cow<'b, str>)> {
     let is_between = |c: char| c.is_whitespace() || matches!(c, '\'' | ',' | '(' | ')' | '{' | '}' | '\u{1d}');
     let mut found = Vec::new();
@@ -266,8 +267,8 @@ fn fields<'b>(kind: &str, mut rest: &'b str) -> Vec<(&'b str, Cow<'b, str>)> {
     }
 }
 
-/// The text of a value that may be written in hexadecimal. The kernel does that only to text which could not stand there
-/// otherwise, so digits that mean harmless text are that text themselves.
+/// The text of a value that may be written in hexadecimal. The kernel does that only to text which could not stand
+/// there otherwise, so digits that mean harmless text are that text themselves.
 fn decoded<'b>(kind: &str, key: &str, value: &'b str) -> Cow<'b, str> {
     const TEXTS: [&str; 10] = [
         "proctitle",
@@ -329,7 +330,8 @@ impl<'b> Event<'b> {
         }
     }
 
-    /// The record that says what the event is: none of those that describe a system call, else the call, else the first.
+    /// The record that says what the event is: none of those that describe a system call, else the call, else the
+    /// first.
     fn main(&self) -> Option<&Record<'b>> {
         let describes = |record: &&Record<'_>| {
             matches!(

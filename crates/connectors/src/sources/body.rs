@@ -1,17 +1,17 @@
 //! From a body to documents: splitting it, taking events out of what they are wrapped in, parsing each.
 //!
 //! Never decodes. A list of events inside an object, a single event inside one, an event that is written as a text,
-//! and one of which a part is packed each become documents of their own, so that a playbook finds the fields of an event at the same place however it was
-//! delivered, and what is kept of it can be read again by itself.
+//! and one of which a part is packed each become documents of their own, so that a playbook finds the fields of an
+//! event at the same place however it was delivered, and what is kept of it can be read again by itself.
 
 use staunch_model::RawFields as _;
 
 use super::Source;
 use crate::json::{Document, EVENT_BYTES_MAX, EVENTS_PER_BODY_MAX, Element, JsonError, Split, Within};
 
-/// Calls `visit` with each event of `body`: its position, the byte of the body at which it begins, and the event or why it
-/// cannot be read. A malformed event does not spoil its neighbours. One at [`EVENTS_PER_BODY_MAX`] says that there are more
-/// events than are read, and is the last.
+/// Calls `visit` with each event of `body`: its position, the byte of the body at which it begins, and the event or why
+/// it cannot be read. A malformed event does not spoil its neighbours. One at [`EVENTS_PER_BODY_MAX`] says that there
+/// are more events than are read, and is the last.
 pub fn each(source: &dyn Source, body: &[u8], visit: &mut Visit<'_>) {
     if source.inside().is_empty() {
         for element in Split::new(body) {

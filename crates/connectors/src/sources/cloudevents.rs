@@ -15,15 +15,16 @@
 //! | source | the extension attribute `sourceip`, else `data.source_ip` |
 //! | destination | `data.destination_ip` |
 //!
-//! A request in the binary mode is turned into the structured one first, so that it is read, kept and shown like any other:
-//! `ce-<name>` becomes the attribute `<name>`, decoded from percent signs once; `Content-Type` becomes `datacontenttype`;
-//! the body becomes `data`, as it is when it is a JSON object and as a text otherwise. A `Content-Type` that begins with
-//! `application/cloudevents` is the structured mode, whatever headers there are. (HTTP protocol binding 1.0.2.)
+//! A request in the binary mode is turned into the structured one first, so that it is read, kept and shown like any
+//! other: `ce-<name>` becomes the attribute `<name>`, decoded from percent signs once; `Content-Type` becomes
+//! `datacontenttype`; the body becomes `data`, as it is when it is a JSON object and as a text otherwise. A
+//! `Content-Type` that begins with `application/cloudevents` is the structured mode, whatever headers there are. (HTTP
+//! protocol binding 1.0.2.)
 //!
-//! `data_base64` is decoded and becomes `data`, so that an event in bytes is read like any other: as it is when it is a JSON
-//! object, as a text otherwise, in which what is no UTF-8 is U+FFFD. An event is malformed when it has `data` besides, when
-//! `data_base64` is no base64, and when `datacontenttype` says that it is JSON and it is not. (JSON event format 1.0.2,
-//! section 3.1; what is JSON: `*/json` and `*/*+json`.)
+//! `data_base64` is decoded and becomes `data`, so that an event in bytes is read like any other: as it is when it is a
+//! JSON object, as a text otherwise, in which what is no UTF-8 is U+FFFD. An event is malformed when it has `data`
+//! besides, when `data_base64` is no base64, and when `datacontenttype` says that it is JSON and it is not. (JSON event
+//! format 1.0.2, section 3.1; what is JSON: `*/json` and `*/*+json`.)
 
 use std::borrow::Cow;
 

@@ -15,8 +15,8 @@
 //! | host | none |
 //! | source | `sourceIPAddress` when it is an address; it may be the DNS name of a service or `AWS Internal`. None for what AWS did by itself (`AwsServiceEvent`) or a service did for somebody (`userIdentity.invokedBy`), but for the sign-in service, which is how the console is told |
 //!
-//! Refused calls (`errorCode`) are events like any other: whoever tries is told from who does by the raw field. Old records
-//! lack `readOnly`; they are alerts. Access keys and sessions stay in the raw event.
+//! Refused calls (`errorCode`) are events like any other: whoever tries is told from who does by the raw field. Old
+//! records lack `readOnly`; they are alerts. Access keys and sessions stay in the raw event.
 
 use staunch_model::{EventKind, Severity};
 

@@ -15,8 +15,8 @@
 //! | destination | `fd.lip`, or `fd.sip` beside `fd.cip` |
 //!
 //! The other names are in `output_fields`, which Falco leaves out with `json_include_output_fields_property: false`.
-//! Values may be null, empty or `<NA>`. The claimed client of an API call (`ka.sourceips`) is not used: whoever calls can
-//! set it (`X-Forwarded-For`).
+//! Values may be null, empty or `<NA>`. The claimed client of an API call (`ka.sourceips`) is not used: whoever calls
+//! can set it (`X-Forwarded-For`).
 //!
 //! `Falco internal: ...` rules tell of the sensor's own state. falcosidekick's test message is a sample. (Formats:
 //! falcosidekick `types/types.go`, falco-website samples; INTEGRATIONS: priorities and fields.)

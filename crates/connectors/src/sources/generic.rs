@@ -286,8 +286,8 @@ fn is_written(value: FieldValue<'_>, text: &str) -> bool {
     }
 }
 
-/// The time that lies `value` units after 1970, where a unit has `micros` microseconds. As any other time of an event it
-/// has a date.
+/// The time that lies `value` units after 1970, where a unit has `micros` microseconds. As any other time of an event
+/// it has a date.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,

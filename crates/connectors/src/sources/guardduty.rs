@@ -13,9 +13,9 @@
 //! | user | `resource.accessKeyDetails.userName`, else the user of `resource.kubernetesDetails` or `resource.rdsDbUserDetails` |
 //! | host | `resource.instanceDetails.instanceId`: the instance concerned |
 //!
-//! The scale is GuardDuty's own (GuardDuty user guide, "Severity levels of GuardDuty findings"). Keys are read in any case
-//! of letters: events have `lowerCamelCase`, `GetFindings` of SDKs has `PascalCase`. Access keys, buckets and clusters stay
-//! in the raw event.
+//! The scale is GuardDuty's own (GuardDuty user guide, "Severity levels of GuardDuty findings"). Keys are read in any
+//! case of letters: events have `lowerCamelCase`, `GetFindings` of SDKs has `PascalCase`. Access keys, buckets and
+//! clusters stay in the raw event.
 //!
 //! | action | source | destination |
 //! |---|---|---|
@@ -94,8 +94,8 @@ impl Reader for GuardDuty {
     }
 }
 
-/// Whether the JSON in `value` says that its finding is a sample. What cannot be read, or is longer than what GuardDuty writes,
-/// says nothing.
+/// Whether the JSON in `value` says that its finding is a sample. What cannot be read, or is longer than what GuardDuty
+/// writes, says nothing.
 fn says_sample(value: &str) -> bool {
     if value.len() > ADDITIONAL_BYTES_MAX {
         return false;

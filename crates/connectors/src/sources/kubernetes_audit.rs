@@ -1,5 +1,5 @@
-//! Audit events of Kubernetes (`audit.k8s.io/v1`): one, an `EventList` as the webhook backend posts it, wrapped by AKS as a
-//! text in `properties.log`, or as an audit log of Google Cloud (`protoPayload`).
+//! Audit events of Kubernetes (`audit.k8s.io/v1`): one, an `EventList` as the webhook backend posts it, wrapped by AKS
+//! as a text in `properties.log`, or as an audit log of Google Cloud (`protoPayload`).
 //!
 //! Never takes a request for a verdict, and never believes where a client says that it comes from.
 //!
@@ -15,10 +15,10 @@
 //! | host | none |
 //!
 //! A request is told once for each stage. `RequestReceived` is ignored, since the same request is told again with its
-//! outcome. `ResponseStarted` is telemetry, with two exceptions. `exec`, `attach`, `portforward` and `proxy` are told again
-//! only when the session is over, which is too late to act; their end is one more event of the same `auditID`. And who
-//! could not be authenticated (401) is told at this stage only. `ResponseComplete`, `Panic` and an event without a stage (a
-//! processor left it out) are alerts.
+//! outcome. `ResponseStarted` is telemetry, with two exceptions. `exec`, `attach`, `portforward` and `proxy` are told
+//! again only when the session is over, which is too late to act; their end is one more event of the same `auditID`.
+//! And who could not be authenticated (401) is told at this stage only. `ResponseComplete`, `Panic` and an event
+//! without a stage (a processor left it out) are alerts.
 //!
 //! Of `sourceIPs` all but the last are what the client claims (`X-Forwarded-For`); the last is the peer of the server.
 //!

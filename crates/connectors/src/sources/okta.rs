@@ -15,8 +15,8 @@
 //! | source | `client.ipAddress` |
 //!
 //! The levels are Okta's (System Log API, `LogSeverity`). They tell how well an operation went and not how dangerous it
-//! is: a granted impersonation is `INFO`. Keys are read in any case of letters, since processors turn them into small ones.
-//! The targets of an entry stay in the raw event.
+//! is: a granted impersonation is `INFO`. Keys are read in any case of letters, since processors turn them into small
+//! ones. The targets of an entry stay in the raw event.
 
 use staunch_model::{EventKind, Severity};
 

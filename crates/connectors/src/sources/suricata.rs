@@ -1,6 +1,7 @@
 //! Suricata's EVE records (`eve.json`), tried with records of Suricata 7.0.10.
 //!
-//! Never takes the packet's own direction for the attack's: see [`sides`] for the table that says whom an alert accuses.
+//! Never takes the packet's own direction for the attack's: see [`sides`] for the table that says whom an alert
+//! accuses.
 //!
 //! | field of the event | from |
 //! |---|---|
@@ -45,9 +46,10 @@ const HOME_DEFAULT: [&str; 8] = [
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SuricataSettings {
-    /// The networks that are yours, as `HOME_NET` in `suricata.yaml`; list public addresses of your own too. What is listed
-    /// takes the place of the default: the private, loopback and link-local networks. The addresses of this machine are yours
-    /// in any case for its server, `plan`, `source test` and `backtest`; tests and reviews go by this list alone. Since v0.1.
+    /// The networks that are yours, as `HOME_NET` in `suricata.yaml`; list public addresses of your own too. What is
+    /// listed takes the place of the default: the private, loopback and link-local networks. The addresses of this
+    /// machine are yours in any case for its server, `plan`, `source test` and `backtest`; tests and reviews go by this
+    /// list alone. Since v0.1.
     pub home_networks: Vec<IpNet>,
 }
 
@@ -262,7 +264,8 @@ impl<'a> Metadata<'a> {
         metadata
     }
 
-    /// True when the rule says that it protects servers and nothing else (`attack_target`: `Server`, `Web_Server`, ...).
+    /// True when the rule says that it protects servers and nothing else (`attack_target`: `Server`, `Web_Server`,
+    /// ...).
     fn attacks_servers(&self) -> bool {
         let (mut some, mut others) = (false, false);
         if let Some(list) = self.target {

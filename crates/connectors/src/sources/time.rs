@@ -5,8 +5,8 @@ use staunch_model::Timestamp;
 /// The last second that can be shown as a date in every zone, 9999-12-30T22:00:00Z, which is jiff's.
 const SECONDS_MAX: u64 = 253_402_207_200;
 
-/// The time that `text` is: `2022-02-16T14:31:23.329233+0000`, with `Z`, `+hh:mm` or `+hhmm`, and up to nine decimals, of
-/// which six are kept.
+/// The time that `text` is: `2022-02-16T14:31:23.329233+0000`, with `Z`, `+hh:mm` or `+hhmm`, and up to nine decimals,
+/// of which six are kept.
 ///
 /// RFC 3339 and the zone without a colon that Suricata writes. A leap second counts as the one before it. `None`
 /// for anything else and for times before 1970 or at the very end of 9999. Tests compare it with jiff.

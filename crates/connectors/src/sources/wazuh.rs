@@ -15,8 +15,8 @@
 //! | source | `data.srcip`, else `data.win.eventdata.ipAddress`, with `data.srcport` |
 //! | destination | `data.dstip`, with `data.dstport` |
 //!
-//! The bands of levels are those in which the Wazuh dashboard counts alerts; 12 and more is what its rule classification
-//! calls high importance.
+//! The bands of levels are those in which the Wazuh dashboard counts alerts; 12 and more is what its rule
+//! classification calls high importance.
 
 use staunch_model::{EventKind, Severity};
 

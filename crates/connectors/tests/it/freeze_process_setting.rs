@@ -1,4 +1,5 @@
-//! What the tests that freeze processes share: a part of the tree of cgroup v2 of their own, processes in it, and witnesses.
+//! What the tests that freeze processes share: a part of the tree of cgroup v2 of their own, processes in it, and
+//! witnesses.
 
 #![allow(clippy::unwrap_used)]
 

@@ -1,5 +1,5 @@
-//! The journal of systemd: files of it read by the real `journalctl`, and what happens when that program does not do as it
-//! should, by a script in its place.
+//! The journal of systemd: files of it read by the real `journalctl`, and what happens when that program does not do as
+//! it should, by a script in its place.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;

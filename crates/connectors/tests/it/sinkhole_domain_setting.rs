@@ -1,4 +1,5 @@
-//! Real resolvers, each in a directory of its own and on loopback only, and hands to look at them without the code under test.
+//! Real resolvers, each in a directory of its own and on loopback only, and hands to look at them without the code
+//! under test.
 
 #![allow(clippy::unwrap_used)]
 

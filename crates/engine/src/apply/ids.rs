@@ -6,8 +6,9 @@ use std::fmt;
 
 use super::ApplyError;
 
-/// How far the number of something new may be above the last one given out. The engine gives out the next one; there are
-/// gaps only where records were left out. No journal holds enough records to come to the end of 64 bits in such steps.
+/// How far the number of something new may be above the last one given out. The engine gives out the next one; there
+/// are gaps only where records were left out. No journal holds enough records to come to the end of 64 bits in such
+/// steps.
 const NUMBER_GAP_MAX: u64 = 1 << 32;
 
 /// Takes note that `number` was given out, in the `id` of something new.

@@ -27,7 +27,8 @@ pub(super) fn started(state: &mut EngineState, installation: InstallationId, now
 /// What the process before has sent may land for as long as if it was sent at this start, whatever the clock says.
 fn keep_waiting_for_what_was_sent(state: &mut EngineState, now: Timestamp) {
     let under_way = |it: &&Transaction| {
-        // Of what is in force, an earlier try or a duplicate may be. Nothing is, where all had landed when it was verified.
+        // Of what is in force, an earlier try or a duplicate may be. Nothing is, where all had landed when it was
+        // verified.
         let all_had_landed = it.state.kind() == StateKind::InForce && it.in_flight_until <= it.verified_at;
         it.in_flight_until.is_some() && !it.state.kind().is_terminal() && !all_had_landed
     };

@@ -81,8 +81,8 @@ impl Turn<'_> {
         }
     }
 
-    /// Plans a step as a transaction of its own: it waits until what is there has ended. `None` when there is nothing that
-    /// it could be aimed at.
+    /// Plans a step as a transaction of its own: it waits until what is there has ended. `None` when there is nothing
+    /// that it could be aimed at.
     pub(crate) fn plan_apart(
         &mut self,
         incident: IncidentId,

@@ -74,8 +74,8 @@ impl Index {
         }
     }
 
-    /// Follows `transaction`, which was entered with `kind` and `deadline`. The target is left for the next one only when
-    /// it `ends`.
+    /// Follows `transaction`, which was entered with `kind` and `deadline`. The target is left for the next one only
+    /// when it `ends`.
     pub(crate) fn follow(&mut self, (kind, deadline): (StateKind, Timestamp), transaction: &Transaction, ends: bool) {
         let id = transaction.id;
         let after = transaction.state.kind();
@@ -234,8 +234,8 @@ impl Index {
     }
 }
 
-/// A hash of a playbook and an incident key. Two keys may have the same: who looks one up compares the incident found. It
-/// is never stored, so that it need not be the same in another build.
+/// A hash of a playbook and an incident key. Two keys may have the same: who looks one up compares the incident found.
+/// It is never stored, so that it need not be the same in another build.
 pub type KeyHash = u64;
 
 /// The look-up key of an incident.

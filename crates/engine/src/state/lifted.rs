@@ -9,8 +9,8 @@ use crate::limits;
 /// When what was lifted of late ended, by its label, where the transaction is forgotten already: a reading of the drift
 /// sweep that began before may still show it.
 ///
-/// Only such readings are held against it, and they end with the process. So it is not stored, nothing is decided by it,
-/// and states that differ in it alone are equal.
+/// Only such readings are held against it, and they end with the process. So it is not stored, nothing is decided by
+/// it, and states that differ in it alone are equal.
 #[derive(Clone, Debug, Default)]
 pub struct Lifted(BTreeMap<TransactionId, Timestamp>);
 

@@ -12,8 +12,8 @@ use crate::networks::Networks;
 
 /// What a snapshot begins with: that it is one, and the number of its form.
 ///
-/// The form is that of [`EngineState`] and all that is in it: when a field of it comes, goes or moves, the number grows. What
-/// is of another form is refused, and the journal tells what it held.
+/// The form is that of [`EngineState`] and all that is in it: when a field of it comes, goes or moves, the number
+/// grows. What is of another form is refused, and the journal tells what it held.
 pub const SNAPSHOT_FORM: [u8; 8] = *b"staunch\x01";
 
 /// Bytes of a state that are handed on at once.
@@ -67,8 +67,8 @@ impl EngineState {
         Ok(state)
     }
 
-    /// True when everything is where its own id says, under an id that was given out, and what refers to something that must
-    /// be there finds it. Incidents and transactions have their ids in them, and were read under no others.
+    /// True when everything is where its own id says, under an id that was given out, and what refers to something that
+    /// must be there finds it. Incidents and transactions have their ids in them, and were read under no others.
     fn hangs_together(&self) -> bool {
         // Half of them leave room to number all that can follow.
         const LAST_MAX: u64 = u64::MAX / 2;

@@ -46,8 +46,8 @@ fn row(name: &str, then: ContextRuling) -> ContextRow {
     }
 }
 
-/// A person is asked for tier 1, nobody locks out who keeps a key for emergencies, and tier 0 is refused unless it is known
-/// to be for tests.
+/// A person is asked for tier 1, nobody locks out who keeps a key for emergencies, and tier 0 is refused unless it is
+/// known to be for tests.
 fn table() -> ContextTable {
     let tier = |tier: &str, it: ContextRow| ContextRow {
         tier: vec![tier.into()],

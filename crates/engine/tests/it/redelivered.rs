@@ -44,7 +44,8 @@ fn what_a_person_released_is_not_contained_again_by_a_repeat_within_deduplicate(
     sim.event_at("enforce", IP, Some(time));
     sim.run(Span::from_secs(1));
     assert_eq!((sim.transactions(), sim.incident(1).events), (1, 2));
-    // After it, and while the event is not too old, it is: this is why `deduplicate` is to be as long as `event_age_max`.
+    // After it, and while the event is not too old, it is: this is why `deduplicate` is to be as long as
+    // `event_age_max`.
     sim.run(Span::from_mins(6));
     sim.event_at("enforce", IP, Some(time));
     sim.run(Span::from_secs(1));

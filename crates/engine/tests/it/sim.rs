@@ -89,7 +89,8 @@ pub(crate) struct Sim {
     pub(crate) keys: Vec<(TransactionId, EffectKey)>,
     /// Evidence that was stored.
     pub(crate) vault: std::collections::BTreeSet<staunch_model::EvidenceId>,
-    /// Whether the health signals are healthy, from when on; `None` where they cannot be read. Before all of them, they are.
+    /// Whether the health signals are healthy, from when on; `None` where they cannot be read. Before all of them, they
+    /// are.
     pub(crate) health: Vec<(Timestamp, Option<bool>)>,
     pub(crate) cut: Option<Cut>,
     /// Faults of this many percent of the effects, drawn from here.
@@ -302,7 +303,8 @@ impl Sim {
         self.start();
     }
 
-    /// The process ends and starts again at once, and the clock was set forward: what is under way comes as it would have.
+    /// The process ends and starts again at once, and the clock was set forward: what is under way comes as it would
+    /// have.
     pub(crate) fn crash_and_set_clock(&mut self, forward: Span) {
         let under_way = std::mem::take(&mut self.messages);
         let later = under_way

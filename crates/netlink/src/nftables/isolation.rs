@@ -1,14 +1,15 @@
-//! A table of our own that cuts this network namespace off, but for what is to stay reachable, for a time that the kernel
-//! counts.
+//! A table of our own that cuts this network namespace off, but for what is to stay reachable, for a time that the
+//! kernel counts.
 //!
 //! It never flushes a ruleset and never touches another table.
 //!
-//! The set `isolated` holds families of protocols, IPv4 and IPv6, each with a timeout. The chains leave alone what is of a family
-//! that is not in it, so that the machine is back on the network when the elements have expired, whatever has become of who put
-//! them there. What is let through by our chains is still dropped by those of other tables that drop it.
+//! The set `isolated` holds families of protocols, IPv4 and IPv6, each with a timeout. The chains leave alone what is
+//! of a family that is not in it, so that the machine is back on the network when the elements have expired, whatever
+//! has become of who put them there. What is let through by our chains is still dropped by those of other tables that
+//! drop it.
 //!
-//! Caveats. What does not pass the hooks of `inet` is not cut: packet sockets, frames between ports of a bridge, flows that are
-//! offloaded to hardware, and programs at the hook of a driver (XDP).
+//! Caveats. What does not pass the hooks of `inet` is not cut: packet sockets, frames between ports of a bridge, flows
+//! that are offloaded to hardware, and programs at the hook of a driver (XDP).
 
 mod layout;
 
@@ -148,7 +149,8 @@ pub struct Isolation {
 }
 
 impl Isolation {
-    /// Opens a connection for the table `inet <table>`, which need not exist; every answer is awaited at most `timeout`.
+    /// Opens a connection for the table `inet <table>`, which need not exist; every answer is awaited at most
+    /// `timeout`.
     ///
     /// # Errors
     ///
@@ -180,13 +182,13 @@ impl Isolation {
         Err(NftError::Mismatch { defects: wrong })
     }
 
-    /// Makes what is missing of the table with its rules, as [`Isolate::allowed`] says, and cuts off both families, replacing
-    /// what is cut off by then: all of it or nothing, and nothing when the ruleset is not as `seen` any more.
+    /// Makes what is missing of the table with its rules, as [`Isolate::allowed`] says, and cuts off both families,
+    /// replacing what is cut off by then: all of it or nothing, and nothing when the ruleset is not as `seen` any more.
     ///
     /// # Errors
     ///
-    /// [`NftError::Moved`] when it is not, [`NftError::Mismatch`] when an object has our name but another shape or the table is
-    /// somebody else's.
+    /// [`NftError::Moved`] when it is not, [`NftError::Mismatch`] when an object has our name but another shape or the
+    /// table is somebody else's.
     pub fn isolate(&mut self, seen: &Isolated, change: Isolate<'_>) -> Result<(), NftError> {
         if !timeout_is_valid(change.timeout) || !comment_is_valid(change.comment) {
             return Err(NftError::CutInvalid {

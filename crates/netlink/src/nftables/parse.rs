@@ -194,8 +194,8 @@ pub fn parse_element_list(payload: &[u8], mut visit: impl FnMut(Element)) -> Res
     })
 }
 
-/// Reads the elements of a set of families of protocols in one message, calling `visit` with each. Elements that are neither
-/// IPv4 nor IPv6 are left out.
+/// Reads the elements of a set of families of protocols in one message, calling `visit` with each. Elements that are
+/// neither IPv4 nor IPv6 are left out.
 ///
 /// # Errors
 ///

@@ -45,8 +45,8 @@ fn a_missing_namespace_is_named() {
     );
 }
 
-/// Whether root may become the user and group `id` here. In a user namespace most are not mapped, or root may not give up
-/// its groups.
+/// Whether root may become the user and group `id` here. In a user namespace most are not mapped, or root may not give
+/// up its groups.
 fn may_become(id: u32) -> bool {
     let read = |name: &str| std::fs::read_to_string(format!("/proc/self/{name}")).unwrap_or_default();
     let is_mapped = |map: &str| {

@@ -1,8 +1,8 @@
 //! From tests to closures.
 //!
-//! A condition is true, false or unknown, and a trigger fires only when it is true. So each condition becomes one of two
-//! closures, "is true" or "is false", and `!` exchanges them: nothing three-valued is left at run time, and unknown is
-//! what neither closure says.
+//! A condition is true, false or unknown, and a trigger fires only when it is true. So each condition becomes one of
+//! two closures, "is true" or "is false", and `!` exchanges them: nothing three-valued is left at run time, and unknown
+//! is what neither closure says.
 
 use std::sync::Arc;
 
@@ -119,8 +119,8 @@ fn closure(condition: &Condition, want: bool) -> Closure {
     }
 }
 
-/// The operands of `&&` or `||`, with those of the same operator in their places: a condition that is named runs as if it
-/// were written where its name is.
+/// The operands of `&&` or `||`, with those of the same operator in their places: a condition that is named runs as if
+/// it were written where its name is.
 fn operands(condition: &Condition) -> Vec<&Condition> {
     fn add<'c>(of: &'c Condition, conjunction: bool, found: &mut Vec<&'c Condition>) {
         match &of.kind {

@@ -1,7 +1,7 @@
 //! What a trigger looked at in an event that it holds for, test by test: for rules in other languages.
 //!
-//! Never says more than the trigger does: of alternatives only those that hold for the event are told, and a test that says
-//! nothing about what the source sent is told by its text.
+//! Never says more than the trigger does: of alternatives only those that hold for the event are told, and a test that
+//! says nothing about what the source sent is told by its text.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! What must stand in an event for a condition to be true: texts that triage can look for in one pass for all playbooks.
+//! What must stand in an event for a condition to be true: texts that triage can look for in one pass for all
+//! playbooks.
 //!
 //! Never says that a condition is true, only that it cannot be.
 

@@ -241,8 +241,8 @@ fn look_at(node: &Node, depth: usize, found: &mut Uses) {
     }
 }
 
-/// The size of each with all that it stands for. Those that are not known, use themselves or are too large are reported, and
-/// are not among what is returned, nor what uses them.
+/// The size of each with all that it stands for. Those that are not known, use themselves or are too large are
+/// reported, and are not among what is returned, nor what uses them.
 fn measure(
     kind: SnippetKind,
     uses: &BTreeMap<Box<str>, Uses>,

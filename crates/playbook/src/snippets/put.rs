@@ -13,8 +13,8 @@ use crate::diagnostic::Report;
 use crate::limits;
 use crate::yaml::{Kind, Node};
 
-/// The keys at the top of a playbook in whose values no block can stand: a name that the configuration knows, and values
-/// that have names of their own.
+/// The keys at the top of a playbook in whose values no block can stand: a name that the configuration knows, and
+/// values that have names of their own.
 const WRITTEN_OUT: [&str; 2] = ["playbook", "parameters"];
 
 /// `root`, a playbook, with blocks in the places of their names. Which were there is added to `used`.
@@ -224,8 +224,8 @@ fn moved(span: &Range<usize>, by: usize) -> Range<usize> {
 }
 
 impl Snippets {
-    /// Puts conditions into the places of their names in `syntax`, and their texts behind that of `scalar`. `None` when a
-    /// mistake was reported.
+    /// Puts conditions into the places of their names in `syntax`, and their texts behind that of `scalar`. `None` when
+    /// a mistake was reported.
     pub(crate) fn put_conditions<'a>(
         of: Option<&'a Self>,
         (scalar, syntax): (&mut Scalar<'_>, &mut Syntax),

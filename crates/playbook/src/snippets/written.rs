@@ -13,8 +13,8 @@ use crate::diagnostic::Report;
 use crate::schema::shape::{Form, PLAYBOOK};
 use crate::yaml::{Kind, Node};
 
-/// `root`, a playbook without mistakes in which blocks stand, as YAML with the conditions in their places too. Comments are not
-/// in it.
+/// `root`, a playbook without mistakes in which blocks stand, as YAML with the conditions in their places too. Comments
+/// are not in it.
 pub(crate) fn write(root: &Node, snippets: Option<&Snippets>, report: &mut Report<'_>) -> String {
     let mut writing = Writing {
         snippets,

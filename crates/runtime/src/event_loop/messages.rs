@@ -24,8 +24,8 @@ const FINDINGS_PER_TURN_MAX: usize = 1_000;
 /// Room that lifting one containment takes: the frames of its release, measured at about 300 bytes.
 const ROOM_TO_LIFT: usize = 512;
 
-/// How often it is looked at whether the journal's files are where the next start looks for them, while events come: what
-/// is acknowledged in between would be lost. A look takes some microseconds, and one more for each sealed segment.
+/// How often it is looked at whether the journal's files are where the next start looks for them, while events come:
+/// what is acknowledged in between would be lost. A look takes some microseconds, and one more for each sealed segment.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 
 impl EventLoop {

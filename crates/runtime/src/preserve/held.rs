@@ -1,6 +1,7 @@
 //! What a try that failed came to, until it is known whether another follows.
 //!
-//! A try that is followed by another leaves nothing in the vault: twenty tries of what is not there are one piece that was missed.
+//! A try that is followed by another leaves nothing in the vault: twenty tries of what is not there are one piece that
+//! was missed.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};

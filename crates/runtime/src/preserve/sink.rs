@@ -179,7 +179,8 @@ impl<'c> VaultSink<'c> {
         // That it could not be taken is evidence, too.
         let kept = held.keep_with(self.common)?;
         match told.or(kept.trouble) {
-            // What was sealed before counts only when the rest is known to be missing, not when it is about to be tried again.
+            // What was sealed before counts only when the rest is known to be missing, not when it is about to be tried
+            // again.
             Some(failure) => Err(failure),
             None => Ok(Sealed {
                 hash: kept.hash.into(),

@@ -285,7 +285,8 @@ mod tests {
         );
     }
 
-    /// With TLS a write is done when its bytes are encrypted; whether the client takes them shows when they are flushed.
+    /// With TLS a write is done when its bytes are encrypted; whether the client takes them shows when they are
+    /// flushed.
     #[tokio::test]
     async fn a_client_that_takes_nothing_is_cut_off_behind_tls_too() {
         let limits = HttpLimits {

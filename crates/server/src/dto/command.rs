@@ -12,8 +12,8 @@ use super::{Mistake, REASON_BYTES_MAX, REASON_PATTERN};
 pub struct ReleaseRequest {
     /// What: `{"transaction": "TX-17"}`, `{"incident": "INC-17"}` or `"all"`.
     pub scope: ReleaseScope,
-    /// For how long from now what is let go is exempt from containment, such as `2h`; left out, for no time. Only with a
-    /// transaction or an incident.
+    /// For how long from now what is let go is exempt from containment, such as `2h`; left out, for no time. Only with
+    /// a transaction or an incident.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trust: Option<Span>,
     /// Why, at most 500 bytes; may be left out.
@@ -85,7 +85,7 @@ pub struct Reloaded {
     pub refused: Vec<Mistake>,
     /// What is strange in a playbook and no mistake.
     pub warnings: Vec<Mistake>,
-    /// Keys of the configuration that have changed since the start and take effect with the next one only, at most 100 and
-    /// then how many more.
+    /// Keys of the configuration that have changed since the start and take effect with the next one only, at most 100
+    /// and then how many more.
     pub at_next_start: Vec<String>,
 }

@@ -13,8 +13,8 @@ use super::{REASON_BYTES_MAX, REASON_PATTERN};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProtectRequest {
-    /// The network, such as `192.0.2.0/24`, or one address with its whole length. One that is wider than /16 (IPv6: /32) needs
-    /// an operator.
+    /// The network, such as `192.0.2.0/24`, or one address with its whole length. One that is wider than /16 (IPv6:
+    /// /32) needs an operator.
     #[schemars(with = "String")]
     pub network: IpNet,
     /// For how long from now, such as `2h`; left out, until it is taken back.
@@ -51,8 +51,8 @@ pub struct ProtectionQuery {
 pub struct Protections {
     /// The time of the engine that they are as of.
     pub now: Timestamp,
-    /// By network. Around one address: the policy's first, then those of lists, and the narrowest of them first; a refusal
-    /// names the first of all.
+    /// By network. Around one address: the policy's first, then those of lists, and the narrowest of them first; a
+    /// refusal names the first of all.
     pub protections: Vec<ProtectionView>,
     /// Networks of lists that are not named here, because they are too many: ask for one address.
     #[serde(default)]

@@ -52,8 +52,8 @@ pub struct IncidentAnswer {
     /// Those of its transactions that hold a target which is never touched at present.
     #[serde(default)]
     pub protected: Vec<Protected>,
-    /// What people keep from being contained at present around its targets: while one of these holds, further events lead to
-    /// nothing there.
+    /// What people keep from being contained at present around its targets: while one of these holds, further events
+    /// lead to nothing there.
     #[serde(default)]
     pub exempted: Vec<ProtectionView>,
     /// How far the answer follows the journal.

@@ -1,6 +1,7 @@
 //! Drills: what an operator has go wrong on purpose, where the configuration declares a scope for that.
 //!
-//! Not in the journal: no state of the engine changes. Each order is a line at WARN with who gave it, from where and why.
+//! Not in the journal: no state of the engine changes. Each order is a line at WARN with who gave it, from where and
+//! why.
 
 use std::sync::Arc;
 

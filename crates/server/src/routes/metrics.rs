@@ -1,5 +1,5 @@
-//! `GET /metrics`: how Staunch stands and what it has done, in the text format of Prometheus (version 0.0.4). Never changes
-//! anything, and never names an address that an event has.
+//! `GET /metrics`: how Staunch stands and what it has done, in the text format of Prometheus (version 0.0.4). Never
+//! changes anything, and never names an address that an event has.
 
 use std::fmt::Debug;
 use std::hash::Hash;

@@ -1,7 +1,7 @@
 //! Reading the configuration again, on an operator's command.
 //!
-//! Never reads anything itself. The command is in the journal, with how many mistakes were found, before anything of what
-//! was read is in force.
+//! Never reads anything itself. The command is in the journal, with how many mistakes were found, before anything of
+//! what was read is in force.
 
 use axum::Json;
 use axum::http::StatusCode;

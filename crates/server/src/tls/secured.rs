@@ -57,7 +57,8 @@ impl Secured {
     pub(crate) fn try_write(&mut self, bytes: &[u8]) {
         if let State::Open(stream) = &mut self.state {
             let mut cx = Context::from_waker(Waker::noop());
-            // It is the last word of a connection that is given up: what the client does not take at once, it does not get.
+            // It is the last word of a connection that is given up: what the client does not take at once, it does not
+            // get.
             let _ = Pin::new(&mut *stream).poll_write(&mut cx, bytes);
             let _ = Pin::new(stream).poll_flush(&mut cx);
         }

@@ -135,8 +135,8 @@ impl Model {
         Ok(())
     }
 
-    /// A transaction starts when the evidence is kept that it could destroy: also that of incidents which were there when it
-    /// began to wait and hold it too, or keep something of its target.
+    /// A transaction starts when the evidence is kept that it could destroy: also that of incidents which were there
+    /// when it began to wait and hold it too, or keep something of its target.
     fn kept_of_others(&self, id: TransactionId, it: &Tx) -> Found {
         let open = || self.evidence.iter().filter(|(_, piece)| !piece.done);
         for (evidence, piece) in open() {

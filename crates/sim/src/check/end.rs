@@ -36,8 +36,8 @@ impl Model {
         Ok(())
     }
 
-    /// No step stays when a sibling has failed. Of an incident with a step that is still under way, nothing is said: the others
-    /// are undone after it, and one that stays under way is found by `everything-ends`.
+    /// No step stays when a sibling has failed. Of an incident with a step that is still under way, nothing is said:
+    /// the others are undone after it, and one that stays under way is found by `everything-ends`.
     ///
     /// # Errors
     /// The invariant that is broken, and how.

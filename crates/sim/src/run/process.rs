@@ -142,8 +142,8 @@ impl Sim<'_> {
         engine
     }
 
-    /// Applies frames of the journal to what those before them gave, up to the one at `end`. They are durable by then, so
-    /// that none of them is lost afterwards.
+    /// Applies frames of the journal to what those before them gave, up to the one at `end`. They are durable by then,
+    /// so that none of them is lost afterwards.
     pub(super) fn fold(&mut self, end: usize) {
         let (folded, engine) = &mut self.folded;
         let mut unfit = None;

@@ -81,14 +81,14 @@ impl Scenario {
     }
 }
 
-/// In one of four runs in a kernel, which acts on what the machine has of its own instead of blocking addresses. Drawn by
-/// itself, so that it changes nothing about the other runs.
+/// In one of four runs in a kernel, which acts on what the machine has of its own instead of blocking addresses. Drawn
+/// by itself, so that it changes nothing about the other runs.
 fn is_on_a_machine(seed: u64) -> bool {
     Chance::at(seed, &[8]).percent(25)
 }
 
-/// Further events among what happens, so that there are about twenty transactions. Drawn by themselves, so that they change
-/// nothing about what else a seed means.
+/// Further events among what happens, so that there are about twenty transactions. Drawn by themselves, so that they
+/// change nothing about what else a seed means.
 fn more_events(seed: u64, end: Span, happenings: &mut Vec<(Span, Happening)>) {
     let mut chance = Chance::at(seed, &[9]);
     for _ in 0..5 + chance.below(5) {
@@ -134,8 +134,8 @@ fn lists(seed: u64, end: Span, happenings: &mut Vec<(Span, Happening)>) {
     happenings.sort_by_key(|(at, _)| *at);
 }
 
-/// In one of four runs there are incidents that are watched and recovered from, and the business is not always well. Drawn by
-/// itself, too.
+/// In one of four runs there are incidents that are watched and recovered from, and the business is not always well.
+/// Drawn by itself, too.
 fn recoveries(seed: u64, end: Span, happenings: &mut Vec<(Span, Happening)>) {
     let mut chance = Chance::at(seed, &[11]);
     if !chance.percent(25) {

@@ -61,8 +61,8 @@ fn playbook(world: WorldKind, name: &str, lease: Span, adjust: impl FnOnce(&mut 
     Arc::new(playbook)
 }
 
-/// A policy of the simulator: one playbook for each way of going on, the last with evidence to preserve. `variant` turns
-/// its limits, leases and protected networks.
+/// A policy of the simulator: one playbook for each way of going on, the last with evidence to preserve. `variant`
+/// turns its limits, leases and protected networks.
 #[must_use]
 pub fn policy(world: WorldKind, variant: u8) -> Policy {
     let lease = [Span::from_hours(1), Span::from_secs(40)][usize::from(variant & 1)];
@@ -94,7 +94,8 @@ pub fn policy(world: WorldKind, variant: u8) -> Policy {
             options: EvidenceOptions::default(),
             deadline: Span::from_secs(5),
         };
-        // One that the act can destroy, where there is such a kind, and one that no act can: containment waits for the first.
+        // One that the act can destroy, where there is such a kind, and one that no act can: containment waits for the
+        // first.
         let kind = world.describe().kind;
         let first = EvidenceKind::ALL.into_iter().find(|it| it.is_destroyed_by(kind));
         it.preserve = vec![step(first.unwrap_or(EvidenceKind::Flows)), step(EvidenceKind::Files)];

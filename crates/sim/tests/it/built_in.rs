@@ -1,5 +1,5 @@
-//! Every built-in playbook, and one with several steps and evidence, cut after every frame: once, and once more while it
-//! is being taken up again.
+//! Every built-in playbook, and one with several steps and evidence, cut after every frame: once, and once more while
+//! it is being taken up again.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! A small world around the real engine in which everything that may happen next is an action: one process, its journal,
-//! a remote enforcement point, and the requests and replies between them.
+//! A small world around the real engine in which everything that may happen next is an action: one process, its
+//! journal, a remote enforcement point, and the requests and replies between them.
 //!
 //! Time stands still but for the action that goes on to the engine's next deadline (and one that goes on by a second).
 //! A request that was sent lands strictly before the longest time in flight has passed, or never.

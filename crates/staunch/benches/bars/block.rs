@@ -2,8 +2,8 @@
 //!
 //! Two network namespaces joined by a veth pair; the attacker sends a datagram about every 100 us from the address
 //! that the alert names. The first datagram that does not arrive, with none after it, marks the block. The floor is a
-//! JSON POST that is answered by one netlink write, measured in the same way. Beside them stands one sync of a file after a
-//! pause as long as theirs: a disk that has rested takes longer than one that is kept busy.
+//! JSON POST that is answered by one netlink write, measured in the same way. Beside them stands one sync of a file
+//! after a pause as long as theirs: a disk that has rested takes longer than one that is kept busy.
 
 use std::fs::File;
 use std::io::{Read, Write};

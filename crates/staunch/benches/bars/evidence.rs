@@ -1,8 +1,8 @@
 //! Time from an alert until the volatile facts of the host are sealed in the vault, so that containment is not held up.
 //!
-//! The host has at least 300 processes and 300 connections. Each alert names one of them and an address; the playbook keeps
-//! everything volatile but packets. The floor reads of each process what the kernel says of it, one file after the other,
-//! and writes and syncs it as one file.
+//! The host has at least 300 processes and 300 connections. Each alert names one of them and an address; the playbook
+//! keeps everything volatile but packets. The floor reads of each process what the kernel says of it, one file after
+//! the other, and writes and syncs it as one file.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};

@@ -1,5 +1,5 @@
-//! Look-ups: how long events wait for what services say of their addresses, when it was said before, and while the service
-//! hangs. The server measures it, in buckets of which each is twice the one before.
+//! Look-ups: how long events wait for what services say of their addresses, when it was said before, and while the
+//! service hangs. The server measures it, in buckets of which each is twice the one before.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener};

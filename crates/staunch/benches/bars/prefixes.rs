@@ -98,8 +98,8 @@ fn each(asked: &[IpAddr], look: impl Fn(IpAddr) -> usize) -> f64 {
     best
 }
 
-/// A list of 100,000 networks comes into force part by part; events are taken between the parts. The queue of 4,096 bridges
-/// 200 ms at 20,000 events a second, and a turn may take a quarter of that.
+/// A list of 100,000 networks comes into force part by part; events are taken between the parts. The queue of 4,096
+/// bridges 200 ms at 20,000 events a second, and a turn may take a quarter of that.
 fn in_force(seed: &mut u64) -> Result<Row, String> {
     let networks = (1..).take(NETWORKS).map(|line| ListedNetwork {
         network: v4(seed),

@@ -4,8 +4,8 @@
 //! Proves that the bucket locks, puts `ORIGIN/SIZE.checkpoint` with its retention, and reads back how it is kept
 //!
 //! # Guarantees
-//! Nothing counts as anchored that the bucket does not say it keeps until then, with the legal hold that was asked for. A
-//! checkpoint is never put in the place of another
+//! Nothing counts as anchored that the bucket does not say it keeps until then, with the legal hold that was asked for.
+//! A checkpoint is never put in the place of another
 //!
 //! # Assumptions
 //! As those of `staunch_store::s3`

@@ -1,7 +1,7 @@
 //! What the journal says the world answered, by target and time.
 //!
-//! Only what an ideal world would not have said is kept: facts, failures, objects of somebody else, what people who were
-//! asked said, and containments that somebody else removed.
+//! Only what an ideal world would not have said is kept: facts, failures, objects of somebody else, what people who
+//! were asked said, and containments that somebody else removed.
 
 use std::collections::BTreeMap;
 

@@ -143,8 +143,8 @@ impl Lane {
         self.turn(Input::of_event(event.clone(), matches, context.cloned()), book);
     }
 
-    /// Puts the processes into `matches` that their numbers meant when the record was written. A target of which nothing was
-    /// written is taken to be there and not protected.
+    /// Puts the processes into `matches` that their numbers meant when the record was written. A target of which
+    /// nothing was written is taken to be there and not protected.
     fn identify(&mut self, matches: &mut [Match], book: Option<&Book>) {
         let steps = matches.iter_mut().flat_map(|it| &mut it.steps);
         for target in steps.filter_map(|step| step.target.as_mut()) {

@@ -49,8 +49,8 @@ pub(crate) struct Read {
     pub(crate) inputs: Vec<InputRead>,
     /// Frames of a journal.
     pub(crate) frames: u64,
-    /// Commands of operators in a journal, but for answers to questions. They name transactions that are others here, so
-    /// they are not given again.
+    /// Commands of operators in a journal, but for answers to questions. They name transactions that are others here,
+    /// so they are not given again.
     pub(crate) commands_left_out: u64,
     /// Recorded answers of the world for which there was no room.
     pub(crate) answers_left_out: u64,
@@ -115,9 +115,9 @@ struct Stream {
 /// A file of events, and who decodes it.
 pub(crate) type Sourced = (PathBuf, Arc<dyn Source>);
 
-/// Takes the events of `files` through `lanes`, each of which holds the `policy` of its position. Events later than `latest` count as without a time
-/// of their own for the order, so that one wrong clock does not carry everything with it. What is `known` is asked by their
-/// triggers and by the context guard.
+/// Takes the events of `files` through `lanes`, each of which holds the `policy` of its position. Events later than
+/// `latest` count as without a time of their own for the order, so that one wrong clock does not carry everything with
+/// it. What is `known` is asked by their triggers and by the context guard.
 ///
 /// # Errors
 /// When a file cannot be read.
@@ -354,8 +354,8 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Fault {
     )
 }
 
-/// Takes the inputs recorded in `journal` through `lanes`. `adapt` makes the policy that holds in the lane of a position out
-/// of each recorded one. Of the events only those in the frames `only` are taken, if they are named.
+/// Takes the inputs recorded in `journal` through `lanes`. `adapt` makes the policy that holds in the lane of a
+/// position out of each recorded one. Of the events only those in the frames `only` are taken, if they are named.
 ///
 /// # Errors
 /// When the journal cannot be read.

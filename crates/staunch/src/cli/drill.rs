@@ -63,8 +63,8 @@ pub(crate) struct DrillRunArgs {
     /// Play on a running Staunch, within the scope that it declares
     #[arg(long)]
     pub(crate) live: bool,
-    /// With --live, the event that makes the running Staunch act, as its source sends it; time and attacking address are
-    /// put in [default: an alert of Suricata about a web attack]
+    /// With --live, the event that makes the running Staunch act, as its source sends it; time and attacking address
+    /// are put in [default: an alert of Suricata about a web attack]
     #[arg(long, value_name = "FILE", requires = "live")]
     pub(crate) event: Option<PathBuf>,
     /// With --live, the address of the scope to play with [default: its first free one]

@@ -14,8 +14,8 @@ pub(crate) enum EvidenceCommand {
         /// Only what belongs to this incident, such as INC-17
         #[arg(value_name = "INCIDENT")]
         incident: Option<IncidentId>,
-        /// The public key that the log of the folder is held against, as `staunch evidence key` printed it, or a file that holds
-        /// it [default: the key of this machine]
+        /// The public key that the log of the folder is held against, as `staunch evidence key` printed it, or a file
+        /// that holds it [default: the key of this machine]
         #[arg(long, value_name = "KEY")]
         key: Option<String>,
         #[command(flatten)]
@@ -43,7 +43,8 @@ pub(crate) enum EvidenceCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Print the newest signed checkpoint of the log, to be kept elsewhere: `verify --earlier` proves that nothing was taken back since
+    /// Print the newest signed checkpoint of the log, to be kept elsewhere: `verify --earlier` proves that nothing was
+    /// taken back since
     Checkpoint {
         /// The folder of evidence [default: that of the configuration]
         #[arg(long, value_name = "DIR")]
@@ -74,19 +75,20 @@ pub(crate) enum EvidenceCommand {
                   with 1 when artefacts in a bucket were not read, and with 6 when something is not as it was."
 )]
 pub(crate) struct EvidenceVerifyArgs {
-    /// An archive of `export` (`-` for stdin), the folder that it was unpacked to, or a folder of evidence or a copy of it
-    /// [default: the folder of the configuration]
+    /// An archive of `export` (`-` for stdin), the folder that it was unpacked to, or a folder of evidence or a copy of
+    /// it [default: the folder of the configuration]
     #[arg(value_name = "PATH")]
     pub(crate) path: Option<PathBuf>,
-    /// The public key, as `staunch evidence key` printed it, or a file that holds it [default: the key of this machine, which
-    /// proves nothing against whoever can write here]
+    /// The public key, as `staunch evidence key` printed it, or a file that holds it [default: the key of this machine,
+    /// which proves nothing against whoever can write here]
     #[arg(long, value_name = "KEY")]
     pub(crate) key: Option<String>,
-    /// A file with an earlier checkpoint, as `staunch evidence checkpoint` printed it or an anchor has it; /dev/stdin for stdin
+    /// A file with an earlier checkpoint, as `staunch evidence checkpoint` printed it or an anchor has it; /dev/stdin
+    /// for stdin
     #[arg(long, value_name = "FILE")]
     pub(crate) earlier: Option<PathBuf>,
-    /// Hold the log of a folder against every checkpoint that was anchored and kept beside it, with its time stamp; the signature
-    /// of a time stamp is verified with `openssl ts -verify`
+    /// Hold the log of a folder against every checkpoint that was anchored and kept beside it, with its time stamp; the
+    /// signature of a time stamp is verified with `openssl ts -verify`
     #[arg(long)]
     pub(crate) anchors: bool,
     /// The directory of the journal, or of a copy of it, to prove its frames too
@@ -154,14 +156,15 @@ pub(crate) struct EvidenceGetArgs {
     /// The file to write, which must not be there; `-` for stdout
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: PathBuf,
-    /// A file with the secret keys that encrypted evidence is read with, as `age-keygen` writes it, which nobody else may read
+    /// A file with the secret keys that encrypted evidence is read with, as `age-keygen` writes it, which nobody else
+    /// may read
     #[arg(long, value_name = "FILE")]
     pub(crate) identity: Option<PathBuf>,
     /// Why, for the handling log
     #[arg(long, value_name = "TEXT")]
     pub(crate) reason: Option<String>,
-    /// The public key that the log of the folder is held against, as `staunch evidence key` printed it, or a file that holds
-    /// it [default: the key of this machine]
+    /// The public key that the log of the folder is held against, as `staunch evidence key` printed it, or a file that
+    /// holds it [default: the key of this machine]
     #[arg(long, value_name = "KEY")]
     pub(crate) key: Option<String>,
     /// The folder of evidence, or a copy of it [default: that of the configuration]

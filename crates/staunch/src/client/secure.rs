@@ -21,7 +21,8 @@ use crate::files::{is_missing, read_bounded};
 /// The longest file of certificates: a bundle of all public authorities has a quarter of it.
 const PEM_BYTES_MAX: u64 = 1 << 20;
 
-/// How servers are verified and what they are shown, as `args` say: the authorities of this machine, or those in a file.
+/// How servers are verified and what they are shown, as `args` say: the authorities of this machine, or those in a
+/// file.
 ///
 /// # Errors
 /// When a file cannot be used.

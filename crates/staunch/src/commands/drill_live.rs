@@ -63,8 +63,8 @@ fn event(args: &DrillRunArgs) -> Result<Value, Fault> {
     }
 }
 
-/// From here on SIGINT and SIGTERM do not end the process, but say that the drill is to end and to clean up. The second one
-/// ends it.
+/// From here on SIGINT and SIGTERM do not end the process, but say that the drill is to end and to clean up. The second
+/// one ends it.
 fn catch_interrupts() -> Result<Arc<AtomicBool>, Fault> {
     let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM]);
     signals

@@ -1,7 +1,7 @@
 //! `staunch evidence`
 //!
-//! Reads the vault itself, so that it works with a server, without one, and on a copy. Never changes anything in it; what is done
-//! with evidence is written down in the handling log beside it.
+//! Reads the vault itself, so that it works with a server, without one, and on a copy. Never changes anything in it;
+//! what is done with evidence is written down in the handling log beside it.
 
 mod anchor;
 mod archive;
@@ -76,8 +76,8 @@ struct Row {
     ended_at: Timestamp,
     /// Whether it is there: `sealed`, `in-part`, or `missed`.
     state: &'static str,
-    /// Whether the record and the manifests of its artefacts are in the log; `None` when the log cannot be read, or is not
-    /// proved by a key.
+    /// Whether the record and the manifests of its artefacts are in the log; `None` when the log cannot be read, or is
+    /// not proved by a key.
     in_log: Option<bool>,
     artefacts: usize,
     bytes: u64,

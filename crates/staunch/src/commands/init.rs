@@ -121,7 +121,8 @@ fn this_program() -> Result<PathBuf, Fault> {
 fn unit(config: &Path, data_dir: &Path) -> Result<String, Fault> {
     let binary = this_program()?;
     check(&binary)?;
-    // systemd makes a directory under /var/lib and gives it to the user of the service; any other that user cannot enter.
+    // systemd makes a directory under /var/lib and gives it to the user of the service; any other that user cannot
+    // enter.
     let state = match data_dir.strip_prefix(STATE_DIR) {
         Ok(name) if !name.as_os_str().is_empty() => {
             format!("StateDirectory={}\nStateDirectoryMode=0700", name.display())

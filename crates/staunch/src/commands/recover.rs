@@ -76,7 +76,8 @@ pub(super) fn run(args: &RecoverArgs) -> Result<Exit, Fault> {
     end(&client, &output, args.id, after)
 }
 
-/// Shows how the recovery stands that was looked at last. With nothing left in force, the incident may be closed by then.
+/// Shows how the recovery stands that was looked at last. With nothing left in force, the incident may be closed by
+/// then.
 fn end(client: &Client, output: &Output, id: IncidentId, after: Result<RecoveryView, Fault>) -> Result<Exit, Fault> {
     let after = match after {
         Err(fault) if fault.exit == Exit::NotFound => return closed(client, output, id),

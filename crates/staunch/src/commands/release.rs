@@ -230,8 +230,8 @@ struct Local {
 /// read, what holds without one.
 ///
 /// # Errors
-/// When a mistake may be in what names the place of what is to be lifted: another Staunch of this machine may be at the one
-/// that would be taken instead.
+/// When a mistake may be in what names the place of what is to be lifted: another Staunch of this machine may be at the
+/// one that would be taken instead.
 fn local(args: &ReleaseArgs) -> Result<Local, Fault> {
     let data = &args.change.show.server.data;
     let with_data_dir = |mut config: Config, knows_address| {

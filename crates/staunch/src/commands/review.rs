@@ -1,7 +1,7 @@
 //! `staunch review`: what people and tests can learn from an incident, as a folder.
 //!
-//! Says nothing that the record does not hold: what is not recorded is a question, and what the simulator does not repeat
-//! is no expectation of the test. Never asks a server, and changes nothing but the folder.
+//! Says nothing that the record does not hold: what is not recorded is a question, and what the simulator does not
+//! repeat is no expectation of the test. Never asks a server, and changes nothing but the folder.
 
 mod archive;
 mod changes;
@@ -196,8 +196,8 @@ fn write_sigma(
     }))
 }
 
-/// What the trigger looked at in the first event; `None` when the playbook is not the recorded one any more, or the event is
-/// read by no source.
+/// What the trigger looked at in the first event; `None` when the playbook is not the recorded one any more, or the
+/// event is read by no source.
 fn looked(recorded: &Recorded, config: &Config, first: &Event) -> Result<Option<Looked>, Fault> {
     let texts = Texts::configured(config);
     let context = wiring::check_context(config);
@@ -220,7 +220,8 @@ fn looked(recorded: &Recorded, config: &Config, first: &Event) -> Result<Option<
     Ok(looked)
 }
 
-/// `draft`, or the first of `candidates` when it selects nothing, and those of the others that leave out archived events.
+/// `draft`, or the first of `candidates` when it selects nothing, and those of the others that leave out archived
+/// events.
 fn narrowed(
     draft: &Draft,
     candidates: &[Line],

@@ -60,8 +60,8 @@ pub(super) fn report(paths: &[PathBuf], config: &Config) -> Result<Report, Fault
             Some(Ok(file)) => file.environment.as_ref(),
             _ => None,
         };
-        // The values of the configuration are not those that the tests were written for, and a test says itself what health
-        // signals say.
+        // The values of the configuration are not those that the tests were written for, and a test says itself what
+        // health signals say.
         let context = CheckContext {
             signals: None,
             environment: chosen.map(|it| it.value.clone()),

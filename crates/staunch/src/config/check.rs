@@ -24,7 +24,8 @@ use crate::note::Verifier;
 /// The most acts in an hour that can be configured: what one nftables set can hold.
 const ACTS_PER_HOUR_CEILING: u32 = 1_000_000;
 
-/// The longest lease that can be configured. A block that is meant to stay belongs into the firewall's own configuration.
+/// The longest lease that can be configured. A block that is meant to stay belongs into the firewall's own
+/// configuration.
 const LEASE_CEILING: Span = Span::from_hours(90 * 24);
 
 /// The longest name of an nftables object is 255 bytes; names this long are not readable in its output.
@@ -39,7 +40,8 @@ const SEGMENT_BYTES_MIN: u64 = 8 << 20;
 
 const _: () = assert!(SEGMENT_BYTES_MIN / 4 >= EVENT_BYTES_MAX as u64 + (64 << 10));
 
-/// The most networks that a machine can be managed from: while it is isolated, each packet is compared with all of them.
+/// The most networks that a machine can be managed from: while it is isolated, each packet is compared with all of
+/// them.
 const MANAGEMENT_NETWORKS_MAX: usize = 64;
 
 /// The most networks of the scope of drills.

@@ -24,9 +24,9 @@ pub(crate) struct ContextSettings {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct GeoDatabase {
-    /// The `.mmdb` file, such as GeoLite2 Country, City or ASN; of several, the first that knows decides. It is read again
-    /// within a second of a change. One that is missing or cannot be used makes places unknown, which is told, and stops
-    /// nothing. At most 128 MiB, all of which is kept in memory. Since v0.1.
+    /// The `.mmdb` file, such as GeoLite2 Country, City or ASN; of several, the first that knows decides. It is read
+    /// again within a second of a change. One that is missing or cannot be used makes places unknown, which is told,
+    /// and stops nothing. At most 128 MiB, all of which is kept in memory. Since v0.1.
     pub(crate) path: PathBuf,
 }
 
@@ -34,8 +34,8 @@ pub(crate) struct GeoDatabase {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ContextFile {
-    /// The file. It is read again within a second of a change; one with a mistake is refused whole, and what it said before
-    /// stays in force. At most 16 MiB, and 100000 entries in all files of a kind together. Since v0.1.
+    /// The file. It is read again within a second of a change; one with a mistake is refused whole, and what it said
+    /// before stays in force. At most 16 MiB, and 100000 entries in all files of a kind together. Since v0.1.
     pub(crate) path: PathBuf,
     /// `yaml`, `csv` or `json`. Default by the ending of the file's name. Since v0.1.
     pub(crate) format: Option<Format>,
@@ -55,7 +55,8 @@ impl ContextFile {
 pub(crate) struct ContextRowSettings {
     /// What it is called in the plan. Since v0.1.
     pub(crate) name: String,
-    /// `true`: a file of assets names the target, or a network around it; `false`: none does. Default either. Since v0.1.
+    /// `true`: a file of assets names the target, or a network around it; `false`: none does. Default either. Since
+    /// v0.1.
     pub(crate) asset_known: Option<bool>,
     /// The target belongs to one of these teams. Default any. Since v0.1.
     #[serde(default)]

@@ -37,9 +37,9 @@ pub(crate) struct EvidenceSettings {
     pub(crate) anchors: Vec<AnchorSettings>,
 }
 
-/// The bucket that artefacts are kept in, locked by S3 Object Lock: see [evidence](../guide/evidence.md#a-bucket-that-locks).
-/// It has to show that it locks before anything is put there. While it is away, evidence is kept in `dir` and sent
-/// later.
+/// The bucket that artefacts are kept in, locked by S3 Object Lock: see
+/// [evidence](../guide/evidence.md#a-bucket-that-locks). It has to show that it locks before anything is put there.
+/// While it is away, evidence is kept in `dir` and sent later.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct EvidenceBucket {

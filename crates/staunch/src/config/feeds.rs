@@ -9,42 +9,41 @@ use staunch_model::{Score, Span};
 
 use super::risk::{score, some_as_number};
 
-/// A feed that says which addresses are bad: a file, or what is fetched over HTTP. What it says gives the target of an event a
-/// score, which the table of risks makes a risk of. It takes effect from the next start; its file is read again within a
-/// second of a change.
+/// A feed that says which addresses are bad: a file, or what is fetched over HTTP. What it says gives the target of an
+/// event a score, which the table of risks makes a risk of. It takes effect from the next start; its file is read again
+/// within a second of a change.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct FeedSettings {
     /// What it is called. Since v0.1.
     pub(crate) name: String,
-    /// Where it is fetched: `https://` or `http://`. It is asked for with the ETag of the last answer; what comes replaces the
-    /// copy only when it can be read. The copy of the last good answer is kept in `feeds` in the data directory. Default
-    /// none: then `path` is needed. Since v0.1.
+    /// Where it is fetched: `https://` or `http://`. It is asked for with the ETag of the last answer; what comes
+    /// replaces the copy only when it can be read. The copy of the last good answer is kept in `feeds` in the data
+    /// directory. Default none: then `path` is needed. Since v0.1.
     pub(crate) url: Option<String>,
-    /// The file of what is sent in the header `Authorization`, such as `Basic dXNlcjpwYXNzd29yZA==` or `Bearer ...`, which nobody
-    /// but its owner and group may read. It is read again at each fetch. Needs `https://`, or `http://` on this machine. Default
-    /// none. Since v0.1.
+    /// The file of what is sent in the header `Authorization`, such as `Basic dXNlcjpwYXNzd29yZA==` or `Bearer ...`,
+    /// which nobody but its owner and group may read. It is read again at each fetch. Needs `https://`, or `http://` on
+    /// this machine. Default none. Since v0.1.
     #[serde(default)]
     pub(crate) key_file: Option<PathBuf>,
     /// The file of the authorities in PEM by which its server is verified. Default those of this machine. Since v0.1.
     #[serde(default)]
     pub(crate) ca: Option<PathBuf>,
-    /// How often it is fetched. After a failure it is tried again after a minute, and twice as long each time. Default `1h`,
-    /// which Spamhaus asks for at the least; `1s` to `7d`. Since v0.1.
+    /// How often it is fetched. After a failure it is tried again after a minute, and twice as long each time. Default
+    /// `1h`, which Spamhaus asks for at the least; `1s` to `7d`. Since v0.1.
     #[serde(default = "an_hour")]
     pub(crate) every: Span,
     /// The file; for `misp` also the directory of a feed with its `manifest.json`. At most 64 MiB a file, and 500000
     /// networks. Since v0.1.
     #[serde(default)]
     pub(crate) path: PathBuf,
-    /// `plain`: a network or address on each line, also netsets of FireHOL; `spamhaus`: JSON lines of DROP; `stix`: a STIX 2.1
-    /// bundle or the objects of a TAXII 2.1 collection; `misp`; `aws`, `gcp` or `azure`: the ranges that these providers publish.
-    /// Special-purpose networks, such as private ones, are left
-    /// out. Default `plain`. Since v0.1.
+    /// `plain`: a network or address on each line, also netsets of FireHOL; `spamhaus`: JSON lines of DROP; `stix`: a
+    /// STIX 2.1 bundle or the objects of a TAXII 2.1 collection; `misp`; `aws`, `gcp` or `azure`: the ranges that these
+    /// providers publish. Special-purpose networks, such as private ones, are left out. Default `plain`. Since v0.1.
     #[serde(default = "plain")]
     pub(crate) format: Format,
-    /// Of the ranges of a provider, those of these services: `EC2` of AWS, `Google Cloud`, `AzureCloud` of Azure. Default all.
-    /// Since v0.1.
+    /// Of the ranges of a provider, those of these services: `EC2` of AWS, `Google Cloud`, `AzureCloud` of Azure.
+    /// Default all. Since v0.1.
     #[serde(default)]
     pub(crate) services: Vec<String>,
     /// Of the ranges of a provider, those in these regions. Default all. Since v0.1.
@@ -56,8 +55,8 @@ pub(crate) struct FeedSettings {
     /// How sure it is, in percent, where it does not say so itself. Default 50; at most 100. Since v0.1.
     #[serde(default = "fifty")]
     pub(crate) confidence: u8,
-    /// How long what it says counts, from when it was fetched: when its file was written, or the server last said that it
-    /// has not changed. Entries with an end of their own count until then. Default `7d`; `1m` to `366d`. Since v0.1.
+    /// How long what it says counts, from when it was fetched: when its file was written, or the server last said that
+    /// it has not changed. Entries with an end of their own count until then. Default `7d`; `1m` to `366d`. Since v0.1.
     #[serde(default = "a_week")]
     pub(crate) expires_after: Span,
 }

@@ -12,8 +12,8 @@ use super::lookups::is_loopback;
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct HealthSettings {
-    /// What is asked: a page, which is healthy when it answers with a status of 200 to 299; or with `query` the address of a
-    /// Prometheus, such as `http://127.0.0.1:9090`. `https://`, or `http://` in a network of your own. Since v0.1.
+    /// What is asked: a page, which is healthy when it answers with a status of 200 to 299; or with `query` the address
+    /// of a Prometheus, such as `http://127.0.0.1:9090`. `https://`, or `http://` in a network of your own. Since v0.1.
     pub(crate) url: String,
     /// An instant query of Prometheus that yields one value. Default none: the page is asked. Since v0.1.
     pub(crate) query: Option<String>,
@@ -21,13 +21,13 @@ pub(crate) struct HealthSettings {
     pub(crate) max: Option<f64>,
     /// The least that it may be. Default none; a query needs one of the two. Since v0.1.
     pub(crate) min: Option<f64>,
-    /// The file of the whole value of the header `Authorization`, which nobody but its owner and group may read. Default none.
-    /// Since v0.1.
+    /// The file of the whole value of the header `Authorization`, which nobody but its owner and group may read.
+    /// Default none. Since v0.1.
     pub(crate) key_file: Option<PathBuf>,
     /// The file of the authorities in PEM by which it is verified. Default those of this machine. Since v0.1.
     pub(crate) ca: Option<PathBuf>,
-    /// How long one reading may take. Default `1s`; `50ms` to `1500ms`, because containment that is watched waits for the first
-    /// reading. Since v0.1.
+    /// How long one reading may take. Default `1s`; `50ms` to `1500ms`, because containment that is watched waits for
+    /// the first reading. Since v0.1.
     #[serde(default = "a_second")]
     pub(crate) deadline: Span,
 }

@@ -10,8 +10,8 @@ use staunch_server::{ClientAuth, Role, Scheme, Subject};
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct HttpSettings {
-    /// The address and port it listens on; port 0 takes any free one. Without `[http.tls]` it speaks plain HTTP: then put a
-    /// TLS proxy in front of it before it leaves the machine. Default `127.0.0.1:7450`. Since v0.1.
+    /// The address and port it listens on; port 0 takes any free one. Without `[http.tls]` it speaks plain HTTP: then
+    /// put a TLS proxy in front of it before it leaves the machine. Default `127.0.0.1:7450`. Since v0.1.
     pub(crate) listen: SocketAddr,
     /// The file of hashed tokens that `staunch token` writes. Default `tokens` in the data directory. Since v0.1.
     pub(crate) tokens_file: Option<PathBuf>,
@@ -50,14 +50,14 @@ pub(crate) struct HttpSender {
     pub(crate) name: String,
     /// The source that it posts to: the last part of its address `/v1/events/SOURCE`. Since v0.1.
     pub(crate) source: String,
-    /// How it signs: `standard-webhooks`, `github` (`X-Hub-Signature-256`, as many others do too), `slack` or `pagerduty`.
-    /// Since v0.1.
+    /// How it signs: `standard-webhooks`, `github` (`X-Hub-Signature-256`, as many others do too), `slack` or
+    /// `pagerduty`. Since v0.1.
     pub(crate) scheme: Scheme,
     /// Files with a secret in each line, of which every one is good; up to 4 while a secret is changed. Others than the
     /// owner and the group must not be able to read them. They are read again within a second of a change. Since v0.1.
     pub(crate) secret_files: Vec<PathBuf>,
-    /// How far the time in a signature may be from this machine's, to either side. For schemes without a time (`github`,
-    /// `pagerduty`): for how long the same body is not taken twice. Default `5m`; `1s` to `1h`. Since v0.1.
+    /// How far the time in a signature may be from this machine's, to either side. For schemes without a time
+    /// (`github`, `pagerduty`): for how long the same body is not taken twice. Default `5m`; `1s` to `1h`. Since v0.1.
     #[serde(default = "five_minutes")]
     pub(crate) window: Span,
 }
@@ -71,14 +71,15 @@ pub(crate) struct HttpTls {
     pub(crate) certificate: PathBuf,
     /// Its private key, in PEM. Others than the owner and the group must not be able to read the file. Since v0.1.
     pub(crate) key: PathBuf,
-    /// The authorities of clients' certificates, in PEM. Default none: clients are not asked for a certificate. Since v0.1.
+    /// The authorities of clients' certificates, in PEM. Default none: clients are not asked for a certificate. Since
+    /// v0.1.
     pub(crate) client_ca: Option<PathBuf>,
-    /// `optional`: a client may have a certificate, which must be good then. `required`: without a good one it does not come
-    /// in, also with a token or a signature. Default `optional`. Since v0.1.
+    /// `optional`: a client may have a certificate, which must be good then. `required`: without a good one it does not
+    /// come in, also with a token or a signature. Default `optional`. Since v0.1.
     #[serde(default)]
     pub(crate) client_auth: ClientAuth,
-    /// Who clients are by their certificates; the first that fits holds. A certificate that fits none proves nothing beyond
-    /// the handshake. Default none. Since v0.1.
+    /// Who clients are by their certificates; the first that fits holds. A certificate that fits none proves nothing
+    /// beyond the handshake. Default none. Since v0.1.
     #[serde(default)]
     pub(crate) clients: Vec<HttpTlsClient>,
 }

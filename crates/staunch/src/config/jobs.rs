@@ -7,14 +7,15 @@ use serde::{Deserialize, Serialize};
 use staunch_connectors::actions::exec_job::{Confinement, JobSpec};
 use staunch_model::{RiskClass, Span};
 
-/// A program of yours that playbooks may run (`exec-job`): see [jobs](../guide/jobs.md). The name has 1 to 64 lower-case letters,
-/// digits and `-`.
+/// A program of yours that playbooks may run (`exec-job`): see [jobs](../guide/jobs.md). The name has 1 to 64
+/// lower-case letters, digits and `-`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct JobSettings {
     /// The program, a whole path. Nobody but root should be able to write it. Since v0.1.
     pub(crate) program: PathBuf,
-    /// The SHA-256 that it must have to be run, as `sha256sum` prints it. Default none: whatever is there is run. Since v0.1.
+    /// The SHA-256 that it must have to be run, as `sha256sum` prints it. Default none: whatever is there is run. Since
+    /// v0.1.
     #[serde(default)]
     pub(crate) sha256: Option<String>,
     /// Its arguments to look, in which `{subject}` is replaced. Since v0.1.
@@ -26,8 +27,8 @@ pub(crate) struct JobSettings {
     /// Subjects that it is never run for, whatever their case. Default none. Since v0.1.
     #[serde(default)]
     pub(crate) protected: Vec<String>,
-    /// The user that it runs as; another one than the server's takes `CAP_SETUID` and `CAP_SETGID`. Default the server's own.
-    /// Since v0.1.
+    /// The user that it runs as; another one than the server's takes `CAP_SETUID` and `CAP_SETGID`. Default the
+    /// server's own. Since v0.1.
     #[serde(default)]
     pub(crate) user: Option<String>,
     /// How long one run may take; then it is killed, with all that it has started.
@@ -37,23 +38,24 @@ pub(crate) struct JobSettings {
     /// How long after a run has ended its effect can still come. Default `1s`; at most `1h`. Since v0.1.
     #[serde(default = "in_flight_max")]
     pub(crate) in_flight_max: Span,
-    /// Memory of all its processes together, by a control group; without one, the address space of each. Default 512; 16 to 65536.
-    /// Since v0.1.
+    /// Memory of all its processes together, by a control group; without one, the address space of each. Default 512;
+    /// 16 to 65536. Since v0.1.
     #[serde(default = "memory_mib_max")]
     pub(crate) memory_mib_max: u64,
-    /// Processes and threads at the same time, by a control group. Without one it holds with a `user` of its own only, of whom all are
-    /// counted. Default 64; 1 to 4096. Since v0.1.
+    /// Processes and threads at the same time, by a control group. Without one it holds with a `user` of its own only,
+    /// of whom all are counted. Default 64; 1 to 4096. Since v0.1.
     #[serde(default = "processes_max")]
     pub(crate) processes_max: u64,
-    /// Processor time, in percent of one processor, by a control group; without one nothing bounds it. Default 100; 1 to 10000.
-    /// Since v0.1.
+    /// Processor time, in percent of one processor, by a control group; without one nothing bounds it. Default 100; 1
+    /// to 10000. Since v0.1.
     #[serde(default = "cpu_percent_max")]
     pub(crate) cpu_percent_max: u64,
-    /// The most that it may write to its standard output, and to its standard error; then it is killed. Default 64; 1 to 1024.
-    /// Since v0.1.
+    /// The most that it may write to its standard output, and to its standard error; then it is killed. Default 64; 1
+    /// to 1024. Since v0.1.
     #[serde(default = "output_kib_max")]
     pub(crate) output_kib_max: u64,
-    /// Files and directories that it may read beside those of installed programs, as whole paths. Default none. Since v0.1.
+    /// Files and directories that it may read beside those of installed programs, as whole paths. Default none. Since
+    /// v0.1.
     #[serde(default)]
     pub(crate) read: Vec<PathBuf>,
     /// Files and directories that it may read and change, as whole paths. Default none. Since v0.1.

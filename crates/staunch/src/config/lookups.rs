@@ -11,7 +11,8 @@ use staunch_model::Span;
 /// Where AbuseIPDB answers.
 const ABUSEIPDB: &str = "https://api.abuseipdb.com/api/v2/check";
 
-/// A service that is asked over HTTP about the targets of events that no feed names. It takes effect from the next start.
+/// A service that is asked over HTTP about the targets of events that no feed names. It takes effect from the next
+/// start.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct LookupSettings {
@@ -20,11 +21,11 @@ pub(crate) struct LookupSettings {
     /// `abuseipdb`: version 2 of its API; `generic`: any service that answers with JSON in which a number is the score.
     /// Since v0.1.
     pub(crate) kind: Kind,
-    /// Where it is asked: `https://`, or `http://` on this machine. Of a `generic` one, `{ip}` behind the host stands for the
-    /// address. Default for `abuseipdb` `https://api.abuseipdb.com/api/v2/check`. Since v0.1.
+    /// Where it is asked: `https://`, or `http://` on this machine. Of a `generic` one, `{ip}` behind the host stands
+    /// for the address. Default for `abuseipdb` `https://api.abuseipdb.com/api/v2/check`. Since v0.1.
     pub(crate) url: Option<String>,
-    /// The file of the key, which nobody but its owner and group may read: for `abuseipdb` the key, for `generic` the whole
-    /// value of `header`. Default none; `abuseipdb` needs one. Since v0.1.
+    /// The file of the key, which nobody but its owner and group may read: for `abuseipdb` the key, for `generic` the
+    /// whole value of `header`. Default none; `abuseipdb` needs one. Since v0.1.
     pub(crate) key_file: Option<PathBuf>,
     /// The header in which the key is sent. Default `Key` for `abuseipdb`, `Authorization` for `generic`. Since v0.1.
     pub(crate) header: Option<String>,
@@ -41,18 +42,19 @@ pub(crate) struct LookupSettings {
     /// How long an answer is kept, and the same address not asked of again. Default `60s`; `1s` to `24h`. Since v0.1.
     #[serde(default = "a_minute")]
     pub(crate) cache: Span,
-    /// How long an event waits for an answer; without one, the score is unknown. An answer that comes later is kept for the next
-    /// event. Default `300ms`; `10ms` to `5s`. Since v0.1.
+    /// How long an event waits for an answer; without one, the score is unknown. An answer that comes later is kept for
+    /// the next event. Default `300ms`; `10ms` to `5s`. Since v0.1.
     #[serde(default = "a_moment")]
     pub(crate) deadline: Span,
-    /// How long an answer counts for what is decided, from when it was asked for. Default `1h`; `1m` to `7d`, and not less
-    /// than `cache`. Since v0.1.
+    /// How long an answer counts for what is decided, from when it was asked for. Default `1h`; `1m` to `7d`, and not
+    /// less than `cache`. Since v0.1.
     #[serde(default = "an_hour")]
     pub(crate) expires_after: Span,
     /// How sure it is, in percent. Default 50; at most 100. Since v0.1.
     #[serde(default = "fifty")]
     pub(crate) confidence: u8,
-    /// Networks of whose addresses it is asked although they are not global, such as private ones. Default none. Since v0.1.
+    /// Networks of whose addresses it is asked although they are not global, such as private ones. Default none. Since
+    /// v0.1.
     #[serde(default)]
     pub(crate) also: Vec<IpNet>,
 }

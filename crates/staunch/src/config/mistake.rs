@@ -124,7 +124,8 @@ impl Mistake {
         let snippet = Snippet::source(text.as_str())
             .path(shown.as_str())
             .annotation(AnnotationKind::Primary.span(self.span.clone()));
-        // The renderer puts lines of a message below each other; what it writes before them differs with the line's number.
+        // The renderer puts lines of a message below each other; what it writes before them differs with the line's
+        // number.
         let hint = wrapped_hint(&self.hint);
         let hint = Level::HELP.with_name("hint").message(hint.as_str());
         let group = Level::ERROR
@@ -135,8 +136,8 @@ impl Mistake {
     }
 }
 
-/// `text` with stars in place of what may be a secret in an address: a user and a password, and a query. Every place stays where
-/// it is, since the snippet points at them.
+/// `text` with stars in place of what may be a secret in an address: a user and a password, and a query. Every place
+/// stays where it is, since the snippet points at them.
 fn without_secrets(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut rest = text;
@@ -218,8 +219,8 @@ fn homes_of(written: &str) -> Vec<String> {
     homes
 }
 
-/// The header of the table `name` and the keys that it takes. One that is no list is tried first: the reader would take a list
-/// for its values in their order.
+/// The header of the table `name` and the keys that it takes. One that is no list is tried first: the reader would take
+/// a list for its values in their order.
 fn table(name: &str) -> (String, Vec<String>) {
     let one = format!("[{name}]");
     let keys = keys_of(&one);

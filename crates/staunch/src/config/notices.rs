@@ -23,8 +23,8 @@ pub(crate) struct NotifierSettings {
     pub(crate) kind: NotifierKind,
     /// Where they are posted: `https://`, or `http://` on this machine. Of it only the host is ever shown. Since v0.1.
     pub(crate) url: String,
-    /// The file of the secret that the receiver knows too, `whsec_` and the base64 of 24 to 64 bytes, which nobody but its
-    /// owner and group may read. Since v0.1.
+    /// The file of the secret that the receiver knows too, `whsec_` and the base64 of 24 to 64 bytes, which nobody but
+    /// its owner and group may read. Since v0.1.
     pub(crate) key_file: PathBuf,
     /// The file of the authorities in PEM by which it is verified. Default those of this machine. Since v0.1.
     pub(crate) ca: Option<PathBuf>,
@@ -33,13 +33,13 @@ pub(crate) struct NotifierSettings {
     pub(crate) deadline: Span,
 }
 
-/// A route: everything that it names must hold of a notice. All routes that hold count; one that names nothing holds when no
-/// other does. It takes effect from the next start.
+/// A route: everything that it names must hold of a notice. All routes that hold count; one that names nothing holds
+/// when no other does. It takes effect from the next start.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RouteSettings {
-    /// An asset that the events of the incident name belongs to this team, or, where neither `environment` nor `tier` is named,
-    /// an account that they name. Default any. Since v0.1.
+    /// An asset that the events of the incident name belongs to this team, or, where neither `environment` nor `tier`
+    /// is named, an account that they name. Default any. Since v0.1.
     pub(crate) team: Option<String>,
     /// The same asset is in this environment. Default any. Since v0.1.
     pub(crate) environment: Option<String>,

@@ -3,13 +3,13 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use staunch_model::{Printable, Risk, RiskRow, RiskTable, Score};
 
-/// The table of risks. The first row that holds decides how dangerous an incident is; the plan names it. A playbook can ask
-/// a person below a risk: `guards: { risk_min: high }`.
+/// The table of risks. The first row that holds decides how dangerous an incident is; the plan names it. A playbook can
+/// ask a person below a risk: `guards: { risk_min: high }`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RiskSettings {
-    /// The rows, in order. Default three: `low` for an internal address with a score below 0.3, `critical` for a score above
-    /// 0.8, `high` for a score above 0.4 in a playbook against brute force (T1110). At most 64. Since v0.1.
+    /// The rows, in order. Default three: `low` for an internal address with a score below 0.3, `critical` for a score
+    /// above 0.8, `high` for a score above 0.4 in a playbook against brute force (T1110). At most 64. Since v0.1.
     pub(crate) rows: Vec<RiskRowSettings>,
     /// The risk when no row holds: `low`, `medium`, `high` or `critical`. Default `medium`. Since v0.1.
     pub(crate) otherwise: Risk,
@@ -21,18 +21,19 @@ pub(crate) struct RiskSettings {
 pub(crate) struct RiskRowSettings {
     /// What it is called in the plan. Since v0.1.
     pub(crate) name: String,
-    /// `true`: the target is an internal address (private, unique local or link-local); `false`: it is not. Default either.
-    /// Since v0.1.
+    /// `true`: the target is an internal address (private, unique local or link-local); `false`: it is not. Default
+    /// either. Since v0.1.
     pub(crate) internal: Option<bool>,
-    /// The score that feeds and look-ups give the target is above this, from 0 to 1. An unknown score is above nothing. Default any.
-    /// Since v0.1.
+    /// The score that feeds and look-ups give the target is above this, from 0 to 1. An unknown score is above nothing.
+    /// Default any. Since v0.1.
     #[serde(default, deserialize_with = "score", serialize_with = "as_number")]
     pub(crate) score_above: Option<Score>,
-    /// The score is below this. An unknown score is below nothing; one that feeds could give and do not is 0. Default any.
-    /// Since v0.1.
+    /// The score is below this. An unknown score is below nothing; one that feeds could give and do not is 0. Default
+    /// any. Since v0.1.
     #[serde(default, deserialize_with = "score", serialize_with = "as_number")]
     pub(crate) score_below: Option<Score>,
-    /// The playbook answers one of these techniques of MITRE ATT&CK; `T1110` includes `T1110.003`. Default any. Since v0.1.
+    /// The playbook answers one of these techniques of MITRE ATT&CK; `T1110` includes `T1110.003`. Default any. Since
+    /// v0.1.
     #[serde(default)]
     pub(crate) attack: Vec<String>,
     /// The risk: `low`, `medium`, `high` or `critical`. Since v0.1.

@@ -1,6 +1,7 @@
 //! What can be read of a configuration with mistakes, for commands that have to find its server and what it holds.
 //!
-//! A server that runs goes on with what it read at its start: who operates it must get through to it. Never used to start one.
+//! A server that runs goes on with what it read at its start: who operates it must get through to it. Never used to
+//! start one.
 
 use serde::Deserialize as _;
 use toml::{Table, Value};

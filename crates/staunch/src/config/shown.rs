@@ -1,7 +1,7 @@
 //! The configuration as it is shown: every key with its value, and where that comes from.
 //!
-//! Never shows a secret: those are in files of their own, and of the address of a feed the part is left out that may hold
-//! one.
+//! Never shows a secret: those are in files of their own, and of the address of a feed the part is left out that may
+//! hold one.
 
 use std::collections::BTreeMap;
 use std::ops::Range;

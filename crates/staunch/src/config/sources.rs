@@ -27,8 +27,8 @@ pub(crate) struct SourcesSettings {
     pub(crate) journald: Vec<JournaldSource>,
 }
 
-/// A file that a sensor appends events to, one a line. It is followed through rotation, truncation and restarts; what was
-/// not made durable before a crash is read again.
+/// A file that a sensor appends events to, one a line. It is followed through rotation, truncation and restarts; what
+/// was not made durable before a crash is read again.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct FileSource {
@@ -42,13 +42,13 @@ pub(crate) struct FileSource {
     pub(crate) begin: Begin,
 }
 
-/// An address that takes syslog messages, of RFC 5424 and RFC 3164. What a message says is an event; what it is wrapped in,
-/// and `@cee:`, is taken off. It takes effect from the next start.
+/// An address that takes syslog messages, of RFC 5424 and RFC 3164. What a message says is an event; what it is wrapped
+/// in, and `@cee:`, is taken off. It takes effect from the next start.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SyslogSource {
-    /// Where it listens: `udp://` or `tcp://` and an address with its port, such as `tcp://127.0.0.1:5514`. Over TCP senders
-    /// wait while nothing can be taken; over UDP messages are lost then, and counted. Since v0.1.
+    /// Where it listens: `udp://` or `tcp://` and an address with its port, such as `tcp://127.0.0.1:5514`. Over TCP
+    /// senders wait while nothing can be taken; over UDP messages are lost then, and counted. Since v0.1.
     pub(crate) listen: Listen,
     /// The system whose events come. Default `suricata`. Since v0.1.
     #[serde(default = "suricata")]
@@ -57,8 +57,8 @@ pub(crate) struct SyslogSource {
     /// Default this machine only; needed when `listen` is not an address of this machine only. Since v0.1.
     #[serde(default, deserialize_with = "networks")]
     pub(crate) from: Vec<IpNet>,
-    /// The programs (APP-NAME, or the tag of RFC 3164) whose messages are taken; others are passed over. Default all. Since
-    /// v0.1.
+    /// The programs (APP-NAME, or the tag of RFC 3164) whose messages are taken; others are passed over. Default all.
+    /// Since v0.1.
     #[serde(default)]
     pub(crate) app_names: Vec<String>,
     /// What is handed to the source: `message`, what it says; or `entry`, a JSON object with `facility`, `severity`,
@@ -72,8 +72,8 @@ pub(crate) struct SyslogSource {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SocketSource {
-    /// The socket, such as `/run/staunch/events.sock`. Its directory must be there. One that an earlier process has left is
-    /// replaced; one that somebody listens on, and anything else, is not. Since v0.1.
+    /// The socket, such as `/run/staunch/events.sock`. Its directory must be there. One that an earlier process has
+    /// left is replaced; one that somebody listens on, and anything else, is not. Since v0.1.
     pub(crate) path: PathBuf,
     /// The system that writes to it. Default `suricata`. Since v0.1.
     #[serde(default = "suricata")]
@@ -86,8 +86,8 @@ pub(crate) struct SocketSource {
     pub(crate) group: Option<String>,
 }
 
-/// A part of the journal of systemd, followed through restarts; what was not made durable before a crash is read again. It
-/// needs the program `journalctl`, and Staunch to be allowed to read the journal.
+/// A part of the journal of systemd, followed through restarts; what was not made durable before a crash is read again.
+/// It needs the program `journalctl`, and Staunch to be allowed to read the journal.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct JournaldSource {
@@ -97,12 +97,12 @@ pub(crate) struct JournaldSource {
     /// The units whose entries are taken, such as `suricata.service`. Default all. Since v0.1.
     #[serde(default)]
     pub(crate) units: Vec<String>,
-    /// The identifiers (`SYSLOG_IDENTIFIER`, such as `suricata`) whose entries are taken; with `units`, both must be among
-    /// those named. Default all. Since v0.1.
+    /// The identifiers (`SYSLOG_IDENTIFIER`, such as `suricata`) whose entries are taken; with `units`, both must be
+    /// among those named. Default all. Since v0.1.
     #[serde(default)]
     pub(crate) identifiers: Vec<String>,
-    /// What is handed to the source: `message`, the field `MESSAGE`; or `entry`, the whole entry as JSON, for a mapping.
-    /// Default `message`. Since v0.1.
+    /// What is handed to the source: `message`, the field `MESSAGE`; or `entry`, the whole entry as JSON, for a
+    /// mapping. Default `message`. Since v0.1.
     #[serde(default)]
     pub(crate) hand_on: HandOn,
     /// Where to begin the first time: `end`, with what is written from then on, or `start`. Default `end`. Since v0.1.

@@ -1,5 +1,5 @@
-//! The scenes that follow one incident to its end: evidence before containment, what happened, what it teaches, and back
-//! to normal.
+//! The scenes that follow one incident to its end: evidence before containment, what happened, what it teaches, and
+//! back to normal.
 //!
 //! What is shown of an incident is what the commands answer that an operator has; nothing is told from memory.
 

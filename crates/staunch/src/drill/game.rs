@@ -123,7 +123,8 @@ impl Game {
         Ok(self.server.get(&path)?["transactions"][0].clone())
     }
 
-    /// Waits until the newest transaction about `address` is in one of `states`; what it is then, or after waiting in vain.
+    /// Waits until the newest transaction about `address` is in one of `states`; what it is then, or after waiting in
+    /// vain.
     pub(crate) fn ends(&self, address: Ipv4Addr, states: &[&str]) -> Result<Value> {
         let mut newest = Ok(Value::Null);
         self.wait(|| {
@@ -183,7 +184,8 @@ impl Game {
         self.hold("spares-traffic", served, seen);
     }
 
-    /// What people were told since the drill began: pages and warnings that a notifier took, and what else is in the log.
+    /// What people were told since the drill began: pages and warnings that a notifier took, and what else is in the
+    /// log.
     pub(crate) fn alerts(&self) -> Vec<Alert> {
         let lines = self.server.log();
         let told = lines.iter().skip(self.log_before).filter_map(|line| {

@@ -1,7 +1,7 @@
 //! A drill under way on a running Staunch, within the scope that its configuration declares.
 //!
-//! Never posts an event whose plan touches anything but an address of the scope, and never leaves a fault or a containment
-//! behind, also when it is interrupted.
+//! Never posts an event whose plan touches anything but an address of the scope, and never leaves a fault or a
+//! containment behind, also when it is interrupted.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -114,8 +114,8 @@ impl Running {
         Ok(running)
     }
 
-    /// Two addresses of `scope` that nothing holds and for which the plan is as it must be, beginning with the one that was
-    /// named.
+    /// Two addresses of `scope` that nothing holds and for which the plan is as it must be, beginning with the one that
+    /// was named.
     fn choose(&self, scope: &[IpNet]) -> Result<[IpAddr; 2], Fault> {
         let held = self.held()?;
         let free = |it: &IpAddr| !held.iter().any(|(_, target)| *target == it.to_string());
@@ -157,7 +157,8 @@ impl Running {
         }))
     }
 
-    /// Makes sure that the event about `address` would have that address contained, by itself, and nothing else touched.
+    /// Makes sure that the event about `address` would have that address contained, by itself, and nothing else
+    /// touched.
     fn hold_plan(&self, address: IpAddr) -> Result<(), Fault> {
         let at = format!("{}{}", path::PLAN, self.wanted.source);
         let plan: EventPlan = self.client.post(&at, &self.event(address))?;
@@ -225,8 +226,8 @@ impl Running {
         self.client.post::<DrillView>(path::DRILL, &request).map(drop)
     }
 
-    /// Posts the event about `address`, and waits until its newest transaction is in one of `states`. What it is then, or
-    /// after waiting in vain, and how many milliseconds that took.
+    /// Posts the event about `address`, and waits until its newest transaction is in one of `states`. What it is then,
+    /// or after waiting in vain, and how many milliseconds that took.
     pub(super) fn contain(&mut self, address: IpAddr, states: &[&str]) -> Result<(Value, Option<f64>), Fault> {
         let begun = Instant::now();
         let at = format!("{}{}", path::EVENTS, self.wanted.source);
@@ -243,7 +244,8 @@ impl Running {
         Ok((ended, reached.then(|| begun.elapsed().as_secs_f64() * 1e3)))
     }
 
-    /// Waits until the newest transaction about `address` is in one of `states`; what it is then, or after waiting in vain.
+    /// Waits until the newest transaction about `address` is in one of `states`; what it is then, or after waiting in
+    /// vain.
     pub(super) fn ends(&self, address: IpAddr, states: &[&str]) -> Result<Value, Fault> {
         let mut newest = Value::Null;
         self.wait(|| {
@@ -313,8 +315,8 @@ impl Running {
             .collect())
     }
 
-    /// Ends the fault, releases what the drill has contained, and notes what was told and judged. Goes on after a fault of
-    /// its own, and returns the first.
+    /// Ends the fault, releases what the drill has contained, and notes what was told and judged. Goes on after a fault
+    /// of its own, and returns the first.
     pub(super) fn leave(&mut self) -> Result<(), Fault> {
         // From here on nobody interrupts.
         self.interrupted = Arc::default();

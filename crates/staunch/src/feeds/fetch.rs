@@ -1,6 +1,7 @@
 //! Fetching feeds over HTTP: on a schedule, with ETag, a deadline and a bound.
 //!
-//! Never replaces a copy by what cannot be read or says nothing, and never follows a redirect to another place than was configured.
+//! Never replaces a copy by what cannot be read or says nothing, and never follows a redirect to another place than was
+//! configured.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -30,7 +31,8 @@ const PAUSE: Duration = Duration::from_secs(60);
 /// What is understood.
 const ACCEPT: &str = "application/taxii+json;version=2.1, application/json, text/plain, */*;q=0.1";
 
-/// Pages of one collection. Servers send a hundred objects and more in one, so that it is far above what is kept of a feed.
+/// Pages of one collection. Servers send a hundred objects and more in one, so that it is far above what is kept of a
+/// feed.
 const PAGES_MAX: usize = 4_096;
 
 /// How long all pages of one collection may take together.
@@ -108,8 +110,8 @@ fn fetch_all(mut all: Vec<Due>, feeds: &Feeds, handle: &Handle, stopped: &Receiv
     }
 }
 
-/// What fetches the feed of `settings`. It is made anew each time, which is seldom, so that a changed file of authorities
-/// counts.
+/// What fetches the feed of `settings`. It is made anew each time, which is seldom, so that a changed file of
+/// authorities counts.
 fn agent(settings: &FeedSettings) -> Result<Agent, String> {
     let calling = Calling {
         ca: settings.ca.as_deref(),

@@ -5,12 +5,12 @@ use std::net::IpAddr;
 
 use staunch_model::{Span, Timestamp};
 
-/// How far the times of two threads that look at the clock one after the other may be apart. A clock that was set back by more
-/// makes what is kept count no longer.
+/// How far the times of two threads that look at the clock one after the other may be apart. A clock that was set back
+/// by more makes what is kept count no longer.
 const SKEW: Span = Span::from_secs(60);
 
-/// A bounded number of addresses, each with what was said of it. The one that nobody has asked of for the longest time makes
-/// room for the next.
+/// A bounded number of addresses, each with what was said of it. The one that nobody has asked of for the longest time
+/// makes room for the next.
 pub(super) struct Cache<T> {
     entries: HashMap<IpAddr, Entry<T>>,
     /// The addresses by their last use.

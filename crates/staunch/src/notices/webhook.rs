@@ -1,7 +1,7 @@
 //! Posts notices over HTTP.
 //!
-//! Never follows a redirect, reads nothing of an answer but its status, and puts neither the secret nor the address into a
-//! message.
+//! Never follows a redirect, reads nothing of an answer but its status, and puts neither the secret nor the address
+//! into a message.
 
 use staunch_connectors::notifiers::webhook::{Message, Secret};
 use staunch_model::{Failure, FailureKind, InstallationId, Notice};
@@ -38,8 +38,8 @@ pub(super) fn check(settings: &NotifierSettings) -> Result<(), Fault> {
 }
 
 impl Webhook {
-    /// The service that `settings` describe. When their files cannot be used, every notice says so and is tried again, and
-    /// nothing else stops.
+    /// The service that `settings` describe. When their files cannot be used, every notice says so and is tried again,
+    /// and nothing else stops.
     pub(super) fn new(name: &str, settings: &NotifierSettings, installation: InstallationId) -> Self {
         let way = Way::new(settings).map_err(|fault| {
             let why = fault.told();

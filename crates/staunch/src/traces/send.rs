@@ -1,7 +1,7 @@
 //! Sends finished spans over OTLP, on a thread of its own.
 //!
-//! Never waits for room, and never keeps more than [`TRACES_MAX`] transactions: a receiver that is away costs spans, which
-//! are counted, and nothing else.
+//! Never waits for room, and never keeps more than [`TRACES_MAX`] transactions: a receiver that is away costs spans,
+//! which are counted, and nothing else.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -33,9 +33,9 @@ pub(crate) const VAULT: &str = "vault";
 /// Its transparency log, in the directory of evidence.
 pub(crate) const LOG: &str = "log";
 
-/// Starts the threads that take evidence; nothing when none is to be taken. They look into all processes, so start them before
-/// the sandbox is entered. What is signed of the journal is what `durable` says; how the vault stands, and the places that
-/// evidence is brought to, is told to `meters`, and how far the clock is off is told by `clock_offset`.
+/// Starts the threads that take evidence; nothing when none is to be taken. They look into all processes, so start them
+/// before the sandbox is entered. What is signed of the journal is what `durable` says; how the vault stands, and the
+/// places that evidence is brought to, is told to `meters`, and how far the clock is off is told by `clock_offset`.
 ///
 /// # Errors
 /// When there can be no thread, or no random numbers.
@@ -177,8 +177,8 @@ impl NoVault {
     }
 }
 
-/// Opens the vault, and has it prove that what is stored cannot be changed. A bucket that is away may prove it later, and gets
-/// nothing before; one that does not lock makes it no vault.
+/// Opens the vault, and has it prove that what is stored cannot be changed. A bucket that is away may prove it later,
+/// and gets nothing before; one that does not lock makes it no vault.
 fn open(config: &Config, dir: &Path) -> Result<(DirVault, WriteOnce), NoVault> {
     let bucket = config.evidence.s3.as_ref();
     let options = DirVaultOptions {
@@ -205,7 +205,8 @@ fn open(config: &Config, dir: &Path) -> Result<(DirVault, WriteOnce), NoVault> {
     }
 }
 
-/// Whom evidence is encrypted to. One that cannot be read is not left out: what is for nobody would be stored for everybody.
+/// Whom evidence is encrypted to. One that cannot be read is not left out: what is for nobody would be stored for
+/// everybody.
 fn recipients(named: &[String]) -> Result<Vec<Recipient>, Failure> {
     let parse = |(number, it): (usize, &String)| {
         Recipient::parse(it).ok_or_else(|| {

@@ -1,5 +1,5 @@
-//! From an alert of Wazuh to an account that nobody gets into, and back: with the real files, programs and PAM, in a copy of
-//! `/etc` that is this test's own.
+//! From an alert of Wazuh to an account that nobody gets into, and back: with the real files, programs and PAM, in a
+//! copy of `/etc` that is this test's own.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};

@@ -1,5 +1,5 @@
-//! What is known around events: what triggers and the guard make of files of assets and accounts, and what becomes of a file
-//! with a mistake.
+//! What is known around events: what triggers and the guard make of files of assets and accounts, and what becomes of a
+//! file with a mistake.
 
 use std::fs;
 

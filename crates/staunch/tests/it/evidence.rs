@@ -1,4 +1,5 @@
-//! Evidence of a real machine, taken before a real block: what is kept, what containment waits for, and what an operator sees.
+//! Evidence of a real machine, taken before a real block: what is kept, what containment waits for, and what an
+//! operator sees.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

@@ -212,8 +212,8 @@ fn who_may_not_look_is_told_that() {
     });
 }
 
-/// The program where everybody gets at it, which the one of the test need not be, in a folder that lasts as long as it is
-/// held; and what runs that as somebody else, with the configuration that is beside it.
+/// The program where everybody gets at it, which the one of the test need not be, in a folder that lasts as long as it
+/// is held; and what runs that as somebody else, with the configuration that is beside it.
 fn for_all() -> (TempDir, impl Fn(&[&str]) -> Output) {
     let folder = tempfile::tempdir().expect("a temporary directory");
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("it is ours");

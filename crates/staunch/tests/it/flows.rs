@@ -224,8 +224,8 @@ fn a_lease_ends_and_playbooks_are_read_again() {
     });
 }
 
-/// Who comes back after a lease is held for longer: the plan says so, a restart does not forget it, and the journal decides
-/// it again.
+/// Who comes back after a lease is held for longer: the plan says so, a restart does not forget it, and the journal
+/// decides it again.
 #[test]
 fn whoever_comes_back_is_held_for_longer() {
     in_namespace("flows::whoever_comes_back", || {

@@ -60,8 +60,8 @@ pub(crate) fn in_namespace(name: &str, work: impl FnOnce() + Send) {
     }
 }
 
-/// Does `work` with a directory on a disk of its own that has no room for one more byte, in a namespace for `name`. What fills
-/// it is `filler`.
+/// Does `work` with a directory on a disk of its own that has no room for one more byte, in a namespace for `name`.
+/// What fills it is `filler`.
 pub(crate) fn on_a_full_disk(name: &str, work: impl FnOnce(&Path) + Send) {
     if !geteuid().is_root() {
         staunch_testkit::skip(name, "mounting a small file system needs root");

@@ -111,8 +111,8 @@ fn an_address_that_cannot_be_listened_on_ends_the_start() {
 #[test]
 fn what_the_journal_says_is_contained_once_and_through_a_kill() {
     in_namespace("inlets::journald", || {
-        // The program itself is tested with the inlet; this stands in its place for the way from there to a block. It is
-        // none that a sandbox lets a server run.
+        // The program itself is tested with the inlet; this stands in its place for the way from there to a block. It
+        // is none that a sandbox lets a server run.
         let home = Home::new(&format!(
             "{SMALL}[sandbox]\nenabled = false\n[[sources.journald]]\nunits = [\"suricata.service\"]\nbegin = \"start\"\n"
         ));

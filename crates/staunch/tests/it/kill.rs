@@ -1,5 +1,5 @@
-//! Two hundred times SIGKILL, spread over the lives of four servers: nothing that was acknowledged is lost, and nothing is
-//! left behind.
+//! Two hundred times SIGKILL, spread over the lives of four servers: nothing that was acknowledged is lost, and nothing
+//! is left behind.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -12,8 +12,8 @@ use staunch_server::dto::Status;
 use crate::harness::{Home, Server, elements, in_namespace, pause, start_and_kill, wait_until};
 use crate::load::{CONFIG, Load, PLAYBOOK, Random, handled, release_all, release_everything, settle};
 
-/// Draws the delays, of the four servers with the number of the server added. A failing run is repeated with the seed that
-/// it prints.
+/// Draws the delays, of the four servers with the number of the server added. A failing run is repeated with the seed
+/// that it prints.
 const SEED: u64 = 0x5eed_2026_1120;
 
 /// When a server is killed.

@@ -170,8 +170,9 @@ pub(crate) fn newest_by_target(server: &Server, targets: &[String]) -> BTreeMap<
     found
 }
 
-/// Waits until the server has recovered and swept, every transaction is in force or has ended, and the kernel holds just
-/// what is in force. Elements of `others`, which somebody else has added, do not count as long as they are not ours.
+/// Waits until the server has recovered and swept, every transaction is in force or has ended, and the kernel holds
+/// just what is in force. Elements of `others`, which somebody else has added, do not count as long as they are not
+/// ours.
 pub(crate) fn settle(server: &Server, others: &BTreeSet<IpAddr>) -> Result<(), String> {
     let status: Status = server.get("/v1/status");
     let begun = Instant::now();

@@ -1,4 +1,5 @@
-//! A server whose vault cannot be used: what becomes of evidence meanwhile, what is told, and that it ends with its cause.
+//! A server whose vault cannot be used: what becomes of evidence meanwhile, what is told, and that it ends with its
+//! cause.
 
 use std::fs::{self, File};
 use std::io::Write as _;

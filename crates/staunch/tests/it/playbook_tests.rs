@@ -471,8 +471,8 @@ fn a_recovery_in_an_order_of_its_own_is_tested() {
     }
 }
 
-/// Watches and the recover phase: a containment that hurts is lifted, a recovery that hurts is taken back, one that does not is
-/// done; and what no test has reached is told.
+/// Watches and the recover phase: a containment that hurts is lifted, a recovery that hurts is taken back, one that
+/// does not is done; and what no test has reached is told.
 #[test]
 fn watches_and_recoveries_are_tested_and_covered() {
     let playbook = "playbook: back\nsummary: Blocks, and gets back.\ntrigger:\n  sources: [suricata]\n  \

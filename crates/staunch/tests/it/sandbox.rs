@@ -13,8 +13,8 @@ fn status(server: &Server, field: &str) -> String {
     line.unwrap_or_else(|| panic!("no {field} in {text}")).to_owned()
 }
 
-/// The threads that take evidence and sign what was sealed: they look into other processes, and write to the vault. One hashes the
-/// program, for manifests, and ends.
+/// The threads that take evidence and sign what was sealed: they look into other processes, and write to the vault. One
+/// hashes the program, for manifests, and ends.
 const OUTSIDE: [&str; 5] = ["evidence", "packets", "files", "logbook", "build"];
 
 #[test]

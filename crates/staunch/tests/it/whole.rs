@@ -1,5 +1,6 @@
-//! A whole incident by the real binary: a process that calls an attacker, from the alert through sealed evidence, containment and
-//! timeline to getting back to normal, and the archive that a third party proves with a key and nothing else.
+//! A whole incident by the real binary: a process that calls an attacker, from the alert through sealed evidence,
+//! containment and timeline to getting back to normal, and the archive that a third party proves with a key and nothing
+//! else.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -366,7 +367,8 @@ fn every_tampering_is_found(archive: &Files, key: &str, later: &Path) {
             }
         };
         not_proved("another key", archive, &theirs);
-        // All that can be signed is, without a fault in itself: who takes their word for the key is told that it is proved.
+        // All that can be signed is, without a fault in itself: who takes their word for the key is told that it is
+        // proved.
         let anew = signed_anew(archive, &other);
         let (code, said) = verify(&anew, &theirs, &[]);
         assert!(code == Some(0) && said.contains("PROVED"), "by {name}: {said}");

@@ -1,4 +1,5 @@
-//! Kills, stops, starves and disturbs the real server under load, round after round, and checks after each what it left.
+//! Kills, stops, starves and disturbs the real server under load, round after round, and checks after each what it
+//! left.
 //!
 //! `cargo xtask torture` runs it. It is no ordinary test: how long it runs is an argument, and its rounds come from a
 //! seed. The clock of the machine is never set; the servers have one of their own.

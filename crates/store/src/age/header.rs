@@ -1,4 +1,5 @@
-//! The header of a file of age: for each recipient a stanza that holds the key of the file, and a code that proves all of it.
+//! The header of a file of age: for each recipient a stanza that holds the key of the file, and a code that proves all
+//! of it.
 
 use std::io::{self, BufRead, Read as _};
 

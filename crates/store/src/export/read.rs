@@ -1,7 +1,7 @@
 //! Verifies an archive, or the folder that it was unpacked to.
 //!
-//! Never writes anything, follows no link, and believes nothing that the key has not signed. An archive is hostile until its
-//! inventory is proved, and after that each file of it until its hash is.
+//! Never writes anything, follows no link, and believes nothing that the key has not signed. An archive is hostile
+//! until its inventory is proved, and after that each file of it until its hash is.
 
 mod checks;
 
@@ -47,7 +47,8 @@ pub struct ArchiveSummary {
     pub proofs: u64,
     /// Artefacts.
     pub artefacts: u64,
-    /// Those of them that are encrypted: their stored bytes are those of their manifests, and what they are was not looked at.
+    /// Those of them that are encrypted: their stored bytes are those of their manifests, and what they are was not
+    /// looked at.
     pub encrypted: u64,
     /// The original bytes of all, as manifests say.
     pub bytes: u64,
@@ -55,8 +56,8 @@ pub struct ArchiveSummary {
     pub findings: u64,
 }
 
-/// Verifies the archive, or the unpacked folder, at `path` with `key`: calls `progress` now and then with the bytes that
-/// are done and those there are, and `found` for each finding.
+/// Verifies the archive, or the unpacked folder, at `path` with `key`: calls `progress` now and then with the bytes
+/// that are done and those there are, and `found` for each finding.
 ///
 /// # Errors
 /// When `path` cannot be opened. What is wrong with what is in it is a finding.

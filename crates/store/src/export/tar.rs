@@ -1,7 +1,8 @@
-//! The one form of tar that archives have: POSIX ustar, plain files only, one owner, one time, no links and no directories.
+//! The one form of tar that archives have: POSIX ustar, plain files only, one owner, one time, no links and no
+//! directories.
 //!
-//! Never unpacks anything. A header is read by writing it again: one that any other program, or an attacker, has written
-//! otherwise is not read, so that there is nothing in it to be understood in two ways.
+//! Never unpacks anything. A header is read by writing it again: one that any other program, or an attacker, has
+//! written otherwise is not read, so that there is nothing in it to be understood in two ways.
 
 use std::io::{self, Read, Write};
 

@@ -335,7 +335,8 @@ impl Export<'_> {
         Ok(())
     }
 
-    /// Where the stored bytes of an artefact are: in the vault, or in the bucket that its receipt names, which is added.
+    /// Where the stored bytes of an artefact are: in the vault, or in the bucket that its receipt names, which is
+    /// added.
     fn object(&mut self, of: ObjectName) -> Result<Source, ExportError> {
         let name = of.to_string();
         if self.vault.path(&name).symlink_metadata().is_ok() {

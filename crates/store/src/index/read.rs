@@ -199,8 +199,8 @@ impl IndexReader {
         self.ask("a place", |db| place_behind(db, lsn.0))
     }
 
-    /// What happened after `place`, of all incidents or of one, oldest first: at most `limit` (at most [`ROWS_MAX`], also
-    /// for 0).
+    /// What happened after `place`, of all incidents or of one, oldest first: at most `limit` (at most [`ROWS_MAX`],
+    /// also for 0).
     ///
     /// # Errors
     /// [`IndexError`].

@@ -6,8 +6,8 @@ pub(super) const VERSION: i64 = 5;
 /// Marks the file as ours: `STNI`.
 pub(super) const APPLICATION_ID: i64 = 0x5354_4e49;
 
-/// Every table and index. Times are microseconds since the Unix epoch; a `BLOB` that is no hash is a value as the journal
-/// encodes it.
+/// Every table and index. Times are microseconds since the Unix epoch; a `BLOB` that is no hash is a value as the
+/// journal encodes it.
 pub(super) const TABLES: &str = "
 CREATE TABLE progress (
     one INTEGER PRIMARY KEY CHECK (one = 1),

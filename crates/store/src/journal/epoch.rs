@@ -1,7 +1,7 @@
 //! Keeps the newest epoch, which must survive a crash even when no frame was written in it.
 //!
-//! Two pages are written in turn, in place. A torn write damages only the page of an epoch that nobody was given yet, and
-//! nothing has to be allocated: a restart on a full disk, where containment has to be lifted, must not fail here.
+//! Two pages are written in turn, in place. A torn write damages only the page of an epoch that nobody was given yet,
+//! and nothing has to be allocated: a restart on a full disk, where containment has to be lifted, must not fail here.
 
 use std::fs::File;
 use std::io;
@@ -24,7 +24,8 @@ pub(super) struct EpochFile {
 }
 
 impl EpochFile {
-    /// Opens the file and says which epoch it holds. A missing file is made anew; the frames then say which epoch it is.
+    /// Opens the file and says which epoch it holds. A missing file is made anew; the frames then say which epoch it
+    /// is.
     pub(super) fn open(disk: &Disk) -> Result<(Self, Epoch), OpenError> {
         let path = disk.path(NAME);
         let failed = |what| {

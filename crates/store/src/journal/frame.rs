@@ -7,8 +7,9 @@
 //! ```
 //!
 //! - `len` counts the payload only.
-//! - `crc32c` covers `len`, everything after `crc32c`, and the salt of the segment. The salt is random, so that a payload
-//!   which holds the bytes of a frame (an event from an attacker, a journal kept as evidence) is not taken for one.
+//! - `crc32c` covers `len`, everything after `crc32c`, and the salt of the segment. The salt is random, so that a
+//!   payload which holds the bytes of a frame (an event from an attacker, a journal kept as evidence) is not taken for
+//!   one.
 //! - `batch` counts the frames of the same write that lie before this one. Sectors of one write reach the disk in any
 //!   order, so a power cut can leave the third frame of a write whole and the first one torn. `lsn - batch` tells that
 //!   harmless case from real damage: everything before it was synced before this frame was written.

@@ -75,8 +75,8 @@ fn holder(file: &mut File) -> Option<u32> {
 }
 
 impl Drop for Lock {
-    /// Unlocks by name. Closing is not enough: a child process that is being started at this moment has a copy of the file
-    /// until it runs its program.
+    /// Unlocks by name. Closing is not enough: a child process that is being started at this moment has a copy of the
+    /// file until it runs its program.
     fn drop(&mut self) {
         if let Err(error) = self.file.unlock() {
             tracing::warn!(%error, "cannot unlock the journal");

@@ -2,8 +2,8 @@
 //!
 //! Takes no lock, writes nothing and cuts nothing.
 //!
-//! A writer may be in the middle of an append. What looks like damage then can be a frame that was half written when it was
-//! read, with the next write already behind it. Such a verdict is believed only when a second look finds the same.
+//! A writer may be in the middle of an append. What looks like damage then can be a frame that was half written when it
+//! was read, with the next write already behind it. Such a verdict is believed only when a second look finds the same.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -215,8 +215,8 @@ pub(super) fn read(
     Ok(())
 }
 
-/// Refuses a first segment that begins after `from`: frames of the log are missing, and what follows proves nothing about
-/// them.
+/// Refuses a first segment that begins after `from`: frames of the log are missing, and what follows proves nothing
+/// about them.
 fn check_first(segment: &Segment, from: Lsn) -> Result<(), OpenError> {
     let header = &segment.header;
     let begins_log = header.first_lsn == Lsn(1) && header.prev == Tail::default().hash;

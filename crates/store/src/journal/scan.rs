@@ -13,12 +13,14 @@
 //! | a bad frame, and after it a frame of a later write | corrupt | corrupt |
 //! | a bad frame, and nothing of a later write | corrupt | torn tail |
 //!
-//! "Of a later write" is what tells a torn write from damage. A write starts only after the one before it was synced, so
-//! a frame of a later write proves that the bad frame was durable once. A whole frame of the *same* write proves nothing,
-//! because the sectors of one write reach the disk in any order. See `frame.rs` for how the two are told apart.
+//! "Of a later write" is what tells a torn write from damage. A write starts only after the one before it was synced,
+//! so a frame of a later write proves that the bad frame was durable once. A whole frame of the *same* write proves
+//! nothing, because the sectors of one write reach the disk in any order. See `frame.rs` for how the two are told
+//! apart.
 //!
 //! What no log of this kind can tell apart is a torn last write and a last write that was acknowledged and damaged
-//! afterwards; it is cut, and the cut is reported with its size. A snapshot of a later position unmasks the second case.
+//! afterwards; it is cut, and the cut is reported with its size. A snapshot of a later position unmasks the second
+//! case.
 
 use std::fs::File;
 use std::io;

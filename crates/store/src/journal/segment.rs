@@ -33,7 +33,8 @@ const HEADER_USED: usize = CRC_AT + 4;
 
 /// The name of the file that is to become the next segment.
 pub(super) const SPARE: &str = "spare";
-/// Zeros are written and synced in pieces of this size, so that an append that syncs meanwhile waits for one piece only.
+/// Zeros are written and synced in pieces of this size, so that an append that syncs meanwhile waits for one piece
+/// only.
 const ZERO_CHUNK_BYTES: usize = 1 << 20;
 
 /// What the header block of a segment says.

@@ -5,8 +5,8 @@
 //! ```text
 //! magic 8 | version u32 | unused u32 | lsn u64 | bytes u64 | blake3 32 | state      little endian
 //! ```
-//! The hash is over the state, `lsn` and `bytes`, in this order: the state is written in pieces, and its length is known
-//! when all of it has been.
+//! The hash is over the state, `lsn` and `bytes`, in this order: the state is written in pieces, and its length is
+//! known when all of it has been.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};

@@ -1,6 +1,7 @@
 //! Prepares the next segment in the background, so that an append never waits for 64 MiB of zeros.
 //!
-//! Never touches a segment that has a name. When the disk is full it tries again, ever more rarely, until there is room.
+//! Never touches a segment that has a name. When the disk is full it tries again, ever more rarely, until there is
+//! room.
 
 use std::fs::File;
 use std::io;
@@ -103,7 +104,8 @@ impl Preparer {
         matches!(state.spare, Spare::Ready(_))
     }
 
-    /// Takes the spare, if there is one. The next is prepared once [`Preparer::prepare_next`] says that the name is free.
+    /// Takes the spare, if there is one. The next is prepared once [`Preparer::prepare_next`] says that the name is
+    /// free.
     pub(super) fn take(&self) -> Option<File> {
         let mut state = self.shared.lock();
         match std::mem::replace(&mut state.spare, Spare::Taken) {

@@ -121,7 +121,8 @@ impl Bucket {
             }
             _ => return Err(refusal(&mut deleted, "prove that the bucket locks")),
         }
-        // A key that may delete nothing is refused, too, and then it was the key: all that there is, is that the bucket says so.
+        // A key that may delete nothing is refused, too, and then it was the key: all that there is, is that the bucket
+        // says so.
         let kept = self.check(&name, &version, &lock, sha256, by);
         kept.map_err(Doubt::into_failure)
     }
@@ -216,7 +217,8 @@ impl Bucket {
         })
     }
 
-    /// As [`Bucket::check_kept`], for a version that was put at another time: it is kept longer when that is not long enough.
+    /// As [`Bucket::check_kept`], for a version that was put at another time: it is kept longer when that is not long
+    /// enough.
     ///
     /// # Errors
     /// As [`Bucket::check_kept`].

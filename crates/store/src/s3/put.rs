@@ -93,8 +93,8 @@ impl Bucket {
         }
     }
 
-    /// Puts an object as [`Bucket::put`] does, or takes what has its name for it when it is the same bytes; has the bucket say
-    /// that it keeps it. Returns its version.
+    /// Puts an object as [`Bucket::put`] does, or takes what has its name for it when it is the same bytes; has the
+    /// bucket say that it keeps it. Returns its version.
     ///
     /// # Errors
     /// `Conflict` when something else has the name; otherwise why it is not kept.
@@ -135,7 +135,8 @@ impl Bucket {
         }
     }
 
-    /// As [`Bucket::put_or_confirm`], without reading what has the name: it is told by the SHA-256 that the bucket has for it.
+    /// As [`Bucket::put_or_confirm`], without reading what has the name: it is told by the SHA-256 that the bucket has
+    /// for it.
     pub(crate) fn put_or_recognise(
         &self,
         name: &str,
@@ -171,8 +172,9 @@ impl Bucket {
         }
     }
 
-    /// As [`Bucket::put_or_confirm`], of a file that `open` opens. A further version is put over what has the name and is not it, and
-    /// over the version `spent`, which is known not to be kept as it should be; both stay as versions before.
+    /// As [`Bucket::put_or_confirm`], of a file that `open` opens. A further version is put over what has the name and
+    /// is not it, and over the version `spent`, which is known not to be kept as it should be; both stay as versions
+    /// before.
     pub(crate) fn put_or_renew(
         &self,
         name: &str,

@@ -105,7 +105,8 @@ pub fn prove_inclusion<N: Nodes>(nodes: &N, index: u64, size: u64) -> Result<Opt
     Ok(Some(proof))
 }
 
-/// The proof that the tree of the first `size` leaves begins with the tree of the first `earlier`; `None` when it cannot.
+/// The proof that the tree of the first `size` leaves begins with the tree of the first `earlier`; `None` when it
+/// cannot.
 ///
 /// # Errors
 /// When a hash cannot be had.

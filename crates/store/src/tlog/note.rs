@@ -103,7 +103,8 @@ impl fmt::Debug for LogKey {
 }
 
 impl LogKey {
-    /// The key in `path`; one that is made on the spot, for its owner alone and called `name`, where there is no such file.
+    /// The key in `path`; one that is made on the spot, for its owner alone and called `name`, where there is no such
+    /// file.
     ///
     /// # Errors
     /// When it cannot be read or made, is no key, may be read by others, or `name` cannot be one.

@@ -26,8 +26,8 @@
 //! The file system has hard links and tells the truth about `fsync`.
 //!
 //! # Caveats
-//! Whoever has the capability to set the immutable flag can take it away. That something was changed is then found by its hash,
-//! and that something was removed by the transparency log.
+//! Whoever has the capability to set the immutable flag can take it away. That something was changed is then found by
+//! its hash, and that something was removed by the transparency log.
 //!
 //! A bucket that is away loses nothing: what is sealed then is kept here, and sent later ([`DirVault::send`]).
 
@@ -154,8 +154,8 @@ impl DirVault {
         })
     }
 
-    /// Opens the vault in `dir` to be read, also while another process writes to it. Nothing there is changed. Artefacts
-    /// that are in a bucket are told of, and cannot be opened.
+    /// Opens the vault in `dir` to be read, also while another process writes to it. Nothing there is changed.
+    /// Artefacts that are in a bucket are told of, and cannot be opened.
     #[must_use]
     pub fn read_only(dir: &Path) -> Self {
         Self::read_with(dir, DirVaultOptions::default())

@@ -1,7 +1,8 @@
 //! The handling log: who has opened, copied, handed over or verified evidence after it was sealed, when and why.
 //!
-//! Never changes a manifest or a line that is there: lines are appended, each with the hash of the one before it, by one process
-//! at a time. Never follows a link in the folder: the superuser appends here, and the folder belongs to somebody else.
+//! Never changes a manifest or a line that is there: lines are appended, each with the hash of the one before it, by
+//! one process at a time. Never follows a link in the folder: the superuser appends here, and the folder belongs to
+//! somebody else.
 //!
 //! ```text
 //! handling/INC-3.jsonl  of the evidence of an incident
@@ -9,8 +10,8 @@
 //! ```
 //!
 //! # Caveats
-//! Whoever can write to the folder can write lines that nobody has earned, or cut off the last ones. A line in the middle that was
-//! changed or taken out shows.
+//! Whoever can write to the folder can write lines that nobody has earned, or cut off the last ones. A line in the
+//! middle that was changed or taken out shows.
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
@@ -63,12 +64,12 @@ impl HandlingLog {
         self.folder.join(HANDLING).join(name(incident))
     }
 
-    /// Appends a line, which is durable when this returns. What the superuser makes is given to the owner of the folder, who has
-    /// to append to it as well.
+    /// Appends a line, which is durable when this returns. What the superuser makes is given to the owner of the
+    /// folder, who has to append to it as well.
     ///
     /// # Errors
-    /// When it cannot be written; `FileTooLarge` when the line or the log is too long, `InvalidData` when the log is no plain file
-    /// of one name, or somebody else's.
+    /// When it cannot be written; `FileTooLarge` when the line or the log is too long, `InvalidData` when the log is no
+    /// plain file of one name, or somebody else's.
     pub fn append(&self, incident: Option<IncidentId>, handles: Handles) -> io::Result<Handled> {
         let folder = File::open(&self.folder)?;
         let owner = Owner::of(&folder)?;
@@ -110,8 +111,8 @@ impl HandlingLog {
         Ok(handled)
     }
 
-    /// Shows the lines of a log in their order. What is no line, or does not follow on the one before, goes to `wrong` in words,
-    /// with whether a crash leaves such as well.
+    /// Shows the lines of a log in their order. What is no line, or does not follow on the one before, goes to `wrong`
+    /// in words, with whether a crash leaves such as well.
     ///
     /// # Errors
     /// When it cannot be read. A log that is not there has no lines.
@@ -210,8 +211,8 @@ impl HandlingLog {
     }
 }
 
-/// Whom a folder of evidence belongs to. Everything below it is reached from its descriptor, and nothing is given away whose
-/// name may lead elsewhere by then.
+/// Whom a folder of evidence belongs to. Everything below it is reached from its descriptor, and nothing is given away
+/// whose name may lead elsewhere by then.
 #[derive(Clone, Copy, Debug)]
 struct Owner {
     uid: u32,
@@ -319,8 +320,8 @@ fn name(incident: Option<IncidentId>) -> String {
     incident.map_or_else(|| "all.jsonl".to_owned(), |it| format!("{it}.jsonl"))
 }
 
-/// The last line of a file of `length` bytes, with its end where it has one; `None` when there is none. Of a line that is longer
-/// than any it is the end.
+/// The last line of a file of `length` bytes, with its end where it has one; `None` when there is none. Of a line that
+/// is longer than any it is the end.
 fn last_line(file: &mut File, length: u64) -> io::Result<Option<Vec<u8>>> {
     if length == 0 {
         return Ok(None);

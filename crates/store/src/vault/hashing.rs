@@ -81,7 +81,8 @@ impl<R: Read> Read for Proving<R> {
             }
             Err(error) if error.kind() != io::ErrorKind::Interrupted => {
                 self.is_broken = true;
-                // What the system did not say was found by whoever unpacks it: the bytes are not those that were packed.
+                // What the system did not say was found by whoever unpacks it: the bytes are not those that were
+                // packed.
                 Err(if error.raw_os_error().is_none() {
                     changed()
                 } else {

@@ -41,8 +41,8 @@ fn each_entry(log: &TransparencyLog, take: &mut dyn FnMut(Logged)) -> Result<(),
     log.reader().entries(0, &mut visit).map_err(|error| error.to_failure())
 }
 
-/// The hashes of the manifests and records that the log in `dir` has, up to its checkpoint, whose root its entries have to
-/// lead to; none where there is no checkpoint. Who has signed that is looked at with a `key` alone.
+/// The hashes of the manifests and records that the log in `dir` has, up to its checkpoint, whose root its entries have
+/// to lead to; none where there is no checkpoint. Who has signed that is looked at with a `key` alone.
 ///
 /// # Errors
 /// When the log cannot be read, or its entries are not those of its checkpoint.
@@ -84,8 +84,8 @@ pub fn logged_in(dir: &Path, key: Option<&LogVerifier>) -> Result<BTreeSet<Sha25
     Ok(hashes)
 }
 
-/// Keeps a transparency log up with a vault and a journal while both grow, without reading it whole each time. Holds a hash for each
-/// manifest and record in memory.
+/// Keeps a transparency log up with a vault and a journal while both grow, without reading it whole each time. Holds a
+/// hash for each manifest and record in memory.
 #[derive(Debug)]
 pub struct Logbook {
     log: TransparencyLog,
@@ -188,7 +188,8 @@ impl Logbook {
         Ok(new.len() as u64)
     }
 
-    /// The same for all incidents. What cannot be logged of one goes to `failed`, and is no reason to leave the others out.
+    /// The same for all incidents. What cannot be logged of one goes to `failed`, and is no reason to leave the others
+    /// out.
     ///
     /// # Errors
     /// When the vault cannot be listed.
@@ -208,11 +209,12 @@ impl Logbook {
         Ok(taken)
     }
 
-    /// Appends an entry for the frames of a journal that the log has none for, if there are any. Returns the last frame that is
-    /// logged. `read` shows the frames from a position on, and none that is not durable.
+    /// Appends an entry for the frames of a journal that the log has none for, if there are any. Returns the last frame
+    /// that is logged. `read` shows the frames from a position on, and none that is not durable.
     ///
     /// # Errors
-    /// When the journal cannot be read or the log cannot be written; `Conflict` when the journal ends before what is logged.
+    /// When the journal cannot be read or the log cannot be written; `Conflict` when the journal ends before what is
+    /// logged.
     pub fn take_frames<E: ToString>(
         &mut self,
         read: impl FnOnce(Lsn, &mut dyn FnMut(StoredFrame)) -> Result<(), E>,

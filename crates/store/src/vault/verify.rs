@@ -1,13 +1,13 @@
 //! Verifies a copied folder of evidence with a public key and nothing else.
 //!
-//! Never changes anything, never stops at the first finding, and follows no link. What is in memory is bounded by a hash for each
-//! entry of the log and for each artefact; artefacts themselves are streamed.
+//! Never changes anything, never stops at the first finding, and follows no link. What is in memory is bounded by a
+//! hash for each entry of the log and for each artefact; artefacts themselves are streamed.
 //!
 //! # Expected flow
-//! The checkpoint is proved with the key. The tree is computed from the entries, and held against the tiles, the checkpoint and an
-//! earlier checkpoint. Each entry leads to a manifest or record, whose hash it holds. Each manifest leads to the artefact that
-//! has its hash as its name, and each artefact is hashed. What is there and in no entry is reported, too, and counted apart:
-//! whoever can write to the folder can put it there.
+//! The checkpoint is proved with the key. The tree is computed from the entries, and held against the tiles, the
+//! checkpoint and an earlier checkpoint. Each entry leads to a manifest or record, whose hash it holds. Each manifest
+//! leads to the artefact that has its hash as its name, and each artefact is hashed. What is there and in no entry is
+//! reported, too, and counted apart: whoever can write to the folder can put it there.
 
 mod artefacts;
 mod finding;
@@ -107,7 +107,8 @@ pub struct EvidenceSummary {
     pub bytes: u64,
     /// Artefacts that were read from the bucket; each of them is kept there as its receipt says, or there is a finding.
     pub in_bucket: u64,
-    /// Artefacts that are encrypted: their stored bytes are those of their manifests, and what they are was not looked at.
+    /// Artefacts that are encrypted: their stored bytes are those of their manifests, and what they are was not looked
+    /// at.
     pub encrypted: u64,
     /// Artefacts in a bucket that nobody has named: nothing is proved of them.
     pub not_read: u64,
@@ -351,8 +352,8 @@ impl Verifying<'_> {
         }
     }
 
-    /// Takes down what a manifest says of an artefact; whether it is the first to say anything. One that is not in the log
-    /// says nothing against one that is.
+    /// Takes down what a manifest says of an artefact; whether it is the first to say anything. One that is not in the
+    /// log says nothing against one that is.
     fn refer(&mut self, object: ObjectName, says: Referenced) -> bool {
         let known = self.referenced.get(&object);
         if known.is_none_or(|it| says.is_logged || !it.is_logged) {

@@ -478,7 +478,8 @@ fn what_was_left_out_by_somebody_with_the_key_is_found_by_the_log() {
         files[bundles].1 = std::mem::replace(&mut files[bundles + 1].1, content);
     });
     assert_ne!(findings, [""; 0]);
-    // An artefact that unpacks to more than its manifest says: the bytes that are stored are signed, and no manifest is.
+    // An artefact that unpacks to more than its manifest says: the bytes that are stored are signed, and no manifest
+    // is.
     let findings = told(&|files| {
         let it = files
             .iter_mut()

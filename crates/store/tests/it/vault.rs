@@ -247,7 +247,8 @@ fn the_immutable_flag_is_set_where_there_is_one() {
     }
 }
 
-/// Lets so many changes of the directory happen, and none after them: what is there then is what a killed process leaves.
+/// Lets so many changes of the directory happen, and none after them: what is there then is what a killed process
+/// leaves.
 pub(crate) struct Cut {
     left: AtomicUsize,
     kind: io::ErrorKind,
@@ -458,7 +459,8 @@ fn what_is_left_of_a_manifest_is_reported_and_the_rest_is_shown() {
         seen.push(it.manifest.sequence);
         std::ops::ControlFlow::Continue(())
     };
-    // Whatever the byte was, the manifest is not the one that was sealed: either it cannot be read, or the chain shows it.
+    // Whatever the byte was, the manifest is not the one that was sealed: either it cannot be read, or the chain shows
+    // it.
     let shown = vault.manifests(IncidentId(1), visit);
     assert!(shown.is_err() || seen == [1, 2, 3]);
     assert!(seen.contains(&1) && seen.contains(&3));

@@ -1,4 +1,5 @@
-//! Vaults whose artefacts are encrypted to recipients of age, held to the contract of all vaults, and to what that adds to it.
+//! Vaults whose artefacts are encrypted to recipients of age, held to the contract of all vaults, and to what that adds
+//! to it.
 
 use std::fs;
 use std::io::{Read as _, Write as _};

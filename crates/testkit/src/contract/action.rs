@@ -43,8 +43,8 @@ pub trait ActionWorld {
 
     /// Lets time pass until `done`, for `span` and a reasonable margin at the most. Returns whether it was done.
     ///
-    /// By default that is real time, with 20 seconds to spare where the enforcement point counts down, and 200 ms where nothing is
-    /// to happen.
+    /// By default that is real time, with 20 seconds to spare where the enforcement point counts down, and 200 ms where
+    /// nothing is to happen.
     fn wait(&self, span: Span, done: &mut dyn FnMut() -> bool) -> bool {
         let spare = if self.counts_down() {
             Duration::from_secs(20)
@@ -71,7 +71,8 @@ pub trait ActionWorld {
         family.address(number)
     }
 
-    /// Whether the enforcement point ends a containment by itself when its hold is over. Otherwise it stays, whatever the hold.
+    /// Whether the enforcement point ends a containment by itself when its hold is over. Otherwise it stays, whatever
+    /// the hold.
     fn counts_down(&self) -> bool {
         true
     }
@@ -82,13 +83,14 @@ pub trait ActionWorld {
         false
     }
 
-    /// Whether an act ends its target, so that it can neither be done again there nor be broken. Nothing brings it back.
+    /// Whether an act ends its target, so that it can neither be done again there nor be broken. Nothing brings it
+    /// back.
     fn is_final(&self) -> bool {
         false
     }
 
-    /// How many targets of a family there are, when not any number. Where there is one only, checks that compare it with others
-    /// do without those; all that they say of the one holds.
+    /// How many targets of a family there are, when not any number. Where there is one only, checks that compare it
+    /// with others do without those; all that they say of the one holds.
     fn targets_max(&self) -> Option<u16> {
         None
     }
@@ -98,8 +100,8 @@ pub trait ActionWorld {
         &[1, 2, 1_000, 2_500]
     }
 
-    /// A label for `target` that looks like one of the installation `a0a0a0a0a0a0a0a0`, but that no program of ours writes
-    /// like this.
+    /// A label for `target` that looks like one of the installation `a0a0a0a0a0a0a0a0`, but that no program of ours
+    /// writes like this.
     fn lookalike(&self, _target: Target) -> String {
         "staunch:a0a0a0a0a0a0a0a0:TX-05".to_owned()
     }

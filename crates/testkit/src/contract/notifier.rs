@@ -17,8 +17,8 @@ pub struct Told {
     pub text: String,
 }
 
-/// Runs the whole suite. `tell` has a fresh notifier tell what the given function has it tell, and returns what people saw of
-/// it, in order.
+/// Runs the whole suite. `tell` has a fresh notifier tell what the given function has it tell, and returns what people
+/// saw of it, in order.
 ///
 /// # Panics
 /// When the notifier breaks the contract.

@@ -62,8 +62,8 @@ const ROUNDS_MAX: usize = 8;
 pub struct NftablesOptions {
     /// The table, of the family `inet`. Default: `staunch`.
     pub table: String,
-    /// How much of the traffic of an address passes; `None` for nothing of it. Default: `None`. With a limit, a table of its
-    /// own is needed, and Linux 5.11.
+    /// How much of the traffic of an address passes; `None` for nothing of it. Default: `None`. With a limit, a table
+    /// of its own is needed, and Linux 5.11.
     pub limit: Option<Limit>,
     /// Whose elements are ours.
     pub installation: InstallationId,
@@ -157,8 +157,9 @@ impl NftablesIp {
         Ok(driver)
     }
 
-    /// Makes a driver that limits. Its table is made when it first acts. One that was made with another limit is deleted when
-    /// nothing is in it, to be made anew; otherwise what is limited keeps its limit, and so do those that join it.
+    /// Makes a driver that limits. Its table is made when it first acts. One that was made with another limit is
+    /// deleted when nothing is in it, to be made anew; otherwise what is limited keeps its limit, and so do those that
+    /// join it.
     ///
     /// # Errors
     /// [`StartError`] when the table is not one of limits, or cannot be read.

@@ -1,27 +1,28 @@
 //! Runs a program of the operator's own to look, to act and to undo.
 //!
 //! # Expected flow
-//! Run the job to look; where nothing is there, write a record of it and run it to act; look again when asked. Undo runs it to look,
-//! and to take back only what carries the label of the transaction.
+//! Run the job to look; where nothing is there, write a record of it and run it to act; look again when asked. Undo
+//! runs it to look, and to take back only what carries the label of the transaction.
 //!
 //! # Guarantees
-//! A subject is one argument or a part of one, whatever it holds, and no shell sees it. What is somebody else's is neither acted on
-//! nor taken back. A job that is in force already is not run again. Every run is confined, bounded in time and output, and leaves no
-//! process behind. Landed is said only for the status 0; whether it is true is for the next look.
+//! A subject is one argument or a part of one, whatever it holds, and no shell sees it. What is somebody else's is
+//! neither acted on nor taken back. A job that is in force already is not run again. Every run is confined, bounded in
+//! time and output, and leaves no process behind. Landed is said only for the status 0; whether it is true is for the
+//! next look.
 //!
 //! # Assumptions
-//! The job keeps the label it is given beside what it does, and gives it back when it looks. Run twice under one key it achieves no
-//! more than once.
+//! The job keeps the label it is given beside what it does, and gives it back when it looks. Run twice under one key it
+//! achieves no more than once.
 //!
 //! # Caveats
-//! Between the look and the act the world may move: a job that can make its change conditional finds what was seen on its standard
-//! input. There is no countdown: while Staunch is not there nothing ends what a job has done. The sweep asks for what this
-//! installation has a record of, so that what is left of a lost data directory is not found.
+//! Between the look and the act the world may move: a job that can make its change conditional finds what was seen on
+//! its standard input. There is no countdown: while Staunch is not there nothing ends what a job has done. The sweep
+//! asks for what this installation has a record of, so that what is left of a lost data directory is not found.
 //!
 //! # Errors
-//! By the status, as `sysexits.h` has it: 75 `Unavailable` (tried again), 64 and 65 `Invalid`, 77 `Denied`, after which nothing has
-//! happened. Any other status, a signal, the end of the time and too much output after an act are `InDoubt`. A program that was never
-//! executed did not happen.
+//! By the status, as `sysexits.h` has it: 75 `Unavailable` (tried again), 64 and 65 `Invalid`, 77 `Denied`, after which
+//! nothing has happened. Any other status, a signal, the end of the time and too much output after an act are
+//! `InDoubt`. A program that was never executed did not happen.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -130,8 +131,8 @@ impl ExecJob {
         }
     }
 
-    /// How long one call may begin with runs: as long as one of them takes. A release is done only when nothing can be in flight any
-    /// more, so that more would have people wait.
+    /// How long one call may begin with runs: as long as one of them takes. A release is done only when nothing can be
+    /// in flight any more, so that more would have people wait.
     fn begin_within(&self) -> Duration {
         let longest = self.options.jobs.values().map(|job| job.timeout).max();
         longest.unwrap_or_default()
@@ -311,8 +312,8 @@ impl ExecJob {
         Outcome::Landed
     }
 
-    /// Has `each` done for all of `items`, a few at once, those of one target one after the other. Those that are not begun
-    /// in time get `late`.
+    /// Has `each` done for all of `items`, a few at once, those of one target one after the other. Those that are not
+    /// begun in time get `late`.
     fn spread<I: Sync, A: Send>(
         &self,
         items: &[I],

@@ -1,20 +1,21 @@
 //! What runs in the process that is started for a job: a supervisor, and below it the job in its sandbox.
 //!
 //! # Expected flow
-//! The supervisor reads one [`Launch`] from its standard input, starts itself once more as what becomes the job, waits for that or
-//! for the time to be over, ends every process that descends from it, and writes one [`Report`]. What becomes the job gives up
-//! whatever the job is not to have, and executes the program in its place.
+//! The supervisor reads one [`Launch`] from its standard input, starts itself once more as what becomes the job, waits
+//! for that or for the time to be over, ends every process that descends from it, and writes one [`Report`]. What
+//! becomes the job gives up whatever the job is not to have, and executes the program in its place.
 //!
 //! # Guarantees
-//! No process of the job outlives its report: the supervisor is the subreaper of all of them (prctl(2)), and ends them until there
-//! is none. So it does when whoever started it goes away. A control group bounds what all of them together take, where one can be made. Where a hash is pinned, the program is read once into a sealed file in
-//! memory, and what was hashed is what is executed. A sandbox that cannot be entered whole is a job that is not started.
+//! No process of the job outlives its report: the supervisor is the subreaper of all of them (prctl(2)), and ends them
+//! until there is none. So it does when whoever started it goes away. A control group bounds what all of them together
+//! take, where one can be made. Where a hash is pinned, the program is read once into a sealed file in memory, and what
+//! was hashed is what is executed. A sandbox that cannot be entered whole is a job that is not started.
 //!
 //! # Caveats
-//! Who kills the supervisor kills the job too, and leaves what the job has started, which the next run of any job ends where there are
-//! control groups. A job that runs as the user of the server may signal the supervisor where Landlock does not scope signals (before
-//! Linux 6.12). Without a control group memory is bounded for each process, and the limit of processes counts all of a user's, so that
-//! it is set for jobs with a user of their own only.
+//! Who kills the supervisor kills the job too, and leaves what the job has started, which the next run of any job ends
+//! where there are control groups. A job that runs as the user of the server may signal the supervisor where Landlock
+//! does not scope signals (before Linux 6.12). Without a control group memory is bounded for each process, and the
+//! limit of processes counts all of a user's, so that it is set for jobs with a user of their own only.
 
 mod group;
 mod inner;
@@ -132,7 +133,8 @@ pub fn check_pinned(launch: &Launch) -> Result<(), String> {
     inner::check_pinned(launch)
 }
 
-/// Ends what supervisors have left that were killed, in the control groups of their jobs. A server does so when it starts.
+/// Ends what supervisors have left that were killed, in the control groups of their jobs. A server does so when it
+/// starts.
 pub fn end_left() {
     group::end_left();
 }
@@ -144,8 +146,8 @@ enum Event {
 }
 
 fn supervise() -> io::Result<Report> {
-    // A service manager that stops the unit of the server tells all processes of it to end. This one ends when whoever asked has
-    // gone, and the job before it. What it starts has no signal blocked: the library of Rust sees to that.
+    // A service manager that stops the unit of the server tells all processes of it to end. This one ends when whoever
+    // asked has gone, and the job before it. What it starts has no signal blocked: the library of Rust sees to that.
     let told_to_end: SigSet = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP].into_iter().collect();
     told_to_end.thread_block()?;
     tree::close_inherited()?;

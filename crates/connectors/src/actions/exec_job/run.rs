@@ -1,6 +1,7 @@
 //! Starts programs for the driver.
 //!
-//! Who starts them may be on a thread of its own: a server has one outside of its sandbox, inside of which no program is run.
+//! Who starts them may be on a thread of its own: a server has one outside of its sandbox, inside of which no program
+//! is run.
 
 use std::ffi::OsString;
 use std::io::{self, Read as _, Write as _};

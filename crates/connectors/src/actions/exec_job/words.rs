@@ -20,8 +20,8 @@ pub fn unknown_placeholder<'a>(argument: &'a str, known: &[&str]) -> Option<&'a 
     None
 }
 
-/// `argument` with the `values` in the places of their names: in one pass, so that what is put in is never looked at again. It
-/// stays one argument, whatever the values hold.
+/// `argument` with the `values` in the places of their names: in one pass, so that what is put in is never looked at
+/// again. It stays one argument, whatever the values hold.
 pub(super) fn filled(argument: &str, values: &[(&str, &str)]) -> String {
     let mut text = String::with_capacity(argument.len());
     let mut rest = argument;

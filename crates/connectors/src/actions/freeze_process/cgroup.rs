@@ -1,35 +1,38 @@
 //! Freezes a process with a group of cgroup v2 that is made for it inside of its own.
 //!
 //! # Expected flow
-//! Make a group with our label in the process's present group, set it to be frozen, move the process in, do the same for those
-//! that descend from it, wherever they are, until no new ones appear, and wait until the kernel says that all are frozen. Undo
-//! moves everything back to the group that ours is in, and removes ours.
+//! Make a group with our label in the process's present group, set it to be frozen, move the process in, do the same
+//! for those that descend from it, wherever they are, until no new ones appear, and wait until the kernel says that all
+//! are frozen. Undo moves everything back to the group that ours is in, and removes ours.
 //!
 //! # Guarantees
-//! A group inside of its own keeps limits, accounting and the service manager's idea of which unit a process belongs to, so
-//! that nothing is lost when it is moved back. Executing twice equals executing once. Undo removes only groups with this
-//! transaction's label, and what was started inside meanwhile goes back too. A process is looked at before and after it is
-//! moved: if its number has gone to another one in between, that one is moved back. Process 1, the kernel's threads, Staunch
-//! itself and what it descends from are never frozen, whoever asks. A label counts only on a group that root or this user
-//! made, because a user to whom a part of the tree is delegated can make groups of any name in it.
+//! A group inside of its own keeps limits, accounting and the service manager's idea of which unit a process belongs
+//! to, so that nothing is lost when it is moved back. Executing twice equals executing once. Undo removes only groups
+//! with this transaction's label, and what was started inside meanwhile goes back too. A process is looked at before
+//! and after it is moved: if its number has gone to another one in between, that one is moved back. Process 1, the
+//! kernel's threads, Staunch itself and what it descends from are never frozen, whoever asks. A label counts only on a
+//! group that root or this user made, because a user to whom a part of the tree is delegated can make groups of any
+//! name in it.
 //!
 //! # Assumptions
 //! cgroup v2 is mounted and processes are seen with the numbers of the PID namespace of this process.
 //!
 //! # Caveats
-//! The kernel does not count down: a freeze has no end of its own, `expires_in` is `None`, and while Staunch is not there
-//! nothing lifts it. Descent is told by the parent of each process: one whose parent has ended before it was seen, such as a
-//! daemon that forked twice, is not found. Who may kill a frozen process can kill it. A user to whom the process's group is
-//! delegated can move it out with another process of its own; `observe` and `owned` see that. A process in the middle of a
-//! system call that does not end is moved, and frozen when it ends. A process in a threaded group cannot be frozen. What the
-//! service manager stops or kills goes with our group in it. `owned` leaves out what is in place but not frozen: each freeze
-//! is enforced by itself, and one that somebody thawed says nothing of the others.
+//! The kernel does not count down: a freeze has no end of its own, `expires_in` is `None`, and while Staunch is not
+//! there nothing lifts it. Descent is told by the parent of each process: one whose parent has ended before it was
+//! seen, such as a daemon that forked twice, is not found. Who may kill a frozen process can kill it. A user to whom
+//! the process's group is delegated can move it out with another process of its own; `observe` and `owned` see that. A
+//! process in the middle of a system call that does not end is moved, and frozen when it ends. A process in a threaded
+//! group cannot be frozen. What the service manager stops or kills goes with our group in it. `owned` leaves out what
+//! is in place but not frozen: each freeze is enforced by itself, and one that somebody thawed says nothing of the
+//! others.
 //!
 //! # Errors
-//! `Denied` (this user may not write to the group), `Unavailable` (no cgroup v2, or it kept starting others), `Conflict` (it
-//! has ended, its number has gone to another, a threaded group, something else is in place), `Full` (more processes than are
-//! frozen together, or no more groups may be made), `Invalid` (not to be told from others, or never to be frozen);
-//! `InDoubt` when it was moved and has not frozen in time, or what was done could not be taken back.
+//! `Denied` (this user may not write to the group), `Unavailable` (no cgroup v2, or it kept starting others),
+//! `Conflict` (it has ended, its number has gone to another, a threaded group, something else is in place), `Full`
+//! (more processes than are frozen together, or no more groups may be made), `Invalid` (not to be told from others, or
+//! never to be frozen); `InDoubt` when it was moved and has not frozen in time, or what was done could not be taken
+//! back.
 
 pub(in crate::actions) mod error;
 pub(in crate::actions) mod group;

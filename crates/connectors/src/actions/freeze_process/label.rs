@@ -1,8 +1,8 @@
 //! The label that says whose a group is, what for, and for which process: its name,
 //! `staunch-<installation>-TX-<number>-<pid>-<started>-<boot>`, or `staunchkill-...` where the process is to be ended.
 //!
-//! Only the exact text that Staunch writes is a label of Staunch. Anything else is somebody else's, so that nothing is ever
-//! removed by mistake.
+//! Only the exact text that Staunch writes is a label of Staunch. Anything else is somebody else's, so that nothing is
+//! ever removed by mistake.
 
 use std::fmt;
 

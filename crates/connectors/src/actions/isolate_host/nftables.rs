@@ -1,30 +1,31 @@
-//! Isolates this machine with a table of nftables whose chains drop everything but what is to stay reachable, for as long as two
-//! elements of a set are there.
+//! Isolates this machine with a table of nftables whose chains drop everything but what is to stay reachable, for as
+//! long as two elements of a set are there.
 //!
 //! # Expected flow
-//! Ask what is to stay reachable, write chains, rules and both elements (IPv4, IPv6) in one atomic batch, and be asked again to
-//! read them back. The kernel removes the elements by itself when their timeout ends: that is the dead man's switch, which needs
-//! no program of ours.
+//! Ask what is to stay reachable, write chains, rules and both elements (IPv4, IPv6) in one atomic batch, and be asked
+//! again to read them back. The kernel removes the elements by itself when their timeout ends: that is the dead man's
+//! switch, which needs no program of ours.
 //!
 //! # Guarantees
-//! All of it is there or nothing, at one moment. Executing twice equals executing once. Undo removes only elements that carry this
-//! transaction's label, read and deleted under one generation of the ruleset, and leaves chains that do nothing. No other table
-//! is ever touched, and one of our name that is not ours is left alone. Established connections are cut, because the chains come
-//! before connections are tracked. Nothing is isolated under the name of another machine.
+//! All of it is there or nothing, at one moment. Executing twice equals executing once. Undo removes only elements that
+//! carry this transaction's label, read and deleted under one generation of the ruleset, and leaves chains that do
+//! nothing. No other table is ever touched, and one of our name that is not ours is left alone. Established connections
+//! are cut, because the chains come before connections are tracked. Nothing is isolated under the name of another
+//! machine.
 //!
 //! # Assumptions
 //! The table `inet <table>` is ours by name. Where it, or a part of it, is missing, `execute` makes it again.
 //!
 //! # Caveats
-//! What stays reachable is what was to when the machine was isolated; a renewal moves the end only. What other tables drop stays
-//! dropped. Not cut are packet sockets, frames that a bridge passes on between its ports, flows offloaded to hardware, and what a
-//! program at the driver of a card (XDP) sends on: all of these take privileges on this machine. Let through for the machine's
-//! own sake are loopback, neighbour discovery, and DHCP to the servers of its link.
+//! What stays reachable is what was to when the machine was isolated; a renewal moves the end only. What other tables
+//! drop stays dropped. Not cut are packet sockets, frames that a bridge passes on between its ports, flows offloaded to
+//! hardware, and what a program at the driver of a card (XDP) sends on: all of these take privileges on this machine.
+//! Let through for the machine's own sake are loopback, neighbour discovery, and DHCP to the servers of its link.
 //!
 //! # Errors
-//! `Invalid` (another machine, or a hold out of bounds), `Denied` (no CAP_NET_ADMIN), `Unavailable` (busy, or the ruleset kept
-//! changing), `Conflict` (somebody else's isolation is in place, or the table has another shape); `InDoubt` when the kernel's
-//! answer was lost.
+//! `Invalid` (another machine, or a hold out of bounds), `Denied` (no CAP_NET_ADMIN), `Unavailable` (busy, or the
+//! ruleset kept changing), `Conflict` (somebody else's isolation is in place, or the table has another shape);
+//! `InDoubt` when the kernel's answer was lost.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

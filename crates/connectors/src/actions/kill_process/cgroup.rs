@@ -1,26 +1,28 @@
 //! Ends a process with a group of cgroup v2 that is made for it inside of its own.
 //!
 //! # Expected flow
-//! Write down what is to be ended, hold the process and those that descend from it as the driver that freezes does, and when
-//! nothing of it moves any more, have the kernel end all that is in the groups (`cgroup.kill`), wait until they are empty, and
-//! remove them. Undo thaws and gives back what was held and not ended, and forgets what was written down.
+//! Write down what is to be ended, hold the process and those that descend from it as the driver that freezes does, and
+//! when nothing of it moves any more, have the kernel end all that is in the groups (`cgroup.kill`), wait until they
+//! are empty, and remove them. Undo thaws and gives back what was held and not ended, and forgets what was written
+//! down.
 //!
 //! # Guarantees
-//! Nothing is ended that was not held first: what could not be held as a whole is given back, and nothing is ended of it.
-//! Executing twice equals executing once. That a process is not there any more is not taken for our doing: only what was
-//! written down before is. Process 1, the kernel's threads, Staunch itself and what it descends from are never ended.
+//! Nothing is ended that was not held first: what could not be held as a whole is given back, and nothing is ended of
+//! it. Executing twice equals executing once. That a process is not there any more is not taken for our doing: only
+//! what was written down before is. Process 1, the kernel's threads, Staunch itself and what it descends from are never
+//! ended.
 //!
 //! # Assumptions
 //! Those of the driver that freezes; and Linux 5.14, which has `cgroup.kill`.
 //!
 //! # Caveats
-//! There is no way back: undo brings no process back. A service manager may start the program again, as a new process. What was
-//! ended is written down until its lease ends, which says how long the same process, should one still be there, counts as
-//! ended. Those of the driver that freezes.
+//! There is no way back: undo brings no process back. A service manager may start the program again, as a new process.
+//! What was ended is written down until its lease ends, which says how long the same process, should one still be
+//! there, counts as ended. Those of the driver that freezes.
 //!
 //! # Errors
-//! Those of the driver that freezes; `Unavailable` where the kernel cannot end a group, or where nothing can be written down;
-//! `InDoubt` when it was told to end and has not in time, or what was done could not be taken back.
+//! Those of the driver that freezes; `Unavailable` where the kernel cannot end a group, or where nothing can be written
+//! down; `InDoubt` when it was told to end and has not in time, or what was done could not be taken back.
 
 use std::io;
 use std::path::Path;
@@ -92,7 +94,8 @@ impl CgroupKillProcess {
         Ok(Self::new(options, dir))
     }
 
-    /// How many targets are held, to be ended, with a label of Staunch that is meant by `whose`. What has ended is not held.
+    /// How many targets are held, to be ended, with a label of Staunch that is meant by `whose`. What has ended is not
+    /// held.
     ///
     /// # Errors
     /// When the tree cannot be read.
@@ -100,9 +103,9 @@ impl CgroupKillProcess {
         self.freezer.count_labelled(whose)
     }
 
-    /// Gives back everything that is held, to be ended, with a label of Staunch that is meant by `whose`, and returns how many
-    /// targets that were. What has ended stays written down: nothing undoes it. Without a record: the last resort for when the
-    /// engine cannot be reached.
+    /// Gives back everything that is held, to be ended, with a label of Staunch that is meant by `whose`, and returns
+    /// how many targets that were. What has ended stays written down: nothing undoes it. Without a record: the last
+    /// resort for when the engine cannot be reached.
     ///
     /// # Errors
     /// The first failure, when not all of it could be given back.

@@ -1,7 +1,8 @@
-//! What was ended, by whom: an empty file for each, whose name is the label, with `.begun` behind it until all of it is held.
+//! What was ended, by whom: an empty file for each, whose name is the label, with `.begun` behind it until all of it is
+//! held.
 //!
-//! A process that is not there any more says nothing of why, and the groups that it was in go with its service. So this is
-//! written before anything is done, and is what a driver knows of its own acts afterwards.
+//! A process that is not there any more says nothing of why, and the groups that it was in go with its service. So this
+//! is written before anything is done, and is what a driver knows of its own acts afterwards.
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File, OpenOptions};

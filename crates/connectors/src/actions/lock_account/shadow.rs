@@ -1,33 +1,35 @@
 //! Locks an account in the shadow file, and freezes the cgroup of its sessions.
 //!
 //! # Expected flow
-//! Take the lock of the password files, write down in a record what is there, set the expiry of the account to a day in the
-//! past and put `!` before its password, and freeze `user.slice/user-UID.slice`. Undo puts both fields back, thaws, and removes
-//! the record.
+//! Take the lock of the password files, write down in a record what is there, set the expiry of the account to a day in
+//! the past and put `!` before its password, and freeze `user.slice/user-UID.slice`. Undo puts both fields back, thaws,
+//! and removes the record.
 //!
 //! # Guarantees
-//! The expiry has the account phase of PAM refuse every way of logging in: passwords, keys of SSH, cron and su. The `!` refuses
-//! the password where a program asks for that alone. The file is replaced as a whole, with its owner, group, mode and extended
-//! attributes; no other byte of it changes. Executing twice equals executing once. The record is on disk before the file
-//! changes, so that a crash at any point is seen and undone. Undo gives back a field only where it still is what was written:
-//! a new password, another expiry, and a lock that somebody else has put in place stay. The record holds no part of a password.
-//! Whatever is asked, accounts of root and of Staunch itself are not locked, nor the last that may become root.
+//! The expiry has the account phase of PAM refuse every way of logging in: passwords, keys of SSH, cron and su. The `!`
+//! refuses the password where a program asks for that alone. The file is replaced as a whole, with its owner, group,
+//! mode and extended attributes; no other byte of it changes. Executing twice equals executing once. The record is on
+//! disk before the file changes, so that a crash at any point is seen and undone. Undo gives back a field only where it
+//! still is what was written: a new password, another expiry, and a lock that somebody else has put in place stay. The
+//! record holds no part of a password. Whatever is asked, accounts of root and of Staunch itself are not locked, nor
+//! the last that may become root.
 //!
 //! # Assumptions
-//! Who logs in is judged by the account phase of `pam_unix`, or by who else reads the shadow file. Who changes the file takes
-//! the lock that lckpwdf(3) takes, as the tools of passwd do. Sessions are in slices of `systemd-logind`.
+//! Who logs in is judged by the account phase of `pam_unix`, or by who else reads the shadow file. Who changes the file
+//! takes the lock that lckpwdf(3) takes, as the tools of passwd do. Sessions are in slices of `systemd-logind`.
 //!
 //! # Caveats
-//! There is no countdown in the file: a lock has no end of its own, `expires_in` is `None`, and while Staunch is not there
-//! nothing lifts it. What runs as the user outside of its slice goes on, and all of it where there are no slices; how many those
-//! are is logged. Who has logged in at that very moment, and had no session before, is found by the next look, which says that
-//! the lock is not enforced. A service that authenticates elsewhere (a directory, a database, a token) is not reached. Undo
-//! cannot tell our `!` from one that somebody has set on the same day before a password of the same length.
+//! There is no countdown in the file: a lock has no end of its own, `expires_in` is `None`, and while Staunch is not
+//! there nothing lifts it. What runs as the user outside of its slice goes on, and all of it where there are no slices;
+//! how many those are is logged. Who has logged in at that very moment, and had no session before, is found by the next
+//! look, which says that the lock is not enforced. A service that authenticates elsewhere (a directory, a database, a
+//! token) is not reached. Undo cannot tell our `!` from one that somebody has set on the same day before a password of
+//! the same length.
 //!
 //! # Errors
-//! `Denied` (not root), `Unavailable` (somebody holds the lock of the password files), `Conflict` (no such account, locked
-//! already, the file changed meanwhile), `Invalid` (a line that not everybody reads the same, or an account that is never
-//! locked); `InDoubt` when the file was replaced and something after it failed.
+//! `Denied` (not root), `Unavailable` (somebody holds the lock of the password files), `Conflict` (no such account,
+//! locked already, the file changed meanwhile), `Invalid` (a line that not everybody reads the same, or an account that
+//! is never locked); `InDoubt` when the file was replaced and something after it failed.
 
 mod record;
 mod replace;
@@ -76,9 +78,9 @@ pub struct ShadowOptions {
     pub cgroups: Option<PathBuf>,
     /// Where the processes are. Default: `/proc`.
     pub proc: PathBuf,
-    /// The longest time that one call waits for the lock of the password files, and after which it begins with no other of its
-    /// requests. Default: 5 s. lckpwdf(3) waits for 15 s; a lock that is held for longer than 5 s is held by a person with an
-    /// editor, and acts are tried again.
+    /// The longest time that one call waits for the lock of the password files, and after which it begins with no other
+    /// of its requests. Default: 5 s. lckpwdf(3) waits for 15 s; a lock that is held for longer than 5 s is held by a
+    /// person with an editor, and acts are tried again.
     pub lock_within: Duration,
     /// How long it is awaited that all of an account's sessions are frozen. Default: 500 ms.
     pub frozen_within: Duration,

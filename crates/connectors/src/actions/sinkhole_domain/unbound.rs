@@ -1,35 +1,37 @@
 //! Sinkholes a domain with a local zone of Unbound, over its control channel.
 //!
 //! # Expected flow
-//! List the local data and the local zones, put our label at the domain as a TXT record, which makes a zone there that lets all
-//! names through, and change that zone's type: `always_nxdomain`, or `redirect`, after which an address is put beside the label.
-//! Undo removes the zone. To look is to list again and, where the resolver's address is known, to ask it a question of DNS.
+//! List the local data and the local zones, put our label at the domain as a TXT record, which makes a zone there that
+//! lets all names through, and change that zone's type: `always_nxdomain`, or `redirect`, after which an address is put
+//! beside the label. Undo removes the zone. To look is to list again and, where the resolver's address is known, to ask
+//! it a question of DNS.
 //!
 //! # Guarantees
-//! Executing twice equals executing once. The label is there before the zone denies anything, so that whatever interrupts, no
-//! sinkhole is left without one. A zone without a label of Staunch at the domain, above or below it is somebody else's: it is
-//! neither changed nor removed. Undo removes only what has this transaction's label; data that somebody else has put below the
-//! domain stay. Local zones come before the cache, so that nothing has to be flushed: it holds at once, also for names that were
-//! looked up before, and what was cached is answered again at once. The answers carry no SOA, and no resolver keeps them
-//! (RFC 2308, section 5); an address is given for [`ANSWER_TTL_SECONDS`].
+//! Executing twice equals executing once. The label is there before the zone denies anything, so that whatever
+//! interrupts, no sinkhole is left without one. A zone without a label of Staunch at the domain, above or below it is
+//! somebody else's: it is neither changed nor removed. Undo removes only what has this transaction's label; data that
+//! somebody else has put below the domain stay. Local zones come before the cache, so that nothing has to be flushed:
+//! it holds at once, also for names that were looked up before, and what was cached is answered again at once. The
+//! answers carry no SOA, and no resolver keeps them (RFC 2308, section 5); an address is given for
+//! [`ANSWER_TTL_SECONDS`].
 //!
 //! # Assumptions
-//! The control channel is a Unix socket (`control-interface: /run/unbound.ctl`), where Unbound wants no certificate. Who may
-//! use it may change everything about the resolver.
+//! The control channel is a Unix socket (`control-interface: /run/unbound.ctl`), where Unbound wants no certificate.
+//! Who may use it may change everything about the resolver.
 //!
 //! # Caveats
-//! Unbound does not count down: `expires_in` is `None`, and while Staunch is not there nothing lifts it. It keeps nothing: after
-//! a restart or a reload all is gone, and `owned` says so. It cannot be told to change something only if: a zone that somebody
-//! else makes at the domain between the look and the act is changed. A command that it reads late is carried out late. A name
-//! elsewhere that is an alias (CNAME) into the domain is still followed, and clients in a `view` without `view-first` have
-//! zones of their own. Listing costs Unbound 7 to 15 microseconds a zone in the thread that answers (1.17, 200,000 zones,
-//! 2026-11-26): keep long block lists in RPZ. A control channel over TCP, which needs certificates, is left out. With an address, who may
-//! ask the resolver for TXT can read the label.
+//! Unbound does not count down: `expires_in` is `None`, and while Staunch is not there nothing lifts it. It keeps
+//! nothing: after a restart or a reload all is gone, and `owned` says so. It cannot be told to change something only
+//! if: a zone that somebody else makes at the domain between the look and the act is changed. A command that it reads
+//! late is carried out late. A name elsewhere that is an alias (CNAME) into the domain is still followed, and clients
+//! in a `view` without `view-first` have zones of their own. Listing costs Unbound 7 to 15 microseconds a zone in the
+//! thread that answers (1.17, 200,000 zones, 2026-11-26): keep long block lists in RPZ. A control channel over TCP,
+//! which needs certificates, is left out. With an address, who may ask the resolver for TXT can read the label.
 //!
 //! # Errors
-//! `Denied` (this user may not use the socket), `Unavailable` (no socket, nobody there, or no answer to a question of DNS),
-//! `Conflict` (somebody else's zone or data, or another transaction's), `Invalid` (Unbound says no), `Full` (it lists more than
-//! is read); `InDoubt` when a command was sent and not answered in time.
+//! `Denied` (this user may not use the socket), `Unavailable` (no socket, nobody there, or no answer to a question of
+//! DNS), `Conflict` (somebody else's zone or data, or another transaction's), `Invalid` (Unbound says no), `Full` (it
+//! lists more than is read); `InDoubt` when a command was sent and not answered in time.
 
 mod control;
 pub mod listed;
@@ -198,7 +200,8 @@ impl UnboundSinkhole {
         Ok(listed)
     }
 
-    /// Whether the resolver itself answers for each of `domains` as a zone of its type does; true where it is not to be asked.
+    /// Whether the resolver itself answers for each of `domains` as a zone of its type does; true where it is not to be
+    /// asked.
     fn holds(&self, domains: &[(&DomainName, &str)]) -> Vec<Result<bool, Failure>> {
         let Some(resolver) = self.options.resolver.filter(|_| !domains.is_empty()) else {
             return vec![Ok(true); domains.len()];
@@ -308,7 +311,8 @@ impl UnboundSinkhole {
             commands.push(format!("local_data {domain}. {ANSWER_TTL_SECONDS} IN TXT \"{label}\""));
         }
         commands.push(format!("local_zone {domain}. {zone}"));
-        // Last, so that nothing of ours but the label is ever in a zone that lets names through: without it nothing is there.
+        // Last, so that nothing of ours but the label is ever in a zone that lets names through: without it nothing is
+        // there.
         if let Sinkhole::Address(address) = self.options.answer {
             let kind = if address.is_ipv4() { "A" } else { "AAAA" };
             commands.push(format!("local_data {domain}. {ANSWER_TTL_SECONDS} IN {kind} {address}"));

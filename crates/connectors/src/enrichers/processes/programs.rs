@@ -1,9 +1,9 @@
 //! Which programs are protected.
 //!
-//! Anybody can call a program of their own `sshd`, put a file of that name somewhere, run the real one with a library of
-//! their own, or, as root of a container, have a file at the same path. What counts is therefore the file that is run: it is
-//! at a protected path, the very one that the machine has there, root's, writable by nobody else, and run as root or as a
-//! user that such programs have to themselves.
+//! Anybody can call a program of their own `sshd`, put a file of that name somewhere, run the real one with a library
+//! of their own, or, as root of a container, have a file at the same path. What counts is therefore the file that is
+//! run: it is at a protected path, the very one that the machine has there, root's, writable by nobody else, and run as
+//! root or as a user that such programs have to themselves.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;

@@ -28,8 +28,8 @@ pub(super) fn nothing() -> Vec<SockFilter> {
     vec![SockFilter::new(RETURN, 0, 0, 0)]
 }
 
-/// What has `address` as its source or destination. For IPv4 that is ARP from it and about it too, for IPv6 the solicitations
-/// and advertisements of neighbours about it.
+/// What has `address` as its source or destination. For IPv4 that is ARP from it and about it too, for IPv6 the
+/// solicitations and advertisements of neighbours about it.
 pub(super) fn of(address: IpAddr) -> Vec<SockFilter> {
     let mut program = Program::default();
     match address {
@@ -82,7 +82,8 @@ impl Program {
         self.instructions.push(SockFilter::new(RETURN, 0, 0, 0));
     }
 
-    /// Runs `body`, and drops what it does not keep, when what was loaded last is `value`. Otherwise that is still loaded.
+    /// Runs `body`, and drops what it does not keep, when what was loaded last is `value`. Otherwise that is still
+    /// loaded.
     fn case(&mut self, value: u32, body: impl FnOnce(&mut Self)) {
         let mut inner = Self::default();
         body(&mut inner);

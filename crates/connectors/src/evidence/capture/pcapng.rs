@@ -1,6 +1,7 @@
 //! Writes packets in the form of pcapng (draft-ietf-opsawg-pcapng), as much of it as a capture of one machine needs.
 //!
-//! Each packet has the header that `tcpdump -i any` gives it (`LINKTYPE_LINUX_SLL2`): which interface, in or out, what protocol.
+//! Each packet has the header that `tcpdump -i any` gives it (`LINKTYPE_LINUX_SLL2`): which interface, in or out, what
+//! protocol.
 
 use std::time::Duration;
 

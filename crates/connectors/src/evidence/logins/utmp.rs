@@ -8,7 +8,8 @@ use serde::Serialize;
 
 use crate::evidence::value::Text;
 
-/// The length of a record of the C library of GNU. Where its programs for 32 and 64 bits share the file, times have 32 bits.
+/// The length of a record of the C library of GNU. Where its programs for 32 and 64 bits share the file, times have 32
+/// bits.
 pub const RECORD_BYTES: usize = if HAS_SHORT_TIMES { 384 } else { 400 };
 
 const HAS_SHORT_TIMES: bool = cfg!(any(

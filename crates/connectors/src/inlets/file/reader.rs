@@ -17,7 +17,8 @@ use crate::json::EVENT_BYTES_MAX;
 /// What rotated files that are packed end with: they cannot be read on.
 const PACKED: [&str; 4] = ["gz", "zst", "xz", "bz2"];
 
-/// How long a file that has a successor is still looked at. Whoever writes it may be told of the new one a little later.
+/// How long a file that has a successor is still looked at. Whoever writes it may be told of the new one a little
+/// later.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// Bytes that are read at once, and that are enough when there is a whole line in them.
@@ -126,8 +127,8 @@ impl Reader {
         }
     }
 
-    /// How many lines were lost since this was asked last: too long for an event, or gone before they were read. How many
-    /// there were of the latter nobody knows: they count as one.
+    /// How many lines were lost since this was asked last: too long for an event, or gone before they were read. How
+    /// many there were of the latter nobody knows: they count as one.
     pub(super) fn lost(&mut self) -> u64 {
         std::mem::take(&mut self.lost)
     }
@@ -139,7 +140,8 @@ impl Reader {
 
     /// Keeps the place: that in the oldest file that may still grow and that can be found again.
     fn keep(&mut self) {
-        // A file without a name is gone with the process: its place would be found nowhere, and that of the next be lost.
+        // A file without a name is gone with the process: its place would be found nowhere, and that of the next be
+        // lost.
         let named = self.files.iter().find(|open| has_name(&open.file));
         if let Some(oldest) = named.or(self.files.front()) {
             self.kept.keep(Place::of(&oldest.file, oldest.taken));

@@ -1,4 +1,5 @@
-//! Waits until something happens to a file: inotify on its directory, so that a file that is not there yet is noticed too.
+//! Waits until something happens to a file: inotify on its directory, so that a file that is not there yet is noticed
+//! too.
 
 use std::os::fd::AsFd as _;
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! Reads the header of a syslog message: RFC 5424, and what is sent in the manner of RFC 3164.
 //!
-//! RFC 5424 is read as it is written. RFC 3164 describes what was seen and requires nothing, so what is missing there is
-//! missing here too: a time, a host and a tag are taken where they are, and the rest is the text.
+//! RFC 5424 is read as it is written. RFC 3164 describes what was seen and requires nothing, so what is missing there
+//! is missing here too: a time, a host and a tag are taken where they are, and the rest is the text.
 
 use serde::Serialize;
 use thiserror::Error;

@@ -129,8 +129,8 @@ impl Connection<'_> {
         }
     }
 
-    /// True when the rule names the sender as the attacker, false when the receiver; `None` when it names neither, or two
-    /// that are not the packet's. Ports count only when both ends have the same address.
+    /// True when the rule names the sender as the attacker, false when the receiver; `None` when it names neither, or
+    /// two that are not the packet's. Ports count only when both ends have the same address.
     fn sender_named(&self) -> Option<bool> {
         let ((sender, receiver), (attacker, victim)) = (self.packet, self.named?);
         if sender.ip == receiver.ip {

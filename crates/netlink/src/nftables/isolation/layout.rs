@@ -71,8 +71,8 @@ impl Side {
         }
     }
 
-    /// The rules of the chain: what is not cut off, what a machine needs to have addresses at all, what is to stay reachable;
-    /// and the end of everything else.
+    /// The rules of the chain: what is not cut off, what a machine needs to have addresses at all, what is to stay
+    /// reachable; and the end of everything else.
     pub(super) fn rules(self, allowed: &[Allowed]) -> Vec<Vec<Expression>> {
         let mut rules = self.head();
         rules.extend(allowed.iter().flat_map(|it| self.allowing(it)));
@@ -99,7 +99,8 @@ impl Side {
                 // What a DHCP server answers. It may be relayed, from any address.
                 rule(IpVersion::V4, [transport(UDP), ports(67, 68)]),
                 rule(IpVersion::V6, [self.peer6(LINK_LOCAL), transport(UDP), ports(547, 546)]),
-                // Neighbours and routers that advertise themselves; a hop limit of 255 is proof that it was not forwarded.
+                // Neighbours and routers that advertise themselves; a hop limit of 255 is proof that it was not
+                // forwarded.
                 rule(IpVersion::V6, [hop_limit(255), transport(ICMP6), kinds(134, 136)]),
                 // Questions of those that route multicast.
                 rule(
@@ -110,8 +111,8 @@ impl Side {
             Self::Output => vec![
                 not_cut,
                 loopback(META_OIFTYPE),
-                // To all servers of the link and to none beyond it: a lease is renewed by that too, once its server has not
-                // answered (RFC 2131, section 4.4.5).
+                // To all servers of the link and to none beyond it: a lease is renewed by that too, once its server has
+                // not answered (RFC 2131, section 4.4.5).
                 rule(
                     IpVersion::V4,
                     [self.peer(Ipv4Addr::BROADCAST.into(), 32), transport(UDP), ports(68, 67)],
@@ -201,8 +202,8 @@ pub(super) fn drop_all() -> Vec<Expression> {
     vec![Expression::Counter, Expression::Verdict { code: DROP }]
 }
 
-/// What the rules of a chain let through beside what all do; `None` when they do not start with rules as we write them. What
-/// comes after the last of ours cannot undo a drop.
+/// What the rules of a chain let through beside what all do; `None` when they do not start with rules as we write them.
+/// What comes after the last of ours cannot undo a drop.
 pub(super) fn allowed_in(side: Side, rules: &[&Rule]) -> Option<Vec<Allowed>> {
     let mut rules = rules.iter().map(|it| &it.expressions);
     for expected in side.head() {

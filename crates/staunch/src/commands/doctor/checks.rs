@@ -24,8 +24,8 @@ pub(super) fn without_configuration() -> Vec<Finding> {
     vec![who::user(), machine::clock()]
 }
 
-/// What all checks find, with the configuration of `file`; nobody is asked how the server is, with `asks` false: where it is,
-/// is not known for certain then, and whoever is there must not see a token.
+/// What all checks find, with the configuration of `file`; nobody is asked how the server is, with `asks` false: where
+/// it is, is not known for certain then, and whoever is there must not see a token.
 pub(super) fn all(config: &Config, file: Option<&Path>, server: &ServerArgs, asks: bool) -> Vec<Finding> {
     let status = if asks {
         server::status_of(config, server)

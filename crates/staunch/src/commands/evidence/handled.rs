@@ -112,7 +112,8 @@ impl Custody {
         })
     }
 
-    /// Writes down what is begun, does it, and writes down what it came to. Nothing is begun that cannot be written down.
+    /// Writes down what is begun, does it, and writes down what it came to. Nothing is begun that cannot be written
+    /// down.
     ///
     /// # Errors
     /// Why it was not done.
@@ -152,8 +153,8 @@ impl Custody {
         }
     }
 
-    /// What was done with a piece of evidence and these artefacts of it since it was `sealed`, the newest lines last. What
-    /// was done with all evidence before did not concern it.
+    /// What was done with a piece of evidence and these artefacts of it since it was `sealed`, the newest lines last.
+    /// What was done with all evidence before did not concern it.
     pub(super) fn lines(
         &self,
         incident: IncidentId,
@@ -180,8 +181,8 @@ impl Custody {
         found.split_off(found.len().saturating_sub(SHOWN_MAX))
     }
 
-    /// Looks whether the lines of all logs follow on each other; `find` takes what is wrong, with whether a crash leaves such as
-    /// well. Returns how many lines there are.
+    /// Looks whether the lines of all logs follow on each other; `find` takes what is wrong, with whether a crash
+    /// leaves such as well. Returns how many lines there are.
     pub(super) fn check(&self, find: &mut dyn FnMut(String, bool)) -> u64 {
         let mut lines = 0;
         let incidents = self.log.incidents().unwrap_or_else(|error| {
@@ -216,8 +217,8 @@ impl Custody {
     }
 }
 
-/// Whose folder one is that was named. A copy needs no configuration; a folder that a server of this machine works with is none,
-/// whatever a configuration says, or does not say.
+/// Whose folder one is that was named. A copy needs no configuration; a folder that a server of this machine works with
+/// is none, whatever a configuration says, or does not say.
 fn whose(folder: &Path, data: &DataArgs) -> Whose {
     let folder = match folder.canonicalize() {
         Ok(folder) => folder,
@@ -235,8 +236,8 @@ fn whose(folder: &Path, data: &DataArgs) -> Whose {
     }
 }
 
-/// Whether a server of this machine works with a folder, or will when it starts: then that logs what is not in the log. A
-/// file beside a folder does not make it so, because whoever made a copy can have put it there.
+/// Whether a server of this machine works with a folder, or will when it starts: then that logs what is not in the log.
+/// A file beside a folder does not make it so, because whoever made a copy can have put it there.
 pub(super) fn is_live(folder: &Path, named: Option<&Path>, data: &DataArgs) -> bool {
     if named.is_none() || is_locked(&folder.join(wiring::VAULT).join("lock")) {
         return true;
@@ -246,8 +247,8 @@ pub(super) fn is_live(folder: &Path, named: Option<&Path>, data: &DataArgs) -> b
     own.is_some_and(|own| folder.canonicalize().is_ok_and(|it| it == own))
 }
 
-/// Whether somebody holds the lock of a file, which no link leads to. It is not tried: a server that starts at the same moment
-/// would find it taken.
+/// Whether somebody holds the lock of a file, which no link leads to. It is not tried: a server that starts at the same
+/// moment would find it taken.
 fn is_locked(file: &Path) -> bool {
     let Ok(about) = fs::symlink_metadata(file) else {
         return false;

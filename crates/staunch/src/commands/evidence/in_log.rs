@@ -1,7 +1,7 @@
 //! What of the evidence in a folder is in its log.
 //!
-//! Never proves the whole of it, as `staunch evidence verify` does: the entries of the log are held against its checkpoint,
-//! and that against a key. Without a key nothing counts as logged.
+//! Never proves the whole of it, as `staunch evidence verify` does: the entries of the log are held against its
+//! checkpoint, and that against a key. Without a key nothing counts as logged.
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -1,4 +1,5 @@
-//! Evidence that was asked for and missed without a record, which the vault knows nothing of: a full disk takes no record either.
+//! Evidence that was asked for and missed without a record, which the vault knows nothing of: a full disk takes no
+//! record either.
 //!
 //! Never asks a server: the index of the journal is beside the vault, and a copy has none.
 
@@ -33,7 +34,8 @@ pub(super) struct Unrecorded {
     why: Option<String>,
 }
 
-/// What the index beside the folder says was missed, and is not among `rows`; `None` when there is no index of this folder.
+/// What the index beside the folder says was missed, and is not among `rows`; `None` when there is no index of this
+/// folder.
 pub(super) fn without_record(
     data: &DataArgs,
     folder: &Path,

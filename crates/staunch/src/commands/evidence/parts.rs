@@ -1,4 +1,5 @@
-//! Parts of sealed evidence that could not be taken, by the records in the vault: the journal has only that it was sealed.
+//! Parts of sealed evidence that could not be taken, by the records in the vault: the journal has only that it was
+//! sealed.
 //!
 //! Reads records alone, which name what was missed, and no byte of what was kept: nothing is handled.
 
@@ -40,8 +41,8 @@ pub(in crate::commands) struct MissedParts {
 }
 
 impl MissedParts {
-    /// Those of `incident` by the vault that is `named`, or by that of the configuration; nothing when none of `rows` was
-    /// sealed.
+    /// Those of `incident` by the vault that is `named`, or by that of the configuration; nothing when none of `rows`
+    /// was sealed.
     pub(in crate::commands) fn of(
         named: Option<&Path>,
         data: &DataArgs,

@@ -68,8 +68,8 @@ struct Verified {
     proved: bool,
     /// Whether it is a copy: no server writes to it, so that nothing in it is about to be logged.
     copy: bool,
-    /// How many of the findings are what a crash, or a server at work, leaves behind; they prove nothing either way. With
-    /// those that are no lines of the handling log, a copy is proved in part.
+    /// How many of the findings are what a crash, or a server at work, leaves behind; they prove nothing either way.
+    /// With those that are no lines of the handling log, a copy is proved in part.
     left_behind: u64,
     /// What is there and is not in the log: it is not proved, and in none of the other numbers.
     unlogged: Beside,
@@ -86,7 +86,8 @@ struct Verified {
     bytes: u64,
     /// Artefacts that were read from the bucket, which says that it keeps them as their receipts say.
     in_bucket: u64,
-    /// Artefacts that are encrypted: their stored bytes are those of their manifests, and what they are was not looked at.
+    /// Artefacts that are encrypted: their stored bytes are those of their manifests, and what they are was not looked
+    /// at.
     encrypted: u64,
     /// Artefacts in a bucket that nobody has named: nothing is proved of them.
     not_read: u64,
@@ -190,8 +191,8 @@ pub(super) fn verify(args: &EvidenceVerifyArgs) -> Result<Exit, Fault> {
     verified.anchors = anchors;
     verified.handled = handled;
     let is_sound = of_journal + of_anchors + of_handling == 0 && summary.findings == left_behind;
-    // A server logs what it is writing, and a start what was left. Nobody does so with a copy: whoever had it in hand may
-    // have put there what is not in the log.
+    // A server logs what it is writing, and a start what was left. Nobody does so with a copy: whoever had it in hand
+    // may have put there what is not in the log.
     let is_all_signed = left_behind == 0 || !verified.copy;
     verified.verdict = match (is_sound, summary.not_read == 0 && is_all_signed) {
         (false, _) => Verdict::NotProved,

@@ -1,7 +1,7 @@
 //! `staunch incident graph`: what led to what, from the first cause that is known to the contained effect.
 //!
-//! It is made of the events of an incident, of its acts, and of the evidence that was sealed for it. Nothing is guessed beyond
-//! that: an edge that is concluded says so, and what is missing is named.
+//! It is made of the events of an incident, of its acts, and of the evidence that was sealed for it. Nothing is guessed
+//! beyond that: an edge that is concluded says so, and what is missing is named.
 
 mod build;
 mod dot;

@@ -1,4 +1,5 @@
-//! Changes of the playbook and of the configuration that the record gives a reason for, each as a diff with what it comes to.
+//! Changes of the playbook and of the configuration that the record gives a reason for, each as a diff with what it
+//! comes to.
 //!
 //! Never writes to a playbook or to the configuration, and never puts a word of an event or of a person into a diff.
 
@@ -58,8 +59,8 @@ pub(super) struct Suggested {
     pub(super) backtest: Vec<Outcome>,
     /// Why that cannot be judged.
     pub(super) unjudged: Option<String>,
-    /// Expectations of the incident's test that do not hold with it, line by line, which is what it is for. `None` when there
-    /// is no test, or when the change is none of the playbook.
+    /// Expectations of the incident's test that do not hold with it, line by line, which is what it is for. `None` when
+    /// there is no test, or when the change is none of the playbook.
     pub(super) changes_expectations: Option<Vec<String>>,
 }
 

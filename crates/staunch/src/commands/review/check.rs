@@ -1,5 +1,5 @@
-//! `staunch review check`: whether all that a review wrote is there, its tests still pass, its rule still selects what it
-//! was written for, and its diffs still lead from what is configured to what they say.
+//! `staunch review check`: whether all that a review wrote is there, its tests still pass, its rule still selects what
+//! it was written for, and its diffs still lead from what is configured to what they say.
 
 use std::fs;
 use std::io;

@@ -156,8 +156,8 @@ pub(super) fn quoted(text: &str) -> String {
             }
             c if is_unsafe_to_show(c) || c == '\u{feff}' => {
                 let mut units = [0; 2];
-                // YAML reads a pair of surrogates as two characters; nothing to be escaped is outside the basic plane but
-                // for tags, which are written as they are.
+                // YAML reads a pair of surrogates as two characters; nothing to be escaped is outside the basic plane
+                // but for tags, which are written as they are.
                 if let [unit] = c.encode_utf16(&mut units) {
                     let _ = write!(safe, "\\u{unit:04x}");
                 } else {

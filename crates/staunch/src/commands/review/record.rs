@@ -188,7 +188,8 @@ fn others(reader: &IndexReader, detail: &IncidentDetail) -> Result<Vec<IncidentD
     Ok(others)
 }
 
-/// The targets of `detail` that were contained again, here or before or after, within the window after a lease had ended.
+/// The targets of `detail` that were contained again, here or before or after, within the window after a lease had
+/// ended.
 fn returns(reader: &IndexReader, detail: &IncidentDetail) -> Result<Vec<Return>, IndexError> {
     let mut found: Vec<Return> = Vec::new();
     for own in detail

@@ -1,7 +1,7 @@
 //! A test of the playbook, made of the incident's own events and of what is recorded of them.
 //!
-//! The test is run when it is written. What the simulator does not repeat, because it depended on something that no test can
-//! say, is taken out and becomes a question; it is never bent until it passes.
+//! The test is run when it is written. What the simulator does not repeat, because it depended on something that no
+//! test can say, is taken out and becomes a question; it is never bent until it passes.
 
 mod claims;
 mod pare;
@@ -176,7 +176,8 @@ pub(super) fn unmet_in(
     Ok(unmet.into_iter().map(written).collect())
 }
 
-/// The text of the recorded playbook with that of the snippets beside it, if it uses some, when the configuration has it.
+/// The text of the recorded playbook with that of the snippets beside it, if it uses some, when the configuration has
+/// it.
 fn playbook(recorded: &Recorded, config: &Config) -> Option<(String, Option<String>)> {
     let texts = Texts::configured(config);
     let context = wiring::check_context(config);

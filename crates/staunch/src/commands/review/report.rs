@@ -1,4 +1,5 @@
-//! The report: what is recorded, and room for what only people know. It looks for causes, and never for somebody to blame.
+//! The report: what is recorded, and room for what only people know. It looks for causes, and never for somebody to
+//! blame.
 
 use staunch_model::{IncidentId, Record, Timestamp};
 

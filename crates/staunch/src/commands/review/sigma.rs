@@ -1,7 +1,7 @@
 //! The draft of a Sigma rule: what the trigger looked at in the first event, in the names of the event as it was sent.
 //!
-//! Never says a test that the first event does not pass, and tells which clauses of the trigger no rule can say. Rules are read
-//! and tried by [`staunch_playbook::sigma`].
+//! Never says a test that the first event does not pass, and tells which clauses of the trigger no rule can say. Rules
+//! are read and tried by [`staunch_playbook::sigma`].
 
 use std::fmt::Write as _;
 

@@ -128,7 +128,8 @@ async fn run_until_asked(serving: Serving<'_>) -> Result<Ended, Fault> {
     Ok(ended)
 }
 
-/// Waits until the input has ended and what came after `before` has settled; for ever when there is none, or when it stays.
+/// Waits until the input has ended and what came after `before` has settled; for ever when there is none, or when it
+/// stays.
 async fn input_ends(
     end: Option<oneshot::Receiver<io::Result<()>>>,
     stays: bool,
@@ -166,8 +167,8 @@ async fn input_ends(
     }
 }
 
-/// Makes the socket for operators on this machine, which they alone may open, whatever the mode of the data directory is.
-/// One that an earlier process has left is replaced: the journal's lock says that it has ended.
+/// Makes the socket for operators on this machine, which they alone may open, whatever the mode of the data directory
+/// is. One that an earlier process has left is replaced: the journal's lock says that it has ended.
 fn operators_socket(path: &Path) -> io::Result<UnixListener> {
     let (listener, _) = socket::put(path, 0o600, None)?;
     listener.set_nonblocking(true)?;

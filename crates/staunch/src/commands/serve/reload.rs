@@ -1,4 +1,5 @@
-//! What a running server reads again: playbooks and protected networks, lists of those, and what this machine depends on.
+//! What a running server reads again: playbooks and protected networks, lists of those, and what this machine depends
+//! on.
 //!
 //! Never puts half of a configuration in force: one with a mistake changes nothing.
 
@@ -36,8 +37,8 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(300);
 /// Reloads that operators may wait for at the same time: each reads everything.
 const ORDERS_MAX: usize = 4;
 
-/// Reads playbooks and protected networks again: on SIGHUP and on an operator's command; lists when they change; and the
-/// discovered ones from time to time.
+/// Reads playbooks and protected networks again: on SIGHUP and on an operator's command; lists when they change; and
+/// the discovered ones from time to time.
 pub(super) struct Reload {
     pub(super) file: Option<PathBuf>,
     pub(super) handle: Handle,
@@ -113,7 +114,8 @@ impl Reloads for Orders {
     }
 }
 
-/// Records that a signal has everything read again. Who sent it, the system does not say: whoever may signal the server.
+/// Records that a signal has everything read again. Who sent it, the system does not say: whoever may signal the
+/// server.
 fn record_signal(handle: &Handle, mistakes: u32) -> Result<(), NotReloaded> {
     let by = Operator {
         name: "a signal".into(),
@@ -315,8 +317,8 @@ impl Reload {
             context,
             reloaded,
         } = prepared;
-        // What moves between a list and the configuration is protected throughout by one of the two: lists only add before
-        // the policy changes, and take away after it.
+        // What moves between a list and the configuration is protected throughout by one of the two: lists only add
+        // before the policy changes, and take away after it.
         let risk = Arc::new(config.risk.table());
         let guards = Arc::new(config.context.table());
         self.lists

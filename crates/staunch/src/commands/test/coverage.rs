@@ -10,8 +10,8 @@ use staunch_model::{
 };
 use staunch_sim::script::{Moment, Seen};
 
-/// The guards that an event can make refuse. A target is one address, so the width of its prefix never is too much; and a
-/// sample never gets as far as a guard.
+/// The guards that an event can make refuse. A target is one address, so the width of its prefix never is too much; and
+/// a sample never gets as far as a guard.
 const GUARDS: [GuardName; 10] = [
     GuardName::NeverTouch,
     GuardName::Freshness,

@@ -25,8 +25,8 @@ pub(crate) struct Direct {
     pub(crate) former: usize,
 }
 
-/// Lifts what Staunch has put in force directly in the kernel, without a record. Only what this installation has labelled,
-/// when its id can be read; otherwise, and with `former`, what any Staunch has. Nothing else is ever lifted.
+/// Lifts what Staunch has put in force directly in the kernel, without a record. Only what this installation has
+/// labelled, when its id can be read; otherwise, and with `former`, what any Staunch has. Nothing else is ever lifted.
 ///
 /// # Errors
 /// When the kernel says no.
@@ -84,7 +84,8 @@ pub(crate) fn release_directly(config: &Config, former: bool) -> Result<Direct, 
         Err(RootError::NoCgroup2) => {}
         Err(error) => faults.push(Fault::doing(Exit::Failed, "cannot thaw processes", &error)),
     }
-    // Also when it is switched off. Without the socket nothing is held, because a resolver keeps nothing while it is down.
+    // Also when it is switched off. Without the socket nothing is held, because a resolver keeps nothing while it is
+    // down.
     if config.domains.control.exists() {
         let sinkhole = UnboundSinkhole::new(resolver(config, installation.unwrap_or_default()));
         let lifted = sinkhole.release_everything(whose);

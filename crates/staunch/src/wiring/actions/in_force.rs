@@ -94,7 +94,8 @@ pub(crate) fn locked(config: &Config) -> Option<Result<usize, Fault>> {
     Some(locker(config, installation).and_then(count))
 }
 
-/// How many domains of this installation are sinkholed, as the resolver says; `None` when domains are not to be acted on.
+/// How many domains of this installation are sinkholed, as the resolver says; `None` when domains are not to be acted
+/// on.
 ///
 /// # Errors
 /// Why that cannot be told.

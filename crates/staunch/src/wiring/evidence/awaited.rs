@@ -1,7 +1,7 @@
 //! A vault that could not be opened when the server started, as on a disk that was full.
 //!
-//! Never holds up who wants something stored: a thread of its own tries to open it, which is there before the sandbox, and until
-//! it has, everything is refused with what the last attempt said.
+//! Never holds up who wants something stored: a thread of its own tries to open it, which is there before the sandbox,
+//! and until it has, everything is refused with what the last attempt said.
 
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};

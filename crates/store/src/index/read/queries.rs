@@ -154,7 +154,8 @@ pub(super) fn happened(
     incident: Option<IncidentId>,
     limit: u32,
 ) -> rusqlite::Result<Vec<Happening>> {
-    // The number is only good when it is of the frame that it was given for: an index that was made anew may have others.
+    // The number is only good when it is of the frame that it was given for: an index that was made anew may have
+    // others.
     let known: Option<u64> = db
         .prepare_cached("SELECT lsn FROM timeline WHERE id = ?1")?
         .query_row(params![int(place.entry)], |row| number(row, "lsn"))

@@ -83,8 +83,8 @@ impl Shared {
         Ok(SealedManifest { hash, manifest })
     }
 
-    /// The end of the chain in `dir`. What is there is hashed as it is: damage is found by who verifies, and is no reason
-    /// to store nothing more.
+    /// The end of the chain in `dir`. What is there is hashed as it is: damage is found by who verifies, and is no
+    /// reason to store nothing more.
     fn head(&self, dir: &str) -> io::Result<Head> {
         let Some(sequence) = self.files.list(dir)?.iter().filter_map(|name| sequence_of(name)).max() else {
             return Ok(Head::default());

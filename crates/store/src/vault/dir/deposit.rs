@@ -57,8 +57,8 @@ impl Drop for Stored {
 }
 
 impl Stored {
-    /// Keeps the bytes durably under the name that their original hash asks for: in the bucket when there is one and it is there,
-    /// and in the directory otherwise.
+    /// Keeps the bytes durably under the name that their original hash asks for: in the bucket when there is one and it
+    /// is there, and in the directory otherwise.
     fn keep(self, artefact: Sha256Hash) -> Result<Storage, Failure> {
         let shared = Arc::clone(&self.shared);
         let files = &shared.files;
@@ -93,8 +93,8 @@ impl Stored {
             .map_err(|error| failure("store", &path, &error))
     }
 
-    /// Gives the bytes, which are on the disk, their name in the directory; what is there under it, or as one of `known`, is
-    /// proved, and kept instead. Bytes never get a name that tells of others.
+    /// Gives the bytes, which are on the disk, their name in the directory; what is there under it, or as one of
+    /// `known`, is proved, and kept instead. Bytes never get a name that tells of others.
     fn keep_here(self, own: ObjectName, known: &[ObjectName], why: &str) -> io::Result<Storage> {
         let shared = &self.shared;
         let files = &shared.files;

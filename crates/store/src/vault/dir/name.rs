@@ -8,8 +8,8 @@
 //! objects/ab/ab12….receipt-2.json              that it was put there once more
 //! ```
 //!
-//! Encryption is another each time, so that nothing but its name tells what the bytes of an encrypted artefact have to be, and
-//! whom they are for.
+//! Encryption is another each time, so that nothing but its name tells what the bytes of an encrypted artefact have to
+//! be, and whom they are for.
 
 use std::fmt;
 

@@ -1,15 +1,18 @@
-//! What waits to be sent to the bucket: artefacts that could not be sent when they were sealed, and copies of manifests and records.
+//! What waits to be sent to the bucket: artefacts that could not be sent when they were sealed, and copies of manifests
+//! and records.
 //!
 //! ```text
 //! outbox/manifests+INC-3+EV-17+00000001.json    a note: the name of what waits, with `+` for `/`; in it why, and for whom
 //! ```
 //!
 //! # Guarantees
-//! - An artefact is removed from the directory only after the bucket has said that it keeps it as it was asked to, and after a
-//!   receipt of that is durable.
-//! - Nothing is sent that is not what its name says. A name is read in the one way in which it is written, and otherwise none.
+//! - An artefact is removed from the directory only after the bucket has said that it keeps it as it was asked to, and
+//!   after a receipt of that is durable.
+//! - Nothing is sent that is not what its name says. A name is read in the one way in which it is written, and
+//!   otherwise none.
 //! - A crash leaves what is sent twice, which the bucket refuses and this takes for sent when it is the same.
-//! - What has the name of an artefact in the bucket and is not it is never taken for it: a further version is put over it.
+//! - What has the name of an artefact in the bucket and is not it is never taken for it: a further version is put over
+//!   it.
 
 use std::collections::HashMap;
 use std::io;
@@ -210,8 +213,8 @@ impl Shared {
         Note::parse(&String::from_utf8_lossy(&read.unwrap_or_default()))
     }
 
-    /// Removes a note, and the artefact that it is of when the bucket has that. Whoever seals the same meanwhile comes before, and
-    /// finds it here, or after, and finds its receipt.
+    /// Removes a note, and the artefact that it is of when the bucket has that. Whoever seals the same meanwhile comes
+    /// before, and finds it here, or after, and finds its receipt.
     fn dequeue(&self, remote: &Remote, note: &str, artefact: Option<&str>) -> Result<(), Failure> {
         let _nobody = remote.queueing.write().unwrap_or_else(PoisonError::into_inner);
         self.dequeue_locked(note, artefact)
@@ -302,7 +305,8 @@ impl Shared {
         self.put_receipt(of, receipt_of(remote, of, storage))
     }
 
-    /// How a queued artefact is encrypted: to whom its note says, when its name says the same; to nobody knows whom otherwise.
+    /// How a queued artefact is encrypted: to whom its note says, when its name says the same; to nobody knows whom
+    /// otherwise.
     fn encryption_noted(&self, of: ObjectName, note: &Note) -> Option<Encryption> {
         let encrypted = of.encrypted?;
         let is_to = |all: &[String]| Encrypted::new(encrypted.stored, all.iter().map(String::as_str)) == encrypted;
@@ -335,8 +339,8 @@ enum Done {
 }
 
 impl DirVault {
-    /// Sends what waits, in the order of the names, until the bucket cannot be reached. A bucket that has not shown that it locks is
-    /// asked to before. Nothing is sent without a bucket.
+    /// Sends what waits, in the order of the names, until the bucket cannot be reached. A bucket that has not shown
+    /// that it locks is asked to before. Nothing is sent without a bucket.
     ///
     /// # Errors
     /// When what waits cannot be listed. Why something still waits is no error.

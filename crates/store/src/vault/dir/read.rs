@@ -141,8 +141,8 @@ impl Shared {
     }
 }
 
-/// Proves that what is stored under the name is what it should be; its hash and size. Of what is encrypted, that is told by the
-/// stored bytes.
+/// Proves that what is stored under the name is what it should be; its hash and size. Of what is encrypted, that is
+/// told by the stored bytes.
 pub(super) fn stored_already(files: &Files, name: ObjectName) -> io::Result<(Sha256Hash, u64)> {
     let mut stored = Hashing::new(files.open(&name.to_string())?);
     let changed = || {

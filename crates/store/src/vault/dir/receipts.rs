@@ -1,7 +1,7 @@
 //! What says that a bucket has an artefact: receipts, and reading by them.
 //!
-//! Never changes a receipt, and never takes one away: an artefact that is put into a bucket once more gets a further one, with the
-//! next number. Those of other buckets stay, too.
+//! Never changes a receipt, and never takes one away: an artefact that is put into a bucket once more gets a further
+//! one, with the next number. Those of other buckets stay, too.
 
 use std::io::{self, Read};
 use std::time::{Duration, Instant};
@@ -28,8 +28,8 @@ pub(super) fn by(bytes: u64) -> Instant {
     Instant::now() + SMALL_WITHIN + Duration::from_secs(bytes / RATE_MIN)
 }
 
-/// The name in the bucket of bytes that are stored so: their own SHA-256, so that it is the same bytes whenever the name is
-/// taken, and so that the bucket is not told what they were before they were encrypted.
+/// The name in the bucket of bytes that are stored so: their own SHA-256, so that it is the same bytes whenever the
+/// name is taken, and so that the bucket is not told what they were before they were encrypted.
 pub(super) fn sent_name(stored: Sha256Hash, of: ObjectName) -> String {
     let name = DirVault::object_name(stored);
     match of.encrypted {

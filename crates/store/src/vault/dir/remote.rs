@@ -1,9 +1,9 @@
 //! The bucket that a vault in a directory sends its artefacts to, while they are sealed.
 //!
 //! # Expected flow
-//! A sealed artefact is sent at once when the bucket is there and it is not large. One that the bucket has by its receipt is not
-//! sent again, once the bucket has said that it keeps it. Everything else stays in the directory, as in one without a bucket, and is
-//! sent later (`outbox.rs`).
+//! A sealed artefact is sent at once when the bucket is there and it is not large. One that the bucket has by its
+//! receipt is not sent again, once the bucket has said that it keeps it. Everything else stays in the directory, as in
+//! one without a bucket, and is sent later (`outbox.rs`).
 //!
 //! # Guarantees
 //! - What is in hand is never dropped for what a bucket says, or does not say: then it stays in the directory.
@@ -102,8 +102,8 @@ impl Remote {
 }
 
 impl Shared {
-    /// Has the bucket keep an artefact while it is sealed: `file` has its bytes, to be called `own`; the same artefact is known as
-    /// `known` besides.
+    /// Has the bucket keep an artefact while it is sealed: `file` has its bytes, to be called `own`; the same artefact
+    /// is known as `known` besides.
     pub(super) fn keep_at_once(
         &self,
         remote: &Remote,

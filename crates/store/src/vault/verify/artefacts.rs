@@ -1,4 +1,5 @@
-//! What an artefact is held against: its hash, what its manifest says is stored, and what the bucket says that it keeps.
+//! What an artefact is held against: its hash, what its manifest says is stored, and what the bucket says that it
+//! keeps.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -135,7 +136,8 @@ impl Verifying<'_> {
         });
     }
 
-    /// Tells how a bucket keeps an artefact otherwise than its receipt says; whether its bytes can be looked at all the same.
+    /// Tells how a bucket keeps an artefact otherwise than its receipt says; whether its bytes can be looked at all the
+    /// same.
     fn doubted(&mut self, address: &str, of: ObjectName, doubt: Doubt) -> bool {
         let name = address.to_owned();
         let tell = |what: String| Printable(&what).to_string();
@@ -196,8 +198,8 @@ impl Verifying<'_> {
         }
     }
 
-    /// Reads an artefact to its end, which proves it; its original bytes. The stored bytes have to be those of the manifest,
-    /// too: there are changes of them that nothing shows that is read from them.
+    /// Reads an artefact to its end, which proves it; its original bytes. The stored bytes have to be those of the
+    /// manifest, too: there are changes of them that nothing shows that is read from them.
     fn hashed(&mut self, stored: impl io::Read, of: ObjectName) -> io::Result<u64> {
         let (artefacts, before) = (self.summary.artefacts, self.summary.bytes);
         let mut stored = Hashing::new(stored);

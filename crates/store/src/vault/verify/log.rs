@@ -117,8 +117,8 @@ impl Verifying<'_> {
         }
     }
 
-    /// The leaves of a bundle, told by its entries and by the tile of their hashes; `None` when neither can be read. Where they
-    /// differ, the tree above says which of them was changed.
+    /// The leaves of a bundle, told by its entries and by the tile of their hashes; `None` when neither can be read.
+    /// Where they differ, the tree above says which of them was changed.
     fn leaves(&mut self, index: u64, width: u64, checkpoint: &Checkpoint, state: &State) -> Option<Vec<Sha256Hash>> {
         let shelf = Shelf::Entries;
         let tile = Tile { shelf, index, width };

@@ -1,5 +1,5 @@
-//! How long a containment holds by itself, and moving its end; or, where the enforcement point does not count down, that it
-//! has no end.
+//! How long a containment holds by itself, and moving its end; or, where the enforcement point does not count down,
+//! that it has no end.
 
 use staunch_model::{FailureKind, Outcome, Span};
 use staunch_ports::ExecuteRequest;

@@ -1,12 +1,12 @@
 //! The claim on an enforcement point: one process at a time enforces with a table of a network namespace.
 //!
-//! Never touches the packet filter. Two installations that enforce with one table would each find the other's elements in
-//! the way and, with a copied data directory, each lift what the other has put in force.
+//! Never touches the packet filter. Two installations that enforce with one table would each find the other's elements
+//! in the way and, with a copied data directory, each lift what the other has put in force.
 //!
 //! The claim is an abstract Unix socket. Its name lives in the network namespace, as the table does, so that containers
 //! that share a namespace share the claim, whatever files they see; and the kernel takes it back however its process
-//! ends. Any process of the namespace can take the name first, which keeps Staunch from starting and does no other harm:
-//! the error names that process.
+//! ends. Any process of the namespace can take the name first, which keeps Staunch from starting and does no other
+//! harm: the error names that process.
 
 use std::io;
 use std::os::linux::net::SocketAddrExt as _;

@@ -1,17 +1,18 @@
 //! The control group of a run: what all of its processes together may take.
 //!
 //! # Expected flow
-//! The supervisor makes the group, what becomes the job enters it before it gives anything up, and the supervisor removes it when
-//! every process of the run has ended.
+//! The supervisor makes the group, what becomes the job enters it before it gives anything up, and the supervisor
+//! removes it when every process of the run has ended.
 //!
 //! # Guarantees
-//! A group is of one run and holds nothing else. What a supervisor that was killed has left behind is ended and removed by the next
-//! one. A limit that is told to be held is held by the kernel over the whole run.
+//! A group is of one run and holds nothing else. What a supervisor that was killed has left behind is ended and removed
+//! by the next one. A limit that is told to be held is held by the kernel over the whole run.
 //!
 //! # Caveats
-//! It takes a user who may make groups, which is root unless somebody has given it a part of a tree. In cgroup v2 they are made at the
-//! top of the tree, because a group that has processes cannot give controllers to those below it; where only a part of the tree is
-//! mounted, as in a container, there are none. A controller that is with cgroup v1 is used there, below the group of the server.
+//! It takes a user who may make groups, which is root unless somebody has given it a part of a tree. In cgroup v2 they
+//! are made at the top of the tree, because a group that has processes cannot give controllers to those below it; where
+//! only a part of the tree is mounted, as in a container, there are none. A controller that is with cgroup v1 is used
+//! there, below the group of the server.
 
 use std::fs;
 use std::io;

@@ -16,7 +16,8 @@ use super::super::Label;
 /// Bytes that are read of a list of processes, which is far more than as many as are ever moved.
 const LIST_BYTES_MAX: u64 = 1 << 20;
 
-/// The longest time between two looks at a group that is about to freeze. The kernel tells of changes every 10 ms at the most.
+/// The longest time between two looks at a group that is about to freeze. The kernel tells of changes every 10 ms at
+/// the most.
 const LOOK_AGAIN_MAX: Duration = Duration::from_millis(32);
 
 /// Why something could not be done with a group.
@@ -104,8 +105,8 @@ impl Group {
         }
     }
 
-    /// Whether it was made by this user or by root, so that what it says is to be believed. A user to whom a part of the tree
-    /// is delegated makes groups of any name there.
+    /// Whether it was made by this user or by root, so that what it says is to be believed. A user to whom a part of
+    /// the tree is delegated makes groups of any name there.
     pub(super) fn is_trusted(&self) -> bool {
         let owner = fs::symlink_metadata(&self.0).map(|it| it.uid());
         owner.is_ok_and(|owner| owner == 0 || owner == nix::unistd::geteuid().as_raw())
@@ -134,7 +135,8 @@ impl Group {
         self.write("cgroup.kill", "1")
     }
 
-    /// Waits until no process is left in it nor in the groups below it, until `until` at the latest. Returns whether none is.
+    /// Waits until no process is left in it nor in the groups below it, until `until` at the latest. Returns whether
+    /// none is.
     pub(in crate::actions) fn await_empty(&self, until: Instant) -> Result<bool, GroupError> {
         self.await_event(b"populated 0", until)
     }

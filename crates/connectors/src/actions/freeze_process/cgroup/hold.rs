@@ -138,8 +138,8 @@ struct Hold<'a> {
 }
 
 impl Hold<'_> {
-    /// Holds the target and all that descends from it by `table`, which is read again until it holds nobody new; `meanwhile`
-    /// happens between the look at a process and its move.
+    /// Holds the target and all that descends from it by `table`, which is read again until it holds nobody new;
+    /// `meanwhile` happens between the look at a process and its move.
     fn all(&mut self, mut table: Table, meanwhile: &mut dyn FnMut()) -> Result<(), Stopped> {
         for group in &self.groups {
             group.set_frozen(true).map_err(|error| self.failed(&error))?;

@@ -72,8 +72,8 @@ fn give(from: &Group, to: &Group) -> Result<(), GroupError> {
     Ok(())
 }
 
-/// Moves a group with a label, which was made in one that is to be lifted, to `parent`: what it holds stays frozen. A group
-/// that is not Staunch's is in the way.
+/// Moves a group with a label, which was made in one that is to be lifted, to `parent`: what it holds stays frozen. A
+/// group that is not Staunch's is in the way.
 fn raise(group: &Group, parent: &Group) -> Result<(), GroupError> {
     if group.label().is_none() {
         let source = io::Error::from_raw_os_error(nix::libc::EBUSY);

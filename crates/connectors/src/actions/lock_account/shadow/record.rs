@@ -1,7 +1,7 @@
 //! What an account was before it was locked: one file for each lock, on disk before anything changes.
 //!
-//! Never holds a password or a part of one. Of the password field it says whether our mark is on it, how long it then is, and on
-//! which day it was last changed: enough to tell that it is still the one that was marked.
+//! Never holds a password or a part of one. Of the password field it says whether our mark is on it, how long it then
+//! is, and on which day it was last changed: enough to tell that it is still the one that was marked.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};

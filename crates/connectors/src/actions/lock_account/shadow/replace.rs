@@ -21,14 +21,15 @@ use super::{Stopped, failure};
 /// The time between two tries to take the lock. The tools of passwd hold it for milliseconds.
 const TRY_AGAIN: Duration = Duration::from_millis(10);
 
-/// Bytes of the value of one extended attribute that is kept. A context of SELinux has some 40, an access list some 100.
+/// Bytes of the value of one extended attribute that is kept. A context of SELinux has some 40, an access list some
+/// 100.
 const ATTRIBUTE_BYTES_MAX: usize = 64 << 10;
 
 /// The lock that lckpwdf(3) takes. It is given back when this goes away.
 pub(super) struct PasswordLock(File);
 
-/// Gives it back now: a process that another thread is just starting still has the file open until it runs its program, and
-/// would hold the lock that long.
+/// Gives it back now: a process that another thread is just starting still has the file open until it runs its program,
+/// and would hold the lock that long.
 impl Drop for PasswordLock {
     fn drop(&mut self) {
         // What cannot be given back is when the file is closed, which follows.

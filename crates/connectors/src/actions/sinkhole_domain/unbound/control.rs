@@ -2,8 +2,9 @@
 //!
 //! Believes no answer to be short, to come, or to be text: everything has a deadline and a bound. Never retries.
 //!
-//! The protocol is that of unbound-control(8) as Unbound 1.17 speaks it: `UBCT1`, a space, the command and a line end; then the
-//! answer until the connection is closed. `ok` or what begins with `error` answers a change. By a Unix socket there is no TLS.
+//! The protocol is that of unbound-control(8) as Unbound 1.17 speaks it: `UBCT1`, a space, the command and a line end;
+//! then the answer until the connection is closed. `ok` or what begins with `error` answers a change. By a Unix socket
+//! there is no TLS.
 
 use std::io::{self, Read, Write as _};
 use std::os::fd::AsRawFd as _;

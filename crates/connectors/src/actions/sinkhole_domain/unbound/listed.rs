@@ -2,8 +2,8 @@
 //!
 //! Never asks anybody: it reads text. Never keeps more than its bounds, however much is listed.
 //!
-//! Of zones, Unbound lists a name and a type on each line; of data, a record in the form of RFC 1035 on each line, and empty
-//! lines. A byte of a zone's name that is no letter, digit, `-`, `_` or `*` is listed as `?`.
+//! Of zones, Unbound lists a name and a type on each line; of data, a record in the form of RFC 1035 on each line, and
+//! empty lines. A byte of a zone's name that is no letter, digit, `-`, `_` or `*` is listed as `?`.
 
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,7 +1,8 @@
 //! Asks the resolver itself, with a question of DNS, whether a name below a domain exists.
 //!
-//! Never has the question passed on: it is sent without "recursion desired", so that a resolver which does not hold the sinkhole
-//! tells nobody. Unbound answers it of its local zones and refuses it otherwise (unbound.conf(5), `access-control`).
+//! Never has the question passed on: it is sent without "recursion desired", so that a resolver which does not hold the
+//! sinkhole tells nobody. Unbound answers it of its local zones and refuses it otherwise (unbound.conf(5),
+//! `access-control`).
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};

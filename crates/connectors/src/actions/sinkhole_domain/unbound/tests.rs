@@ -10,8 +10,8 @@ use staunch_model::{EffectKey, Span, TransactionId};
 
 use super::*;
 
-/// What a request to sinkhole comes to, and the changes that a resolver was told, which says no to those that begin with one
-/// of `refuses` and lists nothing.
+/// What a request to sinkhole comes to, and the changes that a resolver was told, which says no to those that begin
+/// with one of `refuses` and lists nothing.
 fn told(answer: Sinkhole, refuses: &'static [&'static str]) -> (Outcome, Vec<String>) {
     let dir = tempfile::tempdir().expect("a directory");
     let control = dir.path().join("ctl");

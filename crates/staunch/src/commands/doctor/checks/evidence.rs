@@ -53,7 +53,8 @@ pub(super) fn of_server(it: &EvidenceView) -> Option<Finding> {
     Some(Finding::new(CHECK, Health::Problem, text).fix(fix))
 }
 
-/// What is found of this machine; with `trouble`, which a running server has, nothing is called well that it contradicts.
+/// What is found of this machine; with `trouble`, which a running server has, nothing is called well that it
+/// contradicts.
 pub(super) fn all(config: &Config, trouble: Option<Finding>) -> Vec<Finding> {
     if !config.evidence.enabled {
         let text = "nothing is preserved: [evidence] enabled = false";
@@ -103,7 +104,8 @@ pub(super) fn all(config: &Config, trouble: Option<Finding>) -> Vec<Finding> {
     findings
 }
 
-/// Whether the bucket locks, and whether what waits reaches it. A bucket is asked to show it, as it is when a server starts.
+/// Whether the bucket locks, and whether what waits reaches it. A bucket is asked to show it, as it is when a server
+/// starts.
 fn bucket(folder: &Path, settings: &EvidenceBucket) -> Finding {
     const CHECK: &str = "bucket";
     const FIX: &str =

@@ -29,8 +29,8 @@ const OF_ONE_MAX: usize = 6;
 /// Logins that are shown one by one.
 const LOGINS_MAX: usize = 6;
 
-/// Generations that are gone up. A kernel with four million processes has no deeper tree in practice; a loop cannot arise,
-/// because a parent is older, but for equal ticks.
+/// Generations that are gone up. A kernel with four million processes has no deeper tree in practice; a loop cannot
+/// arise, because a parent is older, but for equal ticks.
 const GENERATIONS_MAX: usize = 1_000;
 
 pub(super) fn graph(detail: &IncidentDetail, facts: &Facts, missing: Vec<String>, nodes_max: usize) -> Graph {

@@ -1,7 +1,7 @@
 //! The facts of sealed documents that tell of causes: processes, connections, flows and logins.
 //!
-//! A document is hostile: whoever was contained has chosen names, programs and the files that are open. What is not of the form
-//! that the collectors write is passed over and counted.
+//! A document is hostile: whoever was contained has chosen names, programs and the files that are open. What is not of
+//! the form that the collectors write is passed over and counted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

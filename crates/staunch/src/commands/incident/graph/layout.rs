@@ -1,8 +1,8 @@
 //! Where things stand: in layers, each thing behind what led to it. Layers go to the right or down, as the picture is
 //! narrower: a chain of processes is long, and a page is not wide.
 //!
-//! It is the method of Sugiyama, Tagawa and Toda (1981) at its plainest: break cycles, give layers, order each layer by the
-//! middle of its neighbours. Whole numbers only, so that the same graph is the same picture everywhere.
+//! It is the method of Sugiyama, Tagawa and Toda (1981) at its plainest: break cycles, give layers, order each layer by
+//! the middle of its neighbours. Whole numbers only, so that the same graph is the same picture everywhere.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,8 @@
-//! The graph as a picture that needs nothing else, and is read without colour: what a box is stands in it, dashed is inferred.
+//! The graph as a picture that needs nothing else, and is read without colour: what a box is stands in it, dashed is
+//! inferred.
 //!
-//! Every text goes through [`safe`]: attackers name their processes and files. What has no room is cut where that can be
-//! seen, a path in its middle, and is whole in the title that shows when it is pointed at.
+//! Every text goes through [`safe`]: attackers name their processes and files. What has no room is cut where that can
+//! be seen, a path in its middle, and is whole in the title that shows when it is pointed at.
 
 use std::fmt::Write as _;
 

@@ -7,7 +7,8 @@ use staunch_model::Timestamp;
 
 /// The most gaps.
 const GAPS_MAX: usize = 6;
-/// How many times as long as a burst before or after it a silence is, to be cut out: beside it, the burst were one mark.
+/// How many times as long as a burst before or after it a silence is, to be cut out: beside it, the burst were one
+/// mark.
 const SILENCE: u64 = 12;
 /// The width of a gap, in the units of the picture.
 const GAP: f64 = 46.0;

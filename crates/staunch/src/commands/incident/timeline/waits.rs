@@ -1,7 +1,7 @@
 //! Acts that waited for what other incidents keep of their target (`staunch_engine::EngineState::is_preserved`).
 //!
-//! The journal does not say why an act waits: it is inferred from when evidence of others was asked for and settled. That an
-//! act waited for something else at the same time, such as its turn, is not excluded.
+//! The journal does not say why an act waits: it is inferred from when evidence of others was asked for and settled.
+//! That an act waited for something else at the same time, such as its turn, is not excluded.
 
 use std::collections::BTreeSet;
 
@@ -15,8 +15,8 @@ const OTHERS_MAX: usize = 20;
 /// Later than everything.
 const FAR: Timestamp = Timestamp::from_micros(u64::MAX);
 
-/// Since when other incidents may have been opened whose evidence an act of `detail` has waited for; `None` when it has no
-/// act.
+/// Since when other incidents may have been opened whose evidence an act of `detail` has waited for; `None` when it has
+/// no act.
 pub(in crate::commands) fn since(detail: &IncidentDetail) -> Option<Timestamp> {
     let first = detail.transactions.iter().map(|it| it.created).min()?;
     // Evidence is asked for when an incident opens, and has its deadline.
@@ -207,7 +207,8 @@ mod tests {
             words(&joined, &others, TransactionId(1), Some(at(3_000))).as_deref(),
             Some("waited 3.00s for EV-7 (flows) of INC-2, which holds this act too")
         );
-        // Of another target, of a kind that a block does not destroy, of an incident that opened later, or sealed later.
+        // Of another target, of a kind that a block does not destroy, of an incident that opened later, or sealed
+        // later.
         assert_eq!(
             said(
                 &none,

@@ -8,8 +8,8 @@ use toml::de::{DeTable, DeValue};
 use crate::commands::review::page::quoted;
 use crate::config::place_of_exactly;
 
-/// `text` with `value`, which is TOML on one line, under `key` of the table at `table`. A key or table that is not there is
-/// added. `None` when the text is no TOML.
+/// `text` with `value`, which is TOML on one line, under `key` of the table at `table`. A key or table that is not
+/// there is added. `None` when the text is no TOML.
 pub(in crate::commands::review) fn set(text: &str, table: &[&str], key: &str, value: &str) -> Option<String> {
     DeTable::parse(text).ok()?;
     let path: Vec<&str> = table.iter().copied().chain([key]).collect();

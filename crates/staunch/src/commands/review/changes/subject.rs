@@ -1,6 +1,7 @@
 //! What can be changed: the configuration file and the playbooks, each under the name that diffs have for it.
 //!
-//! Never writes any of them. A name is the path below the directory of the configuration, else the name of the file alone.
+//! Never writes any of them. A name is the path below the directory of the configuration, else the name of the file
+//! alone.
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
-//! Tries changes on the past: the playbooks of today against those with a change, over the events of the incident, over all
-//! of the journal, and over archived events.
+//! Tries changes on the past: the playbooks of today against those with a change, over the events of the incident, over
+//! all of the journal, and over archived events.
 //!
 //! Never executes anything, and counts what becomes of addresses, as `staunch backtest` does.
 

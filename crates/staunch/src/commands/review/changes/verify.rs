@@ -96,8 +96,8 @@ struct Present<'c> {
 }
 
 impl Present<'_> {
-    /// Which of `diffs` are applied. Each was made with those of its file before it applied, so that the last is taken back
-    /// first.
+    /// Which of `diffs` are applied. Each was made with those of its file before it applied, so that the last is taken
+    /// back first.
     fn applied(&self, diffs: &[Diff]) -> Vec<bool> {
         let mut applied = vec![false; diffs.len()];
         let mut texts: BTreeMap<&str, String> = BTreeMap::new();

@@ -6,8 +6,8 @@
 //! marked. Of the first [`ALSO_MAX`] others it is kept who they are, when, and what they say; the rest is counted.
 //!
 //! # Order
-//! Of equal times, those of one log stand as they stand there: an answer behind its question, also where a log has whole
-//! seconds. A log whose last entry is earlier than its first is one with the newest first.
+//! Of equal times, those of one log stand as they stand there: an answer behind its question, also where a log has
+//! whole seconds. A log whose last entry is earlier than its first is one with the newest first.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -39,7 +39,8 @@ enum Said<'j> {
     Elsewhere(Box<Entry>, Place),
 }
 
-/// What tells entries of one time apart: who is believed first, of equals who was named first, and the place in the log.
+/// What tells entries of one time apart: who is believed first, of equals who was named first, and the place in the
+/// log.
 type Place = (Rank, usize, usize);
 
 impl Said<'_> {
