@@ -18,7 +18,6 @@ use staunch_model::{
 };
 
 pub use self::deadlines::{Deadlines, Subject};
-use self::index::of_hash;
 pub use self::index::{Index, KeyHash, PlaceHash, key_hash};
 pub use self::lifted::Lifted;
 pub use self::snapshot::SNAPSHOT_FORM;
@@ -152,12 +151,10 @@ impl EngineState {
     /// The newest incident that `playbook` answers under `key`.
     #[must_use]
     pub fn newest_of(&self, playbook: ContentHash, key: &str) -> Option<&Incident> {
-        let of_key = self
-            .index
-            .by_key
-            .range(of_hash(key_hash(playbook, key), IncidentId))
-            .rev();
-        of_key
+        let hash = key_hash(playbook, key);
+        let newest_first = self.index.by_key.down_from(&(hash, IncidentId(u64::MAX)));
+        newest_first
+            .take_while(|((of, _), ())| *of == hash)
             .filter_map(|((_, id), ())| self.incidents.get(id))
             .find(|incident| incident.playbook == playbook && *incident.key == *key)
     }

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use staunch_model::{
@@ -135,7 +134,9 @@ impl Index {
     /// The transactions that wait until an act of `kind` may be done at `target`, oldest first.
     pub(crate) fn waiting_for(&self, kind: ActionKind, target: &Target) -> impl Iterator<Item = TransactionId> {
         let of = |id| (kind, target.clone(), TransactionId(id));
-        self.next_by_target.range(of(0)..=of(u64::MAX)).map(|(_, _, id)| *id)
+        let waits = !self.next_by_target.is_empty();
+        let range = waits.then(|| self.next_by_target.range(of(0)..=of(u64::MAX)));
+        range.into_iter().flatten().map(|(_, _, id)| *id)
     }
 
     /// Enters an incident, which is newer than all others of its key.
@@ -214,9 +215,12 @@ impl Index {
         target: &Target,
         transactions: &Compact<TransactionId, Transaction>,
     ) -> Option<TransactionId> {
-        let mut holders = self.by_target.range(of_hash(place_hash(kind, target), TransactionId));
+        let place = place_hash(kind, target);
         let is_there = |it: &Transaction| it.kind == kind && it.target == *target;
-        holders.find_map(|((_, id), ())| transactions.get(id).filter(|it| is_there(it)).map(|_| *id))
+        self.by_target
+            .up_from(&(place, TransactionId(0)))
+            .take_while(|((of, _), ())| *of == place)
+            .find_map(|((_, id), ())| transactions.get(id).filter(|it| is_there(it)).map(|_| *id))
     }
 
     /// Has incidents share the hashes of `playbooks`, which are all that are kept.
@@ -254,11 +258,6 @@ fn place_hash(kind: ActionKind, target: &Target) -> PlaceHash {
     let mut hasher = DefaultHasher::new();
     (kind, target).hash(&mut hasher);
     hasher.finish()
-}
-
-/// Everything that is entered with this hash.
-pub(super) fn of_hash<I>(hash: u64, id: fn(u64) -> I) -> RangeInclusive<(u64, I)> {
-    (hash, id(0))..=(hash, id(u64::MAX))
 }
 
 /// True for what has not ended, or is stuck: it occupies its target.

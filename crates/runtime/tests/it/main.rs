@@ -6,6 +6,7 @@ mod archive;
 mod in_place;
 mod journal;
 mod preserve;
+mod recovery;
 mod world;
 
 use std::net::IpAddr;
