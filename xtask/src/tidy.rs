@@ -20,6 +20,7 @@ mod patterns;
 mod places;
 mod rust_text;
 mod tracked;
+mod width;
 
 /// What a check found: one entry for each thing that is wrong.
 type Findings = Vec<String>;
@@ -69,6 +70,11 @@ const CHECKS: &[Check] = &[
         run: patterns::check,
         hint: "finish the code; a test that waits polls a condition or uses the simulated clock; a test that cannot run \
                here calls `staunch_testkit::skip`",
+    },
+    Check {
+        name: "width",
+        run: width::check,
+        hint: "wrap the comment; a row of a table may be as wide as it has to be",
     },
     Check {
         name: "licences",

@@ -15,9 +15,14 @@ use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use staunch_model::{Incident, IncidentId, Transaction, TransactionId};
 
-/// Bytes of a full chunk. With more, an insertion in the middle moves more; with fewer, there are more pieces, and what
-/// others free between them is seldom large enough for anything else.
-const CHUNK_BYTES_MAX: usize = 8 << 10;
+/// Bytes of a full chunk into whose middle entries are put. With more, an insertion moves more; with fewer, there are
+/// more pieces, and what others free between them is seldom large enough for anything else.
+const CHUNK_BYTES: usize = 8 << 10;
+
+/// Bytes of a full chunk of what comes in the order of its ids, and mostly goes in it. From 128 KiB on the allocator
+/// maps a piece by itself (`crates/staunch/src/allocator.rs`): none lies between what the server allocates and frees
+/// all the time, which would leave holes that nothing fits into. This is 33 pages with the allocator's own 16 bytes.
+const MAPPED_CHUNK_BYTES: usize = 33 * 4_096 - 16;
 
 /// Room for so many entries is left to a chunk that had them: giving it back and asking for it again takes longer than
 /// it is worth.
@@ -54,6 +59,9 @@ impl<A: Ord + Clone, B: Ord + Clone, C: Ord + Clone> Key for (A, B, C) {}
 pub trait Entry<K> {
     /// What is asked for by the key.
     type Value;
+
+    /// Bytes of a full chunk of such entries.
+    const CHUNK_BYTES: usize = CHUNK_BYTES;
 
     /// Whether `value` may be entered under `key`: what has the key in it only under that.
     fn fits(_key: &K, _value: &Self::Value) -> bool {
@@ -94,6 +102,7 @@ macro_rules! by_id {
     ($($value:ty, $id:ty);*) => {$(
         impl Entry<$id> for $value {
             type Value = Self;
+            const CHUNK_BYTES: usize = MAPPED_CHUNK_BYTES;
             fn fits(key: &$id, value: &Self) -> bool {
                 *key == value.id
             }
@@ -142,10 +151,10 @@ struct Chunk<K, E> {
     entries: VecDeque<E>,
 }
 
-impl<K, E> Chunk<K, E> {
+impl<K, E: Entry<K>> Chunk<K, E> {
     /// Entries of a full chunk.
     const MAX: usize = {
-        let fit = CHUNK_BYTES_MAX / size_of::<E>();
+        let fit = E::CHUNK_BYTES / size_of::<E>();
         if fit < 4 * SMALL { 4 * SMALL } else { fit }
     };
 }

@@ -170,7 +170,10 @@ fn page<T>(
     count: usize,
     show: impl Fn(&Transaction) -> Option<T>,
 ) -> (Vec<T>, Option<TransactionId>) {
-    let mut looked_at = state.transactions.range(TransactionId(after.0 + 1)..).take(count);
+    let mut looked_at = state
+        .transactions
+        .up_from(&TransactionId(after.0.saturating_add(1)))
+        .take(count);
     let mut last = None;
     let mut seen = 0;
     let shown = looked_at

@@ -136,7 +136,7 @@ fn unsettled_since(state: &EngineState, before: TransactionId) -> u64 {
     if standing.all(|(_, kind, _)| is_settled(kind)) {
         return 0;
     }
-    let since = state.transactions.range(TransactionId(before.0 + 1)..);
+    let since = state.transactions.up_from(&TransactionId(before.0 + 1));
     since.filter(|(_, it)| !is_settled(it.state.kind())).count() as u64
 }
 
@@ -190,7 +190,7 @@ struct Contained {
 impl Outcome {
     fn of(state: &EngineState, before: TransactionId) -> Self {
         let mut outcome = Self::default();
-        for (id, it) in state.transactions.range(TransactionId(before.0 + 1)..) {
+        for (id, it) in state.transactions.up_from(&TransactionId(before.0 + 1)) {
             let kind = it.state.kind();
             *outcome.transactions.entry(kind.to_string()).or_default() += 1;
             if kind == StateKind::InForce && outcome.contained.len() < LISTED_MAX {

@@ -8,8 +8,10 @@
 //! with a bad header is damage, never a torn write.
 //!
 //! ```text
-//! magic 8 | version u32 | unused u32 | first_lsn u64 | bytes u64 | salt 8 | prev 16 | crc32c u32 | zeros    little endian
+//! magic 8 | version u32 | unused u32 | first_lsn u64 | bytes u64 | salt 8 | prev 16 | crc32c u32 | zeros
 //! ```
+//!
+//! Numbers are little endian.
 
 use std::fs::{self, File};
 use std::io;

@@ -2,8 +2,10 @@
 //! and records.
 //!
 //! ```text
-//! outbox/manifests+INC-3+EV-17+00000001.json    a note: the name of what waits, with `+` for `/`; in it why, and for whom
+//! outbox/manifests+INC-3+EV-17+00000001.json    a note: the name of what waits, with `+` for `/`
 //! ```
+//!
+//! A note holds why it waits, and for whom.
 //!
 //! # Guarantees
 //! - An artefact is removed from the directory only after the bucket has said that it keeps it as it was asked to, and
