@@ -86,7 +86,9 @@ impl Exit {
             }
             Self::InUse => "another process uses the data directory, or enforces with the same nftables table",
             Self::Denied => "a permission is missing: the token was not accepted, or the kernel or a file said no",
-            Self::Busy => "Staunch cannot take it at present (queue or disk full, or stopping); try again",
+            Self::Busy => {
+                "Staunch cannot take it at present (queue or disk full, or stopping), or nothing proves so far what `evidence get` has written; try again"
+            }
             Self::Direct => {
                 "`release --all` went around the server: what Staunch had put in force was removed directly in the kernel"
             }
@@ -354,7 +356,7 @@ sees as it sees it, and `run`, `backtest` and `test` print their summary also wh
 command that did what it was asked to do, and found something bad, answers on stdout and writes no error: so do `check`,
 `test`, `doctor`, `backtest --fail-on`, `replay --verify`, `drill run`, `evidence verify` and `playbook verify`. So does
 `evidence get`, which ends with 1, as `evidence verify` does of what is proved in part, when nothing proves what it has
-written. What is last on stderr tells the two apart.
+written, and with 9 when it is sealed, but not in the log of the server so far. What is last on stderr tells them apart.
 "##;
 
     #[test]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use staunch_model::{EvidenceId, IncidentId};
+use staunch_model::{EvidenceId, IncidentId, Span};
 
 use super::{DataArgs, ServerArgs};
 
@@ -143,8 +143,9 @@ pub(crate) struct VaultArgs {
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "It ends with 0 when the artefact is proved by the signed log, and with 1 when it was written as its manifest says and \
-                  nothing proves that: it is not in the log, or the log is not signed with the key."
+    after_help = "It ends with 0 when the artefact is proved by the signed log; with 9 when it was written as its manifest says and is not in \
+                  the log so far, to which a server brings it; and with 1 when nothing is going to prove it: it is not in the log of a \
+                  copy, or the log is not signed with the key."
 )]
 pub(crate) struct EvidenceGetArgs {
     /// Which, such as EV-4
@@ -167,6 +168,9 @@ pub(crate) struct EvidenceGetArgs {
     /// holds it [default: the key of this machine]
     #[arg(long, value_name = "KEY")]
     pub(crate) key: Option<String>,
+    /// How long to wait at the most for what a running server has sealed, and has not brought into the log
+    #[arg(long, value_name = "TIME", default_value = "5s")]
+    pub(crate) wait: Span,
     /// The folder of evidence, or a copy of it [default: that of the configuration]
     #[arg(long, value_name = "DIR")]
     pub(crate) vault: Option<PathBuf>,

@@ -1,10 +1,14 @@
 //! Folders of evidence without a server: a copy that somebody has added to, and an export that is killed.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::symlink;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use staunch_ports::Vault as _;
@@ -261,6 +265,87 @@ fn what_is_not_in_the_log_of_a_server_proves_nothing_either_way() {
     let lock = fs::File::open(own.join("vault/lock")).expect("it is there");
     lock.try_lock().expect("nobody has it");
     assert_eq!(verify().status.code(), Some(0), "{}", stdout(&verify()));
+}
+
+/// What the program writes to stderr, as it writes it.
+fn lines_of(child: &mut Child) -> Receiver<String> {
+    let from = BufReader::new(child.stderr.take().expect("it is piped"));
+    let (to, lines) = channel();
+    thread::spawn(move || {
+        for line in from.lines().map_while(Result::ok) {
+            if to.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    lines
+}
+
+/// A server is whoever holds the vault; its log is behind.
+#[test]
+fn what_was_sealed_a_moment_ago_is_waited_for() {
+    let (home, _) = home(b"genuine");
+    let folder = home.data().join("evidence");
+    let get = |id: &str, more: &[&str]| {
+        let got = home.run(&[&["evidence", "get", id, "--output", "-"], more].concat());
+        let told = in_one_line(&stderr(&got));
+        (got.status.code(), got.stdout, told)
+    };
+    let server = vault(&folder.join("vault"));
+    let sealed = store(&server, 1, 2, b"late");
+    server.put_record(&record(&sealed)).expect("there is room");
+
+    // There is none by then.
+    let started = Instant::now();
+    let (code, bytes, told) = get("EV-2", &["--wait", "100ms"]);
+    assert!(started.elapsed() >= Duration::from_millis(100), "it has not waited");
+    assert_eq!((code, &*bytes), (Some(9), &b"late"[..]), "{told}");
+    for part in [
+        "waiting up to 100ms for its manifest to be in the log",
+        "sealed, and its manifest is not in the log so far, so that nothing is proved hint: the server tries on",
+    ] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    let (code, _, told) = get("EV-2", &["--wait", "0s"]);
+    assert!(code == Some(9) && !told.contains("waiting"), "{code:?}: {told}");
+    let (code, _, told) = get("EV-1", &[]);
+    assert!(code == Some(0) && !told.contains("waiting"), "{code:?}: {told}");
+
+    // It comes.
+    let mut child = Command::new(STAUNCH)
+        .args(["evidence", "get", "EV-2", "--output", "-", "--wait", "10m"])
+        .env("STAUNCH_CONFIG", home.config())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let lines = lines_of(&mut child);
+    let first = lines.recv_timeout(Duration::from_secs(60)).expect("it says something");
+    assert!(first.contains("waiting up to 10m"), "{first}");
+    let key = LogKey::open(&home.data().join("evidence.key"), "").expect("it is there");
+    let log = TransparencyLog::open(&folder.join("log"), key, None).expect("the log opens");
+    let mut book = Logbook::new(log).expect("it is sound");
+    assert!(
+        book.take_incident(&server, sealed.manifest.custody.incident)
+            .expect("it is logged")
+            > 0
+    );
+    let done = child.wait_with_output().expect("it ends");
+    let rest: Vec<String> = lines.iter().collect();
+    assert_eq!((done.status.code(), &*done.stdout), (Some(0), &b"late"[..]), "{rest:?}");
+    assert!(rest.join(" ").ends_with(": proved"), "{rest:?}");
+
+    // Without a server nobody is waited for; the next start logs it.
+    let late = store(&server, 1, 3, b"later");
+    server.put_record(&record(&late)).expect("there is room");
+    drop(server);
+    let (code, _, told) = get("EV-3", &["--wait", "10m"]);
+    assert_eq!(code, Some(9), "{told}");
+    assert!(
+        !told.contains("waiting") && told.contains("hint: a server logs what it finds when it starts"),
+        "{told}"
+    );
 }
 
 #[test]

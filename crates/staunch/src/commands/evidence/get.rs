@@ -8,7 +8,7 @@ use staunch_ports::{SealedManifest, Vault as _};
 use staunch_server::read_secret;
 use staunch_store::age::Identity;
 
-use super::handled::{Custody, Deed};
+use super::handled::{Custody, Deed, is_at_work, is_live};
 use super::in_log::InLog;
 use super::{NewFile, fault, find, open_with, size, unwritten};
 use crate::cli::EvidenceGetArgs;
@@ -19,7 +19,7 @@ pub(super) fn get(args: &EvidenceGetArgs) -> Result<Exit, Fault> {
     let identities = args.identity.as_deref().map(identities).transpose()?;
     let (vault, folder) = open_with(args.vault.as_deref(), &args.data, identities.unwrap_or_default())?;
     // A key that is none is told before anything is written.
-    let log = InLog::of(&folder, args.key.as_deref(), &args.data)?;
+    let mut log = InLog::of(&folder, args.key.as_deref(), &args.data)?;
     let (records, manifests) = find(&vault, args.id)?;
     let mut fitting: Vec<(&str, Sha256Hash)> = manifests
         .iter()
@@ -81,20 +81,18 @@ pub(super) fn get(args: &EvidenceGetArgs) -> Result<Exit, Fault> {
     // Before a byte of it is given away.
     let bytes = custody.done(incident, deed, act, |bytes| format!("done, {bytes} bytes"))?;
     let says = |it: &&SealedManifest| matches!(&it.manifest.taken, Taken::Stored { sha256, .. } if *sha256 == hash);
-    let mut stand_for_it = manifests.iter().filter(says);
-    let locator = stand_for_it.clone().next().map(|it| &it.manifest.custody.locator);
+    let stand_for_it: Vec<&SealedManifest> = manifests.iter().filter(says).collect();
+    let locator = stand_for_it.first().map(|it| &it.manifest.custody.locator);
     // One manifest that is in the log is enough.
-    let (exit, comes_to) = match &log.hashes {
-        Ok(known) if stand_for_it.any(|it| known.contains(&it.hash)) => (Exit::Ok, "proved".to_owned()),
-        Ok(_) => {
-            let told = "as its manifest says, which is not in the log, so that nothing is proved";
-            (Exit::Failed, told.to_owned())
-        }
-        Err(why) => {
-            let told = format!("as its manifest says, and nothing is proved: {why}");
-            (Exit::Failed, told)
-        }
-    };
+    let hashes: Vec<Sha256Hash> = stand_for_it.iter().map(|it| it.hash).collect();
+    log.await_any(&hashes, args.wait, || {
+        say_wrapped(&format!(
+            "{} is written; waiting up to {} for its manifest to be in the log, where the server brings it",
+            Printable(name),
+            args.wait
+        ));
+    });
+    let proof = Proof::of(&log, &hashes, is_live(&folder, args.vault.as_deref(), &args.data));
     // What is not in it is told beside it.
     let missed = manifests.iter().find_map(|it| match &it.manifest.taken {
         Taken::Missed(failure) if Some(&it.manifest.custody.locator) == locator => Some(&*failure.what),
@@ -104,11 +102,64 @@ pub(super) fn get(args: &EvidenceGetArgs) -> Result<Exit, Fault> {
         warn_wrapped(&format!("{}: {}", Printable(name), Printable(what)));
     }
     say_wrapped(&format!(
-        "{}: {}, SHA-256 {hash}: {comes_to}",
+        "{}: {}, SHA-256 {hash}: {}",
         Printable(name),
-        size(bytes)
+        size(bytes),
+        proof.told()
     ));
-    Ok(exit)
+    if proof == Proof::Awaited {
+        let how = if is_at_work(&folder) {
+            "the server tries on"
+        } else {
+            "a server logs what it finds when it starts"
+        };
+        say_wrapped(&format!(
+            "hint: {how}; `staunch evidence list` says when it is in the log, and what was written has this SHA-256 then, too"
+        ));
+    }
+    Ok(proof.exit())
+}
+
+/// What proves an artefact that was written.
+#[derive(Debug, PartialEq, Eq)]
+enum Proof {
+    /// A signed log stands for its manifest.
+    Logged,
+    /// Its manifest is not in the log so far: it is sealed, and the log is that of a server, which logs it.
+    Awaited,
+    /// Its manifest is not in the log of a copy, which nobody adds to.
+    Absent,
+    /// Nothing is proved of any, for this reason, in words that are safe to show.
+    Unknown(String),
+}
+
+impl Proof {
+    /// What `log` says of an artefact with these manifests, where `is_live` says that a server works with it.
+    fn of(log: &InLog, manifests: &[Sha256Hash], is_live: bool) -> Self {
+        match &log.hashes {
+            Err(why) => Self::Unknown(why.clone()),
+            Ok(known) if manifests.iter().any(|it| known.contains(it)) => Self::Logged,
+            Ok(_) if is_live => Self::Awaited,
+            Ok(_) => Self::Absent,
+        }
+    }
+
+    const fn exit(&self) -> Exit {
+        match self {
+            Self::Logged => Exit::Ok,
+            Self::Awaited => Exit::Busy,
+            Self::Absent | Self::Unknown(_) => Exit::Failed,
+        }
+    }
+
+    fn told(&self) -> String {
+        match self {
+            Self::Logged => "proved".to_owned(),
+            Self::Awaited => "sealed, and its manifest is not in the log so far, so that nothing is proved".to_owned(),
+            Self::Absent => "as its manifest says, which is not in the log, so that nothing is proved".to_owned(),
+            Self::Unknown(why) => format!("as its manifest says, and nothing is proved: {why}"),
+        }
+    }
 }
 
 fn copy(from: &mut dyn Read, to: &mut dyn Write, name: &Path) -> Result<u64, Fault> {

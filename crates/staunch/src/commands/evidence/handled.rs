@@ -226,7 +226,7 @@ fn whose(folder: &Path, data: &DataArgs) -> Whose {
     };
     // The secret key of its log is not copied along: it is beside the folder.
     let has_key = folder.parent().is_some_and(|it| it.join("evidence.key").exists());
-    if has_key || is_locked(&folder.join(wiring::VAULT).join("lock")) {
+    if has_key || is_at_work(&folder) {
         return Whose::Own;
     }
     match super::super::load(data) {
@@ -239,12 +239,17 @@ fn whose(folder: &Path, data: &DataArgs) -> Whose {
 /// Whether a server of this machine works with a folder, or will when it starts: then that logs what is not in the log.
 /// A file beside a folder does not make it so, because whoever made a copy can have put it there.
 pub(super) fn is_live(folder: &Path, named: Option<&Path>, data: &DataArgs) -> bool {
-    if named.is_none() || is_locked(&folder.join(wiring::VAULT).join("lock")) {
+    if named.is_none() || is_at_work(folder) {
         return true;
     }
     let of_configuration = super::super::load(data).ok().map(|it| it.evidence_dir());
     let own = of_configuration.and_then(|it| it.canonicalize().ok());
     own.is_some_and(|own| folder.canonicalize().is_ok_and(|it| it == own))
+}
+
+/// Whether a server of this machine works with a folder.
+pub(super) fn is_at_work(folder: &Path) -> bool {
+    is_locked(&folder.join(wiring::VAULT).join("lock"))
 }
 
 /// Whether somebody holds the lock of a file, which no link leads to. It is not tried: a server that starts at the same

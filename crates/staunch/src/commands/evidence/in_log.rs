@@ -4,23 +4,34 @@
 //! checkpoint, and that against a key. Without a key nothing counts as logged.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use staunch_model::{Printable, Sha256Hash};
+use staunch_model::{Printable, Sha256Hash, Span};
 use staunch_store::LogVerifier;
+use staunch_store::tlog::CHECKPOINT;
+use staunch_store::tlog::note::NOTE_BYTES_MAX;
 use staunch_store::vault::logged::logged_in;
 
 use super::KEY_BYTES_MAX;
+use super::handled::is_at_work;
 use super::verify::verifier;
 use crate::cli::DataArgs;
 use crate::exit::Fault;
 use crate::files::read_bounded;
 use crate::wiring;
 
+/// The pause between two looks at the checkpoint. A server writes one within a few milliseconds of the record.
+const LOOK: Duration = Duration::from_millis(20);
+
 /// The manifests and records that a signed log stands for.
 pub(super) struct InLog {
     /// Their hashes; why nothing of them is proved, in words that are safe to show.
     pub(super) hashes: Result<BTreeSet<Sha256Hash>, String>,
+    folder: PathBuf,
+    /// What it is held against; `None` when there is nothing.
+    key: Option<LogVerifier>,
 }
 
 impl InLog {
@@ -33,16 +44,65 @@ impl InLog {
             Some(_) => Some(verifier(named, data)?),
             None => own_key(data),
         };
-        let Some(key) = key else {
-            let why = "there is no public key on this machine to hold the log against: name the one that was kept, with --key";
-            return Ok(Self {
-                hashes: Err(why.to_owned()),
-            });
+        let mut log = Self {
+            hashes: Ok(BTreeSet::new()),
+            folder: folder.to_owned(),
+            key,
         };
-        let hashes = logged_in(&folder.join(wiring::LOG), Some(&key));
-        Ok(Self {
-            hashes: hashes.map_err(|error| Printable(&error.to_string()).to_string()),
-        })
+        log.read();
+        Ok(log)
+    }
+
+    /// Reads what is in it by now.
+    fn read(&mut self) {
+        let Some(key) = &self.key else {
+            let why = "there is no public key on this machine to hold the log against: name the one that was kept, with --key";
+            self.hashes = Err(why.to_owned());
+            return;
+        };
+        let hashes = logged_in(&self.folder.join(wiring::LOG), Some(key));
+        self.hashes = hashes.map_err(|error| Printable(&error.to_string()).to_string());
+    }
+
+    /// Whether one of them is in the log; `None` when that is not proved.
+    pub(super) fn has_any(&self, hashes: &[Sha256Hash]) -> Option<bool> {
+        let known = self.hashes.as_ref().ok()?;
+        Some(hashes.iter().any(|it| known.contains(it)))
+    }
+
+    /// Waits until one of `hashes` is in the log, for `wait` at the most, and no longer than a server holds the folder:
+    /// nobody else writes to the log. Calls `tell` before it begins to. Whether they are is then asked as ever.
+    pub(super) fn await_any(&mut self, hashes: &[Sha256Hash], wait: Span, tell: impl FnOnce()) {
+        if self.has_any(hashes) != Some(false) {
+            return;
+        }
+        // What was read may be older than the artefact, which was long in the writing.
+        let mut last = self.checkpoint();
+        self.read();
+        let begun = Instant::now();
+        let folder = self.folder.clone();
+        let goes_on = || begun.elapsed() < wait.to_std() && is_at_work(&folder);
+        if self.has_any(hashes) != Some(false) || !goes_on() {
+            return;
+        }
+        tell();
+        while goes_on() {
+            thread::sleep(LOOK);
+            // Only a new checkpoint stands for more, and a log is read whole.
+            let checkpoint = self.checkpoint();
+            if checkpoint != last {
+                last = checkpoint;
+                self.read();
+                if self.has_any(hashes) == Some(true) {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// The bytes of the checkpoint, to tell it from another. One that cannot be read is told by [`Self::read`].
+    fn checkpoint(&self) -> Option<String> {
+        read_bounded(&self.folder.join(wiring::LOG).join(CHECKPOINT), NOTE_BYTES_MAX).ok()
     }
 
     /// Whether all of them are in the log; `None` when that is not proved.
