@@ -21,11 +21,16 @@ pub(crate) enum EvidenceCommand {
         #[command(flatten)]
         from: VaultArgs,
     },
-    /// Show one piece of evidence: its artefacts, how and by whom they were taken, and what could not be
+    /// Show one piece of evidence: its artefacts, how and by whom they were taken, where they are in the log, and what
+    /// could not be taken
     Show {
         /// Which, such as EV-4
         #[arg(value_name = "EVIDENCE")]
         id: EvidenceId,
+        /// The public key that the log of the folder is held against, as `staunch evidence key` printed it, or a file
+        /// that holds it [default: the key of this machine]
+        #[arg(long, value_name = "KEY")]
+        key: Option<String>,
         #[command(flatten)]
         from: VaultArgs,
     },

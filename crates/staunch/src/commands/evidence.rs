@@ -54,7 +54,7 @@ const LISTED_MAX: usize = 10_000;
 pub(super) fn run(command: &EvidenceCommand) -> Result<Exit, Fault> {
     match command {
         EvidenceCommand::List { incident, key, from } => list(*incident, key.as_deref(), from),
-        EvidenceCommand::Show { id, from } => show::show(*id, from),
+        EvidenceCommand::Show { id, key, from } => show::show(*id, key.as_deref(), from),
         EvidenceCommand::Get(args) => get::get(args),
         EvidenceCommand::Export(args) => archive::export(args),
         EvidenceCommand::Verify(args) => verify::verify(args),
@@ -151,7 +151,7 @@ struct List {
 fn list(incident: Option<IncidentId>, key: Option<&str>, from: &VaultArgs) -> Result<Exit, Fault> {
     let (vault, dir) = open(from.vault.as_deref(), &from.data)?;
     let log = InLog::of(&dir, key, &from.data)?;
-    if let Err(why) = &log.hashes {
+    if let Err(why) = &log.known {
         warn(&format!("nothing is proved to be in the log: {why}"));
     }
     let mut rows = Vec::new();

@@ -132,6 +132,35 @@ fn what_is_not_in_the_log_of_a_copy_is_not_proved() {
         "{list}"
     );
     assert!(list.lines().all(|line| line.chars().count() <= 80), "{list}");
+    let show = |id: &str, more: &[&str]| {
+        let arguments = [&["evidence", "show", id, "--vault", &path], more].concat();
+        let text = home.run(&arguments);
+        let told: Value =
+            serde_json::from_slice(&home.run(&[&arguments[..], &["--json"]].concat()).stdout).expect("JSON");
+        assert!(
+            stdout(&text).lines().all(|line| line.chars().count() <= 80),
+            "{}",
+            stdout(&text)
+        );
+        (told, in_one_line(&stdout(&text)), in_one_line(&stderr(&text)))
+    };
+    let (told, text, _) = show("EV-1", &[]);
+    let places = |told: &Value| {
+        let of = |what: &str| told[what][0]["log_entry"].as_u64();
+        assert_eq!(told["manifests"][0]["in_log"], of("manifests").is_some(), "{told:#}");
+        assert_eq!(told["records"][0]["in_log"], of("records").is_some(), "{told:#}");
+        (of("manifests"), of("records"))
+    };
+    assert_eq!(places(&told), (Some(0), Some(1)), "{told:#}");
+    assert_eq!(told["checkpoint"]["entries"], genuine["entries"], "{told:#}");
+    assert_eq!(told["checkpoint"]["root"], genuine["checkpoint"][1], "{told:#}");
+    assert!(
+        text.contains("in log entry 0 of 2, proved") && text.contains("Log, as it is signed of staunch.example/0102"),
+        "{text}"
+    );
+    let (told, text, _) = show("EV-999", &[]);
+    assert_eq!(places(&told), (None, None), "{told:#}");
+    assert_eq!(text.matches("in log no: nothing proves it").count(), 2, "{text}");
     let get = |id: &str, more: &[&str]| {
         let got = home.run(&[&["evidence", "get", id, "--vault", &path, "--output", "-"], more].concat());
         let bytes: &[u8] = if id == "EV-1" { b"genuine" } else { b"forged" };
@@ -169,6 +198,13 @@ fn what_is_not_in_the_log_of_a_copy_is_not_proved() {
             code == Some(1) && got.contains("nothing is proved: ") && got.contains("no signature of the key"),
             "{code:?}: {got}"
         );
+        let (shown, text, told) = show("EV-1", more);
+        assert!(told.contains("nothing is proved to be in the log"), "{told}");
+        assert_eq!(
+            (&shown["manifests"][0]["in_log"], &shown["checkpoint"]),
+            (&Value::Null, &Value::Null)
+        );
+        assert_eq!(text.matches("in log not known: no log is proved").count(), 2, "{text}");
         let (list, told) = list(more);
         assert!(told.contains("nothing is proved to be in the log"), "{told}");
         assert!(

@@ -2,7 +2,7 @@
 //!
 //! Never changes a vault or a journal.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -41,15 +41,32 @@ fn each_entry(log: &TransparencyLog, take: &mut dyn FnMut(Logged)) -> Result<(),
     log.reader().entries(0, &mut visit).map_err(|error| error.to_failure())
 }
 
-/// The hashes of the manifests and records that the log in `dir` has, up to its checkpoint, whose root its entries have
-/// to lead to; none where there is no checkpoint. Who has signed that is looked at with a `key` alone.
+/// What a log stands for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LoggedUpTo {
+    /// The places of manifests and records in the log, from 0, by their hashes.
+    pub entries: BTreeMap<Sha256Hash, u64>,
+    /// What stands for all of them; `None` when nothing was logged.
+    pub checkpoint: Option<Checkpoint>,
+}
+
+impl LoggedUpTo {
+    /// Whether the manifest or record with this hash is in the log.
+    #[must_use]
+    pub fn has(&self, hash: &Sha256Hash) -> bool {
+        self.entries.contains_key(hash)
+    }
+}
+
+/// The manifests and records that the log in `dir` has, up to its checkpoint, whose root its entries have to lead to;
+/// none where there is no checkpoint. Who has signed that is looked at with a `key` alone.
 ///
 /// # Errors
 /// When the log cannot be read, or its entries are not those of its checkpoint.
-pub fn logged_in(dir: &Path, key: Option<&LogVerifier>) -> Result<BTreeSet<Sha256Hash>, LogError> {
+pub fn logged_in(dir: &Path, key: Option<&LogVerifier>) -> Result<LoggedUpTo, LogError> {
     let files = Files::new(dir, None);
     let note = match files.read(CHECKPOINT, NOTE_BYTES_MAX) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(LoggedUpTo::default()),
         read => read.map_err(|error| LogError::io("read", &files.path(CHECKPOINT), error))?,
     };
     let note = String::from_utf8(note).map_err(|error| LogError::damaged(CHECKPOINT, error))?;
@@ -62,15 +79,15 @@ pub fn logged_in(dir: &Path, key: Option<&LogVerifier>) -> Result<BTreeSet<Sha25
             .and_then(|at| Checkpoint::parse(&note[..=at]))
             .ok_or_else(|| LogError::damaged(CHECKPOINT, "it is no checkpoint"))?,
     };
-    let mut hashes = BTreeSet::new();
+    let mut entries = BTreeMap::new();
     let (mut state, mut tiles) = (State::default(), Vec::new());
-    let mut visit = |_, entry: &[u8]| {
+    let mut visit = |place, entry: &[u8]| {
         state.push_hash(leaf_hash(entry), &mut tiles);
         tiles.clear();
         // What is no entry of ours stands for nothing of ours.
         match LogEntry::parse(entry).map(|entry| entry.logged) {
             Ok(Logged::Manifest { manifest: hash, .. } | Logged::Collection { record: hash, .. }) => {
-                hashes.insert(hash);
+                entries.entry(hash).or_insert(place);
             }
             Ok(Logged::Frames { .. }) | Err(_) => {}
         }
@@ -81,7 +98,10 @@ pub fn logged_in(dir: &Path, key: Option<&LogVerifier>) -> Result<BTreeSet<Sha25
         let what = "its entries are not those that the checkpoint stands for";
         return Err(LogError::damaged("tile/entries", what));
     }
-    Ok(hashes)
+    Ok(LoggedUpTo {
+        entries,
+        checkpoint: Some(checkpoint),
+    })
 }
 
 /// Keeps a transparency log up with a vault and a journal while both grow, without reading it whole each time. Holds a

@@ -1,14 +1,16 @@
 //! What `verify_evidence` finds in a folder that somebody has tampered with: exactly that, and nothing beside it.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use staunch_model::{Manifest, Taken};
+use staunch_model::{LogEntry, Logged, Manifest, Taken};
 use staunch_ports::Journal as _;
 use staunch_ports::Vault;
 use staunch_store::vault::logged::{Logbook, logged_in};
 use staunch_store::vault::{EvidenceFolder, EvidenceSummary, Finding, Unlogged, verify_evidence};
-use staunch_store::{DirVault, DirVaultOptions, LogKey, LogVerifier, SegmentJournal, TransparencyLog};
+use staunch_store::{DirVault, DirVaultOptions, LogKey, LogReader, LogVerifier, SegmentJournal, TransparencyLog};
 use staunch_testkit::contract::vault::{noise, record, store};
 
 use crate::{append_ok, small, with_epoch};
@@ -391,11 +393,11 @@ fn entries_beyond_the_checkpoint_are_found() {
 fn a_history_that_was_written_anew_is_found() {
     let folder = Folder::new();
     let read_entries = || {
-        let (reader, _) = staunch_store::LogReader::open(&folder.path("log"), &key().verifier()).expect("it opens");
+        let (reader, _) = LogReader::open(&folder.path("log"), &key().verifier()).expect("it opens");
         let mut entries = Vec::new();
         let mut visit = |_, entry: &[u8]| {
             entries.push(entry.to_vec());
-            std::ops::ControlFlow::Continue(())
+            ControlFlow::Continue(())
         };
         reader.entries(0, &mut visit).expect("it can be read");
         entries
@@ -528,16 +530,35 @@ fn the_hashes_in_a_log_are_those_that_its_checkpoint_stands_for() {
     let log = folder.path("log");
     let other = LogKey::from_seed(ORIGIN, &[9; 32]);
     let all = logged_in(&log, Some(&key().verifier())).expect("it is whole");
-    assert_eq!(all.len(), 312);
+    assert_eq!(all.entries.len(), 312);
+    let signed = all.checkpoint.as_ref().expect("it is signed");
+    let places: BTreeSet<u64> = all.entries.values().copied().collect();
+    assert_eq!(places.len(), 312, "each has a place of its own");
+    assert!(places.last() < Some(&signed.size), "{signed:?}");
     let record = fs::read(&folder.record).expect("it is there");
-    assert!(all.contains(&staunch_model::Sha256Hash::of(&record)));
+    let hash = staunch_model::Sha256Hash::of(&record);
+    assert!(all.has(&hash));
+    // At the place that is told stands its entry.
+    let mut at_place = None;
+    LogReader::new(&log, signed.size)
+        .entries(all.entries[&hash], &mut |place, entry| {
+            at_place = Some((place, LogEntry::parse(entry).expect("it is ours").logged));
+            ControlFlow::Break(())
+        })
+        .expect("it is whole");
+    assert!(
+        matches!(at_place, Some((place, Logged::Collection { record, .. })) if place == all.entries[&hash] && record == hash),
+        "{at_place:?}"
+    );
     assert_eq!(logged_in(&log, None).expect("it is whole"), all);
     assert!(logged_in(&log, Some(&other.verifier())).is_err());
     // An older checkpoint stands for less; what follows is in no log.
     let now = fs::read(log.join("checkpoint")).expect("it is there");
     put(&log.join("checkpoint"), folder.earlier.as_bytes());
     let before = logged_in(&log, None).expect("it is whole");
-    assert!(before.len() == 309 && before.is_subset(&all), "{}", before.len());
+    let is_same = |(hash, place)| all.entries.get(hash) == Some(place);
+    let before = before.entries;
+    assert!(before.len() == 309 && before.iter().all(is_same), "{}", before.len());
     put(&log.join("checkpoint"), &now);
     // An entry in the place of another, under the checkpoint of before.
     let bundle = log.join("tile/entries/001.p/58");
@@ -554,7 +575,8 @@ fn the_hashes_in_a_log_are_those_that_its_checkpoint_stands_for() {
     );
     put(&bundle, &bytes);
     remove(&log.join("checkpoint"));
-    assert_eq!(logged_in(&log, None).expect("there is none").len(), 0);
+    let none = logged_in(&log, None).expect("there is none");
+    assert!(none.entries.is_empty() && none.checkpoint.is_none(), "{none:?}");
 }
 
 #[test]

@@ -114,7 +114,8 @@ pub(super) fn get(args: &EvidenceGetArgs) -> Result<Exit, Fault> {
             "a server logs what it finds when it starts"
         };
         say_wrapped(&format!(
-            "hint: {how}; `staunch evidence list` says when it is in the log, and what was written has this SHA-256 then, too"
+            "hint: {how}; `staunch evidence show {}` says when it is in the log, and this SHA-256 is proved with it",
+            args.id
         ));
     }
     Ok(proof.exit())
@@ -136,9 +137,9 @@ enum Proof {
 impl Proof {
     /// What `log` says of an artefact with these manifests, where `is_live` says that a server works with it.
     fn of(log: &InLog, manifests: &[Sha256Hash], is_live: bool) -> Self {
-        match &log.hashes {
+        match &log.known {
             Err(why) => Self::Unknown(why.clone()),
-            Ok(known) if manifests.iter().any(|it| known.contains(it)) => Self::Logged,
+            Ok(known) if manifests.iter().any(|it| known.has(it)) => Self::Logged,
             Ok(_) if is_live => Self::Awaited,
             Ok(_) => Self::Absent,
         }

@@ -3,7 +3,6 @@
 //! Never proves the whole of it, as `staunch evidence verify` does: the entries of the log are held against its
 //! checkpoint, and that against a key. Without a key nothing counts as logged.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,7 +11,7 @@ use staunch_model::{Printable, Sha256Hash, Span};
 use staunch_store::LogVerifier;
 use staunch_store::tlog::CHECKPOINT;
 use staunch_store::tlog::note::NOTE_BYTES_MAX;
-use staunch_store::vault::logged::logged_in;
+use staunch_store::vault::logged::{LoggedUpTo, logged_in};
 
 use super::KEY_BYTES_MAX;
 use super::handled::is_at_work;
@@ -27,8 +26,8 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// The manifests and records that a signed log stands for.
 pub(super) struct InLog {
-    /// Their hashes; why nothing of them is proved, in words that are safe to show.
-    pub(super) hashes: Result<BTreeSet<Sha256Hash>, String>,
+    /// Which, and where; why nothing of them is proved, in words that are safe to show.
+    pub(super) known: Result<LoggedUpTo, String>,
     folder: PathBuf,
     /// What it is held against; `None` when there is nothing.
     key: Option<LogVerifier>,
@@ -45,7 +44,7 @@ impl InLog {
             None => own_key(data),
         };
         let mut log = Self {
-            hashes: Ok(BTreeSet::new()),
+            known: Ok(LoggedUpTo::default()),
             folder: folder.to_owned(),
             key,
         };
@@ -57,17 +56,17 @@ impl InLog {
     fn read(&mut self) {
         let Some(key) = &self.key else {
             let why = "there is no public key on this machine to hold the log against: name the one that was kept, with --key";
-            self.hashes = Err(why.to_owned());
+            self.known = Err(why.to_owned());
             return;
         };
-        let hashes = logged_in(&self.folder.join(wiring::LOG), Some(key));
-        self.hashes = hashes.map_err(|error| Printable(&error.to_string()).to_string());
+        let known = logged_in(&self.folder.join(wiring::LOG), Some(key));
+        self.known = known.map_err(|error| Printable(&error.to_string()).to_string());
     }
 
     /// Whether one of them is in the log; `None` when that is not proved.
     pub(super) fn has_any(&self, hashes: &[Sha256Hash]) -> Option<bool> {
-        let known = self.hashes.as_ref().ok()?;
-        Some(hashes.iter().any(|it| known.contains(it)))
+        let known = self.known.as_ref().ok()?;
+        Some(hashes.iter().any(|it| known.has(it)))
     }
 
     /// Waits until one of `hashes` is in the log, for `wait` at the most, and no longer than a server holds the folder:
@@ -107,8 +106,8 @@ impl InLog {
 
     /// Whether all of them are in the log; `None` when that is not proved.
     pub(super) fn has_all(&self, mut hashes: impl Iterator<Item = Sha256Hash>) -> Option<bool> {
-        let known = self.hashes.as_ref().ok()?;
-        Some(hashes.all(|it| known.contains(&it)))
+        let known = self.known.as_ref().ok()?;
+        Some(hashes.all(|it| known.has(&it)))
     }
 }
 

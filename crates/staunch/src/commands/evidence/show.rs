@@ -6,6 +6,7 @@ use staunch_model::{
 };
 
 use super::handled::{self, Custody};
+use super::in_log::InLog;
 use super::{find, lines, open, size};
 use crate::cli::VaultArgs;
 use crate::exit::{Exit, Fault};
@@ -18,6 +19,8 @@ const TOLD_MAX: usize = 20;
 struct Shown {
     records: Vec<SealedAs<CollectionRecord>>,
     manifests: Vec<SealedAs<Manifest>>,
+    /// The checkpoint that stands for what is in the log; `None` when none is proved, or nothing was logged.
+    checkpoint: Option<Signed>,
     /// What says that artefacts are in a bucket, and how it keeps them.
     receipts: Vec<Receipt>,
     /// Artefacts that are to be in one and are not.
@@ -26,16 +29,45 @@ struct Shown {
     handled: Vec<Handled>,
 }
 
+/// What a log was at one time, with a signature that was looked at.
+#[derive(Debug, Serialize)]
+struct Signed {
+    /// Which log: the name of its key.
+    log: String,
+    entries: u64,
+    root: Sha256Hash,
+}
+
 #[derive(Debug, Serialize)]
 struct SealedAs<T> {
     sha256: Sha256Hash,
+    /// Whether it is in the log; `None` when the log cannot be read, or is not proved by a key.
+    in_log: Option<bool>,
+    /// Its place there, from 0.
+    log_entry: Option<u64>,
     #[serde(flatten)]
     content: T,
 }
 
-pub(super) fn show(id: EvidenceId, from: &VaultArgs) -> Result<Exit, Fault> {
+impl<T> SealedAs<T> {
+    fn of(sha256: Sha256Hash, content: T, log: &InLog) -> Self {
+        let place = log.known.as_ref().map(|known| known.entries.get(&sha256).copied());
+        Self {
+            sha256,
+            in_log: place.as_ref().ok().map(Option::is_some),
+            log_entry: place.ok().flatten(),
+            content,
+        }
+    }
+}
+
+pub(super) fn show(id: EvidenceId, key: Option<&str>, from: &VaultArgs) -> Result<Exit, Fault> {
     let (vault, folder) = open(from.vault.as_deref(), &from.data)?;
+    let log = InLog::of(&folder, key, &from.data)?;
     let (records, manifests) = find(&vault, id)?;
+    if let Err(why) = &log.known {
+        warn(&format!("nothing is proved to be in the log: {why}"));
+    }
     let (mut receipts, mut waiting) = (Vec::new(), Vec::new());
     let mut stored: Vec<(Sha256Hash, &Storage)> = manifests
         .iter()
@@ -65,19 +97,23 @@ pub(super) fn show(id: EvidenceId, from: &VaultArgs) -> Result<Exit, Fault> {
         handled,
         receipts,
         waiting,
+        checkpoint: log
+            .known
+            .as_ref()
+            .ok()
+            .and_then(|it| it.checkpoint.as_ref())
+            .map(|it| Signed {
+                log: it.origin.clone(),
+                entries: it.size,
+                root: it.root,
+            }),
         records: records
             .into_iter()
-            .map(|it| SealedAs {
-                sha256: it.hash,
-                content: it.record,
-            })
+            .map(|it| SealedAs::of(it.hash, it.record, &log))
             .collect(),
         manifests: manifests
             .into_iter()
-            .map(|it| SealedAs {
-                sha256: it.hash,
-                content: it.manifest,
-            })
+            .map(|it| SealedAs::of(it.hash, it.manifest, &log))
             .collect(),
     };
     Output::new(from.json).show(&shown, |output| shown_text(output, &shown))?;
@@ -94,6 +130,15 @@ fn clock(offset: &ClockOffset) -> String {
         .error_max_us
         .map_or_else(String::new, |us| format!(", at most {} wrong", Span::from_micros(us)));
     format!("{} {way}{wrong}, by {}", Span::from_micros(off), offset.told_by)
+}
+
+/// Whether it is in the log, for people.
+fn in_log<T>(it: &SealedAs<T>, signed: Option<&Signed>) -> String {
+    match (it.in_log, it.log_entry, signed) {
+        (Some(_), Some(place), Some(signed)) => format!("entry {place} of {}, proved", signed.entries),
+        (None, ..) => "not known: no log is proved".to_owned(),
+        _ => "no: nothing proves it".to_owned(),
+    }
 }
 
 /// Where an artefact is, for people.
@@ -146,6 +191,7 @@ fn shown_text(output: &Output, shown: &Shown) -> String {
             ),
         );
         line("record", &sealed.sha256.to_string());
+        line("in log", &in_log(sealed, shown.checkpoint.as_ref()));
         for change in &it.changes_caused {
             line("changed", change);
         }
@@ -201,6 +247,21 @@ fn shown_text(output: &Output, shown: &Shown) -> String {
             line("modified", &modified.to_string());
         }
         line("manifest", &sealed.sha256.to_string());
+        line("in log", &in_log(sealed, shown.checkpoint.as_ref()));
+    }
+    if let Some(signed) = &shown.checkpoint {
+        text.push_str(&format!("\n  {}\n", output.paint(Tone::Strong, "Log, as it is signed")));
+        for (label, value) in [
+            ("of", &signed.log),
+            ("entries", &signed.entries.to_string()),
+            ("root", &signed.root.to_string()),
+        ] {
+            text.push_str(&format!(
+                "    {}{}\n",
+                output.paint(Tone::Faint, &format!("{label:<10}")),
+                lines(&Printable(value).to_string(), 14)
+            ));
+        }
     }
     if !shown.handled.is_empty() {
         text.push_str(&format!(
