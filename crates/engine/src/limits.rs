@@ -22,8 +22,39 @@ pub const EVIDENCE_PER_PLAYBOOK_MAX: usize = 12;
 /// The longest that containment may wait for evidence: an attacker acts meanwhile.
 pub const PRESERVE_DEADLINE_MAX: Span = Span::from_mins(2);
 
-/// The pause after evidence that could not be taken.
+/// The pause after evidence that could not be taken; it doubles with each try.
 pub const COLLECT_PAUSE: Span = Span::from_millis(500);
+
+/// The longest pause between two tries of evidence: what comes back shortly before a deadline is taken by the last try,
+/// which is [`COLLECT_PAUSE`] before it.
+pub const COLLECT_PAUSE_MAX: Span = Span::from_secs(20);
+
+/// How often a piece of evidence is tried at the most, where nothing but its collector fails. Each try leaves two
+/// records: with a pause that never grew, two minutes were 240 tries of each piece.
+pub const COLLECT_ATTEMPTS_MAX: u16 = 12;
+
+/// The pause after the try with this number, from 1.
+#[must_use]
+pub const fn collect_pause(attempts: u16) -> Span {
+    let doublings = if attempts > 16 { 15 } else { attempts.saturating_sub(1) };
+    let pause = COLLECT_PAUSE.times(1 << doublings);
+    if pause.as_micros() < COLLECT_PAUSE_MAX.as_micros() {
+        pause
+    } else {
+        COLLECT_PAUSE_MAX
+    }
+}
+
+/// The tries that fit into `deadline` when each fails at once.
+const fn collect_attempts(deadline: Span) -> u16 {
+    let last = deadline.as_micros().saturating_sub(COLLECT_PAUSE.as_micros());
+    let (mut at, mut attempts) = (0, 1);
+    while at < last {
+        at += collect_pause(attempts).as_micros();
+        attempts += 1;
+    }
+    attempts
+}
 
 /// How long a health signal may take to answer. Containment that is watched waits for the first answer.
 pub const HEALTH_DEADLINE: Span = Span::from_secs(2);
@@ -198,4 +229,6 @@ const _: () = assert!(HOLD_TOLERANCE.as_micros() < HOLD_MARGIN.as_micros());
 const _: () = assert!(DEFAULT.breaker_window.as_micros() <= BUDGET_WINDOW.as_micros());
 const _: () = assert!(OBSERVE_DEADLINE.as_micros() < QUEUE_WAIT_MAX.as_micros());
 const _: () = assert!(PRESERVE_DEADLINE_MAX.as_micros() < QUEUE_WAIT_MAX.as_micros());
+const _: () = assert!(COLLECT_PAUSE.as_micros() <= COLLECT_PAUSE_MAX.as_micros());
+const _: () = assert!(collect_attempts(PRESERVE_DEADLINE_MAX) <= COLLECT_ATTEMPTS_MAX);
 const _: () = assert!(UNDO_PAUSE.as_micros() <= UNDO_PAUSE_MAX.as_micros());

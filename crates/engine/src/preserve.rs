@@ -54,8 +54,10 @@ impl Turn<'_> {
                 sealed: *sealed,
             }),
             Err(failure) if it.is_open() => {
-                let until = self.now + limits::COLLECT_PAUSE;
-                if !is_worth_retrying(failure.kind) || is(Mutant::EvidenceGivenUp) || until >= it.deadline {
+                // However long the pause has become, one try is left for shortly before the deadline.
+                let last = it.deadline - limits::COLLECT_PAUSE;
+                let until = (self.now + limits::collect_pause(it.attempts)).min(last);
+                if !is_worth_retrying(failure.kind) || is(Mutant::EvidenceGivenUp) || until <= self.now {
                     self.miss(evidence, failure.clone());
                 } else {
                     self.put(Record::EvidencePostponed {

@@ -1,9 +1,10 @@
 //! The preserve phase: containment waits for its evidence, but not for ever.
 
 use staunch_engine::EngineState;
+use staunch_engine::limits::{COLLECT_ATTEMPTS_MAX, PRESERVE_DEADLINE_MAX};
 use staunch_model::{
-    EvidenceId, EvidenceKind, EvidenceOptions, FailureKind, Match, MatchedStep, NoticeLevel, PreserveStep, Span,
-    StateKind,
+    EvidenceId, EvidenceKind, EvidenceOptions, FailureKind, Match, MatchedStep, NoticeLevel, PreserveStep, Record,
+    Span, StateKind,
 };
 
 use crate::build::{self, adjust_playbook, target};
@@ -172,6 +173,60 @@ fn a_failed_collection_is_tried_again_and_a_hopeless_one_is_not() {
         ]
     );
     sim.ends_clean();
+}
+
+/// The times at which evidence was asked for again, from the first time on, and when it was given up.
+fn asked_again(deadline: Span) -> (Vec<Span>, Span) {
+    let mut sim = Sim::new(build::policy(|policy| {
+        adjust_playbook(policy, "enforce", |it| {
+            it.preserve = vec![PreserveStep {
+                evidence: EvidenceKind::Flows,
+                target: "event.source.ip".into(),
+                options: EvidenceOptions::default(),
+                deadline,
+            }];
+        });
+    }));
+    sim.faults(Verb::Collect, &[Fault::Fails(FailureKind::Unavailable); 300]);
+    let began = sim.now;
+    event(&mut sim, IP, &[Some(IP)]);
+    let mut asked = Vec::new();
+    let mut attempts = 1;
+    sim.run_until("it is missed", deadline + Span::from_secs(1), |sim| {
+        sim.state().evidence[&EvidenceId(1)].missed.is_some()
+    });
+    let given_up = sim.now.since(began);
+    for record in sim.records() {
+        match record {
+            Record::EvidencePostponed { until, .. } => asked.push(until.since(began)),
+            Record::EvidenceResent { .. } => attempts += 1,
+            _ => {}
+        }
+    }
+    assert_eq!(asked.len() + 1, attempts, "each pause is followed by a try");
+    assert!(
+        attempts <= usize::from(COLLECT_ATTEMPTS_MAX),
+        "{attempts} tries: {asked:?}"
+    );
+    (asked, given_up)
+}
+
+#[test]
+fn the_pauses_between_tries_grow_and_the_last_try_is_shortly_before_the_deadline() {
+    let (asked, given_up) = asked_again(PRESERVE_DEADLINE_MAX);
+    let near = |span: Span, ms: u64| span >= Span::from_millis(ms) && span < Span::from_millis(ms + 400);
+    let planned = [
+        500, 1_500, 3_500, 7_500, 15_500, 31_500, 51_500, 71_500, 91_500, 111_500, 119_500,
+    ];
+    assert_eq!(asked.len(), planned.len(), "{asked:?}");
+    assert!(asked.iter().zip(planned).all(|(it, ms)| near(*it, ms)), "{asked:?}");
+    assert!(given_up < PRESERVE_DEADLINE_MAX, "{given_up}");
+
+    // What is in memory: two seconds.
+    let (asked, _) = asked_again(Span::from_secs(2));
+    assert!(asked.len() == 2 && near(asked[1], 1_500), "{asked:?}");
+    let (asked, _) = asked_again(Span::from_millis(100));
+    assert_eq!(asked, [], "no time is left for another");
 }
 
 #[test]
