@@ -9,8 +9,8 @@ use std::ops::Range;
 
 use ipnet::IpNet;
 use staunch_model::{
-    ContextTable, FailureKind, GuardName, IncidentOutcome, Mode, NoticeLevel, Process, RiskClass, Span, StateKind,
-    Target, TargetFacts, Timestamp, WatchVerdict,
+    ContextTable, EvidenceKind, FailureKind, GuardName, IncidentOutcome, Mode, NoticeLevel, Process, RiskClass, Span,
+    StateKind, Target, TargetFacts, Timestamp, WatchVerdict,
 };
 
 pub use around::{Around, At as Located};
@@ -196,9 +196,43 @@ impl RecoveryStage {
     }
 }
 
-/// Where in the life of a transaction something goes wrong.
+/// What has become of a piece of evidence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preserved {
+    /// It was not asked for.
+    None,
+    /// It is being taken.
+    Open,
+    /// It is stored.
+    Sealed,
+    /// Containment goes on without it.
+    Missed,
+    /// It is stored, and containment went on without it.
+    Late,
+}
+
+impl Preserved {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::None, Self::Open, Self::Sealed, Self::Missed, Self::Late];
+
+    /// The word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Open => "open",
+            Self::Sealed => "sealed",
+            Self::Missed => "missed",
+            Self::Late => "late",
+        }
+    }
+}
+
+/// Where in the life of an incident something goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Point {
+    /// The taking of evidence.
+    Preserve,
     /// The look before the act.
     PreCheck,
     /// The act.
@@ -241,6 +275,8 @@ pub struct Fault {
     pub at: Point,
     /// At which target; `None` for every one.
     pub of: Option<Target>,
+    /// Of evidence: of which kind; `None` for every one.
+    pub evidence: Option<EvidenceKind>,
     /// What.
     pub kind: FaultKind,
     /// How many requests meet it; `None` for all of them.
@@ -352,6 +388,8 @@ pub enum Claim {
     Notice(String),
     /// A command was refused, and this is a part of why.
     CommandRefused(String),
+    /// What has become of all evidence of a kind that the newest incident asked for.
+    Evidence(EvidenceKind, Preserved),
     /// How far the newest recovery is.
     Recovery(RecoveryStage),
     /// How the newest watch of a health signal ended; `None` while it goes on.

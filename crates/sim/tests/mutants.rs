@@ -153,6 +153,7 @@ fn a_scripted_run_finds_what_is_broken() {
             faults: vec![Fault {
                 at: Point::Execute,
                 of: Some(target.clone()),
+                evidence: None,
                 mishap: Mishap::Lies,
                 times: None,
             }],

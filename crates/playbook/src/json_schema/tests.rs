@@ -83,6 +83,7 @@ tests:
     faults:
       - { at: execute, of: 203.0.113.7, kind: crash, times: 2, for: 10s }
       - { at: undo, kind: lies, times: always }
+      - { at: preserve, evidence: flows, kind: full }
     events:
       - { at: 0s, event: one }
       - { at: 1s, source: falco, json: '{}' }
@@ -111,6 +112,7 @@ tests:
       - { outcome: contained, notice: somebody else }
       - { notices: { page: 0 }, acts: 1 }
       - { command_refused: not waiting, no_match: event.severity >= high }
+      - { evidence: { flows: missed, sockets: sealed, capture: none }, acts: 1 }
       - { recovery: back, watches: { shop: no-baseline, errors: running } }
   - name: unknown traffic
     context: { traffic: unknown, never_touch: [198.51.100.0/24, '2001:db8::/32'] }

@@ -23,7 +23,7 @@ pub(crate) use test_file::{
 };
 pub(super) use test_file::{
     AT_MAX, ENFORCING, FAULTS_AT, IDENTITY_KINDS, LEVELS, LIMITS, PLACES_BEFORE, RISKS, RULINGS, TESTS_MAX, TIMES_MAX,
-    TITLE_CHARS_MAX, WORLD_KINDS, places, recoveries, signals, verdicts,
+    TITLE_CHARS_MAX, WORLD_KINDS, evidence_kinds, places, preserved, recoveries, signals, verdicts,
 };
 
 /// A mapping.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use staunch_model::{
-    ContextTable, Event, EventContext, FailureKind, Found, Match, Mode, Policy, Span, Target, Timestamp,
+    ContextTable, Event, EventContext, EvidenceKind, FailureKind, Found, Match, Mode, Policy, Span, Target, Timestamp,
 };
 
 use crate::world::WorldKind;
@@ -95,15 +95,19 @@ pub struct Fault {
     pub at: Point,
     /// Where; `None` for every target.
     pub of: Option<Target>,
+    /// Of evidence: of which kind; `None` for every one.
+    pub evidence: Option<EvidenceKind>,
     /// What.
     pub mishap: Mishap,
     /// How many requests meet it; `None` for all of them.
     pub times: Option<u32>,
 }
 
-/// Where in the life of a transaction something goes wrong.
+/// Where in the life of an incident something goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Point {
+    /// The taking of evidence.
+    Preserve,
     /// The look before the act.
     PreCheck,
     /// The act.

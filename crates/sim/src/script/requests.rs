@@ -54,6 +54,7 @@ impl Script {
 
     /// What goes wrong with `effect`.
     fn mishap(&mut self, effect: &Effect) -> Option<Mishap> {
+        let mut kind_of_evidence = None;
         let (at, target) = match effect {
             Effect::Observe { purpose, target, .. } => {
                 let at = match purpose {
@@ -69,9 +70,18 @@ impl Script {
             ),
             Effect::Undo { target, .. } => (Point::Undo, Some(target.clone())),
             Effect::Notify(_) => (Point::Notify, None),
-            Effect::Collect { .. } | Effect::ReadHealth { .. } => return None,
+            Effect::Collect { kind, target, .. } => {
+                kind_of_evidence = Some(*kind);
+                (Point::Preserve, target.clone())
+            }
+            Effect::ReadHealth { .. } => return None,
         };
-        let fits = |it: &&mut Fault| it.at == at && (it.of.is_none() || it.of == target) && it.times != Some(0);
+        let fits = |it: &&mut Fault| {
+            it.at == at
+                && (it.of.is_none() || it.of == target)
+                && (it.evidence.is_none() || it.evidence == kind_of_evidence)
+                && it.times != Some(0)
+        };
         let fault = self.setting.faults.iter_mut().find(fits)?;
         if let Some(left) = &mut fault.times {
             *left -= 1;

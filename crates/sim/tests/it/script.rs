@@ -74,6 +74,7 @@ fn fault(at: Point, mishap: Mishap, times: Option<u32>) -> Vec<Fault> {
     vec![Fault {
         at,
         of: Some(target()),
+        evidence: None,
         mishap,
         times,
     }]

@@ -15,6 +15,7 @@ mod domains;
 mod drill;
 mod evidence;
 mod evidence_folder;
+mod evidence_in_tests;
 mod evidence_s3;
 mod evidence_told;
 mod feeds;

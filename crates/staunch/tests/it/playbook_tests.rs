@@ -10,7 +10,7 @@ use crate::harness::{Home, staunch, stderr, stdout};
 /// The folder of the playbooks that come with Staunch.
 const PLAYBOOKS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../playbooks");
 
-fn test(paths: &[&str], json: bool) -> Output {
+pub(crate) fn test(paths: &[&str], json: bool) -> Output {
     let mut command = staunch(&["test"]);
     if json {
         command.arg("--json");
@@ -19,7 +19,7 @@ fn test(paths: &[&str], json: bool) -> Output {
 }
 
 /// A directory with a built-in playbook, changed, and its tests, changed.
-fn changed(home: &Home, name: &str, playbook: &[(&str, &str)], tests: &[(&str, &str)]) -> String {
+pub(crate) fn changed(home: &Home, name: &str, playbook: &[(&str, &str)], tests: &[(&str, &str)]) -> String {
     let dir = home.path("changed");
     std::fs::create_dir_all(&dir).expect("it is our directory");
     for (file, changes) in [(format!("{name}.yaml"), playbook), (format!("{name}.test.yaml"), tests)] {
@@ -52,6 +52,10 @@ fn built_in_playbooks_pass_their_tests() {
                 let part = parts.iter().find(|it| it["what"] == what).expect("a part");
                 part["missing"].as_array().expect("a list").len()
             };
+            // Those that keep none have no such part.
+            let evidence = parts.iter().find(|it| it["what"] == "evidence");
+            let unsealed = evidence.map_or(0, |it| it["missing"].as_array().expect("a list").len());
+            assert_eq!(unsealed, 0, "{coverage:#}");
             for (what, most) in [
                 ("steps", 0),
                 ("modes", 0),

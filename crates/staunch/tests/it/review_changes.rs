@@ -22,7 +22,7 @@ const HOSTILE: &str =
 const UNSAFE: [&str; 4] = ["\u{1b}", "\u{2028}", "\n+b\n", "\n[x]"];
 
 /// A playbook with comments, of which `limits` and `steps` are chosen.
-fn playbook(limits: &str, steps: &str) -> String {
+pub(crate) fn playbook(limits: &str, steps: &str) -> String {
     format!(
         "# What is blocked.\nplaybook: share # its name\nsummary: Blocks in tests.\ntrigger:\n  sources: [suricata]\n  \
          when: event.signature.contains(\"Brute\")\n  incident: event.source.ip\n  deduplicate: 10m\n{limits}\
@@ -30,7 +30,7 @@ fn playbook(limits: &str, steps: &str) -> String {
     )
 }
 
-const BLOCK: &str = "  - block-ip: { target: event.source.ip, lease: 1h } # an hour\n\
+pub(crate) const BLOCK: &str = "  - block-ip: { target: event.source.ip, lease: 1h } # an hour\n\
     mode: { low: enforce, medium: approve } # and no more\n";
 
 /// An installation with the playbook `text`, and what was recorded of `events`, each an attacker with its minute.
@@ -44,7 +44,7 @@ fn recorded(text: &str, events: &[(&str, u64)], commands: &[(Timestamp, Input)],
     })
 }
 
-fn recorded_as(
+pub(crate) fn recorded_as(
     text: &str,
     events: &[(Timestamp, String)],
     commands: &[(Timestamp, Input)],
@@ -69,14 +69,14 @@ fn asks(minute: u64, command: Command, reason: &str) -> (Timestamp, Input) {
     (at(minute), Input::Operator { by, command })
 }
 
-struct Review<'h> {
+pub(crate) struct Review<'h> {
     home: &'h Home,
     dir: String,
     said: Value,
 }
 
 impl<'h> Review<'h> {
-    fn of(home: &'h Home, id: &str) -> Self {
+    pub(crate) fn of(home: &'h Home, id: &str) -> Self {
         let dir = home.path(&format!("review-{id}")).display().to_string();
         let output = home.run(&["review", id, "--output", &dir, "--json"]);
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
@@ -87,7 +87,7 @@ impl<'h> Review<'h> {
         }
     }
 
-    fn text(&self, name: &str) -> String {
+    pub(crate) fn text(&self, name: &str) -> String {
         fs::read_to_string(Path::new(&self.dir).join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 

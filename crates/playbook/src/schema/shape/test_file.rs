@@ -1,13 +1,14 @@
 //! The tables of a test file.
 
 use staunch_model::{
-    ContextRuling, GuardName, IdentityKind, IncidentOutcome, NoticeLevel, RiskClass, Span, StateKind, WatchVerdict,
+    ContextRuling, EvidenceKind, GuardName, IdentityKind, IncidentOutcome, NoticeLevel, RiskClass, Span, StateKind,
+    WatchVerdict,
 };
 
 use super::playbook::modes;
 use super::{Form, Needs, Shape, may, must, words};
 use crate::limits;
-use crate::test_file::{InPlace, Limit, Point, RecoveryStage, Signal, WorldKind};
+use crate::test_file::{InPlace, Limit, Point, Preserved, RecoveryStage, Signal, WorldKind};
 
 /// Tests in one file.
 pub(in crate::schema) const TESTS_MAX: usize = 256;
@@ -45,7 +46,8 @@ pub(in crate::schema) const PLACES_BEFORE: [(&str, bool); 2] = [("absent", false
 
 pub(in crate::schema) const ENFORCING: [(&str, bool); 2] = [("yes", true), ("no", false)];
 
-pub(in crate::schema) const FAULTS_AT: [(&str, Point); 7] = [
+pub(in crate::schema) const FAULTS_AT: [(&str, Point); 8] = [
+    ("preserve", Point::Preserve),
     ("pre-check", Point::PreCheck),
     ("execute", Point::Execute),
     ("post-check", Point::PostCheck),
@@ -69,6 +71,16 @@ pub(in crate::schema) fn places() -> [(&'static str, InPlace); 3] {
 /// What a signal may say.
 pub(in crate::schema) fn signals() -> [(&'static str, Signal); 3] {
     Signal::ALL.map(|it| (it.name(), it))
+}
+
+/// What may be kept.
+pub(in crate::schema) fn evidence_kinds() -> [(&'static str, EvidenceKind); 11] {
+    EvidenceKind::ALL.map(|it| (it.name(), it))
+}
+
+/// What may have become of evidence.
+pub(in crate::schema) fn preserved() -> [(&'static str, Preserved); 5] {
+    Preserved::ALL.map(|it| (it.name(), it))
 }
 
 /// How far a recovery may be.
@@ -439,6 +451,11 @@ pub(crate) static FAULT: Shape = Shape {
     keys: &[
         must("at", Form::Word(|| words(&FAULTS_AT)), "With which request."),
         may("of", Form::Target, "At which target. Default every one."),
+        may(
+            "evidence",
+            Form::Word(|| words(&evidence_kinds())),
+            "With `preserve`: of which kind. Default every one.",
+        ),
         must("kind", Form::Word(fault_kinds), "What goes wrong."),
         may(
             "times",
@@ -518,6 +535,7 @@ pub(crate) static EXPECTATION: Shape = Shape {
         &["notice"],
         &["command_refused"],
         &["no_match"],
+        &["evidence"],
         &["recovery"],
         &["watches"],
     ]),
@@ -567,6 +585,16 @@ pub(crate) static EXPECTATION: Shape = Shape {
             "no_match",
             Form::Text(None),
             "No event of the test matched, and this clause of the trigger was false.",
+        ),
+        may(
+            "evidence",
+            Form::Pairs(
+                &Form::Word(|| words(&evidence_kinds())),
+                &Form::Word(|| words(&preserved())),
+            ),
+            "What has become of the evidence of a kind, all of it, that the newest incident asked for: `open` while it is being \
+             taken, `sealed`, `missed` when containment goes on without it, `late` when it was sealed after that; `none` when \
+             it was not asked for.",
         ),
         may(
             "recovery",

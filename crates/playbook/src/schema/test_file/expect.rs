@@ -75,6 +75,13 @@ impl Walk<'_, '_> {
                 claims.push((node.span.clone(), claim(self.scalar(node, key)?.to_owned())));
             }
         }
+        if let Some(node) = fields.get("evidence") {
+            for (key, value) in self.pairs(node, "`evidence`", "a kind of evidence and what has become of it") {
+                let kind = self.word(key, "evidence", &shape::evidence_kinds())?;
+                let claim = Claim::Evidence(kind, self.word(value, "evidence", &shape::preserved())?);
+                claims.push((key.span.start..value.span.end, claim));
+            }
+        }
         if let Some(node) = fields.get("recovery") {
             let stage = self.word(node, "recovery", &shape::recoveries())?;
             claims.push((node.span.clone(), Claim::Recovery(stage)));

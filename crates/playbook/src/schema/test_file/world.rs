@@ -3,7 +3,7 @@
 use staunch_model::{ContextTable, FailureKind, Mode, Span, Target};
 
 use super::super::{Walk, shape};
-use crate::test_file::{Around, At, Context, Fault, FaultKind, Signal, World, WorldKind, process};
+use crate::test_file::{Around, At, Context, Fault, FaultKind, Point, Signal, World, WorldKind, process};
 use crate::yaml::{Kind, Node};
 
 /// The share of the traffic of targets that a test says nothing of, in basis points: little.
@@ -152,9 +152,28 @@ impl Walk<'_, '_> {
         let at = self
             .required(&fields, "at")
             .and_then(|node| self.word(node, "at", &shape::FAULTS_AT));
+        // Evidence is sealed or it is not: who takes it neither guesses nor lies.
+        let kinds = match at {
+            Some(Point::Preserve) => kinds
+                .iter()
+                .filter(|(_, kind)| is_of_evidence(*kind))
+                .copied()
+                .collect(),
+            _ => kinds.to_vec(),
+        };
         let kind = self
             .required(&fields, "kind")
             .and_then(|node| self.word(node, "kind", &kinds));
+        let evidence = match fields.get("evidence") {
+            Some(node) if at.is_some_and(|it| it != Point::Preserve) => {
+                let message = "only what goes wrong with `preserve` is of a kind of evidence";
+                let hint = "write `at: preserve`, or leave `evidence` out";
+                self.report.error_with_hint("P012", node.span.clone(), message, hint);
+                return None;
+            }
+            Some(node) => Some(self.word(node, "evidence", &shape::evidence_kinds())?),
+            None => None,
+        };
         let of = match fields.get("of") {
             Some(node) => Some(self.aimed_at(node)?),
             None => None,
@@ -167,10 +186,15 @@ impl Walk<'_, '_> {
         Some(Fault {
             at: at?,
             of,
+            evidence,
             kind: kind?,
             times,
         })
     }
+}
+
+const fn is_of_evidence(kind: FaultKind) -> bool {
+    !matches!(kind, FaultKind::InDoubt | FaultKind::InDoubtLanded | FaultKind::Lies)
 }
 
 /// The kinds of faults; a crash keeps the process away for `outage`.

@@ -14,7 +14,8 @@ use std::path::Path;
 
 use ipnet::IpNet;
 use staunch_model::{
-    Command, Fact, GuardName, Printable, ReleaseScope, Target, Timestamp, TrafficShare, TransactionId,
+    Command, Fact, FailureKind, GuardName, Printable, Record, ReleaseScope, Target, Timestamp, TrafficShare,
+    TransactionId,
 };
 use staunch_playbook::{SNIPPETS_FILE, compile_source};
 use staunch_server::dto::TransactionRow;
@@ -229,6 +230,10 @@ fn head(recorded: &Recorded, stem: &str, events: &str, until: Option<Timestamp>)
     if !world.is_empty() {
         let _ = writeln!(text, "    world: {{ {} }}", world.join(", "));
     }
+    let faults = faults(recorded);
+    if !faults.is_empty() {
+        let _ = writeln!(text, "    faults: [{}]", faults.join(", "));
+    }
     text.push_str("    events:\n");
     let told = recorded.events.iter().enumerate();
     for (at, event) in told.filter(|(_, it)| until.is_none_or(|until| it.received < until)) {
@@ -248,6 +253,33 @@ fn head(recorded: &Recorded, stem: &str, events: &str, until: Option<Timestamp>)
     }
     text.push_str("    expect:\n");
     text
+}
+
+/// Why evidence was missed, for each kind of which nothing was sealed in time.
+fn faults(recorded: &Recorded) -> Vec<String> {
+    let rows = || recorded.detail.evidence.iter();
+    let mut faults: BTreeMap<&str, &str> = BTreeMap::new();
+    for entry in &recorded.detail.timeline {
+        let Ok(Record::EvidenceMissed { evidence, failure }) = serde_json::from_value(entry.detail.clone()) else {
+            continue;
+        };
+        let kind = rows().find(|it| it.id == evidence).map(|it| it.kind);
+        let all_missed = |kind| rows().filter(|it| it.kind == kind).all(|it| it.missed_at.is_some());
+        if let Some(kind) = kind.filter(|kind| all_missed(*kind)) {
+            let fault = match failure.kind {
+                FailureKind::Denied => "denied",
+                FailureKind::Unavailable => "throttled",
+                FailureKind::Conflict => "conflict",
+                FailureKind::Full => "full",
+                FailureKind::Invalid => "invalid",
+                FailureKind::TimedOut | FailureKind::Interrupted => "request-lost",
+            };
+            faults.insert(kind.name(), fault);
+        }
+    }
+    let all = faults.into_iter();
+    all.map(|(kind, fault)| format!("{{ at: preserve, evidence: {kind}, kind: {fault}, times: always }}"))
+        .collect()
 }
 
 /// How the enforcement point and the health signals were at the start.

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use staunch_model::{
-    Change, ClauseKind, ClauseValue, Endpoint, EventKind, EventView, Explanation, FieldValue, GuardName,
-    IncidentOutcome, Judgement, NothingKnown, Playbook, Program, RawFields, Record, RecoverStep, RecoveryEnd,
-    RiskClass, Severity, Verdict, WatchOver, WatchVerdict,
+    Change, ClauseKind, ClauseValue, Endpoint, EventKind, EventView, EvidenceKind, EvidenceOptions, Explanation,
+    FieldValue, GuardName, IncidentOutcome, Judgement, NothingKnown, Playbook, Program, RawFields, Record, RecoverStep,
+    RecoveryEnd, RiskClass, Severity, Verdict, WatchOver, WatchVerdict,
 };
 use staunch_sim::script::{Moment, Seen};
 
@@ -52,6 +52,8 @@ pub(super) struct Coverage {
     guards: BTreeMap<GuardName, (bool, bool)>,
     /// Each with its position among the playbook's steps.
     steps: Vec<(u16, String, bool)>,
+    /// The evidence that is kept: kind, options, how it is shown, and whether it was sealed.
+    evidence: Vec<(EvidenceKind, EvidenceOptions, String, bool)>,
     /// The leases after the first of steps whose leases grow: step, how many leases before, and how it is shown.
     leases: Vec<(u16, u32, String, bool)>,
     modes: Vec<(RiskClass, String, bool)>,
@@ -121,6 +123,14 @@ impl Coverage {
             written: explained.into_iter().map(|it| (it.kind, it.text)).collect(),
             guards: guards.map(|guard| (*guard, (false, false))).collect(),
             steps: playbook.containing().map(|(at, it)| (at, step(it), false)).collect(),
+            evidence: playbook
+                .preserve
+                .iter()
+                .map(|it| {
+                    let text = format!("{} {}", it.evidence, it.target);
+                    (it.evidence, it.options.clone(), text.trim_end().to_owned(), false)
+                })
+                .collect(),
             leases: playbook
                 .containing()
                 .flat_map(|(at, of)| {
@@ -158,7 +168,7 @@ impl Coverage {
         history: &[Moment],
         step_of: impl Fn(staunch_model::TransactionId) -> Option<u16>,
     ) {
-        let mut over = BTreeMap::new();
+        let (mut over, mut asked) = (BTreeMap::new(), BTreeMap::new());
         for moment in history {
             let Seen::Frame(frame) = &moment.what else { continue };
             for record in &frame.records {
@@ -184,6 +194,21 @@ impl Coverage {
                         {
                             *reached = true;
                         }
+                    }
+                    Record::EvidencePlanned {
+                        evidence,
+                        kind,
+                        options,
+                        ..
+                    } => {
+                        asked.insert(*evidence, (*kind, options));
+                    }
+                    Record::EvidenceSealed { evidence, .. } => {
+                        let of = asked.get(evidence);
+                        let alike = |it: &&mut (EvidenceKind, EvidenceOptions, String, bool)| {
+                            of.is_some_and(|(kind, options)| it.0 == *kind && it.1 == **options)
+                        };
+                        self.evidence.iter_mut().filter(alike).for_each(|it| it.3 = true);
                     }
                     Record::RecoveryAt { at, .. } => self.recovered_to(usize::from(*at)),
                     Record::RecoveryEnded {
@@ -264,6 +289,8 @@ impl Coverage {
             .steps
             .iter()
             .map(|(_, text, reached)| (text.clone(), *reached, " never in force"));
+        let evidence = self.evidence.iter();
+        let evidence = evidence.map(|(.., text, sealed)| (text.clone(), *sealed, " never sealed"));
         let leases = self.leases.iter();
         let leases = leases.map(|(_, _, text, reached)| (text.clone(), *reached, " never given"));
         let modes = self.modes.iter().map(|(_, text, reached)| (text.clone(), *reached, ""));
@@ -280,6 +307,7 @@ impl Coverage {
         let mut parts = vec![
             sides(clauses.collect(), "clauses"),
             sides(guards.collect(), "guards"),
+            sides(evidence.collect(), "evidence"),
             sides(steps.collect(), "steps"),
             sides(leases.collect(), "leases"),
             sides(modes.collect(), "modes"),
@@ -287,7 +315,7 @@ impl Coverage {
             sides(watches.collect(), "watches"),
             sides(recovery.collect(), "recovery"),
         ];
-        // Most playbooks have no leases that grow, no watches and no recover phase.
+        // Most playbooks have no evidence, no leases that grow, no watches and no recover phase.
         parts.retain(|it| it.of > 0);
         CoverageReport {
             playbook: playbook.to_owned(),

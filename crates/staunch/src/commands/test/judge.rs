@@ -1,10 +1,12 @@
 //! Whether what a test expects is so, and what is so instead.
 
+use std::collections::BTreeMap;
+
 use staunch_model::{
-    Change, ClauseKind, ClauseValue, Effect, GuardName, IncidentOutcome, Owner, Record, RecoveryEnd, RefusalReason,
-    State, Target, TriggerOutcome, TriggerReport, Verdict, WatchVerdict,
+    Change, ClauseKind, ClauseValue, Effect, EvidenceKind, GuardName, IncidentOutcome, Owner, Record, RecoveryEnd,
+    RefusalReason, State, Target, TriggerOutcome, TriggerReport, Verdict, WatchVerdict,
 };
-use staunch_playbook::test_file::{Claim, InPlace, RecoveryStage};
+use staunch_playbook::test_file::{Claim, InPlace, Preserved, RecoveryStage};
 use staunch_sim::script::{Script, Seen};
 
 use super::coverage::judgement;
@@ -128,6 +130,7 @@ pub(super) fn judge(evidence: &Evidence<'_>, claim: &Claim) -> Result<(), String
                 .map_or_else(|| "no command was refused".to_owned(), str::to_owned))
         }
         Claim::NoMatch(expected) => no_match(evidence, expected),
+        Claim::Evidence(kind, expected) => preserved(script, *kind, *expected),
         Claim::Recovery(expected) => recovery(script, *expected),
         Claim::Watch(signal, expected) => watch(script, &signal.value, *expected),
     }
@@ -160,6 +163,52 @@ fn asked(script: &Script, target: &Target, guard: Option<GuardName>, says: Optio
     } else {
         format!("asked because of {}", found.join("; "))
     })
+}
+
+/// What has become of the evidence of this kind that the newest incident asked for.
+fn preserved(script: &Script, kind: EvidenceKind, expected: Preserved) -> Result<(), String> {
+    let mut pieces = BTreeMap::new();
+    let mut why = None;
+    for record in records(script) {
+        match record {
+            Record::IncidentOpened { .. } => {
+                pieces.clear();
+                why = None;
+            }
+            Record::EvidencePlanned { evidence, kind: of, .. } if *of == kind => {
+                pieces.insert(*evidence, Preserved::Open);
+            }
+            Record::EvidenceSealed { evidence, .. } => {
+                if let Some(it) = pieces.get_mut(evidence) {
+                    *it = match it {
+                        Preserved::Missed => Preserved::Late,
+                        _ => Preserved::Sealed,
+                    };
+                }
+            }
+            Record::EvidenceMissed { evidence, failure } => {
+                if let Some(it) = pieces.get_mut(evidence) {
+                    *it = Preserved::Missed;
+                    why = Some(failure);
+                }
+            }
+            _ => {}
+        }
+    }
+    let found = |of: Preserved| pieces.values().filter(|it| **it == of).count();
+    if (pieces.is_empty() && expected == Preserved::None) || (!pieces.is_empty() && found(expected) == pieces.len()) {
+        return Ok(());
+    }
+    if pieces.is_empty() {
+        return Err("not asked for".to_owned());
+    }
+    let parts = Preserved::ALL.into_iter().filter(|it| found(*it) > 0);
+    let mut told: Vec<String> = match parts.clone().count() {
+        1 => parts.map(|it| it.name().to_owned()).collect(),
+        _ => parts.map(|it| format!("{} {}", found(it), it.name())).collect(),
+    };
+    told.extend(why.map(ToString::to_string));
+    Err(told.join(", "))
 }
 
 /// How far the recovery is that was last heard of.
@@ -281,6 +330,7 @@ pub(super) fn words(claim: &Claim) -> String {
         Claim::CommandRefused(says) => format!("a command is refused: \"{says}\""),
         Claim::NoMatch(reason) if REASONS.contains(&reason.as_str()) => format!("no match: {reason}"),
         Claim::NoMatch(clause) => format!("no match: {clause} is false"),
+        Claim::Evidence(kind, it) => format!("evidence, {kind}: {}", it.name()),
         Claim::Recovery(stage) => format!("recovery: {}", stage.name()),
         Claim::Watch(signal, None) => format!("the watch of {} is running", signal.value),
         Claim::Watch(signal, Some(verdict)) => format!("the watch of {} ended: {}", signal.value, verdict.name()),

@@ -353,6 +353,7 @@ fn setting(test: &Test, policy: Policy, start: Timestamp) -> Setting {
     let fault = |it: &test_file::Fault| Fault {
         at: point(it.at),
         of: it.of.clone(),
+        evidence: it.evidence,
         mishap: match it.kind {
             FaultKind::Fails(kind) => Mishap::Fails(kind),
             FaultKind::RequestLost => Mishap::RequestLost,
@@ -385,6 +386,7 @@ const fn world(kind: WorldKind) -> staunch_sim::world::WorldKind {
 const fn point(point: Point) -> staunch_sim::script::Point {
     use staunch_sim::script::Point as P;
     match point {
+        Point::Preserve => P::Preserve,
         Point::PreCheck => P::PreCheck,
         Point::Execute => P::Execute,
         Point::PostCheck => P::PostCheck,

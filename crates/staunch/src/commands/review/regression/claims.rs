@@ -103,12 +103,36 @@ pub(super) fn claims(recorded: &Recorded, until: Option<Timestamp>) -> Vec<Strin
         let at = in_force.last().map_or(last, |(at, _)| offset(recorded, *at));
         claims.push((at + LOOK_AFTER_MS, format!("order: [{}]", order.join(", "))));
     }
+    claims.extend(preserved(recorded));
     claims.extend(watched(recorded));
     claims.retain(|(at, _)| until.is_none_or(|until| *at < offset(recorded, until)));
     claims.sort();
     claims
         .into_iter()
         .map(|(at, claim)| format!("{{ at: {at}ms, {claim} }}"))
+        .collect()
+}
+
+/// What has become of the evidence of each kind; nothing of a kind of which some was sealed and some was not.
+fn preserved(recorded: &Recorded) -> Vec<(u64, String)> {
+    let mut kinds: BTreeMap<&str, Vec<(Timestamp, &str)>> = BTreeMap::new();
+    for row in &recorded.detail.evidence {
+        let became = match (row.sealed_at, row.missed_at) {
+            (None, None) => continue,
+            (Some(at), None) => (at, "sealed"),
+            (None, Some(at)) => (at, "missed"),
+            (Some(at), Some(_)) => (at, "late"),
+        };
+        kinds.entry(row.kind.name()).or_default().push(became);
+    }
+    let alike = |pieces: &Vec<(Timestamp, &str)>| pieces.iter().all(|(_, state)| *state == pieces[0].1);
+    kinds
+        .into_iter()
+        .filter(|(_, pieces)| alike(pieces))
+        .filter_map(|(kind, pieces)| {
+            let (at, state) = pieces.into_iter().max()?;
+            Some((look_after(recorded, at), format!("evidence: {{ {kind}: {state} }}")))
+        })
         .collect()
 }
 
@@ -177,6 +201,38 @@ mod tests {
         }
         let of = recorded(&json!([transaction(1, "job:rebuild:a b", None)]));
         assert!(claims(&of, None).is_empty(), "a test cannot name it");
+    }
+
+    #[test]
+    fn what_became_of_evidence_is_expected_by_kind() {
+        let noon = "2026-11-25T12:00:00Z";
+        let later = "2026-11-25T12:00:04Z";
+        let piece = |id: u64, kind: &str, sealed_at: Option<&str>, missed_at: Option<&str>| {
+            json!({"id": format!("EV-{id}"), "kind": kind, "target": null, "asked": noon, "deadline": later,
+                "sealed_at": sealed_at, "record": null, "bytes": null, "artefacts": null, "missed_at": missed_at,
+                "why": null})
+        };
+        let mut of = recorded(&json!([]));
+        of.detail.evidence = serde_json::from_value(json!([
+            piece(1, "sockets", Some(noon), None),
+            piece(2, "processes", None, Some(later)),
+            piece(3, "journal", Some(later), Some(noon)),
+            piece(4, "files", Some(noon), None),
+            piece(5, "files", None, Some(noon)),
+            piece(6, "modules", Some(noon), None),
+            piece(7, "modules", Some(later), None),
+            piece(8, "logins", None, None),
+        ]))
+        .expect("they are rows");
+        assert_eq!(
+            claims(&of, None),
+            [
+                "{ at: 1000ms, evidence: { sockets: sealed } }",
+                "{ at: 5000ms, evidence: { journal: late } }",
+                "{ at: 5000ms, evidence: { modules: sealed } }",
+                "{ at: 5000ms, evidence: { processes: missed } }",
+            ]
+        );
     }
 
     /// A lease that is shorter than what was recorded is found.
