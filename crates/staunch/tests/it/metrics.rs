@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::process::Command;
 
 use staunch_netlink::nftables::Nft;
 use staunch_server::dto::Status;
@@ -34,6 +35,22 @@ fn names(text: &str) -> BTreeSet<&str> {
     words.filter(|it| it.starts_with("staunch_")).collect()
 }
 
+/// Has the server of `home` bring its checkpoints to a repository; says whether it can.
+fn anchored(home: &Home) -> bool {
+    let repository = home.path("anchors.git").display().to_string();
+    let made = Command::new("git")
+        .args(["init", "--quiet", "--bare", &repository])
+        .status();
+    if !made.is_ok_and(|it| it.success()) {
+        staunch_testkit::skip("metrics::anchor_age", "there is no git");
+        return false;
+    }
+    let anchor = format!("[[evidence.anchors]]\nname = \"elsewhere\"\nkind = \"git\"\nrepository = \"{repository}\"\n");
+    let config = fs::read_to_string(home.config()).expect("it is there");
+    fs::write(home.config(), format!("{config}{anchor}every = \"1s\"\n")).expect("it is our directory");
+    true
+}
+
 #[test]
 fn what_happens_is_counted_and_what_stands_is_shown() {
     in_namespace("metrics::counted", || {
@@ -45,6 +62,7 @@ fn what_happens_is_counted_and_what_stands_is_shown() {
                       key_file = \"s3.key\"\n[[evidence.anchors]]\nname = \"nowhere\"\nkind = \"git\"\n\
                       repository = \"/nonexistent/anchors.git\"\n[[sources.files]]\npath = \"eve.json\"\n";
         let home = Home::new(&format!("{SMALL}{list}{feed}{copies}"));
+        let is_anchored = anchored(&home);
         crate::s3_server::key(&home);
         fs::write(home.path("list.txt"), "192.0.2.0/24\n").expect("it is our directory");
         fs::write(home.path("assets.csv"), "network,tier\n10.0.0.0/8,0\n").expect("it is our directory");
@@ -103,8 +121,16 @@ fn what_happens_is_counted_and_what_stands_is_shown() {
         assert_eq!(value(&now, "staunch_phase_seconds_count{phase=\"release\"}"), Some(1.0));
 
         // Every metric that rules and dashboard ask for is there, and each has its help and its type.
+        let age = "staunch_anchor_age_seconds";
+        if is_anchored {
+            let sample = format!("{age}{{anchor=\"elsewhere\"}}");
+            wait_until("a checkpoint elsewhere", || value(&scrape(&server), &sample).is_some());
+        }
+        let now = scrape(&server);
         let there = names(&now);
         let asked = names(RULES).into_iter().chain(names(DASHBOARD));
+        // Before the first checkpoint is elsewhere it has no age.
+        let asked = asked.filter(|name| is_anchored || *name != age);
         let missing: Vec<_> = asked.filter(|name| !there.contains(name)).collect();
         assert!(missing.is_empty(), "{missing:?} are not in {now}");
         for line in now.lines().filter(|line| !line.starts_with('#')) {
