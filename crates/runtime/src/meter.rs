@@ -253,7 +253,10 @@ impl Meter {
         };
         let mut it = match under_way.remove(&id) {
             Some(it) => {
-                self.observe(it.phase.name(), it.since, now);
+                // What nothing undoes leaves the list when its lease ends: nothing was released.
+                if !(it.phase == Phase::Release && it.action.is_irreversible()) {
+                    self.observe(it.phase.name(), it.since, now);
+                }
                 it
             }
             // It was in force, or is from before this process: what it does next is measured from here on.
@@ -342,4 +345,57 @@ enum Next {
 
 const fn reason(reason: &'static str) -> Reason {
     Reason { reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::encoding::text::encode;
+    use prometheus_client::registry::Registry;
+    use staunch_model::{Dispatch, Input};
+
+    use super::*;
+
+    /// How many releases were measured, and how many transactions count as released, after one lease has ended.
+    fn released(action: ActionKind) -> (bool, bool) {
+        let meter = Meter::default();
+        let changes = [
+            Change::ReleaseStarted {
+                cause: Box::new(Cause::LeaseEnded),
+                dispatch: Dispatch {
+                    ticket: 1,
+                    deadline: Timestamp::from_micros(9),
+                },
+            },
+            Change::ReleaseVerified,
+        ];
+        for (at, change) in (1..).zip(changes) {
+            let frame = Frame {
+                input: Input::Tick,
+                records: vec![Record::Transaction {
+                    transaction: TransactionId(1),
+                    change,
+                }],
+            };
+            meter.take(&frame, Timestamp::from_micros(at), |_| Some(action));
+        }
+        let mut registry = Registry::default();
+        registry.register("phase", "", meter.phases.clone());
+        registry.register("transactions", "", meter.transactions);
+        let mut text = String::new();
+        encode(&mut text, &registry).expect("it is text");
+        let has = |sample: &str| text.lines().any(|line| line == sample);
+        (
+            has("phase_count{phase=\"release\"} 1"),
+            has(&format!(
+                "transactions_total{{action=\"{}\",result=\"released\"}} 1",
+                action.name()
+            )),
+        )
+    }
+
+    #[test]
+    fn what_is_for_good_is_not_released() {
+        assert_eq!(released(ActionKind::BlockIp), (true, true));
+        assert_eq!(released(ActionKind::KillProcess), (false, true));
+    }
 }

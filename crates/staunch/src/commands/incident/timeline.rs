@@ -136,10 +136,14 @@ pub(super) fn show(answer: &IncidentAnswer, shown: Shown<'_>) -> Result<(), Faul
 /// How long things took in `detail`, in words: the name of each measure, how long, and from what to what.
 pub(super) fn measures_of(detail: &IncidentDetail) -> Vec<[String; 3]> {
     let named = measures(detail).named();
-    let took = |us: Option<u64>| us.map_or_else(|| "not known".to_owned(), short);
-    let each = named
-        .iter()
-        .map(|it| [it.name.to_owned(), took(it.took_us), it.meaning.to_owned()]);
+    let each = named.iter().map(|it| {
+        let (took, meaning) = match (it.took_us, it.why_none) {
+            (Some(us), _) => (short(us), it.meaning),
+            (None, Some(why)) => ("-".to_owned(), why),
+            (None, None) => ("not known".to_owned(), it.meaning),
+        };
+        [it.name.to_owned(), took, meaning.to_owned()]
+    });
     each.collect()
 }
 

@@ -7,12 +7,12 @@ use serde_json::json;
 use staunch_model::{Printable, Span, Timestamp};
 use staunch_server::dto::{IncidentAnswer, IncidentQuery, IncidentRow, Incidents, path};
 
-use super::timeline::measures::{Measures, measures};
+use super::timeline::measures::{FOR_GOOD, Measures, measures};
 use super::timeline::short;
 use crate::cli::Period;
 use crate::client::Client;
 use crate::exit::Fault;
-use crate::output::{Output, Tone, day_and_time, now, say};
+use crate::output::{Output, Tone, day_and_time, now, say, wrap};
 
 /// The most incidents that one answer holds.
 const PAGE: u32 = 1_000;
@@ -43,6 +43,8 @@ struct Group {
     received_to_contained_us: Spread,
     event_to_contained_us: Spread,
     contained_to_lifted_us: Spread,
+    /// The incidents that have nothing to release, because what was done is for good.
+    nothing_to_release: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -118,6 +120,7 @@ fn groups(found: &[(IncidentRow, Measures)], name: impl Fn(&IncidentRow) -> Stri
                 received_to_contained_us: of(|it| it.received_to_contained_us),
                 event_to_contained_us: of(|it| it.event_to_contained_us),
                 contained_to_lifted_us: of(|it| it.contained_to_lifted_us),
+                nothing_to_release: all.iter().filter(|it| it.nothing_to_release).count() as u64,
             }
         })
         .collect()
@@ -179,6 +182,11 @@ fn text(output: &Output, trends: &Trends, by: Period) -> String {
             text.push_str(&format!("{:<NAME$} {:>5}", "", ""));
             text.push_str(&line(group, "95%", |it| it.p95_us));
         }
+    }
+    let for_good: u64 = trends.playbooks.iter().map(|it| it.nothing_to_release).sum();
+    if for_good > 0 {
+        let line = format!("RELEASE leaves out {for_good} of the {}: {FOR_GOOD}", trends.incidents);
+        text.push_str(&format!("\n{}\n", wrap(&line, 2)));
     }
     text
 }
@@ -248,6 +256,7 @@ mod tests {
             received_to_contained_us: spread(),
             event_to_contained_us: spread(),
             contained_to_lifted_us: Spread::default(),
+            nothing_to_release: 0,
         };
         let trends = Trends {
             since: now(),
@@ -259,5 +268,47 @@ mod tests {
         let text = text(&Output::plain(), &trends, Period::Week);
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         assert!(text.contains("…") && text.contains("  23h59m"), "{text}");
+        assert!(!text.contains("for good"), "{text}");
+    }
+
+    #[test]
+    fn what_is_for_good_is_told_apart_from_what_is_still_held() {
+        let incident = |id: &str, playbook: &str| -> IncidentRow {
+            serde_json::from_value(
+                json!({"id": id, "playbook": playbook, "playbook_hash": "00".repeat(32), "key": "k",
+                "status": "open", "opened": "2026-11-24T12:00:00Z", "closed": null, "outcome": "contained", "events": 1,
+                "system": "falco", "signature": "x", "severity": "high", "source": null, "destination": null}),
+            )
+            .expect("it is a row")
+        };
+        let known = |contained_to_lifted_us, nothing_to_release| Measures {
+            contained_to_lifted_us,
+            nothing_to_release,
+            ..Measures::default()
+        };
+        let found = [
+            (incident("INC-1", "kill"), known(None, true)),
+            (incident("INC-2", "freeze"), known(None, false)),
+            (incident("INC-3", "freeze"), known(Some(7), false)),
+        ];
+        let playbooks = groups(&found, |row| row.playbook.clone());
+        let told: Vec<_> = playbooks
+            .iter()
+            .map(|it| (it.name.as_str(), it.nothing_to_release, it.contained_to_lifted_us.count))
+            .collect();
+        assert_eq!(told, [("freeze", 0, 1), ("kill", 1, 0)]);
+        let trends = Trends {
+            since: now(),
+            incidents: 3,
+            is_cut: false,
+            periods: groups(&found, |row| first_day(row.opened, Period::Week)),
+            playbooks,
+        };
+        let text = text(&Output::plain(), &trends, Period::Week);
+        assert!(
+            text.ends_with("\nRELEASE leaves out 1 of the 3: nothing to release: what was done is for good\n"),
+            "{text}"
+        );
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     }
 }

@@ -206,7 +206,7 @@ impl Page {
             self.part("dt", measure.name);
             let took = measure.took_us.map_or_else(|| "–".to_owned(), short);
             self.part("dd class=\"took\"", &took);
-            self.part("dd", measure.meaning);
+            self.part("dd", measure.why_none.unwrap_or(measure.meaning));
             self.raw("</div>\n");
         }
         self.raw("</dl>\n");

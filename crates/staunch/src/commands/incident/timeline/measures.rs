@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 use staunch_model::{Printable, Record, RecoveryWait, Timestamp, TransactionId};
-use staunch_server::dto::{EventRow, IncidentDetail};
+use staunch_server::dto::{EventRow, IncidentDetail, TransactionRow};
 
 use super::{short, signed};
 
@@ -26,10 +26,17 @@ pub(in crate::commands::incident) struct Measures {
     pub(in crate::commands::incident) received_to_contained_us: Option<u64>,
     /// Dwell: from the first event, by its source's clock, until the first containment was verified.
     pub(in crate::commands::incident) event_to_contained_us: Option<u64>,
-    /// To release: from the first containment until the last was lifted, once none is left. What a recovery does by
-    /// itself, such as a job, contains nothing.
+    /// To release: from the first containment that can be lifted until the last was, once none is left. What a recovery
+    /// does by itself, such as a job, contains nothing; and what is for good has nothing to release.
     pub(in crate::commands::incident) contained_to_lifted_us: Option<u64>,
+    /// The containments that nothing undoes.
+    pub(in crate::commands::incident) for_good: u64,
+    /// Whether all containments are for good, so that there is nothing to release.
+    pub(in crate::commands::incident) nothing_to_release: bool,
 }
+
+/// Why there is no time to release.
+pub(in crate::commands::incident) const FOR_GOOD: &str = "nothing to release: what was done is for good";
 
 /// A measure in words.
 pub(super) struct Named {
@@ -40,6 +47,8 @@ pub(super) struct Named {
     /// In a sentence.
     pub(super) meaning: &'static str,
     pub(super) took_us: Option<u64>,
+    /// Why it never takes any time; `None` when it took some, or is going to.
+    pub(super) why_none: Option<&'static str>,
 }
 
 impl Measures {
@@ -49,6 +58,7 @@ impl Measures {
             label,
             meaning,
             took_us,
+            why_none: None,
         };
         [
             named(
@@ -81,12 +91,15 @@ impl Measures {
                 "from the first event, by its source's clock, until the first containment",
                 self.event_to_contained_us,
             ),
-            named(
-                "to release",
-                "contained, then lifted",
-                "from the first containment until the last was lifted",
-                self.contained_to_lifted_us,
-            ),
+            Named {
+                why_none: self.nothing_to_release.then_some(FOR_GOOD),
+                ..named(
+                    "to release",
+                    "contained, then lifted",
+                    "from the first containment until the last was lifted",
+                    self.contained_to_lifted_us,
+                )
+            },
         ]
     }
 }
@@ -99,6 +112,16 @@ pub(in crate::commands::incident) fn measures(detail: &IncidentDetail) -> Measur
     let recovery = acts_of_recovery(detail);
     let containments = || detail.transactions.iter().filter(|it| !recovery.contains(&it.id));
     let contained = containments().filter_map(|it| it.in_force_at).min();
+    let was_in_force = |it: &&TransactionRow| it.in_force_at.is_some();
+    let releasable = || {
+        containments()
+            .filter(|it| !it.kind.is_irreversible())
+            .filter(was_in_force)
+    };
+    let for_good = containments()
+        .filter(|it| it.kind.is_irreversible())
+        .filter(was_in_force)
+        .count();
     let is_settled = detail
         .evidence
         .iter()
@@ -110,17 +133,17 @@ pub(in crate::commands::incident) fn measures(detail: &IncidentDetail) -> Measur
         .filter(|it| it.kind.volatility() <= VOLATILE_TO)
         .map(|it| it.sealed_at)
         .collect::<Option<Vec<_>>>();
-    let lifted = containments()
-        .filter(|it| it.in_force_at.is_some())
-        .map(|it| it.released_at)
-        .collect::<Option<Vec<_>>>();
+    let lifted = releasable().map(|it| it.released_at).collect::<Option<Vec<_>>>();
+    let held = releasable().filter_map(|it| it.in_force_at).min();
     Measures {
         event_to_received_us: between(happened, received),
         received_to_known_us: between(received, known.and_then(|all| all.into_iter().max())),
         received_to_preserved_us: between(received, sealed.filter(|_| is_settled)),
         received_to_contained_us: between(received, contained),
         event_to_contained_us: between(happened, contained),
-        contained_to_lifted_us: between(contained, lifted.and_then(|all| all.into_iter().max())),
+        contained_to_lifted_us: between(held, lifted.and_then(|all| all.into_iter().max())),
+        for_good: for_good as u64,
+        nothing_to_release: for_good > 0 && held.is_none(),
     }
 }
 

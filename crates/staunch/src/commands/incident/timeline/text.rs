@@ -16,7 +16,8 @@ pub(super) fn text(output: &Output, timeline: &Timeline<'_>) -> String {
     let mut text = format!("{}  {}\n", output.paint(Tone::Strong, &title), Printable(&it.playbook));
     for measure in timeline.measures.named() {
         let took = measure.took_us.map_or_else(|| "-".to_owned(), short);
-        text.push_str(&format!("  {:<13}{took:<10}  {}\n", measure.name, measure.label));
+        let label = measure.why_none.unwrap_or(measure.label);
+        text.push_str(&format!("  {:<13}{took:<10}  {label}\n", measure.name));
     }
     for clock in &timeline.clocks {
         text.push_str(&format!("  {:<24}  {}\n", clock.system, wrap(&clock.words(), 28)));

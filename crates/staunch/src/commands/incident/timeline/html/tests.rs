@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 use staunch_model::text::is_unsafe_to_show;
-use staunch_model::{Change, ContentHash, EvidenceId, EvidenceKind, EvidenceOptions, IncidentId, Record, Sealed, Span};
+use staunch_model::{
+    ActionKind, Change, ContentHash, EvidenceId, EvidenceKind, EvidenceOptions, IncidentId, Record, Sealed, Span,
+};
 use staunch_server::dto::{EventRow, IncidentDetail};
 
 use super::super::further::Further;
@@ -134,6 +136,49 @@ fn nothing_of_an_attacker_is_markup_or_steers_what_shows_it() {
         assert!(!page.contains(reference), "{reference}");
     }
     assert!(page.contains("default-src 'none'; style-src 'unsafe-inline'"));
+}
+
+#[test]
+fn what_is_for_good_has_nothing_to_release() {
+    let beside = Beside::default();
+    let mut detail = story("x");
+    let mut killed = detail.transactions[0].clone();
+    (killed.kind, killed.target) = (ActionKind::KillProcess, "pid:4242@153452.0000002a".to_owned());
+    killed.released_at = None;
+
+    // Beside what can be lifted it is not waited for.
+    detail.transactions.push(killed.clone());
+    let both = timeline(&detail, Further::default(), &beside);
+    assert_eq!(both.measures.contained_to_lifted_us, Some(598_200_000));
+    assert_eq!((both.measures.for_good, both.measures.nothing_to_release), (1, false));
+
+    // By itself it has no such time: neither while its lease runs, nor when that has ended.
+    for released_at in [None, detail.transactions[0].released_at] {
+        killed.released_at = released_at;
+        detail.transactions = vec![killed.clone()];
+        let it = timeline(&detail, Further::default(), &beside);
+        assert_eq!(it.measures.contained_to_lifted_us, None, "{released_at:?}");
+        let why = "nothing to release: what was done is for good";
+        let (shown, page) = (text(&Output::plain(), &it), page(&it, None));
+        assert!(
+            shown.contains(&format!("\n  to release   -           {why}\n")),
+            "{shown}"
+        );
+        assert!(page.contains(&format!("<dd>{why}</dd>")), "{page}");
+        let told = crate::commands::incident::measures_of(&detail);
+        assert_eq!(told[5], ["to release", "-", why]);
+        assert!(shown.lines().all(|line| line.chars().count() <= 80), "{shown}");
+    }
+
+    // What is held can be lifted, and is not.
+    detail.transactions[0].kind = ActionKind::FreezeProcess;
+    detail.transactions[0].released_at = None;
+    let held = timeline(&detail, Further::default(), &beside);
+    assert_eq!(
+        (held.measures.contained_to_lifted_us, held.measures.nothing_to_release),
+        (None, false)
+    );
+    assert!(text(&Output::plain(), &held).contains("to release   -           contained, then lifted"));
 }
 
 #[test]
