@@ -1,4 +1,5 @@
-//! Evidence in tests of playbooks: what they expect of it, how it fails in them, and what a review makes of an incident.
+//! Evidence in tests of playbooks: what they expect of it, how it fails in them, and what a review makes of an
+//! incident.
 
 use std::fs;
 
