@@ -59,6 +59,10 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The log that SQLite keeps is cut back to this after a checkpoint.
 const WAL_BYTES_KEPT: i64 = 16 << 20;
 
+/// KiB of pages that a connection keeps. SQLite's own default is 2,000, which a server has for as long as it runs; what
+/// is not kept is in the kernel's cache of the file.
+const CACHE_KIB: i64 = 512;
+
 /// Why the index cannot be used. Containment does not depend on it.
 #[derive(Debug, Error)]
 pub enum IndexError {
@@ -420,6 +424,7 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     db.pragma_update(None, "journal_size_limit", WAL_BYTES_KEPT)?;
     db.pragma_update(None, "trusted_schema", false)?;
     db.pragma_update(None, "temp_store", "MEMORY")?;
+    db.pragma_update(None, "cache_size", -CACHE_KIB)?;
     let pragma = |name| db.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     if (pragma("application_id")?, pragma("user_version")?) != (schema::APPLICATION_ID, schema::VERSION) {
         let foreign: i64 = db.query_row(

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,19 @@ contain:
   - block-ip: { target: event.source.ip, lease: 1h }
 mode: { low: enforce, medium: enforce, high: enforce }
 "#;
+
+/// The program that is measured: the one that was built beside this one.
+pub(crate) fn program() -> Result<PathBuf, String> {
+    let own = std::env::current_exe().map_err(|error| error.to_string())?;
+    let program = own.with_file_name("staunch");
+    if program.is_file() {
+        return Ok(program);
+    }
+    Err(format!(
+        "there is no {}: `cargo xtask bench` builds it, as does `cargo build --release`",
+        program.display()
+    ))
+}
 
 /// A running `staunch serve`; killed when it is dropped.
 pub(crate) struct Server {
@@ -44,7 +57,7 @@ impl Server {
         std::fs::write(playbooks.join("bench.yaml"), playbook).map_err(|error| error.to_string())?;
         let config = directory.path().join("staunch.toml");
         std::fs::write(&config, configuration(directory.path()) + more).map_err(|error| error.to_string())?;
-        let mut child = Command::new(env!("CARGO_BIN_EXE_staunch"))
+        let mut child = Command::new(program()?)
             .args([
                 "serve",
                 "--allow-unauthenticated-loopback",

@@ -3,7 +3,7 @@
 //! Run by `cargo xtask bench`. Without arguments everything is measured; names of measurements pick some. `--json`
 //! prints the figures for machines. Needs root, or a user namespace in which it is root, for the kernel's part.
 
-#![allow(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used, missing_docs)]
+#![allow(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used)]
 
 mod backtest;
 mod block;
@@ -38,10 +38,7 @@ const MEASUREMENTS: [Measurement; 11] = [
 ];
 
 fn main() {
-    let mut wanted: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|argument| argument != "--bench")
-        .collect();
+    let mut wanted: Vec<String> = std::env::args().skip(1).collect();
     let json = wanted
         .iter()
         .position(|argument| argument == "--json")

@@ -28,7 +28,7 @@ pub(crate) fn measure() -> Result<Vec<Row>, String> {
     std::fs::write(playbooks.join("match.yaml"), crate::server::PLAYBOOK).map_err(|error| error.to_string())?;
     let floor = triage::per_second()?;
     let begun = Instant::now();
-    let child = Command::new(env!("CARGO_BIN_EXE_staunch"))
+    let child = Command::new(crate::server::program()?)
         .args(["backtest", "--json", "--events"])
         .arg(&events)
         .arg("--playbooks")
