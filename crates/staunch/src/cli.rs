@@ -258,21 +258,36 @@ pub(crate) struct ChangeArgs {
     #[arg(long, short = 'y')]
     pub(crate) yes: bool,
     /// Why; it is recorded
-    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true, value_parser = reason)]
-    pub(crate) reason: String,
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
+    pub(crate) reason: Option<String>,
 }
 
 impl ChangeArgs {
-    /// Makes sure that it was said why: what changes how far Staunch goes is recorded with who, from where and why.
+    /// Why, of what is not done without: what changes what is in force, or how far Staunch goes, is recorded with who,
+    /// from where and why.
     ///
     /// # Errors
-    /// [`Exit::Usage`] when the reason is blank.
-    pub(crate) fn must_say_why(&self) -> Result<(), Fault> {
-        if is_blank(&self.reason) {
-            let what = "it is not said why, and this is recorded with its reason";
-            return Err(Fault::new(Exit::Usage, what).hint("add --reason \"...\", for those who look at it later"));
+    /// [`Exit::Usage`] when it is not said why.
+    pub(crate) fn must_say_why(&self) -> Result<String, Fault> {
+        match &self.reason {
+            Some(reason) if !is_blank(reason) => Ok(reason.clone()),
+            _ => {
+                let what = "it is not said why, and this is recorded with its reason";
+                Err(Fault::new(Exit::Usage, what).hint("add --reason \"...\", for those who look at it later"))
+            }
         }
-        Ok(())
+    }
+
+    /// Why, of what is recorded with or without a reason.
+    ///
+    /// # Errors
+    /// [`Exit::Usage`] when one is given that says nothing.
+    pub(crate) fn may_say_why(&self) -> Result<Option<String>, Fault> {
+        if self.reason.as_deref().is_some_and(is_blank) {
+            let fault = Fault::new(Exit::Usage, "the reason is blank");
+            return Err(fault.hint("say why in --reason \"...\", or leave it out"));
+        }
+        Ok(self.reason.clone())
     }
 }
 

@@ -16,9 +16,8 @@ pub struct ReleaseRequest {
     /// a transaction or an incident.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trust: Option<Span>,
-    /// Why, at most 500 bytes; may be left out.
-    #[serde(default)]
-    #[schemars(extend("maxLength" = REASON_BYTES_MAX))]
+    /// Why, at most 500 bytes and not blank; it is recorded.
+    #[schemars(extend("minLength" = 1, "maxLength" = REASON_BYTES_MAX, "pattern" = REASON_PATTERN))]
     pub reason: String,
 }
 
@@ -33,10 +32,10 @@ pub struct RenewRequest {
     /// Whether it may end before the present lease does; left out, such a renewal is refused.
     #[serde(default)]
     pub shorten: bool,
-    /// Why, at most 500 bytes; may be left out.
-    #[serde(default)]
-    #[schemars(extend("maxLength" = REASON_BYTES_MAX))]
-    pub reason: String,
+    /// Why, at most 500 bytes and not blank; it is recorded. May be left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("minLength" = 1, "maxLength" = REASON_BYTES_MAX, "pattern" = REASON_PATTERN))]
+    pub reason: Option<String>,
 }
 
 /// Approve or deny a transaction that waits for it.
@@ -45,9 +44,8 @@ pub struct RenewRequest {
 pub struct DecisionRequest {
     /// Which.
     pub transaction: TransactionId,
-    /// Why, at most 500 bytes; may be left out.
-    #[serde(default)]
-    #[schemars(extend("maxLength" = REASON_BYTES_MAX))]
+    /// Why, at most 500 bytes and not blank; it is recorded.
+    #[schemars(extend("minLength" = 1, "maxLength" = REASON_BYTES_MAX, "pattern" = REASON_PATTERN))]
     pub reason: String,
 }
 
@@ -66,10 +64,10 @@ pub struct ModeRequest {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReloadRequest {
-    /// Why, at most 500 bytes; may be left out.
-    #[serde(default)]
-    #[schemars(extend("maxLength" = REASON_BYTES_MAX))]
-    pub reason: String,
+    /// Why, at most 500 bytes and not blank; it is recorded. May be left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("minLength" = 1, "maxLength" = REASON_BYTES_MAX, "pattern" = REASON_PATTERN))]
+    pub reason: Option<String>,
 }
 
 /// What was read again, and is in force.

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use staunch_model::{Span, Timestamp};
 
-use super::REASON_BYTES_MAX;
+use super::{REASON_BYTES_MAX, REASON_PATTERN};
 
 /// Have a part misbehave for the addresses of the scope, or end that.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -15,9 +15,8 @@ pub struct DrillRequest {
     pub fault: Option<String>,
     /// After what time it ends by itself, at most ten minutes.
     pub lasts: Span,
-    /// Why, at most 500 bytes; may be left out.
-    #[serde(default)]
-    #[schemars(extend("maxLength" = REASON_BYTES_MAX))]
+    /// Why, at most 500 bytes and not blank; it is recorded.
+    #[schemars(extend("minLength" = 1, "maxLength" = REASON_BYTES_MAX, "pattern" = REASON_PATTERN))]
     pub reason: String,
 }
 

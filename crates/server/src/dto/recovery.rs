@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use staunch_model::{IncidentId, Timestamp, TransactionId, WatchId};
 
-use super::REASON_BYTES_MAX;
+use super::{REASON_BYTES_MAX, REASON_PATTERN};
 
 /// Start the recovery of an incident, or stop it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -15,9 +15,8 @@ pub struct RecoverRequest {
     /// Whether it is to stop where it is; left out, it is started.
     #[serde(default)]
     pub stop: bool,
-    /// Why, at most 500 bytes; may be left out.
-    #[serde(default)]
-    #[schemars(extend("maxLength" = REASON_BYTES_MAX))]
+    /// Why, at most 500 bytes and not blank; it is recorded.
+    #[schemars(extend("minLength" = 1, "maxLength" = REASON_BYTES_MAX, "pattern" = REASON_PATTERN))]
     pub reason: String,
 }
 

@@ -64,7 +64,7 @@ impl Asked {
         Ok((body::parse(&body.bytes)?, app, caller))
     }
 
-    /// The same of a request that nobody may make without saying why.
+    /// Gives the command that `order` makes of the body, which nobody may give without saying why.
     async fn give_because<T: DeserializeOwned>(self, order: impl FnOnce(T) -> (Command, String)) -> Answer {
         let (request, app, caller) = self.read().await?;
         let (command, reason) = order(request);
@@ -72,16 +72,17 @@ impl Asked {
         give(&app, &caller, &reason, command).await
     }
 
-    /// Gives the command that `order` makes of the body, with its reason.
-    async fn give<T: DeserializeOwned>(self, order: impl FnOnce(T) -> (Command, String)) -> Answer {
+    /// The same of a request whose reason may be left out.
+    async fn give<T: DeserializeOwned>(self, order: impl FnOnce(T) -> (Command, Option<String>)) -> Answer {
         let (request, app, caller) = self.read().await?;
         let (command, reason) = order(request);
-        give(&app, &caller, &reason, command).await
+        give(&app, &caller, said(reason.as_deref())?, command).await
     }
 }
 
 pub(crate) async fn release(asked: Asked) -> Answer {
     let (request, app, caller) = asked.read::<ReleaseRequest>().await?;
+    must_say_why(&request.reason)?;
     let scope = request.scope;
     let order = match request.trust {
         None => Command::Release(scope),
@@ -122,12 +123,12 @@ pub(crate) async fn recover(asked: Asked) -> Answer {
         };
         (command, it.reason)
     };
-    asked.give(recovery).await
+    asked.give_because(recovery).await
 }
 
 pub(crate) async fn approve(asked: Asked) -> Answer {
     let (request, app, caller) = asked.read::<DecisionRequest>().await?;
-    check_reason(&request.reason)?;
+    must_say_why(&request.reason)?;
     let (intake, transaction) = (app.service.intake.clone(), request.transaction);
     if intake.tells_targets() {
         // What was known when the question was asked may be hours old.
@@ -139,7 +140,7 @@ pub(crate) async fn approve(asked: Asked) -> Answer {
 
 pub(crate) async fn deny(asked: Asked) -> Answer {
     let no = |it: DecisionRequest| (Command::Deny(it.transaction), it.reason);
-    asked.give(no).await
+    asked.give_because(no).await
 }
 
 pub(crate) async fn set_mode(asked: Asked) -> Answer {
@@ -198,19 +199,29 @@ fn too_wide(network: IpNet, caller: &Caller) -> Failed {
     )
 }
 
-/// What changes how far Staunch goes is recorded with who, from where, and why.
-fn must_say_why(reason: &str) -> Result<(), Failed> {
+/// What changes what is in force, or how far Staunch goes, is recorded with who, from where, and why.
+pub(super) fn must_say_why(reason: &str) -> Result<(), Failed> {
     if is_blank(reason) {
         return Err(
-            Failed::malformed("the reason is blank, and this is recorded with its reason")
+            Failed::malformed("`reason` is blank, and this is recorded with its reason")
                 .hint("say in `reason` why, for those who look at it later"),
         );
     }
-    Ok(())
+    check_reason(reason)
+}
+
+/// A reason that may be left out, and then is empty in the record. One that is given says something.
+pub(super) fn said(reason: Option<&str>) -> Result<&str, Failed> {
+    let Some(reason) = reason else { return Ok("") };
+    if is_blank(reason) {
+        return Err(Failed::malformed("`reason` is blank").hint("say in `reason` why, or leave it out"));
+    }
+    check_reason(reason)?;
+    Ok(reason)
 }
 
 /// A reason is kept for as long as what it is for: it has a bound.
-pub(super) fn check_reason(reason: &str) -> Result<(), Failed> {
+fn check_reason(reason: &str) -> Result<(), Failed> {
     if reason.len() <= REASON_BYTES_MAX {
         return Ok(());
     }
@@ -221,9 +232,8 @@ pub(super) fn check_reason(reason: &str) -> Result<(), Failed> {
     Err(Failed::malformed(detail).hint("give a shorter reason"))
 }
 
-/// Gives `command` and waits until it is durable.
+/// Gives `command`, with a reason that was looked at, and waits until it is durable.
 async fn give(app: &Shared, caller: &Caller, reason: &str, command: Command) -> Answer {
-    check_reason(reason)?;
     let (done, answer) = oneshot::channel();
     // Nobody waits any more when the client has gone; the command is carried out all the same.
     let reply: Replier<CommandReply> = Box::new(move |result| drop(done.send(result)));

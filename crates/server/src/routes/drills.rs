@@ -10,7 +10,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use staunch_model::Printable;
 
-use super::commands::{Asked, check_reason};
+use super::commands::{Asked, must_say_why};
 use crate::app::Shared;
 use crate::dto::{DrillRequest, DrillView};
 use crate::problem::Failed;
@@ -23,7 +23,7 @@ pub(crate) async fn view(State(app): State<Shared>) -> Result<Json<DrillView>, F
 pub(crate) async fn order(asked: Asked) -> Result<Json<DrillView>, Failed> {
     let drills = drills(&asked.app)?;
     let (request, _, caller) = asked.read::<DrillRequest>().await?;
-    check_reason(&request.reason)?;
+    must_say_why(&request.reason)?;
     if request.fault.is_some() && drills.view().fault.is_some() {
         let title = "a drill is under way";
         let detail = "something goes wrong on purpose already";

@@ -84,7 +84,9 @@ fn a_sender_may_post_events_and_nothing_else() {
         sender.get(path).problem(403, "forbidden");
     }
     for path in [path::RELEASE, path::MODE, "/v1/plan/test"] {
-        let problem = sender.post(path, r#"{"scope": "all"}"#).problem(403, "forbidden");
+        let problem = sender
+            .post(path, r#"{"scope": "all", "reason": "ours"}"#)
+            .problem(403, "forbidden");
         assert!(problem.detail.contains("siem"), "{problem:?}");
     }
 }
@@ -122,11 +124,11 @@ fn a_viewer_looks_and_a_responder_decides() {
         }
     }
     let decisions = [
-        (path::RELEASE, r#"{"scope": "all"}"#, 200),
+        (path::RELEASE, r#"{"scope": "all", "reason": "ours"}"#, 200),
         (path::PROTECT, r#"{"network": "192.0.2.0/24", "reason": "ours"}"#, 200),
         (path::UNPROTECT, r#"{"network": "192.0.2.0/24", "reason": "ours"}"#, 200),
-        (path::APPROVE, r#"{"transaction": "TX-9"}"#, 409),
-        (path::DENY, r#"{"transaction": "TX-9"}"#, 409),
+        (path::APPROVE, r#"{"transaction": "TX-9", "reason": "ours"}"#, 409),
+        (path::DENY, r#"{"transaction": "TX-9", "reason": "ours"}"#, 409),
         (path::RENEW, r#"{"transaction": "TX-9", "lease": "1h"}"#, 404),
     ];
     for (path, body, status) in decisions {

@@ -197,11 +197,16 @@ fn what_is_asked_for_has_its_bounds_and_no_name_of_the_code() {
             assert_eq!(reason["maxLength"], REASON_BYTES_MAX, "{name}");
             let about = reason["description"].as_str().expect("it says what it is");
             assert!(about.contains(&format!("{REASON_BYTES_MAX} bytes")), "{name}: {about}");
-            let must = ["ModeRequest", "ProtectRequest", "UnprotectRequest"].contains(&name.as_str());
+            let may = ["ReloadRequest", "RenewRequest"].contains(&name.as_str());
             let required = schema["required"]
                 .as_array()
                 .is_some_and(|it| it.contains(&"reason".into()));
-            assert_eq!((required, reason["minLength"] == 1), (must, must), "{name}");
+            assert_eq!(required, !may, "{name}");
+            assert_eq!(
+                (&reason["minLength"], reason["pattern"].is_string()),
+                (&1.into(), true),
+                "{name}"
+            );
         }
         if let Some(pattern) = schema["pattern"].as_str() {
             assert!(!pattern.contains(['+', '*']), "{name} has no end: {pattern}");

@@ -87,9 +87,10 @@ fn a_containment_is_shown_released_and_remembered() {
     assert_eq!(released, [TransactionId(1)]);
     until("it is lifted", || containments(&staunch).is_empty());
     assert!(!staunch.world.is_blocked(ADDRESS));
-    let again = staunch
-        .client()
-        .post(path::RELEASE, r#"{"scope": {"transaction": "TX-1"}}"#);
+    let again = staunch.client().post(
+        path::RELEASE,
+        r#"{"scope": {"transaction": "TX-1"}, "reason": "a mistake"}"#,
+    );
     assert!(
         again.problem(409, "refused").detail.contains("TX-1 is released"),
         "{again:?}"
@@ -255,7 +256,7 @@ fn a_person_approves_one_and_denies_another() {
         [TransactionId(1)]
     );
     assert_eq!(
-        affected(&staunch, path::DENY, r#"{"transaction": "TX-2"}"#),
+        affected(&staunch, path::DENY, r#"{"transaction": "TX-2", "reason": "no"}"#),
         [TransactionId(2)]
     );
     let it = wait_for(&staunch, 1, StateKind::InForce);
@@ -265,7 +266,7 @@ fn a_person_approves_one_and_denies_another() {
     for path in [path::APPROVE, path::DENY] {
         staunch
             .client()
-            .post(path, r#"{"transaction": "TX-2"}"#)
+            .post(path, r#"{"transaction": "TX-2", "reason": "again"}"#)
             .problem(409, "refused");
     }
 }
@@ -501,30 +502,43 @@ fn containments_and_approvals_come_in_pages() {
     }
 }
 
-/// What changes how far Staunch goes is recorded with who, from where, and why.
+/// Reasons in which there is nothing to see, as they stand in JSON.
+const BLANK: [&str; 5] = [
+    "",
+    " ",
+    "\\t \\u2003\\n",
+    "\\u0000\\u001c\\u0085",
+    "\\u200b\\u2003\\ufeff\\u202e",
+];
+
+/// What changes what is in force, or how far Staunch goes, is recorded with who, from where, and why.
 #[test]
-fn the_mode_and_protections_need_a_reason() {
+fn what_changes_what_is_in_force_needs_a_reason() {
     let staunch = Staunch::start(Options::default());
+    event(&staunch, "brute", ADDRESS);
+    wait_for(&staunch, 1, StateKind::InForce);
     for (path, body) in [
         (path::MODE, r#""mode": "observe""#),
         (path::PROTECT, r#""network": "192.0.2.0/24""#),
         (path::UNPROTECT, r#""network": "192.0.2.0/24""#),
+        (path::RELEASE, r#""scope": "all""#),
+        (path::RELEASE, r#""scope": {"transaction": "TX-1"}"#),
+        (path::RELEASE, r#""scope": {"incident": "INC-1"}, "trust": "2h""#),
+        (path::RELEASE, r#""scope": "former""#),
+        (path::APPROVE, r#""transaction": "TX-1""#),
+        (path::DENY, r#""transaction": "TX-1""#),
+        (path::RECOVER, r#""incident": "INC-1""#),
+        (path::RECOVER, r#""incident": "INC-1", "stop": true"#),
     ] {
         let missing = staunch
             .client()
             .post(path, &format!("{{{body}}}"))
             .problem(400, "malformed");
         assert!(missing.detail.contains("missing field `reason`"), "{path}: {missing:?}");
-        for blank in [
-            "",
-            " ",
-            "\\t \\u2003\\n",
-            "\\u0000\\u001c\\u0085",
-            "\\u200b\\u2003\\ufeff\\u202e",
-        ] {
+        for blank in BLANK {
             let body = format!(r#"{{{body}, "reason": "{blank}"}}"#);
             let problem = staunch.client().post(path, &body).problem(400, "malformed");
-            assert!(problem.detail.contains("the reason is blank"), "{path}: {problem:?}");
+            assert!(problem.detail.contains("`reason` is blank"), "{path}: {problem:?}");
             assert!(problem.hint.is_some_and(|it| it.contains("`reason`")), "{path}");
         }
     }
@@ -532,4 +546,42 @@ fn the_mode_and_protections_need_a_reason() {
     let commands: Commands = staunch.client().get(path::COMMANDS).json();
     assert!(commands.commands.is_empty(), "nothing was done: {commands:?}");
     assert_eq!(staunch.client().get(path::MODE).json::<ModeView>().mode, Mode::Enforce);
+    assert!(staunch.world.is_blocked(ADDRESS), "nothing was released");
+}
+
+#[test]
+fn a_renewal_and_a_reload_need_no_reason_but_none_that_is_blank() {
+    let staunch = Staunch::start(Options::default());
+    event(&staunch, "brute", ADDRESS);
+    wait_for(&staunch, 1, StateKind::InForce);
+    for (path, body) in [
+        (path::RENEW, r#""transaction": "TX-1", "lease": "5h", "#),
+        (path::RELOAD, ""),
+    ] {
+        for blank in BLANK {
+            let body = format!(r#"{{{body}"reason": "{blank}"}}"#);
+            let problem = staunch.client().post(path, &body).problem(400, "malformed");
+            assert!(problem.detail.contains("`reason` is blank"), "{path}: {problem:?}");
+            assert!(problem.hint.is_some_and(|it| it.contains("leave it out")), "{path}");
+        }
+        let long = format!(r#"{{{body}"reason": "{}"}}"#, "x".repeat(501));
+        let problem = staunch.client().post(path, &long).problem(400, "malformed");
+        assert!(problem.detail.contains("501 bytes"), "{path}: {problem:?}");
+    }
+    // There is nothing here that could be read again, which is looked at behind the reason.
+    for none in ["{}", r#"{"reason": null}"#, r#"{"reason": "why"}"#] {
+        staunch.client().post(path::RELOAD, none).problem(404, "not-found");
+    }
+    for (at, why) in ["", r#", "reason": null"#, r#", "reason": "why""#].iter().enumerate() {
+        let body = format!(r#"{{"transaction": "TX-1", "lease": "{}h"{why}}}"#, 3 + at);
+        // One renewal is waited for before the next.
+        until("it is renewed", || {
+            staunch.client().post(path::RENEW, &body).status == 200
+        });
+    }
+    staunch.wait_for_index();
+    let commands: Commands = staunch.client().get(path::COMMANDS).json();
+    let said = commands.commands.iter().filter(|it| it.refused.is_none());
+    let said: Vec<_> = said.map(|it| &*it.reason).collect();
+    assert_eq!(said, ["why", "", ""]);
 }

@@ -140,7 +140,10 @@ fn a_full_journal_refuses_events_and_lets_containment_be_lifted() {
     staunch.client().post(EVENTS, with_others).problem(503, "journal-full");
     let counted = || staunch.client().get(path::STATUS).json::<Status>().counts;
     assert_eq!((counted().events_malformed, counted().events_sample), (0, 0));
-    let reply: CommandReply = staunch.client().post(path::RELEASE, r#"{"scope": "all"}"#).json();
+    let reply: CommandReply = staunch
+        .client()
+        .post(path::RELEASE, r#"{"scope": "all", "reason": "a test"}"#)
+        .json();
     assert_eq!(reply.affected.len(), 1);
     until("it is lifted", || !staunch.world.is_blocked("203.0.113.7"));
     staunch.journal.set_capacity(u64::MAX);
@@ -173,7 +176,7 @@ fn a_staunch_that_stops_says_so() {
     assert!(answer.head.contains("retry-after: "), "{answer:?}");
     staunch
         .client()
-        .post(path::RELEASE, r#"{"scope": "all"}"#)
+        .post(path::RELEASE, r#"{"scope": "all", "reason": "a test"}"#)
         .problem(503, "stopping");
     staunch.client().get(path::STATUS).problem(503, "stopping");
     staunch

@@ -70,6 +70,9 @@ pub(crate) struct DrillRunArgs {
     /// With --live, the address of the scope to play with [default: its first free one]
     #[arg(long, value_name = "IP", requires = "live")]
     pub(crate) address: Option<IpAddr>,
+    /// With --live, why; it is recorded behind the name of the drill
+    #[arg(long, value_name = "TEXT", requires = "live", value_parser = super::reason)]
+    pub(crate) reason: Option<String>,
     /// Leave the fault out, to see that the expectations can fail
     #[arg(long)]
     pub(crate) control: bool,

@@ -7,7 +7,9 @@ use ipnet::IpNet;
 use staunch_model::{IncidentId, Span, TransactionId};
 
 use super::{ChangeArgs, ShowArgs};
+
 #[derive(Args, Debug)]
+#[command(after_help = "To approve one, --reason is needed.")]
 pub(crate) struct ApproveArgs {
     /// Which, such as TX-17
     #[arg(value_name = "TRANSACTION")]
@@ -17,6 +19,7 @@ pub(crate) struct ApproveArgs {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = "--reason is needed: whoever asks for it again wants to know.")]
 pub(crate) struct DenyArgs {
     /// Which, such as TX-17
     #[arg(value_name = "TRANSACTION")]
@@ -27,9 +30,12 @@ pub(crate) struct DenyArgs {
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "`release --all` is the big red button. When the Staunch of this machine does not answer, it removes \
-                        what Staunch has put in force directly in this machine's kernel, blocks, frozen processes, \
-                        locked accounts and what a resolver here denies, and ends with exit code 10. It never does so when a URL is named, nor around a server that answers: --direct does."
+    after_help = "--reason is needed, except where nothing is recorded: with --direct, and with --all when the Staunch of \
+                        this machine does not answer.\n\n\
+                        `release --all` is the big red button. When the Staunch of this machine does not answer, it \
+                        removes what Staunch has put in force directly in this machine's kernel, blocks, frozen \
+                        processes, locked accounts and what a resolver here denies, and ends with exit code 10. It never \
+                        does so when a URL is named, nor around a server that answers: --direct does."
 )]
 pub(crate) struct ReleaseArgs {
     /// Which, such as TX-17
@@ -138,7 +144,8 @@ pub(crate) struct RenewArgs {
 #[command(
     after_help = "It takes the steps of the playbook's recover phase one after the other, each when the one before it is \
                         done and verified. Who starts it has approved its acts. A step that fails ends it, pages, and leaves \
-                        what is in force; it can be started again. With --wait, the exit code is 1 when it failed."
+                        what is in force; it can be started again. With --wait, the exit code is 1 when it failed.\n\n\
+                        To start it and to stop it, --reason is needed."
 )]
 pub(crate) struct RecoverArgs {
     /// Which, such as INC-17

@@ -15,19 +15,28 @@ const COMMANDS_LOOKED_AT: u32 = 200;
 
 pub(super) fn approve(args: &ApproveArgs) -> Result<Exit, Fault> {
     let show = &args.change.show;
+    let decided = match args.id {
+        Some(id) => Some((id, args.change.must_say_why()?)),
+        None => None,
+    };
     let client = Client::new(&show.server, Patience::USUAL)?;
     let waiting: Approvals = client.get(path::APPROVALS, &json!({}))?;
-    let Some(id) = args.id else {
+    let Some((transaction, reason)) = decided else {
         Output::new(show.json).show(&waiting, |output| approvals_text(output, &waiting))?;
         return Ok(Exit::Ok);
     };
-    decide(&client, &waiting, id, &args.change, true)
+    let request = DecisionRequest { transaction, reason };
+    decide(&client, &waiting, &request, &args.change, true)
 }
 
 pub(super) fn deny(args: &DenyArgs) -> Result<Exit, Fault> {
+    let request = DecisionRequest {
+        transaction: args.id,
+        reason: args.change.must_say_why()?,
+    };
     let client = Client::new(&args.change.show.server, Patience::USUAL)?;
     let waiting: Approvals = client.get(path::APPROVALS, &json!({}))?;
-    decide(&client, &waiting, args.id, &args.change, false)
+    decide(&client, &waiting, &request, &args.change, false)
 }
 
 /// Why `id` does not wait: most often somebody else was quicker.
@@ -61,10 +70,11 @@ fn not_waiting(client: &Client, id: TransactionId) -> Fault {
 fn decide(
     client: &Client,
     waiting: &Approvals,
-    id: TransactionId,
+    request: &DecisionRequest,
     change: &ChangeArgs,
     yes: bool,
 ) -> Result<Exit, Fault> {
+    let id = request.transaction;
     let Some(approval) = waiting.approvals.iter().find(|approval| approval.transaction == id) else {
         return Err(not_waiting(client, id));
     };
@@ -79,11 +89,7 @@ fn decide(
         format!("refuse {id}: {act}?")
     };
     confirm(&question, change.yes)?;
-    let request = DecisionRequest {
-        transaction: id,
-        reason: change.reason.clone(),
-    };
-    let reply = client.command(if yes { path::APPROVE } else { path::DENY }, &request)?;
+    let reply = client.command(if yes { path::APPROVE } else { path::DENY }, request)?;
     Output::new(change.show.json).show(&reply, |_| {
         if yes {
             format!("{id} is approved; the checks are made again before it acts\n")

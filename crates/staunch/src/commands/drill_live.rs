@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::signal::{SigSet, Signal};
 use serde_json::Value;
+use staunch_server::dto::{REASON_BYTES_MAX, is_blank};
 
 use super::drill::{finish, live_of, reports, signer};
 use crate::cli::DrillRunArgs;
@@ -15,6 +16,7 @@ use crate::output::{confirm, say};
 
 pub(super) fn run(args: &DrillRunArgs, drill: &'static Scenario) -> Result<Exit, Fault> {
     let live = live_of(drill)?;
+    let reason = reason(drill, args.reason.as_deref())?;
     // Before anything is made in it.
     named_data_dir_must_be_there(&args.server)?;
     named_files_must_be_there(&args.server)?;
@@ -24,6 +26,7 @@ pub(super) fn run(args: &DrillRunArgs, drill: &'static Scenario) -> Result<Exit,
     };
     let signer = signer(args.key.as_deref(), &args.server.data, &dir)?;
     let wanted = Wanted {
+        reason,
         event: event(args)?,
         source: "suricata".to_owned(),
         address: args.address,
@@ -40,6 +43,24 @@ pub(super) fn run(args: &DrillRunArgs, drill: &'static Scenario) -> Result<Exit,
     running.until(catch_interrupts()?);
     let score = drill::run_live(drill, live, running, args.control, signer.verifier().text());
     finish(&score, &dir, &signer, args.json)
+}
+
+/// What the record says of everything that the drill asks for.
+fn reason(drill: &Scenario, said: Option<&str>) -> Result<String, Fault> {
+    let Some(said) = said else {
+        return Ok(format!("the drill {}", drill.name));
+    };
+    if is_blank(said) {
+        let hint = "say why in --reason \"...\", or leave it out: the record names the drill";
+        return Err(Fault::new(Exit::Usage, "the reason is blank").hint(hint));
+    }
+    let reason = format!("the drill {}: {said}", drill.name);
+    if reason.len() > REASON_BYTES_MAX {
+        let (bytes, most) = (reason.len(), REASON_BYTES_MAX);
+        let what = format!("with the name of the drill, the reason has {bytes} bytes; at most {most} are kept");
+        return Err(Fault::new(Exit::Usage, what).hint("give a shorter --reason"));
+    }
+    Ok(reason)
 }
 
 /// The event that makes the running Staunch act.

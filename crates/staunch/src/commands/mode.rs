@@ -11,12 +11,13 @@ use crate::output::{Output, Tone, confirm, say};
 
 pub(super) fn run(args: &ModeArgs) -> Result<Exit, Fault> {
     let show = &args.change.show;
-    if args.mode.is_some() {
-        args.change.must_say_why()?;
-    }
+    let wanted = match args.mode {
+        Some(mode) => Some((Mode::from(mode), args.change.must_say_why()?)),
+        None => None,
+    };
     let client = Client::new(&show.server, Patience::USUAL)?;
     let before: ModeView = client.get(path::MODE, &json!({}))?;
-    let Some(wanted) = args.mode.map(Mode::from) else {
+    let Some((wanted, reason)) = wanted else {
         Output::new(show.json).show(&before, |output| text(output, &before))?;
         return Ok(Exit::Ok);
     };
@@ -35,13 +36,7 @@ pub(super) fn run(args: &ModeArgs) -> Result<Exit, Fault> {
         ),
     };
     confirm(&question, args.change.yes)?;
-    client.command(
-        path::MODE,
-        &ModeRequest {
-            mode: wanted,
-            reason: args.change.reason.clone(),
-        },
-    )?;
+    client.command(path::MODE, &ModeRequest { mode: wanted, reason })?;
     let after: ModeView = client.get(path::MODE, &json!({}))?;
     Output::new(show.json).show(&after, |output| text(output, &after))?;
     if wanted == Mode::Observe {

@@ -30,7 +30,7 @@ pub(super) fn run(command: &ProtectCommand) -> Result<Exit, Fault> {
 
 fn add(args: &ProtectAddArgs) -> Result<Exit, Fault> {
     let show = &args.change.show;
-    args.change.must_say_why()?;
+    let reason = args.change.must_say_why()?;
     let client = Client::new(&show.server, Patience::USUAL)?;
     let network = canonical(args.network);
     if network != args.network {
@@ -55,7 +55,7 @@ fn add(args: &ProtectAddArgs) -> Result<Exit, Fault> {
     let request = ProtectRequest {
         network,
         lasts: args.lasts,
-        reason: args.change.reason.clone(),
+        reason,
     };
     client.command(path::PROTECT, &request)?;
     if let Some(replaced) = replaced {
@@ -105,14 +105,11 @@ fn say_what_holds(client: &Client, network: IpNet) -> Result<(), Fault> {
 
 fn remove(args: &ProtectRemoveArgs) -> Result<Exit, Fault> {
     let show = &args.change.show;
-    args.change.must_say_why()?;
+    let reason = args.change.must_say_why()?;
     let client = Client::new(&show.server, Patience::USUAL)?;
     let network = canonical(args.network);
     confirm(&format!("protect {network} no longer?"), args.change.yes)?;
-    let request = UnprotectRequest {
-        network,
-        reason: args.change.reason.clone(),
-    };
+    let request = UnprotectRequest { network, reason };
     let reply = client
         .command(path::UNPROTECT, &request)
         .map_err(|fault| match fault.exit {

@@ -54,6 +54,7 @@ pub(super) fn run(args: &RecoverArgs) -> Result<Exit, Fault> {
         }
         return end(&client, &output, args.id, Ok(before));
     }
+    let reason = args.change.must_say_why()?;
     let question = if args.stop {
         format!("stop the recovery of {}?", args.id)
     } else {
@@ -66,7 +67,7 @@ pub(super) fn run(args: &RecoverArgs) -> Result<Exit, Fault> {
     let request = RecoverRequest {
         incident: args.id,
         stop: args.stop,
-        reason: args.change.reason.clone(),
+        reason,
     };
     client.command(path::RECOVER, &request)?;
     let after = match args.wait {

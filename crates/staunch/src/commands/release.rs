@@ -27,6 +27,7 @@ pub(super) fn run(args: &ReleaseArgs) -> Result<Exit, Fault> {
     if args.all {
         return all(args);
     }
+    let reason = args.change.must_say_why()?;
     let client = Client::new(&args.change.show.server, Patience::USUAL)?;
     let (scope, what) = match (args.id, args.incident) {
         (Some(id), _) => (ReleaseScope::Transaction(id), id.to_string()),
@@ -38,7 +39,7 @@ pub(super) fn run(args: &ReleaseArgs) -> Result<Exit, Fault> {
     let request = ReleaseRequest {
         scope,
         trust: args.trust,
-        reason: args.change.reason.clone(),
+        reason,
     };
     let reply = client.command(path::RELEASE, &request)?;
     wait(args, &client, &reply.affected)?;
@@ -173,6 +174,8 @@ fn through(args: &ReleaseArgs, client: &Client) -> Result<Exit, Fault> {
         // The number is for the question only. Whether the server is of help, the command itself finds out.
         Err(_) => None,
     };
+    // Here it is recorded. Who goes around the server leaves no record, and must not be kept from it.
+    let reason = args.change.must_say_why()?;
     let question = match &status {
         Some(status) => {
             let count = status.in_force + status.under_way + status.awaiting_approval;
@@ -188,7 +191,7 @@ fn through(args: &ReleaseArgs, client: &Client) -> Result<Exit, Fault> {
     let request = |scope| ReleaseRequest {
         scope,
         trust: None,
-        reason: args.change.reason.clone(),
+        reason: reason.clone(),
     };
     let reply = client.command(path::RELEASE, &request(ReleaseScope::All))?;
     wait(args, client, &reply.affected)?;

@@ -12,14 +12,14 @@ use crate::output::{Output, Tone, confirm};
 
 pub(super) fn run(args: &ReloadArgs) -> Result<Exit, Fault> {
     let show = &args.change.show;
+    let request = ReloadRequest {
+        reason: args.change.may_say_why()?,
+    };
     let client = Client::new(&show.server, Patience::USUAL)?;
     confirm(
         "have the server read its playbooks, protections and risks again?",
         args.change.yes,
     )?;
-    let request = ReloadRequest {
-        reason: args.change.reason.clone(),
-    };
     let reloaded: Reloaded = client.post(path::RELOAD, &request)?;
     Output::new(show.json).show(&reloaded, |output| text(output, &reloaded))?;
     Ok(Exit::Ok)

@@ -9,6 +9,7 @@ use crate::output::{Output, confirm};
 
 pub(super) fn run(args: &RenewArgs) -> Result<Exit, Fault> {
     let show = &args.change.show;
+    let reason = args.change.may_say_why()?;
     let client = Client::new(&show.server, Patience::USUAL)?;
     confirm(
         &format!("let {} run for {} from now?", args.id, args.lease),
@@ -18,7 +19,7 @@ pub(super) fn run(args: &RenewArgs) -> Result<Exit, Fault> {
         transaction: args.id,
         lease: args.lease,
         shorten: args.shorten,
-        reason: args.change.reason.clone(),
+        reason,
     };
     let reply = client.command(path::RENEW, &request)?;
     Output::new(show.json).show(&reply, |_| {

@@ -31,9 +31,6 @@ const FAULT_LASTS: Span = Span::from_mins(2);
 /// How many addresses of the scope are looked at for two that can be used.
 const ADDRESSES_TRIED_MAX: usize = 64;
 
-/// Why the drill is what gives commands.
-const REASON: &str = "a drill";
-
 /// How a drill is played on a running Staunch.
 pub(crate) struct LiveScenario {
     /// What goes wrong.
@@ -68,6 +65,8 @@ pub(crate) struct Wanted {
     pub(crate) source: String,
     /// The address to begin with, if one was named.
     pub(crate) address: Option<IpAddr>,
+    /// What the record says of why its commands were given.
+    pub(crate) reason: String,
 }
 
 /// A drill under way.
@@ -221,7 +220,7 @@ impl Running {
         let request = DrillRequest {
             fault: fault.map(|it| it.name().to_owned()),
             lasts: FAULT_LASTS,
-            reason: REASON.to_owned(),
+            reason: self.wanted.reason.clone(),
         };
         self.client.post::<DrillView>(path::DRILL, &request).map(drop)
     }
@@ -286,7 +285,7 @@ impl Running {
 
     /// Says no to `transaction`, which waits for a person.
     pub(super) fn deny(&self, transaction: &Value) -> Result<(), Fault> {
-        let request = json!({ "transaction": transaction["id"], "reason": REASON });
+        let request = json!({ "transaction": transaction["id"], "reason": self.wanted.reason });
         self.client.command(path::DENY, &request).map(drop)
     }
 
@@ -337,7 +336,7 @@ impl Running {
         let begun = Instant::now();
         // Of the incidents, not of what is listed: an act that is only planned yet is to be stopped too.
         for incident in &self.incidents {
-            let request = json!({ "scope": { "incident": incident }, "reason": REASON });
+            let request = json!({ "scope": { "incident": incident }, "reason": self.wanted.reason });
             // It may have ended by itself meanwhile; whether all is gone is looked at next.
             if let Err(fault) = self.client.command(path::RELEASE, &request) {
                 tracing::debug!(why = fault.render(false, false), "not released by command");

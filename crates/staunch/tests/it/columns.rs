@@ -105,7 +105,7 @@ fn the_usual_commands_fit_80_columns() {
             &["evidence", "verify"],
             &["evidence", "list", "--vault", "absent"],
             &["recover", "INC-1", "--show"],
-            &["release", "TX-99", "--yes"],
+            &["release", "TX-99", "--reason", "ours", "--yes"],
             &["review", "INC-1", "--output", "review"],
             &["review", "check", "review"],
             &["replay"],
@@ -119,7 +119,7 @@ fn the_usual_commands_fit_80_columns() {
             &["status", "--config", "mistaken.toml"],
             &["status", "--url", "http://127.0.0.1:1"],
             &["release", "--all", "--yes", "--url", "http://127.0.0.1:1"],
-            &["release", "--all", "--yes"],
+            &["release", "--all", "--reason", "ours", "--yes"],
             &["release", "--all", "--direct", "--yes"],
         ] {
             let Some(said) = at_terminal(&home, arguments) else {

@@ -85,8 +85,8 @@ fn every_answer_can_be_had_in_json() {
             &["replay", "--verify"],
             &["index", "status"],
             &["version"],
-            &["release", "TX-1", "--yes"],
-            &["release", "--all", "--yes"],
+            &["release", "TX-1", "--reason", "ours", "--yes"],
+            &["release", "--all", "--reason", "ours", "--yes"],
         ];
         for command in commands {
             let _: Value = server.json(command);
@@ -182,7 +182,7 @@ fn mistakes_on_the_command_line_are_exit_code_2() {
         &["incident", "show", "17"],
         &["renew", "TX-1", "--for", "10"],
         &["status", "--client-cert", "a.pem"],
-        &["approve", "TX-1", "--url", "ftp://x"],
+        &["approve", "TX-1", "--reason", "ours", "--url", "ftp://x"],
     ] {
         let output = staunch(command).output().expect("the binary starts");
         assert_eq!(output.status.code(), Some(2), "{command:?}: {output:?}");

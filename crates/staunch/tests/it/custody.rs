@@ -28,7 +28,7 @@ pub(crate) fn collected() -> (Home, String) {
     };
     wait_until("all of it is logged", logged);
     let id = evidence(&server)[0]["evidence"].as_str().expect("an id").to_owned();
-    server.ok(&["release", "--all", "--yes"]);
+    server.ok(&["release", "--all", "--reason", "ours", "--yes"]);
     drop(server);
     (home, id)
 }
@@ -81,7 +81,7 @@ fn what_was_done_before_a_piece_was_sealed_is_none_of_its_handling() {
             told.contains("because: after") && !told.contains("because: before"),
             "{told}"
         );
-        server.ok(&["release", "--all", "--yes"]);
+        server.ok(&["release", "--all", "--reason", "ours", "--yes"]);
     });
 }
 

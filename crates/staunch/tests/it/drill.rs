@@ -298,7 +298,7 @@ fn live_drills_stay_in_their_scope_and_leave_nothing() {
             assert!(elements().is_empty(), "{name}");
             server.take(&exploit_from(&outside));
             wait_until("a containment outside", || element(&outside).is_some());
-            server.ok(&["release", "--all", "--yes"]);
+            server.ok(&["release", "--all", "--reason", "ours", "--yes"]);
             wait_until("its release", || elements().is_empty());
         }
         let log = home.log();
@@ -321,8 +321,11 @@ fn what_is_outside_of_the_scope_does_not_misbehave() {
             let answer = ureq::post(format!("{}/v1/drill", server.url)).send(body);
             answer.map(|it| it.status().as_u16())
         };
-        assert_eq!(order(r#"{"fault":"lie","lasts":"1m"}"#).expect("it is taken"), 200);
-        let second = order(r#"{"fault":"throttle","lasts":"1m"}"#);
+        assert_eq!(
+            order(r#"{"fault":"lie","lasts":"1m","reason":"a test"}"#).expect("it is taken"),
+            200
+        );
+        let second = order(r#"{"fault":"throttle","lasts":"1m","reason":"a test"}"#);
         assert!(
             matches!(second, Err(ureq::Error::StatusCode(409))),
             "one drill at a time: {second:?}"
@@ -346,8 +349,8 @@ fn what_is_outside_of_the_scope_does_not_misbehave() {
         // One that is under way is not joined.
         let output = run_live(&home, &server, "reply-lost", &[]);
         assert_eq!(output.status.code(), Some(9), "{output:?}");
-        assert_eq!(order(r#"{"lasts":"1m"}"#).expect("it is taken"), 200);
-        let stall = order(r#"{"fault":"stall","lasts":"1m"}"#);
+        assert_eq!(order(r#"{"lasts":"1m","reason":"a test"}"#).expect("it is taken"), 200);
+        let stall = order(r#"{"fault":"stall","lasts":"1m","reason":"a test"}"#);
         assert!(
             matches!(stall, Err(ureq::Error::StatusCode(400))),
             "it would hold up everybody: {stall:?}"
@@ -378,7 +381,7 @@ fn status_tells_what_a_drill_has_left_going_wrong() {
         };
         assert_eq!((&status()["drill"], &*drill_lines()), (&Value::Null, ""));
         // As a drill does that is killed before it can end its fault.
-        order(r#"{"fault":"lose-reply","lasts":"5m"}"#);
+        order(r#"{"fault":"lose-reply","lasts":"5m","reason":"a test"}"#);
         let told = &status()["drill"];
         assert_eq!(told["fault"], "lose-reply", "{told}");
         assert_eq!(told["scope"], serde_json::json!(["192.0.2.0/29", "2001:db8::/120"]));
@@ -389,7 +392,7 @@ fn status_tells_what_a_drill_has_left_going_wrong() {
         for part in ["UNDER WAY", "lose-reply", "192.0.2.0/29", "until ", "(in 4m"] {
             assert!(shown.contains(part), "{part}: {shown}");
         }
-        order(r#"{"lasts":"1m"}"#);
+        order(r#"{"lasts":"1m","reason":"a test"}"#);
         assert_eq!((&status()["drill"], &*drill_lines()), (&Value::Null, ""));
     });
 }
@@ -441,7 +444,8 @@ fn without_a_scope_nothing_can_misbehave() {
         let output = run_live(&home, &server, "lying-post-check", &[]);
         assert_eq!(output.status.code(), Some(4), "{output:?}");
         assert!(stderr(&output).contains("declares no scope"), "{output:?}");
-        let order = ureq::post(format!("{}/v1/drill", server.url)).send(r#"{"fault":"lie","lasts":"1m"}"#);
+        let order =
+            ureq::post(format!("{}/v1/drill", server.url)).send(r#"{"fault":"lie","lasts":"1m","reason":"a test"}"#);
         assert!(matches!(order, Err(ureq::Error::StatusCode(404))), "{order:?}");
         assert!(!home.log().contains("misbehave"), "{}", home.log());
     });

@@ -174,7 +174,7 @@ fn evidence_is_sealed_before_the_block_and_can_be_read_and_proved() {
             "{}",
             stdout(&tampered)
         );
-        server.ok(&["release", "--all", "--yes"]);
+        server.ok(&["release", "--all", "--reason", "ours", "--yes"]);
     });
 }
 
@@ -499,7 +499,7 @@ fn what_cannot_be_kept_is_told_and_does_not_hold_up_containment() {
             text.contains("\nevidence     1 sealed, 1 MISSED, 0 being taken\n"),
             "{text}"
         );
-        server.ok(&["release", "--all", "--yes"]);
+        server.ok(&["release", "--all", "--reason", "ours", "--yes"]);
     });
 }
 
@@ -529,7 +529,7 @@ fn an_act_that_waited_for_the_evidence_of_another_incident_says_so() {
         // The other one waited for its own.
         let timeline: Value = server.json(&["incident", "timeline", "INC-2"]);
         assert!(!timeline["entries"].to_string().contains("waited "), "{timeline:#}");
-        server.ok(&["release", "--all", "--yes"]);
+        server.ok(&["release", "--all", "--reason", "ours", "--yes"]);
     });
 }
 
@@ -548,7 +548,7 @@ fn without_a_vault_evidence_is_missed_and_containment_goes_on() {
         wait_until("the attacker is blocked", || element(ATTACKER).is_some());
         let text = server.ok(&["incident", "show", "INC-1"]);
         assert!(text.contains("MISSED"), "{text}");
-        server.ok(&["release", "--all", "--yes"]);
+        server.ok(&["release", "--all", "--reason", "ours", "--yes"]);
     });
 }
 
@@ -609,6 +609,6 @@ fn evidence_is_encrypted_to_those_who_may_read_it() {
         wait_until("it is logged", proved);
         let text = server.ok(&["evidence", "verify"]);
         assert!(text.contains("1 of the artefacts are encrypted"), "{text}");
-        server.ok(&["release", "--all", "--yes"]);
+        server.ok(&["release", "--all", "--reason", "ours", "--yes"]);
     });
 }

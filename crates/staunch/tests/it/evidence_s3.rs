@@ -219,7 +219,7 @@ fn evidence_is_locked_in_the_bucket_and_read_from_there() {
             "{}",
             stdout(&ran)
         );
-        server.ok(&["release", "--all", "--yes"]);
+        server.ok(&["release", "--all", "--reason", "ours", "--yes"]);
     });
 }
 
@@ -277,7 +277,7 @@ fn evidence_waits_for_a_bucket_that_is_away() {
             (of("waiting"), of("failed")) == (Some(0.0), Some(0.0))
         });
         drop(s3);
-        server.ok(&["release", "--all", "--yes"]);
+        server.ok(&["release", "--all", "--reason", "ours", "--yes"]);
     });
 }
 
@@ -301,7 +301,7 @@ fn a_bucket_that_does_not_lock_is_no_vault() {
             "{text}"
         );
         assert_ne!(ran.status.code(), Some(0), "{text}");
-        server.ok(&["release", "--all", "--yes"]);
+        server.ok(&["release", "--all", "--reason", "ours", "--yes"]);
     });
 }
 

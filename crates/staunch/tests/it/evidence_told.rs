@@ -346,7 +346,7 @@ fn what_was_missed_without_a_record_is_listed() {
         assert!(!told.contains("nothing was preserved"), "{told}");
         assert!(!told.contains("/records/"), "{told}");
         assert!(told.lines().all(|line| line.chars().count() <= 80), "{told}");
-        server.ok(&["release", "--all", "--yes"]);
+        server.ok(&["release", "--all", "--reason", "ours", "--yes"]);
     });
 }
 
@@ -413,7 +413,7 @@ fn parts_that_were_missed_are_told_wherever_the_evidence_is() {
             assert_eq!(ran.status.code(), Some(5), "{command}: {}", stderr(&ran));
             assert!(stderr(&ran).contains("/nonexistent"), "{}", stderr(&ran));
         }
-        server.ok(&["release", "--all", "--yes"]);
+        server.ok(&["release", "--all", "--reason", "ours", "--yes"]);
         drop(server);
 
         let dir = home.path("review");
@@ -481,7 +481,7 @@ fn a_file_that_is_cut_says_so_wherever_it_is() {
         let (_, told) = ok(&["evidence", "get", "EV-1", "file-001-large.log", "--output", text(&out)]);
         assert!(in_one_line(&told).contains(words), "{told}");
         assert_eq!(fs::read(&out).expect("it is written"), bytes[2 << 20..]);
-        server.ok(&["release", "--all", "--yes"]);
+        server.ok(&["release", "--all", "--reason", "ours", "--yes"]);
     });
 }
 
@@ -513,6 +513,6 @@ fn a_file_that_the_vault_cuts_says_so_too() {
             stderr(&got)
         );
         assert!(in_one_line(&stderr(&got)).contains(words), "{}", stderr(&got));
-        server.ok(&["release", "--all", "--yes"]);
+        server.ok(&["release", "--all", "--reason", "ours", "--yes"]);
     });
 }

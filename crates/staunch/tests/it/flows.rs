@@ -132,22 +132,34 @@ fn observe_approve_and_enforce_are_what_they_say() {
             waiting.len() == 2
         });
         assert!(elements().is_empty());
-        let unsure = server.run(&["approve", &waiting[0].transaction.to_string()]);
+        let unsure = server.run(&["approve", &waiting[0].transaction.to_string(), "--reason", "ours"]);
         assert_eq!(unsure.status.code(), Some(2), "without a person to ask it needs --yes");
-        server.ok(&["approve", &waiting[0].transaction.to_string(), "--yes"]);
+        server.ok(&[
+            "approve",
+            &waiting[0].transaction.to_string(),
+            "--reason",
+            "ours",
+            "--yes",
+        ]);
         server.ok(&["deny", &waiting[1].transaction.to_string(), "--yes", "--reason", "ours"]);
         // Whoever comes later is told who was quicker. The index is a moment behind.
         wait_until("the decision's record", || {
-            let late = server.run(&["approve", &waiting[1].transaction.to_string(), "--yes"]);
+            let late = server.run(&[
+                "approve",
+                &waiting[1].transaction.to_string(),
+                "--reason",
+                "ours",
+                "--yes",
+            ]);
             let said = String::from_utf8_lossy(&late.stderr).into_owned();
             late.status.code() == Some(4) && said.contains("was denied by") && said.contains(": ours")
         });
         wait_until("the approved one", || in_force(&server) == 1);
         assert_eq!(elements().len(), 1);
         for unknown in [
-            &["deny", "TX-99", "--yes"][..],
-            &["release", "TX-99", "--yes"],
-            &["release", "--incident", "INC-99", "--yes"],
+            &["deny", "TX-99", "--reason", "ours", "--yes"][..],
+            &["release", "TX-99", "--reason", "ours", "--yes"],
+            &["release", "--incident", "INC-99", "--reason", "ours", "--yes"],
             &["renew", "TX-99", "--for", "1h", "--yes"],
         ] {
             assert_eq!(server.run(unknown).status.code(), Some(5), "{unknown:?}");
@@ -183,7 +195,14 @@ fn observe_approve_and_enforce_are_what_they_say() {
             "{shorter:?}"
         );
         server.ok(&["renew", &id, "--for", "1h", "--shorten", "--yes"]);
-        server.ok(&["release", "--incident", &renewed.incident.to_string(), "--yes"]);
+        server.ok(&[
+            "release",
+            "--incident",
+            &renewed.incident.to_string(),
+            "--reason",
+            "ours",
+            "--yes",
+        ]);
         wait_until("the release of an incident", || in_force(&server) == 1);
         for told in [
             "203.0.113.4 for ",
@@ -347,7 +366,7 @@ fn the_big_red_button_works_through_the_server_and_around_it() {
             server.take(&exploit_from(address));
         }
         wait_until("the containments", || in_force(&server) == 3);
-        server.ok(&["release", "--all", "--yes"]);
+        server.ok(&["release", "--all", "--reason", "ours", "--yes"]);
         wait_until("the release", || server.containments().is_empty());
         assert!(elements().is_empty());
 

@@ -40,7 +40,7 @@ fn what_a_server_refuses_is_told_as_json() {
     for (command, exit) in [
         (&["incident", "show", "INC-9"][..], 5),
         (&["incident", "timeline", "INC-9"], 5),
-        (&["release", "TX-9", "--yes"], 5),
+        (&["release", "TX-9", "--reason", "ours", "--yes"], 5),
         (&["renew", "TX-9", "--for", "1h", "--yes"], 5),
         (&["protect", "remove", "192.0.2.1", "--reason", "ours", "--yes"], 4),
     ] {
@@ -166,7 +166,7 @@ fn stderr_is_json_alone_where_json_is_asked_for() {
             &["replay"],
             &["index", "status"],
             &["doctor"],
-            &["release", "--all", "--yes"],
+            &["release", "--all", "--reason", "ours", "--yes"],
             &["release", "--all", "--direct", "--yes"],
             &["status", "--url", "http://127.0.0.1:1"],
         ] {

@@ -112,7 +112,7 @@ fn what_happens_is_counted_and_what_stands_is_shown() {
             assert!(took("sum").is_some_and(|sum| sum < 60.0), "{phase}: {now}");
         }
 
-        server.ok(&["release", "TX-1", "--yes"]);
+        server.ok(&["release", "TX-1", "--reason", "ours", "--yes"]);
         wait_until("the release", || {
             element(ATTACKER).is_none() && value(&scrape(&server), &result("released")) == Some(1.0)
         });

@@ -44,7 +44,7 @@ fn half_open_connections_do_not_crowd_out_operators() {
         contains(&server);
         let crowd = half_open(&server, 1_100);
         assert_eq!(crowd.len(), 1_100);
-        let button = home.run(&["release", "--all", "--yes", "--json"]);
+        let button = home.run(&["release", "--all", "--reason", "ours", "--yes", "--json"]);
         assert_eq!(button.status.code(), Some(0), "{button:?}");
         let answer: serde_json::Value = serde_json::from_slice(&button.stdout).expect("it is JSON");
         assert_eq!(
@@ -200,7 +200,7 @@ fn only_a_local_server_that_does_not_answer_is_gone_around() {
         // A server that turns everybody away is healthy all the same.
         fs::remove_file(home.data().join("operators.sock")).expect("it is there");
         let crowd = half_open(&server, 4);
-        let busy = home.run(&["release", "--all", "--yes"]);
+        let busy = home.run(&["release", "--all", "--reason", "ours", "--yes"]);
         assert_eq!(busy.status.code(), Some(9), "{busy:?}");
         assert!(stderr(&busy).contains("--direct"), "{busy:?}");
         assert!(element(ATTACKER).is_some(), "it was not gone around");
@@ -261,12 +261,12 @@ fn what_a_former_installation_has_left_is_seen_and_can_be_lifted() {
 
         server.take(&exploit_from("203.0.113.2"));
         wait_until("the containment", || element("203.0.113.2").is_some());
-        let usual = server.run(&["release", "--all", "--yes"]);
+        let usual = server.run(&["release", "--all", "--reason", "ours", "--yes"]);
         assert!(stderr(&usual).contains("1 of former installations stay"), "{usual:?}");
         wait_until("the release", || element("203.0.113.2").is_none());
         assert!(element(ATTACKER).is_some());
 
-        server.ok(&["release", "--all", "--former", "--yes"]);
+        server.ok(&["release", "--all", "--former", "--reason", "ours", "--yes"]);
         assert!(element(ATTACKER).is_none(), "it is lifted when the command says so");
         assert!(element("198.51.100.9").is_some(), "it carries no label of Staunch");
         assert_eq!(former(), 0);
@@ -278,7 +278,7 @@ fn what_a_former_installation_has_left_is_seen_and_can_be_lifted() {
         });
         assert!(
             journal_is_new
-                .run(&["release", "--all", "--former", "--yes"])
+                .run(&["release", "--all", "--former", "--reason", "ours", "--yes"])
                 .status
                 .success()
         );

@@ -130,7 +130,7 @@ fn what_is_released_with_trust_is_seen_again_and_left_alone() {
         let long = server.run(&["release", "TX-1", "--reason", &long, "--yes"]);
         assert_eq!(long.status.code(), Some(2));
         assert!(stderr(&long).contains("at most 500 are kept"), "{long:?}");
-        let refused = server.run(&["release", "--all", "--trust", "2h", "--yes"]);
+        let refused = server.run(&["release", "--all", "--trust", "2h", "--reason", "ours", "--yes"]);
         assert_eq!(refused.status.code(), Some(2), "not everything: {refused:?}");
         let released = server.run(&["release", "TX-1", "--trust", "2h", "--reason", "our scanner", "--yes"]);
         assert!(released.status.success(), "{released:?}");
@@ -295,12 +295,16 @@ fn what_staunch_calls_by_name_is_protected_before_its_name_is_found_again() {
 }
 
 #[test]
-fn the_mode_and_protections_are_not_changed_without_a_reason() {
+fn nothing_in_force_is_changed_without_a_reason() {
     let home = Home::new(SMALL);
     for command in [
         &["mode", "observe"][..],
         &["protect", "add", ATTACKER],
         &["protect", "remove", ATTACKER],
+        &["release", "TX-1"],
+        &["release", "--incident", "INC-1", "--trust", "2h"],
+        &["approve", "TX-1"],
+        &["deny", "TX-1"],
     ] {
         for reason in [&[][..], &["--reason", ""], &["--reason", " \t"]] {
             let words = [command, reason, &["--yes"]].concat();
@@ -314,6 +318,48 @@ fn the_mode_and_protections_are_not_changed_without_a_reason() {
             );
         }
     }
-    // To look at the mode, none is needed.
+    // To look at the mode, or at what waits, none is needed.
     assert_ne!(home.run(&["mode"]).status.code(), Some(2));
+    assert_ne!(home.run(&["approve"]).status.code(), Some(2));
+    // Where one may be left out, one that says nothing is refused.
+    let drill = ["drill", "run", "reply-lost", "--live"];
+    for command in [&["renew", "TX-1", "--for", "1h"][..], &["reload"], &drill] {
+        for reason in ["", " \t", "\u{200b}"] {
+            let words = [command, &["--reason", reason, "--yes"]].concat();
+            let refused = home.run(&words);
+            assert_eq!(refused.status.code(), Some(2), "{words:?}: {refused:?}");
+            let said = stderr(&refused).replace('\n', " ");
+            assert!(
+                said.contains("the reason is blank") && said.contains("leave it out"),
+                "{said}"
+            );
+        }
+        let none = home.run(&[command, &["--yes", "--url", "http://127.0.0.1:1"]].concat());
+        assert_eq!(none.status.code(), Some(3), "{command:?}: {none:?}");
+    }
+}
+
+/// Whoever presses the big red button is asked why only where that is recorded.
+#[test]
+fn everything_is_released_without_a_reason_only_where_there_is_no_record() {
+    in_namespace("protect::button", || {
+        let home = Home::new(SMALL);
+        let server = home.serve();
+        server.take(&exploit_from(ATTACKER));
+        wait_until("the block", || element(ATTACKER).is_some());
+        for reason in [&[][..], &["--reason", " "]] {
+            let words = [&["release", "--all", "--yes"], reason].concat();
+            let refused = home.run(&words);
+            assert_eq!(refused.status.code(), Some(2), "{words:?}: {refused:?}");
+            assert!(stderr(&refused).contains("it is not said why"), "{refused:?}");
+        }
+        assert!(
+            element(ATTACKER).is_some(),
+            "the server answers, so it was not gone around"
+        );
+        server.kill();
+        let button = home.run(&["release", "--all", "--yes"]);
+        assert_eq!(button.status.code(), Some(10), "{button:?}");
+        assert!(element(ATTACKER).is_none());
+    });
 }

@@ -176,7 +176,7 @@ fn an_incident_is_recovered_from_step_by_step_and_taken_back_when_it_does_not_ho
 
         // A restart in the middle of it loses nothing.
         business.errors.store(1, Ordering::SeqCst);
-        server.ok(&["recover", "INC-1", "--yes"]);
+        server.ok(&["recover", "INC-1", "--reason", "ours", "--yes"]);
         wait_until("a soak", || {
             let view = server.get::<Value>("/v1/recoveries/INC-1");
             view["steps"][3]["state"] == "now"
@@ -214,7 +214,10 @@ fn an_incident_is_recovered_from_step_by_step_and_taken_back_when_it_does_not_ho
             told["measures"]
         );
         // Nobody is asked whether to start what has come to its end.
-        for again in [&["recover", "INC-1", "--yes"][..], &["recover", "INC-1"]] {
+        for again in [
+            &["recover", "INC-1", "--reason", "ours", "--yes"][..],
+            &["recover", "INC-1"],
+        ] {
             let again = server.run(again);
             assert_eq!(again.status.code(), Some(4), "{}", stderr(&again));
             assert!(
@@ -231,7 +234,7 @@ fn an_incident_is_recovered_from_step_by_step_and_taken_back_when_it_does_not_ho
             "{said}"
         );
         assert_eq!(said.matches("\n  + ").count(), 4, "{said}");
-        let none = server.run(&["recover", "INC-9", "--yes"]);
+        let none = server.run(&["recover", "INC-9", "--reason", "ours", "--yes"]);
         assert!(stderr(&none).contains("there is no INC-9"), "{}", stderr(&none));
         assert!(!home.log().contains("s3cret"));
     });
@@ -249,11 +252,29 @@ fn a_recovery_that_is_stopped_shows_what_it_has_done() {
         let server = home.serve();
         attack(&server, "203.0.113.45");
         wait_until("a block", || element("203.0.113.45").is_some());
-        server.ok(&["recover", "INC-1", "--yes"]);
+        let not_without_a_reason = |how: &[&str]| {
+            for reason in [&[][..], &["--reason", " "]] {
+                let refused = server.run(&[&["recover", "INC-1", "--yes"], how, reason].concat());
+                assert_eq!(refused.status.code(), Some(2), "{how:?}: {refused:?}");
+                let said = stderr(&refused);
+                assert!(
+                    said.contains("it is not said why") && said.contains("--reason"),
+                    "{said}"
+                );
+            }
+        };
+        not_without_a_reason(&[]);
+        not_without_a_reason(&["--wait"]);
+        let view = server.get::<Value>("/v1/recoveries/INC-1");
+        assert_eq!(view["state"], "waiting", "{view}");
+        server.ok(&["recover", "INC-1", "--reason", "ours", "--yes"]);
         wait_until("a soak", || {
             server.get::<Value>("/v1/recoveries/INC-1")["steps"][3]["state"] == "now"
         });
-        let stopped = server.ok(&["recover", "INC-1", "--stop", "--yes"]);
+        not_without_a_reason(&["--stop"]);
+        let view = server.get::<Value>("/v1/recoveries/INC-1");
+        assert_eq!(view["state"], "running", "{view}");
+        let stopped = server.ok(&["recover", "INC-1", "--stop", "--reason", "ours", "--yes"]);
         let shown = server.ok(&["recover", "INC-1", "--show"]);
         // A server that is started again knows it too.
         server.kill();
@@ -269,7 +290,7 @@ fn a_recovery_that_is_stopped_shows_what_it_has_done() {
         let view = server.get::<Value>("/v1/recoveries/INC-1");
         assert!(view["ended"].is_string(), "{view}");
         // Started again, all of it lies ahead.
-        server.ok(&["recover", "INC-1", "--yes"]);
+        server.ok(&["recover", "INC-1", "--reason", "ours", "--yes"]);
         let view = server.get::<Value>("/v1/recoveries/INC-1");
         assert!(view["ended"].is_null() && view["steps"][3]["state"] != "done", "{view}");
     });
@@ -288,11 +309,11 @@ fn the_test_of_a_review_recovers_as_the_operator_did() {
             server.get::<Value>("/v1/incidents/INC-1")["incident"]["outcome"] == "contained"
         });
         business.errors.store(310, Ordering::SeqCst);
-        let back = server.run(&["recover", "INC-1", "--yes", "--wait"]);
+        let back = server.run(&["recover", "INC-1", "--reason", "ours", "--yes", "--wait"]);
         assert_eq!(back.status.code(), Some(1), "{}", stderr(&back));
         wait_until("a block again", || element("203.0.113.61").is_some());
         business.errors.store(1, Ordering::SeqCst);
-        let ended = server.ok(&["recover", "INC-1", "--yes", "--wait"]);
+        let ended = server.ok(&["recover", "INC-1", "--reason", "ours", "--yes", "--wait"]);
         assert!(ended.contains("recovered"), "{ended}");
         server.signal(Signal::SIGTERM);
         assert_eq!(server.wait(), Some(0), "{}", home.log());
@@ -338,7 +359,7 @@ fn the_test_of_a_review_recovers_with_a_second_kind_of_act_at_the_target() {
         wait_until("an outcome", || {
             server.get::<Value>("/v1/incidents/INC-1")["incident"]["outcome"] == "contained"
         });
-        server.ok(&["recover", "INC-1", "--yes", "--wait"]);
+        server.ok(&["recover", "INC-1", "--reason", "ours", "--yes", "--wait"]);
         server.signal(Signal::SIGTERM);
         assert_eq!(server.wait(), Some(0), "{}", home.log());
         let dir = home.path("review").display().to_string();
@@ -372,7 +393,7 @@ fn a_recovery_that_closes_its_incident_says_how_it_ended() {
         wait_until("an outcome", || {
             server.get::<Value>("/v1/incidents/INC-1")["incident"]["outcome"] == "contained"
         });
-        let ended = server.ok(&["recover", "INC-1", "--yes", "--wait"]);
+        let ended = server.ok(&["recover", "INC-1", "--reason", "ours", "--yes", "--wait"]);
         assert!(ended.contains("Recovery of INC-1: recovered; it is closed"), "{ended}");
         assert!(element("203.0.113.51").is_none());
         let shown = server.ok(&["recover", "INC-1", "--show"]);
@@ -409,7 +430,7 @@ fn a_recovery_tells_what_others_hold_in_force() {
                 .iter()
                 .all(|id| server.get::<Value>(&format!("/v1/incidents/{id}"))["incident"]["outcome"] == "contained")
         });
-        let ended = server.ok(&["recover", "INC-1", "--yes", "--wait"]);
+        let ended = server.ok(&["recover", "INC-1", "--reason", "ours", "--yes", "--wait"]);
         assert!(
             ended.contains("not lifted, because other incidents hold it too: TX-1"),
             "{ended}"

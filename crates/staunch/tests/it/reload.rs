@@ -48,8 +48,12 @@ fn commands(server: &Server, count: usize) -> Vec<(String, Option<String>)> {
 }
 
 fn reload(server: &Server, reason: &str) -> Reloaded {
-    let reason = format!("--reason={reason}");
-    server.json(&["reload", "--yes", &reason])
+    let reason = if reason.is_empty() {
+        vec![]
+    } else {
+        vec!["--reason", reason]
+    };
+    server.json(&[&["reload", "--yes"], &reason[..]].concat())
 }
 
 #[test]

@@ -226,7 +226,7 @@ fn what_is_under_way_at_the_end_is_waited_for() {
         });
         // The driver says that it has acted, and has not: that takes a rollback, which takes a while.
         let agent = ureq::Agent::config_builder().proxy(None).build().new_agent();
-        let order = serde_json::json!({"fault": "lie", "lasts": "1m"});
+        let order = serde_json::json!({"fault": "lie", "lasts": "1m", "reason": "a test"});
         agent
             .post(format!("{}/v1/drill", url.expect("it listens")))
             .send_json(order)

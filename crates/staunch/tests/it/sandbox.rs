@@ -48,7 +48,7 @@ fn a_server_contains_from_within_its_sandbox_and_can_be_started_without() {
         }
         server.take(&exploit_from("203.0.113.9"));
         wait_until("the block", || element("203.0.113.9").is_some());
-        server.ok(&["release", "--incident", "INC-1", "--yes"]);
+        server.ok(&["release", "--incident", "INC-1", "--reason", "ours", "--yes"]);
         wait_until("the release", || element("203.0.113.9").is_none());
         drop(server);
 

@@ -51,7 +51,7 @@ fn a_server_whose_log_nobody_reads_goes_on() {
                 server.ok(&["incident", "list"]).contains(attacker)
             });
         }
-        server.ok(&["release", "--all", "--yes"]);
+        server.ok(&["release", "--all", "--reason", "ours", "--yes"]);
     });
 }
 
@@ -250,7 +250,7 @@ fn a_full_disk_stops_intake_and_never_a_release() {
             let why = "index cannot be written: database or disk is full";
             assert!(words.contains(why), "{said}");
         }
-        server.ok(&["release", "--all", "--yes"]);
+        server.ok(&["release", "--all", "--reason", "ours", "--yes"]);
         wait_until("the release on a full disk", || {
             server.containments().iter().all(|it| it.state != StateKind::InForce) && elements().is_empty()
         });
@@ -306,7 +306,7 @@ fn files_that_vanish_under_a_server_are_noticed() {
         );
         assert!(server.ok(&["status"]).contains("LOST"));
         wait_until("the page", || home.log().contains("no more events are taken, because"));
-        server.ok(&["release", "--all", "--yes"]);
+        server.ok(&["release", "--all", "--reason", "ours", "--yes"]);
         wait_until("the release", || elements().is_empty());
 
         fs::rename(&away, &journal).expect("moved back");

@@ -210,7 +210,7 @@ fn a_process_that_calls_an_attacker_is_kept_stopped_explained_and_recovered_from
 
         let archive = exported(&home, &server);
         drop(shell);
-        server.ok(&["release", "--all", "--yes", "--wait"]);
+        server.ok(&["release", "--all", "--reason", "ours", "--yes", "--wait"]);
         // A later checkpoint of the same log, and the key, are kept elsewhere.
         let other = Command::new("sleep")
             .arg("60")
@@ -231,7 +231,7 @@ fn a_process_that_calls_an_attacker_is_kept_stopped_explained_and_recovered_from
             let text = server.ok(&["evidence", "checkpoint"]);
             fs::write(&later, &text).is_ok() && size(&text) > before
         });
-        server.ok(&["release", "--all", "--yes", "--wait"]);
+        server.ok(&["release", "--all", "--reason", "ours", "--yes", "--wait"]);
         server.signal(Signal::SIGTERM);
         assert_eq!(server.wait(), Some(0), "{}", home.log());
         let replayed = home.run(&["replay", "--verify"]);

@@ -76,7 +76,7 @@ pub(super) fn feed_down(game: &mut Game) -> Result<()> {
     let open = game.stage.gets_in(address)?;
     let seen = if open { "it gets in" } else { "it does not get in" };
     game.hold("waits", open && game.in_kernel()?.is_empty(), seen);
-    let request = json!({ "transaction": waiting["id"], "reason": "a drill" });
+    let request = json!({ "transaction": waiting["id"], "reason": "the drill denies it" });
     let (status, answer) = game.server.post("/v1/deny", &request)?;
     let ended = game.ends(address, &["refused"])?;
     let seen = if status == 200 {
