@@ -17,6 +17,7 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, V
 use clap_complete::Shell;
 use staunch_server::dto::{REASON_BYTES_MAX, is_blank};
 
+use crate::client::URL_VARIABLE;
 use crate::exit::{Exit, Fault};
 
 pub(crate) use author::{
@@ -219,7 +220,7 @@ pub(crate) struct DataArgs {
 pub(crate) struct ServerArgs {
     /// The address of a running Staunch [default: the one on this machine: its operators' socket in the data directory,
     /// or else the address that the configuration says]
-    #[arg(long, env = "STAUNCH_URL", value_name = "URL")]
+    #[arg(long, env = URL_VARIABLE, value_name = "URL")]
     pub(crate) url: Option<String>,
     /// A file that holds the token; otherwise it is taken from STAUNCH_TOKEN
     #[arg(long, value_name = "FILE")]

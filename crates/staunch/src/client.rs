@@ -15,7 +15,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use staunch_model::Printable;
-use staunch_server::dto::{CommandReply, INDEX_LAG_HEADER, INDEX_TROUBLE_HEADER, Problem};
+use staunch_server::dto::{CommandReply, INDEX_LAG_HEADER, INDEX_TROUBLE_HEADER, Problem, is_blank};
 use ureq::http::{Response, StatusCode};
 use ureq::typestate::WithoutBody;
 use ureq::unversioned::resolver::DefaultResolver;
@@ -29,6 +29,9 @@ use crate::files::{data_dir_must_be_there, is_missing, must_be_there, read_bound
 use crate::output::{say, warn_wrapped};
 use local::LocalConnector;
 pub(crate) use local::is_served;
+
+/// The variable that names the address of a server.
+pub(crate) const URL_VARIABLE: &str = "STAUNCH_URL";
 
 /// The largest answer that is read: a list of 100,000 containments has about 50 MB.
 const ANSWER_BYTES_MAX: u64 = 256 << 20;
@@ -93,6 +96,7 @@ impl Client {
     /// # Errors
     /// When the address or the token cannot be used.
     pub(crate) fn with(args: &ServerArgs, config: &Config, patience: Patience) -> Result<Self, Fault> {
+        named_url_must_not_be_blank(args)?;
         let socket = config.operators_socket();
         // Who shows a certificate wants to be known by it, and not as whoever may open the socket.
         let named = args.url.is_some() || args.client_cert.is_some();
@@ -439,6 +443,30 @@ pub(crate) fn named_files_must_be_there(args: &ServerArgs) -> Result<(), Fault> 
     let files = [&args.token_file, &args.ca, &args.client_cert, &args.client_key];
     let hint = "name a file that is there, or leave out the option";
     files.iter().try_for_each(|file| must_be_there(file.as_slice(), hint))
+}
+
+/// Makes sure that an address that is given is one: an empty variable is a slip in a script or a unit, and says neither
+/// that this machine is meant nor which other.
+///
+/// # Errors
+/// [`Exit::Usage`] when it is blank.
+pub(crate) fn named_url_must_not_be_blank(args: &ServerArgs) -> Result<(), Fault> {
+    if !args.url.as_deref().is_some_and(is_blank) {
+        return Ok(());
+    }
+    let of_environment = std::env::var(URL_VARIABLE).is_ok_and(|it| is_blank(&it));
+    let (what, hint) = if of_environment {
+        (
+            format!("{URL_VARIABLE} is set but empty"),
+            format!("`unset {URL_VARIABLE}` to reach the Staunch of this machine, or set it to https://HOST:PORT"),
+        )
+    } else {
+        (
+            "--url is given but empty".to_owned(),
+            "leave it out to reach the Staunch of this machine, or write https://HOST:PORT".to_owned(),
+        )
+    };
+    Err(Fault::new(Exit::Usage, what).hint(hint))
 }
 
 /// Makes sure that the data directory is there that is named on the command line. Who names one wants the server that

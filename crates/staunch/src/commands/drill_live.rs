@@ -9,7 +9,9 @@ use staunch_server::dto::{REASON_BYTES_MAX, is_blank};
 
 use super::drill::{finish, live_of, reports, signer};
 use crate::cli::DrillRunArgs;
-use crate::client::{Client, Patience, named_data_dir_must_be_there, named_files_must_be_there};
+use crate::client::{
+    Client, Patience, named_data_dir_must_be_there, named_files_must_be_there, named_url_must_not_be_blank,
+};
 use crate::drill::{self, Running, Scenario, Wanted};
 use crate::exit::{Exit, Fault};
 use crate::output::{confirm, say};
@@ -17,6 +19,7 @@ use crate::output::{confirm, say};
 pub(super) fn run(args: &DrillRunArgs, drill: &'static Scenario) -> Result<Exit, Fault> {
     let live = live_of(drill)?;
     let reason = reason(drill, args.reason.as_deref())?;
+    named_url_must_not_be_blank(&args.server)?;
     // Before anything is made in it.
     named_data_dir_must_be_there(&args.server)?;
     named_files_must_be_there(&args.server)?;

@@ -7,7 +7,7 @@ use staunch_model::{ReleaseScope, StateKind, TransactionId};
 use staunch_server::dto::{Containments, ReleaseRequest, Status, path};
 
 use crate::cli::ReleaseArgs;
-use crate::client::{Client, Patience, is_served};
+use crate::client::{Client, Patience, is_served, named_url_must_not_be_blank};
 use crate::config::{self, Config};
 use crate::exit::{Exit, Fault};
 use crate::output::{Output, Tone, confirm, say, warn};
@@ -111,6 +111,7 @@ fn wait(args: &ReleaseArgs, client: &Client, affected: &[TransactionId]) -> Resu
 /// Through the server when it answers, around it when it does not: nobody must wait for a broken Staunch to let go.
 fn all(args: &ReleaseArgs) -> Result<Exit, Fault> {
     let server = &args.change.show.server;
+    named_url_must_not_be_blank(server)?;
     if args.direct {
         if server.url.is_some() {
             let fault = Fault::new(Exit::Usage, "--direct is about this machine, and a URL is named");

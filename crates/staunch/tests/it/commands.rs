@@ -173,6 +173,51 @@ fn without_a_server_commands_say_so() {
     }
 }
 
+/// A variable that a script or a unit left empty names no server, and is told by its name.
+#[test]
+fn an_address_that_is_set_but_empty_is_told_as_such() {
+    let home = Home::new(SMALL);
+    let button = ["release", "--all", "--reason", "ours", "--yes"];
+    let drill = ["drill", "run", "reply-lost", "--live", "--yes"];
+    for command in [
+        &["status"][..],
+        &["watch", "--count", "0"],
+        &["release", "TX-1", "--reason", "ours", "--yes"],
+        &button,
+        &[&button[..], &["--direct"]].concat(),
+        &drill,
+    ] {
+        for blank in ["", "  \t"] {
+            let output = staunch(command)
+                .env("STAUNCH_CONFIG", home.config())
+                .env("STAUNCH_URL", blank)
+                .output()
+                .expect("the binary starts");
+            assert_eq!(output.status.code(), Some(2), "{command:?}: {output:?}");
+            let said = stderr(&output).split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(said.starts_with("error: STAUNCH_URL is set but empty hint: "), "{said}");
+            assert!(said.contains("`unset STAUNCH_URL`"), "{said}");
+            // The flag is told by its own name, and says what is meant where the variable does not.
+            let flag = staunch(command)
+                .args(["--url", blank])
+                .env("STAUNCH_CONFIG", home.config())
+                .env("STAUNCH_URL", "http://127.0.0.1:1")
+                .output()
+                .expect("the binary starts");
+            assert_eq!(flag.status.code(), Some(2), "{command:?}: {flag:?}");
+            assert!(stderr(&flag).starts_with("error: --url is given but empty\n"), "{flag:?}");
+        }
+        let named = staunch(command)
+            .args(["--url", "http://127.0.0.1:1"])
+            .env("STAUNCH_CONFIG", home.config())
+            .env("STAUNCH_URL", "")
+            .output()
+            .expect("the binary starts");
+        assert!(!stderr(&named).contains("empty"), "{command:?}: {named:?}");
+    }
+    assert!(!home.path("data/drill.key").exists(), "nothing is made before");
+}
+
 #[test]
 fn mistakes_on_the_command_line_are_exit_code_2() {
     for command in [
