@@ -1,5 +1,7 @@
 //! What operators ask for.
 
+use std::cmp::Reverse;
+
 use staunch_model::{
     Cause, Change, Command, IncidentId, Operator, Record, RefusalReason, ReleaseScope, Span, StateKind, Transaction,
     TransactionId,
@@ -87,16 +89,16 @@ impl Turn<'_> {
 
     pub(crate) fn release_incident(&mut self, id: IncidentId, by: &Operator) -> Result<Vec<TransactionId>, String> {
         let incident = self.state.incidents.get(&id).ok_or_else(|| format!("{NO_SUCH}{id}"))?;
-        let transactions = incident.transactions.clone();
+        let all = incident.transactions.iter();
+        let held = all.filter_map(|it| self.state.transactions.get(it));
+        let mut held: Vec<_> = held
+            .filter(|it| it.is_held_by(id))
+            .map(|it| (turn_of(it), it.id))
+            .collect();
+        held.sort_unstable();
         let mut affected = Vec::new();
-        for transaction in transactions.iter().copied().rev() {
-            let Some(it) = self.state.transactions.get(&transaction) else {
-                continue;
-            };
-            let it = it.clone();
-            if !it.is_held_by(id) {
-                continue;
-            }
+        for (_, transaction) in held {
+            let it = self.state.transactions[&transaction].clone();
             if it.held_only_by(id) {
                 if !self.state.is_for_good(&it) && self.release(&it, by) {
                     affected.push(transaction);
@@ -113,10 +115,10 @@ impl Turn<'_> {
         let mut all: Vec<_> = newest_first
             .filter(|it| it.state.kind() == StateKind::Stuck || can_be_held(it.state.kind()))
             .filter(|it| !self.state.is_for_good(it))
-            .map(|it| (it.in_flight_until.is_some(), it.id))
+            .map(|it| (turn_of(it), it.id))
             .collect();
-        // What has not acted first, so that none of it acts while the rest waits for its turn.
-        all.sort_by_key(|(acted, _)| *acted);
+        // Mostly it is in order already.
+        all.sort();
         let mut affected = Vec::new();
         for (_, id) in all.into_iter().take(limits::RELEASES_PER_TURN_MAX) {
             let it = self.state.transactions[&id].clone();
@@ -229,4 +231,18 @@ impl Turn<'_> {
         }
         Ok(())
     }
+}
+
+/// When `it` has its turn among those that are released together; the lowest first.
+///
+/// What has not acted comes first, so that none of it acts while the rest waits. Then comes what is acting, and then
+/// what is in force: the last completed first, as in a rollback, because a later step may stand on an earlier one. All
+/// of it begins in the one turn: a person who lets go waits for no proof in between, and what is stuck holds up nothing.
+fn turn_of(it: &Transaction) -> (bool, Reverse<u64>, Reverse<TransactionId>) {
+    let completed = match it.completed {
+        0 => u64::MAX,
+        place if is(Mutant::ReleaseOrder) => u64::MAX - place,
+        place => place,
+    };
+    (it.in_flight_until.is_some(), Reverse(completed), Reverse(it.id))
 }

@@ -70,6 +70,8 @@ pub enum Mutant {
     ReturnsForgotten,
     /// Siblings are rolled back in the order of completion.
     RollbackOrder,
+    /// A person's release lifts in the order of completion.
+    ReleaseOrder,
     /// Siblings of a failure stay in force.
     SiblingsKept,
     /// Nobody is asked.
@@ -110,7 +112,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 50] = [
+    pub const ALL: [Self; 51] = [
         Self::EffectBeforeSync,
         Self::ReplyBeforeSync,
         Self::RecoveryDecidesAgain,
@@ -143,6 +145,7 @@ impl Mutant {
         Self::LeaseUnbounded,
         Self::ReturnsForgotten,
         Self::RollbackOrder,
+        Self::ReleaseOrder,
         Self::SiblingsKept,
         Self::ApprovalSkipped,
         Self::ApprovalOutlived,

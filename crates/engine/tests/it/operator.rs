@@ -184,6 +184,50 @@ fn everything_can_be_released_at_once() {
     sim.ends_clean();
 }
 
+/// What is released together begins to be lifted in the order in which a rollback goes, all of it in one turn.
+#[test]
+fn what_is_released_together_is_lifted_last_completed_first() {
+    let ips = ["203.0.113.1", "203.0.113.2", "203.0.113.3"];
+    let of_incident = |sim: &mut Sim| sim.release_incident(1).unwrap();
+    let of_all = |sim: &mut Sim| sim.release_all();
+    let releases: [&dyn Fn(&mut Sim) -> Vec<TransactionId>; 2] = [&of_incident, &of_all];
+    let ids = |all: &[TransactionId]| all.iter().map(|it| it.0).collect::<Vec<_>>();
+    for release in releases {
+        // The first step comes into force last.
+        let mut sim = Sim::usual();
+        sim.faults(Verb::Execute, &[Fault::Slow(Span::from_millis(40))]);
+        sim.event_about("enforce", "three", &ips);
+        sim.run(Span::from_secs(1));
+        let completed: Vec<_> = (1..=3).map(|id| sim.transaction(id).completed).collect();
+        assert_eq!(completed, [3, 1, 2], "{}", sim.story());
+        // What is proved of one is not waited for before the next begins.
+        sim.faults(Verb::Undo, &[Fault::Slow(Span::from_millis(90))]);
+        assert_eq!(ids(&release(&mut sim)), [1, 3, 2]);
+        assert!((1..=3).all(|id| sim.kind(id) == Some(StateKind::Releasing)));
+        sim.run(Span::from_secs(5));
+        let undone: Vec<_> = sim.undos.iter().map(|(_, id, _)| *id).collect();
+        assert_eq!(ids(&undone), [1, 3, 2]);
+        assert!((1..=3).all(|id| sim.kind(id) == Some(StateKind::Released)));
+        sim.ends_clean();
+
+        // What has not acted comes before what is acting, and both before what is in force.
+        let mut sim = Sim::new(build::policy(|it| it.limits.actions_in_flight_max = 1));
+        sim.faults(Verb::Execute, &[Fault::None, Fault::Slow(Span::from_millis(60))]);
+        sim.event_about("enforce", "three", &ips);
+        sim.run_until_kind(2, StateKind::Executing);
+        assert_eq!(
+            (sim.kind(1), sim.kind(3)),
+            (Some(StateKind::InForce), Some(StateKind::Planned))
+        );
+        assert_eq!(ids(&release(&mut sim)), [3, 2, 1]);
+        sim.run(Span::from_secs(10));
+        assert_eq!(sim.acts.len(), 2, "the third has not acted meanwhile");
+        let kinds: Vec<_> = (1..=3).map(|id| sim.kind(id).unwrap()).collect();
+        assert_eq!(kinds, [StateKind::Released, StateKind::RolledBack, StateKind::Refused]);
+        sim.ends_clean();
+    }
+}
+
 #[test]
 fn a_renewal_moves_the_end_of_the_lease() {
     let mut sim = Sim::usual();

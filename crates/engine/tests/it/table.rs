@@ -69,7 +69,17 @@ fn the_picture_in_the_manual_is_the_code() {
          # The states of a safety transaction\n\n\
          An arrow is a fact in the journal. Facts that leave the state as it is are left out, such as a further \
          incident that holds the same transaction, or a check that is sent once more.\n\n\
-         ```mermaid\n{}```\n",
+         ```mermaid\n{}```\n\n\
+         ## Released together\n\n\
+         `release --incident` and `release --all` (a thousand at a time) begin with all that they name at once, in this \
+         order:\n\n\
+         1. what has not acted, the newest first: it is refused, so that none of it acts meanwhile;\n\
+         2. what has not been in force, the newest first: what is acting is rolled back;\n\
+         3. what is in force, the last completed first, as in a rollback: a later step may stand on an earlier \
+         one.\n\n\
+         The answer names them in that order. Nobody waits for a proof in between, unlike in a rollback and a recovery: \
+         who\nlets go wants it soon, and what cannot be lifted must hold up nothing. Each driver is sent its part in \
+         that order,\nseveral drivers at the same time. What another incident holds too is only let go of.\n",
         diagram()
     );
     if std::env::var_os("UPDATE_DOCS").is_some() {

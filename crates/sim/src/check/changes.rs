@@ -3,8 +3,8 @@
 //! Never says what may be done to a target: see `acts.rs`.
 
 use staunch_model::{
-    Cause, Change, Frame, Input, NoticeLevel, Owner, Presence, Record, RefusalReason, Span, StateKind, Timestamp,
-    TransactionId,
+    Cause, Change, Command, Frame, Input, NoticeLevel, Owner, Presence, Record, RefusalReason, ReleaseScope, Span,
+    StateKind, Timestamp, TransactionId,
 };
 
 use super::{Ends, Found, Invariant, Model, Tx, escaped, fail};
@@ -91,6 +91,7 @@ impl Model {
                 self.count(id, now);
             }
             Change::ReleaseStarted { cause, .. } => {
+                self.released_in_order(frame, at, id, it)?;
                 let ends = match **cause {
                     Cause::LeaseEnded => Some(Ends::ByItself),
                     Cause::Operator { .. } => Some(Ends::ByPerson),
@@ -135,6 +136,27 @@ impl Model {
         Ok(())
     }
 
+    /// Of what a person releases together, nothing in force that was completed later is lifted after `it`.
+    fn released_in_order(&self, frame: &Frame, at: usize, id: TransactionId, it: &Tx) -> Found {
+        let rest = answered_at(frame).and_then(|answer| frame.records.get(at + 1..answer));
+        for record in rest.unwrap_or_default() {
+            let Record::Transaction {
+                transaction: next,
+                change: Change::ReleaseStarted { .. },
+            } = record
+            else {
+                continue;
+            };
+            let later = |other: &Tx| {
+                it.kind == StateKind::InForce && other.kind == StateKind::InForce && other.completed > it.completed
+            };
+            if self.transactions.get(next).is_some_and(later) {
+                return fail(Invariant::ReleaseOrder, format!("{id} is released before {next}"));
+            }
+        }
+        Ok(())
+    }
+
     /// A transaction starts when the evidence is kept that it could destroy: also that of incidents which were there
     /// when it began to wait and hold it too, or keep something of its target.
     fn kept_of_others(&self, id: TransactionId, it: &Tx) -> Found {
@@ -154,6 +176,22 @@ impl Model {
             }
         }
         Ok(())
+    }
+}
+
+/// The place of the answer to a command of a person who releases, in the frame of it: what comes behind it is not done
+/// by that command.
+fn answered_at(frame: &Frame) -> Option<usize> {
+    use {Command as C, ReleaseScope as S};
+    match &frame.input {
+        Input::Operator {
+            command: C::Release(S::Incident(_) | S::All) | C::ReleaseTrusting { .. },
+            ..
+        } => {
+            let answer = |record: &Record| matches!(record, Record::CommandDone { .. });
+            frame.records.iter().position(answer)
+        }
+        _ => None,
     }
 }
 

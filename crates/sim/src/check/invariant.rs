@@ -43,6 +43,8 @@ pub enum Invariant {
     LeasesGrow,
     /// Siblings are rolled back in reverse order of completion.
     RollbackOrder,
+    /// What a person releases together is lifted in reverse order of completion.
+    ReleaseOrder,
     /// When a step failed, its siblings do not stay.
     AllOrNothing,
     /// What needs a person's approval has it, in time.
@@ -90,6 +92,7 @@ impl fmt::Display for Invariant {
             Self::LeasesEnd => "leases-end",
             Self::LeasesGrow => "leases-grow",
             Self::RollbackOrder => "rollback-order",
+            Self::ReleaseOrder => "release-order",
             Self::AllOrNothing => "all-or-nothing",
             Self::Approval => "approval",
             Self::Mode => "mode",

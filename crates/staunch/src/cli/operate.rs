@@ -41,7 +41,7 @@ pub(crate) struct ReleaseArgs {
     /// Which, such as TX-17
     #[arg(value_name = "TRANSACTION", required_unless_present_any = ["incident", "all"], conflicts_with_all = ["incident", "all"], value_parser = transaction)]
     pub(crate) id: Option<TransactionId>,
-    /// What this incident holds; what others hold too stays in force
+    /// What this incident holds, the last completed first; what others hold too stays in force
     #[arg(long, value_name = "INCIDENT", conflicts_with = "all")]
     pub(crate) incident: Option<IncidentId>,
     /// Everything
