@@ -38,6 +38,8 @@ impl Turn<'_> {
             Command::ReleaseTrusting { scope, trust } => self.release_trusting(*scope, *trust, by),
             Command::Recover(incident) => self.start_recovery(*incident, by),
             Command::StopRecovery(incident) => self.stop_recovery(*incident, by),
+            // Nothing of it is in the state: it begins and ends in the drivers once this is durable.
+            Command::Drill { .. } | Command::StopDrill => Ok(Vec::new()),
             // What was read comes as inputs of its own once this is durable.
             Command::Reload { mistakes: 0 } => Ok(Vec::new()),
             Command::Reload { mistakes } => {

@@ -89,6 +89,49 @@ pub enum Command {
     Recover(IncidentId),
     /// Stop the recovery of an incident where it is: what it has lifted stays lifted, and its own acts stay in force.
     StopRecovery(IncidentId),
+    /// Have something go wrong on purpose, for the addresses of the scope of drills. It begins when this is recorded.
+    Drill {
+        /// What goes wrong.
+        fault: DrillFault,
+        /// For how long, when nobody ends it.
+        lasts: Span,
+    },
+    /// End what goes wrong on purpose. It ends when this is recorded.
+    StopDrill,
+}
+
+/// What an operator may have go wrong on purpose, for the addresses of the scope of drills: none of it holds up anybody
+/// else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum DrillFault {
+    /// The driver says that it has acted, and has not.
+    Lie,
+    /// The driver turns every act and undo away.
+    Throttle,
+    /// The driver acts, and its answer is lost.
+    LoseReply,
+    /// The traffic feed gives no answer.
+    FeedDown,
+}
+
+impl DrillFault {
+    /// Its word.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Lie => "lie",
+            Self::Throttle => "throttle",
+            Self::LoseReply => "lose-reply",
+            Self::FeedDown => "feed-down",
+        }
+    }
+}
+
+impl fmt::Display for DrillFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
 }
 
 /// What is asked for, in words that are safe to show.
@@ -117,6 +160,8 @@ impl fmt::Display for Command {
             Self::Reload { .. } => f.write_str("read the configuration again"),
             Self::Recover(incident) => write!(f, "recover {incident}"),
             Self::StopRecovery(incident) => write!(f, "stop the recovery of {incident}"),
+            Self::Drill { fault, lasts } => write!(f, "have {fault} go wrong for {lasts}, for a drill"),
+            Self::StopDrill => f.write_str("end what goes wrong for a drill"),
         }
     }
 }

@@ -36,7 +36,7 @@ pub use action::{
     RiskClass, UndoClass,
 };
 pub use brief::Brief;
-pub use command::{Command, CommandReply, Operator, ReleaseScope};
+pub use command::{Command, CommandReply, DrillFault, Operator, ReleaseScope};
 pub use custody::{
     Authority, ClockOffset, CollectedArtefact, CollectionRecord, CollectorIdentity, Compression, Encryption,
     EvidenceSource, Handled, Handling, HandlingAction, LogEntry, Logged, Manifest, ManifestDraft, MissedArtefact,

@@ -41,6 +41,8 @@ pub(crate) struct App {
     /// The streams of each who asks.
     pub(crate) streams_of: StreamsOf,
     questions: Arc<Semaphore>,
+    /// Held from the look at the drill under way until an order about it is carried out.
+    pub(crate) drill: Arc<tokio::sync::Mutex<()>>,
     /// True when the server is asked to stop; `None` for one that nobody stops.
     stopping: Option<watch::Receiver<bool>>,
     /// Requests from this machine need no token.
@@ -136,6 +138,7 @@ impl App {
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             streams_of: StreamsOf::default(),
             questions: Arc::new(Semaphore::new(QUESTIONS_MAX)),
+            drill: Arc::default(),
             stopping,
             open_to_loopback: service.unauthenticated_loopback && local.ip().to_canonical().is_loopback(),
             service,
@@ -295,6 +298,8 @@ pub(crate) fn right_of(method: &Method, path: &str) -> Right {
         path::RELEASE | path::RENEW | path::RECOVER | path::APPROVE | path::DENY | path::PROTECT | path::UNPROTECT => {
             Right::Respond
         }
+        // It only makes well what somebody else has left behind.
+        path::DRILL_STOP => Right::Respond,
         _ => Right::Operate,
     }
 }

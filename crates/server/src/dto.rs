@@ -16,7 +16,7 @@ mod stream;
 
 pub use command::{DecisionRequest, ModeRequest, ReleaseRequest, ReloadRequest, Reloaded, RenewRequest};
 pub use containment::{Approval, Approvals, Containment, Containments, DriftView, FormerView, PageQuery, Protected};
-pub use drill::{DrillRequest, DrillUnderWay, DrillView};
+pub use drill::{DRILL_LASTS_MAX, DrillRequest, DrillStopRequest, DrillStopped, DrillUnderWay, DrillView};
 pub use event::{ElementError, EventPlan, Plan, PlannedEvidence, PlannedStep, Response, Ruling, Taken, Understood};
 pub use problem::{Mistake, Problem};
 pub use protection::{
@@ -31,7 +31,9 @@ pub use status::{
     ContextView, CopyView, Counts, EvidenceView, FeedView, Health, IndexView, ListView, LookupView, ModeBecause,
     ModeView, Status, SweepFailure,
 };
-pub use staunch_model::{Clause, ClauseKind, ClauseValue, CommandReply, Explanation, TriggerOutcome, TriggerReport};
+pub use staunch_model::{
+    Clause, ClauseKind, ClauseValue, CommandReply, DrillFault, Explanation, TriggerOutcome, TriggerReport,
+};
 pub use staunch_ports::InletReading;
 pub use staunch_store::index::{
     CommandRow, EventRow, EvidenceRow, IncidentDetail, IncidentRow, NoticeRow, TimelineEntry, TransactionRow,
@@ -94,6 +96,8 @@ pub mod path {
     /// `GET`: [`super::DrillView`]. `POST` a [`super::DrillRequest`]: the same. There only where a scope for drills is
     /// declared.
     pub const DRILL: &str = "/v1/drill";
+    /// `POST` a [`super::DrillStopRequest`]: [`super::DrillStopped`]. There only where a scope for drills is declared.
+    pub const DRILL_STOP: &str = "/v1/drill/stop";
 }
 
 /// The most bytes of a reason.

@@ -17,11 +17,11 @@ use serde_json::Value;
 use crate::api::{Operation, Table};
 use crate::app::{Shared, around};
 use crate::dto::{
-    Approvals, CommandQuery, CommandReply, Commands, Containments, DecisionRequest, DrillRequest, DrillView, EventPlan,
-    Health, IncidentAnswer, IncidentQuery, Incidents, ModeRequest, ModeView, NoticeQuery, Notices, PageQuery,
-    ProtectRequest, ProtectionQuery, Protections, RecoverRequest, RecoveryView, ReleaseRequest, ReloadRequest,
-    Reloaded, RenewRequest, Status, StreamEntry, StreamQuery, Taken, TransactionQuery, Transactions, UnprotectRequest,
-    path,
+    Approvals, CommandQuery, CommandReply, Commands, Containments, DecisionRequest, DrillRequest, DrillStopRequest,
+    DrillStopped, DrillView, EventPlan, Health, IncidentAnswer, IncidentQuery, Incidents, ModeRequest, ModeView,
+    NoticeQuery, Notices, PageQuery, ProtectRequest, ProtectionQuery, Protections, RecoverRequest, RecoveryView,
+    ReleaseRequest, ReloadRequest, Reloaded, RenewRequest, Status, StreamEntry, StreamQuery, Taken, TransactionQuery,
+    Transactions, UnprotectRequest, path,
 };
 use crate::problem::Failed;
 
@@ -176,6 +176,14 @@ pub(crate) fn table() -> Table {
         .with(
             Op::post::<DrillRequest, DrillView>(path::DRILL, "orderDrill", "Has something go wrong on purpose"),
             drills::order,
+        )
+        .with(
+            Op::post::<DrillStopRequest, DrillStopped>(
+                path::DRILL_STOP,
+                "stopDrill",
+                "Ends at once what goes wrong on purpose",
+            ),
+            drills::stop,
         )
         .with(
             Op::get::<Value>(path::OPENAPI, "getOpenApi", "This description"),

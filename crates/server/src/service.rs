@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use axum::extract::ConnectInfo;
-use staunch_model::{Span, Timestamp};
+use staunch_model::{DrillFault, Span, Timestamp};
 use staunch_ports::Lsn;
 use staunch_runtime::{Busy, Handle, Intake};
 use staunch_store::index::IndexReader;
@@ -113,12 +113,11 @@ pub trait Drills: Send + Sync {
     /// The scope, and what goes wrong at present.
     fn view(&self) -> DrillView;
 
-    /// Has `fault` happen for as long as `lasts`, within the bounds of the installation; without one, all is well
-    /// again.
-    ///
-    /// # Errors
-    /// The faults that there are, when `fault` is none of them.
-    fn order(&self, fault: Option<&str>, lasts: Span) -> Result<(), Vec<&'static str>>;
+    /// Has `fault` happen for as long as `lasts`.
+    fn order(&self, fault: DrillFault, lasts: Span);
+
+    /// Makes all well again.
+    fn stop(&self);
 }
 
 /// Serves `service` on `listener` until `shutdown`; requests under way may then end within

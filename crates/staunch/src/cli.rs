@@ -24,7 +24,7 @@ pub(crate) use author::{
     ApprovalRule, BacktestArgs, CheckArgs, ConfigCommand, FailOn, PlanArgs, SchemaArgs, SchemaName, SourceCommand,
     SourceTestArgs, TestArgs,
 };
-pub(crate) use drill::{DrillCommand, DrillKeyArgs, DrillRunArgs, TabletopArgs};
+pub(crate) use drill::{DrillCommand, DrillKeyArgs, DrillRunArgs, DrillStopArgs, TabletopArgs};
 pub(crate) use evidence::{EvidenceCommand, EvidenceExportArgs, EvidenceGetArgs, EvidenceVerifyArgs, VaultArgs};
 pub(crate) use look::{
     ClockOffset, ContainmentCommand, FurtherArgs, GraphFormat, IncidentCommand, IncidentState, IndexCommand,
@@ -498,7 +498,8 @@ pub(crate) mod tests {
         let mut text = String::from(
             "# Commands\n\nWhat `staunch --help` says, for every command. Exit codes are in [exit-codes.md](exit-codes.md).\n\n\
              Data goes to stdout and talk to stderr. Colour is used on terminals only, and never where `NO_COLOR` is set.\n\
-             The environment knows four names: `STAUNCH_CONFIG`, `STAUNCH_URL`, `STAUNCH_TOKEN` and `STAUNCH_CA`.\n",
+             The environment knows four names: `STAUNCH_CONFIG`, `STAUNCH_URL`, `STAUNCH_TOKEN` and `STAUNCH_CA`. An empty\n\
+             `STAUNCH_URL` is a mistake, not this machine.\n",
         );
         // Defaults from the environment must not get into the page.
         for name in ["STAUNCH_CONFIG", "STAUNCH_URL", "STAUNCH_TOKEN", "STAUNCH_CA"] {

@@ -8,6 +8,7 @@ mod decide;
 mod doctor;
 mod drill;
 mod drill_live;
+mod drill_stop;
 mod evidence;
 mod incident;
 mod index;

@@ -10,15 +10,12 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use staunch_model::{
-    Description, Fact, Failure, FailureKind, Observation, Outcome, Span, Target, Timestamp, TrafficShare,
+    Description, DrillFault, Fact, Failure, FailureKind, Observation, Outcome, Span, Target, Timestamp, TrafficShare,
 };
 use staunch_ports::clock::SystemClock;
 use staunch_ports::{Action, Clock, Enricher, ExecuteRequest, Former, Owned, UndoRequest};
 use staunch_server::Drills;
-use staunch_server::dto::DrillView;
-
-/// How long an operator's order lasts at the most.
-pub(crate) const LIVE_MAX: Duration = Duration::from_secs(10 * 60);
+use staunch_server::dto::{DRILL_LASTS_MAX, DrillView};
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,8 +33,7 @@ pub(crate) enum Misbehaviour {
 }
 
 impl Misbehaviour {
-    /// Those that an operator may order in an installation: they end by themselves and hold nothing up.
-    pub(crate) const LIVE: [Self; 4] = [Self::Lie, Self::Throttle, Self::LoseReply, Self::FeedDown];
+    const ALL: [Self; 5] = [Self::Lie, Self::Stall, Self::Throttle, Self::LoseReply, Self::FeedDown];
 
     /// Its word in orders.
     pub(crate) const fn name(self) -> &'static str {
@@ -51,8 +47,19 @@ impl Misbehaviour {
     }
 
     fn of_name(name: &str) -> Option<Self> {
-        let all = Self::LIVE.into_iter().chain([Self::Stall]);
-        all.into_iter().find(|it| it.name() == name)
+        Self::ALL.into_iter().find(|it| it.name() == name)
+    }
+}
+
+/// What an operator may order in an installation ends by itself and holds nothing up.
+impl From<DrillFault> for Misbehaviour {
+    fn from(fault: DrillFault) -> Self {
+        match fault {
+            DrillFault::Lie => Self::Lie,
+            DrillFault::Throttle => Self::Throttle,
+            DrillFault::LoseReply => Self::LoseReply,
+            DrillFault::FeedDown => Self::FeedDown,
+        }
     }
 }
 
@@ -85,7 +92,7 @@ impl Orders {
 #[derive(Debug)]
 pub(crate) struct LiveOrders {
     scope: Vec<IpNet>,
-    order: Mutex<Option<(Misbehaviour, Instant)>>,
+    order: Mutex<Option<(DrillFault, Instant)>>,
 }
 
 impl LiveOrders {
@@ -97,28 +104,19 @@ impl LiveOrders {
         }
     }
 
-    /// Makes everything well, or one thing go wrong for `lasts`, at most [`LIVE_MAX`].
-    ///
-    /// # Errors
-    /// The names that are known, when `name` is none of them.
-    pub(crate) fn set(&self, name: Option<&str>, lasts: Duration) -> Result<(), Vec<&'static str>> {
-        let order = match name {
-            None => None,
-            Some(name) => {
-                let known = || Misbehaviour::LIVE.map(Misbehaviour::name).to_vec();
-                let what = Misbehaviour::LIVE
-                    .into_iter()
-                    .find(|it| it.name() == name)
-                    .ok_or_else(known)?;
-                Some((what, Instant::now() + lasts.min(LIVE_MAX)))
-            }
-        };
-        *self.lock() = order;
-        Ok(())
+    /// Makes one thing go wrong for `lasts`, at most [`DRILL_LASTS_MAX`].
+    pub(crate) fn begin(&self, fault: DrillFault, lasts: Span) {
+        let until = Instant::now() + lasts.min(DRILL_LASTS_MAX).to_std();
+        *self.lock() = Some((fault, until));
+    }
+
+    /// Makes everything well.
+    pub(crate) fn end(&self) {
+        *self.lock() = None;
     }
 
     /// What goes wrong at this moment, and for how much longer.
-    pub(crate) fn present(&self) -> Option<(Misbehaviour, Duration)> {
+    pub(crate) fn present(&self) -> Option<(DrillFault, Duration)> {
         let (what, until) = (*self.lock())?;
         let left = until.checked_duration_since(Instant::now())?;
         Some((what, left))
@@ -130,10 +128,10 @@ impl LiveOrders {
         self.scope
             .iter()
             .any(|it| it.contains(&ip.to_canonical()))
-            .then_some(what)
+            .then_some(what.into())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<(Misbehaviour, Instant)>> {
+    fn lock(&self) -> MutexGuard<'_, Option<(DrillFault, Instant)>> {
         self.order.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -143,13 +141,17 @@ impl Drills for LiveOrders {
         let present = self.present();
         DrillView {
             scope: self.scope.iter().map(ToString::to_string).collect(),
-            fault: present.map(|(what, _)| what.name().to_owned()),
+            fault: present.map(|(what, _)| what),
             left: present.map(|(_, left)| Span::from_millis(u64::try_from(left.as_millis()).unwrap_or(u64::MAX))),
         }
     }
 
-    fn order(&self, fault: Option<&str>, lasts: Span) -> Result<(), Vec<&'static str>> {
-        self.set(fault, lasts.to_std())
+    fn order(&self, fault: DrillFault, lasts: Span) {
+        self.begin(fault, lasts);
+    }
+
+    fn stop(&self) {
+        self.end();
     }
 }
 
@@ -330,22 +332,20 @@ mod tests {
         let world = MemoryWorld::with_clock(Arc::new(SystemClock));
         let inner = Box::new(MemoryBlockIp::new(world, InstallationId::default()));
         let mut driver = Driver::new(inner, Orders::Live(live.clone()));
-        live.set(Some("throttle"), Duration::from_secs(60))
-            .expect("it is known");
+        live.begin(DrillFault::Throttle, Span::from_mins(1));
         let outcomes = driver.execute(&[
             request(1, "198.51.100.1"),
             request(2, "192.0.2.3"),
             request(3, "192.0.2.17"),
         ]);
         assert_eq!(outcomes, [Outcome::Landed, throttled(), Outcome::Landed]);
-        live.set(Some("throttle"), Duration::ZERO).expect("it is known");
+        live.begin(DrillFault::Throttle, Span::ZERO);
         assert_eq!(live.present(), None);
         assert_eq!(driver.execute(&[request(4, "192.0.2.4")]), [Outcome::Landed]);
-        assert!(
-            live.set(Some("stall"), Duration::ZERO).is_err(),
-            "it would hold up everybody"
-        );
-        live.set(Some("lie"), Duration::from_secs(86_400)).expect("it is known");
-        assert!(live.present().is_some_and(|(_, left)| left <= LIVE_MAX));
+        live.begin(DrillFault::Lie, Span::from_hours(24));
+        assert!(live.present().is_some_and(|(_, left)| left <= DRILL_LASTS_MAX.to_std()));
+        live.end();
+        assert_eq!(live.present(), None);
+        assert_eq!(driver.execute(&[request(5, "192.0.2.5")]), [Outcome::Landed]);
     }
 }

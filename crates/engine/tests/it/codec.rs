@@ -5,7 +5,7 @@ use std::sync::Arc;
 use staunch_engine::transaction::samples;
 use staunch_model::{
     ActionKind, Asset, Cause, Change, Command, ContentHash, ContextRow, ContextRuling, ContextTable, Dispatch,
-    EffectKey, EventContext, EvidenceId, EvidenceKind, EvidenceOptions, Failure, FailureKind, Found, Frame,
+    DrillFault, EffectKey, EventContext, EvidenceId, EvidenceKind, EvidenceOptions, Failure, FailureKind, Found, Frame,
     HealthReading, Identity, IdentityKind, IncidentId, IncidentOutcome, Input, InstallationId, Known, KnownAccount,
     KnownAddress, KnownHost, ListChange, ListedNetwork, Mode, Notice, NoticeId, NoticeLevel, Operator, Outcome, Owner,
     Presence, Rating, Record, RecoveryEnd, RecoveryWait, RefusalReason, ReleaseScope, Reputation, Score, Sealed, Span,
@@ -215,6 +215,11 @@ fn inputs() -> Vec<Input> {
         Command::Reload { mistakes: 2 },
         Command::Recover(INC),
         Command::StopRecovery(INC),
+        Command::Drill {
+            fault: DrillFault::LoseReply,
+            lasts: Span::from_mins(2),
+        },
+        Command::StopDrill,
     ] {
         let by = Operator {
             name: "ann".into(),

@@ -233,7 +233,7 @@ fn check_reason(reason: &str) -> Result<(), Failed> {
 }
 
 /// Gives `command`, with a reason that was looked at, and waits until it is durable.
-async fn give(app: &Shared, caller: &Caller, reason: &str, command: Command) -> Answer {
+pub(super) async fn give(app: &Shared, caller: &Caller, reason: &str, command: Command) -> Answer {
     let (done, answer) = oneshot::channel();
     // Nobody waits any more when the client has gone; the command is carried out all the same.
     let reply: Replier<CommandReply> = Box::new(move |result| drop(done.send(result)));

@@ -1,18 +1,18 @@
 //! Drills: what an operator has go wrong on purpose, where the configuration declares a scope for that.
 //!
-//! Not in the journal: no state of the engine changes. Each order is a line at WARN with who gave it, from where and
-//! why.
+//! No state of the engine changes. An order is in the journal, with who gave it, from where and why, before anything
+//! begins or ends; it is a line at WARN too. Only an end whose record is in doubt is carried out all the same.
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use staunch_model::Printable;
+use staunch_model::{Command, DrillFault, Operator, Printable};
 
-use super::commands::{Asked, must_say_why};
-use crate::app::Shared;
-use crate::dto::{DrillRequest, DrillView};
+use super::commands::{Asked, give, must_say_why, said};
+use crate::app::{Caller, Shared};
+use crate::dto::{DRILL_LASTS_MAX, DrillRequest, DrillStopRequest, DrillStopped, DrillView};
 use crate::problem::Failed;
 use crate::service::Drills;
 
@@ -22,30 +22,75 @@ pub(crate) async fn view(State(app): State<Shared>) -> Result<Json<DrillView>, F
 
 pub(crate) async fn order(asked: Asked) -> Result<Json<DrillView>, Failed> {
     let drills = drills(&asked.app)?;
-    let (request, _, caller) = asked.read::<DrillRequest>().await?;
+    let (request, app, caller) = asked.read::<DrillRequest>().await?;
     must_say_why(&request.reason)?;
-    if request.fault.is_some() && drills.view().fault.is_some() {
-        let title = "a drill is under way";
-        let detail = "something goes wrong on purpose already";
-        let failed = Failed::new(StatusCode::CONFLICT, "drill-under-way", title, detail);
-        return Err(failed.hint("end it first by an order without a fault, or wait until its time is over"));
+    to_the_end(async move {
+        let _turn = app.drill.clone().lock_owned().await;
+        if let Some(fault) = drills.view().fault {
+            let title = "a drill is under way";
+            let detail = format!("something goes wrong on purpose already: {fault}");
+            let failed = Failed::new(StatusCode::CONFLICT, "drill-under-way", title, detail);
+            return Err(failed.hint("`staunch drill stop` ends it; or wait until its time is over"));
+        }
+        let (fault, lasts) = (request.fault, request.lasts.min(DRILL_LASTS_MAX));
+        let order = Command::Drill { fault, lasts };
+        record(&app, &caller, &request.reason, order, (fault, "a drill was ordered")).await?;
+        drills.order(fault, lasts);
+        Ok(drills.view())
+    })
+    .await
+}
+
+pub(crate) async fn stop(asked: Asked) -> Result<Json<DrillStopped>, Failed> {
+    let drills = drills(&asked.app)?;
+    let (request, app, caller) = asked.read::<DrillStopRequest>().await?;
+    said(request.reason.as_deref())?;
+    to_the_end(async move {
+        let _turn = app.drill.clone().lock_owned().await;
+        let DrillView {
+            scope, fault: ended, ..
+        } = drills.view();
+        if let Some(fault) = ended {
+            let reason = request.reason.as_deref().unwrap_or_default();
+            let was = (fault, "a drill was ended");
+            let recorded = record(&app, &caller, reason, Command::StopDrill, was).await;
+            // Also when it is in doubt whether it is recorded: that all is well is never the worse.
+            drills.stop();
+            recorded?;
+        }
+        Ok(DrillStopped { ended, scope })
+    })
+    .await
+}
+
+/// Goes on with `work` when the client has gone: what is recorded is carried out.
+async fn to_the_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Failed>> + Send + 'static,
+) -> Result<Json<T>, Failed> {
+    match tokio::spawn(work).await {
+        Ok(answer) => answer.map(Json),
+        Err(_) => Err(Failed::no_answer()),
     }
-    drills.order(request.fault.as_deref(), request.lasts).map_err(|known| {
-        Failed::malformed("there is no such fault").with(|problem| {
-            problem.known = known.into_iter().map(str::to_owned).collect();
-        })
-    })?;
-    let by = caller.operator(&request.reason);
-    let view = drills.view();
+}
+
+/// Makes `command` about `fault` durable, and a line in the log that says what has `happened`.
+async fn record(
+    app: &Shared,
+    caller: &Caller,
+    reason: &str,
+    command: Command,
+    (fault, happened): (DrillFault, &str),
+) -> Result<(), Failed> {
+    drop(give(app, caller, reason, command).await?);
+    let Operator { name, from, reason } = caller.operator(reason);
     tracing::warn!(
-        by = %Printable(&by.name),
-        from = %Printable(&by.from),
-        reason = %Printable(&by.reason),
-        fault = view.fault.as_deref().unwrap_or("none"),
-        scope = view.scope.join(", "),
-        "a drill was ordered"
+        by = %Printable(&name),
+        from = %Printable(&from),
+        reason = %Printable(&reason),
+        fault = fault.name(),
+        "{happened}"
     );
-    Ok(Json(view))
+    Ok(())
 }
 
 fn drills(app: &Shared) -> Result<Arc<dyn Drills>, Failed> {

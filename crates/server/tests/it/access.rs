@@ -130,6 +130,7 @@ fn a_viewer_looks_and_a_responder_decides() {
         (path::APPROVE, r#"{"transaction": "TX-9", "reason": "ours"}"#, 409),
         (path::DENY, r#"{"transaction": "TX-9", "reason": "ours"}"#, 409),
         (path::RENEW, r#"{"transaction": "TX-9", "lease": "1h"}"#, 404),
+        (path::DRILL_STOP, "{}", 200),
     ];
     for (path, body, status) in decisions {
         viewer.post(path, body).problem(403, "forbidden");

@@ -2,6 +2,7 @@
 
 mod access;
 mod client;
+mod drills;
 mod events;
 mod limits;
 mod openapi;
@@ -27,6 +28,7 @@ use staunch_store::MemoryJournal;
 use staunch_store::index::Index;
 
 use client::Client;
+use drills::Faults;
 use world::{Gate, Gated, ManualClock, MapAction, Slow, TestSource, World, playbooks, programs};
 
 /// How long a test waits for what must happen.
@@ -66,6 +68,7 @@ struct Staunch {
     gate: Arc<Gate>,
     /// Where frames pass on their way into the index.
     index_gate: Arc<Gate>,
+    faults: Arc<Faults>,
     world: Arc<World>,
     clock: Arc<ManualClock>,
     operator: String,
@@ -88,6 +91,7 @@ impl Staunch {
             Arc::new(ManualClock::default()),
         );
         let index_gate = Arc::new(Gate::default());
+        let faults = Arc::new(Faults::default());
         let nowhere: PathBuf = dir.path().join("journal");
         let index = options
             .with_index
@@ -140,7 +144,7 @@ impl Staunch {
             version: "1.2.3".into(),
             journal_start: Some(Lsn(0)),
             unauthenticated_loopback: options.open_to_loopback,
-            drills: None,
+            drills: Some(faults.clone()),
             reloads: None,
         };
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -153,6 +157,7 @@ impl Staunch {
             journal,
             gate,
             index_gate,
+            faults,
             world,
             clock,
             operator,

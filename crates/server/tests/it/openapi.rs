@@ -197,7 +197,7 @@ fn what_is_asked_for_has_its_bounds_and_no_name_of_the_code() {
             assert_eq!(reason["maxLength"], REASON_BYTES_MAX, "{name}");
             let about = reason["description"].as_str().expect("it says what it is");
             assert!(about.contains(&format!("{REASON_BYTES_MAX} bytes")), "{name}: {about}");
-            let may = ["ReloadRequest", "RenewRequest"].contains(&name.as_str());
+            let may = ["DrillStopRequest", "ReloadRequest", "RenewRequest"].contains(&name.as_str());
             let required = schema["required"]
                 .as_array()
                 .is_some_and(|it| it.contains(&"reason".into()));
@@ -212,7 +212,7 @@ fn what_is_asked_for_has_its_bounds_and_no_name_of_the_code() {
             assert!(!pattern.contains(['+', '*']), "{name} has no end: {pattern}");
         }
     }
-    assert_eq!(reasons, 9);
+    assert_eq!(reasons, 10);
     walk(&document["paths"], &mut |key, value| {
         if key == "parameters" {
             for it in value

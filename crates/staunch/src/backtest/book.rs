@@ -124,7 +124,9 @@ impl Book {
             | Command::Unprotect { .. }
             | Command::Reload { .. }
             | Command::Recover(_)
-            | Command::StopRecovery(_) => return,
+            | Command::StopRecovery(_)
+            | Command::Drill { .. }
+            | Command::StopDrill => return,
         };
         let Some(it) = engine.state().transactions.get(id) else {
             return;

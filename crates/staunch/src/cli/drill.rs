@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{ConfigArgs, DataArgs, ServerArgs};
+use super::{ChangeArgs, ConfigArgs, DataArgs, ServerArgs};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DrillCommand {
@@ -17,6 +17,8 @@ pub(crate) enum DrillCommand {
     },
     /// Run one drill, score it, and write a signed report
     Run(DrillRunArgs),
+    /// End at once what a live drill has left going wrong, and show what is contained in its scope
+    Stop(DrillStopArgs),
     /// Prove that a report is what was signed
     Verify {
         /// The report; its signature is beside it, in the file with .sig at the end
@@ -91,6 +93,17 @@ pub(crate) struct DrillRunArgs {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
+}
+
+#[derive(Args, Debug)]
+#[command(
+    after_help = "A drill ends its fault by itself. One that was killed leaves it behind until its time is over, two minutes \
+                  at the most, and what it has contained until its lease ends. A drill that still runs goes on without its \
+                  fault, and cleans up."
+)]
+pub(crate) struct DrillStopArgs {
+    #[command(flatten)]
+    pub(crate) change: ChangeArgs,
 }
 
 #[derive(Args, Debug)]

@@ -24,6 +24,7 @@ pub(super) fn run(command: &DrillCommand) -> Result<Exit, Fault> {
     match command {
         DrillCommand::List { json } => list(*json),
         DrillCommand::Run(args) => run_one(args),
+        DrillCommand::Stop(args) => super::drill_stop::run(args),
         DrillCommand::Verify { report, key, json } => verify(report, key.as_deref(), *json),
         DrillCommand::Key { key } => print_key(key),
         DrillCommand::Tabletop(args) => super::tabletop::run(args),

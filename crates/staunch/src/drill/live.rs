@@ -10,13 +10,12 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use serde_json::{Value, json};
-use staunch_model::{IncidentId, Printable, Span};
-use staunch_server::dto::{DrillRequest, DrillView, EventPlan, Ruling, Taken, path};
+use staunch_model::{DrillFault, IncidentId, Printable, Span};
+use staunch_server::dto::{DrillRequest, DrillStopRequest, DrillStopped, DrillView, EventPlan, Ruling, Taken, path};
 
 use super::score::{Alert, Expected, Notes};
 use crate::client::Client;
 use crate::exit::{Exit, Fault};
-use crate::misbehave::Misbehaviour;
 use crate::output::now;
 
 /// How long anything may take before it counts as not happening.
@@ -34,7 +33,7 @@ const ADDRESSES_TRIED_MAX: usize = 64;
 /// How a drill is played on a running Staunch.
 pub(crate) struct LiveScenario {
     /// What goes wrong.
-    pub(crate) fault: Misbehaviour,
+    pub(crate) fault: DrillFault,
     /// What must be true, besides what is expected of [all](LIVE_ALWAYS).
     pub(crate) expects: &'static [Expected],
     /// Plays it.
@@ -56,6 +55,18 @@ pub(crate) const LIVE_ALWAYS: [Expected; 3] = [
         what: "at the end the fault is over and nothing of the drill is held",
     },
 ];
+
+/// The scope of the running Staunch, and what goes wrong there at present.
+///
+/// # Errors
+/// When it declares none.
+pub(crate) fn scope_and_fault(client: &Client) -> Result<DrillView, Fault> {
+    client.get(path::DRILL, &json!({})).map_err(|fault| match fault.exit {
+        Exit::NotFound => Fault::new(Exit::Refused, "the running Staunch declares no scope for drills")
+            .hint("say under [drill] in its configuration which addresses, that nobody has, drills may use"),
+        _ => fault,
+    })
+}
 
 /// What a drill is to use of a running Staunch.
 pub(crate) struct Wanted {
@@ -89,14 +100,11 @@ impl Running {
     /// # Errors
     /// When it has no scope, or would not act on the event by itself, or on something outside of the scope.
     pub(crate) fn look(client: Client, wanted: Wanted) -> Result<Self, Fault> {
-        let view: DrillView = client.get(path::DRILL, &json!({})).map_err(|fault| match fault.exit {
-            Exit::NotFound => Fault::new(Exit::Refused, "the running Staunch declares no scope for drills")
-                .hint("say under [drill] in its configuration which addresses, that nobody has, drills may use"),
-            _ => fault,
-        })?;
+        let view = scope_and_fault(&client)?;
         if let Some(fault) = &view.fault {
-            let what = format!("a drill is under way already: {}", Printable(fault));
-            return Err(Fault::new(Exit::Busy, what).hint("wait for its end"));
+            let what = format!("a drill is under way already: {fault}");
+            let hint = "wait for its end; or end it with `staunch drill stop`, when it was left behind";
+            return Err(Fault::new(Exit::Busy, what).hint(hint));
         }
         let scope: Vec<IpNet> = view.scope.iter().filter_map(|it| it.parse().ok()).collect();
         let mut running = Self {
@@ -195,7 +203,12 @@ impl Running {
     pub(super) fn play(&mut self, live: &LiveScenario, control: bool) -> Result<(), Fault> {
         self.control = control;
         if !control {
-            self.order(Some(live.fault))?;
+            let request = DrillRequest {
+                fault: live.fault,
+                lasts: FAULT_LASTS,
+                reason: self.wanted.reason.clone(),
+            };
+            self.client.post::<DrillView>(path::DRILL, &request)?;
         }
         (live.play)(self)?;
         self.all_well()?;
@@ -213,16 +226,14 @@ impl Running {
 
     /// Ends the fault.
     pub(super) fn all_well(&self) -> Result<(), Fault> {
-        if self.control { Ok(()) } else { self.order(None) }
+        if self.control { Ok(()) } else { self.end() }
     }
 
-    fn order(&self, fault: Option<Misbehaviour>) -> Result<(), Fault> {
-        let request = DrillRequest {
-            fault: fault.map(|it| it.name().to_owned()),
-            lasts: FAULT_LASTS,
-            reason: self.wanted.reason.clone(),
+    fn end(&self) -> Result<(), Fault> {
+        let request = DrillStopRequest {
+            reason: Some(self.wanted.reason.clone()),
         };
-        self.client.post::<DrillView>(path::DRILL, &request).map(drop)
+        self.client.post::<DrillStopped>(path::DRILL_STOP, &request).map(drop)
     }
 
     /// Posts the event about `address`, and waits until its newest transaction is in one of `states`. What it is then,
@@ -319,7 +330,7 @@ impl Running {
     pub(super) fn leave(&mut self) -> Result<(), Fault> {
         // From here on nobody interrupts.
         self.interrupted = Arc::default();
-        let well = self.order(None);
+        let well = self.end();
         let released = self.release();
         let gone = well.and(released);
         let noted = self.note_all();
@@ -350,7 +361,7 @@ impl Running {
         self.notes.hold("lets-go", gone && state == "released", state);
         let view: DrillView = self.client.get(path::DRILL, &json!({}))?;
         let left = of_ours(self.held()?).len();
-        let seen = format!("fault {}, {left} held", view.fault.as_deref().unwrap_or("over"));
+        let seen = format!("fault {}, {left} held", view.fault.map_or("over", DrillFault::name));
         self.notes.hold("clean", view.fault.is_none() && left == 0, seen);
         Ok(())
     }

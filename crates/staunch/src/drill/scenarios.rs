@@ -8,11 +8,11 @@ mod running;
 mod world;
 
 use anyhow::Result;
+use staunch_model::DrillFault;
 
 use super::game::Game;
 use super::live::LiveScenario;
 use super::score::Expected;
-use crate::misbehave::Misbehaviour;
 
 /// A drill.
 pub(crate) struct Scenario {
@@ -67,7 +67,7 @@ pub(crate) static ALL: [Scenario; 10] = [
         ],
         play: driver::throttled,
         live: Some(LiveScenario {
-            fault: Misbehaviour::Throttle,
+            fault: DrillFault::Throttle,
             expects: &[UNCLAIMED, SETTLED],
             play: running::throttled,
         }),
@@ -79,7 +79,7 @@ pub(crate) static ALL: [Scenario; 10] = [
         expects: &[ASKS, that("waits", "nothing is blocked meanwhile"), OBEYS],
         play: world::feed_down,
         live: Some(LiveScenario {
-            fault: Misbehaviour::FeedDown,
+            fault: DrillFault::FeedDown,
             expects: &[ASKS, OBEYS],
             play: running::feed_down,
         }),
@@ -113,7 +113,7 @@ pub(crate) static ALL: [Scenario; 10] = [
         ],
         play: driver::lying,
         live: Some(LiveScenario {
-            fault: Misbehaviour::Lie,
+            fault: DrillFault::Lie,
             expects: &[CAUGHT, UNCLAIMED],
             play: running::lying,
         }),
@@ -152,7 +152,7 @@ pub(crate) static ALL: [Scenario; 10] = [
         expects: &[LOOKS, that("agrees", "what it claims is what the packets show")],
         play: driver::reply_lost,
         live: Some(LiveScenario {
-            fault: Misbehaviour::LoseReply,
+            fault: DrillFault::LoseReply,
             expects: &[LOOKS],
             play: running::reply_lost,
         }),

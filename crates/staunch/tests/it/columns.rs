@@ -116,6 +116,7 @@ fn the_usual_commands_fit_80_columns() {
             &["journal", "verify"],
             &["index", "status"],
             &["drill", "list"],
+            &["drill", "stop", "--yes"],
             &["status", "--config", "mistaken.toml"],
             &["status", "--url", "http://127.0.0.1:1"],
             &["release", "--all", "--yes", "--url", "http://127.0.0.1:1"],

@@ -205,7 +205,10 @@ fn an_address_that_is_set_but_empty_is_told_as_such() {
                 .output()
                 .expect("the binary starts");
             assert_eq!(flag.status.code(), Some(2), "{command:?}: {flag:?}");
-            assert!(stderr(&flag).starts_with("error: --url is given but empty\n"), "{flag:?}");
+            assert!(
+                stderr(&flag).starts_with("error: --url is given but empty\n"),
+                "{flag:?}"
+            );
         }
         let named = staunch(command)
             .args(["--url", "http://127.0.0.1:1"])

@@ -303,7 +303,9 @@ fn live_drills_stay_in_their_scope_and_leave_nothing() {
         }
         let log = home.log();
         assert!(
-            log.contains("a drill was ordered") && log.contains("fault=\"lie\""),
+            ["a drill was ordered", "a drill was ended", "fault=\"lie\""]
+                .iter()
+                .all(|it| log.contains(it)),
             "{log}"
         );
         let output = run_live(&home, &server, "lying-post-check", &["--control"]);
@@ -349,7 +351,7 @@ fn what_is_outside_of_the_scope_does_not_misbehave() {
         // One that is under way is not joined.
         let output = run_live(&home, &server, "reply-lost", &[]);
         assert_eq!(output.status.code(), Some(9), "{output:?}");
-        assert_eq!(order(r#"{"lasts":"1m","reason":"a test"}"#).expect("it is taken"), 200);
+        server.ok(&["drill", "stop", "--yes"]);
         let stall = order(r#"{"fault":"stall","lasts":"1m","reason":"a test"}"#);
         assert!(
             matches!(stall, Err(ureq::Error::StatusCode(400))),
@@ -392,7 +394,7 @@ fn status_tells_what_a_drill_has_left_going_wrong() {
         for part in ["UNDER WAY", "lose-reply", "192.0.2.0/29", "until ", "(in 4m"] {
             assert!(shown.contains(part), "{part}: {shown}");
         }
-        order(r#"{"lasts":"1m","reason":"a test"}"#);
+        server.ok(&["drill", "stop", "--yes"]);
         assert_eq!((&status()["drill"], &*drill_lines()), (&Value::Null, ""));
     });
 }

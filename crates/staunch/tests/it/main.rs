@@ -13,6 +13,7 @@ mod demo;
 mod doctor;
 mod domains;
 mod drill;
+mod drill_stop;
 mod evidence;
 mod evidence_folder;
 mod evidence_in_tests;

@@ -17,6 +17,7 @@ const COMMANDS: &[(&str, &[&str])] = &[
     ("doctor", &[]),
     ("drill key", &[]),
     ("drill run", &["reply-lost", "--live", "--yes"]),
+    ("drill stop", &["--yes"]),
     ("drill tabletop", &[]),
     ("drill verify", &["@HOME/report"]),
     ("evidence anchor", &[]),

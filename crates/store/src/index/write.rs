@@ -62,9 +62,12 @@ pub(super) fn frame(
             Command::Approve(id) | Command::Deny(id) => (None, Some(*id)),
             Command::Renew { transaction, .. } => (None, Some(*transaction)),
             Command::Recover(id) | Command::StopRecovery(id) => (Some(*id), None),
-            Command::SetMode(_) | Command::Protect { .. } | Command::Unprotect { .. } | Command::Reload { .. } => {
-                (None, None)
-            }
+            Command::SetMode(_)
+            | Command::Protect { .. }
+            | Command::Unprotect { .. }
+            | Command::Reload { .. }
+            | Command::Drill { .. }
+            | Command::StopDrill => (None, None),
         };
         let also = named.filter(|id| !affected.contains(id));
         let touched = affected.iter().copied().chain(also).map(|id| (None, Some(int(id.0))));

@@ -1,0 +1,191 @@
+//! A live drill that was left behind: `staunch drill stop`, and what is recorded of drills.
+
+use std::process::Stdio;
+
+use serde_json::Value;
+use staunch_server::dto::{Commands, DrillFault, DrillView};
+
+use crate::harness::{Home, SMALL, Server, element, exploit_from, in_namespace, staunch, stderr, stdout, wait_until};
+
+fn home() -> Home {
+    Home::new(&format!(
+        "{SMALL}[limits]\nsweep_interval = \"1s\"\n[drill]\nscope = [\"192.0.2.0/28\"]\n"
+    ))
+}
+
+/// The status of the answer to an order.
+fn order(server: &Server, body: &str) -> u16 {
+    match ureq::post(format!("{}/v1/drill", server.url)).send(body) {
+        Ok(answer) => answer.status().as_u16(),
+        Err(ureq::Error::StatusCode(status)) => status,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn fault(server: &Server) -> Option<DrillFault> {
+    server.get::<DrillView>("/v1/drill").fault
+}
+
+/// The orders about drills, oldest first, with their reasons, once the index has `count` of them.
+fn recorded(server: &Server, count: usize) -> Vec<(Value, String)> {
+    let mut found = Vec::new();
+    wait_until("the record", || {
+        let all = server.get::<Commands>("/v1/commands").commands;
+        let about_drills = |it: &Value| *it == "stopdrill" || it.get("drill").is_some();
+        let all = all.into_iter().rev().filter(|it| about_drills(&it.command));
+        found = all.map(|it| (it.command, it.reason)).collect();
+        found.len() == count
+    });
+    found
+}
+
+#[test]
+fn what_a_drill_has_left_behind_ends_at_once_and_is_recorded() {
+    in_namespace("drill_stop::ends", || {
+        let home = home();
+        let server = home.serve();
+        let said = r#"{"fault":"lie","lasts":"10m","reason":"a test"}"#;
+        assert_eq!(order(&server, said), 200);
+        server.take(&exploit_from("192.0.2.1"));
+        wait_until("the lie to be caught", || {
+            server.get::<Value>("/v1/transactions?target=192.0.2.1")["transactions"][0]["state"] == "rolled-back"
+        });
+        let status = server.ok(&["status"]);
+        assert!(status.contains("`staunch drill stop` ends it at once"), "{status}");
+        assert!(status.lines().all(|line| line.chars().count() <= 80), "{status}");
+
+        // Nobody is there to ask, or the reason says nothing: it goes on.
+        for (more, says) in [
+            (&[][..], "add --yes"),
+            (&["--yes", "--reason", " "], "the reason is blank"),
+        ] {
+            let refused = server.run(&[&["drill", "stop"], more].concat());
+            assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+            assert!(stderr(&refused).contains(says), "{refused:?}");
+        }
+        assert_eq!(fault(&server), Some(DrillFault::Lie));
+
+        let ended = server.ok(&["drill", "stop", "--yes", "--reason", "it was left behind"]);
+        assert_eq!(ended, "the fault lie has ended for 192.0.2.0/28\n");
+        assert_eq!(fault(&server), None);
+        assert!(!server.ok(&["status"]).contains("UNDER WAY"));
+        server.take(&exploit_from("192.0.2.2"));
+        wait_until("the block", || element("192.0.2.2").is_some());
+        let all = recorded(&server, 2);
+        let reasons: Vec<_> = all.iter().map(|(_, reason)| &**reason).collect();
+        assert_eq!(reasons, ["a test", "it was left behind"]);
+        assert_eq!(
+            (&all[0].0["drill"]["fault"], &all[1].0),
+            (&"lie".into(), &"stopdrill".into())
+        );
+
+        // Once more: all is well already, so nothing is asked and nothing recorded; what is held is told.
+        let again = server.run(&["drill", "stop"]);
+        assert_eq!(again.status.code(), Some(0), "{again:?}");
+        assert!(stdout(&again).starts_with("no drill is under way"), "{again:?}");
+        let told = stderr(&again);
+        assert!(told.contains("still holds 192.0.2.2: `staunch release TX-2`"), "{told}");
+        let json: Value = server.json(&["drill", "stop"]);
+        assert_eq!(json["ended"], Value::Null, "{json}");
+        assert_eq!(json["held"][0]["transaction"], "TX-2", "{json}");
+        assert_eq!(recorded(&server, 2).len(), 2);
+
+        server.kill();
+        let journal = home.run(&["journal", "cat"]);
+        let told = stdout(&journal);
+        for part in ["have lie go wrong for 10m", "end what goes wrong for a drill"] {
+            assert!(told.contains(part), "{part}: {told}");
+        }
+        let same = home.run(&["replay", "--verify"]);
+        assert_eq!(same.status.code(), Some(0), "{same:?}");
+    });
+}
+
+#[test]
+fn a_drill_that_is_killed_does_not_keep_the_next_one_waiting() {
+    in_namespace("drill_stop::killed", || {
+        let home = home();
+        let server = home.serve();
+        let event = home.path("event.json");
+        std::fs::write(&event, exploit_from("198.51.100.9")).expect("it is our directory");
+        let drill = |name: &str| {
+            let mut command = staunch(&["drill", "run", name, "--live", "--yes", "--json", "--report"]);
+            command
+                .arg(home.path("reports"))
+                .arg("--event")
+                .arg(&event)
+                .env("STAUNCH_URL", &server.url)
+                .env("STAUNCH_CONFIG", home.config())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped());
+            command
+        };
+        // Its fault does not last long. One that was not caught in time has ended it, and another is started.
+        let mut before = 0;
+        for _ in 0..5 {
+            let mut child = drill("driver-throttled").spawn().expect("the binary starts");
+            wait_until("the fault, or the end", || {
+                fault(&server).is_some() || child.try_wait().expect("it is our child").is_some()
+            });
+            drop(child.kill());
+            child.wait().expect("it is our child");
+            if fault(&server).is_some() {
+                break;
+            }
+            before += 2;
+        }
+        assert_eq!(fault(&server), Some(DrillFault::Throttle), "nobody ends it");
+
+        let kept = drill("reply-lost").output().expect("the binary starts");
+        assert_eq!(kept.status.code(), Some(9), "{kept:?}");
+        // On stderr it is JSON, where that is asked for.
+        assert!(stderr(&kept).contains("staunch drill stop"), "{kept:?}");
+        let ended: Value = server.json(&["drill", "stop", "--yes"]);
+        assert_eq!(ended["ended"], "throttle", "{ended}");
+        let held = drill("reply-lost").output().expect("the binary starts");
+        assert_eq!(held.status.code(), Some(0), "{held:?}");
+        // That one gave its name to everything that it asked for, and ended its fault once.
+        let all = recorded(&server, before + 4);
+        let reasons: Vec<_> = all[before..].iter().map(|(_, reason)| &**reason).collect();
+        assert_eq!(
+            reasons,
+            [
+                "the drill driver-throttled",
+                "",
+                "the drill reply-lost",
+                "the drill reply-lost"
+            ]
+        );
+    });
+}
+
+#[test]
+fn of_orders_at_the_same_time_one_is_taken_and_recorded() {
+    in_namespace("drill_stop::at_once", || {
+        let home = home();
+        let server = home.serve();
+        let body = r#"{"fault":"throttle","lasts":"1m","reason":"a test"}"#;
+        let mut answers: Vec<u16> = std::thread::scope(|scope| {
+            let asked: Vec<_> = (0..8).map(|_| scope.spawn(|| order(&server, body))).collect();
+            asked.into_iter().map(|it| it.join().expect("it answers")).collect()
+        });
+        answers.sort_unstable();
+        assert_eq!(answers, [200, 409, 409, 409, 409, 409, 409, 409]);
+        assert_eq!(recorded(&server, 1).len(), 1);
+        // An order is for a fault; to end it has a way of its own.
+        assert_eq!(order(&server, r#"{"lasts":"1m","reason":"a test"}"#), 400);
+        assert_eq!(order(&server, r#"{"fault":"lie","lasts":"1m","reason":" "}"#), 400);
+        assert_eq!(fault(&server), Some(DrillFault::Throttle));
+    });
+}
+
+#[test]
+fn without_a_scope_there_is_no_drill_to_stop() {
+    in_namespace("drill_stop::without_a_scope", || {
+        let home = Home::new(SMALL);
+        let server = home.serve();
+        let none = server.run(&["drill", "stop", "--yes"]);
+        assert_eq!(none.status.code(), Some(4), "{none:?}");
+        assert!(stderr(&none).contains("declares no scope"), "{none:?}");
+    });
+}
