@@ -188,9 +188,7 @@ fn everything_can_be_released_at_once() {
 #[test]
 fn what_is_released_together_is_lifted_last_completed_first() {
     let ips = ["203.0.113.1", "203.0.113.2", "203.0.113.3"];
-    let of_incident = |sim: &mut Sim| sim.release_incident(1).unwrap();
-    let of_all = |sim: &mut Sim| sim.release_all();
-    let releases: [&dyn Fn(&mut Sim) -> Vec<TransactionId>; 2] = [&of_incident, &of_all];
+    let releases: [fn(&mut Sim) -> Vec<TransactionId>; 2] = [|sim| sim.release_incident(1).unwrap(), Sim::release_all];
     let ids = |all: &[TransactionId]| all.iter().map(|it| it.0).collect::<Vec<_>>();
     for release in releases {
         // The first step comes into force last.
