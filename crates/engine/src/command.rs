@@ -239,7 +239,7 @@ impl Turn<'_> {
 ///
 /// What has not acted comes first, so that none of it acts while the rest waits. Then comes what is acting, and then
 /// what is in force: the last completed first, as in a rollback, because a later step may stand on an earlier one. All
-/// of it begins in the one turn: a person who lets go waits for no proof in between, and what is stuck holds up nothing.
+/// of it begins in the one turn: who lets go waits for no proof in between, and what is stuck holds up nothing.
 fn turn_of(it: &Transaction) -> (bool, Reverse<u64>, Reverse<TransactionId>) {
     let completed = match it.completed {
         0 => u64::MAX,
