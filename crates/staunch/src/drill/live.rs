@@ -87,7 +87,8 @@ pub(crate) struct Running {
     /// The attacked address, and the one that comes when the fault is over.
     pub(crate) addresses: [IpAddr; 2],
     pub(crate) notes: Notes,
-    control: bool,
+    /// Whether a fault that this drill has ordered goes on, as far as it knows.
+    has_fault: bool,
     begun: staunch_model::Timestamp,
     /// The incidents of its events.
     incidents: Vec<IncidentId>,
@@ -110,7 +111,7 @@ impl Running {
         let mut running = Self {
             addresses: [[0, 0, 0, 0].into(); 2],
             notes: Notes::default(),
-            control: false,
+            has_fault: false,
             begun: now(),
             incidents: Vec::new(),
             interrupted: Arc::default(),
@@ -201,14 +202,16 @@ impl Running {
 
     /// Plays `live`, without its fault when `control` says so.
     pub(super) fn play(&mut self, live: &LiveScenario, control: bool) -> Result<(), Fault> {
-        self.control = control;
         if !control {
             let request = DrillRequest {
                 fault: live.fault,
                 lasts: FAULT_LASTS,
                 reason: self.wanted.reason.clone(),
             };
-            self.client.post::<DrillView>(path::DRILL, &request)?;
+            let ordered = self.client.post::<DrillView>(path::DRILL, &request);
+            // Where another drill was quicker, its fault is not ours to end. In doubt it may be ours.
+            self.has_fault = !matches!(&ordered, Err(fault) if matches!(fault.exit, Exit::Refused | Exit::Denied));
+            ordered?;
         }
         (live.play)(self)?;
         self.all_well()?;
@@ -224,16 +227,17 @@ impl Running {
         Ok(())
     }
 
-    /// Ends the fault.
-    pub(super) fn all_well(&self) -> Result<(), Fault> {
-        if self.control { Ok(()) } else { self.end() }
-    }
-
-    fn end(&self) -> Result<(), Fault> {
+    /// Ends the fault, if this drill has ordered one that has not ended.
+    pub(super) fn all_well(&mut self) -> Result<(), Fault> {
+        if !self.has_fault {
+            return Ok(());
+        }
         let request = DrillStopRequest {
             reason: Some(self.wanted.reason.clone()),
         };
-        self.client.post::<DrillStopped>(path::DRILL_STOP, &request).map(drop)
+        self.client.post::<DrillStopped>(path::DRILL_STOP, &request)?;
+        self.has_fault = false;
+        Ok(())
     }
 
     /// Posts the event about `address`, and waits until its newest transaction is in one of `states`. What it is then,
@@ -330,7 +334,7 @@ impl Running {
     pub(super) fn leave(&mut self) -> Result<(), Fault> {
         // From here on nobody interrupts.
         self.interrupted = Arc::default();
-        let well = self.end();
+        let well = self.all_well();
         let released = self.release();
         let gone = well.and(released);
         let noted = self.note_all();

@@ -1,6 +1,6 @@
 //! A live drill that was left behind: `staunch drill stop`, and what is recorded of drills.
 
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use staunch_server::dto::{Commands, DrillFault, DrillView};
@@ -11,6 +11,22 @@ fn home() -> Home {
     Home::new(&format!(
         "{SMALL}[limits]\nsweep_interval = \"1s\"\n[drill]\nscope = [\"192.0.2.0/28\"]\n"
     ))
+}
+
+/// The live drill `name` on `server`.
+fn live(home: &Home, server: &Server, name: &str) -> Command {
+    let event = home.path("event.json");
+    std::fs::write(&event, exploit_from("198.51.100.9")).expect("it is our directory");
+    let mut command = staunch(&["drill", "run", name, "--live", "--yes", "--json", "--report"]);
+    command
+        .arg(home.path("reports"))
+        .arg("--event")
+        .arg(&event)
+        .env("STAUNCH_URL", &server.url)
+        .env("STAUNCH_CONFIG", home.config())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
 }
 
 /// The status of the answer to an order.
@@ -106,20 +122,7 @@ fn a_drill_that_is_killed_does_not_keep_the_next_one_waiting() {
     in_namespace("drill_stop::killed", || {
         let home = home();
         let server = home.serve();
-        let event = home.path("event.json");
-        std::fs::write(&event, exploit_from("198.51.100.9")).expect("it is our directory");
-        let drill = |name: &str| {
-            let mut command = staunch(&["drill", "run", name, "--live", "--yes", "--json", "--report"]);
-            command
-                .arg(home.path("reports"))
-                .arg("--event")
-                .arg(&event)
-                .env("STAUNCH_URL", &server.url)
-                .env("STAUNCH_CONFIG", home.config())
-                .stdout(Stdio::piped())
-                .stderr(Stdio::piped());
-            command
-        };
+        let drill = |name: &str| live(&home, &server, name);
         // Its fault does not last long. One that was not caught in time has ended it, and another is started.
         let mut before = 0;
         for _ in 0..5 {
@@ -156,6 +159,27 @@ fn a_drill_that_is_killed_does_not_keep_the_next_one_waiting() {
                 "the drill reply-lost"
             ]
         );
+    });
+}
+
+/// A drill cleans up after itself: what another has ordered meanwhile goes on.
+#[test]
+fn the_fault_of_another_drill_is_left_alone() {
+    in_namespace("drill_stop::another", || {
+        let home = home();
+        let server = home.serve();
+        let child = live(&home, &server, "reply-lost").arg("--control").spawn();
+        let child = child.expect("the binary starts");
+        wait_until("its first act", || {
+            server.get::<Value>("/v1/transactions")["transactions"][0].is_object()
+        });
+        assert_eq!(
+            order(&server, r#"{"fault":"lie","lasts":"10m","reason":"a test"}"#),
+            200
+        );
+        let output = child.wait_with_output().expect("it is our child");
+        assert_eq!(fault(&server), Some(DrillFault::Lie), "{output:?}");
+        assert_eq!(recorded(&server, 1).len(), 1);
     });
 }
 
