@@ -1,7 +1,8 @@
 //! Drills: what an operator has go wrong on purpose, where the configuration declares a scope for that.
 //!
 //! No state of the engine changes. An order is in the journal, with who gave it, from where and why, before anything
-//! begins or ends; it is a line at WARN too. Only an end whose record is in doubt is carried out all the same.
+//! begins or ends; it is a line at WARN too. Only an end is carried out also when it is not recorded, or that is in
+//! doubt, and its line says so.
 
 use std::sync::Arc;
 
@@ -54,8 +55,16 @@ pub(crate) async fn stop(asked: Asked) -> Result<Json<DrillStopped>, Failed> {
             let reason = request.reason.as_deref().unwrap_or_default();
             let was = (fault, "a drill was ended");
             let recorded = record(&app, &caller, reason, Command::StopDrill, was).await;
-            // Also when it is in doubt whether it is recorded: that all is well is never the worse.
+            // Also when it is not recorded, or that is in doubt: that all is well is never the worse.
             drills.stop();
+            if recorded.is_err() {
+                tell(
+                    &caller,
+                    reason,
+                    fault,
+                    "a drill was ended, and that may not be in the journal",
+                );
+            }
             recorded?;
         }
         Ok(DrillStopped { ended, scope })
@@ -82,6 +91,11 @@ async fn record(
     (fault, happened): (DrillFault, &str),
 ) -> Result<(), Failed> {
     drop(give(app, caller, reason, command).await?);
+    tell(caller, reason, fault, happened);
+    Ok(())
+}
+
+fn tell(caller: &Caller, reason: &str, fault: DrillFault, happened: &str) {
     let Operator { name, from, reason } = caller.operator(reason);
     tracing::warn!(
         by = %Printable(&name),
@@ -90,7 +104,6 @@ async fn record(
         fault = fault.name(),
         "{happened}"
     );
-    Ok(())
 }
 
 fn drills(app: &Shared) -> Result<Arc<dyn Drills>, Failed> {
