@@ -75,18 +75,21 @@ impl InLog {
         if self.has_any(hashes) != Some(false) {
             return;
         }
+        let begun = Instant::now();
+        let folder = self.folder.clone();
+        let is_over = || begun.elapsed() >= wait.to_std() || !is_at_work(&folder);
+        // Each look comes after the question whether it is the last: what a server writes before it lets go is seen.
+        let mut is_last = is_over();
         // What was read may be older than the artefact, which was long in the writing.
         let mut last = self.checkpoint();
         self.read();
-        let begun = Instant::now();
-        let folder = self.folder.clone();
-        let goes_on = || begun.elapsed() < wait.to_std() && is_at_work(&folder);
-        if self.has_any(hashes) != Some(false) || !goes_on() {
+        if self.has_any(hashes) != Some(false) || is_last {
             return;
         }
         tell();
-        while goes_on() {
+        while !is_last {
             thread::sleep(LOOK);
+            is_last = is_over();
             // Only a new checkpoint stands for more, and a log is read whole.
             let checkpoint = self.checkpoint();
             if checkpoint != last {
