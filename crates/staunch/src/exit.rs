@@ -356,7 +356,7 @@ sees as it sees it, and `run`, `backtest` and `test` print their summary also wh
 command that did what it was asked to do, and found something bad, answers on stdout and writes no error: so do `check`,
 `test`, `doctor`, `backtest --fail-on`, `replay --verify`, `drill run`, `evidence verify` and `playbook verify`. So does
 `evidence get`, which ends with 1, as `evidence verify` does of what is proved in part, when nothing proves what it has
-written, and with 9 when it is sealed, but not in the log of the server so far. What is last on stderr tells them apart.
+written, and with 9 while a server may still bring that into its log. What is last on stderr tells them apart.
 "##;
 
     #[test]

@@ -338,7 +338,7 @@ fn what_was_sealed_a_moment_ago_is_waited_for() {
     assert_eq!((code, &*bytes), (Some(9), &b"late"[..]), "{told}");
     for part in [
         "waiting up to 100ms for its manifest to be in the log",
-        "sealed, and its manifest is not in the log so far, so that nothing is proved hint: the server tries on",
+        "as its manifest says, which is not in the log so far, so that nothing is proved hint: the server tries on",
     ] {
         assert!(told.contains(part), "{part}: {told}");
     }

@@ -126,7 +126,8 @@ pub(super) fn get(args: &EvidenceGetArgs) -> Result<Exit, Fault> {
 enum Proof {
     /// A signed log stands for its manifest.
     Logged,
-    /// Its manifest is not in the log so far: it is sealed, and the log is that of a server, which logs it.
+    /// Its manifest is not in the log so far, and the log is that of a server, which logs what it finds. Who can write to
+    /// the folder can have put it there too.
     Awaited,
     /// Its manifest is not in the log of a copy, which nobody adds to.
     Absent,
@@ -156,7 +157,9 @@ impl Proof {
     fn told(&self) -> String {
         match self {
             Self::Logged => "proved".to_owned(),
-            Self::Awaited => "sealed, and its manifest is not in the log so far, so that nothing is proved".to_owned(),
+            Self::Awaited => {
+                "as its manifest says, which is not in the log so far, so that nothing is proved".to_owned()
+            }
             Self::Absent => "as its manifest says, which is not in the log, so that nothing is proved".to_owned(),
             Self::Unknown(why) => format!("as its manifest says, and nothing is proved: {why}"),
         }
