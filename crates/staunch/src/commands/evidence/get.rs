@@ -126,8 +126,8 @@ pub(super) fn get(args: &EvidenceGetArgs) -> Result<Exit, Fault> {
 enum Proof {
     /// A signed log stands for its manifest.
     Logged,
-    /// Its manifest is not in the log so far, and the log is that of a server, which logs what it finds. Who can write to
-    /// the folder can have put it there too.
+    /// Its manifest is not in the log so far, and the log is that of a server, which logs what it finds. Who can write
+    /// to the folder can have put it there too.
     Awaited,
     /// Its manifest is not in the log of a copy, which nobody adds to.
     Absent,
