@@ -89,7 +89,8 @@ pub enum Command {
     Recover(IncidentId),
     /// Stop the recovery of an incident where it is: what it has lifted stays lifted, and its own acts stay in force.
     StopRecovery(IncidentId),
-    /// Have something go wrong on purpose, for the addresses of the scope of drills. It begins when this is recorded.
+    /// Have something go wrong on purpose, for the addresses of the scope of drills. It begins once this is known to be
+    /// recorded.
     Drill {
         /// What goes wrong.
         fault: DrillFault,

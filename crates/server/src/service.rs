@@ -116,8 +116,8 @@ pub trait Drills: Send + Sync {
     /// Has `fault` happen for as long as `lasts`.
     fn order(&self, fault: DrillFault, lasts: Span);
 
-    /// Makes all well again.
-    fn stop(&self);
+    /// Makes all well again at once. Returns what went wrong until now, if anything did.
+    fn stop(&self) -> Option<DrillFault>;
 }
 
 /// Serves `service` on `listener` until `shutdown`; requests under way may then end within

@@ -19,6 +19,7 @@ use staunch_server::dto::{REASON_BYTES_MAX, is_blank};
 
 use crate::client::URL_VARIABLE;
 use crate::exit::{Exit, Fault};
+use crate::output;
 
 pub(crate) use author::{
     ApprovalRule, BacktestArgs, CheckArgs, ConfigCommand, FailOn, PlanArgs, SchemaArgs, SchemaName, SourceCommand,
@@ -265,18 +266,21 @@ pub(crate) struct ChangeArgs {
 
 impl ChangeArgs {
     /// Why, of what is not done without: what changes what is in force, or how far Staunch goes, is recorded with who,
-    /// from where and why.
+    /// from where and why. Somebody at a terminal who has not said it is asked.
     ///
     /// # Errors
     /// [`Exit::Usage`] when it is not said why.
     pub(crate) fn must_say_why(&self) -> Result<String, Fault> {
-        match &self.reason {
-            Some(reason) if !is_blank(reason) => Ok(reason.clone()),
-            _ => {
-                let what = "it is not said why, and this is recorded with its reason";
-                Err(Fault::new(Exit::Usage, what).hint("add --reason \"...\", for those who look at it later"))
-            }
-        }
+        let said = match &self.reason {
+            None => output::ask("why? (it is recorded)"),
+            Some(reason) => Some(reason.clone()),
+        };
+        let what = match said.map(|said| reason(&said)) {
+            Some(Ok(said)) if !is_blank(&said) => return Ok(said),
+            Some(Err(what)) => what,
+            _ => "it is not said why, and this is recorded with its reason".to_owned(),
+        };
+        Err(Fault::new(Exit::Usage, what).hint("add --reason \"...\", for those who look at it later"))
     }
 
     /// Why, of what is recorded with or without a reason.
@@ -489,7 +493,7 @@ pub(crate) mod tests {
             ("snippets.schema.json", staunch_playbook::SchemaOf::Snippets),
         ] {
             let schema = staunch_playbook::json_schema(of, &context);
-            check_reference(page, &format!("{}\n", crate::output::json(&schema).unwrap()));
+            check_reference(page, &format!("{}\n", output::json(&schema).unwrap()));
         }
     }
 

@@ -110,9 +110,10 @@ impl LiveOrders {
         *self.lock() = Some((fault, until));
     }
 
-    /// Makes everything well.
-    pub(crate) fn end(&self) {
-        *self.lock() = None;
+    /// Makes everything well, and tells what was not.
+    pub(crate) fn end(&self) -> Option<DrillFault> {
+        let (what, until) = self.lock().take()?;
+        (Instant::now() < until).then_some(what)
     }
 
     /// What goes wrong at this moment, and for how much longer.
@@ -150,8 +151,8 @@ impl Drills for LiveOrders {
         self.begin(fault, lasts);
     }
 
-    fn stop(&self) {
-        self.end();
+    fn stop(&self) -> Option<DrillFault> {
+        self.end()
     }
 }
 

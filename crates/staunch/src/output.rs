@@ -224,6 +224,17 @@ pub(crate) fn colors_on_stderr() -> bool {
     colors(io::stderr().is_terminal())
 }
 
+/// Asks `question` at a terminal and reads a line. `None` when there is nobody to ask, or no answer.
+pub(crate) fn ask(question: &str) -> Option<String> {
+    if !io::stdin().is_terminal() {
+        return None;
+    }
+    let _ = write!(io::stderr().lock(), "{} ", escaped(question));
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer).ok()?;
+    Some(answer.trim().to_owned())
+}
+
 /// Asks before something is changed.
 ///
 /// # Errors
@@ -236,10 +247,8 @@ pub(crate) fn confirm(question: &str, yes: bool) -> Result<(), Fault> {
         let fault = Fault::new(Exit::Usage, format!("nobody to ask: {question}"));
         return Err(fault.hint("stdin is not a terminal; add --yes to go on without asking"));
     }
-    let _ = write!(io::stderr().lock(), "{} [y/N] ", escaped(question));
-    let mut answer = String::new();
-    let read = io::stdin().lock().read_line(&mut answer);
-    if read.is_ok() && matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes") {
+    let answer = ask(&format!("{question} [y/N]"));
+    if answer.is_some_and(|answer| matches!(answer.to_ascii_lowercase().as_str(), "y" | "yes")) {
         return Ok(());
     }
     Err(Fault::new(Exit::Refused, "not confirmed; nothing was changed"))

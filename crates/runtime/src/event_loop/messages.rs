@@ -92,6 +92,18 @@ impl EventLoop {
                     .replies
                     .push(Box::new(move |result| reply(result.map(|()| replies))));
             }
+            // As with events: a drill has something contained, which must find room to be lifted. To end one, and
+            // whatever else a person asks for, there is room.
+            Message::Command {
+                command: Command::Drill { .. },
+                reply,
+                ..
+            } if !self
+                .journal
+                .has_room(self.state.pending.bytes.len() + ROOM_PER_EVENT + self.room_to_finish()) =>
+            {
+                reply(Err(Busy::JournalFull));
+            }
             Message::Command { by, command, reply } => {
                 let input = Input::Operator { by, command };
                 let frame = self.decide(input.clone())?;

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
 use staunch_model::{
-    ActionKind, Command, CommandReply, ContentHash, Endpoint, Event, IncidentStatus, InstallationId, Match,
+    ActionKind, Command, CommandReply, ContentHash, DrillFault, Endpoint, Event, IncidentStatus, InstallationId, Match,
     MatchedStep, Mode, Modes, OnFailure, Operator, Phase, Playbook, PlaybookGuards, Policy, ReleaseScope, Severity,
     Span, State, StateKind, Step, Target, TransactionId,
 };
@@ -135,6 +135,10 @@ fn event(ip: IpAddr) -> (Arc<Event>, Vec<Match>) {
 }
 
 fn command(handle: &Handle, command: Command) -> CommandReply {
+    try_command(handle, command).expect("it was taken")
+}
+
+fn try_command(handle: &Handle, command: Command) -> Result<CommandReply, Busy> {
     let (sender, receiver) = bounded(1);
     let by = Operator {
         name: "ann".into(),
@@ -143,7 +147,7 @@ fn command(handle: &Handle, command: Command) -> CommandReply {
     };
     let reply = Box::new(move |result| sender.send(result).expect("the test waits"));
     handle.command(by, command, reply).expect("it runs");
-    receiver.recv_timeout(LIMIT).expect("an answer").expect("it was taken")
+    receiver.recv_timeout(LIMIT).expect("an answer")
 }
 
 /// Waits until transaction `id` is in `state`.
@@ -322,6 +326,13 @@ fn a_full_journal_turns_events_away_and_still_lifts_containment() {
     let refused = submit(&handle, "198.51.100.2").recv_timeout(LIMIT).expect("an answer");
     assert_eq!(refused, Err(Busy::JournalFull));
     assert_eq!(handle.telemetry().counts().events_turned_away, 1);
+    // A drill has more contained, and is not ordered; to end one, there is room.
+    let drill = Command::Drill {
+        fault: DrillFault::Lie,
+        lasts: Span::from_mins(1),
+    };
+    assert_eq!(try_command(&handle, drill), Err(Busy::JournalFull));
+    command(&handle, Command::StopDrill);
     command(&handle, Command::Release(ReleaseScope::Transaction(TransactionId(1))));
     wait_for(&handle, 1, StateKind::Released);
     assert!(world.is_empty());

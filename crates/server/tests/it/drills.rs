@@ -37,8 +37,9 @@ impl Drills for Faults {
         *self.present.lock().expect("no test panics in here") = Some((fault, lasts));
     }
 
-    fn stop(&self) {
-        *self.present.lock().expect("no test panics in here") = None;
+    fn stop(&self) -> Option<DrillFault> {
+        let was = self.present.lock().expect("no test panics in here").take();
+        was.map(|(fault, _)| fault)
     }
 }
 
@@ -51,15 +52,15 @@ fn recorded(staunch: &Staunch) -> Vec<(String, String)> {
 }
 
 #[test]
-fn nothing_begins_or_ends_before_it_is_durable() {
+fn nothing_begins_before_it_is_durable_and_an_end_is_at_once() {
     let staunch = Staunch::start(Options::default());
     let lie = Some((DrillFault::Lie, DRILL_LASTS_MAX));
-    for (path, body, before, after) in [(path::DRILL, LIE, None, lie), (path::DRILL_STOP, "{}", lie, None)] {
+    for (path, body, before, after) in [(path::DRILL, LIE, None, lie), (path::DRILL_STOP, "{}", None, None)] {
         staunch.gate.close();
         let client = staunch.client();
         let order = std::thread::spawn(move || client.post(path, body));
         staunch.gate.wait_for_arrivals(1);
-        assert_eq!(staunch.faults.present(), before, "{path}: it is not durable");
+        assert_eq!(staunch.faults.present(), before, "{path}: nothing of it is durable");
         staunch.gate.open();
         let answer = order.join().expect("it was answered");
         assert_eq!(answer.status, 200, "{answer:?}");
@@ -72,6 +73,21 @@ fn nothing_begins_or_ends_before_it_is_durable() {
     let lie = r#"{"drill":{"fault":"lie","lasts":"10m"}}"#.to_owned();
     let expect = [(lie, "a test".to_owned()), ("\"stopdrill\"".to_owned(), String::new())];
     assert_eq!(recorded(&staunch), expect);
+}
+
+#[test]
+fn what_an_order_begins_that_came_before_a_stop_is_ended_by_it() {
+    let staunch = Staunch::start(Options::default());
+    staunch.gate.close();
+    let client = staunch.client();
+    let order = std::thread::spawn(move || client.post(path::DRILL, LIE));
+    staunch.gate.wait_for_arrivals(1);
+    let client = staunch.client();
+    let stop = std::thread::spawn(move || client.post(path::DRILL_STOP, "{}"));
+    staunch.gate.open();
+    assert_eq!(order.join().expect("it was answered").status, 200);
+    let stopped: DrillStopped = stop.join().expect("it was answered").json();
+    assert_eq!((stopped.ended, staunch.faults.present()), (Some(DrillFault::Lie), None));
 }
 
 /// What is recorded is done, whether or not anybody waits for the answer.

@@ -148,9 +148,9 @@ pub(crate) struct VaultArgs {
 
 #[derive(Args, Debug)]
 #[command(
-    after_help = "It ends with 0 when the artefact is proved by the signed log; with 9 when it was written as its manifest says and is not in \
-                  the log so far, to which a server brings it; and with 1 when nothing is going to prove it: it is not in the log of a \
-                  copy, or the log is not signed with the key."
+    after_help = "It ends with 0 when the artefact is proved by the signed log; with 9 when it was written as its \
+                  manifest says and is not in the log so far, to which a server that is at work brings it; and with 1 \
+                  when nothing proves it: it is not in the log, or the log is not signed with the key."
 )]
 pub(crate) struct EvidenceGetArgs {
     /// Which, such as EV-4

@@ -1,6 +1,7 @@
 //! What the usual commands say at a terminal: lines of at most 80 columns, but for what cannot be broken.
 
 use std::fs;
+use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use crate::harness::{Home, STAUNCH, in_namespace, stdout};
@@ -13,6 +14,11 @@ const BESIDE: usize = 30;
 
 /// What `arguments` say at a terminal, on stdout and stderr together; nothing where there can be no terminal.
 fn at_terminal(home: &Home, arguments: &[&str]) -> Option<String> {
+    typed_at_terminal(home, arguments, "")
+}
+
+/// What `arguments` say when somebody types `lines` at the terminal, as [`at_terminal`].
+fn typed_at_terminal(home: &Home, arguments: &[&str], lines: &str) -> Option<String> {
     let quoted = |word: &&str| format!("'{}'", word.replace('\'', r"'\''"));
     let words: Vec<String> = [STAUNCH].iter().chain(arguments).map(quoted).collect();
     let ran = Command::new("script")
@@ -21,7 +27,7 @@ fn at_terminal(home: &Home, arguments: &[&str]) -> Option<String> {
         .env("NO_COLOR", "1")
         .env_remove("STAUNCH_URL")
         .current_dir(home.path(""))
-        .stdin(Stdio::null())
+        .stdin(typed(lines))
         .output();
     match ran {
         Ok(output) => Some(String::from_utf8_lossy(&output.stdout).replace('\r', "")),
@@ -33,6 +39,31 @@ fn at_terminal(home: &Home, arguments: &[&str]) -> Option<String> {
             None
         }
     }
+}
+
+/// A pipe that holds `lines` and has ended: they fit into one.
+fn typed(lines: &str) -> Stdio {
+    let (reader, mut writer) = std::io::pipe().expect("a pipe");
+    writer.write_all(lines.as_bytes()).expect("it has room");
+    reader.into()
+}
+
+#[test]
+fn who_has_not_said_why_is_asked_at_a_terminal() {
+    in_namespace("columns::why", || {
+        let home = Home::new(crate::harness::SMALL);
+        let command = ["approve", "TX-1", "--yes", "--url", "http://127.0.0.1:1"];
+        let Some(said) = typed_at_terminal(&home, &command, "a scanner of ours\n") else {
+            return;
+        };
+        assert!(said.contains("why? (it is recorded)"), "{said}");
+        assert!(
+            said.contains("127.0.0.1:1") && !said.contains("not said why"),
+            "it went on: {said}"
+        );
+        let said = typed_at_terminal(&home, &command, " \n").expect("there was a terminal");
+        assert!(said.contains("it is not said why"), "{said}");
+    });
 }
 
 /// The lines of `text` that are too long, though they could have been broken.

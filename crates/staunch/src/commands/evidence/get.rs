@@ -92,7 +92,8 @@ pub(super) fn get(args: &EvidenceGetArgs) -> Result<Exit, Fault> {
             args.wait
         ));
     });
-    let proof = Proof::of(&log, &hashes, is_live(&folder, args.vault.as_deref(), &args.data));
+    let is_own = is_live(&folder, args.vault.as_deref(), &args.data);
+    let proof = Proof::of(&log, &hashes, is_own && is_at_work(&folder));
     // What is not in it is told beside it.
     let missed = manifests.iter().find_map(|it| match &it.manifest.taken {
         Taken::Missed(failure) if Some(&it.manifest.custody.locator) == locator => Some(&*failure.what),
@@ -107,17 +108,15 @@ pub(super) fn get(args: &EvidenceGetArgs) -> Result<Exit, Fault> {
         size(bytes),
         proof.told()
     ));
-    if proof == Proof::Awaited {
-        let how = if is_at_work(&folder) {
-            "the server tries on"
-        } else {
-            "a server logs what it finds when it starts"
-        };
-        say_wrapped(&format!(
-            "hint: {how}; `staunch evidence show {}` says when it is in the log, and this SHA-256 is proved with it",
-            args.id
-        ));
-    }
+    let how = match proof {
+        Proof::Awaited => "the server tries on",
+        Proof::Absent if is_own => "a server logs what it finds when it starts",
+        Proof::Absent | Proof::Unknown(_) | Proof::Logged => return Ok(proof.exit()),
+    };
+    say_wrapped(&format!(
+        "hint: {how}; `staunch evidence show {}` says when it is in the log, and this SHA-256 is proved with it",
+        args.id
+    ));
     Ok(proof.exit())
 }
 
