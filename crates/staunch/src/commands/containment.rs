@@ -1,5 +1,8 @@
 //! `staunch containment`
 
+use std::net::IpAddr;
+
+use ipnet::IpNet;
 use serde_json::json;
 use staunch_model::{Judgement, Printable, Span, StateKind, Timestamp, Verdict};
 use staunch_server::dto::{Approval, Approvals, Containment, Containments, DriftView, FormerView, path};
@@ -8,6 +11,9 @@ use crate::cli::ContainmentCommand;
 use crate::client::{Client, Patience};
 use crate::exit::{Exit, Fault};
 use crate::output::{Output, relative, say};
+
+/// Containments that are named at the most.
+const NAMED_MAX: usize = 5;
 
 pub(super) fn run(command: &ContainmentCommand) -> Result<Exit, Fault> {
     let ContainmentCommand::List { awaiting, show } = command;
@@ -21,6 +27,31 @@ pub(super) fn run(command: &ContainmentCommand) -> Result<Exit, Fault> {
         output.show(&found, |output| containments_text(output, &found))?;
     }
     Ok(Exit::Ok)
+}
+
+/// What is contained within `networks`.
+///
+/// # Errors
+/// When the server does not answer.
+pub(super) fn held_in(client: &Client, networks: &[IpNet]) -> Result<Vec<Containment>, Fault> {
+    let mut all = client.get::<Containments>(path::CONTAINMENTS, &json!({}))?.containments;
+    all.retain(|it| {
+        let address = it.target.parse::<IpAddr>();
+        address.is_ok_and(|ip| networks.iter().any(|network| network.contains(&ip)))
+    });
+    Ok(all)
+}
+
+/// Names what stays contained, and how it is lifted.
+pub(super) fn name_held(held: &[Containment]) {
+    for it in held.iter().take(NAMED_MAX) {
+        let (id, target) = (it.transaction, Printable(&it.target));
+        say(&format!("{id} still holds {target}: `staunch release {id}` lifts it"));
+    }
+    if held.len() > NAMED_MAX {
+        let more = held.len() - NAMED_MAX;
+        say(&format!("so do {more} more: `staunch containment list` shows them"));
+    }
 }
 
 fn containments_text(output: &Output, found: &Containments) -> String {

@@ -2,22 +2,17 @@
 
 use std::net::IpAddr;
 
-use ipnet::IpNet;
-use serde_json::json;
 use staunch_engine::networks::canonical;
 use staunch_model::{Printable, Timestamp};
 use staunch_server::dto::{
-    Containments, ProtectRequest, ProtectionOrigin, ProtectionQuery, ProtectionView, Protections, UnprotectRequest,
-    path,
+    ProtectRequest, ProtectionOrigin, ProtectionQuery, ProtectionView, Protections, UnprotectRequest, path,
 };
 
+use super::containment::{held_in, name_held};
 use crate::cli::{ProtectAddArgs, ProtectCommand, ProtectRemoveArgs, ShowArgs};
 use crate::client::{Client, Patience};
 use crate::exit::{Exit, Fault};
 use crate::output::{Output, Tone, confirm, relative, say, warn, wrap};
-
-/// Containments that are named when a network is protected.
-const NAMED_MAX: usize = 5;
 
 pub(super) fn run(command: &ProtectCommand) -> Result<Exit, Fault> {
     match command {
@@ -83,24 +78,9 @@ fn add(args: &ProtectAddArgs) -> Result<Exit, Fault> {
         );
         output.paint(Tone::Strong, &format!("{network} is protected {until}\n"))
     })?;
-    say_what_holds(&client, network)?;
+    // It stays, which the person who protects it may not expect.
+    name_held(&held_in(&client, &[network])?);
     Ok(Exit::Ok)
-}
-
-/// Names what is in force in `network`: it stays, which the person who protects it may not expect.
-fn say_what_holds(client: &Client, network: IpNet) -> Result<(), Fault> {
-    let found: Containments = client.get(path::CONTAINMENTS, &json!({}))?;
-    let inside = |target: &str| target.parse::<IpAddr>().is_ok_and(|ip| network.contains(&ip));
-    let held: Vec<_> = found.containments.iter().filter(|it| inside(&it.target)).collect();
-    for it in held.iter().take(NAMED_MAX) {
-        let (id, target) = (it.transaction, Printable(&it.target));
-        say(&format!("{id} still holds {target}: `staunch release {id}` lifts it"));
-    }
-    if held.len() > NAMED_MAX {
-        let more = held.len() - NAMED_MAX;
-        say(&format!("so do {more} more: `staunch containment list` shows them"));
-    }
-    Ok(())
 }
 
 fn remove(args: &ProtectRemoveArgs) -> Result<Exit, Fault> {

@@ -7,7 +7,7 @@ use serde_json::json;
 use staunch_model::{Printable, Span, Timestamp};
 use staunch_server::dto::{IncidentAnswer, IncidentQuery, IncidentRow, Incidents, path};
 
-use super::timeline::measures::{FOR_GOOD, Measures, measures};
+use super::timeline::measures::{Measures, measures};
 use super::timeline::short;
 use crate::cli::Period;
 use crate::client::Client;
@@ -185,7 +185,10 @@ fn text(output: &Output, trends: &Trends, by: Period) -> String {
     }
     let for_good: u64 = trends.playbooks.iter().map(|it| it.nothing_to_release).sum();
     if for_good > 0 {
-        let line = format!("RELEASE leaves out {for_good} of the {}: {FOR_GOOD}", trends.incidents);
+        let line = format!(
+            "RELEASE leaves out {for_good} of the {}, whose acts are for good",
+            trends.incidents
+        );
         text.push_str(&format!("\n{}\n", wrap(&line, 2)));
     }
     text
@@ -306,7 +309,7 @@ mod tests {
         };
         let text = text(&Output::plain(), &trends, Period::Week);
         assert!(
-            text.ends_with("\nRELEASE leaves out 1 of the 3: nothing to release: what was done is for good\n"),
+            text.ends_with("\nRELEASE leaves out 1 of the 3, whose acts are for good\n"),
             "{text}"
         );
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
