@@ -11,7 +11,7 @@ use staunch_ports::{Epoch, Journal, Purpose, StoredFrame};
 use staunch_store::journal::{DiskHook, DiskOp};
 use staunch_store::{JournalOptions, SegmentJournal};
 
-use crate::{append, append_ok, frames, payload};
+use crate::{append, append_ok, frames, payload, quick_dir};
 
 const SECTOR_BYTES: usize = 512;
 
@@ -201,16 +201,11 @@ fn options(hook: Option<Arc<dyn DiskHook>>) -> JournalOptions {
     }
 }
 
-/// A directory whose syncs are cheap, where there is one: only the model of the disk matters here.
-fn fast_dir() -> tempfile::TempDir {
-    tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| crate::temp_dir())
-}
-
 /// Runs three writers, one after the other, and returns everything that happened, and the whole history.
 ///
 /// Every writer but the last dies with frames written that were not synced. The next one finds them and acts upon them.
 fn record(batches: &[Vec<usize>]) -> (Vec<Event>, Vec<StoredFrame>) {
-    let dir = fast_dir();
+    let dir = quick_dir();
     let recorder = Arc::new(Recorder::default());
     let mut number = 0;
     let mut history = Vec::new();
@@ -260,7 +255,7 @@ fn check_twice(events: &[Event], dice: &mut Dice) {
             told.push(event.clone());
         }
     }
-    let dir = fast_dir();
+    let dir = quick_dir();
     disk.power_cut(dir.path(), dice);
     let disk = Disk::found(dir.path());
     let recorder = Arc::new(Recorder::default());
@@ -293,7 +288,7 @@ fn check_from(mut disk: Disk, events: &[Event], history: &[StoredFrame], dice: &
             _ => {}
         }
     }
-    let dir = fast_dir();
+    let dir = quick_dir();
     disk.power_cut(dir.path(), dice);
     let context = || format!("after {} events, the last {:?}", events.len(), events.last());
     let mut journal =

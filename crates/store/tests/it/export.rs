@@ -18,13 +18,7 @@ use staunch_store::{
 use staunch_testkit::contract::vault::{draft, noise, record, store};
 use tlog_tiles::Hash;
 
-use crate::temp_dir;
-
-const ORIGIN: &str = "staunch.example/0102";
-
-fn key() -> LogKey {
-    LogKey::from_seed(ORIGIN, &[7; 32])
-}
+use crate::{ORIGIN, log_key, quick_dir, temp_dir};
 
 /// A vault with evidence of three incidents, 300 entries in its log, and an archive of the first.
 struct Made {
@@ -69,14 +63,9 @@ fn export(dir: &Path, incident: u64, key: &LogKey) -> Result<(Vec<u8>, ExportSum
 
 impl Made {
     fn new() -> Self {
-        let shared = Path::new("/dev/shm");
-        let dir = if shared.is_dir() {
-            tempfile::tempdir_in(shared).expect("a temporary directory")
-        } else {
-            temp_dir()
-        };
+        let dir = quick_dir();
         let vault = vault(dir.path());
-        let log = TransparencyLog::open(&dir.path().join("log"), key(), None).expect("the log opens");
+        let log = TransparencyLog::open(&dir.path().join("log"), log_key(), None).expect("the log opens");
         let mut book = Logbook::new(log).expect("it is empty");
         let mut earlier = String::new();
         for number in 0..290_u64 {
@@ -97,7 +86,7 @@ impl Made {
         vault.put_record(&record(&large)).expect("it is stored");
         book.take_all(&vault, &mut |incident, failure| panic!("{incident}: {failure}"))
             .expect("it is logged");
-        let (bytes, summary) = export(dir.path(), 1, &key()).expect("there is evidence");
+        let (bytes, summary) = export(dir.path(), 1, &log_key()).expect("there is evidence");
         fs::write(dir.path().join("archive"), bytes).expect("it is ours");
         Self { dir, earlier, summary }
     }
@@ -141,7 +130,7 @@ impl Made {
     }
 
     fn verify(&self, path: &Path) -> (ArchiveSummary, Vec<ArchiveFinding>) {
-        verify(path, &key(), Some(&self.earlier))
+        verify(path, &log_key(), Some(&self.earlier))
     }
 
     /// Packs files as an archive does, and verifies it.
@@ -222,7 +211,7 @@ fn an_archive_and_its_folder_are_proved_with_the_key_alone() {
         );
     }
     // The same evidence makes the same archive.
-    let (again, _) = export(made.dir.path(), 1, &key()).expect("there is evidence");
+    let (again, _) = export(made.dir.path(), 1, &log_key()).expect("there is evidence");
     assert!(again == made.archive());
 }
 
@@ -395,7 +384,7 @@ fn signed_anew(files: &mut [(String, Vec<u8>)]) {
         files: files.len() as u64 - 2,
         bytes: files[2..].iter().map(|(_, content)| content.len() as u64).sum(),
     };
-    files[0].1 = key().sign(&inventory.to_text()).into_bytes();
+    files[0].1 = log_key().sign(&inventory.to_text()).into_bytes();
     files[1].1 = sums.into_bytes();
 }
 
@@ -498,12 +487,12 @@ fn a_history_that_was_signed_anew_or_put_back_shows_against_an_earlier_checkpoin
     let made = Made::new();
     let other = temp_dir();
     let vault = vault(other.path());
-    let log = TransparencyLog::open(&other.path().join("log"), key(), None).expect("the log opens");
+    let log = TransparencyLog::open(&other.path().join("log"), log_key(), None).expect("the log opens");
     let mut book = Logbook::new(log).expect("it is empty");
     store(&vault, 1, 1, b"another history");
     book.take_all(&vault, &mut |incident, failure| panic!("{incident}: {failure}"))
         .expect("it is logged");
-    let (short, _) = export(other.path(), 1, &key()).expect("there is evidence");
+    let (short, _) = export(other.path(), 1, &log_key()).expect("there is evidence");
     let findings = made.written(&short);
     assert!(findings[0].to_string().contains("the log was put back"), "{findings:?}");
     for number in 0..200 {
@@ -511,15 +500,15 @@ fn a_history_that_was_signed_anew_or_put_back_shows_against_an_earlier_checkpoin
     }
     book.take_all(&vault, &mut |incident, failure| panic!("{incident}: {failure}"))
         .expect("it is logged");
-    let (long, _) = export(other.path(), 1, &key()).expect("there is evidence");
+    let (long, _) = export(other.path(), 1, &log_key()).expect("there is evidence");
     let findings = made.written(&long);
     assert!(
         matches!(findings.as_slice(), [one] if one.to_string().contains("history was signed anew")),
         "{findings:?}"
     );
-    let (summary, findings) = verify(&made.path("tampered"), &key(), None);
+    let (summary, findings) = verify(&made.path("tampered"), &log_key(), None);
     assert!(findings.is_empty() && !summary.continues_earlier, "{findings:?}");
-    let (_, findings) = verify(&made.path("archive"), &key(), Some("no note"));
+    let (_, findings) = verify(&made.path("archive"), &log_key(), Some("no note"));
     assert!(
         findings[0].to_string().contains("earlier checkpoint is not proved"),
         "{findings:?}"
@@ -530,7 +519,7 @@ fn a_history_that_was_signed_anew_or_put_back_shows_against_an_earlier_checkpoin
 fn what_cannot_be_proved_is_not_exported() {
     let made = Made::new();
     assert!(matches!(
-        export(made.dir.path(), 9, &key()),
+        export(made.dir.path(), 9, &log_key()),
         Err(ExportError::Nothing { .. })
     ));
     let other = LogKey::from_seed(ORIGIN, &[8; 32]);
@@ -538,7 +527,7 @@ fn what_cannot_be_proved_is_not_exported() {
     let vault = vault(made.dir.path());
     store(&vault, 1, 7, b"after the log");
     assert!(matches!(
-        export(made.dir.path(), 1, &key()),
+        export(made.dir.path(), 1, &log_key()),
         Err(ExportError::Unlogged { count: 1, .. })
     ));
     let removed = made.path("vault/manifests/INC-1/EV-7/00000002.json");
@@ -546,7 +535,7 @@ fn what_cannot_be_proved_is_not_exported() {
     let removed = made.path("vault/manifests/INC-1/EV-7/00000001.json");
     fs::remove_file(removed).expect("it is there");
     assert!(matches!(
-        export(made.dir.path(), 1, &key()),
+        export(made.dir.path(), 1, &log_key()),
         Err(ExportError::Changed { .. })
     ));
     let object = fs::read_dir(made.path("vault/objects"))
@@ -570,10 +559,10 @@ fn an_artefact_that_was_changed_is_not_exported() {
     bytes[8] ^= 1;
     fs::remove_file(&path).expect("it is ours");
     fs::write(&path, &bytes).expect("it is ours");
-    let told = export(made.dir.path(), 1, &key()).expect_err("it was changed");
+    let told = export(made.dir.path(), 1, &log_key()).expect_err("it was changed");
     assert!(matches!(told, ExportError::Changed { .. }), "{told:?}");
     fs::write(&path, &bytes[..9]).expect("it is ours");
-    let told = export(made.dir.path(), 1, &key()).expect_err("it was changed");
+    let told = export(made.dir.path(), 1, &log_key()).expect_err("it was changed");
     assert!(matches!(told, ExportError::Changed { .. }), "{told:?}");
 }
 
@@ -581,7 +570,7 @@ fn an_artefact_that_was_changed_is_not_exported() {
 #[test]
 fn an_implementation_by_others_checks_inventory_and_proofs() {
     let made = Made::new();
-    let theirs = StandardVerifier::new(&key().verifier().to_string()).expect("it is a key");
+    let theirs = StandardVerifier::new(&log_key().verifier().to_string()).expect("it is a key");
     let known = VerifierList::new(vec![Box::new(theirs)]);
     let opened = |note: &[u8]| {
         let note = Note::from_bytes(note).expect("it is a note");

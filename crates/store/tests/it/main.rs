@@ -28,7 +28,15 @@ use std::sync::{Arc, Mutex};
 use staunch_ports::journal::NewFrame;
 use staunch_ports::{AppendError, Epoch, Journal, Lsn, Purpose, StoredFrame};
 use staunch_store::journal::{DiskHook, DiskOp};
-use staunch_store::{JournalOptions, SegmentJournal};
+use staunch_store::{JournalOptions, LogKey, SegmentJournal};
+
+/// The origin of the logs that tests make.
+const ORIGIN: &str = "staunch.example/0102";
+
+/// The key of these logs.
+fn log_key() -> LogKey {
+    LogKey::from_seed(ORIGIN, &[7; 32])
+}
 
 /// Segments of 16 KiB: small enough to be written many times a second.
 fn small() -> JournalOptions {
@@ -46,6 +54,12 @@ fn open(dir: &Path) -> SegmentJournal {
 
 fn temp_dir() -> tempfile::TempDir {
     tempfile::tempdir().expect("a temporary directory")
+}
+
+/// A directory that costs no syncs, where there is one: hundreds of runs sync dozens of files each, and what is durable
+/// is the business of other tests.
+fn quick_dir() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| temp_dir())
 }
 
 /// Appends one batch in the newest epoch.

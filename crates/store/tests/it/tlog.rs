@@ -25,32 +25,16 @@ use staunch_store::{
 use staunch_testkit::contract::vault::{record, store};
 use tlog_tiles::{Hash, TileHashReader, TileReader};
 
-use crate::{append_ok, temp_dir};
-
-const ORIGIN: &str = "staunch.example/0102";
-
-fn key() -> LogKey {
-    LogKey::from_seed(ORIGIN, &[7; 32])
-}
+use crate::{ORIGIN, append_ok, log_key, quick_dir};
 
 fn open(dir: &Path) -> TransparencyLog {
-    TransparencyLog::open(dir, key(), None).expect("the log opens")
+    TransparencyLog::open(dir, log_key(), None).expect("the log opens")
 }
 
 fn entries(from: u64, count: u64) -> Vec<Vec<u8>> {
     (from..from + count)
         .map(|it| format!("entry {it}\n").into_bytes())
         .collect()
-}
-
-/// A directory that costs no syncs, where there is one: what is durable is the business of other tests.
-fn quick_dir() -> tempfile::TempDir {
-    let shared = Path::new("/dev/shm");
-    if shared.is_dir() {
-        tempfile::tempdir_in(shared).expect("a temporary directory")
-    } else {
-        temp_dir()
-    }
 }
 
 /// Leaves in memory; hashes of subtrees by the definition.
@@ -346,7 +330,7 @@ fn an_entry_that_is_too_long_is_refused_with_all_beside_it() {
 fn one_process_writes_with_one_key() {
     let dir = quick_dir();
     let log = open(dir.path());
-    let second = TransparencyLog::open(dir.path(), key(), None);
+    let second = TransparencyLog::open(dir.path(), log_key(), None);
     assert!(matches!(second, Err(LogError::Locked { .. })));
     drop(log);
     let other = LogKey::from_seed(ORIGIN, &[8; 32]);
@@ -382,7 +366,7 @@ fn a_damaged_log_is_not_gone_on_with() {
             if what != "gone" {
                 fs::write(&path, bytes).expect("the directory is ours");
             }
-            let opened = TransparencyLog::open(dir.path(), key(), None);
+            let opened = TransparencyLog::open(dir.path(), log_key(), None);
             let is_found = opened.is_err();
             // The start reads the right edge only, and the rest is for who verifies.
             assert_eq!(is_found, name != "tile/0/000", "{name} {what}");
@@ -401,7 +385,7 @@ impl FileHook for Cut {
         // It was signed before it is written, whether it ever is or not.
         if let FileOp::Write { data, .. } = op
             && let Ok(text) = std::str::from_utf8(data)
-            && let Ok(checkpoint) = key().verifier().checkpoint(text)
+            && let Ok(checkpoint) = log_key().verifier().checkpoint(text)
         {
             self.signed.lock().expect("nothing panics in here").push(checkpoint);
         }
@@ -420,7 +404,7 @@ fn write(dir: &Path, changes: usize, batches: &[Vec<Vec<u8>>]) -> (Vec<Vec<u8>>,
     });
     let mut acknowledged = Vec::new();
     let mut is_whole = false;
-    if let Ok(mut log) = TransparencyLog::open(dir, key(), Some(Arc::<Cut>::clone(&hook))) {
+    if let Ok(mut log) = TransparencyLog::open(dir, log_key(), Some(Arc::<Cut>::clone(&hook))) {
         is_whole = batches.iter().all(|batch| {
             let is_done = log.append(batch).is_ok();
             if is_done {
@@ -495,7 +479,7 @@ fn a_full_disk_stops_an_append_and_not_the_log() {
     for at in 1..60 {
         let dir = quick_dir();
         let hook = Arc::new(Full(AtomicUsize::new(usize::MAX)));
-        let mut log = TransparencyLog::open(dir.path(), key(), Some(Arc::<Full>::clone(&hook))).expect("it opens");
+        let mut log = TransparencyLog::open(dir.path(), log_key(), Some(Arc::<Full>::clone(&hook))).expect("it opens");
         log.append(&entries(0, 200)).expect("there is room");
         hook.0.store(at, Ordering::Relaxed);
         let first = log.append(&entries(200, 100)).map(drop);

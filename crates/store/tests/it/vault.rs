@@ -17,7 +17,7 @@ use staunch_testkit::contract::vault::{
     self as contract, ARTEFACT_BYTES_MAX, LARGE_BYTES, Subject, artefact, draft, noise, record, store,
 };
 
-use crate::temp_dir;
+use crate::{quick_dir, temp_dir};
 
 struct InDirectory {
     dir: tempfile::TempDir,
@@ -130,13 +130,7 @@ fn memory_keeps_the_contract() {
 #[test]
 fn a_directory_takes_many_small_artefacts() {
     // In memory where there is a place for it: each artefact is synced four times, which is minutes on a disk.
-    let shared = Path::new("/dev/shm");
-    let dir = if shared.is_dir() {
-        tempfile::tempdir_in(shared).expect("a temporary directory")
-    } else {
-        temp_dir()
-    };
-    contract::many_small(&mut InDirectory::within(dir, ARTEFACT_BYTES_MAX));
+    contract::many_small(&mut InDirectory::within(quick_dir(), ARTEFACT_BYTES_MAX));
 }
 
 #[test]

@@ -23,7 +23,7 @@ use staunch_testkit::contract::vault::{
 use staunch_testkit::s3::{Asked, Behaviour, FakeBucket};
 
 use crate::in_bucket::{InBucket, open, settings, standing};
-use crate::temp_dir;
+use crate::{quick_dir, temp_dir};
 use crate::vault::Cut;
 
 const WITHIN: std::time::Duration = std::time::Duration::from_secs(5);
@@ -451,16 +451,6 @@ fn what_is_encrypted_is_sent_so_and_keeps_the_contract() {
     assert_eq!(read(&*subject.vault(), artefact(&waits)), b"what waits");
 }
 
-/// In memory where there is a place for it: hundreds of runs sync dozens of files each.
-fn in_memory_dir() -> tempfile::TempDir {
-    let shared = Path::new("/dev/shm");
-    if shared.is_dir() {
-        tempfile::tempdir_in(shared).expect("a temporary directory")
-    } else {
-        temp_dir()
-    }
-}
-
 /// Seals while the bucket is there and while it is away, and sends what waits.
 fn collect(vault: &DirVault, link: &InMemory) -> Result<(), Failure> {
     vault.check()?;
@@ -502,7 +492,7 @@ fn a_crash_at_any_change_leaves_what_can_be_gone_on_with() {
         let identities: Arc<[Identity]> = key.and_then(Identity::parse_all).unwrap_or_default().into();
         let mut cuts = 0;
         for changes in 0.. {
-            let (dir, link) = (in_memory_dir(), InMemory::new(Behaviour::Locks));
+            let (dir, link) = (quick_dir(), InMemory::new(Behaviour::Locks));
             let bucket = Bucket::new(settings("s3.example", "bucket/pre"), Box::new(link.clone()), standing());
             let options = DirVaultOptions {
                 artefact_bytes_max: ARTEFACT_BYTES_MAX,

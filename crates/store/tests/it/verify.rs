@@ -13,9 +13,7 @@ use staunch_store::vault::{EvidenceFolder, EvidenceSummary, Finding, Unlogged, v
 use staunch_store::{DirVault, DirVaultOptions, LogKey, LogReader, LogVerifier, SegmentJournal, TransparencyLog};
 use staunch_testkit::contract::vault::{noise, record, store};
 
-use crate::{append_ok, small, with_epoch};
-
-const ORIGIN: &str = "staunch.example/0102";
+use crate::{ORIGIN, append_ok, log_key, quick_dir, small, with_epoch};
 
 /// A folder with 310 manifests, 2 records and frames: more than one tile.
 struct Folder {
@@ -29,12 +27,7 @@ struct Folder {
 
 impl Folder {
     fn new() -> Self {
-        let shared = Path::new("/dev/shm");
-        let dir = if shared.is_dir() {
-            tempfile::tempdir_in(shared).expect("a temporary directory")
-        } else {
-            tempfile::tempdir().expect("a temporary directory")
-        };
+        let dir = quick_dir();
         let options = DirVaultOptions {
             is_immutable: false,
             ..DirVaultOptions::default()
@@ -100,7 +93,7 @@ impl Folder {
     }
 
     fn verify(&self) -> Vec<Finding> {
-        self.verify_with(&key().verifier(), Some(&self.earlier)).1
+        self.verify_with(&log_key().verifier(), Some(&self.earlier)).1
     }
 
     /// The only finding there is.
@@ -111,12 +104,8 @@ impl Folder {
     }
 }
 
-fn key() -> LogKey {
-    LogKey::from_seed(ORIGIN, &[7; 32])
-}
-
 fn open_log(dir: &Path) -> TransparencyLog {
-    TransparencyLog::open(dir, key(), None).expect("the log opens")
+    TransparencyLog::open(dir, log_key(), None).expect("the log opens")
 }
 
 /// Writes a file anew, whatever its permissions are.
@@ -151,7 +140,7 @@ fn copy(from: &Path, to: &Path) {
 #[test]
 fn an_untouched_folder_is_whole() {
     let folder = Folder::new();
-    let (summary, findings) = folder.verify_with(&key().verifier(), Some(&folder.earlier));
+    let (summary, findings) = folder.verify_with(&log_key().verifier(), Some(&folder.earlier));
     assert_eq!(findings, []);
     let checkpoint = summary.checkpoint.as_ref().expect("it is proved");
     assert_eq!((checkpoint.size, summary.entries), (314, 314));
@@ -160,15 +149,15 @@ fn an_untouched_folder_is_whole() {
     assert!(summary.continues_earlier);
     // Against itself.
     let now = fs::read_to_string(folder.path("log/checkpoint")).expect("it is there");
-    assert_eq!(folder.verify_with(&key().verifier(), Some(&now)).1, []);
-    let (summary, findings) = folder.verify_with(&key().verifier(), None);
+    assert_eq!(folder.verify_with(&log_key().verifier(), Some(&now)).1, []);
+    let (summary, findings) = folder.verify_with(&log_key().verifier(), None);
     assert!(findings.is_empty() && !summary.continues_earlier);
     // As a copy, by somebody who has the public key as text.
     let copied = folder.path("copied");
     for name in ["vault", "log"] {
         copy(&folder.path(name), &copied.join(name));
     }
-    let key = LogVerifier::parse(&key().verifier().to_string()).expect("it is a key");
+    let key = LogVerifier::parse(&log_key().verifier().to_string()).expect("it is a key");
     let copy = EvidenceFolder {
         bucket: None,
         vault: &copied.join("vault"),
@@ -369,7 +358,7 @@ fn a_log_that_was_put_back_is_found() {
     }
     folder.objects.iter().for_each(|object| remove(object));
     assert_eq!(folder.verify(), []);
-    let (summary, findings) = folder.verify_with(&key().verifier(), Some(&now));
+    let (summary, findings) = folder.verify_with(&log_key().verifier(), Some(&now));
     let put_back = Finding::RolledBack {
         earlier: 314,
         found: 311,
@@ -393,7 +382,7 @@ fn entries_beyond_the_checkpoint_are_found() {
 fn a_history_that_was_written_anew_is_found() {
     let folder = Folder::new();
     let read_entries = || {
-        let (reader, _) = LogReader::open(&folder.path("log"), &key().verifier()).expect("it opens");
+        let (reader, _) = LogReader::open(&folder.path("log"), &log_key().verifier()).expect("it opens");
         let mut entries = Vec::new();
         let mut visit = |_, entry: &[u8]| {
             entries.push(entry.to_vec());
@@ -411,9 +400,9 @@ fn a_history_that_was_written_anew_is_found() {
         log.append(&entries).expect("there is room");
     };
     // By somebody with the key: only the earlier checkpoint tells.
-    rewrite(key());
+    rewrite(log_key());
     assert_eq!(folder.only(), Finding::HistoryRewritten { earlier: 311 });
-    assert_eq!(folder.verify_with(&key().verifier(), None).1, []);
+    assert_eq!(folder.verify_with(&log_key().verifier(), None).1, []);
     // Without the key, under the old checkpoint.
     put(&folder.path("log/checkpoint"), &checkpoint);
     let findings = folder.verify();
@@ -475,7 +464,7 @@ fn what_somebody_has_put_there_is_found() {
 #[test]
 fn what_is_not_in_the_log_is_counted_apart_and_says_nothing_of_what_is() {
     let folder = Folder::new();
-    let (sound, findings) = folder.verify_with(&key().verifier(), Some(&folder.earlier));
+    let (sound, findings) = folder.verify_with(&log_key().verifier(), Some(&folder.earlier));
     assert_eq!((findings, sound.unlogged.is_empty()), (Vec::new(), true));
     let options = DirVaultOptions {
         is_immutable: false,
@@ -507,7 +496,7 @@ fn what_is_not_in_the_log_is_counted_apart_and_says_nothing_of_what_is() {
     fs::create_dir_all(object.parent().expect("it is below")).expect("the directory is ours");
     put(&object, &zstd::encode_all(&b"loose"[..], 3).expect("it is compressed"));
 
-    let (summary, findings) = folder.verify_with(&key().verifier(), Some(&folder.earlier));
+    let (summary, findings) = folder.verify_with(&log_key().verifier(), Some(&folder.earlier));
     assert!(findings.iter().all(Finding::may_be_left_behind), "{findings:#?}");
     assert_eq!(findings.len(), 5, "{findings:#?}");
     let unlogged = Unlogged {
@@ -529,7 +518,7 @@ fn the_hashes_in_a_log_are_those_that_its_checkpoint_stands_for() {
     let folder = Folder::new();
     let log = folder.path("log");
     let other = LogKey::from_seed(ORIGIN, &[9; 32]);
-    let all = logged_in(&log, Some(&key().verifier())).expect("it is whole");
+    let all = logged_in(&log, Some(&log_key().verifier())).expect("it is whole");
     assert_eq!(all.entries.len(), 312);
     let signed = all.checkpoint.as_ref().expect("it is signed");
     let places: BTreeSet<u64> = all.entries.values().copied().collect();
@@ -614,7 +603,7 @@ fn an_earlier_checkpoint_of_nobody_counts_for_nothing() {
     let other = LogKey::from_seed(ORIGIN, &[9; 32]);
     let note = other.sign(folder.earlier.split("\n\n").next().expect("a text"));
     for note in ["", "x", note.as_str()] {
-        let (summary, findings) = folder.verify_with(&key().verifier(), Some(note));
+        let (summary, findings) = folder.verify_with(&log_key().verifier(), Some(note));
         assert!(
             matches!(findings[..], [Finding::EarlierNotProved { .. }]),
             "{findings:#?}"
