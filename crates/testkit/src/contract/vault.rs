@@ -2,28 +2,26 @@
 //!
 //! Never looks at how a vault keeps what it keeps: what that can lose or get wrong is tested beside each of them.
 
-use std::fs;
-use std::io::{self, Read, Write};
+mod found;
+mod made;
+mod scale;
+
+use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::thread;
 
-use staunch_model::custody::CUSTODY_SCHEMA_VERSION;
 use staunch_model::{
-    Authority, CollectedArtefact, CollectionRecord, CollectorIdentity, ContentHash, EvidenceId, EvidenceKind,
-    EvidenceSource, Failure, FailureKind, IncidentId, InstallationId, ManifestDraft, MissedArtefact, Sha256Hash, Span,
-    Taken, Timestamp, WriteOnce,
+    CollectionRecord, EvidenceId, Failure, FailureKind, IncidentId, ManifestDraft, Sha256Hash, Taken, Timestamp,
 };
-use staunch_ports::{Deposit, SealedManifest, Vault};
+use staunch_ports::{SealedManifest, Vault};
+
+use self::found::{keep, manifests, read, records};
+pub use self::made::{artefact, draft, noise, record, store};
+pub use self::scale::{LARGE_BYTES, bounded_memory, many_small, resident_bytes};
 
 /// The most bytes of an artefact in the vaults that [`vault`] is given.
 pub const ARTEFACT_BYTES_MAX: u64 = 1 << 20;
-
-/// Bytes that [`bounded_memory`] writes: far more than what it lets them cost.
-pub const LARGE_BYTES: u64 = 256 << 20;
-
-/// The most memory that writing or reading [`LARGE_BYTES`] may cost, in bytes.
-const MEMORY_BYTES_MAX: u64 = 64 << 20;
 
 /// One vault, and what a test has to do behind its back.
 pub trait Subject {
@@ -350,256 +348,4 @@ fn many_store_at_once(subject: &dyn Subject) {
         read(&*vault, artefact(it)).expect("it is whole");
     }
     assert_eq!(subject.unfinished(), 0);
-}
-
-/// Stores 10,000 small artefacts of one incident and reads them back.
-///
-/// # Panics
-/// When one of them is not there.
-pub fn many_small(subject: &mut dyn Subject) {
-    const COUNT: u64 = 10_000;
-    let vault = subject.vault();
-    thread::scope(|scope| {
-        for thread in 0..4 {
-            let vault = &vault;
-            scope.spawn(move || {
-                for number in (thread..COUNT).step_by(4) {
-                    store(&**vault, 1, thread, &number.to_le_bytes());
-                }
-            });
-        }
-    });
-    drop(vault);
-    subject.reopen();
-    let vault = subject.vault();
-    let mut count = 0;
-    let mut last = (EvidenceId(0), None);
-    let check = &mut |it: SealedManifest| {
-        let custody = &it.manifest.custody;
-        let expected = if custody.evidence == last.0 { last.1 } else { None };
-        assert_eq!(it.manifest.previous, expected);
-        last = (custody.evidence, Some(it.hash));
-        count += 1;
-        if count % 100 == 0 {
-            read(&*vault, artefact(&it)).expect("it is whole");
-        }
-        ControlFlow::Continue(())
-    };
-    vault.manifests(IncidentId(1), check).expect("they can be read");
-    assert_eq!(count, COUNT);
-}
-
-/// Streams [`LARGE_BYTES`] into a vault and out of it, and looks at the memory of the process meanwhile.
-///
-/// # Panics
-/// When it costs more than a bound, or what comes out is not what went in.
-pub fn bounded_memory(subject: &dyn Subject) {
-    const PART: usize = 1 << 20;
-    let vault = subject.vault();
-    let before = resident_bytes();
-    let mut most = 0;
-    let mut look = |number: u64| {
-        if number.is_multiple_of(8) {
-            most = most.max(resident_bytes().saturating_sub(before));
-        }
-    };
-    let mut deposit = vault.begin(None).expect("it begins");
-    let parts = LARGE_BYTES / PART as u64;
-    for number in 0..parts {
-        deposit.write_all(&half_noise(number, PART)).expect("there is room");
-        look(number);
-    }
-    let sealed = deposit.seal(draft(1, 1, "large")).expect("it is sealed");
-    let mut reader = vault.open(artefact(&sealed)).expect("it is there");
-    let mut part = vec![0; PART];
-    for number in 0..parts {
-        reader.read_exact(&mut part).expect("it is whole");
-        assert!(part == half_noise(number, PART), "part {number} is another");
-        look(number);
-    }
-    assert_eq!(reader.read(&mut part).expect("it is what was sealed"), 0);
-    assert!(most <= MEMORY_BYTES_MAX, "it took {most} bytes of memory");
-}
-
-/// A draft for evidence of an incident.
-#[must_use]
-pub fn draft(incident: u64, evidence: u64, name: &str) -> ManifestDraft {
-    ManifestDraft {
-        installation: InstallationId([1; 8]),
-        evidence: EvidenceId(evidence),
-        incident: IncidentId(incident),
-        transaction: None,
-        kind: EvidenceKind::Files,
-        target: None,
-        name: name.into(),
-        media_type: "application/octet-stream".into(),
-        source: EvidenceSource {
-            kind: "host".into(),
-            host: "web-1".into(),
-            boot_id: None,
-            machine_id: None,
-            provider: None,
-            account: None,
-            resource: None,
-        },
-        volatility: 4,
-        collected_at: Timestamp::from_micros(1_764_000_000_000_000),
-        collected_at_monotonic: Span::from_secs(5),
-        clock_offset: None,
-        collector: collector(),
-        authority: Authority::Playbook {
-            name: "exfiltration".into(),
-            hash: ContentHash::of(b"exfiltration"),
-        },
-        method: "read".into(),
-        locator: "/var/log/auth.log".into(),
-        modified: None,
-        handling: Vec::new(),
-        changes_caused: Vec::new(),
-        classification: None,
-        tlp: None,
-        keep_until: None,
-    }
-}
-
-/// The record of a collection that came to one artefact and missed another.
-#[must_use]
-pub fn record(sealed: &SealedManifest) -> CollectionRecord {
-    let custody = &sealed.manifest.custody;
-    let artefacts = match &sealed.manifest.taken {
-        Taken::Stored { size, sha256, .. } => vec![CollectedArtefact {
-            name: custody.name.clone(),
-            sequence: sealed.manifest.sequence,
-            manifest: sealed.hash,
-            sha256: *sha256,
-            size: *size,
-        }],
-        Taken::Missed(_) => Vec::new(),
-    };
-    CollectionRecord {
-        schema_version: CUSTODY_SCHEMA_VERSION,
-        installation: custody.installation,
-        evidence: custody.evidence,
-        incident: custody.incident,
-        kind: custody.kind,
-        target: None,
-        collector: collector(),
-        started_at: Timestamp::from_micros(1),
-        ended_at: Timestamp::from_micros(2),
-        artefacts,
-        missed: vec![MissedArtefact {
-            name: "shadow".into(),
-            locator: "/etc/shadow".into(),
-            manifest: None,
-            failure: Failure::new(FailureKind::Denied, "no permission"),
-        }],
-        failure: None,
-        changes_caused: Vec::new(),
-    }
-}
-
-/// Stores `bytes` as an artefact.
-///
-/// # Panics
-/// When it cannot be stored.
-pub fn store(vault: &dyn Vault, incident: u64, evidence: u64, bytes: &[u8]) -> SealedManifest {
-    let mut deposit: Box<dyn Deposit> = vault.begin(None).expect("it begins");
-    deposit.write_all(bytes).expect("there is room");
-    deposit
-        .seal(draft(incident, evidence, "artefact"))
-        .expect("it is sealed")
-}
-
-/// The SHA-256 of the artefact of a manifest.
-///
-/// # Panics
-/// When it has none.
-#[must_use]
-pub fn artefact(sealed: &SealedManifest) -> Sha256Hash {
-    match &sealed.manifest.taken {
-        Taken::Stored { sha256, storage, .. } => {
-            assert!(
-                storage.write_once != WriteOnce::LockCompliance,
-                "no test makes what nobody can remove"
-            );
-            *sha256
-        }
-        Taken::Missed(why) => panic!("it was stored: {why}"),
-    }
-}
-
-/// Bytes that cannot be made smaller, the same for the same seed.
-#[must_use]
-pub fn noise(seed: u64, length: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut bytes = Vec::with_capacity(length + 8);
-    while bytes.len() < length {
-        // xorshift64
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend_from_slice(&state.to_le_bytes());
-    }
-    bytes.truncate(length);
-    bytes
-}
-
-/// Bytes of which half is noise.
-fn half_noise(seed: u64, length: usize) -> Vec<u8> {
-    let mut bytes = noise(seed, length / 2);
-    bytes.resize(length, b'x');
-    bytes
-}
-
-fn collector() -> CollectorIdentity {
-    CollectorIdentity {
-        name: "test/contract".into(),
-        version: "0.1.0".into(),
-        build: None,
-        host: "web-1".into(),
-        tools: Vec::new(),
-    }
-}
-
-fn keep<T>(all: &mut Vec<T>, it: T) -> ControlFlow<()> {
-    all.push(it);
-    ControlFlow::Continue(())
-}
-
-fn manifests(vault: &dyn Vault, incident: IncidentId) -> Vec<SealedManifest> {
-    let mut all = Vec::new();
-    vault
-        .manifests(incident, &mut |it| keep(&mut all, it))
-        .expect("they can be read");
-    all
-}
-
-fn records(vault: &dyn Vault, incident: IncidentId) -> Vec<(Sha256Hash, CollectionRecord)> {
-    let mut all = Vec::new();
-    vault
-        .records(incident, &mut |it| keep(&mut all, (it.hash, it.record)))
-        .expect("they can be read");
-    all
-}
-
-fn read(vault: &dyn Vault, artefact: Sha256Hash) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let mut reader = vault
-        .open(artefact)
-        .map_err(|failure| io::Error::other(failure.to_string()))?;
-    reader.read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
-/// The memory of this process that is in use, in bytes.
-///
-/// # Panics
-/// When Linux does not tell it.
-#[must_use]
-pub fn resident_bytes() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").expect("Linux tells it");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kilobytes = line.and_then(|line| line.trim().strip_suffix("kB"));
-    let number: u64 = kilobytes.and_then(|it| it.trim().parse().ok()).expect("it is a number");
-    number * 1_024
 }
