@@ -31,79 +31,37 @@
 //! locked already, the file changed meanwhile), `Invalid` (a line that not everybody reads the same, or an account that
 //! is never locked); `InDoubt` when the file was replaced and something after it failed.
 
+mod lift;
+mod lock;
+mod options;
 mod record;
 mod replace;
 mod sessions;
+mod stopped;
 
-use std::io;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use staunch_model::{
-    AccountName, Description, Failure, FailureKind, InstallationId, Observation, Outcome, Owner, Permissions, Presence,
-    Printable, Target, TransactionId,
+    AccountName, Description, Failure, FailureKind, Observation, Outcome, Owner, Permissions, Presence, Target,
+    TransactionId,
 };
 use staunch_ports::{Action, ExecuteRequest, Former, Owned, OwnedTarget, UndoRequest};
 
+pub use self::options::ShadowOptions;
 use self::record::{Kept, Record, Records};
-use self::replace::{PasswordLock, replace};
+use self::replace::PasswordLock;
 use self::sessions::Sessions;
-use super::super::{Label, Whose, hold};
-use super::{account_of, description, refused};
-use crate::accounts::shadow::{EXPIRED, Entry, MARK};
-use crate::accounts::{self, Account};
+use self::stopped::{Stopped, failure, no_line, not_tried};
+use super::super::{Label, Whose};
+use super::{account_of, description};
+use crate::accounts;
+use crate::accounts::shadow::Entry;
 
 /// How much longer the last act of a call may take.
 const MARGIN: Duration = Duration::from_secs(2);
 
 /// What is said of a lock that is not of Staunch.
 const SOMEBODYS: &str = "locked by somebody else";
-
-/// How the driver works.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ShadowOptions {
-    /// Whose locks are ours.
-    pub installation: InstallationId,
-    /// The directory of the records of what was there before. Nobody but this driver writes in it.
-    pub records: PathBuf,
-    /// Default: `/etc/shadow`.
-    pub shadow: PathBuf,
-    /// Default: `/etc/passwd`.
-    pub passwd: PathBuf,
-    /// Default: `/etc/group`.
-    pub group: PathBuf,
-    /// The file that lckpwdf(3) locks. Default: `/etc/.pwd.lock`.
-    pub lock: PathBuf,
-    /// The tree of cgroup v2 that `user.slice` is in. Default: where it is mounted.
-    pub cgroups: Option<PathBuf>,
-    /// Where the processes are. Default: `/proc`.
-    pub proc: PathBuf,
-    /// The longest time that one call waits for the lock of the password files, and after which it begins with no other
-    /// of its requests. Default: 5 s. lckpwdf(3) waits for 15 s; a lock that is held for longer than 5 s is held by a
-    /// person with an editor, and acts are tried again.
-    pub lock_within: Duration,
-    /// How long it is awaited that all of an account's sessions are frozen. Default: 500 ms.
-    pub frozen_within: Duration,
-}
-
-impl ShadowOptions {
-    /// The defaults for `installation`, with `records`.
-    #[must_use]
-    pub fn new(installation: InstallationId, records: PathBuf) -> Self {
-        Self {
-            installation,
-            records,
-            shadow: PathBuf::from("/etc/shadow"),
-            passwd: PathBuf::from("/etc/passwd"),
-            group: PathBuf::from("/etc/group"),
-            lock: PathBuf::from("/etc/.pwd.lock"),
-            cgroups: None,
-            proc: PathBuf::from("/proc"),
-            lock_within: Duration::from_secs(5),
-            frozen_within: Duration::from_millis(500),
-        }
-    }
-}
 
 /// The driver. It keeps nothing that a new one would not find.
 #[derive(Debug)]
@@ -273,98 +231,6 @@ impl ShadowLockAccount {
         }
     }
 
-    fn execute_one(&self, request: &ExecuteRequest, until: Instant) -> Outcome {
-        self.lock(request, until)
-            .map_or_else(Stopped::into_outcome, |()| Outcome::Landed)
-    }
-
-    fn lock(&self, request: &ExecuteRequest, until: Instant) -> Result<(), Stopped> {
-        let target = &request.target;
-        let (name, label) = (account_of(target), self.label(request.transaction));
-        if let Some(failure) = hold::refused("lock", target, request.hold) {
-            return Err(failure.into());
-        }
-        let no = |kind, why: &str| Stopped::from(refused(target, kind, why));
-        let held = self.take_lock(target, "lock", until)?;
-        let shadow = self.shadow()?;
-        let entry = Entry::find(&shadow, name.as_str()).map_err(|why| no_line(target, &self.options, why))?;
-        let before = match self.kept(name)? {
-            None => None,
-            Some(Kept::Whole(record)) if record.label == label => Some(record),
-            Some(kept) => {
-                let owner = match kept.owner(self.options.installation) {
-                    Owner::Ours(transaction) => transaction.to_string(),
-                    Owner::Foreign(text) => format!("somebody else ({})", Printable(&text)),
-                };
-                return Err(no(FailureKind::Conflict, &format!("a lock of {owner} is in place")));
-            }
-        };
-        if request.renewal {
-            return match before {
-                Some(_) => Ok(()),
-                None => Err(no(FailureKind::Conflict, "nothing is in place to be renewed")),
-            };
-        }
-        let Some(entry) = entry else {
-            let why = format!("{} has no such account", self.options.shadow.display());
-            return Err(no(FailureKind::Conflict, &why));
-        };
-        let uid = self.uid(target)?;
-        let is_ours = before.is_some() && entry.has_our_expiry();
-        if !is_ours && entry.is_expired(accounts::today()) {
-            return Err(no(FailureKind::Conflict, SOMEBODYS));
-        }
-        if !is_ours {
-            self.is_lockable(target, uid, &shadow)?;
-            let frozen = match &before {
-                Some(record) => record.was_frozen,
-                None => self.sessions.is_frozen(uid)?,
-            };
-            let record = Record::of(label, uid, &entry, before.as_ref(), frozen);
-            let take_back = |stopped| self.take_back(target, before.is_some(), stopped);
-            let kept = self.records.put(name, &record);
-            let kept = kept.map_err(|error| failure(&format!("write down what account {name} was before"), &error));
-            kept.map_err(|failure| take_back(failure.into()))?;
-            let password = match entry.is_marked() {
-                true => entry.password().to_vec(),
-                false => [&[MARK], entry.password()].concat(),
-            };
-            let new = entry.with(&shadow, &password, EXPIRED);
-            replace(&self.options.shadow, &shadow, &new)
-                .map_err(|error| take_back(error.stopped(&format!("lock {target}"))))?;
-        }
-        drop(held);
-        self.sessions.freeze(uid).map_err(|failure| Stopped {
-            failure,
-            has_changed: true,
-        })?;
-        if before.is_none() {
-            self.sessions.tell_of_others(name, uid);
-        }
-        Ok(())
-    }
-
-    /// What is left after `stopped`. A record that `was_there` before is of an act that may have landed.
-    fn take_back(&self, target: &Target, was_there: bool, stopped: Stopped) -> Stopped {
-        let Stopped { failure, has_changed } = stopped;
-        if has_changed || was_there {
-            return Stopped {
-                failure,
-                has_changed: true,
-            };
-        }
-        match self.records.remove(account_of(target)) {
-            Ok(()) => failure.into(),
-            Err(left) => Stopped {
-                failure: Failure::new(
-                    failure.kind,
-                    &format!("{failure}; and then the record could not be removed: {left}"),
-                ),
-                has_changed: true,
-            },
-        }
-    }
-
     fn take_lock(&self, target: &Target, doing: &str, until: Instant) -> Result<PasswordLock, Failure> {
         let path = &self.options.lock;
         match PasswordLock::take(path, until) {
@@ -381,112 +247,6 @@ impl ShadowLockAccount {
                 &error,
             )),
         }
-    }
-
-    fn uid(&self, target: &Target) -> Result<u32, Failure> {
-        let passwd = self.read(&self.options.passwd)?;
-        match Account::find(&passwd, account_of(target).as_str()) {
-            Ok(Some(account)) => Ok(account.uid),
-            Ok(None) => {
-                let why = format!("{} has no such account", self.options.passwd.display());
-                Err(refused(target, FailureKind::Conflict, &why))
-            }
-            Err(why) => {
-                let why = format!("in {}: {why}", self.options.passwd.display());
-                Err(refused(target, FailureKind::Invalid, &why))
-            }
-        }
-    }
-
-    /// The last line of defence: what is protected beyond it, the guards know.
-    fn is_lockable(&self, target: &Target, uid: u32, shadow: &[u8]) -> Result<(), Failure> {
-        let no = |why: &str| Err(refused(target, FailureKind::Invalid, why));
-        if uid == 0 {
-            return no("it is root");
-        }
-        if uid == nix::unistd::geteuid().as_raw() || uid == nix::unistd::getuid().as_raw() {
-            return no("Staunch runs as it");
-        }
-        let (passwd, group) = (self.read(&self.options.passwd)?, self.read(&self.options.group)?);
-        let name = account_of(target).as_str();
-        // Here again, under the lock: of two that are locked at once, one is the last.
-        if accounts::is_last_admin(&passwd, &group, shadow, name, accounts::today()) {
-            return no("it is the last account that may become root and log in: nobody could get back in");
-        }
-        Ok(())
-    }
-
-    fn undo_one(&self, request: &UndoRequest, until: Instant) -> Outcome {
-        let name = account_of(&request.target);
-        self.lift(name, self.label(request.transaction), until)
-            .map_or_else(Stopped::into_outcome, |()| Outcome::Landed)
-    }
-
-    /// Gives back what was there before the lock with `label`. Done when there is none.
-    fn lift(&self, name: &AccountName, label: Label, until: Instant) -> Result<(), Stopped> {
-        let record = |driver: &Self| match driver.kept(name)? {
-            Some(Kept::Whole(record)) if record.label == label => Ok(Some(record)),
-            // It is ours, and does not say what is to be given back.
-            Some(kept @ Kept::Other(_)) if kept.label() == Some(label) => {
-                let what = format!(
-                    "cannot unlock account {name}: the record of what it was cannot be read; unlock it by hand, with usermod -U and \
-                     usermod -e, and remove the record"
-                );
-                Err(Failure::new(FailureKind::Conflict, &what))
-            }
-            _ => Ok(None),
-        };
-        if record(self)?.is_none() {
-            return Ok(());
-        }
-        let target = Target::Account(name.clone());
-        let held = self.take_lock(&target, "unlock", until)?;
-        // Again, because somebody else may have lifted it while this waited.
-        let Some(record) = record(self)? else {
-            return Ok(());
-        };
-        let has_changed = self.restore(&target, &record)?;
-        let left = |failure| Stopped { failure, has_changed };
-        if !record.was_frozen {
-            self.sessions.thaw(record.uid).map_err(left)?;
-        }
-        let removed = self.records.remove(name);
-        removed.map_err(|error| left(failure(&format!("remove the record of account {name}"), &error)))?;
-        drop(held);
-        Ok(())
-    }
-
-    /// Puts back both fields where they are what was written. Returns whether something changed.
-    fn restore(&self, target: &Target, record: &Record) -> Result<bool, Stopped> {
-        let name = account_of(target);
-        let shadow = self.shadow()?;
-        let entry = Entry::find(&shadow, name.as_str()).map_err(|why| no_line(target, &self.options, why))?;
-        let Some(entry) = entry else {
-            tracing::warn!(%target, "the account is not there any more, and was not unlocked");
-            return Ok(false);
-        };
-        let is_ours = entry.has_our_expiry();
-        if !is_ours && entry.is_expired(accounts::today()) {
-            tracing::warn!(%target, "somebody else has locked the account meanwhile: it stays locked");
-            // usermod(8) has people write that day beside `-L`, which adds no second mark: then ours is theirs too.
-            if entry.expiry() == BY_HAND {
-                return Ok(false);
-            }
-        }
-        let expiry = if is_ours { &record.expiry } else { entry.expiry() };
-        let password = match record.has_marked(&entry) {
-            true => &entry.password()[1..],
-            false => entry.password(),
-        };
-        if is_ours && record.marked && !record.has_marked(&entry) {
-            tracing::warn!(%target, "somebody has changed the password meanwhile: it stays as it is");
-        }
-        if expiry == entry.expiry() && password == entry.password() {
-            return Ok(false);
-        }
-        let new = entry.with(&shadow, password, expiry);
-        replace(&self.options.shadow, &shadow, &new).map_err(|error| error.stopped(&format!("unlock {target}")))?;
-        Ok(true)
     }
 }
 
@@ -549,62 +309,4 @@ impl Action for ShadowLockAccount {
         self.read_owned()?;
         lifted
     }
-}
-
-/// The expiry that usermod(8) has people give an account that they lock.
-const BY_HAND: &[u8] = b"1";
-
-/// Why an act stopped.
-struct Stopped {
-    failure: Failure,
-    /// Whether something is not as it was before.
-    has_changed: bool,
-}
-
-impl Stopped {
-    fn into_outcome(self) -> Outcome {
-        match self.has_changed {
-            true => Outcome::InDoubt(self.failure),
-            false => Outcome::DidNotHappen(self.failure),
-        }
-    }
-}
-
-impl From<Failure> for Stopped {
-    fn from(failure: Failure) -> Self {
-        Self {
-            failure,
-            has_changed: false,
-        }
-    }
-}
-
-fn not_tried() -> Outcome {
-    let what = "not tried: earlier requests of the same batch took too long";
-    Outcome::DidNotHappen(Failure::new(FailureKind::Unavailable, what))
-}
-
-/// A line that cannot be told. Never shows it.
-fn no_line(target: &Target, options: &ShadowOptions, why: &str) -> Failure {
-    let what = format!("cannot tell {target} in {}: {why}", options.shadow.display());
-    Failure::new(FailureKind::Invalid, &what)
-}
-
-/// The failure that an error of the system is, while `doing` something.
-fn failure(doing: &str, error: &io::Error) -> Failure {
-    use io::ErrorKind as E;
-    let (kind, more) = match error.kind() {
-        E::PermissionDenied | E::ReadOnlyFilesystem => (
-            FailureKind::Denied,
-            " (it takes root or CAP_DAC_OVERRIDE and CAP_CHOWN, and a /etc that may be written to)",
-        ),
-        E::StorageFull | E::QuotaExceeded => (FailureKind::Full, ""),
-        E::InvalidInput | E::FileTooLarge => (FailureKind::Invalid, ""),
-        E::ResourceBusy => (
-            FailureKind::Invalid,
-            " (it is mounted by itself, and cannot be replaced)",
-        ),
-        _ => (FailureKind::Unavailable, ""),
-    };
-    Failure::new(kind, &format!("cannot {doing}: {error}{more}"))
 }
