@@ -2,113 +2,23 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::PathBuf;
+mod in_cgroups;
+mod taken_up;
 
-use staunch_connectors::actions::Whose;
+use std::fs;
+
 use staunch_connectors::actions::freeze_process::{CgroupFreezeProcess, CgroupOptions, Label, Purpose};
 use staunch_model::{
-    EffectKey, FailureKind, InstallationId, Observation, Outcome, Owner, Presence, Process, Span, Target, TransactionId,
+    EffectKey, FailureKind, Observation, Outcome, Owner, Presence, Process, Span, Target, TransactionId,
 };
-use staunch_ports::{Action, ExecuteRequest, UndoRequest};
-use staunch_testkit::contract::action::{ActionWorld, Family, action};
+use staunch_ports::{Action as _, ExecuteRequest, UndoRequest};
+use staunch_testkit::contract::action::action;
 
+use self::in_cgroups::InCgroups;
 use crate::block_ip_setting::until;
 use crate::freeze_process_setting::{
-    OURS, Started, Subtree, THEIRS, group_of, identify, in_subtree, is_frozen, move_to, processes_in, set_frozen,
+    OURS, Started, group_of, identify, in_subtree, is_frozen, move_to, processes_in, set_frozen,
 };
-
-/// Processes in one group, made when they are asked for.
-struct InCgroups {
-    started: RefCell<BTreeMap<u16, Started>>,
-    home: PathBuf,
-    tree: Subtree,
-}
-
-impl InCgroups {
-    fn new() -> Self {
-        let tree = Subtree::make().unwrap();
-        Self {
-            started: RefCell::default(),
-            home: tree.group("home"),
-            tree,
-        }
-    }
-
-    /// The groups that processes are in and that are not their own.
-    fn held(&self) -> Vec<(u32, PathBuf)> {
-        let started = self.started.borrow();
-        let groups = started.values().map(|it| (it.process.pid, group_of(it.process.pid)));
-        groups.filter(|(_, group)| *group != self.home).collect()
-    }
-}
-
-fn pid(target: &Target) -> u32 {
-    target.process().unwrap().pid
-}
-
-impl ActionWorld for InCgroups {
-    fn driver(&self, installation: InstallationId) -> Box<dyn Action> {
-        Box::new(self.tree.driver(installation))
-    }
-    fn label(&self, target: Target) -> Option<String> {
-        let group = group_of(pid(&target));
-        (group != self.home).then(|| group.file_name().unwrap().to_str().unwrap().to_owned())
-    }
-    fn put(&self, target: Target, label: &str) {
-        let group = self.home.join(label);
-        fs::create_dir_all(&group).unwrap();
-        set_frozen(&group, true);
-        move_to(&group, pid(&target));
-    }
-    fn remove(&self, target: Target) {
-        let group = group_of(pid(&target));
-        assert_ne!(group, self.home);
-        move_to(&self.home, pid(&target));
-        fs::remove_dir(group).unwrap();
-    }
-    fn flush(&self) {
-        for (pid, _) in self.held() {
-            move_to(&self.home, pid);
-        }
-        for group in self.tree.groups().iter().filter(|it| **it != self.home) {
-            fs::remove_dir(group).unwrap();
-        }
-    }
-    fn break_enforcement(&self) {
-        for (_, group) in self.held() {
-            set_frozen(&group, false);
-        }
-    }
-    fn restore_enforcement(&self) {
-        for (_, group) in self.held() {
-            set_frozen(&group, true);
-        }
-    }
-    fn families(&self) -> &'static [Family] {
-        &[Family::Processes]
-    }
-    fn target(&self, _: Family, number: u16) -> Target {
-        let mut started = self.started.borrow_mut();
-        let it = started.entry(number).or_insert_with(|| Started::echo(&self.home));
-        it.target()
-    }
-    fn counts_down(&self) -> bool {
-        false
-    }
-    fn enforces_each(&self) -> bool {
-        true
-    }
-    fn batch_sizes(&self) -> &'static [u16] {
-        &[1, 2, 12, 40]
-    }
-    fn lookalike(&self, target: Target) -> String {
-        let Process { pid, started, boot } = target.process().unwrap();
-        format!("staunch-a0a0a0a0a0a0a0a0-TX-05-{pid}-{started}-{boot:08x}")
-    }
-}
 
 #[test]
 fn the_cgroup_driver_keeps_the_contract() {
@@ -354,75 +264,6 @@ fn what_would_stop_the_machine_is_never_frozen() {
 }
 
 #[test]
-fn a_driver_made_anew_finds_and_undoes_what_another_made() {
-    in_subtree("a_driver_made_anew_finds_and_undoes_what_another_made", |tree| {
-        let home = tree.group("home");
-        let mut held = Started::echo(&home);
-        assert_eq!(execute(&mut tree.driver(OURS), 7, held.target()), Outcome::Landed);
-        let mut driver = tree.driver(OURS);
-        let owned = driver.owned().unwrap().targets;
-        assert_eq!(owned.len(), 1);
-        assert_eq!(
-            (owned[0].transaction, owned[0].target.clone()),
-            (TransactionId(7), held.target())
-        );
-        assert_eq!(see(&mut driver, held.target()).presence, ours(7));
-        assert_eq!(undo(&mut driver, 7, owned[0].target.clone()), Outcome::Landed);
-        assert!(held.goes_on());
-        assert_eq!(tree.groups(), [home]);
-    });
-}
-
-#[test]
-fn what_is_half_done_is_seen_undone_or_finished() {
-    in_subtree("what_is_half_done_is_seen_undone_or_finished", |tree| {
-        let home = tree.group("home");
-        let (mut driver, mut held) = (tree.driver(OURS), Started::echo(&home));
-        let target = held.target();
-        let group = home.join(name(1, &target));
-        for frozen in [false, true] {
-            fs::create_dir(&group).unwrap();
-            set_frozen(&group, frozen);
-            let seen = see(&mut driver, target.clone());
-            assert_eq!((seen.presence, seen.enforcing), (ours(1), false));
-            assert_refused(&execute(&mut driver, 2, target.clone()), FailureKind::Conflict, "TX-1");
-            assert_eq!(undo(&mut driver, 1, target.clone()), Outcome::Landed);
-            assert_eq!(tree.groups(), std::slice::from_ref(&home));
-        }
-        fs::create_dir(&group).unwrap();
-        assert_eq!(execute(&mut driver, 1, target.clone()), Outcome::Landed);
-        assert!(is_frozen(&group) && group_of(held.process.pid) == group);
-        assert_eq!(undo(&mut driver, 1, target), Outcome::Landed);
-        assert!(held.goes_on());
-    });
-}
-
-#[test]
-fn what_starts_in_a_group_that_somebody_thawed_goes_back_too() {
-    in_subtree("what_starts_in_a_group_that_somebody_thawed_goes_back_too", |tree| {
-        let home = tree.group("home");
-        let script = "while read word; do sleep 1000 & echo $!; done";
-        let (mut driver, mut held) = (tree.driver(OURS), Started::script(&home, script));
-        let target = held.target();
-        assert_eq!(execute(&mut driver, 1, target.clone()), Outcome::Landed);
-        let group = group_of(held.process.pid);
-        set_frozen(&group, false);
-        let seen = see(&mut driver, target.clone());
-        assert_eq!((seen.presence, seen.enforcing), (ours(1), false));
-        assert_eq!(driver.owned().unwrap().targets, [], "what is not enforced is left out");
-        held.say("fork");
-        let started: u32 = held.hear().parse().unwrap();
-        assert_eq!(group_of(started), group);
-        assert_eq!(undo(&mut driver, 1, target), Outcome::Landed);
-        assert_eq!(
-            [group_of(started), group_of(held.process.pid)],
-            [home.clone(), home.clone()]
-        );
-        assert_eq!(tree.groups(), [home]);
-    });
-}
-
-#[test]
 fn two_that_hold_one_process_are_lifted_in_any_order() {
     in_subtree("two_that_hold_one_process_are_lifted_in_any_order", |tree| {
         let home = tree.group("home");
@@ -509,56 +350,6 @@ fn where_a_process_cannot_be_given_back_it_goes_on_all_the_same() {
         fs::remove_dir(&in_the_way).unwrap();
         assert_eq!(undo(&mut driver, 1, target), Outcome::Landed);
         assert_eq!(tree.groups(), [home]);
-    });
-}
-
-#[test]
-fn what_other_installations_left_is_listed_and_lifted() {
-    in_subtree("what_other_installations_left_is_listed_and_lifted", |tree| {
-        let home = tree.group("home");
-        let (mut one, mut other) = (Started::echo(&home), Started::echo(&home));
-        let (mut driver, mut theirs) = (tree.driver(OURS), tree.driver(THEIRS));
-        assert_eq!(execute(&mut theirs, 1, one.target()), Outcome::Landed);
-        assert_eq!(execute(&mut driver, 1, other.target()), Outcome::Landed);
-        assert_eq!(driver.former(), [], "nothing was listed yet");
-        assert_eq!(driver.owned().unwrap().targets.len(), 1);
-        let former = driver.former();
-        assert_eq!(former.len(), 1);
-        assert_eq!((former[0].target.clone(), former[0].expires_in), (one.target(), None));
-        assert!(
-            former[0].label.starts_with("staunch-b0b0b0b0b0b0b0b0-TX-1-"),
-            "{former:?}"
-        );
-        assert_eq!(driver.lift_former(), Ok(1));
-        assert_eq!(driver.former(), []);
-        assert!(one.goes_on());
-        assert_eq!(see(&mut driver, other.target()).presence, ours(1), "ours stays");
-        assert_eq!(driver.count_labelled(Whose::Of(OURS)), Ok(1));
-        assert_eq!(driver.release_everything(Whose::Anybodys), Ok(1));
-        assert!(other.goes_on());
-        assert_eq!(tree.groups(), [home]);
-    });
-}
-
-#[test]
-fn a_label_on_a_group_that_a_user_made_does_not_count() {
-    in_subtree("a_label_on_a_group_that_a_user_made_does_not_count", |tree| {
-        let home = tree.group("home");
-        let (mut driver, held) = (tree.driver(OURS), Started::echo(&home));
-        let forged = home.join(name(1, &held.target()).replace("a0a0", "b0b0"));
-        fs::create_dir(&forged).unwrap();
-        let seen = |driver: &mut CgroupFreezeProcess| see(driver, held.target()).presence;
-        assert!(matches!(seen(&mut driver), Presence::Present { .. }), "root made it");
-        match std::os::unix::fs::chown(&forged, Some(65_534), None) {
-            Ok(()) => {}
-            Err(error) => {
-                staunch_testkit::skip("a_label_on_a_group_that_a_user_made_does_not_count", &error.to_string());
-                return;
-            }
-        }
-        assert_eq!(seen(&mut driver), Presence::Absent);
-        assert_eq!(execute(&mut driver, 1, held.target()), Outcome::Landed);
-        assert_eq!(undo(&mut driver, 1, held.target()), Outcome::Landed);
     });
 }
 

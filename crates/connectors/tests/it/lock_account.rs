@@ -2,177 +2,26 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
+mod in_files;
+mod sessions;
+
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use staunch_connectors::actions::Whose;
 use staunch_connectors::actions::lock_account::{ShadowLockAccount, ShadowOptions};
-use staunch_model::{FailureKind, InstallationId, Outcome, Presence, Target};
-use staunch_ports::{Action, ExecuteRequest};
-use staunch_testkit::contract::action::{ActionWorld, Family, action};
+use staunch_model::{FailureKind, Outcome, Presence};
+use staunch_ports::{Action as _, ExecuteRequest};
+use staunch_testkit::contract::action::action;
 
-use crate::freeze_process_setting::{Started, Subtree, in_subtree, is_frozen, set_frozen};
+use self::in_files::InFiles;
+use crate::freeze_process_setting::in_subtree;
 use crate::lock_account_setting::{
-    Files, OURS, SECRET, THEIRS, assert_refused, execute, foreign, name, ours, request, see, target, uid, undo,
+    Files, OURS, SECRET, THEIRS, assert_refused, execute, foreign, name, ours, request, see, target, undo,
 };
-
-/// Accounts, made when they are asked for.
-struct InFiles {
-    files: Files,
-    /// The lines of the accounts that there are, as they were made.
-    lines: RefCell<BTreeMap<String, String>>,
-    /// Slices of users with something running, where the enforcement is broken in them.
-    tree: Option<(Subtree, RefCell<Vec<Started>>)>,
-}
-
-impl InFiles {
-    fn new() -> Self {
-        Self {
-            files: Files::new(),
-            lines: RefCell::default(),
-            tree: None,
-        }
-    }
-
-    fn with_sessions() -> Self {
-        let tree = Subtree::make().unwrap();
-        fs::create_dir(tree.root.join("user.slice")).unwrap();
-        Self {
-            files: Files::with_slices(&tree.root),
-            lines: RefCell::default(),
-            tree: Some((tree, RefCell::default())),
-        }
-    }
-
-    /// The accounts with a record.
-    fn held(&self) -> Vec<String> {
-        let lines = self.lines.borrow();
-        lines
-            .keys()
-            .filter(|it| self.files.record(it).is_some())
-            .cloned()
-            .collect()
-    }
-
-    fn slice(&self, name: &str) -> Option<PathBuf> {
-        let (tree, _) = self.tree.as_ref()?;
-        let number = name.strip_prefix("user").unwrap().parse().unwrap();
-        Some(slice_of(&tree.root, number))
-    }
-
-    fn restore(&self, name: &str) {
-        let fields = self.files.fields(name);
-        let line = self.lines.borrow()[name].clone();
-        let text = String::from_utf8(self.files.shadow()).unwrap();
-        self.files.write("shadow", &text.replace(&fields.join(":"), &line));
-        if let Some(slice) = self.slice(name) {
-            set_frozen(&slice, false);
-        }
-    }
-
-    /// Makes the enforcement of what is held work, or not.
-    fn set_enforced(&self, enforced: bool) {
-        for name in self.held() {
-            match self.slice(&name) {
-                Some(slice) => set_frozen(&slice, enforced),
-                None => self.files.set(&name, 7, if enforced { "2" } else { "" }),
-            }
-        }
-    }
-}
-
-fn slice_of(tree: &Path, number: u16) -> PathBuf {
-    tree.join(format!("user.slice/user-{}.slice", uid(number)))
-}
-
-fn name_of(target: &Target) -> &str {
-    match target {
-        Target::Account(name) => name.as_str(),
-        other => panic!("{other}"),
-    }
-}
-
-fn label_in(record: &str) -> String {
-    let label = record.lines().find_map(|line| line.strip_prefix("label "));
-    label.unwrap().to_owned()
-}
-
-impl ActionWorld for InFiles {
-    fn driver(&self, installation: InstallationId) -> Box<dyn Action> {
-        Box::new(self.files.driver(installation))
-    }
-    fn label(&self, target: Target) -> Option<String> {
-        let name = name_of(&target);
-        let fields = self.files.fields(name);
-        let is_frozen = self.slice(name).is_some_and(|slice| is_frozen(&slice));
-        match self.files.record(name) {
-            Some(record) => {
-                assert!(fields[1].starts_with('!') && fields[7] == "2", "{fields:?}");
-                Some(label_in(&record))
-            }
-            None => {
-                assert_eq!(fields.join(":"), self.lines.borrow()[name], "it is as it was");
-                assert!(!is_frozen);
-                None
-            }
-        }
-    }
-    fn put(&self, target: Target, label: &str) {
-        let name = name_of(&target);
-        self.files.set(name, 7, "2");
-        self.files.set(name, 1, "!");
-        fs::create_dir_all(self.files.path("accounts")).unwrap();
-        let record = format!("staunch lock-account 1\nlabel {label}\n");
-        fs::write(self.files.path("accounts").join(name), record).unwrap();
-    }
-    fn remove(&self, target: Target) {
-        let name = name_of(&target);
-        fs::remove_file(self.files.path("accounts").join(name)).unwrap();
-        self.restore(name);
-    }
-    fn flush(&self) {
-        drop(fs::remove_dir_all(self.files.path("accounts")));
-        let names: Vec<String> = self.lines.borrow().keys().cloned().collect();
-        names.iter().for_each(|name| self.restore(name));
-    }
-    fn break_enforcement(&self) {
-        self.set_enforced(false);
-    }
-    fn restore_enforcement(&self) {
-        self.set_enforced(true);
-    }
-    fn families(&self) -> &'static [Family] {
-        &[Family::Accounts]
-    }
-    fn target(&self, _: Family, number: u16) -> Target {
-        let name = name(number);
-        if !self.lines.borrow().contains_key(&name) {
-            let line = self.files.add(number, &format!("$y$j9T${SECRET}"), "");
-            self.lines.borrow_mut().insert(name.clone(), line);
-            if let Some((tree, started)) = &self.tree {
-                let slice = slice_of(&tree.root, number);
-                fs::create_dir(&slice).unwrap();
-                started.borrow_mut().push(Started::echo(&slice));
-            }
-        }
-        target(&name)
-    }
-    fn counts_down(&self) -> bool {
-        false
-    }
-    fn enforces_each(&self) -> bool {
-        true
-    }
-    fn batch_sizes(&self) -> &'static [u16] {
-        &[1, 2, 12, 30]
-    }
-}
 
 #[test]
 fn the_shadow_driver_keeps_the_contract() {
@@ -300,105 +149,6 @@ fn a_crash_after_the_record_is_seen_finished_or_undone() {
         assert_eq!(files.record("user1"), None);
         assert_eq!(see(&mut driver, "user1").presence, Presence::Absent);
     }
-}
-
-#[test]
-fn a_crash_around_the_sessions_is_seen_finished_or_undone() {
-    in_subtree("a_crash_around_the_sessions_is_seen_finished_or_undone", |tree| {
-        for finish in [false, true] {
-            let files = Files::with_slices(&tree.root);
-            files.add(1, "$y$x", "");
-            let (before, slice) = (files.shadow(), slice_of(&tree.root, 1));
-            fs::create_dir_all(&slice).unwrap();
-            let mut session = Started::echo(&slice);
-            assert_eq!(execute(&mut files.driver(OURS), 1, "user1"), Outcome::Landed);
-            assert!(is_frozen(&slice));
-            let locked = files.shadow();
-            // As it is when the file is written and the sessions go on.
-            set_frozen(&slice, false);
-            let mut driver = files.driver(OURS);
-            let seen = see(&mut driver, "user1");
-            assert_eq!((seen.presence, seen.enforcing), (ours(1), false));
-            assert!(driver.owned().unwrap().targets.is_empty());
-            if finish {
-                assert_eq!(execute(&mut driver, 1, "user1"), Outcome::Landed);
-                assert!(is_frozen(&slice) && see(&mut driver, "user1").enforcing);
-            }
-            let record = files.record("user1").unwrap();
-            assert_eq!(undo(&mut driver, 1, "user1"), Outcome::Landed);
-            assert!(session.goes_on());
-            assert!(files.shadow() == before);
-
-            // As it is when an undo has written the file and thawed nothing, or thawed and not removed the record.
-            for frozen in [true, false] {
-                fs::write(files.path("accounts").join("user1"), &record).unwrap();
-                set_frozen(&slice, frozen);
-                let seen = see(&mut driver, "user1");
-                assert_eq!((seen.presence, seen.enforcing), (ours(1), false));
-                assert_eq!(undo(&mut driver, 1, "user1"), Outcome::Landed);
-                assert!(session.goes_on());
-                assert!(files.shadow() == before && files.record("user1").is_none());
-            }
-            assert!(locked != before);
-            drop(session);
-        }
-    });
-}
-
-#[test]
-fn sessions_stand_still_and_go_on() {
-    in_subtree("sessions_stand_still_and_go_on", |tree| {
-        let files = Files::with_slices(&tree.root);
-        for number in 1..=3 {
-            files.add(number, "$y$x", "");
-        }
-        let (slice, other) = (slice_of(&tree.root, 1), slice_of(&tree.root, 2));
-        fs::create_dir_all(slice.join("session-1.scope")).unwrap();
-        fs::create_dir_all(&other).unwrap();
-        let mut session = Started::echo(&slice.join("session-1.scope"));
-        let mut neighbour = Started::echo(&other);
-        let mut driver = files.driver(OURS);
-        for number in 1..=3 {
-            assert_eq!(execute(&mut driver, u64::from(number), &name(number)), Outcome::Landed);
-            if number == 1 {
-                session.say("hello");
-                assert!(!session.says_something(50), "a frozen session says nothing");
-                assert!(neighbour.goes_on(), "another account goes on");
-            }
-        }
-        assert_eq!(driver.owned().unwrap().targets.len(), 3);
-        // Who has logged in at that moment, without a session before, is found.
-        let late = slice_of(&tree.root, 3);
-        fs::create_dir(&late).unwrap();
-        assert!(see(&mut driver, "user3").enforcing, "nothing runs in it");
-        let late = Started::echo(&late);
-        assert!(!see(&mut driver, "user3").enforcing);
-        drop(late);
-        for number in 1..=3 {
-            assert_eq!(undo(&mut driver, u64::from(number), &name(number)), Outcome::Landed);
-        }
-        assert_eq!(session.hear(), "hello", "it goes on where it was");
-        assert!(neighbour.goes_on());
-    });
-}
-
-#[test]
-fn what_was_frozen_before_stays_frozen() {
-    in_subtree("what_was_frozen_before_stays_frozen", |tree| {
-        let files = Files::with_slices(&tree.root);
-        files.add(1, "$y$x", "");
-        let (before, slice) = (files.shadow(), slice_of(&tree.root, 1));
-        fs::create_dir_all(&slice).unwrap();
-        let _session = Started::echo(&slice);
-        set_frozen(&slice, true);
-        let mut driver = files.driver(OURS);
-        for _ in 0..2 {
-            assert_eq!(execute(&mut driver, 1, "user1"), Outcome::Landed);
-        }
-        assert_eq!(undo(&mut driver, 1, "user1"), Outcome::Landed);
-        assert!(is_frozen(&slice));
-        assert!(files.shadow() == before);
-    });
 }
 
 #[test]
