@@ -8,43 +8,39 @@ impl Sim {
     pub(crate) fn run(&mut self, span: Span) {
         let end = self.now + span;
         while let Some(at) = self.next_time().filter(|at| *at <= end) {
-            self.now = self.now.max(at);
-            if self
-                .messages
-                .first_key_value()
-                .is_some_and(|((at, _), _)| *at <= self.now)
-            {
-                self.deliver();
-            } else {
-                self.input(Input::Tick);
-            }
+            self.come_to(at);
         }
         self.now = self.now.max(end);
         self.world.at(self.now);
     }
 
-    /// Runs until nothing is under way that a reply or a retry could move: at most `n` messages and ticks.
+    /// Runs until it `holds`, and for `limit` at the most.
     pub(crate) fn run_until(&mut self, what: &str, limit: Span, holds: impl Fn(&Self) -> bool) {
         let end = self.now + limit;
         while !holds(self) {
             let at = self.next_time().filter(|at| *at <= end);
             let at = at.unwrap_or_else(|| panic!("not within {limit}: {what}\n{}", self.story()));
-            self.now = self.now.max(at);
-            if self
-                .messages
-                .first_key_value()
-                .is_some_and(|((at, _), _)| *at <= self.now)
-            {
-                self.deliver();
-            } else {
-                self.input(Input::Tick);
-            }
+            self.come_to(at);
         }
     }
 
     pub(crate) fn run_until_kind(&mut self, id: u64, kind: StateKind) {
         let limit = Span::from_hours(2);
         self.run_until(&format!("TX-{id} {kind}"), limit, |sim| sim.kind(id) == Some(kind));
+    }
+
+    /// Delivers a message that is there by `at`, or else tells the engine that it is `at`.
+    fn come_to(&mut self, at: Timestamp) {
+        self.now = self.now.max(at);
+        if self
+            .messages
+            .first_key_value()
+            .is_some_and(|((at, _), _)| *at <= self.now)
+        {
+            self.deliver();
+        } else {
+            self.input(Input::Tick);
+        }
     }
 
     fn next_time(&self) -> Option<Timestamp> {
