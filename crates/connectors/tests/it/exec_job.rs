@@ -7,7 +7,7 @@ mod kept;
 
 use std::fs;
 use std::io::Write as _;
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -90,13 +90,17 @@ fn is_gone(pid: &str) -> bool {
     })
 }
 
-#[test]
-fn a_job_ends_when_whoever_started_it_has_gone() {
-    let place = Place::new();
+/// The processes that `odd.sh` has started, a line for each.
+fn started(place: &Place) -> String {
+    fs::read_to_string(place.state().join("pids")).unwrap_or_default()
+}
+
+/// Starts a supervisor whose job hangs with two processes of its own; the job goes on for as long as the input is open.
+fn supervise(place: &Place, output: Stdio) -> (Child, ChildStdin) {
     let launch = place.launch(program("odd.sh"), &["execute", "hang"]);
     let mut supervisor = Command::new(env!("CARGO_BIN_EXE_staunch-job-launcher"))
         .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
+        .stdout(output)
         .spawn()
         .unwrap();
     let mut input = supervisor.stdin.take().unwrap();
@@ -104,12 +108,18 @@ fn a_job_ends_when_whoever_started_it_has_gone() {
         .write_all(serde_json::to_string(&launch).unwrap().as_bytes())
         .unwrap();
     input.write_all(b"\n").unwrap();
-    let started = || fs::read_to_string(place.state().join("pids")).unwrap_or_default();
     let deadline = Instant::now() + Duration::from_secs(20);
-    while started().lines().count() < 3 {
+    while started(place).lines().count() < 3 {
         assert!(Instant::now() < deadline, "it does not start");
         std::thread::yield_now();
     }
+    (supervisor, input)
+}
+
+#[test]
+fn a_job_ends_when_whoever_started_it_has_gone() {
+    let place = Place::new();
+    let (supervisor, input) = supervise(&place, Stdio::piped());
     // A service manager that stops a unit ends all processes of it: this one has to end the job first.
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
         let pid = i32::try_from(supervisor.id()).unwrap();
@@ -120,7 +130,7 @@ fn a_job_ends_when_whoever_started_it_has_gone() {
     let output = supervisor.wait_with_output().unwrap();
     let report: Report = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report.ended, Ended::Abandoned);
-    assert!(started().lines().all(is_gone), "{}", started());
+    assert!(started(&place).lines().all(is_gone), "{}", started(&place));
 }
 
 #[test]
@@ -197,23 +207,7 @@ fn what_a_killed_supervisor_leaves_is_ended_by_the_next_run() {
     if !groups_hold("what_a_killed_supervisor_leaves_is_ended_by_the_next_run", &place) {
         return;
     }
-    let launch = place.launch(program("odd.sh"), &["execute", "hang"]);
-    let mut supervisor = Command::new(env!("CARGO_BIN_EXE_staunch-job-launcher"))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut input = supervisor.stdin.take().unwrap();
-    input
-        .write_all(serde_json::to_string(&launch).unwrap().as_bytes())
-        .unwrap();
-    input.write_all(b"\n").unwrap();
-    let started = || fs::read_to_string(place.state().join("pids")).unwrap_or_default();
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while started().lines().count() < 3 {
-        assert!(Instant::now() < deadline, "it does not start");
-        std::thread::yield_now();
-    }
+    let (mut supervisor, _input) = supervise(&place, Stdio::null());
     let name = format!("staunch-job-{}-", supervisor.id());
     let left = || {
         groups()
@@ -222,14 +216,18 @@ fn what_a_killed_supervisor_leaves_is_ended_by_the_next_run() {
             .count()
     };
     assert!(left() > 0, "it has groups");
-    assert!(!started().lines().any(is_gone), "something has ended: {}", started());
+    assert!(
+        !started(&place).lines().any(is_gone),
+        "something has ended: {}",
+        started(&place)
+    );
     // From here on any run ends what is left, also one of another test.
     supervisor.kill().unwrap();
     supervisor.wait().unwrap();
     let report = launcher().run(place.launch("/bin/true".into(), &[]));
     assert_eq!(report.ended, Ended::Exited(0));
     assert_eq!(left(), 0);
-    assert!(started().lines().all(is_gone), "{}", started());
+    assert!(started(&place).lines().all(is_gone), "{}", started(&place));
 }
 
 #[test]
