@@ -343,6 +343,7 @@ fn who_must_get_back_in_is_never_locked() {
 fn the_lock_of_the_password_files_is_awaited_and_no_longer_than_that() {
     let files = Files::new();
     files.add(1, "$y$x", "");
+    files.add(2, "$y$x", "");
     let before = files.shadow();
     let held = File::create(files.path(".pwd.lock")).unwrap();
     // As lckpwdf(3) takes it, of the process.
@@ -366,6 +367,12 @@ fn the_lock_of_the_password_files_is_awaited_and_no_longer_than_that() {
         FailureKind::Unavailable,
         "vipw or passwd",
     );
+    // Whoever has a lock of the process loses it when the process closes the file, as the driver has.
+    lock(libc::F_WRLCK);
+    // Those behind it in the batch do not wait as long again.
+    let both = driver.execute(&[request(1, "user1"), request(2, "user2")]);
+    assert_refused(&both[0], FailureKind::Unavailable, "vipw or passwd");
+    assert_refused(&both[1], FailureKind::Unavailable, "not tried");
     assert!(files.shadow() == before && files.record("user1").is_none());
     lock(libc::F_UNLCK);
     assert_eq!(execute(&mut driver, 1, "user1"), Outcome::Landed);

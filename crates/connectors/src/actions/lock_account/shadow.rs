@@ -51,7 +51,8 @@ pub use self::options::ShadowOptions;
 use self::record::{Kept, Record, Records};
 use self::replace::PasswordLock;
 use self::sessions::Sessions;
-use self::stopped::{Stopped, failure, no_line, not_tried};
+use self::stopped::{Stopped, failure, no_line};
+use super::super::freeze_process::cgroup::not_tried;
 use super::super::{Label, Whose};
 use super::{account_of, description};
 use crate::accounts;
@@ -237,7 +238,8 @@ impl ShadowLockAccount {
             Ok(Some(held)) => Ok(held),
             Ok(None) => {
                 let what = format!(
-                    "cannot {doing} {target}: somebody holds the lock of the password files ({}), such as vipw or passwd",
+                    "cannot {doing} {target}: somebody holds the lock of the password files ({}), such as vipw or \
+                     passwd",
                     path.display()
                 );
                 Err(Failure::new(FailureKind::Unavailable, &what))

@@ -31,8 +31,8 @@ impl ShadowLockAccount {
             // It is ours, and does not say what is to be given back.
             Some(kept @ Kept::Other(_)) if kept.label() == Some(label) => {
                 let what = format!(
-                    "cannot unlock account {name}: the record of what it was cannot be read; unlock it by hand, with usermod -U and \
-                     usermod -e, and remove the record"
+                    "cannot unlock account {name}: the record of what it was cannot be read; unlock it by hand, with \
+                     usermod -U and usermod -e, and remove the record"
                 );
                 Err(Failure::new(FailureKind::Conflict, &what))
             }

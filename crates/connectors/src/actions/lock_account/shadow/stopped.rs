@@ -31,11 +31,6 @@ impl From<Failure> for Stopped {
     }
 }
 
-pub(super) fn not_tried() -> Outcome {
-    let what = "not tried: earlier requests of the same batch took too long";
-    Outcome::DidNotHappen(Failure::new(FailureKind::Unavailable, what))
-}
-
 /// A line that cannot be told. Never shows it.
 pub(super) fn no_line(target: &Target, options: &ShadowOptions, why: &str) -> Failure {
     let what = format!("cannot tell {target} in {}: {why}", options.shadow.display());
