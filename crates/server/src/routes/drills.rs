@@ -1,8 +1,8 @@
 //! Drills: what an operator has go wrong on purpose, where the configuration declares a scope for that.
 //!
 //! No state of the engine changes. An order is in the journal, with who gave it, from where and why, before anything
-//! begins; it is a line at WARN too. An end is carried out at once and recorded then; when it is not recorded, or that is
-//! in doubt, its line says so.
+//! begins; it is a line at WARN too. An end is carried out at once and recorded then; when it is not recorded, or that
+//! is in doubt, its line says so.
 
 use std::sync::Arc;
 
@@ -47,7 +47,8 @@ pub(crate) async fn stop(asked: Asked) -> Result<Json<DrillStopped>, Failed> {
     let (request, app, caller) = asked.read::<DrillStopRequest>().await?;
     said(request.reason.as_deref())?;
     to_the_end(async move {
-        // At once, whatever an order waits for that came before; and in its turn, since that one may have begun by then.
+        // At once, whatever an order waits for that came before; and in its turn, since that one may have begun by
+        // then.
         let at_once = drills.stop();
         let _turn = app.drill.clone().lock_owned().await;
         let ended = drills.stop().or(at_once);
