@@ -8,15 +8,13 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use staunch_netlink::link::Links;
-use staunch_netlink::namespace::enter_new_net;
 use staunch_ports::Clock;
 use staunch_ports::clock::SystemClock;
 
 use crate::report::{Row, quantile};
-use crate::server::{Server, post};
+use crate::server::{Server, in_namespace, post};
 
 const PROCESSES: usize = 300;
 /// Connections of the host, each with a socket at both ends.
@@ -52,16 +50,11 @@ mode: { low: enforce, medium: enforce, high: enforce }
 const CONFIGURATION: &str = "[evidence]\nimmutable = false\n[processes]\nenabled = true\n";
 
 pub(crate) fn measure() -> Result<Vec<Row>, String> {
-    std::thread::spawn(in_namespace)
-        .join()
-        .map_err(|_| "the measuring thread panicked".to_owned())?
+    in_namespace(run)
 }
 
-fn in_namespace() -> Result<Vec<Row>, String> {
+fn run() -> Result<Vec<Row>, String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
-    enter_new_net().map_err(|error| text(&error))?;
-    let mut links = Links::open(Duration::from_secs(2)).map_err(|error| text(&error))?;
-    links.set_up("lo").map_err(|error| text(&error))?;
     // What never answers, and is not protected as addresses of this host are.
     let others: Vec<Ipv4Addr> = (1..).take(ROUNDS).map(|last| Ipv4Addr::new(198, 18, 0, last)).collect();
     let processes = Processes::start(PROCESSES)?;

@@ -3,26 +3,17 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use staunch_netlink::link::Links;
-use staunch_netlink::namespace::enter_new_net;
-
 use crate::report::Row;
-use crate::server::{Server, alert};
+use crate::server::{Server, alert, in_namespace};
 
 const LEASES: u32 = 100_000;
 const PER_POST: u32 = 2_000;
 
 pub(crate) fn measure() -> Result<Vec<Row>, String> {
-    std::thread::spawn(in_namespace)
-        .join()
-        .map_err(|_| "the measuring thread panicked".to_owned())?
+    in_namespace(run)
 }
 
-fn in_namespace() -> Result<Vec<Row>, String> {
-    enter_new_net().map_err(|error| error.to_string())?;
-    Links::open(Duration::from_secs(2))
-        .and_then(|mut links| links.set_up("lo"))
-        .map_err(|error| error.to_string())?;
+fn run() -> Result<Vec<Row>, String> {
     let server = Server::start("nftables")?;
     let empty = server.resident_bytes()?;
     let mut connection = server.connect()?;

@@ -6,6 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use staunch_netlink::link::Links;
+use staunch_netlink::namespace::enter_new_net;
+
+use crate::report::Row;
+
 pub(crate) const PLAYBOOK: &str = r#"playbook: bench-block
 summary: Block every source of an alert, for an hour.
 trigger:
@@ -30,6 +35,20 @@ pub(crate) fn program() -> Result<PathBuf, String> {
         "there is no {}: `cargo xtask bench` builds it, as does `cargo build --release`",
         program.display()
     ))
+}
+
+/// Measures on a thread in a network namespace of its own, in which nothing but the loopback interface is up.
+pub(crate) fn in_namespace(measure: fn() -> Result<Vec<Row>, String>) -> Result<Vec<Row>, String> {
+    let measured = std::thread::spawn(move || {
+        enter_new_net().map_err(|error| error.to_string())?;
+        Links::open(Duration::from_secs(2))
+            .and_then(|mut links| links.set_up("lo"))
+            .map_err(|error| error.to_string())?;
+        measure()
+    });
+    measured
+        .join()
+        .map_err(|_| "the measuring thread panicked".to_owned())?
 }
 
 /// A running `staunch serve`; killed when it is dropped.

@@ -3,27 +3,19 @@
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use staunch_netlink::link::Links;
-use staunch_netlink::namespace::enter_new_net;
 use staunch_netlink::nftables::{NewElement, Nft, TableOptions};
 
 use crate::report::{Row, quantile};
-use crate::server::{Server, alert};
+use crate::server::{Server, alert, in_namespace};
 
 const OFFENDERS: u32 = 1_000;
 const ROUNDS: u32 = 5;
 
 pub(crate) fn measure() -> Result<Vec<Row>, String> {
-    std::thread::spawn(in_namespace)
-        .join()
-        .map_err(|_| "the measuring thread panicked".to_owned())?
+    in_namespace(run)
 }
 
-fn in_namespace() -> Result<Vec<Row>, String> {
-    enter_new_net().map_err(|error| error.to_string())?;
-    Links::open(Duration::from_secs(2))
-        .and_then(|mut links| links.set_up("lo"))
-        .map_err(|error| error.to_string())?;
+fn run() -> Result<Vec<Row>, String> {
     let mut floor = Vec::new();
     let mut nft = Nft::open("floor", Duration::from_secs(2)).map_err(|error| error.to_string())?;
     nft.ensure_table(TableOptions {

@@ -38,7 +38,7 @@ impl Turn<'_> {
             Command::ReleaseTrusting { scope, trust } => self.release_trusting(*scope, *trust, by),
             Command::Recover(incident) => self.start_recovery(*incident, by),
             Command::StopRecovery(incident) => self.stop_recovery(*incident, by),
-            // Nothing of it is in the state: it begins and ends in the drivers once this is durable.
+            // Nothing of it is in the state: a drill begins in the drivers once this is durable, and ends before.
             Command::Drill { .. } | Command::StopDrill => Ok(Vec::new()),
             // What was read comes as inputs of its own once this is durable.
             Command::Reload { mistakes: 0 } => Ok(Vec::new()),

@@ -20,8 +20,8 @@ use staunch_model::{Incident, IncidentId, Transaction, TransactionId};
 const CHUNK_BYTES: usize = 8 << 10;
 
 /// Bytes of a full chunk of what comes in the order of its ids, and mostly goes in it. From 128 KiB on the allocator
-/// maps a piece by itself (`crates/staunch/src/allocator.rs`): none lies between what the server allocates and frees
-/// all the time, which would leave holes that nothing fits into. This is 33 pages with the allocator's own 16 bytes.
+/// maps a piece by itself (`crates/staunch/src/allocator.rs`) unless the heap has a hole for it: most do not lie
+/// between what the server allocates and frees all the time. This is 33 pages with the allocator's own 16 bytes.
 const MAPPED_CHUNK_BYTES: usize = 33 * 4_096 - 16;
 
 /// Room for so many entries is left to a chunk that had them: giving it back and asking for it again takes longer than

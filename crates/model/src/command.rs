@@ -97,7 +97,7 @@ pub enum Command {
         /// For how long, when nobody ends it.
         lasts: Span,
     },
-    /// End what goes wrong on purpose. It ends when this is recorded.
+    /// End what goes wrong on purpose. It has ended when this is recorded.
     StopDrill,
 }
 

@@ -100,8 +100,8 @@ pub fn recover(journal: &dyn Journal) -> Result<Recovered, RecoverError> {
         drop(ahead);
         (read, applying.join())
     });
-    read?;
     let applied = applied.unwrap_or_else(|panicked| resume_unwind(panicked));
+    read?;
     match unknown {
         Some(error) => Err(error),
         None => Ok(Recovered {
