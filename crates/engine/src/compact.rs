@@ -5,6 +5,10 @@
 //! a `Box` costs a pointer and what the allocator adds (2026-11-25: 609 bytes a lease with it, 375 with this). What has
 //! its key in it is kept without a copy of the key.
 
+mod entry;
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::collections::vec_deque::Iter;
 use std::fmt;
@@ -13,119 +17,12 @@ use std::ops::Index;
 
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use staunch_model::{Incident, IncidentId, Transaction, TransactionId};
 
-/// Bytes of a full chunk into whose middle entries are put. With more, an insertion moves more; with fewer, there are
-/// more pieces, and what others free between them is seldom large enough for anything else.
-const CHUNK_BYTES: usize = 8 << 10;
-
-/// Bytes of a full chunk of what comes in the order of its ids, and mostly goes in it. From 128 KiB on the allocator
-/// maps a piece by itself (`crates/staunch/src/allocator.rs`) unless the heap has a hole for it: most do not lie
-/// between what the server allocates and frees all the time. This is 33 pages with the allocator's own 16 bytes.
-const MAPPED_CHUNK_BYTES: usize = 33 * 4_096 - 16;
+pub use self::entry::{Entry, Key};
 
 /// Room for so many entries is left to a chunk that had them: giving it back and asking for it again takes longer than
 /// it is worth.
 const SMALL: usize = 8;
-
-/// What entries are ordered by. Keys are small, and are cloned for the bounds of chunks.
-pub trait Key: Ord + Clone {
-    /// How many entries are between that of `first` and this one, where keys are numbers that are given out one after
-    /// the other and none is missing: a guess, which spares most look-ups the search.
-    fn steps_from(&self, _first: &Self) -> usize {
-        usize::MAX
-    }
-}
-
-macro_rules! numbers {
-    ($($id:ty),*) => {$(
-        impl Key for $id {
-            fn steps_from(&self, first: &Self) -> usize {
-                usize::try_from(self.0.wrapping_sub(first.0)).unwrap_or(usize::MAX)
-            }
-        }
-    )*};
-}
-
-numbers!(IncidentId, TransactionId);
-
-impl Key for u128 {}
-
-impl<A: Ord + Clone, B: Ord + Clone> Key for (A, B) {}
-
-impl<A: Ord + Clone, B: Ord + Clone, C: Ord + Clone> Key for (A, B, C) {}
-
-/// What is kept of a key and its value.
-pub trait Entry<K> {
-    /// What is asked for by the key.
-    type Value;
-
-    /// Bytes of a full chunk of such entries.
-    const CHUNK_BYTES: usize = CHUNK_BYTES;
-
-    /// Whether `value` may be entered under `key`: what has the key in it only under that.
-    fn fits(_key: &K, _value: &Self::Value) -> bool {
-        true
-    }
-    /// The entry of `value` under `key`, which it fits.
-    fn new(key: K, value: Self::Value) -> Self;
-    /// Its key.
-    fn key(&self) -> &K;
-    /// Its value.
-    fn value(&self) -> &Self::Value;
-    /// Its value, to be changed. Who has the key in it never changes that.
-    fn value_mut(&mut self) -> &mut Self::Value;
-    /// Its value alone.
-    fn into_value(self) -> Self::Value;
-}
-
-impl<K, V> Entry<K> for (K, V) {
-    type Value = V;
-    fn new(key: K, value: V) -> Self {
-        (key, value)
-    }
-    fn key(&self) -> &K {
-        &self.0
-    }
-    fn value(&self) -> &V {
-        &self.1
-    }
-    fn value_mut(&mut self) -> &mut V {
-        &mut self.1
-    }
-    fn into_value(self) -> V {
-        self.1
-    }
-}
-
-macro_rules! by_id {
-    ($($value:ty, $id:ty);*) => {$(
-        impl Entry<$id> for $value {
-            type Value = Self;
-            const CHUNK_BYTES: usize = MAPPED_CHUNK_BYTES;
-            fn fits(key: &$id, value: &Self) -> bool {
-                *key == value.id
-            }
-            fn new(_key: $id, value: Self) -> Self {
-                value
-            }
-            fn key(&self) -> &$id {
-                &self.id
-            }
-            fn value(&self) -> &Self {
-                self
-            }
-            fn value_mut(&mut self) -> &mut Self {
-                self
-            }
-            fn into_value(self) -> Self {
-                self
-            }
-        }
-    )*};
-}
-
-by_id!(Incident, IncidentId; Transaction, TransactionId);
 
 /// An ordered map of entries that have their key in them.
 #[derive(Clone)]
@@ -556,131 +453,5 @@ impl<'de, K: Key + Deserialize<'de>, E: Entry<K, Value: Deserialize<'de>>> Deser
         }
 
         deserializer.deserialize_map(Entries(PhantomData))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    impl Key for u16 {
-        fn steps_from(&self, first: &Self) -> usize {
-            usize::from(self.wrapping_sub(*first))
-        }
-    }
-
-    /// As large as an entry of the state, so that a chunk has 64 of them.
-    type Wide = [u32; 31];
-
-    const fn wide(value: u32) -> Wide {
-        [value; 31]
-    }
-
-    /// Compares everything that can be asked of the two.
-    fn check(ours: &CompactMap<u16, Wide>, theirs: &BTreeMap<u16, Wide>) {
-        let full = Chunk::<u16, (u16, Wide)>::MAX;
-        assert!(ours.iter().eq(theirs.iter()));
-        assert!(ours.iter().rev().eq(theirs.iter().rev()));
-        assert!(ours.keys().eq(theirs.keys()) && ours.values().eq(theirs.values()));
-        assert_eq!((ours.len(), ours.is_empty()), (theirs.len(), theirs.is_empty()));
-        assert_eq!(ours.first_key_value(), theirs.first_key_value());
-        assert!(
-            ours.chunks
-                .iter()
-                .all(|chunk| { (usize::from(ours.chunks.len() > 1)..=full).contains(&chunk.entries.len()) })
-        );
-        let mut last = None;
-        for chunk in &ours.chunks {
-            assert!(last < Some(chunk.bound) && chunk.entries.iter().is_sorted_by_key(|it| it.0));
-            assert!(chunk.entries.front().is_none_or(|(first, _)| chunk.bound <= *first));
-            last = chunk.entries.back().map(|it| it.0);
-        }
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(400))]
-
-        #[test]
-        fn it_is_a_map_like_any_other(
-            steps in proptest::collection::vec((0_u8..10, 0_u16..400, any::<u32>()), 0..1_500),
-            ascending in any::<bool>(),
-        ) {
-            let (mut ours, mut theirs) = (CompactMap::new(), BTreeMap::new());
-            let mut next = 0;
-            for (what, key, value) in steps {
-                match what {
-                    0..6 => {
-                        next += 1;
-                        let key = if ascending { next } else { key };
-                        prop_assert_eq!(ours.insert(key, wide(value)), theirs.insert(key, wide(value)));
-                    }
-                    6 => {
-                        prop_assert_eq!(ours.get(&key), theirs.get(&key));
-                        if let (Some(one), Some(other)) = (ours.get_mut(&key), theirs.get_mut(&key)) {
-                            (*one, *other) = (wide(value), wide(value));
-                        }
-                    }
-                    7 if key == 0 => {
-                        ours.clear();
-                        theirs.clear();
-                    }
-                    7 => prop_assert_eq!(ours.pop_first(), theirs.pop_first()),
-                    8 => {
-                        prop_assert!(ours.up_from(&key).eq(theirs.range(key..)));
-                        prop_assert!(ours.down_from(&key).eq(theirs.range(..=key).rev()));
-                    }
-                    _ => prop_assert_eq!(ours.remove(&key), theirs.remove(&key)),
-                }
-            }
-            check(&ours, &theirs);
-            let bytes = postcard::to_stdvec(&ours).expect("serialises");
-            prop_assert_eq!(&bytes, &postcard::to_stdvec(&theirs).expect("serialises"));
-            prop_assert_eq!(postcard::from_bytes::<CompactMap<u16, Wide>>(&bytes).expect("reads back"), ours.clone());
-            for key in theirs.into_keys().rev() {
-                prop_assert!(ours.remove(&key).is_some());
-            }
-            prop_assert!(ours.is_empty() && ours.chunks.len() <= 1 && ours.first().is_none());
-            ours.insert(7, wide(7));
-            check(&ours, &BTreeMap::from([(7, wide(7))]));
-        }
-    }
-
-    #[test]
-    fn what_grows_at_its_end_fills_its_chunks_and_what_is_thinned_out_shrinks() {
-        let mut map: CompactMap<u16, Wide> = (0..6_400).map(|key| (key, wide(0))).collect();
-        let room = |map: &CompactMap<u16, Wide>| map.chunks.iter().map(|it| it.entries.capacity()).sum::<usize>();
-        assert_eq!((map.chunks.len(), room(&map)), (100, 6_400));
-        for key in (0..6_400).filter(|key| key % 64 != 0) {
-            map.remove(&key);
-        }
-        assert_eq!(map.len(), 100);
-        assert!(
-            map.chunks.len() <= 7 && room(&map) <= 400,
-            "{} {}",
-            map.chunks.len(),
-            room(&map)
-        );
-    }
-
-    #[test]
-    fn what_has_its_key_in_it_is_read_back_under_no_other() {
-        use staunch_model::{ActionKind, Target};
-
-        let id = TransactionId(7);
-        let target = Target::Address([192, 0, 2, 1].into());
-        let it = crate::apply::new_transaction(id, id, IncidentId(1), ActionKind::BlockIp, target);
-        let map: Compact<TransactionId, Transaction> = [(id, it)].into_iter().collect();
-        let mut bytes = postcard::to_stdvec(&map).expect("serialises");
-        assert_eq!(
-            postcard::from_bytes::<Compact<TransactionId, Transaction>>(&bytes),
-            Ok(map)
-        );
-        assert_eq!(bytes[..2], [1, 7], "one entry, under its key");
-        bytes[1] = 8;
-        assert!(postcard::from_bytes::<Compact<TransactionId, Transaction>>(&bytes).is_err());
     }
 }
