@@ -64,6 +64,17 @@ pub struct StoredFrame {
     pub payload: Vec<u8>,
 }
 
+/// A frame of a log whose writer asks for it, in the journal's own memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplayedFrame<'a> {
+    /// Its position.
+    pub lsn: Lsn,
+    /// See [`StoredFrame::now_us`].
+    pub now_us: u64,
+    /// The encoded step.
+    pub payload: &'a [u8],
+}
+
 /// A frame to be appended; position, epoch and chain are the journal's to fill in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NewFrame<'a> {
@@ -189,6 +200,22 @@ pub trait Journal: Send {
     /// # Errors
     /// [`ReadError`] when a frame does not verify; frames before it have been visited.
     fn read(&self, from: Lsn, visit: &mut dyn FnMut(StoredFrame)) -> Result<(), ReadError>;
+
+    /// Calls `visit` with every frame from `from` on, in order, for a start that applies them. A store that proved its
+    /// chain when it was opened need not prove it again, only that each frame is undamaged and at its place. Without an
+    /// implementation of its own, this reads.
+    ///
+    /// # Errors
+    /// As [`Journal::read`].
+    fn replay(&self, from: Lsn, visit: &mut dyn FnMut(ReplayedFrame<'_>)) -> Result<(), ReadError> {
+        self.read(from, &mut |stored| {
+            visit(ReplayedFrame {
+                lsn: stored.lsn,
+                now_us: stored.now_us,
+                payload: &stored.payload,
+            });
+        })
+    }
 
     /// The end of the log.
     fn tail(&self) -> Tail;

@@ -29,7 +29,7 @@ pub use health::HealthSignal;
 pub use inlet::{InletReading, InletTally};
 pub use journal::{
     AppendError, ChainHash, Durability, Epoch, FRAME_OVERHEAD_MAX, Journal, Lsn, NewFrame, Purpose, ReadError,
-    StateWriter, StoredFrame, Tail,
+    ReplayedFrame, StateWriter, StoredFrame, Tail,
 };
 pub use knowledge::Knowledge;
 pub use notifier::{Notice, Notifier, NotifyError};

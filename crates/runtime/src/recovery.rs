@@ -79,12 +79,12 @@ pub fn recover(journal: &dyn Journal) -> Result<Recovered, RecoverError> {
             full,
             back,
         };
-        let read = journal.read(snapshot.next(), &mut |stored| {
+        let read = journal.replay(snapshot.next(), &mut |stored| {
             if unknown.is_some() {
                 return;
             }
             let lsn = stored.lsn;
-            match postcard::from_bytes(&stored.payload) {
+            match postcard::from_bytes(stored.payload) {
                 Ok(frame) => {
                     let now = Timestamp::from_micros(stored.now_us);
                     ahead.add((lsn, now, frame), stored.payload.len());

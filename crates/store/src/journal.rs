@@ -50,8 +50,8 @@ use std::path::Path;
 
 use staunch_ports::journal::NewFrame;
 use staunch_ports::{
-    AppendError, Durability, Epoch, FRAME_OVERHEAD_MAX, Journal, Lsn, Purpose, ReadError, StateWriter, StoredFrame,
-    Tail,
+    AppendError, Durability, Epoch, FRAME_OVERHEAD_MAX, Journal, Lsn, Purpose, ReadError, ReplayedFrame, StateWriter,
+    StoredFrame, Tail,
 };
 
 pub use disk::{DiskHook, DiskOp};
@@ -67,6 +67,7 @@ use disk::Disk;
 use epoch::EpochFile;
 use frame::FrameHead;
 use lock::Lock;
+use scan::Proof;
 use segment::Header;
 use spare::{Backoff, Outlook, Preparer};
 
@@ -332,8 +333,22 @@ impl Journal for SegmentJournal {
     }
 
     fn read(&self, from: Lsn, visit: &mut dyn FnMut(StoredFrame)) -> Result<(), ReadError> {
-        reader::read(self.disk.dir(), from, Some(self.tail.lsn), &mut |frame| {
-            visit(frame);
+        let last = Some(self.tail.lsn);
+        reader::read(self.disk.dir(), from, last, Proof::Chain, &mut |frame, tail| {
+            visit(frame.to_stored(tail.hash));
+            ControlFlow::Continue(())
+        })
+    }
+
+    /// The chain was proved when the journal was opened, and this process holds the lock since.
+    fn replay(&self, from: Lsn, visit: &mut dyn FnMut(ReplayedFrame<'_>)) -> Result<(), ReadError> {
+        let last = Some(self.tail.lsn);
+        reader::read(self.disk.dir(), from, last, Proof::Place, &mut |frame, _| {
+            visit(ReplayedFrame {
+                lsn: frame.lsn,
+                now_us: frame.now_us,
+                payload: frame.payload,
+            });
             ControlFlow::Continue(())
         })
     }

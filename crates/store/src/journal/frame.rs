@@ -44,24 +44,30 @@ pub(super) struct FrameView<'b> {
     pub(super) epoch: Epoch,
     pub(super) now_us: u64,
     pub(super) prev: ChainHash,
-    pub(super) hash: ChainHash,
     pub(super) payload: &'b [u8],
+    /// All of it, as it lies on disk.
+    bytes: &'b [u8],
 }
 
 impl FrameView<'_> {
     /// Bytes of the whole frame.
     pub(super) fn len(&self) -> usize {
-        FRAME_HEADER_BYTES + self.payload.len()
+        self.bytes.len()
     }
 
-    /// Copies the frame out of the buffer.
-    pub(super) fn to_stored(self) -> StoredFrame {
+    /// Its chain value, which is computed anew each time.
+    pub(super) fn hash(&self) -> ChainHash {
+        chain_of(self.bytes)
+    }
+
+    /// Copies the frame out of the buffer. `hash` is its chain value.
+    pub(super) fn to_stored(self, hash: ChainHash) -> StoredFrame {
         StoredFrame {
             lsn: self.lsn,
             epoch: self.epoch,
             now_us: self.now_us,
             prev: self.prev,
-            hash: self.hash,
+            hash,
             payload: self.payload.to_vec(),
         }
     }
@@ -154,8 +160,8 @@ pub(super) fn decode(bytes: &[u8], seed: u32) -> Result<FrameView<'_>, Defect> {
         prev: bytes[PREV_AT..FRAME_HEADER_BYTES]
             .try_into()
             .expect("the range has the size of a chain value"),
-        hash: chain_of(bytes),
         payload: &bytes[FRAME_HEADER_BYTES..],
+        bytes,
     })
 }
 
@@ -242,7 +248,7 @@ mod tests {
             (Lsn(9), 2, Epoch(3), 1_000_001)
         );
         assert_eq!(
-            (frame.prev, frame.payload, frame.hash),
+            (frame.prev, frame.payload, frame.hash()),
             ([7; 16], b"payload".as_slice(), hash)
         );
         assert_eq!(chain_hash(Lsn(9), Epoch(3), 1_000_001, &[7; 16], b"payload"), hash);

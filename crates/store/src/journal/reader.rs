@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use staunch_ports::{Lsn, ReadError, StoredFrame, Tail};
 
 use super::error::OpenError;
-use super::scan::{self, Rest};
+use super::frame::FrameView;
+use super::scan::{self, Proof, Rest};
 use super::segment::{self, Segment};
 use super::snapshot;
 
@@ -125,7 +126,9 @@ impl ReadOnlyJournal {
     /// # Errors
     /// [`ReadError`] when a frame does not verify; frames before it have been visited.
     pub fn read(&self, from: Lsn, visit: &mut dyn FnMut(StoredFrame) -> ControlFlow<()>) -> Result<(), ReadError> {
-        read(&self.dir, from, None, visit)
+        read(&self.dir, from, None, Proof::Chain, &mut |frame, tail| {
+            visit(frame.to_stored(tail.hash))
+        })
     }
 
     /// Calls `visit` with every frame, in order, until it breaks; and sees that the log did not end before its newest
@@ -169,13 +172,11 @@ impl ReadOnlyJournal {
     }
 }
 
+/// What looks at a frame, and at the end of the log as it was with that frame; see [`scan::End::tail`].
+type Visit<'v> = &'v mut dyn FnMut(FrameView<'_>, &Tail) -> ControlFlow<()>;
+
 /// Visits the frames from `from` on: to the end of the log, or up to `last` when the caller knows where the log ends.
-pub(super) fn read(
-    dir: &Path,
-    from: Lsn,
-    last: Option<Lsn>,
-    visit: &mut dyn FnMut(StoredFrame) -> ControlFlow<()>,
-) -> Result<(), ReadError> {
+pub(super) fn read(dir: &Path, from: Lsn, last: Option<Lsn>, proof: Proof, visit: Visit<'_>) -> Result<(), ReadError> {
     let from = from.max(Lsn(1));
     if last.is_some_and(|last| last < from) {
         return Ok(());
@@ -187,6 +188,7 @@ pub(super) fn read(
     let mut reader = Reader {
         wanted: from,
         last,
+        proof,
         done: false,
         visit,
     };
@@ -194,7 +196,8 @@ pub(super) fn read(
     for (index, path) in paths.iter().enumerate() {
         let segment = Segment::open(path.clone())?;
         if let Some(before) = before
-            && (segment.header.first_lsn != before.lsn.next() || segment.header.prev != before.hash)
+            && (segment.header.first_lsn != before.lsn.next()
+                || (proof == Proof::Chain && segment.header.prev != before.hash))
         {
             let what = format!("the segment does not follow frame {}", before.lsn);
             return Err(OpenError::Corrupt {
@@ -238,18 +241,19 @@ struct Reader<'v> {
     /// The next position to visit.
     wanted: Lsn,
     last: Option<Lsn>,
+    proof: Proof,
     done: bool,
-    visit: &'v mut dyn FnMut(StoredFrame) -> ControlFlow<()>,
+    visit: Visit<'v>,
 }
 
 impl Reader<'_> {
     fn segment(&mut self, segment: &Segment, is_last: bool) -> Result<Tail, OpenError> {
         let mut seen = None;
         loop {
-            let end = scan::frames(segment, &mut |frame| {
+            let end = scan::frames(segment, self.proof, &mut |frame, tail| {
                 if frame.lsn >= self.wanted {
                     self.wanted = frame.lsn.next();
-                    let broke = (self.visit)(frame.to_stored()).is_break();
+                    let broke = (self.visit)(frame, tail).is_break();
                     self.done = broke || self.last == Some(frame.lsn);
                 }
                 !self.done

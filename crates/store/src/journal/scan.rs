@@ -39,10 +39,20 @@ use super::segment::{Header, SEGMENT_HEADER_BYTES, Segment};
 /// Read this much at once: large enough for the disk, small enough to be hashed while it is in the cache of the core.
 const BLOCK_BYTES: usize = 256 << 10;
 
+/// How much of a frame is proved before it is visited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Proof {
+    /// That it is undamaged, at its place, and follows the history before it.
+    Chain,
+    /// That it is undamaged and at its place: enough for a log whose chain this process has proved or written.
+    Place,
+}
+
 /// Where the frames of a segment end and why.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct End {
-    /// The last good frame, or what the header says of the one before the first.
+    /// The last good frame, or what the header says of the one before the first. Holds no chain value of a frame unless
+    /// the chain was proved.
     pub(super) tail: Tail,
     /// The epoch of the first frame.
     pub(super) first_epoch: Option<Epoch>,
@@ -63,8 +73,13 @@ pub(super) enum Rest {
     Torn(u64),
 }
 
-/// Calls `visit` with every good frame of `segment` in order. A visitor that returns false ends the scan.
-pub(super) fn frames(segment: &Segment, visit: &mut dyn FnMut(FrameView<'_>) -> bool) -> io::Result<End> {
+/// Calls `visit` with every good frame of `segment` in order, and the log's end as it was with that frame: see
+/// [`End::tail`]. A visitor that returns false ends the scan.
+pub(super) fn frames(
+    segment: &Segment,
+    proof: Proof,
+    visit: &mut dyn FnMut(FrameView<'_>, &Tail) -> bool,
+) -> io::Result<End> {
     let seed = segment.header.seed();
     let mut window = Window::new(&segment.file, SEGMENT_HEADER_BYTES);
     let before_first = Lsn(segment.header.first_lsn.0.saturating_sub(1));
@@ -83,7 +98,7 @@ pub(super) fn frames(segment: &Segment, visit: &mut dyn FnMut(FrameView<'_>) -> 
         if frame.lsn.0.checked_sub(1) != Some(tail.lsn.0) {
             break Defect::Position { found: frame.lsn };
         }
-        if frame.prev != tail.hash {
+        if proof == Proof::Chain && frame.prev != tail.hash {
             break Defect::Chain;
         }
         if frame.epoch < tail.epoch {
@@ -95,11 +110,14 @@ pub(super) fn frames(segment: &Segment, visit: &mut dyn FnMut(FrameView<'_>) -> 
         tail = Tail {
             lsn: frame.lsn,
             epoch: frame.epoch,
-            hash: frame.hash,
+            hash: match proof {
+                Proof::Chain => frame.hash(),
+                Proof::Place => tail.hash,
+            },
         };
         frames += 1;
         first_epoch.get_or_insert(frame.epoch);
-        let (len, go_on) = (frame.len(), visit(frame));
+        let (len, go_on) = (frame.len(), visit(frame, &tail));
         window.advance(len);
         if !go_on {
             break Defect::End;
@@ -279,7 +297,8 @@ fn scan_all(paths: &[PathBuf]) -> Vec<Result<Scanned, OpenError>> {
 
 fn scan_one(path: &Path, is_last: bool) -> Result<Scanned, OpenError> {
     let segment = Segment::open(path.to_owned())?;
-    let end = frames(&segment, &mut |_| true).map_err(|error| OpenError::io("read the segment", path, 0, error))?;
+    let end = frames(&segment, Proof::Chain, &mut |_, _| true)
+        .map_err(|error| OpenError::io("read the segment", path, 0, error))?;
     let rest = judge(&segment, &end, is_last);
     Ok(Scanned {
         header: segment.header,

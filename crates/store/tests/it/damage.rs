@@ -4,7 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::path::Path;
 
 use proptest::prelude::*;
-use staunch_ports::StoredFrame;
+use staunch_ports::{Journal as _, Lsn, ReadError, StoredFrame};
 use staunch_store::journal::{FRAME_HEADER_BYTES, SEGMENT_HEADER_BYTES};
 use staunch_store::{OpenError, SegmentJournal, verify};
 
@@ -152,6 +152,35 @@ fn every_flipped_byte_of_a_last_write_cuts_and_of_an_earlier_write_is_corruption
                 "flip at {at}: {what}"
             );
         }
+    }
+}
+
+/// What was proved when the journal was opened is not proved again when it is replayed, but what has become of it since
+/// is told.
+#[test]
+fn damage_since_the_opening_ends_a_replay() {
+    let written = write(&[1, 1, 1, 1], 9);
+    let (second, third) = (written.offsets[1], written.offsets[2]);
+    let mut flipped = written.bytes.clone();
+    flipped[third + FRAME_HEADER_BYTES] ^= 1;
+    let mut repeated = written.bytes.clone();
+    repeated.copy_within(second..third, third);
+    let cases = [
+        ("a flipped bit", flipped, "checksum"),
+        ("a frame at the place of another", repeated, "frame 2 is out of place"),
+    ];
+    for (name, bytes, expect) in cases {
+        let path = segments(written.dir.path()).remove(0);
+        let journal = open(written.dir.path());
+        fs::write(&path, &bytes).expect("written");
+        let mut replayed = Vec::new();
+        let result = journal.replay(Lsn(1), &mut |frame| replayed.push(frame.lsn));
+        fs::write(&path, &written.bytes).expect("written");
+        let Err(ReadError::Corrupt { offset, what, .. }) = result else {
+            panic!("{name}: {result:?}");
+        };
+        assert_eq!((offset, replayed), (third as u64, vec![Lsn(1), Lsn(2)]), "{name}");
+        assert!(what.contains(expect), "{name}: {what}");
     }
 }
 

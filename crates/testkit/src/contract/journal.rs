@@ -304,10 +304,17 @@ fn frame(now_us: u64, payload: &[u8]) -> NewFrame<'_> {
     NewFrame { now_us, payload }
 }
 
+/// What is read from `from` on, and replayed the same.
 fn frames(journal: &dyn Journal, from: Lsn) -> Vec<StoredFrame> {
     let mut all = Vec::new();
     journal
         .read(from, &mut |frame| all.push(frame))
         .expect("the journal can be read");
+    let mut replayed = Vec::new();
+    journal
+        .replay(from, &mut |it| replayed.push((it.lsn, it.now_us, it.payload.to_vec())))
+        .expect("the journal can be replayed");
+    let read: Vec<_> = all.iter().map(|it| (it.lsn, it.now_us, it.payload.clone())).collect();
+    assert!(replayed == read, "what is replayed is not what is read");
     all
 }
