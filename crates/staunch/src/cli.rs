@@ -12,7 +12,7 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::builder::{OsStringValueParser, TypedValueParser as _};
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use staunch_server::dto::{REASON_BYTES_MAX, is_blank};
@@ -198,11 +198,17 @@ pub(crate) enum Command {
     Version(VersionArgs),
 }
 
+/// The name of a file, or nothing at all, which is told by the name of its variable where the file is read: clap knows
+/// only that of the option.
+fn file_or_nothing() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
+}
+
 /// Where the configuration is.
 #[derive(Args, Debug, Clone)]
 pub(crate) struct ConfigArgs {
     /// The configuration file [default: /etc/staunch/staunch.toml if it is there]
-    #[arg(long, env = "STAUNCH_CONFIG", value_name = "FILE")]
+    #[arg(long, env = "STAUNCH_CONFIG", value_name = "FILE", value_parser = file_or_nothing())]
     pub(crate) config: Option<PathBuf>,
 }
 
@@ -228,7 +234,7 @@ pub(crate) struct ServerArgs {
     pub(crate) token_file: Option<PathBuf>,
     /// A file of certificates in PEM: the authorities that may have issued the certificate of an https:// address
     /// [default: those that this machine trusts]
-    #[arg(long, env = "STAUNCH_CA", value_name = "FILE", value_parser = OsStringValueParser::new().map(PathBuf::from))]
+    #[arg(long, env = "STAUNCH_CA", value_name = "FILE", value_parser = file_or_nothing())]
     pub(crate) ca: Option<PathBuf>,
     /// A file with a certificate in PEM, to show to a server that wants one
     #[arg(long, value_name = "FILE", requires = "client_key")]
@@ -503,7 +509,7 @@ pub(crate) mod tests {
             "# Commands\n\nWhat `staunch --help` says, for every command. Exit codes are in [exit-codes.md](exit-codes.md).\n\n\
              Data goes to stdout and talk to stderr. Colour is used on terminals only, and never where `NO_COLOR` is set.\n\
              The environment knows four names: `STAUNCH_CONFIG`, `STAUNCH_URL`, `STAUNCH_TOKEN` and `STAUNCH_CA`. An empty\n\
-             `STAUNCH_URL` is a mistake, not this machine.\n",
+             one is a mistake and told by its name, but for an empty token, which is none.\n",
         );
         // Defaults from the environment must not get into the page.
         for name in ["STAUNCH_CONFIG", "STAUNCH_URL", "STAUNCH_TOKEN", "STAUNCH_CA"] {

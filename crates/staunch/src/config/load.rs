@@ -142,6 +142,10 @@ fn counted(mistakes: usize, file: &str) -> String {
 /// [`Unusable`].
 pub(crate) fn read(named: Option<&Path>) -> Result<Loaded, Unusable> {
     let path = match named {
+        Some(path) if path.as_os_str().is_empty() => {
+            let fault = Fault::new(Exit::Usage, "--config, or STAUNCH_CONFIG in the environment, is empty");
+            return Err(fault.hint("name a configuration file, or unset STAUNCH_CONFIG").into());
+        }
         Some(path) => path.to_owned(),
         None if Path::new(DEFAULT_PATH).exists() => DEFAULT_PATH.into(),
         None => {

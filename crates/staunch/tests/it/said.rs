@@ -30,15 +30,21 @@ fn an_incident_that_is_not_there_is_said_to_be_absent() {
 }
 
 #[test]
-fn an_empty_name_of_authorities_is_said_to_be_empty() {
-    let mut command = staunch(&["status", "--url", "https://127.0.0.1:1"]);
-    let output = command.env("STAUNCH_CA", "").output().expect("the binary starts");
-    assert_eq!(output.status.code(), Some(2), "{output:?}");
-    let said = stderr(&output);
-    assert!(
-        said.contains("STAUNCH_CA in the environment, is empty") && said.contains("hint: "),
-        "{said}"
-    );
+fn an_empty_name_of_a_file_is_said_to_be_empty() {
+    let ways = [
+        ("STAUNCH_CA", &["status", "--url", "https://127.0.0.1:1"][..]),
+        ("STAUNCH_CONFIG", &["config", "show"]),
+        ("STAUNCH_CONFIG", &["status"]),
+    ];
+    for (name, arguments) in ways {
+        let output = staunch(arguments).env(name, "").output().expect("the binary starts");
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        let said = stderr(&output);
+        assert!(
+            said.contains(&format!("{name} in the environment, is empty")) && said.contains("hint: "),
+            "{said}"
+        );
+    }
 }
 
 #[test]
