@@ -1,4 +1,4 @@
-//! The links between Markdown pages.
+//! The links between Markdown pages, and that the list of all pages has each of them.
 //!
 //! Never asks the network: links to other sites are not judged. Headings with `#` only, links on one line only.
 
@@ -18,7 +18,30 @@ pub(super) fn check(workspace: &Workspace) -> Result<Findings> {
             pages.insert(file.to_owned(), Page::parse(&text));
         }
     }
-    Ok(judge(&pages, &|path| workspace.root.join(path).exists()))
+    let mut findings = judge(&pages, &|path| workspace.root.join(path).exists());
+    findings.extend(unlisted(&pages));
+    Ok(findings)
+}
+
+/// The page that lists all pages of the folders that are named with it.
+const LIST: &str = "docs/README.md";
+const LISTED: [&str; 2] = ["docs/guide", "docs/reference"];
+
+/// Pages that the list does not have.
+fn unlisted(pages: &BTreeMap<PathBuf, Page>) -> Findings {
+    let list = Path::new(LIST);
+    let folder = list.parent().unwrap_or(list);
+    let listed: BTreeSet<PathBuf> = pages
+        .get(list)
+        .iter()
+        .flat_map(|page| &page.links)
+        .filter_map(|(_, target)| normal(folder, target.split('#').next()?))
+        .collect();
+    pages
+        .keys()
+        .filter(|page| LISTED.iter().any(|folder| page.starts_with(folder)) && !listed.contains(*page))
+        .map(|page| format!("{}: {LIST} does not list it", page.display()))
+        .collect()
 }
 
 fn judge(pages: &BTreeMap<PathBuf, Page>, exists: &dyn Fn(&Path) -> bool) -> Findings {
@@ -286,6 +309,19 @@ mod tests {
                 "docs/a.md:6: f.png: there is no docs/f.png",
             ],
         );
+    }
+
+    #[test]
+    fn a_page_that_the_list_does_not_have_is_named() {
+        let pages = [
+            ("docs/README.md", "[a](guide/a.md#top) [b](reference/b.md)"),
+            ("docs/guide/a.md", "# Top"),
+            ("docs/guide/c.md", ""),
+            ("docs/reference/b.md", ""),
+            ("docs/adr/0001.md", ""),
+        ];
+        let pages = pages.map(|(file, text)| (PathBuf::from(file), Page::parse(text)));
+        assert_eq!(unlisted(&pages.into()), ["docs/guide/c.md: docs/README.md does not list it"]);
     }
 
     #[test]
