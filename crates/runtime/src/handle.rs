@@ -9,7 +9,7 @@ use staunch_model::{
     ActionKind, Command, CommandReply, ContextTable, Event, EventContext, Facts, Failure, FailureKind, Found,
     IncidentId, Input, Known, ListChange, Match, Observation, Operator, Policy, RiskTable, Target,
 };
-use staunch_ports::{Clock, Former};
+use staunch_ports::{Clock, Former, Lsn};
 use thiserror::Error;
 
 use crate::drivers::{DriverRequest, Drivers, NO_DRIVER};
@@ -42,6 +42,15 @@ pub struct EventReply {
     pub incidents: Vec<IncidentId>,
 }
 
+/// A command that is in the journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// The frame that holds it; the first one, when it took several.
+    pub frame: Lsn,
+    /// What became of it.
+    pub reply: CommandReply,
+}
+
 /// Called once the frames are durable, or when it is certain that they were not taken.
 pub type Replier<T> = Box<dyn FnOnce(Result<T, Busy>) + Send>;
 
@@ -67,7 +76,7 @@ pub(crate) enum Message {
     Command {
         by: Operator,
         command: Command,
-        reply: Replier<CommandReply>,
+        reply: Replier<Recorded>,
     },
     Policy {
         policy: Arc<Policy>,
@@ -109,7 +118,7 @@ impl Handle {
     ///
     /// # Errors
     /// [`Busy::Stopping`]; the reply is not called then.
-    pub fn command(&self, by: Operator, command: Command, reply: Replier<CommandReply>) -> Result<(), Busy> {
+    pub fn command(&self, by: Operator, command: Command, reply: Replier<Recorded>) -> Result<(), Busy> {
         self.commands
             .send(Message::Command { by, command, reply })
             .map_err(|_| Busy::Stopping)

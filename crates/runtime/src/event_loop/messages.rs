@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use staunch_engine::sweep;
 use staunch_model::{Command, CommandReply, IncidentId, Input, Match, Record, ReleaseScope, TransactionId};
+use staunch_ports::Lsn;
 
 use super::{EventLoop, LoopError};
-use crate::handle::{Busy, EventReply, Message};
+use crate::handle::{Busy, EventReply, Message, Recorded};
 
 /// Room in a frame for what feeds say of one target, with its record.
 const ROOM_PER_KNOWN: usize = 2 * 1024;
@@ -107,6 +108,8 @@ impl EventLoop {
             Message::Command { by, command, reply } => {
                 let input = Input::Operator { by, command };
                 let frame = self.decide(input.clone())?;
+                // What is pending is appended in its order, and nothing else is.
+                let at = Lsn(self.journal.tail().lsn.0 + self.state.pending.frames.len() as u64);
                 let mut outcome = command_reply(&frame.records);
                 // Everything is released in turns of a bounded size; the answer is for all of them.
                 while command == Command::Release(ReleaseScope::All) {
@@ -117,10 +120,12 @@ impl EventLoop {
                     }
                     outcome.affected.extend(more.affected);
                 }
-                self.state
-                    .pending
-                    .replies
-                    .push(Box::new(move |result| reply(result.map(|()| outcome))));
+                self.state.pending.replies.push(Box::new(move |result| {
+                    reply(result.map(|()| Recorded {
+                        frame: at,
+                        reply: outcome,
+                    }));
+                }));
             }
             Message::Policy { policy, reply } => {
                 if self.engine.state().policy.as_ref() != Some(&policy) {

@@ -21,7 +21,7 @@ use staunch_model::{
 };
 use staunch_ports::Clock;
 use staunch_ports::clock::SystemClock;
-use staunch_runtime::{Busy, EventReply, Handle, Parts, Preserver, Runtime, Settings, Submission};
+use staunch_runtime::{Busy, EventReply, Handle, Parts, Preserver, Recorded, Runtime, Settings, Submission};
 
 use journal::GatedJournal;
 use world::{Fault, World};
@@ -145,7 +145,9 @@ fn try_command(handle: &Handle, command: Command) -> Result<CommandReply, Busy> 
         from: "127.0.0.1".into(),
         reason: "".into(),
     };
-    let reply = Box::new(move |result| sender.send(result).expect("the test waits"));
+    let reply = Box::new(move |result: Result<Recorded, Busy>| {
+        sender.send(result.map(|it| it.reply)).expect("the test waits");
+    });
     handle.command(by, command, reply).expect("it runs");
     receiver.recv_timeout(LIMIT).expect("an answer")
 }

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use staunch_engine::NO_SUCH;
 use staunch_engine::networks::canonical;
 use staunch_model::{Command, CommandReply, ReleaseScope};
-use staunch_runtime::Replier;
+use staunch_runtime::{Busy, Recorded, Replier};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -234,16 +234,32 @@ fn check_reason(reason: &str) -> Result<(), Failed> {
 
 /// Gives `command`, with a reason that was looked at, and waits until it is durable.
 pub(super) async fn give(app: &Shared, caller: &Caller, reason: &str, command: Command) -> Answer {
-    let (done, answer) = oneshot::channel();
-    // Nobody waits any more when the client has gone; the command is carried out all the same.
-    let reply: Replier<CommandReply> = Box::new(move |result| drop(done.send(result)));
-    app.service.handle.command(caller.operator(reason), command, reply)?;
-    let reply = match timeout(app.service.limits.answer_timeout, answer).await {
+    let answer = hand_over(app, caller, reason, command)?;
+    let recorded = match timeout(app.service.limits.answer_timeout, answer).await {
         Ok(Ok(result)) => result?,
         Ok(Err(_)) | Err(_) => return Err(Failed::in_doubt().hint("look at the state before you give it again")),
     };
+    taken(recorded.reply).map(Json)
+}
+
+/// Hands `command` over to the engine. What is returned tells when it is durable, however long that takes.
+pub(super) fn hand_over(
+    app: &Shared,
+    caller: &Caller,
+    reason: &str,
+    command: Command,
+) -> Result<oneshot::Receiver<Result<Recorded, Busy>>, Failed> {
+    let (done, answer) = oneshot::channel();
+    // Nobody waits any more when the client has gone; the command is carried out all the same.
+    let reply: Replier<Recorded> = Box::new(move |result| drop(done.send(result)));
+    app.service.handle.command(caller.operator(reason), command, reply)?;
+    Ok(answer)
+}
+
+/// The reply to a command that was not refused.
+pub(super) fn taken(reply: CommandReply) -> Result<CommandReply, Failed> {
     match reply.refused {
-        None => Ok(Json(reply)),
+        None => Ok(reply),
         Some(why) => {
             // The engine says so of ids that it does not know; whatever exists is refused for what it is.
             if why.starts_with(NO_SUCH) {

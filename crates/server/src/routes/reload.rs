@@ -5,8 +5,8 @@
 
 use axum::Json;
 use axum::http::StatusCode;
-use staunch_model::{Command, CommandReply, Operator};
-use staunch_runtime::{Handle, Replier};
+use staunch_model::{Command, Operator};
+use staunch_runtime::{Handle, Recorded, Replier};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
@@ -40,7 +40,7 @@ pub(crate) async fn again(asked: Asked) -> Result<Json<Reloaded>, Failed> {
 fn record(handle: &Handle, by: Operator, mistakes: u32, patience: std::time::Duration) -> Result<(), Failed> {
     let (done, answer) = std::sync::mpsc::sync_channel(1);
     // Nobody waits any more after the deadline.
-    let reply: Replier<CommandReply> = Box::new(move |result| drop(done.send(result)));
+    let reply: Replier<Recorded> = Box::new(move |result| drop(done.send(result)));
     handle.command(by, Command::Reload { mistakes }, reply)?;
     match answer.recv_timeout(patience) {
         // That it was refused is what was to be recorded.
